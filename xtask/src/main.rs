@@ -1,0 +1,2 @@
+//! The one entry point for building, testing and checking.
+fn main() {}
