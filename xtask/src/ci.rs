@@ -1,0 +1,52 @@
+//! What a change must pass, cheapest first. The tests are those of `cargo xtask test`.
+
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+
+use crate::steps::{Outcome, Steps, cargo, program, run as run_command, succeeds_within};
+use crate::{deny, test, tidy};
+
+/// Runs every step. None of them changes the flags that dependencies are compiled with, so the
+/// steps share what the earlier ones compiled.
+pub(crate) fn run() -> Result<()> {
+    let mut steps = Steps::default();
+    steps.step("tools", || {
+        for (subcommand, component) in [("fmt", "rustfmt"), ("clippy", "clippy")] {
+            ensure_component(subcommand, component)?;
+        }
+        Ok(Outcome::Passed)
+    })?;
+    steps.command("format", cargo(&["fmt", "--all", "--check"]))?;
+    steps.step("tidy", || {
+        tidy::run(crate::root())?;
+        Ok(Outcome::Passed)
+    })?;
+    steps.command(
+        "clippy",
+        cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]),
+    )?;
+    let mut doc = cargo(&["doc", "--workspace", "--no-deps", "--document-private-items"]);
+    doc.env("RUSTDOCFLAGS", "-D warnings");
+    steps.command("documentation", doc)?;
+    deny::steps(&mut steps)?;
+    test::steps(&mut steps, test::Tier::Quick)?;
+    steps.finish();
+    Ok(())
+}
+
+/// A minimal toolchain comes without these two; rustup can add them.
+fn ensure_component(subcommand: &str, component: &str) -> Result<()> {
+    let present = || succeeds_within(cargo(&[subcommand, "--version"]), Duration::from_secs(60));
+    if present() {
+        return Ok(());
+    }
+    let mut add = program("rustup");
+    add.args(["component", "add", component]);
+    // What counts is whether it is there afterwards, which is asked next.
+    let _ = run_command(add);
+    if !present() {
+        bail!("`cargo {subcommand}` is missing; try `rustup component add {component}`");
+    }
+    Ok(())
+}

@@ -1,0 +1,128 @@
+//! The tests, as a table of steps: what runs in which tier and what it needs on the machine.
+//! To add a kind of test, add a line to `TABLE`.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::metadata;
+use crate::steps::{Outcome, Steps, cargo, program, run as run_command, succeeds_within};
+
+/// How much is run.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) enum Tier {
+    /// For every change.
+    Quick,
+    /// Hours of it: tests see `LONGSHORE_FULL=1` and take every case instead of a sample.
+    Full,
+}
+
+/// What a test needs; where it is missing, the test is skipped and the run says so.
+#[derive(Debug)]
+enum Need {
+    Nothing,
+    /// A binary of the workspace.
+    Binary(&'static str),
+    /// A program on the path, asked with `--version`.
+    #[cfg_attr(not(test), expect(dead_code, reason = "no test needs a foreign program yet"))]
+    Program(&'static str),
+}
+
+struct Test {
+    name: &'static str,
+    /// The lowest tier that runs it.
+    tier: Tier,
+    need: Need,
+    /// The arguments of cargo.
+    cargo: &'static [&'static str],
+}
+
+const TABLE: &[Test] = &[
+    // Tests start the real binaries, which `cargo test` alone does not build; with `--tests` the
+    // features are those of the next step, so that nothing is compiled twice.
+    Test {
+        name: "build",
+        tier: Tier::Quick,
+        need: Need::Nothing,
+        cargo: &["build", "--workspace", "--bins", "--tests"],
+    },
+    Test {
+        name: "tests",
+        tier: Tier::Quick,
+        need: Need::Nothing,
+        cargo: &["test", "--workspace", "--no-fail-fast"],
+    },
+    Test {
+        name: "simulator",
+        tier: Tier::Full,
+        need: Need::Binary("longshore-sim"),
+        cargo: &["run", "--release", "--package", "longshore-sim", "--", "--seeds", "5000"],
+    },
+];
+
+/// Runs all tests of a tier.
+pub(crate) fn run(tier: Tier) -> Result<()> {
+    let mut steps = Steps::default();
+    self::steps(&mut steps, tier)?;
+    steps.finish();
+    Ok(())
+}
+
+/// Adds the tests of a tier to `steps`.
+pub(crate) fn steps(steps: &mut Steps, tier: Tier) -> Result<()> {
+    for test in TABLE.iter().filter(|test| test.tier <= tier) {
+        steps.step(test.name, || {
+            if let Some(missing) = missing(&test.need)? {
+                return Ok(Outcome::Skipped(missing));
+            }
+            let mut command = cargo(test.cargo);
+            if tier == Tier::Full {
+                command.env("LONGSHORE_FULL", "1");
+            }
+            run_command(command)?;
+            Ok(Outcome::Passed)
+        })?;
+    }
+    Ok(())
+}
+
+/// What is missing of a need, in words, or nothing.
+fn missing(need: &Need) -> Result<Option<String>> {
+    let (present, what) = match *need {
+        Need::Nothing => return Ok(None),
+        Need::Binary(name) => {
+            let packages = metadata::packages()?;
+            let present = packages.iter().any(|package| package.binaries.iter().any(|b| b == name));
+            (present, format!("the workspace has no binary '{name}'"))
+        }
+        Need::Program(name) => {
+            let mut command = program(name);
+            command.arg("--version");
+            let present = succeeds_within(command, Duration::from_secs(10));
+            (present, format!("'{name}' is not installed"))
+        }
+    };
+    Ok((!present).then_some(what))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_is_named() {
+        assert_eq!(missing(&Need::Nothing).unwrap(), None);
+        assert_eq!(missing(&Need::Binary("xtask")).unwrap(), None);
+        let text = missing(&Need::Binary("nowhere")).unwrap().unwrap();
+        assert!(text.contains("'nowhere'"), "{text}");
+        let text = missing(&Need::Program("no-such-program-anywhere")).unwrap().unwrap();
+        assert!(text.contains("no-such-program-anywhere"), "{text}");
+    }
+
+    #[test]
+    fn the_quick_tier_runs_cargo_test_and_no_release_build() {
+        let quick: Vec<_> = TABLE.iter().filter(|test| test.tier == Tier::Quick).collect();
+        assert!(quick.iter().any(|test| test.cargo.first() == Some(&"test")));
+        assert!(quick.iter().all(|test| !test.cargo.contains(&"--release")));
+    }
+}
