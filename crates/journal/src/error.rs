@@ -1,0 +1,88 @@
+//! What can go wrong with a journal, one type per operation. Each says what was found where.
+
+use std::io;
+use std::path::PathBuf;
+
+use longshore_engine::Position;
+use thiserror::Error;
+
+/// Why a group was not appended.
+#[derive(Debug, Error)]
+pub enum AppendError {
+    /// The group does not begin where the journal ends: a bug, or another owner has appended.
+    #[error("group begins at position {found}, expected {expected}")]
+    Unexpected {
+        /// The position after the tail.
+        expected: Position,
+        /// Where the group begins.
+        found: Position,
+    },
+    /// There is no room for it. Nothing was written; it may be tried again when there is space.
+    #[error("no space on the device for {needed_bytes} bytes of journal")]
+    NoSpace {
+        /// Bytes that the group takes in the journal.
+        needed_bytes: u64,
+    },
+    /// A write or a sync failed. What is on the disk is unknown, so the process must end, and must
+    /// not try again: a second sync may succeed without the data.
+    #[error("journal write failed: {operation} {}: {source}", path.display())]
+    Failed {
+        /// What failed.
+        operation: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// How.
+        source: io::Error,
+    },
+}
+
+/// Why entries were not read.
+#[derive(Debug, Error)]
+pub enum ReadError {
+    /// The entries were given back by `truncate_before`.
+    #[error("position {asked} is gone, the journal begins at {first}")]
+    Truncated {
+        /// The position that was asked for.
+        asked: Position,
+        /// The first position that is still there.
+        first: Position,
+    },
+    /// The position lies behind the end of the journal.
+    #[error("position {asked} is not written yet, the journal ends at {tail}")]
+    BeyondTail {
+        /// The position that was asked for.
+        asked: Position,
+        /// The last durable position.
+        tail: Position,
+    },
+    /// What was durable is damaged.
+    #[error("journal is corrupt at offset {offset} of {} (position {position}): {reason}", path.display())]
+    Corrupt {
+        /// The damaged file.
+        path: PathBuf,
+        /// Where in the file.
+        offset: u64,
+        /// The first position that is affected.
+        position: Position,
+        /// What is wrong there.
+        reason: String,
+    },
+    /// The file could not be read.
+    #[error("journal read failed: {}: {source}", path.display())]
+    Io {
+        /// Which file.
+        path: PathBuf,
+        /// How.
+        source: io::Error,
+    },
+}
+
+/// Why space was not given back. What is in the journal is not affected.
+#[derive(Debug, Error)]
+#[error("journal segment was not removed: {}: {source}", path.display())]
+pub struct TruncateError {
+    /// Which file or folder.
+    pub path: PathBuf,
+    /// How.
+    pub source: io::Error,
+}

@@ -1,0 +1,181 @@
+//! A group: the entries that are committed together by one append. It owns the encoding of entries
+//! inside a group and knows nothing of frames or files.
+
+use bytes::{Buf, Bytes};
+use longshore_engine::Position;
+
+/// The most bytes that one entry may have.
+pub const MAX_ENTRY_BYTES: usize = 32 << 20;
+
+/// Bytes that an entry takes beside its own: its length as a `u32`, little-endian.
+const ENTRY_OVERHEAD_BYTES: usize = 4;
+
+/// Entries at consecutive positions that become durable together or not at all. One group is made
+/// once and used again and again, so that a commit allocates nothing.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Group {
+    first: Position,
+    count: u64,
+    bytes: Vec<u8>,
+}
+
+impl Group {
+    /// An empty group whose first entry will have the position `first`.
+    pub fn new(first: Position) -> Self {
+        assert!(first > Position::START, "positions start at 1");
+        Self { first, count: 0, bytes: Vec::new() }
+    }
+
+    /// A group from its parts, or `None` where `bytes` are not exactly `count` entries.
+    pub(crate) fn from_parts(first: Position, count: u64, bytes: Vec<u8>) -> Option<Self> {
+        if first == Position::START {
+            return None;
+        }
+        let mut rest = bytes.as_slice();
+        for _ in 0..count {
+            rest = split_entry(rest)?.1;
+        }
+        rest.is_empty().then_some(Self { first, count, bytes })
+    }
+
+    /// Empties the group for the entries from `first` on and keeps its memory.
+    pub fn clear(&mut self, first: Position) {
+        assert!(first > Position::START, "positions start at 1");
+        self.first = first;
+        self.count = 0;
+        self.bytes.clear();
+    }
+
+    /// Gives memory above `bytes_max` back to the system, after a group of unusual size.
+    pub fn shrink_to(&mut self, bytes_max: usize) {
+        self.bytes.shrink_to(bytes_max);
+    }
+
+    /// Adds an entry and returns its position.
+    pub fn push(&mut self, entry: &[u8]) -> Position {
+        self.push_with(|bytes| bytes.extend_from_slice(entry))
+    }
+
+    /// Adds the entry that `write` appends to the buffer and returns its position. `write` must not
+    /// touch what is in the buffer already.
+    pub fn push_with(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Position {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(&[0; ENTRY_OVERHEAD_BYTES]);
+        write(&mut self.bytes);
+        let written = self.bytes.len().checked_sub(start + ENTRY_OVERHEAD_BYTES);
+        let len = written.expect("an entry's writer only appends");
+        assert!(len <= MAX_ENTRY_BYTES, "entry of {len} bytes, {MAX_ENTRY_BYTES} allowed");
+        self.bytes[start..start + ENTRY_OVERHEAD_BYTES]
+            .copy_from_slice(&(len as u32).to_le_bytes());
+        let position = self.first.advanced_by(self.count);
+        self.count += 1;
+        position
+    }
+
+    /// The entries with their positions.
+    pub fn entries(&self) -> Entries<'_> {
+        Entries { next: self.first, left: self.count, rest: &self.bytes }
+    }
+
+    /// Position of the first entry, or of the next one where the group is empty.
+    pub fn first(&self) -> Position {
+        self.first
+    }
+
+    /// Position of the last entry; the one before [`Group::first`] where the group is empty.
+    pub fn last(&self) -> Position {
+        Position(self.first.0 + self.count - 1)
+    }
+
+    /// Number of entries.
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// Whether it has no entries.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Bytes of the entries with their lengths.
+    pub fn len_bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// The encoded entries, as they stand in frames.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// Iterator over the entries of a [`Group`].
+#[derive(Clone, Debug)]
+pub struct Entries<'a> {
+    next: Position,
+    left: u64,
+    rest: &'a [u8],
+}
+
+impl<'a> Iterator for Entries<'a> {
+    type Item = (Position, &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.left == 0 {
+            return None;
+        }
+        let (entry, rest) = split_entry(self.rest)?;
+        let position = self.next;
+        self.rest = rest;
+        self.left -= 1;
+        self.next = position.next();
+        Some((position, entry))
+    }
+}
+
+/// Splits the first entry off `bytes`, or `None` where they do not begin with a whole one.
+fn split_entry(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (len, rest) = bytes.split_first_chunk::<ENTRY_OVERHEAD_BYTES>()?;
+    let len = u32::from_le_bytes(*len) as usize;
+    (len <= MAX_ENTRY_BYTES).then(|| rest.split_at_checked(len))?
+}
+
+/// Takes the first entry off `bytes` without copying, or `None` where they do not begin with one.
+pub(crate) fn take_entry(bytes: &mut Bytes) -> Option<Bytes> {
+    let len = split_entry(bytes)?.0.len();
+    bytes.advance(ENTRY_OVERHEAD_BYTES);
+    Some(bytes.split_to(len))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_come_back_in_order_with_their_positions() {
+        let mut group = Group::new(Position(7));
+        assert_eq!(group.last(), Position(6));
+        assert_eq!(group.push(b"one"), Position(7));
+        assert_eq!(group.push(b""), Position(8));
+        assert_eq!(group.push_with(|bytes| bytes.push(b'x')), Position(9));
+        let entries: Vec<_> = group.entries().collect();
+        assert_eq!(
+            entries,
+            [(Position(7), &b"one"[..]), (Position(8), &b""[..]), (Position(9), &b"x"[..])]
+        );
+        assert_eq!((group.last(), group.count(), group.len_bytes()), (Position(9), 3, 16));
+        group.clear(Position(10));
+        assert!(group.is_empty() && group.entries().next().is_none());
+    }
+
+    #[test]
+    fn parts_that_are_not_whole_entries_are_refused() {
+        let mut group = Group::new(Position(1));
+        group.push(b"abc");
+        let bytes = group.as_bytes().to_vec();
+        assert_eq!(Group::from_parts(Position(1), 1, bytes.clone()), Some(group));
+        assert_eq!(Group::from_parts(Position(1), 2, bytes.clone()), None);
+        assert_eq!(Group::from_parts(Position(1), 0, bytes.clone()), None);
+        assert_eq!(Group::from_parts(Position(1), 1, bytes[..6].to_vec()), None);
+        assert_eq!(Group::from_parts(Position(1), 1, vec![0xff; 9]), None);
+    }
+}
