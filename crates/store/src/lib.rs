@@ -1,1 +1,25 @@
-//! See the package description.
+//! The state of a shard on disk: an LSM tree behind the engine's ordered map.
+//!
+//! The tree has no log of its own. The journal's position is the sequence number of every write,
+//! so what lies on disk is always the state at exactly one position. This crate knows nothing of
+//! what keys and values mean, and nothing of the journal's files.
+
+mod config;
+mod error;
+mod flusher;
+mod lsm;
+mod marker;
+mod merge;
+mod open;
+mod shared;
+mod snapshot;
+mod tables;
+#[cfg(test)]
+mod tests;
+mod view;
+
+pub use config::LsmConfig;
+pub use error::{FlushError, OpenError, StoreFault};
+pub use flusher::Flusher;
+pub use lsm::Lsm;
+pub use snapshot::{SnapshotReader, Snapshots};

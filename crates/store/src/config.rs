@@ -1,0 +1,28 @@
+//! The knobs of one shard's tree. They change speed and memory, never what is on disk means.
+
+/// How much memory one shard's tree may use, and how it writes its tables.
+#[derive(Clone, Debug)]
+pub struct LsmConfig {
+    /// Estimated bytes in memory at which the active memtable is due for rotation.
+    pub memtable_bytes: usize,
+    /// How many sealed memtables may wait for their flush. Beyond it the shard has to wait.
+    pub sealed_max: usize,
+    /// Bytes of table blocks kept in memory.
+    pub cache_bytes: u64,
+    /// How many table files are kept open.
+    pub open_files_max: usize,
+    /// Bytes at which a compaction starts a new table.
+    pub table_bytes: u64,
+}
+
+impl Default for LsmConfig {
+    fn default() -> Self {
+        Self {
+            memtable_bytes: 16 << 20,
+            sealed_max: 2,
+            cache_bytes: 16 << 20,
+            open_files_max: 64,
+            table_bytes: 32 << 20,
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! The ordered map of one shard, as its thread sees it: writes go to the active memtable, reads
+//! through memtables and tables. It syncs nothing and waits for nobody; the flusher does.
+
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use longshore_engine::{Change, OrderedMap, Position, Reader};
+use lsm_tree::{InternalValue, Memtable, Slice, ValueType};
+
+use crate::config::LsmConfig;
+use crate::error::OpenError;
+use crate::flusher::Flusher;
+use crate::marker;
+use crate::open;
+use crate::shared::Shared;
+use crate::snapshot::Snapshots;
+use crate::view::{Sealed, View};
+
+/// What an entry costs in a memtable beside its key and value: skip list node, tower, headers.
+const ENTRY_OVERHEAD_BYTES: usize = 120;
+
+/// See the file's head. Rotation happens between groups only, so every sealed memtable, and with
+/// it every state on disk, is the state at exactly one position.
+pub struct Lsm {
+    shared: Arc<Shared>,
+    /// This thread's copy of the shared view; replaced when the flusher has moved on.
+    view: Arc<View>,
+    generation: u64,
+    /// Of the last group written.
+    position: Position,
+    /// Estimated size of the active memtable.
+    active_bytes: usize,
+    next_memtable_id: u64,
+}
+
+impl std::fmt::Debug for Lsm {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Lsm")
+            .field("dir", &self.shared.dir)
+            .field("position", &self.position)
+            .field("persisted", &self.view.persisted)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Lsm {
+    /// Opens the state in `dir`, or makes an empty one at `Position::START` where there is none.
+    ///
+    /// Whether an empty state is right, only the journal can tell: a caller whose journal does
+    /// not begin right after `position()` has lost its state and must not go on.
+    pub fn open(dir: &Path, config: LsmConfig) -> Result<Self, OpenError> {
+        let shared = open::open(dir, config)?;
+        let view = shared.view();
+        Ok(Self {
+            generation: shared.generation(),
+            position: view.persisted,
+            view,
+            shared: Arc::new(shared),
+            active_bytes: 0,
+            next_memtable_id: 1,
+        })
+    }
+
+    /// The position of the state: that of the last group written, or of the state on disk.
+    pub fn position(&self) -> Position {
+        self.position
+    }
+
+    /// The position of the state on disk. The journal may be truncated up to and including it.
+    pub fn persisted_position(&self) -> Position {
+        self.shared.view().persisted
+    }
+
+    /// Whether the active memtable has reached its size and there is room to seal it.
+    pub fn should_rotate(&self) -> bool {
+        self.active_bytes >= self.shared.config.memtable_bytes && self.can_rotate()
+    }
+
+    /// Whether memory is used up: the active memtable has reached its size and no more may be
+    /// sealed. The caller has to wait for a flush before it writes on.
+    pub fn is_full(&self) -> bool {
+        self.active_bytes >= self.shared.config.memtable_bytes && !self.can_rotate()
+    }
+
+    /// Whether another memtable may be sealed.
+    pub fn can_rotate(&self) -> bool {
+        self.shared.view().sealed.len() < self.shared.config.sealed_max
+    }
+
+    /// Estimated bytes in the active memtable.
+    pub fn active_bytes(&self) -> usize {
+        self.active_bytes
+    }
+
+    /// Seals the active memtable at the current position, to be flushed once that position is
+    /// durable in the journal. Cheap. `None`, and nothing happens, where the position has not
+    /// moved since the last rotation or no more may be sealed.
+    pub fn rotate(&mut self) -> Option<Position> {
+        self.refresh();
+        let sealed = self.view.sealed.last().map_or(self.view.persisted, |last| last.position);
+        if self.position == sealed || !self.can_rotate() {
+            return None;
+        }
+        let position = self.position;
+        self.view.active.insert(InternalValue::from_components(
+            marker::KEY,
+            marker::encode(position),
+            position.0,
+            ValueType::Value,
+        ));
+        let active = Arc::new(Memtable::new(self.next_memtable_id));
+        self.next_memtable_id += 1;
+        self.view = self.shared.update(|view| {
+            let memtable = std::mem::replace(&mut view.active, active);
+            view.sealed.push(Sealed { memtable, position });
+        });
+        self.generation = self.shared.generation();
+        self.active_bytes = 0;
+        Some(position)
+    }
+
+    /// The part that writes to disk, for another thread.
+    pub fn flusher(&self) -> Flusher {
+        Flusher { shared: Arc::clone(&self.shared) }
+    }
+
+    /// Where other threads get their snapshots.
+    pub fn snapshots(&self) -> Snapshots {
+        Snapshots { shared: Arc::clone(&self.shared) }
+    }
+
+    /// Takes over what the flusher has done, which frees the memtables that it flushed.
+    fn refresh(&mut self) {
+        let generation = self.shared.generation();
+        if generation != self.generation {
+            self.view = self.shared.view();
+            self.generation = generation;
+        }
+    }
+}
+
+impl Reader for Lsm {
+    fn get(&self, key: &[u8]) -> Option<Bytes> {
+        self.view.get(key, self.position, &self.shared.dir)
+    }
+
+    fn scan(
+        &self,
+        from: &[u8],
+        to: &[u8],
+        visit: &mut dyn FnMut(&[u8], &Bytes) -> ControlFlow<()>,
+    ) {
+        self.view.scan(from, to, self.position, &self.shared.dir, visit);
+    }
+}
+
+impl OrderedMap for Lsm {
+    fn write(&mut self, position: Position, changes: Vec<Change>) {
+        assert!(
+            position > self.position,
+            "group at position {position} written after position {}",
+            self.position
+        );
+        self.refresh();
+        for (key, value) in changes {
+            assert!(key.as_slice() > marker::KEY.as_slice(), "key {key:?} is reserved");
+            self.active_bytes +=
+                key.len() + value.as_ref().map_or(0, Bytes::len) + ENTRY_OVERHEAD_BYTES;
+            let (value, kind) = match &value {
+                Some(value) => (Slice::new(value), ValueType::Value),
+                None => (Slice::default(), ValueType::Tombstone),
+            };
+            self.view.active.insert(InternalValue::from_components(key, value, position.0, kind));
+        }
+        self.position = position;
+        self.shared.set_written(position);
+    }
+}

@@ -1,0 +1,84 @@
+//! Opening a tree: the checks come first, because the tree removes what it takes for orphans and
+//! makes an empty tree where its pointer file is missing.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Arc;
+
+use longshore_engine::Position;
+use lsm_tree::config::{BlockSizePolicy, PinningPolicy};
+use lsm_tree::{
+    AbstractTree, AnyTree, Cache, Config, DescriptorTable, Memtable, SequenceNumberCounter, Tree,
+};
+
+use crate::config::LsmConfig;
+use crate::error::{OpenError, StoreFault};
+use crate::marker;
+use crate::shared::Shared;
+use crate::tables::Tables;
+use crate::view::{View, read_fault};
+
+pub(crate) fn open(dir: &Path, config: LsmConfig) -> Result<Shared, OpenError> {
+    let tree = match catch_unwind(AssertUnwindSafe(|| open_tree(dir, &config))) {
+        Ok(tree) => tree?,
+        Err(panic) => return Err(StoreFault::new(dir, panic_text(&*panic)).into()),
+    };
+    let tables = Tables::of(&tree);
+    let persisted = persisted_position(dir, &tree, &tables)?;
+    let view = View {
+        active: Arc::new(Memtable::new(0)),
+        sealed: Vec::new(),
+        tables: Arc::new(tables),
+        persisted,
+    };
+    Ok(Shared::new(dir.to_owned(), config, tree, view))
+}
+
+fn open_tree(dir: &Path, config: &LsmConfig) -> Result<Tree, OpenError> {
+    let counter = SequenceNumberCounter::default;
+    let opened = Config::new(dir, counter(), counter())
+        .use_cache(Arc::new(Cache::with_capacity_bytes(config.cache_bytes)))
+        .use_descriptor_table(Some(Arc::new(DescriptorTable::new(config.open_files_max))))
+        .data_block_size_policy(BlockSizePolicy::all(4096))
+        .filter_block_pinning_policy(PinningPolicy::new([true, false]))
+        .open();
+    match opened {
+        Ok(AnyTree::Standard(tree)) => Ok(tree),
+        Ok(AnyTree::Blob(_)) => Err(StoreFault::new(dir, "the tree keeps its values apart").into()),
+        Err(lsm_tree::Error::Io(source)) => Err(OpenError::Io { path: dir.to_owned(), source }),
+        Err(error) => Err(StoreFault::new(dir, format!("{error:?}")).into()),
+    }
+}
+
+/// The position that the tables say they have, checked against what is in them.
+fn persisted_position(dir: &Path, tree: &Tree, tables: &Tables) -> Result<Position, StoreFault> {
+    let highest = tree.get_highest_persisted_seqno();
+    let marker = tables.get(&marker::KEY).map_err(|error| read_fault(dir, &error))?;
+    match (marker, highest) {
+        (None, None) => Ok(Position::START),
+        (None, Some(highest)) => Err(StoreFault::new(
+            dir,
+            format!("its tables reach to position {highest} but have no position marker"),
+        )),
+        (Some(entry), highest) => {
+            let position =
+                marker::decode(&entry.value).map_err(|what| StoreFault::new(dir, what))?;
+            if highest != Some(position.0) {
+                let what = format!("its marker says position {position}, its tables {highest:?}");
+                return Err(StoreFault::new(dir, what));
+            }
+            Ok(position)
+        }
+    }
+}
+
+/// What a panic said.
+pub(crate) fn panic_text(payload: &(dyn Any + Send)) -> String {
+    let text = payload
+        .downcast_ref::<&str>()
+        .map(ToString::to_string)
+        .or_else(|| payload.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "no reason given".into());
+    format!("the tree panicked: {text}")
+}

@@ -1,0 +1,70 @@
+//! Stable pictures of the map for other threads than the shard's. Each holds on to the memtables
+//! and tables that it needs, so writing, flushing and compaction go on beside it.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use longshore_engine::{Position, Reader};
+
+use crate::shared::Shared;
+use crate::view::View;
+
+/// Hands out snapshots. Cheap to clone and to share.
+#[derive(Clone)]
+pub struct Snapshots {
+    pub(crate) shared: Arc<Shared>,
+}
+
+impl std::fmt::Debug for Snapshots {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Snapshots").field("dir", &self.shared.dir).finish_non_exhaustive()
+    }
+}
+
+impl Snapshots {
+    /// The state at `durable`, the highest position known to be durable. Where more has been
+    /// flushed by now, which is durable as well, or less was written, it is at that position:
+    /// ask the snapshot. A snapshot keeps memory and files alive; do not hold it for long.
+    pub fn at(&self, durable: Position) -> SnapshotReader {
+        let written = self.shared.written();
+        let view = self.shared.view();
+        let position = durable.min(written).max(view.persisted);
+        SnapshotReader { shared: Arc::clone(&self.shared), view, position }
+    }
+}
+
+/// The map at one position. A storage fault unwinds with a `StoreFault`, as on the shard's thread.
+pub struct SnapshotReader {
+    shared: Arc<Shared>,
+    view: Arc<View>,
+    position: Position,
+}
+
+impl std::fmt::Debug for SnapshotReader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SnapshotReader").field("position", &self.position).finish_non_exhaustive()
+    }
+}
+
+impl SnapshotReader {
+    /// The position whose state this is.
+    pub fn position(&self) -> Position {
+        self.position
+    }
+}
+
+impl Reader for SnapshotReader {
+    fn get(&self, key: &[u8]) -> Option<Bytes> {
+        self.view.get(key, self.position, &self.shared.dir)
+    }
+
+    fn scan(
+        &self,
+        from: &[u8],
+        to: &[u8],
+        visit: &mut dyn FnMut(&[u8], &Bytes) -> ControlFlow<()>,
+    ) {
+        self.view.scan(from, to, self.position, &self.shared.dir, visit);
+    }
+}

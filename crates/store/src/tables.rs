@@ -1,0 +1,67 @@
+//! The tables of one version of the tree, newest first, read without any lock: the tree's own
+//! lock is held while a new version is synced, which the shard's thread must not wait for.
+
+use std::ops::Bound;
+
+use lsm_tree::table::filter::standard_bloom::Builder;
+use lsm_tree::{AbstractTree, InternalValue, SeqNo, Slice, Table, Tree};
+
+/// Tables that do not overlap, in key order.
+type Run = Vec<Table>;
+
+/// Immutable. Holding it keeps the files of its tables from being removed.
+#[derive(Debug, Default)]
+pub(crate) struct Tables {
+    /// Where two runs have the same key, the earlier one has the newer entry.
+    runs: Vec<Run>,
+}
+
+impl Tables {
+    pub(crate) fn of(tree: &Tree) -> Self {
+        let version = tree.current_version();
+        let runs = version
+            .iter_levels()
+            .flat_map(|level| level.iter())
+            .map(|run| run.iter().cloned().collect())
+            .collect();
+        Self { runs }
+    }
+
+    /// The newest entry under `key`, which may be a tombstone.
+    pub(crate) fn get(&self, key: &[u8]) -> lsm_tree::Result<Option<InternalValue>> {
+        let hash = Builder::get_hash(key);
+        for run in &self.runs {
+            let index = run.partition_point(|table| &**table.metadata.key_range.max() < key);
+            let Some(table) = run.get(index) else { continue };
+            if &**table.metadata.key_range.min() > key {
+                continue;
+            }
+            if let Some(entry) = table.get(key, SeqNo::MAX, hash)? {
+                return Ok(Some(entry));
+            }
+        }
+        Ok(None)
+    }
+
+    /// One iterator per run that may hold keys from `from` (inclusive) to `to` (exclusive),
+    /// newest first. A table is opened when the iteration reaches it.
+    pub(crate) fn ranges<'a>(
+        &'a self,
+        from: &'a Slice,
+        to: &'a Slice,
+    ) -> impl Iterator<Item = Box<dyn Iterator<Item = lsm_tree::Result<InternalValue>> + 'a>> + 'a
+    {
+        self.runs.iter().filter_map(move |run| {
+            let first = run.partition_point(|table| table.metadata.key_range.max() < from);
+            let last = run.partition_point(|table| table.metadata.key_range.min() < to);
+            let tables = run.get(first..last).filter(|tables| !tables.is_empty())?;
+            let range = |table: &Table| {
+                table.range((Bound::Included(from.clone()), Bound::Excluded(to.clone())))
+            };
+            Some(match tables {
+                [table] => Box::new(range(table)) as Box<dyn Iterator<Item = _>>,
+                _ => Box::new(tables.iter().flat_map(range)),
+            })
+        })
+    }
+}

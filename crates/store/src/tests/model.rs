@@ -1,0 +1,141 @@
+//! The tree against a `BTreeMap`: random groups, rotations, flushes, compactions, snapshots and
+//! reopens. Knows the public interface only.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+use crate::{Lsm, LsmConfig, SnapshotReader};
+use bytes::Bytes;
+use longshore_engine::{Change, OrderedMap, Position, Reader};
+
+type Model = BTreeMap<Vec<u8>, Bytes>;
+
+/// A small generator, so that a seed is a reproduction.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, n: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % n
+    }
+
+    fn key(&mut self) -> Vec<u8> {
+        let prefix = [1, 7, 0, 255][self.below(4) as usize];
+        let number = self.below(300) as u16;
+        let mut key = vec![prefix];
+        key.extend(number.to_be_bytes());
+        key.extend(vec![b'k'; self.below(2) as usize * 30]);
+        key
+    }
+
+    fn value(&mut self) -> Bytes {
+        let length = if self.below(50) == 0 { 9000 } else { self.below(400) };
+        Bytes::from(vec![self.below(256) as u8; length as usize])
+    }
+
+    fn group(&mut self) -> Vec<Change> {
+        let mut changes = BTreeMap::new();
+        for _ in 0..self.below(60) {
+            let value = (self.below(3) > 0).then(|| self.value());
+            changes.insert(self.key(), value);
+        }
+        changes.into_iter().collect()
+    }
+}
+
+fn tiny() -> LsmConfig {
+    LsmConfig { memtable_bytes: 64 << 10, table_bytes: 64 << 10, ..LsmConfig::default() }
+}
+
+fn everything(map: &dyn Reader, from: &[u8], to: &[u8], limit: usize) -> Vec<(Vec<u8>, Bytes)> {
+    let mut entries = Vec::new();
+    map.scan(from, to, &mut |key, value| {
+        entries.push((key.to_vec(), value.clone()));
+        if entries.len() == limit { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    entries
+}
+
+fn check_same(map: &dyn Reader, model: &Model, random: &mut Random) {
+    let all = everything(map, &[], &[255; 40], usize::MAX);
+    assert_eq!(all, everything(model, &[], &[255; 40], usize::MAX));
+    for _ in 0..20 {
+        let (a, b) = (random.key(), random.key());
+        assert_eq!(map.get(&a), Reader::get(model, &a), "key {a:?}");
+        let limit = 1 + random.below(20) as usize;
+        assert_eq!(everything(map, &a, &b, limit), everything(model, &a, &b, limit));
+    }
+}
+
+fn run(seed: u64, steps: u32) {
+    let dir = tempfile::tempdir().unwrap();
+    let mut random = Random(seed);
+    let mut lsm = Lsm::open(dir.path(), tiny()).unwrap();
+    // The state at every position, as the journal would give it back.
+    let mut states = BTreeMap::from([(Position::START, Model::new())]);
+    let mut snapshots: Vec<SnapshotReader> = Vec::new();
+    for _ in 0..steps {
+        match random.below(20) {
+            0..=9 => {
+                let position = lsm.position().advanced_by(1 + random.below(3));
+                let mut model = states.last_key_value().unwrap().1.clone();
+                let changes = random.group();
+                OrderedMap::write(&mut model, position, changes.clone());
+                lsm.write(position, changes);
+                states.insert(position, model);
+            }
+            10..=12 => {
+                let _ = lsm.rotate();
+            }
+            13..=14 => {
+                let durable = Position(random.below(lsm.position().0 + 1));
+                let persisted = lsm.flusher().flush_sealed(durable).unwrap();
+                assert_eq!(persisted, lsm.persisted_position());
+            }
+            15 => while lsm.flusher().compact().unwrap() {},
+            16..=17 => {
+                // A client reads at a durable position, which is never below what was persisted.
+                let persisted = lsm.persisted_position().0;
+                let durable = persisted + random.below(lsm.position().0 - persisted + 1);
+                let at = *states.range(..=Position(durable)).next_back().unwrap().0;
+                let snapshot = lsm.snapshots().at(at);
+                assert!(snapshot.position() == at || snapshot.position().0 == persisted);
+                snapshots.push(snapshot);
+                if snapshots.len() > 4 {
+                    snapshots.remove(random.below(5) as usize);
+                }
+            }
+            18 => check_same(&lsm, &states[&lsm.position()], &mut random),
+            _ => {
+                if random.below(3) == 0 {
+                    snapshots.clear();
+                    let persisted = lsm.persisted_position();
+                    drop(lsm);
+                    lsm = Lsm::open(dir.path(), tiny()).unwrap();
+                    assert_eq!(lsm.position(), persisted);
+                    states.retain(|position, _| *position <= persisted);
+                    check_same(&lsm, &states[&persisted], &mut random);
+                }
+            }
+        }
+        if random.below(5) == 0 {
+            for snapshot in &snapshots {
+                check_same(snapshot, &states[&snapshot.position()], &mut random);
+            }
+        }
+    }
+    check_same(&lsm, &states[&lsm.position()], &mut random);
+}
+
+#[test]
+fn random_histories_agree_with_a_btreemap() {
+    let (seeds, steps) =
+        if std::env::var_os("LONGSHORE_FULL").is_some() { (200, 1000) } else { (12, 250) };
+    for seed in 0..seeds {
+        eprintln!("seed {seed}");
+        run(seed, steps);
+    }
+}

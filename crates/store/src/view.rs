@@ -1,0 +1,140 @@
+//! One consistent picture of the map: the memtables and the tables below them. Immutable except
+//! for the active memtable, to which the shard's thread adds entries with ever higher positions.
+
+use std::ops::{Bound, ControlFlow};
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use longshore_engine::Position;
+use lsm_tree::{InternalValue, Memtable, SeqNo, Slice, ValueType};
+
+use crate::error::StoreFault;
+use crate::marker;
+use crate::merge::{Entry, Merge, Source};
+use crate::tables::Tables;
+
+/// Values up to this size are copied out of the memtable or block that holds them; larger ones
+/// are shared with it.
+const COPIED_VALUE_BYTES_MAX: usize = 1024;
+
+/// A memtable that takes no more entries and waits for its flush.
+#[derive(Clone)]
+pub(crate) struct Sealed {
+    pub(crate) memtable: Arc<Memtable>,
+    /// The state in and below this memtable is the state at this position.
+    pub(crate) position: Position,
+}
+
+/// See the file's head.
+#[derive(Clone)]
+pub(crate) struct View {
+    pub(crate) active: Arc<Memtable>,
+    /// Oldest first.
+    pub(crate) sealed: Vec<Sealed>,
+    pub(crate) tables: Arc<Tables>,
+    /// The position of the tables: nothing in them is younger.
+    pub(crate) persisted: Position,
+}
+
+impl View {
+    /// The memtables, newest first.
+    fn memtables(&self) -> impl Iterator<Item = &Arc<Memtable>> {
+        std::iter::once(&self.active).chain(self.sealed.iter().rev().map(|sealed| &sealed.memtable))
+    }
+
+    /// The value under `key` at `position`, which is at or above that of the tables.
+    pub(crate) fn get(&self, key: &[u8], position: Position, dir: &Path) -> Option<Bytes> {
+        if key.is_empty() || key == marker::KEY {
+            return None;
+        }
+        // The tree's bound is exclusive.
+        let bound = position.0 + 1;
+        for memtable in self.memtables() {
+            if let Some(entry) = memtable.get(key, bound) {
+                return value_of(entry).map(|value| bytes_of(&value));
+            }
+        }
+        match self.tables.get(key) {
+            Ok(entry) => entry.and_then(value_of).map(|value| bytes_of(&value)),
+            Err(error) => read_fault(dir, &error).unwind(),
+        }
+    }
+
+    /// Visits the entries from `from` to `to` at `position`, like `Reader::scan`.
+    pub(crate) fn scan(
+        &self,
+        from: &[u8],
+        to: &[u8],
+        position: Position,
+        dir: &Path,
+        visit: &mut dyn FnMut(&[u8], &Bytes) -> ControlFlow<()>,
+    ) {
+        let from = Slice::from(from.max(&marker::AFTER));
+        let to = Slice::from(to);
+        if from >= to {
+            return;
+        }
+        let bound = position.0 + 1;
+        let mut sources: Vec<Source<'_>> = Vec::with_capacity(8);
+        for memtable in self.memtables().filter(|memtable| !memtable.is_empty()) {
+            sources.push(memtable_range(memtable, &from, &to, bound));
+        }
+        sources.extend(
+            self.tables
+                .ranges(&from, &to)
+                .map(|range| Box::new(range.map(|entry| entry.map(entry_of))) as Source<'_>),
+        );
+        for entry in Merge::new(sources) {
+            match entry {
+                Ok(Entry { key, value: Some(value) }) => {
+                    if visit(&key, &bytes_of(&value)).is_break() {
+                        return;
+                    }
+                }
+                Ok(Entry { value: None, .. }) => {}
+                Err(error) => read_fault(dir, &error).unwind(),
+            }
+        }
+    }
+}
+
+/// The entries of a memtable below the sequence number `bound`, the newest of each key first.
+fn memtable_range<'a>(
+    memtable: &'a Memtable,
+    from: &Slice,
+    to: &Slice,
+    bound: SeqNo,
+) -> Source<'a> {
+    let edge = |key: &Slice| {
+        InternalValue::from_components(key.clone(), Slice::default(), SeqNo::MAX, ValueType::Value)
+            .key
+    };
+    let range = (Bound::Included(edge(from)), Bound::Excluded(edge(to)));
+    Box::new(memtable.items.range(range).filter(move |item| item.key().seqno < bound).map(|item| {
+        let value = (!item.key().is_tombstone()).then(|| item.value().clone());
+        Ok(Entry { key: item.key().user_key.clone(), value })
+    }))
+}
+
+fn entry_of(entry: InternalValue) -> Entry {
+    let value = (!entry.is_tombstone()).then_some(entry.value);
+    Entry { key: entry.key.user_key, value }
+}
+
+fn value_of(entry: InternalValue) -> Option<Slice> {
+    (!entry.is_tombstone()).then_some(entry.value)
+}
+
+fn bytes_of(value: &Slice) -> Bytes {
+    if value.len() <= COPIED_VALUE_BYTES_MAX {
+        Bytes::copy_from_slice(value)
+    } else {
+        Bytes::from_owner(value.clone())
+    }
+}
+
+/// A fault met while reading. The tree's errors do not name the file.
+pub(crate) fn read_fault(dir: &Path, error: &lsm_tree::Error) -> StoreFault {
+    StoreFault::new(dir, format!("a table could not be read: {error:?}"))
+}
