@@ -26,7 +26,7 @@ pub(crate) fn run() -> Result<()> {
         "clippy",
         cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]),
     )?;
-    let mut doc = cargo(&["doc", "--workspace", "--no-deps", "--document-private-items"]);
+    let mut doc = cargo(&["doc", "--workspace", "--no-deps"]);
     doc.env("RUSTDOCFLAGS", "-D warnings");
     steps.command("documentation", doc)?;
     deny::steps(&mut steps)?;

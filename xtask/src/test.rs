@@ -38,13 +38,13 @@ struct Test {
 }
 
 const TABLE: &[Test] = &[
-    // Tests start the real binaries, which `cargo test` alone does not build; with `--tests` the
-    // features are those of the next step, so that nothing is compiled twice.
+    // Tests start the real binaries, which `cargo test` alone does not build. The rest is what the
+    // next step needs, with the same features, so that nothing is compiled twice.
     Test {
         name: "build",
         tier: Tier::Quick,
         need: Need::Nothing,
-        cargo: &["build", "--workspace", "--bins", "--tests"],
+        cargo: &["build", "--workspace", "--lib", "--bins", "--tests"],
     },
     Test {
         name: "tests",
