@@ -15,8 +15,12 @@ pub(crate) fn steps(steps: &mut Steps) -> Result<()> {
     steps.step("cargo deny: bans, licences, sources", || {
         if !present() {
             println!("    cargo-deny is missing; installing it compiles for some minutes");
+            // Compiling it without optimization takes 2 minutes instead of 5 on two cores, and a
+            // check 2.5 s instead of 0.5 s.
+            let mut install = cargo(&["install", "--locked", "--quiet", "--debug", "cargo-deny"]);
+            install.env("CARGO_PROFILE_DEV_DEBUG", "0");
             // What counts is whether it is there afterwards, which is asked next.
-            let _ = run(cargo(&["install", "--locked", "--quiet", "cargo-deny"]));
+            let _ = run(install);
         }
         if !present() {
             return Ok(Outcome::Skipped("cargo-deny is missing and cannot be installed".into()));
