@@ -1,17 +1,25 @@
 //! Everything that writes and syncs files: flushes of sealed memtables and compactions. It runs
 //! on threads of the caller's, never on the shard's.
 
+use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use longshore_engine::Position;
 use lsm_tree::compaction::Leveled;
 use lsm_tree::{AbstractTree, InternalValue, Memtable};
 
+use crate::check;
 use crate::error::{FlushError, StoreFault};
+use crate::open::panic_text;
 use crate::shared::{Shared, lock};
 use crate::tables::Tables;
 use crate::view::Sealed;
+
+/// Beyond so many runs of young tables a flush first waits for a compaction: reads look into each
+/// of them, and a version file has room for 255.
+const YOUNG_RUNS_MAX: usize = 24;
 
 /// Clone it to flush on one thread and compact on another: a compaction may take seconds, and
 /// flushes should not wait for it.
@@ -32,6 +40,29 @@ impl Flusher {
     /// and including it. `durable` must be durable in the journal: what is persisted here cannot
     /// be taken back.
     pub fn flush_sealed(&self, durable: Position) -> Result<Position, FlushError> {
+        self.tidy()?;
+        let flushed = self.flush_all(durable);
+        self.settled(flushed)
+    }
+
+    /// Does one step of compaction. Answers whether there may be more to do.
+    pub fn compact(&self) -> Result<bool, FlushError> {
+        self.tidy()?;
+        let compacted = self.compact_once();
+        self.settled(compacted)
+    }
+
+    /// Whether a sealed memtable waits that `flush_sealed(durable)` would write.
+    pub fn has_work(&self, durable: Position) -> bool {
+        self.shared.view().sealed.first().is_some_and(|sealed| sealed.position <= durable)
+    }
+
+    /// The position of the state on disk, as `Lsm::persisted_position`.
+    pub fn persisted_position(&self) -> Position {
+        self.shared.view().persisted
+    }
+
+    fn flush_all(&self, durable: Position) -> Result<Position, FlushError> {
         let _flushing = lock(&self.shared.flushing);
         loop {
             let view = self.shared.view();
@@ -42,52 +73,90 @@ impl Flusher {
         }
     }
 
-    /// Does one step of compaction. Answers whether there may be more to do.
-    pub fn compact(&self) -> Result<bool, FlushError> {
-        let _compacting = lock(&self.shared.compacting);
-        let before = self.shared.tree.current_version().id();
-        let strategy =
-            Arc::new(Leveled::default().with_table_target_size(self.shared.config.table_bytes));
-        self.guarded(|| self.shared.tree.compact(strategy, u64::MAX))?;
-        let after = self.shared.tree.current_version().id();
-        if before == after {
-            return Ok(false);
-        }
-        let _publishing = lock(&self.shared.publishing);
-        let tables = Arc::new(Tables::of(&self.shared.tree));
-        self.shared.update(|view| view.tables = tables);
-        Ok(true)
-    }
-
     fn flush(&self, sealed: &Sealed, below: &Tables) -> Result<(), FlushError> {
-        let written = self.guarded(|| {
-            self.shared.tree.flush_to_tables(newest_entries(&sealed.memtable, below))
-        })?;
+        let tree = &self.shared.tree;
+        while tree.l0_run_count() >= YOUNG_RUNS_MAX && self.compact_once()? {}
+        let written =
+            self.guarded(|| tree.flush_to_tables(newest_entries(&sealed.memtable, below)))?;
         let written = written.map(|(tables, _)| tables).unwrap_or_default();
         let _publishing = lock(&self.shared.publishing);
-        self.guarded(|| self.shared.tree.register_tables(&written, None, None, &[], u64::MAX))?;
-        let tables = Arc::new(Tables::of(&self.shared.tree));
-        self.shared.update(|view| {
-            view.tables = tables;
+        self.guarded(|| tree.register_tables(&written, None, None, &[], u64::MAX))?;
+        self.shared.publish(|view| {
             view.sealed.remove(0);
             view.persisted = sealed.position;
         });
         Ok(())
     }
 
+    fn compact_once(&self) -> Result<bool, FlushError> {
+        let _compacting = lock(&self.shared.compacting);
+        let tree = &self.shared.tree;
+        let strategy = Leveled::default().with_table_target_size(self.shared.config.table_bytes);
+        let before = tree.current_version().id();
+        // Only the newest entry of a key is ever read from tables: a snapshot keeps its own.
+        match self.guarded(|| tree.compact(Arc::new(strategy), u64::MAX)) {
+            Err(FlushError::Fault(fault)) => return Err(self.located(fault).into()),
+            compacted => compacted?,
+        }
+        if before == tree.current_version().id() {
+            return Ok(false);
+        }
+        let _publishing = lock(&self.shared.publishing);
+        self.shared.publish(|_| {});
+        Ok(true)
+    }
+
     /// Runs `action` on the tree and sorts out its errors. A panic in it is a fault as well.
     fn guarded<T>(&self, action: impl FnOnce() -> lsm_tree::Result<T>) -> Result<T, FlushError> {
-        let path = self.shared.dir.clone();
-        match catch_unwind(AssertUnwindSafe(action)) {
-            Ok(Ok(value)) => Ok(value),
-            Ok(Err(lsm_tree::Error::Io(source)))
-                if source.kind() == std::io::ErrorKind::StorageFull =>
-            {
-                Err(FlushError::NoSpace { path, source })
+        let path = &self.shared.dir;
+        let what = match catch_unwind(AssertUnwindSafe(action)) {
+            Ok(Ok(value)) => return Ok(value),
+            Ok(Err(lsm_tree::Error::Io(error))) => {
+                if matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) {
+                    let path = path.clone();
+                    return Err(FlushError::NoSpace { path, source: error });
+                }
+                match error.downcast::<StoreFault>() {
+                    Ok(fault) => return Err(fault.into()),
+                    Err(error) => error.to_string(),
+                }
             }
-            Ok(Err(error)) => Err(StoreFault::new(path, format!("{error:?}")).into()),
-            Err(panic) => Err(StoreFault::new(path, crate::open::panic_text(&*panic)).into()),
+            Ok(Err(error)) => format!("{error:?}"),
+            Err(panic) => panic_text(&*panic),
+        };
+        Err(StoreFault::new(path, what).into())
+    }
+
+    /// The tree does not say which table a compaction could not read.
+    fn located(&self, fault: StoreFault) -> StoreFault {
+        let tables = Tables::of(&self.shared.tree);
+        let mut faults = tables.iter().filter_map(|table| {
+            check::check_table(&self.shared.dir, table.id(), table.checksum().into_u128()).err()
+        });
+        faults.next().unwrap_or(fault)
+    }
+
+    /// Notes where a full disk interrupted something, and removes what was half-written.
+    fn settled<T>(&self, outcome: Result<T, FlushError>) -> Result<T, FlushError> {
+        if matches!(outcome, Err(FlushError::NoSpace { .. })) {
+            self.shared.untidy.store(true, Ordering::Relaxed);
+            self.tidy()?;
         }
+        outcome
+    }
+
+    /// After a full disk: makes sure that the version on disk is the one in memory, and removes
+    /// the tables that no version names. Nothing else may be written meanwhile.
+    fn tidy(&self) -> Result<(), FlushError> {
+        if !self.shared.untidy.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let _flushing = lock(&self.shared.flushing);
+        let _compacting = lock(&self.shared.compacting);
+        let version = self.shared.tree.current_version().id();
+        check::remove_unknown(&self.shared.dir, version, &mut lock(&self.shared.known))?;
+        self.shared.untidy.store(false, Ordering::Relaxed);
+        Ok(())
     }
 }
 
@@ -114,7 +183,7 @@ fn newest_entries<'a>(
             match below.get(&entry.key.user_key) {
                 Ok(Some(hidden)) if !hidden.is_tombstone() => Some(Ok(entry)),
                 Ok(_) => None,
-                Err(error) => Some(Err(error)),
+                Err(fault) => Some(Err(lsm_tree::Error::Io(std::io::Error::other(fault)))),
             }
         })
 }

@@ -4,6 +4,7 @@
 //! so what lies on disk is always the state at exactly one position. This crate knows nothing of
 //! what keys and values mean, and nothing of the journal's files.
 
+mod check;
 mod config;
 mod error;
 mod flusher;
@@ -18,6 +19,7 @@ mod tables;
 mod tests;
 mod view;
 
+pub use check::{Depth, Report, check};
 pub use config::LsmConfig;
 pub use error::{FlushError, OpenError, StoreFault};
 pub use flusher::Flusher;

@@ -143,7 +143,7 @@ impl Lsm {
 
 impl Reader for Lsm {
     fn get(&self, key: &[u8]) -> Option<Bytes> {
-        self.view.get(key, self.position, &self.shared.dir)
+        self.view.get(key, self.position)
     }
 
     fn scan(
@@ -152,7 +152,7 @@ impl Reader for Lsm {
         to: &[u8],
         visit: &mut dyn FnMut(&[u8], &Bytes) -> ControlFlow<()>,
     ) {
-        self.view.scan(from, to, self.position, &self.shared.dir, visit);
+        self.view.scan(from, to, self.position, visit);
     }
 }
 

@@ -1,6 +1,8 @@
 //! Merges sorted sources into one, the newest entry of each key winning.
 
-use lsm_tree::Slice;
+use lsm_tree::{InternalValue, Slice};
+
+use crate::error::StoreFault;
 
 /// A key and its value, or `None` where it was removed.
 pub(crate) struct Entry {
@@ -8,24 +10,31 @@ pub(crate) struct Entry {
     pub(crate) value: Option<Slice>,
 }
 
-/// Entries in key order; where a key occurs more than once, the newest comes first.
-pub(crate) type Source<'a> = Box<dyn Iterator<Item = lsm_tree::Result<Entry>> + 'a>;
+impl From<InternalValue> for Entry {
+    fn from(entry: InternalValue) -> Self {
+        let value = (!entry.is_tombstone()).then_some(entry.value);
+        Self { key: entry.key.user_key, value }
+    }
+}
 
-/// Sources are given newest first. Every key comes out once, removed ones included.
+/// Entries in key order; where a key occurs more than once, the newest comes first.
+pub(crate) type Source<'a> = Box<dyn Iterator<Item = Result<Entry, StoreFault>> + 'a>;
+
+/// Sources are given newest first. Every key comes out once, removed ones included. What comes
+/// after an error means nothing.
 pub(crate) struct Merge<'a> {
     sources: Vec<(Option<Entry>, Source<'a>)>,
-    failed: Option<lsm_tree::Error>,
     started: bool,
 }
 
 impl<'a> Merge<'a> {
     pub(crate) fn new(sources: Vec<Source<'a>>) -> Self {
         let sources = sources.into_iter().map(|source| (None, source)).collect();
-        Self { sources, failed: None, started: false }
+        Self { sources, started: false }
     }
 
     /// Moves the source at `index` past `key`.
-    fn advance(&mut self, index: usize, key: Option<&Slice>) -> lsm_tree::Result<()> {
+    fn advance(&mut self, index: usize, key: Option<&Slice>) -> Result<(), StoreFault> {
         let Some((head, source)) = self.sources.get_mut(index) else { return Ok(()) };
         loop {
             *head = source.next().transpose()?;
@@ -36,7 +45,7 @@ impl<'a> Merge<'a> {
         }
     }
 
-    fn step(&mut self) -> lsm_tree::Result<Option<Entry>> {
+    fn step(&mut self) -> Result<Option<Entry>, StoreFault> {
         if !self.started {
             self.started = true;
             for index in 0..self.sources.len() {
@@ -70,12 +79,9 @@ impl<'a> Merge<'a> {
 }
 
 impl Iterator for Merge<'_> {
-    type Item = lsm_tree::Result<Entry>;
+    type Item = Result<Entry, StoreFault>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.failed.is_some() {
-            return None;
-        }
         self.step().transpose()
     }
 }
@@ -116,8 +122,8 @@ mod tests {
     }
 
     #[test]
-    fn an_error_ends_it() {
-        let bad: Source<'_> = Box::new(std::iter::once(Err(lsm_tree::Error::Unrecoverable)));
+    fn an_error_comes_first() {
+        let bad: Source<'_> = Box::new(std::iter::once(Err(StoreFault::new("7", "rotten"))));
         let mut merge = Merge::new(vec![source(&[("a", None)]), bad]);
         assert!(merge.next().is_some_and(|entry| entry.is_err()));
     }

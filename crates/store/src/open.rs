@@ -2,6 +2,8 @@
 //! makes an empty tree where its pointer file is missing.
 
 use std::any::Any;
+use std::fs;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
@@ -9,23 +11,30 @@ use std::sync::Arc;
 use longshore_engine::Position;
 use lsm_tree::config::{BlockSizePolicy, PinningPolicy};
 use lsm_tree::{
-    AbstractTree, AnyTree, Cache, Config, DescriptorTable, Memtable, SequenceNumberCounter, Tree,
+    AnyTree, Cache, Config, DescriptorTable, Memtable, SequenceNumberCounter, Table, Tree,
 };
 
+use crate::check::{Depth, Report, check, is_temporary};
 use crate::config::LsmConfig;
 use crate::error::{OpenError, StoreFault};
 use crate::marker;
 use crate::shared::Shared;
 use crate::tables::Tables;
-use crate::view::{View, read_fault};
+use crate::view::View;
 
 pub(crate) fn open(dir: &Path, config: LsmConfig) -> Result<Shared, OpenError> {
+    let report = check(dir, Depth::Structure).map_err(first)?;
     let tree = match catch_unwind(AssertUnwindSafe(|| open_tree(dir, &config))) {
         Ok(tree) => tree?,
         Err(panic) => return Err(StoreFault::new(dir, panic_text(&*panic)).into()),
     };
     let tables = Tables::of(&tree);
-    let persisted = persisted_position(dir, &tree, &tables)?;
+    let persisted = position_of(dir, &tables)?;
+    if persisted != report.position {
+        let what = format!("it opened at position {persisted} instead of {}", report.position);
+        return Err(StoreFault::new(dir, what).into());
+    }
+    remove_temporary(&report).map_err(|source| OpenError::Io { path: dir.to_owned(), source })?;
     let view = View {
         active: Arc::new(Memtable::new(0)),
         sealed: Vec::new(),
@@ -52,25 +61,38 @@ fn open_tree(dir: &Path, config: &LsmConfig) -> Result<Tree, OpenError> {
 }
 
 /// The position that the tables say they have, checked against what is in them.
-fn persisted_position(dir: &Path, tree: &Tree, tables: &Tables) -> Result<Position, StoreFault> {
-    let highest = tree.get_highest_persisted_seqno();
-    let marker = tables.get(&marker::KEY).map_err(|error| read_fault(dir, &error))?;
-    match (marker, highest) {
-        (None, None) => Ok(Position::START),
-        (None, Some(highest)) => Err(StoreFault::new(
-            dir,
-            format!("its tables reach to position {highest} but have no position marker"),
-        )),
-        (Some(entry), highest) => {
-            let position =
-                marker::decode(&entry.value).map_err(|what| StoreFault::new(dir, what))?;
-            if highest != Some(position.0) {
-                let what = format!("its marker says position {position}, its tables {highest:?}");
-                return Err(StoreFault::new(dir, what));
-            }
-            Ok(position)
+pub(crate) fn position_of(dir: &Path, tables: &Tables) -> Result<Position, StoreFault> {
+    let highest = tables.iter().map(Table::get_highest_seqno).max();
+    let Some(marker) = tables.get(&marker::KEY)? else {
+        return match highest {
+            None => Ok(Position::START),
+            Some(highest) => Err(StoreFault::new(
+                dir,
+                format!("its tables reach to position {highest} but have no position marker"),
+            )),
+        };
+    };
+    let position = marker::decode(&marker.value).map_err(|what| StoreFault::new(dir, what))?;
+    if highest != Some(position.0) {
+        let what = format!("its marker says position {position}, its tables {highest:?}");
+        return Err(StoreFault::new(dir, what));
+    }
+    Ok(position)
+}
+
+/// The tree removes its other leftovers itself.
+fn remove_temporary(report: &Report) -> io::Result<()> {
+    for path in &report.leftovers {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if is_temporary(&name) {
+            fs::remove_file(path)?;
         }
     }
+    Ok(())
+}
+
+fn first(faults: Vec<StoreFault>) -> StoreFault {
+    faults.into_iter().next().expect("a failed check names what it found")
 }
 
 /// What a panic said.

@@ -1,13 +1,15 @@
 //! What the shard's thread, the flusher and the snapshots share: the tree and the current view.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use longshore_engine::Position;
-use lsm_tree::Tree;
+use lsm_tree::{Table, Tree};
 
 use crate::config::LsmConfig;
+use crate::tables::Tables;
 use crate::view::View;
 
 pub(crate) struct Shared {
@@ -27,11 +29,17 @@ pub(crate) struct Shared {
     /// Held while the tree's tables are taken over into the view. A flush holds it from the moment
     /// on where the tree knows its tables: no view may show them beside an older position.
     pub(crate) publishing: Mutex<()>,
+    /// Tables that a published version named, and whose files therefore are not rubbish even
+    /// where the current version does not name them: a snapshot may still need them.
+    pub(crate) known: Mutex<BTreeSet<u64>>,
+    /// A full disk has interrupted a flush or compaction, and nothing was cleared up yet.
+    pub(crate) untidy: AtomicBool,
 }
 
 impl Shared {
     pub(crate) fn new(dir: PathBuf, config: LsmConfig, tree: Tree, view: View) -> Self {
         let written = AtomicU64::new(view.persisted.0);
+        let known = Mutex::new(view.tables.iter().map(Table::id).collect());
         Self {
             dir,
             config,
@@ -42,6 +50,8 @@ impl Shared {
             flushing: Mutex::default(),
             compacting: Mutex::default(),
             publishing: Mutex::default(),
+            known,
+            untidy: AtomicBool::new(false),
         }
     }
 
@@ -61,6 +71,18 @@ impl Shared {
         *current = Arc::new(view);
         self.generation.fetch_add(1, Ordering::Release);
         Arc::clone(&current)
+    }
+
+    /// Takes over the tree's tables into the view, and what else `change` does. `publishing` is
+    /// held by the caller.
+    pub(crate) fn publish(&self, change: impl FnOnce(&mut View)) {
+        // Before the view's lock is taken: the tree's own lock may be held over a sync.
+        let tables = Tables::of(&self.tree);
+        lock(&self.known).extend(tables.iter().map(Table::id));
+        self.update(|view| {
+            view.tables = Arc::new(tables);
+            change(view);
+        });
     }
 
     pub(crate) fn set_written(&self, position: Position) {

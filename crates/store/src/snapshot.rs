@@ -30,13 +30,12 @@ impl Snapshots {
         let written = self.shared.written();
         let view = self.shared.view();
         let position = durable.min(written).max(view.persisted);
-        SnapshotReader { shared: Arc::clone(&self.shared), view, position }
+        SnapshotReader { view, position }
     }
 }
 
 /// The map at one position. A storage fault unwinds with a `StoreFault`, as on the shard's thread.
 pub struct SnapshotReader {
-    shared: Arc<Shared>,
     view: Arc<View>,
     position: Position,
 }
@@ -56,7 +55,7 @@ impl SnapshotReader {
 
 impl Reader for SnapshotReader {
     fn get(&self, key: &[u8]) -> Option<Bytes> {
-        self.view.get(key, self.position, &self.shared.dir)
+        self.view.get(key, self.position)
     }
 
     fn scan(
@@ -65,6 +64,6 @@ impl Reader for SnapshotReader {
         to: &[u8],
         visit: &mut dyn FnMut(&[u8], &Bytes) -> ControlFlow<()>,
     ) {
-        self.view.scan(from, to, self.position, &self.shared.dir, visit);
+        self.view.scan(from, to, self.position, visit);
     }
 }

@@ -2,9 +2,13 @@
 //! lock is held while a new version is synced, which the shard's thread must not wait for.
 
 use std::ops::Bound;
+use std::path::Path;
 
 use lsm_tree::table::filter::standard_bloom::Builder;
 use lsm_tree::{AbstractTree, InternalValue, SeqNo, Slice, Table, Tree};
+
+use crate::error::StoreFault;
+use crate::merge::{Entry, Source};
 
 /// Tables that do not overlap, in key order.
 type Run = Vec<Table>;
@@ -27,8 +31,17 @@ impl Tables {
         Self { runs }
     }
 
+    /// Tables by run, newest run first.
+    pub(crate) fn of_runs(runs: Vec<Vec<Table>>) -> Self {
+        Self { runs }
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Table> {
+        self.runs.iter().flatten()
+    }
+
     /// The newest entry under `key`, which may be a tombstone.
-    pub(crate) fn get(&self, key: &[u8]) -> lsm_tree::Result<Option<InternalValue>> {
+    pub(crate) fn get(&self, key: &[u8]) -> Result<Option<InternalValue>, StoreFault> {
         let hash = Builder::get_hash(key);
         for run in &self.runs {
             let index = run.partition_point(|table| &**table.metadata.key_range.max() < key);
@@ -36,32 +49,39 @@ impl Tables {
             if &**table.metadata.key_range.min() > key {
                 continue;
             }
-            if let Some(entry) = table.get(key, SeqNo::MAX, hash)? {
-                return Ok(Some(entry));
+            match table.get(key, SeqNo::MAX, hash) {
+                Ok(None) => {}
+                Ok(entry) => return Ok(entry),
+                Err(error) => return Err(read_fault(&table.path, &error)),
             }
         }
         Ok(None)
     }
 
-    /// One iterator per run that may hold keys from `from` (inclusive) to `to` (exclusive),
-    /// newest first. A table is opened when the iteration reaches it.
+    /// One source per run that may hold keys from `from` (inclusive) to `to` (exclusive), newest
+    /// first. A table is opened when the iteration reaches it.
     pub(crate) fn ranges<'a>(
         &'a self,
         from: &'a Slice,
         to: &'a Slice,
-    ) -> impl Iterator<Item = Box<dyn Iterator<Item = lsm_tree::Result<InternalValue>> + 'a>> + 'a
-    {
+    ) -> impl Iterator<Item = Source<'a>> + 'a {
         self.runs.iter().filter_map(move |run| {
             let first = run.partition_point(|table| table.metadata.key_range.max() < from);
             let last = run.partition_point(|table| table.metadata.key_range.min() < to);
             let tables = run.get(first..last).filter(|tables| !tables.is_empty())?;
-            let range = |table: &Table| {
-                table.range((Bound::Included(from.clone()), Bound::Excluded(to.clone())))
+            let range = |table: &'a Table| {
+                table
+                    .range((Bound::Included(from.clone()), Bound::Excluded(to.clone())))
+                    .map(|entry| entry.map(Entry::from).map_err(|e| read_fault(&table.path, &e)))
             };
             Some(match tables {
-                [table] => Box::new(range(table)) as Box<dyn Iterator<Item = _>>,
+                [table] => Box::new(range(table)) as Source<'a>,
                 _ => Box::new(tables.iter().flat_map(range)),
             })
         })
     }
+}
+
+fn read_fault(path: &Path, error: &lsm_tree::Error) -> StoreFault {
+    StoreFault::new(path, format!("it could not be read: {error:?}"))
 }

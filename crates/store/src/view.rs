@@ -2,14 +2,12 @@
 //! for the active memtable, to which the shard's thread adds entries with ever higher positions.
 
 use std::ops::{Bound, ControlFlow};
-use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use longshore_engine::Position;
 use lsm_tree::{InternalValue, Memtable, SeqNo, Slice, ValueType};
 
-use crate::error::StoreFault;
 use crate::marker;
 use crate::merge::{Entry, Merge, Source};
 use crate::tables::Tables;
@@ -44,7 +42,7 @@ impl View {
     }
 
     /// The value under `key` at `position`, which is at or above that of the tables.
-    pub(crate) fn get(&self, key: &[u8], position: Position, dir: &Path) -> Option<Bytes> {
+    pub(crate) fn get(&self, key: &[u8], position: Position) -> Option<Bytes> {
         if key.is_empty() || key == marker::KEY {
             return None;
         }
@@ -57,7 +55,7 @@ impl View {
         }
         match self.tables.get(key) {
             Ok(entry) => entry.and_then(value_of).map(|value| bytes_of(&value)),
-            Err(error) => read_fault(dir, &error).unwind(),
+            Err(fault) => fault.unwind(),
         }
     }
 
@@ -67,7 +65,6 @@ impl View {
         from: &[u8],
         to: &[u8],
         position: Position,
-        dir: &Path,
         visit: &mut dyn FnMut(&[u8], &Bytes) -> ControlFlow<()>,
     ) {
         let from = Slice::from(from.max(&marker::AFTER));
@@ -80,11 +77,7 @@ impl View {
         for memtable in self.memtables().filter(|memtable| !memtable.is_empty()) {
             sources.push(memtable_range(memtable, &from, &to, bound));
         }
-        sources.extend(
-            self.tables
-                .ranges(&from, &to)
-                .map(|range| Box::new(range.map(|entry| entry.map(entry_of))) as Source<'_>),
-        );
+        sources.extend(self.tables.ranges(&from, &to));
         for entry in Merge::new(sources) {
             match entry {
                 Ok(Entry { key, value: Some(value) }) => {
@@ -93,7 +86,7 @@ impl View {
                     }
                 }
                 Ok(Entry { value: None, .. }) => {}
-                Err(error) => read_fault(dir, &error).unwind(),
+                Err(fault) => fault.unwind(),
             }
         }
     }
@@ -117,11 +110,6 @@ fn memtable_range<'a>(
     }))
 }
 
-fn entry_of(entry: InternalValue) -> Entry {
-    let value = (!entry.is_tombstone()).then_some(entry.value);
-    Entry { key: entry.key.user_key, value }
-}
-
 fn value_of(entry: InternalValue) -> Option<Slice> {
     (!entry.is_tombstone()).then_some(entry.value)
 }
@@ -132,9 +120,4 @@ fn bytes_of(value: &Slice) -> Bytes {
     } else {
         Bytes::from_owner(value.clone())
     }
-}
-
-/// A fault met while reading. The tree's errors do not name the file.
-pub(crate) fn read_fault(dir: &Path, error: &lsm_tree::Error) -> StoreFault {
-    StoreFault::new(dir, format!("a table could not be read: {error:?}"))
 }

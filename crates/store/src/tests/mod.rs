@@ -1,3 +1,42 @@
 //! Tests of the whole crate through its public interface.
 
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+use bytes::Bytes;
+use longshore_engine::Reader;
+
+use crate::LsmConfig;
+
+mod flips;
+mod folder;
 mod model;
+mod threads;
+
+type Model = BTreeMap<Vec<u8>, Bytes>;
+
+/// A small generator, so that a seed is a reproduction.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, n: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % n
+    }
+}
+
+fn tiny() -> LsmConfig {
+    LsmConfig { memtable_bytes: 64 << 10, table_bytes: 64 << 10, ..LsmConfig::default() }
+}
+
+fn everything(map: &dyn Reader, from: &[u8], to: &[u8], limit: usize) -> Vec<(Vec<u8>, Bytes)> {
+    let mut entries = Vec::new();
+    map.scan(from, to, &mut |key, value| {
+        entries.push((key.to_vec(), value.clone()));
+        if entries.len() == limit { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    entries
+}

@@ -2,26 +2,13 @@
 //! reopens. Knows the public interface only.
 
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
 
-use crate::{Lsm, LsmConfig, SnapshotReader};
+use super::{Model, Random, everything, tiny};
+use crate::{Lsm, SnapshotReader};
 use bytes::Bytes;
 use longshore_engine::{Change, OrderedMap, Position, Reader};
 
-type Model = BTreeMap<Vec<u8>, Bytes>;
-
-/// A small generator, so that a seed is a reproduction.
-struct Random(u64);
-
 impl Random {
-    fn below(&mut self, n: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % n
-    }
-
     fn key(&mut self) -> Vec<u8> {
         let prefix = [1, 7, 0, 255][self.below(4) as usize];
         let number = self.below(300) as u16;
@@ -44,19 +31,6 @@ impl Random {
         }
         changes.into_iter().collect()
     }
-}
-
-fn tiny() -> LsmConfig {
-    LsmConfig { memtable_bytes: 64 << 10, table_bytes: 64 << 10, ..LsmConfig::default() }
-}
-
-fn everything(map: &dyn Reader, from: &[u8], to: &[u8], limit: usize) -> Vec<(Vec<u8>, Bytes)> {
-    let mut entries = Vec::new();
-    map.scan(from, to, &mut |key, value| {
-        entries.push((key.to_vec(), value.clone()));
-        if entries.len() == limit { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    });
-    entries
 }
 
 fn check_same(map: &dyn Reader, model: &Model, random: &mut Random) {
