@@ -1,0 +1,269 @@
+//! Queues, operations, namespaces and health as they are told and set.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{DurationText, InstantText, RetryText};
+
+/// What holds for a queue from now on. What is left out is reset.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct QueueSettingsBody {
+    /// Hands out nothing while set.
+    pub paused: bool,
+    /// Jobs that may wait or run; beyond it enqueueing is refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_length: Option<u64>,
+    /// Options for jobs that do not say otherwise.
+    pub defaults: JobDefaultsBody,
+}
+
+/// Options for jobs that do not say otherwise.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct JobDefaultsBody {
+    /// 0 to 9, 9 first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 0, maximum = 9)]
+    pub priority: Option<u8>,
+    /// How long a lease holds without a heartbeat.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lease: Option<DurationText>,
+    /// The longest that one run may take.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<DurationText>,
+    /// The delay before another attempt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry: Option<RetryText>,
+    /// Attempts in all, the first included.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1)]
+    pub max_attempts: Option<u32>,
+    /// No attempt starts later than this after the job was enqueued.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_age: Option<DurationText>,
+    /// A job not started this long after it was enqueued expires.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ttl: Option<DurationText>,
+    /// How long outcomes are kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retain: Option<DurationText>,
+}
+
+/// A queue at one moment.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+pub struct QueueRecord {
+    /// Its name.
+    pub name: String,
+    /// What its owner set.
+    pub settings: QueueSettingsBody,
+    /// Jobs that could run now.
+    pub ready: u64,
+    /// Jobs that wait for their time.
+    pub scheduled: u64,
+    /// Jobs that wait for their next attempt.
+    pub retrying: u64,
+    /// Jobs that wait behind another one of their ordering key.
+    pub blocked: u64,
+    /// Jobs that a worker has.
+    pub running: u64,
+    /// Jobs that failed for good.
+    pub dead: u64,
+    /// How long the oldest ready job has been ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oldest_age: Option<DurationText>,
+    /// Workers that asked for this queue lately.
+    pub consumers: u64,
+    /// Jobs enqueued since the queue was created.
+    pub enqueued_total: u64,
+    /// Jobs that succeeded since then.
+    pub succeeded_total: u64,
+    /// Attempts that failed since then.
+    pub failed_total: u64,
+    /// Jobs that died since then.
+    pub dead_total: u64,
+    /// Jobs cancelled, discarded or expired since then.
+    pub cancelled_total: u64,
+    /// Jobs enqueued per second, over about the last minute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enqueued_per_second: Option<f64>,
+    /// Jobs succeeded per second, over about the last minute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub succeeded_per_second: Option<f64>,
+}
+
+/// A page of queues, in the order of their names.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+pub struct QueueList {
+    /// The queues.
+    pub queues: Vec<QueueRecord>,
+    /// What to hand in as `cursor` for the next page; left out at the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// Which dead jobs are to be tried again.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RetryDeadRequest {
+    /// Only this kind.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// Only jobs that died longer ago than this. Not together with `before`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub older_than: Option<DurationText>,
+    /// Only jobs that died before this instant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub before: Option<InstantText>,
+}
+
+/// What a purge is to touch.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct PurgeRequest {
+    /// The dead jobs of the queue instead of the waiting ones.
+    pub dead: bool,
+    /// Only this kind.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// Only jobs that were enqueued (dead ones: died) longer ago than this. Not together with
+    /// `before`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub older_than: Option<DurationText>,
+    /// Only jobs that were enqueued (dead ones: died) before this instant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub before: Option<InstantText>,
+}
+
+/// How far an operation is.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OperationStateText {
+    /// Only counted, not started: `?dry_run=true`.
+    DryRun,
+    /// Under way.
+    Running,
+    /// Everything that matched is done.
+    Finished,
+    /// Stopped when asked; what was done stays done.
+    Cancelled,
+}
+
+/// What touches many jobs.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+pub struct OperationRecord {
+    /// Its id; left out for a dry run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// `purge_queue`, `retry_dead`, `purge_dead` or `delete_queue`.
+    pub operation: String,
+    /// Only of this queue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue: Option<String>,
+    /// Only of this kind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// Only what was enqueued, or died, before this instant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<InstantText>,
+    /// How far it is.
+    pub state: OperationStateText,
+    /// How many jobs could match when it started: an upper bound.
+    pub candidates: u64,
+    /// How many it looked at.
+    pub examined: u64,
+    /// How many it changed; of a dry run, how many match.
+    pub changed: u64,
+    /// From 0 to 1.
+    pub progress: f64,
+    /// When it started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<InstantText>,
+    /// When it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_at: Option<InstantText>,
+}
+
+/// The operations of a namespace.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+pub struct OperationList {
+    /// The newest first.
+    pub operations: Vec<OperationRecord>,
+}
+
+/// A namespace at one moment.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+pub struct NamespaceRecord {
+    /// Its name.
+    pub name: String,
+    /// When it was created.
+    pub created_at: InstantText,
+    /// How many queues it has.
+    pub queues: u64,
+    /// Bytes of outcomes kept.
+    pub outcome_bytes: u64,
+    /// Bytes of dead jobs kept.
+    pub dead_bytes: u64,
+    /// Ids of forgotten jobs that are still remembered.
+    pub tombstones: u64,
+    /// Ids that were forgotten before their time because there were too many.
+    pub tombstones_dropped_total: u64,
+}
+
+/// A shard that did not answer.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+pub struct UnreachableShard {
+    /// Which.
+    pub shard: u64,
+    /// Why.
+    pub reason: String,
+}
+
+/// All namespaces of the node.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+pub struct NamespaceList {
+    /// In the order of their names.
+    pub namespaces: Vec<NamespaceRecord>,
+    /// Shards whose namespaces could not be asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unavailable: Vec<UnreachableShard>,
+}
+
+/// What a shard does.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ShardState {
+    /// Reads its journal.
+    Replaying,
+    /// Answers.
+    Serving,
+    /// Has stopped, alone.
+    Stopped,
+}
+
+/// The health of a shard.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+pub struct ShardHealth {
+    /// Which.
+    pub shard: u64,
+    /// What it does.
+    pub state: ShardState,
+    /// How much of the replay is done, from 0 to 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<f64>,
+    /// Why it has stopped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// The health of the node.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+pub struct HealthAnswer {
+    /// Whether what was asked for holds.
+    pub ok: bool,
+    /// In words.
+    pub status: String,
+    /// Each shard.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shards: Vec<ShardHealth>,
+}

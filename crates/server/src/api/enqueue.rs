@@ -1,0 +1,170 @@
+//! What a producer sends to have work done, and what it hears at once.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{DurationText, InstantText, JobIdText, RawJson};
+
+/// A job as its producer describes it. What is left out comes from the queue's defaults.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewJob<'a> {
+    /// Its identity, where the producer chooses it: then the request can be repeated without a
+    /// second effect. Left out, the server makes one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<JobIdText>,
+    /// The name of its type, such as `welcome_email`.
+    pub kind: String,
+    /// Its arguments: any JSON value; `{}` where left out.
+    #[serde(borrow, default, deserialize_with = "super::raw::present")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub args: Option<RawJson<'a>>,
+    /// 0 to 9, 9 first; 0 where nobody says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 0, maximum = 9)]
+    pub priority: Option<u8>,
+    /// When it may start. Not together with `delay`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_at: Option<InstantText>,
+    /// How long after now it may start. Not together with `run_at`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delay: Option<DurationText>,
+    /// Jobs with the same key run one at a time, in the order in which they were enqueued.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ordering_key: Option<String>,
+    /// The first delivery is the last one, whatever becomes of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_most_once: Option<bool>,
+    /// A job not started this long after now expires. Not together with `expires_at`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl: Option<DurationText>,
+    /// A job not started by then expires. Not together with `ttl`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<InstantText>,
+    /// The longest that one run may take.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<DurationText>,
+    /// How long a lease holds without a heartbeat, where the worker does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<DurationText>,
+    /// The delay before another attempt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<RetryText>,
+    /// Attempts in all, the first included.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1)]
+    pub max_attempts: Option<u32>,
+    /// No attempt starts later than this after now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_age: Option<DurationText>,
+    /// How long the outcome is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retain: Option<DurationText>,
+    /// Names to find jobs by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tags: Option<Vec<String>>,
+    /// The producer's own JSON object, carried through.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<RawJson<'a>>,
+    /// W3C Trace Context, carried through.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<String>,
+}
+
+impl NewJob<'_> {
+    /// A job of this kind and nothing else.
+    pub fn of(kind: impl Into<String>) -> Self {
+        Self {
+            id: None,
+            kind: kind.into(),
+            args: None,
+            priority: None,
+            run_at: None,
+            delay: None,
+            ordering_key: None,
+            at_most_once: None,
+            ttl: None,
+            expires_at: None,
+            timeout: None,
+            lease: None,
+            retry: None,
+            max_attempts: None,
+            max_age: None,
+            retain: None,
+            tags: None,
+            metadata: None,
+            traceparent: None,
+        }
+    }
+}
+
+/// Many jobs, enqueued all or none.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EnqueueBulk<'a> {
+    /// The jobs, in order.
+    #[serde(borrow)]
+    #[schema(min_items = 1, max_items = 10_000)]
+    pub jobs: Vec<NewJob<'a>>,
+}
+
+/// How long a failed job waits for its next attempt.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+#[serde(deny_unknown_fields, rename_all = "snake_case", tag = "policy")]
+pub enum RetryText {
+    /// Sidekiq's curve: `c^4 + 15 + random(10 * (c + 1))` seconds with c = attempt - 1.
+    Sidekiq,
+    /// The same delay each time.
+    Constant {
+        /// The delay.
+        delay: DurationText,
+    },
+    /// Grows by a factor from a base up to a cap.
+    Exponential {
+        /// The delay after the first attempt.
+        base: DurationText,
+        /// What each further failure multiplies it by; 2 where left out.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[schema(minimum = 1, maximum = 1000)]
+        factor: Option<f64>,
+        /// The longest delay; `1d` where left out.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cap: Option<DurationText>,
+        /// Up to this share of the delay is taken off at random; 0 where left out.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[schema(minimum = 0, maximum = 1)]
+        jitter: Option<f64>,
+    },
+}
+
+impl fmt::Display for RetryText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sidekiq => f.write_str("sidekiq"),
+            Self::Constant { delay } => write!(f, "constant {delay}"),
+            Self::Exponential { base, .. } => write!(f, "exponential from {base}"),
+        }
+    }
+}
+
+/// One job was accepted.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+pub struct EnqueueAnswer {
+    /// Its id.
+    pub id: JobIdText,
+    /// Where its state is told: also in `Location`.
+    pub status: String,
+    /// The same request came before and had this effect already.
+    pub replayed: bool,
+}
+
+/// Many jobs were accepted.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+pub struct EnqueueBulkAnswer {
+    /// Their ids, in the order of the request.
+    pub ids: Vec<JobIdText>,
+    /// How many of them had been accepted by an earlier, equal request.
+    pub replayed: u64,
+}

@@ -1,0 +1,32 @@
+//! Every body of the HTTP API as a type, for the server, the command line and OpenAPI alike. It
+//! knows how values look in JSON, not what the engine makes of them.
+
+mod admin;
+mod duration;
+mod enqueue;
+mod id;
+mod instant;
+mod problem;
+mod raw;
+mod record;
+mod work;
+
+pub use admin::{
+    HealthAnswer, JobDefaultsBody, NamespaceList, NamespaceRecord, OperationList, OperationRecord,
+    OperationStateText, PurgeRequest, QueueList, QueueRecord, QueueSettingsBody, RetryDeadRequest,
+    ShardHealth, ShardState, UnreachableShard,
+};
+pub use duration::{DURATION_EXPECTED, DurationText};
+pub use enqueue::{EnqueueAnswer, EnqueueBulk, EnqueueBulkAnswer, NewJob, RetryText};
+pub use id::{JobIdText, TokenText};
+pub use instant::{INSTANT_EXPECTED, InstantText, write_instant};
+pub use problem::{JobFault, Problem};
+pub use raw::RawJson;
+pub use record::{
+    AttemptRecord, CauseText, ErrorText, JobList, JobRecord, LeaseRecord, StateText, StatusRecord,
+};
+pub use work::{
+    AckRequest, DiscardRequest, FailRequest, HeartbeatAnswer, HeartbeatRequest, InstructionText,
+    LeaseAnswer, LeaseRequest, LeasedJob, ReleaseRequest, SettleAnswer, SettleRequest, SettledText,
+    SettlementText, SnoozeRequest, VerdictText,
+};

@@ -1,0 +1,281 @@
+//! Jobs as they are told to whoever asks: state, outcome, the whole record.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{DurationText, InstantText, JobIdText, RawJson, RetryText};
+
+/// The state of a job.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum StateText {
+    /// Waits for its time.
+    Scheduled,
+    /// Could run.
+    Ready,
+    /// A worker has it.
+    Running,
+    /// Waits for its next attempt after a failure.
+    Retrying,
+    /// Ended well.
+    Succeeded,
+    /// Failed for good.
+    Dead,
+    /// Called off.
+    Cancelled,
+    /// Not started in time.
+    Expired,
+}
+
+impl StateText {
+    /// Every state, in the order of a job's life.
+    pub const ALL: [Self; 8] = [
+        Self::Scheduled,
+        Self::Ready,
+        Self::Running,
+        Self::Retrying,
+        Self::Succeeded,
+        Self::Dead,
+        Self::Cancelled,
+        Self::Expired,
+    ];
+
+    /// The word on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Scheduled => "scheduled",
+            Self::Ready => "ready",
+            Self::Running => "running",
+            Self::Retrying => "retrying",
+            Self::Succeeded => "succeeded",
+            Self::Dead => "dead",
+            Self::Cancelled => "cancelled",
+            Self::Expired => "expired",
+        }
+    }
+
+    /// Whether the job neither waits nor runs.
+    pub const fn has_ended(self) -> bool {
+        matches!(self, Self::Succeeded | Self::Dead | Self::Cancelled | Self::Expired)
+    }
+}
+
+impl fmt::Display for StateText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// What went wrong in an attempt.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ErrorText {
+    /// The class of error, such as an exception's name.
+    #[serde(rename = "type", skip_serializing_if = "String::is_empty")]
+    pub kind: String,
+    /// What it said. What is longer than is kept is cut.
+    pub message: String,
+    /// Where it was. What is longer than is kept is cut.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub backtrace: String,
+}
+
+/// The temporary resource of a job: how it is doing.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+pub struct StatusRecord<'a> {
+    /// The job.
+    pub id: JobIdText,
+    /// Its queue.
+    pub queue: String,
+    /// The name of its type.
+    pub kind: String,
+    /// Its state.
+    pub state: StateText,
+    /// Why it is in this state, where that needs saying: `exhausted`, `max_age`, `lost` or
+    /// `at_most_once` for dead jobs, `asked` or `discarded` for cancelled ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// How many attempts it had.
+    pub attempt: u32,
+    /// How many it may have.
+    pub max_attempts: u32,
+    /// How far the run is, from 0 to 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<f64>,
+    /// How far the run is, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress_text: Option<String>,
+    /// When it was enqueued.
+    pub enqueued_at: InstantText,
+    /// When its next attempt may start, while it waits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_at: Option<InstantText>,
+    /// When it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_at: Option<InstantText>,
+    /// The last error.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<ErrorText>,
+    /// Where the result is, once the job has succeeded with one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result_url: Option<String>,
+    /// What it returned: only in the answer to an enqueue that waited for it.
+    #[serde(borrow, default, deserialize_with = "super::raw::present")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub result: Option<RawJson<'a>>,
+    /// The resource that the job made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub location: Option<String>,
+}
+
+/// A job's lease, while it runs.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+pub struct LeaseRecord {
+    /// Who runs it.
+    pub worker: String,
+    /// Which attempt it is, from 1.
+    pub attempt: u32,
+    /// When it started.
+    pub started_at: InstantText,
+    /// How long the lease holds without a heartbeat.
+    pub lease: DurationText,
+    /// Somebody asked to cancel the job.
+    pub cancel_requested: bool,
+}
+
+/// Why an attempt did not succeed.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CauseText {
+    /// The worker said so.
+    Failed,
+    /// The run took longer than the job's `timeout`.
+    Timeout,
+    /// The lease ran out.
+    Lost,
+}
+
+/// One attempt that did not succeed.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+pub struct AttemptRecord {
+    /// Which, from 1.
+    pub attempt: u32,
+    /// Why.
+    pub cause: CauseText,
+    /// Who ran it.
+    pub worker: String,
+    /// When it started.
+    pub started_at: InstantText,
+    /// When it ended.
+    pub ended_at: InstantText,
+    /// What the worker said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<ErrorText>,
+}
+
+/// The whole record of a job.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+pub struct JobRecord<'a> {
+    /// The job.
+    pub id: JobIdText,
+    /// Its queue.
+    pub queue: String,
+    /// The name of its type.
+    pub kind: String,
+    /// Its state.
+    pub state: StateText,
+    /// Why it is dead or cancelled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Its arguments, while they are kept: until it has ended other than dead. Not in lists.
+    #[serde(borrow, default, deserialize_with = "super::raw::present")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub args: Option<RawJson<'a>>,
+    /// 0 to 9, 9 first.
+    pub priority: u8,
+    /// How many attempts it had.
+    pub attempt: u32,
+    /// How many it may have.
+    pub max_attempts: u32,
+    /// How many leases in a row ran out.
+    pub losses: u32,
+    /// When it was enqueued.
+    pub enqueued_at: InstantText,
+    /// When it may or might start.
+    pub run_at: InstantText,
+    /// When it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_at: Option<InstantText>,
+    /// When it expires unless started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<InstantText>,
+    /// No attempt starts later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<InstantText>,
+    /// Its ordering key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ordering_key: Option<String>,
+    /// Whether the first delivery is the last one.
+    pub at_most_once: bool,
+    /// The longest that one run may take.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<DurationText>,
+    /// The lease where the worker names none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<DurationText>,
+    /// The delay before another attempt.
+    pub retry: RetryText,
+    /// How long attempts may go on after it was enqueued.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_age: Option<DurationText>,
+    /// How long the outcome is kept, where its queue's default does not hold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retain: Option<DurationText>,
+    /// Its tags.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
+    /// The producer's own JSON object.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<RawJson<'a>>,
+    /// W3C Trace Context.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<String>,
+    /// How far the run is, from 0 to 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<f64>,
+    /// How far the run is, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress_text: Option<String>,
+    /// Its lease, while it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub running: Option<LeaseRecord>,
+    /// The last error.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<ErrorText>,
+    /// What it returned, once it has succeeded. Not in lists.
+    #[serde(borrow, default, deserialize_with = "super::raw::present")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub result: Option<RawJson<'a>>,
+    /// The resource that the job made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub location: Option<String>,
+    /// The attempts that did not succeed, as far as they are kept. Not in lists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempts: Option<Vec<AttemptRecord>>,
+}
+
+/// A page of jobs.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+pub struct JobList<'a> {
+    /// The jobs, in the order in which they were enqueued; dead ones in the order of their death.
+    #[serde(borrow)]
+    pub jobs: Vec<JobRecord<'a>>,
+    /// What to hand in as `cursor` for the next page; left out at the end. A page may be short or
+    /// empty and still have a next one: its cost is bounded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+    /// How many jobs were looked at.
+    pub examined: u64,
+}

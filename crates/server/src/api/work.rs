@@ -1,0 +1,278 @@
+//! What workers say and hear: lease, settle, heartbeat.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::record::ErrorText;
+use super::{DurationText, InstantText, JobIdText, Problem, RawJson, TokenText};
+
+/// One turn of a worker's loop: settles what is done, then leases.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct LeaseRequest<'a> {
+    /// Queues in strict order: a later one is served only where the earlier ones have nothing
+    /// ready. `*` means all, `prefix*` all whose names begin so.
+    #[schema(max_items = 256)]
+    pub queues: Vec<String>,
+    /// Only these kinds; left out, all but those that begin with `longshore.`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(max_items = 1000)]
+    pub kinds: Option<Vec<String>>,
+    /// How many jobs at most; 1 where left out, 0 only settles.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(maximum = 1000)]
+    pub max: Option<usize>,
+    /// How long to wait for the first; not at all where left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wait: Option<DurationText>,
+    /// How long each lease holds without a heartbeat; left out, what the job or queue says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lease: Option<DurationText>,
+    /// Who asks: a name for people, such as host and process.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub worker: Option<String>,
+    /// Which life of that worker: something that no other life had.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session: Option<String>,
+    /// Grows per request of a worker's session. The same turn gets the same answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub turn: Option<u64>,
+    /// The last turn whose answer arrived: jobs of later turns come back without an attempt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seen: Option<u64>,
+    /// Runs that the worker finished.
+    #[serde(borrow, skip_serializing_if = "Vec::is_empty")]
+    #[schema(max_items = 1000)]
+    pub settle: Vec<SettlementText<'a>>,
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum VerdictText {
+    /// It succeeded.
+    Ack,
+    /// It failed: another attempt follows, if one is left.
+    Fail,
+    /// It is to run later; no attempt is used.
+    Snooze,
+    /// It goes back to its place; no attempt is used.
+    Release,
+    /// It is called off.
+    Discard,
+}
+
+impl VerdictText {
+    /// The word on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ack => "ack",
+            Self::Fail => "fail",
+            Self::Snooze => "snooze",
+            Self::Release => "release",
+            Self::Discard => "discard",
+        }
+    }
+}
+
+/// The end of one run.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SettlementText<'a> {
+    /// The job.
+    pub id: JobIdText,
+    /// The lease that ends.
+    pub token: TokenText,
+    /// How.
+    pub verdict: VerdictText,
+    /// With `ack`: what the job returned, any JSON value.
+    #[serde(borrow, default, deserialize_with = "super::raw::present")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub result: Option<RawJson<'a>>,
+    /// With `ack`: the resource that the job made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub location: Option<String>,
+    /// With `fail`: what went wrong.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<ErrorText>,
+    /// With `fail`: the delay before another attempt, instead of the job's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_in: Option<DurationText>,
+    /// With `snooze`: how much later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delay: Option<DurationText>,
+}
+
+/// Many runs, each settled on its own.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SettleRequest<'a> {
+    /// The runs.
+    #[serde(borrow)]
+    #[schema(max_items = 1000)]
+    pub settle: Vec<SettlementText<'a>>,
+}
+
+/// A run succeeded.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AckRequest<'a> {
+    /// The lease that ends.
+    pub token: TokenText,
+    /// What the job returned, any JSON value.
+    #[serde(borrow, default, deserialize_with = "super::raw::present")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub result: Option<RawJson<'a>>,
+    /// The resource that the job made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub location: Option<String>,
+}
+
+/// A run failed.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FailRequest {
+    /// The lease that ends.
+    pub token: TokenText,
+    /// What went wrong.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<ErrorText>,
+    /// The delay before another attempt, instead of the job's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_in: Option<DurationText>,
+}
+
+/// A run is to happen later.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SnoozeRequest {
+    /// The lease that ends.
+    pub token: TokenText,
+    /// How much later.
+    pub delay: DurationText,
+}
+
+/// A run goes back to its place.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReleaseRequest {
+    /// The lease that ends.
+    pub token: TokenText,
+}
+
+/// A job is called off by its worker.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DiscardRequest {
+    /// The lease that ends.
+    pub token: TokenText,
+}
+
+/// A worker is still at it.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HeartbeatRequest {
+    /// The lease to extend.
+    pub token: TokenText,
+    /// How long it is to hold from now; left out, what it was granted with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<DurationText>,
+    /// How far the run is, from 0 to 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 0, maximum = 1)]
+    pub progress: Option<f64>,
+    /// How far the run is, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress_text: Option<String>,
+}
+
+/// What the worker shall do.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum InstructionText {
+    /// Go on; the lease is extended.
+    Continue,
+    /// Stop: the job was cancelled.
+    Cancel,
+}
+
+/// The answer to a heartbeat.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+pub struct HeartbeatAnswer {
+    /// The job.
+    pub id: JobIdText,
+    /// What to do.
+    pub instruction: InstructionText,
+}
+
+/// The answer to a turn.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+pub struct LeaseAnswer<'a> {
+    /// The jobs, in the order in which they are to start.
+    #[serde(borrow)]
+    pub jobs: Vec<LeasedJob<'a>>,
+    /// What became of each settlement, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub settled: Vec<SettledText>,
+}
+
+/// A job handed to a worker.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+pub struct LeasedJob<'a> {
+    /// The job.
+    pub id: JobIdText,
+    /// Its queue.
+    pub queue: String,
+    /// The name of its type.
+    pub kind: String,
+    /// Its arguments, as the producer wrote them.
+    #[serde(borrow)]
+    pub args: RawJson<'a>,
+    /// Which attempt this is, from 1.
+    pub attempt: u32,
+    /// Attempts in all.
+    pub max_attempts: u32,
+    /// What settles this run.
+    pub token: TokenText,
+    /// How long the lease holds without a heartbeat.
+    pub lease: DurationText,
+    /// The longest that the run may take.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<DurationText>,
+    /// When it was enqueued.
+    pub enqueued_at: InstantText,
+    /// 0 to 9, 9 first.
+    pub priority: u8,
+    /// Its ordering key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ordering_key: Option<String>,
+    /// Its tags.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
+    /// The producer's own JSON object.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<RawJson<'a>>,
+    /// W3C Trace Context.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<String>,
+}
+
+/// What became of one settlement: `settled`, or the `error`.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+pub struct SettledText {
+    /// The job.
+    pub id: JobIdText,
+    /// How the run ended: the first answer, where the settlement repeats one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settled: Option<VerdictText>,
+    /// Why it was refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<Box<Problem>>,
+}
+
+/// The answer to many settlements.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+pub struct SettleAnswer {
+    /// What became of each, in order.
+    pub settled: Vec<SettledText>,
+}
