@@ -1,0 +1,96 @@
+//! What a command weighs: the class whose turns it takes, its share of a turn and the bytes of
+//! its bodies. Weighing looks at lengths only.
+
+use longshore_engine::{Command, NewJob, Settlement, Verdict};
+
+/// Commands of a class wait for each other; classes take turns.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Class {
+    /// Settlements, heartbeats, administration.
+    Settle = 0,
+    /// Leases and other requests that may wait.
+    Lease = 1,
+    /// New jobs.
+    Publish = 2,
+}
+
+impl Class {
+    pub(crate) const COUNT: usize = 3;
+    pub(crate) const ALL: [Self; Self::COUNT] = [Self::Settle, Self::Lease, Self::Publish];
+
+    pub(crate) const fn of(command: &Command) -> Self {
+        match command {
+            Command::EnqueueJobs(_) => Self::Publish,
+            Command::LeaseJobs(_) | Command::AwaitJob { .. } => Self::Lease,
+            _ => Self::Settle,
+        }
+    }
+
+    /// A word for metrics.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Settle => "settle",
+            Self::Lease => "lease",
+            Self::Publish => "publish",
+        }
+    }
+}
+
+/// Beside the bytes of bodies, what a command may take in memory.
+const COMMAND_BYTES: u64 = 512;
+const JOB_BYTES: u64 = 256;
+
+/// Bytes that the command holds, about.
+pub(crate) fn bytes_of(command: &Command) -> u64 {
+    COMMAND_BYTES
+        + match command {
+            Command::EnqueueJobs(enqueue) => enqueue.jobs.iter().map(job_bytes).sum(),
+            Command::LeaseJobs(lease) => lease.settle.iter().map(settlement_bytes).sum(),
+            Command::SettleJobs(settlements) => settlements.iter().map(settlement_bytes).sum(),
+            Command::ExtendLeases(extensions) => JOB_BYTES * extensions.len() as u64,
+            _ => 0,
+        }
+}
+
+fn job_bytes(job: &NewJob) -> u64 {
+    let metadata = job.metadata.as_ref().map_or(0, bytes::Bytes::len);
+    JOB_BYTES + (job.args.len() + metadata) as u64
+}
+
+fn settlement_bytes(settlement: &Settlement) -> u64 {
+    let body = match &settlement.verdict {
+        Verdict::Ack { result, .. } => result.as_ref().map_or(0, bytes::Bytes::len),
+        Verdict::Fail { .. } => 4096,
+        _ => 0,
+    };
+    JOB_BYTES + body as u64
+}
+
+/// How many jobs the command is about: its share of a turn.
+pub(crate) fn jobs_of(command: &Command) -> usize {
+    match command {
+        Command::EnqueueJobs(enqueue) => enqueue.jobs.len().max(1),
+        Command::LeaseJobs(lease) => (lease.settle.len() + lease.max).clamp(1, 1000),
+        Command::SettleJobs(settlements) => settlements.len().max(1),
+        Command::ExtendLeases(extensions) => extensions.len().max(1),
+        _ => 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use longshore_engine::{EnqueueJobs, JobId};
+
+    use super::*;
+
+    #[test]
+    fn a_bulk_weighs_what_its_jobs_weigh() {
+        let job = NewJob::new(JobId::default(), "k", vec![0_u8; 1000]);
+        let command = Command::EnqueueJobs(EnqueueJobs { queue: "q".into(), jobs: vec![job; 30] });
+        assert_eq!(jobs_of(&command), 30);
+        assert_eq!(bytes_of(&command), COMMAND_BYTES + 30 * (JOB_BYTES + 1000));
+        assert_eq!(Class::of(&command), Class::Publish);
+        assert_eq!(Class::of(&Command::ListNamespaces), Class::Settle);
+        assert_eq!(jobs_of(&Command::ListNamespaces), 1);
+    }
+}

@@ -1,0 +1,333 @@
+//! What waits for a shard's thread: calls in three classes, each bounded, and signals, which are
+//! taken in always. It wakes the thread and decides nothing.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use longshore_engine::{Answer, Position, ReplyTo, Request, ShardStats};
+use tokio::sync::oneshot;
+
+use crate::admission::InFlight;
+use crate::class::{Class, jobs_of};
+
+/// What may wait in each class.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct InboxLimits {
+    /// Calls of one class that may wait for their turn. Default: 65,536.
+    pub calls_max: usize,
+    /// Bytes that the waiting calls of one class may hold. Default: 64 MiB.
+    pub bytes_max: u64,
+}
+
+impl Default for InboxLimits {
+    fn default() -> Self {
+        Self { calls_max: 65_536, bytes_max: 64 << 20 }
+    }
+}
+
+/// A call on its way to the shard.
+#[derive(Debug)]
+pub(crate) struct Call {
+    pub(crate) request: Request,
+    pub(crate) reply: oneshot::Sender<Answer>,
+    pub(crate) class: Class,
+    pub(crate) bytes: u64,
+    pub(crate) in_flight: InFlight,
+}
+
+/// What other threads tell the shard's.
+#[derive(Debug, Default)]
+pub(crate) struct Signals {
+    /// The journal is durable up to here.
+    pub(crate) committed: Option<Position>,
+    /// These callers have gone.
+    pub(crate) disconnected: Vec<ReplyTo>,
+    /// These want to know how the shard is.
+    pub(crate) stats: Vec<oneshot::Sender<ShardStats>>,
+    /// The state on disk has moved, so there is room in memory.
+    pub(crate) flushed: bool,
+    /// Nobody shall wait any more: the server is about to stop.
+    pub(crate) begin_stop: bool,
+    /// Finish what is there and end.
+    pub(crate) stop: bool,
+    /// End at once, as in a crash.
+    pub(crate) abandon: bool,
+    /// End with this fault.
+    pub(crate) fault: Option<String>,
+}
+
+impl Signals {
+    fn is_empty(&self) -> bool {
+        self.committed.is_none()
+            && self.disconnected.is_empty()
+            && self.stats.is_empty()
+            && !(self.flushed || self.begin_stop || self.stop || self.abandon)
+            && self.fault.is_none()
+    }
+}
+
+/// Why a call was not taken in.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Refused {
+    /// The shard does not serve.
+    Closed,
+    /// Its class is full.
+    Full,
+}
+
+/// See the file's head.
+#[derive(Debug)]
+pub(crate) struct Inbox {
+    state: Mutex<State>,
+    wake: Condvar,
+    limits: InboxLimits,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    open: bool,
+    /// The thread waits and has to be woken.
+    sleeping: bool,
+    calls: [VecDeque<Call>; Class::COUNT],
+    bytes: [u64; Class::COUNT],
+    signals: Signals,
+}
+
+/// Which calls the shard's thread takes up now.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) enum Admit {
+    /// None: what is there has to be written first.
+    Nothing,
+    /// All but new jobs.
+    NoJobs,
+    /// All.
+    All,
+}
+
+impl Admit {
+    const fn classes(self) -> usize {
+        match self {
+            Self::Nothing => 0,
+            Self::NoJobs => Class::Publish as usize,
+            Self::All => Class::COUNT,
+        }
+    }
+}
+
+/// Jobs of each class in one round. A call counts with its jobs and is never split, so a bulk
+/// fills a round, and the next round begins with settlements.
+const ROUND_JOBS: [usize; Class::COUNT] = [256, 128, 64];
+
+impl Inbox {
+    pub(crate) fn new(limits: InboxLimits) -> Self {
+        Self { state: Mutex::default(), wake: Condvar::new(), limits }
+    }
+
+    /// Takes in calls from now on.
+    pub(crate) fn open(&self) {
+        self.state().open = true;
+    }
+
+    /// Refuses calls from now on; those that wait still get their turn.
+    pub(crate) fn refuse_more(&self) {
+        self.state().open = false;
+    }
+
+    /// Whether the thread was told to end.
+    pub(crate) fn is_ending(&self) -> bool {
+        let state = self.state();
+        state.signals.stop || state.signals.abandon
+    }
+
+    /// Refuses calls from now on and returns those that wait, whose callers learn it by the drop.
+    pub(crate) fn close(&self) -> Vec<Call> {
+        let mut state = self.state();
+        state.open = false;
+        state.bytes = [0; Class::COUNT];
+        state.calls.iter_mut().flat_map(std::mem::take).collect()
+    }
+
+    /// Adds a call.
+    pub(crate) fn push(&self, call: Call) -> Result<(), Refused> {
+        let class = call.class as usize;
+        let mut state = self.state();
+        if !state.open {
+            return Err(Refused::Closed);
+        }
+        let bytes = state.bytes[class] + call.bytes;
+        let fits = state.calls[class].is_empty()
+            || (bytes <= self.limits.bytes_max && state.calls[class].len() < self.limits.calls_max);
+        if !fits {
+            return Err(Refused::Full);
+        }
+        state.bytes[class] = bytes;
+        state.calls[class].push_back(call);
+        self.wake(state);
+        Ok(())
+    }
+
+    /// Tells the thread something.
+    pub(crate) fn signal(&self, tell: impl FnOnce(&mut Signals)) {
+        let mut state = self.state();
+        tell(&mut state.signals);
+        self.wake(state);
+    }
+
+    /// The signals since the last call.
+    pub(crate) fn take_signals(&self) -> Signals {
+        std::mem::take(&mut self.state().signals)
+    }
+
+    /// Moves the calls of one round to `round`. Whether more of them wait.
+    pub(crate) fn take_round(&self, round: &mut Vec<Call>, admit: Admit) -> bool {
+        let mut state = self.state();
+        let state = &mut *state;
+        let mut more = false;
+        for class in 0..admit.classes() {
+            let mut jobs = 0;
+            while jobs < ROUND_JOBS[class]
+                && let Some(call) = state.calls[class].pop_front()
+            {
+                jobs += jobs_of(&call.request.command);
+                state.bytes[class] -= call.bytes;
+                round.push(call);
+            }
+            more |= !state.calls[class].is_empty();
+        }
+        more
+    }
+
+    /// Waits until there is a signal or a call that may be taken up, or until `deadline`.
+    pub(crate) fn wait(&self, deadline: Option<Instant>, admit: Admit) {
+        let mut state = self.state();
+        loop {
+            let calls = &state.calls[..admit.classes()];
+            if !state.signals.is_empty() || calls.iter().any(|calls| !calls.is_empty()) {
+                break;
+            }
+            state.sleeping = true;
+            state = match deadline {
+                None => self.wake.wait(state).unwrap_or_else(PoisonError::into_inner),
+                Some(deadline) => {
+                    let left = deadline.saturating_duration_since(Instant::now());
+                    if left.is_zero() {
+                        break;
+                    }
+                    let waited = self.wake.wait_timeout(state, left);
+                    waited.unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+        }
+        state.sleeping = false;
+    }
+
+    /// Calls that wait, by class.
+    pub(crate) fn depth(&self) -> [usize; Class::COUNT] {
+        let state = self.state();
+        std::array::from_fn(|class| state.calls[class].len())
+    }
+
+    /// Wakes the thread if it waits, after the lock is free.
+    fn wake(&self, mut state: MutexGuard<'_, State>) {
+        let sleeping = std::mem::take(&mut state.sleeping);
+        drop(state);
+        if sleeping {
+            self.wake.notify_one();
+        }
+    }
+
+    /// No code between lock and unlock panics half-way through a change.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use longshore_engine::{Command, EnqueueJobs, JobId, NewJob};
+
+    use super::*;
+    use crate::admission::Admission;
+
+    fn call(command: Command) -> Call {
+        let (reply, _) = oneshot::channel();
+        let class = Class::of(&command);
+        let in_flight = Arc::new(Admission::new(1)).count(0);
+        let request = Request { namespace: "n".into(), reply_to: ReplyTo(1), command };
+        Call { request, reply, class, bytes: 100, in_flight }
+    }
+
+    fn bulk(jobs: usize) -> Command {
+        let job = NewJob::new(JobId::default(), "k", "{}");
+        Command::EnqueueJobs(EnqueueJobs { queue: "q".into(), jobs: vec![job; jobs] })
+    }
+
+    fn take(inbox: &Inbox) -> Vec<Class> {
+        let mut round = Vec::new();
+        inbox.take_round(&mut round, Admit::All);
+        round.iter().map(|call| call.class).collect()
+    }
+
+    #[test]
+    fn settlements_come_between_two_bulks() {
+        let inbox = Inbox::new(InboxLimits::default());
+        inbox.open();
+        for command in [bulk(10_000), bulk(10_000), Command::SettleJobs(Vec::new())] {
+            inbox.push(call(command)).unwrap();
+        }
+        assert_eq!(take(&inbox), [Class::Settle, Class::Publish]);
+        inbox.push(call(Command::SettleJobs(Vec::new()))).unwrap();
+        assert_eq!(take(&inbox), [Class::Settle, Class::Publish]);
+        assert_eq!(take(&inbox), []);
+    }
+
+    #[test]
+    fn a_full_class_does_not_close_the_others() {
+        let limits = InboxLimits { calls_max: 2, bytes_max: 1000 };
+        let inbox = Inbox::new(limits);
+        assert_eq!(inbox.push(call(bulk(1))), Err(Refused::Closed));
+        inbox.open();
+        inbox.push(call(bulk(1))).unwrap();
+        inbox.push(call(bulk(1))).unwrap();
+        assert_eq!(inbox.push(call(bulk(1))), Err(Refused::Full));
+        inbox.push(call(Command::ListNamespaces)).unwrap();
+        assert_eq!(inbox.depth(), [1, 0, 2]);
+        assert_eq!(inbox.close().len(), 3);
+    }
+
+    #[test]
+    fn bytes_are_bounded_but_one_call_always_fits() {
+        let limits = InboxLimits { calls_max: 10, bytes_max: 150 };
+        let inbox = Inbox::new(limits);
+        inbox.open();
+        inbox.push(Call { bytes: 500, ..call(bulk(1)) }).unwrap();
+        assert_eq!(inbox.push(call(bulk(1))), Err(Refused::Full));
+        assert_eq!(take(&inbox), [Class::Publish]);
+        inbox.push(call(bulk(1))).unwrap();
+    }
+
+    #[test]
+    fn new_jobs_can_be_left_waiting() {
+        let inbox = Inbox::new(InboxLimits::default());
+        inbox.open();
+        inbox.push(call(bulk(1))).unwrap();
+        let mut round = Vec::new();
+        assert!(!inbox.take_round(&mut round, Admit::NoJobs));
+        assert!(round.is_empty());
+        inbox.wait(Some(Instant::now()), Admit::NoJobs);
+        inbox.wait(None, Admit::All);
+    }
+
+    #[test]
+    fn a_signal_wakes_the_thread() {
+        let inbox = Arc::new(Inbox::new(InboxLimits::default()));
+        let waiter = Arc::clone(&inbox);
+        let thread = std::thread::spawn(move || waiter.wait(None, Admit::Nothing));
+        inbox.signal(|signals| signals.committed = Some(Position(3)));
+        thread.join().unwrap();
+        assert_eq!(inbox.take_signals().committed, Some(Position(3)));
+    }
+}

@@ -1,0 +1,27 @@
+//! Opens the file journal of a shard.
+
+use longshore_journal::{FileConfig, FileJournal, Identity};
+use uuid::Uuid;
+
+use crate::recover::{OpenedJournal, RecoverError};
+use crate::store_dir::ShardDir;
+
+/// Opens the journal in a shard's folder, which must be there: a lost one is not made anew.
+pub(crate) fn open(
+    dir: &ShardDir,
+    store_id: Uuid,
+    shard: u32,
+) -> Result<OpenedJournal, RecoverError> {
+    let folder = dir.journal();
+    if !folder.is_dir() {
+        return Err(RecoverError::FolderLost { folder });
+    }
+    let identity = Identity { store: store_id.into_bytes(), shard };
+    let config = FileConfig { identity, ..FileConfig::default() };
+    let (journal, recovery) = FileJournal::open(folder, config)?;
+    if let Some(torn) = &recovery.torn {
+        tracing::warn!(shard, torn = %torn, "a torn tail was cut");
+    }
+    let room = Some(journal.room());
+    Ok(OpenedJournal { journal: Box::new(journal), room })
+}

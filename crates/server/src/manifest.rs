@@ -1,0 +1,153 @@
+//! The manifest of a store: what is fixed when it is created. A small text file with a checksum;
+//! it knows nothing of what the shards hold.
+
+use std::fmt;
+
+use thiserror::Error;
+use uuid::Uuid;
+
+/// The format of stores that this version writes.
+pub const FORMAT: u32 = 1;
+/// The most shards that a store may have.
+pub const SHARDS_MAX: u32 = 256;
+/// The longest manifest that is read.
+pub(crate) const MANIFEST_BYTES_MAX: u64 = 4096;
+
+const TITLE: &str = "longshore store";
+
+/// What was fixed when the store was created.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Manifest {
+    /// Version of the store's format.
+    pub format: u32,
+    /// Identity of the store.
+    pub store_id: Uuid,
+    /// Number of shards.
+    pub shards: u32,
+}
+
+/// What is wrong with a manifest.
+#[derive(Clone, Debug, Eq, Error, PartialEq)]
+pub enum ManifestError {
+    /// A later version wrote it.
+    #[error("its format is {format}, this version of Longshore knows up to {FORMAT}")]
+    FormatUnknown {
+        /// The format.
+        format: u32,
+    },
+    /// It is damaged.
+    #[error("{what}")]
+    Damaged {
+        /// What is wrong.
+        what: String,
+    },
+}
+
+impl Manifest {
+    /// A manifest for a new store.
+    pub fn create(shards: u32) -> Self {
+        Self { format: FORMAT, store_id: Uuid::now_v7(), shards }
+    }
+
+    /// The text as it stands in the file:
+    ///
+    /// ```text
+    /// longshore store
+    /// format 1
+    /// id 01890a5d-ac96-774b-bcce-b302099a8057
+    /// shards 2
+    /// crc32c 8 hexadecimal digits, of all bytes before this line
+    /// ```
+    pub fn encode(&self) -> String {
+        let text = self.to_string();
+        let crc = crc32c::crc32c(text.as_bytes());
+        format!("{text}crc32c {crc:08x}\n")
+    }
+
+    /// Reads what [`Manifest::encode`] wrote, and nothing else.
+    pub fn decode(bytes: &[u8]) -> Result<Self, ManifestError> {
+        let text = str::from_utf8(bytes).map_err(|_| damaged("it is not text"))?;
+        let (body, crc) = text
+            .strip_suffix('\n')
+            .and_then(|text| text.rsplit_once("\ncrc32c "))
+            .ok_or_else(|| damaged("it does not end with its checksum"))?;
+        let body_bytes = bytes.get(..=body.len()).unwrap_or_default();
+        let expected = format!("{:08x}", crc32c::crc32c(body_bytes));
+        if crc != expected {
+            return Err(damaged(format!("its checksum is {crc}, expected {expected}")));
+        }
+        let mut lines = body.lines();
+        if lines.next() != Some(TITLE) {
+            return Err(damaged("it does not begin as a manifest"));
+        }
+        let format: u32 = field(lines.next(), "format")?;
+        if format != FORMAT {
+            return Err(ManifestError::FormatUnknown { format });
+        }
+        let store_id: Uuid = field(lines.next(), "id")?;
+        let shards: u32 = field(lines.next(), "shards")?;
+        if shards == 0 || shards > SHARDS_MAX {
+            return Err(damaged(format!("it says {shards} shards, allowed: 1 to {SHARDS_MAX}")));
+        }
+        match lines.next() {
+            None => Ok(Self { format, store_id, shards }),
+            Some(line) => Err(damaged(format!("unknown line {line:?}"))),
+        }
+    }
+}
+
+impl fmt::Display for Manifest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{TITLE}")?;
+        writeln!(f, "format {}", self.format)?;
+        writeln!(f, "id {}", self.store_id)?;
+        writeln!(f, "shards {}", self.shards)
+    }
+}
+
+fn field<T: std::str::FromStr>(line: Option<&str>, name: &str) -> Result<T, ManifestError> {
+    line.and_then(|line| line.strip_prefix(name)?.strip_prefix(' '))
+        .and_then(|value| value.parse().ok())
+        .ok_or_else(|| damaged(format!("{name} is missing or no value that it can have")))
+}
+
+fn damaged(what: impl Into<String>) -> ManifestError {
+    ManifestError::Damaged { what: what.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_flipped_bit_and_every_cut_is_noticed() {
+        let manifest = Manifest::create(2);
+        let text = manifest.encode();
+        assert_eq!(Manifest::decode(text.as_bytes()), Ok(manifest));
+        for index in 0..text.len() {
+            assert!(Manifest::decode(&text.as_bytes()[..index]).is_err(), "cut at {index}");
+            for bit in 0..8 {
+                let mut bytes = text.clone().into_bytes();
+                bytes[index] ^= 1 << bit;
+                assert!(Manifest::decode(&bytes).is_err(), "bit {bit} of byte {index}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_later_format_is_named() {
+        let text = Manifest { format: 9, ..Manifest::create(2) }.encode();
+        assert_eq!(
+            Manifest::decode(text.as_bytes()),
+            Err(ManifestError::FormatUnknown { format: 9 })
+        );
+    }
+
+    #[test]
+    fn absurd_shard_counts_are_refused() {
+        for shards in [0, SHARDS_MAX + 1] {
+            let text = Manifest { shards, ..Manifest::create(2) }.encode();
+            assert!(Manifest::decode(text.as_bytes()).is_err(), "{shards}");
+        }
+    }
+}

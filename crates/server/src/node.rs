@@ -1,0 +1,482 @@
+//! The node: all shards of one store in this process, and the way to them. It knows nothing of
+//! HTTP; faces call it with commands and read on snapshots.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use longshore_engine::{Answer, Command, Limits, Reader, ReplyTo, Request, ShardStats, TimeMs};
+use longshore_store::{LsmConfig, StoreFault};
+use thiserror::Error;
+use tokio::sync::{Semaphore, oneshot};
+
+use crate::admission::{Admission, Publishing};
+use crate::class::{Class, bytes_of};
+use crate::clock::wall_now;
+use crate::disk::{DiskLevel, DiskMarks, DiskProbe, FileSystem, Reserve};
+use crate::disk_watch::DiskWatch;
+use crate::flush::Compactor;
+use crate::inbox::{Call, InboxLimits, Refused};
+use crate::manifest::Manifest;
+use crate::metrics::ShardCounters;
+use crate::recover::OpenJournal;
+use crate::routing::shard_of;
+use crate::shard::FlushPolicy;
+use crate::shard_thread::{ShardSetup, panic_reason};
+use crate::shared::{ShardShared, ShardState};
+use crate::store_dir::{StoreDir, StoreDirError};
+use crate::unavailable::{Cause, Unavailable};
+
+/// How a node is set up.
+#[derive(Clone, Debug)]
+pub struct NodeConfig {
+    /// The folder of the store.
+    pub dir: PathBuf,
+    /// Number of shards of a new store; an existing one keeps its own. Default: 2.
+    pub shards: u32,
+    /// Bounds of the engine.
+    pub limits: Limits,
+    /// Memory and tables of each shard's state.
+    pub lsm: LsmConfig,
+    /// What may wait for each shard.
+    pub inbox: InboxLimits,
+    /// Marks of the disk's room.
+    pub disk: DiskMarks,
+    /// Space kept for settlements and flushes on a full disk; 0 for none. Default: 64 MiB.
+    pub reserve_bytes: u64,
+    /// Bytes of bodies that may be in flight; beyond it publishing is refused. Default: 256 MiB.
+    pub in_flight_bytes_max: u64,
+    /// Bytes of journal after which the state is flushed. Default: 256 MiB.
+    pub flush_journal_bytes_max: u64,
+    /// Age of a change after which the state is flushed. Default: 60 s.
+    pub flush_age_max: Duration,
+    /// Reads that may be under way at the same time. Default: 16.
+    pub reads_max: usize,
+}
+
+impl NodeConfig {
+    /// The defaults for the store in `dir`.
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        Self {
+            dir: dir.into(),
+            shards: 2,
+            limits: Limits::default(),
+            lsm: LsmConfig::default(),
+            inbox: InboxLimits::default(),
+            disk: DiskMarks::DEFAULT,
+            reserve_bytes: 64 << 20,
+            in_flight_bytes_max: 256 << 20,
+            flush_journal_bytes_max: 256 << 20,
+            flush_age_max: Duration::from_secs(60),
+            reads_max: 16,
+        }
+    }
+}
+
+/// Why a node was not opened. What is wrong with one shard is told by its state instead.
+#[derive(Debug, Error)]
+pub enum OpenError {
+    /// The folder cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreDirError),
+    /// The system has no more threads.
+    #[error("a thread could not be started: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+/// How the node is.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Readiness {
+    /// The shards in order.
+    pub shards: Vec<ShardState>,
+    /// The server is about to stop.
+    pub draining: bool,
+}
+
+impl Readiness {
+    /// Whether every shard has come through its start, be it to serve or to stop.
+    pub fn is_started(&self) -> bool {
+        !self
+            .shards
+            .iter()
+            .any(|state| matches!(state, ShardState::Opening | ShardState::Replaying { .. }))
+    }
+
+    /// Whether every shard serves and goes on doing so.
+    pub fn is_ready(&self) -> bool {
+        !self.draining && self.shards.iter().all(|state| *state == ShardState::Serving)
+    }
+}
+
+/// Numbers of the node at one moment.
+#[derive(Clone, Debug)]
+pub struct NodeStats {
+    /// What was fixed when the store was created.
+    pub manifest: Manifest,
+    /// The shards in order.
+    pub shards: Vec<ShardNumbers>,
+    /// Bytes of bodies in flight.
+    pub in_flight_bytes: u64,
+    /// Free bytes on the disk, when last looked at.
+    pub disk_free_bytes: u64,
+    /// What that means.
+    pub disk: DiskLevel,
+}
+
+/// Numbers of one shard at one moment.
+#[derive(Clone, Debug)]
+pub struct ShardNumbers {
+    /// How it is.
+    pub state: ShardState,
+    /// What happened in it.
+    pub counters: ShardCounters,
+    /// Calls that wait for their turn, by class.
+    pub waiting_calls: [(&'static str, usize); 3],
+    /// The highest durable position.
+    pub durable: u64,
+}
+
+/// A store that is open in this process. Clones are handles to the same one; where the last is
+/// dropped without [`Node::stop`], the store is left as by a crash.
+#[derive(Clone, Debug)]
+pub struct Node {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    manifest: Manifest,
+    shards: Vec<Arc<ShardShared>>,
+    admission: Arc<Admission>,
+    reads: Arc<Semaphore>,
+    running: Mutex<Option<Running>>,
+}
+
+/// What ends with the node.
+#[derive(Debug)]
+struct Running {
+    threads: Vec<JoinHandle<()>>,
+    compactor: Compactor,
+    watch: DiskWatch,
+    /// The last to go: it holds the lock on the folder.
+    _store: StoreDir,
+}
+
+/// What tests put something else in place of.
+pub(crate) struct Surroundings {
+    pub(crate) open_journal: Arc<OpenJournal>,
+    pub(crate) probe: Box<dyn DiskProbe>,
+}
+
+impl Node {
+    /// Opens or creates the store and starts its shards, which check and replay on their own
+    /// threads meanwhile: see [`Node::readiness`] and [`Node::started`].
+    pub fn open(config: &NodeConfig) -> Result<Self, OpenError> {
+        let open_journal = Arc::new(crate::journal_files::open);
+        let probe = Box::new(FileSystem::of(&config.dir));
+        Self::open_in(config, Surroundings { open_journal, probe })
+    }
+
+    pub(crate) fn open_in(config: &NodeConfig, around: Surroundings) -> Result<Self, OpenError> {
+        let store = StoreDir::open_or_create(&config.dir, config.shards)?;
+        let manifest = *store.manifest();
+        let admission = Arc::new(Admission::new(config.in_flight_bytes_max));
+        let reserve = Reserve::new(store.path().join("reserve"), config.reserve_bytes);
+        let watch = DiskWatch::start(Arc::clone(&admission), around.probe, config.disk, reserve)?;
+        let compactor = Compactor::start()?;
+        let start = Instant::now();
+        let policy = FlushPolicy {
+            journal_bytes_max: config.flush_journal_bytes_max,
+            age_max: config.flush_age_max,
+            memtable_bytes: config.lsm.memtable_bytes,
+        };
+        let shards: Vec<Arc<ShardShared>> = (0..manifest.shards)
+            .map(|index| ShardShared::new(index, config.inbox.clone(), Arc::clone(&admission)))
+            .map(Arc::new)
+            .collect();
+        let running = Running { threads: Vec::new(), compactor, watch, _store: store };
+        let node = Self {
+            inner: Arc::new(Inner {
+                manifest,
+                shards,
+                admission,
+                reads: Arc::new(Semaphore::new(config.reads_max.max(1))),
+                running: Mutex::new(Some(running)),
+            }),
+        };
+        let mut running = node.inner.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let parts = running.as_mut().expect("it was put there above");
+        for shared in &node.inner.shards {
+            let setup = ShardSetup {
+                shared: Arc::clone(shared),
+                dir: parts._store.shard(shared.index),
+                store_id: manifest.store_id,
+                open_journal: Arc::clone(&around.open_journal),
+                lsm: config.lsm.clone(),
+                limits: config.limits.clone(),
+                policy: policy.clone(),
+                compactor: parts.compactor.handle(),
+                start,
+            };
+            parts.threads.push(setup.spawn()?);
+        }
+        drop(running);
+        Ok(node)
+    }
+
+    /// Has the namespace's shard carry out a command and returns its answer once what it says is
+    /// durable. Dropping the future withdraws a command that waits; one that was taken up takes
+    /// effect.
+    pub async fn call(&self, namespace: &str, command: Command) -> Result<Answer, Unavailable> {
+        self.call_shard(self.shard(namespace), namespace.to_owned(), command).await
+    }
+
+    /// Has every shard carry out a command, in the order of the shards.
+    pub async fn call_shards(&self, command: Command) -> Vec<Result<Answer, Unavailable>> {
+        let mut answers = Vec::with_capacity(self.inner.shards.len());
+        for shard in &self.inner.shards {
+            answers.push(self.call_shard(shard, String::new(), command.clone()).await);
+        }
+        answers
+    }
+
+    async fn call_shard(
+        &self,
+        shard: &Arc<ShardShared>,
+        namespace: String,
+        command: Command,
+    ) -> Result<Answer, Unavailable> {
+        let class = Class::of(&command);
+        let bytes = bytes_of(&command);
+        self.admit(shard, class, bytes, &command)?;
+        let in_flight = self.inner.admission.count(bytes);
+        let (reply, answer) = oneshot::channel();
+        let reply_to = shard.next_reply();
+        let request = Request { namespace, reply_to, command };
+        match shard.inbox.push(Call { request, reply, class, bytes, in_flight }) {
+            Ok(()) => {}
+            Err(Refused::Closed) => return Err(shard.unavailable()),
+            Err(Refused::Full) => {
+                shard.metrics.refused_full[class as usize].add(1);
+                let reason = format!("too many calls of class \"{}\" wait", class.name());
+                return Err(Unavailable::new(shard.index, Cause::Overloaded, reason));
+            }
+        }
+        let mut waiting = Waiting { shard, reply_to, answered: false };
+        let answer = answer.await;
+        waiting.answered = true;
+        answer.map_err(|_| shard.unavailable())
+    }
+
+    /// Refuses what the disk or memory has no room for.
+    fn admit(
+        &self,
+        shard: &ShardShared,
+        class: Class,
+        bytes: u64,
+        command: &Command,
+    ) -> Result<(), Unavailable> {
+        let admission = &self.inner.admission;
+        let shard_index = shard.index;
+        if class == Class::Publish {
+            if let Some((cause, reason)) = admission.refusal(bytes) {
+                return Err(Unavailable::new(shard_index, cause, reason));
+            }
+            if shard.is_short() {
+                let reason = "the disk has no space for more journal";
+                return Err(Unavailable::new(shard_index, Cause::DiskLow, reason));
+            }
+        }
+        // A lease is a record too. What it settles gets through; the shard grants nothing then.
+        if let Command::LeaseJobs(lease) = command
+            && lease.settle.is_empty()
+            && admission.disk() >= DiskLevel::SettleOnly
+        {
+            return Err(Unavailable::new(shard_index, Cause::DiskLow, admission.disk_reason()));
+        }
+        Ok(())
+    }
+
+    /// Reads from the state of the namespace's shard at its durable position, on another thread.
+    pub async fn read<T: Send + 'static>(
+        &self,
+        namespace: &str,
+        f: impl FnOnce(&dyn Reader, TimeMs) -> T + Send + 'static,
+    ) -> Result<T, Unavailable> {
+        let shard = Arc::clone(self.shard(namespace));
+        let permit = Arc::clone(&self.inner.reads).acquire_owned().await;
+        let reading = tokio::task::spawn_blocking(move || {
+            let result = read_snapshot(&shard, f);
+            drop(permit);
+            result
+        });
+        reading.await.unwrap_or_else(|error| {
+            let shard = shard_of(namespace, self.inner.manifest.shards);
+            Err(Unavailable::new(shard, Cause::Bug, format!("the read was not done: {error}")))
+        })
+    }
+
+    /// How the node is.
+    pub fn readiness(&self) -> Readiness {
+        let shards = self.inner.shards.iter().map(|shard| shard.state()).collect();
+        Readiness { shards, draining: self.inner.admission.is_stopping() }
+    }
+
+    /// Waits until every shard has come through its start.
+    pub async fn started(&self) -> Readiness {
+        for shard in &self.inner.shards {
+            let mut changes = shard.subscribe();
+            while matches!(shard.state(), ShardState::Opening | ShardState::Replaying { .. }) {
+                if changes.changed().await.is_err() {
+                    break;
+                }
+            }
+        }
+        self.readiness()
+    }
+
+    /// Whether jobs are taken in.
+    pub fn publishing(&self) -> Publishing {
+        self.inner.admission.publishing()
+    }
+
+    /// The shard that a namespace lives in.
+    pub fn shard_index(&self, namespace: &str) -> u32 {
+        shard_of(namespace, self.inner.manifest.shards)
+    }
+
+    /// Numbers of the runtime. Cheap.
+    pub fn stats(&self) -> NodeStats {
+        let admission = &self.inner.admission;
+        let shards = self.inner.shards.iter().map(|shard| numbers(shard)).collect();
+        NodeStats {
+            manifest: self.inner.manifest,
+            shards,
+            in_flight_bytes: admission.in_flight_bytes(),
+            disk_free_bytes: admission.disk_free_bytes(),
+            disk: admission.disk(),
+        }
+    }
+
+    /// Numbers of the engine, shard by shard; asks the shards' threads.
+    pub async fn shard_stats(&self) -> Vec<Result<ShardStats, Unavailable>> {
+        let mut asked = Vec::with_capacity(self.inner.shards.len());
+        for shard in &self.inner.shards {
+            let (reply, stats) = oneshot::channel();
+            let serves = shard.state() == ShardState::Serving;
+            if serves {
+                shard.inbox.signal(|signals| signals.stats.push(reply));
+            }
+            asked.push((shard, stats));
+        }
+        let mut all = Vec::with_capacity(asked.len());
+        for (shard, stats) in asked {
+            all.push(stats.await.map_err(|_| shard.unavailable()));
+        }
+        all
+    }
+
+    /// Begins to stop: publishing closes, requests that wait are answered, later leases get
+    /// nothing. Everything else goes on.
+    pub fn begin_stop(&self) {
+        self.inner.admission.set_stopping();
+        for shard in &self.inner.shards {
+            shard.inbox.signal(|signals| signals.begin_stop = true);
+        }
+    }
+
+    /// Stops: what was taken in is answered, the state is flushed and the journals are marked, so
+    /// that the next start replays nothing. Waits for all of it; later calls are refused.
+    pub async fn stop(&self) {
+        self.begin_stop();
+        for shard in &self.inner.shards {
+            shard.inbox.signal(|signals| signals.stop = true);
+        }
+        let inner = Arc::clone(&self.inner);
+        let ended = tokio::task::spawn_blocking(move || inner.join()).await;
+        if let Err(error) = ended {
+            tracing::error!(%error, "the end of the shards was not seen");
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn look_at_disk(&self) {
+        let running = self.inner.running.lock().unwrap();
+        running.as_ref().unwrap().watch.look();
+    }
+
+    fn shard(&self, namespace: &str) -> &Arc<ShardShared> {
+        let index = shard_of(namespace, self.inner.manifest.shards);
+        &self.inner.shards[index as usize]
+    }
+}
+
+impl Inner {
+    /// Waits for the threads, which were told to end.
+    fn join(&self) {
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(mut running) = running else { return };
+        for thread in running.threads {
+            if thread.join().is_err() {
+                tracing::error!("the thread of a shard panicked");
+            }
+        }
+        running.compactor.end();
+        running.watch.end();
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        for shard in &self.shards {
+            shard.inbox.signal(|signals| signals.abandon = true);
+        }
+        self.join();
+    }
+}
+
+/// A call that has no answer yet; dropping it tells the shard that nobody waits any more.
+struct Waiting<'a> {
+    shard: &'a ShardShared,
+    reply_to: ReplyTo,
+    answered: bool,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if !self.answered {
+            self.shard.inbox.signal(|signals| signals.disconnected.push(self.reply_to));
+        }
+    }
+}
+
+fn numbers(shard: &ShardShared) -> ShardNumbers {
+    let depth = shard.inbox.depth();
+    ShardNumbers {
+        state: shard.state(),
+        counters: shard.metrics.view(),
+        waiting_calls: std::array::from_fn(|class| (Class::ALL[class].name(), depth[class])),
+        durable: shard.durable().0,
+    }
+}
+
+fn read_snapshot<T>(
+    shard: &ShardShared,
+    f: impl FnOnce(&dyn Reader, TimeMs) -> T,
+) -> Result<T, Unavailable> {
+    let snapshots = shard.snapshots.get().filter(|_| shard.state() == ShardState::Serving);
+    let Some(snapshots) = snapshots else { return Err(shard.unavailable()) };
+    shard.metrics.reads.add(1);
+    let snapshot = snapshots.at(shard.durable());
+    let read = std::panic::AssertUnwindSafe(|| f(&snapshot, wall_now()));
+    std::panic::catch_unwind(read).map_err(|panic| {
+        let reason = panic_reason(&*panic);
+        if panic.is::<StoreFault>() {
+            shard.fail(&reason);
+            return Unavailable::new(shard.index, Cause::Stopped, reason);
+        }
+        tracing::error!(shard = shard.index, reason, "a read failed");
+        Unavailable::new(shard.index, Cause::Bug, reason)
+    })
+}

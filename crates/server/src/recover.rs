@@ -1,0 +1,153 @@
+//! From the files of a shard to one that can serve: check, open, replay, first group. Whatever is
+//! wrong is named; nothing is repaired here.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use longshore_engine::{Limits, Position, Recovery, Turn};
+use longshore_journal::{AppendError, Group, Journal, ReadError, Room};
+use longshore_store::{Lsm, LsmConfig};
+use thiserror::Error;
+use uuid::Uuid;
+
+use crate::clock::Clocks;
+use crate::shared::{ShardShared, ShardState};
+use crate::store_dir::{ShardDir, StoreDirError};
+
+/// Opens the journal in a shard's folder. Tests put faulty ones in its place.
+pub(crate) type OpenJournal =
+    dyn Fn(&ShardDir, Uuid, u32) -> Result<OpenedJournal, RecoverError> + Send + Sync;
+
+/// A journal, and its room where it has one of its own.
+pub(crate) struct OpenedJournal {
+    pub(crate) journal: Box<dyn Journal>,
+    pub(crate) room: Option<Room>,
+}
+
+/// How often the progress of a replay is told, in entries.
+const PROGRESS_ENTRIES: u64 = 256;
+
+/// Why a shard does not serve.
+#[derive(Debug, Error)]
+pub(crate) enum RecoverError {
+    #[error(transparent)]
+    Journal(#[from] longshore_journal::OpenError),
+    #[error("the folder {} is gone", folder.display())]
+    FolderLost { folder: PathBuf },
+    #[error(transparent)]
+    State(#[from] longshore_store::OpenError),
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error(
+        "the state is at position {persisted}, but the journal ends at {tail}: entries are lost"
+    )]
+    TailLost { persisted: Position, tail: Position },
+    #[error(
+        "the state is at position {persisted}, but the journal begins at {first}: entries are lost"
+    )]
+    HeadLost { persisted: Position, first: Position },
+    #[error("the journal and the state of a shard that was used are empty")]
+    Emptied,
+    #[error("position {position}: {what}")]
+    Replay { position: Position, what: String },
+    #[error(transparent)]
+    Append(#[from] AppendError),
+    #[error(transparent)]
+    Folder(#[from] StoreDirError),
+    #[error("a thread could not be started: {0}")]
+    Thread(#[from] std::io::Error),
+    #[error("the server ends")]
+    Ended,
+}
+
+/// A shard that can serve.
+pub(crate) struct Recovered {
+    pub(crate) turn: Turn<Lsm>,
+    pub(crate) journal: Box<dyn Journal>,
+    /// Bytes of journal that are not in the state on disk.
+    pub(crate) journal_bytes: u64,
+}
+
+/// See the file's head.
+pub(crate) fn recover(
+    shard: &ShardShared,
+    dir: &ShardDir,
+    store_id: Uuid,
+    open_journal: &OpenJournal,
+    lsm: LsmConfig,
+    limits: Limits,
+    clocks: &mut Clocks,
+) -> Result<Recovered, RecoverError> {
+    let OpenedJournal { journal, room } = open_journal(dir, store_id, shard.index)?;
+    if let Some(room) = room {
+        // Set once: this is the only place.
+        drop(shard.room.set(room));
+    }
+    if !dir.state().is_dir() {
+        return Err(RecoverError::FolderLost { folder: dir.state() });
+    }
+    let map = Lsm::open(&dir.state(), lsm)?;
+    let (persisted, tail) = (map.position(), journal.tail());
+    if tail < persisted {
+        return Err(RecoverError::TailLost { persisted, tail });
+    }
+    if tail == Position::START && dir.is_used() {
+        return Err(RecoverError::Emptied);
+    }
+    let begun = Instant::now();
+    let total = tail.0 - persisted.0;
+    shard.set_state(ShardState::Replaying { done: 0, total });
+    let (recovery, journal_bytes) = replay(shard, &*journal, map, persisted, limits)?;
+    shard.metrics.replayed_entries.set(total);
+    shard.metrics.replay_ms.set(begun.elapsed().as_millis() as u64);
+    let turn = recovery.start(clocks.now().1);
+    let mut recovered = Recovered { turn, journal, journal_bytes };
+    recovered.commit_first_group(shard)?;
+    dir.set_used()?;
+    Ok(recovered)
+}
+
+fn replay(
+    shard: &ShardShared,
+    journal: &dyn Journal,
+    map: Lsm,
+    persisted: Position,
+    limits: Limits,
+) -> Result<(Recovery<Lsm>, u64), RecoverError> {
+    let entries = journal.read_from(persisted.next()).map_err(|error| match error {
+        ReadError::Truncated { first, .. } => RecoverError::HeadLost { persisted, first },
+        error => error.into(),
+    })?;
+    let mut recovery = Recovery::begin(map, persisted, limits)
+        .map_err(|error| RecoverError::Replay { position: persisted, what: error.to_string() })?;
+    let mut bytes = 0;
+    for (done, entry) in (1..).zip(entries) {
+        let (position, entry) = entry?;
+        recovery
+            .replay(position, &entry)
+            .map_err(|fault| RecoverError::Replay { position, what: fault.to_string() })?;
+        bytes += entry.len() as u64;
+        if done % PROGRESS_ENTRIES == 0 {
+            shard.set_replayed(done);
+            if shard.inbox.is_ending() {
+                return Err(RecoverError::Ended);
+            }
+        }
+    }
+    Ok((recovery, bytes))
+}
+
+impl Recovered {
+    /// Makes the beginning of this life of the shard durable before anybody is served.
+    fn commit_first_group(&mut self, shard: &ShardShared) -> Result<(), RecoverError> {
+        if let Some(sealed) = self.turn.seal() {
+            let group = Group::from(sealed);
+            self.journal_bytes += group.len_bytes() as u64;
+            self.journal.append(&group)?;
+        }
+        let durable = self.journal.tail();
+        self.turn.committed(durable);
+        shard.set_durable(durable);
+        Ok(())
+    }
+}

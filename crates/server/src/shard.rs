@@ -1,0 +1,374 @@
+//! The thread of a shard: it alone owns the shard's engine and state and drives the turn. What it
+//! may wait for is its inbox, never a disk, except where it commits a group itself.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use longshore_engine::{
+    Answer, Command, Effect, Position, ReplyTo, Request, Settlement, Turn, Verdict,
+};
+use longshore_journal::Group;
+use longshore_store::Lsm;
+use tokio::sync::oneshot;
+
+use crate::admission::InFlight;
+use crate::clock::Clocks;
+use crate::commit::{Commit, Committer};
+use crate::disk::DiskLevel;
+use crate::flush::FlushThread;
+use crate::inbox::{Admit, Call, Signals};
+use crate::shared::ShardShared;
+
+/// How long one turn goes on taking up calls.
+const TURN_MAX: Duration = Duration::from_millis(1);
+/// A group of this size is written before anything is added to it.
+const GROUP_BYTES_MAX: usize = 24 << 20;
+/// Groups up to this many calls and bytes are committed by this thread: the hand-over would cost
+/// more than what could be decided meanwhile.
+const INLINE_CALLS_MAX: usize = 4;
+const INLINE_BYTES_MAX: usize = 64 << 10;
+/// After so long without a group the journal is marked.
+const QUIET: Duration = Duration::from_millis(10);
+/// Settlements may fill memory up to this multiple of a memtable while the disk is full.
+const FULL_MEMTABLES_MAX: usize = 4;
+
+/// When the state is flushed, apart from a full memtable.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct FlushPolicy {
+    /// Bytes of journal that a restart may have to replay. Default: 256 MiB.
+    pub journal_bytes_max: u64,
+    /// How long a change stays out of the state on disk. Default: 60 s.
+    pub age_max: Duration,
+    /// Estimated bytes of a memtable, as the tree has it.
+    pub memtable_bytes: usize,
+}
+
+/// How the thread ended.
+#[derive(Debug, Eq, PartialEq)]
+pub(crate) enum End {
+    /// As asked, with everything answered and durable.
+    Stopped,
+    /// At once.
+    Abandoned,
+    /// With a fault.
+    Fault(String),
+}
+
+/// A call that has no answer yet.
+struct Pending {
+    reply: oneshot::Sender<Answer>,
+    /// The namespace, where a lease that cannot be handed over is to be given back.
+    give_back_in: Option<String>,
+    _in_flight: InFlight,
+}
+
+/// See the file's head.
+pub(crate) struct Shard<'a> {
+    pub(crate) shared: &'a ShardShared,
+    pub(crate) turn: Turn<Lsm>,
+    pub(crate) committer: &'a Committer,
+    pub(crate) flush: &'a FlushThread,
+    pub(crate) policy: FlushPolicy,
+    clocks: Clocks,
+    pending: HashMap<ReplyTo, Pending>,
+    round: Vec<Call>,
+    /// Leases whose caller went away between grant and answer.
+    give_back: Vec<(String, Vec<Settlement>)>,
+    /// Calls whose records are in the group being built.
+    calls_in_group: usize,
+    /// A group is being made durable.
+    in_flight: bool,
+    /// When the last group became durable, until the journal is marked.
+    mark_after: Option<Instant>,
+    /// When the first change was made that is not in a sealed memtable.
+    unsealed_since: Option<Instant>,
+    unsealed_journal_bytes: u64,
+    /// The highest position of a sealed memtable that was not given to the flush thread.
+    sealed: Option<Position>,
+    stopping: bool,
+}
+
+impl<'a> Shard<'a> {
+    pub(crate) fn new(
+        shared: &'a ShardShared,
+        turn: Turn<Lsm>,
+        committer: &'a Committer,
+        flush: &'a FlushThread,
+        policy: FlushPolicy,
+        clocks: Clocks,
+        journal_bytes: u64,
+    ) -> Self {
+        Self {
+            shared,
+            turn,
+            committer,
+            flush,
+            policy,
+            clocks,
+            pending: HashMap::new(),
+            round: Vec::new(),
+            give_back: Vec::new(),
+            calls_in_group: 0,
+            in_flight: false,
+            mark_after: Some(Instant::now()),
+            unsealed_since: Some(Instant::now()),
+            unsealed_journal_bytes: journal_bytes,
+            sealed: None,
+            stopping: false,
+        }
+    }
+
+    /// Takes turns until the shard ends.
+    pub(crate) fn run(&mut self) -> End {
+        loop {
+            let signals = self.shared.inbox.take_signals();
+            if let Some(end) = self.obey(signals) {
+                return end;
+            }
+            let more = self.decide();
+            let effects = self.turn.ready_effects();
+            self.perform(effects);
+            self.commit();
+            self.rotate_if_due();
+            if self.stopping && !more && !self.in_flight && self.turn.group_bytes() == 0 {
+                return End::Stopped;
+            }
+            if !more {
+                self.wait();
+            }
+        }
+    }
+
+    /// Gives up the thread's part and leaves what is to be flushed.
+    pub(crate) fn into_turn(self) -> Turn<Lsm> {
+        self.turn
+    }
+
+    fn obey(&mut self, signals: Signals) -> Option<End> {
+        if signals.abandon {
+            return Some(End::Abandoned);
+        }
+        if let Some(why) = signals.fault {
+            return Some(End::Fault(why));
+        }
+        if let Some(durable) = signals.committed {
+            self.in_flight = false;
+            self.committed(durable);
+        }
+        for reply_to in signals.disconnected {
+            if self.pending.remove(&reply_to).is_some() {
+                self.shared.metrics.disconnects.add(1);
+                self.turn.disconnect(reply_to);
+            }
+        }
+        for reply in signals.stats {
+            // Whoever asked may have gone.
+            drop(reply.send(self.turn.stats()));
+        }
+        if signals.begin_stop || signals.stop {
+            let clock = self.clocks.now().1;
+            self.turn.begin_stop(clock);
+        }
+        if signals.stop {
+            self.stopping = true;
+            self.shared.inbox.refuse_more();
+        }
+        None
+    }
+
+    /// Takes up calls for about a millisecond. Whether more can be done at once.
+    fn decide(&mut self) -> bool {
+        let (begun, _) = self.clocks.now();
+        self.submit_give_backs();
+        let mut round = std::mem::take(&mut self.round);
+        let more_calls = loop {
+            let more = self.shared.inbox.take_round(&mut round, self.admit());
+            for call in round.drain(..) {
+                self.take_up(call);
+            }
+            if !more || begun.elapsed() >= TURN_MAX {
+                break more;
+            }
+        };
+        self.round = round;
+        if self.admit() == Admit::Nothing {
+            return false;
+        }
+        let clock = self.clocks.now().1;
+        let more_ticks = self.turn.tick(clock);
+        more_calls || more_ticks
+    }
+
+    fn take_up(&mut self, call: Call) {
+        // The caller may have gone while the call waited; its signal came too early then.
+        if call.reply.is_closed() {
+            self.shared.metrics.disconnects.add(1);
+            return;
+        }
+        self.shared.metrics.commands[call.class as usize].add(1);
+        let mut request = call.request;
+        let mut give_back_in = None;
+        if let Command::LeaseJobs(lease) = &mut request.command {
+            if self.shared.admission.disk() >= DiskLevel::SettleOnly {
+                lease.max = 0;
+            }
+            // With a turn, the worker asks again and gets the same answer.
+            give_back_in = lease.turn.is_none().then(|| request.namespace.clone());
+        }
+        let pending = Pending { reply: call.reply, give_back_in, _in_flight: call.in_flight };
+        self.pending.insert(request.reply_to, pending);
+        self.calls_in_group += 1;
+        let clock = self.clocks.now().1;
+        self.turn.submit(request, clock);
+    }
+
+    fn submit_give_backs(&mut self) {
+        for (namespace, settlements) in std::mem::take(&mut self.give_back) {
+            let reply_to = self.shared.next_reply();
+            let command = Command::SettleJobs(settlements);
+            let clock = self.clocks.now().1;
+            self.turn.submit(Request { namespace, reply_to, command }, clock);
+        }
+    }
+
+    /// What may be taken up now.
+    fn admit(&self) -> Admit {
+        if self.turn.group_bytes() >= GROUP_BYTES_MAX {
+            return Admit::Nothing;
+        }
+        let map = self.turn.map();
+        if !map.is_full() {
+            Admit::All
+        } else if map.active_bytes() < FULL_MEMTABLES_MAX * self.policy.memtable_bytes {
+            Admit::NoJobs
+        } else {
+            Admit::Nothing
+        }
+    }
+
+    /// Seals the group if nothing is in flight and has it made durable.
+    fn commit(&mut self) {
+        if self.in_flight {
+            return;
+        }
+        let Some(sealed) = self.turn.seal() else {
+            self.calls_in_group = 0;
+            return;
+        };
+        let calls = std::mem::take(&mut self.calls_in_group);
+        let group = Group::from(sealed);
+        self.unsealed_journal_bytes += group.len_bytes() as u64;
+        self.unsealed_since.get_or_insert_with(Instant::now);
+        self.mark_after = None;
+        if calls <= INLINE_CALLS_MAX && group.len_bytes() <= INLINE_BYTES_MAX {
+            match self.committer.commit_here(group) {
+                Commit::Durable(durable) => self.committed(durable),
+                Commit::HandedOver => self.in_flight = true,
+            }
+        } else {
+            self.committer.hand_over(group);
+            self.in_flight = true;
+        }
+    }
+
+    fn committed(&mut self, durable: Position) {
+        self.shared.set_durable(durable);
+        self.mark_after = Some(Instant::now());
+        if self.sealed.is_some_and(|sealed| sealed <= durable) {
+            self.sealed = None;
+            self.flush.flush(durable);
+        }
+        let effects = self.turn.committed(durable);
+        self.perform(effects);
+    }
+
+    fn perform(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Reply { reply_to, answer } => self.reply(reply_to, answer),
+            }
+        }
+        self.shared.metrics.pending_calls.set(self.pending.len() as u64);
+    }
+
+    fn reply(&mut self, reply_to: ReplyTo, answer: Answer) {
+        let Some(pending) = self.pending.remove(&reply_to) else { return };
+        self.count_rejections(&answer);
+        let Err(Answer::Leased { jobs, .. }) = pending.reply.send(answer) else { return };
+        let Some(namespace) = pending.give_back_in else { return };
+        if !jobs.is_empty() {
+            let release = |job: &longshore_engine::Delivery| Settlement {
+                id: job.id,
+                token: job.token,
+                verdict: Verdict::Release,
+            };
+            self.give_back.push((namespace, jobs.iter().map(release).collect()));
+        }
+    }
+
+    fn count_rejections(&self, answer: &Answer) {
+        let metrics = &self.shared.metrics;
+        match answer {
+            Answer::Rejected(rejection) => metrics.rejected(rejection.code()),
+            Answer::Leased { settled, .. } | Answer::Settled(settled) => {
+                settled
+                    .iter()
+                    .filter_map(|result| result.as_ref().err())
+                    .for_each(|rejection| metrics.rejected(rejection.code()));
+            }
+            Answer::Extended(extended) => {
+                extended
+                    .iter()
+                    .filter_map(|result| result.as_ref().err())
+                    .for_each(|rejection| metrics.rejected(rejection.code()));
+            }
+            _ => {}
+        }
+    }
+
+    /// Seals the memtable where it is large, old or costs much to replay.
+    fn rotate_if_due(&mut self) {
+        let due = self.turn.map().should_rotate()
+            || self.unsealed_journal_bytes >= self.policy.journal_bytes_max
+            || self.rotate_at().is_some_and(|at| at <= Instant::now());
+        if due && let Some(position) = self.rotate() {
+            if position <= self.turn.durable() {
+                self.flush.flush(self.turn.durable());
+            } else {
+                self.sealed = Some(position);
+            }
+        }
+    }
+
+    /// Seals the memtable if there is room for another one.
+    pub(crate) fn rotate(&mut self) -> Option<Position> {
+        if !self.turn.map().can_rotate() {
+            return None;
+        }
+        self.unsealed_since = None;
+        self.unsealed_journal_bytes = 0;
+        self.turn.map_mut().rotate()
+    }
+
+    fn rotate_at(&self) -> Option<Instant> {
+        Some(self.unsealed_since? + self.policy.age_max)
+    }
+
+    /// Waits for calls and signals, or until something is due; marks the journal after quiet.
+    fn wait(&mut self) {
+        let (now, clock) = self.clocks.now();
+        let admit = self.admit();
+        let wake_ms = self.turn.next_wake_ms(clock).filter(|_| admit > Admit::Nothing);
+        let tick_at = wake_ms.map(|ms| now + Duration::from_millis(ms));
+        let mark_at = self.mark_after.map(|committed| committed + QUIET);
+        if mark_at.is_some_and(|at| at <= now) {
+            self.mark_after = None;
+            self.committer.mark();
+            return;
+        }
+        let rotate_at = self.rotate_at().filter(|_| self.turn.map().can_rotate());
+        let give_back_at = (!self.give_back.is_empty()).then_some(now);
+        let deadline = [tick_at, mark_at, rotate_at, give_back_at].into_iter().flatten().min();
+        self.shared.inbox.wait(deadline, admit);
+    }
+}

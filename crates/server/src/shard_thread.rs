@@ -1,0 +1,137 @@
+//! The life of a shard's thread: recover, serve, end. Whatever goes wrong in it, a panic included,
+//! stops this shard and no other.
+
+use std::any::Any;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use longshore_engine::{Limits, Turn};
+use longshore_store::{FlushError, Lsm, LsmConfig, StoreFault};
+use uuid::Uuid;
+
+use crate::clock::Clocks;
+use crate::commit::Committer;
+use crate::flush::{CompactorHandle, FlushThread};
+use crate::recover::{OpenJournal, RecoverError, Recovered, recover};
+use crate::shard::{End, FlushPolicy, Shard};
+use crate::shared::{ShardShared, ShardState};
+use crate::store_dir::ShardDir;
+
+/// What a shard's thread needs to begin.
+pub(crate) struct ShardSetup {
+    pub(crate) shared: Arc<ShardShared>,
+    pub(crate) dir: ShardDir,
+    pub(crate) store_id: Uuid,
+    pub(crate) open_journal: Arc<OpenJournal>,
+    pub(crate) lsm: LsmConfig,
+    pub(crate) limits: Limits,
+    pub(crate) policy: FlushPolicy,
+    pub(crate) compactor: CompactorHandle,
+    /// Where monotonic time begins.
+    pub(crate) start: Instant,
+}
+
+impl ShardSetup {
+    /// Starts the thread.
+    pub(crate) fn spawn(self) -> io::Result<JoinHandle<()>> {
+        let name = format!("shard-{}", self.shared.index);
+        std::thread::Builder::new().name(name).spawn(move || self.run())
+    }
+
+    fn run(self) {
+        let shared = Arc::clone(&self.shared);
+        let result = catch_unwind(AssertUnwindSafe(|| self.serve()));
+        match result {
+            Ok(Ok(())) => {}
+            Ok(Err(RecoverError::Ended)) => close(&shared, ShardState::Closed),
+            Ok(Err(error)) => stop(&shared, error.to_string()),
+            Err(panic) => stop(&shared, panic_reason(&*panic)),
+        }
+    }
+
+    fn serve(self) -> Result<(), RecoverError> {
+        let mut clocks = Clocks::new(self.start);
+        let limits = self.limits.clone();
+        let recovered = recover(
+            &self.shared,
+            &self.dir,
+            self.store_id,
+            &*self.open_journal,
+            self.lsm,
+            limits,
+            &mut clocks,
+        )?;
+        let Recovered { turn, journal, journal_bytes } = recovered;
+        let shared = &self.shared;
+        // Set once: this is the only place.
+        drop(shared.snapshots.set(turn.map().snapshots()));
+        let committer = Committer::start(Arc::clone(shared), journal)?;
+        let flush = FlushThread::start(
+            Arc::clone(shared),
+            turn.map().flusher(),
+            committer.truncator(),
+            self.compactor,
+        )?;
+        let mut shard =
+            Shard::new(shared, turn, &committer, &flush, self.policy, clocks, journal_bytes);
+        shared.inbox.open();
+        shared.set_state(ShardState::Serving);
+        tracing::info!(shard = shared.index, position = %shared.durable(), "shard serves");
+        let end = catch_unwind(AssertUnwindSafe(|| shard.run()));
+        match end.unwrap_or_else(|panic| End::Fault(panic_reason(&*panic))) {
+            End::Stopped => {
+                let turn = shard.into_turn();
+                drop(flush);
+                finish(shared, turn, committer);
+                close(shared, ShardState::Closed);
+            }
+            End::Abandoned => close(shared, ShardState::Closed),
+            // Before the callers that wait are dropped, so that they can be told why.
+            End::Fault(why) => stop(shared, why),
+        }
+        Ok(())
+    }
+}
+
+/// Writes the state to disk, so that the next start replays nothing, and marks the journal.
+fn finish(shared: &ShardShared, mut turn: Turn<Lsm>, committer: Committer) {
+    let durable = turn.durable();
+    let map = turn.map_mut();
+    let flusher = map.flusher();
+    let mut flush = || -> Result<(), FlushError> {
+        // What is sealed already may leave no room for what is not.
+        flusher.flush_sealed(durable)?;
+        map.rotate();
+        flusher.flush_sealed(durable).map(drop)
+    };
+    if let Err(error) = flush() {
+        tracing::error!(shard = shared.index, %error, "not flushed: the next start will replay");
+    }
+    committer.end(Some(map.persisted_position()));
+}
+
+fn stop(shared: &ShardShared, why: String) {
+    tracing::error!(shard = shared.index, why, "shard stopped");
+    close(shared, ShardState::Stopped { why });
+}
+
+fn close(shared: &ShardShared, state: ShardState) {
+    shared.set_state(state);
+    drop(shared.inbox.close());
+}
+
+/// What a panic says: the text of a storage fault or of an assertion.
+pub(crate) fn panic_reason(payload: &(dyn Any + Send)) -> String {
+    if let Some(fault) = payload.downcast_ref::<StoreFault>() {
+        return fault.to_string();
+    }
+    let text = payload
+        .downcast_ref::<&str>()
+        .map(ToString::to_string)
+        .or_else(|| payload.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "no reason given".into());
+    format!("a bug was met: {text}")
+}
