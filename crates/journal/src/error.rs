@@ -6,6 +6,60 @@ use std::path::PathBuf;
 use longshore_engine::Position;
 use thiserror::Error;
 
+use crate::fault::{Corruption, Fault};
+use crate::segment::Identity;
+
+/// Why a journal was not opened. Nothing was changed in it, except that files were removed which
+/// never held an entry.
+#[derive(Debug, Error)]
+pub enum OpenError {
+    /// Another process has it open.
+    #[error("journal is in use by another process: {} is locked", path.display())]
+    Locked {
+        /// The lock file.
+        path: PathBuf,
+    },
+    /// What was durable is damaged or missing.
+    #[error("journal is corrupt: {0}")]
+    Corrupt(Corruption),
+    /// It belongs to another store or shard.
+    #[error("{} belongs to {found}, expected {expected}", path.display())]
+    Foreign {
+        /// The segment.
+        path: PathBuf,
+        /// Whose it should be.
+        expected: Identity,
+        /// Whose it is.
+        found: Identity,
+    },
+    /// A later version of Longshore wrote it.
+    #[error("{} has format version {found}, which this version cannot read", path.display())]
+    Version {
+        /// The segment.
+        path: PathBuf,
+        /// The version that it has.
+        found: u32,
+    },
+    /// There is no room for the segment that every start begins.
+    #[error("no space on the device for {needed_bytes} bytes of journal in {}", path.display())]
+    NoSpace {
+        /// The folder.
+        path: PathBuf,
+        /// Bytes that the segment takes.
+        needed_bytes: u64,
+    },
+    /// A file or folder could not be read or written.
+    #[error("journal could not be opened: {operation} {}: {source}", path.display())]
+    Io {
+        /// What failed.
+        operation: &'static str,
+        /// On which file or folder.
+        path: PathBuf,
+        /// How.
+        source: io::Error,
+    },
+}
+
 /// Why a group was not appended.
 #[derive(Debug, Error)]
 pub enum AppendError {
@@ -56,7 +110,7 @@ pub enum ReadError {
         tail: Position,
     },
     /// What was durable is damaged.
-    #[error("journal is corrupt at offset {offset} of {} (position {position}): {reason}", path.display())]
+    #[error("journal is corrupt at offset {offset} of {} (position {position}): {fault}", path.display())]
     Corrupt {
         /// The damaged file.
         path: PathBuf,
@@ -65,7 +119,7 @@ pub enum ReadError {
         /// The first position that is affected.
         position: Position,
         /// What is wrong there.
-        reason: String,
+        fault: Fault,
     },
     /// The file could not be read.
     #[error("journal read failed: {}: {source}", path.display())]

@@ -26,18 +26,6 @@ impl Group {
         Self { first, count: 0, bytes: Vec::new() }
     }
 
-    /// A group from its parts, or `None` where `bytes` are not exactly `count` entries.
-    pub(crate) fn from_parts(first: Position, count: u64, bytes: Vec<u8>) -> Option<Self> {
-        if first == Position::START {
-            return None;
-        }
-        let mut rest = bytes.as_slice();
-        for _ in 0..count {
-            rest = split_entry(rest)?.1;
-        }
-        rest.is_empty().then_some(Self { first, count, bytes })
-    }
-
     /// Empties the group for the entries from `first` on and keeps its memory.
     pub fn clear(&mut self, first: Position) {
         assert!(first > Position::START, "positions start at 1");
@@ -168,14 +156,14 @@ mod tests {
     }
 
     #[test]
-    fn parts_that_are_not_whole_entries_are_refused() {
+    fn an_entry_is_taken_off_only_whole() {
         let mut group = Group::new(Position(1));
         group.push(b"abc");
-        let bytes = group.as_bytes().to_vec();
-        assert_eq!(Group::from_parts(Position(1), 1, bytes.clone()), Some(group));
-        assert_eq!(Group::from_parts(Position(1), 2, bytes.clone()), None);
-        assert_eq!(Group::from_parts(Position(1), 0, bytes.clone()), None);
-        assert_eq!(Group::from_parts(Position(1), 1, bytes[..6].to_vec()), None);
-        assert_eq!(Group::from_parts(Position(1), 1, vec![0xff; 9]), None);
+        let encoded = Bytes::copy_from_slice(group.as_bytes());
+        let mut bytes = encoded.clone();
+        assert_eq!(take_entry(&mut bytes).as_deref(), Some(&b"abc"[..]));
+        assert!(bytes.is_empty() && take_entry(&mut bytes).is_none());
+        assert_eq!(take_entry(&mut encoded.slice(..6)), None);
+        assert_eq!(take_entry(&mut Bytes::from_static(&[0xff; 9])), None);
     }
 }
