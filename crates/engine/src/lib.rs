@@ -2,10 +2,54 @@
 //!
 //! The engine decides and applies. It does no I/O, reads no clock, draws no randomness, starts no
 //! thread and knows no protocol: time, entropy and commands come in as arguments, records and
-//! effects go out as values.
+//! effects go out as values. The same records give the same state on any machine.
+//!
+//! Where to begin: [`Turn`] drives everything; [`Command`] is what can be asked, [`Record`] what
+//! can happen, [`Rejection`] what can be refused; `job/` has one file per thing that happens to a
+//! job.
 
+mod answer;
+mod apply;
+mod bounds;
+mod command;
+mod effect;
+mod ids;
+mod job;
+mod limits;
 mod map;
+mod moment;
+mod operation;
 mod position;
+pub mod query;
+mod queue;
+mod record;
+mod rejection;
+mod state;
+mod turn;
+mod views;
+pub mod wire;
 
+pub use answer::{
+    Answer, Delivery, Enqueued, Instruction, JobState, JobView, NamespaceView, QueueView,
+};
+pub use command::{
+    Command, EnqueueJobs, Extension, JobFilter, LeaseJobs, NewJob, QueuePattern, ReplyTo, Request,
+    Settlement, Start, Verdict,
+};
+pub use effect::Effect;
+pub use ids::{
+    BodyId, Epoch, JobId, KindId, MonoMs, NamespaceId, OperationId, Place, QueueId, TimeMs, Token,
+};
+pub use job::{
+    AttemptNote, Body, CancelReason, Cause, DeadReason, End, EndKind, Job, JobError, JobOptions,
+    Lease, Phase, RESERVED_KIND_PREFIX, RetryPolicy,
+};
+pub use limits::Limits;
 pub use map::{Change, OrderedMap, Reader};
+pub use moment::Clock;
+pub use operation::{Operation, OperationKind, OperationState};
 pub use position::Position;
+pub use queue::{JobDefaults, Queue, QueueCounts, QueueSettings};
+pub use record::{Entry, Grant, Next, Record};
+pub use rejection::Rejection;
+pub use turn::{QueueStats, Recovery, ReplayFault, SealedGroup, ShardStats, Turn};

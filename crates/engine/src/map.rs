@@ -16,12 +16,7 @@ pub trait Reader {
 
     /// Visits the entries from `from` (inclusive) to `to` (exclusive) in key order until `visit`
     /// breaks.
-    fn scan(
-        &self,
-        from: &[u8],
-        to: &[u8],
-        visit: &mut dyn FnMut(&[u8], &Bytes) -> ControlFlow<()>,
-    );
+    fn scan(&self, from: &[u8], to: &[u8], visit: &mut dyn FnMut(&[u8], &Bytes) -> ControlFlow<()>);
 }
 
 /// One change of a map: the value that the key has from now on, or `None` where it is removed.

@@ -1,0 +1,195 @@
+//! What a shard answers.
+
+use bytes::Bytes;
+
+use crate::ids::{JobId, TimeMs, Token};
+use crate::job::{EndKind, Job, Lease};
+use crate::operation::Operation;
+use crate::queue::QueueSettings;
+use crate::rejection::Rejection;
+
+/// The answer to one command.
+#[derive(Clone, Debug)]
+pub enum Answer {
+    /// To `EnqueueJobs`: the ids in order, each with whether it was there already.
+    Enqueued(Vec<Enqueued>),
+    /// To `LeaseJobs`.
+    Leased {
+        /// The jobs, in the order in which they are to start.
+        jobs: Vec<Delivery>,
+        /// What became of each settlement, in order.
+        settled: Vec<Result<EndKind, Rejection>>,
+    },
+    /// To `SettleJobs`: what became of each, in order.
+    Settled(Vec<Result<EndKind, Rejection>>),
+    /// To `ExtendLeases`: what the worker shall do with each, in order.
+    Extended(Vec<Result<Instruction, Rejection>>),
+    /// To `AwaitJob`, `CancelJob`, `RetryJob`: the job as it is now.
+    Job(Box<JobView>),
+    /// To `CancelJob` of a dead job.
+    JobRemoved,
+    /// To `GetQueue`, `PutQueue`, `PauseQueue`.
+    Queue(Box<QueueView>),
+    /// To `DeleteQueue`.
+    QueueDeleted,
+    /// To `ListQueues`; whether more follow.
+    Queues(Vec<QueueView>, bool),
+    /// To `StartOperation`, `CancelOperation`, `GetOperation`.
+    Operation(Box<Operation>),
+    /// To `ListOperations`.
+    Operations(Vec<Operation>),
+    /// To `CreateNamespace`, `GetNamespace`.
+    Namespace(NamespaceView),
+    /// To `DeleteNamespace`.
+    NamespaceDeleted,
+    /// To `ListNamespaces`.
+    Namespaces(Vec<NamespaceView>),
+    /// To any: refused, and nothing changed.
+    Rejected(Rejection),
+}
+
+/// One job of an `EnqueueJobs`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Enqueued {
+    /// Its identity.
+    pub id: JobId,
+    /// The same request came before and had this effect already.
+    pub replayed: bool,
+}
+
+/// A job handed to a worker.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Delivery {
+    /// The job.
+    pub id: JobId,
+    /// Its queue.
+    pub queue: String,
+    /// The name of its type.
+    pub kind: String,
+    /// JSON text.
+    pub args: Bytes,
+    /// 1-based.
+    pub attempt: u32,
+    /// Attempts in all.
+    pub max_attempts: u32,
+    /// What the worker shows to settle.
+    pub token: Token,
+    /// How long the lease holds without a heartbeat.
+    pub lease_ms: u64,
+    /// The longest that the run may take.
+    pub timeout_ms: Option<u64>,
+    /// When it was enqueued.
+    pub enqueued_at: TimeMs,
+    /// 0 to 255.
+    pub priority: u8,
+    /// Its ordering key.
+    pub ordering_key: Option<String>,
+    /// Its tags.
+    pub tags: Vec<String>,
+    /// The producer's own JSON object.
+    pub metadata: Option<Bytes>,
+    /// W3C Trace Context.
+    pub traceparent: Option<String>,
+}
+
+/// The answer to a heartbeat.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Instruction {
+    /// Go on; the lease is extended.
+    Continue,
+    /// Stop: the job was cancelled.
+    Cancel,
+}
+
+/// A job at one moment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct JobView {
+    /// The job.
+    pub job: Job,
+    /// Its lease, while it runs.
+    pub lease: Option<Lease>,
+    /// The moment.
+    pub now: TimeMs,
+}
+
+/// The state of a job as people see it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum JobState {
+    /// Waits for its time.
+    Scheduled,
+    /// Could run.
+    Ready,
+    /// Has a live lease.
+    Running,
+    /// Waits for its next attempt after a failure.
+    Retrying,
+    /// Ended well.
+    Succeeded,
+    /// Failed for good.
+    Dead,
+    /// Called off.
+    Cancelled,
+    /// Not started in time.
+    Expired,
+}
+
+impl JobView {
+    /// The state at that moment.
+    pub fn state(&self) -> JobState {
+        JobState::of(&self.job, self.lease.is_some(), self.now)
+    }
+}
+
+/// A queue at one moment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct QueueView {
+    /// Its name.
+    pub name: String,
+    /// What its owner set.
+    pub settings: QueueSettings,
+    /// Could run now.
+    pub ready: u64,
+    /// Wait for their time.
+    pub scheduled: u64,
+    /// Wait for their next attempt.
+    pub retrying: u64,
+    /// Wait behind another job of their ordering key.
+    pub blocked: u64,
+    /// Have a live lease.
+    pub running: u64,
+    /// Are dead.
+    pub dead: u64,
+    /// How long the oldest ready job has been ready.
+    pub oldest_age_ms: Option<u64>,
+    /// Workers that asked for it lately.
+    pub consumers: u64,
+    /// Ever enqueued.
+    pub enqueued_total: u64,
+    /// Ever succeeded.
+    pub succeeded_total: u64,
+    /// Attempts that ever failed, timed out or were lost.
+    pub failed_total: u64,
+    /// Ever gone to the dead set.
+    pub dead_total: u64,
+    /// Ever cancelled, discarded or expired.
+    pub cancelled_total: u64,
+}
+
+/// A namespace at one moment.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct NamespaceView {
+    /// Its name.
+    pub name: String,
+    /// When it was created.
+    pub created_at: TimeMs,
+    /// How many queues it has.
+    pub queues: u64,
+    /// Bytes of outcomes kept.
+    pub outcome_bytes: u64,
+    /// Bytes of dead jobs kept.
+    pub dead_bytes: u64,
+    /// Tombstones kept.
+    pub tombstones: u64,
+    /// Tombstones dropped before their time because there were too many.
+    pub tombstones_dropped_total: u64,
+}

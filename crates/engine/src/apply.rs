@@ -1,0 +1,154 @@
+//! The only mutation of the durable state: one fact at a time. Applying may touch, never fail and
+//! never decide; a record that does not fit the state is a bug and says so.
+
+use crate::ids::{KindId, NamespaceId, QueueId, TimeMs};
+use crate::map::OrderedMap;
+use crate::queue::{Queue, QueueCounts};
+use crate::record::Record;
+use crate::state::{Namespace, State, keys};
+use crate::wire::Wire;
+
+impl<M: OrderedMap> State<M> {
+    /// Begins an entry: engine time moves on.
+    pub(crate) fn begin_entry(&mut self, at: TimeMs) {
+        assert!(at >= self.meta.at, "engine time went back from {} to {at}", self.meta.at);
+        if at > self.meta.at {
+            self.meta_mut().at = at;
+        }
+    }
+
+    /// Applies one record.
+    pub(crate) fn apply(&mut self, record: &Record) {
+        match record {
+            Record::EpochStarted { .. }
+            | Record::LevelRaised { .. }
+            | Record::NamespaceCreated { .. }
+            | Record::NamespaceDeleted { .. }
+            | Record::QueueCreated { .. }
+            | Record::QueueChanged { .. }
+            | Record::QueueDeleted { .. }
+            | Record::KindNamed { .. }
+            | Record::SessionForgotten { .. }
+            | Record::TimersPassed { .. }
+            | Record::OperationChanged { .. }
+            | Record::OperationForgotten { .. } => self.apply_to_shard(record),
+            Record::JobEnqueued { .. }
+            | Record::LeasesGranted { .. }
+            | Record::JobSucceeded { .. }
+            | Record::AttemptFailed { .. }
+            | Record::JobSnoozed { .. }
+            | Record::JobReleased { .. }
+            | Record::JobCancelled { .. }
+            | Record::CancelRequested { .. }
+            | Record::ProgressReported { .. }
+            | Record::JobExpired { .. }
+            | Record::JobDied { .. }
+            | Record::JobRetried { .. }
+            | Record::JobRemoved { .. }
+            | Record::OutcomesForgotten { .. }
+            | Record::TombstonesForgotten { .. } => self.apply_to_jobs(record),
+        }
+    }
+
+    fn apply_to_shard(&mut self, record: &Record) {
+        match record {
+            Record::EpochStarted { epoch } => self.meta_mut().epoch = *epoch,
+            Record::LevelRaised { level } => self.meta_mut().level = *level,
+            Record::NamespaceCreated { id, name } => self.apply_namespace_created(*id, name),
+            Record::NamespaceDeleted { id } => self.apply_namespace_deleted(*id),
+            Record::QueueCreated { namespace, id, name, settings } => {
+                self.meta_mut().next_queue = QueueId(id.0 + 1);
+                self.queues.create(Queue {
+                    id: *id,
+                    namespace: *namespace,
+                    name: name.clone(),
+                    settings: settings.clone(),
+                    counts: QueueCounts::EMPTY,
+                });
+            }
+            Record::QueueChanged { id, settings } => {
+                self.queues.change(*id).settings = settings.clone();
+                self.fresh_queues.insert(*id);
+            }
+            Record::QueueDeleted { id } => self.queues.delete(*id),
+            Record::KindNamed { id, name } => {
+                self.meta_mut().next_kind = KindId(id.0 + 1);
+                self.put(keys::kind(*id), name.to_bytes());
+                self.kinds.insert(*id, name.clone());
+            }
+            Record::SessionForgotten { namespace, worker, session } => {
+                self.forget_session(&(*namespace, worker.clone(), session.clone()));
+            }
+            Record::TimersPassed { timers } => self.apply_timers_passed(timers),
+            Record::OperationChanged { operation } => self.apply_operation_changed(operation),
+            Record::OperationForgotten { id } => self.apply_operation_forgotten(*id),
+            _ => unreachable!("apply sends the records of jobs elsewhere"),
+        }
+    }
+
+    fn apply_to_jobs(&mut self, record: &Record) {
+        match record {
+            Record::JobEnqueued { namespace, job } => self.apply_job_enqueued(*namespace, job),
+            Record::LeasesGranted { namespace, worker, session, turn, seen, grants } => {
+                let turn = turn.map(|turn| (turn, *seen));
+                self.apply_leases_granted(*namespace, (worker, session), turn, grants);
+            }
+            Record::JobSucceeded { namespace, id, result, location, .. } => {
+                self.apply_job_succeeded(*namespace, *id, result.clone(), location.clone());
+            }
+            Record::AttemptFailed { namespace, id, cause, error, next, .. } => {
+                self.apply_attempt_failed(*namespace, *id, cause, error.clone(), next);
+            }
+            Record::JobSnoozed { namespace, id, available_at, .. } => {
+                self.apply_job_snoozed(*namespace, *id, *available_at);
+            }
+            Record::JobReleased { namespace, id, .. } => self.apply_job_released(*namespace, *id),
+            Record::JobCancelled { namespace, id, token, reason } => {
+                self.apply_job_cancelled(*namespace, *id, token.is_some(), reason);
+            }
+            Record::CancelRequested { namespace, id } => {
+                self.apply_cancel_requested(*namespace, *id);
+            }
+            Record::ProgressReported { namespace, id, progress, progress_text } => {
+                self.apply_progress_reported(*namespace, *id, *progress, progress_text.clone());
+            }
+            Record::JobExpired { namespace, id } => self.apply_job_expired(*namespace, *id),
+            Record::JobDied { namespace, id, reason, forget_at } => {
+                self.apply_job_died(*namespace, *id, reason, *forget_at);
+            }
+            Record::JobRetried { namespace, id, place } => {
+                self.apply_job_retried(*namespace, *id, *place);
+            }
+            Record::JobRemoved { namespace, id } => self.apply_job_removed(*namespace, *id),
+            Record::OutcomesForgotten { namespace, ids, tombstones_until } => {
+                self.apply_outcomes_forgotten(*namespace, ids, *tombstones_until);
+            }
+            Record::TombstonesForgotten { namespace, tombstones, early } => {
+                self.apply_tombstones_forgotten(*namespace, tombstones, *early);
+            }
+            _ => unreachable!("apply sends the records of the shard elsewhere"),
+        }
+    }
+
+    fn apply_namespace_created(&mut self, id: NamespaceId, name: &str) {
+        self.meta_mut().next_namespace = NamespaceId(id.0 + 1);
+        let created_at = self.now();
+        self.add_namespace(Namespace {
+            id,
+            name: name.to_owned(),
+            created_at,
+            outcome_bytes: 0,
+            dead_bytes: 0,
+            tombstones: 0,
+            tombstones_dropped_total: 0,
+        });
+        self.namespace_mut(id);
+    }
+
+    fn apply_namespace_deleted(&mut self, id: NamespaceId) {
+        self.namespace_mut(id);
+        if let Some(slot) = self.namespaces.remove(&id) {
+            self.namespace_names.remove(&slot.namespace.name);
+        }
+    }
+}

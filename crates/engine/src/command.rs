@@ -1,0 +1,302 @@
+//! What a shard can be asked to do. Commands carry what faces parsed; they are not stored.
+
+use bytes::Bytes;
+
+use crate::ids::{JobId, OperationId, Place, TimeMs, Token};
+use crate::job::{JobError, RetryPolicy};
+use crate::operation::OperationKind;
+use crate::queue::QueueSettings;
+
+/// Where the answer goes: a number that the caller chose and that effects bring back.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct ReplyTo(pub u64);
+
+/// A command for one namespace.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The namespace's name.
+    pub namespace: String,
+    /// Where the answer goes.
+    pub reply_to: ReplyTo,
+    /// What to do.
+    pub command: Command,
+}
+
+/// What to do in a namespace.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// Enqueue one job or many, all or none.
+    EnqueueJobs(EnqueueJobs),
+    /// Settle what is done, then lease.
+    LeaseJobs(Box<LeaseJobs>),
+    /// Settle runs, each on its own.
+    SettleJobs(Vec<Settlement>),
+    /// Extend leases, each on its own.
+    ExtendLeases(Vec<Extension>),
+    /// Wait until a job has ended.
+    AwaitJob {
+        /// Which.
+        id: JobId,
+        /// How long.
+        wait_ms: u64,
+    },
+    /// Call off a waiting or running job; remove a dead one.
+    CancelJob {
+        /// Which.
+        id: JobId,
+    },
+    /// Let a dead or retrying job start again now.
+    RetryJob {
+        /// Which.
+        id: JobId,
+    },
+    /// Create or change a queue.
+    PutQueue {
+        /// Its name.
+        queue: String,
+        /// What is to hold from now on.
+        settings: QueueSettings,
+    },
+    /// Pause or resume a queue, leaving its other settings.
+    PauseQueue {
+        /// Its name.
+        queue: String,
+        /// Whether it is to hand out nothing.
+        paused: bool,
+    },
+    /// Remove a queue; refused while it has a backlog or dead jobs.
+    DeleteQueue {
+        /// Its name.
+        queue: String,
+    },
+    /// Describe one queue.
+    GetQueue {
+        /// Its name.
+        queue: String,
+    },
+    /// Describe queues in the order of their names.
+    ListQueues {
+        /// The last name that was seen.
+        after: Option<String>,
+        /// How many at most.
+        limit: usize,
+    },
+    /// Start what touches many jobs.
+    StartOperation(OperationKind),
+    /// Stop an operation after its present slice.
+    CancelOperation {
+        /// Which.
+        id: OperationId,
+    },
+    /// Describe one operation.
+    GetOperation {
+        /// Which.
+        id: OperationId,
+    },
+    /// Describe the operations of the namespace, the newest first.
+    ListOperations,
+    /// Create the namespace.
+    CreateNamespace,
+    /// Remove the namespace; refused while it has queues.
+    DeleteNamespace,
+    /// Describe the namespace.
+    GetNamespace,
+    /// Describe all namespaces of the shard; the request's own name does not matter.
+    ListNamespaces,
+}
+
+/// Jobs to enqueue together.
+#[derive(Clone, Debug)]
+pub struct EnqueueJobs {
+    /// The queue.
+    pub queue: String,
+    /// The jobs, in order.
+    pub jobs: Vec<NewJob>,
+}
+
+/// A job as the producer describes it. `None` means the queue's default.
+#[derive(Clone, Debug)]
+pub struct NewJob {
+    /// Its identity, made by the face where the client named none.
+    pub id: JobId,
+    /// Fingerprint of the client's request, where the client chose the id.
+    pub fingerprint: Option<[u8; 16]>,
+    /// The name of its type.
+    pub kind: String,
+    /// JSON text.
+    pub args: Bytes,
+    /// 0 to 255, the highest first.
+    pub priority: Option<u8>,
+    /// When it may start; `None` for now.
+    pub start: Option<Start>,
+    /// Its ordering key.
+    pub ordering_key: Option<String>,
+    /// Whether the first grant is the last one.
+    pub at_most_once: bool,
+    /// When it expires unless started.
+    pub expiry: Option<Start>,
+    /// The longest that one run may take.
+    pub timeout_ms: Option<u64>,
+    /// The lease where the worker names none.
+    pub lease_ms: Option<u64>,
+    /// The delay before another attempt.
+    pub retry: Option<RetryPolicy>,
+    /// Attempts in all, the first included.
+    pub max_attempts: Option<u32>,
+    /// A deadline for all attempts.
+    pub max_age_ms: Option<u64>,
+    /// How long the outcome is kept.
+    pub retain_ms: Option<u64>,
+    /// Names to find and hold jobs by.
+    pub tags: Vec<String>,
+    /// The producer's own JSON object.
+    pub metadata: Option<Bytes>,
+    /// W3C Trace Context.
+    pub traceparent: Option<String>,
+}
+
+impl NewJob {
+    /// A job with nothing but the essentials.
+    pub fn new(id: JobId, kind: impl Into<String>, args: impl Into<Bytes>) -> Self {
+        Self {
+            id,
+            fingerprint: None,
+            kind: kind.into(),
+            args: args.into(),
+            priority: None,
+            start: None,
+            ordering_key: None,
+            at_most_once: false,
+            expiry: None,
+            timeout_ms: None,
+            lease_ms: None,
+            retry: None,
+            max_attempts: None,
+            max_age_ms: None,
+            retain_ms: None,
+            tags: Vec::new(),
+            metadata: None,
+            traceparent: None,
+        }
+    }
+}
+
+/// An instant, or a span from when the engine decides.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Start {
+    /// At this instant.
+    At(TimeMs),
+    /// After so many milliseconds.
+    After(u64),
+}
+
+/// Which queues a worker wants.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum QueuePattern {
+    /// The queue of this name.
+    Exactly(String),
+    /// Every queue whose name begins so; the empty prefix is `*`.
+    Prefix(String),
+}
+
+impl QueuePattern {
+    /// Whether the queue is meant.
+    pub fn matches(&self, queue: &str) -> bool {
+        match self {
+            Self::Exactly(name) => name == queue,
+            Self::Prefix(prefix) => queue.starts_with(prefix.as_str()),
+        }
+    }
+}
+
+/// One turn of a worker's loop.
+#[derive(Clone, Debug)]
+pub struct LeaseJobs {
+    /// In strict order: a later one is served only where the earlier ones have nothing ready.
+    pub queues: Vec<QueuePattern>,
+    /// Only these kinds; `None` for all but reserved ones.
+    pub kinds: Option<Vec<String>>,
+    /// How many at most. 0 only settles.
+    pub max: usize,
+    /// How long to wait for the first.
+    pub wait_ms: u64,
+    /// The lease; `None` for the job's or the queue's.
+    pub lease_ms: Option<u64>,
+    /// Who asks.
+    pub worker: String,
+    /// Which life of that worker.
+    pub session: String,
+    /// Grows per request of a session; the same turn gets the same answer.
+    pub turn: Option<u64>,
+    /// The last turn whose answer arrived.
+    pub seen: Option<u64>,
+    /// Runs that the worker finished.
+    pub settle: Vec<Settlement>,
+}
+
+/// The end of one run, as the worker tells it.
+#[derive(Clone, Debug)]
+pub struct Settlement {
+    /// The job.
+    pub id: JobId,
+    /// The lease.
+    pub token: Token,
+    /// How the run ended.
+    pub verdict: Verdict,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug)]
+pub enum Verdict {
+    /// It succeeded.
+    Ack {
+        /// JSON text.
+        result: Option<Bytes>,
+        /// The resource that it made.
+        location: Option<String>,
+    },
+    /// It failed: another attempt follows, if one is left.
+    Fail {
+        /// What went wrong.
+        error: JobError,
+        /// Overrides the job's retry delay.
+        retry_in_ms: Option<u64>,
+    },
+    /// It is to run later; no attempt is used.
+    Snooze {
+        /// How much later.
+        delay_ms: u64,
+    },
+    /// It goes back to its place; no attempt is used.
+    Release,
+    /// It is called off.
+    Discard,
+}
+
+/// A heartbeat.
+#[derive(Clone, Debug)]
+pub struct Extension {
+    /// The job.
+    pub id: JobId,
+    /// The lease.
+    pub token: Token,
+    /// How long it is to hold from now; `None` for what it was granted with.
+    pub lease_ms: Option<u64>,
+    /// 0 to 10,000: hundredths of a per cent.
+    pub progress: Option<u16>,
+    /// What the worker says of its progress.
+    pub progress_text: Option<String>,
+}
+
+/// Which jobs an operation or a list means.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct JobFilter {
+    /// Only this queue.
+    pub queue: Option<String>,
+    /// Only this kind.
+    pub kind: Option<String>,
+    /// Only what ended (dead jobs) or entered (waiting ones) before this instant.
+    pub before: Option<TimeMs>,
+    /// Only what entered up to here.
+    pub upper: Option<Place>,
+}

@@ -1,0 +1,75 @@
+//! Cancelling: a waiting job ends, a running one is asked to, a dead one is removed.
+
+use crate::ids::{JobId, NamespaceId};
+use crate::job::{CancelReason, EndKind, Job, Phase};
+use crate::map::OrderedMap;
+use crate::record::Record;
+use crate::rejection::Rejection;
+use crate::state::{State, keys};
+use crate::wire::Wire;
+
+impl<M: OrderedMap> State<M> {
+    /// The record that calls a job off; none where that was asked before.
+    pub(crate) fn decide_cancel(
+        &self,
+        namespace: NamespaceId,
+        id: JobId,
+    ) -> Result<Option<Record>, Rejection> {
+        let Some(job) = self.job(namespace, id) else {
+            return Err(self.job_unknown(namespace, id));
+        };
+        if let Some(live) = self.leases.get(&(namespace, id)) {
+            let asked = live.lease.cancel_requested;
+            return Ok((!asked).then_some(Record::CancelRequested { namespace, id }));
+        }
+        match &job.phase {
+            Phase::Waiting | Phase::Retrying => {
+                let reason = CancelReason::Asked;
+                Ok(Some(Record::JobCancelled { namespace, id, token: None, reason }))
+            }
+            Phase::Dead { .. } => Ok(Some(Record::JobRemoved { namespace, id })),
+            Phase::Cancelled { .. } => Ok(None),
+            Phase::Succeeded { .. } | Phase::Expired { .. } => Err(Rejection::JobStateRefused {
+                id,
+                state: job.phase.name(),
+                needed: "only a job that has not ended, or a dead one, can be cancelled",
+            }),
+        }
+    }
+
+    pub(crate) fn apply_cancel_requested(&mut self, ns: NamespaceId, id: JobId) {
+        let live = self.leases.get_mut(&(ns, id)).expect("the record names a live lease");
+        live.lease.cancel_requested = true;
+        let value = live.lease.to_bytes();
+        self.put(keys::lease(ns, id), value);
+    }
+
+    pub(crate) fn apply_job_cancelled(
+        &mut self,
+        ns: NamespaceId,
+        id: JobId,
+        ran: bool,
+        reason: &CancelReason,
+    ) {
+        if ran {
+            let (mut job, lease) = self.end_run(ns, id);
+            job.attempt = lease.attempt;
+            job.remember_end(lease.token, EndKind::Discarded);
+            self.call_off(ns, job, reason.clone());
+            return;
+        }
+        let job = self.job(ns, id).expect("the record names a waiting job");
+        let queue = self.queue_of(ns, &job);
+        self.unfile(ns, queue, &job);
+        self.call_off(ns, (*job).clone(), reason.clone());
+    }
+
+    /// Ends a job that is neither filed nor leased any more as cancelled.
+    pub(crate) fn call_off(&mut self, ns: NamespaceId, mut job: Job, reason: CancelReason) {
+        let queue = self.queue_of(ns, &job);
+        self.queues.change(queue).counts.cancelled_total += 1;
+        self.free_key(ns, &job);
+        job.phase = Phase::Cancelled { ended_at: self.now(), reason };
+        self.keep_outcome(ns, job);
+    }
+}

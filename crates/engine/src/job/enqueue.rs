@@ -1,0 +1,282 @@
+//! Enqueueing: one job or many, all or none.
+
+use std::collections::BTreeMap;
+
+use crate::answer::{Answer, Enqueued};
+use crate::bounds::{check_duration, check_name, check_size, resolve_start};
+use crate::command::{EnqueueJobs, NewJob};
+use crate::ids::{JobId, KindId, NamespaceId, Place, QueueId, TimeMs};
+use crate::job::{Body, Job, JobOptions, Phase, RetryPolicy};
+use crate::map::OrderedMap;
+use crate::moment::Moment;
+use crate::queue::{JobDefaults, Queue, QueueSettings};
+use crate::record::Record;
+use crate::rejection::Rejection;
+use crate::state::{State, Tombstone, keys};
+
+/// What one command decides: records, and the answer that they justify.
+pub(crate) type Decision = Result<(Vec<Record>, Answer), Rejection>;
+
+/// A bulk under decision: what its own records would change.
+struct Bulk<'a, M> {
+    state: &'a State<M>,
+    ns: NamespaceId,
+    moment: Moment,
+    queue: &'a str,
+    defaults: &'a JobDefaults,
+    records: Vec<Record>,
+    answers: Vec<Enqueued>,
+    new_kinds: BTreeMap<&'a str, KindId>,
+    named_ids: BTreeMap<JobId, Option<[u8; 16]>>,
+    entered: u64,
+}
+
+impl<M: OrderedMap> State<M> {
+    pub(crate) fn decide_enqueue(
+        &self,
+        ns: NamespaceId,
+        command: &EnqueueJobs,
+        moment: Moment,
+    ) -> Decision {
+        check_name(&self.limits, "queue", &command.queue)?;
+        self.check_bulk(&command.jobs)?;
+        let known = self.queues.named(ns, &command.queue);
+        let settings = known.map_or(&QueueSettings::DEFAULT, |queue| &queue.settings);
+        let mut bulk = Bulk {
+            state: self,
+            ns,
+            moment,
+            queue: &command.queue,
+            defaults: &settings.defaults,
+            records: Vec::with_capacity(command.jobs.len() + 1),
+            answers: Vec::with_capacity(command.jobs.len()),
+            new_kinds: BTreeMap::new(),
+            named_ids: BTreeMap::new(),
+            entered: 0,
+        };
+        if known.is_none() {
+            bulk.records.push(self.decide_queue_created(ns, &command.queue, settings.clone())?);
+        }
+        let mut faults = Vec::new();
+        for (index, job) in command.jobs.iter().enumerate() {
+            if let Err(rejection) = bulk.add(job) {
+                faults.push((index, rejection));
+            }
+        }
+        if command.jobs.len() == 1
+            && let Some((_, rejection)) = faults.pop()
+        {
+            return Err(rejection);
+        }
+        if !faults.is_empty() {
+            return Err(Rejection::JobsRefused { faults });
+        }
+        check_room(&command.queue, known, bulk.entered)?;
+        Ok((bulk.records, Answer::Enqueued(bulk.answers)))
+    }
+
+    fn check_bulk(&self, jobs: &[NewJob]) -> Result<(), Rejection> {
+        let max = self.limits.bulk_jobs_max;
+        if jobs.is_empty() || jobs.len() > max {
+            return Err(Rejection::ValueRefused {
+                field: "jobs",
+                value: format!("{} jobs", jobs.len()),
+                allowed: format!("1 to {max} jobs"),
+            });
+        }
+        let bytes = jobs.iter().map(|job| job.args.len()).sum();
+        check_size("jobs", bytes, self.limits.bulk_bytes_max)
+    }
+
+    /// What came of an earlier request with this id that its client chose.
+    fn earlier(&self, ns: NamespaceId, id: JobId, now: TimeMs) -> Option<Option<[u8; 16]>> {
+        if let Some(job) = self.job(ns, id) {
+            return Some(job.fingerprint);
+        }
+        let tombstone: Tombstone = self.value(&keys::tombstone(ns, id))?;
+        (tombstone.forget_at > now).then_some(Some(tombstone.fingerprint))
+    }
+
+    pub(crate) fn apply_job_enqueued(&mut self, ns: NamespaceId, job: &Job) {
+        let mut job = job.clone();
+        if let Some(Body::Inline { bytes }) = job.args.take() {
+            job.args = Some(self.store_body(bytes));
+        }
+        self.meta_mut().next_place = Place(job.place.0 + 1);
+        let queue = self.queue_of(ns, &job);
+        self.queues.change(queue).counts.enqueued_total += 1;
+        if let Some(expires_at) = job.options.expires_at {
+            self.set_timer(expires_at, ns, job.id);
+        }
+        if let Some(deadline) = job.deadline {
+            self.set_timer(deadline, ns, job.id);
+        }
+        self.file_new(ns, queue, &job);
+        self.put_job(ns, job);
+    }
+}
+
+fn check_room(name: &str, queue: Option<&Queue>, entered: u64) -> Result<(), Rejection> {
+    let Some(queue) = queue else { return Ok(()) };
+    let length = queue.counts.backlog();
+    match queue.settings.max_length {
+        Some(max_length) if entered > 0 && length + entered > max_length => {
+            Err(Rejection::QueueFull { queue: name.to_owned(), length, max_length })
+        }
+        _ => Ok(()),
+    }
+}
+
+impl<'a, M: OrderedMap> Bulk<'a, M> {
+    fn add(&mut self, new: &'a NewJob) -> Result<(), Rejection> {
+        if new.fingerprint.is_some() {
+            let earlier = self.named_ids.get(&new.id).copied();
+            let earlier = earlier.or_else(|| self.state.earlier(self.ns, new.id, self.moment.at));
+            if let Some(fingerprint) = earlier {
+                if fingerprint != new.fingerprint {
+                    return Err(Rejection::JobIdTaken { id: new.id });
+                }
+                self.answers.push(Enqueued { id: new.id, replayed: true });
+                return Ok(());
+            }
+        }
+        let job = self.job(new)?;
+        self.name_kind(&new.kind)?;
+        if new.fingerprint.is_some() {
+            self.named_ids.insert(new.id, new.fingerprint);
+        }
+        self.answers.push(Enqueued { id: new.id, replayed: false });
+        self.records.push(Record::JobEnqueued { namespace: self.ns, job: Box::new(job) });
+        self.entered += 1;
+        Ok(())
+    }
+
+    fn name_kind(&mut self, kind: &'a str) -> Result<(), Rejection> {
+        if self.state.kinds.named(kind).is_some() || self.new_kinds.contains_key(kind) {
+            return Ok(());
+        }
+        let limit = self.state.limits.kinds_max;
+        if self.state.kinds.len() + self.new_kinds.len() >= limit {
+            return Err(Rejection::TooManyKinds { limit });
+        }
+        let id = KindId(self.state.meta.next_kind.0 + self.new_kinds.len() as u32);
+        self.new_kinds.insert(kind, id);
+        self.records.push(Record::KindNamed { id, name: kind.to_owned() });
+        Ok(())
+    }
+
+    fn job(&self, new: &NewJob) -> Result<Job, Rejection> {
+        check_new_job(self.state, new)?;
+        let limits = &self.state.limits;
+        let now = self.moment.at;
+        let defaults = self.defaults;
+        let available_at = match new.start {
+            Some(start) => resolve_start(limits, "run_at", start, now)?.max(now),
+            None => now,
+        };
+        let expires_at = match new.expiry {
+            Some(expiry) => Some(resolve_start(limits, "expires_at", expiry, now)?),
+            None => defaults.ttl_ms.map(|ttl_ms| now.plus(ttl_ms)),
+        };
+        let max_age_ms = new.max_age_ms.or(defaults.max_age_ms);
+        let retain_ms = new.retain_ms.or(defaults.retain_ms).unwrap_or(limits.retain_ms_default);
+        let max_attempts = new.max_attempts.or(defaults.max_attempts);
+        let retry = new.retry.clone().or_else(|| defaults.retry.clone());
+        Ok(Job {
+            id: new.id,
+            queue: self.queue.to_owned(),
+            kind: new.kind.clone(),
+            args: Some(Body::Inline { bytes: new.args.clone() }),
+            options: JobOptions {
+                priority: new.priority.or(defaults.priority).unwrap_or(0),
+                ordering_key: new.ordering_key.clone(),
+                at_most_once: new.at_most_once,
+                expires_at,
+                timeout_ms: new.timeout_ms.or(defaults.timeout_ms),
+                lease_ms: new.lease_ms.or(defaults.lease_ms),
+                retry: retry.unwrap_or(RetryPolicy::Sidekiq),
+                max_attempts: max_attempts.unwrap_or(limits.max_attempts_default),
+                max_age_ms,
+                retain_ms: Some(retain_ms),
+                tags: new.tags.clone(),
+                metadata: new.metadata.clone(),
+                traceparent: new.traceparent.clone(),
+            },
+            fingerprint: new.fingerprint,
+            place: Place(self.state.meta.next_place.0 + self.entered),
+            enqueued_at: now,
+            available_at,
+            deadline: max_age_ms.map(|max_age_ms| now.plus(max_age_ms)),
+            phase: Phase::Waiting,
+            attempt: 0,
+            budget_from: 0,
+            losses: 0,
+            ends: Vec::new(),
+            last_error: None,
+        })
+    }
+}
+
+fn check_new_job<M: OrderedMap>(state: &State<M>, new: &NewJob) -> Result<(), Rejection> {
+    let limits = &state.limits;
+    check_name(limits, "kind", &new.kind)?;
+    check_size("args", new.args.len(), limits.args_bytes_max)?;
+    if let Some(ordering_key) = &new.ordering_key {
+        check_name(limits, "ordering_key", ordering_key)?;
+    }
+    for tag in &new.tags {
+        check_name(limits, "tags", tag)?;
+    }
+    let tag_bytes = new.tags.iter().map(String::len).sum();
+    check_size("tags", tag_bytes, limits.metadata_bytes_max as u64)?;
+    let metadata_bytes = new.metadata.as_ref().map_or(0, bytes::Bytes::len);
+    check_size("metadata", metadata_bytes, limits.metadata_bytes_max as u64)?;
+    if let Some(traceparent) = &new.traceparent {
+        check_name(limits, "traceparent", traceparent)?;
+    }
+    check_duration(limits, "timeout", new.timeout_ms, 1)?;
+    check_duration(limits, "max_age", new.max_age_ms, 1)?;
+    check_duration(limits, "retain", new.retain_ms, 0)?;
+    check_lease(state, new.lease_ms)?;
+    if new.max_attempts == Some(0) {
+        return Err(Rejection::ValueRefused {
+            field: "max_attempts",
+            value: "0".to_owned(),
+            allowed: "at least 1".to_owned(),
+        });
+    }
+    Ok(())
+}
+
+/// A lease within the limits.
+pub(crate) fn check_lease<M: OrderedMap>(
+    state: &State<M>,
+    lease_ms: Option<u64>,
+) -> Result<(), Rejection> {
+    let range = &state.limits.lease_ms;
+    match lease_ms {
+        Some(lease_ms) if !range.contains(&lease_ms) => Err(Rejection::ValueRefused {
+            field: "lease",
+            value: format!("{lease_ms}ms"),
+            allowed: format!("{}ms to {}ms", range.start(), range.end()),
+        }),
+        _ => Ok(()),
+    }
+}
+
+impl<M: OrderedMap> State<M> {
+    /// The record that creates a queue on its first use.
+    pub(crate) fn decide_queue_created(
+        &self,
+        namespace: NamespaceId,
+        name: &str,
+        settings: QueueSettings,
+    ) -> Result<Record, Rejection> {
+        let limit = self.limits.queues_max;
+        if self.queues.len() >= limit {
+            return Err(Rejection::TooManyQueues { limit });
+        }
+        let id: QueueId = self.meta.next_queue;
+        Ok(Record::QueueCreated { namespace, id, name: name.to_owned(), settings })
+    }
+}

@@ -1,0 +1,102 @@
+//! Waiting jobs whose time runs out: expired, or dead for want of another attempt.
+
+use crate::ids::{JobId, NamespaceId, TimeMs};
+use crate::job::{DeadReason, Job, Phase};
+use crate::map::OrderedMap;
+use crate::moment::Moment;
+use crate::record::Record;
+use crate::state::{State, keys};
+
+impl<M: OrderedMap> State<M> {
+    /// Records for the timers that are due, at most a slice of them.
+    pub(crate) fn decide_timers(&self, moment: Moment) -> Vec<Record> {
+        let mut due = Vec::new();
+        let (from, to) = self.timers.range();
+        self.scan(&from, &to, &mut |key, _| {
+            let (at, ns) = (keys::u64_at(key, 1), keys::u32_at(key, 9));
+            if let (Some(at), Some(ns), Some(id)) = (at, ns, keys::id_at(key, 13))
+                && at <= moment.at.0
+                && due.len() < self.limits.slice_items_max
+            {
+                due.push((TimeMs(at), (NamespaceId(ns), id)));
+                return std::ops::ControlFlow::Continue(());
+            }
+            std::ops::ControlFlow::Break(())
+        });
+        if due.is_empty() {
+            return Vec::new();
+        }
+        let mut records: Vec<Record> = Vec::new();
+        let mut seen = std::collections::BTreeSet::new();
+        for (_, (ns, id)) in &due {
+            if seen.insert((*ns, *id))
+                && let Some(record) = self.decide_timer(*ns, *id, moment)
+            {
+                records.push(record);
+            }
+        }
+        records.push(Record::TimersPassed { timers: due });
+        records
+    }
+
+    fn decide_timer(&self, namespace: NamespaceId, id: JobId, moment: Moment) -> Option<Record> {
+        let job = self.job(namespace, id)?;
+        if self.leases.contains_key(&(namespace, id)) {
+            return None;
+        }
+        match job.phase {
+            Phase::Waiting | Phase::Retrying => {
+                super::lease::out_of_time(namespace, &job, &self.limits, moment)
+            }
+            Phase::Dead { forget_at, .. } if forget_at <= moment.at => {
+                Some(Record::JobRemoved { namespace, id })
+            }
+            _ => None,
+        }
+    }
+
+    pub(crate) fn apply_timers_passed(&mut self, timers: &[(TimeMs, (NamespaceId, JobId))]) {
+        for (at, (ns, id)) in timers {
+            let key = keys::timer(*at, *ns, *id);
+            self.timers.eaten(&key);
+            self.remove(key);
+        }
+    }
+
+    pub(crate) fn apply_job_expired(&mut self, ns: NamespaceId, id: JobId) {
+        let job = self.job(ns, id).expect("the record names a waiting job");
+        let queue = self.queue_of(ns, &job);
+        self.unfile(ns, queue, &job);
+        self.queues.change(queue).counts.cancelled_total += 1;
+        self.free_key(ns, &job);
+        let mut job = (*job).clone();
+        job.phase = Phase::Expired { ended_at: self.now() };
+        self.keep_outcome(ns, job);
+    }
+
+    pub(crate) fn apply_job_died(
+        &mut self,
+        ns: NamespaceId,
+        id: JobId,
+        reason: &DeadReason,
+        forget_at: TimeMs,
+    ) {
+        let job = self.job(ns, id).expect("the record names a waiting job");
+        let queue = self.queue_of(ns, &job);
+        self.unfile(ns, queue, &job);
+        self.bury(ns, (*job).clone(), reason.clone(), forget_at);
+    }
+
+    /// Puts a job that is neither filed nor leased any more into the dead set.
+    pub(crate) fn bury(
+        &mut self,
+        ns: NamespaceId,
+        mut job: Job,
+        reason: DeadReason,
+        forget_at: TimeMs,
+    ) {
+        self.free_key(ns, &job);
+        job.phase = Phase::Dead { ended_at: self.now(), reason, forget_at };
+        self.keep_dead(ns, job);
+    }
+}

@@ -1,0 +1,69 @@
+//! Heartbeats: they extend a lease in memory only; progress is a record.
+
+use crate::answer::Instruction;
+use crate::bounds::cut;
+use crate::command::Extension;
+use crate::ids::{JobId, NamespaceId};
+use crate::job::enqueue::check_lease;
+use crate::map::OrderedMap;
+use crate::record::Record;
+use crate::rejection::Rejection;
+use crate::state::{State, keys};
+use crate::wire::Wire;
+
+impl<M: OrderedMap> State<M> {
+    /// What the worker is told, and the record of its progress where it tells any.
+    pub(crate) fn decide_extension(
+        &self,
+        namespace: NamespaceId,
+        extension: &Extension,
+    ) -> Result<(Option<Record>, Instruction), Rejection> {
+        let Extension { id, token, .. } = extension;
+        let live = self.leases.get(&(namespace, *id));
+        let Some(live) = live.filter(|live| live.lease.token == *token) else {
+            if self.job(namespace, *id).is_none() {
+                return Err(self.job_unknown(namespace, *id));
+            }
+            let why = "the run was settled, or the lease ran out and the job went elsewhere";
+            return Err(Rejection::LeaseLost { id: *id, token: *token, why });
+        };
+        check_lease(self, extension.lease_ms)?;
+        let progress = extension.progress.map(|progress| progress.min(10_000));
+        let max = self.limits.progress_text_bytes_max;
+        let progress_text = extension.progress_text.as_ref().map(|text| cut(text, max));
+        let told = progress.is_some() || progress_text.is_some();
+        let record = told.then_some(Record::ProgressReported {
+            namespace,
+            id: *id,
+            progress,
+            progress_text,
+        });
+        let cancel = live.lease.cancel_requested;
+        Ok((record, if cancel { Instruction::Cancel } else { Instruction::Continue }))
+    }
+
+    pub(crate) fn apply_progress_reported(
+        &mut self,
+        ns: NamespaceId,
+        id: JobId,
+        progress: Option<u16>,
+        progress_text: Option<String>,
+    ) {
+        let live = self.leases.get_mut(&(ns, id)).expect("the record names a live lease");
+        live.lease.progress = progress.or(live.lease.progress);
+        live.lease.progress_text = progress_text.or(live.lease.progress_text.take());
+        let value = live.lease.to_bytes();
+        self.put(keys::lease(ns, id), value);
+    }
+
+    /// A volatile fact: the lease holds from now on anew, but not past the run's timeout.
+    pub(crate) fn extend_lease(&mut self, ns: NamespaceId, id: JobId, lease_ms: Option<u64>) {
+        let mono = self.mono;
+        let Some(live) = self.leases.get_mut(&(ns, id)) else { return };
+        let expires = mono.plus(lease_ms.unwrap_or(live.lease.lease_ms));
+        let expires = live.timeout.map_or(expires, |timeout| expires.min(timeout));
+        self.lease_ends.remove(&(live.expires, ns, id));
+        live.expires = expires;
+        self.lease_ends.insert((expires, ns, id));
+    }
+}

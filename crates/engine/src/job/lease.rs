@@ -1,0 +1,213 @@
+//! Leasing: picking what a worker may run, and handing it over.
+
+use crate::answer::Delivery;
+use crate::command::{LeaseJobs, QueuePattern};
+use crate::ids::{JobId, KindId, NamespaceId, QueueId, Token};
+use crate::job::{Body, DeadReason, Job, Lease};
+use crate::map::OrderedMap;
+use crate::moment::Moment;
+use crate::record::{Grant, Record};
+use crate::state::{Candidate, State, keys};
+use crate::wire::Wire;
+
+/// Bytes of args in one answer, after which no further job is added.
+const ANSWER_BYTES_MAX: usize = 16 << 20;
+
+/// What one step of a lease decides.
+#[derive(Debug, Default)]
+pub(crate) struct LeaseStep {
+    pub(crate) records: Vec<Record>,
+    pub(crate) deliveries: Vec<Delivery>,
+    /// Nothing more is to be had.
+    pub(crate) exhausted: bool,
+}
+
+impl<M: OrderedMap> State<M> {
+    /// Picks up to `want` jobs from the first queue of the request that has any that are due.
+    /// Jobs whose time has run out are ended instead of granted. The caller applies the step and
+    /// comes again until it has enough or the step is exhausted.
+    pub(crate) fn decide_lease_step(
+        &self,
+        ns: NamespaceId,
+        request: &LeaseJobs,
+        want: usize,
+        moment: Moment,
+    ) -> LeaseStep {
+        let kinds: Option<Vec<KindId>> = request.kinds.as_ref().map(|names| {
+            let mut kinds: Vec<_> = names.iter().filter_map(|k| self.kinds.named(k)).collect();
+            kinds.sort_unstable();
+            kinds.dedup();
+            kinds
+        });
+        for pattern in &request.queues {
+            let candidates = self.candidates(ns, pattern, kinds.as_deref(), want, moment);
+            if !candidates.is_empty() {
+                return self.grant(ns, request, candidates, moment);
+            }
+        }
+        LeaseStep { exhausted: true, ..LeaseStep::default() }
+    }
+
+    fn candidates(
+        &self,
+        ns: NamespaceId,
+        pattern: &QueuePattern,
+        kinds: Option<&[KindId]>,
+        want: usize,
+        moment: Moment,
+    ) -> Vec<Candidate> {
+        let pick =
+            |queue: QueueId| self.lanes.pick(queue, kinds, self.kinds.reserved(), moment.at, want);
+        match pattern {
+            QueuePattern::Exactly(name) => match self.queues.named(ns, name) {
+                Some(queue) if !queue.settings.paused => pick(queue.id),
+                _ => Vec::new(),
+            },
+            QueuePattern::Prefix(prefix) => {
+                let queues = self.queues.with_prefix(ns, prefix);
+                let serving = queues.filter(|q| !q.settings.paused && self.lanes.has_any(q.id));
+                // Each queue offers its best; what one holds back another may have before it, so
+                // only what precedes the last of a cut-off offer is sure to be in order.
+                let mut all: Vec<Candidate> = serving.flat_map(|queue| pick(queue.id)).collect();
+                all.sort_unstable();
+                all.truncate(want);
+                all
+            }
+        }
+    }
+
+    fn grant(
+        &self,
+        namespace: NamespaceId,
+        request: &LeaseJobs,
+        candidates: Vec<Candidate>,
+        moment: Moment,
+    ) -> LeaseStep {
+        let mut step = LeaseStep::default();
+        let mut grants = Vec::with_capacity(candidates.len());
+        let mut bytes = 0;
+        for candidate in candidates {
+            let id = candidate.id;
+            let job = self.job(namespace, id).expect("a lane names jobs that exist");
+            if let Some(end) = out_of_time(namespace, &job, &self.limits, moment) {
+                step.records.push(end);
+                continue;
+            }
+            bytes += job.args.as_ref().map_or(0, Body::length) as usize;
+            if bytes > ANSWER_BYTES_MAX && !grants.is_empty() {
+                step.exhausted = true;
+                break;
+            }
+            let token = Token {
+                epoch: self.meta.epoch,
+                counter: self.meta.next_token + grants.len() as u64,
+            };
+            let lease_ms = request.lease_ms.or(job.options.lease_ms);
+            let lease_ms = lease_ms.unwrap_or(self.limits.lease_ms_default);
+            grants.push(Grant { id, token, lease_ms });
+            step.deliveries.push(self.delivery(&job, token, job.attempt + 1, lease_ms));
+        }
+        if !grants.is_empty() {
+            step.records.push(Record::LeasesGranted {
+                namespace,
+                worker: request.worker.clone(),
+                session: request.session.clone(),
+                turn: request.turn,
+                seen: request.seen,
+                grants,
+            });
+        }
+        step
+    }
+
+    pub(crate) fn delivery(
+        &self,
+        job: &Job,
+        token: Token,
+        attempt: u32,
+        lease_ms: u64,
+    ) -> Delivery {
+        Delivery {
+            id: job.id,
+            queue: job.queue.clone(),
+            kind: job.kind.clone(),
+            args: job.args.as_ref().map(|args| self.body(args)).unwrap_or_default(),
+            attempt,
+            max_attempts: job.budget_from + job.options.max_attempts,
+            token,
+            lease_ms,
+            timeout_ms: job.options.timeout_ms,
+            enqueued_at: job.enqueued_at,
+            priority: job.options.priority,
+            ordering_key: job.options.ordering_key.clone(),
+            tags: job.options.tags.clone(),
+            metadata: job.options.metadata.clone(),
+            traceparent: job.options.traceparent.clone(),
+        }
+    }
+
+    pub(crate) fn apply_leases_granted(
+        &mut self,
+        ns: NamespaceId,
+        session: (&str, &str),
+        turn: Option<(u64, Option<u64>)>,
+        grants: &[Grant],
+    ) {
+        let (worker, session) = session;
+        for grant in grants {
+            let job = self.job(ns, grant.id).expect("a grant names a job that exists");
+            let queue = self.queue_of(ns, &job);
+            self.take_from_lane(ns, queue, &job);
+            self.queues.change(queue).counts.running += 1;
+            let lease = Lease {
+                token: grant.token,
+                attempt: job.attempt + 1,
+                started_at: self.now(),
+                worker: worker.to_owned(),
+                session: session.to_owned(),
+                lease_ms: grant.lease_ms,
+                cancel_requested: false,
+                progress: None,
+                progress_text: None,
+            };
+            self.put(keys::lease(ns, grant.id), lease.to_bytes());
+            self.add_lease(ns, grant.id, lease);
+            self.meta_mut().next_token = grant.token.counter + 1;
+        }
+        if let Some((turn, seen)) = turn {
+            let key = (ns, worker.to_owned(), session.to_owned());
+            let granted = grants.iter().map(|grant| (grant.id, grant.token));
+            self.remember_turn(key, turn, seen, granted);
+        }
+    }
+
+    /// Ends the lease: from here on its token is stale.
+    pub(crate) fn end_lease(&mut self, ns: NamespaceId, id: JobId) -> Option<Lease> {
+        let live = self.leases.remove(&(ns, id))?;
+        self.lease_ends.remove(&(live.expires, ns, id));
+        self.remove(keys::lease(ns, id));
+        let job = self.job(ns, id).expect("a lease is of a job that exists");
+        let queue = self.queue_of(ns, &job);
+        let counts = &mut self.queues.change(queue).counts;
+        counts.running = counts.running.saturating_sub(1);
+        Some(live.lease)
+    }
+}
+
+/// The end of a waiting job that may not start any more at this moment.
+pub(crate) fn out_of_time(
+    namespace: NamespaceId,
+    job: &Job,
+    limits: &crate::limits::Limits,
+    moment: Moment,
+) -> Option<Record> {
+    if job.attempt == 0 && job.options.expires_at.is_some_and(|at| at <= moment.at) {
+        return Some(Record::JobExpired { namespace, id: job.id });
+    }
+    if job.deadline.is_some_and(|deadline| deadline <= moment.at) {
+        let reason = DeadReason::MaxAge;
+        let forget_at = moment.at.plus(limits.dead_retain_ms);
+        return Some(Record::JobDied { namespace, id: job.id, reason, forget_at });
+    }
+    None
+}

@@ -1,0 +1,332 @@
+//! Jobs: what one is, and one file per thing that happens to it.
+
+mod cancel;
+mod enqueue;
+mod expire;
+mod heartbeat;
+mod lease;
+mod outcome;
+mod retry;
+mod retry_policy;
+mod settle;
+
+use bytes::Bytes;
+
+pub(crate) use enqueue::{Decision, check_lease};
+pub use retry_policy::RetryPolicy;
+
+use crate::ids::{BodyId, JobId, Place, TimeMs, Token};
+use crate::wire::{wire_enum, wire_struct};
+
+/// Kinds that begin so belong to Longshore: a worker gets them only where it asks for them by
+/// name.
+pub const RESERVED_KIND_PREFIX: &str = "longshore.";
+
+/// Bodies up to this size stand inside the value that holds them; larger ones are stored apart.
+pub(crate) const INLINE_BODY_BYTES_MAX: usize = 4096;
+
+/// How long the id of a removed job is remembered, where its client chose it.
+pub(crate) const TOMBSTONE_MS_OF_REMOVED: u64 = 24 * 3600 * 1000;
+
+/// Losses in a row, without a settled run between them, after which a job is dead.
+pub(crate) const LOSSES_MAX: u32 = 5;
+
+/// Failed attempts whose errors a job keeps, the newest ones.
+pub(crate) const ATTEMPT_NOTES_MAX: u32 = 100;
+
+/// Ends of runs that a job remembers, so that a repeated settlement gets the first answer.
+pub(crate) const ENDS_MAX: usize = 4;
+
+wire_enum! {
+    /// Opaque bytes, such as a job's args.
+    pub enum Body {
+        /// Within the value.
+        1 => Inline {
+            /// The bytes.
+            bytes: Bytes,
+        },
+        /// Under a key of its own.
+        2 => Stored {
+            /// Where.
+            id: BodyId,
+            /// How many bytes.
+            length: u64,
+        },
+    }
+}
+
+impl Body {
+    /// Its size.
+    pub fn length(&self) -> u64 {
+        match self {
+            Self::Inline { bytes } => bytes.len() as u64,
+            Self::Stored { length, .. } => *length,
+        }
+    }
+}
+
+wire_struct! {
+    /// What the producer asked for, with the queue's defaults filled in.
+    pub struct JobOptions {
+        /// 0 to 255, the highest first.
+        pub priority: u8,
+        /// At most one job of a key runs at a time, in the order of entry.
+        pub ordering_key: Option<String>,
+        /// The first grant is the last one, whatever becomes of it.
+        pub at_most_once: bool,
+        /// A job not started by then expires.
+        pub expires_at: Option<TimeMs>,
+        /// The longest that one run may take.
+        pub timeout_ms: Option<u64>,
+        /// The lease where the worker names none.
+        pub lease_ms: Option<u64>,
+        /// The delay before another attempt.
+        pub retry: RetryPolicy,
+        /// Attempts in all, the first included.
+        pub max_attempts: u32,
+        /// No attempt starts later than this after the job was enqueued.
+        pub max_age_ms: Option<u64>,
+        /// How long the outcome is kept.
+        pub retain_ms: Option<u64>,
+        /// Names to find and hold jobs by.
+        pub tags: Vec<String>,
+        /// The producer's own JSON object, carried through.
+        pub metadata: Option<Bytes>,
+        /// W3C Trace Context, carried through.
+        pub traceparent: Option<String>,
+    }
+}
+
+wire_enum! {
+    /// Why a job is dead.
+    pub enum DeadReason {
+        /// Every attempt failed.
+        1 => Exhausted,
+        /// No further attempt could start within `max_age`.
+        2 => MaxAge,
+        /// Its workers were lost too often in a row.
+        3 => Lost,
+        /// An at-most-once run did not succeed.
+        4 => AtMostOnce,
+    }
+}
+
+wire_enum! {
+    /// Why a job was cancelled.
+    pub enum CancelReason {
+        /// Somebody asked.
+        1 => Asked,
+        /// Its worker discarded it.
+        2 => Discarded,
+    }
+}
+
+wire_enum! {
+    /// Where a job is in its life. A running one is `Waiting` or `Retrying` with a lease beside
+    /// it; whether a waiting one is scheduled or ready is a question of the time.
+    pub enum Phase {
+        /// Not yet run, released, snoozed or lost.
+        1 => Waiting,
+        /// Waits after a failed attempt.
+        2 => Retrying,
+        /// Ended well.
+        3 => Succeeded {
+            /// When.
+            ended_at: TimeMs,
+            /// What it returned.
+            result: Option<Body>,
+            /// The resource that it made.
+            location: Option<String>,
+        },
+        /// Failed for good; kept with its args until retried, purged or past the cap.
+        4 => Dead {
+            /// When.
+            ended_at: TimeMs,
+            /// Why.
+            reason: DeadReason,
+            /// Until when it is kept.
+            forget_at: TimeMs,
+        },
+        /// Called off.
+        5 => Cancelled {
+            /// When.
+            ended_at: TimeMs,
+            /// By whom.
+            reason: CancelReason,
+        },
+        /// Not started in time.
+        6 => Expired {
+            /// When.
+            ended_at: TimeMs,
+        },
+    }
+}
+
+impl Phase {
+    /// When the job ended, if it has.
+    pub fn ended_at(&self) -> Option<TimeMs> {
+        match self {
+            Self::Waiting | Self::Retrying => None,
+            Self::Succeeded { ended_at, .. }
+            | Self::Dead { ended_at, .. }
+            | Self::Cancelled { ended_at, .. }
+            | Self::Expired { ended_at } => Some(*ended_at),
+        }
+    }
+
+    /// Whether the job waits or runs.
+    pub fn is_unfinished(&self) -> bool {
+        self.ended_at().is_none()
+    }
+}
+
+wire_enum! {
+    /// How a run ended.
+    pub enum EndKind {
+        /// Acknowledged.
+        1 => Acked,
+        /// Failed.
+        2 => Failed,
+        /// Put off without using an attempt.
+        3 => Snoozed,
+        /// Given back without using an attempt.
+        4 => Released,
+        /// Discarded.
+        5 => Discarded,
+    }
+}
+
+wire_struct! {
+    /// The end of one run, remembered for the settlement that repeats it.
+    pub struct End {
+        /// The lease that ended.
+        pub token: Token,
+        /// How.
+        pub kind: EndKind,
+    }
+}
+
+wire_struct! {
+    /// What went wrong in one attempt, bounded by the limits.
+    pub struct JobError {
+        /// The class of error, such as an exception's name.
+        pub kind: String,
+        /// What it said.
+        pub message: String,
+        /// Where it was, as the worker tells it.
+        pub backtrace: String,
+    }
+}
+
+wire_enum! {
+    /// Why an attempt did not succeed.
+    pub enum Cause {
+        /// The worker said so.
+        1 => Failed,
+        /// The run took longer than the job's `timeout`.
+        2 => Timeout,
+        /// The lease ran out.
+        3 => Lost,
+    }
+}
+
+wire_struct! {
+    /// One attempt that did not succeed.
+    pub struct AttemptNote {
+        /// 1-based.
+        pub attempt: u32,
+        /// Its lease.
+        pub token: Token,
+        /// When it was granted.
+        pub started_at: TimeMs,
+        /// When it ended.
+        pub ended_at: TimeMs,
+        /// Who ran it.
+        pub worker: String,
+        /// Why it did not succeed.
+        pub cause: Cause,
+        /// What the worker said.
+        pub error: Option<JobError>,
+    }
+}
+
+wire_struct! {
+    /// A job as it is kept.
+    pub struct Job {
+        /// Its identity.
+        pub id: JobId,
+        /// The name of its queue.
+        pub queue: String,
+        /// The name of its type.
+        pub kind: String,
+        /// Its JSON arguments; `None` once it has ended other than dead.
+        pub args: Option<Body>,
+        /// What the producer asked for.
+        pub options: JobOptions,
+        /// Fingerprint of the request where the client chose the id.
+        pub fingerprint: Option<[u8; 16]>,
+        /// Its order of entry.
+        pub place: Place,
+        /// When it was enqueued.
+        pub enqueued_at: TimeMs,
+        /// When it may start.
+        pub available_at: TimeMs,
+        /// No attempt starts later.
+        pub deadline: Option<TimeMs>,
+        /// Where it is in its life.
+        pub phase: Phase,
+        /// Attempts that counted so far.
+        pub attempt: u32,
+        /// Attempts that counted when the budget last began.
+        pub budget_from: u32,
+        /// Losses in a row.
+        pub losses: u32,
+        /// The last ends of runs, the newest last.
+        pub ends: Vec<End>,
+        /// The last error, without its backtrace.
+        pub last_error: Option<JobError>,
+    }
+}
+
+impl Job {
+    /// Whether another attempt after `attempt` is left in the budget.
+    pub fn has_attempts_after(&self, attempt: u32) -> bool {
+        attempt.saturating_sub(self.budget_from) < self.options.max_attempts
+    }
+
+    /// How the run under `token` ended, where the job still remembers it.
+    pub fn end_of(&self, token: Token) -> Option<&EndKind> {
+        self.ends.iter().find(|end| end.token == token).map(|end| &end.kind)
+    }
+
+    pub(crate) fn remember_end(&mut self, token: Token, kind: EndKind) {
+        if self.ends.len() >= ENDS_MAX {
+            self.ends.remove(0);
+        }
+        self.ends.push(End { token, kind });
+    }
+}
+
+wire_struct! {
+    /// A worker's exclusive right to a job, kept while it runs.
+    pub struct Lease {
+        /// What the worker shows to settle.
+        pub token: Token,
+        /// Which attempt this is, 1-based.
+        pub attempt: u32,
+        /// When it was granted.
+        pub started_at: TimeMs,
+        /// Who runs it.
+        pub worker: String,
+        /// The worker's session.
+        pub session: String,
+        /// How long it holds without a heartbeat.
+        pub lease_ms: u64,
+        /// Somebody asked to cancel the job.
+        pub cancel_requested: bool,
+        /// 0 to 10,000: hundredths of a per cent.
+        pub progress: Option<u16>,
+        /// What the worker says of its progress.
+        pub progress_text: Option<String>,
+    }
+}

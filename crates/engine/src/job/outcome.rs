@@ -1,0 +1,161 @@
+//! What is kept of jobs that have ended, and for how long.
+
+use std::ops::ControlFlow;
+
+use crate::ids::{JobId, NamespaceId, TimeMs};
+use crate::job::{Job, Phase};
+use crate::map::OrderedMap;
+use crate::moment::Moment;
+use crate::record::Record;
+use crate::state::{Frontier, State, keys};
+use crate::wire::Wire;
+
+impl Phase {
+    /// Its name, as people see it.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Retrying => "retrying",
+            Self::Succeeded { .. } => "succeeded",
+            Self::Dead { .. } => "dead",
+            Self::Cancelled { .. } => "cancelled",
+            Self::Expired { .. } => "expired",
+        }
+    }
+}
+
+impl<M: OrderedMap> State<M> {
+    /// Records that forget outcomes and tombstones past their time or beyond their cap, at most a
+    /// slice of each.
+    pub(crate) fn decide_forgetting(&self, moment: Moment) -> Vec<Record> {
+        let mut records = Vec::new();
+        for (namespace, slot) in &self.namespaces {
+            let namespace = *namespace;
+            let mut excess =
+                slot.namespace.outcome_bytes.saturating_sub(self.limits.outcome_bytes_max);
+            let mut ids = Vec::new();
+            self.eat(&slot.outcomes, |forget_at, id, value| {
+                let due = forget_at <= moment.at || excess > 0;
+                let size = value.map_or(0, |size| size);
+                excess = excess.saturating_sub(size);
+                due.then(|| ids.push(id)).is_some()
+            });
+            if !ids.is_empty() {
+                let tombstones_until = moment.at.plus(self.limits.tombstone_ms);
+                records.push(Record::OutcomesForgotten { namespace, ids, tombstones_until });
+            }
+            let cap = self.limits.tombstones_max;
+            let mut excess = slot.namespace.tombstones.saturating_sub(cap);
+            let mut early = 0;
+            let mut tombstones = Vec::new();
+            self.eat(&slot.tombstones, |forget_at, id, _| {
+                let due = forget_at <= moment.at;
+                if !due && excess == 0 {
+                    return false;
+                }
+                early += u64::from(!due);
+                excess = excess.saturating_sub(1);
+                tombstones.push((forget_at, id));
+                true
+            });
+            if !tombstones.is_empty() {
+                records.push(Record::TombstonesForgotten { namespace, tombstones, early });
+            }
+        }
+        records
+    }
+
+    /// Offers the first entries of an index, a slice of them, until one is not taken.
+    fn eat(&self, index: &Frontier, mut take: impl FnMut(TimeMs, JobId, Option<u64>) -> bool) {
+        let (from, to) = index.range();
+        let mut left = self.limits.slice_items_max;
+        self.scan(&from, &to, &mut |key, value| {
+            let entry = (keys::u64_at(key, 5), keys::id_at(key, 13));
+            if let (Some(at), Some(id)) = entry
+                && left > 0
+                && take(TimeMs(at), id, u64::from_bytes(value).ok())
+            {
+                left -= 1;
+                return ControlFlow::Continue(());
+            }
+            ControlFlow::Break(())
+        });
+    }
+
+    /// Whether outcomes or tombstones are to be forgotten now, or else when the next one is.
+    pub(crate) fn next_forgetting(&self) -> Option<TimeMs> {
+        let mut next: Option<u64> = None;
+        for slot in self.namespaces.values() {
+            let over = slot.namespace.outcome_bytes > self.limits.outcome_bytes_max
+                || slot.namespace.tombstones > self.limits.tombstones_max;
+            if over {
+                return Some(TimeMs(0));
+            }
+            for first in [slot.outcomes.first(self), slot.tombstones.first(self)] {
+                next = next.into_iter().chain(first).min();
+            }
+        }
+        next.map(TimeMs)
+    }
+
+    pub(crate) fn apply_outcomes_forgotten(
+        &mut self,
+        ns: NamespaceId,
+        ids: &[JobId],
+        tombstones_until: TimeMs,
+    ) {
+        for id in ids {
+            let job = self.job(ns, *id).expect("the record names jobs with outcomes");
+            let key = keys::ended(ns, outcome_forget_at(&job), *id);
+            let size: u64 = self.value(&key).unwrap_or(0);
+            if let Some(slot) = self.namespaces.get_mut(&ns) {
+                slot.outcomes.eaten(&key);
+            }
+            self.remove(key);
+            let namespace = self.namespace_mut(ns);
+            namespace.outcome_bytes = namespace.outcome_bytes.saturating_sub(size);
+            self.forget_job(ns, &job, tombstones_until);
+        }
+    }
+
+    pub(crate) fn apply_tombstones_forgotten(
+        &mut self,
+        ns: NamespaceId,
+        tombstones: &[(TimeMs, JobId)],
+        early: u64,
+    ) {
+        for (forget_at, id) in tombstones {
+            let key = keys::tombstone_order(ns, *forget_at, *id);
+            if let Some(slot) = self.namespaces.get_mut(&ns) {
+                slot.tombstones.eaten(&key);
+            }
+            self.remove(key);
+            self.remove(keys::tombstone(ns, *id));
+        }
+        let namespace = self.namespace_mut(ns);
+        namespace.tombstones = namespace.tombstones.saturating_sub(tombstones.len() as u64);
+        namespace.tombstones_dropped_total += early;
+    }
+
+    /// Removes a waiting or dead job without an outcome.
+    pub(crate) fn apply_job_removed(&mut self, ns: NamespaceId, id: JobId) {
+        let job = self.job(ns, id).expect("the record names a waiting or dead job");
+        if let Phase::Dead { .. } = job.phase {
+            self.leave_dead(ns, &job);
+        } else {
+            let queue = self.queue_of(ns, &job);
+            self.unfile(ns, queue, &job);
+            self.queues.change(queue).counts.cancelled_total += 1;
+            self.free_key(ns, &job);
+        }
+        let tombstone_until = self.now().plus(crate::job::TOMBSTONE_MS_OF_REMOVED);
+        self.forget_job(ns, &job, tombstone_until);
+        self.ended_jobs.push((ns, id));
+    }
+}
+
+/// When the outcome of a job is due to be forgotten: its key in the index of outcomes.
+fn outcome_forget_at(job: &Job) -> TimeMs {
+    let ended_at = job.phase.ended_at().unwrap_or_default();
+    ended_at.plus(job.options.retain_ms.unwrap_or(0))
+}

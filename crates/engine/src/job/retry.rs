@@ -1,0 +1,64 @@
+//! Retrying on request: a dead job starts over, a retrying one does not wait any longer.
+
+use crate::ids::{JobId, NamespaceId, Place};
+use crate::job::Phase;
+use crate::map::OrderedMap;
+use crate::record::Record;
+use crate::rejection::Rejection;
+use crate::state::State;
+
+impl<M: OrderedMap> State<M> {
+    pub(crate) fn decide_retry(
+        &self,
+        namespace: NamespaceId,
+        id: JobId,
+    ) -> Result<Record, Rejection> {
+        let Some(job) = self.job(namespace, id) else {
+            return Err(self.job_unknown(namespace, id));
+        };
+        let needed = "only a dead or retrying job can be retried";
+        if self.leases.contains_key(&(namespace, id)) {
+            return Err(Rejection::JobStateRefused { id, state: "running", needed });
+        }
+        match job.phase {
+            Phase::Dead { .. } => {
+                let place = Some(self.meta.next_place);
+                Ok(Record::JobRetried { namespace, id, place })
+            }
+            Phase::Retrying => Ok(Record::JobRetried { namespace, id, place: None }),
+            _ => Err(Rejection::JobStateRefused { id, state: job.phase.name(), needed }),
+        }
+    }
+
+    pub(crate) fn apply_job_retried(&mut self, ns: NamespaceId, id: JobId, place: Option<Place>) {
+        let job = self.job(ns, id).expect("the record names a dead or retrying job");
+        let queue = self.queue_of(ns, &job);
+        let mut job = (*job).clone();
+        let Some(place) = place else {
+            // Behind its key it keeps its place there; in its lane it moves forward.
+            let blocked = self.is_blocked(ns, &job);
+            if !blocked {
+                self.take_from_lane(ns, queue, &job);
+            }
+            job.available_at = self.now().min(job.available_at);
+            if !blocked {
+                self.file_in_lane(ns, queue, &job);
+            }
+            self.put_job(ns, job);
+            return;
+        };
+        self.leave_dead(ns, &job);
+        self.meta_mut().next_place = Place(place.0 + 1);
+        job.place = place;
+        job.phase = Phase::Waiting;
+        job.available_at = self.now();
+        job.budget_from = job.attempt;
+        job.losses = 0;
+        job.deadline = job.options.max_age_ms.map(|max_age_ms| self.now().plus(max_age_ms));
+        if let Some(deadline) = job.deadline {
+            self.set_timer(deadline, ns, id);
+        }
+        self.file_new(ns, queue, &job);
+        self.put_job(ns, job);
+    }
+}

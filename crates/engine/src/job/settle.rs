@@ -1,0 +1,300 @@
+//! Settling: the end of a run, as its worker tells it or as the clock does.
+
+use crate::bounds::{check_duration, check_size, cut};
+use crate::command::{Settlement, Verdict};
+use crate::ids::{JobId, NamespaceId, TimeMs, Token};
+use crate::job::{
+    AttemptNote, CancelReason, Cause, DeadReason, EndKind, Job, JobError, LOSSES_MAX, Lease, Phase,
+};
+use crate::map::OrderedMap;
+use crate::moment::Moment;
+use crate::record::{Next, Record};
+use crate::rejection::Rejection;
+use crate::state::{State, keys};
+use crate::wire::Wire;
+
+impl<M: OrderedMap> State<M> {
+    /// The record that a settlement justifies, or none where it repeats the one that ended the
+    /// lease, and what the worker is told.
+    pub(crate) fn decide_settlement(
+        &self,
+        ns: NamespaceId,
+        settlement: &Settlement,
+        moment: Moment,
+        index: u64,
+    ) -> Result<(Option<Record>, EndKind), Rejection> {
+        let Settlement { id, token, verdict } = settlement;
+        let live = self.leases.get(&(ns, *id)).filter(|live| live.lease.token == *token);
+        let Some(live) = live else {
+            return self.repeated_end(ns, *id, *token).map(|kind| (None, kind));
+        };
+        let (namespace, id, token) = (ns, *id, *token);
+        let job = self.job(ns, id).expect("a lease is of a job that exists");
+        let cancelled =
+            Record::JobCancelled { namespace, id, token: Some(token), reason: CancelReason::Asked };
+        let wanted_gone = live.lease.cancel_requested;
+        Ok(match verdict {
+            Verdict::Ack { result, location } => {
+                let result_bytes = result.as_ref().map_or(0, bytes::Bytes::len);
+                check_size("result", result_bytes, self.limits.result_bytes_max)?;
+                check_size("location", location.as_ref().map_or(0, String::len), 2048)?;
+                let (result, location) = (result.clone(), location.clone());
+                let record = Record::JobSucceeded { namespace, id, token, result, location };
+                (Some(record), EndKind::Acked)
+            }
+            Verdict::Fail { error, retry_in_ms } => {
+                check_duration(&self.limits, "retry_in", *retry_in_ms, 0)?;
+                let delay_ms = retry_in_ms.unwrap_or_else(|| {
+                    job.options
+                        .retry
+                        .delay_ms(live.lease.attempt - job.budget_from, moment.random(index))
+                });
+                let next = self.after_failure(&job, &live.lease, delay_ms, moment);
+                let error = Some(self.bounded_error(error));
+                let cause = Cause::Failed;
+                let record = Record::AttemptFailed { namespace, id, token, cause, error, next };
+                (Some(record), EndKind::Failed)
+            }
+            Verdict::Snooze { .. } | Verdict::Release if wanted_gone => {
+                (Some(cancelled), EndKind::Discarded)
+            }
+            Verdict::Snooze { delay_ms } => {
+                check_duration(&self.limits, "delay", Some(*delay_ms), 0)?;
+                let available_at = moment.at.plus(*delay_ms);
+                let record = Record::JobSnoozed { namespace, id, token, available_at };
+                (Some(record), EndKind::Snoozed)
+            }
+            Verdict::Release => {
+                (Some(Record::JobReleased { namespace, id, token }), EndKind::Released)
+            }
+            Verdict::Discard => {
+                let reason = CancelReason::Discarded;
+                let record = Record::JobCancelled { namespace, id, token: Some(token), reason };
+                (Some(record), EndKind::Discarded)
+            }
+        })
+    }
+
+    /// The first answer to the settlement that ended the lease, or why it is stale.
+    fn repeated_end(&self, ns: NamespaceId, id: JobId, token: Token) -> Result<EndKind, Rejection> {
+        let Some(job) = self.job(ns, id) else { return Err(self.job_unknown(ns, id)) };
+        if let Some(kind) = job.end_of(token) {
+            return Ok(kind.clone());
+        }
+        let why = if self.leases.contains_key(&(ns, id)) {
+            "the job was given to another worker after it"
+        } else if job.phase.is_unfinished() {
+            "it ran out or was given back; the job waits to run again"
+        } else {
+            "the job has ended otherwise"
+        };
+        Err(Rejection::LeaseLost { id, token, why })
+    }
+
+    /// Refusal that names an unknown job; gone where a tombstone or the id's age shows it.
+    pub(crate) fn job_unknown(&self, ns: NamespaceId, id: JobId) -> Rejection {
+        let gone = self.get(&keys::tombstone(ns, id)).is_some();
+        Rejection::JobUnknown { id, gone }
+    }
+
+    fn bounded_error(&self, error: &JobError) -> JobError {
+        JobError {
+            kind: cut(&error.kind, self.limits.name_bytes_max),
+            message: cut(&error.message, self.limits.error_message_bytes_max),
+            backtrace: cut(&error.backtrace, self.limits.error_backtrace_bytes_max),
+        }
+    }
+
+    fn after_failure(&self, job: &Job, lease: &Lease, delay_ms: u64, moment: Moment) -> Next {
+        if let Some(end) = self.no_further_attempt(job, lease, moment) {
+            return end;
+        }
+        let available_at = moment.at.plus(delay_ms.min(self.limits.horizon_ms_max));
+        match job.deadline {
+            Some(deadline) if deadline <= available_at => self.dead(DeadReason::MaxAge, moment),
+            _ => Next::RetryAt { available_at },
+        }
+    }
+
+    fn dead(&self, reason: DeadReason, moment: Moment) -> Next {
+        Next::Dead { reason, forget_at: moment.at.plus(self.limits.dead_retain_ms) }
+    }
+
+    fn no_further_attempt(&self, job: &Job, lease: &Lease, moment: Moment) -> Option<Next> {
+        if lease.cancel_requested {
+            Some(Next::Cancelled)
+        } else if job.options.at_most_once {
+            Some(self.dead(DeadReason::AtMostOnce, moment))
+        } else if !job.has_attempts_after(lease.attempt) {
+            Some(self.dead(DeadReason::Exhausted, moment))
+        } else {
+            None
+        }
+    }
+
+    /// What the end of a lease's time makes of its run: lost, or failed as timed out.
+    pub(crate) fn decide_lease_end(
+        &self,
+        namespace: NamespaceId,
+        id: JobId,
+        moment: Moment,
+        index: u64,
+    ) -> Option<Record> {
+        let live = self.leases.get(&(namespace, id))?;
+        let job = self.job(namespace, id).expect("a lease is of a job that exists");
+        let token = live.lease.token;
+        let timed_out = live.timeout.is_some_and(|timeout| timeout <= moment.mono);
+        let (cause, next) = if timed_out {
+            let tries = live.lease.attempt - job.budget_from;
+            let delay_ms = job.options.retry.delay_ms(tries, moment.random(index));
+            (Cause::Timeout, self.after_failure(&job, &live.lease, delay_ms, moment))
+        } else {
+            (Cause::Lost, self.after_loss(&job, &live.lease, moment))
+        };
+        Some(Record::AttemptFailed { namespace, id, token, cause, error: None, next })
+    }
+
+    fn after_loss(&self, job: &Job, lease: &Lease, moment: Moment) -> Next {
+        // More losses in a row say more of the job than that its attempts are used up.
+        let lost = job.losses + 1 >= LOSSES_MAX;
+        if lost && !lease.cancel_requested && !job.options.at_most_once {
+            return self.dead(DeadReason::Lost, moment);
+        }
+        if let Some(end) = self.no_further_attempt(job, lease, moment) {
+            return end;
+        }
+        match job.deadline {
+            Some(deadline) if deadline <= moment.at => self.dead(DeadReason::MaxAge, moment),
+            _ => Next::Requeue,
+        }
+    }
+
+    pub(crate) fn apply_job_succeeded(
+        &mut self,
+        ns: NamespaceId,
+        id: JobId,
+        result: Option<bytes::Bytes>,
+        location: Option<String>,
+    ) {
+        let (mut job, lease) = self.end_run(ns, id);
+        job.attempt = lease.attempt;
+        job.losses = 0;
+        job.remember_end(lease.token, EndKind::Acked);
+        let result = result.map(|result| self.store_body(result));
+        let queue = self.queue_of(ns, &job);
+        self.queues.change(queue).counts.succeeded_total += 1;
+        self.free_key(ns, &job);
+        job.phase = Phase::Succeeded { ended_at: self.now(), result, location };
+        self.keep_outcome(ns, job);
+    }
+
+    pub(crate) fn apply_attempt_failed(
+        &mut self,
+        ns: NamespaceId,
+        id: JobId,
+        cause: &Cause,
+        error: Option<JobError>,
+        next: &Next,
+    ) {
+        let (mut job, lease) = self.end_run(ns, id);
+        let queue = self.queue_of(ns, &job);
+        self.queues.change(queue).counts.failed_total += 1;
+        job.attempt = lease.attempt;
+        job.losses = if matches!(cause, Cause::Lost) { job.losses + 1 } else { 0 };
+        if matches!(cause, Cause::Failed) {
+            job.remember_end(lease.token, EndKind::Failed);
+        }
+        job.last_error = Some(last_error(cause, error.as_ref(), &lease));
+        self.note_attempt(ns, id, &lease, cause, error);
+        match next {
+            Next::RetryAt { available_at } => {
+                job.phase = Phase::Retrying;
+                job.available_at = (*available_at).max(self.now());
+                self.file_in_lane(ns, queue, &job);
+                self.put_job(ns, job);
+            }
+            Next::Requeue => {
+                self.file_in_lane(ns, queue, &job);
+                self.put_job(ns, job);
+            }
+            Next::Dead { reason, forget_at } => {
+                self.bury(ns, job, reason.clone(), *forget_at);
+            }
+            Next::Cancelled => self.call_off(ns, job, CancelReason::Asked),
+        }
+    }
+
+    fn note_attempt(
+        &mut self,
+        ns: NamespaceId,
+        id: JobId,
+        lease: &Lease,
+        cause: &Cause,
+        error: Option<JobError>,
+    ) {
+        let note = AttemptNote {
+            attempt: lease.attempt,
+            token: lease.token,
+            started_at: lease.started_at,
+            ended_at: self.now(),
+            worker: lease.worker.clone(),
+            cause: cause.clone(),
+            error,
+        };
+        self.put(keys::attempt(ns, id, lease.attempt), note.to_bytes());
+        if let Some(oldest) = lease.attempt.checked_sub(crate::job::ATTEMPT_NOTES_MAX) {
+            self.remove(keys::attempt(ns, id, oldest));
+        }
+    }
+
+    pub(crate) fn apply_job_snoozed(&mut self, ns: NamespaceId, id: JobId, available_at: TimeMs) {
+        let (mut job, lease) = self.end_run(ns, id);
+        let queue = self.queue_of(ns, &job);
+        job.losses = 0;
+        job.remember_end(lease.token, EndKind::Snoozed);
+        job.phase = Phase::Waiting;
+        job.available_at = available_at.max(self.now());
+        self.file_in_lane(ns, queue, &job);
+        self.put_job(ns, job);
+    }
+
+    pub(crate) fn apply_job_released(&mut self, ns: NamespaceId, id: JobId) {
+        let (mut job, lease) = self.end_run(ns, id);
+        let queue = self.queue_of(ns, &job);
+        job.remember_end(lease.token, EndKind::Released);
+        self.file_in_lane(ns, queue, &job);
+        self.put_job(ns, job);
+    }
+
+    /// Ends the lease of a running job.
+    pub(crate) fn end_run(&mut self, ns: NamespaceId, id: JobId) -> (Job, Lease) {
+        let lease = self.end_lease(ns, id).expect("the record ends a live lease");
+        let job = self.job(ns, id).expect("a lease is of a job that exists");
+        ((*job).clone(), lease)
+    }
+}
+
+fn last_error(cause: &Cause, error: Option<&JobError>, lease: &Lease) -> JobError {
+    let worker = &lease.worker;
+    let (kind, message) = match (cause, error) {
+        (_, Some(error)) => (error.kind.clone(), error.message.clone()),
+        (Cause::Lost, None) => {
+            ("lost", format!("the lease of worker \"{worker}\" ran out")).into_texts()
+        }
+        (Cause::Timeout, None) => {
+            ("timeout", "the run took longer than its timeout".to_owned()).into_texts()
+        }
+        (Cause::Failed, None) => ("failed", String::new()).into_texts(),
+    };
+    JobError { kind, message, backtrace: String::new() }
+}
+
+trait IntoTexts {
+    fn into_texts(self) -> (String, String);
+}
+
+impl IntoTexts for (&str, String) {
+    fn into_texts(self) -> (String, String) {
+        (self.0.to_owned(), self.1)
+    }
+}

@@ -1,0 +1,137 @@
+//! Every bound that the engine checks when it decides. `apply` reads none of them, so that a
+//! changed limit never changes what a record means.
+
+/// Bounds of one shard. Faces check sizes before they reserve memory; the engine checks again.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Limits {
+    /// Jobs in one atomic call.
+    pub bulk_jobs_max: usize,
+    /// Bytes of bodies in one atomic call.
+    pub bulk_bytes_max: u64,
+    /// Bytes of a job's args.
+    pub args_bytes_max: u64,
+    /// Bytes of a job's result.
+    pub result_bytes_max: u64,
+    /// Bytes of metadata, and of all tags together.
+    pub metadata_bytes_max: usize,
+    /// Bytes of a name: queue, kind, namespace, worker, session, ordering key, tag.
+    pub name_bytes_max: usize,
+    /// Bytes kept of an error's message.
+    pub error_message_bytes_max: usize,
+    /// Bytes kept of an error's backtrace.
+    pub error_backtrace_bytes_max: usize,
+    /// Bytes of a progress text.
+    pub progress_text_bytes_max: usize,
+    /// Jobs in one lease request.
+    pub lease_jobs_max: usize,
+    /// Shortest and longest lease.
+    pub lease_ms: std::ops::RangeInclusive<u64>,
+    /// The lease where neither worker, job nor queue says.
+    pub lease_ms_default: u64,
+    /// Longest wait of a request.
+    pub wait_ms_max: u64,
+    /// Farthest that any instant or duration may lie ahead.
+    pub horizon_ms_max: u64,
+    /// Queues of a shard.
+    pub queues_max: usize,
+    /// Kinds of a shard.
+    pub kinds_max: usize,
+    /// Namespaces of a shard.
+    pub namespaces_max: usize,
+    /// Requests that wait at the same time.
+    pub waiters_max: usize,
+    /// Sessions remembered.
+    pub sessions_max: usize,
+    /// Attempts in all where nobody says.
+    pub max_attempts_default: u32,
+    /// How long an outcome is kept where nobody says.
+    pub retain_ms_default: u64,
+    /// Bytes of outcomes kept per namespace.
+    pub outcome_bytes_max: u64,
+    /// How long a dead job is kept.
+    pub dead_retain_ms: u64,
+    /// How long the id of a forgotten job that a client named is remembered.
+    pub tombstone_ms: u64,
+    /// Tombstones kept per namespace, the oldest are dropped first.
+    pub tombstones_max: u64,
+    /// How long a session without requests is remembered.
+    pub session_ms: u64,
+    /// How long after its last request a worker counts as a consumer.
+    pub consumer_ms: u64,
+    /// Items in one slice of housekeeping or of an operation.
+    pub slice_items_max: usize,
+    /// Operations that may be under way.
+    pub operations_max: usize,
+    /// Finished operations that are remembered.
+    pub operations_kept: usize,
+    /// Whether a namespace comes into being when somebody first enqueues into it.
+    pub namespaces_on_first_use: bool,
+}
+
+const SECOND: u64 = 1000;
+const HOUR: u64 = 3600 * SECOND;
+const DAY: u64 = 24 * HOUR;
+const MIB: u64 = 1 << 20;
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            bulk_jobs_max: 10_000,
+            bulk_bytes_max: 16 * MIB,
+            args_bytes_max: 16 * MIB,
+            result_bytes_max: MIB,
+            metadata_bytes_max: 16 << 10,
+            name_bytes_max: 255,
+            error_message_bytes_max: 10_000,
+            error_backtrace_bytes_max: 16 << 10,
+            progress_text_bytes_max: 1024,
+            lease_jobs_max: 1000,
+            lease_ms: SECOND..=12 * HOUR,
+            lease_ms_default: 30 * SECOND,
+            wait_ms_max: 60 * SECOND,
+            horizon_ms_max: 10 * 366 * DAY,
+            queues_max: 100_000,
+            kinds_max: 100_000,
+            namespaces_max: 10_000,
+            waiters_max: 100_000,
+            sessions_max: 100_000,
+            max_attempts_default: 26,
+            retain_ms_default: DAY,
+            outcome_bytes_max: 256 * MIB,
+            dead_retain_ms: 180 * DAY,
+            tombstone_ms: DAY,
+            tombstones_max: 1_000_000,
+            session_ms: HOUR,
+            consumer_ms: 60 * SECOND,
+            slice_items_max: 256,
+            operations_max: 64,
+            operations_kept: 256,
+            namespaces_on_first_use: false,
+        }
+    }
+}
+
+impl Limits {
+    /// Every bound tiny, so that tests and the simulator meet all of them.
+    pub fn tiny() -> Self {
+        Self {
+            bulk_jobs_max: 8,
+            args_bytes_max: 8192,
+            bulk_bytes_max: 32 << 10,
+            result_bytes_max: 8192,
+            lease_jobs_max: 8,
+            queues_max: 12,
+            kinds_max: 12,
+            namespaces_max: 4,
+            sessions_max: 16,
+            waiters_max: 16,
+            outcome_bytes_max: 2048,
+            tombstones_max: 4,
+            slice_items_max: 4,
+            operations_max: 4,
+            operations_kept: 4,
+            namespaces_on_first_use: true,
+            ..Self::default()
+        }
+    }
+}

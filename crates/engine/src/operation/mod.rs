@@ -1,0 +1,86 @@
+//! Operations: what touches many jobs, cut into slices that survive a crash, show their progress
+//! and can be cancelled.
+
+mod slice;
+mod start;
+
+use crate::ids::{NamespaceId, OperationId, Place, TimeMs};
+use crate::wire::{wire_enum, wire_struct};
+
+wire_enum! {
+    /// What an operation does.
+    pub enum OperationKind {
+        /// Removes the waiting jobs of a queue.
+        1 => PurgeQueue {
+            /// The queue.
+            queue: String,
+            /// Only this kind.
+            kind: Option<String>,
+            /// Only what was enqueued before this instant.
+            before: Option<TimeMs>,
+        },
+        /// Enqueues dead jobs again.
+        2 => RetryDead {
+            /// Only of this queue.
+            queue: Option<String>,
+            /// Only this kind.
+            kind: Option<String>,
+            /// Only what died before this instant.
+            before: Option<TimeMs>,
+        },
+        /// Removes dead jobs.
+        3 => PurgeDead {
+            /// Only of this queue.
+            queue: Option<String>,
+            /// Only this kind.
+            kind: Option<String>,
+            /// Only what died before this instant.
+            before: Option<TimeMs>,
+        },
+        /// Removes every job of a queue, then the queue.
+        4 => DeleteQueue {
+            /// The queue.
+            queue: String,
+        },
+    }
+}
+
+wire_enum! {
+    /// How far an operation is.
+    pub enum OperationState {
+        /// Slices follow.
+        1 => Running,
+        /// Everything that matched is done.
+        2 => Finished,
+        /// Stopped when asked; what was done stays done.
+        3 => Cancelled,
+    }
+}
+
+wire_struct! {
+    /// An operation as it is kept.
+    pub struct Operation {
+        /// Its number in the shard.
+        pub id: OperationId,
+        /// Its namespace.
+        pub namespace: NamespaceId,
+        /// What it does.
+        pub kind: OperationKind,
+        /// Jobs that entered later are not touched.
+        pub upper: Place,
+        /// How far it is.
+        pub state: OperationState,
+        /// How many jobs could match when it started: an upper bound.
+        pub candidates: u64,
+        /// How many it looked at.
+        pub examined: u64,
+        /// How many it changed.
+        pub changed: u64,
+        /// Where the next slice begins: a key of the ordered map.
+        pub cursor: Option<bytes::Bytes>,
+        /// When it started.
+        pub started_at: TimeMs,
+        /// When it ended.
+        pub ended_at: Option<TimeMs>,
+    }
+}

@@ -1,0 +1,108 @@
+//! Starting and stopping operations: one record fixes what they mean and up to where.
+
+use super::{Operation, OperationKind, OperationState};
+use crate::ids::{NamespaceId, OperationId};
+use crate::map::OrderedMap;
+use crate::moment::Moment;
+use crate::record::Record;
+use crate::rejection::Rejection;
+use crate::state::State;
+
+impl OperationKind {
+    /// The queue that it is confined to.
+    pub fn queue(&self) -> Option<&str> {
+        match self {
+            Self::PurgeQueue { queue, .. } | Self::DeleteQueue { queue } => Some(queue),
+            Self::RetryDead { queue, .. } | Self::PurgeDead { queue, .. } => queue.as_deref(),
+        }
+    }
+}
+
+impl<M: OrderedMap> State<M> {
+    pub(crate) fn decide_operation_started(
+        &self,
+        ns: NamespaceId,
+        kind: &OperationKind,
+        moment: Moment,
+    ) -> Result<Vec<Record>, Rejection> {
+        let limit = self.limits.operations_max;
+        let running = self.operations.values().filter(|o| o.state == OperationState::Running);
+        if running.count() >= limit {
+            return Err(Rejection::TooManyOperations { limit });
+        }
+        let candidates = match kind.queue() {
+            Some(name) => {
+                let unknown = || Rejection::QueueUnknown { queue: name.to_owned() };
+                count(kind, self.queues.named(ns, name).ok_or_else(unknown)?)
+            }
+            None => self.queues.with_prefix(ns, "").map(|queue| count(kind, queue)).sum(),
+        };
+        let operation = Operation {
+            id: self.meta.next_operation,
+            namespace: ns,
+            kind: kind.clone(),
+            upper: self.meta.next_place,
+            state: OperationState::Running,
+            candidates,
+            examined: 0,
+            changed: 0,
+            cursor: None,
+            started_at: moment.at,
+            ended_at: None,
+        };
+        let mut records = vec![Record::OperationChanged { operation: Box::new(operation) }];
+        let ended = self.operations.values().filter(|o| o.state != OperationState::Running);
+        let excess = (ended.clone().count() + 1).saturating_sub(self.limits.operations_kept);
+        records.extend(ended.take(excess).map(|o| Record::OperationForgotten { id: o.id }));
+        Ok(records)
+    }
+
+    /// The operation of that number in the namespace.
+    pub(crate) fn operation(
+        &self,
+        ns: NamespaceId,
+        id: OperationId,
+    ) -> Result<&Operation, Rejection> {
+        let found = self.operations.get(&id).filter(|operation| operation.namespace == ns);
+        found.ok_or(Rejection::OperationUnknown { id })
+    }
+
+    pub(crate) fn decide_operation_cancelled(
+        &self,
+        ns: NamespaceId,
+        id: OperationId,
+        moment: Moment,
+    ) -> Result<Option<Record>, Rejection> {
+        let mut operation = self.operation(ns, id)?.clone();
+        if operation.state != OperationState::Running {
+            return Ok(None);
+        }
+        operation.state = OperationState::Cancelled;
+        operation.ended_at = Some(moment.at);
+        Ok(Some(Record::OperationChanged { operation: Box::new(operation) }))
+    }
+
+    pub(crate) fn apply_operation_changed(&mut self, operation: &Operation) {
+        use crate::wire::Wire;
+        let id = operation.id;
+        if id >= self.meta.next_operation {
+            self.meta_mut().next_operation = OperationId(id.0 + 1);
+        }
+        self.put(crate::state::keys::operation(id), operation.to_bytes());
+        self.operations.insert(id, operation.clone());
+    }
+
+    pub(crate) fn apply_operation_forgotten(&mut self, id: OperationId) {
+        self.operations.remove(&id);
+        self.remove(crate::state::keys::operation(id));
+    }
+}
+
+fn count(kind: &OperationKind, queue: &crate::queue::Queue) -> u64 {
+    let counts = &queue.counts;
+    match kind {
+        OperationKind::PurgeQueue { .. } => counts.waiting + counts.blocked,
+        OperationKind::RetryDead { .. } | OperationKind::PurgeDead { .. } => counts.dead,
+        OperationKind::DeleteQueue { .. } => counts.waiting + counts.blocked + counts.dead,
+    }
+}

@@ -1,0 +1,171 @@
+//! Questions to a snapshot of a state, asked on other threads than the shard's.
+
+use std::ops::ControlFlow;
+
+use bytes::Bytes;
+
+use crate::answer::{JobState, JobView};
+use crate::ids::{JobId, NamespaceId, QueueId, TimeMs};
+use crate::job::{AttemptNote, Body, Job, Lease};
+use crate::map::Reader;
+use crate::queue::Queue;
+use crate::state::{Namespace, Tombstone, keys};
+use crate::wire::Wire;
+
+/// What became of a job.
+#[derive(Clone, Debug)]
+pub enum Lookup {
+    /// It is there.
+    Found(Box<JobView>),
+    /// It was there; its client's id is remembered.
+    Gone,
+    /// Nothing is known of it.
+    Unknown,
+    /// There is no such namespace.
+    NamespaceUnknown,
+}
+
+/// Which jobs to list.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct ListFilter {
+    /// Only of this queue.
+    pub queue: Option<String>,
+    /// Only in this state.
+    pub state: Option<JobState>,
+    /// Only of this kind.
+    pub kind: Option<String>,
+}
+
+/// A page of jobs.
+#[derive(Clone, Debug)]
+pub struct Page {
+    /// The jobs, in a stable order.
+    pub jobs: Vec<JobView>,
+    /// Where to go on; `None` at the end.
+    pub next: Option<Bytes>,
+    /// How many entries were looked at.
+    pub examined: usize,
+}
+
+fn value<T: Wire>(reader: &dyn Reader, key: &[u8]) -> Option<T> {
+    let bytes = reader.get(key)?;
+    match T::from_bytes(&bytes) {
+        Ok(value) => Some(value),
+        Err(error) => panic!("key {key:02x?} in the state: {error}"),
+    }
+}
+
+/// The namespace of that name.
+fn namespace(reader: &dyn Reader, name: &str) -> Option<NamespaceId> {
+    let mut found = None;
+    reader.scan(&[keys::NAMESPACE], &[keys::NAMESPACE + 1], &mut |_, value| {
+        match Namespace::from_bytes(value) {
+            Ok(namespace) if namespace.name == name => {
+                found = Some(namespace.id);
+                ControlFlow::Break(())
+            }
+            _ => ControlFlow::Continue(()),
+        }
+    });
+    found
+}
+
+fn queue(reader: &dyn Reader, ns: NamespaceId, name: &str) -> Option<QueueId> {
+    let mut found = None;
+    reader.scan(
+        &[keys::QUEUE],
+        &[keys::QUEUE + 1],
+        &mut |_, value| match Queue::from_bytes(value) {
+            Ok(queue) if queue.namespace == ns && queue.name == name => {
+                found = Some(queue.id);
+                ControlFlow::Break(())
+            }
+            _ => ControlFlow::Continue(()),
+        },
+    );
+    found
+}
+
+/// The job of that id.
+pub fn find_job(reader: &dyn Reader, name: &str, id: JobId, now: TimeMs) -> Lookup {
+    let Some(ns) = namespace(reader, name) else { return Lookup::NamespaceUnknown };
+    if let Some(view) = view(reader, ns, id, now) {
+        return Lookup::Found(Box::new(view));
+    }
+    match value::<Tombstone>(reader, &keys::tombstone(ns, id)) {
+        Some(_) => Lookup::Gone,
+        None => Lookup::Unknown,
+    }
+}
+
+fn view(reader: &dyn Reader, ns: NamespaceId, id: JobId, now: TimeMs) -> Option<JobView> {
+    let job: Job = value(reader, &keys::job(ns, id))?;
+    let lease: Option<Lease> = value(reader, &keys::lease(ns, id));
+    Some(JobView { job, lease, now })
+}
+
+/// The attempts of a job that did not succeed, the oldest first.
+pub fn attempts_of(reader: &dyn Reader, name: &str, id: JobId) -> Vec<AttemptNote> {
+    let Some(ns) = namespace(reader, name) else { return Vec::new() };
+    let mut notes = Vec::new();
+    let from = keys::attempt(ns, id, 0);
+    reader.scan(&from, &keys::attempt(ns, id, u32::MAX), &mut |_, value| {
+        notes.extend(AttemptNote::from_bytes(value));
+        ControlFlow::Continue(())
+    });
+    notes
+}
+
+/// The bytes of a body.
+pub fn body_of(reader: &dyn Reader, body: &Body) -> Option<Bytes> {
+    match body {
+        Body::Inline { bytes } => Some(bytes.clone()),
+        Body::Stored { id, .. } => reader.get(&keys::body(*id)),
+    }
+}
+
+/// Up to `limit` jobs after `cursor`, looking at no more than `examine_max` entries. `None` where
+/// the namespace does not exist.
+pub fn list_jobs(
+    reader: &dyn Reader,
+    name: &str,
+    filter: &ListFilter,
+    cursor: Option<&Bytes>,
+    (limit, examine_max): (usize, usize),
+    now: TimeMs,
+) -> Option<Page> {
+    let ns = namespace(reader, name)?;
+    let mut page = Page { jobs: Vec::new(), next: None, examined: 0 };
+    let index = match filter.state {
+        Some(JobState::Dead) => keys::DEAD,
+        Some(JobState::Running) => keys::LEASE,
+        _ => keys::JOB,
+    };
+    let mut key = keys::Key::new(index).namespace(ns);
+    if let (keys::DEAD, Some(name)) = (index, &filter.queue) {
+        let Some(queue) = queue(reader, ns, name) else { return Some(page) };
+        key = key.u32(queue.0);
+    }
+    let prefix = key.done();
+    let to = keys::after_prefix(&prefix);
+    // A cursor is a key of this very range; any other is as good as the range's beginning or end.
+    let from = cursor.map_or(&prefix[..], |cursor| (&cursor[..]).max(&prefix[..]));
+    reader.scan(from, &to, &mut |key, _| {
+        if page.jobs.len() >= limit || page.examined >= examine_max {
+            page.next = Some(Bytes::copy_from_slice(key));
+            return ControlFlow::Break(());
+        }
+        page.examined += 1;
+        let id = key.len().checked_sub(16).and_then(|at| keys::id_at(key, at));
+        let job = id.and_then(|id| view(reader, ns, id, now));
+        page.jobs.extend(job.filter(|view| matches(filter, view)));
+        ControlFlow::Continue(())
+    });
+    Some(page)
+}
+
+fn matches(filter: &ListFilter, view: &JobView) -> bool {
+    filter.queue.as_ref().is_none_or(|queue| *queue == view.job.queue)
+        && filter.kind.as_ref().is_none_or(|kind| *kind == view.job.kind)
+        && filter.state.is_none_or(|state| state == view.state())
+}

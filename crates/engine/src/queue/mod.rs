@@ -1,0 +1,77 @@
+//! Queues: settings, counts, and what changes them.
+
+mod settings;
+
+pub use settings::{JobDefaults, QueueSettings};
+
+use crate::ids::{NamespaceId, QueueId};
+use crate::wire::wire_struct;
+
+wire_struct! {
+    /// How many jobs of a queue are in which state, and what passed through it. Maintained by
+    /// `apply`, so they are exact at every position.
+    pub struct QueueCounts {
+        /// Wait in a lane, whether due or not.
+        pub waiting: u64,
+        /// Wait behind another job of their ordering key.
+        pub blocked: u64,
+        /// Of the waiting ones, those whose second had not come at `due_until` and never failed.
+        pub scheduled: u64,
+        /// Of the waiting ones, those whose second had not come at `due_until` after a failure.
+        pub retrying: u64,
+        /// Have a live lease.
+        pub running: u64,
+        /// Are dead.
+        pub dead: u64,
+        /// Seconds up to this one are out of the due counters.
+        pub due_until: u64,
+        /// Ever enqueued.
+        pub enqueued_total: u64,
+        /// Ever succeeded.
+        pub succeeded_total: u64,
+        /// Attempts that ever failed, timed out or were lost.
+        pub failed_total: u64,
+        /// Ever gone to the dead set.
+        pub dead_total: u64,
+        /// Ever cancelled, discarded or expired.
+        pub cancelled_total: u64,
+    }
+}
+
+impl QueueCounts {
+    pub(crate) const EMPTY: Self = Self {
+        waiting: 0,
+        blocked: 0,
+        scheduled: 0,
+        retrying: 0,
+        running: 0,
+        dead: 0,
+        due_until: 0,
+        enqueued_total: 0,
+        succeeded_total: 0,
+        failed_total: 0,
+        dead_total: 0,
+        cancelled_total: 0,
+    };
+
+    /// Jobs that have not ended.
+    pub fn backlog(&self) -> u64 {
+        self.waiting + self.blocked + self.running
+    }
+}
+
+wire_struct! {
+    /// A queue as it is kept.
+    pub struct Queue {
+        /// Its number in the shard.
+        pub id: QueueId,
+        /// The namespace that it belongs to.
+        pub namespace: NamespaceId,
+        /// Its name.
+        pub name: String,
+        /// What its owner set.
+        pub settings: QueueSettings,
+        /// What is in it.
+        pub counts: QueueCounts,
+    }
+}

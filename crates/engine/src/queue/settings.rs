@@ -1,0 +1,62 @@
+//! What the owner of a queue may set, at any time.
+
+use crate::job::RetryPolicy;
+use crate::wire::wire_struct;
+
+wire_struct! {
+    /// Options for jobs that do not say otherwise.
+    pub struct JobDefaults {
+        /// 0 to 255, the highest first.
+        pub priority: Option<u8>,
+        /// The lease where the worker names none.
+        pub lease_ms: Option<u64>,
+        /// The longest that one run may take.
+        pub timeout_ms: Option<u64>,
+        /// The delay before another attempt.
+        pub retry: Option<RetryPolicy>,
+        /// Attempts in all, the first included.
+        pub max_attempts: Option<u32>,
+        /// No attempt starts later than this after the job was enqueued.
+        pub max_age_ms: Option<u64>,
+        /// A job not started this long after it was enqueued expires.
+        pub ttl_ms: Option<u64>,
+        /// How long outcomes are kept.
+        pub retain_ms: Option<u64>,
+    }
+}
+
+wire_struct! {
+    /// The settings of a queue.
+    pub struct QueueSettings {
+        /// Hands out nothing while set.
+        pub paused: bool,
+        /// Jobs that may wait or run; beyond it enqueueing is refused.
+        pub max_length: Option<u64>,
+        /// Options for jobs that do not say otherwise.
+        pub defaults: JobDefaults,
+    }
+}
+
+impl QueueSettings {
+    /// What a queue has that nobody set up.
+    pub const DEFAULT: Self = Self {
+        paused: false,
+        max_length: None,
+        defaults: JobDefaults {
+            priority: None,
+            lease_ms: None,
+            timeout_ms: None,
+            retry: None,
+            max_attempts: None,
+            max_age_ms: None,
+            ttl_ms: None,
+            retain_ms: None,
+        },
+    };
+}
+
+impl Default for QueueSettings {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}

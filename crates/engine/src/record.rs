@@ -1,0 +1,304 @@
+//! Facts that happened. Their numbers are permanent: retired, never reused. A changed meaning is
+//! a new number.
+
+use bytes::Bytes;
+
+use crate::ids::{Epoch, JobId, KindId, NamespaceId, OperationId, Place, QueueId, TimeMs, Token};
+use crate::job::{CancelReason, Cause, DeadReason, Job, JobError};
+use crate::operation::Operation;
+use crate::queue::QueueSettings;
+use crate::wire::{Input, Malformed, Wire, wire_enum, wire_struct};
+
+wire_struct! {
+    /// A job and the token of its new lease.
+    pub struct Grant {
+        /// The job.
+        pub id: JobId,
+        /// The new lease.
+        pub token: Token,
+        /// How long it holds without a heartbeat.
+        pub lease_ms: u64,
+    }
+}
+
+wire_enum! {
+    /// What follows an attempt that did not succeed.
+    pub enum Next {
+        /// Another attempt, from this instant.
+        1 => RetryAt {
+            /// The instant.
+            available_at: TimeMs,
+        },
+        /// Another attempt, at its old place.
+        2 => Requeue,
+        /// Nothing: the job is dead.
+        3 => Dead {
+            /// Why.
+            reason: DeadReason,
+            /// Until when it is kept.
+            forget_at: TimeMs,
+        },
+        /// Nothing: somebody had asked to cancel it.
+        4 => Cancelled,
+    }
+}
+
+wire_enum! {
+    /// One fact. All of an entry happened together, at the entry's instant.
+    pub enum Record {
+        /// The shard began a new life; tokens of earlier ones are older.
+        1 => EpochStarted {
+            /// Which.
+            epoch: Epoch,
+        },
+        /// From here on records and keys of this format level are written.
+        2 => LevelRaised {
+            /// The level.
+            level: u32,
+        },
+        /// A namespace was created.
+        3 => NamespaceCreated {
+            /// Its number.
+            id: NamespaceId,
+            /// Its name.
+            name: String,
+        },
+        /// A namespace without queues was removed.
+        4 => NamespaceDeleted {
+            /// Which.
+            id: NamespaceId,
+        },
+        /// A queue was created.
+        5 => QueueCreated {
+            /// Its namespace.
+            namespace: NamespaceId,
+            /// Its number.
+            id: QueueId,
+            /// Its name.
+            name: String,
+            /// Its settings.
+            settings: QueueSettings,
+        },
+        /// A queue's settings changed.
+        6 => QueueChanged {
+            /// Which.
+            id: QueueId,
+            /// What holds from now on.
+            settings: QueueSettings,
+        },
+        /// A queue without jobs was removed.
+        7 => QueueDeleted {
+            /// Which.
+            id: QueueId,
+        },
+        /// The name of a kind was seen for the first time.
+        8 => KindNamed {
+            /// Its number.
+            id: KindId,
+            /// Its name.
+            name: String,
+        },
+        /// A job entered.
+        9 => JobEnqueued {
+            /// Its namespace.
+            namespace: NamespaceId,
+            /// The job; large args stand here too and are stored apart by `apply`.
+            job: Box<Job>,
+        },
+        /// Jobs were handed to a worker.
+        10 => LeasesGranted {
+            /// Their namespace.
+            namespace: NamespaceId,
+            /// Who got them.
+            worker: String,
+            /// The worker's session.
+            session: String,
+            /// The turn that they answer.
+            turn: Option<u64>,
+            /// Grants of turns up to here arrived; of later ones this session keeps the list.
+            seen: Option<u64>,
+            /// The jobs.
+            grants: Vec<Grant>,
+        },
+        /// Sessions without requests were forgotten.
+        11 => SessionForgotten {
+            /// Their namespace.
+            namespace: NamespaceId,
+            /// The worker.
+            worker: String,
+            /// Its session.
+            session: String,
+        },
+        /// A run succeeded.
+        12 => JobSucceeded {
+            /// Its namespace.
+            namespace: NamespaceId,
+            /// The job.
+            id: JobId,
+            /// The lease that ended.
+            token: Token,
+            /// JSON text.
+            result: Option<Bytes>,
+            /// The resource that it made.
+            location: Option<String>,
+        },
+        /// An attempt did not succeed.
+        13 => AttemptFailed {
+            /// Its namespace.
+            namespace: NamespaceId,
+            /// The job.
+            id: JobId,
+            /// The lease that ended.
+            token: Token,
+            /// Why.
+            cause: Cause,
+            /// What the worker said.
+            error: Option<JobError>,
+            /// What follows.
+            next: Next,
+        },
+        /// A run was put off.
+        14 => JobSnoozed {
+            /// Its namespace.
+            namespace: NamespaceId,
+            /// The job.
+            id: JobId,
+            /// The lease that ended.
+            token: Token,
+            /// When it may start again.
+            available_at: TimeMs,
+        },
+        /// A run was given back, or its delivery never arrived.
+        15 => JobReleased {
+            /// Its namespace.
+            namespace: NamespaceId,
+            /// The job.
+            id: JobId,
+            /// The lease that ended.
+            token: Token,
+        },
+        /// A job was called off.
+        16 => JobCancelled {
+            /// Its namespace.
+            namespace: NamespaceId,
+            /// The job.
+            id: JobId,
+            /// The lease that ended, if it ran.
+            token: Option<Token>,
+            /// By whom.
+            reason: CancelReason,
+        },
+        /// Somebody asked to cancel a running job.
+        17 => CancelRequested {
+            /// Its namespace.
+            namespace: NamespaceId,
+            /// The job.
+            id: JobId,
+        },
+        /// A worker told how far it is.
+        18 => ProgressReported {
+            /// Its namespace.
+            namespace: NamespaceId,
+            /// The job.
+            id: JobId,
+            /// 0 to 10,000: hundredths of a per cent.
+            progress: Option<u16>,
+            /// In words.
+            progress_text: Option<String>,
+        },
+        /// A job was not started in time.
+        19 => JobExpired {
+            /// Its namespace.
+            namespace: NamespaceId,
+            /// The job.
+            id: JobId,
+        },
+        /// A waiting job ran out of time for another attempt.
+        20 => JobDied {
+            /// Its namespace.
+            namespace: NamespaceId,
+            /// The job.
+            id: JobId,
+            /// Why.
+            reason: DeadReason,
+            /// Until when it is kept.
+            forget_at: TimeMs,
+        },
+        /// A dead or retrying job may start again now.
+        21 => JobRetried {
+            /// Its namespace.
+            namespace: NamespaceId,
+            /// The job.
+            id: JobId,
+            /// Its new order of entry, where it had left its place.
+            place: Option<Place>,
+        },
+        /// A waiting or dead job was removed without an outcome.
+        22 => JobRemoved {
+            /// Its namespace.
+            namespace: NamespaceId,
+            /// The job.
+            id: JobId,
+        },
+        /// Outcomes past their retention were forgotten.
+        23 => OutcomesForgotten {
+            /// Their namespace.
+            namespace: NamespaceId,
+            /// The jobs.
+            ids: Vec<JobId>,
+            /// Until when the ids that clients chose are remembered.
+            tombstones_until: TimeMs,
+        },
+        /// Tombstones were dropped.
+        24 => TombstonesForgotten {
+            /// Their namespace.
+            namespace: NamespaceId,
+            /// When they were due and which they were.
+            tombstones: Vec<(TimeMs, JobId)>,
+            /// How many of them were dropped before their time.
+            early: u64,
+        },
+        /// Timers that concern nobody any more were dropped.
+        25 => TimersPassed {
+            /// Their instants, namespaces and jobs.
+            timers: Vec<(TimeMs, (NamespaceId, JobId))>,
+        },
+        /// An operation started, advanced or ended.
+        26 => OperationChanged {
+            /// As it is now.
+            operation: Box<Operation>,
+        },
+        /// A finished operation was forgotten.
+        27 => OperationForgotten {
+            /// Which.
+            id: OperationId,
+        },
+    }
+}
+
+/// The records of one command, at one instant: what the journal calls an entry.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    /// Engine time; never less than that of the entry before.
+    pub at: TimeMs,
+    /// What happened, in order.
+    pub records: Vec<Record>,
+}
+
+/// The first byte of an entry: the version of its layout.
+const ENTRY_VERSION: u8 = 1;
+
+impl Wire for Entry {
+    fn put(&self, out: &mut Vec<u8>) {
+        out.push(ENTRY_VERSION);
+        self.at.put(out);
+        self.records.put(out);
+    }
+
+    fn take(input: &mut Input<'_>) -> Result<Self, Malformed> {
+        if input.byte()? != ENTRY_VERSION {
+            return Err(input.malformed("a known version of an entry"));
+        }
+        Ok(Self { at: Wire::take(input)?, records: Wire::take(input)? })
+    }
+}

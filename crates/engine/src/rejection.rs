@@ -1,0 +1,189 @@
+//! Why a command is refused. Each has a permanent code; faces map it to their own words.
+
+use crate::ids::{JobId, OperationId, Token};
+
+/// A refusal. Nothing changed.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Rejection {
+    /// The namespace does not exist.
+    #[error("namespace \"{name}\" does not exist")]
+    NamespaceUnknown {
+        /// Its name.
+        name: String,
+    },
+    /// The namespace still has queues.
+    #[error("namespace \"{name}\" still has {queues} queues")]
+    NamespaceNotEmpty {
+        /// Its name.
+        name: String,
+        /// How many.
+        queues: u64,
+    },
+    /// Too many namespaces.
+    #[error("the shard has {limit} namespaces, as many as it may")]
+    TooManyNamespaces {
+        /// How many there may be.
+        limit: usize,
+    },
+    /// The queue does not exist.
+    #[error("queue \"{queue}\" does not exist")]
+    QueueUnknown {
+        /// Its name.
+        queue: String,
+    },
+    /// The queue is as long as it may get.
+    #[error("queue \"{queue}\" holds {length} jobs of at most {max_length}")]
+    QueueFull {
+        /// Its name.
+        queue: String,
+        /// How many jobs it holds.
+        length: u64,
+        /// How many it may hold.
+        max_length: u64,
+    },
+    /// The queue still holds jobs.
+    #[error("queue \"{queue}\" still holds {backlog} unfinished and {dead} dead jobs")]
+    QueueNotEmpty {
+        /// Its name.
+        queue: String,
+        /// Unfinished jobs.
+        backlog: u64,
+        /// Dead jobs.
+        dead: u64,
+    },
+    /// Too many queues.
+    #[error("the shard has {limit} queues, as many as it may")]
+    TooManyQueues {
+        /// How many there may be.
+        limit: usize,
+    },
+    /// Too many kinds.
+    #[error("the shard knows {limit} kinds, as many as it may")]
+    TooManyKinds {
+        /// How many there may be.
+        limit: usize,
+    },
+    /// Jobs of a bulk are at fault.
+    #[error("{} of the jobs are at fault, so none was enqueued", .faults.len())]
+    JobsRefused {
+        /// The index of each and what is wrong with it.
+        faults: Vec<(usize, Rejection)>,
+    },
+    /// The client's id names another job.
+    #[error("job {id} exists already with other content")]
+    JobIdTaken {
+        /// The id.
+        id: JobId,
+    },
+    /// A value is out of bounds.
+    #[error("{field} is {value}; allowed: {allowed}")]
+    ValueRefused {
+        /// Its name.
+        field: &'static str,
+        /// What was given.
+        value: String,
+        /// What may be given.
+        allowed: String,
+    },
+    /// The job does not exist, or no more.
+    #[error("job {id} does not exist")]
+    JobUnknown {
+        /// The id.
+        id: JobId,
+        /// It existed, but is past its retention.
+        gone: bool,
+    },
+    /// The job is not in a state in which that can be done.
+    #[error("job {id} is {state}; {needed}")]
+    JobStateRefused {
+        /// The id.
+        id: JobId,
+        /// Its state.
+        state: &'static str,
+        /// What it would have to be.
+        needed: &'static str,
+    },
+    /// The lease is not the worker's any more.
+    #[error("the lease {token} of job {id} has ended: {why}")]
+    LeaseLost {
+        /// The job.
+        id: JobId,
+        /// The lease.
+        token: Token,
+        /// What became of it.
+        why: &'static str,
+    },
+    /// A lower turn than one that was answered.
+    #[error("turn {turn} of worker \"{worker}\" is older than its turn {last_turn}")]
+    TurnPassed {
+        /// The worker.
+        worker: String,
+        /// The turn of the request.
+        turn: u64,
+        /// The newest turn.
+        last_turn: u64,
+    },
+    /// A newer request of the same session took this one's place.
+    #[error("a newer request of worker \"{worker}\" took this one's place")]
+    RequestSuperseded {
+        /// The worker.
+        worker: String,
+    },
+    /// Too many requests wait.
+    #[error("{limit} requests wait already, as many as may")]
+    TooManyWaiting {
+        /// How many may.
+        limit: usize,
+    },
+    /// Too many sessions are remembered.
+    #[error("{limit} worker sessions are remembered already, as many as may be")]
+    TooManySessions {
+        /// How many may be.
+        limit: usize,
+    },
+    /// The operation does not exist, or no more.
+    #[error("operation {id} does not exist")]
+    OperationUnknown {
+        /// Its id.
+        id: OperationId,
+    },
+    /// Too many operations are under way.
+    #[error("{limit} operations are under way already, as many as may be")]
+    TooManyOperations {
+        /// How many may be.
+        limit: usize,
+    },
+    /// The shard is stopping.
+    #[error("the server is stopping")]
+    Stopping,
+}
+
+impl Rejection {
+    /// The permanent code of this refusal, as in `docs/errors.md`.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NamespaceUnknown { .. } => "namespace_unknown",
+            Self::NamespaceNotEmpty { .. } => "namespace_not_empty",
+            Self::TooManyNamespaces { .. } => "too_many_namespaces",
+            Self::QueueUnknown { .. } => "queue_unknown",
+            Self::QueueFull { .. } => "queue_full",
+            Self::QueueNotEmpty { .. } => "queue_not_empty",
+            Self::TooManyQueues { .. } => "too_many_queues",
+            Self::TooManyKinds { .. } => "too_many_kinds",
+            Self::JobsRefused { .. } => "jobs_refused",
+            Self::JobIdTaken { .. } => "job_id_taken",
+            Self::ValueRefused { .. } => "value_refused",
+            Self::JobUnknown { gone: false, .. } => "job_unknown",
+            Self::JobUnknown { gone: true, .. } => "job_gone",
+            Self::JobStateRefused { .. } => "job_state_refused",
+            Self::LeaseLost { .. } => "lease_lost",
+            Self::TurnPassed { .. } => "turn_passed",
+            Self::RequestSuperseded { .. } => "request_superseded",
+            Self::TooManyWaiting { .. } => "too_many_waiting",
+            Self::TooManySessions { .. } => "too_many_sessions",
+            Self::OperationUnknown { .. } => "operation_unknown",
+            Self::TooManyOperations { .. } => "too_many_operations",
+            Self::Stopping => "stopping",
+        }
+    }
+}

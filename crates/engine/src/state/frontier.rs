@@ -1,0 +1,67 @@
+//! Where an index that is eaten from its beginning begins. Removed entries linger in an LSM tree
+//! until compaction; reading from the frontier does not pass them again.
+
+use std::cell::Cell;
+
+use super::{State, keys};
+use crate::map::OrderedMap;
+
+/// The beginning of an index.
+#[derive(Debug)]
+pub(crate) struct Frontier {
+    prefix: Vec<u8>,
+    from: Vec<u8>,
+    /// The first key, while it is known; `Some(None)` where the index is empty.
+    first: Cell<Option<Option<u64>>>,
+    /// Where the instant stands in the key.
+    instant_at: usize,
+}
+
+impl Frontier {
+    /// An index whose keys begin with `prefix`, followed by an instant.
+    pub(crate) fn new(prefix: Vec<u8>) -> Self {
+        let instant_at = prefix.len();
+        Self { from: prefix.clone(), prefix, first: Cell::new(None), instant_at }
+    }
+
+    /// A key was put into the index.
+    pub(crate) fn put(&mut self, key: &[u8]) {
+        if key < &self.from[..] {
+            self.from = key.to_vec();
+        }
+        if let Some(first) = self.first.get() {
+            let instant = keys::u64_at(key, self.instant_at).unwrap_or(0);
+            self.first.set(Some(Some(first.map_or(instant, |first| first.min(instant)))));
+        }
+    }
+
+    /// The first entry may not be what it was.
+    pub(crate) fn forget_first(&self) {
+        self.first.set(None);
+    }
+
+    /// Entries up to and including `key` were removed.
+    pub(crate) fn eaten(&mut self, key: &[u8]) {
+        if key >= &self.from[..] {
+            self.from = keys::after(key);
+        }
+        self.first.set(None);
+    }
+
+    /// The range in which the index's entries are.
+    pub(crate) fn range(&self) -> (Vec<u8>, Vec<u8>) {
+        (self.from.clone(), keys::after_prefix(&self.prefix))
+    }
+
+    /// The instant of the first entry.
+    pub(crate) fn first<M: OrderedMap>(&self, state: &State<M>) -> Option<u64> {
+        if let Some(first) = self.first.get() {
+            return first;
+        }
+        let (from, to) = self.range();
+        let entry = state.first(&from, &to);
+        let first = entry.and_then(|(key, _)| keys::u64_at(&key, self.instant_at));
+        self.first.set(Some(first));
+        first
+    }
+}

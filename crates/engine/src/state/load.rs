@@ -1,0 +1,171 @@
+//! Reads what memory holds of a state out of its map, when a shard starts.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+use super::{
+    Frontier, Kinds, LaneId, Lanes, LiveLease, Meta, Namespace, NamespaceSlot, Queues, Session,
+    State, keys,
+};
+use crate::ids::{JobId, KindId, MonoMs, NamespaceId, QueueId};
+use crate::job::Lease;
+use crate::limits::Limits;
+use crate::map::OrderedMap;
+use crate::operation::Operation;
+use crate::queue::Queue;
+use crate::wire::Wire;
+
+impl<M: OrderedMap> State<M> {
+    /// The state that a map holds.
+    pub(crate) fn load(map: M, limits: Limits) -> Self {
+        let mut state = Self {
+            map,
+            overlay: BTreeMap::new(),
+            limits,
+            meta: Meta::NEW,
+            meta_changed: false,
+            namespaces: BTreeMap::new(),
+            namespace_names: BTreeMap::new(),
+            namespaces_changed: std::collections::BTreeSet::new(),
+            queues: Queues::default(),
+            kinds: Kinds::default(),
+            lanes: Lanes::default(),
+            leases: BTreeMap::new(),
+            lease_ends: std::collections::BTreeSet::new(),
+            sessions: BTreeMap::new(),
+            operations: BTreeMap::new(),
+            timers: Frontier::new(vec![keys::TIMER]),
+            jobs_at_hand: std::cell::RefCell::default(),
+            fresh_queues: std::collections::BTreeSet::new(),
+            ended_jobs: Vec::new(),
+            mono: MonoMs(0),
+        };
+        if let Some(meta) = state.value(&keys::meta()) {
+            state.meta = meta;
+        }
+        state.load_names();
+        state.load_lanes();
+        state.load_runs();
+        state
+    }
+
+    /// Decodes every value whose key begins with `first`.
+    fn each<T: Wire>(&self, first: u8) -> Vec<(Vec<u8>, T)> {
+        let mut values = Vec::new();
+        self.scan(&[first], &[first + 1], &mut |key, value| {
+            match T::from_bytes(value) {
+                Ok(value) => values.push((key.to_vec(), value)),
+                Err(error) => panic!("key {key:02x?} in the state: {error}"),
+            }
+            ControlFlow::Continue(())
+        });
+        values
+    }
+
+    fn load_names(&mut self) {
+        for (_, namespace) in self.each::<Namespace>(keys::NAMESPACE) {
+            self.add_namespace(namespace);
+        }
+        for (_, queue) in self.each::<Queue>(keys::QUEUE) {
+            let from = keys::due(queue.namespace, queue.id, 0);
+            let to = keys::after_prefix(from.get(..9).unwrap_or(&from));
+            let next_due = self.first(&from, &to).and_then(|(key, _)| keys::u64_at(&key, 9));
+            self.queues.insert(queue, next_due);
+        }
+        for (key, name) in self.each::<String>(keys::KIND) {
+            if let Some(id) = keys::u32_at(&key, 1) {
+                self.kinds.insert(KindId(id), name);
+            }
+        }
+    }
+
+    pub(crate) fn add_namespace(&mut self, namespace: Namespace) {
+        let ns = namespace.id;
+        self.namespace_names.insert(namespace.name.clone(), ns);
+        let prefix = |first| keys::Key::new(first).namespace(ns).done();
+        let slot = NamespaceSlot {
+            namespace,
+            outcomes: Frontier::new(prefix(keys::ENDED)),
+            tombstones: Frontier::new(prefix(keys::TOMBSTONE_ORDER)),
+        };
+        self.namespaces.insert(ns, slot);
+    }
+
+    /// Finds the lanes by skipping from the first entry of each to the end of that lane.
+    fn load_lanes(&mut self) {
+        let mut from = vec![keys::LANE];
+        let end = vec![keys::LANE + 1];
+        while let Some((key, _)) = self.first(&from, &end) {
+            let parts = (
+                keys::u32_at(&key, 1),
+                keys::u32_at(&key, 5),
+                key.get(9).copied(),
+                keys::u32_at(&key, 10),
+            );
+            let (Some(ns), Some(queue), Some(urgency), Some(kind)) = parts else {
+                panic!("key {key:02x?} in the state is no lane's")
+            };
+            let lane = LaneId { queue: QueueId(queue), urgency, kind: KindId(kind) };
+            let to = keys::after_prefix(&keys::lane_prefix(NamespaceId(ns), lane).done());
+            let (entries, complete) = self.lane_entries(&key, &to);
+            self.lanes.refill(lane, entries, complete);
+            from = to;
+        }
+    }
+
+    fn load_runs(&mut self) {
+        for (key, lease) in self.each::<Lease>(keys::LEASE) {
+            if let (Some(ns), Some(id)) = (keys::u32_at(&key, 1), keys::id_at(&key, 5)) {
+                self.add_lease(NamespaceId(ns), id, lease);
+            }
+        }
+        for (key, session) in self.each::<Session>(keys::SESSION) {
+            if let Some(key) = session_key(&key) {
+                self.sessions.insert(key, session);
+            }
+        }
+        for (_, operation) in self.each::<Operation>(keys::OPERATION) {
+            self.operations.insert(operation.id, operation);
+        }
+    }
+
+    /// Holds a lease from this instant of the clock that never steps.
+    pub(crate) fn add_lease(&mut self, ns: NamespaceId, id: JobId, lease: Lease) {
+        let timeout_ms = self.job(ns, id).and_then(|job| job.options.timeout_ms);
+        let timeout = timeout_ms.map(|timeout_ms| self.mono.plus(timeout_ms));
+        let expires = self.mono.plus(lease.lease_ms);
+        let expires = timeout.map_or(expires, |timeout| expires.min(timeout));
+        self.lease_ends.insert((expires, ns, id));
+        self.leases.insert((ns, id), LiveLease { lease, expires, timeout });
+    }
+
+    /// Every lease stands for one more of its lengths: a restart does not run everything twice.
+    pub(crate) fn renew_leases(&mut self) {
+        self.lease_ends.clear();
+        let mono = self.mono;
+        let at = self.now();
+        let ids: Vec<_> = self.leases.keys().copied().collect();
+        for (ns, id) in ids {
+            let timeout_ms = self.job(ns, id).and_then(|job| job.options.timeout_ms);
+            let Some(live) = self.leases.get_mut(&(ns, id)) else { continue };
+            let ran_ms = at.since(live.lease.started_at);
+            live.timeout =
+                timeout_ms.map(|timeout_ms| mono.plus(timeout_ms.saturating_sub(ran_ms)));
+            let expires = mono.plus(live.lease.lease_ms);
+            live.expires = live.timeout.map_or(expires, |timeout| expires.min(timeout));
+            self.lease_ends.insert((live.expires, ns, id));
+        }
+    }
+}
+
+fn session_key(key: &[u8]) -> Option<super::SessionKey> {
+    let ns = NamespaceId(keys::u32_at(key, 1)?);
+    let text = |at: usize| {
+        let length = u16::from_be_bytes(key.get(at..at + 2)?.try_into().ok()?);
+        let end = at + 2 + usize::from(length);
+        let text = std::str::from_utf8(key.get(at + 2..end)?).ok()?;
+        Some((text.to_owned(), end))
+    };
+    let (worker, end) = text(5)?;
+    Some((ns, worker, text(end)?.0))
+}

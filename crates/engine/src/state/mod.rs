@@ -1,0 +1,332 @@
+//! The state of a shard at one position: the durable part in an ordered map, and in memory what
+//! can be derived from it. Only `apply` changes it.
+
+pub(crate) mod filing;
+mod frontier;
+pub(crate) mod keys;
+mod lanes;
+mod load;
+mod names;
+mod ordering;
+mod sessions;
+mod settled;
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
+use std::rc::Rc;
+
+use bytes::Bytes;
+
+pub(crate) use frontier::Frontier;
+pub(crate) use lanes::{Candidate, LaneId, Lanes};
+pub(crate) use names::{Kinds, Queues};
+pub(crate) use sessions::{Session, SessionKey};
+pub(crate) use settled::Tombstone;
+
+use crate::Position;
+use crate::ids::{
+    BodyId, Epoch, JobId, KindId, MonoMs, NamespaceId, OperationId, Place, QueueId, TimeMs,
+};
+use crate::job::{Body, Job, Lease};
+use crate::limits::Limits;
+use crate::map::{Change, OrderedMap, Reader};
+use crate::operation::Operation;
+use crate::wire::{Wire, wire_struct};
+
+wire_struct! {
+    /// Numbers that the shard counts on.
+    pub(crate) struct Meta {
+        /// Its present life.
+        pub(crate) epoch: Epoch,
+        /// The format level of what it writes.
+        pub(crate) level: u32,
+        /// Engine time.
+        pub(crate) at: TimeMs,
+        /// The next namespace's number.
+        pub(crate) next_namespace: NamespaceId,
+        /// The next queue's number.
+        pub(crate) next_queue: QueueId,
+        /// The next kind's number.
+        pub(crate) next_kind: KindId,
+        /// The next order of entry.
+        pub(crate) next_place: Place,
+        /// The counter of the next token.
+        pub(crate) next_token: u64,
+        /// The next body's number.
+        pub(crate) next_body: BodyId,
+        /// The next operation's number.
+        pub(crate) next_operation: OperationId,
+    }
+}
+
+impl Meta {
+    const NEW: Self = Self {
+        epoch: Epoch(0),
+        level: 1,
+        at: TimeMs(0),
+        next_namespace: NamespaceId(1),
+        next_queue: QueueId(1),
+        next_kind: KindId(1),
+        next_place: Place(1),
+        next_token: 1,
+        next_body: BodyId(1),
+        next_operation: OperationId(1),
+    };
+}
+
+wire_struct! {
+    /// A namespace as it is kept.
+    pub(crate) struct Namespace {
+        /// Its number.
+        pub(crate) id: NamespaceId,
+        /// Its name.
+        pub(crate) name: String,
+        /// When it was created.
+        pub(crate) created_at: TimeMs,
+        /// Bytes of outcomes kept.
+        pub(crate) outcome_bytes: u64,
+        /// Bytes of dead jobs kept.
+        pub(crate) dead_bytes: u64,
+        /// Tombstones kept.
+        pub(crate) tombstones: u64,
+        /// Tombstones dropped before their time.
+        pub(crate) tombstones_dropped_total: u64,
+    }
+}
+
+/// A namespace and where its housekeeping stands.
+#[derive(Debug)]
+pub(crate) struct NamespaceSlot {
+    pub(crate) namespace: Namespace,
+    pub(crate) outcomes: Frontier,
+    pub(crate) tombstones: Frontier,
+}
+
+/// A lease with what only this life of the shard knows.
+#[derive(Debug)]
+pub(crate) struct LiveLease {
+    pub(crate) lease: Lease,
+    /// When it runs out unless extended.
+    pub(crate) expires: MonoMs,
+    /// When no heartbeat extends it any more.
+    pub(crate) timeout: Option<MonoMs>,
+}
+
+/// How many decoded jobs are kept at hand, and how large such a job may be.
+const JOBS_AT_HAND: usize = 4096;
+
+/// The state of a shard.
+#[derive(Debug)]
+pub(crate) struct State<M> {
+    map: M,
+    /// Changes of the group that is being built: read before the map.
+    overlay: BTreeMap<Vec<u8>, Option<Bytes>>,
+    pub(crate) limits: Limits,
+    pub(crate) meta: Meta,
+    meta_changed: bool,
+    pub(crate) namespaces: BTreeMap<NamespaceId, NamespaceSlot>,
+    pub(crate) namespace_names: BTreeMap<String, NamespaceId>,
+    namespaces_changed: BTreeSet<NamespaceId>,
+    pub(crate) queues: Queues,
+    pub(crate) kinds: Kinds,
+    pub(crate) lanes: Lanes,
+    pub(crate) leases: BTreeMap<(NamespaceId, JobId), LiveLease>,
+    pub(crate) lease_ends: BTreeSet<(MonoMs, NamespaceId, JobId)>,
+    pub(crate) sessions: BTreeMap<SessionKey, Session>,
+    pub(crate) operations: BTreeMap<OperationId, Operation>,
+    pub(crate) timers: Frontier,
+    jobs_at_hand: RefCell<BTreeMap<(NamespaceId, JobId), Rc<Job>>>,
+    /// Volatile: queues in which something became available since the last dispatch.
+    pub(crate) fresh_queues: BTreeSet<QueueId>,
+    /// Volatile: jobs that ended since their waiters were last told.
+    pub(crate) ended_jobs: Vec<(NamespaceId, JobId)>,
+    /// Volatile: this instant on the clock that never steps.
+    pub(crate) mono: MonoMs,
+}
+
+impl<M: OrderedMap> State<M> {
+    pub(crate) fn get(&self, key: &[u8]) -> Option<Bytes> {
+        match self.overlay.get(key) {
+            Some(change) => change.clone(),
+            None => self.map.get(key),
+        }
+    }
+
+    /// Decodes what stands under `key`. The map verified it, so a value that does not decode was
+    /// written by other code than this: nothing good can follow.
+    pub(crate) fn value<T: Wire>(&self, key: &[u8]) -> Option<T> {
+        let bytes = self.get(key)?;
+        match T::from_bytes(&bytes) {
+            Ok(value) => Some(value),
+            Err(error) => panic!("key {key:02x?} in the state: {error}"),
+        }
+    }
+
+    pub(crate) fn put(&mut self, key: Vec<u8>, value: Bytes) {
+        self.overlay.insert(key, Some(value));
+    }
+
+    pub(crate) fn remove(&mut self, key: Vec<u8>) {
+        self.overlay.insert(key, None);
+    }
+
+    /// Visits the entries from `from` to `to` (exclusive) as of now.
+    pub(crate) fn scan(
+        &self,
+        from: &[u8],
+        to: &[u8],
+        visit: &mut dyn FnMut(&[u8], &Bytes) -> ControlFlow<()>,
+    ) {
+        if from >= to {
+            return;
+        }
+        let bounds = (std::ops::Bound::Included(from), std::ops::Bound::Excluded(to));
+        let mut changes = self.overlay.range::<[u8], _>(bounds).peekable();
+        let mut stopped = false;
+        self.map.scan(from, to, &mut |key, value| {
+            while let Some((changed, change)) = changes.next_if(|(changed, _)| &changed[..] < key) {
+                if let Some(change) = change
+                    && visit(changed, change).is_break()
+                {
+                    stopped = true;
+                    return ControlFlow::Break(());
+                }
+            }
+            let flow = match changes.next_if(|(changed, _)| &changed[..] == key) {
+                Some((_, None)) => ControlFlow::Continue(()),
+                Some((_, Some(change))) => visit(key, change),
+                None => visit(key, value),
+            };
+            stopped = flow.is_break();
+            flow
+        });
+        if stopped {
+            return;
+        }
+        for (key, change) in changes {
+            if let Some(change) = change
+                && visit(key, change).is_break()
+            {
+                return;
+            }
+        }
+    }
+
+    /// The first entry from `from` to `to` (exclusive).
+    pub(crate) fn first(&self, from: &[u8], to: &[u8]) -> Option<(Vec<u8>, Bytes)> {
+        let mut found = None;
+        self.scan(from, to, &mut |key, value| {
+            found = Some((key.to_vec(), value.clone()));
+            ControlFlow::Break(())
+        });
+        found
+    }
+
+    pub(crate) fn job(&self, ns: NamespaceId, id: JobId) -> Option<Rc<Job>> {
+        if let Some(job) = self.jobs_at_hand.borrow().get(&(ns, id)) {
+            return Some(Rc::clone(job));
+        }
+        let job: Rc<Job> = Rc::new(self.value(&keys::job(ns, id))?);
+        self.keep_at_hand(ns, Rc::clone(&job));
+        Some(job)
+    }
+
+    pub(crate) fn put_job(&mut self, ns: NamespaceId, job: Job) -> u64 {
+        let bytes = job.to_bytes();
+        let size = bytes.len() as u64;
+        self.put(keys::job(ns, job.id), bytes);
+        self.keep_at_hand(ns, Rc::new(job));
+        size
+    }
+
+    pub(crate) fn drop_job(&mut self, ns: NamespaceId, id: JobId) {
+        self.jobs_at_hand.borrow_mut().remove(&(ns, id));
+        self.remove(keys::job(ns, id));
+    }
+
+    fn keep_at_hand(&self, ns: NamespaceId, job: Rc<Job>) {
+        let mut at_hand = self.jobs_at_hand.borrow_mut();
+        if at_hand.len() >= JOBS_AT_HAND {
+            // Ids of version 7 sort by age: the oldest are the least likely to be asked for again.
+            for _ in 0..JOBS_AT_HAND / 4 {
+                at_hand.pop_first();
+            }
+        }
+        at_hand.insert((ns, job.id), job);
+    }
+
+    /// The bytes of a body.
+    pub(crate) fn body(&self, body: &Body) -> Bytes {
+        match body {
+            Body::Inline { bytes } => bytes.clone(),
+            Body::Stored { id, .. } => self.get(&keys::body(*id)).unwrap_or_default(),
+        }
+    }
+
+    pub(crate) fn meta_mut(&mut self) -> &mut Meta {
+        self.meta_changed = true;
+        &mut self.meta
+    }
+
+    pub(crate) fn namespace_mut(&mut self, id: NamespaceId) -> &mut Namespace {
+        self.namespaces_changed.insert(id);
+        let slot = self.namespaces.get_mut(&id);
+        &mut slot.expect("records name namespaces that exist").namespace
+    }
+
+    /// Engine time: it never goes back.
+    pub(crate) fn now(&self) -> TimeMs {
+        self.meta.at
+    }
+
+    /// Writes the changes of the group whose last entry has `position` to the map.
+    pub(crate) fn write_group(&mut self, position: Position) {
+        self.put_counters();
+        let changes: Vec<Change> = std::mem::take(&mut self.overlay).into_iter().collect();
+        self.map.write(position, changes);
+    }
+
+    fn put_counters(&mut self) {
+        if std::mem::take(&mut self.meta_changed) {
+            let value = self.meta.to_bytes();
+            self.put(keys::meta(), value);
+        }
+        for id in std::mem::take(&mut self.namespaces_changed) {
+            match self.namespaces.get(&id).map(|slot| slot.namespace.to_bytes()) {
+                Some(value) => self.put(keys::namespace(id), value),
+                None => self.remove(keys::namespace(id)),
+            }
+        }
+        for id in self.queues.take_changed() {
+            match self.queues.get(id).map(Wire::to_bytes) {
+                Some(value) => self.put(keys::queue(id), value),
+                None => self.remove(keys::queue(id)),
+            }
+        }
+    }
+
+    pub(crate) fn map(&self) -> &M {
+        &self.map
+    }
+
+    pub(crate) fn map_mut(&mut self) -> &mut M {
+        &mut self.map
+    }
+}
+
+/// The state as of now, for queries inside a turn.
+impl<M: OrderedMap> Reader for State<M> {
+    fn get(&self, key: &[u8]) -> Option<Bytes> {
+        Self::get(self, key)
+    }
+
+    fn scan(
+        &self,
+        from: &[u8],
+        to: &[u8],
+        visit: &mut dyn FnMut(&[u8], &Bytes) -> ControlFlow<()>,
+    ) {
+        Self::scan(self, from, to, visit);
+    }
+}

@@ -1,0 +1,137 @@
+//! Queues and kinds by name and by number. Both live in memory whole; the limits bound them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::ids::{KindId, NamespaceId, QueueId};
+use crate::job::RESERVED_KIND_PREFIX;
+use crate::queue::Queue;
+
+#[derive(Debug)]
+struct QueueSlot {
+    queue: Queue,
+    /// The first second that has a due counter, where there is one.
+    next_due: Option<u64>,
+}
+
+/// The queues of a shard.
+#[derive(Debug, Default)]
+pub(crate) struct Queues {
+    slots: BTreeMap<QueueId, QueueSlot>,
+    names: BTreeMap<(NamespaceId, String), QueueId>,
+    changed: BTreeSet<QueueId>,
+}
+
+impl Queues {
+    pub(crate) fn insert(&mut self, queue: Queue, next_due: Option<u64>) {
+        let id = queue.id;
+        self.names.insert((queue.namespace, queue.name.clone()), id);
+        self.slots.insert(id, QueueSlot { queue, next_due });
+    }
+
+    /// Adds a queue that the map does not hold yet.
+    pub(crate) fn create(&mut self, queue: Queue) {
+        self.changed.insert(queue.id);
+        self.insert(queue, None);
+    }
+
+    pub(crate) fn delete(&mut self, id: QueueId) {
+        if let Some(slot) = self.slots.remove(&id) {
+            self.names.remove(&(slot.queue.namespace, slot.queue.name));
+            self.changed.insert(id);
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    pub(crate) fn get(&self, id: QueueId) -> Option<&Queue> {
+        self.slots.get(&id).map(|slot| &slot.queue)
+    }
+
+    pub(crate) fn named(&self, ns: NamespaceId, name: &str) -> Option<&Queue> {
+        // A lookup by borrowed pair would need another key type; names are short.
+        self.get(*self.names.get(&(ns, name.to_owned()))?)
+    }
+
+    /// The queue, to be written with the group.
+    pub(crate) fn change(&mut self, id: QueueId) -> &mut Queue {
+        self.changed.insert(id);
+        let slot = self.slots.get_mut(&id);
+        &mut slot.expect("records name queues that exist").queue
+    }
+
+    pub(crate) fn next_due(&self, id: QueueId) -> Option<u64> {
+        self.slots.get(&id)?.next_due
+    }
+
+    pub(crate) fn set_next_due(&mut self, id: QueueId, second: Option<u64>) {
+        if let Some(slot) = self.slots.get_mut(&id) {
+            slot.next_due = second;
+        }
+    }
+
+    pub(crate) fn take_changed(&mut self) -> BTreeSet<QueueId> {
+        std::mem::take(&mut self.changed)
+    }
+
+    /// The queues of a namespace whose names begin with `prefix`, in the order of their names.
+    pub(crate) fn with_prefix<'a>(
+        &'a self,
+        ns: NamespaceId,
+        prefix: &'a str,
+    ) -> impl Iterator<Item = &'a Queue> {
+        let range = self.names.range((ns, prefix.to_owned())..);
+        range
+            .take_while(move |((of, name), _)| *of == ns && name.starts_with(prefix))
+            .filter_map(|(_, id)| self.get(*id))
+    }
+
+    /// The queues of a namespace after a name, in the order of their names.
+    pub(crate) fn after<'a>(
+        &'a self,
+        ns: NamespaceId,
+        after: Option<&str>,
+    ) -> impl Iterator<Item = &'a Queue> {
+        use std::ops::Bound::{Excluded, Included, Unbounded};
+        let from = match after {
+            Some(name) => Excluded((ns, name.to_owned())),
+            None => Included((ns, String::new())),
+        };
+        let range = self.names.range((from, Unbounded));
+        range.take_while(move |((of, _), _)| *of == ns).filter_map(|(_, id)| self.get(*id))
+    }
+
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Queue> {
+        self.slots.values().map(|slot| &slot.queue)
+    }
+}
+
+/// The kinds of a shard.
+#[derive(Debug, Default)]
+pub(crate) struct Kinds {
+    ids: BTreeMap<String, KindId>,
+    reserved: BTreeSet<KindId>,
+}
+
+impl Kinds {
+    pub(crate) fn insert(&mut self, id: KindId, name: String) {
+        if name.starts_with(RESERVED_KIND_PREFIX) {
+            self.reserved.insert(id);
+        }
+        self.ids.insert(name, id);
+    }
+
+    pub(crate) fn named(&self, name: &str) -> Option<KindId> {
+        self.ids.get(name).copied()
+    }
+
+    /// Those handed only to workers that ask for them by name.
+    pub(crate) fn reserved(&self) -> &BTreeSet<KindId> {
+        &self.reserved
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.ids.len()
+    }
+}

@@ -1,0 +1,80 @@
+//! Sessions of workers: which turn was answered last, and which grants may not have arrived.
+
+use super::{State, keys};
+use crate::ids::{JobId, MonoMs, NamespaceId, Token};
+use crate::map::OrderedMap;
+use crate::wire::{Input, Malformed, Wire, wire_struct};
+
+/// Turns whose grants a session remembers as possibly not arrived.
+const TURNS_MAX: usize = 32;
+
+/// A session: its namespace, worker and name.
+pub(crate) type SessionKey = (NamespaceId, String, String);
+
+wire_struct! {
+    /// What one turn granted.
+    pub(crate) struct TurnGrants {
+        /// The turn.
+        pub(crate) turn: u64,
+        /// The jobs and their tokens, in the order of delivery.
+        pub(crate) grants: Vec<(JobId, Token)>,
+    }
+}
+
+/// A session as it is kept.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Session {
+    /// The last turn that granted something.
+    pub(crate) last_turn: u64,
+    /// Grants of turns not known to have arrived, the oldest first.
+    pub(crate) unseen: Vec<TurnGrants>,
+    /// Volatile: when it last asked.
+    pub(crate) touched: MonoMs,
+}
+
+impl Wire for Session {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.last_turn.put(out);
+        self.unseen.put(out);
+    }
+
+    fn take(input: &mut Input<'_>) -> Result<Self, Malformed> {
+        let (last_turn, unseen) = (Wire::take(input)?, Wire::take(input)?);
+        Ok(Self { last_turn, unseen, touched: MonoMs(0) })
+    }
+}
+
+impl<M: OrderedMap> State<M> {
+    /// A turn of the session granted these.
+    pub(crate) fn remember_turn(
+        &mut self,
+        key: SessionKey,
+        turn: u64,
+        seen: Option<u64>,
+        grants: impl Iterator<Item = (JobId, Token)>,
+    ) {
+        let touched = self.mono;
+        let new = Session { last_turn: turn, unseen: Vec::new(), touched };
+        let session = self.sessions.entry(key.clone()).or_insert(new);
+        session.touched = touched;
+        session.last_turn = turn;
+        match seen {
+            Some(seen) => session.unseen.retain(|grants| grants.turn > seen),
+            None => session.unseen.retain(|grants| grants.turn == turn),
+        }
+        match session.unseen.last_mut().filter(|last| last.turn == turn) {
+            Some(last) => last.grants.extend(grants),
+            None => session.unseen.push(TurnGrants { turn, grants: grants.collect() }),
+        }
+        if session.unseen.len() > TURNS_MAX {
+            session.unseen.remove(0);
+        }
+        let value = session.to_bytes();
+        self.put(keys::session(key.0, &key.1, &key.2), value);
+    }
+
+    pub(crate) fn forget_session(&mut self, key: &SessionKey) {
+        self.sessions.remove(key);
+        self.remove(keys::session(key.0, &key.1, &key.2));
+    }
+}

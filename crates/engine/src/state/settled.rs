@@ -1,0 +1,136 @@
+//! Jobs that have ended: outcomes and the dead set, their sizes, and what is left of them when
+//! they are forgotten.
+
+use super::{State, keys};
+use crate::ids::{JobId, NamespaceId, TimeMs};
+use crate::job::{ATTEMPT_NOTES_MAX, Body, Job, Phase};
+use crate::map::OrderedMap;
+use crate::wire::{Wire, wire_struct};
+
+wire_struct! {
+    /// What is left of a job whose id its client chose.
+    pub(crate) struct Tombstone {
+        /// Fingerprint of the request.
+        pub(crate) fingerprint: [u8; 16],
+        /// Until when it is remembered.
+        pub(crate) forget_at: TimeMs,
+    }
+}
+
+impl<M: OrderedMap> State<M> {
+    /// Keeps a job that ended other than dead, without its args.
+    pub(crate) fn keep_outcome(&mut self, ns: NamespaceId, mut job: Job) {
+        if let Some(args) = job.args.take() {
+            self.drop_body(&args);
+        }
+        let now = self.now();
+        let forget_at = now.plus(job.options.retain_ms.unwrap_or(0));
+        let id = job.id;
+        let result_bytes = match &job.phase {
+            Phase::Succeeded { result: Some(Body::Stored { length, .. }), .. } => *length,
+            _ => 0,
+        };
+        let size = self.put_job(ns, job) + result_bytes;
+        let key = keys::ended(ns, forget_at, id);
+        self.namespace_mut(ns).outcome_bytes += size;
+        if let Some(slot) = self.namespaces.get_mut(&ns) {
+            slot.outcomes.put(&key);
+        }
+        self.put(key, size.to_bytes());
+        self.ended_jobs.push((ns, id));
+    }
+
+    /// Keeps a job in the dead set, with its args.
+    pub(crate) fn keep_dead(&mut self, ns: NamespaceId, job: Job) {
+        let Phase::Dead { ended_at, forget_at, .. } = job.phase else { return };
+        let id = job.id;
+        let queue = self.queue_of(ns, &job);
+        let args_bytes = match &job.args {
+            Some(Body::Stored { length, .. }) => *length,
+            _ => 0,
+        };
+        let size = self.put_job(ns, job) + args_bytes;
+        self.put(keys::dead(ns, queue, ended_at, id), size.to_bytes());
+        self.set_timer(forget_at, ns, id);
+        self.namespace_mut(ns).dead_bytes += size;
+        let counts = &mut self.queues.change(queue).counts;
+        counts.dead += 1;
+        counts.dead_total += 1;
+        self.ended_jobs.push((ns, id));
+    }
+
+    /// Takes a job out of the dead set; what becomes of it is the caller's.
+    pub(crate) fn leave_dead(&mut self, ns: NamespaceId, job: &Job) {
+        let Phase::Dead { ended_at, forget_at, .. } = job.phase else { return };
+        let queue = self.queue_of(ns, job);
+        let key = keys::dead(ns, queue, ended_at, job.id);
+        let size: u64 = self.value(&key).unwrap_or(0);
+        self.remove(key);
+        self.clear_timer(forget_at, ns, job.id);
+        let namespace = self.namespace_mut(ns);
+        namespace.dead_bytes = namespace.dead_bytes.saturating_sub(size);
+        let counts = &mut self.queues.change(queue).counts;
+        counts.dead = counts.dead.saturating_sub(1);
+    }
+
+    /// Removes all that is kept of a job but a tombstone, where its client chose the id.
+    pub(crate) fn forget_job(&mut self, ns: NamespaceId, job: &Job, tombstone_until: TimeMs) {
+        let oldest = job.attempt.saturating_sub(ATTEMPT_NOTES_MAX);
+        if job.last_error.is_some() {
+            for attempt in oldest + 1..=job.attempt {
+                self.remove(keys::attempt(ns, job.id, attempt));
+            }
+        }
+        if let Some(args) = &job.args {
+            self.drop_body(args);
+        }
+        if let Phase::Succeeded { result: Some(result), .. } = &job.phase {
+            self.drop_body(result);
+        }
+        if let Some(expires_at) = job.options.expires_at {
+            self.clear_timer(expires_at, ns, job.id);
+        }
+        self.drop_job(ns, job.id);
+        let Some(fingerprint) = job.fingerprint else { return };
+        let tombstone = Tombstone { fingerprint, forget_at: tombstone_until };
+        self.put(keys::tombstone(ns, job.id), tombstone.to_bytes());
+        let key = keys::tombstone_order(ns, tombstone_until, job.id);
+        self.namespace_mut(ns).tombstones += 1;
+        if let Some(slot) = self.namespaces.get_mut(&ns) {
+            slot.tombstones.put(&key);
+        }
+        self.put(key, bytes::Bytes::new());
+    }
+
+    pub(crate) fn drop_body(&mut self, body: &Body) {
+        if let Body::Stored { id, .. } = body {
+            self.remove(keys::body(*id));
+        }
+    }
+
+    /// Stores a body apart where it is large.
+    pub(crate) fn store_body(&mut self, bytes: bytes::Bytes) -> Body {
+        if bytes.len() <= crate::job::INLINE_BODY_BYTES_MAX {
+            return Body::Inline { bytes };
+        }
+        let id = self.meta.next_body;
+        self.meta_mut().next_body.0 += 1;
+        let length = bytes.len() as u64;
+        self.put(keys::body(id), bytes);
+        Body::Stored { id, length }
+    }
+
+    pub(crate) fn set_timer(&mut self, at: TimeMs, ns: NamespaceId, id: JobId) {
+        let key = keys::timer(at, ns, id);
+        self.timers.put(&key);
+        self.put(key, bytes::Bytes::new());
+    }
+
+    pub(crate) fn clear_timer(&mut self, at: TimeMs, ns: NamespaceId, id: JobId) {
+        let key = keys::timer(at, ns, id);
+        if self.get(&key).is_some() {
+            self.timers.forget_first();
+            self.remove(key);
+        }
+    }
+}

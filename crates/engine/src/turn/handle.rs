@@ -1,0 +1,330 @@
+//! One command after the other: what each decides and how it is answered.
+
+use super::Turn;
+use crate::answer::{Answer, Instruction};
+use crate::bounds::check_name;
+use crate::command::{Command, Extension, ReplyTo, Request};
+use crate::ids::{JobId, NamespaceId};
+use crate::job::Decision;
+use crate::map::OrderedMap;
+use crate::moment::Moment;
+use crate::queue::{Queue, QueueSettings};
+use crate::record::Record;
+use crate::rejection::Rejection;
+
+/// The namespace that always exists where it is asked for.
+const DEFAULT_NAMESPACE: &str = "default";
+
+/// Queues in one answer at most.
+const QUEUES_PER_PAGE_MAX: usize = 1000;
+
+impl<M: OrderedMap> Turn<M> {
+    pub(super) fn handle(&mut self, request: Request, moment: Moment) {
+        let Request { namespace, reply_to, command } = request;
+        let answer = match command {
+            Command::CreateNamespace => self.handle_create_namespace(&namespace),
+            Command::ListNamespaces => Ok(self.list_namespaces()),
+            command => match self.resolve(&namespace, &command) {
+                Ok((ns, created)) => {
+                    return self.handle_in(ns, created, reply_to, command, moment);
+                }
+                Err(rejection) => Err(rejection),
+            },
+        };
+        self.reply(reply_to, answer.unwrap_or_else(Answer::Rejected));
+    }
+
+    /// The namespace's number, and the record that creates it where its first use does.
+    fn resolve(
+        &self,
+        name: &str,
+        command: &Command,
+    ) -> Result<(NamespaceId, Option<Record>), Rejection> {
+        if let Some(ns) = self.state.namespace_names.get(name) {
+            return Ok((*ns, None));
+        }
+        let uses = matches!(
+            command,
+            Command::EnqueueJobs(_) | Command::LeaseJobs(_) | Command::PutQueue { .. }
+        );
+        if !uses || !(self.state.limits.namespaces_on_first_use || name == DEFAULT_NAMESPACE) {
+            return Err(Rejection::NamespaceUnknown { name: name.to_owned() });
+        }
+        let record = self.decide_namespace_created(name)?;
+        Ok((self.state.meta.next_namespace, Some(record)))
+    }
+
+    fn decide_namespace_created(&self, name: &str) -> Result<Record, Rejection> {
+        check_name(&self.state.limits, "namespace", name)?;
+        let limit = self.state.limits.namespaces_max;
+        if self.state.namespaces.len() >= limit {
+            return Err(Rejection::TooManyNamespaces { limit });
+        }
+        let id = self.state.meta.next_namespace;
+        Ok(Record::NamespaceCreated { id, name: name.to_owned() })
+    }
+
+    fn handle_in(
+        &mut self,
+        ns: NamespaceId,
+        created: Option<Record>,
+        reply_to: ReplyTo,
+        command: Command,
+        moment: Moment,
+    ) {
+        let answer = match command {
+            Command::EnqueueJobs(command) => {
+                let decision = self.state.decide_enqueue(ns, &command, moment);
+                self.carry_out_with(created, decision)
+            }
+            Command::LeaseJobs(request) => {
+                if let Some(created) = created {
+                    self.record(created);
+                }
+                match self.handle_lease(ns, reply_to, request, moment) {
+                    Ok(()) => return,
+                    Err(rejection) => Err(rejection),
+                }
+            }
+            Command::PutQueue { queue, settings } => {
+                let decision = self.decide_put_queue(ns, &queue, settings);
+                self.carry_out_with(created, decision.map(|r| (r, Answer::QueueDeleted)))
+                    .and_then(|_| self.queue_answer(ns, &queue, moment))
+            }
+            Command::AwaitJob { id, wait_ms } => {
+                return self.handle_await(ns, reply_to, id, wait_ms, moment);
+            }
+            command => self.handle_admin(ns, command, moment),
+        };
+        self.reply(reply_to, answer.unwrap_or_else(Answer::Rejected));
+    }
+
+    fn handle_admin(
+        &mut self,
+        ns: NamespaceId,
+        command: Command,
+        moment: Moment,
+    ) -> Result<Answer, Rejection> {
+        match command {
+            Command::SettleJobs(settlements) => {
+                Ok(Answer::Settled(self.settle_all(ns, &settlements, moment)))
+            }
+            Command::ExtendLeases(extensions) => Ok(self.extend_all(ns, &extensions)),
+            Command::CancelJob { id } => self.handle_cancel(ns, id, moment),
+            Command::RetryJob { id } => {
+                let record = self.state.decide_retry(ns, id)?;
+                self.record(record);
+                Ok(self.job_answer(ns, id, moment.at))
+            }
+            Command::PauseQueue { queue, paused } => {
+                let known = self.queue(ns, &queue)?;
+                let settings = QueueSettings { paused, ..known.settings.clone() };
+                let (id, changed) = (known.id, known.settings != settings);
+                if changed {
+                    self.record(Record::QueueChanged { id, settings });
+                }
+                self.queue_answer(ns, &queue, moment)
+            }
+            Command::DeleteQueue { queue } => self.handle_delete_queue(ns, &queue),
+            Command::GetQueue { queue } => self.queue_answer(ns, &queue, moment),
+            Command::ListQueues { after, limit } => {
+                Ok(self.list_queues(ns, after.as_deref(), limit, moment))
+            }
+            Command::StartOperation(kind) => {
+                let records = self.state.decide_operation_started(ns, &kind, moment)?;
+                let id = self.state.meta.next_operation;
+                self.record_all(records);
+                self.operation_answer(ns, id)
+            }
+            Command::CancelOperation { id } => {
+                let record = self.state.decide_operation_cancelled(ns, id, moment)?;
+                self.record_all(record.into_iter().collect());
+                self.operation_answer(ns, id)
+            }
+            Command::GetOperation { id } => self.operation_answer(ns, id),
+            Command::ListOperations => {
+                let operations = self.state.operations.values().rev();
+                let operations = operations.filter(|o| o.namespace == ns).cloned().collect();
+                Ok(Answer::Operations(operations))
+            }
+            Command::DeleteNamespace => self.handle_delete_namespace(ns),
+            Command::GetNamespace => Ok(self.namespace_answer(ns)),
+            Command::EnqueueJobs(_)
+            | Command::LeaseJobs(_)
+            | Command::PutQueue { .. }
+            | Command::AwaitJob { .. }
+            | Command::CreateNamespace
+            | Command::ListNamespaces => unreachable!("handled before"),
+        }
+    }
+
+    /// Records what was decided, after the creation of the namespace where it brings that about.
+    fn carry_out_with(
+        &mut self,
+        created: Option<Record>,
+        decision: Decision,
+    ) -> Result<Answer, Rejection> {
+        let (records, answer) = decision?;
+        self.record_all(created.into_iter().collect());
+        self.record_all(records);
+        Ok(answer)
+    }
+
+    fn extend_all(&mut self, ns: NamespaceId, extensions: &[Extension]) -> Answer {
+        let mut answers: Vec<Result<Instruction, Rejection>> = Vec::new();
+        for extension in extensions {
+            let decided = self.state.decide_extension(ns, extension);
+            answers.push(decided.map(|(record, instruction)| {
+                if let Some(record) = record {
+                    self.record(record);
+                }
+                self.state.extend_lease(ns, extension.id, extension.lease_ms);
+                instruction
+            }));
+        }
+        Answer::Extended(answers)
+    }
+
+    fn handle_cancel(
+        &mut self,
+        ns: NamespaceId,
+        id: JobId,
+        moment: Moment,
+    ) -> Result<Answer, Rejection> {
+        match self.state.decide_cancel(ns, id)? {
+            Some(record) => {
+                let removed = matches!(record, Record::JobRemoved { .. });
+                self.record(record);
+                Ok(if removed { Answer::JobRemoved } else { self.job_answer(ns, id, moment.at) })
+            }
+            None => Ok(self.job_answer(ns, id, moment.at)),
+        }
+    }
+
+    fn handle_await(
+        &mut self,
+        ns: NamespaceId,
+        reply_to: ReplyTo,
+        id: JobId,
+        wait_ms: u64,
+        moment: Moment,
+    ) {
+        let job = self.state.job(ns, id);
+        let unfinished = job.is_some_and(|job| job.phase.is_unfinished());
+        if !unfinished || wait_ms == 0 || self.stopping {
+            let answer = self.job_answer(ns, id, moment.at);
+            return self.reply(reply_to, answer);
+        }
+        let limit = self.state.limits.waiters_max;
+        if self.waiters.len() >= limit {
+            return self.reply(reply_to, Answer::Rejected(Rejection::TooManyWaiting { limit }));
+        }
+        let wait_ms = wait_ms.min(self.state.limits.wait_ms_max);
+        self.waiters.add_awaiting(reply_to, ns, id, moment.mono.plus(wait_ms));
+    }
+
+    fn decide_put_queue(
+        &self,
+        ns: NamespaceId,
+        name: &str,
+        settings: QueueSettings,
+    ) -> Result<Vec<Record>, Rejection> {
+        check_name(&self.state.limits, "queue", name)?;
+        crate::job::check_lease(&self.state, settings.defaults.lease_ms)?;
+        if settings.defaults.max_attempts == Some(0) {
+            let (value, allowed) = ("0".to_owned(), "at least 1".to_owned());
+            return Err(Rejection::ValueRefused { field: "max_attempts", value, allowed });
+        }
+        Ok(match self.state.queues.named(ns, name) {
+            Some(known) if known.settings == settings => Vec::new(),
+            Some(known) => vec![Record::QueueChanged { id: known.id, settings }],
+            None => vec![self.state.decide_queue_created(ns, name, settings)?],
+        })
+    }
+
+    fn handle_delete_queue(&mut self, ns: NamespaceId, name: &str) -> Result<Answer, Rejection> {
+        let queue = self.queue(ns, name)?;
+        let (id, backlog, dead) = (queue.id, queue.counts.backlog(), queue.counts.dead);
+        if backlog + dead > 0 {
+            let queue = name.to_owned();
+            return Err(Rejection::QueueNotEmpty { queue, backlog, dead });
+        }
+        self.record(Record::QueueDeleted { id });
+        Ok(Answer::QueueDeleted)
+    }
+
+    fn queue(&self, ns: NamespaceId, name: &str) -> Result<&Queue, Rejection> {
+        let unknown = || Rejection::QueueUnknown { queue: name.to_owned() };
+        self.state.queues.named(ns, name).ok_or_else(unknown)
+    }
+
+    fn queue_answer(
+        &self,
+        ns: NamespaceId,
+        name: &str,
+        moment: Moment,
+    ) -> Result<Answer, Rejection> {
+        let queue = self.queue(ns, name)?;
+        let consumers = self.consumers.of(ns, name);
+        Ok(Answer::Queue(Box::new(self.state.queue_view(queue, consumers, moment.at))))
+    }
+
+    fn list_queues(
+        &self,
+        ns: NamespaceId,
+        after: Option<&str>,
+        limit: usize,
+        moment: Moment,
+    ) -> Answer {
+        let limit = limit.min(QUEUES_PER_PAGE_MAX);
+        let mut queues = self.state.queues.after(ns, after);
+        let page = queues.by_ref().take(limit);
+        let view = |queue: &Queue| {
+            let consumers = self.consumers.of(ns, &queue.name);
+            self.state.queue_view(queue, consumers, moment.at)
+        };
+        let page = page.map(view).collect();
+        Answer::Queues(page, queues.next().is_some())
+    }
+
+    fn operation_answer(
+        &self,
+        ns: NamespaceId,
+        id: crate::ids::OperationId,
+    ) -> Result<Answer, Rejection> {
+        Ok(Answer::Operation(Box::new(self.state.operation(ns, id)?.clone())))
+    }
+
+    fn handle_create_namespace(&mut self, name: &str) -> Result<Answer, Rejection> {
+        let ns = match self.state.namespace_names.get(name) {
+            Some(ns) => *ns,
+            None => {
+                let record = self.decide_namespace_created(name)?;
+                self.record(record);
+                NamespaceId(self.state.meta.next_namespace.0 - 1)
+            }
+        };
+        Ok(self.namespace_answer(ns))
+    }
+
+    fn handle_delete_namespace(&mut self, id: NamespaceId) -> Result<Answer, Rejection> {
+        let queues = self.state.queues.with_prefix(id, "").count() as u64;
+        if queues > 0 {
+            let slot = self.state.namespaces.get(&id);
+            let name = slot.map(|slot| slot.namespace.name.clone()).unwrap_or_default();
+            return Err(Rejection::NamespaceNotEmpty { name, queues });
+        }
+        self.record(Record::NamespaceDeleted { id });
+        Ok(Answer::NamespaceDeleted)
+    }
+
+    fn namespace_answer(&self, ns: NamespaceId) -> Answer {
+        let slot = self.state.namespaces.get(&ns).expect("resolved before");
+        Answer::Namespace(self.state.namespace_view(&slot.namespace))
+    }
+
+    fn list_namespaces(&self) -> Answer {
+        let slots = self.state.namespaces.values();
+        Answer::Namespaces(slots.map(|slot| self.state.namespace_view(&slot.namespace)).collect())
+    }
+}

@@ -1,0 +1,213 @@
+//! The worker's loop from the shard's side: settle, lease, wait; and handing what becomes
+//! available to those who wait.
+
+use super::Turn;
+use crate::answer::{Answer, Delivery};
+use crate::bounds::check_name;
+use crate::command::{LeaseJobs, ReplyTo, Settlement};
+use crate::ids::NamespaceId;
+use crate::job::EndKind;
+use crate::map::OrderedMap;
+use crate::moment::Moment;
+use crate::record::Record;
+use crate::rejection::Rejection;
+use crate::state::SessionKey;
+
+/// Queues that one request may name.
+const PATTERNS_MAX: usize = 256;
+
+/// Kinds that one request may name.
+const KINDS_MAX: usize = 1024;
+
+impl<M: OrderedMap> Turn<M> {
+    pub(super) fn handle_lease(
+        &mut self,
+        ns: NamespaceId,
+        reply_to: ReplyTo,
+        request: Box<LeaseJobs>,
+        moment: Moment,
+    ) -> Result<(), Rejection> {
+        self.check_lease_request(ns, &request)?;
+        let key = (ns, request.worker.clone(), request.session.clone());
+        if !request.session.is_empty()
+            && let Some(earlier) = self.waiters.of_session(&key)
+        {
+            let worker = request.worker.clone();
+            let rejection = Rejection::RequestSuperseded { worker };
+            self.reply(earlier.reply_to, Answer::Rejected(rejection));
+        }
+        let settled = self.settle_all(ns, &request.settle, moment);
+        if request.max > 0 {
+            let until = moment.mono.plus(request.wait_ms + self.state.limits.consumer_ms);
+            self.consumers.saw(ns, &request, until);
+        }
+        let mut jobs = self.granted_before(&key, &request);
+        if jobs.is_empty() {
+            self.take_back_unseen(&key, &request);
+            jobs = self.grant(ns, &request, moment);
+        }
+        if jobs.is_empty() && request.wait_ms > 0 && request.max > 0 && !self.stopping {
+            if self.waiters.len() < self.state.limits.waiters_max {
+                let deadline = moment.mono.plus(request.wait_ms);
+                self.waiters.add_worker(reply_to, ns, request, settled, deadline);
+                return Ok(());
+            }
+            // Its settlements stand, so it is answered rather than refused.
+        }
+        self.reply(reply_to, Answer::Leased { jobs, settled });
+        Ok(())
+    }
+
+    fn check_lease_request(&self, ns: NamespaceId, request: &LeaseJobs) -> Result<(), Rejection> {
+        let limits = &self.state.limits;
+        let refused = |field, value: String, allowed: String| {
+            Err(Rejection::ValueRefused { field, value, allowed })
+        };
+        if request.max > limits.lease_jobs_max {
+            let max = limits.lease_jobs_max;
+            return refused("max", request.max.to_string(), format!("0 to {max}"));
+        }
+        if request.settle.len() > limits.bulk_jobs_max {
+            let max = limits.bulk_jobs_max;
+            return refused(
+                "settle",
+                format!("{} runs", request.settle.len()),
+                format!("at most {max}"),
+            );
+        }
+        if request.max > 0 && request.queues.is_empty() || request.queues.len() > PATTERNS_MAX {
+            let value = format!("{} queues", request.queues.len());
+            return refused("queues", value, format!("1 to {PATTERNS_MAX} queues"));
+        }
+        if request.kinds.as_ref().is_some_and(|kinds| kinds.len() > KINDS_MAX) {
+            return refused("kinds", "more".to_owned(), format!("at most {KINDS_MAX} kinds"));
+        }
+        if request.wait_ms > limits.wait_ms_max {
+            let max = limits.wait_ms_max;
+            return refused("wait", format!("{}ms", request.wait_ms), format!("0ms to {max}ms"));
+        }
+        crate::job::check_lease(&self.state, request.lease_ms)?;
+        for (field, name) in [("worker", &request.worker), ("session", &request.session)] {
+            if !name.is_empty() {
+                check_name(limits, field, name)?;
+            }
+        }
+        self.check_turn(ns, request)
+    }
+
+    fn check_turn(&self, ns: NamespaceId, request: &LeaseJobs) -> Result<(), Rejection> {
+        let Some(turn) = request.turn else { return Ok(()) };
+        if request.worker.is_empty() || request.session.is_empty() {
+            let allowed = "a turn of a worker and a session that the request names";
+            let (value, allowed) = (turn.to_string(), allowed.to_owned());
+            return Err(Rejection::ValueRefused { field: "turn", value, allowed });
+        }
+        let key = (ns, request.worker.clone(), request.session.clone());
+        match self.state.sessions.get(&key) {
+            Some(session) if turn < session.last_turn => Err(Rejection::TurnPassed {
+                worker: request.worker.clone(),
+                turn,
+                last_turn: session.last_turn,
+            }),
+            None if self.state.sessions.len() >= self.state.limits.sessions_max => {
+                Err(Rejection::TooManySessions { limit: self.state.limits.sessions_max })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn settle_all(
+        &mut self,
+        ns: NamespaceId,
+        settlements: &[Settlement],
+        moment: Moment,
+    ) -> Vec<Result<EndKind, Rejection>> {
+        let mut settled = Vec::with_capacity(settlements.len());
+        for (index, settlement) in settlements.iter().enumerate() {
+            let decided = self.state.decide_settlement(ns, settlement, moment, index as u64);
+            settled.push(decided.map(|(record, kind)| {
+                if let Some(record) = record {
+                    self.record(record);
+                }
+                kind
+            }));
+        }
+        settled
+    }
+
+    /// What the same turn was granted before, as far as it still holds.
+    fn granted_before(&self, key: &SessionKey, request: &LeaseJobs) -> Vec<Delivery> {
+        let Some(session) = self.state.sessions.get(key) else { return Vec::new() };
+        let turns = session.unseen.iter().filter(|grants| Some(grants.turn) == request.turn);
+        let mut jobs = Vec::new();
+        for (id, token) in turns.flat_map(|grants| &grants.grants) {
+            let live = self.state.leases.get(&(key.0, *id));
+            if let Some(live) = live.filter(|live| live.lease.token == *token)
+                && let Some(job) = self.state.job(key.0, *id)
+            {
+                let (attempt, lease_ms) = (live.lease.attempt, live.lease.lease_ms);
+                jobs.push(self.state.delivery(&job, *token, attempt, lease_ms));
+            }
+        }
+        jobs
+    }
+
+    /// Gives back what turns after `seen` were granted: their answers did not arrive.
+    fn take_back_unseen(&mut self, key: &SessionKey, request: &LeaseJobs) {
+        let (Some(turn), Some(seen)) = (request.turn, request.seen) else { return };
+        let Some(session) = self.state.sessions.get(key) else { return };
+        let unseen = session.unseen.iter().filter(|g| g.turn > seen && g.turn < turn);
+        let grants: Vec<_> = unseen.flat_map(|g| g.grants.iter().copied()).collect();
+        for (id, token) in grants {
+            let live = self.state.leases.get(&(key.0, id));
+            if live.is_some_and(|live| live.lease.token == token) {
+                self.record(Record::JobReleased { namespace: key.0, id, token });
+            }
+        }
+    }
+
+    /// Grants up to `max` jobs that are ready now.
+    fn grant(&mut self, ns: NamespaceId, request: &LeaseJobs, moment: Moment) -> Vec<Delivery> {
+        let mut jobs = Vec::new();
+        while !self.stopping && jobs.len() < request.max {
+            let want = request.max - jobs.len();
+            let step = self.state.decide_lease_step(ns, request, want, moment);
+            self.record_all(step.records);
+            jobs.extend(step.deliveries);
+            if step.exhausted {
+                break;
+            }
+        }
+        jobs
+    }
+
+    /// Hands what became available to workers that wait, the first one first.
+    pub(super) fn dispatch(&mut self, moment: Moment) {
+        while let Some(id) = self.state.fresh_queues.pop_first() {
+            if !self.waiters.has_workers() {
+                self.state.fresh_queues.clear();
+                return;
+            }
+            let Some(queue) = self.state.queues.get(id).filter(|q| !q.settings.paused) else {
+                continue;
+            };
+            for ticket in self.waiters.for_queue(queue.namespace, &queue.name.clone()) {
+                if !self.state.lanes.any_due(id, moment.at) {
+                    break;
+                }
+                self.offer(ticket, moment);
+            }
+        }
+    }
+
+    fn offer(&mut self, ticket: u64, moment: Moment) {
+        let Some(waiter) = self.waiters.worker(ticket) else { return };
+        let (ns, request) = (waiter.ns, waiter.request.clone());
+        let jobs = self.grant(ns, &request, moment);
+        if !jobs.is_empty()
+            && let Some(waiter) = self.waiters.remove_worker(ticket)
+        {
+            self.reply(waiter.reply_to, Answer::Leased { jobs, settled: waiter.settled });
+        }
+    }
+}

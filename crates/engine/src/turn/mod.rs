@@ -1,0 +1,229 @@
+//! The turn of a shard: decide, apply, append, release. Sans-I/O: the server gives it a thread,
+//! the simulator its own clock and disk.
+
+mod consumers;
+mod handle;
+mod leasing;
+mod recovery;
+mod stats;
+#[cfg(test)]
+mod tests;
+mod tick;
+mod waiters;
+
+use std::collections::VecDeque;
+
+use consumers::Consumers;
+pub use recovery::{Recovery, ReplayFault};
+pub use stats::{QueueStats, ShardStats};
+use waiters::Waiters;
+
+use crate::Position;
+use crate::answer::Answer;
+use crate::command::{ReplyTo, Request};
+use crate::effect::Effect;
+use crate::ids::{JobId, TimeMs};
+use crate::map::OrderedMap;
+use crate::moment::{Clock, Moment};
+use crate::record::{Entry, Record};
+use crate::state::State;
+use crate::wire::Wire;
+
+/// Entries to append to the journal together, each with its length (u32, little-endian) before
+/// it.
+#[derive(Debug)]
+pub struct SealedGroup {
+    /// The position of the first entry.
+    pub first: Position,
+    /// How many entries there are.
+    pub count: u64,
+    /// The entries.
+    pub bytes: Vec<u8>,
+}
+
+impl SealedGroup {
+    /// The position of the last entry.
+    pub fn last(&self) -> Position {
+        Position(self.first.0 + self.count - 1)
+    }
+}
+
+/// A shard at work.
+#[derive(Debug)]
+pub struct Turn<M> {
+    state: State<M>,
+    /// The last entry that was decided.
+    position: Position,
+    /// The last entry that is known to be durable.
+    durable: Position,
+    /// Entries decided since the last group was sealed.
+    group: Vec<u8>,
+    group_count: u64,
+    /// Records of the entry under decision.
+    entry: Vec<Record>,
+    entry_at: TimeMs,
+    /// What waits for a position, in the order of positions.
+    effects: VecDeque<(Position, Effect)>,
+    /// Effects of the entry under decision.
+    new_effects: Vec<Effect>,
+    waiters: Waiters,
+    consumers: Consumers,
+    /// Lanes that became due up to here were offered to waiting workers.
+    swept: TimeMs,
+    stopping: bool,
+}
+
+impl<M: OrderedMap> Turn<M> {
+    fn new(state: State<M>, position: Position) -> Self {
+        Self {
+            swept: state.now(),
+            state,
+            position,
+            durable: position,
+            group: Vec::new(),
+            group_count: 0,
+            entry: Vec::new(),
+            entry_at: TimeMs(0),
+            effects: VecDeque::new(),
+            new_effects: Vec::new(),
+            waiters: Waiters::default(),
+            consumers: Consumers::default(),
+            stopping: false,
+        }
+    }
+
+    /// Decides a request and applies what it records. The answer comes as an effect.
+    pub fn submit(&mut self, request: Request, clock: Clock) {
+        let moment = self.begin(clock);
+        self.handle(request, moment);
+        self.dispatch(moment);
+        self.finish();
+    }
+
+    /// The caller has gone: forgets what it waits for.
+    pub fn disconnect(&mut self, reply_to: ReplyTo) {
+        self.waiters.remove_reply(reply_to);
+    }
+
+    fn begin(&mut self, clock: Clock) -> Moment {
+        let moment = Moment::new(clock, self.state.now());
+        self.state.mono = self.state.mono.max(moment.mono);
+        self.entry_at = moment.at;
+        moment
+    }
+
+    /// Records a fact: it holds from now on for whatever is decided next.
+    fn record(&mut self, record: Record) {
+        if self.entry.is_empty() {
+            self.state.begin_entry(self.entry_at);
+        }
+        self.state.apply(&record);
+        self.entry.push(record);
+    }
+
+    fn record_all(&mut self, records: Vec<Record>) {
+        for record in records {
+            self.record(record);
+        }
+    }
+
+    fn reply(&mut self, reply_to: ReplyTo, answer: Answer) {
+        self.new_effects.push(Effect::Reply { reply_to, answer });
+    }
+
+    /// Ends the entry: its records go to the group, its effects wait for it to be durable.
+    fn finish(&mut self) {
+        self.tell_ended();
+        if !self.entry.is_empty() {
+            let start = self.group.len();
+            self.group.extend_from_slice(&[0; 4]);
+            let entry = Entry { at: self.entry_at, records: std::mem::take(&mut self.entry) };
+            entry.put(&mut self.group);
+            let length = (self.group.len() - start - 4) as u32;
+            if let Some(prefix) = self.group.get_mut(start..start + 4) {
+                prefix.copy_from_slice(&length.to_le_bytes());
+            }
+            self.group_count += 1;
+            self.position = self.position.next();
+        }
+        let position = self.position;
+        self.effects.extend(self.new_effects.drain(..).map(|effect| (position, effect)));
+    }
+
+    /// Tells those who wait for jobs that have ended.
+    fn tell_ended(&mut self) {
+        let now = self.entry_at;
+        for (ns, id) in std::mem::take(&mut self.state.ended_jobs) {
+            for reply_to in self.waiters.take_awaiting(ns, id) {
+                let answer = self.job_answer(ns, id, now);
+                self.reply(reply_to, answer);
+            }
+        }
+    }
+
+    fn job_answer(&self, ns: crate::ids::NamespaceId, id: JobId, now: TimeMs) -> Answer {
+        match self.state.job_view(ns, id, now) {
+            Some(view) => Answer::Job(Box::new(view)),
+            None => Answer::Rejected(self.state.job_unknown(ns, id)),
+        }
+    }
+
+    /// Bytes of the group that is being built.
+    pub fn group_bytes(&self) -> usize {
+        self.group.len()
+    }
+
+    /// Ends the group that is being built and writes its changes to the map. `None` where nothing
+    /// was recorded since the last one.
+    pub fn seal(&mut self) -> Option<SealedGroup> {
+        if self.group_count == 0 {
+            return None;
+        }
+        self.state.write_group(self.position);
+        let count = std::mem::take(&mut self.group_count);
+        let first = Position(self.position.0 + 1 - count);
+        Some(SealedGroup { first, count, bytes: std::mem::take(&mut self.group) })
+    }
+
+    /// Everything up to `durable` is on disk: releases what waited for that.
+    pub fn committed(&mut self, durable: Position) -> Vec<Effect> {
+        assert!(durable <= self.position, "{durable} is durable, but not yet decided");
+        self.durable = self.durable.max(durable);
+        self.ready_effects()
+    }
+
+    /// Effects that wait for nothing any more.
+    pub fn ready_effects(&mut self) -> Vec<Effect> {
+        let durable = self.durable;
+        let ready = self.effects.partition_point(|(position, _)| *position <= durable);
+        self.effects.drain(..ready).map(|(_, effect)| effect).collect()
+    }
+
+    /// Answers all who wait; from here on nobody gets a lease.
+    pub fn begin_stop(&mut self, clock: Clock) {
+        let moment = self.begin(clock);
+        self.stopping = true;
+        self.answer_waiting(moment);
+        self.finish();
+    }
+
+    /// The last entry that was decided.
+    pub fn position(&self) -> Position {
+        self.position
+    }
+
+    /// The last entry that is known to be durable.
+    pub fn durable(&self) -> Position {
+        self.durable
+    }
+
+    /// The map of the state.
+    pub fn map(&self) -> &M {
+        self.state.map()
+    }
+
+    /// The map of the state, for housekeeping that changes no entry.
+    pub fn map_mut(&mut self) -> &mut M {
+        self.state.map_mut()
+    }
+}

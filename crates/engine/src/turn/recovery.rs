@@ -1,0 +1,110 @@
+//! Recovery: the state at a position plus the journal after it.
+
+use bytes::Bytes;
+
+use super::Turn;
+use crate::Position;
+use crate::ids::Epoch;
+use crate::limits::Limits;
+use crate::map::OrderedMap;
+use crate::moment::Clock;
+use crate::record::{Entry, Record};
+use crate::state::State;
+use crate::wire::{Malformed, Wire};
+
+/// Entries whose changes go to the map together during replay.
+const ENTRIES_PER_GROUP: u64 = 64;
+
+/// An entry that cannot be replayed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum ReplayFault {
+    /// Its position does not follow the last one.
+    #[error("position {found} follows position {after} in the journal")]
+    Gap {
+        /// The last position replayed.
+        after: Position,
+        /// The position of the entry.
+        found: Position,
+    },
+    /// It does not decode.
+    #[error("the entry at position {position} does not decode: {error}")]
+    Malformed {
+        /// Its position.
+        position: Position,
+        /// What is wrong.
+        error: Malformed,
+    },
+}
+
+/// A shard that is being recovered.
+#[derive(Debug)]
+pub struct Recovery<M> {
+    state: State<M>,
+    position: Position,
+    written: Position,
+}
+
+impl<M: OrderedMap> Recovery<M> {
+    /// Begins with the state that the map holds, which is that at `persisted`.
+    pub fn begin(map: M, persisted: Position, limits: Limits) -> Self {
+        Self { state: State::load(map, limits), position: persisted, written: persisted }
+    }
+
+    /// Applies the entry that follows.
+    pub fn replay(&mut self, position: Position, entry: &Bytes) -> Result<(), ReplayFault> {
+        if position != self.position.next() {
+            return Err(ReplayFault::Gap { after: self.position, found: position });
+        }
+        let entry =
+            Entry::from_bytes(entry).map_err(|error| ReplayFault::Malformed { position, error })?;
+        self.state.begin_entry(entry.at);
+        for record in &entry.records {
+            self.state.apply(record);
+        }
+        self.position = position;
+        self.state.ended_jobs.clear();
+        self.state.fresh_queues.clear();
+        if position.0 - self.written.0 >= ENTRIES_PER_GROUP {
+            self.write();
+        }
+        Ok(())
+    }
+
+    fn write(&mut self) {
+        if self.position > self.written {
+            self.state.write_group(self.position);
+            self.written = self.position;
+        }
+    }
+
+    /// The last position applied.
+    pub fn position(&self) -> Position {
+        self.position
+    }
+
+    /// The map of the state, for housekeeping between entries.
+    pub fn map_mut(&mut self) -> &mut M {
+        self.state.map_mut()
+    }
+
+    /// Begins a new life of the shard, as its first entry. `namespaces` are created where they do
+    /// not exist. Leases stand for one more of their lengths from now on.
+    pub fn start(mut self, clock: Clock, namespaces: &[&str]) -> Turn<M> {
+        self.write();
+        let Self { mut state, position, .. } = self;
+        state.mono = clock.mono;
+        state.renew_leases();
+        let mut turn = Turn::new(state, position);
+        turn.begin(clock);
+        let epoch = Epoch(turn.state.meta.epoch.0 + 1);
+        turn.record(Record::EpochStarted { epoch });
+        for name in namespaces {
+            if !turn.state.namespace_names.contains_key(*name) {
+                let id = turn.state.meta.next_namespace;
+                turn.record(Record::NamespaceCreated { id, name: (*name).to_owned() });
+            }
+        }
+        turn.finish();
+        turn
+    }
+}

@@ -1,0 +1,93 @@
+//! What people see of queues and namespaces.
+
+use crate::answer::{JobState, JobView, NamespaceView, QueueView};
+use crate::ids::{JobId, NamespaceId, TimeMs};
+use crate::job::{Job, Phase};
+use crate::map::OrderedMap;
+use crate::queue::Queue;
+use crate::state::{Namespace, State};
+
+impl JobState {
+    /// The state of a job at an instant.
+    pub fn of(job: &Job, leased: bool, now: TimeMs) -> Self {
+        match job.phase {
+            Phase::Waiting | Phase::Retrying if leased => Self::Running,
+            Phase::Waiting if job.available_at > now => Self::Scheduled,
+            Phase::Retrying if job.available_at > now => Self::Retrying,
+            Phase::Waiting | Phase::Retrying => Self::Ready,
+            Phase::Succeeded { .. } => Self::Succeeded,
+            Phase::Dead { .. } => Self::Dead,
+            Phase::Cancelled { .. } => Self::Cancelled,
+            Phase::Expired { .. } => Self::Expired,
+        }
+    }
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Scheduled => "scheduled",
+            Self::Ready => "ready",
+            Self::Running => "running",
+            Self::Retrying => "retrying",
+            Self::Succeeded => "succeeded",
+            Self::Dead => "dead",
+            Self::Cancelled => "cancelled",
+            Self::Expired => "expired",
+        }
+    }
+
+    /// Every state, in the order of a job's life.
+    pub const ALL: [Self; 8] = [
+        Self::Scheduled,
+        Self::Ready,
+        Self::Running,
+        Self::Retrying,
+        Self::Succeeded,
+        Self::Dead,
+        Self::Cancelled,
+        Self::Expired,
+    ];
+}
+
+impl<M: OrderedMap> State<M> {
+    pub(crate) fn job_view(&self, ns: NamespaceId, id: JobId, now: TimeMs) -> Option<JobView> {
+        let job = (*self.job(ns, id)?).clone();
+        let lease = self.leases.get(&(ns, id)).map(|live| live.lease.clone());
+        Some(JobView { job, lease, now })
+    }
+
+    pub(crate) fn queue_view(&self, queue: &Queue, consumers: u64, now: TimeMs) -> QueueView {
+        let counts = &queue.counts;
+        let (scheduled, retrying) = self.not_yet_due(queue, now);
+        let oldest = self.lanes.oldest(queue.id).filter(|at| *at <= now);
+        QueueView {
+            name: queue.name.clone(),
+            settings: queue.settings.clone(),
+            ready: counts.waiting.saturating_sub(scheduled + retrying),
+            scheduled,
+            retrying,
+            blocked: counts.blocked,
+            running: counts.running,
+            dead: counts.dead,
+            oldest_age_ms: oldest.map(|at| now.since(at)),
+            consumers,
+            enqueued_total: counts.enqueued_total,
+            succeeded_total: counts.succeeded_total,
+            failed_total: counts.failed_total,
+            dead_total: counts.dead_total,
+            cancelled_total: counts.cancelled_total,
+        }
+    }
+
+    pub(crate) fn namespace_view(&self, namespace: &Namespace) -> NamespaceView {
+        NamespaceView {
+            name: namespace.name.clone(),
+            created_at: namespace.created_at,
+            queues: self.queues.with_prefix(namespace.id, "").count() as u64,
+            outcome_bytes: namespace.outcome_bytes,
+            dead_bytes: namespace.dead_bytes,
+            tombstones: namespace.tombstones,
+            tombstones_dropped_total: namespace.tombstones_dropped_total,
+        }
+    }
+}
