@@ -98,8 +98,9 @@ pub struct JobId(pub [u8; 16]);
 impl JobId {
     /// When a version 7 id was made; `None` for other versions.
     pub fn made_at(self) -> Option<TimeMs> {
-        let [a, b, c, d, e, f, version, ..] = self.0;
-        (version >> 4 == 7).then_some(TimeMs(u64::from_be_bytes([0, 0, a, b, c, d, e, f])))
+        let (time, rest) = self.0.split_first_chunk::<6>()?;
+        let time = time.iter().fold(0, |ms, byte| ms << 8 | u64::from(*byte));
+        (rest.first()? >> 4 == 7).then_some(TimeMs(time))
     }
 }
 

@@ -26,7 +26,7 @@ impl Moment {
         Self { at: clock.wall.max(engine_time), mono: clock.mono, random: clock.random }
     }
 
-    /// A random number for one use within the moment (SplitMix64, Steele et al. 2014).
+    /// A random number for one use within the moment (`SplitMix64`, Steele et al. 2014).
     pub(crate) fn random(&self, index: u64) -> u64 {
         let mut z = self.random.wrapping_add(index.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -52,12 +52,13 @@ impl<'a> Input<'a> {
 
     fn slice(&mut self, count: usize) -> Result<&'a [u8], Malformed> {
         let range = self.advance(count)?;
-        self.source.get(range).ok_or(self.malformed("more bytes"))
+        self.source.get(range).ok_or_else(|| self.malformed("more bytes"))
     }
 
     /// Takes one byte.
     pub fn byte(&mut self) -> Result<u8, Malformed> {
-        self.slice(1)?.first().copied().ok_or(self.malformed("a byte"))
+        let byte = self.slice(1)?.first().copied();
+        byte.ok_or_else(|| self.malformed("a byte"))
     }
 }
 

@@ -17,6 +17,12 @@ use crate::state::{State, Tombstone, keys};
 /// What one command decides: records, and the answer that they justify.
 pub(crate) type Decision = Result<(Vec<Record>, Answer), Rejection>;
 
+/// An earlier use of an id; without a fingerprint where the server made it.
+#[derive(Clone, Copy)]
+struct Earlier {
+    fingerprint: Option<[u8; 16]>,
+}
+
 /// A bulk under decision: what its own records would change.
 struct Bulk<'a, M> {
     state: &'a State<M>,
@@ -27,7 +33,7 @@ struct Bulk<'a, M> {
     records: Vec<Record>,
     answers: Vec<Enqueued>,
     new_kinds: BTreeMap<&'a str, KindId>,
-    named_ids: BTreeMap<JobId, Option<[u8; 16]>>,
+    named_ids: BTreeMap<JobId, Earlier>,
     entered: u64,
 }
 
@@ -89,12 +95,13 @@ impl<M: OrderedMap> State<M> {
     }
 
     /// What came of an earlier request with this id that its client chose.
-    fn earlier(&self, ns: NamespaceId, id: JobId, now: TimeMs) -> Option<Option<[u8; 16]>> {
+    fn earlier(&self, ns: NamespaceId, id: JobId, now: TimeMs) -> Option<Earlier> {
         if let Some(job) = self.job(ns, id) {
-            return Some(job.fingerprint);
+            return Some(Earlier { fingerprint: job.fingerprint });
         }
         let tombstone: Tombstone = self.value(&keys::tombstone(ns, id))?;
-        (tombstone.forget_at > now).then_some(Some(tombstone.fingerprint))
+        let remembered = tombstone.forget_at > now;
+        remembered.then_some(Earlier { fingerprint: Some(tombstone.fingerprint) })
     }
 
     pub(crate) fn apply_job_enqueued(&mut self, ns: NamespaceId, job: &Job) {
@@ -132,8 +139,8 @@ impl<'a, M: OrderedMap> Bulk<'a, M> {
         if new.fingerprint.is_some() {
             let earlier = self.named_ids.get(&new.id).copied();
             let earlier = earlier.or_else(|| self.state.earlier(self.ns, new.id, self.moment.at));
-            if let Some(fingerprint) = earlier {
-                if fingerprint != new.fingerprint {
+            if let Some(earlier) = earlier {
+                if earlier.fingerprint != new.fingerprint {
                     return Err(Rejection::JobIdTaken { id: new.id });
                 }
                 self.answers.push(Enqueued { id: new.id, replayed: true });
@@ -143,7 +150,7 @@ impl<'a, M: OrderedMap> Bulk<'a, M> {
         let job = self.job(new)?;
         self.name_kind(&new.kind)?;
         if new.fingerprint.is_some() {
-            self.named_ids.insert(new.id, new.fingerprint);
+            self.named_ids.insert(new.id, Earlier { fingerprint: new.fingerprint });
         }
         self.answers.push(Enqueued { id: new.id, replayed: false });
         self.records.push(Record::JobEnqueued { namespace: self.ns, job: Box::new(job) });

@@ -51,7 +51,9 @@ impl<M: OrderedMap> State<M> {
     ) {
         let live = self.leases.get_mut(&(ns, id)).expect("the record names a live lease");
         live.lease.progress = progress.or(live.lease.progress);
-        live.lease.progress_text = progress_text.or(live.lease.progress_text.take());
+        if progress_text.is_some() {
+            live.lease.progress_text = progress_text;
+        }
         let value = live.lease.to_bytes();
         self.put(keys::lease(ns, id), value);
     }

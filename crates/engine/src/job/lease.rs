@@ -177,7 +177,7 @@ impl<M: OrderedMap> State<M> {
         if let Some((turn, seen)) = turn {
             let key = (ns, worker.to_owned(), session.to_owned());
             let granted = grants.iter().map(|grant| (grant.id, grant.token));
-            self.remember_turn(key, turn, seen, granted);
+            self.remember_turn(&key, turn, seen, granted);
         }
     }
 

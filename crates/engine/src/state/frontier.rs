@@ -6,13 +6,19 @@ use std::cell::Cell;
 use super::{State, keys};
 use crate::map::OrderedMap;
 
+/// The instant of the first entry, as far as it is known.
+#[derive(Clone, Copy, Debug)]
+enum First {
+    Unknown,
+    Known(Option<u64>),
+}
+
 /// The beginning of an index.
 #[derive(Debug)]
 pub(crate) struct Frontier {
     prefix: Vec<u8>,
     from: Vec<u8>,
-    /// The first key, while it is known; `Some(None)` where the index is empty.
-    first: Cell<Option<Option<u64>>>,
+    first: Cell<First>,
     /// Where the instant stands in the key.
     instant_at: usize,
 }
@@ -21,7 +27,7 @@ impl Frontier {
     /// An index whose keys begin with `prefix`, followed by an instant.
     pub(crate) fn new(prefix: Vec<u8>) -> Self {
         let instant_at = prefix.len();
-        Self { from: prefix.clone(), prefix, first: Cell::new(None), instant_at }
+        Self { from: prefix.clone(), prefix, first: Cell::new(First::Unknown), instant_at }
     }
 
     /// A key was put into the index.
@@ -29,15 +35,15 @@ impl Frontier {
         if key < &self.from[..] {
             self.from = key.to_vec();
         }
-        if let Some(first) = self.first.get() {
+        if let First::Known(first) = self.first.get() {
             let instant = keys::u64_at(key, self.instant_at).unwrap_or(0);
-            self.first.set(Some(Some(first.map_or(instant, |first| first.min(instant)))));
+            self.first.set(First::Known(Some(first.map_or(instant, |first| first.min(instant)))));
         }
     }
 
     /// The first entry may not be what it was.
     pub(crate) fn forget_first(&self) {
-        self.first.set(None);
+        self.first.set(First::Unknown);
     }
 
     /// Entries up to and including `key` were removed.
@@ -45,7 +51,7 @@ impl Frontier {
         if key >= &self.from[..] {
             self.from = keys::after(key);
         }
-        self.first.set(None);
+        self.first.set(First::Unknown);
     }
 
     /// The range in which the index's entries are.
@@ -55,13 +61,13 @@ impl Frontier {
 
     /// The instant of the first entry.
     pub(crate) fn first<M: OrderedMap>(&self, state: &State<M>) -> Option<u64> {
-        if let Some(first) = self.first.get() {
+        if let First::Known(first) = self.first.get() {
             return first;
         }
         let (from, to) = self.range();
         let entry = state.first(&from, &to);
         let first = entry.and_then(|(key, _)| keys::u64_at(&key, self.instant_at));
-        self.first.set(Some(first));
+        self.first.set(First::Known(first));
         first
     }
 }

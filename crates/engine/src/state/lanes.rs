@@ -37,7 +37,7 @@ struct Lane {
 /// The lanes of a shard that are not empty.
 #[derive(Debug, Default)]
 pub(crate) struct Lanes {
-    lanes: BTreeMap<LaneId, Lane>,
+    by_id: BTreeMap<LaneId, Lane>,
     heads: BTreeMap<QueueId, BTreeSet<Head>>,
     by_time: BTreeSet<(TimeMs, LaneId)>,
 }
@@ -54,7 +54,7 @@ pub(crate) struct Candidate {
 impl Lanes {
     /// Files an entry.
     pub(crate) fn insert(&mut self, id: LaneId, slot: Slot, job: JobId) {
-        let lane = self.lanes.entry(id).or_default();
+        let lane = self.by_id.entry(id).or_default();
         let before = lane.head.keys().next().copied();
         if lane.upto.is_some_and(|upto| slot > upto) {
             return;
@@ -74,13 +74,13 @@ impl Lanes {
     /// Takes an entry out. Where it was the last that memory holds of a lane that goes on in the
     /// tree, answers after which slot [`Lanes::refill`] is to read.
     pub(crate) fn remove(&mut self, id: LaneId, slot: Slot) -> Option<Slot> {
-        let lane = self.lanes.get_mut(&id)?;
+        let lane = self.by_id.get_mut(&id)?;
         let before = lane.head.keys().next().copied();
         lane.head.remove(&slot);
         let after = lane.head.keys().next().copied();
         let rest = if after.is_none() { lane.upto } else { None };
         if after.is_none() && rest.is_none() {
-            self.lanes.remove(&id);
+            self.by_id.remove(&id);
         }
         self.move_head(id, before, after);
         rest
@@ -89,10 +89,10 @@ impl Lanes {
     /// Gives an empty head the next entries of the tree; `complete` where no more follow.
     pub(crate) fn refill(&mut self, id: LaneId, entries: Vec<(Slot, JobId)>, complete: bool) {
         if entries.is_empty() {
-            self.lanes.remove(&id);
+            self.by_id.remove(&id);
             return;
         }
-        let lane = self.lanes.entry(id).or_default();
+        let lane = self.by_id.entry(id).or_default();
         lane.head = entries.into_iter().collect();
         let last = lane.head.keys().next_back().copied();
         lane.upto = if complete { None } else { last };
@@ -201,7 +201,7 @@ impl Merge<'_> {
 
     fn open_after(&mut self, urgency: u8, kind: KindId, slot: Option<Slot>) -> bool {
         let id = LaneId { queue: self.queue, urgency, kind };
-        let Some(lane) = self.lanes.lanes.get(&id) else { return true };
+        let Some(lane) = self.lanes.by_id.get(&id) else { return true };
         let next = match slot {
             None => lane.head.iter().next(),
             Some(slot) => {

@@ -48,7 +48,7 @@ impl<M: OrderedMap> State<M> {
     /// A turn of the session granted these.
     pub(crate) fn remember_turn(
         &mut self,
-        key: SessionKey,
+        key: &SessionKey,
         turn: u64,
         seen: Option<u64>,
         grants: impl Iterator<Item = (JobId, Token)>,

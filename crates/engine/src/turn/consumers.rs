@@ -15,7 +15,7 @@ struct Consumer {
 /// The consumers of a shard.
 #[derive(Debug, Default)]
 pub(super) struct Consumers {
-    consumers: BTreeMap<SessionKey, Consumer>,
+    by_session: BTreeMap<SessionKey, Consumer>,
     patterns: BTreeMap<(NamespaceId, QueuePattern), u64>,
     next_sweep: MonoMs,
 }
@@ -24,7 +24,7 @@ impl Consumers {
     /// A worker asked.
     pub(super) fn saw(&mut self, ns: NamespaceId, request: &LeaseJobs, until: MonoMs) {
         let key = (ns, request.worker.clone(), request.session.clone());
-        match self.consumers.get_mut(&key) {
+        match self.by_session.get_mut(&key) {
             Some(consumer) if consumer.queues == request.queues => {
                 consumer.until = consumer.until.max(until);
                 return;
@@ -35,11 +35,11 @@ impl Consumers {
         for pattern in &request.queues {
             *self.patterns.entry((ns, pattern.clone())).or_default() += 1;
         }
-        self.consumers.insert(key, Consumer { queues: request.queues.clone(), until });
+        self.by_session.insert(key, Consumer { queues: request.queues.clone(), until });
     }
 
     fn forget(&mut self, key: &SessionKey) {
-        let Some(consumer) = self.consumers.remove(key) else { return };
+        let Some(consumer) = self.by_session.remove(key) else { return };
         for pattern in consumer.queues {
             let entry = (key.0, pattern);
             if let Some(count) = self.patterns.get_mut(&entry) {
@@ -63,7 +63,7 @@ impl Consumers {
         }
         self.next_sweep = now.plus(every_ms);
         let gone: Vec<SessionKey> = self
-            .consumers
+            .by_session
             .iter()
             .filter(|(_, consumer)| consumer.until < now)
             .map(|(key, _)| key.clone())
@@ -74,7 +74,7 @@ impl Consumers {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.consumers.len()
+        self.by_session.len()
     }
 
     /// How many of them ask for the queue.

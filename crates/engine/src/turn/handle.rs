@@ -296,14 +296,11 @@ impl<M: OrderedMap> Turn<M> {
     }
 
     fn handle_create_namespace(&mut self, name: &str) -> Result<Answer, Rejection> {
-        let ns = match self.state.namespace_names.get(name) {
-            Some(ns) => *ns,
-            None => {
-                let record = self.decide_namespace_created(name)?;
-                self.record(record);
-                NamespaceId(self.state.meta.next_namespace.0 - 1)
-            }
-        };
+        if !self.state.namespace_names.contains_key(name) {
+            let record = self.decide_namespace_created(name)?;
+            self.record(record);
+        }
+        let ns = *self.state.namespace_names.get(name).expect("created just now at the latest");
         Ok(self.namespace_answer(ns))
     }
 

@@ -46,13 +46,12 @@ impl<M: OrderedMap> Turn<M> {
             self.take_back_unseen(&key, &request);
             jobs = self.grant(ns, &request, moment);
         }
-        if jobs.is_empty() && request.wait_ms > 0 && request.max > 0 && !self.stopping {
-            if self.waiters.len() < self.state.limits.waiters_max {
-                let deadline = moment.mono.plus(request.wait_ms);
-                self.waiters.add_worker(reply_to, ns, request, settled, deadline);
-                return Ok(());
-            }
-            // Its settlements stand, so it is answered rather than refused.
+        // Where too many wait, its settlements stand: it is answered rather than refused.
+        let may_wait = !self.stopping && self.waiters.len() < self.state.limits.waiters_max;
+        if jobs.is_empty() && request.wait_ms > 0 && request.max > 0 && may_wait {
+            let deadline = moment.mono.plus(request.wait_ms);
+            self.waiters.add_worker(reply_to, ns, request, settled, deadline);
+            return Ok(());
         }
         self.reply(reply_to, Answer::Leased { jobs, settled });
         Ok(())
