@@ -26,6 +26,19 @@ impl Group {
         Self { first, count: 0, bytes: Vec::new() }
     }
 
+    /// A group of entries that somebody else encoded, each with its length before it. `None` where
+    /// `bytes` are not exactly `count` entries.
+    pub fn from_encoded(first: Position, count: u64, bytes: Vec<u8>) -> Option<Self> {
+        if first == Position::START {
+            return None;
+        }
+        let mut rest = bytes.as_slice();
+        for _ in 0..count {
+            rest = split_entry(rest)?.1;
+        }
+        rest.is_empty().then_some(Self { first, count, bytes })
+    }
+
     /// Empties the group for the entries from `first` on and keeps its memory.
     pub fn clear(&mut self, first: Position) {
         assert!(first > Position::START, "positions start at 1");
@@ -165,5 +178,18 @@ mod tests {
         assert!(bytes.is_empty() && take_entry(&mut bytes).is_none());
         assert_eq!(take_entry(&mut encoded.slice(..6)), None);
         assert_eq!(take_entry(&mut Bytes::from_static(&[0xff; 9])), None);
+    }
+
+    #[test]
+    fn encoded_entries_that_are_not_whole_are_refused() {
+        let mut group = Group::new(Position(1));
+        group.push(b"abc");
+        let bytes = group.as_bytes().to_vec();
+        assert_eq!(Group::from_encoded(Position(1), 1, bytes.clone()), Some(group));
+        assert_eq!(Group::from_encoded(Position(1), 2, bytes.clone()), None);
+        assert_eq!(Group::from_encoded(Position(1), 0, bytes.clone()), None);
+        assert_eq!(Group::from_encoded(Position(1), 1, bytes[..6].to_vec()), None);
+        assert_eq!(Group::from_encoded(Position(1), 1, vec![0xff; 9]), None);
+        assert_eq!(Group::from_encoded(Position::START, 1, bytes), None);
     }
 }

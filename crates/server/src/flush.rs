@@ -62,12 +62,6 @@ impl FlushThread {
         self.core.wake.notify_one();
     }
 
-    /// Ends the thread and flushes what is sealed on this one.
-    pub(crate) fn finish(mut self, durable: Position) -> Result<Position, FlushError> {
-        self.join();
-        self.core.flusher.flush_sealed(durable)
-    }
-
     fn join(&mut self) {
         self.core.queue().end = true;
         self.core.wake.notify_one();

@@ -20,7 +20,8 @@ pub(crate) fn open(
     let config = FileConfig { identity, ..FileConfig::default() };
     let (journal, recovery) = FileJournal::open(folder, config)?;
     if let Some(torn) = &recovery.torn {
-        tracing::warn!(shard, torn = %torn, "a torn tail was cut");
+        let (path, offset) = (torn.path.display(), torn.offset);
+        tracing::warn!(shard, %path, offset, fault = %torn.fault, "a torn tail was cut");
     }
     let room = Some(journal.room());
     Ok(OpenedJournal { journal: Box::new(journal), room })

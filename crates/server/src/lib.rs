@@ -1,11 +1,35 @@
-//! See the package description.
+//! The server: shards on threads, the HTTP face before them, configuration, limits and metrics.
 
 pub mod api;
 
 mod admission;
-pub mod disk;
+mod class;
+mod clock;
+mod commit;
+mod disk;
 mod disk_watch;
-pub mod manifest;
+mod flush;
+mod inbox;
+mod journal_files;
+mod manifest;
+mod metrics;
+mod node;
+mod recover;
 mod routing;
-pub mod store_dir;
+mod shard;
+mod shard_thread;
+mod shared;
+mod store_dir;
 mod unavailable;
+
+pub use admission::Publishing;
+pub use commit::EXIT_JOURNAL_FAILED;
+pub use disk::{DiskLevel, DiskMarks, DiskProbe, FileSystem, Space};
+pub use inbox::InboxLimits;
+pub use manifest::{Manifest, ManifestError, SHARDS_MAX};
+pub use metrics::{HistogramView, ShardCounters};
+pub use node::{Node, NodeConfig, NodeStats, OpenError, Readiness, ShardNumbers};
+pub use routing::shard_of;
+pub use shared::ShardState;
+pub use store_dir::{ShardDir, StoreDir, StoreDirError};
+pub use unavailable::{Cause, Unavailable};

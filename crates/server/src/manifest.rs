@@ -7,7 +7,7 @@ use thiserror::Error;
 use uuid::Uuid;
 
 /// The format of stores that this version writes.
-pub const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 1;
 /// The most shards that a store may have.
 pub const SHARDS_MAX: u32 = 256;
 /// The longest manifest that is read.

@@ -9,10 +9,10 @@ use std::time::Duration;
 use crate::class::Class;
 
 /// Upper bounds of the commit latency's buckets, in microseconds; the last bucket has none.
-pub const COMMIT_BUCKETS_US: [u64; 14] =
+pub(crate) const COMMIT_BUCKETS_US: [u64; 14] =
     [50, 100, 200, 400, 800, 1600, 3200, 6400, 12_800, 25_600, 51_200, 102_400, 409_600, 1_638_400];
 /// Upper bounds of the group size's buckets, in entries; the last bucket has none.
-pub const GROUP_BUCKETS: [u64; 10] = [1, 2, 4, 8, 16, 32, 64, 128, 512, 2048];
+pub(crate) const GROUP_BUCKETS: [u64; 10] = [1, 2, 4, 8, 16, 32, 64, 128, 512, 2048];
 
 /// A histogram with fixed buckets.
 #[derive(Debug)]

@@ -35,6 +35,8 @@ pub struct NodeConfig {
     pub dir: PathBuf,
     /// Number of shards of a new store; an existing one keeps its own. Default: 2.
     pub shards: u32,
+    /// Namespaces that are created where they do not exist. Default: `default`.
+    pub namespaces: Vec<String>,
     /// Bounds of the engine.
     pub limits: Limits,
     /// Memory and tables of each shard's state.
@@ -61,6 +63,7 @@ impl NodeConfig {
         Self {
             dir: dir.into(),
             shards: 2,
+            namespaces: vec!["default".into()],
             limits: Limits::default(),
             lsm: LsmConfig::default(),
             inbox: InboxLimits::default(),
@@ -215,6 +218,7 @@ impl Node {
                 open_journal: Arc::clone(&around.open_journal),
                 lsm: config.lsm.clone(),
                 limits: config.limits.clone(),
+                namespaces: namespaces_of(&config.namespaces, shared.index, manifest.shards),
                 policy: policy.clone(),
                 compactor: parts.compactor.handle(),
                 start,
@@ -449,6 +453,10 @@ impl Drop for Waiting<'_> {
             self.shard.inbox.signal(|signals| signals.disconnected.push(self.reply_to));
         }
     }
+}
+
+fn namespaces_of(names: &[String], shard: u32, shards: u32) -> Vec<String> {
+    names.iter().filter(|name| shard_of(name, shards) == shard).cloned().collect()
 }
 
 fn numbers(shard: &ShardShared) -> ShardNumbers {

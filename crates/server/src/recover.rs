@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use longshore_engine::{Limits, Position, Recovery, Turn};
+use longshore_engine::{Limits, Position, Recovery, ReplayFault, SealedGroup, Turn};
 use longshore_journal::{AppendError, Group, Journal, ReadError, Room};
 use longshore_store::{Lsm, LsmConfig};
 use thiserror::Error;
@@ -37,6 +37,8 @@ pub(crate) enum RecoverError {
     #[error(transparent)]
     State(#[from] longshore_store::OpenError),
     #[error(transparent)]
+    Flush(#[from] longshore_store::FlushError),
+    #[error(transparent)]
     Read(#[from] ReadError),
     #[error(
         "the state is at position {persisted}, but the journal ends at {tail}: entries are lost"
@@ -48,8 +50,8 @@ pub(crate) enum RecoverError {
     HeadLost { persisted: Position, first: Position },
     #[error("the journal and the state of a shard that was used are empty")]
     Emptied,
-    #[error("position {position}: {what}")]
-    Replay { position: Position, what: String },
+    #[error(transparent)]
+    Replay(#[from] ReplayFault),
     #[error(transparent)]
     Append(#[from] AppendError),
     #[error(transparent)]
@@ -76,6 +78,7 @@ pub(crate) fn recover(
     open_journal: &OpenJournal,
     lsm: LsmConfig,
     limits: Limits,
+    namespaces: &[String],
     clocks: &mut Clocks,
 ) -> Result<Recovered, RecoverError> {
     let OpenedJournal { journal, room } = open_journal(dir, store_id, shard.index)?;
@@ -100,7 +103,8 @@ pub(crate) fn recover(
     let (recovery, journal_bytes) = replay(shard, &*journal, map, persisted, limits)?;
     shard.metrics.replayed_entries.set(total);
     shard.metrics.replay_ms.set(begun.elapsed().as_millis() as u64);
-    let turn = recovery.start(clocks.now().1);
+    let namespaces: Vec<&str> = namespaces.iter().map(String::as_str).collect();
+    let turn = recovery.start(clocks.now().1, &namespaces);
     let mut recovered = Recovered { turn, journal, journal_bytes };
     recovered.commit_first_group(shard)?;
     dir.set_used()?;
@@ -118,19 +122,22 @@ fn replay(
         ReadError::Truncated { first, .. } => RecoverError::HeadLost { persisted, first },
         error => error.into(),
     })?;
-    let mut recovery = Recovery::begin(map, persisted, limits)
-        .map_err(|error| RecoverError::Replay { position: persisted, what: error.to_string() })?;
+    let mut recovery = Recovery::begin(map, persisted, limits);
+    let flusher = recovery.map_mut().flusher();
     let mut bytes = 0;
     for (done, entry) in (1..).zip(entries) {
         let (position, entry) = entry?;
-        recovery
-            .replay(position, &entry)
-            .map_err(|fault| RecoverError::Replay { position, what: fault.to_string() })?;
+        recovery.replay(position, &entry)?;
         bytes += entry.len() as u64;
         if done % PROGRESS_ENTRIES == 0 {
             shard.set_replayed(done);
             if shard.inbox.is_ending() {
                 return Err(RecoverError::Ended);
+            }
+            // What the journal holds is durable, so memory need not hold all of a long one.
+            if recovery.map_mut().should_rotate() && recovery.map_mut().rotate().is_some() {
+                flusher.flush_sealed(journal.tail())?;
+                bytes = 0;
             }
         }
     }
@@ -141,7 +148,7 @@ impl Recovered {
     /// Makes the beginning of this life of the shard durable before anybody is served.
     fn commit_first_group(&mut self, shard: &ShardShared) -> Result<(), RecoverError> {
         if let Some(sealed) = self.turn.seal() {
-            let group = Group::from(sealed);
+            let group = group_of(sealed);
             self.journal_bytes += group.len_bytes() as u64;
             self.journal.append(&group)?;
         }
@@ -150,4 +157,10 @@ impl Recovered {
         shard.set_durable(durable);
         Ok(())
     }
+}
+
+/// The engine's group as the journal takes it.
+pub(crate) fn group_of(sealed: SealedGroup) -> Group {
+    Group::from_encoded(sealed.first, sealed.count, sealed.bytes)
+        .expect("the engine writes whole entries with their lengths")
 }

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use longshore_engine::{
     Answer, Command, Effect, Position, ReplyTo, Request, Settlement, Turn, Verdict,
 };
-use longshore_journal::Group;
 use longshore_store::Lsm;
 use tokio::sync::oneshot;
 
@@ -17,6 +16,7 @@ use crate::commit::{Commit, Committer};
 use crate::disk::DiskLevel;
 use crate::flush::FlushThread;
 use crate::inbox::{Admit, Call, Signals};
+use crate::recover::group_of;
 use crate::shared::ShardShared;
 
 /// How long one turn goes on taking up calls.
@@ -29,12 +29,14 @@ const INLINE_CALLS_MAX: usize = 4;
 const INLINE_BYTES_MAX: usize = 64 << 10;
 /// After so long without a group the journal is marked.
 const QUIET: Duration = Duration::from_millis(10);
+/// Queues and namespaces that are told of one by one in figures.
+const STATS_MAX: usize = 100;
 /// Settlements may fill memory up to this multiple of a memtable while the disk is full.
 const FULL_MEMTABLES_MAX: usize = 4;
 
 /// When the state is flushed, apart from a full memtable.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct FlushPolicy {
+pub(crate) struct FlushPolicy {
     /// Bytes of journal that a restart may have to replay. Default: 256 MiB.
     pub journal_bytes_max: u64,
     /// How long a change stays out of the state on disk. Default: 60 s.
@@ -163,7 +165,8 @@ impl<'a> Shard<'a> {
         }
         for reply in signals.stats {
             // Whoever asked may have gone.
-            drop(reply.send(self.turn.stats()));
+            let clock = self.clocks.now().1;
+            drop(reply.send(self.turn.stats(clock, STATS_MAX)));
         }
         if signals.begin_stop || signals.stop {
             let clock = self.clocks.now().1;
@@ -256,7 +259,7 @@ impl<'a> Shard<'a> {
             return;
         };
         let calls = std::mem::take(&mut self.calls_in_group);
-        let group = Group::from(sealed);
+        let group = group_of(sealed);
         self.unsealed_journal_bytes += group.len_bytes() as u64;
         self.unsealed_since.get_or_insert_with(Instant::now);
         self.mark_after = None;

@@ -28,6 +28,8 @@ pub(crate) struct ShardSetup {
     pub(crate) open_journal: Arc<OpenJournal>,
     pub(crate) lsm: LsmConfig,
     pub(crate) limits: Limits,
+    /// Created where they do not exist.
+    pub(crate) namespaces: Vec<String>,
     pub(crate) policy: FlushPolicy,
     pub(crate) compactor: CompactorHandle,
     /// Where monotonic time begins.
@@ -62,6 +64,7 @@ impl ShardSetup {
             &*self.open_journal,
             self.lsm,
             limits,
+            &self.namespaces,
             &mut clocks,
         )?;
         let Recovered { turn, journal, journal_bytes } = recovered;
