@@ -1,5 +1,7 @@
 //! Leasing: picking what a worker may run, and handing it over.
 
+use std::rc::Rc;
+
 use crate::answer::Delivery;
 use crate::command::{LeaseJobs, QueuePattern};
 use crate::ids::{JobId, KindId, NamespaceId, QueueId, Token};
@@ -182,15 +184,14 @@ impl<M: OrderedMap> State<M> {
     }
 
     /// Ends the lease: from here on its token is stale.
-    pub(crate) fn end_lease(&mut self, ns: NamespaceId, id: JobId) -> Option<Lease> {
+    pub(crate) fn end_lease(&mut self, ns: NamespaceId, id: JobId) -> Option<(Rc<Job>, Lease)> {
         let live = self.leases.remove(&(ns, id))?;
         self.lease_ends.remove(&(live.expires, ns, id));
         self.remove(keys::lease(ns, id));
-        let job = self.job(ns, id).expect("a lease is of a job that exists");
-        let queue = self.queue_of(ns, &job);
+        let queue = self.queue_of(ns, &live.job);
         let counts = &mut self.queues.change(queue).counts;
         counts.running = counts.running.saturating_sub(1);
-        Some(live.lease)
+        Some((live.job, live.lease))
     }
 }
 

@@ -1,5 +1,7 @@
 //! Settling: the end of a run, as its worker tells it or as the clock does.
 
+use std::rc::Rc;
+
 use crate::bounds::{check_duration, check_size, cut};
 use crate::command::{Settlement, Verdict};
 use crate::ids::{JobId, NamespaceId, TimeMs, Token};
@@ -268,9 +270,8 @@ impl<M: OrderedMap> State<M> {
 
     /// Ends the lease of a running job.
     pub(crate) fn end_run(&mut self, ns: NamespaceId, id: JobId) -> (Job, Lease) {
-        let lease = self.end_lease(ns, id).expect("the record ends a live lease");
-        let job = self.job(ns, id).expect("a lease is of a job that exists");
-        ((*job).clone(), lease)
+        let (job, lease) = self.end_lease(ns, id).expect("the record ends a live lease");
+        (Rc::unwrap_or_clone(job), lease)
     }
 }
 

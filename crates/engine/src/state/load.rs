@@ -35,7 +35,7 @@ impl<M: OrderedMap> State<M> {
             sessions: BTreeMap::new(),
             operations: BTreeMap::new(),
             timers: Frontier::new(vec![keys::TIMER]),
-            jobs_at_hand: std::cell::RefCell::default(),
+            at_hand: std::cell::RefCell::default(),
             fresh_queues: std::collections::BTreeSet::new(),
             ended_jobs: Vec::new(),
             mono: MonoMs(0),
@@ -131,12 +131,12 @@ impl<M: OrderedMap> State<M> {
 
     /// Holds a lease from this instant of the clock that never steps.
     pub(crate) fn add_lease(&mut self, ns: NamespaceId, id: JobId, lease: Lease) {
-        let timeout_ms = self.job(ns, id).and_then(|job| job.options.timeout_ms);
-        let timeout = timeout_ms.map(|timeout_ms| self.mono.plus(timeout_ms));
+        let job = self.job(ns, id).expect("a lease is of a job that exists");
+        let timeout = job.options.timeout_ms.map(|timeout_ms| self.mono.plus(timeout_ms));
         let expires = self.mono.plus(lease.lease_ms);
         let expires = timeout.map_or(expires, |timeout| expires.min(timeout));
         self.lease_ends.insert((expires, ns, id));
-        self.leases.insert((ns, id), LiveLease { lease, expires, timeout });
+        self.leases.insert((ns, id), LiveLease { lease, job, expires, timeout });
     }
 
     /// Every lease stands for one more of its lengths: a restart does not run everything twice.

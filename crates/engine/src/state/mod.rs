@@ -12,7 +12,7 @@ mod sessions;
 mod settled;
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::ControlFlow;
 use std::rc::Rc;
 
@@ -107,14 +107,36 @@ pub(crate) struct NamespaceSlot {
 #[derive(Debug)]
 pub(crate) struct LiveLease {
     pub(crate) lease: Lease,
+    /// The job as it was granted: nothing rewrites a job while it runs.
+    pub(crate) job: Rc<Job>,
     /// When it runs out unless extended.
     pub(crate) expires: MonoMs,
     /// When no heartbeat extends it any more.
     pub(crate) timeout: Option<MonoMs>,
 }
 
-/// How many decoded jobs are kept at hand, and how large such a job may be.
-const JOBS_AT_HAND: usize = 4096;
+/// How many decoded jobs are kept at hand beside those that run.
+const JOBS_AT_HAND: usize = 1024;
+
+/// Jobs that were read or written last, decoded: what is decided about is applied next.
+#[derive(Debug, Default)]
+struct AtHand {
+    jobs: BTreeMap<(NamespaceId, JobId), Rc<Job>>,
+    order: VecDeque<(NamespaceId, JobId)>,
+}
+
+impl AtHand {
+    fn keep(&mut self, ns: NamespaceId, job: Rc<Job>) {
+        if self.jobs.insert((ns, job.id), Rc::clone(&job)).is_none() {
+            self.order.push_back((ns, job.id));
+        }
+        if self.order.len() > JOBS_AT_HAND
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.jobs.remove(&oldest);
+        }
+    }
+}
 
 /// The state of a shard.
 #[derive(Debug)]
@@ -136,7 +158,7 @@ pub(crate) struct State<M> {
     pub(crate) sessions: BTreeMap<SessionKey, Session>,
     pub(crate) operations: BTreeMap<OperationId, Operation>,
     pub(crate) timers: Frontier,
-    jobs_at_hand: RefCell<BTreeMap<(NamespaceId, JobId), Rc<Job>>>,
+    at_hand: RefCell<AtHand>,
     /// Volatile: queues in which something became available since the last dispatch.
     pub(crate) fresh_queues: BTreeSet<QueueId>,
     /// Volatile: jobs that ended since their waiters were last told.
@@ -224,11 +246,14 @@ impl<M: OrderedMap> State<M> {
     }
 
     pub(crate) fn job(&self, ns: NamespaceId, id: JobId) -> Option<Rc<Job>> {
-        if let Some(job) = self.jobs_at_hand.borrow().get(&(ns, id)) {
+        if let Some(live) = self.leases.get(&(ns, id)) {
+            return Some(Rc::clone(&live.job));
+        }
+        if let Some(job) = self.at_hand.borrow().jobs.get(&(ns, id)) {
             return Some(Rc::clone(job));
         }
         let job: Rc<Job> = Rc::new(self.value(&keys::job(ns, id))?);
-        self.keep_at_hand(ns, Rc::clone(&job));
+        self.at_hand.borrow_mut().keep(ns, Rc::clone(&job));
         Some(job)
     }
 
@@ -236,24 +261,13 @@ impl<M: OrderedMap> State<M> {
         let bytes = job.to_bytes();
         let size = bytes.len() as u64;
         self.put(keys::job(ns, job.id), bytes);
-        self.keep_at_hand(ns, Rc::new(job));
+        self.at_hand.get_mut().keep(ns, Rc::new(job));
         size
     }
 
     pub(crate) fn drop_job(&mut self, ns: NamespaceId, id: JobId) {
-        self.jobs_at_hand.borrow_mut().remove(&(ns, id));
+        self.at_hand.get_mut().jobs.remove(&(ns, id));
         self.remove(keys::job(ns, id));
-    }
-
-    fn keep_at_hand(&self, ns: NamespaceId, job: Rc<Job>) {
-        let mut at_hand = self.jobs_at_hand.borrow_mut();
-        if at_hand.len() >= JOBS_AT_HAND {
-            // Ids of version 7 sort by age: the oldest are the least likely to be asked for again.
-            for _ in 0..JOBS_AT_HAND / 4 {
-                at_hand.pop_first();
-            }
-        }
-        at_hand.insert((ns, job.id), job);
     }
 
     /// The bytes of a body.

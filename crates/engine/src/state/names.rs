@@ -1,6 +1,7 @@
 //! Queues and kinds by name and by number. Both live in memory whole; the limits bound them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound::{Excluded, Included, Unbounded};
 
 use crate::ids::{KindId, NamespaceId, QueueId};
 use crate::job::RESERVED_KIND_PREFIX;
@@ -17,14 +18,14 @@ struct QueueSlot {
 #[derive(Debug, Default)]
 pub(crate) struct Queues {
     slots: BTreeMap<QueueId, QueueSlot>,
-    names: BTreeMap<(NamespaceId, String), QueueId>,
+    names: BTreeMap<NamespaceId, BTreeMap<String, QueueId>>,
     changed: BTreeSet<QueueId>,
 }
 
 impl Queues {
     pub(crate) fn insert(&mut self, queue: Queue, next_due: Option<u64>) {
         let id = queue.id;
-        self.names.insert((queue.namespace, queue.name.clone()), id);
+        self.names.entry(queue.namespace).or_default().insert(queue.name.clone(), id);
         self.slots.insert(id, QueueSlot { queue, next_due });
     }
 
@@ -36,7 +37,9 @@ impl Queues {
 
     pub(crate) fn delete(&mut self, id: QueueId) {
         if let Some(slot) = self.slots.remove(&id) {
-            self.names.remove(&(slot.queue.namespace, slot.queue.name));
+            if let Some(names) = self.names.get_mut(&slot.queue.namespace) {
+                names.remove(&slot.queue.name);
+            }
             self.changed.insert(id);
         }
     }
@@ -50,8 +53,7 @@ impl Queues {
     }
 
     pub(crate) fn named(&self, ns: NamespaceId, name: &str) -> Option<&Queue> {
-        // A lookup by borrowed pair would need another key type; names are short.
-        self.get(*self.names.get(&(ns, name.to_owned()))?)
+        self.get(*self.names.get(&ns)?.get(name)?)
     }
 
     /// The queue, to be written with the group.
@@ -81,9 +83,11 @@ impl Queues {
         ns: NamespaceId,
         prefix: &'a str,
     ) -> impl Iterator<Item = &'a Queue> {
-        let range = self.names.range((ns, prefix.to_owned())..);
-        range
-            .take_while(move |((of, name), _)| *of == ns && name.starts_with(prefix))
+        let from = (Included(prefix), Unbounded);
+        let names = self.names.get(&ns).map(|names| names.range::<str, _>(from));
+        let found = names.into_iter().flatten();
+        found
+            .take_while(move |(name, _)| name.starts_with(prefix))
             .filter_map(|(_, id)| self.get(*id))
     }
 
@@ -91,15 +95,11 @@ impl Queues {
     pub(crate) fn after<'a>(
         &'a self,
         ns: NamespaceId,
-        after: Option<&str>,
+        after: Option<&'a str>,
     ) -> impl Iterator<Item = &'a Queue> {
-        use std::ops::Bound::{Excluded, Included, Unbounded};
-        let from = match after {
-            Some(name) => Excluded((ns, name.to_owned())),
-            None => Included((ns, String::new())),
-        };
-        let range = self.names.range((from, Unbounded));
-        range.take_while(move |((of, _), _)| *of == ns).filter_map(|(_, id)| self.get(*id))
+        let from = (after.map_or(Unbounded, Excluded), Unbounded);
+        let names = self.names.get(&ns).map(|names| names.range::<str, _>(from));
+        names.into_iter().flatten().filter_map(|(_, id)| self.get(*id))
     }
 
     pub(crate) fn all(&self) -> impl Iterator<Item = &Queue> {
