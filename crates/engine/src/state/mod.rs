@@ -126,8 +126,8 @@ struct AtHand {
 }
 
 impl AtHand {
-    fn keep(&mut self, ns: NamespaceId, job: Rc<Job>) {
-        if self.jobs.insert((ns, job.id), Rc::clone(&job)).is_none() {
+    fn keep(&mut self, ns: NamespaceId, job: &Rc<Job>) {
+        if self.jobs.insert((ns, job.id), Rc::clone(job)).is_none() {
             self.order.push_back((ns, job.id));
         }
         if self.order.len() > JOBS_AT_HAND
@@ -253,7 +253,7 @@ impl<M: OrderedMap> State<M> {
             return Some(Rc::clone(job));
         }
         let job: Rc<Job> = Rc::new(self.value(&keys::job(ns, id))?);
-        self.at_hand.borrow_mut().keep(ns, Rc::clone(&job));
+        self.at_hand.borrow_mut().keep(ns, &job);
         Some(job)
     }
 
@@ -261,7 +261,7 @@ impl<M: OrderedMap> State<M> {
         let bytes = job.to_bytes();
         let size = bytes.len() as u64;
         self.put(keys::job(ns, job.id), bytes);
-        self.at_hand.get_mut().keep(ns, Rc::new(job));
+        self.at_hand.get_mut().keep(ns, &Rc::new(job));
         size
     }
 
