@@ -1,0 +1,170 @@
+//! The tree of commands and what all of them share: which server, which namespace, how to print.
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::client::{Client, DEFAULT_LISTEN};
+use crate::config::{self, Config};
+use crate::failure::Failure;
+use crate::output::{Format, note};
+use crate::{
+    bench, completions, demo, dev, enqueue, jobs, namespaces, operations, queues, run, serve,
+    verify, work,
+};
+
+/// Durable background jobs: one server, one binary.
+///
+/// Try `longshore demo`, or `longshore dev` and then `longshore run 'echo hi'`.
+#[derive(Debug, Parser)]
+#[command(name = "longshore", version, max_term_width = 100, arg_required_else_help = true)]
+#[command(after_help = "Exit codes: 0 done, 2 usage, 3 not found, 4 refused, 5 unavailable, 1 \
+    anything else. Flags win over the environment, that over longshore.toml.")]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Args, Debug)]
+struct Global {
+    /// The server to ask
+    #[arg(long, global = true, env = "LONGSHORE_SERVER", value_name = "URL")]
+    #[arg(help_heading = "Everywhere")]
+    server: Option<String>,
+    /// The namespace to work in [default: default]
+    #[arg(long, short, global = true, env = "LONGSHORE_NAMESPACE", value_name = "NAME")]
+    #[arg(help_heading = "Everywhere")]
+    namespace: Option<String>,
+    /// How to print answers [default: table]
+    #[arg(long, short, global = true, env = "LONGSHORE_OUTPUT", value_name = "FORMAT")]
+    #[arg(help_heading = "Everywhere")]
+    output: Option<Format>,
+    /// The configuration file [default: longshore.toml where it is there]
+    #[arg(long, global = true, env = "LONGSHORE_CONFIG", value_name = "FILE")]
+    #[arg(help_heading = "Everywhere")]
+    config: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// See it work: archive a folder of real files while worker and server are killed
+    Demo(demo::DemoArgs),
+    /// Start everything on this machine to develop against: server and a worker
+    Dev(dev::DevArgs),
+    /// Start a server
+    Serve(serve::ServeArgs),
+    /// Run a shell command as a job and show its output
+    Run(run::RunArgs),
+    /// Enqueue a job, or many
+    Enqueue(enqueue::EnqueueArgs),
+    /// Work on jobs: run a command for each
+    Work(work::WorkArgs),
+    /// List, show, await, cancel and retry jobs
+    #[command(subcommand, visible_alias = "job")]
+    Jobs(jobs::JobsCommand),
+    /// List, show, pause, resume, purge and delete queues
+    #[command(subcommand, visible_alias = "queue")]
+    Queues(queues::QueuesCommand),
+    /// List, create and delete namespaces
+    #[command(subcommand, visible_alias = "namespace")]
+    Namespaces(namespaces::NamespacesCommand),
+    /// List, show and cancel what touches many jobs
+    #[command(subcommand, visible_alias = "operation")]
+    Operations(operations::OperationsCommand),
+    /// Measure a server, and the disk and loopback below it
+    Bench(bench::BenchArgs),
+    /// Check a stopped store without changing it
+    Verify(verify::VerifyArgs),
+    /// Print completions for a shell
+    Completions(completions::CompletionsArgs),
+    #[command(hide = true)]
+    DemoWorker(demo::DemoWorkerArgs),
+}
+
+/// What all commands share, with the configuration below the flags.
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub(crate) config: Config,
+    pub(crate) format: Format,
+    server: String,
+    namespace: Option<String>,
+    /// Whether anybody named a server.
+    pub(crate) server_named: bool,
+}
+
+impl Context {
+    /// A client of the server that was named.
+    pub(crate) fn client(&self) -> Result<Client, Failure> {
+        Client::new(&self.server, self.namespace.as_deref())
+    }
+
+    /// A client of a server at another address, in the namespace that was named.
+    pub(crate) fn client_of(&self, server: &str) -> Result<Client, Failure> {
+        Client::new(server, self.namespace.as_deref())
+    }
+}
+
+impl Cli {
+    pub(crate) fn execute(self) -> anyhow::Result<ExitCode> {
+        let config = Config::load(self.global.config.as_deref())?;
+        let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+        for mistyped in config::mistyped_variables(names) {
+            note(&format!("note: {mistyped}"));
+        }
+        let server = self.global.server.or_else(|| config.client.server.clone());
+        let context = Context {
+            format: self.global.output.or(config.client.output).unwrap_or_default(),
+            namespace: self.global.namespace.or_else(|| config.client.namespace.clone()),
+            server_named: server.is_some(),
+            server: server.unwrap_or_else(|| format!("http://{DEFAULT_LISTEN}")),
+            config,
+        };
+        match self.command {
+            Command::Serve(args) => serve::execute(args, &context),
+            Command::Dev(args) => dev::execute(args, &context),
+            Command::Verify(args) => verify::execute(&args, &context),
+            Command::Completions(args) => completions::execute(&args),
+            Command::Demo(args) => block_on(demo::execute(args, &context)),
+            Command::DemoWorker(args) => block_on(demo::execute_worker(args)),
+            Command::Run(args) => block_on(run::execute(args, &context)),
+            Command::Enqueue(args) => block_on(enqueue::execute(args, &context)),
+            Command::Work(args) => block_on(work::execute(args, &context)),
+            Command::Jobs(command) => block_on(jobs::execute(command, &context)),
+            Command::Queues(command) => block_on(queues::execute(command, &context)),
+            Command::Namespaces(command) => block_on(namespaces::execute(command, &context)),
+            Command::Operations(command) => block_on(operations::execute(command, &context)),
+            Command::Bench(args) => block_on(bench::execute(args, &context)),
+        }
+    }
+}
+
+/// Runs a command on this thread: processes that are to end with their parent are bound to the
+/// thread that started them.
+fn block_on(command: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(command)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_tree_of_commands_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn global_flags_stand_anywhere() {
+        let cli = Cli::try_parse_from(["longshore", "jobs", "list", "-o", "json", "-n", "shop"]);
+        let cli = cli.unwrap();
+        assert_eq!(cli.global.output, Some(Format::Json));
+        assert_eq!(cli.global.namespace.as_deref(), Some("shop"));
+    }
+}

@@ -1,0 +1,291 @@
+//! Requests to a server as commands make them: paths with the namespace, JSON both ways, and
+//! every refusal as an error for the person who meets it. It repeats nothing by itself.
+
+use std::io;
+
+use longshore_server::api::Problem;
+use serde::{Deserialize, Serialize};
+use tokio::sync::Mutex;
+
+use crate::failure::{Failure, Kind};
+use crate::http::{Connection, Reply};
+
+/// Where `longshore dev` and `longshore serve` listen unless told otherwise.
+pub(crate) const DEFAULT_LISTEN: &str = "127.0.0.1:7077";
+const DEFAULT_PORT: &str = "7077";
+
+/// A server and a namespace in it.
+#[derive(Debug)]
+pub(crate) struct Client {
+    host: String,
+    namespace: Option<String>,
+    /// A connection that no request uses, kept alive.
+    idle: Mutex<Option<Connection>>,
+}
+
+/// What went wrong with a request.
+#[derive(Debug)]
+pub(crate) enum Fault {
+    /// No answer: not connected, or the connection broke. The request may have had its effect.
+    Away(io::Error),
+    /// An answer that says no.
+    Refused(Refusal),
+}
+
+/// An answer that says no.
+#[derive(Clone, Debug)]
+pub(crate) struct Refusal {
+    pub(crate) status: u16,
+    /// The permanent code, empty where the answer is not from Longshore.
+    pub(crate) code: String,
+    pub(crate) message: String,
+    pub(crate) retry_after_s: Option<u64>,
+}
+
+impl Client {
+    /// `server` is `http://host:port` or `host:port`.
+    pub(crate) fn new(server: &str, namespace: Option<&str>) -> Result<Self, Failure> {
+        let namespace = namespace.filter(|name| *name != "default").map(str::to_owned);
+        Ok(Self { host: host_of(server)?, namespace, idle: Mutex::new(None) })
+    }
+
+    /// Another client of the same server, with a connection of its own.
+    pub(crate) fn another(&self) -> Self {
+        let (host, namespace) = (self.host.clone(), self.namespace.clone());
+        Self { host, namespace, idle: Mutex::new(None) }
+    }
+
+    /// The address, as a URL.
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.host)
+    }
+
+    pub(crate) fn host(&self) -> &str {
+        &self.host
+    }
+
+    pub(crate) fn namespace(&self) -> &str {
+        self.namespace.as_deref().unwrap_or("default")
+    }
+
+    /// The path of something in the namespace; `rest` begins with a slash.
+    pub(crate) fn path(&self, rest: &str) -> String {
+        match &self.namespace {
+            None => format!("/v1{rest}"),
+            Some(namespace) => format!("/v1/namespaces/{}{rest}", segment(namespace)),
+        }
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Result<Vec<u8>, Failure> {
+        self.ask("GET", path, None).await.map(|reply| reply.body).map_err(|it| self.failure(it))
+    }
+
+    pub(crate) async fn delete(&self, path: &str) -> Result<Vec<u8>, Failure> {
+        self.ask("DELETE", path, None).await.map(|reply| reply.body).map_err(|it| self.failure(it))
+    }
+
+    /// Puts without anything to say.
+    pub(crate) async fn put_nothing(&self, path: &str) -> Result<Vec<u8>, Failure> {
+        self.ask("PUT", path, None).await.map(|reply| reply.body).map_err(|it| self.failure(it))
+    }
+
+    pub(crate) async fn put<B: Serialize>(&self, path: &str, body: &B) -> Result<Vec<u8>, Failure> {
+        self.send("PUT", path, body).await
+    }
+
+    pub(crate) async fn post<B: Serialize>(
+        &self,
+        path: &str,
+        body: &B,
+    ) -> Result<Vec<u8>, Failure> {
+        self.send("POST", path, body).await
+    }
+
+    /// Posts without anything to say.
+    pub(crate) async fn post_nothing(&self, path: &str) -> Result<Vec<u8>, Failure> {
+        self.ask("POST", path, None).await.map(|reply| reply.body).map_err(|it| self.failure(it))
+    }
+
+    async fn send<B: Serialize>(
+        &self,
+        method: &str,
+        path: &str,
+        body: &B,
+    ) -> Result<Vec<u8>, Failure> {
+        let body = to_json(body);
+        let reply = self.ask(method, path, Some(&body)).await;
+        reply.map(|reply| reply.body).map_err(|fault| self.failure(fault))
+    }
+
+    /// Sends a request. Answers from 400 on are faults, others are replies.
+    pub(crate) async fn ask(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<&[u8]>,
+    ) -> Result<Reply, Fault> {
+        let mut idle = self.idle.lock().await;
+        let mut connection = match idle.take().filter(Connection::is_usable) {
+            Some(connection) => connection,
+            None => Connection::open(&self.host).await.map_err(Fault::Away)?,
+        };
+        let reply = connection.request(method, path, &[], body).await.map_err(Fault::Away)?;
+        *idle = Some(connection);
+        if reply.status < 400 { Ok(reply) } else { Err(Fault::Refused(refusal_of(&reply))) }
+    }
+
+    /// A fault as it is shown.
+    pub(crate) fn failure(&self, fault: Fault) -> Failure {
+        match fault {
+            Fault::Away(error) => {
+                let message = format!("no answer from the server at {}: {error}", self.url());
+                Failure::new(Kind::Unavailable, message).hint(
+                    "start one with `longshore dev`, or name another with --server or \
+                     LONGSHORE_SERVER",
+                )
+            }
+            Fault::Refused(refusal) => refusal.failure(),
+        }
+    }
+}
+
+impl Refusal {
+    fn kind(&self) -> Kind {
+        match self.status {
+            404 | 410 => Kind::NotFound,
+            429 | 502..=504 => Kind::Unavailable,
+            400..=499 => Kind::Refused,
+            _ => Kind::Other,
+        }
+    }
+
+    /// Whether the same request may succeed later.
+    pub(crate) fn is_temporary(&self) -> bool {
+        self.kind() == Kind::Unavailable
+    }
+
+    pub(crate) fn failure(&self) -> Failure {
+        let code = if self.code.is_empty() { String::new() } else { format!(" ({})", self.code) };
+        let (first, rest) =
+            self.message.split_at(self.message.find('\n').unwrap_or(self.message.len()));
+        let failure = Failure::new(self.kind(), format!("{first}{code}{rest}"));
+        match self.retry_after_s {
+            Some(seconds) => failure.hint(format!("try again in {seconds} s")),
+            None => failure,
+        }
+    }
+}
+
+fn refusal_of(reply: &Reply) -> Refusal {
+    let (code, message) = match serde_json::from_slice::<Problem>(&reply.body) {
+        Ok(problem) => words_of(&problem),
+        Err(_) => (String::new(), format!("the server answered {}", reply.status)),
+    };
+    Refusal { status: reply.status, code, message, retry_after_s: reply.retry_after_s }
+}
+
+/// The code and the message of a problem.
+fn words_of(problem: &Problem) -> (String, String) {
+    let detail = if problem.detail.is_empty() { &problem.title } else { &problem.detail };
+    let mut message = detail.clone();
+    for fault in problem.faults.iter().take(3) {
+        message.push_str(&format!("\n  job {}: {} ({})", fault.index, fault.detail, fault.code));
+    }
+    if problem.faults.len() > 3 {
+        message.push_str(&format!("\n  ... and {} more", problem.faults.len() - 3));
+    }
+    (problem.code.clone(), message)
+}
+
+/// The JSON of a value that is made here, which always has one.
+pub(crate) fn to_json<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
+    serde_json::to_vec(value).expect("bodies have string keys and no failing serializers")
+}
+
+/// Reads an answer of the server.
+pub(crate) fn read<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Failure> {
+    serde_json::from_slice(body).map_err(|error| {
+        let message = format!("cannot read the answer of the server: {error}");
+        Failure::new(Kind::Other, message)
+            .hint("is it a Longshore server of this version? `longshore --version`")
+    })
+}
+
+fn host_of(server: &str) -> Result<String, Failure> {
+    let unusable = |why: &str| {
+        Failure::usage(format!("server \"{server}\" {why}"))
+            .hint(format!("write it like http://{DEFAULT_LISTEN}"))
+    };
+    if server.starts_with("https://") {
+        return Err(unusable("asks for TLS, which is not supported yet"));
+    }
+    let host = server.strip_prefix("http://").unwrap_or(server);
+    let host = host.strip_suffix('/').unwrap_or(host);
+    let odd = |c: char| c.is_whitespace() || c.is_control() || "/?#@".contains(c);
+    if host.is_empty() || host.contains(odd) {
+        return Err(unusable("is no address"));
+    }
+    let port = host.rsplit_once(':').filter(|(name, _)| !name.contains(':') || name.ends_with(']'));
+    match port {
+        Some((_, port)) if port.parse::<u16>().is_ok() => Ok(host.to_owned()),
+        Some((_, port)) => Err(unusable(&format!("has the port \"{port}\""))),
+        None => Ok(format!("{host}:{DEFAULT_PORT}")),
+    }
+}
+
+/// A name as one segment of a path.
+pub(crate) fn segment(name: &str) -> String {
+    let mut text = String::new();
+    for byte in name.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
+            text.push(char::from(byte));
+        } else {
+            text.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    // As whole segments these mean other folders.
+    if text == "." || text == ".." { text.replace('.', "%2E") } else { text }
+}
+
+/// A query of the parameters that have a value.
+pub(crate) fn query(parameters: &[(&str, Option<&str>)]) -> String {
+    let known = parameters
+        .iter()
+        .filter_map(|(name, value)| value.map(|value| format!("{name}={}", segment(value))));
+    let known: Vec<_> = known.collect();
+    if known.is_empty() { String::new() } else { format!("?{}", known.join("&")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_of_servers() {
+        for (server, host) in [
+            ("http://127.0.0.1:7077", "127.0.0.1:7077"),
+            ("http://127.0.0.1:7077/", "127.0.0.1:7077"),
+            ("localhost:80", "localhost:80"),
+            ("localhost", "localhost:7077"),
+            ("http://[::1]:7", "[::1]:7"),
+            ("[::1]", "[::1]:7077"),
+        ] {
+            assert_eq!(host_of(server).unwrap(), host);
+        }
+        for server in ["", "https://a", "http://", "a:port", "a:99999", "a b", "http://a/b"] {
+            assert_eq!(host_of(server).unwrap_err().kind, Kind::Usage, "{server}");
+        }
+    }
+
+    #[test]
+    fn names_in_paths() {
+        assert_eq!(segment("a-b_c.d"), "a-b_c.d");
+        assert_eq!(segment("a/b c%"), "a%2Fb%20c%25");
+        assert_eq!(segment(".."), "%2E%2E");
+        let client = Client::new("localhost", Some("my shop")).unwrap();
+        assert_eq!(client.path("/queues"), "/v1/namespaces/my%20shop/queues");
+        assert_eq!(Client::new("localhost", None).unwrap().path("/jobs"), "/v1/jobs");
+        assert_eq!(query(&[("a", Some("x y")), ("b", None), ("c", Some("1"))]), "?a=x%20y&c=1");
+        assert_eq!(query(&[("b", None)]), "");
+    }
+}

@@ -1,0 +1,149 @@
+//! What the demo says at its end.
+
+use std::io;
+use std::time::Duration;
+
+use longshore_server::api::DurationText;
+
+use super::check::Checked;
+use super::crew::Places;
+use crate::output::{self, bytes, count, facts, grouped};
+
+/// One working off of jobs.
+#[derive(Debug, Default)]
+pub(super) struct Ride {
+    pub(super) jobs: u64,
+    pub(super) took: Duration,
+    /// The least time for each file.
+    pub(super) pace: DurationText,
+    /// Files that the archive held already.
+    pub(super) unchanged: u64,
+    /// Jobs that were handed over more than once.
+    pub(super) delivered_again: u64,
+    /// How much was done when it happened.
+    pub(super) worker_killed_at: Option<u64>,
+    pub(super) server_killed_at: Option<u64>,
+    /// From the start of the new server until it was ready.
+    pub(super) server_away: Duration,
+    pub(super) failures: Vec<String>,
+}
+
+/// The whole demo.
+#[derive(Debug)]
+pub(super) struct Report {
+    pub(super) files: u64,
+    /// Jobs that the server had not known.
+    pub(super) new: u64,
+    pub(super) rides: Vec<Ride>,
+    pub(super) checked: Checked,
+    /// Jobs in the dead set.
+    pub(super) dead: u64,
+}
+
+impl Report {
+    /// Whether everything is as promised.
+    pub(super) fn is_sound(&self) -> bool {
+        self.checked.missing.is_empty()
+    }
+
+    pub(super) fn print(&self, places: &Places) -> io::Result<()> {
+        output::line("")?;
+        if self.rides.is_empty() && self.is_sound() {
+            output::line(&format!(
+                "Nothing new: every job was done before, so nothing was enqueued, run or written. \
+                 All {} were read again and are sound.",
+                count(self.files, "file")
+            ))?;
+        } else if self.is_sound() {
+            output::line("Every file is in the archive exactly once.")?;
+        } else {
+            output::line("NOT every file is in the archive.")?;
+        }
+        output::line(&indent(&facts(&self.facts(places))))?;
+        for path in self.checked.missing.iter().take(10) {
+            output::line(&format!("  missing or wrong: {}", output::printable(path)))?;
+        }
+        output::line("\nWhat to try next")?;
+        let program = program();
+        let store = places.store.display();
+        for (command, what) in [
+            (format!("{program} demo"), "again: it does nothing new and says so"),
+            (format!("{program} serve --data {store}"), "the same store, to look into:"),
+            (format!("{program} queues list"), "... what is where"),
+            (format!("{program} jobs list --queue demo"), "... and what became of each job"),
+            (format!("{program} dev"), "your own jobs: it prints lines to copy"),
+        ] {
+            output::line(&format!("  {command:<48}  {what}"))?;
+        }
+        Ok(())
+    }
+
+    fn facts(&self, places: &Places) -> Vec<(&'static str, Option<String>)> {
+        let checked = &self.checked;
+        let some =
+            |number: u64, what: &str| (number > 0).then(|| format!("{} {what}", grouped(number)));
+        let archived = format!(
+            "{} of {}, decompressed and compared by SHA-256; {} in {}",
+            grouped(checked.sound + checked.changed),
+            grouped(self.files),
+            bytes(checked.compressed),
+            places.archive.display()
+        );
+        let sum = |of: fn(&Ride) -> u64| self.rides.iter().map(of).sum::<u64>();
+        let again = format!(
+            "{} (handed over more than once, archived once)",
+            count(sum(|ride| ride.delivered_again), "job")
+        );
+        let failures: Vec<_> =
+            self.rides.iter().flat_map(|ride| ride.failures.iter().cloned()).collect();
+        vec![
+            ("archive", Some(archived)),
+            ("changed", some(checked.changed, "changed or went while the demo ran")),
+            ("left over", some(checked.others, "in the archive without a file, from earlier runs")),
+            ("new jobs", Some(grouped(self.new))),
+            ("unchanged", some(sum(|ride| ride.unchanged), "were in the archive already")),
+            ("delivered again", (!self.rides.is_empty()).then_some(again)),
+            ("rate", self.rate()),
+            ("killed", self.killed()),
+            ("dead jobs", some(self.dead, "(longshore jobs list --state dead)")),
+            ("went wrong", (!failures.is_empty()).then(|| failures.join("; "))),
+            ("store", Some(places.store.display().to_string())),
+            ("logs", Some(places.logs.display().to_string())),
+        ]
+    }
+
+    fn rate(&self) -> Option<String> {
+        let jobs: u64 = self.rides.iter().map(|ride| ride.jobs).sum();
+        let took: f64 = self.rides.iter().map(|ride| ride.took.as_secs_f64()).sum();
+        let paced = self.rides.iter().any(|ride| ride.pace.0 > 0);
+        let pace = if paced { ", paced to be watchable" } else { "" };
+        let lasted = format!("{} in {took:.1} s, outages included{pace}", count(jobs, "job"));
+        (jobs > 0).then(|| format!("{:.0} jobs/s ({lasted})", jobs as f64 / took.max(0.001)))
+    }
+
+    fn killed(&self) -> Option<String> {
+        let ride = self.rides.first()?;
+        let worker = ride.worker_killed_at.map(|at| format!("a worker after {} jobs", grouped(at)));
+        let server = ride.server_killed_at.map(|at| {
+            let ms = ride.server_away.as_millis();
+            format!("the server after {} jobs, ready again in {ms} ms", grouped(at))
+        });
+        let killed: Vec<_> = worker.into_iter().chain(server).collect();
+        let none = "nothing: all was done before it came to that".to_owned();
+        Some(if killed.is_empty() { none } else { killed.join("; ") })
+    }
+}
+
+fn indent(text: &str) -> String {
+    text.lines().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n")
+}
+
+/// How this program was called, so that its commands can be copied.
+pub(crate) fn program() -> String {
+    let name = std::env::args().next().unwrap_or_default();
+    if name.is_empty() || name.contains(char::is_whitespace) {
+        "longshore".to_owned()
+    } else {
+        name
+    }
+}

@@ -1,0 +1,356 @@
+//! `longshore jobs`: what becomes of jobs, one by one.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Subcommand, ValueEnum};
+use longshore_server::api::{
+    AttemptRecord, DurationText, InstantText, JobIdText, JobList, JobRecord, StateText,
+    StatusRecord,
+};
+use tokio::time::Instant;
+
+use crate::cli::Context;
+use crate::client::{Client, query, read};
+use crate::failure::{Failure, Kind};
+use crate::output::{self, Format, Table, count, facts, note};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum JobsCommand {
+    /// List jobs, in the order in which they were enqueued
+    List(ListArgs),
+    /// Show everything about a job
+    Show(ShowArgs),
+    /// Wait until a job has ended, and show it: exit code 0 if it succeeded
+    Wait(WaitArgs),
+    /// Call jobs off, waiting or running; remove dead ones
+    Cancel(ManyArgs),
+    /// Try dead or retrying jobs again now
+    Retry(ManyArgs),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ListArgs {
+    /// Only of this queue
+    #[arg(long, short)]
+    queue: Option<String>,
+    /// Only in this state
+    #[arg(long, short)]
+    state: Option<State>,
+    /// Only of this kind
+    #[arg(long, short)]
+    kind: Option<String>,
+    /// How many at most
+    #[arg(long, short, default_value_t = 50)]
+    limit: usize,
+    /// Go on where an earlier list stopped
+    #[arg(long)]
+    cursor: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ShowArgs {
+    /// The job
+    id: JobIdText,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct WaitArgs {
+    /// The job
+    id: JobIdText,
+    /// Wait at most so long, then exit with 5
+    #[arg(long, value_name = "DURATION")]
+    timeout: Option<DurationText>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ManyArgs {
+    /// The jobs
+    #[arg(required = true, value_name = "ID")]
+    ids: Vec<JobIdText>,
+}
+
+/// The state of a job.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum State {
+    Scheduled,
+    Ready,
+    Running,
+    Retrying,
+    Succeeded,
+    Dead,
+    Cancelled,
+    Expired,
+}
+
+impl State {
+    fn text(self) -> StateText {
+        match self {
+            Self::Scheduled => StateText::Scheduled,
+            Self::Ready => StateText::Ready,
+            Self::Running => StateText::Running,
+            Self::Retrying => StateText::Retrying,
+            Self::Succeeded => StateText::Succeeded,
+            Self::Dead => StateText::Dead,
+            Self::Cancelled => StateText::Cancelled,
+            Self::Expired => StateText::Expired,
+        }
+    }
+}
+
+pub(crate) async fn execute(command: JobsCommand, context: &Context) -> anyhow::Result<ExitCode> {
+    let client = context.client()?;
+    match command {
+        JobsCommand::List(args) => list(&client, args, context.format).await,
+        JobsCommand::Show(args) => {
+            let body = client.get(&client.path(&format!("/jobs/{}", args.id))).await?;
+            show(&body, context.format)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        JobsCommand::Wait(args) => {
+            wait_and_show(&client, args.id, args.timeout, context.format).await
+        }
+        JobsCommand::Cancel(args) => cancel(&client, &args.ids, context.format).await,
+        JobsCommand::Retry(args) => retry(&client, &args.ids, context.format).await,
+    }
+}
+
+async fn list(client: &Client, args: ListArgs, format: Format) -> anyhow::Result<ExitCode> {
+    let mut table = Table::new(&["id", "queue", "kind", "state", ">attempt", "run at", "error"]);
+    let mut cursor = args.cursor;
+    let mut left = args.limit;
+    while left > 0 {
+        let limit = left.min(100).to_string();
+        let parameters = [
+            ("queue", args.queue.as_deref()),
+            ("state", args.state.map(|state| state.text().as_str())),
+            ("kind", args.kind.as_deref()),
+            ("limit", Some(limit.as_str())),
+            ("cursor", cursor.as_deref()),
+        ];
+        let body = client.get(&client.path(&format!("/jobs{}", query(&parameters)))).await?;
+        let page: JobList<'_> = read(&body)?;
+        left -= page.jobs.len().min(left);
+        cursor.clone_from(&page.next);
+        match format {
+            Format::Json => output::json_text(&body)?,
+            Format::Table => page.jobs.iter().for_each(|job| table.row(row(job))),
+        }
+        if cursor.is_none() {
+            break;
+        }
+    }
+    if format == Format::Table {
+        if table.is_empty() {
+            note("no jobs");
+        } else {
+            table.print()?;
+        }
+        if let Some(cursor) = cursor {
+            note(&format!("there are more: --cursor {cursor}"));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn row(job: &JobRecord<'_>) -> Vec<String> {
+    let error = job.error.as_ref().map(|error| first_line(&error.message)).unwrap_or_default();
+    vec![
+        job.id.to_string(),
+        job.queue.clone(),
+        job.kind.clone(),
+        job.state.to_string(),
+        format!("{}/{}", job.attempt, job.max_attempts),
+        moment(job.run_at),
+        error,
+    ]
+}
+
+/// An instant without its fraction.
+pub(crate) fn moment(instant: InstantText) -> String {
+    let text = instant.to_string();
+    text.split_once('.').map_or(text.clone(), |(seconds, _)| format!("{seconds}Z"))
+}
+
+fn first_line(text: &str) -> String {
+    let line = text.lines().next().unwrap_or_default();
+    let cut: String = line.chars().take(60).collect();
+    if cut.len() < line.len() { format!("{cut}...") } else { cut }
+}
+
+/// Prints the whole record of a job.
+fn show(body: &[u8], format: Format) -> anyhow::Result<()> {
+    if format == Format::Json {
+        return Ok(output::json_text(body)?);
+    }
+    let job: JobRecord<'_> = read(body)?;
+    output::line(&describe(&job))?;
+    let attempts = job.attempts.as_deref().unwrap_or_default();
+    if !attempts.is_empty() {
+        output::line("")?;
+        attempts_table(attempts).print()?;
+    }
+    let last = attempts.last().and_then(|attempt| attempt.error.as_ref());
+    if let Some(backtrace) = last.map(|error| &error.backtrace).filter(|text| !text.is_empty()) {
+        output::line("")?;
+        let lines = backtrace.lines().map(output::printable);
+        output::line(&lines.collect::<Vec<_>>().join("\n"))?;
+    }
+    Ok(())
+}
+
+fn describe(job: &JobRecord<'_>) -> String {
+    let reason = job.reason.as_ref().map_or(String::new(), |reason| format!(" ({reason})"));
+    let running = job.running.as_ref().map(|lease| {
+        let cancel = if lease.cancel_requested { ", to be cancelled" } else { "" };
+        format!("by {} since {}{cancel}", lease.worker, moment(lease.started_at))
+    });
+    let progress = job.progress.map(|progress| {
+        format!("{:.0} % {}", progress * 100.0, job.progress_text.as_deref().unwrap_or_default())
+    });
+    let error = job.error.as_ref().map(|error| format!("{}: {}", error.kind, error.message));
+    let tags = (!job.tags.is_empty()).then(|| job.tags.join(", "));
+    facts(&[
+        ("id", Some(job.id.to_string())),
+        ("queue", Some(job.queue.clone())),
+        ("kind", Some(job.kind.clone())),
+        ("state", Some(format!("{}{reason}", job.state))),
+        ("running", running),
+        ("progress", progress),
+        ("args", job.args.as_ref().map(|args| args.get().to_owned())),
+        ("result", job.result.as_ref().map(|result| result.get().to_owned())),
+        ("location", job.location.clone()),
+        ("error", error),
+        ("attempt", Some(format!("{} of {}", job.attempt, job.max_attempts))),
+        ("priority", Some(job.priority.to_string())),
+        ("enqueued", Some(moment(job.enqueued_at))),
+        ("run at", Some(moment(job.run_at))),
+        ("ended", job.ended_at.map(moment)),
+        ("expires", job.expires_at.map(moment)),
+        ("deadline", job.deadline.map(moment)),
+        ("ordering key", job.ordering_key.clone()),
+        ("at most once", job.at_most_once.then(|| "yes".to_owned())),
+        ("timeout", job.timeout.map(|timeout| timeout.to_string())),
+        ("retry", Some(job.retry.to_string())),
+        ("tags", tags),
+        ("metadata", job.metadata.as_ref().map(|metadata| metadata.get().to_owned())),
+    ])
+}
+
+fn attempts_table(attempts: &[AttemptRecord]) -> Table {
+    let mut table = Table::new(&[">attempt", "ended", "cause", "worker", "error"]);
+    for attempt in attempts {
+        let cause = format!("{:?}", attempt.cause).to_lowercase();
+        let error = attempt.error.as_ref();
+        let error = error.map(|error| format!("{}: {}", error.kind, first_line(&error.message)));
+        table.row(vec![
+            attempt.attempt.to_string(),
+            moment(attempt.ended_at),
+            cause,
+            attempt.worker.clone(),
+            error.unwrap_or_default(),
+        ]);
+    }
+    table
+}
+
+/// How waiting for a job ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Waited {
+    Ended(StateText),
+    /// Not in time; the state it had last.
+    StillIn(StateText),
+}
+
+/// Waits at most until `until` for a job to end.
+pub(crate) async fn wait(
+    client: &Client,
+    id: JobIdText,
+    until: Option<Instant>,
+) -> Result<Waited, Failure> {
+    loop {
+        let left = until.map_or(Duration::MAX, |until| until - Instant::now());
+        let wait_ms = left.min(Duration::from_secs(20)).as_millis();
+        let path = client.path(&format!("/status/{id}?wait={wait_ms}ms"));
+        let reply = client.ask("GET", &path, None).await.map_err(|it| client.failure(it))?;
+        if reply.status == 303 {
+            return Ok(Waited::Ended(StateText::Succeeded));
+        }
+        let status: StatusRecord<'_> = read(&reply.body)?;
+        if status.state.has_ended() {
+            return Ok(Waited::Ended(status.state));
+        }
+        if until.is_some_and(|until| until <= Instant::now()) {
+            return Ok(Waited::StillIn(status.state));
+        }
+    }
+}
+
+/// Waits for a job and prints it.
+pub(crate) async fn wait_and_show(
+    client: &Client,
+    id: JobIdText,
+    patience: Option<DurationText>,
+    format: Format,
+) -> anyhow::Result<ExitCode> {
+    let until = patience.map(|patience| Instant::now() + Duration::from_millis(patience.0));
+    let waited = wait(client, id, until).await?;
+    if let Waited::StillIn(state) = waited {
+        let message = format!("job {id} is still {state}");
+        return Err(Failure::new(Kind::Unavailable, message)
+            .hint(format!("it goes on; `longshore jobs wait {id}` waits longer"))
+            .into());
+    }
+    let body = client.get(&client.path(&format!("/jobs/{id}"))).await?;
+    show(&body, format)?;
+    let succeeded = waited == Waited::Ended(StateText::Succeeded);
+    Ok(if succeeded { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn cancel(client: &Client, ids: &[JobIdText], format: Format) -> anyhow::Result<ExitCode> {
+    for id in ids {
+        let body = client.delete(&client.path(&format!("/jobs/{id}"))).await?;
+        match (format, read::<JobRecord<'_>>(&body)) {
+            (Format::Json, _) if !body.is_empty() => output::json_text(&body)?,
+            (Format::Json, _) => {}
+            (Format::Table, Ok(job)) if job.running.is_some() => {
+                output::line(&format!("{id} is running: its worker will be told to stop"))?;
+            }
+            (Format::Table, Ok(job)) => output::line(&format!("{id} is {}", job.state))?,
+            (Format::Table, Err(_)) => output::line(&format!("{id} is removed"))?,
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn retry(client: &Client, ids: &[JobIdText], format: Format) -> anyhow::Result<ExitCode> {
+    for id in ids {
+        let path = client.path(&format!("/jobs/{id}/retry"));
+        let body = client.post_nothing(&path).await?;
+        if format == Format::Json {
+            output::json_text(&body)?;
+        }
+    }
+    if format == Format::Table {
+        output::line(&format!("{} to be tried again", count(ids.len() as u64, "job")))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_errors_are_cut_for_tables() {
+        assert_eq!(first_line("one\ntwo"), "one");
+        assert_eq!(first_line(&"x".repeat(100)).len(), 63);
+        assert_eq!(first_line(""), "");
+    }
+
+    #[test]
+    fn instants_in_tables_have_no_fraction() {
+        let instant: InstantText = "2026-05-04T03:02:01.250Z".parse().unwrap();
+        assert_eq!(moment(instant), "2026-05-04T03:02:01Z");
+    }
+}

@@ -1,0 +1,139 @@
+//! `longshore operations`: what touches many jobs, in slices, on the server.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use longshore_server::api::{OperationList, OperationRecord, OperationStateText};
+use tokio::time::sleep;
+
+use crate::cli::Context;
+use crate::client::{Client, read, segment};
+use crate::jobs::moment;
+use crate::output::{self, Format, Table, count, facts, grouped, note};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum OperationsCommand {
+    /// List operations, the newest first
+    List,
+    /// Show how far an operation is
+    Show(OperationArgs),
+    /// Stop an operation; what it did stays done
+    Cancel(OperationArgs),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct OperationArgs {
+    /// The operation
+    id: String,
+}
+
+pub(crate) async fn execute(
+    command: OperationsCommand,
+    context: &Context,
+) -> anyhow::Result<ExitCode> {
+    let client = context.client()?;
+    match command {
+        OperationsCommand::List => list(&client, context.format).await?,
+        OperationsCommand::Show(args) => {
+            let body = client.get(&path(&client, &args.id)).await?;
+            show(&body, context.format)?;
+        }
+        OperationsCommand::Cancel(args) => {
+            let body = client.delete(&path(&client, &args.id)).await?;
+            show(&body, context.format)?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn path(client: &Client, id: &str) -> String {
+    client.path(&format!("/operations/{}", segment(id)))
+}
+
+async fn list(client: &Client, format: Format) -> anyhow::Result<()> {
+    let body = client.get(&client.path("/operations")).await?;
+    if format == Format::Json {
+        return Ok(output::json_text(&body)?);
+    }
+    let list: OperationList = read(&body)?;
+    let mut table =
+        Table::new(&["id", "operation", "queue", "kind", "state", ">changed", "started"]);
+    for it in list.operations {
+        table.row(vec![
+            it.id.unwrap_or_default(),
+            it.operation,
+            it.queue.unwrap_or_default(),
+            it.kind.unwrap_or_default(),
+            state(it.state).to_owned(),
+            grouped(it.changed),
+            it.started_at.map(moment).unwrap_or_default(),
+        ]);
+    }
+    if table.is_empty() {
+        note("no operations");
+        return Ok(());
+    }
+    Ok(table.print()?)
+}
+
+fn state(state: OperationStateText) -> &'static str {
+    match state {
+        OperationStateText::DryRun => "only counted",
+        OperationStateText::Running => "running",
+        OperationStateText::Finished => "finished",
+        OperationStateText::Cancelled => "cancelled",
+    }
+}
+
+fn show(body: &[u8], format: Format) -> anyhow::Result<()> {
+    if format == Format::Json {
+        return Ok(output::json_text(body)?);
+    }
+    let it: OperationRecord = read(body)?;
+    Ok(output::line(&facts(&[
+        ("id", it.id),
+        ("operation", Some(it.operation)),
+        ("queue", it.queue),
+        ("kind", it.kind),
+        ("before", it.before.map(moment)),
+        ("state", Some(format!("{}, {:.0} %", state(it.state), it.progress * 100.0))),
+        (
+            "examined",
+            Some(format!("{} of at most {}", grouped(it.examined), grouped(it.candidates))),
+        ),
+        ("changed", Some(grouped(it.changed))),
+        ("started", it.started_at.map(moment)),
+        ("ended", it.ended_at.map(moment)),
+    ]))?)
+}
+
+/// Follows the operation that `body` describes to its end. Whoever stops watching stops nothing.
+pub(crate) async fn follow(
+    client: &Client,
+    body: &[u8],
+    format: Format,
+) -> anyhow::Result<ExitCode> {
+    let mut body = body.to_vec();
+    let mut pause = Duration::from_millis(20);
+    loop {
+        let it: OperationRecord = read(&body)?;
+        let Some(id) = it.id.filter(|_| it.state == OperationStateText::Running) else {
+            match format {
+                Format::Json => output::json_text(&body)?,
+                Format::Table => {
+                    let jobs = count(it.changed, "job");
+                    output::line(&format!("{}: {jobs}", state(it.state)))?;
+                }
+            }
+            return Ok(ExitCode::SUCCESS);
+        };
+        sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_secs(1));
+        if format == Format::Table && pause >= Duration::from_secs(1) {
+            let left = it.progress * 100.0;
+            note(&format!("operation {id}: {left:.0} %, {}", count(it.changed, "job")));
+        }
+        body = client.get(&path(client, &id)).await?;
+    }
+}

@@ -1,0 +1,359 @@
+//! `longshore queues`: what waits where, and what touches all of it.
+
+use std::io::{self, BufRead, IsTerminal, Write};
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+use longshore_server::api::{
+    DurationText, OperationRecord, PurgeRequest, QueueList, QueueRecord, QueueSettingsBody,
+    RetryDeadRequest,
+};
+use serde::Serialize;
+
+use crate::cli::Context;
+use crate::client::{Client, query, read, segment};
+use crate::failure::Failure;
+use crate::operations;
+use crate::output::{self, Format, Table, count, facts, grouped, note};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum QueuesCommand {
+    /// List queues with what waits in them
+    List(ListArgs),
+    /// Show everything about a queue
+    Show(QueueArgs),
+    /// Create a queue, or change its settings; what is not named is reset
+    Set(SetArgs),
+    /// Hand out nothing until resumed
+    Pause(QueueArgs),
+    /// Hand out jobs again
+    Resume(QueueArgs),
+    /// Remove the jobs that wait, or the dead ones
+    Purge(PurgeArgs),
+    /// Try dead jobs again
+    RetryDead(RetryDeadArgs),
+    /// Remove an empty queue
+    Delete(DeleteArgs),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ListArgs {
+    /// Only queues with jobs that nobody asks for
+    #[arg(long)]
+    unconsumed: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct QueueArgs {
+    /// The queue
+    queue: String,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct SetArgs {
+    /// The queue
+    queue: String,
+    /// The settings as JSON, such as '{"max_length":1000,"defaults":{"timeout":"5m"}}'
+    settings: String,
+}
+
+/// Which jobs of a queue.
+#[derive(Args, Debug)]
+pub(crate) struct Filter {
+    /// Only of this kind
+    #[arg(long, short)]
+    kind: Option<String>,
+    /// Only those enqueued (dead ones: died) longer ago
+    #[arg(long, value_name = "DURATION")]
+    older_than: Option<DurationText>,
+    /// Do not ask
+    #[arg(long, short)]
+    yes: bool,
+    /// Only count
+    #[arg(long, conflicts_with = "yes")]
+    dry_run: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct PurgeArgs {
+    /// The queue
+    queue: String,
+    /// The dead jobs instead of those that wait
+    #[arg(long)]
+    dead: bool,
+    #[command(flatten)]
+    filter: Filter,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct RetryDeadArgs {
+    /// The queue
+    queue: String,
+    #[command(flatten)]
+    filter: Filter,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct DeleteArgs {
+    /// The queue
+    queue: String,
+    /// With all its jobs
+    #[arg(long)]
+    force: bool,
+    /// Do not ask
+    #[arg(long, short)]
+    yes: bool,
+}
+
+pub(crate) async fn execute(command: QueuesCommand, context: &Context) -> anyhow::Result<ExitCode> {
+    let client = context.client()?;
+    let format = context.format;
+    match command {
+        QueuesCommand::List(args) => list(&client, &args, format).await,
+        QueuesCommand::Show(args) => {
+            show(&client.get(&path(&client, &args.queue, "")).await?, format)
+        }
+        QueuesCommand::Set(args) => {
+            let settings: QueueSettingsBody = serde_json::from_str(&args.settings)
+                .map_err(|error| Failure::usage(format!("settings: {error}")))?;
+            show(&client.put(&path(&client, &args.queue, ""), &settings).await?, format)
+        }
+        QueuesCommand::Pause(args) => pause(&client, &args.queue, true, format).await,
+        QueuesCommand::Resume(args) => pause(&client, &args.queue, false, format).await,
+        QueuesCommand::Purge(args) => {
+            let Filter { kind, older_than, .. } = &args.filter;
+            let (kind, older_than) = (kind.clone(), *older_than);
+            let request = PurgeRequest { dead: args.dead, kind, older_than, before: None };
+            let path = path(&client, &args.queue, "/purge");
+            touch_many(&client, &path, &request, "remove", &args.filter, format).await
+        }
+        QueuesCommand::RetryDead(args) => {
+            let Filter { kind, older_than, .. } = &args.filter;
+            let request =
+                RetryDeadRequest { kind: kind.clone(), older_than: *older_than, before: None };
+            let path = path(&client, &args.queue, "/retry-dead");
+            touch_many(&client, &path, &request, "try again", &args.filter, format).await
+        }
+        QueuesCommand::Delete(args) => delete(&client, &args, format).await,
+    }
+}
+
+fn path(client: &Client, queue: &str, rest: &str) -> String {
+    client.path(&format!("/queues/{}{rest}", segment(queue)))
+}
+
+async fn list(client: &Client, args: &ListArgs, format: Format) -> anyhow::Result<ExitCode> {
+    let mut table = Table::new(&[
+        "queue",
+        ">ready",
+        ">scheduled",
+        ">retrying",
+        ">running",
+        ">dead",
+        ">oldest",
+        ">workers",
+        "",
+    ]);
+    let mut cursor: Option<String> = None;
+    loop {
+        let unconsumed = args.unconsumed.then_some("true");
+        let parameters = [("unconsumed", unconsumed), ("cursor", cursor.as_deref())];
+        let body = client.get(&client.path(&format!("/queues{}", query(&parameters)))).await?;
+        let page: QueueList = read(&body)?;
+        match format {
+            Format::Json => output::json_text(&body)?,
+            Format::Table => page.queues.iter().for_each(|queue| table.row(row(queue))),
+        }
+        cursor = page.next;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    if format == Format::Table {
+        if table.is_empty() {
+            note("no queues: a queue comes into being with its first job");
+        } else {
+            table.print()?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn row(queue: &QueueRecord) -> Vec<String> {
+    let backlog = queue.ready + queue.scheduled + queue.retrying + queue.blocked;
+    let state = match (queue.settings.paused, queue.consumers, backlog) {
+        (true, ..) => "paused",
+        (false, 0, 1..) => "nobody works on it",
+        _ => "",
+    };
+    vec![
+        queue.name.clone(),
+        grouped(queue.ready + queue.blocked),
+        grouped(queue.scheduled),
+        grouped(queue.retrying),
+        grouped(queue.running),
+        grouped(queue.dead),
+        queue.oldest_age.map(|age| short(age)).unwrap_or_default(),
+        grouped(queue.consumers),
+        state.to_owned(),
+    ]
+}
+
+/// A duration to about two digits.
+fn short(duration: DurationText) -> String {
+    match duration.0 / 1000 {
+        0 => duration.to_string(),
+        seconds @ 1..120 => format!("{seconds}s"),
+        seconds @ 120..7200 => format!("{}m", seconds / 60),
+        seconds @ 7200..172_800 => format!("{}h", seconds / 3600),
+        seconds => format!("{}d", seconds / 86_400),
+    }
+}
+
+fn show(body: &[u8], format: Format) -> anyhow::Result<ExitCode> {
+    if format == Format::Json {
+        output::json_text(body)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let queue: QueueRecord = read(body)?;
+    let rate =
+        |rate: Option<f64>| rate.map_or(String::new(), |rate| format!(", {rate:.1}/s lately"));
+    let settings = serde_json::to_string(&queue.settings)?;
+    output::line(&facts(&[
+        ("queue", Some(queue.name)),
+        ("paused", queue.settings.paused.then(|| "yes".to_owned())),
+        ("ready", Some(grouped(queue.ready))),
+        ("scheduled", Some(grouped(queue.scheduled))),
+        ("retrying", Some(grouped(queue.retrying))),
+        ("blocked", Some(format!("{} (behind their ordering key)", grouped(queue.blocked)))),
+        ("running", Some(grouped(queue.running))),
+        ("dead", Some(grouped(queue.dead))),
+        ("oldest", queue.oldest_age.map(|age| format!("ready for {}", short(age)))),
+        ("workers", Some(grouped(queue.consumers))),
+        (
+            "enqueued",
+            Some(format!("{}{}", grouped(queue.enqueued_total), rate(queue.enqueued_per_second))),
+        ),
+        (
+            "succeeded",
+            Some(format!("{}{}", grouped(queue.succeeded_total), rate(queue.succeeded_per_second))),
+        ),
+        ("failed", Some(format!("{} attempts", grouped(queue.failed_total)))),
+        ("died", Some(grouped(queue.dead_total))),
+        ("cancelled", Some(grouped(queue.cancelled_total))),
+        ("settings", Some(settings)),
+    ]))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn pause(
+    client: &Client,
+    queue: &str,
+    paused: bool,
+    format: Format,
+) -> anyhow::Result<ExitCode> {
+    let verb = if paused { "/pause" } else { "/resume" };
+    let body = client.post_nothing(&path(client, queue, verb)).await?;
+    let record: QueueRecord = read(&body)?;
+    if format == Format::Json {
+        output::json_text(&body)?;
+    } else if paused {
+        let running = count(record.running, "job");
+        output::line(&format!("{queue} is paused; {running} running may end"))?;
+    } else {
+        output::line(&format!("{queue} hands out jobs again"))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Starts an operation after showing how many jobs it touches, and follows it to its end.
+async fn touch_many<B: Serialize>(
+    client: &Client,
+    path: &str,
+    request: &B,
+    verb: &str,
+    filter: &Filter,
+    format: Format,
+) -> anyhow::Result<ExitCode> {
+    if filter.dry_run || !filter.yes {
+        let body = client.post(&format!("{path}?dry_run=true"), request).await?;
+        let would: OperationRecord = read(&body)?;
+        let question = format!("{verb} {}?", count(would.changed, "job"));
+        match (filter.dry_run, format) {
+            (true, Format::Json) => output::json_text(&body)?,
+            (true, Format::Table) => output::line(&count(would.changed, "job"))?,
+            (false, _) => confirm(&question)?,
+        }
+        if filter.dry_run {
+            return Ok(ExitCode::SUCCESS);
+        }
+    }
+    let body = client.post(path, request).await?;
+    operations::follow(client, &body, format).await
+}
+
+async fn delete(client: &Client, args: &DeleteArgs, format: Format) -> anyhow::Result<ExitCode> {
+    let path = path(client, &args.queue, "");
+    if !args.force {
+        client.delete(&path).await.map_err(|failure| {
+            if failure.message.contains("queue_not_empty") {
+                failure.hint("--force removes it with all its jobs")
+            } else {
+                failure
+            }
+        })?;
+        if format == Format::Table {
+            output::line(&format!("{} is deleted", args.queue))?;
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    if !args.yes {
+        let queue: QueueRecord = read(&client.get(&path).await?)?;
+        let waiting = queue.ready + queue.scheduled + queue.retrying + queue.blocked;
+        confirm(&format!(
+            "delete {} with {} waiting, {} running and {} dead jobs?",
+            queue.name, waiting, queue.running, queue.dead
+        ))?;
+    }
+    let body = client.delete(&format!("{path}?force=true")).await?;
+    if body.is_empty() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    operations::follow(client, &body, format).await
+}
+
+/// Asks on the terminal; elsewhere nobody can answer.
+fn confirm(question: &str) -> Result<(), Failure> {
+    if !io::stdin().is_terminal() {
+        return Err(Failure::usage(format!("{question} nobody is here to answer"))
+            .hint("--yes says so beforehand; --dry-run only counts"));
+    }
+    let mut stderr = io::stderr().lock();
+    let _ = write!(stderr, "{question} [y/N] ");
+    let _ = stderr.flush();
+    let mut answer = String::new();
+    let read = io::stdin().lock().read_line(&mut answer);
+    if read.is_ok() && ["y", "yes"].contains(&answer.trim().to_lowercase().as_str()) {
+        return Ok(());
+    }
+    Err(Failure::new(crate::failure::Kind::Other, "not done"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_are_short() {
+        for (ms, text) in [
+            (250, "250ms"),
+            (1500, "1s"),
+            (119_000, "119s"),
+            (3_600_000, "60m"),
+            (86_400_000, "24h"),
+            (864_000_000, "10d"),
+        ] {
+            assert_eq!(short(DurationText(ms)), text);
+        }
+    }
+}

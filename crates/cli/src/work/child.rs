@@ -1,0 +1,319 @@
+//! One child process in a process group of its own: its input, the bounded part of its output
+//! that is kept, and its end. It knows no job and no server.
+
+use std::io;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::process::{Child, Command};
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+
+/// How long output is waited for once the child has ended: what outlives it may hold its pipes.
+const DRAIN: Duration = Duration::from_secs(1);
+
+/// What a child shall do about being stopped.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) enum Stop {
+    /// Nobody asked.
+    No,
+    /// SIGTERM to the group, then SIGKILL once so much time has passed.
+    Gently(Duration),
+    /// SIGKILL to the group.
+    AtOnce,
+}
+
+/// What to run, and how much of it to keep.
+#[derive(Clone, Debug)]
+pub(crate) struct Invocation {
+    /// Run by `sh -c`.
+    pub(crate) command: String,
+    /// Added to the environment.
+    pub(crate) environment: Vec<(&'static str, String)>,
+    /// Given on standard input.
+    pub(crate) input: Vec<u8>,
+    /// How much of the beginning of standard output is kept.
+    pub(crate) stdout_bytes_max: usize,
+    /// How much of the end of standard error is kept.
+    pub(crate) stderr_bytes_max: usize,
+    /// Whether standard error is passed on to ours.
+    pub(crate) pass_stderr: bool,
+}
+
+/// How a child ended.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Ending {
+    /// By itself, with this exit code.
+    Exited(i32),
+    /// By a signal that nobody here sent.
+    Signalled(i32),
+    /// Because it was to stop.
+    Stopped,
+}
+
+/// A child that has ended.
+#[derive(Clone, Debug)]
+pub(crate) struct Finished {
+    pub(crate) ending: Ending,
+    /// The beginning of standard output.
+    pub(crate) stdout: Vec<u8>,
+    /// How much of standard output was not kept.
+    pub(crate) stdout_bytes_lost: u64,
+    /// The end of standard error.
+    pub(crate) stderr: Vec<u8>,
+}
+
+/// Runs the command to its end; `stop` may change at any time. Nothing of its process group is
+/// left afterwards.
+pub(crate) async fn run(
+    invocation: Invocation,
+    mut stop: watch::Receiver<Stop>,
+) -> io::Result<Finished> {
+    let mut child = Command::new("sh")
+        .arg("-c")
+        .arg(&invocation.command)
+        .envs(invocation.environment.iter().map(|(name, value)| (*name, value.as_str())))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0)
+        .kill_on_drop(true)
+        .spawn()?;
+    let mut group = Group::of(&child);
+    let stdin = child.stdin.take();
+    let input = invocation.input;
+    let feed = tokio::spawn(async move {
+        if let Some(mut stdin) = stdin {
+            // A child that does not read its input is within its rights.
+            let _ = stdin.write_all(&input).await;
+        }
+    });
+    let stdout = tokio::spawn(read_beginning(child.stdout.take(), invocation.stdout_bytes_max));
+    let stderr = tokio::spawn(read_end(
+        child.stderr.take(),
+        invocation.stderr_bytes_max,
+        invocation.pass_stderr,
+    ));
+    let (status, stopped) = wait(&mut child, &group, &mut stop).await?;
+    // What the command left behind in its group would outlive the job.
+    group.end();
+    feed.abort();
+    let (stdout, stdout_bytes_lost) = join(stdout).await.unwrap_or_default();
+    let stderr = join(stderr).await.unwrap_or_default();
+    Ok(Finished { ending: ending_of(status, stopped), stdout, stdout_bytes_lost, stderr })
+}
+
+/// A process group, until its end: a later group may have the same number.
+struct Group(Option<Pid>);
+
+impl Group {
+    fn of(child: &Child) -> Self {
+        Self(child.id().and_then(|id| Pid::from_raw(id.cast_signed())))
+    }
+
+    fn signal(&self, signal: Signal) {
+        if let Some(pid) = self.0 {
+            // It may be gone already.
+            let _ = kill_process_group(pid, signal);
+        }
+    }
+
+    fn end(&mut self) {
+        self.signal(Signal::KILL);
+        self.0 = None;
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+async fn wait(
+    child: &mut Child,
+    group: &Group,
+    stop: &mut watch::Receiver<Stop>,
+) -> io::Result<(ExitStatus, bool)> {
+    let mut kill_after: Option<Duration> = None;
+    let mut done = Stop::No;
+    loop {
+        let wanted = *stop.borrow_and_update();
+        if wanted > done {
+            done = wanted;
+            match wanted {
+                Stop::No => {}
+                Stop::Gently(patience) => {
+                    group.signal(Signal::TERM);
+                    kill_after = Some(patience);
+                }
+                Stop::AtOnce => {
+                    group.signal(Signal::KILL);
+                    kill_after = None;
+                }
+            }
+        }
+        tokio::select! {
+            status = child.wait() => return Ok((status?, done != Stop::No)),
+            Ok(()) = stop.changed() => {}
+            () = sleep(kill_after.unwrap_or(Duration::MAX)), if kill_after.is_some() => {
+                group.signal(Signal::KILL);
+                kill_after = None;
+            }
+        }
+    }
+}
+
+fn ending_of(status: ExitStatus, stopped: bool) -> Ending {
+    match (status.code(), status.signal()) {
+        // It may still have finished what it was doing.
+        (Some(0), _) => Ending::Exited(0),
+        _ if stopped => Ending::Stopped,
+        (Some(code), _) => Ending::Exited(code),
+        (None, signal) => Ending::Signalled(signal.unwrap_or_default()),
+    }
+}
+
+async fn join<T>(mut task: tokio::task::JoinHandle<T>) -> Option<T> {
+    if let Ok(joined) = timeout(DRAIN, &mut task).await {
+        joined.ok()
+    } else {
+        task.abort();
+        None
+    }
+}
+
+async fn read_beginning<R: AsyncRead + Unpin>(pipe: Option<R>, max: usize) -> (Vec<u8>, u64) {
+    let (mut kept, mut lost) = (Vec::new(), 0);
+    let Some(mut pipe) = pipe else { return (kept, lost) };
+    let mut buffer = vec![0; 16 << 10];
+    while let Ok(length @ 1..) = pipe.read(&mut buffer).await {
+        let room = length.min(max - kept.len());
+        kept.extend_from_slice(&buffer[..room]);
+        lost += (length - room) as u64;
+    }
+    (kept, lost)
+}
+
+async fn read_end<R: AsyncRead + Unpin>(pipe: Option<R>, max: usize, pass: bool) -> Vec<u8> {
+    let mut kept = Vec::new();
+    let Some(mut pipe) = pipe else { return kept };
+    let mut buffer = vec![0; 16 << 10];
+    while let Ok(length @ 1..) = pipe.read(&mut buffer).await {
+        if pass {
+            use std::io::Write as _;
+            let _ = io::stderr().write_all(&buffer[..length]);
+        }
+        kept.extend_from_slice(&buffer[..length]);
+        if kept.len() > max {
+            kept.drain(..kept.len() - max);
+        }
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn invocation(command: &str) -> Invocation {
+        Invocation {
+            command: command.to_owned(),
+            environment: vec![("LONGSHORE_KIND", "greet".to_owned())],
+            input: b"{\"to\":\"you\"}".to_vec(),
+            stdout_bytes_max: 64,
+            stderr_bytes_max: 8,
+            pass_stderr: false,
+        }
+    }
+
+    async fn run_alone(command: &str) -> Finished {
+        let (_keep, stop) = watch::channel(Stop::No);
+        run(invocation(command), stop).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn input_environment_output_and_code() {
+        let finished = run_alone("cat; echo \" $LONGSHORE_KIND\"; echo oh no >&2; exit 75").await;
+        assert_eq!(finished.ending, Ending::Exited(75));
+        assert_eq!(finished.stdout, b"{\"to\":\"you\"} greet\n");
+        assert_eq!(finished.stderr, b"oh no\n");
+    }
+
+    #[tokio::test]
+    async fn output_is_bounded() {
+        let command = "i=0; while [ $i -lt 40 ]; do echo 123456789; i=$((i+1)); done; \
+            echo the long tail >&2";
+        let finished = run_alone(command).await;
+        assert_eq!((finished.stdout.len(), finished.stdout_bytes_lost), (64, 336));
+        assert_eq!(finished.stderr, b"ng tail\n");
+    }
+
+    #[tokio::test]
+    async fn a_child_that_ignores_its_input_is_no_error() {
+        let mut invocation = invocation("exec 0<&-; true");
+        invocation.input = vec![b'x'; 1 << 20];
+        let (_keep, stop) = watch::channel(Stop::No);
+        assert_eq!(run(invocation, stop).await.unwrap().ending, Ending::Exited(0));
+    }
+
+    #[tokio::test]
+    async fn a_signal_is_told_from_an_exit_code() {
+        assert_eq!(run_alone("kill -9 $$").await.ending, Ending::Signalled(9));
+        assert_eq!(run_alone("command-that-is-not-there").await.ending, Ending::Exited(127));
+    }
+
+    /// The pid that the command printed is gone, or waits to be reaped by its new parent.
+    fn is_gone(pid: &str) -> bool {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        !status.contains("State:") || status.contains("State:\tZ")
+    }
+
+    #[tokio::test]
+    async fn stopping_reaches_grandchildren() {
+        for how in [Stop::Gently(Duration::from_secs(60)), Stop::AtOnce] {
+            let folder = tempfile::tempdir().unwrap();
+            let started = folder.path().join("started");
+            let mut invocation = invocation(&format!(
+                "sleep 600 & echo $! > '{0}.tmp'; mv '{0}.tmp' '{0}'; wait",
+                started.display()
+            ));
+            invocation.input.clear();
+            let (stop, stopped) = watch::channel(Stop::No);
+            let run = tokio::spawn(run(invocation, stopped));
+            while !started.exists() {
+                tokio::task::yield_now().await;
+            }
+            stop.send(how).unwrap();
+            assert_eq!(run.await.unwrap().unwrap().ending, Ending::Stopped);
+            let pid = std::fs::read_to_string(&started).unwrap();
+            assert!(is_gone(pid.trim()), "{how:?}: {pid}");
+        }
+    }
+
+    #[tokio::test]
+    async fn who_ignores_sigterm_is_killed() {
+        let folder = tempfile::tempdir().unwrap();
+        let started = folder.path().join("started");
+        let command =
+            format!("trap '' TERM; : > '{}'; while :; do sleep 1; done", started.display());
+        let (stop, stopped) = watch::channel(Stop::No);
+        let run = tokio::spawn(run(invocation(&command), stopped));
+        while !started.exists() {
+            tokio::task::yield_now().await;
+        }
+        stop.send(Stop::Gently(Duration::from_millis(10))).unwrap();
+        assert_eq!(run.await.unwrap().unwrap().ending, Ending::Stopped);
+    }
+
+    #[tokio::test]
+    async fn nothing_is_left_of_a_command_that_has_ended() {
+        let finished = run_alone("sleep 600 & echo $!").await;
+        let pid = String::from_utf8(finished.stdout).unwrap();
+        assert_eq!(finished.ending, Ending::Exited(0));
+        assert!(is_gone(pid.trim()), "{pid}");
+    }
+}

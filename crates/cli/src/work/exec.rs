@@ -1,0 +1,224 @@
+//! Runs each job as a command of the user: args on standard input, the rest in the environment,
+//! the exit code as the verdict.
+
+use std::time::Duration;
+
+use longshore_server::api::{ErrorText, RawJson};
+use tokio::sync::watch;
+
+use super::child::{self, Ending, Finished, Invocation, Stop};
+use super::job::{Assignment, News, Runner, Verdict};
+use crate::output::{note, printable};
+
+/// The largest result that a server takes unless told otherwise.
+const RESULT_BYTES_MAX: usize = 1 << 20;
+/// How much of the end of standard error is told as an error's message.
+const STDERR_BYTES_MAX: usize = 8 << 10;
+
+/// EX_DATAERR of sysexits.h: no attempt will ever succeed.
+const EXIT_DISCARD: i32 = 65;
+
+/// Runs one command for every job.
+#[derive(Clone, Debug)]
+pub(crate) struct Exec {
+    /// For `sh -c`.
+    pub(crate) command: String,
+    /// Told to the command, so that it can enqueue jobs of its own.
+    pub(crate) server: String,
+    pub(crate) namespace: String,
+    pub(crate) quiet: bool,
+}
+
+impl Runner for Exec {
+    async fn run(&self, job: Assignment, stop: watch::Receiver<Stop>) -> Verdict {
+        let invocation = Invocation {
+            command: self.command.clone(),
+            environment: environment(&job, &self.server, &self.namespace),
+            input: job.args.into_bytes(),
+            stdout_bytes_max: RESULT_BYTES_MAX,
+            stderr_bytes_max: STDERR_BYTES_MAX,
+            pass_stderr: true,
+        };
+        match child::run(invocation, stop).await {
+            Ok(finished) => verdict_of(&finished),
+            Err(error) => Verdict::failed("worker", format!("cannot run the command: {error}")),
+        }
+    }
+
+    fn hear(&self, news: &News<'_>) {
+        tell(news, self.quiet);
+    }
+}
+
+/// What a command finds in its environment.
+pub(super) fn environment(
+    job: &Assignment,
+    server: &str,
+    namespace: &str,
+) -> Vec<(&'static str, String)> {
+    let mut environment = vec![
+        ("LONGSHORE_JOB_ID", job.id.to_string()),
+        ("LONGSHORE_QUEUE", job.queue.clone()),
+        ("LONGSHORE_KIND", job.kind.clone()),
+        ("LONGSHORE_ATTEMPT", job.attempt.to_string()),
+        ("LONGSHORE_MAX_ATTEMPTS", job.max_attempts.to_string()),
+        ("LONGSHORE_TOKEN", job.token.to_string()),
+        ("LONGSHORE_SERVER", server.to_owned()),
+        ("LONGSHORE_NAMESPACE", namespace.to_owned()),
+    ];
+    environment.extend(job.traceparent.clone().map(|parent| ("TRACEPARENT", parent)));
+    environment
+}
+
+fn verdict_of(finished: &Finished) -> Verdict {
+    match finished.ending {
+        Ending::Exited(0) => Verdict::Ack(result_of(&finished.stdout, finished.stdout_bytes_lost)),
+        Ending::Exited(EXIT_DISCARD) => Verdict::Discard,
+        Ending::Stopped => Verdict::Release,
+        Ending::Exited(_) | Ending::Signalled(_) => Verdict::Fail(error_of(finished)),
+    }
+}
+
+/// The error of a command that failed: how it ended, and the end of what it said.
+pub(super) fn error_of(finished: &Finished) -> ErrorText {
+    let kind = match finished.ending {
+        Ending::Exited(code) => format!("exit {code}"),
+        Ending::Signalled(signal) => format!("signal {signal}"),
+        Ending::Stopped => "stopped".to_owned(),
+    };
+    let said = String::from_utf8_lossy(&finished.stderr).trim_end().to_owned();
+    let message = if said.is_empty() { format!("the command ended with {kind}") } else { said };
+    ErrorText { kind, message, backtrace: String::new() }
+}
+
+/// Standard output as a result: the JSON that it is, else a JSON string; nothing for nothing.
+fn result_of(stdout: &[u8], lost: u64) -> Option<RawJson<'static>> {
+    let text = String::from_utf8_lossy(stdout);
+    let text = text.trim_end_matches(['\n', '\r']);
+    if text.is_empty() {
+        return None;
+    }
+    if lost == 0
+        && let Ok(json) = RawJson::from_text(text.trim().to_owned())
+        && json.get().len() <= RESULT_BYTES_MAX
+    {
+        return Some(json);
+    }
+    bounded_string(text, lost, RESULT_BYTES_MAX)
+}
+
+/// `text` as a JSON string of at most `bytes_max`, cut at its end where it is longer.
+fn bounded_string(text: &str, lost: u64, bytes_max: usize) -> Option<RawJson<'static>> {
+    let mut keep = text.len();
+    loop {
+        let cut = text.len() - keep;
+        let json = if cut == 0 && lost == 0 {
+            RawJson::of(text)
+        } else {
+            let lost = lost + cut as u64;
+            RawJson::of(&format!("{} [{lost} more bytes were not kept]", &text[..keep]))
+        };
+        let json = json.ok()?;
+        if json.get().len() <= bytes_max {
+            return Some(json);
+        }
+        // Control characters take six bytes in JSON.
+        keep =
+            floor_char_boundary(text, keep.saturating_sub((json.get().len() - bytes_max) / 6 + 64));
+        if keep == 0 {
+            return None;
+        }
+    }
+}
+
+fn floor_char_boundary(text: &str, mut index: usize) -> usize {
+    while !text.is_char_boundary(index) {
+        index -= 1;
+    }
+    index
+}
+
+/// Tells a person what a worker does.
+pub(super) fn tell(news: &News<'_>, quiet: bool) {
+    match news {
+        News::Ended(job, verdict, after) if !quiet => {
+            note(&format!("{} {} {}", job.id, printable(&job.kind), words_for(verdict, *after)));
+        }
+        News::Lost(id, why) => note(&format!("{id} ends here and does not count: {why}")),
+        News::Away(why) => note(&format!("the server does not answer ({why}); trying again")),
+        News::Back => note("the server answers again"),
+        News::Stopping(0) => note("stopping: nothing is running"),
+        News::Stopping(running) => {
+            note(&format!("stopping: taking no more, waiting for {running} running"));
+        }
+        News::Ended(..) | News::Leased(_) | News::Settled(_) => {}
+    }
+}
+
+fn words_for(verdict: &Verdict, after: Duration) -> String {
+    let took = format!("after {:.2} s", after.as_secs_f64());
+    match verdict {
+        Verdict::Ack(_) => format!("succeeded {took}"),
+        Verdict::Fail(error) => {
+            let first = error.message.lines().last().unwrap_or_default();
+            format!("failed {took} ({}): {}", printable(&error.kind), printable(first))
+        }
+        Verdict::Release => format!("stopped and given back {took}"),
+        Verdict::Discard => format!("discarded {took}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn finished(ending: Ending, stdout: &str, stderr: &str) -> Finished {
+        Finished {
+            ending,
+            stdout: stdout.as_bytes().to_vec(),
+            stdout_bytes_lost: 0,
+            stderr: stderr.as_bytes().to_vec(),
+        }
+    }
+
+    fn result(stdout: &str) -> Option<String> {
+        match verdict_of(&finished(Ending::Exited(0), stdout, "")) {
+            Verdict::Ack(result) => result.map(|json| json.get().to_owned()),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn standard_output_is_the_result() {
+        assert_eq!(result(""), None);
+        assert_eq!(result("\n"), None);
+        assert_eq!(result("{\"a\": 1.10}\n").as_deref(), Some("{\"a\": 1.10}"));
+        assert_eq!(result("42\n").as_deref(), Some("42"));
+        assert_eq!(result("hi there\n").as_deref(), Some("\"hi there\""));
+        assert_eq!(result("{\"a\": }").as_deref(), Some("\"{\\\"a\\\": }\""));
+    }
+
+    #[test]
+    fn a_result_is_bounded() {
+        for text in ["\u{1}".repeat(5000), "\u{e4}".repeat(5000), "x".repeat(5000)] {
+            let json = bounded_string(&text, 0, 1000).unwrap();
+            assert!(json.get().len() <= 1000);
+            assert!(json.get().ends_with(" more bytes were not kept]\""), "{}", json.get());
+        }
+        let json = bounded_string("abc", 7, 1000).unwrap();
+        assert_eq!(json.get(), "\"abc [7 more bytes were not kept]\"");
+    }
+
+    #[test]
+    fn exit_codes_are_verdicts() {
+        assert_eq!(verdict_of(&finished(Ending::Exited(65), "x", "y")), Verdict::Discard);
+        assert_eq!(verdict_of(&finished(Ending::Stopped, "", "")), Verdict::Release);
+        let failed = |ending, stderr| match verdict_of(&finished(ending, "", stderr)) {
+            Verdict::Fail(error) => (error.kind, error.message),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(failed(Ending::Exited(75), "busy\n"), ("exit 75".into(), "busy".into()));
+        let silent = failed(Ending::Signalled(11), "");
+        assert_eq!(silent, ("signal 11".into(), "the command ended with signal 11".into()));
+    }
+}

@@ -1,0 +1,115 @@
+//! A job in the hands of a worker, and how its run may end. It knows neither the server nor what
+//! the run does.
+
+use std::future::Future;
+use std::time::Duration;
+
+use longshore_server::api::{
+    DurationText, ErrorText, JobIdText, LeasedJob, RawJson, SettlementText, TokenText, VerdictText,
+};
+use tokio::sync::watch;
+
+use super::child::Stop;
+
+/// A job that was leased.
+#[derive(Clone, Debug)]
+pub(crate) struct Assignment {
+    pub(crate) id: JobIdText,
+    pub(crate) token: TokenText,
+    pub(crate) queue: String,
+    pub(crate) kind: String,
+    /// JSON text.
+    pub(crate) args: String,
+    pub(crate) attempt: u32,
+    pub(crate) max_attempts: u32,
+    pub(crate) lease: Duration,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) traceparent: Option<String>,
+}
+
+impl From<LeasedJob<'_>> for Assignment {
+    fn from(job: LeasedJob<'_>) -> Self {
+        Self {
+            id: job.id,
+            token: job.token,
+            queue: job.queue,
+            kind: job.kind,
+            args: job.args.get().to_owned(),
+            attempt: job.attempt,
+            max_attempts: job.max_attempts,
+            lease: duration(job.lease),
+            timeout: job.timeout.map(duration),
+            traceparent: job.traceparent,
+        }
+    }
+}
+
+/// The span that a text says.
+pub(crate) fn duration(text: DurationText) -> Duration {
+    Duration::from_millis(text.0)
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Verdict {
+    /// It succeeded, with this result.
+    Ack(Option<RawJson<'static>>),
+    /// It failed.
+    Fail(ErrorText),
+    /// It was stopped: the job goes back to its place.
+    Release,
+    /// The job is called off.
+    Discard,
+}
+
+impl Verdict {
+    /// A failure with an error of this type.
+    pub(crate) fn failed(kind: &str, message: impl Into<String>) -> Self {
+        let message = message.into();
+        Self::Fail(ErrorText { kind: kind.to_owned(), message, backtrace: String::new() })
+    }
+
+    /// The settlement that says so.
+    pub(crate) fn settlement(self, id: JobIdText, token: TokenText) -> SettlementText<'static> {
+        let (verdict, result, error) = match self {
+            Self::Ack(result) => (VerdictText::Ack, result, None),
+            Self::Fail(error) => (VerdictText::Fail, None, Some(error)),
+            Self::Release => (VerdictText::Release, None, None),
+            Self::Discard => (VerdictText::Discard, None, None),
+        };
+        let (location, retry_in, delay) = (None, None, None);
+        SettlementText { id, token, verdict, result, location, error, retry_in, delay }
+    }
+}
+
+/// What is done with jobs.
+pub(crate) trait Runner: Send + Sync + 'static {
+    /// Runs a job to its end, sooner where `stop` says so.
+    fn run(
+        &self,
+        job: Assignment,
+        stop: watch::Receiver<Stop>,
+    ) -> impl Future<Output = Verdict> + Send;
+
+    /// Hears what the worker does.
+    fn hear(&self, news: &News<'_>);
+}
+
+/// What a worker tells about itself.
+#[derive(Debug)]
+pub(crate) enum News<'a> {
+    /// A job was handed over.
+    Leased(&'a Assignment),
+    /// A run ended so, after so long.
+    Ended(&'a Assignment, &'a Verdict, Duration),
+    /// The server knows that a run ended.
+    Settled(JobIdText),
+    /// A run is stopped, or its end does not count.
+    Lost(JobIdText, &'a str),
+    /// The server does not answer.
+    Away(&'a str),
+    /// It answers again.
+    Back,
+    /// The worker takes no more; so many jobs are in hand.
+    Stopping(usize),
+}

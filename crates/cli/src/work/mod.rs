@@ -1,0 +1,138 @@
+//! `longshore work`: a worker in any language, by running a command for each job.
+
+mod backoff;
+mod child;
+mod exec;
+mod job;
+mod shell;
+mod worker;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use longshore_server::api::DurationText;
+
+pub(crate) use self::child::Stop;
+pub(crate) use self::exec::Exec;
+pub(crate) use self::job::{Assignment, News, Runner, Verdict};
+pub(crate) use self::shell::{SHELL_KIND, Shell, ShellArgs, ShellResult, exit_code_of};
+pub(crate) use self::worker::{Settings, run};
+use crate::cli::Context;
+use crate::failure::Failure;
+use crate::output::note;
+use crate::signals::stop_on_signal;
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "The command gets the args on standard input, and LONGSHORE_JOB_ID, _KIND, \
+    _ATTEMPT, _MAX_ATTEMPTS, _TOKEN,\n_QUEUE, _SERVER and _NAMESPACE in its environment. Its exit \
+    code is the verdict:\n  0          done; standard output is the result\n  75         failed, \
+    tried again later\n  65         discarded, never tried again\n  otherwise  failed; the end of \
+    standard error is the message\nA cancelled job gets SIGTERM, then SIGKILL after 5 s; a job \
+    whose lease is lost SIGKILL.\n\nExample:\n  longshore work --queue mail --exec \
+    './send-mail.sh' --concurrency 4"
+)]
+pub(crate) struct WorkArgs {
+    /// The queues in strict order, * and prefix* included; may be repeated [default: default]
+    #[arg(long = "queue", short, value_name = "QUEUE", env = "LONGSHORE_QUEUES")]
+    #[arg(value_delimiter = ',')]
+    queues: Vec<String>,
+    /// The command to run for each job, for sh
+    #[arg(long, short, value_name = "CMD", env = "LONGSHORE_EXEC")]
+    exec: Option<String>,
+    /// Only jobs of these kinds; may be repeated
+    #[arg(long = "kind", short, value_name = "KIND", requires = "exec")]
+    kinds: Vec<String>,
+    /// Run what jobs of the kind longshore.shell say
+    #[arg(long)]
+    allow_shell: bool,
+    /// How many jobs at a time [default: 1]
+    #[arg(long, short, value_name = "N", env = "LONGSHORE_CONCURRENCY")]
+    concurrency: Option<usize>,
+    /// The lease to ask for [default: what job or queue say, else 30s]
+    #[arg(long, value_name = "DURATION", env = "LONGSHORE_LEASE")]
+    lease: Option<DurationText>,
+    /// How long running jobs may go on after SIGTERM [default: 25s]
+    #[arg(long, value_name = "DURATION", env = "LONGSHORE_GRACE")]
+    grace: Option<DurationText>,
+    /// The name to be known by [default: host and process]
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// Tell only what goes wrong
+    #[arg(long)]
+    quiet: bool,
+}
+
+pub(crate) async fn execute(args: WorkArgs, context: &Context) -> anyhow::Result<ExitCode> {
+    let config = &context.config.work;
+    let client = context.client()?;
+    let exec = args.exec.or_else(|| config.exec.clone());
+    if exec.is_none() && !args.allow_shell {
+        return Err(Failure::usage("nothing to do with jobs: neither --exec nor --allow-shell")
+            .hint("longshore work --queue mail --exec './send-mail.sh'")
+            .into());
+    }
+    let configured = |text: &Option<String>, key: &str| -> Result<Option<DurationText>, Failure> {
+        let parse = |text: &String| text.parse();
+        text.as_ref()
+            .map(parse)
+            .transpose()
+            .map_err(|error| Failure::usage(format!("longshore.toml: work.{key}: {error}")))
+    };
+    let lease = args.lease.or(configured(&config.lease, "lease")?);
+    let grace = args.grace.or(configured(&config.grace, "grace")?);
+    let named = Some(args.queues).filter(|queues| !queues.is_empty());
+    let queues = named.or_else(|| config.queues.clone());
+    let settings = Settings {
+        queues: queues.unwrap_or_else(|| vec!["default".to_owned()]),
+        kinds: Some(args.kinds).filter(|kinds| !kinds.is_empty()),
+        concurrency: args.concurrency.or(config.concurrency).unwrap_or(1).clamp(1, 1000),
+        lease,
+        grace: Duration::from_millis(grace.unwrap_or(DurationText::seconds(25)).0),
+        name: args.name.unwrap_or_else(worker_name),
+    };
+    let stop = stop_on_signal()?;
+    if !args.quiet {
+        note(&format!("working on {} at {}", settings.queues.join(", "), client.url()));
+    }
+    let (server, namespace) = (client.url(), client.namespace().to_owned());
+    // A worker that names kinds gets only those: running both takes two.
+    let shell = args.allow_shell.then(|| {
+        let kinds = Some(vec![SHELL_KIND.to_owned()]);
+        let (server, namespace) = (server.clone(), namespace.clone());
+        let runner = Arc::new(Shell { server, namespace, quiet: args.quiet });
+        run(&client, Settings { kinds, ..settings.clone() }, runner, stop.clone())
+    });
+    let exec = exec.map(|command| {
+        let quiet = args.quiet;
+        let (server, namespace) = (server.clone(), namespace.clone());
+        let runner = Arc::new(Exec { command, server, namespace, quiet });
+        run(&client, settings.clone(), runner, stop.clone())
+    });
+    let both = async {
+        tokio::try_join!(
+            async { if let Some(shell) = shell { shell.await } else { Ok(()) } },
+            async { if let Some(exec) = exec { exec.await } else { Ok(()) } },
+        )
+    };
+    both.await.map_err(|failure| explain(failure, &settings.queues))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Who this worker is, for people.
+pub(crate) fn worker_name() -> String {
+    let uname = rustix::system::uname();
+    format!("{}:{}", uname.nodename().to_string_lossy(), std::process::id())
+}
+
+/// A refusal of a worker's very first turn, as it is worth telling.
+fn explain(failure: Failure, queues: &[String]) -> Failure {
+    use crate::failure::Kind;
+    match failure.kind {
+        Kind::NotFound => failure.hint("create it with `longshore namespaces create NAME`"),
+        Kind::Refused => failure.hint(format!("the queues asked for: {}", queues.join(", "))),
+        _ => failure,
+    }
+}

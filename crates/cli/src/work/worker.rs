@@ -1,0 +1,522 @@
+//! The loop of a worker: one request per turn settles what is done and leases what comes next;
+//! heartbeats keep what runs; a server that is away is waited for, and nothing is lost meanwhile.
+//! It knows no child processes: a `Runner` does the work.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use longshore_server::api::{
+    DurationText, HeartbeatAnswer, HeartbeatRequest, InstructionText, JobIdText, LeaseAnswer,
+    LeaseRequest, SettleAnswer, SettleRequest, SettledText, SettlementText, TokenText, VerdictText,
+};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+use super::backoff::Backoff;
+use super::child::Stop;
+use super::job::{Assignment, News, Runner, Verdict};
+use crate::client::{Client, Fault, Refusal, read, to_json};
+use crate::failure::Failure;
+
+/// How long a turn waits for a job.
+const WAIT: DurationText = DurationText::seconds(20);
+/// How long a child may take to end after SIGTERM.
+pub(crate) const KILL_AFTER: Duration = Duration::from_secs(5);
+/// How long the last words to the server may take.
+const FAREWELL: Duration = Duration::from_secs(10);
+/// What one request settles at most.
+const SETTLEMENTS_MAX: usize = 1000;
+const SETTLE_BYTES_MAX: usize = 4 << 20;
+
+/// What a worker asks for.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    /// In strict order, with patterns.
+    pub(crate) queues: Vec<String>,
+    /// Only these kinds.
+    pub(crate) kinds: Option<Vec<String>>,
+    /// How many jobs at a time.
+    pub(crate) concurrency: usize,
+    /// The lease to ask for.
+    pub(crate) lease: Option<DurationText>,
+    /// How long running jobs may go on once the worker is to stop.
+    pub(crate) grace: Duration,
+    /// Who the worker is, for people.
+    pub(crate) name: String,
+}
+
+type Key = (JobIdText, TokenText);
+
+/// A job that runs here.
+struct InHand {
+    stop: watch::Sender<Stop>,
+    lease: Duration,
+    next_beat: Instant,
+    /// A heartbeat is under way.
+    beating: bool,
+    /// The lease is not ours any more: the end of the run does not count.
+    lost: bool,
+}
+
+enum Event {
+    Leased(Result<Vec<u8>, Refusal>),
+    Settled(Result<Vec<u8>, Refusal>),
+    Beat(Key, Result<Vec<u8>, Fault>),
+    Ran(Key, Verdict),
+    Away(String),
+    Back,
+}
+
+/// A request under way and what it settles.
+struct Request {
+    task: JoinHandle<()>,
+    settle: Vec<SettlementText<'static>>,
+}
+
+struct Worker<R> {
+    settings: Settings,
+    runner: Arc<R>,
+    /// One connection each, so that none waits for another.
+    lease_client: Arc<Client>,
+    settle_client: Arc<Client>,
+    beat_client: Arc<Client>,
+    session: String,
+    turn: u64,
+    seen: Option<u64>,
+    in_hand: HashMap<Key, InHand>,
+    /// Ends of runs that the server is not known to know.
+    done: Vec<SettlementText<'static>>,
+    /// The server refused many at once: one by one shows which.
+    one_by_one: bool,
+    leasing: Option<Request>,
+    settling: Option<Request>,
+    /// When running jobs are to be stopped; the worker takes no more.
+    drain_until: Option<Instant>,
+    away: bool,
+    events: UnboundedSender<Event>,
+}
+
+/// Works until `stop` turns true and everything in hand has ended or was given back. Whoever sets
+/// it again (from true to true) ends the patience with running jobs.
+pub(crate) async fn run<R: Runner>(
+    client: &Client,
+    settings: Settings,
+    runner: Arc<R>,
+    mut stop: watch::Receiver<bool>,
+) -> Result<(), Failure> {
+    let (sender, mut events) = unbounded_channel();
+    let mut worker = Worker {
+        settings,
+        runner,
+        lease_client: Arc::new(client.another()),
+        settle_client: Arc::new(client.another()),
+        beat_client: Arc::new(client.another()),
+        session: uuid::Uuid::now_v7().to_string(),
+        turn: 0,
+        seen: None,
+        in_hand: HashMap::new(),
+        done: Vec::new(),
+        one_by_one: false,
+        leasing: None,
+        settling: None,
+        drain_until: None,
+        away: false,
+        events: sender,
+    };
+    worker.work(&mut events, &mut stop).await?;
+    worker.say_farewell().await;
+    Ok(())
+}
+
+impl<R: Runner> Worker<R> {
+    async fn work(
+        &mut self,
+        events: &mut UnboundedReceiver<Event>,
+        stop: &mut watch::Receiver<bool>,
+    ) -> Result<(), Failure> {
+        let mut nobody_stops = false;
+        loop {
+            if self.drain_until.is_none() && *stop.borrow() {
+                self.begin_stop();
+            }
+            if self.drain_until.is_some() && self.in_hand.is_empty() {
+                return Ok(());
+            }
+            self.ask();
+            tokio::select! {
+                Some(event) = events.recv() => self.on_event(event)?,
+                changed = stop.changed(), if !nobody_stops => match changed {
+                    Ok(()) if self.drain_until.is_some() => self.drain_until = Some(Instant::now()),
+                    Ok(()) => {}
+                    Err(_) => nobody_stops = true,
+                },
+                () = sleep_until(self.wake_at()) => self.on_time(),
+            }
+        }
+    }
+
+    /// Starts the requests that are due.
+    fn ask(&mut self) {
+        let free = self.settings.concurrency.saturating_sub(self.in_hand.len());
+        if self.leasing.is_none() && free > 0 && self.drain_until.is_none() && !self.one_by_one {
+            self.lease(free);
+        }
+        if self.settling.is_none() && !self.done.is_empty() {
+            let settle = self.take_done();
+            let body = to_json(&SettleRequest { settle: settle.clone() });
+            let task = self.request(&self.settle_client, "/settle", body, Event::Settled);
+            self.settling = Some(Request { task, settle });
+        }
+    }
+
+    fn lease(&mut self, free: usize) {
+        self.turn += 1;
+        let settle = if self.settling.is_none() { self.take_done() } else { Vec::new() };
+        let request = LeaseRequest {
+            queues: self.settings.queues.clone(),
+            kinds: self.settings.kinds.clone(),
+            max: Some(free.min(1000)),
+            wait: Some(WAIT),
+            lease: self.settings.lease,
+            worker: Some(self.settings.name.clone()),
+            session: Some(self.session.clone()),
+            turn: Some(self.turn),
+            seen: self.seen,
+            settle: settle.clone(),
+        };
+        let body = to_json(&request);
+        let task = self.request(&self.lease_client, "/lease", body, Event::Leased);
+        self.leasing = Some(Request { task, settle });
+    }
+
+    /// As much of what is done as fits one request.
+    fn take_done(&mut self) -> Vec<SettlementText<'static>> {
+        let most = if self.one_by_one { 1 } else { SETTLEMENTS_MAX };
+        let size = |settlement: &SettlementText<'_>| {
+            settlement.result.as_ref().map_or(0, |result| result.get().len())
+                + settlement.error.as_ref().map_or(0, |error| error.message.len())
+        };
+        let mut bytes = 0;
+        let fits = self.done.iter().take(most).take_while(|settlement| {
+            bytes += size(settlement);
+            bytes <= SETTLE_BYTES_MAX
+        });
+        let count = fits.count().max(1).min(self.done.len());
+        self.done.drain(..count).collect()
+    }
+
+    /// Sends a request until it is answered, and tells the loop. Repeating it is harmless: a turn
+    /// and a settlement have their effect once.
+    fn request(
+        &self,
+        client: &Arc<Client>,
+        path: &str,
+        body: Vec<u8>,
+        event: fn(Result<Vec<u8>, Refusal>) -> Event,
+    ) -> JoinHandle<()> {
+        let (client, events, path) = (client.clone(), self.events.clone(), client.path(path));
+        tokio::spawn(async move {
+            let mut backoff = Backoff::new();
+            for failures in 0.. {
+                let (why, after) = match client.ask("POST", &path, Some(&body)).await {
+                    Ok(reply) => {
+                        let _ = events.send(Event::Back);
+                        let _ = events.send(event(Ok(reply.body)));
+                        return;
+                    }
+                    Err(Fault::Refused(refusal)) if !refusal.is_temporary() => {
+                        let _ = events.send(event(Err(refusal)));
+                        return;
+                    }
+                    Err(Fault::Refused(refusal)) => (refusal.message, refusal.retry_after_s),
+                    Err(Fault::Away(error)) => (error.to_string(), None),
+                };
+                // The first failure may be that of a connection that was idle for too long.
+                if failures > 0 {
+                    let _ = events.send(Event::Away(why));
+                }
+                sleep(backoff.delay(after)).await;
+            }
+        })
+    }
+
+    fn on_event(&mut self, event: Event) -> Result<(), Failure> {
+        match event {
+            Event::Leased(answer) => self.on_leased(answer)?,
+            Event::Settled(answer) => self.on_settled(answer)?,
+            Event::Beat(key, answer) => self.on_beat(key, answer),
+            Event::Ran(key, verdict) => self.on_ran(key, verdict),
+            Event::Away(why) => {
+                if !std::mem::replace(&mut self.away, true) {
+                    self.runner.hear(&News::Away(&why));
+                }
+            }
+            Event::Back => {
+                if std::mem::replace(&mut self.away, false) {
+                    self.runner.hear(&News::Back);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn on_leased(&mut self, answer: Result<Vec<u8>, Refusal>) -> Result<(), Failure> {
+        let Some(request) = self.leasing.take() else { return Ok(()) };
+        let body = match answer {
+            Ok(body) => body,
+            Err(refusal) if is_about_turns(&refusal) => {
+                self.put_back(request.settle);
+                return Ok(());
+            }
+            Err(refusal) if !request.settle.is_empty() => {
+                self.on_refused(request.settle, &refusal);
+                return Ok(());
+            }
+            // The server knows the worker, and wants none of it.
+            Err(refusal) => return Err(refusal.failure()),
+        };
+        self.seen = Some(self.turn);
+        let answer: LeaseAnswer<'_> = read(&body)?;
+        self.on_answers(request.settle, answer.settled);
+        for job in answer.jobs {
+            self.start(Assignment::from(job));
+        }
+        Ok(())
+    }
+
+    fn on_settled(&mut self, answer: Result<Vec<u8>, Refusal>) -> Result<(), Failure> {
+        let Some(request) = self.settling.take() else { return Ok(()) };
+        match answer {
+            Ok(body) => {
+                let answer: SettleAnswer = read(&body)?;
+                self.on_answers(request.settle, answer.settled);
+            }
+            Err(refusal) => self.on_refused(request.settle, &refusal),
+        }
+        Ok(())
+    }
+
+    /// What became of each settlement of an answered request.
+    fn on_answers(&mut self, sent: Vec<SettlementText<'static>>, answers: Vec<SettledText>) {
+        for (settlement, answer) in sent.into_iter().zip(answers) {
+            match answer.error {
+                None => self.runner.hear(&News::Settled(settlement.id)),
+                Some(problem) => {
+                    self.on_settlement_refused(settlement, &problem.code, &problem.detail)
+                }
+            }
+        }
+        self.one_by_one &= !self.done.is_empty();
+    }
+
+    /// A whole request was refused.
+    fn on_refused(&mut self, mut sent: Vec<SettlementText<'static>>, refusal: &Refusal) {
+        if sent.len() > 1 {
+            self.one_by_one = true;
+            self.put_back(sent);
+        } else if let Some(settlement) = sent.pop() {
+            self.on_settlement_refused(settlement, &refusal.code, &refusal.message);
+            self.one_by_one &= !self.done.is_empty();
+        }
+    }
+
+    /// A settlement was refused: a result that the server does not take is a failure of the run.
+    fn on_settlement_refused(
+        &mut self,
+        settlement: SettlementText<'static>,
+        code: &str,
+        message: &str,
+    ) {
+        let ended = ["lease_lost", "job_unknown", "job_gone"].contains(&code);
+        if !ended && settlement.verdict == VerdictText::Ack && settlement.result.is_some() {
+            let verdict = Verdict::failed("result_refused", message);
+            self.done.push(verdict.settlement(settlement.id, settlement.token));
+        } else {
+            self.runner.hear(&News::Lost(settlement.id, message));
+        }
+    }
+
+    fn put_back(&mut self, mut settlements: Vec<SettlementText<'static>>) {
+        settlements.append(&mut self.done);
+        self.done = settlements;
+    }
+
+    fn start(&mut self, job: Assignment) {
+        self.runner.hear(&News::Leased(&job));
+        let key = (job.id, job.token);
+        let (stop, stopped) = watch::channel(Stop::No);
+        let in_hand = InHand {
+            stop,
+            lease: job.lease,
+            next_beat: Instant::now() + job.lease / 3,
+            beating: false,
+            lost: false,
+        };
+        self.in_hand.insert(key, in_hand);
+        let (runner, events) = (self.runner.clone(), self.events.clone());
+        tokio::spawn(async move {
+            let run = tokio::spawn(run_one(runner, job, stopped));
+            let verdict = run.await.unwrap_or_else(|error| {
+                Verdict::failed("worker", format!("the worker is at fault: {error}"))
+            });
+            let _ = events.send(Event::Ran(key, verdict));
+        });
+    }
+
+    fn on_ran(&mut self, key: Key, verdict: Verdict) {
+        let Some(in_hand) = self.in_hand.remove(&key) else { return };
+        if !in_hand.lost {
+            self.done.push(verdict.settlement(key.0, key.1));
+        }
+    }
+
+    fn wake_at(&self) -> Instant {
+        let beats = self.in_hand.values().filter(|it| !it.beating && !it.lost);
+        let far = Instant::now() + Duration::from_secs(3600);
+        let drained = self.drain_until.unwrap_or(far);
+        beats.map(|it| it.next_beat).min().unwrap_or(far).min(drained)
+    }
+
+    fn on_time(&mut self) {
+        let now = Instant::now();
+        if self.drain_until.is_some_and(|until| until <= now) {
+            self.drain_until = Some(now + Duration::from_secs(3600));
+            for in_hand in self.in_hand.values() {
+                in_hand.stop.send_replace(Stop::Gently(KILL_AFTER));
+            }
+        }
+        for (key, in_hand) in &mut self.in_hand {
+            if in_hand.next_beat > now || in_hand.beating || in_hand.lost {
+                continue;
+            }
+            in_hand.beating = true;
+            let (client, events, key) = (self.beat_client.clone(), self.events.clone(), *key);
+            tokio::spawn(async move {
+                let path = client.path(&format!("/jobs/{}/heartbeat", key.0));
+                let (lease, progress, progress_text) = (None, None, None);
+                let beat = HeartbeatRequest { token: key.1, lease, progress, progress_text };
+                let answer = client.ask("POST", &path, Some(&to_json(&beat))).await;
+                let _ = events.send(Event::Beat(key, answer.map(|reply| reply.body)));
+            });
+        }
+    }
+
+    fn on_beat(&mut self, key: Key, answer: Result<Vec<u8>, Fault>) {
+        let Some(in_hand) = self.in_hand.get_mut(&key) else { return };
+        in_hand.beating = false;
+        let now = Instant::now();
+        match answer {
+            Ok(body) => {
+                in_hand.next_beat = now + in_hand.lease / 3;
+                let cancel = read::<HeartbeatAnswer>(&body)
+                    .is_ok_and(|answer| answer.instruction == InstructionText::Cancel);
+                if cancel && *in_hand.stop.borrow() == Stop::No {
+                    in_hand.stop.send_replace(Stop::Gently(KILL_AFTER));
+                    self.runner.hear(&News::Lost(key.0, "it was cancelled"));
+                }
+            }
+            Err(Fault::Refused(refusal)) if !refusal.is_temporary() => {
+                // Somebody else may run it already.
+                in_hand.lost = true;
+                in_hand.stop.send_replace(Stop::AtOnce);
+                self.runner.hear(&News::Lost(key.0, &refusal.message));
+            }
+            Err(_) => {
+                let soon = (in_hand.lease / 10).min(Duration::from_secs(2));
+                in_hand.next_beat = now + soon.max(Duration::from_millis(50));
+            }
+        }
+    }
+
+    fn begin_stop(&mut self) {
+        self.drain_until = Some(Instant::now() + self.settings.grace);
+        self.runner.hear(&News::Stopping(self.in_hand.len()));
+        // The turn that waits may be granted jobs that nobody will hear of: the farewell, whose
+        // `seen` does not name it, gives them back.
+        if let Some(request) = self.leasing.take() {
+            request.task.abort();
+            self.put_back(request.settle);
+        }
+    }
+
+    /// Settles what is left and gives back what was granted and not seen.
+    async fn say_farewell(&mut self) {
+        if let Some(request) = self.settling.take() {
+            request.task.abort();
+            self.put_back(request.settle);
+        }
+        let _ = timeout(FAREWELL, async {
+            loop {
+                self.turn += 1;
+                let settle = self.take_done_or_none();
+                let request = LeaseRequest {
+                    queues: self.settings.queues.clone(),
+                    kinds: self.settings.kinds.clone(),
+                    max: Some(0),
+                    worker: Some(self.settings.name.clone()),
+                    session: Some(self.session.clone()),
+                    turn: Some(self.turn),
+                    seen: self.seen,
+                    settle: settle.clone(),
+                    ..LeaseRequest::default()
+                };
+                let path = self.lease_client.path("/lease");
+                let mut backoff = Backoff::new();
+                let answer = loop {
+                    match self.lease_client.ask("POST", &path, Some(&to_json(&request))).await {
+                        Ok(reply) => break Ok(reply.body),
+                        Err(Fault::Refused(refusal)) if !refusal.is_temporary() => {
+                            break Err(refusal);
+                        }
+                        Err(_) => sleep(backoff.delay(None)).await,
+                    }
+                };
+                match answer {
+                    Err(refusal) => self.on_refused(settle, &refusal),
+                    Ok(body) => {
+                        self.seen = Some(self.turn);
+                        let answered = read::<LeaseAnswer<'_>>(&body);
+                        self.on_answers(settle, answered.map(|it| it.settled).unwrap_or_default());
+                    }
+                }
+                if self.done.is_empty() {
+                    return;
+                }
+            }
+        })
+        .await;
+        for settlement in std::mem::take(&mut self.done) {
+            self.runner.hear(&News::Lost(settlement.id, "the server did not hear how it ended"));
+        }
+    }
+
+    fn take_done_or_none(&mut self) -> Vec<SettlementText<'static>> {
+        if self.done.is_empty() { Vec::new() } else { self.take_done() }
+    }
+}
+
+/// Another request of this session came first.
+fn is_about_turns(refusal: &Refusal) -> bool {
+    ["turn_passed", "request_superseded"].contains(&refusal.code.as_str())
+}
+
+async fn run_one<R: Runner>(
+    runner: Arc<R>,
+    job: Assignment,
+    stop: watch::Receiver<Stop>,
+) -> Verdict {
+    let start = Instant::now();
+    let run = runner.run(job.clone(), stop);
+    let verdict = match job.timeout {
+        // The server ends the lease then; dropping the run kills what it started.
+        Some(limit) => timeout(limit, run).await.unwrap_or_else(|_| {
+            Verdict::failed("timeout", format!("the run took longer than {limit:?}"))
+        }),
+        None => run.await,
+    };
+    runner.hear(&News::Ended(&job, &verdict, start.elapsed()));
+    verdict
+}
