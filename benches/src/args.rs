@@ -1,0 +1,67 @@
+//! What the command line says, and its defaults.
+
+use std::path::PathBuf;
+
+use clap::{Parser, ValueEnum};
+
+/// Measure Longshore and its peers side by side.
+///
+/// Peers that are not installed are skipped, and named with what would install them.
+#[derive(Clone, Debug, Parser)]
+pub(crate) struct Args {
+    /// What to measure
+    #[arg(value_enum, default_value = "all")]
+    pub(crate) scenario: Scenario,
+    /// How many times each side is measured; the median counts
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) pairs: u32,
+    /// Jobs that `drain` drains
+    #[arg(long, default_value_t = 100_000)]
+    pub(crate) jobs: u64,
+    /// Jobs that wait in `backlog`
+    #[arg(long, default_value_t = 1_000_000)]
+    pub(crate) backlog_jobs: u64,
+    /// Seconds of each phase of `one-by-one`
+    #[arg(long, default_value_t = 4)]
+    pub(crate) seconds: u64,
+    /// Seconds of `bulk`
+    #[arg(long, default_value_t = 10)]
+    pub(crate) bulk_seconds: u64,
+    /// Where both sides store: the disk that is measured
+    #[arg(long, default_value = "/var/tmp", value_name = "FOLDER")]
+    pub(crate) dir: PathBuf,
+    /// The server to measure [default: built from this checkout]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) longshore: Option<PathBuf>,
+    /// Leave the peers out
+    #[arg(long)]
+    pub(crate) no_peers: bool,
+    /// Measure the peers alone
+    #[arg(long, conflicts_with = "no_peers")]
+    pub(crate) only_peers: bool,
+    /// Install missing peers first, by `apt-get install`
+    #[arg(long)]
+    pub(crate) install: bool,
+    /// Add the figures to the series that is kept in git
+    #[arg(long)]
+    pub(crate) record: bool,
+}
+
+/// What can be measured.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum Scenario {
+    /// Everything below
+    All,
+    /// Jobs enqueued before, drained in batches of 100, beside Sidekiq
+    Drain,
+    /// 64 connections, one job per request, beside beanstalkd
+    OneByOne,
+    /// 10,000 jobs per request, beside PostgreSQL
+    Bulk,
+    /// One enqueue at a time, beside the disk and an HTTP round trip
+    Latency,
+    /// A million waiting jobs: memory, and restart after SIGKILL
+    Backlog,
+    /// An empty server: memory, start, size
+    Idle,
+}

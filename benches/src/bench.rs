@@ -1,0 +1,122 @@
+//! One run of this program: what is measured, where it stores, which peers are there, and the
+//! alternating pairs.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::args::Args;
+use crate::peers::{self, Peer};
+use crate::report::{Figure, Report, Side, say};
+use crate::{host, longshore};
+
+/// The run.
+#[derive(Debug)]
+pub(crate) struct Bench {
+    pub(crate) args: Args,
+    /// The server's binary.
+    pub(crate) program: PathBuf,
+    report: Report,
+    skipped: Vec<String>,
+}
+
+impl Bench {
+    /// Builds what is needed, installs what was asked for, and says what will be measured.
+    pub(crate) fn prepare(args: Args) -> Result<Self> {
+        if args.install {
+            peers::install()?;
+        }
+        ensure!(
+            !host::is_memory(&args.dir),
+            "{} is in memory: name a folder on a disk with --dir",
+            args.dir.display()
+        );
+        let program = match &args.longshore {
+            Some(program) => program.canonicalize().context("no binary at --longshore")?,
+            None => longshore::build()?,
+        };
+        let version = longshore::version(&program)?;
+        let machine = host::describe(&args.dir);
+        say(&format!("machine: {machine}\nLongshore: {version}, as `longshore serve` starts it"));
+        let mut versions = serde_json::Map::new();
+        for peer in Peer::ALL.into_iter().filter(|peer| !args.no_peers && peer.is_installed()) {
+            say(&format!("{}: {}", peer.name(), peer.version()));
+            versions.insert(peer.name().to_owned(), peer.version().into());
+        }
+        let settings = json!({
+            "machine": machine,
+            "longshore": version,
+            "peers": versions,
+            "pairs": args.pairs,
+        });
+        let report = Report::create(&settings)?;
+        Ok(Self { args, program, report, skipped: Vec::new() })
+    }
+
+    /// Says what is measured next, and with which settings on both sides.
+    pub(crate) fn begin(&self, title: &str, settings: &[&str]) {
+        say(&format!("\n{title}"));
+        for line in settings {
+            say(&format!("  {line}"));
+        }
+    }
+
+    /// Whether a peer can be measured; where not, it is remembered what is skipped.
+    pub(crate) fn has(&mut self, peer: Peer) -> bool {
+        let installed = peer.is_installed();
+        if !installed && !self.args.no_peers {
+            let line = format!("skipped {}: not installed; {}", peer.name(), peer.remedy());
+            say(&format!("  {line}"));
+            if !self.skipped.contains(&line) {
+                self.skipped.push(line);
+            }
+        }
+        installed && !self.args.no_peers
+    }
+
+    /// A folder on the disk that is measured, gone when dropped.
+    pub(crate) fn folder(&self) -> Result<TempDir> {
+        let folder = tempfile::Builder::new().prefix("longshore-bench-").tempdir_in(&self.args.dir);
+        folder.with_context(|| format!("cannot make a folder in {}", self.args.dir.display()))
+    }
+
+    /// Measures both sides in alternating pairs; every second pair begins with the peer.
+    pub(crate) fn pairs(
+        &mut self,
+        ours: impl Fn(&Self) -> Result<Vec<Figure>>,
+        peer: Option<(&'static str, &dyn Fn(&Self) -> Result<Vec<Figure>>)>,
+    ) -> Result<()> {
+        for pair in 1..=self.args.pairs {
+            let peer_first = pair % 2 == 0;
+            for theirs in [peer_first, !peer_first] {
+                let side = if theirs { peer.map(|(name, _)| name) } else { None };
+                let figures = match (theirs, peer) {
+                    (false, _) if !self.args.only_peers => ours(self)?,
+                    (true, Some((_, measure))) => measure(self)?,
+                    _ => continue,
+                };
+                self.add(side, pair, figures)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps what one side showed.
+    pub(crate) fn add(&mut self, side: Side, pair: u32, figures: Vec<Figure>) -> Result<()> {
+        // What one run left to be written shall not weigh on the next.
+        let _ = Command::new("sync").status();
+        self.report.add(side, pair, figures)
+    }
+
+    /// Prints the table and what was skipped.
+    pub(crate) fn finish(&self) -> Result<()> {
+        self.report.finish(self.args.record)?;
+        for line in &self.skipped {
+            say(line);
+        }
+        Ok(())
+    }
+}

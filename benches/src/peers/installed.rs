@@ -1,0 +1,95 @@
+//! Which peers this machine has, and what would install the others.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+use super::postgres;
+
+/// A peer.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Peer {
+    Sidekiq,
+    Beanstalkd,
+    Postgres,
+}
+
+impl Peer {
+    pub(crate) const ALL: [Self; 3] = [Self::Sidekiq, Self::Beanstalkd, Self::Postgres];
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Sidekiq => "Sidekiq",
+            Self::Beanstalkd => "beanstalkd",
+            Self::Postgres => "PostgreSQL",
+        }
+    }
+
+    /// The Debian packages that it comes from.
+    const fn packages(self) -> &'static [&'static str] {
+        match self {
+            Self::Sidekiq => &["redis-server", "ruby-sidekiq"],
+            Self::Beanstalkd => &["beanstalkd"],
+            Self::Postgres => &["postgresql"],
+        }
+    }
+
+    /// The command that installs it.
+    pub(crate) fn remedy(self) -> String {
+        format!("apt-get install --no-install-recommends {}", self.packages().join(" "))
+    }
+
+    pub(crate) fn is_installed(self) -> bool {
+        match self {
+            Self::Sidekiq => find("redis-server").is_some() && find("sidekiq").is_some(),
+            Self::Beanstalkd => find("beanstalkd").is_some(),
+            Self::Postgres => postgres::programs().is_some(),
+        }
+    }
+
+    /// What it says of its version.
+    pub(crate) fn version(self) -> String {
+        match self {
+            Self::Sidekiq => {
+                format!("{}; {}", says("sidekiq", "--version"), says("redis-server", "--version"))
+            }
+            Self::Beanstalkd => says("beanstalkd", "-v"),
+            Self::Postgres => postgres::programs()
+                .map(|folder| says(folder.join("postgres"), "--version"))
+                .unwrap_or_default(),
+        }
+    }
+}
+
+/// Installs the packages of all peers.
+pub(crate) fn install() -> Result<()> {
+    let packages = Peer::ALL.iter().flat_map(|peer| peer.packages());
+    let status = Command::new("apt-get")
+        .args(["install", "--yes", "--no-install-recommends"])
+        .args(packages)
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .status()
+        .context("cannot start apt-get")?;
+    ensure!(status.success(), "apt-get failed: try `apt-get update` first, as root");
+    Ok(())
+}
+
+fn says(program: impl AsRef<Path>, flag: &str) -> String {
+    let program = program.as_ref();
+    let program = find(program).unwrap_or_else(|| program.to_path_buf());
+    let output = Command::new(program).arg(flag).output();
+    let output = output.map(|it| it.stdout).unwrap_or_default();
+    let text = String::from_utf8_lossy(&output);
+    // Redis tells its build as well.
+    text.split(" sha=").next().unwrap_or_default().trim().to_owned()
+}
+
+/// Where a program lies: on the path, or where Debian puts servers.
+fn find(program: impl AsRef<Path>) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain(["/usr/sbin".into(), "/sbin".into()])
+        .map(|folder| folder.join(&program))
+        .find(|file| file.is_file())
+}

@@ -1,0 +1,29 @@
+//! Which scenarios were asked for.
+
+use anyhow::{Context, Result};
+
+use super::{backlog, bulk, drain, idle, latency, one_by_one};
+use crate::args::Scenario;
+use crate::bench::Bench;
+
+type Run = fn(&mut Bench) -> Result<()>;
+
+const SCENARIOS: &[(Scenario, &str, Run)] = &[
+    (Scenario::Idle, "idle", idle::run),
+    (Scenario::Latency, "latency", latency::run),
+    (Scenario::OneByOne, "one-by-one", one_by_one::run),
+    (Scenario::Bulk, "bulk", bulk::run),
+    (Scenario::Backlog, "backlog", backlog::run),
+    (Scenario::Drain, "drain", drain::run),
+];
+
+/// Runs what the command line names.
+pub(crate) fn run(bench: &mut Bench) -> Result<()> {
+    let asked = bench.args.scenario;
+    for (scenario, name, run) in SCENARIOS {
+        if asked == Scenario::All || asked == *scenario {
+            run(bench).context(*name)?;
+        }
+    }
+    Ok(())
+}
