@@ -1,0 +1,56 @@
+//! All seeds, by target.
+
+use anyhow::Result;
+use bytes::Bytes;
+use longshore_engine::wire::Wire;
+use longshore_engine::{Entry, TimeMs};
+
+use super::{bodies, files, records};
+use crate::corpus::Named;
+
+/// The seeds of every target.
+pub fn all() -> Result<Vec<(&'static str, Vec<Named>)>> {
+    Ok(vec![
+        ("frames", files::frames()),
+        ("journal", files::journals()?),
+        ("entries", entries()),
+        ("values", records::values()),
+        ("manifest", files::manifests()),
+        ("store", files::stores()?),
+        ("bodies", bodies::bodies()),
+        ("paths", bodies::paths()),
+    ])
+}
+
+fn entries() -> Vec<Named> {
+    let entry = |records| Entry { at: TimeMs(1_780_000_000_000), records }.to_bytes().to_vec();
+    let mut inputs: Vec<Named> = records::records()
+        .into_iter()
+        .map(|(name, record)| (name.to_owned(), entry(vec![record])))
+        .collect();
+    let all = records::records().into_iter().map(|(_, record)| record).collect();
+    inputs.push(("all-records".to_owned(), entry(all)));
+    inputs.push(("no-records".to_owned(), entry(Vec::new())));
+    inputs.extend(nasty_entries());
+    inputs
+}
+
+fn nasty_entries() -> Vec<Named> {
+    let head = || Bytes::from_static(&[1, 0]).to_vec();
+    let with = |tail: &[u8]| [head(), tail.to_vec()].concat();
+    // Few bytes that stand for many records of the smallest kind.
+    let small = [with(&[0xa0, 0x1f]), [4, 1].repeat(4000)].concat();
+    vec![
+        ("nasty-version".to_owned(), vec![9, 0, 0]),
+        ("nasty-count-huge".to_owned(), with(&[0xff; 9])),
+        (
+            "nasty-count-of-u64".to_owned(),
+            with(&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1]),
+        ),
+        ("nasty-integer-too-long".to_owned(), with(&[0x80; 12])),
+        ("nasty-integer-overlong".to_owned(), with(&[1, 4, 0x81, 0])),
+        ("nasty-text-not-utf8".to_owned(), with(&[1, 3, 1, 2, 0xff, 0xfe])),
+        ("nasty-record-unknown".to_owned(), with(&[1, 200, 0])),
+        ("nasty-many-small-records".to_owned(), small),
+    ]
+}

@@ -1,0 +1,11 @@
+//! Where the first inputs of the corpus come from: real frames, journals, stores, entries with
+//! every kind of record, bodies for every route, and nasty ones. Written with
+//! `longshore-fuzz --write-seeds`.
+
+mod all;
+mod bodies;
+mod files;
+mod records;
+
+pub use all::all;
+pub use records::records;

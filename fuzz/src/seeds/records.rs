@@ -1,0 +1,320 @@
+//! One record of every kind, and one value of every type in the state, with all fields filled.
+
+use bytes::Bytes;
+use longshore_engine::wire::Wire;
+use longshore_engine::{
+    AttemptNote, Body, BodyId, CancelReason, Cause, DeadReason, End, EndKind, Epoch, Grant, Job,
+    JobDefaults, JobError, JobId, JobOptions, KindId, Lease, NamespaceId, Next, Operation,
+    OperationId, OperationKind, OperationState, Phase, Place, Queue, QueueCounts, QueueId,
+    QueueSettings, Record, RetryPolicy, TimeMs, Token,
+};
+
+use crate::corpus::Named;
+
+const NS: NamespaceId = NamespaceId(1);
+const AT: TimeMs = TimeMs(1_780_000_000_000);
+const ID: JobId =
+    JobId([0x01, 0x9e, 0x6f, 0x3a, 0x11, 0x22, 0x70, 0x33, 0x80, 1, 2, 3, 4, 5, 6, 7]);
+const TOKEN: Token = Token { epoch: Epoch(3), counter: 77 };
+
+fn error() -> JobError {
+    JobError {
+        kind: "Net::ReadTimeout".to_owned(),
+        message: "execution expired".to_owned(),
+        backtrace: "mailer.rb:7".to_owned(),
+    }
+}
+
+fn job(phase: Phase) -> Job {
+    Job {
+        id: ID,
+        queue: "mail".to_owned(),
+        kind: "welcome_email".to_owned(),
+        args: Some(Body::Inline { bytes: Bytes::from_static(b"{\"user\":7}") }),
+        options: JobOptions {
+            priority: 9,
+            ordering_key: Some("user-7".to_owned()),
+            at_most_once: false,
+            expires_at: Some(AT.plus(86_400_000)),
+            timeout_ms: Some(60_000),
+            lease_ms: Some(30_000),
+            retry: RetryPolicy::Exponential {
+                base_ms: 1000,
+                factor_percent: 200,
+                cap_ms: 60_000,
+                jitter_percent: 20,
+            },
+            max_attempts: 26,
+            max_age_ms: Some(3_600_000),
+            retain_ms: Some(1000),
+            tags: vec!["eu".to_owned(), "bulk".to_owned()],
+            metadata: Some(Bytes::from_static(b"{\"request\":\"r-1\"}")),
+            traceparent: Some(format!("00-{}-{}-01", "4b".repeat(16), "0f".repeat(8))),
+        },
+        fingerprint: Some([7; 16]),
+        place: Place(12),
+        enqueued_at: AT,
+        available_at: AT.plus(15_000),
+        deadline: Some(AT.plus(3_600_000)),
+        phase,
+        attempt: 2,
+        budget_from: 0,
+        losses: 1,
+        ends: vec![End { token: TOKEN, kind: EndKind::Failed }],
+        last_error: Some(error()),
+    }
+}
+
+fn settings() -> QueueSettings {
+    QueueSettings {
+        paused: true,
+        max_length: Some(1000),
+        defaults: JobDefaults {
+            priority: Some(5),
+            lease_ms: Some(1000),
+            timeout_ms: Some(2000),
+            retry: Some(RetryPolicy::Constant { delay_ms: 5000 }),
+            max_attempts: Some(3),
+            max_age_ms: Some(4000),
+            ttl_ms: Some(5000),
+            retain_ms: Some(6000),
+        },
+    }
+}
+
+fn operation(kind: OperationKind, state: OperationState) -> Operation {
+    Operation {
+        id: OperationId(4),
+        namespace: NS,
+        kind,
+        upper: Place(99),
+        state,
+        candidates: 50,
+        examined: 10,
+        changed: 9,
+        cursor: Some(Bytes::from_static(&[6, 0, 0, 0, 1])),
+        started_at: AT,
+        ended_at: Some(AT.plus(5)),
+    }
+}
+
+fn purge() -> OperationKind {
+    OperationKind::PurgeQueue {
+        queue: "mail".to_owned(),
+        kind: Some("welcome_email".to_owned()),
+        before: Some(AT),
+    }
+}
+
+/// One record of every kind, with a name.
+pub fn records() -> Vec<(&'static str, Record)> {
+    let mut records = records_of_names();
+    records.extend(records_of_jobs());
+    records.extend(records_of_ends());
+    records
+}
+
+fn records_of_names() -> Vec<(&'static str, Record)> {
+    let queue = QueueId(2);
+    vec![
+        ("epoch-started", Record::EpochStarted { epoch: Epoch(3) }),
+        ("level-raised", Record::LevelRaised { level: 2 }),
+        ("namespace-created", Record::NamespaceCreated { id: NS, name: "default".to_owned() }),
+        ("namespace-deleted", Record::NamespaceDeleted { id: NS }),
+        (
+            "queue-created",
+            Record::QueueCreated {
+                namespace: NS,
+                id: queue,
+                name: "mail".to_owned(),
+                settings: QueueSettings::DEFAULT,
+            },
+        ),
+        ("queue-changed", Record::QueueChanged { id: queue, settings: settings() }),
+        ("queue-deleted", Record::QueueDeleted { id: queue }),
+        ("kind-named", Record::KindNamed { id: KindId(3), name: "welcome_email".to_owned() }),
+        (
+            "operation-changed",
+            Record::OperationChanged {
+                operation: Box::new(operation(purge(), OperationState::Running)),
+            },
+        ),
+        ("operation-forgotten", Record::OperationForgotten { id: OperationId(4) }),
+    ]
+}
+
+fn records_of_jobs() -> Vec<(&'static str, Record)> {
+    vec![
+        ("job-enqueued", Record::JobEnqueued { namespace: NS, job: Box::new(job(Phase::Waiting)) }),
+        (
+            "leases-granted",
+            Record::LeasesGranted {
+                namespace: NS,
+                worker: "host-1".to_owned(),
+                session: "s-1".to_owned(),
+                turn: Some(8),
+                seen: Some(7),
+                grants: vec![Grant { id: ID, token: TOKEN, lease_ms: 30_000 }; 3],
+            },
+        ),
+        (
+            "session-forgotten",
+            Record::SessionForgotten {
+                namespace: NS,
+                worker: "host-1".to_owned(),
+                session: "s-1".to_owned(),
+            },
+        ),
+        ("cancel-requested", Record::CancelRequested { namespace: NS, id: ID }),
+        (
+            "progress-reported",
+            Record::ProgressReported {
+                namespace: NS,
+                id: ID,
+                progress: Some(10_000),
+                progress_text: Some("nearly".to_owned()),
+            },
+        ),
+        ("job-retried", Record::JobRetried { namespace: NS, id: ID, place: Some(Place(u64::MAX)) }),
+        ("job-removed", Record::JobRemoved { namespace: NS, id: ID }),
+        (
+            "timers-passed",
+            Record::TimersPassed { timers: vec![(AT, (NS, ID)), (AT.plus(1), (NS, ID))] },
+        ),
+    ]
+}
+
+fn records_of_ends() -> Vec<(&'static str, Record)> {
+    let next = Next::Dead { reason: DeadReason::Exhausted, forget_at: AT.plus(9) };
+    vec![
+        (
+            "job-succeeded",
+            Record::JobSucceeded {
+                namespace: NS,
+                id: ID,
+                token: TOKEN,
+                result: Some(Bytes::from_static(b"[1,2]")),
+                location: Some("/reports/7".to_owned()),
+            },
+        ),
+        (
+            "attempt-failed",
+            Record::AttemptFailed {
+                namespace: NS,
+                id: ID,
+                token: TOKEN,
+                cause: Cause::Failed,
+                error: Some(error()),
+                next,
+            },
+        ),
+        (
+            "job-snoozed",
+            Record::JobSnoozed { namespace: NS, id: ID, token: TOKEN, available_at: AT },
+        ),
+        ("job-released", Record::JobReleased { namespace: NS, id: ID, token: TOKEN }),
+        (
+            "job-cancelled",
+            Record::JobCancelled {
+                namespace: NS,
+                id: ID,
+                token: Some(TOKEN),
+                reason: CancelReason::Discarded,
+            },
+        ),
+        ("job-expired", Record::JobExpired { namespace: NS, id: ID }),
+        (
+            "job-died",
+            Record::JobDied { namespace: NS, id: ID, reason: DeadReason::MaxAge, forget_at: AT },
+        ),
+        (
+            "outcomes-forgotten",
+            Record::OutcomesForgotten { namespace: NS, ids: vec![ID; 3], tombstones_until: AT },
+        ),
+        (
+            "tombstones-forgotten",
+            Record::TombstonesForgotten { namespace: NS, tombstones: vec![(AT, ID)], early: 1 },
+        ),
+    ]
+}
+
+/// One value of every type, as the target `values` numbers them.
+pub(super) fn values() -> Vec<Named> {
+    let lease = Lease {
+        token: TOKEN,
+        attempt: 2,
+        started_at: AT,
+        worker: "host-1".to_owned(),
+        session: "s-1".to_owned(),
+        lease_ms: 30_000,
+        cancel_requested: true,
+        progress: Some(5000),
+        progress_text: Some("half".to_owned()),
+    };
+    let note = AttemptNote {
+        attempt: 1,
+        token: TOKEN,
+        started_at: AT,
+        ended_at: AT.plus(7),
+        worker: "host-1".to_owned(),
+        cause: Cause::Timeout,
+        error: Some(error()),
+    };
+    let queue = Queue {
+        id: QueueId(2),
+        namespace: NS,
+        name: "mail".to_owned(),
+        settings: settings(),
+        counts: QueueCounts {
+            waiting: 5,
+            blocked: 1,
+            scheduled: 2,
+            retrying: 1,
+            running: 3,
+            dead: 1,
+            due_until: AT.second(),
+            enqueued_total: 1 << 40,
+            succeeded_total: 7,
+            failed_total: 3,
+            dead_total: 1,
+            cancelled_total: 0,
+        },
+    };
+    let succeeded = Phase::Succeeded {
+        ended_at: AT,
+        result: Some(Body::Stored { id: BodyId(5), length: 70_000 }),
+        location: Some("/reports/7".to_owned()),
+    };
+    let dead = Phase::Dead { ended_at: AT, reason: DeadReason::Lost, forget_at: AT };
+    let delete = OperationKind::DeleteQueue { queue: "mail".to_owned() };
+    let finished = operation(delete, OperationState::Finished);
+    vec![
+        named(0, "job-waiting", &job(Phase::Waiting)),
+        named(0, "job-succeeded", &Job { args: None, ..job(succeeded.clone()) }),
+        named(0, "job-dead", &job(dead)),
+        named(1, "queue", &queue),
+        named(2, "lease", &lease),
+        named(3, "attempt-note", &note),
+        named(4, "operation-purge", &operation(purge(), OperationState::Running)),
+        named(4, "operation-delete", &finished),
+        named(5, "queue-settings", &settings()),
+        named(6, "job-options", &job(Phase::Retrying).options),
+        named(7, "phase-succeeded", &succeeded),
+        named(7, "phase-expired", &Phase::Expired { ended_at: AT }),
+        named(8, "body-stored", &Body::Stored { id: BodyId(5), length: u64::MAX }),
+        named(9, "next-retry", &Next::RetryAt { available_at: AT }),
+        named(10, "retry-policy", &RetryPolicy::Sidekiq),
+        named(11, "job-error", &error()),
+        named(12, "grant", &Grant { id: ID, token: TOKEN, lease_ms: 30_000 }),
+        named(13, "token", &TOKEN),
+        (
+            "nasty-tags".to_owned(),
+            [vec![6, 0, 0, 0, 0, 0, 0, 1, 1, 0, 0, 0xff, 0x1f], vec![0; 4095]].concat(),
+        ),
+        ("nasty-length".to_owned(), vec![8, 1, 0xff, 0xff, 0xff, 0xff, 0x0f]),
+    ]
+}
+
+fn named(which: u8, name: &str, value: &impl Wire) -> Named {
+    (name.to_owned(), [vec![which], value.to_bytes().to_vec()].concat())
+}

@@ -1,0 +1,153 @@
+//! The table of targets: which there are, what an input may cost, and what their inputs are made
+//! of. To add one, add a line to `TARGETS` and a folder to `corpus/`.
+
+use crate::targets;
+
+/// A target and what holds for it.
+#[derive(Debug)]
+pub struct Target {
+    /// Its name, and that of its folder in the corpus.
+    pub name: &'static str,
+    /// Must return for any input.
+    pub run: fn(&[u8]),
+    /// What an input may cost.
+    pub cap: Cap,
+    /// The longest input that the mutator makes.
+    pub bytes_max: usize,
+    /// Words that the mutator puts into inputs.
+    pub dictionary: &'static [&'static [u8]],
+}
+
+/// Bytes that may live at the same time while an input of n bytes is worked on.
+#[derive(Clone, Copy, Debug)]
+pub struct Cap {
+    /// Whatever the input.
+    pub base_bytes: usize,
+    /// For each of its bytes.
+    pub factor: usize,
+}
+
+impl Cap {
+    /// The bytes for an input of that length.
+    pub const fn of(self, input_bytes: usize) -> usize {
+        self.base_bytes + self.factor * input_bytes
+    }
+}
+
+const KIB: usize = 1 << 10;
+
+/// What a parser may take that keeps to what is there.
+const PLAIN: Cap = Cap { base_bytes: 64 * KIB, factor: 32 };
+
+/// The smallest record takes two bytes in an entry and as many as the largest in memory, and a
+/// list that grows has up to twice the room that it needs.
+const RECORDS: Cap = Cap { base_bytes: 64 * KIB, factor: size_of::<longshore_engine::Record>() };
+
+/// A journal is read through windows of 1 MiB, one per segment.
+const WINDOWS: Cap = Cap { base_bytes: 24 << 20, factor: 32 };
+
+/// The checks of a table open it with a cache and buffers.
+const TABLES: Cap = Cap { base_bytes: 4 << 20, factor: 32 };
+
+const JSON: &[&[u8]] = &[
+    b"{",
+    b"}",
+    b"[",
+    b"]",
+    b",",
+    b":",
+    b"\"",
+    b"null",
+    b"true",
+    b"-0",
+    b"1e400",
+    b"0.1",
+    b"\\u0000",
+    b"\\ud800",
+    b"\xc3",
+    b"\"kind\":\"k\"",
+    b"\"args\":",
+    b"\"jobs\":[",
+    b"\"id\":",
+    b"\"delay\":",
+    b"\"run_at\":",
+    b"\"retry\":{\"policy\":",
+    b"\"tags\":[",
+    b"\"metadata\":{}",
+    b"\"token\":\"1.1\"",
+    b"\"settle\":[",
+    b"\"verdict\":",
+    b"\"queues\":[",
+    b"\"turn\":1",
+    b"\"progress\":",
+    b"\"defaults\":{",
+    b"\"older_than\":",
+    b"\"1s\"",
+    b"\"2030-01-02T03:04:05Z\"",
+    b"\"019e6f3a-1122-7033-8001-020304050607\"",
+];
+
+/// All targets.
+pub const TARGETS: &[Target] = &[
+    Target {
+        name: "frames",
+        run: targets::frames,
+        cap: PLAIN,
+        bytes_max: 8 * KIB,
+        dictionary: &[b"LSF1"],
+    },
+    Target {
+        name: "journal",
+        run: targets::journal,
+        cap: WINDOWS,
+        bytes_max: 32 * KIB,
+        dictionary: &[b"LSF1", b"LONGSHRJ", b"00000000000000000002.segment", b"lock"],
+    },
+    Target {
+        name: "entries",
+        run: targets::entries,
+        cap: RECORDS,
+        bytes_max: 8 * KIB,
+        dictionary: &[],
+    },
+    Target {
+        name: "values",
+        run: targets::values,
+        cap: PLAIN,
+        bytes_max: 4 * KIB,
+        dictionary: &[],
+    },
+    Target {
+        name: "manifest",
+        run: targets::manifest,
+        cap: PLAIN,
+        bytes_max: KIB,
+        dictionary: &[b"longshore store\n", b"format ", b"id ", b"shards ", b"crc32c ", b"\n"],
+    },
+    Target {
+        name: "store",
+        run: targets::store,
+        cap: TABLES,
+        bytes_max: 32 * KIB,
+        dictionary: &[b"SFA!", b"TOC!", b"current", b"tables/1", b"meta", b"tli", b"blob_files"],
+    },
+    Target {
+        name: "bodies",
+        run: targets::bodies,
+        cap: PLAIN,
+        bytes_max: 16 * KIB,
+        dictionary: JSON,
+    },
+    Target {
+        name: "paths",
+        run: targets::paths,
+        cap: PLAIN,
+        bytes_max: 4 * KIB,
+        dictionary: &[b"/v1", b"/namespaces/", b"/queues/", b"/jobs", b"%", b"%2F", b"%c3%bc"],
+    },
+];
+
+/// The target of that name.
+pub fn find(name: &str) -> Option<&'static Target> {
+    TARGETS.iter().find(|target| target.name == name)
+}

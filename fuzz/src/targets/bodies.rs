@@ -1,0 +1,11 @@
+//! Bodies of HTTP requests. Every parser reads every body: what is no lease request has to be
+//! refused as one, too.
+
+use longshore_server::http::fuzz;
+
+use crate::novelty::saw;
+
+/// Each parser takes the body or refuses it.
+pub fn target(input: &[u8]) {
+    saw(fuzz::bodies(input));
+}
