@@ -18,7 +18,7 @@ impl<M: OrderedMap> State<M> {
     }
 
     /// Applies one record.
-    pub(crate) fn apply(&mut self, record: &Record) {
+    pub(crate) fn apply(&mut self, record: Record) {
         match record {
             Record::EpochStarted { .. }
             | Record::LevelRaised { .. }
@@ -50,92 +50,87 @@ impl<M: OrderedMap> State<M> {
         }
     }
 
-    fn apply_to_shard(&mut self, record: &Record) {
+    fn apply_to_shard(&mut self, record: Record) {
         match record {
-            Record::EpochStarted { epoch } => self.meta_mut().epoch = *epoch,
-            Record::LevelRaised { level } => self.meta_mut().level = *level,
-            Record::NamespaceCreated { id, name } => self.apply_namespace_created(*id, name),
-            Record::NamespaceDeleted { id } => self.apply_namespace_deleted(*id),
+            Record::EpochStarted { epoch } => self.meta_mut().epoch = epoch,
+            Record::LevelRaised { level } => self.meta_mut().level = level,
+            Record::NamespaceCreated { id, name } => self.apply_namespace_created(id, name),
+            Record::NamespaceDeleted { id } => self.apply_namespace_deleted(id),
             Record::QueueCreated { namespace, id, name, settings } => {
                 self.meta_mut().next_queue = QueueId(id.0 + 1);
-                self.queues.create(Queue {
-                    id: *id,
-                    namespace: *namespace,
-                    name: name.clone(),
-                    settings: settings.clone(),
-                    counts: QueueCounts::EMPTY,
-                });
+                let counts = QueueCounts::EMPTY;
+                self.queues.create(Queue { id, namespace, name, settings, counts });
             }
             Record::QueueChanged { id, settings } => {
-                self.queues.change(*id).settings = settings.clone();
-                self.fresh_queues.insert(*id);
+                self.queues.change(id).settings = settings;
+                self.fresh_queues.insert(id);
             }
-            Record::QueueDeleted { id } => self.queues.delete(*id),
+            Record::QueueDeleted { id } => self.queues.delete(id),
             Record::KindNamed { id, name } => {
                 self.meta_mut().next_kind = KindId(id.0 + 1);
-                self.put(keys::kind(*id), name.to_bytes());
-                self.kinds.insert(*id, name.clone());
+                self.put(keys::kind(id), name.to_bytes());
+                self.kinds.insert(id, name);
             }
             Record::SessionForgotten { namespace, worker, session } => {
-                self.forget_session(&(*namespace, worker.clone(), session.clone()));
+                self.forget_session(&(namespace, worker, session));
             }
-            Record::TimersPassed { timers } => self.apply_timers_passed(timers),
-            Record::OperationChanged { operation } => self.apply_operation_changed(operation),
-            Record::OperationForgotten { id } => self.apply_operation_forgotten(*id),
+            Record::TimersPassed { timers } => self.apply_timers_passed(&timers),
+            Record::OperationChanged { operation } => self.apply_operation_changed(*operation),
+            Record::OperationForgotten { id } => self.apply_operation_forgotten(id),
             _ => unreachable!("apply sends the records of jobs elsewhere"),
         }
     }
 
-    fn apply_to_jobs(&mut self, record: &Record) {
+    fn apply_to_jobs(&mut self, record: Record) {
         match record {
-            Record::JobEnqueued { namespace, job } => self.apply_job_enqueued(*namespace, job),
+            Record::JobEnqueued { namespace, job } => self.apply_job_enqueued(namespace, *job),
             Record::LeasesGranted { namespace, worker, session, turn, seen, grants } => {
-                let turn = turn.map(|turn| (turn, *seen));
-                self.apply_leases_granted(*namespace, (worker, session), turn, grants);
+                let turn = turn.map(|turn| (turn, seen));
+                self.apply_leases_granted(namespace, (worker, session), turn, &grants);
             }
             Record::JobSucceeded { namespace, id, result, location, .. } => {
-                self.apply_job_succeeded(*namespace, *id, result.clone(), location.clone());
+                self.apply_job_succeeded(namespace, id, result, location);
             }
             Record::AttemptFailed { namespace, id, cause, error, next, .. } => {
-                self.apply_attempt_failed(*namespace, *id, cause, error.clone(), next);
+                self.apply_attempt_failed(namespace, id, &cause, error, next);
             }
             Record::JobSnoozed { namespace, id, available_at, .. } => {
-                self.apply_job_snoozed(*namespace, *id, *available_at);
+                self.apply_job_snoozed(namespace, id, available_at);
             }
-            Record::JobReleased { namespace, id, .. } => self.apply_job_released(*namespace, *id),
+            Record::JobReleased { namespace, id, .. } => self.apply_job_released(namespace, id),
             Record::JobCancelled { namespace, id, token, reason } => {
-                self.apply_job_cancelled(*namespace, *id, token.is_some(), reason);
+                self.apply_job_cancelled(namespace, id, token.is_some(), reason);
             }
             Record::CancelRequested { namespace, id } => {
-                self.apply_cancel_requested(*namespace, *id);
+                self.apply_cancel_requested(namespace, id);
             }
             Record::ProgressReported { namespace, id, progress, progress_text } => {
-                self.apply_progress_reported(*namespace, *id, *progress, progress_text.clone());
+                self.apply_progress_reported(namespace, id, progress, progress_text);
             }
-            Record::JobExpired { namespace, id } => self.apply_job_expired(*namespace, *id),
+            Record::JobExpired { namespace, id } => self.apply_job_expired(namespace, id),
             Record::JobDied { namespace, id, reason, forget_at } => {
-                self.apply_job_died(*namespace, *id, reason, *forget_at);
+                self.apply_job_died(namespace, id, reason, forget_at);
             }
             Record::JobRetried { namespace, id, place } => {
-                self.apply_job_retried(*namespace, *id, *place);
+                self.apply_job_retried(namespace, id, place);
             }
-            Record::JobRemoved { namespace, id } => self.apply_job_removed(*namespace, *id),
+            Record::JobRemoved { namespace, id } => self.apply_job_removed(namespace, id),
             Record::OutcomesForgotten { namespace, ids, tombstones_until } => {
-                self.apply_outcomes_forgotten(*namespace, ids, *tombstones_until);
+                self.apply_outcomes_forgotten(namespace, &ids, tombstones_until);
             }
             Record::TombstonesForgotten { namespace, tombstones, early } => {
-                self.apply_tombstones_forgotten(*namespace, tombstones, *early);
+                self.apply_tombstones_forgotten(namespace, &tombstones, early);
             }
             _ => unreachable!("apply sends the records of the shard elsewhere"),
         }
     }
 
-    fn apply_namespace_created(&mut self, id: NamespaceId, name: &str) {
+    fn apply_namespace_created(&mut self, id: NamespaceId, name: String) {
         self.meta_mut().next_namespace = NamespaceId(id.0 + 1);
         let created_at = self.now();
         self.add_namespace(Namespace {
             id,
-            name: name.to_owned(),
+            name,
             created_at,
             outcome_bytes: 0,
             dead_bytes: 0,

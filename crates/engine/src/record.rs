@@ -288,17 +288,31 @@ pub struct Entry {
 /// The first byte of an entry: the version of its layout.
 const ENTRY_VERSION: u8 = 1;
 
+impl Entry {
+    /// Begins the encoding of an entry; the records follow, one after the other.
+    pub(crate) fn begin(at: TimeMs, out: &mut Vec<u8>) {
+        out.push(ENTRY_VERSION);
+        at.put(out);
+    }
+}
+
 impl Wire for Entry {
     fn put(&self, out: &mut Vec<u8>) {
-        out.push(ENTRY_VERSION);
-        self.at.put(out);
-        self.records.put(out);
+        Self::begin(self.at, out);
+        for record in &self.records {
+            record.put(out);
+        }
     }
 
     fn take(input: &mut Input<'_>) -> Result<Self, Malformed> {
         if input.byte()? != ENTRY_VERSION {
             return Err(input.malformed("a known version of an entry"));
         }
-        Ok(Self { at: Wire::take(input)?, records: Wire::take(input)? })
+        let at = Wire::take(input)?;
+        let mut records = Vec::new();
+        while input.remaining() > 0 {
+            records.push(Record::take(input)?);
+        }
+        Ok(Self { at, records })
     }
 }

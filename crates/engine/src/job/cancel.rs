@@ -49,19 +49,19 @@ impl<M: OrderedMap> State<M> {
         ns: NamespaceId,
         id: JobId,
         ran: bool,
-        reason: &CancelReason,
+        reason: CancelReason,
     ) {
         if ran {
             let (mut job, lease) = self.end_run(ns, id);
             job.attempt = lease.attempt;
             job.remember_end(lease.token, EndKind::Discarded);
-            self.call_off(ns, job, reason.clone());
+            self.call_off(ns, job, reason);
             return;
         }
         let job = self.job(ns, id).expect("the record names a waiting job");
         let queue = self.queue_of(ns, &job);
         self.unfile(ns, queue, &job);
-        self.call_off(ns, (*job).clone(), reason.clone());
+        self.call_off(ns, (*job).clone(), reason);
     }
 
     /// Ends a job that is neither filed nor leased any more as cancelled.

@@ -104,12 +104,14 @@ impl<M: OrderedMap> State<M> {
         remembered.then_some(Earlier { fingerprint: Some(tombstone.fingerprint) })
     }
 
-    pub(crate) fn apply_job_enqueued(&mut self, ns: NamespaceId, job: &Job) {
-        let mut job = job.clone();
+    pub(crate) fn apply_job_enqueued(&mut self, ns: NamespaceId, mut job: Job) {
         if let Some(Body::Inline { bytes }) = job.args.take() {
             job.args = Some(self.store_body(bytes));
         }
         self.meta_mut().next_place = Place(job.place.0 + 1);
+        if job.fingerprint.is_some() {
+            self.drop_tombstone(ns, job.id);
+        }
         let queue = self.queue_of(ns, &job);
         self.queues.change(queue).counts.enqueued_total += 1;
         if let Some(expires_at) = job.options.expires_at {

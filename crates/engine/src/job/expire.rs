@@ -78,13 +78,13 @@ impl<M: OrderedMap> State<M> {
         &mut self,
         ns: NamespaceId,
         id: JobId,
-        reason: &DeadReason,
+        reason: DeadReason,
         forget_at: TimeMs,
     ) {
         let job = self.job(ns, id).expect("the record names a waiting job");
         let queue = self.queue_of(ns, &job);
         self.unfile(ns, queue, &job);
-        self.bury(ns, (*job).clone(), reason.clone(), forget_at);
+        self.bury(ns, (*job).clone(), reason, forget_at);
     }
 
     /// Puts a job that is neither filed nor leased any more into the dead set.

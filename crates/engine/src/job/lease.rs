@@ -151,7 +151,7 @@ impl<M: OrderedMap> State<M> {
     pub(crate) fn apply_leases_granted(
         &mut self,
         ns: NamespaceId,
-        session: (&str, &str),
+        session: (String, String),
         turn: Option<(u64, Option<u64>)>,
         grants: &[Grant],
     ) {
@@ -165,8 +165,8 @@ impl<M: OrderedMap> State<M> {
                 token: grant.token,
                 attempt: job.attempt + 1,
                 started_at: self.now(),
-                worker: worker.to_owned(),
-                session: session.to_owned(),
+                worker: worker.clone(),
+                session: session.clone(),
                 lease_ms: grant.lease_ms,
                 cancel_requested: false,
                 progress: None,
@@ -177,7 +177,7 @@ impl<M: OrderedMap> State<M> {
             self.meta_mut().next_token = grant.token.counter + 1;
         }
         if let Some((turn, seen)) = turn {
-            let key = (ns, worker.to_owned(), session.to_owned());
+            let key = (ns, worker, session);
             let granted = grants.iter().map(|grant| (grant.id, grant.token));
             self.remember_turn(&key, turn, seen, granted);
         }

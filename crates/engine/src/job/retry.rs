@@ -58,6 +58,7 @@ impl<M: OrderedMap> State<M> {
         if let Some(deadline) = job.deadline {
             self.set_timer(deadline, ns, id);
         }
+        self.set_passed_timers(ns, &job);
         self.file_new(ns, queue, &job);
         self.put_job(ns, job);
     }

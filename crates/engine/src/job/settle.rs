@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use crate::bounds::{check_duration, check_size, cut};
 use crate::command::{Settlement, Verdict};
-use crate::ids::{JobId, NamespaceId, TimeMs, Token};
+use crate::ids::{JobId, NamespaceId, QueueId, TimeMs, Token};
 use crate::job::{
     AttemptNote, CancelReason, Cause, DeadReason, EndKind, Job, JobError, LOSSES_MAX, Lease, Phase,
 };
@@ -196,7 +196,7 @@ impl<M: OrderedMap> State<M> {
         id: JobId,
         cause: &Cause,
         error: Option<JobError>,
-        next: &Next,
+        next: Next,
     ) {
         let (mut job, lease) = self.end_run(ns, id);
         let queue = self.queue_of(ns, &job);
@@ -211,7 +211,7 @@ impl<M: OrderedMap> State<M> {
         match next {
             Next::RetryAt { available_at } => {
                 job.phase = Phase::Retrying;
-                job.available_at = (*available_at).max(self.now());
+                job.available_at = available_at.max(self.now());
                 self.file_in_lane(ns, queue, &job);
                 self.put_job(ns, job);
             }
@@ -220,7 +220,7 @@ impl<M: OrderedMap> State<M> {
                 self.put_job(ns, job);
             }
             Next::Dead { reason, forget_at } => {
-                self.bury(ns, job, reason.clone(), *forget_at);
+                self.bury(ns, job, reason, forget_at);
             }
             Next::Cancelled => self.call_off(ns, job, CancelReason::Asked),
         }
@@ -256,15 +256,20 @@ impl<M: OrderedMap> State<M> {
         job.remember_end(lease.token, EndKind::Snoozed);
         job.phase = Phase::Waiting;
         job.available_at = available_at.max(self.now());
-        self.file_in_lane(ns, queue, &job);
-        self.put_job(ns, job);
+        self.wait_again(ns, queue, job);
     }
 
     pub(crate) fn apply_job_released(&mut self, ns: NamespaceId, id: JobId) {
         let (mut job, lease) = self.end_run(ns, id);
         let queue = self.queue_of(ns, &job);
         job.remember_end(lease.token, EndKind::Released);
+        self.wait_again(ns, queue, job);
+    }
+
+    /// Files a job that ran. Timers that passed meanwhile found it running: they are set again.
+    fn wait_again(&mut self, ns: NamespaceId, queue: QueueId, job: Job) {
         self.file_in_lane(ns, queue, &job);
+        self.set_passed_timers(ns, &job);
         self.put_job(ns, job);
     }
 

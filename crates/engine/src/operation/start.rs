@@ -82,14 +82,14 @@ impl<M: OrderedMap> State<M> {
         Ok(Some(Record::OperationChanged { operation: Box::new(operation) }))
     }
 
-    pub(crate) fn apply_operation_changed(&mut self, operation: &Operation) {
+    pub(crate) fn apply_operation_changed(&mut self, operation: Operation) {
         use crate::wire::Wire;
         let id = operation.id;
         if id >= self.meta.next_operation {
             self.meta_mut().next_operation = OperationId(id.0 + 1);
         }
         self.put(crate::state::keys::operation(id), operation.to_bytes());
-        self.operations.insert(id, operation.clone());
+        self.operations.insert(id, operation);
     }
 
     pub(crate) fn apply_operation_forgotten(&mut self, id: OperationId) {

@@ -63,6 +63,7 @@ impl<M: OrderedMap> State<M> {
         let from = keys::after(&keys::lane_entry(ns, lane, after.0, after.1));
         let to = keys::after_prefix(&keys::lane_prefix(ns, lane).done());
         let (entries, complete) = self.lane_entries(&from, &to);
+        self.read_ahead(ns, entries.iter().map(|(_, id)| *id).collect());
         self.lanes.refill(lane, entries, complete);
     }
 

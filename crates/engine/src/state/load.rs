@@ -136,6 +136,7 @@ impl<M: OrderedMap> State<M> {
         let expires = self.mono.plus(lease.lease_ms);
         let expires = timeout.map_or(expires, |timeout| expires.min(timeout));
         self.lease_ends.insert((expires, ns, id));
+        self.at_hand.get_mut().jobs.remove(&(ns, id));
         self.leases.insert((ns, id), LiveLease { lease, job, expires, timeout });
     }
 

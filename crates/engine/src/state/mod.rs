@@ -116,7 +116,7 @@ pub(crate) struct LiveLease {
 }
 
 /// How many decoded jobs are kept at hand beside those that run.
-const JOBS_AT_HAND: usize = 1024;
+const JOBS_AT_HAND: usize = 2048;
 
 /// Jobs that were read or written last, decoded: what is decided about is applied next.
 #[derive(Debug, Default)]
@@ -257,11 +257,40 @@ impl<M: OrderedMap> State<M> {
         Some(job)
     }
 
+    /// Reads jobs that will be asked for soon. Where their ids lie close together, as those of
+    /// one producer do, one scan costs a tenth of as many lookups.
+    pub(crate) fn read_ahead(&self, ns: NamespaceId, mut ids: Vec<JobId>) {
+        ids.sort_unstable();
+        let (Some(first), Some(last)) = (ids.first(), ids.last()) else { return };
+        let (from, to) = (keys::job(ns, *first), keys::after(&keys::job(ns, *last)));
+        let mut passed = 0;
+        let mut wanted = ids.iter().peekable();
+        self.scan(&from, &to, &mut |key, value| {
+            let Some(id) = keys::id_at(key, 5) else { return ControlFlow::Break(()) };
+            while wanted.next_if(|wanted| **wanted < id).is_some() {}
+            if wanted.next_if(|wanted| **wanted == id).is_some() {
+                if let Ok(job) = Job::from_bytes(value) {
+                    self.at_hand.borrow_mut().keep(ns, &Rc::new(job));
+                }
+            } else {
+                passed += 1;
+            }
+            if passed <= ids.len() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        });
+    }
+
     pub(crate) fn put_job(&mut self, ns: NamespaceId, job: Job) -> u64 {
         let bytes = job.to_bytes();
         let size = bytes.len() as u64;
         self.put(keys::job(ns, job.id), bytes);
-        self.at_hand.get_mut().keep(ns, &Rc::new(job));
+        // What has ended is hardly asked for again, what waits in a long queue not soon.
+        let queue = self.queues.named(ns, &job.queue);
+        let soon = queue.is_some_and(|queue| queue.counts.waiting < JOBS_AT_HAND as u64);
+        if soon && job.phase.is_unfinished() {
+            self.at_hand.get_mut().keep(ns, &Rc::new(job));
+        } else {
+            self.at_hand.get_mut().jobs.remove(&(ns, job.id));
+        }
         size
     }
 

@@ -73,6 +73,13 @@ impl<M: OrderedMap> State<M> {
         self.put(keys::session(key.0, &key.1, &key.2), value);
     }
 
+    /// Nobody could ask while the shard was not there: every session counts as heard of just now.
+    pub(crate) fn touch_sessions(&mut self) {
+        for session in self.sessions.values_mut() {
+            session.touched = self.mono;
+        }
+    }
+
     pub(crate) fn forget_session(&mut self, key: &SessionKey) {
         self.sessions.remove(key);
         self.remove(keys::session(key.0, &key.1, &key.2));

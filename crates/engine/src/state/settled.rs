@@ -126,6 +126,30 @@ impl<M: OrderedMap> State<M> {
         self.put(key, bytes::Bytes::new());
     }
 
+    /// Sets the timers again that passed without effect, since the job did not wait then.
+    pub(crate) fn set_passed_timers(&mut self, ns: NamespaceId, job: &Job) {
+        let expires_at = job.options.expires_at.filter(|_| job.attempt == 0);
+        for at in [expires_at, job.deadline].into_iter().flatten() {
+            if at <= self.now() {
+                self.set_timer(at, ns, job.id);
+            }
+        }
+    }
+
+    /// The id is used anew: what is left of its tombstone goes, or its turn would take that of the
+    /// new job with it.
+    pub(crate) fn drop_tombstone(&mut self, ns: NamespaceId, id: JobId) {
+        let key = keys::tombstone(ns, id);
+        let Some(tombstone) = self.value::<Tombstone>(&key) else { return };
+        self.remove(key);
+        self.remove(keys::tombstone_order(ns, tombstone.forget_at, id));
+        if let Some(slot) = self.namespaces.get_mut(&ns) {
+            slot.tombstones.forget_first();
+        }
+        let namespace = self.namespace_mut(ns);
+        namespace.tombstones = namespace.tombstones.saturating_sub(1);
+    }
+
     pub(crate) fn clear_timer(&mut self, at: TimeMs, ns: NamespaceId, id: JobId) {
         let key = keys::timer(at, ns, id);
         if self.get(&key).is_some() {

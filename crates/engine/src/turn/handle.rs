@@ -78,11 +78,11 @@ impl<M: OrderedMap> Turn<M> {
                 self.carry_out_with(created, decision)
             }
             Command::LeaseJobs(request) => {
-                if let Some(created) = created {
-                    self.record(created);
-                }
-                match self.handle_lease(ns, reply_to, request, moment) {
-                    Ok(()) => return,
+                match self.check_lease_request(ns, &request) {
+                    Ok(()) => {
+                        self.record_all(created.into_iter().collect());
+                        return self.handle_lease(ns, reply_to, request, moment);
+                    }
                     Err(rejection) => Err(rejection),
                 }
             }

@@ -5,7 +5,7 @@ use super::Turn;
 use crate::answer::{Answer, Delivery};
 use crate::bounds::check_name;
 use crate::command::{LeaseJobs, ReplyTo, Settlement};
-use crate::ids::NamespaceId;
+use crate::ids::{NamespaceId, QueueId};
 use crate::job::EndKind;
 use crate::map::OrderedMap;
 use crate::moment::Moment;
@@ -20,14 +20,14 @@ const PATTERNS_MAX: usize = 256;
 const KINDS_MAX: usize = 1024;
 
 impl<M: OrderedMap> Turn<M> {
+    /// Carries out a request that [`Turn::check_lease_request`] let pass.
     pub(super) fn handle_lease(
         &mut self,
         ns: NamespaceId,
         reply_to: ReplyTo,
         request: Box<LeaseJobs>,
         moment: Moment,
-    ) -> Result<(), Rejection> {
-        self.check_lease_request(ns, &request)?;
+    ) {
         let key = (ns, request.worker.clone(), request.session.clone());
         if !request.session.is_empty()
             && let Some(earlier) = self.waiters.of_session(&key)
@@ -50,14 +50,16 @@ impl<M: OrderedMap> Turn<M> {
         let may_wait = !self.stopping && self.waiters.len() < self.state.limits.waiters_max;
         if jobs.is_empty() && request.wait_ms > 0 && request.max > 0 && may_wait {
             let deadline = moment.mono.plus(request.wait_ms);
-            self.waiters.add_worker(reply_to, ns, request, settled, deadline);
-            return Ok(());
+            return self.waiters.add_worker(reply_to, ns, request, settled, deadline);
         }
         self.reply(reply_to, Answer::Leased { jobs, settled });
-        Ok(())
     }
 
-    fn check_lease_request(&self, ns: NamespaceId, request: &LeaseJobs) -> Result<(), Rejection> {
+    pub(super) fn check_lease_request(
+        &self,
+        ns: NamespaceId,
+        request: &LeaseJobs,
+    ) -> Result<(), Rejection> {
         let limits = &self.state.limits;
         let refused = |field, value: String, allowed: String| {
             Err(Rejection::ValueRefused { field, value, allowed })
@@ -182,19 +184,29 @@ impl<M: OrderedMap> Turn<M> {
 
     /// Hands what became available to workers that wait, the first one first.
     pub(super) fn dispatch(&mut self, moment: Moment) {
-        while let Some(id) = self.state.fresh_queues.pop_first() {
-            if !self.waiters.has_workers() {
-                self.state.fresh_queues.clear();
-                return;
+        while !self.state.fresh_queues.is_empty() {
+            let mut open: Vec<QueueId> = Vec::new();
+            let mut tickets = Vec::new();
+            for id in std::mem::take(&mut self.state.fresh_queues) {
+                let queue = self.state.queues.get(id).filter(|q| !q.settings.paused);
+                if let Some(queue) = queue.filter(|_| self.waiters.has_workers()) {
+                    open.push(id);
+                    tickets.extend(self.waiters.for_queue(queue.namespace, &queue.name));
+                }
             }
-            let Some(queue) = self.state.queues.get(id).filter(|q| !q.settings.paused) else {
-                continue;
-            };
-            for ticket in self.waiters.for_queue(queue.namespace, &queue.name.clone()) {
-                if !self.state.lanes.any_due(id, moment.at) {
+            tickets.sort_unstable();
+            tickets.dedup();
+            for ticket in tickets {
+                while open.pop_if(|id| !self.state.lanes.any_due(*id, moment.at)).is_some() {}
+                if open.is_empty() {
                     break;
                 }
                 self.offer(ticket, moment);
+                if !self.state.fresh_queues.is_empty() {
+                    // What came forward may be for somebody who waits longer.
+                    self.state.fresh_queues.extend(open);
+                    break;
+                }
             }
         }
     }

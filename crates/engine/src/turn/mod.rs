@@ -59,8 +59,8 @@ pub struct Turn<M> {
     /// Entries decided since the last group was sealed.
     group: Vec<u8>,
     group_count: u64,
-    /// Records of the entry under decision.
-    entry: Vec<Record>,
+    /// Where the entry under decision begins in the group, once it has a record.
+    entry_start: Option<usize>,
     entry_at: TimeMs,
     /// What waits for a position, in the order of positions.
     effects: VecDeque<(Position, Effect)>,
@@ -82,7 +82,7 @@ impl<M: OrderedMap> Turn<M> {
             durable: position,
             group: Vec::new(),
             group_count: 0,
-            entry: Vec::new(),
+            entry_start: None,
             entry_at: TimeMs(0),
             effects: VecDeque::new(),
             new_effects: Vec::new(),
@@ -114,11 +114,14 @@ impl<M: OrderedMap> Turn<M> {
 
     /// Records a fact: it holds from now on for whatever is decided next.
     fn record(&mut self, record: Record) {
-        if self.entry.is_empty() {
+        if self.entry_start.is_none() {
             self.state.begin_entry(self.entry_at);
+            self.entry_start = Some(self.group.len());
+            self.group.extend_from_slice(&[0; 4]);
+            Entry::begin(self.entry_at, &mut self.group);
         }
-        self.state.apply(&record);
-        self.entry.push(record);
+        record.put(&mut self.group);
+        self.state.apply(record);
     }
 
     fn record_all(&mut self, records: Vec<Record>) {
@@ -134,11 +137,7 @@ impl<M: OrderedMap> Turn<M> {
     /// Ends the entry: its records go to the group, its effects wait for it to be durable.
     fn finish(&mut self) {
         self.tell_ended();
-        if !self.entry.is_empty() {
-            let start = self.group.len();
-            self.group.extend_from_slice(&[0; 4]);
-            let entry = Entry { at: self.entry_at, records: std::mem::take(&mut self.entry) };
-            entry.put(&mut self.group);
+        if let Some(start) = self.entry_start.take() {
             let length = (self.group.len() - start - 4) as u32;
             if let Some(prefix) = self.group.get_mut(start..start + 4) {
                 prefix.copy_from_slice(&length.to_le_bytes());

@@ -58,7 +58,7 @@ impl<M: OrderedMap> Recovery<M> {
         let entry =
             Entry::from_bytes(entry).map_err(|error| ReplayFault::Malformed { position, error })?;
         self.state.begin_entry(entry.at);
-        for record in &entry.records {
+        for record in entry.records {
             self.state.apply(record);
         }
         self.position = position;
@@ -94,6 +94,7 @@ impl<M: OrderedMap> Recovery<M> {
         let Self { mut state, position, .. } = self;
         state.mono = clock.mono;
         state.renew_leases();
+        state.touch_sessions();
         let mut turn = Turn::new(state, position);
         turn.begin(clock);
         let epoch = Epoch(turn.state.meta.epoch.0 + 1);
