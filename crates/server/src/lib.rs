@@ -1,6 +1,8 @@
 //! The server: shards on threads, the HTTP face before them, configuration, limits and metrics.
 
 pub mod api;
+pub mod config;
+pub mod http;
 
 mod admission;
 mod class;

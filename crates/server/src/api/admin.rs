@@ -15,6 +15,7 @@ pub struct QueueSettingsBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_length: Option<u64>,
     /// Options for jobs that do not say otherwise.
+    #[serde(deserialize_with = "super::object::required")]
     pub defaults: JobDefaultsBody,
 }
 
@@ -33,6 +34,7 @@ pub struct JobDefaultsBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout: Option<DurationText>,
     /// The delay before another attempt.
+    #[serde(deserialize_with = "super::object::optional")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry: Option<RetryText>,
     /// Attempts in all, the first included.

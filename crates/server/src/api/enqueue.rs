@@ -50,7 +50,8 @@ pub struct NewJob<'a> {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease: Option<DurationText>,
     /// The delay before another attempt.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "super::object::optional")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub retry: Option<RetryText>,
     /// Attempts in all, the first included.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -105,7 +106,7 @@ impl NewJob<'_> {
 #[serde(deny_unknown_fields)]
 pub struct EnqueueBulk<'a> {
     /// The jobs, in order.
-    #[serde(borrow)]
+    #[serde(borrow, deserialize_with = "super::object::list")]
     #[schema(min_items = 1, max_items = 10_000)]
     pub jobs: Vec<NewJob<'a>>,
 }

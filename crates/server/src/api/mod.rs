@@ -6,6 +6,7 @@ mod duration;
 mod enqueue;
 mod id;
 mod instant;
+mod object;
 mod problem;
 mod raw;
 mod record;
@@ -20,6 +21,7 @@ pub use duration::{DURATION_EXPECTED, DurationText};
 pub use enqueue::{EnqueueAnswer, EnqueueBulk, EnqueueBulkAnswer, NewJob, RetryText};
 pub use id::{JobIdText, TokenText};
 pub use instant::{INSTANT_EXPECTED, InstantText, write_instant};
+pub(crate) use object::Object;
 pub use problem::{JobFault, Problem};
 pub use raw::RawJson;
 pub use record::{

@@ -41,7 +41,8 @@ pub struct LeaseRequest<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seen: Option<u64>,
     /// Runs that the worker finished.
-    #[serde(borrow, skip_serializing_if = "Vec::is_empty")]
+    #[serde(borrow, deserialize_with = "super::object::list")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(max_items = 1000)]
     pub settle: Vec<SettlementText<'a>>,
 }
@@ -93,7 +94,8 @@ pub struct SettlementText<'a> {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub location: Option<String>,
     /// With `fail`: what went wrong.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "super::object::optional")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorText>,
     /// With `fail`: the delay before another attempt, instead of the job's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -108,7 +110,7 @@ pub struct SettlementText<'a> {
 #[serde(deny_unknown_fields)]
 pub struct SettleRequest<'a> {
     /// The runs.
-    #[serde(borrow)]
+    #[serde(borrow, deserialize_with = "super::object::list")]
     #[schema(max_items = 1000)]
     pub settle: Vec<SettlementText<'a>>,
 }
@@ -135,7 +137,8 @@ pub struct FailRequest {
     /// The lease that ends.
     pub token: TokenText,
     /// What went wrong.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "super::object::optional")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorText>,
     /// The delay before another attempt, instead of the job's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]

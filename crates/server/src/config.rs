@@ -1,0 +1,338 @@
+//! The server's configuration: one struct per concern, composed once. Flags stand over the
+//! environment over `longshore.toml` over the defaults; what nobody knows is an error.
+
+mod knobs;
+mod value;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use thiserror::Error;
+
+use crate::node::NodeConfig;
+use knobs::KNOBS;
+
+/// Where the server listens unless told otherwise.
+pub const DEFAULT_LISTEN: &str = "127.0.0.1:7077";
+/// Where the store lies unless told otherwise.
+pub const DEFAULT_DATA: &str = ".longshore";
+
+/// Everything that can be set.
+#[derive(Clone, Debug)]
+pub struct ServerConfig {
+    /// The address to listen at; a loopback address.
+    pub listen: String,
+    /// The HTTP face.
+    pub http: HttpConfig,
+    /// The store and its shards.
+    pub node: NodeConfig,
+}
+
+/// Bounds of the HTTP face.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct HttpConfig {
+    /// Connections that may be open.
+    pub connections_max: usize,
+    /// Bytes of a request's line and headers; at least 8 KiB.
+    pub header_bytes_max: usize,
+    /// Bytes of a body that brings jobs or results.
+    pub body_bytes_max: u64,
+    /// Enqueue requests in flight.
+    pub publishes_max: usize,
+    /// Bytes of their bodies.
+    pub publish_bytes_max: u64,
+    /// Requests in flight that wait for jobs or for a job's end.
+    pub waits_max: usize,
+    /// Settlements, heartbeats and requests of administrators in flight.
+    pub settlements_max: usize,
+    /// Bytes of bodies kept free for each of leases and settlements.
+    pub reserved_bytes_max: u64,
+    /// How long a request's line and headers may take to arrive.
+    pub header_timeout: Duration,
+    /// How long a body may take to arrive.
+    pub body_timeout: Duration,
+    /// How long a peer may take nothing of an answer.
+    pub write_timeout: Duration,
+    /// How long a connection may be idle.
+    pub idle_timeout: Duration,
+    /// How long connections have to end when the server stops.
+    pub stop_timeout: Duration,
+    /// Queues that metrics name; the rest is summed up as `other`.
+    pub metrics_queues_max: usize,
+    /// Origins such as `https://app.example` that a finished job may send its client to.
+    pub location_origins: Vec<String>,
+}
+
+impl Default for HttpConfig {
+    fn default() -> Self {
+        Self {
+            connections_max: 10_000,
+            header_bytes_max: 64 << 10,
+            body_bytes_max: 24 << 20,
+            publishes_max: 4096,
+            publish_bytes_max: 128 << 20,
+            waits_max: 10_000,
+            settlements_max: 4096,
+            reserved_bytes_max: 64 << 20,
+            header_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(30),
+            write_timeout: Duration::from_secs(30),
+            idle_timeout: Duration::from_secs(300),
+            stop_timeout: Duration::from_secs(10),
+            metrics_queues_max: 50,
+            location_origins: Vec::new(),
+        }
+    }
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self {
+            listen: DEFAULT_LISTEN.to_owned(),
+            http: HttpConfig::default(),
+            node: NodeConfig::new(DEFAULT_DATA),
+        }
+    }
+}
+
+/// Where values come from, the weakest first.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    /// The file's path and text.
+    pub file: Option<(PathBuf, String)>,
+    /// Sections of the file that somebody else reads and checks.
+    pub foreign_sections: Vec<String>,
+    /// The environment, or what of it matters.
+    pub environment: Vec<(String, String)>,
+    /// Flags: a key such as `serve.listen` and its value.
+    pub flags: Vec<(String, String)>,
+}
+
+/// Why the configuration cannot be used.
+#[derive(Clone, Debug, Error, Eq, PartialEq)]
+pub enum ConfigError {
+    /// The file is no TOML.
+    #[error("{path} is not TOML: {message}")]
+    FileMalformed {
+        /// The file.
+        path: PathBuf,
+        /// What the parser says.
+        message: String,
+    },
+    /// Nobody knows this key.
+    #[error("{place}: \"{key}\" is not known{hint}")]
+    KeyUnknown {
+        /// The file or the flags.
+        place: String,
+        /// The key.
+        key: String,
+        /// What was probably meant.
+        hint: String,
+    },
+    /// The value is not allowed.
+    #[error("{place}: {key} is \"{value}\"; allowed: {allowed}")]
+    ValueRefused {
+        /// The file, the variable or the flags.
+        place: String,
+        /// The key.
+        key: String,
+        /// What was given.
+        value: String,
+        /// What may be given.
+        allowed: String,
+    },
+}
+
+/// One thing that can be set, for the reference page.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Knob {
+    /// Its key in the file: section and name.
+    pub key: &'static str,
+    /// Its environment variable.
+    pub variable: String,
+    /// What it means.
+    pub about: &'static str,
+    /// What holds where nobody says.
+    pub default: String,
+}
+
+impl ServerConfig {
+    /// Puts the configuration together.
+    pub fn load(sources: &Sources) -> Result<Self, ConfigError> {
+        let mut config = Self::default();
+        if let Some((path, text)) = &sources.file {
+            let place = path.display().to_string();
+            let table: toml::Table =
+                text.parse().map_err(|error: toml::de::Error| ConfigError::FileMalformed {
+                    path: path.clone(),
+                    message: error.message().to_owned(),
+                })?;
+            let own =
+                table.iter().filter(|(section, _)| !sources.foreign_sections.contains(section));
+            for (section, value) in own {
+                config.take_section(&place, section, value)?;
+            }
+        }
+        for (name, value) in &sources.environment {
+            let knob = KNOBS.iter().find(|knob| variable(knob.key) == *name);
+            if let Some(knob) = knob {
+                config.set(name, knob, value)?;
+            }
+        }
+        for (key, value) in &sources.flags {
+            let knob = KNOBS.iter().find(|knob| knob.key == key);
+            let knob = knob.ok_or_else(|| unknown("the flags", key))?;
+            config.set("the flags", knob, value)?;
+        }
+        Ok(config)
+    }
+
+    /// Everything that can be set, in order.
+    pub fn knobs() -> Vec<Knob> {
+        let defaults = Self::default();
+        let knob = |knob: &knobs::Row| Knob {
+            key: knob.key,
+            variable: variable(knob.key),
+            about: knob.about,
+            default: (knob.show)(&defaults),
+        };
+        KNOBS.iter().map(knob).collect()
+    }
+
+    fn take_section(
+        &mut self,
+        place: &str,
+        section: &str,
+        value: &toml::Value,
+    ) -> Result<(), ConfigError> {
+        let toml::Value::Table(entries) = value else { return Err(unknown(place, section)) };
+        if entries.is_empty() && !knows_section(section) {
+            return Err(unknown(place, section));
+        }
+        for (name, value) in entries {
+            let key = format!("{section}.{name}");
+            let knob = KNOBS.iter().find(|knob| knob.key == key);
+            let knob = knob.ok_or_else(|| unknown(place, &key))?;
+            let text = value::of_toml(value).ok_or_else(|| ConfigError::ValueRefused {
+                place: place.to_owned(),
+                key: key.clone(),
+                value: value.to_string(),
+                allowed: "a text, a number, or a list of texts".to_owned(),
+            })?;
+            self.set(place, knob, &text)?;
+        }
+        Ok(())
+    }
+
+    fn set(&mut self, place: &str, knob: &knobs::Row, value: &str) -> Result<(), ConfigError> {
+        (knob.set)(self, value).map_err(|allowed| ConfigError::ValueRefused {
+            place: place.to_owned(),
+            key: knob.key.to_owned(),
+            value: value.to_owned(),
+            allowed,
+        })
+    }
+}
+
+fn knows_section(section: &str) -> bool {
+    KNOBS.iter().any(|knob| knob.key.split('.').next() == Some(section))
+}
+
+/// The environment variable of a key: what belongs to `serve` goes without the section.
+fn variable(key: &str) -> String {
+    let name = key.strip_prefix("serve.").unwrap_or(key);
+    format!("LONGSHORE_{}", name.replace('.', "_").to_ascii_uppercase())
+}
+
+fn unknown(place: &str, key: &str) -> ConfigError {
+    let close = KNOBS
+        .iter()
+        .map(|knob| (strsim::jaro_winkler(key, knob.key), knob.key))
+        .filter(|(distance, _)| *distance >= 0.7)
+        .max_by(|a, b| a.0.total_cmp(&b.0));
+    let hint = close.map(|(_, meant)| format!("; did you mean \"{meant}\"?")).unwrap_or_default();
+    ConfigError::KeyUnknown { place: place.to_owned(), key: key.to_owned(), hint }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(
+        file: &str,
+        environment: &[(&str, &str)],
+        flags: &[(&str, &str)],
+    ) -> Result<ServerConfig, ConfigError> {
+        let pairs = |pairs: &[(&str, &str)]| {
+            pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+        };
+        ServerConfig::load(&Sources {
+            file: Some(("longshore.toml".into(), file.to_owned())),
+            foreign_sections: vec!["client".into()],
+            environment: pairs(environment),
+            flags: pairs(flags),
+        })
+    }
+
+    #[test]
+    fn flags_stand_over_the_environment_over_the_file() {
+        let file = "[client]\nanything = 1\n[serve]\nlisten = \"127.0.0.1:1\"\nshards = 3\n\
+                    [http]\nbody_bytes_max = \"4MiB\"\n";
+        let variables =
+            [("LONGSHORE_LISTEN", "127.0.0.1:2"), ("LONGSHORE_HTTP_BODY_BYTES_MAX", "5 MiB")];
+        let config = load(file, &variables, &[("serve.listen", "127.0.0.1:3")]).unwrap();
+        assert_eq!(config.listen, "127.0.0.1:3");
+        assert_eq!(config.http.body_bytes_max, 5 << 20);
+        assert_eq!(config.node.shards, 3);
+        assert_eq!(
+            load("", &[("PATH", "/bin"), ("LONGSHORE_JOB_ID", "7")], &[]).unwrap().listen,
+            DEFAULT_LISTEN
+        );
+    }
+
+    #[test]
+    fn what_nobody_knows_is_an_error_with_a_suggestion() {
+        let said = load("[http]\nbody_byte_max = 5\n", &[], &[]).unwrap_err().to_string();
+        assert_eq!(
+            said,
+            "longshore.toml: \"http.body_byte_max\" is not known; did you mean \"http.body_bytes_max\"?"
+        );
+        assert!(load("[htpp]\n", &[], &[]).is_err());
+        assert!(load("listen = 5\n", &[], &[]).is_err());
+        assert!(load("", &[], &[("serve.lisen", "x")]).is_err());
+        assert!(matches!(load("[", &[], &[]), Err(ConfigError::FileMalformed { .. })));
+    }
+
+    #[test]
+    fn bad_values_are_told_what_is_allowed() {
+        for (key, value) in [
+            ("http.body_bytes_max", "much"),
+            ("http.body_bytes_max", "-5"),
+            ("http.header_timeout", "30"),
+            ("http.header_bytes_max", "100"),
+            ("serve.shards", "0"),
+            ("serve.shards", "100000"),
+            ("http.location_origins", "https://app.example/path"),
+            ("limits.lease_default", "0s"),
+        ] {
+            let refused = load("", &[], &[(key, value)]).unwrap_err();
+            assert!(matches!(refused, ConfigError::ValueRefused { .. }), "{key} = {value}");
+        }
+    }
+
+    #[test]
+    fn every_default_is_a_value_that_may_be_set() {
+        let mut names: Vec<_> = KNOBS.iter().map(|knob| knob.key).collect();
+        for knob in KNOBS {
+            let mut config = ServerConfig::default();
+            let shown = (knob.show)(&config);
+            if shown != value::NONE {
+                (knob.set)(&mut config, &shown).unwrap();
+                assert_eq!((knob.show)(&config), shown, "{}", knob.key);
+            }
+        }
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), KNOBS.len());
+    }
+}

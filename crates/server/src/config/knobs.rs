@@ -1,0 +1,325 @@
+//! The table of everything that can be set: key, meaning, how it is read and shown.
+
+use super::ServerConfig;
+use super::value::{NONE, bytes, count, duration, origins, show_bytes, show_duration};
+use crate::manifest::SHARDS_MAX;
+
+/// One row.
+pub(super) struct Row {
+    pub(super) key: &'static str,
+    pub(super) about: &'static str,
+    /// Sets it, or says what is allowed.
+    pub(super) set: fn(&mut ServerConfig, &str) -> Result<(), String>,
+    pub(super) show: fn(&ServerConfig) -> String,
+}
+
+macro_rules! row {
+    ($key:literal, $about:literal, |$config:ident, $text:ident| $set:expr, $show:expr) => {
+        Row {
+            key: $key,
+            about: $about,
+            set: |$config, $text| {
+                $set;
+                Ok(())
+            },
+            show: |$config| $show,
+        }
+    };
+}
+
+macro_rules! count_row {
+    ($key:literal, $about:literal, $($field:ident).+, $type:ty, $min:expr, $max:expr) => {
+        row!(
+            $key,
+            $about,
+            |config, text| config.$($field).+ = count(text, $min, $max)? as $type,
+            config.$($field).+.to_string()
+        )
+    };
+}
+
+macro_rules! bytes_row {
+    ($key:literal, $about:literal, $($field:ident).+, $type:ty) => {
+        row!(
+            $key,
+            $about,
+            |config, text| config.$($field).+ = bytes(text)? as $type,
+            show_bytes(config.$($field).+ as u64)
+        )
+    };
+}
+
+macro_rules! duration_row {
+    ($key:literal, $about:literal, $($field:ident).+) => {
+        row!(
+            $key,
+            $about,
+            |config, text| config.$($field).+ = duration(text, 1000)?,
+            show_duration(config.$($field).+)
+        )
+    };
+}
+
+macro_rules! ms_row {
+    ($key:literal, $about:literal, $($field:ident).+) => {
+        row!(
+            $key,
+            $about,
+            |config, text| config.$($field).+ = duration(text, 1000)?.as_millis() as u64,
+            crate::api::DurationText(config.$($field).+).to_string()
+        )
+    };
+}
+
+macro_rules! mark_row {
+    ($key:literal, $about:literal, $field:ident) => {
+        row!(
+            $key,
+            $about,
+            |config, text| config.node.disk.$field = Some(bytes(text)?),
+            config.node.disk.$field.map_or_else(|| NONE.to_owned(), show_bytes)
+        )
+    };
+}
+
+const MANY: u64 = 100_000_000;
+
+/// Every row, by section.
+pub(super) const KNOBS: &[Row] = &[
+    row!(
+        "serve.listen",
+        "The address to listen at: a loopback address and a port, 0 for a free one.",
+        |config, text| text.clone_into(&mut config.listen),
+        config.listen.clone()
+    ),
+    row!(
+        "serve.data",
+        "The folder of the store.",
+        |config, text| config.node.dir = text.into(),
+        config.node.dir.display().to_string()
+    ),
+    count_row!(
+        "serve.shards",
+        "Shards of a new store; an existing one keeps its own number.",
+        node.shards,
+        u32,
+        1,
+        u64::from(SHARDS_MAX)
+    ),
+    count_row!(
+        "http.connections_max",
+        "Connections that may be open.",
+        http.connections_max,
+        usize,
+        1,
+        MANY
+    ),
+    row!(
+        "http.header_bytes_max",
+        "Bytes of a request's line and headers, at least 8 KiB.",
+        |config, text| config.http.header_bytes_max = match bytes(text)? {
+            bytes @ 8192..=1_048_576 => bytes as usize,
+            _ => return Err("8KiB to 1MiB".to_owned()),
+        },
+        show_bytes(config.http.header_bytes_max as u64)
+    ),
+    bytes_row!(
+        "http.body_bytes_max",
+        "Bytes of a body that brings jobs or results.",
+        http.body_bytes_max,
+        u64
+    ),
+    count_row!(
+        "http.publishes_max",
+        "Enqueue requests in flight.",
+        http.publishes_max,
+        usize,
+        1,
+        MANY
+    ),
+    bytes_row!(
+        "http.publish_bytes_max",
+        "Bytes of the bodies of enqueue requests in flight.",
+        http.publish_bytes_max,
+        u64
+    ),
+    count_row!(
+        "http.waits_max",
+        "Requests in flight that wait for jobs or a job's end.",
+        http.waits_max,
+        usize,
+        1,
+        MANY
+    ),
+    count_row!(
+        "http.settlements_max",
+        "Settlements, heartbeats and administration in flight.",
+        http.settlements_max,
+        usize,
+        1,
+        MANY
+    ),
+    bytes_row!(
+        "http.reserved_bytes_max",
+        "Bytes of bodies kept free for each of leases and settlements.",
+        http.reserved_bytes_max,
+        u64
+    ),
+    duration_row!(
+        "http.header_timeout",
+        "How long a request's line and headers may take to arrive.",
+        http.header_timeout
+    ),
+    duration_row!("http.body_timeout", "How long a body may take to arrive.", http.body_timeout),
+    duration_row!(
+        "http.write_timeout",
+        "How long a peer may take nothing of an answer.",
+        http.write_timeout
+    ),
+    duration_row!("http.idle_timeout", "How long a connection may be idle.", http.idle_timeout),
+    duration_row!(
+        "http.stop_timeout",
+        "How long connections have to end when the server stops.",
+        http.stop_timeout
+    ),
+    count_row!(
+        "http.metrics_queues_max",
+        "Queues that metrics name; the rest is summed up.",
+        http.metrics_queues_max,
+        usize,
+        0,
+        1000
+    ),
+    row!(
+        "http.location_origins",
+        "Origins that a finished job may send its client to, such as https://app.example.",
+        |config, text| config.http.location_origins = origins(text)?,
+        config.http.location_origins.join(",")
+    ),
+    count_row!(
+        "limits.bulk_jobs_max",
+        "Jobs in one atomic call.",
+        node.limits.bulk_jobs_max,
+        usize,
+        1,
+        10_000
+    ),
+    bytes_row!(
+        "limits.args_bytes_max",
+        "Bytes of a job's args, at most 16 MiB.",
+        node.limits.args_bytes_max,
+        u64
+    ),
+    bytes_row!(
+        "limits.result_bytes_max",
+        "Bytes of a job's result.",
+        node.limits.result_bytes_max,
+        u64
+    ),
+    count_row!(
+        "limits.lease_jobs_max",
+        "Jobs in one lease request.",
+        node.limits.lease_jobs_max,
+        usize,
+        1,
+        10_000
+    ),
+    ms_row!(
+        "limits.lease_default",
+        "The lease where neither worker, job nor queue says.",
+        node.limits.lease_ms_default
+    ),
+    ms_row!("limits.wait_max", "The longest wait of a request.", node.limits.wait_ms_max),
+    ms_row!(
+        "limits.retain_default",
+        "How long an outcome is kept where nobody says.",
+        node.limits.retain_ms_default
+    ),
+    ms_row!("limits.dead_retain", "How long a dead job is kept.", node.limits.dead_retain_ms),
+    bytes_row!(
+        "limits.outcome_bytes_max",
+        "Bytes of outcomes kept per namespace.",
+        node.limits.outcome_bytes_max,
+        u64
+    ),
+    ms_row!(
+        "limits.tombstone",
+        "How long a forgotten job's id is remembered where the client chose it.",
+        node.limits.tombstone_ms
+    ),
+    count_row!(
+        "limits.tombstones_max",
+        "Such ids kept per namespace.",
+        node.limits.tombstones_max,
+        u64,
+        0,
+        MANY
+    ),
+    count_row!("limits.queues_max", "Queues of a shard.", node.limits.queues_max, usize, 1, MANY),
+    count_row!("limits.kinds_max", "Kinds of a shard.", node.limits.kinds_max, usize, 1, MANY),
+    count_row!(
+        "limits.namespaces_max",
+        "Namespaces of a shard.",
+        node.limits.namespaces_max,
+        usize,
+        1,
+        MANY
+    ),
+    count_row!(
+        "limits.waiters_max",
+        "Requests that wait in a shard.",
+        node.limits.waiters_max,
+        usize,
+        1,
+        MANY
+    ),
+    row!(
+        "limits.namespaces_on_first_use",
+        "Whether a namespace comes into being when somebody first enqueues into it: true or false.",
+        |config, text| config.node.limits.namespaces_on_first_use = match text {
+            "true" => true,
+            "false" => false,
+            _ => return Err("true or false".to_owned()),
+        },
+        config.node.limits.namespaces_on_first_use.to_string()
+    ),
+    mark_row!(
+        "disk.warn_bytes",
+        "Free bytes below which a warning is logged; 15 % of the disk, at most 8 GiB, where not set.",
+        warn_bytes
+    ),
+    mark_row!(
+        "disk.refuse_bytes",
+        "Free bytes below which publishing is refused; 8 %, at most 2 GiB, where not set.",
+        refuse_bytes
+    ),
+    mark_row!(
+        "disk.settle_only_bytes",
+        "Free bytes below which nothing new starts; 4 %, at most 512 MiB, where not set.",
+        settle_only_bytes
+    ),
+    bytes_row!(
+        "disk.reserve_bytes",
+        "Space kept for settlements and flushes on a full disk.",
+        node.reserve_bytes,
+        u64
+    ),
+    bytes_row!(
+        "memory.in_flight_bytes_max",
+        "Bytes of bodies in flight in the node; beyond it publishing is refused.",
+        node.in_flight_bytes_max,
+        u64
+    ),
+    bytes_row!(
+        "memory.memtable_bytes",
+        "Bytes of each shard's newest state in memory.",
+        node.lsm.memtable_bytes,
+        usize
+    ),
+    bytes_row!(
+        "memory.cache_bytes",
+        "Bytes of each shard's cache of its state.",
+        node.lsm.cache_bytes,
+        u64
+    ),
+];

@@ -1,0 +1,220 @@
+//! What one request goes through: guard, route, admission, body, handler. Shared by all
+//! connections.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::{Body, Incoming};
+use hyper::header::HeaderMap;
+use hyper::{Request, Response};
+use longshore_engine::Limits;
+
+use super::body::{self, Gauge, Held};
+use super::code::Code;
+use super::guard;
+use super::handle;
+use super::parse::Bounds;
+use super::prefer::Preferences;
+use super::query::Query;
+use super::rates::Rates;
+use super::refusal::Refusal;
+use super::reply::Reply;
+use super::route::{Found, NotFound, Op, Route, find};
+use super::text::{check_path_name, percent_encode, quoted};
+use crate::class::Class;
+use crate::config::HttpConfig;
+use crate::node::Node;
+
+/// Bytes of a body that administration may send.
+const ADMIN_BODY_BYTES_MAX: u64 = 256 << 10;
+
+/// What handlers need, beside the request.
+#[derive(Debug)]
+pub(crate) struct App {
+    pub(crate) node: Node,
+    pub(crate) config: HttpConfig,
+    pub(crate) limits: Limits,
+    pub(crate) bounds: Bounds,
+    pub(crate) rates: Rates,
+    pub(crate) counts: Counts,
+    lanes: [Lane; Class::COUNT],
+}
+
+/// The requests of one class that are under way. Each class has its own bounds, so that none
+/// keeps another out.
+#[derive(Debug)]
+struct Lane {
+    requests: Arc<AtomicUsize>,
+    requests_max: usize,
+    bodies: Arc<Gauge>,
+}
+
+/// Numbers for metrics.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    /// Connections open now.
+    pub(crate) connections: AtomicUsize,
+    /// Connections ever accepted.
+    pub(crate) connections_total: AtomicU64,
+    /// Connections closed at once because there were too many.
+    pub(crate) connections_refused_total: AtomicU64,
+    /// Connections ended because their peer was too slow.
+    pub(crate) connections_timed_out_total: AtomicU64,
+    /// Answers by the first digit of their status.
+    pub(crate) answers_total: [AtomicU64; 6],
+}
+
+/// A request under way.
+struct Admitted(Arc<AtomicUsize>);
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A request that is ready for its handler.
+#[derive(Debug)]
+pub(crate) struct Call<'a> {
+    pub(crate) app: &'a App,
+    pub(crate) namespace: &'a str,
+    /// What the path's variable segment says.
+    pub(crate) name: &'a str,
+    pub(crate) query: Query<'a>,
+    pub(crate) preferences: Preferences,
+    pub(crate) body: Bytes,
+}
+
+impl Call<'_> {
+    /// The path of something in the request's namespace, such as `status`.
+    pub(crate) fn path(&self, folder: &str, name: &str) -> String {
+        let mut path = String::with_capacity(64);
+        path.push_str("/v1/");
+        if self.namespace != super::route::DEFAULT_NAMESPACE {
+            path.push_str("namespaces/");
+            percent_encode(&mut path, self.namespace);
+            path.push('/');
+        }
+        path.push_str(folder);
+        path.push('/');
+        percent_encode(&mut path, name);
+        path
+    }
+}
+
+impl App {
+    pub(crate) fn new(node: Node, config: HttpConfig, limits: Limits) -> Self {
+        let lane = |class: Class| {
+            let (requests_max, bytes_max) = match class {
+                Class::Publish => (config.publishes_max, config.publish_bytes_max),
+                Class::Lease => (config.waits_max, config.reserved_bytes_max),
+                Class::Settle => (config.settlements_max, config.reserved_bytes_max),
+            };
+            Lane { requests: Arc::default(), requests_max, bodies: Arc::new(Gauge::new(bytes_max)) }
+        };
+        Self {
+            node,
+            bounds: Bounds::of(&limits),
+            limits,
+            rates: Rates::default(),
+            counts: Counts::default(),
+            lanes: [lane(Class::Settle), lane(Class::Lease), lane(Class::Publish)],
+            config,
+        }
+    }
+
+    /// Answers one request.
+    pub(crate) async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        let reply = match self.handle(request).await {
+            Ok(reply) => reply,
+            Err(refusal) => refusal.into(),
+        };
+        let class = usize::from(reply.status().as_u16() / 100);
+        if let Some(count) = self.counts.answers_total.get(class) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+        reply.into_response()
+    }
+
+    async fn handle(&self, request: Request<Incoming>) -> Result<Reply, Refusal> {
+        let (head, incoming) = request.into_parts();
+        let has_body = !incoming.is_end_stream();
+        guard::check(&head.method, &head.uri, &head.headers, has_body)?;
+        let path = head.uri.path();
+        let found = find(&head.method, path).map_err(|why| not_found(why, path))?;
+        let query = Query::parse(found.route, head.uri.query())?;
+        let _admitted = self.admit(found.route.class)?;
+        let (body, held) = self.body(found.route, incoming).await?;
+        self.call(&found, query, &head.headers, body, held).await
+    }
+
+    async fn call(
+        &self,
+        found: &Found<'_>,
+        query: Query<'_>,
+        headers: &HeaderMap,
+        body: Bytes,
+        held: Option<Held>,
+    ) -> Result<Reply, Refusal> {
+        check_path_name("namespace", &found.namespace)?;
+        let preferences = match found.route.op {
+            Op::Enqueue => Preferences::of(headers),
+            _ => Preferences::default(),
+        };
+        let (namespace, name) = (&*found.namespace, &*found.name);
+        let call = Call { app: self, namespace, name, query, preferences, body };
+        handle::dispatch(found.route.op, call, held).await
+    }
+
+    fn lane(&self, class: Class) -> &Lane {
+        &self.lanes[class as usize]
+    }
+
+    fn admit(&self, class: Class) -> Result<Admitted, Refusal> {
+        let lane = self.lane(class);
+        let before = lane.requests.fetch_add(1, Ordering::Relaxed);
+        let admitted = Admitted(Arc::clone(&lane.requests));
+        if before >= lane.requests_max {
+            let (name, max) = (class.name(), lane.requests_max);
+            let detail =
+                format!("{max} requests of class \"{name}\" are in flight, as many as may");
+            return Err(Refusal::new(Code::TooManyRequests, detail).retry_after_s(1));
+        }
+        Ok(admitted)
+    }
+
+    async fn body(
+        &self,
+        route: &Route,
+        incoming: Incoming,
+    ) -> Result<(Bytes, Option<Held>), Refusal> {
+        let takes_jobs = matches!(route.op, Op::Enqueue | Op::Lease | Op::Settle | Op::Ack);
+        let bytes_max = if takes_jobs { self.config.body_bytes_max } else { ADMIN_BODY_BYTES_MAX };
+        let bodies = &self.lane(route.class).bodies;
+        body::read(incoming, bytes_max, self.config.body_timeout, bodies).await
+    }
+
+    /// Requests under way and bytes of their bodies, by class.
+    pub(crate) fn in_flight(&self) -> [(&'static str, usize, u64); Class::COUNT] {
+        Class::ALL.map(|class| {
+            let lane = self.lane(class);
+            (class.name(), lane.requests.load(Ordering::Relaxed), lane.bodies.bytes())
+        })
+    }
+}
+
+fn not_found(why: NotFound, path: &str) -> Refusal {
+    match why {
+        NotFound::Path => {
+            let detail = format!("there is nothing at {}; see /openapi.json", quoted(path));
+            Refusal::new(Code::RouteUnknown, detail)
+        }
+        NotFound::Method(allowed) => {
+            let detail = format!("{} answers {allowed} only", quoted(path));
+            Refusal::new(Code::MethodRefused, detail).allowed(allowed.clone()).allow(allowed)
+        }
+        NotFound::Encoding => Refusal::value("the path", quoted(path), "percent-encoded UTF-8"),
+    }
+}

@@ -1,0 +1,167 @@
+//! Reading a request's body: bounded in size, time and the memory of all bodies together.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
+use hyper::body::{Body, Incoming};
+use tokio::time::timeout;
+
+use super::code::Code;
+use super::refusal::Refusal;
+use crate::api::DurationText;
+
+/// What is reserved at most before it arrives.
+const RESERVED_BYTES_MAX: u64 = 1 << 20;
+/// What is read and dropped of a body that is too large, so that its sender hears why.
+const DROPPED_BYTES_MAX: u64 = 64 << 20;
+
+/// Bytes of bodies of one class of requests that are being read or worked on.
+#[derive(Debug)]
+pub(crate) struct Gauge {
+    bytes: AtomicU64,
+    bytes_max: u64,
+}
+
+/// Bytes that are counted until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Held {
+    gauge: Arc<Gauge>,
+    bytes: u64,
+}
+
+impl Gauge {
+    pub(crate) fn new(bytes_max: u64) -> Self {
+        Self { bytes: AtomicU64::new(0), bytes_max }
+    }
+
+    /// Bytes held now.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+}
+
+impl Held {
+    fn new(gauge: &Arc<Gauge>) -> Self {
+        Self { gauge: Arc::clone(gauge), bytes: 0 }
+    }
+
+    fn add(&mut self, bytes: u64) -> Result<(), Refusal> {
+        let before = self.gauge.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.bytes += bytes;
+        let others = (before + bytes).saturating_sub(self.bytes);
+        // One body of any allowed size passes where nothing else is there.
+        if before + bytes <= self.gauge.bytes_max || others == 0 {
+            return Ok(());
+        }
+        let max = self.gauge.bytes_max;
+        let detail = format!("bodies of {before} bytes are in flight, at most {max} bytes may be");
+        Err(Refusal::new(Code::MemoryLow, detail).retry_after_s(1).closing())
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.gauge.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// Reads a whole body.
+pub(crate) async fn read(
+    mut incoming: Incoming,
+    bytes_max: u64,
+    time_max: Duration,
+    gauge: &Arc<Gauge>,
+) -> Result<(Bytes, Option<Held>), Refusal> {
+    if incoming.is_end_stream() {
+        return Ok((Bytes::new(), None));
+    }
+    let reading = timeout(time_max, collect(&mut incoming, bytes_max, gauge)).await;
+    let refusal = match reading {
+        Ok(Ok((body, held))) => return Ok((body, Some(held))),
+        Ok(Err(refusal)) => refusal,
+        Err(_) => {
+            let limit = DurationText(time_max.as_millis() as u64);
+            let detail = format!("the body did not arrive within {limit}");
+            return Err(Refusal::new(Code::BodyTimeout, detail).closing());
+        }
+    };
+    if refusal.code() == Code::BodyTooLarge {
+        // A peer that is still sending would take the end of the connection for a failure.
+        let _ = timeout(time_max.min(Duration::from_secs(5)), skip(&mut incoming)).await;
+    }
+    Err(refusal)
+}
+
+async fn collect(
+    incoming: &mut Incoming,
+    bytes_max: u64,
+    gauge: &Arc<Gauge>,
+) -> Result<(Bytes, Held), Refusal> {
+    let announced = incoming.size_hint().lower();
+    if announced > bytes_max {
+        return Err(too_large(format!("{announced} bytes"), bytes_max));
+    }
+    let mut held = Held::new(gauge);
+    let mut first: Option<Bytes> = None;
+    let mut rest = BytesMut::new();
+    while let Some(frame) = incoming.frame().await {
+        let frame = frame.map_err(|error| {
+            let detail = format!("the body ended too early: {error}");
+            Refusal::new(Code::BodyTruncated, detail).closing()
+        })?;
+        // Trailers mean nothing here.
+        let Ok(data) = frame.into_data() else { continue };
+        if held.bytes + data.len() as u64 > bytes_max {
+            return Err(too_large(format!("more than {bytes_max} bytes"), bytes_max));
+        }
+        held.add(data.len() as u64)?;
+        match first.take() {
+            None if rest.is_empty() => first = Some(data),
+            earlier => {
+                if let Some(earlier) = earlier {
+                    rest.reserve(announced.min(RESERVED_BYTES_MAX) as usize);
+                    rest.extend_from_slice(&earlier);
+                }
+                rest.extend_from_slice(&data);
+            }
+        }
+    }
+    Ok((first.unwrap_or_else(|| rest.freeze()), held))
+}
+
+fn too_large(value: String, bytes_max: u64) -> Refusal {
+    let allowed = format!("at most {bytes_max} bytes");
+    let detail = format!("the body has {value}; allowed: {allowed}");
+    Refusal::new(Code::BodyTooLarge, detail).about("the body", value, allowed).closing()
+}
+
+async fn skip(incoming: &mut Incoming) {
+    let mut skipped = 0;
+    while let Some(Ok(frame)) = incoming.frame().await {
+        skipped += frame.data_ref().map_or(0, Bytes::len) as u64;
+        if skipped > DROPPED_BYTES_MAX {
+            break;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bodies_together_are_bounded_but_one_always_passes() {
+        let gauge = Arc::new(Gauge::new(100));
+        let mut first = Held::new(&gauge);
+        assert!(first.add(90).is_ok() && first.add(90).is_ok());
+        let mut second = Held::new(&gauge);
+        assert_eq!(second.add(1).unwrap_err().code(), Code::MemoryLow);
+        drop(first);
+        assert!(second.add(99).is_ok());
+        drop(second);
+        assert_eq!(gauge.bytes(), 0);
+    }
+}

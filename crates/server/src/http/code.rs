@@ -1,0 +1,113 @@
+//! The permanent codes of every refusal that this face can answer, with their status and title.
+//! Each has its entry in `docs/errors.md`. Retired codes are never used for something else.
+
+use hyper::StatusCode;
+
+macro_rules! codes {
+    ($($name:ident = $text:literal, $status:ident, $title:literal;)*) => {
+        /// A permanent code.
+        #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+        pub(crate) enum Code {
+            $(#[doc = $title] $name,)*
+        }
+
+        impl Code {
+            /// Every code, in the order of its name.
+            #[cfg(test)]
+            pub(crate) const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// As it stands in a problem document.
+            pub(crate) const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+
+            /// The status that it is answered with.
+            pub(crate) const fn status(self) -> StatusCode {
+                match self { $(Self::$name => StatusCode::$status,)* }
+            }
+
+            /// What it means, in words that never change.
+            pub(crate) const fn title(self) -> &'static str {
+                match self { $(Self::$name => $title,)* }
+            }
+        }
+    };
+}
+
+codes! {
+    BodyMalformed = "body_malformed", BAD_REQUEST, "The body is not JSON";
+    BodyMissing = "body_missing", BAD_REQUEST, "The request needs a body";
+    BodyNotUtf8 = "body_not_utf8", BAD_REQUEST, "The body is not UTF-8";
+    BodyTimeout = "body_timeout", REQUEST_TIMEOUT, "The body did not arrive in time";
+    BodyTooDeep = "body_too_deep", BAD_REQUEST, "JSON is nested too deeply";
+    BodyTooLarge = "body_too_large", PAYLOAD_TOO_LARGE, "The body is too large";
+    BodyTruncated = "body_truncated", BAD_REQUEST, "The body ended too early";
+    DiskLow = "disk_low", SERVICE_UNAVAILABLE, "The disk is nearly full";
+    FieldMissing = "field_missing", BAD_REQUEST, "A field is missing";
+    FieldRepeated = "field_repeated", BAD_REQUEST, "A field stands twice";
+    FieldUnknown = "field_unknown", BAD_REQUEST, "A field is not known";
+    HostRefused = "host_refused", FORBIDDEN, "The host is not this machine";
+    Internal = "internal", INTERNAL_SERVER_ERROR, "A bug was met";
+    JobGone = "job_gone", GONE, "The job is past its retention";
+    JobIdTaken = "job_id_taken", CONFLICT, "The id names another job";
+    JobStateRefused = "job_state_refused", CONFLICT, "The job's state does not allow that";
+    JobUnknown = "job_unknown", NOT_FOUND, "The job does not exist";
+    JobsRefused = "jobs_refused", BAD_REQUEST, "Jobs of a bulk are at fault";
+    LeaseLost = "lease_lost", CONFLICT, "The lease has ended";
+    MediaTypeRefused = "media_type_refused", UNSUPPORTED_MEDIA_TYPE, "The body has to be JSON";
+    MemoryLow = "memory_low", SERVICE_UNAVAILABLE, "Too much is in flight";
+    MethodRefused = "method_refused", METHOD_NOT_ALLOWED, "The method is not allowed here";
+    NamespaceNotEmpty = "namespace_not_empty", CONFLICT, "The namespace still has queues";
+    NamespaceUnknown = "namespace_unknown", NOT_FOUND, "The namespace does not exist";
+    OperationUnknown = "operation_unknown", NOT_FOUND, "The operation does not exist";
+    OriginRefused = "origin_refused", FORBIDDEN, "Requests of web pages are refused";
+    Overloaded = "overloaded", SERVICE_UNAVAILABLE, "Too many requests wait";
+    ParameterUnknown = "parameter_unknown", BAD_REQUEST, "A query parameter is not known";
+    QueueFull = "queue_full", TOO_MANY_REQUESTS, "The queue is full";
+    QueueNotEmpty = "queue_not_empty", CONFLICT, "The queue still holds jobs";
+    QueueUnknown = "queue_unknown", NOT_FOUND, "The queue does not exist";
+    RequestSuperseded = "request_superseded", CONFLICT, "A newer request took this one's place";
+    ResultUnknown = "result_unknown", NOT_FOUND, "The job has no result";
+    RouteUnknown = "route_unknown", NOT_FOUND, "There is nothing at this path";
+    ShardStarting = "shard_starting", SERVICE_UNAVAILABLE, "The shard is starting";
+    ShardStopped = "shard_stopped", SERVICE_UNAVAILABLE, "The shard has stopped";
+    Stopping = "stopping", SERVICE_UNAVAILABLE, "The server is stopping";
+    TooManyConnections = "too_many_connections", SERVICE_UNAVAILABLE, "Too many connections";
+    TooManyKinds = "too_many_kinds", TOO_MANY_REQUESTS, "There are too many kinds";
+    TooManyNamespaces = "too_many_namespaces", TOO_MANY_REQUESTS, "There are too many namespaces";
+    TooManyOperations = "too_many_operations", TOO_MANY_REQUESTS, "Too many operations go on";
+    TooManyQueues = "too_many_queues", TOO_MANY_REQUESTS, "There are too many queues";
+    TooManyRequests = "too_many_requests", SERVICE_UNAVAILABLE, "Too many requests are in flight";
+    TooManySessions = "too_many_sessions", TOO_MANY_REQUESTS, "Too many workers are remembered";
+    TooManyWaiting = "too_many_waiting", SERVICE_UNAVAILABLE, "Too many requests wait for jobs";
+    TurnPassed = "turn_passed", CONFLICT, "The turn is older than one that was answered";
+    ValueRefused = "value_refused", BAD_REQUEST, "A value is not allowed";
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    const ERRORS: &str = include_str!("../../../../docs/errors.md");
+
+    #[test]
+    fn every_code_is_explained_and_nothing_else_is() {
+        let explained: BTreeSet<&str> =
+            ERRORS.lines().filter_map(|line| line.strip_prefix("## ")).map(str::trim).collect();
+        let codes: BTreeSet<&str> = Code::ALL.iter().map(|code| code.as_str()).collect();
+        assert_eq!(explained, codes);
+    }
+
+    #[test]
+    fn the_documented_status_is_the_one_that_is_answered() {
+        for code in Code::ALL {
+            let heading = format!("## {}\n", code.as_str());
+            let entry = ERRORS.split(&heading).nth(1).unwrap();
+            let first = entry.trim_start().lines().next().unwrap();
+            let status = format!("**{}.**", code.status().as_u16());
+            assert!(first.contains(&status), "{heading}{first}");
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! One connection: hyper over a socket whose progress is watched, so that a peer that stops in the
+//! middle of something does not hold its memory for long.
+
+use std::convert::Infallible;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+
+use super::app::App;
+use crate::config::HttpConfig;
+
+/// A peer's connection waits for the next request.
+const IDLE: u8 = 0;
+/// A request's head is arriving.
+const HEAD: u8 = 1;
+/// A request is being answered; its body and its handler have bounds of their own.
+const BUSY: u8 = 2;
+
+/// How far a connection is, in ticks of the watch.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    phase: AtomicU8,
+    /// When that phase began.
+    since: AtomicU64,
+    /// Since when the peer takes nothing of what is written; 0 while it does.
+    blocked_since: AtomicU64,
+}
+
+impl Progress {
+    /// A new connection owes the head of its first request.
+    pub(crate) fn new(now: u64) -> Self {
+        Self {
+            phase: AtomicU8::new(HEAD),
+            since: AtomicU64::new(now),
+            blocked_since: AtomicU64::new(0),
+        }
+    }
+
+    fn enter(&self, phase: u8, now: u64) {
+        self.since.store(now, Ordering::Relaxed);
+        self.phase.store(phase, Ordering::Relaxed);
+    }
+
+    /// Whether the peer has taken too long.
+    pub(crate) fn is_overdue(&self, now: u64, config: &HttpConfig) -> bool {
+        let over = |since: u64, bound: Duration| now.saturating_sub(since) > bound.as_secs();
+        let blocked_since = self.blocked_since.load(Ordering::Relaxed);
+        if blocked_since > 0 && over(blocked_since, config.write_timeout) {
+            return true;
+        }
+        let since = self.since.load(Ordering::Relaxed);
+        match self.phase.load(Ordering::Relaxed) {
+            IDLE => over(since, config.idle_timeout),
+            HEAD => over(since, config.header_timeout),
+            _ => false,
+        }
+    }
+}
+
+/// Ticks once a second; 1 at the start, so that 0 can mean never.
+#[derive(Debug)]
+pub(crate) struct Ticks(AtomicU64);
+
+impl Ticks {
+    pub(crate) fn new() -> Self {
+        Self(AtomicU64::new(1))
+    }
+
+    pub(crate) fn now(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn tick(&self) -> u64 {
+        self.0.fetch_add(1, Ordering::Relaxed) + 1
+    }
+}
+
+/// A socket that notes its progress.
+#[derive(Debug)]
+struct Watched {
+    io: TokioIo<TcpStream>,
+    progress: Arc<Progress>,
+    ticks: Arc<Ticks>,
+}
+
+impl Watched {
+    fn written<T>(&self, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        let blocked_since = &self.progress.blocked_since;
+        if polled.is_ready() {
+            blocked_since.store(0, Ordering::Relaxed);
+        } else if blocked_since.load(Ordering::Relaxed) == 0 {
+            blocked_since.store(self.ticks.now(), Ordering::Relaxed);
+        }
+        polled
+    }
+}
+
+impl Read for Watched {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        let polled = Pin::new(&mut self.io).poll_read(context, buffer);
+        if polled.is_ready() && self.progress.phase.load(Ordering::Relaxed) == IDLE {
+            self.progress.enter(HEAD, self.ticks.now());
+        }
+        polled
+    }
+}
+
+impl Write for Watched {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.io).poll_write(context, bytes);
+        self.written(polled)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(context)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.io).poll_write_vectored(context, parts);
+        self.written(polled)
+    }
+}
+
+/// Speaks HTTP on one connection until it ends or `stopping` says so; then the request under way
+/// is answered first.
+pub(crate) async fn speak(
+    app: Arc<App>,
+    stream: TcpStream,
+    progress: Arc<Progress>,
+    ticks: Arc<Ticks>,
+    mut stopping: watch::Receiver<bool>,
+) {
+    // A lost socket option costs speed, not sense.
+    let _ = stream.set_nodelay(true);
+    let header_bytes_max = app.config.header_bytes_max;
+    let watched = Watched {
+        io: TokioIo::new(stream),
+        progress: Arc::clone(&progress),
+        ticks: Arc::clone(&ticks),
+    };
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (app, progress, ticks) = (Arc::clone(&app), Arc::clone(&progress), Arc::clone(&ticks));
+        progress.enter(BUSY, ticks.now());
+        async move {
+            let response = app.answer(request).await;
+            progress.enter(IDLE, ticks.now());
+            Ok::<_, Infallible>(response)
+        }
+    });
+    let connection = http1::Builder::new()
+        .pipeline_flush(true)
+        .header_read_timeout(None)
+        .max_buf_size(header_bytes_max.max(8192))
+        .serve_connection(watched, service);
+    tokio::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = told(&mut stopping) => {
+            connection.as_mut().graceful_shutdown();
+            connection.as_mut().await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection ended early");
+    }
+}
+
+/// Is ready once the server is about to stop.
+async fn told(stopping: &mut watch::Receiver<bool>) {
+    while !*stopping.borrow_and_update() {
+        if stopping.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_that_stops_in_the_middle_is_overdue() {
+        let config = HttpConfig {
+            header_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(60),
+            write_timeout: Duration::from_secs(20),
+            ..HttpConfig::default()
+        };
+        let progress = Progress::new(1);
+        assert!(!progress.is_overdue(11, &config) && progress.is_overdue(12, &config));
+        progress.enter(BUSY, 5);
+        assert!(!progress.is_overdue(10_000, &config), "the handler has its own bounds");
+        progress.enter(IDLE, 100);
+        assert!(!progress.is_overdue(160, &config) && progress.is_overdue(161, &config));
+        progress.enter(BUSY, 200);
+        progress.blocked_since.store(200, Ordering::Relaxed);
+        assert!(!progress.is_overdue(220, &config) && progress.is_overdue(221, &config));
+    }
+}

@@ -1,0 +1,206 @@
+//! Keeps web pages out while there are no credentials: the host has to be this machine, the origin
+//! its own, and what changes something has to be JSON, which no page can send without asking.
+
+use hyper::header::{CONTENT_TYPE, HOST, HeaderMap, HeaderValue, ORIGIN};
+use hyper::{Method, Uri};
+
+use super::code::Code;
+use super::refusal::Refusal;
+use super::text::quoted;
+
+/// Checks a request's head.
+pub(crate) fn check(
+    method: &Method,
+    uri: &Uri,
+    headers: &HeaderMap,
+    has_body: bool,
+) -> Result<(), Refusal> {
+    let host = host_of(uri, headers)?;
+    check_origin(headers, host)?;
+    let changes = !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
+    if (changes && *method == Method::POST) || has_body {
+        check_media_type(headers)?;
+    }
+    Ok(())
+}
+
+/// The one host that the request names, if it is this machine: a name that somebody else's DNS
+/// points here is not.
+fn host_of<'h>(uri: &'h Uri, headers: &'h HeaderMap) -> Result<&'h str, Refusal> {
+    let mut named = headers.get_all(HOST).iter();
+    let host = named.next().and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let repeated = named.next().is_some();
+    let target = uri.authority().map(hyper::http::uri::Authority::as_str);
+    if !repeated && is_loopback(host) && target.is_none_or(is_loopback) {
+        return Ok(host);
+    }
+    let shown = target.filter(|target| !is_loopback(target)).unwrap_or(host);
+    let allowed = "localhost, 127.0.0.0/8 or [::1], with any port";
+    let detail = format!(
+        "the host is {}; without credentials only this machine may be named: {allowed}",
+        quoted(shown)
+    );
+    Err(Refusal::new(Code::HostRefused, detail).about("Host", quoted(shown), allowed.into()))
+}
+
+fn is_loopback(authority: &str) -> bool {
+    let (host, port) = match authority.strip_prefix("[::1]") {
+        Some(port) => ("[::1]", port.strip_prefix(':').or(port.is_empty().then_some(""))),
+        None => match authority.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (authority, Some("")),
+        },
+    };
+    let port_is_sound = port.is_some_and(|port| port.len() <= 5 && all_digits(port));
+    port_is_sound && (host == "[::1]" || host.eq_ignore_ascii_case("localhost") || is_127(host))
+}
+
+fn is_127(host: &str) -> bool {
+    host.starts_with("127.") && host.parse::<std::net::Ipv4Addr>().is_ok()
+}
+
+fn all_digits(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+fn check_origin(headers: &HeaderMap, host: &str) -> Result<(), Refusal> {
+    let own = |origin: &HeaderValue| {
+        let text = origin.to_str().unwrap_or_default();
+        text.strip_prefix("http://").is_some_and(|origin| origin.eq_ignore_ascii_case(host))
+    };
+    if let Some(origin) = headers.get_all(ORIGIN).iter().find(|origin| !own(origin)) {
+        let shown = quoted(&String::from_utf8_lossy(origin.as_bytes()));
+        let allowed = format!("no Origin, or http://{host}");
+        let detail = format!("the origin is {shown}; without credentials no other page may ask");
+        return Err(Refusal::new(Code::OriginRefused, detail).about("Origin", shown, allowed));
+    }
+    let site = headers.get("sec-fetch-site").map(HeaderValue::as_bytes);
+    if let Some(site @ (b"cross-site" | b"same-site")) = site {
+        let shown = quoted(&String::from_utf8_lossy(site));
+        let detail = "a browser says that another site's page asks";
+        let allowed = "same-origin or none".to_owned();
+        let refusal = Refusal::new(Code::OriginRefused, detail);
+        return Err(refusal.about("Sec-Fetch-Site", shown, allowed));
+    }
+    Ok(())
+}
+
+fn check_media_type(headers: &HeaderMap) -> Result<(), Refusal> {
+    let mut given = headers.get_all(CONTENT_TYPE).iter();
+    let first = given.next().map(HeaderValue::as_bytes).unwrap_or_default();
+    if given.next().is_none() && is_json(first) {
+        return Ok(());
+    }
+    let shown = match first {
+        b"" => "missing".to_owned(),
+        _ => quoted(&String::from_utf8_lossy(first)),
+    };
+    let allowed = "application/json";
+    let detail = format!("Content-Type is {shown}; it has to be {allowed}");
+    Err(Refusal::new(Code::MediaTypeRefused, detail).about("Content-Type", shown, allowed.into()))
+}
+
+/// `application/json`, perhaps with `charset=utf-8`.
+fn is_json(value: &[u8]) -> bool {
+    if value == b"application/json" {
+        return true;
+    }
+    let Ok(text) = std::str::from_utf8(value) else { return false };
+    let mut parts = text.split(';').map(str::trim);
+    let json = parts.next().is_some_and(|kind| kind.eq_ignore_ascii_case("application/json"));
+    json && parts.all(|parameter| {
+        let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+        name.trim().eq_ignore_ascii_case("charset")
+            && value.trim().trim_matches('"').eq_ignore_ascii_case("utf-8")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check_head(method: Method, pairs: &[(&str, &str)], has_body: bool) -> Option<Code> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            let name: hyper::header::HeaderName = name.parse().unwrap();
+            headers.append(name, value.parse().unwrap());
+        }
+        check(&method, &Uri::from_static("/v1/jobs"), &headers, has_body)
+            .err()
+            .map(|refusal| refusal.code())
+    }
+
+    #[test]
+    fn the_host_has_to_be_this_machine() {
+        for host in
+            ["localhost", "LOCALHOST:80", "127.0.0.1", "127.255.0.9:65535", "[::1]", "[::1]:8"]
+        {
+            assert_eq!(check_head(Method::GET, &[("host", host)], false), None, "{host}");
+        }
+        for host in [
+            "",
+            "evil.example",
+            "localhost.evil.example",
+            "127.0.0.1.evil.example",
+            "128.0.0.1",
+            "127.1",
+            "[::2]",
+            "[::1]x",
+            "localhost:80x",
+            "localhost:",
+            "localhost:123456",
+            "user@localhost",
+            "0.0.0.0",
+        ] {
+            let refused = check_head(Method::GET, &[("host", host)], false);
+            let expected = if host == "localhost:" { None } else { Some(Code::HostRefused) };
+            assert_eq!(refused, expected, "{host}");
+        }
+        assert_eq!(check_head(Method::GET, &[], false), Some(Code::HostRefused));
+        let two = [("host", "localhost"), ("host", "localhost")];
+        assert_eq!(check_head(Method::GET, &two, false), Some(Code::HostRefused));
+        let absolute = Uri::from_static("http://evil.example/v1/jobs");
+        let headers = HeaderMap::from_iter([(HOST, HeaderValue::from_static("localhost"))]);
+        assert!(check(&Method::GET, &absolute, &headers, false).is_err());
+    }
+
+    #[test]
+    fn other_pages_are_refused() {
+        let host = ("host", "localhost:4200");
+        for (name, value, refused) in [
+            ("origin", "http://localhost:4200", false),
+            ("origin", "http://localhost:3000", true),
+            ("origin", "https://localhost:4200", true),
+            ("origin", "http://evil.example", true),
+            ("origin", "null", true),
+            ("origin", "", true),
+            ("sec-fetch-site", "same-origin", false),
+            ("sec-fetch-site", "none", false),
+            ("sec-fetch-site", "cross-site", true),
+            ("sec-fetch-site", "same-site", true),
+        ] {
+            let found = check_head(Method::GET, &[host, (name, value)], false);
+            assert_eq!(found.is_some(), refused, "{name}: {value}");
+        }
+    }
+
+    #[test]
+    fn what_changes_something_has_to_be_json() {
+        let host = ("host", "localhost");
+        let json = |value| check_head(Method::POST, &[host, ("content-type", value)], true);
+        for value in [
+            "application/json",
+            "Application/JSON",
+            "application/json; charset=utf-8",
+            "application/json;charset=\"UTF-8\"",
+        ] {
+            assert_eq!(json(value), None, "{value}");
+        }
+        for value in ["text/plain", "application/jsonx", "application/json; charset=latin1", ""] {
+            assert_eq!(json(value), Some(Code::MediaTypeRefused), "{value}");
+        }
+        assert_eq!(check_head(Method::POST, &[host], false), Some(Code::MediaTypeRefused));
+        assert_eq!(check_head(Method::PUT, &[host], true), Some(Code::MediaTypeRefused));
+        assert_eq!(check_head(Method::DELETE, &[host], false), None);
+    }
+}

@@ -1,0 +1,271 @@
+//! Producers and whoever asks for a job: enqueue, status, record, result, lists, cancel, retry.
+
+use bytes::Bytes;
+use hyper::StatusCode;
+use longshore_engine::query::{self, ListFilter, Lookup};
+use longshore_engine::{
+    Answer, AttemptNote, Command, EnqueueJobs, Enqueued, JobId, JobState, JobView, Phase,
+};
+
+use super::{ask, job_id, ok, unexpected};
+use crate::api::{JobIdText, JobList, StateText};
+use crate::clock::wall_now;
+use crate::http::app::Call;
+use crate::http::body::Held;
+use crate::http::code::Code;
+use crate::http::cursor;
+use crate::http::parse::{is_followed, parse_enqueue};
+use crate::http::refusal::Refusal;
+use crate::http::reply::Reply;
+use crate::http::text::{check_name, check_path_name, quoted};
+use crate::http::{view, write};
+
+/// Jobs in a page, at most.
+pub(super) const PAGE_MAX: usize = 1000;
+pub(super) const PAGE_DEFAULT: usize = 100;
+/// Jobs that one page looks at, at most.
+const EXAMINED_MAX: usize = 10_000;
+/// When to ask again for an unfinished job.
+const STATUS_RETRY_AFTER_S: u64 = 1;
+
+pub(super) async fn enqueue(call: Call<'_>, held: Option<Held>) -> Result<Reply, Refusal> {
+    check_path_name("queue", call.name)?;
+    let parsed = parse_enqueue(call.name, &call.body, &call.app.bounds)?;
+    let command = EnqueueJobs { queue: call.name.to_owned(), jobs: parsed.jobs };
+    let jobs = match ask(&call, Command::EnqueueJobs(command)).await? {
+        Answer::Enqueued(jobs) => jobs,
+        other => return Err(unexpected(&other)),
+    };
+    drop(held);
+    if parsed.is_bulk {
+        return Ok(Reply::json(StatusCode::ACCEPTED, write::enqueued_bulk(&jobs)));
+    }
+    let Some(one) = jobs.first().copied() else {
+        return Err(unexpected(&Answer::Enqueued(jobs)));
+    };
+    if call.preferences.wait_s.is_some_and(|seconds| seconds > 0) {
+        return Box::pin(enqueued_and_waited(&call, one)).await;
+    }
+    let reply = accepted(&call, one);
+    if call.preferences.respond_async {
+        return Ok(reply.preference_applied("respond-async"));
+    }
+    Ok(reply)
+}
+
+fn accepted(call: &Call<'_>, one: Enqueued) -> Reply {
+    let path = call.path("status", &JobIdText(one.id.0).to_string());
+    Reply::json(StatusCode::ACCEPTED, write::enqueued(one, &path)).location(&path)
+}
+
+/// `Prefer: wait=N`: the outcome if it comes in time, else as without.
+async fn enqueued_and_waited(call: &Call<'_>, one: Enqueued) -> Result<Reply, Refusal> {
+    let wait_s = call.preferences.wait_s.unwrap_or(0).min(call.app.limits.wait_ms_max / 1000);
+    let command = Command::AwaitJob { id: one.id, wait_ms: wait_s * 1000 };
+    let view = match ask(call, command).await {
+        Ok(Answer::Job(view)) if !view.job.phase.is_unfinished() => view,
+        // The job is accepted whatever became of the wait.
+        _ => {
+            let applied = if call.preferences.respond_async { "respond-async, " } else { "" };
+            return Ok(accepted(call, one).preference_applied(&format!("{applied}wait={wait_s}")));
+        }
+    };
+    let id = JobIdText(one.id.0).to_string();
+    let result = result_of(call, &view).await?;
+    let status = view::status(&view, &result_path(call, &id));
+    let reply = ok(&view::with_result(status, result.as_ref())).not_cached();
+    Ok(reply.location(&call.path("status", &id)).preference_applied(&format!("wait={wait_s}")))
+}
+
+fn result_path(call: &Call<'_>, id: &str) -> String {
+    call.path("jobs", id) + "/result"
+}
+
+async fn result_of(call: &Call<'_>, view: &JobView) -> Result<Option<Bytes>, Refusal> {
+    let Phase::Succeeded { result: Some(body), .. } = view.job.phase.clone() else {
+        return Ok(None);
+    };
+    let read = call.app.node.read(call.namespace, move |reader, _| query::body_of(reader, &body));
+    Ok(read.await?)
+}
+
+/// Why a job that is not there is not there: past its retention where its id tells its age, or
+/// never known.
+fn missing(call: &Call<'_>, id: JobId, lookup: &Lookup) -> Refusal {
+    let text = JobIdText(id.0).to_string();
+    let gone = || {
+        let detail = format!("job {text} existed and is past its retention");
+        Refusal::new(Code::JobGone, detail)
+    };
+    match lookup {
+        Lookup::NamespaceUnknown => {
+            let detail = format!("namespace {} does not exist", quoted(call.namespace));
+            Refusal::new(Code::NamespaceUnknown, detail)
+        }
+        Lookup::Gone => gone(),
+        Lookup::Found(_) | Lookup::Unknown => {
+            let retain_ms = call.app.limits.retain_ms_default;
+            let now = wall_now();
+            match id.made_at() {
+                Some(made_at) if made_at.plus(retain_ms) < now => gone(),
+                _ => Refusal::new(Code::JobUnknown, format!("job {text} does not exist")),
+            }
+        }
+    }
+}
+
+async fn find(call: &Call<'_>, id: JobId) -> Result<Box<JobView>, Refusal> {
+    let namespace = call.namespace.to_owned();
+    let look = move |reader: &dyn longshore_engine::Reader, now| {
+        query::find_job(reader, &namespace, id, now)
+    };
+    match call.app.node.read(call.namespace, look).await? {
+        Lookup::Found(view) => Ok(view),
+        other => Err(missing(call, id, &other)),
+    }
+}
+
+pub(super) async fn status(call: Call<'_>) -> Result<Reply, Refusal> {
+    let id = job_id(&call)?;
+    let wait_ms = call.query.duration_ms("wait", call.app.limits.wait_ms_max)?.unwrap_or(0);
+    let mut view = find(&call, id).await?;
+    if wait_ms > 0 && view.job.phase.is_unfinished() {
+        view = match ask(&call, Command::AwaitJob { id, wait_ms }).await? {
+            Answer::Job(view) => view,
+            other => return Err(unexpected(&other)),
+        };
+    }
+    let result_url = result_path(&call, call.name);
+    let status = view::status(&view, &result_url);
+    if status.state != StateText::Succeeded {
+        let reply = ok(&status).not_cached();
+        let unfinished = view.job.phase.is_unfinished();
+        return Ok(if unfinished { reply.retry_after_s(STATUS_RETRY_AFTER_S) } else { reply });
+    }
+    let origins = &call.app.config.location_origins;
+    let target = match &status.location {
+        Some(location) if is_followed(location, origins) => location,
+        _ => &result_url,
+    };
+    Ok(Reply::of(StatusCode::SEE_OTHER, &status).location(target).not_cached())
+}
+
+pub(super) async fn get(call: Call<'_>) -> Result<Reply, Refusal> {
+    let id = job_id(&call)?;
+    record(&call, id).await
+}
+
+struct WholeJob {
+    view: Box<JobView>,
+    args: Option<Bytes>,
+    result: Option<Bytes>,
+    attempts: Vec<AttemptNote>,
+}
+
+/// The whole record of a job, read from one snapshot.
+async fn record(call: &Call<'_>, id: JobId) -> Result<Reply, Refusal> {
+    let namespace = call.namespace.to_owned();
+    let look = move |reader: &dyn longshore_engine::Reader, now| {
+        let view = match query::find_job(reader, &namespace, id, now) {
+            Lookup::Found(view) => view,
+            other => return Err(other),
+        };
+        let args = view.job.args.as_ref().and_then(|args| query::body_of(reader, args));
+        let result = match &view.job.phase {
+            Phase::Succeeded { result: Some(result), .. } => query::body_of(reader, result),
+            _ => None,
+        };
+        let attempts = query::attempts_of(reader, &namespace, id);
+        Ok(WholeJob { view, args, result, attempts })
+    };
+    match call.app.node.read(call.namespace, look).await? {
+        Ok(WholeJob { view, args, result, attempts }) => {
+            let record = view::job(&view);
+            let whole = view::with_bodies(record, args.as_ref(), result.as_ref(), &attempts);
+            Ok(ok(&whole).not_cached())
+        }
+        Err(lookup) => Err(missing(call, id, &lookup)),
+    }
+}
+
+pub(super) async fn result(call: Call<'_>) -> Result<Reply, Refusal> {
+    let id = job_id(&call)?;
+    let view = find(&call, id).await?;
+    let state = view::state(view.state());
+    if state != StateText::Succeeded {
+        let detail =
+            format!("job {} is {state}; only one that has succeeded has a result", call.name);
+        return Err(Refusal::new(Code::JobStateRefused, detail));
+    }
+    match result_of(&call, &view).await? {
+        Some(result) => Ok(Reply::json(StatusCode::OK, result)),
+        None => {
+            let detail = format!("job {} succeeded without a result", call.name);
+            Err(Refusal::new(Code::ResultUnknown, detail))
+        }
+    }
+}
+
+pub(super) async fn list(call: Call<'_>) -> Result<Reply, Refusal> {
+    let filter = list_filter(&call)?;
+    let limit = call.query.count("limit", PAGE_DEFAULT, PAGE_MAX)?;
+    let scope = cursor::scope(&filter);
+    let cursor = match call.query.text("cursor") {
+        Some(text) => Some(cursor::decode(text, &scope)?),
+        None => None,
+    };
+    let namespace = call.namespace.to_owned();
+    let look = move |reader: &dyn longshore_engine::Reader, now| {
+        let bounds = (limit, EXAMINED_MAX);
+        query::list_jobs(reader, &namespace, &filter, cursor.as_ref(), bounds, now)
+    };
+    let Some(page) = call.app.node.read(call.namespace, look).await? else {
+        return Err(missing(&call, JobId::default(), &Lookup::NamespaceUnknown));
+    };
+    let list = JobList {
+        jobs: page.jobs.iter().map(view::job).collect(),
+        next: page.next.map(|next| cursor::encode(&next, &scope)),
+        examined: page.examined as u64,
+    };
+    Ok(ok(&list).not_cached())
+}
+
+fn list_filter(call: &Call<'_>) -> Result<ListFilter, Refusal> {
+    let named = |field: &'static str| match call.query.text(field) {
+        Some(name) => check_name(field, name).map(|()| Some(name.to_owned())),
+        None => Ok(None),
+    };
+    let state = match call.query.text("state") {
+        None => None,
+        Some(word) => match view::state_named(word) {
+            Some(state) => Some(state),
+            None => {
+                let allowed = StateText::ALL.map(StateText::as_str).join(", ");
+                return Err(Refusal::value("state", quoted(word), allowed));
+            }
+        },
+    };
+    Ok(ListFilter { queue: named("queue")?, state, kind: named("kind")? })
+}
+
+pub(super) async fn cancel(call: Call<'_>) -> Result<Reply, Refusal> {
+    let id = job_id(&call)?;
+    match ask(&call, Command::CancelJob { id }).await? {
+        Answer::Job(view) => Ok(ok(&view::job(&view)).not_cached()),
+        Answer::JobRemoved => Ok(Reply::empty(StatusCode::NO_CONTENT)),
+        other => Err(unexpected(&other)),
+    }
+}
+
+pub(super) async fn retry(call: Call<'_>) -> Result<Reply, Refusal> {
+    let id = job_id(&call)?;
+    match ask(&call, Command::RetryJob { id }).await? {
+        Answer::Job(view) => Ok(ok(&view::job(&view)).not_cached()),
+        other => Err(unexpected(&other)),
+    }
+}
+
+/// States of jobs that wait, for counting what a purge would touch.
+pub(super) fn waits(state: JobState) -> bool {
+    matches!(state, JobState::Scheduled | JobState::Ready | JobState::Retrying)
+}

@@ -1,0 +1,85 @@
+//! One handler per operation: request to command, answer to reply.
+
+mod admin;
+mod health;
+mod jobs;
+mod operations;
+mod work;
+
+use hyper::StatusCode;
+use longshore_engine::{Answer, Command, JobId};
+
+use super::app::Call;
+use super::body::Held;
+use super::code::Code;
+use super::refusal::Refusal;
+use super::reply::Reply;
+use super::route::Op;
+use crate::api::JobIdText;
+
+/// Gives the request to its handler.
+pub(crate) async fn dispatch(op: Op, call: Call<'_>, held: Option<Held>) -> Result<Reply, Refusal> {
+    match op {
+        Op::Enqueue => jobs::enqueue(call, held).await,
+        Op::Lease => work::lease(call, held).await,
+        Op::Ack | Op::Fail | Op::Snooze | Op::Release | Op::Discard => {
+            work::settle_one(op, call).await
+        }
+        Op::Heartbeat => work::heartbeat(call).await,
+        Op::Settle => work::settle(call, held).await,
+        Op::GetStatus => Box::pin(jobs::status(call)).await,
+        Op::GetJob => Box::pin(jobs::get(call)).await,
+        Op::GetResult => Box::pin(jobs::result(call)).await,
+        Op::ListJobs => Box::pin(jobs::list(call)).await,
+        Op::CancelJob => Box::pin(jobs::cancel(call)).await,
+        Op::RetryJob => Box::pin(jobs::retry(call)).await,
+        Op::ListQueues => Box::pin(admin::list_queues(call)).await,
+        Op::GetQueue => Box::pin(admin::get_queue(call)).await,
+        Op::PutQueue => Box::pin(admin::put_queue(call)).await,
+        Op::DeleteQueue => Box::pin(admin::delete_queue(call)).await,
+        Op::PauseQueue => Box::pin(admin::pause(call, true)).await,
+        Op::ResumeQueue => Box::pin(admin::pause(call, false)).await,
+        Op::PurgeQueue => Box::pin(operations::purge(call)).await,
+        Op::RetryDead => Box::pin(operations::retry_dead(call)).await,
+        Op::ListOperations => Box::pin(operations::list(call)).await,
+        Op::GetOperation => Box::pin(operations::get(call)).await,
+        Op::CancelOperation => Box::pin(operations::cancel(call)).await,
+        Op::ListNamespaces => Box::pin(admin::list_namespaces(call)).await,
+        Op::GetNamespace => Box::pin(admin::get_namespace(call)).await,
+        Op::PutNamespace => Box::pin(admin::put_namespace(call)).await,
+        Op::DeleteNamespace => Box::pin(admin::delete_namespace(call)).await,
+        Op::Live => Ok(health::live()),
+        Op::Ready => Ok(health::ready(&call)),
+        Op::Started => Ok(health::started(&call)),
+        Op::Metrics => Box::pin(health::metrics(call)).await,
+        Op::OpenApi => Ok(health::openapi()),
+        Op::ErrorPage => Ok(health::error_page()),
+    }
+}
+
+/// Asks the node; what it or the engine refuses becomes a refusal.
+async fn ask(call: &Call<'_>, command: Command) -> Result<Answer, Refusal> {
+    match call.app.node.call(call.namespace, command).await? {
+        Answer::Rejected(rejection) => Err(rejection.into()),
+        answer => Ok(answer),
+    }
+}
+
+/// The engine answered something else than what the command is answered with: a bug.
+fn unexpected(answer: &Answer) -> Refusal {
+    tracing::error!(?answer, "the engine's answer does not fit the command");
+    Refusal::new(Code::Internal, "the engine's answer does not fit the command")
+}
+
+/// The job that the path names.
+fn job_id(call: &Call<'_>) -> Result<JobId, Refusal> {
+    match call.name.parse::<JobIdText>() {
+        Ok(id) => Ok(JobId(id.0)),
+        Err(_) => Err(Refusal::value("id", super::text::quoted(call.name), JobIdText::EXPECTED)),
+    }
+}
+
+/// `200` with a value.
+fn ok<T: serde::Serialize>(value: &T) -> Reply {
+    Reply::of(StatusCode::OK, value)
+}

@@ -1,0 +1,178 @@
+//! What touches many jobs: purge, retry-dead, forced removal; counting beforehand; progress.
+
+use hyper::StatusCode;
+use longshore_engine::query::{self, ListFilter};
+use longshore_engine::{Answer, Command, JobState, JobView, OperationId, OperationKind, QueueView};
+
+use super::jobs::waits;
+use super::{ask, ok, unexpected};
+use crate::api::OperationList;
+use crate::clock::wall_now;
+use crate::http::app::Call;
+use crate::http::code::Code;
+use crate::http::parse::{parse_purge, parse_retry_dead};
+use crate::http::refusal::Refusal;
+use crate::http::reply::Reply;
+use crate::http::text::check_path_name;
+use crate::http::view;
+
+/// Stands for all queues of the namespace in the path of an operation on dead jobs.
+const EVERY_QUEUE: &str = "*";
+/// Jobs that one count looks at, at most, and per page.
+const COUNTED_MAX: usize = 200_000;
+const COUNTED_PAGE: usize = 2_000;
+
+/// The queue of an operation on dead jobs; `None` for all of them.
+fn queue_or_all(call: &Call<'_>) -> Result<Option<String>, Refusal> {
+    if call.name == EVERY_QUEUE {
+        return Ok(None);
+    }
+    check_path_name("queue", call.name)?;
+    Ok(Some(call.name.to_owned()))
+}
+
+pub(super) async fn purge(call: Call<'_>) -> Result<Reply, Refusal> {
+    let filter = parse_purge(&call.body, wall_now())?;
+    let (kind, before) = (filter.kind, filter.before);
+    let operation = if filter.dead {
+        OperationKind::PurgeDead { queue: queue_or_all(&call)?, kind, before }
+    } else {
+        check_path_name("queue", call.name)?;
+        OperationKind::PurgeQueue { queue: call.name.to_owned(), kind, before }
+    };
+    start_or_count(&call, operation).await
+}
+
+pub(super) async fn retry_dead(call: Call<'_>) -> Result<Reply, Refusal> {
+    let filter = parse_retry_dead(&call.body, wall_now())?;
+    let (kind, before) = (filter.kind, filter.before);
+    let operation = OperationKind::RetryDead { queue: queue_or_all(&call)?, kind, before };
+    start_or_count(&call, operation).await
+}
+
+async fn start_or_count(call: &Call<'_>, kind: OperationKind) -> Result<Reply, Refusal> {
+    if call.query.flag("dry_run")? { count(call, kind).await } else { start(call, kind).await }
+}
+
+/// Starts an operation: `202`, and where it tells how far it is.
+pub(super) async fn start(call: &Call<'_>, kind: OperationKind) -> Result<Reply, Refusal> {
+    match ask(call, Command::StartOperation(kind)).await? {
+        Answer::Operation(operation) => {
+            let path = call.path("operations", &operation.id.to_string());
+            let reply = Reply::of(StatusCode::ACCEPTED, &view::operation(&operation));
+            Ok(reply.location(&path).not_cached())
+        }
+        other => Err(unexpected(&other)),
+    }
+}
+
+/// How many jobs an operation would touch. Exact up to a bound; `examined` tells whether it was
+/// reached.
+async fn count(call: &Call<'_>, kind: OperationKind) -> Result<Reply, Refusal> {
+    let candidates = candidates(call, &kind).await?;
+    let (dead, wanted, before) = match &kind {
+        OperationKind::PurgeQueue { kind, before, .. } => (false, kind.clone(), *before),
+        OperationKind::RetryDead { kind, before, .. }
+        | OperationKind::PurgeDead { kind, before, .. } => (true, kind.clone(), *before),
+        OperationKind::DeleteQueue { .. } => (false, None, None),
+    };
+    if wanted.is_none() && before.is_none() {
+        return Ok(ok(&view::dry_run(&kind, candidates, 0, candidates)).not_cached());
+    }
+    let queue = kind.queue().map(str::to_owned);
+    let state = dead.then_some(JobState::Dead);
+    let filter = ListFilter { queue, state, kind: wanted };
+    let is_meant = move |view: &JobView| {
+        let since = if dead { view.job.phase.ended_at() } else { Some(view.job.enqueued_at) };
+        let in_time = before.is_none_or(|before| since.is_some_and(|since| since < before));
+        in_time && (dead || waits(view.state()))
+    };
+    let namespace = call.namespace.to_owned();
+    let look = move |reader: &dyn longshore_engine::Reader, now| {
+        let (mut matched, mut examined, mut cursor) = (0_u64, 0_usize, None);
+        while examined < COUNTED_MAX {
+            let bounds = (COUNTED_PAGE, COUNTED_PAGE);
+            let page = query::list_jobs(reader, &namespace, &filter, cursor.as_ref(), bounds, now)?;
+            matched += page.jobs.iter().filter(|view| is_meant(view)).count() as u64;
+            examined += page.examined;
+            cursor = page.next;
+            if cursor.is_none() {
+                break;
+            }
+        }
+        Some((matched, examined as u64))
+    };
+    let Some((matched, examined)) = call.app.node.read(call.namespace, look).await? else {
+        return Err(Refusal::new(Code::NamespaceUnknown, "the namespace does not exist"));
+    };
+    Ok(ok(&view::dry_run(&kind, candidates, examined, matched)).not_cached())
+}
+
+/// How many jobs the operation could touch at most, from the counters of its queues.
+async fn candidates(call: &Call<'_>, kind: &OperationKind) -> Result<u64, Refusal> {
+    let waiting =
+        |queue: &QueueView| queue.ready + queue.scheduled + queue.retrying + queue.blocked;
+    let Some(queue) = kind.queue() else { return dead_of_all(call).await };
+    match ask(call, Command::GetQueue { queue: queue.to_owned() }).await? {
+        Answer::Queue(queue) => Ok(match kind {
+            OperationKind::PurgeQueue { .. } => waiting(&queue),
+            OperationKind::RetryDead { .. } | OperationKind::PurgeDead { .. } => queue.dead,
+            OperationKind::DeleteQueue { .. } => waiting(&queue) + queue.dead + queue.running,
+        }),
+        other => Err(unexpected(&other)),
+    }
+}
+
+async fn dead_of_all(call: &Call<'_>) -> Result<u64, Refusal> {
+    let (mut dead, mut after) = (0, None);
+    loop {
+        match ask(call, Command::ListQueues { after, limit: 1000 }).await? {
+            Answer::Queues(queues, more) => {
+                dead += queues.iter().map(|queue| queue.dead).sum::<u64>();
+                match queues.last() {
+                    Some(last) if more => after = Some(last.name.clone()),
+                    _ => return Ok(dead),
+                }
+            }
+            other => return Err(unexpected(&other)),
+        }
+    }
+}
+
+pub(super) async fn list(call: Call<'_>) -> Result<Reply, Refusal> {
+    match ask(&call, Command::ListOperations).await? {
+        Answer::Operations(operations) => {
+            let operations = operations.iter().map(view::operation).collect();
+            Ok(ok(&OperationList { operations }).not_cached())
+        }
+        other => Err(unexpected(&other)),
+    }
+}
+
+fn operation_id(call: &Call<'_>) -> Result<OperationId, Refusal> {
+    let plain = call.name.bytes().all(|byte| byte.is_ascii_digit());
+    match call.name.parse() {
+        Ok(id) if plain => Ok(OperationId(id)),
+        _ => {
+            let value = super::super::text::quoted(call.name);
+            Err(Refusal::value("id", value, "the id of an operation: a number"))
+        }
+    }
+}
+
+async fn operation_reply(call: &Call<'_>, command: Command) -> Result<Reply, Refusal> {
+    match ask(call, command).await? {
+        Answer::Operation(operation) => Ok(ok(&view::operation(&operation)).not_cached()),
+        other => Err(unexpected(&other)),
+    }
+}
+
+pub(super) async fn get(call: Call<'_>) -> Result<Reply, Refusal> {
+    let id = operation_id(&call)?;
+    operation_reply(&call, Command::GetOperation { id }).await
+}
+
+pub(super) async fn cancel(call: Call<'_>) -> Result<Reply, Refusal> {
+    let id = operation_id(&call)?;
+    operation_reply(&call, Command::CancelOperation { id }).await
+}

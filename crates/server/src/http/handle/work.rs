@@ -1,0 +1,83 @@
+//! Workers: lease, settle, heartbeat.
+
+use hyper::StatusCode;
+use longshore_engine::{Answer, Command, Instruction, JobId, Settlement};
+
+use super::{ask, job_id, unexpected};
+use crate::api::{HeartbeatAnswer, InstructionText, JobIdText};
+use crate::http::app::Call;
+use crate::http::body::Held;
+use crate::http::parse::{
+    parse_ack, parse_discard, parse_fail, parse_heartbeat, parse_lease, parse_release,
+    parse_settle, parse_snooze,
+};
+use crate::http::refusal::Refusal;
+use crate::http::reply::Reply;
+use crate::http::route::Op;
+use crate::http::write;
+
+fn ids(settlements: &[Settlement]) -> Vec<JobId> {
+    settlements.iter().map(|settlement| settlement.id).collect()
+}
+
+pub(super) async fn lease(call: Call<'_>, held: Option<Held>) -> Result<Reply, Refusal> {
+    let request = parse_lease(&call.body, &call.app.bounds)?;
+    let settles = ids(&request.settle);
+    if request.wait_ms > 0 && settles.is_empty() {
+        // A request may wait for a minute; what it waits with is small.
+        drop(held);
+    }
+    match ask(&call, Command::LeaseJobs(Box::new(request))).await? {
+        Answer::Leased { jobs, settled } => {
+            Ok(Reply::json(StatusCode::OK, write::leased(&jobs, &settles, settled)))
+        }
+        other => Err(unexpected(&other)),
+    }
+}
+
+pub(super) async fn settle(call: Call<'_>, held: Option<Held>) -> Result<Reply, Refusal> {
+    let settlements = parse_settle(&call.body, &call.app.bounds)?;
+    let settles = ids(&settlements);
+    let answer = ask(&call, Command::SettleJobs(settlements)).await?;
+    drop(held);
+    match answer {
+        Answer::Settled(settled) => {
+            Ok(Reply::json(StatusCode::OK, write::settled(&settles, settled)))
+        }
+        other => Err(unexpected(&other)),
+    }
+}
+
+pub(super) async fn settle_one(op: Op, call: Call<'_>) -> Result<Reply, Refusal> {
+    let id = job_id(&call)?;
+    let body = &call.body;
+    let settlement = match op {
+        Op::Fail => parse_fail(id, body)?,
+        Op::Snooze => parse_snooze(id, body)?,
+        Op::Release => parse_release(id, body)?,
+        Op::Discard => parse_discard(id, body)?,
+        _ => parse_ack(id, body, &call.app.bounds)?,
+    };
+    match ask(&call, Command::SettleJobs(vec![settlement])).await? {
+        Answer::Settled(mut settled) if settled.len() == 1 => match settled.remove(0) {
+            Ok(kind) => Ok(Reply::json(StatusCode::OK, write::settled_one(id, &kind))),
+            Err(rejection) => Err(rejection.into()),
+        },
+        other => Err(unexpected(&other)),
+    }
+}
+
+pub(super) async fn heartbeat(call: Call<'_>) -> Result<Reply, Refusal> {
+    let id = job_id(&call)?;
+    let extension = parse_heartbeat(id, &call.body)?;
+    match ask(&call, Command::ExtendLeases(vec![extension])).await? {
+        Answer::Extended(mut extended) if extended.len() == 1 => {
+            let instruction = match extended.remove(0)? {
+                Instruction::Continue => InstructionText::Continue,
+                Instruction::Cancel => InstructionText::Cancel,
+            };
+            Ok(super::ok(&HeartbeatAnswer { id: JobIdText(id.0), instruction }))
+        }
+        other => Err(unexpected(&other)),
+    }
+}

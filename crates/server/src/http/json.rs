@@ -1,0 +1,355 @@
+//! Bodies of requests as JSON: pure functions from untrusted bytes to a value or a refusal that
+//! names the field, the value and what is allowed.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde::de::{DeserializeOwned, DeserializeSeed};
+use serde_json::error::Category;
+
+use super::code::Code;
+use super::refusal::Refusal;
+use super::text::{closest, quoted, shorten};
+use crate::api::{Object, RawJson};
+
+/// How deep the JSON may be nested that is carried and not read.
+pub(crate) const DEPTH_MAX: usize = 128;
+
+/// The text of a body.
+pub(crate) fn text_of(body: &Bytes) -> Result<&str, Refusal> {
+    if body.is_empty() {
+        return Err(Refusal::new(Code::BodyMissing, "the body is empty; it has to be JSON"));
+    }
+    std::str::from_utf8(body).map_err(|error| {
+        let at = error.valid_up_to();
+        Refusal::new(Code::BodyNotUtf8, format!("byte {at} of the body is not UTF-8"))
+    })
+}
+
+/// Reads a body. The second pass, which finds out which field is at fault, is only for bad ones.
+pub(crate) fn read<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Refusal> {
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    let value = Object::<T>::new().deserialize(&mut deserializer);
+    let whole = value.and_then(|value| deserializer.end().map(|()| value));
+    whole.map_err(|error| refusal_of::<T>(text, &error))
+}
+
+/// Reads a body that may be left out.
+pub(crate) fn read_or_default<T: DeserializeOwned + Default>(body: &Bytes) -> Result<T, Refusal> {
+    if body.is_empty() { Ok(T::default()) } else { read(text_of(body)?) }
+}
+
+fn refusal_of<'a, T: Deserialize<'a>>(text: &'a str, error: &serde_json::Error) -> Refusal {
+    let message = message_of(error);
+    match error.classify() {
+        Category::Syntax if message.starts_with("recursion limit") => too_deep("the body"),
+        Category::Syntax | Category::Eof | Category::Io => {
+            let (line, column) = (error.line(), error.column());
+            let detail = format!("{} at line {line}, column {column}", message);
+            Refusal::new(Code::BodyMalformed, detail)
+        }
+        Category::Data => {
+            let mut deserializer = serde_json::Deserializer::from_str(text);
+            let mut track = serde_path_to_error::Track::new();
+            let tracked = serde_path_to_error::Deserializer::new(&mut deserializer, &mut track);
+            // The same error again, and on the way to it the path.
+            drop(Object::<T>::new().deserialize(tracked));
+            let path = track.path().to_string();
+            data_refusal(path.trim_matches('.'), &message)
+        }
+    }
+}
+
+/// What the parser says, without the place, which only helps in syntax.
+fn message_of(error: &serde_json::Error) -> String {
+    let message = error.to_string();
+    let place = format!(" at line {} column {}", error.line(), error.column());
+    message.strip_suffix(&place).unwrap_or(&message).to_owned()
+}
+
+/// Turns what serde says of a value into a refusal. Its words are: "unknown field `x`, expected
+/// ...", "missing field `x`", "duplicate field `x`", "unknown variant `x`, expected ...", and
+/// "invalid type|value|length: ..., expected ...".
+fn data_refusal(path: &str, message: &str) -> Refusal {
+    let at = |name: &str| match path {
+        "" => name.to_owned(),
+        path if path == name || path.ends_with(&format!(".{name}")) => path.to_owned(),
+        path => format!("{path}.{name}"),
+    };
+    let (said, expected) = split_at_last(message, ", expected ");
+    let named = |prefix: &str| {
+        said.strip_prefix(prefix)?.strip_prefix('`')?.strip_suffix('`').map(str::to_owned)
+    };
+    if let Some(name) = named("unknown field ") {
+        return unknown(Code::FieldUnknown, &at(&shorten(&name)), &name, expected);
+    }
+    if let Some(name) = named("missing field ") {
+        return Refusal::new(Code::FieldMissing, format!("{} is missing", at(&name)))
+            .field(at(&name));
+    }
+    if let Some(name) = named("duplicate field ") {
+        return Refusal::new(Code::FieldRepeated, format!("{} stands twice", at(&name)))
+            .field(at(&name));
+    }
+    let field = if path.is_empty() { "the body" } else { path };
+    if let Some(name) = named("unknown variant ") {
+        return unknown(Code::ValueRefused, field, &name, expected);
+    }
+    let value = said.split_once(": ").map_or(said, |(_, value)| value);
+    let value = value.strip_prefix("string ").unwrap_or(value);
+    Refusal::value(field, value, expected)
+}
+
+/// A word that is not known, with the one that is probably meant.
+fn unknown(code: Code, field: &str, word: &str, expected: &str) -> Refusal {
+    let known = || expected.split('`').skip(1).step_by(2);
+    let allowed = known().collect::<Vec<_>>().join(", ");
+    let meant = closest(word, known());
+    let hint = meant.map(|meant| format!("; did you mean \"{meant}\"?")).unwrap_or_default();
+    let detail = match code {
+        Code::FieldUnknown => format!("{field} is not known{hint}"),
+        _ => format!("{field} is {}{hint}", quoted(word)),
+    };
+    Refusal::new(code, detail).about(field, quoted(word), allowed)
+}
+
+fn split_at_last<'a>(text: &'a str, separator: &str) -> (&'a str, &'a str) {
+    // What is expected is never the client's text; what was given may hold the separator.
+    text.rsplit_once(separator).unwrap_or((text, ""))
+}
+
+/// The refusal of what is nested too deeply.
+pub(crate) fn too_deep(field: &str) -> Refusal {
+    let detail = format!("{field} is nested more than {DEPTH_MAX} levels deep");
+    let allowed = format!("at most {DEPTH_MAX} levels");
+    Refusal::new(Code::BodyTooDeep, detail).field(field).allowed(allowed)
+}
+
+/// Bodies up to this size lie in the connection's read buffer, which can be used again at once if
+/// nothing of it is kept.
+const COPIED_BODY_BYTES_MAX: usize = 8192;
+
+/// The bytes of a value that borrows from `body`: of a large body without a copy.
+pub(crate) fn slice(body: &Bytes, raw: &RawJson<'_>) -> Bytes {
+    match position_in(body, raw.get().as_bytes()) {
+        Some(range) if body.len() > COPIED_BODY_BYTES_MAX => body.slice(range),
+        _ => Bytes::copy_from_slice(raw.get().as_bytes()),
+    }
+}
+
+fn position_in(body: &Bytes, part: &[u8]) -> Option<Range<usize>> {
+    let start = part.as_ptr().addr().checked_sub(body.as_ptr().addr())?;
+    let end = start.checked_add(part.len())?;
+    (end <= body.len()).then_some(start..end)
+}
+
+/// Checks JSON that is carried: how large and how deep it is.
+pub(crate) fn check_carried(field: &str, json: &str, bytes_max: u64) -> Result<(), Refusal> {
+    if json.len() as u64 > bytes_max {
+        let (value, allowed) = (format!("{} bytes", json.len()), format!("{bytes_max} bytes"));
+        let detail = format!("{field} has {value}; allowed: at most {allowed}");
+        return Err(Refusal::new(Code::BodyTooLarge, detail).about(field, value, allowed));
+    }
+    if is_deeper_than(json.as_bytes(), DEPTH_MAX) { Err(too_deep(field)) } else { Ok(()) }
+}
+
+/// Whether well-formed JSON is nested deeper than `depth_max`.
+fn is_deeper_than(json: &[u8], depth_max: usize) -> bool {
+    let opening = json.iter().filter(|byte| matches!(byte, b'{' | b'[')).count();
+    if opening <= depth_max {
+        return false;
+    }
+    let (mut depth, mut quoted, mut escaped) = (0_usize, false, false);
+    for byte in json {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            b'{' | b'[' if !quoted => {
+                depth += 1;
+                if depth > depth_max {
+                    return true;
+                }
+            }
+            b'}' | b']' if !quoted => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    false
+}
+
+/// Appends a JSON string.
+pub(crate) fn write_string(out: &mut Vec<u8>, text: &str) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    out.push(b'"');
+    let bytes = text.as_bytes();
+    let needs_escape = |byte: &u8| *byte < 0x20 || matches!(byte, b'"' | b'\\');
+    let mut rest = bytes;
+    while let Some(at) = rest.iter().position(needs_escape) {
+        let (plain, tail) = rest.split_at(at);
+        out.extend_from_slice(plain);
+        let byte = tail.first().copied().unwrap_or_default();
+        match byte {
+            b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
+            b'\n' => out.extend_from_slice(b"\\n"),
+            b'\t' => out.extend_from_slice(b"\\t"),
+            b'\r' => out.extend_from_slice(b"\\r"),
+            _ => {
+                out.extend_from_slice(b"\\u00");
+                out.extend([byte >> 4, byte & 15].map(|it| DIGITS[usize::from(it)]));
+            }
+        }
+        rest = tail.get(1..).unwrap_or_default();
+    }
+    out.extend_from_slice(rest);
+    out.push(b'"');
+}
+
+/// Appends a number.
+pub(crate) fn write_number(out: &mut Vec<u8>, mut number: u64) {
+    let mut digits = [0_u8; 20];
+    let mut start = digits.len();
+    loop {
+        start -= 1;
+        if let Some(digit) = digits.get_mut(start) {
+            *digit = b'0' + (number % 10) as u8;
+        }
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(digits.get(start..).unwrap_or_default());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::{EnqueueBulk, NewJob};
+
+    fn refused(body: &str) -> (Code, Option<String>, Option<String>) {
+        let problem = read::<NewJob<'_>>(body).unwrap_err();
+        let code = problem.code();
+        let document = problem.problem();
+        (code, document.field, document.value)
+    }
+
+    fn check(body: &str, code: Code, field: Option<&str>, value: Option<&str>) {
+        let expected = (code, field.map(str::to_owned), value.map(str::to_owned));
+        assert_eq!(refused(body), expected, "{body}");
+    }
+
+    #[test]
+    fn bad_bodies_are_told_what_is_wrong() {
+        check("{\"kind\":\"a\"", Code::BodyMalformed, None, None);
+        check("{\"kind\":\"a\"} x", Code::BodyMalformed, None, None);
+        check("{'kind':'a'}", Code::BodyMalformed, None, None);
+        check("{}", Code::FieldMissing, Some("kind"), None);
+        check("{\"kind\":\"a\",\"kind\":\"b\"}", Code::FieldRepeated, Some("kind"), None);
+        check("{\"kind\":5}", Code::ValueRefused, Some("kind"), Some("integer `5`"));
+        check("[]", Code::ValueRefused, Some("the body"), Some("sequence"));
+        check("7", Code::ValueRefused, Some("the body"), Some("integer `7`"));
+        check(
+            "{\"kind\":\"a\",\"dealy\":\"5s\"}",
+            Code::FieldUnknown,
+            Some("dealy"),
+            Some("\"dealy\""),
+        );
+        check(
+            "{\"kind\":\"a\",\"delay\":5}",
+            Code::ValueRefused,
+            Some("delay"),
+            Some("integer `5`"),
+        );
+        check(
+            "{\"kind\":\"a\",\"delay\":\"5 parsecs, expected soon\"}",
+            Code::ValueRefused,
+            Some("delay"),
+            Some("\"5 parsecs, expected soon\""),
+        );
+        check(
+            "{\"kind\":\"a\",\"retry\":{\"policy\":\"constant\",\"delay\":\"x\"}}",
+            Code::ValueRefused,
+            Some("retry"),
+            Some("\"x\""),
+        );
+        check("{\"kind\":\"a\",\"id\":\"7\"}", Code::ValueRefused, Some("id"), Some("\"7\""));
+        check(
+            "{\"kind\":\"a\",\"priority\":-1}",
+            Code::ValueRefused,
+            Some("priority"),
+            Some("integer `-1`"),
+        );
+        check("{\"kind\":\"\\ud800\"}", Code::BodyMalformed, None, None);
+        check(
+            &format!("{{\"kind\":{}", "[".repeat(100_000)),
+            Code::ValueRefused,
+            Some("kind"),
+            Some("sequence"),
+        );
+    }
+
+    #[test]
+    fn an_unknown_field_comes_with_a_suggestion() {
+        let problem = read::<NewJob<'_>>("{\"kind\":\"a\",\"orderingkey\":\"x\"}").unwrap_err();
+        let detail = problem.problem().detail;
+        assert_eq!(detail, "orderingkey is not known; did you mean \"ordering_key\"?");
+        let problem = read::<EnqueueBulk<'_>>("{\"jobs\":[{\"kind\":\"a\"},{\"kidn\":\"b\"}]}");
+        assert_eq!(problem.unwrap_err().problem().field.as_deref(), Some("jobs[1].kidn"));
+        let body = "{\"kind\":\"a\",\"retry\":{\"policy\":\"constand\",\"delay\":\"5s\"}}";
+        let detail = read::<NewJob<'_>>(body).unwrap_err().problem().detail;
+        assert!(detail.ends_with("did you mean \"constant\"?"), "{detail}");
+    }
+
+    #[test]
+    fn bodies_that_are_no_text_are_refused() {
+        assert_eq!(text_of(&Bytes::new()).unwrap_err().code(), Code::BodyMissing);
+        let broken = Bytes::from_static(b"{\"kind\":\"\xff\"}");
+        assert_eq!(text_of(&broken).unwrap_err().code(), Code::BodyNotUtf8);
+    }
+
+    #[test]
+    fn args_are_the_bytes_of_the_body() {
+        for padding in [0, COPIED_BODY_BYTES_MAX] {
+            let padding = " ".repeat(padding);
+            let text =
+                format!(" {{\"args\" : {{\"a\": [1,2.50,\"x\"]}} ,\"kind\":\"k\"}} {padding}");
+            let body = Bytes::from(text);
+            let job: NewJob<'_> = read(text_of(&body).unwrap()).unwrap();
+            let args = slice(&body, job.args.as_ref().unwrap());
+            assert_eq!(args, "{\"a\": [1,2.50,\"x\"]}");
+            assert_eq!(position_in(&body, &args).is_none(), padding.is_empty(), "copied");
+        }
+        let body = Bytes::new();
+        let owned = RawJson::from_text("[7]".into()).unwrap();
+        assert_eq!(slice(&body, &owned), "[7]");
+    }
+
+    #[test]
+    fn depth_is_bounded_but_brackets_in_strings_are_free() {
+        let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        assert!(check_carried("args", &nested(DEPTH_MAX), 1 << 20).is_ok());
+        assert!(check_carried("args", &nested(DEPTH_MAX + 1), 1 << 20).is_err());
+        let flat = format!("[{}]", vec!["[]"; 1000].join(","));
+        assert!(check_carried("args", &flat, 1 << 20).is_ok());
+        let text = format!("[\"\\\"{}\"]", "[".repeat(1000));
+        assert!(check_carried("args", &text, 1 << 20).is_ok());
+        let refused = check_carried("args", "[1,2,3]", 3).unwrap_err();
+        assert_eq!(refused.code(), Code::BodyTooLarge);
+    }
+
+    #[test]
+    fn strings_and_numbers_are_written_as_serde_would() {
+        for text in ["", "plain", "\"\\\n\t\r", "\u{1}\u{1f}\u{7f}", "M\u{fc}nchen \u{1f600}"] {
+            let mut out = Vec::new();
+            write_string(&mut out, text);
+            assert_eq!(serde_json::from_slice::<String>(&out).unwrap(), text);
+        }
+        for number in [0, 7, 10, 12_345, u64::MAX] {
+            let mut out = Vec::new();
+            write_number(&mut out, number);
+            assert_eq!(String::from_utf8(out).unwrap(), number.to_string());
+        }
+    }
+}

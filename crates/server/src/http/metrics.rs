@@ -1,0 +1,329 @@
+//! Metrics as Prometheus text. Their number is bounded: the longest queues by name, the rest
+//! together as `other`.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::sync::atomic::Ordering;
+
+use longshore_engine::{NamespaceView, QueueView, ShardStats};
+
+use super::app::App;
+use crate::metrics::{HistogramView, ShardCounters};
+use crate::node::ShardNumbers;
+use crate::shared::ShardState;
+use crate::unavailable::Unavailable;
+
+/// The text of an answer to a scrape.
+pub(crate) fn text(app: &App, stats: &[Result<ShardStats, Unavailable>]) -> String {
+    let mut page = Page(String::with_capacity(16 << 10));
+    http(&mut page, app);
+    let node = app.node.stats();
+    page.gauge("longshore_disk_free_bytes", "Free bytes on the disk.", node.disk_free_bytes);
+    page.gauge(
+        "longshore_disk_level",
+        "0 ample, 1 low, 2 refusing, 3 settle only.",
+        node.disk as u64,
+    );
+    page.gauge("longshore_bodies_in_flight_bytes", "Bytes on their way.", node.in_flight_bytes);
+    for metric in SHARD_METRICS {
+        page.head(metric.name, metric.kind, metric.about);
+        for (index, shard) in node.shards.iter().enumerate() {
+            page.sample(metric.name, &[("shard", &index.to_string())], (metric.value)(shard));
+        }
+    }
+    by_word(
+        &mut page,
+        "longshore_commands_total",
+        "Commands taken up, by class.",
+        "class",
+        &node.shards,
+        |it| it.counters.commands_total.to_vec(),
+    );
+    by_word(
+        &mut page,
+        "longshore_calls_refused_total",
+        "Calls refused as too many waited.",
+        "class",
+        &node.shards,
+        |it| it.counters.refused_full_total.to_vec(),
+    );
+    by_word(
+        &mut page,
+        "longshore_rejections_total",
+        "Commands refused, by code.",
+        "code",
+        &node.shards,
+        |it| it.counters.rejections_total.iter().map(|(code, count)| (*code, *count)).collect(),
+    );
+    histogram(
+        &mut page,
+        "longshore_commit_seconds",
+        "From hand-over to durability.",
+        &node.shards,
+        1e6,
+        |it| &it.commit_us,
+    );
+    histogram(
+        &mut page,
+        "longshore_group_entries",
+        "Entries of a group.",
+        &node.shards,
+        1.0,
+        |it| &it.group_entries,
+    );
+    engine(&mut page, stats);
+    queues(&mut page, stats, app.config.metrics_queues_max);
+    namespaces(&mut page, stats);
+    page.0
+}
+
+struct Page(String);
+
+impl Page {
+    fn head(&mut self, name: &str, kind: &str, about: &str) {
+        // Writing to a string cannot fail.
+        let _ = writeln!(self.0, "# HELP {name} {about}\n# TYPE {name} {kind}");
+    }
+
+    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl std::fmt::Display) {
+        self.0.push_str(name);
+        for (index, (label, text)) in labels.iter().enumerate() {
+            let _ = write!(self.0, "{}{label}=\"", if index == 0 { '{' } else { ',' });
+            for character in text.chars() {
+                match character {
+                    '\\' => self.0.push_str("\\\\"),
+                    '"' => self.0.push_str("\\\""),
+                    '\n' => self.0.push_str("\\n"),
+                    other => self.0.push(other),
+                }
+            }
+            self.0.push('"');
+        }
+        let _ = writeln!(self.0, "{} {value}", if labels.is_empty() { "" } else { "}" });
+    }
+
+    fn gauge(&mut self, name: &str, about: &str, value: u64) {
+        self.head(name, "gauge", about);
+        self.sample(name, &[], value);
+    }
+
+    fn counter(&mut self, name: &str, about: &str, value: u64) {
+        self.head(name, "counter", about);
+        self.sample(name, &[], value);
+    }
+}
+
+fn http(page: &mut Page, app: &App) {
+    let counts = &app.counts;
+    let open = counts.connections.load(Ordering::Relaxed) as u64;
+    page.gauge("longshore_http_connections", "Connections open now.", open);
+    for (name, about, count) in [
+        ("longshore_http_connections_total", "Connections accepted.", &counts.connections_total),
+        (
+            "longshore_http_connections_refused_total",
+            "Connections refused as there were too many.",
+            &counts.connections_refused_total,
+        ),
+        (
+            "longshore_http_connections_timed_out_total",
+            "Connections ended as their peer was too slow.",
+            &counts.connections_timed_out_total,
+        ),
+    ] {
+        page.counter(name, about, count.load(Ordering::Relaxed));
+    }
+    page.head("longshore_http_answers_total", "counter", "Answers by the class of their status.");
+    for (class, count) in counts.answers_total.iter().enumerate().skip(1) {
+        let label = format!("{class}xx");
+        let count = count.load(Ordering::Relaxed);
+        page.sample("longshore_http_answers_total", &[("status", &label)], count);
+    }
+    page.head("longshore_http_requests_in_flight", "gauge", "Requests under way, by class.");
+    for (class, requests, _) in app.in_flight() {
+        page.sample("longshore_http_requests_in_flight", &[("class", class)], requests);
+    }
+    page.head("longshore_http_body_bytes", "gauge", "Bytes of bodies held, by class.");
+    for (class, _, bytes) in app.in_flight() {
+        page.sample("longshore_http_body_bytes", &[("class", class)], bytes);
+    }
+}
+
+struct ShardMetric {
+    name: &'static str,
+    kind: &'static str,
+    about: &'static str,
+    value: fn(&ShardNumbers) -> u64,
+}
+
+macro_rules! shard_metrics {
+    ($($name:literal $kind:literal $about:literal = $value:expr;)*) => {
+        const SHARD_METRICS: &[ShardMetric] =
+            &[$(ShardMetric { name: $name, kind: $kind, about: $about, value: $value },)*];
+    };
+}
+
+shard_metrics! {
+    "longshore_shard_up" "gauge" "1 while the shard serves." =
+        |it| u64::from(it.state == ShardState::Serving);
+    "longshore_durable_position" "gauge" "The highest durable position." = |it| it.durable;
+    "longshore_groups_total" "counter" "Groups committed." = |it| it.counters.groups_total;
+    "longshore_journal_bytes_total" "counter" "Bytes of entries committed." =
+        |it| it.counters.journal_bytes_total;
+    "longshore_fsyncs_total" "counter" "Syncs of the journal." = |it| it.counters.fsyncs_total;
+    "longshore_disconnects_total" "counter" "Callers that went away before their answer." =
+        |it| it.counters.disconnects_total;
+    "longshore_flushes_total" "counter" "Flushes of the state." = |it| it.counters.flushes_total;
+    "longshore_compactions_total" "counter" "Compactions of the state." =
+        |it| it.counters.compactions_total;
+    "longshore_disk_full_total" "counter" "Writes that met a full disk." =
+        |it| it.counters.no_space_total;
+    "longshore_reads_total" "counter" "Reads of snapshots." = |it| it.counters.reads_total;
+    "longshore_replayed_entries" "gauge" "Entries replayed at the start." =
+        |it| it.counters.replayed_entries;
+    "longshore_replay_milliseconds" "gauge" "How long the replay took." =
+        |it| it.counters.replay_ms;
+    "longshore_pending_calls" "gauge" "Calls without an answer yet." =
+        |it| it.counters.pending_calls;
+}
+
+fn by_word(
+    page: &mut Page,
+    name: &str,
+    about: &str,
+    label: &str,
+    shards: &[ShardNumbers],
+    words: impl Fn(&ShardNumbers) -> Vec<(&'static str, u64)>,
+) {
+    page.head(name, "counter", about);
+    let mut sums: BTreeMap<&str, u64> = BTreeMap::new();
+    for (word, count) in shards.iter().flat_map(words) {
+        *sums.entry(word).or_default() += count;
+    }
+    for (word, count) in sums {
+        page.sample(name, &[(label, word)], count);
+    }
+}
+
+fn histogram(
+    page: &mut Page,
+    name: &str,
+    about: &str,
+    shards: &[ShardNumbers],
+    scale: f64,
+    view: impl Fn(&ShardCounters) -> &HistogramView,
+) {
+    page.head(name, "histogram", about);
+    let (mut buckets, mut count, mut sum) = (BTreeMap::new(), 0, 0);
+    for shard in shards {
+        let view = view(&shard.counters);
+        for (bound, below) in &view.buckets {
+            *buckets.entry(*bound).or_insert(0) += below;
+        }
+        count += view.count;
+        sum += view.sum;
+    }
+    let bucket = format!("{name}_bucket");
+    for (bound, below) in buckets {
+        page.sample(&bucket, &[("le", &(bound as f64 / scale).to_string())], below);
+    }
+    page.sample(&bucket, &[("le", "+Inf")], count);
+    page.sample(&format!("{name}_sum"), &[], sum as f64 / scale);
+    page.sample(&format!("{name}_count"), &[], count);
+}
+
+type EngineMetric = (&'static str, &'static str, fn(&ShardStats) -> u64);
+
+fn engine(page: &mut Page, stats: &[Result<ShardStats, Unavailable>]) {
+    let metrics: [EngineMetric; 5] = [
+        ("longshore_leases", "Jobs that run.", |it| it.leases),
+        ("longshore_waiting_requests", "Requests that wait for jobs.", |it| it.waiting_requests),
+        ("longshore_sessions", "Worker sessions remembered.", |it| it.sessions),
+        ("longshore_consumers", "Workers that asked lately.", |it| it.consumers),
+        ("longshore_queues", "Queues.", |it| it.queues_total),
+    ];
+    for (name, about, value) in metrics {
+        page.head(name, "gauge", about);
+        for (index, shard) in stats.iter().enumerate() {
+            if let Ok(shard) = shard {
+                page.sample(name, &[("shard", &index.to_string())], value(shard));
+            }
+        }
+    }
+}
+
+type QueueMetric = (&'static str, &'static str, &'static str, fn(&QueueView) -> u64);
+
+const QUEUE_METRICS: [QueueMetric; 13] = [
+    ("longshore_queue_ready", "gauge", "Jobs that could run.", |it| it.ready),
+    ("longshore_queue_scheduled", "gauge", "Jobs that wait for their time.", |it| it.scheduled),
+    ("longshore_queue_retrying", "gauge", "Jobs that wait for another attempt.", |it| it.retrying),
+    ("longshore_queue_blocked", "gauge", "Jobs behind one of their key.", |it| it.blocked),
+    ("longshore_queue_running", "gauge", "Jobs that a worker has.", |it| it.running),
+    ("longshore_queue_dead", "gauge", "Jobs that failed for good.", |it| it.dead),
+    ("longshore_queue_consumers", "gauge", "Workers that asked lately.", |it| it.consumers),
+    ("longshore_queue_unconsumed", "gauge", "Jobs that wait while nobody asks.", |it| {
+        if it.consumers > 0 { 0 } else { it.ready + it.scheduled + it.retrying + it.blocked }
+    }),
+    ("longshore_queue_oldest_age_milliseconds", "gauge", "Age of the oldest ready job.", |it| {
+        it.oldest_age_ms.unwrap_or(0)
+    }),
+    ("longshore_queue_enqueued_total", "counter", "Jobs enqueued.", |it| it.enqueued_total),
+    ("longshore_queue_succeeded_total", "counter", "Jobs that succeeded.", |it| it.succeeded_total),
+    ("longshore_queue_failed_total", "counter", "Attempts that failed.", |it| it.failed_total),
+    ("longshore_queue_died_total", "counter", "Jobs that died.", |it| it.dead_total),
+];
+
+fn queues(page: &mut Page, stats: &[Result<ShardStats, Unavailable>], max: usize) {
+    let mut queues: Vec<_> = stats.iter().flatten().flat_map(|shard| &shard.queues).collect();
+    let weight = |queue: &QueueView| queue.ready + queue.running + queue.dead + queue.scheduled;
+    queues.sort_by_key(|it| std::cmp::Reverse(weight(&it.queue)));
+    let (named, others) = queues.split_at(max.min(queues.len()));
+    for (name, kind, about, value) in QUEUE_METRICS {
+        page.head(name, kind, about);
+        for it in named {
+            let labels = [("namespace", &*it.namespace), ("queue", &*it.queue.name)];
+            page.sample(name, &labels, value(&it.queue));
+        }
+        if !others.is_empty() {
+            // Ages do not add up; of the others the highest counts.
+            let values = others.iter().map(|it| value(&it.queue));
+            let is_age = name.contains("_age_");
+            let together = if is_age { values.max().unwrap_or(0) } else { values.sum() };
+            page.sample(name, &[("namespace", "other"), ("queue", "other")], together);
+        }
+    }
+}
+
+type NamespaceMetric = (&'static str, &'static str, &'static str, fn(&NamespaceView) -> u64);
+
+const NAMESPACE_METRICS: [NamespaceMetric; 4] = [
+    ("longshore_outcome_bytes", "gauge", "Bytes of outcomes kept.", |it| it.outcome_bytes),
+    ("longshore_dead_bytes", "gauge", "Bytes of dead jobs kept.", |it| it.dead_bytes),
+    ("longshore_tombstones", "gauge", "Ids of forgotten jobs.", |it| it.tombstones),
+    ("longshore_tombstones_dropped_total", "counter", "Ids dropped before their time.", |it| {
+        it.tombstones_dropped_total
+    }),
+];
+
+fn namespaces(page: &mut Page, stats: &[Result<ShardStats, Unavailable>]) {
+    let namespaces: Vec<_> = stats.iter().flatten().flat_map(|shard| &shard.namespaces).collect();
+    for (name, kind, about, value) in NAMESPACE_METRICS {
+        page.head(name, kind, about);
+        for namespace in &namespaces {
+            page.sample(name, &[("namespace", &namespace.name)], value(namespace));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_are_escaped() {
+        let mut page = Page(String::new());
+        page.sample("x", &[("queue", "a\"b\\c\nd")], 3);
+        page.sample("y", &[], 4);
+        assert_eq!(page.0, "x{queue=\"a\\\"b\\\\c\\nd\"} 3\ny 4\n");
+    }
+}

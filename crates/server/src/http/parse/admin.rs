@@ -1,0 +1,83 @@
+//! Settings of queues, and which jobs an operation touches.
+
+use bytes::Bytes;
+use longshore_engine::{JobDefaults, QueueSettings, TimeMs};
+
+use super::enqueue::retry_policy;
+use crate::api::{
+    DurationText, InstantText, JobDefaultsBody, PurgeRequest, QueueSettingsBody, RetryDeadRequest,
+};
+use crate::http::json::{read, read_or_default, text_of};
+use crate::http::refusal::Refusal;
+use crate::http::text::check_name;
+
+/// Which jobs an operation touches.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Filter {
+    /// The dead ones instead of the waiting ones.
+    pub(crate) dead: bool,
+    /// Only of this kind.
+    pub(crate) kind: Option<String>,
+    /// Only what entered or died before.
+    pub(crate) before: Option<TimeMs>,
+}
+
+/// Reads the settings of a queue.
+pub(crate) fn parse_settings(body: &Bytes) -> Result<QueueSettings, Refusal> {
+    let settings: QueueSettingsBody = read(text_of(body)?)?;
+    let QueueSettingsBody { paused, max_length, defaults } = settings;
+    let JobDefaultsBody { priority, lease, timeout, retry, max_attempts, max_age, ttl, retain } =
+        defaults;
+    if let Some(priority) = priority
+        && priority > 9
+    {
+        return Err(Refusal::value("defaults.priority", priority, "0 to 9"));
+    }
+    let ms = |duration: Option<DurationText>| duration.map(|duration| duration.0);
+    Ok(QueueSettings {
+        paused,
+        max_length,
+        defaults: JobDefaults {
+            priority,
+            lease_ms: ms(lease),
+            timeout_ms: ms(timeout),
+            retry: retry.as_ref().map(retry_policy).transpose()?,
+            max_attempts,
+            max_age_ms: ms(max_age),
+            ttl_ms: ms(ttl),
+            retain_ms: ms(retain),
+        },
+    })
+}
+
+/// Reads which jobs to purge; an empty body means all that wait.
+pub(crate) fn parse_purge(body: &Bytes, now: TimeMs) -> Result<Filter, Refusal> {
+    let request: PurgeRequest = read_or_default(body)?;
+    let PurgeRequest { dead, kind, older_than, before } = request;
+    filter(dead, kind, older_than, before, now)
+}
+
+/// Reads which dead jobs to retry; an empty body means all.
+pub(crate) fn parse_retry_dead(body: &Bytes, now: TimeMs) -> Result<Filter, Refusal> {
+    let request: RetryDeadRequest = read_or_default(body)?;
+    let RetryDeadRequest { kind, older_than, before } = request;
+    filter(true, kind, older_than, before, now)
+}
+
+fn filter(
+    dead: bool,
+    kind: Option<String>,
+    older_than: Option<DurationText>,
+    before: Option<InstantText>,
+    now: TimeMs,
+) -> Result<Filter, Refusal> {
+    if let Some(kind) = &kind {
+        check_name("kind", kind)?;
+    }
+    if let (Some(age), Some(_)) = (older_than, before) {
+        return Err(Refusal::value("older_than", age, "older_than or before, not both"));
+    }
+    let before = before.map(|at| TimeMs(at.0));
+    let older = older_than.map(|age| TimeMs(now.0.saturating_sub(age.0)));
+    Ok(Filter { dead, kind, before: before.or(older) })
+}

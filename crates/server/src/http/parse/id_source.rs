@@ -1,0 +1,80 @@
+//! Ids for jobs whose producer chose none: UUIDs of version 7 (RFC 9562) that grow within a
+//! thread. They need to be unique, not secret.
+
+use std::cell::RefCell;
+use std::hash::{BuildHasher, Hasher, RandomState};
+
+use longshore_engine::JobId;
+
+use crate::clock::wall_now;
+
+/// Bits of the counter that follows the milliseconds, RFC 9562 6.2 method 1.
+const COUNTER_BITS: u32 = 42;
+
+struct IdSource {
+    random: u64,
+    ms: u64,
+    counter: u64,
+}
+
+thread_local! {
+    static SOURCE: RefCell<IdSource> = RefCell::new(IdSource {
+        random: RandomState::new().build_hasher().finish(),
+        ms: 0,
+        counter: 0,
+    });
+}
+
+/// An id that no other call gets.
+pub(crate) fn fresh_id() -> JobId {
+    SOURCE.with_borrow_mut(|source| source.next(wall_now().0))
+}
+
+impl IdSource {
+    fn next(&mut self, now_ms: u64) -> JobId {
+        if now_ms > self.ms {
+            self.ms = now_ms;
+            // The upper bit stays free, so that many can follow within the millisecond.
+            self.counter = self.next_random() >> (64 - COUNTER_BITS + 1);
+        } else {
+            self.counter += 1;
+            if self.counter >> COUNTER_BITS > 0 {
+                self.ms += 1;
+                self.counter = 0;
+            }
+        }
+        let random = self.next_random();
+        let high = (self.ms << 16) | (7 << 12) | (self.counter >> 30);
+        let low = (0b10 << 62) | ((self.counter & ((1 << 30) - 1)) << 32) | (random >> 32);
+        JobId(((u128::from(high) << 64) | u128::from(low)).to_be_bytes())
+    }
+
+    /// `SplitMix64`.
+    fn next_random(&mut self) -> u64 {
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.random;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_grow_and_tell_their_time() {
+        let mut source = IdSource { random: 7, ms: 0, counter: 0 };
+        let mut last = JobId([0; 16]);
+        for now_ms in [1_700_000_000_000; 20_000].into_iter().chain([1_699_999_999_999; 10]) {
+            let id = source.next(now_ms);
+            assert!(id > last);
+            assert_eq!(id.made_at().map(|at| at.0), Some(1_700_000_000_000));
+            assert_eq!(id.0[8] >> 6, 0b10, "the variant of RFC 9562");
+            last = id;
+        }
+        source.counter = (1 << COUNTER_BITS) - 1;
+        assert!(source.next(1_700_000_000_000) > last);
+    }
+}

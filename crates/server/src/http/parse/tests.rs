@@ -1,0 +1,306 @@
+//! Every parser against good and bad bodies: what comes out, or which field is named.
+
+use bytes::Bytes;
+use longshore_engine::{EndKind, JobId, Limits, QueuePattern, RetryPolicy, Start, TimeMs, Verdict};
+use proptest::prelude::*;
+
+use super::*;
+use crate::http::code::Code;
+use crate::http::refusal::Refusal;
+
+const ID: JobId = JobId([7; 16]);
+const UUID: &str = "018bcfe5-6800-7a00-8abc-def012345678";
+
+fn bounds() -> Bounds {
+    Bounds {
+        bulk_jobs_max: 3,
+        args_bytes_max: 100,
+        result_bytes_max: 100,
+        metadata_bytes_max: 100,
+        settlements_max: 3,
+        queues_max: 3,
+        kinds_max: 3,
+    }
+}
+
+fn bytes(text: &str) -> Bytes {
+    Bytes::copy_from_slice(text.as_bytes())
+}
+
+fn told(refusal: &Refusal) -> (Code, String) {
+    (refusal.code(), refusal.problem().field.unwrap_or_default())
+}
+
+/// `fields` go into a job beside its kind.
+fn refused_job(fields: &str) -> (Code, String) {
+    let body = bytes(&format!("{{\"kind\":\"k\",{fields}}}"));
+    told(&parse_enqueue("q", &body, &bounds()).unwrap_err())
+}
+
+#[test]
+fn a_job_is_read_with_all_its_fields() {
+    let body = bytes(&format!(
+        "{{\"id\":\"{UUID}\",\"kind\":\"k\",\"args\":[1, 2],\"priority\":9,\"delay\":\"5m\",\
+         \"ordering_key\":\"o\",\"at_most_once\":true,\"ttl\":\"1h\",\"timeout\":\"30s\",\
+         \"lease\":\"10s\",\"retry\":{{\"policy\":\"exponential\",\"base\":\"1s\",\"factor\":1.5,\
+         \"cap\":\"1m\",\"jitter\":0.25}},\"max_attempts\":3,\"max_age\":\"1d\",\"retain\":\"2d\",\
+         \"tags\":[\"a\"],\"metadata\":{{\"m\":1}},\
+         \"traceparent\":\"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\"}}"
+    ));
+    let mut parsed = parse_enqueue("q", &body, &bounds()).unwrap();
+    assert!(!parsed.is_bulk);
+    let job = parsed.jobs.pop().unwrap();
+    assert_eq!(job.id.to_string(), UUID);
+    assert!(job.fingerprint.is_some() && job.at_most_once);
+    assert_eq!((job.kind.as_str(), &job.args[..]), ("k", &b"[1, 2]"[..]));
+    assert_eq!((job.priority, job.start), (Some(9), Some(Start::After(300_000))));
+    assert_eq!(job.expiry, Some(Start::After(3_600_000)));
+    assert_eq!((job.timeout_ms, job.lease_ms), (Some(30_000), Some(10_000)));
+    let exponential = RetryPolicy::Exponential {
+        base_ms: 1000,
+        factor_percent: 150,
+        cap_ms: 60_000,
+        jitter_percent: 25,
+    };
+    assert_eq!(job.retry, Some(exponential));
+    assert_eq!((job.max_attempts, job.max_age_ms), (Some(3), Some(86_400_000)));
+    assert_eq!(job.metadata.as_deref(), Some(&b"{\"m\":1}"[..]));
+}
+
+#[test]
+fn what_is_left_out_is_left_to_the_queue() {
+    let parsed = parse_enqueue("q", &bytes("{\"kind\":\"k\",\"delay\":null}"), &bounds()).unwrap();
+    let job = &parsed.jobs[0];
+    assert_eq!(&job.args[..], b"{}");
+    assert!(job.id.made_at().is_some(), "the server makes ids of version 7");
+    assert!(job.fingerprint.is_none() && job.start.is_none() && job.priority.is_none());
+    let null = parse_enqueue("q", &bytes("{\"kind\":\"k\",\"args\":null}"), &bounds()).unwrap();
+    assert_eq!(&null.jobs[0].args[..], b"null");
+}
+
+#[test]
+fn bad_jobs_are_told_which_field() {
+    let cases = [
+        ("\"priority\":10", "priority"),
+        ("\"priority\":256", "priority"),
+        ("\"delay\":\"1s\",\"run_at\":\"2030-01-01T00:00:00Z\"", "run_at"),
+        ("\"ttl\":\"1s\",\"expires_at\":\"2030-01-01T00:00:00Z\"", "expires_at"),
+        ("\"run_at\":\"tomorrow\"", "run_at"),
+        ("\"run_at\":\"99999-01-01T00:00:00Z\"", "run_at"),
+        ("\"run_at\":\"1960-01-01T00:00:00Z\"", "run_at"),
+        ("\"delay\":\"99999999999999999999d\"", "delay"),
+        ("\"traceparent\":\"00-x\"", "traceparent"),
+        ("\"metadata\":[1]", "metadata"),
+        ("\"tags\":\"a\"", "tags"),
+        ("\"tags\":[5]", "tags[0]"),
+        ("\"id\":\"\"", "id"),
+        ("\"max_attempts\":-1", "max_attempts"),
+        ("\"max_attempts\":1.5", "max_attempts"),
+        ("\"retry\":[\"sidekiq\"]", "retry"),
+        ("\"retry\":{\"policy\":\"constant\"}", "retry.delay"),
+        ("\"retry\":{\"policy\":\"exponential\",\"base\":\"1s\",\"factor\":0.5}", "retry.factor"),
+        ("\"retry\":{\"policy\":\"exponential\",\"base\":\"1s\",\"jitter\":2}", "retry.jitter"),
+        ("\"at_most_once\":\"yes\"", "at_most_once"),
+    ];
+    for (fields, field) in cases {
+        let (code, named) = refused_job(fields);
+        assert_eq!(named, field, "{fields}");
+        assert!(matches!(code, Code::ValueRefused | Code::FieldMissing), "{fields}");
+    }
+    let long = format!("\"args\":\"{}\"", "x".repeat(100));
+    assert_eq!(refused_job(&long), (Code::BodyTooLarge, "args".into()));
+    let nested = format!("\"args\":{}1{}", "[".repeat(200), "]".repeat(200));
+    let deep = bytes(&format!("{{\"kind\":\"k\",{nested}}}"));
+    let refused = parse_enqueue("q", &deep, &Bounds::of(&Limits::default())).unwrap_err();
+    assert_eq!(told(&refused), (Code::BodyTooDeep, "args".into()));
+    let empty = parse_enqueue("q", &bytes("{\"kind\":\"\"}"), &bounds()).unwrap_err();
+    assert_eq!(told(&empty), (Code::ValueRefused, "kind".into()));
+}
+
+#[test]
+fn a_bulk_is_read_in_order() {
+    let body = bytes(" { \"jobs\" : [{\"kind\":\"a\",\"args\":1},{\"kind\":\"b\"}] } ");
+    let parsed = parse_enqueue("q", &body, &bounds()).unwrap();
+    assert!(parsed.is_bulk);
+    let kinds: Vec<_> = parsed.jobs.iter().map(|job| job.kind.as_str()).collect();
+    assert_eq!(kinds, ["a", "b"]);
+    assert!(parsed.jobs[0].id < parsed.jobs[1].id);
+    assert!(parse_enqueue("q", &bytes("{\"jobs\":[]}"), &bounds()).unwrap().jobs.is_empty());
+}
+
+#[test]
+fn a_bad_bulk_names_the_jobs_at_fault() {
+    let refused = |body: &str| parse_enqueue("q", &bytes(body), &bounds()).unwrap_err();
+    let faults = |body: &str| -> Vec<(usize, String, String)> {
+        let problem = refused(body).problem();
+        assert_eq!(problem.code, "jobs_refused", "{body}");
+        let faults = problem.faults.into_iter();
+        faults.map(|it| (it.index, it.code, it.field.unwrap_or_default())).collect()
+    };
+    let fault = |index: usize, code: &str, field: &str| (index, code.to_owned(), field.to_owned());
+    assert_eq!(
+        faults("{\"jobs\":[{\"kind\":\"\"},{\"kind\":\"b\"},{\"kind\":\"c\",\"priority\":77}]}"),
+        [fault(0, "value_refused", "kind"), fault(2, "value_refused", "priority")]
+    );
+    assert_eq!(
+        faults("{\"jobs\":[{\"kind\":\"a\",\"dlay\":\"1s\"},{},7]}"),
+        [
+            fault(0, "field_unknown", "dlay"),
+            fault(1, "field_missing", "kind"),
+            fault(2, "value_refused", "the body")
+        ]
+    );
+    assert_eq!(told(&refused("{\"jobs\":{}}")), (Code::ValueRefused, "jobs".into()));
+    assert_eq!(told(&refused("{\"jobs\":[],\"queue\":1}")), (Code::FieldUnknown, "queue".into()));
+    assert_eq!(told(&refused("{\"jobs\":[],\"jobs\":[]}")), (Code::FieldRepeated, "jobs".into()));
+    assert_eq!(refused("{\"jobs\":[{\"kind\":\"a\"}").code(), Code::BodyMalformed);
+    let four = "{\"jobs\":[{\"kind\":\"a\"},{\"kind\":\"a\"},{\"kind\":\"a\"},{\"kind\":\"a\"}]}";
+    assert_eq!(told(&refused(four)), (Code::ValueRefused, "jobs".into()));
+}
+
+#[test]
+fn a_lease_request_is_read() {
+    let body = bytes(&format!(
+        "{{\"queues\":[\"a\",\"b*\",\"*\"],\"kinds\":[\"k\"],\"max\":5,\"wait\":\"20s\",\
+         \"lease\":\"1m\",\"worker\":\"w\",\"session\":\"s\",\"turn\":8,\"seen\":7,\
+         \"settle\":[{{\"id\":\"{UUID}\",\"token\":\"1.2\",\"verdict\":\"ack\",\"result\":null}}]}}"
+    ));
+    let request = parse_lease(&body, &bounds()).unwrap();
+    assert_eq!(
+        request.queues,
+        [
+            QueuePattern::Exactly("a".into()),
+            QueuePattern::Prefix("b".into()),
+            QueuePattern::Prefix(String::new())
+        ]
+    );
+    assert_eq!((request.max, request.wait_ms, request.lease_ms), (5, 20_000, Some(60_000)));
+    assert_eq!((request.turn, request.seen), (Some(8), Some(7)));
+    let Verdict::Ack { result, .. } = &request.settle[0].verdict else { panic!() };
+    assert_eq!(result.as_deref(), Some(&b"null"[..]));
+    let plain = parse_lease(&bytes("{\"queues\":[\"a\"]}"), &bounds()).unwrap();
+    assert_eq!((plain.max, plain.wait_ms, plain.worker.as_str()), (1, 0, "anonymous"));
+    assert!(parse_lease(&bytes("{\"max\":0}"), &bounds()).is_ok(), "it only settles");
+}
+
+#[test]
+fn bad_lease_requests_are_told_which_field() {
+    let cases = [
+        ("{}", Code::FieldMissing, "queues"),
+        ("{\"queues\":[\"a*b\"]}", Code::ValueRefused, "queues[0]"),
+        ("{\"queues\":[\"a\",\"\"]}", Code::ValueRefused, "queues[1]"),
+        ("{\"queues\":[\"a\",\"b\",\"c\",\"d\"]}", Code::ValueRefused, "queues"),
+        ("{\"queues\":\"a\"}", Code::ValueRefused, "queues"),
+        ("{\"queues\":[\"a\"],\"kinds\":[]}", Code::ValueRefused, "kinds"),
+        ("{\"queues\":[\"a\"],\"kinds\":[\"\\n\"]}", Code::ValueRefused, "kinds[0]"),
+        ("{\"queues\":[\"a\"],\"turn\":1}", Code::FieldMissing, "worker"),
+        ("{\"queues\":[\"a\"],\"turn\":1,\"worker\":\"w\"}", Code::FieldMissing, "session"),
+        ("{\"queues\":[\"a\"],\"seen\":1}", Code::ValueRefused, "seen"),
+        ("{\"queues\":[\"a\"],\"max\":-1}", Code::ValueRefused, "max"),
+        ("{\"queues\":[\"a\"],\"wait\":20}", Code::ValueRefused, "wait"),
+        ("{\"queues\":[\"a\"],\"timeout\":\"5s\"}", Code::FieldUnknown, "timeout"),
+        ("{\"queues\":[\"a\"],\"settle\":[[]]}", Code::ValueRefused, "settle[0]"),
+        ("{\"queues\":[\"a\"],\"settle\":[{\"id\":\"x\"}]}", Code::ValueRefused, "settle[0].id"),
+    ];
+    for (body, code, field) in cases {
+        let refused = parse_lease(&bytes(body), &bounds()).unwrap_err();
+        assert_eq!(told(&refused), (code, field.to_owned()), "{body}");
+    }
+}
+
+#[test]
+fn settlements_are_read_and_checked() {
+    let one = |verdict: &str, rest: &str| {
+        let run = format!("\"id\":\"{UUID}\",\"token\":\"1.2\",\"verdict\":\"{verdict}\"{rest}");
+        parse_settle(&bytes(&format!("{{\"settle\":[{{{run}}}]}}")), &bounds())
+    };
+    assert!(matches!(one("release", "").unwrap()[0].verdict, Verdict::Release));
+    assert!(matches!(one("discard", "").unwrap()[0].verdict, Verdict::Discard));
+    let snoozed = one("snooze", ",\"delay\":\"5s\"").unwrap();
+    assert!(matches!(snoozed[0].verdict, Verdict::Snooze { delay_ms: 5000 }));
+    let failed = one("fail", ",\"error\":{\"type\":\"E\",\"message\":\"m\"},\"retry_in\":\"1s\"");
+    let Verdict::Fail { error, retry_in_ms } = &failed.unwrap()[0].verdict else { panic!() };
+    assert_eq!((error.kind.as_str(), error.message.as_str(), *retry_in_ms), ("E", "m", Some(1000)));
+    for (verdict, rest, field) in [
+        ("ack", ",\"delay\":\"5s\"", "settle[0].delay"),
+        ("fail", ",\"result\":1", "settle[0].result"),
+        ("release", ",\"error\":{}", "settle[0].error"),
+        ("snooze", "", "settle[0].delay"),
+        ("nack", "", "settle[0].verdict"),
+        ("ack", ",\"location\":\"a b\"", "location"),
+        ("fail", ",\"error\":\"boom\"", "settle[0].error"),
+        ("fail", ",\"error\":{\"kind\":\"E\"}", "settle[0].error.kind"),
+    ] {
+        let refused = one(verdict, rest).unwrap_err();
+        assert_eq!(told(&refused).1, field, "{verdict}{rest}");
+    }
+    assert!(parse_settle(&bytes("{\"settle\":[]}"), &bounds()).unwrap().is_empty());
+    assert!(parse_settle(&bytes("{}"), &bounds()).is_err());
+}
+
+#[test]
+fn single_settlements_and_heartbeats_are_read() {
+    let token = bytes("{\"token\":\"3.4\"}");
+    assert!(parse_ack(ID, &token, &bounds()).is_ok());
+    assert!(parse_fail(ID, &token).is_ok());
+    assert!(parse_release(ID, &token).is_ok());
+    assert!(parse_discard(ID, &token).is_ok());
+    assert!(parse_snooze(ID, &token).is_err(), "it needs a delay");
+    let beat =
+        bytes("{\"token\":\"3.4\",\"lease\":\"1m\",\"progress\":0.425,\"progress_text\":\"x\"}");
+    let beat = parse_heartbeat(ID, &beat).unwrap();
+    assert_eq!((beat.lease_ms, beat.progress), (Some(60_000), Some(4250)));
+    for progress in ["1.1", "-0.1", "1e300", "\"half\""] {
+        let body = bytes(&format!("{{\"token\":\"3.4\",\"progress\":{progress}}}"));
+        let refused = parse_heartbeat(ID, &body).unwrap_err();
+        assert_eq!(told(&refused), (Code::ValueRefused, "progress".into()), "{progress}");
+    }
+    let stale = bytes("{\"token\":\"banana\"}");
+    assert_eq!(told(&parse_ack(ID, &stale, &bounds()).unwrap_err()).1, "token");
+    assert_eq!(format!("{:?}", EndKind::Acked), "Acked");
+}
+
+#[test]
+fn settings_and_filters_are_read() {
+    let body = "{\"paused\":true,\"max_length\":10,\"defaults\":{\"priority\":3,\"ttl\":\"1h\",\
+                \"retry\":{\"policy\":\"constant\",\"delay\":\"1s\"}}}";
+    let settings = parse_settings(&bytes(body)).unwrap();
+    assert!(settings.paused);
+    assert_eq!((settings.max_length, settings.defaults.priority), (Some(10), Some(3)));
+    assert_eq!(settings.defaults.retry, Some(RetryPolicy::Constant { delay_ms: 1000 }));
+    assert!(parse_settings(&bytes("{\"defaults\":{\"priority\":10}}")).is_err());
+    assert!(parse_settings(&bytes("{\"defaults\":[]}")).is_err());
+    assert!(parse_settings(&Bytes::new()).is_err());
+    let now = TimeMs(100_000);
+    assert_eq!(parse_purge(&Bytes::new(), now).unwrap(), admin::Filter::default());
+    let filter = parse_purge(&bytes("{\"dead\":true,\"older_than\":\"30s\"}"), now).unwrap();
+    assert_eq!((filter.dead, filter.before), (true, Some(TimeMs(70_000))));
+    let both = "{\"older_than\":\"30s\",\"before\":\"2030-01-01T00:00:00Z\"}";
+    assert!(parse_retry_dead(&bytes(both), now).is_err());
+}
+
+proptest! {
+    #[test]
+    fn no_body_is_too_strange(body in prop::collection::vec(any::<u8>(), 0..200)) {
+        crate::http::fuzz::bodies(&body);
+    }
+
+    #[test]
+    fn no_json_is_too_strange(
+        parts in prop::collection::vec(
+            prop::sample::select(vec![
+                "{", "}", "[", "]", ",", ":", "\"jobs\"", "\"kind\"", "\"k\"", "\"args\"", "null",
+                "\"delay\"", "\"5s\"", "1e999", "\"settle\"", "\"queues\"", "\"token\"", "\"1.1\"",
+                "\"id\"", "\"retry\"", "\"policy\"", "-0", "\"\\u0000\"", " ", "\"*\"",
+            ]),
+            0..30,
+        ),
+    ) {
+        crate::http::fuzz::bodies(parts.concat().as_bytes());
+    }
+
+    #[test]
+    fn no_path_is_too_strange(path in "(/|v1|queues|jobs|%|%2|%ff|%41|[a-z]|\\*|\\.){0,12}") {
+        crate::http::fuzz::path(&path);
+    }
+}

@@ -1,0 +1,134 @@
+//! An answer on its way out: status, a few headers, one buffer.
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, RETRY_AFTER,
+};
+use hyper::{Response, StatusCode};
+use serde::Serialize;
+
+use super::code::Code;
+use super::refusal::Refusal;
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
+const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
+
+/// An answer.
+#[derive(Debug)]
+pub(crate) struct Reply(Response<Full<Bytes>>);
+
+impl Reply {
+    /// An answer of this type.
+    pub(crate) fn new(status: StatusCode, kind: HeaderValue, body: impl Into<Bytes>) -> Self {
+        let mut response = Response::new(Full::new(body.into()));
+        *response.status_mut() = status;
+        response.headers_mut().insert(CONTENT_TYPE, kind);
+        Self(response)
+    }
+
+    /// An answer without a body.
+    pub(crate) fn empty(status: StatusCode) -> Self {
+        let mut response = Response::new(Full::new(Bytes::new()));
+        *response.status_mut() = status;
+        Self(response)
+    }
+
+    /// JSON that is written already.
+    pub(crate) fn json(status: StatusCode, body: impl Into<Bytes>) -> Self {
+        Self::new(status, JSON, body)
+    }
+
+    /// A value as JSON.
+    pub(crate) fn of<T: Serialize>(status: StatusCode, value: &T) -> Self {
+        match serde_json::to_vec(value) {
+            Ok(body) => Self::json(status, body),
+            Err(error) => {
+                tracing::error!(%error, "an answer could not be written");
+                Refusal::new(Code::Internal, "the answer could not be written").into()
+            }
+        }
+    }
+
+    /// Adds `Location`. A text that no header can hold is left out.
+    #[must_use]
+    pub(crate) fn location(self, location: &str) -> Self {
+        self.header(LOCATION, location)
+    }
+
+    /// Adds `Retry-After`.
+    #[must_use]
+    pub(crate) fn retry_after_s(mut self, seconds: u64) -> Self {
+        self.0.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+        self
+    }
+
+    /// Adds `Preference-Applied`.
+    #[must_use]
+    pub(crate) fn preference_applied(self, preferences: &str) -> Self {
+        self.header(PREFERENCE_APPLIED, preferences)
+    }
+
+    /// Says that nobody may keep the answer: it is true for a moment only.
+    #[must_use]
+    pub(crate) fn not_cached(mut self) -> Self {
+        self.0.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        self
+    }
+
+    fn header(mut self, name: HeaderName, value: &str) -> Self {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            self.0.headers_mut().insert(name, value);
+        }
+        self
+    }
+
+    /// The status.
+    pub(crate) fn status(&self) -> StatusCode {
+        self.0.status()
+    }
+
+    /// As hyper wants it.
+    pub(crate) fn into_response(self) -> Response<Full<Bytes>> {
+        self.0
+    }
+}
+
+impl From<Refusal> for Reply {
+    fn from(refusal: Refusal) -> Self {
+        let body = serde_json::to_vec(&refusal.problem()).unwrap_or_default();
+        let mut reply = Self::new(refusal.code().status(), PROBLEM, body);
+        if let Some(seconds) = refusal.retry_after() {
+            reply = reply.retry_after_s(seconds);
+        }
+        if let Some(methods) = refusal.allow_header() {
+            reply = reply.header(ALLOW, methods);
+        }
+        if refusal.closes() {
+            reply.0.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        reply
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_a_problem_document() {
+        let refusal = Refusal::new(Code::DiskLow, "no room").retry_after_s(15).closing();
+        let reply = Reply::from(refusal).into_response();
+        assert_eq!(reply.status(), 503);
+        assert_eq!(reply.headers()[CONTENT_TYPE], "application/problem+json");
+        assert_eq!(reply.headers()[RETRY_AFTER], "15");
+        assert_eq!(reply.headers()[CONNECTION], "close");
+    }
+
+    #[test]
+    fn a_text_that_no_header_holds_is_left_out() {
+        let reply = Reply::empty(StatusCode::OK).location("/a\r\nset-cookie: b").into_response();
+        assert!(reply.headers().is_empty());
+    }
+}

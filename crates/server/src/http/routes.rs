@@ -1,0 +1,275 @@
+//! The table of routes: dispatch and OpenAPI are both made from it.
+
+use utoipa::ToSchema;
+use utoipa::openapi::{Ref, RefOr, Schema};
+
+use super::route::{Base, Op, Outcome, Parameter, ParameterKind, Route, SchemaOf};
+use crate::api::{
+    AckRequest, DiscardRequest, EnqueueAnswer, EnqueueBulk, EnqueueBulkAnswer, FailRequest,
+    HealthAnswer, HeartbeatAnswer, HeartbeatRequest, JobList, JobRecord, LeaseAnswer, LeaseRequest,
+    NamespaceList, NamespaceRecord, NewJob, OperationList, OperationRecord, PurgeRequest,
+    QueueList, QueueRecord, QueueSettingsBody, RawJson, ReleaseRequest, RetryDeadRequest,
+    SettleAnswer, SettleRequest, SettledText, SnoozeRequest, StatusRecord,
+};
+use crate::class::Class;
+
+/// A reference to the schema of `T`, which is added to the list with all that it refers to.
+fn of<T: ToSchema>(schemas: &mut Vec<(String, RefOr<Schema>)>) -> RefOr<Schema> {
+    let name = T::name();
+    if !schemas.iter().any(|(known, _)| *known == name) {
+        schemas.push((name.to_string(), T::schema()));
+        T::schemas(schemas);
+    }
+    RefOr::Ref(Ref::from_schema_name(name))
+}
+
+const fn outcome(status: u16, about: &'static str, bodies: &'static [SchemaOf]) -> Outcome {
+    Outcome { status, about, bodies }
+}
+
+const fn parameter(name: &'static str, kind: ParameterKind, about: &'static str) -> Parameter {
+    Parameter { name, kind, about }
+}
+
+const fn route(method: &'static str, path: &'static str, op: Op, about: &'static str) -> Route {
+    Route {
+        method,
+        base: Base::Namespace,
+        path,
+        op,
+        class: Class::Settle,
+        about,
+        parameters: &[],
+        bodies: &[],
+        body_is_optional: false,
+        outcomes: &[],
+    }
+}
+
+const fn at_root(method: &'static str, path: &'static str, op: Op, about: &'static str) -> Route {
+    Route { base: Base::Root, ..route(method, path, op, about) }
+}
+
+const fn settling(
+    path: &'static str,
+    op: Op,
+    about: &'static str,
+    bodies: &'static [SchemaOf],
+) -> Route {
+    const OUTCOMES: &[Outcome] = &[outcome(
+        200,
+        "How the run ended: the first answer, where this repeats one.",
+        &[of::<SettledText>],
+    )];
+    Route { bodies, outcomes: OUTCOMES, ..route("POST", path, op, about) }
+}
+
+const CURSOR: Parameter =
+    parameter("cursor", ParameterKind::Text, "`next` of the page before this one.");
+const LIMIT: Parameter =
+    parameter("limit", ParameterKind::Number, "How many at most, 1 to 1000; 100 where left out.");
+const DRY_RUN: Parameter =
+    parameter("dry_run", ParameterKind::Flag, "Only count what matches; start nothing.");
+const OPERATION: &[Outcome] = &[
+    outcome(
+        202,
+        "The operation has begun; `Location` tells where it is.",
+        &[of::<OperationRecord>],
+    ),
+    outcome(200, "With `dry_run`: how many match.", &[of::<OperationRecord>]),
+];
+const QUEUE: &[Outcome] = &[outcome(200, "The queue.", &[of::<QueueRecord>])];
+const JOB: &[Outcome] = &[outcome(200, "The job as it is now.", &[of::<JobRecord<'static>>])];
+
+/// Every route. The busiest come first.
+pub(crate) const ROUTES: &[Route] = &[
+    Route {
+        class: Class::Publish,
+        bodies: &[of::<NewJob<'static>>, of::<EnqueueBulk<'static>>],
+        outcomes: &[
+            outcome(
+                202,
+                "Accepted and durable: one job, with `Location`, or a bulk with its `ids`.",
+                &[of::<EnqueueAnswer>, of::<EnqueueBulkAnswer>],
+            ),
+            outcome(
+                200,
+                "With `Prefer: wait=N`, for a single job: it ended within that time.",
+                &[of::<StatusRecord<'static>>],
+            ),
+        ],
+        ..route("POST", "/queues/{}/jobs", Op::Enqueue, "Enqueue one job, or many all or none")
+    },
+    Route {
+        class: Class::Lease,
+        bodies: &[of::<LeaseRequest<'static>>],
+        outcomes: &[outcome(200, "The jobs, perhaps none.", &[of::<LeaseAnswer<'static>>])],
+        ..route("POST", "/lease", Op::Lease, "Settle what is done, then lease jobs")
+    },
+    settling("/jobs/{}/ack", Op::Ack, "A run succeeded", &[of::<AckRequest<'static>>]),
+    settling("/jobs/{}/fail", Op::Fail, "A run failed", &[of::<FailRequest>]),
+    settling("/jobs/{}/snooze", Op::Snooze, "A run is to happen later", &[of::<SnoozeRequest>]),
+    settling("/jobs/{}/release", Op::Release, "A run goes back", &[of::<ReleaseRequest>]),
+    settling("/jobs/{}/discard", Op::Discard, "A job is called off", &[of::<DiscardRequest>]),
+    Route {
+        bodies: &[of::<HeartbeatRequest>],
+        outcomes: &[outcome(200, "What the worker shall do.", &[of::<HeartbeatAnswer>])],
+        ..route("POST", "/jobs/{}/heartbeat", Op::Heartbeat, "Extend a lease, report progress")
+    },
+    Route {
+        bodies: &[of::<SettleRequest<'static>>],
+        outcomes: &[outcome(200, "What became of each.", &[of::<SettleAnswer>])],
+        ..route("POST", "/settle", Op::Settle, "Settle many runs, each on its own")
+    },
+    Route {
+        class: Class::Lease,
+        parameters: &[parameter(
+            "wait",
+            ParameterKind::Duration,
+            "Wait so long for the job's end before answering.",
+        )],
+        outcomes: &[
+            outcome(
+                200,
+                "How it is; unfinished ones with `Retry-After`.",
+                &[of::<StatusRecord<'static>>],
+            ),
+            outcome(303, "It has succeeded: `Location` is what it made, or its result.", &[]),
+        ],
+        ..route("GET", "/status/{}", Op::GetStatus, "The temporary resource of a job")
+    },
+    Route { outcomes: JOB, ..route("GET", "/jobs/{}", Op::GetJob, "The whole record of a job") },
+    Route {
+        outcomes: &[outcome(200, "The result as the worker wrote it.", &[of::<RawJson<'static>>])],
+        ..route("GET", "/jobs/{}/result", Op::GetResult, "What a job returned")
+    },
+    Route {
+        parameters: &[
+            parameter("queue", ParameterKind::Text, "Only of this queue."),
+            parameter("state", ParameterKind::State, "Only in this state."),
+            parameter("kind", ParameterKind::Text, "Only of this kind."),
+            CURSOR,
+            LIMIT,
+        ],
+        outcomes: &[outcome(200, "A page of jobs.", &[of::<JobList<'static>>])],
+        ..route("GET", "/jobs", Op::ListJobs, "List jobs")
+    },
+    Route {
+        outcomes: &[
+            outcome(
+                200,
+                "The job as it is now; a running one is asked to stop.",
+                &[of::<JobRecord<'static>>],
+            ),
+            outcome(204, "The job was dead and is removed.", &[]),
+        ],
+        ..route("DELETE", "/jobs/{}", Op::CancelJob, "Cancel a job; remove a dead one")
+    },
+    Route {
+        outcomes: JOB,
+        ..route("POST", "/jobs/{}/retry", Op::RetryJob, "Let a dead or retrying job start now")
+    },
+    Route {
+        parameters: &[
+            parameter("unconsumed", ParameterKind::Flag, "Only with jobs that nobody asks for."),
+            CURSOR,
+            LIMIT,
+        ],
+        outcomes: &[outcome(200, "A page of queues.", &[of::<QueueList>])],
+        ..route("GET", "/queues", Op::ListQueues, "List queues in the order of their names")
+    },
+    Route { outcomes: QUEUE, ..route("GET", "/queues/{}", Op::GetQueue, "Describe a queue") },
+    Route {
+        bodies: &[of::<QueueSettingsBody>],
+        outcomes: QUEUE,
+        ..route("PUT", "/queues/{}", Op::PutQueue, "Create a queue or replace its settings")
+    },
+    Route {
+        parameters: &[parameter("force", ParameterKind::Flag, "Remove its jobs as well.")],
+        outcomes: &[
+            outcome(204, "It is removed.", &[]),
+            outcome(202, "With `force`: the operation has begun.", &[of::<OperationRecord>]),
+        ],
+        ..route("DELETE", "/queues/{}", Op::DeleteQueue, "Remove a queue that holds no jobs")
+    },
+    Route {
+        outcomes: QUEUE,
+        ..route("POST", "/queues/{}/pause", Op::PauseQueue, "Hand out nothing of a queue")
+    },
+    Route {
+        outcomes: QUEUE,
+        ..route("POST", "/queues/{}/resume", Op::ResumeQueue, "Hand out jobs of a queue again")
+    },
+    Route {
+        parameters: &[DRY_RUN],
+        bodies: &[of::<PurgeRequest>],
+        body_is_optional: true,
+        outcomes: OPERATION,
+        ..route("POST", "/queues/{}/purge", Op::PurgeQueue, "Remove waiting or dead jobs")
+    },
+    Route {
+        parameters: &[DRY_RUN],
+        bodies: &[of::<RetryDeadRequest>],
+        body_is_optional: true,
+        outcomes: OPERATION,
+        ..route("POST", "/queues/{}/retry-dead", Op::RetryDead, "Let dead jobs start again")
+    },
+    Route {
+        outcomes: &[outcome(200, "The newest first.", &[of::<OperationList>])],
+        ..route("GET", "/operations", Op::ListOperations, "List operations")
+    },
+    Route {
+        outcomes: &[outcome(200, "How far it is.", &[of::<OperationRecord>])],
+        ..route("GET", "/operations/{}", Op::GetOperation, "Describe an operation")
+    },
+    Route {
+        outcomes: &[outcome(200, "As it is now.", &[of::<OperationRecord>])],
+        ..route("DELETE", "/operations/{}", Op::CancelOperation, "Stop an operation")
+    },
+    Route {
+        outcomes: &[outcome(200, "All of the node.", &[of::<NamespaceList>])],
+        ..at_root("GET", "/v1/namespaces", Op::ListNamespaces, "List namespaces")
+    },
+    Route {
+        outcomes: &[outcome(200, "The namespace.", &[of::<NamespaceRecord>])],
+        ..at_root("GET", "/v1/namespaces/{}", Op::GetNamespace, "Describe a namespace")
+    },
+    Route {
+        outcomes: &[outcome(200, "It exists now.", &[of::<NamespaceRecord>])],
+        ..at_root("PUT", "/v1/namespaces/{}", Op::PutNamespace, "Create a namespace")
+    },
+    Route {
+        outcomes: &[outcome(204, "It is removed.", &[])],
+        ..at_root("DELETE", "/v1/namespaces/{}", Op::DeleteNamespace, "Remove an empty namespace")
+    },
+    Route {
+        outcomes: &[outcome(200, "It does.", &[of::<HealthAnswer>])],
+        ..at_root("GET", "/livez", Op::Live, "Does the process answer?")
+    },
+    Route {
+        outcomes: &[
+            outcome(200, "It is.", &[of::<HealthAnswer>]),
+            outcome(503, "Not now; each shard says why.", &[of::<HealthAnswer>]),
+        ],
+        ..at_root("GET", "/readyz", Op::Ready, "Is every shard ready for work?")
+    },
+    Route {
+        outcomes: &[
+            outcome(200, "It is.", &[of::<HealthAnswer>]),
+            outcome(503, "A shard replays its journal.", &[of::<HealthAnswer>]),
+        ],
+        ..at_root("GET", "/startupz", Op::Started, "Is the start over?")
+    },
+    Route {
+        outcomes: &[outcome(200, "Prometheus text.", &[])],
+        ..at_root("GET", "/metrics", Op::Metrics, "Metrics")
+    },
+    Route {
+        outcomes: &[outcome(200, "This description.", &[])],
+        ..at_root("GET", "/openapi.json", Op::OpenApi, "The API in OpenAPI 3.1")
+    },
+    Route {
+        outcomes: &[outcome(200, "Markdown.", &[])],
+        ..at_root("GET", "/docs/errors.md", Op::ErrorPage, "Every problem code explained")
+    },
+];

@@ -1,0 +1,248 @@
+//! Accepts connections, bounds and watches them, and ends them in order.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+
+use super::app::App;
+use super::code::Code;
+use super::connection::{Progress, Ticks, speak};
+use super::refusal::Refusal;
+use crate::config::ServerConfig;
+use crate::node::Node;
+
+/// Connections beyond the bound that hear why at the same time; more are just closed.
+const REFUSING_MAX: usize = 64;
+/// After an error of `accept` (no more files, mostly), before it is tried again.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Why the server does not listen.
+#[derive(Debug, Error)]
+pub enum ServeError {
+    /// The address is no address.
+    #[error(
+        "\"{address}\" is no address to listen at; allowed: a loopback address and a port, \
+             as in \"127.0.0.1:7077\" or \"[::1]:7077\""
+    )]
+    AddressMalformed {
+        /// What was given.
+        address: String,
+    },
+    /// Others than this machine could reach it.
+    #[error(
+        "{address} can be reached from other machines, and this server has no credentials \
+             yet, so anybody there could run jobs; allowed: loopback addresses such as \
+             127.0.0.1:{port} or [::1]:{port}"
+    )]
+    NotLoopback {
+        /// What was given.
+        address: SocketAddr,
+        /// Its port.
+        port: u16,
+    },
+    /// The system refuses.
+    #[error("cannot listen at {address}: {error}")]
+    Bind {
+        /// Where.
+        address: SocketAddr,
+        /// Why not.
+        error: std::io::Error,
+    },
+}
+
+/// Listens at a loopback address; any other is refused. Port 0 takes a free one.
+pub async fn bind(address: &str) -> Result<TcpListener, ServeError> {
+    let malformed = || ServeError::AddressMalformed { address: address.to_owned() };
+    let resolved = address.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
+    let address: SocketAddr =
+        resolved.as_deref().unwrap_or(address).parse().map_err(|_| malformed())?;
+    if !address.ip().is_loopback() {
+        return Err(ServeError::NotLoopback { address, port: address.port() });
+    }
+    TcpListener::bind(address).await.map_err(|error| ServeError::Bind { address, error })
+}
+
+/// Serves HTTP until `shutdown` is ready; then stops in order: no more connections, requests that
+/// wait for jobs are answered, what is under way ends, the node's state is flushed.
+pub async fn serve(
+    config: &ServerConfig,
+    node: Node,
+    listener: TcpListener,
+    shutdown: impl Future<Output = ()>,
+) {
+    let app = Arc::new(App::new(node.clone(), config.http.clone(), config.node.limits.clone()));
+    let server = Server {
+        app,
+        ticks: Arc::new(Ticks::new()),
+        watched: Arc::default(),
+        refusing: Arc::new(Semaphore::new(REFUSING_MAX)),
+    };
+    let (stop, stopping) = watch::channel(false);
+    let watch = tokio::spawn(server.clone().watch());
+    let mut connections = JoinSet::new();
+    tokio::pin!(shutdown);
+    loop {
+        tokio::select! {
+            biased;
+            () = &mut shutdown => break,
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => server.take(stream, &mut connections, &stopping),
+                Err(error) => {
+                    tracing::warn!(%error, "no connection could be accepted");
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            },
+            Some(_) = connections.join_next(), if !connections.is_empty() => {}
+        }
+    }
+    drop(listener);
+    node.begin_stop();
+    // Every connection holds a receiver or has ended; nobody being left is no failure.
+    let _ = stop.send(true);
+    let all_ended = async { while connections.join_next().await.is_some() {} };
+    if timeout(config.http.stop_timeout, all_ended).await.is_err() {
+        tracing::warn!(open = connections.len(), "connections were cut, as they did not end");
+    }
+    connections.shutdown().await;
+    watch.abort();
+    node.stop().await;
+}
+
+/// What the connections share.
+#[derive(Clone, Debug)]
+struct Server {
+    app: Arc<App>,
+    ticks: Arc<Ticks>,
+    watched: Arc<Mutex<HashMap<u64, (Arc<Progress>, AbortHandle)>>>,
+    refusing: Arc<Semaphore>,
+}
+
+/// A connection that is counted and watched until it is dropped.
+struct Counted {
+    server: Server,
+    number: u64,
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.server.app.counts.connections.fetch_sub(1, Ordering::Relaxed);
+        self.server.lock().remove(&self.number);
+    }
+}
+
+impl Server {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<u64, (Arc<Progress>, AbortHandle)>> {
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(
+        &self,
+        stream: TcpStream,
+        connections: &mut JoinSet<()>,
+        stopping: &watch::Receiver<bool>,
+    ) {
+        let counts = &self.app.counts;
+        let number = counts.connections_total.fetch_add(1, Ordering::Relaxed);
+        if counts.connections.load(Ordering::Relaxed) >= self.app.config.connections_max {
+            counts.connections_refused_total.fetch_add(1, Ordering::Relaxed);
+            self.refuse(stream, connections);
+            return;
+        }
+        counts.connections.fetch_add(1, Ordering::Relaxed);
+        let counted = Counted { server: self.clone(), number };
+        let progress = Arc::new(Progress::new(self.ticks.now()));
+        let connection = speak(
+            Arc::clone(&self.app),
+            stream,
+            Arc::clone(&progress),
+            Arc::clone(&self.ticks),
+            stopping.clone(),
+        );
+        // The lock is held until the entry is there, so that an early end does not leave it.
+        let mut watched = self.lock();
+        let abort = connections.spawn(async move {
+            let _counted = counted;
+            connection.await;
+        });
+        watched.insert(number, (progress, abort));
+    }
+
+    /// Ends the connections of peers that have taken too long, looking once a second.
+    async fn watch(self) {
+        let mut seconds = interval(Duration::from_secs(1));
+        seconds.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        loop {
+            seconds.tick().await;
+            let now = self.ticks.tick();
+            let mut overdue = Vec::new();
+            for (progress, abort) in self.lock().values() {
+                if progress.is_overdue(now, &self.app.config) {
+                    overdue.push(abort.clone());
+                }
+            }
+            let count = overdue.len() as u64;
+            self.app.counts.connections_timed_out_total.fetch_add(count, Ordering::Relaxed);
+            for abort in overdue {
+                abort.abort();
+            }
+        }
+    }
+
+    /// Tells a peer that there are too many connections, if not too many are being told.
+    fn refuse(&self, mut stream: TcpStream, connections: &mut JoinSet<()>) {
+        let Ok(permit) = Arc::clone(&self.refusing).try_acquire_owned() else { return };
+        let detail =
+            format!("{} connections are open, as many as may", self.app.config.connections_max);
+        let problem = Refusal::new(Code::TooManyConnections, detail).problem();
+        let body = serde_json::to_string(&problem).unwrap_or_default();
+        let answer = format!(
+            "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\n\
+             retry-after: 1\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        connections.spawn(async move {
+            let telling = async {
+                stream.write_all(answer.as_bytes()).await?;
+                stream.shutdown().await?;
+                // What the peer has sent is taken, or the answer would be lost with it.
+                let mut dropped = [0_u8; 1024];
+                while stream.read(&mut dropped).await? > 0 {}
+                std::io::Result::Ok(())
+            };
+            // The peer may have gone, or send for ever.
+            let _ = timeout(Duration::from_secs(1), telling).await;
+            drop(permit);
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn only_loopback_is_listened_at() {
+        for address in ["127.0.0.1:0", "localhost:0", "127.9.9.9:0"] {
+            let listener = bind(address).await.unwrap();
+            assert!(listener.local_addr().unwrap().ip().is_loopback(), "{address}");
+        }
+        for address in ["0.0.0.0:0", "[::]:0", "192.168.1.1:4200", "[2001:db8::1]:4200"] {
+            let refused = bind(address).await.unwrap_err();
+            assert!(matches!(refused, ServeError::NotLoopback { .. }), "{address}");
+            assert!(refused.to_string().contains("no credentials yet"));
+        }
+        for address in ["", "4200", "127.0.0.1", "example.com:80", "127.0.0.1:99999"] {
+            let refused = bind(address).await.unwrap_err();
+            assert!(matches!(refused, ServeError::AddressMalformed { .. }), "{address}");
+        }
+    }
+}

@@ -1,0 +1,348 @@
+//! From what the engine shows to the types of the API. Bodies are looked up before.
+
+use bytes::Bytes;
+use longshore_engine::{
+    AttemptNote, CancelReason, Cause, DeadReason, JobDefaults, JobError, JobState, JobView,
+    NamespaceView, Operation, OperationKind, OperationState, Phase, QueueSettings, QueueView,
+    RetryPolicy, TimeMs,
+};
+
+use crate::api::{
+    AttemptRecord, CauseText, DurationText, ErrorText, InstantText, JobDefaultsBody, JobIdText,
+    JobRecord, LeaseRecord, NamespaceRecord, OperationRecord, OperationStateText, QueueRecord,
+    QueueSettingsBody, RawJson, RetryText, StateText, StatusRecord,
+};
+
+fn instant(at: TimeMs) -> InstantText {
+    InstantText(at.0)
+}
+
+fn duration(ms: Option<u64>) -> Option<DurationText> {
+    ms.map(DurationText)
+}
+
+fn share(progress: u16) -> f64 {
+    f64::from(progress) / 10_000.0
+}
+
+/// JSON that was stored. It was checked when it came in.
+fn stored(bytes: &Bytes) -> Option<RawJson<'static>> {
+    RawJson::from_text(String::from_utf8(bytes.to_vec()).ok()?).ok()
+}
+
+/// The word for a state.
+pub(crate) fn state(state: JobState) -> StateText {
+    match state {
+        JobState::Scheduled => StateText::Scheduled,
+        JobState::Ready => StateText::Ready,
+        JobState::Running => StateText::Running,
+        JobState::Retrying => StateText::Retrying,
+        JobState::Succeeded => StateText::Succeeded,
+        JobState::Dead => StateText::Dead,
+        JobState::Cancelled => StateText::Cancelled,
+        JobState::Expired => StateText::Expired,
+    }
+}
+
+/// The state that a word stands for.
+pub(crate) fn state_named(word: &str) -> Option<JobState> {
+    let all = [
+        JobState::Scheduled,
+        JobState::Ready,
+        JobState::Running,
+        JobState::Retrying,
+        JobState::Succeeded,
+        JobState::Dead,
+        JobState::Cancelled,
+        JobState::Expired,
+    ];
+    all.into_iter().find(|candidate| state(*candidate).as_str() == word)
+}
+
+fn reason(phase: &Phase) -> Option<String> {
+    let word = match phase {
+        Phase::Dead { reason: DeadReason::Exhausted, .. } => "exhausted",
+        Phase::Dead { reason: DeadReason::MaxAge, .. } => "max_age",
+        Phase::Dead { reason: DeadReason::Lost, .. } => "lost",
+        Phase::Dead { reason: DeadReason::AtMostOnce, .. } => "at_most_once",
+        Phase::Cancelled { reason: CancelReason::Asked, .. } => "asked",
+        Phase::Cancelled { reason: CancelReason::Discarded, .. } => "discarded",
+        Phase::Waiting | Phase::Retrying | Phase::Succeeded { .. } | Phase::Expired { .. } => {
+            return None;
+        }
+    };
+    Some(word.to_owned())
+}
+
+fn error(error: &JobError) -> ErrorText {
+    ErrorText {
+        kind: error.kind.clone(),
+        message: error.message.clone(),
+        backtrace: error.backtrace.clone(),
+    }
+}
+
+/// The location and whether there is a result, of a job that has succeeded.
+fn success(phase: &Phase) -> (Option<String>, bool) {
+    match phase {
+        Phase::Succeeded { location, result, .. } => (location.clone(), result.is_some()),
+        _ => (None, false),
+    }
+}
+
+/// How a job is doing. `result_url` is where its result would be.
+pub(crate) fn status(view: &JobView, result_url: &str) -> StatusRecord<'static> {
+    let job = &view.job;
+    let (location, has_result) = success(&job.phase);
+    let waits = job.phase.is_unfinished() && view.lease.is_none();
+    let lease = view.lease.as_ref();
+    StatusRecord {
+        id: JobIdText(job.id.0),
+        queue: job.queue.clone(),
+        kind: job.kind.clone(),
+        state: state(view.state()),
+        reason: reason(&job.phase),
+        attempt: lease.map_or(job.attempt, |lease| lease.attempt),
+        max_attempts: job.options.max_attempts,
+        progress: lease.and_then(|lease| lease.progress).map(share),
+        progress_text: lease.and_then(|lease| lease.progress_text.clone()),
+        enqueued_at: instant(job.enqueued_at),
+        run_at: waits.then_some(instant(job.available_at)),
+        ended_at: job.phase.ended_at().map(instant),
+        error: job.last_error.as_ref().map(error),
+        result_url: has_result.then(|| result_url.to_owned()),
+        result: None,
+        location,
+    }
+}
+
+/// The whole record of a job, without what is stored apart.
+pub(crate) fn job(view: &JobView) -> JobRecord<'static> {
+    let (job, lease) = (&view.job, view.lease.as_ref());
+    let options = &job.options;
+    JobRecord {
+        id: JobIdText(job.id.0),
+        queue: job.queue.clone(),
+        kind: job.kind.clone(),
+        state: state(view.state()),
+        reason: reason(&job.phase),
+        args: None,
+        priority: options.priority,
+        attempt: lease.map_or(job.attempt, |lease| lease.attempt),
+        max_attempts: options.max_attempts,
+        losses: job.losses,
+        enqueued_at: instant(job.enqueued_at),
+        run_at: instant(job.available_at),
+        ended_at: job.phase.ended_at().map(instant),
+        expires_at: options.expires_at.map(instant),
+        deadline: job.deadline.map(instant),
+        ordering_key: options.ordering_key.clone(),
+        at_most_once: options.at_most_once,
+        timeout: duration(options.timeout_ms),
+        lease: duration(options.lease_ms),
+        retry: retry(&options.retry),
+        max_age: duration(options.max_age_ms),
+        retain: duration(options.retain_ms),
+        tags: options.tags.clone(),
+        metadata: options.metadata.as_ref().and_then(stored),
+        traceparent: options.traceparent.clone(),
+        progress: lease.and_then(|lease| lease.progress).map(share),
+        progress_text: lease.and_then(|lease| lease.progress_text.clone()),
+        running: lease.map(|lease| LeaseRecord {
+            worker: lease.worker.clone(),
+            attempt: lease.attempt,
+            started_at: instant(lease.started_at),
+            lease: DurationText(lease.lease_ms),
+            cancel_requested: lease.cancel_requested,
+        }),
+        error: job.last_error.as_ref().map(error),
+        result: None,
+        location: success(&job.phase).0,
+        attempts: None,
+    }
+}
+
+/// Adds what is stored apart.
+pub(crate) fn with_bodies(
+    mut record: JobRecord<'static>,
+    args: Option<&Bytes>,
+    result: Option<&Bytes>,
+    attempts: &[AttemptNote],
+) -> JobRecord<'static> {
+    record.args = args.and_then(stored);
+    record.result = result.and_then(stored);
+    record.attempts = Some(attempts.iter().map(attempt).collect());
+    record
+}
+
+/// Adds the result that was waited for.
+pub(crate) fn with_result(
+    mut record: StatusRecord<'static>,
+    result: Option<&Bytes>,
+) -> StatusRecord<'static> {
+    record.result = result.and_then(stored);
+    record
+}
+
+fn attempt(note: &AttemptNote) -> AttemptRecord {
+    AttemptRecord {
+        attempt: note.attempt,
+        cause: match note.cause {
+            Cause::Failed => CauseText::Failed,
+            Cause::Timeout => CauseText::Timeout,
+            Cause::Lost => CauseText::Lost,
+        },
+        worker: note.worker.clone(),
+        started_at: instant(note.started_at),
+        ended_at: instant(note.ended_at),
+        error: note.error.as_ref().map(error),
+    }
+}
+
+fn retry(policy: &RetryPolicy) -> RetryText {
+    match *policy {
+        RetryPolicy::Sidekiq => RetryText::Sidekiq,
+        RetryPolicy::Constant { delay_ms } => RetryText::Constant { delay: DurationText(delay_ms) },
+        RetryPolicy::Exponential { base_ms, factor_percent, cap_ms, jitter_percent } => {
+            RetryText::Exponential {
+                base: DurationText(base_ms),
+                factor: Some(f64::from(factor_percent) / 100.0),
+                cap: Some(DurationText(cap_ms)),
+                jitter: Some(f64::from(jitter_percent) / 100.0),
+            }
+        }
+    }
+}
+
+fn settings(settings: &QueueSettings) -> QueueSettingsBody {
+    let JobDefaults {
+        priority,
+        lease_ms,
+        timeout_ms,
+        retry: policy,
+        max_attempts,
+        max_age_ms,
+        ttl_ms,
+        retain_ms,
+    } = &settings.defaults;
+    QueueSettingsBody {
+        paused: settings.paused,
+        max_length: settings.max_length,
+        defaults: JobDefaultsBody {
+            priority: *priority,
+            lease: duration(*lease_ms),
+            timeout: duration(*timeout_ms),
+            retry: policy.as_ref().map(retry),
+            max_attempts: *max_attempts,
+            max_age: duration(*max_age_ms),
+            ttl: duration(*ttl_ms),
+            retain: duration(*retain_ms),
+        },
+    }
+}
+
+/// A queue, without rates.
+pub(crate) fn queue(view: &QueueView) -> QueueRecord {
+    QueueRecord {
+        name: view.name.clone(),
+        settings: settings(&view.settings),
+        ready: view.ready,
+        scheduled: view.scheduled,
+        retrying: view.retrying,
+        blocked: view.blocked,
+        running: view.running,
+        dead: view.dead,
+        oldest_age: duration(view.oldest_age_ms),
+        consumers: view.consumers,
+        enqueued_total: view.enqueued_total,
+        succeeded_total: view.succeeded_total,
+        failed_total: view.failed_total,
+        dead_total: view.dead_total,
+        cancelled_total: view.cancelled_total,
+        enqueued_per_second: None,
+        succeeded_per_second: None,
+    }
+}
+
+/// An operation.
+pub(crate) fn operation(operation: &Operation) -> OperationRecord {
+    let (name, queue, kind, before) = operation_words(&operation.kind);
+    let state = match operation.state {
+        OperationState::Running => OperationStateText::Running,
+        OperationState::Finished => OperationStateText::Finished,
+        OperationState::Cancelled => OperationStateText::Cancelled,
+    };
+    let progress = match operation.state {
+        OperationState::Finished => 1.0,
+        _ if operation.candidates == 0 => 0.0,
+        _ => (operation.examined as f64 / operation.candidates as f64).min(1.0),
+    };
+    OperationRecord {
+        id: Some(operation.id.to_string()),
+        operation: name.to_owned(),
+        queue,
+        kind,
+        before: before.map(instant),
+        state,
+        candidates: operation.candidates,
+        examined: operation.examined,
+        changed: operation.changed,
+        progress,
+        started_at: Some(instant(operation.started_at)),
+        ended_at: operation.ended_at.map(instant),
+    }
+}
+
+/// An operation that is only counted.
+pub(crate) fn dry_run(
+    kind: &OperationKind,
+    candidates: u64,
+    examined: u64,
+    matched: u64,
+) -> OperationRecord {
+    let (name, queue, kind, before) = operation_words(kind);
+    OperationRecord {
+        id: None,
+        operation: name.to_owned(),
+        queue,
+        kind,
+        before: before.map(instant),
+        state: OperationStateText::DryRun,
+        candidates,
+        examined,
+        changed: matched,
+        progress: 0.0,
+        started_at: None,
+        ended_at: None,
+    }
+}
+
+type OperationWords = (&'static str, Option<String>, Option<String>, Option<TimeMs>);
+
+fn operation_words(kind: &OperationKind) -> OperationWords {
+    match kind {
+        OperationKind::PurgeQueue { queue, kind, before } => {
+            ("purge_queue", Some(queue.clone()), kind.clone(), *before)
+        }
+        OperationKind::RetryDead { queue, kind, before } => {
+            ("retry_dead", queue.clone(), kind.clone(), *before)
+        }
+        OperationKind::PurgeDead { queue, kind, before } => {
+            ("purge_dead", queue.clone(), kind.clone(), *before)
+        }
+        OperationKind::DeleteQueue { queue } => ("delete_queue", Some(queue.clone()), None, None),
+    }
+}
+
+/// A namespace.
+pub(crate) fn namespace(view: &NamespaceView) -> NamespaceRecord {
+    NamespaceRecord {
+        name: view.name.clone(),
+        created_at: instant(view.created_at),
+        queues: view.queues,
+        outcome_bytes: view.outcome_bytes,
+        dead_bytes: view.dead_bytes,
+        tombstones: view.tombstones,
+        tombstones_dropped_total: view.tombstones_dropped_total,
+    }
+}

@@ -1,0 +1,263 @@
+//! The answers of the busiest requests, written by hand into one buffer: what a producer and a
+//! worker hear per job. Tests hold them against the types in `api`.
+
+use longshore_engine::{Delivery, EndKind, Enqueued, JobId, Rejection, Token};
+
+use super::json::{write_number, write_string};
+use super::refusal::Refusal;
+use crate::api::{DurationText, JobIdText, write_instant};
+
+fn write_id(out: &mut Vec<u8>, id: JobId) {
+    out.push(b'"');
+    JobIdText(id.0).write(out);
+    out.push(b'"');
+}
+
+fn write_token(out: &mut Vec<u8>, token: Token) {
+    out.push(b'"');
+    write_number(out, u64::from(token.epoch.0));
+    out.push(b'.');
+    write_number(out, token.counter);
+    out.push(b'"');
+}
+
+/// The answer to an enqueue of one job.
+pub(crate) fn enqueued(one: Enqueued, status_path: &str) -> Vec<u8> {
+    let mut out = Vec::with_capacity(128 + status_path.len());
+    out.extend_from_slice(b"{\"id\":");
+    write_id(&mut out, one.id);
+    out.extend_from_slice(b",\"status\":");
+    write_string(&mut out, status_path);
+    out.extend_from_slice(if one.replayed {
+        b",\"replayed\":true}"
+    } else {
+        b",\"replayed\":false}"
+    });
+    out
+}
+
+/// The answer to an enqueue of many jobs.
+pub(crate) fn enqueued_bulk(jobs: &[Enqueued]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(40 * jobs.len() + 64);
+    out.extend_from_slice(b"{\"ids\":[");
+    for (index, job) in jobs.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        write_id(&mut out, job.id);
+    }
+    out.extend_from_slice(b"],\"replayed\":");
+    write_number(&mut out, jobs.iter().filter(|job| job.replayed).count() as u64);
+    out.push(b'}');
+    out
+}
+
+/// The answer to a lease request. `settles` are the jobs that it settled, in order.
+pub(crate) fn leased(
+    jobs: &[Delivery],
+    settles: &[JobId],
+    settled: Vec<Result<EndKind, Rejection>>,
+) -> Vec<u8> {
+    let args: usize = jobs.iter().map(|job| job.args.len() + 320).sum();
+    let mut out = Vec::with_capacity(args + 72 * settled.len() + 32);
+    out.extend_from_slice(b"{\"jobs\":[");
+    for (index, job) in jobs.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        write_delivery(&mut out, job);
+    }
+    out.push(b']');
+    if !settled.is_empty() {
+        out.push(b',');
+        write_settled(&mut out, settles, settled);
+    }
+    out.push(b'}');
+    out
+}
+
+/// The answer to many settlements.
+pub(crate) fn settled(settles: &[JobId], settled: Vec<Result<EndKind, Rejection>>) -> Vec<u8> {
+    let mut out = Vec::with_capacity(72 * settled.len() + 32);
+    out.push(b'{');
+    write_settled(&mut out, settles, settled);
+    out.push(b'}');
+    out
+}
+
+/// What became of one settlement that was not refused.
+pub(crate) fn settled_one(id: JobId, kind: &EndKind) -> Vec<u8> {
+    let mut out = Vec::with_capacity(80);
+    write_one(&mut out, id, Ok(kind.clone()));
+    out
+}
+
+fn write_settled(out: &mut Vec<u8>, ids: &[JobId], settled: Vec<Result<EndKind, Rejection>>) {
+    out.extend_from_slice(b"\"settled\":[");
+    for (index, (id, one)) in ids.iter().zip(settled).enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        write_one(out, *id, one);
+    }
+    out.push(b']');
+}
+
+fn write_one(out: &mut Vec<u8>, id: JobId, one: Result<EndKind, Rejection>) {
+    out.extend_from_slice(b"{\"id\":");
+    write_id(out, id);
+    match one {
+        Ok(kind) => {
+            out.extend_from_slice(b",\"settled\":\"");
+            out.extend_from_slice(verdict(&kind).as_bytes());
+            out.push(b'"');
+        }
+        Err(rejection) => {
+            out.extend_from_slice(b",\"error\":");
+            let problem = Refusal::from(rejection).problem();
+            // Writing to a vector fails only where a key is no string, which none is here.
+            if serde_json::to_writer(&mut *out, &problem).is_err() {
+                out.extend_from_slice(b"null");
+            }
+        }
+    }
+    out.push(b'}');
+}
+
+/// How a run ended, as the wire says it.
+fn verdict(kind: &EndKind) -> &'static str {
+    match kind {
+        EndKind::Acked => "ack",
+        EndKind::Failed => "fail",
+        EndKind::Snoozed => "snooze",
+        EndKind::Released => "release",
+        EndKind::Discarded => "discard",
+    }
+}
+
+fn write_delivery(out: &mut Vec<u8>, job: &Delivery) {
+    out.extend_from_slice(b"{\"id\":");
+    write_id(out, job.id);
+    out.extend_from_slice(b",\"queue\":");
+    write_string(out, &job.queue);
+    out.extend_from_slice(b",\"kind\":");
+    write_string(out, &job.kind);
+    out.extend_from_slice(b",\"args\":");
+    out.extend_from_slice(&job.args);
+    out.extend_from_slice(b",\"attempt\":");
+    write_number(out, u64::from(job.attempt));
+    out.extend_from_slice(b",\"max_attempts\":");
+    write_number(out, u64::from(job.max_attempts));
+    out.extend_from_slice(b",\"token\":");
+    write_token(out, job.token);
+    out.extend_from_slice(b",\"lease\":");
+    write_duration(out, job.lease_ms);
+    if let Some(timeout_ms) = job.timeout_ms {
+        out.extend_from_slice(b",\"timeout\":");
+        write_duration(out, timeout_ms);
+    }
+    out.extend_from_slice(b",\"enqueued_at\":\"");
+    write_instant(out, job.enqueued_at.0);
+    out.extend_from_slice(b"\",\"priority\":");
+    write_number(out, u64::from(job.priority));
+    if let Some(key) = &job.ordering_key {
+        out.extend_from_slice(b",\"ordering_key\":");
+        write_string(out, key);
+    }
+    if !job.tags.is_empty() {
+        out.extend_from_slice(b",\"tags\":[");
+        for (index, tag) in job.tags.iter().enumerate() {
+            if index > 0 {
+                out.push(b',');
+            }
+            write_string(out, tag);
+        }
+        out.push(b']');
+    }
+    if let Some(metadata) = &job.metadata {
+        out.extend_from_slice(b",\"metadata\":");
+        out.extend_from_slice(metadata);
+    }
+    if let Some(traceparent) = &job.traceparent {
+        out.extend_from_slice(b",\"traceparent\":");
+        write_string(out, traceparent);
+    }
+    out.push(b'}');
+}
+
+fn write_duration(out: &mut Vec<u8>, ms: u64) {
+    write_string(out, &DurationText(ms).to_string());
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use longshore_engine::{Epoch, TimeMs};
+
+    use super::*;
+    use crate::api::{EnqueueAnswer, EnqueueBulkAnswer, LeaseAnswer, SettleAnswer, VerdictText};
+
+    fn delivery() -> Delivery {
+        Delivery {
+            id: JobId([7; 16]),
+            queue: "a \"queue\"".into(),
+            kind: "k\n".into(),
+            args: Bytes::from_static(b"{\"a\": [1, 2.50]}"),
+            attempt: 3,
+            max_attempts: 26,
+            token: Token { epoch: Epoch(2), counter: 9 },
+            lease_ms: 30_000,
+            timeout_ms: Some(1500),
+            enqueued_at: TimeMs(1_777_863_721_500),
+            priority: 9,
+            ordering_key: Some("customer".into()),
+            tags: vec!["t1".into(), "\u{fc}".into()],
+            metadata: Some(Bytes::from_static(b"{\"m\":1}")),
+            traceparent: Some("00-x".into()),
+        }
+    }
+
+    #[test]
+    fn a_lease_answer_is_what_its_type_says() {
+        let bare = Delivery {
+            timeout_ms: None,
+            ordering_key: None,
+            tags: Vec::new(),
+            metadata: None,
+            traceparent: None,
+            ..delivery()
+        };
+        let refused = Rejection::JobUnknown { id: JobId([1; 16]), gone: true };
+        let ids = [JobId([8; 16]), JobId([1; 16])];
+        let body = leased(&[delivery(), bare], &ids, vec![Ok(EndKind::Acked), Err(refused)]);
+        let text = String::from_utf8(body).unwrap();
+        let answer: LeaseAnswer<'_> = serde_json::from_str(&text).unwrap();
+        assert_eq!(serde_json::to_string(&answer).unwrap(), text);
+        assert_eq!(answer.jobs[0].args.get(), "{\"a\": [1, 2.50]}");
+        assert_eq!(answer.jobs[0].lease, DurationText(30_000));
+        assert_eq!(answer.settled[0].settled, Some(VerdictText::Ack));
+        assert_eq!(answer.settled[1].error.as_ref().unwrap().code, "job_gone");
+    }
+
+    #[test]
+    fn an_empty_lease_answer_is_small() {
+        assert_eq!(leased(&[], &[], Vec::new()), b"{\"jobs\":[]}");
+    }
+
+    #[test]
+    fn settlements_and_enqueues_are_what_their_types_say() {
+        let body = settled(&[JobId([8; 16])], vec![Ok(EndKind::Snoozed)]);
+        let answer: SettleAnswer = serde_json::from_slice(&body).unwrap();
+        assert_eq!(serde_json::to_vec(&answer).unwrap(), body);
+
+        let one = Enqueued { id: JobId([5; 16]), replayed: true };
+        let body = enqueued(one, "/v1/status/5");
+        let answer: EnqueueAnswer = serde_json::from_slice(&body).unwrap();
+        assert_eq!(serde_json::to_vec(&answer).unwrap(), body);
+
+        let body = enqueued_bulk(&[one, one]);
+        let answer: EnqueueBulkAnswer = serde_json::from_slice(&body).unwrap();
+        assert_eq!(serde_json::to_vec(&answer).unwrap(), body);
+        assert_eq!(answer.replayed, 2);
+    }
+}
