@@ -1,6 +1,7 @@
 //! What can be wrong with the bytes of a journal, and where it is. It knows what is called corrupt,
 //! not how that is found out.
 
+use std::cmp::Ordering;
 use std::path::PathBuf;
 
 use longshore_engine::Position;
@@ -48,6 +49,9 @@ pub enum Fault {
         /// Whose segment it is.
         found: Identity,
     },
+    /// The file is shorter than it was made.
+    #[error("segment is cut short")]
+    Cut,
     /// The file is not there.
     #[error("segment is missing")]
     Missing,
@@ -55,7 +59,7 @@ pub enum Fault {
 
 /// A place where a journal is corrupt: what was durable cannot be read back.
 #[derive(Clone, Debug, Eq, Error, PartialEq)]
-#[error("{} at offset {offset} (positions {first} to {last}): {fault}", path.display())]
+#[error("{} at offset {offset} ({}): {fault}", path.display(), self.positions())]
 pub struct Corruption {
     /// The damaged or missing file.
     pub path: PathBuf,
@@ -68,6 +72,17 @@ pub struct Corruption {
     pub last: Position,
     /// What is wrong.
     pub fault: Fault,
+}
+
+impl Corruption {
+    /// The positions that are affected, in words.
+    fn positions(&self) -> String {
+        match self.last.cmp(&self.first) {
+            Ordering::Less => format!("after position {}", self.last),
+            Ordering::Equal => format!("position {}", self.first),
+            Ordering::Greater => format!("positions {} to {}", self.first, self.last),
+        }
+    }
 }
 
 /// The end of a journal that a crash left half-written. It was never answered for, and is cut.

@@ -30,7 +30,7 @@ const SEAL_BYTES: u64 = FRAME_HEADER_BYTES as u64;
 const SCRATCH_BYTES_MAX: usize = 2 << 20;
 
 /// How a file journal is kept.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct FileConfig {
     /// Whose journal it is; checked against the files.
     pub identity: Identity,
@@ -133,7 +133,7 @@ impl FileJournal {
             mode: config.prepare,
             sequence: last.sequence + 1,
             len_bytes_before: config.first_segment_bytes,
-            len_bytes_max: config.segment_bytes,
+            len_bytes_max: config.segment_bytes.max(2 * SEGMENT_HEADER_BYTES),
             reserve_bytes: config.reserve_bytes,
         };
         let room = Room::default();
@@ -209,6 +209,7 @@ impl FileJournal {
             };
             self.rotate(next)?;
         }
+        self.preparer.top_up();
         Ok(())
     }
 

@@ -11,6 +11,7 @@ use crate::disk::{Disk, DiskFile};
 use crate::fault::{Corruption, Fault, TornTail};
 use crate::file::FileConfig;
 use crate::frame::{FRAME_HEADER_BYTES, GroupFrames, group_frames_bytes};
+use crate::newest::write_newest;
 use crate::prepare::is_no_space;
 use crate::read::{Groups, ReadGroup, ReadableSegment};
 use crate::segment::{
@@ -153,6 +154,7 @@ fn begin_segment(
         }
         file.sync_data()?;
         finish_segment(disk, sequence)?;
+        write_newest(disk, sequence)?;
         Ok(file)
     };
     let file = make().map_err(|source| {

@@ -9,7 +9,9 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crate::disk::{Disk, DiskFile};
-use crate::segment::{Identity, SegmentHeader, finish_segment, make_segment, unfinished_name};
+use crate::segment::{
+    Identity, SEGMENT_HEADER_BYTES, SegmentHeader, finish_segment, make_segment, unfinished_name,
+};
 
 /// How long after a full disk the preparer looks again on its own.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -135,10 +137,11 @@ impl State {
 
 impl Preparer {
     pub(crate) fn start(disk: Arc<dyn Disk>, plan: Plan, room: Room) -> io::Result<Self> {
+        let grown = plan.len_bytes_before.saturating_mul(GROWTH).min(plan.len_bytes_max);
         let state = State {
             ready: VecDeque::new(),
             sequence_next: plan.sequence,
-            len_bytes_next: plan.len_bytes_before.saturating_mul(GROWTH).min(plan.len_bytes_max),
+            len_bytes_next: grown.max(2 * SEGMENT_HEADER_BYTES),
             len_bytes_wanted: 0,
             retry: false,
             working: false,

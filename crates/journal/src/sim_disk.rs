@@ -41,6 +41,10 @@ struct State {
     syncs_until_failure: Option<u64>,
     syncs_ignored: bool,
     sync_count: u64,
+    /// Crashes to be taken before a change, and after how many others.
+    crashes: Option<(u64, Vec<Crash>)>,
+    /// What they left.
+    images: Vec<SimDisk>,
 }
 
 #[derive(Clone, Debug)]
@@ -146,6 +150,8 @@ impl SimDisk {
             syncs_until_failure: None,
             syncs_ignored: false,
             sync_count: 0,
+            crashes: None,
+            images: Vec::new(),
         };
         Self { state: Arc::new(Mutex::new(state)) }
     }
@@ -181,6 +187,33 @@ impl SimDisk {
     /// Makes syncs lie: they succeed and do nothing. The canary of every durability test.
     pub fn ignore_syncs(&self, ignored: bool) {
         lock(&self.state).syncs_ignored = ignored;
+    }
+
+    /// Takes an image of each of `crashes` before a change of the disk, after `count` more that are
+    /// carried out. Writes, syncs, creations, renames and removals are changes.
+    pub fn image_crashes_after(&self, count: u64, crashes: &[Crash]) {
+        lock(&self.state).crashes = Some((count, crashes.to_vec()));
+    }
+
+    /// The images that were ordered, once they were taken.
+    pub fn take_images(&self) -> Vec<Self> {
+        std::mem::take(&mut lock(&self.state).images)
+    }
+
+    /// Comes before every change.
+    fn before_change(&self) {
+        let mut state = lock(&self.state);
+        let crashes = match state.crashes.take() {
+            Some((0, crashes)) => crashes,
+            Some((count, crashes)) => {
+                state.crashes = Some((count - 1, crashes));
+                return;
+            }
+            None => return,
+        };
+        drop(state);
+        let images: Vec<Self> = crashes.into_iter().map(|crash| self.crash(crash)).collect();
+        lock(&self.state).images = images;
     }
 
     /// How many syncs of files succeeded.
@@ -227,6 +260,7 @@ impl SimDisk {
 
     /// The disk that the next process finds. This one stays as it is and goes its own way, so one
     /// moment can crash in many ways.
+    #[must_use]
     pub fn crash(&self, crash: Crash) -> Self {
         let mut state = lock(&self.state);
         let next = Self::new(state.random(u64::MAX));
@@ -274,10 +308,9 @@ impl Contents {
             let torn_at = state.random(SECTOR_BYTES as u64) as usize;
             for (index, byte) in bytes[start.min(end)..end].iter_mut().enumerate() {
                 let old = old.get(index).copied().unwrap_or(0);
-                // Bytes that are the same before and after are never harmed.
+                // Bytes that are the same before and after are never harmed; 1 writes all.
                 match fate {
                     0 => *byte = old,
-                    1 => {}
                     2 if index >= torn_at => *byte = old,
                     3 if *byte != old => *byte = state.random(256) as u8,
                     _ => {}
@@ -331,6 +364,7 @@ impl DiskFile for SimFile {
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.disk.before_change();
         let (failed, len) = {
             let mut state = lock(&self.disk.state);
             let size = {
@@ -354,6 +388,7 @@ impl DiskFile for SimFile {
     }
 
     fn cut(&self, bytes_total: u64) -> io::Result<()> {
+        self.disk.before_change();
         let mut contents = lock(&self.contents);
         contents.bytes.resize(bytes_total as usize, 0);
         contents.allocated_bytes = contents.allocated_bytes.min(bytes_total);
@@ -361,6 +396,7 @@ impl DiskFile for SimFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
+        self.disk.before_change();
         let mut state = lock(&self.disk.state);
         let mut contents = lock(&self.contents);
         if countdown(&mut state.syncs_until_failure) {
@@ -410,22 +446,26 @@ impl Disk for SimDisk {
     }
 
     fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
+        self.before_change();
         let file = SimFile { disk: self.clone(), contents: Arc::default() };
         lock(&self.state).change(Change::Set(name.to_owned(), file.clone()));
         Ok(Arc::new(file))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.before_change();
         lock(&self.state).change(Change::Rename(from.to_owned(), to.to_owned()));
         Ok(())
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
+        self.before_change();
         lock(&self.state).change(Change::Remove(name.to_owned()));
         Ok(())
     }
 
     fn sync(&self) -> io::Result<()> {
+        self.before_change();
         let mut state = lock(&self.state);
         if !state.syncs_ignored {
             state.changes.clear();

@@ -12,6 +12,7 @@ use longshore_engine::Position;
 
 use crate::disk::{Disk, DiskFile};
 use crate::fault::{Corruption, Fault, TornTail};
+use crate::newest::read_newest;
 use crate::scan::Scan;
 use crate::segment::{
     HEADER_USED_BYTES, HeaderError, Identity, SegmentHeader, segment_name, sequence_of,
@@ -71,6 +72,11 @@ impl Surveyed {
         }
     }
 
+    /// Whether the file is shorter than it was made.
+    fn is_cut(&self) -> bool {
+        self.header().is_some_and(|header| self.len_bytes < header.len_bytes)
+    }
+
     /// Whether it was prepared ahead and has no sound frame.
     fn has_no_frames(&self) -> bool {
         let contents = self.contents.as_ref();
@@ -108,7 +114,7 @@ pub(crate) fn survey(disk: &dyn Disk, identity: Option<Identity>) -> Result<Surv
         found.push(segment);
     }
     let segments = scan_all(disk, found)?;
-    Ok(judge(disk, segments))
+    Ok(judge(disk, segments, read_newest(disk)))
 }
 
 /// A segment before it is scanned.
@@ -169,7 +175,7 @@ fn scan_all(disk: &dyn Disk, found: Vec<Found>) -> Result<Vec<Surveyed>, Unreada
     Ok(segments)
 }
 
-fn judge(disk: &dyn Disk, segments: Vec<Surveyed>) -> Survey {
+fn judge(disk: &dyn Disk, segments: Vec<Surveyed>, newest: Option<u64>) -> Survey {
     let used = segments.iter().rposition(Surveyed::is_used).map_or(0, |last| last + 1);
     let durable = segments.iter().map(Surveyed::durable).max().unwrap_or(Position::START);
     let first = segments.first().and_then(Surveyed::first).unwrap_or(Position(1));
@@ -204,6 +210,14 @@ fn judge(disk: &dyn Disk, segments: Vec<Surveyed>) -> Survey {
         // Its first group is torn, so nothing in it counts, and it may be replaced.
         survey.used -= 1;
     }
+    let is_missing = |newest: &u64| {
+        // Segments before the first one were truncated away.
+        segments.first().is_none_or(|first| first.sequence < *newest)
+            && segments.iter().all(|segment| segment.sequence != *newest)
+    };
+    if let Some(newest) = newest.filter(is_missing) {
+        survey.corrupt(disk.path(&segment_name(newest)), 0, durable, Fault::Missing);
+    }
     survey.segments = segments;
     survey
 }
@@ -234,11 +248,16 @@ impl Survey {
         self.tail = Position(next.0 - 1).max(self.tail);
         let place = scan.damage.map_or(scan.end, |damage| damage.offset);
         let fault = scan.damage.map_or(Fault::Lost, |damage| damage.fault);
-        if !last {
+        if segment.is_cut() && !scan.sealed && !scan.stopped {
+            // It had its whole length, synced, before it had its name: no crash can do this.
+            self.corrupt(path, segment.len_bytes, self.durable, Fault::Cut);
+        } else if !last {
             let goes_on = after.is_some_and(|after| {
                 after.contents.is_err() || (scan.sealed && after.first() == Some(next))
             });
-            if !scan.stopped && !goes_on {
+            // Where the next segment is missing, that is said instead.
+            let is_next = after.is_some_and(|after| after.sequence == segment.sequence + 1);
+            if !scan.stopped && !goes_on && (is_next || scan.damage.is_some()) {
                 let first = after.and_then(Surveyed::first);
                 let last = first.map_or(self.durable, |first| Position(first.0 - 1));
                 self.corrupt(path, place, last, fault);

@@ -1,4 +1,9 @@
-//! Tests of the journals as a whole.
+//! Tests of the journals as a whole: conformance here, faults of the disk in the files below.
+
+mod corpus;
+mod crash;
+mod flips;
+mod space;
 
 use std::path::PathBuf;
 
@@ -42,7 +47,7 @@ impl Subject for FileSubject {
     type Journal = FileJournal;
 
     fn open(&mut self) -> FileJournal {
-        FileJournal::open(self.path(), self.config.clone()).unwrap().0
+        FileJournal::open(self.path(), self.config).unwrap().0
     }
 }
 
@@ -59,6 +64,6 @@ fn the_journal_on_a_simulated_disk_conforms() {
 #[test]
 fn the_journal_in_files_conforms() {
     let small = FileConfig { prepare: Prepare::Background, ..FaultyJournal::tiny_config() };
-    conformance::run(|| FileSubject::new(small.clone()));
+    conformance::run(|| FileSubject::new(small));
     conformance::run(|| FileSubject::new(FileConfig::default()));
 }

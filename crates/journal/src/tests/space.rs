@@ -1,0 +1,130 @@
+//! A full disk, a second process, and what is on a real file system afterwards.
+
+use std::fs;
+use std::path::Path;
+
+use longshore_engine::Position;
+use tempfile::TempDir;
+
+use crate::{
+    AppendError, FaultyJournal, FileConfig, FileJournal, Group, InspectError, Journal, OpenError,
+    SimDisk, inspect,
+};
+
+fn group_of(first: Position, len: usize) -> Group {
+    let mut group = Group::new(first);
+    group.push(&vec![7; len]);
+    group
+}
+
+#[test]
+fn a_full_disk_is_met_before_anything_is_written_and_goes_by() {
+    let disk = SimDisk::new(1);
+    let (mut journal, _) = FaultyJournal::open(&disk, FaultyJournal::tiny_config()).unwrap();
+    disk.set_capacity_bytes(Some(disk.used_bytes()));
+    let mut short_at = None;
+    let refused = loop {
+        let group = group_of(journal.tail().next(), 1000);
+        if journal.room().is_short() && short_at.is_none() {
+            short_at = Some(journal.tail());
+            // What is left serves settlements.
+            assert!(journal.room().bytes() >= 4 << 10, "{}", journal.room().bytes());
+        }
+        match journal.append(&group) {
+            Ok(_) => {}
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(refused, AppendError::NoSpace { needed_bytes } if needed_bytes > 1000));
+    let tail = journal.tail();
+    assert!(short_at.is_some_and(|short_at| short_at < tail), "{short_at:?} {tail}");
+    assert!(journal.append(&group_of(tail.next(), 1000)).is_err());
+    let room = journal.room().bytes();
+    assert!(journal.append(&group_of(tail.next(), 1)).is_ok() || room < 72);
+
+    disk.set_capacity_bytes(None);
+    journal.mark().unwrap();
+    assert!(!journal.room().is_short());
+    journal.append(&group_of(journal.tail().next(), 1000)).unwrap();
+    let tail = journal.tail();
+    drop(journal);
+    let (journal, _) = FaultyJournal::open(&disk, FaultyJournal::tiny_config()).unwrap();
+    assert_eq!(journal.tail(), tail);
+    assert_eq!(journal.read_from(Position(1)).unwrap().count() as u64, tail.0);
+}
+
+#[test]
+fn it_starts_on_a_full_disk_from_the_space_of_what_it_had_prepared() {
+    let disk = SimDisk::new(1);
+    let (mut journal, _) = FaultyJournal::open(&disk, FaultyJournal::tiny_config()).unwrap();
+    journal.append(&group_of(Position(1), 100)).unwrap();
+    drop(journal);
+    disk.set_capacity_bytes(Some(disk.used_bytes()));
+    let (mut journal, _) = FaultyJournal::open(&disk, FaultyJournal::tiny_config()).unwrap();
+    assert!(journal.room().is_short());
+    journal.append(&group_of(Position(2), 100)).unwrap();
+    drop(journal);
+    disk.set_capacity_bytes(Some(0));
+    let refused = FaultyJournal::open(&disk, FaultyJournal::tiny_config()).map(drop);
+    assert!(matches!(refused, Err(OpenError::NoSpace { .. })), "{refused:?}");
+    disk.set_capacity_bytes(None);
+    let (journal, recovery) = FaultyJournal::open(&disk, FaultyJournal::tiny_config()).unwrap();
+    assert_eq!((journal.tail(), recovery.torn), (Position(2), None));
+}
+
+#[test]
+fn a_second_process_is_refused() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("journal");
+    let (journal, _) = FileJournal::open(&path, FileConfig::default()).unwrap();
+    let refused = FileJournal::open(&path, FileConfig::default()).map(drop);
+    assert!(matches!(refused, Err(OpenError::Locked { .. })), "{refused:?}");
+    assert!(matches!(inspect(&path, None), Err(InspectError::Locked { .. })));
+    drop(journal);
+    FileJournal::open(&path, FileConfig::default()).unwrap();
+}
+
+/// Names and bytes of all files.
+fn snapshot(folder: &Path) -> Vec<(String, Vec<u8>)> {
+    let mut files: Vec<_> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .map(|e| (e.file_name().into_string().unwrap(), fs::read(e.path()).unwrap()))
+        .collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn inspecting_changes_nothing() {
+    let folder = TempDir::new().unwrap();
+    let (mut journal, recovery) = FileJournal::open(folder.path(), FileConfig::default()).unwrap();
+    assert_eq!((recovery.first, recovery.tail), (Position(1), Position::START));
+    for _ in 0..3 {
+        journal.append(&group_of(journal.tail().next(), 100)).unwrap();
+    }
+    drop(journal);
+    let before = snapshot(folder.path());
+    let report = inspect(folder.path(), None).unwrap();
+    assert!(report.is_sound());
+    assert_eq!((report.tail, report.durable), (Position(3), Position(2)));
+    assert!(before == snapshot(folder.path()));
+    assert!(inspect(folder.path().join("nowhere"), None).is_err());
+}
+
+#[test]
+fn truncation_gives_files_back() {
+    let folder = TempDir::new().unwrap();
+    let config = FileConfig { prepare: crate::Prepare::Background, ..FaultyJournal::tiny_config() };
+    let (mut journal, _) = FileJournal::open(folder.path(), config).unwrap();
+    for _ in 0..100 {
+        journal.append(&group_of(journal.tail().next(), 1000)).unwrap();
+    }
+    assert!(journal.bytes_on_disk() > 100_000);
+    journal.truncate_before(journal.tail().next()).unwrap();
+    assert!(journal.first() > Position(50));
+    assert!(journal.bytes_on_disk() < 50_000, "{}", journal.bytes_on_disk());
+    drop(journal);
+    let (journal, _) = FileJournal::open(folder.path(), config).unwrap();
+    assert_eq!(journal.tail(), Position(100));
+}
