@@ -33,18 +33,25 @@ pub(crate) struct Args {
     /// The server to measure [default: built from this checkout]
     #[arg(long, value_name = "FILE")]
     pub(crate) longshore: Option<PathBuf>,
-    /// Leave the peers out
-    #[arg(long)]
-    pub(crate) no_peers: bool,
-    /// Measure the peers alone
-    #[arg(long, conflicts_with = "no_peers")]
-    pub(crate) only_peers: bool,
+    /// Which sides to measure
+    #[arg(long, value_enum, default_value = "both")]
+    pub(crate) sides: Sides,
     /// Install missing peers first, by `apt-get install`
     #[arg(long)]
     pub(crate) install: bool,
     /// Add the figures to the series that is kept in git
     #[arg(long)]
     pub(crate) record: bool,
+}
+
+/// Who is measured.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum Sides {
+    Both,
+    /// Longshore alone
+    Ours,
+    /// The peers alone
+    Peers,
 }
 
 /// What can be measured.
@@ -56,7 +63,7 @@ pub(crate) enum Scenario {
     Drain,
     /// 64 connections, one job per request, beside beanstalkd
     OneByOne,
-    /// 10,000 jobs per request, beside PostgreSQL
+    /// Many jobs per request, beside `PostgreSQL`
     Bulk,
     /// One enqueue at a time, beside the disk and an HTTP round trip
     Latency,

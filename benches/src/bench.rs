@@ -8,10 +8,21 @@ use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::args::Args;
+use crate::args::{Args, Sides};
 use crate::peers::{self, Peer};
 use crate::report::{Figure, Report, Side, say};
 use crate::{host, longshore};
+
+/// One run of one side.
+pub(crate) type Run<'a> = dyn Fn(&Bench) -> Result<Vec<Figure>> + 'a;
+
+/// Says what is measured next, and with which settings on both sides.
+pub(crate) fn begin(title: &str, settings: &[&str]) {
+    say(&format!("\n{title}"));
+    for line in settings {
+        say(&format!("  {line}"));
+    }
+}
 
 /// The run.
 #[derive(Debug)]
@@ -42,7 +53,7 @@ impl Bench {
         let machine = host::describe(&args.dir);
         say(&format!("machine: {machine}\nLongshore: {version}, as `longshore serve` starts it"));
         let mut versions = serde_json::Map::new();
-        for peer in Peer::ALL.into_iter().filter(|peer| !args.no_peers && peer.is_installed()) {
+        for peer in Peer::ALL.into_iter().filter(|peer| peer.is_installed()) {
             say(&format!("{}: {}", peer.name(), peer.version()));
             versions.insert(peer.name().to_owned(), peer.version().into());
         }
@@ -56,25 +67,20 @@ impl Bench {
         Ok(Self { args, program, report, skipped: Vec::new() })
     }
 
-    /// Says what is measured next, and with which settings on both sides.
-    pub(crate) fn begin(&self, title: &str, settings: &[&str]) {
-        say(&format!("\n{title}"));
-        for line in settings {
-            say(&format!("  {line}"));
-        }
-    }
-
     /// Whether a peer can be measured; where not, it is remembered what is skipped.
     pub(crate) fn has(&mut self, peer: Peer) -> bool {
+        if self.args.sides == Sides::Ours {
+            return false;
+        }
         let installed = peer.is_installed();
-        if !installed && !self.args.no_peers {
+        if !installed {
             let line = format!("skipped {}: not installed; {}", peer.name(), peer.remedy());
             say(&format!("  {line}"));
             if !self.skipped.contains(&line) {
                 self.skipped.push(line);
             }
         }
-        installed && !self.args.no_peers
+        installed
     }
 
     /// A folder on the disk that is measured, gone when dropped.
@@ -87,14 +93,14 @@ impl Bench {
     pub(crate) fn pairs(
         &mut self,
         ours: impl Fn(&Self) -> Result<Vec<Figure>>,
-        peer: Option<(&'static str, &dyn Fn(&Self) -> Result<Vec<Figure>>)>,
+        peer: Option<(&'static str, &Run)>,
     ) -> Result<()> {
         for pair in 1..=self.args.pairs {
             let peer_first = pair % 2 == 0;
             for theirs in [peer_first, !peer_first] {
                 let side = if theirs { peer.map(|(name, _)| name) } else { None };
                 let figures = match (theirs, peer) {
-                    (false, _) if !self.args.only_peers => ours(self)?,
+                    (false, _) if self.args.sides != Sides::Peers => ours(self)?,
                     (true, Some((_, measure))) => measure(self)?,
                     _ => continue,
                 };

@@ -57,8 +57,8 @@ struct Received {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 struct Head {
     status: u16,
-    head_bytes: usize,
-    body_bytes: usize,
+    start: usize,
+    length: usize,
 }
 
 impl Received {
@@ -82,7 +82,7 @@ impl Received {
         if self.head.is_none() {
             self.head = parse_head(&self.bytes[..self.filled])?;
         }
-        let end = self.head.map(|head| head.head_bytes + head.body_bytes);
+        let end = self.head.map(|head| head.start + head.length);
         let wanted = end.unwrap_or(self.filled + 1);
         ensure!(wanted <= ANSWER_BYTES_MAX, "an answer of {wanted} bytes");
         if wanted > self.bytes.len() {
@@ -93,7 +93,7 @@ impl Received {
 
     fn reply(&self) -> Result<Reply<'_>> {
         let head = self.head.context("no answer was received")?;
-        let body = &self.bytes[head.head_bytes..][..head.body_bytes];
+        let body = &self.bytes[head.start..][..head.length];
         Ok(Reply { status: head.status, body })
     }
 }
@@ -104,12 +104,12 @@ fn parse_head(bytes: &[u8]) -> Result<Option<Head>> {
     let mut lines = text.split("\r\n");
     let status = lines.next().and_then(|line| line.strip_prefix("HTTP/1.1 ")?.get(..3));
     let status = status.and_then(|it| it.parse().ok()).context("no status line")?;
-    let length = lines.find_map(|line| {
+    let body = lines.find_map(|line| {
         let (name, value) = line.split_once(':')?;
         name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse().ok())?
     });
-    let body_bytes = length.context("an answer without a length")?;
-    Ok(Some(Head { status, head_bytes: end + 4, body_bytes }))
+    let length = body.context("an answer without a length")?;
+    Ok(Some(Head { status, start: end + 4, length }))
 }
 
 /// A connection among many on one thread.

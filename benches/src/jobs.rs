@@ -46,7 +46,7 @@ pub(crate) async fn fill(address: SocketAddr, count: u64) -> Result<()> {
     for _ in 0..count / BULK_JOBS {
         connection.exchange(&whole).await?.success()?;
     }
-    if count % BULK_JOBS > 0 {
+    if !count.is_multiple_of(BULK_JOBS) {
         connection.exchange(&enqueue_many(count % BULK_JOBS)).await?.success()?;
     }
     Ok(())

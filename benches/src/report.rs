@@ -150,11 +150,12 @@ impl Report {
         say("\n| what | Longshore | peer | ratio | target | |\n|---|---|---|---|---|---|");
         for row in &rows {
             let theirs = row.theirs.zip(row.peer);
-            let theirs = theirs.map_or("-".to_owned(), |(it, name)| format!("{} {name}", show(it)));
-            let ratio = row.ratio.map_or("-".to_owned(), |it| format!("{it:.2}"));
+            let theirs =
+                theirs.map_or_else(|| "-".to_owned(), |(it, name)| format!("{} {name}", show(it)));
+            let ratio = row.ratio.map_or_else(|| "-".to_owned(), |it| format!("{it:.2}"));
             let met = row.met.map_or("", |met| if met { "met" } else { "MISSED" });
             let Row { what, ours, unit, target, .. } = row;
-            let ours = ours.map_or("-".to_owned(), |it| format!("{} {unit}", show(it)));
+            let ours = ours.map_or_else(|| "-".to_owned(), |it| format!("{} {unit}", show(it)));
             say(&format!("| {what} | {ours} | {theirs} | {ratio} | {target} | {met} |"));
         }
         say(&format!("\nraw results: {}", self.raw_path.display()));

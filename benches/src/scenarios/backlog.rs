@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 
 use super::crowd;
-use crate::bench::Bench;
+use crate::bench::{Bench, begin};
 use crate::jobs::{Worker, fill};
 use crate::longshore::Server;
 use crate::peers::{Beanstalkd, Binlog, Peer, Producer, Taker};
@@ -33,7 +33,7 @@ const WINDOW: usize = 100;
 pub(super) fn run(bench: &mut Bench) -> Result<()> {
     let title = format!("backlog: {} waiting jobs with args of 200 bytes", bench.args.backlog_jobs);
     let theirs = "beanstalkd: -b FOLDER -F (never synced: only memory and restart are measured)";
-    bench.begin(&title, &[theirs]);
+    begin(&title, &[theirs]);
     let peer = bench.has(Peer::Beanstalkd).then_some(("beanstalkd", &beanstalkd as _));
     bench.pairs(longshore, peer)
 }

@@ -1,4 +1,4 @@
-//! 10,000 jobs per request, sustained; beside rows that PostgreSQL takes 1000 per statement.
+//! 10,000 jobs per request, sustained; beside rows that `PostgreSQL` takes 1000 per statement.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use super::crowd;
-use crate::bench::Bench;
+use crate::bench::{Bench, begin};
 use crate::host::Meter;
 use crate::http::Connection;
 use crate::jobs::{BULK_JOBS, enqueue_many};
@@ -30,7 +30,7 @@ pub(super) fn run(bench: &mut Bench) -> Result<()> {
         format!("bulk: jobs with args of 200 bytes, {seconds} s, {CONNECTIONS} connections");
     let ours = format!("Longshore: {BULK_JOBS} per request");
     let theirs = format!("PostgreSQL: {}", Postgres::settings());
-    bench.begin(&title, &[&ours, &theirs]);
+    begin(&title, &[&ours, &theirs]);
     if !bench.has(Peer::Postgres) {
         return bench.pairs(longshore, None);
     }
@@ -42,7 +42,7 @@ pub(super) fn run(bench: &mut Bench) -> Result<()> {
         let rate = postgres.insert(CONNECTIONS as u32, bench.args.bulk_seconds)?;
         Ok(vec![Figure::new(&BULK, rate, meter.stop().into_iter().skip(2).collect::<Vec<_>>())])
     };
-    bench.pairs(longshore, Some(("PostgreSQL", &insert)))
+    bench.pairs(longshore, Some(("PostgreSQL", &insert as _)))
 }
 
 fn longshore(bench: &Bench) -> Result<Vec<Figure>> {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 
 use super::crowd;
-use crate::bench::Bench;
+use crate::bench::{Bench, begin};
 use crate::host::Meter;
 use crate::jobs::{Worker, fill};
 use crate::longshore::Server;
@@ -29,7 +29,7 @@ pub(super) fn run(bench: &mut Bench) -> Result<()> {
         bench.args.jobs
     );
     let theirs = format!("Sidekiq: {}; Redis: {}", Workers::settings(), Redis::SETTINGS);
-    bench.begin("drain: no-op jobs with args of 200 bytes, enqueued before", &[&ours, &theirs]);
+    begin("drain: no-op jobs with args of 200 bytes, enqueued before", &[&ours, &theirs]);
     let peer = bench.has(Peer::Sidekiq).then_some(("Sidekiq", &sidekiq as _));
     bench.pairs(longshore, peer)
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use crate::bench::Bench;
+use crate::bench::{Bench, begin};
 use crate::longshore::Server;
 use crate::peers::{Peer, Redis};
 use crate::report::{Figure, Measure, Target};
@@ -40,7 +40,7 @@ const REST: Duration = Duration::from_secs(2);
 
 pub(super) fn run(bench: &mut Bench) -> Result<()> {
     let theirs = format!("Redis: {}", Redis::SETTINGS);
-    bench.begin("idle: an empty server", &[&theirs]);
+    begin("idle: an empty server", &[&theirs]);
     let peer = bench.has(Peer::Sidekiq).then_some(("Redis", &redis as _));
     bench.pairs(longshore, peer)?;
     let size_mib = std::fs::metadata(&bench.program)?.len() as f64 / f64::from(1 << 20);

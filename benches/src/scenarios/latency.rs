@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::bench::Bench;
+use crate::bench::{Bench, begin};
 use crate::floor::Disk;
 use crate::http::{BlockingConnection, get};
 use crate::jobs::enqueue_one;
@@ -27,7 +27,7 @@ const FLOOR: &str = "disk + HTTP";
 pub(super) fn run(bench: &mut Bench) -> Result<()> {
     let title = format!("latency: one client, one enqueue at a time, {} times", ROUNDS * TIMES);
     let floor = "floor: 4 KiB written over + fdatasync on the same disk, plus GET /livez";
-    bench.begin(&title, &[floor]);
+    begin(&title, &[floor]);
     for pair in 1..=bench.args.pairs {
         let (ours, floor) = measure(bench)?;
         bench.add(None, pair, vec![ours])?;
@@ -52,9 +52,9 @@ fn measure(bench: &Bench) -> Result<(Figure, Figure)> {
     let http_us = median(http_us).context("no round trips")?;
     enqueue_us.sort_by(f64::total_cmp);
     ensure!(enqueue_us.len() == ROUNDS * TIMES, "{} enqueues", enqueue_us.len());
-    let quantile = |share: f64| enqueue_us[(enqueue_us.len() as f64 * share) as usize];
-    let details = [("p99_us", quantile(0.99)), ("p999_us", quantile(0.999))];
-    let ours = Figure::new(&ENQUEUE, quantile(0.5), details);
+    let quantile = |permille: usize| enqueue_us[enqueue_us.len() * permille / 1000];
+    let details = [("p99_us", quantile(990)), ("p999_us", quantile(999))];
+    let ours = Figure::new(&ENQUEUE, quantile(500), details);
     let parts = [("disk_us", disk_us), ("http_us", http_us)];
     Ok((ours, Figure::new(&ENQUEUE, disk_us + http_us, parts)))
 }

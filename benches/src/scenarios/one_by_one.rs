@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use super::crowd;
-use crate::bench::Bench;
+use crate::bench::{Bench, begin};
 use crate::host::Meter;
 use crate::http::Connection;
 use crate::jobs::{Worker, enqueue_one};
@@ -36,7 +36,7 @@ pub(super) fn run(bench: &mut Bench) -> Result<()> {
     );
     let ours = "Longshore: POST of one job; lease of 1 with settle of the one before";
     let theirs = "beanstalkd: -b FOLDER -f 0; put; reserve and delete; window 1";
-    bench.begin(&title, &[ours, theirs]);
+    begin(&title, &[ours, theirs]);
     let peer = bench.has(Peer::Beanstalkd).then_some(("beanstalkd", &beanstalkd as _));
     bench.pairs(longshore, peer)
 }
