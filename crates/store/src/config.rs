@@ -11,18 +11,22 @@ pub struct LsmConfig {
     pub cache_bytes: u64,
     /// How many table files are kept open.
     pub open_files_max: usize,
-    /// Bytes at which a compaction starts a new table.
+    /// Bytes at which a compaction starts a new table. Up to four times as much where the state
+    /// is large, so that there are not too many of them.
     pub table_bytes: u64,
+    /// How many young tables are merged at once into those below.
+    pub young_tables: u8,
 }
 
 impl Default for LsmConfig {
     fn default() -> Self {
         Self {
-            memtable_bytes: 16 << 20,
+            memtable_bytes: 8 << 20,
             sealed_max: 2,
-            cache_bytes: 16 << 20,
+            cache_bytes: 8 << 20,
             open_files_max: 64,
-            table_bytes: 32 << 20,
+            table_bytes: 4 << 20,
+            young_tables: 8,
         }
     }
 }

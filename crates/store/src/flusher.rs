@@ -21,6 +21,9 @@ use crate::view::Sealed;
 /// of them, and a version file has room for 255.
 const YOUNG_RUNS_MAX: usize = 24;
 
+/// Beyond about so many tables they are made larger.
+const TABLES_AIM: u64 = 512;
+
 /// Clone it to flush on one thread and compact on another: a compaction may take seconds, and
 /// flushes should not wait for it.
 #[derive(Clone)]
@@ -39,7 +42,10 @@ impl Flusher {
     /// first, and answers the position of the state on disk: the journal may be truncated up to
     /// and including it. `durable` must be durable in the journal: what is persisted here cannot
     /// be taken back.
+    ///
+    /// Memory of earlier flushes is freed here too, once the shard's thread has written again.
     pub fn flush_sealed(&self, durable: Position) -> Result<Position, FlushError> {
+        self.shared.free_retired();
         self.tidy()?;
         let flushed = self.flush_all(durable);
         self.settled(flushed)
@@ -47,6 +53,7 @@ impl Flusher {
 
     /// Does one step of compaction. Answers whether there may be more to do.
     pub fn compact(&self) -> Result<bool, FlushError> {
+        self.shared.free_retired();
         self.tidy()?;
         let compacted = self.compact_once();
         self.settled(compacted)
@@ -91,7 +98,7 @@ impl Flusher {
     fn compact_once(&self) -> Result<bool, FlushError> {
         let _compacting = lock(&self.shared.compacting);
         let tree = &self.shared.tree;
-        let strategy = Leveled::default().with_table_target_size(self.shared.config.table_bytes);
+        let strategy = self.strategy();
         let before = tree.current_version().id();
         // Only the newest entry of a key is ever read from tables: a snapshot keeps its own.
         match self.guarded(|| tree.compact(Arc::new(strategy), u64::MAX)) {
@@ -104,6 +111,16 @@ impl Flusher {
         let _publishing = lock(&self.shared.publishing);
         self.shared.publish(|_| {});
         Ok(true)
+    }
+
+    /// Tables as small as their number allows: the level below the young tables holds as many of
+    /// them as there are young ones, and the smaller it is, the less a merge rewrites.
+    fn strategy(&self) -> Leveled {
+        let config = &self.shared.config;
+        let share = self.shared.tree.disk_space() / TABLES_AIM;
+        Leveled::default()
+            .with_table_target_size(share.clamp(config.table_bytes, 4 * config.table_bytes))
+            .with_l0_threshold(config.young_tables)
     }
 
     /// Runs `action` on the tree and sorts out its errors. A panic in it is a fault as well.

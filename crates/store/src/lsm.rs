@@ -112,11 +112,11 @@ impl Lsm {
         ));
         let active = Arc::new(Memtable::new(self.next_memtable_id));
         self.next_memtable_id += 1;
-        self.view = self.shared.update(|view| {
+        self.shared.update(|view| {
             let memtable = std::mem::replace(&mut view.active, active);
             view.sealed.push(Sealed { memtable, position });
         });
-        self.generation = self.shared.generation();
+        self.refresh();
         self.active_bytes = 0;
         Some(position)
     }
@@ -135,8 +135,9 @@ impl Lsm {
     fn refresh(&mut self) {
         let generation = self.shared.generation();
         if generation != self.generation {
-            self.view = self.shared.view();
             self.generation = generation;
+            let view = self.shared.view();
+            self.shared.retire(std::mem::replace(&mut self.view, view));
         }
     }
 }

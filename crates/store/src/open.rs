@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use longshore_engine::Position;
-use lsm_tree::config::{BlockSizePolicy, PinningPolicy};
+use lsm_tree::config::{BlockSizePolicy, PartitioningPolicy, PinningPolicy};
 use lsm_tree::{
     AnyTree, Cache, Config, DescriptorTable, Memtable, SequenceNumberCounter, Table, Tree,
 };
@@ -50,6 +50,11 @@ fn open_tree(dir: &Path, config: &LsmConfig) -> Result<Tree, OpenError> {
         .use_cache(Arc::new(Cache::with_capacity_bytes(config.cache_bytes)))
         .use_descriptor_table(Some(Arc::new(DescriptorTable::new(config.open_files_max))))
         .data_block_size_policy(BlockSizePolicy::all(4096))
+        // Young tables overlap, so every read asks the filter of each: those stay in memory. Below,
+        // whole index and filter blocks would be up to a MiB, too large for the cache.
+        .index_block_partitioning_policy(PartitioningPolicy::new([false, true]))
+        .filter_block_partitioning_policy(PartitioningPolicy::new([false, true]))
+        .index_block_pinning_policy(PinningPolicy::new([true, false]))
         .filter_block_pinning_policy(PinningPolicy::new([true, false]))
         .open();
     match opened {

@@ -29,6 +29,9 @@ pub(crate) struct Shared {
     /// Held while the tree's tables are taken over into the view. A flush holds it from the moment
     /// on where the tree knows its tables: no view may show them beside an older position.
     pub(crate) publishing: Mutex<()>,
+    /// Views that the shard's thread is done with. Freeing their memtables takes milliseconds,
+    /// so the flusher does it.
+    retired: Mutex<Vec<Arc<View>>>,
     /// Tables that a published version named, and whose files therefore are not rubbish even
     /// where the current version does not name them: a snapshot may still need them.
     pub(crate) known: Mutex<BTreeSet<u64>>,
@@ -50,6 +53,7 @@ impl Shared {
             flushing: Mutex::default(),
             compacting: Mutex::default(),
             publishing: Mutex::default(),
+            retired: Mutex::default(),
             known,
             untidy: AtomicBool::new(false),
         }
@@ -71,6 +75,16 @@ impl Shared {
         *current = Arc::new(view);
         self.generation.fetch_add(1, Ordering::Release);
         Arc::clone(&current)
+    }
+
+    /// Takes a view off the shard's thread.
+    pub(crate) fn retire(&self, view: Arc<View>) {
+        lock(&self.retired).push(view);
+    }
+
+    /// Frees what the shard's thread has retired.
+    pub(crate) fn free_retired(&self) {
+        drop(std::mem::take(&mut *lock(&self.retired)));
     }
 
     /// Takes over the tree's tables into the view, and what else `change` does. `publishing` is

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write as _;
+use std::os::unix::fs::FileExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -84,8 +85,15 @@ fn restore(dir: &Path, files: &BTreeMap<PathBuf, Vec<u8>>) {
         fs::remove_file(path).unwrap();
     }
     for (path, bytes) in files {
-        fs::write(path, bytes).unwrap();
+        overwrite(path, bytes);
     }
+}
+
+/// In place: a file system may sync a file that was truncated and written anew.
+fn overwrite(path: &Path, bytes: &[u8]) {
+    let file = fs::OpenOptions::new().write(true).create(true).truncate(false).open(path).unwrap();
+    file.write_all_at(bytes, 0).unwrap();
+    file.set_len(bytes.len() as u64).unwrap();
 }
 
 /// The part that runs in the child; without the variable it is no test.
@@ -106,7 +114,7 @@ fn child() {
             writeln!(out, "flip {name} bit {bit}").unwrap();
             let mut flipped = bytes.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
-            fs::write(path, flipped).unwrap();
+            overwrite(path, &flipped);
             writeln!(out, "= {:?}", open_and_read(&dir, &model)).unwrap();
             restore(&dir, &files);
         }
@@ -157,12 +165,12 @@ fn a_deep_check_notices_every_flip_in_a_table() {
         for bit in (0..bytes.len() * 8).step_by(163) {
             let mut flipped = bytes.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
-            fs::write(path, flipped).unwrap();
+            overwrite(path, &flipped);
             let faults = check(dir.path(), Depth::Everything).unwrap_err();
             assert_eq!(faults.len(), 1, "bit {bit}: {faults:?}");
             assert_eq!(faults[0].path, *path);
         }
-        fs::write(path, bytes).unwrap();
+        overwrite(path, bytes);
     }
     assert!(check(dir.path(), Depth::Everything).is_ok());
 }

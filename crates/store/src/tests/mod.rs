@@ -10,6 +10,7 @@ use crate::LsmConfig;
 
 mod flips;
 mod folder;
+mod kill;
 mod model;
 mod threads;
 
@@ -29,7 +30,12 @@ impl Random {
 }
 
 fn tiny() -> LsmConfig {
-    LsmConfig { memtable_bytes: 64 << 10, table_bytes: 64 << 10, ..LsmConfig::default() }
+    LsmConfig {
+        memtable_bytes: 64 << 10,
+        table_bytes: 64 << 10,
+        young_tables: 4,
+        ..LsmConfig::default()
+    }
 }
 
 fn everything(map: &dyn Reader, from: &[u8], to: &[u8], limit: usize) -> Vec<(Vec<u8>, Bytes)> {

@@ -13,7 +13,7 @@ use crate::{Flusher, Lsm, Snapshots};
 const KEYS: u64 = 200;
 
 /// Group `position` sets key `position % KEYS` in both halves and removes the one before it.
-fn group(position: u64) -> Vec<Change> {
+pub(super) fn group(position: u64) -> Vec<Change> {
     let value = Bytes::from(position.to_be_bytes().repeat(30));
     let mut changes = Vec::new();
     for half in [1, 2] {
