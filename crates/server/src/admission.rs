@@ -39,7 +39,7 @@ pub(crate) struct Admission {
 
 /// Bytes of bodies that are counted as in flight until it is dropped.
 #[derive(Debug)]
-pub(crate) struct InFlight {
+pub struct InFlight {
     admission: Arc<Admission>,
     bytes: u64,
 }

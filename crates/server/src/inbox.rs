@@ -47,12 +47,8 @@ pub(crate) struct Signals {
     pub(crate) stats: Vec<oneshot::Sender<ShardStats>>,
     /// The state on disk has moved, so there is room in memory.
     pub(crate) flushed: bool,
-    /// Nobody shall wait any more: the server is about to stop.
-    pub(crate) begin_stop: bool,
-    /// Finish what is there and end.
-    pub(crate) stop: bool,
-    /// End at once, as in a crash.
-    pub(crate) abandon: bool,
+    /// The shard is to end.
+    ending: Option<Ending>,
     /// End with this fault.
     pub(crate) fault: Option<String>,
 }
@@ -62,9 +58,31 @@ impl Signals {
         self.committed.is_none()
             && self.disconnected.is_empty()
             && self.stats.is_empty()
-            && !(self.flushed || self.begin_stop || self.stop || self.abandon)
+            && !self.flushed
+            && self.ending.is_none()
             && self.fault.is_none()
     }
+
+    /// Has the shard end so, unless it was told something stronger.
+    pub(crate) fn end(&mut self, ending: Ending) {
+        self.ending = self.ending.max(Some(ending));
+    }
+
+    /// How the shard is to end.
+    pub(crate) fn ending(&self) -> Option<Ending> {
+        self.ending
+    }
+}
+
+/// How a shard is to end, the stronger one last.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) enum Ending {
+    /// Nobody shall wait any more: the server is about to stop.
+    Begin,
+    /// Finish what is there and end.
+    Finish,
+    /// End at once, as in a crash.
+    Abandon,
 }
 
 /// Why a call was not taken in.
@@ -136,8 +154,7 @@ impl Inbox {
 
     /// Whether the thread was told to end.
     pub(crate) fn is_ending(&self) -> bool {
-        let state = self.state();
-        state.signals.stop || state.signals.abandon
+        self.state().signals.ending >= Some(Ending::Finish)
     }
 
     /// Refuses calls from now on and returns those that wait, whose callers learn it by the drop.
@@ -184,9 +201,9 @@ impl Inbox {
         let mut state = self.state();
         let state = &mut *state;
         let mut more = false;
-        for class in 0..admit.classes() {
+        for (class, jobs_max) in ROUND_JOBS.into_iter().enumerate().take(admit.classes()) {
             let mut jobs = 0;
-            while jobs < ROUND_JOBS[class]
+            while jobs < jobs_max
                 && let Some(call) = state.calls[class].pop_front()
             {
                 jobs += jobs_of(&call.request.command);

@@ -1,81 +1,32 @@
 //! The node: all shards of one store in this process, and the way to them. It knows nothing of
 //! HTTP; faces call it with commands and read on snapshots.
 
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use longshore_engine::{Answer, Command, Limits, Reader, ReplyTo, Request, ShardStats, TimeMs};
-use longshore_store::{LsmConfig, StoreFault};
+use longshore_engine::{Answer, Command, Reader, ReplyTo, Request, ShardStats, TimeMs};
+use longshore_store::StoreFault;
 use thiserror::Error;
 use tokio::sync::{Semaphore, oneshot};
 
-use crate::admission::{Admission, Publishing};
+use crate::admission::{Admission, InFlight, Publishing};
 use crate::class::{Class, bytes_of};
 use crate::clock::wall_now;
-use crate::disk::{DiskLevel, DiskMarks, DiskProbe, FileSystem, Reserve};
+use crate::disk::{DiskLevel, DiskProbe, FileSystem, Reserve};
 use crate::disk_watch::DiskWatch;
 use crate::flush::Compactor;
-use crate::inbox::{Call, InboxLimits, Refused};
+use crate::inbox::{Call, Ending, Refused};
 use crate::manifest::Manifest;
-use crate::metrics::ShardCounters;
-use crate::recover::OpenJournal;
+pub(crate) use crate::node_config::NodeConfig;
+pub(crate) use crate::node_stats::{NodeStats, Readiness, ShardNumbers};
+use crate::recover::{OpenJournal, Origin};
 use crate::routing::shard_of;
 use crate::shard::FlushPolicy;
 use crate::shard_thread::{ShardSetup, panic_reason};
 use crate::shared::{ShardShared, ShardState};
 use crate::store_dir::{StoreDir, StoreDirError};
 use crate::unavailable::{Cause, Unavailable};
-
-/// How a node is set up.
-#[derive(Clone, Debug)]
-pub struct NodeConfig {
-    /// The folder of the store.
-    pub dir: PathBuf,
-    /// Number of shards of a new store; an existing one keeps its own. Default: 2.
-    pub shards: u32,
-    /// Namespaces that are created where they do not exist. Default: `default`.
-    pub namespaces: Vec<String>,
-    /// Bounds of the engine.
-    pub limits: Limits,
-    /// Memory and tables of each shard's state.
-    pub lsm: LsmConfig,
-    /// What may wait for each shard.
-    pub inbox: InboxLimits,
-    /// Marks of the disk's room.
-    pub disk: DiskMarks,
-    /// Space kept for settlements and flushes on a full disk; 0 for none. Default: 64 MiB.
-    pub reserve_bytes: u64,
-    /// Bytes of bodies that may be in flight; beyond it publishing is refused. Default: 256 MiB.
-    pub in_flight_bytes_max: u64,
-    /// Bytes of journal after which the state is flushed. Default: 256 MiB.
-    pub flush_journal_bytes_max: u64,
-    /// Age of a change after which the state is flushed. Default: 60 s.
-    pub flush_age_max: Duration,
-    /// Reads that may be under way at the same time. Default: 16.
-    pub reads_max: usize,
-}
-
-impl NodeConfig {
-    /// The defaults for the store in `dir`.
-    pub fn new(dir: impl Into<PathBuf>) -> Self {
-        Self {
-            dir: dir.into(),
-            shards: 2,
-            namespaces: vec!["default".into()],
-            limits: Limits::default(),
-            lsm: LsmConfig::default(),
-            inbox: InboxLimits::default(),
-            disk: DiskMarks::DEFAULT,
-            reserve_bytes: 64 << 20,
-            in_flight_bytes_max: 256 << 20,
-            flush_journal_bytes_max: 256 << 20,
-            flush_age_max: Duration::from_secs(60),
-            reads_max: 16,
-        }
-    }
-}
 
 /// Why a node was not opened. What is wrong with one shard is told by its state instead.
 #[derive(Debug, Error)]
@@ -86,58 +37,6 @@ pub enum OpenError {
     /// The system has no more threads.
     #[error("a thread could not be started: {0}")]
     Thread(#[from] std::io::Error),
-}
-
-/// How the node is.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Readiness {
-    /// The shards in order.
-    pub shards: Vec<ShardState>,
-    /// The server is about to stop.
-    pub draining: bool,
-}
-
-impl Readiness {
-    /// Whether every shard has come through its start, be it to serve or to stop.
-    pub fn is_started(&self) -> bool {
-        !self
-            .shards
-            .iter()
-            .any(|state| matches!(state, ShardState::Opening | ShardState::Replaying { .. }))
-    }
-
-    /// Whether every shard serves and goes on doing so.
-    pub fn is_ready(&self) -> bool {
-        !self.draining && self.shards.iter().all(|state| *state == ShardState::Serving)
-    }
-}
-
-/// Numbers of the node at one moment.
-#[derive(Clone, Debug)]
-pub struct NodeStats {
-    /// What was fixed when the store was created.
-    pub manifest: Manifest,
-    /// The shards in order.
-    pub shards: Vec<ShardNumbers>,
-    /// Bytes of bodies in flight.
-    pub in_flight_bytes: u64,
-    /// Free bytes on the disk, when last looked at.
-    pub disk_free_bytes: u64,
-    /// What that means.
-    pub disk: DiskLevel,
-}
-
-/// Numbers of one shard at one moment.
-#[derive(Clone, Debug)]
-pub struct ShardNumbers {
-    /// How it is.
-    pub state: ShardState,
-    /// What happened in it.
-    pub counters: ShardCounters,
-    /// Calls that wait for their turn, by class.
-    pub waiting_calls: [(&'static str, usize); 3],
-    /// The highest durable position.
-    pub durable: u64,
 }
 
 /// A store that is open in this process. Clones are handles to the same one; where the last is
@@ -163,7 +62,7 @@ struct Running {
     compactor: Compactor,
     watch: DiskWatch,
     /// The last to go: it holds the lock on the folder.
-    _store: StoreDir,
+    store: StoreDir,
 }
 
 /// What tests put something else in place of.
@@ -198,7 +97,7 @@ impl Node {
             .map(|index| ShardShared::new(index, config.inbox.clone(), Arc::clone(&admission)))
             .map(Arc::new)
             .collect();
-        let running = Running { threads: Vec::new(), compactor, watch, _store: store };
+        let running = Running { threads: Vec::new(), compactor, watch, store };
         let node = Self {
             inner: Arc::new(Inner {
                 manifest,
@@ -211,14 +110,17 @@ impl Node {
         let mut running = node.inner.running.lock().unwrap_or_else(PoisonError::into_inner);
         let parts = running.as_mut().expect("it was put there above");
         for shared in &node.inner.shards {
-            let setup = ShardSetup {
-                shared: Arc::clone(shared),
-                dir: parts._store.shard(shared.index),
+            let origin = Origin {
+                dir: parts.store.shard(shared.index),
                 store_id: manifest.store_id,
                 open_journal: Arc::clone(&around.open_journal),
                 lsm: config.lsm.clone(),
                 limits: config.limits.clone(),
                 namespaces: namespaces_of(&config.namespaces, shared.index, manifest.shards),
+            };
+            let setup = ShardSetup {
+                shared: Arc::clone(shared),
+                origin,
                 policy: policy.clone(),
                 compactor: parts.compactor.handle(),
                 start,
@@ -345,6 +247,12 @@ impl Node {
         self.inner.admission.publishing()
     }
 
+    /// Counts `bytes` as bodies in flight until the value is dropped: for what a face holds before
+    /// it can call.
+    pub fn hold_bytes(&self, bytes: u64) -> InFlight {
+        self.inner.admission.count(bytes)
+    }
+
     /// The shard that a namespace lives in.
     pub fn shard_index(&self, namespace: &str) -> u32 {
         shard_of(namespace, self.inner.manifest.shards)
@@ -353,7 +261,7 @@ impl Node {
     /// Numbers of the runtime. Cheap.
     pub fn stats(&self) -> NodeStats {
         let admission = &self.inner.admission;
-        let shards = self.inner.shards.iter().map(|shard| numbers(shard)).collect();
+        let shards = self.inner.shards.iter().map(|shard| ShardNumbers::of(shard)).collect();
         NodeStats {
             manifest: self.inner.manifest,
             shards,
@@ -386,7 +294,7 @@ impl Node {
     pub fn begin_stop(&self) {
         self.inner.admission.set_stopping();
         for shard in &self.inner.shards {
-            shard.inbox.signal(|signals| signals.begin_stop = true);
+            shard.inbox.signal(|signals| signals.end(Ending::Begin));
         }
     }
 
@@ -395,7 +303,7 @@ impl Node {
     pub async fn stop(&self) {
         self.begin_stop();
         for shard in &self.inner.shards {
-            shard.inbox.signal(|signals| signals.stop = true);
+            shard.inbox.signal(|signals| signals.end(Ending::Finish));
         }
         let inner = Arc::clone(&self.inner);
         let ended = tokio::task::spawn_blocking(move || inner.join()).await;
@@ -428,13 +336,14 @@ impl Inner {
         }
         running.compactor.end();
         running.watch.end();
+        drop(running.store);
     }
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
         for shard in &self.shards {
-            shard.inbox.signal(|signals| signals.abandon = true);
+            shard.inbox.signal(|signals| signals.end(Ending::Abandon));
         }
         self.join();
     }
@@ -457,16 +366,6 @@ impl Drop for Waiting<'_> {
 
 fn namespaces_of(names: &[String], shard: u32, shards: u32) -> Vec<String> {
     names.iter().filter(|name| shard_of(name, shards) == shard).cloned().collect()
-}
-
-fn numbers(shard: &ShardShared) -> ShardNumbers {
-    let depth = shard.inbox.depth();
-    ShardNumbers {
-        state: shard.state(),
-        counters: shard.metrics.view(),
-        waiting_calls: std::array::from_fn(|class| (Class::ALL[class].name(), depth[class])),
-        durable: shard.durable().0,
-    }
 }
 
 fn read_snapshot<T>(

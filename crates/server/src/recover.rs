@@ -2,6 +2,7 @@
 //! wrong is named; nothing is repaired here.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Instant;
 
 use longshore_engine::{Limits, Position, Recovery, ReplayFault, SealedGroup, Turn};
@@ -70,18 +71,25 @@ pub(crate) struct Recovered {
     pub(crate) journal_bytes: u64,
 }
 
+/// Where a shard comes from.
+pub(crate) struct Origin {
+    pub(crate) dir: ShardDir,
+    pub(crate) store_id: Uuid,
+    pub(crate) open_journal: Arc<OpenJournal>,
+    pub(crate) lsm: LsmConfig,
+    pub(crate) limits: Limits,
+    /// Created where they do not exist.
+    pub(crate) namespaces: Vec<String>,
+}
+
 /// See the file's head.
 pub(crate) fn recover(
     shard: &ShardShared,
-    dir: &ShardDir,
-    store_id: Uuid,
-    open_journal: &OpenJournal,
-    lsm: LsmConfig,
-    limits: Limits,
-    namespaces: &[String],
+    origin: Origin,
     clocks: &mut Clocks,
 ) -> Result<Recovered, RecoverError> {
-    let OpenedJournal { journal, room } = open_journal(dir, store_id, shard.index)?;
+    let Origin { dir, store_id, open_journal, lsm, limits, namespaces } = origin;
+    let OpenedJournal { journal, room } = open_journal(&dir, store_id, shard.index)?;
     if let Some(room) = room {
         // Set once: this is the only place.
         drop(shard.room.set(room));

@@ -15,7 +15,7 @@ use crate::clock::Clocks;
 use crate::commit::{Commit, Committer};
 use crate::disk::DiskLevel;
 use crate::flush::FlushThread;
-use crate::inbox::{Admit, Call, Signals};
+use crate::inbox::{Admit, Call, Ending, Signals};
 use crate::recover::group_of;
 use crate::shared::ShardShared;
 
@@ -23,8 +23,9 @@ use crate::shared::ShardShared;
 const TURN_MAX: Duration = Duration::from_millis(1);
 /// A group of this size is written before anything is added to it.
 const GROUP_BYTES_MAX: usize = 24 << 20;
-/// Groups up to this many calls and bytes are committed by this thread: the hand-over would cost
-/// more than what could be decided meanwhile.
+/// Groups up to this many calls and bytes are committed by this thread: two wake-ups cost more
+/// than what could be decided meanwhile. Measured on two cores: a lone writer waits about 10 us
+/// less; a crowd of 64 gets through half as fast if all its groups are committed here.
 const INLINE_CALLS_MAX: usize = 4;
 const INLINE_BYTES_MAX: usize = 64 << 10;
 /// After so long without a group the journal is marked.
@@ -61,7 +62,7 @@ struct Pending {
     reply: oneshot::Sender<Answer>,
     /// The namespace, where a lease that cannot be handed over is to be given back.
     give_back_in: Option<String>,
-    _in_flight: InFlight,
+    in_flight: InFlight,
 }
 
 /// See the file's head.
@@ -147,7 +148,8 @@ impl<'a> Shard<'a> {
     }
 
     fn obey(&mut self, signals: Signals) -> Option<End> {
-        if signals.abandon {
+        let ending = signals.ending();
+        if ending == Some(Ending::Abandon) {
             return Some(End::Abandoned);
         }
         if let Some(why) = signals.fault {
@@ -168,11 +170,11 @@ impl<'a> Shard<'a> {
             let clock = self.clocks.now().1;
             drop(reply.send(self.turn.stats(clock, STATS_MAX)));
         }
-        if signals.begin_stop || signals.stop {
+        if ending >= Some(Ending::Begin) {
             let clock = self.clocks.now().1;
             self.turn.begin_stop(clock);
         }
-        if signals.stop {
+        if ending == Some(Ending::Finish) {
             self.stopping = true;
             self.shared.inbox.refuse_more();
         }
@@ -218,7 +220,7 @@ impl<'a> Shard<'a> {
             // With a turn, the worker asks again and gets the same answer.
             give_back_in = lease.turn.is_none().then(|| request.namespace.clone());
         }
-        let pending = Pending { reply: call.reply, give_back_in, _in_flight: call.in_flight };
+        let pending = Pending { reply: call.reply, give_back_in, in_flight: call.in_flight };
         self.pending.insert(request.reply_to, pending);
         self.calls_in_group += 1;
         let clock = self.clocks.now().1;
@@ -297,8 +299,11 @@ impl<'a> Shard<'a> {
     fn reply(&mut self, reply_to: ReplyTo, answer: Answer) {
         let Some(pending) = self.pending.remove(&reply_to) else { return };
         self.count_rejections(&answer);
-        let Err(Answer::Leased { jobs, .. }) = pending.reply.send(answer) else { return };
-        let Some(namespace) = pending.give_back_in else { return };
+        let Pending { reply, give_back_in, in_flight } = pending;
+        // First, so that whoever has the answer finds the memory free.
+        drop(in_flight);
+        let Err(Answer::Leased { jobs, .. }) = reply.send(answer) else { return };
+        let Some(namespace) = give_back_in else { return };
         if !jobs.is_empty() {
             let release = |job: &longshore_engine::Delivery| Settlement {
                 id: job.id,

@@ -8,28 +8,20 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use longshore_engine::{Limits, Turn};
-use longshore_store::{FlushError, Lsm, LsmConfig, StoreFault};
-use uuid::Uuid;
+use longshore_engine::Turn;
+use longshore_store::{FlushError, Lsm, StoreFault};
 
 use crate::clock::Clocks;
 use crate::commit::Committer;
 use crate::flush::{CompactorHandle, FlushThread};
-use crate::recover::{OpenJournal, RecoverError, Recovered, recover};
+use crate::recover::{Origin, RecoverError, Recovered, recover};
 use crate::shard::{End, FlushPolicy, Shard};
 use crate::shared::{ShardShared, ShardState};
-use crate::store_dir::ShardDir;
 
 /// What a shard's thread needs to begin.
 pub(crate) struct ShardSetup {
     pub(crate) shared: Arc<ShardShared>,
-    pub(crate) dir: ShardDir,
-    pub(crate) store_id: Uuid,
-    pub(crate) open_journal: Arc<OpenJournal>,
-    pub(crate) lsm: LsmConfig,
-    pub(crate) limits: Limits,
-    /// Created where they do not exist.
-    pub(crate) namespaces: Vec<String>,
+    pub(crate) origin: Origin,
     pub(crate) policy: FlushPolicy,
     pub(crate) compactor: CompactorHandle,
     /// Where monotonic time begins.
@@ -56,17 +48,7 @@ impl ShardSetup {
 
     fn serve(self) -> Result<(), RecoverError> {
         let mut clocks = Clocks::new(self.start);
-        let limits = self.limits.clone();
-        let recovered = recover(
-            &self.shared,
-            &self.dir,
-            self.store_id,
-            &*self.open_journal,
-            self.lsm,
-            limits,
-            &self.namespaces,
-            &mut clocks,
-        )?;
+        let recovered = recover(&self.shared, self.origin, &mut clocks)?;
         let Recovered { turn, journal, journal_bytes } = recovered;
         let shared = &self.shared;
         // Set once: this is the only place.
@@ -78,15 +60,15 @@ impl ShardSetup {
             committer.truncator(),
             self.compactor,
         )?;
-        let mut shard =
+        let mut serving =
             Shard::new(shared, turn, &committer, &flush, self.policy, clocks, journal_bytes);
         shared.inbox.open();
         shared.set_state(ShardState::Serving);
         tracing::info!(shard = shared.index, position = %shared.durable(), "shard serves");
-        let end = catch_unwind(AssertUnwindSafe(|| shard.run()));
+        let end = catch_unwind(AssertUnwindSafe(|| serving.run()));
         match end.unwrap_or_else(|panic| End::Fault(panic_reason(&*panic))) {
             End::Stopped => {
-                let turn = shard.into_turn();
+                let turn = serving.into_turn();
                 drop(flush);
                 finish(shared, turn, committer);
                 close(shared, ShardState::Closed);

@@ -1,0 +1,156 @@
+//! A node at work: jobs across restarts, calls that wait, calls whose callers go away.
+
+use longshore_engine::{Answer, Command};
+
+use super::support::{
+    ack, block_on, config, create_namespace, enqueue, job_id, jobs, lease, lease_now, namespace_in,
+    open,
+};
+use crate::{Cause, ShardState};
+
+#[test]
+fn jobs_live_through_a_clean_restart_that_replays_nothing() {
+    let root = tempfile::tempdir().unwrap();
+    let config = config(root.path());
+    block_on(async {
+        let node = open(&config).await;
+        enqueue(&node, 0..30).await;
+        let leased = lease_now(&node, 10).await;
+        ack(&node, &leased).await;
+        node.stop().await;
+        assert_eq!(node.readiness().shards, [ShardState::Closed, ShardState::Closed]);
+        let refused = node.call("default", jobs(90..91, 1)).await.unwrap_err();
+        assert_eq!(refused.cause, Cause::Stopping);
+        drop(node);
+
+        let node = open(&config).await;
+        let stats = node.stats();
+        assert!(stats.shards.iter().all(|shard| shard.counters.replayed_entries == 0), "{stats:?}");
+        let leased = lease_now(&node, 100).await;
+        let ids: Vec<_> = leased.iter().map(|job| job.id).collect();
+        assert_eq!(ids, (10..30).map(job_id).collect::<Vec<_>>());
+        ack(&node, &leased).await;
+        assert_eq!(lease_now(&node, 1).await, []);
+        node.stop().await;
+    });
+}
+
+#[test]
+fn a_restart_keeps_running_jobs_running() {
+    let root = tempfile::tempdir().unwrap();
+    let config = config(root.path());
+    block_on(async {
+        let node = open(&config).await;
+        enqueue(&node, 0..2).await;
+        let leased = lease_now(&node, 1).await;
+        node.stop().await;
+        drop(node);
+        let node = open(&config).await;
+        assert_eq!(lease_now(&node, 5).await.len(), 1, "the other one is taken");
+        ack(&node, &leased).await;
+        node.stop().await;
+    });
+}
+
+#[test]
+fn ten_thousand_calls_wait_and_are_answered_when_the_server_stops() {
+    let root = tempfile::tempdir().unwrap();
+    block_on(async {
+        let node = open(&config(root.path())).await;
+        let mut waiting = tokio::task::JoinSet::new();
+        for number in 0..10_000 {
+            let node = node.clone();
+            let Command::LeaseJobs(mut command) = lease(1, 50_000) else { unreachable!() };
+            command.worker = format!("w{number}");
+            waiting.spawn(async move { node.call("default", Command::LeaseJobs(command)).await });
+        }
+        while waiting_requests(&node).await < 10_000 {
+            tokio::task::yield_now().await;
+        }
+        enqueue(&node, 0..100).await;
+        let mut served = 0;
+        while served < 100 {
+            let answer = waiting.join_next().await.unwrap().unwrap().unwrap();
+            served += usize::from(matches!(answer, Answer::Leased { jobs, .. } if jobs.len() == 1));
+        }
+        node.begin_stop();
+        while let Some(answer) = waiting.join_next().await {
+            let answer = answer.unwrap().unwrap();
+            assert!(matches!(answer, Answer::Leased { jobs, .. } if jobs.is_empty()));
+        }
+        node.stop().await;
+    });
+}
+
+async fn waiting_requests(node: &crate::Node) -> u64 {
+    let stats = node.shard_stats().await;
+    stats.iter().map(|stats| stats.as_ref().unwrap().waiting_requests).sum()
+}
+
+#[test]
+fn a_caller_that_went_away_is_handed_nothing() {
+    let root = tempfile::tempdir().unwrap();
+    block_on(async {
+        let node = open(&config(root.path())).await;
+        let waiting = {
+            let node = node.clone();
+            tokio::spawn(async move { node.call("default", lease(1, 50_000)).await })
+        };
+        while waiting_requests(&node).await < 1 {
+            tokio::task::yield_now().await;
+        }
+        waiting.abort();
+        assert!(waiting.await.unwrap_err().is_cancelled());
+        enqueue(&node, 0..1).await;
+        assert_eq!(lease_now(&node, 1).await.len(), 1);
+        assert_eq!(waiting_requests(&node).await, 0);
+        node.stop().await;
+    });
+}
+
+#[test]
+fn every_shard_is_asked_for_its_namespaces() {
+    let root = tempfile::tempdir().unwrap();
+    block_on(async {
+        let node = open(&config(root.path())).await;
+        let names = [namespace_in(&node, 0), namespace_in(&node, 1)];
+        for name in &names {
+            create_namespace(&node, name).await;
+        }
+        let mut found = Vec::new();
+        for answer in node.call_shards(Command::ListNamespaces).await {
+            match answer.unwrap() {
+                Answer::Namespaces(views) => found.extend(views.into_iter().map(|view| view.name)),
+                answer => panic!("{answer:?}"),
+            }
+        }
+        found.sort();
+        let mut expected = vec!["default".to_owned(), names[0].clone(), names[1].clone()];
+        expected.sort();
+        assert_eq!(found, expected);
+        node.stop().await;
+    });
+}
+
+#[test]
+fn reads_see_what_was_answered() {
+    let root = tempfile::tempdir().unwrap();
+    block_on(async {
+        let node = open(&config(root.path())).await;
+        for number in 0..50 {
+            enqueue(&node, number..number + 1).await;
+            let found = node
+                .read("default", move |reader, now| {
+                    longshore_engine::query::find_job(reader, "default", job_id(number), now)
+                })
+                .await
+                .unwrap();
+            assert!(matches!(found, longshore_engine::query::Lookup::Found(_)), "{number}");
+        }
+        let bug = node.read("default", |_, _| panic!("a query's bug")).await;
+        let bug: Result<(), _> = bug;
+        assert_eq!(bug.unwrap_err().cause, Cause::Bug);
+        enqueue(&node, 50..51).await;
+        node.stop().await;
+    });
+}

@@ -1,0 +1,90 @@
+//! What is refused when the disk or memory is low, and what gets through all the same.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use longshore_engine::{Answer, Command};
+
+use super::support::{ack, block_on, config, enqueue, jobs, lease, lease_now, settlement};
+use crate::disk::{DiskLevel, DiskMarks, DiskProbe, Space};
+use crate::node::Surroundings;
+use crate::{Cause, Node, NodeConfig, Publishing};
+
+struct Given(Arc<AtomicU64>);
+
+impl DiskProbe for Given {
+    fn space(&self) -> io::Result<Space> {
+        let free_bytes = self.0.load(Ordering::SeqCst);
+        Ok(Space { free_bytes, total_bytes: 1 << 40 })
+    }
+}
+
+#[test]
+fn marks_of_the_disk_refuse_publishing_first_and_leases_last() {
+    let root = tempfile::tempdir().unwrap();
+    let free = Arc::new(AtomicU64::new(100));
+    let marks =
+        DiskMarks { warn_bytes: Some(90), refuse_bytes: Some(50), settle_only_bytes: Some(10) };
+    let config = NodeConfig { disk: marks, ..config(root.path()) };
+    let open_journal = Arc::new(crate::journal_files::open);
+    let probe = Box::new(Given(Arc::clone(&free)));
+    block_on(async {
+        let node = Node::open_in(&config, Surroundings { open_journal, probe }).unwrap();
+        assert!(node.started().await.is_ready());
+        let set = |bytes| {
+            free.store(bytes, Ordering::SeqCst);
+            node.look_at_disk();
+            node.stats().disk
+        };
+        enqueue(&node, 0..4).await;
+        assert_eq!(set(80), DiskLevel::Warn);
+        enqueue(&node, 4..5).await;
+
+        assert_eq!(set(40), DiskLevel::Refuse);
+        let refused = node.call("default", jobs(5..6, 1)).await.unwrap_err();
+        assert_eq!((refused.cause, refused.retry_after_s), (Cause::DiskLow, 15));
+        let leased = lease_now(&node, 2).await;
+        assert_eq!(leased.len(), 2);
+
+        assert_eq!(set(5), DiskLevel::SettleOnly);
+        let refused = node.call("default", lease(1, 0)).await.unwrap_err();
+        assert_eq!(refused.cause, Cause::DiskLow);
+        ack(&node, &leased[..1]).await;
+        let Command::LeaseJobs(mut both) = lease(5, 60_000) else { unreachable!() };
+        both.settle = vec![settlement(leased[1].id, leased[1].token)];
+        match node.call("default", Command::LeaseJobs(both)).await.unwrap() {
+            Answer::Leased { jobs, settled } => {
+                assert!(jobs.is_empty());
+                assert!(settled.iter().all(Result::is_ok), "{settled:?}");
+            }
+            answer => panic!("{answer:?}"),
+        }
+        node.read("default", |_, _| ()).await.unwrap();
+
+        assert_eq!(set(100), DiskLevel::Ample);
+        enqueue(&node, 5..6).await;
+        assert_eq!(lease_now(&node, 10).await.len(), 4);
+        node.stop().await;
+    });
+}
+
+#[test]
+fn bodies_in_flight_are_bounded() {
+    let root = tempfile::tempdir().unwrap();
+    let config = NodeConfig { in_flight_bytes_max: 100_000, ..config(root.path()) };
+    block_on(async {
+        let node = super::support::open(&config).await;
+        // Waiting requests hold no bodies, but they are counted with what they are.
+        let held = node.hold_bytes(90_000);
+        let refused = node.call("default", jobs(0..1, 20_000)).await.unwrap_err();
+        assert_eq!(refused.cause, Cause::MemoryLow);
+        enqueue(&node, 0..1).await;
+        drop(held);
+        node.call("default", jobs(1..2, 200_000)).await.unwrap();
+        assert_eq!(node.publishing(), Publishing::Open);
+        assert_eq!(lease_now(&node, 10).await.len(), 2);
+        node.stop().await;
+        assert_eq!(node.stats().in_flight_bytes, 0);
+    });
+}

@@ -1,0 +1,7 @@
+//! Tests of the node as a whole: real threads, real files, and faults put in on purpose.
+
+mod crash;
+mod faulty;
+mod life;
+mod limits;
+mod support;
