@@ -16,7 +16,7 @@ const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub(crate) fn post(out: &mut Vec<u8>, path: &str, body: &[u8]) {
     out.clear();
     let head = format_args!(
-        "POST {path} HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\n\
+        "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
          content-length: {}\r\n\r\n",
         body.len()
     );
@@ -26,7 +26,7 @@ pub(crate) fn post(out: &mut Vec<u8>, path: &str, body: &[u8]) {
 
 /// A request without a body.
 pub(crate) fn get(path: &str) -> Vec<u8> {
-    format!("GET {path} HTTP/1.1\r\nhost: bench\r\n\r\n").into_bytes()
+    format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n").into_bytes()
 }
 
 /// An answer, in the buffer of its connection.
