@@ -77,15 +77,13 @@ impl<M: OrderedMap> Turn<M> {
                 let decision = self.state.decide_enqueue(ns, &command, moment);
                 self.carry_out_with(created, decision)
             }
-            Command::LeaseJobs(request) => {
-                match self.check_lease_request(ns, &request) {
-                    Ok(()) => {
-                        self.record_all(created.into_iter().collect());
-                        return self.handle_lease(ns, reply_to, request, moment);
-                    }
-                    Err(rejection) => Err(rejection),
+            Command::LeaseJobs(request) => match self.check_lease_request(ns, &request) {
+                Ok(()) => {
+                    self.record_all(created.into_iter().collect());
+                    return self.handle_lease(ns, reply_to, request, moment);
                 }
-            }
+                Err(rejection) => Err(rejection),
+            },
             Command::PutQueue { queue, settings } => {
                 let decision = self.decide_put_queue(ns, &queue, settings);
                 self.carry_out_with(created, decision.map(|r| (r, Answer::QueueDeleted)))

@@ -108,6 +108,8 @@ impl<M: OrderedMap> Turn<M> {
     fn begin(&mut self, clock: Clock) -> Moment {
         let moment = Moment::new(clock, self.state.now());
         self.state.mono = self.state.mono.max(moment.mono);
+        // Where wall time stepped back, what becomes due is to be offered when its time comes.
+        self.swept = self.swept.min(moment.at);
         self.entry_at = moment.at;
         moment
     }

@@ -1,5 +1,7 @@
 //! Whole lives of jobs, on plain values: no disk, no clock but the test's.
 
+mod regressions;
+
 use std::collections::BTreeMap;
 
 use bytes::Bytes;

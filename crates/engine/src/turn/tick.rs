@@ -29,7 +29,7 @@ impl<M: OrderedMap> Turn<M> {
         for queue in self.state.lanes.due_between(self.swept, moment.at) {
             self.state.fresh_queues.insert(queue);
         }
-        self.swept = self.swept.max(moment.at);
+        self.swept = moment.at;
         self.dispatch(moment);
         self.answer_overdue(moment);
         self.forget_sessions(moment);
@@ -119,7 +119,10 @@ impl<M: OrderedMap> Turn<M> {
         let waiter = self.waiters.next_deadline().map(|deadline| deadline.0);
         let by_mono = lease.into_iter().chain(waiter).map(|at| at.saturating_sub(mono.0));
         let timer = self.state.timers.first(&self.state).map(TimeMs);
-        let due = self.waiters.has_workers().then(|| self.state.lanes.next_due_after(self.swept));
+        let due = self
+            .waiters
+            .has_workers()
+            .then(|| self.state.lanes.next_due_after(self.swept.min(now)));
         let forget = self.state.next_forgetting();
         let by_wall = [timer, due.flatten(), forget].into_iter().flatten();
         by_mono.chain(by_wall.map(|at| at.since(now))).min()

@@ -1,0 +1,113 @@
+//! Whether the engine and the reference say the same.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use longshore_engine::query::{Lookup, attempts_of, body_of, find_job};
+use longshore_engine::{Answer, Clock, JobView, Operation, Rejection, ReplyTo};
+
+use crate::reference::Reference;
+use crate::shard::Shard;
+
+/// The answer in words; of refusals only what is promised.
+pub(crate) fn plain(answer: &Answer) -> String {
+    fn each<T: std::fmt::Debug>(results: &[Result<T, Rejection>]) -> String {
+        let one = |result: &Result<T, Rejection>| match result {
+            Ok(value) => format!("{value:?}"),
+            Err(rejection) => code(rejection),
+        };
+        results.iter().map(one).collect::<Vec<_>>().join(", ")
+    }
+    let operation = |o: &Operation| format!("{:?}", Operation { cursor: None, ..o.clone() });
+    match answer {
+        Answer::Leased { jobs, settled } => format!("leased {jobs:#?}, settled {}", each(settled)),
+        Answer::Settled(settled) => format!("settled {}", each(settled)),
+        Answer::Extended(extended) => format!("extended {}", each(extended)),
+        Answer::Operation(o) => operation(o),
+        Answer::Operations(all) => all.iter().map(operation).collect::<Vec<_>>().join("\n"),
+        Answer::Rejected(rejection) => code(rejection),
+        other => format!("{other:#?}"),
+    }
+}
+
+fn code(rejection: &Rejection) -> String {
+    match rejection {
+        Rejection::JobsRefused { faults } => {
+            let faults = faults.iter().map(|(index, fault)| format!("{index} {}", code(fault)));
+            format!("jobs refused: {}", faults.collect::<Vec<_>>().join(", "))
+        }
+        other => other.code().to_owned(),
+    }
+}
+
+/// Checks that the step was answered alike.
+pub(crate) fn answers(expected: Vec<(ReplyTo, Answer)>, found: Vec<(ReplyTo, Answer)>) {
+    let by_reply = |answers: Vec<(ReplyTo, Answer)>| {
+        let mut map = BTreeMap::new();
+        for (reply_to, answer) in answers {
+            assert!(map.insert(reply_to, plain(&answer)).is_none(), "{reply_to:?} answered twice");
+        }
+        map
+    };
+    let (expected, found) = (by_reply(expected), by_reply(found));
+    for (reply_to, answer) in &expected {
+        let found = found.get(reply_to).map_or("nothing", String::as_str);
+        assert!(found == answer, "{reply_to:?}: expected {answer}\nfound {found}");
+    }
+    for (reply_to, answer) in &found {
+        assert!(expected.contains_key(reply_to), "{reply_to:?}: not expected: {answer}");
+    }
+}
+
+/// Checks that all that is kept is alike.
+pub(crate) fn states(expected: &Reference, shard: &Shard, clock: Clock) {
+    let stats = shard.turn.stats(clock, 1000);
+    for queue in &expected.queues {
+        let of = expected.namespaces.iter().find(|namespace| namespace.id == queue.ns);
+        let name = &of.expect("a queue is in a namespace").name;
+        let found =
+            stats.queues.iter().find(|q| q.namespace == *name && q.queue.name == queue.name);
+        let found = &found.unwrap_or_else(|| panic!("queue {} is missing", queue.name)).queue;
+        assert_eq!(*found, expected.queue_view(queue), "queue {} of {name}", queue.name);
+    }
+    assert_eq!(stats.queues.len(), expected.queues.len(), "queues");
+    for namespace in &expected.namespaces {
+        let found = stats.namespaces.iter().find(|found| found.name == namespace.name);
+        let expected = expected.namespace_view(namespace);
+        assert_eq!(found, Some(&expected), "namespace {}", namespace.name);
+    }
+    assert_eq!(stats.namespaces.len(), expected.namespaces.len(), "namespaces");
+    assert_eq!(stats.waiting_requests, expected.waiters.len() as u64, "requests that wait");
+    assert_eq!(stats.sessions, expected.sessions.len() as u64, "sessions");
+    let running = expected.jobs.iter().filter(|job| job.run.is_some()).count();
+    assert_eq!(stats.leases, running as u64, "leases");
+    jobs(expected, shard);
+}
+
+fn jobs(expected: &Reference, shard: &Shard) {
+    let map = shard.turn.map();
+    for job in &expected.jobs {
+        let of = expected.namespaces.iter().find(|namespace| namespace.id == job.ns);
+        let name = &of.expect("a job is in a namespace").name;
+        let id = job.job.id;
+        let found = match find_job(map, name, id, expected.now) {
+            Lookup::Found(found) => *found,
+            other => panic!("job {id} of {name}: {other:?}, expected {:?}", job.job),
+        };
+        let view: JobView = expected.job_view(job.ns, id).expect("it is there");
+        assert!(found == view, "job {id} of {name}: expected {view:#?}\nfound {found:#?}");
+        assert_eq!(attempts_of(map, name, id), job.notes, "attempts of {id}");
+    }
+    // Byte 5 begins the keys of jobs, 15 those of bodies, 16 those of tombstones.
+    let removed = expected.removed_namespaces();
+    let count = |first: u8| {
+        let of = map.keys().filter(|key| key.first() == Some(&first));
+        of.filter(|key| !removed.iter().any(|ns| key[1..].starts_with(ns))).count()
+    };
+    assert_eq!(count(5), expected.jobs.len(), "jobs in the map");
+    assert_eq!(count(16), expected.tombstones.len(), "tombstones in the map");
+    for (id, bytes) in &expected.bodies {
+        let body = longshore_engine::Body::Stored { id: *id, length: bytes.len() as u64 };
+        assert_eq!(body_of(map, &body).as_ref(), Some::<&Bytes>(bytes), "body {id}");
+    }
+}

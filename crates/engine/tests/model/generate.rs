@@ -1,0 +1,333 @@
+//! Commands drawn from a seed, most of them about things that exist.
+
+use bytes::Bytes;
+use longshore_engine::{
+    Command, Delivery, EnqueueJobs, Epoch, Extension, JobDefaults, JobError, JobId, LeaseJobs,
+    NewJob, OperationId, OperationKind, QueuePattern, QueueSettings, RetryPolicy, Settlement,
+    Start, TimeMs, Token, Verdict,
+};
+
+use crate::random::Random;
+use crate::reference::Reference;
+
+const QUEUES: [&str; 5] = ["q", "q2", "low", "x.y", "other"];
+const KINDS: [&str; 4] = ["k1", "k2", "k3", "longshore.shell"];
+const KEYS: [&str; 2] = ["key", "lock"];
+const WORKERS: [&str; 3] = ["w1", "w2", "w3"];
+const NAMESPACES: [&str; 6] = ["default", "default", "default", "default", "a", "b"];
+
+/// What commands are drawn from.
+#[derive(Debug)]
+pub(crate) struct Generator {
+    pub(crate) random: Random,
+    /// Whether requests may wait for jobs.
+    pub(crate) waits: bool,
+    /// What workers were handed, with the namespace; old ones are forgotten at random.
+    pub(crate) handed: Vec<(String, Delivery)>,
+    turns: Vec<u64>,
+    next_id: u64,
+}
+
+impl Generator {
+    pub(crate) fn new(random: Random, waits: bool) -> Self {
+        let turns = vec![1; WORKERS.len() * 2];
+        Self { random, waits, handed: Vec::new(), turns, next_id: 1000 }
+    }
+
+    /// A worker was handed jobs.
+    pub(crate) fn learn(&mut self, namespace: &str, jobs: &[Delivery]) {
+        self.handed.extend(jobs.iter().map(|job| (namespace.to_owned(), job.clone())));
+        while self.handed.len() > 24 {
+            let index = self.random.below(self.handed.len() as u64);
+            self.handed.remove(index as usize);
+        }
+    }
+
+    pub(crate) fn command(&mut self, known: &Reference, now: TimeMs) -> (String, Command) {
+        let namespace = (*self.random.pick(&NAMESPACES)).to_owned();
+        let command = match self.random.below(100) {
+            0..27 => self.enqueue(now),
+            27..54 => return self.lease(),
+            54..70 => return self.settle(),
+            70..74 => return self.extend(),
+            74..78 => {
+                let waits = self.waits && self.random.percent(50);
+                let wait_ms = if waits { self.random.below(70_000) } else { 0 };
+                Command::AwaitJob { id: self.job_id(known), wait_ms }
+            }
+            78..83 => Command::CancelJob { id: self.job_id(known) },
+            83..87 => Command::RetryJob { id: self.job_id(known) },
+            87..91 => self.queue_command(now),
+            91..96 => self.operation(now),
+            96..98 => Command::ListQueues { after: None, limit: self.random.below(4) as usize },
+            _ => match self.random.below(5) {
+                0 => Command::CreateNamespace,
+                1 => Command::DeleteNamespace,
+                2 => Command::ListNamespaces,
+                3 => Command::ListOperations,
+                _ => Command::GetNamespace,
+            },
+        };
+        (namespace, command)
+    }
+
+    fn job_id(&mut self, known: &Reference) -> JobId {
+        let ids = known.ids();
+        if ids.is_empty() || self.random.percent(10) {
+            return client_id(self.random.below(12));
+        }
+        self.random.pick(&ids).1
+    }
+
+    fn queue(&mut self) -> String {
+        (*self.random.pick(&QUEUES)).to_owned()
+    }
+
+    fn span(&mut self) -> u64 {
+        match self.random.below(6) {
+            0 => self.random.below(3),
+            1 => self.random.below(1500),
+            2 => 1000 * self.random.below(10),
+            3 => self.random.below(60_000),
+            4 => self.random.below(3_600_000),
+            _ => 1 + self.random.below(20_000),
+        }
+    }
+
+    fn start(&mut self, now: TimeMs) -> Start {
+        match self.random.below(5) {
+            0 => Start::At(TimeMs(now.0.saturating_sub(self.random.below(5000)))),
+            1 => Start::At(now.plus(self.span())),
+            _ => Start::After(self.span()),
+        }
+    }
+
+    fn policy(&mut self) -> RetryPolicy {
+        // In small slices the order of ends, and with it the chance of each, is another.
+        let exact = self.waits;
+        match self.random.below(4) {
+            0 if exact => RetryPolicy::Sidekiq,
+            1 => RetryPolicy::Constant { delay_ms: 0 },
+            0 | 2 => RetryPolicy::Constant { delay_ms: self.span() },
+            _ => RetryPolicy::Exponential {
+                base_ms: 100,
+                factor_percent: 200,
+                cap_ms: 10_000,
+                jitter_percent: if exact { 30 } else { 0 },
+            },
+        }
+    }
+
+    fn args(&mut self) -> Bytes {
+        let length = match self.random.below(20) {
+            0 => 5000,
+            1 => 9000,
+            _ => self.random.below(40),
+        };
+        Bytes::from(vec![b'0' + self.random.below(10) as u8; length as usize])
+    }
+
+    fn new_job(&mut self, now: TimeMs) -> NewJob {
+        self.next_id += 1;
+        let named = self.random.percent(40);
+        let id = if named { client_id(self.random.below(12)) } else { server_id(self.next_id) };
+        let kind = if self.random.percent(1) { "" } else { *self.random.pick(&KINDS) };
+        let args = self.args();
+        let random = &mut self.random;
+        let mut new = NewJob::new(id, kind, args);
+        new.fingerprint = named.then(|| [random.below(8).min(1) as u8; 16]);
+        new.priority = random.maybe(40, |r| r.below(3) as u8);
+        new.ordering_key = random.maybe(30, |r| (*r.pick(&KEYS)).to_owned());
+        new.at_most_once = random.percent(15);
+        new.max_attempts = random.maybe(40, |r| (r.below(5) as u32).max(u32::from(r.percent(95))));
+        new.lease_ms = random.maybe(20, |r| 900 + r.below(40_000));
+        new.start = self.random.percent(35).then(|| self.start(now));
+        new.expiry = self.random.percent(15).then(|| self.start(now));
+        new.timeout_ms = self.random.percent(15).then(|| self.span());
+        new.max_age_ms = self.random.percent(15).then(|| self.span());
+        new.retain_ms = self.random.percent(25).then(|| self.span());
+        new.retry = Some(self.policy());
+        new
+    }
+
+    fn enqueue(&mut self, now: TimeMs) -> Command {
+        let count = if self.random.percent(60) { 1 } else { self.random.below(10) };
+        let jobs = (0..count).map(|_| self.new_job(now)).collect();
+        Command::EnqueueJobs(EnqueueJobs { queue: self.queue(), jobs })
+    }
+
+    fn lease(&mut self) -> (String, Command) {
+        let who = self.random.below(self.turns.len() as u64) as usize;
+        let settle = if self.random.percent(30) { self.settlements(None).1 } else { Vec::new() };
+        let turns = self.random.percent(60).then(|| self.turn(who));
+        let random = &mut self.random;
+        let pattern = |random: &mut Random| match random.below(6) {
+            0 => QueuePattern::Prefix(String::new()),
+            1 => QueuePattern::Prefix("q".to_owned()),
+            _ => QueuePattern::Exactly((*random.pick(&QUEUES)).to_owned()),
+        };
+        let queues = (0..=random.below(3)).map(|_| pattern(random)).collect();
+        let kinds = random.maybe(25, |random| {
+            (0..random.below(3)).map(|_| (*random.pick(&KINDS)).to_owned()).collect()
+        });
+        let waits = self.waits && random.percent(50);
+        let request = LeaseJobs {
+            queues,
+            kinds,
+            max: random.below(5).max(u64::from(random.percent(90))) as usize,
+            wait_ms: if waits { random.below(50_000) } else { 0 },
+            lease_ms: random.maybe(30, |random| 900 + random.below(60_000)),
+            worker: WORKERS[who / 2].to_owned(),
+            session: ["s1", "s2"][who % 2].to_owned(),
+            turn: turns.map(|(turn, _)| turn),
+            seen: turns.and_then(|(_, seen)| seen),
+            settle,
+        };
+        // Workers stay in a namespace, or their turns would mean nothing.
+        let namespace = ["default", "default", "default", "a"][who % 4].to_owned();
+        (namespace, Command::LeaseJobs(Box::new(request)))
+    }
+
+    fn turn(&mut self, who: usize) -> (u64, Option<u64>) {
+        let last = self.turns[who];
+        let turn = match self.random.below(10) {
+            0 => last,
+            1 => last.saturating_sub(1),
+            _ => last + 1,
+        };
+        self.turns[who] = last.max(turn);
+        let seen = match self.random.below(6) {
+            0 => None,
+            1 => Some(turn.saturating_sub(2)),
+            2 => Some(turn.saturating_sub(3)),
+            _ => Some(turn.saturating_sub(1)),
+        };
+        (turn, seen)
+    }
+
+    fn settlements(&mut self, namespace: Option<&str>) -> (String, Vec<Settlement>) {
+        let fallback = namespace.unwrap_or("default").to_owned();
+        if self.handed.is_empty() {
+            return (fallback, Vec::new());
+        }
+        let mut settlements = Vec::new();
+        let mut chosen = fallback;
+        for index in 0..=self.random.below(3) {
+            let (namespace, job) = self.random.pick(&self.handed).clone();
+            if index == 0 {
+                chosen = namespace;
+            }
+            let mut token = job.token;
+            if self.random.percent(5) {
+                token = Token { epoch: Epoch(1), counter: self.random.below(token.counter + 2) };
+            }
+            settlements.push(Settlement { id: job.id, token, verdict: self.verdict() });
+        }
+        (chosen, settlements)
+    }
+
+    fn verdict(&mut self) -> Verdict {
+        match self.random.below(10) {
+            0..4 => Verdict::Ack {
+                result: self.random.percent(50).then(|| self.args()),
+                location: self.random.maybe(20, |_| "/thing/1".to_owned()),
+            },
+            4..7 => Verdict::Fail {
+                error: JobError {
+                    kind: "Oops".to_owned(),
+                    message: "no".to_owned(),
+                    backtrace: "here".to_owned(),
+                },
+                retry_in_ms: self.random.percent(40).then(|| self.span()),
+            },
+            7 => Verdict::Snooze { delay_ms: self.span() },
+            8 => Verdict::Release,
+            _ => Verdict::Discard,
+        }
+    }
+
+    fn settle(&mut self) -> (String, Command) {
+        let (namespace, settlements) = self.settlements(None);
+        (namespace, Command::SettleJobs(settlements))
+    }
+
+    fn extend(&mut self) -> (String, Command) {
+        let handed = &self.handed;
+        if handed.is_empty() {
+            return ("default".to_owned(), Command::ExtendLeases(Vec::new()));
+        }
+        let (namespace, job) = self.random.pick(handed).clone();
+        let random = &mut self.random;
+        let extension = Extension {
+            id: job.id,
+            token: job.token,
+            lease_ms: random.maybe(30, |random| 900 + random.below(60_000)),
+            progress: random.maybe(40, |random| random.below(12_000) as u16),
+            progress_text: random.maybe(20, |_| "half of it".to_owned()),
+        };
+        (namespace, Command::ExtendLeases(vec![extension]))
+    }
+
+    fn queue_command(&mut self, now: TimeMs) -> Command {
+        let queue = self.queue();
+        match self.random.below(6) {
+            0 => Command::DeleteQueue { queue },
+            1 => Command::GetQueue { queue },
+            2 | 3 => Command::PauseQueue { queue, paused: self.random.percent(40) },
+            _ => {
+                let policy = self.policy();
+                let template = self.new_job(now);
+                let ttl_ms = self.random.percent(20).then(|| self.span());
+                let defaults = JobDefaults {
+                    priority: template.priority,
+                    lease_ms: template.lease_ms,
+                    timeout_ms: template.timeout_ms.filter(|ms| *ms > 0),
+                    retry: Some(policy),
+                    max_attempts: template.max_attempts,
+                    max_age_ms: template.max_age_ms.filter(|ms| *ms > 0),
+                    ttl_ms: ttl_ms.filter(|ms| *ms > 0),
+                    retain_ms: template.retain_ms,
+                };
+                let max_length = self.random.maybe(30, |random| random.below(12));
+                let paused = self.random.percent(10);
+                Command::PutQueue {
+                    queue,
+                    settings: QueueSettings { paused, max_length, defaults },
+                }
+            }
+        }
+    }
+
+    fn operation(&mut self, now: TimeMs) -> Command {
+        let id = OperationId(1 + self.random.below(20));
+        let queue = self.queue();
+        let some_queue = self.random.maybe(50, |_| queue.clone());
+        let kind = self.random.maybe(25, |random| (*random.pick(&KINDS)).to_owned());
+        let before = self.random.percent(25).then(|| TimeMs(now.0 - self.random.below(30_000)));
+        match self.random.below(12) {
+            0..3 => Command::StartOperation(OperationKind::PurgeQueue { queue, kind, before }),
+            3..7 => {
+                let queue = some_queue;
+                Command::StartOperation(OperationKind::RetryDead { queue, kind, before })
+            }
+            7 => {
+                let queue = some_queue;
+                Command::StartOperation(OperationKind::PurgeDead { queue, kind, before })
+            }
+            8..10 => Command::StartOperation(OperationKind::DeleteQueue { queue }),
+            10 => Command::CancelOperation { id },
+            _ => Command::GetOperation { id },
+        }
+    }
+}
+
+fn client_id(n: u64) -> JobId {
+    JobId([n as u8 + 1; 16])
+}
+
+fn server_id(n: u64) -> JobId {
+    let mut id = [0; 16];
+    id[0] = 0xf0;
+    id[8..].copy_from_slice(&n.to_be_bytes());
+    JobId(id)
+}

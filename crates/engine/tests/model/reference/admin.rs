@@ -1,0 +1,159 @@
+//! What administrators and single jobs' owners ask for.
+
+use longshore_engine::{
+    Answer, CancelReason, Command, JobId, NamespaceId, Phase, QueueSettings, Rejection,
+};
+
+use super::{RefNamespace, Reference, Refusable, refused};
+
+impl Reference {
+    pub(super) fn decide_admin(&mut self, ns: NamespaceId, command: Command) -> Refusable<Answer> {
+        match command {
+            Command::SettleJobs(settlements) => {
+                Ok(Answer::Settled(self.settle_all(ns, &settlements)))
+            }
+            Command::ExtendLeases(extensions) => {
+                Ok(Answer::Extended(extensions.iter().map(|e| self.extend(ns, e)).collect()))
+            }
+            Command::CancelJob { id } => self.cancel(ns, id),
+            Command::RetryJob { id } => self.retry(ns, id),
+            Command::PutQueue { queue, settings } => self.put_queue(ns, &queue, settings),
+            Command::PauseQueue { queue, paused } => {
+                self.known_queue(ns, &queue)?;
+                self.queue_mut(ns, &queue).settings.paused = paused;
+                self.queue_answer(ns, &queue)
+            }
+            Command::DeleteQueue { queue } => {
+                self.known_queue(ns, &queue)?;
+                if !self.is_empty(ns, &queue) {
+                    return Err(Rejection::QueueNotEmpty { queue, backlog: 0, dead: 0 });
+                }
+                self.queues.retain(|q| q.ns != ns || q.name != queue);
+                Ok(Answer::QueueDeleted)
+            }
+            Command::GetQueue { queue } => self.queue_answer(ns, &queue),
+            Command::ListQueues { after, limit } => {
+                Ok(self.list_queues(ns, after.as_deref(), limit))
+            }
+            Command::StartOperation(kind) => self.start_operation(ns, kind),
+            Command::CancelOperation { id } => self.operation(ns, id, true),
+            Command::GetOperation { id } => self.operation(ns, id, false),
+            Command::ListOperations => {
+                let operations = self.operations.iter().rev().map(|o| &o.operation);
+                let operations = operations.filter(|o| o.namespace == ns).cloned().collect();
+                Ok(Answer::Operations(operations))
+            }
+            Command::DeleteNamespace => {
+                let queues = self.queues.iter().filter(|queue| queue.ns == ns).count() as u64;
+                if queues > 0 {
+                    return Err(Rejection::NamespaceNotEmpty { name: String::new(), queues });
+                }
+                self.namespaces.retain(|namespace| namespace.id != ns);
+                self.jobs.retain(|job| job.ns != ns);
+                self.tombstones.retain(|tombstone| tombstone.ns != ns);
+                Ok(Answer::NamespaceDeleted)
+            }
+            Command::GetNamespace => {
+                let namespace = self.namespaces.iter().find(|namespace| namespace.id == ns);
+                Ok(Answer::Namespace(self.namespace_view(namespace.expect("resolved before"))))
+            }
+            other => unreachable!("{other:?} is decided elsewhere"),
+        }
+    }
+
+    fn known_queue(&self, ns: NamespaceId, queue: &str) -> Refusable<()> {
+        let known = self.queue_named(ns, queue).map(|_| ());
+        known.ok_or_else(|| Rejection::QueueUnknown { queue: queue.to_owned() })
+    }
+
+    fn put_queue(
+        &mut self,
+        ns: NamespaceId,
+        queue: &str,
+        settings: QueueSettings,
+    ) -> Refusable<Answer> {
+        self.check_name("queue", queue)?;
+        self.check_lease_ms(settings.defaults.lease_ms)?;
+        if settings.defaults.max_attempts == Some(0) {
+            return Err(refused("max_attempts"));
+        }
+        if self.queue_named(ns, queue).is_some() {
+            self.queue_mut(ns, queue).settings = settings;
+        } else {
+            self.check_queue_room()?;
+            self.create_queue(ns, queue, settings);
+        }
+        self.queue_answer(ns, queue)
+    }
+
+    fn cancel(&mut self, ns: NamespaceId, id: JobId) -> Refusable<Answer> {
+        let Some(job) = self.job(ns, id).cloned() else { return Err(self.unknown(ns, id)) };
+        if job.run.is_some() {
+            let run = self.job_mut(ns, id).run.as_mut().expect("it runs");
+            run.lease.cancel_requested = true;
+            return Ok(self.job_answer(ns, id));
+        }
+        match &job.job.phase {
+            Phase::Waiting | Phase::Retrying => {
+                self.jobs.retain(|other| other.ns != ns || other.job.id != id);
+                self.call_off(job, CancelReason::Asked);
+            }
+            Phase::Dead { .. } => {
+                self.remove_job(ns, id);
+                return Ok(Answer::JobRemoved);
+            }
+            Phase::Cancelled { .. } => {}
+            Phase::Succeeded { .. } | Phase::Expired { .. } => {
+                return Err(Rejection::JobStateRefused { id, state: "", needed: "" });
+            }
+        }
+        Ok(self.job_answer(ns, id))
+    }
+
+    fn retry(&mut self, ns: NamespaceId, id: JobId) -> Refusable<Answer> {
+        let Some(job) = self.job(ns, id) else { return Err(self.unknown(ns, id)) };
+        match &job.job.phase {
+            Phase::Dead { .. } => self.retry_dead(ns, id),
+            Phase::Retrying if job.run.is_none() => {
+                let now = self.now;
+                let job = &mut self.job_mut(ns, id).job;
+                job.available_at = job.available_at.min(now);
+            }
+            _ => return Err(Rejection::JobStateRefused { id, state: "", needed: "" }),
+        }
+        Ok(self.job_answer(ns, id))
+    }
+
+    pub(super) fn may_create_namespace(&self, name: &str) -> Refusable<()> {
+        if !self.limits.namespaces_on_first_use && name != "default" {
+            return Err(Rejection::NamespaceUnknown { name: name.to_owned() });
+        }
+        self.check_name("namespace", name)?;
+        let limit = self.limits.namespaces_max;
+        if self.namespaces.len() >= limit {
+            return Err(Rejection::TooManyNamespaces { limit });
+        }
+        Ok(())
+    }
+
+    pub(super) fn create_namespace(&mut self, name: &str) -> NamespaceId {
+        let id = NamespaceId(self.next_namespace);
+        self.next_namespace += 1;
+        let (name, created_at) = (name.to_owned(), self.now);
+        self.namespaces.push(RefNamespace { id, name, created_at, dropped: 0 });
+        id
+    }
+
+    pub(super) fn decide_create_namespace(&mut self, name: &str) -> Refusable<Answer> {
+        if self.namespace_named(name).is_none() {
+            self.check_name("namespace", name)?;
+            let limit = self.limits.namespaces_max;
+            if self.namespaces.len() >= limit {
+                return Err(Rejection::TooManyNamespaces { limit });
+            }
+            self.create_namespace(name);
+        }
+        let namespace = self.namespace_named(name).expect("created where it was missing");
+        Ok(Answer::Namespace(self.namespace_view(namespace)))
+    }
+}

@@ -1,0 +1,122 @@
+//! What is kept of jobs that have ended.
+
+use longshore_engine::wire::Wire;
+use longshore_engine::{Body, CancelReason, DeadReason, JobId, NamespaceId, Phase, TimeMs};
+
+use super::{RefJob, RefTombstone, Reference};
+
+const DAY_MS: u64 = 24 * 3600 * 1000;
+
+impl Reference {
+    pub(super) fn call_off(&mut self, mut job: RefJob, reason: CancelReason) {
+        self.queue_mut(job.ns, &job.job.queue).cancelled += 1;
+        job.job.phase = Phase::Cancelled { ended_at: self.now, reason };
+        self.keep_outcome(job);
+    }
+
+    pub(super) fn keep_outcome(&mut self, mut job: RefJob) {
+        if let Some(args) = job.job.args.take() {
+            self.drop_body(&args);
+        }
+        let result_bytes = match &job.job.phase {
+            Phase::Succeeded { result: Some(Body::Stored { length, .. }), .. } => *length,
+            _ => 0,
+        };
+        job.size = job.job.to_bytes().len() as u64 + result_bytes;
+        self.ended.push((job.ns, job.job.id));
+        self.jobs.push(job);
+    }
+
+    pub(super) fn bury(&mut self, mut job: RefJob, reason: DeadReason) {
+        let forget_at = self.now.plus(self.limits.dead_retain_ms);
+        job.job.phase = Phase::Dead { ended_at: self.now, reason, forget_at };
+        let args_bytes = match &job.job.args {
+            Some(Body::Stored { length, .. }) => *length,
+            _ => 0,
+        };
+        job.size = job.job.to_bytes().len() as u64 + args_bytes;
+        self.queue_mut(job.ns, &job.job.queue).died += 1;
+        self.ended.push((job.ns, job.job.id));
+        self.jobs.push(job);
+    }
+
+    /// Removes a waiting or dead job without an outcome.
+    pub(super) fn remove_job(&mut self, ns: NamespaceId, id: JobId) {
+        let job = self.job(ns, id).expect("the job exists").clone();
+        if job.job.phase.is_unfinished() {
+            self.queue_mut(ns, &job.job.queue).cancelled += 1;
+        }
+        self.ended.push((ns, id));
+        self.forget(ns, id, self.now.plus(DAY_MS));
+    }
+
+    /// Nothing but a tombstone stays of a job, where its client chose the id.
+    fn forget(&mut self, ns: NamespaceId, id: JobId, until: TimeMs) {
+        let index = self.jobs.iter().position(|job| job.ns == ns && job.job.id == id);
+        let job = self.jobs.remove(index.expect("the job exists")).job;
+        if let Some(args) = &job.args {
+            self.drop_body(args);
+        }
+        if let Phase::Succeeded { result: Some(result), .. } = &job.phase {
+            self.drop_body(result);
+        }
+        if let Some(fingerprint) = job.fingerprint {
+            self.tombstones.push(RefTombstone { ns, id, fingerprint, forget_at: until });
+        }
+    }
+
+    pub(super) fn forget_at(job: &RefJob) -> Option<TimeMs> {
+        match &job.job.phase {
+            Phase::Dead { .. } => None,
+            phase => Some(phase.ended_at()?.plus(job.job.options.retain_ms.unwrap_or(0))),
+        }
+    }
+
+    /// Outcomes of a namespace, the first to be forgotten first.
+    fn outcomes(&self, ns: NamespaceId) -> Vec<(TimeMs, JobId, u64)> {
+        let of = self.jobs.iter().filter(|job| job.ns == ns);
+        let mut outcomes: Vec<_> =
+            of.filter_map(|job| Some((Self::forget_at(job)?, job.job.id, job.size))).collect();
+        outcomes.sort_unstable();
+        outcomes
+    }
+
+    pub(crate) fn outcome_bytes(&self, ns: NamespaceId) -> u64 {
+        self.outcomes(ns).iter().map(|(_, _, size)| size).sum()
+    }
+
+    fn tombstones_of(&self, ns: NamespaceId) -> Vec<(TimeMs, JobId)> {
+        let of = self.tombstones.iter().filter(|t| t.ns == ns);
+        let mut tombstones: Vec<_> = of.map(|t| (t.forget_at, t.id)).collect();
+        tombstones.sort_unstable();
+        tombstones
+    }
+
+    /// Forgets outcomes and tombstones past their time or beyond their cap.
+    pub(super) fn housekeep(&mut self) {
+        let slice = self.limits.slice_items_max;
+        for index in 0..self.namespaces.len() {
+            let ns = self.namespaces[index].id;
+            let mut excess = self.outcome_bytes(ns).saturating_sub(self.limits.outcome_bytes_max);
+            let until = self.now.plus(self.limits.tombstone_ms);
+            let count = self.tombstones_of(ns).len() as u64;
+            let mut too_many = count.saturating_sub(self.limits.tombstones_max);
+            let (outcomes, tombstones) = (self.outcomes(ns), self.tombstones_of(ns));
+            for (forget_at, id, size) in outcomes.into_iter().take(slice) {
+                if forget_at > self.now && excess == 0 {
+                    break;
+                }
+                excess = excess.saturating_sub(size);
+                self.forget(ns, id, until);
+            }
+            for (forget_at, id) in tombstones.into_iter().take(slice) {
+                if forget_at > self.now && too_many == 0 {
+                    break;
+                }
+                too_many = too_many.saturating_sub(1);
+                self.namespaces[index].dropped += u64::from(forget_at > self.now);
+                self.tombstones.retain(|t| (t.ns, t.id, t.forget_at) != (ns, id, forget_at));
+            }
+        }
+    }
+}

@@ -1,0 +1,309 @@
+//! Leasing, and the requests that wait for a job or for the end of one.
+
+use longshore_engine::{
+    Answer, Delivery, Epoch, JobId, Lease, LeaseJobs, NamespaceId, QueuePattern,
+    RESERVED_KIND_PREFIX, Rejection, ReplyTo, Token,
+};
+
+use super::{
+    RefConsumer, RefJob, RefSession, Reference, Refusable, Run, SessionKey, Target, Waiter, refused,
+};
+
+impl Reference {
+    pub(super) fn lease(
+        &mut self,
+        ns: NamespaceId,
+        reply_to: ReplyTo,
+        request: Box<LeaseJobs>,
+    ) -> Refusable<Option<Answer>> {
+        let key: SessionKey = (ns, request.worker.clone(), request.session.clone());
+        self.check_lease(&key, &request)?;
+        if !request.session.is_empty() {
+            self.supersede(&key);
+        }
+        let settled = self.settle_all(ns, &request.settle);
+        if request.max > 0 {
+            self.saw(&key, &request);
+        }
+        let mut jobs = self.granted_before(&key, &request);
+        if jobs.is_empty() {
+            self.take_back(&key, &request);
+            jobs = self.grant(ns, &request);
+        }
+        let may_wait = !self.stopping && self.waiters.len() < self.limits.waiters_max;
+        if jobs.is_empty() && request.wait_ms > 0 && request.max > 0 && may_wait {
+            let deadline = self.mono + request.wait_ms;
+            let target = Target::Work { request, settled };
+            self.waiters.push(Waiter { reply_to, ns, deadline, target });
+            return Ok(None);
+        }
+        Ok(Some(Answer::Leased { jobs, settled }))
+    }
+
+    fn check_lease(&self, key: &SessionKey, request: &LeaseJobs) -> Refusable<()> {
+        let limits = &self.limits;
+        let bad = request.max > limits.lease_jobs_max
+            || request.settle.len() > limits.bulk_jobs_max
+            || (request.max > 0 && request.queues.is_empty())
+            || request.wait_ms > limits.wait_ms_max;
+        if bad {
+            return Err(refused("max"));
+        }
+        self.check_lease_ms(request.lease_ms)?;
+        let Some(turn) = request.turn else { return Ok(()) };
+        if request.worker.is_empty() || request.session.is_empty() {
+            return Err(refused("turn"));
+        }
+        match self.sessions.iter().find(|session| session.key == *key) {
+            Some(session) if turn < session.last_turn => Err(Rejection::TurnPassed {
+                worker: request.worker.clone(),
+                turn,
+                last_turn: session.last_turn,
+            }),
+            None if self.sessions.len() >= limits.sessions_max => {
+                Err(Rejection::TooManySessions { limit: limits.sessions_max })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn supersede(&mut self, key: &SessionKey) {
+        let same = |w: &Waiter| match &w.target {
+            Target::Work { request, .. } => {
+                (w.ns, &request.worker, &request.session) == (key.0, &key.1, &key.2)
+            }
+            Target::End(_) => false,
+        };
+        if let Some(index) = self.waiters.iter().position(same) {
+            let waiter = self.waiters.remove(index);
+            let rejection = Rejection::RequestSuperseded { worker: key.1.clone() };
+            self.answers.push((waiter.reply_to, Answer::Rejected(rejection)));
+        }
+    }
+
+    fn saw(&mut self, key: &SessionKey, request: &LeaseJobs) {
+        let until = self.mono + request.wait_ms + self.limits.consumer_ms;
+        let known = self.consumers.iter_mut().find(|consumer| consumer.key == *key);
+        if let Some(known) = known.filter(|known| known.queues == request.queues) {
+            known.until = known.until.max(until);
+            return;
+        }
+        self.consumers.retain(|consumer| consumer.key != *key);
+        let queues = request.queues.clone();
+        self.consumers.push(RefConsumer { key: key.clone(), queues, until });
+    }
+
+    fn granted_before(&self, key: &SessionKey, request: &LeaseJobs) -> Vec<Delivery> {
+        let session = self.sessions.iter().find(|session| session.key == *key);
+        let turns = session.iter().flat_map(|session| &session.unseen);
+        let same = turns.filter(|(turn, _)| Some(*turn) == request.turn);
+        let mut jobs = Vec::new();
+        for (id, token) in same.flat_map(|(_, grants)| grants) {
+            let Some(job) = self.job(key.0, *id) else { continue };
+            if let Some(run) = job.run.as_ref().filter(|run| run.lease.token == *token) {
+                jobs.push(self.delivery(job, &run.lease));
+            }
+        }
+        jobs
+    }
+
+    fn take_back(&mut self, key: &SessionKey, request: &LeaseJobs) {
+        let (Some(turn), Some(seen)) = (request.turn, request.seen) else { return };
+        let session = self.sessions.iter().find(|session| session.key == *key);
+        let turns = session.iter().flat_map(|session| &session.unseen);
+        let unseen = turns.filter(|(of, _)| *of > seen && *of < turn);
+        let grants: Vec<_> = unseen.flat_map(|(_, grants)| grants.clone()).collect();
+        for (id, token) in grants {
+            let run = self.job(key.0, id).and_then(|job| job.run.as_ref());
+            if run.is_some_and(|run| run.lease.token == token) {
+                self.release(key.0, id);
+            }
+        }
+    }
+
+    fn grant(&mut self, ns: NamespaceId, request: &LeaseJobs) -> Vec<Delivery> {
+        let mut jobs = Vec::new();
+        while !self.stopping && jobs.len() < request.max {
+            let want = request.max - jobs.len();
+            let offers = request.queues.iter().map(|queues| self.offer(ns, request, queues, want));
+            let Some(offer) = offers.into_iter().find(|offer| !offer.is_empty()) else { break };
+            let mut granted = Vec::new();
+            for id in offer {
+                let found = &self.job(ns, id).expect("it waits").job;
+                match self.out_of_time(found) {
+                    Some(late) => self.end_late(ns, id, late),
+                    None => granted.push(self.hand_over(ns, id, request)),
+                }
+            }
+            if let Some(turn) = request.turn.filter(|_| !granted.is_empty()) {
+                self.remember_turn(ns, request, turn, &granted);
+            }
+            jobs.extend(granted);
+        }
+        jobs
+    }
+
+    /// The first `want` jobs of these queues that are due and of a kind that is wanted.
+    fn offer(
+        &self,
+        ns: NamespaceId,
+        request: &LeaseJobs,
+        pattern: &QueuePattern,
+        want: usize,
+    ) -> Vec<JobId> {
+        let mut found: Vec<&RefJob> = self
+            .jobs
+            .iter()
+            .filter(|job| job.ns == ns && job.job.available_at <= self.now)
+            .filter(|job| self.is_filed(job) && self.suits(request, pattern, job))
+            .collect();
+        found.sort_by_key(|job| {
+            let urgency = u8::MAX - job.job.options.priority;
+            (urgency, job.job.available_at, job.job.place)
+        });
+        found.iter().take(want).map(|job| job.job.id).collect()
+    }
+
+    fn suits(&self, request: &LeaseJobs, pattern: &QueuePattern, job: &RefJob) -> bool {
+        let (kind, queue) = (&job.job.kind, &job.job.queue);
+        let wanted = match &request.kinds {
+            Some(kinds) => kinds.contains(kind),
+            None => !kind.starts_with(RESERVED_KIND_PREFIX),
+        };
+        let matching = match pattern {
+            QueuePattern::Exactly(name) => queue == name,
+            QueuePattern::Prefix(prefix) => queue.starts_with(prefix.as_str()),
+        };
+        let queue = self.queue_named(job.ns, queue);
+        wanted && matching && queue.is_some_and(|queue| !queue.settings.paused)
+    }
+
+    /// Whether somebody waits who would take the job.
+    pub(super) fn is_awaited(&self, job: &RefJob) -> bool {
+        self.waiters.iter().filter(|waiter| waiter.ns == job.ns).any(|w| match &w.target {
+            Target::Work { request, .. } => {
+                request.queues.iter().any(|pattern| self.suits(request, pattern, job))
+            }
+            Target::End(_) => false,
+        })
+    }
+
+    fn hand_over(&mut self, ns: NamespaceId, id: JobId, request: &LeaseJobs) -> Delivery {
+        let token = Token { epoch: Epoch(self.epoch), counter: self.next_token };
+        self.next_token += 1;
+        let (now, mono, default_ms) = (self.now, self.mono, self.limits.lease_ms_default);
+        let job = self.job_mut(ns, id);
+        let lease_ms = request.lease_ms.or(job.job.options.lease_ms).unwrap_or(default_ms);
+        let timeout = job.job.options.timeout_ms.map(|ms| mono.saturating_add(ms));
+        let expires = mono.saturating_add(lease_ms);
+        let lease = Lease {
+            token,
+            attempt: job.job.attempt + 1,
+            started_at: now,
+            worker: request.worker.clone(),
+            session: request.session.clone(),
+            lease_ms,
+            cancel_requested: false,
+            progress: None,
+            progress_text: None,
+        };
+        let expires = timeout.map_or(expires, |timeout| expires.min(timeout));
+        job.run = Some(Run { lease: lease.clone(), expires, timeout });
+        let job = job.clone();
+        self.delivery(&job, &lease)
+    }
+
+    fn delivery(&self, job: &RefJob, lease: &Lease) -> Delivery {
+        let job = &job.job;
+        Delivery {
+            id: job.id,
+            queue: job.queue.clone(),
+            kind: job.kind.clone(),
+            args: job.args.as_ref().map(|args| self.body(args)).expect("a job that runs has args"),
+            attempt: lease.attempt,
+            max_attempts: job.budget_from + job.options.max_attempts,
+            token: lease.token,
+            lease_ms: lease.lease_ms,
+            timeout_ms: job.options.timeout_ms,
+            enqueued_at: job.enqueued_at,
+            priority: job.options.priority,
+            ordering_key: job.options.ordering_key.clone(),
+            tags: job.options.tags.clone(),
+            metadata: job.options.metadata.clone(),
+            traceparent: job.options.traceparent.clone(),
+        }
+    }
+
+    fn remember_turn(
+        &mut self,
+        ns: NamespaceId,
+        request: &LeaseJobs,
+        turn: u64,
+        granted: &[Delivery],
+    ) {
+        let key = (ns, request.worker.clone(), request.session.clone());
+        let grants: Vec<_> = granted.iter().map(|job| (job.id, job.token)).collect();
+        let touched = self.mono;
+        if !self.sessions.iter().any(|session| session.key == key) {
+            let new = RefSession { key: key.clone(), last_turn: turn, unseen: Vec::new(), touched };
+            self.sessions.push(new);
+        }
+        let session = self.sessions.iter_mut().find(|session| session.key == key);
+        let session = session.expect("it was added where it was missing");
+        (session.last_turn, session.touched) = (turn, touched);
+        match request.seen {
+            Some(seen) => session.unseen.retain(|(of, _)| *of > seen),
+            None => session.unseen.retain(|(of, _)| *of == turn),
+        }
+        match session.unseen.iter_mut().find(|(of, _)| *of == turn) {
+            Some((_, known)) => known.extend(grants),
+            None => session.unseen.push((turn, grants)),
+        }
+        if session.unseen.len() > 32 {
+            session.unseen.remove(0);
+        }
+    }
+
+    /// Nobody waits while there is a job for them; who came first is served first.
+    pub(super) fn dispatch(&mut self) {
+        let mut index = 0;
+        while let Some(waiter) = self.waiters.get(index).cloned() {
+            let Target::Work { request, settled } = waiter.target else {
+                index += 1;
+                continue;
+            };
+            let ended = self.ended.len();
+            let jobs = self.grant(waiter.ns, &request);
+            if jobs.is_empty() {
+                index += 1;
+            } else {
+                self.waiters.remove(index);
+                self.answers.push((waiter.reply_to, Answer::Leased { jobs, settled }));
+            }
+            if self.ended.len() > ended {
+                // A job that ended may have let another come forward.
+                index = 0;
+            }
+        }
+    }
+
+    pub(super) fn await_job(
+        &mut self,
+        ns: NamespaceId,
+        reply_to: ReplyTo,
+        id: JobId,
+        wait_ms: u64,
+    ) -> Option<Refusable<Answer>> {
+        let unfinished = self.job(ns, id).is_some_and(|job| job.job.phase.is_unfinished());
+        if !unfinished || wait_ms == 0 || self.stopping {
+            return Some(Ok(self.job_answer(ns, id)));
+        }
+        let limit = self.limits.waiters_max;
+        if self.waiters.len() >= limit {
+            return Some(Err(Rejection::TooManyWaiting { limit }));
+        }
+        let deadline = self.mono + wait_ms.min(self.limits.wait_ms_max);
+        self.waiters.push(Waiter { reply_to, ns, deadline, target: Target::End(id) });
+        None
+    }
+}

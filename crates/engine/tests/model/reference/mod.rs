@@ -1,0 +1,378 @@
+//! The naive reference: all there is in plain lists, searched from end to end. It shares types with
+//! the engine and no code; where the two differ, one of them is wrong.
+
+mod admin;
+mod enqueue;
+mod kept;
+mod lease;
+mod operations;
+mod settle;
+mod time;
+mod view;
+
+use bytes::Bytes;
+use longshore_engine::{
+    Answer, AttemptNote, Body, BodyId, Clock, Command, EndKind, Job, JobId, KindId, Lease,
+    LeaseJobs, Limits, NamespaceId, Operation, Phase, Place, QueueId, QueuePattern, QueueSettings,
+    Rejection, ReplyTo, Request, TimeMs, Token,
+};
+
+/// A job, and its lease while it runs.
+#[derive(Clone, Debug)]
+pub(crate) struct RefJob {
+    pub(crate) ns: NamespaceId,
+    pub(crate) job: Job,
+    pub(crate) run: Option<Run>,
+    pub(crate) notes: Vec<AttemptNote>,
+    /// Bytes that it takes since it has ended.
+    pub(crate) size: u64,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Run {
+    pub(crate) lease: Lease,
+    pub(crate) expires: u64,
+    pub(crate) timeout: Option<u64>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct RefNamespace {
+    pub(crate) id: NamespaceId,
+    pub(crate) name: String,
+    pub(crate) created_at: TimeMs,
+    pub(crate) dropped: u64,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct RefQueue {
+    pub(crate) id: QueueId,
+    pub(crate) ns: NamespaceId,
+    pub(crate) name: String,
+    pub(crate) settings: QueueSettings,
+    pub(crate) enqueued: u64,
+    pub(crate) succeeded: u64,
+    pub(crate) failed: u64,
+    pub(crate) died: u64,
+    pub(crate) cancelled: u64,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct RefTombstone {
+    pub(crate) ns: NamespaceId,
+    pub(crate) id: JobId,
+    pub(crate) fingerprint: [u8; 16],
+    pub(crate) forget_at: TimeMs,
+}
+
+/// A worker's session: what each of its turns was granted, the oldest first.
+#[derive(Clone, Debug)]
+pub(crate) struct RefSession {
+    pub(crate) key: SessionKey,
+    pub(crate) last_turn: u64,
+    pub(crate) unseen: Vec<(u64, Vec<(JobId, Token)>)>,
+    pub(crate) touched: u64,
+}
+
+pub(crate) type SessionKey = (NamespaceId, String, String);
+
+#[derive(Clone, Debug)]
+pub(crate) struct RefConsumer {
+    pub(crate) key: SessionKey,
+    pub(crate) queues: Vec<QueuePattern>,
+    pub(crate) until: u64,
+}
+
+/// A request that waits. The list keeps the order in which they came.
+#[derive(Clone, Debug)]
+pub(crate) struct Waiter {
+    pub(crate) reply_to: ReplyTo,
+    pub(crate) ns: NamespaceId,
+    pub(crate) deadline: u64,
+    pub(crate) target: Target,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Target {
+    Work { request: Box<LeaseJobs>, settled: Vec<Result<EndKind, Rejection>> },
+    End(JobId),
+}
+
+/// An operation and the last thing that it looked at.
+#[derive(Clone, Debug)]
+pub(crate) struct RefOperation {
+    pub(crate) operation: Operation,
+    pub(crate) reached: Option<operations::Spot>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Reference {
+    pub(crate) limits: Limits,
+    /// Engine time that was recorded before the wall clock stepped back.
+    pub(crate) floor: TimeMs,
+    pub(crate) now: TimeMs,
+    pub(crate) mono: u64,
+    random: u64,
+    pub(crate) epoch: u32,
+    next_namespace: u32,
+    next_queue: u32,
+    next_place: u64,
+    next_token: u64,
+    next_body: u64,
+    next_operation: u64,
+    pub(crate) namespaces: Vec<RefNamespace>,
+    pub(crate) queues: Vec<RefQueue>,
+    pub(crate) kinds: Vec<String>,
+    pub(crate) jobs: Vec<RefJob>,
+    pub(crate) bodies: Vec<(BodyId, Bytes)>,
+    pub(crate) tombstones: Vec<RefTombstone>,
+    pub(crate) sessions: Vec<RefSession>,
+    pub(crate) consumers: Vec<RefConsumer>,
+    pub(crate) waiters: Vec<Waiter>,
+    pub(crate) operations: Vec<RefOperation>,
+    next_sweep: u64,
+    stopping: bool,
+    /// Jobs that ended in the present step.
+    ended: Vec<(NamespaceId, JobId)>,
+    /// What the present step answers.
+    pub(crate) answers: Vec<(ReplyTo, Answer)>,
+}
+
+pub(crate) type Refusable<T> = Result<T, Rejection>;
+
+impl Reference {
+    pub(crate) fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            floor: TimeMs(0),
+            now: TimeMs(0),
+            mono: 0,
+            random: 0,
+            epoch: 0,
+            next_namespace: 1,
+            next_queue: 1,
+            next_place: 1,
+            next_token: 1,
+            next_body: 1,
+            next_operation: 1,
+            namespaces: Vec::new(),
+            queues: Vec::new(),
+            kinds: Vec::new(),
+            jobs: Vec::new(),
+            bodies: Vec::new(),
+            tombstones: Vec::new(),
+            sessions: Vec::new(),
+            consumers: Vec::new(),
+            waiters: Vec::new(),
+            operations: Vec::new(),
+            next_sweep: 0,
+            stopping: false,
+            ended: Vec::new(),
+            answers: Vec::new(),
+        }
+    }
+
+    /// A new life: who waited has gone, every lease stands for one more of its lengths.
+    pub(crate) fn start(&mut self, clock: Clock) {
+        self.waiters.clear();
+        self.consumers.clear();
+        self.next_sweep = 0;
+        self.stopping = false;
+        let before = self.now;
+        self.mono = clock.mono.0;
+        self.begin(clock);
+        self.epoch += 1;
+        for session in &mut self.sessions {
+            session.touched = self.mono;
+        }
+        for job in &mut self.jobs {
+            let Some(run) = &mut job.run else { continue };
+            let ran_ms = before.since(run.lease.started_at);
+            let timeout_ms = job.job.options.timeout_ms;
+            run.timeout = timeout_ms.map(|ms| self.mono.saturating_add(ms.saturating_sub(ran_ms)));
+            let expires = self.mono.saturating_add(run.lease.lease_ms);
+            run.expires = run.timeout.map_or(expires, |timeout| expires.min(timeout));
+        }
+        if self.namespace_named("default").is_none() {
+            self.create_namespace("default");
+        }
+    }
+
+    /// Whoever waits is answered, and nobody gets a lease any more.
+    pub(crate) fn begin_stop(&mut self, clock: Clock) {
+        self.begin(clock);
+        self.stopping = true;
+        self.answer_overdue(u64::MAX);
+        self.finish();
+    }
+
+    fn begin(&mut self, clock: Clock) {
+        self.now = clock.wall.max(self.floor);
+        self.mono = self.mono.max(clock.mono.0);
+        self.random = clock.random;
+    }
+
+    pub(crate) fn submit(&mut self, request: Request, clock: Clock) {
+        self.begin(clock);
+        let reply_to = request.reply_to;
+        if let Some(answer) = self.decide(request) {
+            self.answers.push((reply_to, answer.unwrap_or_else(Answer::Rejected)));
+        }
+        self.dispatch();
+        self.finish();
+    }
+
+    pub(crate) fn disconnect(&mut self, reply_to: ReplyTo) {
+        self.waiters.retain(|waiter| waiter.reply_to != reply_to);
+    }
+
+    /// Tells those who wait for jobs that ended in this step.
+    fn finish(&mut self) {
+        for (ns, id) in std::mem::take(&mut self.ended) {
+            let told: Vec<ReplyTo> = self
+                .waiters
+                .iter()
+                .filter(|w| w.ns == ns && matches!(&w.target, Target::End(of) if *of == id))
+                .map(|waiter| waiter.reply_to)
+                .collect();
+            for reply_to in told {
+                self.disconnect(reply_to);
+                let answer = self.job_answer(ns, id);
+                self.answers.push((reply_to, answer));
+            }
+        }
+    }
+
+    /// `None` where the answer comes later.
+    fn decide(&mut self, request: Request) -> Option<Refusable<Answer>> {
+        let Request { namespace: name, reply_to, command } = request;
+        match &command {
+            Command::CreateNamespace => return Some(self.decide_create_namespace(&name)),
+            Command::ListNamespaces => return Some(Ok(self.list_namespaces())),
+            _ => {}
+        }
+        let uses = matches!(
+            command,
+            Command::EnqueueJobs(_) | Command::LeaseJobs(_) | Command::PutQueue { .. }
+        );
+        let known = self.namespace_named(&name).map(|namespace| namespace.id);
+        let ns = match known {
+            Some(ns) => ns,
+            None if uses => match self.may_create_namespace(&name) {
+                Ok(()) => self.create_namespace(&name),
+                Err(rejection) => return Some(Err(rejection)),
+            },
+            None => return Some(Err(Rejection::NamespaceUnknown { name })),
+        };
+        let answer = match command {
+            Command::EnqueueJobs(command) => Some(self.enqueue(ns, &command)),
+            Command::LeaseJobs(request) => self.lease(ns, reply_to, request).transpose(),
+            Command::AwaitJob { id, wait_ms } => self.await_job(ns, reply_to, id, wait_ms),
+            command => Some(self.decide_admin(ns, command)),
+        };
+        // Refused means that nothing changed: a namespace made for it is not made either.
+        if known.is_none() && matches!(answer, Some(Err(_))) {
+            self.namespaces.retain(|namespace| namespace.id != ns);
+            self.next_namespace -= 1;
+        }
+        answer
+    }
+
+    pub(crate) fn namespace_named(&self, name: &str) -> Option<&RefNamespace> {
+        self.namespaces.iter().find(|namespace| namespace.name == name)
+    }
+
+    pub(crate) fn queue_named(&self, ns: NamespaceId, name: &str) -> Option<&RefQueue> {
+        self.queues.iter().find(|queue| queue.ns == ns && queue.name == name)
+    }
+
+    fn queue_mut(&mut self, ns: NamespaceId, name: &str) -> &mut RefQueue {
+        let queue = self.queues.iter_mut().find(|queue| queue.ns == ns && queue.name == name);
+        queue.expect("a queue outlives its jobs")
+    }
+
+    fn kind(&self, name: &str) -> Option<KindId> {
+        let index = self.kinds.iter().position(|kind| kind == name)?;
+        Some(KindId(index as u32 + 1))
+    }
+
+    pub(crate) fn job(&self, ns: NamespaceId, id: JobId) -> Option<&RefJob> {
+        self.jobs.iter().find(|job| job.ns == ns && job.job.id == id)
+    }
+
+    fn job_mut(&mut self, ns: NamespaceId, id: JobId) -> &mut RefJob {
+        let job = self.jobs.iter_mut().find(|job| job.ns == ns && job.job.id == id);
+        job.expect("the job exists")
+    }
+
+    /// Keys' numbers of namespaces that were removed; what is kept of their jobs stays behind.
+    pub(crate) fn removed_namespaces(&self) -> Vec<[u8; 4]> {
+        let gone = |id: &u32| !self.namespaces.iter().any(|namespace| namespace.id.0 == *id);
+        (1..self.next_namespace).filter(gone).map(u32::to_be_bytes).collect()
+    }
+
+    /// Whether an earlier unfinished job of its ordering key holds it back.
+    pub(crate) fn is_blocked(&self, of: &RefJob) -> bool {
+        let Some(key) = &of.job.options.ordering_key else { return false };
+        self.jobs.iter().any(|other| {
+            other.ns == of.ns
+                && other.job.options.ordering_key.as_ref() == Some(key)
+                && other.job.phase.is_unfinished()
+                && other.job.place < of.job.place
+        })
+    }
+
+    /// Waits, and nothing but its time holds it back.
+    pub(crate) fn is_filed(&self, job: &RefJob) -> bool {
+        job.run.is_none() && job.job.phase.is_unfinished() && !self.is_blocked(job)
+    }
+
+    fn take_place(&mut self) -> Place {
+        self.next_place += 1;
+        Place(self.next_place - 1)
+    }
+
+    fn store_body(&mut self, bytes: Bytes) -> Body {
+        if bytes.len() <= 4096 {
+            return Body::Inline { bytes };
+        }
+        let id = BodyId(self.next_body);
+        self.next_body += 1;
+        let length = bytes.len() as u64;
+        self.bodies.push((id, bytes));
+        Body::Stored { id, length }
+    }
+
+    fn body(&self, body: &Body) -> Bytes {
+        match body {
+            Body::Inline { bytes } => bytes.clone(),
+            Body::Stored { id, .. } => {
+                let found = self.bodies.iter().find(|(of, _)| of == id);
+                found.expect("a body is kept as long as its holder").1.clone()
+            }
+        }
+    }
+
+    fn drop_body(&mut self, body: &Body) {
+        if let Body::Stored { id, .. } = body {
+            self.bodies.retain(|(of, _)| of != id);
+        }
+    }
+
+    /// The same number as the engine draws for the `index`th use within a step.
+    fn random(&self, index: u64) -> u64 {
+        crate::random::mix(self.random.wrapping_add(index.wrapping_mul(0x9e37_79b9_7f4a_7c15)))
+    }
+
+    fn unknown(&self, ns: NamespaceId, id: JobId) -> Rejection {
+        let gone = self.tombstones.iter().any(|t| t.ns == ns && t.id == id);
+        Rejection::JobUnknown { id, gone }
+    }
+
+    pub(crate) fn is_dead(job: &Job) -> bool {
+        matches!(job.phase, Phase::Dead { .. })
+    }
+}
+
+fn refused(field: &'static str) -> Rejection {
+    Rejection::ValueRefused { field, value: String::new(), allowed: String::new() }
+}

@@ -1,0 +1,188 @@
+//! What touches many jobs, a slice at a time.
+
+use longshore_engine::{
+    Answer, Job, JobId, NamespaceId, Operation, OperationId, OperationKind, OperationState, Phase,
+    Place, Rejection, TimeMs,
+};
+
+use super::{RefJob, RefOperation, Reference, Refusable};
+
+/// Where a job is looked at: first what waits behind an ordering key, then what waits, then the
+/// dead; then by queue, urgency, kind, instant, place and id, as far as that place goes.
+pub(crate) type Spot = (u8, u32, u8, u32, u64, u64, [u8; 16]);
+
+fn filter(kind: &OperationKind) -> (Option<&str>, Option<&str>, Option<TimeMs>) {
+    match kind {
+        OperationKind::PurgeQueue { queue, kind, before } => {
+            (Some(queue), kind.as_deref(), *before)
+        }
+        OperationKind::RetryDead { queue, kind, before }
+        | OperationKind::PurgeDead { queue, kind, before } => {
+            (queue.as_deref(), kind.as_deref(), *before)
+        }
+        OperationKind::DeleteQueue { queue } => (Some(queue), None, None),
+    }
+}
+
+impl Reference {
+    pub(super) fn start_operation(
+        &mut self,
+        ns: NamespaceId,
+        kind: OperationKind,
+    ) -> Refusable<Answer> {
+        let running = |o: &&RefOperation| o.operation.state == OperationState::Running;
+        let limit = self.limits.operations_max;
+        if self.operations.iter().filter(running).count() >= limit {
+            return Err(Rejection::TooManyOperations { limit });
+        }
+        if let (Some(name), ..) = filter(&kind)
+            && self.queue_named(ns, name).is_none()
+        {
+            return Err(Rejection::QueueUnknown { queue: name.to_owned() });
+        }
+        let operation = Operation {
+            id: OperationId(self.next_operation),
+            namespace: ns,
+            kind,
+            upper: Place(self.next_place),
+            state: OperationState::Running,
+            candidates: 0,
+            examined: 0,
+            changed: 0,
+            cursor: None,
+            started_at: self.now,
+            ended_at: None,
+        };
+        let candidates = self.spots(&operation).len() as u64;
+        let operation = Operation { candidates, ..operation };
+        self.next_operation += 1;
+        let ended = self.operations.iter().filter(|o| !running(o)).count();
+        let mut excess = (ended + 1).saturating_sub(self.limits.operations_kept);
+        self.operations.retain(|o| {
+            let forgotten = o.operation.state != OperationState::Running && excess > 0;
+            excess -= usize::from(forgotten);
+            !forgotten
+        });
+        self.operations.push(RefOperation { operation: operation.clone(), reached: None });
+        Ok(Answer::Operation(Box::new(operation)))
+    }
+
+    pub(super) fn operation(
+        &mut self,
+        ns: NamespaceId,
+        id: OperationId,
+        cancel: bool,
+    ) -> Refusable<Answer> {
+        let now = self.now;
+        let found = self.operations.iter_mut().map(|o| &mut o.operation);
+        let operation = found.into_iter().find(|o| o.namespace == ns && o.id == id);
+        let operation = operation.ok_or(Rejection::OperationUnknown { id })?;
+        if cancel && operation.state == OperationState::Running {
+            operation.state = OperationState::Cancelled;
+            operation.ended_at = Some(now);
+        }
+        Ok(Answer::Operation(Box::new(operation.clone())))
+    }
+
+    /// All that the operation would look at now, in order.
+    fn spots(&self, operation: &Operation) -> Vec<(Spot, JobId)> {
+        let ns = operation.namespace;
+        let (queue, ..) = filter(&operation.kind);
+        let mut spots: Vec<_> = self
+            .jobs
+            .iter()
+            .filter(|job| job.ns == ns && queue.is_none_or(|queue| job.job.queue == queue))
+            .filter_map(|job| Some((self.spot(&operation.kind, job)?, job.job.id)))
+            .collect();
+        spots.sort_unstable();
+        spots
+    }
+
+    fn spot(&self, kind: &OperationKind, job: &RefJob) -> Option<Spot> {
+        let queue = self.queue_named(job.ns, &job.job.queue)?.id.0;
+        let (waiting, dead) = match kind {
+            OperationKind::PurgeQueue { .. } => (true, false),
+            OperationKind::RetryDead { .. } | OperationKind::PurgeDead { .. } => (false, true),
+            OperationKind::DeleteQueue { .. } => (true, true),
+        };
+        let Job { place, available_at, options, id, .. } = &job.job;
+        match &job.job.phase {
+            Phase::Dead { ended_at, .. } if dead => Some((2, queue, 0, 0, ended_at.0, 0, id.0)),
+            Phase::Waiting | Phase::Retrying if waiting && job.run.is_none() => {
+                if self.is_blocked(job) {
+                    return Some((0, queue, 0, 0, 0, place.0, [0; 16]));
+                }
+                let (urgency, kind) = (u8::MAX - options.priority, self.kind(&job.job.kind)?);
+                Some((1, queue, urgency, kind.0, available_at.0, place.0, [0; 16]))
+            }
+            _ => None,
+        }
+    }
+
+    pub(super) fn advance_operation(&mut self) {
+        let running = |o: &RefOperation| o.operation.state == OperationState::Running;
+        let Some(index) = self.operations.iter().position(running) else { return };
+        let RefOperation { mut operation, mut reached } = self.operations[index].clone();
+        let ns = operation.namespace;
+        let queue = filter(&operation.kind).0.map(str::to_owned);
+        let known = queue.as_ref().and_then(|name| self.queue_named(ns, name)).map(|q| q.id.0);
+        if queue.is_some() && reached.is_some_and(|spot| Some(spot.1) != known) {
+            reached = None;
+        }
+        let slice = self.limits.slice_items_max;
+        let spots = self.spots(&operation).into_iter();
+        let spots: Vec<_> =
+            spots.filter(|(spot, _)| reached.is_none_or(|at| *spot > at)).take(slice).collect();
+        let affected = |(_, id): &&(Spot, JobId)| self.affects(&operation, *id);
+        let affected: Vec<JobId> = spots.iter().filter(affected).map(|(_, id)| *id).collect();
+        operation.examined += spots.len() as u64;
+        operation.changed += affected.len() as u64;
+        reached = spots.last().map(|(spot, _)| *spot).or(reached);
+        for id in affected {
+            match operation.kind {
+                OperationKind::RetryDead { .. } => self.retry_dead(ns, id),
+                _ => self.remove_job(ns, id),
+            }
+        }
+        if spots.len() < slice {
+            operation.state = OperationState::Finished;
+            operation.ended_at = Some(self.now);
+            if let OperationKind::DeleteQueue { queue } = &operation.kind
+                && self.is_empty(ns, queue)
+            {
+                self.queues.retain(|q| q.ns != ns || q.name != *queue);
+            }
+        }
+        self.operations[index] = RefOperation { operation, reached };
+    }
+
+    fn affects(&self, operation: &Operation, id: JobId) -> bool {
+        let job = &self.job(operation.namespace, id).expect("it was found there").job;
+        let (_, kind, before) = filter(&operation.kind);
+        let since = job.phase.ended_at().unwrap_or(job.enqueued_at);
+        job.place < operation.upper
+            && kind.is_none_or(|kind| job.kind == kind)
+            && before.is_none_or(|before| since < before)
+    }
+
+    /// Whether the queue has neither unfinished nor dead jobs.
+    pub(super) fn is_empty(&self, ns: NamespaceId, queue: &str) -> bool {
+        !self.jobs.iter().any(|job| {
+            let held = job.job.phase.is_unfinished() || Self::is_dead(&job.job);
+            job.ns == ns && job.job.queue == queue && held
+        })
+    }
+
+    pub(super) fn retry_dead(&mut self, ns: NamespaceId, id: JobId) {
+        let (now, place) = (self.now, self.take_place());
+        let job = self.job_mut(ns, id);
+        job.size = 0;
+        let job = &mut job.job;
+        job.place = place;
+        job.phase = Phase::Waiting;
+        job.available_at = now;
+        job.budget_from = job.attempt;
+        job.losses = 0;
+        job.deadline = job.options.max_age_ms.map(|ms| now.plus(ms));
+    }
+}

@@ -1,0 +1,225 @@
+//! The ends of runs.
+
+use longshore_engine::{
+    AttemptNote, CancelReason, Cause, DeadReason, End, EndKind, Extension, Instruction, Job,
+    JobError, JobId, NamespaceId, Phase, Rejection, Settlement, TimeMs, Verdict,
+};
+
+use super::{RefJob, Reference, Refusable, Run, refused};
+
+impl Reference {
+    pub(super) fn settle_all(
+        &mut self,
+        ns: NamespaceId,
+        settlements: &[Settlement],
+    ) -> Vec<Refusable<EndKind>> {
+        let each = settlements.iter().enumerate();
+        each.map(|(index, settlement)| self.settle(ns, settlement, index as u64)).collect()
+    }
+
+    fn settle(&mut self, ns: NamespaceId, s: &Settlement, index: u64) -> Refusable<EndKind> {
+        let Some(found) = self.job(ns, s.id) else { return Err(self.unknown(ns, s.id)) };
+        let run = found.run.clone().filter(|run| run.lease.token == s.token);
+        let Some(run) = run else {
+            let end = found.job.ends.iter().find(|end| end.token == s.token);
+            let lost = Rejection::LeaseLost { id: s.id, token: s.token, why: "" };
+            return end.map(|end| end.kind.clone()).ok_or(lost);
+        };
+        let wanted_gone = run.lease.cancel_requested;
+        let kind = match &s.verdict {
+            Verdict::Ack { result, location } => {
+                let result_bytes = result.as_ref().map_or(0, bytes::Bytes::len) as u64;
+                if result_bytes > self.limits.result_bytes_max {
+                    return Err(refused("result"));
+                }
+                let mut job = self.stop_run(ns, s.id);
+                let result = result.clone().map(|result| self.store_body(result));
+                self.queue_mut(ns, &job.job.queue).succeeded += 1;
+                job.job.attempt = run.lease.attempt;
+                job.job.losses = 0;
+                remember(&mut job.job, &run, EndKind::Acked);
+                let (ended_at, location) = (self.now, location.clone());
+                job.job.phase = Phase::Succeeded { ended_at, result, location };
+                self.keep_outcome(job);
+                EndKind::Acked
+            }
+            Verdict::Fail { error, retry_in_ms } => {
+                if retry_in_ms.is_some_and(|ms| ms > self.limits.horizon_ms_max) {
+                    return Err(refused("retry_in"));
+                }
+                self.fail(ns, s.id, &Cause::Failed, Some(error.clone()), (*retry_in_ms, index));
+                EndKind::Failed
+            }
+            Verdict::Snooze { .. } | Verdict::Release if wanted_gone => {
+                let mut job = self.stop_run(ns, s.id);
+                job.job.attempt = run.lease.attempt;
+                remember(&mut job.job, &run, EndKind::Discarded);
+                self.call_off(job, CancelReason::Asked);
+                EndKind::Discarded
+            }
+            Verdict::Snooze { delay_ms } => {
+                if *delay_ms > self.limits.horizon_ms_max {
+                    return Err(refused("delay"));
+                }
+                let mut job = self.stop_run(ns, s.id);
+                job.job.losses = 0;
+                job.job.phase = Phase::Waiting;
+                job.job.available_at = self.now.plus(*delay_ms);
+                remember(&mut job.job, &run, EndKind::Snoozed);
+                self.jobs.push(job);
+                EndKind::Snoozed
+            }
+            Verdict::Release => {
+                self.release(ns, s.id);
+                EndKind::Released
+            }
+            Verdict::Discard => {
+                let mut job = self.stop_run(ns, s.id);
+                job.job.attempt = run.lease.attempt;
+                remember(&mut job.job, &run, EndKind::Discarded);
+                self.call_off(job, CancelReason::Discarded);
+                EndKind::Discarded
+            }
+        };
+        Ok(kind)
+    }
+
+    pub(super) fn release(&mut self, ns: NamespaceId, id: JobId) {
+        let mut job = self.stop_run_keeping(ns, id);
+        let run = job.run.take().expect("it runs");
+        remember(&mut job.job, &run, EndKind::Released);
+        self.jobs.push(job);
+    }
+
+    /// Takes a job out that ran; its run has ended.
+    fn stop_run(&mut self, ns: NamespaceId, id: JobId) -> RefJob {
+        let mut job = self.stop_run_keeping(ns, id);
+        job.run = None;
+        job
+    }
+
+    fn stop_run_keeping(&mut self, ns: NamespaceId, id: JobId) -> RefJob {
+        let index = self.jobs.iter().position(|job| job.ns == ns && job.job.id == id);
+        self.jobs.remove(index.expect("the job exists"))
+    }
+
+    /// A run did not succeed. `retry` is the delay that its worker wished, and which random number
+    /// decides the delay otherwise.
+    pub(super) fn fail(
+        &mut self,
+        ns: NamespaceId,
+        id: JobId,
+        cause: &Cause,
+        error: Option<JobError>,
+        (retry_in_ms, index): (Option<u64>, u64),
+    ) {
+        let mut job = self.stop_run_keeping(ns, id);
+        let run = job.run.take().expect("it runs");
+        let lost = *cause == Cause::Lost;
+        self.queue_mut(ns, &job.job.queue).failed += 1;
+        job.job.attempt = run.lease.attempt;
+        job.job.losses = if lost { job.job.losses + 1 } else { 0 };
+        if *cause == Cause::Failed {
+            remember(&mut job.job, &run, EndKind::Failed);
+        }
+        job.job.last_error = Some(last_error(cause, error.as_ref(), &run));
+        job.notes.push(AttemptNote {
+            attempt: run.lease.attempt,
+            token: run.lease.token,
+            started_at: run.lease.started_at,
+            ended_at: self.now,
+            worker: run.lease.worker.clone(),
+            cause: cause.clone(),
+            error,
+        });
+        let tries = run.lease.attempt - job.job.budget_from;
+        let delay_ms = || job.job.options.retry.delay_ms(tries, self.random(index));
+        let delay_ms = retry_in_ms.unwrap_or_else(delay_ms).min(self.limits.horizon_ms_max);
+        let next_at = if lost { self.now } else { self.now.plus(delay_ms) };
+        let out_of_time = job.job.deadline.is_some_and(|deadline| deadline <= next_at);
+        let reason = if run.lease.cancel_requested {
+            return self.call_off(job, CancelReason::Asked);
+        } else if job.job.options.at_most_once {
+            Some(DeadReason::AtMostOnce)
+        } else if lost && job.job.losses >= 5 {
+            Some(DeadReason::Lost)
+        } else if tries >= job.job.options.max_attempts {
+            Some(DeadReason::Exhausted)
+        } else {
+            out_of_time.then_some(DeadReason::MaxAge)
+        };
+        if let Some(reason) = reason {
+            return self.bury(job, reason);
+        }
+        if !lost {
+            job.job.phase = Phase::Retrying;
+            job.job.available_at = next_at;
+        }
+        self.jobs.push(job);
+    }
+
+    pub(super) fn extend(&mut self, ns: NamespaceId, e: &Extension) -> Refusable<Instruction> {
+        let Some(found) = self.job(ns, e.id) else { return Err(self.unknown(ns, e.id)) };
+        if found.run.as_ref().is_none_or(|run| run.lease.token != e.token) {
+            return Err(Rejection::LeaseLost { id: e.id, token: e.token, why: "" });
+        }
+        self.check_lease_ms(e.lease_ms)?;
+        let mono = self.mono;
+        let run = self.job_mut(ns, e.id).run.as_mut().expect("it runs");
+        run.lease.progress = e.progress.map(|p| p.min(10_000)).or(run.lease.progress);
+        if e.progress_text.is_some() {
+            run.lease.progress_text.clone_from(&e.progress_text);
+        }
+        let expires = mono.saturating_add(e.lease_ms.unwrap_or(run.lease.lease_ms));
+        run.expires = run.timeout.map_or(expires, |timeout| expires.min(timeout));
+        let cancel = run.lease.cancel_requested;
+        Ok(if cancel { Instruction::Cancel } else { Instruction::Continue })
+    }
+
+    /// Why a waiting job may not start any more.
+    pub(super) fn out_of_time(&self, job: &Job) -> Option<Late> {
+        let passed = |at: Option<TimeMs>| at.is_some_and(|at| at <= self.now);
+        if job.attempt == 0 && passed(job.options.expires_at) {
+            Some(Late::Expired)
+        } else {
+            passed(job.deadline).then_some(Late::Died)
+        }
+    }
+
+    pub(super) fn end_late(&mut self, ns: NamespaceId, id: JobId, late: Late) {
+        let mut job = self.stop_run(ns, id);
+        match late {
+            Late::Expired => {
+                self.queue_mut(ns, &job.job.queue).cancelled += 1;
+                job.job.phase = Phase::Expired { ended_at: self.now };
+                self.keep_outcome(job);
+            }
+            Late::Died => self.bury(job, DeadReason::MaxAge),
+        }
+    }
+}
+
+/// How a job ends that ran out of time.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Late {
+    Expired,
+    Died,
+}
+
+fn remember(job: &mut Job, run: &Run, kind: EndKind) {
+    job.ends.push(End { token: run.lease.token, kind });
+    if job.ends.len() > 4 {
+        job.ends.remove(0);
+    }
+}
+
+fn last_error(cause: &Cause, error: Option<&JobError>, run: &Run) -> JobError {
+    let (kind, message) = match (cause, error) {
+        (_, Some(error)) => (error.kind.clone(), error.message.clone()),
+        (Cause::Lost, None) => {
+            ("lost".to_owned(), format!("the lease of worker \"{}\" ran out", run.lease.worker))
+        }
+        (_, None) => ("timeout".to_owned(), "the run took longer than its timeout".to_owned()),
+    };
+    JobError { kind, message, backtrace: String::new() }
+}

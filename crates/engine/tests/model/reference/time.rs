@@ -1,0 +1,117 @@
+//! What time brings about.
+
+use longshore_engine::{Answer, Cause, Clock, JobId, NamespaceId, OperationState, Phase, TimeMs};
+
+use super::{Reference, Target};
+
+const SWEEP_MS: u64 = 10_000;
+
+impl Reference {
+    /// Does everything that is due.
+    pub(crate) fn tick(&mut self, clock: Clock) {
+        self.begin(clock);
+        self.end_leases();
+        self.end_late_jobs();
+        self.housekeep();
+        self.advance_operation();
+        self.dispatch();
+        self.answer_overdue(self.mono);
+        if self.mono >= self.next_sweep {
+            self.sweep();
+        }
+        self.finish();
+    }
+
+    fn end_leases(&mut self) {
+        let due = |job: &super::RefJob| {
+            let run = job.run.as_ref()?;
+            let timed_out = run.timeout.is_some_and(|timeout| timeout <= self.mono);
+            (run.expires <= self.mono).then_some((run.expires, job.ns, job.job.id, timed_out))
+        };
+        let mut ends: Vec<_> = self.jobs.iter().filter_map(due).collect();
+        ends.sort_unstable();
+        for (index, (_, ns, id, timed_out)) in (0..).zip(ends) {
+            let cause = if timed_out { Cause::Timeout } else { Cause::Lost };
+            self.fail(ns, id, &cause, None, (None, index));
+        }
+    }
+
+    fn end_late_jobs(&mut self) {
+        let waiting = |job: &&super::RefJob| job.run.is_none() && job.job.phase.is_unfinished();
+        let late = self.jobs.iter().filter(waiting);
+        let late: Vec<_> = late
+            .filter_map(|job| Some((job.ns, job.job.id, self.out_of_time(&job.job)?)))
+            .collect();
+        for (ns, id, late) in late {
+            self.end_late(ns, id, late);
+        }
+        let forgotten = |job: &super::RefJob| match job.job.phase {
+            Phase::Dead { forget_at, .. } => forget_at <= self.now,
+            _ => false,
+        };
+        let forgotten = self.jobs.iter().filter(|job| forgotten(job));
+        let forgotten: Vec<_> = forgotten.map(|job| (job.ns, job.job.id)).collect();
+        for (ns, id) in forgotten {
+            self.remove_job(ns, id);
+        }
+    }
+
+    /// Answers requests that have waited until then with what there is.
+    pub(super) fn answer_overdue(&mut self, until: u64) {
+        let (over, rest): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.waiters).into_iter().partition(|w| w.deadline <= until);
+        self.waiters = rest;
+        for waiter in over {
+            let answer = match waiter.target {
+                Target::Work { settled, .. } => Answer::Leased { jobs: Vec::new(), settled },
+                Target::End(id) => self.job_answer(waiter.ns, id),
+            };
+            self.answers.push((waiter.reply_to, answer));
+        }
+    }
+
+    fn sweep(&mut self) {
+        self.next_sweep = self.mono + SWEEP_MS;
+        let (mono, idle_ms) = (self.mono, self.limits.session_ms);
+        self.sessions.sort_by(|a, b| a.key.cmp(&b.key));
+        let mut left = self.limits.slice_items_max;
+        self.sessions.retain(|session| {
+            let idle = session.touched.saturating_add(idle_ms) <= mono && left > 0;
+            left -= usize::from(idle);
+            !idle
+        });
+        self.consumers.retain(|consumer| consumer.until >= mono);
+    }
+
+    /// Milliseconds until there is something to do, as far as the lists show it.
+    pub(crate) fn next_event_ms(&self) -> Option<u64> {
+        if self.operations.iter().any(|o| o.operation.state == OperationState::Running) {
+            return Some(0);
+        }
+        let by_mono = |at: u64| at.saturating_sub(self.mono);
+        let by_wall = |at: TimeMs| at.since(self.now);
+        let mut next: Vec<u64> = self.waiters.iter().map(|w| by_mono(w.deadline)).collect();
+        for job in &self.jobs {
+            next.extend(job.run.as_ref().map(|run| by_mono(run.expires)));
+            next.extend(Self::forget_at(job).map(by_wall));
+            if let Phase::Dead { forget_at, .. } = job.job.phase {
+                next.push(by_wall(forget_at));
+            }
+            if job.run.is_none() && job.job.phase.is_unfinished() {
+                let expires_at = job.job.options.expires_at.filter(|_| job.job.attempt == 0);
+                next.extend(expires_at.into_iter().chain(job.job.deadline).map(by_wall));
+                let ahead = job.job.available_at > self.now;
+                if ahead && self.is_filed(job) && self.is_awaited(job) {
+                    next.push(by_wall(job.job.available_at));
+                }
+            }
+        }
+        next.extend(self.tombstones.iter().map(|t| by_wall(t.forget_at)));
+        next.into_iter().min()
+    }
+
+    /// Every job, named by its namespace and id.
+    pub(crate) fn ids(&self) -> Vec<(NamespaceId, JobId)> {
+        self.jobs.iter().map(|job| (job.ns, job.job.id)).collect()
+    }
+}

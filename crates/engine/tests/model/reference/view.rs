@@ -1,0 +1,100 @@
+//! What people see.
+
+use longshore_engine::{
+    Answer, JobId, JobView, NamespaceId, NamespaceView, Phase, QueuePattern, QueueView, Rejection,
+};
+
+use super::{RefJob, RefNamespace, RefQueue, Reference, Refusable};
+
+impl Reference {
+    pub(crate) fn job_view(&self, ns: NamespaceId, id: JobId) -> Option<JobView> {
+        let job = self.job(ns, id)?;
+        let lease = job.run.as_ref().map(|run| run.lease.clone());
+        Some(JobView { job: job.job.clone(), lease, now: self.now })
+    }
+
+    pub(super) fn job_answer(&self, ns: NamespaceId, id: JobId) -> Answer {
+        match self.job_view(ns, id) {
+            Some(view) => Answer::Job(Box::new(view)),
+            None => Answer::Rejected(self.unknown(ns, id)),
+        }
+    }
+
+    pub(super) fn queue_answer(&self, ns: NamespaceId, name: &str) -> Refusable<Answer> {
+        let unknown = || Rejection::QueueUnknown { queue: name.to_owned() };
+        let queue = self.queue_named(ns, name).ok_or_else(unknown)?;
+        Ok(Answer::Queue(Box::new(self.queue_view(queue))))
+    }
+
+    pub(super) fn list_queues(&self, ns: NamespaceId, after: Option<&str>, limit: usize) -> Answer {
+        let of = self.queues.iter().filter(|queue| queue.ns == ns);
+        let mut queues: Vec<_> =
+            of.filter(|queue| after.is_none_or(|after| queue.name.as_str() > after)).collect();
+        queues.sort_by(|a, b| a.name.cmp(&b.name));
+        let page = queues.iter().take(limit).map(|queue| self.queue_view(queue)).collect();
+        Answer::Queues(page, queues.len() > limit)
+    }
+
+    pub(crate) fn queue_view(&self, queue: &RefQueue) -> QueueView {
+        let jobs: Vec<&RefJob> = self
+            .jobs
+            .iter()
+            .filter(|job| job.ns == queue.ns && job.job.queue == queue.name)
+            .collect();
+        let count = |of: &dyn Fn(&RefJob) -> bool| jobs.iter().filter(|j| of(j)).count() as u64;
+        let filed: Vec<&&RefJob> = jobs.iter().filter(|job| self.is_filed(job)).collect();
+        // What is due within the present second counts as ready: the counters are per second.
+        let ahead = |job: &RefJob| job.job.available_at.second() > self.now.second();
+        let scheduled = filed.iter().filter(|j| ahead(j) && j.job.phase == Phase::Waiting).count();
+        let retrying = filed.iter().filter(|j| ahead(j) && j.job.phase == Phase::Retrying).count();
+        let oldest = filed.iter().map(|job| job.job.available_at).min();
+        QueueView {
+            name: queue.name.clone(),
+            settings: queue.settings.clone(),
+            ready: (filed.len() - scheduled - retrying) as u64,
+            scheduled: scheduled as u64,
+            retrying: retrying as u64,
+            blocked: count(&|job| {
+                job.run.is_none() && job.job.phase.is_unfinished() && self.is_blocked(job)
+            }),
+            running: count(&|job| job.run.is_some()),
+            dead: count(&|job| Self::is_dead(&job.job)),
+            oldest_age_ms: oldest.filter(|at| *at <= self.now).map(|at| self.now.since(at)),
+            consumers: self.consumers_of(queue),
+            enqueued_total: queue.enqueued,
+            succeeded_total: queue.succeeded,
+            failed_total: queue.failed,
+            dead_total: queue.died,
+            cancelled_total: queue.cancelled,
+        }
+    }
+
+    /// How many patterns of workers that asked lately mean the queue.
+    fn consumers_of(&self, queue: &RefQueue) -> u64 {
+        let of = self.consumers.iter().filter(|consumer| consumer.key.0 == queue.ns);
+        let patterns = of.flat_map(|consumer| &consumer.queues);
+        let matching = patterns.filter(|pattern| match pattern {
+            QueuePattern::Exactly(name) => queue.name == *name,
+            QueuePattern::Prefix(prefix) => queue.name.starts_with(prefix.as_str()),
+        });
+        matching.count() as u64
+    }
+
+    pub(crate) fn namespace_view(&self, namespace: &RefNamespace) -> NamespaceView {
+        let ns = namespace.id;
+        let dead = self.jobs.iter().filter(|job| job.ns == ns && Self::is_dead(&job.job));
+        NamespaceView {
+            name: namespace.name.clone(),
+            created_at: namespace.created_at,
+            queues: self.queues.iter().filter(|queue| queue.ns == ns).count() as u64,
+            outcome_bytes: self.outcome_bytes(ns),
+            dead_bytes: dead.map(|job| job.size).sum(),
+            tombstones: self.tombstones.iter().filter(|t| t.ns == ns).count() as u64,
+            tombstones_dropped_total: namespace.dropped,
+        }
+    }
+
+    pub(super) fn list_namespaces(&self) -> Answer {
+        Answer::Namespaces(self.namespaces.iter().map(|n| self.namespace_view(n)).collect())
+    }
+}

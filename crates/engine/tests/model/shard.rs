@@ -1,0 +1,94 @@
+//! The engine under test, with a journal that is a list and a disk that is instant.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use longshore_engine::wire::Wire;
+use longshore_engine::{
+    Answer, Clock, Effect, Entry, Limits, Position, Recovery, ReplyTo, Request, TimeMs, Turn,
+};
+
+pub(crate) type Map = BTreeMap<Vec<u8>, Bytes>;
+
+#[derive(Debug)]
+pub(crate) struct Shard {
+    pub(crate) turn: Turn<Map>,
+    journal: Vec<Bytes>,
+    /// The state at an earlier position, as a flush would have left it.
+    image: (Position, Map),
+    limits: Limits,
+}
+
+impl Shard {
+    pub(crate) fn new(limits: Limits, clock: Clock) -> Self {
+        let image = (Position::START, Map::new());
+        let recovery = Recovery::begin(Map::new(), Position::START, limits.clone());
+        let turn = recovery.start(clock, &["default"]);
+        let mut shard = Self { turn, journal: Vec::new(), image, limits };
+        shard.seal();
+        shard
+    }
+
+    pub(crate) fn submit(&mut self, request: Request, clock: Clock) {
+        self.turn.submit(request, clock);
+        self.seal();
+    }
+
+    pub(crate) fn tick(&mut self, clock: Clock) -> bool {
+        let more = self.turn.tick(clock);
+        self.seal();
+        more
+    }
+
+    pub(crate) fn seal(&mut self) {
+        let Some(group) = self.turn.seal() else { return };
+        assert_eq!(group.first.0, self.journal.len() as u64 + 1, "groups follow one another");
+        let mut rest = &group.bytes[..];
+        while let Some((length, after)) = rest.split_first_chunk::<4>() {
+            let (entry, after) = after.split_at(u32::from_le_bytes(*length) as usize);
+            self.journal.push(Bytes::copy_from_slice(entry));
+            rest = after;
+        }
+        assert_eq!(self.journal.len() as u64, group.last().0);
+    }
+
+    pub(crate) fn answers(&mut self) -> Vec<(ReplyTo, Answer)> {
+        let effects = self.turn.committed(self.turn.position());
+        effects.into_iter().map(|Effect::Reply { reply_to, answer }| (reply_to, answer)).collect()
+    }
+
+    /// The time of the last entry.
+    pub(crate) fn engine_time(&self) -> TimeMs {
+        let last = self.journal.last().expect("a life begins with an entry");
+        Entry::from_bytes(last).expect("the engine wrote it").at
+    }
+
+    /// Leaves an image of the state as it is now.
+    pub(crate) fn flush(&mut self) {
+        self.image = (self.turn.position(), self.turn.map().clone());
+    }
+
+    fn replay(&self, map: Map, from: Position) -> Recovery<Map> {
+        let mut recovery = Recovery::begin(map, from, self.limits.clone());
+        for (index, entry) in self.journal.iter().enumerate().skip(from.0 as usize) {
+            recovery.replay(Position(index as u64 + 1), entry).expect("the engine wrote it");
+        }
+        recovery
+    }
+
+    /// A new life from the image and the journal after it, or from the journal alone.
+    pub(crate) fn restart(&mut self, whole: bool, clock: Clock) {
+        let (persisted, map) =
+            if whole { (Position::START, Map::new()) } else { self.image.clone() };
+        let recovery = self.replay(map, persisted);
+        assert_eq!(recovery.position(), self.turn.position());
+        let turn = recovery.start(clock, &["default"]);
+        let (alive, replayed) = (self.turn.map(), turn.map());
+        for (key, value) in alive {
+            assert_eq!(replayed.get(key), Some(value), "key {key:02x?} after replay");
+        }
+        assert_eq!(replayed.len(), alive.len(), "replay gives the same state");
+        self.turn = turn;
+        self.seal();
+    }
+}
