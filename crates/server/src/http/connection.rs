@@ -15,8 +15,10 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
+use tokio::time::timeout;
 
 use super::app::App;
 use crate::config::HttpConfig;
@@ -87,15 +89,45 @@ impl Ticks {
     }
 }
 
+/// Connections that are closed slowly at the same time; more are closed at once.
+const LINGERING_MAX: usize = 64;
+static LINGERING: Semaphore = Semaphore::const_new(LINGERING_MAX);
+
 /// A socket that notes its progress.
 #[derive(Debug)]
 struct Watched {
-    io: TokioIo<TcpStream>,
+    /// There until it is dropped.
+    io: Option<TokioIo<TcpStream>>,
     progress: Arc<Progress>,
     ticks: Arc<Ticks>,
 }
 
+impl Drop for Watched {
+    /// A socket that is closed over bytes that nobody read takes the answer back from its peer,
+    /// so such a peer gets a moment to hear it.
+    fn drop(&mut self) {
+        let Some(mut stream) = self.io.take().map(TokioIo::into_inner) else { return };
+        let mut dropped = [0_u8; 4096];
+        let has_unread = matches!(stream.try_read(&mut dropped), Ok(1..));
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let Some(permit) = LINGERING.try_acquire().ok().filter(|_| has_unread) else { return };
+        runtime.spawn(async move {
+            let lingering = async {
+                stream.shutdown().await?;
+                while stream.read(&mut dropped).await? > 0 {}
+                io::Result::Ok(())
+            };
+            let _ = timeout(Duration::from_secs(1), lingering).await;
+            drop(permit);
+        });
+    }
+}
+
 impl Watched {
+    fn io(&mut self) -> io::Result<Pin<&mut TokioIo<TcpStream>>> {
+        self.io.as_mut().map(Pin::new).ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+
     fn written<T>(&self, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         let blocked_since = &self.progress.blocked_since;
         if polled.is_ready() {
@@ -113,7 +145,7 @@ impl Read for Watched {
         context: &mut Context<'_>,
         buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        let polled = Pin::new(&mut self.io).poll_read(context, buffer);
+        let polled = self.io()?.poll_read(context, buffer);
         if polled.is_ready() && self.progress.phase.load(Ordering::Relaxed) == IDLE {
             self.progress.enter(HEAD, self.ticks.now());
         }
@@ -127,20 +159,20 @@ impl Write for Watched {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.io).poll_write(context, bytes);
+        let polled = self.io()?.poll_write(context, bytes);
         self.written(polled)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(context)
+        self.io()?.poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(context)
+        self.io()?.poll_shutdown(context)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
+        self.io.as_ref().is_some_and(TokioIo::is_write_vectored)
     }
 
     fn poll_write_vectored(
@@ -148,7 +180,7 @@ impl Write for Watched {
         context: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.io).poll_write_vectored(context, parts);
+        let polled = self.io()?.poll_write_vectored(context, parts);
         self.written(polled)
     }
 }
@@ -166,7 +198,7 @@ pub(crate) async fn speak(
     let _ = stream.set_nodelay(true);
     let header_bytes_max = app.config.header_bytes_max;
     let watched = Watched {
-        io: TokioIo::new(stream),
+        io: Some(TokioIo::new(stream)),
         progress: Arc::clone(&progress),
         ticks: Arc::clone(&ticks),
     };
@@ -179,10 +211,12 @@ pub(crate) async fn speak(
             Ok::<_, Infallible>(response)
         }
     });
+    // Without `pipeline_flush`: it keeps an answer back for as long as half of a further request
+    // is there, and all of them without bound while that is so.
     let connection = http1::Builder::new()
-        .pipeline_flush(true)
         .header_read_timeout(None)
-        .max_buf_size(header_bytes_max.max(8192))
+        .max_buf_size(header_bytes_max)
+        .max_header_size(header_bytes_max)
         .serve_connection(watched, service);
     tokio::pin!(connection);
     let ended = tokio::select! {

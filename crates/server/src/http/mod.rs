@@ -6,6 +6,7 @@ mod body;
 mod code;
 mod connection;
 mod cursor;
+pub mod fuzz;
 mod guard;
 mod handle;
 mod json;
@@ -25,47 +26,3 @@ mod view;
 mod write;
 
 pub use serve::{ServeError, bind, serve};
-
-/// Entry points for the fuzzers: bodies and heads as they come off a socket.
-pub mod fuzz {
-    use bytes::Bytes;
-    use longshore_engine::{JobId, Limits};
-
-    use super::parse::{self, Bounds};
-    use super::{route, text};
-
-    /// Reads `body` as every kind of request. Returns how many took it.
-    pub fn bodies(body: &[u8]) -> usize {
-        let body = Bytes::copy_from_slice(body);
-        let bounds = Bounds::of(&Limits::default());
-        let id = JobId([7; 16]);
-        let now = longshore_engine::TimeMs(1_800_000_000_000);
-        [
-            parse::parse_enqueue("queue", &body, &bounds).is_ok(),
-            parse::parse_lease(&body, &bounds).is_ok(),
-            parse::parse_settle(&body, &bounds).is_ok(),
-            parse::parse_ack(id, &body, &bounds).is_ok(),
-            parse::parse_fail(id, &body).is_ok(),
-            parse::parse_snooze(id, &body).is_ok(),
-            parse::parse_release(id, &body).is_ok(),
-            parse::parse_discard(id, &body).is_ok(),
-            parse::parse_heartbeat(id, &body).is_ok(),
-            parse::parse_settings(&body).is_ok(),
-            parse::parse_purge(&body, now).is_ok(),
-            parse::parse_retry_dead(&body, now).is_ok(),
-        ]
-        .into_iter()
-        .filter(|taken| *taken)
-        .count()
-    }
-
-    /// Looks a path up and decodes what stands in it.
-    pub fn path(path: &str) {
-        let methods = [hyper::Method::GET, hyper::Method::POST, hyper::Method::DELETE];
-        for method in methods {
-            if let Ok(found) = route::find(&method, path) {
-                let _ = text::check_path_name("name", &found.name);
-            }
-        }
-    }
-}

@@ -1,0 +1,160 @@
+//! Queues, operations, namespaces, health and the API's own description.
+
+use serde_json::json;
+
+use crate::harness::{Client, Server};
+
+async fn fill(client: &mut Client, queue: &str, count: usize) {
+    let jobs: Vec<_> = (0..count).map(|_| json!({"kind": "k"})).collect();
+    let body = json!({"jobs": jobs}).to_string();
+    client.post(&format!("/v1/queues/{queue}/jobs"), &body).await.expect(202);
+}
+
+/// Waits until an operation has ended.
+async fn ended(client: &mut Client, path: &str) -> serde_json::Value {
+    loop {
+        let operation = client.get(path).await.expect(200);
+        if operation["state"] != "running" {
+            return operation;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_is_set_up_filled_paused_and_removed() {
+    let server = Server::start().await;
+    let client = &mut server.client().await;
+    let settings = json!({"max_length": 3, "defaults": {"priority": 4, "lease": "1m"}});
+    let put = client.put("/v1/queues/q", &settings.to_string()).await.expect(200);
+    assert_eq!(put["settings"]["max_length"], 3);
+    fill(client, "q", 3).await;
+    let full = client.post("/v1/queues/q/jobs", "{\"kind\":\"k\"}").await;
+    assert_eq!(full.header("retry-after"), Some("1"));
+    full.refused(429, "queue_full");
+
+    assert_eq!(client.post("/v1/queues/q/pause", "").await.expect(200)["settings"]["paused"], true);
+    let nothing = client.post("/v1/lease", "{\"queues\":[\"q\"]}").await.expect(200);
+    assert_eq!(nothing["jobs"], json!([]));
+    client.post("/v1/queues/q/resume", "").await.expect(200);
+    let one = client.post("/v1/lease", "{\"queues\":[\"q\"]}").await.expect(200);
+    assert_eq!((&one["jobs"][0]["priority"], &one["jobs"][0]["lease"]), (&json!(4), &json!("1m")));
+
+    let job = &one["jobs"][0];
+    let discard = format!("/v1/jobs/{}/discard", job["id"].as_str().unwrap());
+    client.post(&discard, &json!({"token": job["token"]}).to_string()).await.expect(200);
+    client.delete("/v1/queues/q").await.refused(409, "queue_not_empty");
+    let forced = client.delete("/v1/queues/q?force=true").await;
+    let path = forced.header("location").unwrap().to_owned();
+    assert_eq!(forced.expect(202)["operation"], "delete_queue");
+    assert_eq!(ended(client, &path).await["state"], "finished");
+    client.get("/v1/queues/q").await.refused(404, "queue_unknown");
+    assert!(!client.get("/v1/operations").await.expect(200)["operations"][0].is_null());
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_purge_can_be_counted_before_it_is_done() {
+    let server = Server::start().await;
+    let client = &mut server.client().await;
+    fill(client, "q", 40).await;
+    client.post("/v1/queues/q/jobs", "{\"kind\":\"other\"}").await.expect(202);
+    let dry = client.post("/v1/queues/q/purge?dry_run=true", "").await.expect(200);
+    assert_eq!((&dry["state"], &dry["changed"]), (&json!("dry_run"), &json!(41)));
+    let body = "{\"kind\":\"other\"}";
+    let dry = client.post("/v1/queues/q/purge?dry_run=true", body).await.expect(200);
+    assert_eq!((&dry["changed"], &dry["candidates"]), (&json!(1), &json!(41)));
+    let purge = client.post("/v1/queues/q/purge", body).await;
+    let path = purge.header("location").unwrap().to_owned();
+    purge.expect(202);
+    let done = ended(client, &path).await;
+    assert_eq!((&done["changed"], &done["progress"]), (&json!(1), &json!(1.0)));
+    assert_eq!(client.get("/v1/queues/q").await.expect(200)["ready"], 40);
+    assert_eq!(client.delete(&path).await.expect(200)["state"], "finished");
+    client.get("/v1/operations/99999").await.refused(404, "operation_unknown");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dead_jobs_of_all_queues_are_retried_at_once() {
+    let server = Server::start().await;
+    let client = &mut server.client().await;
+    for queue in ["a", "b"] {
+        let path = format!("/v1/queues/{queue}/jobs");
+        client.post(&path, "{\"kind\":\"k\",\"max_attempts\":1}").await.expect(202);
+        let leased = client.post("/v1/lease", "{\"queues\":[\"*\"]}").await.expect(200);
+        let job = &leased["jobs"][0];
+        let body = json!({"token": job["token"]}).to_string();
+        let fail = format!("/v1/jobs/{}/fail", job["id"].as_str().unwrap());
+        client.post(&fail, &body).await.expect(200);
+    }
+    let dry = client.post("/v1/queues/*/retry-dead?dry_run=true", "").await.expect(200);
+    assert_eq!(dry["changed"], 2);
+    let started = client.post("/v1/queues/*/retry-dead", "{\"kind\":\"k\"}").await;
+    let path = started.header("location").unwrap().to_owned();
+    assert_eq!(ended(client, &path).await["changed"], 2);
+    assert_eq!(client.get("/v1/queues/a").await.expect(200)["dead"], 0);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn namespaces_are_apart() {
+    let server = Server::start().await;
+    let client = &mut server.client().await;
+    let path = "/v1/namespaces/eu%20west/queues/q/jobs";
+    client.post(path, "{\"kind\":\"k\"}").await.refused(404, "namespace_unknown");
+    let put = client.put("/v1/namespaces/eu%20west", "").await.expect(200);
+    assert_eq!(put["name"], "eu west");
+    let accepted = client.post(path, "{\"kind\":\"k\"}").await;
+    let location = accepted.header("location").unwrap().to_owned();
+    assert!(location.starts_with("/v1/namespaces/eu%20west/status/"), "{location}");
+    assert_eq!(client.get(&location).await.expect(200)["state"], "ready");
+    client.get("/v1/queues/q").await.refused(404, "queue_unknown");
+    let list = client.get("/v1/namespaces").await.expect(200);
+    let names: Vec<_> =
+        list["namespaces"].as_array().unwrap().iter().map(|it| &it["name"]).collect();
+    assert!(names.contains(&&json!("eu west")) && names.contains(&&json!("default")), "{list}");
+    client.delete("/v1/namespaces/eu%20west").await.refused(409, "namespace_not_empty");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn queues_are_listed_and_those_that_nobody_consumes_found() {
+    let server = Server::start().await;
+    let client = &mut server.client().await;
+    for queue in ["a", "b", "c"] {
+        fill(client, queue, 1).await;
+    }
+    client.post("/v1/lease", "{\"queues\":[\"b\"],\"worker\":\"w\"}").await.expect(200);
+    let page = client.get("/v1/queues?limit=2").await.expect(200);
+    assert_eq!((&page["queues"][1]["name"], &page["next"]), (&json!("b"), &json!("b")));
+    let rest = client.get("/v1/queues?limit=2&cursor=b").await.expect(200);
+    assert_eq!((&rest["queues"][0]["name"], rest.get("next")), (&json!("c"), None));
+    let alone = client.get("/v1/queues?unconsumed=true").await.expect(200);
+    let names: Vec<_> = alone["queues"].as_array().unwrap().iter().map(|it| &it["name"]).collect();
+    assert_eq!(names, [&json!("a"), &json!("c")]);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_server_describes_itself() {
+    let server = Server::start().await;
+    let client = &mut server.client().await;
+    fill(client, "q\"uote", 1).await;
+    assert_eq!(client.get("/livez").await.expect(200)["ok"], true);
+    let ready = client.get("/readyz").await.expect(200);
+    assert_eq!(ready["shards"][0]["state"], "serving");
+    assert_eq!(client.get("/startupz").await.expect(200)["ok"], true);
+    assert_eq!(client.get("/openapi.json").await.expect(200)["openapi"], "3.1.0");
+    assert!(client.get("/docs/errors.md").await.body.starts_with(b"# Errors"));
+    let metrics = String::from_utf8(client.get("/metrics").await.body).unwrap();
+    let ready = "longshore_queue_ready{namespace=\"default\",queue=\"q\\\"uote\"} 1\n";
+    assert!(metrics.contains(ready), "{metrics}");
+    assert!(metrics.contains("longshore_shard_up{shard=\"0\"} 1\n"));
+    for line in metrics.lines().filter(|line| !line.starts_with('#')) {
+        let (_, value) = line.rsplit_once(' ').unwrap();
+        assert!(value.parse::<f64>().is_ok(), "{line}");
+    }
+    let head = client.ask("HEAD", "/livez", &[], "").await;
+    assert!(head.status == 200 && head.body.is_empty());
+    server.stop().await;
+}

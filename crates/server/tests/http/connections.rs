@@ -1,0 +1,165 @@
+//! Connections: pipelining, slow and absent peers, bounds, the orderly stop.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::harness::{Client, Server, request};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pipelined_requests_are_answered_in_order() {
+    let server = Server::start().await;
+    let client = &mut server.client().await;
+    let mut bytes = Vec::new();
+    for n in 0..50 {
+        let body = json!({"kind": "k", "args": n}).to_string();
+        bytes.extend(request("POST", "/v1/queues/q/jobs", &[], &body));
+        bytes.extend(request("GET", &format!("/v1/nothing/{n}"), &[], ""));
+    }
+    client.send(&bytes).await;
+    for n in 0..50 {
+        client.answer().await.expect(202);
+        let problem = client.answer().await.refused(404, "route_unknown");
+        assert!(problem["detail"].as_str().unwrap().contains(&format!("/v1/nothing/{n}\"")));
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_does_not_wait_for_the_rest_of_the_next_request() {
+    let server = Server::start().await;
+    let client = &mut server.client().await;
+    let mut bytes = request("GET", "/livez", &[], "");
+    let whole = bytes.len();
+    bytes.extend(request("GET", "/livez", &[], ""));
+    client.send(&bytes[..whole + 10]).await;
+    client.answer().await.expect(200);
+    client.send(&bytes[whole + 10..]).await;
+    client.answer().await.expect(200);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn peers_that_never_finish_are_let_go() {
+    let server = Server::start_with(|config| {
+        config.http.header_timeout = Duration::from_secs(1);
+        config.http.body_timeout = Duration::from_secs(1);
+        config.http.idle_timeout = Duration::from_secs(1);
+    })
+    .await;
+    let mut silent = server.client().await;
+    let mut half_a_head = server.client().await;
+    half_a_head.send(b"POST /v1/lease HTTP/1.1\r\nhost: local").await;
+    let mut idle = server.client().await;
+    idle.get("/livez").await.expect(200);
+    let mut half_a_body = server.client().await;
+    let whole = request("POST", "/v1/queues/q/jobs", &[], "{\"kind\":\"k\"}");
+    half_a_body.send(&whole[..whole.len() - 4]).await;
+    half_a_body.answer().await.refused(408, "body_timeout");
+    assert!(half_a_body.is_closed().await);
+    assert!(half_a_head.is_closed().await);
+    assert!(silent.is_closed().await);
+    assert!(idle.is_closed().await);
+    let queues = server.client().await.get("/v1/queues").await.expect(200);
+    assert_eq!(queues["queues"], json!([]), "half a request has no effect");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_waits_outlives_the_idle_bound() {
+    let server = Server::start_with(|config| {
+        config.http.header_timeout = Duration::from_secs(1);
+        config.http.idle_timeout = Duration::from_secs(1);
+    })
+    .await;
+    let client = &mut server.client().await;
+    let body = "{\"queues\":[\"q\"],\"wait\":\"4s\",\"worker\":\"w\"}";
+    assert_eq!(client.post("/v1/lease", body).await.expect(200)["jobs"], json!([]));
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_http_is_refused() {
+    let server = Server::start().await;
+    for (bytes, status) in [
+        ("GARBAGE\r\n\r\n".to_owned(), 400),
+        ("GET /livez HTTP/1.1\r\nbad header\r\n\r\n".to_owned(), 400),
+        (format!("GET /livez HTTP/1.1\r\nx: {}\r\n\r\n", "y".repeat(100_000)), 431),
+    ] {
+        let mut client = server.client().await;
+        client.send(bytes.as_bytes()).await;
+        assert_eq!(client.answer().await.status, status, "{:.40}", bytes);
+    }
+    server.client().await.get("/livez").await.expect(200);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_are_bounded() {
+    let server = Server::start_with(|config| config.http.connections_max = 2).await;
+    let mut first = server.client().await;
+    first.get("/livez").await.expect(200);
+    let mut second = server.client().await;
+    second.get("/livez").await.expect(200);
+    let mut third = server.client().await;
+    third.answer().await.refused(503, "too_many_connections");
+    assert!(third.is_closed().await);
+    drop(second);
+    loop {
+        let metrics = String::from_utf8(first.get("/metrics").await.body).unwrap();
+        if metrics.contains("longshore_http_connections 1\n") {
+            break;
+        }
+    }
+    server.client().await.get("/livez").await.expect(200);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_of_one_class_leave_room_for_the_others() {
+    let server = Server::start_with(|config| {
+        config.http.waits_max = 1;
+        config.http.publishes_max = 0;
+    })
+    .await;
+    let address = server.address;
+    let waiting = tokio::spawn(async move {
+        let body = "{\"queues\":[\"q\"],\"wait\":\"30s\",\"worker\":\"w\"}";
+        Client::connect(address).await.post("/v1/lease", body).await
+    });
+    let client = &mut server.client().await;
+    loop {
+        let metrics = String::from_utf8(client.get("/metrics").await.body).unwrap();
+        if metrics.contains("longshore_http_requests_in_flight{class=\"lease\"} 1\n") {
+            break;
+        }
+    }
+    let refused = client.post("/v1/lease", "{\"queues\":[\"q\"]}").await;
+    assert_eq!(refused.header("retry-after"), Some("1"));
+    refused.refused(503, "too_many_requests");
+    client.post("/v1/queues/q/jobs", "{\"kind\":\"k\"}").await.refused(503, "too_many_requests");
+    client.put("/v1/queues/q", "{}").await.expect(200);
+    server.stop().await;
+    assert_eq!(waiting.await.unwrap().expect(200)["jobs"], json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_answers_what_waits_and_closes_what_is_idle() {
+    let mut server = Server::start().await;
+    let mut idle = server.client().await;
+    idle.get("/livez").await.expect(200);
+    let mut waiting = server.client().await;
+    let body = "{\"queues\":[\"q\"],\"wait\":\"60s\",\"worker\":\"w\"}";
+    waiting.send(&request("POST", "/v1/lease", &[], body)).await;
+    loop {
+        let metrics = String::from_utf8(idle.get("/metrics").await.body).unwrap();
+        if metrics.contains("longshore_http_requests_in_flight{class=\"lease\"} 1\n") {
+            break;
+        }
+    }
+    server.begin_stop();
+    assert_eq!(waiting.answer().await.expect(200)["jobs"], json!([]));
+    assert!(waiting.is_closed().await);
+    assert!(idle.is_closed().await);
+    server.stop().await;
+}

@@ -1,0 +1,239 @@
+//! The life of a job as producers and workers see it.
+
+use serde_json::{Value, json};
+
+use crate::harness::{Client, Server};
+
+async fn enqueue(client: &mut Client, queue: &str, body: Value) -> String {
+    let answer = client.post(&format!("/v1/queues/{queue}/jobs"), &body.to_string()).await;
+    let accepted = answer.expect(202);
+    let id = accepted["id"].as_str().unwrap().to_owned();
+    assert_eq!(answer.header("location"), Some(&*format!("/v1/status/{id}")));
+    id
+}
+
+/// Leases one job.
+async fn lease(client: &mut Client, queue: &str) -> Value {
+    let body = json!({"queues": [queue], "worker": "w", "session": "s"}).to_string();
+    client.post("/v1/lease", &body).await.expect(200)["jobs"][0].clone()
+}
+
+async fn settle(client: &mut Client, job: &Value, verb: &str, mut body: Value) -> Value {
+    body["token"] = job["token"].clone();
+    let path = format!("/v1/jobs/{}/{verb}", job["id"].as_str().unwrap());
+    client.post(&path, &body.to_string()).await.expect(200)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_is_enqueued_run_and_its_result_fetched() {
+    let server = Server::start().await;
+    let client = &mut server.client().await;
+    let job = json!({"kind": "mail", "args": {"to": [1, 2.50]}, "priority": 3, "tags": ["t"]});
+    let id = enqueue(client, "mails", job).await;
+
+    let status = client.get(&format!("/v1/status/{id}")).await;
+    assert_eq!(status.header("retry-after"), Some("1"));
+    assert_eq!(status.expect(200)["state"], "ready");
+
+    let leased = lease(client, "mails").await;
+    assert_eq!((&leased["id"], &leased["kind"]), (&json!(id), &json!("mail")));
+    assert_eq!(leased["args"], json!({"to": [1, 2.5]}));
+    assert_eq!((&leased["attempt"], &leased["priority"]), (&json!(1), &json!(3)));
+    assert_eq!(leased["lease"], "30s");
+
+    let beat =
+        settle(client, &leased, "heartbeat", json!({"progress": 0.5, "progress_text": "half"}));
+    assert_eq!(beat.await["instruction"], "continue");
+    let status = client.get(&format!("/v1/status/{id}")).await.expect(200);
+    assert_eq!((&status["state"], &status["progress"]), (&json!("running"), &json!(0.5)));
+
+    let acked = settle(client, &leased, "ack", json!({"result": {"sent": true}})).await;
+    assert_eq!(acked, json!({"id": id, "settled": "ack"}));
+    assert_eq!(settle(client, &leased, "ack", json!({})).await["settled"], "ack", "a repetition");
+
+    let done = client.get(&format!("/v1/status/{id}?wait=5s")).await;
+    let result_url = format!("/v1/jobs/{id}/result");
+    assert_eq!((done.status, done.header("location")), (303, Some(&*result_url)));
+    assert_eq!(client.get(&result_url).await.body, b"{\"sent\":true}");
+
+    let record = client.get(&format!("/v1/jobs/{id}")).await.expect(200);
+    assert_eq!(record["state"], "succeeded");
+    assert_eq!(record["result"], json!({"sent": true}));
+    assert_eq!(record.get("args"), None, "outcomes are kept without args");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chosen_id_makes_a_request_repeatable() {
+    let server = Server::start().await;
+    let client = &mut server.client().await;
+    let id = "11111111-2222-4333-8444-555555555555";
+    let body = json!({"id": id, "kind": "k", "args": [1], "delay": "1h"}).to_string();
+    assert_eq!(client.post("/v1/queues/q/jobs", &body).await.expect(202)["replayed"], false);
+    assert_eq!(client.post("/v1/queues/q/jobs", &body).await.expect(202)["replayed"], true);
+    let other = body.replace("[1]", "[2]");
+    client.post("/v1/queues/q/jobs", &other).await.refused(409, "job_id_taken");
+    client.post("/v1/queues/p/jobs", &body).await.refused(409, "job_id_taken");
+    let bulk = format!("{{\"jobs\":[{{\"kind\":\"k\"}},{other}]}}");
+    let refused = client.post("/v1/queues/q/jobs", &bulk).await.refused(400, "jobs_refused");
+    assert_eq!(refused["faults"][0]["index"], 1);
+    assert_eq!(refused["faults"][0]["code"], "job_id_taken");
+    let queue = client.get("/v1/queues/q").await.expect(200);
+    assert_eq!(queue["scheduled"], 1, "nothing of the bulk was enqueued: {queue}");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_producer_may_wait_for_the_outcome() {
+    let server = Server::start().await;
+    let address = server.address;
+    let producer = tokio::spawn(async move {
+        let prefer = [("prefer", "respond-async, wait=20")];
+        let mut client = Client::connect(address).await;
+        client.ask("POST", "/v1/queues/q/jobs", &prefer, "{\"kind\":\"k\"}").await
+    });
+    let client = &mut server.client().await;
+    let body = json!({"queues": ["*"], "wait": "20s", "worker": "w"}).to_string();
+    let leased = client.post("/v1/lease", &body).await.expect(200)["jobs"][0].clone();
+    settle(client, &leased, "ack", json!({"result": [7], "location": "/made/7"})).await;
+    let answer = producer.await.unwrap();
+    assert_eq!(answer.header("preference-applied"), Some("wait=20"));
+    let outcome = answer.expect(200);
+    assert_eq!((&outcome["state"], &outcome["result"]), (&json!("succeeded"), &json!([7])));
+    let id = leased["id"].as_str().unwrap();
+    let status = client.get(&format!("/v1/status/{id}")).await;
+    assert_eq!((status.status, status.header("location")), (303, Some("/made/7")));
+
+    let short = [("prefer", "wait=\"1\"")];
+    let late = client.ask("POST", "/v1/queues/idle/jobs", &short, "{\"kind\":\"k\"}").await;
+    assert_eq!((late.status, late.header("preference-applied")), (202, Some("wait=1")));
+    let only_async = [("prefer", "respond-async")];
+    let now = client.ask("POST", "/v1/queues/idle/jobs", &only_async, "{\"kind\":\"k\"}").await;
+    assert_eq!((now.status, now.header("preference-applied")), (202, Some("respond-async")));
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_are_sent_only_where_the_server_allows() {
+    let server = Server::start_with(|config| {
+        config.http.location_origins = vec!["https://app.example".into()];
+    })
+    .await;
+    let client = &mut server.client().await;
+    for (location, followed) in
+        [("https://app.example/7", true), ("https://evil.example/7", false), ("//evil", false)]
+    {
+        let id = enqueue(client, "q", json!({"kind": "k"})).await;
+        let leased = lease(client, "q").await;
+        settle(client, &leased, "ack", json!({"location": location})).await;
+        let status = client.get(&format!("/v1/status/{id}")).await;
+        let own = format!("/v1/jobs/{id}/result");
+        let expected = if followed { location } else { &own };
+        assert_eq!((status.status, status.header("location")), (303, Some(expected)));
+        client.get(&own).await.refused(404, "result_unknown");
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_request_settles_and_leases_and_can_be_repeated() {
+    let server = Server::start().await;
+    let client = &mut server.client().await;
+    let bulk = json!({"jobs": [{"kind": "a"}, {"kind": "b"}, {"kind": "c"}]}).to_string();
+    let accepted = client.post("/v1/queues/q/jobs", &bulk).await.expect(202);
+    assert_eq!(accepted["ids"].as_array().unwrap().len(), 3);
+    let turn = |turn: u64, settle: Value| {
+        json!({"queues": ["q"], "max": 2, "worker": "w", "session": "s", "turn": turn,
+               "settle": settle})
+        .to_string()
+    };
+    let first = client.post("/v1/lease", &turn(1, json!([]))).await.expect(200);
+    assert_eq!(first["jobs"].as_array().unwrap().len(), 2);
+    let again = client.post("/v1/lease", &turn(1, json!([]))).await.expect(200);
+    assert_eq!(again["jobs"], first["jobs"], "the same turn gets the same answer");
+    let run = |index: usize, verdict: &str| {
+        let job = &first["jobs"][index];
+        json!({"id": job["id"], "token": job["token"], "verdict": verdict})
+    };
+    let settles = json!([run(0, "ack"), run(1, "discard"), {"id": run(0, "ack")["id"],
+        "token": "999.1", "verdict": "release"}]);
+    let second = client.post("/v1/lease", &turn(2, settles)).await.expect(200);
+    assert_eq!(second["jobs"][0]["kind"], "c");
+    assert_eq!(second["settled"][0]["settled"], "ack");
+    assert_eq!(second["settled"][1]["settled"], "discard");
+    assert!(second["settled"][2]["error"]["code"].is_string(), "{second}");
+    let third = json!({"settle": [{"id": second["jobs"][0]["id"],
+        "token": second["jobs"][0]["token"], "verdict": "snooze", "delay": "1h"}]});
+    let settled = client.post("/v1/settle", &third.to_string()).await.expect(200);
+    assert_eq!(settled["settled"][0]["settled"], "snooze");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn failures_are_kept_and_dead_jobs_come_back() {
+    let server = Server::start().await;
+    let client = &mut server.client().await;
+    let id = enqueue(client, "q", json!({"kind": "k", "args": 7, "max_attempts": 1})).await;
+    let leased = lease(client, "q").await;
+    let error = json!({"type": "Boom", "message": "it broke", "backtrace": "line 1"});
+    assert_eq!(settle(client, &leased, "fail", json!({"error": error})).await["settled"], "fail");
+    let record = client.get(&format!("/v1/jobs/{id}")).await.expect(200);
+    assert_eq!((&record["state"], &record["reason"]), (&json!("dead"), &json!("exhausted")));
+    assert_eq!(record["args"], 7, "dead jobs keep their args");
+    assert_eq!(record["attempts"][0]["error"], error);
+    assert_eq!(client.get(&format!("/v1/status/{id}")).await.expect(200)["error"]["type"], "Boom");
+    client.get(&format!("/v1/jobs/{id}/result")).await.refused(409, "job_state_refused");
+
+    let dead = client.get("/v1/jobs?state=dead&queue=q").await.expect(200);
+    assert_eq!(dead["jobs"][0]["id"], json!(id));
+    let retried = client.post(&format!("/v1/jobs/{id}/retry"), "").await.expect(200);
+    assert_eq!(retried["state"], "ready");
+    let leased = lease(client, "q").await;
+    settle(client, &leased, "fail", json!({})).await;
+    assert_eq!(client.delete(&format!("/v1/jobs/{id}")).await.status, 204);
+    client.get(&format!("/v1/jobs/{id}")).await.refused(404, "job_unknown");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_running_worker_hears_of_a_cancel() {
+    let server = Server::start().await;
+    let client = &mut server.client().await;
+    let id = enqueue(client, "q", json!({"kind": "k"})).await;
+    let leased = lease(client, "q").await;
+    let asked = client.delete(&format!("/v1/jobs/{id}")).await.expect(200);
+    assert_eq!(asked["running"]["cancel_requested"], true);
+    let beat = settle(client, &leased, "heartbeat", json!({})).await;
+    assert_eq!(beat["instruction"], "cancel");
+    settle(client, &leased, "fail", json!({})).await;
+    let record = client.get(&format!("/v1/jobs/{id}")).await.expect(200);
+    assert_eq!((&record["state"], &record["reason"]), (&json!("cancelled"), &json!("asked")));
+    let path = format!("/v1/jobs/{id}/ack");
+    let stale = json!({"token": "1.999999"}).to_string();
+    client.post(&path, &stale).await.refused(409, "lease_lost");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_are_paged_by_cursor() {
+    let server = Server::start().await;
+    let client = &mut server.client().await;
+    let jobs: Vec<Value> = (0..25).map(|n| json!({"kind": "k", "args": n})).collect();
+    client.post("/v1/queues/q/jobs", &json!({"jobs": jobs}).to_string()).await.expect(202);
+    let (mut seen, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let page = client.get(&format!("/v1/jobs?queue=q&limit=10{cursor}")).await.expect(200);
+        seen.extend(page["jobs"].as_array().unwrap().iter().map(|job| job["id"].clone()));
+        match page["next"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => break,
+        }
+    }
+    let mut unique: Vec<String> = seen.iter().map(Value::to_string).collect();
+    unique.sort();
+    unique.dedup();
+    assert_eq!((seen.len(), unique.len()), (25, 25));
+    let foreign = client.get(&format!("/v1/jobs?queue=p&limit=10{cursor}")).await;
+    assert_eq!(foreign.refused(400, "value_refused")["field"], "cursor");
+    server.stop().await;
+}

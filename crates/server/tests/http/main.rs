@@ -1,0 +1,9 @@
+//! The HTTP face over real sockets against a real node in this process.
+
+#![expect(clippy::unwrap_used, reason = "these are tests")]
+
+mod admin;
+mod bad_input;
+mod connections;
+mod harness;
+mod jobs;
