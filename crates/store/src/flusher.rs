@@ -13,7 +13,7 @@ use lsm_tree::{AbstractTree, InternalValue, Memtable};
 use crate::check;
 use crate::error::{FlushError, StoreFault};
 use crate::open::panic_text;
-use crate::shared::{Shared, lock};
+use crate::shared::{Shared, lock, outlast};
 use crate::tables::Tables;
 use crate::view::Sealed;
 
@@ -42,10 +42,7 @@ impl Flusher {
     /// first, and answers the position of the state on disk: the journal may be truncated up to
     /// and including it. `durable` must be durable in the journal: what is persisted here cannot
     /// be taken back.
-    ///
-    /// Memory of earlier flushes is freed here too, once the shard's thread has written again.
     pub fn flush_sealed(&self, durable: Position) -> Result<Position, FlushError> {
-        self.shared.free_retired();
         self.tidy()?;
         let flushed = self.flush_all(durable);
         self.settled(flushed)
@@ -53,7 +50,6 @@ impl Flusher {
 
     /// Does one step of compaction. Answers whether there may be more to do.
     pub fn compact(&self) -> Result<bool, FlushError> {
-        self.shared.free_retired();
         self.tidy()?;
         let compacted = self.compact_once();
         self.settled(compacted)
@@ -73,10 +69,13 @@ impl Flusher {
         let _flushing = lock(&self.shared.flushing);
         loop {
             let view = self.shared.view();
-            match view.sealed.first() {
-                Some(sealed) if sealed.position <= durable => self.flush(sealed, &view.tables)?,
-                _ => return Ok(view.persisted),
-            }
+            let Some(sealed) = view.sealed.first().filter(|sealed| sealed.position <= durable)
+            else {
+                return Ok(view.persisted);
+            };
+            let (sealed, below) = (sealed.clone(), Arc::clone(&view.tables));
+            drop(view);
+            self.flush(&sealed, &below)?;
         }
     }
 
@@ -92,6 +91,7 @@ impl Flusher {
             view.sealed.remove(0);
             view.persisted = sealed.position;
         });
+        outlast(&sealed.memtable);
         Ok(())
     }
 

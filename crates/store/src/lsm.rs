@@ -16,7 +16,7 @@ use crate::marker;
 use crate::open;
 use crate::shared::Shared;
 use crate::snapshot::Snapshots;
-use crate::view::{Sealed, View};
+use crate::view::Sealed;
 
 /// What an entry costs in a memtable beside its key and value: skip list node, tower, headers.
 const ENTRY_OVERHEAD_BYTES: usize = 120;
@@ -25,9 +25,8 @@ const ENTRY_OVERHEAD_BYTES: usize = 120;
 /// it every state on disk, is the state at exactly one position.
 pub struct Lsm {
     shared: Arc<Shared>,
-    /// This thread's copy of the shared view; replaced when the flusher has moved on.
-    view: Arc<View>,
-    generation: u64,
+    /// The active memtable. Only this thread replaces it.
+    active: Arc<Memtable>,
     /// Of the last group written.
     position: Position,
     /// Estimated size of the active memtable.
@@ -40,7 +39,7 @@ impl std::fmt::Debug for Lsm {
         f.debug_struct("Lsm")
             .field("dir", &self.shared.dir)
             .field("position", &self.position)
-            .field("persisted", &self.view.persisted)
+            .field("persisted", &self.persisted_position())
             .finish_non_exhaustive()
     }
 }
@@ -54,9 +53,8 @@ impl Lsm {
         let shared = open::open(dir, config)?;
         let view = shared.view();
         Ok(Self {
-            generation: shared.generation(),
             position: view.persisted,
-            view,
+            active: Arc::clone(&view.active),
             shared: Arc::new(shared),
             active_bytes: 0,
             next_memtable_id: 1,
@@ -98,25 +96,26 @@ impl Lsm {
     /// durable in the journal. Cheap. `None`, and nothing happens, where the position has not
     /// moved since the last rotation or no more may be sealed.
     pub fn rotate(&mut self) -> Option<Position> {
-        self.refresh();
-        let sealed = self.view.sealed.last().map_or(self.view.persisted, |last| last.position);
-        if self.position == sealed || !self.can_rotate() {
+        let view = self.shared.view();
+        let position = self.position;
+        let sealed = view.sealed.last().map_or(view.persisted, |last| last.position);
+        if position == sealed || view.sealed.len() >= self.shared.config.sealed_max {
             return None;
         }
-        let position = self.position;
-        self.view.active.insert(InternalValue::from_components(
+        self.active.insert(InternalValue::from_components(
             marker::KEY,
             marker::encode(position),
             position.0,
             ValueType::Value,
         ));
         let active = Arc::new(Memtable::new(self.next_memtable_id));
-        self.next_memtable_id += 1;
-        self.shared.update(|view| {
-            let memtable = std::mem::replace(&mut view.active, active);
+        let memtable = std::mem::replace(&mut self.active, Arc::clone(&active));
+        // What was before holds nothing that is not in the new view as well, so freeing it is quick.
+        drop(self.shared.update(|view| {
+            view.active = active;
             view.sealed.push(Sealed { memtable, position });
-        });
-        self.refresh();
+        }));
+        self.next_memtable_id += 1;
         self.active_bytes = 0;
         Some(position)
     }
@@ -130,21 +129,11 @@ impl Lsm {
     pub fn snapshots(&self) -> Snapshots {
         Snapshots { shared: Arc::clone(&self.shared) }
     }
-
-    /// Takes over what the flusher has done, which frees the memtables that it flushed.
-    fn refresh(&mut self) {
-        let generation = self.shared.generation();
-        if generation != self.generation {
-            self.generation = generation;
-            let view = self.shared.view();
-            self.shared.retire(std::mem::replace(&mut self.view, view));
-        }
-    }
 }
 
 impl Reader for Lsm {
     fn get(&self, key: &[u8]) -> Option<Bytes> {
-        self.view.get(key, self.position)
+        self.shared.view().get(key, self.position)
     }
 
     fn scan(
@@ -153,7 +142,7 @@ impl Reader for Lsm {
         to: &[u8],
         visit: &mut dyn FnMut(&[u8], &Bytes) -> ControlFlow<()>,
     ) {
-        self.view.scan(from, to, self.position, visit);
+        self.shared.view().scan(from, to, self.position, visit);
     }
 }
 
@@ -164,7 +153,6 @@ impl OrderedMap for Lsm {
             "group at position {position} written after position {}",
             self.position
         );
-        self.refresh();
         for (key, value) in changes {
             assert!(key.as_slice() > marker::KEY.as_slice(), "key {key:?} is reserved");
             self.active_bytes +=
@@ -173,7 +161,7 @@ impl OrderedMap for Lsm {
                 Some(value) => (Slice::new(value), ValueType::Value),
                 None => (Slice::default(), ValueType::Tombstone),
             };
-            self.view.active.insert(InternalValue::from_components(key, value, position.0, kind));
+            self.active.insert(InternalValue::from_components(key, value, position.0, kind));
         }
         self.position = position;
         self.shared.set_written(position);

@@ -12,14 +12,16 @@ use crate::config::LsmConfig;
 use crate::tables::Tables;
 use crate::view::View;
 
+/// How long a single read may hold on to a view, in turns of the scheduler.
+const READER_YIELDS_MAX: u32 = 100;
+
 pub(crate) struct Shared {
     pub(crate) dir: PathBuf,
     pub(crate) config: LsmConfig,
     /// Written by the flusher only; read through `view` alone.
     pub(crate) tree: Tree,
+    /// Locked for a moment only; whoever reads clones it first.
     view: Mutex<Arc<View>>,
-    /// Grows with every change of `view`, so that the shard's thread sees one without the lock.
-    generation: AtomicU64,
     /// Every group up to this position is completely in the memtables.
     written: AtomicU64,
     /// Held while a memtable is flushed.
@@ -29,9 +31,6 @@ pub(crate) struct Shared {
     /// Held while the tree's tables are taken over into the view. A flush holds it from the moment
     /// on where the tree knows its tables: no view may show them beside an older position.
     pub(crate) publishing: Mutex<()>,
-    /// Views that the shard's thread is done with. Freeing their memtables takes milliseconds,
-    /// so the flusher does it.
-    retired: Mutex<Vec<Arc<View>>>,
     /// Tables that a published version named, and whose files therefore are not rubbish even
     /// where the current version does not name them: a snapshot may still need them.
     pub(crate) known: Mutex<BTreeSet<u64>>,
@@ -48,12 +47,10 @@ impl Shared {
             config,
             tree,
             view: Mutex::new(Arc::new(view)),
-            generation: AtomicU64::new(0),
             written,
             flushing: Mutex::default(),
             compacting: Mutex::default(),
             publishing: Mutex::default(),
-            retired: Mutex::default(),
             known,
             untidy: AtomicBool::new(false),
         }
@@ -63,28 +60,12 @@ impl Shared {
         Arc::clone(&lock(&self.view))
     }
 
-    pub(crate) fn generation(&self) -> u64 {
-        self.generation.load(Ordering::Acquire)
-    }
-
-    /// Replaces the view by what `change` makes of it.
+    /// Replaces the view by what `change` makes of it, and answers the one before.
     pub(crate) fn update(&self, change: impl FnOnce(&mut View)) -> Arc<View> {
         let mut current = lock(&self.view);
         let mut view = View::clone(&current);
         change(&mut view);
-        *current = Arc::new(view);
-        self.generation.fetch_add(1, Ordering::Release);
-        Arc::clone(&current)
-    }
-
-    /// Takes a view off the shard's thread.
-    pub(crate) fn retire(&self, view: Arc<View>) {
-        lock(&self.retired).push(view);
-    }
-
-    /// Frees what the shard's thread has retired.
-    pub(crate) fn free_retired(&self) {
-        drop(std::mem::take(&mut *lock(&self.retired)));
+        std::mem::replace(&mut *current, Arc::new(view))
     }
 
     /// Takes over the tree's tables into the view, and what else `change` does. `publishing` is
@@ -93,10 +74,11 @@ impl Shared {
         // Before the view's lock is taken: the tree's own lock may be held over a sync.
         let tables = Tables::of(&self.tree);
         lock(&self.known).extend(tables.iter().map(Table::id));
-        self.update(|view| {
+        let before = self.update(|view| {
             view.tables = Arc::new(tables);
             change(view);
         });
+        outlast(&before);
     }
 
     pub(crate) fn set_written(&self, position: Position) {
@@ -105,6 +87,18 @@ impl Shared {
 
     pub(crate) fn written(&self) -> Position {
         Position(self.written.load(Ordering::Acquire))
+    }
+}
+
+/// Waits until nobody else holds `shared`, which nobody can get hold of any more, so that it is
+/// freed on this thread: memtables take milliseconds and files are removed, for which the shard's
+/// thread has no time. A snapshot may hold it for long; then its thread frees it.
+pub(crate) fn outlast<T>(shared: &Arc<T>) {
+    for _ in 0..READER_YIELDS_MAX {
+        if Arc::strong_count(shared) == 1 {
+            return;
+        }
+        std::thread::yield_now();
     }
 }
 
