@@ -125,13 +125,21 @@ impl Client {
         body: Option<&[u8]>,
     ) -> Result<Reply, Fault> {
         let mut idle = self.idle.lock().await;
-        let mut connection = match idle.take().filter(Connection::is_usable) {
-            Some(connection) => connection,
-            None => Connection::open(&self.host).await.map_err(Fault::Away)?,
-        };
+        if let Some(mut connection) = idle.take().filter(Connection::is_usable) {
+            match connection.request(method, path, &[], body).await {
+                Ok(reply) => {
+                    *idle = Some(connection);
+                    return answer_of(reply);
+                }
+                // The server closed it meanwhile, or is another one; reading again is harmless.
+                Err(_) if method == "GET" => {}
+                Err(error) => return Err(Fault::Away(error)),
+            }
+        }
+        let mut connection = Connection::open(&self.host).await.map_err(Fault::Away)?;
         let reply = connection.request(method, path, &[], body).await.map_err(Fault::Away)?;
         *idle = Some(connection);
-        if reply.status < 400 { Ok(reply) } else { Err(Fault::Refused(refusal_of(&reply))) }
+        answer_of(reply)
     }
 
     /// A fault as it is shown.
@@ -174,6 +182,10 @@ impl Refusal {
             None => failure,
         }
     }
+}
+
+fn answer_of(reply: Reply) -> Result<Reply, Fault> {
+    if reply.status < 400 { Ok(reply) } else { Err(Fault::Refused(refusal_of(&reply))) }
 }
 
 fn refusal_of(reply: &Reply) -> Refusal {

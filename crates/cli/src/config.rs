@@ -1,10 +1,11 @@
 //! `longshore.toml`: what holds where neither a flag nor the environment says otherwise. Unknown
-//! keys are errors with a suggestion.
+//! keys are errors with a suggestion. The server's sections are the server's to read.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use longshore_server::config::{ServerConfig, Sources};
 use serde::Deserialize;
 
 use crate::failure::Failure;
@@ -13,13 +14,15 @@ use crate::output::Format;
 /// Where the file is looked for unless another is named.
 const DEFAULT_PATH: &str = "longshore.toml";
 
-/// The whole file. Every key may be absent.
+/// The sections that are read here. Every key may be absent.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Config {
     pub(crate) client: ClientConfig,
-    pub(crate) serve: ServeConfig,
     pub(crate) work: WorkConfig,
+    /// The whole file, for the server.
+    #[serde(skip)]
+    file: Option<(PathBuf, String)>,
 }
 
 /// For every command that asks a server.
@@ -29,15 +32,6 @@ pub(crate) struct ClientConfig {
     pub(crate) server: Option<String>,
     pub(crate) namespace: Option<String>,
     pub(crate) output: Option<Format>,
-}
-
-/// For `longshore serve` and `longshore dev`.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(crate) struct ServeConfig {
-    pub(crate) listen: Option<String>,
-    pub(crate) data: Option<PathBuf>,
-    pub(crate) shards: Option<u32>,
 }
 
 /// For `longshore work`.
@@ -51,10 +45,9 @@ pub(crate) struct WorkConfig {
     pub(crate) grace: Option<String>,
 }
 
-/// Every key that the file may hold, by its section.
+/// Every key that is read here, by its section.
 const KEYS: &[(&str, &[&str])] = &[
     ("client", &["server", "namespace", "output"]),
-    ("serve", &["listen", "data", "shards"]),
     ("work", &["queues", "exec", "concurrency", "lease", "grace"]),
 ];
 
@@ -73,14 +66,17 @@ impl Config {
 
     fn parse(text: &str, path: &Path) -> Result<Self, Failure> {
         let at_fault = |message: &str| Failure::usage(format!("{}: {message}", path.display()));
-        let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
+        let mut table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
             at_fault(&format!("not TOML: {}", error.message()))
         })?;
+        let knobs = ServerConfig::knobs();
+        let servers = knobs.iter().filter_map(|knob| knob.key.split('.').next());
+        let sections = || KEYS.iter().map(|(name, _)| *name).chain(servers.clone());
         for (section, value) in &table {
-            let sections = KEYS.iter().map(|(name, _)| *name);
-            let Some((_, keys)) = KEYS.iter().find(|(name, _)| name == section) else {
-                return Err(at_fault(&unknown("section", section, sections)));
-            };
+            if !sections().any(|known| known == section) {
+                return Err(at_fault(&unknown("section", section, sections())));
+            }
+            let Some((_, keys)) = KEYS.iter().find(|(name, _)| name == section) else { continue };
             let entries = value
                 .as_table()
                 .ok_or_else(|| at_fault(&format!("{section} has to be a section: [{section}]")))?;
@@ -89,7 +85,25 @@ impl Config {
                 return Err(at_fault(&unknown("key", &name, keys.iter().copied())));
             }
         }
-        table.try_into().map_err(|error: toml::de::Error| at_fault(&one_line(&error.to_string())))
+        table.retain(|section, _| KEYS.iter().any(|(name, _)| *name == section));
+        let config: Self = table
+            .try_into()
+            .map_err(|error: toml::de::Error| at_fault(&one_line(&error.to_string())))?;
+        let config = Self { file: Some((path.to_owned(), text.to_owned())), ..config };
+        // A mistake in the server's sections is told whoever reads the file first.
+        config.server(Vec::new(), Vec::new())?;
+        Ok(config)
+    }
+
+    /// The server's configuration below these variables and flags.
+    pub(crate) fn server(
+        &self,
+        environment: Vec<(String, String)>,
+        flags: Vec<(String, String)>,
+    ) -> Result<ServerConfig, Failure> {
+        let foreign_sections = KEYS.iter().map(|(name, _)| (*name).to_owned()).collect();
+        let sources = Sources { file: self.file.clone(), foreign_sections, environment, flags };
+        ServerConfig::load(&sources).map_err(|error| Failure::usage(error.to_string()))
     }
 }
 
@@ -115,15 +129,12 @@ fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// Variables that commands read, and those that workers set for what they run.
+/// Variables that commands read, besides those of the server.
 const VARIABLES: &[&str] = &[
     "LONGSHORE_CONFIG",
     "LONGSHORE_SERVER",
     "LONGSHORE_NAMESPACE",
     "LONGSHORE_OUTPUT",
-    "LONGSHORE_LISTEN",
-    "LONGSHORE_DATA",
-    "LONGSHORE_SHARDS",
     "LONGSHORE_QUEUES",
     "LONGSHORE_EXEC",
     "LONGSHORE_CONCURRENCY",
@@ -132,14 +143,30 @@ const VARIABLES: &[&str] = &[
     "LONGSHORE_LOG",
 ];
 
+/// Variables that workers set for what they run, and that this binary sets for itself.
+const SET_BY_US: &[&str] = &[
+    "LONGSHORE_JOB_ID",
+    "LONGSHORE_QUEUE",
+    "LONGSHORE_KIND",
+    "LONGSHORE_ATTEMPT",
+    "LONGSHORE_MAX_ATTEMPTS",
+    "LONGSHORE_TOKEN",
+    "LONGSHORE_PARENT",
+];
+
 /// Notes about variables whose names look mistyped. They are no errors: containers put variables
 /// of their own making into the environment.
 pub(crate) fn mistyped_variables(names: impl Iterator<Item = String>) -> Vec<String> {
-    names
-        .filter(|name| name.starts_with("LONGSHORE_") && !VARIABLES.contains(&name.as_str()))
+    let ours: Vec<_> = names.filter(|name| name.starts_with("LONGSHORE_")).collect();
+    if ours.is_empty() {
+        return Vec::new();
+    }
+    let mut known: Vec<_> = ServerConfig::knobs().into_iter().map(|knob| knob.variable).collect();
+    known.extend(VARIABLES.iter().map(|name| (*name).to_owned()));
+    ours.iter()
+        .filter(|name| !known.contains(name) && !SET_BY_US.contains(&name.as_str()))
         .filter_map(|name| {
-            let near =
-                VARIABLES.iter().find(|known| strsim::damerau_levenshtein(known, &name) <= 2);
+            let near = known.iter().find(|known| strsim::damerau_levenshtein(known, name) <= 2);
             near.map(|near| format!("{name} is set, but means nothing; did you mean {near}?"))
         })
         .collect()
@@ -163,16 +190,14 @@ mod tests {
         )
         .unwrap();
         assert_eq!(config.client.output, Some(Format::Json));
-        assert_eq!(config.serve.shards, Some(3));
+        assert_eq!(config.server(Vec::new(), Vec::new()).unwrap().node.shards, 3);
         assert_eq!(config.work.queues.unwrap(), ["a", "b*"]);
     }
 
     #[test]
     fn unknown_keys_come_with_a_suggestion() {
-        assert_eq!(
-            message("[serve]\nlistne = 'x'"),
-            "longshore.toml: unknown key \"serve.listne\"; did you mean \"listen\"?"
-        );
+        let said = message("[serve]\nlistne = 'x'");
+        assert!(said.contains("serve.listne") && said.contains("serve.listen"), "{said}");
         assert_eq!(
             message("[server]\n"),
             "longshore.toml: unknown section \"server\"; did you mean \"serve\"?"
@@ -182,7 +207,7 @@ mod tests {
             "longshore.toml: unknown key \"work.zzz\"; there are: queues, exec, concurrency, \
              lease, grace"
         );
-        assert!(message("serve = 1").contains("serve has to be a section"));
+        assert!(message("work = 1").contains("work has to be a section"));
         assert!(message("[serve]\nshards = 'many'").contains("shards"));
         assert!(message("[serve").contains("not TOML"));
     }

@@ -1,9 +1,128 @@
-//! `longshore dev`.
-use crate::cli::Context;
-use clap::Args;
+//! `longshore dev`: everything on this machine to develop against, durable, with a worker that
+//! runs shell commands.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::Args;
+use longshore_server::{Node, ShardState, http};
+use tokio::sync::watch;
+
+use crate::cli::Context;
+use crate::client::Client;
+use crate::demo::program;
+use crate::failure::{Failure, Kind};
+use crate::logs;
+use crate::output::{self, note};
+use crate::serve::{ServeArgs, environment, listen, open, runtime, stop_signal};
+use crate::work::{SHELL_KIND, Settings, Shell, run};
+
+/// How many shell commands run at a time.
+const CONCURRENCY: usize = 4;
+
 #[derive(Args, Debug)]
-pub(crate) struct DevArgs {}
-pub(crate) fn execute(_args: DevArgs, _context: &Context) -> anyhow::Result<ExitCode> {
-    Ok(ExitCode::SUCCESS)
+#[command(after_help = "Durable: what was accepted is still there when it is started again. \
+    Namespaces come into being with their first job.")]
+pub(crate) struct DevArgs {
+    #[command(flatten)]
+    serve: ServeArgs,
+}
+
+pub(crate) fn execute(args: DevArgs, context: &Context) -> Result<ExitCode> {
+    let mut flags = vec![("limits.namespaces_on_first_use".to_owned(), "true".to_owned())];
+    flags.extend(args.serve.flags()?);
+    let config = context.config.server(environment(), flags)?;
+    logs::start("warn")?;
+    runtime()?.block_on(async {
+        let (listener, address) = match listen(&config.listen).await {
+            Ok(listening) => listening,
+            Err(failure) => return Err(explain_taken(failure, &config.listen).await.into()),
+        };
+        let node = open(&config)?;
+        let stop_asked = stop_signal()?;
+        tokio::spawn(greet_when_ready(node.clone(), address, config.node.dir.clone()));
+        let (stop, stopped) = watch::channel(false);
+        let client = Client::new(&address.to_string(), None)?;
+        let worker = tokio::spawn(work(client, stopped));
+        http::serve(&config, node, listener, async {
+            stop_asked.await;
+            // The worker's last words need a server that listens.
+            let _ = stop.send(true);
+            let _ = worker.await;
+        })
+        .await;
+        note("stopped; what was accepted is on disk");
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+async fn work(client: Client, stop: watch::Receiver<bool>) {
+    let settings = Settings {
+        queues: vec!["*".to_owned()],
+        kinds: Some(vec![SHELL_KIND.to_owned()]),
+        concurrency: CONCURRENCY,
+        lease: None,
+        grace: Duration::from_secs(5),
+        name: "dev".to_owned(),
+    };
+    let (server, namespace) = (client.url(), client.namespace().to_owned());
+    let shell = Shell { server, namespace, quiet: false };
+    if let Err(failure) = run(&client, settings, Arc::new(shell), stop).await {
+        note(&format!("the worker has ended: {failure}"));
+    }
+}
+
+/// What is copied from the greeting shall work at once.
+async fn greet_when_ready(node: Node, address: SocketAddr, data: PathBuf) {
+    node.started().await;
+    for (index, state) in node.readiness().shards.iter().enumerate() {
+        if let ShardState::Stopped { why } = state {
+            note(&format!("shard {index} does not serve: {why}"));
+            note(&format!(
+                "stop this server, then `longshore verify {}` tells more",
+                data.display()
+            ));
+        }
+    }
+    // Nobody may read it.
+    let _ = greet(address, &data.display().to_string());
+}
+
+/// Lines to copy.
+fn greet(address: SocketAddr, data: &str) -> std::io::Result<()> {
+    let program = program();
+    let url = format!("http://{address}");
+    let at = if address.port() == 7077 { String::new() } else { format!(" --server {url}") };
+    output::line(&format!(
+        "listening on {url}\n\
+         Everything is kept in {data}; a worker for shell commands is included. Ctrl-C stops it.\n\n\
+         In another terminal, try\n\
+         \x20 {program} run 'echo hi'{at}\n\
+         \x20 {program} enqueue greet '{{\"name\":\"Ada\"}}'{at}\n\
+         \x20 {program} work --exec 'cat'{at}\n\
+         \x20 {program} jobs list{at}\n\
+         or, from any language,\n\
+         \x20 curl -s {url}/v1/queues/default/jobs \\\n\
+         \x20   -H 'content-type: application/json' -d '{{\"kind\":\"greet\",\"args\":{{\"name\":\"Ada\"}}}}'\n"
+    ))
+}
+
+/// Says what to do where something listens already.
+async fn explain_taken(failure: Failure, address: &str) -> Failure {
+    if failure.kind != Kind::Other {
+        return failure;
+    }
+    let probe = async { Client::new(address, None).ok()?.get("/readyz").await.ok() };
+    let ours = tokio::time::timeout(Duration::from_secs(1), probe).await.ok().flatten();
+    match ours {
+        Some(_) => failure.hint(
+            "a Longshore server runs there already: use that one, or start another with \
+             --listen 127.0.0.1:0 --data FOLDER",
+        ),
+        None => failure,
+    }
 }

@@ -12,6 +12,7 @@ mod failure;
 mod http;
 mod jobs;
 mod launch;
+mod logs;
 mod namespaces;
 mod operations;
 mod output;
@@ -26,7 +27,15 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+/// A server's life is many small short-lived values: measured on one shard's thread, the system's
+/// allocator took a third of the time of an enqueue and half of a drain.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
+    // A huge page for each thread's few small values would be most of an idle server's memory.
+    // Where the kernel knows no huge pages, there is nothing to turn off.
+    let _ = rustix::thread::disable_transparent_huge_pages(true);
     let cli = cli::Cli::parse();
     match cli.execute() {
         Ok(code) => code,

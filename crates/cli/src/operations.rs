@@ -9,6 +9,7 @@ use tokio::time::sleep;
 
 use crate::cli::Context;
 use crate::client::{Client, read, segment};
+use crate::failure::Failure;
 use crate::jobs::moment;
 use crate::output::{self, Format, Table, count, facts, grouped, note};
 
@@ -108,31 +109,37 @@ fn show(body: &[u8], format: Format) -> anyhow::Result<()> {
     ]))?)
 }
 
-/// Follows the operation that `body` describes to its end. Whoever stops watching stops nothing.
+/// Follows the operation that `body` describes to its end, and tells what it did.
 pub(crate) async fn follow(
     client: &Client,
     body: &[u8],
     format: Format,
 ) -> anyhow::Result<ExitCode> {
+    let body = finish(client, body, format == Format::Table).await?;
+    match format {
+        Format::Json => output::json_text(&body)?,
+        Format::Table => {
+            let it: OperationRecord = read(&body)?;
+            output::line(&format!("{}: {}", state(it.state), count(it.changed, "job")))?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Waits until an operation has ended. Whoever stops watching stops nothing.
+pub(crate) async fn finish(client: &Client, body: &[u8], tell: bool) -> Result<Vec<u8>, Failure> {
     let mut body = body.to_vec();
-    let mut pause = Duration::from_millis(20);
+    let mut pause = Duration::from_millis(10);
     loop {
         let it: OperationRecord = read(&body)?;
         let Some(id) = it.id.filter(|_| it.state == OperationStateText::Running) else {
-            match format {
-                Format::Json => output::json_text(&body)?,
-                Format::Table => {
-                    let jobs = count(it.changed, "job");
-                    output::line(&format!("{}: {jobs}", state(it.state)))?;
-                }
-            }
-            return Ok(ExitCode::SUCCESS);
+            return Ok(body);
         };
         sleep(pause).await;
         pause = (pause * 2).min(Duration::from_secs(1));
-        if format == Format::Table && pause >= Duration::from_secs(1) {
-            let left = it.progress * 100.0;
-            note(&format!("operation {id}: {left:.0} %, {}", count(it.changed, "job")));
+        if tell && pause >= Duration::from_secs(1) {
+            let done = it.progress * 100.0;
+            note(&format!("operation {id}: {done:.0} %, {}", count(it.changed, "job")));
         }
         body = client.get(&path(client, &id)).await?;
     }

@@ -1,9 +1,135 @@
-//! `longshore serve`.
-use crate::cli::Context;
-use clap::Args;
+//! `longshore serve`: the server by itself.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Args;
+use longshore_server::config::ServerConfig;
+use longshore_server::http::{self, ServeError};
+use longshore_server::{Node, OpenError, StoreDirError};
+use tokio::net::TcpListener;
+
+use crate::cli::Context;
+use crate::failure::{Failure, Kind};
+use crate::launch::{self, LISTENING};
+use crate::logs;
+use crate::output;
+use crate::signals::Signals;
+
 #[derive(Args, Debug)]
-pub(crate) struct ServeArgs {}
-pub(crate) fn execute(_args: ServeArgs, _context: &Context) -> anyhow::Result<ExitCode> {
-    Ok(ExitCode::SUCCESS)
+#[command(after_help = "Everything else that can be set has a key in longshore.toml and a \
+    variable LONGSHORE_...: see docs/configuration.md.\nThe first line on standard output tells \
+    the address. SIGTERM stops it in order; a second one at once.")]
+pub(crate) struct ServeArgs {
+    /// The address to listen at, port 0 for a free one [default: 127.0.0.1:7077]
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<String>,
+    /// The folder of the store, made where it is not there [default: .longshore]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Shards of a new store; an existing one keeps its number [default: 2]
+    #[arg(long, value_name = "N")]
+    shards: Option<u32>,
+    /// Set any key, such as --set http.body_bytes_max=4MiB; may be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    settings: Vec<String>,
+}
+
+impl ServeArgs {
+    /// The flags as keys and values, the strongest last.
+    pub(crate) fn flags(&self) -> Result<Vec<(String, String)>, Failure> {
+        let mut flags = Vec::new();
+        for setting in &self.settings {
+            let (key, value) = setting.split_once('=').ok_or_else(|| {
+                Failure::usage(format!("--set {setting}: it has to be KEY=VALUE"))
+            })?;
+            flags.push((key.trim().to_owned(), value.trim().to_owned()));
+        }
+        let mut add = |key: &str, value: Option<String>| {
+            flags.extend(value.map(|value| (key.to_owned(), value)));
+        };
+        add("serve.listen", self.listen.clone());
+        add("serve.data", self.data.as_ref().map(|data| data.to_string_lossy().into_owned()));
+        add("serve.shards", self.shards.map(|shards| shards.to_string()));
+        Ok(flags)
+    }
+}
+
+pub(crate) fn execute(args: ServeArgs, context: &Context) -> Result<ExitCode> {
+    launch::end_with_parent();
+    let config = context.config.server(environment(), args.flags()?)?;
+    logs::start("info")?;
+    runtime()?.block_on(async {
+        let (listener, address) = listen(&config.listen).await?;
+        let node = open(&config)?;
+        output::line(&format!("{LISTENING}http://{address}"))?;
+        tracing::info!(%address, data = %config.node.dir.display(), "listening");
+        http::serve(&config, node, listener, stop_signal()?).await;
+        tracing::info!("stopped: all that was answered is on disk");
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+/// What of the environment may be meant for the server.
+pub(crate) fn environment() -> Vec<(String, String)> {
+    let ours = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
+        let name = name.into_string().ok().filter(|name| name.starts_with("LONGSHORE_"))?;
+        Some((name, value.into_string().ok()?))
+    };
+    std::env::vars_os().filter_map(ours).collect()
+}
+
+/// Threads for connections; shards have their own.
+pub(crate) fn runtime() -> Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
+}
+
+/// Listens, and tells which address that is.
+pub(crate) async fn listen(address: &str) -> Result<(TcpListener, SocketAddr), Failure> {
+    let listener = http::bind(address).await.map_err(|error| match &error {
+        ServeError::Bind { error: cause, .. } if cause.kind() == std::io::ErrorKind::AddrInUse => {
+            Failure::new(Kind::Other, error.to_string())
+                .hint("choose another with --listen; 127.0.0.1:0 takes a free port")
+        }
+        ServeError::Bind { .. } => Failure::new(Kind::Other, error.to_string()),
+        _ => Failure::usage(error.to_string()),
+    })?;
+    let address = listener.local_addr().map_err(|error| {
+        Failure::new(Kind::Other, format!("cannot tell where it listens: {error}"))
+    })?;
+    Ok((listener, address))
+}
+
+/// Opens the store.
+pub(crate) fn open(config: &ServerConfig) -> Result<Node, Failure> {
+    Node::open(&config.node).map_err(|error| {
+        let failure = Failure::new(Kind::Other, error.to_string());
+        match error {
+            OpenError::Store(StoreDirError::InUse { .. }) => {
+                failure.hint("stop that server first, or use another folder with --data")
+            }
+            OpenError::Store(
+                StoreDirError::Manifest { .. } | StoreDirError::ManifestLost { .. },
+            ) => {
+                let dir = config.node.dir.display();
+                failure.hint(format!("`longshore verify {dir}` tells more"))
+            }
+            _ => failure,
+        }
+    })
+}
+
+/// Ready at the first SIGINT or SIGTERM; the second ends the process, as `kill -9` would.
+pub(crate) fn stop_signal() -> Result<impl Future<Output = ()>> {
+    let mut signals = Signals::listen()?;
+    Ok(async move {
+        signals.next().await;
+        tracing::info!("stopping");
+        tokio::spawn(async move {
+            signals.next().await;
+            std::process::exit(1);
+        });
+    })
 }

@@ -20,6 +20,7 @@ use crate::cli::Context;
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::launch::ServerProcess;
+use crate::operations;
 use crate::output::{self, Format, Table, grouped, note};
 
 #[derive(Args, Debug)]
@@ -218,8 +219,12 @@ async fn fill(args: &BenchArgs, target: &Target, jobs: u64) -> Result<()> {
 }
 
 async fn remove(client: &Client, queue: &str) {
-    if let Err(failure) = client.delete(&client.path(&format!("/queues/{queue}?force=true"))).await
-    {
+    let path = client.path(&format!("/queues/{queue}?force=true"));
+    let removed = async {
+        let body = client.delete(&path).await?;
+        operations::finish(client, &body, true).await
+    };
+    if let Err(failure) = removed.await {
         note(&format!("queue {queue} is left behind: {failure}"));
     }
 }

@@ -1,8 +1,9 @@
 //! What the demo shows while it goes on: bars on a terminal, lines elsewhere.
 
+use std::fmt::Write;
 use std::time::{Duration, Instant};
 
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 use super::line::Line;
 use crate::output::{self, bytes, grouped, printable};
@@ -28,8 +29,8 @@ struct Bars {
 }
 
 impl Board {
-    /// A board for `total` jobs with `total_bytes`.
-    pub(super) fn new(total: u64, total_bytes: u64, workers: usize) -> Self {
+    /// A board for `total` jobs with `total_bytes`, where that is known.
+    pub(super) fn new(total: u64, total_bytes: Option<u64>, workers: usize) -> Self {
         let now = Instant::now();
         let bars = output::is_terminal().then(|| Bars::new(total, total_bytes, workers));
         Self { bars, total, started: now, last_line: now }
@@ -90,15 +91,24 @@ impl Board {
 }
 
 impl Bars {
-    fn new(total: u64, total_bytes: u64, workers: usize) -> Self {
+    fn new(total: u64, total_bytes: Option<u64>, workers: usize) -> Self {
         let all = MultiProgress::with_draw_target(ProgressDrawTarget::stdout());
         let style = |template: &str| {
             let style = ProgressStyle::with_template(template);
-            style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("#>-")
+            let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
+            style.progress_chars("#>-").with_key(
+                "rate",
+                |state: &ProgressState, out: &mut dyn Write| {
+                    let _ = write!(out, "{:.0}/s", state.per_sec());
+                },
+            )
         };
         let jobs = all.add(ProgressBar::new(total));
-        jobs.set_style(style("  files    [{wide_bar}] {human_pos}/{human_len}  {per_sec:>12}"));
-        let bytes = all.add(ProgressBar::new(total_bytes));
+        jobs.set_style(style("  files    [{wide_bar}] {human_pos}/{human_len}  {rate:>12}"));
+        let bytes = match total_bytes {
+            Some(total) => all.add(ProgressBar::new(total)),
+            None => ProgressBar::hidden(),
+        };
         bytes.set_style(style(
             "  bytes    [{wide_bar}] {binary_bytes}/{binary_total_bytes}  {binary_bytes_per_sec:>12}",
         ));

@@ -28,6 +28,7 @@ use self::check::{Checked, check};
 use self::crew::{Crew, Places, Work};
 use self::files::SourceFile;
 use self::ledger::{Ledger, Plan};
+pub(crate) use self::report::program;
 use self::report::{Report, Ride};
 use self::worker::ArchiveArgs;
 pub(crate) use self::worker::{DemoWorkerArgs, execute_worker};
@@ -230,7 +231,8 @@ async fn ride(
         let why = "so that there is something to watch; --full-speed takes none";
         output::line(&format!("  pace     each file takes {pace} at least, {why}"))?;
     }
-    let total_bytes = files.iter().map(|file| file.bytes).sum();
+    let all_pending = pending == files.len() as u64;
+    let total_bytes = all_pending.then(|| files.iter().map(|file| file.bytes).sum());
     let mut board = Board::new(pending, total_bytes, args.workers);
     let mut course = Course {
         ledger: Ledger::new(args.workers),

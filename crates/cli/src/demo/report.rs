@@ -67,9 +67,9 @@ impl Report {
         let program = program();
         let store = places.store.display();
         for (command, what) in [
-            (format!("{program} demo"), "again: it does nothing new and says so"),
-            (format!("{program} serve --data {store}"), "the same store, to look into:"),
-            (format!("{program} queues list"), "... what is where"),
+            (again(), "the same again: it does nothing new and says so"),
+            (format!("{program} serve --data {store}"), "the demo's store; then, elsewhere:"),
+            (format!("{program} queues show demo"), "... what passed through its queue"),
             (format!("{program} jobs list --queue demo"), "... and what became of each job"),
             (format!("{program} dev"), "your own jobs: it prints lines to copy"),
         ] {
@@ -136,6 +136,17 @@ impl Report {
 
 fn indent(text: &str) -> String {
     text.lines().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n")
+}
+
+/// This very command, so that it can be copied.
+fn again() -> String {
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./=".contains(c);
+    if arguments.iter().all(|argument| argument.chars().all(is_plain)) {
+        format!("{} {}", program(), arguments.join(" "))
+    } else {
+        format!("{} demo ...", program())
+    }
 }
 
 /// How this program was called, so that its commands can be copied.

@@ -23,8 +23,12 @@ use crate::failure::Failure;
 
 /// How long a turn waits for a job.
 const WAIT: DurationText = DurationText::seconds(20);
+/// How long an answer may take: a host that vanished says nothing at all.
+const ANSWER: Duration = Duration::from_secs(60);
 /// How long a child may take to end after SIGTERM.
 pub(crate) const KILL_AFTER: Duration = Duration::from_secs(5);
+/// The longest time between two heartbeats, whatever the lease: they tell of a cancel, too.
+const BEAT_EVERY: Duration = Duration::from_secs(3);
 /// How long the last words to the server may take.
 const FAREWELL: Duration = Duration::from_secs(10);
 /// What one request settles at most.
@@ -221,7 +225,8 @@ impl<R: Runner> Worker<R> {
         tokio::spawn(async move {
             let mut backoff = Backoff::new();
             for failures in 0.. {
-                let (why, after) = match client.ask("POST", &path, Some(&body)).await {
+                let answer = timeout(ANSWER, client.ask("POST", &path, Some(&body))).await;
+                let (why, after) = match answer.unwrap_or_else(|_| Err(no_answer())) {
                     Ok(reply) => {
                         let _ = events.send(Event::Back);
                         let _ = events.send(event(Ok(reply.body)));
@@ -351,7 +356,7 @@ impl<R: Runner> Worker<R> {
         let in_hand = InHand {
             stop,
             lease: job.lease,
-            next_beat: Instant::now() + job.lease / 3,
+            next_beat: Instant::now() + beat_after(job.lease),
             beating: false,
             lost: false,
         };
@@ -398,7 +403,9 @@ impl<R: Runner> Worker<R> {
                 let path = client.path(&format!("/jobs/{}/heartbeat", key.0));
                 let (lease, progress, progress_text) = (None, None, None);
                 let beat = HeartbeatRequest { token: key.1, lease, progress, progress_text };
-                let answer = client.ask("POST", &path, Some(&to_json(&beat))).await;
+                let body = to_json(&beat);
+                let answer = timeout(ANSWER, client.ask("POST", &path, Some(&body))).await;
+                let answer = answer.unwrap_or_else(|_| Err(no_answer()));
                 let _ = events.send(Event::Beat(key, answer.map(|reply| reply.body)));
             });
         }
@@ -410,7 +417,7 @@ impl<R: Runner> Worker<R> {
         let now = Instant::now();
         match answer {
             Ok(body) => {
-                in_hand.next_beat = now + in_hand.lease / 3;
+                in_hand.next_beat = now + beat_after(in_hand.lease);
                 let cancel = read::<HeartbeatAnswer>(&body)
                     .is_ok_and(|answer| answer.instruction == InstructionText::Cancel);
                 if cancel && *in_hand.stop.borrow() == Stop::No {
@@ -496,6 +503,14 @@ impl<R: Runner> Worker<R> {
     fn take_done_or_none(&mut self) -> Vec<SettlementText<'static>> {
         if self.done.is_empty() { Vec::new() } else { self.take_done() }
     }
+}
+
+fn no_answer() -> Fault {
+    Fault::Away(std::io::Error::new(std::io::ErrorKind::TimedOut, "it says nothing"))
+}
+
+fn beat_after(lease: Duration) -> Duration {
+    (lease / 3).min(BEAT_EVERY)
 }
 
 /// Another request of this session came first.

@@ -1,0 +1,133 @@
+//! Jobs, queues, namespaces and operations from the command line.
+
+use super::harness::Server;
+
+#[test]
+fn jobs_are_listed_shown_cancelled_and_retried() {
+    let server = Server::start();
+    let first = server.enqueue(&["greet", "--tag", "vip", "--delay", "1h"]);
+    let second = server.enqueue(&["bill", "{\"n\":1}"]);
+    let list = server.run(&["jobs", "list"]).good();
+    assert!(list.contains(&first) && list.contains(&second), "{list}");
+    let list = server.run(&["jobs", "list", "--state", "scheduled"]).good();
+    assert!(list.contains(&first) && !list.contains(&second), "{list}");
+    let list = server.run(&["jobs", "list", "--kind", "bill", "-o", "json"]).json();
+    assert_eq!(list["jobs"][0]["id"], second.as_str());
+    let shown = server.run(&["jobs", "show", &first]).good();
+    assert!(shown.contains("scheduled") && shown.contains("vip"), "{shown}");
+    let said = server.run(&["jobs", "cancel", &first, &second]).good();
+    assert_eq!(said.matches("is cancelled").count(), 2, "{said}");
+    let ended = server.run(&["jobs", "wait", &first]);
+    assert_eq!(ended.code, 1, "{ended:?}");
+}
+
+#[test]
+fn waiting_has_an_end() {
+    let server = Server::start();
+    let id = server.enqueue(&["greet"]);
+    let said = server.run(&["jobs", "wait", &id, "--timeout", "50ms"]).bad(5);
+    assert!(said.contains("is still ready"), "{said}");
+}
+
+#[test]
+fn dead_jobs_are_counted_retried_and_purged() {
+    let server = Server::start();
+    let worker = server.worker(&["--exec", "exit 1", "--concurrency", "3"]);
+    let ids: Vec<_> = (0..3).map(|_| server.enqueue(&["fails", "--max-attempts", "1"])).collect();
+    for id in &ids {
+        assert_eq!(server.wait(id)["state"], "dead");
+    }
+    drop(worker);
+    let count = server.run(&["queues", "retry-dead", "default", "--dry-run"]).good();
+    assert_eq!(count.trim(), "3 jobs");
+    let said = server.run(&["queues", "purge", "default", "--dead"]).bad(2);
+    assert!(said.contains("remove 3 jobs?") && said.contains("--yes"), "{said}");
+    let said = server.run(&["jobs", "retry", &ids[0]]).good();
+    assert!(said.contains("1 job"), "{said}");
+    assert_eq!(server.job(&ids[0])["state"], "ready");
+    let said = server.run(&["queues", "retry-dead", "default", "--yes"]).good();
+    assert_eq!(said.trim(), "finished: 2 jobs");
+    let said = server.run(&["queues", "purge", "default", "--yes"]).good();
+    assert_eq!(said.trim(), "finished: 3 jobs");
+    let list = server.run(&["operations", "list"]).good();
+    assert!(list.contains("retry_dead") && list.contains("finished"), "{list}");
+}
+
+#[test]
+fn queues_are_listed_paused_resumed_set_and_deleted() {
+    let server = Server::start();
+    server.enqueue(&["greet", "--queue", "mail"]);
+    let list = server.run(&["queues", "list"]).good();
+    assert!(list.contains("mail") && list.contains("nobody works on it"), "{list}");
+    server.run(&["queues", "set", "mail", r#"{"max_length":1}"#]).good();
+    let said = server.run(&["enqueue", "greet", "--queue", "mail"]).bad(5);
+    assert!(said.contains("queue_full"), "{said}");
+    let said = server.run(&["queues", "pause", "mail"]).good();
+    assert!(said.contains("mail is paused"), "{said}");
+    let shown = server.run(&["queues", "show", "mail", "-o", "json"]).json();
+    assert_eq!((&shown["settings"]["paused"], &shown["ready"]), (&true.into(), &1.into()));
+    assert_eq!(shown["settings"]["max_length"], 1);
+    server.run(&["queues", "resume", "mail"]).good();
+    let shown = server.run(&["queues", "show", "mail"]).good();
+    assert!(shown.contains("ready") && !shown.contains("paused   "), "{shown}");
+    server.run(&["queues", "delete", "mail"]).bad(4);
+    server.run(&["queues", "delete", "mail", "--force", "--yes"]).good();
+    server.run(&["queues", "show", "mail"]).bad(3);
+}
+
+#[test]
+fn namespaces_are_created_used_and_deleted() {
+    let server = Server::start();
+    server.run(&["enqueue", "greet", "-n", "shop"]).bad(3);
+    server.run(&["namespaces", "create", "shop"]).good();
+    server.run(&["enqueue", "greet", "-n", "shop"]).good();
+    let list = server.run(&["namespaces", "list"]).good();
+    assert!(list.contains("shop") && list.contains("default"), "{list}");
+    assert!(!server.run(&["jobs", "list"]).good().contains("greet"));
+    server.run(&["namespaces", "delete", "shop"]).bad(4);
+    server.run(&["queues", "delete", "default", "--force", "--yes", "-n", "shop"]).good();
+    server.run(&["namespaces", "delete", "shop"]).good();
+}
+
+#[test]
+fn many_jobs_come_from_a_file() {
+    let server = Server::start();
+    let lines = "{\"kind\":\"a\"}\n\n{\"kind\":\"b\",\"args\":[1]}\n";
+    let said = server.run_with(&["enqueue", "--file", "-", "--queue", "bulk"], lines).good();
+    assert_eq!(said.trim(), "2 jobs enqueued");
+    let said = server.run_with(&["enqueue", "--file", "-"], "{\"kind\":\"a\"}\n{\"knd\":1}").bad(2);
+    assert!(said.contains("line 2"), "{said}");
+    let shown = server.run(&["queues", "show", "bulk", "-o", "json"]).json();
+    assert_eq!(shown["ready"], 2);
+}
+
+#[test]
+fn an_id_of_ones_own_makes_enqueueing_repeatable() {
+    let server = Server::start();
+    let id = "018bcfe5-6800-4a00-8000-00000000abcd";
+    for _ in 0..2 {
+        assert_eq!(server.enqueue(&["greet", "7", "--id", id]), id);
+    }
+    let shown = server.run(&["queues", "show", "default", "-o", "json"]).json();
+    assert_eq!(shown["ready"], 1);
+}
+
+#[test]
+fn enqueue_can_wait_for_the_outcome() {
+    let server = Server::start();
+    let _worker = server.worker(&["--exec", "cat"]);
+    let job = server.run(&["enqueue", "greet", "[1]", "--wait", "30s", "-o", "json"]).json();
+    assert_eq!(job["result"], serde_json::json!([1]));
+}
+
+#[test]
+fn a_small_bench_runs_against_a_server_and_leaves_nothing() {
+    let server = Server::start();
+    let args =
+        ["bench", "--seconds", "1", "--connections", "2", "--requests", "20", "--bulk", "10"];
+    let args = args.iter().chain(&["--only", "latency,enqueue,bulk", "-o", "json"]).copied();
+    let results = server.run(&args.collect::<Vec<_>>()).json();
+    assert_eq!(results["rows"].as_array().unwrap().len(), 5);
+    assert!(results["latency_ratio"].as_f64().unwrap() > 0.0);
+    assert!(!server.run(&["queues", "list"]).good().contains("bench-"));
+}

@@ -1,0 +1,95 @@
+//! Mistakes, and what a person is told about them: exit codes and messages.
+
+use super::harness::{Server, run_in};
+
+#[test]
+fn no_server_is_unavailable_and_says_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    // A port that was free a moment ago; nobody listens at it.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let server = format!("http://{}", listener.local_addr().unwrap());
+    drop(listener);
+    for command in [&["run", "echo hi"][..], &["jobs", "list"], &["enqueue", "greet"]] {
+        let args: Vec<_> = command.iter().chain(&["--server", &server]).copied().collect();
+        let said = run_in(folder.path(), &args).bad(5);
+        assert!(said.contains("no answer from the server at"), "{said}");
+        assert!(said.contains("longshore dev"), "{said}");
+    }
+}
+
+#[test]
+fn usage_is_code_2() {
+    let folder = tempfile::tempdir().unwrap();
+    for args in [
+        &["jobs", "show", "not-a-uuid"][..],
+        &["jobs", "lst"],
+        &["enqueue", "greet", "{no json}"],
+        &["enqueue", "greet", "--delay", "soon"],
+        &["work", "--queue", "mail"],
+        &["jobs", "list", "--server", "https://example.com"],
+        &["serve", "--listen", "0.0.0.0:0"],
+        &["serve", "--listen", "nowhere"],
+        &["serve", "--set", "http.body_byte_max=5"],
+        &["demo", "no-such-folder"],
+        &["bench", "--connections", "0"],
+    ] {
+        let ended = run_in(folder.path(), args);
+        assert_eq!(ended.code, 2, "{args:?}: {ended:?}");
+    }
+}
+
+#[test]
+fn other_addresses_than_loopback_are_refused_with_the_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let said = run_in(folder.path(), &["serve", "--listen", "0.0.0.0:0"]).bad(2);
+    assert!(said.contains("no credentials"), "{said}");
+    assert!(!folder.path().join(".longshore").exists());
+}
+
+#[test]
+fn the_configuration_file_is_read_and_checked() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |text: &str| std::fs::write(folder.path().join("longshore.toml"), text).unwrap();
+    write("[client]\nserver = 'http://127.0.0.1:1'\n");
+    let said = run_in(folder.path(), &["jobs", "list"]).bad(5);
+    assert!(said.contains("http://127.0.0.1:1"), "{said}");
+    write("[client]\nsever = 'http://127.0.0.1:1'\n");
+    let said = run_in(folder.path(), &["jobs", "list"]).bad(2);
+    assert!(said.contains("client.sever") && said.contains("did you mean \"server\"?"), "{said}");
+    write("[http]\nbody_byte_max = 5\n");
+    let said = run_in(folder.path(), &["jobs", "list"]).bad(2);
+    assert!(said.contains("did you mean \"http.body_bytes_max\"?"), "{said}");
+}
+
+#[test]
+fn what_does_not_exist_is_code_3_and_what_is_refused_code_4() {
+    let server = Server::start();
+    let unknown = "00000000-0000-4000-8000-000000000000";
+    for args in [
+        &["jobs", "show", unknown][..],
+        &["jobs", "wait", unknown],
+        &["jobs", "cancel", unknown],
+        &["queues", "show", "nowhere"],
+        &["operations", "show", "77"],
+        &["jobs", "list", "-n", "nowhere"],
+        &["work", "--exec", "cat", "-n", "nowhere"],
+    ] {
+        let ended = server.run(args);
+        assert_eq!(ended.code, 3, "{args:?}: {ended:?}");
+        assert!(ended.err.contains("error: "), "{ended:?}");
+    }
+    server.enqueue(&["greet", "--id", unknown]);
+    let said = server.run(&["enqueue", "greet", "1", "--id", unknown]).bad(4);
+    assert!(said.contains("job_id_taken"), "{said}");
+    let said = server.run(&["enqueue", "greet", "--priority", "10"]).bad(4);
+    assert!(said.contains("priority"), "{said}");
+    let said = server.run(&["queues", "delete", "default"]).bad(4);
+    assert!(said.contains("--force"), "{said}");
+}
+
+#[test]
+fn completions_are_printed() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = run_in(folder.path(), &["completions", "bash"]).good();
+    assert!(script.contains("longshore") && !script.contains("LONGSHORE_PARENT"));
+}

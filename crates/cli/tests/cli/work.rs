@@ -1,0 +1,171 @@
+//! Workers: verdicts by exit code, cancelling, losing the server, stopping.
+
+use std::fs;
+
+use rustix::process::Signal;
+
+use super::harness::{Server, is_gone, until};
+
+#[test]
+fn standard_output_is_the_result_and_args_are_standard_input() {
+    let server = Server::start();
+    let _worker = server.worker(&["--queue", "mail", "--exec", "cat"]);
+    let id = server.enqueue(&["greet", r#"{"name":"Ada","n":1.10}"#, "--queue", "mail"]);
+    let job = server.wait(&id);
+    assert_eq!(job["state"], "succeeded");
+    assert_eq!(job["result"]["name"], "Ada");
+}
+
+#[test]
+fn the_environment_tells_the_job() {
+    let server = Server::start();
+    let command = "echo $LONGSHORE_JOB_ID $LONGSHORE_KIND $LONGSHORE_ATTEMPT $LONGSHORE_TOKEN \
+        $LONGSHORE_QUEUE $LONGSHORE_SERVER";
+    let _worker = server.worker(&["--exec", command]);
+    let id = server.enqueue(&["greet"]);
+    let said = server.wait(&id)["result"].as_str().unwrap().to_owned();
+    let words: Vec<_> = said.split(' ').collect();
+    assert_eq!(words[..3], [id.as_str(), "greet", "1"]);
+    assert!(words[3].contains('.'), "{said}");
+    assert_eq!(words[4..], ["default", server.url().as_str()]);
+}
+
+#[test]
+fn exit_codes_are_verdicts() {
+    let server = Server::start();
+    let _worker = server.worker(&["--exec", "echo why >&2; exit $(cat)", "--concurrency", "4"]);
+    let end_of = |code: &str| {
+        let id = server.enqueue(&["end", code, "--max-attempts", "1"]);
+        server.wait(&id)
+    };
+    assert_eq!(end_of("0")["state"], "succeeded");
+    let discarded = end_of("65");
+    assert_eq!(
+        (&discarded["state"], &discarded["reason"]),
+        (&"cancelled".into(), &"discarded".into())
+    );
+    for code in ["1", "75", "127"] {
+        let dead = end_of(code);
+        assert_eq!(dead["state"], "dead", "{dead}");
+        assert_eq!(dead["error"]["message"], "why");
+        assert_eq!(dead["error"]["type"], format!("exit {code}"));
+    }
+}
+
+#[test]
+fn exit_75_is_tried_again() {
+    let server = Server::start();
+    let _worker = server.worker(&["--exec", "[ $LONGSHORE_ATTEMPT = 2 ] || exit 75"]);
+    let id = server.enqueue(&["flaky", "--retry-in", "10ms"]);
+    let job = server.wait(&id);
+    assert_eq!((job["state"].as_str(), job["attempt"].as_u64()), (Some("succeeded"), Some(2)));
+    assert_eq!(job["attempts"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn cancelling_kills_the_whole_process_group() {
+    let server = Server::start();
+    let _worker = server.worker(&["--exec", "sleep 600 & echo $! > pid; wait", "--lease", "1s"]);
+    let id = server.enqueue(&["long"]);
+    let file = server.folder.path().join("pid");
+    until(|| fs::read_to_string(&file).is_ok_and(|pid| pid.ends_with('\n')));
+    let said = server.run(&["jobs", "cancel", &id]).good();
+    assert!(said.contains("its worker will be told to stop"), "{said}");
+    assert_eq!(server.wait(&id)["state"], "cancelled");
+    let pid = fs::read_to_string(&file).unwrap();
+    until(|| is_gone(&pid));
+}
+
+#[test]
+fn a_lost_lease_kills_the_child() {
+    let server = Server::start();
+    let command = "[ $LONGSHORE_ATTEMPT = 2 ] && exit 0; sleep 600 & echo $! > pid; wait";
+    let worker = server.worker(&["--exec", command, "--lease", "1s"]);
+    let id = server.enqueue(&["long"]);
+    let file = server.folder.path().join("pid");
+    until(|| fs::read_to_string(&file).is_ok_and(|pid| pid.ends_with('\n')));
+    // While the worker is stopped, its lease runs out and another one gets the job.
+    worker.signal(Signal::STOP);
+    let _other = server.worker(&["--exec", command]);
+    assert_eq!(server.wait(&id)["state"], "succeeded");
+    worker.signal(Signal::CONT);
+    let pid = fs::read_to_string(&file).unwrap();
+    until(|| is_gone(&pid));
+}
+
+#[test]
+fn a_crash_of_the_server_loses_no_run() {
+    let mut server = Server::start();
+    let mut worker = server.worker(&["--exec", "echo $LONGSHORE_JOB_ID >> runs; cat go; echo 7"]);
+    let go = server.folder.path().join("go");
+    rustix::fs::mknodat(rustix::fs::CWD, &go, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    let id = server.enqueue(&["slow"]);
+    let runs = server.folder.path().join("runs");
+    until(|| runs.exists());
+    server.crash_and_restart();
+    fs::write(&go, "").unwrap();
+    let job = server.wait(&id);
+    assert_eq!((job["state"].as_str(), job["result"].as_u64()), (Some("succeeded"), Some(7)));
+    assert_eq!(fs::read_to_string(&runs).unwrap().lines().count(), 1);
+    worker.note_with("succeeded");
+}
+
+#[test]
+fn sigterm_waits_and_then_gives_back() {
+    let server = Server::start();
+    let worker = server.worker(&["--exec", "echo > started; sleep 600", "--grace", "0s"]);
+    let id = server.enqueue(&["long"]);
+    until(|| server.folder.path().join("started").exists());
+    worker.signal(Signal::TERM);
+    let (code, said) = worker.wait();
+    assert_eq!(code, 0, "{said}");
+    let job = server.job(&id);
+    assert_eq!((job["state"].as_str(), job["attempt"].as_u64()), (Some("ready"), Some(0)), "{job}");
+}
+
+#[test]
+fn sigterm_lets_running_jobs_end() {
+    let server = Server::start();
+    let worker = server.worker(&["--exec", "echo > started; cat go; echo 7"]);
+    let go = server.folder.path().join("go");
+    rustix::fs::mknodat(rustix::fs::CWD, &go, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    let (first, second) = (server.enqueue(&["slow"]), server.enqueue(&["slow"]));
+    until(|| server.folder.path().join("started").exists());
+    worker.signal(Signal::TERM);
+    fs::write(&go, "").unwrap();
+    assert_eq!(worker.wait().0, 0);
+    assert_eq!(server.job(&first)["state"], "succeeded");
+    assert_eq!(server.job(&second)["state"], "ready");
+}
+
+#[test]
+fn workers_take_only_the_kinds_that_they_name() {
+    let server = Server::start();
+    let other = server.enqueue(&["other"]);
+    let _worker = server.worker(&["--exec", "cat", "--kind", "greet"]);
+    let id = server.enqueue(&["greet"]);
+    assert_eq!(server.wait(&id)["state"], "succeeded");
+    assert_eq!(server.job(&other)["state"], "ready");
+}
+
+#[test]
+fn shell_commands_run_only_where_they_are_allowed() {
+    let server = Server::start();
+    let _plain = server.worker(&["--exec", "cat"]);
+    let id = server.run(&["run", "echo hi", "--detach"]).good();
+    let plain = server.enqueue(&["greet"]);
+    assert_eq!(server.wait(&plain)["state"], "succeeded");
+    assert_eq!(server.job(id.trim())["state"], "ready");
+    let _both = server.worker(&["--exec", "cat", "--allow-shell"]);
+    assert_eq!(server.wait(id.trim())["result"]["stdout"], "hi\n");
+}
+
+#[test]
+fn a_result_that_is_too_large_is_cut() {
+    let server = Server::start();
+    let _worker = server.worker(&["--exec", "head -c 3000000 /dev/zero | tr '\\0' x"]);
+    let id = server.enqueue(&["big"]);
+    let job = server.wait(&id);
+    assert_eq!(job["state"], "succeeded");
+    assert!(job["result"].as_str().unwrap().ends_with("more bytes were not kept]"));
+}
