@@ -124,8 +124,8 @@ impl Cli {
             config,
         };
         match self.command {
-            Command::Serve(args) => serve::execute(args, &context),
-            Command::Dev(args) => dev::execute(args, &context),
+            Command::Serve(args) => serve::execute(&args, &context),
+            Command::Dev(args) => dev::execute(&args, &context),
             Command::Verify(args) => verify::execute(&args, &context),
             Command::Completions(args) => completions::execute(&args),
             Command::Demo(args) => block_on(demo::execute(args, &context)),

@@ -1,6 +1,7 @@
 //! Requests to a server as commands make them: paths with the namespace, JSON both ways, and
 //! every refusal as an error for the person who meets it. It repeats nothing by itself.
 
+use std::fmt::Write;
 use std::io;
 
 use longshore_server::api::Problem;
@@ -201,10 +202,10 @@ fn words_of(problem: &Problem) -> (String, String) {
     let detail = if problem.detail.is_empty() { &problem.title } else { &problem.detail };
     let mut message = detail.clone();
     for fault in problem.faults.iter().take(3) {
-        message.push_str(&format!("\n  job {}: {} ({})", fault.index, fault.detail, fault.code));
+        let _ = write!(message, "\n  job {}: {} ({})", fault.index, fault.detail, fault.code);
     }
     if problem.faults.len() > 3 {
-        message.push_str(&format!("\n  ... and {} more", problem.faults.len() - 3));
+        let _ = write!(message, "\n  ... and {} more", problem.faults.len() - 3);
     }
     (problem.code.clone(), message)
 }
@@ -252,7 +253,7 @@ pub(crate) fn segment(name: &str) -> String {
         if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
             text.push(char::from(byte));
         } else {
-            text.push_str(&format!("%{byte:02X}"));
+            let _ = write!(text, "%{byte:02X}");
         }
     }
     // As whole segments these mean other folders.

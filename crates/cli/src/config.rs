@@ -80,7 +80,7 @@ impl Config {
             let entries = value
                 .as_table()
                 .ok_or_else(|| at_fault(&format!("{section} has to be a section: [{section}]")))?;
-            for key in entries.keys().filter(|key| !keys.contains(&key.as_str())) {
+            if let Some(key) = entries.keys().find(|key| !keys.contains(&key.as_str())) {
                 let name = format!("{section}.{key}");
                 return Err(at_fault(&unknown("key", &name, keys.iter().copied())));
             }

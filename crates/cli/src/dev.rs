@@ -32,7 +32,7 @@ pub(crate) struct DevArgs {
     serve: ServeArgs,
 }
 
-pub(crate) fn execute(args: DevArgs, context: &Context) -> Result<ExitCode> {
+pub(crate) fn execute(args: &DevArgs, context: &Context) -> Result<ExitCode> {
     let mut flags = vec![("limits.namespaces_on_first_use".to_owned(), "true".to_owned())];
     flags.extend(args.serve.flags()?);
     let config = context.config.server(environment(), flags)?;
@@ -99,7 +99,8 @@ fn greet(address: SocketAddr, data: &str) -> std::io::Result<()> {
     let at = if address.port() == 7077 { String::new() } else { format!(" --server {url}") };
     output::line(&format!(
         "listening on {url}\n\
-         Everything is kept in {data}; a worker for shell commands is included. Ctrl-C stops it.\n\n\
+         Everything is kept in {data}; a worker for shell commands is included. Ctrl-C stops it.\n\
+         \n\
          In another terminal, try\n\
          \x20 {program} run 'echo hi'{at}\n\
          \x20 {program} enqueue greet '{{\"name\":\"Ada\"}}'{at}\n\
@@ -107,7 +108,7 @@ fn greet(address: SocketAddr, data: &str) -> std::io::Result<()> {
          \x20 {program} jobs list{at}\n\
          or, from any language,\n\
          \x20 curl -s {url}/v1/queues/default/jobs \\\n\
-         \x20   -H 'content-type: application/json' -d '{{\"kind\":\"greet\",\"args\":{{\"name\":\"Ada\"}}}}'\n"
+X
     ))
 }
 

@@ -28,8 +28,7 @@ const BULK_BYTES_MAX: usize = 8 << 20;
     longshore enqueue invoice '{\"order\":7}' --queue billing --delay 10m --wait 1m\n  \
     longshore enqueue --file jobs.jsonl --queue bulk")]
 pub(crate) struct EnqueueArgs {
-    /// The kind of job, such as welcome_email
-    #[arg(required_unless_present = "file")]
+    #[arg(required_unless_present = "file", help = "The kind of job, such as welcome_email")]
     kind: Option<String>,
     /// Its arguments: JSON [default: {}]
     #[arg(conflicts_with = "file")]

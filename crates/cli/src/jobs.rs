@@ -134,7 +134,7 @@ async fn list(client: &Client, args: ListArgs, format: Format) -> anyhow::Result
         cursor.clone_from(&page.next);
         match format {
             Format::Json => output::json_text(&body)?,
-            Format::Table => page.jobs.iter().for_each(|job| table.row(row(job))),
+            Format::Table => page.jobs.iter().for_each(|job| table.row(&row(job))),
         }
         if cursor.is_none() {
             break;
@@ -169,7 +169,10 @@ fn row(job: &JobRecord<'_>) -> Vec<String> {
 /// An instant without its fraction.
 pub(crate) fn moment(instant: InstantText) -> String {
     let text = instant.to_string();
-    text.split_once('.').map_or(text.clone(), |(seconds, _)| format!("{seconds}Z"))
+    match text.split_once('.') {
+        Some((seconds, _)) => format!("{seconds}Z"),
+        None => text,
+    }
 }
 
 fn first_line(text: &str) -> String {
@@ -243,7 +246,7 @@ fn attempts_table(attempts: &[AttemptRecord]) -> Table {
         let cause = format!("{:?}", attempt.cause).to_lowercase();
         let error = attempt.error.as_ref();
         let error = error.map(|error| format!("{}: {}", error.kind, first_line(&error.message)));
-        table.row(vec![
+        table.row(&[
             attempt.attempt.to_string(),
             moment(attempt.ended_at),
             cause,

@@ -62,13 +62,11 @@ impl Process {
 
     /// Waits for its end after SIGTERM; SIGKILL where that takes too long.
     pub(crate) async fn wait(&mut self, patience: Duration) -> io::Result<ExitStatus> {
-        match timeout(patience, self.child.wait()).await {
-            Ok(status) => status,
-            Err(_) => {
-                self.child.kill().await?;
-                self.child.wait().await
-            }
+        if let Ok(status) = timeout(patience, self.child.wait()).await {
+            return status;
         }
+        self.child.kill().await?;
+        self.child.wait().await
     }
 
     /// Whether it has ended by itself.

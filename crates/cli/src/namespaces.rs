@@ -60,7 +60,7 @@ async fn list(client: &Client, format: Format) -> anyhow::Result<()> {
     let mut table =
         Table::new(&["namespace", ">queues", ">outcomes", ">dead", ">remembered ids", "created"]);
     for it in list.namespaces {
-        table.row(vec![
+        table.row(&[
             it.name,
             grouped(it.queues),
             bytes(it.outcome_bytes),

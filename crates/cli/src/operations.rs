@@ -61,7 +61,7 @@ async fn list(client: &Client, format: Format) -> anyhow::Result<()> {
     let mut table =
         Table::new(&["id", "operation", "queue", "kind", "state", ">changed", "started"]);
     for it in list.operations {
-        table.row(vec![
+        table.row(&[
             it.id.unwrap_or_default(),
             it.operation,
             it.queue.unwrap_or_default(),

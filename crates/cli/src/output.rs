@@ -87,7 +87,7 @@ impl Table {
         Self { columns: headings.iter().map(column).collect(), rows: Vec::new() }
     }
 
-    pub(crate) fn row(&mut self, cells: Vec<String>) {
+    pub(crate) fn row(&mut self, cells: &[String]) {
         debug_assert_eq!(cells.len(), self.columns.len());
         self.rows.push(cells.iter().map(|cell| printable(cell)).collect());
     }
@@ -182,8 +182,8 @@ mod tests {
     #[test]
     fn a_table_is_aligned() {
         let mut table = Table::new(&["name", ">ready", "state"]);
-        table.row(vec!["mail".into(), "12".into(), "paused".into()]);
-        table.row(vec!["a\x1b[31mb".into(), "1,000".into(), String::new()]);
+        table.row(&["mail".into(), "12".into(), "paused".into()]);
+        table.row(&["a\x1b[31mb".into(), "1,000".into(), String::new()]);
         assert_eq!(table.render(), "NAME     READY  STATE\nmail        12  paused\na [31mb  1,000");
     }
 

@@ -53,7 +53,7 @@ pub(crate) struct QueueArgs {
 pub(crate) struct SetArgs {
     /// The queue
     queue: String,
-    /// The settings as JSON, such as '{"max_length":1000,"defaults":{"timeout":"5m"}}'
+    #[arg(help = r#"As JSON, such as '{"max_length":1000,"defaults":{"timeout":"5m"}}'"#)]
     settings: String,
 }
 
@@ -162,7 +162,7 @@ async fn list(client: &Client, args: &ListArgs, format: Format) -> anyhow::Resul
         let page: QueueList = read(&body)?;
         match format {
             Format::Json => output::json_text(&body)?,
-            Format::Table => page.queues.iter().for_each(|queue| table.row(row(queue))),
+            Format::Table => page.queues.iter().for_each(|queue| table.row(&row(queue))),
         }
         cursor = page.next;
         if cursor.is_none() {
@@ -193,7 +193,7 @@ fn row(queue: &QueueRecord) -> Vec<String> {
         grouped(queue.retrying),
         grouped(queue.running),
         grouped(queue.dead),
-        queue.oldest_age.map(|age| short(age)).unwrap_or_default(),
+        queue.oldest_age.map(short).unwrap_or_default(),
         grouped(queue.consumers),
         state.to_owned(),
     ]

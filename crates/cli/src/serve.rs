@@ -32,8 +32,8 @@ pub(crate) struct ServeArgs {
     /// Shards of a new store; an existing one keeps its number [default: 2]
     #[arg(long, value_name = "N")]
     shards: Option<u32>,
-    /// Set any key, such as --set http.body_bytes_max=4MiB; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
+    #[arg(help = "Set any key, such as --set http.body_bytes_max=4MiB; may be repeated")]
     settings: Vec<String>,
 }
 
@@ -57,7 +57,7 @@ impl ServeArgs {
     }
 }
 
-pub(crate) fn execute(args: ServeArgs, context: &Context) -> Result<ExitCode> {
+pub(crate) fn execute(args: &ServeArgs, context: &Context) -> Result<ExitCode> {
     launch::end_with_parent();
     let config = context.config.server(environment(), args.flags()?)?;
     logs::start("info")?;

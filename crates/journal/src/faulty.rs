@@ -1,5 +1,5 @@
-//! The file journal on a simulated disk: the real code, with every fault that a disk can have. It is
-//! what the simulator runs.
+//! The file journal on a simulated disk: the real code, with every fault that a disk can have. It
+//! is what the simulator runs.
 
 use std::sync::Arc;
 

@@ -357,7 +357,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_frame_comes_back(salt: u64, payload in prop::collection::vec(any::<u8>(), 1..300), tail: [u8; 9]) {
+        fn a_frame_comes_back(
+            salt: u64,
+            payload in prop::collection::vec(any::<u8>(), 1..300),
+            tail: [u8; 9],
+        ) {
             let mut bytes = encoded(salt, &payload);
             bytes.extend_from_slice(&tail);
             let (header, read) = decode(&bytes, salt).unwrap();

@@ -1,12 +1,13 @@
-//! The journal trait. Its calls block and are made by one thread, the shard's commit thread. It must
-//! suit a log that lies elsewhere: nothing here assumes a file or a quick append.
+//! The journal trait. Its calls block and are made by one thread, the shard's commit thread. It
+//! must suit a log that lies elsewhere: nothing here assumes a file or a quick append.
 
 use bytes::Bytes;
 use longshore_engine::Position;
 
 use crate::{AppendError, Group, ReadError, TruncateError};
 
-/// What [`Journal::read_from`] returns: entries in order of their positions. After an error it ends.
+/// What [`Journal::read_from`] returns: entries in order of their positions. After an error it
+/// ends.
 pub type EntryIterator = Box<dyn Iterator<Item = Result<(Position, Bytes), ReadError>> + Send>;
 
 /// The durable, totally ordered sequence of the entries of one shard.
@@ -26,9 +27,9 @@ pub trait Journal: Send {
     /// recorded already.
     fn mark(&mut self) -> Result<(), AppendError>;
 
-    /// The entries from `from` (`Position::START` means the first) up to what is the tail now. It may be the position after the
-    /// tail, which gives no entries. What is returned does not borrow the journal and stays
-    /// readable through [`Journal::truncate_before`].
+    /// The entries from `from` (`Position::START` means the first) up to what is the tail now. It
+    /// may be the position after the tail, which gives no entries. What is returned does not borrow
+    /// the journal and stays readable through [`Journal::truncate_before`].
     fn read_from(&self, from: Position) -> Result<EntryIterator, ReadError>;
 
     /// Gives back the space of entries before `position`, as far as it comes in whole pieces; some

@@ -31,8 +31,8 @@ pub enum Prepare {
     Inline,
 }
 
-/// A view of the room that a journal has, for those who decide what to accept. A clone sees the same
-/// journal.
+/// A view of the room that a journal has, for those who decide what to accept. A clone sees the
+/// same journal.
 #[derive(Clone, Debug, Default)]
 pub struct Room {
     gauges: Arc<Gauges>,

@@ -169,9 +169,9 @@ pub(crate) fn is_unfinished(name: &str) -> bool {
     name.strip_suffix(".unfinished").and_then(sequence_of).is_some()
 }
 
-/// Makes a segment of zeros with its header under its unfinished name. The caller may write frames to
-/// it, syncs it and calls [`finish_segment`]. `go_on` is asked between pieces; once it says no, the
-/// file is given up with an error of the kind `Interrupted`.
+/// Makes a segment of zeros with its header under its unfinished name. The caller may write frames
+/// to it, syncs it and calls [`finish_segment`]. `go_on` is asked between pieces; once it says no,
+/// the file is given up with an error of the kind `Interrupted`.
 pub(crate) fn make_segment(
     disk: &dyn Disk,
     header: &SegmentHeader,

@@ -110,7 +110,8 @@ impl Lsm {
         ));
         let active = Arc::new(Memtable::new(self.next_memtable_id));
         let memtable = std::mem::replace(&mut self.active, Arc::clone(&active));
-        // What was before holds nothing that is not in the new view as well, so freeing it is quick.
+        // What was before holds nothing that is not in the new view as well, so freeing it is
+        // quick.
         drop(self.shared.update(|view| {
             view.active = active;
             view.sealed.push(Sealed { memtable, position });

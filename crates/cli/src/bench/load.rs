@@ -1,6 +1,7 @@
 //! The loads: many connections, each one request after the other, until a time has passed or
 //! nothing is left.
 
+use std::fmt::Write;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
@@ -196,9 +197,10 @@ impl Turns {
             for job in grants.jobs {
                 let comma = if self.settle.is_empty() { "" } else { "," };
                 let Granted { id, token } = job;
-                self.settle.push_str(&format!(
+                let _ = write!(
+                    self.settle,
                     r#"{comma}{{"id":"{id}","token":"{token}","verdict":"ack"}}"#
-                ));
+                );
             }
         }
     }

@@ -21,11 +21,11 @@ impl Sample {
         self.nanos.len()
     }
 
-    /// The duration that `share` (0 to 1) of all do not exceed; zero where nothing was measured.
-    pub(super) fn quantile(&self, share: f64) -> Duration {
+    /// The duration that `per_mille` of all do not exceed; zero where nothing was measured.
+    pub(super) fn quantile(&self, per_mille: usize) -> Duration {
         let mut sorted = self.nanos.clone();
         sorted.sort_unstable();
-        let index = (share * sorted.len() as f64).ceil() as usize;
+        let index = (per_mille * sorted.len()).div_ceil(1000);
         let nanos = sorted.get(index.saturating_sub(1).min(sorted.len().saturating_sub(1)));
         Duration::from_nanos(nanos.copied().unwrap_or_default())
     }
@@ -50,13 +50,13 @@ mod tests {
     #[test]
     fn quantiles() {
         let mut sample = Sample::default();
-        assert_eq!(sample.quantile(0.5), Duration::ZERO);
+        assert_eq!(sample.quantile(500), Duration::ZERO);
         for micros in [5, 1, 4, 2, 3] {
             sample.add(Duration::from_micros(micros));
         }
-        assert_eq!(sample.quantile(0.5), Duration::from_micros(3));
-        assert_eq!(sample.quantile(0.0), Duration::from_micros(1));
-        assert_eq!(sample.quantile(1.0), Duration::from_micros(5));
+        assert_eq!(sample.quantile(500), Duration::from_micros(3));
+        assert_eq!(sample.quantile(0), Duration::from_micros(1));
+        assert_eq!(sample.quantile(1000), Duration::from_micros(5));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The archive of the demo: one compressed file per source file, written whole or not at all,
 //! and what it takes to check it. It knows no jobs.
 
+use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{self, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
@@ -12,6 +13,8 @@ use sha2::{Digest, Sha256};
 
 /// What the file of an archive is called after the path of its source.
 const ENDING: &str = ".gz";
+/// What it is called until it is whole, after a dot and the name.
+const DRAFT_ENDING: &str = ".tmp";
 
 /// What was put into the archive.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -46,7 +49,7 @@ pub(crate) fn store(archive: &Path, path: &str, source: &Path) -> io::Result<Sto
     fs::create_dir_all(folder)?;
     // Named after the process, so that a zombie and its successor never write the same file.
     let name = target.file_name().unwrap_or_default().to_string_lossy();
-    let draft = folder.join(format!(".{name}.{}.tmp", std::process::id()));
+    let draft = folder.join(format!(".{name}.{}{DRAFT_ENDING}", std::process::id()));
     let stored = write_draft(source, &draft).and_then(|stored| {
         fs::rename(&draft, &target)?;
         Ok(stored)
@@ -103,7 +106,10 @@ fn digest(mut input: impl Read) -> io::Result<(String, u64)> {
 }
 
 pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 /// Relative paths of all that the archive holds, sorted; drafts of killed workers are removed.
@@ -121,7 +127,7 @@ pub(crate) fn contents(archive: &Path) -> io::Result<Vec<String>> {
             let path = if prefix.is_empty() { name.clone() } else { format!("{prefix}/{name}") };
             if entry.file_type()?.is_dir() {
                 folders.push(path);
-            } else if name.starts_with('.') && name.ends_with(".tmp") {
+            } else if name.starts_with('.') && name.ends_with(DRAFT_ENDING) {
                 fs::remove_file(entry.path())?;
             } else {
                 found.push(path.strip_suffix(ENDING).unwrap_or(&path).to_owned());

@@ -15,7 +15,7 @@ const RESULT_BYTES_MAX: usize = 1 << 20;
 /// How much of the end of standard error is told as an error's message.
 const STDERR_BYTES_MAX: usize = 8 << 10;
 
-/// EX_DATAERR of sysexits.h: no attempt will ever succeed.
+/// `EX_DATAERR` of sysexits.h: no attempt will ever succeed.
 const EXIT_DISCARD: i32 = 65;
 
 /// Runs one command for every job.

@@ -310,7 +310,7 @@ impl<R: Runner> Worker<R> {
             match answer.error {
                 None => self.runner.hear(&News::Settled(settlement.id)),
                 Some(problem) => {
-                    self.on_settlement_refused(settlement, &problem.code, &problem.detail)
+                    self.on_settlement_refused(&settlement, &problem.code, &problem.detail);
                 }
             }
         }
@@ -323,7 +323,7 @@ impl<R: Runner> Worker<R> {
             self.one_by_one = true;
             self.put_back(sent);
         } else if let Some(settlement) = sent.pop() {
-            self.on_settlement_refused(settlement, &refusal.code, &refusal.message);
+            self.on_settlement_refused(&settlement, &refusal.code, &refusal.message);
             self.one_by_one &= !self.done.is_empty();
         }
     }
@@ -331,7 +331,7 @@ impl<R: Runner> Worker<R> {
     /// A settlement was refused: a result that the server does not take is a failure of the run.
     fn on_settlement_refused(
         &mut self,
-        settlement: SettlementText<'static>,
+        settlement: &SettlementText<'_>,
         code: &str,
         message: &str,
     ) {

@@ -134,9 +134,8 @@ fn line_with(output: &mut impl BufRead, text: &str) -> String {
     let mut seen = String::new();
     loop {
         let mut line = String::new();
-        if output.read_line(&mut line).unwrap() == 0 {
-            panic!("no line with {text:?} in: {seen}");
-        }
+        let length = output.read_line(&mut line).unwrap();
+        assert!(length > 0, "no line with {text:?} in: {seen}");
         if line.contains(text) {
             return line;
         }

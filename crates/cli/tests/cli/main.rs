@@ -1,5 +1,7 @@
 //! The real binary on temporary folders and free ports, as a person or a script meets it.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod admin;
 mod demo;
 mod dev;

@@ -69,8 +69,8 @@ fn check(disk: &SimDisk, entries: &[Vec<u8>], least: usize, why: &str) -> Option
     }
 }
 
-/// Flips bits in the parts of all files that hold something, and a few in the blank rest: a third of
-/// them, or all where `LONGSHORE_FULL=1`.
+/// Flips bits in the parts of all files that hold something, and a few in the blank rest: a third
+/// of them, or all where `LONGSHORE_FULL=1`.
 fn flip_all(marked: bool) -> usize {
     let (disk, entries) = sample(marked);
     let least = if marked { entries.len() } else { entries.len() - 1 };

@@ -3,8 +3,8 @@
 //!
 //! ```text
 //! sections        their bytes, one after the other
-//! contents        "TOC!", count u32, then per section: position u64, length u64, name length u16, name
-//! trailer (38 B)  "SFA!", version u8 = 1, checksum type u8 = 0, XXH3-128 of the contents u128,
+//! contents "TOC!", count u32, then per section: position u64, length u64, name length u16, name
+//! trailer (38 B) "SFA!", version u8 = 1, checksum type u8 = 0, XXH3-128 of the contents u128,
 //!                 position of the contents u64, length of the contents u64    (all little endian)
 //! ```
 

@@ -3,7 +3,7 @@
 //! ```text
 //! current (25 B)  version number u64, XXH3-128 of the version file u128, checksum type u8 = 0
 //! section tables  levels u8; per level: runs u8; per run: tables u32;
-//!                 per table: number u64, checksum type u8 = 0, XXH3-128 of its file u128, seqno u64 = 0
+//! per table: number u64, checksum type u8 = 0, XXH3-128 of its file u128, seqno u64 = 0
 //! ```
 
 use std::collections::BTreeSet;

@@ -85,8 +85,8 @@ struct Row {
 
 impl Row {
     fn new(what: impl Into<String>, jobs_per_second: Option<f64>, sample: &Sample) -> Self {
-        let micros = |share| sample.quantile(share).as_secs_f64() * 1e6;
-        let (median_us, p99_us) = (micros(0.5), micros(0.99));
+        let micros = |per_mille| sample.quantile(per_mille).as_secs_f64() * 1e6;
+        let (median_us, p99_us) = (micros(500), micros(990));
         Self { what: what.into(), jobs_per_second, requests: sample.len(), median_us, p99_us }
     }
 
@@ -190,7 +190,7 @@ async fn measure_latency(args: &BenchArgs, target: &Target, results: &mut Result
         target.enqueue_times(times, &mut enqueue).await?;
     }
     let [floor, loopback, ours] =
-        [&write, &trip, &enqueue].map(|it| it.quantile(0.5).as_secs_f64());
+        [&write, &trip, &enqueue].map(|it| it.quantile(500).as_secs_f64());
     results.latency_ratio = Some(ours / (floor + loopback).max(1e-9));
     results.rows.push(Row::new("write of 4 KiB and fdatasync, no server", None, &write));
     results.rows.push(Row::new("HTTP round trip, nothing done", None, &trip));
@@ -278,9 +278,9 @@ fn print(results: &Results, format: Format) -> Result<()> {
     let mut table = Table::new(&["what", ">jobs/s", ">requests", ">median", ">p99"]);
     for row in &results.rows {
         let time = |micros: f64| show(Duration::from_secs_f64(micros / 1e6));
-        table.row(vec![
+        table.row(&[
             row.what.clone(),
-            row.jobs_per_second.map_or(String::new(), |rate| grouped(rate as u64)),
+            row.jobs_per_second.map_or(String::new(), |rate| format!("{rate:.0}")),
             grouped(row.requests as u64),
             time(row.median_us),
             time(row.p99_us),
