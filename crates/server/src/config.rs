@@ -295,7 +295,8 @@ mod tests {
         let said = load("[http]\nbody_byte_max = 5\n", &[], &[]).unwrap_err().to_string();
         assert_eq!(
             said,
-            "longshore.toml: \"http.body_byte_max\" is not known; did you mean \"http.body_bytes_max\"?"
+            "longshore.toml: \"http.body_byte_max\" is not known; \
+             did you mean \"http.body_bytes_max\"?"
         );
         assert!(load("[htpp]\n", &[], &[]).is_err());
         assert!(load("listen = 5\n", &[], &[]).is_err());

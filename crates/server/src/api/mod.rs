@@ -1,4 +1,4 @@
-//! Every body of the HTTP API as a type, for the server, the command line and OpenAPI alike. It
+//! Every body of the HTTP API as a type, for the server, the command line and `OpenAPI` alike. It
 //! knows how values look in JSON, not what the engine makes of them.
 
 mod admin;

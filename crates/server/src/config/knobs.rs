@@ -285,7 +285,7 @@ pub(super) const KNOBS: &[Row] = &[
     ),
     mark_row!(
         "disk.warn_bytes",
-        "Free bytes below which a warning is logged; 15 % of the disk, at most 8 GiB, where not set.",
+        "Free bytes below which a warning is logged; 15 % of the disk, at most 8 GiB, if not set.",
         warn_bytes
     ),
     mark_row!(

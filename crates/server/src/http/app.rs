@@ -139,15 +139,15 @@ impl App {
     }
 
     async fn handle(&self, request: Request<Incoming>) -> Result<Reply, Refusal> {
-        let (head, incoming) = request.into_parts();
+        let (parts, incoming) = request.into_parts();
         let has_body = !incoming.is_end_stream();
-        guard::check(&head.method, &head.uri, &head.headers, has_body)?;
-        let path = head.uri.path();
-        let found = find(&head.method, path).map_err(|why| not_found(why, path))?;
-        let query = Query::parse(found.route, head.uri.query())?;
+        guard::check(&parts.method, &parts.uri, &parts.headers, has_body)?;
+        let path = parts.uri.path();
+        let found = find(&parts.method, path).map_err(|why| not_found(why, path))?;
+        let query = Query::parse(found.route, parts.uri.query())?;
         let _admitted = self.admit(found.route.class)?;
         let (body, held) = self.body(found.route, incoming).await?;
-        self.call(&found, query, &head.headers, body, held).await
+        self.call(&found, query, &parts.headers, body, held).await
     }
 
     async fn call(

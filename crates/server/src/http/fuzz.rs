@@ -41,7 +41,8 @@ fn is_taken<T>(read: Result<T, Refusal>) -> bool {
     }
 }
 
-/// Looks a path up and decodes what stands in it. Returns with how many methods it leads to a route.
+/// Looks a path up and decodes what stands in it. Returns with how many methods it leads to a
+/// route.
 pub fn path(path: &str) -> usize {
     let methods = [hyper::Method::GET, hyper::Method::POST, hyper::Method::DELETE];
     let leads = |method: &hyper::Method| {

@@ -45,7 +45,7 @@ fn host_of<'h>(uri: &'h Uri, headers: &'h HeaderMap) -> Result<&'h str, Refusal>
 
 fn is_loopback(authority: &str) -> bool {
     let (host, port) = match authority.strip_prefix("[::1]") {
-        Some(port) => ("[::1]", port.strip_prefix(':').or(port.is_empty().then_some(""))),
+        Some(port) => ("[::1]", port.strip_prefix(':').or_else(|| port.is_empty().then_some(""))),
         None => match authority.split_once(':') {
             Some((host, port)) => (host, Some(port)),
             None => (authority, Some("")),
@@ -119,13 +119,13 @@ fn is_json(value: &[u8]) -> bool {
 mod tests {
     use super::*;
 
-    fn check_head(method: Method, pairs: &[(&str, &str)], has_body: bool) -> Option<Code> {
+    fn check_head(method: &Method, pairs: &[(&str, &str)], has_body: bool) -> Option<Code> {
         let mut headers = HeaderMap::new();
         for (name, value) in pairs {
             let name: hyper::header::HeaderName = name.parse().unwrap();
             headers.append(name, value.parse().unwrap());
         }
-        check(&method, &Uri::from_static("/v1/jobs"), &headers, has_body)
+        check(method, &Uri::from_static("/v1/jobs"), &headers, has_body)
             .err()
             .map(|refusal| refusal.code())
     }
@@ -135,7 +135,7 @@ mod tests {
         for host in
             ["localhost", "LOCALHOST:80", "127.0.0.1", "127.255.0.9:65535", "[::1]", "[::1]:8"]
         {
-            assert_eq!(check_head(Method::GET, &[("host", host)], false), None, "{host}");
+            assert_eq!(check_head(&Method::GET, &[("host", host)], false), None, "{host}");
         }
         for host in [
             "",
@@ -152,13 +152,13 @@ mod tests {
             "user@localhost",
             "0.0.0.0",
         ] {
-            let refused = check_head(Method::GET, &[("host", host)], false);
+            let refused = check_head(&Method::GET, &[("host", host)], false);
             let expected = if host == "localhost:" { None } else { Some(Code::HostRefused) };
             assert_eq!(refused, expected, "{host}");
         }
-        assert_eq!(check_head(Method::GET, &[], false), Some(Code::HostRefused));
+        assert_eq!(check_head(&Method::GET, &[], false), Some(Code::HostRefused));
         let two = [("host", "localhost"), ("host", "localhost")];
-        assert_eq!(check_head(Method::GET, &two, false), Some(Code::HostRefused));
+        assert_eq!(check_head(&Method::GET, &two, false), Some(Code::HostRefused));
         let absolute = Uri::from_static("http://evil.example/v1/jobs");
         let headers = HeaderMap::from_iter([(HOST, HeaderValue::from_static("localhost"))]);
         assert!(check(&Method::GET, &absolute, &headers, false).is_err());
@@ -179,7 +179,7 @@ mod tests {
             ("sec-fetch-site", "cross-site", true),
             ("sec-fetch-site", "same-site", true),
         ] {
-            let found = check_head(Method::GET, &[host, (name, value)], false);
+            let found = check_head(&Method::GET, &[host, (name, value)], false);
             assert_eq!(found.is_some(), refused, "{name}: {value}");
         }
     }
@@ -187,7 +187,7 @@ mod tests {
     #[test]
     fn what_changes_something_has_to_be_json() {
         let host = ("host", "localhost");
-        let json = |value| check_head(Method::POST, &[host, ("content-type", value)], true);
+        let json = |value| check_head(&Method::POST, &[host, ("content-type", value)], true);
         for value in [
             "application/json",
             "Application/JSON",
@@ -199,8 +199,8 @@ mod tests {
         for value in ["text/plain", "application/jsonx", "application/json; charset=latin1", ""] {
             assert_eq!(json(value), Some(Code::MediaTypeRefused), "{value}");
         }
-        assert_eq!(check_head(Method::POST, &[host], false), Some(Code::MediaTypeRefused));
-        assert_eq!(check_head(Method::PUT, &[host], true), Some(Code::MediaTypeRefused));
-        assert_eq!(check_head(Method::DELETE, &[host], false), None);
+        assert_eq!(check_head(&Method::POST, &[host], false), Some(Code::MediaTypeRefused));
+        assert_eq!(check_head(&Method::PUT, &[host], true), Some(Code::MediaTypeRefused));
+        assert_eq!(check_head(&Method::DELETE, &[host], false), None);
     }
 }

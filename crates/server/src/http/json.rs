@@ -46,7 +46,7 @@ fn refusal_of<'a, T: Deserialize<'a>>(text: &'a str, error: &serde_json::Error) 
         Category::Syntax if message.starts_with("recursion limit") => too_deep("the body"),
         Category::Syntax | Category::Eof | Category::Io => {
             let (line, column) = (error.line(), error.column());
-            let detail = format!("{} at line {line}, column {column}", message);
+            let detail = format!("{message} at line {line}, column {column}");
             Refusal::new(Code::BodyMalformed, detail)
         }
         Category::Data => {

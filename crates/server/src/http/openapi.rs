@@ -1,5 +1,5 @@
-//! The API's description (OpenAPI 3.1), made from the table of routes and the types of the bodies.
-//! `docs/openapi.json` holds it for readers; a test keeps the two equal.
+//! The API's description (`OpenAPI` 3.1), made from the table of routes and the types of the
+//! bodies. `docs/openapi.json` holds it for readers; a test keeps the two equal.
 
 use std::sync::OnceLock;
 

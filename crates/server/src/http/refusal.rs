@@ -1,6 +1,8 @@
 //! A refusal on its way to the client: one problem document (RFC 9457). The one place where the
 //! engine's and the node's refusals become this face's codes.
 
+use std::fmt::Display;
+
 use longshore_engine::Rejection;
 
 use super::code::Code;
@@ -46,8 +48,8 @@ impl Refusal {
     }
 
     /// A value that may not be: the field, what was given, what may be given.
-    pub(crate) fn value(field: &str, value: impl ToString, allowed: impl Into<String>) -> Self {
-        let (value, allowed) = (shorten(&value.to_string()), allowed.into());
+    pub(crate) fn value(field: &str, value: impl Display, allowed: impl Into<String>) -> Self {
+        let (value, allowed) = (shorten(&format!("{value}")), allowed.into());
         let detail = format!("{field} is {value}; allowed: {allowed}");
         Self::new(Code::ValueRefused, detail).about(field, value, allowed)
     }

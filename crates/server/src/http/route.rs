@@ -174,8 +174,8 @@ fn match_path<'p>(pattern: &str, path: &'p str) -> Option<&'p str> {
 mod tests {
     use super::*;
 
-    fn check(method: Method, path: &str, expected: Result<(Op, &str, &str), NotFound>) {
-        let found = find(&method, path);
+    fn check(method: &Method, path: &str, expected: Result<(Op, &str, &str), NotFound>) {
+        let found = find(method, path);
         let found = found.map(|it| (it.route.op, it.namespace.into_owned(), it.name.into_owned()));
         let expected = expected.map(|(op, ns, name)| (op, ns.to_owned(), name.to_owned()));
         assert_eq!(found, expected, "{method} {path}");
@@ -184,33 +184,29 @@ mod tests {
     #[test]
     fn paths_find_their_routes() {
         let post = Method::POST;
-        check(post.clone(), "/v1/queues/mail/jobs", Ok((Op::Enqueue, "default", "mail")));
-        check(
-            post.clone(),
-            "/v1/namespaces/a%20b/queues/x%2Fy/jobs",
-            Ok((Op::Enqueue, "a b", "x/y")),
-        );
-        check(post.clone(), "/v1/lease", Ok((Op::Lease, "default", "")));
-        check(post, "/v1/namespaces/eu/lease", Ok((Op::Lease, "eu", "")));
-        check(Method::GET, "/v1/queues", Ok((Op::ListQueues, "default", "")));
-        check(Method::GET, "/v1/namespaces/eu", Ok((Op::GetNamespace, "default", "eu")));
-        check(Method::GET, "/v1/namespaces", Ok((Op::ListNamespaces, "default", "")));
-        check(Method::HEAD, "/livez", Ok((Op::Live, "default", "")));
-        check(Method::DELETE, "/v1/jobs/7", Ok((Op::CancelJob, "default", "7")));
+        check(&post, "/v1/queues/mail/jobs", Ok((Op::Enqueue, "default", "mail")));
+        check(&post, "/v1/namespaces/a%20b/queues/x%2Fy/jobs", Ok((Op::Enqueue, "a b", "x/y")));
+        check(&post, "/v1/lease", Ok((Op::Lease, "default", "")));
+        check(&post, "/v1/namespaces/eu/lease", Ok((Op::Lease, "eu", "")));
+        check(&Method::GET, "/v1/queues", Ok((Op::ListQueues, "default", "")));
+        check(&Method::GET, "/v1/namespaces/eu", Ok((Op::GetNamespace, "default", "eu")));
+        check(&Method::GET, "/v1/namespaces", Ok((Op::ListNamespaces, "default", "")));
+        check(&Method::HEAD, "/livez", Ok((Op::Live, "default", "")));
+        check(&Method::DELETE, "/v1/jobs/7", Ok((Op::CancelJob, "default", "7")));
     }
 
     #[test]
     fn what_is_not_there_is_said() {
-        check(Method::GET, "/", Err(NotFound::Path));
-        check(Method::GET, "/v1", Err(NotFound::Path));
-        check(Method::GET, "/v2/queues", Err(NotFound::Path));
-        check(Method::GET, "/v1/queues/", Err(NotFound::Path));
-        check(Method::GET, "/v1/queues//", Err(NotFound::Path));
-        check(Method::GET, "/v1/queues/a/b/jobs", Err(NotFound::Path));
-        check(Method::GET, "/v1/namespaces//queues/a", Err(NotFound::Path));
-        check(Method::POST, "/v1/queues/%ff/jobs", Err(NotFound::Encoding));
-        check(Method::GET, "/v1/lease", Err(NotFound::Method("POST".into())));
-        check(Method::PATCH, "/v1/queues/a", Err(NotFound::Method("GET, PUT, DELETE".into())));
+        check(&Method::GET, "/", Err(NotFound::Path));
+        check(&Method::GET, "/v1", Err(NotFound::Path));
+        check(&Method::GET, "/v2/queues", Err(NotFound::Path));
+        check(&Method::GET, "/v1/queues/", Err(NotFound::Path));
+        check(&Method::GET, "/v1/queues//", Err(NotFound::Path));
+        check(&Method::GET, "/v1/queues/a/b/jobs", Err(NotFound::Path));
+        check(&Method::GET, "/v1/namespaces//queues/a", Err(NotFound::Path));
+        check(&Method::POST, "/v1/queues/%ff/jobs", Err(NotFound::Encoding));
+        check(&Method::GET, "/v1/lease", Err(NotFound::Method("POST".into())));
+        check(&Method::PATCH, "/v1/queues/a", Err(NotFound::Method("GET, PUT, DELETE".into())));
     }
 
     #[test]

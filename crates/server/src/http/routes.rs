@@ -1,4 +1,4 @@
-//! The table of routes: dispatch and OpenAPI are both made from it.
+//! The table of routes: dispatch and `OpenAPI` are both made from it.
 
 use utoipa::ToSchema;
 use utoipa::openapi::{Ref, RefOr, Schema};

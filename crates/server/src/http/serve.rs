@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use thiserror::Error;
@@ -117,12 +117,15 @@ pub async fn serve(
     node.stop().await;
 }
 
+/// Connections by number: how far each is, and how to end it.
+type WatchedConnections = HashMap<u64, (Arc<Progress>, AbortHandle)>;
+
 /// What the connections share.
 #[derive(Clone, Debug)]
 struct Server {
     app: Arc<App>,
     ticks: Arc<Ticks>,
-    watched: Arc<Mutex<HashMap<u64, (Arc<Progress>, AbortHandle)>>>,
+    watched: Arc<Mutex<WatchedConnections>>,
     refusing: Arc<Semaphore>,
 }
 
@@ -140,7 +143,7 @@ impl Drop for Counted {
 }
 
 impl Server {
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<u64, (Arc<Progress>, AbortHandle)>> {
+    fn lock(&self) -> MutexGuard<'_, WatchedConnections> {
         self.watched.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -7,6 +7,7 @@ use crate::harness::{Server, request};
 const UUID: &str = "018bcfe5-6800-7a00-8abc-def012345678";
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 async fn every_bad_request_is_told_what_is_wrong() {
     let server = Server::start().await;
     let client = &mut server.client().await;

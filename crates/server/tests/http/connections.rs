@@ -88,7 +88,7 @@ async fn what_is_no_http_is_refused() {
     ] {
         let mut client = server.client().await;
         client.send(bytes.as_bytes()).await;
-        assert_eq!(client.answer().await.status, status, "{:.40}", bytes);
+        assert_eq!(client.answer().await.status, status, "{bytes:.40}");
     }
     server.client().await.get("/livez").await.expect(200);
     server.stop().await;

@@ -1,5 +1,6 @@
 //! A server of its own per test, and a client that writes and reads HTTP byte by byte.
 
+use std::fmt::Write;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -177,7 +178,7 @@ impl Client {
     }
 
     async fn fill(&mut self) -> bool {
-        let mut chunk = [0_u8; 16 << 10];
+        let mut chunk = [0_u8; 8 << 10];
         let read = timeout(PATIENCE, self.stream.read(&mut chunk)).await.expect("an answer");
         let count = read.unwrap_or(0);
         self.buffer.extend_from_slice(&chunk[..count]);
@@ -201,10 +202,10 @@ pub(crate) fn request(method: &str, path: &str, more: &[(&str, &str)], body: &st
         text.push_str("content-type: application/json\r\n");
     }
     if !body.is_empty() || method == "POST" {
-        text.push_str(&format!("content-length: {}\r\n", body.len()));
+        write!(text, "content-length: {}\r\n", body.len()).unwrap();
     }
     for (name, value) in more.iter().filter(|(_, value)| !value.is_empty()) {
-        text.push_str(&format!("{name}: {value}\r\n"));
+        write!(text, "{name}: {value}\r\n").unwrap();
     }
     text.push_str("\r\n");
     text.push_str(body);

@@ -104,7 +104,7 @@ pub(super) async fn list_namespaces(call: Call<'_>) -> Result<Reply, Refusal> {
 }
 
 /// The namespace that the path names at its end.
-fn named<'a>(call: Call<'a>) -> Result<Call<'a>, Refusal> {
+fn named(call: Call<'_>) -> Result<Call<'_>, Refusal> {
     check_path_name("namespace", call.name)?;
     Ok(Call { namespace: call.name, ..call })
 }

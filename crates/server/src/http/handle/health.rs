@@ -15,7 +15,7 @@ use crate::shared::ShardState;
 const ERRORS: &str = include_str!("../../../../../docs/errors.md");
 
 pub(super) fn live() -> Reply {
-    answer(HealthAnswer { ok: true, status: "alive".into(), shards: Vec::new() })
+    answer(&HealthAnswer { ok: true, status: "alive".into(), shards: Vec::new() })
 }
 
 pub(super) fn ready(call: &Call<'_>) -> Reply {
@@ -28,19 +28,19 @@ pub(super) fn ready(call: &Call<'_>) -> Reply {
         "not ready"
     };
     let shards = shards(&readiness.shards);
-    answer(HealthAnswer { ok: readiness.is_ready(), status: status.into(), shards })
+    answer(&HealthAnswer { ok: readiness.is_ready(), status: status.into(), shards })
 }
 
 pub(super) fn started(call: &Call<'_>) -> Reply {
     let readiness = call.app.node.readiness();
     let ok = readiness.is_started();
     let status = if ok { "started" } else { "starting" };
-    answer(HealthAnswer { ok, status: status.into(), shards: shards(&readiness.shards) })
+    answer(&HealthAnswer { ok, status: status.into(), shards: shards(&readiness.shards) })
 }
 
-fn answer(health: HealthAnswer) -> Reply {
+fn answer(health: &HealthAnswer) -> Reply {
     let status = if health.ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let reply = Reply::of(status, &health).not_cached();
+    let reply = Reply::of(status, health).not_cached();
     if health.ok { reply } else { reply.retry_after_s(1) }
 }
 

@@ -197,13 +197,11 @@ pub(super) async fn result(call: Call<'_>) -> Result<Reply, Refusal> {
             format!("job {} is {state}; only one that has succeeded has a result", call.name);
         return Err(Refusal::new(Code::JobStateRefused, detail));
     }
-    match result_of(&call, &view).await? {
-        Some(result) => Ok(Reply::json(StatusCode::OK, result)),
-        None => {
-            let detail = format!("job {} succeeded without a result", call.name);
-            Err(Refusal::new(Code::ResultUnknown, detail))
-        }
-    }
+    let Some(result) = result_of(&call, &view).await? else {
+        let detail = format!("job {} succeeded without a result", call.name);
+        return Err(Refusal::new(Code::ResultUnknown, detail));
+    };
+    Ok(Reply::json(StatusCode::OK, result))
 }
 
 pub(super) async fn list(call: Call<'_>) -> Result<Reply, Refusal> {
@@ -211,7 +209,7 @@ pub(super) async fn list(call: Call<'_>) -> Result<Reply, Refusal> {
     let limit = call.query.count("limit", PAGE_DEFAULT, PAGE_MAX)?;
     let scope = cursor::scope(&filter);
     let cursor = match call.query.text("cursor") {
-        Some(text) => Some(cursor::decode(text, &scope)?),
+        Some(text) => Some(cursor::decode(text, scope)?),
         None => None,
     };
     let namespace = call.namespace.to_owned();
@@ -224,7 +222,7 @@ pub(super) async fn list(call: Call<'_>) -> Result<Reply, Refusal> {
     };
     let list = JobList {
         jobs: page.jobs.iter().map(view::job).collect(),
-        next: page.next.map(|next| cursor::encode(&next, &scope)),
+        next: page.next.map(|next| cursor::encode(&next, scope)),
         examined: page.examined as u64,
     };
     Ok(ok(&list).not_cached())
@@ -237,13 +235,10 @@ fn list_filter(call: &Call<'_>) -> Result<ListFilter, Refusal> {
     };
     let state = match call.query.text("state") {
         None => None,
-        Some(word) => match view::state_named(word) {
-            Some(state) => Some(state),
-            None => {
-                let allowed = StateText::ALL.map(StateText::as_str).join(", ");
-                return Err(Refusal::value("state", quoted(word), allowed));
-            }
-        },
+        Some(word) => Some(view::state_named(word).ok_or_else(|| {
+            let allowed = StateText::ALL.map(StateText::as_str).join(", ");
+            Refusal::value("state", quoted(word), allowed)
+        })?),
     };
     Ok(ListFilter { queue: named("queue")?, state, kind: named("kind")? })
 }

@@ -67,7 +67,8 @@ mod tests {
     fn ids_grow_and_tell_their_time() {
         let mut source = IdSource { random: 7, ms: 0, counter: 0 };
         let mut last = JobId([0; 16]);
-        for now_ms in [1_700_000_000_000; 20_000].into_iter().chain([1_699_999_999_999; 10]) {
+        let steady = std::iter::repeat_n(1_700_000_000_000, 20_000);
+        for now_ms in steady.chain([1_699_999_999_999; 10]) {
             let id = source.next(now_ms);
             assert!(id > last);
             assert_eq!(id.made_at().map(|at| at.0), Some(1_700_000_000_000));

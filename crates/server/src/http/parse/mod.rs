@@ -24,6 +24,7 @@ pub(super) use settle::{
 
 /// Bounds of what is parsed, beside that of the whole body.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_field_names, reason = "each is a bound and ends so, as everywhere")]
 pub(crate) struct Bounds {
     /// Jobs in a bulk.
     pub(crate) bulk_jobs_max: usize,

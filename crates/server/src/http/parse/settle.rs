@@ -140,14 +140,13 @@ fn settlement(
     let verdict = match verdict {
         VerdictText::Ack => ack(body, bounds, one.result.as_ref(), one.location)?,
         VerdictText::Fail => fail(one.error, one.retry_in),
-        VerdictText::Snooze => match one.delay {
-            Some(delay) => Verdict::Snooze { delay_ms: delay.0 },
-            None => {
+        VerdictText::Snooze => {
+            let delay = one.delay.ok_or_else(|| {
                 let field = format!("settle[{index}].delay");
-                let detail = format!("{field} is missing");
-                return Err(Refusal::new(Code::FieldMissing, detail).field(field));
-            }
-        },
+                Refusal::new(Code::FieldMissing, format!("{field} is missing")).field(field)
+            })?;
+            Verdict::Snooze { delay_ms: delay.0 }
+        }
         VerdictText::Release => Verdict::Release,
         VerdictText::Discard => Verdict::Discard,
     };
