@@ -78,8 +78,7 @@ async fn work(client: Client, stop: watch::Receiver<bool>) {
 
 /// What is copied from the greeting shall work at once.
 async fn greet_when_ready(node: Node, address: SocketAddr, data: PathBuf) {
-    node.started().await;
-    for (index, state) in node.readiness().shards.iter().enumerate() {
+    for (index, state) in node.started().await.shards.iter().enumerate() {
         if let ShardState::Stopped { why } = state {
             note(&format!("shard {index} does not serve: {why}"));
             note(&format!(
@@ -97,6 +96,7 @@ fn greet(address: SocketAddr, data: &str) -> std::io::Result<()> {
     let program = program();
     let url = format!("http://{address}");
     let at = if address.port() == 7077 { String::new() } else { format!(" --server {url}") };
+    let job = r#"'{"kind":"greet","args":{"name":"Ada"}}'"#;
     output::line(&format!(
         "listening on {url}\n\
          Everything is kept in {data}; a worker for shell commands is included. Ctrl-C stops it.\n\
@@ -108,7 +108,7 @@ fn greet(address: SocketAddr, data: &str) -> std::io::Result<()> {
          \x20 {program} jobs list{at}\n\
          or, from any language,\n\
          \x20 curl -s {url}/v1/queues/default/jobs \\\n\
-X
+         \x20   -H 'content-type: application/json' -d {job}\n"
     ))
 }
 
