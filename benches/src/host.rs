@@ -27,7 +27,14 @@ pub(crate) struct Meter {
     start: Instant,
     server_ticks: f64,
     own_ticks: f64,
-    stolen_ticks: f64,
+    machine: Machine,
+}
+
+/// Ticks of all cores together.
+#[derive(Clone, Copy, Debug, Default)]
+struct Machine {
+    busy: f64,
+    stolen: f64,
 }
 
 impl Meter {
@@ -38,19 +45,26 @@ impl Meter {
             start: Instant::now(),
             server_ticks: ticks_of_all(servers),
             own_ticks: ticks_of(std::process::id()),
-            stolen_ticks: stolen_ticks(),
+            machine: Machine::now(),
         }
     }
 
-    /// Per cent of one core: servers, client, stolen by the hypervisor.
-    pub(crate) fn stop(&self) -> [(&'static str, f64); 3] {
+    /// Per cent of one core: servers, client, everything else on this machine, the kernel's own
+    /// work included, and what the hypervisor took.
+    pub(crate) fn stop(&self) -> [(&'static str, f64); 4] {
         let scale = 100.0 / (TICKS_PER_S * self.start.elapsed().as_secs_f64());
-        let share = |now: f64, before: f64| ((now - before) * scale).round();
+        let machine = Machine::now();
+        let server = ticks_of_all(&self.servers) - self.server_ticks;
+        let own = ticks_of(std::process::id()) - self.own_ticks;
+        let busy = machine.busy - self.machine.busy;
+        let stolen = machine.stolen - self.machine.stolen;
         [
-            ("server_cpu_percent", share(ticks_of_all(&self.servers), self.server_ticks)),
-            ("client_cpu_percent", share(ticks_of(std::process::id()), self.own_ticks)),
-            ("stolen_cpu_percent", share(stolen_ticks(), self.stolen_ticks)),
+            ("server_cpu_percent", server),
+            ("client_cpu_percent", own),
+            ("other_cpu_percent", busy - server - own),
+            ("stolen_cpu_percent", stolen),
         ]
+        .map(|(name, ticks)| (name, (ticks * scale).round().max(0.0)))
     }
 }
 
@@ -66,10 +80,18 @@ fn ticks_of(pid: u32) -> f64 {
     fields.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<f64>().ok()).sum()
 }
 
-fn stolen_ticks() -> f64 {
-    let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
-    let total = stat.lines().next().unwrap_or_default();
-    total.split_whitespace().nth(8).and_then(|field| field.parse().ok()).unwrap_or_default()
+impl Machine {
+    fn now() -> Self {
+        let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
+        let total = stat.lines().next().unwrap_or_default();
+        let ticks = total.split_whitespace().skip(1).map(|field| field.parse().unwrap_or(0.0));
+        let ticks: Vec<f64> = ticks.take(8).collect();
+        // user, nice, system, idle, iowait, irq, softirq, steal
+        let &[user, nice, system, _, _, irq, softirq, stolen] = ticks.as_slice() else {
+            return Self::default();
+        };
+        Self { busy: user + nice + system + irq + softirq, stolen }
+    }
 }
 
 /// One line about this machine and the disk below `folder`.
@@ -121,7 +143,7 @@ mod tests {
         while ticks_of(own) < meter.own_ticks + 2.0 {
             std::hint::black_box(ticks_of(own));
         }
-        let [server, client, _] = meter.stop();
+        let [server, client, ..] = meter.stop();
         assert!(server.1 > 0.0 && client.1 > 0.0, "{server:?} {client:?}");
     }
 
