@@ -1,1 +1,14 @@
-//! Placeholder until the first file stands here.
+//! Black-box tests: real processes, kills, faults of the disk. This library has what they share: a
+//! small HTTP client, a server as a process, clients that keep histories, and the verdict over
+//! those. It knows nothing of the insides of what it tests; it speaks HTTP and reads exit codes.
+
+pub mod faults;
+pub mod history;
+pub mod http;
+pub mod judge;
+pub mod producer;
+pub mod random;
+pub mod server;
+pub mod tier;
+pub mod wait;
+pub mod worker;

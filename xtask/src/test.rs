@@ -24,7 +24,6 @@ enum Need {
     /// A binary of the workspace.
     Binary(&'static str),
     /// A program on the path, asked with `--version`.
-    #[cfg_attr(not(test), expect(dead_code, reason = "no test needs a foreign program yet"))]
     Program(&'static str),
 }
 
@@ -51,6 +50,13 @@ const TABLE: &[Test] = &[
         tier: Tier::Quick,
         need: Need::Nothing,
         cargo: &["test", "--workspace", "--no-fail-fast"],
+    },
+    // A test target that `cargo test --workspace` leaves out.
+    Test {
+        name: "failing system calls",
+        tier: Tier::Quick,
+        need: Need::Program("strace"),
+        cargo: &["test", "--package", "longshore-tests", "--test", "syscalls"],
     },
     Test {
         name: "simulator",

@@ -1,0 +1,75 @@
+//! System calls that fail, by `strace`: a failed journal ends the process with exit 74, nothing is
+//! acknowledged after it, and a restart has all that was acknowledged before. Run on its own, where
+//! `strace` is there: `cargo test -p longshore-tests --test syscalls`.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use longshore_tests::faults::{EXIT_JOURNAL_FAILED, check_nothing_is_lost, enqueue_until_trouble};
+use longshore_tests::random::Random;
+use longshore_tests::server::{Server, add_arguments, binary, describe};
+use longshore_tests::tier;
+
+/// The server under `strace`, which makes calls fail from number `from` of each thread on.
+fn traced(data: &Path, call: &str, error: &str, from: u64) -> Result<Command> {
+    let mut command = Command::new("strace");
+    // -D: the tracer is not in the way, the process that was started is the server itself.
+    command.args(["-D", "-f", "-qq", "-o", "/dev/null"]);
+    command.args(["-e".to_owned(), format!("trace={call}")]);
+    command.args(["-e".to_owned(), format!("inject={call}:error={error}:when={from}+")]);
+    command.arg(binary()?);
+    add_arguments(&mut command, data);
+    Ok(command)
+}
+
+/// Makes `call` fail at several moments, each on a store of its own.
+fn check_failing(call: &str, error: &str) -> Result<()> {
+    let mut random = Random::new(7);
+    let mut failed_while_serving = 0;
+    for round in 0..tier::pick(4, 60) {
+        let folder = tempfile::tempdir()?;
+        let data = folder.path().join("data");
+        // A store that was in use before: making one needs those calls, too.
+        Server::start_ready(&data)?.terminate()?;
+        let from = 15 + random.below(60);
+        let command = traced(&data, call, error, from)?;
+        let log = folder.path().join("log");
+        let started = Server::start_as(command, &log);
+        let Ok(mut server) = started.and_then(|mut server| server.wait_ready().map(|()| server))
+        else {
+            // The fault came while it started: it said so and served nothing.
+            continue;
+        };
+        let answers = enqueue_until_trouble(&server, 200);
+        if !answers.broke {
+            bail!("round {round}: it goes on without a disk: {answers:?}\n{}", server.log_text());
+        }
+        let status = server.wait_end()?;
+        if status.code() != Some(EXIT_JOURNAL_FAILED) {
+            bail!("round {round}: {}\n{}", describe(status), server.log_text());
+        }
+        failed_while_serving += u64::from(!answers.accepted.is_empty());
+        let lost = check_nothing_is_lost(&data, &answers.accepted);
+        lost.with_context(|| format!("round {round}, {error} of {call} from {from}"))?;
+    }
+    if failed_while_serving == 0 {
+        bail!("the fault never came while it served");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_failed_sync_ends_the_process_and_loses_nothing() {
+    check_failing("fdatasync", "EIO").unwrap();
+}
+
+#[test]
+fn a_failed_write_ends_the_process_and_loses_nothing() {
+    check_failing("pwrite64", "EIO").unwrap();
+}
+
+#[test]
+fn a_write_without_space_ends_the_process_and_loses_nothing() {
+    check_failing("pwrite64", "ENOSPC").unwrap();
+}
