@@ -266,10 +266,17 @@ mod tests {
         assert_eq!(run_alone("command-that-is-not-there").await.ending, Ending::Exited(127));
     }
 
-    /// The pid that the command printed is gone, or waits to be reaped by its new parent.
-    fn is_gone(pid: &str) -> bool {
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-        !status.contains("State:") || status.contains("State:\tZ")
+    /// Waits until the pid that the command printed is gone, or waits to be reaped by its new
+    /// parent: SIGKILL was sent, but a busy system takes its time.
+    async fn until_gone(pid: &str) {
+        let path = format!("/proc/{}/status", pid.trim());
+        let is_alive = || {
+            let status = std::fs::read_to_string(&path).unwrap_or_default();
+            status.contains("State:") && !status.contains("State:\tZ")
+        };
+        while is_alive() {
+            tokio::task::yield_now().await;
+        }
     }
 
     #[tokio::test]
@@ -290,7 +297,7 @@ mod tests {
             stop.send(how).unwrap();
             assert_eq!(run.await.unwrap().unwrap().ending, Ending::Stopped);
             let pid = std::fs::read_to_string(&started).unwrap();
-            assert!(is_gone(pid.trim()), "{how:?}: {pid}");
+            until_gone(&pid).await;
         }
     }
 
@@ -314,6 +321,6 @@ mod tests {
         let finished = run_alone("sleep 600 & echo $!").await;
         let pid = String::from_utf8(finished.stdout).unwrap();
         assert_eq!(finished.ending, Ending::Exited(0));
-        assert!(is_gone(pid.trim()), "{pid}");
+        until_gone(&pid).await;
     }
 }
