@@ -107,7 +107,7 @@ fn run(seed: u64, steps: u32) {
 #[test]
 fn random_histories_agree_with_a_btreemap() {
     let (seeds, steps) =
-        if std::env::var_os("LONGSHORE_FULL").is_some() { (200, 1000) } else { (12, 250) };
+        if std::env::var_os("LONGSHORE_FULL").is_some() { (60, 500) } else { (12, 250) };
     for seed in 0..seeds {
         eprintln!("seed {seed}");
         run(seed, steps);
