@@ -256,6 +256,8 @@ fn unknown(place: &str, key: &str) -> ConfigError {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write;
+
     use super::*;
 
     fn load(
@@ -319,6 +321,43 @@ mod tests {
             let refused = load("", &[], &[(key, value)]).unwrap_err();
             assert!(matches!(refused, ConfigError::ValueRefused { .. }), "{key} = {value}");
         }
+    }
+
+    /// The reference page, made from the table.
+    fn page() -> String {
+        let mut page = PAGE_HEAD.to_owned();
+        let mut section = "";
+        for knob in ServerConfig::knobs() {
+            let (own, _) = knob.key.split_once('.').unwrap();
+            if own != section {
+                section = own;
+                writeln!(page, "\n## {section}\n\n| key | variable | default | |").unwrap();
+                page += "| --- | --- | --- | --- |\n";
+            }
+            let Knob { key, variable, about, default } = knob;
+            let default = if default.is_empty() { value::NONE.to_owned() } else { default };
+            writeln!(page, "| `{key}` | `{variable}` | `{default}` | {about} |").unwrap();
+        }
+        page
+    }
+
+    const PAGE_HEAD: &str = "# Configuration of the server\n\n\
+        Made from the code. Flags (`--listen`, `--data`, `--shards`, and `--set KEY=VALUE` for\n\
+        any key) stand over environment variables, which stand over `longshore.toml`, which\n\
+        stands over the defaults. A key that nobody knows is an error with a suggestion.\n\n    \
+        [http]\n    body_bytes_max = \"4MiB\"\n    idle_timeout = \"10m\"\n\n\
+        Bytes are a number, or one with `KiB`, `MiB` or `GiB`. Durations are a whole number\n\
+        and one of `ms`, `s`, `m`, `h`, `d`.\n";
+
+    #[test]
+    fn the_reference_page_is_this_one() {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        let path = path.join("../../docs/configuration.md");
+        if std::env::var_os("LONGSHORE_BLESS").is_some() {
+            std::fs::write(&path, page()).unwrap();
+        }
+        let same = std::fs::read_to_string(&path).unwrap_or_default() == page();
+        assert!(same, "docs/configuration.md has drifted: run this test with LONGSHORE_BLESS=1");
     }
 
     #[test]

@@ -19,10 +19,11 @@ use super::parse::Bounds;
 use super::prefer::Preferences;
 use super::query::Query;
 use super::rates::Rates;
-use super::refusal::Refusal;
+use super::refusal::{Refusal, code_of};
 use super::reply::Reply;
 use super::route::{Found, NotFound, Op, Route, find};
 use super::text::{check_path_name, percent_encode, quoted};
+use crate::admission::Publishing;
 use crate::class::Class;
 use crate::config::HttpConfig;
 use crate::node::Node;
@@ -146,6 +147,7 @@ impl App {
         let found = find(&parts.method, path).map_err(|why| not_found(why, path))?;
         let query = Query::parse(found.route, parts.uri.query())?;
         let _admitted = self.admit(found.route.class)?;
+        self.check_publishing(found.route.class)?;
         let (body, held) = self.body(found.route, incoming).await?;
         self.call(&found, query, &parts.headers, body, held).await
     }
@@ -183,6 +185,19 @@ impl App {
             return Err(Refusal::new(Code::TooManyRequests, detail).retry_after_s(1));
         }
         Ok(admitted)
+    }
+
+    /// Refuses new jobs before their bodies are read, where the node would refuse them.
+    fn check_publishing(&self, class: Class) -> Result<(), Refusal> {
+        if class != Class::Publish {
+            return Ok(());
+        }
+        match self.node.publishing() {
+            Publishing::Open => Ok(()),
+            Publishing::Refused { cause, reason, retry_after_s } => {
+                Err(Refusal::new(code_of(cause), reason).retry_after_s(retry_after_s))
+            }
+        }
     }
 
     async fn body(

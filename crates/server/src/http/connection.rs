@@ -220,6 +220,7 @@ pub(crate) async fn speak(
         .serve_connection(watched, service);
     tokio::pin!(connection);
     let ended = tokio::select! {
+        biased;
         ended = connection.as_mut() => ended,
         () = told(&mut stopping) => {
             connection.as_mut().graceful_shutdown();

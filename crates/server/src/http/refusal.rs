@@ -195,18 +195,23 @@ impl From<Rejection> for Refusal {
     }
 }
 
+/// The code for what keeps the node from answering.
+pub(crate) fn code_of(cause: Cause) -> Code {
+    match cause {
+        Cause::Starting => Code::ShardStarting,
+        Cause::Stopped => Code::ShardStopped,
+        Cause::Stopping => Code::Stopping,
+        Cause::Overloaded => Code::Overloaded,
+        Cause::DiskLow => Code::DiskLow,
+        Cause::MemoryLow => Code::MemoryLow,
+        Cause::Bug => Code::Internal,
+    }
+}
+
 impl From<Unavailable> for Refusal {
     fn from(unavailable: Unavailable) -> Self {
-        let code = match unavailable.cause {
-            Cause::Starting => Code::ShardStarting,
-            Cause::Stopped => Code::ShardStopped,
-            Cause::Stopping => Code::Stopping,
-            Cause::Overloaded => Code::Overloaded,
-            Cause::DiskLow => Code::DiskLow,
-            Cause::MemoryLow => Code::MemoryLow,
-            Cause::Bug => Code::Internal,
-        };
-        Self::new(code, unavailable.to_string()).retry_after_s(unavailable.retry_after_s)
+        let refusal = Self::new(code_of(unavailable.cause), unavailable.to_string());
+        refusal.retry_after_s(unavailable.retry_after_s)
     }
 }
 

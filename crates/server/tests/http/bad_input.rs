@@ -200,3 +200,22 @@ async fn a_large_bulk_is_taken_whole() {
     assert_eq!(refused.refused(400, "value_refused")["field"], "jobs");
     server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_low_disk_refuses_jobs_but_not_their_settlement() {
+    let server = Server::start_with(|config| {
+        config.node.disk.refuse_bytes = Some(u64::MAX);
+        config.node.disk.settle_only_bytes = Some(0);
+    })
+    .await;
+    let client = &mut server.client().await;
+    let refused = client.post("/v1/queues/q/jobs", "{\"kind\":\"k\"}").await;
+    assert_eq!(refused.header("retry-after"), Some("15"));
+    refused.refused(503, "disk_low");
+    client.put("/v1/queues/q", "{}").await.expect(200);
+    let ack = client.post(&format!("/v1/jobs/{UUID}/ack"), "{\"token\":\"1.1\"}").await;
+    ack.refused(404, "job_unknown");
+    let lease = client.post("/v1/lease", "{\"queues\":[\"q\"]}").await.expect(200);
+    assert_eq!(lease["jobs"], json!([]));
+    server.stop().await;
+}
