@@ -21,7 +21,7 @@ pub struct LsmConfig {
 impl Default for LsmConfig {
     fn default() -> Self {
         Self {
-            memtable_bytes: 8 << 20,
+            memtable_bytes: 24 << 20,
             sealed_max: 2,
             cache_bytes: 8 << 20,
             open_files_max: 64,
