@@ -77,7 +77,7 @@ mod tests {
             vec![0_u8; 500]
         });
         assert_eq!((kept.len(), peak), (500, 1000));
-        let (_, peak) =
+        let ((), peak) =
             peak_during(|| drop(std::hint::black_box(Vec::<u8>::with_capacity(1 << 20))));
         assert_eq!(peak, 1 << 20);
     }

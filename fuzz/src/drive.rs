@@ -124,7 +124,7 @@ pub fn fuzz(
     let mut runs = 0;
     while Instant::now() < end {
         for _ in 0..64 {
-            let input = mutator.next(&pool);
+            let input = mutator.input(&pool);
             if let Some(path) = &budget.keep_last {
                 fs::write(path, &input).expect("the file for the last input can be written");
             }

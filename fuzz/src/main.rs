@@ -6,7 +6,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use longshore_fuzz::drive::{self, Budget};
 use longshore_fuzz::target::{self, TARGETS, Target};
 use longshore_fuzz::{corpus, seeds};
@@ -41,8 +41,7 @@ fn main() -> Result<()> {
     if let Some(path) = input {
         let [target] = chosen[..] else { bail!("{USAGE}") };
         let bytes = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        drive::replay(target, &[bytes])?;
-        return Ok(());
+        return drive::replay(target, &[bytes]).map_err(|failure| anyhow!("{failure}"));
     }
     let chosen = if chosen.is_empty() { TARGETS.iter().collect() } else { chosen };
     for target in chosen {
@@ -54,14 +53,13 @@ fn main() -> Result<()> {
 #[expect(clippy::print_stdout, reason = "a command line tool")]
 fn fuzz(target: &'static Target, budget: &Budget) -> Result<()> {
     let inputs: Vec<_> = corpus::read(target.name)?.into_iter().map(|(_, bytes)| bytes).collect();
-    drive::replay(target, &inputs)?;
+    drive::replay(target, &inputs).map_err(|failure| anyhow!("{failure}"))?;
     match drive::fuzz(target, &inputs, budget) {
         Ok(runs) => println!("{}: {} of the corpus and {runs} more", target.name, inputs.len()),
         Err(failure) => {
             let path = env::temp_dir().join(format!("longshore-fuzz-{}", target.name));
             fs::write(&path, &failure.input)?;
-            println!("the input stands in {}", path.display());
-            return Err(failure.into());
+            bail!("{failure}\nthe input stands in {}", path.display());
         }
     }
     Ok(())

@@ -49,7 +49,7 @@ impl Mutator {
     }
 
     /// A new input out of those in `pool`.
-    pub fn next(&mut self, pool: &[Vec<u8>]) -> Vec<u8> {
+    pub fn input(&mut self, pool: &[Vec<u8>]) -> Vec<u8> {
         let mut input = pool.get(self.random.below(pool.len())).cloned().unwrap_or_default();
         for _ in 0..=self.random.below(CHANGES_MAX) {
             self.change(&mut input, pool);
@@ -67,13 +67,13 @@ impl Mutator {
         let at = self.random.below(input.len());
         match self.random.below(13) {
             0 | 1 => self.flip(input, at),
-            2 => overwrite(input, at, &[self.random.next() as u8]),
+            2 => overwrite(input, at, &[self.random.number() as u8]),
             3 => self.number(input, at),
             4 => input.truncate(at),
             5 => drop(input.drain(self.range(input, 64))),
             6 => {
                 let bytes: Vec<u8> =
-                    (0..=self.random.below(16)).map(|_| self.random.next() as u8).collect();
+                    (0..=self.random.below(16)).map(|_| self.random.number() as u8).collect();
                 insert(input, at, &bytes);
             }
             7 => {
@@ -107,7 +107,7 @@ impl Mutator {
     fn number(&mut self, input: &mut Vec<u8>, at: usize) {
         let mut number = NUMBERS.get(self.random.below(NUMBERS.len())).copied().unwrap_or_default();
         if self.random.below(3) == 0 {
-            number = (input.len() as u64).wrapping_add(self.random.next() % 5).wrapping_sub(2);
+            number = (input.len() as u64).wrapping_add(self.random.number() % 5).wrapping_sub(2);
         }
         let (little, big) = (number.to_le_bytes(), number.to_be_bytes());
         let width = 1 << self.random.below(4);
@@ -171,7 +171,7 @@ mod tests {
         let pool = vec![b"{\"kind\":\"a\"}".to_vec(), vec![0; 80], Vec::new()];
         let inputs = |seed| {
             let mut mutator = Mutator::new(seed, &[b"\"args\""], 4096);
-            (0..2000).map(|_| mutator.next(&pool)).collect::<Vec<_>>()
+            (0..2000).map(|_| mutator.input(&pool)).collect::<Vec<_>>()
         };
         assert_eq!(inputs(3), inputs(3));
         assert_ne!(inputs(3), inputs(4));

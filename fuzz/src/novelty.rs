@@ -1,6 +1,7 @@
 //! What a target says of an input beside that it stood it: which answer it gave. An input with an
 //! answer not seen before is worth mutating further; that replaces the coverage that stable Rust
-//! does not measure. Answers are remembered per thread.
+//! does not measure. And whether it was read as something sound, so that a test can tell that a
+//! target gets that far at all. Both are remembered per thread.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
@@ -12,6 +13,7 @@ const SEEN_MAX: usize = 1 << 16;
 thread_local! {
     static SEEN: RefCell<BTreeSet<u64>> = const { RefCell::new(BTreeSet::new()) };
     static FRESH: Cell<bool> = const { Cell::new(false) };
+    static SOUND_COUNT: Cell<u64> = const { Cell::new(0) };
 }
 
 /// Says what came of an input.
@@ -23,6 +25,16 @@ pub fn saw(answer: impl Hash) {
             FRESH.set(true);
         }
     });
+}
+
+/// Says that an input was read as something sound.
+pub fn sound() {
+    SOUND_COUNT.set(SOUND_COUNT.get() + 1);
+}
+
+/// How often something sound was read by this thread.
+pub fn sound_count() -> u64 {
+    SOUND_COUNT.get()
 }
 
 /// Whether anything new was seen since it was last asked.

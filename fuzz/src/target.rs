@@ -39,9 +39,14 @@ const KIB: usize = 1 << 10;
 /// What a parser may take that keeps to what is there.
 const PLAIN: Cap = Cap { base_bytes: 64 * KIB, factor: 32 };
 
-/// The smallest record takes two bytes in an entry and as many as the largest in memory, and a
-/// list that grows has up to twice the room that it needs.
-const RECORDS: Cap = Cap { base_bytes: 64 * KIB, factor: size_of::<longshore_engine::Record>() };
+/// The smallest record takes two bytes in an entry and as many as the largest in memory, a list
+/// that grows has up to twice the room that it needs, and the round trip decodes twice.
+const RECORDS: Cap =
+    Cap { base_bytes: 64 * KIB, factor: 2 * size_of::<longshore_engine::Record>() };
+
+/// The smallest value in a bulk takes two bytes of JSON and is answered with a refusal of its own,
+/// some hundred bytes; both have an end at as many as a bulk may have.
+const BULKS: Cap = Cap { base_bytes: 64 * KIB, factor: 192 };
 
 /// A journal is read through windows of 1 MiB, one per segment.
 const WINDOWS: Cap = Cap { base_bytes: 24 << 20, factor: 32 };
@@ -134,7 +139,7 @@ pub const TARGETS: &[Target] = &[
     Target {
         name: "bodies",
         run: targets::bodies,
-        cap: PLAIN,
+        cap: BULKS,
         bytes_max: 16 * KIB,
         dictionary: JSON,
     },

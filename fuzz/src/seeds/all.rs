@@ -1,7 +1,6 @@
 //! All seeds, by target.
 
 use anyhow::Result;
-use bytes::Bytes;
 use longshore_engine::wire::Wire;
 use longshore_engine::{Entry, TimeMs};
 
@@ -36,21 +35,18 @@ fn entries() -> Vec<Named> {
 }
 
 fn nasty_entries() -> Vec<Named> {
-    let head = || Bytes::from_static(&[1, 0]).to_vec();
-    let with = |tail: &[u8]| [head(), tail.to_vec()].concat();
-    // Few bytes that stand for many records of the smallest kind.
-    let small = [with(&[0xa0, 0x1f]), [4, 1].repeat(4000)].concat();
+    // Version and instant; records follow up to the end.
+    let with = |records: &[u8]| [&[1, 0], records].concat();
+    // Lists of ids that promise more than there is.
+    let ids = |count: &[u8]| with(&[&[23, 1], count].concat());
     vec![
         ("nasty-version".to_owned(), vec![9, 0, 0]),
-        ("nasty-count-huge".to_owned(), with(&[0xff; 9])),
-        (
-            "nasty-count-of-u64".to_owned(),
-            with(&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1]),
-        ),
-        ("nasty-integer-too-long".to_owned(), with(&[0x80; 12])),
-        ("nasty-integer-overlong".to_owned(), with(&[1, 4, 0x81, 0])),
-        ("nasty-text-not-utf8".to_owned(), with(&[1, 3, 1, 2, 0xff, 0xfe])),
-        ("nasty-record-unknown".to_owned(), with(&[1, 200, 0])),
-        ("nasty-many-small-records".to_owned(), small),
+        ("nasty-count-huge".to_owned(), ids(&[0xff; 9])),
+        ("nasty-count-of-4-gib".to_owned(), ids(&[0xff, 0xff, 0xff, 0xff, 0x0f])),
+        ("nasty-integer-too-long".to_owned(), with(&[4, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80])),
+        ("nasty-integer-overlong".to_owned(), with(&[4, 0x81, 0])),
+        ("nasty-text-not-utf8".to_owned(), with(&[3, 1, 2, 0xff, 0xfe])),
+        ("nasty-record-unknown".to_owned(), with(&[200, 0])),
+        ("nasty-many-small-records".to_owned(), with(&[4, 1].repeat(4000))),
     ]
 }

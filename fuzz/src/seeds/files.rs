@@ -157,7 +157,7 @@ fn store(groups: u64) -> Result<Vec<folder::File>> {
     let mut lsm = Lsm::open(dir.path(), config)?;
     for at in 1..=groups {
         let change = |key: u64| {
-            let value = (key % 3 > 0).then(|| Bytes::from(format!("value {at}")));
+            let value = (!key.is_multiple_of(3)).then(|| Bytes::from(format!("value {at}")));
             (format!("key {key}").into_bytes(), value)
         };
         lsm.write(Position(at), (at..at + 4).map(change).collect());

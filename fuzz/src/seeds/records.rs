@@ -240,46 +240,6 @@ fn records_of_ends() -> Vec<(&'static str, Record)> {
 
 /// One value of every type, as the target `values` numbers them.
 pub(super) fn values() -> Vec<Named> {
-    let lease = Lease {
-        token: TOKEN,
-        attempt: 2,
-        started_at: AT,
-        worker: "host-1".to_owned(),
-        session: "s-1".to_owned(),
-        lease_ms: 30_000,
-        cancel_requested: true,
-        progress: Some(5000),
-        progress_text: Some("half".to_owned()),
-    };
-    let note = AttemptNote {
-        attempt: 1,
-        token: TOKEN,
-        started_at: AT,
-        ended_at: AT.plus(7),
-        worker: "host-1".to_owned(),
-        cause: Cause::Timeout,
-        error: Some(error()),
-    };
-    let queue = Queue {
-        id: QueueId(2),
-        namespace: NS,
-        name: "mail".to_owned(),
-        settings: settings(),
-        counts: QueueCounts {
-            waiting: 5,
-            blocked: 1,
-            scheduled: 2,
-            retrying: 1,
-            running: 3,
-            dead: 1,
-            due_until: AT.second(),
-            enqueued_total: 1 << 40,
-            succeeded_total: 7,
-            failed_total: 3,
-            dead_total: 1,
-            cancelled_total: 0,
-        },
-    };
     let succeeded = Phase::Succeeded {
         ended_at: AT,
         result: Some(Body::Stored { id: BodyId(5), length: 70_000 }),
@@ -292,9 +252,9 @@ pub(super) fn values() -> Vec<Named> {
         named(0, "job-waiting", &job(Phase::Waiting)),
         named(0, "job-succeeded", &Job { args: None, ..job(succeeded.clone()) }),
         named(0, "job-dead", &job(dead)),
-        named(1, "queue", &queue),
-        named(2, "lease", &lease),
-        named(3, "attempt-note", &note),
+        named(1, "queue", &queue()),
+        named(2, "lease", &lease()),
+        named(3, "attempt-note", &note()),
         named(4, "operation-purge", &operation(purge(), OperationState::Running)),
         named(4, "operation-delete", &finished),
         named(5, "queue-settings", &settings()),
@@ -313,6 +273,51 @@ pub(super) fn values() -> Vec<Named> {
         ),
         ("nasty-length".to_owned(), vec![8, 1, 0xff, 0xff, 0xff, 0xff, 0x0f]),
     ]
+}
+
+fn lease() -> Lease {
+    Lease {
+        token: TOKEN,
+        attempt: 2,
+        started_at: AT,
+        worker: "host-1".to_owned(),
+        session: "s-1".to_owned(),
+        lease_ms: 30_000,
+        cancel_requested: true,
+        progress: Some(5000),
+        progress_text: Some("half".to_owned()),
+    }
+}
+
+fn note() -> AttemptNote {
+    AttemptNote {
+        attempt: 1,
+        token: TOKEN,
+        started_at: AT,
+        ended_at: AT.plus(7),
+        worker: "host-1".to_owned(),
+        cause: Cause::Timeout,
+        error: Some(error()),
+    }
+}
+
+fn queue() -> Queue {
+    let counts = QueueCounts {
+        waiting: 5,
+        blocked: 1,
+        scheduled: 2,
+        retrying: 1,
+        running: 3,
+        dead: 1,
+        due_until: AT.second(),
+        enqueued_total: 1 << 40,
+        succeeded_total: 7,
+        failed_total: 3,
+        dead_total: 1,
+        cancelled_total: 0,
+    };
+    let name = "mail".to_owned();
+    Queue { id: QueueId(2), namespace: NS, name, settings: settings(), counts }
 }
 
 fn named(which: u8, name: &str, value: &impl Wire) -> Named {

@@ -3,9 +3,13 @@
 
 use longshore_server::http::fuzz;
 
-use crate::novelty::saw;
+use crate::novelty::{saw, sound};
 
 /// Each parser takes the body or refuses it.
 pub fn target(input: &[u8]) {
-    saw(fuzz::bodies(input));
+    let taken = fuzz::bodies(input);
+    saw(taken);
+    if taken > 0 {
+        sound();
+    }
 }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use longshore_engine::Entry;
 use longshore_engine::wire::Wire;
 
-use crate::novelty::saw;
+use crate::novelty::{saw, sound};
 
 /// What decodes encodes to bytes that decode to the same.
 pub fn target(input: &[u8]) {
@@ -15,6 +15,7 @@ pub fn target(input: &[u8]) {
             // The first byte of a record's encoding is its number.
             let kinds: Vec<_> = entry.records.iter().take(4).map(std::mem::discriminant).collect();
             saw((kinds, entry.records.len().min(8)));
+            sound();
         }
         Err(error) => saw((error.what, error.at.ilog2_or_zero())),
     }

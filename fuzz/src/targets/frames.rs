@@ -6,7 +6,7 @@ use longshore_engine::Position;
 use longshore_journal::Group;
 use longshore_journal::frame::{self, FRAME_HEADER_BYTES, FRAME_PAYLOAD_BYTES_MAX, FrameKind};
 
-use crate::novelty::saw;
+use crate::novelty::{saw, sound};
 
 const FLAG_SEAL: u8 = 1;
 
@@ -52,6 +52,7 @@ fn read_group(first: Position, count: u32, bytes: Vec<u8>) {
     let last = group.entries().last().map(|(position, _)| position);
     assert_eq!(last, Some(group.last()));
     saw(("group", count.min(8)));
+    sound();
 }
 
 /// Makes the salt and the checksums of what may be a frame at `offset` right.

@@ -2,7 +2,7 @@
 
 use longshore_server::Manifest;
 
-use crate::novelty::saw;
+use crate::novelty::{saw, sound};
 
 /// A manifest is read as it was written, or refused.
 pub fn target(input: &[u8]) {
@@ -16,6 +16,7 @@ pub fn target(input: &[u8]) {
         Ok(manifest) => {
             assert_eq!(Manifest::decode(manifest.encode().as_bytes()), Ok(manifest));
             saw(("manifest", manifest.shards));
+            sound();
         }
         Err(error) => saw(error.to_string().chars().take(16).collect::<String>()),
     }

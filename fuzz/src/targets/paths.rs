@@ -2,9 +2,14 @@
 
 use longshore_server::http::fuzz;
 
+use crate::novelty::{saw, sound};
+
 /// A path leads to a route or nowhere.
 pub fn target(input: &[u8]) {
-    if let Ok(path) = str::from_utf8(input) {
-        fuzz::path(path);
+    let Ok(path) = str::from_utf8(input) else { return };
+    let found = fuzz::path(path);
+    saw((found, path.bytes().filter(|byte| *byte == b'/').count().min(8)));
+    if found > 0 {
+        sound();
     }
 }

@@ -9,7 +9,7 @@ use longshore_store::{Depth, check};
 use lsm_tree::checksum::ChecksummedWriter;
 
 use crate::folder::{self, File};
-use crate::novelty::saw;
+use crate::novelty::{saw, sound};
 
 const FLAG_SEAL: u8 = 1;
 const TRAILER_BYTES: usize = 38;
@@ -27,7 +27,10 @@ pub fn target(input: &[u8]) {
     }
     for depth in [Depth::Structure, Depth::Everything] {
         match check(dir.path(), depth) {
-            Ok(report) => saw((report.tables, report.version, report.leftovers.len())),
+            Ok(report) => {
+                saw((report.tables, report.version, report.leftovers.len()));
+                sound();
+            }
             Err(faults) => {
                 assert!(!faults.is_empty(), "a refusal says why");
                 saw(faults.iter().map(|fault| shape(&fault.to_string())).collect::<Vec<_>>());
@@ -45,15 +48,15 @@ fn shape(message: &str) -> String {
 fn write(dir: &Path, files: &[File]) -> io::Result<()> {
     fs::create_dir(dir.join("tables"))?;
     for (name, contents) in files {
-        let name = name
-            .strip_prefix("tables/")
-            .map_or((dir.to_owned(), name.as_str()), |name| (dir.join("tables"), name));
+        let (folder, name) = match name.strip_prefix("tables/") {
+            Some(name) => (dir.join("tables"), name),
+            None => (dir.to_owned(), name.as_str()),
+        };
         let sound = |c: char| c.is_ascii_alphanumeric() || c == '.';
         // Nothing that leads out of the folder.
-        if name.1.is_empty() || !name.1.chars().all(sound) || name.1.starts_with("..") {
-            continue;
+        if !name.is_empty() && name.chars().all(sound) && !name.starts_with("..") {
+            fs::write(folder.join(name), contents)?;
         }
-        fs::write(name.0.join(name.1), contents)?;
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use longshore_engine::{
     QueueSettings, RetryPolicy, Token,
 };
 
-use crate::novelty::saw;
+use crate::novelty::{saw, sound};
 
 /// What decodes encodes to bytes that decode to the same.
 pub fn target(input: &[u8]) {
@@ -37,6 +37,7 @@ fn check<T: Wire + PartialEq + std::fmt::Debug>(value: &Bytes) {
         Ok(decoded) => {
             assert_eq!(T::from_bytes(&decoded.to_bytes()).as_ref(), Ok(&decoded), "{name}");
             saw((name, value.len() / 8));
+            sound();
         }
         Err(error) => saw((name, error.what, error.at / 4)),
     }
