@@ -64,7 +64,8 @@ pub struct NewJob<'a> {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retain: Option<DurationText>,
     /// Names to find jobs by.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "super::object::optional_names")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub tags: Option<Vec<String>>,
     /// The producer's own JSON object, carried through.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]

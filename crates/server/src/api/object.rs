@@ -1,5 +1,6 @@
 //! Fields that have to be JSON objects: serde's derive alone takes an array of values for a struct
-//! as well, which would let a body mean something that nobody documents.
+//! as well, which would let a body mean something that nobody documents. And lists of names, which
+//! are bounded while they are read.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -95,4 +96,45 @@ where
         }
     }
     deserializer.deserialize_seq(Visitor(PhantomData))
+}
+
+/// The most names that a list is read with. Each such list has a lower bound of its own, checked
+/// where it is used; this one keeps a body full of commas from becoming many times its size.
+const NAMES_MAX: usize = 10_000;
+
+struct Names;
+
+impl<'de> de::Visitor<'de> for Names {
+    type Value = Option<Vec<String>>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a list of at most {NAMES_MAX} strings")
+    }
+
+    fn visit_unit<E: de::Error>(self) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+        let mut names = Vec::new();
+        while let Some(name) = seq.next_element()? {
+            if names.len() == NAMES_MAX {
+                return Err(de::Error::invalid_length(NAMES_MAX + 1, &self));
+            }
+            names.push(name);
+        }
+        Ok(Some(names))
+    }
+}
+
+/// Reads a field that is a list of names.
+pub(super) fn names<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    deserializer.deserialize_seq(Names).map(Option::unwrap_or_default)
+}
+
+/// Reads a field that is a list of names or `null`.
+pub(super) fn optional_names<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Vec<String>>, D::Error> {
+    deserializer.deserialize_any(Names)
 }

@@ -12,9 +12,11 @@ use super::{DurationText, InstantText, JobIdText, Problem, RawJson, TokenText};
 pub struct LeaseRequest<'a> {
     /// Queues in strict order: a later one is served only where the earlier ones have nothing
     /// ready. `*` means all, `prefix*` all whose names begin so.
+    #[serde(deserialize_with = "super::object::names")]
     #[schema(max_items = 256)]
     pub queues: Vec<String>,
     /// Only these kinds; left out, all but those that begin with `longshore.`.
+    #[serde(deserialize_with = "super::object::optional_names")]
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(max_items = 1000)]
     pub kinds: Option<Vec<String>>,

@@ -32,7 +32,7 @@ pub(crate) fn read<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Refusal> 
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let value = Object::<T>::new().deserialize(&mut deserializer);
     let whole = value.and_then(|value| deserializer.end().map(|()| value));
-    whole.map_err(|error| refusal_of::<T>(text, &error))
+    whole.map_err(|error| refusal_of::<T>(text, error))
 }
 
 /// Reads a body that may be left out.
@@ -40,8 +40,8 @@ pub(crate) fn read_or_default<T: DeserializeOwned + Default>(body: &Bytes) -> Re
     if body.is_empty() { Ok(T::default()) } else { read(text_of(body)?) }
 }
 
-fn refusal_of<'a, T: Deserialize<'a>>(text: &'a str, error: &serde_json::Error) -> Refusal {
-    let message = message_of(error);
+fn refusal_of<'a, T: Deserialize<'a>>(text: &'a str, error: serde_json::Error) -> Refusal {
+    let message = message_of(&error);
     match error.classify() {
         Category::Syntax if message.starts_with("recursion limit") => too_deep("the body"),
         Category::Syntax | Category::Eof | Category::Io => {
@@ -50,6 +50,8 @@ fn refusal_of<'a, T: Deserialize<'a>>(text: &'a str, error: &serde_json::Error) 
             Refusal::new(Code::BodyMalformed, detail)
         }
         Category::Data => {
+            // It repeats what is wrong, which may be as long as the body.
+            drop(error);
             let mut deserializer = serde_json::Deserializer::from_str(text);
             let mut track = serde_path_to_error::Track::new();
             let tracked = serde_path_to_error::Deserializer::new(&mut deserializer, &mut track);
@@ -63,9 +65,13 @@ fn refusal_of<'a, T: Deserialize<'a>>(text: &'a str, error: &serde_json::Error) 
 
 /// What the parser says, without the place, which only helps in syntax.
 fn message_of(error: &serde_json::Error) -> String {
-    let message = error.to_string();
+    let mut message = error.to_string();
     let place = format!(" at line {} column {}", error.line(), error.column());
-    message.strip_suffix(&place).unwrap_or(&message).to_owned()
+    if message.ends_with(&place) {
+        message.truncate(message.len() - place.len());
+    }
+    message.shrink_to_fit();
+    message
 }
 
 /// Turns what serde says of a value into a refusal. Its words are: "unknown field `x`, expected
@@ -78,23 +84,21 @@ fn data_refusal(path: &str, message: &str) -> Refusal {
         path => format!("{path}.{name}"),
     };
     let (said, expected) = split_at_last(message, ", expected ");
-    let named = |prefix: &str| {
-        said.strip_prefix(prefix)?.strip_prefix('`')?.strip_suffix('`').map(str::to_owned)
-    };
+    let named = |prefix: &str| said.strip_prefix(prefix)?.strip_prefix('`')?.strip_suffix('`');
     if let Some(name) = named("unknown field ") {
-        return unknown(Code::FieldUnknown, &at(&shorten(&name)), &name, expected);
+        return unknown(Code::FieldUnknown, &at(&shorten(name)), name, expected);
     }
     if let Some(name) = named("missing field ") {
-        return Refusal::new(Code::FieldMissing, format!("{} is missing", at(&name)))
-            .field(at(&name));
+        return Refusal::new(Code::FieldMissing, format!("{} is missing", at(name)))
+            .field(at(name));
     }
     if let Some(name) = named("duplicate field ") {
-        return Refusal::new(Code::FieldRepeated, format!("{} stands twice", at(&name)))
-            .field(at(&name));
+        return Refusal::new(Code::FieldRepeated, format!("{} stands twice", at(name)))
+            .field(at(name));
     }
     let field = if path.is_empty() { "the body" } else { path };
     if let Some(name) = named("unknown variant ") {
-        return unknown(Code::ValueRefused, field, &name, expected);
+        return unknown(Code::ValueRefused, field, name, expected);
     }
     let value = said.split_once(": ").map_or(said, |(_, value)| value);
     let value = value.strip_prefix("string ").unwrap_or(value);

@@ -72,6 +72,12 @@ pub(crate) fn check_path_name(field: &str, name: &str) -> Result<(), Refusal> {
 
 /// The text in quotes, with what cannot be printed escaped, and cut where it is long.
 pub(crate) fn quoted(text: &str) -> String {
+    const ESCAPED_BYTES_MAX: usize = 1024;
+    if text.len() > ESCAPED_BYTES_MAX {
+        // Cut before it is escaped: that would make it longer still.
+        let start: String = text.chars().take(120).flat_map(char::escape_debug).take(120).collect();
+        return format!("\"{start}... ({} bytes)", text.len());
+    }
     shorten(&format!("\"{}\"", text.escape_debug()))
 }
 
@@ -137,6 +143,9 @@ mod tests {
         let text = "\u{fc}".repeat(1000);
         let shown = shorten(&text);
         assert!(shown.len() < 150 && shown.ends_with("(2000 bytes)"), "{shown}");
+        let shown = quoted(&format!("a{}", "\u{1}".repeat(5000)));
+        assert!(shown.len() < 150 && shown.starts_with("\"a\\u{1}"), "{shown}");
+        assert!(shown.ends_with("... (5001 bytes)"), "{shown}");
     }
 
     #[test]

@@ -65,8 +65,7 @@ impl Reading<'_> {
         let read = BulkSeed(&mut sink).deserialize(&mut deserializer);
         let read = read.and_then(|()| deserializer.end());
         if sink.count > self.bounds.bulk_jobs_max {
-            let allowed = format!("1 to {} jobs", self.bounds.bulk_jobs_max);
-            return Err(Refusal::value("jobs", "more", allowed));
+            return Err(self.too_many());
         }
         match read {
             Err(_) => Err(self.bulk_fault(text)),
@@ -75,12 +74,17 @@ impl Reading<'_> {
         }
     }
 
+    fn too_many(&self) -> Refusal {
+        let allowed = format!("1 to {} jobs", self.bounds.bulk_jobs_max);
+        Refusal::value("jobs", "more", allowed)
+    }
+
     /// Finds out which jobs of a bad bulk are at fault. A second pass, for bad ones only.
     fn bulk_fault(&self, text: &str) -> Refusal {
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields)]
         struct RawBulk<'a> {
-            #[serde(borrow)]
+            #[serde(borrow, deserialize_with = "first_values")]
             jobs: Vec<&'a RawValue>,
         }
         let raw: RawBulk<'_> = match read(text) {
@@ -88,7 +92,10 @@ impl Reading<'_> {
             Err(refusal) => return refusal,
         };
         let job = |raw: &RawValue| read(raw.get()).and_then(|job| self.job(job)).err();
-        let jobs = raw.jobs.into_iter().take(self.bounds.bulk_jobs_max).enumerate();
+        if raw.jobs.len() > self.bounds.bulk_jobs_max {
+            return self.too_many();
+        }
+        let jobs = raw.jobs.into_iter().enumerate();
         let faults: Vec<_> = jobs.filter_map(|(index, raw)| Some((index, job(raw)?))).collect();
         if faults.is_empty() {
             // The first pass refused what the second one takes: that would be a bug here.
@@ -204,6 +211,35 @@ pub(super) fn retry_policy(retry: &RetryText) -> Result<RetryPolicy, Refusal> {
             jitter_percent: within("retry.jitter", jitter.unwrap_or(0.0), 0.0, 1.0)? as u8,
         },
     })
+}
+
+/// The most values that the second pass keeps: more than any bulk may have.
+const VALUES_MAX: usize = 100_000;
+
+/// Reads a list and keeps its first values, so that a list of nothing but commas and digits does
+/// not take many times its size.
+fn first_values<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<&'de RawValue>, D::Error> {
+    struct Visitor;
+    impl<'de> de::Visitor<'de> for Visitor {
+        type Value = Vec<&'de RawValue>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list of jobs")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+            let mut values = Vec::new();
+            while values.len() < VALUES_MAX {
+                let Some(value) = seq.next_element()? else { return Ok(values) };
+                values.push(value);
+            }
+            while seq.next_element::<de::IgnoredAny>()?.is_some() {}
+            Ok(values)
+        }
+    }
+    deserializer.deserialize_seq(Visitor)
 }
 
 /// Where the jobs of a bulk go as they are read.
