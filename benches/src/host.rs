@@ -51,20 +51,24 @@ impl Meter {
 
     /// Per cent of one core: servers, client, everything else on this machine, the kernel's own
     /// work included, and what the hypervisor took.
-    pub(crate) fn stop(&self) -> [(&'static str, f64); 4] {
+    ///
+    /// The last figure is what the servers needed per job: it holds where the machine is shared.
+    pub(crate) fn stop(&self, jobs: u64) -> [(&'static str, f64); 5] {
         let scale = 100.0 / (TICKS_PER_S * self.start.elapsed().as_secs_f64());
         let machine = Machine::now();
         let server = ticks_of_all(&self.servers) - self.server_ticks;
         let own = ticks_of(std::process::id()) - self.own_ticks;
         let busy = machine.busy - self.machine.busy;
         let stolen = machine.stolen - self.machine.stolen;
-        [
+        let per_job_us = server * 1e6 / TICKS_PER_S / jobs.max(1) as f64;
+        let [server, own, other, stolen] = [
             ("server_cpu_percent", server),
             ("client_cpu_percent", own),
             ("other_cpu_percent", busy - server - own),
             ("stolen_cpu_percent", stolen),
         ]
-        .map(|(name, ticks)| (name, (ticks * scale).round().max(0.0)))
+        .map(|(name, ticks)| (name, (ticks * scale).round().max(0.0)));
+        [server, own, other, stolen, ("server_us_per_job", per_job_us)]
     }
 }
 
@@ -143,7 +147,7 @@ mod tests {
         while ticks_of(own) < meter.own_ticks + 2.0 {
             std::hint::black_box(ticks_of(own));
         }
-        let [server, client, ..] = meter.stop();
+        let [server, client, ..] = meter.stop(1);
         assert!(server.1 > 0.0 && client.1 > 0.0, "{server:?} {client:?}");
     }
 

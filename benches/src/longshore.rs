@@ -32,6 +32,8 @@ impl Server {
         let log = folder.join("longshore.log");
         let start = Instant::now();
         let mut command = Command::new(program);
+        // It ends with this process, whatever becomes of it.
+        command.env("LONGSHORE_PARENT", std::process::id().to_string());
         command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(folder.join("data"));
         let mut process = Process::start("longshore", &mut command, &log, true)?;
         let seen = || fs::read_to_string(&log).unwrap_or_default();

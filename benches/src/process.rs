@@ -1,5 +1,6 @@
 //! Processes that are measured: started with their output in a file, killed when dropped.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -11,6 +12,13 @@ use crate::host;
 
 /// How long a process may take to start.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A command for a peer's program, which ends with this process whatever becomes of it.
+pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "--"]).arg(program);
+    command
+}
 
 /// A running process. Dropping it kills it.
 #[derive(Debug)]

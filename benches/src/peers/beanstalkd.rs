@@ -3,7 +3,6 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -11,7 +10,7 @@ use tokio::net::TcpStream;
 
 use super::port;
 use crate::jobs;
-use crate::process::Process;
+use crate::process::{Process, command};
 
 /// When the binlog is synced.
 #[derive(Clone, Copy, Debug)]
@@ -31,14 +30,14 @@ pub(crate) struct Beanstalkd {
 impl Beanstalkd {
     pub(crate) fn start(folder: &Path, binlog: Binlog) -> Result<Self> {
         let address = port::free()?;
-        let mut command = Command::new("beanstalkd");
-        command.args(["-l", "127.0.0.1", "-p", &address.port().to_string(), "-b"]).arg(folder);
+        let mut server = command("beanstalkd");
+        server.args(["-l", "127.0.0.1", "-p", &address.port().to_string(), "-b"]).arg(folder);
         match binlog {
-            Binlog::EveryWrite => command.args(["-f", "0"]),
-            Binlog::Never => command.arg("-F"),
+            Binlog::EveryWrite => server.args(["-f", "0"]),
+            Binlog::Never => server.arg("-F"),
         };
         let log = folder.join("beanstalkd.log");
-        let mut process = Process::start("beanstalkd", &mut command, &log, false)?;
+        let mut process = Process::start("beanstalkd", &mut server, &log, false)?;
         process.until(|| port::is_open(address))?;
         Ok(Self { process, address })
     }

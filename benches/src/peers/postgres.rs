@@ -12,7 +12,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::port;
 use crate::jobs;
-use crate::process::Process;
+use crate::process::{self, Process};
 
 /// Where Debian keeps the programs of each version.
 const VERSIONS: &str = "/usr/lib/postgresql";
@@ -119,7 +119,7 @@ fn statement() -> String {
 
 fn command(program: &str, folder: &Path, user: Option<(u32, u32)>) -> Result<Command> {
     let programs = programs().context("PostgreSQL is not installed")?;
-    let mut command = Command::new(programs.join(program));
+    let mut command = process::command(programs.join(program));
     command.current_dir(folder);
     if let Some((uid, gid)) = user {
         command.uid(uid).gid(gid);

@@ -8,7 +8,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 
 use super::port;
-use crate::process::Process;
+use crate::process::{Process, command};
 
 /// Processes and threads of each.
 const PROCESSES: u32 = 2;
@@ -33,12 +33,12 @@ impl Redis {
 
     pub(crate) fn start(folder: &Path) -> Result<Self> {
         let address = port::free()?;
-        let mut command = Command::new("redis-server");
-        command.args(["--bind", "127.0.0.1", "--port", &address.port().to_string(), "--dir"]);
-        command.arg(folder);
-        command.args(["--appendonly", "yes", "--appendfsync", "always", "--save", ""]);
+        let mut server = command("redis-server");
+        server.args(["--bind", "127.0.0.1", "--port", &address.port().to_string(), "--dir"]);
+        server.arg(folder);
+        server.args(["--appendonly", "yes", "--appendfsync", "always", "--save", ""]);
         let log = folder.join("redis.log");
-        let mut process = Process::start("redis-server", &mut command, &log, false)?;
+        let mut process = Process::start("redis-server", &mut server, &log, false)?;
         process.until(|| port::is_open(address))?;
         let connection = TcpStream::connect(address)?;
         connection.set_nodelay(true)?;
@@ -105,10 +105,10 @@ impl Workers {
         let log = redis.folder.join("sidekiq.log");
         let mut processes = Vec::new();
         for _ in 0..PROCESSES {
-            let mut command = Command::new("sidekiq");
-            command.args(["-q", "bench", "-c", &THREADS.to_string(), "-r"]).arg(program());
-            command.env("REDIS_URL", redis.url()).current_dir(&redis.folder);
-            processes.push(Process::start("sidekiq", &mut command, &log, false)?);
+            let mut server = command("sidekiq");
+            server.args(["-q", "bench", "-c", &THREADS.to_string(), "-r"]).arg(program());
+            server.env("REDIS_URL", redis.url()).current_dir(&redis.folder);
+            processes.push(Process::start("sidekiq", &mut server, &log, false)?);
         }
         for process in &mut processes {
             process.until(|| {

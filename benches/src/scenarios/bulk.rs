@@ -40,7 +40,8 @@ pub(super) fn run(bench: &mut Bench) -> Result<()> {
         // Its processes come and go per connection: processor time is not told apart.
         let meter = Meter::start(&[]);
         let rate = postgres.insert(CONNECTIONS as u32, bench.args.bulk_seconds)?;
-        Ok(vec![Figure::new(&BULK, rate, meter.stop().into_iter().skip(2).collect::<Vec<_>>())])
+        let [_, _, other, stolen, _] = meter.stop(0);
+        Ok(vec![Figure::new(&BULK, rate, [other, stolen])])
     };
     bench.pairs(longshore, Some(("PostgreSQL", &insert as _)))
 }
@@ -69,7 +70,7 @@ fn longshore(bench: &Bench) -> Result<Vec<Figure>> {
         }
     }))?;
     let rate = count as f64 / start.elapsed().as_secs_f64();
-    let mut details = meter.stop().to_vec();
+    let mut details = meter.stop(count).to_vec();
     let answers = answers.borrow();
     let in_second = |second| answers.iter().filter(|it| **it == second).count() as u64 * BULK_JOBS;
     let slowest = (0..bench.args.bulk_seconds).map(in_second).min().unwrap_or_default();

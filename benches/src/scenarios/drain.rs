@@ -57,7 +57,7 @@ fn longshore(bench: &Bench) -> Result<Vec<Figure>> {
     }))?;
     let elapsed_s = start.elapsed().as_secs_f64();
     ensure!(settled == bench.args.jobs, "{settled} of {} jobs were drained", bench.args.jobs);
-    Ok(vec![Figure::new(&DRAIN, settled as f64 / elapsed_s, meter.stop())])
+    Ok(vec![Figure::new(&DRAIN, settled as f64 / elapsed_s, meter.stop(settled))])
 }
 
 fn sidekiq(bench: &Bench) -> Result<Vec<Figure>> {
@@ -76,5 +76,5 @@ fn sidekiq(bench: &Bench) -> Result<Vec<Figure>> {
         std::thread::sleep(Duration::from_millis(5));
     }
     let rate = bench.args.jobs as f64 / start.elapsed().as_secs_f64();
-    Ok(vec![Figure::new(&DRAIN, rate, meter.stop())])
+    Ok(vec![Figure::new(&DRAIN, rate, meter.stop(bench.args.jobs))])
 }

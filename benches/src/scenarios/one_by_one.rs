@@ -111,5 +111,5 @@ where
     let start = Instant::now();
     let until = start + Duration::from_secs(bench.args.seconds);
     let count = runtime.block_on(crowd::sum(CONNECTIONS, |_| task(until)))?;
-    Ok(Figure::new(measure, count as f64 / start.elapsed().as_secs_f64(), meter.stop()))
+    Ok(Figure::new(measure, count as f64 / start.elapsed().as_secs_f64(), meter.stop(count)))
 }
