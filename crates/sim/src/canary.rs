@@ -1,0 +1,48 @@
+//! Faults put in on purpose, to prove that the simulator notices them. Each is a switch in the
+//! simulated driver or disk; none is in code that the server runs.
+
+/// A fault of the shard's driver that the invariants must catch.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Canary {
+    /// Syncs do nothing: an append answers before the disk has it.
+    NoFsync,
+    /// Answers go out when they are decided, not when their records are durable.
+    AnswerBeforeCommit,
+    /// A new life counts its epochs and tokens from the beginning.
+    TokenReuse,
+    /// The state is flushed at a position that the journal does not have yet.
+    FlushBeyondDurable,
+    /// A flush leaves out the index of dead jobs.
+    LostDeadSet,
+    /// Recovery leaves out an entry.
+    SkippedReplay,
+}
+
+impl Canary {
+    /// Every one of them.
+    pub const ALL: [Self; 6] = [
+        Self::NoFsync,
+        Self::AnswerBeforeCommit,
+        Self::TokenReuse,
+        Self::FlushBeyondDurable,
+        Self::LostDeadSet,
+        Self::SkippedReplay,
+    ];
+
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::NoFsync => "no-fsync",
+            Self::AnswerBeforeCommit => "answer-before-commit",
+            Self::TokenReuse => "token-reuse",
+            Self::FlushBeyondDurable => "flush-beyond-durable",
+            Self::LostDeadSet => "lost-dead-set",
+            Self::SkippedReplay => "skipped-replay",
+        }
+    }
+
+    /// The one of that name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|canary| canary.name() == name)
+    }
+}

@@ -1,0 +1,45 @@
+//! The switches of the canaries: what they do to the state behind the engine's back.
+
+use bytes::Bytes;
+use longshore_engine::wire::{Input, Wire};
+use longshore_engine::{Entry, TimeMs};
+
+use crate::map::{Entries, SimMap};
+
+/// The keys under which the state keeps its own numbers and its index of dead jobs, as the
+/// engine's catalogue of keys has them.
+const META_KEY: &[u8] = &[1];
+const DEAD_KEY_FIRST: u8 = 10;
+
+/// Which of those numbers are the epoch and the counter of tokens, of how many.
+const EPOCH_AT: usize = 0;
+const NEXT_TOKEN_AT: usize = 7;
+const META_NUMBERS: usize = 10;
+
+/// Makes a state that begins its epochs and tokens anew.
+pub(crate) fn forget_tokens(map: &mut SimMap) {
+    let Some(meta) = map.entries.get(META_KEY) else { return };
+    let mut input = Input::new(meta);
+    let mut numbers = Vec::new();
+    for _ in 0..META_NUMBERS {
+        numbers.push(u64::take(&mut input).expect("the state's numbers decode"));
+    }
+    numbers[EPOCH_AT] = 0;
+    numbers[NEXT_TOKEN_AT] = 1;
+    let mut out = Vec::new();
+    for number in &numbers {
+        number.put(&mut out);
+    }
+    map.entries.insert(META_KEY.to_vec(), Bytes::from(out));
+}
+
+/// Makes a state without its index of dead jobs.
+pub(crate) fn lose_dead(entries: &mut Entries) {
+    entries.retain(|key, _| key.first() != Some(&DEAD_KEY_FIRST));
+}
+
+/// An entry at the same time in which nothing happened.
+pub(crate) fn emptied(entry: &Bytes) -> Bytes {
+    let at = Entry::from_bytes(entry).map_or(TimeMs(0), |entry| entry.at);
+    Entry { at, records: Vec::new() }.to_bytes()
+}

@@ -1,0 +1,222 @@
+//! The process that serves a shard: it drives the engine's turn over the journal and flushes the
+//! state, in the order in which the server's threads do. What it decides next is not its own.
+
+use longshore_engine::{Answer, Clock, Effect, Limits, Position, Recovery, ReplyTo, Request, Turn};
+use longshore_journal::{AppendError, Crash, FaultyJournal, Group, Journal, OpenError};
+
+use crate::canary::Canary;
+use crate::faults;
+use crate::map::SimMap;
+use crate::random::Random;
+use crate::store::Store;
+use crate::trace::Trace;
+
+/// Answers that were released, in order.
+pub(crate) type Released = Vec<(ReplyTo, Answer)>;
+
+/// Namespaces that exist from the start.
+pub(crate) const NAMESPACES: [&str; 2] = ["default", "second"];
+
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) turn: Turn<SimMap>,
+    journal: FaultyJournal,
+    canary: Option<Canary>,
+    in_flight: Option<Group>,
+    /// A state that is not written to any more and waits to be flushed.
+    sealed: Option<SimMap>,
+    /// Entries before this one are in the flushed state.
+    truncate_before: Option<Position>,
+}
+
+/// Why a process did not come up.
+#[derive(Debug)]
+pub(crate) enum StartError {
+    /// Something at rest is damaged, and it says what.
+    Refused(String),
+    /// It did not get as far: no space, or a write failed.
+    Ended(String),
+    /// What must not happen.
+    Violation(String),
+}
+
+/// The process is to end: a write or sync of the journal failed.
+#[derive(Debug)]
+pub(crate) struct Exit;
+
+impl Node {
+    /// Recovers the shard and makes the beginning of its new life durable.
+    pub(crate) fn start(
+        store: &mut Store,
+        clock: Clock,
+        limits: &Limits,
+        canary: Option<Canary>,
+        random: &mut Random,
+        trace: &mut Trace,
+    ) -> Result<Self, StartError> {
+        let config = FaultyJournal::tiny_config();
+        let (journal, found) =
+            FaultyJournal::open(&store.disk, config).map_err(|error| open_error(&error))?;
+        let violation = StartError::Violation;
+        let all = journal.read_from(found.first).map_err(|error| violation(error.to_string()))?;
+        store.ledger.check(found.first, found.tail, all).map_err(violation)?;
+        let mut map = store.image.clone();
+        let (persisted, tail) = (map.position, found.tail);
+        trace.note(format_args!("recover from {persisted} to {tail}, torn: {:?}", found.torn));
+        if tail < persisted {
+            return Err(violation(format!("the state is at {persisted}, the journal at {tail}")));
+        }
+        if canary == Some(Canary::TokenReuse) && tail == persisted {
+            faults::forget_tokens(&mut map);
+        }
+        let skipped = (canary == Some(Canary::SkippedReplay) && random.percent(50))
+            .then(|| Position(persisted.0 + 1 + random.below(tail.0 - persisted.0)));
+        let mut recovery = Recovery::begin(map, persisted, limits.clone());
+        let entries = journal.read_from(persisted.next());
+        for entry in entries.map_err(|error| violation(error.to_string()))? {
+            let (position, mut entry) = entry.map_err(|error| violation(error.to_string()))?;
+            if skipped == Some(position) {
+                entry = faults::emptied(&entry);
+            }
+            let replayed = recovery.replay(position, &entry);
+            replayed.map_err(|error| violation(error.to_string()))?;
+        }
+        let turn = recovery.start(clock, &NAMESPACES);
+        let (in_flight, sealed, truncate_before) = (None, None, None);
+        let mut node = Self { turn, journal, canary, in_flight, sealed, truncate_before };
+        node.seal();
+        match node.commit(store) {
+            Ok(Some(_)) => Ok(node),
+            Ok(None) => Err(StartError::Ended("no space".to_owned())),
+            Err(Exit) => Err(StartError::Ended("the first append failed".to_owned())),
+        }
+    }
+
+    pub(crate) fn submit(&mut self, request: Request, clock: Clock) -> Released {
+        self.turn.submit(request, clock);
+        self.early()
+    }
+
+    pub(crate) fn tick(&mut self, clock: Clock) -> (bool, Released) {
+        let more = self.turn.tick(clock);
+        (more, self.early())
+    }
+
+    /// What waits for nothing. A canary has nothing wait.
+    fn early(&mut self) -> Released {
+        let effects = match self.canary {
+            Some(Canary::AnswerBeforeCommit) => self.turn.committed(self.turn.position()),
+            _ => self.turn.ready_effects(),
+        };
+        released(effects)
+    }
+
+    /// Seals the group that is being built, unless one is in flight.
+    pub(crate) fn seal(&mut self) {
+        if self.in_flight.is_some() {
+            return;
+        }
+        if let Some(group) = self.turn.seal() {
+            let group = Group::from_encoded(group.first, group.count, group.bytes);
+            self.in_flight = Some(group.expect("the engine writes whole entries"));
+        }
+    }
+
+    /// Whether everything decided is durable, and what was decided stands in the map.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.in_flight.is_none() && self.turn.group_bytes() == 0
+    }
+
+    /// Makes the group in flight durable; `None` where the disk is full.
+    pub(crate) fn commit(&mut self, store: &mut Store) -> Result<Option<Released>, Exit> {
+        let Some(group) = &self.in_flight else { return Ok(Some(Vec::new())) };
+        store.ledger.attempt(group);
+        match self.journal.append(group) {
+            Ok(durable) => {
+                store.ledger.acknowledge();
+                self.in_flight = None;
+                Ok(Some(released(self.turn.committed(durable))))
+            }
+            Err(AppendError::NoSpace { .. }) => Ok(None),
+            Err(AppendError::Failed { .. } | AppendError::Unexpected { .. }) => Err(Exit),
+        }
+    }
+
+    /// Says in the journal that everything in it is durable.
+    pub(crate) fn mark(&mut self) -> Result<(), Exit> {
+        match self.journal.mark() {
+            Ok(()) | Err(AppendError::NoSpace { .. }) => Ok(()),
+            Err(AppendError::Failed { .. } | AppendError::Unexpected { .. }) => Err(Exit),
+        }
+    }
+
+    /// Sets the state aside as it is between two groups.
+    pub(crate) fn rotate(&mut self) {
+        if self.sealed.is_none() {
+            self.sealed = Some(self.turn.map().clone());
+        }
+    }
+
+    /// Flushes the state that was set aside, if the journal has as much.
+    pub(crate) fn flush(&mut self, store: &mut Store) -> Option<Position> {
+        let ahead = self.canary == Some(Canary::FlushBeyondDurable);
+        let durable = self.turn.durable();
+        let mut image = self.sealed.take_if(|sealed| ahead || sealed.position <= durable)?;
+        if self.canary == Some(Canary::LostDeadSet) {
+            faults::lose_dead(&mut image.entries);
+        }
+        let position = image.position;
+        self.truncate_before = Some(position.next());
+        store.image = image;
+        Some(position)
+    }
+
+    /// Gives back the journal's space before what was flushed.
+    pub(crate) fn truncate(&mut self) {
+        if let Some(position) = self.truncate_before.take() {
+            // What is not given back now is given back next time.
+            let _ = self.journal.truncate_before(position);
+        }
+    }
+
+    /// Ends the process, or the power with it.
+    pub(crate) fn crash(self, store: &mut Store, crash: Crash) {
+        store.disk = self.journal.crash(crash);
+    }
+
+    /// Stops as asked: who waits is answered, everything is durable and flushed.
+    pub(crate) fn stop(
+        &mut self,
+        store: &mut Store,
+        clock: Clock,
+    ) -> Result<Option<Released>, Exit> {
+        self.turn.begin_stop(clock);
+        let mut all = Vec::new();
+        while !self.is_quiet() {
+            self.seal();
+            let Some(released) = self.commit(store)? else { return Ok(None) };
+            all.extend(released);
+        }
+        all.extend(released(self.turn.ready_effects()));
+        self.sealed = None;
+        self.rotate();
+        self.flush(store);
+        self.mark()?;
+        self.truncate();
+        Ok(Some(all))
+    }
+}
+
+fn released(effects: Vec<Effect>) -> Released {
+    effects.into_iter().map(|Effect::Reply { reply_to, answer }| (reply_to, answer)).collect()
+}
+
+fn open_error(error: &OpenError) -> StartError {
+    match error {
+        OpenError::Corrupt(_) | OpenError::Foreign { .. } | OpenError::Version { .. } => {
+            StartError::Refused(error.to_string())
+        }
+        OpenError::NoSpace { .. } | OpenError::Io { .. } => StartError::Ended(error.to_string()),
+        OpenError::Locked { .. } => StartError::Violation(error.to_string()),
+    }
+}

@@ -1,0 +1,171 @@
+//! Coming to rest: everything is healed, what is left is run to its end, and then judged. That it
+//! ends at all is the promise of liveness; it is checked here and nowhere else.
+
+use longshore_engine::{Answer, Command, EndKind, LeaseJobs, QueuePattern, Settlement, Verdict};
+
+use crate::network::Call;
+use crate::node::NAMESPACES;
+use crate::simulation::Simulation;
+use crate::workload::{Check, QUEUES, invariants, oracle};
+
+/// Who asks here is no client of the run.
+const JUDGE: usize = usize::MAX;
+
+/// Rounds of draining, each at a later time, after which something hangs.
+const ROUNDS_MAX: u32 = 500;
+
+const HOUR_MS: u64 = 3_600_000;
+
+impl Simulation {
+    pub(crate) fn come_to_rest(&mut self) -> Result<oracle::Verdict, String> {
+        self.heal()?;
+        for namespace in 0..NAMESPACES.len() {
+            for queue in QUEUES {
+                let queue = queue.to_owned();
+                self.call(namespace, Command::PauseQueue { queue, paused: false })?;
+            }
+        }
+        let mut rounds = 0;
+        while self.has_unfinished()? {
+            rounds += 1;
+            if rounds > ROUNDS_MAX {
+                return Err(format!("jobs are unfinished after {ROUNDS_MAX} rounds of draining"));
+            }
+            self.drain_round()?;
+        }
+        let verdict = self.judge()?;
+        self.check_replay()?;
+        Ok(verdict)
+    }
+
+    fn heal(&mut self) -> Check {
+        self.trace.note(format_args!("all is healed"));
+        self.store.disk.fail_nothing();
+        self.store.disk.set_capacity_bytes(None);
+        if self.node.is_some() && self.random.percent(50) {
+            self.end("a last crash");
+        }
+        for _ in 0..3 {
+            if self.node.is_none() {
+                self.start()?;
+            }
+        }
+        if self.node.is_none() {
+            return Err("the shard does not start although nothing is wrong".to_owned());
+        }
+        self.settle_down()
+    }
+
+    /// Makes durable what was decided, and does what is due, until nothing is.
+    fn settle_down(&mut self) -> Check {
+        for _ in 0..10_000 {
+            let clock = self.now();
+            let Some(node) = &mut self.node else { return Err("the shard ended".to_owned()) };
+            let (more, released) = node.tick(clock);
+            node.seal();
+            self.release(released)?;
+            self.commit()?;
+            if let Some(node) = &mut self.node {
+                node.seal();
+                if !more && node.is_quiet() {
+                    return Ok(());
+                }
+            }
+        }
+        Err("there is no end of what is due".to_owned())
+    }
+
+    /// Asks for something and waits for the answer.
+    fn call(&mut self, namespace: usize, command: Command) -> Result<Answer, String> {
+        self.shadow.tried(namespace, &command);
+        let call = Call { client: JUDGE, namespace, command: command.clone() };
+        let reply_to = self.network.send(call);
+        self.submit(reply_to, namespace, command)?;
+        self.settle_down()?;
+        while let Some((client, of, answer)) = self.network.deliver(&mut self.random) {
+            if client == JUDGE && of == reply_to {
+                return Ok(answer);
+            }
+        }
+        Err(format!("request {} was not answered", reply_to.0))
+    }
+
+    fn has_unfinished(&mut self) -> Result<bool, String> {
+        let clock = self.now();
+        let Some(node) = &self.node else { return Err("the shard ended".to_owned()) };
+        let map = node.turn.map();
+        let all = NAMESPACES.iter().flat_map(|name| invariants::jobs_of(map, name, None, clock));
+        Ok(all.into_iter().any(|view| view.job.phase.is_unfinished()))
+    }
+
+    /// Runs what can be run now, then lets time pass until something else may be.
+    fn drain_round(&mut self) -> Check {
+        for namespace in 0..NAMESPACES.len() {
+            loop {
+                let request = LeaseJobs {
+                    queues: vec![QueuePattern::Prefix(String::new())],
+                    kinds: None,
+                    max: 8,
+                    wait_ms: 0,
+                    lease_ms: None,
+                    worker: "judge".to_owned(),
+                    session: String::new(),
+                    turn: None,
+                    seen: None,
+                    settle: Vec::new(),
+                };
+                let answer = self.call(namespace, Command::LeaseJobs(Box::new(request)))?;
+                let Answer::Leased { jobs, .. } = answer else {
+                    return Err(format!("leasing was answered with {answer:?}"));
+                };
+                if jobs.is_empty() {
+                    break;
+                }
+                let ack = |job: &longshore_engine::Delivery| Settlement {
+                    id: job.id,
+                    token: job.token,
+                    verdict: Verdict::Ack { result: None, location: None },
+                };
+                let settlements: Vec<_> = jobs.iter().map(ack).collect();
+                let answer = self.call(namespace, Command::SettleJobs(settlements))?;
+                let acked = |result: &Result<EndKind, _>| *result == Ok(EndKind::Acked);
+                if !matches!(&answer, Answer::Settled(all) if all.iter().all(acked)) {
+                    return Err(format!("a live lease was not settled: {answer:?}"));
+                }
+            }
+        }
+        let clock = self.now();
+        let wake_ms = self.node.as_ref().and_then(|node| node.turn.next_wake_ms(clock));
+        // What becomes due wakes nobody where nobody waits for it.
+        self.clock.pass(wake_ms.unwrap_or(HOUR_MS).clamp(1000, 10_000));
+        self.settle_down()
+    }
+
+    fn judge(&mut self) -> Result<oracle::Verdict, String> {
+        let clock = self.now();
+        let Some(node) = &self.node else { return Err("the shard ended".to_owned()) };
+        invariants::check(&node.turn, &self.shadow, clock)?;
+        oracle::judge(node.turn.map(), &self.shadow, clock)
+    }
+
+    /// A new life finds the very state that the old one had, but for its own beginning.
+    fn check_replay(&mut self) -> Check {
+        let before = self.node.as_ref().map(|node| node.turn.map().entries.clone());
+        self.end("one more crash");
+        self.start()?;
+        let after = self.node.as_ref().map(|node| node.turn.map().entries.clone());
+        let (Some(mut before), Some(mut after)) = (before, after) else {
+            return Err("the shard does not start again".to_owned());
+        };
+        let own_numbers = [1_u8];
+        before.remove(&own_numbers[..]);
+        after.remove(&own_numbers[..]);
+        if let Some(key) = before.keys().find(|key| before.get(*key) != after.get(*key)) {
+            return Err(format!("key {key:02x?} is not what it was after replay"));
+        }
+        if before.len() != after.len() {
+            return Err(format!("{} keys before replay, {} after", before.len(), after.len()));
+        }
+        Ok(())
+    }
+}

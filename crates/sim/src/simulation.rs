@@ -1,0 +1,442 @@
+//! One run: chance chooses what happens next, and after it everything that must be true is
+//! checked.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use longshore_engine::{Answer, Clock, Command, Limits, ReplyTo, Request, Settlement, Verdict};
+use longshore_journal::Crash;
+use longshore_journal::disk::Disk;
+
+use crate::canary::Canary;
+use crate::clock::SimClock;
+use crate::network::{Call, Network};
+use crate::node::{Exit, NAMESPACES, Node, Released, StartError};
+use crate::random::Random;
+use crate::store::Store;
+use crate::trace::Trace;
+use crate::workload::clients::{Client, crowd};
+use crate::workload::shadow::Shadow;
+use crate::workload::{Check, invariants, ops, oracle};
+
+const DAY_MS: u64 = 24 * 3600 * 1000;
+
+/// How to run.
+#[derive(Clone, Copy, Debug)]
+pub struct Config {
+    /// How many things happen before all is healed and judged. Default: 500.
+    pub steps: u64,
+    /// A fault put in on purpose.
+    pub canary: Option<Canary>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { steps: 500, canary: None }
+    }
+}
+
+/// What happened in a run that went well.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Summary {
+    /// What became of the jobs.
+    pub verdict: oracle::Verdict,
+    /// How often the process began.
+    pub lives: u64,
+    /// Damage at rest that was refused by name.
+    pub refusals: u64,
+    /// Everything that happened, in words.
+    pub trace: String,
+}
+
+/// What went wrong, and all that happened before it.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// The promise that was broken.
+    pub what: String,
+    /// Everything that happened, in words.
+    pub trace: String,
+}
+
+/// Runs one seed.
+pub fn run(seed: u64, config: &Config) -> Result<Summary, Failure> {
+    let mut simulation = Simulation::new(seed, config);
+    let result = catch_unwind(AssertUnwindSafe(|| simulation.run(config.steps)));
+    let (lives, refusals) = (simulation.lives, simulation.refusals);
+    let trace = simulation.trace.into_text();
+    match result {
+        Ok(Ok(verdict)) => Ok(Summary { verdict, lives, refusals, trace }),
+        Ok(Err(what)) => Err(Failure { what, trace }),
+        Err(panic) => Err(Failure { what: panic_text(&*panic), trace }),
+    }
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+    format!("panicked: {}", text.unwrap_or("without a text"))
+}
+
+pub(crate) struct Simulation {
+    pub(crate) random: Random,
+    pub(crate) clock: SimClock,
+    pub(crate) trace: Trace,
+    pub(crate) store: Store,
+    pub(crate) node: Option<Node>,
+    pub(crate) network: Network,
+    clients: Vec<Client>,
+    pub(crate) shadow: Shadow,
+    canary: Option<Canary>,
+    limits: Limits,
+    next_id: u64,
+    /// Leases whose worker went away before the answer, to be given back.
+    give_back: Vec<(usize, Vec<Settlement>)>,
+    /// A file of the journal, and where one of its bits is flipped.
+    flipped: Option<(String, u64, u8)>,
+    lives: u64,
+    refusals: u64,
+}
+
+impl Simulation {
+    fn new(seed: u64, config: &Config) -> Self {
+        let mut random = Random::new(seed);
+        let store = Store::new(random.next());
+        store.disk.ignore_syncs(config.canary == Some(Canary::NoFsync));
+        let clients = crowd(&mut random);
+        // Nothing that the verdict needs is forgotten before it is given.
+        let limits = Limits {
+            retain_ms_default: 30 * DAY_MS,
+            tombstone_ms: 30 * DAY_MS,
+            dead_retain_ms: 60 * DAY_MS,
+            outcome_bytes_max: u64::MAX,
+            tombstones_max: u64::MAX,
+            sessions_max: 100,
+            ..Limits::tiny()
+        };
+        Self {
+            random,
+            clock: SimClock::new(),
+            trace: Trace::default(),
+            store,
+            node: None,
+            network: Network::default(),
+            clients,
+            shadow: Shadow::default(),
+            canary: config.canary,
+            limits,
+            next_id: 0,
+            give_back: Vec::new(),
+            flipped: None,
+            lives: 0,
+            refusals: 0,
+        }
+    }
+
+    fn run(&mut self, steps: u64) -> Result<oracle::Verdict, String> {
+        for step in 1..=steps {
+            self.trace.step = step;
+            self.step()?;
+        }
+        self.come_to_rest()
+    }
+
+    pub(crate) fn now(&mut self) -> Clock {
+        self.clock.read(&mut self.random)
+    }
+
+    fn step(&mut self) -> Check {
+        match self.random.below(200) {
+            0..56 => self.send(),
+            56..100 => return self.take_turn(),
+            100..132 => return self.commit(),
+            132..168 => self.deliver(),
+            168..184 => self.pass_time(),
+            184..189 => self.keep_house(),
+            189..191 => self.cut(),
+            191 => self.step_wall(),
+            192..195 => self.break_disk(),
+            195..198 => self.crash(),
+            198 => return self.stop(),
+            _ => self.mark(),
+        }
+        Ok(())
+    }
+
+    fn step_wall(&mut self) {
+        self.clock.step_wall(&mut self.random);
+        self.trace.note(format_args!("wall time is {}", self.clock.wall()));
+    }
+
+    fn send(&mut self) {
+        let index = self.random.index(self.clients.len());
+        let client = &mut self.clients[index];
+        if client.waiting.is_some() || client.rests(&mut self.random) {
+            return;
+        }
+        let command = client.next(&mut self.random, &self.shadow, &mut self.next_id);
+        let namespace = client.namespace;
+        self.shadow.tried(namespace, &command);
+        let call = Call { client: index, namespace, command: command.clone() };
+        let reply_to = self.network.send(call);
+        self.clients[index].waiting = Some(reply_to);
+        self.trace.note(format_args!("client {index} sends {}: {command:?}", reply_to.0));
+    }
+
+    /// The shard's thread takes up what has arrived, does what is due, and seals the group.
+    fn take_turn(&mut self) -> Check {
+        if self.node.is_none() {
+            return self.start();
+        }
+        for _ in 0..self.random.below(4) {
+            let Some((reply_to, call)) = self.network.arrive(&mut self.random) else { break };
+            self.submit(reply_to, call.namespace, call.command)?;
+        }
+        for (namespace, settlements) in std::mem::take(&mut self.give_back) {
+            self.submit(ReplyTo(0), namespace, Command::SettleJobs(settlements))?;
+        }
+        let clock = self.now();
+        if let Some(node) = self.node.as_mut().filter(|_| !clock.random.is_multiple_of(4)) {
+            let released = node.tick(clock).1;
+            self.trace.note(format_args!("tick at {} {}", clock.wall, clock.mono));
+            self.release(released)?;
+        }
+        if let Some(node) = &mut self.node {
+            node.seal();
+        }
+        self.check_state()
+    }
+
+    pub(crate) fn submit(&mut self, to: ReplyTo, namespace: usize, command: Command) -> Check {
+        let clock = self.now();
+        self.trace.note(format_args!("take up {} at {} {}", to.0, clock.wall, clock.mono));
+        let namespace = NAMESPACES[namespace].to_owned();
+        let request = Request { namespace, reply_to: to, command };
+        let Some(node) = &mut self.node else { return Ok(()) };
+        let released = node.submit(request, clock);
+        self.release(released)
+    }
+
+    /// Answers leave the shard: from here on they are promises.
+    pub(crate) fn release(&mut self, released: Released) -> Check {
+        for (reply_to, answer) in released {
+            self.trace.note(format_args!("answer {}: {}", reply_to.0, brief(&answer)));
+            let answered = self.network.answered(reply_to, answer.clone());
+            let Some((call, listened)) = answered else { continue };
+            self.shadow.told(call.namespace, &call.command, &answer)?;
+            if let (Command::LeaseJobs(request), Answer::Leased { jobs, .. }) =
+                (&call.command, answer)
+                && !listened
+                && request.turn.is_none()
+            {
+                ops::lease::given_back(&mut self.shadow, call.namespace, &jobs);
+                let release = |job: &longshore_engine::Delivery| Settlement {
+                    id: job.id,
+                    token: job.token,
+                    verdict: Verdict::Release,
+                };
+                let settlements: Vec<_> = jobs.iter().map(release).collect();
+                if !settlements.is_empty() {
+                    let command = Command::SettleJobs(settlements.clone());
+                    self.shadow.tried(call.namespace, &command);
+                    self.give_back.push((call.namespace, settlements));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn check_state(&mut self) -> Check {
+        let clock = self.now();
+        match self.node.as_ref().filter(|node| node.turn.group_bytes() == 0) {
+            Some(node) => invariants::check(&node.turn, &self.shadow, clock),
+            None => Ok(()),
+        }
+    }
+
+    pub(crate) fn commit(&mut self) -> Check {
+        let Some(node) = &mut self.node else { return self.start() };
+        match node.commit(&mut self.store) {
+            Ok(Some(released)) => {
+                self.trace.note(format_args!("durable up to {}", node.turn.durable()));
+                self.release(released)
+            }
+            Ok(None) => {
+                self.trace.note(format_args!("the disk is full"));
+                Ok(())
+            }
+            Err(Exit) => {
+                self.end("the journal failed");
+                Ok(())
+            }
+        }
+    }
+
+    fn deliver(&mut self) {
+        for _ in 0..=self.random.below(2) {
+            if let Some((client, reply_to, answer)) = self.network.deliver(&mut self.random) {
+                self.trace.note(format_args!("client {client} gets answer {}", reply_to.0));
+                self.clients[client].arrived(answer);
+            }
+        }
+    }
+
+    fn pass_time(&mut self) {
+        let ms = match self.random.below(20) {
+            0..12 => self.random.below(500),
+            12..18 => self.random.below(8_000),
+            18 => self.random.below(60_000),
+            _ => self.random.below(1_800_000),
+        };
+        self.clock.pass(ms);
+    }
+
+    fn keep_house(&mut self) {
+        let choice = self.random.below(6);
+        let Some(node) = &mut self.node else { return };
+        if choice < 4 {
+            node.rotate();
+        }
+        let flushed = if choice >= 2 { node.flush(&mut self.store) } else { None };
+        if let Some(position) = flushed {
+            self.trace.note(format_args!("flushed at {position}"));
+        }
+        if choice == 5 {
+            node.truncate();
+        }
+    }
+
+    fn mark(&mut self) {
+        if let Some(Err(Exit)) = self.node.as_mut().map(Node::mark) {
+            self.end("marking the journal failed");
+        }
+    }
+
+    /// A client gives up, or its connection breaks.
+    fn cut(&mut self) {
+        let index = self.random.index(self.clients.len());
+        let Some(reply_to) = self.clients[index].waiting else { return };
+        self.trace.note(format_args!("client {index} hears nothing of {}", reply_to.0));
+        self.network.cut(reply_to, self.random.percent(60));
+        if let Some(node) = &mut self.node {
+            node.turn.disconnect(reply_to);
+        }
+        self.clients[index].lost();
+    }
+
+    fn break_disk(&mut self) {
+        let disk = self.store.disk.clone();
+        match self.random.below(6) {
+            0 => disk.fail_write_after(self.random.below(4)),
+            1 => disk.fail_sync_after(self.random.below(4)),
+            2 | 3 => {
+                let bytes = disk.used_bytes() + self.random.below(8192);
+                disk.set_capacity_bytes(Some(bytes));
+                self.trace.note(format_args!("the disk has room for {bytes} bytes"));
+            }
+            _ => {
+                disk.set_capacity_bytes(None);
+                self.trace.note(format_args!("the disk has room"));
+            }
+        }
+    }
+
+    fn crash(&mut self) {
+        if self.node.is_some() {
+            self.end("crash");
+        }
+    }
+
+    /// The process ends at once, and perhaps the power with it.
+    pub(crate) fn end(&mut self, why: &str) {
+        let crash = *self.random.pick(&[Crash::Kill, Crash::PowerCut, Crash::PowerCutLosingAll]);
+        self.trace.note(format_args!("{why}: {crash:?}"));
+        match self.node.take() {
+            Some(node) => node.crash(&mut self.store, crash),
+            None => self.store.disk = self.store.disk.crash(crash),
+        }
+        self.give_back.clear();
+        for client in self.network.cut_all() {
+            if let Some(client) = self.clients.get_mut(client) {
+                client.lost();
+            }
+        }
+    }
+
+    /// The process stops as asked. At rest a bit may flip.
+    fn stop(&mut self) -> Check {
+        let clock = self.now();
+        let Some(node) = &mut self.node else { return Ok(()) };
+        self.trace.note(format_args!("stop"));
+        let Ok(Some(released)) = node.stop(&mut self.store, clock) else {
+            self.end("stopping failed");
+            return Ok(());
+        };
+        self.release(released)?;
+        while let Some((client, _, answer)) = self.network.deliver(&mut self.random) {
+            self.clients[client].arrived(answer);
+        }
+        self.end("stopped");
+        if self.random.percent(60) {
+            self.flip_bit();
+        }
+        Ok(())
+    }
+
+    fn flip_bit(&mut self) {
+        let disk = &self.store.disk;
+        let names = disk.names().unwrap_or_default();
+        if names.is_empty() {
+            return;
+        }
+        let name = self.random.pick(&names).clone();
+        let bytes = disk.bytes(&name).unwrap_or_default();
+        // Most of a segment is room for what comes.
+        let used = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last as u64 + 1);
+        let (offset, bit) = (self.random.below(used + 8), self.random.below(8) as u8);
+        disk.flip_bit(&name, offset, bit);
+        self.trace.note(format_args!("bit {bit} of byte {offset} of {name} flips"));
+        self.flipped = Some((name, offset, bit));
+    }
+
+    pub(crate) fn start(&mut self) -> Check {
+        self.clock.boot(&mut self.random);
+        let clock = self.now();
+        self.trace.note(format_args!("start at {} {}", clock.wall, clock.mono));
+        let (limits, canary) = (&self.limits, self.canary);
+        let (random, trace) = (&mut self.random, &mut self.trace);
+        match Node::start(&mut self.store, clock, limits, canary, random, trace) {
+            Ok(node) => {
+                self.lives += 1;
+                self.flipped = None;
+                self.node = Some(node);
+                self.check_state()
+            }
+            Err(StartError::Refused(why)) => {
+                self.trace.note(format_args!("refused: {why}"));
+                let Some((name, offset, bit)) = self.flipped.take() else {
+                    return Err(format!("refused without damage: {why}"));
+                };
+                self.refusals += 1;
+                self.store.disk.flip_bit(&name, offset, bit);
+                Ok(())
+            }
+            Err(StartError::Ended(why)) => {
+                self.end(&why);
+                Ok(())
+            }
+            Err(StartError::Violation(what)) => Err(what),
+        }
+    }
+}
+
+/// An answer in few words.
+fn brief(answer: &Answer) -> String {
+    match answer {
+        Answer::Leased { jobs, settled } => {
+            let jobs: Vec<_> = jobs.iter().map(|job| format!("{} {}", job.id, job.token)).collect();
+            format!("leased {}; settled {settled:?}", jobs.join(", "))
+        }
+        Answer::Job(view) => format!("job {} is {}", view.job.id, view.state().name()),
+        other => format!("{other:?}"),
+    }
+}

@@ -1,0 +1,199 @@
+//! Producers, workers and administrators, as far as they have a mind of their own: what each
+//! sends next, and what it makes of an answer or of a broken connection.
+
+use longshore_engine::{Answer, Command, Delivery, EnqueueJobs, LeaseJobs, ReplyTo, Settlement};
+
+use super::ops;
+use super::shadow::Shadow;
+use crate::random::Random;
+
+/// Settlements that a worker goes on telling.
+const UNTOLD_MAX: usize = 6;
+
+#[derive(Debug)]
+pub(crate) struct Client {
+    pub(crate) namespace: usize,
+    pub(crate) waiting: Option<ReplyTo>,
+    sent: Option<Command>,
+    role: Role,
+}
+
+#[derive(Debug)]
+enum Role {
+    Producer { again: Option<EnqueueJobs> },
+    Worker(Box<Worker>),
+    Admin { operates: bool },
+}
+
+#[derive(Debug)]
+struct Worker {
+    name: String,
+    session: u64,
+    /// Whether it counts its turns.
+    turns: bool,
+    turn: u64,
+    seen: u64,
+    held: Vec<Delivery>,
+    /// Ends that were not answered yet.
+    untold: Vec<Settlement>,
+    /// A request whose answer did not arrive.
+    again: Option<Box<LeaseJobs>>,
+}
+
+/// A handful of clients; what they do differs from run to run.
+pub(crate) fn crowd(random: &mut Random) -> Vec<Client> {
+    let operates = random.percent(40);
+    let mut clients = Vec::new();
+    let mut add = |random: &mut Random, role| {
+        let namespace = usize::from(random.percent(20));
+        clients.push(Client { namespace, waiting: None, sent: None, role });
+    };
+    for _ in 0..=1 + random.below(2) {
+        add(random, Role::Producer { again: None });
+    }
+    for n in 0..2 + random.below(3) {
+        let worker = Worker {
+            name: format!("worker-{n}"),
+            session: 1,
+            turns: random.percent(65),
+            turn: 1,
+            seen: 0,
+            held: Vec::new(),
+            untold: Vec::new(),
+            again: None,
+        };
+        add(random, Role::Worker(Box::new(worker)));
+    }
+    add(random, Role::Admin { operates });
+    clients
+}
+
+impl Client {
+    /// What it sends next.
+    pub(crate) fn next(
+        &mut self,
+        random: &mut Random,
+        shadow: &Shadow,
+        next_id: &mut u64,
+    ) -> Command {
+        let command = match &mut self.role {
+            Role::Producer { again } => match again.take().filter(|_| random.percent(75)) {
+                Some(again) => Command::EnqueueJobs(again),
+                None => Command::EnqueueJobs(ops::enqueue::sample(random, next_id)),
+            },
+            Role::Worker(worker) => worker.next(random),
+            Role::Admin { operates: true } if random.percent(25) => ops::operation::sample(random),
+            Role::Admin { .. } => ops::admin::sample(random, shadow, self.namespace),
+        };
+        self.sent = Some(command.clone());
+        command
+    }
+
+    /// Whether it has nothing better to do than to be idle for now.
+    pub(crate) fn rests(&self, random: &mut Random) -> bool {
+        let chances = match self.role {
+            Role::Producer { .. } => 50,
+            Role::Worker(_) => 0,
+            Role::Admin { .. } => 40,
+        };
+        random.percent(chances)
+    }
+
+    pub(crate) fn arrived(&mut self, answer: Answer) {
+        self.waiting = None;
+        if let (Role::Worker(worker), Some(sent)) = (&mut self.role, self.sent.take()) {
+            worker.arrived(&sent, answer);
+        }
+    }
+
+    /// The connection broke before the answer arrived.
+    pub(crate) fn lost(&mut self) {
+        self.waiting = None;
+        match (&mut self.role, self.sent.take()) {
+            (Role::Producer { again }, Some(Command::EnqueueJobs(sent))) => {
+                let named = sent.jobs.iter().all(|new| new.fingerprint.is_some());
+                *again = named.then_some(sent);
+            }
+            (Role::Worker(worker), Some(Command::LeaseJobs(sent))) => {
+                worker.again = sent.turn.is_some().then_some(sent);
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Worker {
+    fn next(&mut self, random: &mut Random) -> Command {
+        if random.percent(2) {
+            self.die();
+        }
+        let finished = self.held.iter().position(|_| random.percent(35));
+        if let Some(job) = finished.map(|index| self.held.swap_remove(index)) {
+            let verdict = ops::settle::sample(random);
+            self.untold.push(Settlement { id: job.id, token: job.token, verdict });
+            self.untold.truncate(UNTOLD_MAX);
+        }
+        if !self.held.is_empty() && random.percent(20) {
+            let job = random.pick(&self.held);
+            let extension = ops::heartbeat::sample(random, job.id, job.token);
+            return Command::ExtendLeases(vec![extension]);
+        }
+        if !self.turns && !self.untold.is_empty() && random.percent(70) {
+            return Command::SettleJobs(self.untold.clone());
+        }
+        if let Some(again) = self.again.take() {
+            if random.percent(65) {
+                return Command::LeaseJobs(again);
+            }
+            self.turn += 1;
+        }
+        let mut request = ops::lease::sample(random);
+        request.worker.clone_from(&self.name);
+        request.session = format!("session-{}", self.session);
+        if self.turns {
+            request.turn = Some(self.turn);
+            request.seen = random.percent(90).then_some(self.seen);
+        }
+        request.settle.clone_from(&self.untold);
+        Command::LeaseJobs(Box::new(request))
+    }
+
+    /// The process ends and begins anew.
+    fn die(&mut self) {
+        self.session += 1;
+        (self.turn, self.seen) = (1, 0);
+        self.held.clear();
+        self.untold.clear();
+        self.again = None;
+    }
+
+    fn arrived(&mut self, sent: &Command, answer: Answer) {
+        match (sent, answer) {
+            (Command::LeaseJobs(request), Answer::Leased { jobs, .. }) => {
+                self.told(&request.settle);
+                if let Some(turn) = request.turn {
+                    (self.seen, self.turn) = (turn, turn + 1);
+                }
+                for job in jobs {
+                    if !self.held.iter().any(|held| held.token == job.token) {
+                        self.held.push(job);
+                    }
+                }
+            }
+            (Command::LeaseJobs(_), _) => self.turn += 1,
+            (Command::SettleJobs(settlements), Answer::Settled(_)) => self.told(settlements),
+            (Command::ExtendLeases(extensions), Answer::Extended(results)) => {
+                for (extension, result) in extensions.iter().zip(results) {
+                    if result.is_err() {
+                        self.held.retain(|held| held.token != extension.token);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn told(&mut self, settlements: &[Settlement]) {
+        self.untold.retain(|untold| !settlements.iter().any(|told| told.token == untold.token));
+    }
+}

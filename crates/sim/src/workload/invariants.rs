@@ -1,0 +1,125 @@
+//! What must be true of the state between any two groups: it holds only what clients tried, runs
+//! one job per ordering key and the first of it, and its counts and indexes equal its jobs.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use longshore_engine::query::{ListFilter, list_jobs};
+use longshore_engine::{Clock, JobId, JobState, JobView, Place, Turn};
+
+use super::Check;
+use super::shadow::{Outcome, Shadow};
+use crate::map::SimMap;
+use crate::node::NAMESPACES;
+
+/// More than any run has.
+const ALL: (usize, usize) = (100_000, 100_000);
+
+/// The jobs of a namespace, all or those in one state.
+pub(crate) fn jobs_of(
+    map: &SimMap,
+    name: &str,
+    state: Option<JobState>,
+    clock: Clock,
+) -> Vec<JobView> {
+    let filter = ListFilter { state, ..ListFilter::default() };
+    let page = list_jobs(map, name, &filter, None, ALL, clock.wall);
+    page.map(|page| page.jobs).unwrap_or_default()
+}
+
+/// Checks a state to which nothing was added since its last group.
+pub(crate) fn check(turn: &Turn<SimMap>, shadow: &Shadow, clock: Clock) -> Check {
+    let map = turn.map();
+    let mut counted = BTreeMap::new();
+    for (namespace, name) in NAMESPACES.iter().enumerate() {
+        let jobs = jobs_of(map, name, None, clock);
+        for view in &jobs {
+            check_told(shadow, namespace, view)?;
+        }
+        for state in [JobState::Dead, JobState::Running] {
+            let ids = |jobs: &[JobView]| -> BTreeSet<JobId> {
+                jobs.iter().filter(|view| view.state() == state).map(|view| view.job.id).collect()
+            };
+            let (found, listed) = (ids(&jobs), ids(&jobs_of(map, name, Some(state), clock)));
+            if found != listed {
+                let name = state.name();
+                return Err(format!("{name} jobs are {found:?}, but the list has {listed:?}"));
+            }
+        }
+        let heads = heads(&jobs)?;
+        for view in &jobs {
+            count(&mut counted, name, view, &heads);
+        }
+    }
+    check_counts(turn, clock, &counted)
+}
+
+fn check_told(shadow: &Shadow, namespace: usize, view: &JobView) -> Check {
+    let (id, state) = (view.job.id, view.state());
+    let Some(told) = shadow.jobs.get(&(namespace, id)) else {
+        return Err(format!("job {id} is {state:?}, but nobody enqueued it"));
+    };
+    let agrees = match told.outcome {
+        None => true,
+        Some(Outcome::Succeeded) => state == JobState::Succeeded,
+        Some(Outcome::Cancelled) => state == JobState::Cancelled,
+        Some(Outcome::Expired) => state == JobState::Expired,
+        Some(Outcome::Removed) => false,
+    };
+    if agrees { Ok(()) } else { Err(format!("job {id} was {:?} and is {state:?}", told.outcome)) }
+}
+
+/// The first unfinished job of each ordering key: the only one that may run.
+fn heads(jobs: &[JobView]) -> Result<BTreeMap<String, Place>, String> {
+    let mut heads: BTreeMap<String, Place> = BTreeMap::new();
+    let keyed = |view: &&JobView| view.job.phase.is_unfinished();
+    for view in jobs.iter().filter(keyed) {
+        if let Some(key) = &view.job.options.ordering_key {
+            let place = view.job.place;
+            let head = heads.entry(key.clone()).or_insert(place);
+            *head = place.min(*head);
+        }
+    }
+    for view in jobs.iter().filter(|view| view.lease.is_some()) {
+        let head = view.job.options.ordering_key.as_ref().and_then(|key| heads.get(key));
+        if head.is_some_and(|head| *head != view.job.place) {
+            return Err(format!("job {} runs before the first of its key", view.job.id));
+        }
+    }
+    Ok(heads)
+}
+
+/// Jobs that wait, are blocked, run, are dead, by namespace and queue.
+type Counted = BTreeMap<(String, String), [u64; 4]>;
+
+fn count(counted: &mut Counted, name: &str, view: &JobView, heads: &BTreeMap<String, Place>) {
+    let job = &view.job;
+    let head = job.options.ordering_key.as_ref().and_then(|key| heads.get(key));
+    let index = match view.state() {
+        JobState::Running => 2,
+        JobState::Dead => 3,
+        _ if !job.phase.is_unfinished() => return,
+        _ => usize::from(head.is_some_and(|head| *head != job.place)),
+    };
+    let counts = counted.entry((name.to_owned(), job.queue.clone())).or_default();
+    counts[index] += 1;
+}
+
+fn check_counts(turn: &Turn<SimMap>, clock: Clock, counted: &Counted) -> Check {
+    let mut known = BTreeSet::new();
+    for stats in turn.stats(clock, 1000).queues {
+        let queue = stats.queue;
+        let waiting = queue.ready + queue.scheduled + queue.retrying;
+        let found = [waiting, queue.blocked, queue.running, queue.dead];
+        let key = (stats.namespace, queue.name);
+        let expected = counted.get(&key).copied().unwrap_or_default();
+        if found != expected {
+            let name = &key.1;
+            return Err(format!("queue {name} counts {found:?}, but its jobs are {expected:?}"));
+        }
+        known.insert(key);
+    }
+    match counted.keys().find(|key| !known.contains(key)) {
+        Some((_, queue)) => Err(format!("jobs name queue {queue}, which does not exist")),
+        None => Ok(()),
+    }
+}

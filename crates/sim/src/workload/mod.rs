@@ -1,0 +1,15 @@
+//! Clients, what they ask, what they were told, and what must be true of that.
+
+pub(crate) mod clients;
+pub(crate) mod invariants;
+pub(crate) mod ops;
+pub(crate) mod oracle;
+pub(crate) mod shadow;
+
+/// What must not be, in words.
+pub(crate) type Check = Result<(), String>;
+
+/// The names of things are few, so that clients meet.
+pub(crate) const QUEUES: [&str; 4] = ["mail", "mail.slow", "reports", "ping"];
+pub(crate) const KINDS: [&str; 3] = ["send", "render", "clean"];
+pub(crate) const KEYS: [&str; 2] = ["account-1", "account-2"];

@@ -1,0 +1,73 @@
+//! What people ask of single jobs and of queues.
+
+use longshore_engine::{
+    Answer, Command, JobDefaults, JobId, QueueSettings, Rejection, RetryPolicy,
+};
+
+use super::lease;
+use crate::random::Random;
+use crate::workload::shadow::{JobKey, Shadow};
+use crate::workload::{Check, QUEUES};
+
+pub(crate) fn sample(random: &mut Random, shadow: &Shadow, namespace: usize) -> Command {
+    let ids: Vec<JobId> =
+        shadow.jobs.keys().filter(|key| key.0 == namespace).map(|key| key.1).collect();
+    let queue = (*random.pick(&QUEUES)).to_owned();
+    let id = if ids.is_empty() { JobId([9; 16]) } else { *random.pick(&ids) };
+    match random.below(24) {
+        0..3 => Command::CancelJob { id },
+        3..7 => Command::RetryJob { id },
+        7..12 => Command::AwaitJob { id, wait_ms: 0 },
+        12..14 => Command::AwaitJob { id, wait_ms: random.below(30_000) },
+        14 => Command::PauseQueue { queue, paused: true },
+        15..18 => Command::PauseQueue { queue, paused: false },
+        18 => Command::PutQueue { queue, settings: settings(random) },
+        19 => Command::DeleteQueue { queue },
+        20 => Command::GetQueue { queue },
+        21 => Command::ListQueues { after: None, limit: 3 },
+        22 => Command::ListOperations,
+        _ => Command::ListNamespaces,
+    }
+}
+
+fn settings(random: &mut Random) -> QueueSettings {
+    QueueSettings {
+        paused: false,
+        max_length: random.maybe(30, |random| 5 + random.below(30)),
+        defaults: JobDefaults {
+            priority: random.maybe(30, |random| random.below(3) as u8),
+            lease_ms: random.maybe(30, |random| 1000 + random.below(40_000)),
+            retry: Some(RetryPolicy::Constant { delay_ms: 100 }),
+            ..QueueSettings::DEFAULT.defaults
+        },
+    }
+}
+
+pub(crate) fn cancel_tried(shadow: &mut Shadow, namespace: usize, id: JobId) {
+    if let Some(told) = shadow.job((namespace, id)) {
+        told.cancel_tried = true;
+    }
+}
+
+pub(crate) fn retry_tried(shadow: &mut Shadow, namespace: usize, id: JobId) {
+    if let Some(told) = shadow.job((namespace, id)) {
+        told.retry_tried = true;
+    }
+}
+
+/// An answer that shows one job, or says what became of it.
+pub(crate) fn job_told(shadow: &mut Shadow, key: JobKey, answer: &Answer) -> Check {
+    match answer {
+        Answer::Job(view) => shadow.note_view(key, view),
+        Answer::JobRemoved => lease::removed(shadow, key.0, key.1),
+        Answer::Rejected(Rejection::JobUnknown { .. }) => {
+            let missing = shadow.may_be_missing(key);
+            let lost = shadow.job(key).is_some_and(|told| told.acked && !missing);
+            if lost {
+                return Err(format!("job {} is lost: somebody asked for it", key.1));
+            }
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}

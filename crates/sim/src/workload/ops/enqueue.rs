@@ -1,0 +1,88 @@
+//! Enqueueing: ids are never used for two jobs, a named one is sent again after a broken
+//! connection.
+
+use bytes::Bytes;
+use longshore_engine::{Answer, EnqueueJobs, JobId, NewJob, RetryPolicy, Start};
+
+use crate::random::Random;
+use crate::workload::shadow::{Shadow, Told};
+use crate::workload::{Check, KEYS, KINDS, QUEUES};
+
+pub(crate) fn sample(random: &mut Random, next_id: &mut u64) -> EnqueueJobs {
+    let count = if random.percent(70) { 1 } else { 1 + random.below(7) };
+    let named = random.percent(70);
+    let jobs = (0..count).map(|_| new_job(random, next_id, named)).collect();
+    EnqueueJobs { queue: (*random.pick(&QUEUES)).to_owned(), jobs }
+}
+
+fn new_job(random: &mut Random, next_id: &mut u64, named: bool) -> NewJob {
+    *next_id += 1;
+    let mut id = [0; 16];
+    // Spread, so that the order of ids is not that of entry.
+    id[..8].copy_from_slice(&next_id.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes());
+    id[8..].copy_from_slice(&next_id.to_be_bytes());
+    let length = if random.percent(4) { 5000 } else { random.below(60) };
+    let args = Bytes::from(vec![b'0' + random.below(10) as u8; length as usize]);
+    let mut new = NewJob::new(JobId(id), *random.pick(&KINDS), args);
+    new.fingerprint = named.then_some([7; 16]);
+    new.priority = random.maybe(30, |random| random.below(3) as u8);
+    new.ordering_key = random.maybe(35, |random| (*random.pick(&KEYS)).to_owned());
+    new.at_most_once = random.percent(15);
+    new.max_attempts = Some(1 + random.below(4) as u32);
+    new.retry = Some(RetryPolicy::Constant { delay_ms: random.below(5000) });
+    new.start = random.maybe(25, |random| Start::After(random.below(60_000)));
+    new.expiry = random.maybe(8, |random| Start::After(random.below(120_000)));
+    new.max_age_ms = random.maybe(8, |random| 1 + random.below(300_000));
+    new.timeout_ms = random.maybe(12, |random| 1000 + random.below(60_000));
+    new.lease_ms = random.maybe(30, |random| 1000 + random.below(60_000));
+    new.retain_ms = random.maybe(8, |random| random.below(60_000));
+    new
+}
+
+pub(crate) fn tried(shadow: &mut Shadow, namespace: usize, enqueue: &EnqueueJobs) {
+    for new in &enqueue.jobs {
+        let told = shadow.jobs.entry((namespace, new.id)).or_insert_with(|| Told {
+            new: new.clone(),
+            queue: enqueue.queue.clone(),
+            acked: false,
+            tries: 0,
+            refusals: 0,
+            grants: std::collections::BTreeMap::new(),
+            outcome: None,
+            cancel_tried: false,
+            retry_tried: false,
+        });
+        told.tries += 1;
+    }
+}
+
+pub(crate) fn told(
+    shadow: &mut Shadow,
+    namespace: usize,
+    enqueue: &EnqueueJobs,
+    answer: &Answer,
+) -> Check {
+    match answer {
+        Answer::Enqueued(enqueued) => {
+            for one in enqueued {
+                let Some(told) = shadow.job((namespace, one.id)) else {
+                    return Err(format!("{} was enqueued, but nobody asked", one.id));
+                };
+                if told.acked && !one.replayed {
+                    return Err(format!("job {} was enqueued twice", one.id));
+                }
+                told.acked = true;
+            }
+            Ok(())
+        }
+        Answer::Rejected(_) => {
+            for new in &enqueue.jobs {
+                if let Some(told) = shadow.job((namespace, new.id)) {
+                    told.refusals += 1;
+                }
+            }
+            Ok(())
+        }
+        other => Err(format!("enqueueing was answered with {other:?}")),
+    }
+}

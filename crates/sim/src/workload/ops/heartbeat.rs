@@ -1,0 +1,36 @@
+//! Heartbeats: a lease that ended is powerless.
+
+use longshore_engine::{Answer, Extension, JobId, Token};
+
+use crate::random::Random;
+use crate::workload::Check;
+use crate::workload::shadow::Shadow;
+
+pub(crate) fn sample(random: &mut Random, id: JobId, token: Token) -> Extension {
+    Extension {
+        id,
+        token,
+        lease_ms: random.maybe(20, |random| 1000 + random.below(40_000)),
+        progress: random.maybe(30, |random| random.below(10_000) as u16),
+        progress_text: None,
+    }
+}
+
+pub(crate) fn told(
+    shadow: &mut Shadow,
+    namespace: usize,
+    extensions: &[Extension],
+    answer: &Answer,
+) -> Check {
+    let Answer::Extended(extended) = answer else { return Ok(()) };
+    for (extension, result) in extensions.iter().zip(extended) {
+        let told = shadow.job((namespace, extension.id));
+        let granted = told.and_then(|told| told.grants.get(&extension.token));
+        let ended = granted.and_then(|granted| granted.told.clone());
+        if let (Ok(_), Some(end)) = (result, ended) {
+            let Extension { id, token, .. } = extension;
+            return Err(format!("lease {token} of {id} was {end:?} and was extended"));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,149 @@
+//! Settling: no lease has two outcomes, what ended stays ended, a repeated settlement gets the
+//! first answer.
+
+use bytes::Bytes;
+use longshore_engine::{Answer, EndKind, JobError, Rejection, Settlement, Verdict};
+
+use crate::random::Random;
+use crate::workload::Check;
+use crate::workload::shadow::{Outcome, Shadow};
+
+/// Ends of runs that a job remembers.
+const ENDS_REMEMBERED: usize = 4;
+
+pub(crate) fn sample(random: &mut Random) -> Verdict {
+    match random.below(20) {
+        0..11 => Verdict::Ack {
+            result: random.maybe(30, |random| Bytes::from(vec![b'1'; random.below(50) as usize])),
+            location: None,
+        },
+        11..15 => Verdict::Fail {
+            error: JobError {
+                kind: "Broken".to_owned(),
+                message: "it did not work".to_owned(),
+                backtrace: String::new(),
+            },
+            retry_in_ms: random.maybe(30, |random| random.below(3000)),
+        },
+        15..17 => Verdict::Snooze { delay_ms: random.below(10_000) },
+        17..19 => Verdict::Release,
+        _ => Verdict::Discard,
+    }
+}
+
+pub(crate) fn kind_of(verdict: &Verdict) -> EndKind {
+    match verdict {
+        Verdict::Ack { .. } => EndKind::Acked,
+        Verdict::Fail { .. } => EndKind::Failed,
+        Verdict::Snooze { .. } => EndKind::Snoozed,
+        Verdict::Release => EndKind::Released,
+        Verdict::Discard => EndKind::Discarded,
+    }
+}
+
+pub(crate) fn tried(shadow: &mut Shadow, namespace: usize, settlements: &[Settlement]) {
+    for settlement in settlements {
+        let told = shadow.job((namespace, settlement.id));
+        let Some(granted) = told.and_then(|told| told.grants.get_mut(&settlement.token)) else {
+            continue;
+        };
+        let kind = kind_of(&settlement.verdict);
+        granted.given_back |= matches!(kind, EndKind::Snoozed | EndKind::Released);
+        if !granted.tried.contains(&kind) {
+            granted.tried.push(kind);
+        }
+    }
+}
+
+pub(crate) fn told(
+    shadow: &mut Shadow,
+    namespace: usize,
+    settlements: &[Settlement],
+    answer: &Answer,
+) -> Check {
+    match answer {
+        Answer::Settled(settled) => all_told(shadow, namespace, settlements, settled),
+        Answer::Rejected(_) => Ok(()),
+        other => Err(format!("settling was answered with {other:?}")),
+    }
+}
+
+pub(crate) fn all_told(
+    shadow: &mut Shadow,
+    namespace: usize,
+    settlements: &[Settlement],
+    settled: &[Result<EndKind, Rejection>],
+) -> Check {
+    if settlements.len() != settled.len() {
+        return Err(format!("{} settlements, {} answers", settlements.len(), settled.len()));
+    }
+    for (settlement, result) in settlements.iter().zip(settled) {
+        match result {
+            Ok(kind) => accepted(shadow, namespace, settlement, kind)?,
+            Err(rejection) => refused(shadow, namespace, settlement, rejection)?,
+        }
+    }
+    Ok(())
+}
+
+fn accepted(
+    shadow: &mut Shadow,
+    namespace: usize,
+    settlement: &Settlement,
+    kind: &EndKind,
+) -> Check {
+    let (key, id) = ((namespace, settlement.id), settlement.id);
+    let Some(told) = shadow.job(key) else { return Ok(()) };
+    let cancel_tried = told.cancel_tried;
+    let Some(granted) = told.grants.get_mut(&settlement.token) else {
+        return Err(format!("job {id}: {} was settled, but never handed out", settlement.token));
+    };
+    if let Some(first) = &granted.told
+        && first != kind
+    {
+        return Err(format!("lease {} of {id} was {first:?} and {kind:?}", settlement.token));
+    }
+    let called_off = *kind == EndKind::Discarded && cancel_tried;
+    if !granted.tried.contains(kind) && !called_off {
+        return Err(format!("lease {} of {id} ended as {kind:?}, unasked", settlement.token));
+    }
+    granted.told = Some(kind.clone());
+    let acked = |granted: &&super::super::shadow::Granted| granted.told == Some(EndKind::Acked);
+    if told.grants.values().filter(acked).count() > 1 {
+        return Err(format!("job {id} was acknowledged under two leases"));
+    }
+    match kind {
+        EndKind::Acked => shadow.note_outcome(key, Outcome::Succeeded),
+        EndKind::Discarded => shadow.note_outcome(key, Outcome::Cancelled),
+        EndKind::Failed | EndKind::Snoozed | EndKind::Released => Ok(()),
+    }
+}
+
+fn refused(
+    shadow: &mut Shadow,
+    namespace: usize,
+    settlement: &Settlement,
+    rejection: &Rejection,
+) -> Check {
+    let key = (namespace, settlement.id);
+    let missing = shadow.may_be_missing(key);
+    let Some(told) = shadow.job(key) else { return Ok(()) };
+    let removed = told.outcome == Some(Outcome::Removed);
+    match rejection {
+        Rejection::LeaseLost { .. } => {
+            let first = told.grants.get(&settlement.token).and_then(|g| g.told.clone());
+            let later = told.grants.range(settlement.token..).count();
+            match first {
+                Some(first) if later <= ENDS_REMEMBERED => Err(format!(
+                    "lease {} of {} was {first:?}, and told again it is lost",
+                    settlement.token, settlement.id
+                )),
+                _ => Ok(()),
+            }
+        }
+        Rejection::JobUnknown { .. } if told.acked && !missing && !removed => {
+            Err(format!("job {} is lost: its worker was told that it is unknown", settlement.id))
+        }
+        _ => Ok(()),
+    }
+}

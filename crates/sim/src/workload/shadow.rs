@@ -1,0 +1,182 @@
+//! What clients tried and what they were told: all that a judge outside the server can know. It
+//! is kept from the clients' side alone and never looks into the engine.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use longshore_engine::{Answer, Command, EndKind, JobId, JobState, JobView, NewJob, Token};
+
+use super::{Check, ops};
+
+/// A job: its namespace's number and its id.
+pub(crate) type JobKey = (usize, JobId);
+
+/// How a job ended for good, as somebody was told.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Outcome {
+    Succeeded,
+    Cancelled,
+    Expired,
+    Removed,
+}
+
+/// A run that was handed to a worker.
+#[derive(Debug, Default)]
+pub(crate) struct Granted {
+    /// Ends that its worker tried to tell.
+    pub(crate) tried: Vec<EndKind>,
+    /// The end that its worker was told.
+    pub(crate) told: Option<EndKind>,
+    /// Its worker, or the server for it, may have given it back unstarted.
+    pub(crate) given_back: bool,
+    /// The worker, its session and its turn.
+    pub(crate) by: (String, String, Option<u64>),
+}
+
+#[derive(Debug)]
+pub(crate) struct Told {
+    pub(crate) new: NewJob,
+    pub(crate) queue: String,
+    /// Somebody was told that it is enqueued.
+    pub(crate) acked: bool,
+    /// Attempts to enqueue it, and how many of them were refused.
+    pub(crate) tries: u32,
+    pub(crate) refusals: u32,
+    pub(crate) grants: BTreeMap<Token, Granted>,
+    pub(crate) outcome: Option<Outcome>,
+    pub(crate) cancel_tried: bool,
+    pub(crate) retry_tried: bool,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Shadow {
+    pub(crate) jobs: BTreeMap<JobKey, Told>,
+    tokens: BTreeMap<Token, JobKey>,
+    /// Queues whose jobs may have been removed by an operation, of all namespaces.
+    purged: BTreeSet<(usize, String)>,
+    /// What workers said of earlier turns: worker, session, the last turn that they saw, and the
+    /// turn in which they said so.
+    pub(crate) passed: Vec<(String, String, u64, u64)>,
+    /// Namespaces of which all dead jobs may have been retried.
+    retried: BTreeSet<usize>,
+}
+
+impl Shadow {
+    /// A client sends this: from now on it may have happened.
+    pub(crate) fn tried(&mut self, namespace: usize, command: &Command) {
+        match command {
+            Command::EnqueueJobs(enqueue) => ops::enqueue::tried(self, namespace, enqueue),
+            Command::LeaseJobs(request) => ops::lease::tried(self, namespace, request),
+            Command::SettleJobs(settlements) => ops::settle::tried(self, namespace, settlements),
+            Command::CancelJob { id } => ops::admin::cancel_tried(self, namespace, *id),
+            Command::RetryJob { id } => ops::admin::retry_tried(self, namespace, *id),
+            Command::StartOperation(kind) => ops::operation::tried(self, namespace, kind),
+            _ => {}
+        }
+    }
+
+    /// The server released this answer.
+    pub(crate) fn told(&mut self, namespace: usize, command: &Command, answer: &Answer) -> Check {
+        match command {
+            Command::EnqueueJobs(enqueue) => ops::enqueue::told(self, namespace, enqueue, answer),
+            Command::LeaseJobs(request) => ops::lease::told(self, namespace, request, answer),
+            Command::SettleJobs(settlements) => {
+                ops::settle::told(self, namespace, settlements, answer)
+            }
+            Command::ExtendLeases(extensions) => {
+                ops::heartbeat::told(self, namespace, extensions, answer)
+            }
+            Command::AwaitJob { id, .. } => ops::admin::job_told(self, (namespace, *id), answer),
+            Command::CancelJob { id } | Command::RetryJob { id } => {
+                ops::admin::job_told(self, (namespace, *id), answer)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub(crate) fn job(&mut self, key: JobKey) -> Option<&mut Told> {
+        self.jobs.get_mut(&key)
+    }
+
+    /// Whether the job may be gone although nobody was told so.
+    pub(crate) fn may_be_missing(&self, key: JobKey) -> bool {
+        let Some(told) = self.jobs.get(&key) else { return true };
+        let kept_briefly = told.new.retain_ms.is_some();
+        kept_briefly || told.cancel_tried || self.purged.contains(&(key.0, told.queue.clone()))
+    }
+
+    /// Whether a dead job may have been given another life.
+    pub(crate) fn may_be_retried(&self, key: JobKey) -> bool {
+        let Some(told) = self.jobs.get(&key) else { return true };
+        told.retry_tried || self.retried.contains(&key.0)
+    }
+
+    pub(crate) fn note_purge(&mut self, namespace: usize, queue: String) {
+        self.purged.insert((namespace, queue));
+    }
+
+    pub(crate) fn note_retry_of_all(&mut self, namespace: usize) {
+        self.retried.insert(namespace);
+    }
+
+    /// Enters a token that was handed out; whether it is new. Each is of one job, and those of a
+    /// job only grow; so do all, but for `repeated` ones, whose first answer was never released.
+    pub(crate) fn note_token(
+        &mut self,
+        token: Token,
+        key: JobKey,
+        repeated: bool,
+    ) -> Result<bool, String> {
+        if let Some(of) = self.tokens.get(&token) {
+            if *of != key {
+                return Err(format!("token {token} was handed out for {} and {}", of.1, key.1));
+            }
+            return Ok(false);
+        }
+        let last = if repeated {
+            self.jobs.get(&key).and_then(|told| told.grants.keys().next_back())
+        } else {
+            self.tokens.keys().next_back()
+        };
+        if let Some(last) = last.filter(|last| **last > token) {
+            return Err(format!("token {token} was handed out after {last}"));
+        }
+        self.tokens.insert(token, key);
+        Ok(true)
+    }
+
+    /// Somebody was told how a job ended for good; it stays so.
+    pub(crate) fn note_outcome(&mut self, key: JobKey, outcome: Outcome) -> Check {
+        let Some(told) = self.jobs.get_mut(&key) else { return Ok(()) };
+        match told.outcome {
+            Some(earlier) if earlier != outcome && outcome != Outcome::Removed => {
+                Err(format!("job {} was {earlier:?} and is {outcome:?}", key.1))
+            }
+            _ => {
+                told.outcome = Some(outcome);
+                Ok(())
+            }
+        }
+    }
+
+    /// Somebody was shown a job.
+    pub(crate) fn note_view(&mut self, key: JobKey, view: &JobView) -> Check {
+        let Some(told) = self.jobs.get(&key) else {
+            return Err(format!("job {} is shown, but nobody enqueued it", key.1));
+        };
+        let outcome = match view.state() {
+            JobState::Succeeded => Outcome::Succeeded,
+            JobState::Cancelled => Outcome::Cancelled,
+            JobState::Expired => Outcome::Expired,
+            state => {
+                return match told.outcome {
+                    Some(outcome) => Err(format!("job {} was {outcome:?} and is {state:?}", key.1)),
+                    None => Ok(()),
+                };
+            }
+        };
+        if told.outcome == Some(Outcome::Removed) {
+            return Err(format!("job {} was removed and is {outcome:?}", key.1));
+        }
+        self.note_outcome(key, outcome)
+    }
+}

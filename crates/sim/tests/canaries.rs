@@ -1,0 +1,44 @@
+//! The net holds: every fault put in on purpose is noticed.
+
+use longshore_sim::{Canary, Config, run};
+
+const SEEDS_MAX: u64 = 200;
+
+fn check(canary: Canary) {
+    let config = Config { canary: Some(canary), ..Config::default() };
+    let caught = (0..SEEDS_MAX).find_map(|seed| Some((seed, run(seed, &config).err()?.what)));
+    let name = canary.name();
+    let (seed, what) = caught.unwrap_or_else(|| panic!("{name} lives after {SEEDS_MAX} seeds"));
+    let sound = run(seed, &Config::default()).map_err(|failure| failure.what);
+    assert!(sound.is_ok(), "seed {seed} did not catch {name}: {what}\nwithout it: {sound:?}");
+}
+
+#[test]
+fn an_append_that_answers_before_the_sync_is_caught() {
+    check(Canary::NoFsync);
+}
+
+#[test]
+fn an_answer_before_its_commit_is_caught() {
+    check(Canary::AnswerBeforeCommit);
+}
+
+#[test]
+fn tokens_that_begin_anew_are_caught() {
+    check(Canary::TokenReuse);
+}
+
+#[test]
+fn a_state_flushed_beyond_the_durable_position_is_caught() {
+    check(Canary::FlushBeyondDurable);
+}
+
+#[test]
+fn a_lost_dead_set_is_caught() {
+    check(Canary::LostDeadSet);
+}
+
+#[test]
+fn an_entry_skipped_in_recovery_is_caught() {
+    check(Canary::SkippedReplay);
+}

@@ -1,0 +1,38 @@
+//! A sample of seeds, those that once failed, and that a seed decides everything.
+
+use longshore_sim::{Config, run};
+
+/// Seeds that found something, each with what it was. They are run again for ever.
+const REGRESSIONS: &[u64] = &[];
+
+const SAMPLE: u64 = 150;
+
+fn check(seed: u64) {
+    if let Err(failure) = run(seed, &Config::default()) {
+        let again = format!("cargo run --release -p longshore-sim -- --seed {seed}");
+        panic!("seed {seed}: {}\nagain: {again}", failure.what);
+    }
+}
+
+#[test]
+fn a_sample_of_seeds_breaks_no_promise() {
+    (0..SAMPLE).for_each(check);
+}
+
+#[test]
+fn seeds_that_once_failed_break_no_promise() {
+    REGRESSIONS.iter().copied().for_each(check);
+}
+
+#[test]
+fn the_same_seed_gives_the_same_run() {
+    for seed in 0..20 {
+        let trace = || match run(seed, &Config::default()) {
+            Ok(summary) => summary.trace,
+            Err(failure) => failure.trace,
+        };
+        let (first, second) = (trace(), trace());
+        assert!(first.len() > 1000, "seed {seed} does something");
+        assert!(first == second, "seed {seed} gave two different runs");
+    }
+}
