@@ -60,6 +60,7 @@ struct Facts<'h> {
     ids_of: BTreeMap<&'h str, BTreeSet<&'h str>>,
     leases: Vec<&'h Leased>,
     finals: BTreeMap<&'h str, &'h Final>,
+    final_labels: BTreeSet<&'h str>,
     wrong: Vec<String>,
 }
 
@@ -67,6 +68,7 @@ impl<'h> Facts<'h> {
     fn of(history: &'h [Event], finals: &'h BTreeMap<String, Final>) -> Self {
         let mut facts = Self {
             finals: finals.iter().map(|(id, end)| (id.as_str(), end)).collect(),
+            final_labels: finals.values().map(|end| end.label.as_str()).collect(),
             ..Self::default()
         };
         for event in history {
@@ -85,7 +87,6 @@ impl<'h> Facts<'h> {
 
     fn add(&mut self, event: &'h Event) {
         match event {
-            Event::EnqueueSent { .. } => {}
             Event::EnqueueAnswered { call, at_us, ids } => self.answered(call, *at_us, ids),
             Event::EnqueueRefused { call, .. } => {
                 if let Some(enqueue) = self.enqueues.get_mut(call.as_str()) {
@@ -111,7 +112,7 @@ impl<'h> Facts<'h> {
             Event::Settled { id, token, verdict } => {
                 self.runs.entry((id, *token)).or_default().ended.insert(verdict);
             }
-            Event::SettleRefused { .. } => {}
+            Event::EnqueueSent { .. } | Event::SettleRefused { .. } => {}
             Event::Wrong { what } => self.wrong.push(what.clone()),
         }
     }

@@ -16,6 +16,9 @@ use crate::random::Random;
 /// How long to wait where nobody is there.
 const PAUSE: Duration = Duration::from_millis(10);
 
+/// How long to wait between two requests, so that workers can keep up on a small machine.
+const PACE: Duration = Duration::from_millis(5);
+
 /// The queues that jobs go to.
 pub const QUEUES: &[&str] = &["mail", "images", "reports"];
 
@@ -57,6 +60,7 @@ impl Producer<'_> {
         while !self.stop.load(Ordering::Relaxed) {
             calls += 1;
             self.call(&mut client, calls)?;
+            thread::sleep(PACE);
         }
         Ok(calls)
     }

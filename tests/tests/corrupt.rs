@@ -1,6 +1,8 @@
 //! A corrupt shard stops alone: `/readyz` names it, its namespaces are unavailable and not
 //! "unknown", the others serve, and `verify` says where the damage is.
 
+#![expect(clippy::unwrap_used, reason = "these are tests")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -50,7 +50,7 @@ impl Place {
 
     fn random(&self, of: u64) -> Random {
         let mut random = Random::new(self.seed);
-        Random::new((0..=of).map(|_| random.next()).last().unwrap_or_default())
+        Random::new((0..=of).map(|_| random.number()).last().unwrap_or_default())
     }
 
     /// Tells clients where the server is: whole or not at all.
@@ -159,7 +159,7 @@ struct Mortal {
 impl Mortal {
     fn start(place: &Place, index: u64, life: u64) -> Result<Self> {
         let name = format!("m{index}");
-        let seed = place.random(200 + index).next() ^ life;
+        let seed = place.random(200 + index).number() ^ life;
         let child = Command::new(env!("CARGO_BIN_EXE_crash-worker"))
             .args([&name, &format!("life-{life}")])
             .arg(NAMESPACES[index as usize % NAMESPACES.len()])

@@ -11,7 +11,8 @@ const LOSSES_MAX: usize = 5;
 pub(super) fn judge(facts: &Facts<'_>, wrong: &mut Vec<String>) {
     let mut wanted = BTreeSet::new();
     for (call, enqueue) in &facts.enqueues {
-        let there = |label: &str| facts.ids_of.contains_key(label) || is_final(facts, label);
+        let there =
+            |label: &str| facts.ids_of.contains_key(label) || facts.final_labels.contains(label);
         let present = enqueue.jobs.iter().filter(|job| there(&job.label)).count();
         wanted.extend(enqueue.jobs.iter().map(|job| job.label.as_str()));
         match enqueue.fate {
@@ -36,10 +37,6 @@ pub(super) fn judge(facts: &Facts<'_>, wrong: &mut Vec<String>) {
         }
     }
     identities(facts, wrong);
-}
-
-fn is_final(facts: &Facts<'_>, label: &str) -> bool {
-    facts.finals.values().any(|end| end.label == label)
 }
 
 /// A job that was accepted is there and has ended as its settlements say.
