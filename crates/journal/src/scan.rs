@@ -75,6 +75,13 @@ impl Scan {
                 Ok((frame, _)) => frame,
                 Err(error) => break Fault::Frame(error),
             };
+            if order.next().is_none() && stop.is_some_and(|stop| frame.first == stop.next()) {
+                // Only its first frame says where it begins, and that is where it is void.
+                scan.first = Some(frame.first);
+                scan.next = scan.first;
+                scan.stopped = true;
+                return Ok(scan);
+            }
             let added = match order.accept(&frame) {
                 Ok(added) => added,
                 Err(fault) => break fault,

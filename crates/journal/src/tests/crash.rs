@@ -311,3 +311,30 @@ proptest::proptest! {
         known.check_contents(&journal, "random life");
     }
 }
+
+/// A prepared segment whose predecessor had been given back, with one group that was not proved
+/// durable: the next start wrote that group anew, and the one after it called the journal corrupt.
+#[test]
+fn a_journal_cut_down_to_one_unproved_group_opens_again_and_again() {
+    let disk = SimDisk::new(7);
+    let mut journal = open(&disk);
+    let segments = |disk: &SimDisk| inspect_on(disk, None).unwrap().segments;
+    // Goes on until a group is the only one in the segment after a sealed one.
+    let last = loop {
+        let sealed = segments(&disk).iter().filter(|segment| segment.sealed).count();
+        journal.append(&group_of(journal.tail().next(), &[700], 1)).unwrap();
+        let found = segments(&disk);
+        if found.iter().filter(|segment| segment.sealed).count() > sealed {
+            break journal.tail();
+        }
+    };
+    journal.truncate_before(last).unwrap();
+    assert!(!segments(&disk).iter().any(|segment| segment.sealed), "only its segment is left");
+    let mut disk = journal.crash(Crash::PowerCutLosingAll);
+    for _ in 0..3 {
+        let journal = open(&disk);
+        assert_eq!(journal.tail(), last);
+        assert_eq!(read(&journal, last), [vec![1; 700]]);
+        disk = journal.crash(Crash::Kill);
+    }
+}
