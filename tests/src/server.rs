@@ -111,7 +111,12 @@ impl Server {
             if let Some(status) = self.child.try_wait()? {
                 bail!("the server ended: {status}\n{}", self.log_text());
             }
-            Ok(client.get("/readyz").is_ok_and(|answer| answer.status == 200).then_some(()))
+            let Ok(answer) = client.get("/readyz") else { return Ok(None) };
+            let shards = answer.body["shards"].as_array();
+            if let Some(shard) = shards.into_iter().flatten().find(|it| it["state"] == "stopped") {
+                bail!("a shard has stopped: {shard}");
+            }
+            Ok((answer.status == 200).then_some(()))
         })
     }
 

@@ -72,7 +72,7 @@ fn nothing_that_was_answered_is_lost_or_done_twice() {
     let outcome = run(&place, kills);
     let wrong = match outcome {
         Ok(wrong) => wrong,
-        Err(error) => vec![format!("{error:?}")],
+        Err(error) => vec![format!("{error:#}")],
     };
     if !wrong.is_empty() {
         let (seed, count) = (place.seed, wrong.len());
