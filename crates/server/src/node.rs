@@ -189,7 +189,8 @@ impl Node {
             if let Some((cause, reason)) = admission.refusal(bytes) {
                 return Err(Unavailable::new(shard_index, cause, reason));
             }
-            if shard.is_short() {
+            // A journal that was closed has no room either; that its shard stopped says more.
+            if shard.is_short() && shard.state() == ShardState::Serving {
                 let reason = "the disk has no space for more journal";
                 return Err(Unavailable::new(shard_index, Cause::DiskLow, reason));
             }
