@@ -11,6 +11,9 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+/// Beyond so much of a core used by others a sample says little.
+const OTHER_CPU_PERCENT_MAX: f64 = 40.0;
+
 /// Something that can be measured on both sides.
 #[derive(Debug, Eq, PartialEq)]
 pub(crate) struct Measure {
@@ -103,6 +106,8 @@ struct Row {
 #[derive(Debug)]
 pub(crate) struct Report {
     samples: Vec<Sample>,
+    /// Samples taken while something else used the processors.
+    disturbed: usize,
     raw: File,
     raw_path: PathBuf,
 }
@@ -117,7 +122,7 @@ impl Report {
         let mut raw = File::create(&raw_path)
             .with_context(|| format!("cannot write {}", raw_path.display()))?;
         writeln!(raw, "{settings}")?;
-        Ok(Self { samples: Vec::new(), raw, raw_path })
+        Ok(Self { samples: Vec::new(), disturbed: 0, raw, raw_path })
     }
 
     /// Keeps what one run of one side showed, and says it.
@@ -140,6 +145,11 @@ impl Report {
                 measure.unit, measure.name
             ));
             self.samples.push(Sample { measure, side, value });
+            let other = |(key, value): &(&str, f64)| {
+                matches!(*key, "other_cpu_percent" | "stolen_cpu_percent")
+                    && *value > OTHER_CPU_PERCENT_MAX
+            };
+            self.disturbed += usize::from(details.iter().any(other));
         }
         Ok(())
     }
@@ -158,11 +168,23 @@ impl Report {
             let ours = ours.map_or_else(|| "-".to_owned(), |it| format!("{} {unit}", show(it)));
             say(&format!("| {what} | {ours} | {theirs} | {ratio} | {target} | {met} |"));
         }
+        if self.disturbed > 0 {
+            say(&format!(
+                "\nNOT QUIET: during {} of {} samples others used more than {OTHER_CPU_PERCENT_MAX} \
+                 % of a core; neither figures nor ratios hold for this machine at rest",
+                self.disturbed,
+                self.samples.len()
+            ));
+        }
         say(&format!("\nraw results: {}", self.raw_path.display()));
         if record {
             let path = results().join("series.jsonl");
             let mut series = OpenOptions::new().create(true).append(true).open(&path)?;
-            let line = json!({ "commit": commit(), "rows": rows });
+            let line = json!({
+                "commit": commit(),
+                "disturbed_samples": self.disturbed,
+                "rows": rows,
+            });
             writeln!(series, "{line}")?;
             say(&format!("added to {}", path.display()));
         }

@@ -40,8 +40,8 @@ pub(super) fn run(bench: &mut Bench) -> Result<()> {
         // Its processes come and go per connection: processor time is not told apart.
         let meter = Meter::start(&[]);
         let rate = postgres.insert(CONNECTIONS as u32, bench.args.bulk_seconds)?;
-        let [_, _, other, stolen, _] = meter.stop(0);
-        Ok(vec![Figure::new(&BULK, rate, [other, stolen])])
+        let [_, _, (_, all), stolen, _] = meter.stop(0);
+        Ok(vec![Figure::new(&BULK, rate, [("machine_cpu_percent", all), stolen])])
     };
     bench.pairs(longshore, Some(("PostgreSQL", &insert as _)))
 }
