@@ -5,7 +5,7 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use longshore_engine::{Answer, Clock, Command, Limits, ReplyTo, Request, Settlement, Verdict};
-use longshore_journal::Crash;
+use longshore_journal::{Crash, inspect_on};
 use longshore_journal::disk::Disk;
 
 use crate::canary::Canary;
@@ -413,6 +413,8 @@ impl Simulation {
             }
             Err(StartError::Refused(why)) => {
                 self.trace.note(format_args!("refused: {why}"));
+                let report = inspect_on(&self.store.disk, None);
+                self.trace.note(format_args!("verify says: {report:?}"));
                 let Some((name, offset, bit)) = self.flipped.take() else {
                     return Err(format!("refused without damage: {why}"));
                 };
