@@ -1,19 +1,27 @@
 //! The only mutation of the durable state: one fact at a time. Applying may touch, never fail and
 //! never decide; a record that does not fit the state is a bug and says so.
 
+use crate::Position;
 use crate::ids::{KindId, NamespaceId, QueueId, TimeMs};
 use crate::map::OrderedMap;
 use crate::queue::{Queue, QueueCounts};
 use crate::record::Record;
 use crate::state::{Namespace, State, keys};
-use crate::wire::Wire;
 
 impl<M: OrderedMap> State<M> {
-    /// Begins an entry: engine time moves on.
-    pub(crate) fn begin_entry(&mut self, at: TimeMs) {
+    /// Begins the entry at `position`: engine time moves on.
+    pub(crate) fn begin_entry(&mut self, position: Position, at: TimeMs) {
+        self.position = position;
         assert!(at >= self.meta.at, "engine time went back from {} to {at}", self.meta.at);
         if at > self.meta.at {
             self.meta_mut().at = at;
+        }
+    }
+
+    /// Ends the entry: what its records left to be done once is done.
+    pub(crate) fn end_entry(&mut self) {
+        if !self.new_outcomes.is_empty() {
+            self.file_outcomes();
         }
     }
 
@@ -68,7 +76,7 @@ impl<M: OrderedMap> State<M> {
             Record::QueueDeleted { id } => self.queues.delete(id),
             Record::KindNamed { id, name } => {
                 self.meta_mut().next_kind = KindId(id.0 + 1);
-                self.put(keys::kind(id), name.to_bytes());
+                self.put(&keys::kind(id), &name);
                 self.kinds.insert(id, name);
             }
             Record::SessionForgotten { namespace, worker, session } => {
@@ -115,8 +123,8 @@ impl<M: OrderedMap> State<M> {
                 self.apply_job_retried(namespace, id, place);
             }
             Record::JobRemoved { namespace, id } => self.apply_job_removed(namespace, id),
-            Record::OutcomesForgotten { namespace, ids, tombstones_until } => {
-                self.apply_outcomes_forgotten(namespace, &ids, tombstones_until);
+            Record::OutcomesForgotten { namespace, lots, tombstones_until } => {
+                self.apply_outcomes_forgotten(namespace, &lots, tombstones_until);
             }
             Record::TombstonesForgotten { namespace, tombstones, early } => {
                 self.apply_tombstones_forgotten(namespace, &tombstones, early);

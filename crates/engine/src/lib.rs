@@ -45,7 +45,7 @@ pub use job::{
     Lease, Phase, RESERVED_KIND_PREFIX, RetryPolicy,
 };
 pub use limits::Limits;
-pub use map::{Change, OrderedMap, Reader};
+pub use map::{OrderedMap, Reader};
 pub use moment::Clock;
 pub use operation::{Operation, OperationKind, OperationState};
 pub use position::Position;

@@ -19,14 +19,15 @@ pub trait Reader {
     fn scan(&self, from: &[u8], to: &[u8], visit: &mut dyn FnMut(&[u8], &Bytes) -> ControlFlow<()>);
 }
 
-/// One change of a map: the value that the key has from now on, or `None` where it is removed.
-pub type Change = (Vec<u8>, Option<Bytes>);
-
 /// The durable state of a shard as the engine changes it.
 pub trait OrderedMap: Reader {
-    /// Applies the changes of one group of entries whose last one has `position`. Every key
-    /// occurs at most once, in ascending order. The position only grows.
-    fn write(&mut self, position: Position, changes: Vec<Change>);
+    /// Gives `key` a value, or removes it, as a part of the entry at `position`. Positions never
+    /// fall; of what one entry gives a key, the last holds. This map's own reads see it at once.
+    fn put(&mut self, position: Position, key: &[u8], value: Option<&[u8]>);
+
+    /// A group of entries ends: the map holds all of the entries up to `position`, which only
+    /// grows, and nothing of later ones. Between here and the next `put` it may be kept as it is.
+    fn seal(&mut self, position: Position);
 }
 
 impl Reader for BTreeMap<Vec<u8>, Bytes> {
@@ -53,12 +54,12 @@ impl Reader for BTreeMap<Vec<u8>, Bytes> {
 }
 
 impl OrderedMap for BTreeMap<Vec<u8>, Bytes> {
-    fn write(&mut self, _position: Position, changes: Vec<Change>) {
-        for (key, value) in changes {
-            match value {
-                Some(value) => self.insert(key, value),
-                None => self.remove(&key),
-            };
-        }
+    fn put(&mut self, _position: Position, key: &[u8], value: Option<&[u8]>) {
+        match value {
+            Some(value) => self.insert(key.to_vec(), Bytes::copy_from_slice(value)),
+            None => self.remove(key),
+        };
     }
+
+    fn seal(&mut self, _position: Position) {}
 }

@@ -244,8 +244,8 @@ wire_enum! {
         23 => OutcomesForgotten {
             /// Their namespace.
             namespace: NamespaceId,
-            /// The jobs.
-            ids: Vec<JobId>,
+            /// When they were due and the first job of each lot that was filed together.
+            lots: Vec<(TimeMs, JobId)>,
             /// Until when the ids that clients chose are remembered.
             tombstones_until: TimeMs,
         },

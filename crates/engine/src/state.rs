@@ -30,7 +30,7 @@ use crate::ids::{
 };
 use crate::job::{Body, Job, Lease};
 use crate::limits::Limits;
-use crate::map::{Change, OrderedMap, Reader};
+use crate::map::{OrderedMap, Reader};
 use crate::operation::Operation;
 use crate::wire::{Wire, wire_struct};
 
@@ -142,8 +142,12 @@ impl AtHand {
 #[derive(Debug)]
 pub(crate) struct State<M> {
     map: M,
-    /// Changes of the group that is being built: read before the map.
-    overlay: BTreeMap<Vec<u8>, Option<Bytes>>,
+    /// The entry that is being applied.
+    pub(crate) position: Position,
+    /// Outcomes of that entry that are to be filed together, by when they are forgotten.
+    pub(crate) new_outcomes: BTreeMap<(NamespaceId, TimeMs), Vec<(JobId, u64)>>,
+    /// Where values are encoded.
+    scratch: Vec<u8>,
     pub(crate) limits: Limits,
     pub(crate) meta: Meta,
     meta_changed: bool,
@@ -169,10 +173,7 @@ pub(crate) struct State<M> {
 
 impl<M: OrderedMap> State<M> {
     pub(crate) fn get(&self, key: &[u8]) -> Option<Bytes> {
-        match self.overlay.get(key) {
-            Some(change) => change.clone(),
-            None => self.map.get(key),
-        }
+        self.map.get(key)
     }
 
     /// Decodes what stands under `key`. The map verified it, so a value that does not decode was
@@ -185,12 +186,20 @@ impl<M: OrderedMap> State<M> {
         }
     }
 
-    pub(crate) fn put(&mut self, key: Vec<u8>, value: Bytes) {
-        self.overlay.insert(key, Some(value));
+    /// Puts the encoding of a value under `key`. Answers its length.
+    pub(crate) fn put<T: Wire>(&mut self, key: &[u8], value: &T) -> u64 {
+        self.scratch.clear();
+        value.put(&mut self.scratch);
+        self.map.put(self.position, key, Some(&self.scratch));
+        self.scratch.len() as u64
     }
 
-    pub(crate) fn remove(&mut self, key: Vec<u8>) {
-        self.overlay.insert(key, None);
+    pub(crate) fn put_bytes(&mut self, key: &[u8], value: &[u8]) {
+        self.map.put(self.position, key, Some(value));
+    }
+
+    pub(crate) fn remove(&mut self, key: &[u8]) {
+        self.map.put(self.position, key, None);
     }
 
     /// Visits the entries from `from` to `to` (exclusive) as of now.
@@ -200,39 +209,7 @@ impl<M: OrderedMap> State<M> {
         to: &[u8],
         visit: &mut dyn FnMut(&[u8], &Bytes) -> ControlFlow<()>,
     ) {
-        if from >= to {
-            return;
-        }
-        let bounds = (std::ops::Bound::Included(from), std::ops::Bound::Excluded(to));
-        let mut changes = self.overlay.range::<[u8], _>(bounds).peekable();
-        let mut stopped = false;
-        self.map.scan(from, to, &mut |key, value| {
-            while let Some((changed, change)) = changes.next_if(|(changed, _)| &changed[..] < key) {
-                if let Some(change) = change
-                    && visit(changed, change).is_break()
-                {
-                    stopped = true;
-                    return ControlFlow::Break(());
-                }
-            }
-            let flow = match changes.next_if(|(changed, _)| &changed[..] == key) {
-                Some((_, None)) => ControlFlow::Continue(()),
-                Some((_, Some(change))) => visit(key, change),
-                None => visit(key, value),
-            };
-            stopped = flow.is_break();
-            flow
-        });
-        if stopped {
-            return;
-        }
-        for (key, change) in changes {
-            if let Some(change) = change
-                && visit(key, change).is_break()
-            {
-                return;
-            }
-        }
+        self.map.scan(from, to, visit);
     }
 
     /// The first entry from `from` to `to` (exclusive).
@@ -280,9 +257,7 @@ impl<M: OrderedMap> State<M> {
     }
 
     pub(crate) fn put_job(&mut self, ns: NamespaceId, job: Job) -> u64 {
-        let bytes = job.to_bytes();
-        let size = bytes.len() as u64;
-        self.put(keys::job(ns, job.id), bytes);
+        let size = self.put(&keys::job(ns, job.id), &job);
         // What has ended is hardly asked for again, what waits in a long queue not soon.
         let queue = self.queues.named(ns, &job.queue);
         let soon = queue.is_some_and(|queue| queue.counts.waiting < JOBS_AT_HAND as u64);
@@ -296,7 +271,7 @@ impl<M: OrderedMap> State<M> {
 
     pub(crate) fn drop_job(&mut self, ns: NamespaceId, id: JobId) {
         self.at_hand.get_mut().jobs.remove(&(ns, id));
-        self.remove(keys::job(ns, id));
+        self.remove(&keys::job(ns, id));
     }
 
     /// The bytes of a body.
@@ -323,28 +298,27 @@ impl<M: OrderedMap> State<M> {
         self.meta.at
     }
 
-    /// Writes the changes of the group whose last entry has `position` to the map.
-    pub(crate) fn write_group(&mut self, position: Position) {
+    /// Ends the group whose last entry was applied last.
+    pub(crate) fn seal_group(&mut self) {
         self.put_counters();
-        let changes: Vec<Change> = std::mem::take(&mut self.overlay).into_iter().collect();
-        self.map.write(position, changes);
+        self.map.seal(self.position);
     }
 
     fn put_counters(&mut self) {
         if std::mem::take(&mut self.meta_changed) {
-            let value = self.meta.to_bytes();
-            self.put(keys::meta(), value);
+            let meta = self.meta.clone();
+            self.put(&keys::meta(), &meta);
         }
         for id in std::mem::take(&mut self.namespaces_changed) {
             match self.namespaces.get(&id).map(|slot| slot.namespace.to_bytes()) {
-                Some(value) => self.put(keys::namespace(id), value),
-                None => self.remove(keys::namespace(id)),
+                Some(value) => self.put_bytes(&keys::namespace(id), &value),
+                None => self.remove(&keys::namespace(id)),
             }
         }
         for id in self.queues.take_changed() {
             match self.queues.get(id).map(Wire::to_bytes) {
-                Some(value) => self.put(keys::queue(id), value),
-                None => self.remove(keys::queue(id)),
+                Some(value) => self.put_bytes(&keys::queue(id), &value),
+                None => self.remove(&keys::queue(id)),
             }
         }
     }

@@ -117,7 +117,7 @@ impl<M: OrderedMap> Turn<M> {
     /// Records a fact: it holds from now on for whatever is decided next.
     fn record(&mut self, record: Record) {
         if self.entry_start.is_none() {
-            self.state.begin_entry(self.entry_at);
+            self.state.begin_entry(self.position.next(), self.entry_at);
             self.entry_start = Some(self.group.len());
             self.group.extend_from_slice(&[0; 4]);
             Entry::begin(self.entry_at, &mut self.group);
@@ -140,6 +140,7 @@ impl<M: OrderedMap> Turn<M> {
     fn finish(&mut self) {
         self.tell_ended();
         if let Some(start) = self.entry_start.take() {
+            self.state.end_entry();
             let length = (self.group.len() - start - 4) as u32;
             if let Some(prefix) = self.group.get_mut(start..start + 4) {
                 prefix.copy_from_slice(&length.to_le_bytes());
@@ -174,13 +175,12 @@ impl<M: OrderedMap> Turn<M> {
         self.group.len()
     }
 
-    /// Ends the group that is being built and writes its changes to the map. `None` where nothing
-    /// was recorded since the last one.
+    /// Ends the group that is being built. `None` where nothing was recorded since the last one.
     pub fn seal(&mut self) -> Option<SealedGroup> {
         if self.group_count == 0 {
             return None;
         }
-        self.state.write_group(self.position);
+        self.state.seal_group();
         let count = std::mem::take(&mut self.group_count);
         let first = Position(self.position.0 + 1 - count);
         Some(SealedGroup { first, count, bytes: std::mem::take(&mut self.group) })

@@ -336,6 +336,10 @@ impl<'a> Shard<'a> {
 
     /// Seals the memtable where it is large, old or costs much to replay.
     fn rotate_if_due(&mut self) {
+        // Only between groups is the memtable the state at one position.
+        if self.turn.group_bytes() > 0 {
+            return;
+        }
         let due = self.turn.map().should_rotate()
             || self.unsealed_journal_bytes >= self.policy.journal_bytes_max
             || self.rotate_at().is_some_and(|at| at <= Instant::now());

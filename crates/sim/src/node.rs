@@ -153,7 +153,7 @@ impl Node {
     /// Sets the state aside as it is between two groups.
     pub(crate) fn rotate(&mut self) {
         if self.sealed.is_none() {
-            self.sealed = Some(self.turn.map().clone());
+            self.sealed = Some(self.turn.map().sealed());
         }
     }
 

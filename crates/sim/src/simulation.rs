@@ -5,8 +5,8 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use longshore_engine::{Answer, Clock, Command, Limits, ReplyTo, Request, Settlement, Verdict};
-use longshore_journal::{Crash, inspect_on};
 use longshore_journal::disk::Disk;
+use longshore_journal::{Crash, inspect_on};
 
 use crate::canary::Canary;
 use crate::clock::SimClock;

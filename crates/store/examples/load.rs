@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use longshore_engine::{Change, OrderedMap, Position, Reader};
+use longshore_engine::{OrderedMap, Position, Reader};
 use longshore_store::{Flusher, Lsm, LsmConfig};
 
 const GROUP_JOBS: u64 = 100;
@@ -81,6 +81,17 @@ fn job_value(job: u64) -> Bytes {
     });
     let start = mix(job) as usize % (TEXT.len() - 350);
     TEXT.slice(start..start + 350)
+}
+
+/// A key and the value that it has from now on, or none where it is removed.
+type Change = (Vec<u8>, Option<Bytes>);
+
+/// Writes a group of one entry.
+fn write(lsm: &mut Lsm, position: Position, changes: Vec<Change>) {
+    for (key, value) in changes {
+        lsm.put(position, &key, value.as_deref());
+    }
+    lsm.seal(position);
 }
 
 fn enqueue(jobs: impl Iterator<Item = u64>) -> Vec<Change> {
@@ -186,7 +197,7 @@ fn run(lsm: &mut Lsm, jobs: u64, dir: &Path, durable: &AtomicU64) {
     for first in (0..jobs).step_by(GROUP_JOBS as usize) {
         let changes = enqueue(first..first + GROUP_JOBS);
         let position = lsm.position().next();
-        clock.turn(|| lsm.write(position, changes));
+        clock.turn(|| write(lsm, position, changes));
         after_group(lsm, durable, &mut clock);
     }
     clock.print("enqueue, keys written", jobs * 2);
@@ -249,7 +260,7 @@ fn drain(lsm: &mut Lsm, jobs: u64, durable: &AtomicU64) {
             assert!(count > 0);
             head = found.pop().unwrap();
             let position = lsm.position().next();
-            lsm.write(position, settle(next..next + count));
+            write(lsm, position, settle(next..next + count));
             next += count;
             drained += count;
         });
@@ -277,13 +288,13 @@ fn churn(lsm: &mut Lsm, first: u64, durable: &AtomicU64) {
                 changes.extend(settle(old..old + 100));
                 changes.sort_by(|a, b| a.0.cmp(&b.0));
             }
-            lsm.write(position, changes);
+            write(lsm, position, changes);
         });
         after_group(lsm, durable, &mut clock);
     }
     let last = first + rounds * 100;
     let position = lsm.position().next();
-    lsm.write(position, settle(last - 1000..last));
+    write(lsm, position, settle(last - 1000..last));
     clock.print("churn of a short queue, jobs", rounds * 100);
 }
 

@@ -177,30 +177,36 @@ impl Flusher {
     }
 }
 
-/// The newest entry of each key in a memtable. A tombstone is kept only where the tables `below`
-/// have something for it to hide: what was added and removed in memory leaves no trace on disk.
+/// The newest entry of each key in a memtable. What was added and removed in memory leaves no trace
+/// on disk, unless the tables `below` have something for the tombstone to hide. A tombstone of what
+/// was not added here hides something below, as a rule: a look at the tables would cost more than
+/// the few that hide nothing.
 fn newest_entries<'a>(
     memtable: &'a Memtable,
     below: &'a Tables,
 ) -> impl Iterator<Item = lsm_tree::Result<InternalValue>> + 'a {
-    let mut last = None;
-    memtable
-        .iter()
-        .filter(move |entry| {
-            let newest = last.as_ref() != Some(&entry.key.user_key);
-            if newest {
-                last = Some(entry.key.user_key.clone());
-            }
-            newest
-        })
-        .filter_map(|entry| {
-            if !entry.is_tombstone() {
+    let mut entries = memtable.iter().peekable();
+    let mut next = move || {
+        let newest = entries.next()?;
+        let mut alone = true;
+        while entries.next_if(|older| older.key.user_key == newest.key.user_key).is_some() {
+            alone = false;
+        }
+        Some((newest, alone))
+    };
+    std::iter::from_fn(move || {
+        loop {
+            let (entry, alone) = next()?;
+            if alone || !entry.is_tombstone() {
                 return Some(Ok(entry));
             }
             match below.get(&entry.key.user_key) {
-                Ok(Some(hidden)) if !hidden.is_tombstone() => Some(Ok(entry)),
-                Ok(_) => None,
-                Err(fault) => Some(Err(lsm_tree::Error::Io(std::io::Error::other(fault)))),
+                Ok(Some(hidden)) if !hidden.is_tombstone() => return Some(Ok(entry)),
+                Ok(_) => {}
+                Err(fault) => {
+                    return Some(Err(lsm_tree::Error::Io(std::io::Error::other(fault))));
+                }
             }
-        })
+        }
+    })
 }

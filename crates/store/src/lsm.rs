@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use longshore_engine::{Change, OrderedMap, Position, Reader};
+use longshore_engine::{OrderedMap, Position, Reader};
 use lsm_tree::{InternalValue, Memtable, Slice, ValueType};
 
 use crate::config::LsmConfig;
@@ -27,8 +27,10 @@ pub struct Lsm {
     shared: Arc<Shared>,
     /// The active memtable. Only this thread replaces it.
     active: Arc<Memtable>,
-    /// Of the last group written.
+    /// Of the last group that ended.
     position: Position,
+    /// Of the last entry written, which may be one of a group that has not ended.
+    latest: Position,
     /// Estimated size of the active memtable.
     active_bytes: usize,
     next_memtable_id: u64,
@@ -54,6 +56,7 @@ impl Lsm {
         let view = shared.view();
         Ok(Self {
             position: view.persisted,
+            latest: view.persisted,
             active: Arc::clone(&view.active),
             shared: Arc::new(shared),
             active_bytes: 0,
@@ -96,8 +99,8 @@ impl Lsm {
     /// durable in the journal. Cheap. `None`, and nothing happens, where the position has not
     /// moved since the last rotation or no more may be sealed.
     pub fn rotate(&mut self) -> Option<Position> {
-        let view = self.shared.view();
-        let position = self.position;
+        let (view, position) = (self.shared.view(), self.position);
+        assert!(self.latest == position, "rotated in the middle of a group");
         let sealed = view.sealed.last().map_or(view.persisted, |last| last.position);
         if position == sealed || view.sealed.len() >= self.shared.config.sealed_max {
             return None;
@@ -134,7 +137,7 @@ impl Lsm {
 
 impl Reader for Lsm {
     fn get(&self, key: &[u8]) -> Option<Bytes> {
-        self.shared.view().get(key, self.position)
+        self.shared.view().get(key, self.latest)
     }
 
     fn scan(
@@ -143,28 +146,34 @@ impl Reader for Lsm {
         to: &[u8],
         visit: &mut dyn FnMut(&[u8], &Bytes) -> ControlFlow<()>,
     ) {
-        self.shared.view().scan(from, to, self.position, visit);
+        self.shared.view().scan(from, to, self.latest, visit);
     }
 }
 
 impl OrderedMap for Lsm {
-    fn write(&mut self, position: Position, changes: Vec<Change>) {
+    fn put(&mut self, position: Position, key: &[u8], value: Option<&[u8]>) {
         assert!(
-            position > self.position,
-            "group at position {position} written after position {}",
-            self.position
+            position > self.position && position >= self.latest,
+            "entry at {position} written after {}",
+            self.latest
         );
-        for (key, value) in changes {
-            assert!(key.as_slice() > marker::KEY.as_slice(), "key {key:?} is reserved");
-            self.active_bytes +=
-                key.len() + value.as_ref().map_or(0, Bytes::len) + ENTRY_OVERHEAD_BYTES;
-            let (value, kind) = match &value {
-                Some(value) => (Slice::new(value), ValueType::Value),
-                None => (Slice::default(), ValueType::Tombstone),
-            };
-            self.active.insert(InternalValue::from_components(key, value, position.0, kind));
-        }
-        self.position = position;
+        assert!(key > marker::KEY.as_slice(), "key {key:?} is reserved");
+        self.latest = position;
+        self.active_bytes += key.len() + value.map_or(0, <[u8]>::len) + ENTRY_OVERHEAD_BYTES;
+        let (value, kind) = match value {
+            Some(value) => (Slice::new(value), ValueType::Value),
+            None => (Slice::default(), ValueType::Tombstone),
+        };
+        self.active.insert(InternalValue::from_components(key, value, position.0, kind));
+    }
+
+    fn seal(&mut self, position: Position) {
+        assert!(
+            position > self.position && position >= self.latest,
+            "group that ends at {position} written after {}",
+            self.latest
+        );
+        (self.position, self.latest) = (position, position);
         self.shared.set_written(position);
     }
 }

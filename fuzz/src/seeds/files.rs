@@ -4,7 +4,6 @@ use std::fs;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use bytes::Bytes;
 use longshore_engine::{OrderedMap, Position};
 use longshore_journal::disk::Disk;
 use longshore_journal::frame::{self, FrameHeader, FrameKind, GroupFrames};
@@ -156,11 +155,12 @@ fn store(groups: u64) -> Result<Vec<folder::File>> {
     let config = LsmConfig { memtable_bytes: 64 << 10, ..LsmConfig::default() };
     let mut lsm = Lsm::open(dir.path(), config)?;
     for at in 1..=groups {
-        let change = |key: u64| {
-            let value = (!key.is_multiple_of(3)).then(|| Bytes::from(format!("value {at}")));
-            (format!("key {key}").into_bytes(), value)
-        };
-        lsm.write(Position(at), (at..at + 4).map(change).collect());
+        for key in at..at + 4 {
+            let value = (!key.is_multiple_of(3)).then(|| format!("value {at}"));
+            let key = format!("key {key}");
+            lsm.put(Position(at), key.as_bytes(), value.as_ref().map(String::as_bytes));
+        }
+        lsm.seal(Position(at));
         lsm.rotate().context("the tree rotates")?;
         lsm.flusher().flush_sealed(Position(at))?;
     }

@@ -229,7 +229,11 @@ fn records_of_ends() -> Vec<(&'static str, Record)> {
         ),
         (
             "outcomes-forgotten",
-            Record::OutcomesForgotten { namespace: NS, ids: vec![ID; 3], tombstones_until: AT },
+            Record::OutcomesForgotten {
+                namespace: NS,
+                lots: vec![(AT, ID); 3],
+                tombstones_until: AT,
+            },
         ),
         (
             "tombstones-forgotten",

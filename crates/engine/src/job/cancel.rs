@@ -41,7 +41,7 @@ impl<M: OrderedMap> State<M> {
         let live = self.leases.get_mut(&(ns, id)).expect("the record names a live lease");
         live.lease.cancel_requested = true;
         let value = live.lease.to_bytes();
-        self.put(keys::lease(ns, id), value);
+        self.put_bytes(&keys::lease(ns, id), &value);
     }
 
     pub(crate) fn apply_job_cancelled(

@@ -59,7 +59,7 @@ impl<M: OrderedMap> State<M> {
         for (at, (ns, id)) in timers {
             let key = keys::timer(*at, *ns, *id);
             self.timers.eaten(&key);
-            self.remove(key);
+            self.remove(&key);
         }
     }
 

@@ -55,7 +55,7 @@ impl<M: OrderedMap> State<M> {
             live.lease.progress_text = progress_text;
         }
         let value = live.lease.to_bytes();
-        self.put(keys::lease(ns, id), value);
+        self.put_bytes(&keys::lease(ns, id), &value);
     }
 
     /// A volatile fact: the lease holds from now on anew, but not past the run's timeout.

@@ -10,7 +10,6 @@ use crate::map::OrderedMap;
 use crate::moment::Moment;
 use crate::record::{Grant, Record};
 use crate::state::{Candidate, State, keys};
-use crate::wire::Wire;
 
 /// Bytes of args in one answer, after which no further job is added.
 const ANSWER_BYTES_MAX: usize = 16 << 20;
@@ -172,7 +171,7 @@ impl<M: OrderedMap> State<M> {
                 progress: None,
                 progress_text: None,
             };
-            self.put(keys::lease(ns, grant.id), lease.to_bytes());
+            self.put(&keys::lease(ns, grant.id), &lease);
             self.add_lease(ns, grant.id, lease);
             self.meta_mut().next_token = grant.token.counter + 1;
         }
@@ -187,7 +186,7 @@ impl<M: OrderedMap> State<M> {
     pub(crate) fn end_lease(&mut self, ns: NamespaceId, id: JobId) -> Option<(Rc<Job>, Lease)> {
         let live = self.leases.remove(&(ns, id))?;
         self.lease_ends.remove(&(live.expires, ns, id));
-        self.remove(keys::lease(ns, id));
+        self.remove(&keys::lease(ns, id));
         let queue = self.queue_of(ns, &live.job);
         let counts = &mut self.queues.change(queue).counts;
         counts.running = counts.running.saturating_sub(1);

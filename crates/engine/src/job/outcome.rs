@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use crate::ids::{JobId, NamespaceId, TimeMs};
-use crate::job::{Job, Phase};
+use crate::job::Phase;
 use crate::map::OrderedMap;
 use crate::moment::Moment;
 use crate::record::Record;
@@ -33,16 +33,16 @@ impl<M: OrderedMap> State<M> {
             let namespace = *namespace;
             let mut excess =
                 slot.namespace.outcome_bytes.saturating_sub(self.limits.outcome_bytes_max);
-            let mut ids = Vec::new();
-            self.eat(&slot.outcomes, |forget_at, id, value| {
+            let mut lots = Vec::new();
+            self.eat(&slot.outcomes, |forget_at, first, value| {
                 let due = forget_at <= moment.at || excess > 0;
-                let size = value.map_or(0, |size| size);
-                excess = excess.saturating_sub(size);
-                due.then(|| ids.push(id)).is_some()
+                let lot = lot_of(value);
+                excess = excess.saturating_sub(lot.iter().map(|(_, size)| size).sum());
+                due.then(|| lots.push((forget_at, first))).map(|()| lot.len())
             });
-            if !ids.is_empty() {
+            if !lots.is_empty() {
                 let tombstones_until = moment.at.plus(self.limits.tombstone_ms);
-                records.push(Record::OutcomesForgotten { namespace, ids, tombstones_until });
+                records.push(Record::OutcomesForgotten { namespace, lots, tombstones_until });
             }
             let cap = self.limits.tombstones_max;
             let mut excess = slot.namespace.tombstones.saturating_sub(cap);
@@ -51,12 +51,12 @@ impl<M: OrderedMap> State<M> {
             self.eat(&slot.tombstones, |forget_at, id, _| {
                 let due = forget_at <= moment.at;
                 if !due && excess == 0 {
-                    return false;
+                    return None;
                 }
                 early += u64::from(!due);
                 excess = excess.saturating_sub(1);
                 tombstones.push((forget_at, id));
-                true
+                Some(1)
             });
             if !tombstones.is_empty() {
                 records.push(Record::TombstonesForgotten { namespace, tombstones, early });
@@ -65,17 +65,21 @@ impl<M: OrderedMap> State<M> {
         records
     }
 
-    /// Offers the first entries of an index, a slice of them, until one is not taken.
-    fn eat(&self, index: &Frontier, mut take: impl FnMut(TimeMs, JobId, Option<u64>) -> bool) {
+    /// Offers the first entries of an index, a slice of them, until one is not taken. Who takes
+    /// one says how many jobs it is about.
+    fn eat(
+        &self,
+        index: &Frontier,
+        mut take: impl FnMut(TimeMs, JobId, &bytes::Bytes) -> Option<usize>,
+    ) {
         let (from, to) = index.range();
         let mut left = self.limits.slice_items_max;
         self.scan(&from, &to, &mut |key, value| {
-            let entry = (keys::u64_at(key, 5), keys::id_at(key, 13));
-            if let (Some(at), Some(id)) = entry
+            if let (Some(at), Some(id)) = (keys::u64_at(key, 5), keys::id_at(key, 13))
                 && left > 0
-                && take(TimeMs(at), id, u64::from_bytes(value).ok())
+                && let Some(taken) = take(TimeMs(at), id, value)
             {
-                left -= 1;
+                left = left.saturating_sub(taken);
                 return ControlFlow::Continue(());
             }
             ControlFlow::Break(())
@@ -101,20 +105,22 @@ impl<M: OrderedMap> State<M> {
     pub(crate) fn apply_outcomes_forgotten(
         &mut self,
         ns: NamespaceId,
-        ids: &[JobId],
+        lots: &[(TimeMs, JobId)],
         tombstones_until: TimeMs,
     ) {
-        for id in ids {
-            let job = self.job(ns, *id).expect("the record names jobs with outcomes");
-            let key = keys::ended(ns, outcome_forget_at(&job), *id);
-            let size: u64 = self.value(&key).unwrap_or(0);
+        for (forget_at, first) in lots {
+            let key = keys::ended(ns, *forget_at, *first);
+            let lot = self.get(&key).expect("the record names a lot of outcomes");
             if let Some(slot) = self.namespaces.get_mut(&ns) {
                 slot.outcomes.eaten(&key);
             }
-            self.remove(key);
-            let namespace = self.namespace_mut(ns);
-            namespace.outcome_bytes = namespace.outcome_bytes.saturating_sub(size);
-            self.forget_job(ns, &job, tombstones_until);
+            self.remove(&key);
+            for (id, size) in lot_of(&lot) {
+                let job = self.job(ns, id).expect("a lot names jobs with outcomes");
+                let namespace = self.namespace_mut(ns);
+                namespace.outcome_bytes = namespace.outcome_bytes.saturating_sub(size);
+                self.forget_job(ns, &job, tombstones_until);
+            }
         }
     }
 
@@ -129,8 +135,8 @@ impl<M: OrderedMap> State<M> {
             if let Some(slot) = self.namespaces.get_mut(&ns) {
                 slot.tombstones.eaten(&key);
             }
-            self.remove(key);
-            self.remove(keys::tombstone(ns, *id));
+            self.remove(&key);
+            self.remove(&keys::tombstone(ns, *id));
         }
         let namespace = self.namespace_mut(ns);
         namespace.tombstones = namespace.tombstones.saturating_sub(tombstones.len() as u64);
@@ -154,8 +160,7 @@ impl<M: OrderedMap> State<M> {
     }
 }
 
-/// When the outcome of a job is due to be forgotten: its key in the index of outcomes.
-fn outcome_forget_at(job: &Job) -> TimeMs {
-    let ended_at = job.phase.ended_at().unwrap_or_default();
-    ended_at.plus(job.options.retain_ms.unwrap_or(0))
+/// The jobs of a lot of outcomes and their sizes.
+fn lot_of(value: &bytes::Bytes) -> Vec<(JobId, u64)> {
+    Wire::from_bytes(value).expect("a lot was encoded by this engine")
 }

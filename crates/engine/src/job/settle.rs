@@ -13,7 +13,6 @@ use crate::moment::Moment;
 use crate::record::{Next, Record};
 use crate::rejection::Rejection;
 use crate::state::{State, keys};
-use crate::wire::Wire;
 
 impl<M: OrderedMap> State<M> {
     /// The record that a settlement justifies, or none where it repeats the one that ended the
@@ -243,9 +242,9 @@ impl<M: OrderedMap> State<M> {
             cause: cause.clone(),
             error,
         };
-        self.put(keys::attempt(ns, id, lease.attempt), note.to_bytes());
+        self.put(&keys::attempt(ns, id, lease.attempt), &note);
         if let Some(oldest) = lease.attempt.checked_sub(crate::job::ATTEMPT_NOTES_MAX) {
-            self.remove(keys::attempt(ns, id, oldest));
+            self.remove(&keys::attempt(ns, id, oldest));
         }
     }
 

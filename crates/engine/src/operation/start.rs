@@ -83,18 +83,17 @@ impl<M: OrderedMap> State<M> {
     }
 
     pub(crate) fn apply_operation_changed(&mut self, operation: Operation) {
-        use crate::wire::Wire;
         let id = operation.id;
         if id >= self.meta.next_operation {
             self.meta_mut().next_operation = OperationId(id.0 + 1);
         }
-        self.put(crate::state::keys::operation(id), operation.to_bytes());
+        self.put(&crate::state::keys::operation(id), &operation);
         self.operations.insert(id, operation);
     }
 
     pub(crate) fn apply_operation_forgotten(&mut self, id: OperationId) {
         self.operations.remove(&id);
-        self.remove(crate::state::keys::operation(id));
+        self.remove(&crate::state::keys::operation(id));
     }
 }
 

@@ -39,7 +39,7 @@ impl<M: OrderedMap> State<M> {
     pub(crate) fn file_in_lane(&mut self, ns: NamespaceId, queue: QueueId, job: &Job) {
         let lane = self.lane_of(queue, job);
         let slot = (job.available_at, job.place);
-        self.put(keys::lane_entry(ns, lane, slot.0, slot.1), job.id.to_bytes());
+        self.put(&keys::lane_entry(ns, lane, slot.0, slot.1), &job.id);
         self.lanes.insert(lane, slot, job.id);
         self.count_due(ns, queue, job, 1);
         self.queues.change(queue).counts.waiting += 1;
@@ -50,7 +50,7 @@ impl<M: OrderedMap> State<M> {
     pub(crate) fn take_from_lane(&mut self, ns: NamespaceId, queue: QueueId, job: &Job) {
         let lane = self.lane_of(queue, job);
         let slot = (job.available_at, job.place);
-        self.remove(keys::lane_entry(ns, lane, slot.0, slot.1));
+        self.remove(&keys::lane_entry(ns, lane, slot.0, slot.1));
         if let Some(after) = self.lanes.remove(lane, slot) {
             self.refill(ns, lane, after);
         }
@@ -102,9 +102,9 @@ impl<M: OrderedMap> State<M> {
         let part = if retrying { &mut due.retrying } else { &mut due.scheduled };
         *part = part.saturating_add_signed(by.into());
         if due.scheduled + due.retrying == 0 {
-            self.remove(key);
+            self.remove(&key);
         } else {
-            self.put(key, due.to_bytes());
+            self.put(&key, &due);
             let next = self.queues.next_due(queue);
             if next.is_none_or(|next| second < next) {
                 self.queues.set_next_due(queue, Some(second));
@@ -142,7 +142,7 @@ impl<M: OrderedMap> State<M> {
                 counts.scheduled = counts.scheduled.saturating_sub(due.scheduled);
                 counts.retrying = counts.retrying.saturating_sub(due.retrying);
             }
-            self.remove(keys::due(ns, queue, second));
+            self.remove(&keys::due(ns, queue, second));
         }
         self.queues.change(queue).counts.due_until = settled;
         self.queues.set_next_due(queue, next);

@@ -14,7 +14,7 @@
 //! | 8    | namespace u32, counted ordering key, place u64         | id: unfinished, of a key |
 //! | 9    | namespace u32, counted ordering key                    | place of the key's head  |
 //! | 10   | namespace u32, queue u32, ended at u64, id 16          | size: a dead job         |
-//! | 11   | namespace u32, forget at u64, id 16                    | size: an outcome         |
+//! | 11   | namespace u32, forget at u64, first id 16              | ids and sizes: outcomes  |
 //! | 12   | instant u64, namespace u32, id 16                      | -: look at the job then  |
 //! | 13   | namespace u32, queue u32, second u64                   | `DueCount`               |
 //! | 14   | namespace u32, id 16, attempt u32                      | `AttemptNote`            |

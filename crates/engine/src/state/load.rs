@@ -7,6 +7,7 @@ use super::{
     Frontier, Kinds, LaneId, Lanes, LiveLease, Meta, Namespace, NamespaceSlot, Queues, Session,
     State, keys,
 };
+use crate::Position;
 use crate::ids::{JobId, KindId, MonoMs, NamespaceId, QueueId};
 use crate::job::Lease;
 use crate::limits::Limits;
@@ -16,11 +17,13 @@ use crate::queue::Queue;
 use crate::wire::Wire;
 
 impl<M: OrderedMap> State<M> {
-    /// The state that a map holds.
-    pub(crate) fn load(map: M, limits: Limits) -> Self {
+    /// The state that a map holds, which is that at `position`.
+    pub(crate) fn load(map: M, position: Position, limits: Limits) -> Self {
         let mut state = Self {
             map,
-            overlay: BTreeMap::new(),
+            position,
+            new_outcomes: BTreeMap::new(),
+            scratch: Vec::new(),
             limits,
             meta: Meta::NEW,
             meta_changed: false,

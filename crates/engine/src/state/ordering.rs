@@ -11,14 +11,14 @@ impl<M: OrderedMap> State<M> {
     /// Files a job that enters: in its lane, or behind the head of its key.
     pub(crate) fn file_new(&mut self, ns: NamespaceId, queue: QueueId, job: &Job) {
         if let Some(ordering_key) = &job.options.ordering_key {
-            self.put(keys::keyed(ns, ordering_key, job.place), job.id.to_bytes());
+            self.put(&keys::keyed(ns, ordering_key, job.place), &job.id);
             let head = keys::key_head(ns, ordering_key);
             if self.get(&head).is_some() {
-                self.put(keys::blocked(ns, queue, job.place), job.id.to_bytes());
+                self.put(&keys::blocked(ns, queue, job.place), &job.id);
                 self.queues.change(queue).counts.blocked += 1;
                 return;
             }
-            self.put(head, job.place.to_bytes());
+            self.put(&head, &job.place);
         }
         self.file_in_lane(ns, queue, job);
     }
@@ -33,7 +33,7 @@ impl<M: OrderedMap> State<M> {
     /// Takes a waiting job from where it is filed.
     pub(crate) fn unfile(&mut self, ns: NamespaceId, queue: QueueId, job: &Job) {
         if self.is_blocked(ns, job) {
-            self.remove(keys::blocked(ns, queue, job.place));
+            self.remove(&keys::blocked(ns, queue, job.place));
             let counts = &mut self.queues.change(queue).counts;
             counts.blocked = counts.blocked.saturating_sub(1);
         } else {
@@ -47,19 +47,19 @@ impl<M: OrderedMap> State<M> {
         let was_head = !self.is_blocked(ns, job);
         let own = keys::keyed(ns, ordering_key, job.place);
         let from = keys::after(&own);
-        self.remove(own);
+        self.remove(&own);
         if !was_head {
             return;
         }
         let to = keys::keyed(ns, ordering_key, Place(u64::MAX));
         let next = self.first(&from, &to).and_then(|(_, id)| JobId::from_bytes(&id).ok());
         let Some(next) = next.and_then(|id| self.job(ns, id)) else {
-            self.remove(keys::key_head(ns, ordering_key));
+            self.remove(&keys::key_head(ns, ordering_key));
             return;
         };
-        self.put(keys::key_head(ns, ordering_key), next.place.to_bytes());
+        self.put(&keys::key_head(ns, ordering_key), &next.place);
         let queue = self.queue_of(ns, &next);
-        self.remove(keys::blocked(ns, queue, next.place));
+        self.remove(&keys::blocked(ns, queue, next.place));
         let counts = &mut self.queues.change(queue).counts;
         counts.blocked = counts.blocked.saturating_sub(1);
         self.file_in_lane(ns, queue, &next);

@@ -70,7 +70,7 @@ impl<M: OrderedMap> State<M> {
             session.unseen.remove(0);
         }
         let value = session.to_bytes();
-        self.put(keys::session(key.0, &key.1, &key.2), value);
+        self.put_bytes(&keys::session(key.0, &key.1, &key.2), &value);
     }
 
     /// Nobody could ask while the shard was not there: every session counts as heard of just now.
@@ -82,6 +82,6 @@ impl<M: OrderedMap> State<M> {
 
     pub(crate) fn forget_session(&mut self, key: &SessionKey) {
         self.sessions.remove(key);
-        self.remove(keys::session(key.0, &key.1, &key.2));
+        self.remove(&keys::session(key.0, &key.1, &key.2));
     }
 }

@@ -12,7 +12,7 @@ use crate::record::{Entry, Record};
 use crate::state::State;
 use crate::wire::{Malformed, Wire};
 
-/// Entries whose changes go to the map together during replay.
+/// Entries that make a group during replay.
 const ENTRIES_PER_GROUP: u64 = 64;
 
 /// An entry that cannot be replayed.
@@ -41,13 +41,13 @@ pub enum ReplayFault {
 pub struct Recovery<M> {
     state: State<M>,
     position: Position,
-    written: Position,
+    sealed: Position,
 }
 
 impl<M: OrderedMap> Recovery<M> {
     /// Begins with the state that the map holds, which is that at `persisted`.
     pub fn begin(map: M, persisted: Position, limits: Limits) -> Self {
-        Self { state: State::load(map, limits), position: persisted, written: persisted }
+        Self { state: State::load(map, persisted, limits), position: persisted, sealed: persisted }
     }
 
     /// Applies the entry that follows.
@@ -57,23 +57,24 @@ impl<M: OrderedMap> Recovery<M> {
         }
         let entry =
             Entry::from_bytes(entry).map_err(|error| ReplayFault::Malformed { position, error })?;
-        self.state.begin_entry(entry.at);
+        self.state.begin_entry(position, entry.at);
         for record in entry.records {
             self.state.apply(record);
         }
+        self.state.end_entry();
         self.position = position;
         self.state.ended_jobs.clear();
         self.state.fresh_queues.clear();
-        if position.0 - self.written.0 >= ENTRIES_PER_GROUP {
-            self.write();
+        if position.0 - self.sealed.0 >= ENTRIES_PER_GROUP {
+            self.seal();
         }
         Ok(())
     }
 
-    fn write(&mut self) {
-        if self.position > self.written {
-            self.state.write_group(self.position);
-            self.written = self.position;
+    fn seal(&mut self) {
+        if self.position > self.sealed {
+            self.state.seal_group();
+            self.sealed = self.position;
         }
     }
 
@@ -90,7 +91,7 @@ impl<M: OrderedMap> Recovery<M> {
     /// Begins a new life of the shard, as its first entry. `namespaces` are created where they do
     /// not exist. Leases stand for one more of their lengths from now on.
     pub fn start(mut self, clock: Clock, namespaces: &[&str]) -> Turn<M> {
-        self.write();
+        self.seal();
         let Self { mut state, position, .. } = self;
         state.mono = clock.mono;
         state.renew_leases();

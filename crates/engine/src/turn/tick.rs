@@ -17,13 +17,15 @@ impl<M: OrderedMap> Turn<M> {
     /// Does a bounded part of what is due; true where more is due now.
     pub fn tick(&mut self, clock: Clock) -> bool {
         let moment = self.begin(clock);
+        // First, so that what ends now is forgotten at the next tick at the earliest: outcomes of
+        // one entry are filed at its end.
+        if self.state.next_forgetting().is_some_and(|at| at <= moment.at) {
+            self.record_all(self.state.decide_forgetting(moment));
+        }
         self.end_leases(moment);
         let timers = self.state.timers.first(&self.state);
         if timers.is_some_and(|at| at <= moment.at.0) {
             self.record_all(self.state.decide_timers(moment));
-        }
-        if self.state.next_forgetting().is_some_and(|at| at <= moment.at) {
-            self.record_all(self.state.decide_forgetting(moment));
         }
         self.record_all(self.state.decide_slice(moment));
         for queue in self.state.lanes.due_between(self.swept, moment.at) {

@@ -26,6 +26,8 @@ pub(crate) struct RefJob {
     pub(crate) notes: Vec<AttemptNote>,
     /// Bytes that it takes since it has ended.
     pub(crate) size: u64,
+    /// The step in which it ended.
+    pub(crate) lot: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -112,6 +114,7 @@ pub(crate) struct Reference {
     pub(crate) now: TimeMs,
     pub(crate) mono: u64,
     random: u64,
+    steps: u64,
     pub(crate) epoch: u32,
     next_namespace: u32,
     next_queue: u32,
@@ -147,6 +150,7 @@ impl Reference {
             now: TimeMs(0),
             mono: 0,
             random: 0,
+            steps: 0,
             epoch: 0,
             next_namespace: 1,
             next_queue: 1,
@@ -209,6 +213,7 @@ impl Reference {
         self.now = clock.wall.max(self.floor);
         self.mono = self.mono.max(clock.mono.0);
         self.random = clock.random;
+        self.steps += 1;
     }
 
     pub(crate) fn submit(&mut self, request: Request, clock: Clock) {

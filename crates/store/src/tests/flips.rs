@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use bytes::Bytes;
-use longshore_engine::{OrderedMap, Position, Reader};
+use longshore_engine::{Position, Reader};
 
-use super::{Model, Random, everything, tiny};
+use super::{Model, Random, everything, tiny, write};
 use crate::{Depth, Lsm, StoreFault, check};
 
 const CHILD: &str = "LONGSHORE_STORE_FLIPS_IN";
@@ -31,8 +31,8 @@ pub(super) fn build(dir: &Path) -> Model {
             })
             .collect();
         let changes: Vec<_> = changes.into_iter().collect();
-        OrderedMap::write(&mut model, Position(group * 10), changes.clone());
-        lsm.write(Position(group * 10), changes);
+        write(&mut model, Position(group * 10), changes.clone());
+        write(&mut lsm, Position(group * 10), changes);
         lsm.rotate().unwrap();
         lsm.flusher().flush_sealed(Position(group * 10)).unwrap();
         if group == 4 {

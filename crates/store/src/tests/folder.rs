@@ -6,9 +6,9 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use longshore_engine::{OrderedMap, Position, Reader};
+use longshore_engine::{Position, Reader};
 
-use super::{everything, flips::build, tiny};
+use super::{everything, flips::build, tiny, write};
 use crate::{Depth, FlushError, Lsm, check};
 
 fn names(dir: &Path) -> Vec<PathBuf> {
@@ -111,7 +111,7 @@ fn the_position_moves_without_changes() {
     let dir = tempfile::tempdir().unwrap();
     let mut lsm = Lsm::open(dir.path(), tiny()).unwrap();
     assert_eq!(lsm.rotate(), None);
-    lsm.write(Position(5), vec![]);
+    write(&mut lsm, Position(5), vec![]);
     assert_eq!(lsm.rotate(), Some(Position(5)));
     assert_eq!(lsm.rotate(), None);
     // Not durable yet, so not persisted.
@@ -119,7 +119,7 @@ fn the_position_moves_without_changes() {
     assert_eq!(lsm.flusher().flush_sealed(Position(5)).unwrap(), Position(5));
     assert_eq!(lsm.rotate(), None);
     for position in 6..40 {
-        lsm.write(Position(position), vec![]);
+        write(&mut lsm, Position(position), vec![]);
         assert_eq!(lsm.rotate(), Some(Position(position)));
         lsm.flusher().flush_sealed(Position(position)).unwrap();
         while lsm.flusher().compact().unwrap() {}
@@ -141,7 +141,8 @@ fn memory_is_bounded_by_refusing_to_seal_more() {
         while !lsm.should_rotate() && !lsm.is_full() {
             position += 1;
             let value = Bytes::from(vec![1; 1000]);
-            lsm.write(Position(position), vec![(position.to_be_bytes().to_vec(), Some(value))]);
+            let changes = vec![(position.to_be_bytes().to_vec(), Some(value))];
+            write(lsm, Position(position), changes);
         }
     };
     for _ in 0..2 {
@@ -166,7 +167,7 @@ fn a_full_disk_is_waited_out() {
     let next = dir.path().join(format!("v{}", version + 1));
     // Whatever is written to this device meets a full disk.
     symlink("/dev/full", &next).unwrap();
-    lsm.write(Position(70), vec![(b"new".to_vec(), Some(Bytes::from_static(b"value")))]);
+    write(&mut lsm, Position(70), vec![(b"new".to_vec(), Some(Bytes::from_static(b"value")))]);
     model.insert(b"new".to_vec(), Bytes::from_static(b"value"));
     lsm.rotate().unwrap();
     for _ in 0..2 {

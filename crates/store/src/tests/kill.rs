@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
 
-use longshore_engine::{OrderedMap, Position};
+use longshore_engine::Position;
 
 use super::threads::group;
-use super::{Model, Random, everything, tiny};
+use super::{Model, Random, everything, tiny, write};
 use crate::{Depth, Lsm, check};
 
 const CHILD: &str = "LONGSHORE_STORE_KILLED_IN";
@@ -30,7 +30,7 @@ fn child() {
     loop {
         for _ in 0..100 {
             let position = lsm.position().next();
-            lsm.write(position, group(position.0));
+            write(&mut lsm, position, group(position.0));
         }
         lsm.rotate().unwrap();
         let persisted = flusher.flush_sealed(lsm.position()).unwrap();
@@ -72,7 +72,7 @@ fn a_killed_process_leaves_the_state_at_one_position() {
         assert!(report.position >= reported, "{report:?}, but {reported} was reported");
         while at < report.position.0 {
             at += 1;
-            OrderedMap::write(&mut model, Position(at), group(at));
+            write(&mut model, Position(at), group(at));
         }
         assert_eq!(everything(&lsm, b"", b"\xff", 1000), everything(&model, b"", b"\xff", 1000));
     }

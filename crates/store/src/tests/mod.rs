@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use bytes::Bytes;
-use longshore_engine::Reader;
+use longshore_engine::{OrderedMap, Position, Reader};
 
 use crate::LsmConfig;
 
@@ -15,6 +15,17 @@ mod model;
 mod threads;
 
 type Model = BTreeMap<Vec<u8>, Bytes>;
+
+/// A key and the value that it has from now on, or none where it is removed.
+type Change = (Vec<u8>, Option<Bytes>);
+
+/// Writes a group of one entry.
+fn write(map: &mut impl OrderedMap, position: Position, changes: Vec<Change>) {
+    for (key, value) in changes {
+        map.put(position, &key, value.as_deref());
+    }
+    map.seal(position);
+}
 
 /// A small generator, so that a seed is a reproduction.
 struct Random(u64);

@@ -3,10 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use super::{Model, Random, everything, tiny};
+use super::{Change, Model, Random, everything, tiny, write};
 use crate::{Lsm, SnapshotReader};
 use bytes::Bytes;
-use longshore_engine::{Change, OrderedMap, Position, Reader};
+use longshore_engine::{Position, Reader};
 
 impl Random {
     fn key(&mut self) -> Vec<u8> {
@@ -57,8 +57,8 @@ fn run(seed: u64, steps: u32) {
                 let position = lsm.position().advanced_by(1 + random.below(3));
                 let mut model = states.last_key_value().unwrap().1.clone();
                 let changes = random.group();
-                OrderedMap::write(&mut model, position, changes.clone());
-                lsm.write(position, changes);
+                write(&mut model, position, changes.clone());
+                write(&mut lsm, position, changes);
                 states.insert(position, model);
             }
             10..=12 => {

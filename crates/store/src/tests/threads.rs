@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
 use bytes::Bytes;
-use longshore_engine::{Change, OrderedMap, Position};
+use longshore_engine::Position;
 
-use super::{everything, tiny};
+use super::{Change, everything, tiny, write};
 use crate::{Flusher, Lsm, Snapshots};
 
 const KEYS: u64 = 200;
@@ -63,7 +63,7 @@ fn snapshots_stay_whole_beside_writes_flushes_and_compactions() {
         scope.spawn(|| until(&done, || assert!(flusher.compact().is_ok())));
         scope.spawn(|| until(&done, || check_snapshot(&snapshots, at())));
         for position in 1..=groups {
-            lsm.write(Position(position), group(position));
+            write(&mut lsm, Position(position), group(position));
             durable.store(position.saturating_sub(position % 7), Ordering::Release);
             while lsm.is_full() {
                 durable.store(position, Ordering::Release);

@@ -23,6 +23,7 @@ impl Reference {
             _ => 0,
         };
         job.size = job.job.to_bytes().len() as u64 + result_bytes;
+        job.lot = self.steps;
         self.ended.push((job.ns, job.job.id));
         self.jobs.push(job);
     }
@@ -72,17 +73,23 @@ impl Reference {
         }
     }
 
-    /// Outcomes of a namespace, the first to be forgotten first.
-    fn outcomes(&self, ns: NamespaceId) -> Vec<(TimeMs, JobId, u64)> {
-        let of = self.jobs.iter().filter(|job| job.ns == ns);
-        let mut outcomes: Vec<_> =
-            of.filter_map(|job| Some((Self::forget_at(job)?, job.job.id, job.size))).collect();
-        outcomes.sort_unstable();
-        outcomes
+    /// Outcomes of a namespace in lots that are forgotten together, the first one first.
+    fn outcomes(&self, ns: NamespaceId) -> Vec<(TimeMs, Vec<(JobId, u64)>)> {
+        let mut lots: Vec<(TimeMs, u64, Vec<(JobId, u64)>)> = Vec::new();
+        for job in self.jobs.iter().filter(|job| job.ns == ns) {
+            let Some(forget_at) = Self::forget_at(job) else { continue };
+            let outcome = (job.job.id, job.size);
+            match lots.iter_mut().find(|lot| (lot.0, lot.1) == (forget_at, job.lot)) {
+                Some(lot) => lot.2.push(outcome),
+                None => lots.push((forget_at, job.lot, vec![outcome])),
+            }
+        }
+        lots.sort_by_key(|(forget_at, _, lot)| (*forget_at, lot[0].0));
+        lots.into_iter().map(|(forget_at, _, lot)| (forget_at, lot)).collect()
     }
 
     pub(crate) fn outcome_bytes(&self, ns: NamespaceId) -> u64 {
-        self.outcomes(ns).iter().map(|(_, _, size)| size).sum()
+        self.outcomes(ns).iter().flat_map(|(_, lot)| lot).map(|(_, size)| size).sum()
     }
 
     fn tombstones_of(&self, ns: NamespaceId) -> Vec<(TimeMs, JobId)> {
@@ -102,12 +109,16 @@ impl Reference {
             let count = self.tombstones_of(ns).len() as u64;
             let mut too_many = count.saturating_sub(self.limits.tombstones_max);
             let (outcomes, tombstones) = (self.outcomes(ns), self.tombstones_of(ns));
-            for (forget_at, id, size) in outcomes.into_iter().take(slice) {
-                if forget_at > self.now && excess == 0 {
+            let mut left = slice;
+            for (forget_at, lot) in outcomes {
+                if left == 0 || forget_at > self.now && excess == 0 {
                     break;
                 }
-                excess = excess.saturating_sub(size);
-                self.forget(ns, id, until);
+                left = left.saturating_sub(lot.len());
+                for (id, size) in lot {
+                    excess = excess.saturating_sub(size);
+                    self.forget(ns, id, until);
+                }
             }
             for (forget_at, id) in tombstones.into_iter().take(slice) {
                 if forget_at > self.now && too_many == 0 {

@@ -10,9 +10,9 @@ impl Reference {
     /// Does everything that is due.
     pub(crate) fn tick(&mut self, clock: Clock) {
         self.begin(clock);
+        self.housekeep();
         self.end_leases();
         self.end_late_jobs();
-        self.housekeep();
         self.advance_operation();
         self.dispatch();
         self.answer_overdue(self.mono);
