@@ -67,13 +67,18 @@ impl<M: OrderedMap> State<M> {
             Record::QueueCreated { namespace, id, name, settings } => {
                 self.meta_mut().next_queue = QueueId(id.0 + 1);
                 let counts = QueueCounts::EMPTY;
-                self.queues.create(Queue { id, namespace, name, settings, counts });
+                self.queues.insert(Queue { id, namespace, name, settings, counts }, None);
+                self.put_queue(id);
             }
             Record::QueueChanged { id, settings } => {
                 self.queues.change(id).settings = settings;
+                self.put_queue(id);
                 self.fresh_queues.insert(id);
             }
-            Record::QueueDeleted { id } => self.queues.delete(id),
+            Record::QueueDeleted { id } => {
+                self.queues.delete(id);
+                self.remove(&keys::queue(id));
+            }
             Record::KindNamed { id, name } => {
                 self.meta_mut().next_kind = KindId(id.0 + 1);
                 self.put(&keys::kind(id), &name);
@@ -145,11 +150,11 @@ impl<M: OrderedMap> State<M> {
             tombstones: 0,
             tombstones_dropped_total: 0,
         });
-        self.namespace_mut(id);
+        self.put_namespace(id);
     }
 
     fn apply_namespace_deleted(&mut self, id: NamespaceId) {
-        self.namespace_mut(id);
+        self.remove(&keys::namespace(id));
         if let Some(slot) = self.namespaces.remove(&id) {
             self.namespace_names.remove(&slot.namespace.name);
         }

@@ -25,8 +25,8 @@ pub trait OrderedMap: Reader {
     /// fall; of what one entry gives a key, the last holds. This map's own reads see it at once.
     fn put(&mut self, position: Position, key: &[u8], value: Option<&[u8]>);
 
-    /// A group of entries ends: the map holds all of the entries up to `position`, which only
-    /// grows, and nothing of later ones. Between here and the next `put` it may be kept as it is.
+    /// A group of entries ends: the map holds all of the entries up to `position`, which never
+    /// falls, and nothing of later ones.
     fn seal(&mut self, position: Position);
 }
 

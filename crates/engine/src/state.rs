@@ -32,6 +32,7 @@ use crate::job::{Body, Job, Lease};
 use crate::limits::Limits;
 use crate::map::{OrderedMap, Reader};
 use crate::operation::Operation;
+use crate::queue::Queue;
 use crate::wire::{Wire, wire_struct};
 
 wire_struct! {
@@ -157,7 +158,8 @@ pub(crate) struct State<M> {
     pub(crate) queues: Queues,
     pub(crate) kinds: Kinds,
     pub(crate) lanes: Lanes,
-    pub(crate) leases: BTreeMap<(NamespaceId, JobId), LiveLease>,
+    /// Boxed: a tree of large values moves many bytes with every change.
+    pub(crate) leases: BTreeMap<(NamespaceId, JobId), Box<LiveLease>>,
     pub(crate) lease_ends: BTreeSet<(MonoMs, NamespaceId, JobId)>,
     pub(crate) sessions: BTreeMap<SessionKey, Session>,
     pub(crate) operations: BTreeMap<OperationId, Operation>,
@@ -259,9 +261,9 @@ impl<M: OrderedMap> State<M> {
     pub(crate) fn put_job(&mut self, ns: NamespaceId, job: Job) -> u64 {
         let size = self.put(&keys::job(ns, job.id), &job);
         // What has ended is hardly asked for again, what waits in a long queue not soon.
-        let queue = self.queues.named(ns, &job.queue);
-        let soon = queue.is_some_and(|queue| queue.counts.waiting < JOBS_AT_HAND as u64);
-        if soon && job.phase.is_unfinished() {
+        let short = |queue: &Queue| queue.counts.waiting < JOBS_AT_HAND as u64;
+        let soon = || self.queues.named(ns, &job.queue).is_some_and(short);
+        if job.phase.is_unfinished() && soon() {
             self.at_hand.get_mut().keep(ns, &Rc::new(job));
         } else {
             self.at_hand.get_mut().jobs.remove(&(ns, job.id));
@@ -300,8 +302,16 @@ impl<M: OrderedMap> State<M> {
 
     /// Ends the group whose last entry was applied last.
     pub(crate) fn seal_group(&mut self) {
-        self.put_counters();
         self.map.seal(self.position);
+    }
+
+    /// The map, to be kept as the state at the last group's end: what memory holds because nearly
+    /// every entry changes it (counters, sessions) is written to it only here.
+    pub(crate) fn complete_map(&mut self) -> &mut M {
+        self.put_counters();
+        self.put_sessions();
+        self.map.seal(self.position);
+        &mut self.map
     }
 
     fn put_counters(&mut self) {
@@ -310,25 +320,27 @@ impl<M: OrderedMap> State<M> {
             self.put(&keys::meta(), &meta);
         }
         for id in std::mem::take(&mut self.namespaces_changed) {
-            match self.namespaces.get(&id).map(|slot| slot.namespace.to_bytes()) {
-                Some(value) => self.put_bytes(&keys::namespace(id), &value),
-                None => self.remove(&keys::namespace(id)),
-            }
+            self.put_namespace(id);
         }
         for id in self.queues.take_changed() {
-            match self.queues.get(id).map(Wire::to_bytes) {
-                Some(value) => self.put_bytes(&keys::queue(id), &value),
-                None => self.remove(&keys::queue(id)),
-            }
+            self.put_queue(id);
+        }
+    }
+
+    pub(crate) fn put_namespace(&mut self, id: NamespaceId) {
+        if let Some(value) = self.namespaces.get(&id).map(|slot| slot.namespace.to_bytes()) {
+            self.put_bytes(&keys::namespace(id), &value);
+        }
+    }
+
+    pub(crate) fn put_queue(&mut self, id: QueueId) {
+        if let Some(value) = self.queues.get(id).map(Wire::to_bytes) {
+            self.put_bytes(&keys::queue(id), &value);
         }
     }
 
     pub(crate) fn map(&self) -> &M {
         &self.map
-    }
-
-    pub(crate) fn map_mut(&mut self) -> &mut M {
-        &mut self.map
     }
 }
 

@@ -218,13 +218,15 @@ impl<M: OrderedMap> Turn<M> {
         self.durable
     }
 
-    /// The map of the state.
+    /// The map of the state, without what [`Turn::complete_map`] adds.
     pub fn map(&self) -> &M {
         self.state.map()
     }
 
-    /// The map of the state, for housekeeping that changes no entry.
-    pub fn map_mut(&mut self) -> &mut M {
-        self.state.map_mut()
+    /// The map with the whole state at the last group's end in it, to be kept as it is. To be
+    /// called between two groups only; at other times the map lacks counters and sessions.
+    pub fn complete_map(&mut self) -> &mut M {
+        assert!(self.group_count == 0, "the map is not the state at one position");
+        self.state.complete_map()
     }
 }

@@ -1,6 +1,8 @@
 //! How values become bytes in records and in the state: LEB128 integers, counted strings, fields
 //! in order. Decoding bounds every length by the bytes that are there, and never panics.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 /// Bytes that are not a value of the wanted type. `at` is the offset where decoding stopped.
@@ -181,6 +183,18 @@ impl Wire for String {
             Ok(text) => Ok(text.to_owned()),
             Err(_) => Err(input.malformed("UTF-8 text")),
         }
+    }
+}
+
+/// Text that many values share.
+impl Wire for Arc<str> {
+    fn put(&self, out: &mut Vec<u8>) {
+        (self.len() as u64).put(out);
+        out.extend_from_slice(self.as_bytes());
+    }
+
+    fn take(input: &mut Input<'_>) -> Result<Self, Malformed> {
+        String::take(input).map(Self::from)
     }
 }
 

@@ -131,7 +131,7 @@ fn replay(
         error => error.into(),
     })?;
     let mut recovery = Recovery::begin(map, persisted, limits);
-    let flusher = recovery.map_mut().flusher();
+    let flusher = recovery.map().flusher();
     let mut bytes = 0;
     for (done, entry) in (1..).zip(entries) {
         let (position, entry) = entry?;
@@ -143,7 +143,7 @@ fn replay(
                 return Err(RecoverError::Ended);
             }
             // What the journal holds is durable, so memory need not hold all of a long one.
-            if recovery.map_mut().should_rotate() && recovery.map_mut().rotate().is_some() {
+            if recovery.map().should_rotate() && recovery.complete_map().rotate().is_some() {
                 flusher.flush_sealed(journal.tail())?;
                 bytes = 0;
             }

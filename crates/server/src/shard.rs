@@ -359,7 +359,7 @@ impl<'a> Shard<'a> {
         }
         self.unsealed_since = None;
         self.unsealed_journal_bytes = 0;
-        self.turn.map_mut().rotate()
+        self.turn.complete_map().rotate()
     }
 
     fn rotate_at(&self) -> Option<Instant> {

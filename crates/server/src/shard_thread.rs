@@ -84,7 +84,7 @@ impl ShardSetup {
 /// Writes the state to disk, so that the next start replays nothing, and marks the journal.
 fn finish(shared: &ShardShared, mut turn: Turn<Lsm>, committer: Committer) {
     let durable = turn.durable();
-    let map = turn.map_mut();
+    let map = turn.complete_map();
     let flusher = map.flusher();
     let mut flush = || -> Result<(), FlushError> {
         // What is sealed already may leave no room for what is not.

@@ -9,29 +9,12 @@ use longshore_engine::{OrderedMap, Position, Reader};
 
 pub(crate) type Entries = BTreeMap<Vec<u8>, Bytes>;
 
-/// The state, and what it was when its last group ended. As the state tree on disk it outlives the
-/// process.
+/// The state at one position. As the state tree on disk it outlives the process.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct SimMap {
     /// Of the last group that ended.
     pub(crate) position: Position,
     pub(crate) entries: Entries,
-    /// What entries since then changed, as it was before, the latest last.
-    before: Vec<(Vec<u8>, Option<Bytes>)>,
-}
-
-impl SimMap {
-    /// The state at `position`.
-    pub(crate) fn sealed(&self) -> Self {
-        let mut sealed = self.clone();
-        while let Some((key, value)) = sealed.before.pop() {
-            match value {
-                Some(value) => sealed.entries.insert(key, value),
-                None => sealed.entries.remove(&key),
-            };
-        }
-        sealed
-    }
 }
 
 impl Reader for SimMap {
@@ -51,14 +34,12 @@ impl Reader for SimMap {
 
 impl OrderedMap for SimMap {
     fn put(&mut self, position: Position, key: &[u8], value: Option<&[u8]>) {
-        assert!(position > self.position, "put at {position} after {}", self.position);
-        self.before.push((key.to_vec(), self.entries.get(key).cloned()));
+        assert!(position >= self.position, "put at {position} after {}", self.position);
         self.entries.put(position, key, value);
     }
 
     fn seal(&mut self, position: Position) {
-        assert!(position > self.position, "sealed at {position} after {}", self.position);
+        assert!(position >= self.position, "sealed at {position} after {}", self.position);
         self.position = position;
-        self.before.clear();
     }
 }

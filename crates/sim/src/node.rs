@@ -150,10 +150,10 @@ impl Node {
         }
     }
 
-    /// Sets the state aside as it is between two groups.
+    /// Sets the state aside, if it is between two groups.
     pub(crate) fn rotate(&mut self) {
-        if self.sealed.is_none() {
-            self.sealed = Some(self.turn.map().sealed());
+        if self.sealed.is_none() && self.turn.group_bytes() == 0 {
+            self.sealed = Some(self.turn.complete_map().clone());
         }
     }
 

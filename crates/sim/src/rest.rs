@@ -4,7 +4,7 @@
 use longshore_engine::{Answer, Command, EndKind, LeaseJobs, QueuePattern, Settlement, Verdict};
 
 use crate::network::Call;
-use crate::node::NAMESPACES;
+use crate::node::{NAMESPACES, Node};
 use crate::simulation::Simulation;
 use crate::workload::{Check, QUEUES, invariants, oracle};
 
@@ -150,10 +150,11 @@ impl Simulation {
 
     /// A new life finds the very state that the old one had, but for its own beginning.
     fn check_replay(&mut self) -> Check {
-        let before = self.node.as_ref().map(|node| node.turn.map().entries.clone());
+        let entries = |node: &mut Node| node.turn.complete_map().entries.clone();
+        let before = self.node.as_mut().map(entries);
         self.end("one more crash");
         self.start()?;
-        let after = self.node.as_ref().map(|node| node.turn.map().entries.clone());
+        let after = self.node.as_mut().map(entries);
         let (Some(mut before), Some(mut after)) = (before, after) else {
             return Err("the shard does not start again".to_owned());
         };

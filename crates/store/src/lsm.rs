@@ -152,11 +152,7 @@ impl Reader for Lsm {
 
 impl OrderedMap for Lsm {
     fn put(&mut self, position: Position, key: &[u8], value: Option<&[u8]>) {
-        assert!(
-            position > self.position && position >= self.latest,
-            "entry at {position} written after {}",
-            self.latest
-        );
+        assert!(position >= self.latest, "entry at {position} written after {}", self.latest);
         assert!(key > marker::KEY.as_slice(), "key {key:?} is reserved");
         self.latest = position;
         self.active_bytes += key.len() + value.map_or(0, <[u8]>::len) + ENTRY_OVERHEAD_BYTES;
@@ -169,7 +165,7 @@ impl OrderedMap for Lsm {
 
     fn seal(&mut self, position: Position) {
         assert!(
-            position > self.position && position >= self.latest,
+            position >= self.latest,
             "group that ends at {position} written after {}",
             self.latest
         );

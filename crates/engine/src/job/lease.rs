@@ -1,6 +1,7 @@
 //! Leasing: picking what a worker may run, and handing it over.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use crate::answer::Delivery;
 use crate::command::{LeaseJobs, QueuePattern};
@@ -9,7 +10,7 @@ use crate::job::{Body, DeadReason, Job, Lease};
 use crate::map::OrderedMap;
 use crate::moment::Moment;
 use crate::record::{Grant, Record};
-use crate::state::{Candidate, State, keys};
+use crate::state::{Candidate, LiveLease, State, keys};
 
 /// Bytes of args in one answer, after which no further job is added.
 const ANSWER_BYTES_MAX: usize = 16 << 20;
@@ -155,6 +156,7 @@ impl<M: OrderedMap> State<M> {
         grants: &[Grant],
     ) {
         let (worker, session) = session;
+        let [by, life] = [&worker, &session].map(|name| Arc::<str>::from(name.as_str()));
         for grant in grants {
             let job = self.job(ns, grant.id).expect("a grant names a job that exists");
             let queue = self.queue_of(ns, &job);
@@ -164,15 +166,15 @@ impl<M: OrderedMap> State<M> {
                 token: grant.token,
                 attempt: job.attempt + 1,
                 started_at: self.now(),
-                worker: worker.clone(),
-                session: session.clone(),
+                worker: Arc::clone(&by),
+                session: Arc::clone(&life),
                 lease_ms: grant.lease_ms,
                 cancel_requested: false,
                 progress: None,
                 progress_text: None,
             };
             self.put(&keys::lease(ns, grant.id), &lease);
-            self.add_lease(ns, grant.id, lease);
+            self.add_lease(ns, grant.id, lease, job);
             self.meta_mut().next_token = grant.token.counter + 1;
         }
         if let Some((turn, seen)) = turn {
@@ -187,10 +189,11 @@ impl<M: OrderedMap> State<M> {
         let live = self.leases.remove(&(ns, id))?;
         self.lease_ends.remove(&(live.expires, ns, id));
         self.remove(&keys::lease(ns, id));
-        let queue = self.queue_of(ns, &live.job);
+        let LiveLease { lease, job, .. } = *live;
+        let queue = self.queue_of(ns, &job);
         let counts = &mut self.queues.change(queue).counts;
         counts.running = counts.running.saturating_sub(1);
-        Some((live.job, live.lease))
+        Some((job, lease))
     }
 }
 

@@ -10,6 +10,8 @@ mod retry;
 mod retry_policy;
 mod settle;
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 pub(crate) use enqueue::{Decision, check_lease};
@@ -317,9 +319,9 @@ wire_struct! {
         /// When it was granted.
         pub started_at: TimeMs,
         /// Who runs it.
-        pub worker: String,
+        pub worker: Arc<str>,
         /// The worker's session.
-        pub session: String,
+        pub session: Arc<str>,
         /// How long it holds without a heartbeat.
         pub lease_ms: u64,
         /// Somebody asked to cancel the job.

@@ -238,7 +238,7 @@ impl<M: OrderedMap> State<M> {
             token: lease.token,
             started_at: lease.started_at,
             ended_at: self.now(),
-            worker: lease.worker.clone(),
+            worker: lease.worker.to_string(),
             cause: cause.clone(),
             error,
         };

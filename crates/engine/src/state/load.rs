@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use std::rc::Rc;
 
 use super::{
     Frontier, Kinds, LaneId, Lanes, LiveLease, Meta, Namespace, NamespaceSlot, Queues, Session,
@@ -9,7 +10,7 @@ use super::{
 };
 use crate::Position;
 use crate::ids::{JobId, KindId, MonoMs, NamespaceId, QueueId};
-use crate::job::Lease;
+use crate::job::{Job, Lease};
 use crate::limits::Limits;
 use crate::map::OrderedMap;
 use crate::operation::Operation;
@@ -119,7 +120,9 @@ impl<M: OrderedMap> State<M> {
     fn load_runs(&mut self) {
         for (key, lease) in self.each::<Lease>(keys::LEASE) {
             if let (Some(ns), Some(id)) = (keys::u32_at(&key, 1), keys::id_at(&key, 5)) {
-                self.add_lease(NamespaceId(ns), id, lease);
+                let ns = NamespaceId(ns);
+                let job = self.job(ns, id).expect("a lease is of a job that exists");
+                self.add_lease(ns, id, lease, job);
             }
         }
         for (key, session) in self.each::<Session>(keys::SESSION) {
@@ -133,14 +136,13 @@ impl<M: OrderedMap> State<M> {
     }
 
     /// Holds a lease from this instant of the clock that never steps.
-    pub(crate) fn add_lease(&mut self, ns: NamespaceId, id: JobId, lease: Lease) {
-        let job = self.job(ns, id).expect("a lease is of a job that exists");
+    pub(crate) fn add_lease(&mut self, ns: NamespaceId, id: JobId, lease: Lease, job: Rc<Job>) {
         let timeout = job.options.timeout_ms.map(|timeout_ms| self.mono.plus(timeout_ms));
         let expires = self.mono.plus(lease.lease_ms);
         let expires = timeout.map_or(expires, |timeout| expires.min(timeout));
         self.lease_ends.insert((expires, ns, id));
         self.at_hand.get_mut().jobs.remove(&(ns, id));
-        self.leases.insert((ns, id), LiveLease { lease, job, expires, timeout });
+        self.leases.insert((ns, id), Box::new(LiveLease { lease, job, expires, timeout }));
     }
 
     /// Every lease stands for one more of its lengths: a restart does not run everything twice.

@@ -29,18 +29,11 @@ impl Queues {
         self.slots.insert(id, QueueSlot { queue, next_due });
     }
 
-    /// Adds a queue that the map does not hold yet.
-    pub(crate) fn create(&mut self, queue: Queue) {
-        self.changed.insert(queue.id);
-        self.insert(queue, None);
-    }
-
     pub(crate) fn delete(&mut self, id: QueueId) {
         if let Some(slot) = self.slots.remove(&id) {
             if let Some(names) = self.names.get_mut(&slot.queue.namespace) {
                 names.remove(&slot.queue.name);
             }
-            self.changed.insert(id);
         }
     }
 
@@ -56,7 +49,7 @@ impl Queues {
         self.get(*self.names.get(&ns)?.get(name)?)
     }
 
-    /// The queue, to be written with the group.
+    /// The queue, to be written before the map is kept.
     pub(crate) fn change(&mut self, id: QueueId) -> &mut Queue {
         self.changed.insert(id);
         let slot = self.slots.get_mut(&id);

@@ -30,6 +30,8 @@ pub(crate) struct Session {
     pub(crate) unseen: Vec<TurnGrants>,
     /// Volatile: when it last asked.
     pub(crate) touched: MonoMs,
+    /// Volatile: it is not in the map as it is here.
+    pub(crate) changed: bool,
 }
 
 impl Wire for Session {
@@ -40,7 +42,7 @@ impl Wire for Session {
 
     fn take(input: &mut Input<'_>) -> Result<Self, Malformed> {
         let (last_turn, unseen) = (Wire::take(input)?, Wire::take(input)?);
-        Ok(Self { last_turn, unseen, touched: MonoMs(0) })
+        Ok(Self { last_turn, unseen, touched: MonoMs(0), changed: false })
     }
 }
 
@@ -54,7 +56,7 @@ impl<M: OrderedMap> State<M> {
         grants: impl Iterator<Item = (JobId, Token)>,
     ) {
         let touched = self.mono;
-        let new = Session { last_turn: turn, unseen: Vec::new(), touched };
+        let new = Session { last_turn: turn, unseen: Vec::new(), touched, changed: true };
         let session = self.sessions.entry(key.clone()).or_insert(new);
         session.touched = touched;
         session.last_turn = turn;
@@ -69,8 +71,20 @@ impl<M: OrderedMap> State<M> {
         if session.unseen.len() > TURNS_MAX {
             session.unseen.remove(0);
         }
-        let value = session.to_bytes();
-        self.put_bytes(&keys::session(key.0, &key.1, &key.2), &value);
+        session.changed = true;
+    }
+
+    /// Writes the sessions that changed since they were last written.
+    pub(crate) fn put_sessions(&mut self) {
+        let mut changed = Vec::new();
+        for (key, session) in &mut self.sessions {
+            if std::mem::take(&mut session.changed) {
+                changed.push((keys::session(key.0, &key.1, &key.2), session.to_bytes()));
+            }
+        }
+        for (key, value) in changed {
+            self.put_bytes(&key, &value);
+        }
     }
 
     /// Nobody could ask while the shard was not there: every session counts as heard of just now.

@@ -83,9 +83,15 @@ impl<M: OrderedMap> Recovery<M> {
         self.position
     }
 
-    /// The map of the state, for housekeeping between entries.
-    pub fn map_mut(&mut self) -> &mut M {
-        self.state.map_mut()
+    /// The map of the state, without what [`Recovery::complete_map`] adds.
+    pub fn map(&self) -> &M {
+        self.state.map()
+    }
+
+    /// The map with the whole state at the last position in it, to be kept as it is.
+    pub fn complete_map(&mut self) -> &mut M {
+        self.seal();
+        self.state.complete_map()
     }
 
     /// Begins a new life of the shard, as its first entry. `namespaces` are created where they do

@@ -65,7 +65,7 @@ impl Shard {
 
     /// Leaves an image of the state as it is now.
     pub(crate) fn flush(&mut self) {
-        self.image = (self.turn.position(), self.turn.map().clone());
+        self.image = (self.turn.position(), self.turn.complete_map().clone());
     }
 
     fn replay(&self, map: Map, from: Position) -> Recovery<Map> {
@@ -80,15 +80,14 @@ impl Shard {
     pub(crate) fn restart(&mut self, whole: bool, clock: Clock) {
         let (persisted, map) =
             if whole { (Position::START, Map::new()) } else { self.image.clone() };
-        let recovery = self.replay(map, persisted);
+        let mut recovery = self.replay(map, persisted);
         assert_eq!(recovery.position(), self.turn.position());
-        let turn = recovery.start(clock, &["default"]);
-        let (alive, replayed) = (self.turn.map(), turn.map());
-        for (key, value) in alive {
+        let (alive, replayed) = (self.turn.complete_map(), recovery.complete_map());
+        for (key, value) in &*alive {
             assert_eq!(replayed.get(key), Some(value), "key {key:02x?} after replay");
         }
         assert_eq!(replayed.len(), alive.len(), "replay gives the same state");
-        self.turn = turn;
+        self.turn = recovery.start(clock, &["default"]);
         self.seal();
     }
 }

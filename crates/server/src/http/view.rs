@@ -149,7 +149,7 @@ pub(crate) fn job(view: &JobView) -> JobRecord<'static> {
         progress: lease.and_then(|lease| lease.progress).map(share),
         progress_text: lease.and_then(|lease| lease.progress_text.clone()),
         running: lease.map(|lease| LeaseRecord {
-            worker: lease.worker.clone(),
+            worker: lease.worker.to_string(),
             attempt: lease.attempt,
             started_at: instant(lease.started_at),
             lease: DurationText(lease.lease_ms),

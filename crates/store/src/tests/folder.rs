@@ -136,7 +136,7 @@ fn the_position_moves_without_changes() {
 fn memory_is_bounded_by_refusing_to_seal_more() {
     let dir = tempfile::tempdir().unwrap();
     let mut lsm = Lsm::open(dir.path(), tiny()).unwrap();
-    let mut position = 0;
+    let mut position: u64 = 0;
     let mut fill = |lsm: &mut Lsm| {
         while !lsm.should_rotate() && !lsm.is_full() {
             position += 1;

@@ -128,7 +128,7 @@ impl Reference {
             token: run.lease.token,
             started_at: run.lease.started_at,
             ended_at: self.now,
-            worker: run.lease.worker.clone(),
+            worker: run.lease.worker.to_string(),
             cause: cause.clone(),
             error,
         });
