@@ -2,7 +2,7 @@
 //! the one judgement that opening and inspecting share, and it changes nothing.
 //!
 //! Damage at or below the highest position that any sound frame or header calls durable is
-//! corruption; above it, at the end, it is a torn tail.
+//! corruption; above it, at the end, it is a torn tail if a crash can leave it.
 
 use std::io;
 use std::path::PathBuf;
@@ -276,6 +276,9 @@ impl Survey {
             }
         } else if self.tail < self.durable {
             self.corrupt(path, place, self.durable, fault);
+        } else if fault == Fault::Entries {
+            // Its checksums are right and it is whole, so it was written like that.
+            self.corrupt(path, place, self.tail, fault);
         } else if let Some(damage) = scan.damage {
             let (offset, position) = (scan.end, next);
             let bytes = damage.end.saturating_sub(offset);
