@@ -203,12 +203,12 @@ fn a_lost_run_keeps_its_place_and_its_token_is_powerless() {
     shard.enqueue(job(1));
     shard.enqueue(job(2));
     let lost = shard.lease(1);
-    shard.advance(30_000);
+    shard.advance(30_001);
     let again = shard.lease(1);
     assert_eq!((ids(&again), again[0].attempt), (vec![1], 2));
     assert!(matches!(shard.settle(&lost[0], ack()), Err(Rejection::LeaseLost { .. })));
     for _ in 0..4 {
-        shard.advance(30_000);
+        shard.advance(30_001);
         shard.lease(1);
     }
     assert_eq!(shard.state(id(1)), Some(JobState::Dead), "five losses in a row");
@@ -232,6 +232,8 @@ fn heartbeats_keep_a_lease_but_not_past_the_timeout() {
         assert!(matches!(&answer, Answer::Extended(a) if a[..] == [Ok(Instruction::Continue)]));
     }
     shard.advance(10_000);
+    assert_eq!(shard.state(id(1)), Some(JobState::Running));
+    shard.advance(1);
     assert_eq!(shard.state(id(1)), Some(JobState::Retrying));
 }
 
