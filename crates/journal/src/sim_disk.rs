@@ -177,9 +177,10 @@ impl SimDisk {
         lock(&self.state).syncs_until_failure = Some(count);
     }
 
-    /// Takes back the failures that were ordered and did not happen yet.
+    /// Takes back the failures and crashes that were ordered and did not happen yet.
     pub fn fail_nothing(&self) {
         let mut state = lock(&self.state);
+        state.crashes = None;
         state.writes_until_failure = None;
         state.syncs_until_failure = None;
     }
