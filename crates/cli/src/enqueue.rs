@@ -65,7 +65,7 @@ struct Options {
     /// Jobs with the same key run one at a time, in order
     #[arg(long, value_name = "KEY")]
     ordering_key: Option<String>,
-    /// The first delivery is the last, whatever becomes of it
+    /// The first run is the last, whatever becomes of it
     #[arg(long)]
     at_most_once: bool,
     /// Not started so long from now, it expires

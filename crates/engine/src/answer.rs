@@ -78,6 +78,8 @@ pub struct Delivery {
     pub lease_ms: u64,
     /// The longest that the run may take.
     pub timeout_ms: Option<u64>,
+    /// Once it has begun there is no other run: it is never given back then.
+    pub at_most_once: bool,
     /// When it was enqueued.
     pub enqueued_at: TimeMs,
     /// 0 to 255.

@@ -131,7 +131,7 @@ pub struct NewJob {
     pub start: Option<Start>,
     /// Its ordering key.
     pub ordering_key: Option<String>,
-    /// Whether the first grant is the last one.
+    /// Whether the first run is the last one: a grant that its worker does not give back.
     pub at_most_once: bool,
     /// When it expires unless started.
     pub expiry: Option<Start>,

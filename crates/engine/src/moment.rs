@@ -7,7 +7,7 @@ use crate::ids::{MonoMs, TimeMs};
 pub struct Clock {
     /// Wall time.
     pub wall: TimeMs,
-    /// The clock that never steps.
+    /// The clock that never steps: the whole milliseconds that have passed on it.
     pub mono: MonoMs,
     /// Fresh for every call.
     pub random: u64,

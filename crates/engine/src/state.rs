@@ -110,9 +110,10 @@ pub(crate) struct LiveLease {
     pub(crate) lease: Lease,
     /// The job as it was granted: nothing rewrites a job while it runs.
     pub(crate) job: Rc<Job>,
-    /// When it runs out unless extended.
+    /// After which instant it runs out unless extended. In that very millisecond it stands: its
+    /// beginning was cut to a whole one, too.
     pub(crate) expires: MonoMs,
-    /// When no heartbeat extends it any more.
+    /// After which instant no heartbeat extends it any more.
     pub(crate) timeout: Option<MonoMs>,
 }
 

@@ -147,6 +147,48 @@ pub(crate) fn take_entry(bytes: &mut Bytes) -> Option<Bytes> {
     Some(bytes.split_to(len))
 }
 
+/// Counts the entries in a group's bytes, which come in pieces that are cut anywhere.
+#[derive(Debug, Default)]
+pub(crate) struct EntryCounter {
+    whole: u64,
+    /// Bytes of the last entry that are still to come.
+    left_bytes: usize,
+    /// The next entry's length, as far as it is there.
+    len: u32,
+    len_bytes: u32,
+}
+
+impl EntryCounter {
+    /// Takes the next piece. False where an entry says that it is longer than any may be.
+    pub(crate) fn add(&mut self, mut piece: &[u8]) -> bool {
+        while let Some((byte, rest)) = piece.split_first() {
+            if self.left_bytes > 0 {
+                let skipped = self.left_bytes.min(piece.len());
+                self.left_bytes -= skipped;
+                piece = piece.split_at(skipped).1;
+                continue;
+            }
+            piece = rest;
+            self.len |= u32::from(*byte) << (8 * self.len_bytes);
+            self.len_bytes += 1;
+            if self.len_bytes as usize == ENTRY_OVERHEAD_BYTES {
+                self.left_bytes = self.len as usize;
+                if self.left_bytes > MAX_ENTRY_BYTES {
+                    return false;
+                }
+                (self.len, self.len_bytes) = (0, 0);
+                self.whole += 1;
+            }
+        }
+        true
+    }
+
+    /// How many there were, or `None` where the last one is not whole.
+    pub(crate) fn count(&self) -> Option<u64> {
+        (self.left_bytes == 0 && self.len_bytes == 0).then_some(self.whole)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -191,5 +233,22 @@ mod tests {
         assert_eq!(Group::from_encoded(Position(1), 1, bytes[..6].to_vec()), None);
         assert_eq!(Group::from_encoded(Position(1), 1, vec![0xff; 9]), None);
         assert_eq!(Group::from_encoded(Position::START, 1, bytes), None);
+    }
+
+    #[test]
+    fn entries_are_counted_wherever_their_bytes_are_cut() {
+        let mut group = Group::new(Position(1));
+        group.push(b"abc");
+        group.push(b"");
+        group.push(&[7; 300]);
+        for piece_bytes in 1..group.len_bytes() {
+            let mut counter = EntryCounter::default();
+            assert!(group.as_bytes().chunks(piece_bytes).all(|piece| counter.add(piece)));
+            assert_eq!(counter.count(), Some(3), "{piece_bytes}");
+            assert!(counter.add(&[1, 0]) && counter.count().is_none());
+            assert!(counter.add(&[0, 0]) && counter.count().is_none());
+            assert!(counter.add(b"x") && counter.count() == Some(4));
+            assert!(!counter.add(&[0xff; 4]));
+        }
     }
 }

@@ -62,18 +62,21 @@ pub(crate) fn recover(disk: &dyn Disk, config: &FileConfig) -> Result<Recovered,
     if let Some(corruption) = survey.corrupt.first() {
         return Err(refusal(corruption.clone(), config));
     }
-    remove_unused(disk, &survey)?;
+    make_way(disk, &survey)?;
     let (first, tail, durable) = (survey.first, survey.tail, survey.durable);
+    let replaced = survey.segments.get(survey.kept).map(|segment| segment.sequence);
     let used = survey.used;
     let mut segments: Vec<RecoveredSegment> =
         survey.segments.drain(..).take(used).filter_map(|s| readable(disk, &s)).collect();
     let unproved = Groups::new(durable.next(), segments.iter().map(|s| s.readable.clone()))
         .collect::<Result<Vec<ReadGroup>, ReadError>>()
         .map_err(unreadable)?;
+    segments.retain(|segment| Some(segment.sequence) != replaced);
     for segment in &mut segments {
         segment.readable.last = segment.readable.last.min(durable);
     }
-    let sequence = segments.last().map_or(1, |segment| segment.sequence + 1);
+    let following = segments.last().map_or(1, |segment| segment.sequence + 1);
+    let sequence = replaced.unwrap_or(following);
     let begin = Begin { base: durable, durable: tail };
     let (segment, offset) = begin_segment(disk, config, sequence, begin, &unproved)?;
     let recovery = Recovery {
@@ -87,16 +90,18 @@ pub(crate) fn recover(disk: &dyn Disk, config: &FileConfig) -> Result<Recovered,
     Ok(Recovered { recovery, segments, offset })
 }
 
-/// Removes segments that were prepared and never used, but for the one whose number the new segment
-/// takes: a seal says that it is there, so it is replaced, after its space was given back.
-fn remove_unused(disk: &dyn Disk, survey: &Survey) -> Result<(), OpenError> {
-    let unused = survey.segments.get(survey.used..).unwrap_or_default();
-    for segment in unused.iter().skip(1).rev() {
+/// Gives back what was prepared, before the new segment is made. A seal says that the segment after
+/// it is there, so the first is replaced by the new one, and where it is sealed itself, the second
+/// keeps its name until the next one that is prepared takes its place.
+fn make_way(disk: &dyn Disk, survey: &Survey) -> Result<(), OpenError> {
+    let others = survey.segments.get(survey.kept..).unwrap_or_default();
+    let named = if others.first().is_some_and(Surveyed::has_frames) { 2 } else { 1 };
+    for segment in others.iter().skip(named).rev() {
         let name = segment_name(segment.sequence);
         disk.remove(&name).map_err(failed("remove", disk.path(&name)))?;
         disk.sync().map_err(failed("sync", disk.path("")))?;
     }
-    if let Some(segment) = unused.first() {
+    for segment in others.iter().take(named).filter(|segment| !segment.has_frames()) {
         let name = segment_name(segment.sequence);
         let cut = disk.open(&name, true).and_then(|file| file.cut(SEGMENT_HEADER_BYTES));
         cut.map_err(failed("cut", disk.path(&name)))?;

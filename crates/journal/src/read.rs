@@ -116,7 +116,7 @@ impl Cursor {
             if wanted {
                 bytes.extend_from_slice(payload);
             }
-            let step = match self.order.accept(&frame) {
+            let step = match self.order.accept(&frame, payload) {
                 Ok(step) => step,
                 Err(fault) => return Err(self.corrupt(fault)),
             };
@@ -154,16 +154,6 @@ impl EntryReader {
         let groups = Groups::new(from, segments);
         Self { from, groups, next: from, left: 0, rest: Bytes::new() }
     }
-
-    /// The group's bytes are not the entries that it says it has. Its checksum is right, so it was
-    /// written like that.
-    fn malformed(&mut self) -> ReadError {
-        self.left = 0;
-        self.groups.segments.clear();
-        let cursor = self.groups.current.take();
-        let (path, offset) = cursor.map_or((PathBuf::new(), 0), |c| (c.segment.path, c.offset));
-        ReadError::Corrupt { path, offset, position: self.next, fault: Fault::Entries }
-    }
 }
 
 impl Iterator for EntryReader {
@@ -178,11 +168,8 @@ impl Iterator for EntryReader {
                 };
                 (self.next, self.left, self.rest) = (group.first, group.count, group.bytes);
             }
-            let entry = take_entry(&mut self.rest);
+            let entry = take_entry(&mut self.rest).expect("a group has the entries that it names");
             self.left -= 1;
-            let Some(entry) = entry.filter(|_| self.left > 0 || self.rest.is_empty()) else {
-                return Some(Err(self.malformed()));
-            };
             let position = self.next;
             self.next = position.next();
             if position >= self.from {

@@ -71,8 +71,8 @@ impl Scan {
                 scan.stopped = true;
                 return Ok(scan);
             }
-            let frame = match window.frame_at(offset, salt)? {
-                Ok((frame, _)) => frame,
+            let (frame, payload) = match window.frame_at(offset, salt)? {
+                Ok(frame) => frame,
                 Err(error) => break Fault::Frame(error),
             };
             if order.next().is_none() && stop.is_some_and(|stop| frame.first == stop.next()) {
@@ -82,7 +82,7 @@ impl Scan {
                 scan.stopped = true;
                 return Ok(scan);
             }
-            let added = match order.accept(&frame) {
+            let added = match order.accept(&frame, payload) {
                 Ok(added) => added,
                 Err(fault) => break fault,
             };

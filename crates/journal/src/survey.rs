@@ -2,7 +2,7 @@
 //! the one judgement that opening and inspecting share, and it changes nothing.
 //!
 //! Damage at or below the highest position that any sound frame or header calls durable is
-//! corruption; above it, at the end, it is a torn tail.
+//! corruption; above it, at the end, it is a torn tail if a crash can leave it.
 
 use std::io;
 use std::path::PathBuf;
@@ -26,6 +26,9 @@ pub(crate) struct Survey {
     pub(crate) segments: Vec<Surveyed>,
     /// How many of them hold or held something. Those after them were prepared and never used.
     pub(crate) used: usize,
+    /// How many of them stay. The next one, if there is one, makes way for the segment that a
+    /// start begins, and those after it go.
+    pub(crate) kept: usize,
     /// The first position that is still there.
     pub(crate) first: Position,
     /// The last position.
@@ -77,10 +80,17 @@ impl Surveyed {
         self.header().is_some_and(|header| self.len_bytes < header.len_bytes)
     }
 
-    /// Whether it was prepared ahead and has no sound frame.
-    fn has_no_frames(&self) -> bool {
+    /// Whether it was prepared ahead and holds nothing at or below `durable`.
+    fn has_nothing_proved(&self, durable: Position) -> bool {
         let contents = self.contents.as_ref();
-        contents.is_ok_and(|(header, scan)| header.begin.is_none() && scan.frames == 0)
+        contents.is_ok_and(|(header, scan)| {
+            header.begin.is_none() && scan.first.is_none_or(|first| first > durable)
+        })
+    }
+
+    /// Whether it has sound frames.
+    pub(crate) fn has_frames(&self) -> bool {
+        self.scan().is_some_and(|scan| scan.frames > 0)
     }
 
     fn durable(&self) -> Position {
@@ -182,6 +192,7 @@ fn judge(disk: &dyn Disk, segments: Vec<Surveyed>, newest: Option<u64>) -> Surve
     let mut survey = Survey {
         segments: Vec::new(),
         used,
+        kept: used,
         first,
         tail: Position(first.0 - 1),
         durable,
@@ -206,9 +217,10 @@ fn judge(disk: &dyn Disk, segments: Vec<Surveyed>, newest: Option<u64>) -> Surve
         survey.corrupt.push(place);
     }
     let last = used.checked_sub(1).and_then(|last| segments.get(last));
-    if survey.corrupt.is_empty() && last.is_some_and(Surveyed::has_no_frames) {
-        // Its first group is torn, so nothing in it counts, and it may be replaced.
-        survey.used -= 1;
+    if survey.corrupt.is_empty() && last.is_some_and(|last| last.has_nothing_proved(durable)) {
+        // Power may still be cut and take all its frames with it. If the segment before it were
+        // given back by then, nothing would say where it begins.
+        survey.kept -= 1;
     }
     let is_missing = |newest: &u64| {
         // Segments before the first one were truncated away.
@@ -264,6 +276,9 @@ impl Survey {
             }
         } else if self.tail < self.durable {
             self.corrupt(path, place, self.durable, fault);
+        } else if fault == Fault::Entries {
+            // Its checksums are right and it is whole, so it was written like that.
+            self.corrupt(path, place, self.tail, fault);
         } else if let Some(damage) = scan.damage {
             let (offset, position) = (scan.end, next);
             let bytes = damage.end.saturating_sub(offset);

@@ -11,6 +11,7 @@ use crate::fault::Fault;
 use crate::frame::{
     FRAME_HEADER_BYTES, FRAME_PAYLOAD_BYTES_MAX, FrameError, FrameHeader, FrameKind, frame_bytes,
 };
+use crate::group::EntryCounter;
 
 /// How much is read at a time.
 const CHUNK_BYTES: usize = 1 << 20;
@@ -76,7 +77,8 @@ pub(crate) enum Step {
     Seal,
 }
 
-/// The order of frames: groups at consecutive positions, each with all its frames.
+/// The order of frames: groups at consecutive positions, each with all its frames and as many
+/// entries as it says.
 #[derive(Debug)]
 pub(crate) struct Order {
     /// Position of the next group; `None` before the first frame of a segment that does not say
@@ -91,6 +93,7 @@ struct OpenGroup {
     index_next: u32,
     bytes_total: u64,
     bytes_left: u64,
+    entries: EntryCounter,
 }
 
 impl Order {
@@ -109,7 +112,7 @@ impl Order {
     }
 
     /// Takes the next frame.
-    pub(crate) fn accept(&mut self, frame: &FrameHeader) -> Result<Step, Fault> {
+    pub(crate) fn accept(&mut self, frame: &FrameHeader, payload: &[u8]) -> Result<Step, Fault> {
         let next = *self.next.get_or_insert(frame.first);
         if frame.first != next {
             return Err(Fault::Order);
@@ -125,6 +128,7 @@ impl Order {
             index_next: 0,
             bytes_total: frame.group_bytes,
             bytes_left: frame.group_bytes,
+            entries: EntryCounter::default(),
         });
         let left = group.bytes_left.checked_sub(u64::from(frame.payload_bytes));
         let fits = frame.index == group.index_next
@@ -134,6 +138,10 @@ impl Order {
         let (Some(left), true) = (left, fits) else {
             return Err(Fault::Order);
         };
+        let possible = group.entries.add(payload);
+        if !possible || frame.commit && group.entries.count() != Some(u64::from(frame.count)) {
+            return Err(Fault::Entries);
+        }
         if frame.commit {
             self.next = Some(next.advanced_by(u64::from(frame.count)));
             return Ok(Step::Group { first: next, count: frame.count });

@@ -2,7 +2,7 @@
 //! state, in the order in which the server's threads do. What it decides next is not its own.
 
 use longshore_engine::{Answer, Clock, Effect, Limits, Position, Recovery, ReplyTo, Request, Turn};
-use longshore_journal::{AppendError, Crash, FaultyJournal, Group, Journal, OpenError};
+use longshore_journal::{AppendError, FaultyJournal, Group, Journal, OpenError};
 
 use crate::canary::Canary;
 use crate::faults;
@@ -55,8 +55,11 @@ impl Node {
         trace: &mut Trace,
     ) -> Result<Self, StartError> {
         let config = FaultyJournal::tiny_config();
-        let (journal, found) =
-            FaultyJournal::open(&store.disk, config).map_err(|error| open_error(&error))?;
+        let opened = FaultyJournal::open(&store.disk, config);
+        if store.has_crashed() {
+            return Err(StartError::Ended("in the middle of starting".to_owned()));
+        }
+        let (journal, found) = opened.map_err(|error| open_error(&error))?;
         let violation = StartError::Violation;
         let all = journal.read_from(found.first).map_err(|error| violation(error.to_string()))?;
         store.ledger.check(found.first, found.tail, all).map_err(violation)?;
@@ -131,7 +134,11 @@ impl Node {
     pub(crate) fn commit(&mut self, store: &mut Store) -> Result<Option<Released>, Exit> {
         let Some(group) = &self.in_flight else { return Ok(Some(Vec::new())) };
         store.ledger.attempt(group);
-        match self.journal.append(group) {
+        let appended = self.journal.append(group);
+        if store.has_crashed() {
+            return Err(Exit);
+        }
+        match appended {
             Ok(durable) => {
                 store.ledger.acknowledge();
                 self.in_flight = None;
@@ -143,8 +150,12 @@ impl Node {
     }
 
     /// Says in the journal that everything in it is durable.
-    pub(crate) fn mark(&mut self) -> Result<(), Exit> {
-        match self.journal.mark() {
+    pub(crate) fn mark(&mut self, store: &mut Store) -> Result<(), Exit> {
+        let marked = self.journal.mark();
+        if store.has_crashed() {
+            return Err(Exit);
+        }
+        match marked {
             Ok(()) | Err(AppendError::NoSpace { .. }) => Ok(()),
             Err(AppendError::Failed { .. } | AppendError::Unexpected { .. }) => Err(Exit),
         }
@@ -172,16 +183,12 @@ impl Node {
     }
 
     /// Gives back the journal's space before what was flushed.
-    pub(crate) fn truncate(&mut self) {
+    pub(crate) fn truncate(&mut self, store: &mut Store) -> Result<(), Exit> {
         if let Some(position) = self.truncate_before.take() {
             // What is not given back now is given back next time.
             let _ = self.journal.truncate_before(position);
         }
-    }
-
-    /// Ends the process, or the power with it.
-    pub(crate) fn crash(self, store: &mut Store, crash: Crash) {
-        store.disk = self.journal.crash(crash);
+        if store.has_crashed() { Err(Exit) } else { Ok(()) }
     }
 
     /// Stops as asked: who waits is answered, everything is durable and flushed.
@@ -201,8 +208,8 @@ impl Node {
         self.sealed = None;
         self.rotate();
         self.flush(store);
-        self.mark()?;
-        self.truncate();
+        self.mark(store)?;
+        self.truncate(store)?;
         Ok(Some(all))
     }
 }

@@ -300,13 +300,15 @@ impl Simulation {
         if let Some(position) = flushed {
             self.trace.note(format_args!("flushed at {position}"));
         }
-        if choice == 5 {
-            node.truncate();
+        if choice == 5
+            && let Err(Exit) = node.truncate(&mut self.store)
+        {
+            self.end("in the middle of giving back");
         }
     }
 
     fn mark(&mut self) {
-        if let Some(Err(Exit)) = self.node.as_mut().map(Node::mark) {
+        if let Some(Err(Exit)) = self.node.as_mut().map(|node| node.mark(&mut self.store)) {
             self.end("marking the journal failed");
         }
     }
@@ -341,19 +343,25 @@ impl Simulation {
     }
 
     fn crash(&mut self) {
-        if self.node.is_some() {
+        if self.random.percent(50) {
+            let (changes, crash) = (self.random.below(20), self.any_crash());
+            self.trace.note(format_args!("{crash:?} after {changes} changes of the disk"));
+            self.store.crash_after(changes, crash);
+        } else if self.node.is_some() {
             self.end("crash");
         }
     }
 
+    fn any_crash(&mut self) -> Crash {
+        *self.random.pick(&[Crash::Kill, Crash::PowerCut, Crash::PowerCutLosingAll])
+    }
+
     /// The process ends at once, and perhaps the power with it.
     pub(crate) fn end(&mut self, why: &str) {
-        let crash = *self.random.pick(&[Crash::Kill, Crash::PowerCut, Crash::PowerCutLosingAll]);
+        let crash = self.any_crash();
         self.trace.note(format_args!("{why}: {crash:?}"));
-        match self.node.take() {
-            Some(node) => node.crash(&mut self.store, crash),
-            None => self.store.disk = self.store.disk.crash(crash),
-        }
+        self.node = None;
+        self.store.crash(crash);
         self.give_back.clear();
         for client in self.network.cut_all() {
             if let Some(client) = self.clients.get_mut(client) {

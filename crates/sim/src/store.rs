@@ -1,7 +1,7 @@
 //! What outlives a process: the disk with the journal, and the image of the state that the last
 //! flush left.
 
-use longshore_journal::SimDisk;
+use longshore_journal::{Crash, SimDisk};
 
 use crate::ledger::Ledger;
 use crate::map::SimMap;
@@ -11,11 +11,30 @@ pub(crate) struct Store {
     pub(crate) disk: SimDisk,
     pub(crate) image: SimMap,
     pub(crate) ledger: Ledger,
+    /// What a crash left that was met in the middle of something.
+    crashed: Option<SimDisk>,
 }
 
 impl Store {
     pub(crate) fn new(disk_seed: u64) -> Self {
         let (image, ledger) = (SimMap::default(), Ledger::default());
-        Self { disk: SimDisk::new(disk_seed), image, ledger }
+        Self { disk: SimDisk::new(disk_seed), image, ledger, crashed: None }
+    }
+
+    /// Orders a crash before one of the next changes of the disk.
+    pub(crate) fn crash_after(&self, changes: u64, crash: Crash) {
+        self.disk.image_crashes_after(changes, &[crash]);
+    }
+
+    /// Whether that crash was met. What was done since the one that did it has not heard, so it is
+    /// asked after whatever changes the disk.
+    pub(crate) fn has_crashed(&mut self) -> bool {
+        self.crashed = self.disk.take_images().pop().or(self.crashed.take());
+        self.crashed.is_some()
+    }
+
+    /// Ends the process, or the power with it: as it was met, else as `crash` says.
+    pub(crate) fn crash(&mut self, crash: Crash) {
+        self.disk = self.crashed.take().unwrap_or_else(|| self.disk.crash(crash));
     }
 }

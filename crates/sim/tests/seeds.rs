@@ -3,7 +3,10 @@
 use longshore_sim::{Config, run};
 
 /// Seeds that found something, each with what it was. They are run again for ever.
-const REGRESSIONS: &[u64] = &[];
+const REGRESSIONS: &[u64] = &[
+    // A journal began with a segment whose frames only the page cache had shown.
+    2114,
+];
 
 const SAMPLE: u64 = 150;
 

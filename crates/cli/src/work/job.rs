@@ -24,6 +24,8 @@ pub(crate) struct Assignment {
     pub(crate) max_attempts: u32,
     pub(crate) lease: Duration,
     pub(crate) timeout: Option<Duration>,
+    /// There is no other run.
+    pub(crate) at_most_once: bool,
     pub(crate) traceparent: Option<String>,
 }
 
@@ -39,6 +41,7 @@ impl From<LeasedJob<'_>> for Assignment {
             max_attempts: job.max_attempts,
             lease: duration(job.lease),
             timeout: job.timeout.map(duration),
+            at_most_once: job.at_most_once,
             traceparent: job.traceparent,
         }
     }

@@ -144,6 +144,7 @@ mod tests {
             max_attempts: 1,
             lease: Duration::from_secs(30),
             timeout: None,
+            at_most_once: false,
             traceparent: None,
         };
         let shell = Shell { server: String::new(), namespace: "default".into(), quiet: true };

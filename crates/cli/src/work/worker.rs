@@ -525,13 +525,18 @@ async fn run_one<R: Runner>(
 ) -> Verdict {
     let start = Instant::now();
     let run = runner.run(job.clone(), stop);
-    let verdict = match job.timeout {
+    let mut verdict = match job.timeout {
         // The server ends the lease then; dropping the run kills what it started.
         Some(limit) => timeout(limit, run).await.unwrap_or_else(|_| {
             Verdict::failed("timeout", format!("the run took longer than {limit:?}"))
         }),
         None => run.await,
     };
+    if job.at_most_once && verdict == Verdict::Release {
+        // Given back it would run again, and it had begun.
+        verdict =
+            Verdict::failed("stopped", "the worker was stopped in the middle of the only run");
+    }
     runner.hear(&News::Ended(&job, &verdict, start.elapsed()));
     verdict
 }

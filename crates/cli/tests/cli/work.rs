@@ -123,6 +123,20 @@ fn sigterm_waits_and_then_gives_back() {
     assert_eq!((job["state"].as_str(), job["attempt"].as_u64()), (Some("ready"), Some(0)), "{job}");
 }
 
+/// Its worker gave it back in the middle of its run, so it ran again elsewhere.
+#[test]
+fn a_run_that_is_the_only_one_is_not_given_back_once_it_began() {
+    let server = Server::start();
+    let worker = server.worker(&["--exec", "echo > started; sleep 600", "--grace", "0s"]);
+    let id = server.enqueue(&["pay", "--at-most-once"]);
+    until(|| server.folder.path().join("started").exists());
+    worker.signal(Signal::TERM);
+    assert_eq!(worker.wait().0, 0);
+    let job = server.job(&id);
+    assert_eq!((&job["state"], &job["reason"]), (&"dead".into(), &"at_most_once".into()), "{job}");
+    assert_eq!(job["error"]["type"], "stopped");
+}
+
 #[test]
 fn sigterm_lets_running_jobs_end() {
     let server = Server::start();

@@ -139,6 +139,7 @@ impl<M: OrderedMap> State<M> {
             token,
             lease_ms,
             timeout_ms: job.options.timeout_ms,
+            at_most_once: job.options.at_most_once,
             enqueued_at: job.enqueued_at,
             priority: job.options.priority,
             ordering_key: job.options.ordering_key.clone(),

@@ -74,7 +74,8 @@ wire_struct! {
         pub priority: u8,
         /// At most one job of a key runs at a time, in the order of entry.
         pub ordering_key: Option<String>,
-        /// The first grant is the last one, whatever becomes of it.
+        /// The first run is the last one, whatever becomes of it. What its worker gives back did
+        /// not run.
         pub at_most_once: bool,
         /// A job not started by then expires.
         pub expires_at: Option<TimeMs>,

@@ -144,7 +144,7 @@ impl<M: OrderedMap> State<M> {
         let live = self.leases.get(&(namespace, id))?;
         let job = self.job(namespace, id).expect("a lease is of a job that exists");
         let token = live.lease.token;
-        let timed_out = live.timeout.is_some_and(|timeout| timeout <= moment.mono);
+        let timed_out = live.timeout.is_some_and(|timeout| timeout < moment.mono);
         let (cause, next) = if timed_out {
             let tries = live.lease.attempt - job.budget_from;
             let delay_ms = job.options.retry.delay_ms(tries, moment.random(index));

@@ -3,6 +3,7 @@
 //!
 //! | byte | key                                                    | value                    |
 //! | ---- | ------------------------------------------------------ | ------------------------ |
+//! | 0    | -: the store's own                                     | position of the state    |
 //! | 1    | -                                                      | `Meta`                   |
 //! | 2    | namespace u32                                          | `Namespace`              |
 //! | 3    | queue u32                                              | `Queue`                  |
@@ -24,7 +25,6 @@
 //! | 18   | namespace u32, counted worker, counted session         | `Session`                |
 //! | 19   | operation u64                                          | `Operation`              |
 //! | 20   | namespace u32, queue u32, place u64                    | id: behind its key       |
-//! | 255  | the store's own                                        | position marker          |
 
 use crate::ids::{BodyId, JobId, KindId, NamespaceId, OperationId, Place, QueueId, TimeMs};
 
@@ -218,4 +218,42 @@ pub(crate) fn u64_at(key: &[u8], at: usize) -> Option<u64> {
 /// The big-endian `u32` that begins at `at`.
 pub(crate) fn u32_at(key: &[u8], at: usize) -> Option<u32> {
     key.get(at..at + 4)?.try_into().ok().map(u32::from_be_bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Where the store keeps the position that its state has.
+    const STORE: u8 = 0;
+
+    #[test]
+    fn the_catalogue_names_every_first_byte() {
+        let rows = include_str!("keys.rs").lines().filter_map(|line| line.strip_prefix("//! | "));
+        let named: Vec<u8> = rows.filter_map(|row| row.split(' ').next()?.parse().ok()).collect();
+        let used = [
+            STORE,
+            META,
+            NAMESPACE,
+            QUEUE,
+            KIND,
+            JOB,
+            LANE,
+            LEASE,
+            KEYED,
+            KEY_HEAD,
+            DEAD,
+            ENDED,
+            TIMER,
+            DUE,
+            ATTEMPT,
+            BODY,
+            TOMBSTONE,
+            TOMBSTONE_ORDER,
+            SESSION,
+            OPERATION,
+            BLOCKED,
+        ];
+        assert_eq!(named, used);
+    }
 }

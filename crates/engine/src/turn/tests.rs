@@ -203,12 +203,12 @@ fn a_lost_run_keeps_its_place_and_its_token_is_powerless() {
     shard.enqueue(job(1));
     shard.enqueue(job(2));
     let lost = shard.lease(1);
-    shard.advance(30_000);
+    shard.advance(30_001);
     let again = shard.lease(1);
     assert_eq!((ids(&again), again[0].attempt), (vec![1], 2));
     assert!(matches!(shard.settle(&lost[0], ack()), Err(Rejection::LeaseLost { .. })));
     for _ in 0..4 {
-        shard.advance(30_000);
+        shard.advance(30_001);
         shard.lease(1);
     }
     assert_eq!(shard.state(id(1)), Some(JobState::Dead), "five losses in a row");
@@ -232,6 +232,8 @@ fn heartbeats_keep_a_lease_but_not_past_the_timeout() {
         assert!(matches!(&answer, Answer::Extended(a) if a[..] == [Ok(Instruction::Continue)]));
     }
     shard.advance(10_000);
+    assert_eq!(shard.state(id(1)), Some(JobState::Running));
+    shard.advance(1);
     assert_eq!(shard.state(id(1)), Some(JobState::Retrying));
 }
 
@@ -412,4 +414,32 @@ fn expired_jobs_are_not_started() {
     assert_eq!(shard.state(id(1)), Some(JobState::Expired));
     assert_eq!(shard.state(id(2)), Some(JobState::Dead));
     assert!(shard.lease(9).is_empty());
+}
+
+#[test]
+fn an_at_most_once_job_is_granted_again_only_on_its_workers_word_that_it_did_not_run() {
+    let mut shard = Shard::new();
+    let enqueue = |shard: &mut Shard, n| shard.enqueue(NewJob { at_most_once: true, ..job(n) });
+    enqueue(&mut shard, 1);
+    for verdict in [Verdict::Release, Verdict::Snooze { delay_ms: 0 }] {
+        let jobs = shard.lease(1);
+        assert!(jobs[0].at_most_once && jobs[0].attempt == 1);
+        shard.settle(&jobs[0], verdict).unwrap();
+    }
+    let turn = |shard: &mut Shard, turn, seen| {
+        let wish = LeaseJobs { turn: Some(turn), seen, ..wish() };
+        match shard.call(Command::LeaseJobs(Box::new(wish))) {
+            Answer::Leased { jobs, .. } => jobs,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(ids(&turn(&mut shard, 1, None)), [1]);
+    assert_eq!(ids(&turn(&mut shard, 2, Some(0))), [1], "the answer to turn 1 did not arrive");
+    assert!(turn(&mut shard, 3, Some(2)).is_empty());
+    enqueue(&mut shard, 2);
+    let failed = shard.lease(1);
+    shard.settle(&failed[0], fail()).unwrap();
+    assert_eq!(shard.state(id(2)), Some(JobState::Dead), "a run that failed");
+    shard.advance(30_001);
+    assert_eq!(shard.state(id(1)), Some(JobState::Dead), "a run of which nothing was heard");
 }

@@ -43,7 +43,7 @@ impl<M: OrderedMap> Turn<M> {
     fn end_leases(&mut self, moment: Moment) {
         for index in 0..self.state.limits.slice_items_max {
             let Some((expires, ns, id)) = self.state.lease_ends.first().copied() else { break };
-            if expires > moment.mono {
+            if expires >= moment.mono {
                 break;
             }
             let Some(record) = self.state.decide_lease_end(ns, id, moment, index as u64) else {
@@ -117,7 +117,7 @@ impl<M: OrderedMap> Turn<M> {
             return Some(0);
         }
         let mono = clock.mono.max(self.state.mono);
-        let lease = self.state.lease_ends.first().map(|(expires, _, _)| expires.0);
+        let lease = self.state.lease_ends.first().map(|(expires, _, _)| expires.plus(1).0);
         let waiter = self.waiters.next_deadline().map(|deadline| deadline.0);
         let by_mono = lease.into_iter().chain(waiter).map(|at| at.saturating_sub(mono.0));
         let timer = self.state.timers.first(&self.state).map(TimeMs);

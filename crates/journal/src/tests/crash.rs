@@ -338,3 +338,63 @@ fn a_journal_cut_down_to_one_unproved_group_opens_again_and_again() {
         disk = journal.crash(Crash::Kill);
     }
 }
+
+/// A process was killed whose last append had failed: its group, or a seal, stood in the page cache
+/// alone, the first in a prepared segment. The next start wrote the group anew, but left the segment
+/// in the row. When the one before it was given back, power was cut and took those frames, nothing
+/// said where the segment began, and the journal was called corrupt.
+#[test]
+fn a_segment_that_only_the_page_cache_shows_is_not_left_to_begin_the_journal() {
+    let mut failed = 0;
+    for len in [700, 40_000] {
+        for synced in 0..20 {
+            let disk = SimDisk::new(synced);
+            let mut known = Known::default();
+            let mut journal = open(&disk);
+            let mut append = |journal: &mut FaultyJournal, len: usize| {
+                let group = group_of(journal.tail().next(), &[len], known.answered.len() as u8);
+                known.attempted = contents(&group);
+                journal.append(&group)?;
+                known.answered.append(&mut known.attempted);
+                Ok::<_, AppendError>(())
+            };
+            let in_use =
+                |journal: &FaultyJournal| journal.room().bytes() - journal.room().prepared_bytes();
+            while in_use(&journal) > 700 {
+                append(&mut journal, 700).unwrap();
+            }
+            disk.fail_sync_after(synced);
+            // A sync of what is prepared may fail, too, and harms nobody.
+            if append(&mut journal, len).is_err() {
+                failed += 1;
+                check_cut_down(&journal.crash(Crash::Kill), &known);
+            }
+        }
+    }
+    assert!(failed > 4, "only {failed} syncs");
+}
+
+/// Starts, gives back all that was flushed, and crashes before each change of the disk meanwhile.
+fn check_cut_down(disk: &SimDisk, known: &Known) {
+    for changes in 0.. {
+        let disk = disk.crash(Crash::Kill);
+        disk.image_crashes_after(changes, &EVERY_CRASH);
+        let mut journal = open(&disk);
+        let mut known = known.clone();
+        let mut images = disk.take_images();
+        if images.is_empty() {
+            known.check_contents(&journal, "after the failed append");
+            known.answered.append(&mut known.attempted);
+            known.answered.truncate(journal.tail().0 as usize);
+            known.truncated = known.answered.len();
+            journal.truncate_before(journal.tail().next()).unwrap();
+            images = disk.take_images();
+        }
+        for (image, crash) in images.iter().zip(EVERY_CRASH) {
+            known.check(image, &format!("{crash:?} before change {changes}"));
+        }
+        if images.is_empty() {
+            return;
+        }
+    }
+}

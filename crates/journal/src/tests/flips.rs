@@ -209,3 +209,40 @@ fn a_journal_of_another_store_or_version_is_refused() {
     let refused = FaultyJournal::open(&disk, self::config()).map(drop);
     assert!(matches!(refused, Err(OpenError::Version { found: 2, .. })), "{refused:?}");
 }
+
+/// A group whose frame says other entries than it holds, with right checksums: no disk and no crash
+/// makes one, so whoever did is not to be believed, proved durable or not.
+#[test]
+fn a_group_that_contradicts_itself_is_corrupt() {
+    let (count_at, payload_at) = (40, 64);
+    for (what, at, value) in [
+        ("an entry too few", count_at, 1),
+        ("an entry too many", count_at, 3),
+        ("an entry that ends elsewhere", payload_at, 19),
+        ("an entry beyond the group", payload_at + 24, 31),
+    ] {
+        for marked in [false, true] {
+            let disk = SimDisk::new(3);
+            let (mut journal, _) = FaultyJournal::open(&disk, config()).unwrap();
+            let mut group = Group::new(Position(1));
+            group.push(&[1; 20]);
+            group.push(&[2; 30]);
+            journal.append(&group).unwrap();
+            if marked {
+                journal.mark().unwrap();
+            }
+            let disk = journal.crash(Crash::Kill);
+            disk.edit(&segments(&disk)[0], |bytes| {
+                let frame = &mut bytes[SEGMENT_HEADER_BYTES as usize..][..64 + 64];
+                frame[at] = value;
+                let crc = crc32c::crc32c(&frame[64..]);
+                frame[20..24].copy_from_slice(&crc.to_le_bytes());
+                let crc = crc32c::crc32c(&frame[8..64]);
+                frame[4..8].copy_from_slice(&crc.to_le_bytes());
+            });
+            let place = check(&disk, &[], 0, what).expect(what);
+            assert_eq!((place.fault, place.first), (Fault::Entries, Position(1)), "{what}");
+            assert_eq!(place.offset, SEGMENT_HEADER_BYTES, "{what}");
+        }
+    }
+}

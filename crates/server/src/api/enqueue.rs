@@ -34,7 +34,8 @@ pub struct NewJob<'a> {
     /// Jobs with the same key run one at a time, in the order in which they were enqueued.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ordering_key: Option<String>,
-    /// The first delivery is the last one, whatever becomes of it.
+    /// The first run is the last one, whatever becomes of it. What a worker gives back with
+    /// `release`, `snooze` or `seen` did not run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at_most_once: Option<bool>,
     /// A job not started this long after now expires. Not together with `expires_at`.

@@ -217,7 +217,7 @@ pub struct JobRecord<'a> {
     /// Its ordering key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ordering_key: Option<String>,
-    /// Whether the first delivery is the last one.
+    /// Whether the first run is the last one.
     pub at_most_once: bool,
     /// The longest that one run may take.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -244,6 +244,9 @@ pub struct LeasedJob<'a> {
     /// The longest that the run may take.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<DurationText>,
+    /// Whether this run is the only one. Once it has begun, the worker must not give it back.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub at_most_once: bool,
     /// When it was enqueued.
     pub enqueued_at: InstantText,
     /// 0 to 9, 9 first.

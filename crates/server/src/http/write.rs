@@ -156,6 +156,9 @@ fn write_delivery(out: &mut Vec<u8>, job: &Delivery) {
         out.extend_from_slice(b",\"timeout\":");
         write_duration(out, timeout_ms);
     }
+    if job.at_most_once {
+        out.extend_from_slice(b",\"at_most_once\":true");
+    }
     out.extend_from_slice(b",\"enqueued_at\":\"");
     write_instant(out, job.enqueued_at.0);
     out.extend_from_slice(b"\",\"priority\":");
@@ -208,6 +211,7 @@ mod tests {
             token: Token { epoch: Epoch(2), counter: 9 },
             lease_ms: 30_000,
             timeout_ms: Some(1500),
+            at_most_once: true,
             enqueued_at: TimeMs(1_777_863_721_500),
             priority: 9,
             ordering_key: Some("customer".into()),
@@ -221,6 +225,7 @@ mod tests {
     fn a_lease_answer_is_what_its_type_says() {
         let bare = Delivery {
             timeout_ms: None,
+            at_most_once: false,
             ordering_key: None,
             tags: Vec::new(),
             metadata: None,

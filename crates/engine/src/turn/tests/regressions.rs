@@ -113,3 +113,18 @@ fn an_id_used_anew_keeps_its_own_tombstone() {
     let Answer::Namespace(namespace) = shard.call(Command::GetNamespace) else { panic!() };
     assert_eq!(namespace.tombstones, 1);
 }
+
+/// Clocks are read in whole milliseconds, cut off: a lease granted late in one ended early in the
+/// last of its own, up to a millisecond before its time.
+#[test]
+fn a_lease_never_ends_before_its_time() {
+    let mut shard = Shard::new();
+    shard.enqueue(job(1));
+    let jobs = shard.lease(1);
+    assert_eq!(shard.turn.next_wake_ms(shard.clock), Some(jobs[0].lease_ms + 1));
+    shard.advance(jobs[0].lease_ms);
+    assert_eq!(shard.state(id(1)), Some(JobState::Running));
+    assert_eq!(shard.turn.next_wake_ms(shard.clock), Some(1));
+    shard.advance(1);
+    assert_eq!(shard.state(id(1)), Some(JobState::Ready));
+}

@@ -25,8 +25,8 @@ impl Reference {
     fn end_leases(&mut self) {
         let due = |job: &super::RefJob| {
             let run = job.run.as_ref()?;
-            let timed_out = run.timeout.is_some_and(|timeout| timeout <= self.mono);
-            (run.expires <= self.mono).then_some((run.expires, job.ns, job.job.id, timed_out))
+            let timed_out = run.timeout.is_some_and(|timeout| timeout < self.mono);
+            (run.expires < self.mono).then_some((run.expires, job.ns, job.job.id, timed_out))
         };
         let mut ends: Vec<_> = self.jobs.iter().filter_map(due).collect();
         ends.sort_unstable();
@@ -92,7 +92,7 @@ impl Reference {
         let by_wall = |at: TimeMs| at.since(self.now);
         let mut next: Vec<u64> = self.waiters.iter().map(|w| by_mono(w.deadline)).collect();
         for job in &self.jobs {
-            next.extend(job.run.as_ref().map(|run| by_mono(run.expires)));
+            next.extend(job.run.as_ref().map(|run| by_mono(run.expires + 1)));
             next.extend(Self::forget_at(job).map(by_wall));
             if let Phase::Dead { forget_at, .. } = job.job.phase {
                 next.push(by_wall(forget_at));
