@@ -6,7 +6,7 @@ use crate::ids::{KindId, NamespaceId, QueueId, TimeMs};
 use crate::map::OrderedMap;
 use crate::queue::{Queue, QueueCounts};
 use crate::record::Record;
-use crate::state::{Namespace, State, keys};
+use crate::state::{Kept, Namespace, State, keys};
 
 impl<M: OrderedMap> State<M> {
     /// Begins the entry at `position`: engine time moves on.
@@ -78,6 +78,7 @@ impl<M: OrderedMap> State<M> {
             Record::QueueDeleted { id } => {
                 self.queues.delete(id);
                 self.remove(&keys::queue(id));
+                self.remove(&keys::queue_counts(id));
             }
             Record::KindNamed { id, name } => {
                 self.meta_mut().next_kind = KindId(id.0 + 1);
@@ -141,20 +142,14 @@ impl<M: OrderedMap> State<M> {
     fn apply_namespace_created(&mut self, id: NamespaceId, name: String) {
         self.meta_mut().next_namespace = NamespaceId(id.0 + 1);
         let created_at = self.now();
-        self.add_namespace(Namespace {
-            id,
-            name,
-            created_at,
-            outcome_bytes: 0,
-            dead_bytes: 0,
-            tombstones: 0,
-            tombstones_dropped_total: 0,
-        });
-        self.put_namespace(id);
+        let namespace = Namespace { id, name, created_at };
+        self.put(&keys::namespace(id), &namespace);
+        self.add_namespace(namespace, Kept::default());
     }
 
     fn apply_namespace_deleted(&mut self, id: NamespaceId) {
         self.remove(&keys::namespace(id));
+        self.remove(&keys::namespace_kept(id));
         if let Some(slot) = self.namespaces.remove(&id) {
             self.namespace_names.remove(&slot.namespace.name);
         }

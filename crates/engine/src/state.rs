@@ -19,7 +19,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 
 pub(crate) use frontier::Frontier;
-pub(crate) use lanes::{Candidate, LaneId, Lanes};
+pub(crate) use lanes::{Candidate, LaneId, Lanes, Offer};
 pub(crate) use names::{Kinds, Queues};
 pub(crate) use sessions::{Session, SessionKey};
 pub(crate) use settled::Tombstone;
@@ -85,6 +85,13 @@ wire_struct! {
         pub(crate) name: String,
         /// When it was created.
         pub(crate) created_at: TimeMs,
+    }
+}
+
+wire_struct! {
+    /// What a namespace keeps of jobs that have ended.
+    #[derive(Default)]
+    pub(crate) struct Kept {
         /// Bytes of outcomes kept.
         pub(crate) outcome_bytes: u64,
         /// Bytes of dead jobs kept.
@@ -100,6 +107,7 @@ wire_struct! {
 #[derive(Debug)]
 pub(crate) struct NamespaceSlot {
     pub(crate) namespace: Namespace,
+    pub(crate) kept: Kept,
     pub(crate) outcomes: Frontier,
     pub(crate) tombstones: Frontier,
 }
@@ -290,10 +298,10 @@ impl<M: OrderedMap> State<M> {
         &mut self.meta
     }
 
-    pub(crate) fn namespace_mut(&mut self, id: NamespaceId) -> &mut Namespace {
+    pub(crate) fn kept_mut(&mut self, id: NamespaceId) -> &mut Kept {
         self.namespaces_changed.insert(id);
         let slot = self.namespaces.get_mut(&id);
-        &mut slot.expect("records name namespaces that exist").namespace
+        &mut slot.expect("records name namespaces that exist").kept
     }
 
     /// Engine time: it never goes back.
@@ -321,16 +329,14 @@ impl<M: OrderedMap> State<M> {
             self.put(&keys::meta(), &meta);
         }
         for id in std::mem::take(&mut self.namespaces_changed) {
-            self.put_namespace(id);
+            if let Some(kept) = self.namespaces.get(&id).map(|slot| slot.kept.clone()) {
+                self.put(&keys::namespace_kept(id), &kept);
+            }
         }
         for id in self.queues.take_changed() {
-            self.put_queue(id);
-        }
-    }
-
-    pub(crate) fn put_namespace(&mut self, id: NamespaceId) {
-        if let Some(value) = self.namespaces.get(&id).map(|slot| slot.namespace.to_bytes()) {
-            self.put_bytes(&keys::namespace(id), &value);
+            if let Some(counts) = self.queues.get(id).map(|queue| queue.counts.clone()) {
+                self.put(&keys::queue_counts(id), &counts);
+            }
         }
     }
 

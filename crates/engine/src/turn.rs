@@ -11,7 +11,7 @@ mod tests;
 mod tick;
 mod waiters;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use consumers::Consumers;
 pub use recovery::{Recovery, ReplayFault};
@@ -22,7 +22,7 @@ use crate::Position;
 use crate::answer::Answer;
 use crate::command::{ReplyTo, Request};
 use crate::effect::Effect;
-use crate::ids::{JobId, TimeMs};
+use crate::ids::{JobId, QueueId, TimeMs};
 use crate::map::OrderedMap;
 use crate::moment::{Clock, Moment};
 use crate::record::{Entry, Record};
@@ -70,6 +70,8 @@ pub struct Turn<M> {
     consumers: Consumers,
     /// Lanes that became due up to here were offered to waiting workers.
     swept: TimeMs,
+    /// Queues that a turn did not come to the end of; the next tick goes on.
+    deferred: BTreeSet<QueueId>,
     stopping: bool,
 }
 
@@ -88,6 +90,7 @@ impl<M: OrderedMap> Turn<M> {
             new_effects: Vec::new(),
             waiters: Waiters::default(),
             consumers: Consumers::default(),
+            deferred: BTreeSet::new(),
             stopping: false,
         }
     }

@@ -5,7 +5,7 @@ use crate::ids::{JobId, NamespaceId, TimeMs};
 use crate::job::{Job, Phase};
 use crate::map::OrderedMap;
 use crate::queue::Queue;
-use crate::state::{Namespace, State};
+use crate::state::{NamespaceSlot, State};
 
 impl JobState {
     /// The state of a job at an instant.
@@ -79,15 +79,16 @@ impl<M: OrderedMap> State<M> {
         }
     }
 
-    pub(crate) fn namespace_view(&self, namespace: &Namespace) -> NamespaceView {
+    pub(crate) fn namespace_view(&self, slot: &NamespaceSlot) -> NamespaceView {
+        let NamespaceSlot { namespace, kept, .. } = slot;
         NamespaceView {
             name: namespace.name.clone(),
             created_at: namespace.created_at,
             queues: self.queues.with_prefix(namespace.id, "").count() as u64,
-            outcome_bytes: namespace.outcome_bytes,
-            dead_bytes: namespace.dead_bytes,
-            tombstones: namespace.tombstones,
-            tombstones_dropped_total: namespace.tombstones_dropped_total,
+            outcome_bytes: kept.outcome_bytes,
+            dead_bytes: kept.dead_bytes,
+            tombstones: kept.tombstones,
+            tombstones_dropped_total: kept.tombstones_dropped_total,
         }
     }
 }

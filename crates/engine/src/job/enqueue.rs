@@ -90,7 +90,7 @@ impl<M: OrderedMap> State<M> {
                 allowed: format!("1 to {max} jobs"),
             });
         }
-        let bytes = jobs.iter().map(|job| job.args.len()).sum();
+        let bytes = jobs.iter().map(bytes_of).sum();
         check_size("jobs", bytes, self.limits.bulk_bytes_max)
     }
 
@@ -123,6 +123,12 @@ impl<M: OrderedMap> State<M> {
         self.file_new(ns, queue, &job);
         self.put_job(ns, job);
     }
+}
+
+/// Bytes of a job's texts of variable length.
+fn bytes_of(job: &NewJob) -> usize {
+    let tags: usize = job.tags.iter().map(String::len).sum();
+    job.args.len() + tags + job.metadata.as_ref().map_or(0, bytes::Bytes::len)
 }
 
 fn check_room(name: &str, queue: Option<&Queue>, entered: u64) -> Result<(), Rejection> {

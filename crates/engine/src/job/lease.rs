@@ -10,22 +10,24 @@ use crate::job::{Body, DeadReason, Job, Lease};
 use crate::map::OrderedMap;
 use crate::moment::Moment;
 use crate::record::{Grant, Record};
-use crate::state::{Candidate, LiveLease, State, keys};
-
-/// Bytes of args in one answer, after which no further job is added.
-const ANSWER_BYTES_MAX: usize = 16 << 20;
+use crate::state::{Candidate, LiveLease, Offer, State, keys};
 
 /// What one step of a lease decides.
 #[derive(Debug, Default)]
 pub(crate) struct LeaseStep {
     pub(crate) records: Vec<Record>,
     pub(crate) deliveries: Vec<Delivery>,
-    /// Nothing more is to be had.
+    /// Jobs that it looked at.
+    pub(crate) examined: usize,
+    /// Bytes of the args that it hands over.
+    pub(crate) bytes: usize,
+    /// Nothing more is to be had, or the bytes are used up.
     pub(crate) exhausted: bool,
 }
 
 impl<M: OrderedMap> State<M> {
-    /// Picks up to `want` jobs from the first queue of the request that has any that are due.
+    /// Picks up to `want` jobs from the first queue of the request that has any that are due, and
+    /// about `bytes_max` of args, but one job at least.
     /// Jobs whose time has run out are ended instead of granted. The caller applies the step and
     /// comes again until it has enough or the step is exhausted.
     pub(crate) fn decide_lease_step(
@@ -33,6 +35,7 @@ impl<M: OrderedMap> State<M> {
         ns: NamespaceId,
         request: &LeaseJobs,
         want: usize,
+        bytes_max: usize,
         moment: Moment,
     ) -> LeaseStep {
         let kinds: Option<Vec<KindId>> = request.kinds.as_ref().map(|names| {
@@ -44,7 +47,7 @@ impl<M: OrderedMap> State<M> {
         for pattern in &request.queues {
             let candidates = self.candidates(ns, pattern, kinds.as_deref(), want, moment);
             if !candidates.is_empty() {
-                return self.grant(ns, request, candidates, moment);
+                return self.grant(ns, request, candidates, bytes_max, moment);
             }
         }
         LeaseStep { exhausted: true, ..LeaseStep::default() }
@@ -62,15 +65,21 @@ impl<M: OrderedMap> State<M> {
             |queue: QueueId| self.lanes.pick(queue, kinds, self.kinds.reserved(), moment.at, want);
         match pattern {
             QueuePattern::Exactly(name) => match self.queues.named(ns, name) {
-                Some(queue) if !queue.settings.paused => pick(queue.id),
+                Some(queue) if !queue.settings.paused => pick(queue.id).jobs,
                 _ => Vec::new(),
             },
             QueuePattern::Prefix(prefix) => {
                 let queues = self.queues.with_prefix(ns, prefix);
                 let serving = queues.filter(|q| !q.settings.paused && self.lanes.has_any(q.id));
-                // Each queue offers its best; what one holds back another may have before it, so
-                // only what precedes the last of a cut-off offer is sure to be in order.
-                let mut all: Vec<Candidate> = serving.flat_map(|queue| pick(queue.id)).collect();
+                let mut all = Vec::new();
+                // Only what precedes the last of a cut-off offer is sure to be in order.
+                let mut last: Option<Candidate> = None;
+                for Offer { jobs, cut_off } in serving.map(|queue| pick(queue.id)) {
+                    let end = jobs.last().copied().filter(|_| cut_off);
+                    last = last.into_iter().chain(end).min();
+                    all.extend(jobs);
+                }
+                all.retain(|candidate| last.is_none_or(|last| *candidate <= last));
                 all.sort_unstable();
                 all.truncate(want);
                 all
@@ -83,23 +92,25 @@ impl<M: OrderedMap> State<M> {
         namespace: NamespaceId,
         request: &LeaseJobs,
         candidates: Vec<Candidate>,
+        bytes_max: usize,
         moment: Moment,
     ) -> LeaseStep {
         let mut step = LeaseStep::default();
         let mut grants = Vec::with_capacity(candidates.len());
-        let mut bytes = 0;
         for candidate in candidates {
+            step.examined += 1;
             let id = candidate.id;
             let job = self.job(namespace, id).expect("a lane names jobs that exist");
             if let Some(end) = out_of_time(namespace, &job, &self.limits, moment) {
                 step.records.push(end);
                 continue;
             }
-            bytes += job.args.as_ref().map_or(0, Body::length) as usize;
-            if bytes > ANSWER_BYTES_MAX && !grants.is_empty() {
+            let bytes = step.bytes + job.args.as_ref().map_or(0, Body::length) as usize;
+            if bytes > bytes_max && !grants.is_empty() {
                 step.exhausted = true;
                 break;
             }
+            step.bytes = bytes;
             let token = Token {
                 epoch: self.meta.epoch,
                 counter: self.meta.next_token + grants.len() as u64,
@@ -135,7 +146,7 @@ impl<M: OrderedMap> State<M> {
             kind: job.kind.clone(),
             args: job.args.as_ref().map(|args| self.body(args)).unwrap_or_default(),
             attempt,
-            max_attempts: job.budget_from + job.options.max_attempts,
+            max_attempts: job.budget_from.saturating_add(job.options.max_attempts),
             token,
             lease_ms,
             timeout_ms: job.options.timeout_ms,

@@ -7,7 +7,7 @@ use crate::job::Phase;
 use crate::map::OrderedMap;
 use crate::moment::Moment;
 use crate::record::Record;
-use crate::state::{Frontier, State, keys};
+use crate::state::{Frontier, NamespaceSlot, State, keys};
 use crate::wire::Wire;
 
 impl Phase {
@@ -31,8 +31,10 @@ impl<M: OrderedMap> State<M> {
         let mut records = Vec::new();
         for (namespace, slot) in &self.namespaces {
             let namespace = *namespace;
-            let mut excess =
-                slot.namespace.outcome_bytes.saturating_sub(self.limits.outcome_bytes_max);
+            if !self.has_to_forget(slot, moment.at) {
+                continue;
+            }
+            let mut excess = slot.kept.outcome_bytes.saturating_sub(self.limits.outcome_bytes_max);
             let mut lots = Vec::new();
             self.eat(&slot.outcomes, |forget_at, first, value| {
                 let due = forget_at <= moment.at || excess > 0;
@@ -40,12 +42,8 @@ impl<M: OrderedMap> State<M> {
                 excess = excess.saturating_sub(lot.iter().map(|(_, size)| size).sum());
                 due.then(|| lots.push((forget_at, first))).map(|()| lot.len())
             });
-            if !lots.is_empty() {
-                let tombstones_until = moment.at.plus(self.limits.tombstone_ms);
-                records.push(Record::OutcomesForgotten { namespace, lots, tombstones_until });
-            }
             let cap = self.limits.tombstones_max;
-            let mut excess = slot.namespace.tombstones.saturating_sub(cap);
+            let mut excess = slot.kept.tombstones.saturating_sub(cap);
             let mut early = 0;
             let mut tombstones = Vec::new();
             self.eat(&slot.tombstones, |forget_at, id, _| {
@@ -58,8 +56,13 @@ impl<M: OrderedMap> State<M> {
                 tombstones.push((forget_at, id));
                 Some(1)
             });
+            // In this order: tombstones that the outcomes leave may come before those that go.
             if !tombstones.is_empty() {
                 records.push(Record::TombstonesForgotten { namespace, tombstones, early });
+            }
+            if !lots.is_empty() {
+                let tombstones_until = moment.at.plus(self.limits.tombstone_ms);
+                records.push(Record::OutcomesForgotten { namespace, lots, tombstones_until });
             }
         }
         records
@@ -88,18 +91,18 @@ impl<M: OrderedMap> State<M> {
 
     /// Whether outcomes or tombstones are to be forgotten now, or else when the next one is.
     pub(crate) fn next_forgetting(&self) -> Option<TimeMs> {
-        let mut next: Option<u64> = None;
-        for slot in self.namespaces.values() {
-            let over = slot.namespace.outcome_bytes > self.limits.outcome_bytes_max
-                || slot.namespace.tombstones > self.limits.tombstones_max;
-            if over {
-                return Some(TimeMs(0));
-            }
-            for first in [slot.outcomes.first(self), slot.tombstones.first(self)] {
-                next = next.into_iter().chain(first).min();
-            }
-        }
-        next.map(TimeMs)
+        self.namespaces.values().filter_map(|slot| self.next_forgetting_in(slot)).min()
+    }
+
+    fn next_forgetting_in(&self, slot: &NamespaceSlot) -> Option<TimeMs> {
+        let over = slot.kept.outcome_bytes > self.limits.outcome_bytes_max
+            || slot.kept.tombstones > self.limits.tombstones_max;
+        let firsts = || [slot.outcomes.first(self), slot.tombstones.first(self)];
+        if over { Some(TimeMs(0)) } else { firsts().into_iter().flatten().min().map(TimeMs) }
+    }
+
+    fn has_to_forget(&self, slot: &NamespaceSlot, now: TimeMs) -> bool {
+        self.next_forgetting_in(slot).is_some_and(|at| at <= now)
     }
 
     pub(crate) fn apply_outcomes_forgotten(
@@ -117,8 +120,8 @@ impl<M: OrderedMap> State<M> {
             self.remove(&key);
             for (id, size) in lot_of(&lot) {
                 let job = self.job(ns, id).expect("a lot names jobs with outcomes");
-                let namespace = self.namespace_mut(ns);
-                namespace.outcome_bytes = namespace.outcome_bytes.saturating_sub(size);
+                let kept = self.kept_mut(ns);
+                kept.outcome_bytes = kept.outcome_bytes.saturating_sub(size);
                 self.forget_job(ns, &job, tombstones_until);
             }
         }
@@ -138,9 +141,9 @@ impl<M: OrderedMap> State<M> {
             self.remove(&key);
             self.remove(&keys::tombstone(ns, *id));
         }
-        let namespace = self.namespace_mut(ns);
-        namespace.tombstones = namespace.tombstones.saturating_sub(tombstones.len() as u64);
-        namespace.tombstones_dropped_total += early;
+        let kept = self.kept_mut(ns);
+        kept.tombstones = kept.tombstones.saturating_sub(tombstones.len() as u64);
+        kept.tombstones_dropped_total += early;
     }
 
     /// Removes a waiting or dead job without an outcome.

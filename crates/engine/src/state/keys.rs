@@ -6,7 +6,7 @@
 //! | 0    | -: the store's own                                     | position of the state    |
 //! | 1    | -                                                      | `Meta`                   |
 //! | 2    | namespace u32                                          | `Namespace`              |
-//! | 3    | queue u32                                              | `Queue`                  |
+//! | 3    | queue u32                                              | `Queue` but its counts   |
 //! | 4    | kind u32                                               | name                     |
 //! | 5    | namespace u32, id 16                                   | `Job`                    |
 //! | 6    | namespace u32, queue u32, 255 - priority u8, kind u32, |                          |
@@ -25,6 +25,8 @@
 //! | 18   | namespace u32, counted worker, counted session         | `Session`                |
 //! | 19   | operation u64                                          | `Operation`              |
 //! | 20   | namespace u32, queue u32, place u64                    | id: behind its key       |
+//! | 22   | queue u32                                              | `QueueCounts`            |
+//! | 23   | namespace u32                                          | `Kept`                   |
 
 use crate::ids::{BodyId, JobId, KindId, NamespaceId, OperationId, Place, QueueId, TimeMs};
 
@@ -48,6 +50,8 @@ pub(crate) const TOMBSTONE_ORDER: u8 = 17;
 pub(crate) const SESSION: u8 = 18;
 pub(crate) const OPERATION: u8 = 19;
 pub(crate) const BLOCKED: u8 = 20;
+pub(crate) const QUEUE_COUNTS: u8 = 22;
+pub(crate) const NAMESPACE_KEPT: u8 = 23;
 
 /// A key under construction.
 #[derive(Debug)]
@@ -126,6 +130,14 @@ pub(crate) fn namespace(id: NamespaceId) -> Vec<u8> {
 
 pub(crate) fn queue(id: QueueId) -> Vec<u8> {
     Key::new(QUEUE).u32(id.0).done()
+}
+
+pub(crate) fn queue_counts(id: QueueId) -> Vec<u8> {
+    Key::new(QUEUE_COUNTS).u32(id.0).done()
+}
+
+pub(crate) fn namespace_kept(id: NamespaceId) -> Vec<u8> {
+    Key::new(NAMESPACE_KEPT).namespace(id).done()
 }
 
 pub(crate) fn kind(id: KindId) -> Vec<u8> {
@@ -253,6 +265,8 @@ mod tests {
             SESSION,
             OPERATION,
             BLOCKED,
+            QUEUE_COUNTS,
+            NAMESPACE_KEPT,
         ];
         assert_eq!(named, used);
     }

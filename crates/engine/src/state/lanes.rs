@@ -51,6 +51,14 @@ pub(crate) struct Candidate {
     pub(crate) id: JobId,
 }
 
+/// Jobs of a queue in the order in which they are to be handed out.
+#[derive(Debug, Default)]
+pub(crate) struct Offer {
+    pub(crate) jobs: Vec<Candidate>,
+    /// More follow that are due, which memory does not hold.
+    pub(crate) cut_off: bool,
+}
+
 impl Lanes {
     /// Files an entry.
     pub(crate) fn insert(&mut self, id: LaneId, slot: Slot, job: JobId) {
@@ -159,10 +167,10 @@ impl Lanes {
         skip: &BTreeSet<KindId>,
         now: TimeMs,
         want: usize,
-    ) -> Vec<Candidate> {
-        let Some(heads) = self.heads.get(&queue) else { return Vec::new() };
+    ) -> Offer {
+        let Some(heads) = self.heads.get(&queue) else { return Offer::default() };
         let mut merge = Merge { lanes: self, queue, now, open: BinaryHeap::new() };
-        let mut picked = Vec::new();
+        let (mut picked, mut cut_off) = (Vec::new(), false);
         let mut urgency = heads.first().map(|head| head.0);
         while let Some(level) = urgency {
             let start = (level, TimeMs(0), Place(0), KindId(0));
@@ -176,13 +184,14 @@ impl Lanes {
                     merge.open_lane(level, head.3);
                 }
             }
-            if !merge.drain(want, &mut picked) || picked.len() >= want || level == u8::MAX {
+            cut_off = !merge.drain(want, &mut picked);
+            if cut_off || picked.len() >= want || level == u8::MAX {
                 break;
             }
             let next = (level + 1, TimeMs(0), Place(0), KindId(0));
             urgency = heads.range(next..).next().map(|head| head.0);
         }
-        picked
+        Offer { jobs: picked, cut_off }
     }
 }
 
@@ -248,8 +257,8 @@ mod tests {
         JobId([n; 16])
     }
 
-    fn ids(picked: &[Candidate]) -> Vec<u8> {
-        picked.iter().map(|candidate| candidate.id.0[0]).collect()
+    fn ids(offer: &Offer) -> Vec<u8> {
+        offer.jobs.iter().map(|candidate| candidate.id.0[0]).collect()
     }
 
     fn filed() -> Lanes {

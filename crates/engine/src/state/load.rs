@@ -5,8 +5,8 @@ use std::ops::ControlFlow;
 use std::rc::Rc;
 
 use super::{
-    Frontier, Kinds, LaneId, Lanes, LiveLease, Meta, Namespace, NamespaceSlot, Queues, Session,
-    State, keys,
+    Frontier, Kept, Kinds, LaneId, Lanes, LiveLease, Meta, Namespace, NamespaceSlot, Queues,
+    Session, State, keys,
 };
 use crate::Position;
 use crate::ids::{JobId, KindId, MonoMs, NamespaceId, QueueId};
@@ -68,9 +68,11 @@ impl<M: OrderedMap> State<M> {
 
     fn load_names(&mut self) {
         for (_, namespace) in self.each::<Namespace>(keys::NAMESPACE) {
-            self.add_namespace(namespace);
+            let kept = self.value(&keys::namespace_kept(namespace.id)).unwrap_or_default();
+            self.add_namespace(namespace, kept);
         }
-        for (_, queue) in self.each::<Queue>(keys::QUEUE) {
+        for (_, mut queue) in self.each::<Queue>(keys::QUEUE) {
+            queue.counts = self.value(&keys::queue_counts(queue.id)).unwrap_or(queue.counts);
             let from = keys::due(queue.namespace, queue.id, 0);
             let to = keys::after_prefix(from.get(..9).unwrap_or(&from));
             let next_due = self.first(&from, &to).and_then(|(key, _)| keys::u64_at(&key, 9));
@@ -83,12 +85,13 @@ impl<M: OrderedMap> State<M> {
         }
     }
 
-    pub(crate) fn add_namespace(&mut self, namespace: Namespace) {
+    pub(crate) fn add_namespace(&mut self, namespace: Namespace, kept: Kept) {
         let ns = namespace.id;
         self.namespace_names.insert(namespace.name.clone(), ns);
         let prefix = |first| keys::Key::new(first).namespace(ns).done();
         let slot = NamespaceSlot {
             namespace,
+            kept,
             outcomes: Frontier::new(prefix(keys::ENDED)),
             tombstones: Frontier::new(prefix(keys::TOMBSTONE_ORDER)),
         };

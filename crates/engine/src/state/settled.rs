@@ -34,7 +34,7 @@ impl<M: OrderedMap> State<M> {
             _ => 0,
         };
         let size = self.put_job(ns, job) + result_bytes;
-        self.namespace_mut(ns).outcome_bytes += size;
+        self.kept_mut(ns).outcome_bytes += size;
         self.new_outcomes.entry((ns, forget_at)).or_default().push((id, size));
         self.ended_jobs.push((ns, id));
     }
@@ -66,7 +66,7 @@ impl<M: OrderedMap> State<M> {
         let size = self.put_job(ns, job) + args_bytes;
         self.put(&keys::dead(ns, queue, ended_at, id), &size);
         self.set_timer(forget_at, ns, id);
-        self.namespace_mut(ns).dead_bytes += size;
+        self.kept_mut(ns).dead_bytes += size;
         let counts = &mut self.queues.change(queue).counts;
         counts.dead += 1;
         counts.dead_total += 1;
@@ -81,8 +81,8 @@ impl<M: OrderedMap> State<M> {
         let size: u64 = self.value(&key).unwrap_or(0);
         self.remove(&key);
         self.clear_timer(forget_at, ns, job.id);
-        let namespace = self.namespace_mut(ns);
-        namespace.dead_bytes = namespace.dead_bytes.saturating_sub(size);
+        let kept = self.kept_mut(ns);
+        kept.dead_bytes = kept.dead_bytes.saturating_sub(size);
         let counts = &mut self.queues.change(queue).counts;
         counts.dead = counts.dead.saturating_sub(1);
     }
@@ -101,15 +101,15 @@ impl<M: OrderedMap> State<M> {
         if let Phase::Succeeded { result: Some(result), .. } = &job.phase {
             self.drop_body(result);
         }
-        if let Some(expires_at) = job.options.expires_at {
-            self.clear_timer(expires_at, ns, job.id);
+        for at in [job.options.expires_at, job.deadline].into_iter().flatten() {
+            self.clear_timer(at, ns, job.id);
         }
         self.drop_job(ns, job.id);
         let Some(fingerprint) = job.fingerprint else { return };
         let tombstone = Tombstone { fingerprint, forget_at: tombstone_until };
         self.put(&keys::tombstone(ns, job.id), &tombstone);
         let key = keys::tombstone_order(ns, tombstone_until, job.id);
-        self.namespace_mut(ns).tombstones += 1;
+        self.kept_mut(ns).tombstones += 1;
         if let Some(slot) = self.namespaces.get_mut(&ns) {
             slot.tombstones.put(&key);
         }
@@ -160,8 +160,8 @@ impl<M: OrderedMap> State<M> {
         if let Some(slot) = self.namespaces.get_mut(&ns) {
             slot.tombstones.forget_first();
         }
-        let namespace = self.namespace_mut(ns);
-        namespace.tombstones = namespace.tombstones.saturating_sub(1);
+        let kept = self.kept_mut(ns);
+        kept.tombstones = kept.tombstones.saturating_sub(1);
     }
 
     pub(crate) fn clear_timer(&mut self, at: TimeMs, ns: NamespaceId, id: JobId) {

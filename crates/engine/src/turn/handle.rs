@@ -2,7 +2,7 @@
 
 use super::Turn;
 use crate::answer::{Answer, Instruction};
-use crate::bounds::check_name;
+use crate::bounds::{check_duration, check_name};
 use crate::command::{Command, Extension, ReplyTo, Request};
 use crate::ids::{JobId, NamespaceId};
 use crate::job::Decision;
@@ -228,7 +228,12 @@ impl<M: OrderedMap> Turn<M> {
         settings: QueueSettings,
     ) -> Result<Vec<Record>, Rejection> {
         check_name(&self.state.limits, "queue", name)?;
-        crate::job::check_lease(&self.state, settings.defaults.lease_ms)?;
+        let (limits, defaults) = (&self.state.limits, &settings.defaults);
+        crate::job::check_lease(&self.state, defaults.lease_ms)?;
+        check_duration(limits, "timeout", defaults.timeout_ms, 1)?;
+        check_duration(limits, "max_age", defaults.max_age_ms, 1)?;
+        check_duration(limits, "ttl", defaults.ttl_ms, 1)?;
+        check_duration(limits, "retain", defaults.retain_ms, 0)?;
         if settings.defaults.max_attempts == Some(0) {
             let (value, allowed) = ("0".to_owned(), "at least 1".to_owned());
             return Err(Rejection::ValueRefused { field: "max_attempts", value, allowed });
@@ -315,11 +320,11 @@ impl<M: OrderedMap> Turn<M> {
 
     fn namespace_answer(&self, ns: NamespaceId) -> Answer {
         let slot = self.state.namespaces.get(&ns).expect("resolved before");
-        Answer::Namespace(self.state.namespace_view(&slot.namespace))
+        Answer::Namespace(self.state.namespace_view(slot))
     }
 
     fn list_namespaces(&self) -> Answer {
         let slots = self.state.namespaces.values();
-        Answer::Namespaces(slots.map(|slot| self.state.namespace_view(&slot.namespace)).collect())
+        Answer::Namespaces(slots.map(|slot| self.state.namespace_view(slot)).collect())
     }
 }

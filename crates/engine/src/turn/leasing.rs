@@ -4,7 +4,7 @@
 use super::Turn;
 use crate::answer::{Answer, Delivery};
 use crate::bounds::check_name;
-use crate::command::{LeaseJobs, ReplyTo, Settlement};
+use crate::command::{LeaseJobs, QueuePattern, ReplyTo, Settlement};
 use crate::ids::{NamespaceId, QueueId};
 use crate::job::EndKind;
 use crate::map::OrderedMap;
@@ -12,6 +12,26 @@ use crate::moment::Moment;
 use crate::record::Record;
 use crate::rejection::Rejection;
 use crate::state::SessionKey;
+
+/// Jobs that one command or one round of dispatch looks at, and the bytes of args that it hands
+/// out, before the turn ends; the rest follows with the next tick.
+const TURN_JOBS_MAX: usize = 2000;
+const TURN_BYTES_MAX: usize = 16 << 20;
+
+/// What is left of a turn.
+#[derive(Debug)]
+pub(super) struct Budget {
+    jobs: usize,
+    bytes: usize,
+}
+
+impl Budget {
+    const FULL: Self = Self { jobs: TURN_JOBS_MAX, bytes: TURN_BYTES_MAX };
+
+    fn is_used_up(&self) -> bool {
+        self.jobs == 0 || self.bytes == 0
+    }
+}
 
 /// Queues that one request may name.
 const PATTERNS_MAX: usize = 256;
@@ -44,7 +64,8 @@ impl<M: OrderedMap> Turn<M> {
         let mut jobs = self.granted_before(&key, &request);
         if jobs.is_empty() {
             self.take_back_unseen(&key, &request);
-            jobs = self.grant(ns, &request, moment);
+            let mut budget = Budget::FULL;
+            jobs = self.grant(ns, &request, &mut budget, moment);
         }
         // Where too many wait, its settlements stand: it is answered rather than refused.
         let may_wait = !self.stopping && self.waiters.len() < self.state.limits.waiters_max;
@@ -167,12 +188,24 @@ impl<M: OrderedMap> Turn<M> {
         }
     }
 
-    /// Grants up to `max` jobs that are ready now.
-    fn grant(&mut self, ns: NamespaceId, request: &LeaseJobs, moment: Moment) -> Vec<Delivery> {
+    /// Grants up to `max` jobs that are ready now, within what is left of the turn.
+    fn grant(
+        &mut self,
+        ns: NamespaceId,
+        request: &LeaseJobs,
+        budget: &mut Budget,
+        moment: Moment,
+    ) -> Vec<Delivery> {
         let mut jobs = Vec::new();
         while !self.stopping && jobs.len() < request.max {
-            let want = request.max - jobs.len();
-            let step = self.state.decide_lease_step(ns, request, want, moment);
+            if budget.is_used_up() {
+                self.defer(ns, request, moment);
+                break;
+            }
+            let want = (request.max - jobs.len()).min(budget.jobs);
+            let step = self.state.decide_lease_step(ns, request, want, budget.bytes, moment);
+            budget.jobs = budget.jobs.saturating_sub(step.examined);
+            budget.bytes = budget.bytes.saturating_sub(step.bytes);
             self.record_all(step.records);
             jobs.extend(step.deliveries);
             if step.exhausted {
@@ -182,8 +215,23 @@ impl<M: OrderedMap> Turn<M> {
         jobs
     }
 
+    /// Has the queues of a request looked at again with the next tick.
+    fn defer(&mut self, ns: NamespaceId, request: &LeaseJobs, moment: Moment) {
+        for pattern in &request.queues {
+            let (prefix, exact) = match pattern {
+                QueuePattern::Exactly(name) => (name, true),
+                QueuePattern::Prefix(prefix) => (prefix, false),
+            };
+            let queues = self.state.queues.with_prefix(ns, prefix);
+            let queues = queues.filter(|queue| !exact || queue.name == *prefix);
+            let due = queues.filter(|queue| self.state.lanes.any_due(queue.id, moment.at));
+            self.deferred.extend(due.map(|queue| queue.id));
+        }
+    }
+
     /// Hands what became available to workers that wait, the first one first.
     pub(super) fn dispatch(&mut self, moment: Moment) {
+        let mut budget = Budget::FULL;
         while !self.state.fresh_queues.is_empty() {
             let mut open: Vec<QueueId> = Vec::new();
             let mut tickets = Vec::new();
@@ -201,7 +249,12 @@ impl<M: OrderedMap> Turn<M> {
                 if open.is_empty() {
                     break;
                 }
-                self.offer(ticket, moment);
+                if budget.is_used_up() {
+                    self.deferred.extend(open);
+                    self.deferred.append(&mut self.state.fresh_queues);
+                    return;
+                }
+                self.offer(ticket, &mut budget, moment);
                 if !self.state.fresh_queues.is_empty() {
                     // What came forward may be for somebody who waits longer.
                     self.state.fresh_queues.extend(open);
@@ -211,10 +264,10 @@ impl<M: OrderedMap> Turn<M> {
         }
     }
 
-    fn offer(&mut self, ticket: u64, moment: Moment) {
+    fn offer(&mut self, ticket: u64, budget: &mut Budget, moment: Moment) {
         let Some(waiter) = self.waiters.worker(ticket) else { return };
         let (ns, request) = (waiter.ns, waiter.request.clone());
-        let jobs = self.grant(ns, &request, moment);
+        let jobs = self.grant(ns, &request, budget, moment);
         if !jobs.is_empty()
             && let Some(waiter) = self.waiters.remove_worker(ticket)
         {

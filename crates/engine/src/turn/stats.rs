@@ -46,7 +46,7 @@ impl<M: OrderedMap> Turn<M> {
         queues.sort_by_key(|queue| std::cmp::Reverse(queue.counts.backlog() + queue.counts.dead));
         queues.truncate(limit);
         let mut namespaces: Vec<_> = self.state.namespaces.values().collect();
-        namespaces.sort_by_key(|slot| std::cmp::Reverse(slot.namespace.outcome_bytes));
+        namespaces.sort_by_key(|slot| std::cmp::Reverse(slot.kept.outcome_bytes));
         namespaces.truncate(limit);
         let queue = |queue: &&crate::queue::Queue| {
             let slot = self.state.namespaces.get(&queue.namespace);
@@ -65,10 +65,7 @@ impl<M: OrderedMap> Turn<M> {
             consumers: self.consumers.len() as u64,
             queues_total: self.state.queues.len() as u64,
             queues: queues.iter().map(queue).collect(),
-            namespaces: namespaces
-                .iter()
-                .map(|slot| self.state.namespace_view(&slot.namespace))
-                .collect(),
+            namespaces: namespaces.iter().map(|slot| self.state.namespace_view(slot)).collect(),
         }
     }
 }

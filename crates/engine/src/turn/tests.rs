@@ -17,6 +17,7 @@ use crate::job::{EndKind, JobError, RetryPolicy};
 use crate::limits::Limits;
 use crate::moment::Clock;
 use crate::operation::{OperationKind, OperationState};
+use crate::queue::QueueSettings;
 use crate::rejection::Rejection;
 use crate::{Effect, Instruction, Position};
 

@@ -27,11 +27,15 @@ impl<M: OrderedMap> Turn<M> {
         if timers.is_some_and(|at| at <= moment.at.0) {
             self.record_all(self.state.decide_timers(moment));
         }
-        self.record_all(self.state.decide_slice(moment));
+        // The next life goes on with it: a stop does not wait for millions of jobs.
+        if !self.stopping {
+            self.record_all(self.state.decide_slice(moment));
+        }
         for queue in self.state.lanes.due_between(self.swept, moment.at) {
             self.state.fresh_queues.insert(queue);
         }
         self.swept = moment.at;
+        self.state.fresh_queues.append(&mut self.deferred);
         self.dispatch(moment);
         self.answer_overdue(moment);
         self.forget_sessions(moment);
@@ -100,7 +104,7 @@ impl<M: OrderedMap> Turn<M> {
         let sessions = self.state.sessions.iter();
         let gone: Vec<_> = sessions
             .filter(|(_, session)| idle(session.touched))
-            .take(self.state.limits.slice_items_max)
+            .take(16 * self.state.limits.slice_items_max)
             .map(|(key, _)| key.clone())
             .collect();
         for (namespace, worker, session) in gone {
@@ -113,7 +117,8 @@ impl<M: OrderedMap> Turn<M> {
     pub fn next_wake_ms(&self, clock: Clock) -> Option<u64> {
         let now = clock.wall.max(self.state.now());
         let running = |state: &OperationState| *state == OperationState::Running;
-        if self.state.operations.values().any(|operation| running(&operation.state)) {
+        let operating = || self.state.operations.values().any(|it| running(&it.state));
+        if !self.deferred.is_empty() || (!self.stopping && operating()) {
             return Some(0);
         }
         let mono = clock.mono.max(self.state.mono);

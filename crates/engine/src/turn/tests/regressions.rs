@@ -128,3 +128,114 @@ fn a_lease_never_ends_before_its_time() {
     shard.advance(1);
     assert_eq!(shard.state(id(1)), Some(JobState::Ready));
 }
+
+fn many(range: std::ops::Range<u32>, template: &NewJob) -> Command {
+    let with_id = |n: u32| {
+        let mut id = [0xa0; 16];
+        id[..4].copy_from_slice(&n.to_be_bytes());
+        NewJob { id: JobId(id), ..template.clone() }
+    };
+    let jobs = range.map(with_id).collect();
+    Command::EnqueueJobs(EnqueueJobs { queue: "q".to_owned(), jobs })
+}
+
+/// One lease ended every job whose time had run out, in one entry: with millions of them the entry
+/// was larger than a journal takes, and the shard stopped.
+#[test]
+fn a_lease_ends_only_a_turns_worth_of_jobs_whose_time_has_run_out() {
+    let mut shard = Shard::new();
+    shard.call(many(0..5000, &NewJob { expiry: Some(Start::After(10)), ..job(1) }));
+    shard.enqueue(job(2));
+    shard.clock.wall = shard.clock.wall.plus(50);
+    let before = shard.journal.len();
+    let wish = LeaseJobs { wait_ms: 40_000, ..wish() };
+    let waiting = shard.send(Command::LeaseJobs(Box::new(wish)));
+    let bytes: usize = shard.journal[before..].iter().map(Bytes::len).sum();
+    assert!(bytes < 2100 * 32, "{bytes} bytes in one turn");
+    assert_eq!(shard.turn.next_wake_ms(shard.clock), Some(0));
+    shard.advance(0);
+    assert!(matches!(&shard.answers[&waiting], Answer::Leased { jobs, .. } if ids(jobs) == [2]));
+}
+
+/// Everybody who waited was served in one turn, however many jobs that took.
+#[test]
+fn those_who_wait_are_served_over_several_turns() {
+    let mut shard = Shard::new();
+    let queue = || "q".to_owned();
+    shard.call(Command::PutQueue { queue: queue(), settings: QueueSettings::DEFAULT });
+    shard.call(Command::PauseQueue { queue: queue(), paused: true });
+    shard.call(many(0..5000, &job(1)));
+    let wait = |n: u32| {
+        let (worker, wait_ms) = (format!("w{n}"), 40_000);
+        Command::LeaseJobs(Box::new(LeaseJobs { max: 1000, wait_ms, worker, ..wish() }))
+    };
+    let waiting: Vec<u64> = (0..5).map(|n| shard.send(wait(n))).collect();
+    shard.call(Command::PauseQueue { queue: queue(), paused: false });
+    let served = |shard: &Shard| waiting.iter().filter(|it| shard.answers.contains_key(it)).count();
+    assert_eq!(served(&shard), 2);
+    shard.advance(0);
+    assert_eq!(served(&shard), 5);
+}
+
+/// The bound on an answer's bytes held for each queue that a request named.
+#[test]
+fn an_answer_is_bounded_over_all_queues_of_its_request() {
+    let mut shard = Shard::new();
+    let args = Bytes::from(vec![b' '; 9 << 20]);
+    for n in 1..4 {
+        let jobs = vec![NewJob { args: args.clone(), ..job(n) }];
+        shard.call(Command::EnqueueJobs(EnqueueJobs { queue: format!("q{n}"), jobs }));
+    }
+    let queues = (1..4).map(|n| QueuePattern::Exactly(format!("q{n}"))).collect();
+    let wish = LeaseJobs { queues, max: 9, ..wish() };
+    match shard.call(Command::LeaseJobs(Box::new(wish))) {
+        Answer::Leased { jobs, .. } => assert_eq!(ids(&jobs), [1, 2]),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A queue of which memory holds only the beginning was passed over by another one's lower
+/// priorities within the same answer.
+#[test]
+fn a_long_queue_is_not_passed_over_by_less_urgent_jobs_of_another() {
+    let mut shard = Shard::new();
+    shard.call(many(0..1500, &NewJob { priority: Some(9), ..job(1) }));
+    let jobs = vec![NewJob { priority: Some(0), ..job(2) }];
+    shard.call(Command::EnqueueJobs(EnqueueJobs { queue: "other".to_owned(), jobs }));
+    let queues = vec![QueuePattern::Prefix(String::new())];
+    let wish = LeaseJobs { queues, max: 1000, ..wish() };
+    match shard.call(Command::LeaseJobs(Box::new(wish))) {
+        Answer::Leased { jobs, .. } => {
+            assert_eq!(jobs.len(), 1000);
+            assert!(jobs.iter().all(|job| job.priority == 9));
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The sum of attempts before and after a retry of a dead job did not fit its number.
+#[test]
+fn a_budget_of_as_many_attempts_as_there_are_numbers_can_begin_anew() {
+    let mut shard = Shard::new();
+    let tried = NewJob { at_most_once: true, max_attempts: Some(u32::MAX), ..job(1) };
+    shard.enqueue(tried);
+    let jobs = shard.lease(1);
+    shard.settle(&jobs[0], fail()).unwrap();
+    shard.call(Command::RetryJob { id: id(1) });
+    assert_eq!(shard.lease(1)[0].max_attempts, u32::MAX);
+}
+
+/// Defaults of a queue were not held to the bounds of the jobs that get them.
+#[test]
+fn defaults_that_no_job_may_have_are_refused() {
+    let mut shard = Shard::new();
+    let mut settings = QueueSettings::DEFAULT;
+    settings.defaults.timeout_ms = Some(0);
+    let answer = shard.call(Command::PutQueue { queue: "q".to_owned(), settings });
+    let refused = Answer::Rejected(Rejection::ValueRefused {
+        field: "timeout",
+        value: String::new(),
+        allowed: String::new(),
+    });
+    assert_eq!(std::mem::discriminant(&answer), std::mem::discriminant(&refused), "{answer:?}");
+}
