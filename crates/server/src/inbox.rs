@@ -2,14 +2,16 @@
 //! taken in always. It wakes the thread and decides nothing.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use longshore_engine::{Answer, Position, ReplyTo, Request, ShardStats};
+use longshore_engine::{Position, ReplyTo, Request, Settlement, ShardStats};
 use tokio::sync::oneshot;
 
 use crate::admission::InFlight;
 use crate::class::{Class, jobs_of};
+use crate::courier::Caller;
 
 /// What may wait in each class.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -30,7 +32,7 @@ impl Default for InboxLimits {
 #[derive(Debug)]
 pub(crate) struct Call {
     pub(crate) request: Request,
-    pub(crate) reply: oneshot::Sender<Answer>,
+    pub(crate) caller: Caller,
     pub(crate) class: Class,
     pub(crate) bytes: u64,
     pub(crate) in_flight: InFlight,
@@ -43,6 +45,8 @@ pub(crate) struct Signals {
     pub(crate) committed: Option<Position>,
     /// These callers have gone.
     pub(crate) disconnected: Vec<ReplyTo>,
+    /// These leases could not be handed over, by namespace.
+    pub(crate) give_back: Vec<(String, Vec<Settlement>)>,
     /// These want to know how the shard is.
     pub(crate) stats: Vec<oneshot::Sender<ShardStats>>,
     /// The state on disk has moved, so there is room in memory.
@@ -57,6 +61,7 @@ impl Signals {
     fn is_empty(&self) -> bool {
         self.committed.is_none()
             && self.disconnected.is_empty()
+            && self.give_back.is_empty()
             && self.stats.is_empty()
             && !self.flushed
             && self.ending.is_none()
@@ -99,6 +104,8 @@ pub(crate) enum Refused {
 pub(crate) struct Inbox {
     state: Mutex<State>,
     wake: Condvar,
+    /// Calls were left here that the thread has not been told of.
+    left: AtomicBool,
     limits: InboxLimits,
 }
 
@@ -139,7 +146,7 @@ const ROUND_JOBS: [usize; Class::COUNT] = [256, 128, 64];
 
 impl Inbox {
     pub(crate) fn new(limits: InboxLimits) -> Self {
-        Self { state: Mutex::default(), wake: Condvar::new(), limits }
+        Self { state: Mutex::default(), wake: Condvar::new(), left: AtomicBool::new(false), limits }
     }
 
     /// Takes in calls from now on.
@@ -165,8 +172,10 @@ impl Inbox {
         state.calls.iter_mut().flat_map(std::mem::take).collect()
     }
 
-    /// Adds a call.
+    /// Adds a call. Where a courier brings its answer, the thread hears of it by
+    /// [`Inbox::hand_over`].
     pub(crate) fn push(&self, call: Call) -> Result<(), Refused> {
+        let is_left = call.caller.courier.is_some();
         let class = call.class as usize;
         let mut state = self.state();
         if !state.open {
@@ -180,8 +189,19 @@ impl Inbox {
         }
         state.bytes[class] = bytes;
         state.calls[class].push_back(call);
-        self.wake(state);
+        if is_left {
+            self.left.store(true, Ordering::Relaxed);
+        } else {
+            self.wake(state);
+        }
         Ok(())
+    }
+
+    /// Tells the thread of the calls that were left, whoever left them.
+    pub(crate) fn hand_over(&self) {
+        if self.left.load(Ordering::Relaxed) && self.left.swap(false, Ordering::Relaxed) {
+            self.wake(self.state());
+        }
     }
 
     /// Tells the thread something.
@@ -271,10 +291,11 @@ mod tests {
 
     fn call(command: Command) -> Call {
         let (reply, _) = oneshot::channel();
+        let caller = Caller { reply, courier: None, give_back_in: None };
         let class = Class::of(&command);
         let in_flight = Arc::new(Admission::new(1)).count(0);
         let request = Request { namespace: "n".into(), reply_to: ReplyTo(1), command };
-        Call { request, reply, class, bytes: 100, in_flight }
+        Call { request, caller, class, bytes: 100, in_flight }
     }
 
     fn bulk(jobs: usize) -> Command {

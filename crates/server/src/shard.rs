@@ -2,17 +2,16 @@
 //! may wait for is its inbox, never a disk, except where it commits a group itself.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use longshore_engine::{
-    Answer, Command, Effect, Position, ReplyTo, Request, Settlement, Turn, Verdict,
-};
+use longshore_engine::{Answer, Command, Effect, Position, ReplyTo, Request, Settlement, Turn};
 use longshore_store::Lsm;
-use tokio::sync::oneshot;
 
 use crate::admission::InFlight;
 use crate::clock::Clocks;
 use crate::commit::{Commit, Committer};
+use crate::courier::{Caller, Round};
 use crate::disk::DiskLevel;
 use crate::flush::FlushThread;
 use crate::inbox::{Admit, Call, Ending, Signals};
@@ -59,15 +58,13 @@ pub(crate) enum End {
 
 /// A call that has no answer yet.
 struct Pending {
-    reply: oneshot::Sender<Answer>,
-    /// The namespace, where a lease that cannot be handed over is to be given back.
-    give_back_in: Option<String>,
+    caller: Caller,
     in_flight: InFlight,
 }
 
 /// See the file's head.
 pub(crate) struct Shard<'a> {
-    pub(crate) shared: &'a ShardShared,
+    pub(crate) shared: &'a Arc<ShardShared>,
     pub(crate) turn: Turn<Lsm>,
     pub(crate) committer: &'a Committer,
     pub(crate) flush: &'a FlushThread,
@@ -75,6 +72,7 @@ pub(crate) struct Shard<'a> {
     clocks: Clocks,
     pending: HashMap<ReplyTo, Pending>,
     round: Vec<Call>,
+    answers: Round,
     /// Leases whose caller went away between grant and answer.
     give_back: Vec<(String, Vec<Settlement>)>,
     /// Calls whose records are in the group being built.
@@ -93,7 +91,7 @@ pub(crate) struct Shard<'a> {
 
 impl<'a> Shard<'a> {
     pub(crate) fn new(
-        shared: &'a ShardShared,
+        shared: &'a Arc<ShardShared>,
         turn: Turn<Lsm>,
         committer: &'a Committer,
         flush: &'a FlushThread,
@@ -110,6 +108,7 @@ impl<'a> Shard<'a> {
             clocks,
             pending: HashMap::new(),
             round: Vec::new(),
+            answers: Round::default(),
             give_back: Vec::new(),
             calls_in_group: 0,
             in_flight: false,
@@ -165,6 +164,7 @@ impl<'a> Shard<'a> {
                 self.turn.disconnect(reply_to);
             }
         }
+        self.give_back.extend(signals.give_back);
         for reply in signals.stats {
             // Whoever asked may have gone.
             let clock = self.clocks.now().1;
@@ -206,21 +206,21 @@ impl<'a> Shard<'a> {
 
     fn take_up(&mut self, call: Call) {
         // The caller may have gone while the call waited; its signal came too early then.
-        if call.reply.is_closed() {
+        if call.caller.reply.is_closed() {
             self.shared.metrics.disconnects.add(1);
             return;
         }
         self.shared.metrics.commands[call.class as usize].add(1);
         let mut request = call.request;
-        let mut give_back_in = None;
+        let mut caller = call.caller;
         if let Command::LeaseJobs(lease) = &mut request.command {
             if self.shared.admission.disk() >= DiskLevel::SettleOnly {
                 lease.max = 0;
             }
             // With a turn, the worker asks again and gets the same answer.
-            give_back_in = lease.turn.is_none().then(|| request.namespace.clone());
+            caller.give_back_in = lease.turn.is_none().then(|| request.namespace.clone());
         }
-        let pending = Pending { reply: call.reply, give_back_in, in_flight: call.in_flight };
+        let pending = Pending { caller, in_flight: call.in_flight };
         self.pending.insert(request.reply_to, pending);
         self.calls_in_group += 1;
         let clock = self.clocks.now().1;
@@ -293,25 +293,17 @@ impl<'a> Shard<'a> {
                 Effect::Reply { reply_to, answer } => self.reply(reply_to, answer),
             }
         }
+        self.answers.end();
         self.shared.metrics.pending_calls.set(self.pending.len() as u64);
     }
 
     fn reply(&mut self, reply_to: ReplyTo, answer: Answer) {
         let Some(pending) = self.pending.remove(&reply_to) else { return };
         self.count_rejections(&answer);
-        let Pending { reply, give_back_in, in_flight } = pending;
+        let Pending { caller, in_flight } = pending;
         // First, so that whoever has the answer finds the memory free.
         drop(in_flight);
-        let Err(Answer::Leased { jobs, .. }) = reply.send(answer) else { return };
-        let Some(namespace) = give_back_in else { return };
-        if !jobs.is_empty() {
-            let release = |job: &longshore_engine::Delivery| Settlement {
-                id: job.id,
-                token: job.token,
-                verdict: Verdict::Release,
-            };
-            self.give_back.push((namespace, jobs.iter().map(release).collect()));
-        }
+        self.answers.tell(self.shared, caller, answer);
     }
 
     fn count_rejections(&self, answer: &Answer) {
@@ -379,8 +371,7 @@ impl<'a> Shard<'a> {
             return;
         }
         let rotate_at = self.rotate_at().filter(|_| self.turn.map().can_rotate());
-        let give_back_at = (!self.give_back.is_empty()).then_some(now);
-        let deadline = [tick_at, mark_at, rotate_at, give_back_at].into_iter().flatten().min();
+        let deadline = [tick_at, mark_at, rotate_at].into_iter().flatten().min();
         self.shared.inbox.wait(deadline, admit);
     }
 }

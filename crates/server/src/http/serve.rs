@@ -87,7 +87,7 @@ pub async fn serve(
         watched: Arc::default(),
         refusing: Arc::new(Semaphore::new(REFUSING_MAX)),
     };
-    let threads = Threads::start()?;
+    let threads = Threads::start(&server.app)?;
     let (stop, stopping) = watch::channel(false);
     let watch = tokio::spawn(server.clone().watch());
     let mut connections = JoinSet::new();
@@ -170,7 +170,7 @@ impl Server {
         counts.connections.fetch_add(1, Ordering::Relaxed);
         let counted = Counted { server: self.clone(), number };
         let progress = Arc::new(Progress::new(self.ticks.now()));
-        let (app, ticks) = (Arc::clone(&self.app), Arc::clone(&self.ticks));
+        let (app, ticks) = (Arc::clone(&place.app), Arc::clone(&self.ticks));
         let (seen, stopping) = (Arc::clone(&progress), stopping.clone());
         let handle = place.handle.clone();
         let connection = async move {

@@ -9,6 +9,8 @@ use std::thread::{JoinHandle, available_parallelism};
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 
+use super::app::App;
+
 /// See the file's head. Dropping it ends the threads with all that runs on them.
 #[derive(Debug)]
 pub(super) struct Threads(Vec<Thread>);
@@ -16,6 +18,7 @@ pub(super) struct Threads(Vec<Thread>);
 #[derive(Debug)]
 struct Thread {
     handle: Handle,
+    app: Arc<App>,
     /// Connections that were put here and have not ended.
     connections: Arc<AtomicUsize>,
     end: Option<oneshot::Sender<()>>,
@@ -26,6 +29,7 @@ struct Thread {
 #[derive(Debug)]
 pub(super) struct Place {
     pub(super) handle: Handle,
+    pub(super) app: Arc<App>,
     connections: Arc<AtomicUsize>,
 }
 
@@ -38,9 +42,9 @@ impl Drop for Place {
 impl Threads {
     /// Starts them: one for every two cores, as shards need as much. Measured on two cores, with
     /// 64 connections: a second thread costs a sixth more processor time per request.
-    pub(super) fn start() -> io::Result<Self> {
+    pub(super) fn start(app: &App) -> io::Result<Self> {
         let cores = available_parallelism().map_or(1, usize::from);
-        let threads = (0..cores.div_ceil(2)).map(Thread::start);
+        let threads = (0..cores.div_ceil(2)).map(|index| Thread::start(index, app));
         Ok(Self(threads.collect::<Result<_, _>>()?))
     }
 
@@ -49,16 +53,22 @@ impl Threads {
         let connections = |thread: &&Thread| thread.connections.load(Ordering::Relaxed);
         let thread = self.0.iter().min_by_key(connections).expect("there is at least one thread");
         thread.connections.fetch_add(1, Ordering::Relaxed);
-        Place { handle: thread.handle.clone(), connections: Arc::clone(&thread.connections) }
+        Place {
+            handle: thread.handle.clone(),
+            app: Arc::clone(&thread.app),
+            connections: Arc::clone(&thread.connections),
+        }
     }
 }
 
 impl Thread {
-    fn start(index: usize) -> io::Result<Self> {
+    fn start(index: usize, app: &App) -> io::Result<Self> {
         let runtime = Builder::new_current_thread()
             .enable_all()
             .thread_name(format!("read-{index}"))
             .build()?;
+        let (node, courier) = app.node.for_thread();
+        runtime.spawn(courier);
         let handle = runtime.handle().clone();
         let (end, ended) = oneshot::channel();
         let run = move || {
@@ -68,7 +78,13 @@ impl Thread {
             runtime.shutdown_background();
         };
         let running = std::thread::Builder::new().name(format!("http-{index}")).spawn(run)?;
-        Ok(Self { handle, connections: Arc::default(), end: Some(end), running: Some(running) })
+        Ok(Self {
+            handle,
+            app: Arc::new(app.through(node)),
+            connections: Arc::default(),
+            end: Some(end),
+            running: Some(running),
+        })
     }
 }
 
