@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use longshore_engine::{Answer, Settlement, Verdict};
+use longshore_engine::{Answer, Delivery, Settlement, Verdict};
 use tokio::sync::{Notify, oneshot};
 
 use crate::shared::ShardShared;
@@ -38,11 +38,8 @@ impl Caller {
     fn tell(self, shard: &ShardShared, answer: Answer) {
         let Err(Answer::Leased { jobs, .. }) = self.reply.send(answer) else { return };
         let Some(namespace) = self.give_back_in.filter(|_| !jobs.is_empty()) else { return };
-        let release = |job: &longshore_engine::Delivery| Settlement {
-            id: job.id,
-            token: job.token,
-            verdict: Verdict::Release,
-        };
+        let release =
+            |job: &Delivery| Settlement { id: job.id, token: job.token, verdict: Verdict::Release };
         let settlements = jobs.iter().map(release).collect();
         shard.inbox.signal(|signals| signals.give_back.push((namespace, settlements)));
     }
@@ -84,7 +81,9 @@ impl Courier {
         loop {
             self.bell.notified().await;
             for shard in shards {
-                shard.inbox.hand_over();
+                if let Some(shard) = shard.inbox.hand_over() {
+                    shard.guest_turn();
+                }
             }
             std::mem::swap(&mut parcels, &mut *self.answers());
             for Parcel { from, caller, answer } in parcels.drain(..) {
