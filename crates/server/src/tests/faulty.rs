@@ -8,7 +8,6 @@ use std::time::Duration;
 use longshore_journal::{
     AppendError, EntryIterator, Group, Journal, Position, ReadError, TruncateError,
 };
-
 use tokio::time::timeout;
 
 use super::support::{
