@@ -54,7 +54,7 @@ pub(crate) fn execute(args: &DevArgs, context: &Context) -> Result<ExitCode> {
             let _ = stop.send(true);
             let _ = worker.await;
         })
-        .await;
+        .await?;
         note("stopped; what was accepted is on disk");
         Ok(ExitCode::SUCCESS)
     })

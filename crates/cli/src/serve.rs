@@ -66,7 +66,7 @@ pub(crate) fn execute(args: &ServeArgs, context: &Context) -> Result<ExitCode> {
         let node = open(&config)?;
         output::line(&format!("{LISTENING}http://{address}"))?;
         tracing::info!(%address, data = %config.node.dir.display(), "listening");
-        http::serve(&config, node, listener, stop_signal()?).await;
+        http::serve(&config, node, listener, stop_signal()?).await?;
         tracing::info!("stopped: all that was answered is on disk");
         Ok(ExitCode::SUCCESS)
     })
@@ -81,9 +81,9 @@ pub(crate) fn environment() -> Vec<(String, String)> {
     std::env::vars_os().filter_map(ours).collect()
 }
 
-/// Threads for connections; shards have their own.
+/// For what has no thread of its own; connections and shards have.
 pub(crate) fn runtime() -> Result<tokio::runtime::Runtime> {
-    Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
+    Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
 }
 
 /// Listens, and tells which address that is.

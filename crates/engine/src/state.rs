@@ -14,7 +14,7 @@ mod settled;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::ControlFlow;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -117,7 +117,7 @@ pub(crate) struct NamespaceSlot {
 pub(crate) struct LiveLease {
     pub(crate) lease: Lease,
     /// The job as it was granted: nothing rewrites a job while it runs.
-    pub(crate) job: Rc<Job>,
+    pub(crate) job: Arc<Job>,
     /// After which instant it runs out unless extended. In that very millisecond it stands: its
     /// beginning was cut to a whole one, too.
     pub(crate) expires: MonoMs,
@@ -131,13 +131,13 @@ const JOBS_AT_HAND: usize = 2048;
 /// Jobs that were read or written last, decoded: what is decided about is applied next.
 #[derive(Debug, Default)]
 struct AtHand {
-    jobs: BTreeMap<(NamespaceId, JobId), Rc<Job>>,
+    jobs: BTreeMap<(NamespaceId, JobId), Arc<Job>>,
     order: VecDeque<(NamespaceId, JobId)>,
 }
 
 impl AtHand {
-    fn keep(&mut self, ns: NamespaceId, job: &Rc<Job>) {
-        if self.jobs.insert((ns, job.id), Rc::clone(job)).is_none() {
+    fn keep(&mut self, ns: NamespaceId, job: &Arc<Job>) {
+        if self.jobs.insert((ns, job.id), Arc::clone(job)).is_none() {
             self.order.push_back((ns, job.id));
         }
         if self.order.len() > JOBS_AT_HAND
@@ -233,14 +233,14 @@ impl<M: OrderedMap> State<M> {
         found
     }
 
-    pub(crate) fn job(&self, ns: NamespaceId, id: JobId) -> Option<Rc<Job>> {
+    pub(crate) fn job(&self, ns: NamespaceId, id: JobId) -> Option<Arc<Job>> {
         if let Some(live) = self.leases.get(&(ns, id)) {
-            return Some(Rc::clone(&live.job));
+            return Some(Arc::clone(&live.job));
         }
         if let Some(job) = self.at_hand.borrow().jobs.get(&(ns, id)) {
-            return Some(Rc::clone(job));
+            return Some(Arc::clone(job));
         }
-        let job: Rc<Job> = Rc::new(self.value(&keys::job(ns, id))?);
+        let job: Arc<Job> = Arc::new(self.value(&keys::job(ns, id))?);
         self.at_hand.borrow_mut().keep(ns, &job);
         Some(job)
     }
@@ -258,7 +258,7 @@ impl<M: OrderedMap> State<M> {
             while wanted.next_if(|wanted| **wanted < id).is_some() {}
             if wanted.next_if(|wanted| **wanted == id).is_some() {
                 if let Ok(job) = Job::from_bytes(value) {
-                    self.at_hand.borrow_mut().keep(ns, &Rc::new(job));
+                    self.at_hand.borrow_mut().keep(ns, &Arc::new(job));
                 }
             } else {
                 passed += 1;
@@ -273,7 +273,7 @@ impl<M: OrderedMap> State<M> {
         let short = |queue: &Queue| queue.counts.waiting < JOBS_AT_HAND as u64;
         let soon = || self.queues.named(ns, &job.queue).is_some_and(short);
         if job.phase.is_unfinished() && soon() {
-            self.at_hand.get_mut().keep(ns, &Rc::new(job));
+            self.at_hand.get_mut().keep(ns, &Arc::new(job));
         } else {
             self.at_hand.get_mut().jobs.remove(&(ns, job.id));
         }

@@ -1,15 +1,18 @@
-//! What waits for a shard's thread: calls in three classes, each bounded, and signals, which are
-//! taken in always. It wakes the thread and decides nothing.
+//! What waits for a shard: calls in three classes, each bounded, and signals, which are taken in
+//! always. Here lies the shard itself while it rests, for whoever takes the next turn with it. The
+//! inbox wakes the shard's thread and decides nothing.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use longshore_engine::{Answer, Position, ReplyTo, Request, ShardStats};
+use longshore_engine::{Position, ReplyTo, Request, Settlement, ShardStats};
 use tokio::sync::oneshot;
 
 use crate::admission::InFlight;
 use crate::class::{Class, jobs_of};
+use crate::courier::Caller;
 
 /// What may wait in each class.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -30,7 +33,7 @@ impl Default for InboxLimits {
 #[derive(Debug)]
 pub(crate) struct Call {
     pub(crate) request: Request,
-    pub(crate) reply: oneshot::Sender<Answer>,
+    pub(crate) caller: Caller,
     pub(crate) class: Class,
     pub(crate) bytes: u64,
     pub(crate) in_flight: InFlight,
@@ -43,6 +46,8 @@ pub(crate) struct Signals {
     pub(crate) committed: Option<Position>,
     /// These callers have gone.
     pub(crate) disconnected: Vec<ReplyTo>,
+    /// These leases could not be handed over, by namespace.
+    pub(crate) give_back: Vec<(String, Vec<Settlement>)>,
     /// These want to know how the shard is.
     pub(crate) stats: Vec<oneshot::Sender<ShardStats>>,
     /// The state on disk has moved, so there is room in memory.
@@ -57,6 +62,7 @@ impl Signals {
     fn is_empty(&self) -> bool {
         self.committed.is_none()
             && self.disconnected.is_empty()
+            && self.give_back.is_empty()
             && self.stats.is_empty()
             && !self.flushed
             && self.ending.is_none()
@@ -94,22 +100,40 @@ pub(crate) enum Refused {
     Full,
 }
 
-/// See the file's head.
+/// See the file's head. `T` is the shard.
 #[derive(Debug)]
-pub(crate) struct Inbox {
-    state: Mutex<State>,
+pub(crate) struct Inbox<T> {
+    state: Mutex<State<T>>,
     wake: Condvar,
+    /// Calls were left here that the thread has not been told of.
+    left: AtomicBool,
     limits: InboxLimits,
 }
 
-#[derive(Debug, Default)]
-struct State {
+#[derive(Debug)]
+struct State<T> {
     open: bool,
-    /// The thread waits and has to be woken.
-    sleeping: bool,
+    /// The shard while it rests.
+    resting: Option<(T, Rest)>,
+    /// The thread waits and has to be woken, at the latest when told here.
+    sleeping: Option<Sleep>,
     calls: [VecDeque<Call>; Class::COUNT],
     bytes: [u64; Class::COUNT],
     signals: Signals,
+}
+
+/// Until when a thread sleeps.
+type Sleep = Option<Instant>;
+
+/// How a shard rests.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rest {
+    /// When its thread has to take a turn at the latest.
+    pub(crate) until: Option<Instant>,
+    /// What it takes up now.
+    pub(crate) admit: Admit,
+    /// Whether a caller may take a turn with it.
+    pub(crate) takes_guests: bool,
 }
 
 /// Which calls the shard's thread takes up now.
@@ -136,10 +160,21 @@ impl Admit {
 /// Jobs of each class in one round. A call counts with its jobs and is never split, so a bulk
 /// fills a round, and the next round begins with settlements.
 const ROUND_JOBS: [usize; Class::COUNT] = [256, 128, 64];
+/// A lone call about so many jobs at most is a turn that its caller may take.
+const GUEST_JOBS_MAX: usize = 16;
 
-impl Inbox {
+impl<T> Inbox<T> {
     pub(crate) fn new(limits: InboxLimits) -> Self {
-        Self { state: Mutex::default(), wake: Condvar::new(), limits }
+        let state = State {
+            open: false,
+            resting: None,
+            sleeping: None,
+            calls: Default::default(),
+            bytes: Default::default(),
+            signals: Signals::default(),
+        };
+        let (wake, left) = (Condvar::new(), AtomicBool::new(false));
+        Self { state: Mutex::new(state), wake, left, limits }
     }
 
     /// Takes in calls from now on.
@@ -165,8 +200,10 @@ impl Inbox {
         state.calls.iter_mut().flat_map(std::mem::take).collect()
     }
 
-    /// Adds a call.
+    /// Adds a call. Where a courier brings its answer, the thread hears of it by
+    /// [`Inbox::hand_over`].
     pub(crate) fn push(&self, call: Call) -> Result<(), Refused> {
+        let is_left = call.caller.courier.is_some();
         let class = call.class as usize;
         let mut state = self.state();
         if !state.open {
@@ -180,8 +217,45 @@ impl Inbox {
         }
         state.bytes[class] = bytes;
         state.calls[class].push_back(call);
-        self.wake(state);
+        if is_left {
+            self.left.store(true, Ordering::Relaxed);
+        } else {
+            self.wake(state);
+        }
         Ok(())
+    }
+
+    /// Tells the thread of the calls that were left, whoever left them; or returns the shard, where
+    /// it rests and the caller may as well take the turn. It has to come back by
+    /// [`Inbox::put_back`].
+    pub(crate) fn hand_over(&self) -> Option<T> {
+        if !self.left.load(Ordering::Relaxed) || !self.left.swap(false, Ordering::Relaxed) {
+            return None;
+        }
+        let mut state = self.state();
+        if state.is_for_guest() {
+            return state.resting.take().map(|(shard, _)| shard);
+        }
+        // The thread may have been awake and have them.
+        if state.has_work(Admit::All) {
+            self.wake(state);
+        }
+        None
+    }
+
+    /// Lets the shard rest again after a guest's turn, and wakes its thread if there is more to do
+    /// or to do earlier.
+    pub(crate) fn put_back(&self, shard: T, rest: Rest) {
+        let mut state = self.state();
+        state.resting = Some((shard, rest));
+        let earlier = match (state.sleeping, rest.until) {
+            (Some(Some(sleeps_until)), Some(until)) => until < sleeps_until,
+            (Some(None), Some(_)) => true,
+            _ => false,
+        };
+        if earlier || state.has_work(rest.admit) {
+            self.wake(state);
+        }
     }
 
     /// Tells the thread something.
@@ -215,28 +289,32 @@ impl Inbox {
         more
     }
 
-    /// Waits until there is a signal or a call that may be taken up, or until `deadline`.
-    pub(crate) fn wait(&self, deadline: Option<Instant>, admit: Admit) {
+    /// Lets the shard rest until there is a signal or a call that may be taken up, or until its
+    /// time. Whoever has it by then gives it back first.
+    pub(crate) fn rest(&self, shard: T, rest: Rest) -> T {
         let mut state = self.state();
+        state.resting = Some((shard, rest));
         loop {
-            let calls = &state.calls[..admit.classes()];
-            if !state.signals.is_empty() || calls.iter().any(|calls| !calls.is_empty()) {
-                break;
+            let rest = state.resting.as_ref().map(|(_, rest)| *rest);
+            let until = rest.and_then(|rest| rest.until);
+            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+            let due = left.is_some_and(|left| left.is_zero());
+            if let Some(rest) = rest
+                && (due || state.has_work(rest.admit))
+                && let Some((shard, _)) = state.resting.take()
+            {
+                state.sleeping = None;
+                return shard;
             }
-            state.sleeping = true;
-            state = match deadline {
+            state.sleeping = Some(until);
+            state = match left {
                 None => self.wake.wait(state).unwrap_or_else(PoisonError::into_inner),
-                Some(deadline) => {
-                    let left = deadline.saturating_duration_since(Instant::now());
-                    if left.is_zero() {
-                        break;
-                    }
+                Some(left) => {
                     let waited = self.wake.wait_timeout(state, left);
                     waited.unwrap_or_else(PoisonError::into_inner).0
                 }
             };
         }
-        state.sleeping = false;
     }
 
     /// Calls that wait, by class.
@@ -246,8 +324,8 @@ impl Inbox {
     }
 
     /// Wakes the thread if it waits, after the lock is free.
-    fn wake(&self, mut state: MutexGuard<'_, State>) {
-        let sleeping = std::mem::take(&mut state.sleeping);
+    fn wake(&self, mut state: MutexGuard<'_, State<T>>) {
+        let sleeping = state.sleeping.take().is_some();
         drop(state);
         if sleeping {
             self.wake.notify_one();
@@ -255,8 +333,26 @@ impl Inbox {
     }
 
     /// No code between lock and unlock panics half-way through a change.
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, State<T>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T> State<T> {
+    fn has_work(&self, admit: Admit) -> bool {
+        let calls = &self.calls[..admit.classes()];
+        !self.signals.is_empty() || calls.iter().any(|calls| !calls.is_empty())
+    }
+
+    /// Whether one small call waits, and nothing that is the thread's. Where there are more, the
+    /// thread decides them while their callers read the next ones.
+    fn is_for_guest(&self) -> bool {
+        let mut calls = self.calls.iter().flatten();
+        let (first, second) = (calls.next(), calls.next());
+        self.resting.as_ref().is_some_and(|(_, rest)| rest.takes_guests)
+            && self.signals.is_empty()
+            && first.is_some_and(|call| jobs_of(&call.request.command) <= GUEST_JOBS_MAX)
+            && second.is_none()
     }
 }
 
@@ -271,10 +367,15 @@ mod tests {
 
     fn call(command: Command) -> Call {
         let (reply, _) = oneshot::channel();
+        let caller = Caller { reply, courier: None, give_back_in: None };
         let class = Class::of(&command);
         let in_flight = Arc::new(Admission::new(1)).count(0);
         let request = Request { namespace: "n".into(), reply_to: ReplyTo(1), command };
-        Call { request, reply, class, bytes: 100, in_flight }
+        Call { request, caller, class, bytes: 100, in_flight }
+    }
+
+    fn rest(admit: Admit) -> Rest {
+        Rest { until: None, admit, takes_guests: true }
     }
 
     fn bulk(jobs: usize) -> Command {
@@ -282,7 +383,7 @@ mod tests {
         Command::EnqueueJobs(EnqueueJobs { queue: "q".into(), jobs: vec![job; jobs] })
     }
 
-    fn take(inbox: &Inbox) -> Vec<Class> {
+    fn take(inbox: &Inbox<()>) -> Vec<Class> {
         let mut round = Vec::new();
         inbox.take_round(&mut round, Admit::All);
         round.iter().map(|call| call.class).collect()
@@ -290,7 +391,7 @@ mod tests {
 
     #[test]
     fn settlements_come_between_two_bulks() {
-        let inbox = Inbox::new(InboxLimits::default());
+        let inbox = Inbox::<()>::new(InboxLimits::default());
         inbox.open();
         for command in [bulk(10_000), bulk(10_000), Command::SettleJobs(Vec::new())] {
             inbox.push(call(command)).unwrap();
@@ -304,7 +405,7 @@ mod tests {
     #[test]
     fn a_full_class_does_not_close_the_others() {
         let limits = InboxLimits { calls_max: 2, bytes_max: 1000 };
-        let inbox = Inbox::new(limits);
+        let inbox = Inbox::<()>::new(limits);
         assert_eq!(inbox.push(call(bulk(1))), Err(Refused::Closed));
         inbox.open();
         inbox.push(call(bulk(1))).unwrap();
@@ -318,7 +419,7 @@ mod tests {
     #[test]
     fn bytes_are_bounded_but_one_call_always_fits() {
         let limits = InboxLimits { calls_max: 10, bytes_max: 150 };
-        let inbox = Inbox::new(limits);
+        let inbox = Inbox::<()>::new(limits);
         inbox.open();
         inbox.push(Call { bytes: 500, ..call(bulk(1)) }).unwrap();
         assert_eq!(inbox.push(call(bulk(1))), Err(Refused::Full));
@@ -328,21 +429,21 @@ mod tests {
 
     #[test]
     fn new_jobs_can_be_left_waiting() {
-        let inbox = Inbox::new(InboxLimits::default());
+        let inbox = Inbox::<()>::new(InboxLimits::default());
         inbox.open();
         inbox.push(call(bulk(1))).unwrap();
         let mut round = Vec::new();
         assert!(!inbox.take_round(&mut round, Admit::NoJobs));
         assert!(round.is_empty());
-        inbox.wait(Some(Instant::now()), Admit::NoJobs);
-        inbox.wait(None, Admit::All);
+        inbox.rest((), Rest { until: Some(Instant::now()), ..rest(Admit::NoJobs) });
+        inbox.rest((), rest(Admit::All));
     }
 
     #[test]
     fn a_signal_wakes_the_thread() {
-        let inbox = Arc::new(Inbox::new(InboxLimits::default()));
+        let inbox = Arc::new(Inbox::<()>::new(InboxLimits::default()));
         let waiter = Arc::clone(&inbox);
-        let thread = std::thread::spawn(move || waiter.wait(None, Admit::Nothing));
+        let thread = std::thread::spawn(move || waiter.rest((), rest(Admit::Nothing)));
         inbox.signal(|signals| signals.committed = Some(Position(3)));
         thread.join().unwrap();
         assert_eq!(inbox.take_signals().committed, Some(Position(3)));

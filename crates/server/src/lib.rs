@@ -8,6 +8,7 @@ mod admission;
 mod class;
 mod clock;
 mod commit;
+mod courier;
 mod disk;
 mod disk_watch;
 mod flush;

@@ -13,6 +13,7 @@ use tokio::sync::{Semaphore, oneshot};
 use crate::admission::{Admission, InFlight, Publishing};
 use crate::class::{Class, bytes_of};
 use crate::clock::wall_now;
+use crate::courier::{Caller, Courier};
 use crate::disk::{DiskLevel, DiskProbe, FileSystem, Reserve};
 use crate::disk_watch::DiskWatch;
 use crate::flush::Compactor;
@@ -44,6 +45,8 @@ pub enum OpenError {
 #[derive(Clone, Debug)]
 pub struct Node {
     inner: Arc<Inner>,
+    /// Who goes between the thread that this handle is for and the shards.
+    courier: Option<Arc<Courier>>,
 }
 
 #[derive(Debug)]
@@ -106,6 +109,7 @@ impl Node {
                 reads: Arc::new(Semaphore::new(config.reads_max.max(1))),
                 running: Mutex::new(Some(running)),
             }),
+            courier: None,
         };
         let mut running = node.inner.running.lock().unwrap_or_else(PoisonError::into_inner);
         let parts = running.as_mut().expect("it was put there above");
@@ -129,6 +133,15 @@ impl Node {
         }
         drop(running);
         Ok(node)
+    }
+
+    /// A handle for one thread, and what has to run on that thread as long as it is used: calls of
+    /// the same moment then reach the shards together, and so do their answers.
+    pub(crate) fn for_thread(&self) -> (Self, impl Future<Output = ()> + Send + 'static) {
+        let courier = Arc::new(Courier::default());
+        let inner = Arc::clone(&self.inner);
+        let node = Self { inner: Arc::clone(&inner), courier: Some(Arc::clone(&courier)) };
+        (node, async move { courier.run(&inner.shards).await })
     }
 
     /// Has the namespace's shard carry out a command and returns its answer once what it says is
@@ -158,9 +171,10 @@ impl Node {
         self.admit(shard, class, bytes, &command)?;
         let in_flight = self.inner.admission.count(bytes);
         let (reply, answer) = oneshot::channel();
+        let caller = Caller { reply, courier: self.courier.clone(), give_back_in: None };
         let reply_to = shard.next_reply();
         let request = Request { namespace, reply_to, command };
-        match shard.inbox.push(Call { request, reply, class, bytes, in_flight }) {
+        match shard.inbox.push(Call { request, caller, class, bytes, in_flight }) {
             Ok(()) => {}
             Err(Refused::Closed) => return Err(shard.unavailable()),
             Err(Refused::Full) => {
@@ -168,6 +182,9 @@ impl Node {
                 let reason = format!("too many calls of class \"{}\" wait", class.name());
                 return Err(Unavailable::new(shard.index, Cause::Overloaded, reason));
             }
+        }
+        if let Some(courier) = &self.courier {
+            courier.ring();
         }
         let mut waiting = Waiting { shard, reply_to, answered: false };
         let answer = answer.await;

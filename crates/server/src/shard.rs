@@ -1,33 +1,37 @@
-//! The thread of a shard: it alone owns the shard's engine and state and drives the turn. What it
-//! may wait for is its inbox, never a disk, except where it commits a group itself.
+//! A shard at work: its engine and state belong to whoever has it, one thread at a time, which
+//! drives the turn. That is the shard's own thread, or for a small turn that of the caller while
+//! the shard rests. Nothing here waits for a disk, except where a small group is committed.
 
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use longshore_engine::{
-    Answer, Command, Effect, Position, ReplyTo, Request, Settlement, Turn, Verdict,
-};
+use longshore_engine::{Answer, Command, Effect, Position, ReplyTo, Request, Settlement, Turn};
 use longshore_store::Lsm;
-use tokio::sync::oneshot;
 
 use crate::admission::InFlight;
 use crate::clock::Clocks;
 use crate::commit::{Commit, Committer};
+use crate::courier::{Caller, Round};
 use crate::disk::DiskLevel;
 use crate::flush::FlushThread;
-use crate::inbox::{Admit, Call, Ending, Signals};
+use crate::inbox::{Admit, Call, Ending, Rest, Signals};
 use crate::recover::group_of;
+use crate::shard_thread::panic_reason;
 use crate::shared::ShardShared;
 
 /// How long one turn goes on taking up calls.
 const TURN_MAX: Duration = Duration::from_millis(1);
 /// A group of this size is written before anything is added to it.
 const GROUP_BYTES_MAX: usize = 24 << 20;
-/// Groups up to this many calls and bytes are committed by this thread: two wake-ups cost more
-/// than what could be decided meanwhile. Measured on two cores: a lone writer waits about 10 us
-/// less; a crowd of 64 gets through half as fast if all its groups are committed here.
+/// Groups up to this many calls and bytes are committed by the thread that decided them: two
+/// wake-ups cost more than what could be decided meanwhile. Measured on two cores: a lone writer
+/// waits about 10 us less; a crowd of 64 gets through half as fast if all its groups are so.
 const INLINE_CALLS_MAX: usize = 4;
 const INLINE_BYTES_MAX: usize = 64 << 10;
+/// A disk that takes longer for a group is waited for by no caller.
+const GUEST_COMMIT_MAX: Duration = Duration::from_millis(1);
 /// After so long without a group the journal is marked.
 const QUIET: Duration = Duration::from_millis(10);
 /// Queues and namespaces that are told of one by one in figures.
@@ -59,28 +63,36 @@ pub(crate) enum End {
 
 /// A call that has no answer yet.
 struct Pending {
-    reply: oneshot::Sender<Answer>,
-    /// The namespace, where a lease that cannot be handed over is to be given back.
-    give_back_in: Option<String>,
+    caller: Caller,
     in_flight: InFlight,
 }
 
+/// What comes after a turn.
+enum Next {
+    Turn,
+    Rest(Rest),
+    End(End),
+}
+
 /// See the file's head.
-pub(crate) struct Shard<'a> {
-    pub(crate) shared: &'a ShardShared,
-    pub(crate) turn: Turn<Lsm>,
-    pub(crate) committer: &'a Committer,
-    pub(crate) flush: &'a FlushThread,
-    pub(crate) policy: FlushPolicy,
+pub(crate) struct Shard {
+    shared: Arc<ShardShared>,
+    turn: Turn<Lsm>,
+    committer: Committer,
+    flush: FlushThread,
+    policy: FlushPolicy,
     clocks: Clocks,
     pending: HashMap<ReplyTo, Pending>,
     round: Vec<Call>,
+    answers: Round,
     /// Leases whose caller went away between grant and answer.
     give_back: Vec<(String, Vec<Settlement>)>,
     /// Calls whose records are in the group being built.
     calls_in_group: usize,
     /// A group is being made durable.
     in_flight: bool,
+    /// The last group was small and its commit short, so a caller may take the next turn.
+    takes_guests: bool,
     /// When the last group became durable, until the journal is marked.
     mark_after: Option<Instant>,
     /// When the first change was made that is not in a sealed memtable.
@@ -91,12 +103,18 @@ pub(crate) struct Shard<'a> {
     stopping: bool,
 }
 
-impl<'a> Shard<'a> {
+impl std::fmt::Debug for Shard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shard").field("index", &self.shared.index).finish_non_exhaustive()
+    }
+}
+
+impl Shard {
     pub(crate) fn new(
-        shared: &'a ShardShared,
+        shared: Arc<ShardShared>,
         turn: Turn<Lsm>,
-        committer: &'a Committer,
-        flush: &'a FlushThread,
+        committer: Committer,
+        flush: FlushThread,
         policy: FlushPolicy,
         clocks: Clocks,
         journal_bytes: u64,
@@ -110,9 +128,11 @@ impl<'a> Shard<'a> {
             clocks,
             pending: HashMap::new(),
             round: Vec::new(),
+            answers: Round::default(),
             give_back: Vec::new(),
             calls_in_group: 0,
             in_flight: false,
+            takes_guests: false,
             mark_after: Some(Instant::now()),
             unsealed_since: Some(Instant::now()),
             unsealed_journal_bytes: journal_bytes,
@@ -121,30 +141,64 @@ impl<'a> Shard<'a> {
         }
     }
 
-    /// Takes turns until the shard ends.
-    pub(crate) fn run(&mut self) -> End {
+    /// Takes turns until the shard ends; between them it rests, and callers may take some.
+    pub(crate) fn run(mut self: Box<Self>) -> (End, Box<Self>) {
+        let shared = Arc::clone(&self.shared);
         loop {
-            let signals = self.shared.inbox.take_signals();
-            if let Some(end) = self.obey(signals) {
-                return end;
-            }
-            let more = self.decide();
-            let effects = self.turn.ready_effects();
-            self.perform(effects);
-            self.commit();
-            self.rotate_if_due();
-            if self.stopping && !more && !self.in_flight && self.turn.group_bytes() == 0 {
-                return End::Stopped;
-            }
-            if !more {
-                self.wait();
+            // The shard outlives a panic: its callers shall not learn of its end before its state.
+            match catch_unwind(AssertUnwindSafe(|| self.step())) {
+                Ok(Next::Turn) => {}
+                Ok(Next::Rest(rest)) => self = shared.inbox.rest(self, rest),
+                Ok(Next::End(end)) => return (end, self),
+                Err(panic) => return (End::Fault(panic_reason(&*panic)), self),
             }
         }
     }
 
-    /// Gives up the thread's part and leaves what is to be flushed.
-    pub(crate) fn into_turn(self) -> Turn<Lsm> {
-        self.turn
+    /// Takes a turn on a thread that has made a call, and lets the shard rest again.
+    pub(crate) fn guest_turn(mut self: Box<Self>) {
+        let shared = Arc::clone(&self.shared);
+        let turn = catch_unwind(AssertUnwindSafe(|| {
+            let more = self.take_turn();
+            let rest = self.rest();
+            // What is left is for the shard's thread.
+            if more { Rest { until: Some(Instant::now()), ..rest } } else { rest }
+        }));
+        let rest = turn.unwrap_or_else(|panic| {
+            shared.fail(&panic_reason(&*panic));
+            Rest { until: None, admit: Admit::Nothing, takes_guests: false }
+        });
+        shared.inbox.put_back(self, rest);
+    }
+
+    /// Gives up the threads and leaves what is to be flushed.
+    pub(crate) fn into_parts(self) -> (Turn<Lsm>, Committer) {
+        (self.turn, self.committer)
+    }
+
+    fn step(&mut self) -> Next {
+        let signals = self.shared.inbox.take_signals();
+        if let Some(end) = self.obey(signals) {
+            return Next::End(end);
+        }
+        let more = self.take_turn();
+        if self.stopping && !more && !self.in_flight && self.turn.group_bytes() == 0 {
+            return Next::End(End::Stopped);
+        }
+        if more || self.mark_if_quiet() {
+            return Next::Turn;
+        }
+        Next::Rest(self.rest())
+    }
+
+    /// Decides what is there, has it committed, answers. Whether more can be done at once.
+    fn take_turn(&mut self) -> bool {
+        let more = self.decide();
+        let effects = self.turn.ready_effects();
+        self.perform(effects);
+        self.commit();
+        self.rotate_if_due();
+        more
     }
 
     fn obey(&mut self, signals: Signals) -> Option<End> {
@@ -165,6 +219,7 @@ impl<'a> Shard<'a> {
                 self.turn.disconnect(reply_to);
             }
         }
+        self.give_back.extend(signals.give_back);
         for reply in signals.stats {
             // Whoever asked may have gone.
             let clock = self.clocks.now().1;
@@ -206,21 +261,21 @@ impl<'a> Shard<'a> {
 
     fn take_up(&mut self, call: Call) {
         // The caller may have gone while the call waited; its signal came too early then.
-        if call.reply.is_closed() {
+        if call.caller.reply.is_closed() {
             self.shared.metrics.disconnects.add(1);
             return;
         }
         self.shared.metrics.commands[call.class as usize].add(1);
         let mut request = call.request;
-        let mut give_back_in = None;
+        let mut caller = call.caller;
         if let Command::LeaseJobs(lease) = &mut request.command {
             if self.shared.admission.disk() >= DiskLevel::SettleOnly {
                 lease.max = 0;
             }
             // With a turn, the worker asks again and gets the same answer.
-            give_back_in = lease.turn.is_none().then(|| request.namespace.clone());
+            caller.give_back_in = lease.turn.is_none().then(|| request.namespace.clone());
         }
-        let pending = Pending { reply: call.reply, give_back_in, in_flight: call.in_flight };
+        let pending = Pending { caller, in_flight: call.in_flight };
         self.pending.insert(request.reply_to, pending);
         self.calls_in_group += 1;
         let clock = self.clocks.now().1;
@@ -265,9 +320,14 @@ impl<'a> Shard<'a> {
         self.unsealed_journal_bytes += group.len_bytes() as u64;
         self.unsealed_since.get_or_insert_with(Instant::now);
         self.mark_after = None;
+        self.takes_guests = false;
         if calls <= INLINE_CALLS_MAX && group.len_bytes() <= INLINE_BYTES_MAX {
+            let begun = Instant::now();
             match self.committer.commit_here(group) {
-                Commit::Durable(durable) => self.committed(durable),
+                Commit::Durable(durable) => {
+                    self.takes_guests = begun.elapsed() <= GUEST_COMMIT_MAX;
+                    self.committed(durable);
+                }
                 Commit::HandedOver => self.in_flight = true,
             }
         } else {
@@ -293,25 +353,17 @@ impl<'a> Shard<'a> {
                 Effect::Reply { reply_to, answer } => self.reply(reply_to, answer),
             }
         }
+        self.answers.end();
         self.shared.metrics.pending_calls.set(self.pending.len() as u64);
     }
 
     fn reply(&mut self, reply_to: ReplyTo, answer: Answer) {
         let Some(pending) = self.pending.remove(&reply_to) else { return };
         self.count_rejections(&answer);
-        let Pending { reply, give_back_in, in_flight } = pending;
+        let Pending { caller, in_flight } = pending;
         // First, so that whoever has the answer finds the memory free.
         drop(in_flight);
-        let Err(Answer::Leased { jobs, .. }) = reply.send(answer) else { return };
-        let Some(namespace) = give_back_in else { return };
-        if !jobs.is_empty() {
-            let release = |job: &longshore_engine::Delivery| Settlement {
-                id: job.id,
-                token: job.token,
-                verdict: Verdict::Release,
-            };
-            self.give_back.push((namespace, jobs.iter().map(release).collect()));
-        }
+        self.answers.tell(&self.shared, caller, answer);
     }
 
     fn count_rejections(&self, answer: &Answer) {
@@ -353,7 +405,7 @@ impl<'a> Shard<'a> {
     }
 
     /// Seals the memtable if there is room for another one.
-    pub(crate) fn rotate(&mut self) -> Option<Position> {
+    fn rotate(&mut self) -> Option<Position> {
         if !self.turn.map().can_rotate() {
             return None;
         }
@@ -366,21 +418,26 @@ impl<'a> Shard<'a> {
         Some(self.unsealed_since? + self.policy.age_max)
     }
 
-    /// Waits for calls and signals, or until something is due; marks the journal after quiet.
-    fn wait(&mut self) {
+    /// Has the journal marked where it was quiet for long enough.
+    fn mark_if_quiet(&mut self) -> bool {
+        let due = self.mark_after.is_some_and(|committed| committed.elapsed() >= QUIET);
+        if due {
+            self.mark_after = None;
+            self.committer.mark();
+        }
+        due
+    }
+
+    /// How the shard rests: until something is due.
+    fn rest(&mut self) -> Rest {
         let (now, clock) = self.clocks.now();
         let admit = self.admit();
         let wake_ms = self.turn.next_wake_ms(clock).filter(|_| admit > Admit::Nothing);
         let tick_at = wake_ms.map(|ms| now + Duration::from_millis(ms));
         let mark_at = self.mark_after.map(|committed| committed + QUIET);
-        if mark_at.is_some_and(|at| at <= now) {
-            self.mark_after = None;
-            self.committer.mark();
-            return;
-        }
         let rotate_at = self.rotate_at().filter(|_| self.turn.map().can_rotate());
-        let give_back_at = (!self.give_back.is_empty()).then_some(now);
-        let deadline = [tick_at, mark_at, rotate_at, give_back_at].into_iter().flatten().min();
-        self.shared.inbox.wait(deadline, admit);
+        let until = [tick_at, mark_at, rotate_at].into_iter().flatten().min();
+        let takes_guests = self.takes_guests && !self.in_flight && admit == Admit::All;
+        Rest { until, admit, takes_guests }
     }
 }

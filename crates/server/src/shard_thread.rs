@@ -60,16 +60,22 @@ impl ShardSetup {
             committer.truncator(),
             self.compactor,
         )?;
-        let mut serving =
-            Shard::new(shared, turn, &committer, &flush, self.policy, clocks, journal_bytes);
+        let serving = Shard::new(
+            Arc::clone(shared),
+            turn,
+            committer,
+            flush,
+            self.policy,
+            clocks,
+            journal_bytes,
+        );
         shared.inbox.open();
         shared.set_state(ShardState::Serving);
         tracing::info!(shard = shared.index, position = %shared.durable(), "shard serves");
-        let end = catch_unwind(AssertUnwindSafe(|| serving.run()));
-        match end.unwrap_or_else(|panic| End::Fault(panic_reason(&*panic))) {
+        let (end, served) = Box::new(serving).run();
+        match end {
             End::Stopped => {
-                let turn = serving.into_turn();
-                drop(flush);
+                let (turn, committer) = served.into_parts();
                 finish(shared, turn, committer);
                 close(shared, ShardState::Closed);
             }

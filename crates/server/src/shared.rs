@@ -11,6 +11,7 @@ use longshore_store::Snapshots;
 use crate::admission::Admission;
 use crate::inbox::{Inbox, InboxLimits};
 use crate::metrics::ShardMetrics;
+use crate::shard::Shard;
 use crate::unavailable::{Cause, Unavailable};
 
 /// How a shard is.
@@ -40,7 +41,7 @@ pub enum ShardState {
 #[derive(Debug)]
 pub(crate) struct ShardShared {
     pub(crate) index: u32,
-    pub(crate) inbox: Inbox,
+    pub(crate) inbox: Inbox<Box<Shard>>,
     pub(crate) metrics: ShardMetrics,
     pub(crate) admission: Arc<Admission>,
     pub(crate) snapshots: OnceLock<Snapshots>,

@@ -1,6 +1,5 @@
 //! Leasing: picking what a worker may run, and handing it over.
 
-use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::answer::Delivery;
@@ -197,7 +196,7 @@ impl<M: OrderedMap> State<M> {
     }
 
     /// Ends the lease: from here on its token is stale.
-    pub(crate) fn end_lease(&mut self, ns: NamespaceId, id: JobId) -> Option<(Rc<Job>, Lease)> {
+    pub(crate) fn end_lease(&mut self, ns: NamespaceId, id: JobId) -> Option<(Arc<Job>, Lease)> {
         let live = self.leases.remove(&(ns, id))?;
         self.lease_ends.remove(&(live.expires, ns, id));
         self.remove(&keys::lease(ns, id));

@@ -1,6 +1,6 @@
 //! Settling: the end of a run, as its worker tells it or as the clock does.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use crate::bounds::{check_duration, check_size, cut};
 use crate::command::{Settlement, Verdict};
@@ -275,7 +275,7 @@ impl<M: OrderedMap> State<M> {
     /// Ends the lease of a running job.
     pub(crate) fn end_run(&mut self, ns: NamespaceId, id: JobId) -> (Job, Lease) {
         let (job, lease) = self.end_lease(ns, id).expect("the record ends a live lease");
-        (Rc::unwrap_or_clone(job), lease)
+        (Arc::unwrap_or_clone(job), lease)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use super::{
     Frontier, Kept, Kinds, LaneId, Lanes, LiveLease, Meta, Namespace, NamespaceSlot, Queues,
@@ -139,7 +139,7 @@ impl<M: OrderedMap> State<M> {
     }
 
     /// Holds a lease from this instant of the clock that never steps.
-    pub(crate) fn add_lease(&mut self, ns: NamespaceId, id: JobId, lease: Lease, job: Rc<Job>) {
+    pub(crate) fn add_lease(&mut self, ns: NamespaceId, id: JobId, lease: Lease, job: Arc<Job>) {
         let timeout = job.options.timeout_ms.map(|timeout_ms| self.mono.plus(timeout_ms));
         let expires = self.mono.plus(lease.lease_ms);
         let expires = timeout.map_or(expires, |timeout| expires.min(timeout));

@@ -31,16 +31,16 @@ use crate::node::Node;
 /// Bytes of a body that administration may send.
 const ADMIN_BODY_BYTES_MAX: u64 = 256 << 10;
 
-/// What handlers need, beside the request.
-#[derive(Debug)]
+/// What handlers need, beside the request. Clones share all but the node's handle.
+#[derive(Clone, Debug)]
 pub(crate) struct App {
     pub(crate) node: Node,
-    pub(crate) config: HttpConfig,
-    pub(crate) limits: Limits,
-    pub(crate) bounds: Bounds,
-    pub(crate) rates: Rates,
-    pub(crate) counts: Counts,
-    lanes: [Lane; Class::COUNT],
+    pub(crate) config: Arc<HttpConfig>,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) bounds: Arc<Bounds>,
+    pub(crate) rates: Arc<Rates>,
+    pub(crate) counts: Arc<Counts>,
+    lanes: Arc<[Lane; Class::COUNT]>,
 }
 
 /// The requests of one class that are under way. Each class has its own bounds, so that none
@@ -117,13 +117,18 @@ impl App {
         };
         Self {
             node,
-            bounds: Bounds::of(&limits),
-            limits,
-            rates: Rates::default(),
-            counts: Counts::default(),
-            lanes: [lane(Class::Settle), lane(Class::Lease), lane(Class::Publish)],
-            config,
+            bounds: Arc::new(Bounds::of(&limits)),
+            limits: Arc::new(limits),
+            rates: Arc::default(),
+            counts: Arc::default(),
+            lanes: Arc::new([lane(Class::Settle), lane(Class::Lease), lane(Class::Publish)]),
+            config: Arc::new(config),
         }
+    }
+
+    /// The same for connections that call through `node`.
+    pub(crate) fn through(&self, node: Node) -> Self {
+        Self { node, ..self.clone() }
     }
 
     /// Answers one request.

@@ -22,6 +22,7 @@ mod route;
 mod routes;
 mod serve;
 mod text;
+mod threads;
 mod view;
 mod write;
 

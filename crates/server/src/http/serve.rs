@@ -17,6 +17,7 @@ use super::app::App;
 use super::code::Code;
 use super::connection::{Progress, Ticks, speak};
 use super::refusal::Refusal;
+use super::threads::{Place, Threads};
 use crate::config::ServerConfig;
 use crate::node::Node;
 
@@ -78,7 +79,7 @@ pub async fn serve(
     node: Node,
     listener: TcpListener,
     shutdown: impl Future<Output = ()>,
-) {
+) -> std::io::Result<()> {
     let app = Arc::new(App::new(node.clone(), config.http.clone(), config.node.limits.clone()));
     let server = Server {
         app,
@@ -86,6 +87,7 @@ pub async fn serve(
         watched: Arc::default(),
         refusing: Arc::new(Semaphore::new(REFUSING_MAX)),
     };
+    let threads = Threads::start(&server.app)?;
     let (stop, stopping) = watch::channel(false);
     let watch = tokio::spawn(server.clone().watch());
     let mut connections = JoinSet::new();
@@ -95,7 +97,10 @@ pub async fn serve(
             biased;
             () = &mut shutdown => break,
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => server.take(stream, &mut connections, &stopping),
+                Ok((stream, _)) => {
+                    let place = threads.place();
+                    server.take(stream, place, &mut connections, &stopping);
+                }
                 Err(error) => {
                     tracing::warn!(%error, "no connection could be accepted");
                     sleep(ACCEPT_PAUSE).await;
@@ -115,6 +120,7 @@ pub async fn serve(
     connections.shutdown().await;
     watch.abort();
     node.stop().await;
+    Ok(())
 }
 
 /// Connections by number: how far each is, and how to end it.
@@ -150,6 +156,7 @@ impl Server {
     fn take(
         &self,
         stream: TcpStream,
+        place: Place,
         connections: &mut JoinSet<()>,
         stopping: &watch::Receiver<bool>,
     ) {
@@ -163,19 +170,20 @@ impl Server {
         counts.connections.fetch_add(1, Ordering::Relaxed);
         let counted = Counted { server: self.clone(), number };
         let progress = Arc::new(Progress::new(self.ticks.now()));
-        let connection = speak(
-            Arc::clone(&self.app),
-            stream,
-            Arc::clone(&progress),
-            Arc::clone(&self.ticks),
-            stopping.clone(),
-        );
+        let (app, ticks) = (Arc::clone(&place.app), Arc::clone(&self.ticks));
+        let (seen, stopping) = (Arc::clone(&progress), stopping.clone());
+        let handle = place.handle.clone();
+        let connection = async move {
+            let _held = (counted, place);
+            // What the accepting thread watches, this one has to watch from now on.
+            match stream.into_std().and_then(TcpStream::from_std) {
+                Ok(stream) => speak(app, stream, seen, ticks, stopping).await,
+                Err(error) => tracing::warn!(%error, "a connection could not be watched"),
+            }
+        };
         // The lock is held until the entry is there, so that an early end does not leave it.
         let mut watched = self.lock();
-        let abort = connections.spawn(async move {
-            let _counted = counted;
-            connection.await;
-        });
+        let abort = connections.spawn_on(connection, &handle);
         watched.insert(number, (progress, abort));
     }
 

@@ -2,13 +2,17 @@
 
 use std::process::Command as Process;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use longshore_journal::{
     AppendError, EntryIterator, Group, Journal, Position, ReadError, TruncateError,
 };
+use tokio::time::timeout;
 
-use super::support::{ack, block_on, config, enqueue, jobs, lease_now};
+use super::support::{
+    ack, block_on, config, create_namespace, enqueue, jobs, lease_now, namespace_in,
+};
 use crate::disk::FileSystem;
 use crate::node::Surroundings;
 use crate::recover::OpenedJournal;
@@ -17,16 +21,20 @@ use crate::{Cause, EXIT_JOURNAL_FAILED, Node, NodeConfig, Publishing};
 const SOUND: u8 = 0;
 const NO_SPACE: u8 = 1;
 const FAILED: u8 = 2;
+/// A bug that only callers meet that commit by themselves.
+const PANICS_AT_CALLERS: u8 = 3;
 
 struct FaultyJournal {
     inner: Box<dyn Journal>,
     mode: Arc<AtomicU8>,
+    /// Groups that were appended by neither a shard's nor a commit thread.
+    by_callers: Arc<AtomicUsize>,
 }
 
 impl FaultyJournal {
     fn check(&self) -> Result<(), AppendError> {
         match self.mode.load(Ordering::SeqCst) {
-            SOUND => Ok(()),
+            SOUND | PANICS_AT_CALLERS => Ok(()),
             NO_SPACE => Err(AppendError::NoSpace { needed_bytes: 1 }),
             _ => Err(AppendError::Failed {
                 operation: "sync",
@@ -39,6 +47,12 @@ impl FaultyJournal {
 
 impl Journal for FaultyJournal {
     fn append(&mut self, group: &Group) -> Result<Position, AppendError> {
+        let thread = std::thread::current();
+        let name = thread.name().unwrap_or_default();
+        if !name.starts_with("shard-") && !name.starts_with("commit-") {
+            assert!(self.mode.load(Ordering::SeqCst) != PANICS_AT_CALLERS, "put in by a test");
+            self.by_callers.fetch_add(1, Ordering::SeqCst);
+        }
         self.check()?;
         self.inner.append(group)
     }
@@ -62,17 +76,88 @@ impl Journal for FaultyJournal {
 }
 
 async fn open_faulty(config: &NodeConfig) -> (Node, Arc<AtomicU8>) {
+    let (node, mode, _) = open_counting(config).await;
+    (node, mode)
+}
+
+async fn open_counting(config: &NodeConfig) -> (Node, Arc<AtomicU8>, Arc<AtomicUsize>) {
     let mode = Arc::new(AtomicU8::new(SOUND));
-    let seen = Arc::clone(&mode);
+    let by_callers = Arc::new(AtomicUsize::new(0));
+    let (seen, counted) = (Arc::clone(&mode), Arc::clone(&by_callers));
     let open_journal = Arc::new(move |dir: &crate::ShardDir, store_id, shard| {
         let OpenedJournal { journal, room } = crate::journal_files::open(dir, store_id, shard)?;
-        let journal = Box::new(FaultyJournal { inner: journal, mode: Arc::clone(&seen) });
+        let (mode, by_callers) = (Arc::clone(&seen), Arc::clone(&counted));
+        let journal = Box::new(FaultyJournal { inner: journal, mode, by_callers });
         Ok(OpenedJournal { journal, room })
     });
     let probe = Box::new(FileSystem::of(&config.dir));
     let node = Node::open_in(config, Surroundings { open_journal, probe }).unwrap();
     assert!(node.started().await.is_ready());
-    (node, mode)
+    (node, mode, by_callers)
+}
+
+/// Runs a test on one thread, with a handle of the node for it.
+fn on_one_thread<F: Future<Output = ()>>(
+    test: impl FnOnce(Node, Arc<AtomicU8>, Arc<AtomicUsize>) -> F,
+) {
+    let root = tempfile::tempdir().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let (node, mode, by_callers) = open_counting(&config(root.path())).await;
+        let (here, courier) = node.for_thread();
+        tokio::spawn(courier);
+        let tested = timeout(Duration::from_secs(60), test(here, mode, by_callers)).await;
+        tested.expect("the test is done within a minute");
+        node.stop().await;
+    });
+}
+
+#[test]
+fn a_lone_caller_commits_by_itself_and_a_crowd_is_committed_together() {
+    on_one_thread(|node, _, by_callers| async move {
+        let mut number = 0;
+        // A disk that is busy elsewhere may be too slow for a while.
+        while by_callers.load(Ordering::SeqCst) == 0 {
+            enqueue(&node, number..number + 1).await;
+            number += 1;
+        }
+        let before = by_callers.load(Ordering::SeqCst);
+        let groups = |node: &Node| -> u64 {
+            node.stats().shards.iter().map(|shard| shard.counters.groups_total).sum()
+        };
+        let groups_before = groups(&node);
+        let mut crowd = tokio::task::JoinSet::new();
+        for index in 0..64 {
+            let (node, number) = (node.clone(), number + index);
+            crowd.spawn(async move { node.call("default", jobs(number..number + 1, 1)).await });
+        }
+        while let Some(answer) = crowd.join_next().await {
+            answer.unwrap().unwrap();
+        }
+        assert_eq!(by_callers.load(Ordering::SeqCst), before);
+        assert!(groups(&node) - groups_before <= 3, "the crowd was handed over one by one");
+        let leased = lease_now(&node, 1000).await;
+        assert_eq!(leased.len() as u64, number + 64);
+    });
+}
+
+#[test]
+fn a_bug_that_a_caller_meets_stops_the_shard_and_not_the_caller() {
+    on_one_thread(|node, mode, _| async move {
+        mode.store(PANICS_AT_CALLERS, Ordering::SeqCst);
+        let mut number = 0;
+        let refused = loop {
+            match node.call("default", jobs(number..number + 1, 1)).await {
+                Ok(_) => number += 1,
+                Err(refused) => break refused,
+            }
+        };
+        assert_eq!(refused.cause, Cause::Stopped);
+        assert!(refused.reason.contains("put in by a test"), "{}", refused.reason);
+        let other = namespace_in(&node, 1 - node.shard_index("default"));
+        mode.store(SOUND, Ordering::SeqCst);
+        create_namespace(&node, &other).await;
+    });
 }
 
 #[test]

@@ -45,7 +45,7 @@ impl Server {
             let shutdown = async {
                 let _ = stopped.await;
             };
-            http::serve(&config, node, listener, shutdown).await;
+            http::serve(&config, node, listener, shutdown).await.unwrap();
         });
         Self { address, stop: Some(stop), served, _dir: dir }
     }
