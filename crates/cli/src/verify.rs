@@ -47,6 +47,7 @@ struct ShardFindings {
     /// The position of the state, up to which the journal is not needed.
     state: u64,
     state_tables: usize,
+    state_body_files: usize,
     state_entries: u64,
     state_bytes: u64,
     /// The end that a crash left half-written.
@@ -109,6 +110,7 @@ fn verify_shard(index: u32, dir: &ShardDir, identity: Identity) -> Result<ShardF
         Ok(state) => {
             found.state = state.position.0;
             found.state_tables = state.tables;
+            found.state_body_files = state.body_files;
             found.state_entries = state.entries;
             found.state_bytes = state.bytes;
             found.leftovers.extend(state.leftovers);
@@ -149,9 +151,10 @@ fn print(findings: &Findings) -> std::io::Result<()> {
             bytes(shard.journal_bytes)
         ))?;
         output::line(&format!(
-            "  state    at position {}; {}, {} entries, {}",
+            "  state    at position {}; {}, {}, {} entries, {}",
             shard.state,
             count(shard.state_tables as u64, "table"),
+            count(shard.state_body_files as u64, "body file"),
             grouped(shard.state_entries),
             bytes(shard.state_bytes)
         ))?;

@@ -190,21 +190,31 @@ impl Compactor {
 
 fn compact_all(receiver: &Receiver<(Arc<ShardShared>, Flusher)>, end: &AtomicBool) {
     while let Ok((shard, flusher)) = receiver.recv() {
-        // A compaction needs room for its result first.
-        while !end.load(Ordering::Relaxed) && shard.admission.disk() < DiskLevel::SettleOnly {
-            match flusher.compact() {
-                Ok(true) => shard.metrics.compactions.add(1),
-                Ok(false) => break,
-                Err(error @ FlushError::NoSpace { .. }) => {
-                    shard.metrics.no_space.add(1);
-                    tracing::warn!(shard = shard.index, %error, "compaction waits");
-                    break;
-                }
-                Err(error @ FlushError::Fault(_)) => {
-                    shard.fail(&error.to_string());
-                    break;
-                }
+        let compacted = sweep(&flusher, end).and_then(|()| compact(&shard, &flusher, end));
+        match compacted {
+            Ok(()) => {}
+            Err(error @ FlushError::NoSpace { .. }) => {
+                shard.metrics.no_space.add(1);
+                tracing::warn!(shard = shard.index, %error, "compaction waits");
             }
+            Err(error @ FlushError::Fault(_)) => shard.fail(&error.to_string()),
         }
     }
+}
+
+/// Gives space back, for which none is needed.
+fn sweep(flusher: &Flusher, end: &AtomicBool) -> Result<(), FlushError> {
+    while !end.load(Ordering::Relaxed) && flusher.sweep()? {}
+    Ok(())
+}
+
+fn compact(shard: &ShardShared, flusher: &Flusher, end: &AtomicBool) -> Result<(), FlushError> {
+    // A compaction needs room for its result first.
+    while !end.load(Ordering::Relaxed) && shard.admission.disk() < DiskLevel::SettleOnly {
+        if !flusher.compact()? {
+            break;
+        }
+        shard.metrics.compactions.add(1);
+    }
+    Ok(())
 }

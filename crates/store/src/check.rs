@@ -1,7 +1,8 @@
 //! Whether the state in a folder is whole. Reads only, and trusts nothing: opening the tree
 //! comes after it, since the tree deletes what it does not know and aborts on wild lengths.
 
-mod archive;
+pub(crate) mod archive;
+mod bodies;
 mod table;
 mod version;
 
@@ -13,6 +14,7 @@ use std::path::{Path, PathBuf};
 use longshore_engine::Position;
 use lsm_tree::checksum::ChecksummedWriter;
 
+use crate::body_file::{self, BodyFile, KeyRange};
 use crate::error::StoreFault;
 use crate::open::position_of;
 use crate::tables::Tables;
@@ -21,9 +23,10 @@ use version::{NamedTable, Version};
 /// How much of the state is read.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Depth {
-    /// What opening needs: pointer, version, envelope and description of every table.
+    /// What opening needs: pointer, version, envelope and description of every table, length and
+    /// index of every body file.
     Structure,
-    /// Every block of every table as well.
+    /// Every block of every table and every body as well.
     Everything,
 }
 
@@ -38,10 +41,14 @@ pub struct Report {
     pub tables: usize,
     /// How many entries they hold, tombstones and overwritten ones included.
     pub entries: u64,
-    /// How many bytes their files have.
+    /// How many body files it has.
+    pub body_files: usize,
+    /// How many bytes all these files have.
     pub bytes: u64,
     /// Files that a crash left behind. Harmless; opening removes them.
     pub leftovers: Vec<PathBuf>,
+    pub(crate) bodies: Vec<BodyFile>,
+    pub(crate) body_keys: KeyRange,
 }
 
 /// Checks the state in `dir` without changing anything. Everything found wrong is named; the list
@@ -79,7 +86,14 @@ pub fn check(dir: &Path, depth: Depth) -> Result<Report, Vec<StoreFault>> {
     if !faults.is_empty() {
         return Err(faults);
     }
-    report.position = position_of(dir, &Tables::of_runs(runs)).map_err(|fault| vec![fault])?;
+    let tables = Tables::of_runs(dir, version.number, runs);
+    report.position = position_of(dir, &tables).map_err(|fault| vec![fault])?;
+    (report.bodies, report.body_keys) = bodies::check(&tables, depth)?;
+    report.body_files = report.bodies.len();
+    report.bytes += report.bodies.iter().map(BodyFile::bytes).sum::<u64>();
+    let named: BTreeSet<u64> = report.bodies.iter().map(|file| file.number).collect();
+    let unnamed = folder.bodies.difference(&named);
+    report.leftovers.extend(unnamed.map(|number| body_file::path(dir, *number)));
     Ok(report)
 }
 
@@ -88,12 +102,13 @@ pub(crate) fn check_table(dir: &Path, number: u64, checksum: u128) -> Result<(),
     table::check(dir, &NamedTable { number, checksum }, Depth::Everything).map(drop)
 }
 
-/// Removes the tables that are not `known`, after making sure that the version on disk is number
-/// `version`. Forgets known tables that are gone.
+/// Removes the tables that are not `known` and the body files that are not among `bodies`, after
+/// making sure that the version on disk is number `version`. Forgets known tables that are gone.
 pub(crate) fn remove_unknown(
     dir: &Path,
     version: u64,
     known: &mut BTreeSet<u64>,
+    bodies: &BTreeSet<u64>,
 ) -> Result<(), StoreFault> {
     let current = version::read_current(dir)?.map(|current| current.number);
     if current != Some(version) {
@@ -101,14 +116,21 @@ pub(crate) fn remove_unknown(
         return Err(StoreFault::new(dir.join("current"), what));
     }
     // Files may vanish meanwhile: snapshots that end remove the tables that only they needed.
-    let tables: BTreeSet<u64> =
-        names(&dir.join("tables"))?.iter().filter_map(|(name, _)| number_of(name)).collect();
-    for number in tables.difference(known) {
-        let path = dir.join("tables").join(number.to_string());
+    let tables = remove_others(&dir.join("tables"), known)?;
+    known.retain(|number| tables.contains(number));
+    remove_others(&dir.join(body_file::FOLDER), bodies)?;
+    Ok(())
+}
+
+/// Removes the files of a folder that are not to be kept. Answers the numbers of all.
+fn remove_others(folder: &Path, kept: &BTreeSet<u64>) -> Result<BTreeSet<u64>, StoreFault> {
+    let found: BTreeSet<u64> =
+        names(folder)?.iter().filter_map(|(name, _)| number_of(name)).collect();
+    for number in found.difference(kept) {
+        let path = folder.join(number.to_string());
         fs::remove_file(&path).map_err(|error| StoreFault::new(path, error.to_string()))?;
     }
-    known.retain(|number| tables.contains(number));
-    Ok(())
+    Ok(found)
 }
 
 /// The names in a tree's folder, as far as the tree knows them.
@@ -116,6 +138,7 @@ pub(crate) fn remove_unknown(
 struct Folder {
     versions: BTreeSet<u64>,
     tables: BTreeSet<u64>,
+    bodies: BTreeSet<u64>,
     temporary: Vec<PathBuf>,
 }
 
@@ -132,23 +155,21 @@ impl Folder {
                 folder.temporary.push(path);
             }
         }
-        for (name, path) in names(&dir.join("tables"))? {
-            let number = number_of(&name)
-                .filter(|_| path.is_file())
-                .ok_or_else(|| StoreFault::new(&path, "it is not a table"))?;
-            folder.tables.insert(number);
-        }
+        folder.tables = numbered(&dir.join("tables"), "it is not a table")?;
+        folder.bodies = numbered(&dir.join(body_file::FOLDER), "it is not a body file")?;
         Ok(folder)
     }
 
     /// Without `current` there must be nothing yet, or what a crash while creating it leaves.
     fn check_fresh(self, dir: &Path) -> Result<Report, StoreFault> {
-        if self.tables.is_empty() && self.versions.iter().all(|number| *number == 0) {
+        let files = self.tables.len() + self.bodies.len();
+        if files == 0 && self.versions.iter().all(|number| *number == 0) {
             return Ok(Report { leftovers: self.temporary, ..Report::default() });
         }
         let what = format!(
-            "it is missing, but there are {} tables and {} versions",
+            "it is missing, but there are {} tables, {} body files and {} versions",
             self.tables.len(),
+            self.bodies.len(),
             self.versions.len()
         );
         Err(StoreFault::new(dir.join("current"), what))
@@ -185,6 +206,14 @@ pub(crate) fn is_temporary(name: &str) -> bool {
     })
 }
 
+/// The numbers that are the names of a folder's files; anything else there is a fault.
+fn numbered(folder: &Path, otherwise: &str) -> Result<BTreeSet<u64>, StoreFault> {
+    let number = |(name, path): (String, PathBuf)| {
+        number_of(&name).filter(|_| path.is_file()).ok_or_else(|| StoreFault::new(path, otherwise))
+    };
+    names(folder)?.into_iter().map(number).collect()
+}
+
 fn names(dir: &Path) -> Result<Vec<(String, PathBuf)>, StoreFault> {
     let fault = |error: io::Error| StoreFault::new(dir, error.to_string());
     let entries = match fs::read_dir(dir) {
@@ -206,21 +235,25 @@ fn number_of(text: &str) -> Option<u64> {
     (number.to_string() == text).then_some(number)
 }
 
-fn xxh3(bytes: &[u8]) -> u128 {
+pub(crate) fn xxh3(bytes: &[u8]) -> u128 {
     let mut hash = ChecksummedWriter::new(io::sink());
     hash.write_all(bytes).expect("a sink takes everything");
     hash.checksum().into_u128()
 }
 
 /// Reads numbers off a slice, little endian.
-struct Bytes<'a>(&'a [u8]);
+pub(crate) struct Bytes<'a>(&'a [u8]);
 
 impl<'a> Bytes<'a> {
-    fn new(bytes: &'a [u8]) -> Self {
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
         Self(bytes)
     }
 
-    fn take(&mut self, count: usize) -> Result<&'a [u8], String> {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(crate) fn take(&mut self, count: usize) -> Result<&'a [u8], String> {
         let (taken, rest) = self
             .0
             .split_at_checked(count)
@@ -229,31 +262,31 @@ impl<'a> Bytes<'a> {
         Ok(taken)
     }
 
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], String> {
+    pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], String> {
         Ok(self.take(N)?.try_into().expect("take gives what was asked for"))
     }
 
-    fn u8(&mut self) -> Result<u8, String> {
+    pub(crate) fn u8(&mut self) -> Result<u8, String> {
         Ok(u8::from_le_bytes(self.array()?))
     }
 
-    fn u16(&mut self) -> Result<u16, String> {
+    pub(crate) fn u16(&mut self) -> Result<u16, String> {
         Ok(u16::from_le_bytes(self.array()?))
     }
 
-    fn u32(&mut self) -> Result<u32, String> {
+    pub(crate) fn u32(&mut self) -> Result<u32, String> {
         Ok(u32::from_le_bytes(self.array()?))
     }
 
-    fn u64(&mut self) -> Result<u64, String> {
+    pub(crate) fn u64(&mut self) -> Result<u64, String> {
         Ok(u64::from_le_bytes(self.array()?))
     }
 
-    fn u128(&mut self) -> Result<u128, String> {
+    pub(crate) fn u128(&mut self) -> Result<u128, String> {
         Ok(u128::from_le_bytes(self.array()?))
     }
 
-    fn finish(self) -> Result<(), String> {
+    pub(crate) fn finish(self) -> Result<(), String> {
         if self.0.is_empty() {
             Ok(())
         } else {

@@ -16,6 +16,9 @@ pub struct LsmConfig {
     pub table_bytes: u64,
     /// How many young tables are merged at once into those below.
     pub young_tables: u8,
+    /// Values of at least so many bytes are kept apart from the tables, where no compaction
+    /// rewrites them. The state can be read with any other setting as well.
+    pub body_bytes_min: usize,
 }
 
 impl Default for LsmConfig {
@@ -27,6 +30,7 @@ impl Default for LsmConfig {
             open_files_max: 64,
             table_bytes: 4 << 20,
             young_tables: 8,
+            body_bytes_min: 32 << 10,
         }
     }
 }

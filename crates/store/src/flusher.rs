@@ -1,21 +1,23 @@
 //! Everything that writes and syncs files: flushes of sealed memtables and compactions. It runs
 //! on threads of the caller's, never on the shard's.
 
+use std::fs;
 use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use longshore_engine::Position;
+use lsm_tree::AbstractTree;
 use lsm_tree::compaction::Leveled;
-use lsm_tree::{AbstractTree, InternalValue, Memtable};
 
-use crate::check;
 use crate::error::{FlushError, StoreFault};
+use crate::flush::Flush;
 use crate::open::panic_text;
 use crate::shared::{Shared, lock, outlast};
 use crate::tables::Tables;
 use crate::view::Sealed;
+use crate::{body_file, check};
 
 /// Beyond so many runs of young tables a flush first waits for a compaction: reads look into each
 /// of them, and a version file has room for 255.
@@ -82,8 +84,13 @@ impl Flusher {
     fn flush(&self, sealed: &Sealed, below: &Tables) -> Result<(), FlushError> {
         let tree = &self.shared.tree;
         while tree.l0_run_count() >= YOUNG_RUNS_MAX && self.compact_once()? {}
-        let written =
-            self.guarded(|| tree.flush_to_tables(newest_entries(&sealed.memtable, below)))?;
+        let bodies = lock(&self.shared.bodies);
+        let (unused, body_keys) = (bodies.unused.clone(), bodies.keys.clone());
+        drop(bodies);
+        let body_bytes_min = self.shared.config.body_bytes_min;
+        let mut flush = Flush::new(sealed, below, body_bytes_min, &unused, &body_keys);
+        self.guarded(|| flush.write_bodies(&self.shared.dir).map_err(lsm_tree::Error::Io))?;
+        let written = self.guarded(|| tree.flush_to_tables(flush.entries()))?;
         let written = written.map(|(tables, _)| tables).unwrap_or_default();
         let _publishing = lock(&self.shared.publishing);
         self.guarded(|| tree.register_tables(&written, None, None, &[], u64::MAX))?;
@@ -91,6 +98,18 @@ impl Flusher {
             view.sealed.remove(0);
             view.persisted = sealed.position;
         });
+        let mut bodies = lock(&self.shared.bodies);
+        bodies.files.extend(flush.file.map(|file| (file.number, file)));
+        bodies.keys.extend_by(&flush.file_keys);
+        bodies.due.extend(flush.touched);
+        for number in unused {
+            bodies.unused.remove(&number);
+            bodies.files.remove(&number);
+            bodies.given_back.remove(&number);
+            // What stays of it is removed at the next start.
+            let _ = fs::remove_file(body_file::path(&self.shared.dir, number));
+        }
+        drop(bodies);
         outlast(&sealed.memtable);
         Ok(())
     }
@@ -124,7 +143,10 @@ impl Flusher {
     }
 
     /// Runs `action` on the tree and sorts out its errors. A panic in it is a fault as well.
-    fn guarded<T>(&self, action: impl FnOnce() -> lsm_tree::Result<T>) -> Result<T, FlushError> {
+    pub(crate) fn guarded<T>(
+        &self,
+        action: impl FnOnce() -> lsm_tree::Result<T>,
+    ) -> Result<T, FlushError> {
         let path = &self.shared.dir;
         let what = match catch_unwind(AssertUnwindSafe(action)) {
             Ok(Ok(value)) => return Ok(value),
@@ -146,7 +168,7 @@ impl Flusher {
 
     /// The tree does not say which table a compaction could not read.
     fn located(&self, fault: StoreFault) -> StoreFault {
-        let tables = Tables::of(&self.shared.tree);
+        let tables = Tables::of(&self.shared.dir, &self.shared.tree);
         let mut faults = tables.iter().filter_map(|table| {
             check::check_table(&self.shared.dir, table.id(), table.checksum().into_u128()).err()
         });
@@ -163,7 +185,7 @@ impl Flusher {
     }
 
     /// After a full disk: makes sure that the version on disk is the one in memory, and removes
-    /// the tables that no version names. Nothing else may be written meanwhile.
+    /// the files that no version names. Nothing else may be written meanwhile.
     fn tidy(&self) -> Result<(), FlushError> {
         if !self.shared.untidy.load(Ordering::Relaxed) {
             return Ok(());
@@ -171,42 +193,9 @@ impl Flusher {
         let _flushing = lock(&self.shared.flushing);
         let _compacting = lock(&self.shared.compacting);
         let version = self.shared.tree.current_version().id();
-        check::remove_unknown(&self.shared.dir, version, &mut lock(&self.shared.known))?;
+        let bodies = lock(&self.shared.bodies).files.keys().copied().collect();
+        check::remove_unknown(&self.shared.dir, version, &mut lock(&self.shared.known), &bodies)?;
         self.shared.untidy.store(false, Ordering::Relaxed);
         Ok(())
     }
-}
-
-/// The newest entry of each key in a memtable. What was added and removed in memory leaves no trace
-/// on disk, unless the tables `below` have something for the tombstone to hide. A tombstone of what
-/// was not added here hides something below, as a rule: a look at the tables would cost more than
-/// the few that hide nothing.
-fn newest_entries<'a>(
-    memtable: &'a Memtable,
-    below: &'a Tables,
-) -> impl Iterator<Item = lsm_tree::Result<InternalValue>> + 'a {
-    let mut entries = memtable.iter().peekable();
-    let mut next = move || {
-        let newest = entries.next()?;
-        let mut alone = true;
-        while entries.next_if(|older| older.key.user_key == newest.key.user_key).is_some() {
-            alone = false;
-        }
-        Some((newest, alone))
-    };
-    std::iter::from_fn(move || {
-        loop {
-            let (entry, alone) = next()?;
-            if alone || !entry.is_tombstone() {
-                return Some(Ok(entry));
-            }
-            match below.get(&entry.key.user_key) {
-                Ok(Some(hidden)) if !hidden.is_tombstone() => return Some(Ok(entry)),
-                Ok(_) => {}
-                Err(fault) => {
-                    return Some(Err(lsm_tree::Error::Io(std::io::Error::other(fault))));
-                }
-            }
-        }
-    })
 }

@@ -1,12 +1,16 @@
 //! The state of a shard on disk: an LSM tree behind the engine's ordered map.
 //!
 //! The tree has no log of its own. The journal's position is the sequence number of every write,
-//! so what lies on disk is always the state at exactly one position. This crate knows nothing of
-//! what keys and values mean, and nothing of the journal's files.
+//! so what lies on disk is always the state at exactly one position. Large values stand apart from
+//! the tree's tables, in files that no compaction rewrites. This crate knows nothing of what keys
+//! and values mean, and nothing of the journal's files.
 
+mod body;
+mod body_file;
 mod check;
 mod config;
 mod error;
+mod flush;
 mod flusher;
 mod lsm;
 mod marker;
@@ -14,6 +18,7 @@ mod merge;
 mod open;
 mod shared;
 mod snapshot;
+mod sweep;
 mod tables;
 #[cfg(test)]
 mod tests;

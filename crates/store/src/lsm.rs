@@ -33,6 +33,8 @@ pub struct Lsm {
     latest: Position,
     /// Estimated size of the active memtable.
     active_bytes: usize,
+    /// Whether the active memtable has a value that is to be kept apart from the tables.
+    has_bodies: bool,
     next_memtable_id: u64,
 }
 
@@ -60,6 +62,7 @@ impl Lsm {
             active: Arc::clone(&view.active),
             shared: Arc::new(shared),
             active_bytes: 0,
+            has_bodies: false,
             next_memtable_id: 1,
         })
     }
@@ -113,11 +116,12 @@ impl Lsm {
         ));
         let active = Arc::new(Memtable::new(self.next_memtable_id));
         let memtable = std::mem::replace(&mut self.active, Arc::clone(&active));
+        let has_bodies = std::mem::take(&mut self.has_bodies);
         // What was before holds nothing that is not in the new view as well, so freeing it is
         // quick.
         drop(self.shared.update(|view| {
             view.active = active;
-            view.sealed.push(Sealed { memtable, position });
+            view.sealed.push(Sealed { memtable, position, has_bodies });
         }));
         self.next_memtable_id += 1;
         self.active_bytes = 0;
@@ -153,9 +157,11 @@ impl Reader for Lsm {
 impl OrderedMap for Lsm {
     fn put(&mut self, position: Position, key: &[u8], value: Option<&[u8]>) {
         assert!(position >= self.latest, "entry at {position} written after {}", self.latest);
-        assert!(key > marker::KEY.as_slice(), "key {key:?} is reserved");
+        assert!(key >= marker::END.as_slice(), "key {key:?} is reserved");
         self.latest = position;
-        self.active_bytes += key.len() + value.map_or(0, <[u8]>::len) + ENTRY_OVERHEAD_BYTES;
+        let value_bytes = value.map_or(0, <[u8]>::len);
+        self.active_bytes += key.len() + value_bytes + ENTRY_OVERHEAD_BYTES;
+        self.has_bodies |= value_bytes >= self.shared.config.body_bytes_min;
         let (value, kind) = match value {
             Some(value) => (Slice::new(value), ValueType::Value),
             None => (Slice::default(), ValueType::Tombstone),

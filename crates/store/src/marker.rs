@@ -6,8 +6,11 @@ use longshore_engine::Position;
 /// The key of the marker. It sorts before every other key; the empty key is not allowed.
 pub(crate) const KEY: [u8; 1] = [0];
 
-/// The first key that can hold something else.
+/// The first key after the marker's. Up to `END` the tables name their body files.
 pub(crate) const AFTER: [u8; 2] = [0, 0];
+
+/// The first key that is not this crate's own.
+pub(crate) const END: [u8; 1] = [1];
 
 /// First byte of the marker's value: the version of what this crate writes.
 const FORMAT: u8 = 1;

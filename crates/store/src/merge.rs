@@ -1,18 +1,36 @@
 //! Merges sorted sources into one, the newest entry of each key winning.
 
-use lsm_tree::{InternalValue, Slice};
+use lsm_tree::{InternalValue, Slice, ValueType};
 
 use crate::error::StoreFault;
+
+/// A value as it stands in a memtable or table.
+pub(crate) enum Value {
+    Here(Slice),
+    /// In a body file: an encoded pointer.
+    Apart(Slice),
+}
+
+impl Value {
+    /// The value of an entry, or `None` where it says that its key was removed.
+    pub(crate) fn of(entry: InternalValue) -> Option<Self> {
+        Entry::from(entry).value
+    }
+}
 
 /// A key and its value, or `None` where it was removed.
 pub(crate) struct Entry {
     pub(crate) key: Slice,
-    pub(crate) value: Option<Slice>,
+    pub(crate) value: Option<Value>,
 }
 
 impl From<InternalValue> for Entry {
     fn from(entry: InternalValue) -> Self {
-        let value = (!entry.is_tombstone()).then_some(entry.value);
+        let value = match entry.key.value_type {
+            ValueType::Value => Some(Value::Here(entry.value)),
+            ValueType::Indirection => Some(Value::Apart(entry.value)),
+            ValueType::Tombstone | ValueType::WeakTombstone => None,
+        };
         Self { key: entry.key.user_key, value }
     }
 }
@@ -93,7 +111,10 @@ mod tests {
     fn source(entries: &[(&str, Option<&str>)]) -> Source<'static> {
         let entries: Vec<_> = entries
             .iter()
-            .map(|(key, value)| Ok(Entry { key: (*key).into(), value: value.map(Into::into) }))
+            .map(|(key, value)| {
+                let value = value.map(|value| Value::Here(value.into()));
+                Ok(Entry { key: (*key).into(), value })
+            })
             .collect();
         Box::new(entries.into_iter())
     }
@@ -104,7 +125,9 @@ mod tests {
                 let entry = entry.unwrap();
                 let key = String::from_utf8_lossy(&entry.key).into_owned();
                 match entry.value {
-                    Some(value) => format!("{key}={}", String::from_utf8_lossy(&value)),
+                    Some(Value::Here(value) | Value::Apart(value)) => {
+                        format!("{key}={}", String::from_utf8_lossy(&value))
+                    }
                     None => format!("{key}-"),
                 }
             })

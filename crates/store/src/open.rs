@@ -2,6 +2,7 @@
 //! makes an empty tree where its pointer file is missing.
 
 use std::any::Any;
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -17,10 +18,10 @@ use lsm_tree::{
 use crate::check::{Depth, Report, check, is_temporary};
 use crate::config::LsmConfig;
 use crate::error::{OpenError, StoreFault};
-use crate::marker;
-use crate::shared::Shared;
+use crate::shared::{Bodies, Shared};
 use crate::tables::Tables;
 use crate::view::View;
+use crate::{body_file, marker};
 
 pub(crate) fn open(dir: &Path, config: LsmConfig) -> Result<Shared, OpenError> {
     let report = check(dir, Depth::Structure).map_err(first)?;
@@ -28,20 +29,21 @@ pub(crate) fn open(dir: &Path, config: LsmConfig) -> Result<Shared, OpenError> {
         Ok(tree) => tree?,
         Err(panic) => return Err(StoreFault::new(dir, panic_text(&*panic)).into()),
     };
-    let tables = Tables::of(&tree);
+    let tables = Tables::of(dir, &tree);
     let persisted = position_of(dir, &tables)?;
     if persisted != report.position {
         let what = format!("it opened at position {persisted} instead of {}", report.position);
         return Err(StoreFault::new(dir, what).into());
     }
-    remove_temporary(&report).map_err(|source| OpenError::Io { path: dir.to_owned(), source })?;
+    let bodies = Bodies::opened(report.bodies.clone(), report.body_keys.clone());
+    remove_leftovers(&report).map_err(|source| OpenError::Io { path: dir.to_owned(), source })?;
     let view = View {
         active: Arc::new(Memtable::new(0)),
         sealed: Vec::new(),
         tables: Arc::new(tables),
         persisted,
     };
-    Ok(Shared::new(dir.to_owned(), config, tree, view))
+    Ok(Shared::new(dir.to_owned(), config, tree, view, bodies))
 }
 
 fn open_tree(dir: &Path, config: &LsmConfig) -> Result<Tree, OpenError> {
@@ -86,10 +88,11 @@ pub(crate) fn position_of(dir: &Path, tables: &Tables) -> Result<Position, Store
 }
 
 /// The tree removes its other leftovers itself.
-fn remove_temporary(report: &Report) -> io::Result<()> {
+fn remove_leftovers(report: &Report) -> io::Result<()> {
     for path in &report.leftovers {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if is_temporary(&name) {
+        let folder = path.parent().and_then(Path::file_name);
+        if is_temporary(&name) || folder == Some(OsStr::new(body_file::FOLDER)) {
             fs::remove_file(path)?;
         }
     }

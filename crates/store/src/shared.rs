@@ -1,13 +1,14 @@
 //! What the shard's thread, the flusher and the snapshots share: the tree and the current view.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use longshore_engine::Position;
 use lsm_tree::{Table, Tree};
 
+use crate::body_file::{BodyFile, KeyRange};
 use crate::config::LsmConfig;
 use crate::tables::Tables;
 use crate::view::View;
@@ -34,12 +35,45 @@ pub(crate) struct Shared {
     /// Tables that a published version named, and whose files therefore are not rubbish even
     /// where the current version does not name them: a snapshot may still need them.
     pub(crate) known: Mutex<BTreeSet<u64>>,
+    pub(crate) bodies: Mutex<Bodies>,
+    /// Tables that the view had before, as long as somebody reads them, with their version.
+    past: Mutex<Vec<(u64, Weak<Tables>)>>,
     /// A full disk has interrupted a flush or compaction, and nothing was cleared up yet.
     pub(crate) untidy: AtomicBool,
 }
 
+/// The body files of the state on disk.
+#[derive(Debug, Default)]
+pub(crate) struct Bodies {
+    /// Those that the tables name, by number.
+    pub(crate) files: BTreeMap<u64, BodyFile>,
+    /// Among which keys those of all their bodies are.
+    pub(crate) keys: KeyRange,
+    /// Of those, the ones that may have lost a pointer to a body of theirs.
+    pub(crate) due: BTreeSet<u64>,
+    /// Of those, the ones to which nothing points: the next flush takes them out of the tables.
+    pub(crate) unused: BTreeSet<u64>,
+    /// How many bytes of a file were given back since the start.
+    pub(crate) given_back: BTreeMap<u64, u64>,
+}
+
+impl Bodies {
+    /// All are due: whether a crash came before space was given back, only a look can tell.
+    pub(crate) fn opened(files: Vec<BodyFile>, keys: KeyRange) -> Self {
+        let due = files.iter().map(|file| file.number).collect();
+        let files = files.into_iter().map(|file| (file.number, file)).collect();
+        Self { files, keys, due, ..Self::default() }
+    }
+}
+
 impl Shared {
-    pub(crate) fn new(dir: PathBuf, config: LsmConfig, tree: Tree, view: View) -> Self {
+    pub(crate) fn new(
+        dir: PathBuf,
+        config: LsmConfig,
+        tree: Tree,
+        view: View,
+        bodies: Bodies,
+    ) -> Self {
         let written = AtomicU64::new(view.persisted.0);
         let known = Mutex::new(view.tables.iter().map(Table::id).collect());
         Self {
@@ -52,6 +86,8 @@ impl Shared {
             compacting: Mutex::default(),
             publishing: Mutex::default(),
             known,
+            bodies: Mutex::new(bodies),
+            past: Mutex::default(),
             untidy: AtomicBool::new(false),
         }
     }
@@ -72,13 +108,30 @@ impl Shared {
     /// held by the caller.
     pub(crate) fn publish(&self, change: impl FnOnce(&mut View)) {
         // Before the view's lock is taken: the tree's own lock may be held over a sync.
-        let tables = Tables::of(&self.tree);
+        let tables = Tables::of(&self.dir, &self.tree);
         lock(&self.known).extend(tables.iter().map(Table::id));
+        let current = Arc::clone(&self.view().tables);
+        lock(&self.past).push((current.version(), Arc::downgrade(&current)));
+        drop(current);
         let before = self.update(|view| {
             view.tables = Arc::new(tables);
             change(view);
         });
         outlast(&before);
+    }
+
+    /// Whether all who read have these tables or newer ones, perhaps after a moment.
+    pub(crate) fn all_read(&self, tables: &Tables) -> bool {
+        for _ in 0..READER_YIELDS_MAX {
+            let mut past = lock(&self.past);
+            past.retain(|(_, tables)| tables.strong_count() > 0);
+            if past.iter().all(|(version, _)| *version >= tables.version()) {
+                return true;
+            }
+            drop(past);
+            std::thread::yield_now();
+        }
+        false
     }
 
     pub(crate) fn set_written(&self, position: Position) {

@@ -2,7 +2,7 @@
 //! lock is held while a new version is synced, which the shard's thread must not wait for.
 
 use std::ops::Bound;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use lsm_tree::table::filter::standard_bloom::Builder;
 use lsm_tree::{AbstractTree, InternalValue, SeqNo, Slice, Table, Tree};
@@ -13,27 +13,40 @@ use crate::merge::{Entry, Source};
 /// Tables that do not overlap, in key order.
 type Run = Vec<Table>;
 
-/// Immutable. Holding it keeps the files of its tables from being removed.
-#[derive(Debug, Default)]
+/// Immutable. Holding it keeps the files of its tables, and the bodies that they point to, from
+/// being removed.
+#[derive(Debug)]
 pub(crate) struct Tables {
+    /// The folder of the state.
+    dir: PathBuf,
+    /// Number of the tree's version. Only grows.
+    version: u64,
     /// Where two runs have the same key, the earlier one has the newer entry.
     runs: Vec<Run>,
 }
 
 impl Tables {
-    pub(crate) fn of(tree: &Tree) -> Self {
+    pub(crate) fn of(dir: &Path, tree: &Tree) -> Self {
         let version = tree.current_version();
         let runs = version
             .iter_levels()
             .flat_map(|level| level.iter())
             .map(|run| run.iter().cloned().collect())
             .collect();
-        Self { runs }
+        Self::of_runs(dir, version.id(), runs)
     }
 
     /// Tables by run, newest run first.
-    pub(crate) fn of_runs(runs: Vec<Vec<Table>>) -> Self {
-        Self { runs }
+    pub(crate) fn of_runs(dir: &Path, version: u64, runs: Vec<Vec<Table>>) -> Self {
+        Self { dir: dir.to_owned(), version, runs }
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    pub(crate) fn version(&self) -> u64 {
+        self.version
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Table> {
@@ -56,6 +69,18 @@ impl Tables {
             }
         }
         Ok(None)
+    }
+
+    /// One source per run with all its entries, newest first.
+    pub(crate) fn all<'a>(&'a self) -> impl Iterator<Item = Source<'a>> + 'a {
+        self.runs.iter().map(|run| {
+            let entries = |table: &'a Table| {
+                table
+                    .iter()
+                    .map(|entry| entry.map(Entry::from).map_err(|e| read_fault(&table.path, &e)))
+            };
+            Box::new(run.iter().flat_map(entries)) as Source<'a>
+        })
     }
 
     /// One source per run that may hold keys from `from` (inclusive) to `to` (exclusive), newest

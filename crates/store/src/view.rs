@@ -8,9 +8,9 @@ use bytes::Bytes;
 use longshore_engine::Position;
 use lsm_tree::{InternalValue, Memtable, SeqNo, Slice, ValueType};
 
-use crate::marker;
-use crate::merge::{Entry, Merge, Source};
+use crate::merge::{Entry, Merge, Source, Value};
 use crate::tables::Tables;
+use crate::{body, marker};
 
 /// Values up to this size are copied out of the memtable or block that holds them; larger ones
 /// are shared with it.
@@ -22,6 +22,8 @@ pub(crate) struct Sealed {
     pub(crate) memtable: Arc<Memtable>,
     /// The state in and below this memtable is the state at this position.
     pub(crate) position: Position,
+    /// Whether any of its values may be large enough to be kept apart.
+    pub(crate) has_bodies: bool,
 }
 
 /// See the file's head.
@@ -43,18 +45,18 @@ impl View {
 
     /// The value under `key` at `position`, which is at or above that of the tables.
     pub(crate) fn get(&self, key: &[u8], position: Position) -> Option<Bytes> {
-        if key.is_empty() || key == marker::KEY {
+        if key < marker::END.as_slice() {
             return None;
         }
         // The tree's bound is exclusive.
         let bound = position.0 + 1;
         for memtable in self.memtables() {
             if let Some(entry) = memtable.get(key, bound) {
-                return value_of(entry).map(|value| bytes_of(&value));
+                return Value::of(entry).map(|value| self.bytes_of(&value));
             }
         }
         match self.tables.get(key) {
-            Ok(entry) => entry.and_then(value_of).map(|value| bytes_of(&value)),
+            Ok(entry) => entry.and_then(Value::of).map(|value| self.bytes_of(&value)),
             Err(fault) => fault.unwind(),
         }
     }
@@ -67,7 +69,7 @@ impl View {
         position: Position,
         visit: &mut dyn FnMut(&[u8], &Bytes) -> ControlFlow<()>,
     ) {
-        let from = Slice::from(from.max(&marker::AFTER));
+        let from = Slice::from(from.max(&marker::END));
         let to = Slice::from(to);
         if from >= to {
             return;
@@ -81,12 +83,24 @@ impl View {
         for entry in Merge::new(sources) {
             match entry {
                 Ok(Entry { key, value: Some(value) }) => {
-                    if visit(&key, &bytes_of(&value)).is_break() {
+                    if visit(&key, &self.bytes_of(&value)).is_break() {
                         return;
                     }
                 }
                 Ok(Entry { value: None, .. }) => {}
                 Err(fault) => fault.unwind(),
+            }
+        }
+    }
+
+    fn bytes_of(&self, value: &Value) -> Bytes {
+        match value {
+            Value::Here(value) if value.len() <= COPIED_VALUE_BYTES_MAX => {
+                Bytes::copy_from_slice(value)
+            }
+            Value::Here(value) => Bytes::from_owner(value.clone()),
+            Value::Apart(pointer) => {
+                body::read(self.tables.dir(), pointer).unwrap_or_else(|fault| fault.unwind())
             }
         }
     }
@@ -105,19 +119,7 @@ fn memtable_range<'a>(
     };
     let range = (Bound::Included(edge(from)), Bound::Excluded(edge(to)));
     Box::new(memtable.items.range(range).filter(move |item| item.key().seqno < bound).map(|item| {
-        let value = (!item.key().is_tombstone()).then(|| item.value().clone());
+        let value = (!item.key().is_tombstone()).then(|| Value::Here(item.value().clone()));
         Ok(Entry { key: item.key().user_key.clone(), value })
     }))
-}
-
-fn value_of(entry: InternalValue) -> Option<Slice> {
-    (!entry.is_tombstone()).then_some(entry.value)
-}
-
-fn bytes_of(value: &Slice) -> Bytes {
-    if value.len() <= COPIED_VALUE_BYTES_MAX {
-        Bytes::copy_from_slice(value)
-    } else {
-        Bytes::from_owner(value.clone())
-    }
 }

@@ -43,7 +43,7 @@ pub(super) fn sections(file: &File) -> io::Result<Result<Vec<Section>, String>> 
     Ok(parse_contents(&contents, position))
 }
 
-pub(super) fn read(file: &File, position: u64, bytes: u64) -> io::Result<Vec<u8>> {
+pub(crate) fn read(file: &File, position: u64, bytes: u64) -> io::Result<Vec<u8>> {
     let mut buffer = vec![0; usize::try_from(bytes).map_err(io::Error::other)?];
     file.read_exact_at(&mut buffer, position)?;
     Ok(buffer)

@@ -12,12 +12,13 @@ use std::process::Command;
 use bytes::Bytes;
 use longshore_engine::{Position, Reader};
 
-use super::{Model, Random, everything, tiny, write};
+use super::{BODY_BYTES_MIN, Model, Random, everything, tiny, write};
 use crate::{Depth, Lsm, StoreFault, check};
 
 const CHILD: &str = "LONGSHORE_STORE_FLIPS_IN";
 
-/// Three tables, one of them compacted, overwritten and removed keys among them.
+/// Three tables, one of them compacted, overwritten and removed keys among them, and two body
+/// files of the same size.
 pub(super) fn build(dir: &Path) -> Model {
     let mut lsm = Lsm::open(dir, tiny()).unwrap();
     let mut model = Model::new();
@@ -30,7 +31,11 @@ pub(super) fn build(dir: &Path) -> Model {
                 (key, (random.below(4) > 0).then(|| value.into()))
             })
             .collect();
-        let changes: Vec<_> = changes.into_iter().collect();
+        let mut changes: Vec<_> = changes.into_iter().collect();
+        if matches!(group, 2 | 5) {
+            let body = |n: u8| Bytes::from(vec![group as u8 * n; BODY_BYTES_MIN + 100]);
+            changes.extend([1, 2].map(|n| (vec![1, group as u8, n], Some(body(n)))));
+        }
         write(&mut model, Position(group * 10), changes.clone());
         write(&mut lsm, Position(group * 10), changes);
         lsm.rotate().unwrap();
@@ -69,7 +74,7 @@ fn open_and_read(dir: &Path, model: &Model) -> Outcome {
 
 fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut files = BTreeMap::new();
-    for folder in [dir.to_owned(), dir.join("tables")] {
+    for folder in [dir.to_owned(), dir.join("tables"), dir.join("bodies")] {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             if path.is_file() {
@@ -153,12 +158,12 @@ fn no_flipped_bit_goes_unnoticed_or_ends_the_process() {
 }
 
 #[test]
-fn a_deep_check_notices_every_flip_in_a_table() {
+fn a_deep_check_notices_every_flip_in_a_table_or_body() {
     let dir = tempfile::tempdir().unwrap();
     build(dir.path());
     let report = check(dir.path(), Depth::Everything).unwrap();
     assert_eq!(report.position, Position(60));
-    assert_eq!(report.tables, 3);
+    assert_eq!((report.tables, report.body_files), (3, 2));
     assert!(report.leftovers.is_empty(), "{report:?}");
     let files = files(dir.path());
     for (path, bytes) in files.iter().filter(|(path, _)| path.parent() != Some(dir.path())) {

@@ -12,7 +12,7 @@ use super::{everything, flips::build, tiny, write};
 use crate::{Depth, FlushError, Lsm, check};
 
 fn names(dir: &Path) -> Vec<PathBuf> {
-    let mut names: Vec<_> = [dir.to_owned(), dir.join("tables")]
+    let mut names: Vec<_> = [dir.to_owned(), dir.join("tables"), dir.join("bodies")]
         .iter()
         .filter_map(|folder| fs::read_dir(folder).ok())
         .flatten()
@@ -74,6 +74,36 @@ fn tables_that_swapped_places_are_refused() {
 }
 
 #[test]
+fn missing_and_damaged_body_files_are_refused() {
+    check_refused(|dir| fs::remove_file(dir.join("bodies/20")).unwrap(), "20: it is missing");
+    check_refused(|dir| fs::remove_dir_all(dir.join("bodies")).unwrap(), "20: it is missing");
+    check_refused(|dir| fs::write(dir.join("bodies/20"), b"short").unwrap(), "5 bytes instead of");
+    check_refused(
+        |dir| {
+            let length = fs::metadata(dir.join("bodies/20")).unwrap().len();
+            fs::write(dir.join("bodies/20"), vec![0; length as usize]).unwrap();
+        },
+        "the checksum of its index does not match",
+    );
+    check_refused(
+        |dir| {
+            fs::rename(dir.join("bodies/20"), dir.join("aside")).unwrap();
+            fs::rename(dir.join("bodies/50"), dir.join("bodies/20")).unwrap();
+            fs::rename(dir.join("aside"), dir.join("bodies/50")).unwrap();
+        },
+        "the checksum of its index does not match",
+    );
+    check_refused(|dir| fs::write(dir.join("bodies/x"), b"").unwrap(), "it is not a body file");
+    check_refused(
+        |dir| {
+            fs::remove_file(dir.join("current")).unwrap();
+            fs::remove_dir_all(dir.join("tables")).unwrap();
+        },
+        "0 tables, 2 body files",
+    );
+}
+
+#[test]
 fn leftovers_of_a_crash_are_cleared_up() {
     let dir = tempfile::tempdir().unwrap();
     let model = build(dir.path());
@@ -82,10 +112,11 @@ fn leftovers_of_a_crash_are_cleared_up() {
     fs::write(dir.path().join(format!("v{}", version + 1)), b"half").unwrap();
     fs::write(dir.path().join("v0"), b"old").unwrap();
     fs::write(dir.path().join("tables/77"), b"half").unwrap();
+    fs::write(dir.path().join("bodies/77"), b"half").unwrap();
     fs::write(dir.path().join(".tmpAb3dE9"), b"half").unwrap();
     fs::write(dir.path().join("note.txt"), b"mine").unwrap();
     let report = check(dir.path(), Depth::Everything).unwrap();
-    assert_eq!(report.leftovers.len(), 4, "{report:?}");
+    assert_eq!(report.leftovers.len(), 5, "{report:?}");
     let lsm = Lsm::open(dir.path(), tiny()).unwrap();
     assert_eq!(everything(&lsm, b"", b"\xff", 1000), everything(&model, b"", b"\xff", 1000));
     fs::remove_file(dir.path().join("note.txt")).unwrap();
@@ -141,7 +172,7 @@ fn memory_is_bounded_by_refusing_to_seal_more() {
         while !lsm.should_rotate() && !lsm.is_full() {
             position += 1;
             let value = Bytes::from(vec![1; 1000]);
-            let changes = vec![(position.to_be_bytes().to_vec(), Some(value))];
+            let changes = vec![(format!("key {position}").into_bytes(), Some(value))];
             write(lsm, Position(position), changes);
         }
     };

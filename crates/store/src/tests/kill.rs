@@ -23,6 +23,7 @@ fn child() {
     thread::spawn(move || {
         loop {
             compacter.compact().unwrap();
+            compacter.sweep().unwrap();
             thread::yield_now();
         }
     });

@@ -8,11 +8,14 @@ use longshore_engine::{OrderedMap, Position, Reader};
 
 use crate::LsmConfig;
 
+mod bodies;
 mod flips;
 mod folder;
 mod kill;
 mod model;
 mod threads;
+
+const BODY_BYTES_MIN: usize = 2000;
 
 type Model = BTreeMap<Vec<u8>, Bytes>;
 
@@ -45,6 +48,7 @@ fn tiny() -> LsmConfig {
         memtable_bytes: 64 << 10,
         table_bytes: 64 << 10,
         young_tables: 4,
+        body_bytes_min: BODY_BYTES_MIN,
         ..LsmConfig::default()
     }
 }

@@ -10,7 +10,7 @@ use longshore_engine::{Position, Reader};
 
 impl Random {
     fn key(&mut self) -> Vec<u8> {
-        let prefix = [1, 7, 0, 255][self.below(4) as usize];
+        let prefix = [1, 7, 2, 255][self.below(4) as usize];
         let number = self.below(300) as u16;
         let mut key = vec![prefix];
         key.extend(number.to_be_bytes());
@@ -19,7 +19,7 @@ impl Random {
     }
 
     fn value(&mut self) -> Bytes {
-        let length = if self.below(50) == 0 { 9000 } else { self.below(400) };
+        let length = if self.below(25) == 0 { self.below(12_000) } else { self.below(400) };
         Bytes::from(vec![self.below(256) as u8; length as usize])
     }
 
@@ -69,7 +69,8 @@ fn run(seed: u64, steps: u32) {
                 let persisted = lsm.flusher().flush_sealed(durable).unwrap();
                 assert_eq!(persisted, lsm.persisted_position());
             }
-            15 => while lsm.flusher().compact().unwrap() {},
+            15 if random.below(2) == 0 => while lsm.flusher().compact().unwrap() {},
+            15 => while lsm.flusher().sweep().unwrap() {},
             16..=17 => {
                 // A client reads at a durable position, which is never below what was persisted.
                 let persisted = lsm.persisted_position().0;

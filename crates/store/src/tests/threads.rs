@@ -7,14 +7,16 @@ use std::thread;
 use bytes::Bytes;
 use longshore_engine::Position;
 
-use super::{Change, everything, tiny, write};
+use super::{BODY_BYTES_MIN, Change, everything, tiny, write};
 use crate::{Flusher, Lsm, Snapshots};
 
 const KEYS: u64 = 200;
 
-/// Group `position` sets key `position % KEYS` in both halves and removes the one before it.
+/// Group `position` sets key `position % KEYS` in both halves and removes an older one. Every
+/// now and then the value is a body.
 pub(super) fn group(position: u64) -> Vec<Change> {
-    let value = Bytes::from(position.to_be_bytes().repeat(30));
+    let length = if position.is_multiple_of(16) { 2 * BODY_BYTES_MIN } else { 240 };
+    let value = Bytes::from(position.to_be_bytes().repeat(length / 8));
     let mut changes = Vec::new();
     for half in [1, 2] {
         let mut pair = [
@@ -61,6 +63,7 @@ fn snapshots_stay_whole_beside_writes_flushes_and_compactions() {
     thread::scope(|scope| {
         scope.spawn(|| until(&done, || assert!(flusher.flush_sealed(at()).is_ok())));
         scope.spawn(|| until(&done, || assert!(flusher.compact().is_ok())));
+        scope.spawn(|| until(&done, || assert!(flusher.sweep().is_ok())));
         scope.spawn(|| until(&done, || check_snapshot(&snapshots, at())));
         for position in 1..=groups {
             write(&mut lsm, Position(position), group(position));
