@@ -62,18 +62,28 @@ pub(crate) fn recover(disk: &dyn Disk, config: &FileConfig) -> Result<Recovered,
     if let Some(corruption) = survey.corrupt.first() {
         return Err(refusal(corruption.clone(), config));
     }
-    remove_unused(disk, &survey)?;
+    // It may be in the page cache alone, and a truncation could leave it first and empty. What it
+    // holds is copied, so the new segment takes its place.
+    let replaced = survey.last_is_unproved();
+    remove_unused(disk, &survey, replaced)?;
     let (first, tail, durable) = (survey.first, survey.tail, survey.durable);
     let used = survey.used;
+    let place = used - usize::from(replaced);
+    let sequence = match place.checked_sub(1).and_then(|before| survey.segments.get(before)) {
+        Some(before) => before.sequence + 1,
+        None => survey.segments.first().map_or(1, |first| first.sequence),
+    };
     let mut segments: Vec<RecoveredSegment> =
         survey.segments.drain(..).take(used).filter_map(|s| readable(disk, &s)).collect();
     let unproved = Groups::new(durable.next(), segments.iter().map(|s| s.readable.clone()))
         .collect::<Result<Vec<ReadGroup>, ReadError>>()
         .map_err(unreadable)?;
+    if replaced {
+        segments.pop();
+    }
     for segment in &mut segments {
         segment.readable.last = segment.readable.last.min(durable);
     }
-    let sequence = segments.last().map_or(1, |segment| segment.sequence + 1);
     let begin = Begin { base: durable, durable: tail };
     let (segment, offset) = begin_segment(disk, config, sequence, begin, &unproved)?;
     let recovery = Recovery {
@@ -87,16 +97,18 @@ pub(crate) fn recover(disk: &dyn Disk, config: &FileConfig) -> Result<Recovered,
     Ok(Recovered { recovery, segments, offset })
 }
 
-/// Removes segments that were prepared and never used, but for the one whose number the new segment
-/// takes: a seal says that it is there, so it is replaced, after its space was given back.
-fn remove_unused(disk: &dyn Disk, survey: &Survey) -> Result<(), OpenError> {
+/// Removes segments that were prepared and never used. If not `all`, the new segment takes the
+/// number of the first of them: a seal says that it is there, so it is replaced, after its space
+/// was given back.
+fn remove_unused(disk: &dyn Disk, survey: &Survey, all: bool) -> Result<(), OpenError> {
     let unused = survey.segments.get(survey.used..).unwrap_or_default();
-    for segment in unused.iter().skip(1).rev() {
+    let (kept, removed) = unused.split_at(usize::from(!all).min(unused.len()));
+    for segment in removed.iter().rev() {
         let name = segment_name(segment.sequence);
         disk.remove(&name).map_err(failed("remove", disk.path(&name)))?;
         disk.sync().map_err(failed("sync", disk.path("")))?;
     }
-    if let Some(segment) = unused.first() {
+    if let Some(segment) = kept.first() {
         let name = segment_name(segment.sequence);
         let cut = disk.open(&name, true).and_then(|file| file.cut(SEGMENT_HEADER_BYTES));
         cut.map_err(failed("cut", disk.path(&name)))?;

@@ -223,6 +223,15 @@ fn judge(disk: &dyn Disk, segments: Vec<Surveyed>, newest: Option<u64>) -> Surve
 }
 
 impl Survey {
+    /// Whether the last segment in use was prepared ahead and has nothing that is proved durable.
+    pub(crate) fn last_is_unproved(&self) -> bool {
+        let last = self.used.checked_sub(1).and_then(|last| self.segments.get(last));
+        last.is_some_and(|segment| {
+            let prepared = segment.header().is_some_and(|header| header.begin.is_none());
+            prepared && segment.first().is_some_and(|first| first > self.durable)
+        })
+    }
+
     fn judge_segment(
         &mut self,
         disk: &dyn Disk,

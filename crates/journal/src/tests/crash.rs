@@ -338,3 +338,46 @@ fn a_journal_cut_down_to_one_unproved_group_opens_again_and_again() {
         disk = journal.crash(Crash::Kill);
     }
 }
+
+/// A process was killed after it had written the first group of a segment and before it had synced
+/// it. The next start wrote that group anew and later truncated what came before. Then a loss of
+/// power between two removals left the segment first and empty: the journal was called corrupt.
+#[test]
+fn a_segment_that_only_the_page_cache_filled_is_never_left_to_be_the_first() {
+    let group = |journal: &FaultyJournal| group_of(journal.tail().next(), &[700], 1);
+    let sealed = |disk: &SimDisk| {
+        inspect_on(disk, None).unwrap().segments.iter().filter(|segment| segment.sealed).count()
+    };
+    let disk = SimDisk::new(8);
+    let mut journal = open(&disk);
+    let mut syncs = 0;
+    while sealed(&disk) == 0 {
+        let before = disk.sync_count();
+        journal.append(&group(&journal)).unwrap();
+        syncs = disk.sync_count() - before;
+    }
+    let last = journal.tail();
+    for changes in 0.. {
+        let disk = SimDisk::new(8);
+        let mut journal = open(&disk);
+        while journal.tail().next() < last {
+            journal.append(&group(&journal)).unwrap();
+        }
+        // The seal before it is synced; that of the group is the last one.
+        disk.fail_sync_after(syncs - 1);
+        journal.append(&group(&journal)).unwrap_err();
+        let disk = journal.crash(Crash::Kill);
+        let mut journal = open(&disk);
+        assert_eq!(journal.tail(), last, "the page cache has it");
+        journal.append(&group(&journal)).unwrap();
+        disk.image_crashes_after(changes, &[Crash::PowerCutLosingAll]);
+        journal.truncate_before(journal.tail().next()).unwrap();
+        let images = disk.take_images();
+        let Some(image) = images.first() else {
+            assert!(changes > 0, "nothing was truncated");
+            break;
+        };
+        assert!(inspect_on(image, None).unwrap().is_sound(), "before change {changes}");
+        assert_eq!(open(image).tail(), last.next());
+    }
+}
