@@ -64,8 +64,9 @@ impl Journal for FaultyJournal {
 async fn open_faulty(config: &NodeConfig) -> (Node, Arc<AtomicU8>) {
     let mode = Arc::new(AtomicU8::new(SOUND));
     let seen = Arc::clone(&mode);
+    let open = crate::journal_files::opener(config.journal);
     let open_journal = Arc::new(move |dir: &crate::ShardDir, store_id, shard| {
-        let OpenedJournal { journal, room } = crate::journal_files::open(dir, store_id, shard)?;
+        let OpenedJournal { journal, room } = open(dir, store_id, shard)?;
         let journal = Box::new(FaultyJournal { inner: journal, mode: Arc::clone(&seen) });
         Ok(OpenedJournal { journal, room })
     });
