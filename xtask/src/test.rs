@@ -51,7 +51,13 @@ const TABLE: &[Test] = &[
         need: Need::Nothing,
         cargo: &["test", "--workspace", "--no-fail-fast"],
     },
-    // A test target that `cargo test --workspace` leaves out.
+    // Test targets that `cargo test --workspace` leaves out.
+    Test {
+        name: "crash enumeration",
+        tier: Tier::Quick,
+        need: Need::Program("strace"),
+        cargo: &["test", "--package", "longshore-tests", "--test", "enumeration"],
+    },
     Test {
         name: "failing system calls",
         tier: Tier::Quick,

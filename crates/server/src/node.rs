@@ -78,7 +78,7 @@ impl Node {
     /// Opens or creates the store and starts its shards, which check and replay on their own
     /// threads meanwhile: see [`Node::readiness`] and [`Node::started`].
     pub fn open(config: &NodeConfig) -> Result<Self, OpenError> {
-        let open_journal = Arc::new(crate::journal_files::open);
+        let open_journal = Arc::new(crate::journal_files::opener(config.journal));
         let probe = Box::new(FileSystem::of(&config.dir));
         Self::open_in(config, Surroundings { open_journal, probe })
     }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use longshore_engine::Limits;
+use longshore_journal::FileConfig;
 use longshore_store::LsmConfig;
 
 use crate::disk::DiskMarks;
@@ -20,6 +21,8 @@ pub struct NodeConfig {
     pub namespaces: Vec<String>,
     /// Bounds of the engine.
     pub limits: Limits,
+    /// Lengths of each shard's journal; whose it is, is filled in.
+    pub journal: FileConfig,
     /// Memory and tables of each shard's state.
     pub lsm: LsmConfig,
     /// What may wait for each shard.
@@ -46,6 +49,7 @@ impl NodeConfig {
             shards: 2,
             namespaces: vec!["default".into()],
             limits: Limits::default(),
+            journal: FileConfig::default(),
             lsm: LsmConfig::default(),
             inbox: InboxLimits::default(),
             disk: DiskMarks::DEFAULT,

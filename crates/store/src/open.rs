@@ -3,7 +3,7 @@
 
 use std::any::Any;
 use std::ffi::OsStr;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -25,6 +25,12 @@ use crate::{body_file, marker};
 
 pub(crate) fn open(dir: &Path, config: LsmConfig) -> Result<Shared, OpenError> {
     let report = check(dir, Depth::Structure).map_err(first)?;
+    let io = |source| OpenError::Io { path: dir.to_owned(), source };
+    if report.version.is_some() {
+        // The tree removes what the current version does not name. Which one is current, only the
+        // page cache may know: a process that was killed may have renamed it and not synced.
+        File::open(dir).and_then(|folder| folder.sync_all()).map_err(io)?;
+    }
     let tree = match catch_unwind(AssertUnwindSafe(|| open_tree(dir, &config))) {
         Ok(tree) => tree?,
         Err(panic) => return Err(StoreFault::new(dir, panic_text(&*panic)).into()),
@@ -36,7 +42,7 @@ pub(crate) fn open(dir: &Path, config: LsmConfig) -> Result<Shared, OpenError> {
         return Err(StoreFault::new(dir, what).into());
     }
     let bodies = Bodies::opened(report.bodies.clone(), report.body_keys.clone());
-    remove_leftovers(&report).map_err(|source| OpenError::Io { path: dir.to_owned(), source })?;
+    remove_leftovers(&report).map_err(io)?;
     let view = View {
         active: Arc::new(Memtable::new(0)),
         sealed: Vec::new(),

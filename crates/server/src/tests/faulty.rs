@@ -84,8 +84,9 @@ async fn open_counting(config: &NodeConfig) -> (Node, Arc<AtomicU8>, Arc<AtomicU
     let mode = Arc::new(AtomicU8::new(SOUND));
     let by_callers = Arc::new(AtomicUsize::new(0));
     let (seen, counted) = (Arc::clone(&mode), Arc::clone(&by_callers));
+    let open = crate::journal_files::opener(config.journal);
     let open_journal = Arc::new(move |dir: &crate::ShardDir, store_id, shard| {
-        let OpenedJournal { journal, room } = crate::journal_files::open(dir, store_id, shard)?;
+        let OpenedJournal { journal, room } = open(dir, store_id, shard)?;
         let (mode, by_callers) = (Arc::clone(&seen), Arc::clone(&counted));
         let journal = Box::new(FaultyJournal { inner: journal, mode, by_callers });
         Ok(OpenedJournal { journal, room })

@@ -27,7 +27,7 @@ fn marks_of_the_disk_refuse_publishing_first_and_leases_last() {
     let marks =
         DiskMarks { warn_bytes: Some(90), refuse_bytes: Some(50), settle_only_bytes: Some(10) };
     let config = NodeConfig { disk: marks, ..config(root.path()) };
-    let open_journal = Arc::new(crate::journal_files::open);
+    let open_journal = Arc::new(crate::journal_files::opener(config.journal));
     let probe = Box::new(Given(Arc::clone(&free)));
     block_on(async {
         let node = Node::open_in(&config, Surroundings { open_journal, probe }).unwrap();
