@@ -30,10 +30,10 @@ impl Queues {
     }
 
     pub(crate) fn delete(&mut self, id: QueueId) {
-        if let Some(slot) = self.slots.remove(&id) {
-            if let Some(names) = self.names.get_mut(&slot.queue.namespace) {
-                names.remove(&slot.queue.name);
-            }
+        if let Some(slot) = self.slots.remove(&id)
+            && let Some(names) = self.names.get_mut(&slot.queue.namespace)
+        {
+            names.remove(&slot.queue.name);
         }
     }
 
