@@ -77,8 +77,8 @@ impl Verdict {
             Self::Release => (VerdictText::Release, None, None),
             Self::Discard => (VerdictText::Discard, None, None),
         };
-        let (location, retry_in, delay) = (None, None, None);
-        SettlementText { id, token, verdict, result, location, error, retry_in, delay }
+        let (location, retry_in, delay, reason) = (None, None, None, None);
+        SettlementText { id, token, verdict, result, location, error, retry_in, delay, reason }
     }
 }
 

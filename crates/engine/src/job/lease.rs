@@ -5,7 +5,7 @@ use std::rc::Rc;
 use crate::answer::Delivery;
 use crate::command::{LeaseJobs, QueuePattern};
 use crate::ids::{JobId, KindId, NamespaceId, QueueId, Token};
-use crate::job::{Body, DeadReason, Job, Lease};
+use crate::job::{Body, Checkpoint, DeadReason, Job, Lease};
 use crate::map::OrderedMap;
 use crate::moment::Moment;
 use crate::record::{Grant, Record};
@@ -94,7 +94,10 @@ impl<M: OrderedMap> State<M> {
                 step.records.push(end);
                 continue;
             }
+            let checkpoint = if job.has_run() { self.checkpoint(namespace, id) } else { None };
+            let cursor = checkpoint.as_ref().and_then(|checkpoint| checkpoint.cursor.as_ref());
             bytes += job.args.as_ref().map_or(0, Body::length) as usize;
+            bytes += cursor.map_or(0, bytes::Bytes::len);
             if bytes > ANSWER_BYTES_MAX && !grants.is_empty() {
                 step.exhausted = true;
                 break;
@@ -106,7 +109,8 @@ impl<M: OrderedMap> State<M> {
             let lease_ms = request.lease_ms.or(job.options.lease_ms);
             let lease_ms = lease_ms.unwrap_or(self.limits.lease_ms_default);
             grants.push(Grant { id, token, lease_ms });
-            step.deliveries.push(self.delivery(&job, token, job.attempt + 1, lease_ms));
+            let delivery = self.delivery(&job, checkpoint, token, job.attempt + 1, lease_ms);
+            step.deliveries.push(delivery);
         }
         if !grants.is_empty() {
             step.records.push(Record::LeasesGranted {
@@ -124,10 +128,12 @@ impl<M: OrderedMap> State<M> {
     pub(crate) fn delivery(
         &self,
         job: &Job,
+        checkpoint: Option<Checkpoint>,
         token: Token,
         attempt: u32,
         lease_ms: u64,
     ) -> Delivery {
+        let Checkpoint { cursor, interruptions, counters, .. } = checkpoint.unwrap_or_default();
         Delivery {
             id: job.id,
             queue: job.queue.clone(),
@@ -144,6 +150,9 @@ impl<M: OrderedMap> State<M> {
             tags: job.options.tags.clone(),
             metadata: job.options.metadata.clone(),
             traceparent: job.options.traceparent.clone(),
+            cursor,
+            interruptions,
+            counters,
         }
     }
 

@@ -56,7 +56,9 @@ impl<M: OrderedMap> State<M> {
                 let record = Record::AttemptFailed { namespace, id, token, cause, error, next };
                 (Some(record), EndKind::Failed)
             }
-            Verdict::Snooze { .. } | Verdict::Release if wanted_gone => {
+            Verdict::Snooze { .. } | Verdict::Release | Verdict::Interrupt { .. }
+                if wanted_gone =>
+            {
                 (Some(cancelled), EndKind::Discarded)
             }
             Verdict::Snooze { delay_ms } => {
@@ -67,6 +69,11 @@ impl<M: OrderedMap> State<M> {
             }
             Verdict::Release => {
                 (Some(Record::JobReleased { namespace, id, token }), EndKind::Released)
+            }
+            Verdict::Interrupt { reason, delay_ms } => {
+                let run = (namespace, id, token);
+                let record = self.decide_interrupt(run, reason, *delay_ms, moment)?;
+                (Some(record), EndKind::Interrupted)
             }
             Verdict::Discard => {
                 let reason = CancelReason::Discarded;
@@ -150,24 +157,32 @@ impl<M: OrderedMap> State<M> {
             let delay_ms = job.options.retry.delay_ms(tries, moment.random(index));
             (Cause::Timeout, self.after_failure(&job, &live.lease, delay_ms, moment))
         } else {
-            (Cause::Lost, self.after_loss(&job, &live.lease, moment))
+            (Cause::Lost, self.after_loss(namespace, &job, &live.lease, moment))
         };
         Some(Record::AttemptFailed { namespace, id, token, cause, error: None, next })
     }
 
-    fn after_loss(&self, job: &Job, lease: &Lease, moment: Moment) -> Next {
+    fn after_loss(&self, ns: NamespaceId, job: &Job, lease: &Lease, moment: Moment) -> Next {
+        let may_go_on = !lease.cancel_requested && !job.options.at_most_once;
+        let moved = may_go_on && self.moved_cursor(ns, job.id, lease.token);
         // More losses in a row say more of the job than that its attempts are used up.
-        let lost = job.losses + 1 >= LOSSES_MAX;
-        if lost && !lease.cancel_requested && !job.options.at_most_once {
+        if may_go_on && !moved && job.losses + 1 >= LOSSES_MAX {
             return self.dead(DeadReason::Lost, moment);
         }
-        if let Some(end) = self.no_further_attempt(job, lease, moment) {
+        if !moved && let Some(end) = self.no_further_attempt(job, lease, moment) {
             return end;
         }
         match job.deadline {
             Some(deadline) if deadline <= moment.at => self.dead(DeadReason::MaxAge, moment),
+            _ if moved => Next::Resume,
             _ => Next::Requeue,
         }
+    }
+
+    /// Whether the run under this lease came farther than where it began.
+    fn moved_cursor(&self, ns: NamespaceId, id: JobId, token: Token) -> bool {
+        let checkpoint = self.checkpoint(ns, id);
+        checkpoint.is_some_and(|checkpoint| checkpoint.moved && checkpoint.token == Some(token))
     }
 
     pub(crate) fn apply_job_succeeded(
@@ -200,8 +215,11 @@ impl<M: OrderedMap> State<M> {
         let (mut job, lease) = self.end_run(ns, id);
         let queue = self.queue_of(ns, &job);
         self.queues.change(queue).counts.failed_total += 1;
-        job.attempt = lease.attempt;
-        job.losses = if matches!(cause, Cause::Lost) { job.losses + 1 } else { 0 };
+        let resumes = matches!(next, Next::Resume);
+        if !resumes {
+            job.attempt = lease.attempt;
+        }
+        job.losses = if matches!(cause, Cause::Lost) && !resumes { job.losses + 1 } else { 0 };
         if matches!(cause, Cause::Failed) {
             job.remember_end(lease.token, EndKind::Failed);
         }
@@ -215,6 +233,11 @@ impl<M: OrderedMap> State<M> {
                 self.put_job(ns, job);
             }
             Next::Requeue => {
+                self.file_in_lane(ns, queue, &job);
+                self.put_job(ns, job);
+            }
+            Next::Resume => {
+                self.drop_expiry(ns, &mut job);
                 self.file_in_lane(ns, queue, &job);
                 self.put_job(ns, job);
             }
@@ -266,7 +289,7 @@ impl<M: OrderedMap> State<M> {
     }
 
     /// Files a job that ran. Timers that passed meanwhile found it running: they are set again.
-    fn wait_again(&mut self, ns: NamespaceId, queue: QueueId, job: Job) {
+    pub(crate) fn wait_again(&mut self, ns: NamespaceId, queue: QueueId, job: Job) {
         self.file_in_lane(ns, queue, &job);
         self.set_passed_timers(ns, &job);
         self.put_job(ns, job);

@@ -24,6 +24,8 @@
 //! | 18   | namespace u32, counted worker, counted session         | `Session`                |
 //! | 19   | operation u64                                          | `Operation`              |
 //! | 20   | namespace u32, queue u32, place u64                    | id: behind its key       |
+//! | 21   | namespace u32, id 16                                   | `Checkpoint`             |
+//! | 22   | namespace u32, id 16, index u32                        | `SkippedItem`            |
 //! | 255  | the store's own                                        | position marker          |
 
 use crate::ids::{BodyId, JobId, KindId, NamespaceId, OperationId, Place, QueueId, TimeMs};
@@ -48,6 +50,8 @@ pub(crate) const TOMBSTONE_ORDER: u8 = 17;
 pub(crate) const SESSION: u8 = 18;
 pub(crate) const OPERATION: u8 = 19;
 pub(crate) const BLOCKED: u8 = 20;
+pub(crate) const CHECKPOINT: u8 = 21;
+pub(crate) const SKIPPED: u8 = 22;
 
 /// A key under construction.
 #[derive(Debug)]
@@ -203,6 +207,14 @@ pub(crate) fn operation(id: OperationId) -> Vec<u8> {
 
 pub(crate) fn blocked(ns: NamespaceId, queue: QueueId, place: Place) -> Vec<u8> {
     Key::new(BLOCKED).namespace(ns).u32(queue.0).u64(place.0).done()
+}
+
+pub(crate) fn checkpoint(ns: NamespaceId, id: JobId) -> Vec<u8> {
+    Key::new(CHECKPOINT).namespace(ns).id(id).done()
+}
+
+pub(crate) fn skipped(ns: NamespaceId, id: JobId, index: u32) -> Vec<u8> {
+    Key::new(SKIPPED).namespace(ns).id(id).u32(index).done()
 }
 
 /// The 16 bytes of a job id that begin at `at`.

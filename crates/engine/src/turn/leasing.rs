@@ -147,7 +147,8 @@ impl<M: OrderedMap> Turn<M> {
                 && let Some(job) = self.state.job(key.0, *id)
             {
                 let (attempt, lease_ms) = (live.lease.attempt, live.lease.lease_ms);
-                jobs.push(self.state.delivery(&job, *token, attempt, lease_ms));
+                let checkpoint = self.state.checkpoint(key.0, *id);
+                jobs.push(self.state.delivery(&job, checkpoint, *token, attempt, lease_ms));
             }
         }
         jobs

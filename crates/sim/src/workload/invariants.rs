@@ -1,5 +1,6 @@
 //! What must be true of the state between any two groups: it holds only what clients tried, runs
-//! one job per ordering key and the first of it, and its counts and indexes equal its jobs.
+//! one job per ordering key and the first of it, lets no cursor go back, and its counts and
+//! indexes equal its jobs.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,6 +8,7 @@ use longshore_engine::query::{ListFilter, list_jobs};
 use longshore_engine::{Clock, JobId, JobState, JobView, Place, Turn};
 
 use super::Check;
+use super::ops::checkpoint;
 use super::shadow::{Outcome, Shadow};
 use crate::map::SimMap;
 use crate::node::NAMESPACES;
@@ -65,7 +67,10 @@ fn check_told(shadow: &Shadow, namespace: usize, view: &JobView) -> Check {
         Some(Outcome::Expired) => state == JobState::Expired,
         Some(Outcome::Removed) => false,
     };
-    if agrees { Ok(()) } else { Err(format!("job {id} was {:?} and is {state:?}", told.outcome)) }
+    if !agrees {
+        return Err(format!("job {id} was {:?} and is {state:?}", told.outcome));
+    }
+    checkpoint::kept(told, view)
 }
 
 /// The first unfinished job of each ordering key: the only one that may run.

@@ -45,6 +45,9 @@ pub(crate) struct Told {
     pub(crate) outcome: Option<Outcome>,
     pub(crate) cancel_tried: bool,
     pub(crate) retry_tried: bool,
+    /// Items that a checkpoint was answered for, and those that one was tried for.
+    pub(crate) done_at_least: u64,
+    pub(crate) done_at_most: u64,
 }
 
 #[derive(Debug, Default)]
@@ -67,6 +70,7 @@ impl Shadow {
             Command::EnqueueJobs(enqueue) => ops::enqueue::tried(self, namespace, enqueue),
             Command::LeaseJobs(request) => ops::lease::tried(self, namespace, request),
             Command::SettleJobs(settlements) => ops::settle::tried(self, namespace, settlements),
+            Command::CheckpointJobs(all) => ops::checkpoint::tried(self, namespace, all),
             Command::CancelJob { id } => ops::admin::cancel_tried(self, namespace, *id),
             Command::RetryJob { id } => ops::admin::retry_tried(self, namespace, *id),
             Command::StartOperation(kind) => ops::operation::tried(self, namespace, kind),
@@ -85,6 +89,7 @@ impl Shadow {
             Command::ExtendLeases(extensions) => {
                 ops::heartbeat::told(self, namespace, extensions, answer)
             }
+            Command::CheckpointJobs(all) => ops::checkpoint::told(self, namespace, all, answer),
             Command::AwaitJob { id, .. } => ops::admin::job_told(self, (namespace, *id), answer),
             Command::CancelJob { id } | Command::RetryJob { id } => {
                 ops::admin::job_told(self, (namespace, *id), answer)

@@ -15,6 +15,9 @@ impl Reference {
             Command::ExtendLeases(extensions) => {
                 Ok(Answer::Extended(extensions.iter().map(|e| self.extend(ns, e)).collect()))
             }
+            Command::CheckpointJobs(told) => {
+                Ok(Answer::Extended(told.iter().map(|told| self.save(ns, told)).collect()))
+            }
             Command::CancelJob { id } => self.cancel(ns, id),
             Command::RetryJob { id } => self.retry(ns, id),
             Command::PutQueue { queue, settings } => self.put_queue(ns, &queue, settings),

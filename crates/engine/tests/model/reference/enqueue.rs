@@ -58,7 +58,16 @@ impl Reference {
             job.args = Some(self.store_body(new.args.clone()));
             self.tombstones.retain(|t| t.ns != ns || t.id != new.id);
             self.queue_mut(ns, &command.queue).enqueued += 1;
-            self.jobs.push(RefJob { ns, job, run: None, notes: Vec::new(), size: 0, lot: 0 });
+            self.jobs.push(RefJob {
+                ns,
+                job,
+                run: None,
+                notes: Vec::new(),
+                checkpoint: None,
+                skipped: Vec::new(),
+                size: 0,
+                lot: 0,
+            });
         }
         Ok(Answer::Enqueued(answers))
     }

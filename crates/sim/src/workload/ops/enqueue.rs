@@ -51,6 +51,8 @@ pub(crate) fn tried(shadow: &mut Shadow, namespace: usize, enqueue: &EnqueueJobs
             outcome: None,
             cancel_tried: false,
             retry_tried: false,
+            done_at_least: 0,
+            done_at_most: 0,
         });
         told.tries += 1;
     }

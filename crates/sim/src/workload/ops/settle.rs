@@ -26,7 +26,11 @@ pub(crate) fn sample(random: &mut Random) -> Verdict {
             retry_in_ms: random.maybe(30, |random| random.below(3000)),
         },
         15..17 => Verdict::Snooze { delay_ms: random.below(10_000) },
-        17..19 => Verdict::Release,
+        17 => Verdict::Release,
+        18 => Verdict::Interrupt {
+            reason: "deploy".to_owned(),
+            delay_ms: random.maybe(30, |random| random.below(3000)),
+        },
         _ => Verdict::Discard,
     }
 }
@@ -38,6 +42,7 @@ pub(crate) fn kind_of(verdict: &Verdict) -> EndKind {
         Verdict::Snooze { .. } => EndKind::Snoozed,
         Verdict::Release => EndKind::Released,
         Verdict::Discard => EndKind::Discarded,
+        Verdict::Interrupt { .. } => EndKind::Interrupted,
     }
 }
 
@@ -48,7 +53,8 @@ pub(crate) fn tried(shadow: &mut Shadow, namespace: usize, settlements: &[Settle
             continue;
         };
         let kind = kind_of(&settlement.verdict);
-        granted.given_back |= matches!(kind, EndKind::Snoozed | EndKind::Released);
+        granted.given_back |=
+            matches!(kind, EndKind::Snoozed | EndKind::Released | EndKind::Interrupted);
         if !granted.tried.contains(&kind) {
             granted.tried.push(kind);
         }
@@ -115,7 +121,7 @@ fn accepted(
     match kind {
         EndKind::Acked => shadow.note_outcome(key, Outcome::Succeeded),
         EndKind::Discarded => shadow.note_outcome(key, Outcome::Cancelled),
-        EndKind::Failed | EndKind::Snoozed | EndKind::Released => Ok(()),
+        EndKind::Failed | EndKind::Snoozed | EndKind::Released | EndKind::Interrupted => Ok(()),
     }
 }
 
