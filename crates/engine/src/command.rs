@@ -116,6 +116,15 @@ pub struct EnqueueJobs {
     pub jobs: Vec<NewJob>,
 }
 
+/// A job that enters when another one ends.
+#[derive(Clone, Debug)]
+pub struct FollowUp {
+    /// Its queue.
+    pub queue: String,
+    /// The job.
+    pub job: NewJob,
+}
+
 /// A job as the producer describes it. `None` means the queue's default.
 #[derive(Clone, Debug)]
 pub struct NewJob {
@@ -256,6 +265,9 @@ pub enum Verdict {
         result: Option<Bytes>,
         /// The resource that it made.
         location: Option<String>,
+        /// Jobs that enter together with this end, all or none: where one is refused, so is the
+        /// settlement.
+        follow_ups: Vec<FollowUp>,
     },
     /// It failed: another attempt follows, if one is left.
     Fail {

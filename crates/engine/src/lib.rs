@@ -33,8 +33,8 @@ pub use answer::{
     Answer, Delivery, Enqueued, Instruction, JobState, JobView, NamespaceView, QueueView,
 };
 pub use command::{
-    CheckpointJob, Command, EnqueueJobs, Extension, JobFilter, LeaseJobs, NewJob, QueuePattern,
-    ReplyTo, Request, Settlement, Start, Verdict,
+    CheckpointJob, Command, EnqueueJobs, Extension, FollowUp, JobFilter, LeaseJobs, NewJob,
+    QueuePattern, ReplyTo, Request, Settlement, Start, Verdict,
 };
 pub use effect::Effect;
 pub use ids::{

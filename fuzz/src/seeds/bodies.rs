@@ -44,6 +44,10 @@ fn routes() -> Vec<(&'static str, String)> {
             "ack",
             format!(r#"{{"token":"{TOKEN}","result":{{"n":1}},"location":"https://a.example/7"}}"#),
         ),
+        (
+            "ack-enqueue",
+            format!(r#"{{"token":"{TOKEN}","enqueue":[{{"queue":"q","kind":"k","args":[1]}}]}}"#),
+        ),
         ("fail", format!(r#"{{"token":"{TOKEN}","error":{error},"retry_in":"5s"}}"#)),
         ("snooze", format!(r#"{{"token":"{TOKEN}","delay":"10s"}}"#)),
         ("release-discard", token),

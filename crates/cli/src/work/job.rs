@@ -78,7 +78,19 @@ impl Verdict {
             Self::Discard => (VerdictText::Discard, None, None),
         };
         let (location, retry_in, delay, reason) = (None, None, None, None);
-        SettlementText { id, token, verdict, result, location, error, retry_in, delay, reason }
+        let enqueue = Vec::new();
+        SettlementText {
+            id,
+            token,
+            verdict,
+            result,
+            location,
+            enqueue,
+            error,
+            retry_in,
+            delay,
+            reason,
+        }
     }
 }
 

@@ -12,36 +12,63 @@ use crate::map::OrderedMap;
 use crate::moment::Moment;
 use crate::record::{Next, Record};
 use crate::rejection::Rejection;
-use crate::state::{State, keys};
+use crate::state::{LiveLease, State, keys};
+
+/// What a settlement decides.
+#[derive(Debug)]
+pub(crate) struct Settled {
+    /// The end of the run; none where the settlement repeats the one that ended it.
+    pub(crate) end: Option<Record>,
+    /// Jobs that enter with it.
+    pub(crate) entering: Vec<Record>,
+    /// What the worker is told.
+    pub(crate) kind: EndKind,
+}
 
 impl<M: OrderedMap> State<M> {
-    /// The record that a settlement justifies, or none where it repeats the one that ended the
-    /// lease, and what the worker is told.
+    /// The records that a settlement justifies, and what the worker is told.
     pub(crate) fn decide_settlement(
         &self,
         ns: NamespaceId,
         settlement: &Settlement,
         moment: Moment,
         index: u64,
-    ) -> Result<(Option<Record>, EndKind), Rejection> {
+    ) -> Result<Settled, Rejection> {
         let Settlement { id, token, verdict } = settlement;
         let live = self.leases.get(&(ns, *id)).filter(|live| live.lease.token == *token);
         let Some(live) = live else {
-            return self.repeated_end(ns, *id, *token).map(|kind| (None, kind));
+            let kind = self.repeated_end(ns, *id, *token)?;
+            return Ok(Settled { end: None, entering: Vec::new(), kind });
         };
-        let (namespace, id, token) = (ns, *id, *token);
-        let job = self.job(ns, id).expect("a lease is of a job that exists");
+        let entering = match verdict {
+            Verdict::Ack { follow_ups, .. } if !follow_ups.is_empty() => {
+                self.decide_follow_ups(ns, follow_ups, &live.job.queue, moment)?
+            }
+            _ => Vec::new(),
+        };
+        let (end, kind) = self.decide_end((ns, *id), live, verdict, (moment, index))?;
+        Ok(Settled { end: Some(end), entering, kind })
+    }
+
+    fn decide_end(
+        &self,
+        (namespace, id): (NamespaceId, JobId),
+        live: &LiveLease,
+        verdict: &Verdict,
+        (moment, index): (Moment, u64),
+    ) -> Result<(Record, EndKind), Rejection> {
+        let (job, token) = (&live.job, live.lease.token);
         let cancelled =
             Record::JobCancelled { namespace, id, token: Some(token), reason: CancelReason::Asked };
         let wanted_gone = live.lease.cancel_requested;
         Ok(match verdict {
-            Verdict::Ack { result, location } => {
+            Verdict::Ack { result, location, .. } => {
                 let result_bytes = result.as_ref().map_or(0, bytes::Bytes::len);
                 check_size("result", result_bytes, self.limits.result_bytes_max)?;
                 check_size("location", location.as_ref().map_or(0, String::len), 2048)?;
                 let (result, location) = (result.clone(), location.clone());
                 let record = Record::JobSucceeded { namespace, id, token, result, location };
-                (Some(record), EndKind::Acked)
+                (record, EndKind::Acked)
             }
             Verdict::Fail { error, retry_in_ms } => {
                 check_duration(&self.limits, "retry_in", *retry_in_ms, 0)?;
@@ -50,35 +77,33 @@ impl<M: OrderedMap> State<M> {
                         .retry
                         .delay_ms(live.lease.attempt - job.budget_from, moment.random(index))
                 });
-                let next = self.after_failure(&job, &live.lease, delay_ms, moment);
+                let next = self.after_failure(job, &live.lease, delay_ms, moment);
                 let error = Some(self.bounded_error(error));
                 let cause = Cause::Failed;
                 let record = Record::AttemptFailed { namespace, id, token, cause, error, next };
-                (Some(record), EndKind::Failed)
+                (record, EndKind::Failed)
             }
             Verdict::Snooze { .. } | Verdict::Release | Verdict::Interrupt { .. }
                 if wanted_gone =>
             {
-                (Some(cancelled), EndKind::Discarded)
+                (cancelled, EndKind::Discarded)
             }
             Verdict::Snooze { delay_ms } => {
                 check_duration(&self.limits, "delay", Some(*delay_ms), 0)?;
                 let available_at = moment.at.plus(*delay_ms);
                 let record = Record::JobSnoozed { namespace, id, token, available_at };
-                (Some(record), EndKind::Snoozed)
+                (record, EndKind::Snoozed)
             }
-            Verdict::Release => {
-                (Some(Record::JobReleased { namespace, id, token }), EndKind::Released)
-            }
+            Verdict::Release => (Record::JobReleased { namespace, id, token }, EndKind::Released),
             Verdict::Interrupt { reason, delay_ms } => {
                 let run = (namespace, id, token);
                 let record = self.decide_interrupt(run, reason, *delay_ms, moment)?;
-                (Some(record), EndKind::Interrupted)
+                (record, EndKind::Interrupted)
             }
             Verdict::Discard => {
                 let reason = CancelReason::Discarded;
                 let record = Record::JobCancelled { namespace, id, token: Some(token), reason };
-                (Some(record), EndKind::Discarded)
+                (record, EndKind::Discarded)
             }
         })
     }

@@ -255,7 +255,7 @@ impl<M: OrderedMap> Turn<M> {
         Ok(match self.state.queues.named(ns, name) {
             Some(known) if known.settings == settings => Vec::new(),
             Some(known) => vec![Record::QueueChanged { id: known.id, settings }],
-            None => vec![self.state.decide_queue_created(ns, name, settings)?],
+            None => vec![self.state.decide_queue_created(ns, name, settings, 0)?],
         })
     }
 

@@ -126,11 +126,12 @@ impl<M: OrderedMap> Turn<M> {
         let mut settled = Vec::with_capacity(settlements.len());
         for (index, settlement) in settlements.iter().enumerate() {
             let decided = self.state.decide_settlement(ns, settlement, moment, index as u64);
-            settled.push(decided.map(|(record, kind)| {
-                if let Some(record) = record {
-                    self.record(record);
+            settled.push(decided.map(|decided| {
+                if let Some(end) = decided.end {
+                    self.record(end);
                 }
-                kind
+                self.record_all(decided.entering);
+                decided.kind
             }));
         }
         settled

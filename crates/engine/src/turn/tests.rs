@@ -1,6 +1,7 @@
 //! Whole lives of jobs, on plain values: no disk, no clock but the test's.
 
 mod checkpoints;
+mod follow_ups;
 mod regressions;
 
 use std::collections::BTreeMap;
@@ -153,7 +154,7 @@ fn job(n: u8) -> NewJob {
 }
 
 fn ack() -> Verdict {
-    Verdict::Ack { result: Some(Bytes::from_static(b"7")), location: None }
+    Verdict::Ack { result: Some(Bytes::from_static(b"7")), location: None, follow_ups: Vec::new() }
 }
 
 fn fail() -> Verdict {

@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 use longshore_engine::{
-    CheckpointJob, Command, Delivery, EnqueueJobs, Epoch, Extension, JobDefaults, JobError, JobId,
-    LeaseJobs, NewJob, OperationId, OperationKind, QueuePattern, QueueSettings, RetryPolicy,
-    Settlement, Start, TimeMs, Token, Verdict,
+    CheckpointJob, Command, Delivery, EnqueueJobs, Epoch, Extension, FollowUp, JobDefaults,
+    JobError, JobId, LeaseJobs, NewJob, OperationId, OperationKind, QueuePattern, QueueSettings,
+    RetryPolicy, Settlement, Start, TimeMs, Token, Verdict,
 };
 
 use crate::random::Random;
@@ -232,6 +232,7 @@ impl Generator {
             0..4 => Verdict::Ack {
                 result: self.random.percent(50).then(|| self.args()),
                 location: self.random.maybe(20, |_| "/thing/1".to_owned()),
+                follow_ups: self.follow_ups(),
             },
             4..7 => Verdict::Fail {
                 error: oops(),
@@ -245,6 +246,12 @@ impl Generator {
             },
             _ => Verdict::Discard,
         }
+    }
+
+    fn follow_ups(&mut self) -> Vec<FollowUp> {
+        let count = if self.random.percent(75) { 0 } else { self.random.below(4) };
+        let now = TimeMs(1_700_000_000_000);
+        (0..count).map(|_| FollowUp { queue: self.queue(), job: self.new_job(now) }).collect()
     }
 
     fn settle(&mut self) -> (String, Command) {

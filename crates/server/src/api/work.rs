@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::record::ErrorText;
-use super::{Counters, DurationText, InstantText, JobIdText, Problem, RawJson, TokenText};
+use super::{Counters, DurationText, InstantText, JobIdText, NewJob, Problem, RawJson, TokenText};
 
 /// One turn of a worker's loop: settles what is done, then leases.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
@@ -98,6 +98,11 @@ pub struct SettlementText<'a> {
     /// With `ack`: the resource that the job made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub location: Option<String>,
+    /// With `ack`: jobs that enter together with this end, all or none, each with its `queue`.
+    #[serde(borrow, default, deserialize_with = "super::object::list")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(max_items = 10_000)]
+    pub enqueue: Vec<NewJob<'a>>,
     /// With `fail`: what went wrong.
     #[serde(default, deserialize_with = "super::object::optional")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -136,6 +141,11 @@ pub struct AckRequest<'a> {
     /// The resource that the job made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub location: Option<String>,
+    /// Jobs that enter together with this end, all or none, each with its `queue`.
+    #[serde(borrow, default, deserialize_with = "super::object::list")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(max_items = 10_000)]
+    pub enqueue: Vec<NewJob<'a>>,
 }
 
 /// A run failed.

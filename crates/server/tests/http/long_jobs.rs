@@ -50,6 +50,30 @@ async fn a_run_saves_how_far_it_is_and_the_next_one_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_ack_and_what_it_enqueues_happen_together() {
+    let server = Server::start().await;
+    let client = &mut server.client().await;
+    let id = enqueue(client, "steps", json!({"kind": "one"})).await;
+    let job = lease(client, "steps").await;
+    let path = format!("/v1/jobs/{id}/ack");
+    let ack = |enqueue: serde_json::Value| json!({"token": job["token"], "enqueue": enqueue});
+    let bad = ack(json!([{"queue": "steps", "kind": "two"}, {"queue": "steps", "kind": ""}]));
+    let refused = client.post(&path, &bad.to_string()).await.refused(400, "jobs_refused");
+    assert_eq!(refused["faults"][0]["index"], 1);
+    let record = client.get(&format!("/v1/jobs/{id}")).await.expect(200);
+    assert_eq!(record["state"], "running", "refused whole, it keeps its lease");
+    let good = ack(json!([{"queue": "steps", "kind": "two", "args": [2]}]));
+    for _ in 0..2 {
+        let acked = client.post(&path, &good.to_string()).await.expect(200);
+        assert_eq!(acked, json!({"id": id, "settled": "ack"}));
+    }
+    let next = lease(client, "steps").await;
+    assert_eq!((&next["kind"], &next["args"]), (&json!("two"), &json!([2])));
+    assert_eq!(client.get("/v1/queues/steps").await.expect(200)["ready"], 0, "only once");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_checkpoint_that_is_too_large_is_refused_by_its_field() {
     let server = Server::start().await;
     let client = &mut server.client().await;

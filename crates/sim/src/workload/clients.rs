@@ -91,7 +91,7 @@ impl Client {
                 Some(again) => Command::EnqueueJobs(again),
                 None => Command::EnqueueJobs(ops::enqueue::sample(random, next_id)),
             },
-            Role::Worker(worker) => worker.next(random),
+            Role::Worker(worker) => worker.next(random, next_id),
             Role::Admin { operates: true } if random.percent(25) => ops::operation::sample(random),
             Role::Admin { .. } => ops::admin::sample(random, shadow, self.namespace),
         };
@@ -133,13 +133,13 @@ impl Client {
 }
 
 impl Worker {
-    fn next(&mut self, random: &mut Random) -> Command {
+    fn next(&mut self, random: &mut Random, next_id: &mut u64) -> Command {
         if random.percent(2) {
             self.die();
         }
         let finished = self.held.iter().position(|_| random.percent(35));
         if let Some(job) = finished.map(|index| self.held.swap_remove(index)) {
-            let verdict = ops::settle::sample(random);
+            let verdict = ops::settle::sample(random, next_id);
             self.untold.push(Settlement { id: job.id, token: job.token, verdict });
             self.untold.truncate(UNTOLD_MAX);
         }

@@ -24,6 +24,8 @@ pub(crate) enum Outcome {
 pub(crate) struct Granted {
     /// Ends that its worker tried to tell.
     pub(crate) tried: Vec<EndKind>,
+    /// Jobs that enter with its ack.
+    pub(crate) follow_ups: Vec<JobId>,
     /// The end that its worker was told.
     pub(crate) told: Option<EndKind>,
     /// Its worker, or the server for it, may have given it back unstarted.
@@ -36,6 +38,8 @@ pub(crate) struct Granted {
 pub(crate) struct Told {
     pub(crate) new: NewJob,
     pub(crate) queue: String,
+    /// The job with whose ack it enters.
+    pub(crate) follows: Option<JobId>,
     /// Somebody was told that it is enqueued.
     pub(crate) acked: bool,
     /// Attempts to enqueue it, and how many of them were refused.

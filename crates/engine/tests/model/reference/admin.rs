@@ -83,7 +83,7 @@ impl Reference {
         if self.queue_named(ns, queue).is_some() {
             self.queue_mut(ns, queue).settings = settings;
         } else {
-            self.check_queue_room()?;
+            self.check_queue_room(0)?;
             self.create_queue(ns, queue, settings);
         }
         self.queue_answer(ns, queue)

@@ -28,7 +28,8 @@ impl Reference {
         };
         let wanted_gone = run.lease.cancel_requested;
         let kind = match &s.verdict {
-            Verdict::Ack { result, location } => {
+            Verdict::Ack { result, location, follow_ups } => {
+                let entering = self.follow_ups(ns, follow_ups, &found.job.queue.clone())?;
                 let result_bytes = result.as_ref().map_or(0, bytes::Bytes::len) as u64;
                 if result_bytes > self.limits.result_bytes_max {
                     return Err(refused("result"));
@@ -42,6 +43,7 @@ impl Reference {
                 let (ended_at, location) = (self.now, location.clone());
                 job.job.phase = Phase::Succeeded { ended_at, result, location };
                 self.keep_outcome(job);
+                self.let_in(ns, entering);
                 EndKind::Acked
             }
             Verdict::Fail { error, retry_in_ms } => {

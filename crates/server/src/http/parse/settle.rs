@@ -3,10 +3,11 @@
 use bytes::Bytes;
 use longshore_engine::{Epoch, JobError, JobId, Settlement, Token, Verdict};
 
+use super::enqueue::follow_ups;
 use super::{Bounds, check_location};
 use crate::api::{
-    AckRequest, DiscardRequest, DurationText, ErrorText, FailRequest, InterruptRequest, RawJson,
-    ReleaseRequest, SettleRequest, SettlementText, SnoozeRequest, TokenText, VerdictText,
+    AckRequest, DiscardRequest, DurationText, ErrorText, FailRequest, InterruptRequest, NewJob,
+    RawJson, ReleaseRequest, SettleRequest, SettlementText, SnoozeRequest, TokenText, VerdictText,
 };
 use crate::http::code::Code;
 use crate::http::json::{check_carried, read, slice, text_of};
@@ -24,6 +25,7 @@ fn ack(
     bounds: &Bounds,
     result: Option<&RawJson<'_>>,
     location: Option<String>,
+    enqueue: Vec<NewJob<'_>>,
 ) -> Result<Verdict, Refusal> {
     if let Some(result) = result {
         check_carried("result", result.get(), bounds.result_bytes_max)?;
@@ -31,7 +33,8 @@ fn ack(
     if let Some(location) = &location {
         check_location(location)?;
     }
-    Ok(Verdict::Ack { result: result.map(|result| slice(body, result)), location })
+    let follow_ups = follow_ups(enqueue, body, bounds)?;
+    Ok(Verdict::Ack { result: result.map(|result| slice(body, result)), location, follow_ups })
 }
 
 pub(super) fn error_of(error: Option<ErrorText>) -> JobError {
@@ -51,7 +54,7 @@ fn interrupt(reason: Option<String>, delay: Option<DurationText>) -> Verdict {
 /// Reads `ack`.
 pub(crate) fn parse_ack(id: JobId, body: &Bytes, bounds: &Bounds) -> Result<Settlement, Refusal> {
     let request: AckRequest<'_> = read(text_of(body)?)?;
-    let verdict = ack(body, bounds, request.result.as_ref(), request.location)?;
+    let verdict = ack(body, bounds, request.result.as_ref(), request.location, request.enqueue)?;
     Ok(Settlement { id, token: token_of(request.token), verdict })
 }
 
@@ -115,9 +118,10 @@ fn settlement(
     bounds: &Bounds,
 ) -> Result<Settlement, Refusal> {
     let verdict = one.verdict;
-    let given: [(&str, bool, &[VerdictText]); 6] = [
+    let given: [(&str, bool, &[VerdictText]); 7] = [
         ("result", one.result.is_some(), &[VerdictText::Ack]),
         ("location", one.location.is_some(), &[VerdictText::Ack]),
+        ("enqueue", !one.enqueue.is_empty(), &[VerdictText::Ack]),
         ("error", one.error.is_some(), &[VerdictText::Fail]),
         ("retry_in", one.retry_in.is_some(), &[VerdictText::Fail]),
         ("delay", one.delay.is_some(), &[VerdictText::Snooze, VerdictText::Interrupt]),
@@ -136,7 +140,7 @@ fn settlement(
         }
     }
     let verdict = match verdict {
-        VerdictText::Ack => ack(body, bounds, one.result.as_ref(), one.location)?,
+        VerdictText::Ack => ack(body, bounds, one.result.as_ref(), one.location, one.enqueue)?,
         VerdictText::Fail => fail(one.error, one.retry_in),
         VerdictText::Snooze => {
             let delay = one.delay.ok_or_else(|| {

@@ -229,6 +229,7 @@ fn settlements_are_read_and_checked() {
         ("ack", ",\"delay\":\"5s\"", "settle[0].delay"),
         ("snooze", ",\"delay\":\"5s\",\"reason\":\"r\"", "settle[0].reason"),
         ("fail", ",\"result\":1", "settle[0].result"),
+        ("fail", ",\"enqueue\":[{\"kind\":\"k\"}]", "settle[0].enqueue"),
         ("release", ",\"error\":{}", "settle[0].error"),
         ("snooze", "", "settle[0].delay"),
         ("nack", "", "settle[0].verdict"),
@@ -267,6 +268,28 @@ fn single_settlements_and_heartbeats_are_read() {
     let stale = bytes("{\"token\":\"banana\"}");
     assert_eq!(told(&parse_ack(ID, &stale, &bounds()).unwrap_err()).1, "token");
     assert_eq!(format!("{:?}", EndKind::Acked), "Acked");
+}
+
+#[test]
+fn an_ack_brings_its_follow_ups() {
+    let ack = |jobs: &str| {
+        let body = bytes(&format!("{{\"token\":\"3.4\",\"enqueue\":[{jobs}]}}"));
+        parse_ack(ID, &body, &bounds()).map(|settlement| settlement.verdict)
+    };
+    let verdict =
+        ack("{\"queue\":\"a\",\"kind\":\"k\",\"args\":[1]},{\"queue\":\"b\",\"kind\":\"l\"}");
+    let Ok(Verdict::Ack { follow_ups, .. }) = verdict else { panic!() };
+    assert_eq!((follow_ups[0].queue.as_str(), &follow_ups[0].job.args[..]), ("a", &b"[1]"[..]));
+    assert_eq!((follow_ups[1].queue.as_str(), follow_ups[1].job.kind.as_str()), ("b", "l"));
+    let faults =
+        ack("{\"queue\":\"a\",\"kind\":\"k\"},{\"kind\":\"k\"},{\"queue\":\"*\",\"kind\":\"k\"}");
+    let faults = faults.unwrap_err().problem().faults;
+    let named: Vec<_> = faults.iter().map(|it| (it.index, it.code.as_str())).collect();
+    assert_eq!(named, [(1, "field_missing"), (2, "value_refused")]);
+    let one = "{\"queue\":\"a\",\"kind\":\"k\"},";
+    let four = one.repeat(4);
+    assert_eq!(told(&ack(four.trim_end_matches(',')).unwrap_err()).1, "enqueue");
+    assert_eq!(refused_job("\"queue\":\"a\""), (Code::ValueRefused, "queue".into()));
 }
 
 #[test]
