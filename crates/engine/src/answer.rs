@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use crate::ids::{JobId, TimeMs, Token};
-use crate::job::{EndKind, Job, Lease};
+use crate::job::{Checkpoint, EndKind, Job, Lease};
 use crate::operation::Operation;
 use crate::queue::QueueSettings;
 use crate::rejection::Rejection;
@@ -22,7 +22,7 @@ pub enum Answer {
     },
     /// To `SettleJobs`: what became of each, in order.
     Settled(Vec<Result<EndKind, Rejection>>),
-    /// To `ExtendLeases`: what the worker shall do with each, in order.
+    /// To `ExtendLeases`, `CheckpointJobs`: what the worker shall do with each, in order.
     Extended(Vec<Result<Instruction, Rejection>>),
     /// To `AwaitJob`, `CancelJob`, `RetryJob`: the job as it is now.
     Job(Box<JobView>),
@@ -92,15 +92,26 @@ pub struct Delivery {
     pub metadata: Option<Bytes>,
     /// W3C Trace Context.
     pub traceparent: Option<String>,
+    /// Where to go on: JSON text; `None` to begin at the beginning.
+    pub cursor: Option<Bytes>,
+    /// How often its runs were interrupted.
+    pub interruptions: u32,
+    /// What its runs counted.
+    pub counters: Vec<(String, i64)>,
 }
 
-/// The answer to a heartbeat.
+/// The answer to a heartbeat or a checkpoint.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Instruction {
     /// Go on; the lease is extended.
     Continue,
     /// Stop: the job was cancelled.
     Cancel,
+    /// Stop where another run can go on, and settle as interrupted.
+    Interrupt {
+        /// Why: a word.
+        reason: &'static str,
+    },
 }
 
 /// A job at one moment.
@@ -110,6 +121,8 @@ pub struct JobView {
     pub job: Job,
     /// Its lease, while it runs.
     pub lease: Option<Lease>,
+    /// How far it has come, where a run said so or was interrupted.
+    pub checkpoint: Option<Checkpoint>,
     /// The moment.
     pub now: TimeMs,
 }
@@ -139,6 +152,19 @@ impl JobView {
     /// The state at that moment.
     pub fn state(&self) -> JobState {
         JobState::of(&self.job, self.lease.is_some(), self.now)
+    }
+
+    /// How far it is, in hundredths of a per cent: as a heartbeat of this run said last, or else
+    /// a checkpoint of any.
+    pub fn progress(&self) -> Option<u16> {
+        let heard = self.lease.as_ref().and_then(|lease| lease.progress);
+        heard.or_else(|| self.checkpoint.as_ref()?.progress)
+    }
+
+    /// How far it is, in words.
+    pub fn progress_text(&self) -> Option<&str> {
+        let heard = self.lease.as_ref().and_then(|lease| lease.progress_text.as_deref());
+        heard.or_else(|| self.checkpoint.as_ref()?.progress_text.as_deref())
     }
 }
 

@@ -54,7 +54,9 @@ impl<M: OrderedMap> State<M> {
             | Record::JobRetried { .. }
             | Record::JobRemoved { .. }
             | Record::OutcomesForgotten { .. }
-            | Record::TombstonesForgotten { .. } => self.apply_to_jobs(record),
+            | Record::TombstonesForgotten { .. }
+            | Record::JobCheckpointed { .. }
+            | Record::JobInterrupted { .. } => self.apply_to_jobs(record),
         }
     }
 
@@ -134,6 +136,12 @@ impl<M: OrderedMap> State<M> {
             }
             Record::TombstonesForgotten { namespace, tombstones, early } => {
                 self.apply_tombstones_forgotten(namespace, &tombstones, early);
+            }
+            Record::JobCheckpointed { namespace, id, token, saved } => {
+                self.apply_job_checkpointed(namespace, id, token, *saved);
+            }
+            Record::JobInterrupted { namespace, id, reason, available_at, .. } => {
+                self.apply_job_interrupted(namespace, id, reason, available_at);
             }
             _ => unreachable!("apply sends the records of the shard elsewhere"),
         }

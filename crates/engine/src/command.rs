@@ -33,6 +33,8 @@ pub enum Command {
     SettleJobs(Vec<Settlement>),
     /// Extend leases, each on its own.
     ExtendLeases(Vec<Extension>),
+    /// Save how far runs have come, each on its own.
+    CheckpointJobs(Vec<CheckpointJob>),
     /// Wait until a job has ended.
     AwaitJob {
         /// Which.
@@ -112,6 +114,15 @@ pub struct EnqueueJobs {
     pub queue: String,
     /// The jobs, in order.
     pub jobs: Vec<NewJob>,
+}
+
+/// A job that enters when another one ends.
+#[derive(Clone, Debug)]
+pub struct FollowUp {
+    /// Its queue.
+    pub queue: String,
+    /// The job.
+    pub job: NewJob,
 }
 
 /// A job as the producer describes it. `None` means the queue's default.
@@ -254,6 +265,9 @@ pub enum Verdict {
         result: Option<Bytes>,
         /// The resource that it made.
         location: Option<String>,
+        /// Jobs that enter together with this end, all or none: where one is refused, so is the
+        /// settlement.
+        follow_ups: Vec<FollowUp>,
     },
     /// It failed: another attempt follows, if one is left.
     Fail {
@@ -271,6 +285,13 @@ pub enum Verdict {
     Release,
     /// It is called off.
     Discard,
+    /// It is to go on from its cursor; no attempt is used.
+    Interrupt {
+        /// Why: a word such as `deploy`.
+        reason: String,
+        /// How much later; `None` for at its old place.
+        delay_ms: Option<u64>,
+    },
 }
 
 /// A heartbeat.
@@ -286,6 +307,38 @@ pub struct Extension {
     pub progress: Option<u16>,
     /// What the worker says of its progress.
     pub progress_text: Option<String>,
+}
+
+/// How far a run has come. It extends the lease as a heartbeat does.
+#[derive(Clone, Debug)]
+pub struct CheckpointJob {
+    /// The job.
+    pub id: JobId,
+    /// The lease.
+    pub token: Token,
+    /// Grows per checkpoint of a run, so that one that is repeated or late changes nothing: its
+    /// counters would count twice, its cursor go back.
+    pub seq: Option<u64>,
+    /// How long the lease is to hold from now; `None` for what it was granted with.
+    pub lease_ms: Option<u64>,
+    /// Where another run is to begin: JSON text; `None` for where it was.
+    pub cursor: Option<Bytes>,
+    /// 0 to 10,000: hundredths of a per cent.
+    pub progress: Option<u16>,
+    /// What the worker says of its progress.
+    pub progress_text: Option<String>,
+    /// What is added to each counter.
+    pub counters: Vec<(String, i64)>,
+    /// Items that the run gave up on: the cursor of each, and what went wrong.
+    pub skipped: Vec<(Bytes, JobError)>,
+}
+
+impl CheckpointJob {
+    /// Whether it is no more than a heartbeat.
+    pub(crate) fn saves_nothing(&self) -> bool {
+        let told = self.progress.is_some() || self.progress_text.is_some();
+        !told && self.cursor.is_none() && self.counters.is_empty() && self.skipped.is_empty()
+    }
 }
 
 /// Which jobs an operation or a list means.

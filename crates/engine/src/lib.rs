@@ -33,16 +33,16 @@ pub use answer::{
     Answer, Delivery, Enqueued, Instruction, JobState, JobView, NamespaceView, QueueView,
 };
 pub use command::{
-    Command, EnqueueJobs, Extension, JobFilter, LeaseJobs, NewJob, QueuePattern, ReplyTo, Request,
-    Settlement, Start, Verdict,
+    CheckpointJob, Command, EnqueueJobs, Extension, FollowUp, JobFilter, LeaseJobs, NewJob,
+    QueuePattern, ReplyTo, Request, Settlement, Start, Verdict,
 };
 pub use effect::Effect;
 pub use ids::{
     BodyId, Epoch, JobId, KindId, MonoMs, NamespaceId, OperationId, Place, QueueId, TimeMs, Token,
 };
 pub use job::{
-    AttemptNote, Body, CancelReason, Cause, DeadReason, End, EndKind, Job, JobError, JobOptions,
-    Lease, Phase, RESERVED_KIND_PREFIX, RetryPolicy,
+    AttemptNote, Body, CancelReason, Cause, Checkpoint, DeadReason, End, EndKind, Job, JobError,
+    JobOptions, Lease, Phase, RESERVED_KIND_PREFIX, RetryPolicy, Saved, SkippedItem,
 };
 pub use limits::Limits;
 pub use map::{OrderedMap, Reader};

@@ -22,6 +22,14 @@ pub struct Limits {
     pub error_backtrace_bytes_max: usize,
     /// Bytes of a progress text.
     pub progress_text_bytes_max: usize,
+    /// Bytes of a cursor.
+    pub cursor_bytes_max: u64,
+    /// Counters of a job.
+    pub counters_max: usize,
+    /// Skipped items that are kept of a job; of more only the number is.
+    pub skipped_items_max: usize,
+    /// Bytes kept of a skipped item's message, and of its backtrace.
+    pub skipped_text_bytes_max: usize,
     /// Jobs in one lease request.
     pub lease_jobs_max: usize,
     /// Shortest and longest lease.
@@ -85,6 +93,10 @@ impl Default for Limits {
             error_message_bytes_max: 10_000,
             error_backtrace_bytes_max: 16 << 10,
             progress_text_bytes_max: 1024,
+            cursor_bytes_max: 64 << 10,
+            counters_max: 32,
+            skipped_items_max: 100,
+            skipped_text_bytes_max: 1024,
             lease_jobs_max: 1000,
             lease_ms: SECOND..=12 * HOUR,
             lease_ms_default: 30 * SECOND,
@@ -119,6 +131,9 @@ impl Limits {
             args_bytes_max: 8192,
             bulk_bytes_max: 32 << 10,
             result_bytes_max: 8192,
+            cursor_bytes_max: 64,
+            counters_max: 3,
+            skipped_items_max: 3,
             lease_jobs_max: 8,
             queues_max: 12,
             kinds_max: 12,

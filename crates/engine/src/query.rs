@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::answer::{JobState, JobView};
 use crate::ids::{JobId, NamespaceId, QueueId, TimeMs};
-use crate::job::{AttemptNote, Body, Job, Lease};
+use crate::job::{AttemptNote, Body, Job, Lease, SkippedItem};
 use crate::map::Reader;
 use crate::queue::Queue;
 use crate::state::{Namespace, Tombstone, keys};
@@ -101,7 +101,21 @@ pub fn find_job(reader: &dyn Reader, name: &str, id: JobId, now: TimeMs) -> Look
 fn view(reader: &dyn Reader, ns: NamespaceId, id: JobId, now: TimeMs) -> Option<JobView> {
     let job: Job = value(reader, &keys::job(ns, id))?;
     let lease: Option<Lease> = value(reader, &keys::lease(ns, id));
-    Some(JobView { job, lease, now })
+    let may_have_one = lease.is_some() || job.has_run();
+    let checkpoint = may_have_one.then(|| value(reader, &keys::checkpoint(ns, id))).flatten();
+    Some(JobView { job, lease, checkpoint, now })
+}
+
+/// The items that a job gave up on, as far as they are kept, the oldest first.
+pub fn skipped_of(reader: &dyn Reader, name: &str, id: JobId) -> Vec<SkippedItem> {
+    let Some(ns) = namespace(reader, name) else { return Vec::new() };
+    let mut items = Vec::new();
+    let from = keys::skipped(ns, id, 0);
+    reader.scan(&from, &keys::skipped(ns, id, u32::MAX), &mut |_, value| {
+        items.extend(SkippedItem::from_bytes(value));
+        ControlFlow::Continue(())
+    });
+    items
 }
 
 /// The attempts of a job that did not succeed, the oldest first.

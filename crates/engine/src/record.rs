@@ -4,7 +4,7 @@
 use bytes::Bytes;
 
 use crate::ids::{Epoch, JobId, KindId, NamespaceId, OperationId, Place, QueueId, TimeMs, Token};
-use crate::job::{CancelReason, Cause, DeadReason, Job, JobError};
+use crate::job::{CancelReason, Cause, DeadReason, Job, JobError, Saved};
 use crate::operation::Operation;
 use crate::queue::QueueSettings;
 use crate::wire::{Input, Malformed, Wire, wire_enum, wire_struct};
@@ -40,6 +40,8 @@ wire_enum! {
         },
         /// Nothing: somebody had asked to cancel it.
         4 => Cancelled,
+        /// The same attempt again, at its old place, from the cursor that this run moved.
+        5 => Resume,
     }
 }
 
@@ -272,6 +274,30 @@ wire_enum! {
         27 => OperationForgotten {
             /// Which.
             id: OperationId,
+        },
+        /// A run saved how far it has come.
+        28 => JobCheckpointed {
+            /// Its namespace.
+            namespace: NamespaceId,
+            /// The job.
+            id: JobId,
+            /// The lease that saved it.
+            token: Token,
+            /// What it saved.
+            saved: Box<Saved>,
+        },
+        /// A run was interrupted; another one goes on from its cursor.
+        29 => JobInterrupted {
+            /// Its namespace.
+            namespace: NamespaceId,
+            /// The job.
+            id: JobId,
+            /// The lease that ended.
+            token: Token,
+            /// Why.
+            reason: String,
+            /// When it may go on, where not at its old place.
+            available_at: Option<TimeMs>,
         },
     }
 }

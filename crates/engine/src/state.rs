@@ -174,6 +174,8 @@ pub(crate) struct State<M> {
     pub(crate) operations: BTreeMap<OperationId, Operation>,
     pub(crate) timers: Frontier,
     at_hand: RefCell<AtHand>,
+    /// Whether a checkpoint was ever kept here: where not, nobody looks for one.
+    pub(crate) has_checkpoints: bool,
     /// Volatile: queues in which something became available since the last dispatch.
     pub(crate) fresh_queues: BTreeSet<QueueId>,
     /// Volatile: jobs that ended since their waiters were last told.

@@ -53,7 +53,8 @@ impl<M: OrderedMap> State<M> {
     pub(crate) fn job_view(&self, ns: NamespaceId, id: JobId, now: TimeMs) -> Option<JobView> {
         let job = (*self.job(ns, id)?).clone();
         let lease = self.leases.get(&(ns, id)).map(|live| live.lease.clone());
-        Some(JobView { job, lease, now })
+        let checkpoint = self.checkpoint(ns, id);
+        Some(JobView { job, lease, checkpoint, now })
     }
 
     pub(crate) fn queue_view(&self, queue: &Queue, consumers: u64, now: TimeMs) -> QueueView {

@@ -133,6 +133,18 @@ macro_rules! narrow_integers {
 
 narrow_integers!(u8, u16, u32);
 
+/// Folded, so that small numbers of either sign take few bytes: 0, -1, 1, -2 become 0, 1, 2, 3.
+impl Wire for i64 {
+    fn put(&self, out: &mut Vec<u8>) {
+        ((self << 1) ^ (self >> 63)).cast_unsigned().put(out);
+    }
+
+    fn take(input: &mut Input<'_>) -> Result<Self, Malformed> {
+        let folded = u64::take(input)?;
+        Ok((folded >> 1).cast_signed() ^ -(folded & 1).cast_signed())
+    }
+}
+
 impl Wire for bool {
     fn put(&self, out: &mut Vec<u8>) {
         out.push(u8::from(*self));
@@ -339,6 +351,11 @@ mod tests {
         }
 
         #[test]
+        fn signed_integers_come_back(value: i64) {
+            prop_assert_eq!(i64::from_bytes(&value.to_bytes()), Ok(value));
+        }
+
+        #[test]
         fn compounds_come_back(value: Vec<(String, u32)>) {
             let value: Vec<(String, Option<u32>)> =
                 value.into_iter().map(|(text, n)| (text, Some(n))).collect();
@@ -357,5 +374,13 @@ mod tests {
         assert!(Bytes::from_bytes(&huge).is_err());
         assert!(Vec::<u64>::from_bytes(&huge).is_err());
         assert!(u64::from_bytes(&Bytes::from_static(&[0xff; 10])).is_err());
+    }
+
+    #[test]
+    fn small_numbers_of_either_sign_take_one_byte() {
+        for (value, encoded) in [(0_i64, 0), (-1, 1), (1, 2), (-2, 3), (63, 126), (-64, 127)] {
+            assert_eq!(value.to_bytes()[..], [encoded]);
+        }
+        assert_eq!(i64::from_bytes(&i64::MIN.to_bytes()), Ok(i64::MIN));
     }
 }

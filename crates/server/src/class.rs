@@ -1,7 +1,7 @@
 //! What a command weighs: the class whose turns it takes, its share of a turn and the bytes of
 //! its bodies. Weighing looks at lengths only.
 
-use longshore_engine::{Command, NewJob, Settlement, Verdict};
+use longshore_engine::{CheckpointJob, Command, FollowUp, NewJob, Settlement, Verdict};
 
 /// Commands of a class wait for each other; classes take turns.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -48,6 +48,7 @@ pub(crate) fn bytes_of(command: &Command) -> u64 {
             Command::LeaseJobs(lease) => lease.settle.iter().map(settlement_bytes).sum(),
             Command::SettleJobs(settlements) => settlements.iter().map(settlement_bytes).sum(),
             Command::ExtendLeases(extensions) => JOB_BYTES * extensions.len() as u64,
+            Command::CheckpointJobs(told) => told.iter().map(checkpoint_bytes).sum(),
             _ => 0,
         }
 }
@@ -59,22 +60,54 @@ fn job_bytes(job: &NewJob) -> u64 {
 
 fn settlement_bytes(settlement: &Settlement) -> u64 {
     let body = match &settlement.verdict {
-        Verdict::Ack { result, .. } => result.as_ref().map_or(0, bytes::Bytes::len),
+        Verdict::Ack { result, follow_ups, .. } => {
+            let jobs: u64 = follow_ups.iter().map(|one| job_bytes(&one.job)).sum();
+            result.as_ref().map_or(0, bytes::Bytes::len) + jobs as usize
+        }
         Verdict::Fail { .. } => 4096,
         _ => 0,
     };
     JOB_BYTES + body as u64
 }
 
+fn checkpoint_bytes(told: &CheckpointJob) -> u64 {
+    let cursors = told.cursor.iter().chain(told.skipped.iter().map(|(cursor, _)| cursor));
+    let texts = 2048 * told.skipped.len() + 64 * told.counters.len();
+    JOB_BYTES + (cursors.map(bytes::Bytes::len).sum::<usize>() + texts) as u64
+}
+
 /// How many jobs the command is about: its share of a turn.
 pub(crate) fn jobs_of(command: &Command) -> usize {
     match command {
         Command::EnqueueJobs(enqueue) => enqueue.jobs.len().max(1),
-        Command::LeaseJobs(lease) => (lease.settle.len() + lease.max).clamp(1, 1000),
-        Command::SettleJobs(settlements) => settlements.len().max(1),
+        Command::LeaseJobs(lease) => (share_of(&lease.settle) + lease.max).clamp(1, 1000),
+        Command::SettleJobs(settlements) => share_of(settlements).max(1),
         Command::ExtendLeases(extensions) => extensions.len().max(1),
+        Command::CheckpointJobs(told) => told.len().max(1),
         _ => 1,
     }
+}
+
+fn share_of(settlements: &[Settlement]) -> usize {
+    settlements.iter().map(|settlement| 1 + follow_ups_of(settlement).len()).sum()
+}
+
+fn follow_ups_of(settlement: &Settlement) -> &[FollowUp] {
+    match &settlement.verdict {
+        Verdict::Ack { follow_ups, .. } => follow_ups,
+        _ => &[],
+    }
+}
+
+/// Whether the command brings new jobs in.
+pub(crate) fn enqueues(command: &Command) -> bool {
+    let settle = match command {
+        Command::EnqueueJobs(_) => return true,
+        Command::LeaseJobs(lease) => &lease.settle,
+        Command::SettleJobs(settlements) => settlements,
+        _ => return false,
+    };
+    settle.iter().any(|settlement| !follow_ups_of(settlement).is_empty())
 }
 
 #[cfg(test)]

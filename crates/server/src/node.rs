@@ -11,7 +11,7 @@ use thiserror::Error;
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::admission::{Admission, InFlight, Publishing};
-use crate::class::{Class, bytes_of};
+use crate::class::{Class, bytes_of, enqueues};
 use crate::clock::wall_now;
 use crate::courier::{Caller, Courier};
 use crate::disk::{DiskLevel, DiskProbe, FileSystem, Reserve};
@@ -168,7 +168,7 @@ impl Node {
     ) -> Result<Answer, Unavailable> {
         let class = Class::of(&command);
         let bytes = bytes_of(&command);
-        self.admit(shard, class, bytes, &command)?;
+        self.admit(shard, bytes, &command)?;
         let in_flight = self.inner.admission.count(bytes);
         let (reply, answer) = oneshot::channel();
         let caller = Caller { reply, courier: self.courier.clone(), give_back_in: None };
@@ -193,16 +193,10 @@ impl Node {
     }
 
     /// Refuses what the disk or memory has no room for.
-    fn admit(
-        &self,
-        shard: &ShardShared,
-        class: Class,
-        bytes: u64,
-        command: &Command,
-    ) -> Result<(), Unavailable> {
+    fn admit(&self, shard: &ShardShared, bytes: u64, command: &Command) -> Result<(), Unavailable> {
         let admission = &self.inner.admission;
         let shard_index = shard.index;
-        if class == Class::Publish {
+        if enqueues(command) {
             if let Some((cause, reason)) = admission.refusal(bytes) {
                 return Err(Unavailable::new(shard_index, cause, reason));
             }

@@ -16,17 +16,23 @@ pub enum Canary {
     LostDeadSet,
     /// Recovery leaves out an entry.
     SkippedReplay,
+    /// A checkpoint counts whatever its token.
+    StaleToken,
+    /// A flush keeps checkpoints as the flush before it did.
+    CursorBack,
 }
 
 impl Canary {
     /// Every one of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::NoFsync,
         Self::AnswerBeforeCommit,
         Self::TokenReuse,
         Self::FlushBeyondDurable,
         Self::LostDeadSet,
         Self::SkippedReplay,
+        Self::StaleToken,
+        Self::CursorBack,
     ];
 
     /// Its name on the command line.
@@ -38,6 +44,8 @@ impl Canary {
             Self::FlushBeyondDurable => "flush-beyond-durable",
             Self::LostDeadSet => "lost-dead-set",
             Self::SkippedReplay => "skipped-replay",
+            Self::StaleToken => "stale-token",
+            Self::CursorBack => "cursor-back",
         }
     }
 

@@ -1,15 +1,17 @@
 //! The switches of the canaries: what they do to the state behind the engine's back.
 
 use bytes::Bytes;
+use longshore_engine::query::{Lookup, find_job};
 use longshore_engine::wire::{Input, Wire};
-use longshore_engine::{Entry, TimeMs};
+use longshore_engine::{Clock, Command, Entry, Request, TimeMs};
 
 use crate::map::{Entries, SimMap};
 
-/// The keys under which the state keeps its own numbers and its index of dead jobs, as the
-/// engine's catalogue of keys has them.
+/// The keys under which the state keeps its own numbers, its index of dead jobs and how far jobs
+/// have come, as the engine's catalogue of keys has them.
 const META_KEY: &[u8] = &[1];
 const DEAD_KEY_FIRST: u8 = 10;
+const CHECKPOINT_KEY_FIRST: u8 = 21;
 
 /// Which of those numbers are the epoch and the counter of tokens, of how many.
 const EPOCH_AT: usize = 0;
@@ -36,6 +38,28 @@ pub(crate) fn forget_tokens(map: &mut SimMap) {
 /// Makes a state without its index of dead jobs.
 pub(crate) fn lose_dead(entries: &mut Entries) {
     entries.retain(|key, _| key.first() != Some(&DEAD_KEY_FIRST));
+}
+
+/// Makes a state whose checkpoints are those of an earlier one, where that had them.
+pub(crate) fn keep_checkpoints(entries: &mut Entries, earlier: &Entries) {
+    for (key, value) in entries {
+        let older = earlier.get(key).filter(|_| key.first() == Some(&CHECKPOINT_KEY_FIRST));
+        if let Some(older) = older {
+            value.clone_from(older);
+        }
+    }
+}
+
+/// Gives checkpoints the token of whatever lease their job has.
+pub(crate) fn honour_stale(map: &SimMap, request: &mut Request, clock: Clock) {
+    let Command::CheckpointJobs(told) = &mut request.command else { return };
+    for told in told {
+        if let Lookup::Found(view) = find_job(map, &request.namespace, told.id, clock.wall)
+            && let Some(lease) = view.lease
+        {
+            told.token = lease.token;
+        }
+    }
 }
 
 /// An entry at the same time in which nothing happened.

@@ -95,7 +95,10 @@ impl Node {
         }
     }
 
-    pub(crate) fn submit(&mut self, request: Request, clock: Clock) -> Released {
+    pub(crate) fn submit(&mut self, mut request: Request, clock: Clock) -> Released {
+        if self.canary == Some(Canary::StaleToken) {
+            faults::honour_stale(self.turn.map(), &mut request, clock);
+        }
         self.turn.submit(request, clock);
         self.early()
     }
@@ -175,6 +178,9 @@ impl Node {
         let mut image = self.sealed.take_if(|sealed| ahead || sealed.position <= durable)?;
         if self.canary == Some(Canary::LostDeadSet) {
             faults::lose_dead(&mut image.entries);
+        }
+        if self.canary == Some(Canary::CursorBack) {
+            faults::keep_checkpoints(&mut image.entries, &store.image.entries);
         }
         let position = image.position;
         self.truncate_before = Some(position.next());

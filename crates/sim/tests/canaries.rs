@@ -39,6 +39,16 @@ fn a_lost_dead_set_is_caught() {
 }
 
 #[test]
+fn a_checkpoint_of_a_stale_token_is_caught() {
+    check(Canary::StaleToken);
+}
+
+#[test]
+fn a_cursor_that_goes_back_is_caught() {
+    check(Canary::CursorBack);
+}
+
+#[test]
 fn an_entry_skipped_in_recovery_is_caught() {
     check(Canary::SkippedReplay);
 }

@@ -130,7 +130,7 @@ impl Shard<'_> {
             if empty > 4 {
                 break;
             }
-            let ack = || Verdict::Ack { result: None, location: None };
+            let ack = || Verdict::Ack { result: None, location: None, follow_ups: Vec::new() };
             let done = jobs.iter().map(|job| (job.id, job.token));
             let done = done.map(|(id, token)| Settlement { id, token, verdict: ack() });
             settle[worker] = done.collect();

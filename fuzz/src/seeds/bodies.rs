@@ -20,7 +20,8 @@ fn routes() -> Vec<(&'static str, String)> {
 {{"id":"{ID}","token":"{TOKEN}","verdict":"fail","error":{error},"retry_in":"5s"}},
 {{"id":"{ID}","token":"{TOKEN}","verdict":"snooze","delay":"1s"}},
 {{"id":"{ID}","token":"{TOKEN}","verdict":"release"}},
-{{"id":"{ID}","token":"{TOKEN}","verdict":"discard"}}]"#
+{{"id":"{ID}","token":"{TOKEN}","verdict":"discard"}},
+{{"id":"{ID}","token":"{TOKEN}","verdict":"interrupt","reason":"deploy"}}]"#
     );
     let token = format!(r#"{{"token":"{TOKEN}"}}"#);
     let defaults = r#"{"priority":5,"lease":"1s","timeout":"2s",
@@ -43,12 +44,24 @@ fn routes() -> Vec<(&'static str, String)> {
             "ack",
             format!(r#"{{"token":"{TOKEN}","result":{{"n":1}},"location":"https://a.example/7"}}"#),
         ),
+        (
+            "ack-enqueue",
+            format!(r#"{{"token":"{TOKEN}","enqueue":[{{"queue":"q","kind":"k","args":[1]}}]}}"#),
+        ),
         ("fail", format!(r#"{{"token":"{TOKEN}","error":{error},"retry_in":"5s"}}"#)),
         ("snooze", format!(r#"{{"token":"{TOKEN}","delay":"10s"}}"#)),
         ("release-discard", token),
         (
             "heartbeat",
             format!(r#"{{"token":"{TOKEN}","lease":"30s","progress":0.25,"progress_text":"a"}}"#),
+        ),
+        ("interrupt", format!(r#"{{"token":"{TOKEN}","reason":"deploy","delay":"10s"}}"#)),
+        (
+            "checkpoint",
+            format!(
+                r#"{{"token":"{TOKEN}","seq":7,"lease":"30s","cursor":{{"id":5}},"progress":0.25,
+"progress_text":"a","counters":{{"rows":100,"errors":-1}},"skipped":[{{"cursor":4,"error":{error}}}]}}"#
+            ),
         ),
         ("settings", format!(r#"{{"paused":true,"max_length":1000,"defaults":{defaults}}}"#)),
         ("purge", r#"{"dead":true,"kind":"k","older_than":"7d"}"#.to_owned()),
@@ -72,6 +85,13 @@ fn nasty() -> Vec<(&'static str, Vec<u8>)> {
         ("many-numbers-as-jobs", bytes(&format!(r#"{{"jobs":[{}0]}}"#, "0,".repeat(4000)))),
         ("many-tags", bytes(&format!(r#"{{"kind":"k","tags":[{}""]}}"#, r#""","#.repeat(2700)))),
         ("many-queues", bytes(&format!(r#"{{"queues":[{}""]}}"#, r#""","#.repeat(2700)))),
+        (
+            "many-counters",
+            bytes(&format!(
+                r#"{{"token":"1.1","counters":{{{}"z":1}}}}"#,
+                r#""a":1,"#.repeat(1300)
+            )),
+        ),
         ("many-unknown", bytes(&format!("{{{}\"kind\":\"k\"}}", "\"x\":1,".repeat(1000)))),
         ("long-unknown", bytes(&format!(r#"{{"{}":1}}"#, "y".repeat(8000)))),
         ("twice", bytes(r#"{"kind":"a","kind":"b"}"#)),

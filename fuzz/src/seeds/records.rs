@@ -3,10 +3,10 @@
 use bytes::Bytes;
 use longshore_engine::wire::Wire;
 use longshore_engine::{
-    AttemptNote, Body, BodyId, CancelReason, Cause, DeadReason, End, EndKind, Epoch, Grant, Job,
-    JobDefaults, JobError, JobId, JobOptions, KindId, Lease, NamespaceId, Next, Operation,
-    OperationId, OperationKind, OperationState, Phase, Place, Queue, QueueCounts, QueueId,
-    QueueSettings, Record, RetryPolicy, TimeMs, Token,
+    AttemptNote, Body, BodyId, CancelReason, Cause, Checkpoint, DeadReason, End, EndKind, Epoch,
+    Grant, Job, JobDefaults, JobError, JobId, JobOptions, KindId, Lease, NamespaceId, Next,
+    Operation, OperationId, OperationKind, OperationState, Phase, Place, Queue, QueueCounts,
+    QueueId, QueueSettings, Record, RetryPolicy, Saved, SkippedItem, TimeMs, Token,
 };
 
 use crate::corpus::Named;
@@ -175,6 +175,23 @@ fn records_of_jobs() -> Vec<(&'static str, Record)> {
                 progress_text: Some("nearly".to_owned()),
             },
         ),
+        (
+            "job-checkpointed",
+            Record::JobCheckpointed {
+                namespace: NS,
+                id: ID,
+                token: TOKEN,
+                saved: Box::new(Saved {
+                    seq: Some(9),
+                    cursor: Some(Bytes::from_static(b"{\"id\":48211}")),
+                    progress: Some(3100),
+                    progress_text: Some("a third".to_owned()),
+                    counters: vec![("rows".to_owned(), 100), ("errors".to_owned(), -1)],
+                    skipped: vec![skipped()],
+                    skipped_dropped: 2,
+                }),
+            },
+        ),
         ("job-retried", Record::JobRetried { namespace: NS, id: ID, place: Some(Place(u64::MAX)) }),
         ("job-removed", Record::JobRemoved { namespace: NS, id: ID }),
         (
@@ -213,6 +230,16 @@ fn records_of_ends() -> Vec<(&'static str, Record)> {
             Record::JobSnoozed { namespace: NS, id: ID, token: TOKEN, available_at: AT },
         ),
         ("job-released", Record::JobReleased { namespace: NS, id: ID, token: TOKEN }),
+        (
+            "job-interrupted",
+            Record::JobInterrupted {
+                namespace: NS,
+                id: ID,
+                token: TOKEN,
+                reason: "deploy".to_owned(),
+                available_at: Some(AT),
+            },
+        ),
         (
             "job-cancelled",
             Record::JobCancelled {
@@ -271,6 +298,8 @@ pub(super) fn values() -> Vec<Named> {
         named(11, "job-error", &error()),
         named(12, "grant", &Grant { id: ID, token: TOKEN, lease_ms: 30_000 }),
         named(13, "token", &TOKEN),
+        named(14, "checkpoint", &checkpoint()),
+        named(15, "skipped-item", &skipped()),
         (
             "nasty-tags".to_owned(),
             [vec![6, 0, 0, 0, 0, 0, 0, 1, 1, 0, 0, 0xff, 0x1f], vec![0; 4095]].concat(),
@@ -291,6 +320,28 @@ fn lease() -> Lease {
         progress: Some(5000),
         progress_text: Some("half".to_owned()),
     }
+}
+
+fn checkpoint() -> Checkpoint {
+    Checkpoint {
+        token: Some(TOKEN),
+        seq: 9,
+        moved: true,
+        cursor: Some(Bytes::from_static(b"[48211]")),
+        counters: vec![("rows".to_owned(), 100), ("errors".to_owned(), i64::MIN)],
+        progress: Some(3100),
+        progress_text: Some("a third".to_owned()),
+        skipped: 1,
+        skipped_bytes: 70,
+        skipped_dropped: 2,
+        interruptions: 3,
+        interrupted_for: Some("deploy".to_owned()),
+        ran_ms: 3_600_000,
+    }
+}
+
+fn skipped() -> SkippedItem {
+    SkippedItem { cursor: Bytes::from_static(b"7"), error: error(), at: AT }
 }
 
 fn note() -> AttemptNote {

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use longshore_engine::wire::Wire;
 use longshore_engine::{
-    AttemptNote, Body, Grant, Job, JobError, JobOptions, Lease, Next, Operation, Phase, Queue,
-    QueueSettings, RetryPolicy, Token,
+    AttemptNote, Body, Checkpoint, Grant, Job, JobError, JobOptions, Lease, Next, Operation, Phase,
+    Queue, QueueSettings, RetryPolicy, SkippedItem, Token,
 };
 
 use crate::novelty::{saw, sound};
@@ -13,7 +13,7 @@ use crate::novelty::{saw, sound};
 pub fn target(input: &[u8]) {
     let Some((which, value)) = input.split_first() else { return };
     let value = Bytes::copy_from_slice(value);
-    match which % 14 {
+    match which % 16 {
         0 => check::<Job>(&value),
         1 => check::<Queue>(&value),
         2 => check::<Lease>(&value),
@@ -27,7 +27,9 @@ pub fn target(input: &[u8]) {
         10 => check::<RetryPolicy>(&value),
         11 => check::<JobError>(&value),
         12 => check::<Grant>(&value),
-        _ => check::<Token>(&value),
+        13 => check::<Token>(&value),
+        14 => check::<Checkpoint>(&value),
+        _ => check::<SkippedItem>(&value),
     }
 }
 

@@ -80,8 +80,20 @@ impl Verdict {
             Self::Release => (VerdictText::Release, None, None),
             Self::Discard => (VerdictText::Discard, None, None),
         };
-        let (location, retry_in, delay) = (None, None, None);
-        SettlementText { id, token, verdict, result, location, error, retry_in, delay }
+        let (location, retry_in, delay, reason) = (None, None, None, None);
+        let enqueue = Vec::new();
+        SettlementText {
+            id,
+            token,
+            verdict,
+            result,
+            location,
+            enqueue,
+            error,
+            retry_in,
+            delay,
+            reason,
+        }
     }
 }
 

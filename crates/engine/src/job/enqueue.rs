@@ -1,15 +1,15 @@
-//! Enqueueing: one job or many, all or none.
+//! Enqueueing: one job or many, all or none, by themselves or with the end of another job.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::answer::{Answer, Enqueued};
 use crate::bounds::{check_duration, check_name, check_size, resolve_start};
-use crate::command::{EnqueueJobs, NewJob};
+use crate::command::{EnqueueJobs, FollowUp, NewJob};
 use crate::ids::{JobId, KindId, NamespaceId, Place, QueueId, TimeMs};
 use crate::job::{Body, Job, JobOptions, Phase, RetryPolicy};
 use crate::map::OrderedMap;
 use crate::moment::Moment;
-use crate::queue::{JobDefaults, Queue, QueueSettings};
+use crate::queue::{JobDefaults, QueueSettings};
 use crate::record::Record;
 use crate::rejection::Rejection;
 use crate::state::{State, Tombstone, keys};
@@ -23,21 +23,41 @@ struct Earlier {
     fingerprint: Option<[u8; 16]>,
 }
 
-/// A bulk under decision: what its own records would change.
+/// Jobs under decision that enter together: what their own records would change.
 struct Bulk<'a, M> {
     state: &'a State<M>,
     ns: NamespaceId,
     moment: Moment,
+    /// Where jobs are added.
     queue: &'a str,
     defaults: &'a JobDefaults,
     records: Vec<Record>,
     answers: Vec<Enqueued>,
+    new_queues: BTreeSet<&'a str>,
     new_kinds: BTreeMap<&'a str, KindId>,
     named_ids: BTreeMap<JobId, Earlier>,
-    entered: u64,
+    entered: BTreeMap<&'a str, u64>,
+    entered_total: u64,
 }
 
 impl<M: OrderedMap> State<M> {
+    fn bulk(&self, ns: NamespaceId, moment: Moment) -> Bulk<'_, M> {
+        Bulk {
+            state: self,
+            ns,
+            moment,
+            queue: "",
+            defaults: &QueueSettings::DEFAULT.defaults,
+            records: Vec::new(),
+            answers: Vec::new(),
+            new_queues: BTreeSet::new(),
+            new_kinds: BTreeMap::new(),
+            named_ids: BTreeMap::new(),
+            entered: BTreeMap::new(),
+            entered_total: 0,
+        }
+    }
+
     pub(crate) fn decide_enqueue(
         &self,
         ns: NamespaceId,
@@ -45,24 +65,12 @@ impl<M: OrderedMap> State<M> {
         moment: Moment,
     ) -> Decision {
         check_name(&self.limits, "queue", &command.queue)?;
-        self.check_bulk(&command.jobs)?;
-        let known = self.queues.named(ns, &command.queue);
-        let settings = known.map_or(&QueueSettings::DEFAULT, |queue| &queue.settings);
-        let mut bulk = Bulk {
-            state: self,
-            ns,
-            moment,
-            queue: &command.queue,
-            defaults: &settings.defaults,
-            records: Vec::with_capacity(command.jobs.len() + 1),
-            answers: Vec::with_capacity(command.jobs.len()),
-            new_kinds: BTreeMap::new(),
-            named_ids: BTreeMap::new(),
-            entered: 0,
-        };
-        if known.is_none() {
-            bulk.records.push(self.decide_queue_created(ns, &command.queue, settings.clone())?);
-        }
+        let bytes = command.jobs.iter().map(bytes_of).sum();
+        self.check_bulk("jobs", command.jobs.len(), bytes)?;
+        let mut bulk = self.bulk(ns, moment);
+        bulk.records.reserve(command.jobs.len() + 1);
+        bulk.answers.reserve(command.jobs.len());
+        bulk.turn_to(&command.queue)?;
         let mut faults = Vec::new();
         for (index, job) in command.jobs.iter().enumerate() {
             if let Err(rejection) = bulk.add(job) {
@@ -77,21 +85,44 @@ impl<M: OrderedMap> State<M> {
         if !faults.is_empty() {
             return Err(Rejection::JobsRefused { faults });
         }
-        check_room(&command.queue, known, bulk.entered)?;
+        bulk.check_room(None)?;
         Ok((bulk.records, Answer::Enqueued(bulk.answers)))
     }
 
-    fn check_bulk(&self, jobs: &[NewJob]) -> Result<(), Rejection> {
-        let max = self.limits.bulk_jobs_max;
-        if jobs.is_empty() || jobs.len() > max {
-            return Err(Rejection::ValueRefused {
-                field: "jobs",
-                value: format!("{} jobs", jobs.len()),
-                allowed: format!("1 to {max} jobs"),
-            });
+    /// The records of jobs that enter with the end of one of the queue `leaving`, which makes room
+    /// there.
+    pub(crate) fn decide_follow_ups(
+        &self,
+        ns: NamespaceId,
+        follow_ups: &[FollowUp],
+        leaving: &str,
+        moment: Moment,
+    ) -> Result<Vec<Record>, Rejection> {
+        let bytes = follow_ups.iter().map(|one| bytes_of(&one.job)).sum();
+        self.check_bulk("enqueue", follow_ups.len(), bytes)?;
+        let mut bulk = self.bulk(ns, moment);
+        let mut faults = Vec::new();
+        for (index, FollowUp { queue, job }) in follow_ups.iter().enumerate() {
+            let named = check_name(&self.limits, "queue", queue);
+            let added = named.and_then(|()| bulk.turn_to(queue)).and_then(|()| bulk.add(job));
+            if let Err(rejection) = added {
+                faults.push((index, rejection));
+            }
         }
-        let bytes = jobs.iter().map(bytes_of).sum();
-        check_size("jobs", bytes, self.limits.bulk_bytes_max)
+        if !faults.is_empty() {
+            return Err(Rejection::JobsRefused { faults });
+        }
+        bulk.check_room(Some(leaving))?;
+        Ok(bulk.records)
+    }
+
+    fn check_bulk(&self, field: &'static str, count: usize, bytes: usize) -> Result<(), Rejection> {
+        let max = self.limits.bulk_jobs_max;
+        if !(1..=max).contains(&count) {
+            let (value, allowed) = (format!("{count} jobs"), format!("1 to {max} jobs"));
+            return Err(Rejection::ValueRefused { field, value, allowed });
+        }
+        check_size(field, bytes, self.limits.bulk_bytes_max)
     }
 
     /// What came of an earlier request with this id that its client chose.
@@ -131,18 +162,38 @@ fn bytes_of(job: &NewJob) -> usize {
     job.args.len() + tags + job.metadata.as_ref().map_or(0, bytes::Bytes::len)
 }
 
-fn check_room(name: &str, queue: Option<&Queue>, entered: u64) -> Result<(), Rejection> {
-    let Some(queue) = queue else { return Ok(()) };
-    let length = queue.counts.backlog();
-    match queue.settings.max_length {
-        Some(max_length) if entered > 0 && length + entered > max_length => {
-            Err(Rejection::QueueFull { queue: name.to_owned(), length, max_length })
-        }
-        _ => Ok(()),
-    }
-}
-
 impl<'a, M: OrderedMap> Bulk<'a, M> {
+    /// What is added next is for this queue.
+    fn turn_to(&mut self, queue: &'a str) -> Result<(), Rejection> {
+        let known = self.state.queues.named(self.ns, queue);
+        if known.is_none() && !self.new_queues.contains(queue) {
+            let (settings, earlier) = (QueueSettings::DEFAULT, self.new_queues.len());
+            let record = self.state.decide_queue_created(self.ns, queue, settings, earlier)?;
+            self.records.push(record);
+            self.new_queues.insert(queue);
+        }
+        self.queue = queue;
+        let settings = known.map_or(&QueueSettings::DEFAULT, |queue| &queue.settings);
+        self.defaults = &settings.defaults;
+        Ok(())
+    }
+
+    fn check_room(&self, leaving: Option<&str>) -> Result<(), Rejection> {
+        for (name, entered) in &self.entered {
+            let Some(queue) = self.state.queues.named(self.ns, name) else { continue };
+            let left = u64::from(leaving == Some(*name));
+            let length = queue.counts.backlog().saturating_sub(left);
+            match queue.settings.max_length {
+                Some(max_length) if length + entered > max_length => {
+                    let queue = (*name).to_owned();
+                    return Err(Rejection::QueueFull { queue, length, max_length });
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
     fn add(&mut self, new: &'a NewJob) -> Result<(), Rejection> {
         if new.fingerprint.is_some() {
             let earlier = self.named_ids.get(&new.id).copied();
@@ -162,7 +213,8 @@ impl<'a, M: OrderedMap> Bulk<'a, M> {
         }
         self.answers.push(Enqueued { id: new.id, replayed: false });
         self.records.push(Record::JobEnqueued { namespace: self.ns, job: Box::new(job) });
-        self.entered += 1;
+        *self.entered.entry(self.queue).or_default() += 1;
+        self.entered_total += 1;
         Ok(())
     }
 
@@ -218,7 +270,7 @@ impl<'a, M: OrderedMap> Bulk<'a, M> {
                 traceparent: new.traceparent.clone(),
             },
             fingerprint: new.fingerprint,
-            place: Place(self.state.meta.next_place.0 + self.entered),
+            place: Place(self.state.meta.next_place.0 + self.entered_total),
             enqueued_at: now,
             available_at,
             deadline: max_age_ms.map(|max_age_ms| now.plus(max_age_ms)),
@@ -280,18 +332,19 @@ pub(crate) fn check_lease<M: OrderedMap>(
 }
 
 impl<M: OrderedMap> State<M> {
-    /// The record that creates a queue on its first use.
+    /// The record that creates a queue on its first use, after `earlier` ones of the same command.
     pub(crate) fn decide_queue_created(
         &self,
         namespace: NamespaceId,
         name: &str,
         settings: QueueSettings,
+        earlier: usize,
     ) -> Result<Record, Rejection> {
         let limit = self.limits.queues_max;
-        if self.queues.len() >= limit {
+        if self.queues.len() + earlier >= limit {
             return Err(Rejection::TooManyQueues { limit });
         }
-        let id: QueueId = self.meta.next_queue;
+        let id = QueueId(self.meta.next_queue.0 + earlier as u32);
         Ok(Record::QueueCreated { namespace, id, name: name.to_owned(), settings })
     }
 }

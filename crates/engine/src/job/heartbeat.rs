@@ -3,13 +3,20 @@
 use crate::answer::Instruction;
 use crate::bounds::cut;
 use crate::command::Extension;
-use crate::ids::{JobId, NamespaceId};
+use crate::ids::{JobId, NamespaceId, Token};
 use crate::job::enqueue::check_lease;
 use crate::map::OrderedMap;
 use crate::record::Record;
 use crate::rejection::Rejection;
-use crate::state::{State, keys};
+use crate::state::{LiveLease, State, keys};
 use crate::wire::Wire;
+
+impl LiveLease {
+    /// What its worker shall do.
+    pub(crate) fn instruction(&self) -> Instruction {
+        if self.lease.cancel_requested { Instruction::Cancel } else { Instruction::Continue }
+    }
+}
 
 impl<M: OrderedMap> State<M> {
     /// What the worker is told, and the record of its progress where it tells any.
@@ -18,15 +25,7 @@ impl<M: OrderedMap> State<M> {
         namespace: NamespaceId,
         extension: &Extension,
     ) -> Result<(Option<Record>, Instruction), Rejection> {
-        let Extension { id, token, .. } = extension;
-        let live = self.leases.get(&(namespace, *id));
-        let Some(live) = live.filter(|live| live.lease.token == *token) else {
-            if self.job(namespace, *id).is_none() {
-                return Err(self.job_unknown(namespace, *id));
-            }
-            let why = "the run was settled, or the lease ran out and the job went elsewhere";
-            return Err(Rejection::LeaseLost { id: *id, token: *token, why });
-        };
+        let live = self.live_lease(namespace, extension.id, extension.token)?;
         check_lease(self, extension.lease_ms)?;
         let progress = extension.progress.map(|progress| progress.min(10_000));
         let max = self.limits.progress_text_bytes_max;
@@ -34,12 +33,28 @@ impl<M: OrderedMap> State<M> {
         let told = progress.is_some() || progress_text.is_some();
         let record = told.then_some(Record::ProgressReported {
             namespace,
-            id: *id,
+            id: extension.id,
             progress,
             progress_text,
         });
-        let cancel = live.lease.cancel_requested;
-        Ok((record, if cancel { Instruction::Cancel } else { Instruction::Continue }))
+        Ok((record, live.instruction()))
+    }
+
+    /// The lease that a worker shows, if it is still its own.
+    pub(crate) fn live_lease(
+        &self,
+        ns: NamespaceId,
+        id: JobId,
+        token: Token,
+    ) -> Result<&LiveLease, Rejection> {
+        let live = self.leases.get(&(ns, id)).filter(|live| live.lease.token == token);
+        live.map(|live| &**live).ok_or_else(|| {
+            if self.job(ns, id).is_none() {
+                return self.job_unknown(ns, id);
+            }
+            let why = "the run was settled, or the lease ran out and the job went elsewhere";
+            Rejection::LeaseLost { id, token, why }
+        })
     }
 
     pub(crate) fn apply_progress_reported(

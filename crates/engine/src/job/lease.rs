@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::answer::Delivery;
 use crate::command::{LeaseJobs, QueuePattern};
 use crate::ids::{JobId, KindId, NamespaceId, QueueId, Token};
-use crate::job::{Body, DeadReason, Job, Lease};
+use crate::job::{Body, Checkpoint, DeadReason, Job, Lease};
 use crate::map::OrderedMap;
 use crate::moment::Moment;
 use crate::record::{Grant, Record};
@@ -104,7 +104,11 @@ impl<M: OrderedMap> State<M> {
                 step.records.push(end);
                 continue;
             }
-            let bytes = step.bytes + job.args.as_ref().map_or(0, Body::length) as usize;
+            let checkpoint = if job.has_run() { self.checkpoint(namespace, id) } else { None };
+            let cursor = checkpoint.as_ref().and_then(|checkpoint| checkpoint.cursor.as_ref());
+            let bytes = step.bytes
+                + job.args.as_ref().map_or(0, Body::length) as usize
+                + cursor.map_or(0, bytes::Bytes::len);
             if bytes > bytes_max && !grants.is_empty() {
                 step.exhausted = true;
                 break;
@@ -117,7 +121,8 @@ impl<M: OrderedMap> State<M> {
             let lease_ms = request.lease_ms.or(job.options.lease_ms);
             let lease_ms = lease_ms.unwrap_or(self.limits.lease_ms_default);
             grants.push(Grant { id, token, lease_ms });
-            step.deliveries.push(self.delivery(&job, token, job.attempt + 1, lease_ms));
+            let delivery = self.delivery(&job, checkpoint, token, job.attempt + 1, lease_ms);
+            step.deliveries.push(delivery);
         }
         if !grants.is_empty() {
             step.records.push(Record::LeasesGranted {
@@ -135,10 +140,12 @@ impl<M: OrderedMap> State<M> {
     pub(crate) fn delivery(
         &self,
         job: &Job,
+        checkpoint: Option<Checkpoint>,
         token: Token,
         attempt: u32,
         lease_ms: u64,
     ) -> Delivery {
+        let Checkpoint { cursor, interruptions, counters, .. } = checkpoint.unwrap_or_default();
         Delivery {
             id: job.id,
             queue: job.queue.clone(),
@@ -156,6 +163,9 @@ impl<M: OrderedMap> State<M> {
             tags: job.options.tags.clone(),
             metadata: job.options.metadata.clone(),
             traceparent: job.options.traceparent.clone(),
+            cursor,
+            interruptions,
+            counters,
         }
     }
 

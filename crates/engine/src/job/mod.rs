@@ -1,9 +1,11 @@
 //! Jobs: what one is, and one file per thing that happens to it.
 
 mod cancel;
+mod checkpoint;
 mod enqueue;
 mod expire;
 mod heartbeat;
+mod interrupt;
 mod lease;
 mod outcome;
 mod retry;
@@ -14,6 +16,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+pub use checkpoint::{Checkpoint, Saved, SkippedItem};
 pub(crate) use enqueue::{Decision, check_lease};
 pub use retry_policy::RetryPolicy;
 
@@ -196,6 +199,8 @@ wire_enum! {
         4 => Released,
         /// Discarded.
         5 => Discarded,
+        /// Interrupted without using an attempt; another run goes on.
+        6 => Interrupted,
     }
 }
 
@@ -295,6 +300,11 @@ impl Job {
     /// Whether another attempt after `attempt` is left in the budget.
     pub fn has_attempts_after(&self, attempt: u32) -> bool {
         attempt.saturating_sub(self.budget_from) < self.options.max_attempts
+    }
+
+    /// Whether a run of it has ended: only then a checkpoint may be kept beside a job that waits.
+    pub(crate) fn has_run(&self) -> bool {
+        self.attempt > 0 || !self.ends.is_empty() || self.last_error.is_some()
     }
 
     /// How the run under `token` ended, where the job still remembers it.

@@ -12,36 +12,63 @@ use crate::map::OrderedMap;
 use crate::moment::Moment;
 use crate::record::{Next, Record};
 use crate::rejection::Rejection;
-use crate::state::{State, keys};
+use crate::state::{LiveLease, State, keys};
+
+/// What a settlement decides.
+#[derive(Debug)]
+pub(crate) struct Settled {
+    /// The end of the run; none where the settlement repeats the one that ended it.
+    pub(crate) end: Option<Record>,
+    /// Jobs that enter with it.
+    pub(crate) entering: Vec<Record>,
+    /// What the worker is told.
+    pub(crate) kind: EndKind,
+}
 
 impl<M: OrderedMap> State<M> {
-    /// The record that a settlement justifies, or none where it repeats the one that ended the
-    /// lease, and what the worker is told.
+    /// The records that a settlement justifies, and what the worker is told.
     pub(crate) fn decide_settlement(
         &self,
         ns: NamespaceId,
         settlement: &Settlement,
         moment: Moment,
         index: u64,
-    ) -> Result<(Option<Record>, EndKind), Rejection> {
+    ) -> Result<Settled, Rejection> {
         let Settlement { id, token, verdict } = settlement;
         let live = self.leases.get(&(ns, *id)).filter(|live| live.lease.token == *token);
         let Some(live) = live else {
-            return self.repeated_end(ns, *id, *token).map(|kind| (None, kind));
+            let kind = self.repeated_end(ns, *id, *token, verdict)?;
+            return Ok(Settled { end: None, entering: Vec::new(), kind });
         };
-        let (namespace, id, token) = (ns, *id, *token);
-        let job = self.job(ns, id).expect("a lease is of a job that exists");
+        let entering = match verdict {
+            Verdict::Ack { follow_ups, .. } if !follow_ups.is_empty() => {
+                self.decide_follow_ups(ns, follow_ups, &live.job.queue, moment)?
+            }
+            _ => Vec::new(),
+        };
+        let (end, kind) = self.decide_end((ns, *id), live, verdict, (moment, index))?;
+        Ok(Settled { end: Some(end), entering, kind })
+    }
+
+    fn decide_end(
+        &self,
+        (namespace, id): (NamespaceId, JobId),
+        live: &LiveLease,
+        verdict: &Verdict,
+        (moment, index): (Moment, u64),
+    ) -> Result<(Record, EndKind), Rejection> {
+        let (job, token) = (&live.job, live.lease.token);
         let cancelled =
             Record::JobCancelled { namespace, id, token: Some(token), reason: CancelReason::Asked };
         let wanted_gone = live.lease.cancel_requested;
         Ok(match verdict {
-            Verdict::Ack { result, location } => {
+            Verdict::Ack { result, location, .. } => {
                 let result_bytes = result.as_ref().map_or(0, bytes::Bytes::len);
                 check_size("result", result_bytes, self.limits.result_bytes_max)?;
                 check_size("location", location.as_ref().map_or(0, String::len), 2048)?;
                 let (result, location) = (result.clone(), location.clone());
                 let record = Record::JobSucceeded { namespace, id, token, result, location };
-                (Some(record), EndKind::Acked)
+                (record, EndKind::Acked)
             }
             Verdict::Fail { error, retry_in_ms } => {
                 check_duration(&self.limits, "retry_in", *retry_in_ms, 0)?;
@@ -50,39 +77,54 @@ impl<M: OrderedMap> State<M> {
                         .retry
                         .delay_ms(live.lease.attempt - job.budget_from, moment.random(index))
                 });
-                let next = self.after_failure(&job, &live.lease, delay_ms, moment);
+                let next = self.after_failure(job, &live.lease, delay_ms, moment);
                 let error = Some(self.bounded_error(error));
                 let cause = Cause::Failed;
                 let record = Record::AttemptFailed { namespace, id, token, cause, error, next };
-                (Some(record), EndKind::Failed)
+                (record, EndKind::Failed)
             }
-            Verdict::Snooze { .. } | Verdict::Release if wanted_gone => {
-                (Some(cancelled), EndKind::Discarded)
+            Verdict::Snooze { .. } | Verdict::Release | Verdict::Interrupt { .. }
+                if wanted_gone =>
+            {
+                (cancelled, EndKind::Discarded)
             }
             Verdict::Snooze { delay_ms } => {
                 check_duration(&self.limits, "delay", Some(*delay_ms), 0)?;
                 let available_at = moment.at.plus(*delay_ms);
                 let record = Record::JobSnoozed { namespace, id, token, available_at };
-                (Some(record), EndKind::Snoozed)
+                (record, EndKind::Snoozed)
             }
-            Verdict::Release => {
-                (Some(Record::JobReleased { namespace, id, token }), EndKind::Released)
+            Verdict::Release => (Record::JobReleased { namespace, id, token }, EndKind::Released),
+            Verdict::Interrupt { reason, delay_ms } => {
+                let run = (namespace, id, token);
+                let record = self.decide_interrupt(run, reason, *delay_ms, moment)?;
+                (record, EndKind::Interrupted)
             }
             Verdict::Discard => {
                 let reason = CancelReason::Discarded;
                 let record = Record::JobCancelled { namespace, id, token: Some(token), reason };
-                (Some(record), EndKind::Discarded)
+                (record, EndKind::Discarded)
             }
         })
     }
 
-    /// The first answer to the settlement that ended the lease, or why it is stale.
-    fn repeated_end(&self, ns: NamespaceId, id: JobId, token: Token) -> Result<EndKind, Rejection> {
+    /// The first answer to the settlement that ended the lease, or why this one is stale. An ack of
+    /// what was given back is no repetition: its result is not kept, and the job runs again.
+    fn repeated_end(
+        &self,
+        ns: NamespaceId,
+        id: JobId,
+        token: Token,
+        verdict: &Verdict,
+    ) -> Result<EndKind, Rejection> {
         let Some(job) = self.job(ns, id) else { return Err(self.job_unknown(ns, id)) };
-        if let Some(kind) = job.end_of(token) {
+        let end = job.end_of(token);
+        if let Some(kind) = end.filter(|kind| verdict.ends_as(kind)) {
             return Ok(kind.clone());
         }
-        let why = if self.leases.contains_key(&(ns, id)) {
+        let why = if end.is_some() {
+            "it was settled otherwise before, or its delivery was taken back as not seen"
+        } else if self.leases.contains_key(&(ns, id)) {
             "the job was given to another worker after it"
         } else if job.phase.is_unfinished() {
             "it ran out or was given back; the job waits to run again"
@@ -150,24 +192,32 @@ impl<M: OrderedMap> State<M> {
             let delay_ms = job.options.retry.delay_ms(tries, moment.random(index));
             (Cause::Timeout, self.after_failure(&job, &live.lease, delay_ms, moment))
         } else {
-            (Cause::Lost, self.after_loss(&job, &live.lease, moment))
+            (Cause::Lost, self.after_loss(namespace, &job, &live.lease, moment))
         };
         Some(Record::AttemptFailed { namespace, id, token, cause, error: None, next })
     }
 
-    fn after_loss(&self, job: &Job, lease: &Lease, moment: Moment) -> Next {
+    fn after_loss(&self, ns: NamespaceId, job: &Job, lease: &Lease, moment: Moment) -> Next {
+        let may_go_on = !lease.cancel_requested && !job.options.at_most_once;
+        let moved = may_go_on && self.moved_cursor(ns, job.id, lease.token);
         // More losses in a row say more of the job than that its attempts are used up.
-        let lost = job.losses + 1 >= LOSSES_MAX;
-        if lost && !lease.cancel_requested && !job.options.at_most_once {
+        if may_go_on && !moved && job.losses + 1 >= LOSSES_MAX {
             return self.dead(DeadReason::Lost, moment);
         }
-        if let Some(end) = self.no_further_attempt(job, lease, moment) {
+        if !moved && let Some(end) = self.no_further_attempt(job, lease, moment) {
             return end;
         }
         match job.deadline {
             Some(deadline) if deadline <= moment.at => self.dead(DeadReason::MaxAge, moment),
+            _ if moved => Next::Resume,
             _ => Next::Requeue,
         }
+    }
+
+    /// Whether the run under this lease came farther than where it began.
+    fn moved_cursor(&self, ns: NamespaceId, id: JobId, token: Token) -> bool {
+        let checkpoint = self.checkpoint(ns, id);
+        checkpoint.is_some_and(|checkpoint| checkpoint.moved && checkpoint.token == Some(token))
     }
 
     pub(crate) fn apply_job_succeeded(
@@ -200,8 +250,11 @@ impl<M: OrderedMap> State<M> {
         let (mut job, lease) = self.end_run(ns, id);
         let queue = self.queue_of(ns, &job);
         self.queues.change(queue).counts.failed_total += 1;
-        job.attempt = lease.attempt;
-        job.losses = if matches!(cause, Cause::Lost) { job.losses + 1 } else { 0 };
+        let resumes = matches!(next, Next::Resume);
+        if !resumes {
+            job.attempt = lease.attempt;
+        }
+        job.losses = if matches!(cause, Cause::Lost) && !resumes { job.losses + 1 } else { 0 };
         if matches!(cause, Cause::Failed) {
             job.remember_end(lease.token, EndKind::Failed);
         }
@@ -215,6 +268,11 @@ impl<M: OrderedMap> State<M> {
                 self.put_job(ns, job);
             }
             Next::Requeue => {
+                self.file_in_lane(ns, queue, &job);
+                self.put_job(ns, job);
+            }
+            Next::Resume => {
+                self.drop_expiry(ns, &mut job);
                 self.file_in_lane(ns, queue, &job);
                 self.put_job(ns, job);
             }
@@ -266,7 +324,7 @@ impl<M: OrderedMap> State<M> {
     }
 
     /// Files a job that ran. Timers that passed meanwhile found it running: they are set again.
-    fn wait_again(&mut self, ns: NamespaceId, queue: QueueId, job: Job) {
+    pub(crate) fn wait_again(&mut self, ns: NamespaceId, queue: QueueId, job: Job) {
         self.file_in_lane(ns, queue, &job);
         self.set_passed_timers(ns, &job);
         self.put_job(ns, job);
@@ -276,6 +334,25 @@ impl<M: OrderedMap> State<M> {
     pub(crate) fn end_run(&mut self, ns: NamespaceId, id: JobId) -> (Job, Lease) {
         let (job, lease) = self.end_lease(ns, id).expect("the record ends a live lease");
         (Arc::unwrap_or_clone(job), lease)
+    }
+}
+
+impl Verdict {
+    /// Whether a run that is settled so can end as `kind`.
+    fn ends_as(&self, kind: &EndKind) -> bool {
+        match (self, kind) {
+            (Self::Ack { .. }, EndKind::Acked)
+            | (Self::Fail { .. }, EndKind::Failed)
+            | (Self::Snooze { .. }, EndKind::Snoozed)
+            | (Self::Release, EndKind::Released)
+            | (Self::Interrupt { .. }, EndKind::Interrupted)
+            | (Self::Discard, EndKind::Discarded) => true,
+            // What would run again ends, where somebody had asked to cancel it.
+            (Self::Snooze { .. } | Self::Release | Self::Interrupt { .. }, EndKind::Discarded) => {
+                true
+            }
+            _ => false,
+        }
     }
 }
 

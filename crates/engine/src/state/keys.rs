@@ -25,8 +25,10 @@
 //! | 18   | namespace u32, counted worker, counted session         | `Session`                |
 //! | 19   | operation u64                                          | `Operation`              |
 //! | 20   | namespace u32, queue u32, place u64                    | id: behind its key       |
-//! | 22   | queue u32                                              | `QueueCounts`            |
-//! | 23   | namespace u32                                          | `Kept`                   |
+//! | 21   | namespace u32, id 16                                   | `Checkpoint`             |
+//! | 22   | namespace u32, id 16, index u32                        | `SkippedItem`            |
+//! | 23   | queue u32                                              | `QueueCounts`            |
+//! | 24   | namespace u32                                          | `Kept`                   |
 
 use crate::ids::{BodyId, JobId, KindId, NamespaceId, OperationId, Place, QueueId, TimeMs};
 
@@ -50,8 +52,10 @@ pub(crate) const TOMBSTONE_ORDER: u8 = 17;
 pub(crate) const SESSION: u8 = 18;
 pub(crate) const OPERATION: u8 = 19;
 pub(crate) const BLOCKED: u8 = 20;
-pub(crate) const QUEUE_COUNTS: u8 = 22;
-pub(crate) const NAMESPACE_KEPT: u8 = 23;
+pub(crate) const CHECKPOINT: u8 = 21;
+pub(crate) const SKIPPED: u8 = 22;
+pub(crate) const QUEUE_COUNTS: u8 = 23;
+pub(crate) const NAMESPACE_KEPT: u8 = 24;
 
 /// A key under construction.
 #[derive(Debug)]
@@ -217,6 +221,14 @@ pub(crate) fn blocked(ns: NamespaceId, queue: QueueId, place: Place) -> Vec<u8> 
     Key::new(BLOCKED).namespace(ns).u32(queue.0).u64(place.0).done()
 }
 
+pub(crate) fn checkpoint(ns: NamespaceId, id: JobId) -> Vec<u8> {
+    Key::new(CHECKPOINT).namespace(ns).id(id).done()
+}
+
+pub(crate) fn skipped(ns: NamespaceId, id: JobId, index: u32) -> Vec<u8> {
+    Key::new(SKIPPED).namespace(ns).id(id).u32(index).done()
+}
+
 /// The 16 bytes of a job id that begin at `at`.
 pub(crate) fn id_at(key: &[u8], at: usize) -> Option<JobId> {
     key.get(at..at + 16)?.try_into().ok().map(JobId)
@@ -265,6 +277,8 @@ mod tests {
             SESSION,
             OPERATION,
             BLOCKED,
+            CHECKPOINT,
+            SKIPPED,
             QUEUE_COUNTS,
             NAMESPACE_KEPT,
         ];

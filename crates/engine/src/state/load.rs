@@ -40,10 +40,12 @@ impl<M: OrderedMap> State<M> {
             operations: BTreeMap::new(),
             timers: Frontier::new(vec![keys::TIMER]),
             at_hand: std::cell::RefCell::default(),
+            has_checkpoints: false,
             fresh_queues: std::collections::BTreeSet::new(),
             ended_jobs: Vec::new(),
             mono: MonoMs(0),
         };
+        state.has_checkpoints = state.first(&[keys::CHECKPOINT], &[keys::CHECKPOINT + 1]).is_some();
         if let Some(meta) = state.value(&keys::meta()) {
             state.meta = meta;
         }

@@ -33,7 +33,7 @@ impl<M: OrderedMap> State<M> {
             Phase::Succeeded { result: Some(Body::Stored { length, .. }), .. } => *length,
             _ => 0,
         };
-        let size = self.put_job(ns, job) + result_bytes;
+        let size = self.put_job(ns, job) + result_bytes + self.keep_checkpoint(ns, id);
         self.kept_mut(ns).outcome_bytes += size;
         self.new_outcomes.entry((ns, forget_at)).or_default().push((id, size));
         self.ended_jobs.push((ns, id));
@@ -63,7 +63,7 @@ impl<M: OrderedMap> State<M> {
             Some(Body::Stored { length, .. }) => *length,
             _ => 0,
         };
-        let size = self.put_job(ns, job) + args_bytes;
+        let size = self.put_job(ns, job) + args_bytes + self.checkpoint_bytes(ns, id);
         self.put(&keys::dead(ns, queue, ended_at, id), &size);
         self.set_timer(forget_at, ns, id);
         self.kept_mut(ns).dead_bytes += size;
@@ -91,7 +91,9 @@ impl<M: OrderedMap> State<M> {
     pub(crate) fn forget_job(&mut self, ns: NamespaceId, job: &Job, tombstone_until: TimeMs) {
         let oldest = job.attempt.saturating_sub(ATTEMPT_NOTES_MAX);
         if job.last_error.is_some() {
-            for attempt in oldest + 1..=job.attempt {
+            // A run that was lost after it moved its cursor left the note of an attempt that did
+            // not count.
+            for attempt in oldest + 1..=job.attempt + 1 {
                 self.remove(&keys::attempt(ns, job.id, attempt));
             }
         }
@@ -104,6 +106,7 @@ impl<M: OrderedMap> State<M> {
         for at in [job.options.expires_at, job.deadline].into_iter().flatten() {
             self.clear_timer(at, ns, job.id);
         }
+        self.forget_checkpoint(ns, job.id);
         self.drop_job(ns, job.id);
         let Some(fingerprint) = job.fingerprint else { return };
         let tombstone = Tombstone { fingerprint, forget_at: tombstone_until };

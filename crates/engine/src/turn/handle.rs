@@ -3,7 +3,7 @@
 use super::Turn;
 use crate::answer::{Answer, Instruction};
 use crate::bounds::{check_duration, check_name};
-use crate::command::{Command, Extension, ReplyTo, Request};
+use crate::command::{CheckpointJob, Command, Extension, ReplyTo, Request};
 use crate::ids::{JobId, NamespaceId};
 use crate::job::Decision;
 use crate::map::OrderedMap;
@@ -108,6 +108,7 @@ impl<M: OrderedMap> Turn<M> {
                 Ok(Answer::Settled(self.settle_all(ns, &settlements, moment)))
             }
             Command::ExtendLeases(extensions) => Ok(self.extend_all(ns, &extensions)),
+            Command::CheckpointJobs(told) => Ok(self.checkpoint_all(ns, &told, moment)),
             Command::CancelJob { id } => self.handle_cancel(ns, id, moment),
             Command::RetryJob { id } => {
                 let record = self.state.decide_retry(ns, id)?;
@@ -183,6 +184,24 @@ impl<M: OrderedMap> Turn<M> {
         Answer::Extended(answers)
     }
 
+    fn checkpoint_all(
+        &mut self,
+        ns: NamespaceId,
+        told: &[CheckpointJob],
+        moment: Moment,
+    ) -> Answer {
+        let mut answers: Vec<Result<Instruction, Rejection>> = Vec::with_capacity(told.len());
+        for told in told {
+            let decided = self.state.decide_checkpoint(ns, told, moment);
+            answers.push(decided.map(|(record, instruction)| {
+                self.record_all(record.into_iter().collect());
+                self.state.extend_lease(ns, told.id, told.lease_ms);
+                instruction
+            }));
+        }
+        Answer::Extended(answers)
+    }
+
     fn handle_cancel(
         &mut self,
         ns: NamespaceId,
@@ -241,7 +260,7 @@ impl<M: OrderedMap> Turn<M> {
         Ok(match self.state.queues.named(ns, name) {
             Some(known) if known.settings == settings => Vec::new(),
             Some(known) => vec![Record::QueueChanged { id: known.id, settings }],
-            None => vec![self.state.decide_queue_created(ns, name, settings)?],
+            None => vec![self.state.decide_queue_created(ns, name, settings, 0)?],
         })
     }
 

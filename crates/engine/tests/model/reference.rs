@@ -2,6 +2,7 @@
 //! the engine and no code; where the two differ, one of them is wrong.
 
 mod admin;
+mod checkpoint;
 mod enqueue;
 mod kept;
 mod lease;
@@ -12,9 +13,9 @@ mod view;
 
 use bytes::Bytes;
 use longshore_engine::{
-    Answer, AttemptNote, Body, BodyId, Clock, Command, EndKind, Job, JobId, KindId, Lease,
-    LeaseJobs, Limits, NamespaceId, Operation, Phase, Place, QueueId, QueuePattern, QueueSettings,
-    Rejection, ReplyTo, Request, TimeMs, Token,
+    Answer, AttemptNote, Body, BodyId, Checkpoint, Clock, Command, EndKind, Job, JobId, KindId,
+    Lease, LeaseJobs, Limits, NamespaceId, Operation, Phase, Place, QueueId, QueuePattern,
+    QueueSettings, Rejection, ReplyTo, Request, SkippedItem, TimeMs, Token,
 };
 
 /// A job, and its lease while it runs.
@@ -24,6 +25,8 @@ pub(crate) struct RefJob {
     pub(crate) job: Job,
     pub(crate) run: Option<Run>,
     pub(crate) notes: Vec<AttemptNote>,
+    pub(crate) checkpoint: Option<Checkpoint>,
+    pub(crate) skipped: Vec<SkippedItem>,
     /// Bytes that it takes since it has ended.
     pub(crate) size: u64,
     /// The step in which it ended.

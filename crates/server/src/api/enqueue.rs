@@ -15,6 +15,9 @@ pub struct NewJob<'a> {
     /// second effect. Left out, the server makes one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<JobIdText>,
+    /// Its queue: only in `enqueue` of an `ack`. Elsewhere the path names it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue: Option<String>,
     /// The name of its type, such as `welcome_email`.
     pub kind: String,
     /// Its arguments: any JSON value; `{}` where left out.
@@ -81,6 +84,7 @@ impl NewJob<'_> {
     pub fn of(kind: impl Into<String>) -> Self {
         Self {
             id: None,
+            queue: None,
             kind: kind.into(),
             args: None,
             priority: None,

@@ -2,6 +2,7 @@
 //! knows how values look in JSON, not what the engine makes of them.
 
 mod admin;
+mod counters;
 mod duration;
 mod enqueue;
 mod id;
@@ -17,6 +18,7 @@ pub use admin::{
     OperationStateText, PurgeRequest, QueueList, QueueRecord, QueueSettingsBody, RetryDeadRequest,
     ShardHealth, ShardState, UnreachableShard,
 };
+pub use counters::Counters;
 pub use duration::{DURATION_EXPECTED, DurationText};
 pub use enqueue::{EnqueueAnswer, EnqueueBulk, EnqueueBulkAnswer, NewJob, RetryText};
 pub use id::{JobIdText, TokenText};
@@ -25,10 +27,11 @@ pub(crate) use object::Object;
 pub use problem::{JobFault, Problem};
 pub use raw::RawJson;
 pub use record::{
-    AttemptRecord, CauseText, ErrorText, JobList, JobRecord, LeaseRecord, StateText, StatusRecord,
+    AttemptRecord, CauseText, CheckpointRecord, ErrorText, JobList, JobRecord, LeaseRecord,
+    SkippedRecord, StateText, StatusRecord,
 };
 pub use work::{
-    AckRequest, DiscardRequest, FailRequest, HeartbeatAnswer, HeartbeatRequest, InstructionText,
-    LeaseAnswer, LeaseRequest, LeasedJob, ReleaseRequest, SettleAnswer, SettleRequest, SettledText,
-    SettlementText, SnoozeRequest, VerdictText,
+    AckRequest, CheckpointRequest, DiscardRequest, FailRequest, HeartbeatAnswer, HeartbeatRequest,
+    InstructionText, InterruptRequest, LeaseAnswer, LeaseRequest, LeasedJob, ReleaseRequest,
+    SettleAnswer, SettleRequest, SettledText, SettlementText, SkipText, SnoozeRequest, VerdictText,
 };

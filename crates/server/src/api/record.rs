@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{DurationText, InstantText, JobIdText, RawJson, RetryText};
+use super::{Counters, DurationText, InstantText, JobIdText, RawJson, RetryText};
 
 /// The state of a job.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
@@ -175,6 +175,42 @@ pub struct AttemptRecord {
     pub error: Option<ErrorText>,
 }
 
+/// How far a job has come over all its runs.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
+#[serde(default)]
+pub struct CheckpointRecord<'a> {
+    /// Where the next run begins; not kept once the job has ended other than dead.
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<RawJson<'a>>,
+    /// What its runs counted.
+    #[serde(skip_serializing_if = "Counters::is_empty")]
+    pub counters: Counters,
+    /// How often a run was interrupted.
+    pub interruptions: u32,
+    /// Why the last one was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interrupted_for: Option<String>,
+    /// How long the interrupted runs took together.
+    pub ran: DurationText,
+    /// How many items were skipped.
+    pub skipped_total: u64,
+    /// The items that were skipped, as far as they are kept, the oldest first. Not in lists.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub skipped: Option<Vec<SkippedRecord<'a>>>,
+}
+
+/// An item that a job gave up on.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+pub struct SkippedRecord<'a> {
+    /// Where it stands in the collection.
+    #[serde(borrow)]
+    pub cursor: RawJson<'a>,
+    /// What went wrong.
+    pub error: ErrorText,
+    /// When it was told.
+    pub at: InstantText,
+}
+
 /// The whole record of a job.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
 pub struct JobRecord<'a> {
@@ -248,6 +284,9 @@ pub struct JobRecord<'a> {
     /// How far the run is, in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress_text: Option<String>,
+    /// How far it has come, where a run said so or was interrupted.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint: Option<CheckpointRecord<'a>>,
     /// Its lease, while it runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub running: Option<LeaseRecord>,

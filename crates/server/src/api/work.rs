@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::record::ErrorText;
-use super::{DurationText, InstantText, JobIdText, Problem, RawJson, TokenText};
+use super::{Counters, DurationText, InstantText, JobIdText, NewJob, Problem, RawJson, TokenText};
 
 /// One turn of a worker's loop: settles what is done, then leases.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
@@ -63,6 +63,8 @@ pub enum VerdictText {
     Release,
     /// It is called off.
     Discard,
+    /// It is to go on from its cursor; no attempt is used.
+    Interrupt,
 }
 
 impl VerdictText {
@@ -74,6 +76,7 @@ impl VerdictText {
             Self::Snooze => "snooze",
             Self::Release => "release",
             Self::Discard => "discard",
+            Self::Interrupt => "interrupt",
         }
     }
 }
@@ -95,6 +98,11 @@ pub struct SettlementText<'a> {
     /// With `ack`: the resource that the job made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub location: Option<String>,
+    /// With `ack`: jobs that enter together with this end, all or none, each with its `queue`.
+    #[serde(borrow, default, deserialize_with = "super::object::list")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(max_items = 10_000)]
+    pub enqueue: Vec<NewJob<'a>>,
     /// With `fail`: what went wrong.
     #[serde(default, deserialize_with = "super::object::optional")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -102,9 +110,12 @@ pub struct SettlementText<'a> {
     /// With `fail`: the delay before another attempt, instead of the job's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_in: Option<DurationText>,
-    /// With `snooze`: how much later.
+    /// With `snooze` and `interrupt`: how much later.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delay: Option<DurationText>,
+    /// With `interrupt`: why, in a word such as `deploy`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// Many runs, each settled on its own.
@@ -130,6 +141,11 @@ pub struct AckRequest<'a> {
     /// The resource that the job made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub location: Option<String>,
+    /// Jobs that enter together with this end, all or none, each with its `queue`.
+    #[serde(borrow, default, deserialize_with = "super::object::list")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(max_items = 10_000)]
+    pub enqueue: Vec<NewJob<'a>>,
 }
 
 /// A run failed.
@@ -173,6 +189,67 @@ pub struct DiscardRequest {
     pub token: TokenText,
 }
 
+/// A run is interrupted: another one goes on from its cursor.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct InterruptRequest {
+    /// The lease that ends.
+    pub token: TokenText,
+    /// Why, in a word: `deploy`, `max_runtime`, `quiet`, `terminate`, `pause`, `throttle` or
+    /// another; `interrupt` where left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// How much later it may go on; left out, it goes back to its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delay: Option<DurationText>,
+}
+
+/// How far a run has come. Durable before it is answered; extends the lease as a heartbeat does.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CheckpointRequest<'a> {
+    /// The lease, which is extended.
+    pub token: TokenText,
+    /// Grows per checkpoint of a run. One that is repeated or late then changes nothing; without
+    /// it, the last one to arrive holds and counters of a repeated one count twice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seq: Option<u64>,
+    /// How long the lease is to hold from now; left out, what it was granted with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<DurationText>,
+    /// Where another run is to begin, any JSON value but `null`; left out, where it was.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<RawJson<'a>>,
+    /// How far the job is, from 0 to 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 0, maximum = 1)]
+    pub progress: Option<f64>,
+    /// How far the job is, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress_text: Option<String>,
+    /// What is added to each counter.
+    #[serde(default, skip_serializing_if = "Counters::is_empty")]
+    pub counters: Counters,
+    /// Items that the run gave up on.
+    #[serde(borrow, default, deserialize_with = "super::object::list")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(max_items = 1000)]
+    pub skipped: Vec<SkipText<'a>>,
+}
+
+/// An item that a run gave up on.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SkipText<'a> {
+    /// Where it stands in the collection: any JSON value.
+    #[serde(borrow)]
+    pub cursor: RawJson<'a>,
+    /// What went wrong.
+    #[serde(default, deserialize_with = "super::object::optional")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<ErrorText>,
+}
+
 /// A worker is still at it.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -199,15 +276,25 @@ pub enum InstructionText {
     Continue,
     /// Stop: the job was cancelled.
     Cancel,
+    /// Stop where another run can go on, and settle with `interrupt`.
+    Interrupt,
+    /// Go on, but wait first for as long as `slow_down` says.
+    SlowDown,
 }
 
-/// The answer to a heartbeat.
+/// The answer to a heartbeat or a checkpoint.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
 pub struct HeartbeatAnswer {
     /// The job.
     pub id: JobIdText,
     /// What to do.
     pub instruction: InstructionText,
+    /// With `interrupt`: why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// With `slow_down`: how long to wait.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slow_down: Option<DurationText>,
 }
 
 /// The answer to a turn.
@@ -263,6 +350,20 @@ pub struct LeasedJob<'a> {
     /// W3C Trace Context.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traceparent: Option<String>,
+    /// Where to go on: the last cursor that was saved.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<RawJson<'a>>,
+    /// How often its runs were interrupted.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub interruptions: u32,
+    /// What its runs counted.
+    #[serde(default, skip_serializing_if = "Counters::is_empty")]
+    pub counters: Counters,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over references")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// What became of one settlement: `settled`, or the `error`.

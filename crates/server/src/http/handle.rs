@@ -22,10 +22,11 @@ pub(crate) async fn dispatch(op: Op, call: Call<'_>, held: Option<Held>) -> Resu
     match op {
         Op::Enqueue => jobs::enqueue(call, held).await,
         Op::Lease => work::lease(call, held).await,
-        Op::Ack | Op::Fail | Op::Snooze | Op::Release | Op::Discard => {
+        Op::Ack | Op::Fail | Op::Snooze | Op::Release | Op::Discard | Op::Interrupt => {
             work::settle_one(op, call).await
         }
         Op::Heartbeat => work::heartbeat(call).await,
+        Op::Checkpoint => work::checkpoint(call).await,
         Op::Settle => work::settle(call, held).await,
         Op::GetStatus => Box::pin(jobs::status(call)).await,
         Op::GetJob => Box::pin(jobs::get(call)).await,

@@ -5,11 +5,12 @@ use utoipa::openapi::{Ref, RefOr, Schema};
 
 use super::route::{Base, Op, Outcome, Parameter, ParameterKind, Route, SchemaOf};
 use crate::api::{
-    AckRequest, DiscardRequest, EnqueueAnswer, EnqueueBulk, EnqueueBulkAnswer, FailRequest,
-    HealthAnswer, HeartbeatAnswer, HeartbeatRequest, JobList, JobRecord, LeaseAnswer, LeaseRequest,
-    NamespaceList, NamespaceRecord, NewJob, OperationList, OperationRecord, PurgeRequest,
-    QueueList, QueueRecord, QueueSettingsBody, RawJson, ReleaseRequest, RetryDeadRequest,
-    SettleAnswer, SettleRequest, SettledText, SnoozeRequest, StatusRecord,
+    AckRequest, CheckpointRequest, DiscardRequest, EnqueueAnswer, EnqueueBulk, EnqueueBulkAnswer,
+    FailRequest, HealthAnswer, HeartbeatAnswer, HeartbeatRequest, InterruptRequest, JobList,
+    JobRecord, LeaseAnswer, LeaseRequest, NamespaceList, NamespaceRecord, NewJob, OperationList,
+    OperationRecord, PurgeRequest, QueueList, QueueRecord, QueueSettingsBody, RawJson,
+    ReleaseRequest, RetryDeadRequest, SettleAnswer, SettleRequest, SettledText, SnoozeRequest,
+    StatusRecord,
 };
 use crate::class::Class;
 
@@ -111,6 +112,16 @@ pub(crate) const ROUTES: &[Route] = &[
     settling("/jobs/{}/snooze", Op::Snooze, "A run is to happen later", &[of::<SnoozeRequest>]),
     settling("/jobs/{}/release", Op::Release, "A run goes back", &[of::<ReleaseRequest>]),
     settling("/jobs/{}/discard", Op::Discard, "A job is called off", &[of::<DiscardRequest>]),
+    settling("/jobs/{}/interrupt", Op::Interrupt, "A run stops midway", &[of::<InterruptRequest>]),
+    Route {
+        bodies: &[of::<CheckpointRequest<'static>>],
+        outcomes: &[outcome(
+            200,
+            "It is durable. What the worker shall do.",
+            &[of::<HeartbeatAnswer>],
+        )],
+        ..route("POST", "/jobs/{}/checkpoint", Op::Checkpoint, "Save how far a run has come")
+    },
     Route {
         bodies: &[of::<HeartbeatRequest>],
         outcomes: &[outcome(200, "What the worker shall do.", &[of::<HeartbeatAnswer>])],

@@ -2,15 +2,16 @@
 
 use bytes::Bytes;
 use longshore_engine::{
-    AttemptNote, CancelReason, Cause, DeadReason, JobDefaults, JobError, JobState, JobView,
-    NamespaceView, Operation, OperationKind, OperationState, Phase, QueueSettings, QueueView,
-    RetryPolicy, TimeMs,
+    AttemptNote, CancelReason, Cause, Checkpoint, DeadReason, JobDefaults, JobError, JobState,
+    JobView, NamespaceView, Operation, OperationKind, OperationState, Phase, QueueSettings,
+    QueueView, RetryPolicy, SkippedItem, TimeMs,
 };
 
 use crate::api::{
-    AttemptRecord, CauseText, DurationText, ErrorText, InstantText, JobDefaultsBody, JobIdText,
-    JobRecord, LeaseRecord, NamespaceRecord, OperationRecord, OperationStateText, QueueRecord,
-    QueueSettingsBody, RawJson, RetryText, StateText, StatusRecord,
+    AttemptRecord, CauseText, CheckpointRecord, Counters, DurationText, ErrorText, InstantText,
+    JobDefaultsBody, JobIdText, JobRecord, LeaseRecord, NamespaceRecord, OperationRecord,
+    OperationStateText, QueueRecord, QueueSettingsBody, RawJson, RetryText, SkippedRecord,
+    StateText, StatusRecord,
 };
 
 fn instant(at: TimeMs) -> InstantText {
@@ -104,8 +105,8 @@ pub(crate) fn status(view: &JobView, result_url: &str) -> StatusRecord<'static> 
         reason: reason(&job.phase),
         attempt: lease.map_or(job.attempt, |lease| lease.attempt),
         max_attempts: job.options.max_attempts,
-        progress: lease.and_then(|lease| lease.progress).map(share),
-        progress_text: lease.and_then(|lease| lease.progress_text.clone()),
+        progress: view.progress().map(share),
+        progress_text: view.progress_text().map(str::to_owned),
         enqueued_at: instant(job.enqueued_at),
         run_at: waits.then_some(instant(job.available_at)),
         ended_at: job.phase.ended_at().map(instant),
@@ -146,8 +147,9 @@ pub(crate) fn job(view: &JobView) -> JobRecord<'static> {
         tags: options.tags.clone(),
         metadata: options.metadata.as_ref().and_then(stored),
         traceparent: options.traceparent.clone(),
-        progress: lease.and_then(|lease| lease.progress).map(share),
-        progress_text: lease.and_then(|lease| lease.progress_text.clone()),
+        progress: view.progress().map(share),
+        progress_text: view.progress_text().map(str::to_owned),
+        checkpoint: view.checkpoint.as_ref().map(checkpoint),
         running: lease.map(|lease| LeaseRecord {
             worker: lease.worker.to_string(),
             attempt: lease.attempt,
@@ -162,17 +164,38 @@ pub(crate) fn job(view: &JobView) -> JobRecord<'static> {
     }
 }
 
+fn checkpoint(checkpoint: &Checkpoint) -> CheckpointRecord<'static> {
+    CheckpointRecord {
+        cursor: checkpoint.cursor.as_ref().and_then(stored),
+        counters: Counters(checkpoint.counters.clone()),
+        interruptions: checkpoint.interruptions,
+        interrupted_for: checkpoint.interrupted_for.clone(),
+        ran: DurationText(checkpoint.ran_ms),
+        skipped_total: u64::from(checkpoint.skipped) + checkpoint.skipped_dropped,
+        skipped: None,
+    }
+}
+
 /// Adds what is stored apart.
 pub(crate) fn with_bodies(
     mut record: JobRecord<'static>,
     args: Option<&Bytes>,
     result: Option<&Bytes>,
     attempts: &[AttemptNote],
+    skipped: &[SkippedItem],
 ) -> JobRecord<'static> {
     record.args = args.and_then(stored);
     record.result = result.and_then(stored);
     record.attempts = Some(attempts.iter().map(attempt).collect());
+    if let Some(checkpoint) = &mut record.checkpoint {
+        checkpoint.skipped = Some(skipped.iter().filter_map(skipped_item).collect());
+    }
     record
+}
+
+fn skipped_item(item: &SkippedItem) -> Option<SkippedRecord<'static>> {
+    let cursor = stored(&item.cursor)?;
+    Some(SkippedRecord { cursor, error: error(&item.error), at: instant(item.at) })
 }
 
 /// Adds the result that was waited for.

@@ -132,6 +132,7 @@ fn verdict(kind: &EndKind) -> &'static str {
         EndKind::Snoozed => "snooze",
         EndKind::Released => "release",
         EndKind::Discarded => "discard",
+        EndKind::Interrupted => "interrupt",
     }
 }
 
@@ -185,7 +186,33 @@ fn write_delivery(out: &mut Vec<u8>, job: &Delivery) {
         out.extend_from_slice(b",\"traceparent\":");
         write_string(out, traceparent);
     }
+    write_headway(out, job);
     out.push(b'}');
+}
+
+/// How far earlier runs came.
+fn write_headway(out: &mut Vec<u8>, job: &Delivery) {
+    if let Some(cursor) = &job.cursor {
+        out.extend_from_slice(b",\"cursor\":");
+        out.extend_from_slice(cursor);
+    }
+    if job.interruptions > 0 {
+        out.extend_from_slice(b",\"interruptions\":");
+        write_number(out, u64::from(job.interruptions));
+    }
+    for (index, (name, count)) in job.counters.iter().enumerate() {
+        let before: &[u8] = if index == 0 { b",\"counters\":{" } else { b"," };
+        out.extend_from_slice(before);
+        write_string(out, name);
+        out.push(b':');
+        if *count < 0 {
+            out.push(b'-');
+        }
+        write_number(out, count.unsigned_abs());
+    }
+    if !job.counters.is_empty() {
+        out.push(b'}');
+    }
 }
 
 fn write_duration(out: &mut Vec<u8>, ms: u64) {
@@ -218,6 +245,9 @@ mod tests {
             tags: vec!["t1".into(), "\u{fc}".into()],
             metadata: Some(Bytes::from_static(b"{\"m\":1}")),
             traceparent: Some("00-x".into()),
+            cursor: Some(Bytes::from_static(b"[7]")),
+            interruptions: 2,
+            counters: vec![("rows".into(), 7), ("a \"b\"".into(), i64::MIN)],
         }
     }
 
@@ -230,6 +260,9 @@ mod tests {
             tags: Vec::new(),
             metadata: None,
             traceparent: None,
+            cursor: None,
+            interruptions: 0,
+            counters: Vec::new(),
             ..delivery()
         };
         let refused = Rejection::JobUnknown { id: JobId([1; 16]), gone: true };

@@ -78,7 +78,11 @@ pub(crate) fn lease(max: usize, wait_ms: u64) -> Command {
 }
 
 pub(crate) fn settlement(id: JobId, token: Token) -> Settlement {
-    Settlement { id, token, verdict: Verdict::Ack { result: None, location: None } }
+    Settlement {
+        id,
+        token,
+        verdict: Verdict::Ack { result: None, location: None, follow_ups: Vec::new() },
+    }
 }
 
 /// A namespace that lives in the shard.

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{Client, Server};
 
-async fn enqueue(client: &mut Client, queue: &str, body: Value) -> String {
+pub(crate) async fn enqueue(client: &mut Client, queue: &str, body: Value) -> String {
     let answer = client.post(&format!("/v1/queues/{queue}/jobs"), &body.to_string()).await;
     let accepted = answer.expect(202);
     let id = accepted["id"].as_str().unwrap().to_owned();
@@ -13,12 +13,12 @@ async fn enqueue(client: &mut Client, queue: &str, body: Value) -> String {
 }
 
 /// Leases one job.
-async fn lease(client: &mut Client, queue: &str) -> Value {
+pub(crate) async fn lease(client: &mut Client, queue: &str) -> Value {
     let body = json!({"queues": [queue], "worker": "w", "session": "s"}).to_string();
     client.post("/v1/lease", &body).await.expect(200)["jobs"][0].clone()
 }
 
-async fn settle(client: &mut Client, job: &Value, verb: &str, mut body: Value) -> Value {
+pub(crate) async fn settle(client: &mut Client, job: &Value, verb: &str, mut body: Value) -> Value {
     body["token"] = job["token"].clone();
     let path = format!("/v1/jobs/{}/{verb}", job["id"].as_str().unwrap());
     client.post(&path, &body.to_string()).await.expect(200)

@@ -7,3 +7,4 @@ mod bad_input;
 mod connections;
 mod harness;
 mod jobs;
+mod long_jobs;

@@ -1,9 +1,14 @@
 //! Producers, workers and administrators, as far as they have a mind of their own: what each
 //! sends next, and what it makes of an answer or of a broken connection.
 
-use longshore_engine::{Answer, Command, Delivery, EnqueueJobs, LeaseJobs, ReplyTo, Settlement};
+use std::collections::BTreeMap;
+
+use longshore_engine::{
+    Answer, CheckpointJob, Command, Delivery, EnqueueJobs, LeaseJobs, ReplyTo, Settlement, Token,
+};
 
 use super::ops;
+use super::ops::checkpoint::Headway;
 use super::shadow::Shadow;
 use crate::random::Random;
 
@@ -38,6 +43,9 @@ struct Worker {
     untold: Vec<Settlement>,
     /// A request whose answer did not arrive.
     again: Option<Box<LeaseJobs>>,
+    headway: BTreeMap<Token, Headway>,
+    /// A checkpoint that was not answered yet: told again as it is, for it may have counted.
+    unsaved: Option<CheckpointJob>,
 }
 
 /// A handful of clients; what they do differs from run to run.
@@ -61,6 +69,8 @@ pub(crate) fn crowd(random: &mut Random) -> Vec<Client> {
             held: Vec::new(),
             untold: Vec::new(),
             again: None,
+            headway: BTreeMap::new(),
+            unsaved: None,
         };
         add(random, Role::Worker(Box::new(worker)));
     }
@@ -81,7 +91,7 @@ impl Client {
                 Some(again) => Command::EnqueueJobs(again),
                 None => Command::EnqueueJobs(ops::enqueue::sample(random, next_id)),
             },
-            Role::Worker(worker) => worker.next(random),
+            Role::Worker(worker) => worker.next(random, next_id),
             Role::Admin { operates: true } if random.percent(25) => ops::operation::sample(random),
             Role::Admin { .. } => ops::admin::sample(random, shadow, self.namespace),
         };
@@ -123,15 +133,18 @@ impl Client {
 }
 
 impl Worker {
-    fn next(&mut self, random: &mut Random) -> Command {
+    fn next(&mut self, random: &mut Random, next_id: &mut u64) -> Command {
         if random.percent(2) {
             self.die();
         }
         let finished = self.held.iter().position(|_| random.percent(35));
         if let Some(job) = finished.map(|index| self.held.swap_remove(index)) {
-            let verdict = ops::settle::sample(random);
+            let verdict = ops::settle::sample(random, next_id);
             self.untold.push(Settlement { id: job.id, token: job.token, verdict });
             self.untold.truncate(UNTOLD_MAX);
+        }
+        if let Some(told) = self.checkpoint(random) {
+            return Command::CheckpointJobs(vec![told]);
         }
         if !self.held.is_empty() && random.percent(20) {
             let job = random.pick(&self.held);
@@ -158,6 +171,16 @@ impl Worker {
         Command::LeaseJobs(Box::new(request))
     }
 
+    fn checkpoint(&mut self, random: &mut Random) -> Option<CheckpointJob> {
+        if self.unsaved.is_none() && !self.held.is_empty() && random.percent(30) {
+            let job = random.pick(&self.held);
+            let headway = self.headway.entry(job.token).or_insert_with(|| Headway::of(job));
+            self.unsaved = Some(ops::checkpoint::sample(random, job, headway));
+            return self.unsaved.clone();
+        }
+        self.unsaved.clone().filter(|_| random.percent(50))
+    }
+
     /// The process ends and begins anew.
     fn die(&mut self) {
         self.session += 1;
@@ -165,6 +188,8 @@ impl Worker {
         self.held.clear();
         self.untold.clear();
         self.again = None;
+        self.headway.clear();
+        self.unsaved = None;
     }
 
     fn arrived(&mut self, sent: &Command, answer: Answer) {
@@ -186,6 +211,14 @@ impl Worker {
                 for (extension, result) in extensions.iter().zip(results) {
                     if result.is_err() {
                         self.held.retain(|held| held.token != extension.token);
+                    }
+                }
+            }
+            (Command::CheckpointJobs(all), Answer::Extended(results)) => {
+                self.unsaved = None;
+                for (one, result) in all.iter().zip(results) {
+                    if result.is_err() {
+                        self.held.retain(|held| held.token != one.token);
                     }
                 }
             }

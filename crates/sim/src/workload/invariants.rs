@@ -1,5 +1,6 @@
 //! What must be true of the state between any two groups: it holds only what clients tried, runs
-//! one job per ordering key and the first of it, and its counts and indexes equal its jobs.
+//! one job per ordering key and the first of it, lets no cursor go back, has what enters with an
+//! ack if and only if it has that ack, and its counts and indexes equal its jobs.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +8,8 @@ use longshore_engine::query::{ListFilter, list_jobs};
 use longshore_engine::{Clock, JobId, JobState, JobView, Place, Turn};
 
 use super::Check;
-use super::shadow::{Outcome, Shadow};
+use super::ops::checkpoint;
+use super::shadow::{Outcome, Shadow, Told};
 use crate::map::SimMap;
 use crate::node::NAMESPACES;
 
@@ -32,8 +34,10 @@ pub(crate) fn check(turn: &Turn<SimMap>, shadow: &Shadow, clock: Clock) -> Check
     let mut counted = BTreeMap::new();
     for (namespace, name) in NAMESPACES.iter().enumerate() {
         let jobs = jobs_of(map, name, None, clock);
+        let by_id = jobs.iter().map(|view| (view.job.id, view)).collect();
         for view in &jobs {
             check_told(shadow, namespace, view)?;
+            check_follow_ups(shadow, namespace, view, &by_id)?;
         }
         for state in [JobState::Dead, JobState::Running] {
             let ids = |jobs: &[JobView]| -> BTreeSet<JobId> {
@@ -65,7 +69,39 @@ fn check_told(shadow: &Shadow, namespace: usize, view: &JobView) -> Check {
         Some(Outcome::Expired) => state == JobState::Expired,
         Some(Outcome::Removed) => false,
     };
-    if agrees { Ok(()) } else { Err(format!("job {id} was {:?} and is {state:?}", told.outcome)) }
+    if !agrees {
+        return Err(format!("job {id} was {:?} and is {state:?}", told.outcome));
+    }
+    checkpoint::kept(told, view)
+}
+
+/// What enters with an ack is there if and only if that ack is.
+fn check_follow_ups(
+    shadow: &Shadow,
+    namespace: usize,
+    view: &JobView,
+    by_id: &BTreeMap<JobId, &JobView>,
+) -> Check {
+    let id = view.job.id;
+    let Some(told) = shadow.jobs.get(&(namespace, id)) else { return Ok(()) };
+    let before = told.follows.and_then(|before| by_id.get(&before));
+    if let Some(before) = before.filter(|before| before.state() != JobState::Succeeded) {
+        let (before, state) = (before.job.id, before.state());
+        return Err(format!("job {id} is there, but {before}, which it follows, is {state:?}"));
+    }
+    if view.state() != JobState::Succeeded {
+        return Ok(());
+    }
+    let granted = view.job.ends.last().and_then(|end| told.grants.get(&end.token));
+    for next in granted.into_iter().flat_map(|granted| &granted.follow_ups) {
+        let removed = |told: &Told| told.outcome == Some(Outcome::Removed);
+        let key = (namespace, *next);
+        let gone = shadow.may_be_missing(key) || shadow.jobs.get(&key).is_some_and(removed);
+        if !by_id.contains_key(next) && !gone {
+            return Err(format!("job {next} is missing, but {id}, which it follows, succeeded"));
+        }
+    }
+    Ok(())
 }
 
 /// The first unfinished job of each ordering key: the only one that may run.

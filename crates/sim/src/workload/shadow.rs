@@ -24,6 +24,8 @@ pub(crate) enum Outcome {
 pub(crate) struct Granted {
     /// Ends that its worker tried to tell.
     pub(crate) tried: Vec<EndKind>,
+    /// Jobs that enter with its ack.
+    pub(crate) follow_ups: Vec<JobId>,
     /// The end that its worker was told.
     pub(crate) told: Option<EndKind>,
     /// Its worker, or the server for it, may have given it back unstarted.
@@ -36,6 +38,8 @@ pub(crate) struct Granted {
 pub(crate) struct Told {
     pub(crate) new: NewJob,
     pub(crate) queue: String,
+    /// The job with whose ack it enters.
+    pub(crate) follows: Option<JobId>,
     /// Somebody was told that it is enqueued.
     pub(crate) acked: bool,
     /// Attempts to enqueue it, and how many of them were refused.
@@ -45,6 +49,9 @@ pub(crate) struct Told {
     pub(crate) outcome: Option<Outcome>,
     pub(crate) cancel_tried: bool,
     pub(crate) retry_tried: bool,
+    /// Items that a checkpoint was answered for, and those that one was tried for.
+    pub(crate) done_at_least: u64,
+    pub(crate) done_at_most: u64,
 }
 
 #[derive(Debug, Default)]
@@ -67,6 +74,7 @@ impl Shadow {
             Command::EnqueueJobs(enqueue) => ops::enqueue::tried(self, namespace, enqueue),
             Command::LeaseJobs(request) => ops::lease::tried(self, namespace, request),
             Command::SettleJobs(settlements) => ops::settle::tried(self, namespace, settlements),
+            Command::CheckpointJobs(all) => ops::checkpoint::tried(self, namespace, all),
             Command::CancelJob { id } => ops::admin::cancel_tried(self, namespace, *id),
             Command::RetryJob { id } => ops::admin::retry_tried(self, namespace, *id),
             Command::StartOperation(kind) => ops::operation::tried(self, namespace, kind),
@@ -85,6 +93,7 @@ impl Shadow {
             Command::ExtendLeases(extensions) => {
                 ops::heartbeat::told(self, namespace, extensions, answer)
             }
+            Command::CheckpointJobs(all) => ops::checkpoint::told(self, namespace, all, answer),
             Command::AwaitJob { id, .. } => ops::admin::job_told(self, (namespace, *id), answer),
             Command::CancelJob { id } | Command::RetryJob { id } => {
                 ops::admin::job_told(self, (namespace, *id), answer)

@@ -239,3 +239,18 @@ fn defaults_that_no_job_may_have_are_refused() {
     });
     assert_eq!(std::mem::discriminant(&answer), std::mem::discriminant(&refused), "{answer:?}");
 }
+
+/// An ack of a lease that had ended as released was answered with success, though its result was
+/// not kept and the job ran again.
+#[test]
+fn an_ack_of_what_was_given_back_is_refused() {
+    let mut shard = Shard::new();
+    shard.enqueue(job(1));
+    let jobs = shard.lease(1);
+    assert_eq!(shard.settle(&jobs[0], Verdict::Release), Ok(EndKind::Released));
+    assert_eq!(shard.settle(&jobs[0], Verdict::Release), Ok(EndKind::Released));
+    assert!(matches!(shard.settle(&jobs[0], ack()), Err(Rejection::LeaseLost { .. })));
+    let jobs = shard.lease(1);
+    shard.settle(&jobs[0], ack()).unwrap();
+    assert!(matches!(shard.settle(&jobs[0], fail()), Err(Rejection::LeaseLost { .. })));
+}

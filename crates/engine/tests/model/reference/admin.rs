@@ -15,6 +15,9 @@ impl Reference {
             Command::ExtendLeases(extensions) => {
                 Ok(Answer::Extended(extensions.iter().map(|e| self.extend(ns, e)).collect()))
             }
+            Command::CheckpointJobs(told) => {
+                Ok(Answer::Extended(told.iter().map(|told| self.save(ns, told)).collect()))
+            }
             Command::CancelJob { id } => self.cancel(ns, id),
             Command::RetryJob { id } => self.retry(ns, id),
             Command::PutQueue { queue, settings } => self.put_queue(ns, &queue, settings),
@@ -80,7 +83,7 @@ impl Reference {
         if self.queue_named(ns, queue).is_some() {
             self.queue_mut(ns, queue).settings = settings;
         } else {
-            self.check_queue_room()?;
+            self.check_queue_room(0)?;
             self.create_queue(ns, queue, settings);
         }
         self.queue_answer(ns, queue)

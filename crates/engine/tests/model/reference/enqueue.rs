@@ -1,11 +1,20 @@
-//! Enqueueing, all or none.
+//! Enqueueing, all or none, by themselves or with the end of another job.
 
 use longshore_engine::{
-    Answer, Body, EnqueueJobs, Enqueued, Job, JobId, JobOptions, NamespaceId, NewJob, Phase, Place,
-    QueueId, QueueSettings, Rejection, RetryPolicy, Start, TimeMs,
+    Answer, Body, EnqueueJobs, Enqueued, FollowUp, Job, JobId, JobOptions, NamespaceId, NewJob,
+    Phase, Place, QueueId, QueueSettings, Rejection, RetryPolicy, Start, TimeMs,
 };
 
 use super::{RefJob, RefQueue, Reference, Refusable, refused};
+
+/// Jobs that may enter together, and what comes into being with them.
+#[derive(Debug, Default)]
+pub(super) struct Entering<'a> {
+    jobs: Vec<(&'a str, &'a NewJob)>,
+    answers: Vec<Enqueued>,
+    queues: Vec<&'a str>,
+    kinds: Vec<String>,
+}
 
 impl Reference {
     pub(super) fn enqueue(&mut self, ns: NamespaceId, command: &EnqueueJobs) -> Refusable<Answer> {
@@ -18,61 +27,117 @@ impl Reference {
         {
             return Err(refused("jobs"));
         }
-        let known = self.queue_named(ns, &command.queue).cloned();
-        if known.is_none() {
-            self.check_queue_room()?;
+        if self.queue_named(ns, &command.queue).is_none() {
+            self.check_queue_room(0)?;
         }
-        let settings = known.as_ref().map(|queue| queue.settings.clone()).unwrap_or_default();
-        let (mut jobs, mut answers, mut faults) = (Vec::new(), Vec::new(), Vec::new());
-        let mut kinds = Vec::new();
-        for (index, new) in command.jobs.iter().enumerate() {
-            match self.consider(ns, new, &jobs, &mut kinds) {
-                Ok(true) => answers.push(Enqueued { id: new.id, replayed: true }),
-                Ok(false) => {
-                    answers.push(Enqueued { id: new.id, replayed: false });
-                    jobs.push(new);
-                }
-                Err(rejection) => faults.push((index, rejection)),
+        let all = command.jobs.iter().map(|new| (command.queue.as_str(), new));
+        let entering = match self.check_all(ns, all.collect()) {
+            Err(Rejection::JobsRefused { mut faults }) if count == 1 => {
+                return Err(faults.remove(0).1);
             }
-        }
-        if count == 1 && !faults.is_empty() {
-            return Err(faults.remove(0).1);
-        }
-        if !faults.is_empty() {
-            return Err(Rejection::JobsRefused { faults });
-        }
-        let length = self.backlog(ns, &command.queue);
-        if let Some(max_length) = settings.max_length
-            && !jobs.is_empty()
-            && length + jobs.len() as u64 > max_length
-        {
-            return Err(Rejection::QueueFull { queue: command.queue.clone(), length, max_length });
-        }
-        if known.is_none() {
-            self.create_queue(ns, &command.queue, QueueSettings::default());
-        }
-        self.kinds.extend(kinds);
-        for new in jobs {
-            let place = self.take_place();
-            let mut job = self.describe(new, &command.queue, &settings, place);
-            job.args = Some(self.store_body(new.args.clone()));
-            self.tombstones.retain(|t| t.ns != ns || t.id != new.id);
-            self.queue_mut(ns, &command.queue).enqueued += 1;
-            self.jobs.push(RefJob { ns, job, run: None, notes: Vec::new(), size: 0, lot: 0 });
-        }
+            result => result?,
+        };
+        self.check_lengths(ns, &entering, None)?;
+        let answers = entering.answers.clone();
+        self.let_in(ns, entering);
         Ok(Answer::Enqueued(answers))
     }
 
-    /// Whether the same request came before, or why it cannot be taken.
-    fn consider(
+    /// What enters when a job of the queue `leaving` ends.
+    pub(super) fn follow_ups<'a>(
         &self,
         ns: NamespaceId,
-        new: &NewJob,
-        earlier: &[&NewJob],
-        kinds: &mut Vec<String>,
+        follow_ups: &'a [FollowUp],
+        leaving: &str,
+    ) -> Refusable<Entering<'a>> {
+        let bytes: usize = follow_ups.iter().map(|one| one.job.args.len()).sum();
+        let too_many = follow_ups.len() > self.limits.bulk_jobs_max;
+        if too_many || bytes as u64 > self.limits.bulk_bytes_max {
+            return Err(refused("enqueue"));
+        }
+        let all = follow_ups.iter().map(|one| (one.queue.as_str(), &one.job)).collect();
+        let entering = self.check_all(ns, all)?;
+        self.check_lengths(ns, &entering, Some(leaving))?;
+        Ok(entering)
+    }
+
+    fn check_all<'a>(
+        &self,
+        ns: NamespaceId,
+        all: Vec<(&'a str, &'a NewJob)>,
+    ) -> Refusable<Entering<'a>> {
+        let mut entering = Entering::default();
+        let mut faults = Vec::new();
+        for (index, (queue, new)) in all.into_iter().enumerate() {
+            match self.consider(ns, queue, new, &mut entering) {
+                Ok(replayed) => entering.answers.push(Enqueued { id: new.id, replayed }),
+                Err(rejection) => faults.push((index, rejection)),
+            }
+        }
+        if faults.is_empty() { Ok(entering) } else { Err(Rejection::JobsRefused { faults }) }
+    }
+
+    fn check_lengths(
+        &self,
+        ns: NamespaceId,
+        entering: &Entering<'_>,
+        leaving: Option<&str>,
+    ) -> Refusable<()> {
+        for queue in self.queues.iter().filter(|queue| queue.ns == ns) {
+            let entered = entering.jobs.iter().filter(|(name, _)| *name == queue.name).count();
+            let left = u64::from(leaving == Some(&queue.name));
+            let length = self.backlog(ns, &queue.name).saturating_sub(left);
+            if let Some(max_length) = queue.settings.max_length
+                && entered > 0
+                && length + entered as u64 > max_length
+            {
+                return Err(Rejection::QueueFull { queue: queue.name.clone(), length, max_length });
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn let_in(&mut self, ns: NamespaceId, entering: Entering<'_>) {
+        for queue in entering.queues {
+            self.create_queue(ns, queue, QueueSettings::default());
+        }
+        self.kinds.extend(entering.kinds);
+        for (queue, new) in entering.jobs {
+            let place = self.take_place();
+            let settings = self.queue_mut(ns, queue).settings.clone();
+            let mut job = self.describe(new, queue, &settings, place);
+            job.args = Some(self.store_body(new.args.clone()));
+            self.tombstones.retain(|t| t.ns != ns || t.id != new.id);
+            self.queue_mut(ns, queue).enqueued += 1;
+            self.jobs.push(RefJob {
+                ns,
+                job,
+                run: None,
+                notes: Vec::new(),
+                checkpoint: None,
+                skipped: Vec::new(),
+                size: 0,
+                lot: 0,
+            });
+        }
+    }
+
+    /// Whether the same request came before, or why it cannot be taken.
+    fn consider<'a>(
+        &self,
+        ns: NamespaceId,
+        queue: &'a str,
+        new: &'a NewJob,
+        entering: &mut Entering<'a>,
     ) -> Refusable<bool> {
+        self.check_name("queue", queue)?;
+        if self.queue_named(ns, queue).is_none() && !entering.queues.contains(&queue) {
+            self.check_queue_room(entering.queues.len())?;
+            entering.queues.push(queue);
+        }
         if let Some(fingerprint) = new.fingerprint {
-            let within = earlier.iter().find(|e| e.id == new.id && e.fingerprint.is_some());
+            let earlier = entering.jobs.iter().map(|(_, earlier)| earlier);
+            let within = earlier.into_iter().find(|e| e.id == new.id && e.fingerprint.is_some());
             let before = match within {
                 Some(earlier) => Some(earlier.fingerprint),
                 None => self.fingerprint_of(ns, new.id),
@@ -84,13 +149,14 @@ impl Reference {
             }
         }
         self.check_new(new)?;
-        if self.kind(&new.kind).is_none() && !kinds.contains(&new.kind) {
+        if self.kind(&new.kind).is_none() && !entering.kinds.contains(&new.kind) {
             let limit = self.limits.kinds_max;
-            if self.kinds.len() + kinds.len() >= limit {
+            if self.kinds.len() + entering.kinds.len() >= limit {
                 return Err(Rejection::TooManyKinds { limit });
             }
-            kinds.push(new.kind.clone());
+            entering.kinds.push(new.kind.clone());
         }
+        entering.jobs.push((queue, new));
         Ok(false)
     }
 
@@ -186,9 +252,10 @@ impl Reference {
         }
     }
 
-    pub(super) fn check_queue_room(&self) -> Refusable<()> {
+    /// Whether one more queue may be created, after `earlier` ones.
+    pub(super) fn check_queue_room(&self, earlier: usize) -> Refusable<()> {
         let limit = self.limits.queues_max;
-        if self.queues.len() >= limit {
+        if self.queues.len() + earlier >= limit {
             return Err(Rejection::TooManyQueues { limit });
         }
         Ok(())

@@ -22,7 +22,10 @@ impl Reference {
             Phase::Succeeded { result: Some(Body::Stored { length, .. }), .. } => *length,
             _ => 0,
         };
-        job.size = job.job.to_bytes().len() as u64 + result_bytes;
+        if let Some(checkpoint) = &mut job.checkpoint {
+            checkpoint.cursor = None;
+        }
+        job.size = job.job.to_bytes().len() as u64 + result_bytes + headway_bytes(&job);
         job.lot = self.steps;
         self.ended.push((job.ns, job.job.id));
         self.jobs.push(job);
@@ -35,7 +38,7 @@ impl Reference {
             Some(Body::Stored { length, .. }) => *length,
             _ => 0,
         };
-        job.size = job.job.to_bytes().len() as u64 + args_bytes;
+        job.size = job.job.to_bytes().len() as u64 + args_bytes + headway_bytes(&job);
         self.queue_mut(job.ns, &job.job.queue).died += 1;
         self.ended.push((job.ns, job.job.id));
         self.jobs.push(job);
@@ -130,4 +133,11 @@ impl Reference {
             }
         }
     }
+}
+
+/// Bytes that are kept of how far a job came.
+fn headway_bytes(job: &RefJob) -> u64 {
+    let skipped = job.skipped.iter().map(|item| item.to_bytes().len());
+    let checkpoint = job.checkpoint.iter().map(|checkpoint| checkpoint.to_bytes().len());
+    checkpoint.chain(skipped).sum::<usize>() as u64
 }

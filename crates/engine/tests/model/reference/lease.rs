@@ -213,8 +213,9 @@ impl Reference {
         self.delivery(&job, &lease)
     }
 
-    fn delivery(&self, job: &RefJob, lease: &Lease) -> Delivery {
-        let job = &job.job;
+    fn delivery(&self, of: &RefJob, lease: &Lease) -> Delivery {
+        let job = &of.job;
+        let kept = of.checkpoint.as_ref();
         Delivery {
             id: job.id,
             queue: job.queue.clone(),
@@ -232,6 +233,9 @@ impl Reference {
             tags: job.options.tags.clone(),
             metadata: job.options.metadata.clone(),
             traceparent: job.options.traceparent.clone(),
+            cursor: kept.and_then(|kept| kept.cursor.clone()),
+            interruptions: kept.map_or(0, |kept| kept.interruptions),
+            counters: kept.map(|kept| kept.counters.clone()).unwrap_or_default(),
         }
     }
 

@@ -5,6 +5,7 @@ use longshore_engine::{
     JobError, JobId, NamespaceId, Phase, Rejection, Settlement, TimeMs, Verdict,
 };
 
+use super::checkpoint::moved;
 use super::{RefJob, Reference, Refusable, Run, refused};
 
 impl Reference {
@@ -21,13 +22,16 @@ impl Reference {
         let Some(found) = self.job(ns, s.id) else { return Err(self.unknown(ns, s.id)) };
         let run = found.run.clone().filter(|run| run.lease.token == s.token);
         let Some(run) = run else {
-            let end = found.job.ends.iter().find(|end| end.token == s.token);
+            let ends = found.job.ends.iter();
+            let end =
+                ends.filter(|end| repeats(&s.verdict, &end.kind)).find(|e| e.token == s.token);
             let lost = Rejection::LeaseLost { id: s.id, token: s.token, why: "" };
             return end.map(|end| end.kind.clone()).ok_or(lost);
         };
         let wanted_gone = run.lease.cancel_requested;
         let kind = match &s.verdict {
-            Verdict::Ack { result, location } => {
+            Verdict::Ack { result, location, follow_ups } => {
+                let entering = self.follow_ups(ns, follow_ups, &found.job.queue.clone())?;
                 let result_bytes = result.as_ref().map_or(0, bytes::Bytes::len) as u64;
                 if result_bytes > self.limits.result_bytes_max {
                     return Err(refused("result"));
@@ -41,6 +45,7 @@ impl Reference {
                 let (ended_at, location) = (self.now, location.clone());
                 job.job.phase = Phase::Succeeded { ended_at, result, location };
                 self.keep_outcome(job);
+                self.let_in(ns, entering);
                 EndKind::Acked
             }
             Verdict::Fail { error, retry_in_ms } => {
@@ -50,7 +55,9 @@ impl Reference {
                 self.fail(ns, s.id, &Cause::Failed, Some(error.clone()), (*retry_in_ms, index));
                 EndKind::Failed
             }
-            Verdict::Snooze { .. } | Verdict::Release if wanted_gone => {
+            Verdict::Snooze { .. } | Verdict::Release | Verdict::Interrupt { .. }
+                if wanted_gone =>
+            {
                 let mut job = self.stop_run(ns, s.id);
                 job.job.attempt = run.lease.attempt;
                 remember(&mut job.job, &run, EndKind::Discarded);
@@ -72,6 +79,14 @@ impl Reference {
             Verdict::Release => {
                 self.release(ns, s.id);
                 EndKind::Released
+            }
+            Verdict::Interrupt { reason, delay_ms } => {
+                self.check_name("reason", reason)?;
+                if delay_ms.is_some_and(|ms| ms > self.limits.horizon_ms_max) {
+                    return Err(refused("delay"));
+                }
+                self.interrupt(ns, s.id, reason, *delay_ms);
+                EndKind::Interrupted
             }
             Verdict::Discard => {
                 let mut job = self.stop_run(ns, s.id);
@@ -98,7 +113,7 @@ impl Reference {
         job
     }
 
-    fn stop_run_keeping(&mut self, ns: NamespaceId, id: JobId) -> RefJob {
+    pub(super) fn stop_run_keeping(&mut self, ns: NamespaceId, id: JobId) -> RefJob {
         let index = self.jobs.iter().position(|job| job.ns == ns && job.job.id == id);
         self.jobs.remove(index.expect("the job exists"))
     }
@@ -117,12 +132,16 @@ impl Reference {
         let run = job.run.take().expect("it runs");
         let lost = *cause == Cause::Lost;
         self.queue_mut(ns, &job.job.queue).failed += 1;
-        job.job.attempt = run.lease.attempt;
-        job.job.losses = if lost { job.job.losses + 1 } else { 0 };
+        let goes_on = lost && self.goes_on(&job, &run);
+        if !goes_on {
+            job.job.attempt = run.lease.attempt;
+        }
+        job.job.losses = if lost && !goes_on { job.job.losses + 1 } else { 0 };
         if *cause == Cause::Failed {
             remember(&mut job.job, &run, EndKind::Failed);
         }
         job.job.last_error = Some(last_error(cause, error.as_ref(), &run));
+        job.notes.retain(|note| note.attempt != run.lease.attempt);
         job.notes.push(AttemptNote {
             attempt: run.lease.attempt,
             token: run.lease.token,
@@ -132,6 +151,11 @@ impl Reference {
             cause: cause.clone(),
             error,
         });
+        if goes_on {
+            job.job.options.expires_at = None;
+            self.jobs.push(job);
+            return;
+        }
         let tries = run.lease.attempt - job.job.budget_from;
         let delay_ms = || job.job.options.retry.delay_ms(tries, self.random(index));
         let delay_ms = retry_in_ms.unwrap_or_else(delay_ms).min(self.limits.horizon_ms_max);
@@ -141,6 +165,8 @@ impl Reference {
             return self.call_off(job, CancelReason::Asked);
         } else if job.job.options.at_most_once {
             Some(DeadReason::AtMostOnce)
+        } else if lost && moved(&job, &run) {
+            out_of_time.then_some(DeadReason::MaxAge)
         } else if lost && job.job.losses >= 5 {
             Some(DeadReason::Lost)
         } else if tries >= job.job.options.max_attempts {
@@ -199,6 +225,20 @@ impl Reference {
     }
 }
 
+/// Whether that end can be what this verdict brought about.
+fn repeats(verdict: &Verdict, kind: &EndKind) -> bool {
+    let own = match verdict {
+        Verdict::Ack { .. } => EndKind::Acked,
+        Verdict::Fail { .. } => EndKind::Failed,
+        Verdict::Discard => EndKind::Discarded,
+        Verdict::Snooze { .. } => EndKind::Snoozed,
+        Verdict::Release => EndKind::Released,
+        Verdict::Interrupt { .. } => EndKind::Interrupted,
+    };
+    let runs_again = !matches!(own, EndKind::Acked | EndKind::Failed);
+    *kind == own || (runs_again && *kind == EndKind::Discarded)
+}
+
 /// How a job ends that ran out of time.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Late {
@@ -206,7 +246,7 @@ pub(super) enum Late {
     Died,
 }
 
-fn remember(job: &mut Job, run: &Run, kind: EndKind) {
+pub(super) fn remember(job: &mut Job, run: &Run, kind: EndKind) {
     job.ends.push(End { token: run.lease.token, kind });
     if job.ends.len() > 4 {
         job.ends.remove(0);

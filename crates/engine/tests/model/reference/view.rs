@@ -10,7 +10,8 @@ impl Reference {
     pub(crate) fn job_view(&self, ns: NamespaceId, id: JobId) -> Option<JobView> {
         let job = self.job(ns, id)?;
         let lease = job.run.as_ref().map(|run| run.lease.clone());
-        Some(JobView { job: job.job.clone(), lease, now: self.now })
+        let checkpoint = job.checkpoint.clone();
+        Some(JobView { job: job.job.clone(), lease, checkpoint, now: self.now })
     }
 
     pub(super) fn job_answer(&self, ns: NamespaceId, id: JobId) -> Answer {

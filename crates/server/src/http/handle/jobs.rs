@@ -5,6 +5,7 @@ use hyper::StatusCode;
 use longshore_engine::query::{self, ListFilter, Lookup};
 use longshore_engine::{
     Answer, AttemptNote, Command, EnqueueJobs, Enqueued, JobId, JobState, JobView, Phase,
+    SkippedItem,
 };
 
 use super::{ask, job_id, ok, unexpected};
@@ -160,6 +161,7 @@ struct WholeJob {
     args: Option<Bytes>,
     result: Option<Bytes>,
     attempts: Vec<AttemptNote>,
+    skipped: Vec<SkippedItem>,
 }
 
 /// The whole record of a job, read from one snapshot.
@@ -176,12 +178,16 @@ async fn record(call: &Call<'_>, id: JobId) -> Result<Reply, Refusal> {
             _ => None,
         };
         let attempts = query::attempts_of(reader, &namespace, id);
-        Ok(WholeJob { view, args, result, attempts })
+        let skipped = match view.checkpoint {
+            Some(_) => query::skipped_of(reader, &namespace, id),
+            None => Vec::new(),
+        };
+        Ok(WholeJob { view, args, result, attempts, skipped })
     };
     match call.app.node.read(call.namespace, look).await? {
-        Ok(WholeJob { view, args, result, attempts }) => {
-            let record = view::job(&view);
-            let whole = view::with_bodies(record, args.as_ref(), result.as_ref(), &attempts);
+        Ok(WholeJob { view, args, result, attempts, skipped }) => {
+            let (args, result) = (args.as_ref(), result.as_ref());
+            let whole = view::with_bodies(view::job(&view), args, result, &attempts, &skipped);
             Ok(ok(&whole).not_cached())
         }
         Err(lookup) => Err(missing(call, id, &lookup)),

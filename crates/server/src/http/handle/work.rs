@@ -1,20 +1,22 @@
-//! Workers: lease, settle, heartbeat.
+//! Workers: lease, settle, heartbeat, checkpoint.
 
 use hyper::StatusCode;
 use longshore_engine::{Answer, Command, Instruction, JobId, Settlement};
 
 use super::{ask, job_id, unexpected};
-use crate::api::{HeartbeatAnswer, InstructionText, JobIdText};
+use crate::admission::Publishing;
+use crate::api::{DurationText, HeartbeatAnswer, InstructionText, JobIdText};
 use crate::http::app::Call;
 use crate::http::body::Held;
 use crate::http::parse::{
-    parse_ack, parse_discard, parse_fail, parse_heartbeat, parse_lease, parse_release,
-    parse_settle, parse_snooze,
+    parse_ack, parse_checkpoint, parse_discard, parse_fail, parse_heartbeat, parse_interrupt,
+    parse_lease, parse_release, parse_settle, parse_snooze,
 };
 use crate::http::refusal::Refusal;
 use crate::http::reply::Reply;
 use crate::http::route::Op;
 use crate::http::write;
+use crate::unavailable::Cause;
 
 fn ids(settlements: &[Settlement]) -> Vec<JobId> {
     settlements.iter().map(|settlement| settlement.id).collect()
@@ -56,6 +58,7 @@ pub(super) async fn settle_one(op: Op, call: Call<'_>) -> Result<Reply, Refusal>
         Op::Snooze => parse_snooze(id, body)?,
         Op::Release => parse_release(id, body)?,
         Op::Discard => parse_discard(id, body)?,
+        Op::Interrupt => parse_interrupt(id, body)?,
         _ => parse_ack(id, body, &call.app.bounds)?,
     };
     match ask(&call, Command::SettleJobs(vec![settlement])).await? {
@@ -70,14 +73,40 @@ pub(super) async fn settle_one(op: Op, call: Call<'_>) -> Result<Reply, Refusal>
 pub(super) async fn heartbeat(call: Call<'_>) -> Result<Reply, Refusal> {
     let id = job_id(&call)?;
     let extension = parse_heartbeat(id, &call.body)?;
-    match ask(&call, Command::ExtendLeases(vec![extension])).await? {
-        Answer::Extended(mut extended) if extended.len() == 1 => {
-            let instruction = match extended.remove(0)? {
-                Instruction::Continue => InstructionText::Continue,
-                Instruction::Cancel => InstructionText::Cancel,
-            };
-            Ok(super::ok(&HeartbeatAnswer { id: JobIdText(id.0), instruction }))
+    instructed(&call, id, Command::ExtendLeases(vec![extension])).await
+}
+
+pub(super) async fn checkpoint(call: Call<'_>) -> Result<Reply, Refusal> {
+    let id = job_id(&call)?;
+    let told = parse_checkpoint(id, &call.body, &call.app.bounds)?;
+    instructed(&call, id, Command::CheckpointJobs(vec![told])).await
+}
+
+/// How long a worker shall wait with its next checkpoint while the disk is low.
+const SLOW_DOWN_MS: u64 = 1000;
+
+/// Tells a worker what it shall do.
+async fn instructed(call: &Call<'_>, id: JobId, command: Command) -> Result<Reply, Refusal> {
+    let saves = matches!(command, Command::CheckpointJobs(_));
+    let instruction = match ask(call, command).await? {
+        Answer::Extended(mut extended) if extended.len() == 1 => extended.remove(0)?,
+        other => return Err(unexpected(&other)),
+    };
+    let low =
+        || matches!(call.app.node.publishing(), Publishing::Refused { cause: Cause::DiskLow, .. });
+    let (instruction, reason, slow_down) = match instruction {
+        // What is written now takes room from settlements.
+        Instruction::Continue if saves && low() => {
+            (InstructionText::SlowDown, None, Some(SLOW_DOWN_MS))
         }
-        other => Err(unexpected(&other)),
-    }
+        Instruction::Continue => (InstructionText::Continue, None, None),
+        Instruction::Cancel => (InstructionText::Cancel, None, None),
+        Instruction::Interrupt { reason } => (InstructionText::Interrupt, Some(reason), None),
+    };
+    Ok(super::ok(&HeartbeatAnswer {
+        id: JobIdText(id.0),
+        instruction,
+        reason: reason.map(str::to_owned),
+        slow_down: slow_down.map(DurationText),
+    }))
 }

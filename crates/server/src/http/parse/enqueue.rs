@@ -3,7 +3,7 @@
 use std::fmt;
 
 use bytes::Bytes;
-use longshore_engine::{JobId, NewJob, RetryPolicy, Start, TimeMs};
+use longshore_engine::{FollowUp, JobId, NewJob, RetryPolicy, Start, TimeMs};
 use serde::de::{self, DeserializeSeed, MapAccess, SeqAccess};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
@@ -15,7 +15,7 @@ use crate::api::{self, Object, RetryText};
 use crate::http::code::Code;
 use crate::http::json::{check_carried, read, slice, text_of};
 use crate::http::refusal::Refusal;
-use crate::http::text::{check_name, quoted};
+use crate::http::text::{check_name, check_path_name, quoted};
 
 /// Args where the producer names none.
 const NO_ARGS: &[u8] = b"{}";
@@ -41,7 +41,36 @@ pub(crate) fn parse_enqueue(
         return Ok(ParsedEnqueue { jobs: reading.bulk(text)?, is_bulk: true });
     }
     let job: api::NewJob<'_> = read(text)?;
-    Ok(ParsedEnqueue { jobs: vec![reading.job(job)?], is_bulk: false })
+    Ok(ParsedEnqueue { jobs: vec![reading.job_of_path(job)?], is_bulk: false })
+}
+
+/// Reads the jobs that are to enter with the end of another one.
+pub(super) fn follow_ups(
+    jobs: Vec<api::NewJob<'_>>,
+    body: &Bytes,
+    bounds: &Bounds,
+) -> Result<Vec<FollowUp>, Refusal> {
+    if jobs.len() > bounds.bulk_jobs_max {
+        let allowed = format!("at most {} jobs", bounds.bulk_jobs_max);
+        return Err(Refusal::value("enqueue", format!("{} jobs", jobs.len()), allowed));
+    }
+    let (mut follow_ups, mut faults) = (Vec::with_capacity(jobs.len()), Vec::new());
+    for (index, mut job) in jobs.into_iter().enumerate() {
+        match job.queue.take() {
+            None => {
+                let detail = "queue is missing; a follow-up names its own";
+                faults.push((index, Refusal::new(Code::FieldMissing, detail).field("queue")));
+            }
+            Some(queue) => {
+                let reading = Reading { queue: &queue, body, bounds };
+                match check_path_name("queue", &queue).and_then(|()| reading.job(job)) {
+                    Ok(job) => follow_ups.push(FollowUp { queue, job }),
+                    Err(refusal) => faults.push((index, refusal)),
+                }
+            }
+        }
+    }
+    if faults.is_empty() { Ok(follow_ups) } else { Err(Refusal::of_jobs(faults)) }
 }
 
 /// Whether the body is the object of a bulk: `jobs` is the only key that one may have.
@@ -91,7 +120,7 @@ impl Reading<'_> {
             Ok(raw) => raw,
             Err(refusal) => return refusal,
         };
-        let job = |raw: &RawValue| read(raw.get()).and_then(|job| self.job(job)).err();
+        let job = |raw: &RawValue| read(raw.get()).and_then(|job| self.job_of_path(job)).err();
         if raw.jobs.len() > self.bounds.bulk_jobs_max {
             return self.too_many();
         }
@@ -102,6 +131,17 @@ impl Reading<'_> {
             return Refusal::new(Code::BodyMalformed, "the body cannot be read");
         }
         Refusal::of_jobs(faults)
+    }
+
+    /// A job whose queue the path names.
+    fn job_of_path(&self, job: api::NewJob<'_>) -> Result<NewJob, Refusal> {
+        match &job.queue {
+            Some(queue) => {
+                let allowed = "no such field: the path names the queue";
+                Err(Refusal::value("queue", quoted(queue), allowed))
+            }
+            None => self.job(job),
+        }
     }
 
     fn job(&self, job: api::NewJob<'_>) -> Result<NewJob, Refusal> {
@@ -306,7 +346,7 @@ impl<'de> de::Visitor<'de> for JobsSeed<'_, '_> {
             if sink.count > sink.reading.bounds.bulk_jobs_max {
                 return Err(de::Error::custom("too many jobs"));
             }
-            match sink.reading.job(job) {
+            match sink.reading.job_of_path(job) {
                 Ok(job) => sink.jobs.push(job),
                 Err(refusal) => sink.faults.push((index, refusal)),
             }

@@ -7,6 +7,7 @@ mod fingerprint;
 mod id_source;
 mod lease;
 mod location;
+mod progress;
 mod settle;
 #[cfg(test)]
 mod tests;
@@ -17,8 +18,9 @@ pub(super) use admin::{parse_purge, parse_retry_dead, parse_settings};
 pub(super) use enqueue::parse_enqueue;
 pub(super) use lease::parse_lease;
 pub(super) use location::{check_location, is_followed};
+pub(super) use progress::{parse_checkpoint, parse_heartbeat};
 pub(super) use settle::{
-    parse_ack, parse_discard, parse_fail, parse_heartbeat, parse_release, parse_settle,
+    parse_ack, parse_discard, parse_fail, parse_interrupt, parse_release, parse_settle,
     parse_snooze,
 };
 
@@ -34,6 +36,8 @@ pub(crate) struct Bounds {
     pub(crate) result_bytes_max: u64,
     /// Bytes of metadata.
     pub(crate) metadata_bytes_max: u64,
+    /// Bytes of a cursor.
+    pub(crate) cursor_bytes_max: u64,
     /// Settlements in one request.
     pub(crate) settlements_max: usize,
     /// Queues in one lease request.
@@ -50,6 +54,7 @@ impl Bounds {
             args_bytes_max: limits.args_bytes_max,
             result_bytes_max: limits.result_bytes_max,
             metadata_bytes_max: limits.metadata_bytes_max as u64,
+            cursor_bytes_max: limits.cursor_bytes_max,
             settlements_max: limits.lease_jobs_max,
             queues_max: 256,
             kinds_max: 1000,

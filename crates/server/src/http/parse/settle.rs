@@ -1,19 +1,22 @@
-//! Settlements and heartbeats: `ack`, `fail`, `snooze`, `release`, `discard`, `heartbeat`, and
-//! many at once.
+//! Settlements: `ack`, `fail`, `snooze`, `release`, `discard`, `interrupt`, and many at once.
 
 use bytes::Bytes;
-use longshore_engine::{Epoch, Extension, JobError, JobId, Settlement, Token, Verdict};
+use longshore_engine::{Epoch, JobError, JobId, Settlement, Token, Verdict};
 
+use super::enqueue::follow_ups;
 use super::{Bounds, check_location};
 use crate::api::{
-    AckRequest, DiscardRequest, DurationText, ErrorText, FailRequest, HeartbeatRequest, RawJson,
-    ReleaseRequest, SettleRequest, SettlementText, SnoozeRequest, TokenText, VerdictText,
+    AckRequest, DiscardRequest, DurationText, ErrorText, FailRequest, InterruptRequest, NewJob,
+    RawJson, ReleaseRequest, SettleRequest, SettlementText, SnoozeRequest, TokenText, VerdictText,
 };
 use crate::http::code::Code;
 use crate::http::json::{check_carried, read, slice, text_of};
 use crate::http::refusal::Refusal;
 
-fn token_of(token: TokenText) -> Token {
+/// Why a run was interrupted, where its worker does not say.
+const INTERRUPTED: &str = "interrupt";
+
+pub(super) fn token_of(token: TokenText) -> Token {
     Token { epoch: Epoch(token.epoch), counter: token.counter }
 }
 
@@ -22,6 +25,7 @@ fn ack(
     bounds: &Bounds,
     result: Option<&RawJson<'_>>,
     location: Option<String>,
+    enqueue: Vec<NewJob<'_>>,
 ) -> Result<Verdict, Refusal> {
     if let Some(result) = result {
         check_carried("result", result.get(), bounds.result_bytes_max)?;
@@ -29,19 +33,28 @@ fn ack(
     if let Some(location) = &location {
         check_location(location)?;
     }
-    Ok(Verdict::Ack { result: result.map(|result| slice(body, result)), location })
+    let follow_ups = follow_ups(enqueue, body, bounds)?;
+    Ok(Verdict::Ack { result: result.map(|result| slice(body, result)), location, follow_ups })
+}
+
+pub(super) fn error_of(error: Option<ErrorText>) -> JobError {
+    let ErrorText { kind, message, backtrace } = error.unwrap_or_default();
+    JobError { kind, message, backtrace }
 }
 
 fn fail(error: Option<ErrorText>, retry_in: Option<DurationText>) -> Verdict {
-    let ErrorText { kind, message, backtrace } = error.unwrap_or_default();
-    let error = JobError { kind, message, backtrace };
-    Verdict::Fail { error, retry_in_ms: retry_in.map(|delay| delay.0) }
+    Verdict::Fail { error: error_of(error), retry_in_ms: retry_in.map(|delay| delay.0) }
+}
+
+fn interrupt(reason: Option<String>, delay: Option<DurationText>) -> Verdict {
+    let reason = reason.unwrap_or_else(|| INTERRUPTED.to_owned());
+    Verdict::Interrupt { reason, delay_ms: delay.map(|delay| delay.0) }
 }
 
 /// Reads `ack`.
 pub(crate) fn parse_ack(id: JobId, body: &Bytes, bounds: &Bounds) -> Result<Settlement, Refusal> {
     let request: AckRequest<'_> = read(text_of(body)?)?;
-    let verdict = ack(body, bounds, request.result.as_ref(), request.location)?;
+    let verdict = ack(body, bounds, request.result.as_ref(), request.location, request.enqueue)?;
     Ok(Settlement { id, token: token_of(request.token), verdict })
 }
 
@@ -71,25 +84,11 @@ pub(crate) fn parse_discard(id: JobId, body: &Bytes) -> Result<Settlement, Refus
     Ok(Settlement { id, token: token_of(request.token), verdict: Verdict::Discard })
 }
 
-/// Reads `heartbeat`.
-pub(crate) fn parse_heartbeat(id: JobId, body: &Bytes) -> Result<Extension, Refusal> {
-    let request: HeartbeatRequest = read(text_of(body)?)?;
-    let progress = match request.progress {
-        None => None,
-        Some(progress) if (0.0..=1.0).contains(&progress) =>
-        {
-            #[expect(clippy::cast_sign_loss, reason = "it is not negative, by the guard")]
-            Some((progress * 10_000.0).round() as u16)
-        }
-        Some(progress) => return Err(Refusal::value("progress", progress, "0 to 1")),
-    };
-    Ok(Extension {
-        id,
-        token: token_of(request.token),
-        lease_ms: request.lease.map(|lease| lease.0),
-        progress,
-        progress_text: request.progress_text,
-    })
+/// Reads `interrupt`.
+pub(crate) fn parse_interrupt(id: JobId, body: &Bytes) -> Result<Settlement, Refusal> {
+    let request: InterruptRequest = read(text_of(body)?)?;
+    let verdict = interrupt(request.reason, request.delay);
+    Ok(Settlement { id, token: token_of(request.token), verdict })
 }
 
 /// Reads many settlements.
@@ -119,16 +118,19 @@ fn settlement(
     bounds: &Bounds,
 ) -> Result<Settlement, Refusal> {
     let verdict = one.verdict;
-    let given = [
-        ("result", one.result.is_some(), VerdictText::Ack),
-        ("location", one.location.is_some(), VerdictText::Ack),
-        ("error", one.error.is_some(), VerdictText::Fail),
-        ("retry_in", one.retry_in.is_some(), VerdictText::Fail),
-        ("delay", one.delay.is_some(), VerdictText::Snooze),
+    let given: [(&str, bool, &[VerdictText]); 7] = [
+        ("result", one.result.is_some(), &[VerdictText::Ack]),
+        ("location", one.location.is_some(), &[VerdictText::Ack]),
+        ("enqueue", !one.enqueue.is_empty(), &[VerdictText::Ack]),
+        ("error", one.error.is_some(), &[VerdictText::Fail]),
+        ("retry_in", one.retry_in.is_some(), &[VerdictText::Fail]),
+        ("delay", one.delay.is_some(), &[VerdictText::Snooze, VerdictText::Interrupt]),
+        ("reason", one.reason.is_some(), &[VerdictText::Interrupt]),
     ];
     for (field, is_given, of) in given {
-        if is_given && of != verdict {
-            let allowed = format!("{field} goes with \"{}\" only", of.as_str());
+        if is_given && !of.contains(&verdict) {
+            let words: Vec<_> = of.iter().map(|of| format!("\"{}\"", of.as_str())).collect();
+            let allowed = format!("{field} goes with {} only", words.join(" and "));
             let field = format!("settle[{index}].{field}");
             return Err(Refusal::value(
                 &field,
@@ -138,7 +140,7 @@ fn settlement(
         }
     }
     let verdict = match verdict {
-        VerdictText::Ack => ack(body, bounds, one.result.as_ref(), one.location)?,
+        VerdictText::Ack => ack(body, bounds, one.result.as_ref(), one.location, one.enqueue)?,
         VerdictText::Fail => fail(one.error, one.retry_in),
         VerdictText::Snooze => {
             let delay = one.delay.ok_or_else(|| {
@@ -149,6 +151,7 @@ fn settlement(
         }
         VerdictText::Release => Verdict::Release,
         VerdictText::Discard => Verdict::Discard,
+        VerdictText::Interrupt => interrupt(one.reason, one.delay),
     };
     Ok(Settlement { id: JobId(one.id.0), token: token_of(one.token), verdict })
 }

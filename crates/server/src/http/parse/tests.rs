@@ -17,6 +17,7 @@ fn bounds() -> Bounds {
         args_bytes_max: 100,
         result_bytes_max: 100,
         metadata_bytes_max: 100,
+        cursor_bytes_max: 20,
         settlements_max: 3,
         queues_max: 3,
         kinds_max: 3,
@@ -218,12 +219,17 @@ fn settlements_are_read_and_checked() {
     assert!(matches!(one("discard", "").unwrap()[0].verdict, Verdict::Discard));
     let snoozed = one("snooze", ",\"delay\":\"5s\"").unwrap();
     assert!(matches!(snoozed[0].verdict, Verdict::Snooze { delay_ms: 5000 }));
+    let interrupted = one("interrupt", ",\"delay\":\"5s\",\"reason\":\"deploy\"").unwrap();
+    let Verdict::Interrupt { reason, delay_ms } = &interrupted[0].verdict else { panic!() };
+    assert_eq!((reason.as_str(), *delay_ms), ("deploy", Some(5000)));
     let failed = one("fail", ",\"error\":{\"type\":\"E\",\"message\":\"m\"},\"retry_in\":\"1s\"");
     let Verdict::Fail { error, retry_in_ms } = &failed.unwrap()[0].verdict else { panic!() };
     assert_eq!((error.kind.as_str(), error.message.as_str(), *retry_in_ms), ("E", "m", Some(1000)));
     for (verdict, rest, field) in [
         ("ack", ",\"delay\":\"5s\"", "settle[0].delay"),
+        ("snooze", ",\"delay\":\"5s\",\"reason\":\"r\"", "settle[0].reason"),
         ("fail", ",\"result\":1", "settle[0].result"),
+        ("fail", ",\"enqueue\":[{\"kind\":\"k\"}]", "settle[0].enqueue"),
         ("release", ",\"error\":{}", "settle[0].error"),
         ("snooze", "", "settle[0].delay"),
         ("nack", "", "settle[0].verdict"),
@@ -245,6 +251,10 @@ fn single_settlements_and_heartbeats_are_read() {
     assert!(parse_fail(ID, &token).is_ok());
     assert!(parse_release(ID, &token).is_ok());
     assert!(parse_discard(ID, &token).is_ok());
+    let interrupted = parse_interrupt(ID, &token).unwrap().verdict;
+    assert!(
+        matches!(interrupted, Verdict::Interrupt { reason, delay_ms: None } if reason == "interrupt")
+    );
     assert!(parse_snooze(ID, &token).is_err(), "it needs a delay");
     let beat =
         bytes("{\"token\":\"3.4\",\"lease\":\"1m\",\"progress\":0.425,\"progress_text\":\"x\"}");
@@ -258,6 +268,63 @@ fn single_settlements_and_heartbeats_are_read() {
     let stale = bytes("{\"token\":\"banana\"}");
     assert_eq!(told(&parse_ack(ID, &stale, &bounds()).unwrap_err()).1, "token");
     assert_eq!(format!("{:?}", EndKind::Acked), "Acked");
+}
+
+#[test]
+fn an_ack_brings_its_follow_ups() {
+    let ack = |jobs: &str| {
+        let body = bytes(&format!("{{\"token\":\"3.4\",\"enqueue\":[{jobs}]}}"));
+        parse_ack(ID, &body, &bounds()).map(|settlement| settlement.verdict)
+    };
+    let verdict =
+        ack("{\"queue\":\"a\",\"kind\":\"k\",\"args\":[1]},{\"queue\":\"b\",\"kind\":\"l\"}");
+    let Ok(Verdict::Ack { follow_ups, .. }) = verdict else { panic!() };
+    assert_eq!((follow_ups[0].queue.as_str(), &follow_ups[0].job.args[..]), ("a", &b"[1]"[..]));
+    assert_eq!((follow_ups[1].queue.as_str(), follow_ups[1].job.kind.as_str()), ("b", "l"));
+    let faults =
+        ack("{\"queue\":\"a\",\"kind\":\"k\"},{\"kind\":\"k\"},{\"queue\":\"*\",\"kind\":\"k\"}");
+    let faults = faults.unwrap_err().problem().faults;
+    let named: Vec<_> = faults.iter().map(|it| (it.index, it.code.as_str())).collect();
+    assert_eq!(named, [(1, "field_missing"), (2, "value_refused")]);
+    let one = "{\"queue\":\"a\",\"kind\":\"k\"},";
+    let four = one.repeat(4);
+    assert_eq!(told(&ack(four.trim_end_matches(',')).unwrap_err()).1, "enqueue");
+    assert_eq!(refused_job("\"queue\":\"a\""), (Code::ValueRefused, "queue".into()));
+}
+
+#[test]
+fn checkpoints_are_read_and_checked() {
+    let body = bytes(
+        "{\"token\":\"3.4\",\"seq\":7,\"cursor\":{\"id\": 5},\"progress\":0.5,\"lease\":\"1m\",\
+         \"counters\":{\"rows\":5,\"errors\":-1},\"skipped\":[{\"cursor\":4,\"error\":{\"type\":\"E\"}}]}",
+    );
+    let saved = parse_checkpoint(ID, &body, &bounds()).unwrap();
+    assert_eq!((saved.cursor.as_deref(), saved.seq), (Some(&b"{\"id\": 5}"[..]), Some(7)));
+    assert_eq!((saved.progress, saved.lease_ms), (Some(5000), Some(60_000)));
+    assert_eq!(saved.counters, [("rows".to_owned(), 5), ("errors".to_owned(), -1)]);
+    assert_eq!((&saved.skipped[0].0[..], saved.skipped[0].1.kind.as_str()), (&b"4"[..], "E"));
+    let nothing = bytes("{\"token\":\"3.4\",\"cursor\":null,\"counters\":null}");
+    let nothing = parse_checkpoint(ID, &nothing, &bounds()).unwrap();
+    assert!(nothing.cursor.is_none() && nothing.counters.is_empty());
+    for (fields, code, field) in [
+        ("\"cursor\":\"0123456789012345678\"", Code::BodyTooLarge, "cursor"),
+        ("\"skipped\":[{}]", Code::FieldMissing, "skipped[0].cursor"),
+        ("\"skipped\":[{\"cursor\":1,\"why\":2}]", Code::FieldUnknown, "skipped[0].why"),
+        (
+            "\"skipped\":[{\"cursor\":\"0123456789012345678\"}]",
+            Code::BodyTooLarge,
+            "skipped[0].cursor",
+        ),
+        ("\"counters\":{\"a\":1.5}", Code::ValueRefused, "counters.a"),
+        ("\"counters\":{\"a\":1,\"a\":2}", Code::FieldRepeated, "counters.a"),
+        ("\"counters\":[1]", Code::ValueRefused, "counters"),
+        ("\"progress\":2", Code::ValueRefused, "progress"),
+        ("\"seq\":-1", Code::ValueRefused, "seq"),
+    ] {
+        let body = bytes(&format!("{{\"token\":\"3.4\",{fields}}}"));
+        let refused = parse_checkpoint(ID, &body, &bounds()).unwrap_err();
+        assert_eq!(told(&refused), (code, field.to_owned()), "{fields}");
+    }
 }
 
 #[test]

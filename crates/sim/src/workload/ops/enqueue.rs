@@ -2,7 +2,7 @@
 //! connection.
 
 use bytes::Bytes;
-use longshore_engine::{Answer, EnqueueJobs, JobId, NewJob, RetryPolicy, Start};
+use longshore_engine::{Answer, EnqueueJobs, FollowUp, JobId, NewJob, RetryPolicy, Start};
 
 use crate::random::Random;
 use crate::workload::shadow::{Shadow, Told};
@@ -39,21 +39,44 @@ fn new_job(random: &mut Random, next_id: &mut u64, named: bool) -> NewJob {
     new
 }
 
+/// Jobs that are to enter with an ack. They have a name: what is not answered is told again.
+pub(crate) fn follow_ups(random: &mut Random, next_id: &mut u64) -> Vec<FollowUp> {
+    let count = if random.percent(75) { 0 } else { 1 + random.below(2) };
+    let mut one = |random: &mut Random| FollowUp {
+        queue: (*random.pick(&QUEUES)).to_owned(),
+        job: new_job(random, next_id, true),
+    };
+    (0..count).map(|_| one(random)).collect()
+}
+
 pub(crate) fn tried(shadow: &mut Shadow, namespace: usize, enqueue: &EnqueueJobs) {
     for new in &enqueue.jobs {
-        let told = shadow.jobs.entry((namespace, new.id)).or_insert_with(|| Told {
-            new: new.clone(),
-            queue: enqueue.queue.clone(),
-            acked: false,
-            tries: 0,
-            refusals: 0,
-            grants: std::collections::BTreeMap::new(),
-            outcome: None,
-            cancel_tried: false,
-            retry_tried: false,
-        });
-        told.tries += 1;
+        tried_one(shadow, namespace, &enqueue.queue, new);
     }
+}
+
+pub(crate) fn tried_one<'a>(
+    shadow: &'a mut Shadow,
+    namespace: usize,
+    queue: &str,
+    new: &NewJob,
+) -> &'a mut Told {
+    let told = shadow.jobs.entry((namespace, new.id)).or_insert_with(|| Told {
+        new: new.clone(),
+        queue: queue.to_owned(),
+        follows: None,
+        acked: false,
+        tries: 0,
+        refusals: 0,
+        grants: std::collections::BTreeMap::new(),
+        outcome: None,
+        cancel_tried: false,
+        retry_tried: false,
+        done_at_least: 0,
+        done_at_most: 0,
+    });
+    told.tries += 1;
+    told
 }
 
 pub(crate) fn told(

@@ -2,7 +2,7 @@
 
 use longshore_engine::{Answer, Delivery, LeaseJobs, QueuePattern};
 
-use super::settle;
+use super::{checkpoint, settle};
 use crate::random::Random;
 use crate::workload::shadow::{Granted, Outcome, Shadow};
 use crate::workload::{Check, KINDS, QUEUES};
@@ -82,6 +82,7 @@ fn handed(shadow: &mut Shadow, namespace: usize, request: &LeaseJobs, job: &Deli
     if job.args != told.new.args || job.queue != told.queue || job.kind != told.new.kind {
         return Err(format!("job {} was handed over as another: {job:?}", job.id));
     }
+    checkpoint::handed(told, job)?;
     let wanted = request.kinds.as_ref().is_none_or(|kinds| kinds.contains(&job.kind));
     if !wanted || !request.queues.iter().any(|pattern| pattern.matches(&job.queue)) {
         return Err(format!("job {} of {} was not asked for", job.id, job.queue));

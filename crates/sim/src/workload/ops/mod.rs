@@ -2,6 +2,7 @@
 //! says.
 
 pub(crate) mod admin;
+pub(crate) mod checkpoint;
 pub(crate) mod enqueue;
 pub(crate) mod heartbeat;
 pub(crate) mod lease;

@@ -2,8 +2,9 @@
 //! first answer.
 
 use bytes::Bytes;
-use longshore_engine::{Answer, EndKind, JobError, Rejection, Settlement, Verdict};
+use longshore_engine::{Answer, EndKind, FollowUp, JobError, Rejection, Settlement, Verdict};
 
+use super::enqueue;
 use crate::random::Random;
 use crate::workload::Check;
 use crate::workload::shadow::{Outcome, Shadow};
@@ -11,11 +12,12 @@ use crate::workload::shadow::{Outcome, Shadow};
 /// Ends of runs that a job remembers.
 const ENDS_REMEMBERED: usize = 4;
 
-pub(crate) fn sample(random: &mut Random) -> Verdict {
+pub(crate) fn sample(random: &mut Random, next_id: &mut u64) -> Verdict {
     match random.below(20) {
         0..11 => Verdict::Ack {
             result: random.maybe(30, |random| Bytes::from(vec![b'1'; random.below(50) as usize])),
             location: None,
+            follow_ups: enqueue::follow_ups(random, next_id),
         },
         11..15 => Verdict::Fail {
             error: JobError {
@@ -26,7 +28,11 @@ pub(crate) fn sample(random: &mut Random) -> Verdict {
             retry_in_ms: random.maybe(30, |random| random.below(3000)),
         },
         15..17 => Verdict::Snooze { delay_ms: random.below(10_000) },
-        17..19 => Verdict::Release,
+        17 => Verdict::Release,
+        18 => Verdict::Interrupt {
+            reason: "deploy".to_owned(),
+            delay_ms: random.maybe(30, |random| random.below(3000)),
+        },
         _ => Verdict::Discard,
     }
 }
@@ -38,17 +44,32 @@ pub(crate) fn kind_of(verdict: &Verdict) -> EndKind {
         Verdict::Snooze { .. } => EndKind::Snoozed,
         Verdict::Release => EndKind::Released,
         Verdict::Discard => EndKind::Discarded,
+        Verdict::Interrupt { .. } => EndKind::Interrupted,
+    }
+}
+
+fn follow_ups_of(settlement: &Settlement) -> &[FollowUp] {
+    match &settlement.verdict {
+        Verdict::Ack { follow_ups, .. } => follow_ups,
+        _ => &[],
     }
 }
 
 pub(crate) fn tried(shadow: &mut Shadow, namespace: usize, settlements: &[Settlement]) {
     for settlement in settlements {
+        let follow_ups = follow_ups_of(settlement);
+        for FollowUp { queue, job } in follow_ups {
+            let told = enqueue::tried_one(shadow, namespace, queue, job);
+            told.follows = Some(settlement.id);
+        }
         let told = shadow.job((namespace, settlement.id));
         let Some(granted) = told.and_then(|told| told.grants.get_mut(&settlement.token)) else {
             continue;
         };
+        granted.follow_ups = follow_ups.iter().map(|one| one.job.id).collect();
         let kind = kind_of(&settlement.verdict);
-        granted.given_back |= matches!(kind, EndKind::Snoozed | EndKind::Released);
+        granted.given_back |=
+            matches!(kind, EndKind::Snoozed | EndKind::Released | EndKind::Interrupted);
         if !granted.tried.contains(&kind) {
             granted.tried.push(kind);
         }
@@ -78,6 +99,15 @@ pub(crate) fn all_told(
         return Err(format!("{} settlements, {} answers", settlements.len(), settled.len()));
     }
     for (settlement, result) in settlements.iter().zip(settled) {
+        // They are in with the ack, or not at all.
+        for one in follow_ups_of(settlement) {
+            let Some(told) = shadow.job((namespace, one.job.id)) else { continue };
+            if *result == Ok(EndKind::Acked) {
+                told.acked = true;
+            } else {
+                told.refusals += 1;
+            }
+        }
         match result {
             Ok(kind) => accepted(shadow, namespace, settlement, kind)?,
             Err(rejection) => refused(shadow, namespace, settlement, rejection)?,
@@ -115,7 +145,7 @@ fn accepted(
     match kind {
         EndKind::Acked => shadow.note_outcome(key, Outcome::Succeeded),
         EndKind::Discarded => shadow.note_outcome(key, Outcome::Cancelled),
-        EndKind::Failed | EndKind::Snoozed | EndKind::Released => Ok(()),
+        EndKind::Failed | EndKind::Snoozed | EndKind::Released | EndKind::Interrupted => Ok(()),
     }
 }
 

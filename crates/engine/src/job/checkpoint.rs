@@ -1,0 +1,240 @@
+//! Checkpoints: how far a job has come, saved while it runs and kept over its runs, so that the
+//! next one goes on from there.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+
+use crate::answer::Instruction;
+use crate::bounds::{check_name, check_size, cut};
+use crate::command::CheckpointJob;
+use crate::ids::{JobId, NamespaceId, TimeMs, Token};
+use crate::job::JobError;
+use crate::job::enqueue::check_lease;
+use crate::map::OrderedMap;
+use crate::moment::Moment;
+use crate::record::Record;
+use crate::rejection::Rejection;
+use crate::state::{State, keys};
+use crate::wire::{Wire, wire_struct};
+
+wire_struct! {
+    /// An item that a job gave up on.
+    pub struct SkippedItem {
+        /// Where it stands in the collection: JSON text.
+        pub cursor: Bytes,
+        /// What went wrong, bounded by the limits.
+        pub error: JobError,
+        /// When it was told.
+        pub at: TimeMs,
+    }
+}
+
+wire_struct! {
+    /// What one checkpoint saves.
+    pub struct Saved {
+        /// The number that its worker gave it.
+        pub seq: Option<u64>,
+        /// Where another run is to begin: JSON text.
+        pub cursor: Option<Bytes>,
+        /// 0 to 10,000: hundredths of a per cent.
+        pub progress: Option<u16>,
+        /// In words.
+        pub progress_text: Option<String>,
+        /// What is added to each counter.
+        pub counters: Vec<(String, i64)>,
+        /// Items that are kept as skipped.
+        pub skipped: Vec<SkippedItem>,
+        /// How many more were skipped.
+        pub skipped_dropped: u64,
+    }
+}
+
+wire_struct! {
+    /// How far a job has come. It stands beside the job, which is not rewritten while it runs, and
+    /// its skipped items stand beside it: a checkpoint is one small write.
+    #[derive(Default)]
+    pub struct Checkpoint {
+        /// The last lease that saved something.
+        pub token: Option<Token>,
+        /// The last number that the worker of that lease gave a checkpoint.
+        pub seq: u64,
+        /// Whether that lease moved the cursor: then its loss uses no attempt.
+        pub moved: bool,
+        /// Where the next run begins: JSON text. Not kept once the job has ended other than dead.
+        pub cursor: Option<Bytes>,
+        /// What all runs counted.
+        pub counters: Vec<(String, i64)>,
+        /// 0 to 10,000: hundredths of a per cent.
+        pub progress: Option<u16>,
+        /// In words.
+        pub progress_text: Option<String>,
+        /// How many skipped items are kept; they are numbered from 0.
+        pub skipped: u32,
+        /// Their bytes.
+        pub skipped_bytes: u64,
+        /// How many more were skipped.
+        pub skipped_dropped: u64,
+        /// How often a run was interrupted.
+        pub interruptions: u32,
+        /// Why the last one was.
+        pub interrupted_for: Option<String>,
+        /// How long the interrupted runs took together.
+        pub ran_ms: u64,
+    }
+}
+
+impl Checkpoint {
+    fn count(&mut self, name: String, by: i64) {
+        match self.counters.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, value)) => *value = value.saturating_add(by),
+            None => self.counters.push((name, by)),
+        }
+    }
+}
+
+impl<M: OrderedMap> State<M> {
+    /// What is kept of how far a job has come.
+    pub(crate) fn checkpoint(&self, ns: NamespaceId, id: JobId) -> Option<Checkpoint> {
+        if self.has_checkpoints { self.value(&keys::checkpoint(ns, id)) } else { None }
+    }
+
+    /// Answers its length.
+    pub(crate) fn put_checkpoint(
+        &mut self,
+        ns: NamespaceId,
+        id: JobId,
+        checkpoint: &Checkpoint,
+    ) -> u64 {
+        self.has_checkpoints = true;
+        self.put(&keys::checkpoint(ns, id), checkpoint)
+    }
+
+    /// What the worker is told, and the record of what it saves where it saves anything new.
+    pub(crate) fn decide_checkpoint(
+        &self,
+        namespace: NamespaceId,
+        told: &CheckpointJob,
+        moment: Moment,
+    ) -> Result<(Option<Record>, Instruction), Rejection> {
+        let (id, token) = (told.id, told.token);
+        let instruction = self.live_lease(namespace, id, token)?.instruction();
+        check_lease(self, told.lease_ms)?;
+        let known = self.checkpoint(namespace, id).unwrap_or_default();
+        let repeated = known.token == Some(token) && told.seq.is_some_and(|seq| seq <= known.seq);
+        if repeated || told.saves_nothing() {
+            return Ok((None, instruction));
+        }
+        self.check_saved(told, &known)?;
+        let room = self.limits.skipped_items_max.saturating_sub(known.skipped as usize);
+        let kept = told.skipped.iter().take(room);
+        let max = self.limits.progress_text_bytes_max;
+        let saved = Saved {
+            seq: told.seq,
+            cursor: told.cursor.clone(),
+            progress: told.progress.map(|progress| progress.min(10_000)),
+            progress_text: told.progress_text.as_ref().map(|text| cut(text, max)),
+            counters: told.counters.clone(),
+            skipped: kept.map(|(cursor, error)| self.skipped_item(cursor, error, moment)).collect(),
+            skipped_dropped: told.skipped.len().saturating_sub(room) as u64,
+        };
+        let saved = Box::new(saved);
+        Ok((Some(Record::JobCheckpointed { namespace, id, token, saved }), instruction))
+    }
+
+    fn check_saved(&self, told: &CheckpointJob, known: &Checkpoint) -> Result<(), Rejection> {
+        let cursors = told.cursor.iter().map(|cursor| ("cursor", cursor));
+        let skipped = told.skipped.iter().map(|(cursor, _)| ("skipped", cursor));
+        for (field, cursor) in cursors.chain(skipped) {
+            check_size(field, cursor.len(), self.limits.cursor_bytes_max)?;
+        }
+        let mut names: BTreeSet<&str> = known.counters.iter().map(|(name, _)| &**name).collect();
+        for (name, _) in &told.counters {
+            check_name(&self.limits, "counters", name)?;
+            names.insert(name);
+        }
+        let max = self.limits.counters_max;
+        if names.len() > max {
+            let (value, allowed) = (format!("{} names", names.len()), format!("at most {max}"));
+            return Err(Rejection::ValueRefused { field: "counters", value, allowed });
+        }
+        Ok(())
+    }
+
+    fn skipped_item(&self, cursor: &Bytes, error: &JobError, moment: Moment) -> SkippedItem {
+        let max = self.limits.skipped_text_bytes_max;
+        let error = JobError {
+            kind: cut(&error.kind, self.limits.name_bytes_max),
+            message: cut(&error.message, max),
+            backtrace: cut(&error.backtrace, max),
+        };
+        SkippedItem { cursor: cursor.clone(), error, at: moment.at }
+    }
+
+    pub(crate) fn apply_job_checkpointed(
+        &mut self,
+        ns: NamespaceId,
+        id: JobId,
+        token: Token,
+        saved: Saved,
+    ) {
+        let mut checkpoint = self.checkpoint(ns, id).unwrap_or_default();
+        if checkpoint.token != Some(token) {
+            checkpoint.token = Some(token);
+            (checkpoint.seq, checkpoint.moved) = (0, false);
+        }
+        checkpoint.seq = saved.seq.unwrap_or(checkpoint.seq);
+        if saved.cursor.is_some() {
+            // Where it stood before is no headway: a run that dies on the same item each time
+            // would never use up its attempts.
+            checkpoint.moved |= checkpoint.cursor != saved.cursor;
+            checkpoint.cursor = saved.cursor;
+        }
+        for (name, by) in saved.counters {
+            checkpoint.count(name, by);
+        }
+        for item in &saved.skipped {
+            let key = keys::skipped(ns, id, checkpoint.skipped);
+            checkpoint.skipped_bytes += self.put(&key, item);
+            checkpoint.skipped += 1;
+        }
+        checkpoint.skipped_dropped += saved.skipped_dropped;
+        self.forget_heard(ns, id, saved.progress.is_some(), saved.progress_text.is_some());
+        checkpoint.progress = saved.progress.or(checkpoint.progress);
+        checkpoint.progress_text = saved.progress_text.or(checkpoint.progress_text);
+        self.put_checkpoint(ns, id, &checkpoint);
+    }
+
+    /// What a heartbeat said of the progress before is not the newest any more.
+    fn forget_heard(&mut self, ns: NamespaceId, id: JobId, progress: bool, text: bool) {
+        let live = self.leases.get_mut(&(ns, id)).expect("the record names a live lease");
+        let lease = &mut live.lease;
+        let heard = progress && lease.progress.take().is_some();
+        if (text && lease.progress_text.take().is_some()) || heard {
+            let value = lease.to_bytes();
+            self.put_bytes(&keys::lease(ns, id), &value);
+        }
+    }
+
+    /// The job has ended other than dead: nothing goes on from its cursor. Answers the bytes that
+    /// are kept of how far it came.
+    pub(crate) fn keep_checkpoint(&mut self, ns: NamespaceId, id: JobId) -> u64 {
+        let Some(mut checkpoint) = self.checkpoint(ns, id) else { return 0 };
+        checkpoint.cursor = None;
+        self.put_checkpoint(ns, id, &checkpoint) + checkpoint.skipped_bytes
+    }
+
+    /// Bytes that are kept of how far a job came.
+    pub(crate) fn checkpoint_bytes(&self, ns: NamespaceId, id: JobId) -> u64 {
+        let checkpoint = self.checkpoint(ns, id);
+        checkpoint.map_or(0, |it| it.to_bytes().len() as u64 + it.skipped_bytes)
+    }
+
+    pub(crate) fn forget_checkpoint(&mut self, ns: NamespaceId, id: JobId) {
+        let Some(checkpoint) = self.checkpoint(ns, id) else { return };
+        for index in 0..checkpoint.skipped {
+            self.remove(&keys::skipped(ns, id, index));
+        }
+        self.remove(&keys::checkpoint(ns, id));
+    }
+}

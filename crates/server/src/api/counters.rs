@@ -1,0 +1,85 @@
+//! Counters of a job: an object of names and whole numbers, bounded while it is read.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{self, MapAccess};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use utoipa::openapi::schema::{
+    AdditionalProperties, KnownFormat, ObjectBuilder, Schema, SchemaFormat, SchemaType, Type,
+};
+use utoipa::openapi::{Object, RefOr};
+
+/// The most counters that are read. The engine allows fewer; this one keeps a body full of them
+/// from becoming many times its size.
+const COUNTERS_MAX: usize = 1000;
+
+/// Names and whole numbers, in the order in which they are written.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Counters(pub Vec<(String, i64)>);
+
+impl Counters {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl Serialize for Counters {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, count)| (name, count)))
+    }
+}
+
+impl<'de> Deserialize<'de> for Counters {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> de::Visitor<'de> for Visitor {
+            type Value = Counters;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "an object of at most {COUNTERS_MAX} names and whole numbers")
+            }
+
+            fn visit_unit<E: de::Error>(self) -> Result<Counters, E> {
+                Ok(Counters::default())
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Counters, A::Error> {
+                let mut counters: Vec<(String, i64)> = Vec::new();
+                while let Some(name) = map.next_key::<String>()? {
+                    if counters.iter().any(|(known, _)| *known == name) {
+                        return Err(de::Error::custom(format_args!("duplicate field `{name}`")));
+                    }
+                    if counters.len() == COUNTERS_MAX {
+                        return Err(de::Error::invalid_length(COUNTERS_MAX + 1, &self));
+                    }
+                    counters.push((name, map.next_value()?));
+                }
+                Ok(Counters(counters))
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+impl utoipa::PartialSchema for Counters {
+    fn schema() -> RefOr<Schema> {
+        let count: Object = ObjectBuilder::new()
+            .schema_type(SchemaType::new(Type::Integer))
+            .format(Some(SchemaFormat::KnownFormat(KnownFormat::Int64)))
+            .build();
+        let counters: Object = ObjectBuilder::new()
+            .schema_type(SchemaType::new(Type::Object))
+            .description(Some("Names and whole numbers."))
+            .additional_properties(Some(AdditionalProperties::RefOr(count.into())))
+            .build();
+        counters.into()
+    }
+}
+
+impl utoipa::ToSchema for Counters {
+    fn name() -> Cow<'static, str> {
+        "Counters".into()
+    }
+}

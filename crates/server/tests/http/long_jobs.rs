@@ -1,0 +1,97 @@
+//! Long jobs over HTTP: checkpoints, interruptions, and what the next run and people see.
+
+use serde_json::json;
+
+use crate::harness::Server;
+use crate::jobs::{enqueue, lease, settle};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_saves_how_far_it_is_and_the_next_one_goes_on() {
+    let server = Server::start().await;
+    let client = &mut server.client().await;
+    let id = enqueue(client, "q", json!({"kind": "backfill"})).await;
+    let first = lease(client, "q").await;
+    assert_eq!((first.get("cursor"), first.get("interruptions")), (None, None));
+    let told = json!({"seq": 1, "cursor": {"id": 7}, "progress": 0.25, "counters": {"rows": 7},
+        "skipped": [{"cursor": 3, "error": {"type": "BadRow", "message": "no name"}}]});
+    for _ in 0..2 {
+        let answer = settle(client, &first, "checkpoint", told.clone()).await;
+        assert_eq!(answer, json!({"id": id, "instruction": "continue"}));
+    }
+    let status = client.get(&format!("/v1/status/{id}")).await.expect(200);
+    assert_eq!((&status["state"], &status["progress"]), (&json!("running"), &json!(0.25)));
+    let ended = settle(client, &first, "interrupt", json!({"reason": "deploy"})).await;
+    assert_eq!(ended, json!({"id": id, "settled": "interrupt"}));
+    let path = format!("/v1/jobs/{id}/checkpoint");
+    let stale = json!({"token": first["token"], "cursor": 9}).to_string();
+    client.post(&path, &stale).await.refused(409, "lease_lost");
+
+    let second = lease(client, "q").await;
+    assert_eq!((&second["cursor"], &second["attempt"]), (&json!({"id": 7}), &json!(1)));
+    assert_eq!((&second["interruptions"], &second["counters"]), (&json!(1), &json!({"rows": 7})));
+    let record = client.get(&format!("/v1/jobs/{id}")).await.expect(200);
+    let checkpoint = &record["checkpoint"];
+    assert_eq!(
+        (&checkpoint["cursor"], &checkpoint["skipped_total"]),
+        (&json!({"id": 7}), &json!(1))
+    );
+    assert_eq!(checkpoint["interrupted_for"], "deploy");
+    assert_eq!(checkpoint["skipped"][0]["cursor"], 3);
+    assert_eq!(checkpoint["skipped"][0]["error"]["type"], "BadRow");
+
+    settle(client, &second, "ack", json!({})).await;
+    let record = client.get(&format!("/v1/jobs/{id}")).await.expect(200);
+    let checkpoint = &record["checkpoint"];
+    assert_eq!((checkpoint.get("cursor"), &checkpoint["counters"]["rows"]), (None, &json!(7)));
+    let list = client.get("/v1/jobs?queue=q").await.expect(200);
+    let listed = &list["jobs"][0]["checkpoint"];
+    assert_eq!((&listed["interruptions"], listed.get("skipped")), (&json!(1), None));
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ack_and_what_it_enqueues_happen_together() {
+    let server = Server::start().await;
+    let client = &mut server.client().await;
+    let id = enqueue(client, "steps", json!({"kind": "one"})).await;
+    let job = lease(client, "steps").await;
+    let path = format!("/v1/jobs/{id}/ack");
+    let ack = |enqueue: serde_json::Value| json!({"token": job["token"], "enqueue": enqueue});
+    let bad = ack(json!([{"queue": "steps", "kind": "two"}, {"queue": "steps", "kind": ""}]));
+    let refused = client.post(&path, &bad.to_string()).await.refused(400, "jobs_refused");
+    assert_eq!(refused["faults"][0]["index"], 1);
+    let record = client.get(&format!("/v1/jobs/{id}")).await.expect(200);
+    assert_eq!(record["state"], "running", "refused whole, it keeps its lease");
+    let good = ack(json!([{"queue": "steps", "kind": "two", "args": [2]}]));
+    for _ in 0..2 {
+        let acked = client.post(&path, &good.to_string()).await.expect(200);
+        assert_eq!(acked, json!({"id": id, "settled": "ack"}));
+    }
+    let next = lease(client, "steps").await;
+    assert_eq!((&next["kind"], &next["args"]), (&json!("two"), &json!([2])));
+    assert_eq!(client.get("/v1/queues/steps").await.expect(200)["ready"], 0, "only once");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_checkpoint_that_is_too_large_is_refused_by_its_field() {
+    let server = Server::start().await;
+    let client = &mut server.client().await;
+    let id = enqueue(client, "q", json!({"kind": "backfill"})).await;
+    let job = lease(client, "q").await;
+    let path = format!("/v1/jobs/{id}/checkpoint");
+    let large = json!({"token": job["token"], "cursor": "x".repeat(70_000)}).to_string();
+    let refused = client.post(&path, &large).await.refused(413, "body_too_large");
+    assert_eq!(refused["field"], "cursor");
+    let names: serde_json::Map<_, _> = (0..33).map(|n| (format!("c{n}"), json!(1))).collect();
+    let many = json!({"token": job["token"], "counters": names}).to_string();
+    let refused = client.post(&path, &many).await.refused(400, "value_refused");
+    assert_eq!(refused["field"], "counters");
+    let settles = json!({"settle": [{"id": id, "token": job["token"], "verdict": "interrupt",
+        "delay": "1h"}]});
+    let settled = client.post("/v1/settle", &settles.to_string()).await.expect(200);
+    assert_eq!(settled["settled"][0]["settled"], "interrupt");
+    let record = client.get(&format!("/v1/jobs/{id}")).await.expect(200);
+    assert_eq!(record["state"], "scheduled");
+    server.stop().await;
+}
