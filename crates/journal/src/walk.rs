@@ -123,7 +123,7 @@ impl Order {
             FrameKind::Mark | FrameKind::Seal => return Err(Fault::Order),
             FrameKind::Data => {}
         }
-        let mut group = self.open.take().unwrap_or(OpenGroup {
+        let mut group = self.open.take().unwrap_or_else(|| OpenGroup {
             count: frame.count,
             index_next: 0,
             bytes_total: frame.group_bytes,
