@@ -11,7 +11,8 @@ pub(crate) fn start(default: &str) -> Result<(), Failure> {
     let filter = match std::env::var("LONGSHORE_LOG") {
         Ok(filter) => EnvFilter::try_new(&filter)
             .map_err(|error| Failure::usage(format!("LONGSHORE_LOG is \"{filter}\": {error}")))?,
-        Err(_) => EnvFilter::new(default),
+        // What the tree below says of its files is of use to nobody but its authors.
+        Err(_) => EnvFilter::new(format!("{default},lsm_tree=warn")),
     };
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     if io::stderr().is_terminal() {

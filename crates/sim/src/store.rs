@@ -29,7 +29,7 @@ impl Store {
     /// Whether that crash was met. What was done since the one that did it has not heard, so it is
     /// asked after whatever changes the disk.
     pub(crate) fn has_crashed(&mut self) -> bool {
-        self.crashed = self.disk.take_images().pop().or(self.crashed.take());
+        self.crashed = self.disk.take_images().pop().or_else(|| self.crashed.take());
         self.crashed.is_some()
     }
 

@@ -157,7 +157,7 @@ impl Reader for Lsm {
 impl OrderedMap for Lsm {
     fn put(&mut self, position: Position, key: &[u8], value: Option<&[u8]>) {
         assert!(position >= self.latest, "entry at {position} written after {}", self.latest);
-        assert!(key >= marker::END.as_slice(), "key {key:?} is reserved");
+        assert!(!marker::is_own(key), "key {key:?} is reserved");
         self.latest = position;
         let value_bytes = value.map_or(0, <[u8]>::len);
         self.active_bytes += key.len() + value_bytes + ENTRY_OVERHEAD_BYTES;

@@ -12,6 +12,11 @@ pub(crate) const AFTER: [u8; 2] = [0, 0];
 /// The first key that is not this crate's own.
 pub(crate) const END: [u8; 1] = [1];
 
+/// Whether others may not use the key.
+pub(crate) fn is_own(key: &[u8]) -> bool {
+    key.first().is_none_or(|first| *first < END[0])
+}
+
 /// First byte of the marker's value: the version of what this crate writes.
 const FORMAT: u8 = 1;
 

@@ -45,7 +45,7 @@ impl View {
 
     /// The value under `key` at `position`, which is at or above that of the tables.
     pub(crate) fn get(&self, key: &[u8], position: Position) -> Option<Bytes> {
-        if key < marker::END.as_slice() {
+        if marker::is_own(key) {
             return None;
         }
         // The tree's bound is exclusive.

@@ -338,21 +338,18 @@ impl<M: OrderedMap> State<M> {
 }
 
 impl Verdict {
-    /// Whether a run that is settled so can end as `kind`.
+    /// Whether a run that is settled so can end as `kind`: what would run again is called off where
+    /// somebody had asked to cancel it.
     fn ends_as(&self, kind: &EndKind) -> bool {
-        match (self, kind) {
-            (Self::Ack { .. }, EndKind::Acked)
-            | (Self::Fail { .. }, EndKind::Failed)
-            | (Self::Snooze { .. }, EndKind::Snoozed)
-            | (Self::Release, EndKind::Released)
-            | (Self::Interrupt { .. }, EndKind::Interrupted)
-            | (Self::Discard, EndKind::Discarded) => true,
-            // What would run again ends, where somebody had asked to cancel it.
-            (Self::Snooze { .. } | Self::Release | Self::Interrupt { .. }, EndKind::Discarded) => {
-                true
-            }
-            _ => false,
-        }
+        let (own, again) = match self {
+            Self::Ack { .. } => (EndKind::Acked, false),
+            Self::Fail { .. } => (EndKind::Failed, false),
+            Self::Discard => (EndKind::Discarded, false),
+            Self::Snooze { .. } => (EndKind::Snoozed, true),
+            Self::Release => (EndKind::Released, true),
+            Self::Interrupt { .. } => (EndKind::Interrupted, true),
+        };
+        *kind == own || (again && *kind == EndKind::Discarded)
     }
 }
 

@@ -339,10 +339,10 @@ fn a_journal_cut_down_to_one_unproved_group_opens_again_and_again() {
     }
 }
 
-/// A process was killed whose last append had failed: its group, or a seal, stood in the page cache
-/// alone, the first in a prepared segment. The next start wrote the group anew, but left the segment
-/// in the row. When the one before it was given back, power was cut and took those frames, nothing
-/// said where the segment began, and the journal was called corrupt.
+/// A process was killed whose last append had failed: its group, or a seal, stood in the page
+/// cache alone, the first in a prepared segment. The next start wrote the group anew, but left the
+/// segment in the row. When the one before it was given back, power was cut and took those frames,
+/// nothing said where the segment began, and the journal was called corrupt.
 #[test]
 fn a_segment_that_only_the_page_cache_shows_is_not_left_to_begin_the_journal() {
     let mut failed = 0;

@@ -1,9 +1,14 @@
 //! What is kept of jobs that have ended.
 
+use std::collections::BTreeMap;
+
 use longshore_engine::wire::Wire;
 use longshore_engine::{Body, CancelReason, DeadReason, JobId, NamespaceId, Phase, TimeMs};
 
 use super::{RefJob, RefTombstone, Reference};
+
+/// Outcomes that are forgotten together, and their sizes.
+type Lot = Vec<(JobId, u64)>;
 
 const DAY_MS: u64 = 24 * 3600 * 1000;
 
@@ -77,18 +82,16 @@ impl Reference {
     }
 
     /// Outcomes of a namespace in lots that are forgotten together, the first one first.
-    fn outcomes(&self, ns: NamespaceId) -> Vec<(TimeMs, Vec<(JobId, u64)>)> {
-        let mut lots: Vec<(TimeMs, u64, Vec<(JobId, u64)>)> = Vec::new();
+    fn outcomes(&self, ns: NamespaceId) -> Vec<(TimeMs, Lot)> {
+        let mut lots: BTreeMap<(TimeMs, u64), Lot> = BTreeMap::new();
         for job in self.jobs.iter().filter(|job| job.ns == ns) {
-            let Some(forget_at) = Self::forget_at(job) else { continue };
-            let outcome = (job.job.id, job.size);
-            match lots.iter_mut().find(|lot| (lot.0, lot.1) == (forget_at, job.lot)) {
-                Some(lot) => lot.2.push(outcome),
-                None => lots.push((forget_at, job.lot, vec![outcome])),
+            if let Some(forget_at) = Self::forget_at(job) {
+                lots.entry((forget_at, job.lot)).or_default().push((job.job.id, job.size));
             }
         }
-        lots.sort_by_key(|(forget_at, _, lot)| (*forget_at, lot[0].0));
-        lots.into_iter().map(|(forget_at, _, lot)| (forget_at, lot)).collect()
+        let mut lots: Vec<_> = lots.into_iter().map(|((at, _), lot)| (at, lot)).collect();
+        lots.sort_by_key(|(forget_at, lot)| (*forget_at, lot[0].0));
+        lots
     }
 
     pub(crate) fn outcome_bytes(&self, ns: NamespaceId) -> u64 {

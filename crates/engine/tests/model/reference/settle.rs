@@ -36,15 +36,7 @@ impl Reference {
                 if result_bytes > self.limits.result_bytes_max {
                     return Err(refused("result"));
                 }
-                let mut job = self.stop_run(ns, s.id);
-                let result = result.clone().map(|result| self.store_body(result));
-                self.queue_mut(ns, &job.job.queue).succeeded += 1;
-                job.job.attempt = run.lease.attempt;
-                job.job.losses = 0;
-                remember(&mut job.job, &run, EndKind::Acked);
-                let (ended_at, location) = (self.now, location.clone());
-                job.job.phase = Phase::Succeeded { ended_at, result, location };
-                self.keep_outcome(job);
+                self.succeed(ns, s.id, &run, (result.clone(), location.clone()));
                 self.let_in(ns, entering);
                 EndKind::Acked
             }
@@ -58,10 +50,7 @@ impl Reference {
             Verdict::Snooze { .. } | Verdict::Release | Verdict::Interrupt { .. }
                 if wanted_gone =>
             {
-                let mut job = self.stop_run(ns, s.id);
-                job.job.attempt = run.lease.attempt;
-                remember(&mut job.job, &run, EndKind::Discarded);
-                self.call_off(job, CancelReason::Asked);
+                self.discard(ns, s.id, &run, CancelReason::Asked);
                 EndKind::Discarded
             }
             Verdict::Snooze { delay_ms } => {
@@ -89,14 +78,35 @@ impl Reference {
                 EndKind::Interrupted
             }
             Verdict::Discard => {
-                let mut job = self.stop_run(ns, s.id);
-                job.job.attempt = run.lease.attempt;
-                remember(&mut job.job, &run, EndKind::Discarded);
-                self.call_off(job, CancelReason::Discarded);
+                self.discard(ns, s.id, &run, CancelReason::Discarded);
                 EndKind::Discarded
             }
         };
         Ok(kind)
+    }
+
+    fn succeed(
+        &mut self,
+        ns: NamespaceId,
+        id: JobId,
+        run: &Run,
+        (result, location): (Option<bytes::Bytes>, Option<String>),
+    ) {
+        let mut job = self.stop_run(ns, id);
+        let result = result.map(|result| self.store_body(result));
+        self.queue_mut(ns, &job.job.queue).succeeded += 1;
+        job.job.attempt = run.lease.attempt;
+        job.job.losses = 0;
+        remember(&mut job.job, run, EndKind::Acked);
+        job.job.phase = Phase::Succeeded { ended_at: self.now, result, location };
+        self.keep_outcome(job);
+    }
+
+    fn discard(&mut self, ns: NamespaceId, id: JobId, run: &Run, reason: CancelReason) {
+        let mut job = self.stop_run(ns, id);
+        job.job.attempt = run.lease.attempt;
+        remember(&mut job.job, run, EndKind::Discarded);
+        self.call_off(job, reason);
     }
 
     pub(super) fn release(&mut self, ns: NamespaceId, id: JobId) {
