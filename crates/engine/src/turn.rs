@@ -103,9 +103,10 @@ impl<M: OrderedMap> Turn<M> {
         self.finish();
     }
 
-    /// The caller has gone: forgets what it waits for.
-    pub fn disconnect(&mut self, reply_to: ReplyTo) {
-        self.waiters.remove_reply(reply_to);
+    /// The caller has gone: forgets what it waits for. Whether it waited; if not, its answer was
+    /// decided and comes as an effect.
+    pub fn disconnect(&mut self, reply_to: ReplyTo) -> bool {
+        self.waiters.remove_reply(reply_to)
     }
 
     fn begin(&mut self, clock: Clock) -> Moment {

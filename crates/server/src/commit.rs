@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use longshore_journal::{AppendError, Group, Journal, Position};
 
+use crate::inbox::Ending;
 use crate::shared::ShardShared;
 
 /// The status with which the process ends after a failed write or sync of a journal.
@@ -189,7 +190,10 @@ impl Core {
                         self.shard.inbox.signal(|signals| signals.committed = Some(durable));
                     }
                     Err(Broken::Fault(why)) => return self.shard.fail(&why),
-                    Err(Broken::Ended) => return,
+                    // The group was never answered for: the server ends without it.
+                    Err(Broken::Ended) => {
+                        return self.shard.inbox.signal(|signals| signals.end(Ending::Abandon));
+                    }
                 }
             } else if queue.end {
                 return;
@@ -220,9 +224,15 @@ impl Core {
                 self.shard.admission.set_starved();
                 tracing::error!(shard = self.shard.index, "no space for the journal");
             }
-            let queue = self.queue();
-            if queue.end {
+            let mut queue = self.queue();
+            if queue.end || self.shard.inbox.refuses_more() {
                 break Err(Broken::Ended);
+            }
+            if let Some(position) = queue.truncate_before.take() {
+                // A flush that went through meanwhile gives the space that is waited for.
+                drop(queue);
+                self.truncate(&mut **self.journal(), position);
+                continue;
             }
             drop(self.wake.wait_timeout(queue, NO_SPACE_RETRY));
         };

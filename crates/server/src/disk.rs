@@ -130,9 +130,10 @@ pub(crate) struct Reserve {
 }
 
 impl Reserve {
-    /// The reserve at `path`; it is not taken yet.
+    /// The reserve at `path`, which an earlier process may have taken.
     pub(crate) fn new(path: PathBuf, bytes: u64) -> Self {
-        Self { path, bytes, held: false }
+        let held = bytes > 0 && fs::metadata(&path).is_ok_and(|file| file.len() == bytes);
+        Self { path, bytes, held }
     }
 
     /// Whether the space is taken.
@@ -222,6 +223,7 @@ mod tests {
         reserve.take().unwrap();
         assert!(reserve.is_held());
         assert_eq!(fs::metadata(&path).unwrap().len(), 1 << 20);
+        assert!(Reserve::new(path.clone(), 1 << 20).is_held(), "the next process has it, too");
         reserve.release().unwrap();
         reserve.release().unwrap();
         assert!(!path.exists() && !reserve.is_held());

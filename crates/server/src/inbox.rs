@@ -187,6 +187,11 @@ impl<T> Inbox<T> {
         self.state().open = false;
     }
 
+    /// Whether the shard takes in no more: it is about to end, once it has begun.
+    pub(crate) fn refuses_more(&self) -> bool {
+        !self.state().open
+    }
+
     /// Whether the thread was told to end.
     pub(crate) fn is_ending(&self) -> bool {
         self.state().signals.ending >= Some(Ending::Finish)

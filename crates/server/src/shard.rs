@@ -214,9 +214,12 @@ impl Shard {
             self.committed(durable);
         }
         for reply_to in signals.disconnected {
-            if self.pending.remove(&reply_to).is_some() {
-                self.shared.metrics.disconnects.add(1);
-                self.turn.disconnect(reply_to);
+            let Some(pending) = self.pending.get(&reply_to) else { continue };
+            self.shared.metrics.disconnects.add(1);
+            let granted = !self.turn.disconnect(reply_to) && pending.caller.give_back_in.is_some();
+            // What was granted and waits for its commit is given back when its answer is not taken.
+            if !granted {
+                self.pending.remove(&reply_to);
             }
         }
         self.give_back.extend(signals.give_back);
@@ -435,7 +438,8 @@ impl Shard {
         let wake_ms = self.turn.next_wake_ms(clock).filter(|_| admit > Admit::Nothing);
         let tick_at = wake_ms.map(|ms| now + Duration::from_millis(ms));
         let mark_at = self.mark_after.map(|committed| committed + QUIET);
-        let rotate_at = self.rotate_at().filter(|_| self.turn.map().can_rotate());
+        let may_rotate = self.turn.group_bytes() == 0 && self.turn.map().can_rotate();
+        let rotate_at = self.rotate_at().filter(|_| may_rotate);
         let until = [tick_at, mark_at, rotate_at].into_iter().flatten().min();
         let takes_guests = self.takes_guests && !self.in_flight && admit == Admit::All;
         Rest { until, admit, takes_guests }

@@ -31,10 +31,15 @@ impl Flusher {
             lock(&self.shared.bodies).due.insert(file.number);
             return Ok(false);
         }
-        let unused = self.unused(&file, &tables)?;
+        let unused = self.unused(&file, &tables);
+        let mut bodies = lock(&self.shared.bodies);
+        if !bodies.files.contains_key(&file.number) {
+            // A flush took the file out of the tables and removed it meanwhile.
+            return Ok(true);
+        }
+        let unused = unused?;
         let unused_bytes: u64 = unused.iter().map(|range| range.end - range.start).sum();
         let used_bytes = file.bodies_bytes - unused_bytes;
-        let mut bodies = lock(&self.shared.bodies);
         let given_back = bodies.given_back.entry(file.number).or_default();
         let worth_it = unused_bytes.saturating_sub(*given_back) >= used_bytes;
         if worth_it {

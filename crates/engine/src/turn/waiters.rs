@@ -155,9 +155,9 @@ impl Waiters {
         replies
     }
 
-    /// Forgets a request.
-    pub(super) fn remove_reply(&mut self, reply_to: ReplyTo) {
-        let Some(waiting) = self.replies.get(&reply_to).copied() else { return };
+    /// Forgets the request that waits for this answer; false where none does.
+    pub(super) fn remove_reply(&mut self, reply_to: ReplyTo) -> bool {
+        let Some(waiting) = self.replies.get(&reply_to).copied() else { return false };
         match waiting.target {
             Target::Work(ticket) => {
                 self.remove_worker(ticket);
@@ -168,6 +168,7 @@ impl Waiters {
                 self.deadlines.remove(&(waiting.deadline, reply_to));
             }
         }
+        true
     }
 
     /// When the next one has waited long enough.

@@ -61,9 +61,21 @@ fn snapshots_stay_whole_beside_writes_flushes_and_compactions() {
     let at = || Position(durable.load(Ordering::Acquire));
     let (flusher, snapshots): (Flusher, Snapshots) = (lsm.flusher(), lsm.snapshots());
     thread::scope(|scope| {
-        scope.spawn(|| until(&done, || assert!(flusher.flush_sealed(at()).is_ok())));
-        scope.spawn(|| until(&done, || assert!(flusher.compact().is_ok())));
-        scope.spawn(|| until(&done, || assert!(flusher.sweep().is_ok())));
+        scope.spawn(|| {
+            until(&done, || {
+                flusher.flush_sealed(at()).unwrap();
+            })
+        });
+        scope.spawn(|| {
+            until(&done, || {
+                flusher.compact().unwrap();
+            })
+        });
+        scope.spawn(|| {
+            until(&done, || {
+                flusher.sweep().unwrap();
+            })
+        });
         scope.spawn(|| until(&done, || check_snapshot(&snapshots, at())));
         for position in 1..=groups {
             write(&mut lsm, Position(position), group(position));
