@@ -1,8 +1,6 @@
 //! Reads what `strace -f -y -xx` wrote: system calls in the order in which they returned. It knows
 //! nothing of what they mean.
 
-use std::collections::HashMap;
-
 use anyhow::{Context, Result, bail};
 
 /// A system call.
@@ -54,7 +52,8 @@ impl Call {
 /// All calls of a trace; those that never returned come last.
 pub fn read(trace: &str) -> Result<Vec<Call>> {
     let mut calls = Vec::new();
-    let mut begun: HashMap<&str, Call> = HashMap::new();
+    // In the order in which they began.
+    let mut begun: Vec<(&str, Call)> = Vec::new();
     for (index, line) in trace.lines().enumerate() {
         let (thread, rest) = line.split_once(' ').with_context(|| format!("line {index}"))?;
         let rest = rest.trim_start();
@@ -63,7 +62,10 @@ pub fn read(trace: &str) -> Result<Vec<Call>> {
         }
         if let Some(rest) = rest.strip_prefix("<... ") {
             let (_, rest) = rest.split_once(" resumed>").context("a call that is not resumed")?;
-            let Some(mut call) = begun.remove(thread) else { bail!("line {index}: never begun") };
+            let Some(place) = begun.iter().position(|(of, _)| *of == thread) else {
+                bail!("line {index}: never begun")
+            };
+            let (_, mut call) = begun.remove(place);
             let (arguments, result) = end_of(rest);
             call.arguments.push_str(arguments);
             call.result = result;
@@ -82,12 +84,10 @@ pub fn read(trace: &str) -> Result<Vec<Call>> {
         if call.result.is_some() {
             calls.push(call);
         } else {
-            begun.insert(thread, call);
+            begun.push((thread, call));
         }
     }
-    let mut left: Vec<Call> = begun.into_values().collect();
-    left.sort_by_key(|call| call.before);
-    calls.extend(left);
+    calls.extend(begun.into_iter().map(|(_, call)| call));
     Ok(calls)
 }
 

@@ -64,17 +64,17 @@ fn snapshots_stay_whole_beside_writes_flushes_and_compactions() {
         scope.spawn(|| {
             until(&done, || {
                 flusher.flush_sealed(at()).unwrap();
-            })
+            });
         });
         scope.spawn(|| {
             until(&done, || {
                 flusher.compact().unwrap();
-            })
+            });
         });
         scope.spawn(|| {
             until(&done, || {
                 flusher.sweep().unwrap();
-            })
+            });
         });
         scope.spawn(|| until(&done, || check_snapshot(&snapshots, at())));
         for position in 1..=groups {
