@@ -21,6 +21,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 
 use super::app::App;
+use super::unparsed::answer_instead;
 use crate::config::HttpConfig;
 
 /// A peer's connection waits for the next request.
@@ -100,6 +101,9 @@ struct Watched {
     io: Option<TokioIo<TcpStream>>,
     progress: Arc<Progress>,
     ticks: Arc<Ticks>,
+    header_bytes_max: usize,
+    /// What is written in place of an answer of hyper's own, and how much of it was.
+    instead: Option<(Vec<u8>, usize)>,
 }
 
 impl Drop for Watched {
@@ -126,6 +130,31 @@ impl Drop for Watched {
 impl Watched {
     fn io(&mut self) -> io::Result<Pin<&mut TokioIo<TcpStream>>> {
         self.io.as_mut().map(Pin::new).ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+
+    /// Writes `bytes`, or a document in place of a bare refusal, which is told from its first bytes
+    /// in all other cases.
+    fn write(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if self.instead.is_none() {
+            self.instead = answer_instead(bytes, self.header_bytes_max).map(|answer| (answer, 0));
+        }
+        let Some((answer, mut written)) = self.instead.take() else {
+            let polled = self.io()?.poll_write(context, bytes);
+            return self.written(polled);
+        };
+        while let Some(rest) = answer.get(written..).filter(|rest| !rest.is_empty()) {
+            let polled = self.io()?.poll_write(context, rest);
+            match self.written(polled) {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(count)) => written += count,
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => {
+                    self.instead = Some((answer, written));
+                    return Poll::Pending;
+                }
+            }
+        }
+        Poll::Ready(Ok(bytes.len()))
     }
 
     fn written<T>(&self, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
@@ -159,8 +188,7 @@ impl Write for Watched {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let polled = self.io()?.poll_write(context, bytes);
-        self.written(polled)
+        self.write(context, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -180,6 +208,9 @@ impl Write for Watched {
         context: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if let [bytes] = parts {
+            return self.write(context, bytes);
+        }
         let polled = self.io()?.poll_write_vectored(context, parts);
         self.written(polled)
     }
@@ -201,6 +232,8 @@ pub(crate) async fn speak(
         io: Some(TokioIo::new(stream)),
         progress: Arc::clone(&progress),
         ticks: Arc::clone(&ticks),
+        header_bytes_max,
+        instead: None,
     };
     let service = service_fn(move |request: Request<Incoming>| {
         let (app, progress, ticks) = (Arc::clone(&app), Arc::clone(&progress), Arc::clone(&ticks));

@@ -23,6 +23,7 @@ mod routes;
 mod serve;
 mod text;
 mod threads;
+mod unparsed;
 mod view;
 mod write;
 

@@ -17,6 +17,7 @@ use super::app::App;
 use super::code::Code;
 use super::connection::{Progress, Ticks, speak};
 use super::refusal::Refusal;
+use super::reply::closing_answer;
 use super::threads::{Place, Threads};
 use crate::config::ServerConfig;
 use crate::node::Node;
@@ -213,16 +214,11 @@ impl Server {
         let Ok(permit) = Arc::clone(&self.refusing).try_acquire_owned() else { return };
         let detail =
             format!("{} connections are open, as many as may", self.app.config.connections_max);
-        let problem = Refusal::new(Code::TooManyConnections, detail).problem();
-        let body = serde_json::to_string(&problem).unwrap_or_default();
-        let answer = format!(
-            "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\n\
-             retry-after: 1\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
-            body.len()
-        );
+        let refusal = Refusal::new(Code::TooManyConnections, detail).retry_after_s(1);
+        let answer = closing_answer(&refusal);
         connections.spawn(async move {
             let telling = async {
-                stream.write_all(answer.as_bytes()).await?;
+                stream.write_all(&answer).await?;
                 stream.shutdown().await?;
                 // What the peer has sent is taken, or the answer would be lost with it.
                 let mut dropped = [0_u8; 1024];

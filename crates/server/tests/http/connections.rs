@@ -81,15 +81,27 @@ async fn a_request_that_waits_outlives_the_idle_bound() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_no_http_is_refused() {
     let server = Server::start().await;
-    for (bytes, status) in [
-        ("GARBAGE\r\n\r\n".to_owned(), 400),
-        ("GET /livez HTTP/1.1\r\nbad header\r\n\r\n".to_owned(), 400),
-        (format!("GET /livez HTTP/1.1\r\nx: {}\r\n\r\n", "y".repeat(100_000)), 431),
+    let head = |more: String| format!("GET /livez HTTP/1.1\r\nhost: localhost\r\n{more}\r\n");
+    for (bytes, status, code) in [
+        ("GARBAGE\r\n\r\n".to_owned(), 400, "head_malformed"),
+        ("GET /livez\r\n\r\n".to_owned(), 400, "head_malformed"),
+        ("GET /livez HTTP/7.1\r\n\r\n".to_owned(), 400, "head_malformed"),
+        (head("bad header\r\n".to_owned()), 400, "head_malformed"),
+        (head("content-length: 3x\r\n".to_owned()), 400, "head_malformed"),
+        (head(format!("x: {}\r\n", "y".repeat(100_000))), 431, "head_too_large"),
+        (head("x: y\r\n".repeat(200)), 431, "head_too_large"),
     ] {
         let mut client = server.client().await;
         client.send(bytes.as_bytes()).await;
-        assert_eq!(client.answer().await.status, status, "{bytes:.40}");
+        let answer = client.answer().await;
+        answer.refused(status, code);
+        assert_eq!(answer.header("connection"), Some("close"), "{bytes:.40}");
+        assert!(client.is_closed().await, "{bytes:.40}");
     }
+    let mut client = server.client().await;
+    client.send(&[request("GET", "/livez", &[], ""), b"GARBAGE\r\n\r\n".to_vec()].concat()).await;
+    client.answer().await.expect(200);
+    client.answer().await.refused(400, "head_malformed");
     server.client().await.get("/livez").await.expect(200);
     server.stop().await;
 }
