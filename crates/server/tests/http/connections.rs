@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
+use tokio::time::timeout;
 
 use crate::harness::{Client, Server, request};
 
@@ -117,13 +118,42 @@ async fn connections_are_bounded() {
     third.answer().await.refused(503, "too_many_connections");
     assert!(third.is_closed().await);
     drop(second);
-    loop {
-        let metrics = String::from_utf8(first.get("/metrics").await.body).unwrap();
-        if metrics.contains("longshore_http_connections 1\n") {
-            break;
-        }
-    }
+    until(&mut first, "longshore_http_connections 1").await;
     server.client().await.get("/livez").await.expect(200);
+    server.stop().await;
+}
+
+const WAIT: &str = "{\"queues\":[\"q\"],\"wait\":\"30s\",\"worker\":\"w\"}";
+
+/// Waits until the metrics say so.
+async fn until(client: &mut Client, metric: &str) {
+    let line = format!("\n{metric}\n");
+    let told = async {
+        while !String::from_utf8(client.get("/metrics").await.body).unwrap().contains(&line) {}
+    };
+    timeout(Duration::from_secs(30), told).await.expect(metric);
+}
+
+/// A connection on which a request waits for jobs, as `count` do then.
+async fn waiting(server: &Server, seen_by: &mut Client, count: usize) -> Client {
+    let mut client = server.client().await;
+    client.send(&request("POST", "/v1/lease", &[], WAIT)).await;
+    let metric = "longshore_http_requests_in_flight{class=\"lease\"}";
+    until(seen_by, &format!("{metric} {count}")).await;
+    client
+}
+
+/// Without a session all were taken for one, so the second request ended the first one's wait.
+#[tokio::test(flavor = "multi_thread")]
+async fn workers_that_name_no_session_wait_side_by_side() {
+    let server = Server::start().await;
+    let mut client = server.client().await;
+    let workers = [waiting(&server, &mut client, 1).await, waiting(&server, &mut client, 2).await];
+    let jobs = "{\"jobs\":[{\"kind\":\"k\"},{\"kind\":\"k\"}]}";
+    client.post("/v1/queues/q/jobs", jobs).await.expect(202);
+    for mut worker in workers {
+        assert_eq!(worker.answer().await.expect(200)["jobs"].as_array().unwrap().len(), 1);
+    }
     server.stop().await;
 }
 
