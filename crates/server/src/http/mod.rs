@@ -6,6 +6,7 @@ mod body;
 mod code;
 mod connection;
 mod cursor;
+mod descriptors;
 pub mod fuzz;
 mod guard;
 mod handle;

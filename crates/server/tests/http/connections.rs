@@ -109,7 +109,11 @@ async fn what_is_no_http_is_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_are_bounded() {
-    let server = Server::start_with(|config| config.http.connections_max = 2).await;
+    let server = Server::start_with(|config| {
+        config.http.connections_max = 2;
+        config.http.connections_reserved = 0;
+    })
+    .await;
     let mut first = server.client().await;
     first.get("/livez").await.expect(200);
     let mut second = server.client().await;
@@ -154,6 +158,72 @@ async fn workers_that_name_no_session_wait_side_by_side() {
     for mut worker in workers {
         assert_eq!(worker.answer().await.expect(200)["jobs"].as_array().unwrap().len(), 1);
     }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reserve_of_connections_is_kept_for_what_must_get_through() {
+    let server = Server::start_with(|config| {
+        config.http.connections_max = 3;
+        config.http.connections_reserved = 4;
+        config.http.idle_spared = Duration::from_secs(60);
+    })
+    .await;
+    let (publish, job) = ("/v1/queues/q/jobs", "{\"kind\":\"k\"}");
+    let (lease, settle) = ("{\"queues\":[\"q\"]}", "{\"settle\":[]}");
+    let mut first = server.client().await;
+    let one = waiting(&server, &mut first, 1).await;
+    let two = waiting(&server, &mut first, 2).await;
+    let mut publisher = server.client().await;
+    let refused = publisher.post(publish, job).await;
+    assert_eq!(refused.header("retry-after"), Some("1"));
+    refused.refused(503, "too_many_connections");
+    assert!(publisher.is_closed().await);
+    first.post(publish, job).await.expect(202);
+
+    until(&mut first, "longshore_http_connections 3").await;
+    let mut worker = server.client().await;
+    worker.post("/v1/lease", lease).await.expect(200);
+    let mut second = server.client().await;
+    second.get("/livez").await.expect(200);
+    let mut late = server.client().await;
+    late.post("/v1/lease", lease).await.refused(503, "too_many_connections");
+    assert!(late.is_closed().await);
+    until(&mut first, "longshore_http_connections 5").await;
+    let mut settles = server.client().await;
+    settles.post("/v1/settle", settle).await.expect(200);
+    let mut administers = server.client().await;
+    administers.put("/v1/queues/q", "{\"paused\":true}").await.expect(200);
+    server.client().await.answer().await.refused(503, "too_many_connections");
+
+    drop((one, two, first, worker));
+    until(&mut settles, "longshore_http_connections 3").await;
+    settles.post(publish, job).await.expect(202);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_owes_a_request_for_longest_makes_room() {
+    let server = Server::start_with(|config| {
+        config.http.connections_max = 4;
+        config.http.connections_reserved = 0;
+        config.http.header_timeout = Duration::from_secs(600);
+    })
+    .await;
+    let mut half_a_head = server.client().await;
+    half_a_head.send(b"POST /v1/lease HTTP/1.1\r\nhost: local").await;
+    let mut idle = server.client().await;
+    idle.get("/livez").await.expect(200);
+    let mut busy = server.client().await;
+    let mut waiting = waiting(&server, &mut busy, 1).await;
+    until(&mut busy, "longshore_http_connections 3").await;
+    let mut next = server.client().await;
+    next.get("/livez").await.expect(200);
+    until(&mut busy, "longshore_http_connections 3").await;
+    assert!(half_a_head.is_closed().await && idle.is_closed().await);
+    next.post("/v1/queues/q/jobs", "{\"kind\":\"k\"}").await.expect(202);
+    until(&mut busy, "longshore_http_connections_let_go_total 2").await;
+    assert_eq!(waiting.answer().await.expect(200)["jobs"].as_array().unwrap().len(), 1);
     server.stop().await;
 }
 
