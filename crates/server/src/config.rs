@@ -31,8 +31,11 @@ pub struct ServerConfig {
 /// Bounds of the HTTP face.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct HttpConfig {
-    /// Connections that may be open.
+    /// Connections that may be open and used for everything.
     pub connections_max: usize,
+    /// Connections beyond them that publish nothing; the last half of them only settles and
+    /// administers.
+    pub connections_reserved: usize,
     /// Bytes of a request's line and headers; at least 8 KiB.
     pub header_bytes_max: usize,
     /// Bytes of a body that brings jobs or results.
@@ -55,6 +58,8 @@ pub struct HttpConfig {
     pub write_timeout: Duration,
     /// How long a connection may be idle.
     pub idle_timeout: Duration,
+    /// How long it may be idle where room is short.
+    pub idle_spared: Duration,
     /// How long connections have to end when the server stops.
     pub stop_timeout: Duration,
     /// Queues that metrics name; the rest is summed up as `other`.
@@ -67,6 +72,7 @@ impl Default for HttpConfig {
     fn default() -> Self {
         Self {
             connections_max: 10_000,
+            connections_reserved: 500,
             header_bytes_max: 64 << 10,
             body_bytes_max: 24 << 20,
             publishes_max: 4096,
@@ -78,6 +84,7 @@ impl Default for HttpConfig {
             body_timeout: Duration::from_secs(30),
             write_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(300),
+            idle_spared: Duration::from_secs(1),
             stop_timeout: Duration::from_secs(10),
             metrics_queues_max: 50,
             location_origins: Vec::new(),

@@ -301,6 +301,11 @@ impl Node {
         all
     }
 
+    /// How many shards it has.
+    pub(crate) fn shards(&self) -> u32 {
+        self.inner.manifest.shards
+    }
+
     /// Begins to stop: publishing closes, requests that wait are answered, later leases get
     /// nothing. Everything else goes on.
     pub fn begin_stop(&self) {

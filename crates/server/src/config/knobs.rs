@@ -108,10 +108,18 @@ pub(super) const KNOBS: &[Row] = &[
     ),
     count_row!(
         "http.connections_max",
-        "Connections that may be open.",
+        "Connections that may be open and used for everything.",
         http.connections_max,
         usize,
         1,
+        MANY
+    ),
+    count_row!(
+        "http.connections_reserved",
+        "Connections beyond them that publish nothing; the last half only settles and administers.",
+        http.connections_reserved,
+        usize,
+        0,
         MANY
     ),
     row!(

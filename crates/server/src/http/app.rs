@@ -63,6 +63,8 @@ pub(crate) struct Counts {
     pub(crate) connections_refused_total: AtomicU64,
     /// Connections ended because their peer was too slow.
     pub(crate) connections_timed_out_total: AtomicU64,
+    /// Connections ended that waited for a request, to make room.
+    pub(crate) connections_let_go_total: AtomicU64,
     /// Answers by the first digit of their status.
     pub(crate) answers_total: [AtomicU64; 6],
 }
@@ -131,9 +133,13 @@ impl App {
         Self { node, ..self.clone() }
     }
 
-    /// Answers one request.
-    pub(crate) async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
-        let reply = match self.handle(request).await {
+    /// Answers one request. `earlier` connections were open when its own was accepted.
+    pub(crate) async fn answer(
+        &self,
+        request: Request<Incoming>,
+        earlier: usize,
+    ) -> Response<Full<Bytes>> {
+        let reply = match self.handle(request, earlier).await {
             Ok(reply) => reply,
             Err(refusal) => refusal.into(),
         };
@@ -144,13 +150,14 @@ impl App {
         reply.into_response()
     }
 
-    async fn handle(&self, request: Request<Incoming>) -> Result<Reply, Refusal> {
+    async fn handle(&self, request: Request<Incoming>, earlier: usize) -> Result<Reply, Refusal> {
         let (parts, incoming) = request.into_parts();
         let has_body = !incoming.is_end_stream();
         guard::check(&parts.method, &parts.uri, &parts.headers, has_body)?;
         let path = parts.uri.path();
         let found = find(&parts.method, path).map_err(|why| not_found(why, path))?;
         let query = Query::parse(found.route, parts.uri.query())?;
+        self.check_room(found.route.class, earlier)?;
         let _admitted = self.admit(found.route.class)?;
         self.check_publishing(found.route.class)?;
         let (body, held) = self.body(found.route, incoming).await?;
@@ -190,6 +197,22 @@ impl App {
             return Err(Refusal::new(Code::TooManyRequests, detail).retry_after_s(1));
         }
         Ok(admitted)
+    }
+
+    /// Refuses what a connection of the reserve is not kept for, while the others are all taken.
+    fn check_room(&self, class: Class, earlier: usize) -> Result<(), Refusal> {
+        let (max, reserved) = (self.config.connections_max, self.config.connections_reserved);
+        let max = match class {
+            Class::Publish => max,
+            Class::Lease => max + reserved / 2,
+            Class::Settle => return Ok(()),
+        };
+        if earlier < max || self.counts.connections.load(Ordering::Relaxed) <= max {
+            return Ok(());
+        }
+        let name = class.name();
+        let detail = format!("{max} connections are open; further ones are not for \"{name}\"");
+        Err(Refusal::new(Code::TooManyConnections, detail).retry_after_s(1).closing())
     }
 
     /// Refuses new jobs before their bodies are read, where the node would refuse them.

@@ -46,6 +46,8 @@ codes! {
     FieldMissing = "field_missing", BAD_REQUEST, "A field is missing";
     FieldRepeated = "field_repeated", BAD_REQUEST, "A field stands twice";
     FieldUnknown = "field_unknown", BAD_REQUEST, "A field is not known";
+    HeadMalformed = "head_malformed", BAD_REQUEST, "The request is not HTTP";
+    HeadTooLarge = "head_too_large", REQUEST_HEADER_FIELDS_TOO_LARGE, "The head is too large";
     HostRefused = "host_refused", FORBIDDEN, "The host is not this machine";
     Internal = "internal", INTERNAL_SERVER_ERROR, "A bug was met";
     JobGone = "job_gone", GONE, "The job is past its retention";
@@ -72,6 +74,7 @@ codes! {
     ShardStarting = "shard_starting", SERVICE_UNAVAILABLE, "The shard is starting";
     ShardStopped = "shard_stopped", SERVICE_UNAVAILABLE, "The shard has stopped";
     Stopping = "stopping", SERVICE_UNAVAILABLE, "The server is stopping";
+    TargetTooLong = "target_too_long", URI_TOO_LONG, "The target is too long";
     TooManyConnections = "too_many_connections", SERVICE_UNAVAILABLE, "Too many connections";
     TooManyKinds = "too_many_kinds", TOO_MANY_REQUESTS, "There are too many kinds";
     TooManyNamespaces = "too_many_namespaces", TOO_MANY_REQUESTS, "There are too many namespaces";

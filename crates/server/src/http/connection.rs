@@ -17,10 +17,12 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, watch};
+use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 use super::app::App;
+use super::unparsed::answer_instead;
 use crate::config::HttpConfig;
 
 /// A peer's connection waits for the next request.
@@ -38,6 +40,8 @@ pub(crate) struct Progress {
     since: AtomicU64,
     /// Since when the peer takes nothing of what is written; 0 while it does.
     blocked_since: AtomicU64,
+    /// The connection is to end before its next request.
+    leave: Notify,
 }
 
 impl Progress {
@@ -47,12 +51,30 @@ impl Progress {
             phase: AtomicU8::new(HEAD),
             since: AtomicU64::new(now),
             blocked_since: AtomicU64::new(0),
+            leave: Notify::new(),
         }
     }
 
     fn enter(&self, phase: u8, now: u64) {
         self.since.store(now, Ordering::Relaxed);
         self.phase.store(phase, Ordering::Relaxed);
+    }
+
+    /// Since when it owes a request, if for so long that it may be ended where room is short.
+    pub(crate) fn owing_since(&self, now: u64, config: &HttpConfig) -> Option<u64> {
+        let since = self.since.load(Ordering::Relaxed);
+        let owes = self.phase.load(Ordering::Relaxed) != BUSY;
+        (owes && now.saturating_sub(since) > config.idle_spared.as_secs()).then_some(since)
+    }
+
+    /// Ends the connection, which owes a request: in the middle of a head at once, else as soon as
+    /// it is sure that no request is under way.
+    pub(crate) fn let_go(&self, abort: &AbortHandle) {
+        if self.phase.load(Ordering::Relaxed) == HEAD {
+            abort.abort();
+        } else {
+            self.leave.notify_one();
+        }
     }
 
     /// Whether the peer has taken too long.
@@ -100,6 +122,9 @@ struct Watched {
     io: Option<TokioIo<TcpStream>>,
     progress: Arc<Progress>,
     ticks: Arc<Ticks>,
+    header_bytes_max: usize,
+    /// What is written in place of an answer of hyper's own, and how much of it was.
+    instead: Option<(Vec<u8>, usize)>,
 }
 
 impl Drop for Watched {
@@ -126,6 +151,31 @@ impl Drop for Watched {
 impl Watched {
     fn io(&mut self) -> io::Result<Pin<&mut TokioIo<TcpStream>>> {
         self.io.as_mut().map(Pin::new).ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+
+    /// Writes `bytes`, or a document in place of a bare refusal, which is told from its first bytes
+    /// in all other cases.
+    fn write(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if self.instead.is_none() {
+            self.instead = answer_instead(bytes, self.header_bytes_max).map(|answer| (answer, 0));
+        }
+        let Some((answer, mut written)) = self.instead.take() else {
+            let polled = self.io()?.poll_write(context, bytes);
+            return self.written(polled);
+        };
+        while let Some(rest) = answer.get(written..).filter(|rest| !rest.is_empty()) {
+            let polled = self.io()?.poll_write(context, rest);
+            match self.written(polled) {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(count)) => written += count,
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => {
+                    self.instead = Some((answer, written));
+                    return Poll::Pending;
+                }
+            }
+        }
+        Poll::Ready(Ok(bytes.len()))
     }
 
     fn written<T>(&self, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
@@ -159,8 +209,7 @@ impl Write for Watched {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let polled = self.io()?.poll_write(context, bytes);
-        self.written(polled)
+        self.write(context, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -180,16 +229,20 @@ impl Write for Watched {
         context: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if let [bytes] = parts {
+            return self.write(context, bytes);
+        }
         let polled = self.io()?.poll_write_vectored(context, parts);
         self.written(polled)
     }
 }
 
-/// Speaks HTTP on one connection until it ends or `stopping` says so; then the request under way
-/// is answered first.
+/// Speaks HTTP on one connection until it ends, or it is let go, or `stopping` says so; then the
+/// request under way is answered first. `earlier` connections were open when it was accepted.
 pub(crate) async fn speak(
     app: Arc<App>,
     stream: TcpStream,
+    earlier: usize,
     progress: Arc<Progress>,
     ticks: Arc<Ticks>,
     mut stopping: watch::Receiver<bool>,
@@ -201,12 +254,15 @@ pub(crate) async fn speak(
         io: Some(TokioIo::new(stream)),
         progress: Arc::clone(&progress),
         ticks: Arc::clone(&ticks),
+        header_bytes_max,
+        instead: None,
     };
+    let seen = Arc::clone(&progress);
     let service = service_fn(move |request: Request<Incoming>| {
-        let (app, progress, ticks) = (Arc::clone(&app), Arc::clone(&progress), Arc::clone(&ticks));
+        let (app, progress, ticks) = (Arc::clone(&app), Arc::clone(&seen), Arc::clone(&ticks));
         progress.enter(BUSY, ticks.now());
         async move {
-            let response = app.answer(request).await;
+            let response = app.answer(request, earlier).await;
             progress.enter(IDLE, ticks.now());
             Ok::<_, Infallible>(response)
         }
@@ -222,7 +278,7 @@ pub(crate) async fn speak(
     let ended = tokio::select! {
         biased;
         ended = connection.as_mut() => ended,
-        () = told(&mut stopping) => {
+        () = told(&mut stopping, &progress) => {
             connection.as_mut().graceful_shutdown();
             connection.as_mut().await
         }
@@ -232,12 +288,13 @@ pub(crate) async fn speak(
     }
 }
 
-/// Is ready once the server is about to stop.
-async fn told(stopping: &mut watch::Receiver<bool>) {
-    while !*stopping.borrow_and_update() {
-        if stopping.changed().await.is_err() {
-            return;
-        }
+/// Is ready once the connection is let go or the server is about to stop.
+async fn told(stopping: &mut watch::Receiver<bool>, progress: &Progress) {
+    // The server being gone is a stop as well.
+    let stopped = stopping.wait_for(|stopping| *stopping);
+    tokio::select! {
+        _ = stopped => {}
+        () = progress.leave.notified() => {}
     }
 }
 

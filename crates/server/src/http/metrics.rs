@@ -129,6 +129,11 @@ fn http(page: &mut Page, app: &App) {
             "Connections ended as their peer was too slow.",
             &counts.connections_timed_out_total,
         ),
+        (
+            "longshore_http_connections_let_go_total",
+            "Connections ended between requests to make room.",
+            &counts.connections_let_go_total,
+        ),
     ] {
         page.counter(name, about, count.load(Ordering::Relaxed));
     }

@@ -6,6 +6,7 @@ mod body;
 mod code;
 mod connection;
 mod cursor;
+mod descriptors;
 pub mod fuzz;
 mod guard;
 mod handle;
@@ -23,6 +24,7 @@ mod routes;
 mod serve;
 mod text;
 mod threads;
+mod unparsed;
 mod view;
 mod write;
 

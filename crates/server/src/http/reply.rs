@@ -95,6 +95,20 @@ impl Reply {
     }
 }
 
+/// A refusal as the bytes of an answer after which the connection is closed, for a peer that hyper
+/// does not serve.
+pub(crate) fn closing_answer(refusal: &Refusal) -> Vec<u8> {
+    let body = serde_json::to_string(&refusal.problem()).unwrap_or_default();
+    let (status, length) = (refusal.code().status(), body.len());
+    let retry_after = refusal.retry_after().map(|seconds| format!("retry-after: {seconds}\r\n"));
+    let retry_after = retry_after.unwrap_or_default();
+    format!(
+        "HTTP/1.1 {status}\r\ncontent-type: application/problem+json\r\n{retry_after}\
+         connection: close\r\ncontent-length: {length}\r\n\r\n{body}"
+    )
+    .into_bytes()
+}
+
 impl From<Refusal> for Reply {
     fn from(refusal: Refusal) -> Self {
         let body = serde_json::to_vec(&refusal.problem()).unwrap_or_default();
@@ -124,6 +138,17 @@ mod tests {
         assert_eq!(reply.headers()[CONTENT_TYPE], "application/problem+json");
         assert_eq!(reply.headers()[RETRY_AFTER], "15");
         assert_eq!(reply.headers()[CONNECTION], "close");
+    }
+
+    #[test]
+    fn a_closing_answer_is_the_same_document() {
+        let refusal = Refusal::new(Code::DiskLow, "no room").retry_after_s(15);
+        let answer = String::from_utf8(closing_answer(&refusal)).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.1 503 Service Unavailable\r\n"), "{head}");
+        assert!(head.contains("\r\nretry-after: 15\r\nconnection: close\r\n"), "{head}");
+        assert!(head.ends_with(&format!("content-length: {}", body.len())), "{head}");
+        assert_eq!(body, serde_json::to_string(&refusal.problem()).unwrap());
     }
 
     #[test]

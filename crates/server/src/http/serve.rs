@@ -16,7 +16,9 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use super::app::App;
 use super::code::Code;
 use super::connection::{Progress, Ticks, speak};
+use super::descriptors::fit;
 use super::refusal::Refusal;
+use super::reply::closing_answer;
 use super::threads::{Place, Threads};
 use crate::config::ServerConfig;
 use crate::node::Node;
@@ -80,7 +82,8 @@ pub async fn serve(
     listener: TcpListener,
     shutdown: impl Future<Output = ()>,
 ) -> std::io::Result<()> {
-    let app = Arc::new(App::new(node.clone(), config.http.clone(), config.node.limits.clone()));
+    let http = fit(config.http.clone(), node.shards());
+    let app = Arc::new(App::new(node.clone(), http, config.node.limits.clone()));
     let server = Server {
         app,
         ticks: Arc::new(Ticks::new()),
@@ -162,7 +165,8 @@ impl Server {
     ) {
         let counts = &self.app.counts;
         let number = counts.connections_total.fetch_add(1, Ordering::Relaxed);
-        if counts.connections.load(Ordering::Relaxed) >= self.app.config.connections_max {
+        let earlier = counts.connections.load(Ordering::Relaxed);
+        if earlier >= self.connections_max() {
             counts.connections_refused_total.fetch_add(1, Ordering::Relaxed);
             self.refuse(stream, connections);
             return;
@@ -177,7 +181,7 @@ impl Server {
             let _held = (counted, place);
             // What the accepting thread watches, this one has to watch from now on.
             match stream.into_std().and_then(TcpStream::from_std) {
-                Ok(stream) => speak(app, stream, seen, ticks, stopping).await,
+                Ok(stream) => speak(app, stream, earlier, seen, ticks, stopping).await,
                 Err(error) => tracing::warn!(%error, "a connection could not be watched"),
             }
         };
@@ -187,7 +191,13 @@ impl Server {
         watched.insert(number, (progress, abort));
     }
 
-    /// Ends the connections of peers that have taken too long, looking once a second.
+    /// Connections that may be open in all.
+    fn connections_max(&self) -> usize {
+        self.app.config.connections_max + self.app.config.connections_reserved
+    }
+
+    /// Ends the connections of peers that have taken too long, looking once a second, and others
+    /// where room is short.
     async fn watch(self) {
         let mut seconds = interval(Duration::from_secs(1));
         seconds.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -205,24 +215,44 @@ impl Server {
             for abort in overdue {
                 abort.abort();
             }
+            self.make_room(now);
+        }
+    }
+
+    /// Lets connections go that owe a request for longest, so many that the next ones find as much
+    /// room for everything as is reserved.
+    fn make_room(&self, now: u64) {
+        let config = &self.app.config;
+        let (max, reserved) = (config.connections_max, config.connections_reserved);
+        let open = self.app.counts.connections.load(Ordering::Relaxed);
+        if open < max {
+            return;
+        }
+        let watched = self.lock();
+        let all = watched.values();
+        let mut owing: Vec<_> = all
+            .filter_map(|(progress, abort)| {
+                Some((progress.owing_since(now, config)?, progress, abort))
+            })
+            .collect();
+        owing.sort_unstable_by_key(|(since, ..)| *since);
+        owing.truncate((open - max + reserved).max(1));
+        let count = owing.len() as u64;
+        self.app.counts.connections_let_go_total.fetch_add(count, Ordering::Relaxed);
+        for (_, progress, abort) in owing {
+            progress.let_go(abort);
         }
     }
 
     /// Tells a peer that there are too many connections, if not too many are being told.
     fn refuse(&self, mut stream: TcpStream, connections: &mut JoinSet<()>) {
         let Ok(permit) = Arc::clone(&self.refusing).try_acquire_owned() else { return };
-        let detail =
-            format!("{} connections are open, as many as may", self.app.config.connections_max);
-        let problem = Refusal::new(Code::TooManyConnections, detail).problem();
-        let body = serde_json::to_string(&problem).unwrap_or_default();
-        let answer = format!(
-            "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\n\
-             retry-after: 1\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
-            body.len()
-        );
+        let detail = format!("{} connections are open, as many as may", self.connections_max());
+        let refusal = Refusal::new(Code::TooManyConnections, detail).retry_after_s(1);
+        let answer = closing_answer(&refusal);
         connections.spawn(async move {
             let telling = async {
-                stream.write_all(answer.as_bytes()).await?;
+                stream.write_all(&answer).await?;
                 stream.shutdown().await?;
                 // What the peer has sent is taken, or the answer would be lost with it.
                 let mut dropped = [0_u8; 1024];

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
+use tokio::time::timeout;
 
 use crate::harness::{Client, Server, request};
 
@@ -81,22 +82,38 @@ async fn a_request_that_waits_outlives_the_idle_bound() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_no_http_is_refused() {
     let server = Server::start().await;
-    for (bytes, status) in [
-        ("GARBAGE\r\n\r\n".to_owned(), 400),
-        ("GET /livez HTTP/1.1\r\nbad header\r\n\r\n".to_owned(), 400),
-        (format!("GET /livez HTTP/1.1\r\nx: {}\r\n\r\n", "y".repeat(100_000)), 431),
+    let head = |more: String| format!("GET /livez HTTP/1.1\r\nhost: localhost\r\n{more}\r\n");
+    for (bytes, status, code) in [
+        ("GARBAGE\r\n\r\n".to_owned(), 400, "head_malformed"),
+        ("GET /livez\r\n\r\n".to_owned(), 400, "head_malformed"),
+        ("GET /livez HTTP/7.1\r\n\r\n".to_owned(), 400, "head_malformed"),
+        (head("bad header\r\n".to_owned()), 400, "head_malformed"),
+        (head("content-length: 3x\r\n".to_owned()), 400, "head_malformed"),
+        (head(format!("x: {}\r\n", "y".repeat(100_000))), 431, "head_too_large"),
+        (head("x: y\r\n".repeat(200)), 431, "head_too_large"),
     ] {
         let mut client = server.client().await;
         client.send(bytes.as_bytes()).await;
-        assert_eq!(client.answer().await.status, status, "{bytes:.40}");
+        let answer = client.answer().await;
+        answer.refused(status, code);
+        assert_eq!(answer.header("connection"), Some("close"), "{bytes:.40}");
+        assert!(client.is_closed().await, "{bytes:.40}");
     }
+    let mut client = server.client().await;
+    client.send(&[request("GET", "/livez", &[], ""), b"GARBAGE\r\n\r\n".to_vec()].concat()).await;
+    client.answer().await.expect(200);
+    client.answer().await.refused(400, "head_malformed");
     server.client().await.get("/livez").await.expect(200);
     server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_are_bounded() {
-    let server = Server::start_with(|config| config.http.connections_max = 2).await;
+    let server = Server::start_with(|config| {
+        config.http.connections_max = 2;
+        config.http.connections_reserved = 0;
+    })
+    .await;
     let mut first = server.client().await;
     first.get("/livez").await.expect(200);
     let mut second = server.client().await;
@@ -105,13 +122,108 @@ async fn connections_are_bounded() {
     third.answer().await.refused(503, "too_many_connections");
     assert!(third.is_closed().await);
     drop(second);
-    loop {
-        let metrics = String::from_utf8(first.get("/metrics").await.body).unwrap();
-        if metrics.contains("longshore_http_connections 1\n") {
-            break;
-        }
-    }
+    until(&mut first, "longshore_http_connections 1").await;
     server.client().await.get("/livez").await.expect(200);
+    server.stop().await;
+}
+
+const WAIT: &str = "{\"queues\":[\"q\"],\"wait\":\"30s\",\"worker\":\"w\"}";
+
+/// Waits until the metrics say so.
+async fn until(client: &mut Client, metric: &str) {
+    let line = format!("\n{metric}\n");
+    let told = async {
+        while !String::from_utf8(client.get("/metrics").await.body).unwrap().contains(&line) {}
+    };
+    timeout(Duration::from_secs(30), told).await.expect(metric);
+}
+
+/// A connection on which a request waits for jobs, as `count` do then.
+async fn waiting(server: &Server, seen_by: &mut Client, count: usize) -> Client {
+    let mut client = server.client().await;
+    client.send(&request("POST", "/v1/lease", &[], WAIT)).await;
+    let metric = "longshore_http_requests_in_flight{class=\"lease\"}";
+    until(seen_by, &format!("{metric} {count}")).await;
+    client
+}
+
+/// Without a session all were taken for one, so the second request ended the first one's wait.
+#[tokio::test(flavor = "multi_thread")]
+async fn workers_that_name_no_session_wait_side_by_side() {
+    let server = Server::start().await;
+    let mut client = server.client().await;
+    let workers = [waiting(&server, &mut client, 1).await, waiting(&server, &mut client, 2).await];
+    let jobs = "{\"jobs\":[{\"kind\":\"k\"},{\"kind\":\"k\"}]}";
+    client.post("/v1/queues/q/jobs", jobs).await.expect(202);
+    for mut worker in workers {
+        assert_eq!(worker.answer().await.expect(200)["jobs"].as_array().unwrap().len(), 1);
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reserve_of_connections_is_kept_for_what_must_get_through() {
+    let server = Server::start_with(|config| {
+        config.http.connections_max = 3;
+        config.http.connections_reserved = 4;
+        config.http.idle_spared = Duration::from_secs(60);
+    })
+    .await;
+    let (publish, job) = ("/v1/queues/q/jobs", "{\"kind\":\"k\"}");
+    let (lease, settle) = ("{\"queues\":[\"q\"]}", "{\"settle\":[]}");
+    let mut first = server.client().await;
+    let one = waiting(&server, &mut first, 1).await;
+    let two = waiting(&server, &mut first, 2).await;
+    let mut publisher = server.client().await;
+    let refused = publisher.post(publish, job).await;
+    assert_eq!(refused.header("retry-after"), Some("1"));
+    refused.refused(503, "too_many_connections");
+    assert!(publisher.is_closed().await);
+    first.post(publish, job).await.expect(202);
+
+    until(&mut first, "longshore_http_connections 3").await;
+    let mut worker = server.client().await;
+    worker.post("/v1/lease", lease).await.expect(200);
+    let mut second = server.client().await;
+    second.get("/livez").await.expect(200);
+    let mut late = server.client().await;
+    late.post("/v1/lease", lease).await.refused(503, "too_many_connections");
+    assert!(late.is_closed().await);
+    until(&mut first, "longshore_http_connections 5").await;
+    let mut settles = server.client().await;
+    settles.post("/v1/settle", settle).await.expect(200);
+    let mut administers = server.client().await;
+    administers.put("/v1/queues/q", "{\"paused\":true}").await.expect(200);
+    server.client().await.answer().await.refused(503, "too_many_connections");
+
+    drop((one, two, first, worker));
+    until(&mut settles, "longshore_http_connections 3").await;
+    settles.post(publish, job).await.expect(202);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_owes_a_request_for_longest_makes_room() {
+    let server = Server::start_with(|config| {
+        config.http.connections_max = 4;
+        config.http.connections_reserved = 0;
+        config.http.header_timeout = Duration::from_secs(600);
+    })
+    .await;
+    let mut half_a_head = server.client().await;
+    half_a_head.send(b"POST /v1/lease HTTP/1.1\r\nhost: local").await;
+    let mut idle = server.client().await;
+    idle.get("/livez").await.expect(200);
+    let mut busy = server.client().await;
+    let mut waiting = waiting(&server, &mut busy, 1).await;
+    until(&mut busy, "longshore_http_connections 3").await;
+    let mut next = server.client().await;
+    next.get("/livez").await.expect(200);
+    until(&mut busy, "longshore_http_connections 3").await;
+    assert!(half_a_head.is_closed().await && idle.is_closed().await);
+    next.post("/v1/queues/q/jobs", "{\"kind\":\"k\"}").await.expect(202);
+    until(&mut busy, "longshore_http_connections_let_go_total 2").await;
+    assert_eq!(waiting.answer().await.expect(200)["jobs"].as_array().unwrap().len(), 1);
     server.stop().await;
 }
 

@@ -52,7 +52,8 @@ pub(crate) fn parse_lease(body: &Bytes, bounds: &Bounds) -> Result<LeaseJobs, Re
         wait_ms: request.wait.map_or(0, |wait| wait.0),
         lease_ms: request.lease.map(|lease| lease.0),
         worker: request.worker.unwrap_or_else(|| NAMELESS.to_owned()),
-        session: request.session.unwrap_or_else(|| NAMELESS.to_owned()),
+        // Who names none shares none: requests of a session take each other's place.
+        session: request.session.unwrap_or_default(),
         turn: request.turn,
         seen: request.seen,
         settle: settlements(request.settle, body, bounds)?,
