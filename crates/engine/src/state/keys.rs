@@ -23,9 +23,11 @@
 //! | 17   | namespace u32, forget at u64, id 16                    | -: a tombstone's turn    |
 //! | 18   | namespace u32, counted worker, counted session         | `Session`                |
 //! | 19   | operation u64                                          | `Operation`              |
-//! | 20   | namespace u32, queue u32, place u64                    | id: behind its key       |
+//! | 20   | namespace u32, queue u32, place u64                    | id: behind its key, or   |
+//! |      |                                                        | paused                   |
 //! | 21   | namespace u32, id 16                                   | `Checkpoint`             |
 //! | 22   | namespace u32, id 16, index u32                        | `SkippedItem`            |
+//! | 23   | namespace u32, id 16                                   | -: paused                |
 //! | 255  | the store's own                                        | position marker          |
 
 use crate::ids::{BodyId, JobId, KindId, NamespaceId, OperationId, Place, QueueId, TimeMs};
@@ -52,6 +54,7 @@ pub(crate) const OPERATION: u8 = 19;
 pub(crate) const BLOCKED: u8 = 20;
 pub(crate) const CHECKPOINT: u8 = 21;
 pub(crate) const SKIPPED: u8 = 22;
+pub(crate) const PAUSED: u8 = 23;
 
 /// A key under construction.
 #[derive(Debug)]
@@ -215,6 +218,10 @@ pub(crate) fn checkpoint(ns: NamespaceId, id: JobId) -> Vec<u8> {
 
 pub(crate) fn skipped(ns: NamespaceId, id: JobId, index: u32) -> Vec<u8> {
     Key::new(SKIPPED).namespace(ns).id(id).u32(index).done()
+}
+
+pub(crate) fn paused(ns: NamespaceId, id: JobId) -> Vec<u8> {
+    Key::new(PAUSED).namespace(ns).id(id).done()
 }
 
 /// The 16 bytes of a job id that begin at `at`.

@@ -49,6 +49,8 @@ pub(crate) struct Told {
     pub(crate) outcome: Option<Outcome>,
     pub(crate) cancel_tried: bool,
     pub(crate) retry_tried: bool,
+    /// Somebody was told that it is held back, and nobody tried to resume it since.
+    pub(crate) paused: bool,
     /// Items that a checkpoint was answered for, and those that one was tried for.
     pub(crate) done_at_least: u64,
     pub(crate) done_at_most: u64,
@@ -76,7 +78,8 @@ impl Shadow {
             Command::SettleJobs(settlements) => ops::settle::tried(self, namespace, settlements),
             Command::CheckpointJobs(all) => ops::checkpoint::tried(self, namespace, all),
             Command::CancelJob { id } => ops::admin::cancel_tried(self, namespace, *id),
-            Command::RetryJob { id } => ops::admin::retry_tried(self, namespace, *id),
+            Command::RetryJob { id, .. } => ops::admin::retry_tried(self, namespace, *id),
+            Command::ResumeJob { id } => ops::admin::resume_tried(self, namespace, *id),
             Command::StartOperation(kind) => ops::operation::tried(self, namespace, kind),
             _ => {}
         }
@@ -95,9 +98,10 @@ impl Shadow {
             }
             Command::CheckpointJobs(all) => ops::checkpoint::told(self, namespace, all, answer),
             Command::AwaitJob { id, .. } => ops::admin::job_told(self, (namespace, *id), answer),
-            Command::CancelJob { id } | Command::RetryJob { id } => {
-                ops::admin::job_told(self, (namespace, *id), answer)
-            }
+            Command::PauseJob { id } => ops::admin::pause_told(self, (namespace, *id), answer),
+            Command::CancelJob { id }
+            | Command::RetryJob { id, .. }
+            | Command::ResumeJob { id } => ops::admin::job_told(self, (namespace, *id), answer),
             _ => Ok(()),
         }
     }
