@@ -24,7 +24,7 @@ pub enum Answer {
     Settled(Vec<Result<EndKind, Rejection>>),
     /// To `ExtendLeases`, `CheckpointJobs`: what the worker shall do with each, in order.
     Extended(Vec<Result<Instruction, Rejection>>),
-    /// To `AwaitJob`, `CancelJob`, `RetryJob`: the job as it is now.
+    /// To `AwaitJob`, `CancelJob`, `RetryJob`, `PauseJob`, `ResumeJob`: the job as it is now.
     Job(Box<JobView>),
     /// To `CancelJob` of a dead job.
     JobRemoved,
@@ -123,6 +123,8 @@ pub struct JobView {
     pub lease: Option<Lease>,
     /// How far it has come, where a run said so or was interrupted.
     pub checkpoint: Option<Checkpoint>,
+    /// Whether it is held back until it is resumed.
+    pub paused: bool,
     /// The moment.
     pub now: TimeMs,
 }
@@ -181,7 +183,7 @@ pub struct QueueView {
     pub scheduled: u64,
     /// Wait for their next attempt.
     pub retrying: u64,
-    /// Wait behind another job of their ordering key.
+    /// Wait behind another job of their ordering key, or are paused.
     pub blocked: u64,
     /// Have a live lease.
     pub running: u64,

@@ -56,7 +56,10 @@ impl<M: OrderedMap> State<M> {
             | Record::OutcomesForgotten { .. }
             | Record::TombstonesForgotten { .. }
             | Record::JobCheckpointed { .. }
-            | Record::JobInterrupted { .. } => self.apply_to_jobs(record),
+            | Record::JobInterrupted { .. }
+            | Record::JobPaused { .. }
+            | Record::JobResumed { .. }
+            | Record::CursorSet { .. } => self.apply_to_jobs(record),
         }
     }
 
@@ -142,6 +145,11 @@ impl<M: OrderedMap> State<M> {
             }
             Record::JobInterrupted { namespace, id, reason, available_at, .. } => {
                 self.apply_job_interrupted(namespace, id, reason, available_at);
+            }
+            Record::JobPaused { namespace, id } => self.apply_job_paused(namespace, id),
+            Record::JobResumed { namespace, id } => self.apply_job_resumed(namespace, id),
+            Record::CursorSet { namespace, id, cursor } => {
+                self.apply_cursor_set(namespace, id, cursor);
             }
             _ => unreachable!("apply sends the records of the shard elsewhere"),
         }

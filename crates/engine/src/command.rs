@@ -51,6 +51,18 @@ pub enum Command {
     RetryJob {
         /// Which.
         id: JobId,
+        /// Where it begins.
+        from: RetryFrom,
+    },
+    /// Hold a job back; one that runs is to be interrupted.
+    PauseJob {
+        /// Which.
+        id: JobId,
+    },
+    /// Hold a job back no longer.
+    ResumeJob {
+        /// Which.
+        id: JobId,
     },
     /// Create or change a queue.
     PutQueue {
@@ -105,6 +117,18 @@ pub enum Command {
     GetNamespace,
     /// Describe all namespaces of the shard; the request's own name does not matter.
     ListNamespaces,
+}
+
+/// Where a job begins that is retried.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub enum RetryFrom {
+    /// At the cursor that its runs saved last.
+    #[default]
+    Kept,
+    /// At the beginning.
+    Beginning,
+    /// At this cursor: JSON text.
+    Cursor(Bytes),
 }
 
 /// Jobs to enqueue together.
@@ -164,6 +188,8 @@ pub struct NewJob {
     pub metadata: Option<Bytes>,
     /// W3C Trace Context.
     pub traceparent: Option<String>,
+    /// Where its first run begins: JSON text; `None` for at the beginning.
+    pub cursor: Option<Bytes>,
 }
 
 impl NewJob {
@@ -188,6 +214,7 @@ impl NewJob {
             tags: Vec::new(),
             metadata: None,
             traceparent: None,
+            cursor: None,
         }
     }
 }

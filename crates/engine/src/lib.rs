@@ -34,7 +34,7 @@ pub use answer::{
 };
 pub use command::{
     CheckpointJob, Command, EnqueueJobs, Extension, FollowUp, JobFilter, LeaseJobs, NewJob,
-    QueuePattern, ReplyTo, Request, Settlement, Start, Verdict,
+    QueuePattern, ReplyTo, Request, RetryFrom, Settlement, Start, Verdict,
 };
 pub use effect::Effect;
 pub use ids::{

@@ -103,7 +103,8 @@ fn view(reader: &dyn Reader, ns: NamespaceId, id: JobId, now: TimeMs) -> Option<
     let lease: Option<Lease> = value(reader, &keys::lease(ns, id));
     let may_have_one = lease.is_some() || job.has_run();
     let checkpoint = may_have_one.then(|| value(reader, &keys::checkpoint(ns, id))).flatten();
-    Some(JobView { job, lease, checkpoint, now })
+    let paused = job.phase.is_unfinished() && reader.get(&keys::paused(ns, id)).is_some();
+    Some(JobView { job, lease, checkpoint, paused, now })
 }
 
 /// The items that a job gave up on, as far as they are kept, the oldest first.

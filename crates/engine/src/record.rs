@@ -299,6 +299,29 @@ wire_enum! {
             /// When it may go on, where not at its old place.
             available_at: Option<TimeMs>,
         },
+        /// A job is held back until it is resumed.
+        30 => JobPaused {
+            /// Its namespace.
+            namespace: NamespaceId,
+            /// The job.
+            id: JobId,
+        },
+        /// A job is held back no longer.
+        31 => JobResumed {
+            /// Its namespace.
+            namespace: NamespaceId,
+            /// The job.
+            id: JobId,
+        },
+        /// Somebody said where the next run begins.
+        32 => CursorSet {
+            /// Its namespace.
+            namespace: NamespaceId,
+            /// The job.
+            id: JobId,
+            /// There; `None` for at the beginning.
+            cursor: Option<Bytes>,
+        },
     }
 }
 

@@ -123,6 +123,8 @@ pub(crate) struct LiveLease {
     pub(crate) expires: MonoMs,
     /// After which instant no heartbeat extends it any more.
     pub(crate) timeout: Option<MonoMs>,
+    /// The job is to stay held back once this run has ended.
+    pub(crate) paused: bool,
 }
 
 /// How many decoded jobs are kept at hand beside those that run.
@@ -176,6 +178,8 @@ pub(crate) struct State<M> {
     at_hand: RefCell<AtHand>,
     /// Whether a checkpoint was ever kept here: where not, nobody looks for one.
     pub(crate) has_checkpoints: bool,
+    /// Whether a job was ever paused here: where not, nobody looks for one.
+    pub(crate) has_paused: bool,
     /// Volatile: queues in which something became available since the last dispatch.
     pub(crate) fresh_queues: BTreeSet<QueueId>,
     /// Volatile: jobs that ended since their waiters were last told.

@@ -54,7 +54,8 @@ impl<M: OrderedMap> State<M> {
         let job = (*self.job(ns, id)?).clone();
         let lease = self.leases.get(&(ns, id)).map(|live| live.lease.clone());
         let checkpoint = self.checkpoint(ns, id);
-        Some(JobView { job, lease, checkpoint, now })
+        let paused = self.is_paused(ns, id);
+        Some(JobView { job, lease, checkpoint, paused, now })
     }
 
     pub(crate) fn queue_view(&self, queue: &Queue, consumers: u64, now: TimeMs) -> QueueView {

@@ -25,6 +25,7 @@ impl Simulation {
                 self.call(namespace, Command::PauseQueue { queue, paused: false })?;
             }
         }
+        self.resume_all()?;
         let mut rounds = 0;
         while self.has_unfinished()? {
             rounds += 1;
@@ -88,6 +89,18 @@ impl Simulation {
             }
         }
         Err(format!("request {} was not answered", reply_to.0))
+    }
+
+    fn resume_all(&mut self) -> Check {
+        let clock = self.now();
+        for (namespace, name) in NAMESPACES.iter().enumerate() {
+            let Some(node) = &self.node else { return Err("the shard ended".to_owned()) };
+            let jobs = invariants::jobs_of(node.turn.map(), name, None, clock);
+            for view in jobs.iter().filter(|view| view.paused) {
+                self.call(namespace, Command::ResumeJob { id: view.job.id })?;
+            }
+        }
+        Ok(())
     }
 
     fn has_unfinished(&mut self) -> Result<bool, String> {

@@ -55,6 +55,7 @@ fn routes() -> Vec<(&'static str, String)> {
             "heartbeat",
             format!(r#"{{"token":"{TOKEN}","lease":"30s","progress":0.25,"progress_text":"a"}}"#),
         ),
+        ("retry", r#"{"cursor":[7]}"#.to_owned()),
         ("interrupt", format!(r#"{{"token":"{TOKEN}","reason":"deploy","delay":"10s"}}"#)),
         (
             "checkpoint",

@@ -192,6 +192,12 @@ fn records_of_jobs() -> Vec<(&'static str, Record)> {
                 }),
             },
         ),
+        ("job-paused", Record::JobPaused { namespace: NS, id: ID }),
+        ("job-resumed", Record::JobResumed { namespace: NS, id: ID }),
+        (
+            "cursor-set",
+            Record::CursorSet { namespace: NS, id: ID, cursor: Some(Bytes::from_static(b"[7]")) },
+        ),
         ("job-retried", Record::JobRetried { namespace: NS, id: ID, place: Some(Place(u64::MAX)) }),
         ("job-removed", Record::JobRemoved { namespace: NS, id: ID }),
         (

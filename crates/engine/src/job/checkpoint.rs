@@ -9,8 +9,8 @@ use crate::answer::Instruction;
 use crate::bounds::{check_name, check_size, cut};
 use crate::command::CheckpointJob;
 use crate::ids::{JobId, NamespaceId, TimeMs, Token};
-use crate::job::JobError;
 use crate::job::enqueue::check_lease;
+use crate::job::{Job, JobError};
 use crate::map::OrderedMap;
 use crate::moment::Moment;
 use crate::record::Record;
@@ -203,6 +203,19 @@ impl<M: OrderedMap> State<M> {
         checkpoint.progress = saved.progress.or(checkpoint.progress);
         checkpoint.progress_text = saved.progress_text.or(checkpoint.progress_text);
         self.put_checkpoint(ns, id, &checkpoint);
+    }
+
+    /// The next run begins there. What earlier ones counted and skipped stands. The job waits.
+    pub(crate) fn apply_cursor_set(&mut self, ns: NamespaceId, id: JobId, cursor: Option<Bytes>) {
+        let checkpoint = self.checkpoint(ns, id).unwrap_or_default();
+        let (progress, progress_text) = (None, None);
+        self.put_checkpoint(ns, id, &Checkpoint { cursor, progress, progress_text, ..checkpoint });
+        let job = self.job(ns, id).expect("the record names a waiting job");
+        if !job.has_run() {
+            let mut job = (*job).clone();
+            job.ends.push(Job::STARTED_ELSEWHERE);
+            self.put_job(ns, job);
+        }
     }
 
     /// What a heartbeat said of the progress before is not the newest any more.

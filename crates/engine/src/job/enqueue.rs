@@ -212,7 +212,12 @@ impl<'a, M: OrderedMap> Bulk<'a, M> {
             self.named_ids.insert(new.id, Earlier { fingerprint: new.fingerprint });
         }
         self.answers.push(Enqueued { id: new.id, replayed: false });
-        self.records.push(Record::JobEnqueued { namespace: self.ns, job: Box::new(job) });
+        let (namespace, id) = (self.ns, new.id);
+        self.records.push(Record::JobEnqueued { namespace, job: Box::new(job) });
+        if new.cursor.is_some() {
+            let cursor = new.cursor.clone();
+            self.records.push(Record::CursorSet { namespace, id, cursor });
+        }
         *self.entered.entry(self.queue).or_default() += 1;
         self.entered_total += 1;
         Ok(())
@@ -288,6 +293,8 @@ fn check_new_job<M: OrderedMap>(state: &State<M>, new: &NewJob) -> Result<(), Re
     let limits = &state.limits;
     check_name(limits, "kind", &new.kind)?;
     check_size("args", new.args.len(), limits.args_bytes_max)?;
+    let cursor_bytes = new.cursor.as_ref().map_or(0, bytes::Bytes::len);
+    check_size("cursor", cursor_bytes, limits.cursor_bytes_max)?;
     if let Some(ordering_key) = &new.ordering_key {
         check_name(limits, "ordering_key", ordering_key)?;
     }

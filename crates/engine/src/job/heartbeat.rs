@@ -14,7 +14,13 @@ use crate::wire::Wire;
 impl LiveLease {
     /// What its worker shall do.
     pub(crate) fn instruction(&self) -> Instruction {
-        if self.lease.cancel_requested { Instruction::Cancel } else { Instruction::Continue }
+        if self.lease.cancel_requested {
+            Instruction::Cancel
+        } else if self.paused {
+            Instruction::Interrupt { reason: "pause" }
+        } else {
+            Instruction::Continue
+        }
     }
 }
 

@@ -8,6 +8,7 @@ mod heartbeat;
 mod interrupt;
 mod lease;
 mod outcome;
+mod pause;
 mod retry;
 mod retry_policy;
 mod settle;
@@ -20,7 +21,7 @@ pub use checkpoint::{Checkpoint, Saved, SkippedItem};
 pub(crate) use enqueue::{Decision, check_lease};
 pub use retry_policy::RetryPolicy;
 
-use crate::ids::{BodyId, JobId, Place, TimeMs, Token};
+use crate::ids::{BodyId, Epoch, JobId, Place, TimeMs, Token};
 use crate::wire::{wire_enum, wire_struct};
 
 /// Kinds that begin so belong to Longshore: a worker gets them only where it asks for them by
@@ -301,6 +302,10 @@ impl Job {
     pub fn has_attempts_after(&self, attempt: u32) -> bool {
         attempt.saturating_sub(self.budget_from) < self.options.max_attempts
     }
+
+    /// The end of a run that nobody had: a job that starts at a cursor counts as interrupted there.
+    pub(crate) const STARTED_ELSEWHERE: End =
+        End { token: Token { epoch: Epoch(0), counter: 0 }, kind: EndKind::Interrupted };
 
     /// Whether a run of it has ended: only then a checkpoint may be kept beside a job that waits.
     pub(crate) fn has_run(&self) -> bool {

@@ -1,5 +1,7 @@
 //! Retrying on request: a dead job starts over, a retrying one does not wait any longer.
 
+use crate::bounds::check_size;
+use crate::command::RetryFrom;
 use crate::ids::{JobId, NamespaceId, Place};
 use crate::job::Phase;
 use crate::map::OrderedMap;
@@ -8,11 +10,26 @@ use crate::rejection::Rejection;
 use crate::state::State;
 
 impl<M: OrderedMap> State<M> {
+    /// The records that let the job start again, and say where.
     pub(crate) fn decide_retry(
         &self,
         namespace: NamespaceId,
         id: JobId,
-    ) -> Result<Record, Rejection> {
+        from: &RetryFrom,
+    ) -> Result<Vec<Record>, Rejection> {
+        let retried = self.decide_retried(namespace, id)?;
+        let cursor = match from {
+            RetryFrom::Kept => return Ok(vec![retried]),
+            RetryFrom::Beginning => None,
+            RetryFrom::Cursor(cursor) => Some(cursor.clone()),
+        };
+        let cursor_bytes = cursor.as_ref().map_or(0, bytes::Bytes::len);
+        check_size("cursor", cursor_bytes, self.limits.cursor_bytes_max)?;
+        // In this order: what it takes in the dead set is not to change.
+        Ok(vec![retried, Record::CursorSet { namespace, id, cursor }])
+    }
+
+    fn decide_retried(&self, namespace: NamespaceId, id: JobId) -> Result<Record, Rejection> {
         let Some(job) = self.job(namespace, id) else {
             return Err(self.job_unknown(namespace, id));
         };
@@ -35,13 +52,13 @@ impl<M: OrderedMap> State<M> {
         let queue = self.queue_of(ns, &job);
         let mut job = (*job).clone();
         let Some(place) = place else {
-            // Behind its key it keeps its place there; in its lane it moves forward.
-            let blocked = self.is_blocked(ns, &job);
-            if !blocked {
+            // Held back it keeps its place there; in its lane it moves forward.
+            let held = self.is_held(ns, &job);
+            if !held {
                 self.take_from_lane(ns, queue, &job);
             }
             job.available_at = self.now().min(job.available_at);
-            if !blocked {
+            if !held {
                 self.file_in_lane(ns, queue, &job);
             }
             self.put_job(ns, job);

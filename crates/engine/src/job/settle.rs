@@ -264,16 +264,16 @@ impl<M: OrderedMap> State<M> {
             Next::RetryAt { available_at } => {
                 job.phase = Phase::Retrying;
                 job.available_at = available_at.max(self.now());
-                self.file_in_lane(ns, queue, &job);
+                self.file_again(ns, queue, &job);
                 self.put_job(ns, job);
             }
             Next::Requeue => {
-                self.file_in_lane(ns, queue, &job);
+                self.file_again(ns, queue, &job);
                 self.put_job(ns, job);
             }
             Next::Resume => {
                 self.drop_expiry(ns, &mut job);
-                self.file_in_lane(ns, queue, &job);
+                self.file_again(ns, queue, &job);
                 self.put_job(ns, job);
             }
             Next::Dead { reason, forget_at } => {
@@ -325,7 +325,7 @@ impl<M: OrderedMap> State<M> {
 
     /// Files a job that ran. Timers that passed meanwhile found it running: they are set again.
     pub(crate) fn wait_again(&mut self, ns: NamespaceId, queue: QueueId, job: Job) {
-        self.file_in_lane(ns, queue, &job);
+        self.file_again(ns, queue, &job);
         self.set_passed_timers(ns, &job);
         self.put_job(ns, job);
     }

@@ -24,11 +24,13 @@
 //! | 17   | namespace u32, forget at u64, id 16                    | -: a tombstone's turn    |
 //! | 18   | namespace u32, counted worker, counted session         | `Session`                |
 //! | 19   | operation u64                                          | `Operation`              |
-//! | 20   | namespace u32, queue u32, place u64                    | id: behind its key       |
+//! | 20   | namespace u32, queue u32, place u64                    | id: behind its key, or   |
+//! |      |                                                        | paused                   |
 //! | 21   | namespace u32, id 16                                   | `Checkpoint`             |
 //! | 22   | namespace u32, id 16, index u32                        | `SkippedItem`            |
 //! | 23   | queue u32                                              | `QueueCounts`            |
 //! | 24   | namespace u32                                          | `Kept`                   |
+//! | 25   | namespace u32, id 16                                   | -: paused                |
 
 use crate::ids::{BodyId, JobId, KindId, NamespaceId, OperationId, Place, QueueId, TimeMs};
 
@@ -56,6 +58,7 @@ pub(crate) const CHECKPOINT: u8 = 21;
 pub(crate) const SKIPPED: u8 = 22;
 pub(crate) const QUEUE_COUNTS: u8 = 23;
 pub(crate) const NAMESPACE_KEPT: u8 = 24;
+pub(crate) const PAUSED: u8 = 25;
 
 /// A key under construction.
 #[derive(Debug)]
@@ -229,6 +232,10 @@ pub(crate) fn skipped(ns: NamespaceId, id: JobId, index: u32) -> Vec<u8> {
     Key::new(SKIPPED).namespace(ns).id(id).u32(index).done()
 }
 
+pub(crate) fn paused(ns: NamespaceId, id: JobId) -> Vec<u8> {
+    Key::new(PAUSED).namespace(ns).id(id).done()
+}
+
 /// The 16 bytes of a job id that begin at `at`.
 pub(crate) fn id_at(key: &[u8], at: usize) -> Option<JobId> {
     key.get(at..at + 16)?.try_into().ok().map(JobId)
@@ -281,6 +288,7 @@ mod tests {
             SKIPPED,
             QUEUE_COUNTS,
             NAMESPACE_KEPT,
+            PAUSED,
         ];
         assert_eq!(named, used);
     }

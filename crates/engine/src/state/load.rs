@@ -41,11 +41,14 @@ impl<M: OrderedMap> State<M> {
             timers: Frontier::new(vec![keys::TIMER]),
             at_hand: std::cell::RefCell::default(),
             has_checkpoints: false,
+            has_paused: false,
             fresh_queues: std::collections::BTreeSet::new(),
             ended_jobs: Vec::new(),
             mono: MonoMs(0),
         };
-        state.has_checkpoints = state.first(&[keys::CHECKPOINT], &[keys::CHECKPOINT + 1]).is_some();
+        let has_any = |first: u8| state.first(&[first], &[first + 1]).is_some();
+        (state.has_checkpoints, state.has_paused) =
+            (has_any(keys::CHECKPOINT), has_any(keys::PAUSED));
         if let Some(meta) = state.value(&keys::meta()) {
             state.meta = meta;
         }
@@ -147,7 +150,9 @@ impl<M: OrderedMap> State<M> {
         let expires = timeout.map_or(expires, |timeout| expires.min(timeout));
         self.lease_ends.insert((expires, ns, id));
         self.at_hand.get_mut().jobs.remove(&(ns, id));
-        self.leases.insert((ns, id), Box::new(LiveLease { lease, job, expires, timeout }));
+        let paused = self.is_paused(ns, id);
+        let live = LiveLease { lease, job, expires, timeout, paused };
+        self.leases.insert((ns, id), Box::new(live));
     }
 
     /// Every lease stands for one more of its lengths: a restart does not run everything twice.

@@ -14,9 +14,7 @@ impl<M: OrderedMap> State<M> {
             self.put(&keys::keyed(ns, ordering_key, job.place), &job.id);
             let head = keys::key_head(ns, ordering_key);
             if self.get(&head).is_some() {
-                self.put(&keys::blocked(ns, queue, job.place), &job.id);
-                self.queues.change(queue).counts.blocked += 1;
-                return;
+                return self.hold_back(ns, queue, job);
             }
             self.put(&head, &job.place);
         }
@@ -32,13 +30,29 @@ impl<M: OrderedMap> State<M> {
 
     /// Takes a waiting job from where it is filed.
     pub(crate) fn unfile(&mut self, ns: NamespaceId, queue: QueueId, job: &Job) {
-        if self.is_blocked(ns, job) {
-            self.remove(&keys::blocked(ns, queue, job.place));
-            let counts = &mut self.queues.change(queue).counts;
-            counts.blocked = counts.blocked.saturating_sub(1);
+        if self.is_held(ns, job) {
+            self.let_go(ns, queue, job);
         } else {
             self.take_from_lane(ns, queue, job);
         }
+    }
+
+    /// Whether a waiting job stands aside of its lane.
+    pub(crate) fn is_held(&self, ns: NamespaceId, job: &Job) -> bool {
+        self.is_blocked(ns, job) || self.is_paused(ns, job.id)
+    }
+
+    /// Files a job aside of its lane.
+    pub(crate) fn hold_back(&mut self, ns: NamespaceId, queue: QueueId, job: &Job) {
+        self.put(&keys::blocked(ns, queue, job.place), &job.id);
+        self.queues.change(queue).counts.blocked += 1;
+    }
+
+    /// Takes a job from aside of its lane.
+    pub(crate) fn let_go(&mut self, ns: NamespaceId, queue: QueueId, job: &Job) {
+        self.remove(&keys::blocked(ns, queue, job.place));
+        let counts = &mut self.queues.change(queue).counts;
+        counts.blocked = counts.blocked.saturating_sub(1);
     }
 
     /// The job has ended: if it headed its key, the next one comes forward.
@@ -58,10 +72,10 @@ impl<M: OrderedMap> State<M> {
             return;
         };
         self.put(&keys::key_head(ns, ordering_key), &next.place);
-        let queue = self.queue_of(ns, &next);
-        self.remove(&keys::blocked(ns, queue, next.place));
-        let counts = &mut self.queues.change(queue).counts;
-        counts.blocked = counts.blocked.saturating_sub(1);
-        self.file_in_lane(ns, queue, &next);
+        if !self.is_paused(ns, next.id) {
+            let queue = self.queue_of(ns, &next);
+            self.let_go(ns, queue, &next);
+            self.file_in_lane(ns, queue, &next);
+        }
     }
 }

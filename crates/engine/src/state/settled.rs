@@ -34,6 +34,7 @@ impl<M: OrderedMap> State<M> {
             _ => 0,
         };
         let size = self.put_job(ns, job) + result_bytes + self.keep_checkpoint(ns, id);
+        self.forget_pause(ns, id);
         self.kept_mut(ns).outcome_bytes += size;
         self.new_outcomes.entry((ns, forget_at)).or_default().push((id, size));
         self.ended_jobs.push((ns, id));
@@ -65,6 +66,7 @@ impl<M: OrderedMap> State<M> {
         };
         let size = self.put_job(ns, job) + args_bytes + self.checkpoint_bytes(ns, id);
         self.put(&keys::dead(ns, queue, ended_at, id), &size);
+        self.forget_pause(ns, id);
         self.set_timer(forget_at, ns, id);
         self.kept_mut(ns).dead_bytes += size;
         let counts = &mut self.queues.change(queue).counts;
@@ -107,6 +109,7 @@ impl<M: OrderedMap> State<M> {
             self.clear_timer(at, ns, job.id);
         }
         self.forget_checkpoint(ns, job.id);
+        self.forget_pause(ns, job.id);
         self.drop_job(ns, job.id);
         let Some(fingerprint) = job.fingerprint else { return };
         let tombstone = Tombstone { fingerprint, forget_at: tombstone_until };

@@ -110,11 +110,13 @@ impl<M: OrderedMap> Turn<M> {
             Command::ExtendLeases(extensions) => Ok(self.extend_all(ns, &extensions)),
             Command::CheckpointJobs(told) => Ok(self.checkpoint_all(ns, &told, moment)),
             Command::CancelJob { id } => self.handle_cancel(ns, id, moment),
-            Command::RetryJob { id } => {
-                let record = self.state.decide_retry(ns, id)?;
-                self.record(record);
+            Command::RetryJob { id, from } => {
+                let records = self.state.decide_retry(ns, id, &from)?;
+                self.record_all(records);
                 Ok(self.job_answer(ns, id, moment.at))
             }
+            Command::PauseJob { id } => self.handle_pause(ns, id, true, moment),
+            Command::ResumeJob { id } => self.handle_pause(ns, id, false, moment),
             Command::PauseQueue { queue, paused } => {
                 let known = self.queue(ns, &queue)?;
                 let settings = QueueSettings { paused, ..known.settings.clone() };
@@ -216,6 +218,18 @@ impl<M: OrderedMap> Turn<M> {
             }
             None => Ok(self.job_answer(ns, id, moment.at)),
         }
+    }
+
+    fn handle_pause(
+        &mut self,
+        ns: NamespaceId,
+        id: JobId,
+        pause: bool,
+        moment: Moment,
+    ) -> Result<Answer, Rejection> {
+        let record = self.state.decide_pause(ns, id, pause)?;
+        self.record_all(record.into_iter().collect());
+        Ok(self.job_answer(ns, id, moment.at))
     }
 
     fn handle_await(

@@ -2,6 +2,7 @@
 
 mod checkpoints;
 mod follow_ups;
+mod pause;
 mod regressions;
 
 use std::collections::BTreeMap;
@@ -11,8 +12,8 @@ use bytes::Bytes;
 use super::{Recovery, Turn};
 use crate::answer::{Answer, Delivery, JobState};
 use crate::command::{
-    Command, EnqueueJobs, Extension, LeaseJobs, NewJob, QueuePattern, ReplyTo, Request, Settlement,
-    Start, Verdict,
+    Command, EnqueueJobs, Extension, LeaseJobs, NewJob, QueuePattern, ReplyTo, Request, RetryFrom,
+    Settlement, Start, Verdict,
 };
 use crate::ids::{JobId, MonoMs, TimeMs, Token};
 use crate::job::{EndKind, JobError, RetryPolicy};
@@ -195,7 +196,10 @@ fn failures_wait_then_end_in_the_dead_set_and_start_over_when_retried() {
     assert_eq!(jobs[0].attempt, 2);
     assert_eq!(shard.settle(&jobs[0], fail()), Ok(EndKind::Failed));
     assert_eq!(shard.state(id(1)), Some(JobState::Dead));
-    assert!(matches!(shard.call(Command::RetryJob { id: id(1) }), Answer::Job(_)));
+    assert!(matches!(
+        shard.call(Command::RetryJob { id: id(1), from: RetryFrom::Kept }),
+        Answer::Job(_)
+    ));
     let jobs = shard.lease(1);
     assert_eq!((jobs[0].attempt, jobs[0].max_attempts), (3, 4));
 }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use longshore_engine::{
     CheckpointJob, Command, Delivery, EnqueueJobs, Epoch, Extension, FollowUp, JobDefaults,
     JobError, JobId, LeaseJobs, NewJob, OperationId, OperationKind, QueuePattern, QueueSettings,
-    RetryPolicy, Settlement, Start, TimeMs, Token, Verdict,
+    RetryFrom, RetryPolicy, Settlement, Start, TimeMs, Token, Verdict,
 };
 
 use crate::random::Random;
@@ -56,9 +56,11 @@ impl Generator {
                 let wait_ms = if waits { self.random.below(70_000) } else { 0 };
                 Command::AwaitJob { id: self.job_id(known), wait_ms }
             }
-            78..83 => Command::CancelJob { id: self.job_id(known) },
-            83..87 => Command::RetryJob { id: self.job_id(known) },
-            87..91 => self.queue_command(now),
+            78..82 => Command::CancelJob { id: self.job_id(known) },
+            82..85 => Command::RetryJob { id: self.job_id(known), from: self.retry_from() },
+            85..87 => Command::PauseJob { id: self.job_id(known) },
+            87 | 88 => Command::ResumeJob { id: self.job_id(known) },
+            89..91 => self.queue_command(now),
             91..96 => self.operation(now),
             96..98 => Command::ListQueues { after: None, limit: self.random.below(4) as usize },
             _ => match self.random.below(5) {
@@ -78,6 +80,23 @@ impl Generator {
             return client_id(self.random.below(12));
         }
         self.random.pick(&ids).1
+    }
+
+    fn cursor(&mut self) -> Bytes {
+        let long = self.random.percent(3);
+        if long {
+            Bytes::from(vec![b'9'; 70])
+        } else {
+            Bytes::from(self.random.below(9).to_string())
+        }
+    }
+
+    fn retry_from(&mut self) -> RetryFrom {
+        match self.random.below(5) {
+            0 => RetryFrom::Beginning,
+            1 => RetryFrom::Cursor(self.cursor()),
+            _ => RetryFrom::Kept,
+        }
     }
 
     fn queue(&mut self) -> String {
@@ -148,6 +167,7 @@ impl Generator {
         new.max_age_ms = self.random.percent(15).then(|| self.span());
         new.retain_ms = self.random.percent(25).then(|| self.span());
         new.retry = Some(self.policy());
+        new.cursor = self.random.percent(8).then(|| self.cursor());
         new
     }
 

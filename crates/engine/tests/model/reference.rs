@@ -27,6 +27,7 @@ pub(crate) struct RefJob {
     pub(crate) notes: Vec<AttemptNote>,
     pub(crate) checkpoint: Option<Checkpoint>,
     pub(crate) skipped: Vec<SkippedItem>,
+    pub(crate) paused: bool,
     /// Bytes that it takes since it has ended.
     pub(crate) size: u64,
     /// The step in which it ended.
@@ -329,9 +330,15 @@ impl Reference {
         })
     }
 
+    /// Waits, and something else than its time holds it back.
+    pub(crate) fn is_held(&self, job: &RefJob) -> bool {
+        let waits = job.run.is_none() && job.job.phase.is_unfinished();
+        waits && (job.paused || self.is_blocked(job))
+    }
+
     /// Waits, and nothing but its time holds it back.
     pub(crate) fn is_filed(&self, job: &RefJob) -> bool {
-        job.run.is_none() && job.job.phase.is_unfinished() && !self.is_blocked(job)
+        job.run.is_none() && job.job.phase.is_unfinished() && !self.is_held(job)
     }
 
     fn take_place(&mut self) -> Place {

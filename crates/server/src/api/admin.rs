@@ -65,7 +65,7 @@ pub struct QueueRecord {
     pub scheduled: u64,
     /// Jobs that wait for their next attempt.
     pub retrying: u64,
-    /// Jobs that wait behind another one of their ordering key.
+    /// Jobs that wait behind another one of their ordering key, or are paused.
     pub blocked: u64,
     /// Jobs that a worker has.
     pub running: u64,

@@ -77,6 +77,9 @@ pub struct NewJob<'a> {
     /// W3C Trace Context, carried through.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traceparent: Option<String>,
+    /// Where its first run begins, any JSON value but `null`; left out, at the beginning.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<RawJson<'a>>,
 }
 
 impl NewJob<'_> {
@@ -103,6 +106,7 @@ impl NewJob<'_> {
             tags: None,
             metadata: None,
             traceparent: None,
+            cursor: None,
         }
     }
 }

@@ -28,7 +28,7 @@ pub use problem::{JobFault, Problem};
 pub use raw::RawJson;
 pub use record::{
     AttemptRecord, CauseText, CheckpointRecord, ErrorText, JobList, JobRecord, LeaseRecord,
-    SkippedRecord, StateText, StatusRecord,
+    RetryRequest, SkippedRecord, StateText, StatusRecord,
 };
 pub use work::{
     AckRequest, CheckpointRequest, DiscardRequest, FailRequest, HeartbeatAnswer, HeartbeatRequest,

@@ -175,6 +175,16 @@ pub struct AttemptRecord {
     pub error: Option<ErrorText>,
 }
 
+/// Where a job begins that is retried.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RetryRequest<'a> {
+    /// There; `null` for at the beginning; left out, at the cursor that was saved last.
+    #[serde(borrow, deserialize_with = "super::raw::present")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<RawJson<'a>>,
+}
+
 /// How far a job has come over all its runs.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
 #[serde(default)]
@@ -225,6 +235,9 @@ pub struct JobRecord<'a> {
     /// Why it is dead or cancelled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// It is held back until somebody resumes it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub paused: bool,
     /// Its arguments, while they are kept: until it has ended other than dead. Not in lists.
     #[serde(borrow, default, deserialize_with = "super::raw::present")]
     #[serde(skip_serializing_if = "Option::is_none")]

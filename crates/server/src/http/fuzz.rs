@@ -25,6 +25,7 @@ pub fn bodies(body: &[u8]) -> usize {
         is_taken(parse::parse_interrupt(id, &body)),
         is_taken(parse::parse_heartbeat(id, &body)),
         is_taken(parse::parse_checkpoint(id, &body, &bounds)),
+        is_taken(parse::parse_retry(&body, &bounds)),
         is_taken(parse::parse_settings(&body)),
         is_taken(parse::parse_purge(&body, now)),
         is_taken(parse::parse_retry_dead(&body, now)),

@@ -9,8 +9,8 @@ use crate::api::{
     FailRequest, HealthAnswer, HeartbeatAnswer, HeartbeatRequest, InterruptRequest, JobList,
     JobRecord, LeaseAnswer, LeaseRequest, NamespaceList, NamespaceRecord, NewJob, OperationList,
     OperationRecord, PurgeRequest, QueueList, QueueRecord, QueueSettingsBody, RawJson,
-    ReleaseRequest, RetryDeadRequest, SettleAnswer, SettleRequest, SettledText, SnoozeRequest,
-    StatusRecord,
+    ReleaseRequest, RetryDeadRequest, RetryRequest, SettleAnswer, SettleRequest, SettledText,
+    SnoozeRequest, StatusRecord,
 };
 use crate::class::Class;
 
@@ -177,8 +177,18 @@ pub(crate) const ROUTES: &[Route] = &[
         ..route("DELETE", "/jobs/{}", Op::CancelJob, "Cancel a job; remove a dead one")
     },
     Route {
+        bodies: &[of::<RetryRequest<'static>>],
+        body_is_optional: true,
         outcomes: JOB,
         ..route("POST", "/jobs/{}/retry", Op::RetryJob, "Let a dead or retrying job start now")
+    },
+    Route {
+        outcomes: JOB,
+        ..route("POST", "/jobs/{}/pause", Op::PauseJob, "Hold a job back, interrupt its run")
+    },
+    Route {
+        outcomes: JOB,
+        ..route("POST", "/jobs/{}/resume", Op::ResumeJob, "Hold a job back no longer")
     },
     Route {
         parameters: &[

@@ -127,6 +127,7 @@ pub(crate) fn job(view: &JobView) -> JobRecord<'static> {
         kind: job.kind.clone(),
         state: state(view.state()),
         reason: reason(&job.phase),
+        paused: view.paused,
         args: None,
         priority: options.priority,
         attempt: lease.map_or(job.attempt, |lease| lease.attempt),

@@ -74,6 +74,32 @@ async fn an_ack_and_what_it_enqueues_happen_together() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_job_is_paused_resumed_and_started_where_one_says() {
+    let server = Server::start().await;
+    let client = &mut server.client().await;
+    let id =
+        enqueue(client, "q", json!({"kind": "k", "cursor": {"id": 5}, "max_attempts": 1})).await;
+    let path = |verb: &str| format!("/v1/jobs/{id}/{verb}");
+    let paused = client.post(&path("pause"), "").await.expect(200);
+    assert_eq!((&paused["paused"], &paused["state"]), (&json!(true), &json!("ready")));
+    assert!(lease(client, "q").await.is_null());
+    assert_eq!(client.get("/v1/queues/q").await.expect(200)["blocked"], 1);
+    let resumed = client.post(&path("resume"), "").await.expect(200);
+    assert_eq!(resumed.get("paused"), None);
+    let job = lease(client, "q").await;
+    assert_eq!((&job["cursor"], job.get("interruptions")), (&json!({"id": 5}), None));
+    client.post(&path("pause"), "").await.expect(200);
+    let told = settle(client, &job, "checkpoint", json!({"seq": 1, "cursor": 9})).await;
+    assert_eq!(told, json!({"id": id, "instruction": "interrupt", "reason": "pause"}));
+    settle(client, &job, "fail", json!({})).await;
+    client.post(&path("resume"), "").await.refused(409, "job_state_refused");
+    client.post(&path("retry"), "{\"cursor\":null}").await.expect(200);
+    let job = lease(client, "q").await;
+    assert_eq!((job.get("cursor"), &job["attempt"]), (None, &json!(2)));
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_checkpoint_that_is_too_large_is_refused_by_its_field() {
     let server = Server::start().await;
     let client = &mut server.client().await;

@@ -124,7 +124,7 @@ fn heads(jobs: &[JobView]) -> Result<BTreeMap<String, Place>, String> {
     Ok(heads)
 }
 
-/// Jobs that wait, are blocked, run, are dead, by namespace and queue.
+/// Jobs that wait, are held back, run, are dead, by namespace and queue.
 type Counted = BTreeMap<(String, String), [u64; 4]>;
 
 fn count(counted: &mut Counted, name: &str, view: &JobView, heads: &BTreeMap<String, Place>) {
@@ -134,7 +134,7 @@ fn count(counted: &mut Counted, name: &str, view: &JobView, heads: &BTreeMap<Str
         JobState::Running => 2,
         JobState::Dead => 3,
         _ if !job.phase.is_unfinished() => return,
-        _ => usize::from(head.is_some_and(|head| *head != job.place)),
+        _ => usize::from(view.paused || head.is_some_and(|head| *head != job.place)),
     };
     let counts = counted.entry((name.to_owned(), job.queue.clone())).or_default();
     counts[index] += 1;

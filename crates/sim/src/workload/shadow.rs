@@ -35,6 +35,7 @@ pub(crate) struct Granted {
 }
 
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "what clients saw and tried, each by itself")]
 pub(crate) struct Told {
     pub(crate) new: NewJob,
     pub(crate) queue: String,
@@ -49,6 +50,8 @@ pub(crate) struct Told {
     pub(crate) outcome: Option<Outcome>,
     pub(crate) cancel_tried: bool,
     pub(crate) retry_tried: bool,
+    /// Somebody was told that it is held back, and nobody tried to resume it since.
+    pub(crate) paused: bool,
     /// Items that a checkpoint was answered for, and those that one was tried for.
     pub(crate) done_at_least: u64,
     pub(crate) done_at_most: u64,
@@ -76,7 +79,8 @@ impl Shadow {
             Command::SettleJobs(settlements) => ops::settle::tried(self, namespace, settlements),
             Command::CheckpointJobs(all) => ops::checkpoint::tried(self, namespace, all),
             Command::CancelJob { id } => ops::admin::cancel_tried(self, namespace, *id),
-            Command::RetryJob { id } => ops::admin::retry_tried(self, namespace, *id),
+            Command::RetryJob { id, .. } => ops::admin::retry_tried(self, namespace, *id),
+            Command::ResumeJob { id } => ops::admin::resume_tried(self, namespace, *id),
             Command::StartOperation(kind) => ops::operation::tried(self, namespace, kind),
             _ => {}
         }
@@ -94,10 +98,11 @@ impl Shadow {
                 ops::heartbeat::told(self, namespace, extensions, answer)
             }
             Command::CheckpointJobs(all) => ops::checkpoint::told(self, namespace, all, answer),
-            Command::AwaitJob { id, .. } => ops::admin::job_told(self, (namespace, *id), answer),
-            Command::CancelJob { id } | Command::RetryJob { id } => {
-                ops::admin::job_told(self, (namespace, *id), answer)
-            }
+            Command::PauseJob { id } => ops::admin::pause_told(self, (namespace, *id), answer),
+            Command::AwaitJob { id, .. }
+            | Command::CancelJob { id }
+            | Command::RetryJob { id, .. }
+            | Command::ResumeJob { id } => ops::admin::job_told(self, (namespace, *id), answer),
             _ => Ok(()),
         }
     }

@@ -128,7 +128,7 @@ fn a_lost_run_that_moved_its_cursor_uses_no_attempt() {
     shard.advance(30_001);
     assert_eq!(shard.state(id(1)), Some(JobState::Dead));
     assert_eq!(shard.cursor(id(1)).as_deref(), Some(&b"8"[..]), "the dead keep their cursor");
-    shard.call(Command::RetryJob { id: id(1) });
+    shard.call(Command::RetryJob { id: id(1), from: RetryFrom::Kept });
     assert_eq!(shard.lease(1)[0].cursor.as_deref(), Some(&b"8"[..]));
 }
 

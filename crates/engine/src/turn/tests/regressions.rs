@@ -221,7 +221,7 @@ fn a_budget_of_as_many_attempts_as_there_are_numbers_can_begin_anew() {
     shard.enqueue(tried);
     let jobs = shard.lease(1);
     shard.settle(&jobs[0], fail()).unwrap();
-    shard.call(Command::RetryJob { id: id(1) });
+    shard.call(Command::RetryJob { id: id(1), from: RetryFrom::Kept });
     assert_eq!(shard.lease(1)[0].max_attempts, u32::MAX);
 }
 

@@ -1,9 +1,10 @@
 //! What administrators and single jobs' owners ask for.
 
 use longshore_engine::{
-    Answer, CancelReason, Command, JobId, NamespaceId, Phase, QueueSettings, Rejection,
+    Answer, CancelReason, Command, JobId, NamespaceId, Phase, QueueSettings, Rejection, RetryFrom,
 };
 
+use super::enqueue::elsewhere;
 use super::{RefNamespace, Reference, Refusable, refused};
 
 impl Reference {
@@ -19,7 +20,9 @@ impl Reference {
                 Ok(Answer::Extended(told.iter().map(|told| self.save(ns, told)).collect()))
             }
             Command::CancelJob { id } => self.cancel(ns, id),
-            Command::RetryJob { id } => self.retry(ns, id),
+            Command::RetryJob { id, from } => self.retry(ns, id, &from),
+            Command::PauseJob { id } => self.pause(ns, id, true),
+            Command::ResumeJob { id } => self.pause(ns, id, false),
             Command::PutQueue { queue, settings } => self.put_queue(ns, &queue, settings),
             Command::PauseQueue { queue, paused } => {
                 self.known_queue(ns, &queue)?;
@@ -113,8 +116,24 @@ impl Reference {
         Ok(self.job_answer(ns, id))
     }
 
-    fn retry(&mut self, ns: NamespaceId, id: JobId) -> Refusable<Answer> {
+    fn pause(&mut self, ns: NamespaceId, id: JobId, paused: bool) -> Refusable<Answer> {
         let Some(job) = self.job(ns, id) else { return Err(self.unknown(ns, id)) };
+        if !job.job.phase.is_unfinished() {
+            return Err(Rejection::JobStateRefused { id, state: "", needed: "" });
+        }
+        self.job_mut(ns, id).paused = paused;
+        Ok(self.job_answer(ns, id))
+    }
+
+    fn retry(&mut self, ns: NamespaceId, id: JobId, from: &RetryFrom) -> Refusable<Answer> {
+        let Some(job) = self.job(ns, id) else { return Err(self.unknown(ns, id)) };
+        let retrying = matches!(job.job.phase, Phase::Retrying) && job.run.is_none();
+        if let RetryFrom::Cursor(cursor) = from
+            && cursor.len() as u64 > self.limits.cursor_bytes_max
+            && (retrying || Self::is_dead(&job.job))
+        {
+            return Err(refused("cursor"));
+        }
         match &job.job.phase {
             Phase::Dead { .. } => self.retry_dead(ns, id),
             Phase::Retrying if job.run.is_none() => {
@@ -124,6 +143,18 @@ impl Reference {
             }
             _ => return Err(Rejection::JobStateRefused { id, state: "", needed: "" }),
         }
+        let cursor = match from {
+            RetryFrom::Kept => return Ok(self.job_answer(ns, id)),
+            RetryFrom::Beginning => None,
+            RetryFrom::Cursor(cursor) => Some(cursor.clone()),
+        };
+        let job = self.job_mut(ns, id);
+        let of = &mut job.job;
+        if of.attempt == 0 && of.ends.is_empty() && of.last_error.is_none() {
+            of.ends.push(elsewhere());
+        }
+        let kept = job.checkpoint.get_or_insert_default();
+        (kept.cursor, kept.progress, kept.progress_text) = (cursor, None, None);
         Ok(self.job_answer(ns, id))
     }
 

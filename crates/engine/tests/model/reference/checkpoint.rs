@@ -8,13 +8,24 @@ use longshore_engine::{
 use super::settle::remember;
 use super::{RefJob, Reference, Refusable, Run, refused};
 
+impl RefJob {
+    /// What its worker shall do.
+    pub(super) fn instruction(&self) -> Instruction {
+        match &self.run {
+            Some(run) if run.lease.cancel_requested => Instruction::Cancel,
+            _ if self.paused => Instruction::Interrupt { reason: "pause" },
+            _ => Instruction::Continue,
+        }
+    }
+}
+
 impl Reference {
     pub(super) fn save(&mut self, ns: NamespaceId, told: &CheckpointJob) -> Refusable<Instruction> {
         let Some(found) = self.job(ns, told.id) else { return Err(self.unknown(ns, told.id)) };
         let run = found.run.as_ref().filter(|run| run.lease.token == told.token);
-        let Some(run) = run.cloned() else {
+        if run.is_none() {
             return Err(Rejection::LeaseLost { id: told.id, token: told.token, why: "" });
-        };
+        }
         self.check_lease_ms(told.lease_ms)?;
         let mut job = found.clone();
         let before = job.checkpoint.clone().unwrap_or_default();
@@ -28,8 +39,7 @@ impl Reference {
             run.expires = run.timeout.map_or(expires, |timeout| expires.min(timeout));
         }
         *self.job_mut(ns, told.id) = job;
-        let cancel = run.lease.cancel_requested;
-        Ok(if cancel { Instruction::Cancel } else { Instruction::Continue })
+        Ok(self.job(ns, told.id).expect("it runs").instruction())
     }
 
     fn add(&self, job: &mut RefJob, told: &CheckpointJob) -> Refusable<()> {

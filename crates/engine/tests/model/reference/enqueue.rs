@@ -1,8 +1,9 @@
 //! Enqueueing, all or none, by themselves or with the end of another job.
 
 use longshore_engine::{
-    Answer, Body, EnqueueJobs, Enqueued, FollowUp, Job, JobId, JobOptions, NamespaceId, NewJob,
-    Phase, Place, QueueId, QueueSettings, Rejection, RetryPolicy, Start, TimeMs,
+    Answer, Body, Checkpoint, End, EndKind, EnqueueJobs, Enqueued, FollowUp, Job, JobId,
+    JobOptions, NamespaceId, NewJob, Phase, Place, QueueId, QueueSettings, Rejection, RetryPolicy,
+    Start, TimeMs, Token,
 };
 
 use super::{RefJob, RefQueue, Reference, Refusable, refused};
@@ -114,8 +115,9 @@ impl Reference {
                 job,
                 run: None,
                 notes: Vec::new(),
-                checkpoint: None,
+                checkpoint: new.cursor.clone().map(at_cursor),
                 skipped: Vec::new(),
+                paused: false,
                 size: 0,
                 lot: 0,
             });
@@ -176,7 +178,8 @@ impl Reference {
         if let Some(key) = &new.ordering_key {
             self.check_name("ordering_key", key)?;
         }
-        if new.args.len() as u64 > limits.args_bytes_max {
+        let cursor_bytes = new.cursor.as_ref().map_or(0, bytes::Bytes::len) as u64;
+        if new.args.len() as u64 > limits.args_bytes_max || cursor_bytes > limits.cursor_bytes_max {
             return Err(refused("args"));
         }
         let spans = [("timeout", new.timeout_ms, 1), ("max_age", new.max_age_ms, 1)];
@@ -247,7 +250,7 @@ impl Reference {
             attempt: 0,
             budget_from: 0,
             losses: 0,
-            ends: Vec::new(),
+            ends: new.cursor.iter().map(|_| elsewhere()).collect(),
             last_error: None,
         }
     }
@@ -296,4 +299,13 @@ impl Reference {
         let of = |job: &&RefJob| job.ns == ns && job.job.queue == queue;
         self.jobs.iter().filter(of).filter(|job| job.job.phase.is_unfinished()).count() as u64
     }
+}
+
+fn at_cursor(cursor: bytes::Bytes) -> Checkpoint {
+    Checkpoint { cursor: Some(cursor), ..Checkpoint::default() }
+}
+
+/// The end of a run that nobody had.
+pub(super) fn elsewhere() -> End {
+    End { token: Token::default(), kind: EndKind::Interrupted }
 }

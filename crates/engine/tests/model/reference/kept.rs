@@ -32,6 +32,7 @@ impl Reference {
         }
         job.size = job.job.to_bytes().len() as u64 + result_bytes + headway_bytes(&job);
         job.lot = self.steps;
+        job.paused = false;
         self.ended.push((job.ns, job.job.id));
         self.jobs.push(job);
     }
@@ -44,6 +45,7 @@ impl Reference {
             _ => 0,
         };
         job.size = job.job.to_bytes().len() as u64 + args_bytes + headway_bytes(&job);
+        job.paused = false;
         self.queue_mut(job.ns, &job.job.queue).died += 1;
         self.ended.push((job.ns, job.job.id));
         self.jobs.push(job);

@@ -109,7 +109,7 @@ impl Reference {
         match &job.job.phase {
             Phase::Dead { ended_at, .. } if dead => Some((2, queue, 0, 0, ended_at.0, 0, id.0)),
             Phase::Waiting | Phase::Retrying if waiting && job.run.is_none() => {
-                if self.is_blocked(job) {
+                if self.is_held(job) {
                     return Some((0, queue, 0, 0, 0, place.0, [0; 16]));
                 }
                 let (urgency, kind) = (u8::MAX - options.priority, self.kind(&job.job.kind)?);

@@ -208,8 +208,7 @@ impl Reference {
         }
         let expires = mono.saturating_add(e.lease_ms.unwrap_or(run.lease.lease_ms));
         run.expires = run.timeout.map_or(expires, |timeout| expires.min(timeout));
-        let cancel = run.lease.cancel_requested;
-        Ok(if cancel { Instruction::Cancel } else { Instruction::Continue })
+        Ok(self.job(ns, e.id).expect("it runs").instruction())
     }
 
     /// Why a waiting job may not start any more.

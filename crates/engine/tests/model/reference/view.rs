@@ -11,7 +11,8 @@ impl Reference {
         let job = self.job(ns, id)?;
         let lease = job.run.as_ref().map(|run| run.lease.clone());
         let checkpoint = job.checkpoint.clone();
-        Some(JobView { job: job.job.clone(), lease, checkpoint, now: self.now })
+        let paused = job.paused;
+        Some(JobView { job: job.job.clone(), lease, checkpoint, paused, now: self.now })
     }
 
     pub(super) fn job_answer(&self, ns: NamespaceId, id: JobId) -> Answer {
@@ -55,9 +56,7 @@ impl Reference {
             ready: (filed.len() - scheduled - retrying) as u64,
             scheduled: scheduled as u64,
             retrying: retrying as u64,
-            blocked: count(&|job| {
-                job.run.is_none() && job.job.phase.is_unfinished() && self.is_blocked(job)
-            }),
+            blocked: count(&|job| self.is_held(job)),
             running: count(&|job| job.run.is_some()),
             dead: count(&|job| Self::is_dead(&job.job)),
             oldest_age_ms: oldest.filter(|at| *at <= self.now).map(|at| self.now.since(at)),

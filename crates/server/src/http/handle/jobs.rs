@@ -1,4 +1,5 @@
-//! Producers and whoever asks for a job: enqueue, status, record, result, lists, cancel, retry.
+//! Producers and whoever asks for a job: enqueue, status, record, result, lists, cancel, retry,
+//! pause.
 
 use bytes::Bytes;
 use hyper::StatusCode;
@@ -15,7 +16,7 @@ use crate::http::app::Call;
 use crate::http::body::Held;
 use crate::http::code::Code;
 use crate::http::cursor;
-use crate::http::parse::{is_followed, parse_enqueue};
+use crate::http::parse::{is_followed, parse_enqueue, parse_retry};
 use crate::http::refusal::Refusal;
 use crate::http::reply::Reply;
 use crate::http::text::{check_name, check_path_name, quoted};
@@ -260,7 +261,18 @@ pub(super) async fn cancel(call: Call<'_>) -> Result<Reply, Refusal> {
 
 pub(super) async fn retry(call: Call<'_>) -> Result<Reply, Refusal> {
     let id = job_id(&call)?;
-    match ask(&call, Command::RetryJob { id }).await? {
+    let from = parse_retry(&call.body, &call.app.bounds)?;
+    job_reply(&call, Command::RetryJob { id, from }).await
+}
+
+pub(super) async fn pause(call: Call<'_>, pause: bool) -> Result<Reply, Refusal> {
+    let id = job_id(&call)?;
+    let command = if pause { Command::PauseJob { id } } else { Command::ResumeJob { id } };
+    job_reply(&call, command).await
+}
+
+async fn job_reply(call: &Call<'_>, command: Command) -> Result<Reply, Refusal> {
+    match ask(call, command).await? {
         Answer::Job(view) => Ok(ok(&view::job(&view)).not_cached()),
         other => Err(unexpected(&other)),
     }

@@ -170,6 +170,13 @@ impl Reading<'_> {
             }
             None => None,
         };
+        let cursor = match &job.cursor {
+            Some(cursor) => {
+                check_carried("cursor", cursor.get(), self.bounds.cursor_bytes_max)?;
+                Some(slice(self.body, cursor))
+            }
+            None => None,
+        };
         let at = |at: api::InstantText| Start::At(TimeMs(at.0));
         let after = |delay: api::DurationText| Start::After(delay.0);
         let named = job.id.map(|id| (JobId(id.0), fingerprint(self.queue, &job)));
@@ -192,6 +199,7 @@ impl Reading<'_> {
             ordering_key: job.ordering_key,
             tags: job.tags.unwrap_or_default(),
             traceparent: job.traceparent,
+            cursor,
         })
     }
 }

@@ -32,6 +32,9 @@ pub(super) fn fingerprint(queue: &str, job: &NewJob<'_>) -> [u8; 16] {
     }
     form.text(18, job.traceparent.as_deref());
     form.retry(job.retry.as_ref());
+    if let Some(cursor) = &job.cursor {
+        form.json(25, cursor.get());
+    }
     form.finish()
 }
 
@@ -120,6 +123,7 @@ mod tests {
             "{\"kind\":\"k\",\"args\":\"\\\" \"}",
             "{\"kind\":\"k\",\"delay\":\"1s\"}",
             "{\"kind\":\"k\",\"ttl\":\"1s\"}",
+            "{\"kind\":\"k\",\"cursor\":1}",
             "{\"kind\":\"k\",\"tags\":[\"a\",\"b\"]}",
             "{\"kind\":\"k\",\"tags\":[\"ab\"]}",
             "{\"kind\":\"k\",\"retry\":{\"policy\":\"sidekiq\"}}",

@@ -18,7 +18,7 @@ pub(super) use admin::{parse_purge, parse_retry_dead, parse_settings};
 pub(super) use enqueue::parse_enqueue;
 pub(super) use lease::parse_lease;
 pub(super) use location::{check_location, is_followed};
-pub(super) use progress::{parse_checkpoint, parse_heartbeat};
+pub(super) use progress::{parse_checkpoint, parse_heartbeat, parse_retry};
 pub(super) use settle::{
     parse_ack, parse_discard, parse_fail, parse_interrupt, parse_release, parse_settle,
     parse_snooze,

@@ -1,11 +1,12 @@
-//! What a worker tells while a job runs: `heartbeat` and `checkpoint`.
+//! How far a job is: what a worker tells with `heartbeat` and `checkpoint`, and where `retry`
+//! begins.
 
 use bytes::Bytes;
-use longshore_engine::{CheckpointJob, Extension, JobId};
+use longshore_engine::{CheckpointJob, Extension, JobId, RetryFrom};
 
 use super::Bounds;
 use super::settle::{error_of, token_of};
-use crate::api::{CheckpointRequest, HeartbeatRequest};
+use crate::api::{CheckpointRequest, HeartbeatRequest, RetryRequest};
 use crate::http::json::{check_carried, read, slice, text_of};
 use crate::http::refusal::Refusal;
 
@@ -56,6 +57,20 @@ pub(crate) fn parse_checkpoint(
         counters: request.counters.0,
         skipped,
     })
+}
+
+/// Reads `retry`, which may have no body.
+pub(crate) fn parse_retry(body: &Bytes, bounds: &Bounds) -> Result<RetryFrom, Refusal> {
+    if body.is_empty() {
+        return Ok(RetryFrom::Kept);
+    }
+    let request: RetryRequest<'_> = read(text_of(body)?)?;
+    let Some(cursor) = request.cursor else { return Ok(RetryFrom::Kept) };
+    if cursor.get() == "null" {
+        return Ok(RetryFrom::Beginning);
+    }
+    check_carried("cursor", cursor.get(), bounds.cursor_bytes_max)?;
+    Ok(RetryFrom::Cursor(slice(body, &cursor)))
 }
 
 /// Progress in hundredths of a per cent.

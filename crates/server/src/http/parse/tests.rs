@@ -1,7 +1,9 @@
 //! Every parser against good and bad bodies: what comes out, or which field is named.
 
 use bytes::Bytes;
-use longshore_engine::{EndKind, JobId, Limits, QueuePattern, RetryPolicy, Start, TimeMs, Verdict};
+use longshore_engine::{
+    EndKind, JobId, Limits, QueuePattern, RetryFrom, RetryPolicy, Start, TimeMs, Verdict,
+};
 use proptest::prelude::*;
 
 use super::*;
@@ -325,6 +327,17 @@ fn checkpoints_are_read_and_checked() {
         let refused = parse_checkpoint(ID, &body, &bounds()).unwrap_err();
         assert_eq!(told(&refused), (code, field.to_owned()), "{fields}");
     }
+}
+
+#[test]
+fn a_retry_says_where_it_begins() {
+    let read = |body: &str| parse_retry(&bytes(body), &bounds()).unwrap();
+    assert_eq!((read(""), read("{}")), (RetryFrom::Kept, RetryFrom::Kept));
+    assert_eq!(read("{\"cursor\": null}"), RetryFrom::Beginning);
+    assert_eq!(read("{\"cursor\": [7]}"), RetryFrom::Cursor(bytes("[7]")));
+    let long = bytes("{\"cursor\":\"0123456789012345678\"}");
+    let refused = parse_retry(&long, &bounds()).unwrap_err();
+    assert_eq!(told(&refused), (Code::BodyTooLarge, "cursor".into()));
 }
 
 #[test]

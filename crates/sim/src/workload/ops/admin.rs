@@ -1,7 +1,7 @@
 //! What people ask of single jobs and of queues.
 
 use longshore_engine::{
-    Answer, Command, JobDefaults, JobId, QueueSettings, Rejection, RetryPolicy,
+    Answer, Command, JobDefaults, JobId, QueueSettings, Rejection, RetryFrom, RetryPolicy,
 };
 
 use super::lease;
@@ -15,9 +15,11 @@ pub(crate) fn sample(random: &mut Random, shadow: &Shadow, namespace: usize) -> 
     let queue = (*random.pick(&QUEUES)).to_owned();
     let id = if ids.is_empty() { JobId([9; 16]) } else { *random.pick(&ids) };
     match random.below(24) {
-        0..3 => Command::CancelJob { id },
-        3..7 => Command::RetryJob { id },
-        7..12 => Command::AwaitJob { id, wait_ms: 0 },
+        0..2 => Command::CancelJob { id },
+        2..5 => Command::RetryJob { id, from: RetryFrom::Kept },
+        5..7 => Command::PauseJob { id },
+        7 | 8 => Command::ResumeJob { id },
+        9..12 => Command::AwaitJob { id, wait_ms: 0 },
         12..14 => Command::AwaitJob { id, wait_ms: random.below(30_000) },
         14 => Command::PauseQueue { queue, paused: true },
         15..18 => Command::PauseQueue { queue, paused: false },
@@ -53,6 +55,21 @@ pub(crate) fn retry_tried(shadow: &mut Shadow, namespace: usize, id: JobId) {
     if let Some(told) = shadow.job((namespace, id)) {
         told.retry_tried = true;
     }
+}
+
+/// From now on it may be handed over again.
+pub(crate) fn resume_tried(shadow: &mut Shadow, namespace: usize, id: JobId) {
+    if let Some(told) = shadow.job((namespace, id)) {
+        told.paused = false;
+    }
+}
+
+/// It is held back from now on.
+pub(crate) fn pause_told(shadow: &mut Shadow, key: JobKey, answer: &Answer) -> Check {
+    if let (Answer::Job(view), Some(told)) = (answer, shadow.job(key)) {
+        told.paused = view.paused;
+    }
+    job_told(shadow, key, answer)
 }
 
 /// An answer that shows one job, or says what became of it.

@@ -72,6 +72,7 @@ pub(crate) fn tried_one<'a>(
         outcome: None,
         cancel_tried: false,
         retry_tried: false,
+        paused: false,
         done_at_least: 0,
         done_at_most: 0,
     });

@@ -1,0 +1,127 @@
+//! Pausing one job, and saying where its next run begins.
+
+use super::*;
+use crate::command::CheckpointJob;
+use crate::operation::OperationKind;
+
+impl Shard {
+    fn pause(&mut self, n: u8) -> bool {
+        match self.call(Command::PauseJob { id: id(n) }) {
+            Answer::Job(view) => view.paused,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn resume(&mut self, n: u8) -> bool {
+        match self.call(Command::ResumeJob { id: id(n) }) {
+            Answer::Job(view) => !view.paused,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn blocked(&mut self) -> (u64, u64) {
+        match self.call(Command::GetQueue { queue: "q".into() }) {
+            Answer::Queue(queue) => (queue.ready, queue.blocked),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+fn beat(job: &Delivery) -> Command {
+    let (id, token) = (job.id, job.token);
+    let (lease_ms, progress, progress_text) = (None, None, None);
+    Command::ExtendLeases(vec![Extension { id, token, lease_ms, progress, progress_text }])
+}
+
+#[test]
+fn a_paused_job_is_passed_over_and_returns_to_its_place() {
+    let mut shard = Shard::new();
+    shard.enqueue(job(1));
+    shard.enqueue(job(2));
+    assert!(shard.pause(1) && shard.pause(1));
+    assert_eq!((shard.state(id(1)), shard.blocked()), (Some(JobState::Ready), (1, 1)));
+    let mut shard = shard.restart();
+    let second = shard.lease(9);
+    assert_eq!(ids(&second), [2]);
+    shard.settle(&second[0], Verdict::Release).unwrap();
+    assert!(shard.resume(1) && shard.resume(1));
+    assert_eq!(ids(&shard.lease(9)), [1, 2]);
+    assert_eq!(shard.blocked(), (0, 0));
+}
+
+#[test]
+fn a_running_job_is_interrupted_and_stays_paused() {
+    let mut shard = Shard::new();
+    shard.enqueue(job(1));
+    let jobs = shard.lease(1);
+    shard.pause(1);
+    let answer = shard.call(beat(&jobs[0]));
+    let told = Instruction::Interrupt { reason: "pause" };
+    assert!(matches!(&answer, Answer::Extended(all) if all[..] == [Ok(told)]), "{answer:?}");
+    let mut shard = shard.restart();
+    let answer = shard.call(beat(&jobs[0]));
+    assert!(matches!(&answer, Answer::Extended(all) if all[..] == [Ok(told)]), "{answer:?}");
+    shard.settle(&jobs[0], fail()).unwrap();
+    shard.advance(1_000);
+    assert!(shard.lease(1).is_empty());
+    shard.resume(1);
+    let jobs = shard.lease(1);
+    shard.pause(1);
+    shard.settle(&jobs[0], ack()).unwrap();
+    assert!(matches!(shard.call(Command::ResumeJob { id: id(1) }), Answer::Rejected(_)));
+    assert!(!shard.turn.map().keys().any(|key| key.first() == Some(&23)), "nothing is left of it");
+}
+
+#[test]
+fn a_paused_job_holds_its_ordering_key_and_can_be_purged() {
+    let mut shard = Shard::new();
+    for n in 1..=3 {
+        shard.enqueue(NewJob { ordering_key: Some("k".into()), ..job(n) });
+    }
+    shard.pause(1);
+    shard.pause(2);
+    assert!(shard.lease(9).is_empty());
+    shard.resume(1);
+    let first = shard.lease(9);
+    assert_eq!(ids(&first), [1]);
+    shard.settle(&first[0], ack()).unwrap();
+    assert!(shard.lease(9).is_empty(), "the second is the first of its key now, and paused");
+    assert_eq!(shard.blocked(), (0, 2));
+    let purge = OperationKind::PurgeQueue { queue: "q".into(), kind: None, before: None };
+    shard.call(Command::StartOperation(purge));
+    shard.advance(1);
+    assert_eq!((shard.blocked(), shard.state(id(2))), ((0, 0), None));
+}
+
+#[test]
+fn a_job_starts_and_starts_again_where_one_says() {
+    let mut shard = Shard::new();
+    let at = |cursor: &'static str| Some(Bytes::from_static(cursor.as_bytes()));
+    shard.enqueue(NewJob { cursor: at("5"), max_attempts: Some(1), ..job(1) });
+    let jobs = shard.lease(1);
+    assert_eq!((&jobs[0].cursor, jobs[0].interruptions, jobs[0].attempt), (&at("5"), 0, 1));
+    let saved = CheckpointJob {
+        id: id(1),
+        token: jobs[0].token,
+        seq: None,
+        lease_ms: None,
+        cursor: at("9"),
+        progress: Some(9000),
+        progress_text: None,
+        counters: vec![("rows".into(), 4)],
+        skipped: Vec::new(),
+    };
+    shard.call(Command::CheckpointJobs(vec![saved]));
+    shard.settle(&jobs[0], fail()).unwrap();
+    for (from, cursor) in [
+        (RetryFrom::Kept, at("9")),
+        (RetryFrom::Cursor(Bytes::from_static(b"7")), at("7")),
+        (RetryFrom::Beginning, None),
+    ] {
+        assert_eq!(shard.state(id(1)), Some(JobState::Dead));
+        shard.call(Command::RetryJob { id: id(1), from });
+        let jobs = shard.lease(1);
+        assert_eq!((&jobs[0].cursor, jobs[0].counters.len()), (&cursor, 1));
+        shard.settle(&jobs[0], fail()).unwrap();
+    }
+}
