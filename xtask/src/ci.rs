@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 
 use crate::steps::{Outcome, Steps, cargo, program, run as run_command, succeeds_within};
-use crate::{deny, test, tidy};
+use crate::{deny, proto, test, tidy};
 
 /// Runs every step. None of them changes the flags that dependencies are compiled with, so the
 /// steps share what the earlier ones compiled.
@@ -20,6 +20,10 @@ pub(crate) fn run() -> Result<()> {
     steps.command("format", cargo(&["fmt", "--all", "--check"]))?;
     steps.step("tidy", || {
         tidy::run(crate::root())?;
+        Ok(Outcome::Passed)
+    })?;
+    steps.step("generated code", || {
+        proto::check(crate::root())?;
         Ok(Outcome::Passed)
     })?;
     steps.command(

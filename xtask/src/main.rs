@@ -5,6 +5,7 @@
 mod ci;
 mod deny;
 mod metadata;
+mod proto;
 mod steps;
 mod test;
 mod tidy;
@@ -21,6 +22,7 @@ usage: cargo xtask <command>
                 cargo deny, tests
   test          all tests
   test --full   the full tier: every test at full length, thousands of simulator seeds
+  proto         write the code of crates/proto anew from proto/
   tidy          layering, file sizes, banned words, line width, links in the documentation
 ";
 
@@ -41,6 +43,7 @@ fn dispatch(args: &[&str]) -> Result<()> {
         ["ci"] => ci::run(),
         ["test"] => test::run(test::Tier::Quick),
         ["test", "--full"] => test::run(test::Tier::Full),
+        ["proto"] => proto::write(root()),
         ["tidy"] => tidy::run(root()),
         ["help" | "--help" | "-h"] => {
             print!("{USAGE}");

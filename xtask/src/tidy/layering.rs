@@ -17,15 +17,17 @@ const JOURNAL: &str = "longshore-journal";
 const STORE: &str = "longshore-store";
 const SERVER: &str = "longshore-server";
 const CLI: &str = "longshore-cli";
+const PROTO: &str = "longshore-proto";
 const SIM: &str = "longshore-sim";
 
 /// From the bottom up.
 const LAYERS: &[Layer] = &[
     Layer { package: ENGINE, below: &[], runtime: false },
+    Layer { package: PROTO, below: &[], runtime: true },
     Layer { package: JOURNAL, below: &[ENGINE], runtime: false },
     Layer { package: STORE, below: &[ENGINE], runtime: false },
     Layer { package: SIM, below: &[ENGINE, JOURNAL], runtime: false },
-    Layer { package: SERVER, below: &[ENGINE, JOURNAL, STORE], runtime: true },
+    Layer { package: SERVER, below: &[ENGINE, JOURNAL, PROTO, STORE], runtime: true },
     Layer { package: CLI, below: &[ENGINE, JOURNAL, STORE, SERVER], runtime: true },
     Layer { package: "longshore-fuzz", below: &[ENGINE, JOURNAL, STORE, SERVER], runtime: false },
     Layer {

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 
 /// Folders that hold nothing written by hand, besides all whose name begins with a dot (`.ci` and
 /// `.cargo` excepted).
-const SKIPPED: &[&str] = &["target", "longshore-demo", "corpus", "fixtures"];
+const SKIPPED: &[&str] = &["generated", "target", "longshore-demo", "corpus", "fixtures"];
 
 /// A text file of the repository.
 #[derive(Debug)]

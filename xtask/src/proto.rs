@@ -1,0 +1,69 @@
+//! The gRPC code in `crates/proto/src/generated`, written from `proto/` without a foreign
+//! compiler, and the check that what is committed is what would be written.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+const SOURCES: [&str; 2] = ["longshore/v1/jobs.proto", "longshore/v1/workers.proto"];
+const GENERATED: &str = "crates/proto/src/generated";
+const DESCRIPTORS: &str = "longshore.v1.bin";
+
+/// Writes the generated code.
+pub(crate) fn write(root: &Path) -> Result<()> {
+    let folder = root.join(GENERATED);
+    fs::create_dir_all(&folder)?;
+    for (name, content) in generate(root)? {
+        let path = folder.join(name);
+        fs::write(&path, content).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// Fails where the generated code is not what `write` would write.
+pub(crate) fn check(root: &Path) -> Result<()> {
+    let folder = root.join(GENERATED);
+    for (name, content) in generate(root)? {
+        let path = folder.join(name);
+        if fs::read(&path).ok() != Some(content) {
+            bail!("{} is not what proto/ says: run `cargo xtask proto`", path.display());
+        }
+    }
+    Ok(())
+}
+
+fn generate(root: &Path) -> Result<BTreeMap<PathBuf, Vec<u8>>> {
+    // The comments become documentation in Rust; reflection does without them.
+    let commented = compile(root, true)?.file_descriptor_set();
+    let encoded = compile(root, false)?.encode_file_descriptor_set();
+    let folder = std::env::temp_dir().join(format!("longshore-proto-{}", std::process::id()));
+    fs::create_dir_all(&folder)?;
+    let written = tonic_prost_build::configure()
+        .bytes(".")
+        .emit_rerun_if_changed(false)
+        .out_dir(&folder)
+        .compile_fds(commented);
+    let files = written.map_err(anyhow::Error::from).and_then(|()| read_all(&folder));
+    fs::remove_dir_all(&folder)?;
+    let mut files = files?;
+    files.insert(PathBuf::from(DESCRIPTORS), encoded);
+    Ok(files)
+}
+
+fn compile(root: &Path, comments: bool) -> Result<protox::Compiler> {
+    let mut compiler = protox::Compiler::new([root.join("proto")])?;
+    compiler.include_imports(true).include_source_info(comments);
+    compiler.open_files(SOURCES)?;
+    Ok(compiler)
+}
+
+fn read_all(folder: &Path) -> Result<BTreeMap<PathBuf, Vec<u8>>> {
+    let mut files = BTreeMap::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        files.insert(PathBuf::from(entry.file_name()), fs::read(entry.path())?);
+    }
+    Ok(files)
+}
