@@ -3,6 +3,7 @@
 
 /// Messages, clients and servers of the package `longshore.v1`.
 #[allow(
+    clippy::all,
     clippy::pedantic,
     missing_docs,
     unreachable_pub,
