@@ -241,15 +241,14 @@ fn describe(job: &JobRecord<'_>) -> String {
 }
 
 fn attempts_table(attempts: &[AttemptRecord]) -> Table {
-    let mut table = Table::new(&[">attempt", "ended", "cause", "worker", "error"]);
+    let mut table = Table::new(&[">attempt", "ended", "outcome", "worker", "error"]);
     for attempt in attempts {
-        let cause = format!("{:?}", attempt.cause).to_lowercase();
         let error = attempt.error.as_ref();
         let error = error.map(|error| format!("{}: {}", error.kind, first_line(&error.message)));
         table.row(&[
             attempt.attempt.to_string(),
             moment(attempt.ended_at),
-            cause,
+            attempt.outcome.as_str().to_owned(),
             attempt.worker.clone(),
             error.unwrap_or_default(),
         ]);

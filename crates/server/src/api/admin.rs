@@ -74,8 +74,11 @@ pub struct QueueRecord {
     /// How long the oldest ready job has been ready.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oldest_age: Option<DurationText>,
-    /// Workers that asked for this queue lately.
+    /// Workers that asked for this queue lately, whatever kinds they asked for.
     pub consumers: u64,
+    /// Kinds of waiting jobs that no worker asked for lately, at most 100.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unconsumed_kinds: Vec<String>,
     /// Jobs enqueued since the queue was created.
     pub enqueued_total: u64,
     /// Jobs that succeeded since then.

@@ -27,8 +27,8 @@ pub(crate) use object::Object;
 pub use problem::{JobFault, Problem};
 pub use raw::RawJson;
 pub use record::{
-    AttemptRecord, CauseText, CheckpointRecord, ErrorText, JobList, JobRecord, LeaseRecord,
-    RetryRequest, SkippedRecord, StateText, StatusRecord,
+    AttemptOutcomeText, AttemptRecord, CheckpointRecord, ErrorText, JobList, JobRecord,
+    LeaseRecord, RetryRequest, SkippedRecord, StateText, StatusRecord,
 };
 pub use work::{
     AckRequest, CheckpointRequest, DiscardRequest, FailRequest, HeartbeatAnswer, HeartbeatRequest,

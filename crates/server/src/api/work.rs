@@ -103,7 +103,7 @@ pub struct SettlementText<'a> {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(max_items = 10_000)]
     pub enqueue: Vec<NewJob<'a>>,
-    /// With `fail`: what went wrong.
+    /// With `fail` and `discard`: what went wrong.
     #[serde(default, deserialize_with = "super::object::optional")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorText>,
@@ -187,6 +187,10 @@ pub struct ReleaseRequest {
 pub struct DiscardRequest {
     /// The lease that ends.
     pub token: TokenText,
+    /// Why.
+    #[serde(default, deserialize_with = "super::object::optional")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<ErrorText>,
 }
 
 /// A run is interrupted: another one goes on from its cursor.

@@ -192,7 +192,11 @@ pub(crate) const ROUTES: &[Route] = &[
     },
     Route {
         parameters: &[
-            parameter("unconsumed", ParameterKind::Flag, "Only with jobs that nobody asks for."),
+            parameter(
+                "unconsumed",
+                ParameterKind::Flag,
+                "Only with jobs whose queue or kind nobody asks for.",
+            ),
             CURSOR,
             LIMIT,
         ],

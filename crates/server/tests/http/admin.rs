@@ -132,6 +132,13 @@ async fn queues_are_listed_and_those_that_nobody_consumes_found() {
     let alone = client.get("/v1/queues?unconsumed=true").await.expect(200);
     let names: Vec<_> = alone["queues"].as_array().unwrap().iter().map(|it| &it["name"]).collect();
     assert_eq!(names, [&json!("a"), &json!("c")]);
+
+    // Who asks for one kind consumes no other.
+    let shell = json!({"queues": ["*"], "kinds": ["longshore.shell"], "worker": "shell"});
+    client.post("/v1/lease", &shell.to_string()).await.expect(200);
+    let alone = client.get("/v1/queues?unconsumed=true").await.expect(200);
+    assert_eq!(alone["queues"].as_array().unwrap().len(), 2);
+    assert_eq!(alone["queues"][0]["unconsumed_kinds"], json!(["k"]));
     server.stop().await;
 }
 

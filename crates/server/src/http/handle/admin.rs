@@ -46,7 +46,8 @@ pub(super) async fn list_queues(call: Call<'_>) -> Result<Reply, Refusal> {
 }
 
 fn nobody_consumes(queue: &QueueView) -> bool {
-    queue.consumers == 0 && queue.ready + queue.scheduled + queue.retrying + queue.blocked > 0
+    // What is blocked has no kinds that are told: only a queue without any consumer is sure.
+    !queue.unconsumed_kinds.is_empty() || (queue.consumers == 0 && queue.blocked > 0)
 }
 
 async fn queue_reply(call: &Call<'_>, command: Command) -> Result<Reply, Refusal> {

@@ -188,7 +188,7 @@ async fn record(call: &Call<'_>, id: JobId) -> Result<Reply, Refusal> {
     match call.app.node.read(call.namespace, look).await? {
         Ok(WholeJob { view, args, result, attempts, skipped }) => {
             let (args, result) = (args.as_ref(), result.as_ref());
-            let whole = view::with_bodies(view::job(&view), args, result, &attempts, &skipped);
+            let whole = view::with_bodies(&view, args, result, &attempts, &skipped);
             Ok(ok(&whole).not_cached())
         }
         Err(lookup) => Err(missing(call, id, &lookup)),

@@ -46,6 +46,10 @@ fn fail(error: Option<ErrorText>, retry_in: Option<DurationText>) -> Verdict {
     Verdict::Fail { error: error_of(error), retry_in_ms: retry_in.map(|delay| delay.0) }
 }
 
+fn discard(error: Option<ErrorText>) -> Verdict {
+    Verdict::Discard { error: error.map(|error| error_of(Some(error))) }
+}
+
 fn interrupt(reason: Option<String>, delay: Option<DurationText>) -> Verdict {
     let reason = reason.unwrap_or_else(|| INTERRUPTED.to_owned());
     Verdict::Interrupt { reason, delay_ms: delay.map(|delay| delay.0) }
@@ -81,7 +85,7 @@ pub(crate) fn parse_release(id: JobId, body: &Bytes) -> Result<Settlement, Refus
 /// Reads `discard`.
 pub(crate) fn parse_discard(id: JobId, body: &Bytes) -> Result<Settlement, Refusal> {
     let request: DiscardRequest = read(text_of(body)?)?;
-    Ok(Settlement { id, token: token_of(request.token), verdict: Verdict::Discard })
+    Ok(Settlement { id, token: token_of(request.token), verdict: discard(request.error) })
 }
 
 /// Reads `interrupt`.
@@ -122,7 +126,7 @@ fn settlement(
         ("result", one.result.is_some(), &[VerdictText::Ack]),
         ("location", one.location.is_some(), &[VerdictText::Ack]),
         ("enqueue", !one.enqueue.is_empty(), &[VerdictText::Ack]),
-        ("error", one.error.is_some(), &[VerdictText::Fail]),
+        ("error", one.error.is_some(), &[VerdictText::Fail, VerdictText::Discard]),
         ("retry_in", one.retry_in.is_some(), &[VerdictText::Fail]),
         ("delay", one.delay.is_some(), &[VerdictText::Snooze, VerdictText::Interrupt]),
         ("reason", one.reason.is_some(), &[VerdictText::Interrupt]),
@@ -150,7 +154,7 @@ fn settlement(
             Verdict::Snooze { delay_ms: delay.0 }
         }
         VerdictText::Release => Verdict::Release,
-        VerdictText::Discard => Verdict::Discard,
+        VerdictText::Discard => discard(one.error),
         VerdictText::Interrupt => interrupt(one.reason, one.delay),
     };
     Ok(Settlement { id: JobId(one.id.0), token: token_of(one.token), verdict })

@@ -218,7 +218,7 @@ fn settlements_are_read_and_checked() {
         parse_settle(&bytes(&format!("{{\"settle\":[{{{run}}}]}}")), &bounds())
     };
     assert!(matches!(one("release", "").unwrap()[0].verdict, Verdict::Release));
-    assert!(matches!(one("discard", "").unwrap()[0].verdict, Verdict::Discard));
+    assert!(matches!(one("discard", "").unwrap()[0].verdict, Verdict::Discard { error: None }));
     let snoozed = one("snooze", ",\"delay\":\"5s\"").unwrap();
     assert!(matches!(snoozed[0].verdict, Verdict::Snooze { delay_ms: 5000 }));
     let interrupted = one("interrupt", ",\"delay\":\"5s\",\"reason\":\"deploy\"").unwrap();
