@@ -24,6 +24,7 @@ pub struct QueueSettingsBody {
 #[serde(default, deny_unknown_fields)]
 pub struct JobDefaultsBody {
     /// 0 to 9, 9 first.
+    #[serde(deserialize_with = "super::number::priority")]
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 0, maximum = 9)]
     pub priority: Option<u8>,
@@ -38,6 +39,7 @@ pub struct JobDefaultsBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry: Option<RetryText>,
     /// Attempts in all, the first included.
+    #[serde(deserialize_with = "super::number::attempts")]
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1)]
     pub max_attempts: Option<u32>,

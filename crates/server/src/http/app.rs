@@ -15,6 +15,7 @@ use super::body::{self, Gauge, Held};
 use super::code::Code;
 use super::guard;
 use super::handle;
+use super::json::check_empty;
 use super::parse::Bounds;
 use super::prefer::Preferences;
 use super::query::Query;
@@ -173,6 +174,9 @@ impl App {
         held: Option<Held>,
     ) -> Result<Reply, Refusal> {
         check_path_name("namespace", &found.namespace)?;
+        if found.route.bodies.is_empty() {
+            check_empty(&body)?;
+        }
         let preferences = match found.route.op {
             Op::Enqueue => Preferences::of(headers),
             _ => Preferences::default(),

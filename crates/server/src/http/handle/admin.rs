@@ -63,7 +63,7 @@ pub(super) async fn get_queue(call: Call<'_>) -> Result<Reply, Refusal> {
 
 pub(super) async fn put_queue(call: Call<'_>) -> Result<Reply, Refusal> {
     check_path_name("queue", call.name)?;
-    let settings = parse_settings(&call.body)?;
+    let settings = parse_settings(&call.body, &call.app.bounds)?;
     queue_reply(&call, Command::PutQueue { queue: call.name.to_owned(), settings }).await
 }
 
