@@ -223,11 +223,14 @@ pub struct UnreachableShard {
     pub reason: String,
 }
 
-/// All namespaces of the node.
+/// A page of the namespaces of the node.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
 pub struct NamespaceList {
     /// In the order of their names.
     pub namespaces: Vec<NamespaceRecord>,
+    /// What to hand in as `cursor` for the next page; left out at the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
     /// Shards whose namespaces could not be asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unavailable: Vec<UnreachableShard>,

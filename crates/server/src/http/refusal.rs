@@ -7,7 +7,7 @@ use longshore_engine::{JobId, Rejection};
 
 use super::code::Code;
 use super::json::THE_BODY;
-use super::text::{quoted, shorten};
+use super::text::{counted, quoted, shorten};
 use crate::api::{DurationText, InstantText, JobFault, Problem};
 use crate::unavailable::{Cause, Unavailable};
 
@@ -101,6 +101,15 @@ impl Refusal {
     pub(crate) fn retry_after_s(mut self, seconds: u64) -> Self {
         self.0.retry_after_s = Some(seconds);
         self
+    }
+
+    /// Says when to try again, where that helps.
+    #[must_use]
+    pub(crate) fn retrying(self, after_s: Option<u64>) -> Self {
+        match after_s {
+            Some(seconds) => self.retry_after_s(seconds),
+            None => self,
+        }
     }
 
     /// Names the methods that the path knows.
@@ -242,7 +251,21 @@ fn value_refused(field: &str, value: &str, allowed: &str) -> Refusal {
 
 impl From<Rejection> for Refusal {
     fn from(rejection: Rejection) -> Self {
-        let detail = rejection.to_string();
+        let detail = match &rejection {
+            Rejection::NamespaceNotEmpty { name, queues } => {
+                format!("namespace {} still has {}", quoted(name), counted(*queues, "queue"))
+            }
+            Rejection::QueueFull { queue, length, max_length } => {
+                let jobs = counted(*length, "job");
+                format!("queue {} holds {jobs} of at most {max_length}", quoted(queue))
+            }
+            Rejection::QueueNotEmpty { queue, backlog, dead } => {
+                let unfinished = counted(*backlog, "unfinished job");
+                let dead = counted(*dead, "dead job");
+                format!("queue {} still holds {unfinished} and {dead}", quoted(queue))
+            }
+            other => other.to_string(),
+        };
         let say = |code| Self::new(code, detail);
         match rejection {
             Rejection::NamespaceUnknown { name } => say(Code::NamespaceUnknown).about(
@@ -333,7 +356,7 @@ pub(crate) fn code_of(cause: Cause) -> Code {
 impl From<Unavailable> for Refusal {
     fn from(unavailable: Unavailable) -> Self {
         let refusal = Self::new(code_of(unavailable.cause), unavailable.to_string());
-        refusal.retry_after_s(unavailable.retry_after_s)
+        refusal.retrying(unavailable.retry_after_s)
     }
 }
 
@@ -354,6 +377,15 @@ mod tests {
         assert!(problem.kind.ends_with("#value_refused"));
         assert_eq!(problem.field.as_deref(), Some("lease"));
         assert_eq!(problem.allowed.as_deref(), Some("1s to 12h"));
+    }
+
+    #[test]
+    fn one_is_one() {
+        let told = |rejection: Rejection| Refusal::from(rejection).problem().detail;
+        let one = Rejection::NamespaceNotEmpty { name: "n".into(), queues: 1 };
+        assert_eq!(told(one), "namespace \"n\" still has 1 queue");
+        let one = Rejection::QueueNotEmpty { queue: "q".into(), backlog: 1, dead: 2 };
+        assert_eq!(told(one), "queue \"q\" still holds 1 unfinished job and 2 dead jobs");
     }
 
     #[test]
@@ -386,5 +418,7 @@ mod tests {
         assert_eq!(Refusal::from(full).retry_after(), Some(1));
         let low = Unavailable::new(0, Cause::DiskLow, "full");
         assert_eq!(Refusal::from(low).retry_after(), Some(15));
+        let stopped = Unavailable::new(0, Cause::Stopped, "a checksum does not match");
+        assert_eq!(Refusal::from(stopped).retry_after(), None, "it does not heal by itself");
     }
 }

@@ -7,7 +7,7 @@ use super::refusal::Refusal;
 /// What may name a queue, a kind, a namespace.
 const NAME_ALLOWED: &str = "1 to 255 bytes of UTF-8 without control characters";
 const QUEUE_ALLOWED: &str =
-    "1 to 255 bytes of UTF-8 without control characters and \"*\", other than \".\" and \"..\"";
+    "1 to 255 bytes of UTF-8, without \"*\" and control characters; not \".\" or \"..\"";
 
 /// Cuts what is long, so that no answer repeats a megabyte.
 pub(crate) fn shorten(text: &str) -> String {
@@ -100,6 +100,11 @@ pub(super) fn escaped(character: char) -> String {
         }
         other => other.to_string(),
     }
+}
+
+/// A count with its noun.
+pub(crate) fn counted(number: u64, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
 /// The known word that `word` is probably meant to be.

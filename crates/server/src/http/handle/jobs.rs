@@ -224,7 +224,8 @@ pub(super) async fn result(call: Call<'_>) -> Result<Reply, Refusal> {
 pub(super) async fn list(call: Call<'_>) -> Result<Reply, Refusal> {
     let filter = list_filter(&call)?;
     let limit = call.query.count("limit", PAGE_DEFAULT, PAGE_MAX)?;
-    let scope = cursor::scope(&filter);
+    let of = ["queue", "state", "kind"].map(|name| call.query.text(name));
+    let scope = cursor::scope("jobs", call.namespace, &of);
     let cursor = match call.query.text("cursor") {
         Some(text) => Some(cursor::decode(text, scope)?),
         None => None,
