@@ -17,7 +17,7 @@ use lsm_tree::{
 
 use crate::check::{Depth, Report, check, is_temporary};
 use crate::config::LsmConfig;
-use crate::error::{OpenError, StoreFault};
+use crate::error::{OpenError, StoreFault, words_of};
 use crate::shared::{Bodies, Shared};
 use crate::tables::Tables;
 use crate::view::View;
@@ -69,7 +69,7 @@ fn open_tree(dir: &Path, config: &LsmConfig) -> Result<Tree, OpenError> {
         Ok(AnyTree::Standard(tree)) => Ok(tree),
         Ok(AnyTree::Blob(_)) => Err(StoreFault::new(dir, "the tree keeps its values apart").into()),
         Err(lsm_tree::Error::Io(source)) => Err(OpenError::Io { path: dir.to_owned(), source }),
-        Err(error) => Err(StoreFault::new(dir, format!("{error:?}")).into()),
+        Err(error) => Err(StoreFault::new(dir, words_of(&error)).into()),
     }
 }
 
@@ -87,7 +87,8 @@ pub(crate) fn position_of(dir: &Path, tables: &Tables) -> Result<Position, Store
     };
     let position = marker::decode(&marker.value).map_err(|what| StoreFault::new(dir, what))?;
     if highest != Some(position.0) {
-        let what = format!("its marker says position {position}, its tables {highest:?}");
+        let highest = highest.map_or_else(|| "none".to_owned(), |highest| highest.to_string());
+        let what = format!("its marker says position {position}, its tables say {highest}");
         return Err(StoreFault::new(dir, what));
     }
     Ok(position)

@@ -21,7 +21,8 @@ use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
-use super::app::App;
+use super::app::{App, Counts};
+use super::reply::closing_answer;
 use super::unparsed::answer_instead;
 use crate::config::HttpConfig;
 
@@ -123,6 +124,7 @@ struct Watched {
     progress: Arc<Progress>,
     ticks: Arc<Ticks>,
     header_bytes_max: usize,
+    counts: Arc<Counts>,
     /// What is written in place of an answer of hyper's own, and how much of it was.
     instead: Option<(Vec<u8>, usize)>,
 }
@@ -157,7 +159,10 @@ impl Watched {
     /// in all other cases.
     fn write(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         if self.instead.is_none() {
-            self.instead = answer_instead(bytes, self.header_bytes_max).map(|answer| (answer, 0));
+            self.instead = answer_instead(bytes, self.header_bytes_max).map(|refusal| {
+                self.counts.answered(refusal.code().status());
+                (closing_answer(&refusal), 0)
+            });
         }
         let Some((answer, mut written)) = self.instead.take() else {
             let polled = self.io()?.poll_write(context, bytes);
@@ -255,6 +260,7 @@ pub(crate) async fn speak(
         progress: Arc::clone(&progress),
         ticks: Arc::clone(&ticks),
         header_bytes_max,
+        counts: Arc::clone(&app.counts),
         instead: None,
     };
     let seen = Arc::clone(&progress);

@@ -26,6 +26,7 @@ mod text;
 mod threads;
 mod unparsed;
 mod view;
+mod words;
 mod write;
 
 pub use serve::{ServeError, bind, serve};

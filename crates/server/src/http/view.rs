@@ -91,6 +91,11 @@ fn success(phase: &Phase) -> (Option<String>, bool) {
     }
 }
 
+/// Attempts in all: a job that somebody retried has those before it and as many again.
+fn attempts_in_all(job: &Job) -> u32 {
+    job.budget_from.saturating_add(job.options.max_attempts)
+}
+
 /// How a job is doing. `result_url` is where its result would be.
 pub(crate) fn status(view: &JobView, result_url: &str) -> StatusRecord<'static> {
     let job = &view.job;
@@ -104,7 +109,7 @@ pub(crate) fn status(view: &JobView, result_url: &str) -> StatusRecord<'static> 
         state: state(view.state()),
         reason: reason(&job.phase),
         attempt: lease.map_or(job.attempt, |lease| lease.attempt),
-        max_attempts: job.options.max_attempts,
+        max_attempts: attempts_in_all(job),
         progress: view.progress().map(share),
         progress_text: view.progress_text().map(str::to_owned),
         enqueued_at: instant(job.enqueued_at),
@@ -131,7 +136,7 @@ pub(crate) fn job(view: &JobView) -> JobRecord<'static> {
         args: None,
         priority: options.priority,
         attempt: lease.map_or(job.attempt, |lease| lease.attempt),
-        max_attempts: options.max_attempts,
+        max_attempts: attempts_in_all(job),
         losses: job.losses,
         enqueued_at: instant(job.enqueued_at),
         run_at: instant(job.available_at),
