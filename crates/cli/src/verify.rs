@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::cli::Context;
 use crate::failure::{Failure, Kind};
-use crate::output::{self, Format, bytes, count, grouped};
+use crate::output::{self, Format, bytes, count};
 
 #[derive(Args, Debug)]
 #[command(
@@ -151,11 +151,11 @@ fn print(findings: &Findings) -> std::io::Result<()> {
             bytes(shard.journal_bytes)
         ))?;
         output::line(&format!(
-            "  state    at position {}; {}, {}, {} entries, {}",
+            "  state    at position {}; {}, {}, {}, {}",
             shard.state,
             count(shard.state_tables as u64, "table"),
             count(shard.state_body_files as u64, "body file"),
-            grouped(shard.state_entries),
+            count(shard.state_entries, "entry"),
             bytes(shard.state_bytes)
         ))?;
         if let Some(torn) = &shard.torn_tail {
