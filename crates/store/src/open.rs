@@ -110,12 +110,11 @@ fn first(faults: Vec<StoreFault>) -> StoreFault {
     faults.into_iter().next().expect("a failed check names what it found")
 }
 
-/// What a panic said.
+/// What a panic of the tree means. Its text names lines of the tree and not what is wrong on disk;
+/// the panic's hook has shown it already.
 pub(crate) fn panic_text(payload: &(dyn Any + Send)) -> String {
-    let text = payload
-        .downcast_ref::<&str>()
-        .map(ToString::to_string)
-        .or_else(|| payload.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "no reason given".into());
-    format!("the tree panicked: {text}")
+    match payload.downcast_ref::<StoreFault>() {
+        Some(fault) => fault.what.clone(),
+        None => "it holds something that should never be there".to_owned(),
+    }
 }

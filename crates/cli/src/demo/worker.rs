@@ -113,6 +113,9 @@ impl Runner for Archiver {
             News::Lost(id, why) => {
                 tell(&Line::Failed { id: *id, message: (*why).to_owned() });
             }
+            News::Cancelled(id) => {
+                tell(&Line::Failed { id: *id, message: "it was cancelled".to_owned() });
+            }
             News::Ended(..) | News::Away(_) | News::Back | News::Stopping(_) => {}
         }
     }

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use super::child::{self, Ending, Finished, Invocation, Stop};
 use super::job::{Assignment, News, Runner, Verdict};
-use crate::output::{note, printable};
+use crate::output::{note, printable, telling_line};
 
 /// The largest result that a server takes unless told otherwise.
 const RESULT_BYTES_MAX: usize = 1 << 20;
@@ -144,6 +144,7 @@ pub(super) fn tell(news: &News<'_>, quiet: bool) {
         News::Ended(job, verdict, after) if !quiet => {
             note(&format!("{} {} {}", job.id, printable(&job.kind), words_for(verdict, *after)));
         }
+        News::Cancelled(id) => note(&format!("{id} was cancelled: stopping it")),
         News::Lost(id, why) => note(&format!("{id} ends here and does not count: {why}")),
         News::Away(why) => note(&format!("the server does not answer ({why}); trying again")),
         News::Back => note("the server answers again"),
@@ -160,10 +161,10 @@ fn words_for(verdict: &Verdict, after: Duration) -> String {
     match verdict {
         Verdict::Ack(_) => format!("succeeded {took}"),
         Verdict::Fail(error) => {
-            let first = error.message.lines().last().unwrap_or_default();
-            format!("failed {took} ({}): {}", printable(&error.kind), printable(first))
+            let line = telling_line(&error.kind, &error.message);
+            format!("failed {took} ({}): {}", printable(&error.kind), printable(&line))
         }
-        Verdict::Release => format!("stopped and given back {took}"),
+        Verdict::Release => format!("stopped {took}"),
         Verdict::Discard => format!("discarded {took}"),
     }
 }

@@ -119,6 +119,8 @@ pub(crate) enum News<'a> {
     Ended(&'a Assignment, &'a Verdict, Duration),
     /// The server knows that a run ended.
     Settled(JobIdText),
+    /// Somebody called the job off: its run is stopped.
+    Cancelled(JobIdText),
     /// A run is stopped, or its end does not count.
     Lost(JobIdText, &'a str),
     /// The server does not answer.

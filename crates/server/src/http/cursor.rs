@@ -49,13 +49,11 @@ pub(crate) fn encode(key: &[u8], scope: Scope) -> String {
 pub(crate) fn decode(text: &str, scope: Scope) -> Result<Bytes, Refusal> {
     let allowed = "\"next\" of a page of this list, in this namespace and with this filter";
     let body = body_of(text).ok_or_else(|| Refusal::value("cursor", quoted(text), allowed))?;
-    match body.strip_prefix(&scope) {
-        Some(key) => Ok(Bytes::copy_from_slice(key)),
-        None => {
-            let of = "of another list, namespace or filter";
-            Err(Refusal::value("cursor", format!("{}, {of}", quoted(text)), allowed))
-        }
+    if let Some(key) = body.strip_prefix(&scope) {
+        return Ok(Bytes::copy_from_slice(key));
     }
+    let value = format!("{}, of another list, namespace or filter", quoted(text));
+    Err(Refusal::value("cursor", value, allowed))
 }
 
 /// What a cursor that this server made says: scope and key.

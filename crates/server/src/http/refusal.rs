@@ -250,6 +250,7 @@ fn value_refused(field: &str, value: &str, allowed: &str) -> Refusal {
 }
 
 impl From<Rejection> for Refusal {
+    #[expect(clippy::too_many_lines, reason = "the one match of all rejections, an arm each")]
     fn from(rejection: Rejection) -> Self {
         let detail = match &rejection {
             Rejection::NamespaceNotEmpty { name, queues } => {

@@ -70,7 +70,7 @@ pub(crate) fn check_path_name(field: &str, name: &str) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// The text in quotes as JSON has it, with what cannot be printed escaped, and cut where it is long.
+/// The text in quotes as JSON has it: what cannot be printed is escaped, what is long is cut.
 pub(crate) fn quoted(text: &str) -> String {
     const ESCAPED_BYTES_MAX: usize = 1024;
     if text.len() > ESCAPED_BYTES_MAX {
@@ -96,7 +96,7 @@ pub(super) fn escaped(character: char) -> String {
         other if other.escape_debug().count() > 1 => {
             let mut units = [0_u16; 2];
             let units = other.encode_utf16(&mut units).iter();
-            units.map(|unit| format!("\\u{unit:04x}")).collect()
+            units.map(|unit| format!("\\u{unit:04x}")).collect::<Vec<_>>().concat()
         }
         other => other.to_string(),
     }

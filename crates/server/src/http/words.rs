@@ -35,18 +35,16 @@ fn as_json(text: &str) -> String {
     while let Some((plain, escape)) = rest.split_once('\\') {
         json.push_str(plain);
         let code = escape.strip_prefix("u{").and_then(|escape| escape.split_once('}'));
-        let (character, after) = match code {
-            Some((digits, after)) => (u32::from_str_radix(digits, 16).ok(), after),
-            None => match escape.strip_prefix('0') {
-                Some(after) => (Some(0), after),
-                None => {
-                    let mut characters = escape.chars();
-                    json.push('\\');
-                    json.extend(characters.next());
-                    rest = characters.as_str();
-                    continue;
-                }
-            },
+        let (character, after) = if let Some((digits, after)) = code {
+            (u32::from_str_radix(digits, 16).ok(), after)
+        } else if let Some(after) = escape.strip_prefix('0') {
+            (Some(0), after)
+        } else {
+            let mut characters = escape.chars();
+            json.push('\\');
+            json.extend(characters.next());
+            rest = characters.as_str();
+            continue;
         };
         json.extend(character.and_then(char::from_u32).map(escaped));
         rest = after;
@@ -142,7 +140,7 @@ mod tests {
             ["u8", "u16", "u32", "u64", "usize", "i64", "f64", "a sequence", "a map", "unit"]
         {
             let told = allowed(word);
-            assert!(told.starts_with("a") || told == "null", "{word}: {told}");
+            assert!(told.starts_with('a') || told == "null", "{word}: {told}");
             assert!(!told.contains(word.trim_start_matches("a ")), "{word}: {told}");
         }
         assert_eq!(allowed("struct NewJob with 21 elements"), "an object");

@@ -99,8 +99,7 @@ fn parse_version(bytes: &[u8], sections: &[Section]) -> Result<Runs, String> {
         let found = section(name)?;
         if found != expected {
             let shown = |bytes: &[u8]| {
-                let hex: Vec<_> = bytes.iter().take(16).map(|it| format!("{it:02x}")).collect();
-                hex.concat()
+                bytes.iter().take(16).map(|it| format!("{it:02x}")).collect::<Vec<_>>().concat()
             };
             let (found, expected) = (shown(found), shown(expected));
             return Err(format!("its section \"{name}\" is {found} instead of {expected} (hex)"));

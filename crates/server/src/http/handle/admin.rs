@@ -115,8 +115,8 @@ pub(super) async fn list_namespaces(call: Call<'_>) -> Result<Reply, Refusal> {
     list.namespaces.sort_by(|a, b| a.name.cmp(&b.name));
     if list.namespaces.len() > limit {
         list.namespaces.truncate(limit);
-        let last = list.namespaces.last();
-        list.next = last.map(|last| cursor::encode(last.name.as_bytes(), scope));
+        let end = list.namespaces.last();
+        list.next = end.map(|end| cursor::encode(end.name.as_bytes(), scope));
     }
     Ok(ok(&list).not_cached())
 }
