@@ -73,7 +73,7 @@ pub(super) fn environment(
 fn verdict_of(finished: &Finished) -> Verdict {
     match finished.ending {
         Ending::Exited(0) => Verdict::Ack(result_of(&finished.stdout, finished.stdout_bytes_lost)),
-        Ending::Exited(EXIT_DISCARD) => Verdict::Discard,
+        Ending::Exited(EXIT_DISCARD) => Verdict::Discard(Some(error_of(finished))),
         Ending::Stopped => Verdict::Release,
         Ending::Exited(_) | Ending::Signalled(_) => Verdict::Fail(error_of(finished)),
     }
@@ -165,7 +165,7 @@ fn words_for(verdict: &Verdict, after: Duration) -> String {
             format!("failed {took} ({}): {}", printable(&error.kind), printable(&line))
         }
         Verdict::Release => format!("stopped {took}"),
-        Verdict::Discard => format!("discarded {took}"),
+        Verdict::Discard(_) => format!("discarded {took}"),
     }
 }
 
@@ -212,7 +212,9 @@ mod tests {
 
     #[test]
     fn exit_codes_are_verdicts() {
-        assert_eq!(verdict_of(&finished(Ending::Exited(65), "x", "y")), Verdict::Discard);
+        let discarded = verdict_of(&finished(Ending::Exited(65), "x", "y"));
+        let Verdict::Discard(Some(error)) = discarded else { panic!("{discarded:?}") };
+        assert_eq!((error.kind.as_str(), error.message.as_str()), ("exit 65", "y"));
         assert_eq!(verdict_of(&finished(Ending::Stopped, "", "")), Verdict::Release);
         let failed = |ending, stderr| match verdict_of(&finished(ending, "", stderr)) {
             Verdict::Fail(error) => (error.kind, error.message),
