@@ -14,6 +14,7 @@ use crate::cli::Context;
 use crate::client::{Client, query, read};
 use crate::failure::{Failure, Kind};
 use crate::output::{self, Format, Table, count, facts, note, telling_line};
+use crate::watch::watch;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum JobsCommand {
@@ -23,6 +24,12 @@ pub(crate) enum JobsCommand {
     Show(ShowArgs),
     /// Wait until a job has ended, and show it: exit code 0 if it succeeded
     Wait(WaitArgs),
+    /// Show how far a job is, live, until it has ended: exit code 0 if it succeeded
+    Watch(ShowArgs),
+    /// Hold jobs back; running ones are asked to interrupt themselves
+    Pause(ManyArgs),
+    /// Hold jobs back no longer
+    Resume(ManyArgs),
     /// Call jobs off, waiting or running; remove dead ones
     Cancel(ManyArgs),
     /// Try dead or retrying jobs again now
@@ -110,6 +117,9 @@ pub(crate) async fn execute(command: JobsCommand, context: &Context) -> anyhow::
         JobsCommand::Wait(args) => {
             wait_and_show(&client, args.id, args.timeout, context.format).await
         }
+        JobsCommand::Watch(args) => watch(&client, args.id, context.format).await,
+        JobsCommand::Pause(args) => pause(&client, &args.ids, true, context.format).await,
+        JobsCommand::Resume(args) => pause(&client, &args.ids, false, context.format).await,
         JobsCommand::Cancel(args) => cancel(&client, &args.ids, context.format).await,
         JobsCommand::Retry(args) => retry(&client, &args.ids, context.format).await,
     }
@@ -316,6 +326,30 @@ async fn cancel(client: &Client, ids: &[JobIdText], format: Format) -> anyhow::R
             (Format::Table, Ok(job)) => output::line(&format!("{id} is {}", job.state))?,
             (Format::Table, Err(_)) => output::line(&format!("{id} is removed"))?,
         }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn pause(
+    client: &Client,
+    ids: &[JobIdText],
+    hold: bool,
+    format: Format,
+) -> anyhow::Result<ExitCode> {
+    let verb = if hold { "pause" } else { "resume" };
+    for id in ids {
+        let body = client.post_nothing(&client.path(&format!("/jobs/{id}/{verb}"))).await?;
+        if format == Format::Json {
+            output::json_text(&body)?;
+            continue;
+        }
+        let job: JobRecord<'_> = read(&body)?;
+        let is = match (hold, job.running.is_some()) {
+            (true, true) => "runs: its worker is asked to interrupt it, then it is held back",
+            (true, false) => "is held back until it is resumed",
+            (false, _) => "is held back no longer",
+        };
+        output::line(&format!("{id} {is}"))?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -22,6 +22,7 @@ mod run;
 mod serve;
 mod signals;
 mod verify;
+mod watch;
 mod work;
 
 use std::process::ExitCode;

@@ -301,6 +301,11 @@ impl Node {
         all
     }
 
+    /// Whether it is about to stop.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.inner.admission.is_stopping()
+    }
+
     /// How many shards it has.
     pub(crate) fn shards(&self) -> u32 {
         self.inner.manifest.shards

@@ -1,6 +1,7 @@
 //! Processes of the binary under test: commands that end, and servers and workers that are ended.
 
 use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, ChildStderr, ChildStdout, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -229,11 +230,19 @@ fn serve(folder: &Path, listen: &str) -> (Process, String) {
     let line = process.line_with("listening on http://");
     let address = line.trim().trim_start_matches("listening on http://").to_owned();
     // Commands meet a server that is still on its way: they get 503 until it is ready.
-    until(|| {
-        let url = format!("http://{address}");
-        run_in(folder, &["queues", "list", "--server", &url]).code == 0
-    });
+    until(|| is_ready(&address));
     (process, address)
+}
+
+/// Whether every shard serves.
+fn is_ready(address: &str) -> bool {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream
+        .write_all(b"GET /readyz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
+        .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer.starts_with("HTTP/1.1 200")
 }
 
 /// Asks until it is so.

@@ -4,7 +4,7 @@ use std::fs;
 
 use rustix::process::Signal;
 
-use super::harness::{Server, is_gone, until};
+use super::harness::{Process, Server, is_gone, until};
 
 #[test]
 fn standard_output_is_the_result_and_args_are_standard_input() {
@@ -204,4 +204,19 @@ fn a_result_that_is_too_large_is_cut() {
     let job = server.wait(&id);
     assert_eq!(job["state"], "succeeded");
     assert!(job["result"].as_str().unwrap().ends_with("more bytes were not kept]"));
+}
+
+#[test]
+fn a_job_is_watched_paused_and_resumed() {
+    let server = Server::start();
+    let id = server.enqueue(&["import", "--queue", "imports"]);
+    let paused = server.run(&["jobs", "pause", &id]).good();
+    assert!(paused.contains("held back until it is resumed"), "{paused}");
+    let url = server.url();
+    let mut watch = Process::start(server.folder.path(), &["jobs", "watch", &id, "--server", &url]);
+    watch.line_with("ready");
+    let _worker = server.worker(&["--queue", "imports", "--exec", "cat"]);
+    server.run(&["jobs", "resume", &id]).good();
+    watch.line_with("succeeded");
+    assert_eq!(watch.wait().0, 0);
 }

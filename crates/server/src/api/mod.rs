@@ -30,7 +30,7 @@ pub(crate) use object::{NoFields, Object};
 pub use problem::{JobFault, Problem};
 pub use raw::RawJson;
 pub use record::{
-    AttemptOutcomeText, AttemptRecord, CheckpointRecord, ErrorText, JobList, JobRecord,
+    AttemptOutcomeText, AttemptRecord, CheckpointRecord, ErrorText, JobEvent, JobList, JobRecord,
     LeaseRecord, RetryRequest, SkippedRecord, StateText, StatusRecord,
 };
 pub use retry::RetryText;

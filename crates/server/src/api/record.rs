@@ -351,3 +351,18 @@ pub struct JobList<'a> {
     /// How many jobs were looked at.
     pub examined: u64,
 }
+
+/// A job that has changed, as server-sent events tell it.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+pub struct JobEvent<'a> {
+    /// The job as it is now, without its args, result and attempts.
+    #[serde(borrow)]
+    pub job: JobRecord<'a>,
+    /// How much its progress grows per second, over the last minute at most; left out where that
+    /// is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress_per_second: Option<f64>,
+    /// How long the rest takes at that speed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remaining: Option<DurationText>,
+}

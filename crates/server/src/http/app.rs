@@ -5,14 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use bytes::Bytes;
-use http_body_util::Full;
 use hyper::body::{Body, Incoming};
 use hyper::header::HeaderMap;
 use hyper::{Request, Response, StatusCode};
 use longshore_engine::Limits;
+use tokio::sync::Semaphore;
 
 use super::body::{self, Gauge, Held};
 use super::code::Code;
+use super::events;
 use super::guard;
 use super::handle;
 use super::json::check_empty;
@@ -21,7 +22,7 @@ use super::prefer::Preferences;
 use super::query::Query;
 use super::rates::Rates;
 use super::refusal::{Refusal, code_of};
-use super::reply::Reply;
+use super::reply::{AnswerBody, Reply};
 use super::route::{Found, NotFound, Op, Route, find};
 use super::text::{check_path_name, percent_encode, quoted};
 use crate::admission::Publishing;
@@ -41,6 +42,8 @@ pub(crate) struct App {
     pub(crate) bounds: Arc<Bounds>,
     pub(crate) rates: Arc<Rates>,
     pub(crate) counts: Arc<Counts>,
+    /// Places for streams of events.
+    pub(crate) streams: Arc<Semaphore>,
     lanes: Arc<[Lane; Class::COUNT]>,
 }
 
@@ -134,6 +137,7 @@ impl App {
             limits: Arc::new(limits),
             rates: Arc::default(),
             counts: Arc::default(),
+            streams: Arc::new(Semaphore::new(events::STREAMS_MAX)),
             lanes: Arc::new([lane(Class::Settle), lane(Class::Lease), lane(Class::Publish)]),
             config: Arc::new(config),
         }
@@ -149,7 +153,7 @@ impl App {
         &self,
         request: Request<Incoming>,
         earlier: usize,
-    ) -> Response<Full<Bytes>> {
+    ) -> Response<AnswerBody> {
         let reply = match self.handle(request, earlier).await {
             Ok(reply) => reply,
             Err(refusal) => refusal.into(),

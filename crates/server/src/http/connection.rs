@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use http_body_util::Either;
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::rt::{Read, ReadBufCursor, Write};
@@ -268,8 +269,11 @@ pub(crate) async fn speak(
         let (app, progress, ticks) = (Arc::clone(&app), Arc::clone(&seen), Arc::clone(&ticks));
         progress.enter(BUSY, ticks.now());
         async move {
-            let response = app.answer(request, earlier).await;
-            progress.enter(IDLE, ticks.now());
+            let mut response = app.answer(request, earlier).await;
+            match response.body_mut() {
+                Either::Left(_) => progress.enter(IDLE, ticks.now()),
+                Either::Right(events) => events.on_end(move || progress.enter(IDLE, ticks.now())),
+            }
             Ok::<_, Infallible>(response)
         }
     });

@@ -29,6 +29,7 @@ pub(crate) async fn dispatch(op: Op, call: Call<'_>, held: Option<Held>) -> Resu
         Op::Checkpoint => work::checkpoint(call).await,
         Op::Settle => work::settle(call, held).await,
         Op::GetStatus => Box::pin(jobs::status(call)).await,
+        Op::WatchJob => Box::pin(jobs::watch(call)).await,
         Op::GetJob => Box::pin(jobs::get(call)).await,
         Op::GetResult => Box::pin(jobs::result(call)).await,
         Op::ListJobs => Box::pin(jobs::list(call)).await,

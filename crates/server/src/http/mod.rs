@@ -7,6 +7,7 @@ mod code;
 mod connection;
 mod cursor;
 mod descriptors;
+mod events;
 pub mod fuzz;
 mod guard;
 mod handle;

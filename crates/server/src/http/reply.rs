@@ -1,7 +1,7 @@
 //! An answer on its way out: status, a few headers, one buffer.
 
 use bytes::Bytes;
-use http_body_util::Full;
+use http_body_util::{Either, Full};
 use hyper::header::{
     ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, RETRY_AFTER,
 };
@@ -9,20 +9,25 @@ use hyper::{Response, StatusCode};
 use serde::Serialize;
 
 use super::code::Code;
+use super::events::EventStream;
 use super::refusal::Refusal;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
+const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
+
+/// The body of an answer: one buffer, or events as they come.
+pub(crate) type AnswerBody = Either<Full<Bytes>, EventStream>;
 
 /// An answer.
 #[derive(Debug)]
-pub(crate) struct Reply(Response<Full<Bytes>>);
+pub(crate) struct Reply(Response<AnswerBody>);
 
 impl Reply {
     /// An answer of this type.
     pub(crate) fn new(status: StatusCode, kind: HeaderValue, body: impl Into<Bytes>) -> Self {
-        let mut response = Response::new(Full::new(body.into()));
+        let mut response = Response::new(Either::Left(Full::new(body.into())));
         *response.status_mut() = status;
         response.headers_mut().insert(CONTENT_TYPE, kind);
         Self(response)
@@ -30,7 +35,7 @@ impl Reply {
 
     /// An answer without a body.
     pub(crate) fn empty(status: StatusCode) -> Self {
-        let mut response = Response::new(Full::new(Bytes::new()));
+        let mut response = Response::new(Either::Left(Full::new(Bytes::new())));
         *response.status_mut() = status;
         Self(response)
     }
@@ -38,6 +43,13 @@ impl Reply {
     /// JSON that is written already.
     pub(crate) fn json(status: StatusCode, body: impl Into<Bytes>) -> Self {
         Self::new(status, JSON, body)
+    }
+
+    /// Server-sent events.
+    pub(crate) fn events(events: EventStream) -> Self {
+        let mut response = Response::new(Either::Right(events));
+        response.headers_mut().insert(CONTENT_TYPE, EVENTS);
+        Self(response).not_cached()
     }
 
     /// A value as JSON.
@@ -90,7 +102,7 @@ impl Reply {
     }
 
     /// As hyper wants it.
-    pub(crate) fn into_response(self) -> Response<Full<Bytes>> {
+    pub(crate) fn into_response(self) -> Response<AnswerBody> {
         self.0
     }
 }

@@ -55,6 +55,7 @@ pub(crate) enum Op {
     Settle,
     Snooze,
     Started,
+    WatchJob,
 }
 
 /// Where a route lies.

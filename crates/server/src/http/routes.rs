@@ -154,6 +154,15 @@ pub(crate) const ROUTES: &[Route] = &[
     },
     Route { outcomes: JOB, ..route("GET", "/jobs/{}", Op::GetJob, "The whole record of a job") },
     Route {
+        outcomes: &[outcome(
+            200,
+            "`text/event-stream`: an event `job` now and whenever it changes, until it has ended; its \
+             data has `job`, and `progress_per_second` and `remaining` where they are known.",
+            &[],
+        )],
+        ..route("GET", "/jobs/{}/events", Op::WatchJob, "Watch a job: server-sent events")
+    },
+    Route {
         outcomes: &[outcome(200, "The result as the worker wrote it.", &[of::<RawJson<'static>>])],
         ..route("GET", "/jobs/{}/result", Op::GetResult, "What a job returned")
     },

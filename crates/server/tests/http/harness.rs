@@ -185,6 +185,17 @@ impl Client {
         count > 0
     }
 
+    /// Reads on until `what` has come; answers all that has, and what it said.
+    pub(crate) async fn read_until(&mut self, what: &str) -> String {
+        loop {
+            if let Some(at) = find(&self.buffer, what.as_bytes()) {
+                let read: Vec<u8> = self.buffer.drain(..at + what.len()).collect();
+                return String::from_utf8(read).unwrap();
+            }
+            assert!(self.fill().await, "the connection ended before {what:?}");
+        }
+    }
+
     /// Whether the server has closed the connection without a further byte.
     pub(crate) async fn is_closed(&mut self) -> bool {
         self.buffer.is_empty() && !self.fill().await

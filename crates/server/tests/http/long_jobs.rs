@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::harness::Server;
+use crate::harness::{Server, request};
 use crate::jobs::{enqueue, lease, settle};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -120,4 +120,42 @@ async fn a_checkpoint_that_is_too_large_is_refused_by_its_field() {
     let record = client.get(&format!("/v1/jobs/{id}")).await.expect(200);
     assert_eq!(record["state"], "scheduled");
     server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_is_watched_live_until_it_has_ended() {
+    let server = Server::start().await;
+    let (client, watcher) = (&mut server.client().await, &mut server.client().await);
+    let id = enqueue(client, "q", json!({"kind": "backfill"})).await;
+    let unknown = "/v1/jobs/019a0000-0000-7000-8000-000000000000/events";
+    assert!(watcher.get(unknown).await.status >= 404);
+    watcher.send(&request("GET", &format!("/v1/jobs/{id}/events"), &[], "")).await;
+    let head = watcher.read_until("\r\n\r\n").await;
+    assert!(head.contains(" 200 ") && head.contains("text/event-stream"), "{head}");
+    let first = watcher.read_until("\n\n").await;
+    assert!(first.contains("event: job\ndata: {") && first.contains("\"ready\""), "{first}");
+
+    let job = lease(client, "q").await;
+    let saved = json!({"token": job["token"], "cursor": 7, "progress": 0.25,
+        "counters": {"rows": 5}});
+    client.post(&format!("/v1/jobs/{id}/checkpoint"), &saved.to_string()).await.expect(200);
+    let event = watcher.read_until("\"rows\":5").await;
+    assert!(event.contains("\"progress\":0.25"), "{event}");
+    settle(client, &job, "ack", json!({})).await;
+    watcher.read_until("\"state\":\"succeeded\"").await;
+    // The last chunk ends the answer; the connection serves on.
+    watcher.read_until("\r\n0\r\n\r\n").await;
+    assert_eq!(watcher.get("/livez").await.expect(200)["ok"], true);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_ends_who_watches() {
+    let server = Server::start().await;
+    let (client, watcher) = (&mut server.client().await, &mut server.client().await);
+    let id = enqueue(client, "q", json!({"kind": "backfill"})).await;
+    watcher.send(&request("GET", &format!("/v1/jobs/{id}/events"), &[], "")).await;
+    watcher.read_until("\n\n").await;
+    server.stop().await;
+    watcher.read_until("\r\n0\r\n\r\n").await;
 }

@@ -16,6 +16,7 @@ use crate::http::app::Call;
 use crate::http::body::Held;
 use crate::http::code::Code;
 use crate::http::cursor;
+use crate::http::events;
 use crate::http::parse::{is_followed, parse_enqueue, parse_retry};
 use crate::http::refusal::Refusal;
 use crate::http::reply::Reply;
@@ -201,6 +202,19 @@ async fn record(call: &Call<'_>, id: JobId) -> Result<Reply, Refusal> {
         }
         Err(lookup) => Err(missing(call, id, &lookup)),
     }
+}
+
+/// Tells the job whenever it changes, as server-sent events, until it has ended.
+pub(super) async fn watch(call: Call<'_>) -> Result<Reply, Refusal> {
+    let id = job_id(&call)?;
+    let view = find(&call, id).await?;
+    let Some(permit) = events::permit(&call.app.streams) else {
+        let max = events::STREAMS_MAX;
+        let detail = format!("{max} jobs are watched already, as many as may; ask for its status");
+        return Err(Refusal::new(Code::TooManyRequests, detail).retry_after_s(5));
+    };
+    let (node, namespace) = (call.app.node.clone(), call.namespace.to_owned());
+    Ok(Reply::events(events::of_job(node, namespace, *view, permit)))
 }
 
 pub(super) async fn result(call: Call<'_>) -> Result<Reply, Refusal> {

@@ -1,0 +1,182 @@
+//! `longshore jobs watch`: how far a job is, live: a bar on a terminal, lines elsewhere.
+
+use std::collections::VecDeque;
+use std::fmt::Write;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use longshore_server::api::{JobIdText, JobRecord, StateText};
+
+use crate::client::{Client, read};
+use crate::output::{self, Format, grouped, printable};
+
+/// How often the job is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// How often a line is printed where there is no terminal, unless the state changes.
+const LINE_EVERY: Duration = Duration::from_secs(1);
+/// Over how much of the past the speed is taken.
+const SPEED_OVER: Duration = Duration::from_secs(30);
+/// The bar's length, in steps of progress.
+const STEPS: u64 = 10_000;
+
+/// Shows a job until it has ended: exit code 0 if it succeeded.
+pub(crate) async fn watch(
+    client: &Client,
+    id: JobIdText,
+    format: Format,
+) -> anyhow::Result<ExitCode> {
+    let path = client.path(&format!("/jobs/{id}"));
+    let mut display = Display::new(format);
+    loop {
+        let body = client.get(&path).await?;
+        let job: JobRecord<'_> = read(&body)?;
+        display.show(&job, &body)?;
+        if job.state.has_ended() {
+            let succeeded = job.state == StateText::Succeeded;
+            return Ok(if succeeded { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+struct Display {
+    format: Format,
+    bar: Option<ProgressBar>,
+    speed: Speed,
+    /// The line that was printed last, and when.
+    last: Option<(String, Instant)>,
+    last_body: Vec<u8>,
+}
+
+impl Display {
+    fn new(format: Format) -> Self {
+        let bar = (output::is_terminal() && format == Format::Table).then(|| {
+            let target = ProgressDrawTarget::stdout();
+            let bar = ProgressBar::with_draw_target(Some(STEPS), target);
+            let style = ProgressStyle::with_template("[{wide_bar}] {msg}");
+            let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
+            bar.set_style(style.progress_chars("#>-"));
+            bar
+        });
+        Self { format, bar, speed: Speed::default(), last: None, last_body: Vec::new() }
+    }
+
+    fn show(&mut self, job: &JobRecord<'_>, body: &[u8]) -> std::io::Result<()> {
+        if self.format == Format::Json {
+            if self.last_body != body {
+                output::json_text(body)?;
+                self.last_body = body.to_vec();
+            }
+            return Ok(());
+        }
+        let now = Instant::now();
+        let speed = self.speed.of(job.progress, now);
+        let line = describe(job, speed);
+        let ended = job.state.has_ended();
+        if let Some(bar) = &self.bar {
+            let position = job.progress.unwrap_or(0.0).clamp(0.0, 1.0) * STEPS as f64;
+            bar.set_position((position as i64).cast_unsigned());
+            bar.set_message(line.clone());
+            if ended {
+                bar.finish_and_clear();
+                return output::line(&line);
+            }
+            return Ok(());
+        }
+        let due = match &self.last {
+            None => true,
+            Some((last, at)) => *last != line && (ended || now.duration_since(*at) >= LINE_EVERY),
+        };
+        if due {
+            output::line(&line)?;
+            self.last = Some((line, now));
+        }
+        Ok(())
+    }
+}
+
+/// A job in one line.
+fn describe(job: &JobRecord<'_>, speed: Option<(f64, Duration)>) -> String {
+    let mut line = job.state.to_string();
+    if let Some(progress) = job.progress {
+        let _ = write!(line, " {:.1} %", progress * 100.0);
+    }
+    if let Some((per_second, left)) = speed.filter(|_| !job.state.has_ended()) {
+        let _ = write!(line, ", {:.1} %/s, {} left", per_second * 100.0, in_words(left));
+    }
+    if let Some(text) = &job.progress_text {
+        let _ = write!(line, ", {}", printable(text));
+    }
+    if let Some(checkpoint) = &job.checkpoint {
+        for (name, value) in &checkpoint.counters.0 {
+            let shown = u64::try_from(*value).map_or_else(|_| value.to_string(), grouped);
+            let _ = write!(line, ", {} {shown}", printable(name));
+        }
+        if checkpoint.interruptions > 0 {
+            let _ = write!(line, ", interrupted {} times", checkpoint.interruptions);
+        }
+        if checkpoint.skipped_total > 0 {
+            let _ = write!(line, ", {} skipped", grouped(checkpoint.skipped_total));
+        }
+    }
+    if let Some(error) = &job.error {
+        let told = output::telling_line(&error.kind, &error.message);
+        let _ = write!(line, ", {}: {}", printable(&error.kind), printable(&told));
+    }
+    line
+}
+
+fn in_words(left: Duration) -> String {
+    match left.as_secs() {
+        seconds @ 0..120 => format!("{seconds} s"),
+        seconds @ 120..7200 => format!("{} min", seconds / 60),
+        seconds => format!("{} h", seconds / 3600),
+    }
+}
+
+/// How fast a job gets on, as far as it was looked at.
+#[derive(Debug, Default)]
+struct Speed {
+    seen: VecDeque<(Instant, f64)>,
+}
+
+impl Speed {
+    /// Progress per second, and how long the rest takes at that speed.
+    fn of(&mut self, progress: Option<f64>, now: Instant) -> Option<(f64, Duration)> {
+        let progress = progress?;
+        if self.seen.back().is_some_and(|(_, last)| progress < *last) {
+            self.seen.clear();
+        }
+        self.seen.push_back((now, progress));
+        while self.seen.get(1).is_some_and(|(at, _)| now.duration_since(*at) >= SPEED_OVER) {
+            self.seen.pop_front();
+        }
+        let (since, from) = self.seen.front().copied()?;
+        let seconds = now.duration_since(since).as_secs_f64();
+        let per_second = (progress - from) / seconds;
+        let known = seconds >= 0.5 && per_second > 0.0;
+        let left = ((1.0 - progress).max(0.0) / per_second).min(1e9);
+        known.then(|| (per_second, Duration::from_secs_f64(left)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_speed_is_that_of_the_last_half_minute_and_starts_over_when_progress_falls() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut speed = Speed::default();
+        assert_eq!(speed.of(None, at(0)), None);
+        assert_eq!(speed.of(Some(0.0), at(0)), None);
+        let (per_second, left) = speed.of(Some(0.1), at(1)).unwrap();
+        assert!((per_second - 0.1).abs() < 1e-9 && left == Duration::from_secs(9), "{left:?}");
+        speed.of(Some(0.2), at(31));
+        let (per_second, _) = speed.of(Some(0.2), at(61)).unwrap_or_default();
+        assert!(per_second.abs() < 1e-9, "it has stood still: {per_second}");
+        assert_eq!(speed.of(Some(0.0), at(62)), None, "it began again");
+    }
+}

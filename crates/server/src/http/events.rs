@@ -1,0 +1,180 @@
+//! Server-sent events (HTML Living Standard, section 9.2): a job whenever it changes, until it has
+//! ended. The connection serves nothing else meanwhile.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use hyper::body::{Body, Frame};
+use longshore_engine::{Answer, Command, JobId, JobView};
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+
+use super::view;
+use crate::api::{DurationText, JobEvent};
+use crate::node::Node;
+
+/// How long a change may go unnoticed; the end of a job is told at once.
+const LOOK_EVERY_MS: u64 = 500;
+/// After so much silence a comment shows that the connection lives.
+const SILENCE_MAX: Duration = Duration::from_secs(15);
+/// Over how much of the past the speed is taken.
+const SPEED_OVER: Duration = Duration::from_secs(60);
+/// Events that a slow reader may owe.
+const UNREAD_MAX: usize = 4;
+
+/// Runs when a stream of events has ended.
+type OnEnd = Box<dyn FnOnce() + Send>;
+
+/// The body of an answer that goes on.
+pub(crate) struct EventStream {
+    events: mpsc::Receiver<Bytes>,
+    on_end: Option<OnEnd>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl std::fmt::Debug for EventStream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EventStream").finish_non_exhaustive()
+    }
+}
+
+impl EventStream {
+    /// Has this done when the stream ends.
+    pub(crate) fn on_end(&mut self, end: impl FnOnce() + Send + 'static) {
+        self.on_end = Some(Box::new(end));
+    }
+}
+
+impl Drop for EventStream {
+    fn drop(&mut self) {
+        if let Some(end) = self.on_end.take() {
+            end();
+        }
+    }
+}
+
+impl Body for EventStream {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        self.events.poll_recv(context).map(|event| event.map(|bytes| Ok(Frame::data(bytes))))
+    }
+}
+
+/// Tells a job, beginning with how it is now.
+pub(crate) fn of_job(
+    node: Node,
+    namespace: String,
+    first: JobView,
+    permit: OwnedSemaphorePermit,
+) -> EventStream {
+    let (sender, events) = mpsc::channel(UNREAD_MAX);
+    tokio::spawn(async move {
+        let mut teller = Teller { sender, speed: Speed::default(), last: None };
+        // Whoever listens has gone, or the server goes: the stream ends either way.
+        let _ = teller.follow(&node, &namespace, first).await;
+    });
+    EventStream { events, on_end: None, _permit: permit }
+}
+
+/// The stream is over.
+struct Over;
+
+struct Teller {
+    sender: mpsc::Sender<Bytes>,
+    speed: Speed,
+    /// The event that was sent last, and when anything was.
+    last: Option<(Bytes, Instant)>,
+}
+
+impl Teller {
+    async fn follow(&mut self, node: &Node, ns: &str, first: JobView) -> Result<(), Over> {
+        let id: JobId = first.job.id;
+        let mut view = first;
+        loop {
+            self.tell(&view).await?;
+            if !view.job.phase.is_unfinished() || node.is_stopping() {
+                return Ok(());
+            }
+            let wait = Command::AwaitJob { id, wait_ms: LOOK_EVERY_MS };
+            match node.call(ns, wait).await {
+                Ok(Answer::Job(next)) => view = *next,
+                // Its outcome is not kept any longer, or the server is stopping.
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    async fn tell(&mut self, view: &JobView) -> Result<(), Over> {
+        let (progress_per_second, remaining) = self.speed.of(view, Instant::now());
+        let mut event =
+            JobEvent { job: view::job(view), progress_per_second: None, remaining: None };
+        let plain = encoded(&event);
+        let silent = self.last.as_ref().map(|(_, since)| since.elapsed());
+        if self.last.as_ref().is_some_and(|(last, _)| *last == plain) {
+            if silent.is_some_and(|silent| silent >= SILENCE_MAX) {
+                self.send(Bytes::from_static(b": the job is as it was\n\n")).await?;
+                self.last = Some((plain, Instant::now()));
+            }
+            return Ok(());
+        }
+        (event.progress_per_second, event.remaining) = (progress_per_second, remaining);
+        self.send(encoded(&event)).await?;
+        self.last = Some((plain, Instant::now()));
+        Ok(())
+    }
+
+    async fn send(&self, bytes: Bytes) -> Result<(), Over> {
+        self.sender.send(bytes).await.map_err(|_| Over)
+    }
+}
+
+fn encoded(event: &JobEvent<'_>) -> Bytes {
+    // JSON of serde_json has no line breaks, so one line of data holds it.
+    let data = serde_json::to_string(event).unwrap_or_default();
+    format!("event: job\ndata: {data}\n\n").into()
+}
+
+/// How fast a job gets on, as far as it was looked at.
+#[derive(Debug, Default)]
+struct Speed {
+    seen: VecDeque<(Instant, u16)>,
+}
+
+impl Speed {
+    /// Progress per second, and how long the rest takes at that speed.
+    fn of(&mut self, view: &JobView, now: Instant) -> (Option<f64>, Option<DurationText>) {
+        let Some(progress) = view.progress() else { return (None, None) };
+        if self.seen.back().is_some_and(|(_, last)| progress < *last) {
+            self.seen.clear();
+        }
+        self.seen.push_back((now, progress));
+        while self.seen.get(1).is_some_and(|(at, _)| now.duration_since(*at) >= SPEED_OVER) {
+            self.seen.pop_front();
+        }
+        let Some((since, from)) = self.seen.front().copied() else { return (None, None) };
+        let seconds = now.duration_since(since).as_secs_f64();
+        if seconds < 0.25 || progress <= from {
+            return (None, None);
+        }
+        let per_second = f64::from(progress - from) / 10_000.0 / seconds;
+        let left = f64::from(10_000_u16.saturating_sub(progress)) / 10_000.0;
+        let remaining = Duration::from_secs_f64((left / per_second).min(1e9));
+        (Some(per_second), Some(DurationText(remaining.as_millis() as u64)))
+    }
+}
+
+/// Streams of events at the same time, at most.
+pub(crate) const STREAMS_MAX: usize = 1024;
+
+/// A place for one more stream, if there is one.
+pub(crate) fn permit(streams: &Arc<tokio::sync::Semaphore>) -> Option<OwnedSemaphorePermit> {
+    Arc::clone(streams).try_acquire_owned().ok()
+}
