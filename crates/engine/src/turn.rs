@@ -216,6 +216,11 @@ impl<M: OrderedMap> Turn<M> {
         self.finish();
     }
 
+    /// The time of the last entry; wall time may have stepped back behind it.
+    pub fn engine_time(&self) -> TimeMs {
+        self.state.now()
+    }
+
     /// The last entry that was decided.
     pub fn position(&self) -> Position {
         self.position

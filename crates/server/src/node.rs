@@ -12,7 +12,6 @@ use tokio::sync::{Semaphore, oneshot};
 
 use crate::admission::{Admission, InFlight, Publishing};
 use crate::class::{Class, bytes_of, enqueues};
-use crate::clock::wall_now;
 use crate::courier::{Caller, Courier};
 use crate::disk::{DiskLevel, DiskProbe, FileSystem, Reserve};
 use crate::disk_watch::DiskWatch;
@@ -398,7 +397,7 @@ fn read_snapshot<T>(
     let Some(snapshots) = snapshots else { return Err(shard.unavailable()) };
     shard.metrics.reads.add(1);
     let snapshot = snapshots.at(shard.durable());
-    let read = std::panic::AssertUnwindSafe(|| f(&snapshot, wall_now()));
+    let read = std::panic::AssertUnwindSafe(|| f(&snapshot, shard.now()));
     std::panic::catch_unwind(read).map_err(|panic| {
         let reason = panic_reason(&*panic);
         if panic.is::<StoreFault>() {

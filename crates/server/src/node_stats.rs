@@ -18,10 +18,9 @@ pub struct Readiness {
 impl Readiness {
     /// Whether every shard has come through its start, be it to serve or to stop.
     pub fn is_started(&self) -> bool {
-        !self
-            .shards
-            .iter()
-            .any(|state| matches!(state, ShardState::Opening | ShardState::Replaying { .. }))
+        !self.shards.iter().any(|state| {
+            !matches!(state, ShardState::Serving | ShardState::Stopped { .. } | ShardState::Closed)
+        })
     }
 
     /// Whether every shard serves and goes on doing so.

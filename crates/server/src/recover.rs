@@ -66,7 +66,8 @@ pub(crate) enum RecoverError {
 impl RecoverError {
     /// Whether nothing is wrong but that the disk is full: then a later try may succeed.
     pub(crate) fn is_no_space(&self) -> bool {
-        let full = |source: &std::io::Error| source.kind() == std::io::ErrorKind::StorageFull;
+        use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+        let full = |source: &std::io::Error| matches!(source.kind(), StorageFull | QuotaExceeded);
         match self {
             Self::Journal(longshore_journal::OpenError::NoSpace { .. })
             | Self::Flush(longshore_store::FlushError::NoSpace { .. })
@@ -178,6 +179,7 @@ impl Recovered {
         let durable = self.journal.tail();
         self.turn.committed(durable);
         shard.set_durable(durable);
+        shard.set_engine_time(self.turn.engine_time());
         Ok(())
     }
 }

@@ -341,6 +341,7 @@ impl Shard {
 
     fn committed(&mut self, durable: Position) {
         self.shared.set_durable(durable);
+        self.shared.set_engine_time(self.turn.engine_time());
         self.mark_after = Some(Instant::now());
         if self.sealed.is_some_and(|sealed| sealed <= durable) {
             self.sealed = None;

@@ -99,22 +99,30 @@ fn recover_when_there_is_space(
     origin: &Origin,
     clocks: &mut Clocks,
 ) -> Result<Recovered, RecoverError> {
-    let mut told = false;
+    let mut starved = false;
     loop {
         match recover(shared, origin.clone(), clocks) {
             Err(error) if error.is_no_space() => {
                 let why = error.to_string();
-                if !told {
+                if !starved {
                     tracing::error!(shard = shared.index, why, "the start waits for disk space");
-                    told = true;
+                    // The reserve is there for this: settlements wait behind the start.
+                    shared.admission.set_starved();
+                    starved = true;
                 }
                 shared.set_state(ShardState::WaitingForSpace { why });
             }
-            other => return other,
+            other => {
+                if starved {
+                    shared.admission.clear_starved();
+                }
+                return other;
+            }
         }
         let retry_at = Instant::now() + SPACE_RETRY;
         while Instant::now() < retry_at {
             if shared.inbox.is_ending() {
+                shared.admission.clear_starved();
                 return Err(RecoverError::Ended);
             }
             std::thread::sleep(SPACE_RETRY / 20);

@@ -4,11 +4,12 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use longshore_engine::{Position, ReplyTo};
+use longshore_engine::{Position, ReplyTo, TimeMs};
 use longshore_journal::Room;
 use longshore_store::Snapshots;
 
 use crate::admission::Admission;
+use crate::clock::wall_now;
 use crate::inbox::{Inbox, InboxLimits};
 use crate::metrics::ShardMetrics;
 use crate::shard::Shard;
@@ -56,6 +57,7 @@ pub(crate) struct ShardShared {
     /// Told whenever `state` changes its kind.
     changed: tokio::sync::watch::Sender<()>,
     durable: AtomicU64,
+    engine_time: AtomicU64,
     next_reply: AtomicU64,
     replayed: AtomicU64,
 }
@@ -72,6 +74,7 @@ impl ShardShared {
             state: Mutex::new(ShardState::Opening),
             changed: tokio::sync::watch::Sender::new(()),
             durable: AtomicU64::new(0),
+            engine_time: AtomicU64::new(0),
             next_reply: AtomicU64::new(1),
             replayed: AtomicU64::new(0),
         }
@@ -89,6 +92,15 @@ impl ShardShared {
 
     pub(crate) fn set_durable(&self, position: Position) {
         self.durable.store(position.0, Ordering::Release);
+    }
+
+    /// Time as the shard has it: wall time, unless that has stepped back behind what was recorded.
+    pub(crate) fn now(&self) -> TimeMs {
+        wall_now().max(TimeMs(self.engine_time.load(Ordering::Relaxed)))
+    }
+
+    pub(crate) fn set_engine_time(&self, time: TimeMs) {
+        self.engine_time.store(time.0, Ordering::Relaxed);
     }
 
     pub(crate) fn state(&self) -> ShardState {

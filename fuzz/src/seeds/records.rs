@@ -63,6 +63,7 @@ fn job(phase: Phase) -> Job {
         ends: vec![End { token: TOKEN, kind: EndKind::Failed }],
         last_error: Some(error()),
         final_run: Some(FinalRun { started_at: AT, worker: "w".into(), error: None }),
+        notes_bytes: 90,
     }
 }
 

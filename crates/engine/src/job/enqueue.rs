@@ -286,6 +286,7 @@ impl<'a, M: OrderedMap> Bulk<'a, M> {
             ends: Vec::new(),
             last_error: None,
             final_run: None,
+            notes_bytes: 0,
         })
     }
 }

@@ -309,6 +309,8 @@ wire_struct! {
         pub last_error: Option<JobError>,
         /// The run that ended it well, or called it off.
         pub final_run: Option<FinalRun>,
+        /// Bytes of the notes that are kept of its attempts.
+        pub notes_bytes: u64,
     }
 }
 

@@ -29,8 +29,15 @@ impl<M: OrderedMap> State<M> {
     /// slice of each.
     pub(crate) fn decide_forgetting(&self, moment: Moment) -> Vec<Record> {
         let mut records = Vec::new();
-        for (namespace, slot) in &self.namespaces {
+        // One slice for all of them, and each time another one first.
+        let mut left = (self.limits.slice_items_max, self.limits.slice_items_max);
+        let turn = (moment.at.0 % (self.namespaces.len().max(1) as u64)) as usize;
+        let (later, first) = (self.namespaces.iter().take(turn), self.namespaces.iter().skip(turn));
+        for (namespace, slot) in first.chain(later) {
             let namespace = *namespace;
+            if left.0 == 0 && left.1 == 0 {
+                break;
+            }
             if !self.has_to_forget(slot, moment.at) {
                 continue;
             }
@@ -38,7 +45,7 @@ impl<M: OrderedMap> State<M> {
             let all = slot.namespace.deleted;
             let mut excess = slot.kept.outcome_bytes.saturating_sub(self.limits.outcome_bytes_max);
             let mut lots = Vec::new();
-            self.eat(&slot.outcomes, |forget_at, first, value| {
+            self.eat(&slot.outcomes, &mut left.0, |forget_at, first, value| {
                 let due = all || forget_at <= moment.at || excess > 0;
                 let lot = lot_of(value);
                 excess = excess.saturating_sub(lot.iter().map(|(_, size)| size).sum());
@@ -48,7 +55,7 @@ impl<M: OrderedMap> State<M> {
             let mut excess = slot.kept.tombstones.saturating_sub(cap);
             let mut early = 0;
             let mut tombstones = Vec::new();
-            self.eat(&slot.tombstones, |forget_at, id, _| {
+            self.eat(&slot.tombstones, &mut left.1, |forget_at, id, _| {
                 let due = all || forget_at <= moment.at;
                 if !due && excess == 0 {
                     return None;
@@ -58,7 +65,9 @@ impl<M: OrderedMap> State<M> {
                 tombstones.push((forget_at, id));
                 Some(1)
             });
-            if all && lots.is_empty() && tombstones.is_empty() {
+            let nothing =
+                slot.outcomes.first(self).is_none() && slot.tombstones.first(self).is_none();
+            if all && nothing {
                 records.push(Record::NamespaceEmptied { id: namespace });
                 continue;
             }
@@ -80,16 +89,16 @@ impl<M: OrderedMap> State<M> {
     fn eat(
         &self,
         index: &Frontier,
+        left: &mut usize,
         mut take: impl FnMut(TimeMs, JobId, &bytes::Bytes) -> Option<usize>,
     ) {
         let (from, to) = index.range();
-        let mut left = self.limits.slice_items_max;
         self.scan(&from, &to, &mut |key, value| {
             if let (Some(at), Some(id)) = (keys::u64_at(key, 5), keys::id_at(key, 13))
-                && left > 0
+                && *left > 0
                 && let Some(taken) = take(TimeMs(at), id, value)
             {
-                left = left.saturating_sub(taken);
+                *left = left.saturating_sub(taken);
                 return ControlFlow::Continue(());
             }
             ControlFlow::Break(())

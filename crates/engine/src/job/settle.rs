@@ -266,7 +266,7 @@ impl<M: OrderedMap> State<M> {
             job.remember_end(lease.token, EndKind::Failed);
         }
         job.last_error = Some(last_error(cause, error.as_ref(), &lease));
-        self.note_attempt(ns, id, &lease, cause, error);
+        self.note_attempt(ns, &mut job, &lease, cause, error);
         match next {
             Next::RetryAt { available_at } => {
                 job.phase = Phase::Retrying;
@@ -293,7 +293,7 @@ impl<M: OrderedMap> State<M> {
     fn note_attempt(
         &mut self,
         ns: NamespaceId,
-        id: JobId,
+        job: &mut Job,
         lease: &Lease,
         cause: &Cause,
         error: Option<JobError>,
@@ -307,10 +307,17 @@ impl<M: OrderedMap> State<M> {
             cause: cause.clone(),
             error,
         };
-        self.put(&keys::attempt(ns, id, lease.attempt), &note);
-        if let Some(oldest) = lease.attempt.checked_sub(crate::job::ATTEMPT_NOTES_MAX) {
-            self.remove(&keys::attempt(ns, id, oldest));
+        // A run that used no attempt left its note under the number of the next one.
+        let mut gone = vec![keys::attempt(ns, job.id, lease.attempt)];
+        let oldest = lease.attempt.checked_sub(crate::job::ATTEMPT_NOTES_MAX);
+        gone.extend(oldest.map(|oldest| keys::attempt(ns, job.id, oldest)));
+        for key in &gone {
+            if let Some(known) = self.get(key) {
+                job.notes_bytes = job.notes_bytes.saturating_sub(known.len() as u64);
+                self.remove(key);
+            }
         }
+        job.notes_bytes += self.put(&keys::attempt(ns, job.id, lease.attempt), &note);
     }
 
     pub(crate) fn apply_job_snoozed(&mut self, ns: NamespaceId, id: JobId, available_at: TimeMs) {

@@ -35,6 +35,9 @@ impl Queues {
             && let Some(names) = self.names.get_mut(&slot.queue.namespace)
         {
             names.remove(&slot.queue.name);
+            if names.is_empty() {
+                self.names.remove(&slot.queue.namespace);
+            }
         }
     }
 

@@ -1,6 +1,7 @@
 //! Who asked for which queues and kinds lately. Volatile: it tells people what nobody consumes.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::command::{LeaseJobs, QueuePattern};
 use crate::ids::{MonoMs, NamespaceId};
@@ -10,8 +11,13 @@ use crate::state::SessionKey;
 /// that workers could fill the memory with wishes.
 const BYTES_MAX: usize = 16 << 20;
 
-/// What a session costs besides its names, about.
+/// What a session, and each name, costs besides its letters, about.
 const CONSUMER_BYTES: usize = 256;
+const NAME_BYTES: usize = 64;
+
+/// Different sets of kinds that are looked at for one queue. Where workers ask for more, nobody
+/// can say cheaply what none of them asks for.
+const SETS_PER_QUEUE_MAX: usize = 64;
 
 /// The kinds that a worker asks for; `None` for all but reserved ones.
 type Kinds = Option<Vec<String>>;
@@ -19,27 +25,50 @@ type Kinds = Option<Vec<String>>;
 #[derive(Debug)]
 struct Consumer {
     queues: Vec<QueuePattern>,
-    kinds: Kinds,
+    set: u64,
     until: MonoMs,
 }
 
 impl Consumer {
     fn bytes(&self) -> usize {
         let name = |pattern: &QueuePattern| match pattern {
-            QueuePattern::Exactly(name) | QueuePattern::Prefix(name) => name.len() + 64,
+            QueuePattern::Exactly(name) | QueuePattern::Prefix(name) => name.len() + NAME_BYTES,
         };
-        let queues: usize = self.queues.iter().map(name).sum();
-        let kinds: usize = self.kinds.iter().flatten().map(|kind| kind.len() + 64).sum();
-        // The kinds stand once per pattern in the worst case; in all but that one they are shared.
-        CONSUMER_BYTES + queues + kinds
+        CONSUMER_BYTES + 2 * self.queues.iter().map(name).sum::<usize>()
+    }
+}
+
+/// A set of kinds that somebody asks for.
+#[derive(Debug)]
+struct KindSet {
+    kinds: Arc<Vec<String>>,
+    /// Where each of them stands, in the order of their names.
+    sorted: Vec<u32>,
+    consumers: u64,
+}
+
+impl KindSet {
+    fn new(kinds: Arc<Vec<String>>) -> Self {
+        let mut sorted: Vec<u32> = (0..kinds.len() as u32).collect();
+        sorted.sort_unstable_by(|a, b| kinds[*a as usize].cmp(&kinds[*b as usize]));
+        Self { kinds, sorted, consumers: 0 }
+    }
+
+    fn holds(&self, kind: &str) -> bool {
+        let name = |index: &u32| self.kinds[*index as usize].as_str();
+        self.sorted.binary_search_by(|index| name(index).cmp(kind)).is_ok()
+    }
+
+    fn bytes(kinds: &[String]) -> usize {
+        kinds.iter().map(|kind| kind.len() + NAME_BYTES).sum()
     }
 }
 
 /// Sets of kinds, each with a number of its own while somebody asks for it.
 #[derive(Debug, Default)]
 struct KindSets {
-    numbers: BTreeMap<Kinds, u64>,
-    by_number: BTreeMap<u64, (BTreeSet<String>, Kinds, u64)>,
+    numbers: BTreeMap<Arc<Vec<String>>, u64>,
+    by_number: BTreeMap<u64, KindSet>,
     next: u64,
 }
 
@@ -47,34 +76,43 @@ struct KindSets {
 const ALL_KINDS: u64 = 0;
 
 impl KindSets {
+    fn number(&self, kinds: &Kinds) -> Option<u64> {
+        match kinds {
+            None => Some(ALL_KINDS),
+            Some(kinds) => self.numbers.get(kinds).copied(),
+        }
+    }
+
     fn enter(&mut self, kinds: &Kinds) -> u64 {
-        let Some(named) = kinds else { return ALL_KINDS };
-        let number = *self.numbers.entry(kinds.clone()).or_insert_with(|| {
+        let Some(kinds) = kinds else { return ALL_KINDS };
+        let number = self.numbers.get(kinds).copied().unwrap_or_else(|| {
             self.next += 1;
+            let kinds = Arc::new(kinds.clone());
+            self.numbers.insert(Arc::clone(&kinds), self.next);
+            self.by_number.insert(self.next, KindSet::new(kinds));
             self.next
         });
-        let new = || (named.iter().cloned().collect(), kinds.clone(), 0);
-        self.by_number.entry(number).or_insert_with(new).2 += 1;
+        if let Some(set) = self.by_number.get_mut(&number) {
+            set.consumers += 1;
+        }
         number
     }
 
-    fn leave(&mut self, kinds: &Kinds) -> u64 {
-        let Some(&number) = self.numbers.get(kinds) else { return ALL_KINDS };
-        if let Some(set) = self.by_number.get_mut(&number) {
-            set.2 -= 1;
-            if set.2 == 0 {
-                self.by_number.remove(&number);
-                self.numbers.remove(kinds);
-            }
+    /// Answers how many bytes are free again.
+    fn leave(&mut self, number: u64) -> usize {
+        let Some(set) = self.by_number.get_mut(&number) else { return 0 };
+        set.consumers -= 1;
+        if set.consumers > 0 {
+            return 0;
         }
-        number
+        let kinds = Arc::clone(&set.kinds);
+        self.by_number.remove(&number);
+        self.numbers.remove(&*kinds);
+        KindSet::bytes(&kinds)
     }
 
     fn holds(&self, number: u64, kind: &str, reserved: bool) -> bool {
-        match self.by_number.get(&number) {
-            Some((kinds, _, _)) => kinds.contains(kind),
-            None => !reserved,
-        }
+        self.by_number.get(&number).map_or(!reserved, |set| set.holds(kind))
     }
 }
 
@@ -82,6 +120,8 @@ impl KindSets {
 #[derive(Debug, Default)]
 pub(super) struct Consumers {
     by_session: BTreeMap<SessionKey, Consumer>,
+    /// How many ask for a pattern.
+    patterns: BTreeMap<(NamespaceId, QueuePattern), u64>,
     /// How many ask for a pattern and a set of kinds.
     wishes: BTreeMap<(NamespaceId, QueuePattern, u64), u64>,
     kinds: KindSets,
@@ -93,39 +133,38 @@ impl Consumers {
     /// A worker asked.
     pub(super) fn saw(&mut self, ns: NamespaceId, request: &LeaseJobs, until: MonoMs) {
         let key = (ns, request.worker.clone(), request.session.clone());
+        let set = self.kinds.number(&request.kinds);
         match self.by_session.get_mut(&key) {
-            Some(known) if known.queues == request.queues && known.kinds == request.kinds => {
+            Some(known) if set == Some(known.set) && known.queues == request.queues => {
                 known.until = known.until.max(until);
                 return;
             }
             Some(_) => self.forget(&key),
             None => {}
         }
-        let (queues, kinds) = (request.queues.clone(), request.kinds.clone());
-        let consumer = Consumer { queues, kinds, until };
-        if self.bytes + consumer.bytes() > BYTES_MAX {
+        let mut consumer = Consumer { queues: request.queues.clone(), set: ALL_KINDS, until };
+        let is_new = self.kinds.number(&request.kinds).is_none();
+        let kinds = request.kinds.as_deref().filter(|_| is_new).unwrap_or_default();
+        let bytes = consumer.bytes() + KindSet::bytes(kinds);
+        if self.bytes + bytes > BYTES_MAX {
             return;
         }
-        self.bytes += consumer.bytes();
+        self.bytes += bytes;
+        consumer.set = self.kinds.enter(&request.kinds);
         for pattern in &consumer.queues {
-            let set = self.kinds.enter(&consumer.kinds);
-            *self.wishes.entry((ns, pattern.clone(), set)).or_default() += 1;
+            *self.patterns.entry((ns, pattern.clone())).or_default() += 1;
+            *self.wishes.entry((ns, pattern.clone(), consumer.set)).or_default() += 1;
         }
         self.by_session.insert(key, consumer);
     }
 
     fn forget(&mut self, key: &SessionKey) {
         let Some(consumer) = self.by_session.remove(key) else { return };
-        self.bytes -= consumer.bytes();
-        for pattern in &consumer.queues {
-            let set = self.kinds.leave(&consumer.kinds);
-            let entry = (key.0, pattern.clone(), set);
-            if let Some(count) = self.wishes.get_mut(&entry) {
-                *count -= 1;
-                if *count == 0 {
-                    self.wishes.remove(&entry);
-                }
-            }
+        self.bytes -= consumer.bytes() + self.kinds.leave(consumer.set);
+        let set = consumer.set;
+        for pattern in consumer.queues {
+            leave(&mut self.patterns, &(key.0, pattern.clone()));
+            leave(&mut self.wishes, &(key.0, pattern, set));
         }
     }
 
@@ -157,34 +196,55 @@ impl Consumers {
 
     /// How many of them ask for the queue, whatever kinds they ask for.
     pub(super) fn of(&self, ns: NamespaceId, queue: &str) -> u64 {
-        self.wishes_for(ns, queue).map(|(_, count)| count).sum()
+        let asking = |pattern| self.patterns.get(&(ns, pattern)).copied();
+        patterns_for(queue).filter_map(asking).sum()
     }
 
     /// Those of `kinds`, each with whether it is reserved, that nobody asks for in the queue.
+    /// None where that takes more than `looks` comparisons, of which those that it took are gone.
     pub(super) fn without<'a>(
         &self,
         ns: NamespaceId,
         queue: &str,
         kinds: impl Iterator<Item = (&'a str, bool)>,
+        looks: &mut usize,
     ) -> Vec<String> {
-        let sets: BTreeSet<u64> = self.wishes_for(ns, queue).map(|(set, _)| set).collect();
-        let asked = |kind, reserved| sets.iter().any(|set| self.kinds.holds(*set, kind, reserved));
-        let unasked = kinds.filter(|(kind, reserved)| !asked(kind, *reserved));
-        unasked.map(|(kind, _)| kind.to_owned()).collect()
+        let sets: BTreeSet<u64> = self.sets_for(ns, queue).take(SETS_PER_QUEUE_MAX + 1).collect();
+        if sets.len() > SETS_PER_QUEUE_MAX {
+            return Vec::new();
+        }
+        let mut unasked = Vec::new();
+        for (kind, reserved) in kinds {
+            let Some(left) = looks.checked_sub(1 + sets.len()) else { return Vec::new() };
+            *looks = left;
+            if !sets.iter().any(|set| self.kinds.holds(*set, kind, reserved)) {
+                unasked.push(kind.to_owned());
+            }
+        }
+        unasked
     }
 
-    /// The wishes that mean the queue: one look per prefix of its name, however many there are.
-    fn wishes_for<'a>(
-        &'a self,
-        ns: NamespaceId,
-        queue: &'a str,
-    ) -> impl Iterator<Item = (u64, u64)> + 'a {
-        let ends = queue.char_indices().map(|(at, _)| at).chain([queue.len()]);
-        let prefixes = ends.map(|end| QueuePattern::Prefix(queue[..end].to_owned()));
-        let patterns = prefixes.chain([QueuePattern::Exactly(queue.to_owned())]);
-        patterns.flat_map(move |pattern| {
+    /// The sets of kinds that are asked for in the queue, some of them more than once.
+    fn sets_for<'a>(&'a self, ns: NamespaceId, queue: &'a str) -> impl Iterator<Item = u64> + 'a {
+        patterns_for(queue).flat_map(move |pattern| {
             let range = (ns, pattern.clone(), 0)..=(ns, pattern, u64::MAX);
-            self.wishes.range(range).map(|((_, _, set), count)| (*set, *count))
+            self.wishes.range(range).map(|((_, _, set), _)| *set)
         })
+    }
+}
+
+/// The patterns that mean a queue: one look for each, however many are asked for.
+fn patterns_for(queue: &str) -> impl Iterator<Item = QueuePattern> {
+    let ends = queue.char_indices().map(|(at, _)| at).chain([queue.len()]);
+    let prefixes = ends.map(|end| QueuePattern::Prefix(queue[..end].to_owned()));
+    prefixes.chain([QueuePattern::Exactly(queue.to_owned())])
+}
+
+fn leave<K: Ord>(counts: &mut BTreeMap<K, u64>, key: &K) {
+    if let Some(count) = counts.get_mut(key) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(key);
+        }
     }
 }

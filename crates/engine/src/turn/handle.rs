@@ -20,6 +20,9 @@ const QUEUES_PER_PAGE_MAX: usize = 200;
 
 /// Lanes of a queue that are looked at for kinds that nobody asks for, and such kinds told.
 const LANES_TOLD_MAX: usize = 1024;
+
+/// Comparisons of kinds with what workers ask for, in one answer at most: about a millisecond.
+pub(super) const LOOKS_MAX: usize = 20_000;
 const KINDS_TOLD_MAX: usize = 100;
 
 impl<M: OrderedMap> Turn<M> {
@@ -61,7 +64,7 @@ impl<M: OrderedMap> Turn<M> {
     fn decide_namespace_created(&self, name: &str) -> Result<Record, Rejection> {
         check_name(&self.state.limits, "namespace", name)?;
         let limit = self.state.limits.namespaces_max;
-        if self.state.namespaces.len() >= limit {
+        if self.state.namespace_names.len() >= limit {
             return Err(Rejection::TooManyNamespaces { limit });
         }
         let id = self.state.meta.next_namespace;
@@ -152,7 +155,7 @@ impl<M: OrderedMap> Turn<M> {
                 let operations = operations.filter(|o| o.namespace == ns).cloned().collect();
                 Ok(Answer::Operations(operations))
             }
-            Command::DeleteNamespace => self.handle_delete_namespace(ns),
+            Command::DeleteNamespace => self.handle_delete_namespace(ns, moment),
             Command::GetNamespace => Ok(self.namespace_answer(ns)),
             Command::EnqueueJobs(_)
             | Command::LeaseJobs(_)
@@ -305,17 +308,17 @@ impl<M: OrderedMap> Turn<M> {
         moment: Moment,
     ) -> Result<Answer, Rejection> {
         let queue = self.queue(ns, name)?;
-        Ok(Answer::Queue(Box::new(self.queue_view(queue, moment.at))))
+        Ok(Answer::Queue(Box::new(self.queue_view(queue, moment.at, &mut { LOOKS_MAX }))))
     }
 
     /// A queue as it is told, with who asks for it.
-    pub(super) fn queue_view(&self, queue: &Queue, now: TimeMs) -> QueueView {
+    pub(super) fn queue_view(&self, queue: &Queue, now: TimeMs, looks: &mut usize) -> QueueView {
         let (ns, name) = (queue.namespace, queue.name.as_str());
         let kinds = self.state.lanes.kinds(queue.id, LANES_TOLD_MAX);
         let reserved = self.state.kinds.reserved();
         let named = |id| Some((self.state.kinds.name(id)?, reserved.contains(&id)));
         let kinds = kinds.into_iter().filter_map(named);
-        let mut unconsumed = self.consumers.without(ns, name, kinds);
+        let mut unconsumed = self.consumers.without(ns, name, kinds, looks);
         unconsumed.sort_unstable();
         unconsumed.truncate(KINDS_TOLD_MAX);
         self.state.queue_view(queue, (self.consumers.of(ns, name), unconsumed), now)
@@ -331,7 +334,8 @@ impl<M: OrderedMap> Turn<M> {
         let limit = limit.min(QUEUES_PER_PAGE_MAX);
         let mut queues = self.state.queues.after(ns, after);
         let page = queues.by_ref().take(limit);
-        let page = page.map(|queue| self.queue_view(queue, moment.at)).collect();
+        let mut looks = LOOKS_MAX;
+        let page = page.map(|queue| self.queue_view(queue, moment.at, &mut looks)).collect();
         Answer::Queues(page, queues.next().is_some())
     }
 
@@ -352,7 +356,11 @@ impl<M: OrderedMap> Turn<M> {
         Ok(self.namespace_answer(ns))
     }
 
-    fn handle_delete_namespace(&mut self, id: NamespaceId) -> Result<Answer, Rejection> {
+    fn handle_delete_namespace(
+        &mut self,
+        id: NamespaceId,
+        moment: Moment,
+    ) -> Result<Answer, Rejection> {
         let queues = self.state.queues.with_prefix(id, "").count() as u64;
         if queues > 0 {
             let slot = self.state.namespaces.get(&id);
@@ -360,6 +368,10 @@ impl<M: OrderedMap> Turn<M> {
             return Err(Rejection::NamespaceNotEmpty { name, queues });
         }
         self.record(Record::NamespaceDeleted { id });
+        // They would wait for what nobody can enqueue there: the name, used anew, is another one.
+        for (reply_to, target) in self.waiters.in_namespace(id) {
+            self.answer_present(reply_to, target, moment);
+        }
         Ok(Answer::NamespaceDeleted)
     }
 

@@ -1,6 +1,7 @@
 //! Figures of a shard for metrics, bounded in number.
 
 use super::Turn;
+use super::handle::LOOKS_MAX;
 use crate::Position;
 use crate::answer::{NamespaceView, QueueView};
 use crate::map::OrderedMap;
@@ -49,11 +50,12 @@ impl<M: OrderedMap> Turn<M> {
             self.state.namespaces.values().filter(|slot| !slot.namespace.deleted).collect();
         namespaces.sort_by_key(|slot| std::cmp::Reverse(slot.kept.outcome_bytes));
         namespaces.truncate(limit);
-        let queue = |queue: &&crate::queue::Queue| {
+        let mut looks = LOOKS_MAX;
+        let mut queue = |queue: &&crate::queue::Queue| {
             let slot = self.state.namespaces.get(&queue.namespace);
             QueueStats {
                 namespace: slot.map(|slot| slot.namespace.name.clone()).unwrap_or_default(),
-                queue: self.queue_view(queue, now),
+                queue: self.queue_view(queue, now, &mut looks),
             }
         };
         ShardStats {
@@ -64,7 +66,7 @@ impl<M: OrderedMap> Turn<M> {
             sessions: self.state.sessions.len() as u64,
             consumers: self.consumers.len() as u64,
             queues_total: self.state.queues.len() as u64,
-            queues: queues.iter().map(queue).collect(),
+            queues: queues.iter().map(&mut queue).collect(),
             namespaces: namespaces.iter().map(|slot| self.state.namespace_view(slot)).collect(),
         }
     }

@@ -19,7 +19,8 @@ impl<M: OrderedMap> Turn<M> {
         let moment = self.begin(clock);
         // First, so that what ends now is forgotten at the next tick at the earliest: outcomes of
         // one entry are filed at its end.
-        if self.state.next_forgetting().is_some_and(|at| at <= moment.at) {
+        let forgets = |turn: &Self| turn.state.next_forgetting().is_some_and(|at| at <= moment.at);
+        if !self.stopping && forgets(self) {
             self.record_all(self.state.decide_forgetting(moment));
         }
         self.end_leases(moment);
@@ -66,7 +67,7 @@ impl<M: OrderedMap> Turn<M> {
     }
 
     /// Answers a request that has waited with what there is.
-    fn answer_present(
+    pub(super) fn answer_present(
         &mut self,
         reply_to: crate::command::ReplyTo,
         target: Target,
@@ -130,7 +131,7 @@ impl<M: OrderedMap> Turn<M> {
             .waiters
             .has_workers()
             .then(|| self.state.lanes.next_due_after(self.swept.min(now)));
-        let forget = self.state.next_forgetting();
+        let forget = if self.stopping { None } else { self.state.next_forgetting() };
         let by_wall = [timer, due.flatten(), forget].into_iter().flatten();
         by_mono.chain(by_wall.map(|at| at.since(now))).min()
     }

@@ -109,6 +109,16 @@ impl Waiters {
         Some(waiter)
     }
 
+    /// Those who wait in a namespace.
+    pub(super) fn in_namespace(&self, ns: NamespaceId) -> Vec<(ReplyTo, Target)> {
+        let is_in = |target: &Target| match target {
+            Target::Work(ticket) => self.workers.get(ticket).is_some_and(|it| it.ns == ns),
+            Target::End(of, _) => *of == ns,
+        };
+        let waiting = self.replies.iter().filter(|(_, waiting)| is_in(&waiting.target));
+        waiting.map(|(reply_to, waiting)| (*reply_to, waiting.target)).collect()
+    }
+
     /// The worker of that session that waits.
     pub(super) fn of_session(&mut self, key: &SessionKey) -> Option<Waiter> {
         let ticket = *self.sessions.get(key)?;

@@ -261,3 +261,30 @@ async fn lists_are_paged_by_cursor() {
     assert_eq!(foreign.refused(400, "value_refused")["field"], "cursor");
     server.stop().await;
 }
+
+/// One settlement that is out of bounds refused all of its request, so that a worker that sent it
+/// again lost every lease in it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_settlement_that_is_out_of_bounds_harms_only_itself() {
+    let server = Server::start().await;
+    let client = &mut server.client().await;
+    for _ in 0..3 {
+        enqueue(client, "q", json!({"kind": "k"})).await;
+    }
+    let mut jobs = Vec::new();
+    for _ in 0..3 {
+        jobs.push(lease(client, "q").await);
+    }
+    let one = |n: usize, more: serde_json::Value| {
+        let mut one = json!({"id": jobs[n]["id"], "token": jobs[n]["token"]});
+        one.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        one
+    };
+    let settle = json!({"settle": [one(0, json!({"verdict": "fail", "retry_in": "4000d"})),
+        one(1, json!({"verdict": "interrupt", "reason": ""})), one(2, json!({"verdict": "ack"}))]});
+    let told = client.post("/v1/settle", &settle.to_string()).await.expect(200);
+    assert_eq!(told["settled"][0]["error"]["field"], "retry_in", "{told}");
+    assert_eq!(told["settled"][1]["error"]["field"], "reason", "{told}");
+    assert_eq!(told["settled"][2]["settled"], "ack", "{told}");
+    server.stop().await;
+}

@@ -286,3 +286,51 @@ fn nothing_stays_of_a_namespace_that_was_deleted() {
     assert!(left.is_empty(), "{left:02x?}");
     assert!(shard.turn.state.namespaces.is_empty());
 }
+
+/// A worker that waited in a namespace heard nothing of jobs in another one of the same name.
+#[test]
+fn nobody_waits_in_a_namespace_that_was_deleted() {
+    let mut shard = Shard::new();
+    shard.enqueue(job(1));
+    let jobs = shard.lease(1);
+    let ack = Verdict::Ack { result: None, location: None, follow_ups: Vec::new() };
+    shard.settle(&jobs[0], ack).unwrap();
+    shard.send(Command::DeleteQueue { queue: "q".to_owned() });
+    let wish = LeaseJobs { wait_ms: 40_000, ..wish() };
+    let waiting = shard.send(Command::LeaseJobs(Box::new(wish)));
+    assert!(!shard.answers.contains_key(&waiting));
+    shard.send(Command::DeleteNamespace);
+    assert!(matches!(&shard.answers[&waiting], Answer::Leased { jobs, .. } if jobs.is_empty()));
+}
+
+/// A thousand kinds and thousands of workers that each ask for another one held the shard up for
+/// seconds whenever somebody looked at the queue.
+#[test]
+fn what_nobody_asks_for_is_told_within_bounds() {
+    let mut shard = Shard::new();
+    for n in 0..3 {
+        shard.enqueue(NewJob { kind: format!("kind-{n}"), ..job(n) });
+    }
+    let kinds_told = |shard: &mut Shard| {
+        let asked = shard.send(Command::GetQueue { queue: "q".to_owned() });
+        match &shard.answers[&asked] {
+            Answer::Queue(view) => (view.consumers, view.unconsumed_kinds.clone()),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(kinds_told(&mut shard).1, ["kind-0", "kind-1", "kind-2"]);
+    let asks = |shard: &mut Shard, n: u32| {
+        let (worker, kinds) = (format!("w{n}"), Some(vec![format!("kind-{n}")]));
+        shard.send(Command::LeaseJobs(Box::new(LeaseJobs { kinds, worker, ..wish() })));
+    };
+    asks(&mut shard, 7);
+    asks(&mut shard, 8);
+    assert_eq!(
+        kinds_told(&mut shard),
+        (2, vec!["kind-0".into(), "kind-1".into(), "kind-2".into()])
+    );
+    for n in 10..100 {
+        asks(&mut shard, n);
+    }
+    assert_eq!(kinds_told(&mut shard), (92, Vec::new()), "too many sets to look through");
+}

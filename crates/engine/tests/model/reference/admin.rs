@@ -54,6 +54,7 @@ impl Reference {
                 if queues > 0 {
                     return Err(Rejection::NamespaceNotEmpty { name: String::new(), queues });
                 }
+                self.answer_those_in(ns);
                 self.namespaces.retain(|namespace| namespace.id != ns);
                 self.jobs.retain(|job| job.ns != ns);
                 self.tombstones.retain(|tombstone| tombstone.ns != ns);

@@ -253,6 +253,7 @@ impl Reference {
             ends: new.cursor.iter().map(|_| elsewhere()).collect(),
             last_error: None,
             final_run: None,
+            notes_bytes: 0,
         }
     }
 

@@ -1,5 +1,6 @@
 //! The ends of runs.
 
+use longshore_engine::wire::Wire;
 use longshore_engine::{
     AttemptNote, CancelReason, Cause, DeadReason, End, EndKind, Extension, FinalRun, Instruction,
     Job, JobError, JobId, NamespaceId, Phase, Rejection, Settlement, TimeMs, Verdict,
@@ -169,6 +170,8 @@ impl Reference {
             cause: cause.clone(),
             error,
         });
+        let bytes = |note: &AttemptNote| note.to_bytes().len() as u64;
+        job.job.notes_bytes = job.notes.iter().map(bytes).sum();
         if goes_on {
             job.job.options.expires_at = None;
             self.jobs.push(job);

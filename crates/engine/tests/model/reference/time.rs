@@ -2,7 +2,7 @@
 
 use longshore_engine::{Answer, Cause, Clock, JobId, NamespaceId, OperationState, Phase, TimeMs};
 
-use super::{Reference, Target};
+use super::{Reference, Target, Waiter};
 
 const SWEEP_MS: u64 = 10_000;
 
@@ -58,8 +58,17 @@ impl Reference {
 
     /// Answers requests that have waited until then with what there is.
     pub(super) fn answer_overdue(&mut self, until: u64) {
+        self.answer_those(|waiter| waiter.deadline <= until);
+    }
+
+    /// Nobody waits in a namespace that is removed.
+    pub(super) fn answer_those_in(&mut self, ns: NamespaceId) {
+        self.answer_those(|waiter| waiter.ns == ns);
+    }
+
+    fn answer_those(&mut self, are_meant: impl Fn(&Waiter) -> bool) {
         let (over, rest): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.waiters).into_iter().partition(|w| w.deadline <= until);
+            std::mem::take(&mut self.waiters).into_iter().partition(are_meant);
         self.waiters = rest;
         for waiter in over {
             let answer = match waiter.target {

@@ -165,11 +165,21 @@ fn settlement(
     }
     let verdict = match verdict {
         VerdictText::Ack => ack(body, bounds, one.result.as_ref(), one.location, one.enqueue)?,
-        VerdictText::Fail => fail(one.error, one.retry_in, bounds)?,
-        VerdictText::Snooze => snooze(one.delay, bounds)?,
+        // What is out of bounds here the engine refuses, this one run alone: each stands on its own.
+        VerdictText::Fail => Verdict::Fail {
+            error: error_of(one.error),
+            retry_in_ms: one.retry_in.map(|delay| delay.0),
+        },
+        VerdictText::Snooze => {
+            let delay = one.delay.ok_or_else(|| missing("delay", words::needed("delay")))?;
+            Verdict::Snooze { delay_ms: delay.0 }
+        }
         VerdictText::Release => Verdict::Release,
         VerdictText::Discard => discard(one.error),
-        VerdictText::Interrupt => interrupt(one.reason, one.delay, bounds)?,
+        VerdictText::Interrupt => Verdict::Interrupt {
+            reason: one.reason.unwrap_or_else(|| INTERRUPTED.to_owned()),
+            delay_ms: one.delay.map(|delay| delay.0),
+        },
     };
     Ok(Settlement { id: JobId(one.id.0), token: token_of(one.token), verdict })
 }

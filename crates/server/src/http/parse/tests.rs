@@ -273,8 +273,6 @@ fn settlements_are_read_and_checked() {
         ("snooze", "", "settle[0].delay"),
         ("nack", "", "settle[0].verdict"),
         ("ack", ",\"location\":\"a b\"", "settle[0].location"),
-        ("fail", ",\"retry_in\":\"1000d\"", "settle[0].retry_in"),
-        ("interrupt", ",\"reason\":\"\"", "settle[0].reason"),
         ("ack", ",\"enqueue\":[{\"kind\":\"k\"}]", "settle[0].enqueue[0].queue"),
         ("fail", ",\"error\":\"boom\"", "settle[0].error"),
         ("fail", ",\"error\":{\"kind\":\"E\"}", "settle[0].error.kind"),
