@@ -165,7 +165,7 @@ fn settlement(
     }
     let verdict = match verdict {
         VerdictText::Ack => ack(body, bounds, one.result.as_ref(), one.location, one.enqueue)?,
-        // What is out of bounds here the engine refuses, this one run alone: each stands on its own.
+        // The engine refuses what is out of bounds here, this run alone: each stands on its own.
         VerdictText::Fail => Verdict::Fail {
             error: error_of(one.error),
             retry_in_ms: one.retry_in.map(|delay| delay.0),
