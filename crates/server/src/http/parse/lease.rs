@@ -57,6 +57,7 @@ pub(crate) fn parse_lease(body: &Bytes, bounds: &Bounds) -> Result<LeaseJobs, Re
         turn: request.turn,
         seen: request.seen,
         settle: settlements(request.settle, body, bounds)?,
+        prefetch: false,
     })
 }
 
