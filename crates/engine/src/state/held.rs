@@ -16,8 +16,10 @@ pub(crate) enum Held {
     Apart,
     /// Its job was sent to the worker and may not have arrived.
     Delivered,
-    /// Its job runs, or nobody knows that it does not.
+    /// Its worker said that the job runs. What it says later does not take that back.
     Started,
+    /// It stood when the shard started: it counts as started until its worker says.
+    Unknown,
 }
 
 /// A session: its namespace, worker and name.
@@ -83,7 +85,7 @@ impl<M: OrderedMap> State<M> {
     /// Its worker runs the job.
     pub(crate) fn note_started(&mut self, ns: NamespaceId, id: JobId) {
         if let Some(live) = self.leases.get_mut(&(ns, id))
-            && live.held == Held::Delivered
+            && live.held != Held::Apart
         {
             live.held = Held::Started;
         }
@@ -91,7 +93,10 @@ impl<M: OrderedMap> State<M> {
 
     /// The worker names the lease as its own, and says whether the job runs.
     pub(crate) fn note_held(&mut self, ns: NamespaceId, id: JobId, started: bool) {
-        if started { self.hold(ns, id, Held::Started) } else { self.note_delivered(ns, id) }
+        match self.leases.get(&(ns, id)).map(|live| live.held) {
+            Some(Held::Delivered | Held::Unknown) if !started => self.note_delivered(ns, id),
+            _ => self.hold(ns, id, Held::Started),
+        }
     }
 
     /// The session's heartbeats are for this lease no longer.
@@ -108,7 +113,7 @@ impl<M: OrderedMap> State<M> {
         let with_session = self.leases.iter().filter(|(_, live)| !live.lease.session.is_empty());
         let ids: Vec<_> = with_session.map(|(key, _)| *key).collect();
         for (ns, id) in ids {
-            self.hold(ns, id, Held::Started);
+            self.hold(ns, id, Held::Unknown);
         }
     }
 }

@@ -93,7 +93,7 @@ impl<M: OrderedMap> Turn<M> {
                     .and_then(|_| self.queue_answer(ns, &queue, moment))
             }
             Command::ResumeSession { holder, held } => {
-                self.handle_resume(ns, created, &holder, &held)
+                self.handle_resume(ns, created, (&holder, &held), moment)
             }
             Command::AwaitJob { id, wait_ms } => {
                 return self.handle_await(ns, reply_to, id, wait_ms, moment);

@@ -4,7 +4,7 @@
 use super::Turn;
 use crate::answer::{Answer, HeldJob, Instruction, SessionView};
 use crate::bounds::check_name;
-use crate::command::{HeldLease, Holder};
+use crate::command::{HeldLease, Holder, Settlement, Verdict};
 use crate::ids::{JobId, NamespaceId, Token};
 use crate::map::OrderedMap;
 use crate::moment::Moment;
@@ -17,8 +17,8 @@ impl<M: OrderedMap> Turn<M> {
         &mut self,
         ns: NamespaceId,
         created: Option<Record>,
-        holder: &Holder,
-        named: &[HeldLease],
+        (holder, named): (&Holder, &[HeldLease]),
+        moment: Moment,
     ) -> Result<Answer, Rejection> {
         check_name(&self.state.limits, "worker", &holder.worker)?;
         check_name(&self.state.limits, "session", &holder.session)?;
@@ -43,7 +43,7 @@ impl<M: OrderedMap> Turn<M> {
             match self.lease_of(ns, id) {
                 // It did not arrive, or went with the stream before.
                 Some((token, Held::Delivered)) => {
-                    self.record(Record::JobReleased { namespace: ns, id, token });
+                    self.give_back(ns, (id, token), moment);
                     view.given_back.push((id, token));
                 }
                 // It may have been settled, and its settlement is to come again.
@@ -52,6 +52,12 @@ impl<M: OrderedMap> Turn<M> {
         }
         self.extend_held(ns, &key, &mut view);
         Ok(Answer::Session(Box::new(view)))
+    }
+
+    /// As if the worker had released it: a job that was to be cancelled is.
+    fn give_back(&mut self, ns: NamespaceId, (id, token): (JobId, Token), moment: Moment) {
+        let release = Settlement { id, token, verdict: Verdict::Release };
+        self.settle_all(ns, &[release], moment);
     }
 
     /// The lease as there is something to tell of it, if it is the worker's.
@@ -126,7 +132,7 @@ impl<M: OrderedMap> Turn<M> {
         for id in self.state.held.of(&HeldIndex::key(ns, holder)) {
             match self.lease_of(ns, id) {
                 Some((token, Held::Delivered)) => {
-                    self.record(Record::JobReleased { namespace: ns, id, token });
+                    self.give_back(ns, (id, token), moment);
                     view.given_back.push((id, token));
                 }
                 Some((token, _)) => {

@@ -165,6 +165,27 @@ fn after_a_restart_everything_counts_as_started_until_the_worker_says() {
 }
 
 #[test]
+fn what_is_to_be_cancelled_is_not_given_back() {
+    let mut shard = Shard::with_jobs(2);
+    shard.stream(2);
+    shard.call(Command::CancelJob { id: id(1) });
+    shard.call(Command::CancelJob { id: id(2) });
+    shard.resume_session(Vec::new());
+    assert_eq!(shard.state(id(1)), Some(JobState::Cancelled));
+    assert_eq!(shard.state(id(2)), Some(JobState::Cancelled));
+}
+
+#[test]
+fn what_was_started_once_stays_so() {
+    let mut shard = Shard::with_jobs(1);
+    let jobs = shard.stream(1);
+    shard.start_job(&jobs[0]).unwrap();
+    // A hello that is late, or wrong.
+    shard.resume_session(vec![named(&jobs[0], false)]);
+    assert_eq!(shard.end_session().lost, lost(&jobs[0]));
+}
+
+#[test]
 fn what_runs_at_most_once_is_never_given_back() {
     let mut shard = Shard::new();
     shard.enqueue(NewJob { at_most_once: true, ..job(1) });

@@ -68,7 +68,7 @@ fn check_count(field: &str, count: usize, max: usize) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn pattern(index: usize, name: String) -> Result<QueuePattern, Refusal> {
+pub(crate) fn pattern(index: usize, name: String) -> Result<QueuePattern, Refusal> {
     let field = || format!("queues[{index}]");
     match name.strip_suffix('*') {
         None if name.contains('*') => {
