@@ -50,7 +50,7 @@ const BULKS: Cap = Cap { base_bytes: 64 * KIB, factor: 192 };
 
 /// The smallest part of a message takes two bytes on the wire and as many as the largest here; each
 /// is told what is wrong with it.
-const MESSAGES: Cap = Cap { base_bytes: 256 * KIB, factor: 1024 };
+const MESSAGES: Cap = Cap { base_bytes: 256 * KIB, factor: 2048 };
 
 /// A journal is read through windows of 1 MiB, one per segment.
 const WINDOWS: Cap = Cap { base_bytes: 24 << 20, factor: 32 };

@@ -58,6 +58,10 @@ fn the_recording_has_all_that_a_server_does_to_files() {
     };
     let counts = [renamed(".segment"), renamed("current"), removed(".segment"), removed("tables/")];
     assert!(counts.iter().all(|count| *count > 4), "{counts:?}");
+    let bodies = recording.count(
+        |it| matches!(it, Operation::Open { path, create: true, .. } if path.contains("bodies/")),
+    );
+    assert!(bodies > 4 && removed("bodies/") > 0, "{bodies}, {}", removed("bodies/"));
 }
 
 /// Starts a server on each of these, and has it crash in its turn.
@@ -104,11 +108,13 @@ fn a_version_that_only_the_page_cache_knows_costs_no_table() {
 }
 
 /// Syncs that a disk pretends to do, each of which has to be missed.
-const CANARIES: [(&str, fn(&str) -> bool); 7] = [
+const CANARIES: [(&str, fn(&str) -> bool); 9] = [
     ("segments", |path| path.contains(".segment")),
     ("the journal's folder", |path| path == "shard-0/journal"),
     ("tables", |path| path.starts_with("shard-0/state/tables/")),
     ("the folder of tables", |path| path == "shard-0/state/tables"),
+    ("body files", |path| path.starts_with("shard-0/state/bodies/")),
+    ("the folder of body files", |path| path == "shard-0/state/bodies"),
     ("versions", |path| path.starts_with("shard-0/state/v")),
     ("pointers", |path| path.contains("state/.tmp") || path == "shard-0/state/current"),
     ("the folder of the state", |path| path == "shard-0/state"),

@@ -103,7 +103,7 @@ fn a_second_process_on_the_same_data_is_refused() {
     enqueue(&mut client, 1).unwrap();
     let second = serve(&data).unwrap().output().unwrap();
     let said = String::from_utf8_lossy(&second.stderr);
-    assert_eq!(second.status.code(), Some(1), "{said}");
+    assert_eq!(second.status.code(), Some(4), "{said}");
     assert!(said.contains("in use by another process"), "{said}");
     assert!(second.stdout.is_empty(), "it never said that it listens");
     assert_eq!(lease(&mut client, 1).unwrap().len(), 1, "the first one serves on");

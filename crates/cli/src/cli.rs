@@ -9,9 +9,9 @@ use clap::{Args, Parser, Subcommand};
 use crate::client::{Client, DEFAULT_LISTEN};
 use crate::config::{self, Config};
 use crate::failure::Failure;
-use crate::output::{Format, note};
+use crate::output::Format;
 use crate::{
-    bench, completions, demo, dev, enqueue, jobs, namespaces, operations, queues, run, serve,
+    bench, completions, demo, dev, enqueue, jobs, name, namespaces, operations, queues, run, serve,
     verify, work, workers,
 };
 
@@ -37,7 +37,7 @@ struct Global {
     server: Option<String>,
     /// The namespace to work in [default: default]
     #[arg(long, short, global = true, env = "LONGSHORE_NAMESPACE", value_name = "NAME")]
-    #[arg(help_heading = "Everywhere")]
+    #[arg(help_heading = "Everywhere", value_parser = name::namespace)]
     namespace: Option<String>,
     /// How to print answers [default: table]
     #[arg(long, short, global = true, env = "LONGSHORE_OUTPUT", value_name = "FORMAT")]
@@ -114,10 +114,10 @@ impl Context {
 impl Cli {
     pub(crate) fn execute(self) -> anyhow::Result<ExitCode> {
         let config = Config::load(self.global.config.as_deref())?;
-        let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
-        for mistyped in config::mistyped_variables(names) {
-            note(&format!("note: {mistyped}"));
-        }
+        let variables = std::env::vars_os().filter_map(|(name, value)| {
+            Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))
+        });
+        config::check_variables(variables)?;
         let server = self.global.server.or_else(|| config.client.server.clone());
         let context = Context {
             format: self.global.output.or(config.client.output).unwrap_or_default(),

@@ -4,7 +4,7 @@
 use std::fmt::Write;
 use std::io;
 
-use longshore_server::api::Problem;
+use longshore_server::api::{JobFault, Problem};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
@@ -41,6 +41,8 @@ pub(crate) struct Refusal {
     pub(crate) code: String,
     pub(crate) message: String,
     pub(crate) retry_after_s: Option<u64>,
+    /// What is wrong with each job of a bulk.
+    pub(crate) faults: Vec<JobFault>,
 }
 
 impl Client {
@@ -190,11 +192,13 @@ fn answer_of(reply: Reply) -> Result<Reply, Fault> {
 }
 
 fn refusal_of(reply: &Reply) -> Refusal {
-    let (code, message) = match serde_json::from_slice::<Problem>(&reply.body) {
-        Ok(problem) => words_of(&problem),
+    let problem = serde_json::from_slice::<Problem>(&reply.body);
+    let (code, message) = match &problem {
+        Ok(problem) => words_of(problem),
         Err(_) => (String::new(), format!("the server answered {}", reply.status)),
     };
-    Refusal { status: reply.status, code, message, retry_after_s: reply.retry_after_s }
+    let faults = problem.map(|problem| problem.faults).unwrap_or_default();
+    Refusal { status: reply.status, code, message, retry_after_s: reply.retry_after_s, faults }
 }
 
 /// The code and the message of a problem.

@@ -154,23 +154,59 @@ const SET_BY_US: &[&str] = &[
     "LONGSHORE_PARENT",
 ];
 
-/// Notes about variables whose names look mistyped. They are no errors: containers put variables
-/// of their own making into the environment.
-pub(crate) fn mistyped_variables(names: impl Iterator<Item = String>) -> Vec<String> {
-    let ours: Vec<_> = names.filter(|name| name.starts_with("LONGSHORE_")).collect();
-    if ours.is_empty() {
-        return Vec::new();
+/// Variables of the tests and of `cargo xtask`, which may start this binary below them.
+const OF_TESTS: &[&str] = &[
+    "LONGSHORE_BIN",
+    "LONGSHORE_BLESS",
+    "LONGSHORE_FULL",
+    "LONGSHORE_SEED",
+    "LONGSHORE_SEEDS",
+    "LONGSHORE_STEPS",
+    "LONGSHORE_STORE_FLIPS_IN",
+    "LONGSHORE_STORE_KILLED_IN",
+    "LONGSHORE_TEST_FAILING_JOURNAL",
+];
+
+/// Whether Kubernetes made the variable: it tells every container of every service in its
+/// namespace, and one may be called `longshore`.
+fn is_of_kubernetes(name: &str, value: &str) -> bool {
+    let is_address = ["tcp://", "udp://", "sctp://"].iter().any(|it| value.starts_with(it));
+    let is_part = ["_TCP", "_UDP", "_SCTP"].iter().any(|it| name.contains(it));
+    name.ends_with("_SERVICE_HOST")
+        || name.contains("_SERVICE_PORT")
+        || (name.contains("_PORT_") && is_part)
+        || (name.ends_with("_PORT") && is_address)
+}
+
+/// Refuses variables that begin as ours do and mean nothing: whoever sets one believes that it
+/// does something.
+pub(crate) fn check_variables(
+    variables: impl Iterator<Item = (String, String)>,
+) -> Result<(), Failure> {
+    let mut ours = variables.filter(|(name, _)| name.starts_with(PREFIX)).peekable();
+    if ours.peek().is_none() {
+        return Ok(());
     }
     let mut known: Vec<_> = ServerConfig::knobs().into_iter().map(|knob| knob.variable).collect();
     known.extend(VARIABLES.iter().map(|name| (*name).to_owned()));
-    ours.iter()
-        .filter(|name| !known.contains(name) && !SET_BY_US.contains(&name.as_str()))
-        .filter_map(|name| {
-            let near = known.iter().find(|known| strsim::damerau_levenshtein(known, name) <= 2);
-            near.map(|near| format!("{name} is set, but means nothing; did you mean {near}?"))
-        })
-        .collect()
+    let others: Vec<_> = SET_BY_US.iter().chain(OF_TESTS).copied().collect();
+    let unknown = ours.find(|(name, value)| {
+        !known.contains(name) && !others.contains(&name.as_str()) && !is_of_kubernetes(name, value)
+    });
+    let Some((name, _)) = unknown else { return Ok(()) };
+    // Without what all of them have in common, which would make any two alike.
+    let rest = |name: &str| name.strip_prefix(PREFIX).unwrap_or(name).to_owned();
+    let rests: Vec<_> = known.iter().map(|name| rest(name)).collect();
+    let meant = suggest(&rest(&name), rests.iter().map(String::as_str));
+    let failure = Failure::usage(format!("the variable {name} is set, but means nothing"));
+    Err(match meant {
+        Some(meant) => failure.hint(format!("did you mean {PREFIX}{meant}?")),
+        None => failure.hint("docs/configuration.md and docs/cli.md list the variables; unset it"),
+    })
 }
+
+/// How every variable of ours begins.
+const PREFIX: &str = "LONGSHORE_";
 
 #[cfg(test)]
 mod tests {
@@ -217,11 +253,42 @@ mod tests {
         assert!(Config::load(Some(Path::new("absent/longshore.toml"))).is_err());
     }
 
+    fn check(name: &str, value: &str) -> Result<(), Failure> {
+        check_variables([(name.to_owned(), value.to_owned())].into_iter())
+    }
+
     #[test]
-    fn mistyped_variables_are_noticed() {
-        let names = ["LONGSHORE_SEVER", "LONGSHORE_JOB_ID", "LONGSHORE_PORT_7077_TCP", "PATH"];
-        let notes = mistyped_variables(names.iter().map(ToString::to_string));
-        assert_eq!(notes.len(), 1, "{notes:?}");
-        assert!(notes[0].ends_with("did you mean LONGSHORE_SERVER?"));
+    fn variables_that_mean_nothing_are_errors_with_a_suggestion() {
+        for (name, meant) in [
+            ("LONGSHORE_SEVER", Some("LONGSHORE_SERVER")),
+            ("LONGSHORE_HTTP_BODY_BYTE_MAX", Some("LONGSHORE_HTTP_BODY_BYTES_MAX")),
+            ("LONGSHORE_LISTEN_ADDRESS", Some("LONGSHORE_LISTEN")),
+            ("LONGSHORE_ZZZ", None),
+        ] {
+            let failure = check(name, "7").unwrap_err();
+            assert!(failure.message.contains(name) && failure.kind.code() == 2, "{failure}");
+            let hint = failure.hint.unwrap();
+            match meant {
+                Some(meant) => assert_eq!(hint, format!("did you mean {meant}?")),
+                None => assert!(hint.contains("docs/configuration.md"), "{hint}"),
+            }
+        }
+        assert!(check("LONGSHORE_PORT", "8080").is_err(), "no port of Kubernetes");
+    }
+
+    #[test]
+    fn variables_that_others_set_are_left_alone() {
+        for (name, value) in [
+            ("PATH", "/bin"),
+            ("LONGSHORE_JOB_ID", "7"),
+            ("LONGSHORE_FULL", "1"),
+            ("LONGSHORE_HTTP_BODY_BYTES_MAX", "7"),
+            ("LONGSHORE_PORT", "tcp://10.0.0.1:7077"),
+            ("LONGSHORE_PORT_7077_TCP_ADDR", "10.0.0.1"),
+            ("LONGSHORE_SERVICE_HOST", "10.0.0.1"),
+            ("LONGSHORE_SERVICE_PORT_HTTP", "7077"),
+        ] {
+            assert!(check(name, value).is_ok(), "{name}");
+        }
     }
 }

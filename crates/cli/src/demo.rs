@@ -35,7 +35,7 @@ pub(crate) use self::worker::{DemoWorkerArgs, execute_worker};
 use crate::cli::Context;
 use crate::client::{Client, read};
 use crate::failure::{Failure, Kind};
-use crate::output::{self, bytes, count, grouped, note};
+use crate::output::{self, Format, bytes, count, grouped, note};
 use crate::signals::Signals;
 
 const QUEUE: &str = "demo";
@@ -63,12 +63,29 @@ pub(crate) struct DemoArgs {
     /// Do not take the time that makes small folders watchable
     #[arg(long)]
     full_speed: bool,
+    /// What standard output is for: in JSON only the report goes there.
+    #[arg(skip)]
+    format: Format,
 }
 
-pub(crate) async fn execute(args: DemoArgs, _context: &Context) -> Result<ExitCode> {
+impl DemoArgs {
+    /// Tells the person who watches.
+    fn say(&self, text: &str) -> std::io::Result<()> {
+        match self.format {
+            Format::Table => output::line(text),
+            Format::Json => {
+                note(text);
+                Ok(())
+            }
+        }
+    }
+}
+
+pub(crate) async fn execute(mut args: DemoArgs, context: &Context) -> Result<ExitCode> {
+    args.format = context.format;
     let mut signals = Signals::listen()?;
     let (places, files) = prepare(&args)?;
-    output::line(&format!(
+    args.say(&format!(
         "Longshore demo: {} ({}) of {} into {}",
         count(files.len() as u64, "file"),
         bytes(files.iter().map(|file| file.bytes).sum()),
@@ -77,7 +94,7 @@ pub(crate) async fn execute(args: DemoArgs, _context: &Context) -> Result<ExitCo
     ))?;
     let work = Work { concurrency: CONCURRENCY, pace: DurationText(0) };
     let mut crew = Crew::start(places.clone(), work).await?;
-    output::line(&format!(
+    args.say(&format!(
         "  server   process {}, http://{}, everything it knows is in {}",
         crew.server.process.pid,
         crew.server.address,
@@ -99,7 +116,10 @@ pub(crate) async fn execute(args: DemoArgs, _context: &Context) -> Result<ExitCo
     };
     crew.stop(Duration::from_secs(10)).await;
     let report = outcome?;
-    report.print(&places)?;
+    match args.format {
+        Format::Table => report.print(&places)?,
+        Format::Json => output::json(&report.summary(&places))?,
+    }
     Ok(if report.is_sound() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -144,7 +164,7 @@ async fn play(
     let all: Vec<_> = files.iter().collect();
     let new = enqueue(&client, &all, "").await?;
     let again = files.len() as u64 - new;
-    output::line(&format!(
+    args.say(&format!(
         "  enqueued {} ({} new, {} known from before)",
         count(files.len() as u64, "job"),
         grouped(new),
@@ -161,7 +181,7 @@ async fn play(
         let lost: HashSetOf<'_> = checked.missing.iter().map(String::as_str).collect();
         let missing: Vec<_> =
             files.iter().filter(|file| lost.contains(file.path.as_str())).collect();
-        output::line(&format!(
+        args.say(&format!(
             "  {} not in the archive: enqueued once more",
             count(missing.len() as u64, "file")
         ))?;
@@ -229,11 +249,11 @@ async fn ride(
     }
     if pace.0 > 0 {
         let why = "so that there is something to watch; --full-speed takes none";
-        output::line(&format!("  pace     each file takes {pace} at least, {why}"))?;
+        args.say(&format!("  pace     each file takes {pace} at least, {why}"))?;
     }
     let all_pending = pending == files.len() as u64;
     let total_bytes = all_pending.then(|| files.iter().map(|file| file.bytes).sum());
-    let mut board = Board::new(pending, total_bytes, args.workers);
+    let mut board = Board::new(pending, total_bytes, args.workers, args.format);
     let mut course = Course {
         ledger: Ledger::new(args.workers),
         plan: Plan::for_jobs(pending),

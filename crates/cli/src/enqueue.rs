@@ -13,9 +13,10 @@ use longshore_server::api::{
 };
 
 use crate::cli::Context;
-use crate::client::{Client, read, segment};
-use crate::failure::Failure;
+use crate::client::{Client, Fault, Refusal, read, segment, to_json};
+use crate::failure::{Failure, Kind};
 use crate::jobs;
+use crate::name;
 use crate::output::{self, Format, count};
 
 /// Jobs per request: what a server takes in one atomic call.
@@ -34,7 +35,7 @@ pub(crate) struct EnqueueArgs {
     #[arg(conflicts_with = "file")]
     args: Option<String>,
     /// The queue
-    #[arg(long, short, default_value = "default")]
+    #[arg(long, short, default_value = "default", value_parser = name::queue)]
     queue: String,
     /// Instead of one job: a file with one job object per line, - for standard input
     #[arg(long, short, value_name = "FILE", conflicts_with = "kind")]
@@ -147,7 +148,12 @@ async fn enqueue_file(
     format: Format,
 ) -> anyhow::Result<ExitCode> {
     let path = client.path(&format!("/queues/{}/jobs", segment(&args.queue)));
-    let named = || format!("cannot read {}", file.display());
+    let shown = if file == Path::new("-") {
+        "standard input".to_owned()
+    } else {
+        file.display().to_string()
+    };
+    let named = || format!("cannot read {shown}");
     let mut input: Box<dyn BufRead> = if file == Path::new("-") {
         Box::new(io::stdin().lock())
     } else {
@@ -161,12 +167,21 @@ async fn enqueue_file(
         }
         let mut jobs = Vec::with_capacity(texts.len());
         for (number, text) in &texts {
-            let mut job: NewJob<'_> = serde_json::from_str(text)
-                .map_err(|error| Failure::usage(format!("line {number}: {error}")))?;
+            let mut job: NewJob<'_> = serde_json::from_str(text).map_err(|error| {
+                Failure::usage(format!("{shown}: line {number}: {}", within_line(&error)))
+            })?;
             args.options.apply(&mut job);
             jobs.push(job);
         }
-        let body = client.post(&path, &EnqueueBulk { jobs }).await.map_err(|mut failure| {
+        let body = to_json(&EnqueueBulk { jobs });
+        let reply = client.ask("POST", &path, Some(&body)).await;
+        let body = reply.map(|reply| reply.body).map_err(|fault| {
+            let mut failure = match &fault {
+                Fault::Refused(refusal) if !refusal.faults.is_empty() => {
+                    Failure::new(Kind::Refused, lines_at_fault(refusal, &shown, &texts))
+                }
+                _ => client.failure(fault),
+            };
             if total > 0 {
                 failure.message = format!(
                     "{}; the {} before line {} are enqueued",
@@ -190,6 +205,30 @@ async fn enqueue_file(
         output::line(&format!("{} enqueued{again}", count(total, "job")))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What is wrong with a line, without the line that the parser counts: it saw only this one.
+fn within_line(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let place = format!(" at line {} column {}", error.line(), error.column());
+    match text.strip_suffix(&place) {
+        Some(text) if error.column() > 0 => format!("{text} (column {})", error.column()),
+        _ => text,
+    }
+}
+
+/// The lines of the file that a server refuses, and why.
+fn lines_at_fault(refusal: &Refusal, file: &str, texts: &[(u64, String)]) -> String {
+    const TOLD_MAX: usize = 5;
+    let line = |index: usize| texts.get(index).map_or(0, |(number, _)| *number);
+    let faults = refusal.faults.iter().take(TOLD_MAX);
+    let mut told: Vec<_> = faults
+        .map(|it| format!("{file}: line {}: {} ({})", line(it.index), it.detail, it.code))
+        .collect();
+    if refusal.faults.len() > TOLD_MAX {
+        told.push(format!("... and {} more", refusal.faults.len() - TOLD_MAX));
+    }
+    told.join("\n  ")
 }
 
 /// The next lines that are not empty, with their numbers, as many as one request takes.

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use crate::cli::Context;
 use crate::client::{Client, query, read};
 use crate::failure::{Failure, Kind};
-use crate::output::{self, Format, Table, count, facts, note};
+use crate::output::{self, Format, Table, count, facts, note, telling_line};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum JobsCommand {
@@ -154,7 +154,7 @@ async fn list(client: &Client, args: ListArgs, format: Format) -> anyhow::Result
 }
 
 fn row(job: &JobRecord<'_>) -> Vec<String> {
-    let error = job.error.as_ref().map(|error| first_line(&error.message)).unwrap_or_default();
+    let error = job.error.as_ref().map(|error| telling_line(&error.kind, &error.message));
     vec![
         job.id.to_string(),
         job.queue.clone(),
@@ -162,7 +162,7 @@ fn row(job: &JobRecord<'_>) -> Vec<String> {
         job.state.to_string(),
         format!("{}/{}", job.attempt, job.max_attempts),
         moment(job.run_at),
-        error,
+        error.unwrap_or_default(),
     ]
 }
 
@@ -173,12 +173,6 @@ pub(crate) fn moment(instant: InstantText) -> String {
         Some((seconds, _)) => format!("{seconds}Z"),
         None => text,
     }
-}
-
-fn first_line(text: &str) -> String {
-    let line = text.lines().next().unwrap_or_default();
-    let cut: String = line.chars().take(60).collect();
-    if cut.len() < line.len() { format!("{cut}...") } else { cut }
 }
 
 /// Prints the whole record of a job.
@@ -241,15 +235,15 @@ fn describe(job: &JobRecord<'_>) -> String {
 }
 
 fn attempts_table(attempts: &[AttemptRecord]) -> Table {
-    let mut table = Table::new(&[">attempt", "ended", "cause", "worker", "error"]);
+    let mut table = Table::new(&[">attempt", "ended", "outcome", "worker", "error"]);
     for attempt in attempts {
-        let cause = format!("{:?}", attempt.cause).to_lowercase();
         let error = attempt.error.as_ref();
-        let error = error.map(|error| format!("{}: {}", error.kind, first_line(&error.message)));
+        let error = error
+            .map(|error| format!("{}: {}", error.kind, telling_line(&error.kind, &error.message)));
         table.row(&[
             attempt.attempt.to_string(),
             moment(attempt.ended_at),
-            cause,
+            attempt.outcome.as_str().to_owned(),
             attempt.worker.clone(),
             error.unwrap_or_default(),
         ]);
@@ -343,13 +337,6 @@ async fn retry(client: &Client, ids: &[JobIdText], format: Format) -> anyhow::Re
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn long_errors_are_cut_for_tables() {
-        assert_eq!(first_line("one\ntwo"), "one");
-        assert_eq!(first_line(&"x".repeat(100)).len(), 63);
-        assert_eq!(first_line(""), "");
-    }
 
     #[test]
     fn instants_in_tables_have_no_fraction() {

@@ -13,6 +13,7 @@ mod http;
 mod jobs;
 mod launch;
 mod logs;
+mod name;
 mod namespaces;
 mod operations;
 mod output;

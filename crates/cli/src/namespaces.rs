@@ -8,6 +8,7 @@ use longshore_server::api::NamespaceList;
 use crate::cli::Context;
 use crate::client::{Client, read, segment};
 use crate::jobs::moment;
+use crate::name;
 use crate::output::{self, Format, Table, bytes, grouped, note};
 
 #[derive(Debug, Subcommand)]
@@ -23,6 +24,7 @@ pub(crate) enum NamespacesCommand {
 #[derive(Args, Debug)]
 pub(crate) struct NamespaceArgs {
     /// The namespace
+    #[arg(value_parser = name::namespace)]
     name: String,
 }
 
@@ -52,11 +54,20 @@ pub(crate) async fn execute(
 }
 
 async fn list(client: &Client, format: Format) -> anyhow::Result<()> {
-    let body = client.get("/v1/namespaces").await?;
-    if format == Format::Json {
-        return Ok(output::json_text(&body)?);
+    let mut list = NamespaceList { namespaces: Vec::new(), next: None, unavailable: Vec::new() };
+    loop {
+        let cursor = list.next.map_or_else(String::new, |next| format!("&cursor={next}"));
+        let body = client.get(&format!("/v1/namespaces?limit=1000{cursor}")).await?;
+        let page: NamespaceList = read(&body)?;
+        list.namespaces.extend(page.namespaces);
+        (list.next, list.unavailable) = (page.next, page.unavailable);
+        if list.next.is_none() {
+            break;
+        }
     }
-    let list: NamespaceList = read(&body)?;
+    if format == Format::Json {
+        return Ok(output::json(&list)?);
+    }
     let mut table =
         Table::new(&["namespace", ">queues", ">outcomes", ">dead", ">remembered ids", "created"]);
     for it in list.namespaces {

@@ -144,9 +144,23 @@ pub(crate) fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
+/// The line of an error that tells most, cut where it is long: of a command's standard error the
+/// last one, where programs end with what went wrong; of any other message the first.
+pub(crate) fn telling_line(kind: &str, message: &str) -> String {
+    let mut lines = message.lines().map(str::trim_end).filter(|line| !line.is_empty());
+    let is_of_a_command = kind.starts_with("exit ") || kind.starts_with("signal ");
+    let line = if is_of_a_command { lines.next_back() } else { lines.next() };
+    let line = line.unwrap_or_default();
+    let cut: String = line.chars().take(60).collect();
+    if cut.len() < line.len() { format!("{cut}...") } else { cut }
+}
+
 /// A count with its noun.
 pub(crate) fn count(number: u64, noun: &str) -> String {
-    format!("{} {noun}{}", grouped(number), if number == 1 { "" } else { "s" })
+    match noun.strip_suffix('y') {
+        Some(stem) if number != 1 => format!("{} {stem}ies", grouped(number)),
+        _ => format!("{} {noun}{}", grouped(number), if number == 1 { "" } else { "s" }),
+    }
 }
 
 /// A number with separators between its thousands.
@@ -195,10 +209,20 @@ mod tests {
     }
 
     #[test]
+    fn the_line_that_tells_most_is_shown() {
+        let trace = "Traceback:\n  File x\nValueError: 7\n\n";
+        assert_eq!(telling_line("exit 1", trace), "ValueError: 7");
+        assert_eq!(telling_line("SmtpError", "refused\nsee the log"), "refused");
+        assert_eq!(telling_line("exit 1", &"x".repeat(100)).len(), 63);
+        assert_eq!(telling_line("", ""), "");
+    }
+
+    #[test]
     fn numbers_for_people() {
         assert_eq!(grouped(0), "0");
         assert_eq!(grouped(1_234_567), "1,234,567");
         assert_eq!(count(1, "file"), "1 file");
+        assert_eq!((count(1, "entry"), count(2, "entry")), ("1 entry".into(), "2 entries".into()));
         assert_eq!(count(1200, "file"), "1,200 files");
         assert_eq!(bytes(999), "999 B");
         assert_eq!(bytes(1536), "1.5 KiB");

@@ -13,6 +13,7 @@ use serde::Serialize;
 use crate::cli::Context;
 use crate::client::{Client, query, read, segment};
 use crate::failure::Failure;
+use crate::name;
 use crate::operations;
 use crate::output::{self, Format, Table, count, facts, grouped, note};
 
@@ -46,12 +47,14 @@ pub(crate) struct ListArgs {
 #[derive(Args, Debug)]
 pub(crate) struct QueueArgs {
     /// The queue
+    #[arg(value_parser = name::queue)]
     queue: String,
 }
 
 #[derive(Args, Debug)]
 pub(crate) struct SetArgs {
     /// The queue
+    #[arg(value_parser = name::queue)]
     queue: String,
     #[arg(help = r#"As JSON, such as '{"max_length":1000,"defaults":{"timeout":"5m"}}'"#)]
     settings: String,
@@ -77,6 +80,7 @@ pub(crate) struct Filter {
 #[derive(Args, Debug)]
 pub(crate) struct PurgeArgs {
     /// The queue
+    #[arg(value_parser = name::queue_or_all)]
     queue: String,
     /// The dead jobs instead of those that wait
     #[arg(long)]
@@ -88,6 +92,7 @@ pub(crate) struct PurgeArgs {
 #[derive(Args, Debug)]
 pub(crate) struct RetryDeadArgs {
     /// The queue
+    #[arg(value_parser = name::queue_or_all)]
     queue: String,
     #[command(flatten)]
     filter: Filter,
@@ -96,6 +101,7 @@ pub(crate) struct RetryDeadArgs {
 #[derive(Args, Debug)]
 pub(crate) struct DeleteArgs {
     /// The queue
+    #[arg(value_parser = name::queue)]
     queue: String,
     /// With all its jobs
     #[arg(long)]
@@ -151,6 +157,8 @@ async fn list(client: &Client, args: &ListArgs, format: Format) -> anyhow::Resul
         ">running",
         ">dead",
         ">oldest",
+        ">in/s",
+        ">out/s",
         ">workers",
         "",
     ]);
@@ -171,7 +179,11 @@ async fn list(client: &Client, args: &ListArgs, format: Format) -> anyhow::Resul
     }
     if format == Format::Table {
         if table.is_empty() {
-            note("no queues: a queue comes into being with its first job");
+            note(if args.unconsumed {
+                "every queue with jobs is consumed"
+            } else {
+                "no queues: a queue comes into being with its first job"
+            });
         } else {
             table.print()?;
         }
@@ -194,9 +206,16 @@ fn row(queue: &QueueRecord) -> Vec<String> {
         grouped(queue.running),
         grouped(queue.dead),
         queue.oldest_age.map(short).unwrap_or_default(),
+        per_second(queue.enqueued_per_second),
+        per_second(queue.succeeded_per_second),
         grouped(queue.consumers),
         state.to_owned(),
     ]
+}
+
+/// A rate; nothing where the server does not know one yet.
+fn per_second(rate: Option<f64>) -> String {
+    rate.map_or_else(String::new, |rate| format!("{rate:.1}"))
 }
 
 /// A duration to about two digits.
@@ -225,7 +244,10 @@ fn show(body: &[u8], format: Format) -> anyhow::Result<ExitCode> {
         ("ready", Some(grouped(queue.ready))),
         ("scheduled", Some(grouped(queue.scheduled))),
         ("retrying", Some(grouped(queue.retrying))),
-        ("blocked", Some(format!("{} (behind their ordering key)", grouped(queue.blocked)))),
+        (
+            "blocked",
+            Some(format!("{} (behind one of their key, or paused)", grouped(queue.blocked))),
+        ),
         ("running", Some(grouped(queue.running))),
         ("dead", Some(grouped(queue.dead))),
         ("oldest", queue.oldest_age.map(|age| format!("ready for {}", short(age)))),
@@ -238,7 +260,7 @@ fn show(body: &[u8], format: Format) -> anyhow::Result<ExitCode> {
             "succeeded",
             Some(format!("{}{}", grouped(queue.succeeded_total), rate(queue.succeeded_per_second))),
         ),
-        ("failed", Some(format!("{} attempts", grouped(queue.failed_total)))),
+        ("failed", Some(count(queue.failed_total, "attempt"))),
         ("died", Some(grouped(queue.dead_total))),
         ("cancelled", Some(grouped(queue.cancelled_total))),
         ("settings", Some(settings)),

@@ -13,9 +13,10 @@ use crate::cli::Context;
 use crate::client::{Client, read, segment};
 use crate::failure::{Failure, Kind};
 use crate::jobs::{Waited, wait};
+use crate::name;
 use crate::output::{self, Format, note};
 use crate::signals::Signals;
-use crate::work::{SHELL_KIND, ShellArgs, ShellResult, exit_code_of};
+use crate::work::{SHELL_KIND, ShellArgs, ShellResult, exit_code_of, outputs_of};
 
 /// How long a job may wait before somebody is told why it might.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -28,7 +29,7 @@ pub(crate) struct RunArgs {
     /// The command, for sh
     command: String,
     /// The queue
-    #[arg(long, short, default_value = "default")]
+    #[arg(long, short, default_value = "default", value_parser = name::queue)]
     queue: String,
     /// Do not wait: print the job's id
     #[arg(long, short)]
@@ -137,8 +138,11 @@ fn finish(job: &JobRecord<'_>, state: StateText, format: Format) -> anyhow::Resu
         return Err(Failure::new(Kind::Other, message).into());
     };
     if format == Format::Table {
-        output::raw(error.backtrace.as_bytes())?;
-        note(error.message.trim_end());
+        let (stdout, stderr) = outputs_of(error);
+        if !stdout.is_empty() {
+            output::line(stdout)?;
+        }
+        note(stderr.trim_end());
     }
     match exit_code_of(error) {
         Some(code) => Ok(ExitCode::from(code)),

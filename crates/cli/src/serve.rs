@@ -108,6 +108,7 @@ pub(crate) fn open(config: &ServerConfig) -> Result<Node, Failure> {
         let failure = Failure::new(Kind::Other, error.to_string());
         match error {
             OpenError::Store(StoreDirError::InUse { .. }) => {
+                let failure = Failure { kind: Kind::Refused, ..failure };
                 failure.hint("stop that server first, or use another folder with --data")
             }
             OpenError::Store(

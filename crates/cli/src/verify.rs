@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::cli::Context;
 use crate::failure::{Failure, Kind};
-use crate::output::{self, Format, bytes, count, grouped};
+use crate::output::{self, Format, bytes, count};
 
 #[derive(Args, Debug)]
 #[command(
@@ -106,7 +106,7 @@ fn verify_shard(index: u32, dir: &ShardDir, identity: Identity) -> Result<ShardF
         Err(error) => found.corrupt.push(error.to_string()),
     }
     let journal_is_readable = found.corrupt.is_empty();
-    match check(&dir.state(), Depth::Everything) {
+    match quietly(|| check(&dir.state(), Depth::Everything)) {
         Ok(state) => {
             found.state = state.position.0;
             found.state_tables = state.tables;
@@ -122,6 +122,16 @@ fn verify_shard(index: u32, dir: &ShardDir, identity: Identity) -> Result<ShardF
     }
     found.sound = found.corrupt.is_empty();
     Ok(found)
+}
+
+/// Without what panics say of themselves: where damage makes the tree panic, that is caught and
+/// told as what it is.
+fn quietly<T>(work: impl FnOnce() -> T) -> T {
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    let result = work();
+    std::panic::set_hook(hook);
+    result
 }
 
 /// State and journal have to fit together: what is above the state has to be in the journal.
@@ -151,11 +161,11 @@ fn print(findings: &Findings) -> std::io::Result<()> {
             bytes(shard.journal_bytes)
         ))?;
         output::line(&format!(
-            "  state    at position {}; {}, {}, {} entries, {}",
+            "  state    at position {}; {}, {}, {}, {}",
             shard.state,
             count(shard.state_tables as u64, "table"),
             count(shard.state_body_files as u64, "body file"),
-            grouped(shard.state_entries),
+            count(shard.state_entries, "entry"),
             bytes(shard.state_bytes)
         ))?;
         if let Some(torn) = &shard.torn_tail {

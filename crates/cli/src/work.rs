@@ -17,12 +17,16 @@ use longshore_server::api::DurationText;
 pub(crate) use self::child::Stop;
 pub(crate) use self::exec::Exec;
 pub(crate) use self::job::{Assignment, News, Runner, Verdict};
-pub(crate) use self::shell::{SHELL_KIND, Shell, ShellArgs, ShellResult, exit_code_of};
+pub(crate) use self::shell::{SHELL_KIND, Shell, ShellArgs, ShellResult, exit_code_of, outputs_of};
 pub(crate) use self::worker::{Settings, run};
 use crate::cli::Context;
 use crate::failure::Failure;
+use crate::name;
 use crate::output::note;
 use crate::signals::stop_on_signal;
+
+/// Jobs at a time, at most: what one lease request may ask for.
+const CONCURRENCY_MAX: usize = 1000;
 
 #[derive(Args, Debug)]
 #[command(
@@ -37,7 +41,7 @@ use crate::signals::stop_on_signal;
 pub(crate) struct WorkArgs {
     /// The queues in strict order, * and prefix* included; may be repeated [default: default]
     #[arg(long = "queue", short, value_name = "QUEUE", env = "LONGSHORE_QUEUES")]
-    #[arg(value_delimiter = ',')]
+    #[arg(value_delimiter = ',', value_parser = name::pattern)]
     queues: Vec<String>,
     /// The command to run for each job, for sh
     #[arg(long, short, value_name = "CMD", env = "LONGSHORE_EXEC")]
@@ -88,11 +92,16 @@ pub(crate) async fn execute(args: WorkArgs, context: &Context) -> anyhow::Result
     let settings = Settings {
         queues: queues.unwrap_or_else(|| vec!["default".to_owned()]),
         kinds: Some(args.kinds).filter(|kinds| !kinds.is_empty()),
-        concurrency: args.concurrency.or(config.concurrency).unwrap_or(1).clamp(1, 1000),
+        concurrency: args.concurrency.or(config.concurrency).unwrap_or(1),
         lease,
         grace: Duration::from_millis(grace.unwrap_or(DurationText::seconds(25)).0),
         name: args.name.unwrap_or_else(worker_name),
     };
+    if !(1..=CONCURRENCY_MAX).contains(&settings.concurrency) {
+        let given = settings.concurrency;
+        let message = format!("a concurrency of {given}: 1 to {CONCURRENCY_MAX} can be had");
+        return Err(Failure::usage(message).into());
+    }
     let stop = stop_on_signal()?;
     if !args.quiet {
         note(&format!("working on {} at {}", settings.queues.join(", "), client.url()));

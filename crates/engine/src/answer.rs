@@ -22,7 +22,8 @@ pub enum Answer {
     },
     /// To `SettleJobs`: what became of each, in order.
     Settled(Vec<Result<EndKind, Rejection>>),
-    /// To `ExtendLeases`, `CheckpointJobs`, `StartJobs`: what the worker shall do with each, in order.
+    /// To `ExtendLeases`, `CheckpointJobs`, `StartJobs`: what the worker shall do with each, in
+    /// order.
     Extended(Vec<Result<Instruction, Rejection>>),
     /// To `ResumeSession`, `ExtendSession`, `EndSession`.
     Session(Box<SessionView>),
@@ -229,8 +230,11 @@ pub struct QueueView {
     pub dead: u64,
     /// How long the oldest ready job has been ready.
     pub oldest_age_ms: Option<u64>,
-    /// Workers that asked for it lately.
+    /// Workers that asked for it lately, whatever kinds they asked for.
     pub consumers: u64,
+    /// Kinds of waiting jobs that no worker asked for lately, in the order of their names; of a
+    /// queue with very many, only some.
+    pub unconsumed_kinds: Vec<String>,
     /// Ever enqueued.
     pub enqueued_total: u64,
     /// Ever succeeded.

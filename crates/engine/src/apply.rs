@@ -7,6 +7,7 @@ use crate::map::OrderedMap;
 use crate::queue::{Queue, QueueCounts};
 use crate::record::Record;
 use crate::state::{Kept, Namespace, State, keys};
+use crate::wire::Wire;
 
 impl<M: OrderedMap> State<M> {
     /// Begins the entry at `position`: engine time moves on.
@@ -32,6 +33,7 @@ impl<M: OrderedMap> State<M> {
             | Record::LevelRaised { .. }
             | Record::NamespaceCreated { .. }
             | Record::NamespaceDeleted { .. }
+            | Record::NamespaceEmptied { .. }
             | Record::QueueCreated { .. }
             | Record::QueueChanged { .. }
             | Record::QueueDeleted { .. }
@@ -69,6 +71,7 @@ impl<M: OrderedMap> State<M> {
             Record::LevelRaised { level } => self.meta_mut().level = level,
             Record::NamespaceCreated { id, name } => self.apply_namespace_created(id, name),
             Record::NamespaceDeleted { id } => self.apply_namespace_deleted(id),
+            Record::NamespaceEmptied { id } => self.apply_namespace_emptied(id),
             Record::QueueCreated { namespace, id, name, settings } => {
                 self.meta_mut().next_queue = QueueId(id.0 + 1);
                 let counts = QueueCounts::EMPTY;
@@ -117,8 +120,8 @@ impl<M: OrderedMap> State<M> {
                 self.apply_job_snoozed(namespace, id, available_at);
             }
             Record::JobReleased { namespace, id, .. } => self.apply_job_released(namespace, id),
-            Record::JobCancelled { namespace, id, token, reason } => {
-                self.apply_job_cancelled(namespace, id, token.is_some(), reason);
+            Record::JobCancelled { namespace, id, token, reason, error } => {
+                self.apply_job_cancelled(namespace, id, token.is_some(), reason, error);
             }
             Record::CancelRequested { namespace, id } => {
                 self.apply_cancel_requested(namespace, id);
@@ -158,16 +161,22 @@ impl<M: OrderedMap> State<M> {
     fn apply_namespace_created(&mut self, id: NamespaceId, name: String) {
         self.meta_mut().next_namespace = NamespaceId(id.0 + 1);
         let created_at = self.now();
-        let namespace = Namespace { id, name, created_at };
+        let namespace = Namespace { id, name, created_at, deleted: false };
         self.put(&keys::namespace(id), &namespace);
         self.add_namespace(namespace, Kept::default());
     }
 
     fn apply_namespace_deleted(&mut self, id: NamespaceId) {
+        let Some(slot) = self.namespaces.get_mut(&id) else { return };
+        slot.namespace.deleted = true;
+        self.namespace_names.remove(&slot.namespace.name);
+        let value = slot.namespace.to_bytes();
+        self.put_bytes(&keys::namespace(id), &value);
+    }
+
+    fn apply_namespace_emptied(&mut self, id: NamespaceId) {
         self.remove(&keys::namespace(id));
         self.remove(&keys::namespace_kept(id));
-        if let Some(slot) = self.namespaces.remove(&id) {
-            self.namespace_names.remove(&slot.namespace.name);
-        }
+        self.namespaces.remove(&id);
     }
 }

@@ -356,7 +356,10 @@ pub enum Verdict {
     /// It goes back to its place; no attempt is used.
     Release,
     /// It is called off.
-    Discard,
+    Discard {
+        /// Why.
+        error: Option<JobError>,
+    },
     /// It is to go on from its cursor; no attempt is used.
     Interrupt {
         /// Why: a word such as `deploy`.

@@ -42,8 +42,8 @@ pub use ids::{
     BodyId, Epoch, JobId, KindId, MonoMs, NamespaceId, OperationId, Place, QueueId, TimeMs, Token,
 };
 pub use job::{
-    AttemptNote, Body, CancelReason, Cause, Checkpoint, DeadReason, End, EndKind, Job, JobError,
-    JobOptions, Lease, Phase, RESERVED_KIND_PREFIX, RetryPolicy, Saved, SkippedItem,
+    AttemptNote, Body, CancelReason, Cause, Checkpoint, DeadReason, End, EndKind, FinalRun, Job,
+    JobError, JobOptions, Lease, Phase, RESERVED_KIND_PREFIX, RetryPolicy, Saved, SkippedItem,
 };
 pub use limits::Limits;
 pub use map::{OrderedMap, Reader};

@@ -60,7 +60,7 @@ fn namespace(reader: &dyn Reader, name: &str) -> Option<NamespaceId> {
     let mut found = None;
     reader.scan(&[keys::NAMESPACE], &[keys::NAMESPACE + 1], &mut |_, value| {
         match Namespace::from_bytes(value) {
-            Ok(namespace) if namespace.name == name => {
+            Ok(namespace) if namespace.name == name && !namespace.deleted => {
                 found = Some(namespace.id);
                 ControlFlow::Break(())
             }

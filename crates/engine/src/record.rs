@@ -65,7 +65,7 @@ wire_enum! {
             /// Its name.
             name: String,
         },
-        /// A namespace without queues was removed.
+        /// A namespace without queues was removed. What is kept of its jobs goes bit by bit.
         4 => NamespaceDeleted {
             /// Which.
             id: NamespaceId,
@@ -189,6 +189,8 @@ wire_enum! {
             token: Option<Token>,
             /// By whom.
             reason: CancelReason,
+            /// Why, where its worker says so.
+            error: Option<JobError>,
         },
         /// Somebody asked to cancel a running job.
         17 => CancelRequested {
@@ -321,6 +323,11 @@ wire_enum! {
             id: JobId,
             /// There; `None` for at the beginning.
             cursor: Option<Bytes>,
+        },
+        /// Nothing is left of a namespace that was removed.
+        33 => NamespaceEmptied {
+            /// Which.
+            id: NamespaceId,
         },
     }
 }

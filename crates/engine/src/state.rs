@@ -87,6 +87,8 @@ wire_struct! {
         pub(crate) name: String,
         /// When it was created.
         pub(crate) created_at: TimeMs,
+        /// It was removed; what is left of it goes bit by bit.
+        pub(crate) deleted: bool,
     }
 }
 

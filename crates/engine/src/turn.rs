@@ -25,7 +25,7 @@ use crate::command::{ReplyTo, Request};
 use crate::effect::Effect;
 use crate::ids::{JobId, QueueId, TimeMs};
 use crate::map::OrderedMap;
-use crate::moment::{Clock, Moment};
+use crate::moment::{Clock, EngineTime, Moment};
 use crate::record::{Entry, Record};
 use crate::state::State;
 use crate::wire::Wire;
@@ -62,7 +62,8 @@ pub struct Turn<M> {
     group_count: u64,
     /// Where the entry under decision begins in the group, once it has a record.
     entry_start: Option<usize>,
-    entry_at: TimeMs,
+    entry: Moment,
+    time: EngineTime,
     /// What waits for a position, in the order of positions.
     effects: VecDeque<(Position, Effect)>,
     /// Effects of the entry under decision.
@@ -77,8 +78,11 @@ pub struct Turn<M> {
 }
 
 impl<M: OrderedMap> Turn<M> {
-    fn new(state: State<M>, position: Position) -> Self {
+    fn new(state: State<M>, position: Position, clock: Clock) -> Self {
+        let time = EngineTime::new(state.now(), clock.mono);
         Self {
+            time,
+            entry: Moment::new(clock, time),
             swept: state.now(),
             state,
             position,
@@ -86,7 +90,6 @@ impl<M: OrderedMap> Turn<M> {
             group: Vec::new(),
             group_count: 0,
             entry_start: None,
-            entry_at: TimeMs(0),
             effects: VecDeque::new(),
             new_effects: Vec::new(),
             waiters: Waiters::default(),
@@ -111,21 +114,22 @@ impl<M: OrderedMap> Turn<M> {
     }
 
     fn begin(&mut self, clock: Clock) -> Moment {
-        let moment = Moment::new(clock, self.state.now());
+        let moment = Moment::new(clock, self.time);
         self.state.mono = self.state.mono.max(moment.mono);
         // Where wall time stepped back, what becomes due is to be offered when its time comes.
         self.swept = self.swept.min(moment.at);
-        self.entry_at = moment.at;
+        self.entry = moment;
         moment
     }
 
     /// Records a fact: it holds from now on for whatever is decided next.
     fn record(&mut self, record: Record) {
         if self.entry_start.is_none() {
-            self.state.begin_entry(self.position.next(), self.entry_at);
+            self.state.begin_entry(self.position.next(), self.entry.at);
+            self.time.recorded(self.entry);
             self.entry_start = Some(self.group.len());
             self.group.extend_from_slice(&[0; 4]);
-            Entry::begin(self.entry_at, &mut self.group);
+            Entry::begin(self.entry.at, &mut self.group);
         }
         record.put(&mut self.group);
         self.state.apply(record);
@@ -159,7 +163,7 @@ impl<M: OrderedMap> Turn<M> {
 
     /// Tells those who wait for jobs that have ended.
     fn tell_ended(&mut self) {
-        let now = self.entry_at;
+        let now = self.entry.at;
         for (ns, id) in std::mem::take(&mut self.state.ended_jobs) {
             for reply_to in self.waiters.take_awaiting(ns, id) {
                 let answer = self.job_answer(ns, id, now);

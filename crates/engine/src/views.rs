@@ -58,7 +58,12 @@ impl<M: OrderedMap> State<M> {
         Some(JobView { job, lease, checkpoint, paused, now })
     }
 
-    pub(crate) fn queue_view(&self, queue: &Queue, consumers: u64, now: TimeMs) -> QueueView {
+    pub(crate) fn queue_view(
+        &self,
+        queue: &Queue,
+        (consumers, unconsumed_kinds): (u64, Vec<String>),
+        now: TimeMs,
+    ) -> QueueView {
         let counts = &queue.counts;
         let (scheduled, retrying) = self.not_yet_due(queue, now);
         let oldest = self.lanes.oldest(queue.id).filter(|at| *at <= now);
@@ -73,6 +78,7 @@ impl<M: OrderedMap> State<M> {
             dead: counts.dead,
             oldest_age_ms: oldest.map(|at| now.since(at)),
             consumers,
+            unconsumed_kinds,
             enqueued_total: counts.enqueued_total,
             succeeded_total: counts.succeeded_total,
             failed_total: counts.failed_total,

@@ -18,8 +18,8 @@ pub enum Publishing {
         cause: Cause,
         /// Why, in words.
         reason: String,
-        /// When to try again, in seconds.
-        retry_after_s: u64,
+        /// When to try again, in seconds, where that helps.
+        retry_after_s: Option<u64>,
     },
 }
 

@@ -354,7 +354,8 @@ mod tests {
     const PAGE_HEAD: &str = "# Configuration of the server\n\n\
         Made from the code. Flags (`--listen`, `--data`, `--shards`, and `--set KEY=VALUE` for\n\
         any key) stand over environment variables, which stand over `longshore.toml`, which\n\
-        stands over the defaults. A key that nobody knows is an error with a suggestion.\n\n    \
+        stands over the defaults. A key that nobody knows is an error with a suggestion, and so\n\
+        is a variable that begins with `LONGSHORE_` and means nothing ([which do](cli.md)).\n\n    \
         [http]\n    body_bytes_max = \"4MiB\"\n    idle_timeout = \"10m\"\n\n\
         Bytes are a number, or one with `KiB`, `MiB` or `GiB`. Durations are a whole number\n\
         and one of `ms`, `s`, `m`, `h`, `d`.\n";

@@ -91,7 +91,9 @@ impl Manifest {
         }
         match lines.next() {
             None => Ok(Self { format, store_id, shards }),
-            Some(line) => Err(damaged(format!("unknown line {line:?}"))),
+            Some(line) => {
+                Err(damaged(format!("its line \"{}\" is not known", line.escape_debug())))
+            }
         }
     }
 }

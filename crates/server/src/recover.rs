@@ -63,15 +63,34 @@ pub(crate) enum RecoverError {
     Ended,
 }
 
+impl RecoverError {
+    /// Whether nothing is wrong but that the disk is full: then a later try may succeed.
+    pub(crate) fn is_no_space(&self) -> bool {
+        let full = |source: &std::io::Error| source.kind() == std::io::ErrorKind::StorageFull;
+        match self {
+            Self::Journal(longshore_journal::OpenError::NoSpace { .. })
+            | Self::Flush(longshore_store::FlushError::NoSpace { .. })
+            | Self::Append(AppendError::NoSpace { .. }) => true,
+            Self::Journal(longshore_journal::OpenError::Io { source, .. })
+            | Self::State(longshore_store::OpenError::Io { source, .. })
+            | Self::Folder(StoreDirError::Io { source, .. }) => full(source),
+            _ => false,
+        }
+    }
+}
+
 /// A shard that can serve.
 pub(crate) struct Recovered {
     pub(crate) turn: Turn<Lsm>,
     pub(crate) journal: Box<dyn Journal>,
     /// Bytes of journal that are not in the state on disk.
     pub(crate) journal_bytes: u64,
+    /// The journal's own room, where it has one.
+    pub(crate) room: Option<Room>,
 }
 
 /// Where a shard comes from.
+#[derive(Clone)]
 pub(crate) struct Origin {
     pub(crate) dir: ShardDir,
     pub(crate) store_id: Uuid,
@@ -90,10 +109,6 @@ pub(crate) fn recover(
 ) -> Result<Recovered, RecoverError> {
     let Origin { dir, store_id, open_journal, lsm, limits, namespaces } = origin;
     let OpenedJournal { journal, room } = open_journal(&dir, store_id, shard.index)?;
-    if let Some(room) = room {
-        // Set once: this is the only place.
-        drop(shard.room.set(room));
-    }
     if !dir.state().is_dir() {
         return Err(RecoverError::FolderLost { folder: dir.state() });
     }
@@ -113,7 +128,7 @@ pub(crate) fn recover(
     shard.metrics.replay_ms.set(begun.elapsed().as_millis() as u64);
     let namespaces: Vec<&str> = namespaces.iter().map(String::as_str).collect();
     let turn = recovery.start(clocks.now().1, &namespaces);
-    let mut recovered = Recovered { turn, journal, journal_bytes };
+    let mut recovered = Recovered { turn, journal, journal_bytes, room };
     recovered.commit_first_group(shard)?;
     dir.set_used()?;
     Ok(recovered)

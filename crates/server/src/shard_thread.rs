@@ -6,7 +6,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use longshore_engine::Turn;
 use longshore_store::{FlushError, Lsm, StoreFault};
@@ -48,10 +48,13 @@ impl ShardSetup {
 
     fn serve(self) -> Result<(), RecoverError> {
         let mut clocks = Clocks::new(self.start);
-        let recovered = recover(&self.shared, self.origin, &mut clocks)?;
-        let Recovered { turn, journal, journal_bytes } = recovered;
+        let recovered = recover_when_there_is_space(&self.shared, &self.origin, &mut clocks)?;
+        let Recovered { turn, journal, journal_bytes, room } = recovered;
         let shared = &self.shared;
-        // Set once: this is the only place.
+        // Both are set once: this is the only place.
+        if let Some(room) = room {
+            drop(shared.room.set(room));
+        }
         drop(shared.snapshots.set(turn.map().snapshots()));
         let committer = Committer::start(Arc::clone(shared), journal)?;
         let flush = FlushThread::start(
@@ -84,6 +87,38 @@ impl ShardSetup {
             End::Fault(why) => stop(shared, why),
         }
         Ok(())
+    }
+}
+
+/// How long a start waits before it looks again whether the disk has space.
+const SPACE_RETRY: Duration = Duration::from_secs(1);
+
+/// A start on a full disk waits: whoever frees space need not know that a shard had given up.
+fn recover_when_there_is_space(
+    shared: &ShardShared,
+    origin: &Origin,
+    clocks: &mut Clocks,
+) -> Result<Recovered, RecoverError> {
+    let mut told = false;
+    loop {
+        match recover(shared, origin.clone(), clocks) {
+            Err(error) if error.is_no_space() => {
+                let why = error.to_string();
+                if !told {
+                    tracing::error!(shard = shared.index, why, "the start waits for disk space");
+                    told = true;
+                }
+                shared.set_state(ShardState::WaitingForSpace { why });
+            }
+            other => return other,
+        }
+        let retry_at = Instant::now() + SPACE_RETRY;
+        while Instant::now() < retry_at {
+            if shared.inbox.is_ending() {
+                return Err(RecoverError::Ended);
+            }
+            std::thread::sleep(SPACE_RETRY / 20);
+        }
     }
 }
 

@@ -26,6 +26,11 @@ pub enum ShardState {
         /// Entries to replay.
         total: u64,
     },
+    /// The disk has no space for what a start writes; it tries again until there is some.
+    WaitingForSpace {
+        /// What the space is for.
+        why: String,
+    },
     /// It serves.
     Serving,
     /// It has met a fault and serves no more.
@@ -130,6 +135,7 @@ impl ShardShared {
             ShardState::Replaying { done, total } => {
                 (Cause::Starting, format!("it replays its journal, {done} of {total} entries"))
             }
+            ShardState::WaitingForSpace { why } => (Cause::DiskLow, why),
             ShardState::Stopped { why } => (Cause::Stopped, why),
             ShardState::Serving | ShardState::Closed => {
                 (Cause::Stopping, "the server is stopping".into())

@@ -13,8 +13,8 @@ pub struct Unavailable {
     pub cause: Cause,
     /// The reason in words.
     pub reason: String,
-    /// When to try again, in seconds.
-    pub retry_after_s: u64,
+    /// When to try again, in seconds, where that helps.
+    pub retry_after_s: Option<u64>,
 }
 
 /// What keeps a shard, or the whole node, from answering.
@@ -55,13 +55,13 @@ impl Cause {
         matches!(self, Self::Starting | Self::Overloaded | Self::DiskLow | Self::MemoryLow)
     }
 
-    /// Seconds after which trying again makes sense.
-    pub const fn retry_after_s(self) -> u64 {
+    /// Seconds after which trying again makes sense. What has stopped does not heal by itself.
+    pub const fn retry_after_s(self) -> Option<u64> {
         match self {
-            Self::Starting | Self::Overloaded | Self::MemoryLow => 1,
-            Self::Stopping | Self::Bug => 5,
-            Self::DiskLow => 15,
-            Self::Stopped => 60,
+            Self::Starting | Self::Overloaded | Self::MemoryLow => Some(1),
+            Self::Stopping | Self::Bug => Some(5),
+            Self::DiskLow => Some(15),
+            Self::Stopped => None,
         }
     }
 }

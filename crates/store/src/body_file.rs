@@ -113,7 +113,7 @@ impl BodyFile {
         let mut bytes = Bytes::new(index);
         let head = (bytes.array()?, bytes.u32()?, bytes.u64()?);
         if head != (*MAGIC, FORMAT.into(), self.number) {
-            return Err(format!("its index begins with {head:?}"));
+            return Err("its index begins otherwise than that of this file does".into());
         }
         let mut bodies = Vec::new();
         let mut end = 0u64;

@@ -112,7 +112,8 @@ pub(crate) fn remove_unknown(
 ) -> Result<(), StoreFault> {
     let current = version::read_current(dir)?.map(|current| current.number);
     if current != Some(version) {
-        let what = format!("it names version {current:?}, in memory it is {version}");
+        let current = current.map_or_else(|| "none".to_owned(), |current| current.to_string());
+        let what = format!("the version that it names is {current}, in memory it is {version}");
         return Err(StoreFault::new(dir.join("current"), what));
     }
     // Files may vanish meanwhile: snapshots that end remove the tables that only they needed.

@@ -27,6 +27,24 @@ impl StoreFault {
     }
 }
 
+/// What the tree says, in words for whoever has to do something about it.
+pub(crate) fn words_of(error: &lsm_tree::Error) -> String {
+    match error {
+        lsm_tree::Error::Io(error) => error.to_string(),
+        lsm_tree::Error::Decompress(_) => "a block cannot be decompressed".to_owned(),
+        lsm_tree::Error::InvalidVersion(version) => format!("its format {version} is not known"),
+        lsm_tree::Error::Unrecoverable => "files that it needs are missing or damaged".to_owned(),
+        lsm_tree::Error::ChecksumMismatch { .. } => {
+            "a checksum does not match: it holds other bytes than were written".to_owned()
+        }
+        lsm_tree::Error::InvalidTag((what, tag)) => format!("{tag} is no {what}"),
+        lsm_tree::Error::InvalidTrailer => "the end of a block is damaged".to_owned(),
+        lsm_tree::Error::InvalidHeader(what) => format!("the head of a block is damaged ({what})"),
+        lsm_tree::Error::Utf8(_) => "a text in it is not UTF-8".to_owned(),
+        _ => "it is damaged in a way that has no name".to_owned(),
+    }
+}
+
 /// Why the state was not opened. Nothing on disk was changed, unless it is `Io`.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -57,4 +75,28 @@ pub enum FlushError {
     /// Anything else: not to be tried again, the shard has to stop.
     #[error(transparent)]
     Fault(#[from] StoreFault),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn faults_are_told_in_sentences() {
+        let errors = [
+            lsm_tree::Error::Unrecoverable,
+            lsm_tree::Error::InvalidVersion(9),
+            lsm_tree::Error::InvalidTrailer,
+            lsm_tree::Error::InvalidHeader("Block"),
+            lsm_tree::Error::InvalidTag(("ValueType", 7)),
+            lsm_tree::Error::ChecksumMismatch {
+                got: lsm_tree::Checksum::from_raw(1),
+                expected: lsm_tree::Checksum::from_raw(2),
+            },
+        ];
+        for error in errors {
+            let told = words_of(&error);
+            assert!(!told.contains(&format!("{error:?}")) && told.contains(' '), "{told}");
+        }
+    }
 }

@@ -11,7 +11,7 @@ use longshore_engine::Position;
 use lsm_tree::AbstractTree;
 use lsm_tree::compaction::Leveled;
 
-use crate::error::{FlushError, StoreFault};
+use crate::error::{FlushError, StoreFault, words_of};
 use crate::flush::Flush;
 use crate::open::panic_text;
 use crate::shared::{Shared, lock, outlast};
@@ -160,7 +160,7 @@ impl Flusher {
                     Err(error) => error.to_string(),
                 }
             }
-            Ok(Err(error)) => format!("{error:?}"),
+            Ok(Err(error)) => words_of(&error),
             Err(panic) => panic_text(&*panic),
         };
         Err(StoreFault::new(path, what).into())

@@ -17,7 +17,7 @@ use lsm_tree::{
 
 use crate::check::{Depth, Report, check, is_temporary};
 use crate::config::LsmConfig;
-use crate::error::{OpenError, StoreFault};
+use crate::error::{OpenError, StoreFault, words_of};
 use crate::shared::{Bodies, Shared};
 use crate::tables::Tables;
 use crate::view::View;
@@ -69,7 +69,7 @@ fn open_tree(dir: &Path, config: &LsmConfig) -> Result<Tree, OpenError> {
         Ok(AnyTree::Standard(tree)) => Ok(tree),
         Ok(AnyTree::Blob(_)) => Err(StoreFault::new(dir, "the tree keeps its values apart").into()),
         Err(lsm_tree::Error::Io(source)) => Err(OpenError::Io { path: dir.to_owned(), source }),
-        Err(error) => Err(StoreFault::new(dir, format!("{error:?}")).into()),
+        Err(error) => Err(StoreFault::new(dir, words_of(&error)).into()),
     }
 }
 
@@ -87,7 +87,8 @@ pub(crate) fn position_of(dir: &Path, tables: &Tables) -> Result<Position, Store
     };
     let position = marker::decode(&marker.value).map_err(|what| StoreFault::new(dir, what))?;
     if highest != Some(position.0) {
-        let what = format!("its marker says position {position}, its tables {highest:?}");
+        let highest = highest.map_or_else(|| "none".to_owned(), |highest| highest.to_string());
+        let what = format!("its marker says position {position}, its tables say {highest}");
         return Err(StoreFault::new(dir, what));
     }
     Ok(position)
@@ -109,12 +110,11 @@ fn first(faults: Vec<StoreFault>) -> StoreFault {
     faults.into_iter().next().expect("a failed check names what it found")
 }
 
-/// What a panic said.
+/// What a panic of the tree means. Its text names lines of the tree and not what is wrong on disk;
+/// the panic's hook has shown it already.
 pub(crate) fn panic_text(payload: &(dyn Any + Send)) -> String {
-    let text = payload
-        .downcast_ref::<&str>()
-        .map(ToString::to_string)
-        .or_else(|| payload.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "no reason given".into());
-    format!("the tree panicked: {text}")
+    match payload.downcast_ref::<StoreFault>() {
+        Some(fault) => fault.what.clone(),
+        None => "it holds something that should never be there".to_owned(),
+    }
 }

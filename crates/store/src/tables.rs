@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use lsm_tree::table::filter::standard_bloom::Builder;
 use lsm_tree::{AbstractTree, InternalValue, SeqNo, Slice, Table, Tree};
 
-use crate::error::StoreFault;
+use crate::error::{StoreFault, words_of};
 use crate::merge::{Entry, Source};
 
 /// Tables that do not overlap, in key order.
@@ -108,5 +108,5 @@ impl Tables {
 }
 
 fn read_fault(path: &Path, error: &lsm_tree::Error) -> StoreFault {
-    StoreFault::new(path, format!("it could not be read: {error:?}"))
+    StoreFault::new(path, format!("it could not be read: {}", words_of(error)))
 }

@@ -4,8 +4,8 @@ use bytes::Bytes;
 use longshore_engine::wire::Wire;
 use longshore_engine::{
     AttemptNote, Body, BodyId, CancelReason, Cause, Checkpoint, DeadReason, End, EndKind, Epoch,
-    Grant, Job, JobDefaults, JobError, JobId, JobOptions, KindId, Lease, NamespaceId, Next,
-    Operation, OperationId, OperationKind, OperationState, Phase, Place, Queue, QueueCounts,
+    FinalRun, Grant, Job, JobDefaults, JobError, JobId, JobOptions, KindId, Lease, NamespaceId,
+    Next, Operation, OperationId, OperationKind, OperationState, Phase, Place, Queue, QueueCounts,
     QueueId, QueueSettings, Record, RetryPolicy, Saved, SkippedItem, TimeMs, Token,
 };
 
@@ -62,6 +62,7 @@ fn job(phase: Phase) -> Job {
         losses: 1,
         ends: vec![End { token: TOKEN, kind: EndKind::Failed }],
         last_error: Some(error()),
+        final_run: Some(FinalRun { started_at: AT, worker: "w".into(), error: None }),
     }
 }
 
@@ -121,6 +122,7 @@ fn records_of_names() -> Vec<(&'static str, Record)> {
         ("level-raised", Record::LevelRaised { level: 2 }),
         ("namespace-created", Record::NamespaceCreated { id: NS, name: "default".to_owned() }),
         ("namespace-deleted", Record::NamespaceDeleted { id: NS }),
+        ("namespace-emptied", Record::NamespaceEmptied { id: NS }),
         (
             "queue-created",
             Record::QueueCreated {
@@ -253,6 +255,7 @@ fn records_of_ends() -> Vec<(&'static str, Record)> {
                 id: ID,
                 token: Some(TOKEN),
                 reason: CancelReason::Discarded,
+                error: Some(error()),
             },
         ),
         ("job-expired", Record::JobExpired { namespace: NS, id: ID }),

@@ -180,6 +180,13 @@ impl Files {
                 file.set_length(at, file.visible.len().max(*len_bytes as usize));
                 Ok(())
             }
+            Operation::Punch { path, offset, len_bytes } => {
+                let file = self.file(path)?;
+                let offset = (*offset as usize).min(file.visible.len());
+                let len_bytes = (*len_bytes as usize).min(file.visible.len() - offset);
+                file.change(at, Change::Write { offset, bytes: vec![0; len_bytes] });
+                Ok(())
+            }
             Operation::MakeFolder { path } => {
                 // The watched folder itself is there before anything else is.
                 if path.is_empty() {

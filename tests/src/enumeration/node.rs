@@ -23,6 +23,7 @@ pub fn config(data: &Path) -> NodeConfig {
             memtable_bytes: 12 << 10,
             table_bytes: 8 << 10,
             young_tables: 2,
+            body_bytes_min: 800,
             ..LsmConfig::default()
         },
         disk: DiskMarks { warn_bytes: Some(0), refuse_bytes: Some(0), settle_only_bytes: Some(0) },

@@ -54,6 +54,15 @@ pub enum Operation {
         /// How long it is then at least.
         len_bytes: u64,
     },
+    /// What a file holds there reads as zeros from now on; its length stays.
+    Punch {
+        /// The file.
+        path: String,
+        /// Where the hole begins.
+        offset: u64,
+        /// How long it is.
+        len_bytes: u64,
+    },
     /// A folder is made.
     MakeFolder {
         /// The folder.
@@ -201,6 +210,10 @@ impl Watched<'_> {
             "ftruncate" => {
                 let [len_bytes] = call.numbers()?;
                 Operation::SetLength { path, len_bytes }
+            }
+            "fallocate" if call.arguments.contains("FALLOC_FL_PUNCH_HOLE") => {
+                let [offset, len_bytes] = call.numbers()?;
+                Operation::Punch { path, offset, len_bytes }
             }
             "fallocate" => {
                 let [mode, offset, len_bytes] = call.numbers()?;

@@ -110,6 +110,13 @@ impl Walk<'_> {
                 let operation = Operation::Write { path: path.clone(), offset, bytes };
                 return Some(Cow::Owned(Step { operation, ..step.clone() }));
             }
+            Operation::Punch { path, offset, len_bytes } => {
+                let there = contents(path)?.get(*offset as usize..)?;
+                let bytes = there.get(..*len_bytes as usize).unwrap_or(there).to_vec();
+                let (path, offset) = (path.clone(), Some(*offset));
+                let operation = Operation::Write { path, offset, bytes };
+                return Some(Cow::Owned(Step { operation, ..step.clone() }));
+            }
             Operation::Open { path, truncate: true, .. } => {
                 contents(path).is_some_and(Vec::is_empty)
             }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 use super::line::Line;
-use crate::output::{self, bytes, grouped, printable};
+use crate::output::{self, Format, bytes, grouped, printable};
 
 /// How often a line is printed where there is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(1);
@@ -15,6 +15,7 @@ const LINE_EVERY: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Board {
     bars: Option<Bars>,
+    format: Format,
     total: u64,
     started: Instant,
     last_line: Instant,
@@ -30,10 +31,16 @@ struct Bars {
 
 impl Board {
     /// A board for `total` jobs with `total_bytes`, where that is known.
-    pub(super) fn new(total: u64, total_bytes: Option<u64>, workers: usize) -> Self {
+    pub(super) fn new(
+        total: u64,
+        total_bytes: Option<u64>,
+        workers: usize,
+        format: Format,
+    ) -> Self {
         let now = Instant::now();
-        let bars = output::is_terminal().then(|| Bars::new(total, total_bytes, workers));
-        Self { bars, total, started: now, last_line: now }
+        let shows_bars = output::is_terminal() && format == Format::Table;
+        let bars = shows_bars.then(|| Bars::new(total, total_bytes, workers));
+        Self { bars, format, total, started: now, last_line: now }
     }
 
     /// Something happened that is worth a line of its own.
@@ -42,6 +49,7 @@ impl Board {
             Some(bars) => {
                 let _ = bars.all.println(text);
             }
+            None if self.format == Format::Json => output::note(text),
             None => {
                 let _ = output::line(text);
             }

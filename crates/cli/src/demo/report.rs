@@ -1,9 +1,11 @@
 //! What the demo says at its end.
 
 use std::io;
+use std::path::Path;
 use std::time::Duration;
 
 use longshore_server::api::DurationText;
+use serde::Serialize;
 
 use super::check::Checked;
 use super::crew::Places;
@@ -40,10 +42,73 @@ pub(super) struct Report {
     pub(super) dead: u64,
 }
 
+/// The report as JSON has it.
+#[derive(Debug, Serialize)]
+pub(super) struct Summary<'r> {
+    sound: bool,
+    files: u64,
+    archived: u64,
+    archive_bytes: u64,
+    missing: &'r [String],
+    changed: u64,
+    left_over: u64,
+    new_jobs: u64,
+    jobs_done: u64,
+    unchanged: u64,
+    delivered_again: u64,
+    dead_jobs: u64,
+    seconds: f64,
+    jobs_per_second: f64,
+    /// After how many jobs; left out where nothing was killed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    worker_killed_after: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    server_killed_after: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    server_away_ms: Option<u64>,
+    failures: Vec<&'r String>,
+    archive: &'r Path,
+    store: &'r Path,
+    logs: &'r Path,
+}
+
 impl Report {
     /// Whether everything is as promised.
     pub(super) fn is_sound(&self) -> bool {
         self.checked.missing.is_empty()
+    }
+
+    /// The report for programs.
+    pub(super) fn summary<'r>(&'r self, places: &'r Places) -> Summary<'r> {
+        let sum = |of: fn(&Ride) -> u64| self.rides.iter().map(of).sum::<u64>();
+        let seconds: f64 = self.rides.iter().map(|ride| ride.took.as_secs_f64()).sum();
+        let jobs = sum(|ride| ride.jobs);
+        let first = self.rides.first();
+        Summary {
+            sound: self.is_sound(),
+            files: self.files,
+            archived: self.checked.sound + self.checked.changed,
+            archive_bytes: self.checked.compressed,
+            missing: &self.checked.missing,
+            changed: self.checked.changed,
+            left_over: self.checked.others,
+            new_jobs: self.new,
+            jobs_done: jobs,
+            unchanged: sum(|ride| ride.unchanged),
+            delivered_again: sum(|ride| ride.delivered_again),
+            dead_jobs: self.dead,
+            seconds,
+            jobs_per_second: if jobs > 0 { jobs as f64 / seconds.max(0.001) } else { 0.0 },
+            worker_killed_after: first.and_then(|ride| ride.worker_killed_at),
+            server_killed_after: first.and_then(|ride| ride.server_killed_at),
+            server_away_ms: first
+                .filter(|ride| ride.server_killed_at.is_some())
+                .map(|ride| ride.server_away.as_millis() as u64),
+            failures: self.rides.iter().flat_map(|ride| ride.failures.iter()).collect(),
+            archive: &places.archive,
+            store: &places.store,
+            logs: &places.logs,
+        }
     }
 
     pub(super) fn print(&self, places: &Places) -> io::Result<()> {
@@ -123,10 +188,10 @@ impl Report {
 
     fn killed(&self) -> Option<String> {
         let ride = self.rides.first()?;
-        let worker = ride.worker_killed_at.map(|at| format!("a worker after {} jobs", grouped(at)));
+        let worker = ride.worker_killed_at.map(|at| format!("a worker after {}", count(at, "job")));
         let server = ride.server_killed_at.map(|at| {
             let ms = ride.server_away.as_millis();
-            format!("the server after {} jobs, ready again in {ms} ms", grouped(at))
+            format!("the server after {}, ready again in {ms} ms", count(at, "job"))
         });
         let killed: Vec<_> = worker.into_iter().chain(server).collect();
         let none = "nothing: all was done before it came to that".to_owned();

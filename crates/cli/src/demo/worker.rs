@@ -87,10 +87,10 @@ impl Runner for Archiver {
     async fn run(&self, job: Assignment, _stop: watch::Receiver<Stop>) -> Verdict {
         let until = Instant::now() + self.pace;
         let Ok(ArchiveArgs { path }) = serde_json::from_str(&job.args) else {
-            return Verdict::Discard;
+            return Verdict::Discard(None);
         };
         if !is_below(&path) {
-            return Verdict::Discard;
+            return Verdict::Discard(None);
         }
         tell(&Line::Archiving { id: job.id, path: path.clone() });
         let (archive, source) = (self.archive.clone(), self.folder.join(&path));
@@ -98,7 +98,9 @@ impl Runner for Archiver {
         let verdict = match stored.await {
             Ok(Ok(stored)) => acked(job.id, stored),
             // There is nothing to archive any more.
-            Ok(Err(error)) if error.kind() == std::io::ErrorKind::NotFound => Verdict::Discard,
+            Ok(Err(error)) if error.kind() == std::io::ErrorKind::NotFound => {
+                Verdict::Discard(None)
+            }
             Ok(Err(error)) => failed(job.id, &error.to_string()),
             Err(error) => failed(job.id, &error.to_string()),
         };
@@ -112,6 +114,9 @@ impl Runner for Archiver {
             News::Settled(id) => tell(&Line::Settled { id: *id }),
             News::Lost(id, why) => {
                 tell(&Line::Failed { id: *id, message: (*why).to_owned() });
+            }
+            News::Cancelled(id) => {
+                tell(&Line::Failed { id: *id, message: "it was cancelled".to_owned() });
             }
             News::Ended(..) | News::Away(_) | News::Back | News::Stopping(_) => {}
         }

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use super::child::{self, Ending, Finished, Invocation, Stop};
 use super::job::{Assignment, News, Runner, Verdict};
-use crate::output::{note, printable};
+use crate::output::{note, printable, telling_line};
 
 /// The largest result that a server takes unless told otherwise.
 const RESULT_BYTES_MAX: usize = 1 << 20;
@@ -73,7 +73,7 @@ pub(super) fn environment(
 fn verdict_of(finished: &Finished) -> Verdict {
     match finished.ending {
         Ending::Exited(0) => Verdict::Ack(result_of(&finished.stdout, finished.stdout_bytes_lost)),
-        Ending::Exited(EXIT_DISCARD) => Verdict::Discard,
+        Ending::Exited(EXIT_DISCARD) => Verdict::Discard(Some(error_of(finished))),
         Ending::Stopped => Verdict::Release,
         Ending::Exited(_) | Ending::Signalled(_) => Verdict::Fail(error_of(finished)),
     }
@@ -144,6 +144,7 @@ pub(super) fn tell(news: &News<'_>, quiet: bool) {
         News::Ended(job, verdict, after) if !quiet => {
             note(&format!("{} {} {}", job.id, printable(&job.kind), words_for(verdict, *after)));
         }
+        News::Cancelled(id) => note(&format!("{id} was cancelled: stopping it")),
         News::Lost(id, why) => note(&format!("{id} ends here and does not count: {why}")),
         News::Away(why) => note(&format!("the server does not answer ({why}); trying again")),
         News::Back => note("the server answers again"),
@@ -160,11 +161,11 @@ fn words_for(verdict: &Verdict, after: Duration) -> String {
     match verdict {
         Verdict::Ack(_) => format!("succeeded {took}"),
         Verdict::Fail(error) => {
-            let first = error.message.lines().last().unwrap_or_default();
-            format!("failed {took} ({}): {}", printable(&error.kind), printable(first))
+            let line = telling_line(&error.kind, &error.message);
+            format!("failed {took} ({}): {}", printable(&error.kind), printable(&line))
         }
-        Verdict::Release => format!("stopped and given back {took}"),
-        Verdict::Discard => format!("discarded {took}"),
+        Verdict::Release => format!("stopped {took}"),
+        Verdict::Discard(_) => format!("discarded {took}"),
     }
 }
 
@@ -211,7 +212,9 @@ mod tests {
 
     #[test]
     fn exit_codes_are_verdicts() {
-        assert_eq!(verdict_of(&finished(Ending::Exited(65), "x", "y")), Verdict::Discard);
+        let discarded = verdict_of(&finished(Ending::Exited(65), "x", "y"));
+        let Verdict::Discard(Some(error)) = discarded else { panic!("{discarded:?}") };
+        assert_eq!((error.kind.as_str(), error.message.as_str()), ("exit 65", "y"));
         assert_eq!(verdict_of(&finished(Ending::Stopped, "", "")), Verdict::Release);
         let failed = |ending, stderr| match verdict_of(&finished(ending, "", stderr)) {
             Verdict::Fail(error) => (error.kind, error.message),

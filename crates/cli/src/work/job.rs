@@ -61,8 +61,8 @@ pub(crate) enum Verdict {
     Fail(ErrorText),
     /// It was stopped: the job goes back to its place.
     Release,
-    /// The job is called off.
-    Discard,
+    /// The job is called off, for this reason where there is one.
+    Discard(Option<ErrorText>),
 }
 
 impl Verdict {
@@ -78,7 +78,7 @@ impl Verdict {
             Self::Ack(result) => (VerdictText::Ack, result, None),
             Self::Fail(error) => (VerdictText::Fail, None, Some(error)),
             Self::Release => (VerdictText::Release, None, None),
-            Self::Discard => (VerdictText::Discard, None, None),
+            Self::Discard(error) => (VerdictText::Discard, None, error),
         };
         let (location, retry_in, delay, reason) = (None, None, None, None);
         let enqueue = Vec::new();
@@ -119,6 +119,8 @@ pub(crate) enum News<'a> {
     Ended(&'a Assignment, &'a Verdict, Duration),
     /// The server knows that a run ended.
     Settled(JobIdText),
+    /// Somebody called the job off: its run is stopped.
+    Cancelled(JobIdText),
     /// A run is stopped, or its end does not count.
     Lost(JobIdText, &'a str),
     /// The server does not answer.

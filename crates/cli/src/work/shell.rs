@@ -14,7 +14,7 @@ pub(crate) const SHELL_KIND: &str = "longshore.shell";
 
 /// How much of either output is kept.
 const OUTPUT_BYTES_MAX: usize = 128 << 10;
-/// How much of an error's message and backtrace a server keeps.
+/// How much of an error's message a server keeps, and a little less.
 const ERROR_BYTES_MAX: usize = 8 << 10;
 
 /// The args of such a job.
@@ -83,11 +83,8 @@ impl Runner for Shell {
             }
             Ending::Exited(_) | Ending::Signalled(_) => {
                 let error = error_of(&finished);
-                Verdict::Fail(ErrorText {
-                    kind: error.kind,
-                    message: tail(&error.message).to_owned(),
-                    backtrace: tail(&String::from_utf8_lossy(&finished.stdout)).to_owned(),
-                })
+                let message = said(&String::from_utf8_lossy(&finished.stdout), &error.message);
+                Verdict::Fail(ErrorText { kind: error.kind, message, backtrace: String::new() })
             }
         }
     }
@@ -107,8 +104,30 @@ fn in_folder(args: &ShellArgs) -> String {
     }
 }
 
-fn tail(text: &str) -> &str {
-    let mut start = text.len().saturating_sub(ERROR_BYTES_MAX);
+/// Stand before what a command that failed said, where it said anything on standard output.
+const STDOUT_MARK: &str = "[standard output]\n";
+const STDERR_MARK: &str = "\n[standard error]\n";
+
+/// The message of a command that failed: the ends of both its outputs, told apart.
+fn said(stdout: &str, stderr: &str) -> String {
+    match stdout.trim_end() {
+        "" => tail(stderr, ERROR_BYTES_MAX).to_owned(),
+        stdout => {
+            let half = ERROR_BYTES_MAX / 2;
+            let (stdout, stderr) = (tail(stdout, half), tail(stderr, half));
+            format!("{STDOUT_MARK}{stdout}{STDERR_MARK}{stderr}")
+        }
+    }
+}
+
+/// Both outputs of a command that failed, from the message that holds them.
+pub(crate) fn outputs_of(error: &ErrorText) -> (&str, &str) {
+    let both = error.message.strip_prefix(STDOUT_MARK);
+    both.and_then(|both| both.split_once(STDERR_MARK)).unwrap_or(("", &error.message))
+}
+
+fn tail(text: &str, bytes_max: usize) -> &str {
+    let mut start = text.len().saturating_sub(bytes_max);
     while !text.is_char_boundary(start) {
         start += 1;
     }
@@ -163,10 +182,19 @@ mod tests {
 
     #[tokio::test]
     async fn a_failing_command_tells_its_code() {
-        let Verdict::Fail(error) = run(r#"{"command":"echo hi; exit 7"}"#).await else {
-            panic!("no failure");
-        };
-        assert_eq!((exit_code_of(&error), error.backtrace.as_str()), (Some(7), "hi\n"));
+        let silent = "the command ended with exit 7";
+        for (command, said) in [
+            ("echo hi; exit 7", ("hi", silent)),
+            ("echo so >&2; exit 7", ("", "so")),
+            ("echo hi; echo so >&2; exit 7", ("hi", "so")),
+            ("exit 7", ("", silent)),
+        ] {
+            let Verdict::Fail(error) = run(&format!("{{\"command\":\"{command}\"}}")).await else {
+                panic!("no failure");
+            };
+            assert_eq!((exit_code_of(&error), outputs_of(&error)), (Some(7), said));
+            assert_eq!(error.backtrace, "", "output is no backtrace");
+        }
     }
 
     #[tokio::test]

@@ -52,12 +52,20 @@ pub(crate) struct Settings {
     pub(crate) name: String,
 }
 
+/// The type of error of a run that took longer than its job's `timeout`.
+const TIMEOUT: &str = "timeout";
+const LEASE_LOST: &str = "lease_lost";
+/// A server that ends a run for its timeout is at most so much ahead of its worker.
+const AHEAD: Duration = Duration::from_secs(2);
+
 type Key = (JobIdText, TokenText);
 
 /// A job that runs here.
 struct InHand {
     stop: watch::Sender<Stop>,
     lease: Duration,
+    /// When the job's `timeout` ends the run, here and on the server.
+    ends_at: Option<Instant>,
     next_beat: Instant,
     /// A heartbeat is under way.
     beating: bool,
@@ -335,8 +343,12 @@ impl<R: Runner> Worker<R> {
         code: &str,
         message: &str,
     ) {
-        let ended = ["lease_lost", "job_unknown", "job_gone"].contains(&code);
-        if !ended && settlement.verdict == VerdictText::Ack && settlement.result.is_some() {
+        let ended = [LEASE_LOST, "job_unknown", "job_gone"].contains(&code);
+        let timed_out = settlement.error.as_ref().is_some_and(|error| error.kind == TIMEOUT);
+        if code == LEASE_LOST && timed_out {
+            // The server ended the run by the same clock: both say the same.
+            self.runner.hear(&News::Settled(settlement.id));
+        } else if !ended && settlement.verdict == VerdictText::Ack && settlement.result.is_some() {
             let verdict = Verdict::failed("result_refused", message);
             self.done.push(verdict.settlement(settlement.id, settlement.token));
         } else {
@@ -356,6 +368,7 @@ impl<R: Runner> Worker<R> {
         let in_hand = InHand {
             stop,
             lease: job.lease,
+            ends_at: job.timeout.map(|limit| Instant::now() + limit),
             next_beat: Instant::now() + beat_after(job.lease),
             beating: false,
             lost: false,
@@ -422,8 +435,15 @@ impl<R: Runner> Worker<R> {
                     .is_ok_and(|answer| answer.instruction == InstructionText::Cancel);
                 if cancel && *in_hand.stop.borrow() == Stop::No {
                     in_hand.stop.send_replace(Stop::Gently(KILL_AFTER));
-                    self.runner.hear(&News::Lost(key.0, "it was cancelled"));
+                    self.runner.hear(&News::Cancelled(key.0));
                 }
+            }
+            // It tells so itself in a moment, in its own words.
+            Err(Fault::Refused(refusal))
+                if refusal.code == LEASE_LOST
+                    && in_hand.ends_at.is_some_and(|at| at < now + AHEAD) =>
+            {
+                in_hand.next_beat = now + AHEAD;
             }
             Err(Fault::Refused(refusal)) if !refusal.is_temporary() => {
                 // Somebody else may run it already.
@@ -528,7 +548,8 @@ async fn run_one<R: Runner>(
     let mut verdict = match job.timeout {
         // The server ends the lease then; dropping the run kills what it started.
         Some(limit) => timeout(limit, run).await.unwrap_or_else(|_| {
-            Verdict::failed("timeout", format!("the run took longer than {limit:?}"))
+            let limit = DurationText(limit.as_millis() as u64);
+            Verdict::failed(TIMEOUT, format!("the run took longer than {limit}"))
         }),
         None => run.await,
     };

@@ -22,6 +22,16 @@ fn jobs_are_listed_shown_cancelled_and_retried() {
 }
 
 #[test]
+fn an_empty_list_of_unconsumed_queues_says_so() {
+    let server = Server::start();
+    let said = server.run(&["queues", "list", "--unconsumed"]);
+    assert_eq!((said.code, said.err.trim()), (0, "every queue with jobs is consumed"));
+    server.enqueue(&["greet"]);
+    let list = server.run(&["queues", "list", "--unconsumed"]).good();
+    assert!(list.contains("IN/S") && list.contains("nobody works on it"), "{list}");
+}
+
+#[test]
 fn waiting_has_an_end() {
     let server = Server::start();
     let id = server.enqueue(&["greet"]);
@@ -45,6 +55,8 @@ fn dead_jobs_are_counted_retried_and_purged() {
     let said = server.run(&["jobs", "retry", &ids[0]]).good();
     assert!(said.contains("1 job"), "{said}");
     assert_eq!(server.job(&ids[0])["state"], "ready");
+    let shown = server.run(&["jobs", "show", &ids[0]]).good();
+    assert!(shown.contains("1 of 2"), "one more than it had: {shown}");
     let said = server.run(&["queues", "retry-dead", "default", "--yes"]).good();
     assert_eq!(said.trim(), "finished: 2 jobs");
     let said = server.run(&["queues", "purge", "default", "--yes"]).good();

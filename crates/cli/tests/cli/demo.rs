@@ -51,6 +51,17 @@ fn one_file_is_enough_for_both_crashes() {
 }
 
 #[test]
+fn the_report_is_json_where_that_is_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    fill(&folder.path().join("input"), 3);
+    let args = ["demo", "input", "--out", "out", "--workers", "2", "-o", "json"];
+    let report = run_in(folder.path(), &args).json();
+    assert_eq!((&report["sound"], &report["archived"]), (&true.into(), &3.into()), "{report}");
+    assert_eq!(report["missing"], serde_json::json!([]));
+    assert!(report["server_killed_after"].is_u64(), "{report}");
+}
+
+#[test]
 fn interrupting_leaves_no_process_behind() {
     let folder = tempfile::tempdir().unwrap();
     fill(&folder.path().join("input"), 60);

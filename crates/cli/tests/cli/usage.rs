@@ -1,6 +1,6 @@
 //! Mistakes, and what a person is told about them: exit codes and messages.
 
-use super::harness::{Server, run_in};
+use super::harness::{Server, longshore, run_in};
 
 #[test]
 fn no_server_is_unavailable_and_says_what_to_do() {
@@ -32,6 +32,8 @@ fn usage_is_code_2() {
         &["serve", "--set", "http.body_byte_max=5"],
         &["demo", "no-such-folder"],
         &["bench", "--connections", "0"],
+        &["work", "--exec", "cat", "-c", "0"],
+        &["queues", "show", ""],
     ] {
         let ended = run_in(folder.path(), args);
         assert_eq!(ended.code, 2, "{args:?}: {ended:?}");
@@ -59,6 +61,43 @@ fn the_configuration_file_is_read_and_checked() {
     write("[http]\nbody_byte_max = 5\n");
     let said = run_in(folder.path(), &["jobs", "list"]).bad(2);
     assert!(said.contains("did you mean \"http.body_bytes_max\"?"), "{said}");
+}
+
+#[test]
+fn names_that_no_server_takes_are_told_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let said = run_in(folder.path(), &["enqueue", "greet", "-q", ""]).bad(2);
+    assert!(said.contains("the name of a queue is empty"), "{said}");
+    let said = run_in(folder.path(), &["enqueue", "greet", "-q", "a*b"]).bad(2);
+    assert!(said.contains("patterns are for `longshore work`"), "{said}");
+    let said = run_in(folder.path(), &["work", "--exec", "cat", "-q", "a*b"]).bad(2);
+    assert!(said.contains("prefix*"), "{said}");
+    let said = run_in(folder.path(), &["work", "--exec", "cat", "-c", "0"]).bad(2);
+    assert!(said.contains("1 to 1000"), "{said}");
+}
+
+#[test]
+fn a_variable_that_means_nothing_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = longshore(folder.path());
+    command.env("LONGSHORE_LISEN", "127.0.0.1:0").arg("serve");
+    let ended = command.output().unwrap();
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(2), "{said}");
+    assert!(said.contains("did you mean LONGSHORE_LISTEN?"), "{said}");
+    assert!(!folder.path().join(".longshore").exists(), "nothing was started");
+}
+
+#[test]
+fn a_bad_line_of_a_file_is_named_with_the_file() {
+    let server = Server::start();
+    let path = server.folder.path().join("jobs.jsonl");
+    std::fs::write(&path, "{\"kind\":\"a\"}\n\n{\"kind\":\"b\",}\n").unwrap();
+    let said = server.run(&["enqueue", "--file", "jobs.jsonl"]).bad(2);
+    assert!(said.contains("jobs.jsonl: line 3: ") && !said.contains("line 1"), "{said}");
+    std::fs::write(&path, "{\"kind\":\"a\"}\n\n{\"kind\":\"b\",\"lease\":\"1ms\"}\n").unwrap();
+    let said = server.run(&["enqueue", "--file", "jobs.jsonl"]).bad(4);
+    assert!(said.contains("jobs.jsonl: line 3: lease is 1ms; allowed: 1s to 12h"), "{said}");
 }
 
 #[test]

@@ -11,6 +11,8 @@ fn a_stopped_store_is_sound() {
     server.enqueue(&["greet"]);
     let said = server.run(&["verify", "store"]).bad(4);
     assert!(said.contains("in use") || said.contains("locked"), "{said}");
+    let second = server.run(&["serve", "--data", "store", "--listen", "127.0.0.1:0"]).bad(4);
+    assert!(second.contains("in use"), "the same code: {second}");
     let (code, rest, folder) = server.stop();
     assert_eq!(code, 0, "{rest}");
     let said = run_in(folder.path(), &["verify", "store"]).good();

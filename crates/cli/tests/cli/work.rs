@@ -59,7 +59,9 @@ fn exit_75_is_tried_again() {
     let id = server.enqueue(&["flaky", "--retry-in", "10ms"]);
     let job = server.wait(&id);
     assert_eq!((job["state"].as_str(), job["attempt"].as_u64()), (Some("succeeded"), Some(2)));
-    assert_eq!(job["attempts"].as_array().unwrap().len(), 1);
+    let attempts = job["attempts"].as_array().unwrap().iter();
+    let outcomes: Vec<_> = attempts.map(|it| it["outcome"].as_str().unwrap()).collect();
+    assert_eq!(outcomes, ["failed", "succeeded"]);
 }
 
 #[test]
@@ -74,6 +76,26 @@ fn cancelling_kills_the_whole_process_group() {
     assert_eq!(server.wait(&id)["state"], "cancelled");
     let pid = fs::read_to_string(&file).unwrap();
     until(|| is_gone(&pid));
+}
+
+/// It said that such a run ends here and does not count, and then that it was given back.
+#[test]
+fn a_worker_says_one_thing_about_a_cancel_and_a_timeout() {
+    let server = Server::start();
+    let worker = server.worker(&["--exec", "echo > started; exec sleep 600", "--lease", "1s"]);
+    let id = server.enqueue(&["long"]);
+    until(|| server.folder.path().join("started").exists());
+    server.run(&["jobs", "cancel", &id]).good();
+    assert_eq!(server.wait(&id)["state"], "cancelled");
+    let late = server.enqueue(&["late", "--timeout", "1s", "--max-attempts", "1"]);
+    assert_eq!(server.wait(&late)["state"], "dead");
+    worker.signal(Signal::TERM);
+    let (code, said) = worker.wait();
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains(&format!("{id} was cancelled: stopping it")), "{said}");
+    assert!(said.contains(&format!("{late} late failed after")), "{said}");
+    assert!(said.contains("(timeout): the run took longer than 1s"), "{said}");
+    assert!(!said.contains("does not count") && !said.contains("given back"), "{said}");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Cancelling: a waiting job ends, a running one is asked to, a dead one is removed.
 
 use crate::ids::{JobId, NamespaceId};
-use crate::job::{CancelReason, EndKind, Job, Phase};
+use crate::job::{CancelReason, EndKind, FinalRun, Job, JobError, Phase};
 use crate::map::OrderedMap;
 use crate::record::Record;
 use crate::rejection::Rejection;
@@ -25,7 +25,7 @@ impl<M: OrderedMap> State<M> {
         match &job.phase {
             Phase::Waiting | Phase::Retrying => {
                 let reason = CancelReason::Asked;
-                Ok(Some(Record::JobCancelled { namespace, id, token: None, reason }))
+                Ok(Some(Record::JobCancelled { namespace, id, token: None, reason, error: None }))
             }
             Phase::Dead { .. } => Ok(Some(Record::JobRemoved { namespace, id })),
             Phase::Cancelled { .. } => Ok(None),
@@ -50,11 +50,14 @@ impl<M: OrderedMap> State<M> {
         id: JobId,
         ran: bool,
         reason: CancelReason,
+        error: Option<JobError>,
     ) {
         if ran {
             let (mut job, lease) = self.end_run(ns, id);
             job.attempt = lease.attempt;
             job.remember_end(lease.token, EndKind::Discarded);
+            let (started_at, worker) = (lease.started_at, lease.worker);
+            job.final_run = Some(FinalRun { started_at, worker, error });
             self.call_off(ns, job, reason);
             return;
         }

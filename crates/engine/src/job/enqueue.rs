@@ -285,6 +285,7 @@ impl<'a, M: OrderedMap> Bulk<'a, M> {
             losses: 0,
             ends: Vec::new(),
             last_error: None,
+            final_run: None,
         })
     }
 }

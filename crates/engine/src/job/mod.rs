@@ -260,6 +260,19 @@ wire_struct! {
 }
 
 wire_struct! {
+    /// The run that ended a job well, or called it off; runs that did not succeed are
+    /// [`AttemptNote`]s.
+    pub struct FinalRun {
+        /// When it was granted.
+        pub started_at: TimeMs,
+        /// Who ran it.
+        pub worker: Arc<str>,
+        /// Why its worker discarded it.
+        pub error: Option<JobError>,
+    }
+}
+
+wire_struct! {
     /// A job as it is kept.
     pub struct Job {
         /// Its identity.
@@ -294,6 +307,8 @@ wire_struct! {
         pub ends: Vec<End>,
         /// The last error, without its backtrace.
         pub last_error: Option<JobError>,
+        /// The run that ended it well, or called it off.
+        pub final_run: Option<FinalRun>,
     }
 }
 

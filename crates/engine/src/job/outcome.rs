@@ -34,10 +34,12 @@ impl<M: OrderedMap> State<M> {
             if !self.has_to_forget(slot, moment.at) {
                 continue;
             }
+            // Nobody can ask any more for what a namespace kept that was removed.
+            let all = slot.namespace.deleted;
             let mut excess = slot.kept.outcome_bytes.saturating_sub(self.limits.outcome_bytes_max);
             let mut lots = Vec::new();
             self.eat(&slot.outcomes, |forget_at, first, value| {
-                let due = forget_at <= moment.at || excess > 0;
+                let due = all || forget_at <= moment.at || excess > 0;
                 let lot = lot_of(value);
                 excess = excess.saturating_sub(lot.iter().map(|(_, size)| size).sum());
                 due.then(|| lots.push((forget_at, first))).map(|()| lot.len())
@@ -47,7 +49,7 @@ impl<M: OrderedMap> State<M> {
             let mut early = 0;
             let mut tombstones = Vec::new();
             self.eat(&slot.tombstones, |forget_at, id, _| {
-                let due = forget_at <= moment.at;
+                let due = all || forget_at <= moment.at;
                 if !due && excess == 0 {
                     return None;
                 }
@@ -56,12 +58,17 @@ impl<M: OrderedMap> State<M> {
                 tombstones.push((forget_at, id));
                 Some(1)
             });
+            if all && lots.is_empty() && tombstones.is_empty() {
+                records.push(Record::NamespaceEmptied { id: namespace });
+                continue;
+            }
             // In this order: tombstones that the outcomes leave may come before those that go.
             if !tombstones.is_empty() {
                 records.push(Record::TombstonesForgotten { namespace, tombstones, early });
             }
             if !lots.is_empty() {
-                let tombstones_until = moment.at.plus(self.limits.tombstone_ms);
+                let keep_ms = if all { 0 } else { self.limits.tombstone_ms };
+                let tombstones_until = moment.at.plus(keep_ms);
                 records.push(Record::OutcomesForgotten { namespace, lots, tombstones_until });
             }
         }
@@ -95,7 +102,8 @@ impl<M: OrderedMap> State<M> {
     }
 
     fn next_forgetting_in(&self, slot: &NamespaceSlot) -> Option<TimeMs> {
-        let over = slot.kept.outcome_bytes > self.limits.outcome_bytes_max
+        let over = slot.namespace.deleted
+            || slot.kept.outcome_bytes > self.limits.outcome_bytes_max
             || slot.kept.tombstones > self.limits.tombstones_max;
         let firsts = || [slot.outcomes.first(self), slot.tombstones.first(self)];
         if over { Some(TimeMs(0)) } else { firsts().into_iter().flatten().min().map(TimeMs) }

@@ -6,7 +6,8 @@ use crate::bounds::{check_duration, check_size, cut};
 use crate::command::{Settlement, Verdict};
 use crate::ids::{JobId, NamespaceId, QueueId, TimeMs, Token};
 use crate::job::{
-    AttemptNote, CancelReason, Cause, DeadReason, EndKind, Job, JobError, LOSSES_MAX, Lease, Phase,
+    AttemptNote, CancelReason, Cause, DeadReason, EndKind, FinalRun, Job, JobError, LOSSES_MAX,
+    Lease, Phase,
 };
 use crate::map::OrderedMap;
 use crate::moment::Moment;
@@ -58,8 +59,13 @@ impl<M: OrderedMap> State<M> {
         (moment, index): (Moment, u64),
     ) -> Result<(Record, EndKind), Rejection> {
         let (job, token) = (&live.job, live.lease.token);
-        let cancelled =
-            Record::JobCancelled { namespace, id, token: Some(token), reason: CancelReason::Asked };
+        let called_off = |reason, error| Record::JobCancelled {
+            namespace,
+            id,
+            token: Some(token),
+            reason,
+            error,
+        };
         let wanted_gone = live.lease.cancel_requested;
         Ok(match verdict {
             Verdict::Ack { result, location, .. } => {
@@ -86,7 +92,7 @@ impl<M: OrderedMap> State<M> {
             Verdict::Snooze { .. } | Verdict::Release | Verdict::Interrupt { .. }
                 if wanted_gone =>
             {
-                (cancelled, EndKind::Discarded)
+                (called_off(CancelReason::Asked, None), EndKind::Discarded)
             }
             Verdict::Snooze { delay_ms } => {
                 check_duration(&self.limits, "delay", Some(*delay_ms), 0)?;
@@ -100,10 +106,9 @@ impl<M: OrderedMap> State<M> {
                 let record = self.decide_interrupt(run, reason, *delay_ms, moment)?;
                 (record, EndKind::Interrupted)
             }
-            Verdict::Discard => {
-                let reason = CancelReason::Discarded;
-                let record = Record::JobCancelled { namespace, id, token: Some(token), reason };
-                (record, EndKind::Discarded)
+            Verdict::Discard { error } => {
+                let error = error.as_ref().map(|error| self.bounded_error(error));
+                (called_off(CancelReason::Discarded, error), EndKind::Discarded)
             }
         })
     }
@@ -244,6 +249,8 @@ impl<M: OrderedMap> State<M> {
         job.attempt = lease.attempt;
         job.losses = 0;
         job.remember_end(lease.token, EndKind::Acked);
+        let (started_at, worker) = (lease.started_at, lease.worker);
+        job.final_run = Some(FinalRun { started_at, worker, error: None });
         let result = result.map(|result| self.store_body(result));
         let queue = self.queue_of(ns, &job);
         self.queues.change(queue).counts.succeeded_total += 1;
@@ -357,7 +364,7 @@ impl Verdict {
         let (own, again) = match self {
             Self::Ack { .. } => (EndKind::Acked, false),
             Self::Fail { .. } => (EndKind::Failed, false),
-            Self::Discard => (EndKind::Discarded, false),
+            Self::Discard { .. } => (EndKind::Discarded, false),
             Self::Snooze { .. } => (EndKind::Snoozed, true),
             Self::Release => (EndKind::Released, true),
             Self::Interrupt { .. } => (EndKind::Interrupted, true),

@@ -157,6 +157,12 @@ impl Lanes {
         self.heads.get(&queue)?.iter().map(|head| head.1).min()
     }
 
+    /// The kinds that wait in the queue, of its first `lanes_max` lanes.
+    pub(crate) fn kinds(&self, queue: QueueId, lanes_max: usize) -> BTreeSet<KindId> {
+        let heads = self.heads.get(&queue).into_iter().flatten();
+        heads.take(lanes_max).map(|head| head.3).collect()
+    }
+
     /// Up to `want` jobs of the queue that are due at `now`, the most urgent first. May be fewer
     /// than there are (memory holds only the beginnings of lanes), but not none. Of reserved
     /// kinds (`skip`) none, of `kinds` only those where it is given.

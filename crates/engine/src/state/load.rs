@@ -93,7 +93,9 @@ impl<M: OrderedMap> State<M> {
 
     pub(crate) fn add_namespace(&mut self, namespace: Namespace, kept: Kept) {
         let ns = namespace.id;
-        self.namespace_names.insert(namespace.name.clone(), ns);
+        if !namespace.deleted {
+            self.namespace_names.insert(namespace.name.clone(), ns);
+        }
         let prefix = |first| keys::Key::new(first).namespace(ns).done();
         let slot = NamespaceSlot {
             namespace,

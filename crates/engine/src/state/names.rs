@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound::{Excluded, Included, Unbounded};
+use std::sync::Arc;
 
 use crate::ids::{KindId, NamespaceId, QueueId};
 use crate::job::RESERVED_KIND_PREFIX;
@@ -103,7 +104,8 @@ impl Queues {
 /// The kinds of a shard.
 #[derive(Debug, Default)]
 pub(crate) struct Kinds {
-    ids: BTreeMap<String, KindId>,
+    ids: BTreeMap<Arc<str>, KindId>,
+    names: BTreeMap<KindId, Arc<str>>,
     reserved: BTreeSet<KindId>,
 }
 
@@ -112,7 +114,13 @@ impl Kinds {
         if name.starts_with(RESERVED_KIND_PREFIX) {
             self.reserved.insert(id);
         }
+        let name: Arc<str> = name.into();
+        self.names.insert(id, Arc::clone(&name));
         self.ids.insert(name, id);
+    }
+
+    pub(crate) fn name(&self, id: KindId) -> Option<&str> {
+        self.names.get(&id).map(AsRef::as_ref)
     }
 
     pub(crate) fn named(&self, name: &str) -> Option<KindId> {

@@ -1,6 +1,8 @@
 //! Jobs that have ended: outcomes and the dead set, their sizes, and what is left of them when
 //! they are forgotten.
 
+use std::ops::ControlFlow;
+
 use super::{State, keys};
 use crate::ids::{JobId, NamespaceId, TimeMs};
 use crate::job::{ATTEMPT_NOTES_MAX, Body, Job, Phase};
@@ -33,7 +35,8 @@ impl<M: OrderedMap> State<M> {
             Phase::Succeeded { result: Some(Body::Stored { length, .. }), .. } => *length,
             _ => 0,
         };
-        let size = self.put_job(ns, job) + result_bytes + self.keep_checkpoint(ns, id);
+        let beside = result_bytes + self.notes_bytes(ns, &job);
+        let size = self.put_job(ns, job) + beside + self.keep_checkpoint(ns, id);
         self.forget_pause(ns, id);
         self.kept_mut(ns).outcome_bytes += size;
         self.new_outcomes.entry((ns, forget_at)).or_default().push((id, size));
@@ -64,7 +67,8 @@ impl<M: OrderedMap> State<M> {
             Some(Body::Stored { length, .. }) => *length,
             _ => 0,
         };
-        let size = self.put_job(ns, job) + args_bytes + self.checkpoint_bytes(ns, id);
+        let beside = args_bytes + self.notes_bytes(ns, &job);
+        let size = self.put_job(ns, job) + beside + self.checkpoint_bytes(ns, id);
         self.put(&keys::dead(ns, queue, ended_at, id), &size);
         self.forget_pause(ns, id);
         self.set_timer(forget_at, ns, id);
@@ -87,6 +91,20 @@ impl<M: OrderedMap> State<M> {
         kept.dead_bytes = kept.dead_bytes.saturating_sub(size);
         let counts = &mut self.queues.change(queue).counts;
         counts.dead = counts.dead.saturating_sub(1);
+    }
+
+    /// Bytes of the notes that are kept of a job's attempts.
+    fn notes_bytes(&self, ns: NamespaceId, job: &Job) -> u64 {
+        if job.last_error.is_none() {
+            return 0;
+        }
+        let from = keys::attempt(ns, job.id, 0);
+        let mut bytes = 0;
+        self.scan(&from, &keys::attempt(ns, job.id, u32::MAX), &mut |_, note| {
+            bytes += note.len() as u64;
+            ControlFlow::Continue(())
+        });
+        bytes
     }
 
     /// Removes all that is kept of a job but a tombstone, where its client chose the id.

@@ -1,10 +1,10 @@
 //! One command after the other: what each decides and how it is answered.
 
 use super::Turn;
-use crate::answer::{Answer, Instruction};
+use crate::answer::{Answer, Instruction, QueueView};
 use crate::bounds::{check_duration, check_name};
 use crate::command::{CheckpointJob, Command, Extension, ReplyTo, Request};
-use crate::ids::{JobId, NamespaceId};
+use crate::ids::{JobId, NamespaceId, TimeMs};
 use crate::job::Decision;
 use crate::map::OrderedMap;
 use crate::moment::Moment;
@@ -16,7 +16,11 @@ use crate::rejection::Rejection;
 const DEFAULT_NAMESPACE: &str = "default";
 
 /// Queues in one answer at most.
-const QUEUES_PER_PAGE_MAX: usize = 1000;
+const QUEUES_PER_PAGE_MAX: usize = 200;
+
+/// Lanes of a queue that are looked at for kinds that nobody asks for, and such kinds told.
+const LANES_TOLD_MAX: usize = 1024;
+const KINDS_TOLD_MAX: usize = 100;
 
 impl<M: OrderedMap> Turn<M> {
     pub(super) fn handle(&mut self, request: Request, moment: Moment) {
@@ -315,8 +319,20 @@ impl<M: OrderedMap> Turn<M> {
         moment: Moment,
     ) -> Result<Answer, Rejection> {
         let queue = self.queue(ns, name)?;
-        let consumers = self.consumers.of(ns, name);
-        Ok(Answer::Queue(Box::new(self.state.queue_view(queue, consumers, moment.at))))
+        Ok(Answer::Queue(Box::new(self.queue_view(queue, moment.at))))
+    }
+
+    /// A queue as it is told, with who asks for it.
+    pub(super) fn queue_view(&self, queue: &Queue, now: TimeMs) -> QueueView {
+        let (ns, name) = (queue.namespace, queue.name.as_str());
+        let kinds = self.state.lanes.kinds(queue.id, LANES_TOLD_MAX);
+        let reserved = self.state.kinds.reserved();
+        let named = |id| Some((self.state.kinds.name(id)?, reserved.contains(&id)));
+        let kinds = kinds.into_iter().filter_map(named);
+        let mut unconsumed = self.consumers.without(ns, name, kinds);
+        unconsumed.sort_unstable();
+        unconsumed.truncate(KINDS_TOLD_MAX);
+        self.state.queue_view(queue, (self.consumers.of(ns, name), unconsumed), now)
     }
 
     fn list_queues(
@@ -329,11 +345,7 @@ impl<M: OrderedMap> Turn<M> {
         let limit = limit.min(QUEUES_PER_PAGE_MAX);
         let mut queues = self.state.queues.after(ns, after);
         let page = queues.by_ref().take(limit);
-        let view = |queue: &Queue| {
-            let consumers = self.consumers.of(ns, &queue.name);
-            self.state.queue_view(queue, consumers, moment.at)
-        };
-        let page = page.map(view).collect();
+        let page = page.map(|queue| self.queue_view(queue, moment.at)).collect();
         Answer::Queues(page, queues.next().is_some())
     }
 
@@ -371,7 +383,7 @@ impl<M: OrderedMap> Turn<M> {
     }
 
     fn list_namespaces(&self) -> Answer {
-        let slots = self.state.namespaces.values();
+        let slots = self.state.namespaces.values().filter(|slot| !slot.namespace.deleted);
         Answer::Namespaces(slots.map(|slot| self.state.namespace_view(slot)).collect())
     }
 }

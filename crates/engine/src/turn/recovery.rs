@@ -102,7 +102,7 @@ impl<M: OrderedMap> Recovery<M> {
         state.mono = clock.mono;
         state.renew_leases();
         state.touch_sessions();
-        let mut turn = Turn::new(state, position);
+        let mut turn = Turn::new(state, position, clock);
         turn.begin(clock);
         let epoch = Epoch(turn.state.meta.epoch.0 + 1);
         turn.record(Record::EpochStarted { epoch });

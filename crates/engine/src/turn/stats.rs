@@ -41,19 +41,19 @@ pub struct ShardStats {
 impl<M: OrderedMap> Turn<M> {
     /// Figures now, of at most `limit` queues and as many namespaces.
     pub fn stats(&self, clock: Clock, limit: usize) -> ShardStats {
-        let now = clock.wall.max(self.state.now());
+        let now = self.time.now(clock);
         let mut queues: Vec<_> = self.state.queues.all().collect();
         queues.sort_by_key(|queue| std::cmp::Reverse(queue.counts.backlog() + queue.counts.dead));
         queues.truncate(limit);
-        let mut namespaces: Vec<_> = self.state.namespaces.values().collect();
+        let mut namespaces: Vec<_> =
+            self.state.namespaces.values().filter(|slot| !slot.namespace.deleted).collect();
         namespaces.sort_by_key(|slot| std::cmp::Reverse(slot.kept.outcome_bytes));
         namespaces.truncate(limit);
         let queue = |queue: &&crate::queue::Queue| {
             let slot = self.state.namespaces.get(&queue.namespace);
-            let consumers = self.consumers.of(queue.namespace, &queue.name);
             QueueStats {
                 namespace: slot.map(|slot| slot.namespace.name.clone()).unwrap_or_default(),
-                queue: self.state.queue_view(queue, consumers, now),
+                queue: self.queue_view(queue, now),
             }
         };
         ShardStats {

@@ -115,7 +115,7 @@ impl<M: OrderedMap> Turn<M> {
     /// Milliseconds until a tick has something to do; `None` where only a request can bring that
     /// about.
     pub fn next_wake_ms(&self, clock: Clock) -> Option<u64> {
-        let now = clock.wall.max(self.state.now());
+        let now = self.time.now(clock);
         let running = |state: &OperationState| *state == OperationState::Running;
         let operating = || self.state.operations.values().any(|it| running(&it.state));
         if !self.deferred.is_empty() || (!self.stopping && operating()) {

@@ -265,7 +265,7 @@ impl Generator {
                 reason: if self.random.percent(5) { "" } else { "deploy" }.to_owned(),
                 delay_ms: self.random.percent(40).then(|| self.span()),
             },
-            _ => Verdict::Discard,
+            _ => Verdict::Discard { error: self.random.percent(50).then(oops) },
         }
     }
 

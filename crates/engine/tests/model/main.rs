@@ -76,6 +76,7 @@ impl Run {
         let mut reference = Reference::new(limits.clone());
         let clock = Clock { wall: TimeMs(wall), mono: MonoMs(mono), random: 0 };
         let shard = Shard::new(limits, clock);
+        reference.recorded = (shard.engine_time(), mono);
         reference.start(clock);
         let generator = Generator::new(random, !sliced);
         let trace = Trace { seed, steps: Vec::new() };
@@ -98,7 +99,7 @@ impl Run {
     fn step(&mut self) {
         match self.generator.random.below(100) {
             0..66 => {
-                let now = TimeMs(self.wall).max(self.reference.floor);
+                let now = self.reference.time_at(TimeMs(self.wall));
                 let (namespace, command) = self.generator.command(&self.reference, now);
                 self.submit(namespace, command);
             }
@@ -129,6 +130,7 @@ impl Run {
     }
 
     fn compare(&mut self, clock: Clock) {
+        self.reference.learn_recorded(self.shard.engine_time());
         let found = self.shard.answers();
         for (reply_to, answer) in &found {
             let asked = self.asked.iter().find(|(of, _)| of == reply_to);
@@ -193,7 +195,6 @@ impl Run {
 
     /// The wall clock steps back; what was recorded holds it.
     fn step_back(&mut self) {
-        self.reference.floor = self.shard.engine_time();
         self.wall -= self.generator.random.below(100_000);
     }
 
@@ -212,8 +213,8 @@ impl Run {
         let clock = self.clock();
         self.note(format!("restart at {} {}, whole: {whole}", clock.wall, clock.mono));
         self.reference.now = self.shard.engine_time();
+        self.reference.recorded = (self.shard.engine_time(), self.mono);
         self.shard.restart(whole, clock);
-        self.reference.floor = self.shard.engine_time();
         self.reference.start(clock);
         self.compare(clock);
     }

@@ -85,6 +85,7 @@ pub(crate) type SessionKey = (NamespaceId, String, String);
 pub(crate) struct RefConsumer {
     pub(crate) key: SessionKey,
     pub(crate) queues: Vec<QueuePattern>,
+    pub(crate) kinds: Option<Vec<String>>,
     pub(crate) until: u64,
 }
 
@@ -113,8 +114,8 @@ pub(crate) struct RefOperation {
 #[derive(Debug)]
 pub(crate) struct Reference {
     pub(crate) limits: Limits,
-    /// Engine time that was recorded before the wall clock stepped back.
-    pub(crate) floor: TimeMs,
+    /// Engine time that was recorded last, and where it stood on the clock that never steps.
+    pub(crate) recorded: (TimeMs, u64),
     pub(crate) now: TimeMs,
     pub(crate) mono: u64,
     random: u64,
@@ -150,7 +151,7 @@ impl Reference {
     pub(crate) fn new(limits: Limits) -> Self {
         Self {
             limits,
-            floor: TimeMs(0),
+            recorded: (TimeMs(0), 0),
             now: TimeMs(0),
             mono: 0,
             random: 0,
@@ -213,9 +214,28 @@ impl Reference {
         self.finish();
     }
 
+    /// Engine time at a wall time now: where that has stepped back, at half speed.
+    pub(crate) fn time_at(&self, wall: TimeMs) -> TimeMs {
+        wall.max(self.slowed())
+    }
+
+    fn slowed(&self) -> TimeMs {
+        self.recorded.0.plus((self.mono - self.recorded.1) / 2)
+    }
+
+    /// Learns what engine time was recorded last.
+    pub(crate) fn learn_recorded(&mut self, at: TimeMs) {
+        let before = self.recorded.0;
+        if at > before {
+            let left_over = self.recorded.1 + 2 * at.since(before);
+            let slowed = self.slowed() == at;
+            self.recorded = (at, if slowed { left_over } else { self.mono });
+        }
+    }
+
     fn begin(&mut self, clock: Clock) {
-        self.now = clock.wall.max(self.floor);
         self.mono = self.mono.max(clock.mono.0);
+        self.now = self.time_at(clock.wall);
         self.random = clock.random;
         self.steps += 1;
     }

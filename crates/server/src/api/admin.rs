@@ -24,6 +24,7 @@ pub struct QueueSettingsBody {
 #[serde(default, deny_unknown_fields)]
 pub struct JobDefaultsBody {
     /// 0 to 9, 9 first.
+    #[serde(deserialize_with = "super::number::priority")]
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 0, maximum = 9)]
     pub priority: Option<u8>,
@@ -38,6 +39,7 @@ pub struct JobDefaultsBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry: Option<RetryText>,
     /// Attempts in all, the first included.
+    #[serde(deserialize_with = "super::number::attempts")]
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1)]
     pub max_attempts: Option<u32>,
@@ -74,8 +76,11 @@ pub struct QueueRecord {
     /// How long the oldest ready job has been ready.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oldest_age: Option<DurationText>,
-    /// Workers that asked for this queue lately.
+    /// Workers that asked for this queue lately, whatever kinds they asked for.
     pub consumers: u64,
+    /// Kinds of waiting jobs that no worker asked for lately, at most 100.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unconsumed_kinds: Vec<String>,
     /// Jobs enqueued since the queue was created.
     pub enqueued_total: u64,
     /// Jobs that succeeded since then.
@@ -221,11 +226,14 @@ pub struct UnreachableShard {
     pub reason: String,
 }
 
-/// All namespaces of the node.
+/// A page of the namespaces of the node.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
 pub struct NamespaceList {
     /// In the order of their names.
     pub namespaces: Vec<NamespaceRecord>,
+    /// What to hand in as `cursor` for the next page; left out at the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
     /// Shards whose namespaces could not be asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unavailable: Vec<UnreachableShard>,
@@ -237,6 +245,8 @@ pub struct NamespaceList {
 pub enum ShardState {
     /// Reads its journal.
     Replaying,
+    /// Waits until the disk has space for what a start writes.
+    WaitingForSpace,
     /// Answers.
     Serving,
     /// Has stopped, alone.

@@ -1,11 +1,9 @@
 //! What a producer sends to have work done, and what it hears at once.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{DurationText, InstantText, JobIdText, RawJson};
+use super::{DurationText, InstantText, JobIdText, RawJson, RetryText};
 
 /// A job as its producer describes it. What is left out comes from the queue's defaults.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
@@ -25,7 +23,8 @@ pub struct NewJob<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub args: Option<RawJson<'a>>,
     /// 0 to 9, 9 first; 0 where nobody says.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "super::number::priority")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 0, maximum = 9)]
     pub priority: Option<u8>,
     /// When it may start. Not together with `delay`.
@@ -58,7 +57,8 @@ pub struct NewJob<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry: Option<RetryText>,
     /// Attempts in all, the first included.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "super::number::attempts")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1)]
     pub max_attempts: Option<u32>,
     /// No attempt starts later than this after now.
@@ -119,45 +119,6 @@ pub struct EnqueueBulk<'a> {
     #[serde(borrow, deserialize_with = "super::object::list")]
     #[schema(min_items = 1, max_items = 10_000)]
     pub jobs: Vec<NewJob<'a>>,
-}
-
-/// How long a failed job waits for its next attempt.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
-#[serde(deny_unknown_fields, rename_all = "snake_case", tag = "policy")]
-pub enum RetryText {
-    /// Sidekiq's curve: `c^4 + 15 + random(10 * (c + 1))` seconds with c = attempt - 1.
-    Sidekiq,
-    /// The same delay each time.
-    Constant {
-        /// The delay.
-        delay: DurationText,
-    },
-    /// Grows by a factor from a base up to a cap.
-    Exponential {
-        /// The delay after the first attempt.
-        base: DurationText,
-        /// What each further failure multiplies it by; 2 where left out.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        #[schema(minimum = 1, maximum = 1000)]
-        factor: Option<f64>,
-        /// The longest delay; `1d` where left out.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        cap: Option<DurationText>,
-        /// Up to this share of the delay is taken off at random; 0 where left out.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        #[schema(minimum = 0, maximum = 1)]
-        jitter: Option<f64>,
-    },
-}
-
-impl fmt::Display for RetryText {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Sidekiq => f.write_str("sidekiq"),
-            Self::Constant { delay } => write!(f, "constant {delay}"),
-            Self::Exponential { base, .. } => write!(f, "exponential from {base}"),
-        }
-    }
 }
 
 /// One job was accepted.

@@ -7,10 +7,12 @@ mod duration;
 mod enqueue;
 mod id;
 mod instant;
+mod number;
 mod object;
 mod problem;
 mod raw;
 mod record;
+mod retry;
 mod work;
 mod worker;
 
@@ -21,16 +23,18 @@ pub use admin::{
 };
 pub use counters::Counters;
 pub use duration::{DURATION_EXPECTED, DurationText};
-pub use enqueue::{EnqueueAnswer, EnqueueBulk, EnqueueBulkAnswer, NewJob, RetryText};
+pub use enqueue::{EnqueueAnswer, EnqueueBulk, EnqueueBulkAnswer, NewJob};
 pub use id::{JobIdText, TokenText};
 pub use instant::{INSTANT_EXPECTED, InstantText, write_instant};
-pub(crate) use object::Object;
+use object::misplaced;
+pub(crate) use object::{NoFields, Object};
 pub use problem::{JobFault, Problem};
 pub use raw::RawJson;
 pub use record::{
-    AttemptRecord, CauseText, CheckpointRecord, ErrorText, JobList, JobRecord, LeaseRecord,
-    RetryRequest, SkippedRecord, StateText, StatusRecord,
+    AttemptOutcomeText, AttemptRecord, CheckpointRecord, ErrorText, JobList, JobRecord,
+    LeaseRecord, RetryRequest, SkippedRecord, StateText, StatusRecord,
 };
+pub use retry::RetryText;
 pub use work::{
     AckRequest, CheckpointRequest, DiscardRequest, FailRequest, HeartbeatAnswer, HeartbeatRequest,
     InstructionText, InterruptRequest, LeaseAnswer, LeaseRequest, LeasedJob, ReleaseRequest,

@@ -39,6 +39,16 @@ impl<'de, T: Deserialize<'de>> de::Visitor<'de> for Object<T> {
     }
 }
 
+/// The body of a request that takes none: nothing, or an object without fields.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NoFields {}
+
+/// The error about a field that goes with another word than the one that is given beside it.
+pub(super) fn misplaced<E: de::Error>(field: &str, with: &str, of: &str) -> E {
+    E::custom(format_args!("misplaced field `{field}` with {with}, expected {of}"))
+}
+
 /// Reads a field that is an object.
 pub(super) fn required<'de, T, D>(deserializer: D) -> Result<T, D::Error>
 where
@@ -84,7 +94,7 @@ where
         type Value = Vec<T>;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a list of objects")
+            f.write_str("an array of objects")
         }
 
         fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
@@ -108,7 +118,7 @@ impl<'de> de::Visitor<'de> for Names {
     type Value = Option<Vec<String>>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a list of at most {NAMES_MAX} strings")
+        write!(f, "an array of at most {NAMES_MAX} strings")
     }
 
     fn visit_unit<E: de::Error>(self) -> Result<Self::Value, E> {

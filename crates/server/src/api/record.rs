@@ -145,25 +145,45 @@ pub struct LeaseRecord {
     pub cancel_requested: bool,
 }
 
-/// Why an attempt did not succeed.
+/// How an attempt ended.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum CauseText {
-    /// The worker said so.
+pub enum AttemptOutcomeText {
+    /// Well.
+    Succeeded,
+    /// The worker said that it failed.
     Failed,
-    /// The run took longer than the job's `timeout`.
+    /// It took longer than the job's `timeout`.
     Timeout,
-    /// The lease ran out.
+    /// Its lease ran out.
     Lost,
+    /// The worker called the job off.
+    Discarded,
+    /// The worker ended it because somebody had cancelled the job.
+    Cancelled,
 }
 
-/// One attempt that did not succeed.
+impl AttemptOutcomeText {
+    /// The word on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Timeout => "timeout",
+            Self::Lost => "lost",
+            Self::Discarded => "discarded",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// One attempt that has ended.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
 pub struct AttemptRecord {
     /// Which, from 1.
     pub attempt: u32,
-    /// Why.
-    pub cause: CauseText,
+    /// How it ended.
+    pub outcome: AttemptOutcomeText,
     /// Who ran it.
     pub worker: String,
     /// When it started.

@@ -1,6 +1,9 @@
 //! What workers say and hear: lease, settle, heartbeat.
 
-use serde::{Deserialize, Serialize};
+use std::fmt;
+
+use serde::de;
+use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
 use super::record::ErrorText;
@@ -50,7 +53,7 @@ pub struct LeaseRequest<'a> {
 }
 
 /// How a run ended.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum VerdictText {
     /// It succeeded.
@@ -68,6 +71,9 @@ pub enum VerdictText {
 }
 
 impl VerdictText {
+    const ALL: [Self; 6] =
+        [Self::Ack, Self::Fail, Self::Snooze, Self::Release, Self::Discard, Self::Interrupt];
+
     /// The word on the wire.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -78,6 +84,28 @@ impl VerdictText {
             Self::Discard => "discard",
             Self::Interrupt => "interrupt",
         }
+    }
+}
+
+// By hand: serde's derive takes an object such as `{"ack": null}` for the word as well.
+impl<'de> Deserialize<'de> for VerdictText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl de::Visitor<'_> for Visitor {
+            type Value = VerdictText;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("ack, fail, snooze, release, discard or interrupt, as a string")
+            }
+
+            fn visit_str<E: de::Error>(self, word: &str) -> Result<VerdictText, E> {
+                const WORDS: &[&str] =
+                    &["ack", "fail", "snooze", "release", "discard", "interrupt"];
+                let known = VerdictText::ALL.into_iter().find(|verdict| verdict.as_str() == word);
+                known.ok_or_else(|| E::unknown_variant(word, WORDS))
+            }
+        }
+        deserializer.deserialize_str(Visitor)
     }
 }
 
@@ -103,7 +131,7 @@ pub struct SettlementText<'a> {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(max_items = 10_000)]
     pub enqueue: Vec<NewJob<'a>>,
-    /// With `fail`: what went wrong.
+    /// With `fail` and `discard`: what went wrong.
     #[serde(default, deserialize_with = "super::object::optional")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorText>,
@@ -187,6 +215,10 @@ pub struct ReleaseRequest {
 pub struct DiscardRequest {
     /// The lease that ends.
     pub token: TokenText,
+    /// Why.
+    #[serde(default, deserialize_with = "super::object::optional")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<ErrorText>,
 }
 
 /// A run is interrupted: another one goes on from its cursor.

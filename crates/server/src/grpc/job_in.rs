@@ -155,10 +155,15 @@ pub(super) fn new_jobs(
             Err(refusal) => faults.push((index, refusal)),
         }
     }
-    if faults.is_empty() { Ok(taken) } else { Err(Refusal::of_jobs(faults)) }
+    if faults.is_empty() { Ok(taken) } else { Err(Refusal::of_jobs("jobs", faults)) }
 }
 
 fn entering(jobs: &[v1::NewJob], bounds: &Bounds) -> Result<Vec<FollowUp>, Refusal> {
+    // Before each of them gets its several forms.
+    if jobs.len() > bounds.bulk_jobs_max {
+        let allowed = format!("at most {} jobs", bounds.bulk_jobs_max);
+        return Err(Refusal::value("enqueue", format!("{} jobs", jobs.len()), allowed));
+    }
     let jobs = jobs.iter().map(api_job).collect::<Result<Vec<_>, _>>()?;
     follow_ups(jobs, &Bytes::new(), bounds)
 }
@@ -190,7 +195,9 @@ pub(super) fn settlement(one: v1::Settlement, bounds: &Bounds) -> Result<Settlem
         }
         Some(settlement::Verdict::Snooze(snooze)) => Verdict::Snooze { delay_ms: snooze.delay_ms },
         Some(settlement::Verdict::Release(_)) => Verdict::Release,
-        Some(settlement::Verdict::Discard(_)) => Verdict::Discard,
+        Some(settlement::Verdict::Discard(discard)) => {
+            Verdict::Discard { error: discard.error.map(|error| job_error(Some(error))) }
+        }
         Some(settlement::Verdict::Interrupted(interrupted)) => Verdict::Interrupt {
             reason: some(interrupted.reason).unwrap_or_else(|| "interrupt".to_owned()),
             delay_ms: interrupted.delay_ms,

@@ -169,7 +169,9 @@ impl Jobs for JobsFace {
             limit if limit <= PAGE_MAX => limit,
             limit => return Err(Refusal::value("limit", limit, format!("0 to {PAGE_MAX}")).into()),
         };
-        let scope = cursor::scope(&filter);
+        let of = [&request.queue, &request.state, &request.kind];
+        let of = of.map(|named| (!named.is_empty()).then_some(named.as_str()));
+        let scope = cursor::scope("jobs", namespace, &of);
         let from = match request.cursor.as_str() {
             "" => None,
             text => Some(cursor::decode(text, scope)?),

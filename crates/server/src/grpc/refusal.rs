@@ -46,8 +46,8 @@ fn renamed(mut problem: Problem) -> Problem {
         let Some(json) = field.as_ref() else { return };
         let name: Vec<&str> = json.split('.').map(field_name).collect();
         let name = name.join(".");
-        if let Some(rest) = detail.strip_prefix(json.as_str()) {
-            *detail = format!("{name}{rest}");
+        if name != *json {
+            *detail = detail.replacen(json.as_str(), &name, 1);
         }
         *field = Some(name);
     };
@@ -160,9 +160,11 @@ mod tests {
     #[test]
     fn jobs_at_fault_name_their_fields_too() {
         let fault = Refusal::value("delay", "x", "less");
-        let problem = problem_of(&Refusal::of_jobs(vec![(3, fault)]));
+        let problem = problem_of(&Refusal::of_jobs("jobs", vec![(3, fault)]));
         let document: Problem = serde_json::from_slice(&problem.document).unwrap();
         assert_eq!(document.faults[0].field.as_deref(), Some("delay_ms"));
+        assert_eq!(problem.field, "jobs[3].delay_ms");
+        assert!(problem.detail.contains("jobs[3].delay_ms is x"), "{}", problem.detail);
         assert_eq!((problem.code.as_str(), problem.http_status), ("jobs_refused", 400));
     }
 }

@@ -19,7 +19,7 @@ pub(super) struct WorkersFace(pub(super) Arc<Face>);
 impl WorkersFace {
     fn asked(
         &self,
-        request: v1::WorkerRequest,
+        request: &v1::WorkerRequest,
         wanted: Wanted,
     ) -> Result<Response<v1::Worker>, Status> {
         let _admitted = self.0.app.enter(Class::Settle, self.0.earlier)?;
@@ -56,20 +56,20 @@ impl Workers for WorkersFace {
         &self,
         request: Request<v1::WorkerRequest>,
     ) -> Result<Response<v1::Worker>, Status> {
-        self.asked(request.into_inner(), Wanted::Working)
+        self.asked(request.get_ref(), Wanted::Working)
     }
 
     async fn quiet_worker(
         &self,
         request: Request<v1::WorkerRequest>,
     ) -> Result<Response<v1::Worker>, Status> {
-        self.asked(request.into_inner(), Wanted::Quiet)
+        self.asked(request.get_ref(), Wanted::Quiet)
     }
 
     async fn terminate_worker(
         &self,
         request: Request<v1::WorkerRequest>,
     ) -> Result<Response<v1::Worker>, Status> {
-        self.asked(request.into_inner(), Wanted::Terminate)
+        self.asked(request.get_ref(), Wanted::Terminate)
     }
 }

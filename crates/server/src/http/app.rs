@@ -8,13 +8,14 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::{Body, Incoming};
 use hyper::header::HeaderMap;
-use hyper::{Request, Response};
+use hyper::{Request, Response, StatusCode};
 use longshore_engine::Limits;
 
 use super::body::{self, Gauge, Held};
 use super::code::Code;
 use super::guard;
 use super::handle;
+use super::json::check_empty;
 use super::parse::Bounds;
 use super::prefer::Preferences;
 use super::query::Query;
@@ -69,6 +70,16 @@ pub(crate) struct Counts {
     pub(crate) connections_let_go_total: AtomicU64,
     /// Answers by the first digit of their status.
     pub(crate) answers_total: [AtomicU64; 6],
+}
+
+impl Counts {
+    /// Counts an answer.
+    pub(crate) fn answered(&self, status: StatusCode) {
+        let class = usize::from(status.as_u16() / 100);
+        if let Some(count) = self.answers_total.get(class) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
 }
 
 /// A request under way.
@@ -147,10 +158,7 @@ impl App {
             Ok(reply) => reply,
             Err(refusal) => refusal.into(),
         };
-        let class = usize::from(reply.status().as_u16() / 100);
-        if let Some(count) = self.counts.answers_total.get(class) {
-            count.fetch_add(1, Ordering::Relaxed);
-        }
+        self.counts.answered(reply.status());
         reply.into_response()
     }
 
@@ -177,6 +185,9 @@ impl App {
         held: Option<Held>,
     ) -> Result<Reply, Refusal> {
         check_path_name("namespace", &found.namespace)?;
+        if found.route.bodies.is_empty() {
+            check_empty(&body)?;
+        }
         let preferences = match found.route.op {
             Op::Enqueue => Preferences::of(headers),
             _ => Preferences::default(),
@@ -235,7 +246,7 @@ impl App {
         match self.node.publishing() {
             Publishing::Open => Ok(()),
             Publishing::Refused { cause, reason, retry_after_s } => {
-                Err(Refusal::new(code_of(cause), reason).retry_after_s(retry_after_s))
+                Err(Refusal::new(code_of(cause), reason).retrying(retry_after_s))
             }
         }
     }

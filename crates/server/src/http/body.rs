@@ -10,6 +10,7 @@ use hyper::body::{Body, Incoming};
 use tokio::time::timeout;
 
 use super::code::Code;
+use super::json::THE_BODY;
 use super::refusal::Refusal;
 use crate::api::DurationText;
 
@@ -85,7 +86,8 @@ pub(crate) async fn read(
         Err(_) => {
             let limit = DurationText(time_max.as_millis() as u64);
             let detail = format!("the body did not arrive within {limit}");
-            return Err(Refusal::new(Code::BodyTimeout, detail).closing());
+            let refusal = Refusal::new(Code::BodyTimeout, detail).field(THE_BODY);
+            return Err(refusal.allowed(format!("all of it within {limit}")).closing());
         }
     };
     if refusal.code() == Code::BodyTooLarge {
@@ -109,8 +111,9 @@ async fn collect(
     let mut rest = BytesMut::new();
     while let Some(frame) = incoming.frame().await {
         let frame = frame.map_err(|error| {
-            let detail = format!("the body ended too early: {error}");
-            Refusal::new(Code::BodyTruncated, detail).closing()
+            tracing::debug!(%error, "a body ended too early");
+            let detail = "the body ended before all of it had arrived, or its chunks are malformed";
+            Refusal::new(Code::BodyTruncated, detail).field(THE_BODY).closing()
         })?;
         // Trailers mean nothing here.
         let Ok(data) = frame.into_data() else { continue };
@@ -135,7 +138,7 @@ async fn collect(
 fn too_large(value: String, bytes_max: u64) -> Refusal {
     let allowed = format!("at most {bytes_max} bytes");
     let detail = format!("the body has {value}; allowed: {allowed}");
-    Refusal::new(Code::BodyTooLarge, detail).about("the body", value, allowed).closing()
+    Refusal::new(Code::BodyTooLarge, detail).about(THE_BODY, value, allowed).closing()
 }
 
 async fn skip(incoming: &mut Incoming) {

@@ -23,7 +23,8 @@ use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
-use super::app::App;
+use super::app::{App, Counts};
+use super::reply::closing_answer;
 use super::unparsed::answer_instead;
 use crate::config::HttpConfig;
 
@@ -155,6 +156,7 @@ pub(crate) struct Watched {
     /// What was read to tell which protocol it is.
     first: Bytes,
     is_http2: bool,
+    counts: Arc<Counts>,
     /// What is written in place of an answer of hyper's own, and how much of it was.
     instead: Option<(Vec<u8>, usize)>,
 }
@@ -189,7 +191,10 @@ impl Watched {
     /// in all other cases.
     fn write(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         if self.instead.is_none() && !self.is_http2 {
-            self.instead = answer_instead(bytes, self.header_bytes_max).map(|answer| (answer, 0));
+            self.instead = answer_instead(bytes, self.header_bytes_max).map(|refusal| {
+                self.counts.answered(refusal.code().status());
+                (closing_answer(&refusal), 0)
+            });
         }
         let Some((answer, mut written)) = self.instead.take() else {
             let polled = self.io()?.poll_write(context, bytes);
@@ -302,6 +307,7 @@ pub(crate) async fn speak(
         header_bytes_max,
         first,
         is_http2,
+        counts: Arc::clone(&app.counts),
         instead: None,
     };
     if is_http2 {

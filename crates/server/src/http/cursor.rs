@@ -4,7 +4,6 @@
 use std::fmt::Write;
 
 use bytes::Bytes;
-use longshore_engine::query::ListFilter;
 use sha2::{Digest, Sha256};
 
 use super::refusal::Refusal;
@@ -13,18 +12,27 @@ use super::text::quoted;
 const SCOPE_BYTES: usize = 4;
 const KEY_BYTES_MAX: usize = 256;
 
-/// What a cursor belongs to: another filter walks another index.
-pub(crate) fn scope(filter: &ListFilter) -> [u8; SCOPE_BYTES] {
-    digest(format!("{filter:?}").as_bytes())
+/// A digest of what a cursor belongs to.
+pub(crate) type Scope = [u8; SCOPE_BYTES];
+
+/// What a cursor belongs to: the list, the namespace, and each part of the filter.
+pub(crate) fn scope(list: &str, namespace: &str, filter: &[Option<&str>]) -> Scope {
+    let mut bytes = Vec::new();
+    for part in [Some(list), Some(namespace)].iter().chain(filter) {
+        // With its length, so that no two sequences of parts are one text.
+        let part = part.map_or_else(|| "-".to_owned(), |part| format!("{}:{part}", part.len()));
+        bytes.extend_from_slice(part.as_bytes());
+    }
+    digest(&bytes)
 }
 
-fn digest(bytes: &[u8]) -> [u8; SCOPE_BYTES] {
+fn digest(bytes: &[u8]) -> Scope {
     let digest: [u8; 32] = Sha256::digest(bytes).into();
     std::array::from_fn(|index| digest[index])
 }
 
 /// The text of a cursor: scope, key and a check sum in hexadecimal digits.
-pub(crate) fn encode(key: &[u8], scope: [u8; SCOPE_BYTES]) -> String {
+pub(crate) fn encode(key: &[u8], scope: Scope) -> String {
     let mut bytes = scope.to_vec();
     bytes.extend_from_slice(key);
     let check = digest(&bytes);
@@ -38,14 +46,18 @@ pub(crate) fn encode(key: &[u8], scope: [u8; SCOPE_BYTES]) -> String {
 }
 
 /// The key that a cursor stands for.
-pub(crate) fn decode(text: &str, scope: [u8; SCOPE_BYTES]) -> Result<Bytes, Refusal> {
-    key_of(text, scope).ok_or_else(|| {
-        let allowed = "\"next\" of a page of this very list";
-        Refusal::value("cursor", quoted(text), allowed)
-    })
+pub(crate) fn decode(text: &str, scope: Scope) -> Result<Bytes, Refusal> {
+    let allowed = "\"next\" of a page of this list, in this namespace and with this filter";
+    let body = body_of(text).ok_or_else(|| Refusal::value("cursor", quoted(text), allowed))?;
+    if let Some(key) = body.strip_prefix(&scope) {
+        return Ok(Bytes::copy_from_slice(key));
+    }
+    let value = format!("{}, of another list, namespace or filter", quoted(text));
+    Err(Refusal::value("cursor", value, allowed))
 }
 
-fn key_of(text: &str, scope: [u8; SCOPE_BYTES]) -> Option<Bytes> {
+/// What a cursor that this server made says: scope and key.
+fn body_of(text: &str) -> Option<Vec<u8>> {
     if text.len() > 2 * (KEY_BYTES_MAX + 2 * SCOPE_BYTES) {
         return None;
     }
@@ -58,8 +70,8 @@ fn key_of(text: &str, scope: [u8; SCOPE_BYTES]) -> Option<Bytes> {
     let bytes: Vec<u8> =
         pairs.map(|pair| pair.iter().fold(0, |high, low| high << 4 | *low as u8)).collect();
     let (body, check) = bytes.split_at_checked(bytes.len().checked_sub(SCOPE_BYTES)?)?;
-    let key = body.strip_prefix(&scope)?;
-    (digest(body) == check).then(|| Bytes::copy_from_slice(key))
+    let sound = body.len() >= SCOPE_BYTES && digest(body) == check;
+    sound.then(|| body.to_vec())
 }
 
 #[cfg(test)]
@@ -68,11 +80,18 @@ mod tests {
 
     #[test]
     fn a_cursor_comes_back_only_to_its_own_list() {
-        let all = scope(&ListFilter::default());
-        let dead = scope(&ListFilter { kind: Some("k".into()), ..ListFilter::default() });
+        let all = scope("jobs", "default", &[None, None]);
         let text = encode(b"key\x00\xff", all);
         assert_eq!(decode(&text, all).unwrap(), &b"key\x00\xff"[..]);
-        assert!(decode(&text, dead).is_err());
+        for other in [
+            scope("jobs", "default", &[None, Some("k")]),
+            scope("jobs", "default", &[Some("k"), None]),
+            scope("jobs", "shop", &[None, None]),
+            scope("queues", "default", &[None, None]),
+        ] {
+            let problem = decode(&text, other).unwrap_err().problem();
+            assert!(problem.detail.contains("of another list, namespace or filter"), "{problem:?}");
+        }
         for bad in ["", "zz", "0", &text[2..], &text[..text.len() - 2], &format!("{text}00")] {
             assert!(decode(bad, all).is_err(), "{bad}");
         }

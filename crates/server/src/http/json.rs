@@ -11,19 +11,31 @@ use serde_json::error::Category;
 use super::code::Code;
 use super::refusal::Refusal;
 use super::text::{closest, quoted, shorten};
-use crate::api::{Object, RawJson};
+use super::words;
+use crate::api::{NoFields, Object, RawJson};
 
 /// How deep the JSON may be nested that is carried and not read.
 pub(crate) const DEPTH_MAX: usize = 128;
+/// How a refusal names the body itself.
+pub(crate) const THE_BODY: &str = "the body";
+const AN_OBJECT: &str = "a JSON object";
 
 /// The text of a body.
 pub(crate) fn text_of(body: &Bytes) -> Result<&str, Refusal> {
     if body.is_empty() {
-        return Err(Refusal::new(Code::BodyMissing, "the body is empty; it has to be JSON"));
+        let detail = "the body is empty; it has to be a JSON object";
+        let allowed = AN_OBJECT.to_owned();
+        let refusal = Refusal::new(Code::BodyMissing, detail);
+        return Err(refusal.about(THE_BODY, "nothing".to_owned(), allowed));
     }
     std::str::from_utf8(body).map_err(|error| {
         let at = error.valid_up_to();
-        Refusal::new(Code::BodyNotUtf8, format!("byte {at} of the body is not UTF-8"))
+        let value = body.get(at).map_or_else(String::new, |byte| format!("byte {byte:#04x}"));
+        Refusal::new(Code::BodyNotUtf8, format!("byte {at} of the body is not UTF-8")).about(
+            THE_BODY,
+            value,
+            "UTF-8".to_owned(),
+        )
     })
 }
 
@@ -40,14 +52,20 @@ pub(crate) fn read_or_default<T: DeserializeOwned + Default>(body: &Bytes) -> Re
     if body.is_empty() { Ok(T::default()) } else { read(text_of(body)?) }
 }
 
+/// Checks the body of a request that takes none: nothing, or an object without fields.
+pub(crate) fn check_empty(body: &Bytes) -> Result<(), Refusal> {
+    read_or_default::<NoFields>(body).map(drop)
+}
+
 fn refusal_of<'a, T: Deserialize<'a>>(text: &'a str, error: serde_json::Error) -> Refusal {
     let message = message_of(&error);
     match error.classify() {
-        Category::Syntax if message.starts_with("recursion limit") => too_deep("the body"),
+        Category::Syntax if message.starts_with("recursion limit") => too_deep(THE_BODY),
         Category::Syntax | Category::Eof | Category::Io => {
             let (line, column) = (error.line(), error.column());
-            let detail = format!("{message} at line {line}, column {column}");
-            Refusal::new(Code::BodyMalformed, detail)
+            let message = words::syntax(&message);
+            let detail = format!("{message}, at line {line}, column {column}");
+            Refusal::new(Code::BodyMalformed, detail).field(THE_BODY).allowed(AN_OBJECT)
         }
         Category::Data => {
             // It repeats what is wrong, which may be as long as the body.
@@ -76,7 +94,7 @@ fn message_of(error: &serde_json::Error) -> String {
 
 /// Turns what serde says of a value into a refusal. Its words are: "unknown field `x`, expected
 /// ...", "missing field `x`", "duplicate field `x`", "unknown variant `x`, expected ...", and
-/// "invalid type|value|length: ..., expected ...".
+/// "invalid type|value|length: ..., expected ..."; ours is "misplaced field `x` with y, expected z".
 fn data_refusal(path: &str, message: &str) -> Refusal {
     let at = |name: &str| match path {
         "" => name.to_owned(),
@@ -85,24 +103,45 @@ fn data_refusal(path: &str, message: &str) -> Refusal {
     };
     let (said, expected) = split_at_last(message, ", expected ");
     let named = |prefix: &str| said.strip_prefix(prefix)?.strip_prefix('`')?.strip_suffix('`');
+    if let Some(rest) = message.strip_prefix("unknown field `")
+        && let Some(name) = rest.strip_suffix("`, there are no fields")
+    {
+        return unknown(Code::FieldUnknown, &at(&shorten(name)), name, "");
+    }
     if let Some(name) = named("unknown field ") {
         return unknown(Code::FieldUnknown, &at(&shorten(name)), name, expected);
     }
     if let Some(name) = named("missing field ") {
-        return Refusal::new(Code::FieldMissing, format!("{} is missing", at(name)))
-            .field(at(name));
+        return missing(&at(name), words::needed(name));
     }
     if let Some(name) = named("duplicate field ") {
-        return Refusal::new(Code::FieldRepeated, format!("{} stands twice", at(name)))
-            .field(at(name));
+        return repeated(&at(&shorten(name)), &at(&shorten(name)));
     }
-    let field = if path.is_empty() { "the body" } else { path };
+    if let Some(rest) = said.strip_prefix("misplaced field `")
+        && let Some((name, with)) = rest.split_once("` with ")
+    {
+        let value = format!("given with \"{with}\"");
+        return Refusal::value(&at(name), value, format!("{name} goes with \"{expected}\" only"));
+    }
+    let field = if path.is_empty() { THE_BODY } else { path };
     if let Some(name) = named("unknown variant ") {
         return unknown(Code::ValueRefused, field, name, expected);
     }
     let value = said.split_once(": ").map_or(said, |(_, value)| value);
-    let value = value.strip_prefix("string ").unwrap_or(value);
-    Refusal::value(field, value, expected)
+    Refusal::value(field, words::given(value), words::allowed(expected))
+}
+
+/// The refusal of a body that lacks a field.
+pub(crate) fn missing(field: &str, needed: &str) -> Refusal {
+    let detail = format!("{field} is missing; it has to be {needed}");
+    Refusal::new(Code::FieldMissing, detail).about(field, "nothing".to_owned(), needed.to_owned())
+}
+
+/// The refusal of what stands twice; `shown` is how the detail names it.
+pub(crate) fn repeated(field: &str, shown: &str) -> Refusal {
+    let detail = format!("{shown} stands twice");
+    let (value, allowed) = ("given twice".to_owned(), "given once".to_owned());
+    Refusal::new(Code::FieldRepeated, detail).about(field, value, allowed)
 }
 
 /// A word that is not known, with the one that is probably meant.
@@ -113,8 +152,9 @@ fn unknown(code: Code, field: &str, word: &str, expected: &str) -> Refusal {
     let hint = meant.map(|meant| format!("; did you mean \"{meant}\"?")).unwrap_or_default();
     let detail = match code {
         Code::FieldUnknown => format!("{field} is not known{hint}"),
-        _ => format!("{field} is {}{hint}", quoted(word)),
+        _ => format!("{field} is {}; allowed: {allowed}{hint}", quoted(word)),
     };
+    let allowed = if allowed.is_empty() { "no fields".to_owned() } else { allowed };
     Refusal::new(code, detail).about(field, quoted(word), allowed)
 }
 
@@ -151,8 +191,9 @@ fn position_in(body: &Bytes, part: &[u8]) -> Option<Range<usize>> {
 /// Checks JSON that is carried: how large and how deep it is.
 pub(crate) fn check_carried(field: &str, json: &str, bytes_max: u64) -> Result<(), Refusal> {
     if json.len() as u64 > bytes_max {
-        let (value, allowed) = (format!("{} bytes", json.len()), format!("{bytes_max} bytes"));
-        let detail = format!("{field} has {value}; allowed: at most {allowed}");
+        let value = format!("{} bytes", json.len());
+        let allowed = format!("at most {bytes_max} bytes");
+        let detail = format!("{field} has {value}; allowed: {allowed}");
         return Err(Refusal::new(Code::BodyTooLarge, detail).about(field, value, allowed));
     }
     if is_deeper_than(json.as_bytes(), DEPTH_MAX) { Err(too_deep(field)) } else { Ok(()) }
@@ -246,26 +287,22 @@ mod tests {
 
     #[test]
     fn bad_bodies_are_told_what_is_wrong() {
-        check("{\"kind\":\"a\"", Code::BodyMalformed, None, None);
-        check("{\"kind\":\"a\"} x", Code::BodyMalformed, None, None);
-        check("{'kind':'a'}", Code::BodyMalformed, None, None);
-        check("{}", Code::FieldMissing, Some("kind"), None);
-        check("{\"kind\":\"a\",\"kind\":\"b\"}", Code::FieldRepeated, Some("kind"), None);
-        check("{\"kind\":5}", Code::ValueRefused, Some("kind"), Some("integer `5`"));
-        check("[]", Code::ValueRefused, Some("the body"), Some("sequence"));
-        check("7", Code::ValueRefused, Some("the body"), Some("integer `7`"));
+        check("{\"kind\":\"a\"", Code::BodyMalformed, Some("the body"), None);
+        check("{\"kind\":\"a\"} x", Code::BodyMalformed, Some("the body"), None);
+        check("{'kind':'a'}", Code::BodyMalformed, Some("the body"), None);
+        check("{}", Code::FieldMissing, Some("kind"), Some("nothing"));
+        let twice = "{\"kind\":\"a\",\"kind\":\"b\"}";
+        check(twice, Code::FieldRepeated, Some("kind"), Some("given twice"));
+        check("{\"kind\":5}", Code::ValueRefused, Some("kind"), Some("5"));
+        check("[]", Code::ValueRefused, Some("the body"), Some("an array"));
+        check("7", Code::ValueRefused, Some("the body"), Some("7"));
         check(
             "{\"kind\":\"a\",\"dealy\":\"5s\"}",
             Code::FieldUnknown,
             Some("dealy"),
             Some("\"dealy\""),
         );
-        check(
-            "{\"kind\":\"a\",\"delay\":5}",
-            Code::ValueRefused,
-            Some("delay"),
-            Some("integer `5`"),
-        );
+        check("{\"kind\":\"a\",\"delay\":5}", Code::ValueRefused, Some("delay"), Some("5"));
         check(
             "{\"kind\":\"a\",\"delay\":\"5 parsecs, expected soon\"}",
             Code::ValueRefused,
@@ -275,23 +312,55 @@ mod tests {
         check(
             "{\"kind\":\"a\",\"retry\":{\"policy\":\"constant\",\"delay\":\"x\"}}",
             Code::ValueRefused,
-            Some("retry"),
+            Some("retry.delay"),
             Some("\"x\""),
         );
         check("{\"kind\":\"a\",\"id\":\"7\"}", Code::ValueRefused, Some("id"), Some("\"7\""));
-        check(
-            "{\"kind\":\"a\",\"priority\":-1}",
-            Code::ValueRefused,
-            Some("priority"),
-            Some("integer `-1`"),
-        );
-        check("{\"kind\":\"\\ud800\"}", Code::BodyMalformed, None, None);
+        check("{\"kind\":\"a\",\"priority\":-1}", Code::ValueRefused, Some("priority"), Some("-1"));
+        check("{\"kind\":\"\\ud800\"}", Code::BodyMalformed, Some("the body"), None);
         check(
             &format!("{{\"kind\":{}", "[".repeat(100_000)),
             Code::ValueRefused,
             Some("kind"),
-            Some("sequence"),
+            Some("an array"),
         );
+    }
+
+    /// What is allowed, as it is told.
+    fn allowed(fields: &str) -> String {
+        let body = format!("{{\"kind\":\"a\",{fields}}}");
+        read::<NewJob<'_>>(&body).unwrap_err().problem().allowed.unwrap_or_default()
+    }
+
+    #[test]
+    fn what_is_allowed_is_told_in_words_of_json() {
+        assert_eq!(allowed("\"priority\":-1"), "a whole number from 0 to 9");
+        assert_eq!(allowed("\"priority\":10"), "a whole number from 0 to 9");
+        assert_eq!(allowed("\"priority\":1.5"), "a whole number from 0 to 9");
+        assert_eq!(allowed("\"max_attempts\":0"), "a whole number from 1 to 4294967295");
+        assert_eq!(allowed("\"at_most_once\":5"), "true or false");
+        assert_eq!(allowed("\"ordering_key\":[]"), "a string");
+        assert_eq!(allowed("\"retry\":{\"policy\":\"exponential\",\"factor\":\"x\"}"), "a number");
+        assert_eq!(allowed("\"retry\":7"), "an object or null");
+        let unused = "\"retry\":{\"policy\":\"sidekiq\",\"delay\":\"5s\"}";
+        assert_eq!(allowed(unused), "delay goes with \"constant\" only");
+        let body = format!("{{\"kind\":\"a\",{unused}}}");
+        assert_eq!(refused(&body).1.as_deref(), Some("retry.delay"));
+    }
+
+    #[test]
+    fn a_body_that_means_nothing_is_read_all_the_same() {
+        for body in ["", "{}", " { } "] {
+            assert!(check_empty(&Bytes::from(body)).is_ok(), "{body}");
+        }
+        for (body, code) in [
+            ("x", Code::BodyMalformed),
+            ("[]", Code::ValueRefused),
+            ("null", Code::ValueRefused),
+            ("{\"force\":true}", Code::FieldUnknown),
+        ] {
+            assert_eq!(check_empty(&Bytes::from(body)).unwrap_err().code(), code, "{body}");
+        }
     }
 
     #[test]

@@ -50,12 +50,14 @@ pub(crate) fn missing(app: &App, ns: &str, id: JobId, lookup: &Lookup) -> Refusa
     let text = JobIdText(id.0).to_string();
     let gone = || {
         let detail = format!("job {text} existed and is past its retention");
-        Refusal::new(Code::JobGone, detail)
+        Refusal::new(Code::JobGone, detail).of_job(id)
     };
     match lookup {
         Lookup::NamespaceUnknown => {
             let detail = format!("namespace {} does not exist", quoted(ns));
-            Refusal::new(Code::NamespaceUnknown, detail)
+            let allowed = "a namespace that exists".to_owned();
+            let refusal = Refusal::new(Code::NamespaceUnknown, detail);
+            refusal.about("namespace", quoted(ns), allowed)
         }
         Lookup::Gone => gone(),
         Lookup::Found(_) | Lookup::Unknown => {
@@ -63,7 +65,10 @@ pub(crate) fn missing(app: &App, ns: &str, id: JobId, lookup: &Lookup) -> Refusa
             let now = wall_now();
             match id.made_at() {
                 Some(made_at) if made_at.plus(retain_ms) < now => gone(),
-                _ => Refusal::new(Code::JobUnknown, format!("job {text} does not exist")),
+                _ => {
+                    let detail = format!("job {text} does not exist");
+                    Refusal::new(Code::JobUnknown, detail).of_job(id)
+                }
             }
         }
     }
@@ -93,7 +98,7 @@ impl WholeJob {
     /// The record of the API.
     pub(crate) fn record(&self) -> JobRecord<'static> {
         let (args, result) = (self.args.as_ref(), self.result.as_ref());
-        view::with_bodies(view::job(&self.view), args, result, &self.attempts, &self.skipped)
+        view::with_bodies(&self.view, args, result, &self.attempts, &self.skipped)
     }
 }
 

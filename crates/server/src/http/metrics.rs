@@ -276,7 +276,7 @@ fn engine(page: &mut Page, stats: &[Result<ShardStats, Unavailable>]) {
 
 type QueueMetric = (&'static str, &'static str, &'static str, fn(&QueueView) -> u64);
 
-const QUEUE_METRICS: [QueueMetric; 13] = [
+const QUEUE_METRICS: [QueueMetric; 14] = [
     ("longshore_queue_ready", "gauge", "Jobs that could run.", |it| it.ready),
     ("longshore_queue_scheduled", "gauge", "Jobs that wait for their time.", |it| it.scheduled),
     ("longshore_queue_retrying", "gauge", "Jobs that wait for another attempt.", |it| it.retrying),
@@ -286,6 +286,9 @@ const QUEUE_METRICS: [QueueMetric; 13] = [
     ("longshore_queue_consumers", "gauge", "Workers that asked lately.", |it| it.consumers),
     ("longshore_queue_unconsumed", "gauge", "Jobs that wait while nobody asks.", |it| {
         if it.consumers > 0 { 0 } else { it.ready + it.scheduled + it.retrying + it.blocked }
+    }),
+    ("longshore_queue_unconsumed_kinds", "gauge", "Kinds that wait while nobody asks.", |it| {
+        it.unconsumed_kinds.len() as u64
     }),
     ("longshore_queue_oldest_age_milliseconds", "gauge", "Age of the oldest ready job.", |it| {
         it.oldest_age_ms.unwrap_or(0)

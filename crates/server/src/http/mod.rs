@@ -27,6 +27,7 @@ pub(crate) mod text;
 mod threads;
 mod unparsed;
 pub(crate) mod view;
+mod words;
 mod write;
 
 pub use serve::{ServeError, bind, serve};

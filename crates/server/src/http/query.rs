@@ -27,8 +27,7 @@ impl<'q> Query<'q> {
             let known = route.parameters.iter().find(|known| known.name == name);
             let Some(Parameter { name, .. }) = known else { return Err(unknown(route, &name)) };
             if given.iter().any(|(other, _)| other == name) {
-                let detail = format!("?{name} stands twice");
-                return Err(Refusal::new(Code::FieldRepeated, detail).field(*name));
+                return Err(super::json::repeated(name, &format!("?{name}")));
             }
             given.push((*name, value));
         }
@@ -68,7 +67,7 @@ impl<'q> Query<'q> {
         let plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
         match text.parse() {
             Ok(count) if plain && (1..=max).contains(&count) => Ok(count),
-            _ => Err(Refusal::value(name, quoted(text), format!("1 to {max}"))),
+            _ => Err(Refusal::value(name, quoted(text), format!("a whole number from 1 to {max}"))),
         }
     }
 }

@@ -76,6 +76,7 @@ mod tests {
             dead: 0,
             oldest_age_ms: None,
             consumers: 0,
+            unconsumed_kinds: Vec::new(),
             enqueued_total,
             succeeded_total,
             failed_total: 0,

@@ -3,11 +3,12 @@
 
 use std::fmt::Display;
 
-use longshore_engine::Rejection;
+use longshore_engine::{JobId, Rejection};
 
 use super::code::Code;
-use super::text::shorten;
-use crate::api::{JobFault, Problem};
+use super::json::THE_BODY;
+use super::text::{counted, quoted, shorten};
+use crate::api::{DurationText, InstantText, JobFault, Problem};
 use crate::unavailable::{Cause, Unavailable};
 
 /// Where this server explains the codes; the code follows as the fragment.
@@ -63,6 +64,24 @@ impl Refusal {
         self
     }
 
+    /// Says that no such job is there.
+    #[must_use]
+    pub(crate) fn of_job(self, id: JobId) -> Self {
+        self.about("id", id.to_string(), "the id of a job that is there".to_owned())
+    }
+
+    /// Says the bound of a count, where that is what is refused: the configuration has it, so the
+    /// type that reads the count cannot.
+    #[must_use]
+    pub(crate) fn bounding(self, field: &str, max: usize) -> Self {
+        match &self.0.value {
+            Some(value) if self.0.field.as_deref() == Some(field) => {
+                Self::value(field, value, format!("a whole number from 0 to {max}"))
+            }
+            _ => self,
+        }
+    }
+
     /// Names the field at fault.
     #[must_use]
     pub(crate) fn field(mut self, field: impl Into<String>) -> Self {
@@ -84,6 +103,15 @@ impl Refusal {
         self
     }
 
+    /// Says when to try again, where that helps.
+    #[must_use]
+    pub(crate) fn retrying(self, after_s: Option<u64>) -> Self {
+        match after_s {
+            Some(seconds) => self.retry_after_s(seconds),
+            None => self,
+        }
+    }
+
     /// Names the methods that the path knows.
     #[must_use]
     pub(crate) fn allow(mut self, methods: String) -> Self {
@@ -98,22 +126,70 @@ impl Refusal {
         self
     }
 
-    /// Says that these jobs of a bulk are at fault.
-    pub(crate) fn of_jobs(faults: Vec<(usize, Self)>) -> Self {
+    /// Says that these jobs of `list`, a field of the request, are at fault.
+    pub(crate) fn of_jobs(list: &str, faults: Vec<(usize, Self)>) -> Self {
         let count = faults.len();
-        let first = faults.first().map_or(0, |(index, _)| *index);
-        let detail = format!(
-            "{count} of the jobs are at fault, the first is number {first} (from 0); \
-             none was enqueued"
-        );
-        let mut refusal = Self::new(Code::JobsRefused, detail);
+        let mut refusal = Self::new(Code::JobsRefused, "no job is at fault");
+        if let Some((index, first)) = faults.first() {
+            let first = first.clone().within(&format!("{list}[{index}]"));
+            let Parts { detail, field, value, allowed, .. } = *first.0;
+            let are = if count == 1 { "1 job is" } else { &format!("{count} jobs are") };
+            let told = if count == 1 { "" } else { "the first: " };
+            refusal.0.detail = format!("{are} at fault, so none was enqueued; {told}{detail}");
+            (refusal.0.field, refusal.0.value, refusal.0.allowed) = (field, value, allowed);
+        }
         let told = faults.into_iter().take(FAULTS_MAX);
         refusal.0.faults = told.map(|(index, fault)| fault.into_fault(index)).collect();
         refusal
     }
 
+    /// The same about something that stands at `place` of the request.
+    #[must_use]
+    pub(crate) fn within(mut self, place: &str) -> Self {
+        let Some(field) = self.0.field.take() else { return self };
+        let whole = if field == THE_BODY { place.to_owned() } else { format!("{place}.{field}") };
+        if let Some(rest) = self.0.detail.strip_prefix(&field) {
+            self.0.detail = format!("{whole}{rest}");
+        }
+        self.0.field = Some(whole);
+        self
+    }
+
+    /// What the engine refuses of a settlement: the jobs at fault are those that it enqueues.
+    pub(crate) fn of_settlement(rejection: Rejection) -> Self {
+        match rejection {
+            Rejection::JobsRefused { faults } => Self::of_rejections("enqueue", faults),
+            other => other.into(),
+        }
+    }
+
+    /// What the engine refuses of a bulk. A bulk of one job is a bulk: its fault has an index.
+    pub(crate) fn of_bulk(rejection: Rejection) -> Self {
+        let is_of_a_job = match &rejection {
+            Rejection::JobIdTaken { .. } | Rejection::TooManyKinds { .. } => true,
+            Rejection::ValueRefused { field, .. } => !matches!(*field, "jobs" | "queue"),
+            _ => false,
+        };
+        if is_of_a_job {
+            Self::of_rejections("jobs", vec![(0, rejection)])
+        } else {
+            rejection.into()
+        }
+    }
+
+    fn of_rejections(list: &str, faults: Vec<(usize, Rejection)>) -> Self {
+        let faults = faults.into_iter().map(|(index, fault)| (index, fault.into()));
+        Self::of_jobs(list, faults.collect())
+    }
+
     fn into_fault(self, index: usize) -> JobFault {
         let Parts { code, detail, field, value, allowed, .. } = *self.0;
+        // What stands in the list is no body.
+        let field = field.map(|field| if field == THE_BODY { "the job".to_owned() } else { field });
+        let detail = match detail.strip_prefix(THE_BODY) {
+            Some(rest) => format!("the job{rest}"),
+            None => detail,
+        };
         JobFault { index, code: code.as_str().into(), detail, field, value, allowed }
     }
 
@@ -153,42 +229,112 @@ impl Refusal {
     }
 }
 
+/// Durations and instants as this face says them, in what the engine says: it knows milliseconds.
+fn in_words_of_the_api(field: &str, text: &str) -> String {
+    if matches!(field, "run_at" | "expires_at")
+        && let Ok(ms) = text.parse()
+    {
+        return InstantText(ms).to_string();
+    }
+    let word = |word: &str| match word.strip_suffix("ms").map(str::parse) {
+        Some(Ok(ms)) => DurationText(ms).to_string(),
+        _ => word.to_owned(),
+    };
+    text.split(' ').map(word).collect::<Vec<_>>().join(" ")
+}
+
+/// What the engine refuses of one value.
+fn value_refused(field: &str, value: &str, allowed: &str) -> Refusal {
+    let value = shorten(&in_words_of_the_api(field, value));
+    Refusal::value(field, value, in_words_of_the_api(field, allowed))
+}
+
 impl From<Rejection> for Refusal {
+    #[expect(clippy::too_many_lines, reason = "the one match of all rejections, an arm each")]
     fn from(rejection: Rejection) -> Self {
-        let detail = rejection.to_string();
+        let detail = match &rejection {
+            Rejection::NamespaceNotEmpty { name, queues } => {
+                format!("namespace {} still has {}", quoted(name), counted(*queues, "queue"))
+            }
+            Rejection::QueueFull { queue, length, max_length } => {
+                let jobs = counted(*length, "job");
+                format!("queue {} holds {jobs} of at most {max_length}", quoted(queue))
+            }
+            Rejection::QueueNotEmpty { queue, backlog, dead } => {
+                let unfinished = counted(*backlog, "unfinished job");
+                let dead = counted(*dead, "dead job");
+                format!("queue {} still holds {unfinished} and {dead}", quoted(queue))
+            }
+            other => other.to_string(),
+        };
         let say = |code| Self::new(code, detail);
         match rejection {
-            Rejection::NamespaceUnknown { .. } => say(Code::NamespaceUnknown),
-            Rejection::NamespaceNotEmpty { .. } => say(Code::NamespaceNotEmpty),
-            Rejection::TooManyNamespaces { .. } => say(Code::TooManyNamespaces).retry_after_s(60),
-            Rejection::QueueUnknown { .. } => say(Code::QueueUnknown),
-            Rejection::QueueFull { .. } => say(Code::QueueFull).retry_after_s(1),
-            Rejection::QueueNotEmpty { .. } => say(Code::QueueNotEmpty),
-            Rejection::TooManyQueues { .. } => say(Code::TooManyQueues).retry_after_s(60),
-            Rejection::TooManyKinds { .. } => say(Code::TooManyKinds).retry_after_s(60),
-            Rejection::JobsRefused { faults } => Self::of_jobs(
-                faults.into_iter().map(|(index, fault)| (index, fault.into())).collect(),
+            Rejection::NamespaceUnknown { name } => say(Code::NamespaceUnknown).about(
+                "namespace",
+                quoted(&name),
+                "a namespace that exists".to_owned(),
             ),
+            Rejection::NamespaceNotEmpty { name, .. } => say(Code::NamespaceNotEmpty).about(
+                "namespace",
+                quoted(&name),
+                "a namespace without queues".to_owned(),
+            ),
+            Rejection::TooManyNamespaces { .. } => {
+                say(Code::TooManyNamespaces).field("namespace").retry_after_s(60)
+            }
+            Rejection::QueueUnknown { queue } => say(Code::QueueUnknown).about(
+                "queue",
+                quoted(&queue),
+                "a queue that exists".to_owned(),
+            ),
+            Rejection::QueueFull { queue, max_length, .. } => say(Code::QueueFull)
+                .about("queue", quoted(&queue), format!("at most {max_length} unfinished jobs"))
+                .retry_after_s(1),
+            Rejection::QueueNotEmpty { queue, .. } => say(Code::QueueNotEmpty).about(
+                "queue",
+                quoted(&queue),
+                "a queue without jobs, or ?force=true".to_owned(),
+            ),
+            Rejection::TooManyQueues { .. } => {
+                say(Code::TooManyQueues).field("queue").retry_after_s(60)
+            }
+            Rejection::TooManyKinds { .. } => {
+                say(Code::TooManyKinds).field("kind").retry_after_s(60)
+            }
+            Rejection::JobsRefused { faults } => Self::of_rejections("jobs", faults),
             Rejection::JobIdTaken { id } => {
                 let value = id.to_string();
                 let allowed = "a new id, or the content that this id had before".to_owned();
                 say(Code::JobIdTaken).about("id", value, allowed)
             }
             Rejection::ValueRefused { field, value, allowed } => {
-                say(Code::ValueRefused).about(field, shorten(&value), allowed)
+                value_refused(field, &value, &allowed)
             }
-            Rejection::JobUnknown { gone: false, .. } => say(Code::JobUnknown),
-            Rejection::JobUnknown { gone: true, .. } => say(Code::JobGone),
-            Rejection::JobStateRefused { .. } => say(Code::JobStateRefused),
-            Rejection::LeaseLost { .. } => say(Code::LeaseLost),
+            Rejection::JobUnknown { gone: false, id } => say(Code::JobUnknown).of_job(id),
+            Rejection::JobUnknown { gone: true, id } => say(Code::JobGone).of_job(id),
+            Rejection::JobStateRefused { id, needed, .. } => {
+                say(Code::JobStateRefused).about("id", id.to_string(), needed.to_owned())
+            }
+            Rejection::LeaseLost { token, .. } => {
+                let allowed = "the token of the lease that the job has now".to_owned();
+                say(Code::LeaseLost).about("token", quoted(&token.to_string()), allowed)
+            }
             Rejection::TurnPassed { last_turn, turn, .. } => {
                 let allowed = format!("{last_turn} or more");
                 say(Code::TurnPassed).about("turn", turn.to_string(), allowed)
             }
-            Rejection::RequestSuperseded { .. } => say(Code::RequestSuperseded),
+            Rejection::RequestSuperseded { .. } => say(Code::RequestSuperseded)
+                .field("session")
+                .allowed("a session of its own for each loop"),
             Rejection::TooManyWaiting { .. } => say(Code::TooManyWaiting).retry_after_s(1),
-            Rejection::TooManySessions { .. } => say(Code::TooManySessions).retry_after_s(60),
-            Rejection::OperationUnknown { .. } => say(Code::OperationUnknown),
+            Rejection::TooManySessions { .. } => {
+                say(Code::TooManySessions).field("session").retry_after_s(60)
+            }
+            Rejection::OperationUnknown { id } => say(Code::OperationUnknown).about(
+                "id",
+                quoted(&id.to_string()),
+                "the id of an operation that is remembered".to_owned(),
+            ),
             Rejection::TooManyOperations { .. } => say(Code::TooManyOperations).retry_after_s(10),
             Rejection::Stopping => say(Code::Stopping).retry_after_s(5),
         }
@@ -211,7 +357,7 @@ pub(crate) fn code_of(cause: Cause) -> Code {
 impl From<Unavailable> for Refusal {
     fn from(unavailable: Unavailable) -> Self {
         let refusal = Self::new(code_of(unavailable.cause), unavailable.to_string());
-        refusal.retry_after_s(unavailable.retry_after_s)
+        refusal.retrying(unavailable.retry_after_s)
     }
 }
 
@@ -235,12 +381,36 @@ mod tests {
     }
 
     #[test]
+    fn one_is_one() {
+        let told = |rejection: Rejection| Refusal::from(rejection).problem().detail;
+        let one = Rejection::NamespaceNotEmpty { name: "n".into(), queues: 1 };
+        assert_eq!(told(one), "namespace \"n\" still has 1 queue");
+        let one = Rejection::QueueNotEmpty { queue: "q".into(), backlog: 1, dead: 2 };
+        assert_eq!(told(one), "queue \"q\" still holds 1 unfinished job and 2 dead jobs");
+    }
+
+    #[test]
+    fn durations_and_instants_of_the_engine_are_told_in_the_form_of_the_api() {
+        let refused = |field, value: &str, allowed: &str| {
+            let (value, allowed) = (value.to_owned(), allowed.to_owned());
+            let problem =
+                Refusal::from(Rejection::ValueRefused { field, value, allowed }).problem();
+            (problem.value.unwrap(), problem.allowed.unwrap())
+        };
+        let expected = ("13h".to_owned(), "1s to 12h".to_owned());
+        assert_eq!(refused("lease", "46800000ms", "1000ms to 43200000ms"), expected);
+        let (value, allowed) = refused("run_at", "253402300799000", "at most 86400000ms ahead");
+        assert_eq!((&*value, &*allowed), ("9999-12-31T23:59:59.000Z", "at most 1d ahead"));
+    }
+
+    #[test]
     fn a_bulk_names_its_jobs_but_not_without_bound() {
         let faults = (0..1000).map(|index| (index, Refusal::value("kind", "", "a name")));
-        let problem = Refusal::of_jobs(faults.collect()).problem();
+        let problem = Refusal::of_jobs("jobs", faults.collect()).problem();
         assert_eq!(problem.faults.len(), FAULTS_MAX);
         assert_eq!(problem.faults[7].index, 7);
-        assert!(problem.detail.starts_with("1000 of the jobs"));
+        assert!(problem.detail.starts_with("1000 jobs are at fault"), "{}", problem.detail);
+        assert_eq!(problem.field.as_deref(), Some("jobs[0].kind"));
     }
 
     #[test]
@@ -249,5 +419,7 @@ mod tests {
         assert_eq!(Refusal::from(full).retry_after(), Some(1));
         let low = Unavailable::new(0, Cause::DiskLow, "full");
         assert_eq!(Refusal::from(low).retry_after(), Some(15));
+        let stopped = Unavailable::new(0, Cause::Stopped, "a checksum does not match");
+        assert_eq!(Refusal::from(stopped).retry_after(), None, "it does not heal by itself");
     }
 }

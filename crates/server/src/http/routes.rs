@@ -65,8 +65,11 @@ const fn settling(
     Route { bodies, outcomes: OUTCOMES, ..route("POST", path, op, about) }
 }
 
-const CURSOR: Parameter =
-    parameter("cursor", ParameterKind::Text, "`next` of the page before this one.");
+const CURSOR: Parameter = parameter(
+    "cursor",
+    ParameterKind::Text,
+    "`next` of the page before this one: of the same list, namespace and filter.",
+);
 const LIMIT: Parameter =
     parameter("limit", ParameterKind::Number, "How many at most, 1 to 1000; 100 where left out.");
 const DRY_RUN: Parameter =
@@ -192,7 +195,11 @@ pub(crate) const ROUTES: &[Route] = &[
     },
     Route {
         parameters: &[
-            parameter("unconsumed", ParameterKind::Flag, "Only with jobs that nobody asks for."),
+            parameter(
+                "unconsumed",
+                ParameterKind::Flag,
+                "Only with jobs whose queue or kind nobody asks for.",
+            ),
             CURSOR,
             LIMIT,
         ],
@@ -264,7 +271,8 @@ pub(crate) const ROUTES: &[Route] = &[
         ..route("POST", "/workers/{}/terminate", Op::TerminateWorker, "Ask a worker to leave")
     },
     Route {
-        outcomes: &[outcome(200, "All of the node.", &[of::<NamespaceList>])],
+        parameters: &[CURSOR, LIMIT],
+        outcomes: &[outcome(200, "A page of those of the node.", &[of::<NamespaceList>])],
         ..at_root("GET", "/v1/namespaces", Op::ListNamespaces, "List namespaces")
     },
     Route {

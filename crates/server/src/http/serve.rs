@@ -249,6 +249,7 @@ impl Server {
         let Ok(permit) = Arc::clone(&self.refusing).try_acquire_owned() else { return };
         let detail = format!("{} connections are open, as many as may", self.connections_max());
         let refusal = Refusal::new(Code::TooManyConnections, detail).retry_after_s(1);
+        self.app.counts.answered(refusal.code().status());
         let answer = closing_answer(&refusal);
         connections.spawn(async move {
             let telling = async {

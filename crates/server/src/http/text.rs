@@ -7,7 +7,7 @@ use super::refusal::Refusal;
 /// What may name a queue, a kind, a namespace.
 const NAME_ALLOWED: &str = "1 to 255 bytes of UTF-8 without control characters";
 const QUEUE_ALLOWED: &str =
-    "1 to 255 bytes of UTF-8 without control characters and \"*\", other than \".\" and \"..\"";
+    "1 to 255 bytes of UTF-8, without \"*\" and control characters; not \".\" or \"..\"";
 
 /// Cuts what is long, so that no answer repeats a megabyte.
 pub(crate) fn shorten(text: &str) -> String {
@@ -70,15 +70,41 @@ pub(crate) fn check_path_name(field: &str, name: &str) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// The text in quotes, with what cannot be printed escaped, and cut where it is long.
+/// The text in quotes as JSON has it: what cannot be printed is escaped, what is long is cut.
 pub(crate) fn quoted(text: &str) -> String {
     const ESCAPED_BYTES_MAX: usize = 1024;
     if text.len() > ESCAPED_BYTES_MAX {
         // Cut before it is escaped: that would make it longer still.
-        let start: String = text.chars().take(120).flat_map(char::escape_debug).take(120).collect();
+        let start: String = text.chars().take(120).map(escaped).collect();
+        let start: String = start.chars().take(120).collect();
         return format!("\"{start}... ({} bytes)", text.len());
     }
-    shorten(&format!("\"{}\"", text.escape_debug()))
+    let escaped: String = text.chars().map(escaped).collect();
+    shorten(&format!("\"{escaped}\""))
+}
+
+/// A character of a JSON string.
+pub(super) fn escaped(character: char) -> String {
+    match character {
+        '"' => "\\\"".to_owned(),
+        '\\' => "\\\\".to_owned(),
+        '\n' => "\\n".to_owned(),
+        '\r' => "\\r".to_owned(),
+        '\t' => "\\t".to_owned(),
+        '\'' => "'".to_owned(),
+        // Rust escapes what is not printed, in a form that JSON does not have.
+        other if other.escape_debug().count() > 1 => {
+            let mut units = [0_u16; 2];
+            let units = other.encode_utf16(&mut units).iter();
+            units.map(|unit| format!("\\u{unit:04x}")).collect::<Vec<_>>().concat()
+        }
+        other => other.to_string(),
+    }
+}
+
+/// A count with its noun.
+pub(crate) fn counted(number: u64, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
 /// The known word that `word` is probably meant to be.
@@ -144,8 +170,16 @@ mod tests {
         let shown = shorten(&text);
         assert!(shown.len() < 150 && shown.ends_with("(2000 bytes)"), "{shown}");
         let shown = quoted(&format!("a{}", "\u{1}".repeat(5000)));
-        assert!(shown.len() < 150 && shown.starts_with("\"a\\u{1}"), "{shown}");
+        assert!(shown.len() < 150 && shown.starts_with("\"a\\u0001"), "{shown}");
         assert!(shown.ends_with("... (5001 bytes)"), "{shown}");
+    }
+
+    #[test]
+    fn text_is_shown_as_json_would() {
+        let text = "it's \"a\\b\"\n\u{1}\u{202e}\u{fc}\u{1d173}";
+        let shown = quoted(text);
+        assert_eq!(shown, "\"it's \\\"a\\\\b\\\"\\n\\u0001\\u202e\u{fc}\\ud834\\udd73\"");
+        assert_eq!(serde_json::from_str::<String>(&shown).unwrap(), text);
     }
 
     #[test]

@@ -3,7 +3,6 @@
 
 use super::code::Code;
 use super::refusal::Refusal;
-use super::reply::closing_answer;
 
 /// What hyper allows in a head beside its bytes.
 const HEADER_FIELDS_MAX: usize = 100;
@@ -11,12 +10,13 @@ const TARGET_BYTES_MAX: usize = 65_534;
 
 /// What to write instead of `bytes`, where they are an answer of hyper's own: it writes them at
 /// once, and no other answer with such a status is without a body.
-pub(super) fn answer_instead(bytes: &[u8], header_bytes_max: usize) -> Option<Vec<u8>> {
+pub(super) fn answer_instead(bytes: &[u8], header_bytes_max: usize) -> Option<Refusal> {
     let status = bytes.strip_prefix(b"HTTP/1.")?.get(1..5)?;
     let refusal = match status {
         b" 400" => {
             let detail = "the request's line or one of its header fields is no HTTP/1.1";
-            Refusal::new(Code::HeadMalformed, detail)
+            let refusal = Refusal::new(Code::HeadMalformed, detail);
+            refusal.field("the head").allowed("a request line and header fields of HTTP/1.1")
         }
         b" 414" => {
             let allowed = format!("at most {TARGET_BYTES_MAX} bytes");
@@ -34,16 +34,17 @@ pub(super) fn answer_instead(bytes: &[u8], header_bytes_max: usize) -> Option<Ve
     };
     let head = std::str::from_utf8(bytes).ok()?.strip_suffix("\r\n\r\n")?;
     let is_bare = head.split("\r\n").any(|line| line.eq_ignore_ascii_case("content-length: 0"));
-    is_bare.then(|| closing_answer(&refusal))
+    is_bare.then_some(refusal)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::reply::closing_answer;
 
     fn check(bytes: &str, code: Option<&str>) {
         let answer = answer_instead(bytes.as_bytes(), 8192);
-        let answer = answer.map(|answer| String::from_utf8(answer).unwrap());
+        let answer = answer.map(|refusal| String::from_utf8(closing_answer(&refusal)).unwrap());
         match code {
             None => assert_eq!(answer, None, "{bytes}"),
             Some(code) => assert!(answer.unwrap().contains(code), "{bytes}"),

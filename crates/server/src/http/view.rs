@@ -2,16 +2,16 @@
 
 use bytes::Bytes;
 use longshore_engine::{
-    AttemptNote, CancelReason, Cause, Checkpoint, DeadReason, JobDefaults, JobError, JobState,
+    AttemptNote, CancelReason, Cause, Checkpoint, DeadReason, Job, JobDefaults, JobError, JobState,
     JobView, NamespaceView, Operation, OperationKind, OperationState, Phase, QueueSettings,
     QueueView, RetryPolicy, SkippedItem, TimeMs,
 };
 
 use crate::api::{
-    AttemptRecord, CauseText, CheckpointRecord, Counters, DurationText, ErrorText, InstantText,
-    JobDefaultsBody, JobIdText, JobRecord, LeaseRecord, NamespaceRecord, OperationRecord,
-    OperationStateText, QueueRecord, QueueSettingsBody, RawJson, RetryText, SkippedRecord,
-    StateText, StatusRecord,
+    AttemptOutcomeText, AttemptRecord, CheckpointRecord, Counters, DurationText, ErrorText,
+    InstantText, JobDefaultsBody, JobIdText, JobRecord, LeaseRecord, NamespaceRecord,
+    OperationRecord, OperationStateText, QueueRecord, QueueSettingsBody, RawJson, RetryText,
+    SkippedRecord, StateText, StatusRecord,
 };
 
 fn instant(at: TimeMs) -> InstantText {
@@ -91,6 +91,11 @@ fn success(phase: &Phase) -> (Option<String>, bool) {
     }
 }
 
+/// Attempts in all: a job that somebody retried has those before it and as many again.
+fn attempts_in_all(job: &Job) -> u32 {
+    job.budget_from.saturating_add(job.options.max_attempts)
+}
+
 /// How a job is doing. `result_url` is where its result would be.
 pub(crate) fn status(view: &JobView, result_url: &str) -> StatusRecord<'static> {
     let job = &view.job;
@@ -104,13 +109,13 @@ pub(crate) fn status(view: &JobView, result_url: &str) -> StatusRecord<'static> 
         state: state(view.state()),
         reason: reason(&job.phase),
         attempt: lease.map_or(job.attempt, |lease| lease.attempt),
-        max_attempts: job.options.max_attempts,
+        max_attempts: attempts_in_all(job),
         progress: view.progress().map(share),
         progress_text: view.progress_text().map(str::to_owned),
         enqueued_at: instant(job.enqueued_at),
         run_at: waits.then_some(instant(job.available_at)),
         ended_at: job.phase.ended_at().map(instant),
-        error: job.last_error.as_ref().map(error),
+        error: last_error(job),
         result_url: has_result.then(|| result_url.to_owned()),
         result: None,
         location,
@@ -131,7 +136,7 @@ pub(crate) fn job(view: &JobView) -> JobRecord<'static> {
         args: None,
         priority: options.priority,
         attempt: lease.map_or(job.attempt, |lease| lease.attempt),
-        max_attempts: options.max_attempts,
+        max_attempts: attempts_in_all(job),
         losses: job.losses,
         enqueued_at: instant(job.enqueued_at),
         run_at: instant(job.available_at),
@@ -158,7 +163,7 @@ pub(crate) fn job(view: &JobView) -> JobRecord<'static> {
             lease: DurationText(lease.lease_ms),
             cancel_requested: lease.cancel_requested,
         }),
-        error: job.last_error.as_ref().map(error),
+        error: last_error(job),
         result: None,
         location: success(&job.phase).0,
         attempts: None,
@@ -177,17 +182,19 @@ fn checkpoint(checkpoint: &Checkpoint) -> CheckpointRecord<'static> {
     }
 }
 
-/// Adds what is stored apart.
+/// The whole record of a job, with what is stored apart.
 pub(crate) fn with_bodies(
-    mut record: JobRecord<'static>,
+    view: &JobView,
     args: Option<&Bytes>,
     result: Option<&Bytes>,
     attempts: &[AttemptNote],
     skipped: &[SkippedItem],
 ) -> JobRecord<'static> {
+    let mut record = job(view);
     record.args = args.and_then(stored);
     record.result = result.and_then(stored);
-    record.attempts = Some(attempts.iter().map(attempt).collect());
+    let attempts = attempts.iter().map(attempt);
+    record.attempts = Some(attempts.chain(final_attempt(&view.job)).collect());
     if let Some(checkpoint) = &mut record.checkpoint {
         checkpoint.skipped = Some(skipped.iter().filter_map(skipped_item).collect());
     }
@@ -211,16 +218,41 @@ pub(crate) fn with_result(
 fn attempt(note: &AttemptNote) -> AttemptRecord {
     AttemptRecord {
         attempt: note.attempt,
-        cause: match note.cause {
-            Cause::Failed => CauseText::Failed,
-            Cause::Timeout => CauseText::Timeout,
-            Cause::Lost => CauseText::Lost,
+        outcome: match note.cause {
+            Cause::Failed => AttemptOutcomeText::Failed,
+            Cause::Timeout => AttemptOutcomeText::Timeout,
+            Cause::Lost => AttemptOutcomeText::Lost,
         },
         worker: note.worker.clone(),
         started_at: instant(note.started_at),
         ended_at: instant(note.ended_at),
         error: note.error.as_ref().map(error),
     }
+}
+
+/// The run that ended the job well, or called it off.
+fn final_attempt(job: &Job) -> Option<AttemptRecord> {
+    let run = job.final_run.as_ref()?;
+    Some(AttemptRecord {
+        attempt: job.attempt,
+        outcome: match job.phase {
+            Phase::Cancelled { reason: CancelReason::Discarded, .. } => {
+                AttemptOutcomeText::Discarded
+            }
+            Phase::Cancelled { .. } => AttemptOutcomeText::Cancelled,
+            _ => AttemptOutcomeText::Succeeded,
+        },
+        worker: run.worker.to_string(),
+        started_at: instant(run.started_at),
+        ended_at: instant(job.phase.ended_at()?),
+        error: run.error.as_ref().map(error),
+    })
+}
+
+/// The last error: what the run that ended the job says goes before what an earlier one said.
+fn last_error(job: &Job) -> Option<ErrorText> {
+    let discarded = job.final_run.as_ref().and_then(|run| run.error.as_ref());
+    discarded.or(job.last_error.as_ref()).map(error)
 }
 
 fn retry(policy: &RetryPolicy) -> RetryText {
@@ -278,6 +310,7 @@ pub(crate) fn queue(view: &QueueView) -> QueueRecord {
         dead: view.dead,
         oldest_age: duration(view.oldest_age_ms),
         consumers: view.consumers,
+        unconsumed_kinds: view.unconsumed_kinds.clone(),
         enqueued_total: view.enqueued_total,
         succeeded_total: view.succeeded_total,
         failed_total: view.failed_total,

@@ -114,7 +114,7 @@ fn write_one(out: &mut Vec<u8>, id: JobId, one: Result<EndKind, Rejection>) {
         }
         Err(rejection) => {
             out.extend_from_slice(b",\"error\":");
-            let problem = Refusal::from(rejection).problem();
+            let problem = Refusal::of_settlement(rejection).problem();
             // Writing to a vector fails only where a key is no string, which none is here.
             if serde_json::to_writer(&mut *out, &problem).is_err() {
                 out.extend_from_slice(b"null");

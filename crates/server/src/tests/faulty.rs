@@ -2,11 +2,11 @@
 
 use std::process::Command as Process;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use longshore_journal::{
-    AppendError, EntryIterator, Group, Journal, Position, ReadError, TruncateError,
+    AppendError, EntryIterator, Group, Journal, OpenError, Position, ReadError, TruncateError,
 };
 use tokio::time::timeout;
 
@@ -16,7 +16,7 @@ use super::support::{
 use crate::disk::FileSystem;
 use crate::node::Surroundings;
 use crate::recover::OpenedJournal;
-use crate::{Cause, EXIT_JOURNAL_FAILED, Node, NodeConfig, Publishing};
+use crate::{Cause, EXIT_JOURNAL_FAILED, Node, NodeConfig, Publishing, ShardState};
 
 const SOUND: u8 = 0;
 const NO_SPACE: u8 = 1;
@@ -95,6 +95,37 @@ async fn open_counting(config: &NodeConfig) -> (Node, Arc<AtomicU8>, Arc<AtomicU
     let node = Node::open_in(config, Surroundings { open_journal, probe }).unwrap();
     assert!(node.started().await.is_ready());
     (node, mode, by_callers)
+}
+
+/// A start on a full disk stopped the shard for good.
+#[test]
+fn a_start_on_a_full_disk_waits_for_space() {
+    block_on(async {
+        let root = tempfile::tempdir().unwrap();
+        let config = config(root.path());
+        let full = Arc::new(AtomicBool::new(true));
+        let seen = Arc::clone(&full);
+        let open = crate::journal_files::opener(config.journal);
+        let open_journal = Arc::new(move |dir: &crate::ShardDir, store_id, shard| {
+            if seen.load(Ordering::SeqCst) {
+                let path = "journal".into();
+                return Err(OpenError::NoSpace { path, needed_bytes: 1 }.into());
+            }
+            open(dir, store_id, shard)
+        });
+        let probe = Box::new(FileSystem::of(&config.dir));
+        let node = Node::open_in(&config, Surroundings { open_journal, probe }).unwrap();
+        let readiness = node.started().await;
+        let waits = |state: &ShardState| matches!(state, ShardState::WaitingForSpace { .. });
+        assert!(readiness.shards.iter().all(waits), "{readiness:?}");
+        let refused = node.call("default", jobs(0..1, 1)).await.unwrap_err();
+        assert_eq!(refused.cause, Cause::DiskLow);
+        full.store(false, Ordering::SeqCst);
+        while !node.readiness().is_ready() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        node.stop().await;
+    });
 }
 
 /// Runs a test on one thread, with a handle of the node for it.

@@ -43,7 +43,7 @@ fn marks_of_the_disk_refuse_publishing_first_and_leases_last() {
 
         assert_eq!(set(40), DiskLevel::Refuse);
         let refused = node.call("default", jobs(5..6, 1)).await.unwrap_err();
-        assert_eq!((refused.cause, refused.retry_after_s), (Cause::DiskLow, 15));
+        assert_eq!((refused.cause, refused.retry_after_s), (Cause::DiskLow, Some(15)));
         let leased = lease_now(&node, 2).await;
         assert_eq!(leased.len(), 2);
 

@@ -113,6 +113,12 @@ async fn namespaces_are_apart() {
     let names: Vec<_> =
         list["namespaces"].as_array().unwrap().iter().map(|it| &it["name"]).collect();
     assert!(names.contains(&&json!("eu west")) && names.contains(&&json!("default")), "{list}");
+    let first = client.get("/v1/namespaces?limit=1").await.expect(200);
+    assert_eq!(first["namespaces"].as_array().unwrap().len(), 1);
+    assert_eq!(first["namespaces"][0]["name"], "default");
+    let next = first["next"].as_str().unwrap();
+    let rest = client.get(&format!("/v1/namespaces?limit=1&cursor={next}")).await.expect(200);
+    assert_eq!((&rest["namespaces"][0]["name"], rest.get("next")), (&json!("eu west"), None));
     client.delete("/v1/namespaces/eu%20west").await.refused(409, "namespace_not_empty");
     server.stop().await;
 }
@@ -126,12 +132,32 @@ async fn queues_are_listed_and_those_that_nobody_consumes_found() {
     }
     client.post("/v1/lease", "{\"queues\":[\"b\"],\"worker\":\"w\"}").await.expect(200);
     let page = client.get("/v1/queues?limit=2").await.expect(200);
-    assert_eq!((&page["queues"][1]["name"], &page["next"]), (&json!("b"), &json!("b")));
-    let rest = client.get("/v1/queues?limit=2&cursor=b").await.expect(200);
+    assert_eq!(page["queues"][1]["name"], "b");
+    let next = page["next"].as_str().unwrap();
+    let rest = client.get(&format!("/v1/queues?limit=2&cursor={next}")).await.expect(200);
     assert_eq!((&rest["queues"][0]["name"], rest.get("next")), (&json!("c"), None));
+    client.put("/v1/namespaces/eu", "").await.expect(200);
+    for (path, why) in [
+        (format!("/v1/queues?unconsumed=true&cursor={next}"), "another list, namespace or filter"),
+        (format!("/v1/jobs?cursor={next}"), "another list, namespace or filter"),
+        (format!("/v1/namespaces?cursor={next}"), "another list, namespace or filter"),
+        (format!("/v1/namespaces/eu/queues?cursor={next}"), "another list, namespace or filter"),
+        ("/v1/queues?cursor=b".to_owned(), "\"next\" of a page"),
+    ] {
+        let problem = client.get(&path).await.refused(400, "value_refused");
+        assert_eq!(problem["field"], "cursor", "{path}");
+        assert!(problem["detail"].as_str().unwrap().contains(why), "{path}: {problem}");
+    }
     let alone = client.get("/v1/queues?unconsumed=true").await.expect(200);
     let names: Vec<_> = alone["queues"].as_array().unwrap().iter().map(|it| &it["name"]).collect();
     assert_eq!(names, [&json!("a"), &json!("c")]);
+
+    // Who asks for one kind consumes no other.
+    let shell = json!({"queues": ["*"], "kinds": ["longshore.shell"], "worker": "shell"});
+    client.post("/v1/lease", &shell.to_string()).await.expect(200);
+    let alone = client.get("/v1/queues?unconsumed=true").await.expect(200);
+    assert_eq!(alone["queues"].as_array().unwrap().len(), 2);
+    assert_eq!(alone["queues"][0]["unconsumed_kinds"], json!(["k"]));
     server.stop().await;
 }
 

@@ -103,7 +103,10 @@ async fn what_is_no_http_is_refused() {
     client.send(&[request("GET", "/livez", &[], ""), b"GARBAGE\r\n\r\n".to_vec()].concat()).await;
     client.answer().await.expect(200);
     client.answer().await.refused(400, "head_malformed");
-    server.client().await.get("/livez").await.expect(200);
+    let metrics = server.client().await.get("/metrics").await.body;
+    let metrics = String::from_utf8(metrics).unwrap();
+    let counted = "longshore_http_answers_total{status=\"4xx\"} 8\n";
+    assert!(metrics.contains(counted), "each of them counts: {metrics}");
     server.stop().await;
 }
 

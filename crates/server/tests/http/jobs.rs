@@ -170,6 +170,29 @@ async fn one_request_settles_and_leases_and_can_be_repeated() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_run_that_ended_a_job_is_in_its_history() {
+    let server = Server::start().await;
+    let client = &mut server.client().await;
+    let id = enqueue(client, "q", json!({"kind": "k"})).await;
+    let leased = lease(client, "q").await;
+    settle(client, &leased, "ack", json!({})).await;
+    let record = client.get(&format!("/v1/jobs/{id}")).await.expect(200);
+    let attempt = &record["attempts"][0];
+    assert_eq!((&attempt["outcome"], &attempt["attempt"]), (&json!("succeeded"), &json!(1)));
+    assert_eq!(attempt["ended_at"], record["ended_at"]);
+
+    let id = enqueue(client, "q", json!({"kind": "k"})).await;
+    let leased = lease(client, "q").await;
+    let error = json!({"type": "Useless", "message": "the account is closed"});
+    settle(client, &leased, "discard", json!({"error": error})).await;
+    let record = client.get(&format!("/v1/jobs/{id}")).await.expect(200);
+    let attempt = &record["attempts"][0];
+    assert_eq!((&attempt["outcome"], &attempt["error"]), (&json!("discarded"), &error));
+    assert_eq!(client.get(&format!("/v1/status/{id}")).await.expect(200)["error"], error);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn failures_are_kept_and_dead_jobs_come_back() {
     let server = Server::start().await;
     let client = &mut server.client().await;
@@ -181,6 +204,7 @@ async fn failures_are_kept_and_dead_jobs_come_back() {
     assert_eq!((&record["state"], &record["reason"]), (&json!("dead"), &json!("exhausted")));
     assert_eq!(record["args"], 7, "dead jobs keep their args");
     assert_eq!(record["attempts"][0]["error"], error);
+    assert_eq!(record["attempts"][0]["outcome"], "failed");
     assert_eq!(client.get(&format!("/v1/status/{id}")).await.expect(200)["error"]["type"], "Boom");
     client.get(&format!("/v1/jobs/{id}/result")).await.refused(409, "job_state_refused");
 

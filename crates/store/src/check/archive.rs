@@ -79,7 +79,10 @@ fn parse_contents(contents: &[u8], end: u64) -> Result<Vec<Section>, String> {
         let name = contents.take(usize::from(name_bytes))?.to_vec();
         if position.checked_add(bytes).is_none_or(|section_end| section_end > end) {
             let name = String::from_utf8_lossy(&name).into_owned();
-            return Err(format!("section {name:?}, {bytes} bytes at {position}, is outside of it"));
+            return Err(format!(
+                "its section \"{}\", {bytes} bytes at {position}, reaches beyond its end",
+                name.escape_debug()
+            ));
         }
         sections.push(Section { name, position, bytes });
     }

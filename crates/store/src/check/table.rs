@@ -12,7 +12,7 @@ use lsm_tree::{Cache, Checksum, Slice, Table};
 use super::Depth;
 use super::archive;
 use super::version::NamedTable;
-use crate::error::StoreFault;
+use crate::error::{StoreFault, words_of};
 use crate::open::panic_text;
 
 /// The table, open for reading, after its envelope and description were found sound; with
@@ -36,7 +36,7 @@ fn check_file(path: &Path, named: &NamedTable, depth: Depth) -> io::Result<Resul
     for name in ["tli", "meta"] {
         let found = sections.iter().find(|section| section.name == name.as_bytes());
         if found.is_none_or(|section| u32::try_from(section.bytes).is_err()) {
-            return Ok(Err(format!("its section {name:?} is missing or too large")));
+            return Ok(Err(format!("its section \"{name}\" is missing or too large")));
         }
     }
     let whole = if depth == Depth::Everything { checksum(file)? } else { named.checksum };
@@ -68,7 +68,7 @@ fn open(path: &Path, named: &NamedTable) -> Result<Table, String> {
         true,
         true,
     )
-    .map_err(|error| format!("its description could not be read: {error:?}"))?;
+    .map_err(|error| format!("its description could not be read: {}", words_of(&error)))?;
     if table.id() != named.number {
         return Err(format!("it says that it is table {}", table.id()));
     }
@@ -79,7 +79,8 @@ fn read_all(table: &Table) -> Result<(), String> {
     let mut count = 0;
     let mut last: Option<Slice> = None;
     for entry in table.iter() {
-        let entry = entry.map_err(|error| format!("after {count} entries: {error:?}"))?;
+        let entry =
+            entry.map_err(|error| format!("after {count} entries: {}", words_of(&error)))?;
         if last.as_ref().is_some_and(|last| *last > entry.key.user_key) {
             return Err(format!("after {count} entries: its keys are out of order"));
         }

@@ -87,7 +87,7 @@ fn parse_version(bytes: &[u8], sections: &[Section]) -> Result<Runs, String> {
                 let start = usize::try_from(section.position).ok()?;
                 bytes.get(start..start.checked_add(usize::try_from(section.bytes).ok()?)?)
             })
-            .ok_or_else(|| format!("it has no section {name:?}"))
+            .ok_or_else(|| format!("it has no section \"{name}\""))
     };
     for (name, expected) in [
         ("format_version", &[3][..]),
@@ -98,7 +98,11 @@ fn parse_version(bytes: &[u8], sections: &[Section]) -> Result<Runs, String> {
     ] {
         let found = section(name)?;
         if found != expected {
-            return Err(format!("its section {name:?} is {found:?} instead of {expected:?}"));
+            let shown = |bytes: &[u8]| {
+                bytes.iter().take(16).map(|it| format!("{it:02x}")).collect::<Vec<_>>().concat()
+            };
+            let (found, expected) = (shown(found), shown(expected));
+            return Err(format!("its section \"{name}\" is {found} instead of {expected} (hex)"));
         }
     }
     section("blob_gc_stats")?;

@@ -13,6 +13,9 @@ fn a_step_back_of_wall_time_hides_no_job_from_those_who_wait() {
     let waiting = shard.send(Command::LeaseJobs(Box::new(wish)));
     shard.enqueue(NewJob { start: Some(Start::After(1_000)), ..job(1) });
     assert_eq!(shard.turn.next_wake_ms(shard.clock), Some(1_000));
+    // Half speed, until wall time has come after what was recorded.
+    shard.advance(1_000);
+    assert_eq!(shard.turn.next_wake_ms(shard.clock), Some(500));
     shard.advance(1_000);
     assert!(matches!(&shard.answers[&waiting], Answer::Leased { jobs, .. } if ids(jobs) == [1]));
 }
@@ -253,4 +256,33 @@ fn an_ack_of_what_was_given_back_is_refused() {
     let jobs = shard.lease(1);
     shard.settle(&jobs[0], ack()).unwrap();
     assert!(matches!(shard.settle(&jobs[0], fail()), Err(Rejection::LeaseLost { .. })));
+}
+
+/// What a namespace had kept of its jobs stayed on the disk for ever once it was deleted.
+#[test]
+fn nothing_stays_of_a_namespace_that_was_deleted() {
+    let mut shard = Shard::new();
+    let named = NewJob { fingerprint: Some([7; 16]), max_attempts: Some(2), ..job(1) };
+    shard.enqueue(named);
+    let jobs = shard.lease(1);
+    let error = JobError { kind: "e".into(), message: "m".into(), backtrace: String::new() };
+    shard.settle(&jobs[0], Verdict::Fail { error, retry_in_ms: Some(0) }).unwrap();
+    let jobs = shard.lease(1);
+    let result = Some(vec![b'1'; 40_000].into());
+    let ack = Verdict::Ack { result, location: None, follow_ups: Vec::new() };
+    shard.settle(&jobs[0], ack).unwrap();
+    let queue = "q".to_owned();
+    shard.send(Command::StartOperation(OperationKind::DeleteQueue { queue: queue.clone() }));
+    shard.advance(1);
+    shard.send(Command::DeleteQueue { queue });
+    let deleted = shard.send(Command::DeleteNamespace);
+    assert!(matches!(shard.answers[&deleted], Answer::NamespaceDeleted));
+    for _ in 0..4 {
+        shard.advance(1);
+    }
+    let map = shard.turn.complete_map();
+    let of_jobs = [5, 12, 13, 14, 15, 16, 17, 21];
+    let left: Vec<_> = map.keys().filter(|key| of_jobs.contains(&key[0])).collect();
+    assert!(left.is_empty(), "{left:02x?}");
+    assert!(shard.turn.state.namespaces.is_empty());
 }

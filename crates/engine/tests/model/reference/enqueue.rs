@@ -252,6 +252,7 @@ impl Reference {
             losses: 0,
             ends: new.cursor.iter().map(|_| elsewhere()).collect(),
             last_error: None,
+            final_run: None,
         }
     }
 

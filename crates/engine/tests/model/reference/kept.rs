@@ -140,9 +140,10 @@ impl Reference {
     }
 }
 
-/// Bytes that are kept of how far a job came.
+/// Bytes that are kept of how far a job came, and of its attempts that did not succeed.
 fn headway_bytes(job: &RefJob) -> u64 {
     let skipped = job.skipped.iter().map(|item| item.to_bytes().len());
     let checkpoint = job.checkpoint.iter().map(|checkpoint| checkpoint.to_bytes().len());
-    checkpoint.chain(skipped).sum::<usize>() as u64
+    let notes = job.notes.iter().map(|note| note.to_bytes().len());
+    checkpoint.chain(skipped).chain(notes).sum::<usize>() as u64
 }

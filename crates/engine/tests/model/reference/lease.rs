@@ -84,13 +84,15 @@ impl Reference {
     fn saw(&mut self, key: &SessionKey, request: &LeaseJobs) {
         let until = self.mono + request.wait_ms + self.limits.consumer_ms;
         let known = self.consumers.iter_mut().find(|consumer| consumer.key == *key);
-        if let Some(known) = known.filter(|known| known.queues == request.queues) {
+        if let Some(known) =
+            known.filter(|it| it.queues == request.queues && it.kinds == request.kinds)
+        {
             known.until = known.until.max(until);
             return;
         }
         self.consumers.retain(|consumer| consumer.key != *key);
-        let queues = request.queues.clone();
-        self.consumers.push(RefConsumer { key: key.clone(), queues, until });
+        let (queues, kinds) = (request.queues.clone(), request.kinds.clone());
+        self.consumers.push(RefConsumer { key: key.clone(), queues, kinds, until });
     }
 
     fn granted_before(&self, key: &SessionKey, request: &LeaseJobs) -> Vec<Delivery> {

@@ -1,8 +1,8 @@
 //! The ends of runs.
 
 use longshore_engine::{
-    AttemptNote, CancelReason, Cause, DeadReason, End, EndKind, Extension, Instruction, Job,
-    JobError, JobId, NamespaceId, Phase, Rejection, Settlement, TimeMs, Verdict,
+    AttemptNote, CancelReason, Cause, DeadReason, End, EndKind, Extension, FinalRun, Instruction,
+    Job, JobError, JobId, NamespaceId, Phase, Rejection, Settlement, TimeMs, Verdict,
 };
 
 use super::checkpoint::moved;
@@ -50,7 +50,7 @@ impl Reference {
             Verdict::Snooze { .. } | Verdict::Release | Verdict::Interrupt { .. }
                 if wanted_gone =>
             {
-                self.discard(ns, s.id, &run, CancelReason::Asked);
+                self.discard(ns, s.id, &run, (CancelReason::Asked, None));
                 EndKind::Discarded
             }
             Verdict::Snooze { delay_ms } => {
@@ -77,8 +77,8 @@ impl Reference {
                 self.interrupt(ns, s.id, reason, *delay_ms);
                 EndKind::Interrupted
             }
-            Verdict::Discard => {
-                self.discard(ns, s.id, &run, CancelReason::Discarded);
+            Verdict::Discard { error } => {
+                self.discard(ns, s.id, &run, (CancelReason::Discarded, error.clone()));
                 EndKind::Discarded
             }
         };
@@ -98,14 +98,22 @@ impl Reference {
         job.job.attempt = run.lease.attempt;
         job.job.losses = 0;
         remember(&mut job.job, run, EndKind::Acked);
+        job.job.final_run = Some(final_run(run, None));
         job.job.phase = Phase::Succeeded { ended_at: self.now, result, location };
         self.keep_outcome(job);
     }
 
-    fn discard(&mut self, ns: NamespaceId, id: JobId, run: &Run, reason: CancelReason) {
+    fn discard(
+        &mut self,
+        ns: NamespaceId,
+        id: JobId,
+        run: &Run,
+        (reason, error): (CancelReason, Option<JobError>),
+    ) {
         let mut job = self.stop_run(ns, id);
         job.job.attempt = run.lease.attempt;
         remember(&mut job.job, run, EndKind::Discarded);
+        job.job.final_run = Some(final_run(run, error));
         self.call_off(job, reason);
     }
 
@@ -239,7 +247,7 @@ fn repeats(verdict: &Verdict, kind: &EndKind) -> bool {
     let own = match verdict {
         Verdict::Ack { .. } => EndKind::Acked,
         Verdict::Fail { .. } => EndKind::Failed,
-        Verdict::Discard => EndKind::Discarded,
+        Verdict::Discard { .. } => EndKind::Discarded,
         Verdict::Snooze { .. } => EndKind::Snoozed,
         Verdict::Release => EndKind::Released,
         Verdict::Interrupt { .. } => EndKind::Interrupted,
@@ -260,6 +268,10 @@ pub(super) fn remember(job: &mut Job, run: &Run, kind: EndKind) {
     if job.ends.len() > 4 {
         job.ends.remove(0);
     }
+}
+
+fn final_run(run: &Run, error: Option<JobError>) -> FinalRun {
+    FinalRun { started_at: run.lease.started_at, worker: run.lease.worker.clone(), error }
 }
 
 fn last_error(cause: &Cause, error: Option<&JobError>, run: &Run) -> JobError {

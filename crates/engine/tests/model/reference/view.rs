@@ -1,10 +1,12 @@
 //! What people see.
 
+use std::collections::BTreeSet;
+
 use longshore_engine::{
     Answer, JobId, JobView, NamespaceId, NamespaceView, Phase, QueuePattern, QueueView, Rejection,
 };
 
-use super::{RefJob, RefNamespace, RefQueue, Reference, Refusable};
+use super::{RefConsumer, RefJob, RefNamespace, RefQueue, Reference, Refusable};
 
 impl Reference {
     pub(crate) fn job_view(&self, ns: NamespaceId, id: JobId) -> Option<JobView> {
@@ -60,7 +62,8 @@ impl Reference {
             running: count(&|job| job.run.is_some()),
             dead: count(&|job| Self::is_dead(&job.job)),
             oldest_age_ms: oldest.filter(|at| *at <= self.now).map(|at| self.now.since(at)),
-            consumers: self.consumers_of(queue),
+            consumers: self.consumers_of(queue).len() as u64,
+            unconsumed_kinds: self.unconsumed_kinds(queue, &filed),
             enqueued_total: queue.enqueued,
             succeeded_total: queue.succeeded,
             failed_total: queue.failed,
@@ -69,15 +72,27 @@ impl Reference {
         }
     }
 
-    /// How many patterns of workers that asked lately mean the queue.
-    fn consumers_of(&self, queue: &RefQueue) -> u64 {
+    /// One for each pattern of a worker that asked lately and means the queue.
+    fn consumers_of(&self, queue: &RefQueue) -> Vec<&RefConsumer> {
         let of = self.consumers.iter().filter(|consumer| consumer.key.0 == queue.ns);
-        let patterns = of.flat_map(|consumer| &consumer.queues);
-        let matching = patterns.filter(|pattern| match pattern {
+        let patterns = of.flat_map(|consumer| consumer.queues.iter().map(move |it| (consumer, it)));
+        let matching = patterns.filter(|(_, pattern)| match pattern {
             QueuePattern::Exactly(name) => queue.name == *name,
             QueuePattern::Prefix(prefix) => queue.name.starts_with(prefix.as_str()),
         });
-        matching.count() as u64
+        matching.map(|(consumer, _)| consumer).collect()
+    }
+
+    fn unconsumed_kinds(&self, queue: &RefQueue, filed: &[&&RefJob]) -> Vec<String> {
+        let consumers = self.consumers_of(queue);
+        let asked = |kind: &String| {
+            consumers.iter().any(|consumer| match &consumer.kinds {
+                Some(kinds) => kinds.contains(kind),
+                None => !kind.starts_with("longshore."),
+            })
+        };
+        let kinds: BTreeSet<&String> = filed.iter().map(|job| &job.job.kind).collect();
+        kinds.into_iter().filter(|kind| !asked(kind)).cloned().collect()
     }
 
     pub(crate) fn namespace_view(&self, namespace: &RefNamespace) -> NamespaceView {

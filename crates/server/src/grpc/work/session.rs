@@ -163,10 +163,9 @@ impl Session {
             () = self.outgoing.closed() => Err(End::Broken),
             message = incoming.message(), if reads => match message {
                 Ok(Some(message)) => self.take(message),
-                Ok(None) => Err(End::Broken),
-                // What the worker sent cannot be read, or its connection broke.
+                // What the worker sent cannot be read.
                 Err(status) if is_protocol(&status) => Err(protocol(status.message()).into()),
-                Err(_) => Err(End::Broken),
+                Ok(None) | Err(_) => Err(End::Broken),
             },
         }
     }

@@ -113,7 +113,7 @@ impl Telling {
             }
             Err(rejection) => {
                 self.forget_lost(id, token, &rejection);
-                refused(named, Some(&rejection.into()))
+                refused(named, Some(&Refusal::of_settlement(rejection)))
             }
         }
     }
@@ -184,12 +184,11 @@ impl Telling {
         bounded("jobs", told.jobs.len())?;
         let (mut jobs, mut lost) = (Vec::with_capacity(told.jobs.len()), Vec::new());
         for job in told.jobs {
-            match lease(&job.id, &job.token) {
-                Ok(lease) => jobs.push(lease),
-                Err(_) => {
-                    let (id, token) = (shorten(&job.id), shorten(&job.token));
-                    lost.push(v1::LeaseRef { id, token });
-                }
+            if let Ok(lease) = lease(&job.id, &job.token) {
+                jobs.push(lease);
+            } else {
+                let (id, token) = (shorten(&job.id), shorten(&job.token));
+                lost.push(v1::LeaseRef { id, token });
             }
         }
         let mut runs = Vec::new();
@@ -199,17 +198,14 @@ impl Telling {
                 other => return Err(unexpected(&other).into()),
             };
             for ((id, token), told) in jobs.into_iter().zip(told) {
-                match told {
-                    Ok(told) => {
-                        self.worker.run_started(id, None, None);
-                        if told != Instruction::Continue {
-                            runs.push(run_control(id, token, Some(told)));
-                        }
-                    }
-                    Err(_) => {
-                        self.worker.remove_run(id, token);
-                        lost.push(lease_ref((id, token)));
-                    }
+                let Ok(told) = told else {
+                    self.worker.remove_run(id, token);
+                    lost.push(lease_ref((id, token)));
+                    continue;
+                };
+                self.worker.run_started(id, None, None);
+                if told != Instruction::Continue {
+                    runs.push(run_control(id, token, Some(told)));
                 }
             }
         }

@@ -1,16 +1,17 @@
 //! Queues and namespaces: describe, set, pause, remove.
 
 use hyper::StatusCode;
-use longshore_engine::{Answer, Command, OperationKind, QueueView};
+use longshore_engine::{Answer, Command, NamespaceView, OperationKind, QueueView};
 
 use super::{ask, ok, operations, unexpected};
 use crate::api::{NamespaceList, QueueList, QueueRecord, UnreachableShard};
 use crate::http::app::Call;
+use crate::http::cursor;
 use crate::http::look::{PAGE_DEFAULT, PAGE_MAX};
 use crate::http::parse::parse_settings;
 use crate::http::refusal::Refusal;
 use crate::http::reply::Reply;
-use crate::http::text::{check_name, check_path_name};
+use crate::http::text::check_path_name;
 use crate::http::view;
 
 /// Pages of queues that one answer looks through for those that nobody consumes.
@@ -23,10 +24,9 @@ fn queue_record(call: &Call<'_>, queue: &QueueView) -> QueueRecord {
 pub(super) async fn list_queues(call: Call<'_>) -> Result<Reply, Refusal> {
     let limit = call.query.count("limit", PAGE_DEFAULT, PAGE_MAX)?;
     let unconsumed = call.query.flag("unconsumed")?;
-    let mut after = call.query.text("cursor").map(str::to_owned);
-    if let Some(cursor) = &after {
-        check_name("cursor", cursor)?;
-    }
+    let of = [unconsumed.then_some("unconsumed")];
+    let scope = cursor::scope("queues", call.namespace, &of);
+    let mut after = name_before(&call, scope)?;
     let mut queues = Vec::new();
     for _ in 0..SEARCHED_PAGES_MAX {
         let room = limit - queues.len();
@@ -42,11 +42,20 @@ pub(super) async fn list_queues(call: Call<'_>) -> Result<Reply, Refusal> {
             break;
         }
     }
-    Ok(ok(&QueueList { queues, next: after }).not_cached())
+    let next = after.map(|name| cursor::encode(name.as_bytes(), scope));
+    Ok(ok(&QueueList { queues, next }).not_cached())
+}
+
+/// The name that the page before this one ended with.
+fn name_before(call: &Call<'_>, scope: cursor::Scope) -> Result<Option<String>, Refusal> {
+    let Some(text) = call.query.text("cursor") else { return Ok(None) };
+    let key = cursor::decode(text, scope)?;
+    Ok(Some(String::from_utf8_lossy(&key).into_owned()))
 }
 
 fn nobody_consumes(queue: &QueueView) -> bool {
-    queue.consumers == 0 && queue.ready + queue.scheduled + queue.retrying + queue.blocked > 0
+    // What is blocked has no kinds that are told: only a queue without any consumer is sure.
+    !queue.unconsumed_kinds.is_empty() || (queue.consumers == 0 && queue.blocked > 0)
 }
 
 async fn queue_reply(call: &Call<'_>, command: Command) -> Result<Reply, Refusal> {
@@ -63,7 +72,7 @@ pub(super) async fn get_queue(call: Call<'_>) -> Result<Reply, Refusal> {
 
 pub(super) async fn put_queue(call: Call<'_>) -> Result<Reply, Refusal> {
     check_path_name("queue", call.name)?;
-    let settings = parse_settings(&call.body)?;
+    let settings = parse_settings(&call.body, &call.app.bounds)?;
     queue_reply(&call, Command::PutQueue { queue: call.name.to_owned(), settings }).await
 }
 
@@ -85,11 +94,15 @@ pub(super) async fn delete_queue(call: Call<'_>) -> Result<Reply, Refusal> {
 }
 
 pub(super) async fn list_namespaces(call: Call<'_>) -> Result<Reply, Refusal> {
-    let mut list = NamespaceList { namespaces: Vec::new(), unavailable: Vec::new() };
+    let limit = call.query.count("limit", PAGE_DEFAULT, PAGE_MAX)?;
+    let scope = cursor::scope("namespaces", "", &[]);
+    let after = name_before(&call, scope)?;
+    let mut list = NamespaceList { namespaces: Vec::new(), next: None, unavailable: Vec::new() };
     for answer in call.app.node.call_shards(Command::ListNamespaces).await {
         match answer {
             Ok(Answer::Namespaces(namespaces)) => {
-                list.namespaces.extend(namespaces.iter().map(view::namespace));
+                let later = |it: &&NamespaceView| after.as_ref().is_none_or(|name| it.name > *name);
+                list.namespaces.extend(namespaces.iter().filter(later).map(view::namespace));
             }
             Ok(Answer::Rejected(rejection)) => return Err(rejection.into()),
             Ok(other) => return Err(unexpected(&other)),
@@ -100,6 +113,11 @@ pub(super) async fn list_namespaces(call: Call<'_>) -> Result<Reply, Refusal> {
         }
     }
     list.namespaces.sort_by(|a, b| a.name.cmp(&b.name));
+    if list.namespaces.len() > limit {
+        list.namespaces.truncate(limit);
+        let end = list.namespaces.last();
+        list.next = end.map(|end| cursor::encode(end.name.as_bytes(), scope));
+    }
     Ok(ok(&list).not_cached())
 }
 

@@ -41,7 +41,9 @@ pub(super) fn started(call: &Call<'_>) -> Reply {
 fn answer(health: &HealthAnswer) -> Reply {
     let status = if health.ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let reply = Reply::of(status, health).not_cached();
-    if health.ok { reply } else { reply.retry_after_s(1) }
+    // What has stopped does not heal by itself.
+    let heals = !health.shards.iter().any(|shard| shard.state == ShardStateText::Stopped);
+    if !health.ok && heals { reply.retry_after_s(1) } else { reply }
 }
 
 fn shards(states: &[ShardState]) -> Vec<ShardHealth> {
@@ -52,9 +54,14 @@ fn shards(states: &[ShardState]) -> Vec<ShardHealth> {
                 let progress = *done as f64 / (*total).max(1) as f64;
                 (ShardStateText::Replaying, Some(progress.min(1.0)), None)
             }
+            ShardState::WaitingForSpace { why } => {
+                (ShardStateText::WaitingForSpace, None, Some(why.clone()))
+            }
             ShardState::Serving => (ShardStateText::Serving, None, None),
             ShardState::Stopped { why } => (ShardStateText::Stopped, None, Some(why.clone())),
-            ShardState::Closed => (ShardStateText::Stopped, None, Some("closed".to_owned())),
+            ShardState::Closed => {
+                (ShardStateText::Stopped, None, Some("it was closed with the server".to_owned()))
+            }
         };
         ShardHealth { shard: shard as u64, state: word, progress, reason }
     };

@@ -26,8 +26,11 @@ pub(super) async fn enqueue(call: Call<'_>, held: Option<Held>) -> Result<Reply,
     check_path_name("queue", call.name)?;
     let parsed = parse_enqueue(call.name, &call.body, &call.app.bounds)?;
     let command = EnqueueJobs { queue: call.name.to_owned(), jobs: parsed.jobs };
-    let jobs = match ask(&call, Command::EnqueueJobs(command)).await? {
+    let answer = call.app.node.call(call.namespace, Command::EnqueueJobs(command)).await?;
+    let jobs = match answer {
         Answer::Enqueued(jobs) => jobs,
+        Answer::Rejected(rejection) if parsed.is_bulk => return Err(Refusal::of_bulk(rejection)),
+        Answer::Rejected(rejection) => return Err(rejection.into()),
         other => return Err(unexpected(&other)),
     };
     drop(held);
@@ -121,11 +124,13 @@ pub(super) async fn result(call: Call<'_>) -> Result<Reply, Refusal> {
     if state != StateText::Succeeded {
         let detail =
             format!("job {} is {state}; only one that has succeeded has a result", call.name);
-        return Err(Refusal::new(Code::JobStateRefused, detail));
+        let refusal = Refusal::new(Code::JobStateRefused, detail);
+        return Err(refusal.about("id", call.name.to_owned(), "a job that has succeeded".into()));
     }
     let Some(result) = result_of(&call, &view).await? else {
         let detail = format!("job {} succeeded without a result", call.name);
-        return Err(Refusal::new(Code::ResultUnknown, detail));
+        let refusal = Refusal::new(Code::ResultUnknown, detail);
+        return Err(refusal.about("id", call.name.to_owned(), "a job with a result".into()));
     };
     Ok(Reply::json(StatusCode::OK, result))
 }
@@ -133,7 +138,8 @@ pub(super) async fn result(call: Call<'_>) -> Result<Reply, Refusal> {
 pub(super) async fn list(call: Call<'_>) -> Result<Reply, Refusal> {
     let filter = list_filter(&call)?;
     let limit = call.query.count("limit", PAGE_DEFAULT, PAGE_MAX)?;
-    let scope = cursor::scope(&filter);
+    let of = ["queue", "state", "kind"].map(|name| call.query.text(name));
+    let scope = cursor::scope("jobs", call.namespace, &of);
     let cursor = match call.query.text("cursor") {
         Some(text) => Some(cursor::decode(text, scope)?),
         None => None,

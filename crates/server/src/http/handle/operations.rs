@@ -2,14 +2,15 @@
 
 use hyper::StatusCode;
 use longshore_engine::query::{self, ListFilter};
-use longshore_engine::{Answer, Command, JobState, JobView, OperationId, OperationKind, QueueView};
+use longshore_engine::{
+    Answer, Command, JobState, JobView, OperationId, OperationKind, QueueView, Rejection,
+};
 
 use super::jobs::waits;
 use super::{ask, ok, unexpected};
 use crate::api::OperationList;
 use crate::clock::wall_now;
 use crate::http::app::Call;
-use crate::http::code::Code;
 use crate::http::parse::{parse_purge, parse_retry_dead};
 use crate::http::refusal::Refusal;
 use crate::http::reply::Reply;
@@ -103,7 +104,7 @@ async fn count(call: &Call<'_>, kind: OperationKind) -> Result<Reply, Refusal> {
         Some((matched, examined as u64))
     };
     let Some((matched, examined)) = call.app.node.read(call.namespace, look).await? else {
-        return Err(Refusal::new(Code::NamespaceUnknown, "the namespace does not exist"));
+        return Err(Rejection::NamespaceUnknown { name: call.namespace.to_owned() }.into());
     };
     Ok(ok(&view::dry_run(&kind, candidates, examined, matched)).not_cached())
 }

@@ -51,19 +51,19 @@ pub(super) async fn settle(call: Call<'_>, held: Option<Held>) -> Result<Reply, 
 
 pub(super) async fn settle_one(op: Op, call: Call<'_>) -> Result<Reply, Refusal> {
     let id = job_id(&call)?;
-    let body = &call.body;
+    let (body, bounds) = (&call.body, &call.app.bounds);
     let settlement = match op {
-        Op::Fail => parse_fail(id, body)?,
-        Op::Snooze => parse_snooze(id, body)?,
+        Op::Fail => parse_fail(id, body, bounds)?,
+        Op::Snooze => parse_snooze(id, body, bounds)?,
         Op::Release => parse_release(id, body)?,
         Op::Discard => parse_discard(id, body)?,
-        Op::Interrupt => parse_interrupt(id, body)?,
-        _ => parse_ack(id, body, &call.app.bounds)?,
+        Op::Interrupt => parse_interrupt(id, body, bounds)?,
+        _ => parse_ack(id, body, bounds)?,
     };
     match ask(&call, Command::SettleJobs(vec![settlement])).await? {
         Answer::Settled(mut settled) if settled.len() == 1 => match settled.remove(0) {
             Ok(kind) => Ok(Reply::json(StatusCode::OK, write::settled_one(id, &kind))),
-            Err(rejection) => Err(rejection.into()),
+            Err(rejection) => Err(Refusal::of_settlement(rejection)),
         },
         other => Err(unexpected(&other)),
     }
@@ -71,7 +71,7 @@ pub(super) async fn settle_one(op: Op, call: Call<'_>) -> Result<Reply, Refusal>
 
 pub(super) async fn heartbeat(call: Call<'_>) -> Result<Reply, Refusal> {
     let id = job_id(&call)?;
-    let extension = parse_heartbeat(id, &call.body)?;
+    let extension = parse_heartbeat(id, &call.body, &call.app.bounds)?;
     instructed(&call, id, Command::ExtendLeases(vec![extension])).await
 }
 

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use longshore_engine::{JobDefaults, QueueSettings, TimeMs};
 
+use super::Bounds;
 use super::enqueue::retry_policy;
 use crate::api::{
     DurationText, InstantText, JobDefaultsBody, PurgeRequest, QueueSettingsBody, RetryDeadRequest,
@@ -23,29 +24,26 @@ pub(crate) struct Filter {
 }
 
 /// Reads the settings of a queue.
-pub(crate) fn parse_settings(body: &Bytes) -> Result<QueueSettings, Refusal> {
+pub(crate) fn parse_settings(body: &Bytes, bounds: &Bounds) -> Result<QueueSettings, Refusal> {
     let settings: QueueSettingsBody = read(text_of(body)?)?;
     let QueueSettingsBody { paused, max_length, defaults } = settings;
     let JobDefaultsBody { priority, lease, timeout, retry, max_attempts, max_age, ttl, retain } =
         defaults;
-    if let Some(priority) = priority
-        && priority > 9
-    {
-        return Err(Refusal::value("defaults.priority", priority, "0 to 9"));
-    }
-    let ms = |duration: Option<DurationText>| duration.map(|duration| duration.0);
+    let ms = |name: &str, duration, min_ms| {
+        bounds.duration(&format!("defaults.{name}"), duration, min_ms)
+    };
     Ok(QueueSettings {
         paused,
         max_length,
         defaults: JobDefaults {
             priority,
-            lease_ms: ms(lease),
-            timeout_ms: ms(timeout),
-            retry: retry.as_ref().map(retry_policy).transpose()?,
+            lease_ms: bounds.lease("defaults.lease", lease)?,
+            timeout_ms: ms("timeout", timeout, 1)?,
+            retry: retry_policy("defaults.retry", retry.as_ref(), bounds)?,
             max_attempts,
-            max_age_ms: ms(max_age),
-            ttl_ms: ms(ttl),
-            retain_ms: ms(retain),
+            max_age_ms: ms("max_age", max_age, 1)?,
+            ttl_ms: ms("ttl", ttl, 1)?,
+            retain_ms: ms("retain", retain, 0)?,
         },
     })
 }
@@ -75,7 +73,8 @@ fn filter(
         check_name("kind", kind)?;
     }
     if let (Some(age), Some(_)) = (older_than, before) {
-        return Err(Refusal::value("older_than", age, "older_than or before, not both"));
+        let value = format!("{age}, beside before");
+        return Err(Refusal::value("older_than", value, "older_than or before, not both"));
     }
     let before = before.map(|at| TimeMs(at.0));
     let older = older_than.map(|age| TimeMs(now.0.saturating_sub(age.0)));

@@ -3,19 +3,21 @@
 use std::fmt;
 
 use bytes::Bytes;
-use longshore_engine::{FollowUp, JobId, NewJob, RetryPolicy, Start, TimeMs};
+use longshore_engine::{FollowUp, JobId, NewJob, RetryPolicy, Start};
 use serde::de::{self, DeserializeSeed, MapAccess, SeqAccess};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::Bounds;
+use super::check::{check_bytes, check_count};
 use super::fingerprint::fingerprint;
 use super::id_source::fresh_id;
 use crate::api::{self, Object, RetryText};
 use crate::http::code::Code;
-use crate::http::json::{check_carried, read, slice, text_of};
+use crate::http::json::{THE_BODY, check_carried, missing, read, slice, text_of};
 use crate::http::refusal::Refusal;
 use crate::http::text::{check_name, check_path_name, quoted};
+use crate::http::words;
 
 /// Args where the producer names none.
 const NO_ARGS: &[u8] = b"{}";
@@ -61,16 +63,12 @@ pub(crate) fn follow_ups(
     body: &Bytes,
     bounds: &Bounds,
 ) -> Result<Vec<FollowUp>, Refusal> {
-    if jobs.len() > bounds.bulk_jobs_max {
-        let allowed = format!("at most {} jobs", bounds.bulk_jobs_max);
-        return Err(Refusal::value("enqueue", format!("{} jobs", jobs.len()), allowed));
-    }
+    check_count("enqueue", jobs.len(), bounds.bulk_jobs_max, "jobs")?;
     let (mut follow_ups, mut faults) = (Vec::with_capacity(jobs.len()), Vec::new());
     for (index, mut job) in jobs.into_iter().enumerate() {
         match job.queue.take() {
             None => {
-                let detail = "queue is missing; a follow-up names its own";
-                faults.push((index, Refusal::new(Code::FieldMissing, detail).field("queue")));
+                faults.push((index, missing("queue", words::needed("queue"))));
             }
             Some(queue) => {
                 let reading = Reading { queue: &queue, body, bounds };
@@ -81,7 +79,11 @@ pub(crate) fn follow_ups(
             }
         }
     }
-    if faults.is_empty() { Ok(follow_ups) } else { Err(Refusal::of_jobs(faults)) }
+    if !faults.is_empty() {
+        return Err(Refusal::of_jobs("enqueue", faults));
+    }
+    check_bulk_bytes("enqueue", follow_ups.iter().map(|one| &one.job), bounds)?;
+    Ok(follow_ups)
 }
 
 /// Whether the body is the object of a bulk: `jobs` is the only key that one may have.
@@ -109,14 +111,22 @@ impl Reading<'_> {
         }
         match read {
             Err(_) => Err(self.bulk_fault(text)),
-            Ok(()) if sink.faults.is_empty() => Ok(sink.jobs),
-            Ok(()) => Err(Refusal::of_jobs(sink.faults)),
+            Ok(()) if sink.count == 0 => Err(Refusal::value("jobs", "0 jobs", self.allowed())),
+            Ok(()) if !sink.faults.is_empty() => Err(Refusal::of_jobs("jobs", sink.faults)),
+            Ok(()) => {
+                check_bulk_bytes("jobs", sink.jobs.iter(), self.bounds)?;
+                Ok(sink.jobs)
+            }
         }
     }
 
     fn too_many(&self) -> Refusal {
-        let allowed = format!("1 to {} jobs", self.bounds.bulk_jobs_max);
-        Refusal::value("jobs", "more", allowed)
+        let value = format!("more than {} jobs", self.bounds.bulk_jobs_max);
+        Refusal::value("jobs", value, self.allowed())
+    }
+
+    fn allowed(&self) -> String {
+        format!("1 to {} jobs", self.bounds.bulk_jobs_max)
     }
 
     /// Finds out which jobs of a bad bulk are at fault. A second pass, for bad ones only.
@@ -139,9 +149,9 @@ impl Reading<'_> {
         let faults: Vec<_> = jobs.filter_map(|(index, raw)| Some((index, job(raw)?))).collect();
         if faults.is_empty() {
             // The first pass refused what the second one takes: that would be a bug here.
-            return Refusal::new(Code::BodyMalformed, "the body cannot be read");
+            return Refusal::new(Code::BodyMalformed, "the body cannot be read").field(THE_BODY);
         }
-        Refusal::of_jobs(faults)
+        Refusal::of_jobs("jobs", faults)
     }
 
     /// A job whose queue the path names.
@@ -158,11 +168,10 @@ impl Reading<'_> {
     fn job(&self, job: api::NewJob<'_>) -> Result<NewJob, Refusal> {
         check_name("kind", &job.kind)?;
         check_alternatives(&job)?;
-        if let Some(priority) = job.priority
-            && priority > 9
-        {
-            return Err(Refusal::value("priority", priority, "0 to 9"));
+        if let Some(key) = &job.ordering_key {
+            check_name("ordering_key", key)?;
         }
+        self.bounds.tags(job.tags.as_deref().unwrap_or_default())?;
         if let Some(traceparent) = &job.traceparent {
             check_traceparent(traceparent)?;
         }
@@ -188,23 +197,26 @@ impl Reading<'_> {
             }
             None => None,
         };
-        let at = |at: api::InstantText| Start::At(TimeMs(at.0));
-        let after = |delay: api::DurationText| Start::After(delay.0);
+        let bounds = self.bounds;
+        let run_at = bounds.instant("run_at", job.run_at)?.map(Start::At);
+        let delay = bounds.duration("delay", job.delay, 0)?.map(Start::After);
+        let expires_at = bounds.instant("expires_at", job.expires_at)?.map(Start::At);
+        let ttl = bounds.duration("ttl", job.ttl, 0)?.map(Start::After);
         let named = job.id.map(|id| (JobId(id.0), fingerprint(self.queue, &job)));
         Ok(NewJob {
             id: named.map_or_else(fresh_id, |(id, _)| id),
             fingerprint: named.map(|(_, fingerprint)| fingerprint),
             args,
             priority: job.priority,
-            start: job.run_at.map(at).or_else(|| job.delay.map(after)),
+            start: run_at.or(delay),
             at_most_once: job.at_most_once.unwrap_or(false),
-            expiry: job.expires_at.map(at).or_else(|| job.ttl.map(after)),
-            timeout_ms: job.timeout.map(|timeout| timeout.0),
-            lease_ms: job.lease.map(|lease| lease.0),
-            retry: job.retry.as_ref().map(retry_policy).transpose()?,
+            expiry: expires_at.or(ttl),
+            timeout_ms: bounds.duration("timeout", job.timeout, 1)?,
+            lease_ms: bounds.lease("lease", job.lease)?,
+            retry: retry_policy("retry", job.retry.as_ref(), bounds)?,
             max_attempts: job.max_attempts,
-            max_age_ms: job.max_age.map(|age| age.0),
-            retain_ms: job.retain.map(|retain| retain.0),
+            max_age_ms: bounds.duration("max_age", job.max_age, 1)?,
+            retain_ms: bounds.duration("retain", job.retain, 0)?,
             metadata,
             kind: job.kind,
             ordering_key: job.ordering_key,
@@ -217,7 +229,8 @@ impl Reading<'_> {
 
 fn check_alternatives(job: &api::NewJob<'_>) -> Result<(), Refusal> {
     let both = |field: &str, given: String, other: &str| {
-        Err(Refusal::value(field, given, format!("{field} or {other}, not both")))
+        let allowed = format!("{field} or {other}, not both");
+        Err(Refusal::value(field, format!("{given}, beside {other}"), allowed))
     };
     if let (Some(at), Some(_)) = (job.run_at, job.delay) {
         return both("run_at", at.to_string(), "delay");
@@ -249,27 +262,50 @@ fn check_object(field: &str, json: &str) -> Result<(), Refusal> {
     if json.starts_with('{') { Ok(()) } else { Err(Refusal::value(field, json, "an object")) }
 }
 
-/// The engine's form of a retry policy.
-pub(super) fn retry_policy(retry: &RetryText) -> Result<RetryPolicy, Refusal> {
+/// Bytes of the texts of variable length in jobs that enter together, as the engine counts them.
+fn check_bulk_bytes<'j>(
+    field: &str,
+    jobs: impl Iterator<Item = &'j NewJob>,
+    bounds: &Bounds,
+) -> Result<(), Refusal> {
+    let bytes = |job: &NewJob| {
+        let tags: usize = job.tags.iter().map(String::len).sum();
+        job.args.len() + tags + job.metadata.as_ref().map_or(0, Bytes::len)
+    };
+    check_bytes(field, jobs.map(bytes).sum::<usize>() as u64, bounds.bulk_bytes_max)
+}
+
+/// The engine's form of a retry policy that stands in `place`.
+pub(super) fn retry_policy(
+    place: &str,
+    retry: Option<&RetryText>,
+    bounds: &Bounds,
+) -> Result<Option<RetryPolicy>, Refusal> {
     const CAP_MS: u64 = 86_400_000;
-    let within = |field: &str, value: f64, min: f64, max: f64| {
+    let Some(retry) = retry else { return Ok(None) };
+    let within = |name: &str, value: f64, min: f64, max: f64| {
         if (min..=max).contains(&value) {
             // 0 to 100,000, by the bounds above.
             #[expect(clippy::cast_sign_loss, reason = "it is not negative, by the bounds above")]
             return Ok((value * 100.0).round() as u32);
         }
-        Err(Refusal::value(field, value, format!("{min} to {max}")))
+        let allowed = format!("a number from {min} to {max}");
+        Err(Refusal::value(&format!("{place}.{name}"), value, allowed))
     };
-    Ok(match retry {
+    let ms = |name: &str, duration: api::DurationText| {
+        let bounded = bounds.duration(&format!("{place}.{name}"), Some(duration), 0);
+        bounded.map(|_| duration.0)
+    };
+    Ok(Some(match retry {
         RetryText::Sidekiq => RetryPolicy::Sidekiq,
-        RetryText::Constant { delay } => RetryPolicy::Constant { delay_ms: delay.0 },
+        RetryText::Constant { delay } => RetryPolicy::Constant { delay_ms: ms("delay", *delay)? },
         RetryText::Exponential { base, factor, cap, jitter } => RetryPolicy::Exponential {
-            base_ms: base.0,
-            factor_percent: within("retry.factor", factor.unwrap_or(2.0), 1.0, 1000.0)?,
-            cap_ms: cap.map_or(CAP_MS, |cap| cap.0),
-            jitter_percent: within("retry.jitter", jitter.unwrap_or(0.0), 0.0, 1.0)? as u8,
+            base_ms: ms("base", *base)?,
+            factor_percent: within("factor", factor.unwrap_or(2.0), 1.0, 1000.0)?,
+            cap_ms: ms("cap", cap.unwrap_or(api::DurationText(CAP_MS)))?,
+            jitter_percent: within("jitter", jitter.unwrap_or(0.0), 0.0, 1.0)? as u8,
         },
-    })
+    }))
 }
 
 /// The most values that the second pass keeps: more than any bulk may have.
@@ -285,7 +321,7 @@ fn first_values<'de, D: Deserializer<'de>>(
         type Value = Vec<&'de RawValue>;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a list of jobs")
+            f.write_str("an array of jobs")
         }
 
         fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
@@ -354,7 +390,7 @@ impl<'de> de::Visitor<'de> for JobsSeed<'_, '_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a list of jobs")
+        f.write_str("an array of jobs")
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {

@@ -4,29 +4,37 @@ use bytes::Bytes;
 use longshore_engine::{LeaseJobs, QueuePattern};
 
 use super::Bounds;
+use super::check::check_count;
 use super::settle::settlements;
-use crate::api::LeaseRequest;
+use crate::api::{DurationText, LeaseRequest};
 use crate::http::code::Code;
-use crate::http::json::{read, text_of};
+use crate::http::json::{missing, read, text_of};
 use crate::http::refusal::Refusal;
 use crate::http::text::{check_name, check_path_name, quoted};
+use crate::http::words;
 
 /// The worker's name where it has none.
 const NAMELESS: &str = "anonymous";
 
 /// Reads the body of a lease request.
 pub(crate) fn parse_lease(body: &Bytes, bounds: &Bounds) -> Result<LeaseJobs, Refusal> {
-    let request: LeaseRequest<'_> = read(text_of(body)?)?;
+    let jobs_max = bounds.lease_jobs_max;
+    let request: LeaseRequest<'_> =
+        read(text_of(body)?).map_err(|refusal: Refusal| refusal.bounding("max", jobs_max))?;
     let max = request.max.unwrap_or(1);
+    if max > jobs_max {
+        return Err(Refusal::value("max", max, "").bounding("max", jobs_max));
+    }
     if request.queues.is_empty() && max > 0 {
         let detail = "queues names no queue; \"*\" means all, and \"max\": 0 only settles";
-        return Err(Refusal::new(Code::FieldMissing, detail).field("queues"));
+        let refusal = Refusal::new(Code::FieldMissing, detail);
+        return Err(refusal.about("queues", "nothing".into(), words::needed("queues").into()));
     }
-    check_count("queues", request.queues.len(), bounds.queues_max)?;
+    check_count("queues", request.queues.len(), bounds.queues_max, "names")?;
     let queues = request.queues.into_iter().enumerate().map(|(index, name)| pattern(index, name));
     let queues = queues.collect::<Result<_, _>>()?;
     if let Some(kinds) = &request.kinds {
-        check_count("kinds", kinds.len(), bounds.kinds_max)?;
+        check_count("kinds", kinds.len(), bounds.kinds_max, "names")?;
         for (index, kind) in kinds.iter().enumerate() {
             check_name(&format!("kinds[{index}]"), kind)?;
         }
@@ -38,19 +46,30 @@ pub(crate) fn parse_lease(body: &Bytes, bounds: &Bounds) -> Result<LeaseJobs, Re
     if request.turn.is_some() {
         for (field, value) in [("worker", &request.worker), ("session", &request.session)] {
             if value.is_none() {
-                let detail = format!("{field} is missing; a turn belongs to a worker's session");
-                return Err(Refusal::new(Code::FieldMissing, detail).field(field));
+                let needed = "a name, a string: a turn belongs to a worker's session";
+                return Err(missing(field, needed));
             }
         }
     } else if let Some(seen) = request.seen {
         return Err(Refusal::value("seen", seen, "only together with turn"));
     }
+    for (field, name) in [("worker", &request.worker), ("session", &request.session)] {
+        if let Some(name) = name.as_ref().filter(|name| request.turn.is_some() || !name.is_empty())
+        {
+            check_name(field, name)?;
+        }
+    }
+    let wait_ms = request.wait.map_or(0, |wait| wait.0);
+    if wait_ms > bounds.wait_ms_max {
+        let allowed = format!("at most {}", DurationText(bounds.wait_ms_max));
+        return Err(Refusal::value("wait", DurationText(wait_ms), allowed));
+    }
     Ok(LeaseJobs {
         queues,
         kinds: request.kinds,
         max,
-        wait_ms: request.wait.map_or(0, |wait| wait.0),
-        lease_ms: request.lease.map(|lease| lease.0),
+        wait_ms,
+        lease_ms: bounds.lease("lease", request.lease)?,
         worker: request.worker.unwrap_or_else(|| NAMELESS.to_owned()),
         // Who names none shares none: requests of a session take each other's place.
         session: request.session.unwrap_or_default(),
@@ -59,13 +78,6 @@ pub(crate) fn parse_lease(body: &Bytes, bounds: &Bounds) -> Result<LeaseJobs, Re
         settle: settlements(request.settle, body, bounds)?,
         prefetch: false,
     })
-}
-
-fn check_count(field: &str, count: usize, max: usize) -> Result<(), Refusal> {
-    if count > max {
-        return Err(Refusal::value(field, format!("{count} names"), format!("at most {max}")));
-    }
-    Ok(())
 }
 
 pub(crate) fn pattern(index: usize, name: String) -> Result<QueuePattern, Refusal> {

@@ -5,18 +5,24 @@ use bytes::Bytes;
 use longshore_engine::{CheckpointJob, Extension, JobId, RetryFrom};
 
 use super::Bounds;
+use super::check::check_count;
 use super::settle::{error_of, token_of};
 use crate::api::{CheckpointRequest, HeartbeatRequest, RetryRequest};
 use crate::http::json::{check_carried, read, slice, text_of};
 use crate::http::refusal::Refusal;
+use crate::http::text::check_name;
 
 /// Reads `heartbeat`.
-pub(crate) fn parse_heartbeat(id: JobId, body: &Bytes) -> Result<Extension, Refusal> {
+pub(crate) fn parse_heartbeat(
+    id: JobId,
+    body: &Bytes,
+    bounds: &Bounds,
+) -> Result<Extension, Refusal> {
     let request: HeartbeatRequest = read(text_of(body)?)?;
     Ok(Extension {
         id,
         token: token_of(request.token),
-        lease_ms: request.lease.map(|lease| lease.0),
+        lease_ms: bounds.lease("lease", request.lease)?,
         progress: request.progress.map(hundredths).transpose()?,
         progress_text: request.progress_text,
     })
@@ -33,13 +39,9 @@ pub(crate) fn parse_checkpoint(
     if let Some(cursor) = &request.cursor {
         check_carried("cursor", cursor.get(), max)?;
     }
-    if request.skipped.len() > bounds.settlements_max {
-        let value = format!("{} items", request.skipped.len());
-        return Err(Refusal::value(
-            "skipped",
-            value,
-            format!("at most {}", bounds.settlements_max),
-        ));
+    check_count("skipped", request.skipped.len(), bounds.settlements_max, "items")?;
+    for (name, _) in &request.counters.0 {
+        check_name("counters", name)?;
     }
     let mut skipped = Vec::with_capacity(request.skipped.len());
     for (index, item) in request.skipped.into_iter().enumerate() {
@@ -50,7 +52,7 @@ pub(crate) fn parse_checkpoint(
         id,
         token: token_of(request.token),
         seq: request.seq,
-        lease_ms: request.lease.map(|lease| lease.0),
+        lease_ms: bounds.lease("lease", request.lease)?,
         cursor: request.cursor.map(|cursor| slice(body, &cursor)),
         progress: request.progress.map(hundredths).transpose()?,
         progress_text: request.progress_text,
@@ -61,10 +63,10 @@ pub(crate) fn parse_checkpoint(
 
 /// Reads `retry`, which may have no body.
 pub(crate) fn parse_retry(body: &Bytes, bounds: &Bounds) -> Result<RetryFrom, Refusal> {
-    if body.is_empty() {
-        return Ok(RetryFrom::Kept);
-    }
-    let request: RetryRequest<'_> = read(text_of(body)?)?;
+    let request: RetryRequest<'_> = match &**body {
+        b"" => RetryRequest::default(),
+        _ => read(text_of(body)?)?,
+    };
     let Some(cursor) = request.cursor else { return Ok(RetryFrom::Kept) };
     if cursor.get() == "null" {
         return Ok(RetryFrom::Beginning);
@@ -76,7 +78,7 @@ pub(crate) fn parse_retry(body: &Bytes, bounds: &Bounds) -> Result<RetryFrom, Re
 /// Progress in hundredths of a per cent.
 pub(crate) fn hundredths(progress: f64) -> Result<u16, Refusal> {
     if !(0.0..=1.0).contains(&progress) {
-        return Err(Refusal::value("progress", progress, "0 to 1"));
+        return Err(Refusal::value("progress", progress, "a number from 0 to 1"));
     }
     #[expect(clippy::cast_sign_loss, reason = "it is not negative, by the check above")]
     Ok((progress * 10_000.0).round() as u16)

@@ -3,15 +3,17 @@
 use bytes::Bytes;
 use longshore_engine::{Epoch, JobError, JobId, Settlement, Token, Verdict};
 
+use super::check::check_count;
 use super::enqueue::follow_ups;
 use super::{Bounds, check_location};
 use crate::api::{
     AckRequest, DiscardRequest, DurationText, ErrorText, FailRequest, InterruptRequest, NewJob,
     RawJson, ReleaseRequest, SettleRequest, SettlementText, SnoozeRequest, TokenText, VerdictText,
 };
-use crate::http::code::Code;
-use crate::http::json::{check_carried, read, slice, text_of};
+use crate::http::json::{check_carried, missing, read, slice, text_of};
 use crate::http::refusal::Refusal;
+use crate::http::text::check_name;
+use crate::http::words;
 
 /// Why a run was interrupted, where its worker does not say.
 const INTERRUPTED: &str = "interrupt";
@@ -42,13 +44,33 @@ pub(super) fn error_of(error: Option<ErrorText>) -> JobError {
     JobError { kind, message, backtrace }
 }
 
-fn fail(error: Option<ErrorText>, retry_in: Option<DurationText>) -> Verdict {
-    Verdict::Fail { error: error_of(error), retry_in_ms: retry_in.map(|delay| delay.0) }
+fn fail(
+    error: Option<ErrorText>,
+    retry_in: Option<DurationText>,
+    bounds: &Bounds,
+) -> Result<Verdict, Refusal> {
+    let retry_in_ms = bounds.duration("retry_in", retry_in, 0)?;
+    Ok(Verdict::Fail { error: error_of(error), retry_in_ms })
 }
 
-fn interrupt(reason: Option<String>, delay: Option<DurationText>) -> Verdict {
+fn discard(error: Option<ErrorText>) -> Verdict {
+    Verdict::Discard { error: error.map(|error| error_of(Some(error))) }
+}
+
+fn snooze(delay: Option<DurationText>, bounds: &Bounds) -> Result<Verdict, Refusal> {
+    let delay_ms = bounds.duration("delay", delay, 0)?;
+    let delay_ms = delay_ms.ok_or_else(|| missing("delay", words::needed("delay")))?;
+    Ok(Verdict::Snooze { delay_ms })
+}
+
+fn interrupt(
+    reason: Option<String>,
+    delay: Option<DurationText>,
+    bounds: &Bounds,
+) -> Result<Verdict, Refusal> {
     let reason = reason.unwrap_or_else(|| INTERRUPTED.to_owned());
-    Verdict::Interrupt { reason, delay_ms: delay.map(|delay| delay.0) }
+    check_name("reason", &reason)?;
+    Ok(Verdict::Interrupt { reason, delay_ms: bounds.duration("delay", delay, 0)? })
 }
 
 /// Reads `ack`.
@@ -59,16 +81,20 @@ pub(crate) fn parse_ack(id: JobId, body: &Bytes, bounds: &Bounds) -> Result<Sett
 }
 
 /// Reads `fail`.
-pub(crate) fn parse_fail(id: JobId, body: &Bytes) -> Result<Settlement, Refusal> {
+pub(crate) fn parse_fail(id: JobId, body: &Bytes, bounds: &Bounds) -> Result<Settlement, Refusal> {
     let request: FailRequest = read(text_of(body)?)?;
-    let verdict = fail(request.error, request.retry_in);
+    let verdict = fail(request.error, request.retry_in, bounds)?;
     Ok(Settlement { id, token: token_of(request.token), verdict })
 }
 
 /// Reads `snooze`.
-pub(crate) fn parse_snooze(id: JobId, body: &Bytes) -> Result<Settlement, Refusal> {
+pub(crate) fn parse_snooze(
+    id: JobId,
+    body: &Bytes,
+    bounds: &Bounds,
+) -> Result<Settlement, Refusal> {
     let request: SnoozeRequest = read(text_of(body)?)?;
-    let verdict = Verdict::Snooze { delay_ms: request.delay.0 };
+    let verdict = snooze(Some(request.delay), bounds)?;
     Ok(Settlement { id, token: token_of(request.token), verdict })
 }
 
@@ -81,13 +107,17 @@ pub(crate) fn parse_release(id: JobId, body: &Bytes) -> Result<Settlement, Refus
 /// Reads `discard`.
 pub(crate) fn parse_discard(id: JobId, body: &Bytes) -> Result<Settlement, Refusal> {
     let request: DiscardRequest = read(text_of(body)?)?;
-    Ok(Settlement { id, token: token_of(request.token), verdict: Verdict::Discard })
+    Ok(Settlement { id, token: token_of(request.token), verdict: discard(request.error) })
 }
 
 /// Reads `interrupt`.
-pub(crate) fn parse_interrupt(id: JobId, body: &Bytes) -> Result<Settlement, Refusal> {
+pub(crate) fn parse_interrupt(
+    id: JobId,
+    body: &Bytes,
+    bounds: &Bounds,
+) -> Result<Settlement, Refusal> {
     let request: InterruptRequest = read(text_of(body)?)?;
-    let verdict = interrupt(request.reason, request.delay);
+    let verdict = interrupt(request.reason, request.delay, bounds)?;
     Ok(Settlement { id, token: token_of(request.token), verdict })
 }
 
@@ -103,16 +133,14 @@ pub(super) fn settlements(
     body: &Bytes,
     bounds: &Bounds,
 ) -> Result<Vec<Settlement>, Refusal> {
-    if settle.len() > bounds.settlements_max {
-        let allowed = format!("at most {}", bounds.settlements_max);
-        return Err(Refusal::value("settle", format!("{} runs", settle.len()), allowed));
-    }
-    let numbered = settle.into_iter().enumerate();
-    numbered.map(|(index, one)| settlement(index, one, body, bounds)).collect()
+    check_count("settle", settle.len(), bounds.settlements_max, "runs")?;
+    let checked = |(index, one)| {
+        settlement(one, body, bounds).map_err(|fault| fault.within(&format!("settle[{index}]")))
+    };
+    settle.into_iter().enumerate().map(checked).collect()
 }
 
 fn settlement(
-    index: usize,
     one: SettlementText<'_>,
     body: &Bytes,
     bounds: &Bounds,
@@ -122,7 +150,7 @@ fn settlement(
         ("result", one.result.is_some(), &[VerdictText::Ack]),
         ("location", one.location.is_some(), &[VerdictText::Ack]),
         ("enqueue", !one.enqueue.is_empty(), &[VerdictText::Ack]),
-        ("error", one.error.is_some(), &[VerdictText::Fail]),
+        ("error", one.error.is_some(), &[VerdictText::Fail, VerdictText::Discard]),
         ("retry_in", one.retry_in.is_some(), &[VerdictText::Fail]),
         ("delay", one.delay.is_some(), &[VerdictText::Snooze, VerdictText::Interrupt]),
         ("reason", one.reason.is_some(), &[VerdictText::Interrupt]),
@@ -131,27 +159,17 @@ fn settlement(
         if is_given && !of.contains(&verdict) {
             let words: Vec<_> = of.iter().map(|of| format!("\"{}\"", of.as_str())).collect();
             let allowed = format!("{field} goes with {} only", words.join(" and "));
-            let field = format!("settle[{index}].{field}");
-            return Err(Refusal::value(
-                &field,
-                format!("given with {}", verdict.as_str()),
-                allowed,
-            ));
+            let value = format!("given with \"{}\"", verdict.as_str());
+            return Err(Refusal::value(field, value, allowed));
         }
     }
     let verdict = match verdict {
         VerdictText::Ack => ack(body, bounds, one.result.as_ref(), one.location, one.enqueue)?,
-        VerdictText::Fail => fail(one.error, one.retry_in),
-        VerdictText::Snooze => {
-            let delay = one.delay.ok_or_else(|| {
-                let field = format!("settle[{index}].delay");
-                Refusal::new(Code::FieldMissing, format!("{field} is missing")).field(field)
-            })?;
-            Verdict::Snooze { delay_ms: delay.0 }
-        }
+        VerdictText::Fail => fail(one.error, one.retry_in, bounds)?,
+        VerdictText::Snooze => snooze(one.delay, bounds)?,
         VerdictText::Release => Verdict::Release,
-        VerdictText::Discard => Verdict::Discard,
-        VerdictText::Interrupt => interrupt(one.reason, one.delay),
+        VerdictText::Discard => discard(one.error),
+        VerdictText::Interrupt => interrupt(one.reason, one.delay, bounds)?,
     };
     Ok(Settlement { id: JobId(one.id.0), token: token_of(one.token), verdict })
 }

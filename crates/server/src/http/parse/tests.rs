@@ -16,11 +16,16 @@ const UUID: &str = "018bcfe5-6800-7a00-8abc-def012345678";
 fn bounds() -> Bounds {
     Bounds {
         bulk_jobs_max: 3,
+        bulk_bytes_max: 150,
         args_bytes_max: 100,
         result_bytes_max: 100,
         metadata_bytes_max: 100,
         cursor_bytes_max: 20,
         settlements_max: 3,
+        lease_jobs_max: 9,
+        lease_ms: 1000..=3_600_000,
+        wait_ms_max: 60_000,
+        horizon_ms_max: 365 * 86_400_000,
         queues_max: 3,
         kinds_max: 3,
     }
@@ -92,6 +97,18 @@ fn bad_jobs_are_told_which_field() {
         ("\"run_at\":\"99999-01-01T00:00:00Z\"", "run_at"),
         ("\"run_at\":\"1960-01-01T00:00:00Z\"", "run_at"),
         ("\"delay\":\"99999999999999999999d\"", "delay"),
+        ("\"delay\":\"366d\"", "delay"),
+        ("\"ttl\":\"366d\"", "ttl"),
+        ("\"timeout\":\"0s\"", "timeout"),
+        ("\"lease\":\"2h\"", "lease"),
+        ("\"run_at\":\"9999-12-31T23:59:59Z\"", "run_at"),
+        ("\"tags\":[\"a\",\"\"]", "tags[1]"),
+        ("\"ordering_key\":\"\"", "ordering_key"),
+        ("\"retry\":{\"policy\":\"constant\",\"delay\":\"366d\"}", "retry.delay"),
+        ("\"retry\":{\"policy\":\"sidekiq\",\"delay\":\"5s\"}", "retry.delay"),
+        ("\"retry\":{\"policy\":\"constant\",\"delay\":\"1s\",\"cap\":\"5s\"}", "retry.cap"),
+        ("\"retry\":{\"policy\":\"none\"}", "retry.policy"),
+        ("\"retry\":{}", "retry.policy"),
         ("\"traceparent\":\"00-x\"", "traceparent"),
         ("\"metadata\":[1]", "metadata"),
         ("\"tags\":\"a\"", "tags"),
@@ -110,6 +127,8 @@ fn bad_jobs_are_told_which_field() {
         assert_eq!(named, field, "{fields}");
         assert!(matches!(code, Code::ValueRefused | Code::FieldMissing), "{fields}");
     }
+    let tags = format!("\"tags\":[\"{}\"]", "x".repeat(101));
+    assert_eq!(refused_job(&tags), (Code::BodyTooLarge, "tags".into()));
     let long = format!("\"args\":\"{}\"", "x".repeat(100));
     assert_eq!(refused_job(&long), (Code::BodyTooLarge, "args".into()));
     let nested = format!("\"args\":{}1{}", "[".repeat(200), "]".repeat(200));
@@ -128,7 +147,8 @@ fn a_bulk_is_read_in_order() {
     let kinds: Vec<_> = parsed.jobs.iter().map(|job| job.kind.as_str()).collect();
     assert_eq!(kinds, ["a", "b"]);
     assert!(parsed.jobs[0].id < parsed.jobs[1].id);
-    assert!(parse_enqueue("q", &bytes("{\"jobs\":[]}"), &bounds()).unwrap().jobs.is_empty());
+    let empty = parse_enqueue("q", &bytes("{\"jobs\":[]}"), &bounds()).unwrap_err();
+    assert_eq!(empty.problem().allowed.as_deref(), Some("1 to 3 jobs"));
 }
 
 #[test]
@@ -150,13 +170,21 @@ fn a_bad_bulk_names_the_jobs_at_fault() {
         [
             fault(0, "field_unknown", "dlay"),
             fault(1, "field_missing", "kind"),
-            fault(2, "value_refused", "the body")
+            fault(2, "value_refused", "the job")
         ]
     );
     assert_eq!(told(&refused("{\"jobs\":{}}")), (Code::ValueRefused, "jobs".into()));
     assert_eq!(told(&refused("{\"jobs\":[],\"queue\":1}")), (Code::FieldUnknown, "queue".into()));
     assert_eq!(told(&refused("{\"jobs\":[],\"jobs\":[]}")), (Code::FieldRepeated, "jobs".into()));
     assert_eq!(refused("{\"jobs\":[{\"kind\":\"a\"}").code(), Code::BodyMalformed);
+    let first = refused("{\"jobs\":[{\"kind\":\"a\"},{\"kind\":\"b\",\"priority\":77}]}").problem();
+    assert_eq!(first.field.as_deref(), Some("jobs[1].priority"));
+    let detail = "1 job is at fault, so none was enqueued; jobs[1].priority is 77; allowed: a whole \
+                  number from 0 to 9";
+    assert_eq!(first.detail, detail);
+    let large = format!("{{\"kind\":\"a\",\"args\":\"{}\"}}", "x".repeat(90));
+    let large = refused(&format!("{{\"jobs\":[{large},{large}]}}"));
+    assert_eq!(told(&large), (Code::BodyTooLarge, "jobs".into()));
     let four = "{\"jobs\":[{\"kind\":\"a\"},{\"kind\":\"a\"},{\"kind\":\"a\"},{\"kind\":\"a\"}]}";
     assert_eq!(told(&refused(four)), (Code::ValueRefused, "jobs".into()));
 }
@@ -200,6 +228,10 @@ fn bad_lease_requests_are_told_which_field() {
         ("{\"queues\":[\"a\"],\"turn\":1,\"worker\":\"w\"}", Code::FieldMissing, "session"),
         ("{\"queues\":[\"a\"],\"seen\":1}", Code::ValueRefused, "seen"),
         ("{\"queues\":[\"a\"],\"max\":-1}", Code::ValueRefused, "max"),
+        ("{\"queues\":[\"a\"],\"max\":10}", Code::ValueRefused, "max"),
+        ("{\"queues\":[\"a\"],\"wait\":\"2m\"}", Code::ValueRefused, "wait"),
+        ("{\"queues\":[\"a\"],\"lease\":\"1ms\"}", Code::ValueRefused, "lease"),
+        ("{\"queues\":[\"a\"],\"worker\":\"\\n\"}", Code::ValueRefused, "worker"),
         ("{\"queues\":[\"a\"],\"wait\":20}", Code::ValueRefused, "wait"),
         ("{\"queues\":[\"a\"],\"timeout\":\"5s\"}", Code::FieldUnknown, "timeout"),
         ("{\"queues\":[\"a\"],\"settle\":[[]]}", Code::ValueRefused, "settle[0]"),
@@ -208,6 +240,11 @@ fn bad_lease_requests_are_told_which_field() {
     for (body, code, field) in cases {
         let refused = parse_lease(&bytes(body), &bounds()).unwrap_err();
         assert_eq!(told(&refused), (code, field.to_owned()), "{body}");
+        let problem = refused.problem();
+        assert!(problem.value.is_some() && problem.allowed.is_some(), "{body}");
+        if field == "max" {
+            assert_eq!(problem.allowed.as_deref(), Some("a whole number from 0 to 9"));
+        }
     }
 }
 
@@ -218,7 +255,7 @@ fn settlements_are_read_and_checked() {
         parse_settle(&bytes(&format!("{{\"settle\":[{{{run}}}]}}")), &bounds())
     };
     assert!(matches!(one("release", "").unwrap()[0].verdict, Verdict::Release));
-    assert!(matches!(one("discard", "").unwrap()[0].verdict, Verdict::Discard));
+    assert!(matches!(one("discard", "").unwrap()[0].verdict, Verdict::Discard { error: None }));
     let snoozed = one("snooze", ",\"delay\":\"5s\"").unwrap();
     assert!(matches!(snoozed[0].verdict, Verdict::Snooze { delay_ms: 5000 }));
     let interrupted = one("interrupt", ",\"delay\":\"5s\",\"reason\":\"deploy\"").unwrap();
@@ -235,7 +272,10 @@ fn settlements_are_read_and_checked() {
         ("release", ",\"error\":{}", "settle[0].error"),
         ("snooze", "", "settle[0].delay"),
         ("nack", "", "settle[0].verdict"),
-        ("ack", ",\"location\":\"a b\"", "location"),
+        ("ack", ",\"location\":\"a b\"", "settle[0].location"),
+        ("fail", ",\"retry_in\":\"1000d\"", "settle[0].retry_in"),
+        ("interrupt", ",\"reason\":\"\"", "settle[0].reason"),
+        ("ack", ",\"enqueue\":[{\"kind\":\"k\"}]", "settle[0].enqueue[0].queue"),
         ("fail", ",\"error\":\"boom\"", "settle[0].error"),
         ("fail", ",\"error\":{\"kind\":\"E\"}", "settle[0].error.kind"),
     ] {
@@ -250,21 +290,21 @@ fn settlements_are_read_and_checked() {
 fn single_settlements_and_heartbeats_are_read() {
     let token = bytes("{\"token\":\"3.4\"}");
     assert!(parse_ack(ID, &token, &bounds()).is_ok());
-    assert!(parse_fail(ID, &token).is_ok());
+    assert!(parse_fail(ID, &token, &bounds()).is_ok());
     assert!(parse_release(ID, &token).is_ok());
     assert!(parse_discard(ID, &token).is_ok());
-    let interrupted = parse_interrupt(ID, &token).unwrap().verdict;
+    let interrupted = parse_interrupt(ID, &token, &bounds()).unwrap().verdict;
     assert!(
         matches!(interrupted, Verdict::Interrupt { reason, delay_ms: None } if reason == "interrupt")
     );
-    assert!(parse_snooze(ID, &token).is_err(), "it needs a delay");
+    assert!(parse_snooze(ID, &token, &bounds()).is_err(), "it needs a delay");
     let beat =
         bytes("{\"token\":\"3.4\",\"lease\":\"1m\",\"progress\":0.425,\"progress_text\":\"x\"}");
-    let beat = parse_heartbeat(ID, &beat).unwrap();
+    let beat = parse_heartbeat(ID, &beat, &bounds()).unwrap();
     assert_eq!((beat.lease_ms, beat.progress), (Some(60_000), Some(4250)));
     for progress in ["1.1", "-0.1", "1e300", "\"half\""] {
         let body = bytes(&format!("{{\"token\":\"3.4\",\"progress\":{progress}}}"));
-        let refused = parse_heartbeat(ID, &body).unwrap_err();
+        let refused = parse_heartbeat(ID, &body, &bounds()).unwrap_err();
         assert_eq!(told(&refused), (Code::ValueRefused, "progress".into()), "{progress}");
     }
     let stale = bytes("{\"token\":\"banana\"}");
@@ -344,13 +384,20 @@ fn a_retry_says_where_it_begins() {
 fn settings_and_filters_are_read() {
     let body = "{\"paused\":true,\"max_length\":10,\"defaults\":{\"priority\":3,\"ttl\":\"1h\",\
                 \"retry\":{\"policy\":\"constant\",\"delay\":\"1s\"}}}";
-    let settings = parse_settings(&bytes(body)).unwrap();
+    let settings = parse_settings(&bytes(body), &bounds()).unwrap();
     assert!(settings.paused);
     assert_eq!((settings.max_length, settings.defaults.priority), (Some(10), Some(3)));
     assert_eq!(settings.defaults.retry, Some(RetryPolicy::Constant { delay_ms: 1000 }));
-    assert!(parse_settings(&bytes("{\"defaults\":{\"priority\":10}}")).is_err());
-    assert!(parse_settings(&bytes("{\"defaults\":[]}")).is_err());
-    assert!(parse_settings(&Bytes::new()).is_err());
+    assert!(parse_settings(&bytes("{\"defaults\":{\"priority\":10}}"), &bounds()).is_err());
+    assert!(parse_settings(&bytes("{\"defaults\":[]}"), &bounds()).is_err());
+    assert!(parse_settings(&Bytes::new(), &bounds()).is_err());
+    let refused = |defaults: &str| {
+        let body = bytes(&format!("{{\"defaults\":{defaults}}}"));
+        told(&parse_settings(&body, &bounds()).unwrap_err()).1
+    };
+    assert_eq!(refused("{\"max_age\":\"0s\"}"), "defaults.max_age");
+    let retry = "{\"retry\":{\"policy\":\"exponential\",\"base\":\"1s\",\"factor\":0}}";
+    assert_eq!(refused(retry), "defaults.retry.factor");
     let now = TimeMs(100_000);
     assert_eq!(parse_purge(&Bytes::new(), now).unwrap(), admin::Filter::default());
     let filter = parse_purge(&bytes("{\"dead\":true,\"older_than\":\"30s\"}"), now).unwrap();

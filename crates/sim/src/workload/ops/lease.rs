@@ -88,8 +88,8 @@ fn handed(shadow: &mut Shadow, namespace: usize, request: &LeaseJobs, job: &Deli
     if !wanted || !request.queues.iter().any(|pattern| pattern.matches(&job.queue)) {
         return Err(format!("job {} of {} was not asked for", job.id, job.queue));
     }
-    // A repeated turn may get what was granted before the pause.
-    if is_new && told.paused && request.turn.is_none() {
+    // A repeated turn may get what was granted before the pause, and no dead job stays paused.
+    if is_new && told.paused && !retried && request.turn.is_none() {
         return Err(format!("job {} is paused and was handed over", job.id));
     }
     if is_new {

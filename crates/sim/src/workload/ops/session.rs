@@ -1,4 +1,5 @@
-//! Sessions of streaming workers: what had started is never given back, what a session lost is lost.
+//! Sessions of streaming workers: what had started is never given back, and what a session lost is
+//! lost.
 
 use longshore_engine::{
     Answer, Command, Holder, Instruction, JobId, Rejection, SessionView, Token,

@@ -33,7 +33,7 @@ pub(crate) fn sample(random: &mut Random, next_id: &mut u64) -> Verdict {
             reason: "deploy".to_owned(),
             delay_ms: random.maybe(30, |random| random.below(3000)),
         },
-        _ => Verdict::Discard,
+        _ => Verdict::Discard { error: None },
     }
 }
 
@@ -43,7 +43,7 @@ pub(crate) fn kind_of(verdict: &Verdict) -> EndKind {
         Verdict::Fail { .. } => EndKind::Failed,
         Verdict::Snooze { .. } => EndKind::Snoozed,
         Verdict::Release => EndKind::Released,
-        Verdict::Discard => EndKind::Discarded,
+        Verdict::Discard { .. } => EndKind::Discarded,
         Verdict::Interrupt { .. } => EndKind::Interrupted,
     }
 }
