@@ -24,6 +24,7 @@ mod signals;
 mod verify;
 mod watch;
 mod work;
+mod workers;
 
 use std::process::ExitCode;
 

@@ -28,8 +28,12 @@ const LAYERS: &[Layer] = &[
     Layer { package: STORE, below: &[ENGINE], runtime: false },
     Layer { package: SIM, below: &[ENGINE, JOURNAL], runtime: false },
     Layer { package: SERVER, below: &[ENGINE, JOURNAL, PROTO, STORE], runtime: true },
-    Layer { package: CLI, below: &[ENGINE, JOURNAL, STORE, SERVER], runtime: true },
-    Layer { package: "longshore-fuzz", below: &[ENGINE, JOURNAL, STORE, SERVER], runtime: false },
+    Layer { package: CLI, below: &[ENGINE, JOURNAL, PROTO, STORE, SERVER], runtime: true },
+    Layer {
+        package: "longshore-fuzz",
+        below: &[ENGINE, JOURNAL, PROTO, STORE, SERVER],
+        runtime: false,
+    },
     Layer {
         package: "longshore-tests",
         below: &[ENGINE, JOURNAL, STORE, SERVER, CLI, SIM],

@@ -14,6 +14,7 @@ mod raw;
 mod record;
 mod retry;
 mod work;
+mod worker;
 
 pub use admin::{
     HealthAnswer, JobDefaultsBody, NamespaceList, NamespaceRecord, OperationList, OperationRecord,
@@ -39,3 +40,4 @@ pub use work::{
     InstructionText, InterruptRequest, LeaseAnswer, LeaseRequest, LeasedJob, ReleaseRequest,
     SettleAnswer, SettleRequest, SettledText, SettlementText, SkipText, SnoozeRequest, VerdictText,
 };
+pub use worker::{WorkerList, WorkerQueue, WorkerRecord, WorkerRunRecord, WorkerStateText};

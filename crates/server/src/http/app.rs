@@ -29,6 +29,7 @@ use crate::admission::Publishing;
 use crate::class::Class;
 use crate::config::HttpConfig;
 use crate::node::Node;
+use crate::workers::Registry;
 
 /// Bytes of a body that administration may send.
 const ADMIN_BODY_BYTES_MAX: u64 = 256 << 10;
@@ -44,6 +45,7 @@ pub(crate) struct App {
     pub(crate) counts: Arc<Counts>,
     /// Places for streams of events.
     pub(crate) streams: Arc<Semaphore>,
+    pub(crate) workers: Arc<Registry>,
     lanes: Arc<[Lane; Class::COUNT]>,
 }
 
@@ -84,7 +86,8 @@ impl Counts {
 }
 
 /// A request under way.
-struct Admitted(Arc<AtomicUsize>);
+#[derive(Debug)]
+pub(crate) struct Admitted(Arc<AtomicUsize>);
 
 impl Drop for Admitted {
     fn drop(&mut self) {
@@ -138,6 +141,7 @@ impl App {
             rates: Arc::default(),
             counts: Arc::default(),
             streams: Arc::new(Semaphore::new(events::STREAMS_MAX)),
+            workers: Arc::default(),
             lanes: Arc::new([lane(Class::Settle), lane(Class::Lease), lane(Class::Publish)]),
             config: Arc::new(config),
         }
@@ -199,6 +203,14 @@ impl App {
 
     fn lane(&self, class: Class) -> &Lane {
         &self.lanes[class as usize]
+    }
+
+    /// Lets a request of another face in, or refuses it as one of this face would be.
+    pub(crate) fn enter(&self, class: Class, earlier: usize) -> Result<Admitted, Refusal> {
+        self.check_room(class, earlier)?;
+        let admitted = self.admit(class)?;
+        self.check_publishing(class)?;
+        Ok(admitted)
     }
 
     fn admit(&self, class: Class) -> Result<Admitted, Refusal> {

@@ -7,7 +7,7 @@ use super::{ask, ok, operations, unexpected};
 use crate::api::{NamespaceList, QueueList, QueueRecord, UnreachableShard};
 use crate::http::app::Call;
 use crate::http::cursor;
-use crate::http::handle::jobs::{PAGE_DEFAULT, PAGE_MAX};
+use crate::http::look::{PAGE_DEFAULT, PAGE_MAX};
 use crate::http::parse::parse_settings;
 use crate::http::refusal::Refusal;
 use crate::http::reply::Reply;

@@ -76,10 +76,11 @@ pub(crate) fn parse_lease(body: &Bytes, bounds: &Bounds) -> Result<LeaseJobs, Re
         turn: request.turn,
         seen: request.seen,
         settle: settlements(request.settle, body, bounds)?,
+        prefetch: false,
     })
 }
 
-fn pattern(index: usize, name: String) -> Result<QueuePattern, Refusal> {
+pub(crate) fn pattern(index: usize, name: String) -> Result<QueuePattern, Refusal> {
     let field = || format!("queues[{index}]");
     match name.strip_suffix('*') {
         None if name.contains('*') => {
