@@ -24,9 +24,9 @@ pub(crate) struct Update {
 impl Update {
     /// Takes what is newer; what adds up is added.
     fn absorb(&mut self, newer: Self) {
-        self.cursor = newer.cursor.or(self.cursor.take());
+        self.cursor = newer.cursor.or_else(|| self.cursor.take());
         self.progress = newer.progress.or(self.progress);
-        self.progress_text = newer.progress_text.or(self.progress_text.take());
+        self.progress_text = newer.progress_text.or_else(|| self.progress_text.take());
         for (name, by) in newer.counters {
             *self.counters.entry(name).or_default() += by;
         }

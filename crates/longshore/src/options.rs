@@ -29,6 +29,7 @@ pub enum RetryPolicy {
 
 /// How a job is to run. What is absent comes from its type, then from its queue.
 #[derive(Clone, Debug, Default, PartialEq)]
+#[must_use = "options do nothing until a job is handed over with them"]
 #[non_exhaustive]
 pub struct JobOptions {
     /// Its identity; chosen by the client where absent.
@@ -75,7 +76,6 @@ pub struct JobOptions {
 macro_rules! option_setters {
     ($this:ident => $options:expr) => {
         /// Chooses its id. An enqueue that is repeated with it has one effect.
-        #[must_use]
         pub fn id(mut self, id: uuid::Uuid) -> Self {
             let $this = &mut self;
             let options: &mut $crate::JobOptions = $options;
@@ -83,7 +83,6 @@ macro_rules! option_setters {
             self
         }
         /// Sends it to another queue than its type's.
-        #[must_use]
         pub fn queue(mut self, queue: impl Into<String>) -> Self {
             let $this = &mut self;
             let options: &mut $crate::JobOptions = $options;
@@ -91,7 +90,6 @@ macro_rules! option_setters {
             self
         }
         /// 0 to 9, 9 first.
-        #[must_use]
         pub fn priority(mut self, priority: u8) -> Self {
             let $this = &mut self;
             let options: &mut $crate::JobOptions = $options;
@@ -99,7 +97,6 @@ macro_rules! option_setters {
             self
         }
         /// It may start then.
-        #[must_use]
         pub fn run_at(mut self, at: std::time::SystemTime) -> Self {
             let $this = &mut self;
             let options: &mut $crate::JobOptions = $options;
@@ -108,7 +105,6 @@ macro_rules! option_setters {
             self
         }
         /// It may start so long after now.
-        #[must_use]
         pub fn delay(mut self, delay: std::time::Duration) -> Self {
             let $this = &mut self;
             let options: &mut $crate::JobOptions = $options;
@@ -117,7 +113,6 @@ macro_rules! option_setters {
             self
         }
         /// Jobs with the same key run one at a time, in the order in which they were enqueued.
-        #[must_use]
         pub fn ordering_key(mut self, key: impl Into<String>) -> Self {
             let $this = &mut self;
             let options: &mut $crate::JobOptions = $options;
@@ -125,7 +120,6 @@ macro_rules! option_setters {
             self
         }
         /// The first run is the last one, whatever becomes of it.
-        #[must_use]
         pub fn at_most_once(mut self) -> Self {
             let $this = &mut self;
             let options: &mut $crate::JobOptions = $options;
@@ -133,7 +127,6 @@ macro_rules! option_setters {
             self
         }
         /// Not started so long after now, it expires.
-        #[must_use]
         pub fn ttl(mut self, ttl: std::time::Duration) -> Self {
             let $this = &mut self;
             let options: &mut $crate::JobOptions = $options;
@@ -142,7 +135,6 @@ macro_rules! option_setters {
             self
         }
         /// Not started by then, it expires.
-        #[must_use]
         pub fn expires_at(mut self, at: std::time::SystemTime) -> Self {
             let $this = &mut self;
             let options: &mut $crate::JobOptions = $options;
@@ -151,7 +143,6 @@ macro_rules! option_setters {
             self
         }
         /// The longest that one run may take.
-        #[must_use]
         pub fn timeout(mut self, timeout: std::time::Duration) -> Self {
             let $this = &mut self;
             let options: &mut $crate::JobOptions = $options;
@@ -159,7 +150,6 @@ macro_rules! option_setters {
             self
         }
         /// How long its worker may be silent.
-        #[must_use]
         pub fn lease(mut self, lease: std::time::Duration) -> Self {
             let $this = &mut self;
             let options: &mut $crate::JobOptions = $options;
@@ -167,7 +157,6 @@ macro_rules! option_setters {
             self
         }
         /// The delay before another attempt.
-        #[must_use]
         pub fn retry(mut self, retry: $crate::RetryPolicy) -> Self {
             let $this = &mut self;
             let options: &mut $crate::JobOptions = $options;
@@ -175,7 +164,6 @@ macro_rules! option_setters {
             self
         }
         /// Attempts in all, the first included.
-        #[must_use]
         pub fn max_attempts(mut self, attempts: u32) -> Self {
             let $this = &mut self;
             let options: &mut $crate::JobOptions = $options;
@@ -183,7 +171,6 @@ macro_rules! option_setters {
             self
         }
         /// No attempt starts later than this after now.
-        #[must_use]
         pub fn max_age(mut self, age: std::time::Duration) -> Self {
             let $this = &mut self;
             let options: &mut $crate::JobOptions = $options;
@@ -191,7 +178,6 @@ macro_rules! option_setters {
             self
         }
         /// How long the outcome is kept.
-        #[must_use]
         pub fn retain(mut self, span: std::time::Duration) -> Self {
             let $this = &mut self;
             let options: &mut $crate::JobOptions = $options;
@@ -199,7 +185,6 @@ macro_rules! option_setters {
             self
         }
         /// Adds a name to find it by.
-        #[must_use]
         pub fn tag(mut self, tag: impl Into<String>) -> Self {
             let $this = &mut self;
             let options: &mut $crate::JobOptions = $options;
@@ -207,7 +192,6 @@ macro_rules! option_setters {
             self
         }
         /// An object of your own, carried through to [`Context::metadata`](crate::Context).
-        #[must_use]
         pub fn metadata(mut self, metadata: serde_json::Value) -> Self {
             let $this = &mut self;
             let options: &mut $crate::JobOptions = $options;
@@ -215,7 +199,6 @@ macro_rules! option_setters {
             self
         }
         /// W3C Trace Context, carried through.
-        #[must_use]
         pub fn traceparent(mut self, traceparent: impl Into<String>) -> Self {
             let $this = &mut self;
             let options: &mut $crate::JobOptions = $options;
@@ -223,7 +206,6 @@ macro_rules! option_setters {
             self
         }
         /// Where its first run begins, for jobs that iterate: a cursor of that job as JSON.
-        #[must_use]
         pub fn cursor(mut self, cursor: serde_json::Value) -> Self {
             let $this = &mut self;
             let options: &mut $crate::JobOptions = $options;
@@ -243,7 +225,6 @@ impl JobOptions {
     }
 
     /// These, and where they are silent, `defaults`.
-    #[must_use]
     pub fn over(self, defaults: Self) -> Self {
         // A moment and a span for the same thing exclude each other.
         let starts = self.run_at.is_some() || self.delay.is_some();

@@ -194,11 +194,11 @@ impl Run {
         std::mem::take(&mut lock(&self.follow_ups))
     }
 
-    pub(crate) fn count(&self, counter: &str, by: i64) {
+    pub(crate) fn count(&self, name: &str, by: i64) {
         let mut counted = lock(&self.counted);
-        match counted.get_mut(counter) {
+        match counted.get_mut(name) {
             Some(count) => *count += by,
-            None => drop(counted.insert(counter.to_owned(), by)),
+            None => drop(counted.insert(name.to_owned(), by)),
         }
     }
 

@@ -6,7 +6,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tonic::{Request, Status};
 
 use super::ClientError;
-use super::error::may_pass;
+use super::error::{Again, again};
 use crate::backoff::Backoff;
 
 /// How calls are bounded.
@@ -55,13 +55,15 @@ impl Bounds {
                 Ok(Err(status)) => status,
                 Err(_) => Status::deadline_exceeded("no answer in time"),
             };
-            let Some(asked) = may_pass(&status) else {
-                return Err(ClientError::from_status(status));
+            let asked = match again(&status) {
+                Again::Never => return Err(ClientError::from_status(&status)),
+                Again::Soon => Duration::ZERO,
+                Again::After(wait) => wait,
             };
-            let again = Instant::now() + asked.unwrap_or(Duration::ZERO).max(backoff.next());
-            if again >= until {
+            let next = Instant::now() + asked.max(backoff.next());
+            if next >= until {
                 if status.metadata().get("longshore-code").is_some() {
-                    return Err(ClientError::from_status(status));
+                    return Err(ClientError::from_status(&status));
                 }
                 return Err(ClientError::Unreachable {
                     url: self.url.clone(),
@@ -69,7 +71,7 @@ impl Bounds {
                     reason: reason(&status),
                 });
             }
-            sleep_until(again).await;
+            sleep_until(next).await;
         }
     }
 }

@@ -102,7 +102,7 @@ pub enum ClientError {
         /// dead, cancelled or expired.
         state: String,
         /// The last error, or the reason.
-        error: JobError,
+        error: Box<JobError>,
     },
 }
 
@@ -115,7 +115,7 @@ impl ClientError {
         }
     }
 
-    pub(crate) fn from_status(status: Status) -> Self {
+    pub(crate) fn from_status(status: &Status) -> Self {
         let word = |key: &str| status.metadata().get(key).and_then(|it| it.to_str().ok());
         let document = status.metadata().get_bin("longshore-problem-bin");
         let document = document.and_then(|it| it.to_bytes().ok());
@@ -142,19 +142,27 @@ fn word_of(code: Code) -> String {
     word
 }
 
-/// How long to wait before the call is repeated, where that may help: `Some(None)` leaves it to
-/// the caller.
-pub(super) fn may_pass(status: &Status) -> Option<Option<Duration>> {
+/// Whether a call may be repeated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Again {
+    /// It would meet the same.
+    Never,
+    Soon,
+    After(Duration),
+}
+
+/// Whether a call that met `status` may be repeated.
+pub(super) fn again(status: &Status) -> Again {
     let metadata = status.metadata();
     let retry_after = metadata.get("retry-after-ms").and_then(|it| it.to_str().ok());
     if let Some(ms) = retry_after.and_then(|it| it.parse().ok()) {
-        return Some(Some(Duration::from_millis(ms)));
+        return Again::After(Duration::from_millis(ms));
     }
     match status.code() {
-        Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled => Some(None),
+        Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled => Again::Soon,
         // What the transport meets comes so, without a code of the server.
-        Code::Unknown | Code::Internal if metadata.get("longshore-code").is_none() => Some(None),
-        _ => None,
+        Code::Unknown | Code::Internal if metadata.get("longshore-code").is_none() => Again::Soon,
+        _ => Again::Never,
     }
 }
 
@@ -167,12 +175,12 @@ mod tests {
         let mut status = Status::resource_exhausted("the queue is full");
         status.metadata_mut().insert("longshore-code", "queue_full".parse().unwrap());
         status.metadata_mut().insert("retry-after-ms", "250".parse().unwrap());
-        assert_eq!(may_pass(&status), Some(Some(Duration::from_millis(250))));
-        let error = ClientError::from_status(status);
+        assert_eq!(again(&status), Again::After(Duration::from_millis(250)));
+        let error = ClientError::from_status(&status);
         assert_eq!(error.code(), Some("queue_full"));
         assert_eq!(error.to_string(), "refused: the queue is full (queue_full)");
-        assert_eq!(may_pass(&Status::invalid_argument("no")), None);
-        let foreign = ClientError::from_status(Status::permission_denied("no"));
+        assert_eq!(again(&Status::invalid_argument("no")), Again::Never);
+        let foreign = ClientError::from_status(&Status::permission_denied("no"));
         assert_eq!(foreign.code(), Some("permission_denied"));
     }
 }

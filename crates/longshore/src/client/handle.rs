@@ -4,10 +4,12 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::time::Duration;
 
+use serde_json::json;
 use tokio::time::Instant;
 
 use super::enqueue::Of;
 use super::{Change, Client, ClientError, JobRecord, JobState, Resume};
+use crate::iteration::ITEMS_KEY;
 use crate::{Job, JobError};
 
 /// A job of a known type on the server.
@@ -86,12 +88,29 @@ impl<J: Job> JobHandle<J> {
             Ended::Cancelled(error) => ("cancelled", error),
             Ended::Expired => ("expired", JobError::new("expired", "it was not started in time")),
         };
-        Err(ClientError::NotSucceeded { id: self.id.clone(), state: state.to_owned(), error })
+        Err(ClientError::NotSucceeded {
+            id: self.id.clone(),
+            state: state.to_owned(),
+            error: error.into(),
+        })
     }
 
     /// All that is known of it.
     pub async fn record(&self) -> Result<JobRecord, ClientError> {
         self.client.job(&self.id).await
+    }
+
+    /// Runs the items that an iteration gave up on again, alone, as a job of their own: `job` is
+    /// what was handed over then, since an outcome keeps no arguments. None where nothing was
+    /// skipped. The new job counts as `missing` what is not in the collection any more.
+    pub async fn rerun_skipped(&self, job: J) -> Result<Option<Self>, ClientError> {
+        let skipped = self.record().await?.skipped();
+        if skipped.is_empty() {
+            return Ok(None);
+        }
+        let places: Vec<_> = skipped.into_iter().map(|item| item.cursor).collect();
+        let metadata = json!({ ITEMS_KEY: places });
+        Ok(Some(self.client.enqueue(job).metadata(metadata).await?))
     }
 
     /// Calls it off. One that runs hears of it; if it succeeds nevertheless, it has succeeded.

@@ -106,7 +106,7 @@ impl Client {
         let changes = ask!(self, jobs.watch_job, message);
         Ok(changes.map(|job| match job {
             Ok(job) => Ok(JobRecord::from_wire(job)),
-            Err(status) => Err(ClientError::from_status(status)),
+            Err(status) => Err(ClientError::from_status(&status)),
         }))
     }
 

@@ -174,8 +174,7 @@ impl JobRecord {
     /// The items that its runs gave up on, as far as they are kept.
     pub fn skipped(&self) -> Vec<SkippedItem> {
         let document = self.document();
-        let listed = document.pointer("/checkpoint/skipped").or_else(|| document.get("skipped"));
-        let listed = listed.and_then(|it| it.as_array().or_else(|| it.get("items")?.as_array()));
+        let listed = document.pointer("/checkpoint/skipped").and_then(Value::as_array);
         let text =
             |error: &Value, field: &str| error[field].as_str().unwrap_or_default().to_owned();
         listed

@@ -1,6 +1,7 @@
 //! Handing over more jobs than fit into one request: batch after batch over one call.
 
 use std::collections::VecDeque;
+use std::pin::Pin;
 use std::time::Duration;
 
 use futures_core::Stream;
@@ -12,7 +13,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tonic::{Status, Streaming};
 
 use super::enqueue::prepare;
-use super::error::may_pass;
+use super::error::{Again, again};
 use super::{Client, ClientError, Refusal};
 use crate::backoff::Backoff;
 use crate::{Job, JobOptions};
@@ -83,8 +84,8 @@ impl Client {
                 Err(status) => Some(status),
             };
             let Some(status) = status else { break };
-            if may_pass(&status).is_none() {
-                return Err(ClientError::from_status(status));
+            if again(&status) == Again::Never {
+                return Err(ClientError::from_status(&status));
             }
             if last_answer.elapsed() > self.inner.bounds.deadline {
                 return Err(ClientError::Unreachable {
@@ -106,31 +107,12 @@ impl Client {
     ) -> impl Stream<Item = Result<v1::EnqueueRequest, ClientError>> + Send {
         let namespace = self.namespace().to_owned();
         let options = JobOptions { id: None, ..options };
-        let state = (Box::pin(jobs), None::<v1::EnqueueRequest>, 0_usize, false);
-        stream::unfold(state, move |(mut jobs, mut batch, mut bytes, ended)| {
+        let gathering = Gathering { jobs: Box::pin(jobs), open: None, bytes: 0 };
+        stream::unfold(gathering, move |mut gathering| {
             let (namespace, options) = (namespace.clone(), options.clone());
             async move {
-                while !ended {
-                    let Some(job) = jobs.next().await else { break };
-                    let (queue, job) = match prepare(&job, options.clone()) {
-                        Ok(prepared) => prepared,
-                        Err(error) => return Some((Err(error), (jobs, batch, bytes, ended))),
-                    };
-                    let fresh =
-                        v1::EnqueueRequest { namespace: namespace.clone(), queue, jobs: vec![] };
-                    let size = job.args.len() + job.metadata.len() + 128;
-                    let open = batch.get_or_insert_with(|| fresh.clone());
-                    let full = open.jobs.len() >= BATCH_JOBS || bytes + size > BATCH_BYTES;
-                    if open.queue != fresh.queue || full && !open.jobs.is_empty() {
-                        let whole = std::mem::replace(open, fresh);
-                        open.jobs.push(job);
-                        return Some((Ok(whole), (jobs, batch, size, ended)));
-                    }
-                    bytes += size;
-                    open.jobs.push(job);
-                }
-                let last = batch.take()?;
-                Some((Ok(last), (jobs, None, 0, true)))
+                let batch = gathering.batch(&namespace, &options).await?;
+                Some((batch, gathering))
             }
         })
     }
@@ -160,6 +142,48 @@ impl Client {
         let answer = timeout(self.inner.bounds.attempt, answers.message()).await;
         let answer = answer.map_err(|_| Status::deadline_exceeded("a batch is not answered"))??;
         answer.and_then(|it| it.outcome).ok_or_else(|| Status::unavailable("the call has ended"))
+    }
+}
+
+/// Jobs on their way into batches.
+struct Gathering<S> {
+    jobs: Pin<Box<S>>,
+    /// A batch that has begun.
+    open: Option<v1::EnqueueRequest>,
+    bytes: usize,
+}
+
+impl<J: Job, S: Stream<Item = J> + Send> Gathering<S> {
+    /// The next whole batch; jobs of one queue, none larger than a request may be.
+    async fn batch(
+        &mut self,
+        namespace: &str,
+        options: &JobOptions,
+    ) -> Option<Result<v1::EnqueueRequest, ClientError>> {
+        while let Some(job) = self.jobs.next().await {
+            let (queue, job) = match prepare(&job, options.clone()) {
+                Ok(prepared) => prepared,
+                Err(error) => return Some(Err(error)),
+            };
+            let size = job.args.len() + job.metadata.len() + 128;
+            let fits = self.open.as_ref().is_none_or(|open| {
+                open.queue == queue
+                    && open.jobs.len() < BATCH_JOBS
+                    && self.bytes + size <= BATCH_BYTES
+            });
+            let whole = if fits { None } else { self.open.take() };
+            if self.open.is_none() {
+                self.bytes = 0;
+            }
+            self.bytes += size;
+            let namespace = namespace.to_owned();
+            let fresh = || v1::EnqueueRequest { namespace, queue, jobs: Vec::new() };
+            self.open.get_or_insert_with(fresh).jobs.push(job);
+            if let Some(whole) = whole {
+                return Some(Ok(whole));
+            }
+        }
+        self.open.take().map(Ok)
     }
 }
 

@@ -53,7 +53,7 @@ impl Metrics {
     pub fn prometheus(&self) -> String {
         let numbers = self.numbers();
         let mut text = String::new();
-        let mut family = |name: &str, help: &str, samples: &[(&str, fn(&Numbers) -> f64)]| {
+        let mut family = |name: &str, help: &str, samples: &[Sample]| {
             let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} counter");
             for (kind, of_kind) in &numbers {
                 let kind = kind.replace('\\', "\\\\").replace('"', "\\\"");
@@ -96,6 +96,9 @@ impl Metrics {
         }
     }
 }
+
+/// Labels, and the number that stands there.
+type Sample = (&'static str, fn(&Numbers) -> f64);
 
 /// What [`Metrics`] makes of a service.
 #[derive(Clone, Debug)]

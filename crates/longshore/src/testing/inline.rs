@@ -6,12 +6,15 @@ use std::sync::Arc;
 use longshore_proto::v1;
 use longshore_proto::v1::settlement::Verdict;
 use serde::de::DeserializeOwned;
+use tower::util::BoxCloneSyncService;
+use tower::{Layer, Service};
 
 use super::Recorder;
 use crate::delivery::Delivery;
 use crate::iteration::Iteration;
 use crate::outbox::Outbox;
-use crate::perform::{Handlers, JobService};
+use crate::outcome::JobEnd;
+use crate::perform::{Handlers, JobCall, JobService};
 use crate::run::Run;
 use crate::worker::slot::execute;
 use crate::{FollowUp, Job, JobError, JobOptions, Perform, PerformBlocking};
@@ -42,8 +45,11 @@ pub struct Inline<S> {
     state: Arc<S>,
     handlers: Option<Handlers<S>>,
     service: Option<JobService>,
+    layers: Vec<Wrap>,
     recorder: Recorder,
 }
+
+type Wrap = Box<dyn FnOnce(JobService) -> JobService + Send>;
 
 impl<S> fmt::Debug for Inline<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -64,7 +70,13 @@ impl<S: Send + Sync + 'static> Inline<S> {
     pub fn new(state: S) -> Self {
         let state = Arc::new(state);
         let handlers = Handlers::new(Arc::clone(&state));
-        Self { state, handlers: Some(handlers), service: None, recorder: Recorder::new() }
+        Self {
+            state,
+            handlers: Some(handlers),
+            service: None,
+            layers: Vec::new(),
+            recorder: Recorder::new(),
+        }
     }
 
     /// What the jobs share.
@@ -100,6 +112,19 @@ impl<S: Send + Sync + 'static> Inline<S> {
         self
     }
 
+    /// Wraps a tower layer around each run, as a worker would.
+    #[must_use]
+    pub fn layer<L>(mut self, layer: L) -> Self
+    where
+        L: Layer<JobService> + Send + 'static,
+        L::Service: Service<JobCall, Response = JobEnd, Error = JobError>,
+        L::Service: Clone + Send + Sync + 'static,
+        <L::Service as Service<JobCall>>::Future: Send + 'static,
+    {
+        self.layers.push(Box::new(move |inner| BoxCloneSyncService::new(layer.layer(inner))));
+        self
+    }
+
     fn add(&mut self, add: impl FnOnce(&mut Handlers<S>)) {
         let handlers = self.handlers.as_mut().expect("register types before anything is run");
         add(handlers);
@@ -131,7 +156,8 @@ impl<S: Send + Sync + 'static> Inline<S> {
 
     pub(super) async fn deliver(&mut self, run: &Arc<Run>) -> Ran {
         if let Some(handlers) = self.handlers.take() {
-            self.service = Some(handlers.into_service());
+            let layers = std::mem::take(&mut self.layers).into_iter().rev();
+            self.service = Some(layers.fold(handlers.into_service(), |inner, wrap| wrap(inner)));
         }
         let service = self.service.as_mut().expect("it was made above");
         run.set_started();

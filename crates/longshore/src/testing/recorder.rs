@@ -63,9 +63,8 @@ impl Recorder {
     /// Panics unless a job of the type was enqueued for which `is_it` holds.
     #[track_caller]
     pub fn assert_enqueued<J: Job>(&self, is_it: impl Fn(&J) -> bool) {
-        if !self.enqueued::<J>().iter().any(is_it) {
-            panic!("no such {} was enqueued, but: {}", J::KIND, self.told());
-        }
+        let is_there = self.enqueued::<J>().iter().any(is_it);
+        assert!(is_there, "no such {} was enqueued, but: {}", J::KIND, self.told());
     }
 
     /// Panics if a job of the type was enqueued.

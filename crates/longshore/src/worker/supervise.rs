@@ -207,7 +207,7 @@ async fn watch_over(
             },
             Some(ended) = running.sessions.join_next() => match ended {
                 Ok(Err(status)) => {
-                    return Err(WorkerError::Refused(ClientError::from_status(status)));
+                    return Err(WorkerError::Refused(ClientError::from_status(&status)));
                 }
                 Ok(Ok(())) => return Err(WorkerError::Session("it stopped by itself".to_owned())),
                 Err(error) => return Err(WorkerError::Session(error.to_string())),

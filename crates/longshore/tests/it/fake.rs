@@ -38,6 +38,8 @@ pub(crate) struct Script {
     pub(crate) enqueued: Arc<Mutex<Vec<v1::EnqueueRequest>>>,
     /// The next streamed batches that end their call instead of being answered.
     pub(crate) breaks: Arc<Mutex<u32>>,
+    /// What those who wait for a job are told; the last one stays.
+    pub(crate) jobs: Arc<Mutex<VecDeque<v1::Job>>>,
 }
 
 impl Fake {
@@ -285,8 +287,15 @@ impl Jobs for Service {
         not_here()
     }
 
-    async fn await_job(&self, _: Request<v1::AwaitJobRequest>) -> Answer<v1::Job> {
-        not_here()
+    async fn await_job(&self, request: Request<v1::AwaitJobRequest>) -> Answer<v1::Job> {
+        let mut jobs = self.script.jobs.lock().unwrap();
+        let job = if jobs.len() > 1 { jobs.pop_front() } else { jobs.front().cloned() };
+        let Some(job) = job else {
+            let mut status = Status::not_found("there is no such job");
+            status.metadata_mut().insert("longshore-code", "job_unknown".parse().unwrap());
+            return Err(status);
+        };
+        Ok(Response::new(v1::Job { id: request.into_inner().id, ..job }))
     }
 
     async fn watch_job(&self, _: Request<v1::GetJobRequest>) -> Answer<Self::WatchJobStream> {
