@@ -124,6 +124,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         table(&pool, 20_000).await?;
         run(&server.client(), &pool, Duration::from_millis(300)).await
     };
-    println!("{:?}", report.await.map_err(|error| error.to_string())?);
+    let Report { deploys, left, filled_in, skipped } =
+        report.await.map_err(|error| error.to_string())?;
+    println!("{filled_in} filled in over {deploys} deploys, {skipped} skipped, {left} left");
     Ok(server.stop().await?)
 }

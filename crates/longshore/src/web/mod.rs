@@ -26,7 +26,8 @@
 //!
 //! fn app(client: &Client) -> Router {
 //!     let jobs = JobResponses::new(client, "/jobs");
-//!     Router::new().route("/orders", post(place_order)).with_state(jobs.clone()).merge(jobs.router())
+//!     let orders = Router::new().route("/orders", post(place_order));
+//!     orders.with_state(jobs.clone()).merge(jobs.router())
 //! }
 //! ```
 //!

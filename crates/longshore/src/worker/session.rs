@@ -17,7 +17,7 @@ use tonic::{Code, Status, Streaming};
 
 use super::intake::Intake;
 use super::memory::resident_bytes;
-use super::settling::Settling;
+use super::settling::{self, Settling};
 use super::slot::Load;
 use super::{Event, Phase, Prefetch};
 use crate::StopReason;
@@ -30,6 +30,8 @@ use crate::run::Run;
 const SENDING_MAX: usize = 2;
 /// Entries of one message, by the protocol.
 const BATCH_MAX: usize = 1_000;
+/// Bytes of one message, about: far below what a server takes.
+const BATCH_BYTES_MAX: usize = 4 << 20;
 /// How often what has no other clock is looked at.
 const TICK: Duration = Duration::from_millis(100);
 /// How long a job may wait here for a slot before somebody else may have it.
@@ -251,14 +253,12 @@ impl Session {
             .filter(|(_, run)| run.has_started())
             .map(|(it, _)| it.clone())
             .collect();
-        self.send_in_parts(started, |jobs| Message::Started(v1::Started { jobs }));
+        self.send_started(started);
         let unanswered: Vec<_> =
             self.held.values().filter_map(|run| run.mailbox.unanswered()).collect();
-        self.send_in_parts(unanswered, |checkpoints| {
-            Message::Checkpoints(v1::Checkpoints { checkpoints })
-        });
+        self.send_checkpoints(unanswered);
         let settlements = self.settling.all();
-        self.send_in_parts(settlements, |settlements| Message::Settle(v1::Settle { settlements }));
+        self.send_settlements(settlements);
         // Nobody waits for an event that has no reader any more.
         let _ = self.setup.events.send(Event::Welcomed);
     }
@@ -283,23 +283,52 @@ impl Session {
             let mut started = left.started;
             started.retain(|run| !run.has_ended());
             let started = started.iter().map(|run| run.lease()).collect();
-            self.send_in_parts(started, |jobs| Message::Started(v1::Started { jobs }));
+            self.send_started(started);
             let checkpoints =
                 left.checkpoints.iter().filter_map(|run| run.mailbox.take(run.lease())).collect();
-            self.send_in_parts(checkpoints, |checkpoints| {
-                Message::Checkpoints(v1::Checkpoints { checkpoints })
-            });
+            self.send_checkpoints(checkpoints);
         }
-        self.send_in_parts(settlements, |settlements| Message::Settle(v1::Settle { settlements }));
+        self.send_settlements(settlements);
         self.give_credit();
     }
 
-    fn send_in_parts<T>(&mut self, mut all: Vec<T>, wrap: impl Fn(Vec<T>) -> Message) {
-        while !all.is_empty() {
-            let rest = all.split_off(all.len().min(BATCH_MAX));
-            self.to_send.push_back(message(wrap(all)));
-            all = rest;
+    /// Sends many entries in messages that are neither too long nor too large.
+    fn send_in_parts<T>(
+        &mut self,
+        all: Vec<T>,
+        size: impl Fn(&T) -> usize,
+        wrap: impl Fn(Vec<T>) -> Message,
+    ) {
+        let (mut part, mut bytes) = (Vec::new(), 0);
+        for entry in all {
+            let more = size(&entry);
+            if part.len() == BATCH_MAX || bytes + more > BATCH_BYTES_MAX && !part.is_empty() {
+                self.to_send.push_back(message(wrap(std::mem::take(&mut part))));
+                bytes = 0;
+            }
+            bytes += more;
+            part.push(entry);
         }
+        if !part.is_empty() {
+            self.to_send.push_back(message(wrap(part)));
+        }
+    }
+
+    fn send_started(&mut self, jobs: Vec<v1::LeaseRef>) {
+        self.send_in_parts(jobs, |_| 0, |jobs| Message::Started(v1::Started { jobs }));
+    }
+
+    fn send_checkpoints(&mut self, checkpoints: Vec<v1::Checkpoint>) {
+        let size = |it: &v1::Checkpoint| it.cursor.len() + it.skipped.len() * 4_096;
+        self.send_in_parts(checkpoints, size, |checkpoints| {
+            Message::Checkpoints(v1::Checkpoints { checkpoints })
+        });
+    }
+
+    fn send_settlements(&mut self, settlements: Vec<v1::Settlement>) {
+        self.send_in_parts(settlements, settling::size, |settlements| {
+            Message::Settle(v1::Settle { settlements })
+        });
     }
 
     /// Tops the credit up once a good part of it is used.

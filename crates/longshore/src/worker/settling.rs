@@ -96,6 +96,20 @@ impl Settling {
     }
 }
 
+/// About how many bytes a settlement has.
+pub(super) fn size(settlement: &v1::Settlement) -> usize {
+    match &settlement.verdict {
+        Some(Verdict::Ack(ack)) => {
+            let jobs = ack.enqueue.iter().map(|job| 256 + job.args.len() + job.metadata.len());
+            256 + ack.result.as_ref().map_or(0, bytes::Bytes::len) + jobs.sum::<usize>()
+        }
+        Some(Verdict::Fail(v1::Fail { error: Some(error), .. })) => {
+            256 + error.message.len() + error.backtrace.len()
+        }
+        _ => 256,
+    }
+}
+
 fn settlement(lease: &v1::LeaseRef, verdict: &Verdict) -> v1::Settlement {
     v1::Settlement {
         id: lease.id.clone(),
@@ -116,9 +130,9 @@ mod tests {
         vec![v1::SettleResult { id: id.into(), token: "1".into(), refused }]
     }
 
-    fn problem(code: &str, http_status: u32, retry_after_ms: Option<u64>) -> Option<v1::Problem> {
+    fn problem(code: &str, http_status: u32, retry_after_ms: Option<u64>) -> v1::Problem {
         let code = code.into();
-        Some(v1::Problem { code, http_status, retry_after_ms, ..v1::Problem::default() })
+        v1::Problem { code, http_status, retry_after_ms, ..v1::Problem::default() }
     }
 
     #[test]
@@ -128,7 +142,7 @@ mod tests {
         settling.begin(lease("b"), Verdict::Ack(v1::Ack::default()));
         settling.answered(answer("a", None));
         assert_eq!(settling.all().len(), 1);
-        settling.answered(answer("b", problem("lease_lost", 409, None)));
+        settling.answered(answer("b", Some(problem("lease_lost", 409, None))));
         assert!(settling.is_empty());
     }
 
@@ -136,7 +150,7 @@ mod tests {
     fn what_passes_by_itself_is_sent_again() {
         let mut settling = Settling::default();
         settling.begin(lease("a"), Verdict::Ack(v1::Ack::default()));
-        settling.answered(answer("a", problem("disk_low", 503, Some(60_000))));
+        settling.answered(answer("a", Some(problem("disk_low", 503, Some(60_000)))));
         assert!(settling.due().is_empty());
         assert!(matches!(settling.all()[0].verdict, Some(Verdict::Ack(_))));
     }
@@ -145,11 +159,11 @@ mod tests {
     fn an_end_that_is_refused_for_good_becomes_a_failure() {
         let mut settling = Settling::default();
         settling.begin(lease("a"), Verdict::Ack(v1::Ack::default()));
-        settling.answered(answer("a", problem("jobs_refused", 400, None)));
+        settling.answered(answer("a", Some(problem("jobs_refused", 400, None))));
         let due = settling.due();
         let Some(Verdict::Fail(fail)) = &due[0].verdict else { panic!("{due:?}") };
         assert_eq!(fail.error.as_ref().unwrap().r#type, "jobs_refused");
-        settling.answered(answer("a", problem("jobs_refused", 400, None)));
+        settling.answered(answer("a", Some(problem("jobs_refused", 400, None))));
         assert!(settling.is_empty());
     }
 }

@@ -1,4 +1,4 @@
-//! Rows of SQLite and `PostgreSQL` while other rows come and go.
+//! Rows of `SQLite` and `PostgreSQL` while other rows come and go.
 
 use futures_util::future::BoxFuture;
 use longshore::sql::{Keyset, KeysetDatabase};
@@ -186,7 +186,7 @@ async fn rows_of_sqlite() {
 
 #[tokio::test]
 async fn rows_of_postgresql() {
-    let Some(server) = Postgres::start().await else {
+    let Some(server) = Postgres::start() else {
         eprintln!("skipped: PostgreSQL is not installed");
         return;
     };

@@ -23,7 +23,7 @@ pub(crate) struct Postgres {
 
 impl Postgres {
     /// Starts one; none where it is not installed.
-    pub(crate) async fn start() -> Option<Self> {
+    pub(crate) fn start() -> Option<Self> {
         let programs = std::fs::read_dir(VERSIONS).ok()?.filter_map(Result::ok);
         let programs = programs.map(|it| it.path().join("bin")).max()?;
         if !programs.join("initdb").is_file() {
