@@ -33,7 +33,7 @@
 //!
 //! | the request says | the answer |
 //! | --- | --- |
-//! | nothing, `Prefer: respond-async`, `Expect: 202-accepted` | `202` at once, `Location` is the status |
+//! | nothing, `Prefer: respond-async`, `Expect: 202-accepted` | `202`, `Location` is the status |
 //! | `Prefer: wait=20` | the outcome if it comes so soon, else `202` |
 //! | `Expect: 200-ok` | the result, else `202` |
 //! | `Expect: 201-created` | `201` and the location of what was made, else `202` |
