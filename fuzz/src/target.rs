@@ -48,6 +48,10 @@ const RECORDS: Cap =
 /// some hundred bytes; both have an end at as many as a bulk may have.
 const BULKS: Cap = Cap { base_bytes: 64 * KIB, factor: 192 };
 
+/// The smallest part of a message takes two bytes on the wire and as many as the largest here; each
+/// is told what is wrong with it.
+const MESSAGES: Cap = Cap { base_bytes: 256 * KIB, factor: 1024 };
+
 /// A journal is read through windows of 1 MiB, one per segment.
 const WINDOWS: Cap = Cap { base_bytes: 24 << 20, factor: 32 };
 
@@ -142,6 +146,13 @@ pub const TARGETS: &[Target] = &[
         cap: BULKS,
         bytes_max: 16 * KIB,
         dictionary: JSON,
+    },
+    Target {
+        name: "messages",
+        run: targets::messages,
+        cap: MESSAGES,
+        bytes_max: 16 * KIB,
+        dictionary: &[b"\x0a\x00", b"\x22\x00", b"\x2a\x00", b"\x1a\x00", b"0-0", b"[1]", b"null"],
     },
     Target {
         name: "paths",

@@ -42,6 +42,7 @@ fn generate(root: &Path) -> Result<BTreeMap<PathBuf, Vec<u8>>> {
     fs::create_dir_all(&folder)?;
     let written = tonic_prost_build::configure()
         .bytes(".")
+        .codec_path("crate::codec::Codec")
         .emit_rerun_if_changed(false)
         .out_dir(&folder)
         .compile_fds(commented);

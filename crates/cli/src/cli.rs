@@ -12,7 +12,7 @@ use crate::failure::Failure;
 use crate::output::{Format, note};
 use crate::{
     bench, completions, demo, dev, enqueue, jobs, namespaces, operations, queues, run, serve,
-    verify, work,
+    verify, work, workers,
 };
 
 /// Durable background jobs: one server, one binary.
@@ -69,6 +69,9 @@ enum Command {
     /// List, show, pause, resume, purge and delete queues
     #[command(subcommand, visible_alias = "queue")]
     Queues(queues::QueuesCommand),
+    /// List and show workers, ask them to stop
+    #[command(subcommand, visible_alias = "worker")]
+    Workers(workers::WorkersCommand),
     /// List, create and delete namespaces
     #[command(subcommand, visible_alias = "namespace")]
     Namespaces(namespaces::NamespacesCommand),
@@ -135,6 +138,7 @@ impl Cli {
             Command::Work(args) => block_on(work::execute(args, &context)),
             Command::Jobs(command) => block_on(jobs::execute(command, &context)),
             Command::Queues(command) => block_on(queues::execute(command, &context)),
+            Command::Workers(command) => block_on(workers::execute(command, &context)),
             Command::Namespaces(command) => block_on(namespaces::execute(command, &context)),
             Command::Operations(command) => block_on(operations::execute(command, &context)),
             Command::Bench(args) => block_on(bench::execute(args, &context)),

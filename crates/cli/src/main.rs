@@ -22,6 +22,7 @@ mod serve;
 mod signals;
 mod verify;
 mod work;
+mod workers;
 
 use std::process::ExitCode;
 

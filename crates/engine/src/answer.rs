@@ -22,8 +22,10 @@ pub enum Answer {
     },
     /// To `SettleJobs`: what became of each, in order.
     Settled(Vec<Result<EndKind, Rejection>>),
-    /// To `ExtendLeases`, `CheckpointJobs`: what the worker shall do with each, in order.
+    /// To `ExtendLeases`, `CheckpointJobs`, `StartJobs`: what the worker shall do with each, in order.
     Extended(Vec<Result<Instruction, Rejection>>),
+    /// To `ResumeSession`, `ExtendSession`, `EndSession`.
+    Session(Box<SessionView>),
     /// To `AwaitJob`, `CancelJob`, `RetryJob`, `PauseJob`, `ResumeJob`: the job as it is now.
     Job(Box<JobView>),
     /// To `CancelJob` of a dead job.
@@ -112,6 +114,42 @@ pub enum Instruction {
         /// Why: a word.
         reason: &'static str,
     },
+}
+
+/// What a worker's session has, or had.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SessionView {
+    /// To `ResumeSession`: the leases that stand of those that the worker named.
+    pub held: Vec<HeldJob>,
+    /// Leases that it has lost: to `ResumeSession` and `ExtendSession` those that were named in
+    /// vain, to `EndSession` those that had started.
+    pub lost: Vec<(JobId, Token)>,
+    /// To `ResumeSession`, `EndSession`: leases that were given back, as their jobs had not
+    /// started.
+    pub given_back: Vec<(JobId, Token)>,
+    /// To `ResumeSession`, `ExtendSession`: what runs shall do other than go on.
+    pub told: Vec<(JobId, Token, Instruction)>,
+    /// Leases of the session after that.
+    pub leases: usize,
+}
+
+/// A lease that stands, with what there is to tell of its run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HeldJob {
+    /// The job.
+    pub id: JobId,
+    /// The lease.
+    pub token: Token,
+    /// The job's queue.
+    pub queue: String,
+    /// The name of its type.
+    pub kind: String,
+    /// 1-based.
+    pub attempt: u32,
+    /// Whether its job has been started.
+    pub started: bool,
+    /// When it was granted.
+    pub granted_at: TimeMs,
 }
 
 /// A job at one moment.

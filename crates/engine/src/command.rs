@@ -35,6 +35,28 @@ pub enum Command {
     ExtendLeases(Vec<Extension>),
     /// Save how far runs have come, each on its own.
     CheckpointJobs(Vec<CheckpointJob>),
+    /// A stream of a worker's session begins: what it holds is compared.
+    ResumeSession {
+        /// Whose.
+        holder: Holder,
+        /// Leases that the worker says it has. Others of the session that had not started go back,
+        /// others that had are no longer extended with the session.
+        held: Vec<HeldLease>,
+    },
+    /// Extend every lease of a session: one heartbeat for all.
+    ExtendSession {
+        /// Whose.
+        holder: Holder,
+        /// Leases that the face thinks the session has: those that it has not are told.
+        known: Vec<(JobId, Token)>,
+    },
+    /// Jobs are about to run.
+    StartJobs(Vec<(JobId, Token)>),
+    /// The worker has gone: what had not started goes back, what had is lost.
+    EndSession {
+        /// Whose.
+        holder: Holder,
+    },
     /// Wait until a job has ended.
     AwaitJob {
         /// Which.
@@ -247,6 +269,26 @@ impl QueuePattern {
     }
 }
 
+/// Who holds leases: one life of a worker.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Holder {
+    /// The worker.
+    pub worker: String,
+    /// Which life of that worker.
+    pub session: String,
+}
+
+/// A lease that a worker says it has.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct HeldLease {
+    /// The job.
+    pub id: JobId,
+    /// The lease.
+    pub token: Token,
+    /// Its job has been started.
+    pub started: bool,
+}
+
 /// One turn of a worker's loop.
 #[derive(Clone, Debug)]
 pub struct LeaseJobs {
@@ -270,6 +312,9 @@ pub struct LeaseJobs {
     pub seen: Option<u64>,
     /// Runs that the worker finished.
     pub settle: Vec<Settlement>,
+    /// The jobs go to the worker's stream and have not started when they arrive: see
+    /// [`Command::StartJobs`] and [`Command::EndSession`].
+    pub prefetch: bool,
 }
 
 /// The end of one run, as the worker tells it.

@@ -30,11 +30,12 @@ mod views;
 pub mod wire;
 
 pub use answer::{
-    Answer, Delivery, Enqueued, Instruction, JobState, JobView, NamespaceView, QueueView,
+    Answer, Delivery, Enqueued, HeldJob, Instruction, JobState, JobView, NamespaceView, QueueView,
+    SessionView,
 };
 pub use command::{
-    CheckpointJob, Command, EnqueueJobs, Extension, FollowUp, JobFilter, LeaseJobs, NewJob,
-    QueuePattern, ReplyTo, Request, RetryFrom, Settlement, Start, Verdict,
+    CheckpointJob, Command, EnqueueJobs, Extension, FollowUp, HeldLease, Holder, JobFilter,
+    LeaseJobs, NewJob, QueuePattern, ReplyTo, Request, RetryFrom, Settlement, Start, Verdict,
 };
 pub use effect::Effect;
 pub use ids::{

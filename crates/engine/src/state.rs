@@ -3,6 +3,7 @@
 
 pub(crate) mod filing;
 mod frontier;
+mod held;
 pub(crate) mod keys;
 mod lanes;
 mod load;
@@ -19,6 +20,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 pub(crate) use frontier::Frontier;
+pub(crate) use held::{Held, HeldIndex, HolderKey};
 pub(crate) use lanes::{Candidate, LaneId, Lanes, Offer};
 pub(crate) use names::{Kinds, Queues};
 pub(crate) use sessions::{Session, SessionKey};
@@ -125,6 +127,8 @@ pub(crate) struct LiveLease {
     pub(crate) timeout: Option<MonoMs>,
     /// The job is to stay held back once this run has ended.
     pub(crate) paused: bool,
+    /// Where it stands in its worker's session.
+    pub(crate) held: Held,
 }
 
 /// How many decoded jobs are kept at hand beside those that run.
@@ -173,6 +177,8 @@ pub(crate) struct State<M> {
     pub(crate) leases: BTreeMap<(NamespaceId, JobId), Box<LiveLease>>,
     pub(crate) lease_ends: BTreeSet<(MonoMs, NamespaceId, JobId)>,
     pub(crate) sessions: BTreeMap<SessionKey, Session>,
+    /// Volatile: the leases of each session.
+    pub(crate) held: HeldIndex,
     pub(crate) operations: BTreeMap<OperationId, Operation>,
     pub(crate) timers: Frontier,
     at_hand: RefCell<AtHand>,

@@ -3,6 +3,7 @@
 
 mod consumers;
 mod handle;
+mod holding;
 mod leasing;
 mod recovery;
 mod stats;

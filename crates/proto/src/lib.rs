@@ -1,6 +1,8 @@
 //! Longshore's gRPC messages and services, generated from `proto/longshore/v1`, which documents
 //! them. `cargo xtask proto` writes `generated/` anew; continuous integration checks that it has.
 
+pub mod codec;
+
 /// Messages, clients and servers of the package `longshore.v1`.
 #[allow(
     clippy::all,

@@ -49,6 +49,9 @@ pub(crate) fn bytes_of(command: &Command) -> u64 {
             Command::SettleJobs(settlements) => settlements.iter().map(settlement_bytes).sum(),
             Command::ExtendLeases(extensions) => JOB_BYTES * extensions.len() as u64,
             Command::CheckpointJobs(told) => told.iter().map(checkpoint_bytes).sum(),
+            Command::ResumeSession { held, .. } => 64 * held.len() as u64,
+            Command::ExtendSession { known, .. } => 32 * known.len() as u64,
+            Command::StartJobs(jobs) => 32 * jobs.len() as u64,
             _ => 0,
         }
 }
@@ -84,6 +87,8 @@ pub(crate) fn jobs_of(command: &Command) -> usize {
         Command::SettleJobs(settlements) => share_of(settlements).max(1),
         Command::ExtendLeases(extensions) => extensions.len().max(1),
         Command::CheckpointJobs(told) => told.len().max(1),
+        Command::ResumeSession { held, .. } => held.len().max(1),
+        Command::StartJobs(jobs) => jobs.len().max(1),
         _ => 1,
     }
 }

@@ -60,6 +60,8 @@ pub struct HttpConfig {
     pub idle_timeout: Duration,
     /// How long it may be idle where room is short.
     pub idle_spared: Duration,
+    /// How long the leases of a worker's session outlive its broken stream.
+    pub worker_reconnect: Duration,
     /// How long connections have to end when the server stops.
     pub stop_timeout: Duration,
     /// Queues that metrics name; the rest is summed up as `other`.
@@ -85,6 +87,7 @@ impl Default for HttpConfig {
             write_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(300),
             idle_spared: Duration::from_secs(1),
+            worker_reconnect: Duration::from_secs(10),
             stop_timeout: Duration::from_secs(10),
             metrics_queues_max: 50,
             location_origins: Vec::new(),

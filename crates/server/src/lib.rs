@@ -2,6 +2,7 @@
 
 pub mod api;
 pub mod config;
+pub mod grpc;
 pub mod http;
 
 mod admission;
@@ -28,6 +29,7 @@ mod store_dir;
 #[cfg(test)]
 mod tests;
 mod unavailable;
+mod workers;
 
 pub use admission::{InFlight, Publishing};
 pub use commit::EXIT_JOURNAL_FAILED;

@@ -20,11 +20,13 @@ pub enum Canary {
     StaleToken,
     /// A flush keeps checkpoints as the flush before it did.
     CursorBack,
+    /// What workers say of jobs that they start is not heard.
+    StartUnheard,
 }
 
 impl Canary {
     /// Every one of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::NoFsync,
         Self::AnswerBeforeCommit,
         Self::TokenReuse,
@@ -33,6 +35,7 @@ impl Canary {
         Self::SkippedReplay,
         Self::StaleToken,
         Self::CursorBack,
+        Self::StartUnheard,
     ];
 
     /// Its name on the command line.
@@ -46,6 +49,7 @@ impl Canary {
             Self::SkippedReplay => "skipped-replay",
             Self::StaleToken => "stale-token",
             Self::CursorBack => "cursor-back",
+            Self::StartUnheard => "start-unheard",
         }
     }
 

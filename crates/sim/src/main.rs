@@ -13,7 +13,8 @@ const USAGE: &str =
   --seed S       run one seed and show what happened
   --steps N      things that happen in a run (default 500)
   --canary NAME  put a fault in on purpose: no-fsync, answer-before-commit, token-reuse,
-                 flush-beyond-durable, lost-dead-set, skipped-replay, stale-token, cursor-back";
+                 flush-beyond-durable, lost-dead-set, skipped-replay, stale-token, cursor-back,
+                 start-unheard";
 
 struct Options {
     seeds: std::ops::Range<u64>,

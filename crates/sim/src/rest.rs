@@ -126,6 +126,7 @@ impl Simulation {
                     turn: None,
                     seen: None,
                     settle: Vec::new(),
+                    prefetch: false,
                 };
                 let answer = self.call(namespace, Command::LeaseJobs(Box::new(request)))?;
                 let Answer::Leased { jobs, .. } = answer else {

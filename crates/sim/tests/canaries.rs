@@ -52,3 +52,8 @@ fn a_cursor_that_goes_back_is_caught() {
 fn an_entry_skipped_in_recovery_is_caught() {
     check(Canary::SkippedReplay);
 }
+
+#[test]
+fn a_start_that_is_not_heard_is_caught() {
+    check(Canary::StartUnheard);
+}

@@ -121,6 +121,7 @@ impl Shard<'_> {
                 turn: Some(turn),
                 seen: Some(turn.saturating_sub(4)),
                 settle: std::mem::take(&mut settle[worker]),
+                prefetch: false,
             };
             let Answer::Leased { jobs, .. } = self.call(Command::LeaseJobs(Box::new(request)))
             else {

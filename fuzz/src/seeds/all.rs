@@ -4,7 +4,7 @@ use anyhow::Result;
 use longshore_engine::wire::Wire;
 use longshore_engine::{Entry, TimeMs};
 
-use super::{bodies, files, records};
+use super::{bodies, files, messages, records};
 use crate::corpus::Named;
 
 /// The seeds of every target.
@@ -17,6 +17,7 @@ pub fn all() -> Result<Vec<(&'static str, Vec<Named>)>> {
         ("manifest", files::manifests()),
         ("store", files::stores()?),
         ("bodies", bodies::bodies()),
+        ("messages", messages::messages()),
         ("paths", bodies::paths()),
     ])
 }

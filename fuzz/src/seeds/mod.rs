@@ -5,6 +5,7 @@
 mod all;
 mod bodies;
 mod files;
+mod messages;
 mod records;
 
 pub use all::all;

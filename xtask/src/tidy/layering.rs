@@ -33,8 +33,12 @@ const LAYERS: &[Layer] = &[
     Layer { package: DERIVE, below: &[], runtime: false },
     // Itself: its tests turn its features on. The server: for the embedded one.
     Layer { package: SDK, below: &[DERIVE, PROTO, SDK, SERVER], runtime: true },
-    Layer { package: CLI, below: &[ENGINE, JOURNAL, STORE, SERVER], runtime: true },
-    Layer { package: "longshore-fuzz", below: &[ENGINE, JOURNAL, STORE, SERVER], runtime: false },
+    Layer { package: CLI, below: &[ENGINE, JOURNAL, PROTO, STORE, SERVER], runtime: true },
+    Layer {
+        package: "longshore-fuzz",
+        below: &[ENGINE, JOURNAL, PROTO, STORE, SERVER],
+        runtime: false,
+    },
     Layer {
         package: "longshore-tests",
         below: &[ENGINE, JOURNAL, STORE, SERVER, CLI, SIM],

@@ -9,3 +9,4 @@ mod harness;
 mod usage;
 mod verify;
 mod work;
+mod workers;

@@ -209,6 +209,7 @@ impl<M: OrderedMap> State<M> {
     pub(crate) fn end_lease(&mut self, ns: NamespaceId, id: JobId) -> Option<(Arc<Job>, Lease)> {
         let live = self.leases.remove(&(ns, id))?;
         self.lease_ends.remove(&(live.expires, ns, id));
+        self.held.forget(ns, &live);
         self.remove(&keys::lease(ns, id));
         let LiveLease { lease, job, .. } = *live;
         let queue = self.queue_of(ns, &job);

@@ -197,6 +197,19 @@ impl<M: OrderedMap> State<M> {
         Some(Record::AttemptFailed { namespace, id, token, cause, error: None, next })
     }
 
+    /// The record that ends a run whose worker has gone.
+    pub(crate) fn decide_loss(
+        &self,
+        namespace: NamespaceId,
+        id: JobId,
+        moment: Moment,
+    ) -> Option<Record> {
+        let live = self.leases.get(&(namespace, id))?;
+        let next = self.after_loss(namespace, &live.job, &live.lease, moment);
+        let (token, cause) = (live.lease.token, Cause::Lost);
+        Some(Record::AttemptFailed { namespace, id, token, cause, error: None, next })
+    }
+
     fn after_loss(&self, ns: NamespaceId, job: &Job, lease: &Lease, moment: Moment) -> Next {
         let may_go_on = !lease.cancel_requested && !job.options.at_most_once;
         let moved = may_go_on && self.moved_cursor(ns, job.id, lease.token);

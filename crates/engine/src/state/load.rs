@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::{
-    Frontier, Kept, Kinds, LaneId, Lanes, LiveLease, Meta, Namespace, NamespaceSlot, Queues,
+    Frontier, Held, Kept, Kinds, LaneId, Lanes, LiveLease, Meta, Namespace, NamespaceSlot, Queues,
     Session, State, keys,
 };
 use crate::Position;
@@ -37,6 +37,7 @@ impl<M: OrderedMap> State<M> {
             leases: BTreeMap::new(),
             lease_ends: std::collections::BTreeSet::new(),
             sessions: BTreeMap::new(),
+            held: super::HeldIndex::default(),
             operations: BTreeMap::new(),
             timers: Frontier::new(vec![keys::TIMER]),
             at_hand: std::cell::RefCell::default(),
@@ -151,7 +152,7 @@ impl<M: OrderedMap> State<M> {
         self.lease_ends.insert((expires, ns, id));
         self.at_hand.get_mut().jobs.remove(&(ns, id));
         let paused = self.is_paused(ns, id);
-        let live = LiveLease { lease, job, expires, timeout, paused };
+        let live = LiveLease { lease, job, expires, timeout, paused, held: Held::Apart };
         self.leases.insert((ns, id), Box::new(live));
     }
 
@@ -171,6 +172,7 @@ impl<M: OrderedMap> State<M> {
             live.expires = live.timeout.map_or(expires, |timeout| expires.min(timeout));
             self.lease_ends.insert((live.expires, ns, id));
         }
+        self.index_sessions();
     }
 }
 

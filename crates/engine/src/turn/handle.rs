@@ -45,7 +45,10 @@ impl<M: OrderedMap> Turn<M> {
         }
         let uses = matches!(
             command,
-            Command::EnqueueJobs(_) | Command::LeaseJobs(_) | Command::PutQueue { .. }
+            Command::EnqueueJobs(_)
+                | Command::LeaseJobs(_)
+                | Command::ResumeSession { .. }
+                | Command::PutQueue { .. }
         );
         if !uses || !(self.state.limits.namespaces_on_first_use || name == DEFAULT_NAMESPACE) {
             return Err(Rejection::NamespaceUnknown { name: name.to_owned() });
@@ -89,6 +92,9 @@ impl<M: OrderedMap> Turn<M> {
                 self.carry_out_with(created, decision.map(|r| (r, Answer::QueueDeleted)))
                     .and_then(|_| self.queue_answer(ns, &queue, moment))
             }
+            Command::ResumeSession { holder, held } => {
+                self.handle_resume(ns, created, (&holder, &held), moment)
+            }
             Command::AwaitJob { id, wait_ms } => {
                 return self.handle_await(ns, reply_to, id, wait_ms, moment);
             }
@@ -109,6 +115,11 @@ impl<M: OrderedMap> Turn<M> {
             }
             Command::ExtendLeases(extensions) => Ok(self.extend_all(ns, &extensions)),
             Command::CheckpointJobs(told) => Ok(self.checkpoint_all(ns, &told, moment)),
+            Command::ExtendSession { holder, known } => {
+                Ok(self.extend_session(ns, &holder, &known))
+            }
+            Command::StartJobs(jobs) => Ok(self.start_jobs(ns, &jobs)),
+            Command::EndSession { holder } => Ok(self.end_session(ns, &holder, moment)),
             Command::CancelJob { id } => self.handle_cancel(ns, id, moment),
             Command::RetryJob { id, from } => {
                 let records = self.state.decide_retry(ns, id, &from)?;
@@ -153,6 +164,7 @@ impl<M: OrderedMap> Turn<M> {
             Command::EnqueueJobs(_)
             | Command::LeaseJobs(_)
             | Command::PutQueue { .. }
+            | Command::ResumeSession { .. }
             | Command::AwaitJob { .. }
             | Command::CreateNamespace
             | Command::ListNamespaces => unreachable!("handled before"),
@@ -179,6 +191,7 @@ impl<M: OrderedMap> Turn<M> {
                 if let Some(record) = record {
                     self.record(record);
                 }
+                self.state.note_started(ns, extension.id);
                 self.state.extend_lease(ns, extension.id, extension.lease_ms);
                 instruction
             }));
@@ -197,6 +210,7 @@ impl<M: OrderedMap> Turn<M> {
             let decided = self.state.decide_checkpoint(ns, told, moment);
             answers.push(decided.map(|(record, instruction)| {
                 self.record_all(record.into_iter().collect());
+                self.state.note_started(ns, told.id);
                 self.state.extend_lease(ns, told.id, told.lease_ms);
                 instruction
             }));

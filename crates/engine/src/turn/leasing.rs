@@ -209,6 +209,11 @@ impl<M: OrderedMap> Turn<M> {
             budget.jobs = budget.jobs.saturating_sub(step.examined);
             budget.bytes = budget.bytes.saturating_sub(step.bytes);
             self.record_all(step.records);
+            if request.prefetch {
+                for job in &step.deliveries {
+                    self.state.note_delivered(ns, job.id);
+                }
+            }
             jobs.extend(step.deliveries);
             if step.exhausted {
                 break;

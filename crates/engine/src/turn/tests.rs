@@ -4,6 +4,7 @@ mod checkpoints;
 mod follow_ups;
 mod pause;
 mod regressions;
+mod sessions;
 
 use std::collections::BTreeMap;
 
@@ -144,6 +145,7 @@ fn wish() -> LeaseJobs {
         turn: None,
         seen: None,
         settle: Vec::new(),
+        prefetch: false,
     }
 }
 

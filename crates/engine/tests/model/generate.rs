@@ -203,6 +203,7 @@ impl Generator {
             turn: turns.map(|(turn, _)| turn),
             seen: turns.and_then(|(_, seen)| seen),
             settle,
+            prefetch: false,
         };
         // Workers stay in a namespace, or their turns would mean nothing.
         let namespace = ["default", "default", "default", "a"][who % 4].to_owned();

@@ -121,3 +121,46 @@ fn batches_of<T: Send + 'static, C: Send + 'static>(
     });
     Enumerator { items: batches.boxed(), total: None, position, throttles: Vec::new() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn all<T: Send + 'static, C: Send + 'static>(items: Enumerator<T, C>) -> Vec<(T, C)> {
+        items.items.map(|pair| pair.unwrap()).collect().await
+    }
+
+    #[tokio::test]
+    async fn a_list_goes_on_behind_what_is_done() {
+        let letters = || vec!["a", "b", "c"];
+        assert_eq!(all(Enumerator::list(letters(), None)).await.len(), 3);
+        assert_eq!(all(Enumerator::list(letters(), Some(1))).await, [("b", 2), ("c", 3)]);
+        assert!(all(Enumerator::list(letters(), Some(9))).await.is_empty());
+        assert!(all(Enumerator::range(5..9, Some(u64::MAX))).await.is_empty());
+    }
+
+    #[tokio::test]
+    async fn batches_have_the_cursor_of_their_last_item() {
+        let squares = Enumerator::range(1..6, None).map(|number| number * number).batches(2);
+        let batches = [(vec![1, 4], 2), (vec![9, 16], 4), (vec![25], 5)];
+        assert_eq!(all(squares).await, batches);
+        let pairs = [Ok((1, 1)), Err(JobError::msg("no")), Ok((3, 3))];
+        let mut failing = Enumerator::<i32, i32>::new(stream::iter(pairs)).batches(3).items;
+        assert_eq!(failing.next().await.unwrap().unwrap(), (vec![1], 1));
+        assert_eq!(failing.next().await.unwrap().unwrap_err().message(), "no");
+    }
+
+    #[tokio::test]
+    async fn json_lines_tell_which_line_is_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("values.jsonl");
+        std::fs::write(&path, "1\n\nx\n3").unwrap();
+        let values = all(Enumerator::<u64, u64>::json_lines(&path, None).await.unwrap()).await;
+        let told: Vec<_> = values.iter().map(|(value, at)| (value.as_ref().ok(), *at)).collect();
+        assert_eq!(told, [(Some(&1), 2), (None, 5), (Some(&3), 6)]);
+        let error = values[1].0.as_ref().unwrap_err();
+        assert!(error.message().starts_with("the line at 3:"), "{error}");
+        let missing = Enumerator::lines(folder.path().join("none"), None).await.unwrap_err();
+        assert!(missing.message().contains("none"), "{missing}");
+    }
+}

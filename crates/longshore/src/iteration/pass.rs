@@ -247,7 +247,8 @@ where
     ) -> Result<(), JobError> {
         let (job, ctx) = (self.job, self.ctx);
         let OnItemError::Skip { retries, delay } = self.settings.on_item_error else {
-            self.meanwhile(job.around_each(item, ctx), position).await??;
+            // A panic is caught here already, so that what was done before it is saved.
+            self.meanwhile(Guarded::new(job.around_each(item, ctx)), position).await??;
             self.unsent_items += 1;
             return Ok(());
         };

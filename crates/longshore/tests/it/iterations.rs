@@ -27,6 +27,10 @@ struct Numbers {
     throttle_at: Option<u64>,
     #[serde(default)]
     max_runtime_ms: Option<u64>,
+    #[serde(default)]
+    panic_at: Option<u64>,
+    #[serde(default)]
+    hold_up: u32,
 }
 
 impl Iteration<Log> for Numbers {
@@ -57,10 +61,27 @@ impl Iteration<Log> for Numbers {
     async fn each(&self, number: &u64, ctx: &Context<Log>) -> Result<(), JobError> {
         ctx.count("sum", i64::try_from(*number)?);
         log(ctx, &number.to_string());
+        assert!(self.panic_at != Some(*number), "it is {number}");
         if self.broken.contains(number) {
             return Err(JobError::new("broken", number));
         }
         Ok(())
+    }
+
+    async fn around_each(&self, number: &u64, ctx: &Context<Log>) -> Result<(), JobError> {
+        if self.hold_up > 0 {
+            log(ctx, "before");
+        }
+        self.each(number, ctx).await
+    }
+
+    async fn throttle(&self, _: &u64, ctx: &Context<Log>) -> Option<Duration> {
+        let held = ctx.state().lock().unwrap().iter().filter(|it| *it == "held").count();
+        if held >= self.hold_up as usize {
+            return None;
+        }
+        log(ctx, "held");
+        Some(Duration::from_millis(1))
     }
 
     async fn on_start(&self, ctx: &Context<Log>) -> Result<(), JobError> {
@@ -146,6 +167,23 @@ async fn a_throttle_makes_room_and_uses_no_item() {
     let mut drive = drive(Numbers { up_to: 4, throttle_at: Some(2), ..Numbers::default() });
     assert_eq!(drive.to_the_end().await, Step::Interrupted("throttle".into()));
     assert_eq!(drive.cursor(), Some(&json!(1)));
+}
+
+#[tokio::test]
+async fn a_short_throttle_is_waited_for_in_place() {
+    let mut drive = drive(Numbers { up_to: 1, hold_up: 2, ..Numbers::default() });
+    assert_eq!(drive.to_the_end().await, Step::Done);
+    let told = drive.state().lock().unwrap().join(",");
+    assert_eq!(told, "start,held,held,before,0,complete");
+}
+
+#[tokio::test]
+async fn a_panic_loses_nothing_of_what_was_done_before_it() {
+    let mut drive = drive(Numbers { up_to: 9, panic_at: Some(5), ..Numbers::default() });
+    let Step::Failed(error) = drive.to_the_end().await else { panic!("it did not fail") };
+    assert_eq!((error.kind(), error.message()), ("panic", "it is 5"));
+    assert_eq!(drive.cursor(), Some(&json!(4)));
+    assert_eq!(drive.counter("sum"), 10);
 }
 
 #[tokio::test]

@@ -3,12 +3,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod examples;
 mod fake;
 mod iterations;
 mod jobs;
 mod keyset;
 mod layers;
 mod postgres;
+mod real;
 mod retries;
 mod streams;
 mod web;

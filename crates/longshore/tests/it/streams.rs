@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use longshore::{
-    Context, Enumerator, Iteration, Job, JobError, JobResult, Outcome, Perform, StopReason,
-    Stopped, Worker, WorkerError,
+    Checkpoints, Context, Enumerator, Iteration, IterationSettings, Job, JobError, JobResult,
+    Outcome, Perform, StopReason, Stopped, Worker, WorkerError,
 };
 use longshore_proto::v1;
 use longshore_proto::v1::settlement::Verdict;
@@ -69,6 +69,32 @@ impl Iteration<Signals> for Endless {
     }
 }
 
+/// Numbers, each of which waits until its cursor is on disk.
+#[derive(Job, Serialize, Deserialize)]
+struct Careful;
+
+impl Iteration<Signals> for Careful {
+    type Item = u64;
+    type Cursor = u64;
+
+    fn settings(&self) -> IterationSettings {
+        IterationSettings::new().checkpoints(Checkpoints::EACH)
+    }
+
+    async fn enumerate(
+        &self,
+        cursor: Option<u64>,
+        _: &Context<Signals>,
+    ) -> Result<Enumerator<u64, u64>, JobError> {
+        Ok(Enumerator::range(0..3, cursor))
+    }
+
+    async fn each(&self, _: &u64, ctx: &Context<Signals>) -> Result<(), JobError> {
+        let _ = ctx.state().send("item");
+        Ok(())
+    }
+}
+
 struct Running {
     stop: Option<oneshot::Sender<()>>,
     worker: JoinHandle<Result<Stopped, WorkerError>>,
@@ -83,6 +109,7 @@ impl Running {
             .register::<Double>()
             .register::<Linger>()
             .register_iteration::<Endless>()
+            .register_iteration::<Careful>()
             .name("test");
         let worker = with(worker).run_until(async move {
             let _ = stopping.await;
@@ -131,7 +158,7 @@ async fn a_worker_says_who_it_is_works_and_leaves() {
     let mut running = Running::start(&fake, |it| it.queues(["a", "b*"]).label("zone", "x"));
     let (mut stream, hello) = fake.accept().await;
     assert_eq!(hello.name, "test");
-    assert_eq!(hello.kinds, ["double", "endless", "linger"]);
+    assert_eq!(hello.kinds, ["careful", "double", "endless", "linger"]);
     let queues: Vec<_> = hello.queues.iter().map(|it| it.queue.as_str()).collect();
     assert_eq!(queues, ["a", "b*"]);
     assert_eq!(hello.labels["zone"], "x");
@@ -261,6 +288,22 @@ async fn a_checkpoint_that_was_not_answered_is_sent_again_with_its_number() {
     let settlement = stream.settlement().await;
     let Some(Verdict::Interrupted(it)) = &settlement.verdict else { panic!("{settlement:?}") };
     assert_eq!(it.reason, "pause");
+}
+
+#[tokio::test]
+async fn an_item_can_wait_until_the_one_before_is_on_disk() {
+    let mut fake = Fake::start().await;
+    let mut running = Running::start(&fake, |it| it);
+    let mut stream = fake.welcome().await;
+    stream.deliver(delivery("j1", "careful", &json!(null)));
+    for number in 0..3 {
+        assert_eq!(running.signal().await, "item");
+        let checkpoint = stream.checkpoint().await;
+        assert_eq!(checkpoint.cursor, number.to_string());
+        assert!(running.signals.try_recv().is_err(), "it did not wait");
+        stream.checkpointed(&checkpoint, None);
+    }
+    assert!(matches!(stream.settlement().await.verdict, Some(Verdict::Ack(_))));
 }
 
 #[tokio::test]

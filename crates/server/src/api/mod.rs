@@ -12,6 +12,7 @@ mod problem;
 mod raw;
 mod record;
 mod work;
+mod worker;
 
 pub use admin::{
     HealthAnswer, JobDefaultsBody, NamespaceList, NamespaceRecord, OperationList, OperationRecord,
@@ -35,3 +36,4 @@ pub use work::{
     InstructionText, InterruptRequest, LeaseAnswer, LeaseRequest, LeasedJob, ReleaseRequest,
     SettleAnswer, SettleRequest, SettledText, SettlementText, SkipText, SnoozeRequest, VerdictText,
 };
+pub use worker::{WorkerList, WorkerQueue, WorkerRecord, WorkerRunRecord, WorkerStateText};

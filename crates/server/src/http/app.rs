@@ -27,6 +27,7 @@ use crate::admission::Publishing;
 use crate::class::Class;
 use crate::config::HttpConfig;
 use crate::node::Node;
+use crate::workers::Registry;
 
 /// Bytes of a body that administration may send.
 const ADMIN_BODY_BYTES_MAX: u64 = 256 << 10;
@@ -40,6 +41,7 @@ pub(crate) struct App {
     pub(crate) bounds: Arc<Bounds>,
     pub(crate) rates: Arc<Rates>,
     pub(crate) counts: Arc<Counts>,
+    pub(crate) workers: Arc<Registry>,
     lanes: Arc<[Lane; Class::COUNT]>,
 }
 
@@ -70,7 +72,8 @@ pub(crate) struct Counts {
 }
 
 /// A request under way.
-struct Admitted(Arc<AtomicUsize>);
+#[derive(Debug)]
+pub(crate) struct Admitted(Arc<AtomicUsize>);
 
 impl Drop for Admitted {
     fn drop(&mut self) {
@@ -123,6 +126,7 @@ impl App {
             limits: Arc::new(limits),
             rates: Arc::default(),
             counts: Arc::default(),
+            workers: Arc::default(),
             lanes: Arc::new([lane(Class::Settle), lane(Class::Lease), lane(Class::Publish)]),
             config: Arc::new(config),
         }
@@ -184,6 +188,14 @@ impl App {
 
     fn lane(&self, class: Class) -> &Lane {
         &self.lanes[class as usize]
+    }
+
+    /// Lets a request of another face in, or refuses it as one of this face would be.
+    pub(crate) fn enter(&self, class: Class, earlier: usize) -> Result<Admitted, Refusal> {
+        self.check_room(class, earlier)?;
+        let admitted = self.admit(class)?;
+        self.check_publishing(class)?;
+        Ok(admitted)
     }
 
     fn admit(&self, class: Class) -> Result<Admitted, Refusal> {

@@ -83,8 +83,10 @@ codes! {
     TooManyRequests = "too_many_requests", SERVICE_UNAVAILABLE, "Too many requests are in flight";
     TooManySessions = "too_many_sessions", TOO_MANY_REQUESTS, "Too many workers are remembered";
     TooManyWaiting = "too_many_waiting", SERVICE_UNAVAILABLE, "Too many requests wait for jobs";
+    TooManyWorkers = "too_many_workers", TOO_MANY_REQUESTS, "Too many workers are connected";
     TurnPassed = "turn_passed", CONFLICT, "The turn is older than one that was answered";
     ValueRefused = "value_refused", BAD_REQUEST, "A value is not allowed";
+    WorkerUnknown = "worker_unknown", NOT_FOUND, "The worker is not connected";
 }
 
 #[cfg(test)]

@@ -1,14 +1,16 @@
 //! One connection: hyper over a socket whose progress is watched, so that a peer that stops in the
-//! middle of something does not hold its memory for long.
+//! middle of something does not hold its memory for long. HTTP/2, which gRPC speaks, is told by its
+//! preface.
 
 use std::convert::Infallible;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::rt::{Read, ReadBufCursor, Write};
@@ -32,6 +34,12 @@ const HEAD: u8 = 1;
 /// A request is being answered; its body and its handler have bounds of their own.
 const BUSY: u8 = 2;
 
+/// A connection of HTTP/2 on which nothing is asked; it may be that only frames of its own go by.
+const QUIET: u8 = 3;
+
+/// What a client of HTTP/2 sends first (RFC 9113 3.4).
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
 /// How far a connection is, in ticks of the watch.
 #[derive(Debug)]
 pub(crate) struct Progress {
@@ -40,6 +48,8 @@ pub(crate) struct Progress {
     since: AtomicU64,
     /// Since when the peer takes nothing of what is written; 0 while it does.
     blocked_since: AtomicU64,
+    /// Streams of HTTP/2 that are open.
+    streams: AtomicUsize,
     /// The connection is to end before its next request.
     leave: Notify,
 }
@@ -51,6 +61,7 @@ impl Progress {
             phase: AtomicU8::new(HEAD),
             since: AtomicU64::new(now),
             blocked_since: AtomicU64::new(0),
+            streams: AtomicUsize::new(0),
             leave: Notify::new(),
         }
     }
@@ -58,6 +69,24 @@ impl Progress {
     fn enter(&self, phase: u8, now: u64) {
         self.since.store(now, Ordering::Relaxed);
         self.phase.store(phase, Ordering::Relaxed);
+    }
+
+    /// HTTP/2 is spoken from now on.
+    pub(crate) fn be_quiet(&self, now: u64) {
+        self.enter(QUIET, now);
+    }
+
+    /// A stream of HTTP/2 opened.
+    pub(crate) fn open_stream(&self, now: u64) {
+        self.streams.fetch_add(1, Ordering::Relaxed);
+        self.enter(BUSY, now);
+    }
+
+    /// A stream of HTTP/2 has ended.
+    pub(crate) fn close_stream(&self, now: u64) {
+        if self.streams.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.enter(QUIET, now);
+        }
     }
 
     /// Since when it owes a request, if for so long that it may be ended where room is short.
@@ -86,7 +115,7 @@ impl Progress {
         }
         let since = self.since.load(Ordering::Relaxed);
         match self.phase.load(Ordering::Relaxed) {
-            IDLE => over(since, config.idle_timeout),
+            IDLE | QUIET => over(since, config.idle_timeout),
             HEAD => over(since, config.header_timeout),
             _ => false,
         }
@@ -117,12 +146,15 @@ static LINGERING: Semaphore = Semaphore::const_new(LINGERING_MAX);
 
 /// A socket that notes its progress.
 #[derive(Debug)]
-struct Watched {
+pub(crate) struct Watched {
     /// There until it is dropped.
     io: Option<TokioIo<TcpStream>>,
     progress: Arc<Progress>,
     ticks: Arc<Ticks>,
     header_bytes_max: usize,
+    /// What was read to tell which protocol it is.
+    first: Bytes,
+    is_http2: bool,
     /// What is written in place of an answer of hyper's own, and how much of it was.
     instead: Option<(Vec<u8>, usize)>,
 }
@@ -156,7 +188,7 @@ impl Watched {
     /// Writes `bytes`, or a document in place of a bare refusal, which is told from its first bytes
     /// in all other cases.
     fn write(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        if self.instead.is_none() {
+        if self.instead.is_none() && !self.is_http2 {
             self.instead = answer_instead(bytes, self.header_bytes_max).map(|answer| (answer, 0));
         }
         let Some((answer, mut written)) = self.instead.take() else {
@@ -193,8 +225,14 @@ impl Read for Watched {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-        buffer: ReadBufCursor<'_>,
+        mut buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
+        if !self.first.is_empty() {
+            let count = self.first.len().min(buffer.remaining());
+            let bytes = self.first.split_to(count);
+            buffer.put_slice(&bytes);
+            return Poll::Ready(Ok(()));
+        }
         let polled = self.io()?.poll_read(context, buffer);
         if polled.is_ready() && self.progress.phase.load(Ordering::Relaxed) == IDLE {
             self.progress.enter(HEAD, self.ticks.now());
@@ -250,13 +288,27 @@ pub(crate) async fn speak(
     // A lost socket option costs speed, not sense.
     let _ = stream.set_nodelay(true);
     let header_bytes_max = app.config.header_bytes_max;
+    let first = tokio::select! {
+        biased;
+        first = first_bytes(&stream) => first,
+        () = told(&mut stopping, &progress) => return,
+    };
+    let Ok(first) = first else { return };
+    let is_http2 = first.starts_with(PREFACE);
     let watched = Watched {
         io: Some(TokioIo::new(stream)),
         progress: Arc::clone(&progress),
         ticks: Arc::clone(&ticks),
         header_bytes_max,
+        first,
+        is_http2,
         instead: None,
     };
+    if is_http2 {
+        progress.be_quiet(ticks.now());
+        let seen = Seen { earlier, progress, ticks };
+        return crate::grpc::speak(app, watched, seen, stopping).await;
+    }
     let seen = Arc::clone(&progress);
     let service = service_fn(move |request: Request<Incoming>| {
         let (app, progress, ticks) = (Arc::clone(&app), Arc::clone(&seen), Arc::clone(&ticks));
@@ -288,8 +340,34 @@ pub(crate) async fn speak(
     }
 }
 
+/// How far a connection of HTTP/2 is, and when it came.
+#[derive(Clone, Debug)]
+pub(crate) struct Seen {
+    /// Connections that were open when it was accepted.
+    pub(crate) earlier: usize,
+    pub(crate) progress: Arc<Progress>,
+    pub(crate) ticks: Arc<Ticks>,
+}
+
+/// So many bytes that it is clear which protocol they are of, or all where the peer sends no more.
+async fn first_bytes(stream: &TcpStream) -> io::Result<Bytes> {
+    let mut first = Vec::with_capacity(PREFACE.len());
+    while first.len() < PREFACE.len() && PREFACE.starts_with(&first) {
+        stream.readable().await?;
+        let mut more = [0; PREFACE.len()];
+        let room = more.get_mut(first.len()..).unwrap_or_default();
+        match stream.try_read(room) {
+            Ok(0) => break,
+            Ok(count) => first.extend_from_slice(room.get(..count).unwrap_or_default()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(first.into())
+}
+
 /// Is ready once the connection is let go or the server is about to stop.
-async fn told(stopping: &mut watch::Receiver<bool>, progress: &Progress) {
+pub(crate) async fn told(stopping: &mut watch::Receiver<bool>, progress: &Progress) {
     // The server being gone is a stop as well.
     let stopped = stopping.wait_for(|stopping| *stopping);
     tokio::select! {

@@ -24,6 +24,20 @@ pub(crate) fn check(
     Ok(())
 }
 
+/// Checks the head of a request over HTTP/2, which names its host as the authority.
+pub(crate) fn check_authority(uri: &Uri, headers: &HeaderMap) -> Result<(), Refusal> {
+    let Some(authority) = uri.authority().map(hyper::http::uri::Authority::as_str) else {
+        let host = host_of(uri, headers)?;
+        return check_origin(headers, host);
+    };
+    let others = headers.get_all(HOST).iter().map(|host| host.to_str().unwrap_or_default());
+    let named = std::iter::once(authority).chain(others).find(|host| !is_loopback(host));
+    match named {
+        None => check_origin(headers, authority),
+        Some(host) => Err(strange_host(host)),
+    }
+}
+
 /// The one host that the request names, if it is this machine: a name that somebody else's DNS
 /// points here is not.
 fn host_of<'h>(uri: &'h Uri, headers: &'h HeaderMap) -> Result<&'h str, Refusal> {
@@ -34,13 +48,16 @@ fn host_of<'h>(uri: &'h Uri, headers: &'h HeaderMap) -> Result<&'h str, Refusal>
     if !repeated && is_loopback(host) && target.is_none_or(is_loopback) {
         return Ok(host);
     }
-    let shown = target.filter(|target| !is_loopback(target)).unwrap_or(host);
+    Err(strange_host(target.filter(|target| !is_loopback(target)).unwrap_or(host)))
+}
+
+fn strange_host(shown: &str) -> Refusal {
     let allowed = "localhost, 127.0.0.0/8 or [::1], with any port";
     let detail = format!(
         "the host is {}; without credentials only this machine may be named: {allowed}",
         quoted(shown)
     );
-    Err(Refusal::new(Code::HostRefused, detail).about("Host", quoted(shown), allowed.into()))
+    Refusal::new(Code::HostRefused, detail).about("Host", quoted(shown), allowed.into())
 }
 
 fn is_loopback(authority: &str) -> bool {

@@ -5,17 +5,19 @@ mod health;
 mod jobs;
 mod operations;
 mod work;
+mod workers;
 
 use hyper::StatusCode;
 use longshore_engine::{Answer, Command, JobId};
 
 use super::app::Call;
 use super::body::Held;
-use super::code::Code;
+use super::look::{self, unexpected};
 use super::refusal::Refusal;
 use super::reply::Reply;
 use super::route::Op;
 use crate::api::JobIdText;
+use crate::workers::Wanted;
 
 /// Gives the request to its handler.
 pub(crate) async fn dispatch(op: Op, call: Call<'_>, held: Option<Held>) -> Result<Reply, Refusal> {
@@ -51,6 +53,10 @@ pub(crate) async fn dispatch(op: Op, call: Call<'_>, held: Option<Held>) -> Resu
         Op::GetNamespace => Box::pin(admin::get_namespace(call)).await,
         Op::PutNamespace => Box::pin(admin::put_namespace(call)).await,
         Op::DeleteNamespace => Box::pin(admin::delete_namespace(call)).await,
+        Op::ListWorkers => Ok(workers::list(&call)),
+        Op::GetWorker => workers::asked(&call, Wanted::Working),
+        Op::QuietWorker => workers::asked(&call, Wanted::Quiet),
+        Op::TerminateWorker => workers::asked(&call, Wanted::Terminate),
         Op::Live => Ok(health::live()),
         Op::Ready => Ok(health::ready(&call)),
         Op::Started => Ok(health::started(&call)),
@@ -60,18 +66,9 @@ pub(crate) async fn dispatch(op: Op, call: Call<'_>, held: Option<Held>) -> Resu
     }
 }
 
-/// Asks the node; what it or the engine refuses becomes a refusal.
+/// Asks the node, as [`look::ask`].
 async fn ask(call: &Call<'_>, command: Command) -> Result<Answer, Refusal> {
-    match call.app.node.call(call.namespace, command).await? {
-        Answer::Rejected(rejection) => Err(rejection.into()),
-        answer => Ok(answer),
-    }
-}
-
-/// The engine answered something else than what the command is answered with: a bug.
-fn unexpected(answer: &Answer) -> Refusal {
-    tracing::error!(?answer, "the engine's answer does not fit the command");
-    Refusal::new(Code::Internal, "the engine's answer does not fit the command")
+    look::ask(call.app, call.namespace, command).await
 }
 
 /// The job that the path names.

@@ -17,6 +17,7 @@ use crate::unavailable::Unavailable;
 pub(crate) fn text(app: &App, stats: &[Result<ShardStats, Unavailable>]) -> String {
     let mut page = Page(String::with_capacity(16 << 10));
     http(&mut page, app);
+    workers(&mut page, app);
     let node = app.node.stats();
     page.gauge("longshore_disk_free_bytes", "Free bytes on the disk.", node.disk_free_bytes);
     page.gauge(
@@ -151,6 +152,23 @@ fn http(page: &mut Page, app: &App) {
     for (class, _, bytes) in app.in_flight() {
         page.sample("longshore_http_body_bytes", &[("class", class)], bytes);
     }
+}
+
+fn workers(page: &mut Page, app: &App) {
+    let numbers = app.workers.numbers();
+    for (name, about, value) in [
+        ("longshore_workers", "Workers whose stream is open.", numbers.connected),
+        ("longshore_worker_slots", "Jobs that they run at once.", numbers.concurrency),
+        ("longshore_worker_running", "Jobs that they run.", numbers.running),
+        ("longshore_worker_waiting", "Jobs that they have not started.", numbers.waiting),
+    ] {
+        page.gauge(name, about, value);
+    }
+    let counts = &app.workers;
+    let streams = counts.streams_total.load(Ordering::Relaxed);
+    page.counter("longshore_worker_streams_total", "Streams of workers opened.", streams);
+    let lost = counts.lost_total.load(Ordering::Relaxed);
+    page.counter("longshore_workers_lost_total", "Workers that did not come back.", lost);
 }
 
 struct ShardMetric {

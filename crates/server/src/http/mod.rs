@@ -1,31 +1,32 @@
 //! The HTTP face: bytes of a request to a command, the engine's answer to bytes. It holds no state
 //! that must survive, and no rule about jobs that the engine does not have.
 
-mod app;
+pub(crate) mod app;
 mod body;
-mod code;
-mod connection;
-mod cursor;
+pub(crate) mod code;
+pub(crate) mod connection;
+pub(crate) mod cursor;
 mod descriptors;
 pub mod fuzz;
-mod guard;
-mod handle;
-mod json;
+pub(crate) mod guard;
+pub(crate) mod handle;
+pub(crate) mod json;
+pub(crate) mod look;
 mod metrics;
 mod openapi;
-mod parse;
+pub(crate) mod parse;
 mod prefer;
 mod query;
 mod rates;
-mod refusal;
-mod reply;
+pub(crate) mod refusal;
+pub(crate) mod reply;
 mod route;
 mod routes;
 mod serve;
-mod text;
+pub(crate) mod text;
 mod threads;
 mod unparsed;
-mod view;
+pub(crate) mod view;
 mod write;
 
 pub use serve::{ServeError, bind, serve};

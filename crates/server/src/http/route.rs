@@ -31,6 +31,7 @@ pub(crate) enum Op {
     GetQueue,
     GetResult,
     GetStatus,
+    GetWorker,
     Heartbeat,
     Interrupt,
     Lease,
@@ -38,6 +39,7 @@ pub(crate) enum Op {
     ListNamespaces,
     ListOperations,
     ListQueues,
+    ListWorkers,
     Live,
     Metrics,
     OpenApi,
@@ -46,6 +48,7 @@ pub(crate) enum Op {
     PurgeQueue,
     PutNamespace,
     PutQueue,
+    QuietWorker,
     Ready,
     Release,
     ResumeJob,
@@ -55,6 +58,7 @@ pub(crate) enum Op {
     Settle,
     Snooze,
     Started,
+    TerminateWorker,
 }
 
 /// Where a route lies.

@@ -10,7 +10,7 @@ use crate::api::{
     JobRecord, LeaseAnswer, LeaseRequest, NamespaceList, NamespaceRecord, NewJob, OperationList,
     OperationRecord, PurgeRequest, QueueList, QueueRecord, QueueSettingsBody, RawJson,
     ReleaseRequest, RetryDeadRequest, RetryRequest, SettleAnswer, SettleRequest, SettledText,
-    SnoozeRequest, StatusRecord,
+    SnoozeRequest, StatusRecord, WorkerList, WorkerRecord,
 };
 use crate::class::Class;
 
@@ -246,6 +246,22 @@ pub(crate) const ROUTES: &[Route] = &[
     Route {
         outcomes: &[outcome(200, "As it is now.", &[of::<OperationRecord>])],
         ..route("DELETE", "/operations/{}", Op::CancelOperation, "Stop an operation")
+    },
+    Route {
+        outcomes: &[outcome(200, "In the order of their names.", &[of::<WorkerList>])],
+        ..route("GET", "/workers", Op::ListWorkers, "List workers")
+    },
+    Route {
+        outcomes: &[outcome(200, "The worker and what it runs.", &[of::<WorkerRecord>])],
+        ..route("GET", "/workers/{}", Op::GetWorker, "Describe a worker")
+    },
+    Route {
+        outcomes: &[outcome(200, "It was asked.", &[of::<WorkerRecord>])],
+        ..route("POST", "/workers/{}/quiet", Op::QuietWorker, "Ask a worker to take nothing more")
+    },
+    Route {
+        outcomes: &[outcome(200, "It was asked.", &[of::<WorkerRecord>])],
+        ..route("POST", "/workers/{}/terminate", Op::TerminateWorker, "Ask a worker to leave")
     },
     Route {
         outcomes: &[outcome(200, "All of the node.", &[of::<NamespaceList>])],

@@ -74,6 +74,7 @@ pub(crate) fn lease(max: usize, wait_ms: u64) -> Command {
         turn: None,
         seen: None,
         settle: Vec::new(),
+        prefetch: false,
     }))
 }
 

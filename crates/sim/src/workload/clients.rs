@@ -1,10 +1,11 @@
 //! Producers, workers and administrators, as far as they have a mind of their own: what each
 //! sends next, and what it makes of an answer or of a broken connection.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use longshore_engine::{
-    Answer, CheckpointJob, Command, Delivery, EnqueueJobs, LeaseJobs, ReplyTo, Settlement, Token,
+    Answer, CheckpointJob, Command, Delivery, EnqueueJobs, HeldLease, LeaseJobs, ReplyTo,
+    SessionView, Settlement, Token,
 };
 
 use super::ops;
@@ -46,6 +47,19 @@ struct Worker {
     headway: BTreeMap<Token, Headway>,
     /// A checkpoint that was not answered yet: told again as it is, for it may have counted.
     unsaved: Option<CheckpointJob>,
+    /// Where it has a stream, how that is.
+    stream: Option<Stream>,
+}
+
+/// The stream of a worker, and what the server does for its sessions.
+#[derive(Debug, Default)]
+struct Stream {
+    /// It has said hello and was welcomed.
+    open: bool,
+    /// Runs of which it said that they have started.
+    started: BTreeSet<Token>,
+    /// A session of its whose time to come back is over.
+    ending: Option<u64>,
 }
 
 /// A handful of clients; what they do differs from run to run.
@@ -60,10 +74,11 @@ pub(crate) fn crowd(random: &mut Random) -> Vec<Client> {
         add(random, Role::Producer { again: None });
     }
     for n in 0..2 + random.below(3) {
+        let streams = random.percent(35);
         let worker = Worker {
             name: format!("worker-{n}"),
             session: 1,
-            turns: random.percent(65),
+            turns: !streams && random.percent(65),
             turn: 1,
             seen: 0,
             held: Vec::new(),
@@ -71,6 +86,7 @@ pub(crate) fn crowd(random: &mut Random) -> Vec<Client> {
             again: None,
             headway: BTreeMap::new(),
             unsaved: None,
+            stream: streams.then(Stream::default),
         };
         add(random, Role::Worker(Box::new(worker)));
     }
@@ -126,7 +142,9 @@ impl Client {
             }
             (Role::Worker(worker), Some(Command::LeaseJobs(sent))) => {
                 worker.again = sent.turn.is_some().then_some(sent);
+                worker.hang_up();
             }
+            (Role::Worker(worker), Some(_)) => worker.hang_up(),
             _ => {}
         }
     }
@@ -136,6 +154,9 @@ impl Worker {
     fn next(&mut self, random: &mut Random, next_id: &mut u64) -> Command {
         if random.percent(2) {
             self.die();
+        }
+        if let Some(command) = self.stream(random) {
+            return command;
         }
         let finished = self.held.iter().position(|_| random.percent(35));
         if let Some(job) = finished.map(|index| self.held.swap_remove(index)) {
@@ -163,12 +184,67 @@ impl Worker {
         let mut request = ops::lease::sample(random);
         request.worker.clone_from(&self.name);
         request.session = format!("session-{}", self.session);
+        request.prefetch = self.stream.is_some();
         if self.turns {
             request.turn = Some(self.turn);
             request.seen = random.percent(90).then_some(self.seen);
         }
         request.settle.clone_from(&self.untold);
         Command::LeaseJobs(Box::new(request))
+    }
+
+    /// What only a worker with a stream sends, or the server for it.
+    fn stream(&mut self, random: &mut Random) -> Option<Command> {
+        let stream = self.stream.as_mut()?;
+        let holder = |session| ops::session::holder(&self.name, session);
+        // Its stream breaks; or it is taken for gone and goes on all the same.
+        stream.open &= !random.percent(4);
+        if random.percent(2) {
+            stream.ending.get_or_insert(self.session);
+        }
+        if let Some(session) = stream.ending
+            && random.percent(40)
+        {
+            return Some(Command::EndSession { holder: holder(session) });
+        }
+        if !stream.open {
+            let held = self.held.iter().map(|job| HeldLease {
+                id: job.id,
+                token: job.token,
+                started: stream.started.contains(&job.token),
+            });
+            let held = held.collect();
+            return Some(Command::ResumeSession { holder: holder(self.session), held });
+        }
+        let new = self.held.iter().find(|job| !stream.started.contains(&job.token));
+        if let Some(job) = new.filter(|_| random.percent(50)) {
+            stream.started.insert(job.token);
+            return Some(Command::StartJobs(vec![(job.id, job.token)]));
+        }
+        random.percent(10).then(|| {
+            let known = self.held.iter().map(|job| (job.id, job.token)).collect();
+            Command::ExtendSession { holder: holder(self.session), known }
+        })
+    }
+
+    /// The stream broke.
+    fn hang_up(&mut self) {
+        if let Some(stream) = &mut self.stream {
+            stream.open = false;
+        }
+    }
+
+    fn heard(&mut self, sent: &Command, view: &SessionView) {
+        let Some(stream) = &mut self.stream else { return };
+        match sent {
+            Command::ResumeSession { .. } => {
+                stream.open = true;
+                self.held.retain(|job| view.held.iter().any(|held| held.token == job.token));
+            }
+            // A worker that is taken for gone does not know it.
+            Command::EndSession { .. } => stream.ending = None,
+            _ => self.held.retain(|job| !view.lost.contains(&(job.id, job.token))),
+        }
     }
 
     fn checkpoint(&mut self, random: &mut Random) -> Option<CheckpointJob> {
@@ -183,6 +259,9 @@ impl Worker {
 
     /// The process ends and begins anew.
     fn die(&mut self) {
+        if let Some(stream) = &mut self.stream {
+            *stream = Stream { ending: Some(self.session), ..Stream::default() };
+        }
         self.session += 1;
         (self.turn, self.seen) = (1, 0);
         self.held.clear();
@@ -194,6 +273,14 @@ impl Worker {
 
     fn arrived(&mut self, sent: &Command, answer: Answer) {
         match (sent, answer) {
+            (_, Answer::Session(view)) => self.heard(sent, &view),
+            (Command::StartJobs(jobs), Answer::Extended(results)) => {
+                for ((_, token), result) in jobs.iter().zip(results) {
+                    if result.is_err() {
+                        self.held.retain(|held| held.token != *token);
+                    }
+                }
+            }
             (Command::LeaseJobs(request), Answer::Leased { jobs, .. }) => {
                 self.told(&request.settle);
                 if let Some(turn) = request.turn {

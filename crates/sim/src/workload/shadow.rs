@@ -30,6 +30,10 @@ pub(crate) struct Granted {
     pub(crate) told: Option<EndKind>,
     /// Its worker, or the server for it, may have given it back unstarted.
     pub(crate) given_back: bool,
+    /// Its worker was told that it goes on, after it had begun.
+    pub(crate) started: bool,
+    /// Its session ended, and the lease with it.
+    pub(crate) session_ended: bool,
     /// The worker, its session and its turn.
     pub(crate) by: (String, String, Option<u64>),
 }
@@ -98,6 +102,9 @@ impl Shadow {
                 ops::heartbeat::told(self, namespace, extensions, answer)
             }
             Command::CheckpointJobs(all) => ops::checkpoint::told(self, namespace, all, answer),
+            Command::StartJobs(_) | Command::ResumeSession { .. } | Command::EndSession { .. } => {
+                ops::session::told(self, namespace, command, answer)
+            }
             Command::PauseJob { id } => ops::admin::pause_told(self, (namespace, *id), answer),
             Command::AwaitJob { id, .. }
             | Command::CancelJob { id }
@@ -105,6 +112,16 @@ impl Shadow {
             | Command::ResumeJob { id } => ops::admin::job_told(self, (namespace, *id), answer),
             _ => Ok(()),
         }
+    }
+
+    /// The run that was handed out under a token.
+    pub(crate) fn granted(
+        &mut self,
+        namespace: usize,
+        id: JobId,
+        token: Token,
+    ) -> Option<&mut Granted> {
+        self.jobs.get_mut(&(namespace, id))?.grants.get_mut(&token)
     }
 
     pub(crate) fn job(&mut self, key: JobKey) -> Option<&mut Told> {

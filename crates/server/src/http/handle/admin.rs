@@ -6,7 +6,7 @@ use longshore_engine::{Answer, Command, OperationKind, QueueView};
 use super::{ask, ok, operations, unexpected};
 use crate::api::{NamespaceList, QueueList, QueueRecord, UnreachableShard};
 use crate::http::app::Call;
-use crate::http::handle::jobs::{PAGE_DEFAULT, PAGE_MAX};
+use crate::http::look::{PAGE_DEFAULT, PAGE_MAX};
 use crate::http::parse::parse_settings;
 use crate::http::refusal::Refusal;
 use crate::http::reply::Reply;

@@ -3,30 +3,22 @@
 
 use bytes::Bytes;
 use hyper::StatusCode;
-use longshore_engine::query::{self, ListFilter, Lookup};
-use longshore_engine::{
-    Answer, AttemptNote, Command, EnqueueJobs, Enqueued, JobId, JobState, JobView, Phase,
-    SkippedItem,
-};
+use longshore_engine::query::{self, ListFilter};
+use longshore_engine::{Answer, Command, EnqueueJobs, Enqueued, JobState, JobView, Phase};
 
 use super::{ask, job_id, ok, unexpected};
 use crate::api::{JobIdText, JobList, StateText};
-use crate::clock::wall_now;
 use crate::http::app::Call;
 use crate::http::body::Held;
 use crate::http::code::Code;
 use crate::http::cursor;
+use crate::http::look::{self, PAGE_DEFAULT, PAGE_MAX};
 use crate::http::parse::{is_followed, parse_enqueue, parse_retry};
 use crate::http::refusal::Refusal;
 use crate::http::reply::Reply;
 use crate::http::text::{check_name, check_path_name, quoted};
 use crate::http::{view, write};
 
-/// Jobs in a page, at most.
-pub(super) const PAGE_MAX: usize = 1000;
-pub(super) const PAGE_DEFAULT: usize = 100;
-/// Jobs that one page looks at, at most.
-const EXAMINED_MAX: usize = 10_000;
 /// When to ask again for an unfinished job.
 const STATUS_RETRY_AFTER_S: u64 = 1;
 
@@ -91,46 +83,10 @@ async fn result_of(call: &Call<'_>, view: &JobView) -> Result<Option<Bytes>, Ref
     Ok(read.await?)
 }
 
-/// Why a job that is not there is not there: past its retention where its id tells its age, or
-/// never known.
-fn missing(call: &Call<'_>, id: JobId, lookup: &Lookup) -> Refusal {
-    let text = JobIdText(id.0).to_string();
-    let gone = || {
-        let detail = format!("job {text} existed and is past its retention");
-        Refusal::new(Code::JobGone, detail)
-    };
-    match lookup {
-        Lookup::NamespaceUnknown => {
-            let detail = format!("namespace {} does not exist", quoted(call.namespace));
-            Refusal::new(Code::NamespaceUnknown, detail)
-        }
-        Lookup::Gone => gone(),
-        Lookup::Found(_) | Lookup::Unknown => {
-            let retain_ms = call.app.limits.retain_ms_default;
-            let now = wall_now();
-            match id.made_at() {
-                Some(made_at) if made_at.plus(retain_ms) < now => gone(),
-                _ => Refusal::new(Code::JobUnknown, format!("job {text} does not exist")),
-            }
-        }
-    }
-}
-
-async fn find(call: &Call<'_>, id: JobId) -> Result<Box<JobView>, Refusal> {
-    let namespace = call.namespace.to_owned();
-    let look = move |reader: &dyn longshore_engine::Reader, now| {
-        query::find_job(reader, &namespace, id, now)
-    };
-    match call.app.node.read(call.namespace, look).await? {
-        Lookup::Found(view) => Ok(view),
-        other => Err(missing(call, id, &other)),
-    }
-}
-
 pub(super) async fn status(call: Call<'_>) -> Result<Reply, Refusal> {
     let id = job_id(&call)?;
     let wait_ms = call.query.duration_ms("wait", call.app.limits.wait_ms_max)?.unwrap_or(0);
-    let mut view = find(&call, id).await?;
+    let mut view = look::find(call.app, call.namespace, id).await?;
     if wait_ms > 0 && view.job.phase.is_unfinished() {
         view = match ask(&call, Command::AwaitJob { id, wait_ms }).await? {
             Answer::Job(view) => view,
@@ -154,50 +110,13 @@ pub(super) async fn status(call: Call<'_>) -> Result<Reply, Refusal> {
 
 pub(super) async fn get(call: Call<'_>) -> Result<Reply, Refusal> {
     let id = job_id(&call)?;
-    record(&call, id).await
-}
-
-struct WholeJob {
-    view: Box<JobView>,
-    args: Option<Bytes>,
-    result: Option<Bytes>,
-    attempts: Vec<AttemptNote>,
-    skipped: Vec<SkippedItem>,
-}
-
-/// The whole record of a job, read from one snapshot.
-async fn record(call: &Call<'_>, id: JobId) -> Result<Reply, Refusal> {
-    let namespace = call.namespace.to_owned();
-    let look = move |reader: &dyn longshore_engine::Reader, now| {
-        let view = match query::find_job(reader, &namespace, id, now) {
-            Lookup::Found(view) => view,
-            other => return Err(other),
-        };
-        let args = view.job.args.as_ref().and_then(|args| query::body_of(reader, args));
-        let result = match &view.job.phase {
-            Phase::Succeeded { result: Some(result), .. } => query::body_of(reader, result),
-            _ => None,
-        };
-        let attempts = query::attempts_of(reader, &namespace, id);
-        let skipped = match view.checkpoint {
-            Some(_) => query::skipped_of(reader, &namespace, id),
-            None => Vec::new(),
-        };
-        Ok(WholeJob { view, args, result, attempts, skipped })
-    };
-    match call.app.node.read(call.namespace, look).await? {
-        Ok(WholeJob { view, args, result, attempts, skipped }) => {
-            let (args, result) = (args.as_ref(), result.as_ref());
-            let whole = view::with_bodies(view::job(&view), args, result, &attempts, &skipped);
-            Ok(ok(&whole).not_cached())
-        }
-        Err(lookup) => Err(missing(call, id, &lookup)),
-    }
+    let whole = look::whole(call.app, call.namespace, id).await?;
+    Ok(ok(&whole.record()).not_cached())
 }
 
 pub(super) async fn result(call: Call<'_>) -> Result<Reply, Refusal> {
     let id = job_id(&call)?;
-    let view = find(&call, id).await?;
+    let view = look::find(call.app, call.namespace, id).await?;
     let state = view::state(view.state());
     if state != StateText::Succeeded {
         let detail =
@@ -219,14 +138,7 @@ pub(super) async fn list(call: Call<'_>) -> Result<Reply, Refusal> {
         Some(text) => Some(cursor::decode(text, scope)?),
         None => None,
     };
-    let namespace = call.namespace.to_owned();
-    let look = move |reader: &dyn longshore_engine::Reader, now| {
-        let bounds = (limit, EXAMINED_MAX);
-        query::list_jobs(reader, &namespace, &filter, cursor.as_ref(), bounds, now)
-    };
-    let Some(page) = call.app.node.read(call.namespace, look).await? else {
-        return Err(missing(&call, JobId::default(), &Lookup::NamespaceUnknown));
-    };
+    let page = look::page(call.app, call.namespace, filter, cursor, limit).await?;
     let list = JobList {
         jobs: page.jobs.iter().map(view::job).collect(),
         next: page.next.map(|next| cursor::encode(&next, scope)),

@@ -4,10 +4,10 @@ use hyper::StatusCode;
 use longshore_engine::{Answer, Command, Instruction, JobId, Settlement};
 
 use super::{ask, job_id, unexpected};
-use crate::admission::Publishing;
 use crate::api::{DurationText, HeartbeatAnswer, InstructionText, JobIdText};
 use crate::http::app::Call;
 use crate::http::body::Held;
+use crate::http::look::slow_down_ms;
 use crate::http::parse::{
     parse_ack, parse_checkpoint, parse_discard, parse_fail, parse_heartbeat, parse_interrupt,
     parse_lease, parse_release, parse_settle, parse_snooze,
@@ -16,7 +16,6 @@ use crate::http::refusal::Refusal;
 use crate::http::reply::Reply;
 use crate::http::route::Op;
 use crate::http::write;
-use crate::unavailable::Cause;
 
 fn ids(settlements: &[Settlement]) -> Vec<JobId> {
     settlements.iter().map(|settlement| settlement.id).collect()
@@ -82,9 +81,6 @@ pub(super) async fn checkpoint(call: Call<'_>) -> Result<Reply, Refusal> {
     instructed(&call, id, Command::CheckpointJobs(vec![told])).await
 }
 
-/// How long a worker shall wait with its next checkpoint while the disk is low.
-const SLOW_DOWN_MS: u64 = 1000;
-
 /// Tells a worker what it shall do.
 async fn instructed(call: &Call<'_>, id: JobId, command: Command) -> Result<Reply, Refusal> {
     let saves = matches!(command, Command::CheckpointJobs(_));
@@ -92,12 +88,10 @@ async fn instructed(call: &Call<'_>, id: JobId, command: Command) -> Result<Repl
         Answer::Extended(mut extended) if extended.len() == 1 => extended.remove(0)?,
         other => return Err(unexpected(&other)),
     };
-    let low =
-        || matches!(call.app.node.publishing(), Publishing::Refused { cause: Cause::DiskLow, .. });
+    let slow_down = if saves { slow_down_ms(call.app) } else { None };
     let (instruction, reason, slow_down) = match instruction {
-        // What is written now takes room from settlements.
-        Instruction::Continue if saves && low() => {
-            (InstructionText::SlowDown, None, Some(SLOW_DOWN_MS))
+        Instruction::Continue if slow_down.is_some() => {
+            (InstructionText::SlowDown, None, slow_down)
         }
         Instruction::Continue => (InstructionText::Continue, None, None),
         Instruction::Cancel => (InstructionText::Cancel, None, None),

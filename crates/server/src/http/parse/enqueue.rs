@@ -44,8 +44,19 @@ pub(crate) fn parse_enqueue(
     Ok(ParsedEnqueue { jobs: vec![reading.job_of_path(job)?], is_bulk: false })
 }
 
+/// The engine's form of a job whose parts were read already; JSON that does not lie in `body` is
+/// copied.
+pub(crate) fn job_of(
+    queue: &str,
+    job: api::NewJob<'_>,
+    body: &Bytes,
+    bounds: &Bounds,
+) -> Result<NewJob, Refusal> {
+    Reading { queue, body, bounds }.job_of_path(job)
+}
+
 /// Reads the jobs that are to enter with the end of another one.
-pub(super) fn follow_ups(
+pub(crate) fn follow_ups(
     jobs: Vec<api::NewJob<'_>>,
     body: &Bytes,
     bounds: &Bounds,

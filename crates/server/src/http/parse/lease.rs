@@ -57,6 +57,7 @@ pub(crate) fn parse_lease(body: &Bytes, bounds: &Bounds) -> Result<LeaseJobs, Re
         turn: request.turn,
         seen: request.seen,
         settle: settlements(request.settle, body, bounds)?,
+        prefetch: false,
     })
 }
 
@@ -67,7 +68,7 @@ fn check_count(field: &str, count: usize, max: usize) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn pattern(index: usize, name: String) -> Result<QueuePattern, Refusal> {
+pub(crate) fn pattern(index: usize, name: String) -> Result<QueuePattern, Refusal> {
     let field = || format!("queues[{index}]");
     match name.strip_suffix('*') {
         None if name.contains('*') => {

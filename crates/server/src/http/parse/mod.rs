@@ -16,8 +16,12 @@ use longshore_engine::Limits;
 
 pub(super) use admin::{parse_purge, parse_retry_dead, parse_settings};
 pub(super) use enqueue::parse_enqueue;
+pub(crate) use enqueue::{follow_ups, job_of};
 pub(super) use lease::parse_lease;
-pub(super) use location::{check_location, is_followed};
+pub(crate) use lease::pattern;
+pub(crate) use location::check_location;
+pub(super) use location::is_followed;
+pub(crate) use progress::hundredths;
 pub(super) use progress::{parse_checkpoint, parse_heartbeat, parse_retry};
 pub(super) use settle::{
     parse_ack, parse_discard, parse_fail, parse_interrupt, parse_release, parse_settle,

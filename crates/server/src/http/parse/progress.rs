@@ -74,7 +74,7 @@ pub(crate) fn parse_retry(body: &Bytes, bounds: &Bounds) -> Result<RetryFrom, Re
 }
 
 /// Progress in hundredths of a per cent.
-fn hundredths(progress: f64) -> Result<u16, Refusal> {
+pub(crate) fn hundredths(progress: f64) -> Result<u16, Refusal> {
     if !(0.0..=1.0).contains(&progress) {
         return Err(Refusal::value("progress", progress, "0 to 1"));
     }

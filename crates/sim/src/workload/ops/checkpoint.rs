@@ -5,6 +5,7 @@ use longshore_engine::{
     Answer, CheckpointJob, Delivery, EndKind, JobError, JobId, JobState, JobView,
 };
 
+use super::session;
 use crate::random::Random;
 use crate::workload::Check;
 use crate::workload::shadow::{Shadow, Told};
@@ -69,8 +70,9 @@ pub(crate) fn told(
     answer: &Answer,
 ) -> Check {
     let Answer::Extended(results) = answer else { return Ok(()) };
-    for (one, _) in all.iter().zip(results).filter(|(_, result)| result.is_ok()) {
+    for (one, result) in all.iter().zip(results).filter(|(_, result)| result.is_ok()) {
         let CheckpointJob { id, token, .. } = one;
+        session::started(shadow, namespace, (*id, *token), result)?;
         let Some(told) = shadow.job((namespace, *id)) else { continue };
         let ended = told.grants.get(token).and_then(|granted| granted.told.clone());
         if let Some(end) = ended {

@@ -2,6 +2,7 @@
 
 use longshore_engine::{Answer, Extension, JobId, Token};
 
+use super::session;
 use crate::random::Random;
 use crate::workload::Check;
 use crate::workload::shadow::Shadow;
@@ -31,6 +32,7 @@ pub(crate) fn told(
             let Extension { id, token, .. } = extension;
             return Err(format!("lease {token} of {id} was {end:?} and was extended"));
         }
+        session::started(shadow, namespace, (extension.id, extension.token), result)?;
     }
     Ok(())
 }

@@ -27,6 +27,7 @@ pub(crate) fn sample(random: &mut Random) -> LeaseJobs {
         turn: None,
         seen: None,
         settle: Vec::new(),
+        prefetch: false,
     }
 }
 

@@ -7,4 +7,5 @@ pub(crate) mod enqueue;
 pub(crate) mod heartbeat;
 pub(crate) mod lease;
 pub(crate) mod operation;
+pub(crate) mod session;
 pub(crate) mod settle;

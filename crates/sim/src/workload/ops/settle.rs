@@ -133,6 +133,11 @@ fn accepted(
     {
         return Err(format!("lease {} of {id} was {first:?} and {kind:?}", settlement.token));
     }
+    // Only its own word that it gives the job back repeats what was done for it.
+    if granted.session_ended && *kind != EndKind::Released {
+        let token = settlement.token;
+        return Err(format!("lease {token} of {id} went with its session and ended as {kind:?}"));
+    }
     let called_off = *kind == EndKind::Discarded && cancel_tried;
     if !granted.tried.contains(kind) && !called_off {
         return Err(format!("lease {} of {id} ended as {kind:?}, unasked", settlement.token));

@@ -1,0 +1,119 @@
+//! Which leases the session of a streaming worker has, and whether their jobs have started. Only
+//! this life of the shard knows: nothing of it is journaled.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::{LiveLease, State};
+use crate::command::Holder;
+use crate::ids::{JobId, NamespaceId};
+use crate::map::OrderedMap;
+
+/// Where a lease stands in its worker's session.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Held {
+    /// In none: it was leased over HTTP, or its worker did not name it when it came back.
+    Apart,
+    /// Its job was sent to the worker and may not have arrived.
+    Delivered,
+    /// Its worker said that the job runs. What it says later does not take that back.
+    Started,
+    /// It stood when the shard started: it counts as started until its worker says.
+    Unknown,
+}
+
+/// A session: its namespace, worker and name.
+pub(crate) type HolderKey = (NamespaceId, Arc<str>, Arc<str>);
+
+/// The leases of each session. What is here is not [`Held::Apart`], and the other way round.
+#[derive(Debug, Default)]
+pub(crate) struct HeldIndex(BTreeMap<HolderKey, BTreeSet<JobId>>);
+
+impl HeldIndex {
+    /// A key as the index has it.
+    pub(crate) fn key(ns: NamespaceId, holder: &Holder) -> HolderKey {
+        (ns, Arc::from(holder.worker.as_str()), Arc::from(holder.session.as_str()))
+    }
+
+    fn key_of(ns: NamespaceId, live: &LiveLease) -> HolderKey {
+        (ns, Arc::clone(&live.lease.worker), Arc::clone(&live.lease.session))
+    }
+
+    /// The leases of a session.
+    pub(crate) fn of(&self, key: &HolderKey) -> Vec<JobId> {
+        self.0.get(key).into_iter().flatten().copied().collect()
+    }
+
+    /// How many it has.
+    pub(crate) fn count(&self, key: &HolderKey) -> usize {
+        self.0.get(key).map_or(0, BTreeSet::len)
+    }
+
+    /// The lease has ended.
+    pub(crate) fn forget(&mut self, ns: NamespaceId, live: &LiveLease) {
+        if live.held == Held::Apart {
+            return;
+        }
+        let key = Self::key_of(ns, live);
+        if let Some(ids) = self.0.get_mut(&key) {
+            ids.remove(&live.job.id);
+            if ids.is_empty() {
+                self.0.remove(&key);
+            }
+        }
+    }
+}
+
+impl<M: OrderedMap> State<M> {
+    fn hold(&mut self, ns: NamespaceId, id: JobId, held: Held) {
+        let Some(live) = self.leases.get_mut(&(ns, id)) else { return };
+        let key = HeldIndex::key_of(ns, live);
+        if live.held == Held::Apart {
+            self.held.0.entry(key).or_default().insert(id);
+        }
+        live.held = held;
+    }
+
+    /// The job is on its way to the worker's stream. One that runs at most once counts as started:
+    /// nobody can tell later that it was not.
+    pub(crate) fn note_delivered(&mut self, ns: NamespaceId, id: JobId) {
+        let live = self.leases.get(&(ns, id));
+        let once = live.is_some_and(|live| live.job.options.at_most_once);
+        self.hold(ns, id, if once { Held::Started } else { Held::Delivered });
+    }
+
+    /// Its worker runs the job.
+    pub(crate) fn note_started(&mut self, ns: NamespaceId, id: JobId) {
+        if let Some(live) = self.leases.get_mut(&(ns, id))
+            && live.held != Held::Apart
+        {
+            live.held = Held::Started;
+        }
+    }
+
+    /// The worker names the lease as its own, and says whether the job runs.
+    pub(crate) fn note_held(&mut self, ns: NamespaceId, id: JobId, started: bool) {
+        match self.leases.get(&(ns, id)).map(|live| live.held) {
+            Some(Held::Delivered | Held::Unknown) if !started => self.note_delivered(ns, id),
+            _ => self.hold(ns, id, Held::Started),
+        }
+    }
+
+    /// The session's heartbeats are for this lease no longer.
+    pub(crate) fn set_apart(&mut self, ns: NamespaceId, id: JobId) {
+        if let Some(live) = self.leases.get_mut(&(ns, id)) {
+            self.held.forget(ns, live);
+            live.held = Held::Apart;
+        }
+    }
+
+    /// After a start, everything with a session may belong to a worker that comes back, and counts
+    /// as started until it says what is not.
+    pub(crate) fn index_sessions(&mut self) {
+        let with_session = self.leases.iter().filter(|(_, live)| !live.lease.session.is_empty());
+        let ids: Vec<_> = with_session.map(|(key, _)| *key).collect();
+        for (ns, id) in ids {
+            self.hold(ns, id, Held::Unknown);
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! Sessions of streaming workers: what one holds when it comes, while it is there, and when it has
+//! gone.
+
+use super::Turn;
+use crate::answer::{Answer, HeldJob, Instruction, SessionView};
+use crate::bounds::check_name;
+use crate::command::{HeldLease, Holder, Settlement, Verdict};
+use crate::ids::{JobId, NamespaceId, Token};
+use crate::map::OrderedMap;
+use crate::moment::Moment;
+use crate::record::Record;
+use crate::rejection::Rejection;
+use crate::state::{Held, HeldIndex, HolderKey, LiveLease};
+
+impl<M: OrderedMap> Turn<M> {
+    pub(super) fn handle_resume(
+        &mut self,
+        ns: NamespaceId,
+        created: Option<Record>,
+        (holder, named): (&Holder, &[HeldLease]),
+        moment: Moment,
+    ) -> Result<Answer, Rejection> {
+        check_name(&self.state.limits, "worker", &holder.worker)?;
+        check_name(&self.state.limits, "session", &holder.session)?;
+        self.record_all(created.into_iter().collect());
+        let mut view = SessionView::default();
+        let mut kept = std::collections::BTreeSet::new();
+        for lease in named {
+            match self.held_job(ns, holder, lease) {
+                Some(job) => {
+                    self.state.note_held(ns, lease.id, lease.started);
+                    kept.insert(lease.id);
+                    view.held.push(job);
+                }
+                None => view.lost.push((lease.id, lease.token)),
+            }
+        }
+        let key = HeldIndex::key(ns, holder);
+        for id in self.state.held.of(&key) {
+            if kept.contains(&id) {
+                continue;
+            }
+            match self.lease_of(ns, id) {
+                // It did not arrive, or went with the stream before.
+                Some((token, Held::Delivered)) => {
+                    self.give_back(ns, (id, token), moment);
+                    view.given_back.push((id, token));
+                }
+                // It may have been settled, and its settlement is to come again.
+                _ => self.state.set_apart(ns, id),
+            }
+        }
+        self.extend_held(ns, &key, &mut view);
+        Ok(Answer::Session(Box::new(view)))
+    }
+
+    /// As if the worker had released it: a job that was to be cancelled is.
+    fn give_back(&mut self, ns: NamespaceId, (id, token): (JobId, Token), moment: Moment) {
+        let release = Settlement { id, token, verdict: Verdict::Release };
+        self.settle_all(ns, &[release], moment);
+    }
+
+    /// The lease as there is something to tell of it, if it is the worker's.
+    fn held_job(&self, ns: NamespaceId, holder: &Holder, named: &HeldLease) -> Option<HeldJob> {
+        let live = self.state.leases.get(&(ns, named.id))?;
+        let LiveLease { lease, job, .. } = &**live;
+        let own = lease.token == named.token
+            && *lease.worker == *holder.worker
+            && *lease.session == *holder.session;
+        own.then(|| HeldJob {
+            id: named.id,
+            token: named.token,
+            queue: job.queue.clone(),
+            kind: job.kind.clone(),
+            attempt: lease.attempt,
+            started: named.started || job.options.at_most_once,
+            granted_at: lease.started_at,
+        })
+    }
+
+    fn lease_of(&self, ns: NamespaceId, id: JobId) -> Option<(Token, Held)> {
+        let live = self.state.leases.get(&(ns, id))?;
+        Some((live.lease.token, live.held))
+    }
+
+    /// Extends the leases of a session, and notes what their runs shall do other than go on.
+    fn extend_held(&mut self, ns: NamespaceId, key: &HolderKey, view: &mut SessionView) {
+        for id in self.state.held.of(key) {
+            self.state.extend_lease(ns, id, None);
+            if let Some(live) = self.state.leases.get(&(ns, id)) {
+                let instruction = live.instruction();
+                if instruction != Instruction::Continue {
+                    view.told.push((id, live.lease.token, instruction));
+                }
+            }
+        }
+        view.leases = self.state.held.count(key);
+    }
+
+    pub(super) fn extend_session(
+        &mut self,
+        ns: NamespaceId,
+        holder: &Holder,
+        known: &[(JobId, Token)],
+    ) -> Answer {
+        let mut view = SessionView::default();
+        let gone = |(id, token): &&(JobId, Token)| self.state.live_lease(ns, *id, *token).is_err();
+        view.lost = known.iter().filter(gone).copied().collect();
+        self.extend_held(ns, &HeldIndex::key(ns, holder), &mut view);
+        Answer::Session(Box::new(view))
+    }
+
+    pub(super) fn start_jobs(&mut self, ns: NamespaceId, jobs: &[(JobId, Token)]) -> Answer {
+        let mut answers = Vec::with_capacity(jobs.len());
+        for (id, token) in jobs {
+            let live = self.state.live_lease(ns, *id, *token).map(LiveLease::instruction);
+            if live.is_ok() {
+                self.state.note_started(ns, *id);
+            }
+            answers.push(live);
+        }
+        Answer::Extended(answers)
+    }
+
+    pub(super) fn end_session(
+        &mut self,
+        ns: NamespaceId,
+        holder: &Holder,
+        moment: Moment,
+    ) -> Answer {
+        let mut view = SessionView::default();
+        for id in self.state.held.of(&HeldIndex::key(ns, holder)) {
+            match self.lease_of(ns, id) {
+                Some((token, Held::Delivered)) => {
+                    self.give_back(ns, (id, token), moment);
+                    view.given_back.push((id, token));
+                }
+                Some((token, _)) => {
+                    if let Some(record) = self.state.decide_loss(ns, id, moment) {
+                        self.record(record);
+                        view.lost.push((id, token));
+                    }
+                }
+                None => {}
+            }
+        }
+        Answer::Session(Box::new(view))
+    }
+}

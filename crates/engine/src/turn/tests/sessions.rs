@@ -1,0 +1,216 @@
+//! Streaming workers: what a session holds when it comes, while it is there, when it has gone.
+
+use super::*;
+use crate::SessionView;
+use crate::command::{CheckpointJob, HeldLease, Holder};
+
+fn holder() -> Holder {
+    Holder { worker: "w".into(), session: "s".into() }
+}
+
+fn named(job: &Delivery, started: bool) -> HeldLease {
+    HeldLease { id: job.id, token: job.token, started }
+}
+
+fn checkpoint(job: &Delivery) -> CheckpointJob {
+    CheckpointJob {
+        id: job.id,
+        token: job.token,
+        seq: Some(1),
+        lease_ms: None,
+        cursor: Some("7".into()),
+        progress: None,
+        progress_text: None,
+        counters: Vec::new(),
+        skipped: Vec::new(),
+    }
+}
+
+impl Shard {
+    fn stream(&mut self, max: usize) -> Vec<Delivery> {
+        let (worker, session) = ("w".into(), "s".into());
+        let wish = LeaseJobs { max, worker, session, prefetch: true, ..wish() };
+        match self.call(Command::LeaseJobs(Box::new(wish))) {
+            Answer::Leased { jobs, .. } => jobs,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn session(&mut self, command: Command) -> SessionView {
+        match self.call(command) {
+            Answer::Session(view) => *view,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn resume_session(&mut self, held: Vec<HeldLease>) -> SessionView {
+        self.session(Command::ResumeSession { holder: holder(), held })
+    }
+
+    fn beat(&mut self, known: &[Delivery]) -> SessionView {
+        let known = known.iter().map(|job| (job.id, job.token)).collect();
+        self.session(Command::ExtendSession { holder: holder(), known })
+    }
+
+    fn end_session(&mut self) -> SessionView {
+        self.session(Command::EndSession { holder: holder() })
+    }
+
+    fn start_job(&mut self, job: &Delivery) -> Result<Instruction, Rejection> {
+        match self.call(Command::StartJobs(vec![(job.id, job.token)])) {
+            Answer::Extended(mut all) => all.remove(0),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn with_jobs(count: u8) -> Self {
+        let mut shard = Self::new();
+        for n in 1..=count {
+            shard.enqueue(job(n));
+        }
+        shard
+    }
+}
+
+fn lost(job: &Delivery) -> Vec<(JobId, Token)> {
+    vec![(job.id, job.token)]
+}
+
+#[test]
+fn what_had_not_started_comes_back_free_and_what_had_is_lost() {
+    let mut shard = Shard::with_jobs(3);
+    let jobs = shard.stream(3);
+    shard.start_job(&jobs[0]).unwrap();
+    shard.call(Command::CheckpointJobs(vec![checkpoint(&jobs[1])]));
+    let view = shard.end_session();
+    assert_eq!(view.given_back, lost(&jobs[2]));
+    assert_eq!(view.lost, [lost(&jobs[0]), lost(&jobs[1])].concat());
+    let again = shard.lease(9);
+    let attempts: Vec<_> = again.iter().map(|job| (job.id, job.attempt)).collect();
+    // The second one's cursor moved in its run: that uses no attempt.
+    assert_eq!(attempts, [(id(1), 2), (id(2), 1), (id(3), 1)]);
+    assert_eq!(again[1].cursor.as_deref(), Some(&b"7"[..]));
+    for old in &jobs {
+        assert!(matches!(shard.settle(old, ack()), Err(Rejection::LeaseLost { .. })));
+        assert!(matches!(shard.start_job(old), Err(Rejection::LeaseLost { .. })));
+    }
+}
+
+#[test]
+fn a_session_that_comes_back_keeps_what_it_names() {
+    let mut shard = Shard::with_jobs(4);
+    let jobs = shard.stream(4);
+    shard.start_job(&jobs[0]).unwrap();
+    shard.start_job(&jobs[3]).unwrap();
+    let strange = HeldLease { token: jobs[0].token, ..named(&jobs[1], false) };
+    let view = shard.resume_session(vec![named(&jobs[0], true), named(&jobs[1], false), strange]);
+    assert_eq!(view.held.iter().map(|job| job.started).collect::<Vec<_>>(), [true, false]);
+    assert_eq!(view.lost, [(jobs[1].id, jobs[0].token)]);
+    assert_eq!(view.given_back, lost(&jobs[2]), "it did not arrive");
+    assert_eq!((view.leases, shard.state(id(4))), (2, Some(JobState::Running)));
+    // What it settled before and does not name can be settled again.
+    assert_eq!(shard.settle(&jobs[3], ack()), Ok(EndKind::Acked));
+    assert_eq!(shard.end_session().given_back, lost(&jobs[1]));
+}
+
+#[test]
+fn what_a_session_does_not_name_is_not_kept_alive_by_it() {
+    let mut shard = Shard::with_jobs(2);
+    let jobs = shard.stream(2);
+    shard.start_job(&jobs[0]).unwrap();
+    shard.start_job(&jobs[1]).unwrap();
+    shard.resume_session(vec![named(&jobs[0], true)]);
+    for _ in 0..3 {
+        shard.advance(20_000);
+        let view = shard.beat(&jobs);
+        assert_eq!((view.leases, view.told), (1, vec![]));
+    }
+    assert_eq!(shard.state(id(1)), Some(JobState::Running));
+    assert_eq!(shard.state(id(2)), Some(JobState::Ready));
+    assert_eq!(shard.beat(&jobs).lost, lost(&jobs[1]));
+}
+
+#[test]
+fn one_heartbeat_extends_all_and_tells_what_is_not_to_go_on() {
+    let mut shard = Shard::with_jobs(3);
+    let jobs = shard.stream(3);
+    shard.call(Command::CancelJob { id: id(2) });
+    shard.call(Command::PauseJob { id: id(3) });
+    shard.advance(25_000);
+    let view = shard.beat(&[]);
+    let pause = Instruction::Interrupt { reason: "pause" };
+    let told = [(id(2), Instruction::Cancel), (id(3), pause)];
+    assert_eq!(view.told.iter().map(|(id, _, what)| (*id, *what)).collect::<Vec<_>>(), told);
+    shard.advance(25_000);
+    assert_eq!(shard.state(id(1)), Some(JobState::Running));
+    assert_eq!(shard.start_job(&jobs[1]), Ok(Instruction::Cancel));
+    shard.advance(6_000);
+    assert_eq!(shard.state(id(1)), Some(JobState::Ready), "its worker is silent");
+}
+
+#[test]
+fn after_a_restart_everything_counts_as_started_until_the_worker_says() {
+    let mut shard = Shard::with_jobs(3);
+    let jobs = shard.stream(3);
+    let mut shard = shard.restart();
+    let view = shard.resume_session(vec![named(&jobs[0], true), named(&jobs[1], false)]);
+    assert_eq!((view.held.len(), view.given_back.len(), view.leases), (2, 0, 2));
+    assert_eq!(shard.end_session().given_back, lost(&jobs[1]));
+
+    let mut shard = Shard::with_jobs(1);
+    shard.stream(1);
+    let mut shard = shard.restart();
+    assert_eq!(shard.end_session().lost.len(), 1);
+    assert_eq!(shard.lease(1)[0].attempt, 2);
+}
+
+#[test]
+fn what_is_to_be_cancelled_is_not_given_back() {
+    let mut shard = Shard::with_jobs(2);
+    shard.stream(2);
+    shard.call(Command::CancelJob { id: id(1) });
+    shard.call(Command::CancelJob { id: id(2) });
+    shard.resume_session(Vec::new());
+    assert_eq!(shard.state(id(1)), Some(JobState::Cancelled));
+    assert_eq!(shard.state(id(2)), Some(JobState::Cancelled));
+}
+
+#[test]
+fn what_was_started_once_stays_so() {
+    let mut shard = Shard::with_jobs(1);
+    let jobs = shard.stream(1);
+    shard.start_job(&jobs[0]).unwrap();
+    // A hello that is late, or wrong.
+    shard.resume_session(vec![named(&jobs[0], false)]);
+    assert_eq!(shard.end_session().lost, lost(&jobs[0]));
+}
+
+#[test]
+fn what_runs_at_most_once_is_never_given_back() {
+    let mut shard = Shard::new();
+    shard.enqueue(NewJob { at_most_once: true, ..job(1) });
+    let jobs = shard.stream(1);
+    let view = shard.resume_session(vec![named(&jobs[0], false)]);
+    assert!(view.held[0].started);
+    assert_eq!(shard.end_session().lost.len(), 1);
+    assert_eq!(shard.state(id(1)), Some(JobState::Dead));
+}
+
+#[test]
+fn a_session_is_not_confused_with_another_one() {
+    let mut shard = Shard::with_jobs(2);
+    let jobs = shard.stream(1);
+    let over_http = shard.lease(1);
+    let other = Holder { worker: "v".into(), ..holder() };
+    let held = vec![named(&jobs[0], true), named(&over_http[0], true)];
+    let view = shard.session(Command::ResumeSession { holder: other.clone(), held });
+    assert_eq!((view.held.len(), view.lost.len()), (0, 2));
+    assert_eq!(shard.session(Command::EndSession { holder: other }).lost, []);
+    assert_eq!(shard.state(id(1)), Some(JobState::Running));
+    for holder in
+        [Holder { worker: String::new(), ..holder() }, Holder { session: "\n".into(), ..holder() }]
+    {
+        let refused = shard.call(Command::ResumeSession { holder, held: Vec::new() });
+        assert!(matches!(refused, Answer::Rejected(Rejection::ValueRefused { .. })));
+    }
+}

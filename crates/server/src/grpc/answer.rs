@@ -1,0 +1,157 @@
+//! From one request over HTTP/2 to the service that it names. What is no gRPC is told so.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
+use hyper::header::CONTENT_TYPE;
+use hyper::{Request, Response};
+use longshore_proto::FILE_DESCRIPTOR_SET;
+use longshore_proto::v1::jobs_server::JobsServer;
+use longshore_proto::v1::workers_server::WorkersServer;
+use tokio::time::Sleep;
+use tonic::body::Body;
+use tonic::codegen::Service;
+
+use super::Face;
+use super::jobs::JobsFace;
+use super::refusal::status_of;
+use super::workers::WorkersFace;
+use crate::http::code::Code;
+use crate::http::guard;
+use crate::http::refusal::Refusal;
+use crate::http::reply::Reply;
+use crate::http::text::quoted;
+
+/// Where HTTP says that there is nothing.
+const SERVICES: &str = "longshore.v1.Jobs, longshore.v1.Workers and gRPC server reflection";
+
+/// Answers one request.
+pub(super) async fn answer(face: Arc<Face>, request: Request<Incoming>) -> Response<Body> {
+    if !is_grpc(&request) {
+        return no_grpc(&request);
+    }
+    if let Err(refusal) = guard::check_authority(request.uri(), request.headers()) {
+        return status_of(&refusal).into_http();
+    }
+    let path = request.uri().path();
+    let (service, method) = path.trim_start_matches('/').split_once('/').unwrap_or((path, ""));
+    let bytes_max = face.app.config.body_bytes_max as usize;
+    let streams = matches!(method, "Work" | "EnqueueStream") || service.starts_with("grpc.");
+    let arriving = |request: Request<Incoming>| {
+        let timeout = (!streams).then_some(face.app.config.body_timeout);
+        request.map(|inner| Arriving {
+            inner,
+            timeout: timeout.map(|timeout| Box::pin(tokio::time::sleep(timeout))),
+        })
+    };
+    match service {
+        "longshore.v1.Jobs" => {
+            let request = arriving(request);
+            let mut jobs = JobsServer::new(JobsFace(face)).max_decoding_message_size(bytes_max);
+            jobs.call(request).await.unwrap_or_else(|never| match never {})
+        }
+        "longshore.v1.Workers" => {
+            let request = arriving(request);
+            let workers = WorkersServer::new(WorkersFace(face));
+            let mut workers = workers.max_decoding_message_size(bytes_max);
+            workers.call(request).await.unwrap_or_else(|never| match never {})
+        }
+        "grpc.reflection.v1.ServerReflection" | "grpc.reflection.v1alpha.ServerReflection" => {
+            Box::pin(reflect(service.ends_with("v1.ServerReflection"), request)).await
+        }
+        other => {
+            let other = quoted(other);
+            let detail = format!("there is no service {other} here; there are {SERVICES}");
+            tonic::Status::unimplemented(detail).into_http()
+        }
+    }
+}
+
+/// Asked seldom, so that it is put together each time.
+async fn reflect(is_v1: bool, request: Request<Incoming>) -> Response<Body> {
+    let builder = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET);
+    let broken = |error: tonic_reflection::server::Error| {
+        tracing::error!(%error, "the descriptors cannot be used");
+        tonic::Status::internal("the descriptors cannot be used").into_http()
+    };
+    if is_v1 {
+        match builder.build_v1() {
+            Ok(mut service) => service.call(request).await.unwrap_or_else(|never| match never {}),
+            Err(error) => broken(error),
+        }
+    } else {
+        match builder.build_v1alpha() {
+            Ok(mut service) => service.call(request).await.unwrap_or_else(|never| match never {}),
+            Err(error) => broken(error),
+        }
+    }
+}
+
+fn is_grpc<B>(request: &Request<B>) -> bool {
+    let kind = request.headers().get(CONTENT_TYPE).map(hyper::header::HeaderValue::as_bytes);
+    let rest = kind.and_then(|kind| kind.strip_prefix(b"application/grpc"));
+    rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
+}
+
+/// The answer to a request of plain HTTP.
+fn no_grpc<B>(request: &Request<B>) -> Response<Body> {
+    let path = request.uri().path();
+    let refusal = if path.starts_with("/longshore.v1.") || path.starts_with("/grpc.") {
+        let kind = request.headers().get(CONTENT_TYPE);
+        let shown = kind.map_or_else(
+            || "missing".to_owned(),
+            |kind| quoted(&String::from_utf8_lossy(kind.as_bytes())),
+        );
+        let allowed = "application/grpc";
+        let detail = format!("Content-Type is {shown}; it has to be {allowed}");
+        let refusal = Refusal::new(Code::MediaTypeRefused, detail);
+        refusal.about("Content-Type", shown, allowed.into())
+    } else {
+        let detail = format!(
+            "over HTTP/2 there are only {SERVICES}; ask for {} over HTTP/1.1",
+            quoted(path)
+        );
+        Refusal::new(Code::RouteUnknown, detail)
+    };
+    Reply::from(refusal).into_response().map(|body: Full<Bytes>| Body::new(body))
+}
+
+/// A body that has to arrive in time.
+struct Arriving {
+    inner: Incoming,
+    timeout: Option<Pin<Box<Sleep>>>,
+}
+
+impl HttpBody for Arriving {
+    type Data = Bytes;
+    type Error = Box<dyn std::error::Error + Send + Sync>;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        if let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(context) {
+            return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
+        }
+        match self.timeout.as_mut().map(|timeout| timeout.as_mut().poll(context)) {
+            Some(Poll::Ready(())) => {
+                let refusal = Refusal::new(Code::BodyTimeout, "the message did not arrive in time");
+                Poll::Ready(Some(Err(Box::new(status_of(&refusal)))))
+            }
+            _ => Poll::Pending,
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}

@@ -1,0 +1,120 @@
+//! A connection of HTTP/2. Its buffers and windows are small: thousands of workers do nothing but
+//! be there.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use tokio::sync::watch;
+use tonic::body::Body;
+
+use super::{Face, answer};
+use crate::http::app::App;
+use crate::http::connection::{Seen, Watched, told};
+
+/// Calls of one connection that may be under way.
+const STREAMS_MAX: u32 = 256;
+/// Bytes of a request's headers.
+const HEADERS_BYTES_MAX: u32 = 16 << 10;
+/// Bytes that a peer may send ahead of what is read, on a stream and on the connection.
+const STREAM_WINDOW: u32 = 64 << 10;
+const CONNECTION_WINDOW: u32 = 256 << 10;
+/// Bytes of one stream's answers that wait for the peer.
+const SENT_BYTES_MAX: usize = 64 << 10;
+/// A peer of which nothing is heard is asked so often, and has so long to answer.
+const PING_INTERVAL: Duration = Duration::from_secs(20);
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Speaks gRPC on one connection until it ends, or it is let go, or `stopping` says so; then the
+/// calls under way end first.
+pub(crate) async fn speak(
+    app: Arc<App>,
+    watched: Watched,
+    seen: Seen,
+    mut stopping: watch::Receiver<bool>,
+) {
+    let progress = Arc::clone(&seen.progress);
+    let face = Arc::new(Face { app, earlier: seen.earlier, stopping: stopping.clone() });
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (face, open) = (Arc::clone(&face), Open::new(&seen));
+        async move {
+            let response = answer::answer(face, request).await;
+            Ok::<Response<Body>, Infallible>(
+                response.map(|inner| Body::new(Counted { inner, open })),
+            )
+        }
+    });
+    let connection = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_concurrent_streams(STREAMS_MAX)
+        .max_header_list_size(HEADERS_BYTES_MAX)
+        .max_send_buf_size(SENT_BYTES_MAX)
+        .keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(PING_TIMEOUT)
+        .serve_connection(watched, service);
+    tokio::pin!(connection);
+    let ended = tokio::select! {
+        biased;
+        ended = connection.as_mut() => ended,
+        () = told(&mut stopping, &progress) => {
+            connection.as_mut().graceful_shutdown();
+            connection.as_mut().await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection ended early");
+    }
+}
+
+/// A stream that is counted as open until it is dropped.
+struct Open(Seen);
+
+impl Open {
+    fn new(seen: &Seen) -> Self {
+        seen.progress.open_stream(seen.ticks.now());
+        Self(seen.clone())
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.progress.close_stream(self.0.ticks.now());
+    }
+}
+
+/// An answer whose stream counts as open until all of it is sent.
+struct Counted {
+    inner: Body,
+    #[expect(dead_code, reason = "it counts until it is dropped")]
+    open: Open,
+}
+
+impl HttpBody for Counted {
+    type Data = Bytes;
+    type Error = tonic::Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, tonic::Status>>> {
+        Pin::new(&mut self.inner).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}

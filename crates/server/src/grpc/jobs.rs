@@ -1,0 +1,306 @@
+//! The service of producers and operators. Each call does what its sibling over HTTP does.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use longshore_engine::query::ListFilter;
+use longshore_engine::{Answer, Command, EnqueueJobs, JobId, JobView, RetryFrom};
+use longshore_proto::v1;
+use longshore_proto::v1::jobs_server::Jobs;
+use longshore_proto::v1::retry_job_request::From as RetryAt;
+use tokio::sync::mpsc;
+use tokio_stream::Stream;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::job_in::{carried, job_id, new_jobs};
+use super::job_out::{id_text, listed_job, whole_job};
+use super::refusal::{problem_of, status_of};
+use super::{Face, namespace_of};
+use crate::api::StateText;
+use crate::class::Class;
+use crate::http::code::Code;
+use crate::http::cursor;
+use crate::http::look::{self, PAGE_DEFAULT, PAGE_MAX, ask, unexpected};
+use crate::http::refusal::Refusal;
+use crate::http::text::{check_name, check_path_name, quoted};
+use crate::http::view;
+
+/// Answers of one stream that wait for the peer.
+const ANSWERS_MAX: usize = 4;
+/// How often a job that is watched is looked at.
+const LOOK_MS: u64 = 500;
+
+/// The service on one connection.
+pub(super) struct JobsFace(pub(super) Arc<Face>);
+
+type Answered<T> = Result<Response<T>, Status>;
+type Told<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+impl JobsFace {
+    async fn changed(
+        &self,
+        ns: &str,
+        id: &str,
+        class: Class,
+        command: impl FnOnce(JobId) -> Command,
+    ) -> Answered<Answer> {
+        let namespace = namespace_of(ns)?;
+        let id = job_id("id", id)?;
+        let _admitted = self.0.app.enter(class, self.0.earlier)?;
+        Ok(Response::new(ask(&self.0.app, namespace, command(id)).await?))
+    }
+}
+
+async fn enqueue(face: &Face, request: v1::EnqueueRequest) -> Result<v1::EnqueueResponse, Refusal> {
+    let namespace = namespace_of(&request.namespace)?;
+    check_path_name("queue", &request.queue)?;
+    let _admitted = face.app.enter(Class::Publish, face.earlier)?;
+    let jobs = new_jobs(&request.queue, request.jobs, &face.app.bounds)?;
+    let command = Command::EnqueueJobs(EnqueueJobs { queue: request.queue, jobs });
+    match ask(&face.app, namespace, command).await? {
+        Answer::Enqueued(jobs) => Ok(v1::EnqueueResponse {
+            ids: jobs.iter().map(|one| id_text(one.id)).collect(),
+            replayed: jobs.iter().filter(|one| one.replayed).count() as u32,
+        }),
+        other => Err(unexpected(&other)),
+    }
+}
+
+fn change(id: JobId, view: &JobView, effect: &str) -> v1::JobChange {
+    let state = view::state(view.state()).as_str().to_owned();
+    v1::JobChange { id: id_text(id), state, effect: effect.to_owned() }
+}
+
+fn changed(
+    answer: &Answer,
+    effect: impl FnOnce(&JobView) -> &'static str,
+) -> Result<v1::JobChange, Refusal> {
+    match answer {
+        Answer::Job(job) => Ok(change(job.job.id, job, effect(job))),
+        other => Err(unexpected(other)),
+    }
+}
+
+fn list_filter(request: &v1::ListJobsRequest) -> Result<ListFilter, Refusal> {
+    let named = |field: &str, name: &str| match name {
+        "" => Ok(None),
+        name => check_name(field, name).map(|()| Some(name.to_owned())),
+    };
+    let state = match request.state.as_str() {
+        "" => None,
+        word => Some(view::state_named(word).ok_or_else(|| {
+            let allowed = StateText::ALL.map(StateText::as_str).join(", ");
+            Refusal::value("state", quoted(word), allowed)
+        })?),
+    };
+    Ok(ListFilter {
+        queue: named("queue", &request.queue)?,
+        state,
+        kind: named("kind", &request.kind)?,
+    })
+}
+
+#[tonic::async_trait]
+impl Jobs for JobsFace {
+    async fn enqueue(&self, request: Request<v1::EnqueueRequest>) -> Answered<v1::EnqueueResponse> {
+        Ok(Response::new(enqueue(&self.0, request.into_inner()).await?))
+    }
+
+    type EnqueueStreamStream = Told<v1::EnqueueStreamResponse>;
+
+    async fn enqueue_stream(
+        &self,
+        request: Request<Streaming<v1::EnqueueRequest>>,
+    ) -> Answered<Self::EnqueueStreamStream> {
+        let (face, mut batches) = (Arc::clone(&self.0), request.into_inner());
+        let (answers, told) = mpsc::channel(ANSWERS_MAX);
+        tokio::spawn(async move {
+            loop {
+                let batch = tokio::select! {
+                    biased;
+                    () = face.stopped() => {
+                        let _ = answers.send(Err(status_of(&stopping()))).await;
+                        return;
+                    }
+                    () = answers.closed() => return,
+                    batch = batches.message() => batch,
+                };
+                let answer = match batch {
+                    Ok(Some(batch)) => Ok(match enqueue(&face, batch).await {
+                        Ok(accepted) => v1::enqueue_stream_response::Outcome::Accepted(accepted),
+                        Err(refusal) => {
+                            v1::enqueue_stream_response::Outcome::Refused(problem_of(&refusal))
+                        }
+                    }),
+                    Ok(None) => return,
+                    Err(status) => Err(status),
+                };
+                let ends = answer.is_err();
+                let answer =
+                    answer.map(|outcome| v1::EnqueueStreamResponse { outcome: Some(outcome) });
+                if answers.send(answer).await.is_err() || ends {
+                    return;
+                }
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(told))))
+    }
+
+    async fn get_job(&self, request: Request<v1::GetJobRequest>) -> Answered<v1::Job> {
+        let request = request.into_inner();
+        let namespace = namespace_of(&request.namespace)?;
+        let id = job_id("id", &request.id)?;
+        let _admitted = self.0.app.enter(Class::Settle, self.0.earlier)?;
+        let whole = look::whole(&self.0.app, namespace, id).await?;
+        Ok(Response::new(whole_job(&whole)))
+    }
+
+    async fn list_jobs(
+        &self,
+        request: Request<v1::ListJobsRequest>,
+    ) -> Answered<v1::ListJobsResponse> {
+        let request = request.into_inner();
+        let namespace = namespace_of(&request.namespace)?;
+        let filter = list_filter(&request)?;
+        let limit = match request.limit as usize {
+            0 => PAGE_DEFAULT,
+            limit if limit <= PAGE_MAX => limit,
+            limit => return Err(Refusal::value("limit", limit, format!("0 to {PAGE_MAX}")).into()),
+        };
+        let scope = cursor::scope(&filter);
+        let from = match request.cursor.as_str() {
+            "" => None,
+            text => Some(cursor::decode(text, scope)?),
+        };
+        let _admitted = self.0.app.enter(Class::Settle, self.0.earlier)?;
+        let page = look::page(&self.0.app, namespace, filter, from, limit).await?;
+        Ok(Response::new(v1::ListJobsResponse {
+            jobs: page.jobs.iter().map(listed_job).collect(),
+            next: page.next.map(|next| cursor::encode(&next, scope)).unwrap_or_default(),
+        }))
+    }
+
+    async fn await_job(&self, request: Request<v1::AwaitJobRequest>) -> Answered<v1::Job> {
+        let v1::AwaitJobRequest { namespace, id, wait_ms } = request.into_inner();
+        let max = self.0.app.limits.wait_ms_max;
+        if wait_ms > max {
+            return Err(Refusal::value("wait_ms", wait_ms, format!("0 to {max}")).into());
+        }
+        let wait = |id| Command::AwaitJob { id, wait_ms };
+        self.changed(&namespace, &id, Class::Lease, wait).await?;
+        let whole = look::whole(&self.0.app, namespace_of(&namespace)?, job_id("id", &id)?).await?;
+        Ok(Response::new(whole_job(&whole)))
+    }
+
+    type WatchJobStream = Told<v1::Job>;
+
+    async fn watch_job(
+        &self,
+        request: Request<v1::GetJobRequest>,
+    ) -> Answered<Self::WatchJobStream> {
+        let request = request.into_inner();
+        let namespace = namespace_of(&request.namespace)?.to_owned();
+        let id = job_id("id", &request.id)?;
+        let face = Arc::clone(&self.0);
+        let admitted = face.app.enter(Class::Lease, face.earlier)?;
+        let first = look::whole(&face.app, &namespace, id).await?;
+        let (answers, told) = mpsc::channel(ANSWERS_MAX);
+        tokio::spawn(async move {
+            let _admitted = admitted;
+            let end = tokio::select! {
+                () = face.stopped() => Err(stopping()),
+                () = answers.closed() => Ok(()),
+                watched = watch(&face, &namespace, id, whole_job(&first), &answers) => watched,
+            };
+            if let Err(refusal) = end {
+                let _ = answers.send(Err(status_of(&refusal))).await;
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(told))))
+    }
+
+    async fn cancel_job(&self, request: Request<v1::JobRequest>) -> Answered<v1::JobChange> {
+        let v1::JobRequest { namespace, id } = request.into_inner();
+        let cancel = |id| Command::CancelJob { id };
+        match self.changed(&namespace, &id, Class::Settle, cancel).await?.into_inner() {
+            Answer::JobRemoved => {
+                let (state, effect) = (String::new(), "removed".to_owned());
+                Ok(Response::new(v1::JobChange { id, state, effect }))
+            }
+            answer => {
+                let running = |job: &JobView| job.lease.is_some();
+                let effect = |job: &JobView| if running(job) { "requested" } else { "cancelled" };
+                Ok(Response::new(changed(&answer, effect)?))
+            }
+        }
+    }
+
+    async fn retry_job(&self, request: Request<v1::RetryJobRequest>) -> Answered<v1::JobChange> {
+        let v1::RetryJobRequest { namespace, id, from } = request.into_inner();
+        let max = self.0.app.bounds.cursor_bytes_max;
+        let from = match from {
+            None | Some(RetryAt::Beginning(false)) => RetryFrom::Kept,
+            Some(RetryAt::Beginning(true)) => RetryFrom::Beginning,
+            Some(RetryAt::Cursor(cursor)) => RetryFrom::Cursor(carried("cursor", &cursor, max)?),
+        };
+        let retry = |id| Command::RetryJob { id, from };
+        let answer = self.changed(&namespace, &id, Class::Settle, retry).await?.into_inner();
+        Ok(Response::new(changed(&answer, |_| "retried")?))
+    }
+
+    async fn pause_job(&self, request: Request<v1::JobRequest>) -> Answered<v1::JobChange> {
+        let v1::JobRequest { namespace, id } = request.into_inner();
+        let pause = |id| Command::PauseJob { id };
+        let answer = self.changed(&namespace, &id, Class::Settle, pause).await?.into_inner();
+        let effect = |job: &JobView| if job.lease.is_some() { "requested" } else { "paused" };
+        Ok(Response::new(changed(&answer, effect)?))
+    }
+
+    async fn resume_job(&self, request: Request<v1::JobRequest>) -> Answered<v1::JobChange> {
+        let v1::JobRequest { namespace, id } = request.into_inner();
+        let resume = |id| Command::ResumeJob { id };
+        let answer = self.changed(&namespace, &id, Class::Settle, resume).await?.into_inner();
+        Ok(Response::new(changed(&answer, |_| "resumed")?))
+    }
+}
+
+/// What a call that lasts hears when the server stops.
+pub(super) fn stopping() -> Refusal {
+    Refusal::new(Code::Stopping, "the server is stopping; connect again").retry_after_s(1)
+}
+
+/// Tells a job whenever it has changed, until it has ended or nobody listens.
+async fn watch(
+    face: &Face,
+    namespace: &str,
+    id: JobId,
+    first: v1::Job,
+    answers: &mpsc::Sender<Result<v1::Job, Status>>,
+) -> Result<(), Refusal> {
+    let mut last = first;
+    loop {
+        let ended = last.ended_at_unix_ms.is_some();
+        if answers.send(Ok(last.clone())).await.is_err() || ended {
+            return Ok(());
+        }
+        loop {
+            // Ready at its end, or after a while.
+            let begun = tokio::time::Instant::now();
+            let wait = Command::AwaitJob { id, wait_ms: LOOK_MS };
+            let unfinished = match ask(&face.app, namespace, wait).await? {
+                Answer::Job(job) => job.job.phase.is_unfinished(),
+                other => return Err(unexpected(&other)),
+            };
+            let next = whole_job(&look::whole(&face.app, namespace, id).await?);
+            if next != last {
+                last = next;
+                break;
+            }
+            if unfinished {
+                tokio::time::sleep_until(begun + Duration::from_millis(LOOK_MS)).await;
+            }
+        }
+    }
+}

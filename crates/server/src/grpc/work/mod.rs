@@ -1,0 +1,189 @@
+//! The stream of one worker: from hello to its end. A session outlives its stream for a while.
+
+mod hello;
+mod session;
+mod tell;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use longshore_engine::{Command, Holder};
+use longshore_proto::v1;
+use tokio::sync::mpsc;
+use tokio::time::{sleep, timeout};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Status, Streaming};
+
+use super::Face;
+use super::refusal::status_of;
+use crate::class::Class;
+use crate::http::app::App;
+use crate::http::code::Code;
+use crate::http::look::ask;
+use crate::http::refusal::Refusal;
+use crate::workers::{Worker, WorkerKey};
+use hello::Wish;
+pub(super) use hello::read as read_hello;
+use session::Session;
+
+/// Messages to one worker that wait until it takes them; then its stream is not read any more.
+const MESSAGES_MAX: usize = 4;
+
+/// What goes to a worker.
+pub(super) type Outgoing = mpsc::Sender<Result<v1::ServerMessage, Status>>;
+
+/// Why a stream ended.
+#[derive(Debug)]
+pub(super) enum End {
+    /// The worker closed it, or the connection broke.
+    Broken,
+    /// The worker said that it leaves.
+    Goodbye,
+    /// A newer stream has the session.
+    Superseded,
+    /// The server is about to stop.
+    Stopping,
+    /// The worker did what may not be, or the server cannot go on.
+    Refused(Refusal),
+}
+
+impl From<Refusal> for End {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl End {
+    /// What the worker hears.
+    fn status(&self) -> Option<Status> {
+        match self {
+            Self::Broken | Self::Goodbye => None,
+            Self::Superseded => {
+                let detail = "a newer stream of this session has taken this one's place";
+                Some(status_of(&Refusal::new(Code::RequestSuperseded, detail)))
+            }
+            Self::Stopping => Some(status_of(&super::jobs::stopping())),
+            Self::Refused(refusal) => Some(status_of(refusal)),
+        }
+    }
+}
+
+/// Serves a worker's stream, on a task of its own.
+pub(super) fn begin(
+    face: Arc<Face>,
+    incoming: Streaming<v1::WorkerMessage>,
+) -> ReceiverStream<Result<v1::ServerMessage, Status>> {
+    let (outgoing, told) = mpsc::channel(MESSAGES_MAX);
+    tokio::spawn(Box::pin(serve(face, incoming, outgoing)));
+    ReceiverStream::new(told)
+}
+
+async fn serve(face: Arc<Face>, mut incoming: Streaming<v1::WorkerMessage>, outgoing: Outgoing) {
+    let end = match opened(&face, &mut incoming).await {
+        Ok((wish, worker, number)) => {
+            let worker = Arc::clone(&worker);
+            converse(&face, &mut incoming, &outgoing, (wish, worker, number)).await
+        }
+        Err(end) => end,
+    };
+    if let Some(status) = end.status() {
+        // A peer that takes nothing is not waited for.
+        let _ = timeout(face.app.config.write_timeout, outgoing.send(Err(status))).await;
+    }
+}
+
+/// Reads the hello.
+async fn opened(
+    face: &Face,
+    incoming: &mut Streaming<v1::WorkerMessage>,
+) -> Result<(Wish, Arc<Worker>, u64), End> {
+    let first = tokio::select! {
+        biased;
+        () = face.stopped() => return Err(End::Stopping),
+        first = timeout(face.app.config.header_timeout, incoming.message()) => first,
+    };
+    let message = match first {
+        Ok(Ok(Some(message))) => message.message,
+        Ok(Ok(None)) => return Err(End::Broken),
+        Ok(Err(status)) => return Err(protocol(status.message()).into()),
+        Err(_) => return Err(protocol("no hello arrived in time").into()),
+    };
+    let Some(v1::worker_message::Message::Hello(hello)) = message else {
+        return Err(protocol("the first message of a stream has to be hello").into());
+    };
+    let (wish, facts) = read_hello(hello, &face.app.limits, &face.app.bounds)?;
+    // Let in like a request for jobs; it does not count as one for as long as it stands.
+    drop(face.app.enter(Class::Lease, face.earlier)?);
+    let key = WorkerKey {
+        namespace: wish.namespace.clone(),
+        name: wish.holder.worker.clone(),
+        session: wish.holder.session.clone(),
+    };
+    let (worker, number) = face.app.workers.open(key, facts).map_err(|many| {
+        let detail = format!("{} workers are connected, as many as may be", many.max);
+        Refusal::new(Code::TooManyWorkers, detail).retry_after_s(10)
+    })?;
+    Ok((wish, worker, number))
+}
+
+/// Serves a worker that has said hello, and does what is to be done when its stream has ended.
+async fn converse(
+    face: &Arc<Face>,
+    incoming: &mut Streaming<v1::WorkerMessage>,
+    outgoing: &Outgoing,
+    (wish, worker, number): (Wish, Arc<Worker>, u64),
+) -> End {
+    let holder = wish.holder.clone();
+    let end = {
+        // The stream before has this until it has seen that it is superseded.
+        let _taken = tokio::select! {
+            taken = worker.taken.lock() => taken,
+            () = worker.superseded(number) => return End::Superseded,
+        };
+        let session = Session::new(Arc::clone(face), outgoing.clone(), &worker, number, wish);
+        let end = session.run(incoming).await;
+        if matches!(end, End::Goodbye) {
+            end_session(&face.app, &worker, &holder).await;
+            face.app.workers.forget(&worker, number);
+        }
+        end
+    };
+    if matches!(end, End::Broken | End::Refused(_)) {
+        worker.disconnected(number);
+        tokio::spawn(wait_for_return(Arc::clone(&face.app), worker, number, holder));
+    }
+    end
+}
+
+/// Ends the session unless the worker comes back in time. A server that stops meanwhile leaves its
+/// leases as they are.
+async fn wait_for_return(app: Arc<App>, worker: Arc<Worker>, number: u64, holder: Holder) {
+    tokio::select! {
+        () = sleep(app.config.worker_reconnect) => {}
+        () = worker.superseded(number) => return,
+    }
+    let _taken = worker.taken.lock().await;
+    if !worker.is_of(number) {
+        return;
+    }
+    app.workers.lost_total.fetch_add(1, Ordering::Relaxed);
+    end_session(&app, &worker, &holder).await;
+    app.workers.forget(&worker, number);
+}
+
+async fn end_session(app: &App, worker: &Worker, holder: &Holder) {
+    let namespace = &worker.key.namespace;
+    let command = Command::EndSession { holder: holder.clone() };
+    // Where the shard does not answer, the leases end by their time.
+    if let Err(refusal) = ask(app, namespace, command).await {
+        let why = refusal.problem().detail;
+        tracing::debug!(worker = worker.key.name, why, "a session could not be ended");
+    }
+    worker.set_runs(std::collections::BTreeMap::new());
+}
+
+/// The worker did what the protocol does not allow.
+pub(super) fn protocol(what: &str) -> Refusal {
+    let detail = format!("{}; see docs/grpc.md", crate::http::text::shorten(what));
+    Refusal::new(Code::ValueRefused, detail)
+}

@@ -1,0 +1,269 @@
+//! What a worker tells, carried out: each a future of its own, so that many can be under way. What
+//! it resolves to goes to the worker.
+
+use std::sync::Arc;
+
+use longshore_engine::{
+    Answer, Command, EndKind, Holder, Instruction, JobId, Rejection, SessionView, Settlement, Token,
+};
+use longshore_proto::v1::{self, instruction::What, server_message::Message};
+
+use super::{End, protocol};
+use crate::grpc::job_in::{checkpoint, lease, settlement};
+use crate::grpc::job_out::lease_ref;
+use crate::grpc::refusal::problem_of;
+use crate::http::app::App;
+use crate::http::look::{ask, slow_down_ms, unexpected};
+use crate::http::refusal::Refusal;
+use crate::http::text::shorten;
+use crate::workers::{Wanted, Worker};
+
+/// What one message may be about, at most.
+const RUNS_MAX: usize = 1000;
+
+/// The messages that answer.
+pub(super) type Answers = Result<Vec<Message>, End>;
+
+/// What the futures share.
+#[derive(Clone, Debug)]
+pub(super) struct Telling {
+    pub(super) app: Arc<App>,
+    pub(super) worker: Arc<Worker>,
+}
+
+fn bounded(field: &str, count: usize) -> Result<(), End> {
+    if count <= RUNS_MAX {
+        return Ok(());
+    }
+    let what = format!("{field} has {count} entries; allowed: at most {RUNS_MAX} in one message");
+    Err(protocol(&what).into())
+}
+
+/// The engine's word for a run, as a message.
+pub(super) fn instruction(of: Instruction) -> v1::Instruction {
+    let what = match of {
+        Instruction::Continue => What::Continue(v1::instruction::Continue {}),
+        Instruction::Cancel => What::Cancel(v1::instruction::Cancel {}),
+        Instruction::Interrupt { reason } => {
+            What::Interrupt(v1::instruction::Interrupt { reason: reason.to_owned() })
+        }
+    };
+    v1::Instruction { what: Some(what) }
+}
+
+/// What a run shall do, pushed to its worker.
+pub(super) fn run_control(id: JobId, token: Token, what: Option<Instruction>) -> v1::RunControl {
+    let v1::LeaseRef { id, token } = lease_ref((id, token));
+    v1::RunControl { id, token, instruction: what.map(instruction) }
+}
+
+impl Telling {
+    async fn ask(&self, command: Command) -> Result<Answer, Refusal> {
+        ask(&self.app, &self.worker.key.namespace, command).await
+    }
+
+    /// The lease is the worker's no longer, however that came.
+    fn forget_lost(&self, id: JobId, token: Token, rejection: &Rejection) {
+        if matches!(rejection, Rejection::LeaseLost { .. } | Rejection::JobUnknown { .. }) {
+            self.worker.remove_run(id, token);
+        }
+    }
+
+    /// Settles runs, each on its own.
+    pub(super) async fn settle(self, told: v1::Settle) -> Answers {
+        bounded("settlements", told.settlements.len())?;
+        let mut results = Vec::with_capacity(told.settlements.len());
+        let mut settlements = Vec::with_capacity(told.settlements.len());
+        for one in told.settlements {
+            let named = (shorten(&one.id), shorten(&one.token));
+            match settlement(one, &self.app.bounds) {
+                Ok(settlement) => settlements.push((named, settlement)),
+                Err(refusal) => results.push(refused(named, Some(&refusal))),
+            }
+        }
+        let (named, settlements): (Vec<_>, Vec<Settlement>) = settlements.into_iter().unzip();
+        let keys: Vec<_> = settlements.iter().map(|one| (one.id, one.token)).collect();
+        let told = named.into_iter().zip(keys);
+        if !settlements.is_empty() {
+            match self.ask(Command::SettleJobs(settlements)).await {
+                Ok(Answer::Settled(settled)) => {
+                    let settled = told.zip(settled);
+                    results
+                        .extend(settled.map(|((named, key), end)| self.settled(named, key, end)));
+                }
+                Ok(other) => return Err(unexpected(&other).into()),
+                Err(refusal) => {
+                    results.extend(told.map(|(named, _)| refused(named, Some(&refusal))));
+                }
+            }
+        }
+        Ok(vec![Message::Settled(v1::Settled { results })])
+    }
+
+    fn settled(
+        &self,
+        named: (String, String),
+        (id, token): (JobId, Token),
+        end: Result<EndKind, Rejection>,
+    ) -> v1::SettleResult {
+        match end {
+            Ok(_) => {
+                self.worker.remove_run(id, token);
+                refused(named, None)
+            }
+            Err(rejection) => {
+                self.forget_lost(id, token, &rejection);
+                refused(named, Some(&rejection.into()))
+            }
+        }
+    }
+
+    /// Saves how far runs have come, each on its own.
+    pub(super) async fn checkpoint(self, told: v1::Checkpoints) -> Answers {
+        bounded("checkpoints", told.checkpoints.len())?;
+        let mut results = Vec::with_capacity(told.checkpoints.len());
+        let (mut named, mut saved) = (Vec::new(), Vec::new());
+        for one in told.checkpoints {
+            let name = (shorten(&one.id), shorten(&one.token), one.seq);
+            match checkpoint(one, &self.app.bounds) {
+                Ok(one) => {
+                    named.push((name, one.id, one.token, one.progress, one.progress_text.clone()));
+                    saved.push(one);
+                }
+                Err(refusal) => results.push(not_saved(name, &refusal)),
+            }
+        }
+        if saved.is_empty() {
+            return Ok(vec![Message::Checkpointed(v1::Checkpointed { results })]);
+        }
+        match self.ask(Command::CheckpointJobs(saved)).await {
+            Ok(Answer::Extended(extended)) => {
+                for ((name, id, token, progress, text), told) in named.into_iter().zip(extended) {
+                    results.push(match told {
+                        Ok(told) => {
+                            self.worker.run_started(id, progress, text);
+                            let (id, token, seq) = name;
+                            let instruction = Some(self.instruction(told));
+                            v1::CheckpointResult { id, token, seq, instruction, refused: None }
+                        }
+                        Err(rejection) => {
+                            self.forget_lost(id, token, &rejection);
+                            not_saved(name, &rejection.into())
+                        }
+                    });
+                }
+            }
+            Ok(other) => return Err(unexpected(&other).into()),
+            Err(refusal) => {
+                results.extend(named.into_iter().map(|(name, ..)| not_saved(name, &refusal)));
+            }
+        }
+        Ok(vec![Message::Checkpointed(v1::Checkpointed { results })])
+    }
+
+    /// What a run shall do after a checkpoint: the worker as a whole may be asked to leave, and the
+    /// disk may be low.
+    fn instruction(&self, told: Instruction) -> v1::Instruction {
+        if told != Instruction::Continue {
+            return instruction(told);
+        }
+        if self.worker.wanted() == Wanted::Terminate {
+            return instruction(Instruction::Interrupt { reason: "terminate" });
+        }
+        match slow_down_ms(&self.app) {
+            Some(wait_ms) => {
+                let what = What::SlowDown(v1::instruction::SlowDown { wait_ms });
+                v1::Instruction { what: Some(what) }
+            }
+            None => instruction(told),
+        }
+    }
+
+    /// Notes that jobs run.
+    pub(super) async fn start(self, told: v1::Started) -> Answers {
+        bounded("jobs", told.jobs.len())?;
+        let (mut jobs, mut lost) = (Vec::with_capacity(told.jobs.len()), Vec::new());
+        for job in told.jobs {
+            match lease(&job.id, &job.token) {
+                Ok(lease) => jobs.push(lease),
+                Err(_) => {
+                    let (id, token) = (shorten(&job.id), shorten(&job.token));
+                    lost.push(v1::LeaseRef { id, token });
+                }
+            }
+        }
+        let mut runs = Vec::new();
+        if !jobs.is_empty() {
+            let told = match self.ask(Command::StartJobs(jobs.clone())).await? {
+                Answer::Extended(told) => told,
+                other => return Err(unexpected(&other).into()),
+            };
+            for ((id, token), told) in jobs.into_iter().zip(told) {
+                match told {
+                    Ok(told) => {
+                        self.worker.run_started(id, None, None);
+                        if told != Instruction::Continue {
+                            runs.push(run_control(id, token, Some(told)));
+                        }
+                    }
+                    Err(_) => {
+                        self.worker.remove_run(id, token);
+                        lost.push(lease_ref((id, token)));
+                    }
+                }
+            }
+        }
+        let mut answers = Vec::new();
+        if !lost.is_empty() {
+            answers.push(Message::NotStarted(v1::NotStarted { jobs: lost }));
+        }
+        if !runs.is_empty() {
+            answers.push(Message::Control(self.control(runs)));
+        }
+        Ok(answers)
+    }
+
+    /// Extends everything that the session has.
+    pub(super) async fn beat(self, told: v1::Heartbeat, holder: Holder) -> Answers {
+        self.worker.set_memory(told.memory_bytes);
+        let known = self.worker.leases();
+        let view = self.session(Command::ExtendSession { holder, known }).await?;
+        let told = view.told.into_iter();
+        let mut runs: Vec<_> =
+            told.map(|(id, token, what)| run_control(id, token, Some(what))).collect();
+        for (id, token) in view.lost {
+            // What was settled meanwhile is not lost.
+            if self.worker.remove_run(id, token) {
+                runs.push(run_control(id, token, None));
+            }
+        }
+        let mut answers = Vec::new();
+        if !runs.is_empty() {
+            answers.push(Message::Control(self.control(runs)));
+        }
+        answers.push(Message::Beat(v1::Beat {}));
+        Ok(answers)
+    }
+
+    /// Asks about the session as a whole.
+    pub(super) async fn session(&self, command: Command) -> Result<SessionView, End> {
+        match self.ask(command).await? {
+            Answer::Session(view) => Ok(*view),
+            other => Err(unexpected(&other).into()),
+        }
+    }
+
+    /// What runs shall do, and what the worker shall.
+    pub(super) fn control(&self, runs: Vec<v1::RunControl>) -> v1::Control {
+        let worker = i32::from(crate::grpc::job_out::state(self.worker.wanted()));
+        v1::Control { runs, worker }
+    }
+}
+
+fn refused((id, token): (String, String), refusal: Option<&Refusal>) -> v1::SettleResult {
+    v1::SettleResult { id, token, refused: refusal.map(problem_of) }
+}
+
+fn not_saved((id, token, seq): (String, String, u64), refusal: &Refusal) -> v1::CheckpointResult {
+    v1::CheckpointResult { id, token, seq, instruction: None, refused: Some(problem_of(refusal)) }
+}

@@ -1,0 +1,75 @@
+//! The service of workers, and of whoever asks about them.
+
+use std::sync::Arc;
+
+use longshore_proto::v1;
+use longshore_proto::v1::workers_server::Workers;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::job_out::worker;
+use super::{Face, namespace_of, work};
+use crate::class::Class;
+use crate::http::look::worker_named;
+use crate::workers::Wanted;
+
+/// The service on one connection.
+pub(super) struct WorkersFace(pub(super) Arc<Face>);
+
+impl WorkersFace {
+    fn asked(
+        &self,
+        request: v1::WorkerRequest,
+        wanted: Wanted,
+    ) -> Result<Response<v1::Worker>, Status> {
+        let _admitted = self.0.app.enter(Class::Settle, self.0.earlier)?;
+        let namespace = namespace_of(&request.namespace)?;
+        let found = worker_named(&self.0.app, namespace, &request.worker)?;
+        found.want(wanted);
+        Ok(Response::new(worker(&found)))
+    }
+}
+
+#[tonic::async_trait]
+impl Workers for WorkersFace {
+    type WorkStream = ReceiverStream<Result<v1::ServerMessage, Status>>;
+
+    async fn work(
+        &self,
+        request: Request<Streaming<v1::WorkerMessage>>,
+    ) -> Result<Response<Self::WorkStream>, Status> {
+        Ok(Response::new(work::begin(Arc::clone(&self.0), request.into_inner())))
+    }
+
+    async fn list_workers(
+        &self,
+        request: Request<v1::ListWorkersRequest>,
+    ) -> Result<Response<v1::ListWorkersResponse>, Status> {
+        let _admitted = self.0.app.enter(Class::Settle, self.0.earlier)?;
+        let request = request.into_inner();
+        let workers = self.0.app.workers.list(namespace_of(&request.namespace)?);
+        let workers = workers.iter().map(worker).collect();
+        Ok(Response::new(v1::ListWorkersResponse { workers }))
+    }
+
+    async fn get_worker(
+        &self,
+        request: Request<v1::WorkerRequest>,
+    ) -> Result<Response<v1::Worker>, Status> {
+        self.asked(request.into_inner(), Wanted::Working)
+    }
+
+    async fn quiet_worker(
+        &self,
+        request: Request<v1::WorkerRequest>,
+    ) -> Result<Response<v1::Worker>, Status> {
+        self.asked(request.into_inner(), Wanted::Quiet)
+    }
+
+    async fn terminate_worker(
+        &self,
+        request: Request<v1::WorkerRequest>,
+    ) -> Result<Response<v1::Worker>, Status> {
+        self.asked(request.into_inner(), Wanted::Terminate)
+    }
+}

@@ -1,0 +1,163 @@
+//! What every face asks of the node: commands, and jobs looked up on a snapshot. Refusals are the
+//! same whoever asks.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use longshore_engine::query::{self, ListFilter, Lookup, Page};
+use longshore_engine::{Answer, AttemptNote, Command, JobId, JobView, Phase, Reader, SkippedItem};
+
+use super::app::App;
+use super::code::Code;
+use super::refusal::Refusal;
+use super::text::{quoted, shorten};
+use super::view;
+use crate::admission::Publishing;
+use crate::api::{JobIdText, JobRecord};
+use crate::clock::wall_now;
+use crate::unavailable::Cause;
+use crate::workers::{NotFound, Worker};
+
+/// Jobs in a page, at most.
+pub(crate) const PAGE_MAX: usize = 1000;
+pub(crate) const PAGE_DEFAULT: usize = 100;
+/// Jobs that one page looks at, at most.
+const EXAMINED_MAX: usize = 10_000;
+
+/// Asks the node; what it or the engine refuses becomes a refusal. A worker whose run is cancelled
+/// or paused hears it at once.
+pub(crate) async fn ask(app: &App, ns: &str, command: Command) -> Result<Answer, Refusal> {
+    let stops = matches!(command, Command::CancelJob { .. } | Command::PauseJob { .. });
+    match app.node.call(ns, command).await? {
+        Answer::Rejected(rejection) => Err(rejection.into()),
+        Answer::Job(view) if stops => {
+            app.workers.tell_run(ns, &view);
+            Ok(Answer::Job(view))
+        }
+        answer => Ok(answer),
+    }
+}
+
+/// The engine answered something else than what the command is answered with: a bug.
+pub(crate) fn unexpected(answer: &Answer) -> Refusal {
+    tracing::error!(?answer, "the engine's answer does not fit the command");
+    Refusal::new(Code::Internal, "the engine's answer does not fit the command")
+}
+
+/// Why a job that is not there is not there: past its retention where its id tells its age, or
+/// never known.
+pub(crate) fn missing(app: &App, ns: &str, id: JobId, lookup: &Lookup) -> Refusal {
+    let text = JobIdText(id.0).to_string();
+    let gone = || {
+        let detail = format!("job {text} existed and is past its retention");
+        Refusal::new(Code::JobGone, detail)
+    };
+    match lookup {
+        Lookup::NamespaceUnknown => {
+            let detail = format!("namespace {} does not exist", quoted(ns));
+            Refusal::new(Code::NamespaceUnknown, detail)
+        }
+        Lookup::Gone => gone(),
+        Lookup::Found(_) | Lookup::Unknown => {
+            let retain_ms = app.limits.retain_ms_default;
+            let now = wall_now();
+            match id.made_at() {
+                Some(made_at) if made_at.plus(retain_ms) < now => gone(),
+                _ => Refusal::new(Code::JobUnknown, format!("job {text} does not exist")),
+            }
+        }
+    }
+}
+
+/// A job at this moment.
+pub(crate) async fn find(app: &App, ns: &str, id: JobId) -> Result<Box<JobView>, Refusal> {
+    let namespace = ns.to_owned();
+    let look = move |reader: &dyn Reader, now| query::find_job(reader, &namespace, id, now);
+    match app.node.read(ns, look).await? {
+        Lookup::Found(view) => Ok(view),
+        other => Err(missing(app, ns, id, &other)),
+    }
+}
+
+/// A job with all that is stored apart.
+#[derive(Debug)]
+pub(crate) struct WholeJob {
+    pub(crate) view: Box<JobView>,
+    args: Option<Bytes>,
+    pub(crate) result: Option<Bytes>,
+    attempts: Vec<AttemptNote>,
+    skipped: Vec<SkippedItem>,
+}
+
+impl WholeJob {
+    /// The record of the API.
+    pub(crate) fn record(&self) -> JobRecord<'static> {
+        let (args, result) = (self.args.as_ref(), self.result.as_ref());
+        view::with_bodies(view::job(&self.view), args, result, &self.attempts, &self.skipped)
+    }
+}
+
+/// A job with all that is stored apart, read from one snapshot.
+pub(crate) async fn whole(app: &App, ns: &str, id: JobId) -> Result<WholeJob, Refusal> {
+    let namespace = ns.to_owned();
+    let look = move |reader: &dyn Reader, now| {
+        let view = match query::find_job(reader, &namespace, id, now) {
+            Lookup::Found(view) => view,
+            other => return Err(other),
+        };
+        let args = view.job.args.as_ref().and_then(|args| query::body_of(reader, args));
+        let result = match &view.job.phase {
+            Phase::Succeeded { result: Some(result), .. } => query::body_of(reader, result),
+            _ => None,
+        };
+        let attempts = query::attempts_of(reader, &namespace, id);
+        let skipped = match view.checkpoint {
+            Some(_) => query::skipped_of(reader, &namespace, id),
+            None => Vec::new(),
+        };
+        Ok(WholeJob { view, args, result, attempts, skipped })
+    };
+    app.node.read(ns, look).await?.map_err(|lookup| missing(app, ns, id, &lookup))
+}
+
+/// The one worker of that name or session.
+pub(crate) fn worker_named(app: &App, ns: &str, named: &str) -> Result<Arc<Worker>, Refusal> {
+    app.workers.find(ns, named).map_err(|why| match why {
+        NotFound::Unknown => {
+            let named = quoted(named);
+            let detail =
+                format!("no worker {named} is connected; a worker is there while its stream is");
+            Refusal::new(Code::WorkerUnknown, detail)
+        }
+        NotFound::Several(sessions) => {
+            let allowed =
+                format!("one of the sessions that share the name: {}", sessions.join(", "));
+            Refusal::value("worker", quoted(named), shorten(&allowed))
+        }
+    })
+}
+
+/// How long a worker shall wait with its next checkpoint: while the disk is low, what is written
+/// takes room from settlements.
+pub(crate) fn slow_down_ms(app: &App) -> Option<u64> {
+    const SLOW_DOWN_MS: u64 = 1000;
+    let low = matches!(app.node.publishing(), Publishing::Refused { cause: Cause::DiskLow, .. });
+    low.then_some(SLOW_DOWN_MS)
+}
+
+/// A page of jobs.
+pub(crate) async fn page(
+    app: &App,
+    ns: &str,
+    filter: ListFilter,
+    cursor: Option<Bytes>,
+    limit: usize,
+) -> Result<Page, Refusal> {
+    let namespace = ns.to_owned();
+    let look = move |reader: &dyn Reader, now| {
+        let bounds = (limit, EXAMINED_MAX);
+        query::list_jobs(reader, &namespace, &filter, cursor.as_ref(), bounds, now)
+    };
+    let page = app.node.read(ns, look).await?;
+    page.ok_or_else(|| missing(app, ns, JobId::default(), &Lookup::NamespaceUnknown))
+}

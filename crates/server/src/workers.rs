@@ -1,0 +1,419 @@
+//! Who works here: the workers that have a stream, or had one a moment ago, with what they run and
+//! what was asked of them. Volatile: what must survive is a lease and stands in the engine.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use longshore_engine::{Instruction, JobId, JobView, TimeMs, Token};
+use tokio::sync::{Notify, watch};
+
+use crate::clock::wall_now;
+
+/// Workers that are remembered at the same time.
+const WORKERS_MAX: usize = 20_000;
+
+/// One life of a worker.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) struct WorkerKey {
+    pub(crate) namespace: String,
+    pub(crate) name: String,
+    pub(crate) session: String,
+}
+
+/// What a worker says of itself.
+#[derive(Debug, Default)]
+pub(crate) struct Facts {
+    pub(crate) host: String,
+    pub(crate) pid: u32,
+    pub(crate) software: String,
+    pub(crate) labels: Vec<(String, String)>,
+    pub(crate) kinds: Vec<String>,
+    /// Each with its weight.
+    pub(crate) queues: Vec<(String, u32)>,
+    pub(crate) concurrency: u32,
+}
+
+/// What was asked of a worker.
+#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) enum Wanted {
+    /// Nothing: it works.
+    #[default]
+    Working,
+    /// It shall take nothing more.
+    Quiet,
+    /// It shall interrupt what it runs as well, and leave.
+    Terminate,
+}
+
+/// A job that a worker has.
+#[derive(Clone, Debug)]
+pub(crate) struct Run {
+    pub(crate) token: Token,
+    pub(crate) queue: String,
+    pub(crate) kind: String,
+    pub(crate) attempt: u32,
+    /// When its worker said that it runs.
+    pub(crate) started_at: Option<TimeMs>,
+    /// 0 to 10,000: hundredths of a per cent.
+    pub(crate) progress: Option<u16>,
+    pub(crate) progress_text: String,
+}
+
+/// A worker.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    pub(crate) key: WorkerKey,
+    live: Mutex<Live>,
+    /// The number of the stream that has the session. Each takes over from the one before.
+    stream: watch::Sender<u64>,
+    /// Held by the stream that has the session, and by whoever ends the session.
+    pub(crate) taken: tokio::sync::Mutex<()>,
+    /// Something is to be told.
+    pub(crate) bell: Notify,
+}
+
+#[derive(Debug)]
+struct Live {
+    facts: Arc<Facts>,
+    connected: bool,
+    connected_at: TimeMs,
+    seen_at: TimeMs,
+    wanted: Wanted,
+    memory_bytes: Option<u64>,
+    runs: BTreeMap<JobId, Run>,
+    /// What the stream has not told its worker yet.
+    orders: Orders,
+}
+
+/// What is to be told to a worker.
+#[derive(Debug, Default)]
+pub(crate) struct Orders {
+    pub(crate) wanted: Option<Wanted>,
+    pub(crate) runs: BTreeMap<JobId, (Token, Instruction)>,
+}
+
+/// A worker at one moment.
+#[derive(Debug)]
+pub(crate) struct Told {
+    pub(crate) facts: Arc<Facts>,
+    pub(crate) connected: bool,
+    pub(crate) connected_at: TimeMs,
+    pub(crate) seen_at: TimeMs,
+    pub(crate) wanted: Wanted,
+    pub(crate) memory_bytes: Option<u64>,
+    pub(crate) runs: Vec<(JobId, Run)>,
+}
+
+/// Too many workers are there.
+#[derive(Debug)]
+pub(crate) struct TooMany {
+    pub(crate) max: usize,
+}
+
+/// Why no one worker is meant.
+#[derive(Debug)]
+pub(crate) enum NotFound {
+    /// There is none of that name or session.
+    Unknown,
+    /// These sessions share the name.
+    Several(Vec<String>),
+}
+
+/// Numbers for metrics.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct WorkerNumbers {
+    pub(crate) connected: u64,
+    pub(crate) concurrency: u64,
+    pub(crate) running: u64,
+    pub(crate) waiting: u64,
+}
+
+/// See the file's head.
+#[derive(Debug, Default)]
+pub(crate) struct Registry {
+    workers: Mutex<BTreeMap<WorkerKey, Arc<Worker>>>,
+    /// Streams that were ever opened.
+    pub(crate) streams_total: AtomicU64,
+    /// Sessions whose worker did not come back.
+    pub(crate) lost_total: AtomicU64,
+}
+
+impl Registry {
+    /// A stream opens the session and takes it over from the one before. Answers the worker and
+    /// the stream's number.
+    pub(crate) fn open(&self, key: WorkerKey, facts: Facts) -> Result<(Arc<Worker>, u64), TooMany> {
+        let mut workers = self.lock();
+        if workers.len() >= WORKERS_MAX && !workers.contains_key(&key) {
+            return Err(TooMany { max: WORKERS_MAX });
+        }
+        self.streams_total.fetch_add(1, Ordering::Relaxed);
+        let worker = workers.entry(key.clone()).or_insert_with(|| Arc::new(Worker::new(key)));
+        let number = worker.take_over(facts);
+        Ok((Arc::clone(worker), number))
+    }
+
+    /// The worker has gone, unless another stream than this one has it by now.
+    pub(crate) fn forget(&self, worker: &Worker, number: u64) {
+        let mut workers = self.lock();
+        if *worker.stream.borrow() == number {
+            workers.remove(&worker.key);
+        }
+    }
+
+    /// A run was cancelled or paused: its worker hears it at once, if it has a stream.
+    pub(crate) fn tell_run(&self, namespace: &str, view: &JobView) {
+        let Some(lease) = view.lease.as_ref().filter(|lease| !lease.session.is_empty()) else {
+            return;
+        };
+        let instruction = if lease.cancel_requested {
+            Instruction::Cancel
+        } else if view.paused {
+            Instruction::Interrupt { reason: "pause" }
+        } else {
+            return;
+        };
+        let key = WorkerKey {
+            namespace: namespace.to_owned(),
+            name: lease.worker.to_string(),
+            session: lease.session.to_string(),
+        };
+        let Some(worker) = self.lock().get(&key).cloned() else { return };
+        worker.live().orders.runs.insert(view.job.id, (lease.token, instruction));
+        worker.bell.notify_one();
+    }
+
+    /// The workers of a namespace, in the order of their names.
+    pub(crate) fn list(&self, namespace: &str) -> Vec<Arc<Worker>> {
+        let workers = self.lock();
+        let workers = workers.values().filter(|worker| worker.key.namespace == namespace);
+        workers.cloned().collect()
+    }
+
+    /// The one worker of that name or session.
+    pub(crate) fn find(&self, namespace: &str, named: &str) -> Result<Arc<Worker>, NotFound> {
+        let all = self.list(namespace);
+        if let Some(worker) = all.iter().find(|worker| worker.key.session == named) {
+            return Ok(Arc::clone(worker));
+        }
+        let mut named = all.into_iter().filter(|worker| worker.key.name == named);
+        let Some(first) = named.next() else { return Err(NotFound::Unknown) };
+        let others: Vec<_> = named.map(|worker| worker.key.session.clone()).collect();
+        if others.is_empty() {
+            return Ok(first);
+        }
+        Err(NotFound::Several([vec![first.key.session.clone()], others].concat()))
+    }
+
+    /// Numbers of all that are connected.
+    pub(crate) fn numbers(&self) -> WorkerNumbers {
+        let mut numbers = WorkerNumbers::default();
+        for worker in self.lock().values() {
+            let live = worker.live();
+            if live.connected {
+                let running = live.runs.values().filter(|run| run.started_at.is_some()).count();
+                numbers.connected += 1;
+                numbers.concurrency += u64::from(live.facts.concurrency);
+                numbers.running += running as u64;
+                numbers.waiting += (live.runs.len() - running) as u64;
+            }
+        }
+        numbers
+    }
+
+    /// No code between lock and unlock panics half-way through a change.
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<WorkerKey, Arc<Worker>>> {
+        self.workers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Worker {
+    fn new(key: WorkerKey) -> Self {
+        let now = wall_now();
+        let live = Live {
+            facts: Arc::default(),
+            connected: false,
+            connected_at: now,
+            seen_at: now,
+            wanted: Wanted::Working,
+            memory_bytes: None,
+            runs: BTreeMap::new(),
+            orders: Orders::default(),
+        };
+        let (live, stream) = (Mutex::new(live), watch::Sender::new(0));
+        Self { key, live, stream, taken: tokio::sync::Mutex::default(), bell: Notify::new() }
+    }
+
+    fn take_over(&self, facts: Facts) -> u64 {
+        let mut live = self.live();
+        live.facts = Arc::new(facts);
+        live.connected = true;
+        live.connected_at = wall_now();
+        live.seen_at = live.connected_at;
+        // What was asked of it is told again.
+        live.orders.wanted = Some(live.wanted).filter(|wanted| *wanted != Wanted::Working);
+        drop(live);
+        self.bell.notify_one();
+        self.stream.send_modify(|number| *number += 1);
+        *self.stream.borrow()
+    }
+
+    /// Whether this stream has the session.
+    pub(crate) fn is_of(&self, number: u64) -> bool {
+        *self.stream.borrow() == number
+    }
+
+    /// Is ready once another stream than this one has the session.
+    pub(crate) async fn superseded(&self, number: u64) {
+        let mut stream = self.stream.subscribe();
+        // The sender lives as long as this.
+        let _ = stream.wait_for(|newest| *newest != number).await;
+    }
+
+    /// Its stream broke.
+    pub(crate) fn disconnected(&self, number: u64) {
+        let mut live = self.live();
+        if self.is_of(number) {
+            live.connected = false;
+        }
+    }
+
+    /// Something was heard of it.
+    pub(crate) fn seen(&self) {
+        self.live().seen_at = wall_now();
+    }
+
+    /// What it occupies, as it says.
+    pub(crate) fn set_memory(&self, bytes: Option<u64>) {
+        let mut live = self.live();
+        live.memory_bytes = bytes.or(live.memory_bytes);
+    }
+
+    /// Asks it for something; what is asked for stays the most that ever was.
+    pub(crate) fn want(&self, wanted: Wanted) {
+        let mut live = self.live();
+        if wanted > live.wanted {
+            live.wanted = wanted;
+            live.orders.wanted = Some(wanted);
+        }
+        drop(live);
+        self.bell.notify_one();
+    }
+
+    pub(crate) fn wanted(&self) -> Wanted {
+        self.live().wanted
+    }
+
+    /// What it has not been told.
+    pub(crate) fn take_orders(&self) -> Orders {
+        std::mem::take(&mut self.live().orders)
+    }
+
+    /// It has exactly these.
+    pub(crate) fn set_runs(&self, runs: BTreeMap<JobId, Run>) {
+        self.live().runs = runs;
+    }
+
+    /// It has these as well.
+    pub(crate) fn add_runs(&self, runs: impl Iterator<Item = (JobId, Run)>) {
+        self.live().runs.extend(runs);
+    }
+
+    /// How many it has.
+    pub(crate) fn run_count(&self) -> usize {
+        self.live().runs.len()
+    }
+
+    /// What it has.
+    pub(crate) fn leases(&self) -> Vec<(JobId, Token)> {
+        self.live().runs.iter().map(|(id, run)| (*id, run.token)).collect()
+    }
+
+    /// It has this one no longer. Whether it had.
+    pub(crate) fn remove_run(&self, id: JobId, token: Token) -> bool {
+        let mut live = self.live();
+        let had = live.runs.get(&id).is_some_and(|run| run.token == token);
+        if had {
+            live.runs.remove(&id);
+        }
+        had
+    }
+
+    /// It runs this one, and is so far with it.
+    pub(crate) fn run_started(&self, id: JobId, progress: Option<u16>, text: Option<String>) {
+        if let Some(run) = self.live().runs.get_mut(&id) {
+            run.started_at.get_or_insert_with(wall_now);
+            run.progress = progress.or(run.progress);
+            if let Some(text) = text {
+                run.progress_text = text;
+            }
+        }
+    }
+
+    /// As it is now.
+    pub(crate) fn told(&self) -> Told {
+        let live = self.live();
+        Told {
+            facts: Arc::clone(&live.facts),
+            connected: live.connected,
+            connected_at: live.connected_at,
+            seen_at: live.seen_at,
+            wanted: live.wanted,
+            memory_bytes: live.memory_bytes,
+            runs: live.runs.iter().map(|(id, run)| (*id, run.clone())).collect(),
+        }
+    }
+
+    /// No code between lock and unlock panics half-way through a change.
+    fn live(&self) -> MutexGuard<'_, Live> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(name: &str, session: &str) -> WorkerKey {
+        let namespace = "default".to_owned();
+        WorkerKey { namespace, name: name.to_owned(), session: session.to_owned() }
+    }
+
+    #[test]
+    fn a_stream_takes_over_from_the_one_before() {
+        let registry = Registry::default();
+        let (worker, first) = registry.open(key("w", "s"), Facts::default()).unwrap();
+        worker.want(Wanted::Quiet);
+        assert_eq!(worker.take_orders().wanted, Some(Wanted::Quiet));
+        let (again, second) = registry.open(key("w", "s"), Facts::default()).unwrap();
+        assert!(Arc::ptr_eq(&worker, &again) && !worker.is_of(first) && worker.is_of(second));
+        assert_eq!(worker.take_orders().wanted, Some(Wanted::Quiet), "it is told again");
+        registry.forget(&worker, first);
+        assert_eq!(registry.list("default").len(), 1);
+        registry.forget(&worker, second);
+        assert_eq!(registry.list("default").len(), 0);
+    }
+
+    #[test]
+    fn a_worker_is_found_by_its_name_or_its_session() {
+        let registry = Registry::default();
+        for (name, session) in [("a", "1"), ("b", "2"), ("b", "3")] {
+            registry.open(key(name, session), Facts::default()).unwrap();
+        }
+        let found = |named| registry.find("default", named).map(|it| it.key.session.clone());
+        assert_eq!(found("a").unwrap(), "1");
+        assert_eq!(found("3").unwrap(), "3");
+        assert!(matches!(found("c"), Err(NotFound::Unknown)));
+        assert!(matches!(found("b"), Err(NotFound::Several(all)) if all == ["2", "3"]));
+        assert!(matches!(registry.find("other", "a"), Err(NotFound::Unknown)));
+    }
+
+    #[test]
+    fn what_was_asked_for_is_not_taken_back() {
+        let registry = Registry::default();
+        let (worker, _) = registry.open(key("w", "s"), Facts::default()).unwrap();
+        worker.want(Wanted::Terminate);
+        worker.want(Wanted::Quiet);
+        assert_eq!(worker.wanted(), Wanted::Terminate);
+    }
+}

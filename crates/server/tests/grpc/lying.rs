@@ -1,0 +1,161 @@
+//! Workers that do what they may not, or nothing.
+
+use longshore_proto::v1;
+use longshore_proto::v1::server_message::Message as Told;
+use longshore_proto::v1::settlement::Verdict;
+use longshore_proto::v1::worker_message::Message as Tells;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tonic::Code;
+
+use crate::harness::{Server, Worker, hello, job, settlement, soon};
+
+/// What the stream ends with where it begins so.
+async fn refused(server: &Server, first: Tells) -> String {
+    let mut worker = Worker::connect(server.workers().await).await;
+    worker.tell(first).await;
+    let end = worker.end().await.unwrap();
+    assert_eq!(end.code(), Code::InvalidArgument, "{end:?}");
+    assert!(!end.message().is_empty());
+    end.message().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_field_of_a_hello_is_bounded() {
+    let server = Server::start().await;
+    let queue = |queue: &str, weight| v1::QueueWish { queue: queue.into(), weight };
+    let held = v1::HeldLease { id: "x".into(), token: "y".into(), started: true };
+    let long = "x".repeat(300);
+    let labels = (0..33).map(|n| (n.to_string(), String::new())).collect();
+    for (hello, field) in [
+        (v1::Hello { name: String::new(), ..hello() }, "name"),
+        (v1::Hello { session: "a\nb".into(), ..hello() }, "session"),
+        (v1::Hello { host: long.clone(), ..hello() }, "host"),
+        (v1::Hello { software: long.clone(), ..hello() }, "software"),
+        (v1::Hello { namespace: "*".into(), ..hello() }, "namespace"),
+        (v1::Hello { labels, ..hello() }, "labels"),
+        (v1::Hello { kinds: vec![String::new()], ..hello() }, "kinds[0]"),
+        (v1::Hello { kinds: vec!["k".into(); 5_000], ..hello() }, "kinds"),
+        (v1::Hello { queues: vec![], ..hello() }, "queues"),
+        (v1::Hello { queues: vec![queue("q", 0); 257], ..hello() }, "queues"),
+        (v1::Hello { queues: vec![queue("a*b", 0)], ..hello() }, "queues[0]"),
+        (v1::Hello { queues: vec![queue("a", 0), queue("b", 1)], ..hello() }, "some queues"),
+        (v1::Hello { queues: vec![queue("a", u32::MAX)], ..hello() }, "queues[0].weight"),
+        (v1::Hello { concurrency: 0, ..hello() }, "concurrency"),
+        (v1::Hello { concurrency: u32::MAX, ..hello() }, "concurrency"),
+        (v1::Hello { lease_ms: Some(0), ..hello() }, "lease_ms"),
+        (v1::Hello { lease_ms: Some(u64::MAX), ..hello() }, "lease_ms"),
+        (v1::Hello { held: vec![held.clone()], ..hello() }, "held[0]"),
+        (v1::Hello { held: vec![held; 10_001], ..hello() }, "held"),
+    ] {
+        let message = refused(&server, Tells::Hello(hello)).await;
+        assert!(message.starts_with(field), "{field}: {message}");
+    }
+    let mut worker = Worker::connect(server.workers().await).await;
+    worker.tell(Tells::Hello(v1::Hello { namespace: "nowhere".into(), ..hello() })).await;
+    assert_eq!(worker.end().await.unwrap().code(), Code::NotFound);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_breaks_the_protocol_ends_the_stream_with_advice() {
+    let server = Server::start().await;
+    assert!(refused(&server, Tells::Credit(v1::Credit { jobs: 1 })).await.contains("hello"));
+    let settlements = vec![v1::Settlement::default(); 1_001];
+    let checkpoints = vec![v1::Checkpoint::default(); 1_001];
+    let jobs = vec![v1::LeaseRef::default(); 1_001];
+    for (message, what) in [
+        (Tells::Hello(hello()), "hello is the first message"),
+        (Tells::Credit(v1::Credit { jobs: u32::MAX }), "allowed: 10000"),
+        (Tells::Settle(v1::Settle { settlements }), "at most 1000"),
+        (Tells::Checkpoints(v1::Checkpoints { checkpoints }), "at most 1000"),
+        (Tells::Started(v1::Started { jobs }), "at most 1000"),
+    ] {
+        let (mut worker, _) = server.worker(hello()).await;
+        worker.tell(message).await;
+        let end = worker.end().await.unwrap();
+        assert_eq!(end.code(), Code::InvalidArgument, "{what}");
+        assert!(end.message().contains(what) && end.message().contains("docs/grpc.md"), "{end:?}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn credit_without_settlements_is_bounded() {
+    let server = Server::start().await;
+    let (mut worker, _) = server.worker(hello()).await;
+    server.enqueue_all(vec![job(); 3]).await;
+    worker.take(3).await;
+    worker.tell(Tells::Credit(v1::Credit { jobs: 9_997 })).await;
+    worker.beat().await;
+    worker.tell(Tells::Credit(v1::Credit { jobs: 1 })).await;
+    let end = worker.end().await.unwrap();
+    assert!(end.message().contains("beside 3 that are not settled"), "{end:?}");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_wrong_with_one_run_is_told_of_that_run() {
+    let server = Server::start().await;
+    let (mut worker, _) = server.worker(hello()).await;
+    server.enqueue(1).await;
+    let mine = worker.take(1).await.remove(0);
+    let unknown = v1::Settlement {
+        id: mine.id.clone(),
+        token: "9.9".into(),
+        ..settlement(&mine, Verdict::Release(v1::Release {}))
+    };
+    let no_json = v1::Ack { result: Some(b"{".to_vec().into()), ..Default::default() };
+    let no_place = v1::Ack { location: "\\".into(), ..Default::default() };
+    let results = worker
+        .settle(vec![
+            v1::Settlement::default(),
+            v1::Settlement { verdict: None, ..settlement(&mine, Verdict::Release(v1::Release {})) },
+            settlement(&mine, Verdict::Ack(no_json)),
+            settlement(&mine, Verdict::Ack(no_place)),
+            unknown,
+        ])
+        .await;
+    let mut codes: Vec<_> =
+        results.into_iter().map(|result| result.refused.unwrap().code).collect();
+    codes.sort_unstable();
+    let expected =
+        ["body_malformed", "field_missing", "lease_lost", "value_refused", "value_refused"];
+    assert_eq!(codes, expected);
+    for one in [
+        v1::Checkpoint::default(),
+        v1::Checkpoint { cursor: b"null".to_vec().into(), ..checkpoint(&mine) },
+        v1::Checkpoint { progress: Some(f64::NAN), ..checkpoint(&mine) },
+    ] {
+        assert_eq!(worker.checkpoint(one).await.refused.unwrap().code, "value_refused");
+    }
+    worker.tell(Tells::Started(v1::Started { jobs: vec![v1::LeaseRef::default()] })).await;
+    assert!(matches!(worker.hear().await, Told::NotStarted(not) if not.jobs.len() == 1));
+    // Messages of kinds that a later protocol may have, and empty ones, do no harm.
+    worker.tell_nothing().await;
+    for empty in [Tells::Started(v1::Started::default()), Tells::Credit(v1::Credit { jobs: 0 })] {
+        worker.tell(empty).await;
+    }
+    assert!(worker.settle(Vec::new()).await.is_empty());
+    assert_eq!(worker.ack(&mine).await, None);
+    server.stop().await;
+}
+
+fn checkpoint(job: &v1::Delivery) -> v1::Checkpoint {
+    v1::Checkpoint { id: job.id.clone(), token: job.token.clone(), seq: 1, ..Default::default() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn garbage_frames_end_their_connection_only() {
+    let server = Server::start().await;
+    for garbage in [&[0xff; 64][..], &[0, 0, 0, 9, 9, 0, 0, 0, 1], b"GET / HTTP/1.1\r\n\r\n"] {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+        stream.write_all(garbage).await.unwrap();
+        stream.shutdown().await.unwrap();
+        let mut heard = Vec::new();
+        let _ = soon(stream.read_to_end(&mut heard)).await;
+    }
+    server.enqueue(1).await;
+    server.stop().await;
+}

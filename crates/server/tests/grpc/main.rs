@@ -1,0 +1,10 @@
+//! The gRPC face over real sockets against a real node in this process.
+
+#![expect(clippy::unwrap_used, reason = "these are tests")]
+
+mod connections;
+mod harness;
+mod jobs;
+mod lying;
+mod sessions;
+mod workers;

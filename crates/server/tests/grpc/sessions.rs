@@ -1,0 +1,265 @@
+//! Sessions: what becomes of leases when streams break, servers restart, and workers come back.
+
+use std::time::Duration;
+
+use longshore_proto::v1;
+use longshore_proto::v1::server_message::Message as Told;
+use longshore_proto::v1::settlement::Verdict;
+use longshore_proto::v1::worker_message::Message as Tells;
+use tonic::Code;
+
+use crate::harness::{Server, Worker, held, hello, job, lease_ref, settlement};
+
+fn checkpoint(job: &v1::Delivery, seq: u64, cursor: &str) -> v1::Checkpoint {
+    v1::Checkpoint {
+        id: job.id.clone(),
+        token: job.token.clone(),
+        seq,
+        cursor: cursor.as_bytes().to_vec().into(),
+        progress: Some(0.5),
+        ..Default::default()
+    }
+}
+
+/// A server that waits for workers to come back, for ever or not at all.
+async fn server(waits: bool) -> Server {
+    let reconnect = if waits { Duration::from_secs(3600) } else { Duration::from_millis(1) };
+    Server::start_with(|config| config.http.worker_reconnect = reconnect).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_takes_runs_and_settles_jobs() {
+    let server = Server::start().await;
+    let (mut worker, welcome) = server.worker(v1::Hello { lease_ms: Some(9_000), ..hello() }).await;
+    assert_eq!((welcome.lease_ms, welcome.heartbeat_ms), (9_000, 3_000));
+    assert_eq!(welcome.reconnect_ms, 10_000);
+    // The credit waits for the jobs, the newest ones too.
+    worker.tell(Tells::Credit(v1::Credit { jobs: 3 })).await;
+    let ids =
+        server.enqueue_all(vec![v1::NewJob { args: b"[1]".to_vec().into(), ..job() }; 3]).await;
+    let mut jobs = worker.take(0).await;
+    while jobs.len() < 3 {
+        match worker.hear().await {
+            Told::Deliver(deliver) => jobs.extend(deliver.jobs),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(jobs.iter().map(|job| &job.id).collect::<Vec<_>>(), ids.iter().collect::<Vec<_>>());
+    assert_eq!((&jobs[0].args[..], jobs[0].attempt, jobs[0].lease_ms), (&b"[1]"[..], 1, 9_000));
+    worker.start(&jobs[0]).await;
+    let next = v1::NewJob { queue: "later".into(), ..job() };
+    let error = v1::JobError { r#type: "E".into(), message: "bad".into(), ..Default::default() };
+    let results = worker
+        .settle(vec![
+            settlement(
+                &jobs[0],
+                Verdict::Ack(v1::Ack { enqueue: vec![next], ..Default::default() }),
+            ),
+            settlement(
+                &jobs[1],
+                Verdict::Fail(v1::Fail { error: Some(error), retry_in_ms: Some(60_000) }),
+            ),
+            settlement(&jobs[2], Verdict::Snooze(v1::Snooze { delay_ms: 60_000 })),
+        ])
+        .await;
+    assert!(results.iter().all(|result| result.refused.is_none()), "{results:?}");
+    // What is settled again, as after an answer that was lost, gets the same answer.
+    assert_eq!(worker.ack(&jobs[0]).await, None);
+    assert_eq!(server.job(&ids[0]).await.state, "succeeded");
+    let failed = server.job(&ids[1]).await;
+    assert_eq!(
+        (failed.state.as_str(), failed.error.unwrap().message.as_str()),
+        ("retrying", "bad")
+    );
+    assert_eq!(server.job(&ids[2]).await.state, "scheduled");
+    let later = v1::ListJobsRequest { queue: "later".into(), ..Default::default() };
+    assert_eq!(server.jobs().await.list_jobs(later).await.unwrap().into_inner().jobs.len(), 1);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_comes_back_keeps_its_leases() {
+    let server = server(true).await;
+    let ids = server.enqueue(4).await;
+    let (mut worker, _) = server.worker(hello()).await;
+    let jobs = worker.take(4).await;
+    worker.start(&jobs[0]).await;
+    worker.beat().await;
+    drop(worker);
+    // The third one did not arrive; the fourth is none of the worker's.
+    let strange = v1::HeldLease { token: jobs[0].token.clone(), ..held(&jobs[3], true) };
+    let names = vec![held(&jobs[0], true), held(&jobs[1], false), strange];
+    let (mut worker, welcome) = server.worker(v1::Hello { held: names, ..hello() }).await;
+    assert_eq!(welcome.lost.len(), 1);
+    assert_eq!(welcome.lost[0].id, jobs[3].id);
+    for id in [&ids[2], &ids[3]] {
+        server.until(id, "ready").await;
+    }
+    assert_eq!(worker.ack(&jobs[0]).await, None);
+    assert_eq!(worker.ack(&jobs[1]).await, None);
+    assert_eq!(worker.ack(&jobs[2]).await.unwrap().code, "lease_lost");
+    assert_eq!(worker.take(2).await.iter().map(|job| job.attempt).collect::<Vec<_>>(), [1, 1]);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_does_not_come_back_loses_what_it_had_started() {
+    let server = server(false).await;
+    let ids = server.enqueue(3).await;
+    let (mut worker, _) = server.worker(hello()).await;
+    let jobs = worker.take(3).await;
+    worker.start(&jobs[0]).await;
+    let told = worker.checkpoint(checkpoint(&jobs[1], 1, "7")).await;
+    assert_eq!(told.refused, None);
+    drop(worker);
+    for id in &ids {
+        server.until(id, "ready").await;
+    }
+    let (mut other, _) = server.worker(v1::Hello { session: "t".into(), ..hello() }).await;
+    let again = other.take(3).await;
+    let told = again.iter().map(|job| (job.attempt, &job.cursor[..])).collect::<Vec<_>>();
+    // Started; started and farther than before; not started.
+    assert_eq!(told, [(2, &b""[..]), (1, &b"7"[..]), (1, &b""[..])]);
+    // The first worker was not dead after all.
+    let (mut zombie, _) = server.worker(v1::Hello { name: "z".into(), ..hello() }).await;
+    let refused = zombie.ack(&jobs[0]).await.unwrap();
+    assert_eq!((refused.code.as_str(), refused.http_status), ("lease_lost", 409));
+    assert!(refused.detail.contains("another worker"), "{}", refused.detail);
+    let told = zombie.checkpoint(checkpoint(&jobs[1], 2, "8")).await;
+    assert_eq!(told.refused.unwrap().code, "lease_lost");
+    zombie.start(&jobs[2]).await;
+    match zombie.hear().await {
+        Told::NotStarted(not) => assert_eq!(not.jobs, [lease_ref(&jobs[2])]),
+        other => panic!("{other:?}"),
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn leases_outlive_a_restart_of_the_server() {
+    let mut server = Server::start().await;
+    let ids = server.enqueue(2).await;
+    let (mut worker, _) = server.worker(hello()).await;
+    let jobs = worker.take(2).await;
+    worker.start(&jobs[0]).await;
+    worker.beat().await;
+    server.begin_stop();
+    assert_eq!(worker.end().await.unwrap().code(), Code::Unavailable);
+    let server = server.restart().await;
+    let names = vec![held(&jobs[0], true), held(&jobs[1], false)];
+    let (mut worker, welcome) = server.worker(v1::Hello { held: names, ..hello() }).await;
+    assert_eq!(welcome.lost, []);
+    assert_eq!(server.job(&ids[0]).await.state, "running");
+    assert_eq!(worker.ack(&jobs[0]).await, None);
+    // What it had not started goes back when it leaves.
+    worker.tell(Tells::Goodbye(v1::Goodbye {})).await;
+    assert!(worker.end().await.is_none());
+    assert_eq!(server.until(&ids[1], "ready").await.attempt, 0);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_stream_takes_the_session_over() {
+    let server = server(true).await;
+    server.enqueue(1).await;
+    let (mut first, _) = server.worker(hello()).await;
+    let jobs = first.take(1).await;
+    first.tell(Tells::Credit(v1::Credit { jobs: 5 })).await;
+    let (mut second, _) =
+        server.worker(v1::Hello { held: vec![held(&jobs[0], true)], ..hello() }).await;
+    let end = first.end().await.unwrap();
+    assert_eq!(end.code(), Code::Aborted);
+    assert_eq!(end.metadata().get("longshore-code").unwrap(), "request_superseded");
+    server.enqueue(1).await;
+    assert_eq!(second.take(1).await.len(), 1, "the credit of the first stream is gone");
+    assert_eq!(second.ack(&jobs[0]).await, None);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_is_cancelled_or_paused_hears_it_at_once() {
+    let server = Server::start().await;
+    let ids = server.enqueue(2).await;
+    let (mut worker, _) = server.worker(hello()).await;
+    let jobs = worker.take(2).await;
+    let request = |n: usize| v1::JobRequest { id: ids[n].clone(), ..Default::default() };
+    let mut client = server.jobs().await;
+    assert_eq!(client.cancel_job(request(0)).await.unwrap().into_inner().effect, "requested");
+    assert_eq!(control(&mut worker).await, [(jobs[0].id.clone(), "cancel".to_owned())]);
+    assert_eq!(client.pause_job(request(1)).await.unwrap().into_inner().effect, "requested");
+    assert_eq!(control(&mut worker).await, [(jobs[1].id.clone(), "pause".to_owned())]);
+    // A heartbeat says it again, and a checkpoint does.
+    assert_eq!(words(&worker.beat().await).len(), 2);
+    let told = worker.checkpoint(checkpoint(&jobs[0], 1, "1")).await;
+    assert_eq!(word(told.instruction.as_ref()), "cancel");
+    let interrupted = v1::Interrupted { reason: "pause".into(), delay_ms: None };
+    let results = worker
+        .settle(vec![
+            settlement(&jobs[0], Verdict::Discard(v1::Discard::default())),
+            settlement(&jobs[1], Verdict::Interrupted(interrupted)),
+        ])
+        .await;
+    assert!(results.iter().all(|result| result.refused.is_none()));
+    assert_eq!(server.job(&ids[0]).await.state, "cancelled");
+    server.stop().await;
+}
+
+fn word(instruction: Option<&v1::Instruction>) -> String {
+    use v1::instruction::What;
+    match instruction.map(|instruction| instruction.what.as_ref().unwrap()) {
+        None => "lost".into(),
+        Some(What::Continue(_)) => "continue".into(),
+        Some(What::Cancel(_)) => "cancel".into(),
+        Some(What::Interrupt(interrupt)) => interrupt.reason.clone(),
+        Some(What::SlowDown(_)) => "slow_down".into(),
+    }
+}
+
+fn words(runs: &[v1::RunControl]) -> Vec<(String, String)> {
+    runs.iter().map(|run| (run.id.clone(), word(run.instruction.as_ref()))).collect()
+}
+
+async fn control(worker: &mut Worker) -> Vec<(String, String)> {
+    match worker.hear().await {
+        Told::Control(control) => words(&control.runs),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_worker_loses_its_leases_and_hears_it() {
+    let server = Server::start().await;
+    let ids = server.enqueue(1).await;
+    let (mut worker, _) = server.worker(v1::Hello { lease_ms: Some(1_000), ..hello() }).await;
+    let jobs = worker.take(1).await;
+    // It took the job and says nothing more. Its stream stands; the lease does not.
+    server.until(&ids[0], "ready").await;
+    assert_eq!(words(&worker.beat().await), [(jobs[0].id.clone(), "lost".to_owned())]);
+    assert_eq!(words(&worker.beat().await), []);
+    assert_eq!(worker.ack(&jobs[0]).await.unwrap().code, "lease_lost");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn queues_are_served_in_order_or_by_weight() {
+    let server = Server::start().await;
+    let mut client = server.jobs().await;
+    for queue in ["low", "high"] {
+        let request =
+            v1::EnqueueRequest { queue: queue.into(), jobs: vec![job(); 40], ..Default::default() };
+        client.enqueue(request).await.unwrap();
+    }
+    let wish = |queue: &str, weight| v1::QueueWish { queue: queue.into(), weight };
+    let strict = vec![wish("high", 0), wish("low", 0)];
+    let (mut worker, _) = server.worker(v1::Hello { queues: strict, ..hello() }).await;
+    assert!(worker.take(5).await.iter().all(|job| job.queue == "high"));
+    let weighted = vec![wish("high", 1), wish("low", 1_000_000)];
+    let fair = v1::Hello { queues: weighted, session: "t".into(), ..hello() };
+    let (mut worker, _) = server.worker(fair).await;
+    let mut low = 0;
+    for _ in 0..10 {
+        low += worker.take(1).await.iter().filter(|job| job.queue == "low").count();
+    }
+    assert!(low >= 9, "{low} of 10");
+    server.stop().await;
+}

@@ -1,0 +1,114 @@
+//! The worker protocol from another language: the Python example, with nothing but generated code,
+//! against a real server. Needs Python and packages from PyPI; skipped where those are missing.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use longshore_tests::server::Server;
+use serde_json::{Value, json};
+
+/// What the example needs; the newest of each major version that it was written for.
+const PACKAGES: [&str; 2] = ["grpcio>=1.60,<2", "grpcio-tools>=1.60,<2"];
+const LINES_MAX: usize = 60;
+const JOBS: usize = 40;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn succeeds(command: &mut Command) -> Result<(), String> {
+    let output = command.stdin(Stdio::null()).output().map_err(|error| error.to_string())?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    Err(said.lines().last().unwrap_or_default().to_owned())
+}
+
+/// A Python with the packages, which are kept from run to run; or why there is none.
+fn python() -> Result<PathBuf, String> {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("python-worker");
+    let python = folder.join("bin/python");
+    if !python.exists() {
+        succeeds(Command::new("python3").args(["-m", "venv"]).arg(&folder))
+            .map_err(|why| format!("no virtual environment can be made: {why}"))?;
+    }
+    if succeeds(Command::new(&python).args(["-c", "import grpc, grpc_tools"])).is_err() {
+        let install = ["-m", "pip", "install", "--quiet", "--retries", "1", "--timeout", "20"];
+        succeeds(Command::new(&python).args(install).args(PACKAGES))
+            .map_err(|why| format!("pip does not reach its packages: {why}"))?;
+    }
+    Ok(python)
+}
+
+/// Writes what the example imports.
+fn generate(python: &Path, to: &Path) -> Result<()> {
+    let mut command = Command::new(python);
+    command.current_dir(root().join("proto")).args(["-m", "grpc_tools.protoc", "-I."]);
+    command.arg(format!("--python_out={}", to.display()));
+    command.arg(format!("--grpc_python_out={}", to.display()));
+    command.args(["longshore/v1/jobs.proto", "longshore/v1/workers.proto"]);
+    succeeds(&mut command).map_err(anyhow::Error::msg)
+}
+
+/// Ends a worker that a failing test leaves behind.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn work(python: &Path, generated: &Path, server: &Server, jobs: usize) -> Result<Running> {
+    let example = root().join("examples/python/worker.py");
+    let child = Command::new(python)
+        .arg(example)
+        .args([&server.address, "greetings", &jobs.to_string()])
+        .env("PYTHONPATH", generated)
+        .spawn()?;
+    Ok(Running(child))
+}
+
+fn enqueue(server: &Server, jobs: usize) -> Result<Vec<String>> {
+    let jobs: Vec<Value> =
+        (0..jobs).map(|n| json!({"kind": "greet", "args": {"name": n.to_string()}})).collect();
+    let answer = server.client().post("/v1/queues/greetings/jobs", &json!({"jobs": jobs}))?;
+    ensure!(answer.is_success(), "{}", answer.body);
+    let ids = answer.body["ids"].as_array().context("no ids")?;
+    Ok(ids.iter().filter_map(Value::as_str).map(str::to_owned).collect())
+}
+
+#[test]
+fn the_python_example_fits_on_a_page() {
+    let text = std::fs::read_to_string(root().join("examples/python/worker.py")).unwrap();
+    let lines = text.lines().count();
+    assert!(lines <= LINES_MAX, "{lines} lines");
+}
+
+#[test]
+fn a_python_worker_of_generated_code_does_its_jobs() {
+    let python = match python() {
+        Ok(python) => python,
+        Err(why) => return eprintln!("skipped: {why}"),
+    };
+    let folder = tempfile::tempdir().unwrap();
+    generate(&python, folder.path()).unwrap();
+    let data = folder.path().join("data");
+    let server = Server::start_ready(&data).unwrap();
+    let mut worker = work(&python, folder.path(), &server, JOBS).unwrap();
+    let ids = enqueue(&server, JOBS).unwrap();
+    for (n, id) in ids.iter().enumerate() {
+        let status = server.client().get(&format!("/v1/status/{id}?wait=60s")).unwrap();
+        assert_eq!(status.status, 303, "{}", status.body);
+        let result = server.client().get(&format!("/v1/jobs/{id}/result")).unwrap();
+        assert_eq!(result.body["greeting"], format!("hello {n}"));
+    }
+    // It leaves by itself, with a goodbye.
+    assert!(worker.0.wait().unwrap().success());
+    let workers = server.client().get("/v1/workers").unwrap();
+    assert_eq!(workers.body["workers"], json!([]));
+    server.terminate().unwrap();
+}
