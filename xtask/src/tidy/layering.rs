@@ -19,6 +19,8 @@ const SERVER: &str = "longshore-server";
 const CLI: &str = "longshore-cli";
 const PROTO: &str = "longshore-proto";
 const SIM: &str = "longshore-sim";
+const DERIVE: &str = "longshore-derive";
+const SDK: &str = "longshore";
 
 /// From the bottom up.
 const LAYERS: &[Layer] = &[
@@ -28,6 +30,9 @@ const LAYERS: &[Layer] = &[
     Layer { package: STORE, below: &[ENGINE], runtime: false },
     Layer { package: SIM, below: &[ENGINE, JOURNAL], runtime: false },
     Layer { package: SERVER, below: &[ENGINE, JOURNAL, PROTO, STORE], runtime: true },
+    Layer { package: DERIVE, below: &[], runtime: false },
+    // Itself: its tests turn its features on. The server: for the embedded one.
+    Layer { package: SDK, below: &[DERIVE, PROTO, SDK, SERVER], runtime: true },
     Layer { package: CLI, below: &[ENGINE, JOURNAL, PROTO, STORE, SERVER], runtime: true },
     Layer {
         package: "longshore-fuzz",

@@ -1,0 +1,92 @@
+//! One call to the server, repeated where that is safe and may help, within a deadline.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until, timeout};
+use tonic::{Request, Status};
+
+use super::ClientError;
+use super::error::{Again, again};
+use crate::backoff::Backoff;
+
+/// How calls are bounded.
+#[derive(Clone, Debug)]
+pub(super) struct Bounds {
+    pub(super) url: String,
+    /// How long one attempt may take.
+    pub(super) attempt: Duration,
+    /// How long all of them may take.
+    pub(super) deadline: Duration,
+}
+
+impl Bounds {
+    /// Calls until an answer comes that another attempt would not change.
+    pub(super) async fn call<M, T, F, R>(&self, message: M, call: F) -> Result<T, ClientError>
+    where
+        M: Clone,
+        F: Fn(Request<M>) -> R,
+        R: Future<Output = Result<tonic::Response<T>, Status>>,
+    {
+        self.call_within(self.attempt, message, call).await
+    }
+
+    /// The same where one attempt may take longer.
+    pub(super) async fn call_within<M, T, F, R>(
+        &self,
+        attempt: Duration,
+        message: M,
+        call: F,
+    ) -> Result<T, ClientError>
+    where
+        M: Clone,
+        F: Fn(Request<M>) -> R,
+        R: Future<Output = Result<tonic::Response<T>, Status>>,
+    {
+        let began = Instant::now();
+        let until = began + self.deadline.max(attempt);
+        let mut backoff = Backoff::new(Duration::from_millis(25), Duration::from_secs(2));
+        loop {
+            let left = until.saturating_duration_since(Instant::now()).min(attempt);
+            let mut request = Request::new(message.clone());
+            request.set_timeout(left);
+            let answer = timeout(left, call(request)).await;
+            let status = match answer {
+                Ok(Ok(response)) => return Ok(response.into_inner()),
+                Ok(Err(status)) => status,
+                Err(_) => Status::deadline_exceeded("no answer in time"),
+            };
+            let asked = match again(&status) {
+                Again::Never => return Err(ClientError::from_status(&status)),
+                Again::Soon => Duration::ZERO,
+                Again::After(wait) => wait,
+            };
+            let next = Instant::now() + asked.max(backoff.next());
+            if next >= until {
+                if status.metadata().get("longshore-code").is_some() {
+                    return Err(ClientError::from_status(&status));
+                }
+                return Err(ClientError::Unreachable {
+                    url: self.url.clone(),
+                    waited: began.elapsed(),
+                    reason: reason(&status),
+                });
+            }
+            sleep_until(next).await;
+        }
+    }
+}
+
+/// What a status says, with what lies below it.
+fn reason(status: &Status) -> String {
+    let mut words = status.message().to_owned();
+    let mut source = std::error::Error::source(status);
+    while let Some(inner) = source {
+        let more = inner.to_string();
+        if !words.contains(&more) {
+            words.push_str(": ");
+            words.push_str(&more);
+        }
+        source = inner.source();
+    }
+    words
+}

@@ -1,0 +1,185 @@
+//! The client itself: a connection that is shared and made again by itself.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use longshore_proto::v1::jobs_client::JobsClient;
+use longshore_proto::v1::workers_client::WorkersClient;
+use tonic::transport::{Channel, Endpoint};
+use tower::util::BoxCloneSyncService;
+use tower::{Layer, Service};
+
+use super::call::Bounds;
+use super::enqueue::{GrpcEnqueue, RecordEnqueue};
+use super::{ClientError, EnqueueCall, EnqueueService, Enqueued};
+use crate::testing::Recorder;
+
+/// The way to a server. Clones share one connection, which is made with the first call and again
+/// whenever it has broken; a call that meets that is repeated until its deadline.
+#[derive(Clone)]
+pub struct Client {
+    pub(super) inner: Arc<Inner>,
+}
+
+pub(super) struct Inner {
+    /// None where a recorder stands for the server.
+    pub(super) channel: Option<Channel>,
+    pub(super) namespace: String,
+    pub(super) bounds: Bounds,
+    pub(super) enqueue: EnqueueService,
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("url", &self.inner.bounds.url)
+            .field("namespace", &self.inner.namespace)
+            .finish_non_exhaustive()
+    }
+}
+
+type Wrap = Box<dyn FnOnce(EnqueueService) -> EnqueueService + Send>;
+
+/// Puts a [`Client`] together.
+#[must_use = "a builder does nothing until it is built"]
+pub struct ClientBuilder {
+    url: String,
+    namespace: String,
+    attempt: Duration,
+    deadline: Duration,
+    layers: Vec<Wrap>,
+}
+
+impl fmt::Debug for ClientBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientBuilder").field("url", &self.url).finish_non_exhaustive()
+    }
+}
+
+impl ClientBuilder {
+    /// Default: `default`.
+    pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
+        self.namespace = namespace.into();
+        self
+    }
+
+    /// How long one attempt of a call may take. Default: 10 s.
+    pub fn attempt_timeout(mut self, timeout: Duration) -> Self {
+        self.attempt = timeout;
+        self
+    }
+
+    /// How long a call may take with all its attempts. Default: 30 s.
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline;
+        self
+    }
+
+    /// Wraps a tower layer around each enqueue. The first one that is added is the outermost.
+    pub fn layer<L>(mut self, layer: L) -> Self
+    where
+        L: Layer<EnqueueService> + Send + 'static,
+        L::Service: Service<EnqueueCall, Response = Enqueued, Error = ClientError>,
+        L::Service: Clone + Send + Sync + 'static,
+        <L::Service as Service<EnqueueCall>>::Future: Send + 'static,
+    {
+        self.layers.push(Box::new(move |inner| BoxCloneSyncService::new(layer.layer(inner))));
+        self
+    }
+
+    /// Builds it. Nothing is connected yet. Needs a tokio runtime around it.
+    pub fn build(self) -> Result<Client, ClientError> {
+        let address = |reason: String| ClientError::Address { url: self.url.clone(), reason };
+        let endpoint =
+            Endpoint::from_shared(self.url.clone()).map_err(|error| address(error.to_string()))?;
+        if endpoint.uri().scheme_str() != Some("http") {
+            return Err(address("its scheme is not http".to_owned()));
+        }
+        let channel = endpoint
+            .connect_timeout(self.attempt.min(Duration::from_secs(5)))
+            .tcp_nodelay(true)
+            .initial_stream_window_size(4 << 20)
+            .initial_connection_window_size(8 << 20)
+            .http2_keep_alive_interval(Duration::from_secs(15))
+            .keep_alive_timeout(Duration::from_secs(10))
+            .keep_alive_while_idle(true)
+            .connect_lazy();
+        let bounds =
+            Bounds { url: self.url.clone(), attempt: self.attempt, deadline: self.deadline };
+        let base = EnqueueService::new(GrpcEnqueue::new(channel.clone(), bounds.clone()));
+        Ok(Client::assemble(Some(channel), self.namespace, bounds, base, self.layers))
+    }
+
+    /// Builds one without a server: a [`Recorder`] keeps what is enqueued.
+    pub fn build_recording(self, recorder: &Recorder) -> Client {
+        let bounds = Bounds { url: self.url, attempt: self.attempt, deadline: self.deadline };
+        let base = EnqueueService::new(RecordEnqueue(recorder.clone()));
+        Client::assemble(None, self.namespace, bounds, base, self.layers)
+    }
+}
+
+impl Client {
+    /// A client of the server at `url`, such as `http://127.0.0.1:7077`. Nothing is connected yet.
+    pub fn new(url: impl Into<String>) -> Result<Self, ClientError> {
+        Self::builder(url).build()
+    }
+
+    /// The same, with more to say.
+    pub fn builder(url: impl Into<String>) -> ClientBuilder {
+        let url: String = url.into();
+        // What people write without it is clear enough.
+        let url = if url.contains("://") { url } else { format!("http://{url}") };
+        ClientBuilder {
+            url,
+            namespace: "default".to_owned(),
+            attempt: Duration::from_secs(10),
+            deadline: Duration::from_secs(30),
+            layers: Vec::new(),
+        }
+    }
+
+    fn assemble(
+        channel: Option<Channel>,
+        namespace: String,
+        bounds: Bounds,
+        base: EnqueueService,
+        layers: Vec<Wrap>,
+    ) -> Self {
+        let enqueue = layers.into_iter().rev().fold(base, |inner, wrap| wrap(inner));
+        Self { inner: Arc::new(Inner { channel, namespace, bounds, enqueue }) }
+    }
+
+    /// The namespace that it works in.
+    pub fn namespace(&self) -> &str {
+        &self.inner.namespace
+    }
+
+    /// The server's address.
+    pub fn url(&self) -> &str {
+        &self.inner.bounds.url
+    }
+
+    /// The connection, for whatever this crate has no function for: see `longshore_proto`. None
+    /// where a recorder stands for the server.
+    pub fn channel(&self) -> Option<Channel> {
+        self.inner.channel.clone()
+    }
+
+    pub(super) fn jobs(&self) -> Result<JobsClient<Channel>, ClientError> {
+        let client = JobsClient::new(self.connected()?);
+        Ok(client.max_decoding_message_size(usize::MAX))
+    }
+
+    pub(super) fn workers(&self) -> Result<WorkersClient<Channel>, ClientError> {
+        let client = WorkersClient::new(self.connected()?);
+        Ok(client.max_decoding_message_size(usize::MAX))
+    }
+
+    fn connected(&self) -> Result<Channel, ClientError> {
+        self.channel().ok_or_else(|| ClientError::Address {
+            url: self.url().to_owned(),
+            reason: "this client records what is enqueued and has no server".to_owned(),
+        })
+    }
+}

@@ -1,0 +1,260 @@
+//! Handing jobs over: one, many, and the tower service underneath that layers go around.
+
+use std::future::{IntoFuture, Ready, ready};
+use std::marker::PhantomData;
+use std::task::{Context as TaskContext, Poll};
+
+use futures_util::future::BoxFuture;
+use longshore_proto::v1;
+use longshore_proto::v1::jobs_client::JobsClient;
+use tonic::transport::Channel;
+use tower::Service;
+use tower::util::{BoxCloneSyncService, ServiceExt};
+use uuid::Uuid;
+
+use super::call::Bounds;
+use super::{Client, ClientError, JobHandle};
+use crate::options::{JobOptions, option_setters};
+use crate::testing::Recorder;
+use crate::{FollowUp, Job};
+
+/// Jobs that are about to be enqueued in one queue, all or none: what layers are called with.
+#[derive(Clone, Debug)]
+pub struct EnqueueCall {
+    pub(crate) request: v1::EnqueueRequest,
+}
+
+impl EnqueueCall {
+    /// Their queue.
+    pub fn queue(&self) -> &str {
+        &self.request.queue
+    }
+
+    /// Their namespace.
+    pub fn namespace(&self) -> &str {
+        &self.request.namespace
+    }
+
+    /// How many they are.
+    pub fn len(&self) -> usize {
+        self.request.jobs.len()
+    }
+
+    /// Whether they are none.
+    pub fn is_empty(&self) -> bool {
+        self.request.jobs.is_empty()
+    }
+
+    /// The name of the first one's type.
+    pub fn kind(&self) -> &str {
+        self.request.jobs.first().map_or("", |job| &job.kind)
+    }
+
+    /// The ids that were chosen for them.
+    pub fn ids(&self) -> impl Iterator<Item = &str> {
+        self.request.jobs.iter().map(|job| job.id.as_str())
+    }
+
+    /// Gives those that have none a trace to belong to.
+    pub fn set_traceparent(&mut self, traceparent: &str) {
+        for job in self.request.jobs.iter_mut().filter(|job| job.traceparent.is_empty()) {
+            traceparent.clone_into(&mut job.traceparent);
+        }
+    }
+}
+
+/// What the server answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Enqueued {
+    /// In the order in which the jobs were given.
+    pub ids: Vec<String>,
+    /// How many of them had been accepted by an earlier, equal request.
+    pub replayed: u32,
+}
+
+/// What enqueues. Layers wrap one into another.
+pub type EnqueueService = BoxCloneSyncService<EnqueueCall, Enqueued, ClientError>;
+
+/// The innermost service: the call to the server.
+#[derive(Clone, Debug)]
+pub(super) struct GrpcEnqueue {
+    client: JobsClient<Channel>,
+    bounds: Bounds,
+}
+
+impl GrpcEnqueue {
+    pub(super) fn new(channel: Channel, bounds: Bounds) -> Self {
+        Self { client: JobsClient::new(channel).max_decoding_message_size(usize::MAX), bounds }
+    }
+}
+
+impl Service<EnqueueCall> for GrpcEnqueue {
+    type Response = Enqueued;
+    type Error = ClientError;
+    type Future = BoxFuture<'static, Result<Enqueued, ClientError>>;
+
+    fn poll_ready(&mut self, _: &mut TaskContext<'_>) -> Poll<Result<(), ClientError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, call: EnqueueCall) -> Self::Future {
+        let (client, bounds) = (self.client.clone(), self.bounds.clone());
+        Box::pin(async move {
+            // Every job has an id, so repeating the call has one effect.
+            let answer = bounds
+                .call(call.request, |request| {
+                    let mut client = client.clone();
+                    async move { client.enqueue(request).await }
+                })
+                .await?;
+            Ok(Enqueued { ids: answer.ids, replayed: answer.replayed })
+        })
+    }
+}
+
+/// The innermost service without a server.
+#[derive(Clone, Debug)]
+pub(super) struct RecordEnqueue(pub(super) Recorder);
+
+impl Service<EnqueueCall> for RecordEnqueue {
+    type Response = Enqueued;
+    type Error = ClientError;
+    type Future = Ready<Result<Enqueued, ClientError>>;
+
+    fn poll_ready(&mut self, _: &mut TaskContext<'_>) -> Poll<Result<(), ClientError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, call: EnqueueCall) -> Self::Future {
+        let v1::EnqueueRequest { queue, jobs, .. } = call.request;
+        let ids = jobs.iter().map(|job| job.id.clone()).collect();
+        self.0.record(
+            jobs.into_iter().map(|job| FollowUp(v1::NewJob { queue: queue.clone(), ..job })),
+        );
+        ready(Ok(Enqueued { ids, replayed: 0 }))
+    }
+}
+
+/// One job that is being handed over: say how it is to run, then `.await` it.
+#[derive(Debug)]
+#[must_use = "nothing is enqueued until this is awaited"]
+pub struct Enqueue<J> {
+    client: Client,
+    job: J,
+    options: JobOptions,
+}
+
+impl<J: Job> Enqueue<J> {
+    option_setters!(this => &mut this.options);
+}
+
+impl<J: Job> IntoFuture for Enqueue<J> {
+    type Output = Result<JobHandle<J>, ClientError>;
+    type IntoFuture = BoxFuture<'static, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            let (queue, job) = prepare(&self.job, self.options)?;
+            let ids = self.client.hand_over(queue, vec![job]).await?;
+            let id = ids.into_iter().next().unwrap_or_default();
+            Ok(JobHandle::new(self.client, id))
+        })
+    }
+}
+
+/// Many jobs that are being handed over, all or none: say how they are to run, then `.await` them.
+#[derive(Debug)]
+#[must_use = "nothing is enqueued until this is awaited"]
+pub struct EnqueueAll<J> {
+    client: Client,
+    jobs: Vec<J>,
+    options: JobOptions,
+}
+
+impl<J: Job> EnqueueAll<J> {
+    option_setters!(this => &mut this.options);
+}
+
+impl<J: Job> IntoFuture for EnqueueAll<J> {
+    type Output = Result<Vec<JobHandle<J>>, ClientError>;
+    type IntoFuture = BoxFuture<'static, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            let mut jobs = Vec::with_capacity(self.jobs.len());
+            let mut queue = self.options.queue.clone().unwrap_or_else(|| J::QUEUE.to_owned());
+            for job in &self.jobs {
+                // An id is one job's.
+                let options = JobOptions { id: None, ..self.options.clone() };
+                let (its_queue, job) = prepare(job, options)?;
+                queue = its_queue;
+                jobs.push(job);
+            }
+            if jobs.is_empty() {
+                return Ok(Vec::new());
+            }
+            let ids = self.client.hand_over(queue, jobs).await?;
+            Ok(ids.into_iter().map(|id| JobHandle::new(self.client.clone(), id)).collect())
+        })
+    }
+}
+
+/// The job as it travels, and its queue.
+pub(super) fn prepare<J: Job>(
+    job: &J,
+    options: JobOptions,
+) -> Result<(String, v1::NewJob), ClientError> {
+    let mut options = options.over(job.options());
+    options.id.get_or_insert_with(Uuid::now_v7);
+    let queue = options.queue.take().unwrap_or_else(|| J::QUEUE.to_owned());
+    let args = serde_json::to_vec(job).map_err(|error| ClientError::Encode {
+        what: J::KIND.to_owned(),
+        reason: error.to_string(),
+    })?;
+    Ok((queue, options.into_wire(J::KIND, args.into())))
+}
+
+impl Client {
+    /// Hands a job over. Say how it is to run, then `.await` it:
+    ///
+    /// ```no_run
+    /// # use std::time::Duration;
+    /// # use longshore::{Client, Job};
+    /// # #[derive(Job, serde::Serialize, serde::Deserialize)]
+    /// # struct WelcomeEmail { user: u64 }
+    /// # async fn example(client: Client) -> Result<(), longshore::ClientError> {
+    /// let job = client.enqueue(WelcomeEmail { user: 7 }).delay(Duration::from_secs(60)).await?;
+    /// println!("it is job {}", job.id());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn enqueue<J: Job>(&self, job: J) -> Enqueue<J> {
+        Enqueue { client: self.clone(), job, options: JobOptions::new() }
+    }
+
+    /// Hands many jobs over, all or none; at most 10,000. They share a queue. For more, or where
+    /// they need not stand or fall together, see [`Client::enqueue_stream`].
+    pub fn enqueue_all<J: Job>(&self, jobs: impl IntoIterator<Item = J>) -> EnqueueAll<J> {
+        let jobs = jobs.into_iter().collect();
+        EnqueueAll { client: self.clone(), jobs, options: JobOptions::new() }
+    }
+
+    /// A handle to a job of this type that was enqueued before.
+    pub fn handle<J: Job>(&self, id: impl Into<String>) -> JobHandle<J> {
+        JobHandle::new(self.clone(), id.into())
+    }
+
+    pub(crate) async fn hand_over(
+        &self,
+        queue: String,
+        jobs: Vec<v1::NewJob>,
+    ) -> Result<Vec<String>, ClientError> {
+        let namespace = self.inner.namespace.clone();
+        let call = EnqueueCall { request: v1::EnqueueRequest { namespace, queue, jobs } };
+        Ok(self.inner.enqueue.clone().oneshot(call).await?.ids)
+    }
+}
+
+/// Names the type of a handle without holding one of it.
+pub(super) type Of<J> = PhantomData<fn() -> J>;

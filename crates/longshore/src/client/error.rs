@@ -1,0 +1,186 @@
+//! What goes wrong between a client and its server, and what to do about it.
+
+use std::time::Duration;
+
+use longshore_proto::v1;
+use thiserror::Error;
+use tonic::{Code, Status};
+
+use crate::JobError;
+
+/// Why the server refused something, in its own words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Refusal {
+    /// The stable code, explained in `docs/errors.md`.
+    pub code: String,
+    /// What happened, to what, and what to do.
+    pub detail: String,
+    /// The field at fault, where there is one.
+    pub field: Option<String>,
+    /// How long to wait before trying again, where that helps.
+    pub retry_after: Option<Duration>,
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} ({})", self.detail, self.code)
+    }
+}
+
+impl Refusal {
+    pub(crate) fn from_problem(problem: v1::Problem) -> Self {
+        Self {
+            code: problem.code,
+            detail: problem.detail,
+            field: Some(problem.field).filter(|it| !it.is_empty()),
+            retry_after: problem.retry_after_ms.map(Duration::from_millis),
+        }
+    }
+}
+
+/// What went wrong.
+#[derive(Clone, Debug, Error)]
+#[non_exhaustive]
+pub enum ClientError {
+    /// The address is none.
+    #[error("\"{url}\" is no address of a server: {reason}; write http://HOST:PORT")]
+    Address {
+        /// What was given.
+        url: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// No answer came in time. Nothing is known of what was asked; enqueues may be repeated with
+    /// the same ids, which has one effect.
+    #[error(
+        "no answer from {url} within {waited:?}: {reason}; check that `longshore serve` runs \
+         there and that this machine reaches it"
+    )]
+    Unreachable {
+        /// The server.
+        url: String,
+        /// How long it was tried.
+        waited: Duration,
+        /// What the last attempt met.
+        reason: String,
+    },
+    /// The server refuses it. Nothing has changed.
+    #[error("refused: {0}")]
+    Refused(Refusal),
+    /// Something that is to travel is no JSON.
+    #[error("a {what} cannot be written as JSON: {reason}")]
+    Encode {
+        /// What it is.
+        what: String,
+        /// Why not.
+        reason: String,
+    },
+    /// Something that came is not of the type that was expected.
+    #[error("{what} is not of the expected type: {reason}; it was written by another version?")]
+    Decode {
+        /// What it is.
+        what: String,
+        /// Why not.
+        reason: String,
+    },
+    /// The job has not ended in time. It goes on.
+    #[error("job {id} has not ended within {waited:?}; it is {state} and goes on, ask again later")]
+    NotEnded {
+        /// The job.
+        id: String,
+        /// How long was waited.
+        waited: Duration,
+        /// Its state.
+        state: String,
+    },
+    /// The job has ended, but not well.
+    #[error("job {id} is {state}: {error}")]
+    NotSucceeded {
+        /// The job.
+        id: String,
+        /// dead, cancelled or expired.
+        state: String,
+        /// The last error, or the reason.
+        error: Box<JobError>,
+    },
+}
+
+impl ClientError {
+    /// The server's code, where the server refused it.
+    pub fn code(&self) -> Option<&str> {
+        match self {
+            Self::Refused(refusal) => Some(&refusal.code),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn from_status(status: &Status) -> Self {
+        let word = |key: &str| status.metadata().get(key).and_then(|it| it.to_str().ok());
+        let document = status.metadata().get_bin("longshore-problem-bin");
+        let document = document.and_then(|it| it.to_bytes().ok());
+        let document: Option<serde_json::Value> =
+            document.and_then(|it| serde_json::from_slice(&it).ok());
+        let field = document.as_ref().and_then(|it| it["field"].as_str()).map(str::to_owned);
+        let code = word("longshore-code").map_or_else(|| word_of(status.code()), str::to_owned);
+        let retry_after = word("retry-after-ms").and_then(|it| it.parse().ok());
+        let retry_after = retry_after.map(Duration::from_millis);
+        let detail = status.message().to_owned();
+        Self::Refused(Refusal { code, detail, field, retry_after })
+    }
+}
+
+/// A code for what a proxy or the transport refuses.
+fn word_of(code: Code) -> String {
+    let mut word = String::new();
+    for letter in format!("{code:?}").chars() {
+        if letter.is_uppercase() && !word.is_empty() {
+            word.push('_');
+        }
+        word.extend(letter.to_lowercase());
+    }
+    word
+}
+
+/// Whether a call may be repeated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Again {
+    /// It would meet the same.
+    Never,
+    Soon,
+    After(Duration),
+}
+
+/// Whether a call that met `status` may be repeated.
+pub(super) fn again(status: &Status) -> Again {
+    let metadata = status.metadata();
+    let retry_after = metadata.get("retry-after-ms").and_then(|it| it.to_str().ok());
+    if let Some(ms) = retry_after.and_then(|it| it.parse().ok()) {
+        return Again::After(Duration::from_millis(ms));
+    }
+    match status.code() {
+        Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled => Again::Soon,
+        // What the transport meets comes so, without a code of the server.
+        Code::Unknown | Code::Internal if metadata.get("longshore-code").is_none() => Again::Soon,
+        _ => Again::Never,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_keeps_the_words_of_the_server() {
+        let mut status = Status::resource_exhausted("the queue is full");
+        status.metadata_mut().insert("longshore-code", "queue_full".parse().unwrap());
+        status.metadata_mut().insert("retry-after-ms", "250".parse().unwrap());
+        assert_eq!(again(&status), Again::After(Duration::from_millis(250)));
+        let error = ClientError::from_status(&status);
+        assert_eq!(error.code(), Some("queue_full"));
+        assert_eq!(error.to_string(), "refused: the queue is full (queue_full)");
+        assert_eq!(again(&Status::invalid_argument("no")), Again::Never);
+        let foreign = ClientError::from_status(&Status::permission_denied("no"));
+        assert_eq!(foreign.code(), Some("permission_denied"));
+    }
+}

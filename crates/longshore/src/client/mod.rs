@@ -1,0 +1,19 @@
+//! The producer's side: it hands jobs over, follows them and changes them.
+
+mod call;
+#[expect(clippy::module_inception, reason = "the main type of the module")]
+mod client;
+mod enqueue;
+mod error;
+mod handle;
+mod operate;
+mod record;
+mod stream;
+
+pub use client::{Client, ClientBuilder};
+pub use enqueue::{Enqueue, EnqueueAll, EnqueueCall, EnqueueService, Enqueued};
+pub use error::{ClientError, Refusal};
+pub use handle::{Ended, JobHandle};
+pub use operate::{Jobs, Resume};
+pub use record::{Change, JobRecord, JobState, SkippedItem};
+pub use stream::StreamedBatch;

@@ -1,0 +1,181 @@
+//! Looking at jobs and changing them.
+
+use std::time::Duration;
+
+use futures_core::Stream;
+use futures_util::StreamExt;
+use longshore_proto::v1;
+use serde_json::Value;
+
+use super::{Change, Client, ClientError, JobRecord};
+use crate::options::span_ms;
+
+/// Where a job that is retried begins.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Resume {
+    /// Where its last checkpoint is.
+    #[default]
+    LastCheckpoint,
+    /// At the beginning.
+    Beginning,
+    /// There: a cursor of that job.
+    At(Value),
+}
+
+/// Which jobs a list tells.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Jobs {
+    queue: String,
+    state: String,
+    kind: String,
+}
+
+impl Jobs {
+    /// All.
+    pub fn all() -> Self {
+        Self::default()
+    }
+
+    /// Only those of a queue.
+    #[must_use]
+    pub fn queue(mut self, queue: impl Into<String>) -> Self {
+        self.queue = queue.into();
+        self
+    }
+
+    /// Only those in a state, such as `dead`.
+    #[must_use]
+    pub fn state(mut self, state: impl Into<String>) -> Self {
+        self.state = state.into();
+        self
+    }
+
+    /// Only those of a type.
+    #[must_use]
+    pub fn kind(mut self, kind: impl Into<String>) -> Self {
+        self.kind = kind.into();
+        self
+    }
+}
+
+/// One unary call with the retries of the client.
+macro_rules! ask {
+    ($self:expr, $client:ident . $method:ident, $message:expr) => {{
+        let client = $self.$client()?;
+        let call = |request| {
+            let mut client = client.clone();
+            async move { client.$method(request).await }
+        };
+        $self.inner.bounds.call($message, call).await?
+    }};
+}
+
+impl Client {
+    /// All that is known of a job.
+    pub async fn job(&self, id: &str) -> Result<JobRecord, ClientError> {
+        let message = v1::GetJobRequest { namespace: self.namespace().into(), id: id.into() };
+        Ok(JobRecord::from_wire(ask!(self, jobs.get_job, message)))
+    }
+
+    /// One page of jobs; an empty `cursor` begins. Returns where to go on, empty at the end. A
+    /// page may be short, or empty, although there are more.
+    pub async fn list(
+        &self,
+        jobs: &Jobs,
+        cursor: &str,
+    ) -> Result<(Vec<JobRecord>, String), ClientError> {
+        let message = v1::ListJobsRequest {
+            namespace: self.namespace().into(),
+            queue: jobs.queue.clone(),
+            state: jobs.state.clone(),
+            kind: jobs.kind.clone(),
+            cursor: cursor.into(),
+            limit: 0,
+        };
+        let page = ask!(self, jobs.list_jobs, message);
+        Ok((page.jobs.into_iter().map(JobRecord::from_wire).collect(), page.next))
+    }
+
+    /// A job whenever its state, progress or counters change, until it has ended.
+    pub async fn watch(
+        &self,
+        id: &str,
+    ) -> Result<impl Stream<Item = Result<JobRecord, ClientError>> + Unpin + use<>, ClientError>
+    {
+        let message = v1::GetJobRequest { namespace: self.namespace().into(), id: id.into() };
+        let changes = ask!(self, jobs.watch_job, message);
+        Ok(changes.map(|job| match job {
+            Ok(job) => Ok(JobRecord::from_wire(job)),
+            Err(status) => Err(ClientError::from_status(&status)),
+        }))
+    }
+
+    /// Calls a job off; removes a dead one.
+    pub async fn cancel(&self, id: &str) -> Result<Change, ClientError> {
+        Ok(Change::from_wire(ask!(self, jobs.cancel_job, self.request(id))))
+    }
+
+    /// Lets a dead or retrying job start again now.
+    pub async fn retry(&self, id: &str, from: Resume) -> Result<Change, ClientError> {
+        use v1::retry_job_request::From;
+        let from = match from {
+            Resume::LastCheckpoint => None,
+            Resume::Beginning => Some(From::Beginning(true)),
+            Resume::At(cursor) => Some(From::Cursor(cursor.to_string().into())),
+        };
+        let message =
+            v1::RetryJobRequest { namespace: self.namespace().into(), id: id.into(), from };
+        Ok(Change::from_wire(ask!(self, jobs.retry_job, message)))
+    }
+
+    /// Holds a job back; one that runs is asked to interrupt itself.
+    pub async fn pause(&self, id: &str) -> Result<Change, ClientError> {
+        Ok(Change::from_wire(ask!(self, jobs.pause_job, self.request(id))))
+    }
+
+    /// Holds it back no longer.
+    pub async fn resume(&self, id: &str) -> Result<Change, ClientError> {
+        Ok(Change::from_wire(ask!(self, jobs.resume_job, self.request(id))))
+    }
+
+    /// Asks the workers of that name, or the one with that session, to take nothing more.
+    pub async fn quiet_worker(&self, worker: &str) -> Result<(), ClientError> {
+        ask!(self, workers.quiet_worker, self.worker_request(worker));
+        Ok(())
+    }
+
+    /// Asks a worker to take nothing more, to interrupt what it runs, and to leave.
+    pub async fn terminate_worker(&self, worker: &str) -> Result<(), ClientError> {
+        ask!(self, workers.terminate_worker, self.worker_request(worker));
+        Ok(())
+    }
+
+    /// One bounded wait for a job's end.
+    pub(super) async fn await_job(
+        &self,
+        id: &str,
+        wait: Duration,
+    ) -> Result<JobRecord, ClientError> {
+        let message = v1::AwaitJobRequest {
+            namespace: self.namespace().into(),
+            id: id.into(),
+            wait_ms: span_ms(wait).min(60_000),
+        };
+        let client = self.jobs()?;
+        let call = |request| {
+            let mut client = client.clone();
+            async move { client.await_job(request).await }
+        };
+        let bounds = &self.inner.bounds;
+        let job = bounds.call_within(wait + bounds.attempt, message, call).await?;
+        Ok(JobRecord::from_wire(job))
+    }
+
+    fn request(&self, id: &str) -> v1::JobRequest {
+        v1::JobRequest { namespace: self.namespace().into(), id: id.into() }
+    }
+
+    fn worker_request(&self, worker: &str) -> v1::WorkerRequest {
+        v1::WorkerRequest { namespace: self.namespace().into(), worker: worker.into() }
+    }
+}

@@ -1,0 +1,198 @@
+//! Handing over more jobs than fit into one request: batch after batch over one call.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::time::Duration;
+
+use futures_core::Stream;
+use futures_util::{StreamExt, stream};
+use longshore_proto::v1;
+use longshore_proto::v1::enqueue_stream_response::Outcome;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep, timeout};
+use tonic::{Status, Streaming};
+
+use super::enqueue::prepare;
+use super::error::{Again, again};
+use super::{Client, ClientError, Refusal};
+use crate::backoff::Backoff;
+use crate::{Job, JobOptions};
+
+const BATCH_JOBS: usize = 500;
+const BATCH_BYTES: usize = 4 << 20;
+/// Batches that are under way at a time.
+const WINDOW: usize = 8;
+
+/// One batch and what became of it.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct StreamedBatch {
+    /// The ids of its jobs.
+    pub ids: Vec<String>,
+    /// Why none of it was enqueued, where that is so.
+    pub refused: Option<Refusal>,
+}
+
+impl Client {
+    /// Hands over any number of jobs in batches of up to 500, several of which are under way at a
+    /// time. Each batch is all or none; `each` hears what became of it. A batch that is refused
+    /// ends nothing. Where the connection breaks, what was not answered is sent again, which has
+    /// one effect. Returns how many jobs were accepted.
+    pub async fn enqueue_stream<J: Job>(
+        &self,
+        jobs: impl Stream<Item = J> + Send,
+        options: JobOptions,
+        mut each: impl FnMut(StreamedBatch) + Send,
+    ) -> Result<u64, ClientError> {
+        let mut batches = std::pin::pin!(self.batches(jobs, options));
+        let mut under_way: VecDeque<v1::EnqueueRequest> = VecDeque::new();
+        let mut accepted = 0;
+        let mut more = true;
+        let mut backoff = Backoff::new(Duration::from_millis(25), Duration::from_secs(2));
+        let mut last_answer = Instant::now();
+        while more || !under_way.is_empty() {
+            let status = match self.open_stream(&under_way).await {
+                Ok((sender, mut answers)) => loop {
+                    while more && under_way.len() < WINDOW {
+                        match batches.next().await {
+                            Some(batch) => {
+                                let batch = batch?;
+                                // A stream that has broken says so below.
+                                let _ = sender.try_send(batch.clone());
+                                under_way.push_back(batch);
+                            }
+                            None => more = false,
+                        }
+                    }
+                    if under_way.is_empty() {
+                        break None;
+                    }
+                    match self.next_answer(&mut answers).await {
+                        Ok(outcome) => {
+                            last_answer = Instant::now();
+                            backoff.reset();
+                            let batch = under_way.pop_front().unwrap_or_default();
+                            let told = told(batch, outcome);
+                            if told.refused.is_none() {
+                                accepted += told.ids.len() as u64;
+                            }
+                            each(told);
+                        }
+                        Err(status) => break Some(status),
+                    }
+                },
+                Err(status) => Some(status),
+            };
+            let Some(status) = status else { break };
+            if again(&status) == Again::Never {
+                return Err(ClientError::from_status(&status));
+            }
+            if last_answer.elapsed() > self.inner.bounds.deadline {
+                return Err(ClientError::Unreachable {
+                    url: self.url().to_owned(),
+                    waited: last_answer.elapsed(),
+                    reason: status.message().to_owned(),
+                });
+            }
+            sleep(backoff.next()).await;
+        }
+        Ok(accepted)
+    }
+
+    /// The jobs, gathered.
+    fn batches<J: Job>(
+        &self,
+        jobs: impl Stream<Item = J> + Send,
+        options: JobOptions,
+    ) -> impl Stream<Item = Result<v1::EnqueueRequest, ClientError>> + Send {
+        let namespace = self.namespace().to_owned();
+        let options = JobOptions { id: None, ..options };
+        let gathering = Gathering { jobs: Box::pin(jobs), open: None, bytes: 0 };
+        stream::unfold(gathering, move |mut gathering| {
+            let (namespace, options) = (namespace.clone(), options.clone());
+            async move {
+                let batch = gathering.batch(&namespace, &options).await?;
+                Some((batch, gathering))
+            }
+        })
+    }
+
+    /// Opens a call and sends again what was not answered over the one before.
+    async fn open_stream(
+        &self,
+        under_way: &VecDeque<v1::EnqueueRequest>,
+    ) -> Result<(mpsc::Sender<v1::EnqueueRequest>, Streaming<v1::EnqueueStreamResponse>), Status>
+    {
+        let (sender, mut batches) = mpsc::channel(WINDOW);
+        for batch in under_way {
+            let _ = sender.try_send(batch.clone());
+        }
+        let mut client = self.jobs().map_err(|error| Status::internal(error.to_string()))?;
+        let requests = stream::poll_fn(move |cx| batches.poll_recv(cx));
+        let opened = timeout(self.inner.bounds.attempt, client.enqueue_stream(requests)).await;
+        let answers =
+            opened.map_err(|_| Status::deadline_exceeded("the call was not opened"))??;
+        Ok((sender, answers.into_inner()))
+    }
+
+    async fn next_answer(
+        &self,
+        answers: &mut Streaming<v1::EnqueueStreamResponse>,
+    ) -> Result<Outcome, Status> {
+        let answer = timeout(self.inner.bounds.attempt, answers.message()).await;
+        let answer = answer.map_err(|_| Status::deadline_exceeded("a batch is not answered"))??;
+        answer.and_then(|it| it.outcome).ok_or_else(|| Status::unavailable("the call has ended"))
+    }
+}
+
+/// Jobs on their way into batches.
+struct Gathering<S> {
+    jobs: Pin<Box<S>>,
+    /// A batch that has begun.
+    open: Option<v1::EnqueueRequest>,
+    bytes: usize,
+}
+
+impl<J: Job, S: Stream<Item = J> + Send> Gathering<S> {
+    /// The next whole batch; jobs of one queue, none larger than a request may be.
+    async fn batch(
+        &mut self,
+        namespace: &str,
+        options: &JobOptions,
+    ) -> Option<Result<v1::EnqueueRequest, ClientError>> {
+        while let Some(job) = self.jobs.next().await {
+            let (queue, job) = match prepare(&job, options.clone()) {
+                Ok(prepared) => prepared,
+                Err(error) => return Some(Err(error)),
+            };
+            let size = job.args.len() + job.metadata.len() + 128;
+            let fits = self.open.as_ref().is_none_or(|open| {
+                open.queue == queue
+                    && open.jobs.len() < BATCH_JOBS
+                    && self.bytes + size <= BATCH_BYTES
+            });
+            let whole = if fits { None } else { self.open.take() };
+            if self.open.is_none() {
+                self.bytes = 0;
+            }
+            self.bytes += size;
+            let namespace = namespace.to_owned();
+            let fresh = || v1::EnqueueRequest { namespace, queue, jobs: Vec::new() };
+            self.open.get_or_insert_with(fresh).jobs.push(job);
+            if let Some(whole) = whole {
+                return Some(Ok(whole));
+            }
+        }
+        self.open.take().map(Ok)
+    }
+}
+
+fn told(batch: v1::EnqueueRequest, outcome: Outcome) -> StreamedBatch {
+    match outcome {
+        Outcome::Accepted(accepted) => StreamedBatch { ids: accepted.ids, refused: None },
+        Outcome::Refused(problem) => StreamedBatch {
+            ids: batch.jobs.into_iter().map(|job| job.id).collect(),
+            refused: Some(Refusal::from_problem(problem)),
+        },
+    }
+}

@@ -1,0 +1,215 @@
+//! The checkpoints of one run: what is to be sent next (the latest wins), what is under way (one
+//! at a time), and up to where it is durable.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+use longshore_proto::v1;
+use tokio::sync::Notify;
+
+use crate::run::lock;
+
+/// What a run has to tell.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Update {
+    pub(crate) cursor: Option<Bytes>,
+    pub(crate) progress: Option<f64>,
+    pub(crate) progress_text: Option<String>,
+    pub(crate) counters: HashMap<String, i64>,
+    pub(crate) skipped: Vec<v1::SkippedItem>,
+}
+
+impl Update {
+    /// Takes what is newer; what adds up is added.
+    fn absorb(&mut self, newer: Self) {
+        self.cursor = newer.cursor.or_else(|| self.cursor.take());
+        self.progress = newer.progress.or(self.progress);
+        self.progress_text = newer.progress_text.or_else(|| self.progress_text.take());
+        for (name, by) in newer.counters {
+            *self.counters.entry(name).or_default() += by;
+        }
+        self.skipped.extend(newer.skipped);
+    }
+}
+
+/// Whether a run may go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Durable {
+    Yes,
+    /// The checkpoint was refused: the lease is lost.
+    Refused,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Mailbox {
+    inner: Mutex<Inner>,
+    answered: Notify,
+    /// Whether something is under way or waits to be; asked before each item.
+    busy: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    pending: Option<Update>,
+    in_flight: Option<(v1::Checkpoint, u64)>,
+    seq: u64,
+    /// Counts updates: the newest, and the newest that is durable.
+    version: u64,
+    durable: u64,
+    refused: bool,
+}
+
+impl Mailbox {
+    /// Leaves an update. Returns its version, and whether the session is to be told.
+    pub(crate) fn put(&self, update: Update) -> (u64, bool) {
+        let mut inner = lock(&self.inner);
+        inner.version += 1;
+        let version = inner.version;
+        let first = inner.pending.is_none() && inner.in_flight.is_none();
+        inner.pending.get_or_insert_default().absorb(update);
+        self.busy.store(true, Ordering::Release);
+        (version, first)
+    }
+
+    /// The checkpoint that is to be sent now, if there is one.
+    pub(crate) fn take(&self, lease: v1::LeaseRef) -> Option<v1::Checkpoint> {
+        let mut inner = lock(&self.inner);
+        if inner.in_flight.is_some() {
+            return None;
+        }
+        let update = inner.pending.take()?;
+        inner.seq += 1;
+        let checkpoint = v1::Checkpoint {
+            id: lease.id,
+            token: lease.token,
+            seq: inner.seq,
+            cursor: update.cursor.unwrap_or_default(),
+            progress: update.progress,
+            progress_text: update.progress_text,
+            counters: update.counters,
+            skipped: update.skipped,
+        };
+        let version = inner.version;
+        inner.in_flight = Some((checkpoint.clone(), version));
+        Some(checkpoint)
+    }
+
+    /// What was sent over a stream that has broken and was not answered.
+    pub(crate) fn unanswered(&self) -> Option<v1::Checkpoint> {
+        lock(&self.inner).in_flight.as_ref().map(|(checkpoint, _)| checkpoint.clone())
+    }
+
+    /// What was sent has been answered. Returns whether more waits to be sent.
+    pub(crate) fn answer(&self, seq: u64, refused: bool) -> bool {
+        let mut inner = lock(&self.inner);
+        let Some((_, version)) = inner.in_flight.take_if(|(sent, _)| sent.seq == seq) else {
+            return false;
+        };
+        if refused {
+            inner.refused = true;
+            inner.pending = None;
+        } else {
+            inner.durable = version;
+        }
+        let more = inner.pending.is_some();
+        self.busy.store(more, Ordering::Release);
+        drop(inner);
+        self.answered.notify_waiters();
+        more
+    }
+
+    /// Nothing is answered any more: whoever waits hears so.
+    pub(crate) fn close(&self) {
+        let mut inner = lock(&self.inner);
+        inner.refused = true;
+        inner.pending = None;
+        inner.in_flight = None;
+        drop(inner);
+        self.busy.store(false, Ordering::Release);
+        self.answered.notify_waiters();
+    }
+
+    /// Whether an update left now would have to wait for its turn.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.busy.load(Ordering::Acquire)
+    }
+
+    /// Waits until nothing is under way.
+    pub(crate) async fn until_idle(&self) {
+        loop {
+            let answered = self.answered.notified();
+            tokio::pin!(answered);
+            answered.as_mut().enable();
+            if !self.is_busy() {
+                return;
+            }
+            answered.await;
+        }
+    }
+
+    /// Waits until an update is durable.
+    pub(crate) async fn until_durable(&self, version: u64) -> Durable {
+        loop {
+            let answered = self.answered.notified();
+            tokio::pin!(answered);
+            answered.as_mut().enable();
+            {
+                let inner = lock(&self.inner);
+                if inner.durable >= version {
+                    return Durable::Yes;
+                }
+                if inner.refused {
+                    return Durable::Refused;
+                }
+            }
+            answered.await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lease() -> v1::LeaseRef {
+        v1::LeaseRef { id: "a".into(), token: "1".into() }
+    }
+
+    fn cursor(at: &str, rows: i64) -> Update {
+        let counters = HashMap::from([("rows".to_owned(), rows)]);
+        Update { cursor: Some(at.to_owned().into()), counters, ..Update::default() }
+    }
+
+    #[tokio::test]
+    async fn the_latest_wins_and_one_is_under_way() {
+        let mailbox = Mailbox::default();
+        assert_eq!(mailbox.put(cursor("1", 1)), (1, true));
+        let first = mailbox.take(lease()).unwrap();
+        assert_eq!((first.seq, first.cursor.as_ref()), (1, b"1".as_slice()));
+        assert_eq!(mailbox.put(cursor("2", 1)), (2, false));
+        assert_eq!(mailbox.put(cursor("3", 1)), (3, false));
+        assert_eq!(mailbox.take(lease()), None);
+        assert_eq!(mailbox.unanswered().unwrap().seq, 1);
+        assert!(mailbox.answer(1, false));
+        let second = mailbox.take(lease()).unwrap();
+        assert_eq!((second.seq, second.cursor.as_ref()), (2, b"3".as_slice()));
+        assert_eq!(second.counters["rows"], 2);
+        // A late answer to the first says nothing of the second.
+        assert!(!mailbox.answer(1, false));
+        assert!(mailbox.is_busy());
+        assert!(!mailbox.answer(2, false));
+        assert_eq!(mailbox.until_durable(3).await, Durable::Yes);
+        mailbox.until_idle().await;
+    }
+
+    #[tokio::test]
+    async fn a_refusal_is_heard_by_who_waits() {
+        let mailbox = Mailbox::default();
+        let (version, _) = mailbox.put(cursor("1", 1));
+        mailbox.take(lease()).unwrap();
+        mailbox.answer(1, true);
+        assert_eq!(mailbox.until_durable(version).await, Durable::Refused);
+    }
+}

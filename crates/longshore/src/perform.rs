@@ -1,0 +1,151 @@
+//! From a delivered job to the code of its type, as a tower service that layers go around.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::future::{Ready, ready};
+use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll};
+
+use futures_util::future::{BoxFuture, Either};
+use tower::Service;
+use tower::util::BoxCloneSyncService;
+
+use crate::delivery::Delivery;
+use crate::iteration::{self, Iteration};
+use crate::outcome::JobEnd;
+use crate::panics::{Guarded, guarded};
+use crate::run::Run;
+use crate::{Context, Job, JobError, JobResult, Perform, PerformBlocking};
+
+/// A run that is about to begin: what layers around `perform` are called with.
+#[derive(Clone, Debug)]
+pub struct JobCall {
+    pub(crate) run: Arc<Run>,
+}
+
+impl JobCall {
+    /// The job as it was delivered.
+    pub fn delivery(&self) -> &Delivery {
+        &self.run.delivery
+    }
+}
+
+/// What runs jobs. Layers wrap one into another.
+pub type JobService = BoxCloneSyncService<JobCall, JobEnd, JobError>;
+
+type Handle = Arc<dyn Fn(Arc<Run>) -> BoxFuture<'static, Result<JobEnd, JobError>> + Send + Sync>;
+
+/// The code of each type of job, by the name of the type.
+pub(crate) struct Handlers<S> {
+    state: Arc<S>,
+    by_kind: HashMap<&'static str, Handle>,
+}
+
+impl<S> fmt::Debug for Handlers<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.by_kind.keys()).finish()
+    }
+}
+
+impl<S: Send + Sync + 'static> Handlers<S> {
+    pub(crate) fn new(state: Arc<S>) -> Self {
+        crate::panics::watch();
+        Self { state, by_kind: HashMap::new() }
+    }
+
+    pub(crate) fn kinds(&self) -> Vec<String> {
+        let mut kinds: Vec<_> = self.by_kind.keys().map(|kind| (*kind).to_owned()).collect();
+        kinds.sort();
+        kinds
+    }
+
+    pub(crate) fn perform<J: Perform<S>>(&mut self) {
+        self.add::<J, _, _>(|job, ctx| async move { job.perform(ctx).await });
+    }
+
+    pub(crate) fn blocking<J: PerformBlocking<S>>(&mut self) {
+        self.add::<J, _, _>(|job, ctx| async move {
+            let span = tracing::Span::current();
+            let work = move || span.in_scope(|| guarded(|| job.perform(ctx)));
+            match tokio::task::spawn_blocking(work).await {
+                Ok(result) => result?,
+                Err(error) => Err(JobError::new("shutdown", error)),
+            }
+        });
+    }
+
+    pub(crate) fn iteration<J: Iteration<S>>(&mut self) {
+        self.add::<J, _, _>(|job, ctx| async move { iteration::run(&job, &ctx).await });
+    }
+
+    fn add<J, F, R>(&mut self, code: F)
+    where
+        J: Job,
+        F: Fn(J, Context<S>) -> R + Clone + Send + Sync + 'static,
+        R: Future<Output = JobResult<J::Output>> + Send + 'static,
+    {
+        let state = Arc::clone(&self.state);
+        let handle: Handle = Arc::new(move |run| {
+            let ctx = Context::new(Arc::clone(&state), Arc::clone(&run));
+            let code = code.clone();
+            Box::pin(Guarded::new(async move {
+                let job = serde_json::from_slice::<J>(&run.delivery.args).map_err(|error| {
+                    JobError::new(
+                        "args_unreadable",
+                        format!(
+                            "the args are not those of this version's {}: {error}; give new \
+                             fields a default (#[serde(default)]) while older jobs wait",
+                            J::KIND
+                        ),
+                    )
+                })?;
+                let end = code(job, ctx).await?.encode()?;
+                Ok(with_follow_ups(end, &run))
+            }))
+        });
+        self.by_kind.insert(J::KIND, handle);
+    }
+
+    /// The innermost service: it knows the kinds that were added.
+    pub(crate) fn into_service(self) -> JobService {
+        BoxCloneSyncService::new(Dispatch { by_kind: Arc::new(self.by_kind) })
+    }
+}
+
+/// Only success enqueues what follows.
+fn with_follow_ups(end: JobEnd, run: &Run) -> JobEnd {
+    match end {
+        JobEnd::Done { result, location, mut follow_ups } => {
+            follow_ups.extend(run.take_follow_ups());
+            JobEnd::Done { result, location, follow_ups }
+        }
+        other => other,
+    }
+}
+
+#[derive(Clone)]
+struct Dispatch {
+    by_kind: Arc<HashMap<&'static str, Handle>>,
+}
+
+impl Service<JobCall> for Dispatch {
+    type Response = JobEnd;
+    type Error = JobError;
+    type Future =
+        Either<BoxFuture<'static, Result<JobEnd, JobError>>, Ready<Result<JobEnd, JobError>>>;
+
+    fn poll_ready(&mut self, _: &mut TaskContext<'_>) -> Poll<Result<(), JobError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, call: JobCall) -> Self::Future {
+        let kind = call.run.delivery.kind.as_str();
+        match self.by_kind.get(kind) {
+            Some(handle) => Either::Left(handle(call.run)),
+            None => Either::Right(ready(Err(JobError::new(
+                "kind_unknown",
+                format!("no code for '{kind}' is registered here"),
+            )))),
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! Iterating over rows of `PostgreSQL` and `SQLite` (features `postgres`, `sqlite`).
+
+pub use crate::enumerators::keyset::{Key, KeyPart, Keyset, KeysetDatabase};

@@ -1,0 +1,14 @@
+//! For the tests of your own application: see what it enqueues, run jobs, drive iterations, all
+//! without a server; and a server in the process of the test (feature `embedded`).
+
+mod drive;
+#[cfg(feature = "embedded")]
+mod embedded;
+mod inline;
+mod recorder;
+
+pub use drive::{Drive, Step};
+#[cfg(feature = "embedded")]
+pub use embedded::EmbeddedServer;
+pub use inline::{Inline, Ran};
+pub use recorder::Recorder;

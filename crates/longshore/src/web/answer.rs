@@ -1,0 +1,232 @@
+//! Answers to requests that enqueue a job.
+
+use std::future::IntoFuture;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+
+use super::wants::{Expected, Wants, WantsError};
+use crate::client::JobState;
+use crate::{Client, ClientError, Enqueue, Job, JobRecord};
+
+type Visible = Arc<dyn Fn(&JobRecord) -> bool + Send + Sync>;
+
+/// Answers requests with jobs, and tells how these are doing. Clones share one client.
+#[derive(Clone)]
+pub struct JobResponses {
+    client: Client,
+    base: Arc<str>,
+    wait_max: Duration,
+    visible: Option<Visible>,
+    shows_errors: bool,
+}
+
+impl std::fmt::Debug for JobResponses {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("JobResponses").field("base", &self.base).finish_non_exhaustive()
+    }
+}
+
+impl JobResponses {
+    /// With status resources below `base`, such as `/jobs`.
+    pub fn new(client: &Client, base: &str) -> Self {
+        Self {
+            client: client.clone(),
+            base: base.trim_end_matches('/').into(),
+            wait_max: Duration::from_secs(30),
+            visible: None,
+            shows_errors: false,
+        }
+    }
+
+    /// The longest that a request is held for an outcome; zero for not at all. Default: 30 s.
+    #[must_use]
+    pub fn wait_max(mut self, wait: Duration) -> Self {
+        self.wait_max = wait;
+        self
+    }
+
+    /// Which jobs have a status resource here. Default: all of the client's namespace.
+    #[must_use]
+    pub fn visible(mut self, is_it: impl Fn(&JobRecord) -> bool + Send + Sync + 'static) -> Self {
+        self.visible = Some(Arc::new(is_it));
+        self
+    }
+
+    /// Tells the client the error of a job that failed. Default: only that it failed.
+    #[must_use]
+    pub fn show_errors(mut self) -> Self {
+        self.shows_errors = true;
+        self
+    }
+
+    /// The client that it uses.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    pub(super) fn base(&self) -> &str {
+        &self.base
+    }
+
+    pub(super) fn longest_wait(&self) -> Duration {
+        self.wait_max
+    }
+
+    pub(super) fn is_visible(&self, job: &JobRecord) -> bool {
+        self.visible.as_ref().is_none_or(|visible| visible(job))
+    }
+
+    /// The address of a job's status.
+    pub fn status_url(&self, id: &str) -> String {
+        format!("{}/{id}", self.base)
+    }
+
+    /// Enqueues the job and answers as the client wants it.
+    pub async fn answer<J: Job>(&self, wants: &Wants, enqueue: Enqueue<J>) -> Response {
+        let wait = wants.waits(self.wait_max);
+        if wants.wants_outcome() && wait.is_zero() {
+            let error = WantsError("an outcome without waiting".to_owned());
+            return error.into_response();
+        }
+        let job = match enqueue.into_future().await {
+            Ok(job) => job,
+            Err(error) => return refused(&error),
+        };
+        let status = self.status_url(job.id());
+        let applied = wants.applied(wait);
+        let mut response = if wait.is_zero() {
+            accepted(&status, job.id(), None)
+        } else {
+            match self.client.wait(job.id(), wait).await {
+                Ok(record) if record.state.has_ended() => self.outcome(wants, &record, &status),
+                Ok(record) => accepted(&status, job.id(), Some(&record)),
+                // It was enqueued: whatever happens to the answer, it will be done.
+                Err(_) => accepted(&status, job.id(), None),
+            }
+        };
+        if let Some(applied) = applied.and_then(|it| HeaderValue::from_str(&it).ok()) {
+            let name = HeaderName::from_static("preference-applied");
+            response.headers_mut().insert(name, applied);
+        }
+        response
+    }
+
+    /// A job that has ended while the client waited.
+    fn outcome(&self, wants: &Wants, job: &JobRecord, status: &str) -> Response {
+        if job.state != JobState::Succeeded {
+            let detail = format!("the job is {}", self.told_error(job));
+            return problem(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "job_not_succeeded",
+                &detail,
+                Some(status),
+            );
+        }
+        let location = job.location.as_deref();
+        match (wants.expected, location) {
+            (Some(Expected::Created), Some(location)) => {
+                with_location(StatusCode::CREATED, location, result(job))
+            }
+            (Some(Expected::Ok), _) => json_response(StatusCode::OK, &result(job)),
+            (Some(Expected::NoContent), _) => StatusCode::NO_CONTENT.into_response(),
+            // Nothing was made, though that was expected; what was done stays done.
+            (Some(_), None) => see_other(status),
+            (_, Some(location)) => see_other(location),
+            (None, None) => json_response(StatusCode::OK, &self.told(job)),
+        }
+    }
+
+    /// A job as its status tells it.
+    pub(super) fn told(&self, job: &JobRecord) -> Value {
+        let mut told = json!({"id": job.id, "state": job.state.as_str()});
+        if let Some(progress) = job.progress {
+            told["progress"] = json!(progress);
+        }
+        if !job.progress_text.is_empty() {
+            told["progress_text"] = json!(job.progress_text);
+        }
+        if job.state == JobState::Succeeded {
+            told["result"] = result(job);
+        } else if job.state.has_ended() {
+            told["error"] = json!(self.told_error(job));
+        }
+        told
+    }
+
+    fn told_error(&self, job: &JobRecord) -> String {
+        match &job.error {
+            Some(error) if self.shows_errors => format!("{}: {error}", job.state),
+            _ => job.state.to_string(),
+        }
+    }
+}
+
+fn result(job: &JobRecord) -> Value {
+    job.result_json().and_then(|json| serde_json::from_slice(json).ok()).unwrap_or_default()
+}
+
+pub(super) fn accepted(status: &str, id: &str, job: Option<&JobRecord>) -> Response {
+    let state = job.map_or("ready", |job| job.state.as_str());
+    let body = json!({"id": id, "status": status, "state": state});
+    with_location(StatusCode::ACCEPTED, status, body)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the document is made for this answer")]
+fn with_location(status: StatusCode, location: &str, body: Value) -> Response {
+    let mut response = json_response(status, &body);
+    if let Ok(location) = HeaderValue::from_str(location) {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    response
+}
+
+pub(super) fn see_other(location: &str) -> Response {
+    let mut response = StatusCode::SEE_OTHER.into_response();
+    if let Ok(location) = HeaderValue::from_str(location) {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    response
+}
+
+pub(super) fn json_response(status: StatusCode, body: &Value) -> Response {
+    (status, [(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response()
+}
+
+/// What the job server or the way to it refuses.
+pub(super) fn refused(error: &ClientError) -> Response {
+    let (status, code) = match error {
+        ClientError::Unreachable { .. } => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+        ClientError::Refused(refusal) => match refusal.code.as_str() {
+            "job_unknown" => (StatusCode::NOT_FOUND, "job_unknown"),
+            "job_gone" => (StatusCode::GONE, "job_gone"),
+            _ if refusal.retry_after.is_some() => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+            _ => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+        },
+        _ => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+    };
+    tracing::warn!(%error, "a request that needs a job is answered with {status}");
+    let mut response = problem(status, code, status.canonical_reason().unwrap_or(code), None);
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    response
+}
+
+pub(super) fn problem(status: StatusCode, code: &str, detail: &str, job: Option<&str>) -> Response {
+    let mut body = json!({
+        "type": "about:blank",
+        "title": status.canonical_reason().unwrap_or(code),
+        "status": status.as_u16(),
+        "code": code,
+        "detail": detail,
+    });
+    if let Some(job) = job {
+        body["job"] = json!(job);
+    }
+    let kind = [(header::CONTENT_TYPE, "application/problem+json")];
+    (status, kind, body.to_string()).into_response()
+}

@@ -1,0 +1,51 @@
+//! For web applications (feature `axum`): a request that takes long is answered with
+//! `202 Accepted` and a status resource of your own API, or with the outcome where the client
+//! wants to wait.
+//!
+//! ```no_run
+//! use axum::extract::State;
+//! use axum::response::Response;
+//! use axum::routing::post;
+//! use axum::{Json, Router};
+//! use longshore::web::{JobResponses, Wants};
+//! use longshore::{Client, Job};
+//! use serde::{Deserialize, Serialize};
+//!
+//! #[derive(Job, Serialize, Deserialize)]
+//! struct PlaceOrder {
+//!     article: u64,
+//! }
+//!
+//! async fn place_order(
+//!     State(jobs): State<JobResponses>,
+//!     wants: Wants,
+//!     Json(order): Json<PlaceOrder>,
+//! ) -> Response {
+//!     jobs.answer(&wants, jobs.client().enqueue(order)).await
+//! }
+//!
+//! fn app(client: &Client) -> Router {
+//!     let jobs = JobResponses::new(client, "/jobs");
+//!     let orders = Router::new().route("/orders", post(place_order));
+//!     orders.with_state(jobs.clone()).merge(jobs.router())
+//! }
+//! ```
+//!
+//! | the request says | the answer |
+//! | --- | --- |
+//! | nothing, `Prefer: respond-async`, `Expect: 202-accepted` | `202`, `Location` is the status |
+//! | `Prefer: wait=20` | the outcome if it comes so soon, else `202` |
+//! | `Expect: 200-ok` | the result, else `202` |
+//! | `Expect: 201-created` | `201` and the location of what was made, else `202` |
+//! | `Expect: 204-no-content` | `204` when it is done, else `202` |
+//! | an expectation that cannot be met | `417`, and nothing was or will be done |
+//!
+//! The status resource answers `200` while the job goes on, `303` to what it made, `200` with the
+//! result where it made nothing that has an address.
+
+mod answer;
+mod status;
+mod wants;
+
+pub use answer::JobResponses;
+pub use wants::{Wants, WantsError};

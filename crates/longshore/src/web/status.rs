@@ -1,0 +1,45 @@
+//! The status resource of a job, in the application's own API.
+
+use axum::Router;
+use axum::extract::{Path, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::Response;
+use axum::routing::get;
+
+use super::answer::{JobResponses, json_response, problem, refused, see_other};
+use super::wants::Wants;
+use crate::client::JobState;
+
+impl JobResponses {
+    /// Routes for the status resources: `GET BASE/{id}`. `Prefer: wait=20` waits for the end.
+    pub fn router<S: Clone + Send + Sync + 'static>(&self) -> Router<S> {
+        Router::new()
+            .route(&format!("{}/{{id}}", self.base()), get(status))
+            .with_state(self.clone())
+    }
+}
+
+async fn status(
+    State(jobs): State<JobResponses>,
+    Path(id): Path<String>,
+    wants: Wants,
+) -> Response {
+    let record = jobs.client().wait(&id, wants.waits(jobs.longest_wait())).await;
+    let job = match record {
+        Ok(job) if jobs.is_visible(&job) => job,
+        Ok(_) => {
+            return problem(StatusCode::NOT_FOUND, "job_unknown", "there is no such job", None);
+        }
+        Err(error) => return refused(&error),
+    };
+    if let (JobState::Succeeded, Some(location)) = (&job.state, &job.location) {
+        return see_other(location);
+    }
+    let mut response = json_response(StatusCode::OK, &jobs.told(&job));
+    let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if !job.state.has_ended() {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    response
+}

@@ -1,0 +1,169 @@
+//! Settlements that the server has not answered: kept until it has, sent again where that helps.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use longshore_proto::v1;
+use longshore_proto::v1::settlement::Verdict;
+
+#[derive(Debug, Default)]
+pub(super) struct Settling {
+    unanswered: HashMap<v1::LeaseRef, Verdict>,
+    /// Refused for now: when to send them again.
+    later: Vec<(Instant, v1::LeaseRef)>,
+}
+
+impl Settling {
+    /// Keeps a settlement until it is answered, and returns it to be sent.
+    pub(super) fn begin(&mut self, lease: v1::LeaseRef, verdict: Verdict) -> v1::Settlement {
+        let settlement = settlement(&lease, &verdict);
+        self.unanswered.insert(lease, verdict);
+        settlement
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.unanswered.is_empty()
+    }
+
+    /// All of them, for a new stream.
+    pub(super) fn all(&mut self) -> Vec<v1::Settlement> {
+        self.later.clear();
+        self.unanswered.iter().map(|(lease, verdict)| settlement(lease, verdict)).collect()
+    }
+
+    /// Their leases: what they settle had begun.
+    pub(super) fn leases(&self) -> impl Iterator<Item = (&v1::LeaseRef, bool)> {
+        self.unanswered.iter().map(|(lease, verdict)| {
+            let started = !matches!(verdict, Verdict::Release(_));
+            (lease, started)
+        })
+    }
+
+    /// Those whose time to be sent again has come.
+    pub(super) fn due(&mut self) -> Vec<v1::Settlement> {
+        if self.later.is_empty() {
+            return Vec::new();
+        }
+        let now = Instant::now();
+        let mut due = Vec::new();
+        let unanswered = &self.unanswered;
+        self.later.retain(|(at, lease)| {
+            let is_due = *at <= now;
+            if is_due && let Some(verdict) = unanswered.get(lease) {
+                due.push(settlement(lease, verdict));
+            }
+            !is_due
+        });
+        due
+    }
+
+    /// Takes the server's answers.
+    pub(super) fn answered(&mut self, results: Vec<v1::SettleResult>) {
+        for result in results {
+            let lease = v1::LeaseRef { id: result.id, token: result.token };
+            let Some(verdict) = self.unanswered.remove(&lease) else { continue };
+            if let Some(problem) = result.refused {
+                self.refused(lease, verdict, problem);
+            }
+        }
+    }
+
+    fn refused(&mut self, lease: v1::LeaseRef, verdict: Verdict, problem: v1::Problem) {
+        let v1::Problem { code, detail, http_status, retry_after_ms, .. } = problem;
+        let passes = retry_after_ms.is_some() || matches!(http_status, 429 | 503);
+        let gone = matches!(code.as_str(), "lease_lost" | "job_unknown" | "job_gone");
+        if passes && !gone {
+            let wait = Duration::from_millis(retry_after_ms.unwrap_or(1_000).clamp(10, 60_000));
+            tracing::warn!(job = %lease.id, %code, "not settled yet, again in {wait:?}: {detail}");
+            self.later.push((Instant::now() + wait, lease.clone()));
+            self.unanswered.insert(lease, verdict);
+            return;
+        }
+        if gone || matches!(verdict, Verdict::Fail(_)) {
+            tracing::warn!(job = %lease.id, %code, "the end of a run was refused: {detail}");
+            return;
+        }
+        // It keeps its lease, so it has to end in another way: as a failure that says why.
+        tracing::error!(job = %lease.id, %code, "the end of a run was refused: {detail}");
+        let error = v1::JobError {
+            r#type: code,
+            message: format!("the run ended, but its end was refused: {detail}"),
+            backtrace: String::new(),
+        };
+        let fail = Verdict::Fail(v1::Fail { error: Some(error), retry_in_ms: None });
+        self.later.push((Instant::now(), lease.clone()));
+        self.unanswered.insert(lease, fail);
+    }
+}
+
+/// About how many bytes a settlement has.
+pub(super) fn size(settlement: &v1::Settlement) -> usize {
+    match &settlement.verdict {
+        Some(Verdict::Ack(ack)) => {
+            let jobs = ack.enqueue.iter().map(|job| 256 + job.args.len() + job.metadata.len());
+            256 + ack.result.as_ref().map_or(0, bytes::Bytes::len) + jobs.sum::<usize>()
+        }
+        Some(Verdict::Fail(v1::Fail { error: Some(error), .. })) => {
+            256 + error.message.len() + error.backtrace.len()
+        }
+        _ => 256,
+    }
+}
+
+fn settlement(lease: &v1::LeaseRef, verdict: &Verdict) -> v1::Settlement {
+    v1::Settlement {
+        id: lease.id.clone(),
+        token: lease.token.clone(),
+        verdict: Some(verdict.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lease(id: &str) -> v1::LeaseRef {
+        v1::LeaseRef { id: id.into(), token: "1".into() }
+    }
+
+    fn answer(id: &str, refused: Option<v1::Problem>) -> Vec<v1::SettleResult> {
+        vec![v1::SettleResult { id: id.into(), token: "1".into(), refused }]
+    }
+
+    fn problem(code: &str, http_status: u32, retry_after_ms: Option<u64>) -> v1::Problem {
+        let code = code.into();
+        v1::Problem { code, http_status, retry_after_ms, ..v1::Problem::default() }
+    }
+
+    #[test]
+    fn what_is_answered_is_forgotten() {
+        let mut settling = Settling::default();
+        settling.begin(lease("a"), Verdict::Ack(v1::Ack::default()));
+        settling.begin(lease("b"), Verdict::Ack(v1::Ack::default()));
+        settling.answered(answer("a", None));
+        assert_eq!(settling.all().len(), 1);
+        settling.answered(answer("b", Some(problem("lease_lost", 409, None))));
+        assert!(settling.is_empty());
+    }
+
+    #[test]
+    fn what_passes_by_itself_is_sent_again() {
+        let mut settling = Settling::default();
+        settling.begin(lease("a"), Verdict::Ack(v1::Ack::default()));
+        settling.answered(answer("a", Some(problem("disk_low", 503, Some(60_000)))));
+        assert!(settling.due().is_empty());
+        assert!(matches!(settling.all()[0].verdict, Some(Verdict::Ack(_))));
+    }
+
+    #[test]
+    fn an_end_that_is_refused_for_good_becomes_a_failure() {
+        let mut settling = Settling::default();
+        settling.begin(lease("a"), Verdict::Ack(v1::Ack::default()));
+        settling.answered(answer("a", Some(problem("jobs_refused", 400, None))));
+        let due = settling.due();
+        let Some(Verdict::Fail(fail)) = &due[0].verdict else { panic!("{due:?}") };
+        assert_eq!(fail.error.as_ref().unwrap().r#type, "jobs_refused");
+        settling.answered(answer("a", Some(problem("jobs_refused", 400, None))));
+        assert!(settling.is_empty());
+    }
+}

@@ -1,0 +1,134 @@
+//! Slots: each runs one job at a time, takes it from the intake and leaves its end in the outbox.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use longshore_proto::v1::settlement::Verdict;
+use tokio::sync::Semaphore;
+use tower::Service;
+use tracing::Instrument;
+
+use super::intake::Intake;
+use crate::mailbox::{Durable, Update};
+use crate::outcome::{JobEnd, verdict};
+use crate::perform::{JobCall, JobService};
+use crate::run::Run;
+use crate::{JobError, StopReason};
+
+/// What the slots of a worker have in common.
+#[derive(Debug)]
+pub(super) struct Load {
+    /// Runs at the same time, over all lanes.
+    permits: Semaphore,
+    pub(super) running: AtomicUsize,
+    /// Runs that have ended.
+    pub(super) ended: AtomicU64,
+    /// How long runs took lately, in nanoseconds; 0 while nothing is known.
+    run_ns: AtomicU64,
+}
+
+impl Load {
+    pub(super) fn new(concurrency: usize) -> Self {
+        Self {
+            permits: Semaphore::new(concurrency),
+            running: AtomicUsize::new(0),
+            ended: AtomicU64::new(0),
+            run_ns: AtomicU64::new(0),
+        }
+    }
+
+    /// How long a run takes these days.
+    pub(super) fn usual_run(&self) -> Option<Duration> {
+        let ns = self.run_ns.load(Ordering::Relaxed);
+        (ns > 0).then(|| Duration::from_nanos(ns))
+    }
+
+    fn note(&self, took: Duration) {
+        let took = (took.as_nanos() as u64).max(1);
+        let before = self.run_ns.load(Ordering::Relaxed);
+        // Each run weighs an eighth; one that is lost between load and store does no harm.
+        let now = if before == 0 { took } else { before - before / 8 + took / 8 };
+        self.run_ns.store(now.max(1), Ordering::Relaxed);
+        self.ended.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Runs what comes until nothing comes any more.
+pub(super) async fn serve(intake: Arc<Intake>, mut service: JobService, load: Arc<Load>) {
+    while let Some(run) = intake.next().await {
+        // The semaphore is never closed.
+        let _permit = load.permits.acquire().await;
+        if run.kill.is_cancelled() {
+            run.set_ended();
+            run.outbox.ended(Arc::clone(&run), None);
+            continue;
+        }
+        run.set_started();
+        run.outbox.started(&run);
+        load.running.fetch_add(1, Ordering::Relaxed);
+        let begun = Instant::now();
+        let verdict = execute(&mut service, &run).await;
+        load.note(begun.elapsed());
+        load.running.fetch_sub(1, Ordering::Relaxed);
+        run.set_ended();
+        Arc::clone(&run.outbox).ended(run, verdict);
+    }
+}
+
+/// Runs one job. Nothing is to be settled where its lease is lost.
+pub(crate) async fn execute(service: &mut JobService, run: &Arc<Run>) -> Option<Verdict> {
+    let delivery = &run.delivery;
+    let span = tracing::info_span!(
+        "job",
+        id = %delivery.id,
+        kind = %delivery.kind,
+        queue = %delivery.queue,
+        attempt = delivery.attempt,
+    );
+    let end = attempt(service, run).instrument(span).await;
+    if run.stop_reason() == Some(StopReason::LeaseLost) {
+        return None;
+    }
+    // What it counted by the way shall not be lost with its end.
+    let counters = run.take_counted();
+    if !counters.is_empty() && end.is_ok() {
+        let (version, first) = run.mailbox.put(Update { counters, ..Update::default() });
+        if first {
+            run.outbox.checkpoint(run);
+        }
+        if run.mailbox.until_durable(version).await == Durable::Refused {
+            return None;
+        }
+    }
+    Some(verdict(end))
+}
+
+async fn attempt(service: &mut JobService, run: &Arc<Run>) -> Result<JobEnd, JobError> {
+    std::future::poll_fn(|cx| service.poll_ready(cx)).await?;
+    let work = service.call(JobCall { run: Arc::clone(run) });
+    let Some(timeout) = run.delivery.timeout else {
+        return until_killed(work, run).await;
+    };
+    if let Ok(end) = tokio::time::timeout(timeout, until_killed(work, run)).await {
+        return end;
+    }
+    run.stop(StopReason::TimedOut);
+    Err(JobError::new("timeout", format!("it ran for longer than {timeout:?}, its timeout")))
+}
+
+async fn until_killed(
+    work: impl Future<Output = Result<JobEnd, JobError>>,
+    run: &Run,
+) -> Result<JobEnd, JobError> {
+    tokio::select! {
+        biased;
+        end = work => end,
+        () = run.kill.cancelled() => match run.stop_reason() {
+            Some(StopReason::Cancelled) => {
+                Ok(JobEnd::Discarded(JobError::new("cancelled", "the job was called off")))
+            }
+            _ => Ok(JobEnd::Released),
+        },
+    }
+}

@@ -1,0 +1,16 @@
+//! The SDK from outside: against a scripted server where faults are put in on purpose, against
+//! the real one otherwise.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod examples;
+mod fake;
+mod iterations;
+mod jobs;
+mod keyset;
+mod layers;
+mod postgres;
+mod real;
+mod retries;
+mod streams;
+mod web;

@@ -1,0 +1,142 @@
+//! Answers of a web application to requests that need a job.
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::extract::State;
+use axum::http::{Request, Response, StatusCode};
+use axum::routing::post;
+use longshore::Job;
+use longshore::web::{JobResponses, Wants};
+use longshore_proto::v1;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tonic::Code;
+use tower::ServiceExt;
+
+use crate::fake::Fake;
+
+#[derive(Job, Serialize, Deserialize)]
+#[job(output = u64)]
+struct PlaceOrder;
+
+async fn place(State(jobs): State<JobResponses>, wants: Wants) -> axum::response::Response {
+    jobs.answer(&wants, jobs.client().enqueue(PlaceOrder)).await
+}
+
+/// An application in front of a job server that tells `jobs` to whoever waits.
+async fn app(jobs: &[v1::Job]) -> (Fake, Router) {
+    let fake = Fake::start().await;
+    fake.script.jobs.lock().unwrap().extend(jobs.iter().cloned());
+    let jobs = JobResponses::new(&fake.client(), "/jobs/");
+    let routes = Router::new().route("/orders", post(place)).with_state(jobs.clone());
+    (fake, routes.merge(jobs.router()))
+}
+
+fn job(state: &str, location: &str) -> v1::Job {
+    let result = (state == "succeeded").then(|| "7".into());
+    v1::Job { state: state.into(), location: location.into(), result, ..v1::Job::default() }
+}
+
+async fn order(app: &Router, headers: &[(&str, &str)]) -> Response<Body> {
+    let mut request = Request::post("/orders");
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    app.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap()
+}
+
+fn header<'a>(response: &'a Response<Body>, name: &str) -> &'a str {
+    response.headers().get(name).map_or("", |value| value.to_str().unwrap())
+}
+
+async fn body(response: Response<Body>) -> Value {
+    let bytes = to_bytes(response.into_body(), 1 << 20).await.unwrap();
+    serde_json::from_slice(&bytes).unwrap_or_default()
+}
+
+#[tokio::test]
+async fn a_request_is_accepted_at_once() {
+    let (fake, app) = app(&[]).await;
+    for headers in [&[][..], &[("prefer", "respond-async")], &[("expect", "202-accepted")]] {
+        let response = order(&app, headers).await;
+        assert_eq!(response.status(), StatusCode::ACCEPTED, "{headers:?}");
+        let location = header(&response, "location").to_owned();
+        assert!(location.starts_with("/jobs/"), "{location}");
+        assert_eq!(body(response).await["status"], location);
+    }
+    assert_eq!(fake.script.enqueued.lock().unwrap().len(), 3);
+}
+
+#[tokio::test]
+async fn who_waits_gets_the_outcome() {
+    let done = job("succeeded", "/orders/7");
+    for (headers, status, location) in [
+        (("prefer", "wait=5"), StatusCode::SEE_OTHER, "/orders/7"),
+        (("expect", "200-ok"), StatusCode::OK, ""),
+        (("expect", "201-created"), StatusCode::CREATED, "/orders/7"),
+        (("expect", "204-no-content"), StatusCode::NO_CONTENT, ""),
+    ] {
+        let (_fake, app) = app(std::slice::from_ref(&done)).await;
+        let response = order(&app, &[headers]).await;
+        assert_eq!(response.status(), status, "{headers:?}");
+        assert_eq!(header(&response, "location"), location, "{headers:?}");
+        if headers.0 == "prefer" {
+            assert_eq!(header(&response, "preference-applied"), "wait=5");
+        }
+        if status == StatusCode::OK {
+            assert_eq!(body(response).await, 7);
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_was_expected_and_cannot_be_is_told_by_the_status() {
+    // Done, and nothing was made.
+    let (_fake, without) = app(&[job("succeeded", "")]).await;
+    let response = order(&without, &[("expect", "201-created")]).await;
+    assert_eq!(response.status(), StatusCode::SEE_OTHER);
+    assert!(header(&response, "location").starts_with("/jobs/"));
+    // Not done in time.
+    let (_fake, slow) = app(&[job("running", "")]).await;
+    let waits = [("expect", "200-ok"), ("prefer", "wait=0")];
+    assert_eq!(order(&slow, &waits).await.status(), StatusCode::EXPECTATION_FAILED);
+    // Done badly.
+    let (_fake, dead) = app(&[job("dead", "")]).await;
+    let response = order(&dead, &[("expect", "200-ok")]).await;
+    assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+    assert!(body(response).await["job"].as_str().unwrap().starts_with("/jobs/"));
+}
+
+#[tokio::test]
+async fn an_expectation_that_nobody_meets_leaves_nothing_behind() {
+    let (fake, app) = app(&[]).await;
+    for expectation in ["206-partial-content", "200-ok, 202-accepted"] {
+        let response = order(&app, &[("expect", expectation)]).await;
+        assert_eq!(response.status(), StatusCode::EXPECTATION_FAILED, "{expectation}");
+    }
+    assert!(fake.script.enqueued.lock().unwrap().is_empty());
+    fake.script.failures.lock().unwrap().push_back(Code::InvalidArgument);
+    assert_eq!(order(&app, &[]).await.status(), StatusCode::INTERNAL_SERVER_ERROR);
+}
+
+#[tokio::test]
+async fn the_status_tells_how_a_job_is_doing() {
+    let status = |app: Router| async move {
+        let request = Request::get("/jobs/j1").body(Body::empty()).unwrap();
+        app.oneshot(request).await.unwrap()
+    };
+    let running = v1::Job { progress: Some(0.5), ..job("running", "") };
+    let response = status(app(&[running]).await.1).await;
+    assert_eq!((response.status(), header(&response, "retry-after")), (StatusCode::OK, "1"));
+    let told = body(response).await;
+    assert_eq!(
+        (&told["id"], &told["state"], &told["progress"]),
+        (&"j1".into(), &"running".into(), &0.5.into())
+    );
+    let response = status(app(&[job("succeeded", "/orders/7")]).await.1).await;
+    assert_eq!(response.status(), StatusCode::SEE_OTHER);
+    assert_eq!(header(&response, "location"), "/orders/7");
+    let response = status(app(&[job("succeeded", "")]).await.1).await;
+    assert_eq!(body(response).await["result"], 7);
+    assert_eq!(status(app(&[]).await.1).await.status(), StatusCode::NOT_FOUND);
+}
