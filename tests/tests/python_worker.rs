@@ -1,5 +1,5 @@
 //! The worker protocol from another language: the Python example, with nothing but generated code,
-//! against a real server. Needs Python and packages from PyPI; skipped where those are missing.
+//! against a real server. Needs Python and packages from `PyPI`; skipped where those are missing.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};

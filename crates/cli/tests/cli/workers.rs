@@ -6,6 +6,7 @@ use longshore_proto::v1::workers_client::WorkersClient;
 use longshore_proto::v1::{self, WorkerState};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Endpoint;
 
 use super::harness::Server;
 
@@ -28,7 +29,8 @@ fn workers_are_listed_shown_and_asked_to_stop() {
         ..Default::default()
     };
     let mut heard = runtime.block_on(async {
-        let mut client = WorkersClient::connect(server.url()).await.unwrap();
+        let server = Endpoint::from_shared(server.url()).unwrap();
+        let mut client = WorkersClient::new(server.connect().await.unwrap());
         tells.send(v1::WorkerMessage { message: Some(Tells::Hello(hello)) }).await.unwrap();
         let mut heard = client.work(ReceiverStream::new(told)).await.unwrap().into_inner();
         assert!(heard.message().await.unwrap().is_some(), "no welcome");
