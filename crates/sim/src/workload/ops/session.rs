@@ -25,6 +25,13 @@ pub(crate) fn told(
         (Command::ResumeSession { .. }, Answer::Session(view)) => {
             for job in &view.held {
                 alive(shadow, namespace, (job.id, job.token))?;
+                // A worker that extended a lease and says now that the job does not run is
+                // believed: after a restart nobody else knows.
+                if !job.started
+                    && let Some(granted) = shadow.granted(namespace, job.id, job.token)
+                {
+                    granted.started = false;
+                }
             }
             given_back(shadow, namespace, view)
         }
