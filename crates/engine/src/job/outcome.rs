@@ -67,7 +67,8 @@ impl<M: OrderedMap> State<M> {
             });
             let nothing =
                 slot.outcomes.first(self).is_none() && slot.tombstones.first(self).is_none();
-            if all && nothing {
+            if all && nothing && left.0 > 0 {
+                left.0 -= 1;
                 records.push(Record::NamespaceEmptied { id: namespace });
                 continue;
             }

@@ -334,3 +334,25 @@ fn what_nobody_asks_for_is_told_within_bounds() {
     }
     assert_eq!(kinds_told(&mut shard), (92, Vec::new()), "too many sets to look through");
 }
+
+/// However many namespaces were deleted, all of them were found empty within one tick.
+#[test]
+fn a_tick_finds_a_bounded_number_of_deleted_namespaces_empty() {
+    let mut shard = Shard::recover(&[], Limits { slice_items_max: 2, ..Limits::default() });
+    for command in [Command::CreateNamespace, Command::DeleteNamespace] {
+        for n in 0..5 {
+            let (reply_to, command) = (ReplyTo(1_000 + shard.next_reply), command.clone());
+            shard.next_reply += 1;
+            let request = Request { namespace: format!("ns-{n}"), reply_to, command };
+            shard.turn.submit(request, shard.clock);
+        }
+    }
+    shard.flush();
+    let mut left = vec![shard.turn.state.namespaces.len()];
+    while shard.turn.tick(shard.clock) {
+        left.push(shard.turn.state.namespaces.len());
+    }
+    left.push(shard.turn.state.namespaces.len());
+    assert!(left.windows(2).all(|pair| pair[0] - pair[1] <= 2), "{left:?}");
+    assert_eq!(left.last(), Some(&1), "the default one is there: {left:?}");
+}
