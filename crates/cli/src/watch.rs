@@ -1,11 +1,11 @@
 //! `longshore jobs watch`: how far a job is, live: a bar on a terminal, lines elsewhere.
 
-use std::collections::VecDeque;
 use std::fmt::Write;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use longshore_server::Pace;
 use longshore_server::api::{JobIdText, JobRecord, StateText};
 
 use crate::client::{Client, read};
@@ -43,7 +43,7 @@ pub(crate) async fn watch(
 struct Display {
     format: Format,
     bar: Option<ProgressBar>,
-    speed: Speed,
+    pace: Pace,
     /// The line that was printed last, and when.
     last: Option<(String, Instant)>,
     last_body: Vec<u8>,
@@ -59,7 +59,7 @@ impl Display {
             bar.set_style(style.progress_chars("#>-"));
             bar
         });
-        Self { format, bar, speed: Speed::default(), last: None, last_body: Vec::new() }
+        Self { format, bar, pace: Pace::over(SPEED_OVER), last: None, last_body: Vec::new() }
     }
 
     fn show(&mut self, job: &JobRecord<'_>, body: &[u8]) -> std::io::Result<()> {
@@ -71,7 +71,7 @@ impl Display {
             return Ok(());
         }
         let now = Instant::now();
-        let speed = self.speed.of(job.progress, now);
+        let speed = self.pace.at(job.progress, now);
         let line = describe(job, speed);
         let ended = job.state.has_ended();
         if let Some(bar) = &self.bar {
@@ -132,51 +132,5 @@ fn in_words(left: Duration) -> String {
         seconds @ 0..120 => format!("{seconds} s"),
         seconds @ 120..7200 => format!("{} min", seconds / 60),
         seconds => format!("{} h", seconds / 3600),
-    }
-}
-
-/// How fast a job gets on, as far as it was looked at.
-#[derive(Debug, Default)]
-struct Speed {
-    seen: VecDeque<(Instant, f64)>,
-}
-
-impl Speed {
-    /// Progress per second, and how long the rest takes at that speed.
-    fn of(&mut self, progress: Option<f64>, now: Instant) -> Option<(f64, Duration)> {
-        let progress = progress?;
-        if self.seen.back().is_some_and(|(_, last)| progress < *last) {
-            self.seen.clear();
-        }
-        self.seen.push_back((now, progress));
-        while self.seen.get(1).is_some_and(|(at, _)| now.duration_since(*at) >= SPEED_OVER) {
-            self.seen.pop_front();
-        }
-        let (since, from) = self.seen.front().copied()?;
-        let seconds = now.duration_since(since).as_secs_f64();
-        let per_second = (progress - from) / seconds;
-        let known = seconds >= 0.5 && per_second > 0.0;
-        let left = ((1.0 - progress).max(0.0) / per_second).min(1e9);
-        known.then(|| (per_second, Duration::from_secs_f64(left)))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_speed_is_that_of_the_last_half_minute_and_starts_over_when_progress_falls() {
-        let start = Instant::now();
-        let at = |seconds| start + Duration::from_secs(seconds);
-        let mut speed = Speed::default();
-        assert_eq!(speed.of(None, at(0)), None);
-        assert_eq!(speed.of(Some(0.0), at(0)), None);
-        let (per_second, left) = speed.of(Some(0.1), at(1)).unwrap();
-        assert!((per_second - 0.1).abs() < 1e-9 && left == Duration::from_secs(9), "{left:?}");
-        speed.of(Some(0.2), at(31));
-        let (per_second, _) = speed.of(Some(0.2), at(61)).unwrap_or_default();
-        assert!(per_second.abs() < 1e-9, "it has stood still: {per_second}");
-        assert_eq!(speed.of(Some(0.0), at(62)), None, "it began again");
     }
 }

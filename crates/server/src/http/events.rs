@@ -1,7 +1,6 @@
 //! Server-sent events (HTML Living Standard, section 9.2): a job whenever it changes, until it has
 //! ended. The connection serves nothing else meanwhile.
 
-use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -15,6 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use super::view;
 use crate::api::{DurationText, JobEvent};
 use crate::node::Node;
+use crate::pace::Pace;
 
 /// How long a change may go unnoticed; the end of a job is told at once.
 const LOOK_EVERY_MS: u64 = 500;
@@ -77,7 +77,7 @@ pub(crate) fn of_job(
 ) -> EventStream {
     let (sender, events) = mpsc::channel(UNREAD_MAX);
     tokio::spawn(async move {
-        let mut teller = Teller { sender, speed: Speed::default(), last: None };
+        let mut teller = Teller { sender, pace: Pace::over(SPEED_OVER), last: None };
         // Whoever listens has gone, or the server goes: the stream ends either way.
         let _ = teller.follow(&node, &namespace, first).await;
     });
@@ -89,7 +89,7 @@ struct Over;
 
 struct Teller {
     sender: mpsc::Sender<Bytes>,
-    speed: Speed,
+    pace: Pace,
     /// The event that was sent last, and when anything was.
     last: Option<(Bytes, Instant)>,
 }
@@ -113,9 +113,9 @@ impl Teller {
     }
 
     async fn tell(&mut self, view: &JobView) -> Result<(), Over> {
-        let (progress_per_second, remaining) = self.speed.of(view, Instant::now());
-        let mut event =
-            JobEvent { job: view::job(view), progress_per_second: None, remaining: None };
+        let job = view::job(view);
+        let pace = self.pace.at(job.progress, Instant::now());
+        let mut event = JobEvent { job, progress_per_second: None, remaining: None };
         let plain = encoded(&event);
         let silent = self.last.as_ref().map(|(_, since)| since.elapsed());
         if self.last.as_ref().is_some_and(|(last, _)| *last == plain) {
@@ -125,7 +125,10 @@ impl Teller {
             }
             return Ok(());
         }
-        (event.progress_per_second, event.remaining) = (progress_per_second, remaining);
+        if let Some((per_second, left)) = pace {
+            event.progress_per_second = Some(per_second);
+            event.remaining = Some(DurationText(left.as_millis() as u64));
+        }
         self.send(encoded(&event)).await?;
         self.last = Some((plain, Instant::now()));
         Ok(())
@@ -140,35 +143,6 @@ fn encoded(event: &JobEvent<'_>) -> Bytes {
     // JSON of serde_json has no line breaks, so one line of data holds it.
     let data = serde_json::to_string(event).unwrap_or_default();
     format!("event: job\ndata: {data}\n\n").into()
-}
-
-/// How fast a job gets on, as far as it was looked at.
-#[derive(Debug, Default)]
-struct Speed {
-    seen: VecDeque<(Instant, u16)>,
-}
-
-impl Speed {
-    /// Progress per second, and how long the rest takes at that speed.
-    fn of(&mut self, view: &JobView, now: Instant) -> (Option<f64>, Option<DurationText>) {
-        let Some(progress) = view.progress() else { return (None, None) };
-        if self.seen.back().is_some_and(|(_, last)| progress < *last) {
-            self.seen.clear();
-        }
-        self.seen.push_back((now, progress));
-        while self.seen.get(1).is_some_and(|(at, _)| now.duration_since(*at) >= SPEED_OVER) {
-            self.seen.pop_front();
-        }
-        let Some((since, from)) = self.seen.front().copied() else { return (None, None) };
-        let seconds = now.duration_since(since).as_secs_f64();
-        if seconds < 0.25 || progress <= from {
-            return (None, None);
-        }
-        let per_second = f64::from(progress - from) / 10_000.0 / seconds;
-        let left = f64::from(10_000_u16.saturating_sub(progress)) / 10_000.0;
-        let remaining = Duration::from_secs_f64((left / per_second).min(1e9));
-        (Some(per_second), Some(DurationText(remaining.as_millis() as u64)))
-    }
 }
 
 /// Streams of events at the same time, at most.
