@@ -21,6 +21,7 @@ const PROTO: &str = "longshore-proto";
 const SIM: &str = "longshore-sim";
 const DERIVE: &str = "longshore-derive";
 const SDK: &str = "longshore";
+const TESTS: &str = "longshore-tests";
 
 /// From the bottom up.
 const LAYERS: &[Layer] = &[
@@ -31,8 +32,9 @@ const LAYERS: &[Layer] = &[
     Layer { package: SIM, below: &[ENGINE, JOURNAL], runtime: false },
     Layer { package: SERVER, below: &[ENGINE, JOURNAL, PROTO, STORE], runtime: true },
     Layer { package: DERIVE, below: &[], runtime: false },
-    // Itself: its tests turn its features on. The server: for the embedded one.
-    Layer { package: SDK, below: &[DERIVE, PROTO, SDK, SERVER], runtime: true },
+    // Itself: its tests turn its features on. The server: for the embedded one. The black-box tests:
+    // its own borrow their database.
+    Layer { package: SDK, below: &[DERIVE, PROTO, SDK, SERVER, TESTS], runtime: true },
     Layer { package: CLI, below: &[ENGINE, JOURNAL, PROTO, STORE, SERVER], runtime: true },
     Layer {
         package: "longshore-fuzz",
@@ -40,8 +42,8 @@ const LAYERS: &[Layer] = &[
         runtime: false,
     },
     Layer {
-        package: "longshore-tests",
-        below: &[ENGINE, JOURNAL, STORE, SERVER, CLI, SIM],
+        package: TESTS,
+        below: &[ENGINE, JOURNAL, SDK, STORE, SERVER, CLI, SIM],
         runtime: true,
     },
     Layer {

@@ -9,7 +9,7 @@ use serde_json::json;
 use sqlx::{PgPool, Pool, Postgres as Pg, Sqlite, SqlitePool};
 use std::sync::Mutex;
 
-use crate::postgres::Postgres;
+use longshore_tests::postgres::Postgres;
 
 /// What the tests need of a database beyond what is tested.
 trait Sql: KeysetDatabase {
@@ -190,7 +190,7 @@ async fn rows_of_postgresql() {
         eprintln!("skipped: PostgreSQL is not installed");
         return;
     };
-    let pool: PgPool = server.pool().await;
+    let pool: PgPool = server.pool(4).await;
     scenario::<Pg>(pool.clone()).await;
     pool.close().await;
 }

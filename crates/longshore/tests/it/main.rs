@@ -9,7 +9,6 @@ mod iterations;
 mod jobs;
 mod keyset;
 mod layers;
-mod postgres;
 mod real;
 mod retries;
 mod streams;

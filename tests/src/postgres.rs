@@ -13,8 +13,9 @@ use tempfile::TempDir;
 /// Where Debian keeps the programs of each version.
 const VERSIONS: &str = "/usr/lib/postgresql";
 
+/// A cluster in a temporary folder; it ends with this value.
 #[derive(Debug)]
-pub(crate) struct Postgres {
+pub struct Postgres {
     folder: TempDir,
     server: Child,
     owner: Option<(u32, u32)>,
@@ -23,13 +24,13 @@ pub(crate) struct Postgres {
 
 impl Postgres {
     /// Starts one; none where it is not installed.
-    pub(crate) fn start() -> Option<Self> {
+    pub fn start() -> Option<Self> {
         let programs = std::fs::read_dir(VERSIONS).ok()?.filter_map(Result::ok);
         let programs = programs.map(|it| it.path().join("bin")).max()?;
         if !programs.join("initdb").is_file() {
             return None;
         }
-        let folder = tempfile::tempdir().unwrap();
+        let folder = tempfile::tempdir().expect("a cluster for a test");
         let owner = owner(folder.path());
         let cluster = folder.path().join("cluster");
         let made = command(&programs.join("initdb"), owner, folder.path())
@@ -44,7 +45,7 @@ impl Postgres {
             ])
             .arg(&cluster)
             .status()
-            .unwrap();
+            .expect("a cluster for a test");
         assert!(made.success(), "initdb failed");
         let server = command(&programs.join("postgres"), owner, folder.path())
             .arg("-D")
@@ -53,22 +54,30 @@ impl Postgres {
             .arg(folder.path())
             .args(["-c", "listen_addresses=", "-c", "fsync=off"])
             .spawn()
-            .unwrap();
+            .expect("a cluster for a test");
         Some(Self { folder, server, owner, programs })
     }
 
-    pub(crate) async fn pool(&self) -> PgPool {
-        let options = PgConnectOptions::new()
-            .socket(self.folder.path())
-            .username("test")
-            .database("postgres");
-        loop {
-            let pool = PgPoolOptions::new().max_connections(4);
-            if let Ok(pool) = pool.connect_with(options.clone()).await {
-                return pool;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
+    /// Connections to it.
+    pub async fn pool(&self, connections: u32) -> PgPool {
+        pool(self.folder.path(), connections).await
+    }
+
+    /// Where its socket is.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+}
+
+/// Connections to the cluster in `folder`, once it listens.
+pub async fn pool(folder: &Path, connections: u32) -> PgPool {
+    let options = PgConnectOptions::new().socket(folder).username("test").database("postgres");
+    loop {
+        let pool = PgPoolOptions::new().max_connections(connections);
+        if let Ok(pool) = pool.connect_with(options.clone()).await {
+            return pool;
         }
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
@@ -96,7 +105,7 @@ fn owner(folder: &Path) -> Option<(u32, u32)> {
         return None;
     }
     let owner = (id("-u", &["postgres"])?, id("-g", &["postgres"])?);
-    chown(folder, Some(owner.0), Some(owner.1)).unwrap();
+    chown(folder, Some(owner.0), Some(owner.1)).expect("a cluster for a test");
     Some(owner)
 }
 
