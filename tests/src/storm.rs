@@ -1,4 +1,4 @@
-//! A backfill over a table of PostgreSQL while workers and the server are restarted again and
+//! A backfill over a table of `PostgreSQL` while workers and the server are restarted again and
 //! again: what it does, and the processes that take part in it.
 
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! A backfill over a real table of PostgreSQL, while workers are restarted every few hundred
+//! A backfill over a real table of `PostgreSQL`, while workers are restarted every few hundred
 //! milliseconds, by SIGTERM and SIGKILL in turn, and the server is killed: it finishes, every row
 //! is done, and no more rows are done again than were not yet durable.
 

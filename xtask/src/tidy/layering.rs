@@ -32,8 +32,8 @@ const LAYERS: &[Layer] = &[
     Layer { package: SIM, below: &[ENGINE, JOURNAL], runtime: false },
     Layer { package: SERVER, below: &[ENGINE, JOURNAL, PROTO, STORE], runtime: true },
     Layer { package: DERIVE, below: &[], runtime: false },
-    // Itself: its tests turn its features on. The server: for the embedded one. The black-box tests:
-    // its own borrow their database.
+    // Itself: its tests turn its features on. The server: for the embedded one. The black-box
+    // tests: its own borrow their database.
     Layer { package: SDK, below: &[DERIVE, PROTO, SDK, SERVER, TESTS], runtime: true },
     Layer { package: CLI, below: &[ENGINE, JOURNAL, PROTO, STORE, SERVER], runtime: true },
     Layer {
