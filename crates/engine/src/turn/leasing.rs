@@ -1,7 +1,10 @@
 //! The worker's loop from the shard's side: settle, lease, wait; and handing what becomes
 //! available to those who wait.
 
+use std::collections::BTreeSet;
+
 use super::Turn;
+use super::waiters::Ticket;
 use crate::answer::{Answer, Delivery};
 use crate::bounds::check_name;
 use crate::command::{LeaseJobs, QueuePattern, ReplyTo, Settlement};
@@ -240,38 +243,45 @@ impl<M: OrderedMap> Turn<M> {
     pub(super) fn dispatch(&mut self, moment: Moment) {
         let mut budget = Budget::FULL;
         while !self.state.fresh_queues.is_empty() {
-            let mut open: Vec<QueueId> = Vec::new();
-            let mut tickets = Vec::new();
-            for id in std::mem::take(&mut self.state.fresh_queues) {
-                let queue = self.state.queues.get(id).filter(|q| !q.settings.paused);
-                if let Some(queue) = queue.filter(|_| self.waiters.has_workers()) {
-                    open.push(id);
-                    tickets.extend(self.waiters.for_queue(queue.namespace, &queue.name));
-                }
+            let fresh = std::mem::take(&mut self.state.fresh_queues);
+            if !self.waiters.has_workers() {
+                return;
             }
-            tickets.sort_unstable();
-            tickets.dedup();
-            for ticket in tickets {
-                while open.pop_if(|id| !self.state.lanes.any_due(*id, moment.at)).is_some() {}
-                if open.is_empty() {
-                    break;
+            // Who is next at each queue: thousands may wait, and a few of them get something.
+            let mut next = BTreeSet::new();
+            for id in fresh {
+                next.extend(self.next_waiter(id, None).map(|ticket| (ticket, id)));
+            }
+            let mut offered = None;
+            while let Some((ticket, id)) = next.pop_first() {
+                if !self.state.lanes.any_due(id, moment.at) {
+                    continue;
                 }
-                if budget.is_used_up() {
-                    self.deferred.extend(open);
-                    self.deferred.append(&mut self.state.fresh_queues);
-                    return;
+                if offered != Some(ticket) {
+                    if budget.is_used_up() {
+                        self.deferred.extend(next.iter().map(|(_, id)| *id).chain([id]));
+                        return;
+                    }
+                    self.offer(ticket, &mut budget, moment);
+                    offered = Some(ticket);
                 }
-                self.offer(ticket, &mut budget, moment);
+                next.extend(self.next_waiter(id, offered).map(|ticket| (ticket, id)));
                 if !self.state.fresh_queues.is_empty() {
                     // What came forward may be for somebody who waits longer.
-                    self.state.fresh_queues.extend(open);
+                    self.state.fresh_queues.extend(next.iter().map(|(_, id)| *id));
                     break;
                 }
             }
         }
     }
 
-    fn offer(&mut self, ticket: u64, budget: &mut Budget, moment: Moment) {
+    /// Who waits longest for a queue that hands out, of those who came after `after`.
+    fn next_waiter(&self, id: QueueId, after: Option<Ticket>) -> Option<Ticket> {
+        let queue = self.state.queues.get(id).filter(|queue| !queue.settings.paused)?;
+        self.waiters.next_for(queue.namespace, &queue.name, after)
+    }
+
+    fn offer(&mut self, ticket: Ticket, budget: &mut Budget, moment: Moment) {
         let Some(waiter) = self.waiters.worker(ticket) else { return };
         let (ns, request) = (waiter.ns, waiter.request.clone());
         let jobs = self.grant(ns, &request, budget, moment);

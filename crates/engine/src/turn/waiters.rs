@@ -129,17 +129,23 @@ impl Waiters {
         self.workers.get(&ticket)
     }
 
-    /// The workers that wait for a queue, the first one first.
-    pub(super) fn for_queue(&self, ns: NamespaceId, queue: &str) -> Vec<Ticket> {
-        let exact = self.exact.get(&(ns, queue.to_owned())).into_iter().flatten();
-        let prefix = self.prefix.get(&ns).into_iter().flatten().filter(|ticket| {
+    /// Who waits longest for a queue, or longest of those who came after `after`.
+    pub(super) fn next_for(
+        &self,
+        ns: NamespaceId,
+        queue: &str,
+        after: Option<Ticket>,
+    ) -> Option<Ticket> {
+        let from = after.map_or(0, |ticket| ticket + 1);
+        let exact = self.exact.get(&(ns, queue.to_owned()));
+        let exact = exact.and_then(|tickets| tickets.range(from..).next().copied());
+        let asks = |ticket: &&Ticket| {
             let waiter = self.workers.get(ticket);
-            waiter.is_some_and(|w| w.request.queues.iter().any(|pattern| pattern.matches(queue)))
-        });
-        let mut tickets: Vec<Ticket> = exact.chain(prefix).copied().collect();
-        tickets.sort_unstable();
-        tickets.dedup();
-        tickets
+            waiter.is_some_and(|it| it.request.queues.iter().any(|asked| asked.matches(queue)))
+        };
+        let prefix = self.prefix.get(&ns);
+        let prefix = prefix.and_then(|tickets| tickets.range(from..).find(asks).copied());
+        [exact, prefix].into_iter().flatten().min()
     }
 
     pub(super) fn add_awaiting(
