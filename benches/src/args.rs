@@ -15,7 +15,7 @@ pub(crate) struct Args {
     /// How many times each side is measured; the median counts
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) pairs: u32,
-    /// Jobs that `drain` drains
+    /// Jobs that `drain` and `sdk` drain
     #[arg(long, default_value_t = 100_000)]
     pub(crate) jobs: u64,
     /// Jobs that wait in `backlog`
@@ -24,6 +24,12 @@ pub(crate) struct Args {
     /// Seconds of each phase of `one-by-one`
     #[arg(long, default_value_t = 4)]
     pub(crate) seconds: u64,
+    /// Seconds of `checkpoint`
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(2..))]
+    pub(crate) checkpoint_seconds: u64,
+    /// Workers that are connected in `workers`
+    #[arg(long, default_value_t = 10_000)]
+    pub(crate) workers: usize,
     /// Seconds of `bulk`
     #[arg(long, default_value_t = 10)]
     pub(crate) bulk_seconds: u64,
@@ -71,4 +77,12 @@ pub(crate) enum Scenario {
     Backlog,
     /// An empty server: memory, start, size
     Idle,
+    /// Jobs enqueued before, drained by one process of the Rust SDK, beside Sidekiq and apalis
+    Sdk,
+    /// What an iteration adds to an item
+    Iterate,
+    /// Iterations that wait for each checkpoint, beside the disk
+    Checkpoint,
+    /// Connected workers that have nothing to do: memory, and how soon a job starts
+    Workers,
 }

@@ -95,17 +95,27 @@ impl Bench {
         ours: impl Fn(&Self) -> Result<Vec<Figure>>,
         peer: Option<(&'static str, &Run)>,
     ) -> Result<()> {
-        for pair in 1..=self.args.pairs {
-            let peer_first = pair % 2 == 0;
-            for theirs in [peer_first, !peer_first] {
-                let side = if theirs { peer.map(|(name, _)| name) } else { None };
-                let figures = match (theirs, peer) {
-                    (false, _) if self.args.sides != Sides::Peers => ours(self)?,
-                    (true, Some((_, measure))) => measure(self)?,
-                    _ => continue,
-                };
-                self.add(side, pair, figures)?;
+        self.rounds(ours, peer.as_slice())
+    }
+
+    /// Measures all sides in turns; every second round goes the other way.
+    pub(crate) fn rounds(
+        &mut self,
+        ours: impl Fn(&Self) -> Result<Vec<Figure>>,
+        peers: &[(&'static str, &Run)],
+    ) -> Result<()> {
+        let ours: &Run = &ours;
+        let mut sides: Vec<(Side, &Run)> = Vec::new();
+        if self.args.sides != Sides::Peers {
+            sides.push((None, ours));
+        }
+        sides.extend(peers.iter().map(|(name, run)| (Some(*name), *run)));
+        for round in 1..=self.args.pairs {
+            for (side, run) in &sides {
+                let figures = run(self)?;
+                self.add(*side, round, figures)?;
             }
+            sides.reverse();
         }
         Ok(())
     }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::http::{BlockingConnection, get};
-use crate::process::Process;
+use crate::process::{Process, command};
 
 /// What `serve` says first on standard output, before its address.
 const LISTENING: &str = "listening on http://";
@@ -29,12 +29,18 @@ pub(crate) struct Server {
 impl Server {
     /// Starts it on the folder `data` below `folder` and waits until it is ready.
     pub(crate) fn start(program: &Path, folder: &Path) -> Result<Self> {
+        Self::start_with(program, folder, &[])
+    }
+
+    /// The same, with more on its command line.
+    pub(crate) fn start_with(program: &Path, folder: &Path, more: &[&str]) -> Result<Self> {
         let log = folder.join("longshore.log");
         let start = Instant::now();
         let mut command = Command::new(program);
         // It ends with this process, whatever becomes of it.
         command.env("LONGSHORE_PARENT", std::process::id().to_string());
         command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(folder.join("data"));
+        command.args(more);
         let mut process = Process::start("longshore", &mut command, &log, true)?;
         let seen = || fs::read_to_string(&log).unwrap_or_default();
         let mut stdout = BufReader::new(process.take_stdout().context("no standard output")?);
@@ -51,6 +57,16 @@ impl Server {
             .with_context(seen)?;
         Ok(Self { process, address, ready_after: start.elapsed(), _stdout: stdout })
     }
+}
+
+/// A worker process of the SDK on a server, with what it prints.
+pub(crate) fn sdk_worker(server: &Server, log: &Path, words: &[&str]) -> Result<Process> {
+    let own = std::env::current_exe()?;
+    let program = own.with_file_name("sdk-worker");
+    ensure!(program.exists(), "no worker at {}: build this package whole", program.display());
+    let mut command = command(program);
+    command.arg(format!("http://{}", server.address)).args(words);
+    Process::start("sdk-worker", &mut command, log, true)
 }
 
 /// The release binary of this checkout, built first.

@@ -5,21 +5,24 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-use super::postgres;
+use super::{apalis, postgres};
 
 /// A peer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Peer {
+    Apalis,
     Sidekiq,
     Beanstalkd,
     Postgres,
 }
 
 impl Peer {
-    pub(crate) const ALL: [Self; 3] = [Self::Sidekiq, Self::Beanstalkd, Self::Postgres];
+    pub(crate) const ALL: [Self; 4] =
+        [Self::Apalis, Self::Sidekiq, Self::Beanstalkd, Self::Postgres];
 
     pub(crate) const fn name(self) -> &'static str {
         match self {
+            Self::Apalis => "apalis",
             Self::Sidekiq => "Sidekiq",
             Self::Beanstalkd => "beanstalkd",
             Self::Postgres => "PostgreSQL",
@@ -29,6 +32,7 @@ impl Peer {
     /// The Debian packages that it comes from.
     const fn packages(self) -> &'static [&'static str] {
         match self {
+            Self::Apalis => &["redis-server"],
             Self::Sidekiq => &["redis-server", "ruby-sidekiq"],
             Self::Beanstalkd => &["beanstalkd"],
             Self::Postgres => &["postgresql"],
@@ -37,11 +41,17 @@ impl Peer {
 
     /// The command that installs it.
     pub(crate) fn remedy(self) -> String {
-        format!("apt-get install --no-install-recommends {}", self.packages().join(" "))
+        let packages = self.packages().join(" ");
+        let install = format!("apt-get install --no-install-recommends {packages}");
+        match self {
+            Self::Apalis => format!("{install}; cargo {}", apalis::BUILD.join(" ")),
+            _ => install,
+        }
     }
 
     pub(crate) fn is_installed(self) -> bool {
         match self {
+            Self::Apalis => find("redis-server").is_some() && apalis::program().is_file(),
             Self::Sidekiq => find("redis-server").is_some() && find("sidekiq").is_some(),
             Self::Beanstalkd => find("beanstalkd").is_some(),
             Self::Postgres => postgres::programs().is_some(),
@@ -51,6 +61,7 @@ impl Peer {
     /// What it says of its version.
     pub(crate) fn version(self) -> String {
         match self {
+            Self::Apalis => apalis::version(),
             Self::Sidekiq => {
                 format!("{}; {}", says("sidekiq", "--version"), says("redis-server", "--version"))
             }
@@ -72,7 +83,7 @@ pub(crate) fn install() -> Result<()> {
         .status()
         .context("cannot start apt-get")?;
     ensure!(status.success(), "apt-get failed: try `apt-get update` first, as root");
-    Ok(())
+    apalis::build()
 }
 
 fn says(program: impl AsRef<Path>, flag: &str) -> String {

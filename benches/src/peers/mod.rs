@@ -1,12 +1,14 @@
 //! The peers, each started on its own folder with the settings that make it as durable as
 //! Longshore is.
 
+mod apalis;
 mod beanstalkd;
 mod installed;
 mod port;
 mod postgres;
 mod sidekiq;
 
+pub(crate) use apalis::Apalis;
 pub(crate) use beanstalkd::{Beanstalkd, Binlog, Producer, Taker};
 pub(crate) use installed::{Peer, install};
 pub(crate) use postgres::Postgres;

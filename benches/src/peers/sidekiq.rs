@@ -22,7 +22,7 @@ fn program() -> PathBuf {
 #[derive(Debug)]
 pub(crate) struct Redis {
     pub(crate) process: Process,
-    folder: PathBuf,
+    pub(super) folder: PathBuf,
     address: SocketAddr,
     connection: TcpStream,
 }
@@ -45,7 +45,7 @@ impl Redis {
         Ok(Self { process, folder: folder.to_path_buf(), address, connection })
     }
 
-    fn url(&self) -> String {
+    pub(super) fn url(&self) -> String {
         format!("redis://{}/0", self.address)
     }
 
@@ -71,7 +71,7 @@ impl Redis {
         self.number("LLEN queue:bench")
     }
 
-    fn number(&mut self, command: &str) -> Result<u64> {
+    pub(super) fn number(&mut self, command: &str) -> Result<u64> {
         let answer = self.ask(command)?;
         let number = answer.trim_start_matches([':', '$']).lines().next_back();
         number.and_then(|it| it.parse().ok()).with_context(|| format!("{command}: {answer:?}"))

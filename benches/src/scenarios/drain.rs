@@ -61,6 +61,12 @@ fn longshore(bench: &Bench) -> Result<Vec<Figure>> {
 }
 
 fn sidekiq(bench: &Bench) -> Result<Vec<Figure>> {
+    let (rate, details) = sidekiq_rate(bench)?;
+    Ok(vec![Figure::new(&DRAIN, rate, details)])
+}
+
+/// How fast Sidekiq drains, and what the processors did meanwhile.
+pub(super) fn sidekiq_rate(bench: &Bench) -> Result<(f64, [(&'static str, f64); 5])> {
     let folder = bench.folder()?;
     let mut redis = Redis::start(folder.path())?;
     redis.stage(bench.args.jobs)?;
@@ -76,5 +82,5 @@ fn sidekiq(bench: &Bench) -> Result<Vec<Figure>> {
         std::thread::sleep(Duration::from_millis(5));
     }
     let rate = bench.args.jobs as f64 / start.elapsed().as_secs_f64();
-    Ok(vec![Figure::new(&DRAIN, rate, meter.stop(bench.args.jobs))])
+    Ok((rate, meter.stop(bench.args.jobs)))
 }

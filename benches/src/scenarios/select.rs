@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 
-use super::{backlog, bulk, drain, idle, latency, one_by_one};
+use super::{backlog, bulk, checkpoint, drain, idle, iterate, latency, one_by_one, sdk, workers};
 use crate::args::Scenario;
 use crate::bench::Bench;
 
@@ -15,6 +15,10 @@ const SCENARIOS: &[(Scenario, &str, Run)] = &[
     (Scenario::Bulk, "bulk", bulk::run),
     (Scenario::Backlog, "backlog", backlog::run),
     (Scenario::Drain, "drain", drain::run),
+    (Scenario::Sdk, "sdk", sdk::run),
+    (Scenario::Iterate, "iterate", iterate::run),
+    (Scenario::Checkpoint, "checkpoint", checkpoint::run),
+    (Scenario::Workers, "workers", workers::run),
 ];
 
 /// Runs what the command line names.

@@ -48,7 +48,7 @@ const LAYERS: &[Layer] = &[
     },
     Layer {
         package: "longshore-benches",
-        below: &[ENGINE, JOURNAL, STORE, SERVER, CLI],
+        below: &[ENGINE, JOURNAL, PROTO, STORE, SERVER, SDK, CLI],
         runtime: true,
     },
     Layer { package: "xtask", below: &[], runtime: false },
