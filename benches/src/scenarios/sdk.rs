@@ -30,6 +30,8 @@ const BESIDE_APALIS: Measure = Measure {
 
 /// How often the state of a queue is asked for.
 const LOOK: Duration = Duration::from_millis(5);
+/// How long a worker may do nothing while jobs wait.
+const STUCK: Duration = Duration::from_secs(60);
 /// How long a worker may rest before the jobs are let go.
 const CONNECTED: Duration = Duration::from_secs(1);
 
@@ -97,13 +99,19 @@ fn apalis_drains(bench: &Bench) -> Result<Vec<Figure>> {
     let worker = Apalis::start(&redis)?;
     // Its start is not counted: that it registers itself, and its first poll.
     while Apalis::done(&mut redis)? == 0 {
-        ensure!(start.elapsed() < Duration::from_secs(60), "apalis does nothing");
+        ensure!(start.elapsed() < STUCK, "apalis does nothing");
         std::thread::sleep(Duration::from_millis(1));
     }
     let meter = Meter::start(&[redis.process.pid(), worker.process.pid()]);
     let (start, before) = (Instant::now(), Apalis::done(&mut redis)?);
-    while Apalis::done(&mut redis)? < bench.args.jobs {
+    let (mut last, mut moved) = (before, start);
+    while last < bench.args.jobs {
         std::thread::sleep(LOOK);
+        let done = Apalis::done(&mut redis)?;
+        if done > last {
+            (last, moved) = (done, Instant::now());
+        }
+        ensure!(moved.elapsed() < STUCK, "apalis stopped after {last} jobs");
     }
     let count = bench.args.jobs - before;
     let rate = count as f64 / start.elapsed().as_secs_f64();

@@ -72,7 +72,7 @@ impl<S> Context<S> {
     /// Is cancelled when this run shall stop: the job was called off, its lease is lost, its time
     /// is over or the worker ends. A run that goes on regardless is dropped a little later.
     pub fn cancellation(&self) -> &CancellationToken {
-        &self.run.stop
+        self.run.stop.token()
     }
 
     /// Whether this run shall stop.
@@ -89,7 +89,7 @@ impl<S> Context<S> {
     /// Iterations obey by themselves; any other job may save its cursor and return
     /// [`Outcome::interrupted`](crate::Outcome::interrupted), or ignore it.
     pub fn interruption(&self) -> &CancellationToken {
-        &self.run.interrupt
+        self.run.interrupt.token()
     }
 
     /// Whether this run shall end where another one can go on.

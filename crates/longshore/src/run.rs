@@ -2,8 +2,8 @@
 //! session that delivered it. It knows neither the job's type nor the wire.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering, fence};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use longshore_proto::v1;
@@ -46,11 +46,11 @@ pub(crate) struct Run {
     flags: AtomicU8,
     told: Mutex<Told>,
     /// Asks the run to end soon.
-    pub(crate) stop: CancellationToken,
+    pub(crate) stop: Signal,
     /// Asks the run to end where another one can go on.
-    pub(crate) interrupt: CancellationToken,
+    pub(crate) interrupt: Signal,
     /// Its future is dropped.
-    pub(crate) kill: CancellationToken,
+    pub(crate) kill: Signal,
     pub(crate) mailbox: Mailbox,
     pub(crate) outbox: Arc<Outbox>,
     follow_ups: Mutex<Vec<FollowUp>>,
@@ -60,6 +60,43 @@ pub(crate) struct Run {
     counted: Mutex<HashMap<String, i64>>,
     /// For tests: interrupts itself after so many items; 0 for never.
     pub(crate) items_left: AtomicU64,
+}
+
+/// Something that a run is told once. Who waits for it gets a token; most runs end before anybody
+/// does, so it is made when it is asked for.
+#[derive(Debug, Default)]
+pub(crate) struct Signal {
+    given: AtomicBool,
+    token: OnceLock<CancellationToken>,
+}
+
+impl Signal {
+    fn give(&self) {
+        self.given.store(true, Ordering::SeqCst);
+        // Of a token that is made meanwhile, one of the two sees the other's part.
+        fence(Ordering::SeqCst);
+        if let Some(token) = self.token.get() {
+            token.cancel();
+        }
+    }
+
+    pub(crate) fn is_given(&self) -> bool {
+        self.given.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn token(&self) -> &CancellationToken {
+        let token = self.token.get_or_init(CancellationToken::new);
+        fence(Ordering::SeqCst);
+        if self.is_given() {
+            token.cancel();
+        }
+        token
+    }
+
+    /// Waits until it is given.
+    pub(crate) async fn given(&self) {
+        self.token().cancelled().await;
+    }
 }
 
 #[derive(Debug, Default)]
@@ -78,9 +115,9 @@ impl Run {
             ended: AtomicBool::new(false),
             flags: AtomicU8::new(0),
             told: Mutex::default(),
-            stop: CancellationToken::new(),
-            interrupt: CancellationToken::new(),
-            kill: CancellationToken::new(),
+            stop: Signal::default(),
+            interrupt: Signal::default(),
+            kill: Signal::default(),
             mailbox: Mailbox::default(),
             outbox,
             follow_ups: Mutex::default(),
@@ -129,20 +166,20 @@ impl Run {
         }
         drop(told);
         self.flags.fetch_or(STOP, Ordering::Release);
-        self.stop.cancel();
+        self.stop.give();
     }
 
     /// Tells it to stop, and drops it.
     pub(crate) fn kill(&self, reason: StopReason) {
         self.stop(reason);
-        self.kill.cancel();
+        self.kill.give();
     }
 
     /// Tells it to end where another run can go on.
     pub(crate) fn interrupt(&self, reason: &str) {
         lock(&self.told).interrupt.get_or_insert_with(|| reason.to_owned());
         self.flags.fetch_or(INTERRUPT, Ordering::Release);
-        self.interrupt.cancel();
+        self.interrupt.give();
     }
 
     pub(crate) fn stop_reason(&self) -> Option<StopReason> {

@@ -2,10 +2,16 @@
 //!   apalis-peer URL push COUNT EACH   enqueues, so many in each call
 //!   apalis-peer URL work              works until it is killed
 
+use std::time::Duration;
+
 use apalis::prelude::*;
 use apalis_redis::{Config, RedisStorage};
 use futures::stream;
+use redis::Client;
+use redis::aio::ConnectionManagerConfig;
 use serde::{Deserialize, Serialize};
+
+const PATIENCE: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Clone, Deserialize, Serialize)]
 struct NoOp(u64, String);
@@ -18,7 +24,10 @@ async fn perform(_: NoOp) -> Result<(), BoxDynError> {
 async fn main() -> Result<(), BoxDynError> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let connection = apalis_redis::connect(words[0]).await?;
+    // Its own `connect` gives up after half a second, which syncing at every write can take.
+    let patience = ConnectionManagerConfig::new().set_response_timeout(Some(PATIENCE));
+    let client = Client::open(words[0])?;
+    let connection = client.get_connection_manager_with_config(patience).await?;
     let config = Config::default().queue("bench").batch_size(100);
     let mut storage = RedisStorage::<NoOp>::new(connection).with_config(config);
     match &words[1..] {

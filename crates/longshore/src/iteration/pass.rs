@@ -130,11 +130,11 @@ where
         let Enumerator { items, position, throttles, .. } = items;
         let position = position.as_deref();
         loop {
-            let interrupt = self.ctx.run.interrupt.clone();
+            let ctx = self.ctx;
             let next = tokio::select! {
                 biased;
                 next = self.meanwhile(items.next(), position) => next?,
-                () = interrupt.cancelled() => return Ok(self.told().unwrap_or(End::Cancelled)),
+                () = ctx.run.interrupt.given() => return Ok(self.told().unwrap_or(End::Cancelled)),
             };
             let Some(next) = next else { return Ok(End::Completed) };
             let (item, cursor) = next?;
@@ -201,8 +201,8 @@ where
         let run = &self.ctx.run;
         tokio::select! {
             () = tokio::time::sleep(span) => {}
-            () = run.stop.cancelled() => {}
-            () = run.interrupt.cancelled() => {}
+            () = run.stop.given() => {}
+            () = run.interrupt.given() => {}
         }
     }
 

@@ -130,7 +130,7 @@ impl<S: Send + Sync + 'static> Worker<S> {
         self.wishes.push(Wish { queue, weight, limit });
     }
 
-    /// How many jobs run at once. Default: 16.
+    /// How many jobs run at once. Default: 16. At most 10,000 are held by one worker.
     pub fn concurrency(mut self, jobs: u32) -> Self {
         self.plan.concurrency = jobs.max(1);
         self

@@ -5,7 +5,7 @@ use std::time::Duration;
 /// As many as start within this time: enough that no slot waits for the server, and few enough
 /// that none waits here while another worker is idle.
 const AHEAD: Duration = Duration::from_millis(20);
-const JOBS_MAX: u32 = 1_024;
+const JOBS_MAX: u32 = 4_096;
 /// While nobody knows how long a run takes.
 const JOBS_FIRST: u32 = 16;
 

@@ -30,6 +30,8 @@ use crate::run::Run;
 const SENDING_MAX: usize = 2;
 /// Entries of one message, by the protocol.
 const BATCH_MAX: usize = 1_000;
+/// Jobs that are not settled and credit, together, by the protocol.
+const HELD_MAX: u32 = 10_000;
 /// Bytes of one message, about: far below what a server takes.
 const BATCH_BYTES_MAX: usize = 4 << 20;
 /// How often what has no other clock is looked at.
@@ -183,7 +185,10 @@ impl Session {
                     }
                     Err(_) => return Ended::Broken(Status::unavailable("the stream has broken")),
                 },
-                () = self.setup.outbox.left(), if self.to_send.is_empty() => {}
+                () = self.setup.outbox.left(), if self.to_send.is_empty() => {
+                    // Whoever else is about to leave something does so first: it goes together.
+                    tokio::task::yield_now().await;
+                }
                 _ = tick.tick() => if let Err(status) = self.tick() {
                     return Ended::Broken(status);
                 },
@@ -342,10 +347,13 @@ impl Session {
             Some(at) if at == ended => 0,
             _ => self.setup.prefetch.jobs(concurrency, self.setup.load.usual_run()),
         };
-        let window = concurrency + prefetch;
+        let window = concurrency.saturating_add(prefetch).min(HELD_MAX);
         let taken = u32::try_from(self.held.len()).unwrap_or(u32::MAX).saturating_add(self.credit);
-        let want = window.saturating_sub(taken);
-        if want > 0 && (want >= window / 4 || prefetch == 0) {
+        // What is settled and not answered counts for the server, not for the window.
+        let unanswered = u32::try_from(self.settling.len()).unwrap_or(u32::MAX);
+        let room = HELD_MAX.saturating_sub(taken.saturating_add(unanswered));
+        let want = window.saturating_sub(taken).min(room);
+        if want > 0 && (want >= window / 8 || prefetch == 0) {
             self.credit += want;
             self.to_send.push_back(message(Message::Credit(v1::Credit { jobs: want })));
         }

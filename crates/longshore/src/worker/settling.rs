@@ -25,6 +25,10 @@ impl Settling {
         self.unanswered.is_empty()
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.unanswered.len()
+    }
+
     /// All of them, for a new stream.
     pub(super) fn all(&mut self) -> Vec<v1::Settlement> {
         self.later.clear();

@@ -59,7 +59,7 @@ pub(super) async fn serve(intake: Arc<Intake>, mut service: JobService, load: Ar
     while let Some(run) = intake.next().await {
         // The semaphore is never closed.
         let _permit = load.permits.acquire().await;
-        if run.kill.is_cancelled() {
+        if run.kill.is_given() {
             run.set_ended();
             run.outbox.ended(Arc::clone(&run), None);
             continue;
@@ -124,7 +124,7 @@ async fn until_killed(
     tokio::select! {
         biased;
         end = work => end,
-        () = run.kill.cancelled() => match run.stop_reason() {
+        () = run.kill.given() => match run.stop_reason() {
             Some(StopReason::Cancelled) => {
                 Ok(JobEnd::Discarded(JobError::new("cancelled", "the job was called off")))
             }

@@ -175,6 +175,39 @@ async fn a_worker_says_who_it_is_works_and_leaves() {
 }
 
 #[tokio::test]
+async fn credit_and_what_is_not_settled_stay_within_the_protocol() {
+    const JOBS: usize = 3_000;
+    let mut fake = Fake::start().await;
+    let _running = Running::start(&fake, |it| it.concurrency(20_000));
+    let mut stream = fake.welcome().await;
+    for number in 0..JOBS {
+        stream.deliver(delivery(&format!("j{number}"), "double", &json!(1)));
+    }
+    let (mut credit, mut settled) = (0, Vec::new());
+    while settled.len() < JOBS {
+        match stream.next().await {
+            Message::Credit(more) => credit += more.jobs,
+            Message::Settle(settle) => settled.extend(settle.settlements),
+            _ => {}
+        }
+    }
+    // For the server they are held until it has answered.
+    assert_eq!(credit, 10_000);
+    for settlement in &settled {
+        stream.settled(settlement, None);
+    }
+    while credit < 10_000 + JOBS as u32 {
+        credit += stream
+            .until(|message| match message {
+                Message::Credit(more) => Some(more.jobs),
+                _ => None,
+            })
+            .await;
+        assert!(credit <= 10_000 + JOBS as u32);
+    }
+}
+
+#[tokio::test]
 async fn a_run_outlives_a_broken_stream_and_what_was_not_answered_is_sent_again() {
     let mut fake = Fake::start().await;
     let mut running = Running::start(&fake, |it| it);
