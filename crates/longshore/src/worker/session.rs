@@ -20,11 +20,12 @@ use super::memory::resident_bytes;
 use super::settling::{self, Settling};
 use super::slot::Load;
 use super::{Event, Phase, Prefetch};
-use crate::StopReason;
 use crate::backoff::Backoff;
 use crate::delivery::Delivery;
+use crate::mailbox::Durable;
 use crate::outbox::Outbox;
 use crate::run::Run;
+use crate::{JobError, StopReason};
 
 /// Messages that may wait for the transport: so few that what accumulates meanwhile goes together.
 const SENDING_MAX: usize = 2;
@@ -61,6 +62,8 @@ pub(super) struct Session {
     /// Runs whose end is not known yet.
     held: HashMap<v1::LeaseRef, Arc<Run>>,
     settling: Settling,
+    /// Runs with a checkpoint that was refused for now: when to send it again.
+    checkpoints_later: Vec<(Instant, Arc<Run>)>,
     to_send: VecDeque<v1::WorkerMessage>,
     /// Credit that was given and not used.
     credit: u32,
@@ -91,6 +94,7 @@ impl Session {
             setup,
             held: HashMap::new(),
             settling: Settling::default(),
+            checkpoints_later: Vec::new(),
             to_send: VecDeque::new(),
             credit: 0,
             quiet: false,
@@ -118,6 +122,9 @@ impl Session {
             }
             if !ever_welcomed && is_final(&status) {
                 return Err(status);
+            }
+            if status.code() == Code::InvalidArgument && status.message().contains("too large") {
+                self.settling.give_up_largest(status.message());
             }
             let wait = backoff.next();
             tracing::warn!(
@@ -257,6 +264,7 @@ impl Session {
         let unanswered: Vec<_> =
             self.held.values().filter_map(|run| run.mailbox.unanswered()).collect();
         self.send_checkpoints(unanswered);
+        self.checkpoints_later.clear();
         let settlements = self.settling.all();
         self.send_settlements(settlements);
         // Nobody waits for an event that has no reader any more.
@@ -390,17 +398,31 @@ impl Session {
             let lease = v1::LeaseRef { id: result.id, token: result.token };
             let Some(run) = self.held.get(&lease).map(Arc::clone) else { continue };
             if let Some(problem) = &result.refused {
-                tracing::warn!(job = %lease.id, code = %problem.code, "{}", problem.detail);
-                run.mailbox.answer(result.seq, true);
-                self.lose(&lease);
+                self.checkpoint_refused(&run, problem);
                 continue;
             }
             if result.instruction.is_some() {
                 self.instruct(&run, result.instruction);
             }
-            if run.mailbox.answer(result.seq, false) {
+            if run.mailbox.answer(result.seq) {
                 self.setup.outbox.checkpoint(&run);
             }
+        }
+    }
+
+    fn checkpoint_refused(&mut self, run: &Arc<Run>, problem: &v1::Problem) {
+        let (job, v1::Problem { code, detail, .. }) = (&run.delivery.id, problem);
+        if settling::is_gone(problem) {
+            self.lose(&run.lease());
+        } else if let Some(wait) = settling::passes_in(problem) {
+            tracing::warn!(%job, %code, "no checkpoint yet, again in {wait:?}: {detail}");
+            self.checkpoints_later.push((Instant::now() + wait, Arc::clone(run)));
+        } else {
+            // It keeps its lease, so it has to end: as a failure that says why.
+            tracing::error!(%job, %code, "a checkpoint was refused: {detail}");
+            let error = JobError::new(code, format!("a checkpoint was refused: {detail}"));
+            run.mailbox.close(Durable::Refused(error));
+            run.stop(StopReason::CheckpointRefused);
         }
     }
 
@@ -441,7 +463,7 @@ impl Session {
         if let Some(run) = self.held.remove(lease) {
             tracing::warn!(job = %lease.id, "the lease is lost; its run is stopped");
             run.kill(StopReason::LeaseLost);
-            run.mailbox.close();
+            run.mailbox.close(Durable::Lost);
         }
     }
 
@@ -487,6 +509,13 @@ impl Session {
                 self.release(&run);
             }
         }
+        let due: Vec<_> = self
+            .checkpoints_later
+            .extract_if(.., |(at, _)| *at <= now)
+            .map(|(_, run)| run)
+            .collect();
+        let due = due.iter().filter_map(|run| run.mailbox.unanswered()).collect();
+        self.send_checkpoints(due);
         self.called_off.retain(|(since, run)| {
             if run.has_ended() {
                 return false;
