@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::delivery::Delivery;
-use crate::mailbox::{Durable, Update};
+use crate::mailbox::Update;
 use crate::outcome::FollowUp;
 use crate::run::Run;
 use crate::{Job, JobError, JobOptions, StopReason};
@@ -134,10 +134,7 @@ impl<S> Context<S> {
             ..Update::default()
         };
         let version = self.put(update);
-        match self.run.mailbox.until_durable(version).await {
-            Durable::Yes => Ok(()),
-            Durable::Refused => Err(lease_lost()),
-        }
+        self.run.mailbox.until_durable(version).await.into_result()
     }
 
     /// Lets another job follow: it is enqueued in the same commit that ends this one, if this run
@@ -169,13 +166,8 @@ impl<S> Context<S> {
     }
 }
 
-/// A run whose lease is lost has nothing more to say.
-pub(crate) fn lease_lost() -> JobError {
-    JobError::new(
-        "lease_lost",
-        "the lease of this run has ended: another worker may have the job; stop working on it",
-    )
-}
+/// The largest cursor that is sent at all; servers take 64 KiB unless they are told otherwise.
+const CURSOR_BYTES_MAX: usize = 1 << 20;
 
 /// `null` would mean that there is none.
 pub(crate) fn write_cursor<C: Serialize + ?Sized>(cursor: &C) -> Result<Bytes, JobError> {
@@ -183,6 +175,14 @@ pub(crate) fn write_cursor<C: Serialize + ?Sized>(cursor: &C) -> Result<Bytes, J
         .map_err(|error| JobError::new("cursor_not_json", format!("a cursor: {error}")))?;
     if json == b"null" {
         return Err(JobError::new("cursor_null", "a cursor is null, which means no cursor"));
+    }
+    if json.len() > CURSOR_BYTES_MAX {
+        let message = format!(
+            "a cursor has {} bytes, at most {CURSOR_BYTES_MAX} travel: it says where to go on, \
+             keep results elsewhere",
+            json.len()
+        );
+        return Err(JobError::new("cursor_too_large", message));
     }
     Ok(json.into())
 }

@@ -70,7 +70,12 @@ impl JobError {
     }
 
     pub(crate) fn into_wire(self) -> v1::JobError {
-        v1::JobError { r#type: self.kind, message: self.message, backtrace: self.backtrace }
+        // Servers cut there: what goes beyond would only make messages large.
+        v1::JobError {
+            r#type: cut(self.kind, 255),
+            message: cut(self.message, 10_000),
+            backtrace: cut(self.backtrace, 16 << 10),
+        }
     }
 
     pub(crate) fn from_wire(error: v1::JobError) -> Self {
@@ -118,6 +123,15 @@ impl<E: StdError + Send + Sync + 'static> From<E> for JobError {
     }
 }
 
+/// At most so many bytes of a text.
+fn cut(mut text: String, bytes_max: usize) -> String {
+    if text.len() > bytes_max {
+        let end = (0..=bytes_max).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+        text.truncate(end);
+    }
+    text
+}
+
 /// The name of a type without the path to it.
 fn type_name<E>() -> String {
     let full = std::any::type_name::<E>();
@@ -128,6 +142,13 @@ fn type_name<E>() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_text_is_cut_between_characters() {
+        let error = JobError::new("k", "\u{fc}".repeat(9_000)).into_wire();
+        assert_eq!(error.message, "\u{fc}".repeat(5_000));
+        assert_eq!(cut("a\u{fc}".to_owned(), 2), "a");
+    }
 
     #[test]
     fn an_error_keeps_its_class_and_its_causes() {

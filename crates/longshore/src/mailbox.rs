@@ -9,7 +9,11 @@ use bytes::Bytes;
 use longshore_proto::v1;
 use tokio::sync::Notify;
 
+use crate::JobError;
 use crate::run::lock;
+
+/// Skipped items of one checkpoint: fewer than a server takes.
+const SKIPPED_MAX: usize = 200;
 
 /// What a run has to tell.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -35,11 +39,28 @@ impl Update {
 }
 
 /// Whether a run may go on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Durable {
     Yes,
-    /// The checkpoint was refused: the lease is lost.
-    Refused,
+    /// The lease is lost, and with it what was to be told.
+    Lost,
+    /// The server does not take what the run tells.
+    Refused(JobError),
+}
+
+impl Durable {
+    pub(crate) fn into_result(self) -> Result<(), JobError> {
+        match self {
+            Self::Yes => Ok(()),
+            // A run whose lease is lost has nothing more to say.
+            Self::Lost => Err(JobError::new(
+                "lease_lost",
+                "the lease of this run has ended: another worker may have the job; stop working \
+                 on it",
+            )),
+            Self::Refused(error) => Err(error),
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -58,7 +79,8 @@ struct Inner {
     /// Counts updates: the newest, and the newest that is durable.
     version: u64,
     durable: u64,
-    refused: bool,
+    /// Why nothing is taken any more, if so.
+    closed: Option<Durable>,
 }
 
 impl Mailbox {
@@ -67,6 +89,9 @@ impl Mailbox {
         let mut inner = lock(&self.inner);
         inner.version += 1;
         let version = inner.version;
+        if inner.closed.is_some() {
+            return (version, false);
+        }
         let first = inner.pending.is_none() && inner.in_flight.is_none();
         inner.pending.get_or_insert_default().absorb(update);
         self.busy.store(true, Ordering::Release);
@@ -79,7 +104,14 @@ impl Mailbox {
         if inner.in_flight.is_some() {
             return None;
         }
-        let update = inner.pending.take()?;
+        let (mut update, mut version) = (inner.pending.take()?, inner.version);
+        if update.skipped.len() > SKIPPED_MAX {
+            // The cursor behind them goes last, so that none of them is passed over.
+            let rest = update.skipped.split_off(SKIPPED_MAX);
+            let first = Update { skipped: update.skipped, ..Update::default() };
+            inner.pending = Some(Update { skipped: rest, ..update });
+            (update, version) = (first, inner.durable);
+        }
         inner.seq += 1;
         let checkpoint = v1::Checkpoint {
             id: lease.id,
@@ -91,7 +123,6 @@ impl Mailbox {
             counters: update.counters,
             skipped: update.skipped,
         };
-        let version = inner.version;
         inner.in_flight = Some((checkpoint.clone(), version));
         Some(checkpoint)
     }
@@ -101,18 +132,13 @@ impl Mailbox {
         lock(&self.inner).in_flight.as_ref().map(|(checkpoint, _)| checkpoint.clone())
     }
 
-    /// What was sent has been answered. Returns whether more waits to be sent.
-    pub(crate) fn answer(&self, seq: u64, refused: bool) -> bool {
+    /// What was sent is durable. Returns whether more waits to be sent.
+    pub(crate) fn answer(&self, seq: u64) -> bool {
         let mut inner = lock(&self.inner);
         let Some((_, version)) = inner.in_flight.take_if(|(sent, _)| sent.seq == seq) else {
             return false;
         };
-        if refused {
-            inner.refused = true;
-            inner.pending = None;
-        } else {
-            inner.durable = version;
-        }
+        inner.durable = version;
         let more = inner.pending.is_some();
         self.busy.store(more, Ordering::Release);
         drop(inner);
@@ -120,15 +146,23 @@ impl Mailbox {
         more
     }
 
-    /// Nothing is answered any more: whoever waits hears so.
-    pub(crate) fn close(&self) {
+    /// Nothing is answered any more, for this reason: whoever waits hears so.
+    pub(crate) fn close(&self, why: Durable) {
         let mut inner = lock(&self.inner);
-        inner.refused = true;
+        inner.closed.get_or_insert(why);
         inner.pending = None;
         inner.in_flight = None;
         drop(inner);
         self.busy.store(false, Ordering::Release);
         self.answered.notify_waiters();
+    }
+
+    /// What the server did not take, if so.
+    pub(crate) fn refusal(&self) -> Option<JobError> {
+        match &lock(&self.inner).closed {
+            Some(Durable::Refused(error)) => Some(error.clone()),
+            _ => None,
+        }
     }
 
     /// Whether an update left now would have to wait for its turn.
@@ -160,8 +194,8 @@ impl Mailbox {
                 if inner.durable >= version {
                     return Durable::Yes;
                 }
-                if inner.refused {
-                    return Durable::Refused;
+                if let Some(why) = &inner.closed {
+                    return why.clone();
                 }
             }
             answered.await;
@@ -192,14 +226,14 @@ mod tests {
         assert_eq!(mailbox.put(cursor("3", 1)), (3, false));
         assert_eq!(mailbox.take(lease()), None);
         assert_eq!(mailbox.unanswered().unwrap().seq, 1);
-        assert!(mailbox.answer(1, false));
+        assert!(mailbox.answer(1));
         let second = mailbox.take(lease()).unwrap();
         assert_eq!((second.seq, second.cursor.as_ref()), (2, b"3".as_slice()));
         assert_eq!(second.counters["rows"], 2);
         // A late answer to the first says nothing of the second.
-        assert!(!mailbox.answer(1, false));
+        assert!(!mailbox.answer(1));
         assert!(mailbox.is_busy());
-        assert!(!mailbox.answer(2, false));
+        assert!(!mailbox.answer(2));
         assert_eq!(mailbox.until_durable(3).await, Durable::Yes);
         mailbox.until_idle().await;
     }
@@ -209,7 +243,26 @@ mod tests {
         let mailbox = Mailbox::default();
         let (version, _) = mailbox.put(cursor("1", 1));
         mailbox.take(lease()).unwrap();
-        mailbox.answer(1, true);
-        assert_eq!(mailbox.until_durable(version).await, Durable::Refused);
+        let why = Durable::Refused(JobError::new("body_too_large", "a cursor"));
+        mailbox.close(why.clone());
+        assert_eq!(mailbox.until_durable(version).await, why);
+        // Nothing more is sent, and whoever waits for it hears the same.
+        let (version, first) = mailbox.put(cursor("2", 1));
+        assert!(!first && mailbox.take(lease()).is_none());
+        assert_eq!(mailbox.until_durable(version).await, why);
+    }
+
+    #[tokio::test]
+    async fn many_skipped_items_go_in_parts_and_the_cursor_with_the_last() {
+        let mailbox = Mailbox::default();
+        let skipped = vec![v1::SkippedItem::default(); 2 * SKIPPED_MAX + 1];
+        let (version, _) = mailbox.put(Update { skipped, ..cursor("9", 1) });
+        let mut parts = Vec::new();
+        while let Some(part) = mailbox.take(lease()) {
+            mailbox.answer(part.seq);
+            parts.push((part.skipped.len(), part.cursor.len(), part.counters.len()));
+        }
+        assert_eq!(parts, [(SKIPPED_MAX, 0, 0), (SKIPPED_MAX, 0, 0), (1, 1, 1)]);
+        assert_eq!(mailbox.until_durable(version).await, Durable::Yes);
     }
 }

@@ -59,7 +59,7 @@ impl Outbox {
             while let Some(checkpoint) = run.mailbox.take(run.lease()) {
                 let seq = checkpoint.seq;
                 lock(kept).push(checkpoint);
-                run.mailbox.answer(seq, false);
+                run.mailbox.answer(seq);
             }
             return;
         }

@@ -26,6 +26,8 @@ pub enum StopReason {
     TimedOut,
     /// The worker ends, and its grace is over.
     Shutdown,
+    /// The server does not take its cursor or its counters; the job's error tells why.
+    CheckpointRefused,
 }
 
 const STOP: u8 = 1;

@@ -11,8 +11,8 @@ use longshore_proto::v1;
 use super::again::{self, ItemToRun};
 use super::enumerator::{Position, Throttle};
 use super::{Checkpoints, Enumerator, Iteration, IterationSettings, OnItemError};
-use crate::context::{lease_lost, write_cursor};
-use crate::mailbox::{Durable, Update};
+use crate::context::write_cursor;
+use crate::mailbox::Update;
 use crate::panics::Guarded;
 use crate::{Context, JobError, JobResult, Outcome, StopReason};
 
@@ -335,10 +335,7 @@ where
     }
 
     async fn until_durable(&self) -> Result<(), JobError> {
-        match self.ctx.run.mailbox.until_durable(self.version).await {
-            Durable::Yes => Ok(()),
-            Durable::Refused => Err(lease_lost()),
-        }
+        self.ctx.run.mailbox.until_durable(self.version).await.into_result()
     }
 
     /// Waits until everything that is done is safe.

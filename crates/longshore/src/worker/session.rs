@@ -20,11 +20,13 @@ use super::memory::resident_bytes;
 use super::settling::{self, Settling};
 use super::slot::Load;
 use super::{Event, Phase, Prefetch};
-use crate::StopReason;
 use crate::backoff::Backoff;
+use crate::client::reason;
 use crate::delivery::Delivery;
+use crate::mailbox::Durable;
 use crate::outbox::Outbox;
 use crate::run::Run;
+use crate::{JobError, StopReason};
 
 /// Messages that may wait for the transport: so few that what accumulates meanwhile goes together.
 const SENDING_MAX: usize = 2;
@@ -47,6 +49,7 @@ const CANCEL_GRACE: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(super) struct Setup {
     pub(super) channel: Channel,
+    pub(super) url: String,
     /// What it says of itself; the leases that it holds are filled in.
     pub(super) hello: v1::Hello,
     pub(super) prefetch: Prefetch,
@@ -63,11 +66,11 @@ pub(super) struct Session {
     /// Runs whose end is not known yet.
     held: HashMap<v1::LeaseRef, Arc<Run>>,
     settling: Settling,
+    /// Runs with a checkpoint that was refused for now: when to send it again.
+    checkpoints_later: Vec<(Instant, Arc<Run>)>,
     to_send: VecDeque<v1::WorkerMessage>,
     /// Credit that was given and not used.
     credit: u32,
-    /// The server asked to take nothing more.
-    quiet: bool,
     /// Jobs waited too long for a slot: no more of them until one is free.
     stalled_at: Option<u64>,
     /// Runs that were called off, and since when.
@@ -93,9 +96,9 @@ impl Session {
             setup,
             held: HashMap::new(),
             settling: Settling::default(),
+            checkpoints_later: Vec::new(),
             to_send: VecDeque::new(),
             credit: 0,
-            quiet: false,
             stalled_at: None,
             called_off: Vec::new(),
             welcomed: false,
@@ -121,10 +124,14 @@ impl Session {
             if !ever_welcomed && is_final(&status) {
                 return Err(status);
             }
+            if status.code() == Code::InvalidArgument && status.message().contains("too large") {
+                self.settling.give_up_largest(status.message());
+            }
             let wait = backoff.next();
             tracing::warn!(
-                error = status.message(),
-                "no stream to the server; connecting again in {wait:?}"
+                error = reason(&status),
+                "no stream to the server at {}; connecting again in {wait:?}",
+                self.setup.url
             );
             self.pause(wait).await;
             if self.is_finished() {
@@ -262,6 +269,7 @@ impl Session {
         let unanswered: Vec<_> =
             self.held.values().filter_map(|run| run.mailbox.unanswered()).collect();
         self.send_checkpoints(unanswered);
+        self.checkpoints_later.clear();
         let settlements = self.settling.all();
         self.send_settlements(settlements);
         // Nobody waits for an event that has no reader any more.
@@ -338,7 +346,7 @@ impl Session {
 
     /// Tops the credit up once a good part of it is used.
     fn give_credit(&mut self) {
-        if self.quiet || !matches!(*self.setup.phase.borrow(), Phase::Working) {
+        if !matches!(*self.setup.phase.borrow(), Phase::Working) {
             return;
         }
         let concurrency = self.setup.hello.concurrency;
@@ -373,7 +381,7 @@ impl Session {
 
     fn take(&mut self, jobs: Vec<v1::Delivery>) {
         self.credit = self.credit.saturating_sub(u32::try_from(jobs.len()).unwrap_or(u32::MAX));
-        let works = matches!(*self.setup.phase.borrow(), Phase::Working) && !self.quiet;
+        let works = matches!(*self.setup.phase.borrow(), Phase::Working);
         let mut runs = Vec::with_capacity(jobs.len());
         for job in jobs {
             let run = Run::new(Delivery::from_wire(job), Arc::clone(&self.setup.outbox));
@@ -398,17 +406,31 @@ impl Session {
             let lease = v1::LeaseRef { id: result.id, token: result.token };
             let Some(run) = self.held.get(&lease).map(Arc::clone) else { continue };
             if let Some(problem) = &result.refused {
-                tracing::warn!(job = %lease.id, code = %problem.code, "{}", problem.detail);
-                run.mailbox.answer(result.seq, true);
-                self.lose(&lease);
+                self.checkpoint_refused(&run, problem);
                 continue;
             }
             if result.instruction.is_some() {
                 self.instruct(&run, result.instruction);
             }
-            if run.mailbox.answer(result.seq, false) {
+            if run.mailbox.answer(result.seq) {
                 self.setup.outbox.checkpoint(&run);
             }
+        }
+    }
+
+    fn checkpoint_refused(&mut self, run: &Arc<Run>, problem: &v1::Problem) {
+        let (job, v1::Problem { code, detail, .. }) = (&run.delivery.id, problem);
+        if settling::is_gone(problem) {
+            self.lose(&run.lease());
+        } else if let Some(wait) = settling::passes_in(problem) {
+            tracing::warn!(%job, %code, "no checkpoint yet, again in {wait:?}: {detail}");
+            self.checkpoints_later.push((Instant::now() + wait, Arc::clone(run)));
+        } else {
+            // It keeps its lease, so it has to end: as a failure that says why.
+            tracing::error!(%job, %code, "a checkpoint was refused: {detail}");
+            let error = JobError::new(code, format!("a checkpoint was refused: {detail}"));
+            run.mailbox.close(Durable::Refused(error));
+            run.stop(StopReason::CheckpointRefused);
         }
     }
 
@@ -424,11 +446,9 @@ impl Session {
         }
         match asked {
             v1::WorkerState::Working => {}
+            // A worker is asked as a whole, whichever of its sessions was named.
             v1::WorkerState::Quiet => {
-                if !std::mem::replace(&mut self.quiet, true) {
-                    tracing::info!("asked to be quiet: this worker takes nothing more");
-                    self.give_back_waiting();
-                }
+                let _ = self.setup.events.send(Event::QuietAsked);
             }
             v1::WorkerState::Terminate => {
                 let _ = self.setup.events.send(Event::TerminateAsked);
@@ -449,7 +469,7 @@ impl Session {
         if let Some(run) = self.held.remove(lease) {
             tracing::warn!(job = %lease.id, "the lease is lost; its run is stopped");
             run.kill(StopReason::LeaseLost);
-            run.mailbox.close();
+            run.mailbox.close(Durable::Lost);
         }
     }
 
@@ -463,6 +483,7 @@ impl Session {
         let phase = self.setup.phase.borrow_and_update().clone();
         let reason = match &phase {
             Phase::Working => return,
+            Phase::Quiet => "quiet",
             Phase::Stopping(reason) => *reason,
             Phase::Killing => "shutdown",
         };
@@ -495,6 +516,13 @@ impl Session {
                 self.release(&run);
             }
         }
+        let due: Vec<_> = self
+            .checkpoints_later
+            .extract_if(.., |(at, _)| *at <= now)
+            .map(|(_, run)| run)
+            .collect();
+        let due = due.iter().filter_map(|run| run.mailbox.unanswered()).collect();
+        self.send_checkpoints(due);
         self.called_off.retain(|(since, run)| {
             if run.has_ended() {
                 return false;
@@ -509,7 +537,7 @@ impl Session {
     }
 
     fn is_finished(&self) -> bool {
-        !matches!(*self.setup.phase.borrow(), Phase::Working)
+        !matches!(*self.setup.phase.borrow(), Phase::Working | Phase::Quiet)
             && self.held.is_empty()
             && self.settling.is_empty()
             && self.to_send.is_empty()

@@ -6,6 +6,9 @@ use std::time::{Duration, Instant};
 use longshore_proto::v1;
 use longshore_proto::v1::settlement::Verdict;
 
+/// An end of that size is in no message's way.
+const SMALL: usize = 64 << 10;
+
 #[derive(Debug, Default)]
 pub(super) struct Settling {
     unanswered: HashMap<v1::LeaseRef, Verdict>,
@@ -72,12 +75,29 @@ impl Settling {
         }
     }
 
+    /// The server takes no message that large: the largest end becomes a failure that says so.
+    pub(super) fn give_up_largest(&mut self, why: &str) {
+        let largest = self.unanswered.values_mut().max_by_key(|verdict| verdict_size(verdict));
+        if let Some(verdict) = largest
+            && verdict_size(verdict) > SMALL
+        {
+            let bytes = verdict_size(verdict);
+            tracing::error!(bytes, "the end of a run is too large for the server: {why}");
+            let message = format!(
+                "the run ended, but its result and what follows have {bytes} bytes, more than a \
+                 message may have: {why}; keep large results elsewhere and return where they are"
+            );
+            *verdict = failure("body_too_large".to_owned(), message);
+        }
+    }
+
     fn refused(&mut self, lease: v1::LeaseRef, verdict: Verdict, problem: v1::Problem) {
-        let v1::Problem { code, detail, http_status, retry_after_ms, .. } = problem;
-        let passes = retry_after_ms.is_some() || matches!(http_status, 429 | 503);
-        let gone = matches!(code.as_str(), "lease_lost" | "job_unknown" | "job_gone");
-        if passes && !gone {
-            let wait = Duration::from_millis(retry_after_ms.unwrap_or(1_000).clamp(10, 60_000));
+        let gone = is_gone(&problem);
+        let passes_in = passes_in(&problem);
+        let v1::Problem { code, detail, .. } = problem;
+        if let Some(wait) = passes_in
+            && !gone
+        {
             tracing::warn!(job = %lease.id, %code, "not settled yet, again in {wait:?}: {detail}");
             self.later.push((Instant::now() + wait, lease.clone()));
             self.unanswered.insert(lease, verdict);
@@ -89,25 +109,41 @@ impl Settling {
         }
         // It keeps its lease, so it has to end in another way: as a failure that says why.
         tracing::error!(job = %lease.id, %code, "the end of a run was refused: {detail}");
-        let error = v1::JobError {
-            r#type: code,
-            message: format!("the run ended, but its end was refused: {detail}"),
-            backtrace: String::new(),
-        };
-        let fail = Verdict::Fail(v1::Fail { error: Some(error), retry_in_ms: None });
+        let fail = failure(code, format!("the run ended, but its end was refused: {detail}"));
         self.later.push((Instant::now(), lease.clone()));
         self.unanswered.insert(lease, fail);
     }
 }
 
+/// Whether the lease is lost, and the run with it.
+pub(super) fn is_gone(problem: &v1::Problem) -> bool {
+    matches!(problem.code.as_str(), "lease_lost" | "job_unknown" | "job_gone")
+}
+
+/// How long to wait before saying again what was refused, where that helps.
+pub(super) fn passes_in(problem: &v1::Problem) -> Option<Duration> {
+    let passes = problem.retry_after_ms.is_some() || matches!(problem.http_status, 429 | 503);
+    let ms = problem.retry_after_ms.unwrap_or(1_000).clamp(10, 60_000);
+    passes.then(|| Duration::from_millis(ms))
+}
+
+fn failure(code: String, message: String) -> Verdict {
+    let error = v1::JobError { r#type: code, message, backtrace: String::new() };
+    Verdict::Fail(v1::Fail { error: Some(error), retry_in_ms: None })
+}
+
 /// About how many bytes a settlement has.
 pub(super) fn size(settlement: &v1::Settlement) -> usize {
-    match &settlement.verdict {
-        Some(Verdict::Ack(ack)) => {
+    settlement.verdict.as_ref().map_or(0, verdict_size)
+}
+
+fn verdict_size(verdict: &Verdict) -> usize {
+    match verdict {
+        Verdict::Ack(ack) => {
             let jobs = ack.enqueue.iter().map(|job| 256 + job.args.len() + job.metadata.len());
             256 + ack.result.as_ref().map_or(0, bytes::Bytes::len) + jobs.sum::<usize>()
         }
-        Some(Verdict::Fail(v1::Fail { error: Some(error), .. })) => {
+        Verdict::Fail(v1::Fail { error: Some(error), .. }) => {
             256 + error.message.len() + error.backtrace.len()
         }
         _ => 256,

@@ -90,6 +90,10 @@ pub(crate) async fn execute(service: &mut JobService, run: &Arc<Run>) -> Option<
     if run.stop_reason() == Some(StopReason::LeaseLost) {
         return None;
     }
+    if let Some(error) = run.mailbox.refusal() {
+        // Cursors or counters of it are lost: it has not succeeded, whatever it says.
+        return Some(verdict(Err(error)));
+    }
     // What it counted by the way shall not be lost with its end.
     let counters = run.take_counted();
     if !counters.is_empty() && end.is_ok() {
@@ -97,8 +101,10 @@ pub(crate) async fn execute(service: &mut JobService, run: &Arc<Run>) -> Option<
         if first {
             run.outbox.checkpoint(run);
         }
-        if run.mailbox.until_durable(version).await == Durable::Refused {
-            return None;
+        match run.mailbox.until_durable(version).await {
+            Durable::Yes => {}
+            Durable::Lost => return None,
+            Durable::Refused(error) => return Some(verdict(Err(error))),
         }
     }
     Some(verdict(end))

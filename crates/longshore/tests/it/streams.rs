@@ -69,16 +69,18 @@ impl Iteration<Signals> for Endless {
     }
 }
 
-/// Numbers, each of which waits until its cursor is on disk.
+/// Numbers that wait until their cursor is on disk, every so often.
 #[derive(Job, Serialize, Deserialize)]
-struct Careful;
+struct Careful {
+    every: u64,
+}
 
 impl Iteration<Signals> for Careful {
     type Item = u64;
     type Cursor = u64;
 
     fn settings(&self) -> IterationSettings {
-        IterationSettings::new().checkpoints(Checkpoints::EACH)
+        IterationSettings::new().checkpoints(Checkpoints::WaitEvery(self.every))
     }
 
     async fn enumerate(
@@ -86,7 +88,7 @@ impl Iteration<Signals> for Careful {
         cursor: Option<u64>,
         _: &Context<Signals>,
     ) -> Result<Enumerator<u64, u64>, JobError> {
-        Ok(Enumerator::range(0..3, cursor))
+        Ok(Enumerator::range(0..4, cursor))
     }
 
     async fn each(&self, _: &u64, ctx: &Context<Signals>) -> Result<(), JobError> {
@@ -328,8 +330,9 @@ async fn an_item_can_wait_until_the_one_before_is_on_disk() {
     let mut fake = Fake::start().await;
     let mut running = Running::start(&fake, |it| it);
     let mut stream = fake.welcome().await;
-    stream.deliver(delivery("j1", "careful", &json!(null)));
-    for number in 0..3 {
+    assert_eq!(Checkpoints::EACH, Checkpoints::WaitEvery(1));
+    stream.deliver(delivery("j1", "careful", &json!({"every": 1})));
+    for number in 0..4 {
         assert_eq!(running.signal().await, "item");
         let checkpoint = stream.checkpoint().await;
         assert_eq!(checkpoint.cursor, number.to_string());
@@ -337,6 +340,99 @@ async fn an_item_can_wait_until_the_one_before_is_on_disk() {
         stream.checkpointed(&checkpoint, None);
     }
     assert!(matches!(stream.settlement().await.verdict, Some(Verdict::Ack(_))));
+}
+
+#[tokio::test]
+async fn every_so_many_items_wait_until_the_last_of_them_is_on_disk() {
+    let mut fake = Fake::start().await;
+    let mut running = Running::start(&fake, |it| it);
+    let mut stream = fake.welcome().await;
+    stream.deliver(delivery("j1", "careful", &json!({"every": 2})));
+    for last in [1, 3] {
+        // The first of the two does not wait for its own.
+        assert_eq!([running.signal().await, running.signal().await], ["item", "item"]);
+        loop {
+            let checkpoint = stream.checkpoint().await;
+            assert!(running.signals.try_recv().is_err(), "it did not wait");
+            stream.checkpointed(&checkpoint, None);
+            if checkpoint.cursor == last.to_string() {
+                break;
+            }
+            assert_eq!(checkpoint.cursor, (last - 1).to_string());
+        }
+    }
+    assert!(matches!(stream.settlement().await.verdict, Some(Verdict::Ack(_))));
+}
+
+#[tokio::test]
+async fn an_iteration_that_is_slowed_down_waits_and_can_be_interrupted_meanwhile() {
+    let mut fake = Fake::start().await;
+    let mut running = Running::start(&fake, |it| it);
+    let mut stream = fake.welcome().await;
+    let job = delivery("j1", "careful", &json!({"every": 1}));
+    stream.deliver(job.clone());
+    assert_eq!(running.signal().await, "item");
+    let first = stream.checkpoint().await;
+    let slow_down = v1::instruction::SlowDown { wait_ms: 3_600_000 };
+    stream.checkpointed(&first, Some(v1::instruction::What::SlowDown(slow_down)));
+    // Another job comes and goes meanwhile, so that an item had the time to begin.
+    stream.deliver(delivery("j2", "double", &json!(1)));
+    let other = stream.settlement().await;
+    assert_eq!(other.id, "j2");
+    stream.settled(&other, None);
+    let interrupt = v1::instruction::Interrupt { reason: "pause".into() };
+    let what = Some(v1::instruction::What::Interrupt(interrupt));
+    stream.control(&job, Some(v1::Instruction { what }));
+    let settlement = stream.settlement().await;
+    assert!(matches!(settlement.verdict, Some(Verdict::Interrupted(_))), "{settlement:?}");
+    assert!(running.signals.try_recv().is_err(), "it did not wait");
+}
+
+#[tokio::test]
+async fn a_job_whose_lease_was_lost_before_it_began_is_not_run() {
+    let mut fake = Fake::start().await;
+    let mut running = Running::start(&fake, |it| it.concurrency(1));
+    let mut stream = fake.welcome().await;
+    let (first, second) =
+        (delivery("j1", "linger", &json!(null)), delivery("j2", "careful", &json!({"every": 1})));
+    stream.deliver(first.clone());
+    assert_eq!(running.signal().await, "running");
+    stream.deliver(second.clone());
+    let lease = |job: v1::Delivery| v1::LeaseRef { id: job.id, token: job.token };
+    // The second waits for its turn, the first runs: both stop.
+    let jobs = vec![lease(second), lease(first)];
+    stream.say(v1::server_message::Message::NotStarted(v1::NotStarted { jobs }));
+    assert_eq!(running.signal().await, "lost");
+    stream.deliver(delivery("j3", "double", &json!(1)));
+    assert_eq!(stream.settlement().await.id, "j3");
+    assert!(running.signals.try_recv().is_err(), "it was run");
+}
+
+#[tokio::test]
+async fn a_checkpoint_that_is_refused_for_now_is_sent_again() {
+    let mut fake = Fake::start().await;
+    let mut running = Running::start(&fake, |it| it);
+    let mut stream = fake.welcome().await;
+    stream.deliver(delivery("j1", "careful", &json!({"every": 1})));
+    assert_eq!(running.signal().await, "item");
+    let first = stream.checkpoint().await;
+    let refused = v1::Problem {
+        code: "unavailable".into(),
+        http_status: 503,
+        retry_after_ms: Some(10),
+        ..v1::Problem::default()
+    };
+    let results = vec![v1::CheckpointResult {
+        id: first.id.clone(),
+        token: first.token.clone(),
+        seq: first.seq,
+        instruction: None,
+        refused: Some(refused),
+    }];
+    stream.say(v1::server_message::Message::Checkpointed(v1::Checkpointed { results }));
+    assert_eq!(stream.checkpoint().await, first);
+    stream.checkpointed(&first, None);
+    assert_eq!(running.signal().await, "item");
 }
 
 #[tokio::test]
