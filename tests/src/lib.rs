@@ -5,6 +5,7 @@
 
 pub mod enumeration;
 pub mod faults;
+pub mod fleet;
 pub mod history;
 pub mod http;
 pub mod judge;

@@ -32,14 +32,23 @@ pub fn binary() -> Result<PathBuf> {
 
 /// The command `longshore serve` on a folder, at a port that is free.
 pub fn serve(data: &Path) -> Result<Command> {
+    serve_at(data, "127.0.0.1:0")
+}
+
+/// The same at a given address, as where a server is started again for those who know it.
+pub fn serve_at(data: &Path, address: &str) -> Result<Command> {
     let mut command = Command::new(binary()?);
-    add_arguments(&mut command, data);
+    add_arguments_at(&mut command, data, address);
     Ok(command)
 }
 
 /// Adds what `longshore serve` needs to run on a folder, at a port that is free.
 pub fn add_arguments(command: &mut Command, data: &Path) {
-    command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(data);
+    add_arguments_at(command, data, "127.0.0.1:0");
+}
+
+fn add_arguments_at(command: &mut Command, data: &Path, address: &str) {
+    command.args(["serve", "--listen", address, "--data"]).arg(data);
     // Nothing of the surroundings may reach the server but what a test sets.
     for (name, _) in env::vars_os() {
         if name.to_string_lossy().starts_with("LONGSHORE_") {

@@ -1,21 +1,23 @@
 //! A backfill over a table of `PostgreSQL` while workers and the server are restarted again and
-//! again: what it does, and the processes that take part in it.
+//! again: what it does and notes, the processes that take part in it, and what was made of its
+//! attempts.
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use longshore::sql::Keyset;
 use longshore::{
     Checkpoints, Client, Context, Enumerator, Iteration, IterationSettings, Job, JobError,
 };
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use sqlx::PgPool;
 
 use crate::random::Random;
-use crate::server::{Server, binary, signal};
+use crate::server::{Server, binary, serve_at, signal};
 
 /// Items that a job may do again for each time that it is killed.
 pub const DURABLE_EVERY: u64 = 100;
@@ -33,7 +35,16 @@ pub struct Backfill {
     pub parts: i64,
 }
 
-impl Iteration<PgPool> for Backfill {
+/// What the runs of one worker process share.
+#[derive(Debug)]
+pub struct Desk {
+    /// The database.
+    pub pool: PgPool,
+    /// The worker's name.
+    pub worker: String,
+}
+
+impl Iteration<Desk> for Backfill {
     type Item = (i64,);
     type Cursor = i64;
 
@@ -44,31 +55,103 @@ impl Iteration<PgPool> for Backfill {
     async fn enumerate(
         &self,
         cursor: Option<i64>,
-        ctx: &Context<PgPool>,
+        ctx: &Context<Desk>,
     ) -> Result<Enumerator<(i64,), i64>, JobError> {
+        let Desk { pool, worker } = ctx.state();
+        note_run(pool, self.part, worker, ctx, cursor).await?;
         Keyset::new("items", ["id"])
             .columns("id")
             .filter("id % $1 = $2")
             .bind(self.parts)
             .bind(self.part)
-            .rows(ctx.state(), cursor)
+            .rows(pool, cursor)
     }
 
-    async fn each(&self, (id,): &(i64,), ctx: &Context<PgPool>) -> Result<(), JobError> {
+    async fn each(&self, (id,): &(i64,), ctx: &Context<Desk>) -> Result<(), JobError> {
         let done = "UPDATE items SET done = done + 1 WHERE id = $1";
-        sqlx::query(done).bind(id).execute(ctx.state()).await?;
+        sqlx::query(done).bind(id).execute(&ctx.state().pool).await?;
         Ok(())
     }
 }
 
-/// A table with so many rows, none of which is done.
+/// Notes where a run begins, before it does anything.
+async fn note_run(
+    pool: &PgPool,
+    part: i64,
+    worker: &str,
+    ctx: &Context<Desk>,
+    cursor: Option<i64>,
+) -> Result<(), JobError> {
+    let note = "INSERT INTO runs VALUES ($1, string_to_array($2, '.')::bigint[], $3, $4, $5)";
+    sqlx::query(note)
+        .bind(part)
+        .bind(&ctx.delivery().token)
+        .bind(i64::from(ctx.attempt()))
+        .bind(worker)
+        .bind(cursor)
+        .execute(pool)
+        .await?;
+    Ok(())
+}
+
+/// A table with so many rows, none of which is done, and one for the runs.
 pub async fn table(pool: &PgPool, rows: i64) -> Result<()> {
+    let runs = "CREATE TABLE runs (part bigint, token bigint[], attempt bigint, worker text, \
+                cursor bigint)";
+    sqlx::query(runs).execute(pool).await?;
     let create = "CREATE TABLE items (id bigint PRIMARY KEY, done bigint NOT NULL DEFAULT 0) \
                   WITH (fillfactor = 50)";
     sqlx::query(create).execute(pool).await?;
     let fill = "INSERT INTO items (id) SELECT generate_series(1, $1)";
     sqlx::query(fill).bind(rows).execute(pool).await?;
     Ok(())
+}
+
+/// A run as it was noted at its beginning.
+#[derive(Clone, Debug)]
+struct Run {
+    attempt: i64,
+    worker: String,
+    cursor: Option<i64>,
+}
+
+/// What became of the runs of one job.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Toll {
+    /// Runs that began.
+    pub runs: usize,
+    /// Of those, the ones after which the next one began farther on.
+    pub moved: usize,
+    /// Attempts that were used up, the one that succeeded aside.
+    pub attempts: usize,
+}
+
+/// Judges the runs of the job for `part` by its record: no cursor went back, and each attempt that
+/// is used up was a run after which the next one began where it had begun itself.
+pub async fn judge(pool: &PgPool, part: i64, record: &Value) -> Result<Toll> {
+    let runs = "SELECT attempt, worker, cursor FROM runs WHERE part = $1 ORDER BY token";
+    let runs: Vec<(i64, String, Option<i64>)> =
+        sqlx::query_as(runs).bind(part).fetch_all(pool).await?;
+    let runs = runs.into_iter().map(|(attempt, worker, cursor)| Run { attempt, worker, cursor });
+    let runs: Vec<Run> = runs.collect();
+    for (before, after) in runs.iter().zip(runs.iter().skip(1)) {
+        ensure!(before.cursor <= after.cursor, "a cursor went back: {before:?}, {after:?}");
+        ensure!(before.attempt <= after.attempt, "an attempt came back: {before:?}, {after:?}");
+    }
+    let notes = record["attempts"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let used = record["attempt"].as_i64().context("no attempt")? - 1;
+    for attempt in 1..=used {
+        let note = notes.iter().find(|note| note["attempt"] == attempt);
+        let note = note.with_context(|| format!("no note of attempt {attempt}: {record}"))?;
+        ensure!(note["outcome"] == "lost", "{note}");
+        let of_note = |run: &Run| run.attempt == attempt && note["worker"] == *run.worker;
+        // One that was lost before it had noted its beginning had done nothing.
+        let Some(index) = runs.iter().rposition(of_note) else { continue };
+        let (run, next) = (&runs[index], runs.get(index + 1).context("no run succeeded")?);
+        ensure!(run.cursor == next.cursor, "a run with progress used an attempt: {run:?}, {note}");
+    }
+    let moved = runs.windows(2).filter(|pair| pair[0].cursor < pair[1].cursor).count();
+    Ok(Toll { runs: runs.len(), moved, attempts: usize::try_from(used)? })
 }
 
 /// How rough it is.
@@ -101,7 +184,6 @@ pub struct Storm<'a> {
     data: &'a Path,
     log: &'a Path,
     database: &'a Path,
-    port: u16,
     server: Server,
     workers: Vec<Child>,
     started: u64,
@@ -111,9 +193,8 @@ impl<'a> Storm<'a> {
     /// Starts a server at a free port, and workers.
     pub fn start(folders: (&'a Path, &'a Path, &'a Path), workers: usize) -> Result<Self> {
         let (data, log, database) = folders;
-        let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        let server = start_server(data, log, port)?;
-        let mut storm = Self { data, log, database, port, server, workers: Vec::new(), started: 0 };
+        let server = start_server(data, log, "127.0.0.1:0")?;
+        let mut storm = Self { data, log, database, server, workers: Vec::new(), started: 0 };
         for _ in 0..workers {
             let worker = storm.start_worker()?;
             storm.workers.push(worker);
@@ -127,7 +208,7 @@ impl<'a> Storm<'a> {
     }
 
     fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        format!("http://{}", self.server.address)
     }
 
     fn start_worker(&mut self) -> Result<Child> {
@@ -173,7 +254,7 @@ impl<'a> Storm<'a> {
             if ended.is_multiple_of(weather.server_every) {
                 blows.server_kills += 1;
                 self.server.kill()?;
-                self.server = start_server(self.data, self.log, self.port)?;
+                self.server = start_server(self.data, self.log, &self.server.address)?;
             }
         }
         Ok(blows)
@@ -189,10 +270,8 @@ impl Drop for Storm<'_> {
     }
 }
 
-fn start_server(data: &Path, log: &Path, port: u16) -> Result<Server> {
-    let mut command = Command::new(binary()?);
-    command.arg("serve").arg("--listen").arg(format!("127.0.0.1:{port}"));
-    command.arg("--data").arg(data);
+fn start_server(data: &Path, log: &Path, address: &str) -> Result<Server> {
+    let mut command = serve_at(data, address)?;
     // A killed worker's jobs wait so long for it to come back.
     command.args(["--set", "workers.reconnect=1s"]);
     let mut server = Server::start_as(command, log)?;

@@ -25,6 +25,8 @@ enum Need {
     Binary(&'static str),
     /// A program on the path, asked with `--version`.
     Program(&'static str),
+    /// A server of `PostgreSQL`, where Debian has it.
+    Postgres,
 }
 
 struct Test {
@@ -63,6 +65,12 @@ const TABLE: &[Test] = &[
         tier: Tier::Quick,
         need: Need::Program("strace"),
         cargo: &["test", "--package", "longshore-tests", "--test", "syscalls"],
+    },
+    Test {
+        name: "storm over PostgreSQL",
+        tier: Tier::Quick,
+        need: Need::Postgres,
+        cargo: &["test", "--workspace", "--test", "storm"],
     },
     Test {
         name: "simulator",
@@ -112,6 +120,11 @@ fn missing(need: &Need) -> Result<Option<String>> {
             command.arg("--version");
             let present = succeeds_within(command, Duration::from_secs(10));
             (present, format!("'{name}' is not installed"))
+        }
+        Need::Postgres => {
+            let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+            let present = versions.into_iter().any(|it| it.path().join("bin/initdb").is_file());
+            (present, "the server of PostgreSQL is not installed (Debian: postgresql)".to_owned())
         }
     };
     Ok((!present).then_some(what))

@@ -22,11 +22,15 @@ pub enum Canary {
     CursorBack,
     /// What workers say of jobs that they start is not heard.
     StartUnheard,
+    /// What workers that come back say of jobs that they started is not heard.
+    ReturnUnheard,
+    /// A flush forgets that the runs of its time came farther.
+    HeadwayForgotten,
 }
 
 impl Canary {
     /// Every one of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::NoFsync,
         Self::AnswerBeforeCommit,
         Self::TokenReuse,
@@ -36,6 +40,8 @@ impl Canary {
         Self::StaleToken,
         Self::CursorBack,
         Self::StartUnheard,
+        Self::ReturnUnheard,
+        Self::HeadwayForgotten,
     ];
 
     /// Its name on the command line.
@@ -50,6 +56,8 @@ impl Canary {
             Self::StaleToken => "stale-token",
             Self::CursorBack => "cursor-back",
             Self::StartUnheard => "start-unheard",
+            Self::ReturnUnheard => "return-unheard",
+            Self::HeadwayForgotten => "headway-forgotten",
         }
     }
 

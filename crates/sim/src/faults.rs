@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use longshore_engine::query::{Lookup, find_job};
 use longshore_engine::wire::{Input, Wire};
-use longshore_engine::{Clock, Command, Entry, Request, TimeMs};
+use longshore_engine::{Checkpoint, Clock, Command, Entry, Request, TimeMs};
 
 use crate::map::{Entries, SimMap};
 
@@ -46,6 +46,17 @@ pub(crate) fn keep_checkpoints(entries: &mut Entries, earlier: &Entries) {
         let older = earlier.get(key).filter(|_| key.first() == Some(&CHECKPOINT_KEY_FIRST));
         if let Some(older) = older {
             value.clone_from(older);
+        }
+    }
+}
+
+/// Makes a state whose checkpoints do not say that their runs came farther.
+pub(crate) fn forget_headway(entries: &mut Entries) {
+    for (key, value) in entries {
+        if key.first() == Some(&CHECKPOINT_KEY_FIRST)
+            && let Ok(checkpoint) = Checkpoint::from_bytes(value)
+        {
+            *value = Checkpoint { moved: false, ..checkpoint }.to_bytes();
         }
     }
 }

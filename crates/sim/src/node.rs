@@ -107,6 +107,13 @@ impl Node {
             let heard = jobs.iter().map(|_| Ok(Instruction::Continue)).collect();
             return vec![(request.reply_to, Answer::Extended(heard))];
         }
+        if self.canary == Some(Canary::ReturnUnheard)
+            && let Command::ResumeSession { held, .. } = &mut request.command
+        {
+            for held in held {
+                held.started = false;
+            }
+        }
         self.turn.submit(request, clock);
         self.early()
     }
@@ -189,6 +196,9 @@ impl Node {
         }
         if self.canary == Some(Canary::CursorBack) {
             faults::keep_checkpoints(&mut image.entries, &store.image.entries);
+        }
+        if self.canary == Some(Canary::HeadwayForgotten) {
+            faults::forget_headway(&mut image.entries);
         }
         let position = image.position;
         self.truncate_before = Some(position.next());

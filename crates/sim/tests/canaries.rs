@@ -57,3 +57,13 @@ fn an_entry_skipped_in_recovery_is_caught() {
 fn a_start_that_is_not_heard_is_caught() {
     check(Canary::StartUnheard);
 }
+
+#[test]
+fn a_start_that_is_not_heard_from_who_comes_back_is_caught() {
+    check(Canary::ReturnUnheard);
+}
+
+#[test]
+fn an_attempt_that_is_used_up_by_a_run_with_headway_is_caught() {
+    check(Canary::HeadwayForgotten);
+}

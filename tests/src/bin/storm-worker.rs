@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use longshore::{Client, Worker};
 use longshore_tests::postgres;
-use longshore_tests::storm::Backfill;
+use longshore_tests::storm::{Backfill, CONCURRENCY, Desk};
 
 #[tokio::main]
 async fn main() -> Result<()> {
@@ -16,10 +16,10 @@ async fn main() -> Result<()> {
     };
     let pool = postgres::pool(folder.as_ref(), 8).await;
     let client = Client::new(url)?;
-    Worker::new(&client, pool)
+    Worker::new(&client, Desk { pool, worker: name.clone() })
         .register_iteration::<Backfill>()
         .name(name)
-        .concurrency(4)
+        .concurrency(CONCURRENCY)
         .lease(Duration::from_secs(5))
         .run()
         .await?;

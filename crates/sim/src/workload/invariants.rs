@@ -1,11 +1,12 @@
 //! What must be true of the state between any two groups: it holds only what clients tried, runs
-//! one job per ordering key and the first of it, lets no cursor go back, has what enters with an
-//! ack if and only if it has that ack, and its counts and indexes equal its jobs.
+//! one job per ordering key and the first of it, lets no cursor go back, counts no run as an
+//! attempt that was interrupted or came farther before it was lost, has what enters with an ack if
+//! and only if it has that ack, and its counts and indexes equal its jobs.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use longshore_engine::query::{ListFilter, list_jobs};
-use longshore_engine::{Clock, JobId, JobState, JobView, Place, Turn};
+use longshore_engine::query::{ListFilter, attempts_of, list_jobs};
+use longshore_engine::{Cause, Clock, EndKind, JobId, JobState, JobView, Place, Turn};
 
 use super::Check;
 use super::ops::checkpoint;
@@ -38,6 +39,7 @@ pub(crate) fn check(turn: &Turn<SimMap>, shadow: &Shadow, clock: Clock) -> Check
         for view in &jobs {
             check_told(shadow, namespace, view)?;
             check_follow_ups(shadow, namespace, view, &by_id)?;
+            check_attempts(shadow, (namespace, name), map, view)?;
         }
         for state in [JobState::Dead, JobState::Running] {
             let ids = |jobs: &[JobView]| -> BTreeSet<JobId> {
@@ -73,6 +75,37 @@ fn check_told(shadow: &Shadow, namespace: usize, view: &JobView) -> Check {
         return Err(format!("job {id} was {:?} and is {state:?}", told.outcome));
     }
     checkpoint::kept(told, view)
+}
+
+/// An attempt that counts is a run that failed, took too long, or was lost before it came farther.
+fn check_attempts(
+    shadow: &Shadow,
+    (namespace, name): (usize, &str),
+    map: &SimMap,
+    view: &JobView,
+) -> Check {
+    let job = &view.job;
+    let Some(told) = shadow.jobs.get(&(namespace, job.id)) else { return Ok(()) };
+    // These die of a loss, whatever they had done.
+    if told.new.at_most_once || told.new.max_age_ms.is_some() {
+        return Ok(());
+    }
+    // The run that ended the job has no note, and what is noted under its number did not count.
+    let is_open = job.phase.is_unfinished() || view.state() == JobState::Dead;
+    let counted = if is_open { job.attempt } else { job.attempt.saturating_sub(1) };
+    let notes = attempts_of(map, name, job.id);
+    for attempt in 1..=counted {
+        let Some(note) = notes.iter().find(|note| note.attempt == attempt) else {
+            return Err(format!("attempt {attempt} of job {} counts, and nobody says why", job.id));
+        };
+        let Some(granted) = told.grants.get(&note.token) else { continue };
+        let ended_otherwise = granted.told.as_ref().is_some_and(|end| *end != EndKind::Failed);
+        if ended_otherwise || note.cause == Cause::Lost && granted.moved {
+            let (id, cause) = (job.id, &note.cause);
+            return Err(format!("attempt {attempt} of job {id} counts as {cause:?}: {granted:?}"));
+        }
+    }
+    Ok(())
 }
 
 /// What enters with an ack is there if and only if that ack is.

@@ -21,6 +21,7 @@ pub(crate) enum Outcome {
 
 /// A run that was handed to a worker.
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "what clients saw and tried, each by itself")]
 pub(crate) struct Granted {
     /// Ends that its worker tried to tell.
     pub(crate) tried: Vec<EndKind>,
@@ -34,6 +35,10 @@ pub(crate) struct Granted {
     pub(crate) started: bool,
     /// Its session ended, and the lease with it.
     pub(crate) session_ended: bool,
+    /// Its worker came back and was told that the lease is lost.
+    pub(crate) lost: bool,
+    /// Its worker was told that a cursor of its own is saved.
+    pub(crate) moved: bool,
     /// The worker, its session and its turn.
     pub(crate) by: (String, String, Option<u64>),
 }

@@ -81,6 +81,9 @@ pub(crate) fn told(
         if let Some(later) = told.grants.keys().next_back().filter(|later| *later > token) {
             return Err(format!("lease {token} of {id} saved a checkpoint after {later}"));
         }
+        if let Some(granted) = told.grants.get_mut(token) {
+            granted.moved = true;
+        }
         let cursor = one.cursor.as_deref().and_then(number).unwrap_or(0);
         told.done_at_least = told.done_at_least.max(cursor);
     }

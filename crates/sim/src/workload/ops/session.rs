@@ -1,5 +1,5 @@
-//! Sessions of streaming workers: what had started is never given back, and what a session lost is
-//! lost.
+//! Sessions of streaming workers: what had started is never given back, what a session lost is
+//! lost, and what a worker says when it comes back counts.
 
 use longshore_engine::{
     Answer, Command, Holder, Instruction, JobId, Rejection, SessionView, Token,
@@ -22,9 +22,19 @@ pub(crate) fn told(
             }
             Ok(())
         }
-        (Command::ResumeSession { .. }, Answer::Session(view)) => {
+        (Command::ResumeSession { held, .. }, Answer::Session(view)) => {
+            for (id, token) in &view.lost {
+                if let Some(granted) = shadow.granted(namespace, *id, *token) {
+                    granted.lost = true;
+                }
+            }
             for job in &view.held {
                 alive(shadow, namespace, (job.id, job.token))?;
+                let named = held.iter().find(|named| named.token == job.token);
+                if named.is_some_and(|named| named.started) && !job.started {
+                    let (id, token) = (job.id, job.token);
+                    return Err(format!("job {id} has started under {token}, which is not heard"));
+                }
                 // A worker that extended a lease and says now that the job does not run is
                 // believed: after a restart nobody else knows.
                 if !job.started
@@ -67,6 +77,9 @@ pub(crate) fn started(
 /// A session that ended leaves no lease of it alive.
 fn alive(shadow: &mut Shadow, namespace: usize, (id, token): (JobId, Token)) -> Check {
     match shadow.granted(namespace, id, token) {
+        Some(granted) if granted.lost => {
+            Err(format!("lease {token} of {id} was told to be lost and is honoured"))
+        }
         Some(granted) if granted.session_ended => {
             Err(format!("lease {token} of {id} went with its session and is honoured"))
         }
