@@ -62,11 +62,11 @@ impl Server {
 /// A worker process of the SDK on a server, with what it prints.
 pub(crate) fn sdk_worker(server: &Server, log: &Path, words: &[&str]) -> Result<Process> {
     let own = std::env::current_exe()?;
-    let program = own.with_file_name("sdk-worker");
+    let program = own.with_file_name("bench-worker");
     ensure!(program.exists(), "no worker at {}: build this package whole", program.display());
     let mut command = command(program);
     command.arg(format!("http://{}", server.address)).args(words);
-    Process::start("sdk-worker", &mut command, log, true)
+    Process::start("bench-worker", &mut command, log, true)
 }
 
 /// The release binary of this checkout, built first.

@@ -1,5 +1,5 @@
 //! A worker of the Rust SDK as a real process, under a supervisor and an operator: SIGTERM, its
-//! grace, recycling, sd_notify, `longshore workers quiet`.
+//! grace, recycling, `sd_notify`, `longshore workers quiet`.
 
 use std::fs;
 use std::io::Read;

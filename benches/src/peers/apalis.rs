@@ -25,7 +25,7 @@ const PUSH_JOBS: u64 = 1_000;
 
 /// Its client schedules what is due at once, and its worker takes all that is due with one `unpack`
 /// of Lua, which ends at some 8,000: a longer backlog, enqueued while no worker runs, is never
-/// touched (apalis-redis 1.0.0, lua/fetch_next.lua). So it is moved here as that script would.
+/// touched (apalis-redis 1.0.0, `lua/fetch_next.lua`). So it is moved here as that script would.
 const PROMOTE: &str = "EVAL \"local ids = redis.call('zrange', KEYS[1], 0, -1) \
     for _, id in ipairs(ids) do redis.call('rpush', KEYS[2], id) end \
     redis.call('del', KEYS[1]) return #ids\" 2 bench:scheduled bench:active";

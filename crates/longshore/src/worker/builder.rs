@@ -227,7 +227,7 @@ impl<S: Send + Sync + 'static> Worker<S> {
         for wrap in self.layers.into_iter().rev() {
             service = wrap(service);
         }
-        supervise::supervise(&self.client, plan, service, shutdown).await
+        Box::pin(supervise::supervise(&self.client, plan, service, shutdown)).await
     }
 }
 

@@ -1,9 +1,9 @@
 //! A worker process of the SDK as the benchmarks drive it: it works on the queue `bench` of the
 //! server at URL until it is killed, with everything as the SDK does it by default.
 //!
-//!   sdk-worker URL drain          no-op jobs
-//!   sdk-worker URL iterate ITEMS  one iteration over no-op items; prints nanoseconds per item
-//!   sdk-worker URL checkpoint     64 iterations of which each item waits to be durable; prints
+//!   bench-worker URL drain          no-op jobs
+//!   bench-worker URL iterate ITEMS  one iteration over no-op items; prints nanoseconds per item
+//!   bench-worker URL checkpoint     64 iterations of which each item waits to be durable; prints
 //!                                 how many were in each second
 
 use std::fmt::Display;
