@@ -227,6 +227,7 @@ impl<S: Send + Sync + 'static> Worker<S> {
         for wrap in self.layers.into_iter().rev() {
             service = wrap(service);
         }
+        // Boxed, so that those who await a worker do not carry all of its state.
         Box::pin(supervise::supervise(&self.client, plan, service, shutdown)).await
     }
 }
