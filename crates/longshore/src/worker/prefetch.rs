@@ -13,7 +13,7 @@ const JOBS_FIRST: u32 = 16;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Prefetch {
     /// As many as it starts within 20 ms, as long as runs take these days: none of jobs that take
-    /// seconds, a thousand of those that take microseconds.
+    /// seconds, thousands of those that take microseconds.
     #[default]
     Adaptive,
     /// So many.
