@@ -94,7 +94,7 @@ fn sidekiq_drains(bench: &Bench) -> Result<Vec<Figure>> {
 fn apalis_drains(bench: &Bench) -> Result<Vec<Figure>> {
     let folder = bench.folder()?;
     let mut redis = Redis::start(folder.path())?;
-    Apalis::push(&mut redis, bench.args.jobs)?;
+    let jobs = Apalis::push(&redis, bench.args.jobs)?;
     let start = Instant::now();
     let worker = Apalis::start(&redis)?;
     // Its start is not counted: that it registers itself, and its first poll.
@@ -105,7 +105,7 @@ fn apalis_drains(bench: &Bench) -> Result<Vec<Figure>> {
     let meter = Meter::start(&[redis.process.pid(), worker.process.pid()]);
     let (start, before) = (Instant::now(), Apalis::done(&mut redis)?);
     let (mut last, mut moved) = (before, start);
-    while last < bench.args.jobs {
+    while last < jobs {
         std::thread::sleep(LOOK);
         let done = Apalis::done(&mut redis)?;
         if done > last {
@@ -113,7 +113,7 @@ fn apalis_drains(bench: &Bench) -> Result<Vec<Figure>> {
         }
         ensure!(moved.elapsed() < STUCK, "apalis stopped after {last} jobs");
     }
-    let count = bench.args.jobs - before;
+    let count = jobs - before;
     let rate = count as f64 / start.elapsed().as_secs_f64();
     Ok(vec![Figure::new(&BESIDE_APALIS, rate, meter.stop(count))])
 }
