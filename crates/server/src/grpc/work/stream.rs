@@ -13,6 +13,7 @@ use tonic::{Status, Streaming};
 
 use super::hello::{Wish, read as read_hello};
 use super::session::Session;
+use crate::api::DurationText;
 use crate::class::Class;
 use crate::grpc::Face;
 use crate::grpc::jobs::stopping;
@@ -140,7 +141,8 @@ async fn converse(
         let session = Session::new(Arc::clone(face), outgoing.clone(), &worker, number, wish);
         let end = session.run(incoming).await;
         if matches!(end, End::Goodbye) {
-            end_session(&face.app, &worker, &holder).await;
+            let why = "it said goodbye before the run had ended";
+            end_session(&face.app, &worker, &holder, why).await;
             face.app.workers.forget(&worker, number);
         }
         end
@@ -164,13 +166,15 @@ async fn wait_for_return(app: Arc<App>, worker: Arc<Worker>, number: u64, holder
         return;
     }
     app.workers.lost_total.fetch_add(1, Ordering::Relaxed);
-    end_session(&app, &worker, &holder).await;
+    let within = DurationText(app.config.worker_reconnect.as_millis() as u64);
+    let why = format!("its stream ended and it did not come back within {within}");
+    end_session(&app, &worker, &holder, &why).await;
     app.workers.forget(&worker, number);
 }
 
-async fn end_session(app: &App, worker: &Worker, holder: &Holder) {
+async fn end_session(app: &App, worker: &Worker, holder: &Holder, why: &str) {
     let namespace = &worker.key.namespace;
-    let command = Command::EndSession { holder: holder.clone() };
+    let command = Command::EndSession { holder: holder.clone(), why: why.to_owned() };
     // Where the shard does not answer, the leases end by their time.
     if let Err(refusal) = ask(app, namespace, command).await {
         let why = refusal.problem().detail;
