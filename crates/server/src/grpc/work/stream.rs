@@ -9,7 +9,7 @@ use longshore_proto::v1;
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Status, Streaming};
+use tonic::{Code as Grpc, Status, Streaming};
 
 use super::hello::{Wish, read as read_hello};
 use super::session::Session;
@@ -17,7 +17,7 @@ use crate::api::DurationText;
 use crate::class::Class;
 use crate::grpc::Face;
 use crate::grpc::jobs::stopping;
-use crate::grpc::refusal::status_of;
+use crate::grpc::refusal::{CODE_KEY, status_of};
 use crate::http::app::App;
 use crate::http::code::Code;
 use crate::http::look::ask;
@@ -43,6 +43,8 @@ pub(super) enum End {
     Stopping,
     /// The worker did what may not be, or the server cannot go on.
     Refused(Refusal),
+    /// What the worker sent was refused while it arrived, as the status says.
+    Unread(Box<Status>),
 }
 
 impl From<Refusal> for End {
@@ -62,6 +64,7 @@ impl End {
             }
             Self::Stopping => Some(status_of(&stopping())),
             Self::Refused(refusal) => Some(status_of(refusal)),
+            Self::Unread(status) => Some(Status::clone(status)),
         }
     }
 }
@@ -103,7 +106,7 @@ async fn opened(
     let message = match first {
         Ok(Ok(Some(message))) => message.message,
         Ok(Ok(None)) => return Err(End::Broken),
-        Ok(Err(status)) => return Err(protocol(status.message()).into()),
+        Ok(Err(status)) => return Err(unread(status)),
         Err(_) => return Err(protocol("no hello arrived in time").into()),
     };
     let Some(v1::worker_message::Message::Hello(hello)) = message else {
@@ -147,7 +150,7 @@ async fn converse(
         }
         end
     };
-    if matches!(end, End::Broken | End::Refused(_)) {
+    if matches!(end, End::Broken | End::Refused(_) | End::Unread(_)) {
         worker.disconnected(number);
         tokio::spawn(wait_for_return(Arc::clone(&face.app), worker, number, holder));
     }
@@ -181,6 +184,18 @@ async fn end_session(app: &App, worker: &Worker, holder: &Holder, why: &str) {
         tracing::debug!(worker = worker.key.name, why, "a session could not be ended");
     }
     worker.set_runs(std::collections::BTreeMap::new());
+}
+
+/// Why no message could be read: what was sent is none, or was refused while it arrived; or the
+/// connection broke.
+pub(super) fn unread(status: Status) -> End {
+    match status.code() {
+        Grpc::InvalidArgument | Grpc::Internal | Grpc::OutOfRange | Grpc::Unimplemented => {
+            protocol(status.message()).into()
+        }
+        _ if status.metadata().contains_key(CODE_KEY) => End::Unread(Box::new(status)),
+        _ => End::Broken,
+    }
 }
 
 /// The worker did what the protocol does not allow.
