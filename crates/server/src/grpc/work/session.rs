@@ -169,14 +169,20 @@ impl Session {
         }
     }
 
-    /// Tells the worker something, as soon as it takes it.
+    /// Tells the worker something, as soon as it takes it. One that takes nothing for long shall
+    /// not have what it is owed kept for it.
     async fn send(&mut self, message: Message) -> Result<(), End> {
         let message = v1::ServerMessage { message: Some(message) };
+        let patience = self.face.app.config.write_timeout;
         tokio::select! {
             biased;
             sent = self.outgoing.send(Ok(message)) => sent.map_err(|_| End::Broken),
             () = self.face.stopped() => Err(End::Stopping),
             () = self.telling.worker.superseded(self.number) => Err(End::Superseded),
+            () = tokio::time::sleep(patience) => {
+                let what = format!("nothing of what the worker is told was read for {patience:?}");
+                Err(protocol(&what).into())
+            }
         }
     }
 
