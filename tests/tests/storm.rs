@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use longshore::JobState;
 use longshore_tests::postgres::Postgres;
 use longshore_tests::random::Random;
 use longshore_tests::storm::{
@@ -37,6 +38,10 @@ async fn a_backfill_goes_on_through_a_storm() {
     };
     let mut random = Random::new(u64::from(std::process::id()));
     let finished = async || {
+        for job in &jobs {
+            let state = job.record().await?.state;
+            anyhow::ensure!(state != JobState::Dead, "job {} is dead", job.id());
+        }
         let left = "SELECT count(*) FROM items WHERE done = 0";
         let (left,): (i64,) = sqlx::query_as(left).fetch_one(&pool).await?;
         Ok(left == 0)

@@ -56,6 +56,8 @@ pub enum Command {
     EndSession {
         /// Whose.
         holder: Holder,
+        /// What is said of the runs that are lost so: how the worker went.
+        why: String,
     },
     /// Wait until a job has ended.
     AwaitJob {

@@ -13,7 +13,7 @@ use crate::map::OrderedMap;
 use crate::moment::Moment;
 use crate::record::{Next, Record};
 use crate::rejection::Rejection;
-use crate::state::{LiveLease, State, keys};
+use crate::state::{Held, LiveLease, State, keys};
 
 /// What a settlement decides.
 #[derive(Debug)]
@@ -202,17 +202,33 @@ impl<M: OrderedMap> State<M> {
         Some(Record::AttemptFailed { namespace, id, token, cause, error: None, next })
     }
 
+    /// The lease of a job that its worker had and did not start, unless its time is over.
+    pub(crate) fn never_started(
+        &self,
+        namespace: NamespaceId,
+        id: JobId,
+        moment: Moment,
+    ) -> Option<Token> {
+        let live = self.leases.get(&(namespace, id))?;
+        let timed_out = live.timeout.is_some_and(|timeout| timeout < moment.mono);
+        (live.held == Held::Delivered && !timed_out).then_some(live.lease.token)
+    }
+
     /// The record that ends a run whose worker has gone.
     pub(crate) fn decide_loss(
         &self,
         namespace: NamespaceId,
         id: JobId,
+        why: &str,
         moment: Moment,
     ) -> Option<Record> {
         let live = self.leases.get(&(namespace, id))?;
         let next = self.after_loss(namespace, &live.job, &live.lease, moment);
         let (token, cause) = (live.lease.token, Cause::Lost);
-        Some(Record::AttemptFailed { namespace, id, token, cause, error: None, next })
+        let message = format!("the run of worker \"{}\" is lost: {why}", live.lease.worker);
+        let error = JobError { kind: "lost".into(), message, backtrace: String::new() };
+        let error = Some(self.bounded_error(&error));
+        Some(Record::AttemptFailed { namespace, id, token, cause, error, next })
     }
 
     fn after_loss(&self, ns: NamespaceId, job: &Job, lease: &Lease, moment: Moment) -> Next {

@@ -126,7 +126,9 @@ impl<M: OrderedMap> Turn<M> {
                 Ok(self.extend_session(ns, &holder, &known))
             }
             Command::StartJobs(jobs) => Ok(self.start_jobs(ns, &jobs)),
-            Command::EndSession { holder } => Ok(self.end_session(ns, &holder, moment)),
+            Command::EndSession { holder, why } => {
+                Ok(self.end_session(ns, (&holder, &why), moment))
+            }
             Command::CancelJob { id } => self.handle_cancel(ns, id, moment),
             Command::RetryJob { id, from } => {
                 let records = self.state.decide_retry(ns, id, &from)?;

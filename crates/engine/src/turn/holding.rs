@@ -55,7 +55,12 @@ impl<M: OrderedMap> Turn<M> {
     }
 
     /// As if the worker had released it: a job that was to be cancelled is.
-    fn give_back(&mut self, ns: NamespaceId, (id, token): (JobId, Token), moment: Moment) {
+    pub(super) fn give_back(
+        &mut self,
+        ns: NamespaceId,
+        (id, token): (JobId, Token),
+        moment: Moment,
+    ) {
         let release = Settlement { id, token, verdict: Verdict::Release };
         self.settle_all(ns, &[release], moment);
     }
@@ -125,7 +130,7 @@ impl<M: OrderedMap> Turn<M> {
     pub(super) fn end_session(
         &mut self,
         ns: NamespaceId,
-        holder: &Holder,
+        (holder, why): (&Holder, &str),
         moment: Moment,
     ) -> Answer {
         let mut view = SessionView::default();
@@ -136,7 +141,7 @@ impl<M: OrderedMap> Turn<M> {
                     view.given_back.push((id, token));
                 }
                 Some((token, _)) => {
-                    if let Some(record) = self.state.decide_loss(ns, id, moment) {
+                    if let Some(record) = self.state.decide_loss(ns, id, why, moment) {
                         self.record(record);
                         view.lost.push((id, token));
                     }

@@ -51,6 +51,10 @@ impl<M: OrderedMap> Turn<M> {
             if expires >= moment.mono {
                 break;
             }
+            if let Some(token) = self.state.never_started(ns, id, moment) {
+                self.give_back(ns, (id, token), moment);
+                continue;
+            }
             let Some(record) = self.state.decide_lease_end(ns, id, moment, index as u64) else {
                 self.state.lease_ends.pop_first();
                 continue;

@@ -190,7 +190,7 @@ pub struct AttemptRecord {
     pub started_at: InstantText,
     /// When it ended.
     pub ended_at: InstantText,
-    /// What the worker said.
+    /// What the worker said, or how it went.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorText>,
 }

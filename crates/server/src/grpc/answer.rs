@@ -1,24 +1,22 @@
 //! From one request over HTTP/2 to the service that it names. What is no gRPC is told so.
 
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
-use bytes::Bytes;
-use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
+use hyper::body::Incoming;
 use hyper::header::CONTENT_TYPE;
 use hyper::{Request, Response};
 use longshore_proto::FILE_DESCRIPTOR_SET;
 use longshore_proto::v1::jobs_server::JobsServer;
 use longshore_proto::v1::workers_server::WorkersServer;
-use tokio::time::Sleep;
 use tonic::body::Body;
 use tonic::codegen::Service;
 
 use super::Face;
+use super::arriving::{Arriving, InTime};
 use super::jobs::JobsFace;
 use super::refusal::status_of;
 use super::workers::WorkersFace;
+use crate::class::Class;
 use crate::http::code::Code;
 use crate::http::guard;
 use crate::http::refusal::Refusal;
@@ -39,13 +37,14 @@ pub(super) async fn answer(face: Arc<Face>, request: Request<Incoming>) -> Respo
     let path = request.uri().path();
     let (service, method) = path.trim_start_matches('/').split_once('/').unwrap_or((path, ""));
     let bytes_max = face.app.config.body_bytes_max as usize;
-    let streams = matches!(method, "Work" | "EnqueueStream") || service.starts_with("grpc.");
+    let class = if method.starts_with("Enqueue") { Class::Publish } else { Class::Settle };
+    let in_time = match method {
+        "Work" | "EnqueueStream" => InTime::EachMessage,
+        _ => InTime::TheOnlyMessage,
+    };
+    let (held, time_max) = (face.app.holds_nothing_yet(class), face.app.config.body_timeout);
     let arriving = |request: Request<Incoming>| {
-        let timeout = (!streams).then_some(face.app.config.body_timeout);
-        request.map(|inner| Arriving {
-            inner,
-            timeout: timeout.map(|timeout| Box::pin(tokio::time::sleep(timeout))),
-        })
+        request.map(|inner| Arriving::new(inner, held, in_time, time_max))
     };
     match service {
         "longshore.v1.Jobs" => {
@@ -118,39 +117,4 @@ fn no_grpc<B>(request: &Request<B>) -> Response<Body> {
         Refusal::new(Code::RouteUnknown, detail)
     };
     Reply::from(refusal).into_response().map(Body::new)
-}
-
-/// A body that has to arrive in time.
-struct Arriving {
-    inner: Incoming,
-    timeout: Option<Pin<Box<Sleep>>>,
-}
-
-impl HttpBody for Arriving {
-    type Data = Bytes;
-    type Error = Box<dyn std::error::Error + Send + Sync>;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        if let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(context) {
-            return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
-        }
-        match self.timeout.as_mut().map(|timeout| timeout.as_mut().poll(context)) {
-            Some(Poll::Ready(())) => {
-                let refusal = Refusal::new(Code::BodyTimeout, "the message did not arrive in time");
-                Poll::Ready(Some(Err(Box::new(status_of(&refusal)))))
-            }
-            _ => Poll::Pending,
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
-    }
 }

@@ -2,7 +2,6 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use longshore_engine::query::ListFilter;
 use longshore_engine::{Answer, Command, EnqueueJobs, JobId, JobView, RetryFrom};
@@ -29,8 +28,6 @@ use crate::http::view;
 
 /// Answers of one stream that wait for the peer.
 const ANSWERS_MAX: usize = 4;
-/// How often a job that is watched is looked at.
-const LOOK_MS: u64 = 500;
 
 /// The service on one connection.
 pub(super) struct JobsFace(pub(super) Arc<Face>);
@@ -287,22 +284,10 @@ async fn watch(
         if answers.send(Ok(last.clone())).await.is_err() || ended {
             return Ok(());
         }
-        loop {
-            // Ready at its end, or after a while.
-            let begun = tokio::time::Instant::now();
-            let wait = Command::AwaitJob { id, wait_ms: LOOK_MS };
-            let unfinished = match ask(&face.app, namespace, wait).await? {
-                Answer::Job(job) => job.job.phase.is_unfinished(),
-                other => return Err(unexpected(&other)),
-            };
-            let next = whole_job(&look::whole(&face.app, namespace, id).await?);
-            if next != last {
-                last = next;
-                break;
-            }
-            if unfinished {
-                tokio::time::sleep_until(begun + Duration::from_millis(LOOK_MS)).await;
-            }
+        let before = last.clone();
+        while last == before {
+            look::later(&face.app, namespace, id).await?;
+            last = whole_job(&look::whole(&face.app, namespace, id).await?);
         }
     }
 }

@@ -3,6 +3,7 @@
 //! state that must survive, and no rule about jobs that the engine does not have.
 
 mod answer;
+mod arriving;
 mod connection;
 pub mod fuzz;
 mod job_in;

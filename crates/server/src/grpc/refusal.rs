@@ -9,6 +9,8 @@ use crate::api::Problem;
 use crate::http::code::Code;
 use crate::http::refusal::Refusal;
 
+/// Where trailing metadata has the code of the refusal.
+pub(super) const CODE_KEY: &str = "longshore-code";
 /// Bytes of a document in a header; a longer one is left out.
 const DOCUMENT_BYTES_MAX: usize = 6 << 10;
 
@@ -16,7 +18,7 @@ const DOCUMENT_BYTES_MAX: usize = 6 << 10;
 pub(crate) fn status_of(refusal: &Refusal) -> Status {
     let problem = problem_of(refusal);
     let mut metadata = MetadataMap::new();
-    metadata.insert("longshore-code", MetadataValue::from_static(refusal.code().as_str()));
+    metadata.insert(CODE_KEY, MetadataValue::from_static(refusal.code().as_str()));
     if problem.document.len() <= DOCUMENT_BYTES_MAX {
         let document = MetadataValue::from_bytes(&problem.document);
         metadata.insert_bin("longshore-problem-bin", document);

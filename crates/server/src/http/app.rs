@@ -213,6 +213,11 @@ impl App {
         Ok(admitted)
     }
 
+    /// Counts bytes of another face with the bodies of a class.
+    pub(crate) fn holds_nothing_yet(&self, class: Class) -> Held {
+        Held::new(&self.lane(class).bodies)
+    }
+
     fn admit(&self, class: Class) -> Result<Admitted, Refusal> {
         let lane = self.lane(class);
         let before = lane.requests.fetch_add(1, Ordering::Relaxed);

@@ -45,11 +45,19 @@ impl Gauge {
 }
 
 impl Held {
-    fn new(gauge: &Arc<Gauge>) -> Self {
+    pub(crate) fn new(gauge: &Arc<Gauge>) -> Self {
         Self { gauge: Arc::clone(gauge), bytes: 0 }
     }
 
-    fn add(&mut self, bytes: u64) -> Result<(), Refusal> {
+    /// Only so many of them are held any longer.
+    pub(crate) fn shrink_to(&mut self, bytes: u64) {
+        let gone = self.bytes.saturating_sub(bytes);
+        self.gauge.bytes.fetch_sub(gone, Ordering::Relaxed);
+        self.bytes -= gone;
+    }
+
+    /// Counts more, if there is room.
+    pub(crate) fn add(&mut self, bytes: u64) -> Result<(), Refusal> {
         let before = self.gauge.bytes.fetch_add(bytes, Ordering::Relaxed);
         self.bytes += bytes;
         let others = (before + bytes).saturating_sub(self.bytes);
@@ -162,8 +170,10 @@ mod tests {
         assert!(first.add(90).is_ok() && first.add(90).is_ok());
         let mut second = Held::new(&gauge);
         assert_eq!(second.add(1).unwrap_err().code(), Code::MemoryLow);
+        first.shrink_to(2);
+        assert!(second.add(96).is_ok());
         drop(first);
-        assert!(second.add(99).is_ok());
+        assert_eq!(gauge.bytes(), 97);
         drop(second);
         assert_eq!(gauge.bytes(), 0);
     }

@@ -8,16 +8,15 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame};
-use longshore_engine::{Answer, Command, JobId, JobView};
+use longshore_engine::JobView;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
+use super::app::App;
+use super::look::later;
 use super::view;
 use crate::api::{DurationText, JobEvent};
-use crate::node::Node;
 use crate::pace::Pace;
 
-/// How long a change may go unnoticed; the end of a job is told at once.
-const LOOK_EVERY_MS: u64 = 500;
 /// After so much silence a comment shows that the connection lives.
 const SILENCE_MAX: Duration = Duration::from_secs(15);
 /// Over how much of the past the speed is taken.
@@ -70,16 +69,16 @@ impl Body for EventStream {
 
 /// Tells a job, beginning with how it is now.
 pub(crate) fn of_job(
-    node: Node,
+    app: App,
     namespace: String,
-    first: JobView,
+    first: Box<JobView>,
     permit: OwnedSemaphorePermit,
 ) -> EventStream {
     let (sender, events) = mpsc::channel(UNREAD_MAX);
     tokio::spawn(async move {
         let mut teller = Teller { sender, pace: Pace::over(SPEED_OVER), last: None };
         // Whoever listens has gone, or the server goes: the stream ends either way.
-        let _ = teller.follow(&node, &namespace, first).await;
+        let _ = teller.follow(&app, &namespace, first).await;
     });
     EventStream { events, on_end: None, _permit: permit }
 }
@@ -95,20 +94,15 @@ struct Teller {
 }
 
 impl Teller {
-    async fn follow(&mut self, node: &Node, ns: &str, first: JobView) -> Result<(), Over> {
-        let id: JobId = first.job.id;
+    async fn follow(&mut self, app: &App, ns: &str, first: Box<JobView>) -> Result<(), Over> {
         let mut view = first;
         loop {
             self.tell(&view).await?;
-            if !view.job.phase.is_unfinished() || node.is_stopping() {
+            if !view.job.phase.is_unfinished() || app.node.is_stopping() {
                 return Ok(());
             }
-            let wait = Command::AwaitJob { id, wait_ms: LOOK_EVERY_MS };
-            match node.call(ns, wait).await {
-                Ok(Answer::Job(next)) => view = *next,
-                // Its outcome is not kept any longer, or the server is stopping.
-                _ => return Ok(()),
-            }
+            // Else its outcome is not kept any longer, or the server is stopping.
+            view = later(app, ns, view.job.id).await.map_err(|_| Over)?;
         }
     }
 

@@ -21,6 +21,8 @@ use crate::workers::{NotFound, Worker};
 /// Jobs in a page, at most.
 pub(crate) const PAGE_MAX: usize = 1000;
 pub(crate) const PAGE_DEFAULT: usize = 100;
+/// How long a change of a job that is watched may go unnoticed; its end is told at once.
+const LOOK_EVERY_MS: u64 = 500;
 /// Jobs that one page looks at, at most.
 const EXAMINED_MAX: usize = 10_000;
 
@@ -35,6 +37,14 @@ pub(crate) async fn ask(app: &App, ns: &str, command: Command) -> Result<Answer,
             Ok(Answer::Job(view))
         }
         answer => Ok(answer),
+    }
+}
+
+/// A job that is watched, a moment later: at its end, or when it is time to look again.
+pub(crate) async fn later(app: &App, ns: &str, id: JobId) -> Result<Box<JobView>, Refusal> {
+    match ask(app, ns, Command::AwaitJob { id, wait_ms: LOOK_EVERY_MS }).await? {
+        Answer::Job(view) => Ok(view),
+        other => Err(unexpected(&other)),
     }
 }
 

@@ -2,7 +2,7 @@
 //! that must survive, and no rule about jobs that the engine does not have.
 
 pub(crate) mod app;
-mod body;
+pub(crate) mod body;
 pub(crate) mod code;
 pub(crate) mod connection;
 pub(crate) mod cursor;

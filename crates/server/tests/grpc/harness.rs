@@ -143,6 +143,12 @@ impl Server {
         }
     }
 
+    /// How many jobs of a queue run.
+    pub(crate) async fn running(&self, queue: &str) -> usize {
+        let (_, told) = self.http("GET", &format!("/v1/queues/{queue}")).await;
+        told["running"].as_u64().unwrap() as usize
+    }
+
     /// A worker that has said hello and was welcomed.
     pub(crate) async fn worker(&self, hello: v1::Hello) -> (Worker, v1::Welcome) {
         let mut worker = Worker::connect(self.workers().await).await;

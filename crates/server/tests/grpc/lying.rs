@@ -1,12 +1,16 @@
 //! Workers that do what they may not, or nothing.
 
+use std::time::Duration;
+
 use longshore_proto::v1;
 use longshore_proto::v1::server_message::Message as Told;
 use longshore_proto::v1::settlement::Verdict;
 use longshore_proto::v1::worker_message::Message as Tells;
+use longshore_proto::v1::workers_client::WorkersClient;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tonic::Code;
+use tonic::transport::Endpoint;
 
 use crate::harness::{Server, Worker, hello, job, settlement, soon};
 
@@ -91,6 +95,85 @@ async fn credit_without_settlements_is_bounded() {
     worker.tell(Tells::Credit(v1::Credit { jobs: 1 })).await;
     let end = worker.end().await.unwrap();
     assert!(end.message().contains("beside 3 that are not settled"), "{end:?}");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_worker_takes_and_never_settles_goes_to_another_one() {
+    let server = Server::start().await;
+    let ids = server.enqueue(3).await;
+    let (mut taker, _) = server.worker(v1::Hello { lease_ms: Some(1_000), ..hello() }).await;
+    let jobs = taker.take(3).await;
+    taker.start(&jobs[0]).await;
+    // Neither a settlement nor a heartbeat follows; the stream stands.
+    for id in &ids {
+        server.until(id, "ready").await;
+    }
+    let (mut other, _) = server.worker(v1::Hello { session: "t".into(), ..hello() }).await;
+    let again = other.take(3).await;
+    let attempts: Vec<_> = again.iter().map(|job| (job.id.clone(), job.attempt)).collect();
+    let started = |n: usize| (ids[n].clone(), if n == 0 { 2 } else { 1 });
+    assert_eq!(attempts, [started(0), started(1), started(2)]);
+    // What it sends late is refused and says why, and harms nobody.
+    for (late, why) in jobs.iter().zip(["another worker", "taken back", "taken back"]) {
+        let refused = taker.ack(late).await.unwrap();
+        assert_eq!((refused.code.as_str(), refused.http_status), ("lease_lost", 409));
+        assert!(refused.detail.contains(why), "{}", refused.detail);
+    }
+    for job in &again {
+        assert_eq!(other.ack(job).await, None);
+    }
+    // It may go on with others.
+    server.enqueue(1).await;
+    let next = taker.take(1).await.remove(0);
+    assert_eq!(taker.ack(&next).await, None);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_does_not_read_is_owed_little_and_not_for_long() {
+    const ARGS_BYTES: usize = 64 << 10;
+    const OWED_MAX: usize = (16 << 20) / ARGS_BYTES + 1;
+    let server = Server::start_with(|config| {
+        config.http.write_timeout = Duration::from_secs(2);
+        config.http.worker_reconnect = Duration::from_millis(1);
+    })
+    .await;
+    let args = format!("\"{}\"", "x".repeat(ARGS_BYTES - 2));
+    let large = v1::NewJob { args: args.into_bytes().into(), ..job() };
+    for _ in 0..3 {
+        server.enqueue_all(vec![large.clone(); 200]).await;
+    }
+    let endpoint = Endpoint::from_shared(format!("http://{}", server.address)).unwrap();
+    let endpoint = endpoint.initial_stream_window_size(64 << 10);
+    let channel = endpoint.connect().await.unwrap();
+    let mut deaf = Worker::connect(WorkersClient::new(channel)).await;
+    deaf.tell(Tells::Hello(hello())).await;
+    deaf.tell(Tells::Credit(v1::Credit { jobs: 600 })).await;
+    // Others get on meanwhile.
+    let queues = vec![v1::QueueWish { queue: "other".into(), weight: 0 }];
+    let (mut worker, _) = server.worker(v1::Hello { queues, name: "v".into(), ..hello() }).await;
+    let mut owed = 0;
+    while owed == 0 {
+        owed = server.running("q").await;
+    }
+    for _ in 0..20 {
+        let jobs = vec![job()];
+        let request = v1::EnqueueRequest { queue: "other".into(), jobs, ..Default::default() };
+        server.jobs().await.enqueue(request).await.unwrap();
+        let one = worker.take(1).await.remove(0);
+        assert_eq!(worker.ack(&one).await, None);
+    }
+    owed = owed.max(server.running("q").await);
+    assert!(owed <= OWED_MAX, "{owed} jobs are owed");
+    // Then its stream ends, and what it did not read is there for others.
+    while server.running("q").await > 0 {}
+    let (mut reader, _) = server.worker(v1::Hello { session: "t".into(), ..hello() }).await;
+    let jobs = reader.take(600).await;
+    assert!(jobs.iter().all(|job| job.attempt == 1));
+    let end = deaf.end().await.unwrap();
+    assert_eq!(end.code(), Code::InvalidArgument);
+    assert!(end.message().contains("was read for 2s"), "{end:?}");
     server.stop().await;
 }
 

@@ -205,7 +205,7 @@ impl Worker {
         if let Some(session) = stream.ending
             && random.percent(40)
         {
-            return Some(Command::EndSession { holder: holder(session) });
+            return Some(Command::EndSession { holder: holder(session), why: "it left".into() });
         }
         if !stream.open {
             let held = self.held.iter().map(|job| HeldLease {

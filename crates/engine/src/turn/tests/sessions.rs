@@ -53,7 +53,7 @@ impl Shard {
     }
 
     fn end_session(&mut self) -> SessionView {
-        self.session(Command::EndSession { holder: holder() })
+        self.session(Command::EndSession { holder: holder(), why: "it left".into() })
     }
 
     fn start_job(&mut self, job: &Delivery) -> Result<Instruction, Rejection> {
@@ -205,7 +205,7 @@ fn a_session_is_not_confused_with_another_one() {
     let held = vec![named(&jobs[0], true), named(&over_http[0], true)];
     let view = shard.session(Command::ResumeSession { holder: other.clone(), held });
     assert_eq!((view.held.len(), view.lost.len()), (0, 2));
-    assert_eq!(shard.session(Command::EndSession { holder: other }).lost, []);
+    assert_eq!(shard.session(Command::EndSession { holder: other, why: String::new() }).lost, []);
     assert_eq!(shard.state(id(1)), Some(JobState::Running));
     for holder in
         [Holder { worker: String::new(), ..holder() }, Holder { session: "\n".into(), ..holder() }]
@@ -213,4 +213,37 @@ fn a_session_is_not_confused_with_another_one() {
         let refused = shard.call(Command::ResumeSession { holder, held: Vec::new() });
         assert!(matches!(refused, Answer::Rejected(Rejection::ValueRefused { .. })));
     }
+}
+
+#[test]
+fn what_a_silent_worker_had_not_started_comes_back_free() {
+    let mut shard = Shard::with_jobs(3);
+    let once = NewJob { at_most_once: true, ..job(4) };
+    shard.enqueue(once);
+    let jobs = shard.stream(4);
+    shard.start_job(&jobs[0]).unwrap();
+    shard.call(Command::CheckpointJobs(vec![checkpoint(&jobs[1])]));
+    shard.advance(30_001);
+    // The one that runs at most once may have run.
+    assert_eq!(shard.state(id(4)), Some(JobState::Dead));
+    let again = shard.lease(9);
+    let attempts: Vec<_> = again.iter().map(|job| (job.id, job.attempt)).collect();
+    assert_eq!(attempts, [(id(1), 2), (id(2), 1), (id(3), 1)]);
+    assert_eq!(shard.beat(&jobs).lost.len(), 4);
+}
+
+#[test]
+fn a_run_that_is_lost_with_its_session_says_how_its_worker_went() {
+    let mut shard = Shard::with_jobs(1);
+    let jobs = shard.stream(1);
+    shard.start_job(&jobs[0]).unwrap();
+    shard.end_session();
+    let Answer::Job(view) = shard.call(Command::AwaitJob { id: id(1), wait_ms: 0 }) else {
+        panic!("it is there")
+    };
+    let error = view.job.last_error.clone().unwrap();
+    assert_eq!(
+        (error.kind.as_str(), error.message.as_str()),
+        ("lost", "the run of worker \"w\" is lost: it left",)
+    );
 }

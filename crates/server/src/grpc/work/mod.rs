@@ -7,4 +7,4 @@ mod tell;
 
 pub(super) use hello::read as read_hello;
 pub(super) use stream::begin;
-use stream::{End, Outgoing, protocol};
+use stream::{End, Outgoing, protocol, unread};

@@ -15,7 +15,7 @@ use tonic::Streaming;
 
 use super::hello::{HELD_MAX, Wish};
 use super::tell::{Answers, Telling, run_control};
-use super::{End, Outgoing, protocol};
+use super::{End, Outgoing, protocol, unread};
 use crate::clock::Clocks;
 use crate::grpc::Face;
 use crate::grpc::job_out::{delivery, lease_ref};
@@ -163,21 +163,26 @@ impl Session {
             () = self.outgoing.closed() => Err(End::Broken),
             message = incoming.message(), if reads => match message {
                 Ok(Some(message)) => self.take(message),
-                // What the worker sent cannot be read.
-                Err(status) if is_protocol(&status) => Err(protocol(status.message()).into()),
-                Ok(None) | Err(_) => Err(End::Broken),
+                Ok(None) => Err(End::Broken),
+                Err(status) => Err(unread(status)),
             },
         }
     }
 
-    /// Tells the worker something, as soon as it takes it.
+    /// Tells the worker something, as soon as it takes it. One that takes nothing for long shall
+    /// not have what it is owed kept for it.
     async fn send(&mut self, message: Message) -> Result<(), End> {
         let message = v1::ServerMessage { message: Some(message) };
+        let patience = self.face.app.config.write_timeout;
         tokio::select! {
             biased;
             sent = self.outgoing.send(Ok(message)) => sent.map_err(|_| End::Broken),
             () = self.face.stopped() => Err(End::Stopping),
             () = self.telling.worker.superseded(self.number) => Err(End::Superseded),
+            () = tokio::time::sleep(patience) => {
+                let what = format!("nothing of what the worker is told was read for {patience:?}");
+                Err(protocol(&what).into())
+            }
         }
     }
 
@@ -350,13 +355,4 @@ fn waiting_time(clocks: &mut Clocks) -> f64 {
 
 fn is_superseded(refusal: &Refusal) -> bool {
     refusal.code() == crate::http::code::Code::RequestSuperseded
-}
-
-/// Whether a stream ended because of what was sent on it.
-fn is_protocol(status: &tonic::Status) -> bool {
-    use tonic::Code;
-    matches!(
-        status.code(),
-        Code::InvalidArgument | Code::Internal | Code::OutOfRange | Code::Unimplemented
-    )
 }

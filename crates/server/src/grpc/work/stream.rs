@@ -9,14 +9,15 @@ use longshore_proto::v1;
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Status, Streaming};
+use tonic::{Code as Grpc, Status, Streaming};
 
 use super::hello::{Wish, read as read_hello};
 use super::session::Session;
+use crate::api::DurationText;
 use crate::class::Class;
 use crate::grpc::Face;
 use crate::grpc::jobs::stopping;
-use crate::grpc::refusal::status_of;
+use crate::grpc::refusal::{CODE_KEY, status_of};
 use crate::http::app::App;
 use crate::http::code::Code;
 use crate::http::look::ask;
@@ -42,6 +43,8 @@ pub(super) enum End {
     Stopping,
     /// The worker did what may not be, or the server cannot go on.
     Refused(Refusal),
+    /// What the worker sent was refused while it arrived, as the status says.
+    Unread(Box<Status>),
 }
 
 impl From<Refusal> for End {
@@ -61,6 +64,7 @@ impl End {
             }
             Self::Stopping => Some(status_of(&stopping())),
             Self::Refused(refusal) => Some(status_of(refusal)),
+            Self::Unread(status) => Some(Status::clone(status)),
         }
     }
 }
@@ -102,7 +106,7 @@ async fn opened(
     let message = match first {
         Ok(Ok(Some(message))) => message.message,
         Ok(Ok(None)) => return Err(End::Broken),
-        Ok(Err(status)) => return Err(protocol(status.message()).into()),
+        Ok(Err(status)) => return Err(unread(status)),
         Err(_) => return Err(protocol("no hello arrived in time").into()),
     };
     let Some(v1::worker_message::Message::Hello(hello)) = message else {
@@ -140,12 +144,13 @@ async fn converse(
         let session = Session::new(Arc::clone(face), outgoing.clone(), &worker, number, wish);
         let end = session.run(incoming).await;
         if matches!(end, End::Goodbye) {
-            end_session(&face.app, &worker, &holder).await;
+            let why = "it said goodbye before the run had ended";
+            end_session(&face.app, &worker, &holder, why).await;
             face.app.workers.forget(&worker, number);
         }
         end
     };
-    if matches!(end, End::Broken | End::Refused(_)) {
+    if matches!(end, End::Broken | End::Refused(_) | End::Unread(_)) {
         worker.disconnected(number);
         tokio::spawn(wait_for_return(Arc::clone(&face.app), worker, number, holder));
     }
@@ -164,19 +169,33 @@ async fn wait_for_return(app: Arc<App>, worker: Arc<Worker>, number: u64, holder
         return;
     }
     app.workers.lost_total.fetch_add(1, Ordering::Relaxed);
-    end_session(&app, &worker, &holder).await;
+    let within = DurationText(app.config.worker_reconnect.as_millis() as u64);
+    let why = format!("its stream ended and it did not come back within {within}");
+    end_session(&app, &worker, &holder, &why).await;
     app.workers.forget(&worker, number);
 }
 
-async fn end_session(app: &App, worker: &Worker, holder: &Holder) {
+async fn end_session(app: &App, worker: &Worker, holder: &Holder, why: &str) {
     let namespace = &worker.key.namespace;
-    let command = Command::EndSession { holder: holder.clone() };
+    let command = Command::EndSession { holder: holder.clone(), why: why.to_owned() };
     // Where the shard does not answer, the leases end by their time.
     if let Err(refusal) = ask(app, namespace, command).await {
         let why = refusal.problem().detail;
         tracing::debug!(worker = worker.key.name, why, "a session could not be ended");
     }
     worker.set_runs(std::collections::BTreeMap::new());
+}
+
+/// Why no message could be read: what was sent is none, or was refused while it arrived; or the
+/// connection broke.
+pub(super) fn unread(status: Status) -> End {
+    match status.code() {
+        Grpc::InvalidArgument | Grpc::Internal | Grpc::OutOfRange | Grpc::Unimplemented => {
+            protocol(status.message()).into()
+        }
+        _ if status.metadata().contains_key(CODE_KEY) => End::Unread(Box::new(status)),
+        _ => End::Broken,
+    }
 }
 
 /// The worker did what the protocol does not allow.

@@ -127,8 +127,8 @@ pub(super) async fn watch(call: Call<'_>) -> Result<Reply, Refusal> {
         let detail = format!("{max} jobs are watched already, as many as may; ask for its status");
         return Err(Refusal::new(Code::TooManyRequests, detail).retry_after_s(5));
     };
-    let (node, namespace) = (call.app.node.clone(), call.namespace.to_owned());
-    Ok(Reply::events(events::of_job(node, namespace, *view, permit)))
+    let (app, namespace) = (call.app.clone(), call.namespace.to_owned());
+    Ok(Reply::events(events::of_job(app, namespace, view, permit)))
 }
 
 pub(super) async fn result(call: Call<'_>) -> Result<Reply, Refusal> {
