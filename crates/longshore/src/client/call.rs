@@ -27,13 +27,14 @@ impl Bounds {
         F: Fn(Request<M>) -> R,
         R: Future<Output = Result<tonic::Response<T>, Status>>,
     {
-        self.call_within(self.attempt, message, call).await
+        self.call_within(self.attempt, self.deadline, message, call).await
     }
 
-    /// The same where one attempt may take longer.
+    /// The same with other bounds.
     pub(super) async fn call_within<M, T, F, R>(
         &self,
         attempt: Duration,
+        deadline: Duration,
         message: M,
         call: F,
     ) -> Result<T, ClientError>
@@ -43,7 +44,7 @@ impl Bounds {
         R: Future<Output = Result<tonic::Response<T>, Status>>,
     {
         let began = Instant::now();
-        let until = began + self.deadline.max(attempt);
+        let until = began + deadline;
         let mut backoff = Backoff::new(Duration::from_millis(25), Duration::from_secs(2));
         loop {
             let left = until.saturating_duration_since(Instant::now()).min(attempt);
@@ -77,7 +78,7 @@ impl Bounds {
 }
 
 /// What a status says, with what lies below it.
-fn reason(status: &Status) -> String {
+pub(crate) fn reason(status: &Status) -> String {
     let mut words = status.message().to_owned();
     let mut source = std::error::Error::source(status);
     while let Some(inner) = source {

@@ -90,14 +90,18 @@ impl ClientBuilder {
 
     /// Builds it. Nothing is connected yet. Needs a tokio runtime around it.
     pub fn build(self) -> Result<Client, ClientError> {
+        if tokio::runtime::Handle::try_current().is_err() {
+            return Err(ClientError::NoRuntime);
+        }
         let address = |reason: String| ClientError::Address { url: self.url.clone(), reason };
         let endpoint =
             Endpoint::from_shared(self.url.clone()).map_err(|error| address(error.to_string()))?;
         if endpoint.uri().scheme_str() != Some("http") {
             return Err(address("its scheme is not http".to_owned()));
         }
+        let attempt = self.attempt.min(self.deadline);
         let channel = endpoint
-            .connect_timeout(self.attempt.min(Duration::from_secs(5)))
+            .connect_timeout(attempt.min(Duration::from_secs(5)))
             .tcp_nodelay(true)
             .initial_stream_window_size(4 << 20)
             .initial_connection_window_size(8 << 20)
@@ -105,8 +109,7 @@ impl ClientBuilder {
             .keep_alive_timeout(Duration::from_secs(10))
             .keep_alive_while_idle(true)
             .connect_lazy();
-        let bounds =
-            Bounds { url: self.url.clone(), attempt: self.attempt, deadline: self.deadline };
+        let bounds = Bounds { url: self.url.clone(), attempt, deadline: self.deadline };
         let base = EnqueueService::new(GrpcEnqueue::new(channel.clone(), bounds.clone()));
         Ok(Client::assemble(Some(channel), self.namespace, bounds, base, self.layers))
     }

@@ -183,17 +183,21 @@ impl<J: Job> IntoFuture for EnqueueAll<J> {
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
             let mut jobs = Vec::with_capacity(self.jobs.len());
-            let mut queue = self.options.queue.clone().unwrap_or_else(|| J::QUEUE.to_owned());
+            let mut queue: Option<String> = None;
             for job in &self.jobs {
                 // An id is one job's.
                 let options = JobOptions { id: None, ..self.options.clone() };
                 let (its_queue, job) = prepare(job, options)?;
-                queue = its_queue;
+                if let Some(first) = &queue
+                    && *first != its_queue
+                {
+                    let first = first.clone();
+                    return Err(ClientError::QueuesDiffer { first, second: its_queue });
+                }
+                queue = Some(its_queue);
                 jobs.push(job);
             }
-            if jobs.is_empty() {
-                return Ok(Vec::new());
-            }
+            let Some(queue) = queue else { return Ok(Vec::new()) };
             let ids = self.client.hand_over(queue, jobs).await?;
             Ok(ids.into_iter().map(|id| JobHandle::new(self.client.clone(), id)).collect())
         })

@@ -51,6 +51,23 @@ pub enum ClientError {
         /// What is wrong with it.
         reason: String,
     },
+    /// There is no runtime that would run its connection.
+    #[error(
+        "a client needs a tokio runtime around it: build it below `#[tokio::main]` or \
+         `Runtime::block_on`"
+    )]
+    NoRuntime,
+    /// Jobs that are enqueued together go to different queues.
+    #[error(
+        "jobs that are enqueued together share a queue, but these go to '{first}' and '{second}': \
+         enqueue them apart, or with `enqueue_stream`"
+    )]
+    QueuesDiffer {
+        /// A queue.
+        first: String,
+        /// Another one.
+        second: String,
+    },
     /// No answer came in time. Nothing is known of what was asked; enqueues may be repeated with
     /// the same ids, which has one effect.
     #[error(
@@ -125,7 +142,10 @@ impl ClientError {
         let code = word("longshore-code").map_or_else(|| word_of(status.code()), str::to_owned);
         let retry_after = word("retry-after-ms").and_then(|it| it.parse().ok());
         let retry_after = retry_after.map(Duration::from_millis);
-        let detail = status.message().to_owned();
+        let mut detail = status.message().to_owned();
+        if status.code() == Code::Unimplemented && word("longshore-code").is_none() {
+            detail.push_str("; is that the address of a Longshore server?");
+        }
         Self::Refused(Refusal { code, detail, field, retry_after })
     }
 }

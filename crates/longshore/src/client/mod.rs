@@ -10,6 +10,7 @@ mod operate;
 mod record;
 mod stream;
 
+pub(crate) use call::reason;
 pub use client::{Client, ClientBuilder};
 pub use enqueue::{Enqueue, EnqueueAll, EnqueueCall, EnqueueService, Enqueued};
 pub use error::{ClientError, Refusal};

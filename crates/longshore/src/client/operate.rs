@@ -3,10 +3,13 @@
 use std::time::Duration;
 
 use futures_core::Stream;
-use futures_util::StreamExt;
+use futures_util::{StreamExt, stream};
 use longshore_proto::v1;
 use serde_json::Value;
+use tokio::time::sleep;
+use tonic::{Status, Streaming};
 
+use super::error::{Again, again};
 use super::{Change, Client, ClientError, JobRecord};
 use crate::options::span_ms;
 
@@ -96,18 +99,21 @@ impl Client {
         Ok((page.jobs.into_iter().map(JobRecord::from_wire).collect(), page.next))
     }
 
-    /// A job whenever its state, progress or counters change, until it has ended.
+    /// A job as it is, and whenever its state, progress or counters change, until it has ended.
+    /// Where the connection breaks it is made again. An error is the last that comes.
     pub async fn watch(
         &self,
         id: &str,
     ) -> Result<impl Stream<Item = Result<JobRecord, ClientError>> + Unpin + use<>, ClientError>
     {
+        let changes = Some(self.changes(id).await?);
+        let watch = Watch { client: self.clone(), id: id.to_owned(), changes, last: None };
+        Ok(stream::unfold(watch, Watch::next).boxed())
+    }
+
+    async fn changes(&self, id: &str) -> Result<Streaming<v1::Job>, ClientError> {
         let message = v1::GetJobRequest { namespace: self.namespace().into(), id: id.into() };
-        let changes = ask!(self, jobs.watch_job, message);
-        Ok(changes.map(|job| match job {
-            Ok(job) => Ok(JobRecord::from_wire(job)),
-            Err(status) => Err(ClientError::from_status(&status)),
-        }))
+        Ok(ask!(self, jobs.watch_job, message))
     }
 
     /// Calls a job off; removes a dead one.
@@ -138,13 +144,15 @@ impl Client {
         Ok(Change::from_wire(ask!(self, jobs.resume_job, self.request(id))))
     }
 
-    /// Asks the workers of that name, or the one with that session, to take nothing more.
+    /// Asks the worker of that name, or where several share it the one with that session, to take
+    /// nothing more. Its iterations are interrupted; what else runs goes on to its end.
     pub async fn quiet_worker(&self, worker: &str) -> Result<(), ClientError> {
         ask!(self, workers.quiet_worker, self.worker_request(worker));
         Ok(())
     }
 
-    /// Asks a worker to take nothing more, to interrupt what it runs, and to leave.
+    /// Asks a worker, named in the same way, to take nothing more, to interrupt what it runs, and
+    /// to leave.
     pub async fn terminate_worker(&self, worker: &str) -> Result<(), ClientError> {
         ask!(self, workers.terminate_worker, self.worker_request(worker));
         Ok(())
@@ -167,7 +175,9 @@ impl Client {
             async move { client.await_job(request).await }
         };
         let bounds = &self.inner.bounds;
-        let job = bounds.call_within(wait + bounds.attempt, message, call).await?;
+        // Who waits for a second does not want to wait for the deadline of other calls.
+        let within = wait + bounds.attempt;
+        let job = bounds.call_within(within, within, message, call).await?;
         Ok(JobRecord::from_wire(job))
     }
 
@@ -177,5 +187,50 @@ impl Client {
 
     fn worker_request(&self, worker: &str) -> v1::WorkerRequest {
         v1::WorkerRequest { namespace: self.namespace().into(), worker: worker.into() }
+    }
+}
+
+/// A job that is watched.
+struct Watch {
+    client: Client,
+    id: String,
+    /// None once there is nothing more to come.
+    changes: Option<Streaming<v1::Job>>,
+    /// What was told last.
+    last: Option<v1::Job>,
+}
+
+impl Watch {
+    async fn next(mut self) -> Option<(Result<JobRecord, ClientError>, Self)> {
+        loop {
+            let status = match self.changes.as_mut()?.message().await {
+                // A call that is made again begins with what is known already.
+                Ok(Some(job)) if self.last.as_ref() == Some(&job) => continue,
+                Ok(Some(job)) => {
+                    self.last = Some(job.clone());
+                    return Some((Ok(JobRecord::from_wire(job)), self));
+                }
+                Ok(None) if self.has_ended() => return None,
+                Ok(None) => Status::unavailable("the call has ended"),
+                Err(status) => status,
+            };
+            if again(&status) == Again::Never {
+                self.changes = None;
+                return Some((Err(ClientError::from_status(&status)), self));
+            }
+            sleep(Duration::from_millis(25)).await;
+            match self.client.changes(&self.id).await {
+                Ok(changes) => self.changes = Some(changes),
+                Err(error) => {
+                    self.changes = None;
+                    return Some((Err(error), self));
+                }
+            }
+        }
+    }
+
+    fn has_ended(&self) -> bool {
+        let last = self.last.clone().map(JobRecord::from_wire);
+        last.is_some_and(|job| job.state.has_ended())
     }
 }

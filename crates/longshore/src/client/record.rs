@@ -116,7 +116,8 @@ pub struct JobRecord {
     pub run_at: Option<SystemTime>,
     /// When it ended.
     pub ended_at: Option<SystemTime>,
-    /// The last error.
+    /// The last error. What else is kept of each attempt, such as backtraces, stands among the
+    /// `attempts` of [`JobRecord::document`].
     pub error: Option<JobError>,
     /// Where the next run begins.
     pub cursor: Option<Value>,

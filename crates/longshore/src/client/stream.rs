@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 use tonic::{Status, Streaming};
 
+use super::call::reason;
 use super::enqueue::prepare;
 use super::error::{Again, again};
 use super::{Client, ClientError, Refusal};
@@ -35,9 +36,10 @@ pub struct StreamedBatch {
 
 impl Client {
     /// Hands over any number of jobs in batches of up to 500, several of which are under way at a
-    /// time. Each batch is all or none; `each` hears what became of it. A batch that is refused
-    /// ends nothing. Where the connection breaks, what was not answered is sent again, which has
-    /// one effect. Returns how many jobs were accepted.
+    /// time. Each batch is all or none; `each` hears what became of it. A batch goes once it is
+    /// full or the stream of jobs ends. One that is refused ends nothing. Where the connection
+    /// breaks, what was not answered is sent again, which has one effect. Returns how many jobs
+    /// were accepted.
     pub async fn enqueue_stream<J: Job>(
         &self,
         jobs: impl Stream<Item = J> + Send,
@@ -49,7 +51,8 @@ impl Client {
         let mut accepted = 0;
         let mut more = true;
         let mut backoff = Backoff::new(Duration::from_millis(25), Duration::from_secs(2));
-        let mut last_answer = Instant::now();
+        // Since when nothing has been answered although it was tried.
+        let mut trouble: Option<Instant> = None;
         while more || !under_way.is_empty() {
             let status = match self.open_stream(&under_way).await {
                 Ok((sender, mut answers)) => loop {
@@ -69,7 +72,7 @@ impl Client {
                     }
                     match self.next_answer(&mut answers).await {
                         Ok(outcome) => {
-                            last_answer = Instant::now();
+                            trouble = None;
                             backoff.reset();
                             let batch = under_way.pop_front().unwrap_or_default();
                             let told = told(batch, outcome);
@@ -87,11 +90,12 @@ impl Client {
             if again(&status) == Again::Never {
                 return Err(ClientError::from_status(&status));
             }
-            if last_answer.elapsed() > self.inner.bounds.deadline {
+            let since = *trouble.get_or_insert_with(Instant::now);
+            if since.elapsed() > self.inner.bounds.deadline {
                 return Err(ClientError::Unreachable {
                     url: self.url().to_owned(),
-                    waited: last_answer.elapsed(),
-                    reason: status.message().to_owned(),
+                    waited: since.elapsed(),
+                    reason: reason(&status),
                 });
             }
             sleep(backoff.next()).await;

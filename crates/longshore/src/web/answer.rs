@@ -31,7 +31,9 @@ impl std::fmt::Debug for JobResponses {
 }
 
 impl JobResponses {
-    /// With status resources below `base`, such as `/jobs`.
+    /// With status resources below `base`, such as `/jobs`: a path from the root, under which
+    /// clients find [`JobResponses::router`]. Merge that into the outermost router; below a `nest`
+    /// its routes would lie elsewhere than the answers say.
     pub fn new(client: &Client, base: &str) -> Self {
         Self {
             client: client.clone(),

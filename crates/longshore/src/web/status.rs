@@ -5,6 +5,7 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use axum::routing::get;
+use uuid::Uuid;
 
 use super::answer::{JobResponses, json_response, problem, refused, see_other};
 use super::wants::Wants;
@@ -19,17 +20,22 @@ impl JobResponses {
     }
 }
 
+fn unknown() -> Response {
+    problem(StatusCode::NOT_FOUND, "job_unknown", "there is no such job", None)
+}
+
 async fn status(
     State(jobs): State<JobResponses>,
     Path(id): Path<String>,
     wants: Wants,
 ) -> Response {
+    if Uuid::parse_str(&id).is_err() {
+        return unknown();
+    }
     let record = jobs.client().wait(&id, wants.waits(jobs.longest_wait())).await;
     let job = match record {
         Ok(job) if jobs.is_visible(&job) => job,
-        Ok(_) => {
-            return problem(StatusCode::NOT_FOUND, "job_unknown", "there is no such job", None);
-        }
+        Ok(_) => return unknown(),
         Err(error) => return refused(&error),
     };
     if let (JobState::Succeeded, Some(location)) = (&job.state, &job.location) {

@@ -13,3 +13,4 @@ mod real;
 mod retries;
 mod streams;
 mod web;
+mod web_real;

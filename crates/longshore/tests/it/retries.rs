@@ -51,6 +51,20 @@ async fn a_server_that_is_not_there_is_named() {
 }
 
 #[tokio::test]
+async fn a_slow_source_of_jobs_uses_up_no_deadline() {
+    let fake = Fake::start().await;
+    *fake.script.breaks.lock().unwrap() = 1;
+    let deadline = Duration::from_millis(100);
+    let client = Client::builder(fake.client().url()).deadline(deadline).build().unwrap();
+    let slow = stream::once(async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        Note(7)
+    });
+    let accepted = client.enqueue_stream(slow, JobOptions::new(), |_| {}).await;
+    assert_eq!(accepted.unwrap(), 1);
+}
+
+#[tokio::test]
 async fn a_stream_of_jobs_outlives_broken_calls() {
     let fake = Fake::start().await;
     *fake.script.breaks.lock().unwrap() = 2;

@@ -15,6 +15,8 @@ use tower::ServiceExt;
 
 use crate::fake::Fake;
 
+const ID: &str = "01983f2e-7a10-7cc0-8000-000000000001";
+
 #[derive(Job, Serialize, Deserialize)]
 #[job(output = u64)]
 struct PlaceOrder;
@@ -122,7 +124,7 @@ async fn an_expectation_that_nobody_meets_leaves_nothing_behind() {
 #[tokio::test]
 async fn the_status_tells_how_a_job_is_doing() {
     let status = |app: Router| async move {
-        let request = Request::get("/jobs/j1").body(Body::empty()).unwrap();
+        let request = Request::get(format!("/jobs/{ID}")).body(Body::empty()).unwrap();
         app.oneshot(request).await.unwrap()
     };
     let running = v1::Job { progress: Some(0.5), ..job("running", "") };
@@ -131,7 +133,7 @@ async fn the_status_tells_how_a_job_is_doing() {
     let told = body(response).await;
     assert_eq!(
         (&told["id"], &told["state"], &told["progress"]),
-        (&"j1".into(), &"running".into(), &0.5.into())
+        (&ID.into(), &"running".into(), &0.5.into())
     );
     let response = status(app(&[job("succeeded", "/orders/7")]).await.1).await;
     assert_eq!(response.status(), StatusCode::SEE_OTHER);
