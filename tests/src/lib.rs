@@ -11,6 +11,7 @@ pub mod judge;
 pub mod postgres;
 pub mod producer;
 pub mod random;
+pub mod sdk;
 pub mod server;
 pub mod storm;
 pub mod tier;

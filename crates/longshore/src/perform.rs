@@ -5,8 +5,11 @@ use std::fmt;
 use std::future::{Ready, ready};
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
+use std::thread;
 
 use futures_util::future::{BoxFuture, Either};
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
 use tower::Service;
 use tower::util::BoxCloneSyncService;
 
@@ -33,12 +36,15 @@ impl JobCall {
 /// What runs jobs. Layers wrap one into another.
 pub type JobService = BoxCloneSyncService<JobCall, JobEnd, JobError>;
 
-type Handle = Arc<dyn Fn(Arc<Run>) -> BoxFuture<'static, Result<JobEnd, JobError>> + Send + Sync>;
+type Code = Arc<dyn Fn(Arc<Run>) -> BoxFuture<'static, Result<JobEnd, JobError>> + Send + Sync>;
 
 /// The code of each type of job, by the name of the type.
 pub(crate) struct Handlers<S> {
     state: Arc<S>,
-    by_kind: HashMap<&'static str, Handle>,
+    by_kind: HashMap<&'static str, Code>,
+    types: HashMap<&'static str, &'static str>,
+    /// A kind that was added twice, and by which types.
+    pub(crate) twice: Option<(&'static str, &'static str, &'static str)>,
 }
 
 impl<S> fmt::Debug for Handlers<S> {
@@ -50,7 +56,7 @@ impl<S> fmt::Debug for Handlers<S> {
 impl<S: Send + Sync + 'static> Handlers<S> {
     pub(crate) fn new(state: Arc<S>) -> Self {
         crate::panics::watch();
-        Self { state, by_kind: HashMap::new() }
+        Self { state, by_kind: HashMap::new(), types: HashMap::new(), twice: None }
     }
 
     pub(crate) fn kinds(&self) -> Vec<String> {
@@ -66,11 +72,20 @@ impl<S: Send + Sync + 'static> Handlers<S> {
     pub(crate) fn blocking<J: PerformBlocking<S>>(&mut self) {
         self.add::<J, _, _>(|job, ctx| async move {
             let span = tracing::Span::current();
-            let work = move || span.in_scope(|| guarded(|| job.perform(ctx)));
-            match tokio::task::spawn_blocking(work).await {
-                Ok(result) => result?,
-                Err(error) => Err(JobError::new("shutdown", error)),
-            }
+            let runtime = Handle::current();
+            let (sender, ended) = oneshot::channel();
+            let work = move || {
+                let _inside = runtime.enter();
+                let end = span.in_scope(|| guarded(|| job.perform(ctx)));
+                // Nobody listens any more where the run was dropped.
+                let _ = sender.send(end);
+            };
+            // Not `spawn_blocking`: a runtime waits for those threads when it ends, and a job that
+            // does not look whether it is stopped would hold the end of the process up.
+            let thread = thread::Builder::new().name(J::KIND.to_owned()).spawn(work);
+            thread.map_err(|error| JobError::new("no_thread", format!("no thread: {error}")))?;
+            let end = ended.await;
+            end.map_err(|_| JobError::new("panic", "the thread of the job has ended"))??
         });
     }
 
@@ -85,7 +100,7 @@ impl<S: Send + Sync + 'static> Handlers<S> {
         R: Future<Output = JobResult<J::Output>> + Send + 'static,
     {
         let state = Arc::clone(&self.state);
-        let handle: Handle = Arc::new(move |run| {
+        let handle: Code = Arc::new(move |run| {
             let ctx = Context::new(Arc::clone(&state), Arc::clone(&run));
             let code = code.clone();
             Box::pin(Guarded::new(async move {
@@ -104,6 +119,10 @@ impl<S: Send + Sync + 'static> Handlers<S> {
             }))
         });
         self.by_kind.insert(J::KIND, handle);
+        let this = std::any::type_name::<J>();
+        if let Some(first) = self.types.insert(J::KIND, this) {
+            self.twice.get_or_insert((J::KIND, first, this));
+        }
     }
 
     /// The innermost service: it knows the kinds that were added.
@@ -125,7 +144,7 @@ fn with_follow_ups(end: JobEnd, run: &Run) -> JobEnd {
 
 #[derive(Clone)]
 struct Dispatch {
-    by_kind: Arc<HashMap<&'static str, Handle>>,
+    by_kind: Arc<HashMap<&'static str, Code>>,
 }
 
 impl Service<JobCall> for Dispatch {

@@ -156,6 +156,9 @@ impl<S: Send + Sync + 'static> Inline<S> {
 
     pub(super) async fn deliver(&mut self, run: &Arc<Run>) -> Ran {
         if let Some(handlers) = self.handlers.take() {
+            if let Some((kind, first, second)) = handlers.twice {
+                panic!("the kind '{kind}' is registered twice, by {first} and by {second}");
+            }
             let layers = std::mem::take(&mut self.layers).into_iter().rev();
             self.service = Some(layers.fold(handlers.into_service(), |inner, wrap| wrap(inner)));
         }

@@ -79,7 +79,8 @@ impl<S: Send + Sync + 'static> Worker<S> {
         self
     }
 
-    /// Adds a type of job that computes or blocks; it runs on a thread of its own.
+    /// Adds a type of job that computes or blocks; it runs on a thread of its own, which does not
+    /// hold up the end of the process.
     pub fn register_blocking<J: PerformBlocking<S>>(mut self) -> Self {
         self.handlers.blocking::<J>();
         self.note_queue::<J>();
@@ -119,7 +120,8 @@ impl<S: Send + Sync + 'static> Worker<S> {
 
     /// Asks for a queue of which at most `limit` jobs run here at a time. It has a session of its
     /// own over the same connection, so that its jobs hold up no others, and takes no part in the
-    /// order of the other queues.
+    /// order of the other queues. `longshore workers list` shows that session as a line of its own,
+    /// `NAME/QUEUE`; what is asked of it is asked of the whole worker.
     pub fn limited_queue(mut self, queue: impl Into<String>, limit: u32) -> Self {
         self.wish(queue.into(), 0, Some(limit.max(1)));
         self
@@ -194,13 +196,16 @@ impl<S: Send + Sync + 'static> Worker<S> {
 
     /// Works until the process is asked to end by SIGTERM or ctrl-c, the server asks for it, or
     /// it is time to recycle; then ends as a deploy wants it: it takes nothing more, interrupts
-    /// iterations, waits up to the grace, gives back the rest.
+    /// iterations, waits up to the grace, gives back the rest. A server that is not there is waited
+    /// for; one that refuses the worker ends it.
     pub async fn run(self) -> Result<Stopped, WorkerError> {
         let signal = supervise::stop_signal()?;
         self.run_until(signal).await
     }
 
-    /// The same, with a future of your own instead of the signals.
+    /// The same, with a future of your own instead of the signals. Where the returned future is
+    /// dropped, that is as if the process were killed: runs are dropped where they are, and their
+    /// leases are lost once the server has waited for this worker in vain.
     pub async fn run_until(
         self,
         shutdown: impl Future<Output = ()> + Send,
@@ -209,6 +214,9 @@ impl<S: Send + Sync + 'static> Worker<S> {
         plan.kinds = self.handlers.kinds();
         if plan.kinds.is_empty() {
             return Err(WorkerError::NoTypes);
+        }
+        if let Some((kind, first, second)) = self.handlers.twice {
+            return Err(WorkerError::KindTwice { kind: kind.to_owned(), first, second });
         }
         plan.wishes = self.wishes;
         if plan.wishes.is_empty() {
@@ -219,7 +227,8 @@ impl<S: Send + Sync + 'static> Worker<S> {
         for wrap in self.layers.into_iter().rev() {
             service = wrap(service);
         }
-        supervise::supervise(&self.client, plan, service, shutdown).await
+        // Boxed, so that those who await a worker do not carry all of its state.
+        Box::pin(supervise::supervise(&self.client, plan, service, shutdown)).await
     }
 }
 

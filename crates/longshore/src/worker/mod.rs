@@ -20,6 +20,8 @@ pub use supervise::{Stopped, WorkerError};
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Phase {
     Working,
+    /// It takes nothing more and interrupts what can be interrupted, but stays.
+    Quiet,
     /// It takes nothing more and interrupts what can be interrupted, for this reason.
     Stopping(&'static str),
     /// What still runs is dropped.
@@ -31,6 +33,8 @@ enum Phase {
 enum Event {
     /// The stream is open.
     Welcomed,
+    /// The server asks the worker to take nothing more.
+    QuietAsked,
     /// The server asks the worker to leave.
     TerminateAsked,
 }

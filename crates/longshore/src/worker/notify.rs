@@ -1,6 +1,7 @@
 //! What a supervisor such as systemd is told: datagrams to `$NOTIFY_SOCKET`.
 
 use std::os::unix::net::UnixDatagram;
+use std::process;
 use std::time::Duration;
 
 /// Where it is told, if anybody listens.
@@ -8,16 +9,19 @@ use std::time::Duration;
 pub(super) struct Notifier {
     socket: Option<UnixDatagram>,
     /// How often to say that all is well.
-    pub(super) watchdog: Option<Duration>,
+    watchdog: Option<Duration>,
 }
 
 impl Notifier {
     /// As the environment says.
     pub(super) fn from_environment() -> Self {
         let Some(path) = std::env::var_os("NOTIFY_SOCKET") else { return Self::default() };
-        let watchdog = std::env::var("WATCHDOG_USEC").ok().and_then(|it| it.parse().ok());
+        let number = |name| std::env::var(name).ok().and_then(|it| it.parse::<u64>().ok());
+        // What a parent process inherited is not meant for this one.
+        let is_meant = number("WATCHDOG_PID").is_none_or(|pid| pid == u64::from(process::id()));
+        let watchdog = number("WATCHDOG_USEC").filter(|usec| *usec > 1 && is_meant);
         // Half of the time that the supervisor waits.
-        let watchdog = watchdog.map(|usec: u64| Duration::from_micros(usec / 2));
+        let watchdog = watchdog.map(|usec| Duration::from_micros(usec / 2));
         Self::new(path.as_encoded_bytes(), watchdog)
     }
 
@@ -42,6 +46,19 @@ impl Notifier {
             Err(error) => {
                 tracing::warn!(%error, "the supervisor at $NOTIFY_SOCKET cannot be told anything");
                 Self::default()
+            }
+        }
+    }
+
+    /// Lets it know until the future is done, as often as it wants, that all is well.
+    pub(super) async fn alive_during<F: Future>(&self, future: F) -> F::Output {
+        let Some(every) = self.watchdog else { return future.await };
+        let mut due = tokio::time::interval(every);
+        let mut future = std::pin::pin!(future);
+        loop {
+            tokio::select! {
+                output = &mut future => return output,
+                _ = due.tick() => self.say("WATCHDOG=1"),
             }
         }
     }

@@ -21,6 +21,7 @@ use super::settling::{self, Settling};
 use super::slot::Load;
 use super::{Event, Phase, Prefetch};
 use crate::backoff::Backoff;
+use crate::client::reason;
 use crate::delivery::Delivery;
 use crate::mailbox::Durable;
 use crate::outbox::Outbox;
@@ -46,6 +47,7 @@ const CANCEL_GRACE: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(super) struct Setup {
     pub(super) channel: Channel,
+    pub(super) url: String,
     /// What it says of itself; the leases that it holds are filled in.
     pub(super) hello: v1::Hello,
     pub(super) prefetch: Prefetch,
@@ -67,8 +69,6 @@ pub(super) struct Session {
     to_send: VecDeque<v1::WorkerMessage>,
     /// Credit that was given and not used.
     credit: u32,
-    /// The server asked to take nothing more.
-    quiet: bool,
     /// Jobs waited too long for a slot: no more of them until one is free.
     stalled_at: Option<u64>,
     /// Runs that were called off, and since when.
@@ -97,7 +97,6 @@ impl Session {
             checkpoints_later: Vec::new(),
             to_send: VecDeque::new(),
             credit: 0,
-            quiet: false,
             stalled_at: None,
             called_off: Vec::new(),
             welcomed: false,
@@ -128,8 +127,9 @@ impl Session {
             }
             let wait = backoff.next();
             tracing::warn!(
-                error = status.message(),
-                "no stream to the server; connecting again in {wait:?}"
+                error = reason(&status),
+                "no stream to the server at {}; connecting again in {wait:?}",
+                self.setup.url
             );
             self.pause(wait).await;
             if self.is_finished() {
@@ -341,7 +341,7 @@ impl Session {
 
     /// Tops the credit up once a good part of it is used.
     fn give_credit(&mut self) {
-        if self.quiet || !matches!(*self.setup.phase.borrow(), Phase::Working) {
+        if !matches!(*self.setup.phase.borrow(), Phase::Working) {
             return;
         }
         let concurrency = self.setup.hello.concurrency;
@@ -373,7 +373,7 @@ impl Session {
 
     fn take(&mut self, jobs: Vec<v1::Delivery>) {
         self.credit = self.credit.saturating_sub(u32::try_from(jobs.len()).unwrap_or(u32::MAX));
-        let works = matches!(*self.setup.phase.borrow(), Phase::Working) && !self.quiet;
+        let works = matches!(*self.setup.phase.borrow(), Phase::Working);
         let mut runs = Vec::with_capacity(jobs.len());
         for job in jobs {
             let run = Run::new(Delivery::from_wire(job), Arc::clone(&self.setup.outbox));
@@ -438,11 +438,9 @@ impl Session {
         }
         match asked {
             v1::WorkerState::Working => {}
+            // A worker is asked as a whole, whichever of its sessions was named.
             v1::WorkerState::Quiet => {
-                if !std::mem::replace(&mut self.quiet, true) {
-                    tracing::info!("asked to be quiet: this worker takes nothing more");
-                    self.give_back_waiting();
-                }
+                let _ = self.setup.events.send(Event::QuietAsked);
             }
             v1::WorkerState::Terminate => {
                 let _ = self.setup.events.send(Event::TerminateAsked);
@@ -477,6 +475,7 @@ impl Session {
         let phase = self.setup.phase.borrow_and_update().clone();
         let reason = match &phase {
             Phase::Working => return,
+            Phase::Quiet => "quiet",
             Phase::Stopping(reason) => *reason,
             Phase::Killing => "shutdown",
         };
@@ -530,7 +529,7 @@ impl Session {
     }
 
     fn is_finished(&self) -> bool {
-        !matches!(*self.setup.phase.borrow(), Phase::Working)
+        !matches!(*self.setup.phase.borrow(), Phase::Working | Phase::Quiet)
             && self.held.is_empty()
             && self.settling.is_empty()
             && self.to_send.is_empty()

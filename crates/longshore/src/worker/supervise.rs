@@ -66,6 +66,19 @@ pub enum WorkerError {
     /// No type was registered.
     #[error("the worker knows no type of job: call `register::<YourJob>()` before it is run")]
     NoTypes,
+    /// Two types have the same name.
+    #[error(
+        "the kind '{kind}' is registered twice, by {first} and by {second}: register a type once, \
+         and give types that are not the same different names with `#[job(kind = \"...\")]`"
+    )]
+    KindTwice {
+        /// The name.
+        kind: String,
+        /// The type that has it.
+        first: &'static str,
+        /// The other one.
+        second: &'static str,
+    },
     /// The client talks to no server.
     #[error("this client records what is enqueued and has no server: use testing::Inline to run")]
     NoServer,
@@ -118,14 +131,15 @@ pub(super) async fn supervise(
 ) -> Result<Stopped, WorkerError> {
     let notifier = Notifier::from_environment();
     let mut running = start(client, &plan, &service)?;
-    let stopped = watch_over(&mut running, &plan, &notifier, shutdown).await;
+    let working = watch_over(&mut running, &plan, &notifier, shutdown);
+    let stopped = notifier.alive_during(working).await;
     notifier.say("STOPPING=1");
     let reason = match stopped {
         Ok(Stopped::Terminated) => "terminate",
         Ok(Stopped::RecycledJobs | Stopped::RecycledMemory) => "recycle",
         _ => "deploy",
     };
-    end(&mut running, plan.grace, reason).await;
+    notifier.alive_during(end(&mut running, plan.grace, reason)).await;
     stopped
 }
 
@@ -151,6 +165,7 @@ fn start(client: &Client, plan: &Plan, service: &JobService) -> Result<Running, 
         }
         let setup = Setup {
             channel: channel.clone(),
+            url: client.url().to_owned(),
             hello: hello(client, plan, lane),
             prefetch: plan.prefetch,
             load: Arc::clone(&load),
@@ -191,7 +206,6 @@ async fn watch_over(
 ) -> Result<Stopped, WorkerError> {
     tokio::pin!(shutdown);
     let mut look = tokio::time::interval(LOOK);
-    let mut watchdog_due = notifier.watchdog.map(|every| Instant::now() + every);
     let mut is_ready = false;
     loop {
         tokio::select! {
@@ -202,6 +216,7 @@ async fn watch_over(
                     tracing::info!("connected; this worker takes jobs");
                     notifier.say("READY=1");
                 }
+                Some(Event::QuietAsked) => quieten(&running.phase),
                 Some(Event::TerminateAsked) => return Ok(Stopped::Terminated),
                 Some(Event::Welcomed) | None => {}
             },
@@ -220,14 +235,22 @@ async fn watch_over(
                 if plan.bytes_max.is_some_and(|max| resident_bytes().is_some_and(|it| it > max)) {
                     return Ok(Stopped::RecycledMemory);
                 }
-                if let (Some(due), Some(every)) = (&mut watchdog_due, notifier.watchdog)
-                    && *due <= Instant::now()
-                {
-                    *due = Instant::now() + every;
-                    notifier.say("WATCHDOG=1");
-                }
             }
         }
+    }
+}
+
+/// Takes nothing more and interrupts iterations; the rest goes on to its end.
+fn quieten(phase: &watch::Sender<Phase>) {
+    let is_news = phase.send_if_modified(|phase| {
+        let works = *phase == Phase::Working;
+        if works {
+            *phase = Phase::Quiet;
+        }
+        works
+    });
+    if is_news {
+        tracing::info!("asked to be quiet: this worker takes nothing more");
     }
 }
 

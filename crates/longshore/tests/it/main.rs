@@ -3,13 +3,16 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod app;
 mod examples;
 mod fake;
 mod iterations;
 mod jobs;
 mod keyset;
 mod layers;
+mod operations;
 mod real;
+mod refusals;
 mod retries;
 mod streams;
 mod web;

@@ -1,0 +1,238 @@
+//! What operators do to jobs and workers, against the real server.
+
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use longshore::testing::EmbeddedServer;
+use longshore::{Ended, Job, JobHandle, JobRecord, JobState, Jobs, Prefetch, Resume, Stopped};
+use serde_json::json;
+
+use crate::app::{App, Broken, Compute, Double, Gated, Numbers, PATIENCE, Running};
+
+async fn server() -> (EmbeddedServer, longshore::Client, App) {
+    let server = EmbeddedServer::start().await.unwrap();
+    let client = server.client();
+    (server, client, App::default())
+}
+
+/// Asks until the job is as it has to become.
+async fn until<J: Job>(job: &JobHandle<J>, is_it: impl Fn(&JobRecord) -> bool) -> JobRecord {
+    let asking = async {
+        loop {
+            let record = job.record().await.unwrap();
+            if is_it(&record) {
+                return record;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, asking).await.expect("the job does not get there")
+}
+
+fn numbers(up_to: u64, gate_at: u64) -> Numbers {
+    Numbers { up_to, gate_at: Some(gate_at), ..Numbers::default() }
+}
+
+#[tokio::test]
+async fn who_watches_a_job_sees_each_state_also_over_a_restart() {
+    let (server, client, app) = server().await;
+    let job = client.enqueue(Gated(1)).await.unwrap();
+    let mut changes = client.watch(job.id()).await.unwrap();
+    let mut next = async || {
+        let next = tokio::time::timeout(PATIENCE, changes.next()).await;
+        next.expect("no change is told").map(|job| job.unwrap().state)
+    };
+    assert_eq!(next().await, Some(JobState::Ready));
+    let worker = Running::start(&client, &app);
+    app.until_entered().await;
+    assert_eq!(next().await, Some(JobState::Running));
+    let _server = server.restart().await.unwrap();
+    app.open(1);
+    let ended = loop {
+        match next().await {
+            Some(JobState::Running) => {}
+            other => break other,
+        }
+    };
+    assert_eq!(ended, Some(JobState::Succeeded));
+    assert_eq!(next().await, None);
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn who_watches_a_job_that_is_not_there_is_told_so() {
+    let (_server, client, _) = server().await;
+    let id = "01983f2e-7a10-7cc0-8000-000000000001";
+    let error = client.watch(id).await.map(drop).unwrap_err();
+    assert!(matches!(error.code(), Some("job_unknown" | "job_gone")), "{error}");
+}
+
+#[tokio::test]
+async fn a_paused_job_waits_until_it_is_resumed() {
+    let (_server, client, app) = server().await;
+    let held = client.enqueue(Double(1)).await.unwrap();
+    held.pause().await.unwrap();
+    let worker = Running::start(&client, &app);
+    // What came later has run, and it has not.
+    client.enqueue(Double(2)).await.unwrap().result(PATIENCE).await.unwrap();
+    assert_eq!((app.runs(1), held.record().await.unwrap().state), (0, JobState::Ready));
+    held.resume().await.unwrap();
+    assert_eq!(held.result(PATIENCE).await.unwrap(), 2);
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn an_iteration_that_is_paused_stops_and_goes_on_there() {
+    let (_server, client, app) = server().await;
+    let worker = Running::start(&client, &app);
+    let job = client.enqueue(numbers(40, 20)).await.unwrap();
+    app.until_entered().await;
+    job.pause().await.unwrap();
+    let paused = until(&job, |job| job.state != JobState::Running).await;
+    let at = paused.cursor.clone().and_then(|it| it.as_u64()).unwrap();
+    // An attempt that is interrupted is not used.
+    assert_eq!((at, paused.attempt), (20, 0), "{paused:?}");
+    assert_eq!(app.runs(21), 0);
+    job.resume().await.unwrap();
+    job.result(PATIENCE).await.unwrap();
+    assert_eq!(job.record().await.unwrap().attempt, 1);
+    assert!((0..40).all(|number| app.runs(number) == 1));
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn jobs_are_called_off_and_dead_ones_removed_or_retried() {
+    let (_server, client, app) = server().await;
+    let waiting = client.enqueue(Double(1)).await.unwrap();
+    assert_eq!(waiting.cancel().await.unwrap().effect, "cancelled");
+    assert!(matches!(waiting.ended(PATIENCE).await.unwrap(), Ended::Cancelled(_)));
+    let worker = Running::start(&client, &app);
+    let broken = client.enqueue(Broken).await.unwrap();
+    assert!(matches!(broken.ended(PATIENCE).await.unwrap(), Ended::Dead(_)));
+    let change = broken.retry(Resume::LastCheckpoint).await.unwrap();
+    assert_eq!(change.state, JobState::Ready, "{change:?}");
+    until(&broken, |job| job.state == JobState::Dead).await;
+    assert_eq!(broken.cancel().await.unwrap().effect, "removed");
+    let (dead, _) = client.list(&Jobs::all().state("dead"), "").await.unwrap();
+    assert!(dead.is_empty(), "{dead:?}");
+    assert_eq!(app.runs(1), 0);
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn a_dead_iteration_is_run_again_from_where_it_is_told() {
+    let (_server, client, app) = server().await;
+    let worker = Running::start(&client, &app);
+    let numbers = Numbers { up_to: 10, broken: vec![5], fails: true, ..Numbers::default() };
+    let job = client.enqueue(numbers).max_attempts(1).await.unwrap();
+    assert!(matches!(job.ended(PATIENCE).await.unwrap(), Ended::Dead(_)));
+    assert_eq!(job.record().await.unwrap().cursor, Some(json!(4)));
+    job.retry(Resume::At(json!(7))).await.unwrap();
+    job.result(PATIENCE).await.unwrap();
+    let runs: Vec<_> = (0..10).map(|number| app.runs(number)).collect();
+    assert_eq!(runs, [1, 1, 1, 1, 1, 0, 0, 0, 1, 1]);
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn a_quiet_worker_ends_what_runs_interrupts_iterations_and_takes_nothing_more() {
+    let (_server, client, app) = server().await;
+    // One of its queues has a session of its own: it is quiet as well.
+    let worker = Running::start_with(&client, &app, |worker| {
+        worker.queues(["default", "numbers"]).limited_queue("gated", 1)
+    });
+    let gated = client.enqueue(Gated(101)).await.unwrap();
+    app.until_entered().await;
+    let iteration = client.enqueue(numbers(40, 20)).await.unwrap();
+    app.until_entered().await;
+    client.quiet_worker("tester").await.unwrap();
+    let stopped = until(&iteration, |job| job.state == JobState::Ready).await;
+    assert_eq!((stopped.cursor, stopped.attempt), (Some(json!(20)), 0));
+    app.open(1);
+    assert_eq!(gated.result(PATIENCE).await.unwrap(), 1, "what runs goes on to its end");
+    let later = client.enqueue(Gated(102)).await.unwrap();
+    let other = client.enqueue(Double(103)).await.unwrap();
+    // Another worker gets all of it.
+    let others = App::default();
+    others.open(2);
+    let second = Running::start_with(&client, &others, |worker| worker.name("second"));
+    iteration.result(PATIENCE).await.unwrap();
+    later.result(PATIENCE).await.unwrap();
+    other.result(PATIENCE).await.unwrap();
+    assert_eq!([102, 103].map(|number| (app.runs(number), others.runs(number))), [(0, 1); 2]);
+    assert!((0..40).all(|number| app.runs(number) + others.runs(number) == 1));
+    assert_eq!(second.stop().await, Stopped::Shutdown);
+    assert_eq!(worker.stop().await, Stopped::Shutdown, "a quiet worker stays");
+}
+
+#[tokio::test]
+async fn a_worker_that_is_told_to_leave_interrupts_its_iteration() {
+    let (_server, client, app) = server().await;
+    let worker = Running::start(&client, &app);
+    let job = client.enqueue(numbers(40, 20)).await.unwrap();
+    app.until_entered().await;
+    client.terminate_worker("tester").await.unwrap();
+    let stopped = tokio::time::timeout(PATIENCE, worker.worker).await.unwrap().unwrap();
+    assert_eq!(stopped, Stopped::Terminated);
+    let record = job.record().await.unwrap();
+    assert_eq!((record.state, record.cursor), (JobState::Ready, Some(json!(20))));
+    assert_eq!((record.attempt, app.runs(21)), (0, 0));
+}
+
+#[tokio::test]
+async fn of_two_workers_with_one_name_the_session_has_to_be_said() {
+    let (_server, client, app) = server().await;
+    let (first, second) = (Running::start(&client, &app), Running::start(&client, &app));
+    let asking = async {
+        loop {
+            match client.quiet_worker("tester").await {
+                Err(error) if error.code() == Some("value_refused") => return error.to_string(),
+                _ => tokio::time::sleep(Duration::from_millis(5)).await,
+            }
+        }
+    };
+    let told = tokio::time::timeout(PATIENCE, asking).await.unwrap();
+    assert!(told.contains("session"), "{told}");
+    first.stop().await;
+    second.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_killed_worker_had_not_begun_comes_back_unharmed() {
+    let (_server, client, app) = server().await;
+    let jobs = client.enqueue_all((0..4).map(Gated)).await.unwrap();
+    let worker = Running::start_with(&client, &app, |worker| {
+        worker.concurrency(1).prefetch(Prefetch::Fixed(3))
+    });
+    app.until_entered().await;
+    for job in &jobs {
+        until(job, |job| job.state == JobState::Running).await;
+    }
+    worker.kill();
+    let others = Running::start(&client, &app);
+    app.open(4);
+    for (number, job) in jobs.iter().enumerate() {
+        let attempt = job.result(PATIENCE).await.unwrap();
+        let runs = app.runs(number as u64);
+        let expected = if number == 0 { (2, 2) } else { (1, 1) };
+        assert_eq!((attempt, runs), expected, "job {number}");
+    }
+    others.stop().await;
+}
+
+#[tokio::test]
+async fn blocking_jobs_panic_and_stop_like_others() {
+    let (_server, client, app) = server().await;
+    let worker = Running::start(&client, &app);
+    let broken = client.enqueue(Compute { panics: true }).await.unwrap();
+    let Ended::Dead(error) = broken.ended(PATIENCE).await.unwrap() else { panic!("not dead") };
+    assert_eq!((error.kind(), error.message()), ("panic", "it cannot be computed"));
+    let record = broken.record().await.unwrap();
+    let attempts = &record.document()["attempts"];
+    assert!(attempts.to_string().contains("app.rs"), "{attempts}");
+    let job = client.enqueue(Compute { panics: false }).await.unwrap();
+    app.until_entered().await;
+    job.cancel().await.unwrap();
+    assert_eq!(job.result(PATIENCE).await.unwrap(), "Some(Cancelled)");
+    worker.stop().await;
+}
