@@ -143,5 +143,10 @@ pub use perform::{JobCall, JobService};
 pub use run::StopReason;
 pub use worker::{Prefetch, Stopped, Worker, WorkerError};
 
+/// The examples of the guide are compiled, and run where they can be, as they stand there.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/rust.md")]
+struct Guide;
+
 /// Lets the crate's own tests derive as its users do.
 extern crate self as longshore;
