@@ -118,10 +118,11 @@ impl App {
 
     async fn ask(&self, line: &str, headers: &str) -> Answer {
         let mut stream = TcpStream::connect(&self.address).await.unwrap();
-        let headers = headers.split(" | ").filter(|it| !it.is_empty());
-        let headers = headers.fold(String::new(), |all, one| all + one + "\r\n");
-        let fixed = "Host: app.example\r\nConnection: close\r\nContent-Length: 0\r\n";
-        let request = format!("{line} HTTP/1.1\r\n{fixed}{headers}\r\n");
+        let first = format!("{line} HTTP/1.1");
+        let mut lines = vec![&*first, "Host: app.example", "Connection: close"];
+        lines.push("Content-Length: 0");
+        lines.extend(headers.split(" | ").filter(|it| !it.is_empty()));
+        let request = format!("{}\r\n\r\n", lines.join("\r\n"));
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut text = String::new();
         stream.read_to_string(&mut text).await.unwrap();
