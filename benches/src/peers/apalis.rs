@@ -24,8 +24,8 @@ pub(super) const BUILD: [&str; 7] = [
 const PUSH_JOBS: u64 = 1_000;
 
 /// What it drains. Its worker looks for each job in the list of those that wait, and takes what is
-/// due with an `unpack` of Lua that ends at some 8,000 (apalis-redis 1.0.0, `acquire_leases.lua` and
-/// `fetch_next.lua`): with a longer backlog it is slower for each job, or does nothing.
+/// due with an `unpack` of Lua that ends at some 8,000 (apalis-redis 1.0.0, `acquire_leases.lua`
+/// and `fetch_next.lua`): with a longer backlog it is slower for each job, or does nothing.
 const JOBS_MAX: u64 = 5_000;
 
 fn root() -> PathBuf {

@@ -38,7 +38,7 @@ fn longshore(bench: &Bench) -> Result<Vec<Figure>> {
     let server = Server::start(&bench.program, folder.path())?;
     let log = folder.path().join("worker.log");
     let mut worker = sdk_worker(&server, &log, &["checkpoint"])?;
-    let meter = Meter::start(&[server.process.pid()]);
+    let meter = Meter::start(&[server.process.pid(), worker.pid()]);
     let stdout = BufReader::new(worker.take_stdout().context("no standard output")?);
     let seconds = bench.args.checkpoint_seconds as usize;
     let mut counts = Vec::with_capacity(seconds);

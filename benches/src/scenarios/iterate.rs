@@ -23,9 +23,9 @@ pub(super) fn run(bench: &mut Bench) -> Result<()> {
 fn longshore(bench: &Bench) -> Result<Vec<Figure>> {
     let folder = bench.folder()?;
     let server = Server::start(&bench.program, folder.path())?;
-    let meter = Meter::start(&[server.process.pid()]);
     let log = folder.path().join("worker.log");
     let mut worker = sdk_worker(&server, &log, &["iterate", &ITEMS.to_string()])?;
+    let meter = Meter::start(&[server.process.pid(), worker.pid()]);
     let mut line = String::new();
     BufReader::new(worker.take_stdout().context("no standard output")?).read_line(&mut line)?;
     let per_item_ns: f64 = line.trim().parse().with_context(|| format!("it said {line:?}"))?;
