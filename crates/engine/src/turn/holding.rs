@@ -41,8 +41,14 @@ impl<M: OrderedMap> Turn<M> {
                 continue;
             }
             match self.lease_of(ns, id) {
-                // It did not arrive, or went with the stream before.
+                // It did not arrive, or went with the stream before. A worker names what it has
+                // settled and heard no answer to as well: what stood when the shard started and
+                // is not named was on its way then.
                 Some((token, Held::Delivered)) => {
+                    self.give_back(ns, (id, token), moment);
+                    view.given_back.push((id, token));
+                }
+                Some((token, Held::Unknown)) if !self.is_at_most_once(ns, id) => {
                     self.give_back(ns, (id, token), moment);
                     view.given_back.push((id, token));
                 }
@@ -52,6 +58,11 @@ impl<M: OrderedMap> Turn<M> {
         }
         self.extend_held(ns, &key, &mut view);
         Ok(Answer::Session(Box::new(view)))
+    }
+
+    fn is_at_most_once(&self, ns: NamespaceId, id: JobId) -> bool {
+        let live = self.state.leases.get(&(ns, id));
+        live.is_some_and(|live| live.job.options.at_most_once)
     }
 
     /// As if the worker had released it: a job that was to be cancelled is.

@@ -159,10 +159,10 @@ impl Worker {
             return command;
         }
         let finished = self.held.iter().position(|_| random.percent(35));
+        let finished = finished.filter(|_| self.untold.len() < UNTOLD_MAX);
         if let Some(job) = finished.map(|index| self.held.swap_remove(index)) {
             let verdict = ops::settle::sample(random, next_id);
             self.untold.push(Settlement { id: job.id, token: job.token, verdict });
-            self.untold.truncate(UNTOLD_MAX);
         }
         if let Some(told) = self.checkpoint(random) {
             return Command::CheckpointJobs(vec![told]);
@@ -213,7 +213,10 @@ impl Worker {
                 token: job.token,
                 started: stream.started.contains(&job.token),
             });
-            let held = held.collect();
+            // What it has settled and heard no answer to counts as held.
+            let ended = self.untold.iter();
+            let ended = ended.map(|it| HeldLease { id: it.id, token: it.token, started: true });
+            let held = held.chain(ended).collect();
             return Some(Command::ResumeSession { holder: holder(self.session), held });
         }
         let new = self.held.iter().find(|job| !stream.started.contains(&job.token));
