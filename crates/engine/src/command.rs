@@ -302,7 +302,8 @@ pub struct LeaseJobs {
     pub max: usize,
     /// How long to wait for the first.
     pub wait_ms: u64,
-    /// The lease; `None` for the job's or the queue's.
+    /// The lease; `None` for the job's or the queue's. With `prefetch` the longer of the two, where
+    /// `None` is the default: one heartbeat is for all leases of a session.
     pub lease_ms: Option<u64>,
     /// Who asks.
     pub worker: String,

@@ -247,3 +247,20 @@ fn a_run_that_is_lost_with_its_session_says_how_its_worker_went() {
         ("lost", "the run of worker \"w\" is lost: it left",)
     );
 }
+
+#[test]
+fn a_stream_has_no_lease_that_is_shorter_than_its_heartbeats_allow_for() {
+    let mut shard = Shard::new();
+    shard.enqueue(NewJob { lease_ms: Some(1_000), ..job(1) });
+    shard.enqueue(NewJob { lease_ms: Some(90_000), ..job(2) });
+    shard.enqueue(NewJob { lease_ms: Some(1_000), ..job(3) });
+    let leases = |jobs: &[Delivery]| jobs.iter().map(|job| job.lease_ms).collect::<Vec<_>>();
+    let jobs = shard.stream(2);
+    assert_eq!(leases(&jobs), [30_000, 90_000]);
+    shard.start_job(&jobs[0]).unwrap();
+    shard.advance(10_000);
+    assert_eq!(shard.beat(&jobs).lost, []);
+    assert_eq!(shard.state(id(1)), Some(JobState::Running));
+    // Over HTTP each lease has heartbeats of its own.
+    assert_eq!(leases(&shard.lease(1)), [1_000]);
+}
