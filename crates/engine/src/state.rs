@@ -125,7 +125,8 @@ pub(crate) struct LiveLease {
     /// After which instant it runs out unless extended. In that very millisecond it stands: its
     /// beginning was cut to a whole one, too.
     pub(crate) expires: MonoMs,
-    /// After which instant no heartbeat extends it any more.
+    /// After which instant no heartbeat extends it any more. None where the job has no timeout, or
+    /// was sent to a worker's stream and has not started.
     pub(crate) timeout: Option<MonoMs>,
     /// The job is to stay held back once this run has ended.
     pub(crate) paused: bool,

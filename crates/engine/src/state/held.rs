@@ -75,19 +75,31 @@ impl<M: OrderedMap> State<M> {
     }
 
     /// The job is on its way to the worker's stream. One that runs at most once counts as started:
-    /// nobody can tell later that it was not.
+    /// nobody can tell later that it was not. Its timeout begins when its worker says that it runs.
     pub(crate) fn note_delivered(&mut self, ns: NamespaceId, id: JobId) {
         let live = self.leases.get(&(ns, id));
         let once = live.is_some_and(|live| live.job.options.at_most_once);
         self.hold(ns, id, if once { Held::Started } else { Held::Delivered });
+        if let Some(live) = self.leases.get_mut(&(ns, id))
+            && live.timeout.take().is_some()
+        {
+            self.extend_lease(ns, id, None);
+        }
     }
 
     /// Its worker runs the job.
     pub(crate) fn note_started(&mut self, ns: NamespaceId, id: JobId) {
-        if let Some(live) = self.leases.get_mut(&(ns, id))
-            && live.held != Held::Apart
+        let mono = self.mono;
+        let Some(live) = self.leases.get_mut(&(ns, id)) else { return };
+        if live.held == Held::Apart {
+            return;
+        }
+        live.held = Held::Started;
+        if let Some(timeout_ms) = live.job.options.timeout_ms
+            && live.timeout.is_none()
         {
-            live.held = Held::Started;
+            live.timeout = Some(mono.plus(timeout_ms));
+            self.extend_lease(ns, id, None);
         }
     }
 
@@ -95,7 +107,12 @@ impl<M: OrderedMap> State<M> {
     pub(crate) fn note_held(&mut self, ns: NamespaceId, id: JobId, started: bool) {
         match self.leases.get(&(ns, id)).map(|live| live.held) {
             Some(Held::Delivered | Held::Unknown) if !started => self.note_delivered(ns, id),
-            _ => self.hold(ns, id, Held::Started),
+            _ => {
+                self.hold(ns, id, Held::Started);
+                if started {
+                    self.note_started(ns, id);
+                }
+            }
         }
     }
 

@@ -264,3 +264,41 @@ fn a_stream_has_no_lease_that_is_shorter_than_its_heartbeats_allow_for() {
     // Over HTTP each lease has heartbeats of its own.
     assert_eq!(leases(&shard.lease(1)), [1_000]);
 }
+
+#[test]
+fn a_timeout_runs_from_the_start_of_the_job() {
+    let mut shard = Shard::new();
+    for n in 1..=2 {
+        shard.enqueue(NewJob { timeout_ms: Some(40_000), at_most_once: n == 2, ..job(n) });
+    }
+    let jobs = shard.stream(2);
+    for _ in 0..3 {
+        shard.advance(25_000);
+        assert_eq!(shard.beat(&jobs).lost, [], "they wait for their turn");
+    }
+    for job in &jobs {
+        shard.start_job(job).unwrap();
+    }
+    shard.advance(25_000);
+    // What is said again changes nothing.
+    shard.start_job(&jobs[0]).unwrap();
+    assert_eq!(shard.beat(&jobs).lost, []);
+    shard.advance(15_001);
+    assert_eq!(shard.state(id(1)), Some(JobState::Retrying));
+    assert_eq!(shard.state(id(2)), Some(JobState::Dead));
+    let Answer::Job(view) = shard.call(Command::AwaitJob { id: id(1), wait_ms: 0 }) else {
+        panic!("it is there")
+    };
+    assert_eq!(view.job.last_error.as_ref().map(|error| error.kind.as_str()), Some("timeout"));
+}
+
+#[test]
+fn what_waits_at_a_worker_that_falls_silent_comes_back_free_whatever_its_timeout() {
+    let mut shard = Shard::new();
+    shard.enqueue(NewJob { timeout_ms: Some(5_000), ..job(1) });
+    shard.stream(1);
+    shard.advance(10_000);
+    assert_eq!(shard.state(id(1)), Some(JobState::Running));
+    shard.advance(20_001);
+    assert_eq!(shard.lease(1)[0].attempt, 1);
+}
