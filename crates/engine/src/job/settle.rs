@@ -108,7 +108,9 @@ impl<M: OrderedMap> State<M> {
             }
             Verdict::Discard { error } => {
                 let error = error.as_ref().map(|error| self.bounded_error(error));
-                (called_off(CancelReason::Discarded, error), EndKind::Discarded)
+                let reason =
+                    if wanted_gone { CancelReason::Asked } else { CancelReason::Discarded };
+                (called_off(reason, error), EndKind::Discarded)
             }
         })
     }

@@ -302,3 +302,20 @@ fn what_waits_at_a_worker_that_falls_silent_comes_back_free_whatever_its_timeout
     shard.advance(20_001);
     assert_eq!(shard.lease(1)[0].attempt, 1);
 }
+
+#[test]
+fn what_is_to_be_cancelled_and_is_discarded_was_cancelled_as_asked() {
+    let mut shard = Shard::with_jobs(2);
+    let jobs = shard.stream(2);
+    shard.call(Command::CancelJob { id: id(1) });
+    for (job, asked) in jobs.iter().zip([true, false]) {
+        assert_eq!(shard.settle(job, Verdict::Discard { error: None }), Ok(EndKind::Discarded));
+        let Answer::Job(view) = shard.call(Command::AwaitJob { id: job.id, wait_ms: 0 }) else {
+            panic!("it is kept")
+        };
+        let crate::job::Phase::Cancelled { reason, .. } = &view.job.phase else {
+            panic!("{:?}", view.job.phase)
+        };
+        assert_eq!(*reason == crate::job::CancelReason::Asked, asked);
+    }
+}
