@@ -58,6 +58,8 @@ pub enum Command {
         holder: Holder,
         /// What is said of the runs that are lost so: how the worker went.
         why: String,
+        /// The worker said that it leaves: then none of its jobs can have ended it.
+        goodbye: bool,
     },
     /// Wait until a job has ended.
     AwaitJob {

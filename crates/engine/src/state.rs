@@ -20,7 +20,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 pub(crate) use frontier::Frontier;
-pub(crate) use held::{Held, HeldIndex, HolderKey};
+pub(crate) use held::{Held, HeldIndex, HolderKey, Vanished};
 pub(crate) use lanes::{Candidate, LaneId, Lanes, Offer};
 pub(crate) use names::{Kinds, Queues};
 pub(crate) use sessions::{Session, SessionKey};
@@ -182,6 +182,8 @@ pub(crate) struct State<M> {
     pub(crate) sessions: BTreeMap<SessionKey, Session>,
     /// Volatile: the leases of each session.
     pub(crate) held: HeldIndex,
+    /// Volatile: jobs whose workers vanished before they started.
+    pub(crate) vanished: Vanished,
     pub(crate) operations: BTreeMap<OperationId, Operation>,
     pub(crate) timers: Frontier,
     at_hand: RefCell<AtHand>,

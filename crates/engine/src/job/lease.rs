@@ -113,6 +113,12 @@ impl<M: OrderedMap> State<M> {
                 step.exhausted = true;
                 break;
             }
+            // It goes alone: nothing that is sent with it is ended with it, or taken for it.
+            let alone = request.prefetch && self.vanished.is_suspect(namespace, id);
+            if alone && !grants.is_empty() {
+                step.exhausted = true;
+                break;
+            }
             step.bytes = bytes;
             let token = Token {
                 epoch: self.meta.epoch,
@@ -122,6 +128,10 @@ impl<M: OrderedMap> State<M> {
             grants.push(Grant { id, token, lease_ms });
             let delivery = self.delivery(&job, checkpoint, token, job.attempt + 1, lease_ms);
             step.deliveries.push(delivery);
+            if alone {
+                step.exhausted = true;
+                break;
+            }
         }
         if !grants.is_empty() {
             step.records.push(Record::LeasesGranted {
