@@ -87,7 +87,8 @@ fn some(text: String) -> Option<String> {
 
 fn api_job(job: &v1::NewJob) -> Result<api::NewJob<'_>, Refusal> {
     let priority = |priority: u32| {
-        u8::try_from(priority).map_err(|_| Refusal::value("priority", priority, "0 to 9"))
+        let level = u8::try_from(priority).ok().filter(|level| *level <= 9);
+        level.ok_or_else(|| Refusal::value("priority", priority, "0 to 9"))
     };
     Ok(api::NewJob {
         id: match job.id.as_str() {
