@@ -283,3 +283,25 @@ async fn queues_are_served_in_order_or_by_weight() {
     assert!(low >= 9, "{low} of 10");
     server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_worker_gets_nothing_more_until_it_is_heard_again() {
+    let server = Server::start().await;
+    let ids = server.enqueue(1).await;
+    let (mut worker, _) = server.worker(v1::Hello { lease_ms: Some(1_000), ..hello() }).await;
+    worker.tell(Tells::Credit(credit(5))).await;
+    let Told::Deliver(first) = worker.hear().await else { panic!("a job is to come") };
+    // It has credit for the job, and would lose it again.
+    server.until(&ids[0], "ready").await;
+    worker.tell(Tells::Heartbeat(v1::Heartbeat::default())).await;
+    let again = loop {
+        match worker.hear().await {
+            Told::Deliver(deliver) => break deliver.jobs,
+            Told::Control(_) | Told::Beat(_) => {}
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!((&again[0].id, again[0].attempt), (&ids[0], 1));
+    assert_ne!(again[0].token, first.jobs[0].token);
+    server.stop().await;
+}

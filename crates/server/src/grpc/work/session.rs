@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use longshore_engine::{Answer, Command, Delivery, Instruction, LeaseJobs, QueuePattern};
 use longshore_proto::v1::{self, server_message::Message, worker_message};
+use tokio::time::sleep_until;
 use tonic::Streaming;
 
 use super::hello::{HELD_MAX, Wish};
@@ -55,6 +56,8 @@ pub(super) struct Session {
     under_way: UnderWay,
     /// The worker has said that it leaves.
     leaves: bool,
+    /// When anything was heard of it.
+    heard: Instant,
 }
 
 impl Session {
@@ -78,6 +81,7 @@ impl Session {
             pauses: false,
             under_way: FuturesUnordered::new(),
             leaves: false,
+            heard: Instant::now(),
         }
     }
 
@@ -113,8 +117,7 @@ impl Session {
             (job.id, run)
         });
         self.worker().set_runs(runs.collect());
-        let app = &self.face.app;
-        let lease_ms = self.wish.lease_ms.unwrap_or(app.limits.lease_ms_default);
+        let (app, lease_ms) = (&self.face.app, self.lease_ms());
         self.send(Message::Welcome(v1::Welcome {
             software: concat!("longshore/", env!("CARGO_PKG_VERSION")).to_owned(),
             lease_ms,
@@ -135,6 +138,17 @@ impl Session {
         Ok(())
     }
 
+    /// How long the session's leases hold without a word of the worker, at least.
+    fn lease_ms(&self) -> u64 {
+        self.wish.lease_ms.unwrap_or(self.face.app.limits.lease_ms_default)
+    }
+
+    /// From then on the worker gets nothing more unless something is heard of it: what it has was
+    /// taken from it, and would be again.
+    fn silent_at(&self) -> Instant {
+        self.heard + Duration::from_millis(self.lease_ms())
+    }
+
     /// Waits for the next thing to happen, and does what it asks for.
     async fn step(&mut self, incoming: &mut Streaming<v1::WorkerMessage>) -> Result<(), End> {
         if self.leaves && self.under_way.is_empty() {
@@ -142,6 +156,8 @@ impl Session {
         }
         self.ask_for_jobs();
         let reads = self.under_way.len() < UNDER_WAY_MAX && !self.leaves;
+        let silent = sleep_until(self.silent_at().into());
+        let asks = self.leasing.is_some();
         let leasing = async {
             match &mut self.leasing {
                 Some(leasing) => leasing.await,
@@ -160,6 +176,7 @@ impl Session {
                 Ok(())
             }
             leased = leasing => self.leased(leased).await,
+            () = silent, if asks => Ok(()),
             () = self.outgoing.closed() => Err(End::Broken),
             message = incoming.message(), if reads => match message {
                 Ok(Some(message)) => self.take(message),
@@ -189,6 +206,7 @@ impl Session {
     /// Takes one message of the worker.
     fn take(&mut self, message: v1::WorkerMessage) -> Result<(), End> {
         self.worker().seen();
+        self.heard = Instant::now();
         let telling = self.telling.clone();
         match message.message {
             // Of a kind that is newer than this server.
@@ -238,7 +256,10 @@ impl Session {
 
     /// Has a request wait for jobs, where the worker can take any.
     fn ask_for_jobs(&mut self) {
-        let takes = self.credit > 0 && !self.leaves && self.worker().wanted() == Wanted::Working;
+        let takes = self.credit > 0
+            && !self.leaves
+            && self.worker().wanted() == Wanted::Working
+            && Instant::now() < self.silent_at();
         if !takes {
             // A request under way is withdrawn; what it was granted meanwhile goes back.
             self.leasing = None;
