@@ -305,3 +305,19 @@ async fn a_silent_worker_gets_nothing_more_until_it_is_heard_again() {
     assert_ne!(again[0].token, first.jobs[0].token);
     server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limit_on_lease_requests_ends_no_stream() {
+    let server = Server::start_with(|config| config.node.limits.lease_jobs_max = 1).await;
+    server.enqueue(3).await;
+    let (mut worker, _) = server.worker(hello()).await;
+    let jobs = worker.take(3).await;
+    let item = v1::SkippedItem { cursor: b"1".to_vec().into(), error: None };
+    let skipped = vec![item; 2];
+    let told = worker.checkpoint(v1::Checkpoint { skipped, ..checkpoint(&jobs[0], 1, "2") }).await;
+    assert_eq!(told.refused, None);
+    let ack = |job| settlement(job, Verdict::Ack(v1::Ack::default()));
+    let results = worker.settle(jobs.iter().map(ack).collect()).await;
+    assert!(results.iter().all(|result| result.refused.is_none()), "{results:?}");
+    server.stop().await;
+}

@@ -268,11 +268,13 @@ impl Session {
         if self.leasing.is_some() {
             return;
         }
+        let queues = self.queues();
+        let limits = &self.face.app.limits;
         let request = LeaseJobs {
-            queues: self.queues(),
+            queues,
             kinds: self.wish.kinds.clone(),
-            max: self.credit.min(LEASE_JOBS_MAX),
-            wait_ms: self.face.app.limits.wait_ms_max,
+            max: self.credit.min(LEASE_JOBS_MAX).min(limits.lease_jobs_max),
+            wait_ms: limits.wait_ms_max,
             lease_ms: self.wish.lease_ms,
             worker: self.wish.holder.worker.clone(),
             session: self.wish.holder.session.clone(),
