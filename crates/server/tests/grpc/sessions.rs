@@ -321,3 +321,24 @@ async fn a_limit_on_lease_requests_ends_no_stream() {
     assert!(results.iter().all(|result| result.refused.is_none()), "{results:?}");
     server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_may_not_wait_does_not_ask_in_a_loop() {
+    let server = Server::start_with(|config| config.node.limits.waiters_max = 0).await;
+    let (mut worker, _) = server.worker(hello()).await;
+    worker.tell(Tells::Credit(credit(1))).await;
+    for _ in 0..50 {
+        worker.beat().await;
+    }
+    let (_, metrics) = server.http("GET", "/metrics").await;
+    let metrics = metrics.as_str().unwrap();
+    let of_leases = |line: &&str| {
+        line.starts_with("longshore_commands_total") && line.contains("class=\"lease\"")
+    };
+    let asked = metrics.lines().filter(of_leases).filter_map(|line| line.rsplit(' ').next());
+    let asked: u64 = asked.filter_map(|count| count.parse::<u64>().ok()).sum();
+    assert!(asked <= 5, "{asked} requests for jobs within 50 heartbeats");
+    server.enqueue(1).await;
+    assert_eq!(worker.take(1).await.len(), 1);
+    server.stop().await;
+}

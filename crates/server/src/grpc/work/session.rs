@@ -32,10 +32,12 @@ const LEASE_JOBS_MAX: usize = 1000;
 const DELIVER_BYTES_MAX: usize = 1 << 20;
 /// Heartbeats within the length of a lease.
 const BEATS_PER_LEASE: u64 = 3;
-/// When jobs are asked for again, where the shard did not answer.
+/// When jobs are asked for again, where the shard did not answer or could not have it wait.
 const PAUSE: Duration = Duration::from_secs(1);
 
-type Leasing = Pin<Box<dyn Future<Output = Result<Vec<Delivery>, Refusal>> + Send>>;
+/// Jobs, and whether there are none although the request has not waited.
+type Leased = Result<(Vec<Delivery>, bool), Refusal>;
+type Leasing = Pin<Box<dyn Future<Output = Leased> + Send>>;
 type UnderWay = FuturesUnordered<Pin<Box<dyn Future<Output = Answers> + Send>>>;
 
 /// See the file's head.
@@ -51,7 +53,7 @@ pub(super) struct Session {
     credit: usize,
     /// The request for jobs that waits.
     leasing: Option<Leasing>,
-    /// The shard did not answer the last one.
+    /// The shard did not answer the last one, or too many waited for it to wait as well.
     pauses: bool,
     under_way: UnderWay,
     /// The worker has said that it leaves.
@@ -284,13 +286,18 @@ impl Session {
             prefetch: true,
         };
         let (app, namespace) = (Arc::clone(&self.face.app), self.wish.namespace.clone());
-        let pause = self.pauses.then_some(PAUSE);
+        let (pause, wait_ms) = (self.pauses.then_some(PAUSE), request.wait_ms);
         self.leasing = Some(Box::pin(async move {
             if let Some(pause) = pause {
                 tokio::time::sleep(pause).await;
             }
+            let asked = Instant::now();
             match ask(&app, &namespace, Command::LeaseJobs(Box::new(request))).await? {
-                Answer::Leased { jobs, .. } => Ok(jobs),
+                Answer::Leased { jobs, .. } => {
+                    let at_once = asked.elapsed() < Duration::from_millis(wait_ms / 2);
+                    let in_vain = jobs.is_empty() && at_once;
+                    Ok((jobs, in_vain))
+                }
                 other => Err(unexpected(&other)),
             }
         }));
@@ -313,10 +320,10 @@ impl Session {
     }
 
     /// Sends the jobs that were leased on to the worker.
-    async fn leased(&mut self, leased: Result<Vec<Delivery>, Refusal>) -> Result<(), End> {
+    async fn leased(&mut self, leased: Leased) -> Result<(), End> {
         self.leasing = None;
-        let jobs = match leased {
-            Ok(jobs) => jobs,
+        let (jobs, in_vain) = match leased {
+            Ok(leased) => leased,
             Err(refusal) if refusal.retry_after().is_some() || is_superseded(&refusal) => {
                 // It passes; the worker is there meanwhile.
                 self.pauses = true;
@@ -324,7 +331,7 @@ impl Session {
             }
             Err(refusal) => return Err(refusal.into()),
         };
-        self.pauses = false;
+        self.pauses = in_vain;
         self.credit = self.credit.saturating_sub(jobs.len());
         self.worker().add_runs(jobs.iter().map(|job| {
             let run = Run {
