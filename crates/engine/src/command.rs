@@ -58,6 +58,8 @@ pub enum Command {
         holder: Holder,
         /// What is said of the runs that are lost so: how the worker went.
         why: String,
+        /// The worker said that it leaves: then none of its jobs can have ended it.
+        goodbye: bool,
     },
     /// Wait until a job has ended.
     AwaitJob {
@@ -302,7 +304,8 @@ pub struct LeaseJobs {
     pub max: usize,
     /// How long to wait for the first.
     pub wait_ms: u64,
-    /// The lease; `None` for the job's or the queue's.
+    /// The lease; `None` for the job's or the queue's. With `prefetch` the longer of the two, where
+    /// `None` is the default: one heartbeat is for all leases of a session.
     pub lease_ms: Option<u64>,
     /// Who asks.
     pub worker: String,

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 pub(crate) use frontier::Frontier;
-pub(crate) use held::{Held, HeldIndex, HolderKey};
+pub(crate) use held::{Held, HeldIndex, HolderKey, Vanished};
 pub(crate) use lanes::{Candidate, LaneId, Lanes, Offer};
 pub(crate) use names::{Kinds, Queues};
 pub(crate) use sessions::{Session, SessionKey};
@@ -125,7 +125,8 @@ pub(crate) struct LiveLease {
     /// After which instant it runs out unless extended. In that very millisecond it stands: its
     /// beginning was cut to a whole one, too.
     pub(crate) expires: MonoMs,
-    /// After which instant no heartbeat extends it any more.
+    /// After which instant no heartbeat extends it any more. None where the job has no timeout, or
+    /// was sent to a worker's stream and has not started.
     pub(crate) timeout: Option<MonoMs>,
     /// The job is to stay held back once this run has ended.
     pub(crate) paused: bool,
@@ -181,6 +182,8 @@ pub(crate) struct State<M> {
     pub(crate) sessions: BTreeMap<SessionKey, Session>,
     /// Volatile: the leases of each session.
     pub(crate) held: HeldIndex,
+    /// Volatile: jobs whose workers vanished before they started.
+    pub(crate) vanished: Vanished,
     pub(crate) operations: BTreeMap<OperationId, Operation>,
     pub(crate) timers: Frontier,
     at_hand: RefCell<AtHand>,

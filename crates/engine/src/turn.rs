@@ -161,10 +161,11 @@ impl<M: OrderedMap> Turn<M> {
         self.effects.extend(self.new_effects.drain(..).map(|effect| (position, effect)));
     }
 
-    /// Tells those who wait for jobs that have ended.
+    /// Tells those who wait for jobs that have ended, and forgets what was thought of these.
     fn tell_ended(&mut self) {
         let now = self.entry.at;
         for (ns, id) in std::mem::take(&mut self.state.ended_jobs) {
+            self.state.vanished.forget(ns, id);
             for reply_to in self.waiters.take_awaiting(ns, id) {
                 let answer = self.job_answer(ns, id, now);
                 self.reply(reply_to, answer);

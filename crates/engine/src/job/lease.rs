@@ -113,16 +113,25 @@ impl<M: OrderedMap> State<M> {
                 step.exhausted = true;
                 break;
             }
+            // It goes alone: nothing that is sent with it is ended with it, or taken for it.
+            let alone = request.prefetch && self.vanished.is_suspect(namespace, id);
+            if alone && !grants.is_empty() {
+                step.exhausted = true;
+                break;
+            }
             step.bytes = bytes;
             let token = Token {
                 epoch: self.meta.epoch,
                 counter: self.meta.next_token + grants.len() as u64,
             };
-            let lease_ms = request.lease_ms.or(job.options.lease_ms);
-            let lease_ms = lease_ms.unwrap_or(self.limits.lease_ms_default);
+            let lease_ms = self.granted_ms(request, &job);
             grants.push(Grant { id, token, lease_ms });
             let delivery = self.delivery(&job, checkpoint, token, job.attempt + 1, lease_ms);
             step.deliveries.push(delivery);
+            if alone {
+                step.exhausted = true;
+                break;
+            }
         }
         if !grants.is_empty() {
             step.records.push(Record::LeasesGranted {
@@ -135,6 +144,17 @@ impl<M: OrderedMap> State<M> {
             });
         }
         step
+    }
+
+    /// How long a grant holds. A streaming worker has one heartbeat for all its leases, as often
+    /// as its session's lease asks for: none of them is shorter than that.
+    fn granted_ms(&self, request: &LeaseJobs, job: &Job) -> u64 {
+        let (asked, own) = (request.lease_ms, job.options.lease_ms);
+        let default_ms = self.limits.lease_ms_default;
+        if request.prefetch {
+            return asked.unwrap_or(default_ms).max(own.unwrap_or(0));
+        }
+        asked.or(own).unwrap_or(default_ms)
     }
 
     pub(crate) fn delivery(

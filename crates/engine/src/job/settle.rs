@@ -108,7 +108,9 @@ impl<M: OrderedMap> State<M> {
             }
             Verdict::Discard { error } => {
                 let error = error.as_ref().map(|error| self.bounded_error(error));
-                (called_off(CancelReason::Discarded, error), EndKind::Discarded)
+                let reason =
+                    if wanted_gone { CancelReason::Asked } else { CancelReason::Discarded };
+                (called_off(reason, error), EndKind::Discarded)
             }
         })
     }
@@ -202,16 +204,10 @@ impl<M: OrderedMap> State<M> {
         Some(Record::AttemptFailed { namespace, id, token, cause, error: None, next })
     }
 
-    /// The lease of a job that its worker had and did not start, unless its time is over.
-    pub(crate) fn never_started(
-        &self,
-        namespace: NamespaceId,
-        id: JobId,
-        moment: Moment,
-    ) -> Option<Token> {
+    /// The lease of a job that its worker had and did not start.
+    pub(crate) fn never_started(&self, namespace: NamespaceId, id: JobId) -> Option<Token> {
         let live = self.leases.get(&(namespace, id))?;
-        let timed_out = live.timeout.is_some_and(|timeout| timeout < moment.mono);
-        (live.held == Held::Delivered && !timed_out).then_some(live.lease.token)
+        (live.held == Held::Delivered).then_some(live.lease.token)
     }
 
     /// The record that ends a run whose worker has gone.

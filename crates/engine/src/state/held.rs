@@ -25,6 +25,37 @@ pub(crate) enum Held {
 /// A session: its namespace, worker and name.
 pub(crate) type HolderKey = (NamespaceId, Arc<str>, Arc<str>);
 
+/// How often in a row a job is given back free although its worker vanished.
+const VANISHED_FREE_MAX: u8 = 3;
+/// Jobs that are remembered so; beyond that all are forgotten.
+const VANISHED_MAX: usize = 10_000;
+
+/// How often in a row each job came back free from a worker that vanished: a job that ends the
+/// process at once is never heard to start. Only what is decided depends on it.
+#[derive(Debug, Default)]
+pub(crate) struct Vanished(BTreeMap<(NamespaceId, JobId), u8>);
+
+impl Vanished {
+    /// It comes back free once more.
+    pub(crate) fn note(&mut self, ns: NamespaceId, id: JobId) {
+        if self.0.len() >= VANISHED_MAX && !self.0.contains_key(&(ns, id)) {
+            self.0.clear();
+        }
+        let times = self.0.entry((ns, id)).or_default();
+        *times = times.saturating_add(1);
+    }
+
+    /// The job has started, or has ended.
+    pub(crate) fn forget(&mut self, ns: NamespaceId, id: JobId) {
+        self.0.remove(&(ns, id));
+    }
+
+    /// The job may be what ends its workers.
+    pub(crate) fn is_suspect(&self, ns: NamespaceId, id: JobId) -> bool {
+        self.0.get(&(ns, id)).is_some_and(|times| *times >= VANISHED_FREE_MAX)
+    }
+}
+
 /// The leases of each session. What is here is not [`Held::Apart`], and the other way round.
 #[derive(Debug, Default)]
 pub(crate) struct HeldIndex(BTreeMap<HolderKey, BTreeSet<JobId>>);
@@ -75,19 +106,32 @@ impl<M: OrderedMap> State<M> {
     }
 
     /// The job is on its way to the worker's stream. One that runs at most once counts as started:
-    /// nobody can tell later that it was not.
+    /// nobody can tell later that it was not. Its timeout begins when its worker says that it runs.
     pub(crate) fn note_delivered(&mut self, ns: NamespaceId, id: JobId) {
         let live = self.leases.get(&(ns, id));
         let once = live.is_some_and(|live| live.job.options.at_most_once);
         self.hold(ns, id, if once { Held::Started } else { Held::Delivered });
+        if let Some(live) = self.leases.get_mut(&(ns, id))
+            && live.timeout.take().is_some()
+        {
+            self.extend_lease(ns, id, None);
+        }
     }
 
     /// Its worker runs the job.
     pub(crate) fn note_started(&mut self, ns: NamespaceId, id: JobId) {
-        if let Some(live) = self.leases.get_mut(&(ns, id))
-            && live.held != Held::Apart
+        let mono = self.mono;
+        let Some(live) = self.leases.get_mut(&(ns, id)) else { return };
+        if live.held == Held::Apart {
+            return;
+        }
+        live.held = Held::Started;
+        self.vanished.forget(ns, id);
+        if let Some(timeout_ms) = live.job.options.timeout_ms
+            && live.timeout.is_none()
         {
-            live.held = Held::Started;
+            live.timeout = Some(mono.plus(timeout_ms));
+            self.extend_lease(ns, id, None);
         }
     }
 
@@ -95,7 +139,12 @@ impl<M: OrderedMap> State<M> {
     pub(crate) fn note_held(&mut self, ns: NamespaceId, id: JobId, started: bool) {
         match self.leases.get(&(ns, id)).map(|live| live.held) {
             Some(Held::Delivered | Held::Unknown) if !started => self.note_delivered(ns, id),
-            _ => self.hold(ns, id, Held::Started),
+            _ => {
+                self.hold(ns, id, Held::Started);
+                if started {
+                    self.note_started(ns, id);
+                }
+            }
         }
     }
 

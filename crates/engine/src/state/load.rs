@@ -38,6 +38,7 @@ impl<M: OrderedMap> State<M> {
             lease_ends: std::collections::BTreeSet::new(),
             sessions: BTreeMap::new(),
             held: super::HeldIndex::default(),
+            vanished: super::Vanished::default(),
             operations: BTreeMap::new(),
             timers: Frontier::new(vec![keys::TIMER]),
             at_hand: std::cell::RefCell::default(),

@@ -126,8 +126,8 @@ impl<M: OrderedMap> Turn<M> {
                 Ok(self.extend_session(ns, &holder, &known))
             }
             Command::StartJobs(jobs) => Ok(self.start_jobs(ns, &jobs)),
-            Command::EndSession { holder, why } => {
-                Ok(self.end_session(ns, (&holder, &why), moment))
+            Command::EndSession { holder, why, goodbye } => {
+                Ok(self.end_session(ns, (&holder, &why, goodbye), moment))
             }
             Command::CancelJob { id } => self.handle_cancel(ns, id, moment),
             Command::RetryJob { id, from } => {

@@ -141,23 +141,30 @@ impl<M: OrderedMap> Turn<M> {
     pub(super) fn end_session(
         &mut self,
         ns: NamespaceId,
-        (holder, why): (&Holder, &str),
+        (holder, why, goodbye): (&Holder, &str, bool),
         moment: Moment,
     ) -> Answer {
         let mut view = SessionView::default();
-        for id in self.state.held.of(&HeldIndex::key(ns, holder)) {
-            match self.lease_of(ns, id) {
-                Some((token, Held::Delivered)) => {
-                    self.give_back(ns, (id, token), moment);
-                    view.given_back.push((id, token));
+        let held = self.state.held.of(&HeldIndex::key(ns, holder)).into_iter();
+        let mut runs: Vec<_> = held
+            .filter_map(|id| self.lease_of(ns, id).map(|(token, it)| (token, id, it)))
+            .collect();
+        // Workers start jobs in the order in which they get them: only the first of those that are
+        // not known to run can have ended this one.
+        runs.sort_unstable_by_key(|(token, ..)| *token);
+        let mut may_have = !goodbye;
+        for (token, id, held) in runs {
+            let free = held == Held::Delivered
+                && !(std::mem::take(&mut may_have) && self.state.vanished.is_suspect(ns, id));
+            if free {
+                self.give_back(ns, (id, token), moment);
+                view.given_back.push((id, token));
+                if !goodbye {
+                    self.state.vanished.note(ns, id);
                 }
-                Some((token, _)) => {
-                    if let Some(record) = self.state.decide_loss(ns, id, why, moment) {
-                        self.record(record);
-                        view.lost.push((id, token));
-                    }
-                }
-                None => {}
+            } else if let Some(record) = self.state.decide_loss(ns, id, why, moment) {
+                self.record(record);
+                view.lost.push((id, token));
             }
         }
         Answer::Session(Box::new(view))

@@ -51,7 +51,7 @@ impl<M: OrderedMap> Turn<M> {
             if expires >= moment.mono {
                 break;
             }
-            if let Some(token) = self.state.never_started(ns, id, moment) {
+            if let Some(token) = self.state.never_started(ns, id) {
                 self.give_back(ns, (id, token), moment);
                 continue;
             }

@@ -1352,7 +1352,8 @@ pub struct Hello {
     /// How many jobs it runs at once.
     #[prost(uint32, tag = "10")]
     pub concurrency: u32,
-    /// How long each lease holds without a heartbeat; absent: what the job or queue says.
+    /// How long each lease holds without a heartbeat; absent: the server's default. A job or queue
+    /// that asks for longer has longer.
     #[prost(uint64, optional, tag = "11")]
     pub lease_ms: ::core::option::Option<u64>,
     /// Leases that it holds from the stream before.
@@ -1386,6 +1387,9 @@ pub struct HeldLease {
 pub struct Credit {
     #[prost(uint32, tag = "1")]
     pub jobs: u32,
+    /// Credit that was given before and not used is void; `jobs` is all there is now.
+    #[prost(bool, tag = "2")]
+    pub withdraw: bool,
 }
 /// Jobs are about to run. Needs no answer; a job that is not to run is answered by NotStarted.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -1512,7 +1516,7 @@ pub struct Checkpoint {
     /// What is added to each counter.
     #[prost(map = "string, int64", tag = "7")]
     pub counters: ::std::collections::HashMap<::prost::alloc::string::String, i64>,
-    /// Items that the run gave up on.
+    /// Items that the run gave up on. At most 1,000.
     #[prost(message, repeated, tag = "8")]
     pub skipped: ::prost::alloc::vec::Vec<SkippedItem>,
 }
@@ -1541,7 +1545,7 @@ pub struct Welcome {
     /// What the server is, such as `longshore/0.1.0`.
     #[prost(string, tag = "1")]
     pub software: ::prost::alloc::string::String,
-    /// How long leases hold without a heartbeat, for jobs that do not say.
+    /// How long leases hold without a heartbeat, at least.
     #[prost(uint64, tag = "2")]
     pub lease_ms: u64,
     /// How often to send one.
@@ -1797,7 +1801,8 @@ pub struct WorkerRun {
 pub enum WorkerState {
     /// Nothing: it works.
     Working = 0,
-    /// It takes nothing more; what runs goes on to its end.
+    /// It takes nothing more, and interrupts what would go on for long and can be continued
+    /// elsewhere; what else runs goes on to its end.
     Quiet = 1,
     /// It takes nothing more, interrupts what can be interrupted, and leaves.
     Terminate = 2,

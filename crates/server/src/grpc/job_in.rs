@@ -15,6 +15,9 @@ use crate::http::parse::{Bounds, check_location, follow_ups, hundredths, job_of}
 use crate::http::refusal::Refusal;
 use crate::http::text::quoted;
 
+/// Skipped items in one checkpoint.
+const SKIPPED_MAX: usize = 1000;
+
 /// The id of a job.
 pub(super) fn job_id(field: &str, text: &str) -> Result<JobId, Refusal> {
     let id = text.parse::<JobIdText>();
@@ -87,7 +90,8 @@ fn some(text: String) -> Option<String> {
 
 fn api_job(job: &v1::NewJob) -> Result<api::NewJob<'_>, Refusal> {
     let priority = |priority: u32| {
-        u8::try_from(priority).map_err(|_| Refusal::value("priority", priority, "0 to 9"))
+        let level = u8::try_from(priority).ok().filter(|level| *level <= 9);
+        level.ok_or_else(|| Refusal::value("priority", priority, "0 to 9"))
     };
     Ok(api::NewJob {
         id: match job.id.as_str() {
@@ -209,9 +213,9 @@ pub(super) fn settlement(one: v1::Settlement, bounds: &Bounds) -> Result<Settlem
 /// How far one run has come.
 pub(super) fn checkpoint(one: v1::Checkpoint, bounds: &Bounds) -> Result<CheckpointJob, Refusal> {
     let (id, token) = lease(&one.id, &one.token)?;
-    if one.skipped.len() > bounds.settlements_max {
+    if one.skipped.len() > SKIPPED_MAX {
         let value = format!("{} items", one.skipped.len());
-        let allowed = format!("at most {}", bounds.settlements_max);
+        let allowed = format!("at most {SKIPPED_MAX}");
         return Err(Refusal::value("skipped", value, allowed));
     }
     let max = bounds.cursor_bytes_max;

@@ -60,6 +60,7 @@ async fn values_at_fault_are_named_as_the_messages_name_them() {
         (v1::NewJob { args: b"\xff".to_vec().into(), ..job() }, "body_not_utf8", "args"),
         (v1::NewJob { metadata: b"7".to_vec().into(), ..job() }, "value_refused", "metadata"),
         (v1::NewJob { priority: Some(300), ..job() }, "value_refused", "priority"),
+        (v1::NewJob { priority: Some(10), ..job() }, "value_refused", "priority"),
         (v1::NewJob { delay_ms: far, ..job() }, "value_refused", "delay_ms"),
         (
             v1::NewJob { delay_ms: Some(1), run_at_unix_ms: Some(1), ..job() },

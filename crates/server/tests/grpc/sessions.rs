@@ -8,7 +8,7 @@ use longshore_proto::v1::settlement::Verdict;
 use longshore_proto::v1::worker_message::Message as Tells;
 use tonic::Code;
 
-use crate::harness::{Server, Worker, held, hello, job, lease_ref, settlement};
+use crate::harness::{Server, Worker, credit, held, hello, job, lease_ref, settlement};
 
 fn checkpoint(job: &v1::Delivery, seq: u64, cursor: &str) -> v1::Checkpoint {
     v1::Checkpoint {
@@ -34,7 +34,7 @@ async fn a_worker_takes_runs_and_settles_jobs() {
     assert_eq!((welcome.lease_ms, welcome.heartbeat_ms), (9_000, 3_000));
     assert_eq!(welcome.reconnect_ms, 10_000);
     // The credit waits for the jobs, the newest ones too.
-    worker.tell(Tells::Credit(v1::Credit { jobs: 3 })).await;
+    worker.tell(Tells::Credit(credit(3))).await;
     let ids =
         server.enqueue_all(vec![v1::NewJob { args: b"[1]".to_vec().into(), ..job() }; 3]).await;
     let mut jobs = worker.take(0).await;
@@ -159,12 +159,32 @@ async fn leases_outlive_a_restart_of_the_server() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn credit_that_is_withdrawn_brings_nothing() {
+    let server = Server::start().await;
+    let (mut worker, _) = server.worker(hello()).await;
+    worker.tell(Tells::Credit(credit(5))).await;
+    worker.beat().await;
+    worker.tell(Tells::Credit(v1::Credit { jobs: 0, withdraw: true })).await;
+    worker.beat().await;
+    let ids = server.enqueue(3).await;
+    // Nothing comes before the answer.
+    worker.beat().await;
+    assert_eq!(server.running("q").await, 0);
+    worker.tell(Tells::Credit(v1::Credit { jobs: 1, withdraw: true })).await;
+    let Told::Deliver(deliver) = worker.hear().await else { panic!("a job is to come") };
+    assert_eq!(deliver.jobs.iter().map(|job| &job.id).collect::<Vec<_>>(), [&ids[0]]);
+    assert_eq!(worker.ack(&deliver.jobs[0]).await, None);
+    assert_eq!(worker.take(2).await.len(), 2, "credit that is given later is credit");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_second_stream_takes_the_session_over() {
     let server = server(true).await;
     server.enqueue(1).await;
     let (mut first, _) = server.worker(hello()).await;
     let jobs = first.take(1).await;
-    first.tell(Tells::Credit(v1::Credit { jobs: 5 })).await;
+    first.tell(Tells::Credit(credit(5))).await;
     let (mut second, _) =
         server.worker(v1::Hello { held: vec![held(&jobs[0], true)], ..hello() }).await;
     let end = first.end().await.unwrap();
@@ -261,5 +281,64 @@ async fn queues_are_served_in_order_or_by_weight() {
         low += worker.take(1).await.iter().filter(|job| job.queue == "low").count();
     }
     assert!(low >= 9, "{low} of 10");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_worker_gets_nothing_more_until_it_is_heard_again() {
+    let server = Server::start().await;
+    let ids = server.enqueue(1).await;
+    let (mut worker, _) = server.worker(v1::Hello { lease_ms: Some(1_000), ..hello() }).await;
+    worker.tell(Tells::Credit(credit(5))).await;
+    let Told::Deliver(first) = worker.hear().await else { panic!("a job is to come") };
+    // It has credit for the job, and would lose it again.
+    server.until(&ids[0], "ready").await;
+    worker.tell(Tells::Heartbeat(v1::Heartbeat::default())).await;
+    let again = loop {
+        match worker.hear().await {
+            Told::Deliver(deliver) => break deliver.jobs,
+            Told::Control(_) | Told::Beat(_) => {}
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!((&again[0].id, again[0].attempt), (&ids[0], 1));
+    assert_ne!(again[0].token, first.jobs[0].token);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limit_on_lease_requests_ends_no_stream() {
+    let server = Server::start_with(|config| config.node.limits.lease_jobs_max = 1).await;
+    server.enqueue(3).await;
+    let (mut worker, _) = server.worker(hello()).await;
+    let jobs = worker.take(3).await;
+    let item = v1::SkippedItem { cursor: b"1".to_vec().into(), error: None };
+    let skipped = vec![item; 2];
+    let told = worker.checkpoint(v1::Checkpoint { skipped, ..checkpoint(&jobs[0], 1, "2") }).await;
+    assert_eq!(told.refused, None);
+    let ack = |job| settlement(job, Verdict::Ack(v1::Ack::default()));
+    let results = worker.settle(jobs.iter().map(ack).collect()).await;
+    assert!(results.iter().all(|result| result.refused.is_none()), "{results:?}");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_may_not_wait_does_not_ask_in_a_loop() {
+    let server = Server::start_with(|config| config.node.limits.waiters_max = 0).await;
+    let (mut worker, _) = server.worker(hello()).await;
+    worker.tell(Tells::Credit(credit(1))).await;
+    for _ in 0..50 {
+        worker.beat().await;
+    }
+    let (_, metrics) = server.http("GET", "/metrics").await;
+    let metrics = metrics.as_str().unwrap();
+    let of_leases = |line: &&str| {
+        line.starts_with("longshore_commands_total") && line.contains("class=\"lease\"")
+    };
+    let asked = metrics.lines().filter(of_leases).filter_map(|line| line.rsplit(' ').next());
+    let asked: u64 = asked.filter_map(|count| count.parse::<u64>().ok()).sum();
+    assert!(asked <= 5, "{asked} requests for jobs within 50 heartbeats");
+    server.enqueue(1).await;
+    assert_eq!(worker.take(1).await.len(), 1);
     server.stop().await;
 }

@@ -5,7 +5,7 @@ use longshore_proto::v1::worker_message::Message as Tells;
 use longshore_proto::v1::{self, WorkerState};
 use tonic::Code;
 
-use crate::harness::{Server, hello};
+use crate::harness::{Server, credit, hello};
 
 fn named(worker: &str) -> v1::WorkerRequest {
     v1::WorkerRequest { worker: worker.into(), ..Default::default() }
@@ -56,7 +56,7 @@ async fn a_quiet_worker_takes_nothing_and_one_that_shall_leave_is_interrupted() 
     server.enqueue(1).await;
     let jobs = worker.take(1).await;
     worker.start(&jobs[0]).await;
-    worker.tell(Tells::Credit(v1::Credit { jobs: 5 })).await;
+    worker.tell(Tells::Credit(credit(5))).await;
     worker.beat().await;
     let mut client = server.workers().await;
     let quiet = client.quiet_worker(named("w")).await.unwrap().into_inner();
@@ -70,6 +70,19 @@ async fn a_quiet_worker_takes_nothing_and_one_that_shall_leave_is_interrupted() 
     let ids = server.enqueue(1).await;
     worker.beat().await;
     assert_eq!(server.job(&ids[0]).await.state, "ready");
+    let one = v1::Checkpoint {
+        id: jobs[0].id.clone(),
+        token: jobs[0].token.clone(),
+        seq: 1,
+        progress: Some(0.1),
+        ..Default::default()
+    };
+    let told = worker.checkpoint(one.clone()).await.instruction.unwrap().what.unwrap();
+    assert_eq!(told, v1::instruction::What::Continue(v1::instruction::Continue {}));
+    let one = v1::Checkpoint { seq: 2, cursor: b"1".to_vec().into(), ..one };
+    let told = worker.checkpoint(one.clone()).await.instruction.unwrap().what.unwrap();
+    let quiet = v1::instruction::Interrupt { reason: "quiet".into() };
+    assert_eq!(told, v1::instruction::What::Interrupt(quiet));
 
     client.terminate_worker(named("s")).await.unwrap();
     match worker.hear().await {
@@ -79,14 +92,13 @@ async fn a_quiet_worker_takes_nothing_and_one_that_shall_leave_is_interrupted() 
         }
         other => panic!("{other:?}"),
     }
-    let one = v1::Checkpoint {
-        id: jobs[0].id.clone(),
-        token: jobs[0].token.clone(),
-        seq: 1,
-        cursor: b"1".to_vec().into(),
-        ..Default::default()
-    };
-    let told = worker.checkpoint(one).await.instruction.unwrap().what.unwrap();
+    let told = worker
+        .checkpoint(v1::Checkpoint { seq: 3, ..one })
+        .await
+        .instruction
+        .unwrap()
+        .what
+        .unwrap();
     let leave = v1::instruction::Interrupt { reason: "terminate".into() };
     assert_eq!(told, v1::instruction::What::Interrupt(leave));
     // It is asked again when it comes back instead of leaving.

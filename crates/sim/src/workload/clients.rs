@@ -205,7 +205,8 @@ impl Worker {
         if let Some(session) = stream.ending
             && random.percent(40)
         {
-            return Some(Command::EndSession { holder: holder(session), why: "it left".into() });
+            let (holder, why) = (holder(session), "it left".into());
+            return Some(Command::EndSession { holder, why, goodbye: session % 4 == 0 });
         }
         if !stream.open {
             let held = self.held.iter().map(|job| HeldLease {

@@ -53,7 +53,11 @@ impl Shard {
     }
 
     fn end_session(&mut self) -> SessionView {
-        self.session(Command::EndSession { holder: holder(), why: "it left".into() })
+        self.end_session_as(false)
+    }
+
+    fn end_session_as(&mut self, goodbye: bool) -> SessionView {
+        self.session(Command::EndSession { holder: holder(), why: "it left".into(), goodbye })
     }
 
     fn start_job(&mut self, job: &Delivery) -> Result<Instruction, Rejection> {
@@ -223,7 +227,8 @@ fn a_session_is_not_confused_with_another_one() {
     let held = vec![named(&jobs[0], true), named(&over_http[0], true)];
     let view = shard.session(Command::ResumeSession { holder: other.clone(), held });
     assert_eq!((view.held.len(), view.lost.len()), (0, 2));
-    assert_eq!(shard.session(Command::EndSession { holder: other, why: String::new() }).lost, []);
+    let end = Command::EndSession { holder: other, why: String::new(), goodbye: false };
+    assert_eq!(shard.session(end).lost, []);
     assert_eq!(shard.state(id(1)), Some(JobState::Running));
     for holder in
         [Holder { worker: String::new(), ..holder() }, Holder { session: "\n".into(), ..holder() }]
@@ -264,4 +269,130 @@ fn a_run_that_is_lost_with_its_session_says_how_its_worker_went() {
         (error.kind.as_str(), error.message.as_str()),
         ("lost", "the run of worker \"w\" is lost: it left",)
     );
+}
+
+#[test]
+fn a_stream_has_no_lease_that_is_shorter_than_its_heartbeats_allow_for() {
+    let mut shard = Shard::new();
+    shard.enqueue(NewJob { lease_ms: Some(1_000), ..job(1) });
+    shard.enqueue(NewJob { lease_ms: Some(90_000), ..job(2) });
+    shard.enqueue(NewJob { lease_ms: Some(1_000), ..job(3) });
+    let leases = |jobs: &[Delivery]| jobs.iter().map(|job| job.lease_ms).collect::<Vec<_>>();
+    let jobs = shard.stream(2);
+    assert_eq!(leases(&jobs), [30_000, 90_000]);
+    shard.start_job(&jobs[0]).unwrap();
+    shard.advance(10_000);
+    assert_eq!(shard.beat(&jobs).lost, []);
+    assert_eq!(shard.state(id(1)), Some(JobState::Running));
+    // Over HTTP each lease has heartbeats of its own.
+    assert_eq!(leases(&shard.lease(1)), [1_000]);
+}
+
+#[test]
+fn a_timeout_runs_from_the_start_of_the_job() {
+    let mut shard = Shard::new();
+    for n in 1..=2 {
+        shard.enqueue(NewJob { timeout_ms: Some(40_000), at_most_once: n == 2, ..job(n) });
+    }
+    let jobs = shard.stream(2);
+    for _ in 0..3 {
+        shard.advance(25_000);
+        assert_eq!(shard.beat(&jobs).lost, [], "they wait for their turn");
+    }
+    for job in &jobs {
+        shard.start_job(job).unwrap();
+    }
+    shard.advance(25_000);
+    // What is said again changes nothing.
+    shard.start_job(&jobs[0]).unwrap();
+    assert_eq!(shard.beat(&jobs).lost, []);
+    shard.advance(15_001);
+    assert_eq!(shard.state(id(1)), Some(JobState::Retrying));
+    assert_eq!(shard.state(id(2)), Some(JobState::Dead));
+    let Answer::Job(view) = shard.call(Command::AwaitJob { id: id(1), wait_ms: 0 }) else {
+        panic!("it is there")
+    };
+    assert_eq!(view.job.last_error.as_ref().map(|error| error.kind.as_str()), Some("timeout"));
+}
+
+#[test]
+fn what_waits_at_a_worker_that_falls_silent_comes_back_free_whatever_its_timeout() {
+    let mut shard = Shard::new();
+    shard.enqueue(NewJob { timeout_ms: Some(5_000), ..job(1) });
+    shard.stream(1);
+    shard.advance(10_000);
+    assert_eq!(shard.state(id(1)), Some(JobState::Running));
+    shard.advance(20_001);
+    assert_eq!(shard.lease(1)[0].attempt, 1);
+}
+
+#[test]
+fn what_is_to_be_cancelled_and_is_discarded_was_cancelled_as_asked() {
+    let mut shard = Shard::with_jobs(2);
+    let jobs = shard.stream(2);
+    shard.call(Command::CancelJob { id: id(1) });
+    for (job, asked) in jobs.iter().zip([true, false]) {
+        assert_eq!(shard.settle(job, Verdict::Discard { error: None }), Ok(EndKind::Discarded));
+        let Answer::Job(view) = shard.call(Command::AwaitJob { id: job.id, wait_ms: 0 }) else {
+            panic!("it is kept")
+        };
+        let crate::job::Phase::Cancelled { reason, .. } = &view.job.phase else {
+            panic!("{:?}", view.job.phase)
+        };
+        assert_eq!(*reason == crate::job::CancelReason::Asked, asked);
+    }
+}
+
+#[test]
+fn a_job_that_ends_its_workers_before_they_can_say_that_it_runs_dies() {
+    let mut shard = Shard::with_jobs(1);
+    for _ in 0..3 {
+        let jobs = shard.stream(1);
+        assert_eq!(shard.end_session().given_back, lost(&jobs[0]));
+    }
+    for attempt in 1..=5 {
+        let jobs = shard.stream(1);
+        assert_eq!(jobs[0].attempt, attempt);
+        assert_eq!(shard.end_session().lost, lost(&jobs[0]));
+    }
+    assert_eq!(shard.state(id(1)), Some(JobState::Dead));
+}
+
+#[test]
+fn what_was_sent_together_with_such_a_job_is_not_harmed() {
+    let mut shard = Shard::with_jobs(3);
+    for _ in 0..3 {
+        assert_eq!(shard.stream(9).len(), 3);
+        assert_eq!(shard.end_session().given_back.len(), 3);
+    }
+    // Each goes alone now. The first one runs, the second one ends the worker.
+    let first = shard.stream(9);
+    assert_eq!(first.iter().map(|job| job.id).collect::<Vec<_>>(), [id(1)]);
+    shard.start_job(&first[0]).unwrap();
+    shard.settle(&first[0], ack()).unwrap();
+    for _ in 0..5 {
+        let (second, third) = (shard.stream(9), shard.stream(9));
+        assert_eq!((second[0].id, third[0].id, third[0].attempt), (id(2), id(3), 1));
+        let view = shard.end_session();
+        assert_eq!((view.lost, view.given_back), (lost(&second[0]), lost(&third[0])));
+    }
+    assert_eq!(shard.state(id(2)), Some(JobState::Dead));
+    assert_eq!(shard.stream(9)[0].attempt, 1);
+}
+
+#[test]
+fn a_worker_that_says_goodbye_was_ended_by_no_job() {
+    let mut shard = Shard::with_jobs(1);
+    for _ in 0..9 {
+        let jobs = shard.stream(1);
+        assert_eq!(shard.end_session_as(true).given_back, lost(&jobs[0]));
+    }
+    for _ in 0..9 {
+        // One that was started meanwhile is not to blame for what was before.
+        let jobs = shard.stream(1);
+        assert_eq!(shard.end_session().given_back, lost(&jobs[0]));
+        let jobs = shard.stream(1);
+        shard.start_job(&jobs[0]).unwrap();
+        shard.settle(&jobs[0], Verdict::Release).unwrap();
+    }
 }

@@ -79,7 +79,9 @@ impl Reference {
                 EndKind::Interrupted
             }
             Verdict::Discard { error } => {
-                self.discard(ns, s.id, &run, (CancelReason::Discarded, error.clone()));
+                let reason =
+                    if wanted_gone { CancelReason::Asked } else { CancelReason::Discarded };
+                self.discard(ns, s.id, &run, (reason, error.clone()));
                 EndKind::Discarded
             }
         };

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use longshore_engine::{Answer, Command, Delivery, Instruction, LeaseJobs, QueuePattern};
 use longshore_proto::v1::{self, server_message::Message, worker_message};
+use tokio::time::sleep_until;
 use tonic::Streaming;
 
 use super::hello::{HELD_MAX, Wish};
@@ -31,10 +32,12 @@ const LEASE_JOBS_MAX: usize = 1000;
 const DELIVER_BYTES_MAX: usize = 1 << 20;
 /// Heartbeats within the length of a lease.
 const BEATS_PER_LEASE: u64 = 3;
-/// When jobs are asked for again, where the shard did not answer.
+/// When jobs are asked for again, where the shard did not answer or could not have it wait.
 const PAUSE: Duration = Duration::from_secs(1);
 
-type Leasing = Pin<Box<dyn Future<Output = Result<Vec<Delivery>, Refusal>> + Send>>;
+/// Jobs, and whether there are none although the request has not waited.
+type Leased = Result<(Vec<Delivery>, bool), Refusal>;
+type Leasing = Pin<Box<dyn Future<Output = Leased> + Send>>;
 type UnderWay = FuturesUnordered<Pin<Box<dyn Future<Output = Answers> + Send>>>;
 
 /// See the file's head.
@@ -50,11 +53,13 @@ pub(super) struct Session {
     credit: usize,
     /// The request for jobs that waits.
     leasing: Option<Leasing>,
-    /// The shard did not answer the last one.
+    /// The shard did not answer the last one, or too many waited for it to wait as well.
     pauses: bool,
     under_way: UnderWay,
     /// The worker has said that it leaves.
     leaves: bool,
+    /// When anything was heard of it.
+    heard: Instant,
 }
 
 impl Session {
@@ -78,6 +83,7 @@ impl Session {
             pauses: false,
             under_way: FuturesUnordered::new(),
             leaves: false,
+            heard: Instant::now(),
         }
     }
 
@@ -113,8 +119,7 @@ impl Session {
             (job.id, run)
         });
         self.worker().set_runs(runs.collect());
-        let app = &self.face.app;
-        let lease_ms = self.wish.lease_ms.unwrap_or(app.limits.lease_ms_default);
+        let (app, lease_ms) = (&self.face.app, self.lease_ms());
         self.send(Message::Welcome(v1::Welcome {
             software: concat!("longshore/", env!("CARGO_PKG_VERSION")).to_owned(),
             lease_ms,
@@ -135,6 +140,17 @@ impl Session {
         Ok(())
     }
 
+    /// How long the session's leases hold without a word of the worker, at least.
+    fn lease_ms(&self) -> u64 {
+        self.wish.lease_ms.unwrap_or(self.face.app.limits.lease_ms_default)
+    }
+
+    /// From then on the worker gets nothing more unless something is heard of it: what it has was
+    /// taken from it, and would be again.
+    fn silent_at(&self) -> Instant {
+        self.heard + Duration::from_millis(self.lease_ms())
+    }
+
     /// Waits for the next thing to happen, and does what it asks for.
     async fn step(&mut self, incoming: &mut Streaming<v1::WorkerMessage>) -> Result<(), End> {
         if self.leaves && self.under_way.is_empty() {
@@ -142,6 +158,8 @@ impl Session {
         }
         self.ask_for_jobs();
         let reads = self.under_way.len() < UNDER_WAY_MAX && !self.leaves;
+        let silent = sleep_until(self.silent_at().into());
+        let asks = self.leasing.is_some();
         let leasing = async {
             match &mut self.leasing {
                 Some(leasing) => leasing.await,
@@ -160,6 +178,7 @@ impl Session {
                 Ok(())
             }
             leased = leasing => self.leased(leased).await,
+            () = silent, if asks => Ok(()),
             () = self.outgoing.closed() => Err(End::Broken),
             message = incoming.message(), if reads => match message {
                 Ok(Some(message)) => self.take(message),
@@ -189,6 +208,7 @@ impl Session {
     /// Takes one message of the worker.
     fn take(&mut self, message: v1::WorkerMessage) -> Result<(), End> {
         self.worker().seen();
+        self.heard = Instant::now();
         let telling = self.telling.clone();
         match message.message {
             // Of a kind that is newer than this server.
@@ -197,7 +217,7 @@ impl Session {
                 let what = "hello is the first message of a stream, and only that";
                 return Err(protocol(what).into());
             }
-            Some(worker_message::Message::Credit(credit)) => self.add_credit(credit.jobs)?,
+            Some(worker_message::Message::Credit(credit)) => self.add_credit(credit)?,
             Some(worker_message::Message::Started(told)) => {
                 self.under_way.push(Box::pin(telling.start(told)));
             }
@@ -219,7 +239,11 @@ impl Session {
         Ok(())
     }
 
-    fn add_credit(&mut self, jobs: u32) -> Result<(), End> {
+    fn add_credit(&mut self, v1::Credit { jobs, withdraw }: v1::Credit) -> Result<(), End> {
+        if withdraw {
+            // What the request under way was granted meanwhile goes back.
+            (self.credit, self.leasing) = (0, None);
+        }
         self.credit = self.credit.saturating_add(jobs as usize);
         let has = self.worker().run_count();
         if self.credit.saturating_add(has) <= HELD_MAX {
@@ -234,7 +258,10 @@ impl Session {
 
     /// Has a request wait for jobs, where the worker can take any.
     fn ask_for_jobs(&mut self) {
-        let takes = self.credit > 0 && !self.leaves && self.worker().wanted() == Wanted::Working;
+        let takes = self.credit > 0
+            && !self.leaves
+            && self.worker().wanted() == Wanted::Working
+            && Instant::now() < self.silent_at();
         if !takes {
             // A request under way is withdrawn; what it was granted meanwhile goes back.
             self.leasing = None;
@@ -243,11 +270,13 @@ impl Session {
         if self.leasing.is_some() {
             return;
         }
+        let queues = self.queues();
+        let limits = &self.face.app.limits;
         let request = LeaseJobs {
-            queues: self.queues(),
+            queues,
             kinds: self.wish.kinds.clone(),
-            max: self.credit.min(LEASE_JOBS_MAX),
-            wait_ms: self.face.app.limits.wait_ms_max,
+            max: self.credit.min(LEASE_JOBS_MAX).min(limits.lease_jobs_max),
+            wait_ms: limits.wait_ms_max,
             lease_ms: self.wish.lease_ms,
             worker: self.wish.holder.worker.clone(),
             session: self.wish.holder.session.clone(),
@@ -257,13 +286,18 @@ impl Session {
             prefetch: true,
         };
         let (app, namespace) = (Arc::clone(&self.face.app), self.wish.namespace.clone());
-        let pause = self.pauses.then_some(PAUSE);
+        let (pause, wait_ms) = (self.pauses.then_some(PAUSE), request.wait_ms);
         self.leasing = Some(Box::pin(async move {
             if let Some(pause) = pause {
                 tokio::time::sleep(pause).await;
             }
+            let asked = Instant::now();
             match ask(&app, &namespace, Command::LeaseJobs(Box::new(request))).await? {
-                Answer::Leased { jobs, .. } => Ok(jobs),
+                Answer::Leased { jobs, .. } => {
+                    let at_once = asked.elapsed() < Duration::from_millis(wait_ms / 2);
+                    let in_vain = jobs.is_empty() && at_once;
+                    Ok((jobs, in_vain))
+                }
                 other => Err(unexpected(&other)),
             }
         }));
@@ -286,10 +320,10 @@ impl Session {
     }
 
     /// Sends the jobs that were leased on to the worker.
-    async fn leased(&mut self, leased: Result<Vec<Delivery>, Refusal>) -> Result<(), End> {
+    async fn leased(&mut self, leased: Leased) -> Result<(), End> {
         self.leasing = None;
-        let jobs = match leased {
-            Ok(jobs) => jobs,
+        let (jobs, in_vain) = match leased {
+            Ok(leased) => leased,
             Err(refusal) if refusal.retry_after().is_some() || is_superseded(&refusal) => {
                 // It passes; the worker is there meanwhile.
                 self.pauses = true;
@@ -297,7 +331,7 @@ impl Session {
             }
             Err(refusal) => return Err(refusal.into()),
         };
-        self.pauses = false;
+        self.pauses = in_vain;
         self.credit = self.credit.saturating_sub(jobs.len());
         self.worker().add_runs(jobs.iter().map(|job| {
             let run = Run {

@@ -145,7 +145,7 @@ async fn converse(
         let end = session.run(incoming).await;
         if matches!(end, End::Goodbye) {
             let why = "it said goodbye before the run had ended";
-            end_session(&face.app, &worker, &holder, why).await;
+            end_session(&face.app, &worker, &holder, (why, true)).await;
             face.app.workers.forget(&worker, number);
         }
         end
@@ -171,13 +171,13 @@ async fn wait_for_return(app: Arc<App>, worker: Arc<Worker>, number: u64, holder
     app.workers.lost_total.fetch_add(1, Ordering::Relaxed);
     let within = DurationText(app.config.worker_reconnect.as_millis() as u64);
     let why = format!("its stream ended and it did not come back within {within}");
-    end_session(&app, &worker, &holder, &why).await;
+    end_session(&app, &worker, &holder, (&why, false)).await;
     app.workers.forget(&worker, number);
 }
 
-async fn end_session(app: &App, worker: &Worker, holder: &Holder, why: &str) {
-    let namespace = &worker.key.namespace;
-    let command = Command::EndSession { holder: holder.clone(), why: why.to_owned() };
+async fn end_session(app: &App, worker: &Worker, holder: &Holder, (why, goodbye): (&str, bool)) {
+    let (namespace, holder) = (&worker.key.namespace, holder.clone());
+    let command = Command::EndSession { holder, why: why.to_owned(), goodbye };
     // Where the shard does not answer, the leases end by their time.
     if let Err(refusal) = ask(app, namespace, command).await {
         let why = refusal.problem().detail;

@@ -127,7 +127,8 @@ impl Telling {
             let name = (shorten(&one.id), shorten(&one.token), one.seq);
             match checkpoint(one, &self.app.bounds) {
                 Ok(one) => {
-                    named.push((name, one.id, one.token, one.progress, one.progress_text.clone()));
+                    let progress = (one.progress, one.progress_text.clone());
+                    named.push((name, one.id, one.token, progress, one.cursor.is_some()));
                     saved.push(one);
                 }
                 Err(refusal) => results.push(not_saved(name, &refusal)),
@@ -138,12 +139,14 @@ impl Telling {
         }
         match self.ask(Command::CheckpointJobs(saved)).await {
             Ok(Answer::Extended(extended)) => {
-                for ((name, id, token, progress, text), told) in named.into_iter().zip(extended) {
+                for ((name, id, token, (progress, text), goes_on), told) in
+                    named.into_iter().zip(extended)
+                {
                     results.push(match told {
                         Ok(told) => {
                             self.worker.run_started(id, progress, text);
                             let (id, token, seq) = name;
-                            let instruction = Some(self.instruction(told));
+                            let instruction = Some(self.instruction(told, goes_on));
                             v1::CheckpointResult { id, token, seq, instruction, refused: None }
                         }
                         Err(rejection) => {
@@ -161,14 +164,20 @@ impl Telling {
         Ok(vec![Message::Checkpointed(v1::Checkpointed { results })])
     }
 
-    /// What a run shall do after a checkpoint: the worker as a whole may be asked to leave, and the
-    /// disk may be low.
-    fn instruction(&self, told: Instruction) -> v1::Instruction {
+    /// What a run shall do after a checkpoint: the worker as a whole may be asked to leave or to be
+    /// quiet, and the disk may be low. `goes_on`: another run can go on from its cursor.
+    fn instruction(&self, told: Instruction, goes_on: bool) -> v1::Instruction {
         if told != Instruction::Continue {
             return instruction(told);
         }
-        if self.worker.wanted() == Wanted::Terminate {
-            return instruction(Instruction::Interrupt { reason: "terminate" });
+        match self.worker.wanted() {
+            Wanted::Terminate => {
+                return instruction(Instruction::Interrupt { reason: "terminate" });
+            }
+            Wanted::Quiet if goes_on => {
+                return instruction(Instruction::Interrupt { reason: "quiet" });
+            }
+            Wanted::Quiet | Wanted::Working => {}
         }
         match slow_down_ms(&self.app) {
             Some(wait_ms) => {
