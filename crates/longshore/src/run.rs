@@ -56,6 +56,9 @@ pub(crate) struct Run {
     pub(crate) mailbox: Mailbox,
     pub(crate) outbox: Arc<Outbox>,
     follow_ups: Mutex<Vec<FollowUp>>,
+    /// Whether what follows would be lost or doubled now: this run may be one of several that go
+    /// through the same items.
+    follows_nothing: AtomicBool,
     /// The span that what follows belongs below, where a layer opened one.
     trace: Mutex<Option<String>>,
     /// What was counted since the last item ended.
@@ -123,6 +126,7 @@ impl Run {
             mailbox: Mailbox::default(),
             outbox,
             follow_ups: Mutex::default(),
+            follows_nothing: AtomicBool::new(false),
             trace: Mutex::default(),
             counted: Mutex::default(),
             items_left: AtomicU64::new(0),
@@ -227,6 +231,14 @@ impl Run {
 
     pub(crate) fn follow_up(&self, job: FollowUp) {
         lock(&self.follow_ups).push(job);
+    }
+
+    pub(crate) fn set_follows_nothing(&self, nothing: bool) {
+        self.follows_nothing.store(nothing, Ordering::Release);
+    }
+
+    pub(crate) fn follows_nothing(&self) -> bool {
+        self.follows_nothing.load(Ordering::Acquire)
     }
 
     pub(crate) fn take_follow_ups(&self) -> Vec<FollowUp> {

@@ -41,6 +41,8 @@ where
     S: Send + Sync + 'static,
     J: Iteration<S>,
 {
+    // Until it completes: see `finish`.
+    ctx.run.set_follows_nothing(true);
     if let Some(items) = again::items_of(ctx)? {
         return again::run(job, ctx, items).await;
     }
@@ -66,7 +68,10 @@ where
     J: Iteration<S>,
 {
     match end {
-        End::Completed => job.on_complete(ctx).await,
+        End::Completed => {
+            ctx.run.set_follows_nothing(false);
+            job.on_complete(ctx).await
+        }
         End::Interrupted { reason, delay } => {
             job.on_interrupt(&reason, ctx).await?;
             Ok(Outcome::Interrupted { reason, delay })
