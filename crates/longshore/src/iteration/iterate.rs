@@ -104,7 +104,8 @@ pub trait Iteration<S: Send + Sync + 'static>: Job<Output: Default> {
         ready(Ok(()))
     }
 
-    /// A run that is interrupted: its cursor is safe by now.
+    /// A run that is interrupted: its cursor is safe by now. Where this fails or panics, that is
+    /// logged, and the run is interrupted all the same.
     fn on_interrupt(
         &self,
         reason: &str,

@@ -73,7 +73,10 @@ where
             job.on_complete(ctx).await
         }
         End::Interrupted { reason, delay } => {
-            job.on_interrupt(&reason, ctx).await?;
+            // The cursor is safe: a hook that fails shall not turn a deploy into a failure.
+            if let Err(error) = Guarded::new(job.on_interrupt(&reason, ctx)).await {
+                tracing::error!(%error, "on_interrupt has failed; the run is interrupted all the same");
+            }
             Ok(Outcome::Interrupted { reason, delay })
         }
         End::Cancelled => Ok(Outcome::Discard(JobError::new("cancelled", "it was called off"))),
