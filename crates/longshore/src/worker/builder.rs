@@ -182,7 +182,8 @@ impl<S: Send + Sync + 'static> Worker<S> {
         self
     }
 
-    /// Wraps a tower layer around each run. The first one that is added is the outermost.
+    /// Wraps a tower layer around each run. The first one that is added is the outermost. One that
+    /// panics fails the run that it is around.
     pub fn layer<L>(mut self, layer: L) -> Self
     where
         L: Layer<JobService> + Send + 'static,

@@ -1,5 +1,7 @@
 //! Slots: each runs one job at a time, takes it from the intake and leaves its end in the outbox.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -12,6 +14,7 @@ use tracing::Instrument;
 use super::intake::Intake;
 use crate::mailbox::{Durable, Update};
 use crate::outcome::{JobEnd, verdict};
+use crate::panics::poll_guarded;
 use crate::perform::{JobCall, JobService};
 use crate::run::Run;
 use crate::{JobError, StopReason};
@@ -86,7 +89,12 @@ pub(crate) async fn execute(service: &mut JobService, run: &Arc<Run>) -> Option<
         queue = %delivery.queue,
         attempt = delivery.attempt,
     );
-    let end = attempt(service, run).instrument(span).await;
+    let end = {
+        // Layers, and what they and the job drop, may panic as well: that is a failure of the run,
+        // not the end of the slot.
+        let mut attempt = pin!(attempt(service, run).instrument(span));
+        poll_fn(|cx| poll_guarded(attempt.as_mut(), cx)).await
+    };
     if run.stop_reason() == Some(StopReason::LeaseLost) {
         return None;
     }
@@ -111,7 +119,7 @@ pub(crate) async fn execute(service: &mut JobService, run: &Arc<Run>) -> Option<
 }
 
 async fn attempt(service: &mut JobService, run: &Arc<Run>) -> Result<JobEnd, JobError> {
-    std::future::poll_fn(|cx| service.poll_ready(cx)).await?;
+    poll_fn(|cx| service.poll_ready(cx)).await?;
     let work = service.call(JobCall { run: Arc::clone(run) });
     let Some(timeout) = run.delivery.timeout else {
         return until_killed(work, run).await;
