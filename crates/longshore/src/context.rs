@@ -139,6 +139,12 @@ impl<S> Context<S> {
 
     /// Lets another job follow: it is enqueued in the same commit that ends this one, if this run
     /// succeeds, and not at all if it does not. Returns its id.
+    ///
+    /// An iteration takes it in [`on_complete`](crate::Iteration::on_complete) alone. Elsewhere it
+    /// is an error: a run that is interrupted succeeds only later, as another run that knows
+    /// nothing of what this one let follow, and an item that is tried again would have it twice.
+    /// What belongs to an item is enqueued in [`each`](crate::Iteration::each) with the client,
+    /// under an id that is made from the item, so that twice is once.
     pub fn follow_up<J: Job>(&self, job: J) -> Result<Uuid, JobError> {
         self.follow_up_with(job, JobOptions::new())
     }
@@ -146,6 +152,9 @@ impl<S> Context<S> {
     /// The same with options.
     #[expect(clippy::needless_pass_by_value, reason = "a job that was handed over is gone")]
     pub fn follow_up_with<J: Job>(&self, job: J, options: JobOptions) -> Result<Uuid, JobError> {
+        if self.run.follows_nothing() {
+            return Err(JobError::new("follow_up_refused", NO_FOLLOW_UP));
+        }
         let mut options = options.over(job.options());
         options.queue.get_or_insert_with(|| J::QUEUE.to_owned());
         let id = *options.id.get_or_insert_with(Uuid::now_v7);
@@ -165,6 +174,11 @@ impl<S> Context<S> {
         version
     }
 }
+
+/// What an iteration is told that lets something follow too early.
+const NO_FOLLOW_UP: &str = "an iteration follows up in `on_complete` alone: before, it would be \
+    lost with an interruption and doubled with an item that is tried again; enqueue from `each` \
+    with the client and an id of your own that is made from the item, or follow up in `on_complete`";
 
 /// The largest cursor that is sent at all; servers take 64 KiB unless they are told otherwise.
 const CURSOR_BYTES_MAX: usize = 1 << 20;

@@ -60,11 +60,16 @@ impl<T, F: Future<Output = Result<T, JobError>>> Future for Guarded<F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
-        match guarded(|| self.0.as_mut().poll(cx)) {
-            Ok(poll) => poll,
-            Err(panic) => Poll::Ready(Err(panic)),
-        }
+        poll_guarded(self.0.as_mut(), cx)
     }
+}
+
+/// Polls it; a panic becomes its error, and it is not to be polled again then.
+pub(crate) fn poll_guarded<T>(
+    future: Pin<&mut impl Future<Output = Result<T, JobError>>>,
+    cx: &mut TaskContext<'_>,
+) -> Poll<Result<T, JobError>> {
+    guarded(|| future.poll(cx)).unwrap_or_else(|panic| Poll::Ready(Err(panic)))
 }
 
 fn message(panic: &(dyn Any + Send)) -> String {

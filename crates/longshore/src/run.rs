@@ -33,6 +33,7 @@ pub enum StopReason {
 const STOP: u8 = 1;
 const INTERRUPT: u8 = 2;
 const SLOW: u8 = 4;
+const TIMED_OUT: u8 = 8;
 
 /// One run.
 #[derive(Debug)]
@@ -56,6 +57,9 @@ pub(crate) struct Run {
     pub(crate) mailbox: Mailbox,
     pub(crate) outbox: Arc<Outbox>,
     follow_ups: Mutex<Vec<FollowUp>>,
+    /// Whether what follows would be lost or doubled now: this run may be one of several that go
+    /// through the same items.
+    follows_nothing: AtomicBool,
     /// The span that what follows belongs below, where a layer opened one.
     trace: Mutex<Option<String>>,
     /// What was counted since the last item ended.
@@ -123,6 +127,7 @@ impl Run {
             mailbox: Mailbox::default(),
             outbox,
             follow_ups: Mutex::default(),
+            follows_nothing: AtomicBool::new(false),
             trace: Mutex::default(),
             counted: Mutex::default(),
             items_left: AtomicU64::new(0),
@@ -177,6 +182,16 @@ impl Run {
         self.kill.give();
     }
 
+    /// Its time is over: it is dropped, which is a failure whatever else it was told.
+    pub(crate) fn time_out(&self) {
+        self.flags.fetch_or(TIMED_OUT, Ordering::Release);
+        self.kill(StopReason::TimedOut);
+    }
+
+    pub(crate) fn has_timed_out(&self) -> bool {
+        self.flags.load(Ordering::Acquire) & TIMED_OUT != 0
+    }
+
     /// Tells it to end where another run can go on.
     pub(crate) fn interrupt(&self, reason: &str) {
         lock(&self.told).interrupt.get_or_insert_with(|| reason.to_owned());
@@ -227,6 +242,14 @@ impl Run {
 
     pub(crate) fn follow_up(&self, job: FollowUp) {
         lock(&self.follow_ups).push(job);
+    }
+
+    pub(crate) fn set_follows_nothing(&self, nothing: bool) {
+        self.follows_nothing.store(nothing, Ordering::Release);
+    }
+
+    pub(crate) fn follows_nothing(&self) -> bool {
+        self.follows_nothing.load(Ordering::Acquire)
     }
 
     pub(crate) fn take_follow_ups(&self) -> Vec<FollowUp> {

@@ -60,14 +60,17 @@ pub trait Iteration<S: Send + Sync + 'static>: Job<Output: Default> {
         ctx: &Context<S>,
     ) -> impl Future<Output = Result<Enumerator<Self::Item, Self::Cursor>, JobError>> + Send;
 
-    /// The work for one item.
+    /// The work for one item. What follows from an item is enqueued here with the client, under
+    /// an id of your own that is made from the item (a version 5 UUID of its key, say), so that an
+    /// item that runs twice enqueues it once; [`Context::follow_up`] is for
+    /// [`Iteration::on_complete`].
     fn each(
         &self,
         item: &Self::Item,
         ctx: &Context<S>,
     ) -> impl Future<Output = Result<(), JobError>> + Send;
 
-    /// Goes around [`Iteration::each`]: call it in here.
+    /// Goes around [`Iteration::each`]: call it in here. Nothing follows up here either.
     fn around_each(
         &self,
         item: &Self::Item,
@@ -101,7 +104,8 @@ pub trait Iteration<S: Send + Sync + 'static>: Job<Output: Default> {
         ready(Ok(()))
     }
 
-    /// A run that is interrupted: its cursor is safe by now.
+    /// A run that is interrupted: its cursor is safe by now. Where this fails or panics, that is
+    /// logged, and the run is interrupted all the same.
     fn on_interrupt(
         &self,
         reason: &str,

@@ -41,6 +41,8 @@ where
     S: Send + Sync + 'static,
     J: Iteration<S>,
 {
+    // Until it completes: see `finish`.
+    ctx.run.set_follows_nothing(true);
     if let Some(items) = again::items_of(ctx)? {
         return again::run(job, ctx, items).await;
     }
@@ -66,9 +68,15 @@ where
     J: Iteration<S>,
 {
     match end {
-        End::Completed => job.on_complete(ctx).await,
+        End::Completed => {
+            ctx.run.set_follows_nothing(false);
+            job.on_complete(ctx).await
+        }
         End::Interrupted { reason, delay } => {
-            job.on_interrupt(&reason, ctx).await?;
+            // The cursor is safe: a hook that fails shall not turn a deploy into a failure.
+            if let Err(error) = Guarded::new(job.on_interrupt(&reason, ctx)).await {
+                tracing::error!(%error, "on_interrupt has failed; the run is interrupted all the same");
+            }
             Ok(Outcome::Interrupted { reason, delay })
         }
         End::Cancelled => Ok(Outcome::Discard(JobError::new("cancelled", "it was called off"))),

@@ -118,7 +118,8 @@ impl<S: Send + Sync + 'static> Worker<S> {
         self
     }
 
-    /// Asks for a queue of which at most `limit` jobs run here at a time. It has a session of its
+    /// Asks for a queue of which at most `limit` jobs run here at a time, and no more than the
+    /// concurrency of the worker leaves: what has waited for two seconds is given back. It has a session of its
     /// own over the same connection, so that its jobs hold up no others, and takes no part in the
     /// order of the other queues. `longshore workers list` shows that session as a line of its own,
     /// `NAME/QUEUE`; what is asked of it is asked of the whole worker.
@@ -169,9 +170,10 @@ impl<S: Send + Sync + 'static> Worker<S> {
         self
     }
 
-    /// Ends, as for a deploy, after so many jobs; a supervisor starts a fresh one.
+    /// Ends, as for a deploy, after so many jobs; a supervisor starts a fresh one. Each lane, which
+    /// a [`Worker::limited_queue`] has of its own, takes no more than are left.
     pub fn recycle_after_jobs(mut self, jobs: u64) -> Self {
-        self.plan.jobs_max = Some(jobs);
+        self.plan.jobs_max = Some(jobs.max(1));
         self
     }
 
@@ -182,7 +184,8 @@ impl<S: Send + Sync + 'static> Worker<S> {
         self
     }
 
-    /// Wraps a tower layer around each run. The first one that is added is the outermost.
+    /// Wraps a tower layer around each run. The first one that is added is the outermost. One that
+    /// panics fails the run that it is around.
     pub fn layer<L>(mut self, layer: L) -> Self
     where
         L: Layer<JobService> + Send + 'static,

@@ -14,6 +14,8 @@ pub(super) struct Settling {
     unanswered: HashMap<v1::LeaseRef, Verdict>,
     /// Refused for now: when to send them again.
     later: Vec<(Instant, v1::LeaseRef)>,
+    /// An end was refused in every way that it can be said: its lease is to be let go.
+    stuck: bool,
 }
 
 impl Settling {
@@ -64,6 +66,12 @@ impl Settling {
         due
     }
 
+    /// Whether a lease is to be let go, which only a new stream does: it does not name it, and
+    /// heartbeats extend it no longer.
+    pub(super) fn take_stuck(&mut self) -> bool {
+        std::mem::take(&mut self.stuck)
+    }
+
     /// Takes the server's answers.
     pub(super) fn answered(&mut self, results: Vec<v1::SettleResult>) {
         for result in results {
@@ -75,12 +83,13 @@ impl Settling {
         }
     }
 
-    /// The server takes no message that large: the largest end becomes a failure that says so.
-    pub(super) fn give_up_largest(&mut self, why: &str) {
+    /// The server takes no message that large: the largest end becomes a failure that says so,
+    /// where it has more than `alone` bytes and so went alone. Returns whether there was such a one.
+    pub(super) fn give_up_largest(&mut self, alone: usize, why: &str) -> bool {
         let largest = self.unanswered.values_mut().max_by_key(|verdict| verdict_size(verdict));
-        if let Some(verdict) = largest
-            && verdict_size(verdict) > SMALL
-        {
+        let largest = largest.filter(|verdict| verdict_size(verdict) > alone.max(SMALL));
+        let gives_up = largest.is_some();
+        if let Some(verdict) = largest {
             let bytes = verdict_size(verdict);
             tracing::error!(bytes, "the end of a run is too large for the server: {why}");
             let message = format!(
@@ -89,6 +98,7 @@ impl Settling {
             );
             *verdict = failure("body_too_large".to_owned(), message);
         }
+        gives_up
     }
 
     fn refused(&mut self, lease: v1::LeaseRef, verdict: Verdict, problem: v1::Problem) {
@@ -103,13 +113,21 @@ impl Settling {
             self.unanswered.insert(lease, verdict);
             return;
         }
-        if gone || matches!(verdict, Verdict::Fail(_)) {
+        if gone {
             tracing::warn!(job = %lease.id, %code, "the end of a run was refused: {detail}");
             return;
         }
-        // It keeps its lease, so it has to end in another way: as a failure that says why.
+        // It keeps its lease, so it has to end in another way: as a failure that says why, and a
+        // failure without the delay that was asked for.
         tracing::error!(job = %lease.id, %code, "the end of a run was refused: {detail}");
-        let fail = failure(code, format!("the run ended, but its end was refused: {detail}"));
+        let fail = match verdict {
+            Verdict::Fail(fail) if fail.retry_in_ms.is_none() => {
+                self.stuck = true;
+                return;
+            }
+            Verdict::Fail(fail) => Verdict::Fail(v1::Fail { retry_in_ms: None, ..fail }),
+            _ => failure(code, format!("the run ended, but its end was refused: {detail}")),
+        };
         self.later.push((Instant::now(), lease.clone()));
         self.unanswered.insert(lease, fail);
     }
@@ -143,11 +161,14 @@ fn verdict_size(verdict: &Verdict) -> usize {
             let jobs = ack.enqueue.iter().map(|job| 256 + job.args.len() + job.metadata.len());
             256 + ack.result.as_ref().map_or(0, bytes::Bytes::len) + jobs.sum::<usize>()
         }
-        Verdict::Fail(v1::Fail { error: Some(error), .. }) => {
-            256 + error.message.len() + error.backtrace.len()
-        }
+        Verdict::Fail(v1::Fail { error: Some(error), .. })
+        | Verdict::Discard(v1::Discard { error: Some(error) }) => 256 + error_size(error),
         _ => 256,
     }
+}
+
+fn error_size(error: &v1::JobError) -> usize {
+    16 + error.r#type.len() + error.message.len() + error.backtrace.len()
 }
 
 fn settlement(lease: &v1::LeaseRef, verdict: &Verdict) -> v1::Settlement {
@@ -204,6 +225,6 @@ mod tests {
         let Some(Verdict::Fail(fail)) = &due[0].verdict else { panic!("{due:?}") };
         assert_eq!(fail.error.as_ref().unwrap().r#type, "jobs_refused");
         settling.answered(answer("a", Some(problem("jobs_refused", 400, None))));
-        assert!(settling.is_empty());
+        assert!(settling.is_empty() && settling.take_stuck() && !settling.take_stuck());
     }
 }

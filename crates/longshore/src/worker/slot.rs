@@ -1,17 +1,20 @@
 //! Slots: each runs one job at a time, takes it from the intake and leaves its end in the outbox.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use longshore_proto::v1::settlement::Verdict;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tower::Service;
 use tracing::Instrument;
 
 use super::intake::Intake;
 use crate::mailbox::{Durable, Update};
-use crate::outcome::{JobEnd, verdict};
+use crate::outcome::{JobEnd, cut_short, verdict};
+use crate::panics::poll_guarded;
 use crate::perform::{JobCall, JobService};
 use crate::run::Run;
 use crate::{JobError, StopReason};
@@ -26,16 +29,27 @@ pub(super) struct Load {
     pub(super) ended: AtomicU64,
     /// How long runs took lately, in nanoseconds; 0 while nothing is known.
     run_ns: AtomicU64,
+    /// Runs after which the worker recycles.
+    jobs_max: u64,
+    /// Rung when they have ended.
+    pub(super) enough: Notify,
 }
 
 impl Load {
-    pub(super) fn new(concurrency: usize) -> Self {
+    pub(super) fn new(concurrency: usize, jobs_max: Option<u64>) -> Self {
         Self {
             permits: Semaphore::new(concurrency),
             running: AtomicUsize::new(0),
             ended: AtomicU64::new(0),
             run_ns: AtomicU64::new(0),
+            jobs_max: jobs_max.unwrap_or(u64::MAX),
+            enough: Notify::new(),
         }
+    }
+
+    /// How many runs are left until the worker recycles.
+    pub(super) fn jobs_left(&self) -> u64 {
+        self.jobs_max.saturating_sub(self.ended.load(Ordering::Relaxed))
     }
 
     /// How long a run takes these days.
@@ -50,15 +64,20 @@ impl Load {
         // Each run weighs an eighth; one that is lost between load and store does no harm.
         let now = if before == 0 { took } else { before - before / 8 + took / 8 };
         self.run_ns.store(now.max(1), Ordering::Relaxed);
-        self.ended.fetch_add(1, Ordering::Relaxed);
+        let ended = self.ended.fetch_add(1, Ordering::Relaxed) + 1;
+        if ended == self.jobs_max {
+            self.enough.notify_one();
+        }
     }
 }
 
 /// Runs what comes until nothing comes any more.
 pub(super) async fn serve(intake: Arc<Intake>, mut service: JobService, load: Arc<Load>) {
-    while let Some(run) = intake.next().await {
-        // The semaphore is never closed.
+    while intake.ready().await {
+        // First the permit, since what waits in the intake can still be given back. The semaphore
+        // is never closed.
         let _permit = load.permits.acquire().await;
+        let Some(run) = intake.take() else { continue };
         if run.kill.is_given() {
             run.set_ended();
             run.outbox.ended(Arc::clone(&run), None);
@@ -86,7 +105,12 @@ pub(crate) async fn execute(service: &mut JobService, run: &Arc<Run>) -> Option<
         queue = %delivery.queue,
         attempt = delivery.attempt,
     );
-    let end = attempt(service, run).instrument(span).await;
+    let end = {
+        // Layers, and what they and the job drop, may panic as well: that is a failure of the run,
+        // not the end of the slot.
+        let mut attempt = pin!(attempt(service, run).instrument(span));
+        poll_fn(|cx| poll_guarded(attempt.as_mut(), cx)).await
+    };
     if run.stop_reason() == Some(StopReason::LeaseLost) {
         return None;
     }
@@ -111,18 +135,18 @@ pub(crate) async fn execute(service: &mut JobService, run: &Arc<Run>) -> Option<
 }
 
 async fn attempt(service: &mut JobService, run: &Arc<Run>) -> Result<JobEnd, JobError> {
-    std::future::poll_fn(|cx| service.poll_ready(cx)).await?;
-    let work = service.call(JobCall { run: Arc::clone(run) });
-    let Some(timeout) = run.delivery.timeout else {
-        return until_killed(work, run).await;
-    };
-    if let Ok(end) = tokio::time::timeout(timeout, until_killed(work, run)).await {
+    poll_fn(|cx| service.poll_ready(cx)).await?;
+    let mut work = pin!(until_killed(service.call(JobCall { run: Arc::clone(run) }), run));
+    let Some(timeout) = run.delivery.timeout else { return work.await };
+    if let Ok(end) = tokio::time::timeout(timeout, work.as_mut()).await {
         return end;
     }
-    run.stop(StopReason::TimedOut);
-    Err(JobError::new("timeout", format!("it ran for longer than {timeout:?}, its timeout")))
+    run.time_out();
+    work.await
 }
 
+/// A run that is killed ends in the innermost service, so that layers see its end; this is for
+/// layers that wait for something else.
 async fn until_killed(
     work: impl Future<Output = Result<JobEnd, JobError>>,
     run: &Run,
@@ -130,11 +154,6 @@ async fn until_killed(
     tokio::select! {
         biased;
         end = work => end,
-        () = run.kill.given() => match run.stop_reason() {
-            Some(StopReason::Cancelled) => {
-                Ok(JobEnd::Discarded(JobError::new("cancelled", "the job was called off")))
-            }
-            _ => Ok(JobEnd::Released),
-        },
+        () = run.kill.given() => cut_short(run),
     }
 }
