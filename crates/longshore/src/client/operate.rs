@@ -10,6 +10,7 @@ use tokio::time::sleep;
 use tonic::{Status, Streaming};
 
 use super::error::{Again, again};
+use super::held::Place;
 use super::{Change, Client, ClientError, JobRecord};
 use crate::options::span_ms;
 
@@ -111,9 +112,14 @@ impl Client {
         Ok(stream::unfold(watch, Watch::next).boxed())
     }
 
-    async fn changes(&self, id: &str) -> Result<Streaming<v1::Job>, ClientError> {
+    async fn changes(&self, id: &str) -> Result<Changes, ClientError> {
         let message = v1::GetJobRequest { namespace: self.namespace().into(), id: id.into() };
-        Ok(ask!(self, jobs.watch_job, message))
+        let (client, place) = self.held_jobs()?;
+        let call = |request| {
+            let mut client = client.clone();
+            async move { client.watch_job(request).await }
+        };
+        Ok((self.inner.bounds.call(message, call).await?, place))
     }
 
     /// Calls a job off; removes a dead one.
@@ -169,7 +175,7 @@ impl Client {
             id: id.into(),
             wait_ms: span_ms(wait).min(60_000),
         };
-        let client = self.jobs()?;
+        let (client, _place) = self.held_jobs()?;
         let call = |request| {
             let mut client = client.clone();
             async move { client.await_job(request).await }
@@ -190,12 +196,14 @@ impl Client {
     }
 }
 
+type Changes = (Streaming<v1::Job>, Place);
+
 /// A job that is watched.
 struct Watch {
     client: Client,
     id: String,
     /// None once there is nothing more to come.
-    changes: Option<Streaming<v1::Job>>,
+    changes: Option<Changes>,
     /// What was told last.
     last: Option<v1::Job>,
 }
@@ -203,7 +211,7 @@ struct Watch {
 impl Watch {
     async fn next(mut self) -> Option<(Result<JobRecord, ClientError>, Self)> {
         loop {
-            let status = match self.changes.as_mut()?.message().await {
+            let status = match self.changes.as_mut()?.0.message().await {
                 // A call that is made again begins with what is known already.
                 Ok(Some(job)) if self.last.as_ref() == Some(&job) => continue,
                 Ok(Some(job)) => {
