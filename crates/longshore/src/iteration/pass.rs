@@ -106,8 +106,10 @@ where
     J: Iteration<S>,
 {
     pub(super) fn new(job: &'a J, ctx: &'a Context<S>, position: Option<J::Cursor>) -> Self {
-        let before = ctx.counters();
-        let before = before.get(ITEMS).unwrap_or(&0) + before.get(SKIPPED).unwrap_or(&0);
+        let counters = ctx.counters();
+        let counted = counters.get(ITEMS).unwrap_or(&0) + counters.get(SKIPPED).unwrap_or(&0);
+        // A run that begins at the beginning does again what earlier ones did.
+        let before = if position.is_some() { counted } else { 0 };
         Self {
             job,
             ctx,

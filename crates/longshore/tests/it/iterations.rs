@@ -242,6 +242,38 @@ async fn a_job_that_begins_anew_tells_its_progress_anew() {
 }
 
 #[derive(Job, Serialize, Deserialize)]
+struct Letters;
+
+impl Iteration<Log> for Letters {
+    type Item = char;
+    type Cursor = char;
+
+    async fn enumerate(
+        &self,
+        cursor: Option<char>,
+        _: &Context<Log>,
+    ) -> Result<Enumerator<char, char>, JobError> {
+        let rest = ('a'..='d').filter(move |letter| cursor.is_none_or(|last| *letter > last));
+        Ok(Enumerator::from_pairs(rest.map(|letter| (letter, letter))).total(4))
+    }
+
+    async fn each(&self, _: &char, _: &Context<Log>) -> Result<(), JobError> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn items_that_are_counted_are_counted_anew_from_the_beginning() {
+    let mut drive = Drive::new(Letters, Log::default());
+    assert_eq!(drive.items(3).await, Step::Interrupted("test".into()));
+    assert_eq!(drive.items(1).await, Step::Interrupted("test".into()));
+    assert_eq!(drive.last().unwrap().progress(), [1.0]);
+    drive.set_cursor(None);
+    assert_eq!(drive.items(1).await, Step::Interrupted("test".into()));
+    assert_eq!(drive.last().unwrap().progress(), [0.25]);
+}
+
+#[derive(Job, Serialize, Deserialize)]
 struct Lines {
     path: PathBuf,
     #[serde(default)]
