@@ -111,7 +111,6 @@ impl<J: Job> JobHandle<J> {
     /// Items are found by their cursors. One that is not in the collection any more is listed as
     /// skipped, as `item_missing`, and counted as `missing`. So is a batch that does not end at
     /// the same cursor any more, because items have come or gone since.
-    #[expect(clippy::needless_pass_by_value, reason = "a job that was handed over is gone")]
     pub async fn rerun_skipped(&self, job: J) -> Result<Vec<Self>, ClientError> {
         let skipped = self.record().await?.skipped();
         let places = skipped.into_iter().map(|item| item.cursor).collect();

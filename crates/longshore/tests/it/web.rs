@@ -136,6 +136,17 @@ async fn who_hears_that_the_server_is_not_there_is_told_where_to_look() {
 }
 
 #[tokio::test]
+async fn nobody_waits_for_what_is_not_shown() {
+    let fake = Fake::start().await;
+    fake.script.jobs.lock().unwrap().push_back(job("running", ""));
+    let app: Router = JobResponses::new(&fake.client(), "/jobs").visible(|_| false).router();
+    let request = Request::get(format!("/jobs/{ID}")).header("prefer", "wait=30");
+    let asked = app.oneshot(request.body(Body::empty()).unwrap());
+    let response = tokio::time::timeout(Duration::from_secs(10), asked).await.unwrap();
+    assert_eq!(response.unwrap().status(), StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
 async fn a_job_has_one_address() {
     let (_fake, app) = app(&[job("running", "")]).await;
     for id in [format!("urn:uuid:{ID}"), format!("%7B{ID}%7D"), ID.replace('-', "")] {
