@@ -9,6 +9,13 @@ use super::ClientError;
 use super::error::{Again, again};
 use crate::backoff::Backoff;
 
+/// What became of a call.
+pub(super) struct Called<T> {
+    pub(super) answer: Result<T, ClientError>,
+    /// Whether an attempt before the last may have had its effect: its answer did not come.
+    pub(super) repeated: bool,
+}
+
 /// How calls are bounded.
 #[derive(Clone, Debug)]
 pub(super) struct Bounds {
@@ -27,7 +34,7 @@ impl Bounds {
         F: Fn(Request<M>) -> R,
         R: Future<Output = Result<tonic::Response<T>, Status>>,
     {
-        self.call_within(self.attempt, self.deadline, message, call).await
+        self.call_within(self.attempt, self.deadline, message, call).await.answer
     }
 
     /// The same with other bounds.
@@ -37,7 +44,7 @@ impl Bounds {
         deadline: Duration,
         message: M,
         call: F,
-    ) -> Result<T, ClientError>
+    ) -> Called<T>
     where
         M: Clone,
         F: Fn(Request<M>) -> R,
@@ -46,32 +53,36 @@ impl Bounds {
         let began = Instant::now();
         let until = began + deadline;
         let mut backoff = Backoff::new(Duration::from_millis(25), Duration::from_secs(2));
+        let mut repeated = false;
         loop {
             let left = until.saturating_duration_since(Instant::now()).min(attempt);
             let mut request = Request::new(message.clone());
             request.set_timeout(left);
             let answer = timeout(left, call(request)).await;
             let status = match answer {
-                Ok(Ok(response)) => return Ok(response.into_inner()),
+                Ok(Ok(response)) => return Called { answer: Ok(response.into_inner()), repeated },
                 Ok(Err(status)) => status,
                 Err(_) => Status::deadline_exceeded("no answer in time"),
             };
+            let is_refusal = status.metadata().get("longshore-code").is_some();
             let asked = match again(&status) {
-                Again::Never => return Err(ClientError::from_status(&status)),
+                Again::Never => {
+                    return Called { answer: Err(ClientError::from_status(&status)), repeated };
+                }
                 Again::Soon => Duration::ZERO,
                 Again::After(wait) => wait,
             };
             let next = Instant::now() + asked.max(backoff.next());
             if next >= until {
-                if status.metadata().get("longshore-code").is_some() {
-                    return Err(ClientError::from_status(&status));
-                }
-                return Err(ClientError::Unreachable {
-                    url: self.url.clone(),
-                    waited: began.elapsed(),
-                    reason: reason(&status),
-                });
+                let error = if is_refusal {
+                    ClientError::from_status(&status)
+                } else {
+                    let (url, waited) = (self.url.clone(), began.elapsed());
+                    ClientError::Unreachable { url, waited, reason: reason(&status) }
+                };
+                return Called { answer: Err(error), repeated };
             }
+            repeated |= !is_refusal;
             sleep_until(next).await;
         }
     }

@@ -12,11 +12,13 @@ use tower::{Layer, Service};
 
 use super::call::Bounds;
 use super::enqueue::{GrpcEnqueue, RecordEnqueue};
+use super::held::{Held, Place};
 use super::{ClientError, EnqueueCall, EnqueueService, Enqueued};
 use crate::testing::Recorder;
 
 /// The way to a server. Clones share one connection, which is made with the first call and again
-/// whenever it has broken; a call that meets that is repeated until its deadline.
+/// whenever it has broken; a call that meets that is repeated until its deadline. Waits and watches
+/// have connections of their own, one for 200 of them, so that they hold up nothing else.
 #[derive(Clone)]
 pub struct Client {
     pub(super) inner: Arc<Inner>,
@@ -25,6 +27,8 @@ pub struct Client {
 pub(super) struct Inner {
     /// None where a recorder stands for the server.
     pub(super) channel: Option<Channel>,
+    /// For calls that the server holds.
+    held: Option<Held>,
     pub(super) namespace: String,
     pub(super) bounds: Bounds,
     pub(super) enqueue: EnqueueService,
@@ -100,18 +104,19 @@ impl ClientBuilder {
             return Err(address("its scheme is not http".to_owned()));
         }
         let attempt = self.attempt.min(self.deadline);
-        let channel = endpoint
+        let endpoint = endpoint
             .connect_timeout(attempt.min(Duration::from_secs(5)))
             .tcp_nodelay(true)
             .initial_stream_window_size(4 << 20)
             .initial_connection_window_size(8 << 20)
             .http2_keep_alive_interval(Duration::from_secs(15))
             .keep_alive_timeout(Duration::from_secs(10))
-            .keep_alive_while_idle(true)
-            .connect_lazy();
+            .keep_alive_while_idle(true);
+        let channel = endpoint.connect_lazy();
         let bounds = Bounds { url: self.url.clone(), attempt, deadline: self.deadline };
         let base = EnqueueService::new(GrpcEnqueue::new(channel.clone(), bounds.clone()));
-        Ok(Client::assemble(Some(channel), self.namespace, bounds, base, self.layers))
+        let ways = Some((channel, Held::new(endpoint)));
+        Ok(Client::assemble(ways, self.namespace, bounds, base, self.layers))
     }
 
     /// Builds one without a server: a [`Recorder`] keeps what is enqueued.
@@ -143,14 +148,15 @@ impl Client {
     }
 
     fn assemble(
-        channel: Option<Channel>,
+        ways: Option<(Channel, Held)>,
         namespace: String,
         bounds: Bounds,
         base: EnqueueService,
         layers: Vec<Wrap>,
     ) -> Self {
         let enqueue = layers.into_iter().rev().fold(base, |inner, wrap| wrap(inner));
-        Self { inner: Arc::new(Inner { channel, namespace, bounds, enqueue }) }
+        let (channel, held) = ways.unzip();
+        Self { inner: Arc::new(Inner { channel, held, namespace, bounds, enqueue }) }
     }
 
     /// The namespace that it works in.
@@ -174,15 +180,26 @@ impl Client {
         Ok(client.max_decoding_message_size(usize::MAX))
     }
 
+    /// The same for a call that the server holds, and its place, to be kept until it is over.
+    pub(super) fn held_jobs(&self) -> Result<(JobsClient<Channel>, Place), ClientError> {
+        let held = self.inner.held.as_ref().ok_or_else(|| self.has_no_server())?;
+        let (channel, place) = held.place();
+        Ok((JobsClient::new(channel).max_decoding_message_size(usize::MAX), place))
+    }
+
     pub(super) fn workers(&self) -> Result<WorkersClient<Channel>, ClientError> {
         let client = WorkersClient::new(self.connected()?);
         Ok(client.max_decoding_message_size(usize::MAX))
     }
 
     fn connected(&self) -> Result<Channel, ClientError> {
-        self.channel().ok_or_else(|| ClientError::Address {
+        self.channel().ok_or_else(|| self.has_no_server())
+    }
+
+    fn has_no_server(&self) -> ClientError {
+        ClientError::Address {
             url: self.url().to_owned(),
             reason: "this client records what is enqueued and has no server".to_owned(),
-        })
+        }
     }
 }

@@ -147,6 +147,13 @@ pub struct Enqueue<J> {
 
 impl<J: Job> Enqueue<J> {
     option_setters!(this => &mut this.options);
+
+    /// The id that it will have, chosen now.
+    #[cfg(feature = "axum")]
+    pub(crate) fn choose_id(&mut self) -> Uuid {
+        let chosen = self.options.id.or_else(|| self.job.options().id);
+        *self.options.id.insert(chosen.unwrap_or_else(Uuid::now_v7))
+    }
 }
 
 impl<J: Job> IntoFuture for Enqueue<J> {

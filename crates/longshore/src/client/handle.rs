@@ -4,13 +4,12 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::time::Duration;
 
-use serde_json::json;
 use tokio::time::Instant;
 
-use super::enqueue::Of;
+use super::enqueue::{Of, prepare};
 use super::{Change, Client, ClientError, JobRecord, JobState, Resume};
-use crate::iteration::ITEMS_KEY;
-use crate::{Job, JobError};
+use crate::iteration::metadata_of;
+use crate::{Job, JobError, JobOptions};
 
 /// A job of a known type on the server.
 pub struct JobHandle<J> {
@@ -101,16 +100,31 @@ impl<J: Job> JobHandle<J> {
     }
 
     /// Runs the items that an iteration gave up on again, alone, as a job of their own: `job` is
-    /// what was handed over then, since an outcome keeps no arguments. None where nothing was
-    /// skipped. The new job counts as `missing` what is not in the collection any more.
-    pub async fn rerun_skipped(&self, job: J) -> Result<Option<Self>, ClientError> {
+    /// what was handed over then, since an outcome keeps no arguments. Where their cursors are too
+    /// large for one job they are several, which are enqueued together; none where nothing was
+    /// skipped. A server keeps the first 100 items that a job skips.
+    ///
+    /// An item that fails again is treated as the job's settings say: skipped and listed by the
+    /// new job, or tried again with it. Neither `on_start` nor `on_resume` is called, but
+    /// `on_complete` is, once for each new job.
+    ///
+    /// Items are found by their cursors. One that is not in the collection any more is listed as
+    /// skipped, as `item_missing`, and counted as `missing`. So is a batch that does not end at
+    /// the same cursor any more, because items have come or gone since.
+    pub async fn rerun_skipped(&self, job: J) -> Result<Vec<Self>, ClientError> {
         let skipped = self.record().await?.skipped();
-        if skipped.is_empty() {
-            return Ok(None);
+        let places = skipped.into_iter().map(|item| item.cursor).collect();
+        let (mut queue, mut jobs) = (String::new(), Vec::new());
+        for metadata in metadata_of(places) {
+            let (its_queue, job) = prepare(&job, JobOptions::new().metadata(metadata))?;
+            queue = its_queue;
+            jobs.push(job);
         }
-        let places: Vec<_> = skipped.into_iter().map(|item| item.cursor).collect();
-        let metadata = json!({ ITEMS_KEY: places });
-        Ok(Some(self.client.enqueue(job).metadata(metadata).await?))
+        if jobs.is_empty() {
+            return Ok(Vec::new());
+        }
+        let ids = self.client.hand_over(queue, jobs).await?;
+        Ok(ids.into_iter().map(|id| Self::new(self.client.clone(), id)).collect())
     }
 
     /// Calls it off. One that runs hears of it; if it succeeds nevertheless, it has succeeded.

@@ -6,6 +6,7 @@ mod client;
 mod enqueue;
 mod error;
 mod handle;
+mod held;
 mod operate;
 mod record;
 mod stream;

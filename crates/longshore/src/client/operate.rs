@@ -10,7 +10,8 @@ use tokio::time::sleep;
 use tonic::{Status, Streaming};
 
 use super::error::{Again, again};
-use super::{Change, Client, ClientError, JobRecord};
+use super::held::Place;
+use super::{Change, Client, ClientError, JobRecord, JobState};
 use crate::options::span_ms;
 
 /// Where a job that is retried begins.
@@ -63,13 +64,21 @@ impl Jobs {
 
 /// One unary call with the retries of the client.
 macro_rules! ask {
+    ($self:expr, $client:ident . $method:ident, $message:expr) => {
+        called!($self, $client.$method, $message).answer?
+    };
+}
+
+/// The same, which tells whether it was repeated.
+macro_rules! called {
     ($self:expr, $client:ident . $method:ident, $message:expr) => {{
         let client = $self.$client()?;
         let call = |request| {
             let mut client = client.clone();
             async move { client.$method(request).await }
         };
-        $self.inner.bounds.call($message, call).await?
+        let bounds = &$self.inner.bounds;
+        bounds.call_within(bounds.attempt, bounds.deadline, $message, call).await
     }};
 }
 
@@ -111,17 +120,33 @@ impl Client {
         Ok(stream::unfold(watch, Watch::next).boxed())
     }
 
-    async fn changes(&self, id: &str) -> Result<Streaming<v1::Job>, ClientError> {
+    async fn changes(&self, id: &str) -> Result<Changes, ClientError> {
         let message = v1::GetJobRequest { namespace: self.namespace().into(), id: id.into() };
-        Ok(ask!(self, jobs.watch_job, message))
+        let (client, place) = self.held_jobs()?;
+        let call = |request| {
+            let mut client = client.clone();
+            async move { client.watch_job(request).await }
+        };
+        Ok((self.inner.bounds.call(message, call).await?, place))
     }
 
-    /// Calls a job off; removes a dead one.
+    /// Calls a job off; removes a dead one. Where an answer was lost and the job is not there when
+    /// the call is repeated, the first call has removed it.
     pub async fn cancel(&self, id: &str) -> Result<Change, ClientError> {
-        Ok(Change::from_wire(ask!(self, jobs.cancel_job, self.request(id))))
+        let called = called!(self, jobs.cancel_job, self.request(id));
+        match called.answer {
+            Err(error)
+                if called.repeated && matches!(error.code(), Some("job_unknown" | "job_gone")) =>
+            {
+                let (state, effect) = (String::new(), "removed".to_owned());
+                Ok(Change::from_wire(v1::JobChange { id: id.to_owned(), state, effect }))
+            }
+            answer => Ok(Change::from_wire(answer?)),
+        }
     }
 
-    /// Lets a dead or retrying job start again now.
+    /// Lets a dead or retrying job start again now. Where an answer was lost and the job has left
+    /// that state when the call is repeated, the first call has retried it.
     pub async fn retry(&self, id: &str, from: Resume) -> Result<Change, ClientError> {
         use v1::retry_job_request::From;
         let from = match from {
@@ -131,7 +156,17 @@ impl Client {
         };
         let message =
             v1::RetryJobRequest { namespace: self.namespace().into(), id: id.into(), from };
-        Ok(Change::from_wire(ask!(self, jobs.retry_job, message)))
+        let called = called!(self, jobs.retry_job, message);
+        match called.answer {
+            Err(error) if called.repeated && error.code() == Some("job_state_refused") => {
+                let JobRecord { state, .. } = self.job(id).await?;
+                if matches!(state, JobState::Cancelled | JobState::Expired) {
+                    return Err(error);
+                }
+                Ok(Change { state, effect: "retried".to_owned() })
+            }
+            answer => Ok(Change::from_wire(answer?)),
+        }
     }
 
     /// Holds a job back; one that runs is asked to interrupt itself.
@@ -169,7 +204,7 @@ impl Client {
             id: id.into(),
             wait_ms: span_ms(wait).min(60_000),
         };
-        let client = self.jobs()?;
+        let (client, _place) = self.held_jobs()?;
         let call = |request| {
             let mut client = client.clone();
             async move { client.await_job(request).await }
@@ -177,7 +212,7 @@ impl Client {
         let bounds = &self.inner.bounds;
         // Who waits for a second does not want to wait for the deadline of other calls.
         let within = wait + bounds.attempt;
-        let job = bounds.call_within(within, within, message, call).await?;
+        let job = bounds.call_within(within, within, message, call).await.answer?;
         Ok(JobRecord::from_wire(job))
     }
 
@@ -190,12 +225,14 @@ impl Client {
     }
 }
 
+type Changes = (Streaming<v1::Job>, Place);
+
 /// A job that is watched.
 struct Watch {
     client: Client,
     id: String,
     /// None once there is nothing more to come.
-    changes: Option<Streaming<v1::Job>>,
+    changes: Option<Changes>,
     /// What was told last.
     last: Option<v1::Job>,
 }
@@ -203,7 +240,7 @@ struct Watch {
 impl Watch {
     async fn next(mut self) -> Option<(Result<JobRecord, ClientError>, Self)> {
         loop {
-            let status = match self.changes.as_mut()?.message().await {
+            let status = match self.changes.as_mut()?.0.message().await {
                 // A call that is made again begins with what is known already.
                 Ok(Some(job)) if self.last.as_ref() == Some(&job) => continue,
                 Ok(Some(job)) => {

@@ -40,6 +40,9 @@ impl Client {
     /// full or the stream of jobs ends. One that is refused ends nothing. Where the connection
     /// breaks, what was not answered is sent again, which has one effect. Returns how many jobs
     /// were accepted.
+    ///
+    /// Batches go over one call, in their order, and not through the layers of the client: give
+    /// the jobs a trace with `options` where they are to have one.
     pub async fn enqueue_stream<J: Job>(
         &self,
         jobs: impl Stream<Item = J> + Send,
@@ -47,6 +50,9 @@ impl Client {
         mut each: impl FnMut(StreamedBatch) + Send,
     ) -> Result<u64, ClientError> {
         let mut batches = std::pin::pin!(self.batches(jobs, options));
+        if self.inner.channel.is_none() {
+            return self.record_stream(batches, each).await;
+        }
         let mut under_way: VecDeque<v1::EnqueueRequest> = VecDeque::new();
         let mut accepted = 0;
         let mut more = true;
@@ -99,6 +105,22 @@ impl Client {
                 });
             }
             sleep(backoff.next()).await;
+        }
+        Ok(accepted)
+    }
+
+    /// The same where a recorder stands for the server.
+    async fn record_stream(
+        &self,
+        mut batches: Pin<&mut (impl Stream<Item = Result<v1::EnqueueRequest, ClientError>> + Send)>,
+        mut each: impl FnMut(StreamedBatch) + Send,
+    ) -> Result<u64, ClientError> {
+        let mut accepted = 0;
+        while let Some(batch) = batches.next().await {
+            let v1::EnqueueRequest { queue, jobs, .. } = batch?;
+            let ids = self.hand_over(queue, jobs).await?;
+            accepted += ids.len() as u64;
+            each(StreamedBatch { ids, refused: None });
         }
         Ok(accepted)
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use futures_core::Stream;
 use futures_core::future::BoxFuture;
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{TryStreamExt, stream};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sqlx::error::BoxDynError;
@@ -70,7 +70,9 @@ where
     }
 }
 
-/// A key: a value, or a tuple of two or three where only together they tell rows apart.
+/// A key, unique and not NULL: a value, or a tuple of two or three where only together they tell
+/// rows apart. A `Uuid` is `uuid` in `PostgreSQL` and a BLOB of 16 bytes in `SQLite`; for those that
+/// are kept as text there, take `String`.
 pub trait Key<DB: Database>: Serialize + DeserializeOwned + Clone + Send + Sync + 'static {
     /// How many columns it has.
     const COLUMNS: usize;
@@ -102,7 +104,7 @@ macro_rules! single_key {
     )*};
 }
 
-single_key!(i16, i32, i64, String);
+single_key!(i16, i32, i64, String, uuid::Uuid);
 
 macro_rules! compound_key {
     ($columns:literal: $($part:ident $index:tt),*) => {
@@ -124,10 +126,14 @@ macro_rules! compound_key {
 compound_key!(2: A 0, B 1);
 compound_key!(3: A 0, B 1, C 2);
 
+/// Rows, or why they cannot be read, with their keys.
+type Page<T, K> = VecDeque<(Result<T, JobError>, K)>;
+
 type Bind<DB> =
     Arc<dyn Fn(&mut <DB as Database>::Arguments<'static>) -> Result<(), BoxDynError> + Send + Sync>;
 
-/// Rows of a table in the order of a unique key that does not change, such as the primary key.
+/// Rows of a table in the order of a key that is unique, never NULL and does not change, such as the
+/// primary key. Rows with equal keys, or without one, would be passed over.
 ///
 /// What is given as text is SQL of your own making; values of others go through
 /// [`Keyset::bind`].
@@ -224,7 +230,8 @@ impl<DB: KeysetDatabase> Keyset<DB> {
         self
     }
 
-    /// Row by row. The cursor is the key of the last row that is done.
+    /// Row by row. The cursor is the key of the last row that is done. A row that is not what `T`
+    /// reads is an item that fails; one whose key cannot be read ends the run.
     pub fn rows<T, K>(
         self,
         pool: &Pool<DB>,
@@ -235,11 +242,12 @@ impl<DB: KeysetDatabase> Keyset<DB> {
         K: Key<DB>,
     {
         let pages = self.pages(pool, cursor)?;
-        let rows = pages.map_ok(|page: VecDeque<(T, K)>| stream::iter(page.into_iter().map(Ok)));
-        Ok(Enumerator::new(rows.try_flatten()))
+        let rows = pages.map_ok(|page: Page<T, K>| stream::iter(page.into_iter().map(Ok)));
+        Ok(Enumerator::fallible(rows.try_flatten()))
     }
 
-    /// A page of rows at a time. The cursor is the key of the last row of a page that is done.
+    /// A page of rows at a time, less where one of them is not what `T` reads. The cursor is the
+    /// key of the last row of a batch that is done.
     pub fn batches<T, K>(
         self,
         pool: &Pool<DB>,
@@ -249,17 +257,8 @@ impl<DB: KeysetDatabase> Keyset<DB> {
         T: for<'r> FromRow<'r, DB::Row> + Send + Unpin + 'static,
         K: Key<DB>,
     {
-        let pages = self.pages(pool, cursor)?;
-        let batches = pages.filter_map(|page| async move {
-            match page {
-                Ok(page) => {
-                    let last = page.back()?.1.clone();
-                    Some(Ok((page.into_iter().map(|(row, _)| row).collect(), last)))
-                }
-                Err(error) => Some(Err(error)),
-            }
-        });
-        Ok(Enumerator::new(batches))
+        let size = self.page as usize;
+        Ok(self.rows(pool, cursor)?.batches(size))
     }
 
     /// Pages until one is not full.
@@ -267,10 +266,7 @@ impl<DB: KeysetDatabase> Keyset<DB> {
         self,
         pool: &Pool<DB>,
         cursor: Option<K>,
-    ) -> Result<
-        impl Stream<Item = Result<VecDeque<(T, K)>, JobError>> + Send + use<DB, T, K>,
-        JobError,
-    >
+    ) -> Result<impl Stream<Item = Result<Page<T, K>, JobError>> + Send + use<DB, T, K>, JobError>
     where
         T: for<'r> FromRow<'r, DB::Row> + Send + Unpin + 'static,
         K: Key<DB>,
@@ -304,7 +300,7 @@ impl<DB: KeysetDatabase> Keyset<DB> {
         &self,
         pool: Pool<DB>,
         cursor: Option<&K>,
-    ) -> Result<VecDeque<(T, K)>, JobError>
+    ) -> Result<Page<T, K>, JobError>
     where
         T: for<'r> FromRow<'r, DB::Row> + Send + Unpin + 'static,
         K: Key<DB>,
@@ -319,7 +315,13 @@ impl<DB: KeysetDatabase> Keyset<DB> {
         }
         let sql = self.sql(cursor.is_some());
         let rows = DB::fetch(pool, sql, arguments).await?;
-        let pairs = rows.iter().map(|row| Ok((T::from_row(row)?, K::read(row)?)));
+        let pairs = rows.iter().map(|row| {
+            let key = K::read(row)?;
+            let unread = |error: sqlx::Error| {
+                JobError::new("row", format!("a row of {} cannot be read: {error}", self.table))
+            };
+            Ok((T::from_row(row).map_err(unread), key))
+        });
         Ok(pairs.collect::<Result<_, sqlx::Error>>()?)
     }
 

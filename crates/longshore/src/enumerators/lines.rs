@@ -23,7 +23,10 @@ pub struct Line {
 }
 
 impl Enumerator<Line, u64> {
-    /// The lines of a UTF-8 file. The cursor is the offset behind a line.
+    /// The lines of a UTF-8 file. The cursor is the offset behind a line. A line that is not UTF-8,
+    /// or longer than 16 MiB, is an item that fails.
+    ///
+    /// The file must not grow meanwhile: what follows the last line end counts as a whole line.
     pub async fn lines(path: impl AsRef<Path>, cursor: Option<u64>) -> Result<Self, JobError> {
         let path = path.as_ref().to_owned();
         let named =
@@ -42,20 +45,25 @@ impl Enumerator<Line, u64> {
         let lines = stream::try_unfold((reader, offset), move |(mut reader, offset)| {
             let path = path.clone();
             async move {
-                let line = next_line(&mut reader, offset).await.map_err(|error| {
+                let at = |error: String| {
                     JobError::new("line", format!("{} at {offset}: {error}", path.display()))
-                })?;
-                Ok(line.map(|(line, next)| ((line, next), (reader, next))))
+                };
+                let line = next_line(&mut reader).await.map_err(|error| at(error.to_string()))?;
+                Ok(line.map(|(text, length)| {
+                    let line = text.map(|text| Line { offset, text }).map_err(at);
+                    let next = offset + length;
+                    ((line, next), (reader, next))
+                }))
             }
         });
         let whole = length.max(1) as f64;
-        Ok(Self::new(lines).position(move |offset| *offset as f64 / whole))
+        Ok(Self::fallible(lines).position(move |offset| *offset as f64 / whole))
     }
 }
 
 impl<T: DeserializeOwned + Send + 'static> Enumerator<T, u64> {
-    /// The values of a JSON Lines file; empty lines are passed over. The cursor is the offset
-    /// behind a line.
+    /// The values of a JSON Lines file that does not grow meanwhile; empty lines are passed over.
+    /// The cursor is the offset behind a line. What is no value, or no line, comes as its error.
     pub async fn json_lines(
         path: impl AsRef<Path>,
         cursor: Option<u64>,
@@ -64,7 +72,8 @@ impl<T: DeserializeOwned + Send + 'static> Enumerator<T, u64> {
         let Enumerator { items, position, .. } = Enumerator::lines(path, cursor).await?;
         let values = items.filter_map(|pair| async move {
             let (line, next) = match pair {
-                Ok(pair) => pair,
+                Ok((Ok(line), next)) => (line, next),
+                Ok((Err(error), next)) => return Some(Ok((Err(error), next))),
                 Err(error) => return Some(Err(error)),
             };
             if line.text.trim().is_empty() {
@@ -81,14 +90,12 @@ impl<T: DeserializeOwned + Send + 'static> Enumerator<T, u64> {
     }
 }
 
-/// The next line and the offset behind it.
+/// The next line, or why it is none, and how many bytes it takes in the file.
 async fn next_line(
     reader: &mut BufReader<File>,
-    offset: u64,
-) -> Result<Option<(Line, u64)>, std::io::Error> {
+) -> Result<Option<(Result<String, String>, u64)>, std::io::Error> {
     let mut bytes = Vec::new();
-    let mut bounded = reader.take(LINE_BYTES_MAX);
-    let length = bounded.read_until(b'\n', &mut bytes).await? as u64;
+    let length = (&mut *reader).take(LINE_BYTES_MAX).read_until(b'\n', &mut bytes).await? as u64;
     if length == 0 {
         return Ok(None);
     }
@@ -98,9 +105,25 @@ async fn next_line(
             bytes.pop();
         }
     } else if length == LINE_BYTES_MAX {
-        let text = format!("the line is longer than {LINE_BYTES_MAX} bytes");
-        return Err(std::io::Error::other(text));
+        drop(bytes);
+        let length = length + pass_over_line(reader).await?;
+        let text = format!("the line has {length} bytes, more than {LINE_BYTES_MAX}");
+        return Ok(Some((Err(text), length)));
     }
-    let text = String::from_utf8(bytes).map_err(std::io::Error::other)?;
-    Ok(Some((Line { offset, text }, offset + length)))
+    Ok(Some((String::from_utf8(bytes).map_err(|error| error.to_string()), length)))
+}
+
+/// Reads to the end of a line and keeps nothing of it. Returns how many bytes that were.
+async fn pass_over_line(reader: &mut BufReader<File>) -> Result<u64, std::io::Error> {
+    let mut length = 0;
+    loop {
+        let bytes = reader.fill_buf().await?;
+        let end = bytes.iter().position(|byte| *byte == b'\n');
+        let passed = end.map_or(bytes.len(), |end| end + 1);
+        reader.consume(passed);
+        length += passed as u64;
+        if end.is_some() || passed == 0 {
+            return Ok(length);
+        }
+    }
 }

@@ -9,7 +9,11 @@ impl Enumerator<u64, u64> {
     pub fn range(range: Range<u64>, cursor: Option<u64>) -> Self {
         let start = cursor.map_or(range.start, |last| range.start.max(last.saturating_add(1)));
         let total = range.end.saturating_sub(range.start);
-        Self::from_pairs((start..range.end).map(|number| (number, number))).total(total)
+        let numbers = (start..range.end).map(|number| (number, number));
+        let first = range.start;
+        Self::from_pairs(numbers).total(total).position(move |last| {
+            last.saturating_add(1).saturating_sub(first) as f64 / total.max(1) as f64
+        })
     }
 }
 
@@ -26,6 +30,6 @@ impl<T: Send + 'static> Enumerator<T, u64> {
         let done = cursor.unwrap_or(0);
         let skip = usize::try_from(done).unwrap_or(usize::MAX);
         let rest = items.skip(skip).zip(done.saturating_add(1)..);
-        Self::from_pairs(rest).total(total)
+        Self::from_pairs(rest).total(total).position(move |done| *done as f64 / total.max(1) as f64)
     }
 }

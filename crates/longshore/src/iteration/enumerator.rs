@@ -1,6 +1,7 @@
 //! A collection that an iteration goes through: items, each with the cursor behind it.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_core::Stream;
@@ -14,14 +15,18 @@ pub(super) type Position<C> = dyn Fn(&C) -> f64 + Send + Sync;
 /// Whether an item is to wait, and how long.
 pub(super) type Throttle<T> = (Box<dyn Fn(&T) -> bool + Send + Sync>, Duration);
 
+/// What comes next: an item, or why it is none, with the cursor behind it; or why nothing more can
+/// come.
+pub(crate) type Found<T, C> = Result<(Result<T, JobError>, C), JobError>;
+
 /// A collection, from where the cursor said: items, each with the cursor behind it. An
 /// enumerator that is started from a cursor begins with the item that follows.
 ///
 /// The functions here build the usual ones; [`Enumerator::new`] takes any stream.
 pub struct Enumerator<T, C> {
-    pub(crate) items: BoxStream<'static, Result<(T, C), JobError>>,
+    pub(crate) items: BoxStream<'static, Found<T, C>>,
     pub(crate) total: Option<u64>,
-    pub(crate) position: Option<Box<Position<C>>>,
+    pub(crate) position: Option<Arc<Position<C>>>,
     pub(crate) throttles: Vec<Throttle<T>>,
 }
 
@@ -32,8 +37,17 @@ impl<T, C> fmt::Debug for Enumerator<T, C> {
 }
 
 impl<T: Send + 'static, C: Send + 'static> Enumerator<T, C> {
-    /// Any stream of items, each with the cursor behind it.
+    /// Any stream of items, each with the cursor behind it. An error ends the run, whatever is to
+    /// become of items that fail: nothing tells what is behind it.
     pub fn new(items: impl Stream<Item = Result<(T, C), JobError>> + Send + 'static) -> Self {
+        Self::fallible(items.map(|pair| pair.map(|(item, at)| (Ok(item), at))))
+    }
+
+    /// The same, where one item can be broken and the next one sound: an error that comes with a
+    /// cursor is an item that fails, and is skipped where those are.
+    pub fn fallible(
+        items: impl Stream<Item = Result<(Result<T, JobError>, C), JobError>> + Send + 'static,
+    ) -> Self {
         Self { items: items.boxed(), total: None, position: None, throttles: Vec::new() }
     }
 
@@ -56,7 +70,7 @@ impl<T: Send + 'static, C: Send + 'static> Enumerator<T, C> {
     /// How far a cursor is, from 0 to 1, where that is not a matter of counting items.
     #[must_use]
     pub fn position(mut self, of: impl Fn(&C) -> f64 + Send + Sync + 'static) -> Self {
-        self.position = Some(Box::new(of));
+        self.position = Some(Arc::new(of));
         self
     }
 
@@ -82,15 +96,17 @@ impl<T: Send + 'static, C: Send + 'static> Enumerator<T, C> {
         F: Fn(T) -> U + Send + 'static,
     {
         assert!(self.throttles.is_empty(), "map an enumerator before it is throttled");
+        let items = self.items.map(move |pair| pair.map(|(item, at)| (item.map(&f), at)));
         Enumerator {
-            items: self.items.map(move |pair| pair.map(|(item, at)| (f(item), at))).boxed(),
+            items: items.boxed(),
             total: self.total,
             position: self.position,
             throttles: Vec::new(),
         }
     }
 
-    /// Several items at a time, with the cursor behind the last of them.
+    /// Several items at a time, with the cursor behind the last of them. A batch ends before an
+    /// item that is broken.
     #[must_use]
     pub fn batches(self, size: usize) -> Enumerator<Vec<T>, C> {
         batches_of(self.items.chunks(size.max(1)), self.position)
@@ -99,25 +115,30 @@ impl<T: Send + 'static, C: Send + 'static> Enumerator<T, C> {
 
 /// Chunks of pairs as batches; what failed comes after what came before it.
 fn batches_of<T: Send + 'static, C: Send + 'static>(
-    chunks: impl Stream<Item = Vec<Result<(T, C), JobError>>> + Send + 'static,
-    position: Option<Box<Position<C>>>,
+    chunks: impl Stream<Item = Vec<Found<T, C>>> + Send + 'static,
+    position: Option<Arc<Position<C>>>,
 ) -> Enumerator<Vec<T>, C> {
     let batches = chunks.flat_map(|chunk| {
-        let (mut items, mut last, mut failed) = (Vec::new(), None, None);
+        let (mut batches, mut items, mut last) = (Vec::new(), Vec::new(), None);
         for pair in chunk {
-            match pair {
-                Ok((item, at)) => {
+            let broken = match pair {
+                Ok((Ok(item), at)) => {
                     items.push(item);
                     last = Some(at);
+                    continue;
                 }
-                Err(error) => {
-                    failed = Some(error);
-                    break;
-                }
+                Ok((Err(error), at)) => Ok((Err(error), at)),
+                Err(error) => Err(error),
+            };
+            batches.extend(last.take().map(|at| Ok((Ok(std::mem::take(&mut items)), at))));
+            let ends = broken.is_err();
+            batches.push(broken);
+            if ends {
+                break;
             }
         }
-        let whole = last.map(|at| Ok((items, at)));
-        stream::iter(whole.into_iter().chain(failed.map(Err)))
+        batches.extend(last.map(|at| Ok((Ok(items), at))));
+        stream::iter(batches)
     });
     Enumerator { items: batches.boxed(), total: None, position, throttles: Vec::new() }
 }
@@ -127,7 +148,8 @@ mod tests {
     use super::*;
 
     async fn all<T: Send + 'static, C: Send + 'static>(items: Enumerator<T, C>) -> Vec<(T, C)> {
-        items.items.map(|pair| pair.unwrap()).collect().await
+        let pairs = items.items.map(|pair| pair.unwrap());
+        pairs.map(|(item, at)| (item.unwrap(), at)).collect().await
     }
 
     #[tokio::test]
@@ -146,8 +168,18 @@ mod tests {
         assert_eq!(all(squares).await, batches);
         let pairs = [Ok((1, 1)), Err(JobError::msg("no")), Ok((3, 3))];
         let mut failing = Enumerator::<i32, i32>::new(stream::iter(pairs)).batches(3).items;
-        assert_eq!(failing.next().await.unwrap().unwrap(), (vec![1], 1));
+        assert_eq!(failing.next().await.unwrap().unwrap(), (Ok(vec![1]), 1));
         assert_eq!(failing.next().await.unwrap().unwrap_err().message(), "no");
+    }
+
+    #[tokio::test]
+    async fn a_batch_ends_before_what_is_broken() {
+        let broken = || JobError::msg("no");
+        let pairs = [Ok((Ok(1), 1)), Ok((Err(broken()), 2)), Ok((Ok(3), 3)), Ok((Ok(4), 4))];
+        let batches = Enumerator::<i32, i32>::fallible(stream::iter(pairs)).batches(3).items;
+        let batches: Vec<_> = batches.map(|pair| pair.unwrap()).collect().await;
+        let told = [(Ok(vec![1]), 1), (Err(broken()), 2), (Ok(vec![3]), 3), (Ok(vec![4]), 4)];
+        assert_eq!(batches, told);
     }
 
     #[tokio::test]

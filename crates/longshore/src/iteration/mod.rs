@@ -12,5 +12,5 @@ pub use enumerator::Enumerator;
 pub use iterate::Iteration;
 pub use settings::{Checkpoints, IterationSettings, OnItemError};
 
-pub(crate) use again::ITEMS_KEY;
+pub(crate) use again::metadata_of;
 pub(crate) use pass::run;

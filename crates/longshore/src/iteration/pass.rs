@@ -2,9 +2,11 @@
 //! it is told to stop.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use futures_util::StreamExt;
 use longshore_proto::v1;
 
@@ -89,7 +91,7 @@ pub(super) struct Pass<'a, J: Iteration<S>, S: Send + Sync + 'static> {
     settings: IterationSettings,
     began: Instant,
     /// Behind the last item that is done.
-    position: Option<J::Cursor>,
+    pub(super) position: Option<J::Cursor>,
     /// Whether that has not been handed over.
     unsent: bool,
     /// Items done in this run, and in earlier ones.
@@ -102,6 +104,8 @@ pub(super) struct Pass<'a, J: Iteration<S>, S: Send + Sync + 'static> {
     /// Of the update that was handed over last.
     version: u64,
     total: Option<u64>,
+    /// How far a cursor is, where the collection tells.
+    far: Option<Arc<Position<J::Cursor>>>,
 }
 
 impl<'a, J, S> Pass<'a, J, S>
@@ -110,8 +114,10 @@ where
     J: Iteration<S>,
 {
     pub(super) fn new(job: &'a J, ctx: &'a Context<S>, position: Option<J::Cursor>) -> Self {
-        let before = ctx.counters();
-        let before = before.get(ITEMS).unwrap_or(&0) + before.get(SKIPPED).unwrap_or(&0);
+        let counters = ctx.counters();
+        let counted = counters.get(ITEMS).unwrap_or(&0) + counters.get(SKIPPED).unwrap_or(&0);
+        // A run that begins at the beginning does again what earlier ones did.
+        let before = if position.is_some() { counted } else { 0 };
         Self {
             job,
             ctx,
@@ -126,6 +132,7 @@ where
             skipped: Vec::new(),
             version: 0,
             total: None,
+            far: None,
         }
     }
 
@@ -133,58 +140,63 @@ where
         &mut self,
         items: &mut Enumerator<J::Item, J::Cursor>,
     ) -> Result<End, JobError> {
-        self.total = items.total;
+        (self.total, self.far) = (items.total, items.position.clone());
         // Apart, since a stream may not be shared between threads and these are.
-        let Enumerator { items, position, throttles, .. } = items;
-        let position = position.as_deref();
+        let Enumerator { items, throttles, .. } = items;
         loop {
             let ctx = self.ctx;
             let next = tokio::select! {
                 biased;
-                next = self.meanwhile(items.next(), position) => next?,
+                next = self.meanwhile(items.next()) => next?,
                 () = ctx.run.interrupt.given() => return Ok(self.told().unwrap_or(End::Cancelled)),
             };
             let Some(next) = next else { return Ok(End::Completed) };
             let (item, cursor) = next?;
-            if self.ctx.run.is_told() {
-                self.slow_down().await;
-                if let Some(end) = self.told() {
-                    return Ok(end);
+            if let Some(end) = self.between_items().await {
+                return Ok(end);
+            }
+            match item {
+                Ok(item) => {
+                    if let Some(end) = self.throttled(&item, throttles).await {
+                        return Ok(end);
+                    }
+                    self.one(&item, &cursor).await?;
                 }
+                Err(error) => self.broken(&cursor, error)?,
             }
-            if let Some(end) = self.time_is_up() {
-                return Ok(end);
-            }
-            if let Some(end) = self.throttled(&item, throttles).await {
-                return Ok(end);
-            }
-            self.one(&item, &cursor, position).await?;
             self.position = Some(cursor);
-            self.note(position).await?;
+            self.note().await?;
             tokio::task::coop::consume_budget().await;
         }
     }
 
     /// Awaits something, and hands over what is unsent as soon as its turn comes.
-    async fn meanwhile<F: Future>(
-        &mut self,
-        future: F,
-        position: Option<&Position<J::Cursor>>,
-    ) -> Result<F::Output, JobError> {
+    async fn meanwhile<F: Future>(&mut self, future: F) -> Result<F::Output, JobError> {
         let mut future = std::pin::pin!(future);
         let ctx = self.ctx;
         while self.unsent {
             tokio::select! {
                 biased;
                 output = &mut future => return Ok(output),
-                () = ctx.run.mailbox.until_idle() => self.hand_over(position)?,
+                () = ctx.run.mailbox.until_idle() => self.hand_over()?,
             }
         }
         Ok(future.await)
     }
 
+    /// Why no further item is to begin, if so.
+    pub(super) async fn between_items(&mut self) -> Option<End> {
+        if self.ctx.run.is_told() {
+            self.slow_down().await;
+            if let Some(end) = self.told() {
+                return Some(end);
+            }
+        }
+        self.time_is_up()
+    }
+
     /// What the run was told to do other than go on.
-    pub(super) fn told(&self) -> Option<End> {
+    fn told(&self) -> Option<End> {
         let run = &self.ctx.run;
         if run.is_stopped() {
             // A lost lease and the end of the grace drop the run anyway.
@@ -222,7 +234,11 @@ where
     }
 
     /// Holds the run up before an item as long as that is worth it.
-    async fn throttled(&mut self, item: &J::Item, throttles: &[Throttle<J::Item>]) -> Option<End> {
+    pub(super) async fn throttled(
+        &mut self,
+        item: &J::Item,
+        throttles: &[Throttle<J::Item>],
+    ) -> Option<End> {
         let (mut waited, mut tries) = (Duration::ZERO, 0);
         loop {
             let held = throttles.iter().find(|(condition, _)| condition(item));
@@ -247,23 +263,18 @@ where
     }
 
     /// Does one item, as often as the policy says.
-    async fn one(
-        &mut self,
-        item: &J::Item,
-        cursor: &J::Cursor,
-        position: Option<&Position<J::Cursor>>,
-    ) -> Result<(), JobError> {
+    pub(super) async fn one(&mut self, item: &J::Item, cursor: &J::Cursor) -> Result<(), JobError> {
         let (job, ctx) = (self.job, self.ctx);
         let OnItemError::Skip { retries, delay } = self.settings.on_item_error else {
             // A panic is caught here already, so that what was done before it is saved.
-            self.meanwhile(Guarded::new(job.around_each(item, ctx)), position).await??;
+            self.meanwhile(Guarded::new(job.around_each(item, ctx))).await??;
             self.unsent_items += 1;
             return Ok(());
         };
         let mut tries = 0;
         loop {
             let each = Guarded::new(job.around_each(item, ctx));
-            let Err(error) = self.meanwhile(each, position).await? else {
+            let Err(error) = self.meanwhile(each).await? else {
                 self.unsent_items += 1;
                 return Ok(());
             };
@@ -280,7 +291,15 @@ where
         }
     }
 
-    fn skip(&mut self, cursor: &J::Cursor, error: JobError) -> Result<(), JobError> {
+    /// An item that could not even be read: another try would read the same.
+    pub(super) fn broken(&mut self, cursor: &J::Cursor, error: JobError) -> Result<(), JobError> {
+        match self.settings.on_item_error {
+            OnItemError::Fail => Err(error),
+            OnItemError::Skip { .. } => self.skip(cursor, error),
+        }
+    }
+
+    pub(super) fn skip(&mut self, cursor: &J::Cursor, error: JobError) -> Result<(), JobError> {
         tracing::warn!(%error, "an item is skipped");
         let item = ItemToRun {
             after: self.position.as_ref().map(serde_json::to_value).transpose()?,
@@ -293,53 +312,66 @@ where
     }
 
     /// Takes note that an item is done, and hands that over as the policy says.
-    async fn note(&mut self, position: Option<&Position<J::Cursor>>) -> Result<(), JobError> {
-        let run = &self.ctx.run;
-        self.done += 1;
+    async fn note(&mut self) -> Result<(), JobError> {
         self.unsent = true;
-        for (name, by) in run.take_counted() {
-            *self.counters.entry(name).or_default() += by;
-        }
+        self.one_more();
+        let run = &self.ctx.run;
         match self.settings.checkpoints {
             Checkpoints::WaitEvery(items) if self.done.is_multiple_of(items.max(1)) => {
-                self.hand_over(position)?;
+                self.hand_over()?;
                 self.until_durable().await?;
             }
-            _ if !run.mailbox.is_busy() => self.hand_over(position)?,
+            _ if !run.mailbox.is_busy() => self.hand_over()?,
             _ => {}
+        }
+        Ok(())
+    }
+
+    fn one_more(&mut self) {
+        let run = &self.ctx.run;
+        self.done += 1;
+        for (name, by) in run.take_counted() {
+            *self.counters.entry(name).or_default() += by;
         }
         if run.items_left.load(Ordering::Relaxed) > 0
             && run.items_left.fetch_sub(1, Ordering::Relaxed) == 1
         {
             run.interrupt("test");
         }
-        Ok(())
     }
 
-    fn hand_over(&mut self, position: Option<&Position<J::Cursor>>) -> Result<(), JobError> {
-        let mut counters = std::mem::take(&mut self.counters);
-        if self.unsent_items > 0 {
-            *counters.entry(ITEMS.to_owned()).or_default() += self.unsent_items;
-            self.unsent_items = 0;
-        }
+    fn hand_over(&mut self) -> Result<(), JobError> {
         let cursor = self.position.as_ref();
-        let progress = match (position, cursor, self.total) {
+        let progress = match (&self.far, cursor, self.total) {
             (Some(of), Some(cursor), _) => Some(of(cursor).clamp(0.0, 1.0)),
             (_, _, Some(total)) if total > 0 => {
                 Some(((self.done_before + self.done) as f64 / total as f64).min(1.0))
             }
             _ => None,
         };
-        let update = Update {
-            cursor: cursor.map(write_cursor).transpose()?,
-            progress,
-            progress_text: None,
-            counters,
-            skipped: std::mem::take(&mut self.skipped),
-        };
-        self.unsent = false;
-        self.version = self.ctx.put(update);
+        let cursor = cursor.map(write_cursor).transpose()?;
+        self.put(cursor, progress);
         Ok(())
+    }
+
+    fn put(&mut self, cursor: Option<Bytes>, progress: Option<f64>) {
+        let mut counters = std::mem::take(&mut self.counters);
+        if self.unsent_items > 0 {
+            *counters.entry(ITEMS.to_owned()).or_default() += self.unsent_items;
+            self.unsent_items = 0;
+        }
+        let skipped = std::mem::take(&mut self.skipped);
+        self.unsent = false;
+        let update = Update { cursor, progress, progress_text: None, counters, skipped };
+        self.version = self.ctx.put(update);
+    }
+
+    /// Takes note that an item is done where the cursor is none of the collection's, and waits
+    /// until that is safe.
+    pub(super) async fn save_at(&mut self, cursor: Bytes, progress: f64) -> Result<(), JobError> {
+        self.one_more();
+        self.put(Some(cursor), Some(progress));
+        self.until_durable().await
     }
 
     async fn until_durable(&self) -> Result<(), JobError> {
@@ -349,7 +381,7 @@ where
     /// Waits until everything that is done is safe.
     async fn save(&mut self) -> Result<(), JobError> {
         if self.unsent {
-            self.hand_over(None)?;
+            self.hand_over()?;
         }
         self.until_durable().await
     }

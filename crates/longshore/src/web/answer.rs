@@ -88,17 +88,24 @@ impl JobResponses {
     }
 
     /// Enqueues the job and answers as the client wants it.
-    pub async fn answer<J: Job>(&self, wants: &Wants, enqueue: Enqueue<J>) -> Response {
+    ///
+    /// Where the job server does not answer, that is a `503`, and the job may have been enqueued
+    /// or not. The `job` of its problem document is the address that the job's status has then: a
+    /// client looks there, and repeats its request where that is a `404`.
+    pub async fn answer<J: Job>(&self, wants: &Wants, mut enqueue: Enqueue<J>) -> Response {
         let wait = wants.waits(self.wait_max);
         if wants.wants_outcome() && wait.is_zero() {
             let error = WantsError("an outcome without waiting".to_owned());
             return error.into_response();
         }
+        let status = self.status_url(&enqueue.choose_id().to_string());
         let job = match enqueue.into_future().await {
             Ok(job) => job,
-            Err(error) => return refused(&error),
+            Err(error) => {
+                let is_open = matches!(error, ClientError::Unreachable { .. });
+                return refused(&error, is_open.then_some(&status));
+            }
         };
-        let status = self.status_url(job.id());
         let applied = wants.applied(wait);
         let mut response = if wait.is_zero() {
             accepted(&status, job.id(), None)
@@ -198,8 +205,8 @@ pub(super) fn json_response(status: StatusCode, body: &Value) -> Response {
     (status, [(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response()
 }
 
-/// What the job server or the way to it refuses.
-pub(super) fn refused(error: &ClientError) -> Response {
+/// What the job server or the way to it refuses; `job` is where to look what became of it.
+pub(super) fn refused(error: &ClientError, job: Option<&String>) -> Response {
     let (status, code) = match error {
         ClientError::Unreachable { .. } => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
         ClientError::Refused(refusal) => match refusal.code.as_str() {
@@ -211,7 +218,11 @@ pub(super) fn refused(error: &ClientError) -> Response {
         _ => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
     };
     tracing::warn!(%error, "a request that needs a job is answered with {status}");
-    let mut response = problem(status, code, status.canonical_reason().unwrap_or(code), None);
+    let detail = match job {
+        Some(_) => "the job may have been enqueued: its status tells",
+        None => status.canonical_reason().unwrap_or(code),
+    };
+    let mut response = problem(status, code, detail, job.map(String::as_str));
     if status == StatusCode::SERVICE_UNAVAILABLE {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     }

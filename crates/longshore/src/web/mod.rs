@@ -40,6 +40,10 @@
 //! | `Expect: 204-no-content` | `204` when it is done, else `202` |
 //! | an expectation that cannot be met | `417`, and nothing was or will be done |
 //!
+//! Where the job server does not answer, that is a `503`. The job may have been enqueued all the
+//! same: the member `job` of the problem document is its status then, where the client may look
+//! before it asks again. A `404` there means that it was not.
+//!
 //! The status resource answers `200` while the job goes on, `303` to what it made, `200` with the
 //! result where it made nothing that has an address.
 

@@ -1,5 +1,7 @@
 //! The status resource of a job, in the application's own API.
 
+use std::time::Duration;
+
 use axum::Router;
 use axum::extract::{Path, State};
 use axum::http::{HeaderValue, StatusCode, header};
@@ -20,6 +22,11 @@ impl JobResponses {
     }
 }
 
+/// One address for each job: other ways to write an id are none.
+fn is_id(text: &str) -> bool {
+    text.len() == 36 && Uuid::parse_str(text).is_ok()
+}
+
 fn unknown() -> Response {
     problem(StatusCode::NOT_FOUND, "job_unknown", "there is no such job", None)
 }
@@ -29,14 +36,22 @@ async fn status(
     Path(id): Path<String>,
     wants: Wants,
 ) -> Response {
-    if Uuid::parse_str(&id).is_err() {
+    if !is_id(&id) {
         return unknown();
     }
-    let record = jobs.client().wait(&id, wants.waits(jobs.longest_wait())).await;
-    let job = match record {
-        Ok(job) if jobs.is_visible(&job) => job,
-        Ok(_) => return unknown(),
-        Err(error) => return refused(&error),
+    let mut wait = Duration::ZERO;
+    let job = loop {
+        let job = match jobs.client().wait(&id, wait).await {
+            Ok(job) if jobs.is_visible(&job) => job,
+            Ok(_) => return unknown(),
+            Err(error) => return refused(&error, None),
+        };
+        // Nobody waits for what is not shown.
+        let more = wants.waits(jobs.longest_wait());
+        if job.state.has_ended() || more.is_zero() || !wait.is_zero() {
+            break job;
+        }
+        wait = more;
     };
     if let (JobState::Succeeded, Some(location)) = (&job.state, &job.location) {
         return see_other(location);

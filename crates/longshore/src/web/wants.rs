@@ -42,7 +42,7 @@ impl Wants {
     /// What the headers of a request say.
     pub fn from_headers(headers: &HeaderMap) -> Result<Self, WantsError> {
         let mut wants = Self::default();
-        for expectation in tokens(headers, "expect") {
+        for expectation in elements(headers, "expect") {
             let expected = match expectation.to_ascii_lowercase().as_str() {
                 // That is between the client and the HTTP server.
                 "100-continue" => continue,
@@ -50,22 +50,21 @@ impl Wants {
                 "200-ok" => Expected::Ok,
                 "201-created" => Expected::Created,
                 "204-no-content" => Expected::NoContent,
-                _ => return Err(WantsError(expectation)),
+                _ => return Err(WantsError(expectation.to_owned())),
             };
             if wants.expected.is_some_and(|before| before != expected) {
-                return Err(WantsError(expectation));
+                return Err(WantsError(expectation.to_owned()));
             }
             wants.expected = Some(expected);
         }
-        for preference in tokens(headers, "prefer") {
+        for preference in elements(headers, "prefer") {
             // What is not understood is ignored, and the first of a kind counts.
-            let preference = preference.split(';').next().unwrap_or_default();
+            let preference = split_outside_quotes(preference, b';').next().unwrap_or_default();
             let (name, value) = preference.split_once('=').unwrap_or((preference, ""));
             match name.trim().to_ascii_lowercase().as_str() {
                 "respond-async" => wants.respond_async = true,
                 "wait" if wants.wait.is_none() => {
-                    let seconds = value.trim().trim_matches('"').parse().ok();
-                    wants.wait = seconds.map(Duration::from_secs);
+                    wants.wait = seconds(value.trim()).map(Duration::from_secs);
                 }
                 _ => {}
             }
@@ -96,12 +95,46 @@ impl Wants {
     }
 }
 
-fn tokens(headers: &HeaderMap, name: &str) -> impl Iterator<Item = String> {
+/// The elements of all headers of a name.
+fn elements<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<Item = &'a str> {
     let lines = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
     lines
-        .flat_map(|line| line.split(','))
-        .map(|token| token.trim().to_owned())
-        .filter(|token| !token.is_empty())
+        .flat_map(|line| split_outside_quotes(line, b','))
+        .map(str::trim)
+        .filter(|element| !element.is_empty())
+}
+
+/// Whole seconds, of which no number is too large.
+fn seconds(value: &str) -> Option<u64> {
+    let plain = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(value);
+    let is_number = !plain.is_empty() && plain.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| plain.parse().unwrap_or(u64::MAX))
+}
+
+/// The parts of `text` between separators that stand in no quoted string.
+fn split_outside_quotes(text: &str, separator: u8) -> impl Iterator<Item = &str> {
+    let mut rest = Some(text);
+    std::iter::from_fn(move || {
+        let part = rest?;
+        let (mut quoted, mut escaped) = (false, false);
+        let end = part.bytes().position(|byte| {
+            if escaped {
+                escaped = false;
+            } else if quoted && byte == b'\\' {
+                escaped = true;
+            } else if byte == b'"' {
+                quoted = !quoted;
+            }
+            !quoted && byte == separator
+        });
+        // The separator is ASCII, so both ends are at characters.
+        let (this, next) = match end {
+            Some(end) => (part.get(..end)?, part.get(end + 1..)),
+            None => (part, None),
+        };
+        rest = next;
+        Some(this)
+    })
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Wants {
@@ -131,6 +164,11 @@ mod tests {
         assert_eq!((both.respond_async, both.waits(max)), (true, Duration::from_secs(10)));
         let long = wants(&[("prefer", "wait=\"100\"")]).unwrap();
         assert_eq!(long.waits(max), max);
+        let enormous = wants(&[("prefer", "wait=99999999999999999999999")]).unwrap();
+        assert_eq!(enormous.waits(max), max);
+        for quoted in ["foo=\"a, wait=20\"", "foo=\"a\\\", wait=3\"", "wait=-1", "wait=+1"] {
+            assert_eq!(wants(&[("prefer", quoted)]).unwrap().wait, None, "{quoted}");
+        }
         let ok = wants(&[("expect", "100-continue, 200-OK")]).unwrap();
         assert_eq!((ok.expected, ok.waits(max)), (Some(Expected::Ok), max));
         let accepted = wants(&[("expect", "202-accepted"), ("prefer", "wait=5")]).unwrap();

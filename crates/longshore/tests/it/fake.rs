@@ -40,6 +40,27 @@ pub(crate) struct Script {
     pub(crate) breaks: Arc<Mutex<u32>>,
     /// What those who wait for a job are told; the last one stays.
     pub(crate) jobs: Arc<Mutex<VecDeque<v1::Job>>>,
+    /// What the next cancellations and retries are refused with.
+    pub(crate) refusals: Arc<Mutex<VecDeque<Status>>>,
+}
+
+impl Script {
+    fn change(&self, effect: &str) -> Answer<v1::JobChange> {
+        match self.refusals.lock().unwrap().pop_front() {
+            Some(refusal) => Err(refusal),
+            None => Ok(Response::new(v1::JobChange {
+                effect: effect.into(),
+                ..v1::JobChange::default()
+            })),
+        }
+    }
+}
+
+/// A refusal with a code of the server.
+pub(crate) fn refusal(code: Code, word: &'static str) -> Status {
+    let mut status = Status::new(code, "the test says so");
+    status.metadata_mut().insert("longshore-code", word.parse().unwrap());
+    status
 }
 
 impl Fake {
@@ -279,8 +300,9 @@ impl Jobs for Service {
         Ok(Response::new(answers.boxed()))
     }
 
-    async fn get_job(&self, _: Request<v1::GetJobRequest>) -> Answer<v1::Job> {
-        not_here()
+    async fn get_job(&self, request: Request<v1::GetJobRequest>) -> Answer<v1::Job> {
+        let v1::GetJobRequest { namespace, id } = request.into_inner();
+        self.await_job(Request::new(v1::AwaitJobRequest { namespace, id, wait_ms: 0 })).await
     }
 
     async fn list_jobs(&self, _: Request<v1::ListJobsRequest>) -> Answer<v1::ListJobsResponse> {
@@ -291,9 +313,7 @@ impl Jobs for Service {
         let mut jobs = self.script.jobs.lock().unwrap();
         let job = if jobs.len() > 1 { jobs.pop_front() } else { jobs.front().cloned() };
         let Some(job) = job else {
-            let mut status = Status::not_found("there is no such job");
-            status.metadata_mut().insert("longshore-code", "job_unknown".parse().unwrap());
-            return Err(status);
+            return Err(refusal(Code::NotFound, "job_unknown"));
         };
         Ok(Response::new(v1::Job { id: request.into_inner().id, ..job }))
     }
@@ -303,11 +323,11 @@ impl Jobs for Service {
     }
 
     async fn cancel_job(&self, _: Request<v1::JobRequest>) -> Answer<v1::JobChange> {
-        not_here()
+        self.script.change("cancelled")
     }
 
     async fn retry_job(&self, _: Request<v1::RetryJobRequest>) -> Answer<v1::JobChange> {
-        not_here()
+        self.script.change("retried")
     }
 
     async fn pause_job(&self, _: Request<v1::JobRequest>) -> Answer<v1::JobChange> {

@@ -163,6 +163,32 @@ async fn skipped_items_run_again_alone() {
 }
 
 #[tokio::test]
+async fn a_skipped_item_that_is_still_bad_or_gone_holds_up_no_other() {
+    let job = Numbers { up_to: 4, broken: vec![0], skip: true, ..Numbers::default() };
+    let at = |at: u64| json!({"after": at.checked_sub(1), "at": at});
+    let items = json!({"longshore.items": [at(0), at(9), at(2)]});
+    let mut drive = Drive::with(job, Log::default(), JobOptions::new().metadata(items));
+    assert_eq!(drive.items(2).await, Step::Interrupted("test".into()));
+    assert_eq!(drive.cursor(), Some(&json!({"done": 2})));
+    let skipped: Vec<_> = drive.skipped().iter().map(JobError::kind).collect();
+    assert_eq!(skipped, ["broken", "item_missing"]);
+    assert_eq!(drive.to_the_end().await, Step::Done);
+    let told = drive.state().lock().unwrap().join(",");
+    assert_eq!(told, "0,0,interrupt test,2,complete");
+    let counted = ["items", "skipped", "missing", "sum"].map(|name| drive.counter(name));
+    assert_eq!(counted, [1, 2, 1, 2]);
+}
+
+#[tokio::test]
+async fn a_skipped_item_that_is_run_again_waits_for_its_throttle() {
+    let job = Numbers { up_to: 4, throttle_at: Some(2), ..Numbers::default() };
+    let items = json!({"longshore.items": [{"after": 1, "at": 2}]});
+    let mut drive = Drive::with(job, Log::default(), JobOptions::new().metadata(items));
+    assert_eq!(drive.to_the_end().await, Step::Interrupted("throttle".into()));
+    assert_eq!(drive.counter("items"), 0);
+}
+
+#[tokio::test]
 async fn a_throttle_makes_room_and_uses_no_item() {
     let mut drive = drive(Numbers { up_to: 4, throttle_at: Some(2), ..Numbers::default() });
     assert_eq!(drive.to_the_end().await, Step::Interrupted("throttle".into()));
@@ -203,16 +229,65 @@ async fn a_job_can_begin_at_a_given_cursor() {
     let mut drive = Drive::with(job, Log::default(), options);
     assert_eq!(drive.to_the_end().await, Step::Done);
     assert_eq!(drive.state().lock().unwrap().join(","), "resume,3,4,complete");
+    assert_eq!(drive.last().unwrap().progress(), [0.8, 1.0]);
+}
+
+#[tokio::test]
+async fn a_job_that_begins_anew_tells_its_progress_anew() {
+    let mut drive = drive(Numbers { up_to: 4, ..Numbers::default() });
+    assert_eq!(drive.items(2).await, Step::Interrupted("test".into()));
+    drive.set_cursor(None);
+    assert_eq!(drive.to_the_end().await, Step::Done);
+    assert_eq!(drive.last().unwrap().progress(), [0.25, 0.5, 0.75, 1.0]);
+}
+
+#[derive(Job, Serialize, Deserialize)]
+struct Letters;
+
+impl Iteration<Log> for Letters {
+    type Item = char;
+    type Cursor = char;
+
+    async fn enumerate(
+        &self,
+        cursor: Option<char>,
+        _: &Context<Log>,
+    ) -> Result<Enumerator<char, char>, JobError> {
+        let rest = ('a'..='d').filter(move |letter| cursor.is_none_or(|last| *letter > last));
+        Ok(Enumerator::from_pairs(rest.map(|letter| (letter, letter))).total(4))
+    }
+
+    async fn each(&self, _: &char, _: &Context<Log>) -> Result<(), JobError> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn items_that_are_counted_are_counted_anew_from_the_beginning() {
+    let mut drive = Drive::new(Letters, Log::default());
+    assert_eq!(drive.items(3).await, Step::Interrupted("test".into()));
+    assert_eq!(drive.items(1).await, Step::Interrupted("test".into()));
+    assert_eq!(drive.last().unwrap().progress(), [1.0]);
+    drive.set_cursor(None);
+    assert_eq!(drive.items(1).await, Step::Interrupted("test".into()));
+    assert_eq!(drive.last().unwrap().progress(), [0.25]);
 }
 
 #[derive(Job, Serialize, Deserialize)]
 struct Lines {
     path: PathBuf,
+    #[serde(default)]
+    skip: bool,
 }
 
 impl Iteration<Log> for Lines {
     type Item = Line;
     type Cursor = u64;
+
+    fn settings(&self) -> IterationSettings {
+        let settings = IterationSettings::new();
+        if self.skip { settings.skip_after(3, Duration::from_secs(60)) } else { settings }
+    }
 
     async fn enumerate(
         &self,
@@ -232,7 +307,8 @@ impl Iteration<Log> for Lines {
 async fn lines_are_read_on_from_their_offset() {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all("one\r\ntwo\n\nf\u{fc}nf".as_bytes()).unwrap();
-    let mut drive = Drive::new(Lines { path: file.path().into() }, Log::default());
+    let job = Lines { path: file.path().into(), skip: false };
+    let mut drive = Drive::new(job, Log::default());
     assert_eq!(drive.items(2).await, Step::Interrupted("test".into()));
     assert_eq!(drive.cursor(), Some(&json!(9)));
     // What lies before the cursor is not read again: it may even be gone.
@@ -242,6 +318,25 @@ async fn lines_are_read_on_from_their_offset() {
     assert_eq!(drive.to_the_end().await, Step::Done);
     assert_eq!(drive.state().lock().unwrap().join(","), "one,two,,f\u{fc}nf");
     assert_eq!(drive.last().unwrap().progress().last(), Some(&1.0));
+}
+
+#[tokio::test]
+async fn a_line_that_is_none_is_skipped_where_items_are() {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(b"one\n\xff\ntwo\n").unwrap();
+    file.write_all(&vec![b'x'; (16 << 20) + 1]).unwrap();
+    file.write_all(b"\nthree\n").unwrap();
+    let job = |skip| Lines { path: file.path().into(), skip };
+    let mut drive = Drive::new(job(true), Log::default());
+    assert_eq!(drive.to_the_end().await, Step::Done);
+    assert_eq!(drive.state().lock().unwrap().join(","), "one,two,three");
+    let skipped: Vec<_> = drive.skipped().iter().map(JobError::message).collect();
+    assert!(skipped[0].contains(" at 4: ") && skipped[1].contains("16777217"), "{skipped:?}");
+    assert_eq!((drive.counter("items"), drive.counter("skipped")), (3, 2));
+    let mut drive = Drive::new(job(false), Log::default());
+    let Step::Failed(error) = drive.to_the_end().await else { panic!("it did not fail") };
+    assert!(error.message().contains(" at 4: "), "{error}");
+    assert_eq!(drive.cursor(), Some(&json!(4)));
 }
 
 #[derive(Job, Serialize, Deserialize)]
@@ -282,4 +377,18 @@ async fn files_come_in_order_and_may_come_and_go() {
     std::fs::remove_file(folder.path().join("b")).unwrap();
     assert_eq!(drive.to_the_end().await, Step::Done);
     assert_eq!(drive.state().lock().unwrap().join(","), "b,c,d,e");
+    assert_eq!(drive.last().unwrap().progress(), [0.5, 0.75, 1.0]);
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_file_whose_name_is_no_text_fails_in_its_turn() {
+    use std::os::unix::ffi::OsStrExt;
+    let folder = tempfile::tempdir().unwrap();
+    for name in [&b"a"[..], b"b\xff", b"c"] {
+        std::fs::write(folder.path().join(std::ffi::OsStr::from_bytes(name)), "").unwrap();
+    }
+    let mut drive = Drive::new(Files { folder: folder.path().into() }, Log::default());
+    let Step::Failed(error) = drive.to_the_end().await else { panic!("it did not fail") };
+    assert_eq!((error.kind(), drive.cursor()), ("file_name", Some(&json!("a"))));
 }

@@ -3,11 +3,14 @@
 use futures_util::future::BoxFuture;
 use longshore::sql::{Keyset, KeysetDatabase};
 use longshore::testing::{Drive, Step};
-use longshore::{Context, Enumerator, Iteration, Job, JobError, JobOptions};
+use longshore::{Context, Enumerator, Iteration, IterationSettings, Job, JobError, JobOptions};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use sqlx::sqlite::SqlitePoolOptions;
 use sqlx::{PgPool, Pool, Postgres as Pg, Sqlite, SqlitePool};
 use std::sync::Mutex;
+use std::time::Duration;
+use uuid::Uuid;
 
 use longshore_tests::postgres::Postgres;
 
@@ -193,6 +196,51 @@ async fn rows_of_postgresql() {
     let pool: PgPool = server.pool(4).await;
     scenario::<Pg>(pool.clone()).await;
     pool.close().await;
+}
+
+#[derive(Job, Serialize, Deserialize)]
+struct Accounts;
+
+impl Iteration<App<Sqlite>> for Accounts {
+    type Item = (i64,);
+    type Cursor = Uuid;
+
+    fn settings(&self) -> IterationSettings {
+        IterationSettings::new().skip_after(0, Duration::ZERO)
+    }
+
+    async fn enumerate(
+        &self,
+        cursor: Option<Uuid>,
+        ctx: &Context<App<Sqlite>>,
+    ) -> Result<Enumerator<(i64,), Uuid>, JobError> {
+        Keyset::new("accounts", ["id"]).columns("balance").page(2).rows(&ctx.state().pool, cursor)
+    }
+
+    async fn each(&self, (balance,): &(i64,), ctx: &Context<App<Sqlite>>) -> Result<(), JobError> {
+        ctx.state().seen.lock().unwrap().push(balance.to_string());
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_row_that_cannot_be_read_is_skipped_and_its_page_is_not() {
+    let pool = SqlitePoolOptions::new().max_connections(1);
+    let pool = pool.connect("sqlite::memory:").await.unwrap();
+    let create = "CREATE TABLE accounts (id BLOB PRIMARY KEY NOT NULL, balance)";
+    Sqlite::execute(&pool, create.into()).await;
+    for (id, balance) in [(1, "10"), (2, "'much'"), (3, "30"), (4, "40")] {
+        let id = Uuid::from_u128(id).simple();
+        let insert = format!("INSERT INTO accounts VALUES (x'{id}', {balance})");
+        Sqlite::execute(&pool, insert).await;
+    }
+    let mut drive = Drive::new(Accounts, app(&pool));
+    assert_eq!(drive.items(3).await, Step::Interrupted("test".into()));
+    assert_eq!(drive.cursor(), Some(&json!(Uuid::from_u128(3).to_string())));
+    assert_eq!(drive.to_the_end().await, Step::Done);
+    assert_eq!(seen(&drive), "10,30,40");
+    let told = drive.skipped()[0].message();
+    assert!(told.starts_with("a row of accounts cannot be read"), "{told}");
 }
 
 #[tokio::test]

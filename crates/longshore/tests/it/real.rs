@@ -179,10 +179,10 @@ async fn skipped_items_are_listed_and_run_again() {
     let messages: Vec<_> = skipped.iter().map(|item| item.error.message()).collect();
     assert_eq!(messages, ["0", "6"]);
     *app.inner.repaired.lock().unwrap() = true;
-    let again = job.rerun_skipped(numbers()).await.unwrap().unwrap();
+    let [again] = &job.rerun_skipped(numbers()).await.unwrap()[..] else { panic!("one job") };
     again.result(PATIENCE).await.unwrap();
     assert!((0..10).all(|number| app.runs(number) == 1));
     assert_eq!(again.record().await.unwrap().counters["items"], 2);
-    assert!(again.rerun_skipped(numbers()).await.unwrap().is_none());
+    assert!(again.rerun_skipped(numbers()).await.unwrap().is_empty());
     worker.stop().await;
 }

@@ -4,11 +4,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::stream;
-use longshore::{Client, ClientError, Job, JobOptions};
+use longshore::testing::Recorder;
+use longshore::{Client, ClientError, Job, JobOptions, JobState, Resume, StreamedBatch};
+use longshore_proto::v1;
 use serde::{Deserialize, Serialize};
-use tonic::Code;
+use tonic::{Code, Status};
 
-use crate::fake::Fake;
+use crate::fake::{Fake, refusal};
 
 #[derive(Job, Serialize, Deserialize)]
 #[job(queue = "notes", priority = 3, tags("a"))]
@@ -36,6 +38,40 @@ async fn a_refusal_is_not_repeated() {
     let error = fake.client().enqueue(Note(7)).await.unwrap_err();
     assert_eq!(error.code(), Some("invalid_argument"));
     assert_eq!(fake.script.enqueued.lock().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_change_whose_answer_was_lost_is_told_as_done() {
+    let fake = Fake::start().await;
+    let client = fake.client();
+    let script = |status| fake.script.refusals.lock().unwrap().push_back(status);
+    let running = v1::Job { state: "running".into(), ..v1::Job::default() };
+    fake.script.jobs.lock().unwrap().push_back(running);
+    let moved = || refusal(Code::FailedPrecondition, "job_state_refused");
+    script(Status::unavailable("lost"));
+    script(moved());
+    let change = client.retry("a", Resume::LastCheckpoint).await.unwrap();
+    assert_eq!((change.state, change.effect.as_str()), (JobState::Running, "retried"));
+    script(Status::unavailable("lost"));
+    script(refusal(Code::NotFound, "job_unknown"));
+    assert_eq!(client.cancel("a").await.unwrap().effect, "removed");
+    // What was not repeated is what it is.
+    script(moved());
+    let error = client.retry("a", Resume::LastCheckpoint).await.unwrap_err();
+    assert_eq!(error.code(), Some("job_state_refused"));
+    script(refusal(Code::NotFound, "job_unknown"));
+    assert_eq!(client.cancel("a").await.unwrap_err().code(), Some("job_unknown"));
+}
+
+#[tokio::test]
+async fn a_recorder_keeps_what_is_streamed() {
+    let recorder = Recorder::new();
+    let mut batches = Vec::new();
+    let notes = stream::iter((0..501).map(Note));
+    let each = |batch: StreamedBatch| batches.push(batch.ids.len());
+    let accepted = recorder.client().enqueue_stream(notes, JobOptions::new(), each).await;
+    assert_eq!((accepted.unwrap(), recorder.all().len()), (501, 501));
+    assert_eq!(batches, [500, 1]);
 }
 
 #[tokio::test]

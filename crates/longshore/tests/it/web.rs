@@ -1,12 +1,14 @@
 //! Answers of a web application to requests that need a job.
 
+use std::time::Duration;
+
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::State;
 use axum::http::{Request, Response, StatusCode};
 use axum::routing::post;
-use longshore::Job;
 use longshore::web::{JobResponses, Wants};
+use longshore::{Client, Job};
 use longshore_proto::v1;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -119,6 +121,39 @@ async fn an_expectation_that_nobody_meets_leaves_nothing_behind() {
     assert!(fake.script.enqueued.lock().unwrap().is_empty());
     fake.script.failures.lock().unwrap().push_back(Code::InvalidArgument);
     assert_eq!(order(&app, &[]).await.status(), StatusCode::INTERNAL_SERVER_ERROR);
+}
+
+#[tokio::test]
+async fn who_hears_that_the_server_is_not_there_is_told_where_to_look() {
+    let bound = Duration::from_millis(100);
+    let client = Client::builder("127.0.0.1:1").deadline(bound).attempt_timeout(bound);
+    let jobs = JobResponses::new(&client.build().unwrap(), "/jobs");
+    let app = Router::new().route("/orders", post(place)).with_state(jobs);
+    let response = order(&app, &[]).await;
+    assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+    let job = body(response).await["job"].as_str().unwrap().to_owned();
+    assert!(uuid::Uuid::parse_str(job.strip_prefix("/jobs/").unwrap()).is_ok(), "{job}");
+}
+
+#[tokio::test]
+async fn nobody_waits_for_what_is_not_shown() {
+    let fake = Fake::start().await;
+    fake.script.jobs.lock().unwrap().push_back(job("running", ""));
+    let app: Router = JobResponses::new(&fake.client(), "/jobs").visible(|_| false).router();
+    let request = Request::get(format!("/jobs/{ID}")).header("prefer", "wait=30");
+    let asked = app.oneshot(request.body(Body::empty()).unwrap());
+    let response = tokio::time::timeout(Duration::from_secs(10), asked).await.unwrap();
+    assert_eq!(response.unwrap().status(), StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn a_job_has_one_address() {
+    let (_fake, app) = app(&[job("running", "")]).await;
+    for id in [format!("urn:uuid:{ID}"), format!("%7B{ID}%7D"), ID.replace('-', "")] {
+        let request = Request::get(format!("/jobs/{id}")).body(Body::empty()).unwrap();
+        let response = app.clone().oneshot(request).await.unwrap();
+        assert_eq!(response.status(), StatusCode::NOT_FOUND, "{id}");
+    }
 }
 
 #[tokio::test]
