@@ -7,8 +7,9 @@ use longshore_proto::v1;
 use longshore_proto::v1::settlement::Verdict;
 use serde::Serialize;
 
-use crate::JobError;
 use crate::options::span_ms;
+use crate::run::Run;
+use crate::{JobError, StopReason};
 
 /// How a run ended.
 ///
@@ -178,6 +179,21 @@ impl FollowUp {
     /// Its arguments: JSON.
     pub fn args(&self) -> &[u8] {
         &self.0.args
+    }
+}
+
+/// The end of a run that was killed.
+pub(crate) fn cut_short(run: &Run) -> Result<JobEnd, JobError> {
+    if run.has_timed_out() {
+        let timeout = run.delivery.timeout.unwrap_or_default();
+        let message = format!("it ran for longer than {timeout:?}, its timeout");
+        return Err(JobError::new("timeout", message));
+    }
+    match run.stop_reason() {
+        Some(StopReason::Cancelled) => {
+            Ok(JobEnd::Discarded(JobError::new("cancelled", "the job was called off")))
+        }
+        _ => Ok(JobEnd::Released),
     }
 }
 

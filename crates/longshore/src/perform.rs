@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::future::{Ready, ready};
+use std::future::{Ready, poll_fn, ready};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
 use std::thread;
@@ -15,8 +16,8 @@ use tower::util::BoxCloneSyncService;
 
 use crate::delivery::Delivery;
 use crate::iteration::{self, Iteration};
-use crate::outcome::JobEnd;
-use crate::panics::{Guarded, guarded};
+use crate::outcome::{JobEnd, cut_short};
+use crate::panics::{guarded, poll_guarded};
 use crate::run::Run;
 use crate::{Context, Job, JobError, JobResult, Perform, PerformBlocking};
 
@@ -103,20 +104,24 @@ impl<S: Send + Sync + 'static> Handlers<S> {
         let handle: Code = Arc::new(move |run| {
             let ctx = Context::new(Arc::clone(&state), Arc::clone(&run));
             let code = code.clone();
-            Box::pin(Guarded::new(async move {
-                let job = serde_json::from_slice::<J>(&run.delivery.args).map_err(|error| {
-                    JobError::new(
-                        "args_unreadable",
-                        format!(
-                            "the args are not those of this version's {}: {error}; give new \
-                             fields a default (#[serde(default)]) while older jobs wait",
-                            J::KIND
-                        ),
-                    )
-                })?;
-                let end = code(job, ctx).await?.encode()?;
-                Ok(with_follow_ups(end, &run))
-            }))
+            Box::pin(async move {
+                let mut work = pin!(async {
+                    let args = &run.delivery.args;
+                    let job = serde_json::from_slice::<J>(args).map_err(|error| {
+                        JobError::new(
+                            "args_unreadable",
+                            format!(
+                                "the args are not those of this version's {}: {error}; give new \
+                                 fields a default (#[serde(default)]) while older jobs wait",
+                                J::KIND
+                            ),
+                        )
+                    })?;
+                    let end = code(job, ctx).await?.encode()?;
+                    Ok(with_follow_ups(end, &run))
+                });
+                poll_fn(|cx| unless_killed(&run, work.as_mut(), cx)).await
+            })
         });
         self.by_kind.insert(J::KIND, handle);
         let this = std::any::type_name::<J>();
@@ -128,6 +133,22 @@ impl<S: Send + Sync + 'static> Handlers<S> {
     /// The innermost service: it knows the kinds that were added.
     pub(crate) fn into_service(self) -> JobService {
         BoxCloneSyncService::new(Dispatch { by_kind: Arc::new(self.by_kind) })
+    }
+}
+
+/// Polls the job's code unless its time is over. A run that is killed may still say how it ends,
+/// in one poll. Whoever kills a run wakes it.
+fn unless_killed(
+    run: &Run,
+    work: Pin<&mut impl Future<Output = Result<JobEnd, JobError>>>,
+    cx: &mut TaskContext<'_>,
+) -> Poll<Result<JobEnd, JobError>> {
+    if run.has_timed_out() {
+        return Poll::Ready(cut_short(run));
+    }
+    match poll_guarded(work, cx) {
+        Poll::Pending if run.kill.is_given() => Poll::Ready(cut_short(run)),
+        poll => poll,
     }
 }
 

@@ -33,6 +33,7 @@ pub enum StopReason {
 const STOP: u8 = 1;
 const INTERRUPT: u8 = 2;
 const SLOW: u8 = 4;
+const TIMED_OUT: u8 = 8;
 
 /// One run.
 #[derive(Debug)]
@@ -179,6 +180,16 @@ impl Run {
     pub(crate) fn kill(&self, reason: StopReason) {
         self.stop(reason);
         self.kill.give();
+    }
+
+    /// Its time is over: it is dropped, which is a failure whatever else it was told.
+    pub(crate) fn time_out(&self) {
+        self.flags.fetch_or(TIMED_OUT, Ordering::Release);
+        self.kill(StopReason::TimedOut);
+    }
+
+    pub(crate) fn has_timed_out(&self) -> bool {
+        self.flags.load(Ordering::Acquire) & TIMED_OUT != 0
     }
 
     /// Tells it to end where another run can go on.

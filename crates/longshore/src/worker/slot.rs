@@ -13,7 +13,7 @@ use tracing::Instrument;
 
 use super::intake::Intake;
 use crate::mailbox::{Durable, Update};
-use crate::outcome::{JobEnd, verdict};
+use crate::outcome::{JobEnd, cut_short, verdict};
 use crate::panics::poll_guarded;
 use crate::perform::{JobCall, JobService};
 use crate::run::Run;
@@ -120,17 +120,17 @@ pub(crate) async fn execute(service: &mut JobService, run: &Arc<Run>) -> Option<
 
 async fn attempt(service: &mut JobService, run: &Arc<Run>) -> Result<JobEnd, JobError> {
     poll_fn(|cx| service.poll_ready(cx)).await?;
-    let work = service.call(JobCall { run: Arc::clone(run) });
-    let Some(timeout) = run.delivery.timeout else {
-        return until_killed(work, run).await;
-    };
-    if let Ok(end) = tokio::time::timeout(timeout, until_killed(work, run)).await {
+    let mut work = pin!(until_killed(service.call(JobCall { run: Arc::clone(run) }), run));
+    let Some(timeout) = run.delivery.timeout else { return work.await };
+    if let Ok(end) = tokio::time::timeout(timeout, work.as_mut()).await {
         return end;
     }
-    run.stop(StopReason::TimedOut);
-    Err(JobError::new("timeout", format!("it ran for longer than {timeout:?}, its timeout")))
+    run.time_out();
+    work.await
 }
 
+/// A run that is killed ends in the innermost service, so that layers see its end; this is for
+/// layers that wait for something else.
 async fn until_killed(
     work: impl Future<Output = Result<JobEnd, JobError>>,
     run: &Run,
@@ -138,11 +138,6 @@ async fn until_killed(
     tokio::select! {
         biased;
         end = work => end,
-        () = run.kill.given() => match run.stop_reason() {
-            Some(StopReason::Cancelled) => {
-                Ok(JobEnd::Discarded(JobError::new("cancelled", "the job was called off")))
-            }
-            _ => Ok(JobEnd::Released),
-        },
+        () = run.kill.given() => cut_short(run),
     }
 }
