@@ -59,9 +59,11 @@ impl Load {
 
 /// Runs what comes until nothing comes any more.
 pub(super) async fn serve(intake: Arc<Intake>, mut service: JobService, load: Arc<Load>) {
-    while let Some(run) = intake.next().await {
-        // The semaphore is never closed.
+    while intake.ready().await {
+        // First the permit, since what waits in the intake can still be given back. The semaphore
+        // is never closed.
         let _permit = load.permits.acquire().await;
+        let Some(run) = intake.take() else { continue };
         if run.kill.is_given() {
             run.set_ended();
             run.outbox.ended(Arc::clone(&run), None);
