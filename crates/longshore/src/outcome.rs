@@ -62,7 +62,8 @@ impl<T> Outcome<T> {
         Self::Done { result, location: Some(location.into()) }
     }
 
-    /// This attempt failed, the next one comes after `delay`.
+    /// This attempt failed, the next one comes after `delay`, or after the job's own where the
+    /// server does not grant one that long.
     pub fn retry_after(delay: Duration, error: impl Into<JobError>) -> Self {
         Self::RetryAfter { delay, error: error.into() }
     }

@@ -503,6 +503,9 @@ impl Session {
         if now.duration_since(self.heard) > self.silence_max {
             return Err(Status::unavailable("the server has been silent for too long"));
         }
+        if self.settling.take_stuck() {
+            return Err(Status::aborted("a lease whose end is refused is let go"));
+        }
         if now >= self.next_heartbeat {
             self.next_heartbeat = now + self.heartbeat;
             let memory_bytes = resident_bytes();

@@ -14,6 +14,8 @@ pub(super) struct Settling {
     unanswered: HashMap<v1::LeaseRef, Verdict>,
     /// Refused for now: when to send them again.
     later: Vec<(Instant, v1::LeaseRef)>,
+    /// An end was refused in every way that it can be said: its lease is to be let go.
+    stuck: bool,
 }
 
 impl Settling {
@@ -64,6 +66,12 @@ impl Settling {
         due
     }
 
+    /// Whether a lease is to be let go, which only a new stream does: it does not name it, and
+    /// heartbeats extend it no longer.
+    pub(super) fn take_stuck(&mut self) -> bool {
+        std::mem::take(&mut self.stuck)
+    }
+
     /// Takes the server's answers.
     pub(super) fn answered(&mut self, results: Vec<v1::SettleResult>) {
         for result in results {
@@ -103,13 +111,21 @@ impl Settling {
             self.unanswered.insert(lease, verdict);
             return;
         }
-        if gone || matches!(verdict, Verdict::Fail(_)) {
+        if gone {
             tracing::warn!(job = %lease.id, %code, "the end of a run was refused: {detail}");
             return;
         }
-        // It keeps its lease, so it has to end in another way: as a failure that says why.
+        // It keeps its lease, so it has to end in another way: as a failure that says why, and a
+        // failure without the delay that was asked for.
         tracing::error!(job = %lease.id, %code, "the end of a run was refused: {detail}");
-        let fail = failure(code, format!("the run ended, but its end was refused: {detail}"));
+        let fail = match verdict {
+            Verdict::Fail(fail) if fail.retry_in_ms.is_none() => {
+                self.stuck = true;
+                return;
+            }
+            Verdict::Fail(fail) => Verdict::Fail(v1::Fail { retry_in_ms: None, ..fail }),
+            _ => failure(code, format!("the run ended, but its end was refused: {detail}")),
+        };
         self.later.push((Instant::now(), lease.clone()));
         self.unanswered.insert(lease, fail);
     }
@@ -204,6 +220,6 @@ mod tests {
         let Some(Verdict::Fail(fail)) = &due[0].verdict else { panic!("{due:?}") };
         assert_eq!(fail.error.as_ref().unwrap().r#type, "jobs_refused");
         settling.answered(answer("a", Some(problem("jobs_refused", 400, None))));
-        assert!(settling.is_empty());
+        assert!(settling.is_empty() && settling.take_stuck() && !settling.take_stuck());
     }
 }
