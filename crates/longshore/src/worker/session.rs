@@ -34,8 +34,10 @@ const SENDING_MAX: usize = 2;
 const BATCH_MAX: usize = 1_000;
 /// Jobs that are not settled and credit, together, by the protocol.
 const HELD_MAX: u32 = 10_000;
-/// Bytes of one message, about: far below what a server takes.
+/// Bytes of one message, about: far below what a server takes unless it is told otherwise.
 const BATCH_BYTES_MAX: usize = 4 << 20;
+/// So few that each entry goes alone.
+const BATCH_BYTES_MIN: usize = 256;
 /// How often what has no other clock is looked at.
 const TICK: Duration = Duration::from_millis(100);
 /// How long a job may wait here for a slot before somebody else may have it.
@@ -69,6 +71,8 @@ pub(super) struct Session {
     /// Runs with a checkpoint that was refused for now: when to send it again.
     checkpoints_later: Vec<(Instant, Arc<Run>)>,
     to_send: VecDeque<v1::WorkerMessage>,
+    /// Bytes of one message: fewer once the server found one too large.
+    batch_bytes_max: usize,
     /// Credit that was given and not used.
     credit: u32,
     /// Jobs waited too long for a slot: no more of them until one is free.
@@ -98,6 +102,7 @@ impl Session {
             settling: Settling::default(),
             checkpoints_later: Vec::new(),
             to_send: VecDeque::new(),
+            batch_bytes_max: BATCH_BYTES_MAX,
             credit: 0,
             stalled_at: None,
             called_off: Vec::new(),
@@ -124,8 +129,8 @@ impl Session {
             if !ever_welcomed && is_final(&status) {
                 return Err(status);
             }
-            if status.code() == Code::InvalidArgument && status.message().contains("too large") {
-                self.settling.give_up_largest(status.message());
+            if is_too_large(&status) {
+                self.send_less(status.message());
             }
             let wait = backoff.next();
             tracing::warn!(
@@ -137,6 +142,16 @@ impl Session {
             if self.is_finished() {
                 return Ok(());
             }
+        }
+    }
+
+    /// The server takes no message that large. What was batched goes in smaller parts; what went
+    /// alone already will never go.
+    fn send_less(&mut self, why: &str) {
+        let gives_up = self.settling.give_up_largest(self.batch_bytes_max, why);
+        if !gives_up && self.batch_bytes_max > BATCH_BYTES_MIN {
+            self.batch_bytes_max /= 2;
+            tracing::warn!(bytes = self.batch_bytes_max, "smaller messages from now on: {why}");
         }
     }
 
@@ -315,7 +330,8 @@ impl Session {
         let (mut part, mut bytes) = (Vec::new(), 0);
         for entry in all {
             let more = size(&entry);
-            if part.len() == BATCH_MAX || bytes + more > BATCH_BYTES_MAX && !part.is_empty() {
+            let is_full = bytes + more > self.batch_bytes_max && !part.is_empty();
+            if part.len() == BATCH_MAX || is_full {
                 self.to_send.push_back(message(wrap(std::mem::take(&mut part))));
                 bytes = 0;
             }
@@ -328,12 +344,12 @@ impl Session {
     }
 
     fn send_started(&mut self, jobs: Vec<v1::LeaseRef>) {
-        self.send_in_parts(jobs, |_| 0, |jobs| Message::Started(v1::Started { jobs }));
+        let size = |it: &v1::LeaseRef| 16 + it.id.len() + it.token.len();
+        self.send_in_parts(jobs, size, |jobs| Message::Started(v1::Started { jobs }));
     }
 
     fn send_checkpoints(&mut self, checkpoints: Vec<v1::Checkpoint>) {
-        let size = |it: &v1::Checkpoint| it.cursor.len() + it.skipped.len() * 4_096;
-        self.send_in_parts(checkpoints, size, |checkpoints| {
+        self.send_in_parts(checkpoints, checkpoint_size, |checkpoints| {
             Message::Checkpoints(v1::Checkpoints { checkpoints })
         });
     }
@@ -562,6 +578,24 @@ impl Session {
 
 fn message(message: Message) -> v1::WorkerMessage {
     v1::WorkerMessage { message: Some(message) }
+}
+
+/// About how many bytes it has.
+fn checkpoint_size(checkpoint: &v1::Checkpoint) -> usize {
+    let text = checkpoint.progress_text.as_ref().map_or(0, String::len);
+    let counters = checkpoint.counters.keys().map(|name| 24 + name.len()).sum::<usize>();
+    let skipped = checkpoint.skipped.iter().map(|item| {
+        let error = item.error.as_ref().map_or(0, settling::error_size);
+        16 + item.cursor.len() + error
+    });
+    256 + checkpoint.cursor.len() + text + counters + skipped.sum::<usize>()
+}
+
+/// Whether the server ended the stream since a message had more bytes than it takes.
+fn is_too_large(status: &Status) -> bool {
+    let code = status.code();
+    matches!(code, Code::InvalidArgument | Code::OutOfRange | Code::ResourceExhausted)
+        && status.message().contains("too large")
 }
 
 /// Whether trying again would change nothing.

@@ -83,12 +83,13 @@ impl Settling {
         }
     }
 
-    /// The server takes no message that large: the largest end becomes a failure that says so.
-    pub(super) fn give_up_largest(&mut self, why: &str) {
+    /// The server takes no message that large: the largest end becomes a failure that says so,
+    /// where it has more than `alone` bytes and so went alone. Returns whether there was such a one.
+    pub(super) fn give_up_largest(&mut self, alone: usize, why: &str) -> bool {
         let largest = self.unanswered.values_mut().max_by_key(|verdict| verdict_size(verdict));
-        if let Some(verdict) = largest
-            && verdict_size(verdict) > SMALL
-        {
+        let largest = largest.filter(|verdict| verdict_size(verdict) > alone.max(SMALL));
+        let gives_up = largest.is_some();
+        if let Some(verdict) = largest {
             let bytes = verdict_size(verdict);
             tracing::error!(bytes, "the end of a run is too large for the server: {why}");
             let message = format!(
@@ -97,6 +98,7 @@ impl Settling {
             );
             *verdict = failure("body_too_large".to_owned(), message);
         }
+        gives_up
     }
 
     fn refused(&mut self, lease: v1::LeaseRef, verdict: Verdict, problem: v1::Problem) {
@@ -159,11 +161,14 @@ fn verdict_size(verdict: &Verdict) -> usize {
             let jobs = ack.enqueue.iter().map(|job| 256 + job.args.len() + job.metadata.len());
             256 + ack.result.as_ref().map_or(0, bytes::Bytes::len) + jobs.sum::<usize>()
         }
-        Verdict::Fail(v1::Fail { error: Some(error), .. }) => {
-            256 + error.message.len() + error.backtrace.len()
-        }
+        Verdict::Fail(v1::Fail { error: Some(error), .. })
+        | Verdict::Discard(v1::Discard { error: Some(error) }) => 256 + error_size(error),
         _ => 256,
     }
+}
+
+pub(super) fn error_size(error: &v1::JobError) -> usize {
+    16 + error.r#type.len() + error.message.len() + error.backtrace.len()
 }
 
 fn settlement(lease: &v1::LeaseRef, verdict: &Verdict) -> v1::Settlement {
