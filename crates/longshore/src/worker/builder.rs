@@ -170,9 +170,10 @@ impl<S: Send + Sync + 'static> Worker<S> {
         self
     }
 
-    /// Ends, as for a deploy, after so many jobs; a supervisor starts a fresh one.
+    /// Ends, as for a deploy, after so many jobs; a supervisor starts a fresh one. Each lane, which
+    /// a [`Worker::limited_queue`] has of its own, takes no more than are left.
     pub fn recycle_after_jobs(mut self, jobs: u64) -> Self {
-        self.plan.jobs_max = Some(jobs);
+        self.plan.jobs_max = Some(jobs.max(1));
         self
     }
 

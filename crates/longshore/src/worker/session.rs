@@ -376,6 +376,9 @@ impl Session {
         // What is settled and not answered counts for the server, not for the window.
         let unanswered = u32::try_from(self.settling.len()).unwrap_or(u32::MAX);
         let room = HELD_MAX.saturating_sub(taken.saturating_add(unanswered));
+        // Of those that have ended some may still be held: the next look counts them once.
+        let jobs_left = u32::try_from(self.setup.load.jobs_left()).unwrap_or(u32::MAX);
+        let window = window.min(jobs_left);
         let want = window.saturating_sub(taken).min(room);
         if want > 0 && (want >= window / 8 || prefetch == 0) {
             self.credit += want;

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use longshore_proto::v1::settlement::Verdict;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tower::Service;
 use tracing::Instrument;
 
@@ -29,16 +29,27 @@ pub(super) struct Load {
     pub(super) ended: AtomicU64,
     /// How long runs took lately, in nanoseconds; 0 while nothing is known.
     run_ns: AtomicU64,
+    /// Runs after which the worker recycles.
+    jobs_max: u64,
+    /// Rung when they have ended.
+    pub(super) enough: Notify,
 }
 
 impl Load {
-    pub(super) fn new(concurrency: usize) -> Self {
+    pub(super) fn new(concurrency: usize, jobs_max: Option<u64>) -> Self {
         Self {
             permits: Semaphore::new(concurrency),
             running: AtomicUsize::new(0),
             ended: AtomicU64::new(0),
             run_ns: AtomicU64::new(0),
+            jobs_max: jobs_max.unwrap_or(u64::MAX),
+            enough: Notify::new(),
         }
+    }
+
+    /// How many runs are left until the worker recycles.
+    pub(super) fn jobs_left(&self) -> u64 {
+        self.jobs_max.saturating_sub(self.ended.load(Ordering::Relaxed))
     }
 
     /// How long a run takes these days.
@@ -53,7 +64,10 @@ impl Load {
         // Each run weighs an eighth; one that is lost between load and store does no harm.
         let now = if before == 0 { took } else { before - before / 8 + took / 8 };
         self.run_ns.store(now.max(1), Ordering::Relaxed);
-        self.ended.fetch_add(1, Ordering::Relaxed);
+        let ended = self.ended.fetch_add(1, Ordering::Relaxed) + 1;
+        if ended == self.jobs_max {
+            self.enough.notify_one();
+        }
     }
 }
 

@@ -27,7 +27,7 @@ use crate::{Client, ClientError};
 
 /// How long settlements may take to be answered after the last run has ended.
 const LAST_WORDS: Duration = Duration::from_secs(5);
-/// How often a worker looks whether it is time to recycle.
+/// How often a worker looks whether it occupies too much.
 const LOOK: Duration = Duration::from_millis(200);
 
 /// How a worker is set up.
@@ -148,7 +148,7 @@ fn start(client: &Client, plan: &Plan, service: &JobService) -> Result<Running, 
     let channel = client.channel().ok_or(WorkerError::NoServer)?;
     let (phase, phases) = watch::channel(Phase::Working);
     let (event_sender, events) = mpsc::unbounded_channel();
-    let load = Arc::new(Load::new(plan.concurrency as usize));
+    let load = Arc::new(Load::new(plan.concurrency as usize, plan.jobs_max));
     let mut running = Running {
         sessions: JoinSet::new(),
         slots: JoinSet::new(),
@@ -227,11 +227,8 @@ async fn watch_over(
                 Ok(Ok(())) => return Err(WorkerError::Session("it stopped by itself".to_owned())),
                 Err(error) => return Err(WorkerError::Session(error.to_string())),
             },
+            () = running.load.enough.notified() => return Ok(Stopped::RecycledJobs),
             _ = look.tick() => {
-                let ended = running.load.ended.load(Ordering::Relaxed);
-                if plan.jobs_max.is_some_and(|max| ended >= max) {
-                    return Ok(Stopped::RecycledJobs);
-                }
                 if plan.bytes_max.is_some_and(|max| resident_bytes().is_some_and(|it| it > max)) {
                     return Ok(Stopped::RecycledMemory);
                 }
