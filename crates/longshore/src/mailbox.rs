@@ -14,6 +14,8 @@ use crate::run::lock;
 
 /// Skipped items of one checkpoint: fewer than a server takes.
 const SKIPPED_MAX: usize = 200;
+/// Bytes of them: a message of which is in no server's way.
+const SKIPPED_BYTES_MAX: usize = 512 << 10;
 
 /// What a run has to tell.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -105,9 +107,10 @@ impl Mailbox {
             return None;
         }
         let (mut update, mut version) = (inner.pending.take()?, inner.version);
-        if update.skipped.len() > SKIPPED_MAX {
+        let skipped = sendable(&update.skipped);
+        if update.skipped.len() > skipped {
             // The cursor behind them goes last, so that none of them is passed over.
-            let rest = update.skipped.split_off(SKIPPED_MAX);
+            let rest = update.skipped.split_off(skipped);
             let first = Update { skipped: update.skipped, ..Update::default() };
             inner.pending = Some(Update { skipped: rest, ..update });
             (update, version) = (first, inner.durable);
@@ -203,6 +206,25 @@ impl Mailbox {
     }
 }
 
+/// How many skipped items one checkpoint takes: one at least.
+fn sendable(skipped: &[v1::SkippedItem]) -> usize {
+    let mut bytes = 0;
+    let fits = skipped.iter().take(SKIPPED_MAX).take_while(|item| {
+        bytes += skipped_bytes(item);
+        bytes <= SKIPPED_BYTES_MAX
+    });
+    fits.count().max(1)
+}
+
+/// About how many bytes a skipped item has.
+pub(crate) fn skipped_bytes(item: &v1::SkippedItem) -> usize {
+    let error = item
+        .error
+        .as_ref()
+        .map_or(0, |error| error.r#type.len() + error.message.len() + error.backtrace.len());
+    32 + item.cursor.len() + error
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -264,5 +286,17 @@ mod tests {
         }
         assert_eq!(parts, [(SKIPPED_MAX, 0, 0), (SKIPPED_MAX, 0, 0), (1, 1, 1)]);
         assert_eq!(mailbox.until_durable(version).await, Durable::Yes);
+    }
+
+    #[test]
+    fn large_skipped_items_go_in_parts_as_well() {
+        let item = |bytes: usize| {
+            let cursor = "x".repeat(bytes).into();
+            v1::SkippedItem { cursor, ..v1::SkippedItem::default() }
+        };
+        assert_eq!(sendable(&[]), 1);
+        assert_eq!(sendable(&[item(SKIPPED_BYTES_MAX), item(1)]), 1);
+        assert_eq!(sendable(&vec![item(100 << 10); 9]), 5);
+        assert_eq!(sendable(&vec![item(1); 1_000]), SKIPPED_MAX);
     }
 }

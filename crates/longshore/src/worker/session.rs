@@ -23,7 +23,7 @@ use super::{Event, Phase, Prefetch};
 use crate::backoff::Backoff;
 use crate::client::reason;
 use crate::delivery::Delivery;
-use crate::mailbox::Durable;
+use crate::mailbox::{Durable, skipped_bytes};
 use crate::outbox::Outbox;
 use crate::run::Run;
 use crate::{JobError, StopReason};
@@ -587,11 +587,8 @@ fn message(message: Message) -> v1::WorkerMessage {
 fn checkpoint_size(checkpoint: &v1::Checkpoint) -> usize {
     let text = checkpoint.progress_text.as_ref().map_or(0, String::len);
     let counters = checkpoint.counters.keys().map(|name| 24 + name.len()).sum::<usize>();
-    let skipped = checkpoint.skipped.iter().map(|item| {
-        let error = item.error.as_ref().map_or(0, settling::error_size);
-        16 + item.cursor.len() + error
-    });
-    256 + checkpoint.cursor.len() + text + counters + skipped.sum::<usize>()
+    let skipped = checkpoint.skipped.iter().map(skipped_bytes).sum::<usize>();
+    256 + checkpoint.cursor.len() + text + counters + skipped
 }
 
 /// Whether the server ended the stream since a message had more bytes than it takes.

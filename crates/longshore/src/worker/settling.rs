@@ -167,7 +167,7 @@ fn verdict_size(verdict: &Verdict) -> usize {
     }
 }
 
-pub(super) fn error_size(error: &v1::JobError) -> usize {
+fn error_size(error: &v1::JobError) -> usize {
     16 + error.r#type.len() + error.message.len() + error.backtrace.len()
 }
 
