@@ -164,7 +164,7 @@ impl Worker {
             ..v1::Hello::default()
         };
         outgoing.send(message(Message::Hello(hello))).await?;
-        outgoing.send(message(Message::Credit(v1::Credit { jobs: 1 }))).await?;
+        outgoing.send(message(Message::Credit(v1::Credit { jobs: 1, withdraw: false }))).await?;
         let mut client = WorkersClient::new(channel);
         let mut incoming = client.work(ReceiverStream::new(messages)).await?.into_inner();
         let first = incoming.message().await?.and_then(|it| it.message);
@@ -188,7 +188,7 @@ impl Worker {
                     let settlements = deliver.jobs.into_iter().map(acknowledge).collect();
                     let settle = v1::Settle { settlements };
                     self.outgoing.send(message(Message::Settle(settle))).await?;
-                    let credit = v1::Credit { jobs: 1 };
+                    let credit = v1::Credit { jobs: 1, withdraw: false };
                     self.outgoing.send(message(Message::Credit(credit))).await?;
                 }
             }

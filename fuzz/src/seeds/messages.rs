@@ -81,7 +81,7 @@ fn told() -> Vec<(&'static str, Message)> {
     let settlements = verdicts().into_iter().map(settlement).collect();
     vec![
         ("hello", Message::Hello(hello)),
-        ("credit", Message::Credit(v1::Credit { jobs: 9 })),
+        ("credit", Message::Credit(v1::Credit { jobs: 9, withdraw: false })),
         ("started", Message::Started(v1::Started { jobs: vec![lease] })),
         ("settle", Message::Settle(v1::Settle { settlements })),
         ("checkpoints", Message::Checkpoints(v1::Checkpoints { checkpoints: vec![checkpoint] })),

@@ -382,7 +382,8 @@ impl Session {
         let want = window.saturating_sub(taken).min(room);
         if want > 0 && (want >= window / 8 || prefetch == 0) {
             self.credit += want;
-            self.to_send.push_back(message(Message::Credit(v1::Credit { jobs: want })));
+            self.to_send
+                .push_back(message(Message::Credit(v1::Credit { jobs: want, withdraw: false })));
         }
     }
 

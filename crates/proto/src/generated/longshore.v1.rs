@@ -1386,6 +1386,9 @@ pub struct HeldLease {
 pub struct Credit {
     #[prost(uint32, tag = "1")]
     pub jobs: u32,
+    /// Credit that was given before and not used is void; `jobs` is all there is now.
+    #[prost(bool, tag = "2")]
+    pub withdraw: bool,
 }
 /// Jobs are about to run. Needs no answer; a job that is not to run is answered by NotStarted.
 #[derive(Clone, PartialEq, ::prost::Message)]

@@ -174,6 +174,10 @@ pub(crate) fn hello() -> v1::Hello {
     }
 }
 
+pub(crate) fn credit(jobs: u32) -> v1::Credit {
+    v1::Credit { jobs, withdraw: false }
+}
+
 pub(crate) fn held(job: &v1::Delivery, started: bool) -> v1::HeldLease {
     v1::HeldLease { id: job.id.clone(), token: job.token.clone(), started }
 }
@@ -226,7 +230,7 @@ impl Worker {
 
     /// Gives credit and takes so many jobs.
     pub(crate) async fn take(&mut self, count: usize) -> Vec<v1::Delivery> {
-        self.tell(Tells::Credit(v1::Credit { jobs: count as u32 })).await;
+        self.tell(Tells::Credit(credit(count as u32))).await;
         let mut jobs = Vec::new();
         while jobs.len() < count {
             match self.hear().await {

@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use tonic::Code;
 use tonic::transport::Endpoint;
 
-use crate::harness::{Server, Worker, hello, job, settlement, soon};
+use crate::harness::{Server, Worker, credit, hello, job, settlement, soon};
 
 /// What the stream ends with where it begins so.
 async fn refused(server: &Server, first: Tells) -> String {
@@ -64,13 +64,13 @@ async fn every_field_of_a_hello_is_bounded() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_breaks_the_protocol_ends_the_stream_with_advice() {
     let server = Server::start().await;
-    assert!(refused(&server, Tells::Credit(v1::Credit { jobs: 1 })).await.contains("hello"));
+    assert!(refused(&server, Tells::Credit(credit(1))).await.contains("hello"));
     let settlements = vec![v1::Settlement::default(); 1_001];
     let checkpoints = vec![v1::Checkpoint::default(); 1_001];
     let jobs = vec![v1::LeaseRef::default(); 1_001];
     for (message, what) in [
         (Tells::Hello(hello()), "hello is the first message"),
-        (Tells::Credit(v1::Credit { jobs: u32::MAX }), "allowed: 10000"),
+        (Tells::Credit(credit(u32::MAX)), "allowed: 10000"),
         (Tells::Settle(v1::Settle { settlements }), "at most 1000"),
         (Tells::Checkpoints(v1::Checkpoints { checkpoints }), "at most 1000"),
         (Tells::Started(v1::Started { jobs }), "at most 1000"),
@@ -90,9 +90,9 @@ async fn credit_without_settlements_is_bounded() {
     let (mut worker, _) = server.worker(hello()).await;
     server.enqueue_all(vec![job(); 3]).await;
     worker.take(3).await;
-    worker.tell(Tells::Credit(v1::Credit { jobs: 9_997 })).await;
+    worker.tell(Tells::Credit(credit(9_997))).await;
     worker.beat().await;
-    worker.tell(Tells::Credit(v1::Credit { jobs: 1 })).await;
+    worker.tell(Tells::Credit(credit(1))).await;
     let end = worker.end().await.unwrap();
     assert!(end.message().contains("beside 3 that are not settled"), "{end:?}");
     server.stop().await;
@@ -149,7 +149,7 @@ async fn a_worker_that_does_not_read_is_owed_little_and_not_for_long() {
     let channel = endpoint.connect().await.unwrap();
     let mut deaf = Worker::connect(WorkersClient::new(channel)).await;
     deaf.tell(Tells::Hello(hello())).await;
-    deaf.tell(Tells::Credit(v1::Credit { jobs: 600 })).await;
+    deaf.tell(Tells::Credit(credit(600))).await;
     // Others get on meanwhile.
     let queues = vec![v1::QueueWish { queue: "other".into(), weight: 0 }];
     let (mut worker, _) = server.worker(v1::Hello { queues, name: "v".into(), ..hello() }).await;
@@ -216,7 +216,7 @@ async fn what_is_wrong_with_one_run_is_told_of_that_run() {
     assert!(matches!(worker.hear().await, Told::NotStarted(not) if not.jobs.len() == 1));
     // Messages of kinds that a later protocol may have, and empty ones, do no harm.
     worker.tell_nothing().await;
-    for empty in [Tells::Started(v1::Started::default()), Tells::Credit(v1::Credit { jobs: 0 })] {
+    for empty in [Tells::Started(v1::Started::default()), Tells::Credit(credit(0))] {
         worker.tell(empty).await;
     }
     assert!(worker.settle(Vec::new()).await.is_empty());

@@ -8,7 +8,7 @@ use longshore_proto::v1::settlement::Verdict;
 use longshore_proto::v1::worker_message::Message as Tells;
 use tonic::Code;
 
-use crate::harness::{Server, Worker, held, hello, job, lease_ref, settlement};
+use crate::harness::{Server, Worker, credit, held, hello, job, lease_ref, settlement};
 
 fn checkpoint(job: &v1::Delivery, seq: u64, cursor: &str) -> v1::Checkpoint {
     v1::Checkpoint {
@@ -34,7 +34,7 @@ async fn a_worker_takes_runs_and_settles_jobs() {
     assert_eq!((welcome.lease_ms, welcome.heartbeat_ms), (9_000, 3_000));
     assert_eq!(welcome.reconnect_ms, 10_000);
     // The credit waits for the jobs, the newest ones too.
-    worker.tell(Tells::Credit(v1::Credit { jobs: 3 })).await;
+    worker.tell(Tells::Credit(credit(3))).await;
     let ids =
         server.enqueue_all(vec![v1::NewJob { args: b"[1]".to_vec().into(), ..job() }; 3]).await;
     let mut jobs = worker.take(0).await;
@@ -159,12 +159,32 @@ async fn leases_outlive_a_restart_of_the_server() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn credit_that_is_withdrawn_brings_nothing() {
+    let server = Server::start().await;
+    let (mut worker, _) = server.worker(hello()).await;
+    worker.tell(Tells::Credit(credit(5))).await;
+    worker.beat().await;
+    worker.tell(Tells::Credit(v1::Credit { jobs: 0, withdraw: true })).await;
+    worker.beat().await;
+    let ids = server.enqueue(3).await;
+    // Nothing comes before the answer.
+    worker.beat().await;
+    assert_eq!(server.running("q").await, 0);
+    worker.tell(Tells::Credit(v1::Credit { jobs: 1, withdraw: true })).await;
+    let Told::Deliver(deliver) = worker.hear().await else { panic!("a job is to come") };
+    assert_eq!(deliver.jobs.iter().map(|job| &job.id).collect::<Vec<_>>(), [&ids[0]]);
+    assert_eq!(worker.ack(&deliver.jobs[0]).await, None);
+    assert_eq!(worker.take(2).await.len(), 2, "credit that is given later is credit");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_second_stream_takes_the_session_over() {
     let server = server(true).await;
     server.enqueue(1).await;
     let (mut first, _) = server.worker(hello()).await;
     let jobs = first.take(1).await;
-    first.tell(Tells::Credit(v1::Credit { jobs: 5 })).await;
+    first.tell(Tells::Credit(credit(5))).await;
     let (mut second, _) =
         server.worker(v1::Hello { held: vec![held(&jobs[0], true)], ..hello() }).await;
     let end = first.end().await.unwrap();

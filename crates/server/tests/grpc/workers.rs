@@ -5,7 +5,7 @@ use longshore_proto::v1::worker_message::Message as Tells;
 use longshore_proto::v1::{self, WorkerState};
 use tonic::Code;
 
-use crate::harness::{Server, hello};
+use crate::harness::{Server, credit, hello};
 
 fn named(worker: &str) -> v1::WorkerRequest {
     v1::WorkerRequest { worker: worker.into(), ..Default::default() }
@@ -56,7 +56,7 @@ async fn a_quiet_worker_takes_nothing_and_one_that_shall_leave_is_interrupted() 
     server.enqueue(1).await;
     let jobs = worker.take(1).await;
     worker.start(&jobs[0]).await;
-    worker.tell(Tells::Credit(v1::Credit { jobs: 5 })).await;
+    worker.tell(Tells::Credit(credit(5))).await;
     worker.beat().await;
     let mut client = server.workers().await;
     let quiet = client.quiet_worker(named("w")).await.unwrap().into_inner();

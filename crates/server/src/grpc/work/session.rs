@@ -197,7 +197,7 @@ impl Session {
                 let what = "hello is the first message of a stream, and only that";
                 return Err(protocol(what).into());
             }
-            Some(worker_message::Message::Credit(credit)) => self.add_credit(credit.jobs)?,
+            Some(worker_message::Message::Credit(credit)) => self.add_credit(credit)?,
             Some(worker_message::Message::Started(told)) => {
                 self.under_way.push(Box::pin(telling.start(told)));
             }
@@ -219,7 +219,11 @@ impl Session {
         Ok(())
     }
 
-    fn add_credit(&mut self, jobs: u32) -> Result<(), End> {
+    fn add_credit(&mut self, v1::Credit { jobs, withdraw }: v1::Credit) -> Result<(), End> {
+        if withdraw {
+            // What the request under way was granted meanwhile goes back.
+            (self.credit, self.leasing) = (0, None);
+        }
         self.credit = self.credit.saturating_add(jobs as usize);
         let has = self.worker().run_count();
         if self.credit.saturating_add(has) <= HELD_MAX {
