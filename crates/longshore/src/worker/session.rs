@@ -507,6 +507,12 @@ impl Session {
             Phase::Stopping(reason) => *reason,
             Phase::Killing => "shutdown",
         };
+        if self.credit > 0 {
+            // What would still come for it would only be given back, perhaps to come again.
+            self.credit = 0;
+            let credit = v1::Credit { jobs: 0, withdraw: true };
+            self.to_send.push_back(message(Message::Credit(credit)));
+        }
         self.give_back_waiting();
         for run in self.held.values() {
             if phase == Phase::Killing {

@@ -254,6 +254,27 @@ async fn a_worker_takes_no_more_jobs_than_it_shall_run() {
     assert_eq!(running.worker.await.unwrap().unwrap(), Stopped::RecycledJobs);
 }
 
+#[tokio::test]
+async fn a_worker_that_takes_nothing_more_takes_its_credit_back() {
+    for is_asked in [false, true] {
+        let mut fake = Fake::start().await;
+        let mut running = Running::start(&fake, |worker| worker);
+        let mut stream = fake.welcome().await;
+        let credit = |message| match message {
+            Message::Credit(credit) => Some((credit.jobs > 0, credit.withdraw)),
+            _ => None,
+        };
+        assert_eq!(stream.until(credit).await, (true, false));
+        if is_asked {
+            let worker = v1::WorkerState::Quiet.into();
+            stream.say(v1::server_message::Message::Control(v1::Control { runs: vec![], worker }));
+        } else {
+            drop(running.stop.take());
+        }
+        assert_eq!(stream.until(credit).await, (false, true));
+    }
+}
+
 /// Ten numbers, and what goes wrong on the way.
 #[derive(Job, Serialize, Deserialize, Default)]
 struct Ten {
