@@ -136,13 +136,20 @@ impl<S: Send + Sync + 'static> Handlers<S> {
     }
 }
 
-/// Polls the job's code unless its run is killed. Whoever kills a run wakes it.
+/// Polls the job's code unless its time is over. A run that is killed may still say how it ends,
+/// in one poll. Whoever kills a run wakes it.
 fn unless_killed(
     run: &Run,
     work: Pin<&mut impl Future<Output = Result<JobEnd, JobError>>>,
     cx: &mut TaskContext<'_>,
 ) -> Poll<Result<JobEnd, JobError>> {
-    if run.kill.is_given() { Poll::Ready(cut_short(run)) } else { poll_guarded(work, cx) }
+    if run.has_timed_out() {
+        return Poll::Ready(cut_short(run));
+    }
+    match poll_guarded(work, cx) {
+        Poll::Pending if run.kill.is_given() => Poll::Ready(cut_short(run)),
+        poll => poll,
+    }
 }
 
 /// Only success enqueues what follows.
