@@ -71,8 +71,8 @@ where
 }
 
 /// A key, unique and not NULL: a value, or a tuple of two or three where only together they tell
-/// rows apart. A `Uuid` is `uuid` in `PostgreSQL` and a BLOB of 16 bytes in `SQLite`; for those that
-/// are kept as text there, take `String`.
+/// rows apart. A `Uuid` is `uuid` in `PostgreSQL` and a BLOB of 16 bytes in `SQLite`; for those
+/// that are kept as text there, take `String`.
 pub trait Key<DB: Database>: Serialize + DeserializeOwned + Clone + Send + Sync + 'static {
     /// How many columns it has.
     const COLUMNS: usize;
@@ -132,8 +132,8 @@ type Page<T, K> = VecDeque<(Result<T, JobError>, K)>;
 type Bind<DB> =
     Arc<dyn Fn(&mut <DB as Database>::Arguments<'static>) -> Result<(), BoxDynError> + Send + Sync>;
 
-/// Rows of a table in the order of a key that is unique, never NULL and does not change, such as the
-/// primary key. Rows with equal keys, or without one, would be passed over.
+/// Rows of a table in the order of a key that is unique, never NULL and does not change, such as
+/// the primary key. Rows with equal keys, or without one, would be passed over.
 ///
 /// What is given as text is SQL of your own making; values of others go through
 /// [`Keyset::bind`].

@@ -84,7 +84,7 @@ impl Settling {
     }
 
     /// The server takes no message that large: the largest end becomes a failure that says so,
-    /// where it has more than `alone` bytes and so went alone. Returns whether there was such a one.
+    /// where it has more than `alone` bytes and so went alone. Returns whether there was one.
     pub(super) fn give_up_largest(&mut self, alone: usize, why: &str) -> bool {
         let largest = self.unanswered.values_mut().max_by_key(|verdict| verdict_size(verdict));
         let largest = largest.filter(|verdict| verdict_size(verdict) > alone.max(SMALL));
