@@ -107,7 +107,7 @@ async fn next_line(
     } else if length == LINE_BYTES_MAX {
         drop(bytes);
         let length = length + pass_over_line(reader).await?;
-        let text = format!("the line has {length} bytes, more than {LINE_BYTES_MAX}");
+        let text = format!("the line has {length} bytes with its end, above {LINE_BYTES_MAX}");
         return Ok(Some((Err(text), length)));
     }
     Ok(Some((String::from_utf8(bytes).map_err(|error| error.to_string()), length)))
