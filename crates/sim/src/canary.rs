@@ -26,11 +26,13 @@ pub enum Canary {
     ReturnUnheard,
     /// A flush forgets that the runs of its time came farther.
     HeadwayForgotten,
+    /// A run that is interrupted is taken for one that is released.
+    InterruptUnheard,
 }
 
 impl Canary {
     /// Every one of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::NoFsync,
         Self::AnswerBeforeCommit,
         Self::TokenReuse,
@@ -42,6 +44,7 @@ impl Canary {
         Self::StartUnheard,
         Self::ReturnUnheard,
         Self::HeadwayForgotten,
+        Self::InterruptUnheard,
     ];
 
     /// Its name on the command line.
@@ -58,6 +61,7 @@ impl Canary {
             Self::StartUnheard => "start-unheard",
             Self::ReturnUnheard => "return-unheard",
             Self::HeadwayForgotten => "headway-forgotten",
+            Self::InterruptUnheard => "interrupt-unheard",
         }
     }
 

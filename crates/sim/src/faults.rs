@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use longshore_engine::query::{Lookup, find_job};
 use longshore_engine::wire::{Input, Wire};
-use longshore_engine::{Checkpoint, Clock, Command, Entry, Request, TimeMs};
+use longshore_engine::{Checkpoint, Clock, Command, Entry, Request, TimeMs, Verdict};
 
 use crate::map::{Entries, SimMap};
 
@@ -17,6 +17,20 @@ const CHECKPOINT_KEY_FIRST: u8 = 21;
 const EPOCH_AT: usize = 0;
 const NEXT_TOKEN_AT: usize = 7;
 const META_NUMBERS: usize = 10;
+
+/// Turns interruptions into releases before the engine sees them.
+pub(crate) fn release_interrupted(request: &mut Request) {
+    let settlements = match &mut request.command {
+        Command::SettleJobs(settlements) => settlements,
+        Command::LeaseJobs(lease) => &mut lease.settle,
+        _ => return,
+    };
+    for settlement in settlements {
+        if matches!(settlement.verdict, Verdict::Interrupt { .. }) {
+            settlement.verdict = Verdict::Release;
+        }
+    }
+}
 
 /// Makes a state that begins its epochs and tokens anew.
 pub(crate) fn forget_tokens(map: &mut SimMap) {

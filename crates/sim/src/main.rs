@@ -14,7 +14,8 @@ const USAGE: &str =
   --steps N      things that happen in a run (default 500)
   --canary NAME  put a fault in on purpose: no-fsync, answer-before-commit, token-reuse,
                  flush-beyond-durable, lost-dead-set, skipped-replay, stale-token, cursor-back,
-                 start-unheard, return-unheard, headway-forgotten";
+                 start-unheard, return-unheard, headway-forgotten,
+                 interrupt-unheard";
 
 struct Options {
     seeds: std::ops::Range<u64>,

@@ -114,6 +114,9 @@ impl Node {
                 held.started = false;
             }
         }
+        if self.canary == Some(Canary::InterruptUnheard) {
+            faults::release_interrupted(&mut request);
+        }
         self.turn.submit(request, clock);
         self.early()
     }

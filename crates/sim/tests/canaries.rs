@@ -67,3 +67,8 @@ fn a_start_that_is_not_heard_from_who_comes_back_is_caught() {
 fn an_attempt_that_is_used_up_by_a_run_with_headway_is_caught() {
     check(Canary::HeadwayForgotten);
 }
+
+#[test]
+fn an_interruption_that_is_taken_for_a_release_is_caught() {
+    check(Canary::InterruptUnheard);
+}
