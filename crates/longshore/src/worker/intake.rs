@@ -39,11 +39,6 @@ impl Intake {
         true
     }
 
-    /// Whether something is there to be taken.
-    pub(super) fn has_waiting(&self) -> bool {
-        self.left.load(Ordering::Acquire) > 0
-    }
-
     /// Takes the next one, unless others were faster.
     pub(super) fn take(&self) -> Option<Arc<Run>> {
         let mut waiting = lock(&self.waiting);

@@ -38,8 +38,6 @@ const HELD_MAX: u32 = 10_000;
 const BATCH_BYTES_MAX: usize = 4 << 20;
 /// So few that each entry goes alone.
 const BATCH_BYTES_MIN: usize = 256;
-/// How long what runs leave is gathered while more jobs wait to begin.
-const LINGER: Duration = Duration::from_millis(1);
 /// How often what has no other clock is looked at.
 const TICK: Duration = Duration::from_millis(100);
 /// How long a job may wait here for a slot before somebody else may have it.
@@ -211,12 +209,7 @@ impl Session {
                 },
                 () = self.setup.outbox.left(), if self.to_send.is_empty() => {
                     // Whoever else is about to leave something does so first: it goes together.
-                    // Where jobs wait for a slot, nobody waits for the end of one.
-                    if self.setup.intake.has_waiting() {
-                        tokio::time::sleep(LINGER).await;
-                    } else {
-                        tokio::task::yield_now().await;
-                    }
+                    tokio::task::yield_now().await;
                 }
                 _ = tick.tick() => if let Err(status) = self.tick() {
                     return Ended::Broken(status);
