@@ -44,11 +44,7 @@ impl<M: OrderedMap> Turn<M> {
                 // It did not arrive, or went with the stream before. A worker names what it has
                 // settled and heard no answer to as well: what stood when the shard started and
                 // is not named was on its way then.
-                Some((token, Held::Delivered)) => {
-                    self.give_back(ns, (id, token), moment);
-                    view.given_back.push((id, token));
-                }
-                Some((token, Held::Unknown)) if !self.is_at_most_once(ns, id) => {
+                Some((token, Held::Delivered | Held::Unknown)) if !self.is_at_most_once(ns, id) => {
                     self.give_back(ns, (id, token), moment);
                     view.given_back.push((id, token));
                 }
