@@ -6,12 +6,14 @@ use hyper::body::Incoming;
 use hyper::header::CONTENT_TYPE;
 use hyper::{Request, Response};
 use longshore_proto::FILE_DESCRIPTOR_SET;
+use longshore_proto::v1::admin_server::AdminServer;
 use longshore_proto::v1::jobs_server::JobsServer;
 use longshore_proto::v1::workers_server::WorkersServer;
 use tonic::body::Body;
 use tonic::codegen::Service;
 
 use super::Face;
+use super::admin::AdminFace;
 use super::arriving::{Arriving, InTime};
 use super::jobs::JobsFace;
 use super::refusal::status_of;
@@ -24,7 +26,8 @@ use crate::http::reply::Reply;
 use crate::http::text::quoted;
 
 /// Where HTTP says that there is nothing.
-const SERVICES: &str = "longshore.v1.Jobs, longshore.v1.Workers and gRPC server reflection";
+const SERVICES: &str =
+    "longshore.v1.Admin, longshore.v1.Jobs, longshore.v1.Workers and gRPC server reflection";
 
 /// Answers one request.
 pub(super) async fn answer(face: Arc<Face>, request: Request<Incoming>) -> Response<Body> {
@@ -51,6 +54,11 @@ pub(super) async fn answer(face: Arc<Face>, request: Request<Incoming>) -> Respo
             let request = arriving(request);
             let mut jobs = JobsServer::new(JobsFace(face)).max_decoding_message_size(bytes_max);
             jobs.call(request).await.unwrap_or_else(|never| match never {})
+        }
+        "longshore.v1.Admin" => {
+            let request = arriving(request);
+            let mut admin = AdminServer::new(AdminFace(face)).max_decoding_message_size(bytes_max);
+            admin.call(request).await.unwrap_or_else(|never| match never {})
         }
         "longshore.v1.Workers" => {
             let request = arriving(request);

@@ -121,7 +121,7 @@ fn api_job(job: &v1::NewJob) -> Result<api::NewJob<'_>, Refusal> {
     })
 }
 
-fn retry_text(policy: &retry_policy::Policy) -> RetryText {
+pub(super) fn retry_text(policy: &retry_policy::Policy) -> RetryText {
     match policy {
         retry_policy::Policy::Sidekiq(_) => RetryText::Sidekiq,
         retry_policy::Policy::Constant(constant) => {

@@ -7,6 +7,9 @@ mod operations;
 mod work;
 mod workers;
 
+pub(crate) use admin::{namespaces, queue_record, queues};
+pub(crate) use operations::count;
+
 use hyper::StatusCode;
 use longshore_engine::{Answer, Command, JobId};
 

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use longshore_proto::v1::admin_client::AdminClient;
 use longshore_proto::v1::jobs_client::JobsClient;
 use longshore_proto::v1::server_message::Message as Told;
 use longshore_proto::v1::worker_message::Message as Tells;
@@ -94,6 +95,10 @@ impl Server {
 
     pub(crate) async fn jobs(&self) -> JobsClient<Channel> {
         JobsClient::new(self.channel().await)
+    }
+
+    pub(crate) async fn admin(&self) -> AdminClient<Channel> {
+        AdminClient::new(self.channel().await)
     }
 
     pub(crate) async fn workers(&self) -> WorkersClient<Channel> {

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
+mod admin;
 mod arriving;
 mod connections;
 mod harness;

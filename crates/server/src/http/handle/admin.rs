@@ -5,9 +5,9 @@ use longshore_engine::{Answer, Command, NamespaceView, OperationKind, QueueView}
 
 use super::{ask, ok, operations, unexpected};
 use crate::api::{NamespaceList, QueueList, QueueRecord, UnreachableShard};
-use crate::http::app::Call;
+use crate::http::app::{App, Call};
 use crate::http::cursor;
-use crate::http::look::{PAGE_DEFAULT, PAGE_MAX};
+use crate::http::look::{self, PAGE_DEFAULT, PAGE_MAX};
 use crate::http::parse::parse_settings;
 use crate::http::refusal::Refusal;
 use crate::http::reply::Reply;
@@ -17,38 +17,51 @@ use crate::http::view;
 /// Pages of queues that one answer looks through for those that nobody consumes.
 const SEARCHED_PAGES_MAX: usize = 20;
 
-fn queue_record(call: &Call<'_>, queue: &QueueView) -> QueueRecord {
-    call.app.rates.of(call.namespace, view::queue(queue))
+/// A queue as it is told.
+pub(crate) fn queue_record(app: &App, ns: &str, queue: &QueueView) -> QueueRecord {
+    app.rates.of(ns, view::queue(queue))
 }
 
 pub(super) async fn list_queues(call: Call<'_>) -> Result<Reply, Refusal> {
     let limit = call.query.count("limit", PAGE_DEFAULT, PAGE_MAX)?;
     let unconsumed = call.query.flag("unconsumed")?;
+    let page = queues(call.app, call.namespace, unconsumed, call.query.text("cursor"), limit);
+    Ok(ok(&page.await?).not_cached())
+}
+
+/// A page of queues.
+pub(crate) async fn queues(
+    app: &App,
+    ns: &str,
+    unconsumed: bool,
+    from: Option<&str>,
+    limit: usize,
+) -> Result<QueueList, Refusal> {
     let of = [unconsumed.then_some("unconsumed")];
-    let scope = cursor::scope("queues", call.namespace, &of);
-    let mut after = name_before(&call, scope)?;
+    let scope = cursor::scope("queues", ns, &of);
+    let mut after = name_before(from, scope)?;
     let mut queues = Vec::new();
     for _ in 0..SEARCHED_PAGES_MAX {
         let room = limit - queues.len();
         let page = Command::ListQueues { after: after.clone(), limit: room };
-        let (page, more) = match ask(&call, page).await? {
+        let (page, more) = match look::ask(app, ns, page).await? {
             Answer::Queues(page, more) => (page, more),
             other => return Err(unexpected(&other)),
         };
         after = if more { page.last().map(|queue| queue.name.clone()) } else { None };
         let wanted = page.iter().filter(|queue| !unconsumed || nobody_consumes(queue));
-        queues.extend(wanted.map(|queue| queue_record(&call, queue)));
+        queues.extend(wanted.map(|queue| queue_record(app, ns, queue)));
         if after.is_none() || queues.len() >= limit {
             break;
         }
     }
     let next = after.map(|name| cursor::encode(name.as_bytes(), scope));
-    Ok(ok(&QueueList { queues, next }).not_cached())
+    Ok(QueueList { queues, next })
 }
 
 /// The name that the page before this one ended with.
-fn name_before(call: &Call<'_>, scope: cursor::Scope) -> Result<Option<String>, Refusal> {
-    let Some(text) = call.query.text("cursor") else { return Ok(None) };
+fn name_before(from: Option<&str>, scope: cursor::Scope) -> Result<Option<String>, Refusal> {
+    let Some(text) = from else { return Ok(None) };
     let key = cursor::decode(text, scope)?;
     Ok(Some(String::from_utf8_lossy(&key).into_owned()))
 }
@@ -60,7 +73,9 @@ fn nobody_consumes(queue: &QueueView) -> bool {
 
 async fn queue_reply(call: &Call<'_>, command: Command) -> Result<Reply, Refusal> {
     match ask(call, command).await? {
-        Answer::Queue(queue) => Ok(ok(&queue_record(call, &queue)).not_cached()),
+        Answer::Queue(queue) => {
+            Ok(ok(&queue_record(call.app, call.namespace, &queue)).not_cached())
+        }
         other => Err(unexpected(&other)),
     }
 }
@@ -95,10 +110,20 @@ pub(super) async fn delete_queue(call: Call<'_>) -> Result<Reply, Refusal> {
 
 pub(super) async fn list_namespaces(call: Call<'_>) -> Result<Reply, Refusal> {
     let limit = call.query.count("limit", PAGE_DEFAULT, PAGE_MAX)?;
+    let page = namespaces(call.app, call.query.text("cursor"), limit);
+    Ok(ok(&page.await?).not_cached())
+}
+
+/// A page of the namespaces of the node.
+pub(crate) async fn namespaces(
+    app: &App,
+    from: Option<&str>,
+    limit: usize,
+) -> Result<NamespaceList, Refusal> {
     let scope = cursor::scope("namespaces", "", &[]);
-    let after = name_before(&call, scope)?;
+    let after = name_before(from, scope)?;
     let mut list = NamespaceList { namespaces: Vec::new(), next: None, unavailable: Vec::new() };
-    for answer in call.app.node.call_shards(Command::ListNamespaces).await {
+    for answer in app.node.call_shards(Command::ListNamespaces).await {
         match answer {
             Ok(Answer::Namespaces(namespaces)) => {
                 let later = |it: &&NamespaceView| after.as_ref().is_none_or(|name| it.name > *name);
@@ -118,7 +143,7 @@ pub(super) async fn list_namespaces(call: Call<'_>) -> Result<Reply, Refusal> {
         let end = list.namespaces.last();
         list.next = end.map(|end| cursor::encode(end.name.as_bytes(), scope));
     }
-    Ok(ok(&list).not_cached())
+    Ok(list)
 }
 
 /// The namespace that the path names at its end.

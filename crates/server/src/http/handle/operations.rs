@@ -8,9 +8,10 @@ use longshore_engine::{
 
 use super::jobs::waits;
 use super::{ask, ok, unexpected};
-use crate::api::OperationList;
+use crate::api::{OperationList, OperationRecord};
 use crate::clock::wall_now;
-use crate::http::app::Call;
+use crate::http::app::{App, Call};
+use crate::http::look;
 use crate::http::parse::{parse_purge, parse_retry_dead};
 use crate::http::refusal::Refusal;
 use crate::http::reply::Reply;
@@ -52,7 +53,11 @@ pub(super) async fn retry_dead(call: Call<'_>) -> Result<Reply, Refusal> {
 }
 
 async fn start_or_count(call: &Call<'_>, kind: OperationKind) -> Result<Reply, Refusal> {
-    if call.query.flag("dry_run")? { count(call, kind).await } else { start(call, kind).await }
+    if call.query.flag("dry_run")? {
+        Ok(ok(&count(call.app, call.namespace, kind).await?).not_cached())
+    } else {
+        start(call, kind).await
+    }
 }
 
 /// Starts an operation: `202`, and where it tells how far it is.
@@ -69,8 +74,12 @@ pub(super) async fn start(call: &Call<'_>, kind: OperationKind) -> Result<Reply,
 
 /// How many jobs an operation would touch. Exact up to a bound; `examined` tells whether it was
 /// reached.
-async fn count(call: &Call<'_>, kind: OperationKind) -> Result<Reply, Refusal> {
-    let candidates = candidates(call, &kind).await?;
+pub(crate) async fn count(
+    app: &App,
+    ns: &str,
+    kind: OperationKind,
+) -> Result<OperationRecord, Refusal> {
+    let candidates = candidates(app, ns, &kind).await?;
     let (dead, wanted, before) = match &kind {
         OperationKind::PurgeQueue { kind, before, .. } => (false, kind.clone(), *before),
         OperationKind::RetryDead { kind, before, .. }
@@ -78,7 +87,7 @@ async fn count(call: &Call<'_>, kind: OperationKind) -> Result<Reply, Refusal> {
         OperationKind::DeleteQueue { .. } => (false, None, None),
     };
     if wanted.is_none() && before.is_none() {
-        return Ok(ok(&view::dry_run(&kind, candidates, 0, candidates)).not_cached());
+        return Ok(view::dry_run(&kind, candidates, 0, candidates));
     }
     let queue = kind.queue().map(str::to_owned);
     let state = dead.then_some(JobState::Dead);
@@ -88,7 +97,7 @@ async fn count(call: &Call<'_>, kind: OperationKind) -> Result<Reply, Refusal> {
         let in_time = before.is_none_or(|before| since.is_some_and(|since| since < before));
         in_time && (dead || waits(view.state()))
     };
-    let namespace = call.namespace.to_owned();
+    let namespace = ns.to_owned();
     let look = move |reader: &dyn longshore_engine::Reader, now| {
         let (mut matched, mut examined, mut cursor) = (0_u64, 0_usize, None);
         while examined < COUNTED_MAX {
@@ -103,18 +112,18 @@ async fn count(call: &Call<'_>, kind: OperationKind) -> Result<Reply, Refusal> {
         }
         Some((matched, examined as u64))
     };
-    let Some((matched, examined)) = call.app.node.read(call.namespace, look).await? else {
-        return Err(Rejection::NamespaceUnknown { name: call.namespace.to_owned() }.into());
+    let Some((matched, examined)) = app.node.read(ns, look).await? else {
+        return Err(Rejection::NamespaceUnknown { name: ns.to_owned() }.into());
     };
-    Ok(ok(&view::dry_run(&kind, candidates, examined, matched)).not_cached())
+    Ok(view::dry_run(&kind, candidates, examined, matched))
 }
 
 /// How many jobs the operation could touch at most, from the counters of its queues.
-async fn candidates(call: &Call<'_>, kind: &OperationKind) -> Result<u64, Refusal> {
+async fn candidates(app: &App, ns: &str, kind: &OperationKind) -> Result<u64, Refusal> {
     let waiting =
         |queue: &QueueView| queue.ready + queue.scheduled + queue.retrying + queue.blocked;
-    let Some(queue) = kind.queue() else { return dead_of_all(call).await };
-    match ask(call, Command::GetQueue { queue: queue.to_owned() }).await? {
+    let Some(queue) = kind.queue() else { return dead_of_all(app, ns).await };
+    match look::ask(app, ns, Command::GetQueue { queue: queue.to_owned() }).await? {
         Answer::Queue(queue) => Ok(match kind {
             OperationKind::PurgeQueue { .. } => waiting(&queue),
             OperationKind::RetryDead { .. } | OperationKind::PurgeDead { .. } => queue.dead,
@@ -124,10 +133,10 @@ async fn candidates(call: &Call<'_>, kind: &OperationKind) -> Result<u64, Refusa
     }
 }
 
-async fn dead_of_all(call: &Call<'_>) -> Result<u64, Refusal> {
+async fn dead_of_all(app: &App, ns: &str) -> Result<u64, Refusal> {
     let (mut dead, mut after) = (0, None);
     loop {
-        match ask(call, Command::ListQueues { after, limit: 1000 }).await? {
+        match look::ask(app, ns, Command::ListQueues { after, limit: 1000 }).await? {
             Answer::Queues(queues, more) => {
                 dead += queues.iter().map(|queue| queue.dead).sum::<u64>();
                 match queues.last() {

@@ -25,7 +25,14 @@ pub(crate) struct Filter {
 
 /// Reads the settings of a queue.
 pub(crate) fn parse_settings(body: &Bytes, bounds: &Bounds) -> Result<QueueSettings, Refusal> {
-    let settings: QueueSettingsBody = read(text_of(body)?)?;
+    settings_of(read(text_of(body)?)?, bounds)
+}
+
+/// Checks the settings of a queue.
+pub(crate) fn settings_of(
+    settings: QueueSettingsBody,
+    bounds: &Bounds,
+) -> Result<QueueSettings, Refusal> {
     let QueueSettingsBody { paused, max_length, defaults } = settings;
     let JobDefaultsBody { priority, lease, timeout, retry, max_attempts, max_age, ttl, retain } =
         defaults;

@@ -14,6 +14,7 @@ mod settle;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use admin::settings_of;
 pub(super) use admin::{parse_purge, parse_retry_dead, parse_settings};
 pub(crate) use bounds::Bounds;
 pub(super) use enqueue::parse_enqueue;

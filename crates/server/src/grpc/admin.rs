@@ -1,0 +1,323 @@
+//! The service of operators: queues, operations and namespaces. Each call does what its sibling
+//! over HTTP does.
+
+use std::sync::Arc;
+
+use longshore_engine::{Answer, Command, OperationId, OperationKind, QueueSettings, TimeMs};
+use longshore_proto::v1;
+use longshore_proto::v1::admin_server::Admin;
+use longshore_proto::v1::start_operation_request::Action;
+use serde::Serialize;
+use tonic::{Request, Response, Status};
+
+use super::job_in::retry_text;
+use super::{Face, namespace_of};
+use crate::api::{
+    DurationText, JobDefaultsBody, NamespaceRecord, OperationRecord, OperationStateText,
+    QueueRecord, QueueSettingsBody,
+};
+use crate::class::Class;
+use crate::http::handle::{count, namespaces, queue_record, queues};
+use crate::http::look::{PAGE_DEFAULT, PAGE_MAX, ask, unexpected};
+use crate::http::parse::{Bounds, settings_of};
+use crate::http::refusal::Refusal;
+use crate::http::text::{check_name, check_path_name};
+use crate::http::view;
+
+/// The service on one connection.
+pub(super) struct AdminFace(pub(super) Arc<Face>);
+
+type Answered<T> = Result<Response<T>, Status>;
+
+/// The record of the HTTP API.
+fn record(of: &impl Serialize) -> bytes::Bytes {
+    serde_json::to_vec(of).expect("a record of the API has nothing that JSON cannot say").into()
+}
+
+fn queue_told(of: &QueueRecord) -> v1::Queue {
+    v1::Queue {
+        name: of.name.clone(),
+        ready: of.ready,
+        scheduled: of.scheduled,
+        retrying: of.retrying,
+        blocked: of.blocked,
+        running: of.running,
+        dead: of.dead,
+        oldest_age_ms: of.oldest_age.map(|age| age.0),
+        consumers: of.consumers,
+        paused: of.settings.paused,
+        record: record(of),
+    }
+}
+
+fn operation_told(id: Option<OperationId>, of: &OperationRecord) -> v1::Operation {
+    let state = match of.state {
+        OperationStateText::DryRun => "dry_run",
+        OperationStateText::Running => "running",
+        OperationStateText::Finished => "finished",
+        OperationStateText::Cancelled => "cancelled",
+    };
+    v1::Operation {
+        id: id.map(|id| id.0),
+        operation: of.operation.clone(),
+        state: state.to_owned(),
+        candidates: of.candidates,
+        examined: of.examined,
+        changed: of.changed,
+        progress: of.progress,
+        record: record(of),
+    }
+}
+
+fn namespace_told(of: &NamespaceRecord) -> v1::Namespace {
+    v1::Namespace {
+        name: of.name.clone(),
+        created_at_unix_ms: of.created_at.0,
+        queues: of.queues,
+        record: record(of),
+    }
+}
+
+fn page_size(limit: u32) -> Result<usize, Refusal> {
+    match limit as usize {
+        0 => Ok(PAGE_DEFAULT),
+        limit if limit <= PAGE_MAX => Ok(limit),
+        limit => Err(Refusal::value("limit", limit, format!("0 to {PAGE_MAX}"))),
+    }
+}
+
+fn some(text: &str) -> Option<&str> {
+    (!text.is_empty()).then_some(text)
+}
+
+fn settings(of: Option<v1::QueueSettings>, bounds: &Bounds) -> Result<QueueSettings, Refusal> {
+    let of = of.unwrap_or_default();
+    let defaults = of.defaults.unwrap_or_default();
+    let priority = |priority: u32| {
+        let level = u8::try_from(priority).ok().filter(|level| *level <= 9);
+        level.ok_or_else(|| Refusal::value("defaults.priority", priority, "0 to 9"))
+    };
+    if defaults.max_attempts == Some(0) {
+        return Err(Refusal::value("defaults.max_attempts", 0, "1 or more"));
+    }
+    let retry = defaults.retry.as_ref().and_then(|retry| retry.policy.as_ref());
+    let body = QueueSettingsBody {
+        paused: of.paused,
+        max_length: of.max_length,
+        defaults: JobDefaultsBody {
+            priority: defaults.priority.map(priority).transpose()?,
+            lease: defaults.lease_ms.map(DurationText),
+            timeout: defaults.timeout_ms.map(DurationText),
+            retry: retry.map(retry_text),
+            max_attempts: defaults.max_attempts,
+            max_age: defaults.max_age_ms.map(DurationText),
+            ttl: defaults.ttl_ms.map(DurationText),
+            retain: defaults.retain_ms.map(DurationText),
+        },
+    };
+    settings_of(body, bounds)
+}
+
+/// What a request for an operation asks for.
+fn operation_kind(of: &v1::StartOperationRequest) -> Result<OperationKind, Refusal> {
+    if let Some(kind) = some(&of.kind) {
+        check_name("kind", kind)?;
+    }
+    let (kind, before) = (some(&of.kind).map(str::to_owned), of.before_unix_ms.map(TimeMs));
+    let named = || check_path_name("queue", &of.queue).map(|()| of.queue.clone());
+    let named_or_all = || if of.queue == "*" { Ok(None) } else { named().map(Some) };
+    Ok(match of.action() {
+        Action::PurgeQueue => OperationKind::PurgeQueue { queue: named()?, kind, before },
+        Action::RetryDead => OperationKind::RetryDead { queue: named_or_all()?, kind, before },
+        Action::PurgeDead => OperationKind::PurgeDead { queue: named_or_all()?, kind, before },
+        Action::DeleteQueue if kind.is_none() && before.is_none() => {
+            OperationKind::DeleteQueue { queue: named()? }
+        }
+        Action::DeleteQueue => {
+            let value = "DELETE_QUEUE with a filter";
+            return Err(Refusal::value("action", value, "DELETE_QUEUE without kind and before"));
+        }
+        Action::Unspecified => {
+            let allowed = "PURGE_QUEUE, RETRY_DEAD, PURGE_DEAD or DELETE_QUEUE";
+            return Err(Refusal::value("action", of.action, allowed));
+        }
+    })
+}
+
+impl AdminFace {
+    async fn ask(&self, namespace: &str, command: Command) -> Result<Answer, Refusal> {
+        let _admitted = self.0.app.enter(Class::Settle, self.0.earlier)?;
+        ask(&self.0.app, namespace, command).await
+    }
+
+    async fn queue(
+        &self,
+        of: &v1::QueueRequest,
+        command: impl FnOnce(String) -> Command,
+    ) -> Answered<v1::Queue> {
+        let namespace = namespace_of(&of.namespace)?;
+        check_path_name("queue", &of.queue)?;
+        match self.ask(namespace, command(of.queue.clone())).await? {
+            Answer::Queue(queue) => {
+                Ok(Response::new(queue_told(&queue_record(&self.0.app, namespace, &queue))))
+            }
+            other => Err(unexpected(&other).into()),
+        }
+    }
+
+    async fn operation(&self, namespace: &str, command: Command) -> Answered<v1::Operation> {
+        match self.ask(namespace_of(namespace)?, command).await? {
+            Answer::Operation(of) => {
+                Ok(Response::new(operation_told(Some(of.id), &view::operation(&of))))
+            }
+            other => Err(unexpected(&other).into()),
+        }
+    }
+
+    async fn namespace(&self, named: &str, command: Command) -> Answered<v1::Namespace> {
+        check_path_name("namespace", named)?;
+        match self.ask(named, command).await? {
+            Answer::Namespace(of) => Ok(Response::new(namespace_told(&view::namespace(&of)))),
+            other => Err(unexpected(&other).into()),
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl Admin for AdminFace {
+    async fn list_queues(
+        &self,
+        request: Request<v1::ListQueuesRequest>,
+    ) -> Answered<v1::ListQueuesResponse> {
+        let of = request.into_inner();
+        let namespace = namespace_of(&of.namespace)?;
+        let limit = page_size(of.limit)?;
+        let _admitted = self.0.app.enter(Class::Settle, self.0.earlier)?;
+        let page = queues(&self.0.app, namespace, of.unconsumed, some(&of.cursor), limit).await?;
+        Ok(Response::new(v1::ListQueuesResponse {
+            queues: page.queues.iter().map(queue_told).collect(),
+            next: page.next.unwrap_or_default(),
+        }))
+    }
+
+    async fn get_queue(&self, request: Request<v1::QueueRequest>) -> Answered<v1::Queue> {
+        self.queue(request.get_ref(), |queue| Command::GetQueue { queue }).await
+    }
+
+    async fn put_queue(&self, request: Request<v1::PutQueueRequest>) -> Answered<v1::Queue> {
+        let v1::PutQueueRequest { namespace, queue, settings: of } = request.into_inner();
+        let settings = settings(of, &self.0.app.bounds)?;
+        let named = v1::QueueRequest { namespace, queue };
+        self.queue(&named, |queue| Command::PutQueue { queue, settings }).await
+    }
+
+    async fn pause_queue(&self, request: Request<v1::QueueRequest>) -> Answered<v1::Queue> {
+        let pause = |queue| Command::PauseQueue { queue, paused: true };
+        self.queue(request.get_ref(), pause).await
+    }
+
+    async fn resume_queue(&self, request: Request<v1::QueueRequest>) -> Answered<v1::Queue> {
+        let resume = |queue| Command::PauseQueue { queue, paused: false };
+        self.queue(request.get_ref(), resume).await
+    }
+
+    async fn delete_queue(
+        &self,
+        request: Request<v1::QueueRequest>,
+    ) -> Answered<v1::DeleteQueueResponse> {
+        let v1::QueueRequest { namespace, queue } = request.into_inner();
+        check_path_name("queue", &queue)?;
+        match self.ask(namespace_of(&namespace)?, Command::DeleteQueue { queue }).await? {
+            Answer::QueueDeleted => Ok(Response::new(v1::DeleteQueueResponse {})),
+            other => Err(unexpected(&other).into()),
+        }
+    }
+
+    async fn start_operation(
+        &self,
+        request: Request<v1::StartOperationRequest>,
+    ) -> Answered<v1::Operation> {
+        let of = request.into_inner();
+        let kind = operation_kind(&of)?;
+        if !of.dry_run {
+            return self.operation(&of.namespace, Command::StartOperation(kind)).await;
+        }
+        let namespace = namespace_of(&of.namespace)?;
+        let _admitted = self.0.app.enter(Class::Settle, self.0.earlier)?;
+        let counted = count(&self.0.app, namespace, kind).await?;
+        Ok(Response::new(operation_told(None, &counted)))
+    }
+
+    async fn list_operations(
+        &self,
+        request: Request<v1::ListOperationsRequest>,
+    ) -> Answered<v1::ListOperationsResponse> {
+        let namespace = namespace_of(&request.get_ref().namespace)?;
+        match self.ask(namespace, Command::ListOperations).await? {
+            Answer::Operations(all) => {
+                let told = all.iter().map(|of| operation_told(Some(of.id), &view::operation(of)));
+                Ok(Response::new(v1::ListOperationsResponse { operations: told.collect() }))
+            }
+            other => Err(unexpected(&other).into()),
+        }
+    }
+
+    async fn get_operation(
+        &self,
+        request: Request<v1::OperationRequest>,
+    ) -> Answered<v1::Operation> {
+        let of = request.into_inner();
+        self.operation(&of.namespace, Command::GetOperation { id: OperationId(of.id) }).await
+    }
+
+    async fn cancel_operation(
+        &self,
+        request: Request<v1::OperationRequest>,
+    ) -> Answered<v1::Operation> {
+        let of = request.into_inner();
+        self.operation(&of.namespace, Command::CancelOperation { id: OperationId(of.id) }).await
+    }
+
+    async fn list_namespaces(
+        &self,
+        request: Request<v1::ListNamespacesRequest>,
+    ) -> Answered<v1::ListNamespacesResponse> {
+        let of = request.into_inner();
+        let limit = page_size(of.limit)?;
+        let _admitted = self.0.app.enter(Class::Settle, self.0.earlier)?;
+        let page = namespaces(&self.0.app, some(&of.cursor), limit).await?;
+        let reasons =
+            page.unavailable.iter().map(|it| format!("shard {}: {}", it.shard, it.reason));
+        Ok(Response::new(v1::ListNamespacesResponse {
+            namespaces: page.namespaces.iter().map(namespace_told).collect(),
+            next: page.next.unwrap_or_default(),
+            unavailable: reasons.collect(),
+        }))
+    }
+
+    async fn get_namespace(
+        &self,
+        request: Request<v1::NamespaceRequest>,
+    ) -> Answered<v1::Namespace> {
+        self.namespace(&request.get_ref().namespace, Command::GetNamespace).await
+    }
+
+    async fn create_namespace(
+        &self,
+        request: Request<v1::NamespaceRequest>,
+    ) -> Answered<v1::Namespace> {
+        self.namespace(&request.get_ref().namespace, Command::CreateNamespace).await
+    }
+
+    async fn delete_namespace(
+        &self,
+        request: Request<v1::NamespaceRequest>,
+    ) -> Answered<v1::DeleteNamespaceResponse> {
+        let named = &request.get_ref().namespace;
+        check_path_name("namespace", named)?;
+        match self.ask(named, Command::DeleteNamespace).await? {
+            Answer::NamespaceDeleted => Ok(Response::new(v1::DeleteNamespaceResponse {})),
+            other => Err(unexpected(&other).into()),
+        }
+    }
+}

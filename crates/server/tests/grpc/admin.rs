@@ -1,0 +1,107 @@
+//! The service of operators: queues, operations and namespaces as over HTTP.
+
+use longshore_proto::v1;
+use longshore_proto::v1::start_operation_request::Action;
+use serde_json::Value;
+use tonic::Code;
+
+use crate::harness::{Server, job};
+
+fn named(queue: &str) -> v1::QueueRequest {
+    v1::QueueRequest { queue: queue.into(), ..Default::default() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_is_set_paused_told_and_removed() {
+    let server = Server::start().await;
+    let mut admin = server.admin().await;
+    let defaults =
+        v1::JobDefaults { priority: Some(7), lease_ms: Some(90_000), ..Default::default() };
+    let settings =
+        v1::QueueSettings { max_length: Some(5), defaults: Some(defaults), ..Default::default() };
+    let put = v1::PutQueueRequest {
+        queue: "mail".into(),
+        settings: Some(settings),
+        ..Default::default()
+    };
+    let told = admin.put_queue(put.clone()).await.unwrap().into_inner();
+    let record: Value = serde_json::from_slice(&told.record).unwrap();
+    assert_eq!(record["settings"]["defaults"]["lease"], "90s");
+    assert_eq!(record["settings"]["max_length"], 5);
+
+    let paused = admin.pause_queue(named("mail")).await.unwrap().into_inner();
+    assert!(paused.paused);
+    assert!(!admin.resume_queue(named("mail")).await.unwrap().into_inner().paused);
+
+    let wrong = v1::JobDefaults { priority: Some(10), ..Default::default() };
+    let settings = v1::QueueSettings { defaults: Some(wrong), ..settings };
+    let refused = admin.put_queue(v1::PutQueueRequest { settings: Some(settings), ..put }).await;
+    let refused = refused.unwrap_err();
+    assert_eq!(refused.metadata().get("longshore-code").unwrap(), "value_refused");
+
+    let put = |queue: &str| v1::PutQueueRequest { queue: queue.into(), ..Default::default() };
+    admin.put_queue(put("other")).await.unwrap();
+    let page = v1::ListQueuesRequest { limit: 1, ..Default::default() };
+    let first = admin.list_queues(page.clone()).await.unwrap().into_inner();
+    assert_eq!(first.queues[0].name, "mail");
+    let second = v1::ListQueuesRequest { cursor: first.next, ..page };
+    let second = admin.list_queues(second).await.unwrap().into_inner();
+    assert_eq!(second.queues[0].name, "other");
+
+    admin.delete_queue(named("other")).await.unwrap();
+    assert_eq!(admin.get_queue(named("other")).await.unwrap_err().code(), Code::NotFound);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operation_is_counted_started_and_told() {
+    let server = Server::start().await;
+    let mut admin = server.admin().await;
+    let jobs = vec![job(), job(), job()];
+    let request = v1::EnqueueRequest { queue: "q".into(), jobs, ..Default::default() };
+    server.jobs().await.enqueue(request).await.unwrap();
+
+    let purge = v1::StartOperationRequest {
+        queue: "q".into(),
+        action: Action::PurgeQueue.into(),
+        dry_run: true,
+        ..Default::default()
+    };
+    let counted = admin.start_operation(purge.clone()).await.unwrap().into_inner();
+    assert_eq!((counted.state.as_str(), counted.changed, counted.id), ("dry_run", 3, None));
+    let started = v1::StartOperationRequest { dry_run: false, ..purge.clone() };
+    let started = admin.start_operation(started).await.unwrap().into_inner();
+    let id = started.id.expect("an operation that has begun has an id");
+    let asked = v1::OperationRequest { id, ..Default::default() };
+    let told = loop {
+        let told = admin.get_operation(asked.clone()).await.unwrap().into_inner();
+        if told.state != "running" {
+            break told;
+        }
+    };
+    assert_eq!((told.state.as_str(), told.changed), ("finished", 3));
+    let all = admin.list_operations(v1::ListOperationsRequest::default()).await.unwrap();
+    assert_eq!(all.into_inner().operations[0].id, Some(id));
+
+    let nothing = v1::StartOperationRequest { action: 0, ..purge.clone() };
+    let refused = admin.start_operation(nothing).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument);
+    let filtered =
+        v1::StartOperationRequest { action: Action::DeleteQueue.into(), kind: "k".into(), ..purge };
+    assert_eq!(admin.start_operation(filtered).await.unwrap_err().code(), Code::InvalidArgument);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn namespaces_come_and_go() {
+    let server = Server::start().await;
+    let mut admin = server.admin().await;
+    let shop = v1::NamespaceRequest { namespace: "shop".into() };
+    assert_eq!(admin.create_namespace(shop.clone()).await.unwrap().into_inner().name, "shop");
+    assert_eq!(admin.get_namespace(shop.clone()).await.unwrap().into_inner().queues, 0);
+    let all = admin.list_namespaces(v1::ListNamespacesRequest::default()).await.unwrap();
+    assert!(all.into_inner().namespaces.iter().any(|one| one.name == "shop"));
+    admin.delete_namespace(shop.clone()).await.unwrap();
+    assert_eq!(admin.get_namespace(shop).await.unwrap_err().code(), Code::NotFound);
+    server.stop().await;
+}
