@@ -198,7 +198,7 @@ pub(super) const KNOBS: &[Row] = &[
     ),
     count_row!(
         "http.metrics_queues_max",
-        "Queues that metrics name; the rest is summed up.",
+        "Queues, and namespaces, that metrics name; the rest is summed up.",
         http.metrics_queues_max,
         usize,
         0,

@@ -17,6 +17,7 @@ use super::events;
 use super::guard;
 use super::handle;
 use super::json::check_empty;
+use super::metrics::Figures;
 use super::parse::Bounds;
 use super::prefer::Preferences;
 use super::query::Query;
@@ -46,6 +47,8 @@ pub(crate) struct App {
     /// Places for streams of events.
     pub(crate) streams: Arc<Semaphore>,
     pub(crate) workers: Arc<Registry>,
+    /// Held while the shards are asked, so that what is heard later is also told later.
+    pub(crate) figures: Arc<tokio::sync::Mutex<Figures>>,
     lanes: Arc<[Lane; Class::COUNT]>,
 }
 
@@ -142,6 +145,7 @@ impl App {
             counts: Arc::default(),
             streams: Arc::new(Semaphore::new(events::STREAMS_MAX)),
             workers: Arc::default(),
+            figures: Arc::default(),
             lanes: Arc::new([lane(Class::Settle), lane(Class::Lease), lane(Class::Publish)]),
             config: Arc::new(config),
         }

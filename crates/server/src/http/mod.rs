@@ -23,6 +23,7 @@ pub(crate) mod refusal;
 pub(crate) mod reply;
 mod route;
 mod routes;
+mod series;
 mod serve;
 pub(crate) mod text;
 mod threads;
