@@ -269,8 +269,9 @@ impl App {
         route: &Route,
         incoming: Incoming,
     ) -> Result<(Bytes, Option<Held>), Refusal> {
-        let takes_jobs = matches!(route.op, Op::Enqueue | Op::Lease | Op::Settle | Op::Ack);
-        let bytes_max = if takes_jobs { self.config.body_bytes_max } else { ADMIN_BODY_BYTES_MAX };
+        // A worker's texts are cut, not refused: that would cost the run.
+        let takes_much = route.op == Op::Enqueue || route.op.is_of_worker();
+        let bytes_max = if takes_much { self.config.body_bytes_max } else { ADMIN_BODY_BYTES_MAX };
         let bodies = &self.lane(route.class).bodies;
         body::read(incoming, bytes_max, self.config.body_timeout, bodies).await
     }
