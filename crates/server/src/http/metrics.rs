@@ -161,6 +161,8 @@ fn http(page: &mut Page, app: &App) {
     for (class, requests, _) in app.in_flight() {
         page.sample("longshore_http_requests_in_flight", &[("class", class)], requests);
     }
+    let unread = app.answer_bytes();
+    page.gauge("longshore_http_answer_bytes", "Bytes of answers not taken yet.", unread);
     page.head("longshore_http_body_bytes", "gauge", "Bytes of bodies held, by class.");
     for (class, _, bytes) in app.in_flight() {
         page.sample("longshore_http_body_bytes", &[("class", class)], bytes);
