@@ -50,6 +50,8 @@ pub struct HttpConfig {
     pub settlements_max: usize,
     /// Bytes of bodies kept free for each of leases and settlements.
     pub reserved_bytes_max: u64,
+    /// Bytes of answers that their readers have not taken.
+    pub answer_bytes_max: u64,
     /// How long a request's line and headers may take to arrive.
     pub header_timeout: Duration,
     /// How long a body may take to arrive.
@@ -82,6 +84,7 @@ impl Default for HttpConfig {
             waits_max: 10_000,
             settlements_max: 4096,
             reserved_bytes_max: 64 << 20,
+            answer_bytes_max: 256 << 20,
             header_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(30),
             write_timeout: Duration::from_secs(30),

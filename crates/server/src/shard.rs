@@ -34,8 +34,6 @@ const INLINE_BYTES_MAX: usize = 64 << 10;
 const GUEST_COMMIT_MAX: Duration = Duration::from_millis(1);
 /// After so long without a group the journal is marked.
 const QUIET: Duration = Duration::from_millis(10);
-/// Queues and namespaces that are told of one by one in figures.
-const STATS_MAX: usize = 100;
 /// Settlements may fill memory up to this multiple of a memtable while the disk is full.
 const FULL_MEMTABLES_MAX: usize = 4;
 
@@ -226,7 +224,7 @@ impl Shard {
         for reply in signals.stats {
             // Whoever asked may have gone.
             let clock = self.clocks.now().1;
-            drop(reply.send(self.turn.stats(clock, STATS_MAX)));
+            drop(reply.send(self.turn.stats(clock)));
         }
         if ending >= Some(Ending::Begin) {
             let clock = self.clocks.now().1;

@@ -1,4 +1,4 @@
-//! Figures of a shard for metrics, bounded in number.
+//! Figures of a shard for metrics.
 
 use super::Turn;
 use super::handle::LOOKS_MAX;
@@ -33,25 +33,19 @@ pub struct ShardStats {
     pub consumers: u64,
     /// Queues in all.
     pub queues_total: u64,
-    /// The queues with the longest backlogs.
+    /// Every queue.
     pub queues: Vec<QueueStats>,
-    /// The namespaces with the most kept bytes.
+    /// Every namespace.
     pub namespaces: Vec<NamespaceView>,
 }
 
 impl<M: OrderedMap> Turn<M> {
-    /// Figures now, of at most `limit` queues and as many namespaces.
-    pub fn stats(&self, clock: Clock, limit: usize) -> ShardStats {
+    /// Figures now, of all queues and namespaces: what is summed up has to be complete.
+    pub fn stats(&self, clock: Clock) -> ShardStats {
         let now = self.time.now(clock);
-        let mut queues: Vec<_> = self.state.queues.all().collect();
-        queues.sort_by_key(|queue| std::cmp::Reverse(queue.counts.backlog() + queue.counts.dead));
-        queues.truncate(limit);
-        let mut namespaces: Vec<_> =
-            self.state.namespaces.values().filter(|slot| !slot.namespace.deleted).collect();
-        namespaces.sort_by_key(|slot| std::cmp::Reverse(slot.kept.outcome_bytes));
-        namespaces.truncate(limit);
+        let namespaces = self.state.namespaces.values().filter(|slot| !slot.namespace.deleted);
         let mut looks = LOOKS_MAX;
-        let mut queue = |queue: &&crate::queue::Queue| {
+        let queue = |queue: &crate::queue::Queue| {
             let slot = self.state.namespaces.get(&queue.namespace);
             QueueStats {
                 namespace: slot.map(|slot| slot.namespace.name.clone()).unwrap_or_default(),
@@ -66,8 +60,8 @@ impl<M: OrderedMap> Turn<M> {
             sessions: self.state.sessions.len() as u64,
             consumers: self.consumers.len() as u64,
             queues_total: self.state.queues.len() as u64,
-            queues: queues.iter().map(&mut queue).collect(),
-            namespaces: namespaces.iter().map(|slot| self.state.namespace_view(slot)).collect(),
+            queues: self.state.queues.all().map(queue).collect(),
+            namespaces: namespaces.map(|slot| self.state.namespace_view(slot)).collect(),
         }
     }
 }

@@ -29,13 +29,59 @@ pub struct InstantMalformed {
     pub text: String,
 }
 
+/// Reads `2026-05-04T03:02:01.5+02:00`. What is finer than a millisecond is rounded up, and a leap
+/// second ends with the next one: nothing begins early.
 fn parse(text: &str) -> Option<InstantText> {
-    // What is longer is no instant, and `Z` or an offset is part of one, not a name in brackets.
-    if text.len() > 64 || !text.is_ascii() || text.ends_with(']') {
+    let number = |text: Option<&str>| -> Option<i64> {
+        let digits = text.filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))?;
+        digits.parse().ok()
+    };
+    let part = |from: usize, to: usize| number(text.get(from..to));
+    let at = |index: usize| text.as_bytes().get(index).copied().unwrap_or_default();
+    let separators = [4, 7, 10, 13, 16].map(at);
+    if !matches!(separators, [b'-', b'-', b'T' | b't' | b' ', b':', b':']) || text.len() > 64 {
         return None;
     }
-    let instant: jiff::Timestamp = text.parse().ok()?;
-    u64::try_from(instant.as_millisecond()).ok().map(InstantText)
+    let (year, month, day) = (part(0, 4)?, part(5, 7)?, part(8, 10)?);
+    let (hour, minute, second) = (part(11, 13)?, part(14, 16)?, part(17, 19)?);
+    let date = jiff::civil::Date::new(year as i16, month as i8, day as i8).ok()?;
+    if hour > 23 || minute > 59 || second > 60 {
+        return None;
+    }
+    let rest = text.get(19..)?;
+    let (milli, zone) = match rest.strip_prefix('.') {
+        Some(rest) => fraction(rest)?,
+        None => (0, rest),
+    };
+    let offset_minutes = match zone {
+        "Z" | "z" => 0,
+        zone => {
+            let (hours, minutes) = (number(zone.get(1..3))?, number(zone.get(4..6))?);
+            let sign = match zone.as_bytes() {
+                [b'+', _, _, b':', _, _] => 1,
+                [b'-', _, _, b':', _, _] => -1,
+                _ => return None,
+            };
+            if hours > 23 || minutes > 59 {
+                return None;
+            }
+            sign * (hours * 60 + minutes)
+        }
+    };
+    let days = i64::from(jiff::civil::date(1970, 1, 1).until(date).ok()?.get_days());
+    let minutes = (days * 24 + hour) * 60 + minute - offset_minutes;
+    u64::try_from((minutes * 60 + second) * 1000 + milli).ok().map(InstantText)
+}
+
+/// Milliseconds, rounded up, and what follows the digits.
+fn fraction(text: &str) -> Option<(i64, &str)> {
+    let end = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (digits, rest) = text.split_at_checked(end).filter(|(digits, _)| !digits.is_empty())?;
+    let digit = |byte: u8| i64::from(byte - b'0');
+    let first = digits.bytes().chain(*b"000").take(3);
+    let milli = first.fold(0, |milli, byte| milli * 10 + digit(byte));
+    let is_finer = digits.bytes().skip(3).any(|byte| byte != b'0');
+    Some((milli + i64::from(is_finer), rest))
 }
 
 impl FromStr for InstantText {
@@ -161,6 +207,23 @@ mod tests {
             ("2026-05-04", None),
             ("12026-05-04T03:02:01Z", None),
             ("2026-05-04T03:02:01Z[UTC]", None),
+            ("2016-12-31T23:59:60Z", Some(1_483_228_800_000)),
+            ("2016-12-31T23:59:61Z", None),
+            ("2026-05-04T03:02:01.000000001Z", Some(1_777_863_721_001)),
+            ("2026-05-04T03:02:01.9990000000Z", Some(1_777_863_721_999)),
+            ("2026-05-04T03:02:01.9991Z", Some(1_777_863_722_000)),
+            ("2026-05-04T03:02:01,5Z", None),
+            ("2026-05-04T03:02:01.Z", None),
+            ("2026-05-04T03:02Z", None),
+            ("2026-05-04T24:00:00Z", None),
+            ("2026-05-04T03:02:01+24:00", None),
+            ("2026-05-04T03:02:01+02", None),
+            ("2026-05-04T03:02:01+02:00:00", None),
+            ("2026-05-04T05:02:01.5-00:00", Some(1_777_870_921_500)),
+            ("9999-12-31T23:59:59.999Z", Some(LAST_MS)),
+            ("2026-13-04T03:02:01Z", None),
+            ("+026-05-04T03:02:01Z", None),
+            ("2026-05-04T03:02:0\u{fc}Z", None),
             ("tomorrow", None),
             ("1777863721", None),
             ("", None),

@@ -13,6 +13,7 @@ mod problem;
 mod raw;
 mod record;
 mod retry;
+mod shown;
 mod work;
 mod worker;
 

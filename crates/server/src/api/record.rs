@@ -73,12 +73,14 @@ impl fmt::Display for StateText {
 #[serde(default, deny_unknown_fields)]
 pub struct ErrorText {
     /// The class of error, such as an exception's name.
-    #[serde(rename = "type", skip_serializing_if = "String::is_empty")]
+    #[serde(rename = "type", deserialize_with = "super::shown::text")]
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub kind: String,
     /// What it said. What is longer than is kept is cut.
+    #[serde(deserialize_with = "super::shown::text")]
     pub message: String,
     /// Where it was. What is longer than is kept is cut.
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(deserialize_with = "super::shown::text", skip_serializing_if = "String::is_empty")]
     pub backtrace: String,
 }
 

@@ -253,11 +253,13 @@ pub struct CheckpointRequest<'a> {
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub cursor: Option<RawJson<'a>>,
     /// How far the job is, from 0 to 1.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "super::shown::number_if_any")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 0, maximum = 1)]
     pub progress: Option<f64>,
     /// How far the job is, in words.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "super::shown::text_if_any")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub progress_text: Option<String>,
     /// What is added to each counter.
     #[serde(default, skip_serializing_if = "Counters::is_empty")]
@@ -292,11 +294,13 @@ pub struct HeartbeatRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease: Option<DurationText>,
     /// How far the run is, from 0 to 1.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "super::shown::number_if_any")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 0, maximum = 1)]
     pub progress: Option<f64>,
     /// How far the run is, in words.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "super::shown::text_if_any")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub progress_text: Option<String>,
 }
 

@@ -173,6 +173,12 @@ pub(super) const KNOBS: &[Row] = &[
         http.reserved_bytes_max,
         u64
     ),
+    bytes_row!(
+        "http.answer_bytes_max",
+        "Bytes of answers that their readers have not taken.",
+        http.answer_bytes_max,
+        u64
+    ),
     duration_row!(
         "http.header_timeout",
         "How long a request's line and headers may take to arrive.",
@@ -198,7 +204,7 @@ pub(super) const KNOBS: &[Row] = &[
     ),
     count_row!(
         "http.metrics_queues_max",
-        "Queues that metrics name; the rest is summed up.",
+        "Queues, and namespaces, that metrics name; the rest is summed up.",
         http.metrics_queues_max,
         usize,
         0,

@@ -11,12 +11,13 @@ use longshore_proto::v1::jobs_server::JobsServer;
 use longshore_proto::v1::workers_server::WorkersServer;
 use tonic::body::Body;
 use tonic::codegen::Service;
+use tonic::{Code as Grpc, Status};
 
 use super::Face;
 use super::admin::AdminFace;
 use super::arriving::{Arriving, InTime};
 use super::jobs::JobsFace;
-use super::refusal::status_of;
+use super::refusal::{coded, status_of};
 use super::workers::WorkersFace;
 use crate::class::Class;
 use crate::http::code::Code;
@@ -53,7 +54,7 @@ pub(super) async fn answer(face: Arc<Face>, request: Request<Incoming>) -> Respo
         "longshore.v1.Jobs" => {
             let request = arriving(request);
             let mut jobs = JobsServer::new(JobsFace(face)).max_decoding_message_size(bytes_max);
-            jobs.call(request).await.unwrap_or_else(|never| match never {})
+            told(jobs.call(request).await.unwrap_or_else(|never| match never {}))
         }
         "longshore.v1.Admin" => {
             let request = arriving(request);
@@ -64,7 +65,7 @@ pub(super) async fn answer(face: Arc<Face>, request: Request<Incoming>) -> Respo
             let request = arriving(request);
             let workers = WorkersServer::new(WorkersFace(face));
             let mut workers = workers.max_decoding_message_size(bytes_max);
-            workers.call(request).await.unwrap_or_else(|never| match never {})
+            told(workers.call(request).await.unwrap_or_else(|never| match never {}))
         }
         "grpc.reflection.v1.ServerReflection" | "grpc.reflection.v1alpha.ServerReflection" => {
             Box::pin(reflect(service.ends_with("v1.ServerReflection"), request)).await
@@ -74,6 +75,14 @@ pub(super) async fn answer(face: Arc<Face>, request: Request<Incoming>) -> Respo
             let detail = format!("there is no service {other} here; there are {SERVICES}");
             tonic::Status::unimplemented(detail).into_http()
         }
+    }
+}
+
+/// Gives an answer that the library made its code.
+fn told(response: Response<Body>) -> Response<Body> {
+    match Status::from_header_map(response.headers()) {
+        Some(status) if status.code() != Grpc::Ok => coded(status).into_http(),
+        _ => response,
     }
 }
 

@@ -4,7 +4,8 @@
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,10 +15,12 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::sync::watch;
+use tokio::task::AbortHandle;
 use tonic::body::Body;
 
 use super::{Face, answer};
 use crate::http::app::App;
+use crate::http::body::Held;
 use crate::http::connection::{Seen, Watched, told};
 
 /// Calls of one connection that may be under way.
@@ -46,9 +49,13 @@ pub(crate) async fn speak(
     let service = service_fn(move |request: Request<Incoming>| {
         let (face, open) = (Arc::clone(&face), Open::new(&seen));
         async move {
-            let response = answer::answer(face, request).await;
+            let write_timeout = face.app.config.write_timeout;
+            let mut response = answer::answer(face, request).await;
+            let held = response.extensions_mut().remove::<Arc<Held>>();
+            let unread = held.map(|held| Unread::new(held, &open, write_timeout));
             Ok::<Response<Body>, Infallible>(
-                response.map(|inner| Body::new(Counted { inner, open })),
+                response
+                    .map(|inner| Body::new(Counted { inner, part: Bytes::new(), unread, open })),
             )
         }
     });
@@ -92,9 +99,46 @@ impl Drop for Open {
     }
 }
 
+/// A large answer that its reader has not taken. One that goes on taking nothing loses its
+/// connection: with a window of 0 it would hold the answer for ever, and nothing else would tell.
+struct Unread {
+    taken: Arc<AtomicU64>,
+    watch: AbortHandle,
+    #[expect(dead_code, reason = "it counts until it is dropped")]
+    held: Arc<Held>,
+}
+
+impl Unread {
+    fn new(held: Arc<Held>, open: &Open, write_timeout: Duration) -> Self {
+        let taken = Arc::new(AtomicU64::new(0));
+        let (seen, progress) = (Arc::clone(&taken), Arc::clone(&open.0.progress));
+        let watch = tokio::spawn(async move {
+            let mut before = u64::MAX;
+            loop {
+                let now = seen.load(Ordering::Relaxed);
+                if now == before {
+                    return progress.be_stuck();
+                }
+                before = now;
+                tokio::time::sleep(write_timeout).await;
+            }
+        });
+        Self { taken, watch: watch.abort_handle(), held }
+    }
+}
+
+impl Drop for Unread {
+    fn drop(&mut self) {
+        self.watch.abort();
+    }
+}
+
 /// An answer whose stream counts as open until all of it is sent.
 struct Counted {
     inner: Body,
+    /// What is left of a large part, which goes out bit by bit as the peer takes it.
+    part: Bytes,
+    unread: Option<Unread>,
     #[expect(dead_code, reason = "it counts until it is dropped")]
     open: Open,
 }
@@ -107,14 +151,28 @@ impl HttpBody for Counted {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, tonic::Status>>> {
-        Pin::new(&mut self.inner).poll_frame(context)
+        if self.part.is_empty() {
+            let frame = match ready!(Pin::new(&mut self.inner).poll_frame(context)) {
+                Some(Ok(frame)) => frame,
+                end => return Poll::Ready(end),
+            };
+            match frame.into_data() {
+                Ok(data) => self.part = data,
+                Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
+            }
+        }
+        if let Some(unread) = &self.unread {
+            unread.taken.fetch_add(1, Ordering::Relaxed);
+        }
+        let count = self.part.len().min(SENT_BYTES_MAX);
+        Poll::Ready(Some(Ok(Frame::data(self.part.split_to(count)))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        self.part.is_empty() && self.inner.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        if self.part.is_empty() { self.inner.size_hint() } else { SizeHint::default() }
     }
 }

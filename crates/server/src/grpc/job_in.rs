@@ -232,7 +232,7 @@ pub(super) fn checkpoint(one: v1::Checkpoint, bounds: &Bounds) -> Result<Checkpo
         seq: (one.seq > 0).then_some(one.seq),
         lease_ms: None,
         cursor: cursor(&one.cursor, bounds)?,
-        progress: one.progress.map(hundredths).transpose()?,
+        progress: one.progress.and_then(hundredths),
         progress_text: one.progress_text,
         counters,
         skipped,

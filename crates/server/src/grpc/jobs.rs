@@ -8,6 +8,7 @@ use longshore_engine::{Answer, Command, EnqueueJobs, JobId, JobView, RetryFrom};
 use longshore_proto::v1;
 use longshore_proto::v1::jobs_server::Jobs;
 use longshore_proto::v1::retry_job_request::From as RetryAt;
+use prost::Message;
 use tokio::sync::mpsc;
 use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
@@ -15,7 +16,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::job_in::{carried, job_id, new_jobs};
 use super::job_out::{id_text, listed_job, whole_job};
-use super::refusal::{problem_of, status_of};
+use super::refusal::{coded, problem_of, status_of};
 use super::{Face, namespace_of};
 use crate::api::StateText;
 use crate::class::Class;
@@ -36,6 +37,11 @@ type Answered<T> = Result<Response<T>, Status>;
 type Told<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 impl JobsFace {
+    /// The answer to a question, counted until its reader has taken it.
+    fn read<M: Message>(&self, message: M) -> Answered<M> {
+        Ok(self.0.app.held_beside(message.encoded_len(), message)?)
+    }
+
     async fn changed(
         &self,
         ns: &str,
@@ -132,7 +138,7 @@ impl Jobs for JobsFace {
                         }
                     }),
                     Ok(None) => return,
-                    Err(status) => Err(status),
+                    Err(status) => Err(coded(status)),
                 };
                 let ends = answer.is_err();
                 let answer =
@@ -150,8 +156,9 @@ impl Jobs for JobsFace {
         let namespace = namespace_of(&request.namespace)?;
         let id = job_id("id", &request.id)?;
         let _admitted = self.0.app.enter(Class::Settle, self.0.earlier)?;
+        self.0.app.check_answers()?;
         let whole = look::whole(&self.0.app, namespace, id).await?;
-        Ok(Response::new(whole_job(&whole)))
+        self.read(whole_job(&whole))
     }
 
     async fn list_jobs(
@@ -174,11 +181,12 @@ impl Jobs for JobsFace {
             text => Some(cursor::decode(text, scope)?),
         };
         let _admitted = self.0.app.enter(Class::Settle, self.0.earlier)?;
+        self.0.app.check_answers()?;
         let page = look::page(&self.0.app, namespace, filter, from, limit).await?;
-        Ok(Response::new(v1::ListJobsResponse {
+        self.read(v1::ListJobsResponse {
             jobs: page.jobs.iter().map(listed_job).collect(),
             next: page.next.map(|next| cursor::encode(&next, scope)).unwrap_or_default(),
-        }))
+        })
     }
 
     async fn await_job(&self, request: Request<v1::AwaitJobRequest>) -> Answered<v1::Job> {
@@ -190,7 +198,7 @@ impl Jobs for JobsFace {
         let wait = |id| Command::AwaitJob { id, wait_ms };
         self.changed(&namespace, &id, Class::Lease, wait).await?;
         let whole = look::whole(&self.0.app, namespace_of(&namespace)?, job_id("id", &id)?).await?;
-        Ok(Response::new(whole_job(&whole)))
+        self.read(whole_job(&whole))
     }
 
     type WatchJobStream = Told<v1::Job>;

@@ -29,6 +29,21 @@ pub(crate) fn status_of(refusal: &Refusal) -> Status {
     Status::with_metadata(grpc_code(refusal.code()), problem.detail, metadata)
 }
 
+/// A status of the library's own with the code that says the same over HTTP: it refuses messages
+/// that are too large, cut or no messages before this face sees them.
+pub(super) fn coded(mut status: Status) -> Status {
+    let code = match status.code() {
+        _ if status.metadata().contains_key(CODE_KEY) => return status,
+        Grpc::OutOfRange => Code::BodyTooLarge,
+        Grpc::Internal if status.message().contains("EOF") => Code::BodyTruncated,
+        Grpc::Internal => Code::BodyMalformed,
+        _ => return status,
+    };
+    let code = MetadataValue::from_static(code.as_str());
+    status.metadata_mut().insert(CODE_KEY, code);
+    status
+}
+
 /// The same as a part of a message.
 pub(crate) fn problem_of(refusal: &Refusal) -> v1::Problem {
     let problem = renamed(refusal.problem());

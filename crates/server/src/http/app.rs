@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use bytes::Bytes;
 use hyper::body::{Body, Incoming};
 use hyper::header::HeaderMap;
-use hyper::{Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode};
 use longshore_engine::Limits;
 use tokio::sync::Semaphore;
 
@@ -17,6 +17,7 @@ use super::events;
 use super::guard;
 use super::handle;
 use super::json::check_empty;
+use super::metrics::Figures;
 use super::parse::Bounds;
 use super::prefer::Preferences;
 use super::query::Query;
@@ -46,6 +47,10 @@ pub(crate) struct App {
     /// Places for streams of events.
     pub(crate) streams: Arc<Semaphore>,
     pub(crate) workers: Arc<Registry>,
+    /// Held while the shards are asked, so that what is heard later is also told later.
+    pub(crate) figures: Arc<tokio::sync::Mutex<Figures>>,
+    /// Answers that their readers have not taken.
+    pub(super) answers: Arc<Gauge>,
     lanes: Arc<[Lane; Class::COUNT]>,
 }
 
@@ -142,6 +147,8 @@ impl App {
             counts: Arc::default(),
             streams: Arc::new(Semaphore::new(events::STREAMS_MAX)),
             workers: Arc::default(),
+            figures: Arc::default(),
+            answers: Arc::new(Gauge::new(config.answer_bytes_max)),
             lanes: Arc::new([lane(Class::Settle), lane(Class::Lease), lane(Class::Publish)]),
             config: Arc::new(config),
         }
@@ -158,12 +165,15 @@ impl App {
         request: Request<Incoming>,
         earlier: usize,
     ) -> Response<AnswerBody> {
-        let reply = match self.handle(request, earlier).await {
-            Ok(reply) => reply,
-            Err(refusal) => refusal.into(),
+        let changed = !matches!(*request.method(), Method::GET | Method::HEAD);
+        let reply = self.handle(request, earlier).await.unwrap_or_else(Reply::from);
+        let (parts, body) = reply.into_response().into_parts();
+        let response = match self.counted(body, changed) {
+            Ok(body) => Response::from_parts(parts, body),
+            Err(refusal) => Reply::from(refusal).into_response(),
         };
-        self.counts.answered(reply.status());
-        reply.into_response()
+        self.counts.answered(response.status());
+        response
     }
 
     async fn handle(&self, request: Request<Incoming>, earlier: usize) -> Result<Reply, Refusal> {
@@ -176,6 +186,9 @@ impl App {
         self.check_room(found.route.class, earlier)?;
         let _admitted = self.admit(found.route.class)?;
         self.check_publishing(found.route.class)?;
+        if matches!(found.route.op, Op::GetJob | Op::GetResult | Op::ListJobs | Op::Lease) {
+            self.check_answers()?;
+        }
         let (body, held) = self.body(found.route, incoming).await?;
         self.call(&found, query, &parts.headers, body, held).await
     }
@@ -265,8 +278,9 @@ impl App {
         route: &Route,
         incoming: Incoming,
     ) -> Result<(Bytes, Option<Held>), Refusal> {
-        let takes_jobs = matches!(route.op, Op::Enqueue | Op::Lease | Op::Settle | Op::Ack);
-        let bytes_max = if takes_jobs { self.config.body_bytes_max } else { ADMIN_BODY_BYTES_MAX };
+        // A worker's texts are cut, not refused: that would cost the run.
+        let takes_much = route.op == Op::Enqueue || route.op.is_of_worker();
+        let bytes_max = if takes_much { self.config.body_bytes_max } else { ADMIN_BODY_BYTES_MAX };
         let bodies = &self.lane(route.class).bodies;
         body::read(incoming, bytes_max, self.config.body_timeout, bodies).await
     }

@@ -38,6 +38,11 @@ impl Gauge {
         Self { bytes: AtomicU64::new(0), bytes_max }
     }
 
+    /// Whether there is room for more.
+    pub(crate) fn has_room(&self) -> bool {
+        self.bytes() < self.bytes_max
+    }
+
     /// Bytes held now.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
@@ -54,6 +59,12 @@ impl Held {
         let gone = self.bytes.saturating_sub(bytes);
         self.gauge.bytes.fetch_sub(gone, Ordering::Relaxed);
         self.bytes -= gone;
+    }
+
+    /// Counts more, whether or not there is room.
+    pub(crate) fn add_in_any_case(&mut self, bytes: u64) {
+        self.gauge.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.bytes += bytes;
     }
 
     /// Counts more, if there is room.

@@ -6,7 +6,7 @@ use std::convert::Infallible;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -50,6 +50,8 @@ pub(crate) struct Progress {
     since: AtomicU64,
     /// Since when the peer takes nothing of what is written; 0 while it does.
     blocked_since: AtomicU64,
+    /// The peer has taken nothing of an answer for too long.
+    stuck: AtomicBool,
     /// Streams of HTTP/2 that are open.
     streams: AtomicUsize,
     /// The connection is to end before its next request.
@@ -63,6 +65,7 @@ impl Progress {
             phase: AtomicU8::new(HEAD),
             since: AtomicU64::new(now),
             blocked_since: AtomicU64::new(0),
+            stuck: AtomicBool::new(false),
             streams: AtomicUsize::new(0),
             leave: Notify::new(),
         }
@@ -91,6 +94,11 @@ impl Progress {
         }
     }
 
+    /// The peer takes nothing of an answer, although the socket would.
+    pub(crate) fn be_stuck(&self) {
+        self.stuck.store(true, Ordering::Relaxed);
+    }
+
     /// Since when it owes a request, if for so long that it may be ended where room is short.
     pub(crate) fn owing_since(&self, now: u64, config: &HttpConfig) -> Option<u64> {
         let since = self.since.load(Ordering::Relaxed);
@@ -112,7 +120,8 @@ impl Progress {
     pub(crate) fn is_overdue(&self, now: u64, config: &HttpConfig) -> bool {
         let over = |since: u64, bound: Duration| now.saturating_sub(since) > bound.as_secs();
         let blocked_since = self.blocked_since.load(Ordering::Relaxed);
-        if blocked_since > 0 && over(blocked_since, config.write_timeout) {
+        let stuck = self.stuck.load(Ordering::Relaxed);
+        if stuck || (blocked_since > 0 && over(blocked_since, config.write_timeout)) {
             return true;
         }
         let since = self.since.load(Ordering::Relaxed);

@@ -1,7 +1,7 @@
 //! Keeps web pages out while there are no credentials: the host has to be this machine, the origin
 //! its own, and what changes something has to be JSON, which no page can send without asking.
 
-use hyper::header::{CONTENT_TYPE, HOST, HeaderMap, HeaderValue, ORIGIN};
+use hyper::header::{CONTENT_TYPE, HOST, HeaderMap, HeaderValue, ORIGIN, TRANSFER_ENCODING};
 use hyper::{Method, Uri};
 
 use super::code::Code;
@@ -17,6 +17,7 @@ pub(crate) fn check(
 ) -> Result<(), Refusal> {
     let host = host_of(uri, headers)?;
     check_origin(headers, host)?;
+    check_coding(headers)?;
     let changes = !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
     if (changes && *method == Method::POST) || has_body {
         check_media_type(headers)?;
@@ -91,8 +92,11 @@ fn check_origin(headers: &HeaderMap, host: &str) -> Result<(), Refusal> {
         let detail = format!("the origin is {shown}; without credentials no other page may ask");
         return Err(Refusal::new(Code::OriginRefused, detail).about("Origin", shown, allowed));
     }
-    let site = headers.get("sec-fetch-site").map(HeaderValue::as_bytes);
-    if let Some(site @ (b"cross-site" | b"same-site")) = site {
+    let foreign = |site: &&[u8]| {
+        site.eq_ignore_ascii_case(b"cross-site") || site.eq_ignore_ascii_case(b"same-site")
+    };
+    let mut sites = headers.get_all("sec-fetch-site").iter().map(HeaderValue::as_bytes);
+    if let Some(site) = sites.find(foreign) {
         let shown = quoted(&String::from_utf8_lossy(site));
         let detail = "a browser says that another site's page asks";
         let allowed = "same-origin or none".to_owned();
@@ -100,6 +104,21 @@ fn check_origin(headers: &HeaderMap, host: &str) -> Result<(), Refusal> {
         return Err(refusal.about("Sec-Fetch-Site", shown, allowed));
     }
     Ok(())
+}
+
+/// Bodies come as they are or in chunks: what another coding made of one would be taken for JSON.
+fn check_coding(headers: &HeaderMap) -> Result<(), Refusal> {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter().map(HeaderValue::as_bytes);
+    let Some(first) = codings.next() else { return Ok(()) };
+    let more = codings.next();
+    if more.is_none() && first.trim_ascii().eq_ignore_ascii_case(b"chunked") {
+        return Ok(());
+    }
+    let shown = quoted(&String::from_utf8_lossy(more.unwrap_or(first)));
+    let allowed = "chunked, once and nothing else";
+    let detail = format!("Transfer-Encoding is {shown}; allowed: {allowed}");
+    let refusal = Refusal::new(Code::HeadMalformed, detail).closing();
+    Err(refusal.about("Transfer-Encoding", shown, allowed.into()))
 }
 
 fn check_media_type(headers: &HeaderMap) -> Result<(), Refusal> {
@@ -195,6 +214,11 @@ mod tests {
             ("sec-fetch-site", "none", false),
             ("sec-fetch-site", "cross-site", true),
             ("sec-fetch-site", "same-site", true),
+            ("sec-fetch-site", "Cross-Site", true),
+            ("transfer-encoding", "chunked", false),
+            ("transfer-encoding", "Chunked", false),
+            ("transfer-encoding", "gzip, chunked", true),
+            ("transfer-encoding", "chunked, chunked", true),
         ] {
             let found = check_head(&Method::GET, &[host, (name, value)], false);
             assert_eq!(found.is_some(), refused, "{name}: {value}");

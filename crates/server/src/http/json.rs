@@ -7,6 +7,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, DeserializeSeed};
 use serde_json::error::Category;
+use serde_path_to_error::Segment;
 
 use super::code::Code;
 use super::refusal::Refusal;
@@ -75,10 +76,30 @@ fn refusal_of<'a, T: Deserialize<'a>>(text: &'a str, error: serde_json::Error) -
             let tracked = serde_path_to_error::Deserializer::new(&mut deserializer, &mut track);
             // The same error again, and on the way to it the path.
             drop(Object::<T>::new().deserialize(tracked));
-            let path = track.path().to_string();
-            data_refusal(path.trim_matches('.'), &message)
+            data_refusal(&path_of(&track.path()), &message)
         }
     }
+}
+
+/// Where in the body it is. Names are the client's: each is cut.
+fn path_of(path: &serde_path_to_error::Path) -> String {
+    let mut text = String::new();
+    for segment in path {
+        let name = match segment {
+            Segment::Seq { index } => {
+                text.push_str(&format!("[{index}]"));
+                continue;
+            }
+            Segment::Map { key } => shorten(key),
+            Segment::Enum { variant } => shorten(variant),
+            Segment::Unknown => "?".to_owned(),
+        };
+        if !text.is_empty() {
+            text.push('.');
+        }
+        text.push_str(&name);
+    }
+    text
 }
 
 /// What the parser says, without the place, which only helps in syntax.
@@ -373,6 +394,25 @@ mod tests {
         let body = "{\"kind\":\"a\",\"retry\":{\"policy\":\"constand\",\"delay\":\"5s\"}}";
         let detail = read::<NewJob<'_>>(body).unwrap_err().problem().detail;
         assert!(detail.ends_with("did you mean \"constant\"?"), "{detail}");
+    }
+
+    #[test]
+    fn no_refusal_repeats_a_megabyte() {
+        let long = "x\u{fc}".repeat(1 << 20);
+        for body in [
+            format!("{{\"kind\":\"a\",\"{long}\":5}}"),
+            format!("{{\"kind\":\"a\",\"retry\":{{\"policy\":\"sidekiq\",\"{long}\":5}}}}"),
+            format!("{{\"kind\":\"a\",\"retry\":{{\"policy\":\"{long}\"}}}}"),
+            format!("{{\"kind\":\"a\",\"delay\":\"{long}\"}}"),
+            format!("{{\"kind\":\"a\",\"{long}\":5,\"{long}\":5}}"),
+        ] {
+            let problem = read::<NewJob<'_>>(&body).unwrap_err().problem();
+            let answer = serde_json::to_string(&problem).unwrap();
+            assert!(answer.len() < 4096, "{} bytes", answer.len());
+        }
+        let counters = format!("{{\"token\":\"1.1\",\"counters\":{{\"{long}\":\"y\"}}}}");
+        let problem = read::<crate::api::CheckpointRequest<'_>>(&counters).unwrap_err().problem();
+        assert!(serde_json::to_string(&problem).unwrap().len() < 4096);
     }
 
     #[test]

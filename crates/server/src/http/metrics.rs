@@ -1,5 +1,5 @@
-//! Metrics as Prometheus text. Their number is bounded: the longest queues by name, the rest
-//! together as `other`.
+//! Metrics as Prometheus text. Their number is bounded: some queues and namespaces by name, the
+//! rest together as `other`.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -8,13 +8,25 @@ use std::sync::atomic::Ordering;
 use longshore_engine::{NamespaceView, QueueView, ShardStats};
 
 use super::app::App;
+use super::series::{Name, OTHER, Series, Told};
 use crate::metrics::{HistogramView, ShardCounters};
 use crate::node::ShardNumbers;
 use crate::shared::ShardState;
 use crate::unavailable::Unavailable;
 
+/// What scrapes remember.
+#[derive(Debug, Default)]
+pub(crate) struct Figures {
+    queues: Series<4>,
+    namespaces: Series<1>,
+}
+
 /// The text of an answer to a scrape.
-pub(crate) fn text(app: &App, stats: &[Result<ShardStats, Unavailable>]) -> String {
+pub(crate) fn text(
+    app: &App,
+    figures: &mut Figures,
+    stats: &[Result<ShardStats, Unavailable>],
+) -> String {
     let mut page = Page(String::with_capacity(16 << 10));
     http(&mut page, app);
     workers(&mut page, app);
@@ -73,8 +85,9 @@ pub(crate) fn text(app: &App, stats: &[Result<ShardStats, Unavailable>]) -> Stri
         |it| &it.group_entries,
     );
     engine(&mut page, stats);
-    queues(&mut page, stats, app.config.metrics_queues_max);
-    namespaces(&mut page, stats);
+    let max = app.config.metrics_queues_max;
+    queues(&mut page, &mut figures.queues, stats, max);
+    namespaces(&mut page, &mut figures.namespaces, stats, max);
     page.0
 }
 
@@ -148,6 +161,8 @@ fn http(page: &mut Page, app: &App) {
     for (class, requests, _) in app.in_flight() {
         page.sample("longshore_http_requests_in_flight", &[("class", class)], requests);
     }
+    let unread = app.answer_bytes();
+    page.gauge("longshore_http_answer_bytes", "Bytes of answers not taken yet.", unread);
     page.head("longshore_http_body_bytes", "gauge", "Bytes of bodies held, by class.");
     for (class, _, bytes) in app.in_flight() {
         page.sample("longshore_http_body_bytes", &[("class", class)], bytes);
@@ -274,9 +289,10 @@ fn engine(page: &mut Page, stats: &[Result<ShardStats, Unavailable>]) {
     }
 }
 
-type QueueMetric = (&'static str, &'static str, &'static str, fn(&QueueView) -> u64);
+/// Name, type, meaning, value.
+type Metric<V> = (&'static str, &'static str, &'static str, fn(&V) -> u64);
 
-const QUEUE_METRICS: [QueueMetric; 14] = [
+const QUEUE_METRICS: [Metric<QueueView>; 14] = [
     ("longshore_queue_ready", "gauge", "Jobs that could run.", |it| it.ready),
     ("longshore_queue_scheduled", "gauge", "Jobs that wait for their time.", |it| it.scheduled),
     ("longshore_queue_retrying", "gauge", "Jobs that wait for another attempt.", |it| it.retrying),
@@ -299,30 +315,102 @@ const QUEUE_METRICS: [QueueMetric; 14] = [
     ("longshore_queue_died_total", "counter", "Jobs that died.", |it| it.dead_total),
 ];
 
-fn queues(page: &mut Page, stats: &[Result<ShardStats, Unavailable>], max: usize) {
-    let mut queues: Vec<_> = stats.iter().flatten().flat_map(|shard| &shard.queues).collect();
-    let weight = |queue: &QueueView| queue.ready + queue.running + queue.dead + queue.scheduled;
-    queues.sort_by_key(|it| std::cmp::Reverse(weight(&it.queue)));
-    let (named, others) = queues.split_at(max.min(queues.len()));
-    for (name, kind, about, value) in QUEUE_METRICS {
+/// What is shown of one queue or namespace at one shard.
+struct Shown<'v, V> {
+    shard: usize,
+    name: Name,
+    weight: u64,
+    view: &'v V,
+}
+
+/// The values of the counters among `metrics`, in their order.
+fn totals<V, const N: usize>(metrics: &[Metric<V>], view: &V) -> [u64; N] {
+    let mut counters = metrics.iter().filter(|(_, kind, ..)| *kind == "counter");
+    std::array::from_fn(|_| counters.next().map_or(0, |(.., value)| value(view)))
+}
+
+/// Writes `metrics` of all that is shown: by name, and the rest together.
+fn by_name<V, const N: usize>(
+    page: &mut Page,
+    series: &mut Series<N>,
+    (metrics, labels): (&[Metric<V>], &[&str]),
+    shown: &[Shown<'_, V>],
+    (answered, max): (&[bool], usize),
+) {
+    let told = |it: &Shown<'_, V>| Told {
+        shard: it.shard,
+        name: it.name.clone(),
+        weight: it.weight,
+        totals: totals(metrics, it.view),
+    };
+    series.take(&shown.iter().map(told).collect::<Vec<_>>(), answered, max);
+    let mut named: BTreeMap<&Name, Vec<&V>> = BTreeMap::new();
+    let mut others = Vec::new();
+    for it in shown {
+        if series.is_named(&it.name) {
+            named.entry(&it.name).or_default().push(it.view);
+        } else {
+            others.push(it.view);
+        }
+    }
+    let sample = |page: &mut Page, name: &str, (first, second): (&str, &str), value: u64| {
+        let values = [first, second];
+        let labels: Vec<_> = labels.iter().copied().zip(values).collect();
+        page.sample(name, &labels, value);
+    };
+    let mut counters = 0..N;
+    for (name, kind, about, value) in metrics {
         page.head(name, kind, about);
-        for it in named {
-            let labels = [("namespace", &*it.namespace), ("queue", &*it.queue.name)];
-            page.sample(name, &labels, value(&it.queue));
+        if *kind == "counter" {
+            let at = counters.next().unwrap_or_default();
+            let of = |totals: [u64; N]| totals.get(at).copied().unwrap_or_default();
+            for (of_it, totals) in series.named() {
+                sample(page, name, (&of_it.0, &of_it.1), of(totals));
+            }
+            if let Some(totals) = series.others() {
+                sample(page, name, (OTHER, OTHER), of(totals));
+            }
+            continue;
+        }
+        // Ages do not add up; of several the highest counts.
+        let together = |views: &[&V]| {
+            let values = views.iter().map(|view| value(view));
+            if name.contains("_age_") { values.max().unwrap_or(0) } else { values.sum() }
+        };
+        for (of_it, views) in &named {
+            sample(page, name, (&of_it.0, &of_it.1), together(views));
         }
         if !others.is_empty() {
-            // Ages do not add up; of the others the highest counts.
-            let values = others.iter().map(|it| value(&it.queue));
-            let is_age = name.contains("_age_");
-            let together = if is_age { values.max().unwrap_or(0) } else { values.sum() };
-            page.sample(name, &[("namespace", "other"), ("queue", "other")], together);
+            sample(page, name, (OTHER, OTHER), together(&others));
         }
     }
 }
 
-type NamespaceMetric = (&'static str, &'static str, &'static str, fn(&NamespaceView) -> u64);
+fn answered(stats: &[Result<ShardStats, Unavailable>]) -> Vec<bool> {
+    stats.iter().map(Result::is_ok).collect()
+}
 
-const NAMESPACE_METRICS: [NamespaceMetric; 4] = [
+fn queues(
+    page: &mut Page,
+    series: &mut Series<4>,
+    stats: &[Result<ShardStats, Unavailable>],
+    max: usize,
+) {
+    let weight = |it: &QueueView| it.ready + it.running + it.dead + it.scheduled + it.retrying;
+    let mut shown = Vec::new();
+    for (shard, stats) in stats.iter().enumerate() {
+        shown.extend(stats.iter().flat_map(|stats| &stats.queues).map(|it| Shown {
+            shard,
+            name: (it.namespace.clone(), it.queue.name.clone()),
+            weight: weight(&it.queue) + it.queue.blocked,
+            view: &it.queue,
+        }));
+    }
+    let what: (&[_], &[_]) = (&QUEUE_METRICS, &["namespace", "queue"]);
+    by_name(page, series, what, &shown, (&answered(stats), max));
+}
+
+const NAMESPACE_METRICS: [Metric<NamespaceView>; 4] = [
     ("longshore_outcome_bytes", "gauge", "Bytes of outcomes kept.", |it| it.outcome_bytes),
     ("longshore_dead_bytes", "gauge", "Bytes of dead jobs kept.", |it| it.dead_bytes),
     ("longshore_tombstones", "gauge", "Ids of forgotten jobs.", |it| it.tombstones),
@@ -331,14 +419,23 @@ const NAMESPACE_METRICS: [NamespaceMetric; 4] = [
     }),
 ];
 
-fn namespaces(page: &mut Page, stats: &[Result<ShardStats, Unavailable>]) {
-    let namespaces: Vec<_> = stats.iter().flatten().flat_map(|shard| &shard.namespaces).collect();
-    for (name, kind, about, value) in NAMESPACE_METRICS {
-        page.head(name, kind, about);
-        for namespace in &namespaces {
-            page.sample(name, &[("namespace", &namespace.name)], value(namespace));
-        }
+fn namespaces(
+    page: &mut Page,
+    series: &mut Series<1>,
+    stats: &[Result<ShardStats, Unavailable>],
+    max: usize,
+) {
+    let mut shown = Vec::new();
+    for (shard, stats) in stats.iter().enumerate() {
+        shown.extend(stats.iter().flat_map(|stats| &stats.namespaces).map(|view| Shown {
+            shard,
+            name: (view.name.clone(), String::new()),
+            weight: view.outcome_bytes.saturating_add(view.dead_bytes),
+            view,
+        }));
     }
+    let what: (&[_], &[_]) = (&NAMESPACE_METRICS, &["namespace"]);
+    by_name(page, series, what, &shown, (&answered(stats), max));
 }
 
 #[cfg(test)]

@@ -220,13 +220,21 @@ impl Refusal {
             title: code.title().into(),
             status: code.status().as_u16(),
             code: code.as_str().into(),
-            detail: detail.clone(),
-            field: field.clone(),
-            value: value.clone(),
-            allowed: allowed.clone(),
+            detail: cut(detail),
+            field: field.as_deref().map(cut),
+            value: value.as_deref().map(cut),
+            allowed: allowed.as_deref().map(cut),
             faults: faults.clone(),
         }
     }
+}
+
+/// Bytes of one text of a document. What is quoted is cut where it is quoted; this is for what was
+/// forgotten.
+const TEXT_BYTES_MAX: usize = 4096;
+
+fn cut(text: &str) -> String {
+    if text.len() <= TEXT_BYTES_MAX { text.to_owned() } else { shorten(text) }
 }
 
 /// Durations and instants as this face says them, in what the engine says: it knows milliseconds.

@@ -96,11 +96,6 @@ impl Reply {
         self
     }
 
-    /// The status.
-    pub(crate) fn status(&self) -> StatusCode {
-        self.0.status()
-    }
-
     /// As hyper wants it.
     pub(crate) fn into_response(self) -> Response<AnswerBody> {
         self.0

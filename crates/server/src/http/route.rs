@@ -62,6 +62,25 @@ pub(crate) enum Op {
     WatchJob,
 }
 
+impl Op {
+    /// Whether a worker's runs hang on it.
+    pub(crate) fn is_of_worker(self) -> bool {
+        matches!(
+            self,
+            Self::Ack
+                | Self::Checkpoint
+                | Self::Discard
+                | Self::Fail
+                | Self::Heartbeat
+                | Self::Interrupt
+                | Self::Lease
+                | Self::Release
+                | Self::Settle
+                | Self::Snooze
+        )
+    }
+}
+
 /// Where a route lies.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Base {

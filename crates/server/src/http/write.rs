@@ -1,11 +1,14 @@
 //! The answers of the busiest requests, written by hand into one buffer: what a producer and a
 //! worker hear per job. Tests hold them against the types in `api`.
 
-use longshore_engine::{Delivery, EndKind, Enqueued, JobId, Rejection, Token};
+use longshore_engine::{Delivery, EndKind, Enqueued, JobId, Token};
 
 use super::json::{write_number, write_string};
 use super::refusal::Refusal;
 use crate::api::{DurationText, JobIdText, write_instant};
+
+/// What became of one settlement.
+pub(crate) type Outcome = (JobId, Result<EndKind, Refusal>);
 
 fn write_id(out: &mut Vec<u8>, id: JobId) {
     out.push(b'"');
@@ -53,11 +56,7 @@ pub(crate) fn enqueued_bulk(jobs: &[Enqueued]) -> Vec<u8> {
 }
 
 /// The answer to a lease request. `settles` are the jobs that it settled, in order.
-pub(crate) fn leased(
-    jobs: &[Delivery],
-    settles: &[JobId],
-    settled: Vec<Result<EndKind, Rejection>>,
-) -> Vec<u8> {
+pub(crate) fn leased(jobs: &[Delivery], settled: Vec<Outcome>) -> Vec<u8> {
     let args: usize = jobs.iter().map(|job| job.args.len() + 320).sum();
     let mut out = Vec::with_capacity(args + 72 * settled.len() + 32);
     out.extend_from_slice(b"{\"jobs\":[");
@@ -70,17 +69,17 @@ pub(crate) fn leased(
     out.push(b']');
     if !settled.is_empty() {
         out.push(b',');
-        write_settled(&mut out, settles, settled);
+        write_settled(&mut out, settled);
     }
     out.push(b'}');
     out
 }
 
 /// The answer to many settlements.
-pub(crate) fn settled(settles: &[JobId], settled: Vec<Result<EndKind, Rejection>>) -> Vec<u8> {
+pub(crate) fn settled(settled: Vec<Outcome>) -> Vec<u8> {
     let mut out = Vec::with_capacity(72 * settled.len() + 32);
     out.push(b'{');
-    write_settled(&mut out, settles, settled);
+    write_settled(&mut out, settled);
     out.push(b'}');
     out
 }
@@ -92,18 +91,18 @@ pub(crate) fn settled_one(id: JobId, kind: &EndKind) -> Vec<u8> {
     out
 }
 
-fn write_settled(out: &mut Vec<u8>, ids: &[JobId], settled: Vec<Result<EndKind, Rejection>>) {
+fn write_settled(out: &mut Vec<u8>, settled: Vec<Outcome>) {
     out.extend_from_slice(b"\"settled\":[");
-    for (index, (id, one)) in ids.iter().zip(settled).enumerate() {
+    for (index, (id, one)) in settled.into_iter().enumerate() {
         if index > 0 {
             out.push(b',');
         }
-        write_one(out, *id, one);
+        write_one(out, id, one);
     }
     out.push(b']');
 }
 
-fn write_one(out: &mut Vec<u8>, id: JobId, one: Result<EndKind, Rejection>) {
+fn write_one(out: &mut Vec<u8>, id: JobId, one: Result<EndKind, Refusal>) {
     out.extend_from_slice(b"{\"id\":");
     write_id(out, id);
     match one {
@@ -112,9 +111,9 @@ fn write_one(out: &mut Vec<u8>, id: JobId, one: Result<EndKind, Rejection>) {
             out.extend_from_slice(verdict(&kind).as_bytes());
             out.push(b'"');
         }
-        Err(rejection) => {
+        Err(refusal) => {
             out.extend_from_slice(b",\"error\":");
-            let problem = Refusal::of_settlement(rejection).problem();
+            let problem = refusal.problem();
             // Writing to a vector fails only where a key is no string, which none is here.
             if serde_json::to_writer(&mut *out, &problem).is_err() {
                 out.extend_from_slice(b"null");
@@ -222,7 +221,7 @@ fn write_duration(out: &mut Vec<u8>, ms: u64) {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use longshore_engine::{Epoch, TimeMs};
+    use longshore_engine::{Epoch, Rejection, TimeMs};
 
     use super::*;
     use crate::api::{EnqueueAnswer, EnqueueBulkAnswer, LeaseAnswer, SettleAnswer, VerdictText};
@@ -266,8 +265,9 @@ mod tests {
             ..delivery()
         };
         let refused = Rejection::JobUnknown { id: JobId([1; 16]), gone: true };
-        let ids = [JobId([8; 16]), JobId([1; 16])];
-        let body = leased(&[delivery(), bare], &ids, vec![Ok(EndKind::Acked), Err(refused)]);
+        let ends =
+            vec![(JobId([8; 16]), Ok(EndKind::Acked)), (JobId([1; 16]), Err(refused.into()))];
+        let body = leased(&[delivery(), bare], ends);
         let text = String::from_utf8(body).unwrap();
         let answer: LeaseAnswer<'_> = serde_json::from_str(&text).unwrap();
         assert_eq!(serde_json::to_string(&answer).unwrap(), text);
@@ -279,12 +279,12 @@ mod tests {
 
     #[test]
     fn an_empty_lease_answer_is_small() {
-        assert_eq!(leased(&[], &[], Vec::new()), b"{\"jobs\":[]}");
+        assert_eq!(leased(&[], Vec::new()), b"{\"jobs\":[]}");
     }
 
     #[test]
     fn settlements_and_enqueues_are_what_their_types_say() {
-        let body = settled(&[JobId([8; 16])], vec![Ok(EndKind::Snoozed)]);
+        let body = settled(vec![(JobId([8; 16]), Ok(EndKind::Snoozed))]);
         let answer: SettleAnswer = serde_json::from_slice(&body).unwrap();
         assert_eq!(serde_json::to_vec(&answer).unwrap(), body);
 

@@ -1,5 +1,7 @@
 //! Queues, operations, namespaces, health and the API's own description.
 
+use std::collections::BTreeMap;
+
 use serde_json::json;
 
 use crate::harness::{Client, Server};
@@ -182,5 +184,80 @@ async fn the_server_describes_itself() {
     }
     let head = client.ask("HEAD", "/livez", &[], "").await;
     assert!(head.status == 200 && head.body.is_empty());
+    server.stop().await;
+}
+
+/// The value of each series of a metric, by its labels.
+async fn series(client: &mut Client, metric: &str) -> BTreeMap<String, u64> {
+    let metrics = String::from_utf8(client.get("/metrics").await.body).unwrap();
+    let of_it = metrics.lines().filter_map(|line| line.strip_prefix(metric)?.strip_prefix('{'));
+    let pair = |line: &str| {
+        let (labels, value) = line.rsplit_once("} ").unwrap();
+        (labels.to_owned(), value.parse().unwrap())
+    };
+    let pairs: Vec<_> = of_it.map(pair).collect();
+    let count = pairs.len();
+    let series: BTreeMap<String, u64> = pairs.into_iter().collect();
+    assert_eq!(series.len(), count, "each series stands once");
+    series
+}
+
+const OTHER: &str = "namespace=\"other\",queue=\"other\"";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_sum_up_all_queues_and_namespaces() {
+    let server = Server::start().await;
+    let client = &mut server.client().await;
+    for number in 0..150 {
+        fill(client, &format!("q{number}"), 1).await;
+    }
+    let ready = series(client, "longshore_queue_ready").await;
+    assert_eq!((ready.len(), ready.values().sum::<u64>()), (51, 150));
+    for number in 0..60 {
+        client.put(&format!("/v1/namespaces/n{number}"), "{}").await;
+    }
+    let tombstones = series(client, "longshore_tombstones").await;
+    assert_eq!(tombstones.len(), 51, "{tombstones:?}");
+    assert!(tombstones.contains_key("namespace=\"other\""));
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_name_as_many_queues_as_they_may() {
+    let server = Server::start_with(|config| config.http.metrics_queues_max = 140).await;
+    let client = &mut server.client().await;
+    for number in 0..150 {
+        fill(client, &format!("q{number}"), 1).await;
+    }
+    let ready = series(client, "longshore_queue_ready").await;
+    assert_eq!((ready.len(), ready[OTHER]), (141, 10));
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_counter_of_metrics_never_falls() {
+    const TOTAL: &str = "longshore_queue_enqueued_total";
+    let server = Server::start().await;
+    let client = &mut server.client().await;
+    fill(client, "busy", 100).await;
+    client.post("/v1/queues/busy/purge", "{}").await;
+    for number in 0..51 {
+        fill(client, &format!("q{number}"), 2).await;
+    }
+    let mut before = series(client, TOTAL).await;
+    assert_eq!(before.values().sum::<u64>(), 202);
+    for step in 0..3 {
+        match step {
+            0 => fill(client, "busy", 5).await,
+            1 => assert!(client.delete("/v1/queues/q7?force=true").await.status < 300),
+            _ => fill(client, "q7", 1).await,
+        }
+        let now = series(client, TOTAL).await;
+        for (name, value) in &before {
+            assert!(now[name] >= *value, "step {step}: {name} fell from {value}");
+        }
+        before = now;
+    }
+    assert_eq!(before.values().sum::<u64>(), 208);
     server.stop().await;
 }

@@ -159,3 +159,77 @@ async fn a_stop_ends_who_watches() {
     server.stop().await;
     watcher.read_until("\r\n0\r\n\r\n").await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_settlement_at_fault_leaves_the_others_as_they_are() {
+    let server = Server::start().await;
+    let client = &mut server.client().await;
+    let mut runs = Vec::new();
+    for _ in 0..6 {
+        enqueue(client, "q", json!({"kind": "k"})).await;
+        runs.push(lease(client, "q").await);
+    }
+    let faults = [
+        json!({"verdict": "ack"}),
+        json!({"verdict": "ack", "location": "/\u{e9}"}),
+        json!({"verdict": "ack", "result": "x".repeat(1_100_000)}),
+        json!({"verdict": "ack", "unknown": 5}),
+        json!({"verdict": "nack"}),
+        json!({"verdict": "release"}),
+    ];
+    let codes = ["", "value_refused", "body_too_large", "field_unknown", "value_refused", ""];
+    let settle: Vec<_> = runs
+        .iter()
+        .zip(faults)
+        .map(|(run, mut one)| {
+            (one["id"], one["token"]) = (run["id"].clone(), run["token"].clone());
+            one
+        })
+        .collect();
+    let body = json!({"settle": settle}).to_string();
+    let answer = client.post("/v1/settle", &body).await.expect(200);
+    for (index, code) in codes.into_iter().enumerate() {
+        let one = &answer["settled"][index];
+        assert_eq!(one["id"], runs[index]["id"], "{one}");
+        assert_eq!(one["error"]["code"].as_str().unwrap_or_default(), code, "{one}");
+        assert_eq!(one["settled"].is_string(), code.is_empty(), "{one}");
+    }
+    assert_eq!(answer["settled"][3]["error"]["field"], "settle[3].unknown");
+    // The same with the next request for jobs.
+    let settle = json!([
+        {"id": runs[1]["id"], "token": runs[1]["token"], "verdict": "ack", "location": "/\u{e9}"},
+        {"id": runs[2]["id"], "token": runs[2]["token"], "verdict": "ack"},
+    ]);
+    let body = json!({"queues": ["q"], "max": 1, "settle": settle}).to_string();
+    let answer = client.post("/v1/lease", &body).await.expect(200);
+    assert_eq!(answer["settled"][0]["error"]["code"], "value_refused", "{answer}");
+    assert_eq!(answer["settled"][1]["settled"], "ack", "{answer}");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_only_informs_costs_no_run() {
+    let server = Server::start().await;
+    let client = &mut server.client().await;
+    enqueue(client, "q", json!({"kind": "k", "max_attempts": 2})).await;
+    let run = lease(client, "q").await;
+    let beats = [json!({"progress": 1.01}), json!({"progress": "half", "progress_text": 7})];
+    for told in beats {
+        for what in ["heartbeat", "checkpoint"] {
+            let answer = settle(client, &run, what, told.clone()).await;
+            assert_eq!(answer["instruction"], "continue", "{told}");
+        }
+    }
+    let (id, token) = (run["id"].as_str().unwrap(), run["token"].as_str().unwrap());
+    let long = "x".repeat(256 << 10);
+    let beat = json!({"token": token, "progress_text": long}).to_string();
+    client.post(&format!("/v1/jobs/{id}/heartbeat"), &beat).await.expect(200);
+    // What Python writes for the name of a file that is not UTF-8.
+    let error = format!("{{\"message\":\"r\\udce9sum\\udce9.txt\",\"backtrace\":\"{long}\"}}");
+    let failed = format!("{{\"token\":\"{token}\",\"error\":{error}}}");
+    client.post(&format!("/v1/jobs/{id}/fail"), &failed).await.expect(200);
+    let record = client.get(&format!("/v1/jobs/{id}")).await.expect(200);
+    let message = &record["attempts"][0]["error"]["message"];
+    assert_eq!(message, "r\u{fffd}sum\u{fffd}.txt", "{record:.2000}");
+    server.stop().await;
+}

@@ -175,7 +175,7 @@ fn count(counted: &mut Counted, name: &str, view: &JobView, heads: &BTreeMap<Str
 
 fn check_counts(turn: &Turn<SimMap>, clock: Clock, counted: &Counted) -> Check {
     let mut known = BTreeSet::new();
-    for stats in turn.stats(clock, 1000).queues {
+    for stats in turn.stats(clock).queues {
         let queue = stats.queue;
         let waiting = queue.ready + queue.scheduled + queue.retrying;
         let found = [waiting, queue.blocked, queue.running, queue.dead];

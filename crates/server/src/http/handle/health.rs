@@ -69,8 +69,9 @@ fn shards(states: &[ShardState]) -> Vec<ShardHealth> {
 }
 
 pub(super) async fn metrics(call: Call<'_>) -> Result<Reply, Refusal> {
+    let mut figures = call.app.figures.lock().await;
     let stats = call.app.node.shard_stats().await;
-    let text = metrics::text(call.app, &stats);
+    let text = metrics::text(call.app, &mut figures, &stats);
     let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     Ok(Reply::new(StatusCode::OK, kind, text))
 }

@@ -1,7 +1,7 @@
 //! Workers: lease, settle, heartbeat, checkpoint.
 
 use hyper::StatusCode;
-use longshore_engine::{Answer, Command, Instruction, JobId, Settlement};
+use longshore_engine::{Answer, Command, EndKind, Instruction, JobId, Rejection};
 
 use super::{ask, job_id, unexpected};
 use crate::api::{DurationText, HeartbeatAnswer, InstructionText, JobIdText};
@@ -9,41 +9,51 @@ use crate::http::app::Call;
 use crate::http::body::Held;
 use crate::http::look::slow_down_ms;
 use crate::http::parse::{
-    parse_ack, parse_checkpoint, parse_discard, parse_fail, parse_heartbeat, parse_interrupt,
-    parse_lease, parse_release, parse_settle, parse_snooze,
+    Settlements, parse_ack, parse_checkpoint, parse_discard, parse_fail, parse_heartbeat,
+    parse_interrupt, parse_lease, parse_release, parse_settle, parse_snooze,
 };
 use crate::http::refusal::Refusal;
 use crate::http::reply::Reply;
 use crate::http::route::Op;
 use crate::http::write;
 
-fn ids(settlements: &[Settlement]) -> Vec<JobId> {
-    settlements.iter().map(|settlement| settlement.id).collect()
+/// What became of all settlements, in order: of those at fault, and of those that were made.
+fn outcomes(
+    told: Vec<(JobId, Option<Refusal>)>,
+    settled: Vec<Result<EndKind, Rejection>>,
+) -> Vec<write::Outcome> {
+    let mut settled = settled.into_iter();
+    let outcome = |(id, fault)| match fault {
+        Some(refusal) => Some((id, Err(refusal))),
+        None => Some((id, settled.next()?.map_err(Refusal::of_settlement))),
+    };
+    told.into_iter().filter_map(outcome).collect()
 }
 
 pub(super) async fn lease(call: Call<'_>, held: Option<Held>) -> Result<Reply, Refusal> {
-    let request = parse_lease(&call.body, &call.app.bounds)?;
-    let settles = ids(&request.settle);
-    if request.wait_ms > 0 && settles.is_empty() {
+    let (request, told) = parse_lease(&call.body, &call.app.bounds)?;
+    if request.wait_ms > 0 && told.is_empty() {
         // A request may wait for a minute; what it waits with is small.
         drop(held);
     }
     match ask(&call, Command::LeaseJobs(Box::new(request))).await? {
         Answer::Leased { jobs, settled } => {
-            Ok(Reply::json(StatusCode::OK, write::leased(&jobs, &settles, settled)))
+            Ok(Reply::json(StatusCode::OK, write::leased(&jobs, outcomes(told, settled))))
         }
         other => Err(unexpected(&other)),
     }
 }
 
 pub(super) async fn settle(call: Call<'_>, held: Option<Held>) -> Result<Reply, Refusal> {
-    let settlements = parse_settle(&call.body, &call.app.bounds)?;
-    let settles = ids(&settlements);
-    let answer = ask(&call, Command::SettleJobs(settlements)).await?;
+    let Settlements { told, sound } = parse_settle(&call.body, &call.app.bounds)?;
+    let answer = match sound.is_empty() && !told.is_empty() {
+        true => Answer::Settled(Vec::new()),
+        false => ask(&call, Command::SettleJobs(sound)).await?,
+    };
     drop(held);
     match answer {
         Answer::Settled(settled) => {
-            Ok(Reply::json(StatusCode::OK, write::settled(&settles, settled)))
+            Ok(Reply::json(StatusCode::OK, write::settled(outcomes(told, settled))))
         }
         other => Err(unexpected(&other)),
     }

@@ -1,11 +1,11 @@
 //! `POST .../lease`: one turn of a worker's loop.
 
 use bytes::Bytes;
-use longshore_engine::{LeaseJobs, QueuePattern};
+use longshore_engine::{JobId, LeaseJobs, QueuePattern};
 
 use super::Bounds;
 use super::check::check_count;
-use super::settle::settlements;
+use super::settle::{Settlements, settlements};
 use crate::api::{DurationText, LeaseRequest};
 use crate::http::code::Code;
 use crate::http::json::{missing, read, text_of};
@@ -13,11 +13,14 @@ use crate::http::refusal::Refusal;
 use crate::http::text::{check_name, check_path_name, quoted};
 use crate::http::words;
 
+/// The jobs that are settled, with the refusals of those at fault.
+pub(crate) type Told = Vec<(JobId, Option<Refusal>)>;
+
 /// The worker's name where it has none.
 const NAMELESS: &str = "anonymous";
 
-/// Reads the body of a lease request.
-pub(crate) fn parse_lease(body: &Bytes, bounds: &Bounds) -> Result<LeaseJobs, Refusal> {
+/// Reads the body of a lease request, and what of its settlements is at fault.
+pub(crate) fn parse_lease(body: &Bytes, bounds: &Bounds) -> Result<(LeaseJobs, Told), Refusal> {
     let jobs_max = bounds.lease_jobs_max;
     let request: LeaseRequest<'_> =
         read(text_of(body)?).map_err(|refusal: Refusal| refusal.bounding("max", jobs_max))?;
@@ -64,7 +67,8 @@ pub(crate) fn parse_lease(body: &Bytes, bounds: &Bounds) -> Result<LeaseJobs, Re
         let allowed = format!("at most {}", DurationText(bounds.wait_ms_max));
         return Err(Refusal::value("wait", DurationText(wait_ms), allowed));
     }
-    Ok(LeaseJobs {
+    let Settlements { told, sound } = settlements(request.settle, body, bounds)?;
+    let lease = LeaseJobs {
         queues,
         kinds: request.kinds,
         max,
@@ -75,9 +79,10 @@ pub(crate) fn parse_lease(body: &Bytes, bounds: &Bounds) -> Result<LeaseJobs, Re
         session: request.session.unwrap_or_default(),
         turn: request.turn,
         seen: request.seen,
-        settle: settlements(request.settle, body, bounds)?,
+        settle: sound,
         prefetch: false,
-    })
+    };
+    Ok((lease, told))
 }
 
 pub(crate) fn pattern(index: usize, name: String) -> Result<QueuePattern, Refusal> {

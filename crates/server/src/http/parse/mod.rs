@@ -26,6 +26,6 @@ pub(super) use location::is_followed;
 pub(crate) use progress::hundredths;
 pub(super) use progress::{parse_checkpoint, parse_heartbeat, parse_retry};
 pub(super) use settle::{
-    parse_ack, parse_discard, parse_fail, parse_interrupt, parse_release, parse_settle,
-    parse_snooze,
+    Settlements, parse_ack, parse_discard, parse_fail, parse_interrupt, parse_release,
+    parse_settle, parse_snooze,
 };

@@ -23,7 +23,7 @@ pub(crate) fn parse_heartbeat(
         id,
         token: token_of(request.token),
         lease_ms: bounds.lease("lease", request.lease)?,
-        progress: request.progress.map(hundredths).transpose()?,
+        progress: request.progress.and_then(hundredths),
         progress_text: request.progress_text,
     })
 }
@@ -54,7 +54,7 @@ pub(crate) fn parse_checkpoint(
         seq: request.seq,
         lease_ms: bounds.lease("lease", request.lease)?,
         cursor: request.cursor.map(|cursor| slice(body, &cursor)),
-        progress: request.progress.map(hundredths).transpose()?,
+        progress: request.progress.and_then(hundredths),
         progress_text: request.progress_text,
         counters: request.counters.0,
         skipped,
@@ -75,11 +75,12 @@ pub(crate) fn parse_retry(body: &Bytes, bounds: &Bounds) -> Result<RetryFrom, Re
     Ok(RetryFrom::Cursor(slice(body, &cursor)))
 }
 
-/// Progress in hundredths of a per cent.
-pub(crate) fn hundredths(progress: f64) -> Result<u16, Refusal> {
-    if !(0.0..=1.0).contains(&progress) {
-        return Err(Refusal::value("progress", progress, "a number from 0 to 1"));
+/// Progress in hundredths of a per cent, the nearest that there is: it only informs, so it costs no
+/// run. What is no number says nothing.
+pub(crate) fn hundredths(progress: f64) -> Option<u16> {
+    if progress.is_nan() {
+        return None;
     }
-    #[expect(clippy::cast_sign_loss, reason = "it is not negative, by the check above")]
-    Ok((progress * 10_000.0).round() as u16)
+    #[expect(clippy::cast_sign_loss, reason = "it is not negative, by the bounds")]
+    Some((progress.clamp(0.0, 1.0) * 10_000.0).round() as u16)
 }

@@ -2,13 +2,15 @@
 
 use bytes::Bytes;
 use longshore_engine::{Epoch, JobError, JobId, Settlement, Token, Verdict};
+use serde::Deserialize;
 
 use super::check::check_count;
 use super::enqueue::follow_ups;
 use super::{Bounds, check_location};
 use crate::api::{
-    AckRequest, DiscardRequest, DurationText, ErrorText, FailRequest, InterruptRequest, NewJob,
-    RawJson, ReleaseRequest, SettleRequest, SettlementText, SnoozeRequest, TokenText, VerdictText,
+    AckRequest, DiscardRequest, DurationText, ErrorText, FailRequest, InterruptRequest, JobIdText,
+    NewJob, RawJson, ReleaseRequest, SettleRequest, SettlementText, SnoozeRequest, TokenText,
+    VerdictText,
 };
 use crate::http::json::{check_carried, missing, read, slice, text_of};
 use crate::http::refusal::Refusal;
@@ -121,10 +123,58 @@ pub(crate) fn parse_interrupt(
     Ok(Settlement { id, token: token_of(request.token), verdict })
 }
 
-/// Reads many settlements.
-pub(crate) fn parse_settle(body: &Bytes, bounds: &Bounds) -> Result<Vec<Settlement>, Refusal> {
-    let request: SettleRequest<'_> = read(text_of(body)?)?;
-    settlements(request.settle, body, bounds)
+/// Many settlements in order, each on its own: what is at fault leaves the others as they are.
+#[derive(Debug, Default)]
+pub(crate) struct Settlements {
+    /// All jobs, with the refusals of those at fault.
+    pub(crate) told: Vec<(JobId, Option<Refusal>)>,
+    /// Those that are not.
+    pub(crate) sound: Vec<Settlement>,
+}
+
+impl Settlements {
+    fn push(&mut self, id: JobId, one: Result<Settlement, Refusal>) {
+        let place = format!("settle[{}]", self.told.len());
+        match one {
+            Ok(settlement) => {
+                self.told.push((id, None));
+                self.sound.push(settlement);
+            }
+            Err(fault) => self.told.push((id, Some(fault.within(&place)))),
+        }
+    }
+}
+
+/// Reads many settlements. What only its id can be read of is refused alone; without an id there
+/// is nothing that the answer could be about.
+pub(crate) fn parse_settle(body: &Bytes, bounds: &Bounds) -> Result<Settlements, Refusal> {
+    let text = text_of(body)?;
+    let refusal = match read::<SettleRequest<'_>>(text) {
+        Ok(request) => return settlements(request.settle, body, bounds),
+        Err(refusal) => refusal,
+    };
+    let Ok(request) = serde_json::from_str::<EachApart<'_>>(text) else { return Err(refusal) };
+    check_count("settle", request.settle.len(), bounds.settlements_max, "runs")?;
+    let mut settlements = Settlements::default();
+    for one in request.settle {
+        let Ok(named) = serde_json::from_str::<Named>(one.get()) else { return Err(refusal) };
+        let one = read(one.get()).and_then(|one| settlement(one, body, bounds));
+        settlements.push(JobId(named.id.0), one);
+    }
+    Ok(settlements)
+}
+
+/// A request whose settlements are read one by one, as one of them is at fault.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EachApart<'a> {
+    #[serde(borrow)]
+    settle: Vec<RawJson<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Named {
+    id: JobIdText,
 }
 
 /// The engine's form of settlements, each checked.
@@ -132,12 +182,14 @@ pub(super) fn settlements(
     settle: Vec<SettlementText<'_>>,
     body: &Bytes,
     bounds: &Bounds,
-) -> Result<Vec<Settlement>, Refusal> {
+) -> Result<Settlements, Refusal> {
     check_count("settle", settle.len(), bounds.settlements_max, "runs")?;
-    let checked = |(index, one)| {
-        settlement(one, body, bounds).map_err(|fault| fault.within(&format!("settle[{index}]")))
-    };
-    settle.into_iter().enumerate().map(checked).collect()
+    let mut settlements = Settlements::default();
+    for one in settle {
+        let id = JobId(one.id.0);
+        settlements.push(id, settlement(one, body, bounds));
+    }
+    Ok(settlements)
 }
 
 fn settlement(

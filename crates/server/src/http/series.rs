@@ -1,0 +1,211 @@
+//! Which queues or namespaces metrics name, and what each ever counted: sums are complete, and no
+//! counter falls while the process lives, whatever is deleted or comes back meanwhile.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What the labels say: a namespace and a queue; the queue is empty for a namespace as a whole.
+pub(crate) type Name = (String, String);
+
+/// How the rest is named, and nothing else.
+pub(crate) const OTHER: &str = "other";
+/// Names that are remembered as named before.
+const RETIRED_MAX: usize = 10_000;
+
+/// The counters of one queue or namespace as a shard tells them now.
+#[derive(Clone, Debug)]
+pub(crate) struct Told<const N: usize> {
+    pub(crate) shard: usize,
+    pub(crate) name: Name,
+    /// Those with the most are named, where there is room for some only.
+    pub(crate) weight: u64,
+    pub(crate) totals: [u64; N],
+}
+
+/// `N` counters for each name. Who is named once stays so: were it counted with the rest later, one
+/// series would end and another one jump.
+#[derive(Debug)]
+pub(crate) struct Series<const N: usize> {
+    named: BTreeSet<Name>,
+    /// Gone and named before, until another one needed the place: part of the rest for good.
+    retired: BTreeSet<Name>,
+    /// What each shard told last.
+    last: BTreeMap<(Name, usize), [u64; N]>,
+    /// What those with a name counted before they were deleted.
+    gone: BTreeMap<Name, [u64; N]>,
+    /// The same of all others.
+    others_gone: [u64; N],
+}
+
+impl<const N: usize> Default for Series<N> {
+    fn default() -> Self {
+        Self {
+            named: BTreeSet::new(),
+            retired: BTreeSet::new(),
+            last: BTreeMap::new(),
+            gone: BTreeMap::new(),
+            others_gone: [0; N],
+        }
+    }
+}
+
+fn add<const N: usize>(sum: &mut [u64; N], more: &[u64; N]) {
+    for (sum, more) in sum.iter_mut().zip(more) {
+        *sum = sum.saturating_add(*more);
+    }
+}
+
+impl<const N: usize> Series<N> {
+    /// Takes what the shards say now, all of it; `answered` says which of them did. At most `max`
+    /// get a name.
+    pub(crate) fn take(&mut self, told: &[Told<N>], answered: &[bool], max: usize) {
+        let there: BTreeSet<(&Name, usize)> = told.iter().map(|it| (&it.name, it.shard)).collect();
+        let deleted = |(name, shard): &(Name, usize)| {
+            answered.get(*shard) == Some(&true) && !there.contains(&(name, *shard))
+        };
+        let deleted: Vec<_> = self.last.keys().filter(|key| deleted(key)).cloned().collect();
+        for key in deleted {
+            if let Some(totals) = self.last.remove(&key) {
+                self.keep(&key.0, &totals);
+            }
+        }
+        let mut new: Vec<&Told<N>> =
+            told.iter().filter(|it| self.shards_of(&it.name).next().is_none()).collect();
+        new.sort_by_key(|it| (std::cmp::Reverse((it.weight, it.totals)), &it.name));
+        for it in told {
+            let before = self.last.insert((it.name.clone(), it.shard), it.totals);
+            // It was deleted and is there again.
+            if let Some(before) = before
+                && before.iter().zip(&it.totals).any(|(before, now)| now < before)
+            {
+                self.keep(&it.name, &before);
+            }
+        }
+        for it in new {
+            if !self.name(&it.name, max) {
+                break;
+            }
+        }
+    }
+
+    /// Gives a name, if there is room or can be made; answers whether there may be more.
+    fn name(&mut self, name: &Name, max: usize) -> bool {
+        let is_other = name.0 == OTHER && (name.1 == OTHER || name.1.is_empty());
+        if is_other || self.named.contains(name) || self.retired.contains(name) {
+            return true;
+        }
+        if self.named.len() >= max {
+            let ended = |name: &&Name| self.shards_of(name).next().is_none();
+            let Some(ended) = self.named.iter().find(ended).cloned() else { return false };
+            self.named.remove(&ended);
+            let gone = self.gone.remove(&ended).unwrap_or([0; N]);
+            add(&mut self.others_gone, &gone);
+            self.retired.insert(ended);
+            if self.retired.len() > RETIRED_MAX {
+                self.retired.pop_first();
+            }
+        }
+        self.named.insert(name.clone());
+        true
+    }
+
+    fn keep(&mut self, name: &Name, totals: &[u64; N]) {
+        if self.named.contains(name) {
+            add(self.gone.entry(name.clone()).or_insert([0; N]), totals);
+        } else {
+            add(&mut self.others_gone, totals);
+        }
+    }
+
+    fn shards_of(&self, name: &Name) -> impl Iterator<Item = &[u64; N]> {
+        let range = (name.clone(), 0)..=(name.clone(), usize::MAX);
+        self.last.range(range).map(|(_, totals)| totals)
+    }
+
+    /// Whether it has a name.
+    pub(crate) fn is_named(&self, name: &Name) -> bool {
+        self.named.contains(name)
+    }
+
+    /// What has a name, with what it counted.
+    pub(crate) fn named(&self) -> impl Iterator<Item = (&Name, [u64; N])> {
+        self.named.iter().map(|name| {
+            let mut sum = self.gone.get(name).copied().unwrap_or([0; N]);
+            self.shards_of(name).for_each(|totals| add(&mut sum, totals));
+            (name, sum)
+        })
+    }
+
+    /// What all others counted together, if there are any or were.
+    pub(crate) fn others(&self) -> Option<[u64; N]> {
+        let mut sum = self.others_gone;
+        let mut is_any = sum != [0; N];
+        for ((name, _), totals) in &self.last {
+            if !self.named.contains(name) {
+                add(&mut sum, totals);
+                is_any = true;
+            }
+        }
+        is_any.then_some(sum)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(name: &str) -> Name {
+        ("n".to_owned(), name.to_owned())
+    }
+
+    fn take(series: &mut Series<1>, told: &[(&str, u64)]) {
+        let told: Vec<_> = told
+            .iter()
+            .map(|(it, total)| Told { shard: 0, name: name(it), weight: *total, totals: [*total] })
+            .collect();
+        series.take(&told, &[true], 2);
+    }
+
+    fn shown(series: &Series<1>) -> (Vec<(&str, u64)>, Option<u64>) {
+        let named = series.named().map(|(name, [total])| (&*name.1, total)).collect();
+        (named, series.others().map(|[total]| total))
+    }
+
+    #[test]
+    fn who_is_named_once_stays_so() {
+        let mut series = Series::default();
+        take(&mut series, &[("a", 1), ("b", 5), ("c", 3)]);
+        assert_eq!(shown(&series), (vec![("b", 5), ("c", 3)], Some(1)));
+        take(&mut series, &[("a", 100), ("b", 6), ("c", 4), ("d", 50)]);
+        assert_eq!(shown(&series), (vec![("b", 6), ("c", 4)], Some(150)));
+    }
+
+    #[test]
+    fn what_is_deleted_or_comes_back_takes_nothing_away() {
+        let mut series = Series::default();
+        take(&mut series, &[("a", 9), ("b", 5), ("c", 3)]);
+        take(&mut series, &[("b", 1)]);
+        assert_eq!(shown(&series), (vec![("a", 9), ("b", 6)], Some(3)));
+        // A new one takes the place of what is gone.
+        take(&mut series, &[("b", 1), ("d", 4)]);
+        assert_eq!(shown(&series), (vec![("b", 6), ("d", 4)], Some(12)));
+        take(&mut series, &[("a", 2), ("b", 1), ("d", 4)]);
+        assert_eq!(shown(&series), (vec![("b", 6), ("d", 4)], Some(14)));
+    }
+
+    #[test]
+    fn a_shard_that_does_not_answer_keeps_its_counts() {
+        let mut series = Series::default();
+        take(&mut series, &[("a", 9), ("b", 5), ("c", 3)]);
+        series.take(&[], &[false], 2);
+        assert_eq!(shown(&series), (vec![("a", 9), ("b", 5)], Some(3)));
+    }
+
+    #[test]
+    fn the_rest_is_no_queue_of_that_name() {
+        let mut series: Series<1> = Series::default();
+        let told = |name: Name| Told { shard: 0, name, weight: 1, totals: [1] };
+        let other = || OTHER.to_owned();
+        series.take(&[told((other(), other())), told(name("a"))], &[true], 2);
+        assert_eq!(shown(&series), (vec![("a", 1)], Some(1)));
+    }
+}
