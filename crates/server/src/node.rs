@@ -297,8 +297,7 @@ impl Node {
         let mut asked = Vec::with_capacity(self.inner.shards.len());
         for shard in &self.inner.shards {
             let (reply, stats) = oneshot::channel();
-            let serves = shard.state() == ShardState::Serving;
-            if serves {
+            if shard.is_running() {
                 shard.inbox.signal(|signals| signals.stats.push(reply));
             }
             asked.push((shard, stats));
@@ -429,7 +428,7 @@ fn read_snapshot<T>(
     shard: &ShardShared,
     f: impl FnOnce(&dyn Reader, TimeMs) -> T,
 ) -> Result<T, Unavailable> {
-    let snapshots = shard.snapshots.get().filter(|_| shard.state() == ShardState::Serving);
+    let snapshots = shard.snapshots.get().filter(|_| shard.is_running());
     let Some(snapshots) = snapshots else { return Err(shard.unavailable()) };
     shard.metrics.reads.add(1);
     let snapshot = snapshots.at(shard.durable());
