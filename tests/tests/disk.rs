@@ -1,6 +1,8 @@
 //! Disks that take no more. A full one is answered for and waited out, also where the reserve is
 //! used up. Whatever was answered is there after a restart.
 
+#![expect(clippy::unwrap_used, reason = "these are tests")]
+
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -1,5 +1,7 @@
 //! The folder of a running server is taken away: it ends at once, with a reason of its own.
 
+#![expect(clippy::unwrap_used, reason = "these are tests")]
+
 use std::fs;
 use std::path::Path;
 
