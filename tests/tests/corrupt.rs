@@ -140,3 +140,23 @@ fn a_damaged_manifest_is_refused() {
     let (code, text) = verify(&data);
     assert_ne!(code, Some(0), "{text}");
 }
+
+/// `shard-0/state` of another store at the same position: `verify` said sound, and the other store's
+/// jobs were served.
+#[test]
+fn the_state_of_another_store_is_refused_and_both_are_named() {
+    let (mine, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (data, foreign) = (store(mine.path()), store(other.path()));
+    let state = data.join("shard-1/state");
+    fs::remove_dir_all(&state).unwrap();
+    fs::rename(foreign.join("shard-1/state"), &state).unwrap();
+    let (code, text) = verify(&data);
+    assert_eq!(code, Some(1), "{text}");
+    let reason = stops_alone(&data);
+    for (text, store) in [(&text, &data), (&text, &foreign), (&reason, &data), (&reason, &foreign)]
+    {
+        let manifest = fs::read_to_string(store.join("manifest")).unwrap();
+        let id = manifest.lines().find_map(|line| line.strip_prefix("id ")).unwrap().to_owned();
+        assert!(text.contains(&id.replace('-', "")), "{id}: {text}");
+    }
+}

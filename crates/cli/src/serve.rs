@@ -8,7 +8,7 @@ use anyhow::Result;
 use clap::Args;
 use longshore_server::config::ServerConfig;
 use longshore_server::http::{self, ServeError};
-use longshore_server::{Node, OpenError, StoreDirError};
+use longshore_server::{Node, NodeConfig, OpenError, StoreDirError, StoreLost};
 use tokio::net::TcpListener;
 
 use crate::cli::Context;
@@ -104,7 +104,8 @@ pub(crate) async fn listen(address: &str) -> Result<(TcpListener, SocketAddr), F
 
 /// Opens the store.
 pub(crate) fn open(config: &ServerConfig) -> Result<Node, Failure> {
-    Node::open(&config.node).map_err(|error| {
+    let config = NodeConfig { store_lost: StoreLost::EndProcess, ..config.node.clone() };
+    Node::open(&config).map_err(|error| {
         let failure = Failure::new(Kind::Other, error.to_string());
         match error {
             OpenError::Store(StoreDirError::InUse { .. }) => {
@@ -114,7 +115,7 @@ pub(crate) fn open(config: &ServerConfig) -> Result<Node, Failure> {
             OpenError::Store(
                 StoreDirError::Manifest { .. } | StoreDirError::ManifestLost { .. },
             ) => {
-                let dir = config.node.dir.display();
+                let dir = config.dir.display();
                 failure.hint(format!("`longshore verify {dir}` tells more"))
             }
             _ => failure,

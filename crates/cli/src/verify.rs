@@ -106,7 +106,8 @@ fn verify_shard(index: u32, dir: &ShardDir, identity: Identity) -> Result<ShardF
         Err(error) => found.corrupt.push(error.to_string()),
     }
     let journal_is_readable = found.corrupt.is_empty();
-    match quietly(|| check(&dir.state(), Depth::Everything)) {
+    let of_state = longshore_store::Identity { store: identity.store, shard: identity.shard };
+    match quietly(|| check(&dir.state(), Depth::Everything, Some(of_state))) {
         Ok(state) => {
             found.state = state.position.0;
             found.state_tables = state.tables;

@@ -26,6 +26,8 @@ pub trait Disk: Debug + Send + Sync {
     fn remove(&self, name: &str) -> io::Result<()>;
     /// Makes creations, renames and removals durable.
     fn sync(&self) -> io::Result<()>;
+    /// Bytes that can still be written, about; others may take them.
+    fn free_bytes(&self) -> io::Result<u64>;
     /// Keeps others from the folder until the guard is dropped; `None` where another has it. The
     /// file that it needs is made if `create` is set.
     fn lock(&self, name: &str, create: bool) -> io::Result<Option<Box<dyn DiskLock>>>;
@@ -115,6 +117,11 @@ impl Disk for Folder {
 
     fn sync(&self) -> io::Result<()> {
         File::open(&self.path)?.sync_all()
+    }
+
+    fn free_bytes(&self) -> io::Result<u64> {
+        let stat = rustix::fs::statvfs(&self.path)?;
+        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
     }
 
     fn lock(&self, name: &str, create: bool) -> io::Result<Option<Box<dyn DiskLock>>> {

@@ -13,8 +13,14 @@ use crate::segment::{
     Identity, SEGMENT_HEADER_BYTES, SegmentHeader, finish_segment, make_segment, unfinished_name,
 };
 
-/// How long after a full disk the preparer looks again on its own.
+/// How long after a full disk the preparer looks again on its own; twice as long each time.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// How often that is doubled, at most.
+const RETRY_DOUBLINGS_MAX: u32 = 2;
+
+/// A segment takes at most this part of the free space, as long as a shorter one will do: the other
+/// shards and what flushes the state need some, too.
+const FREE_SHARE: u64 = 4;
 
 /// A segment follows one of at most a quarter of its length, so that a small store stays small.
 const GROWTH: u64 = 4;
@@ -116,6 +122,8 @@ struct State {
     retry: bool,
     working: bool,
     failure: Option<io::Error>,
+    /// Attempts since the last one that succeeded.
+    failures: u32,
     stop: bool,
 }
 
@@ -146,6 +154,7 @@ impl Preparer {
             retry: false,
             working: false,
             failure: None,
+            failures: 0,
             stop: false,
         };
         let (state, changed) = (Mutex::new(state), Condvar::new());
@@ -236,7 +245,8 @@ impl Shared {
             if !state.needs_more(&self.plan) {
                 state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
             } else if waits {
-                let waited = self.changed.wait_timeout(state, RETRY_AFTER);
+                let doublings = state.failures.saturating_sub(1).min(RETRY_DOUBLINGS_MAX);
+                let waited = self.changed.wait_timeout(state, RETRY_AFTER * (1 << doublings));
                 let (guard, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
                 state = guard;
                 state.retry |= timeout.timed_out();
@@ -251,7 +261,8 @@ impl Shared {
         state.retry = false;
         state.working = true;
         let wanted = state.len_bytes_wanted.next_multiple_of(LENGTH_UNIT_BYTES);
-        let len_bytes = state.len_bytes_next.max(wanted);
+        let whole = state.len_bytes_next.max(wanted);
+        let len_bytes = self.fitting(whole, wanted);
         let header = SegmentHeader {
             identity: self.plan.identity,
             sequence: state.sequence_next,
@@ -267,15 +278,34 @@ impl Shared {
             Ok(file) => {
                 state.ready.push_back(PreparedSegment { header, file });
                 state.sequence_next += 1;
-                let grown = state.len_bytes_next.saturating_mul(GROWTH);
-                state.len_bytes_next = grown.min(self.plan.len_bytes_max);
+                if len_bytes == whole {
+                    let grown = state.len_bytes_next.saturating_mul(GROWTH);
+                    state.len_bytes_next = grown.min(self.plan.len_bytes_max);
+                }
                 state.failure = None;
+                state.failures = 0;
             }
-            Err(error) => state.failure = Some(error),
+            Err(error) => {
+                state.failure = Some(error);
+                state.failures = state.failures.saturating_add(1);
+            }
         }
         self.show(&state);
         self.changed.notify_all();
         state
+    }
+
+    /// A length up to `whole` that leaves others some of the free space, if a shorter segment than
+    /// that will do. An attempt with all of it would take it away from them, even where it fails.
+    fn fitting(&self, whole: u64, wanted: u64) -> u64 {
+        let Ok(free) = self.disk.free_bytes() else { return whole };
+        let least = self.plan.len_bytes_before.max(2 * SEGMENT_HEADER_BYTES).max(wanted);
+        let least = least.next_multiple_of(LENGTH_UNIT_BYTES).min(whole);
+        let mut len_bytes = whole;
+        while len_bytes > least && len_bytes > free / FREE_SHARE {
+            len_bytes = (len_bytes / GROWTH).next_multiple_of(LENGTH_UNIT_BYTES).max(least);
+        }
+        len_bytes
     }
 
     fn make(&self, header: &SegmentHeader) -> io::Result<Arc<dyn DiskFile>> {

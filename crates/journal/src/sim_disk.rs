@@ -429,6 +429,12 @@ impl Drop for SimLock {
 }
 
 impl Disk for SimDisk {
+    fn free_bytes(&self) -> io::Result<u64> {
+        let state = lock(&self.state);
+        let left = |capacity: u64| capacity.saturating_sub(state.used_bytes());
+        Ok(state.capacity_bytes.map_or(u64::MAX, left))
+    }
+
     fn create_folder(&self) -> io::Result<()> {
         Ok(())
     }

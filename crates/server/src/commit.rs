@@ -14,8 +14,12 @@ use crate::shared::ShardShared;
 /// The status with which the process ends after a failed write or sync of a journal.
 pub const EXIT_JOURNAL_FAILED: i32 = 74;
 
-/// How long to wait before a group that met a full disk is tried again.
+/// How long to wait before a group that met a full disk is tried again: at first, then twice as
+/// long each time, and at most.
 const NO_SPACE_RETRY: Duration = Duration::from_millis(100);
+const NO_SPACE_RETRY_MAX: Duration = Duration::from_millis(1600);
+/// After so long without space the callers are told: until then the reserve is given back.
+const NO_SPACE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Hands groups to the commit thread. Dropping it ends the thread after what it has in hand.
 #[derive(Debug)]
@@ -212,17 +216,22 @@ impl Core {
 
     /// Appends the group, for as long as it takes where the disk is full.
     fn append(&self, group: &Group, begun: Instant) -> Result<Position, Broken> {
-        let mut starved = false;
+        let mut starved: Option<Instant> = None;
+        let (mut told, mut retry) = (false, NO_SPACE_RETRY);
         let result = loop {
             match self.append_once(&mut **self.journal(), group, begun) {
                 Ok(position) => break Ok(position),
                 Err(Attempt::Fault(why)) => break Err(Broken::Fault(why)),
                 Err(Attempt::NoSpace) => {}
             }
-            if !starved {
-                starved = true;
+            let since = *starved.get_or_insert_with(|| {
                 self.shard.admission.set_starved();
                 tracing::error!(shard = self.shard.index, "no space for the journal");
+                Instant::now()
+            });
+            if !told && since.elapsed() >= NO_SPACE_PATIENCE {
+                told = true;
+                self.shard.inbox.signal(|signals| signals.starved = true);
             }
             let mut queue = self.queue();
             if queue.end || self.shard.inbox.refuses_more() {
@@ -234,9 +243,10 @@ impl Core {
                 self.truncate(&mut **self.journal(), position);
                 continue;
             }
-            drop(self.wake.wait_timeout(queue, NO_SPACE_RETRY));
+            drop(self.wake.wait_timeout(queue, retry));
+            retry = NO_SPACE_RETRY_MAX.min(2 * retry);
         };
-        if starved {
+        if starved.is_some() {
             self.shard.admission.clear_starved();
         }
         result

@@ -1,5 +1,5 @@
-//! Looks at the disk now and then, closes and opens publishing, and gives the reserve back where
-//! somebody is starved for space.
+//! Looks at the disk now and then, closes and opens publishing, gives the reserve back where
+//! somebody is starved for space, and notices when the store's folders are gone.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -7,9 +7,19 @@ use std::time::Duration;
 
 use crate::admission::Admission;
 use crate::disk::{DiskLevel, DiskMarks, DiskProbe, Reserve, Space};
+use crate::store_watch::{Lost, StoreWatch};
 
-/// How often it looks.
-const INTERVAL: Duration = Duration::from_millis(500);
+/// How often it looks at the disk's room, in looks at the store's folders.
+const SPACE_EVERY: u32 = 5;
+/// How often it looks whether the store's folders are there, and whether the reserve is needed.
+const INTERVAL: Duration = Duration::from_millis(100);
+
+/// The store's folders, and what is done when one of them is lost.
+pub(crate) struct StoreGuard {
+    pub(crate) watch: StoreWatch,
+    /// Answers whether something was done: then nobody looks any more.
+    pub(crate) lost: Box<dyn Fn(&Lost) -> bool + Send + Sync>,
+}
 
 /// See the file's head.
 pub(crate) struct DiskWatch {
@@ -22,6 +32,7 @@ struct Core {
     probe: Box<dyn DiskProbe>,
     marks: DiskMarks,
     reserve: Mutex<Reserve>,
+    guard: StoreGuard,
     end: Mutex<bool>,
     wake: Condvar,
 }
@@ -39,12 +50,14 @@ impl DiskWatch {
         probe: Box<dyn DiskProbe>,
         marks: DiskMarks,
         reserve: Reserve,
+        guard: StoreGuard,
     ) -> std::io::Result<Self> {
         let core = Arc::new(Core {
             admission,
             probe,
             marks,
             reserve: Mutex::new(reserve),
+            guard,
             end: Mutex::new(false),
             wake: Condvar::new(),
         });
@@ -74,14 +87,25 @@ impl DiskWatch {
 
 impl Core {
     fn run(&self) {
+        let mut store_is_there = true;
+        let mut looks = 0;
         let mut end = lock(&self.end);
         while !*end {
             let waited = self.wake.wait_timeout(end, INTERVAL);
             end = waited.unwrap_or_else(PoisonError::into_inner).0;
-            if !*end {
+            if *end {
+                return;
+            }
+            store_is_there = store_is_there && !self.guard.is_lost();
+            looks += 1;
+            if looks % SPACE_EVERY == 0 || self.needs_reserve() {
                 self.look();
             }
         }
+    }
+
+    fn needs_reserve(&self) -> bool {
+        self.admission.is_starved() && lock(&self.reserve).is_held()
     }
 
     fn look(&self) {
@@ -123,6 +147,12 @@ impl Core {
     }
 }
 
+impl StoreGuard {
+    fn is_lost(&self) -> bool {
+        self.watch.lost().any(|lost| (self.lost)(&lost))
+    }
+}
+
 fn report(level: DiskLevel, before: DiskLevel, space: Space) {
     let (free_bytes, before) = (space.free_bytes, before.name());
     match level {
@@ -149,6 +179,7 @@ mod tests {
 
     use super::*;
     use crate::admission::Publishing;
+    use crate::store_dir::StoreDir;
 
     struct Given(Arc<AtomicU64>);
 
@@ -163,6 +194,7 @@ mod tests {
     fn the_reserve_is_given_back_where_space_is_needed_and_taken_again() {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join("reserve");
+        let store = StoreDir::open_or_create(&root.path().join("store"), 1).unwrap();
         let free = Arc::new(AtomicU64::new(1 << 39));
         let admission = Arc::new(Admission::new(1));
         let mut watch = DiskWatch::start(
@@ -170,6 +202,7 @@ mod tests {
             Box::new(Given(Arc::clone(&free))),
             DiskMarks::DEFAULT,
             Reserve::new(path.clone(), 8192),
+            StoreGuard { watch: StoreWatch::of(&store).unwrap(), lost: Box::new(|_| false) },
         )
         .unwrap();
         assert!(path.exists());

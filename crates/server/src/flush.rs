@@ -14,8 +14,10 @@ use crate::commit::Truncator;
 use crate::disk::DiskLevel;
 use crate::shared::ShardShared;
 
-/// How long to wait before a flush that met a full disk is tried again.
+/// How long to wait before a flush that met a full disk is tried again: at first, then twice as
+/// long each time, and at most.
 const NO_SPACE_RETRY: Duration = Duration::from_millis(500);
+const NO_SPACE_RETRY_MAX: Duration = Duration::from_secs(4);
 
 /// Asks the flush thread of a shard. Dropping it ends the thread after the flush in hand.
 #[derive(Debug)]
@@ -102,6 +104,7 @@ impl Core {
     fn flush(&self, durable: Position) -> Result<(), FlushError> {
         let begun = Instant::now();
         let mut starved = false;
+        let mut retry = NO_SPACE_RETRY;
         let result = loop {
             match self.flusher.flush_sealed(durable) {
                 Ok(persisted) => break Ok(persisted),
@@ -111,6 +114,7 @@ impl Core {
                     if !starved {
                         starved = true;
                         self.shard.admission.set_starved();
+                        self.shard.set_flush_waits(true);
                         tracing::error!(shard = self.shard.index, %error, "the flush waits");
                     }
                 }
@@ -119,9 +123,11 @@ impl Core {
             if queue.end {
                 break Ok(Position::START);
             }
-            drop(self.wake.wait_timeout(queue, NO_SPACE_RETRY));
+            drop(self.wake.wait_timeout(queue, retry));
+            retry = NO_SPACE_RETRY_MAX.min(2 * retry);
         };
         if starved {
+            self.shard.set_flush_waits(false);
             self.shard.admission.clear_starved();
         }
         let persisted = result?;

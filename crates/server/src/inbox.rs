@@ -52,6 +52,8 @@ pub(crate) struct Signals {
     pub(crate) stats: Vec<oneshot::Sender<ShardStats>>,
     /// The state on disk has moved, so there is room in memory.
     pub(crate) flushed: bool,
+    /// The group in flight has waited for space for so long that its callers shall know.
+    pub(crate) starved: bool,
     /// The shard is to end.
     ending: Option<Ending>,
     /// End with this fault.
@@ -65,6 +67,7 @@ impl Signals {
             && self.give_back.is_empty()
             && self.stats.is_empty()
             && !self.flushed
+            && !self.starved
             && self.ending.is_none()
             && self.fault.is_none()
     }

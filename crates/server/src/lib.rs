@@ -27,6 +27,7 @@ mod shard;
 mod shard_thread;
 mod shared;
 mod store_dir;
+mod store_watch;
 #[cfg(test)]
 mod tests;
 mod unavailable;
@@ -38,8 +39,8 @@ pub use disk::{DiskLevel, DiskMarks, DiskProbe, FileSystem, Space};
 pub use inbox::InboxLimits;
 pub use manifest::{Manifest, ManifestError, SHARDS_MAX};
 pub use metrics::{HistogramView, ShardCounters};
-pub use node::{Node, OpenError};
-pub use node_config::NodeConfig;
+pub use node::{EXIT_STORE_LOST, Node, OpenError};
+pub use node_config::{NodeConfig, StoreLost};
 pub use node_stats::{NodeStats, Readiness, ShardNumbers};
 pub use pace::Pace;
 pub use routing::shard_of;

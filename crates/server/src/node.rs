@@ -14,11 +14,11 @@ use crate::admission::{Admission, InFlight, Publishing};
 use crate::class::{Class, bytes_of, enqueues};
 use crate::courier::{Caller, Courier};
 use crate::disk::{DiskLevel, DiskProbe, FileSystem, Reserve};
-use crate::disk_watch::DiskWatch;
+use crate::disk_watch::{DiskWatch, StoreGuard};
 use crate::flush::Compactor;
 use crate::inbox::{Call, Ending, Refused};
 use crate::manifest::Manifest;
-pub(crate) use crate::node_config::NodeConfig;
+pub(crate) use crate::node_config::{NodeConfig, StoreLost};
 pub(crate) use crate::node_stats::{NodeStats, Readiness, ShardNumbers};
 use crate::recover::{OpenJournal, Origin};
 use crate::routing::shard_of;
@@ -26,7 +26,12 @@ use crate::shard::FlushPolicy;
 use crate::shard_thread::{ShardSetup, panic_reason};
 use crate::shared::{ShardShared, ShardState};
 use crate::store_dir::{StoreDir, StoreDirError};
+use crate::store_watch::{Lost, StoreWatch};
 use crate::unavailable::{Cause, Unavailable};
+
+/// The status with which the process ends when the folder of its store is gone or replaced
+/// (`EX_OSFILE`).
+pub const EXIT_STORE_LOST: i32 = 72;
 
 /// Why a node was not opened. What is wrong with one shard is told by its state instead.
 #[derive(Debug, Error)]
@@ -87,7 +92,16 @@ impl Node {
         let manifest = *store.manifest();
         let admission = Arc::new(Admission::new(config.in_flight_bytes_max));
         let reserve = Reserve::new(store.path().join("reserve"), config.reserve_bytes);
-        let watch = DiskWatch::start(Arc::clone(&admission), around.probe, config.disk, reserve)?;
+        let shards: Vec<Arc<ShardShared>> = (0..manifest.shards)
+            .map(|index| ShardShared::new(index, config.inbox.clone(), Arc::clone(&admission)))
+            .map(Arc::new)
+            .collect();
+        let guard = StoreGuard {
+            watch: StoreWatch::of(&store)?,
+            lost: Box::new(when_lost(config.store_lost, shards.clone())),
+        };
+        let watch =
+            DiskWatch::start(Arc::clone(&admission), around.probe, config.disk, reserve, guard)?;
         let compactor = Compactor::start()?;
         let start = Instant::now();
         let policy = FlushPolicy {
@@ -95,10 +109,6 @@ impl Node {
             age_max: config.flush_age_max,
             memtable_bytes: config.lsm.memtable_bytes,
         };
-        let shards: Vec<Arc<ShardShared>> = (0..manifest.shards)
-            .map(|index| ShardShared::new(index, config.inbox.clone(), Arc::clone(&admission)))
-            .map(Arc::new)
-            .collect();
         let running = Running { threads: Vec::new(), compactor, watch, store };
         let node = Self {
             inner: Arc::new(Inner {
@@ -287,8 +297,7 @@ impl Node {
         let mut asked = Vec::with_capacity(self.inner.shards.len());
         for shard in &self.inner.shards {
             let (reply, stats) = oneshot::channel();
-            let serves = shard.state() == ShardState::Serving;
-            if serves {
+            if shard.is_running() {
                 shard.inbox.signal(|signals| signals.stats.push(reply));
             }
             asked.push((shard, stats));
@@ -385,6 +394,32 @@ impl Drop for Waiting<'_> {
     }
 }
 
+/// What is done when a part of the store is lost. Answers whether anything was: a shard that has
+/// stopped loses nothing more, and perhaps somebody is putting its folder right.
+fn when_lost(
+    then: StoreLost,
+    shards: Vec<Arc<ShardShared>>,
+) -> impl Fn(&Lost) -> bool + Send + Sync + 'static {
+    move |lost| {
+        let shard = lost.shard.and_then(|index| shards.get(index as usize));
+        if shard.is_some_and(|shard| matches!(shard.state(), ShardState::Stopped { .. })) {
+            return false;
+        }
+        let why = &lost.why;
+        match then {
+            StoreLost::EndProcess => {
+                tracing::error!(why, "the store is lost, the process ends");
+                std::process::exit(EXIT_STORE_LOST)
+            }
+            StoreLost::StopShards => {
+                tracing::error!(why, "the store is lost");
+                shards.iter().for_each(|shard| shard.fail(why));
+            }
+        }
+        true
+    }
+}
+
 fn namespaces_of(names: &[String], shard: u32, shards: u32) -> Vec<String> {
     names.iter().filter(|name| shard_of(name, shards) == shard).cloned().collect()
 }
@@ -393,7 +428,7 @@ fn read_snapshot<T>(
     shard: &ShardShared,
     f: impl FnOnce(&dyn Reader, TimeMs) -> T,
 ) -> Result<T, Unavailable> {
-    let snapshots = shard.snapshots.get().filter(|_| shard.state() == ShardState::Serving);
+    let snapshots = shard.snapshots.get().filter(|_| shard.is_running());
     let Some(snapshots) = snapshots else { return Err(shard.unavailable()) };
     shard.metrics.reads.add(1);
     let snapshot = snapshots.at(shard.durable());

@@ -10,6 +10,16 @@ use longshore_store::LsmConfig;
 use crate::disk::DiskMarks;
 use crate::inbox::InboxLimits;
 
+/// What is done when the folder of the store is gone or replaced while the store is open. Either
+/// way nothing more is acknowledged.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum StoreLost {
+    /// The shards stop and say why: for a node that is a part of another program.
+    StopShards,
+    /// The process ends with [`EXIT_STORE_LOST`](crate::EXIT_STORE_LOST).
+    EndProcess,
+}
+
 /// How a node is set up.
 #[derive(Clone, Debug)]
 pub struct NodeConfig {
@@ -31,6 +41,8 @@ pub struct NodeConfig {
     pub disk: DiskMarks,
     /// Space kept for settlements and flushes on a full disk; 0 for none. Default: 64 MiB.
     pub reserve_bytes: u64,
+    /// What is done when the folder vanishes. Default: the shards stop.
+    pub store_lost: StoreLost,
     /// Bytes of bodies that may be in flight; beyond it publishing is refused. Default: 256 MiB.
     pub in_flight_bytes_max: u64,
     /// Bytes of journal after which the state is flushed. Default: 256 MiB.
@@ -54,6 +66,7 @@ impl NodeConfig {
             inbox: InboxLimits::default(),
             disk: DiskMarks::DEFAULT,
             reserve_bytes: 64 << 20,
+            store_lost: StoreLost::StopShards,
             in_flight_bytes_max: 256 << 20,
             flush_journal_bytes_max: 256 << 20,
             flush_age_max: Duration::from_secs(60),

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use longshore_engine::{Limits, Position, Recovery, ReplayFault, SealedGroup, Turn};
 use longshore_journal::{AppendError, Group, Journal, ReadError, Room};
-use longshore_store::{Lsm, LsmConfig};
+use longshore_store::{Identity, Lsm, LsmConfig};
 use thiserror::Error;
 use uuid::Uuid;
 
@@ -113,7 +113,8 @@ pub(crate) fn recover(
     if !dir.state().is_dir() {
         return Err(RecoverError::FolderLost { folder: dir.state() });
     }
-    let map = Lsm::open(&dir.state(), lsm)?;
+    let identity = Identity { store: store_id.into_bytes(), shard: shard.index };
+    let map = Lsm::open(&dir.state(), LsmConfig { identity, ..lsm })?;
     let (persisted, tail) = (map.position(), journal.tail());
     if tail < persisted {
         return Err(RecoverError::TailLost { persisted, tail });

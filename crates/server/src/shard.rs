@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use longshore_engine::{Answer, Command, Effect, Position, ReplyTo, Request, Settlement, Turn};
 use longshore_store::Lsm;
+use tokio::sync::oneshot;
 
 use crate::admission::InFlight;
 use crate::clock::Clocks;
@@ -19,7 +20,7 @@ use crate::flush::FlushThread;
 use crate::inbox::{Admit, Call, Ending, Rest, Signals};
 use crate::recover::group_of;
 use crate::shard_thread::panic_reason;
-use crate::shared::ShardShared;
+use crate::shared::{ShardShared, ShardState};
 
 /// How long one turn goes on taking up calls.
 const TURN_MAX: Duration = Duration::from_millis(1);
@@ -99,6 +100,10 @@ pub(crate) struct Shard {
     /// The highest position of a sealed memtable that was not given to the flush thread.
     sealed: Option<Position>,
     stopping: bool,
+    /// The group in flight waits for space on the disk, for longer than its callers should.
+    starved: bool,
+    /// Calls are refused until the disk has space.
+    refusing: bool,
 }
 
 impl std::fmt::Debug for Shard {
@@ -136,6 +141,8 @@ impl Shard {
             unsealed_journal_bytes: journal_bytes,
             sealed: None,
             stopping: false,
+            starved: false,
+            refusing: false,
         }
     }
 
@@ -179,6 +186,7 @@ impl Shard {
         if let Some(end) = self.obey(signals) {
             return Next::End(end);
         }
+        self.heed_space();
         let more = self.take_turn();
         if self.stopping && !more && !self.in_flight && self.turn.group_bytes() == 0 {
             return Next::End(End::Stopped);
@@ -209,15 +217,15 @@ impl Shard {
         }
         if let Some(durable) = signals.committed {
             self.in_flight = false;
+            self.starved = false;
             self.committed(durable);
+        } else if signals.starved {
+            self.starved = true;
         }
         for reply_to in signals.disconnected {
-            let Some(pending) = self.pending.get(&reply_to) else { continue };
-            self.shared.metrics.disconnects.add(1);
-            let granted = !self.turn.disconnect(reply_to) && pending.caller.give_back_in.is_some();
-            // What was granted and waits for its commit is given back when its answer is not taken.
-            if !granted {
-                self.pending.remove(&reply_to);
+            if self.pending.contains_key(&reply_to) {
+                self.shared.metrics.disconnects.add(1);
+                self.let_go(reply_to, false);
             }
         }
         self.give_back.extend(signals.give_back);
@@ -239,6 +247,10 @@ impl Shard {
 
     /// Takes up calls for about a millisecond. Whether more can be done at once.
     fn decide(&mut self) -> bool {
+        if self.refusing {
+            self.refuse_calls();
+            return false;
+        }
         let (begun, _) = self.clocks.now();
         self.submit_give_backs();
         let mut round = std::mem::take(&mut self.round);
@@ -305,6 +317,52 @@ impl Shard {
         } else {
             Admit::Nothing
         }
+    }
+
+    /// Whether nothing can be taken up until the disk has space: what was decided cannot be made
+    /// durable, or memory is full of what cannot be flushed.
+    fn lacks_space(&self) -> bool {
+        self.starved || (self.shared.flush_waits() && self.admit() == Admit::Nothing)
+    }
+
+    /// Begins or ends to refuse calls for want of space. Who waits already is let go: whether that
+    /// takes effect is not known before there is space.
+    fn heed_space(&mut self) {
+        let lacks = self.lacks_space();
+        if lacks == self.refusing {
+            return;
+        }
+        self.refusing = lacks;
+        let shard = self.shared.index;
+        if !lacks {
+            tracing::info!(shard, "the disk has space, the shard serves again");
+            return self.shared.set_state(ShardState::Serving);
+        }
+        let waiting = self.pending.len();
+        tracing::error!(shard, waiting, "the disk is full: nothing is taken in");
+        let why = "the disk is full and its reserve is used up".into();
+        self.shared.set_state(ShardState::WaitingForSpace { why });
+        let waiting: Vec<ReplyTo> = self.pending.keys().copied().collect();
+        waiting.into_iter().for_each(|reply_to| self.let_go(reply_to, true));
+    }
+
+    /// The caller waits no more, or shall not if it is `dismissed`.
+    fn let_go(&mut self, reply_to: ReplyTo, dismissed: bool) {
+        let Some(pending) = self.pending.get_mut(&reply_to) else { return };
+        let granted = !self.turn.disconnect(reply_to) && pending.caller.give_back_in.is_some();
+        // What was granted and waits for its commit is given back when its answer is not taken.
+        if !granted {
+            self.pending.remove(&reply_to);
+        } else if dismissed {
+            let (nobody, _) = oneshot::channel();
+            pending.caller.reply = nobody;
+        }
+    }
+
+    /// Their callers learn why from the shard's state.
+    fn refuse_calls(&mut self) {
+        while self.shared.inbox.take_round(&mut self.round, Admit::All) {}
+        self.round.clear();
     }
 
     /// Seals the group if nothing is in flight and has it made durable.
@@ -433,7 +491,9 @@ impl Shard {
     /// How the shard rests: until something is due.
     fn rest(&mut self) -> Rest {
         let (now, clock) = self.clocks.now();
-        let admit = self.admit();
+        // Without space calls are refused, and nothing else is done.
+        let lacks_space = self.lacks_space();
+        let admit = if lacks_space { Admit::Nothing } else { self.admit() };
         let wake_ms = self.turn.next_wake_ms(clock).filter(|_| admit > Admit::Nothing);
         let tick_at = wake_ms.map(|ms| now + Duration::from_millis(ms));
         let mark_at = self.mark_after.map(|committed| committed + QUIET);
@@ -441,6 +501,7 @@ impl Shard {
         let rotate_at = self.rotate_at().filter(|_| may_rotate);
         let until = [tick_at, mark_at, rotate_at].into_iter().flatten().min();
         let takes_guests = self.takes_guests && !self.in_flight && admit == Admit::All;
+        let admit = if lacks_space { Admit::All } else { admit };
         Rest { until, admit, takes_guests }
     }
 }

@@ -1,7 +1,7 @@
 //! What a shard's threads and its callers share: how the shard is, what waits for it, what it
 //! counts. The shard's state itself belongs to its thread alone.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use longshore_engine::{Position, ReplyTo, TimeMs};
@@ -27,7 +27,8 @@ pub enum ShardState {
         /// Entries to replay.
         total: u64,
     },
-    /// The disk has no space for what a start writes; it tries again until there is some.
+    /// The disk has no space for what a start or a change writes, the reserve included. It tries
+    /// again until there is some; a shard that has served before can be read meanwhile.
     WaitingForSpace {
         /// What the space is for.
         why: String,
@@ -60,6 +61,8 @@ pub(crate) struct ShardShared {
     engine_time: AtomicU64,
     next_reply: AtomicU64,
     replayed: AtomicU64,
+    /// A flush waits for space on the disk.
+    flush_waits: AtomicBool,
 }
 
 impl ShardShared {
@@ -77,6 +80,7 @@ impl ShardShared {
             engine_time: AtomicU64::new(0),
             next_reply: AtomicU64::new(1),
             replayed: AtomicU64::new(0),
+            flush_waits: AtomicBool::new(false),
         }
     }
 
@@ -135,6 +139,26 @@ impl ShardShared {
         self.room.get().is_some_and(Room::is_short)
     }
 
+    /// Whether a flush waits for space on the disk.
+    pub(crate) fn flush_waits(&self) -> bool {
+        self.flush_waits.load(Ordering::Acquire)
+    }
+
+    /// Notes that, and has the shard look at it.
+    pub(crate) fn set_flush_waits(&self, waits: bool) {
+        self.flush_waits.store(waits, Ordering::Release);
+        self.inbox.signal(|signals| signals.flushed = true);
+    }
+
+    /// Whether the shard's thread serves, though perhaps reads alone.
+    pub(crate) fn is_running(&self) -> bool {
+        match self.state() {
+            ShardState::Serving => true,
+            ShardState::WaitingForSpace { .. } => self.snapshots.get().is_some(),
+            _ => false,
+        }
+    }
+
     /// Learns of changes of the state.
     pub(crate) fn subscribe(&self) -> tokio::sync::watch::Receiver<()> {
         self.changed.subscribe()
@@ -149,6 +173,10 @@ impl ShardShared {
             }
             ShardState::WaitingForSpace { why } => (Cause::DiskLow, why),
             ShardState::Stopped { why } => (Cause::Stopped, why),
+            // The disk was full when the call was let go, and has space again.
+            ShardState::Serving if !self.admission.is_stopping() => {
+                (Cause::DiskLow, "the disk was full".into())
+            }
             ShardState::Serving | ShardState::Closed => {
                 (Cause::Stopping, "the server is stopping".into())
             }

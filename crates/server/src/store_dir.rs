@@ -124,6 +124,11 @@ impl StoreDir {
         &self.dir
     }
 
+    /// The file that is locked.
+    pub(crate) fn lock_path(&self) -> PathBuf {
+        self.dir.join(LOCK)
+    }
+
     /// What was fixed when the store was created.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest

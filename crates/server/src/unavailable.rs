@@ -28,7 +28,8 @@ pub enum Cause {
     Stopping,
     /// More work is waiting than may.
     Overloaded,
-    /// The disk is nearly full: this kind of command is refused.
+    /// The disk is nearly full: this kind of command is refused. Or it is full, reserve and all:
+    /// then a command that was under way may take effect once there is space.
     DiskLow,
     /// Too many bytes of bodies are in flight: this kind of command is refused.
     MemoryLow,
@@ -52,7 +53,7 @@ impl Cause {
 
     /// Whether the command certainly had no effect.
     pub const fn is_refusal(self) -> bool {
-        matches!(self, Self::Starting | Self::Overloaded | Self::DiskLow | Self::MemoryLow)
+        matches!(self, Self::Starting | Self::Overloaded | Self::MemoryLow)
     }
 
     /// Seconds after which trying again makes sense. What has stopped does not heal by itself.

@@ -16,6 +16,7 @@ use lsm_tree::checksum::ChecksummedWriter;
 
 use crate::body_file::{self, BodyFile, KeyRange};
 use crate::error::StoreFault;
+use crate::identity::Identity;
 use crate::open::position_of;
 use crate::tables::Tables;
 use version::{NamedTable, Version};
@@ -51,9 +52,13 @@ pub struct Report {
     pub(crate) body_keys: KeyRange,
 }
 
-/// Checks the state in `dir` without changing anything. Everything found wrong is named; the list
-/// is never empty.
-pub fn check(dir: &Path, depth: Depth) -> Result<Report, Vec<StoreFault>> {
+/// Checks the state in `dir` without changing anything, and that it is the one of `expected`, where
+/// that is given. Everything found wrong is named; the list is never empty.
+pub fn check(
+    dir: &Path,
+    depth: Depth,
+    expected: Option<Identity>,
+) -> Result<Report, Vec<StoreFault>> {
     let folder = Folder::read(dir).map_err(|fault| vec![fault])?;
     let Some(version) = version::read_current(dir).map_err(|fault| vec![fault])? else {
         return folder.check_fresh(dir).map_err(|fault| vec![fault]);
@@ -87,7 +92,7 @@ pub fn check(dir: &Path, depth: Depth) -> Result<Report, Vec<StoreFault>> {
         return Err(faults);
     }
     let tables = Tables::of_runs(dir, version.number, runs);
-    report.position = position_of(dir, &tables).map_err(|fault| vec![fault])?;
+    report.position = position_of(dir, &tables, expected).map_err(|fault| vec![fault])?;
     (report.bodies, report.body_keys) = bodies::check(&tables, depth)?;
     report.body_files = report.bodies.len();
     report.bytes += report.bodies.iter().map(BodyFile::bytes).sum::<u64>();

@@ -1,8 +1,12 @@
 //! The knobs of one shard's tree. They change speed and memory, never what is on disk means.
 
+use crate::identity::Identity;
+
 /// How much memory one shard's tree may use, and how it writes its tables.
 #[derive(Clone, Debug)]
 pub struct LsmConfig {
+    /// Whose state it is; checked against the files.
+    pub identity: Identity,
     /// Estimated bytes in memory at which the active memtable is due for rotation.
     pub memtable_bytes: usize,
     /// How many sealed memtables may wait for their flush. Beyond it the shard has to wait.
@@ -24,6 +28,7 @@ pub struct LsmConfig {
 impl Default for LsmConfig {
     fn default() -> Self {
         Self {
+            identity: Identity::default(),
             memtable_bytes: 24 << 20,
             sealed_max: 2,
             cache_bytes: 8 << 20,

@@ -110,7 +110,7 @@ impl Lsm {
         }
         self.active.insert(InternalValue::from_components(
             marker::KEY,
-            marker::encode(position),
+            marker::encode(&self.shared.config.identity, position),
             position.0,
             ValueType::Value,
         ));

@@ -18,13 +18,14 @@ use lsm_tree::{
 use crate::check::{Depth, Report, check, is_temporary};
 use crate::config::LsmConfig;
 use crate::error::{OpenError, StoreFault, words_of};
+use crate::identity::Identity;
 use crate::shared::{Bodies, Shared};
 use crate::tables::Tables;
 use crate::view::View;
 use crate::{body_file, marker};
 
 pub(crate) fn open(dir: &Path, config: LsmConfig) -> Result<Shared, OpenError> {
-    let report = check(dir, Depth::Structure).map_err(first)?;
+    let report = check(dir, Depth::Structure, Some(config.identity)).map_err(first)?;
     let io = |source| OpenError::Io { path: dir.to_owned(), source };
     if report.version.is_some() {
         // The tree removes what the current version does not name. Which one is current, only the
@@ -36,7 +37,7 @@ pub(crate) fn open(dir: &Path, config: LsmConfig) -> Result<Shared, OpenError> {
         Err(panic) => return Err(StoreFault::new(dir, panic_text(&*panic)).into()),
     };
     let tables = Tables::of(dir, &tree);
-    let persisted = position_of(dir, &tables)?;
+    let persisted = position_of(dir, &tables, Some(config.identity))?;
     if persisted != report.position {
         let what = format!("it opened at position {persisted} instead of {}", report.position);
         return Err(StoreFault::new(dir, what).into());
@@ -73,8 +74,13 @@ fn open_tree(dir: &Path, config: &LsmConfig) -> Result<Tree, OpenError> {
     }
 }
 
-/// The position that the tables say they have, checked against what is in them.
-pub(crate) fn position_of(dir: &Path, tables: &Tables) -> Result<Position, StoreFault> {
+/// The position that the tables say they have, checked against what is in them and, where it is
+/// given, whose they have to be.
+pub(crate) fn position_of(
+    dir: &Path,
+    tables: &Tables,
+    expected: Option<Identity>,
+) -> Result<Position, StoreFault> {
     let highest = tables.iter().map(Table::get_highest_seqno).max();
     let Some(marker) = tables.get(&marker::KEY)? else {
         return match highest {
@@ -85,7 +91,11 @@ pub(crate) fn position_of(dir: &Path, tables: &Tables) -> Result<Position, Store
             )),
         };
     };
-    let position = marker::decode(&marker.value).map_err(|what| StoreFault::new(dir, what))?;
+    let (found, position) =
+        marker::decode(&marker.value).map_err(|what| StoreFault::new(dir, what))?;
+    if let Some(expected) = expected.filter(|expected| *expected != found) {
+        return Err(StoreFault::new(dir, format!("it belongs to {found}, not to {expected}")));
+    }
     if highest != Some(position.0) {
         let highest = highest.map_or_else(|| "none".to_owned(), |highest| highest.to_string());
         let what = format!("its marker says position {position}, its tables say {highest}");

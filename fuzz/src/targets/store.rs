@@ -26,7 +26,7 @@ pub fn target(input: &[u8]) {
         return;
     }
     for depth in [Depth::Structure, Depth::Everything] {
-        match check(dir.path(), depth) {
+        match check(dir.path(), depth, None) {
             Ok(report) => {
                 saw((report.tables, report.version, report.leftovers.len()));
                 sound();

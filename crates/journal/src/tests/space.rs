@@ -53,6 +53,35 @@ fn a_full_disk_is_met_before_anything_is_written_and_goes_by() {
     assert_eq!(journal.read_from(Position(1)).unwrap().count() as u64, tail.0);
 }
 
+/// A whole segment did not fit, so nothing was appended any more, whatever else was free.
+#[test]
+fn a_shorter_segment_is_taken_where_a_whole_one_does_not_fit() {
+    let disk = SimDisk::new(1);
+    let config = FileConfig {
+        segment_bytes: 1 << 20,
+        first_segment_bytes: 64 << 10,
+        ..FaultyJournal::tiny_config()
+    };
+    let (mut journal, _) = FaultyJournal::open(&disk, config).unwrap();
+    let grow = |journal: &mut FaultyJournal| {
+        journal.append(&group_of(journal.tail().next(), 3000)).map(drop)
+    };
+    while journal.room().prepared_bytes() < 1 << 20 {
+        grow(&mut journal).unwrap();
+    }
+    let free_bytes = 800 << 10;
+    disk.set_capacity_bytes(Some(disk.used_bytes() + free_bytes));
+    let prepared = journal.room().prepared_bytes();
+    let mut appended = 0;
+    while grow(&mut journal).is_ok() {
+        appended += 3000;
+    }
+    assert!(appended > prepared + free_bytes * 7 / 10, "{appended} of {prepared} + {free_bytes}");
+    // What does not fit in the shortest is made room for, if there is any.
+    disk.set_capacity_bytes(Some(disk.used_bytes() + free_bytes));
+    journal.append(&group_of(journal.tail().next(), 200 << 10)).unwrap();
+}
+
 #[test]
 fn it_starts_on_a_full_disk_from_the_space_of_what_it_had_prepared() {
     let disk = SimDisk::new(1);

@@ -53,7 +53,7 @@ fn check_bodies(lsm: &Lsm, dir: &Path, numbers: impl Iterator<Item = u8>) {
     there.sort();
     assert_eq!(super::everything(lsm, &[1], &[2], 1000), there);
     assert!(there.iter().all(|(key, body)| lsm.get(key).as_ref() == Some(body)));
-    check(dir, Depth::Everything).unwrap();
+    check(dir, Depth::Everything, None).unwrap();
 }
 
 #[test]

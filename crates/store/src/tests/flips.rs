@@ -161,7 +161,7 @@ fn no_flipped_bit_goes_unnoticed_or_ends_the_process() {
 fn a_deep_check_notices_every_flip_in_a_table_or_body() {
     let dir = tempfile::tempdir().unwrap();
     build(dir.path());
-    let report = check(dir.path(), Depth::Everything).unwrap();
+    let report = check(dir.path(), Depth::Everything, None).unwrap();
     assert_eq!(report.position, Position(60));
     assert_eq!((report.tables, report.body_files), (3, 2));
     assert!(report.leftovers.is_empty(), "{report:?}");
@@ -171,11 +171,11 @@ fn a_deep_check_notices_every_flip_in_a_table_or_body() {
             let mut flipped = bytes.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
             overwrite(path, &flipped);
-            let faults = check(dir.path(), Depth::Everything).unwrap_err();
+            let faults = check(dir.path(), Depth::Everything, None).unwrap_err();
             assert_eq!(faults.len(), 1, "bit {bit}: {faults:?}");
             assert_eq!(faults[0].path, *path);
         }
         overwrite(path, bytes);
     }
-    assert!(check(dir.path(), Depth::Everything).is_ok());
+    assert!(check(dir.path(), Depth::Everything, None).is_ok());
 }

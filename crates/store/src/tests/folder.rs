@@ -9,7 +9,7 @@ use bytes::Bytes;
 use longshore_engine::{Position, Reader};
 
 use super::{everything, flips::build, tiny, write};
-use crate::{Depth, FlushError, Lsm, check};
+use crate::{Depth, FlushError, Identity, Lsm, LsmConfig, check};
 
 fn names(dir: &Path) -> Vec<PathBuf> {
     let mut names: Vec<_> = [dir.to_owned(), dir.join("tables"), dir.join("bodies")]
@@ -34,7 +34,7 @@ fn check_refused(damage: impl FnOnce(&Path), words: &str) {
     let before = names(dir.path());
     let error = Lsm::open(dir.path(), tiny()).unwrap_err().to_string();
     assert!(error.contains(words), "{error:?} does not say {words:?}");
-    assert!(check(dir.path(), Depth::Structure).is_err());
+    assert!(check(dir.path(), Depth::Structure, None).is_err());
     assert_eq!(names(dir.path()), before);
 }
 
@@ -44,7 +44,7 @@ fn missing_and_foreign_files_are_refused() {
     check_refused(|dir| fs::write(dir.join("current"), b"").unwrap(), "0 bytes instead of 25");
     check_refused(
         |dir| {
-            let version = check(dir, Depth::Structure).unwrap().version.unwrap();
+            let version = check(dir, Depth::Structure, None).unwrap().version.unwrap();
             fs::remove_file(dir.join(format!("v{version}"))).unwrap();
         },
         "it is named by current",
@@ -107,7 +107,7 @@ fn missing_and_damaged_body_files_are_refused() {
 fn leftovers_of_a_crash_are_cleared_up() {
     let dir = tempfile::tempdir().unwrap();
     let model = build(dir.path());
-    let version = check(dir.path(), Depth::Structure).unwrap().version.unwrap();
+    let version = check(dir.path(), Depth::Structure, None).unwrap().version.unwrap();
     let before = names(dir.path());
     fs::write(dir.path().join(format!("v{}", version + 1)), b"half").unwrap();
     fs::write(dir.path().join("v0"), b"old").unwrap();
@@ -115,7 +115,7 @@ fn leftovers_of_a_crash_are_cleared_up() {
     fs::write(dir.path().join("bodies/77"), b"half").unwrap();
     fs::write(dir.path().join(".tmpAb3dE9"), b"half").unwrap();
     fs::write(dir.path().join("note.txt"), b"mine").unwrap();
-    let report = check(dir.path(), Depth::Everything).unwrap();
+    let report = check(dir.path(), Depth::Everything, None).unwrap();
     assert_eq!(report.leftovers.len(), 5, "{report:?}");
     let lsm = Lsm::open(dir.path(), tiny()).unwrap();
     assert_eq!(everything(&lsm, b"", b"\xff", 1000), everything(&model, b"", b"\xff", 1000));
@@ -127,13 +127,13 @@ fn leftovers_of_a_crash_are_cleared_up() {
 fn a_crash_while_creating_leaves_an_empty_state() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path().join("state");
-    assert_eq!(check(&dir, Depth::Everything).unwrap().version, None);
+    assert_eq!(check(&dir, Depth::Everything, None).unwrap().version, None);
     fs::create_dir_all(dir.join("tables")).unwrap();
     fs::write(dir.join("v0"), b"half").unwrap();
     let lsm = Lsm::open(&dir, tiny()).unwrap();
     assert_eq!(lsm.position(), Position::START);
     drop(lsm);
-    assert_eq!(check(&dir, Depth::Everything).unwrap().version, Some(0));
+    assert_eq!(check(&dir, Depth::Everything, None).unwrap().version, Some(0));
     assert_eq!(Lsm::open(&dir, tiny()).unwrap().position(), Position::START);
 }
 
@@ -194,7 +194,7 @@ fn a_full_disk_is_waited_out() {
     let mut model = build(dir.path());
     let mut lsm = Lsm::open(dir.path(), tiny()).unwrap();
     let before = names(dir.path());
-    let version = check(dir.path(), Depth::Structure).unwrap().version.unwrap();
+    let version = check(dir.path(), Depth::Structure, None).unwrap().version.unwrap();
     let next = dir.path().join(format!("v{}", version + 1));
     // Whatever is written to this device meets a full disk.
     symlink("/dev/full", &next).unwrap();
@@ -214,4 +214,27 @@ fn a_full_disk_is_waited_out() {
     let lsm = Lsm::open(dir.path(), tiny()).unwrap();
     assert_eq!(lsm.position(), Position(70));
     assert_eq!(everything(&lsm, b"", b"\xff", 1000), everything(&model, b"", b"\xff", 1000));
+}
+
+/// The state of another store at the same position was opened, and its jobs were served.
+#[test]
+fn a_state_of_another_store_or_shard_is_refused_and_both_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let mine = Identity { store: [0x11; 16], shard: 0 };
+    let open = |identity| Lsm::open(dir.path(), LsmConfig { identity, ..tiny() });
+    let mut map = open(mine).unwrap();
+    write(&mut map, Position(1), vec![(b"k".to_vec(), Some(Bytes::from_static(b"v")))]);
+    map.rotate().unwrap();
+    map.flusher().flush_sealed(Position(1)).unwrap();
+    drop(map);
+    let before = names(dir.path());
+    for other in [Identity { store: [0x22; 16], ..mine }, Identity { shard: 1, ..mine }] {
+        let refused = open(other).unwrap_err().to_string();
+        assert!(refused.contains(&mine.to_string()), "{refused}");
+        assert!(refused.contains(&other.to_string()), "{refused}");
+        let faults = check(dir.path(), Depth::Everything, Some(other)).unwrap_err();
+        assert_eq!(faults.len(), 1, "{faults:?}");
+    }
+    assert_eq!(names(dir.path()), before);
+    assert_eq!(open(mine).unwrap().get(b"k").as_deref(), Some(&b"v"[..]));
 }

@@ -67,7 +67,7 @@ fn a_killed_process_leaves_the_state_at_one_position() {
     let mut at = 0;
     for _ in 0..rounds {
         let reported = run_and_kill(dir.path(), 1 + random.below(25));
-        let report = check(dir.path(), Depth::Everything).unwrap();
+        let report = check(dir.path(), Depth::Everything, None).unwrap();
         let lsm = Lsm::open(dir.path(), tiny()).unwrap();
         assert_eq!(lsm.position(), report.position);
         assert!(report.position >= reported, "{report:?}, but {reported} was reported");
