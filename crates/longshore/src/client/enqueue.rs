@@ -133,10 +133,9 @@ impl Service<EnqueueCall> for RecordEnqueue {
     fn call(&mut self, call: EnqueueCall) -> Self::Future {
         let v1::EnqueueRequest { queue, jobs, .. } = call.request;
         let ids = jobs.iter().map(|job| job.id.clone()).collect();
-        self.0.record(
-            jobs.into_iter().map(|job| FollowUp(v1::NewJob { queue: queue.clone(), ..job })),
-        );
-        ready(Ok(Enqueued { ids, replayed: 0 }))
+        let jobs = jobs.into_iter().map(|job| FollowUp(v1::NewJob { queue: queue.clone(), ..job }));
+        let replayed = self.0.record(jobs).map_err(ClientError::Refused);
+        ready(replayed.map(|replayed| Enqueued { ids, replayed }))
     }
 }
 
@@ -235,6 +234,9 @@ pub(super) fn prepare<J: Job>(
     options: JobOptions,
 ) -> Result<(String, v1::NewJob), ClientError> {
     let mut options = options.over(job.options());
+    if let Some((one, other)) = options.conflict() {
+        return Err(ClientError::OptionsDiffer { one, other });
+    }
     options.id.get_or_insert_with(Uuid::now_v7);
     let queue = options.queue.take().unwrap_or_else(|| J::QUEUE.to_owned());
     let args = serde_json::to_vec(job).map_err(|error| ClientError::Encode {
