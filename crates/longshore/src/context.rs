@@ -156,6 +156,10 @@ impl<S> Context<S> {
             return Err(JobError::new("follow_up_refused", NO_FOLLOW_UP));
         }
         let mut options = options.over(job.options());
+        if let Some((one, other)) = options.conflict() {
+            let why = format!("a job may have {one} or {other}, not both");
+            return Err(JobError::new("follow_up_refused", why));
+        }
         options.queue.get_or_insert_with(|| J::QUEUE.to_owned());
         let id = *options.id.get_or_insert_with(Uuid::now_v7);
         options.traceparent = options.traceparent.or_else(|| self.run.traceparent());

@@ -96,20 +96,18 @@ macro_rules! option_setters {
             options.priority = Some(priority);
             self
         }
-        /// It may start then.
+        /// It may start then. Not together with `delay`.
         pub fn run_at(mut self, at: std::time::SystemTime) -> Self {
             let $this = &mut self;
             let options: &mut $crate::JobOptions = $options;
             options.run_at = Some(at);
-            options.delay = None;
             self
         }
-        /// It may start so long after now.
+        /// It may start so long after now. Not together with `run_at`.
         pub fn delay(mut self, delay: std::time::Duration) -> Self {
             let $this = &mut self;
             let options: &mut $crate::JobOptions = $options;
             options.delay = Some(delay);
-            options.run_at = None;
             self
         }
         /// Jobs with the same key run one at a time, in the order in which they were enqueued.
@@ -126,20 +124,18 @@ macro_rules! option_setters {
             options.at_most_once = Some(true);
             self
         }
-        /// Not started so long after now, it expires.
+        /// Not started so long after now, it expires. Not together with `expires_at`.
         pub fn ttl(mut self, ttl: std::time::Duration) -> Self {
             let $this = &mut self;
             let options: &mut $crate::JobOptions = $options;
             options.ttl = Some(ttl);
-            options.expires_at = None;
             self
         }
-        /// Not started by then, it expires.
+        /// Not started by then, it expires. Not together with `ttl`.
         pub fn expires_at(mut self, at: std::time::SystemTime) -> Self {
             let $this = &mut self;
             let options: &mut $crate::JobOptions = $options;
             options.expires_at = Some(at);
-            options.ttl = None;
             self
         }
         /// The longest that one run may take.
@@ -258,6 +254,18 @@ impl JobOptions {
         }
     }
 
+    /// Two that say the same thing differently: the server refuses such a job, and so does whoever
+    /// stands for it.
+    pub(crate) fn conflict(&self) -> Option<(&'static str, &'static str)> {
+        if self.run_at.is_some() && self.delay.is_some() {
+            Some(("run_at", "delay"))
+        } else if self.expires_at.is_some() && self.ttl.is_some() {
+            Some(("expires_at", "ttl"))
+        } else {
+            None
+        }
+    }
+
     /// The job as it travels.
     pub(crate) fn into_wire(self, kind: &str, args: Bytes) -> v1::NewJob {
         let json = |value: Option<Value>| value.map_or_else(Bytes::new, |it| it.to_string().into());
@@ -342,6 +350,17 @@ mod tests {
         assert_eq!((both.run_at, both.delay), (Some(at), None));
         assert_eq!(both.max_attempts, Some(4));
         assert_eq!(both.tags, ["a", "b"]);
+    }
+
+    #[test]
+    fn a_moment_beside_a_span_is_a_conflict() {
+        let (at, span) = (from_unix_ms(9_000), Duration::from_secs(5));
+        let starts = JobOptions::new().delay(span).run_at(at);
+        assert_eq!(starts.conflict(), Some(("run_at", "delay")));
+        let ends = JobOptions::new().expires_at(at).ttl(span);
+        assert_eq!(ends.conflict(), Some(("expires_at", "ttl")));
+        let over = JobOptions::new().run_at(at).over(JobOptions::new().delay(span));
+        assert_eq!((over.conflict(), over.run_at), (None, Some(at)));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The client itself: a connection that is shared and made again by itself.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -133,6 +134,26 @@ impl Client {
         Self::builder(url).build()
     }
 
+    /// A client of what the surroundings name: the server `LONGSHORE_SERVER`, or else
+    /// `http://127.0.0.1:7077`, and the namespace `LONGSHORE_NAMESPACE`, or else `default`. The
+    /// command line reads the same, and `longshore work --exec` hands them to what it runs.
+    pub fn from_env() -> Result<Self, ClientError> {
+        Self::from_variables(|variable| std::env::var_os(variable))
+    }
+
+    fn from_variables(
+        variables: impl Fn(&'static str) -> Option<OsString>,
+    ) -> Result<Self, ClientError> {
+        let text = |variable: &'static str, default: &str| match variables(variable) {
+            // The shell's way to say that it is not set.
+            None => Ok(default.to_owned()),
+            Some(value) if value.is_empty() => Ok(default.to_owned()),
+            Some(value) => value.into_string().map_err(|_| ClientError::Variable { variable }),
+        };
+        let url = text("LONGSHORE_SERVER", "http://127.0.0.1:7077")?;
+        Self::builder(url).namespace(text("LONGSHORE_NAMESPACE", "default")?).build()
+    }
+
     /// The same, with more to say.
     pub fn builder(url: impl Into<String>) -> ClientBuilder {
         let url: String = url.into();
@@ -201,5 +222,28 @@ impl Client {
             url: self.url().to_owned(),
             reason: "this client records what is enqueued and has no server".to_owned(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_client_of_what_the_surroundings_name() {
+        let of = |server: &str, namespace: &str| {
+            let (server, namespace) = (server.to_owned(), namespace.to_owned());
+            Client::from_variables(move |variable| match variable {
+                "LONGSHORE_SERVER" => Some(server.clone().into()),
+                _ => Some(namespace.clone().into()),
+            })
+        };
+        let named = of("jobs.example:7000", "shop").unwrap();
+        assert_eq!((named.url(), named.namespace()), ("http://jobs.example:7000", "shop"));
+        for unset in [of("", ""), Client::from_variables(|_| None)] {
+            let client = unset.unwrap();
+            assert_eq!((client.url(), client.namespace()), ("http://127.0.0.1:7077", "default"));
+        }
+        assert!(matches!(of("https://x", ""), Err(ClientError::Address { .. })));
     }
 }

@@ -3,6 +3,7 @@
 use std::future::{IntoFuture, Ready, ready};
 use std::marker::PhantomData;
 use std::task::{Context as TaskContext, Poll};
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use longshore_proto::v1;
@@ -22,6 +23,8 @@ use crate::{FollowUp, Job};
 #[derive(Clone, Debug)]
 pub struct EnqueueCall {
     pub(crate) request: v1::EnqueueRequest,
+    /// How long it may take with all its attempts; None for as long as other calls.
+    pub(crate) deadline: Option<Duration>,
 }
 
 impl EnqueueCall {
@@ -102,12 +105,13 @@ impl Service<EnqueueCall> for GrpcEnqueue {
         let (client, bounds) = (self.client.clone(), self.bounds.clone());
         Box::pin(async move {
             // Every job has an id, so repeating the call has one effect.
-            let answer = bounds
-                .call(call.request, |request| {
-                    let mut client = client.clone();
-                    async move { client.enqueue(request).await }
-                })
-                .await?;
+            let deadline = call.deadline.unwrap_or(bounds.deadline);
+            let send = |request| {
+                let mut client = client.clone();
+                async move { client.enqueue(request).await }
+            };
+            let called = bounds.call_within(bounds.attempt, deadline, call.request, send).await;
+            let answer = called.answer?;
             Ok(Enqueued { ids: answer.ids, replayed: answer.replayed })
         })
     }
@@ -129,10 +133,9 @@ impl Service<EnqueueCall> for RecordEnqueue {
     fn call(&mut self, call: EnqueueCall) -> Self::Future {
         let v1::EnqueueRequest { queue, jobs, .. } = call.request;
         let ids = jobs.iter().map(|job| job.id.clone()).collect();
-        self.0.record(
-            jobs.into_iter().map(|job| FollowUp(v1::NewJob { queue: queue.clone(), ..job })),
-        );
-        ready(Ok(Enqueued { ids, replayed: 0 }))
+        let jobs = jobs.into_iter().map(|job| FollowUp(v1::NewJob { queue: queue.clone(), ..job }));
+        let replayed = self.0.record(jobs).map_err(ClientError::Refused);
+        ready(replayed.map(|replayed| Enqueued { ids, replayed }))
     }
 }
 
@@ -143,10 +146,24 @@ pub struct Enqueue<J> {
     client: Client,
     job: J,
     options: JobOptions,
+    deadline: Option<Duration>,
 }
 
 impl<J: Job> Enqueue<J> {
     option_setters!(this => &mut this.options);
+
+    /// How long this call may take with all its attempts. Default: the client's
+    /// [deadline](crate::ClientBuilder::deadline).
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = Some(deadline);
+        self
+    }
+
+    /// The same where none was said.
+    #[cfg(feature = "axum")]
+    pub(crate) fn default_deadline(&mut self, deadline: Duration) {
+        self.deadline.get_or_insert(deadline);
+    }
 
     /// The id that it will have, chosen now.
     #[cfg(feature = "axum")]
@@ -163,7 +180,7 @@ impl<J: Job> IntoFuture for Enqueue<J> {
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
             let (queue, job) = prepare(&self.job, self.options)?;
-            let ids = self.client.hand_over(queue, vec![job]).await?;
+            let ids = self.client.hand_over_within(self.deadline, queue, vec![job]).await?;
             let id = ids.into_iter().next().unwrap_or_default();
             Ok(JobHandle::new(self.client, id))
         })
@@ -217,6 +234,9 @@ pub(super) fn prepare<J: Job>(
     options: JobOptions,
 ) -> Result<(String, v1::NewJob), ClientError> {
     let mut options = options.over(job.options());
+    if let Some((one, other)) = options.conflict() {
+        return Err(ClientError::OptionsDiffer { one, other });
+    }
     options.id.get_or_insert_with(Uuid::now_v7);
     let queue = options.queue.take().unwrap_or_else(|| J::QUEUE.to_owned());
     let args = serde_json::to_vec(job).map_err(|error| ClientError::Encode {
@@ -241,7 +261,7 @@ impl Client {
     /// # }
     /// ```
     pub fn enqueue<J: Job>(&self, job: J) -> Enqueue<J> {
-        Enqueue { client: self.clone(), job, options: JobOptions::new() }
+        Enqueue { client: self.clone(), job, options: JobOptions::new(), deadline: None }
     }
 
     /// Hands many jobs over, all or none; at most 10,000. They share a queue. For more, or where
@@ -261,8 +281,18 @@ impl Client {
         queue: String,
         jobs: Vec<v1::NewJob>,
     ) -> Result<Vec<String>, ClientError> {
+        self.hand_over_within(None, queue, jobs).await
+    }
+
+    async fn hand_over_within(
+        &self,
+        deadline: Option<Duration>,
+        queue: String,
+        jobs: Vec<v1::NewJob>,
+    ) -> Result<Vec<String>, ClientError> {
         let namespace = self.inner.namespace.clone();
-        let call = EnqueueCall { request: v1::EnqueueRequest { namespace, queue, jobs } };
+        let request = v1::EnqueueRequest { namespace, queue, jobs };
+        let call = EnqueueCall { request, deadline };
         Ok(self.inner.enqueue.clone().oneshot(call).await?.ids)
     }
 }

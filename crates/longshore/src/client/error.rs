@@ -68,6 +68,20 @@ pub enum ClientError {
         /// Another one.
         second: String,
     },
+    /// Two options of a job say the same thing differently.
+    #[error("a job may have {one} or {other}, not both: leave one of them out")]
+    OptionsDiffer {
+        /// An option.
+        one: &'static str,
+        /// Another one.
+        other: &'static str,
+    },
+    /// The surroundings name a server or namespace that is none.
+    #[error("the variable {variable} is not UTF-8")]
+    Variable {
+        /// Its name.
+        variable: &'static str,
+    },
     /// No answer came in time. Nothing is known of what was asked; enqueues may be repeated with
     /// the same ids, which has one effect.
     #[error(

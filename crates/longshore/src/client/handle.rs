@@ -151,11 +151,21 @@ impl<J: Job> JobHandle<J> {
 impl Client {
     /// Waits until a job has ended, at most so long, and tells all of it, ended or not.
     pub async fn wait(&self, id: &str, within: Duration) -> Result<JobRecord, ClientError> {
+        self.wait_patiently(id, within, self.inner.bounds.attempt).await
+    }
+
+    /// The same, where a server that does not answer is given up `patience` later.
+    pub(crate) async fn wait_patiently(
+        &self,
+        id: &str,
+        within: Duration,
+        patience: Duration,
+    ) -> Result<JobRecord, ClientError> {
         let until = Instant::now() + within;
         loop {
             let left = until.saturating_duration_since(Instant::now());
             // The server waits at most a minute per call, proxies often less.
-            let job = self.await_job(id, left.min(Duration::from_secs(20))).await?;
+            let job = self.await_job(id, left.min(Duration::from_secs(20)), patience).await?;
             if job.state.has_ended() || left.is_zero() {
                 return Ok(job);
             }

@@ -193,11 +193,12 @@ impl Client {
         Ok(())
     }
 
-    /// One bounded wait for a job's end.
+    /// One bounded wait for a job's end, which answers within `patience` of that.
     pub(super) async fn await_job(
         &self,
         id: &str,
         wait: Duration,
+        patience: Duration,
     ) -> Result<JobRecord, ClientError> {
         let message = v1::AwaitJobRequest {
             namespace: self.namespace().into(),
@@ -211,7 +212,7 @@ impl Client {
         };
         let bounds = &self.inner.bounds;
         // Who waits for a second does not want to wait for the deadline of other calls.
-        let within = wait + bounds.attempt;
+        let within = wait + patience;
         let job = bounds.call_within(within, within, message, call).await.answer?;
         Ok(JobRecord::from_wire(job))
     }

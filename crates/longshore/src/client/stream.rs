@@ -118,9 +118,16 @@ impl Client {
         let mut accepted = 0;
         while let Some(batch) = batches.next().await {
             let v1::EnqueueRequest { queue, jobs, .. } = batch?;
-            let ids = self.hand_over(queue, jobs).await?;
-            accepted += ids.len() as u64;
-            each(StreamedBatch { ids, refused: None });
+            let ids: Vec<_> = jobs.iter().map(|job| job.id.clone()).collect();
+            let refused = match self.hand_over(queue, jobs).await {
+                Ok(_) => None,
+                Err(ClientError::Refused(refusal)) => Some(refusal),
+                Err(error) => return Err(error),
+            };
+            if refused.is_none() {
+                accepted += ids.len() as u64;
+            }
+            each(StreamedBatch { ids, refused });
         }
         Ok(accepted)
     }

@@ -57,6 +57,15 @@ impl<S> fmt::Debug for Inline<S> {
     }
 }
 
+/// Which attempt of a job is to be run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attempt {
+    /// That one, from 1.
+    Number(u32),
+    /// The one after which the job is dead.
+    Last,
+}
+
 /// What became of a run.
 #[derive(Clone, Debug)]
 pub struct Ran {
@@ -141,6 +150,29 @@ impl<S: Send + Sync + 'static> Inline<S> {
         self.deliver(&Run::new(Delivery::first_of(&job), Arc::new(Outbox::inline()))).await
     }
 
+    /// Runs a later attempt, or the last one: what a job does then, such as telling somebody that it
+    /// gives up. The job has as many attempts as its type or `options` say.
+    ///
+    /// # Panics
+    ///
+    /// Where it has no such attempt.
+    pub async fn run_attempt<J: Job>(
+        &mut self,
+        job: J,
+        options: JobOptions,
+        attempt: Attempt,
+    ) -> Ran {
+        let mut delivery = Delivery::first_of(&new_job(&job, options));
+        let last = delivery.max_attempts;
+        delivery.attempt = match attempt {
+            Attempt::Number(number) => number,
+            Attempt::Last => last,
+        };
+        let is_one = (1..=last).contains(&delivery.attempt);
+        assert!(is_one, "a {} has attempts 1 to {last}, and not {}", J::KIND, delivery.attempt);
+        self.deliver(&Run::new(delivery, Arc::new(Outbox::inline()))).await
+    }
+
     /// Runs everything that was enqueued, and what that enqueues, until nothing is left. Jobs
     /// that fail are not tried again: look at what is returned.
     pub async fn drain(&mut self) -> Vec<Ran> {
@@ -148,7 +180,9 @@ impl<S: Send + Sync + 'static> Inline<S> {
         while let Some(FollowUp(job)) = self.recorder.next() {
             let run = Run::new(Delivery::first_of(&job), Arc::new(Outbox::inline()));
             let ran = self.deliver(&run).await;
-            self.recorder.record(ran.follow_ups());
+            if let Err(refusal) = self.recorder.record(ran.follow_ups()) {
+                panic!("what follows from a {} is refused: {refusal}", ran.kind());
+            }
             all.push(ran);
         }
         all
@@ -173,6 +207,9 @@ impl<S: Send + Sync + 'static> Inline<S> {
 /// A job as it would travel.
 pub(super) fn new_job<J: Job>(job: &J, options: JobOptions) -> v1::NewJob {
     let mut options = options.over(job.options());
+    if let Some((one, other)) = options.conflict() {
+        panic!("a {} may have {one} or {other}, not both", J::KIND);
+    }
     options.queue.get_or_insert_with(|| J::QUEUE.to_owned());
     let args =
         serde_json::to_vec(job).unwrap_or_else(|error| panic!("a {} is no JSON: {error}", J::KIND));

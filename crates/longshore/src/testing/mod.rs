@@ -10,5 +10,5 @@ mod recorder;
 pub use drive::{Drive, Step};
 #[cfg(feature = "embedded")]
 pub use embedded::EmbeddedServer;
-pub use inline::{Inline, Ran};
+pub use inline::{Attempt, Inline, Ran};
 pub use recorder::Recorder;

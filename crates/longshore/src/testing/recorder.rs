@@ -1,10 +1,12 @@
 //! What was enqueued, kept for a test to look at.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
 
+use longshore_proto::v1;
+
 use crate::run::lock;
-use crate::{Client, FollowUp, Job};
+use crate::{Client, FollowUp, Job, Refusal};
 
 /// Stands for the server: it keeps what is enqueued. Clones share what they keep.
 ///
@@ -21,7 +23,15 @@ use crate::{Client, FollowUp, Job};
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct Recorder {
-    jobs: Arc<Mutex<VecDeque<FollowUp>>>,
+    kept: Arc<Mutex<Kept>>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    /// What was enqueued and not run.
+    jobs: VecDeque<FollowUp>,
+    /// Every request, by the id of its job: one that is repeated has one effect.
+    requests: HashMap<String, v1::NewJob>,
 }
 
 impl Recorder {
@@ -35,23 +45,40 @@ impl Recorder {
         Client::builder("http://recorder").build_recording(self)
     }
 
-    pub(crate) fn record(&self, jobs: impl IntoIterator<Item = FollowUp>) {
-        lock(&self.jobs).extend(jobs);
+    /// Keeps jobs, all or none, as the server would: a request that came before has no further
+    /// effect, and another one with the same id is refused. Returns how many came before.
+    pub(crate) fn record(&self, jobs: impl IntoIterator<Item = FollowUp>) -> Result<u32, Refusal> {
+        let mut kept = lock(&self.kept);
+        let (mut fresh, mut requests, mut replayed) = (Vec::new(), HashMap::new(), 0);
+        for job in jobs {
+            let id = &job.0.id;
+            match kept.requests.get(id).or_else(|| requests.get(id)) {
+                Some(before) if *before == job.0 => replayed += 1,
+                Some(_) => return Err(taken(id)),
+                None => {
+                    requests.insert(id.clone(), job.0.clone());
+                    fresh.push(job);
+                }
+            }
+        }
+        kept.jobs.extend(fresh);
+        kept.requests.extend(requests);
+        Ok(replayed)
     }
 
     pub(super) fn next(&self) -> Option<FollowUp> {
-        lock(&self.jobs).pop_front()
+        lock(&self.kept).jobs.pop_front()
     }
 
     /// Everything that was enqueued.
     pub fn all(&self) -> Vec<FollowUp> {
-        lock(&self.jobs).iter().cloned().collect()
+        lock(&self.kept).jobs.iter().cloned().collect()
     }
 
     /// The jobs of a type that were enqueued.
     pub fn enqueued<J: Job>(&self) -> Vec<J> {
-        let jobs = lock(&self.jobs);
-        let of_type = jobs.iter().filter(|job| job.kind() == J::KIND);
+        let kept = lock(&self.kept);
+        let of_type = kept.jobs.iter().filter(|job| job.kind() == J::KIND);
         of_type
             .map(|job| {
                 serde_json::from_slice(job.args())
@@ -75,11 +102,21 @@ impl Recorder {
     }
 
     fn told(&self) -> String {
-        let jobs = lock(&self.jobs);
-        let told: Vec<_> = jobs
+        let kept = lock(&self.kept);
+        let told: Vec<_> = kept
+            .jobs
             .iter()
             .map(|job| format!("{}{}", job.kind(), String::from_utf8_lossy(job.args())))
             .collect();
         if told.is_empty() { "nothing".to_owned() } else { told.join(", ") }
+    }
+}
+
+fn taken(id: &str) -> Refusal {
+    Refusal {
+        code: "job_id_taken".to_owned(),
+        detail: format!("another request has enqueued a job with the id {id}"),
+        field: Some("id".to_owned()),
+        retry_after: None,
     }
 }

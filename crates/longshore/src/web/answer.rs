@@ -2,7 +2,7 @@
 
 use std::future::IntoFuture;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -20,6 +20,7 @@ pub struct JobResponses {
     client: Client,
     base: Arc<str>,
     wait_max: Duration,
+    patience: Duration,
     visible: Option<Visible>,
     shows_errors: bool,
 }
@@ -39,6 +40,7 @@ impl JobResponses {
             client: client.clone(),
             base: base.trim_end_matches('/').into(),
             wait_max: Duration::from_secs(30),
+            patience: Duration::from_secs(2),
             visible: None,
             shows_errors: false,
         }
@@ -48,6 +50,15 @@ impl JobResponses {
     #[must_use]
     pub fn wait_max(mut self, wait: Duration) -> Self {
         self.wait_max = wait;
+        self
+    }
+
+    /// How long a request is held up by a job server that does not answer, or says to come later;
+    /// then it is answered with `503`. Default: 2 s. A [deadline](Enqueue::deadline) of its own
+    /// that an enqueue has stands over it.
+    #[must_use]
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
         self
     }
 
@@ -78,6 +89,10 @@ impl JobResponses {
         self.wait_max
     }
 
+    pub(super) fn longest_patience(&self) -> Duration {
+        self.patience
+    }
+
     pub(super) fn is_visible(&self, job: &JobRecord) -> bool {
         self.visible.as_ref().is_none_or(|visible| visible(job))
     }
@@ -98,7 +113,9 @@ impl JobResponses {
             let error = WantsError("an outcome without waiting".to_owned());
             return error.into_response();
         }
+        let began = Instant::now();
         let status = self.status_url(&enqueue.choose_id().to_string());
+        enqueue.default_deadline(self.patience);
         let job = match enqueue.into_future().await {
             Ok(job) => job,
             Err(error) => {
@@ -106,17 +123,19 @@ impl JobResponses {
                 return refused(&error, is_open.then_some(&status));
             }
         };
-        let applied = wants.applied(wait);
         let mut response = if wait.is_zero() {
             accepted(&status, job.id(), None)
         } else {
-            match self.client.wait(job.id(), wait).await {
+            let left = wait.saturating_sub(began.elapsed());
+            match self.client.wait_patiently(job.id(), left, self.patience).await {
                 Ok(record) if record.state.has_ended() => self.outcome(wants, &record, &status),
                 Ok(record) => accepted(&status, job.id(), Some(&record)),
                 // It was enqueued: whatever happens to the answer, it will be done.
                 Err(_) => accepted(&status, job.id(), None),
             }
         };
+        let is_accepted = response.status() == StatusCode::ACCEPTED;
+        let applied = wants.applied(wait, is_accepted);
         if let Some(applied) = applied.and_then(|it| HeaderValue::from_str(&it).ok()) {
             let name = HeaderName::from_static("preference-applied");
             response.headers_mut().insert(name, applied);
@@ -143,9 +162,10 @@ impl JobResponses {
             (Some(Expected::Ok), _) => json_response(StatusCode::OK, &result(job)),
             (Some(Expected::NoContent), _) => StatusCode::NO_CONTENT.into_response(),
             // Nothing was made, though that was expected; what was done stays done.
-            (Some(_), None) => see_other(status),
-            (_, Some(location)) => see_other(location),
-            (None, None) => json_response(StatusCode::OK, &self.told(job)),
+            (Some(_), _) => see_other(status),
+            // As the job server itself answers: a redirection would cost a second request, for what
+            // the client has waited for already.
+            (None, _) => with_location(StatusCode::OK, status, self.told(job)),
         }
     }
 
@@ -160,6 +180,9 @@ impl JobResponses {
         }
         if job.state == JobState::Succeeded {
             told["result"] = result(job);
+            if let Some(location) = &job.location {
+                told["location"] = json!(location);
+            }
         } else if job.state.has_ended() {
             told["error"] = json!(self.told_error(job));
         }
@@ -178,9 +201,13 @@ fn result(job: &JobRecord) -> Value {
     job.result_json().and_then(|json| serde_json::from_slice(json).ok()).unwrap_or_default()
 }
 
-pub(super) fn accepted(status: &str, id: &str, job: Option<&JobRecord>) -> Response {
-    let state = job.map_or("ready", |job| job.state.as_str());
-    let body = json!({"id": id, "status": status, "state": state});
+/// The state is told where the job was looked at: one with an id of the application's own may have
+/// been enqueued before, and have ended.
+fn accepted(status: &str, id: &str, job: Option<&JobRecord>) -> Response {
+    let mut body = json!({"id": id, "status": status});
+    if let Some(job) = job {
+        body["state"] = json!(job.state.as_str());
+    }
     with_location(StatusCode::ACCEPTED, status, body)
 }
 
@@ -207,26 +234,47 @@ pub(super) fn json_response(status: StatusCode, body: &Value) -> Response {
 
 /// What the job server or the way to it refuses; `job` is where to look what became of it.
 pub(super) fn refused(error: &ClientError, job: Option<&String>) -> Response {
-    let (status, code) = match error {
-        ClientError::Unreachable { .. } => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+    let (status, code, detail) = match error {
+        ClientError::Unreachable { .. } => {
+            let detail = match job {
+                Some(_) => "the job may have been enqueued: its status tells",
+                None => "the job server does not answer",
+            };
+            (StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail)
+        }
         ClientError::Refused(refusal) => match refusal.code.as_str() {
-            "job_unknown" => (StatusCode::NOT_FOUND, "job_unknown"),
-            "job_gone" => (StatusCode::GONE, "job_gone"),
-            _ if refusal.retry_after.is_some() => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
-            _ => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+            "job_unknown" => (StatusCode::NOT_FOUND, "job_unknown", UNKNOWN),
+            "job_gone" => (StatusCode::GONE, "job_gone", "the job's outcome is kept no longer"),
+            code if refusal.retry_after.is_some() => {
+                (StatusCode::SERVICE_UNAVAILABLE, code, &*refusal.detail)
+            }
+            _ => internal(),
         },
-        _ => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+        _ => internal(),
     };
     tracing::warn!(%error, "a request that needs a job is answered with {status}");
-    let detail = match job {
-        Some(_) => "the job may have been enqueued: its status tells",
-        None => status.canonical_reason().unwrap_or(code),
-    };
     let mut response = problem(status, code, detail, job.map(String::as_str));
     if status == StatusCode::SERVICE_UNAVAILABLE {
-        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        response.headers_mut().insert(header::RETRY_AFTER, retry_after(error));
     }
     response
+}
+
+/// Said of jobs that are not there and of those that are not shown: nobody can tell them apart.
+pub(super) const UNKNOWN: &str = "there is no such job";
+
+fn internal() -> (StatusCode, &'static str, &'static str) {
+    (StatusCode::INTERNAL_SERVER_ERROR, "internal", "the job server refused the application")
+}
+
+/// When the job server said to come again, in whole seconds.
+fn retry_after(error: &ClientError) -> HeaderValue {
+    let asked = match error {
+        ClientError::Refused(refusal) => refusal.retry_after.unwrap_or_default(),
+        _ => Duration::ZERO,
+    };
+    let seconds = asked.as_millis().div_ceil(1000).max(1);
+    HeaderValue::from(u64::try_from(seconds).unwrap_or(u64::MAX))
 }
 
 pub(super) fn problem(status: StatusCode, code: &str, detail: &str, job: Option<&str>) -> Response {

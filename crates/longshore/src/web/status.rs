@@ -9,7 +9,7 @@ use axum::response::Response;
 use axum::routing::get;
 use uuid::Uuid;
 
-use super::answer::{JobResponses, json_response, problem, refused, see_other};
+use super::answer::{JobResponses, UNKNOWN, json_response, problem, refused, see_other};
 use super::wants::Wants;
 use crate::client::JobState;
 
@@ -28,7 +28,7 @@ fn is_id(text: &str) -> bool {
 }
 
 fn unknown() -> Response {
-    problem(StatusCode::NOT_FOUND, "job_unknown", "there is no such job", None)
+    problem(StatusCode::NOT_FOUND, "job_unknown", UNKNOWN, None)
 }
 
 async fn status(
@@ -41,7 +41,8 @@ async fn status(
     }
     let mut wait = Duration::ZERO;
     let job = loop {
-        let job = match jobs.client().wait(&id, wait).await {
+        let asked = jobs.client().wait_patiently(&id, wait, jobs.longest_patience()).await;
+        let job = match asked {
             Ok(job) if jobs.is_visible(&job) => job,
             Ok(_) => return unknown(),
             Err(error) => return refused(&error, None),

@@ -86,12 +86,13 @@ impl Wants {
         matches!(self.expected, Some(Expected::Ok | Expected::Created | Expected::NoContent))
     }
 
-    /// What of `Prefer` was done.
-    pub(super) fn applied(&self, waited: Duration) -> Option<String> {
-        if self.wait.is_some() && !waited.is_zero() {
-            return Some(format!("wait={}", waited.as_secs()));
-        }
-        self.respond_async.then(|| "respond-async".to_owned())
+    /// What of `Prefer` was done. An answer is asynchronous where it is a `202`, and no other is.
+    pub(super) fn applied(&self, waited: Duration, is_accepted: bool) -> Option<String> {
+        let waits = self.wait.is_some() && !waited.is_zero();
+        let wait = waits.then(|| format!("wait={}", waited.as_secs()));
+        let respond_async = (self.respond_async && is_accepted).then(|| "respond-async".to_owned());
+        let applied: Vec<_> = respond_async.into_iter().chain(wait).collect();
+        (!applied.is_empty()).then(|| applied.join(", "))
     }
 }
 

@@ -34,6 +34,8 @@ pub(crate) struct Fake {
 pub(crate) struct Script {
     /// Codes of the next enqueues that fail.
     pub(crate) failures: Arc<Mutex<VecDeque<Code>>>,
+    /// What every enqueue is refused with.
+    pub(crate) refusal: Arc<Mutex<Option<Status>>>,
     /// Enqueues that arrived.
     pub(crate) enqueued: Arc<Mutex<Vec<v1::EnqueueRequest>>>,
     /// The next streamed batches that end their call instead of being answered.
@@ -273,6 +275,9 @@ impl Jobs for Service {
         let request = request.into_inner();
         let ids = request.jobs.iter().map(|job| job.id.clone()).collect();
         self.script.enqueued.lock().unwrap().push(request);
+        if let Some(refusal) = self.script.refusal.lock().unwrap().clone() {
+            return Err(refusal);
+        }
         if let Some(code) = self.script.failures.lock().unwrap().pop_front() {
             return Err(Status::new(code, "the test says so"));
         }

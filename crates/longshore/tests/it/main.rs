@@ -13,6 +13,7 @@ mod keyset;
 mod layers;
 mod operations;
 mod real;
+mod recorded;
 mod refusals;
 mod retries;
 mod streams;

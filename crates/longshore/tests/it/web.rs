@@ -15,7 +15,7 @@ use serde_json::Value;
 use tonic::Code;
 use tower::ServiceExt;
 
-use crate::fake::Fake;
+use crate::fake::{Fake, refusal};
 
 const ID: &str = "01983f2e-7a10-7cc0-8000-000000000001";
 
@@ -75,7 +75,7 @@ async fn a_request_is_accepted_at_once() {
 async fn who_waits_gets_the_outcome() {
     let done = job("succeeded", "/orders/7");
     for (headers, status, location) in [
-        (("prefer", "wait=5"), StatusCode::SEE_OTHER, "/orders/7"),
+        (("prefer", "wait=5"), StatusCode::OK, "/jobs/"),
         (("expect", "200-ok"), StatusCode::OK, ""),
         (("expect", "201-created"), StatusCode::CREATED, "/orders/7"),
         (("expect", "204-no-content"), StatusCode::NO_CONTENT, ""),
@@ -83,10 +83,15 @@ async fn who_waits_gets_the_outcome() {
         let (_fake, app) = app(std::slice::from_ref(&done)).await;
         let response = order(&app, &[headers]).await;
         assert_eq!(response.status(), status, "{headers:?}");
-        assert_eq!(header(&response, "location"), location, "{headers:?}");
+        let to = header(&response, "location").to_owned();
         if headers.0 == "prefer" {
+            assert!(to.starts_with(location), "{to}");
             assert_eq!(header(&response, "preference-applied"), "wait=5");
+            let told = body(response).await;
+            assert_eq!((&told["result"], &told["location"]), (&7.into(), &"/orders/7".into()));
+            continue;
         }
+        assert_eq!(to, location, "{headers:?}");
         if status == StatusCode::OK {
             assert_eq!(body(response).await, 7);
         }
@@ -133,6 +138,80 @@ async fn who_hears_that_the_server_is_not_there_is_told_where_to_look() {
     assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
     let job = body(response).await["job"].as_str().unwrap().to_owned();
     assert!(uuid::Uuid::parse_str(job.strip_prefix("/jobs/").unwrap()).is_ok(), "{job}");
+}
+
+/// A request to a web application hung for 29 s where its job server was down or a queue was full:
+/// it was held for the deadline of the client, which is made for programs that have time.
+#[tokio::test]
+async fn a_request_does_not_hang_where_the_queue_is_full() {
+    let fake = Fake::start().await;
+    let mut full = refusal(Code::ResourceExhausted, "queue_full");
+    full.metadata_mut().insert("retry-after-ms", "1500".parse().unwrap());
+    *fake.script.refusal.lock().unwrap() = Some(full);
+    let jobs = JobResponses::new(&fake.client(), "/jobs");
+    let app = Router::new().route("/orders", post(place)).with_state(jobs);
+    for headers in [&[][..], &[("prefer", "wait=2")], &[("expect", "201-created")]] {
+        let answered = tokio::time::timeout(Duration::from_secs(10), order(&app, headers));
+        let response = answered.await.expect("the request hangs");
+        let status = (response.status(), header(&response, "retry-after").to_owned());
+        assert_eq!(status, (StatusCode::SERVICE_UNAVAILABLE, "2".to_owned()), "{headers:?}");
+        let told = body(response).await;
+        let words = (&told["code"], &told["detail"], told.get("job"));
+        assert_eq!(words, (&"queue_full".into(), &"the test says so".into(), None));
+    }
+}
+
+#[tokio::test]
+async fn a_request_does_not_hang_where_the_server_is_not_there() {
+    let jobs = JobResponses::new(&Client::new("127.0.0.1:1").unwrap(), "/jobs");
+    let app = Router::new().route("/orders", post(place)).with_state(jobs.clone());
+    let app = app.merge(jobs.router());
+    for headers in [&[][..], &[("prefer", "wait=2")]] {
+        let answered = tokio::time::timeout(Duration::from_secs(10), order(&app, headers));
+        let response = answered.await.expect("the request hangs");
+        let status = (response.status(), header(&response, "retry-after"));
+        assert_eq!(status, (StatusCode::SERVICE_UNAVAILABLE, "1"), "{headers:?}");
+    }
+    let request = Request::get(format!("/jobs/{ID}")).body(Body::empty()).unwrap();
+    let answered = tokio::time::timeout(Duration::from_secs(9), app.oneshot(request));
+    let response = answered.await.expect("the request hangs").unwrap();
+    assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+}
+
+#[tokio::test]
+async fn who_does_not_wait_is_told_no_state() {
+    let (_fake, app) = app(&[job("dead", "")]).await;
+    assert_eq!(body(order(&app, &[]).await).await.get("state"), None);
+    let (_fake, app) = self::app(&[job("running", "")]).await;
+    assert_eq!(body(order(&app, &[("prefer", "wait=1")]).await).await["state"], "running");
+}
+
+#[tokio::test]
+async fn what_was_not_applied_is_not_said_to_be() {
+    let (_fake, done) = app(&[job("succeeded", "/orders/7")]).await;
+    let wants = [("expect", "201-created"), ("prefer", "respond-async")];
+    let response = order(&done, &wants).await;
+    let told = (response.status(), header(&response, "preference-applied"));
+    assert_eq!(told, (StatusCode::CREATED, ""));
+    let (_fake, slow) = app(&[job("running", "")]).await;
+    let response = order(&slow, &[("prefer", "respond-async, wait=1")]).await;
+    let told = (response.status(), header(&response, "preference-applied"));
+    assert_eq!(told, (StatusCode::ACCEPTED, "respond-async, wait=1"));
+}
+
+#[tokio::test]
+async fn what_is_unknown_and_what_is_not_shown_are_told_alike() {
+    let (_fake, unknown) = app(&[]).await;
+    let fake = Fake::start().await;
+    fake.script.jobs.lock().unwrap().push_back(job("running", ""));
+    let hidden: Router = JobResponses::new(&fake.client(), "/jobs").visible(|_| false).router();
+    let mut told = Vec::new();
+    for app in [unknown, hidden] {
+        let request = Request::get(format!("/jobs/{ID}")).body(Body::empty()).unwrap();
+        told.push(body(app.oneshot(request).await.unwrap()).await);
+    }
+    assert_eq!(told[0]["detail"], "there is no such job");
+    assert_eq!(told[0], told[1]);
 }
 
 #[tokio::test]

@@ -331,6 +331,9 @@ pub struct HeartbeatAnswer {
     /// With `slow_down`: how long to wait.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slow_down: Option<DurationText>,
+    /// The same in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slow_down_ms: Option<u64>,
 }
 
 /// The answer to a turn.
@@ -364,9 +367,14 @@ pub struct LeasedJob<'a> {
     pub token: TokenText,
     /// How long the lease holds without a heartbeat.
     pub lease: DurationText,
+    /// The same in milliseconds.
+    pub lease_ms: u64,
     /// The longest that the run may take.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<DurationText>,
+    /// The same in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_ms: Option<u64>,
     /// Whether this run is the only one. Once it has begun, the worker must not give it back.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub at_most_once: bool,

@@ -192,12 +192,6 @@ pub(super) const KNOBS: &[Row] = &[
     ),
     duration_row!("http.idle_timeout", "How long a connection may be idle.", http.idle_timeout),
     duration_row!(
-        "workers.reconnect",
-        "How long the leases of a worker outlive its broken stream; then what it had not started is \
-         given back, and what it had is lost.",
-        http.worker_reconnect
-    ),
-    duration_row!(
         "http.stop_timeout",
         "How long connections have to end when the server stops.",
         http.stop_timeout
@@ -215,6 +209,12 @@ pub(super) const KNOBS: &[Row] = &[
         "Origins that a finished job may send its client to, such as https://app.example.",
         |config, text| config.http.location_origins = origins(text)?,
         config.http.location_origins.join(",")
+    ),
+    duration_row!(
+        "workers.reconnect",
+        "How long the leases of a worker outlive its broken stream; then what it had not started is \
+         given back, and what it had is lost.",
+        http.worker_reconnect
     ),
     count_row!(
         "limits.bulk_jobs_max",

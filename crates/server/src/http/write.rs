@@ -152,9 +152,13 @@ fn write_delivery(out: &mut Vec<u8>, job: &Delivery) {
     write_token(out, job.token);
     out.extend_from_slice(b",\"lease\":");
     write_duration(out, job.lease_ms);
+    out.extend_from_slice(b",\"lease_ms\":");
+    write_number(out, job.lease_ms);
     if let Some(timeout_ms) = job.timeout_ms {
         out.extend_from_slice(b",\"timeout\":");
         write_duration(out, timeout_ms);
+        out.extend_from_slice(b",\"timeout_ms\":");
+        write_number(out, timeout_ms);
     }
     if job.at_most_once {
         out.extend_from_slice(b",\"at_most_once\":true");
@@ -273,6 +277,8 @@ mod tests {
         assert_eq!(serde_json::to_string(&answer).unwrap(), text);
         assert_eq!(answer.jobs[0].args.get(), "{\"a\": [1, 2.50]}");
         assert_eq!(answer.jobs[0].lease, DurationText(30_000));
+        // Those who write workers should not have to read durations.
+        assert_eq!((answer.jobs[0].lease_ms, answer.jobs[0].timeout_ms), (30_000, Some(1500)));
         assert_eq!(answer.settled[0].settled, Some(VerdictText::Ack));
         assert_eq!(answer.settled[1].error.as_ref().unwrap().code, "job_gone");
     }

@@ -112,5 +112,6 @@ async fn instructed(call: &Call<'_>, id: JobId, command: Command) -> Result<Repl
         instruction,
         reason: reason.map(str::to_owned),
         slow_down: slow_down.map(DurationText),
+        slow_down_ms: slow_down,
     }))
 }
