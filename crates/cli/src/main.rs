@@ -17,6 +17,7 @@ mod name;
 mod namespaces;
 mod operations;
 mod output;
+mod patient;
 mod queues;
 mod run;
 mod serve;

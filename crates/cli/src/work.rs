@@ -14,6 +14,7 @@ use std::time::Duration;
 use clap::Args;
 use longshore_server::api::DurationText;
 
+pub(crate) use self::backoff::Backoff;
 pub(crate) use self::child::Stop;
 pub(crate) use self::exec::Exec;
 pub(crate) use self::job::{Assignment, News, Runner, Verdict};
