@@ -66,7 +66,7 @@ impl Pace {
         let is_known = span >= SPAN_MIN && per_second > 0.0;
         let left = ((1.0 - progress).max(0.0) / per_second).min(1e9);
         let left = Duration::from_secs_f64(if left.is_finite() { left } else { 0.0 });
-        is_known.then(|| (per_second, left.saturating_sub(silent - overdue)))
+        is_known.then(|| (per_second, left.saturating_sub(silent.saturating_sub(overdue))))
     }
 
     /// How long a step takes.
