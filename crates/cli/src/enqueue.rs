@@ -1,28 +1,21 @@
 //! `longshore enqueue`: one job from the command line, or one per line of a file.
 
-use std::fs::File;
-use std::io::{self, BufRead, BufReader};
-use std::path::{Path, PathBuf};
+mod file;
+
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context as _;
 use clap::Args;
 use longshore_server::api::{
-    DurationText, EnqueueAnswer, EnqueueBulk, EnqueueBulkAnswer, InstantText, JobIdText, NewJob,
-    RawJson, RetryText,
+    DurationText, EnqueueAnswer, InstantText, JobIdText, NewJob, RawJson, RetryText,
 };
 
 use crate::cli::Context;
-use crate::client::{Client, Fault, Refusal, read, segment, to_json};
-use crate::failure::{Failure, Kind};
+use crate::client::{read, segment};
+use crate::failure::Failure;
 use crate::jobs;
 use crate::name;
-use crate::output::{self, Format, count};
-
-/// Jobs per request: what a server takes in one atomic call.
-const BULK_JOBS_MAX: usize = 10_000;
-/// Bytes per request, below what a server takes at once.
-const BULK_BYTES_MAX: usize = 8 << 20;
+use crate::output::{self, Format};
 
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  longshore enqueue greet '{\"name\":\"Ada\"}'\n  \
@@ -40,6 +33,9 @@ pub(crate) struct EnqueueArgs {
     /// Instead of one job: a file with one job object per line, - for standard input
     #[arg(long, short, value_name = "FILE", conflicts_with = "kind")]
     file: Option<PathBuf>,
+    /// Make new jobs of the file's lines, even where the same lines were enqueued before
+    #[arg(long, requires = "file")]
+    anew: bool,
     #[command(flatten)]
     options: Options,
     /// Wait for the outcome, at most so long, and print it
@@ -117,7 +113,7 @@ impl Options {
 pub(crate) async fn execute(args: EnqueueArgs, context: &Context) -> anyhow::Result<ExitCode> {
     let client = context.client()?;
     if let Some(file) = &args.file {
-        return enqueue_file(&client, file, &args, context.format).await;
+        return file::enqueue(&client, file, &args, context.format).await;
     }
     let mut job = NewJob::of(args.kind.clone().unwrap_or_default());
     if let Some(text) = &args.args {
@@ -138,128 +134,4 @@ pub(crate) async fn execute(args: EnqueueArgs, context: &Context) -> anyhow::Res
         Format::Table => output::line(&answer.id.to_string())?,
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Enqueues the lines of a file in as few requests as bounds allow, each of them atomic.
-async fn enqueue_file(
-    client: &Client,
-    file: &Path,
-    args: &EnqueueArgs,
-    format: Format,
-) -> anyhow::Result<ExitCode> {
-    let path = client.path(&format!("/queues/{}/jobs", segment(&args.queue)));
-    let shown = if file == Path::new("-") {
-        "standard input".to_owned()
-    } else {
-        file.display().to_string()
-    };
-    let named = || format!("cannot read {shown}");
-    let mut input: Box<dyn BufRead> = if file == Path::new("-") {
-        Box::new(io::stdin().lock())
-    } else {
-        Box::new(BufReader::new(File::open(file).with_context(named)?))
-    };
-    let (mut total, mut replayed, mut lines) = (0_u64, 0, 0);
-    loop {
-        let texts = next_lines(&mut *input, &mut lines).with_context(named)?;
-        if texts.is_empty() {
-            break;
-        }
-        let mut jobs = Vec::with_capacity(texts.len());
-        for (number, text) in &texts {
-            let mut job: NewJob<'_> = serde_json::from_str(text).map_err(|error| {
-                Failure::usage(format!("{shown}: line {number}: {}", within_line(&error)))
-            })?;
-            args.options.apply(&mut job);
-            jobs.push(job);
-        }
-        let body = to_json(&EnqueueBulk { jobs });
-        let reply = client.ask("POST", &path, Some(&body)).await;
-        let body = reply.map(|reply| reply.body).map_err(|fault| {
-            let mut failure = match &fault {
-                Fault::Refused(refusal) if !refusal.faults.is_empty() => {
-                    Failure::new(Kind::Refused, lines_at_fault(refusal, &shown, &texts))
-                }
-                _ => client.failure(fault),
-            };
-            if total > 0 {
-                failure.message = format!(
-                    "{}; the {} before line {} are enqueued",
-                    failure.message,
-                    count(total, "job"),
-                    texts.first().map_or(0, |(number, _)| *number)
-                );
-            }
-            failure
-        })?;
-        let answer: EnqueueBulkAnswer = read(&body)?;
-        total += answer.ids.len() as u64;
-        replayed += answer.replayed;
-        if format == Format::Json {
-            output::json_text(&body)?;
-        }
-    }
-    if format == Format::Table {
-        let again =
-            if replayed > 0 { format!(", {replayed} of them before") } else { String::new() };
-        output::line(&format!("{} enqueued{again}", count(total, "job")))?;
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-/// What is wrong with a line, without the line that the parser counts: it saw only this one.
-fn within_line(error: &serde_json::Error) -> String {
-    let text = error.to_string();
-    let place = format!(" at line {} column {}", error.line(), error.column());
-    match text.strip_suffix(&place) {
-        Some(text) if error.column() > 0 => format!("{text} (column {})", error.column()),
-        _ => text,
-    }
-}
-
-/// The lines of the file that a server refuses, and why.
-fn lines_at_fault(refusal: &Refusal, file: &str, texts: &[(u64, String)]) -> String {
-    const TOLD_MAX: usize = 5;
-    let line = |index: usize| texts.get(index).map_or(0, |(number, _)| *number);
-    let faults = refusal.faults.iter().take(TOLD_MAX);
-    let mut told: Vec<_> = faults
-        .map(|it| format!("{file}: line {}: {} ({})", line(it.index), it.detail, it.code))
-        .collect();
-    if refusal.faults.len() > TOLD_MAX {
-        told.push(format!("... and {} more", refusal.faults.len() - TOLD_MAX));
-    }
-    told.join("\n  ")
-}
-
-/// The next lines that are not empty, with their numbers, as many as one request takes.
-fn next_lines(input: &mut dyn BufRead, lines: &mut u64) -> io::Result<Vec<(u64, String)>> {
-    let (mut texts, mut bytes) = (Vec::new(), 0);
-    while texts.len() < BULK_JOBS_MAX && bytes < BULK_BYTES_MAX {
-        let mut text = String::new();
-        if input.read_line(&mut text)? == 0 {
-            break;
-        }
-        *lines += 1;
-        bytes += text.len();
-        if !text.trim().is_empty() {
-            texts.push((*lines, text));
-        }
-    }
-    Ok(texts)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lines_are_read_in_portions() {
-        let text = "a\n\n  \nb\n".repeat(BULK_JOBS_MAX);
-        let (mut input, mut lines) = (text.as_bytes(), 0);
-        assert_eq!(next_lines(&mut input, &mut lines).unwrap().len(), BULK_JOBS_MAX);
-        let second = next_lines(&mut input, &mut lines).unwrap();
-        assert_eq!(second.len(), BULK_JOBS_MAX);
-        assert_eq!(second.last().map(|(number, _)| *number), Some(4 * BULK_JOBS_MAX as u64));
-        assert!(next_lines(&mut input, &mut lines).unwrap().is_empty());
-    }
 }

@@ -5,6 +5,8 @@ use std::fmt;
 use std::io;
 use std::process::ExitCode;
 
+use crate::output::{ReaderGone, note};
+
 /// Why a command ends other than well.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Kind {
@@ -68,24 +70,21 @@ impl fmt::Display for Failure {
 
 /// The exit code for an error, after showing it. A reader that closed our output (`| head`) has
 /// what it wanted.
-#[expect(clippy::print_stderr, reason = "this is where errors are shown")]
 pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
-    if is_broken_pipe(error) {
+    if is_reader_gone(error) {
         return ExitCode::SUCCESS;
     }
-    eprintln!("error: {error:#}");
+    note(&format!("error: {error:#}"));
     let failure = error.downcast_ref::<Failure>();
     if let Some(hint) = failure.and_then(|failure| failure.hint.as_ref()) {
-        eprintln!("hint: {hint}");
+        note(&format!("hint: {hint}"));
     }
     ExitCode::from(failure.map_or(Kind::Other, |failure| failure.kind).code())
 }
 
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error
-        .chain()
-        .filter_map(|cause| cause.downcast_ref::<io::Error>())
-        .any(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
+fn is_reader_gone(error: &anyhow::Error) -> bool {
+    let errors = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>());
+    errors.filter_map(io::Error::get_ref).any(|inner| inner.is::<ReaderGone>())
 }
 
 #[cfg(test)]
@@ -105,7 +104,9 @@ mod tests {
 
     #[test]
     fn a_closed_output_is_no_error() {
-        let error: anyhow::Error = io::Error::from(io::ErrorKind::BrokenPipe).into();
-        assert!(is_broken_pipe(&error));
+        let error: anyhow::Error = io::Error::new(io::ErrorKind::BrokenPipe, ReaderGone).into();
+        assert!(is_reader_gone(&error));
+        let broken: anyhow::Error = io::Error::from(io::ErrorKind::BrokenPipe).into();
+        assert!(!is_reader_gone(&broken), "of a connection");
     }
 }

@@ -14,6 +14,7 @@ use crate::cli::Context;
 use crate::client::{Client, query, read};
 use crate::failure::{Failure, Kind};
 use crate::output::{self, Format, Table, count, facts, note, telling_line};
+use crate::patient::Patient;
 use crate::watch::watch;
 
 #[derive(Debug, Subcommand)]
@@ -275,11 +276,12 @@ pub(crate) async fn wait(
     id: JobIdText,
     until: Option<Instant>,
 ) -> Result<Waited, Failure> {
+    let mut server = Patient::new(client);
     loop {
         let left = until.map_or(Duration::MAX, |until| until - Instant::now());
         let wait_ms = left.min(Duration::from_secs(20)).as_millis();
         let path = client.path(&format!("/status/{id}?wait={wait_ms}ms"));
-        let reply = client.ask("GET", &path, None).await.map_err(|it| client.failure(it))?;
+        let reply = server.get(&path, until).await?;
         if reply.status == 303 {
             return Ok(Waited::Ended(StateText::Succeeded));
         }

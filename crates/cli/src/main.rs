@@ -17,10 +17,12 @@ mod name;
 mod namespaces;
 mod operations;
 mod output;
+mod patient;
 mod queues;
 mod run;
 mod serve;
 mod signals;
+mod stderr;
 mod verify;
 mod watch;
 mod work;
@@ -40,8 +42,7 @@ fn main() -> ExitCode {
     // Where the kernel knows no huge pages, there is nothing to turn off.
     let _ = rustix::thread::disable_transparent_huge_pages(true);
     let cli = cli::Cli::parse();
-    match cli.execute() {
-        Ok(code) => code,
-        Err(error) => failure::report(&error),
-    }
+    let code = cli.execute().unwrap_or_else(|error| failure::report(&error));
+    stderr::finish();
+    code
 }

@@ -7,6 +7,8 @@ use std::io::{self, IsTerminal, Write};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
+use crate::stderr;
+
 /// How answers are shown.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, ValueEnum)]
 #[serde(rename_all = "lowercase")]
@@ -18,29 +20,39 @@ pub(crate) enum Format {
     Json,
 }
 
+/// Whoever read our standard output has closed it, as `| head` does.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("nobody reads standard output any more")]
+pub(crate) struct ReaderGone;
+
 /// Prints a line on standard output.
 pub(crate) fn line(text: &str) -> io::Result<()> {
-    let mut stdout = io::stdout().lock();
-    stdout.write_all(text.as_bytes())?;
-    stdout.write_all(b"\n")?;
-    stdout.flush()
+    print(&[text.as_bytes(), b"\n"])
 }
 
 /// Prints bytes on standard output as they are.
 pub(crate) fn raw(bytes: &[u8]) -> io::Result<()> {
+    print(&[bytes])
+}
+
+fn print(parts: &[&[u8]]) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
-    stdout.write_all(bytes)?;
-    stdout.flush()
+    let printed = parts.iter().try_for_each(|part| stdout.write_all(part));
+    printed.and_then(|()| stdout.flush()).map_err(|error| match error.kind() {
+        // Told apart from a connection that broke.
+        io::ErrorKind::BrokenPipe => io::Error::new(error.kind(), ReaderGone),
+        _ => error,
+    })
 }
 
 /// Tells the person something that is not the answer. It fails silently: there is nobody to tell.
 pub(crate) fn note(text: &str) {
-    let _ = writeln!(io::stderr().lock(), "{text}");
+    stderr::tell(format!("{text}\n").into_bytes());
 }
 
 /// Passes bytes on to standard error as they are.
 pub(crate) fn raw_note(bytes: &[u8]) {
-    let _ = io::stderr().lock().write_all(bytes);
+    stderr::tell(bytes.to_vec());
 }
 
 /// Prints a value as indented JSON.

@@ -64,7 +64,9 @@ pub(crate) fn execute(args: &ServeArgs, context: &Context) -> Result<ExitCode> {
     runtime()?.block_on(async {
         let (listener, address) = listen(&config.listen).await?;
         let node = open(&config)?;
-        output::line(&format!("{LISTENING}http://{address}"))?;
+        if let Err(error) = output::line(&format!("{LISTENING}http://{address}")) {
+            tracing::warn!(%error, "standard output does not take the address");
+        }
         tracing::info!(%address, data = %config.node.dir.display(), "listening");
         http::serve(&config, node, listener, stop_signal()?).await?;
         tracing::info!("stopped: all that was answered is on disk");
@@ -123,7 +125,7 @@ pub(crate) fn open(config: &ServerConfig) -> Result<Node, Failure> {
     })
 }
 
-/// Ready at the first SIGINT or SIGTERM; the second ends the process, as `kill -9` would.
+/// Ready at the first signal that asks for it; the second ends the process, as `kill -9` would.
 pub(crate) fn stop_signal() -> Result<impl Future<Output = ()>> {
     let mut signals = Signals::listen()?;
     Ok(async move {

@@ -10,17 +10,18 @@ use longshore_server::api::{JobIdText, JobRecord, StateText};
 
 use crate::client::{Client, read};
 use crate::output::{self, Format, grouped, printable};
+use crate::patient::Patient;
 
 /// How often the job is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// How often a line is printed where there is no terminal, unless the state changes.
 const LINE_EVERY: Duration = Duration::from_secs(1);
-/// Over how much of the past the speed is taken.
-const SPEED_OVER: Duration = Duration::from_secs(30);
+/// Over how much of the past the speed is taken at most.
+const SPEED_OVER: Duration = Duration::from_secs(60);
 /// The bar's length, in steps of progress.
 const STEPS: u64 = 10_000;
 
-/// Shows a job until it has ended: exit code 0 if it succeeded.
+/// Shows a job until it has ended, restarts of the server included: exit code 0 if it succeeded.
 pub(crate) async fn watch(
     client: &Client,
     id: JobIdText,
@@ -28,8 +29,9 @@ pub(crate) async fn watch(
 ) -> anyhow::Result<ExitCode> {
     let path = client.path(&format!("/jobs/{id}"));
     let mut display = Display::new(format);
+    let mut server = Patient::new(client);
     loop {
-        let body = client.get(&path).await?;
+        let body = server.get(&path, None).await?.body;
         let job: JobRecord<'_> = read(&body)?;
         display.show(&job, &body)?;
         if job.state.has_ended() {

@@ -14,6 +14,7 @@ use std::time::Duration;
 use clap::Args;
 use longshore_server::api::DurationText;
 
+pub(crate) use self::backoff::Backoff;
 pub(crate) use self::child::Stop;
 pub(crate) use self::exec::Exec;
 pub(crate) use self::job::{Assignment, News, Runner, Verdict};
@@ -24,6 +25,7 @@ use crate::failure::Failure;
 use crate::name;
 use crate::output::note;
 use crate::signals::stop_on_signal;
+use crate::stderr::{self, Form};
 
 /// Jobs at a time, at most: what one lease request may ask for.
 const CONCURRENCY_MAX: usize = 1000;
@@ -103,6 +105,7 @@ pub(crate) async fn execute(args: WorkArgs, context: &Context) -> anyhow::Result
         return Err(Failure::usage(message).into());
     }
     let stop = stop_on_signal()?;
+    stderr::start(Form::Plain)?;
     if !args.quiet {
         note(&format!("working on {} at {}", settings.queues.join(", "), client.url()));
     }

@@ -4,6 +4,7 @@
 use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -11,6 +12,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
+
+use crate::stderr;
 
 /// How long output is waited for once the child has ended: what outlives it may hold its pipes.
 const DRAIN: Duration = Duration::from_secs(1);
@@ -92,17 +95,21 @@ pub(crate) async fn run(
         }
     });
     let stdout = tokio::spawn(read_beginning(child.stdout.take(), invocation.stdout_bytes_max));
+    let said = Arc::new(Mutex::new(Vec::new()));
     let stderr = tokio::spawn(read_end(
         child.stderr.take(),
         invocation.stderr_bytes_max,
         invocation.pass_stderr,
+        Arc::clone(&said),
     ));
     let (status, stopped) = wait(&mut child, &group, &mut stop).await?;
     // What the command left behind in its group would outlive the job.
     group.end();
     feed.abort();
     let (stdout, stdout_bytes_lost) = join(stdout).await.unwrap_or_default();
-    let stderr = join(stderr).await.unwrap_or_default();
+    // What was read is known, even where the rest is not waited for.
+    let _ = join(stderr).await;
+    let stderr = std::mem::take(&mut *lock(&said));
     Ok(Finished { ending: ending_of(status, stopped), stdout, stdout_bytes_lost, stderr })
 }
 
@@ -198,21 +205,31 @@ async fn read_beginning<R: AsyncRead + Unpin>(pipe: Option<R>, max: usize) -> (V
     (kept, lost)
 }
 
-async fn read_end<R: AsyncRead + Unpin>(pipe: Option<R>, max: usize, pass: bool) -> Vec<u8> {
-    let mut kept = Vec::new();
-    let Some(mut pipe) = pipe else { return kept };
+async fn read_end<R: AsyncRead + Unpin>(
+    pipe: Option<R>,
+    max: usize,
+    pass: bool,
+    kept: Arc<Mutex<Vec<u8>>>,
+) {
+    let Some(mut pipe) = pipe else { return };
     let mut buffer = vec![0; 16 << 10];
     while let Ok(length @ 1..) = pipe.read(&mut buffer).await {
+        keep_end(&mut lock(&kept), &buffer[..length], max);
         if pass {
-            use std::io::Write as _;
-            let _ = io::stderr().write_all(&buffer[..length]);
-        }
-        kept.extend_from_slice(&buffer[..length]);
-        if kept.len() > max {
-            kept.drain(..kept.len() - max);
+            stderr::pass_on(buffer[..length].to_vec()).await;
         }
     }
-    kept
+}
+
+fn keep_end(kept: &mut Vec<u8>, bytes: &[u8], max: usize) {
+    kept.extend_from_slice(bytes);
+    if kept.len() > max {
+        kept.drain(..kept.len() - max);
+    }
+}
+
+fn lock(kept: &Mutex<Vec<u8>>) -> MutexGuard<'_, Vec<u8>> {
+    kept.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

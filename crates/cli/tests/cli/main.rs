@@ -6,6 +6,7 @@ mod admin;
 mod demo;
 mod dev;
 mod harness;
+mod logs;
 mod usage;
 mod verify;
 mod work;

@@ -100,6 +100,54 @@ fn a_bad_line_of_a_file_is_named_with_the_file() {
     assert!(said.contains("jobs.jsonl: line 3: lease is 1ms; allowed: 1s to 12h"), "{said}");
 }
 
+/// How many jobs wait in the queue `default`.
+fn ready(server: &Server) -> u64 {
+    let shown = server.run(&["queues", "list", "-o", "json"]).json();
+    let queues = shown["queues"].as_array().unwrap().iter();
+    queues.map(|queue| queue["ready"].as_u64().unwrap()).sum()
+}
+
+fn file_of(lines: usize, at: usize, other: &str) -> String {
+    let line = |number: usize| match number {
+        number if number == at => format!("{other}\n"),
+        number => format!("{{\"kind\":\"a\",\"args\":{}}}\n", number / 2),
+    };
+    (1..=lines).map(line).collect()
+}
+
+/// It enqueued the 10,000 before it, said nothing of them, and all of them again the next time.
+#[test]
+fn a_file_with_a_fault_far_down_is_enqueued_once() {
+    let server = Server::start();
+    let path = server.folder.path().join("jobs.jsonl");
+    std::fs::write(&path, file_of(12_000, 11_001, "{\"kind\":\"a\",}")).unwrap();
+    let said = server.run(&["enqueue", "--file", "jobs.jsonl"]).bad(2);
+    assert!(said.contains("line 11001: ") && said.contains("nothing was enqueued"), "{said}");
+    assert_eq!(ready(&server), 0);
+    // Only the server knows that this is wrong.
+    let refused = "{\"kind\":\"a\",\"lease\":\"1ms\"}";
+    std::fs::write(&path, file_of(12_000, 11_001, refused)).unwrap();
+    let said = server.run(&["enqueue", "--file", "jobs.jsonl"]).bad(4);
+    assert!(said.contains("the 10,000 jobs before line 10001 are enqueued"), "{said}");
+    assert_eq!(ready(&server), 10_000);
+    std::fs::write(&path, file_of(12_000, 11_001, "{\"kind\":\"b\"}")).unwrap();
+    let said = server.run(&["enqueue", "--file", "jobs.jsonl"]).good();
+    assert!(said.contains("12,000 jobs enqueued, 10000 of them before"), "{said}");
+    assert_eq!(ready(&server), 12_000);
+    server.run(&["enqueue", "--file", "jobs.jsonl", "--anew"]).good();
+    assert_eq!(ready(&server), 24_000);
+}
+
+#[test]
+fn a_fault_far_down_standard_input_says_what_is_enqueued() {
+    let server = Server::start();
+    let input = file_of(12_000, 11_001, "{\"kind\":\"a\",}");
+    let said = server.run_with(&["enqueue", "--file", "-"], &input).bad(2);
+    assert!(said.contains("the 10,000 jobs before line 10001 are enqueued"), "{said}");
+    assert!(said.contains("go on with line 10001"), "{said}");
+    assert_eq!(ready(&server), 10_000);
+}
+
 #[test]
 fn what_does_not_exist_is_code_3_and_what_is_refused_code_4() {
     let server = Server::start();

@@ -220,3 +220,19 @@ fn a_job_is_watched_paused_and_resumed() {
     watch.line_with("succeeded");
     assert_eq!(watch.wait().0, 0);
 }
+
+/// It ended with 5, as if nobody had ever answered.
+#[test]
+fn a_watch_outlives_a_restart_of_the_server() {
+    let mut server = Server::start();
+    let id = server.enqueue(&["import"]);
+    let url = server.url();
+    let mut watch = Process::start(server.folder.path(), &["jobs", "watch", &id, "--server", &url]);
+    watch.line_with("ready");
+    server.crash_and_restart();
+    watch.note_with("the server does not answer");
+    watch.note_with("the server answers again");
+    let _worker = server.worker(&["--exec", "cat"]);
+    watch.line_with("succeeded");
+    assert_eq!(watch.wait().0, 0);
+}

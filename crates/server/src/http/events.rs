@@ -19,7 +19,7 @@ use crate::pace::Pace;
 
 /// After so much silence a comment shows that the connection lives.
 const SILENCE_MAX: Duration = Duration::from_secs(15);
-/// Over how much of the past the speed is taken.
+/// Over how much of the past the speed is taken at most.
 const SPEED_OVER: Duration = Duration::from_secs(60);
 /// Events that a slow reader may owe.
 const UNREAD_MAX: usize = 4;
