@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 use longshore_server::api::{
-    AttemptRecord, DurationText, InstantText, JobIdText, JobList, JobRecord, StateText,
-    StatusRecord,
+    AttemptRecord, DurationText, InstantText, JobIdText, JobList, JobRecord, RescheduleRequest,
+    StateText, StatusRecord,
 };
 use tokio::time::Instant;
 
@@ -32,9 +32,13 @@ pub(crate) enum JobsCommand {
     /// Hold jobs back no longer
     Resume(ManyArgs),
     /// Call jobs off, waiting or running; remove dead ones
-    Cancel(ManyArgs),
+    Cancel(CancelArgs),
     /// Try dead or retrying jobs again now
     Retry(ManyArgs),
+    /// Let scheduled or retrying jobs start now
+    RunNow(ManyArgs),
+    /// Let a waiting job start at another time
+    Reschedule(RescheduleArgs),
 }
 
 #[derive(Args, Debug)]
@@ -48,6 +52,12 @@ pub(crate) struct ListArgs {
     /// Only of this kind
     #[arg(long, short)]
     kind: Option<String>,
+    /// Only with this tag
+    #[arg(long, short)]
+    tag: Option<String>,
+    /// Only of this ordering key
+    #[arg(long)]
+    ordering_key: Option<String>,
     /// How many at most
     #[arg(long, short, default_value_t = 50)]
     limit: usize,
@@ -76,6 +86,27 @@ pub(crate) struct ManyArgs {
     /// The jobs
     #[arg(required = true, value_name = "ID")]
     ids: Vec<JobIdText>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct CancelArgs {
+    #[command(flatten)]
+    many: ManyArgs,
+    /// End runs at once, where their worker is gone: what it settles afterwards is refused
+    #[arg(long)]
+    force: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct RescheduleArgs {
+    /// The job
+    id: JobIdText,
+    /// At this instant
+    #[arg(long, value_name = "INSTANT", required_unless_present = "after")]
+    at: Option<InstantText>,
+    /// After so long
+    #[arg(long = "in", value_name = "DURATION", conflicts_with = "at")]
+    after: Option<DurationText>,
 }
 
 /// The state of a job.
@@ -121,7 +152,17 @@ pub(crate) async fn execute(command: JobsCommand, context: &Context) -> anyhow::
         JobsCommand::Watch(args) => watch(&client, args.id, context.format).await,
         JobsCommand::Pause(args) => pause(&client, &args.ids, true, context.format).await,
         JobsCommand::Resume(args) => pause(&client, &args.ids, false, context.format).await,
-        JobsCommand::Cancel(args) => cancel(&client, &args.ids, context.format).await,
+        JobsCommand::Cancel(args) => {
+            cancel(&client, &args.many.ids, args.force, context.format).await
+        }
+        JobsCommand::RunNow(args) => {
+            let now = RescheduleRequest::default();
+            reschedule(&client, &args.ids, &now, context.format).await
+        }
+        JobsCommand::Reschedule(args) => {
+            let time = RescheduleRequest { run_at: args.at, delay: args.after };
+            reschedule(&client, &[args.id], &time, context.format).await
+        }
         JobsCommand::Retry(args) => retry(&client, &args.ids, context.format).await,
     }
 }
@@ -136,6 +177,8 @@ async fn list(client: &Client, args: ListArgs, format: Format) -> anyhow::Result
             ("queue", args.queue.as_deref()),
             ("state", args.state.map(|state| state.text().as_str())),
             ("kind", args.kind.as_deref()),
+            ("tag", args.tag.as_deref()),
+            ("ordering_key", args.ordering_key.as_deref()),
             ("limit", Some(limit.as_str())),
             ("cursor", cursor.as_deref()),
         ];
@@ -170,11 +213,17 @@ fn row(job: &JobRecord<'_>) -> Vec<String> {
         job.id.to_string(),
         job.queue.clone(),
         job.kind.clone(),
-        job.state.to_string(),
+        state(job),
         format!("{}/{}", job.attempt, job.max_attempts),
         moment(job.run_at),
         error.unwrap_or_default(),
     ]
+}
+
+/// The state, and that it is held back.
+fn state(job: &JobRecord<'_>) -> String {
+    let held = if job.paused { ", paused" } else { "" };
+    format!("{}{held}", job.state)
 }
 
 /// An instant without its fraction.
@@ -217,14 +266,30 @@ fn describe(job: &JobRecord<'_>) -> String {
         format!("{:.0} % {}", progress * 100.0, job.progress_text.as_deref().unwrap_or_default())
     });
     let error = job.error.as_ref().map(|error| format!("{}: {}", error.kind, error.message));
+    let come = job.checkpoint.as_ref();
+    let cursor = come.and_then(|it| it.cursor.as_ref()).map(|cursor| cursor.get().to_owned());
+    let counters = come.map(|it| {
+        let counters = it.counters.0.iter().map(|(name, value)| format!("{name} {value}"));
+        counters.collect::<Vec<_>>().join(", ")
+    });
+    let counters = counters.filter(|text| !text.is_empty());
+    let interruptions = come.filter(|it| it.interruptions > 0).map(|it| {
+        let last = it.interrupted_for.as_ref().map(|why| format!(", the last for {why}"));
+        format!("{}{}", it.interruptions, last.unwrap_or_default())
+    });
+    let skipped = come.filter(|it| it.skipped_total > 0).map(|it| count(it.skipped_total, "item"));
     let tags = (!job.tags.is_empty()).then(|| job.tags.join(", "));
     facts(&[
         ("id", Some(job.id.to_string())),
         ("queue", Some(job.queue.clone())),
         ("kind", Some(job.kind.clone())),
-        ("state", Some(format!("{}{reason}", job.state))),
+        ("state", Some(format!("{}{reason}", state(job)))),
         ("running", running),
         ("progress", progress),
+        ("cursor", cursor),
+        ("counters", counters),
+        ("interruptions", interruptions),
+        ("skipped", skipped),
         ("args", job.args.as_ref().map(|args| args.get().to_owned())),
         ("result", job.result.as_ref().map(|result| result.get().to_owned())),
         ("location", job.location.clone()),
@@ -316,9 +381,33 @@ pub(crate) async fn wait_and_show(
     Ok(if succeeded { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-async fn cancel(client: &Client, ids: &[JobIdText], format: Format) -> anyhow::Result<ExitCode> {
+async fn reschedule(
+    client: &Client,
+    ids: &[JobIdText],
+    time: &RescheduleRequest,
+    format: Format,
+) -> anyhow::Result<ExitCode> {
     for id in ids {
-        let body = client.delete(&client.path(&format!("/jobs/{id}"))).await?;
+        let body = client.post(&client.path(&format!("/jobs/{id}/reschedule")), time).await?;
+        if format == Format::Json {
+            output::json_text(&body)?;
+            continue;
+        }
+        let job: JobRecord<'_> = read(&body)?;
+        output::line(&format!("{id} is {}, to run at {}", state(&job), moment(job.run_at)))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn cancel(
+    client: &Client,
+    ids: &[JobIdText],
+    force: bool,
+    format: Format,
+) -> anyhow::Result<ExitCode> {
+    let query = if force { "?force=true" } else { "" };
+    for id in ids {
+        let body = client.delete(&client.path(&format!("/jobs/{id}{query}"))).await?;
         match (format, read::<JobRecord<'_>>(&body)) {
             (Format::Json, _) if !body.is_empty() => output::json_text(&body)?,
             (Format::Json, _) => {}

@@ -154,6 +154,7 @@ async fn list(client: &Client, args: &ListArgs, format: Format) -> anyhow::Resul
         ">ready",
         ">scheduled",
         ">retrying",
+        ">blocked",
         ">running",
         ">dead",
         ">oldest",
@@ -200,9 +201,10 @@ fn row(queue: &QueueRecord) -> Vec<String> {
     };
     vec![
         queue.name.clone(),
-        grouped(queue.ready + queue.blocked),
+        grouped(queue.ready),
         grouped(queue.scheduled),
         grouped(queue.retrying),
+        grouped(queue.blocked),
         grouped(queue.running),
         grouped(queue.dead),
         queue.oldest_age.map(short).unwrap_or_default(),

@@ -54,6 +54,7 @@ impl<M: OrderedMap> State<M> {
             | Record::JobExpired { .. }
             | Record::JobDied { .. }
             | Record::JobRetried { .. }
+            | Record::JobRescheduled { .. }
             | Record::JobRemoved { .. }
             | Record::OutcomesForgotten { .. }
             | Record::TombstonesForgotten { .. }
@@ -135,6 +136,9 @@ impl<M: OrderedMap> State<M> {
             }
             Record::JobRetried { namespace, id, place } => {
                 self.apply_job_retried(namespace, id, place);
+            }
+            Record::JobRescheduled { namespace, id, available_at } => {
+                self.apply_job_rescheduled(namespace, id, available_at);
             }
             Record::JobRemoved { namespace, id } => self.apply_job_removed(namespace, id),
             Record::OutcomesForgotten { namespace, lots, tombstones_until } => {

@@ -72,6 +72,15 @@ pub enum Command {
     CancelJob {
         /// Which.
         id: JobId,
+        /// End a run at once, without asking its worker.
+        force: bool,
+    },
+    /// Let a waiting or retrying job start at another time.
+    RescheduleJob {
+        /// Which.
+        id: JobId,
+        /// When.
+        start: Start,
     },
     /// Let a dead or retrying job start again now.
     RetryJob {

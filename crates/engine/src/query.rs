@@ -34,6 +34,10 @@ pub struct ListFilter {
     pub state: Option<JobState>,
     /// Only of this kind.
     pub kind: Option<String>,
+    /// Only with this tag.
+    pub tag: Option<String>,
+    /// Only of this ordering key.
+    pub ordering_key: Option<String>,
 }
 
 /// A page of jobs.
@@ -182,5 +186,10 @@ pub fn list_jobs(
 fn matches(filter: &ListFilter, view: &JobView) -> bool {
     filter.queue.as_ref().is_none_or(|queue| *queue == view.job.queue)
         && filter.kind.as_ref().is_none_or(|kind| *kind == view.job.kind)
+        && filter.tag.as_ref().is_none_or(|tag| view.job.options.tags.contains(tag))
+        && filter
+            .ordering_key
+            .as_ref()
+            .is_none_or(|key| view.job.options.ordering_key.as_ref() == Some(key))
         && filter.state.is_none_or(|state| state == view.state())
 }

@@ -329,6 +329,15 @@ wire_enum! {
             /// Which.
             id: NamespaceId,
         },
+        /// Somebody moved a waiting or retrying job to another time.
+        34 => JobRescheduled {
+            /// Its namespace.
+            namespace: NamespaceId,
+            /// The job.
+            id: JobId,
+            /// When it may start.
+            available_at: TimeMs,
+        },
     }
 }
 

@@ -202,6 +202,7 @@ fn records_of_jobs() -> Vec<(&'static str, Record)> {
             Record::CursorSet { namespace: NS, id: ID, cursor: Some(Bytes::from_static(b"[7]")) },
         ),
         ("job-retried", Record::JobRetried { namespace: NS, id: ID, place: Some(Place(u64::MAX)) }),
+        ("job-rescheduled", Record::JobRescheduled { namespace: NS, id: ID, available_at: AT }),
         ("job-removed", Record::JobRemoved { namespace: NS, id: ID }),
         (
             "timers-passed",

@@ -22,6 +22,36 @@ fn jobs_are_listed_shown_cancelled_and_retried() {
 }
 
 #[test]
+fn a_paused_job_is_shown_as_paused_and_counted_once() {
+    let server = Server::start();
+    let id = server.enqueue(&["greet", "--tag", "vip"]);
+    server.run(&["jobs", "pause", &id]).good();
+    for args in [&["jobs", "show", &id][..], &["jobs", "list", "--tag", "vip"]] {
+        let said = server.run(args).good();
+        assert!(said.contains("ready, paused"), "{said}");
+    }
+    let list = server.run(&["queues", "list"]).good();
+    let row: Vec<_> = list.lines().nth(1).unwrap().split_whitespace().collect();
+    assert_eq!(row[..5], ["default", "0", "0", "0", "1"], "{list}");
+    server.run(&["jobs", "resume", &id]).good();
+    assert!(!server.run(&["jobs", "show", &id]).good().contains("paused"));
+}
+
+#[test]
+fn jobs_are_moved_in_time_and_cancelled_by_force() {
+    let server = Server::start();
+    let id = server.enqueue(&["greet", "--delay", "1h"]);
+    let said = server.run(&["jobs", "run-now", &id]).good();
+    assert!(said.contains("is ready"), "{said}");
+    let said = server.run(&["jobs", "reschedule", &id, "--in", "2h"]).good();
+    assert!(said.contains("is scheduled"), "{said}");
+    server.run(&["jobs", "reschedule", &id]).bad(2);
+    let said = server.run(&["jobs", "cancel", "--force", &id]).good();
+    assert!(said.contains("is cancelled"), "{said}");
+    server.run(&["jobs", "run-now", &id]).bad(4);
+}
+
+#[test]
 fn an_empty_list_of_unconsumed_queues_says_so() {
     let server = Server::start();
     let said = server.run(&["queues", "list", "--unconsumed"]);

@@ -1,4 +1,5 @@
-//! Cancelling: a waiting job ends, a running one is asked to, a dead one is removed.
+//! Cancelling: a waiting job ends, a running one is asked to or, by force, ended; a dead one is
+//! removed.
 
 use crate::ids::{JobId, NamespaceId};
 use crate::job::{CancelReason, EndKind, FinalRun, Job, JobError, Phase};
@@ -14,11 +15,23 @@ impl<M: OrderedMap> State<M> {
         &self,
         namespace: NamespaceId,
         id: JobId,
+        force: bool,
     ) -> Result<Option<Record>, Rejection> {
         let Some(job) = self.job(namespace, id) else {
             return Err(self.job_unknown(namespace, id));
         };
         if let Some(live) = self.leases.get(&(namespace, id)) {
+            if force {
+                // The token is stale from here on: a worker that is there after all is refused.
+                let (token, reason) = (Some(live.lease.token), CancelReason::Asked);
+                return Ok(Some(Record::JobCancelled {
+                    namespace,
+                    id,
+                    token,
+                    reason,
+                    error: None,
+                }));
+            }
             let asked = live.lease.cancel_requested;
             return Ok((!asked).then_some(Record::CancelRequested { namespace, id }));
         }

@@ -9,6 +9,7 @@ mod interrupt;
 mod lease;
 mod outcome;
 mod pause;
+mod reschedule;
 mod retry;
 mod retry_policy;
 mod settle;

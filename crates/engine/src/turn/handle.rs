@@ -56,6 +56,7 @@ impl<M: OrderedMap> Turn<M> {
                 | Command::LeaseJobs(_)
                 | Command::ResumeSession { .. }
                 | Command::PutQueue { .. }
+                | Command::PauseQueue { paused: true, .. }
         );
         if !uses || !(self.state.limits.namespaces_on_first_use || name == DEFAULT_NAMESPACE) {
             return Err(Rejection::NamespaceUnknown { name: name.to_owned() });
@@ -99,6 +100,11 @@ impl<M: OrderedMap> Turn<M> {
                 self.carry_out_with(created, decision.map(|r| (r, Answer::QueueDeleted)))
                     .and_then(|_| self.queue_answer(ns, &queue, moment))
             }
+            Command::PauseQueue { queue, paused } => {
+                let decision = self.decide_pause_queue(ns, &queue, paused);
+                self.carry_out_with(created, decision.map(|r| (r, Answer::QueueDeleted)))
+                    .and_then(|_| self.queue_answer(ns, &queue, moment))
+            }
             Command::ResumeSession { holder, held } => {
                 self.handle_resume(ns, created, (&holder, &held), moment)
             }
@@ -129,7 +135,12 @@ impl<M: OrderedMap> Turn<M> {
             Command::EndSession { holder, why, goodbye } => {
                 Ok(self.end_session(ns, (&holder, &why, goodbye), moment))
             }
-            Command::CancelJob { id } => self.handle_cancel(ns, id, moment),
+            Command::CancelJob { id, force } => self.handle_cancel(ns, id, force, moment),
+            Command::RescheduleJob { id, start } => {
+                let record = self.state.decide_reschedule(ns, id, start, moment)?;
+                self.record(record);
+                Ok(self.job_answer(ns, id, moment.at))
+            }
             Command::RetryJob { id, from } => {
                 let records = self.state.decide_retry(ns, id, &from)?;
                 self.record_all(records);
@@ -137,15 +148,6 @@ impl<M: OrderedMap> Turn<M> {
             }
             Command::PauseJob { id } => self.handle_pause(ns, id, true, moment),
             Command::ResumeJob { id } => self.handle_pause(ns, id, false, moment),
-            Command::PauseQueue { queue, paused } => {
-                let known = self.queue(ns, &queue)?;
-                let settings = QueueSettings { paused, ..known.settings.clone() };
-                let (id, changed) = (known.id, known.settings != settings);
-                if changed {
-                    self.record(Record::QueueChanged { id, settings });
-                }
-                self.queue_answer(ns, &queue, moment)
-            }
             Command::DeleteQueue { queue } => self.handle_delete_queue(ns, &queue),
             Command::GetQueue { queue } => self.queue_answer(ns, &queue, moment),
             Command::ListQueues { after, limit } => {
@@ -173,6 +175,7 @@ impl<M: OrderedMap> Turn<M> {
             Command::EnqueueJobs(_)
             | Command::LeaseJobs(_)
             | Command::PutQueue { .. }
+            | Command::PauseQueue { .. }
             | Command::ResumeSession { .. }
             | Command::AwaitJob { .. }
             | Command::CreateNamespace
@@ -231,9 +234,10 @@ impl<M: OrderedMap> Turn<M> {
         &mut self,
         ns: NamespaceId,
         id: JobId,
+        force: bool,
         moment: Moment,
     ) -> Result<Answer, Rejection> {
-        match self.state.decide_cancel(ns, id)? {
+        match self.state.decide_cancel(ns, id, force)? {
             Some(record) => {
                 let removed = matches!(record, Record::JobRemoved { .. });
                 self.record(record);
@@ -299,6 +303,25 @@ impl<M: OrderedMap> Turn<M> {
             Some(known) => vec![Record::QueueChanged { id: known.id, settings }],
             None => vec![self.state.decide_queue_created(ns, name, settings, 0)?],
         })
+    }
+
+    /// Pausing creates the queue where it is not there yet: its first job is to wait.
+    fn decide_pause_queue(
+        &self,
+        ns: NamespaceId,
+        name: &str,
+        paused: bool,
+    ) -> Result<Vec<Record>, Rejection> {
+        let Some(known) = self.state.queues.named(ns, name) else {
+            if !paused {
+                return Err(Rejection::QueueUnknown { queue: name.to_owned() });
+            }
+            let settings = QueueSettings { paused, ..QueueSettings::DEFAULT };
+            return self.decide_put_queue(ns, name, settings);
+        };
+        let settings = QueueSettings { paused, ..known.settings.clone() };
+        let changed = known.settings != settings;
+        Ok(changed.then_some(Record::QueueChanged { id: known.id, settings }).into_iter().collect())
     }
 
     fn handle_delete_queue(&mut self, ns: NamespaceId, name: &str) -> Result<Answer, Rejection> {

@@ -257,7 +257,7 @@ fn an_ordering_key_runs_one_at_a_time_in_order() {
     assert_eq!(ids(&first), [1, 4]);
     shard.settle(&first[0], fail()).unwrap();
     assert!(shard.lease(9).is_empty(), "the head's retry holds back its followers");
-    shard.call(Command::CancelJob { id: id(1) });
+    shard.call(Command::CancelJob { id: id(1), force: false });
     assert_eq!(ids(&shard.lease(9)), [2]);
 }
 
@@ -390,8 +390,8 @@ fn cancelling_a_running_job_is_a_request() {
     shard.enqueue(job(1));
     shard.enqueue(job(2));
     let jobs = shard.lease(2);
-    shard.call(Command::CancelJob { id: id(1) });
-    shard.call(Command::CancelJob { id: id(2) });
+    shard.call(Command::CancelJob { id: id(1), force: false });
+    shard.call(Command::CancelJob { id: id(2), force: false });
     let token: Token = jobs[0].token;
     let beat = Extension { id: id(1), token, lease_ms: None, progress: None, progress_text: None };
     let answer = shard.call(Command::ExtendLeases(vec![beat]));

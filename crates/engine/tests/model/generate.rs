@@ -56,8 +56,17 @@ impl Generator {
                 let wait_ms = if waits { self.random.below(70_000) } else { 0 };
                 Command::AwaitJob { id: self.job_id(known), wait_ms }
             }
-            78..82 => Command::CancelJob { id: self.job_id(known) },
-            82..85 => Command::RetryJob { id: self.job_id(known), from: self.retry_from() },
+            78..81 => {
+                let force = self.random.percent(30);
+                Command::CancelJob { id: self.job_id(known), force }
+            }
+            81 | 82 => {
+                let (id, span) = (self.job_id(known), self.span());
+                let past = self.random.percent(20);
+                let start = if past { Start::At(TimeMs(now.0 / 2)) } else { Start::After(span) };
+                Command::RescheduleJob { id, start }
+            }
+            83 | 84 => Command::RetryJob { id: self.job_id(known), from: self.retry_from() },
             85..87 => Command::PauseJob { id: self.job_id(known) },
             87 | 88 => Command::ResumeJob { id: self.job_id(known) },
             89..91 => self.queue_command(now),

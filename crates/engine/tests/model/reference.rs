@@ -281,7 +281,10 @@ impl Reference {
         }
         let uses = matches!(
             command,
-            Command::EnqueueJobs(_) | Command::LeaseJobs(_) | Command::PutQueue { .. }
+            Command::EnqueueJobs(_)
+                | Command::LeaseJobs(_)
+                | Command::PutQueue { .. }
+                | Command::PauseQueue { paused: true, .. }
         );
         let known = self.namespace_named(&name).map(|namespace| namespace.id);
         let ns = match known {

@@ -33,7 +33,7 @@ pub use problem::{JobFault, Problem};
 pub use raw::RawJson;
 pub use record::{
     AttemptOutcomeText, AttemptRecord, CheckpointRecord, ErrorText, JobEvent, JobList, JobRecord,
-    LeaseRecord, RetryRequest, SkippedRecord, StateText, StatusRecord,
+    LeaseRecord, RescheduleRequest, RetryRequest, SkippedRecord, StateText, StatusRecord,
 };
 pub use retry::RetryText;
 pub use work::{

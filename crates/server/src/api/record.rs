@@ -96,7 +96,8 @@ pub struct StatusRecord<'a> {
     /// Its state.
     pub state: StateText,
     /// Why it is in this state, where that needs saying: `exhausted`, `max_age`, `lost` or
-    /// `at_most_once` for dead jobs, `asked` or `discarded` for cancelled ones.
+    /// `at_most_once` for dead jobs, `asked` or `discarded` for cancelled ones, `snoozed` or
+    /// `interrupted` for scheduled ones that their worker put off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// How many attempts it had.
@@ -207,6 +208,18 @@ pub struct RetryRequest<'a> {
     pub cursor: Option<RawJson<'a>>,
 }
 
+/// When a waiting job is to start; without a time, now.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RescheduleRequest {
+    /// At this instant; one that has passed means now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run_at: Option<InstantText>,
+    /// After so long, instead.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delay: Option<DurationText>,
+}
+
 /// How far a job has come over all its runs.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
 #[serde(default)]
@@ -254,7 +267,7 @@ pub struct JobRecord<'a> {
     pub kind: String,
     /// Its state.
     pub state: StateText,
-    /// Why it is dead or cancelled.
+    /// Why it is dead, cancelled or, where its worker put it off, scheduled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// It is held back until somebody resumes it.

@@ -102,6 +102,7 @@ fn list_filter(request: &v1::ListJobsRequest) -> Result<ListFilter, Refusal> {
         queue: named("queue", &request.queue)?,
         state,
         kind: named("kind", &request.kind)?,
+        ..ListFilter::default()
     })
 }
 
@@ -230,7 +231,7 @@ impl Jobs for JobsFace {
 
     async fn cancel_job(&self, request: Request<v1::JobRequest>) -> Answered<v1::JobChange> {
         let v1::JobRequest { namespace, id } = request.into_inner();
-        let cancel = |id| Command::CancelJob { id };
+        let cancel = |id| Command::CancelJob { id, force: false };
         match self.changed(&namespace, &id, Class::Settle, cancel).await?.into_inner() {
             Answer::JobRemoved => {
                 let (state, effect) = (String::new(), "removed".to_owned());

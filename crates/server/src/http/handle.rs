@@ -40,6 +40,7 @@ pub(crate) async fn dispatch(op: Op, call: Call<'_>, held: Option<Held>) -> Resu
         Op::ListJobs => Box::pin(jobs::list(call)).await,
         Op::CancelJob => Box::pin(jobs::cancel(call)).await,
         Op::RetryJob => Box::pin(jobs::retry(call)).await,
+        Op::RescheduleJob => Box::pin(jobs::reschedule(call)).await,
         Op::PauseJob => Box::pin(jobs::pause(call, true)).await,
         Op::ResumeJob => Box::pin(jobs::pause(call, false)).await,
         Op::ListQueues => Box::pin(admin::list_queues(call)).await,

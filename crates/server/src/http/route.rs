@@ -51,6 +51,7 @@ pub(crate) enum Op {
     QuietWorker,
     Ready,
     Release,
+    RescheduleJob,
     ResumeJob,
     ResumeQueue,
     RetryDead,

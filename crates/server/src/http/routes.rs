@@ -9,8 +9,8 @@ use crate::api::{
     FailRequest, HealthAnswer, HeartbeatAnswer, HeartbeatRequest, InterruptRequest, JobList,
     JobRecord, LeaseAnswer, LeaseRequest, NamespaceList, NamespaceRecord, NewJob, OperationList,
     OperationRecord, PurgeRequest, QueueList, QueueRecord, QueueSettingsBody, RawJson,
-    ReleaseRequest, RetryDeadRequest, RetryRequest, SettleAnswer, SettleRequest, SettledText,
-    SnoozeRequest, StatusRecord, WorkerList, WorkerRecord,
+    ReleaseRequest, RescheduleRequest, RetryDeadRequest, RetryRequest, SettleAnswer, SettleRequest,
+    SettledText, SnoozeRequest, StatusRecord, WorkerList, WorkerRecord,
 };
 use crate::class::Class;
 
@@ -171,6 +171,8 @@ pub(crate) const ROUTES: &[Route] = &[
             parameter("queue", ParameterKind::Text, "Only of this queue."),
             parameter("state", ParameterKind::State, "Only in this state."),
             parameter("kind", ParameterKind::Text, "Only of this kind."),
+            parameter("tag", ParameterKind::Text, "Only with this tag."),
+            parameter("ordering_key", ParameterKind::Text, "Only of this ordering key."),
             CURSOR,
             LIMIT,
         ],
@@ -178,6 +180,11 @@ pub(crate) const ROUTES: &[Route] = &[
         ..route("GET", "/jobs", Op::ListJobs, "List jobs")
     },
     Route {
+        parameters: &[parameter(
+            "force",
+            ParameterKind::Flag,
+            "End a run at once, without asking its worker: what it settles afterwards is refused.",
+        )],
         outcomes: &[
             outcome(
                 200,
@@ -193,6 +200,12 @@ pub(crate) const ROUTES: &[Route] = &[
         body_is_optional: true,
         outcomes: JOB,
         ..route("POST", "/jobs/{}/retry", Op::RetryJob, "Let a dead or retrying job start now")
+    },
+    Route {
+        bodies: &[of::<RescheduleRequest>],
+        body_is_optional: true,
+        outcomes: JOB,
+        ..route("POST", "/jobs/{}/reschedule", Op::RescheduleJob, "Move a waiting job in time")
     },
     Route {
         outcomes: JOB,

@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 use longshore_engine::{
-    AttemptNote, CancelReason, Cause, Checkpoint, DeadReason, Job, JobDefaults, JobError, JobState,
-    JobView, NamespaceView, Operation, OperationKind, OperationState, Phase, QueueSettings,
-    QueueView, RetryPolicy, SkippedItem, TimeMs,
+    AttemptNote, CancelReason, Cause, Checkpoint, DeadReason, End, EndKind, Job, JobDefaults,
+    JobError, JobState, JobView, NamespaceView, Operation, OperationKind, OperationState, Phase,
+    QueueSettings, QueueView, RetryPolicy, SkippedItem, TimeMs,
 };
 
 use crate::api::{
@@ -60,14 +60,20 @@ pub(crate) fn state_named(word: &str) -> Option<JobState> {
     all.into_iter().find(|candidate| state(*candidate).as_str() == word)
 }
 
-fn reason(phase: &Phase) -> Option<String> {
-    let word = match phase {
+fn reason(view: &JobView) -> Option<String> {
+    let word = match &view.job.phase {
         Phase::Dead { reason: DeadReason::Exhausted, .. } => "exhausted",
         Phase::Dead { reason: DeadReason::MaxAge, .. } => "max_age",
         Phase::Dead { reason: DeadReason::Lost, .. } => "lost",
         Phase::Dead { reason: DeadReason::AtMostOnce, .. } => "at_most_once",
         Phase::Cancelled { reason: CancelReason::Asked, .. } => "asked",
         Phase::Cancelled { reason: CancelReason::Discarded, .. } => "discarded",
+        // Only a worker makes a job wait that has run: a throttle, say, puts it off.
+        Phase::Waiting if view.state() == JobState::Scheduled => match view.job.ends.last() {
+            Some(End { kind: EndKind::Snoozed, .. }) => "snoozed",
+            Some(End { kind: EndKind::Interrupted, token }) if token.counter > 0 => "interrupted",
+            _ => return None,
+        },
         Phase::Waiting | Phase::Retrying | Phase::Succeeded { .. } | Phase::Expired { .. } => {
             return None;
         }
@@ -107,7 +113,7 @@ pub(crate) fn status(view: &JobView, result_url: &str) -> StatusRecord<'static> 
         queue: job.queue.clone(),
         kind: job.kind.clone(),
         state: state(view.state()),
-        reason: reason(&job.phase),
+        reason: reason(view),
         attempt: lease.map_or(job.attempt, |lease| lease.attempt),
         max_attempts: attempts_in_all(job),
         progress: view.progress().map(share),
@@ -131,7 +137,7 @@ pub(crate) fn job(view: &JobView) -> JobRecord<'static> {
         queue: job.queue.clone(),
         kind: job.kind.clone(),
         state: state(view.state()),
-        reason: reason(&job.phase),
+        reason: reason(view),
         paused: view.paused,
         args: None,
         priority: options.priority,

@@ -261,3 +261,41 @@ async fn a_counter_of_metrics_never_falls() {
     assert_eq!(before.values().sum::<u64>(), 208);
     server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_ends_a_run_moves_a_job_and_finds_jobs_by_tag_and_key() {
+    let server = Server::start().await;
+    let client = &mut server.client().await;
+    let post = json!({"kind": "k", "tags": ["vip"], "ordering_key": "o"}).to_string();
+    let job = client.post("/v1/queues/q/jobs", &post).await.expect(202);
+    let path = format!("/v1/jobs/{}", job["id"].as_str().unwrap());
+    fill(client, "q", 1).await;
+    for filter in ["tag=vip", "ordering_key=o", "tag=vip&ordering_key=o&queue=q"] {
+        let list = client.get(&format!("/v1/jobs?{filter}")).await.expect(200);
+        assert_eq!(list["jobs"].as_array().unwrap().len(), 1, "{filter}");
+        assert_eq!(list["jobs"][0]["id"], job["id"]);
+    }
+    assert_eq!(client.get("/v1/jobs?tag=no").await.expect(200)["jobs"], json!([]));
+
+    let move_to = format!("{path}/reschedule");
+    let moved = client.post(&move_to, "{\"delay\":\"1h\"}").await.expect(200);
+    assert_eq!(moved["state"], "scheduled");
+    let both = "{\"delay\":\"1h\",\"run_at\":\"2030-01-01T00:00:00Z\"}";
+    client.post(&move_to, both).await.refused(400, "value_refused");
+    assert_eq!(client.post(&move_to, "").await.expect(200)["state"], "ready");
+
+    let lease = json!({"queues": ["q"], "worker": "w", "max_jobs": 2}).to_string();
+    let leased = client.post("/v1/lease", &lease).await.expect(200);
+    let jobs = leased["jobs"].as_array().unwrap();
+    let run = jobs.iter().find(|run| run["id"] == job["id"]).unwrap();
+    client.post(&move_to, "").await.refused(409, "job_state_refused");
+    let ended = client.delete(&format!("{path}?force=true")).await.expect(200);
+    assert_eq!((&ended["state"], &ended["reason"]), (&json!("cancelled"), &json!("asked")));
+    let ack = json!({"token": run["token"]}).to_string();
+    client.post(&format!("{path}/ack"), &ack).await.refused(409, "lease_lost");
+
+    let paused = client.post("/v1/queues/new/pause", "").await.expect(200);
+    assert_eq!(paused["settings"]["paused"], true);
+    client.post("/v1/queues/other/resume", "").await.refused(404, "queue_unknown");
+    server.stop().await;
+}

@@ -87,7 +87,7 @@ impl Shadow {
             Command::LeaseJobs(request) => ops::lease::tried(self, namespace, request),
             Command::SettleJobs(settlements) => ops::settle::tried(self, namespace, settlements),
             Command::CheckpointJobs(all) => ops::checkpoint::tried(self, namespace, all),
-            Command::CancelJob { id } => ops::admin::cancel_tried(self, namespace, *id),
+            Command::CancelJob { id, .. } => ops::admin::cancel_tried(self, namespace, *id),
             Command::RetryJob { id, .. } => ops::admin::retry_tried(self, namespace, *id),
             Command::ResumeJob { id } => ops::admin::resume_tried(self, namespace, *id),
             Command::StartOperation(kind) => ops::operation::tried(self, namespace, kind),
@@ -112,7 +112,7 @@ impl Shadow {
             }
             Command::PauseJob { id } => ops::admin::pause_told(self, (namespace, *id), answer),
             Command::AwaitJob { id, .. }
-            | Command::CancelJob { id }
+            | Command::CancelJob { id, .. }
             | Command::RetryJob { id, .. }
             | Command::ResumeJob { id } => ops::admin::job_told(self, (namespace, *id), answer),
             _ => Ok(()),

@@ -155,7 +155,7 @@ fn a_checkpoint_extends_the_lease_and_hears_of_a_cancel() {
     let position = shard.turn.position();
     assert_eq!(shard.save(nothing), Ok(Instruction::Continue));
     assert_eq!(shard.turn.position(), position, "one that saves nothing is a heartbeat");
-    shard.call(Command::CancelJob { id: id(1) });
+    shard.call(Command::CancelJob { id: id(1), force: false });
     assert_eq!(shard.save(told(&jobs[0], 9, "2")), Ok(Instruction::Cancel));
     assert_eq!(shard.settle(&jobs[0], interrupt(None)), Ok(EndKind::Discarded));
     assert_eq!(shard.state(id(1)), Some(JobState::Cancelled));

@@ -125,3 +125,57 @@ fn a_job_starts_and_starts_again_where_one_says() {
         shard.settle(&jobs[0], fail()).unwrap();
     }
 }
+
+#[test]
+fn a_run_whose_worker_is_gone_ends_by_force_and_its_token_is_stale() {
+    let mut shard = Shard::new();
+    for n in 1..=2 {
+        shard.enqueue(NewJob { ordering_key: Some("k".into()), ..job(n) });
+    }
+    let jobs = shard.lease(9);
+    shard.call(Command::CancelJob { id: id(1), force: false });
+    assert_eq!(shard.state(id(1)), Some(JobState::Running));
+    shard.call(Command::CancelJob { id: id(1), force: true });
+    assert_eq!(shard.state(id(1)), Some(JobState::Cancelled));
+    let refused = shard.settle(&jobs[0], ack());
+    assert!(matches!(refused, Err(Rejection::LeaseLost { .. })), "{refused:?}");
+    let mut shard = shard.restart();
+    assert_eq!(shard.state(id(1)), Some(JobState::Cancelled));
+    assert_eq!(ids(&shard.lease(9)), [2], "its ordering key is free");
+}
+
+#[test]
+fn a_waiting_job_moves_to_another_time_and_back() {
+    let mut shard = Shard::new();
+    let move_to = |n, start| Command::RescheduleJob { id: id(n), start };
+    shard.enqueue(NewJob { start: Some(Start::After(3_600_000)), ..job(1) });
+    shard.enqueue(job(2));
+    shard.call(move_to(1, Start::After(0)));
+    shard.call(move_to(2, Start::After(60_000)));
+    assert_eq!(shard.state(id(2)), Some(JobState::Scheduled));
+    let first = shard.lease(9);
+    assert_eq!(ids(&first), [1]);
+    let refused = shard.call(move_to(1, Start::After(5)));
+    assert!(matches!(refused, Answer::Rejected(Rejection::JobStateRefused { .. })), "{refused:?}");
+    shard.settle(&first[0], ack()).unwrap();
+    let refused = shard.call(move_to(1, Start::After(5)));
+    assert!(matches!(refused, Answer::Rejected(Rejection::JobStateRefused { .. })), "{refused:?}");
+    let mut shard = shard.restart();
+    shard.advance(60_000);
+    assert_eq!(ids(&shard.lease(9)), [2]);
+    shard.enqueue(NewJob { expiry: Some(Start::After(1_000)), ..job(3) });
+    let refused = shard.call(move_to(3, Start::After(1_000)));
+    assert!(matches!(refused, Answer::Rejected(Rejection::ValueRefused { .. })), "{refused:?}");
+}
+
+#[test]
+fn a_queue_is_paused_before_its_first_job() {
+    let mut shard = Shard::new();
+    let pause = |paused| Command::PauseQueue { queue: "q".into(), paused };
+    assert!(matches!(shard.call(pause(false)), Answer::Rejected(_)));
+    assert!(matches!(shard.call(pause(true)), Answer::Queue(queue) if queue.settings.paused));
+    shard.enqueue(job(1));
+    assert!(shard.lease(9).is_empty());
+    shard.call(pause(false));
+    assert_eq!(ids(&shard.lease(9)), [1]);
+}

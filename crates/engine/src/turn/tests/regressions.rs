@@ -102,14 +102,14 @@ fn an_id_used_anew_keeps_its_own_tombstone() {
     let mut shard = Shard::new();
     let named = || NewJob { fingerprint: Some([1; 16]), ..job(1) };
     shard.enqueue(named());
-    shard.call(Command::CancelJob { id: id(1) });
+    shard.call(Command::CancelJob { id: id(1), force: false });
     shard.advance(24 * 3600 * 1000);
     // The tombstone is due now; nothing ticks before the id is used and forgotten again.
     shard.clock.wall = shard.clock.wall.plus(24 * 3600 * 1000);
     shard.enqueue(NewJob { max_attempts: Some(1), ..named() });
     let jobs = shard.lease(1);
     shard.settle(&jobs[0], fail()).unwrap();
-    shard.call(Command::CancelJob { id: id(1) });
+    shard.call(Command::CancelJob { id: id(1), force: false });
     shard.advance(1);
     let Answer::Enqueued(jobs) = shard.enqueue(named()) else { panic!() };
     assert!(jobs[0].replayed, "a tombstone of a minute ago stands");

@@ -138,7 +138,7 @@ fn what_a_session_does_not_name_is_not_kept_alive_by_it() {
 fn one_heartbeat_extends_all_and_tells_what_is_not_to_go_on() {
     let mut shard = Shard::with_jobs(3);
     let jobs = shard.stream(3);
-    shard.call(Command::CancelJob { id: id(2) });
+    shard.call(Command::CancelJob { id: id(2), force: false });
     shard.call(Command::PauseJob { id: id(3) });
     shard.advance(25_000);
     let view = shard.beat(&[]);
@@ -190,8 +190,8 @@ fn after_a_restart_everything_counts_as_started_until_the_worker_says() {
 fn what_is_to_be_cancelled_is_not_given_back() {
     let mut shard = Shard::with_jobs(2);
     shard.stream(2);
-    shard.call(Command::CancelJob { id: id(1) });
-    shard.call(Command::CancelJob { id: id(2) });
+    shard.call(Command::CancelJob { id: id(1), force: false });
+    shard.call(Command::CancelJob { id: id(2), force: false });
     shard.resume_session(Vec::new());
     assert_eq!(shard.state(id(1)), Some(JobState::Cancelled));
     assert_eq!(shard.state(id(2)), Some(JobState::Cancelled));
@@ -330,7 +330,7 @@ fn what_waits_at_a_worker_that_falls_silent_comes_back_free_whatever_its_timeout
 fn what_is_to_be_cancelled_and_is_discarded_was_cancelled_as_asked() {
     let mut shard = Shard::with_jobs(2);
     let jobs = shard.stream(2);
-    shard.call(Command::CancelJob { id: id(1) });
+    shard.call(Command::CancelJob { id: id(1), force: false });
     for (job, asked) in jobs.iter().zip([true, false]) {
         assert_eq!(shard.settle(job, Verdict::Discard { error: None }), Ok(EndKind::Discarded));
         let Answer::Job(view) = shard.call(Command::AwaitJob { id: job.id, wait_ms: 0 }) else {

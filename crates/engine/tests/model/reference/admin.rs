@@ -2,6 +2,7 @@
 
 use longshore_engine::{
     Answer, CancelReason, Command, JobId, NamespaceId, Phase, QueueSettings, Rejection, RetryFrom,
+    Start, TimeMs,
 };
 
 use super::enqueue::elsewhere;
@@ -19,12 +20,17 @@ impl Reference {
             Command::CheckpointJobs(told) => {
                 Ok(Answer::Extended(told.iter().map(|told| self.save(ns, told)).collect()))
             }
-            Command::CancelJob { id } => self.cancel(ns, id),
+            Command::CancelJob { id, force } => self.cancel(ns, id, force),
+            Command::RescheduleJob { id, start } => self.reschedule(ns, id, start),
             Command::RetryJob { id, from } => self.retry(ns, id, &from),
             Command::PauseJob { id } => self.pause(ns, id, true),
             Command::ResumeJob { id } => self.pause(ns, id, false),
             Command::PutQueue { queue, settings } => self.put_queue(ns, &queue, settings),
             Command::PauseQueue { queue, paused } => {
+                if paused && self.queue_named(ns, &queue).is_none() {
+                    let settings = QueueSettings { paused, ..QueueSettings::DEFAULT };
+                    return self.put_queue(ns, &queue, settings);
+                }
                 self.known_queue(ns, &queue)?;
                 self.queue_mut(ns, &queue).settings.paused = paused;
                 self.queue_answer(ns, &queue)
@@ -93,8 +99,12 @@ impl Reference {
         self.queue_answer(ns, queue)
     }
 
-    fn cancel(&mut self, ns: NamespaceId, id: JobId) -> Refusable<Answer> {
+    fn cancel(&mut self, ns: NamespaceId, id: JobId, force: bool) -> Refusable<Answer> {
         let Some(job) = self.job(ns, id).cloned() else { return Err(self.unknown(ns, id)) };
+        if let Some(run) = job.run.as_ref().filter(|_| force) {
+            self.discard(ns, id, run, (CancelReason::Asked, None));
+            return Ok(self.job_answer(ns, id));
+        }
         if job.run.is_some() {
             let run = self.job_mut(ns, id).run.as_mut().expect("it runs");
             run.lease.cancel_requested = true;
@@ -114,6 +124,24 @@ impl Reference {
                 return Err(Rejection::JobStateRefused { id, state: "", needed: "" });
             }
         }
+        Ok(self.job_answer(ns, id))
+    }
+
+    fn reschedule(&mut self, ns: NamespaceId, id: JobId, start: Start) -> Refusable<Answer> {
+        let Some(job) = self.job(ns, id) else { return Err(self.unknown(ns, id)) };
+        if job.run.is_some() || !job.job.phase.is_unfinished() {
+            return Err(Rejection::JobStateRefused { id, state: "", needed: "" });
+        }
+        let at = self.instant(start);
+        let at_once = at.max(self.now);
+        let too_late = |end: TimeMs| end <= at_once;
+        if at.since(self.now) > self.limits.horizon_ms_max
+            || job.job.deadline.is_some_and(too_late)
+            || (job.job.attempt == 0 && job.job.options.expires_at.is_some_and(too_late))
+        {
+            return Err(refused("run_at"));
+        }
+        self.job_mut(ns, id).job.available_at = at_once;
         Ok(self.job_answer(ns, id))
     }
 

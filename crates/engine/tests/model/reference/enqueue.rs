@@ -200,7 +200,7 @@ impl Reference {
         Ok(())
     }
 
-    fn instant(&self, start: Start) -> TimeMs {
+    pub(super) fn instant(&self, start: Start) -> TimeMs {
         match start {
             Start::At(at) => at,
             Start::After(ms) => self.now.plus(ms),

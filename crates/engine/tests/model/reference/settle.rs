@@ -106,7 +106,7 @@ impl Reference {
         self.keep_outcome(job);
     }
 
-    fn discard(
+    pub(super) fn discard(
         &mut self,
         ns: NamespaceId,
         id: JobId,

@@ -14,7 +14,7 @@ use crate::http::code::Code;
 use crate::http::cursor;
 use crate::http::events;
 use crate::http::look::{self, PAGE_DEFAULT, PAGE_MAX};
-use crate::http::parse::{is_followed, parse_enqueue, parse_retry};
+use crate::http::parse::{is_followed, parse_enqueue, parse_reschedule, parse_retry};
 use crate::http::refusal::Refusal;
 use crate::http::reply::Reply;
 use crate::http::text::{check_name, check_path_name, quoted};
@@ -152,7 +152,7 @@ pub(super) async fn result(call: Call<'_>) -> Result<Reply, Refusal> {
 pub(super) async fn list(call: Call<'_>) -> Result<Reply, Refusal> {
     let filter = list_filter(&call)?;
     let limit = call.query.count("limit", PAGE_DEFAULT, PAGE_MAX)?;
-    let of = ["queue", "state", "kind"].map(|name| call.query.text(name));
+    let of = ["queue", "state", "kind", "tag", "ordering_key"].map(|name| call.query.text(name));
     let scope = cursor::scope("jobs", call.namespace, &of);
     let cursor = match call.query.text("cursor") {
         Some(text) => Some(cursor::decode(text, scope)?),
@@ -179,12 +179,19 @@ fn list_filter(call: &Call<'_>) -> Result<ListFilter, Refusal> {
             Refusal::value("state", quoted(word), allowed)
         })?),
     };
-    Ok(ListFilter { queue: named("queue")?, state, kind: named("kind")? })
+    Ok(ListFilter {
+        queue: named("queue")?,
+        state,
+        kind: named("kind")?,
+        tag: named("tag")?,
+        ordering_key: named("ordering_key")?,
+    })
 }
 
 pub(super) async fn cancel(call: Call<'_>) -> Result<Reply, Refusal> {
     let id = job_id(&call)?;
-    match ask(&call, Command::CancelJob { id }).await? {
+    let force = call.query.flag("force")?;
+    match ask(&call, Command::CancelJob { id, force }).await? {
         Answer::Job(view) => Ok(ok(&view::job(&view)).not_cached()),
         Answer::JobRemoved => Ok(Reply::empty(StatusCode::NO_CONTENT)),
         other => Err(unexpected(&other)),
@@ -195,6 +202,12 @@ pub(super) async fn retry(call: Call<'_>) -> Result<Reply, Refusal> {
     let id = job_id(&call)?;
     let from = parse_retry(&call.body, &call.app.bounds)?;
     job_reply(&call, Command::RetryJob { id, from }).await
+}
+
+pub(super) async fn reschedule(call: Call<'_>) -> Result<Reply, Refusal> {
+    let id = job_id(&call)?;
+    let start = parse_reschedule(&call.body, &call.app.bounds)?;
+    job_reply(&call, Command::RescheduleJob { id, start }).await
 }
 
 pub(super) async fn pause(call: Call<'_>, pause: bool) -> Result<Reply, Refusal> {

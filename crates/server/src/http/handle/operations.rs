@@ -91,7 +91,7 @@ pub(crate) async fn count(
     }
     let queue = kind.queue().map(str::to_owned);
     let state = dead.then_some(JobState::Dead);
-    let filter = ListFilter { queue, state, kind: wanted };
+    let filter = ListFilter { queue, state, kind: wanted, ..ListFilter::default() };
     let is_meant = move |view: &JobView| {
         let since = if dead { view.job.phase.ended_at() } else { Some(view.job.enqueued_at) };
         let in_time = before.is_none_or(|before| since.is_some_and(|since| since < before));

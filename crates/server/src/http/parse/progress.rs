@@ -2,13 +2,13 @@
 //! begins.
 
 use bytes::Bytes;
-use longshore_engine::{CheckpointJob, Extension, JobId, RetryFrom};
+use longshore_engine::{CheckpointJob, Extension, JobId, RetryFrom, Start};
 
 use super::Bounds;
 use super::check::check_count;
 use super::settle::{error_of, token_of};
-use crate::api::{CheckpointRequest, HeartbeatRequest, RetryRequest};
-use crate::http::json::{check_carried, read, slice, text_of};
+use crate::api::{CheckpointRequest, HeartbeatRequest, RescheduleRequest, RetryRequest};
+use crate::http::json::{check_carried, read, read_or_default, slice, text_of};
 use crate::http::refusal::Refusal;
 use crate::http::text::check_name;
 
@@ -73,6 +73,18 @@ pub(crate) fn parse_retry(body: &Bytes, bounds: &Bounds) -> Result<RetryFrom, Re
     }
     check_carried("cursor", cursor.get(), bounds.cursor_bytes_max)?;
     Ok(RetryFrom::Cursor(slice(body, &cursor)))
+}
+
+/// Reads `reschedule`; without a time it means now.
+pub(crate) fn parse_reschedule(body: &Bytes, bounds: &Bounds) -> Result<Start, Refusal> {
+    let RescheduleRequest { run_at, delay } = read_or_default(body)?;
+    if let (Some(at), Some(_)) = (run_at, delay) {
+        let value = format!("{at}, beside delay");
+        return Err(Refusal::value("run_at", value, "run_at or delay, not both"));
+    }
+    let run_at = bounds.instant("run_at", run_at)?.map(Start::At);
+    let delay = bounds.duration("delay", delay, 0)?.map(Start::After);
+    Ok(run_at.or(delay).unwrap_or(Start::After(0)))
 }
 
 /// Progress in hundredths of a per cent, the nearest that there is: it only informs, so it costs no

@@ -15,7 +15,7 @@ pub(crate) fn sample(random: &mut Random, shadow: &Shadow, namespace: usize) -> 
     let queue = (*random.pick(&QUEUES)).to_owned();
     let id = if ids.is_empty() { JobId([9; 16]) } else { *random.pick(&ids) };
     match random.below(24) {
-        0..2 => Command::CancelJob { id },
+        0..2 => Command::CancelJob { id, force: false },
         2..5 => Command::RetryJob { id, from: RetryFrom::Kept },
         5..7 => Command::PauseJob { id },
         7 | 8 => Command::ResumeJob { id },
