@@ -141,8 +141,8 @@ fn a_damaged_manifest_is_refused() {
     assert_ne!(code, Some(0), "{text}");
 }
 
-/// `shard-0/state` of another store at the same position: `verify` said sound, and the other store's
-/// jobs were served.
+/// `shard-0/state` of another store at the same position: `verify` said sound, and the other
+/// store's jobs were served.
 #[test]
 fn the_state_of_another_store_is_refused_and_both_are_named() {
     let (mine, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());

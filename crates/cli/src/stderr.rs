@@ -207,7 +207,8 @@ impl Writer {
     }
 }
 
-/// Standard error, without the lock of the standard library: a panic elsewhere must not wait for it.
+/// Standard error, without the lock of the standard library: a panic elsewhere must not wait for
+/// it.
 struct Output {
     /// The last line was written in part.
     cut: bool,

@@ -413,7 +413,9 @@ fn when_lost(
             }
             StoreLost::StopShards => {
                 tracing::error!(why, "the store is lost");
-                shards.iter().for_each(|shard| shard.fail(why));
+                for shard in &shards {
+                    shard.fail(why);
+                }
             }
         }
         true

@@ -74,6 +74,7 @@ enum Next {
 }
 
 /// See the file's head.
+#[expect(clippy::struct_excessive_bools, reason = "each is a condition of its own")]
 pub(crate) struct Shard {
     shared: Arc<ShardShared>,
     turn: Turn<Lsm>,
@@ -343,7 +344,9 @@ impl Shard {
         let why = "the disk is full and its reserve is used up".into();
         self.shared.set_state(ShardState::WaitingForSpace { why });
         let waiting: Vec<ReplyTo> = self.pending.keys().copied().collect();
-        waiting.into_iter().for_each(|reply_to| self.let_go(reply_to, true));
+        for reply_to in waiting {
+            self.let_go(reply_to, true);
+        }
     }
 
     /// The caller waits no more, or shall not if it is `dismissed`.

@@ -1,5 +1,6 @@
-//! The entry that says which position the state on disk has and whose it is. It is written with every rotation,
-//! so that the position moves even where nothing else changed. Readers of the map never see it.
+//! The entry that says which position the state on disk has and whose it is. It is written with
+//! every rotation, so that the position moves even where nothing else changed. Readers of the map
+//! never see it.
 
 use longshore_engine::Position;
 

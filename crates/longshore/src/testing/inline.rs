@@ -150,8 +150,8 @@ impl<S: Send + Sync + 'static> Inline<S> {
         self.deliver(&Run::new(Delivery::first_of(&job), Arc::new(Outbox::inline()))).await
     }
 
-    /// Runs a later attempt, or the last one: what a job does then, such as telling somebody that it
-    /// gives up. The job has as many attempts as its type or `options` say.
+    /// Runs a later attempt, or the last one: what a job does then, such as telling somebody that
+    /// it gives up. The job has as many attempts as its type or `options` say.
     ///
     /// # Panics
     ///

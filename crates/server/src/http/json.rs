@@ -87,7 +87,9 @@ fn path_of(path: &serde_path_to_error::Path) -> String {
     for segment in path {
         let name = match segment {
             Segment::Seq { index } => {
-                text.push_str(&format!("[{index}]"));
+                text.push('[');
+                text.push_str(&index.to_string());
+                text.push(']');
                 continue;
             }
             Segment::Map { key } => shorten(key),

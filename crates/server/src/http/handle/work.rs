@@ -46,9 +46,10 @@ pub(super) async fn lease(call: Call<'_>, held: Option<Held>) -> Result<Reply, R
 
 pub(super) async fn settle(call: Call<'_>, held: Option<Held>) -> Result<Reply, Refusal> {
     let Settlements { told, sound } = parse_settle(&call.body, &call.app.bounds)?;
-    let answer = match sound.is_empty() && !told.is_empty() {
-        true => Answer::Settled(Vec::new()),
-        false => ask(&call, Command::SettleJobs(sound)).await?,
+    let answer = if sound.is_empty() && !told.is_empty() {
+        Answer::Settled(Vec::new())
+    } else {
+        ask(&call, Command::SettleJobs(sound)).await?
     };
     drop(held);
     match answer {
