@@ -158,7 +158,13 @@ impl<M: OrderedMap> State<M> {
         }
     }
 
-    pub(crate) fn after_failure(&self, job: &Job, lease: &Lease, delay_ms: u64, moment: Moment) -> Next {
+    pub(crate) fn after_failure(
+        &self,
+        job: &Job,
+        lease: &Lease,
+        delay_ms: u64,
+        moment: Moment,
+    ) -> Next {
         if let Some(end) = self.no_further_attempt(job, lease, moment) {
             return end;
         }

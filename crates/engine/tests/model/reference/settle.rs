@@ -24,8 +24,9 @@ impl Reference {
         let run = found.run.clone().filter(|run| run.lease.token == s.token);
         let Some(run) = run else {
             let ends = found.job.ends.iter();
-            let end =
-                ends.filter(|end| repeats(&s.verdict, &end.kind, found.job.options.at_most_once)).find(|e| e.token == s.token);
+            let end = ends
+                .filter(|end| repeats(&s.verdict, &end.kind, found.job.options.at_most_once))
+                .find(|e| e.token == s.token);
             let lost = Rejection::LeaseLost { id: s.id, token: s.token, why: "" };
             return end.map(|end| end.kind.clone()).ok_or(lost);
         };
