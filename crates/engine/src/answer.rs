@@ -151,6 +151,10 @@ pub struct HeldJob {
     pub started: bool,
     /// When it was granted.
     pub granted_at: TimeMs,
+    /// How long its run may take, from when it is started.
+    pub timeout_ms: Option<u64>,
+    /// What is left of that, if it runs.
+    pub timeout_left_ms: Option<u64>,
 }
 
 /// A job at one moment.

@@ -132,6 +132,8 @@ pub(crate) struct LiveLease {
     pub(crate) paused: bool,
     /// Where it stands in its worker's session.
     pub(crate) held: Held,
+    /// Its worker said that the job runs, whatever became of their session since.
+    pub(crate) begun: bool,
 }
 
 /// How many decoded jobs are kept at hand beside those that run.

@@ -1,6 +1,7 @@
 //! The turn of a shard: decide, apply, append, release. Sans-I/O: the server gives it a thread,
 //! the simulator its own clock and disk.
 
+mod asked;
 mod consumers;
 mod handle;
 mod holding;
@@ -14,6 +15,7 @@ mod waiters;
 
 use std::collections::{BTreeSet, VecDeque};
 
+use asked::AskedTurns;
 use consumers::Consumers;
 pub use recovery::{Recovery, ReplayFault};
 pub use stats::{QueueStats, ShardStats};
@@ -70,6 +72,7 @@ pub struct Turn<M> {
     new_effects: Vec<Effect>,
     waiters: Waiters,
     consumers: Consumers,
+    asked: AskedTurns,
     /// Lanes that became due up to here were offered to waiting workers.
     swept: TimeMs,
     /// Queues that a turn did not come to the end of; the next tick goes on.
@@ -94,6 +97,7 @@ impl<M: OrderedMap> Turn<M> {
             new_effects: Vec::new(),
             waiters: Waiters::default(),
             consumers: Consumers::default(),
+            asked: AskedTurns::default(),
             deferred: BTreeSet::new(),
             stopping: false,
         }

@@ -64,6 +64,11 @@ impl<S> Context<S> {
         self.run.delivery.attempt >= self.run.delivery.max_attempts
     }
 
+    /// Whether this run is the job's last one, whatever becomes of it.
+    pub fn is_at_most_once(&self) -> bool {
+        self.run.delivery.at_most_once
+    }
+
     /// The producer's own object, where it gave one.
     pub fn metadata<T: DeserializeOwned>(&self) -> Result<Option<T>, JobError> {
         read(&self.run.delivery.metadata, "metadata")

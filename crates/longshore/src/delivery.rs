@@ -45,6 +45,8 @@ pub struct Delivery {
     pub priority: u32,
     /// Its ordering key; empty where it has none.
     pub ordering_key: String,
+    /// Whether this run is the job's last one, whatever becomes of it.
+    pub at_most_once: bool,
     /// Proof of the lease. It changes with each delivery: a downstream system can fence with it.
     pub token: String,
 }
@@ -68,6 +70,7 @@ impl Delivery {
             tags: job.tags,
             priority: job.priority,
             ordering_key: job.ordering_key,
+            at_most_once: job.at_most_once,
             token: job.token,
         }
     }
@@ -91,6 +94,7 @@ impl Delivery {
             tags: job.tags.clone(),
             priority: job.priority.unwrap_or_default(),
             ordering_key: job.ordering_key.clone(),
+            at_most_once: job.at_most_once,
             token: "inline".to_owned(),
         }
     }

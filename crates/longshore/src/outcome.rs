@@ -194,6 +194,11 @@ pub(crate) fn cut_short(run: &Run) -> Result<JobEnd, JobError> {
         Some(StopReason::Cancelled) => {
             Ok(JobEnd::Discarded(JobError::new("cancelled", "the job was called off")))
         }
+        _ if run.delivery.at_most_once => {
+            let message = "it was dropped in the middle when its worker ended; a job that runs at \
+                           most once does not run again";
+            Err(JobError::new("at_most_once", message))
+        }
         _ => Ok(JobEnd::Released),
     }
 }

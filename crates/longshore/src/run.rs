@@ -192,8 +192,11 @@ impl Run {
         self.flags.load(Ordering::Acquire) & TIMED_OUT != 0
     }
 
-    /// Tells it to end where another run can go on.
+    /// Tells it to end where another run can go on. After one that is the last nothing goes on.
     pub(crate) fn interrupt(&self, reason: &str) {
+        if self.delivery.at_most_once {
+            return;
+        }
         lock(&self.told).interrupt.get_or_insert_with(|| reason.to_owned());
         self.flags.fetch_or(INTERRUPT, Ordering::Release);
         self.interrupt.give();

@@ -1,9 +1,10 @@
 //! Who works here: the workers that have a stream, or had one a moment ago, with what they run and
 //! what was asked of them. Volatile: what must survive is a lease and stands in the engine.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use longshore_engine::{Instruction, JobId, JobView, TimeMs, Token};
 use tokio::sync::{Notify, watch};
@@ -55,6 +56,9 @@ pub(crate) struct Run {
     pub(crate) attempt: u32,
     /// When its worker said that it runs.
     pub(crate) started_at: Option<TimeMs>,
+    /// The longest that it may run, and until when that is.
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) times_out: Option<Instant>,
     /// 0 to 10,000: hundredths of a per cent.
     pub(crate) progress: Option<u16>,
     pub(crate) progress_text: String,
@@ -82,6 +86,8 @@ struct Live {
     wanted: Wanted,
     memory_bytes: Option<u64>,
     runs: BTreeMap<JobId, Run>,
+    /// Those that run and have a timeout, by when it ends.
+    timeouts: BTreeSet<(Instant, JobId)>,
     /// What the stream has not told its worker yet.
     orders: Orders,
 }
@@ -168,7 +174,7 @@ impl Registry {
         };
         let instruction = if lease.cancel_requested {
             Instruction::Cancel
-        } else if view.paused {
+        } else if view.paused && !view.job.options.at_most_once {
             Instruction::Interrupt { reason: "pause" }
         } else {
             return;
@@ -238,6 +244,7 @@ impl Worker {
             wanted: Wanted::Working,
             memory_bytes: None,
             runs: BTreeMap::new(),
+            timeouts: BTreeSet::new(),
             orders: Orders::default(),
         };
         let (live, stream) = (Mutex::new(live), watch::Sender::new(0));
@@ -311,7 +318,10 @@ impl Worker {
 
     /// It has exactly these.
     pub(crate) fn set_runs(&self, runs: BTreeMap<JobId, Run>) {
-        self.live().runs = runs;
+        let mut live = self.live();
+        let timeouts = runs.iter().filter_map(|(id, run)| Some((run.times_out?, *id)));
+        live.timeouts = timeouts.collect();
+        live.runs = runs;
     }
 
     /// It has these as well.
@@ -333,21 +343,53 @@ impl Worker {
     pub(crate) fn remove_run(&self, id: JobId, token: Token) -> bool {
         let mut live = self.live();
         let had = live.runs.get(&id).is_some_and(|run| run.token == token);
-        if had {
-            live.runs.remove(&id);
+        if had
+            && let Some(run) = live.runs.remove(&id)
+            && let Some(at) = run.times_out
+        {
+            live.timeouts.remove(&(at, id));
         }
         had
     }
 
+    /// When the timeout of a run of it ends next.
+    pub(crate) fn next_timeout(&self) -> Option<Instant> {
+        self.live().timeouts.first().map(|(at, _)| *at)
+    }
+
+    /// The runs whose timeouts have ended; where they are still there they are due `again` later.
+    pub(crate) fn timed_out(&self, now: Instant, again: Duration) -> Vec<(JobId, Token)> {
+        let mut live = self.live();
+        let due: Vec<_> = live.timeouts.range(..=(now, JobId([0xff; 16]))).copied().collect();
+        let mut runs = Vec::with_capacity(due.len());
+        for (at, id) in due {
+            live.timeouts.remove(&(at, id));
+            let later = now + again;
+            if let Some(run) = live.runs.get_mut(&id) {
+                run.times_out = Some(later);
+                runs.push((id, run.token));
+                live.timeouts.insert((later, id));
+            }
+        }
+        runs
+    }
+
     /// It runs this one, and is so far with it.
     pub(crate) fn run_started(&self, id: JobId, progress: Option<u16>, text: Option<String>) {
-        if let Some(run) = self.live().runs.get_mut(&id) {
+        let mut live = self.live();
+        let mut times_out = None;
+        if let Some(run) = live.runs.get_mut(&id) {
             run.started_at.get_or_insert_with(wall_now);
+            if let (None, Some(timeout)) = (run.times_out, run.timeout) {
+                run.times_out = Instant::now().checked_add(timeout);
+                times_out = run.times_out;
+            }
             run.progress = progress.or(run.progress);
             if let Some(text) = text {
                 run.progress_text = text;
             }
         }
+        live.timeouts.extend(times_out.map(|at| (at, id)));
     }
 
     /// As it is now.

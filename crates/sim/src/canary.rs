@@ -28,11 +28,13 @@ pub enum Canary {
     HeadwayForgotten,
     /// A run that is interrupted is taken for one that is released.
     InterruptUnheard,
+    /// The progress of runs is not heard: what runs at most once and told it can be given back.
+    ProgressUnheard,
 }
 
 impl Canary {
     /// Every one of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::NoFsync,
         Self::AnswerBeforeCommit,
         Self::TokenReuse,
@@ -45,6 +47,7 @@ impl Canary {
         Self::ReturnUnheard,
         Self::HeadwayForgotten,
         Self::InterruptUnheard,
+        Self::ProgressUnheard,
     ];
 
     /// Its name on the command line.
@@ -62,6 +65,7 @@ impl Canary {
             Self::ReturnUnheard => "return-unheard",
             Self::HeadwayForgotten => "headway-forgotten",
             Self::InterruptUnheard => "interrupt-unheard",
+            Self::ProgressUnheard => "progress-unheard",
         }
     }
 

@@ -32,6 +32,14 @@ pub(crate) fn release_interrupted(request: &mut Request) {
     }
 }
 
+/// Takes out of heartbeats what they tell of their runs.
+pub(crate) fn drop_progress(request: &mut Request) {
+    let Command::ExtendLeases(extensions) = &mut request.command else { return };
+    for extension in extensions {
+        (extension.progress, extension.progress_text) = (None, None);
+    }
+}
+
 /// Makes a state that begins its epochs and tokens anew.
 pub(crate) fn forget_tokens(map: &mut SimMap) {
     let Some(meta) = map.entries.get(META_KEY) else { return };

@@ -117,6 +117,9 @@ impl Node {
         if self.canary == Some(Canary::InterruptUnheard) {
             faults::release_interrupted(&mut request);
         }
+        if self.canary == Some(Canary::ProgressUnheard) {
+            faults::drop_progress(&mut request);
+        }
         self.turn.submit(request, clock);
         self.early()
     }

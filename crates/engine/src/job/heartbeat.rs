@@ -16,7 +16,8 @@ impl LiveLease {
     pub(crate) fn instruction(&self) -> Instruction {
         if self.lease.cancel_requested {
             Instruction::Cancel
-        } else if self.paused {
+        } else if self.paused && !self.job.options.at_most_once {
+            // What runs at most once would not go on after the pause: it comes to its end.
             Instruction::Interrupt { reason: "pause" }
         } else {
             Instruction::Continue

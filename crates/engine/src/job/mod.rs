@@ -7,6 +7,7 @@ mod expire;
 mod heartbeat;
 mod interrupt;
 mod lease;
+mod once;
 mod outcome;
 mod pause;
 mod reschedule;

@@ -94,6 +94,9 @@ impl<M: OrderedMap> State<M> {
             {
                 (called_off(CancelReason::Asked, None), EndKind::Discarded)
             }
+            again if self.is_spent(namespace, live, again) => {
+                (self.decide_spent((namespace, id), live, moment), EndKind::Failed)
+            }
             Verdict::Snooze { delay_ms } => {
                 check_duration(&self.limits, "delay", Some(*delay_ms), 0)?;
                 let available_at = moment.at.plus(*delay_ms);
@@ -126,7 +129,7 @@ impl<M: OrderedMap> State<M> {
     ) -> Result<EndKind, Rejection> {
         let Some(job) = self.job(ns, id) else { return Err(self.job_unknown(ns, id)) };
         let end = job.end_of(token);
-        if let Some(kind) = end.filter(|kind| verdict.ends_as(kind)) {
+        if let Some(kind) = end.filter(|kind| verdict.ends_as(kind, job.options.at_most_once)) {
             return Ok(kind.clone());
         }
         let why = if end.is_some() {
@@ -155,7 +158,13 @@ impl<M: OrderedMap> State<M> {
         }
     }
 
-    fn after_failure(&self, job: &Job, lease: &Lease, delay_ms: u64, moment: Moment) -> Next {
+    pub(crate) fn after_failure(
+        &self,
+        job: &Job,
+        lease: &Lease,
+        delay_ms: u64,
+        moment: Moment,
+    ) -> Next {
         if let Some(end) = self.no_further_attempt(job, lease, moment) {
             return end;
         }
@@ -378,8 +387,8 @@ impl<M: OrderedMap> State<M> {
 
 impl Verdict {
     /// Whether a run that is settled so can end as `kind`: what would run again is called off where
-    /// somebody had asked to cancel it.
-    fn ends_as(&self, kind: &EndKind) -> bool {
+    /// somebody had asked to cancel it, and fails where it is to run at most `once`.
+    fn ends_as(&self, kind: &EndKind, once: bool) -> bool {
         let (own, again) = match self {
             Self::Ack { .. } => (EndKind::Acked, false),
             Self::Fail { .. } => (EndKind::Failed, false),
@@ -388,7 +397,9 @@ impl Verdict {
             Self::Release => (EndKind::Released, true),
             Self::Interrupt { .. } => (EndKind::Interrupted, true),
         };
-        *kind == own || (again && *kind == EndKind::Discarded)
+        let called_off = *kind == EndKind::Discarded;
+        let spent = once && *kind == EndKind::Failed;
+        *kind == own || (again && (called_off || spent))
     }
 }
 

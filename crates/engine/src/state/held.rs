@@ -122,6 +122,7 @@ impl<M: OrderedMap> State<M> {
     pub(crate) fn note_started(&mut self, ns: NamespaceId, id: JobId) {
         let mono = self.mono;
         let Some(live) = self.leases.get_mut(&(ns, id)) else { return };
+        live.begun = true;
         if live.held == Held::Apart {
             return;
         }

@@ -87,6 +87,8 @@ impl<M: OrderedMap> Turn<M> {
             attempt: lease.attempt,
             started: named.started || job.options.at_most_once,
             granted_at: lease.started_at,
+            timeout_ms: job.options.timeout_ms,
+            timeout_left_ms: live.timeout.map(|at| at.0.saturating_sub(self.state.mono.0)),
         })
     }
 

@@ -12,7 +12,6 @@ use crate::ids::{NamespaceId, QueueId};
 use crate::job::EndKind;
 use crate::map::OrderedMap;
 use crate::moment::Moment;
-use crate::record::Record;
 use crate::rejection::Rejection;
 use crate::state::SessionKey;
 
@@ -52,6 +51,9 @@ impl<M: OrderedMap> Turn<M> {
         moment: Moment,
     ) {
         let key = (ns, request.worker.clone(), request.session.clone());
+        if let Some(turn) = request.turn {
+            self.asked.note(&key, turn, moment.mono);
+        }
         if !request.session.is_empty()
             && let Some(earlier) = self.waiters.of_session(&key)
         {
@@ -66,7 +68,7 @@ impl<M: OrderedMap> Turn<M> {
         }
         let mut jobs = self.granted_before(&key, &request);
         if jobs.is_empty() {
-            self.take_back_unseen(&key, &request);
+            self.take_back_unseen(&key, &request, moment);
             let mut budget = Budget::FULL;
             jobs = self.grant(ns, &request, &mut budget, moment);
         }
@@ -128,14 +130,14 @@ impl<M: OrderedMap> Turn<M> {
             return Err(Rejection::ValueRefused { field: "turn", value, allowed });
         }
         let key = (ns, request.worker.clone(), request.session.clone());
-        match self.state.sessions.get(&key) {
-            Some(session) if turn < session.last_turn => Err(Rejection::TurnPassed {
-                worker: request.worker.clone(),
-                turn,
-                last_turn: session.last_turn,
-            }),
-            None if self.state.sessions.len() >= self.state.limits.sessions_max => {
-                Err(Rejection::TooManySessions { limit: self.state.limits.sessions_max })
+        let limit = self.state.limits.sessions_max;
+        let granted = self.state.sessions.get(&key).map(|session| session.last_turn);
+        match granted.max(self.asked.last(&key)) {
+            Some(last_turn) if turn < last_turn => {
+                Err(Rejection::TurnPassed { worker: request.worker.clone(), turn, last_turn })
+            }
+            None if self.state.sessions.len().max(self.asked.len()) >= limit => {
+                Err(Rejection::TooManySessions { limit })
             }
             _ => Ok(()),
         }
@@ -180,7 +182,7 @@ impl<M: OrderedMap> Turn<M> {
     }
 
     /// Gives back what turns after `seen` were granted: their answers did not arrive.
-    fn take_back_unseen(&mut self, key: &SessionKey, request: &LeaseJobs) {
+    fn take_back_unseen(&mut self, key: &SessionKey, request: &LeaseJobs, moment: Moment) {
         let (Some(turn), Some(seen)) = (request.turn, request.seen) else { return };
         let Some(session) = self.state.sessions.get(key) else { return };
         let unseen = session.unseen.iter().filter(|g| g.turn > seen && g.turn < turn);
@@ -188,7 +190,7 @@ impl<M: OrderedMap> Turn<M> {
         for (id, token) in grants {
             let live = self.state.leases.get(&(key.0, id));
             if live.is_some_and(|live| live.lease.token == token) {
-                self.record(Record::JobReleased { namespace: key.0, id, token });
+                self.give_back(key.0, (id, token), moment);
             }
         }
     }

@@ -2,6 +2,7 @@
 
 mod checkpoints;
 mod follow_ups;
+mod once;
 mod pause;
 mod regressions;
 mod sessions;

@@ -105,6 +105,7 @@ impl<M: OrderedMap> Turn<M> {
         if !self.consumers.sweep_due(moment.mono) {
             return;
         }
+        self.asked.sweep(moment.mono, idle_ms);
         let idle = |touched: MonoMs| touched.plus(idle_ms) <= moment.mono;
         let sessions = self.state.sessions.iter();
         let gone: Vec<_> = sessions

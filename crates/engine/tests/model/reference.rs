@@ -134,6 +134,8 @@ pub(crate) struct Reference {
     pub(crate) bodies: Vec<(BodyId, Bytes)>,
     pub(crate) tombstones: Vec<RefTombstone>,
     pub(crate) sessions: Vec<RefSession>,
+    /// The last turn of each session that asked in this life, and when.
+    pub(crate) asked: Vec<(SessionKey, u64, u64)>,
     pub(crate) consumers: Vec<RefConsumer>,
     pub(crate) waiters: Vec<Waiter>,
     pub(crate) operations: Vec<RefOperation>,
@@ -170,6 +172,7 @@ impl Reference {
             bodies: Vec::new(),
             tombstones: Vec::new(),
             sessions: Vec::new(),
+            asked: Vec::new(),
             consumers: Vec::new(),
             waiters: Vec::new(),
             operations: Vec::new(),
@@ -184,6 +187,7 @@ impl Reference {
     pub(crate) fn start(&mut self, clock: Clock) {
         self.waiters.clear();
         self.consumers.clear();
+        self.asked.clear();
         self.next_sweep = 0;
         self.stopping = false;
         let before = self.now;

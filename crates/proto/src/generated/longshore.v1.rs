@@ -3110,6 +3110,10 @@ pub struct Delivery {
     pub priority: u32,
     #[prost(string, tag = "18")]
     pub ordering_key: ::prost::alloc::string::String,
+    /// This run is the last one, whatever becomes of it: once it was started, a settlement that would
+    /// have it run again fails it.
+    #[prost(bool, tag = "19")]
+    pub at_most_once: bool,
 }
 /// Answers Settle: one for each settlement, in any order.
 #[derive(Clone, PartialEq, ::prost::Message)]

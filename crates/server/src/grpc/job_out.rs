@@ -94,6 +94,7 @@ pub(super) fn delivery(job: Delivery) -> v1::Delivery {
         tags: job.tags,
         priority: u32::from(job.priority),
         ordering_key: job.ordering_key.unwrap_or_default(),
+        at_most_once: job.at_most_once,
     }
 }
 

@@ -33,6 +33,10 @@ pub(crate) struct Granted {
     pub(crate) given_back: bool,
     /// Its worker was told that it goes on, after it had begun.
     pub(crate) started: bool,
+    /// Its worker was told that its progress or a checkpoint of it is kept.
+    pub(crate) reported: bool,
+    /// This life of the server told its worker that its start was heard.
+    pub(crate) start_heard: bool,
     /// Its session ended, and the lease with it.
     pub(crate) session_ended: bool,
     /// Its worker came back and was told that the lease is lost.
@@ -41,6 +45,13 @@ pub(crate) struct Granted {
     pub(crate) moved: bool,
     /// The worker, its session and its turn.
     pub(crate) by: (String, String, Option<u64>),
+}
+
+impl Granted {
+    /// Whether the server knows that it has begun.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.reported || self.start_heard
+    }
 }
 
 #[derive(Debug)]
@@ -116,6 +127,13 @@ impl Shadow {
             | Command::RetryJob { id, .. }
             | Command::ResumeJob { id } => ops::admin::job_told(self, (namespace, *id), answer),
             _ => Ok(()),
+        }
+    }
+
+    /// A new life of the server: that a job was started is known only to the one that heard it.
+    pub(crate) fn restarted(&mut self) {
+        for granted in self.jobs.values_mut().flat_map(|told| told.grants.values_mut()) {
+            granted.start_heard = false;
         }
     }
 

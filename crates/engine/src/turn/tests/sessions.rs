@@ -8,11 +8,11 @@ fn holder() -> Holder {
     Holder { worker: "w".into(), session: "s".into() }
 }
 
-fn named(job: &Delivery, started: bool) -> HeldLease {
+pub(super) fn named(job: &Delivery, started: bool) -> HeldLease {
     HeldLease { id: job.id, token: job.token, started }
 }
 
-fn checkpoint(job: &Delivery) -> CheckpointJob {
+pub(super) fn checkpoint(job: &Delivery) -> CheckpointJob {
     CheckpointJob {
         id: job.id,
         token: job.token,
@@ -27,7 +27,7 @@ fn checkpoint(job: &Delivery) -> CheckpointJob {
 }
 
 impl Shard {
-    fn stream(&mut self, max: usize) -> Vec<Delivery> {
+    pub(super) fn stream(&mut self, max: usize) -> Vec<Delivery> {
         let (worker, session) = ("w".into(), "s".into());
         let wish = LeaseJobs { max, worker, session, prefetch: true, ..wish() };
         match self.call(Command::LeaseJobs(Box::new(wish))) {
@@ -43,7 +43,7 @@ impl Shard {
         }
     }
 
-    fn resume_session(&mut self, held: Vec<HeldLease>) -> SessionView {
+    pub(super) fn resume_session(&mut self, held: Vec<HeldLease>) -> SessionView {
         self.session(Command::ResumeSession { holder: holder(), held })
     }
 
@@ -52,7 +52,7 @@ impl Shard {
         self.session(Command::ExtendSession { holder: holder(), known })
     }
 
-    fn end_session(&mut self) -> SessionView {
+    pub(super) fn end_session(&mut self) -> SessionView {
         self.end_session_as(false)
     }
 
@@ -60,7 +60,7 @@ impl Shard {
         self.session(Command::EndSession { holder: holder(), why: "it left".into(), goodbye })
     }
 
-    fn start_job(&mut self, job: &Delivery) -> Result<Instruction, Rejection> {
+    pub(super) fn start_job(&mut self, job: &Delivery) -> Result<Instruction, Rejection> {
         match self.call(Command::StartJobs(vec![(job.id, job.token)])) {
             Answer::Extended(mut all) => all.remove(0),
             other => panic!("{other:?}"),

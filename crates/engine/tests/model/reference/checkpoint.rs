@@ -13,7 +13,9 @@ impl RefJob {
     pub(super) fn instruction(&self) -> Instruction {
         match &self.run {
             Some(run) if run.lease.cancel_requested => Instruction::Cancel,
-            _ if self.paused => Instruction::Interrupt { reason: "pause" },
+            _ if self.paused && !self.job.options.at_most_once => {
+                Instruction::Interrupt { reason: "pause" }
+            }
             _ => Instruction::Continue,
         }
     }

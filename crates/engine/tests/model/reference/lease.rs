@@ -2,7 +2,7 @@
 
 use longshore_engine::{
     Answer, Delivery, Epoch, JobId, Lease, LeaseJobs, NamespaceId, QueuePattern,
-    RESERVED_KIND_PREFIX, Rejection, ReplyTo, Token,
+    RESERVED_KIND_PREFIX, Rejection, ReplyTo, Settlement, Token, Verdict,
 };
 
 use super::{
@@ -18,6 +18,10 @@ impl Reference {
     ) -> Refusable<Option<Answer>> {
         let key: SessionKey = (ns, request.worker.clone(), request.session.clone());
         self.check_lease(&key, &request)?;
+        if let Some(turn) = request.turn {
+            self.asked.retain(|(of, ..)| *of != key);
+            self.asked.push((key.clone(), turn, self.mono));
+        }
         if !request.session.is_empty() {
             self.supersede(&key);
         }
@@ -54,13 +58,14 @@ impl Reference {
         if request.worker.is_empty() || request.session.is_empty() {
             return Err(refused("turn"));
         }
-        match self.sessions.iter().find(|session| session.key == *key) {
-            Some(session) if turn < session.last_turn => Err(Rejection::TurnPassed {
-                worker: request.worker.clone(),
-                turn,
-                last_turn: session.last_turn,
-            }),
-            None if self.sessions.len() >= limits.sessions_max => {
+        let granted = self.sessions.iter().find(|session| session.key == *key);
+        let asked = self.asked.iter().find(|(of, ..)| of == key);
+        let last = granted.map(|it| it.last_turn).max(asked.map(|(_, turn, _)| *turn));
+        match last {
+            Some(last_turn) if turn < last_turn => {
+                Err(Rejection::TurnPassed { worker: request.worker.clone(), turn, last_turn })
+            }
+            None if self.sessions.len().max(self.asked.len()) >= limits.sessions_max => {
                 Err(Rejection::TooManySessions { limit: limits.sessions_max })
             }
             _ => Ok(()),
@@ -118,7 +123,8 @@ impl Reference {
         for (id, token) in grants {
             let run = self.job(key.0, id).and_then(|job| job.run.as_ref());
             if run.is_some_and(|run| run.lease.token == token) {
-                self.release(key.0, id);
+                let release = Settlement { id, token, verdict: Verdict::Release };
+                self.settle_all(key.0, &[release]).remove(0).expect("its lease is live");
             }
         }
     }

@@ -24,8 +24,9 @@ impl Reference {
         let run = found.run.clone().filter(|run| run.lease.token == s.token);
         let Some(run) = run else {
             let ends = found.job.ends.iter();
-            let end =
-                ends.filter(|end| repeats(&s.verdict, &end.kind)).find(|e| e.token == s.token);
+            let end = ends
+                .filter(|end| repeats(&s.verdict, &end.kind, found.job.options.at_most_once))
+                .find(|e| e.token == s.token);
             let lost = Rejection::LeaseLost { id: s.id, token: s.token, why: "" };
             return end.map(|end| end.kind.clone()).ok_or(lost);
         };
@@ -53,6 +54,17 @@ impl Reference {
             {
                 self.discard(ns, s.id, &run, (CancelReason::Asked, None));
                 EndKind::Discarded
+            }
+            again if is_spent(found, &run, again) => {
+                let error = JobError {
+                    kind: "at_most_once".to_owned(),
+                    message: "the run had begun and was to be given back: a job that runs at \
+                              most once does not run again"
+                        .to_owned(),
+                    backtrace: String::new(),
+                };
+                self.fail(ns, s.id, &Cause::Failed, Some(error), (None, index));
+                EndKind::Failed
             }
             Verdict::Snooze { delay_ms } => {
                 if *delay_ms > self.limits.horizon_ms_max {
@@ -248,7 +260,7 @@ impl Reference {
 }
 
 /// Whether that end can be what this verdict brought about.
-fn repeats(verdict: &Verdict, kind: &EndKind) -> bool {
+fn repeats(verdict: &Verdict, kind: &EndKind, once: bool) -> bool {
     let own = match verdict {
         Verdict::Ack { .. } => EndKind::Acked,
         Verdict::Fail { .. } => EndKind::Failed,
@@ -257,8 +269,21 @@ fn repeats(verdict: &Verdict, kind: &EndKind) -> bool {
         Verdict::Release => EndKind::Released,
         Verdict::Interrupt { .. } => EndKind::Interrupted,
     };
-    let runs_again = !matches!(own, EndKind::Acked | EndKind::Failed);
-    *kind == own || (runs_again && *kind == EndKind::Discarded)
+    let runs_again = matches!(own, EndKind::Snoozed | EndKind::Released | EndKind::Interrupted);
+    let spent = once && *kind == EndKind::Failed;
+    *kind == own || (runs_again && (*kind == EndKind::Discarded || spent))
+}
+
+/// Whether a verdict would take back a run that is the only one of its job and has begun.
+fn is_spent(found: &RefJob, run: &Run, verdict: &Verdict) -> bool {
+    let told = run.lease.progress.is_some() || run.lease.progress_text.is_some();
+    let saved = found.checkpoint.as_ref().and_then(|it| it.token) == Some(run.lease.token);
+    found.job.options.at_most_once
+        && match verdict {
+            Verdict::Snooze { .. } | Verdict::Release => told || saved,
+            Verdict::Interrupt { .. } => true,
+            _ => false,
+        }
 }
 
 /// How a job ends that ran out of time.

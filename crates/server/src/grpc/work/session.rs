@@ -34,6 +34,10 @@ const DELIVER_BYTES_MAX: usize = 1 << 20;
 const BEATS_PER_LEASE: u64 = 3;
 /// When jobs are asked for again, where the shard did not answer or could not have it wait.
 const PAUSE: Duration = Duration::from_secs(1);
+/// How long after the end of a run's timeout the shard, which counts in whole milliseconds, is asked
+/// whether it has ended the run; and when again, where it has not come to that.
+const TIMED_OUT_AFTER: Duration = Duration::from_millis(5);
+const TIMED_OUT_AGAIN: Duration = Duration::from_millis(100);
 
 /// Jobs, and whether there are none although the request has not waited.
 type Leased = Result<(Vec<Delivery>, bool), Refusal>;
@@ -113,6 +117,11 @@ impl Session {
                 kind: job.kind,
                 attempt: job.attempt,
                 started_at: job.started.then_some(job.granted_at),
+                timeout: job.timeout_ms.map(Duration::from_millis),
+                times_out: job
+                    .timeout_left_ms
+                    .filter(|_| job.started)
+                    .and_then(|left_ms| Instant::now().checked_add(Duration::from_millis(left_ms))),
                 progress: None,
                 progress_text: String::new(),
             };
@@ -160,6 +169,13 @@ impl Session {
         let reads = self.under_way.len() < UNDER_WAY_MAX && !self.leaves;
         let silent = sleep_until(self.silent_at().into());
         let asks = self.leasing.is_some();
+        let timeout = self.worker().next_timeout();
+        let timed_out = async {
+            match timeout {
+                Some(at) => sleep_until((at + TIMED_OUT_AFTER).into()).await,
+                None => std::future::pending().await,
+            }
+        };
         let leasing = async {
             match &mut self.leasing {
                 Some(leasing) => leasing.await,
@@ -179,6 +195,11 @@ impl Session {
             }
             leased = leasing => self.leased(leased).await,
             () = silent, if asks => Ok(()),
+            () = timed_out => {
+                let due = self.worker().timed_out(Instant::now(), TIMED_OUT_AGAIN);
+                self.under_way.push(Box::pin(self.telling.clone().timed_out(due)));
+                Ok(())
+            }
             () = self.outgoing.closed() => Err(End::Broken),
             message = incoming.message(), if reads => match message {
                 Ok(Some(message)) => self.take(message),
@@ -340,6 +361,8 @@ impl Session {
                 kind: job.kind.clone(),
                 attempt: job.attempt,
                 started_at: None,
+                timeout: job.timeout_ms.map(Duration::from_millis),
+                times_out: None,
                 progress: None,
                 progress_text: String::new(),
             };

@@ -228,6 +228,29 @@ impl Telling {
         Ok(answers)
     }
 
+    /// Tells which of these runs, whose timeouts have ended, are lost. It extends none of them.
+    pub(super) async fn timed_out(self, runs: Vec<(JobId, Token)>) -> Answers {
+        let mut lost = Vec::new();
+        for part in runs.chunks(RUNS_MAX) {
+            // They have started: that is heard for the second time and changes nothing.
+            let told = match self.ask(Command::StartJobs(part.to_vec())).await {
+                Ok(Answer::Extended(told)) => told,
+                Ok(other) => return Err(unexpected(&other).into()),
+                // They are asked about again.
+                Err(_) => continue,
+            };
+            for ((id, token), told) in part.iter().zip(told) {
+                if told.is_err() && self.worker.remove_run(*id, *token) {
+                    lost.push(run_control(*id, *token, None));
+                }
+            }
+        }
+        if lost.is_empty() {
+            return Ok(Vec::new());
+        }
+        Ok(vec![Message::Control(self.control(lost))])
+    }
+
     /// Extends everything that the session has.
     pub(super) async fn beat(self, told: v1::Heartbeat, holder: Holder) -> Answers {
         self.worker.set_memory(told.memory_bytes);

@@ -83,6 +83,7 @@ pub(crate) fn told(
         }
         if let Some(granted) = told.grants.get_mut(token) {
             granted.moved = true;
+            granted.reported = true;
         }
         let cursor = one.cursor.as_deref().and_then(number).unwrap_or(0);
         told.done_at_least = told.done_at_least.max(cursor);

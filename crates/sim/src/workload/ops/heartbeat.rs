@@ -33,6 +33,10 @@ pub(crate) fn told(
             return Err(format!("lease {token} of {id} was {end:?} and was extended"));
         }
         session::started(shadow, namespace, (extension.id, extension.token), result)?;
+        let reports = extension.progress.is_some() || extension.progress_text.is_some();
+        if let Some(granted) = shadow.granted(namespace, extension.id, extension.token) {
+            granted.reported |= result.is_ok() && reports;
+        }
     }
     Ok(())
 }

@@ -19,6 +19,11 @@ pub(crate) fn told(
         (Command::StartJobs(jobs), Answer::Extended(told)) => {
             for ((id, token), told) in jobs.iter().zip(told) {
                 started(shadow, namespace, (*id, *token), told)?;
+                if told.is_ok()
+                    && let Some(granted) = shadow.granted(namespace, *id, *token)
+                {
+                    granted.start_heard = true;
+                }
             }
             Ok(())
         }

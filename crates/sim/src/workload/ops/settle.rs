@@ -7,7 +7,7 @@ use longshore_engine::{Answer, EndKind, FollowUp, JobError, Rejection, Settlemen
 use super::enqueue;
 use crate::random::Random;
 use crate::workload::Check;
-use crate::workload::shadow::{Outcome, Shadow};
+use crate::workload::shadow::{Granted, Outcome, Shadow};
 
 /// Ends of runs that a job remembers.
 const ENDS_REMEMBERED: usize = 4;
@@ -62,18 +62,26 @@ pub(crate) fn tried(shadow: &mut Shadow, namespace: usize, settlements: &[Settle
             let told = enqueue::tried_one(shadow, namespace, queue, job);
             told.follows = Some(settlement.id);
         }
-        let told = shadow.job((namespace, settlement.id));
-        let Some(granted) = told.and_then(|told| told.grants.get_mut(&settlement.token)) else {
-            continue;
-        };
+        let Some(told) = shadow.job((namespace, settlement.id)) else { continue };
+        let once = told.new.at_most_once;
+        let Some(granted) = told.grants.get_mut(&settlement.token) else { continue };
         granted.follow_ups = follow_ups.iter().map(|one| one.job.id).collect();
         let kind = kind_of(&settlement.verdict);
-        granted.given_back |=
-            matches!(kind, EndKind::Snoozed | EndKind::Released | EndKind::Interrupted);
+        granted.given_back |= gives_back(&kind) && !(once && is_spent(granted, &kind));
         if !granted.tried.contains(&kind) {
             granted.tried.push(kind);
         }
     }
+}
+
+fn gives_back(kind: &EndKind) -> bool {
+    matches!(kind, EndKind::Snoozed | EndKind::Released | EndKind::Interrupted)
+}
+
+/// Whether a run that is the only one of its job may not end so that the job runs again: it has
+/// begun.
+fn is_spent(granted: &Granted, kind: &EndKind) -> bool {
+    gives_back(kind) && (granted.has_begun() || *kind == EndKind::Interrupted)
 }
 
 pub(crate) fn told(
@@ -124,7 +132,7 @@ fn accepted(
 ) -> Check {
     let (key, id) = ((namespace, settlement.id), settlement.id);
     let Some(told) = shadow.job(key) else { return Ok(()) };
-    let cancel_tried = told.cancel_tried;
+    let (cancel_tried, once) = (told.cancel_tried, told.new.at_most_once);
     let Some(granted) = told.grants.get_mut(&settlement.token) else {
         return Err(format!("job {id}: {} was settled, but never handed out", settlement.token));
     };
@@ -138,12 +146,17 @@ fn accepted(
         let token = settlement.token;
         return Err(format!("lease {token} of {id} went with its session and ended as {kind:?}"));
     }
+    if once && granted.told.is_none() && is_spent(granted, kind) {
+        let token = settlement.token;
+        return Err(format!("job {id} is to run at most once, had begun under {token}: {kind:?}"));
+    }
     let called_off = *kind == EndKind::Discarded && cancel_tried;
-    if !granted.tried.contains(kind) && !called_off {
+    let spent = once && *kind == EndKind::Failed && granted.tried.iter().any(gives_back);
+    if !granted.tried.contains(kind) && !called_off && !spent {
         return Err(format!("lease {} of {id} ended as {kind:?}, unasked", settlement.token));
     }
     granted.told = Some(kind.clone());
-    let acked = |granted: &&super::super::shadow::Granted| granted.told == Some(EndKind::Acked);
+    let acked = |granted: &&Granted| granted.told == Some(EndKind::Acked);
     if told.grants.values().filter(acked).count() > 1 {
         return Err(format!("job {id} was acknowledged under two leases"));
     }

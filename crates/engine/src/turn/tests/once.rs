@@ -1,0 +1,167 @@
+//! Jobs that run at most once, and turns that come late: neither makes a second run.
+
+use super::sessions::{checkpoint, named};
+use super::*;
+use crate::job::{DeadReason, Phase};
+
+fn once(n: u8) -> NewJob {
+    NewJob { at_most_once: true, ..job(n) }
+}
+
+fn interrupt() -> Verdict {
+    Verdict::Interrupt { reason: "deploy".into(), delay_ms: None }
+}
+
+fn returns() -> [Verdict; 3] {
+    [Verdict::Release, Verdict::Snooze { delay_ms: 0 }, interrupt()]
+}
+
+impl Shard {
+    fn is_dead_at_most_once(&mut self, id: JobId) -> bool {
+        match self.call(Command::AwaitJob { id, wait_ms: 0 }) {
+            Answer::Job(view) => {
+                matches!(view.job.phase, Phase::Dead { reason: DeadReason::AtMostOnce, .. })
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn ask(&mut self, turn: u64, seen: Option<u64>) -> Result<Vec<Delivery>, Rejection> {
+        let wish = LeaseJobs { turn: Some(turn), seen, ..wish() };
+        match self.call(Command::LeaseJobs(Box::new(wish))) {
+            Answer::Leased { jobs, .. } => Ok(jobs),
+            Answer::Rejected(rejection) => Err(rejection),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_started_at_most_once_run_that_is_given_back_does_not_run_again() {
+    for verdict in returns() {
+        let mut shard = Shard::new();
+        shard.enqueue(once(1));
+        let jobs = shard.stream(1);
+        shard.start_job(&jobs[0]).unwrap();
+        assert_eq!(shard.settle(&jobs[0], verdict.clone()), Ok(EndKind::Failed), "{verdict:?}");
+        assert!(shard.is_dead_at_most_once(id(1)));
+        assert_eq!(shard.settle(&jobs[0], verdict), Ok(EndKind::Failed), "repeated");
+        assert!(shard.lease(1).is_empty());
+    }
+}
+
+#[test]
+fn an_at_most_once_job_that_its_stream_did_not_start_may_be_released() {
+    let mut shard = Shard::new();
+    shard.enqueue(once(1));
+    let jobs = shard.stream(1);
+    assert_eq!(shard.settle(&jobs[0], Verdict::Release), Ok(EndKind::Released));
+    let again = shard.stream(1);
+    assert_eq!((again.len(), again[0].attempt), (1, 1));
+}
+
+#[test]
+fn what_was_heard_of_an_at_most_once_run_over_http_forbids_to_give_it_back() {
+    for heard in ["progress", "checkpoint", "interrupt"] {
+        let mut shard = Shard::new();
+        shard.enqueue(once(1));
+        let jobs = shard.lease(1);
+        let verdict = match heard {
+            "progress" => {
+                let text = Some("half".to_owned());
+                let (id, token) = (jobs[0].id, jobs[0].token);
+                let extension =
+                    Extension { id, token, lease_ms: None, progress: None, progress_text: text };
+                shard.call(Command::ExtendLeases(vec![extension]));
+                Verdict::Release
+            }
+            "checkpoint" => {
+                shard.call(Command::CheckpointJobs(vec![checkpoint(&jobs[0])]));
+                Verdict::Snooze { delay_ms: 0 }
+            }
+            _ => interrupt(),
+        };
+        // It is known after a restart, too.
+        let mut shard = shard.restart();
+        assert_eq!(shard.settle(&jobs[0], verdict), Ok(EndKind::Failed), "{heard}");
+        assert!(shard.is_dead_at_most_once(id(1)), "{heard}");
+    }
+}
+
+#[test]
+fn a_reconnect_does_not_forget_that_an_at_most_once_run_has_begun() {
+    let mut shard = Shard::new();
+    shard.enqueue(once(1));
+    shard.enqueue(once(2));
+    let jobs = shard.stream(2);
+    shard.start_job(&jobs[0]).unwrap();
+    shard.start_job(&jobs[1]).unwrap();
+    // One is named wrongly, the other not at all.
+    shard.resume_session(vec![named(&jobs[0], false)]);
+    for job in &jobs {
+        assert_eq!(shard.settle(job, Verdict::Release), Ok(EndKind::Failed));
+        assert!(shard.is_dead_at_most_once(job.id));
+    }
+    shard.enqueue(once(3));
+    let jobs = shard.stream(1);
+    let mut shard = shard.restart();
+    shard.resume_session(vec![named(&jobs[0], true)]);
+    assert_eq!(shard.settle(&jobs[0], Verdict::Release), Ok(EndKind::Failed));
+}
+
+#[test]
+fn an_unseen_turn_takes_no_at_most_once_run_back_of_which_something_was_heard() {
+    let mut shard = Shard::new();
+    shard.enqueue(once(1));
+    let jobs = shard.ask(1, None).unwrap();
+    shard.call(Command::CheckpointJobs(vec![checkpoint(&jobs[0])]));
+    assert_eq!(shard.ask(2, Some(0)), Ok(vec![]));
+    assert!(shard.is_dead_at_most_once(id(1)));
+}
+
+#[test]
+fn a_pause_does_not_ask_an_at_most_once_run_to_stop_for_good() {
+    let mut shard = Shard::new();
+    shard.enqueue(once(1));
+    let jobs = shard.stream(1);
+    shard.call(Command::PauseJob { id: id(1) });
+    assert_eq!(shard.start_job(&jobs[0]), Ok(Instruction::Continue));
+    assert_eq!(shard.settle(&jobs[0], ack()), Ok(EndKind::Acked));
+}
+
+#[test]
+fn an_at_most_once_run_that_is_to_be_cancelled_ends_so() {
+    let mut shard = Shard::new();
+    shard.enqueue(once(1));
+    let jobs = shard.stream(1);
+    shard.start_job(&jobs[0]).unwrap();
+    shard.call(Command::CancelJob { id: id(1) });
+    assert_eq!(shard.settle(&jobs[0], interrupt()), Ok(EndKind::Discarded));
+    assert_eq!(shard.end_session().lost, []);
+    assert_eq!(shard.state(id(1)), Some(JobState::Cancelled));
+}
+
+#[test]
+fn a_late_lower_turn_is_granted_nothing_after_an_empty_one() {
+    let mut shard = Shard::new();
+    assert_eq!(shard.ask(6, None), Ok(vec![]));
+    shard.enqueue(once(1));
+    let late = shard.ask(5, None);
+    assert!(matches!(late, Err(Rejection::TurnPassed { turn: 5, last_turn: 6, .. })), "{late:?}");
+    let jobs = shard.ask(7, Some(6)).unwrap();
+    assert_eq!((jobs.len(), jobs[0].attempt), (1, 1));
+    // A restart knows of the turns that granted something.
+    let mut shard = shard.restart();
+    assert!(matches!(shard.ask(6, None), Err(Rejection::TurnPassed { last_turn: 7, .. })));
+    assert_eq!(shard.ask(7, Some(6)).unwrap(), jobs);
+}
+
+#[test]
+fn a_late_lower_turn_does_not_take_the_place_of_one_that_waits() {
+    let mut shard = Shard::new();
+    let wish = LeaseJobs { turn: Some(6), wait_ms: 10_000, ..wish() };
+    let waiting = shard.send(Command::LeaseJobs(Box::new(wish)));
+    assert!(matches!(shard.ask(5, None), Err(Rejection::TurnPassed { .. })));
+    shard.enqueue(job(1));
+    assert!(matches!(&shard.answers[&waiting], Answer::Leased { jobs, .. } if jobs.len() == 1));
+}
