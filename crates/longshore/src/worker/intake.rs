@@ -1,21 +1,40 @@
 //! Jobs that were delivered and wait for a slot that runs them.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
 use crate::run::{Run, lock};
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Intake {
     waiting: Mutex<VecDeque<Arc<Run>>>,
     /// How many they are, changed together with them: to look whether there is one needs no lock.
     left: AtomicUsize,
+    /// How many were ever taken to be run.
+    taken: AtomicU64,
+    /// When one was taken last, in milliseconds since `begun`.
+    taken_ms: AtomicU64,
+    begun: Instant,
     closed: AtomicBool,
     ring: Notify,
+}
+
+impl Default for Intake {
+    fn default() -> Self {
+        Self {
+            waiting: Mutex::default(),
+            left: AtomicUsize::new(0),
+            taken: AtomicU64::new(0),
+            taken_ms: AtomicU64::new(0),
+            begun: Instant::now(),
+            closed: AtomicBool::new(false),
+            ring: Notify::new(),
+        }
+    }
 }
 
 impl Intake {
@@ -46,6 +65,8 @@ impl Intake {
         let left = waiting.len();
         self.left.store(left, Ordering::Release);
         drop(waiting);
+        self.taken.fetch_add(1, Ordering::Relaxed);
+        self.taken_ms.store(self.begun.elapsed().as_millis() as u64, Ordering::Relaxed);
         if left > 0 {
             // Each slot that takes one wakes the next: a bell rung twice rings once.
             self.ring.notify_one();
@@ -66,6 +87,30 @@ impl Intake {
         });
         self.left.store(waiting.len(), Ordering::Release);
         old
+    }
+
+    /// Takes back as many as that, those that came last, where the first of all has waited for
+    /// `age` or longer.
+    pub(super) fn take_last(&self, count: usize, age: Duration) -> Vec<Arc<Run>> {
+        let mut waiting = lock(&self.waiting);
+        if waiting.front().is_none_or(|run| run.delivered.elapsed() < age) {
+            return Vec::new();
+        }
+        let keep = waiting.len().saturating_sub(count);
+        let last = waiting.split_off(keep).into();
+        self.left.store(waiting.len(), Ordering::Release);
+        last
+    }
+
+    /// How many were ever taken to be run.
+    pub(super) fn taken(&self) -> u64 {
+        self.taken.load(Ordering::Relaxed)
+    }
+
+    /// For how long none was taken to be run.
+    pub(super) fn quiet_for(&self) -> Duration {
+        let last = Duration::from_millis(self.taken_ms.load(Ordering::Relaxed));
+        self.begun.elapsed().saturating_sub(last)
     }
 
     /// Nothing comes any more.

@@ -6,14 +6,16 @@ use std::time::Duration;
 /// that none waits here while another worker is idle.
 const AHEAD: Duration = Duration::from_millis(20);
 const JOBS_MAX: u32 = 4_096;
-/// While nobody knows how long a run takes.
-const JOBS_FIRST: u32 = 16;
+/// Jobs taken ahead per run that has ended: one short run says little of those that follow.
+const JOBS_PER_RUN: u64 = 2;
 
 /// How many jobs a worker takes beyond those that it can run at once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Prefetch {
     /// As many as it starts within 20 ms, as long as runs take these days: none of jobs that take
-    /// seconds, thousands of those that take microseconds.
+    /// seconds, thousands of those that take microseconds. None before the first run has ended.
+    /// What was taken ahead and does not start goes back to its place within a fraction of a
+    /// second.
     #[default]
     Adaptive,
     /// So many.
@@ -21,14 +23,16 @@ pub enum Prefetch {
 }
 
 impl Prefetch {
-    pub(super) fn jobs(self, concurrency: u32, usual_run: Option<Duration>) -> u32 {
+    /// `ended`: how many runs have been measured.
+    pub(super) fn jobs(self, concurrency: u32, usual_run: Option<Duration>, ended: u64) -> u32 {
         match (self, usual_run) {
             (Self::Fixed(jobs), _) => jobs,
-            (Self::Adaptive, None) => JOBS_FIRST,
+            (Self::Adaptive, None) => 0,
             (Self::Adaptive, Some(run)) => {
                 let each = AHEAD.as_nanos() / run.as_nanos().max(1);
                 let all = each.saturating_mul(u128::from(concurrency));
-                u32::try_from(all).unwrap_or(JOBS_MAX).min(JOBS_MAX)
+                let earned = u128::from(ended.saturating_mul(JOBS_PER_RUN));
+                u32::try_from(all.min(earned)).unwrap_or(JOBS_MAX).min(JOBS_MAX)
             }
         }
     }
@@ -40,8 +44,15 @@ mod tests {
 
     #[test]
     fn long_jobs_are_not_taken_ahead() {
-        let jobs = |ms| Prefetch::Adaptive.jobs(8, Some(Duration::from_millis(ms)));
+        let jobs = |ms| Prefetch::Adaptive.jobs(8, Some(Duration::from_millis(ms)), 10_000);
         assert_eq!((jobs(1_000), jobs(10), jobs(0)), (0, 16, JOBS_MAX));
-        assert_eq!(Prefetch::Fixed(3).jobs(8, None), 3);
+        assert_eq!(Prefetch::Fixed(3).jobs(8, None, 0), 3);
+    }
+
+    #[test]
+    fn what_is_taken_ahead_is_earned() {
+        let jobs = |ended| Prefetch::Adaptive.jobs(8, Some(Duration::from_micros(100)), ended);
+        assert_eq!(Prefetch::Adaptive.jobs(8, None, 0), 0, "nothing is known");
+        assert_eq!((jobs(1), jobs(100), jobs(1_000)), (2, 200, 1_600));
     }
 }

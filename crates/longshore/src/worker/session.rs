@@ -40,6 +40,8 @@ const BATCH_BYTES_MAX: usize = 4 << 20;
 const BATCH_BYTES_MIN: usize = 256;
 /// How often what has no other clock is looked at.
 const TICK: Duration = Duration::from_millis(100);
+/// How long all slots may be in their runs before what was taken ahead goes to somebody else.
+const STALL: Duration = Duration::from_millis(100);
 /// How long a job may wait here for a slot before somebody else may have it.
 const STALE: Duration = Duration::from_secs(2);
 /// How long the server may take to answer Hello.
@@ -75,8 +77,10 @@ pub(super) struct Session {
     batch_bytes_max: usize,
     /// Credit that was given and not used.
     credit: u32,
-    /// Jobs waited too long for a slot: no more of them until one is free.
+    /// Jobs waited too long for a slot: none is taken ahead until one starts. How many had started.
     stalled_at: Option<u64>,
+    /// It was said that there is no stream.
+    is_away: bool,
     /// Runs that were called off, and since when.
     called_off: Vec<(Instant, Arc<Run>)>,
     welcomed: bool,
@@ -105,6 +109,7 @@ impl Session {
             batch_bytes_max: BATCH_BYTES_MAX,
             credit: 0,
             stalled_at: None,
+            is_away: false,
             called_off: Vec::new(),
             welcomed: false,
             heartbeat: Duration::from_secs(10),
@@ -133,6 +138,7 @@ impl Session {
                 self.send_less(status.message());
             }
             let wait = backoff.next();
+            self.is_away = true;
             tracing::warn!(
                 error = reason(&status),
                 "no stream to the server at {}; connecting again in {wait:?}",
@@ -265,6 +271,9 @@ impl Session {
     /// What held over the old stream is said again over the new one.
     fn welcome(&mut self, welcome: v1::Welcome) {
         self.welcomed = true;
+        if std::mem::take(&mut self.is_away) {
+            tracing::info!("connected again to the server at {}", self.setup.url);
+        }
         self.heard = Instant::now();
         self.heartbeat = Duration::from_millis(welcome.heartbeat_ms.max(100));
         self.next_heartbeat = Instant::now() + self.heartbeat;
@@ -365,13 +374,8 @@ impl Session {
         if !matches!(*self.setup.phase.borrow(), Phase::Working) {
             return;
         }
-        let concurrency = self.setup.hello.concurrency;
-        let ended = self.setup.load.ended.load(std::sync::atomic::Ordering::Relaxed);
-        let prefetch = match self.stalled_at {
-            Some(at) if at == ended => 0,
-            _ => self.setup.prefetch.jobs(concurrency, self.setup.load.usual_run()),
-        };
-        let window = concurrency.saturating_add(prefetch).min(HELD_MAX);
+        let prefetch = self.ahead();
+        let window = self.setup.hello.concurrency.saturating_add(prefetch).min(HELD_MAX);
         let taken = u32::try_from(self.held.len()).unwrap_or(u32::MAX).saturating_add(self.credit);
         // What is settled and not answered counts for the server, not for the window.
         let unanswered = u32::try_from(self.settling.len()).unwrap_or(u32::MAX);
@@ -384,6 +388,43 @@ impl Session {
             self.credit += want;
             self.to_send
                 .push_back(message(Message::Credit(v1::Credit { jobs: want, withdraw: false })));
+        }
+    }
+
+    /// How many jobs it takes beyond those that can run at once.
+    fn ahead(&self) -> u32 {
+        let Setup { hello, load, prefetch, intake, .. } = &self.setup;
+        if self.stalled_at == Some(intake.taken()) {
+            return 0;
+        }
+        let ended = load.ended.load(std::sync::atomic::Ordering::Relaxed);
+        prefetch.jobs(hello.concurrency, load.usual_run(), ended)
+    }
+
+    /// Runs turned out longer than those before: what was taken ahead for them is withdrawn, and
+    /// given back where it has come already, so that workers that are idle get it.
+    fn take_less(&mut self) {
+        if self.setup.prefetch != Prefetch::Adaptive
+            || !matches!(*self.setup.phase.borrow(), Phase::Working)
+        {
+            return;
+        }
+        let slots = self.setup.hello.concurrency as usize;
+        let has = self.held.values().filter(|run| !run.has_ended()).count();
+        if has >= slots && self.setup.intake.quiet_for() >= STALL {
+            self.stalled_at = Some(self.setup.intake.taken());
+        }
+        // Twice as many as it would take now: run times vary.
+        let most = slots.saturating_add(2 * self.ahead() as usize);
+        let given_back = self.setup.intake.take_last(has.saturating_sub(most), STALL);
+        for run in &given_back {
+            self.release(run);
+        }
+        if self.credit > 0 && has + self.credit as usize > most {
+            let left = most.saturating_sub(has).min(self.credit as usize) as u32;
+            self.credit = left;
+            let credit = v1::Credit { jobs: left, withdraw: true };
+            self.to_send.push_back(message(Message::Credit(credit)));
         }
     }
 
@@ -539,12 +580,12 @@ impl Session {
         }
         let stale = self.setup.intake.take_older(STALE);
         if !stale.is_empty() {
-            let ended = self.setup.load.ended.load(std::sync::atomic::Ordering::Relaxed);
-            self.stalled_at = Some(ended);
+            self.stalled_at = Some(self.setup.intake.taken());
             for run in stale {
                 self.release(&run);
             }
         }
+        self.take_less();
         let due: Vec<_> = self
             .checkpoints_later
             .extract_if(.., |(at, _)| *at <= now)

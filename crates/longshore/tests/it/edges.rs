@@ -254,6 +254,48 @@ async fn a_worker_takes_no_more_jobs_than_it_shall_run() {
     assert_eq!(running.worker.await.unwrap().unwrap(), Stopped::RecycledJobs);
 }
 
+/// A fresh worker took 16 jobs beyond those that it could start, and kept them from idle ones.
+#[tokio::test]
+async fn a_worker_takes_ahead_only_what_short_runs_have_earned_and_gives_it_back() {
+    let mut fake = Fake::start().await;
+    let mut running = Running::start(&fake, |worker| worker.concurrency(1));
+    let mut stream = fake.welcome().await;
+    let credit = |message| match message {
+        Message::Credit(credit) => Some((credit.jobs, credit.withdraw)),
+        _ => None,
+    };
+    assert_eq!(stream.until(credit).await, (1, false), "as many as start at once");
+    let mut credit = 1;
+    for number in 0..50 {
+        stream.deliver(task(&format!("quick{number}"), &Task::Quick));
+        let settlement = loop {
+            match stream.next().await {
+                Message::Credit(more) => credit += more.jobs,
+                Message::Settle(settle) => break settle.settlements.into_iter().next().unwrap(),
+                _ => {}
+            }
+        };
+        stream.settled(&settlement, None);
+    }
+    assert!(credit > 51, "short runs earn more: {credit}");
+    stream.deliver(task("long", &Task::Linger));
+    running.runs().await;
+    stream.deliver(task("second", &Task::Linger));
+    let (mut is_withdrawn, mut given_back) = (false, None);
+    while !is_withdrawn || given_back.is_none() {
+        match stream.next().await {
+            Message::Credit(credit) => {
+                is_withdrawn |= credit.withdraw;
+                assert!(!credit.withdraw || credit.jobs == 0, "{credit:?}");
+            }
+            Message::Settle(settle) => given_back = settle.settlements.into_iter().next(),
+            _ => {}
+        }
+    }
+    let given_back = given_back.unwrap();
+    assert!(given_back.id == "second" && is_release(&given_back), "{given_back:?}");
+}
+
 #[tokio::test]
 async fn a_worker_that_takes_nothing_more_takes_its_credit_back() {
     for is_asked in [false, true] {

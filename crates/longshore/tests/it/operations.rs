@@ -220,6 +220,30 @@ async fn what_a_killed_worker_had_not_begun_comes_back_unharmed() {
     others.stop().await;
 }
 
+/// A worker that had earned credit with short runs kept long jobs from a worker that was idle.
+#[tokio::test]
+async fn long_jobs_that_were_taken_ahead_go_to_idle_workers() {
+    let (_server, client, app) = server().await;
+    let one = |worker: longshore::Worker<App>| worker.concurrency(1).queues(["default", "gated"]);
+    let first = Running::start_with(&client, &app, one);
+    let quick = client.enqueue_all((1_000..1_100).map(Double)).await.unwrap();
+    for job in &quick {
+        job.result(PATIENCE).await.unwrap();
+    }
+    let jobs = client.enqueue_all((0..6).map(Gated)).await.unwrap();
+    app.until_entered().await;
+    let urgent = client.enqueue(Gated(6)).priority(9).await.unwrap();
+    let second = Running::start_with(&client, &app, one);
+    app.until_entered().await;
+    assert_eq!(app.runs(6), 1, "the urgent one comes first");
+    app.open(7);
+    for job in jobs.iter().chain([&urgent]) {
+        assert_eq!(job.result(PATIENCE).await.unwrap(), 1, "no attempt is used");
+    }
+    first.stop().await;
+    second.stop().await;
+}
+
 #[tokio::test]
 async fn blocking_jobs_panic_and_stop_like_others() {
     let (_server, client, app) = server().await;
