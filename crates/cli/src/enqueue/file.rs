@@ -1,6 +1,6 @@
 //! `longshore enqueue --file`: one job per line, in requests that are atomic each. A file is
-//! checked as a whole before the first one, and the ids of its jobs are made from the lines, so whoever
-//! enqueues it once more after a failure enqueues nothing twice.
+//! checked as a whole before the first one, and the ids of its jobs are made from the lines, so
+//! whoever enqueues it once more after a failure enqueues nothing twice.
 
 use std::collections::HashMap;
 use std::fs::File;

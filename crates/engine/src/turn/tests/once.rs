@@ -135,7 +135,7 @@ fn an_at_most_once_run_that_is_to_be_cancelled_ends_so() {
     shard.enqueue(once(1));
     let jobs = shard.stream(1);
     shard.start_job(&jobs[0]).unwrap();
-    shard.call(Command::CancelJob { id: id(1) });
+    shard.call(Command::CancelJob { id: id(1), force: false });
     assert_eq!(shard.settle(&jobs[0], interrupt()), Ok(EndKind::Discarded));
     assert_eq!(shard.end_session().lost, []);
     assert_eq!(shard.state(id(1)), Some(JobState::Cancelled));

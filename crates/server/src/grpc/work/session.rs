@@ -34,8 +34,8 @@ const DELIVER_BYTES_MAX: usize = 1 << 20;
 const BEATS_PER_LEASE: u64 = 3;
 /// When jobs are asked for again, where the shard did not answer or could not have it wait.
 const PAUSE: Duration = Duration::from_secs(1);
-/// How long after the end of a run's timeout the shard, which counts in whole milliseconds, is asked
-/// whether it has ended the run; and when again, where it has not come to that.
+/// How long after the end of a run's timeout the shard, which counts in whole milliseconds, is
+/// asked whether it has ended the run; and when again, where it has not come to that.
 const TIMED_OUT_AFTER: Duration = Duration::from_millis(5);
 const TIMED_OUT_AGAIN: Duration = Duration::from_millis(100);
 
