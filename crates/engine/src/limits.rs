@@ -1,9 +1,15 @@
 //! Every bound that the engine checks when it decides. `apply` reads none of them, so that a
 //! changed limit never changes what a record means.
 
+/// Bytes that a journal takes as one entry.
+pub const ENTRY_BYTES_MAX: usize = 32 << 20;
+
 /// Bounds of one shard. Faces check sizes before they reserve memory; the engine checks again.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Limits {
+    /// Bytes of one journal entry, at most [`ENTRY_BYTES_MAX`]. What holds together is refused
+    /// where it is more.
+    pub entry_bytes_max: usize,
     /// Jobs in one atomic call.
     pub bulk_jobs_max: usize,
     /// Bytes of bodies in one atomic call.
@@ -84,6 +90,7 @@ const MIB: u64 = 1 << 20;
 impl Default for Limits {
     fn default() -> Self {
         Self {
+            entry_bytes_max: ENTRY_BYTES_MAX,
             bulk_jobs_max: 10_000,
             bulk_bytes_max: 16 * MIB,
             args_bytes_max: 16 * MIB,

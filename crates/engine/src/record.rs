@@ -354,6 +354,9 @@ pub struct Entry {
 const ENTRY_VERSION: u8 = 1;
 
 impl Entry {
+    /// Bytes before its records.
+    pub(crate) const HEAD_BYTES: usize = 9;
+
     /// Begins the encoding of an entry; the records follow, one after the other.
     pub(crate) fn begin(at: TimeMs, out: &mut Vec<u8>) {
         out.push(ENTRY_VERSION);

@@ -69,6 +69,14 @@ pub enum Rejection {
         /// The index of each and what is wrong with it.
         faults: Vec<(usize, Rejection)>,
     },
+    /// What has to become durable together is more than an entry of the journal takes.
+    #[error("together this takes {bytes} bytes of the journal, of at most {limit}")]
+    EntryTooLarge {
+        /// Bytes of the entry that it would need.
+        bytes: usize,
+        /// Bytes that an entry may have.
+        limit: usize,
+    },
     /// The client's id names another job.
     #[error("job {id} exists already with other content")]
     JobIdTaken {
@@ -171,6 +179,7 @@ impl Rejection {
             Self::TooManyQueues { .. } => "too_many_queues",
             Self::TooManyKinds { .. } => "too_many_kinds",
             Self::JobsRefused { .. } => "jobs_refused",
+            Self::EntryTooLarge { .. } => "entry_too_large",
             Self::JobIdTaken { .. } => "job_id_taken",
             Self::ValueRefused { .. } => "value_refused",
             Self::JobUnknown { gone: false, .. } => "job_unknown",

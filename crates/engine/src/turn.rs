@@ -3,6 +3,7 @@
 
 mod asked;
 mod consumers;
+mod entry;
 mod handle;
 mod holding;
 mod leasing;
@@ -28,9 +29,7 @@ use crate::effect::Effect;
 use crate::ids::{JobId, QueueId, TimeMs};
 use crate::map::OrderedMap;
 use crate::moment::{Clock, EngineTime, Moment};
-use crate::record::{Entry, Record};
 use crate::state::State;
-use crate::wire::Wire;
 
 /// Entries to append to the journal together, each with its length (u32, little-endian) before
 /// it.
@@ -126,41 +125,14 @@ impl<M: OrderedMap> Turn<M> {
         moment
     }
 
-    /// Records a fact: it holds from now on for whatever is decided next.
-    fn record(&mut self, record: Record) {
-        if self.entry_start.is_none() {
-            self.state.begin_entry(self.position.next(), self.entry.at);
-            self.time.recorded(self.entry);
-            self.entry_start = Some(self.group.len());
-            self.group.extend_from_slice(&[0; 4]);
-            Entry::begin(self.entry.at, &mut self.group);
-        }
-        record.put(&mut self.group);
-        self.state.apply(record);
-    }
-
-    fn record_all(&mut self, records: Vec<Record>) {
-        for record in records {
-            self.record(record);
-        }
-    }
-
     fn reply(&mut self, reply_to: ReplyTo, answer: Answer) {
         self.new_effects.push(Effect::Reply { reply_to, answer });
     }
 
-    /// Ends the entry: its records go to the group, its effects wait for it to be durable.
+    /// Ends the turn: its records go to the group, its effects wait for them to be durable.
     fn finish(&mut self) {
         self.tell_ended();
-        if let Some(start) = self.entry_start.take() {
-            self.state.end_entry();
-            let length = (self.group.len() - start - 4) as u32;
-            if let Some(prefix) = self.group.get_mut(start..start + 4) {
-                prefix.copy_from_slice(&length.to_le_bytes());
-            }
-            self.group_count += 1;
-            self.position = self.position.next();
-        }
+        self.end_entry();
         let position = self.position;
         self.effects.extend(self.new_effects.drain(..).map(|effect| (position, effect)));
     }

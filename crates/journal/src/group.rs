@@ -5,7 +5,7 @@ use bytes::{Buf, Bytes};
 use longshore_engine::Position;
 
 /// The most bytes that one entry may have.
-pub const MAX_ENTRY_BYTES: usize = 32 << 20;
+pub const MAX_ENTRY_BYTES: usize = longshore_engine::ENTRY_BYTES_MAX;
 
 /// Bytes that an entry takes beside its own: its length as a `u32`, little-endian.
 const ENTRY_OVERHEAD_BYTES: usize = 4;

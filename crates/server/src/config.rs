@@ -324,6 +324,9 @@ mod tests {
         for (key, value) in [
             ("http.body_bytes_max", "much"),
             ("http.body_bytes_max", "-5"),
+            ("http.body_bytes_max", "64MiB"),
+            ("limits.result_bytes_max", "32MiB"),
+            ("limits.args_bytes_max", "17MiB"),
             ("http.header_timeout", "30"),
             ("http.header_bytes_max", "100"),
             ("serve.shards", "0"),

@@ -156,10 +156,11 @@ impl<M: OrderedMap> State<M> {
     }
 }
 
-/// Bytes of a job's texts of variable length.
+/// Bytes of a job's args, cursor, tags and metadata.
 fn bytes_of(job: &NewJob) -> usize {
     let tags: usize = job.tags.iter().map(String::len).sum();
-    job.args.len() + tags + job.metadata.as_ref().map_or(0, bytes::Bytes::len)
+    let cursor = job.cursor.as_ref().map_or(0, bytes::Bytes::len);
+    job.args.len() + cursor + tags + job.metadata.as_ref().map_or(0, bytes::Bytes::len)
 }
 
 impl<'a, M: OrderedMap> Bulk<'a, M> {

@@ -90,7 +90,7 @@ impl<M: OrderedMap> Turn<M> {
             }
             Command::LeaseJobs(request) => match self.check_lease_request(ns, &request) {
                 Ok(()) => {
-                    self.record_all(created.into_iter().collect());
+                    self.record_all(Vec::from_iter(created));
                     return self.handle_lease(ns, reply_to, request, moment);
                 }
                 Err(rejection) => Err(rejection),
@@ -161,7 +161,7 @@ impl<M: OrderedMap> Turn<M> {
             }
             Command::CancelOperation { id } => {
                 let record = self.state.decide_operation_cancelled(ns, id, moment)?;
-                self.record_all(record.into_iter().collect());
+                self.record_all(Vec::from_iter(record));
                 self.operation_answer(ns, id)
             }
             Command::GetOperation { id } => self.operation_answer(ns, id),
@@ -189,9 +189,9 @@ impl<M: OrderedMap> Turn<M> {
         created: Option<Record>,
         decision: Decision,
     ) -> Result<Answer, Rejection> {
-        let (records, answer) = decision?;
-        self.record_all(created.into_iter().collect());
-        self.record_all(records);
+        let (mut records, answer) = decision?;
+        records.splice(0..0, created);
+        self.try_record(records)?;
         Ok(answer)
     }
 
@@ -220,11 +220,13 @@ impl<M: OrderedMap> Turn<M> {
         let mut answers: Vec<Result<Instruction, Rejection>> = Vec::with_capacity(told.len());
         for told in told {
             let decided = self.state.decide_checkpoint(ns, told, moment);
-            answers.push(decided.map(|(record, instruction)| {
-                self.record_all(record.into_iter().collect());
+            answers.push(decided.and_then(|(record, instruction)| {
+                if let Some(record) = record {
+                    self.try_record([record])?;
+                }
                 self.state.note_started(ns, told.id);
                 self.state.extend_lease(ns, told.id, told.lease_ms);
-                instruction
+                Ok(instruction)
             }));
         }
         Answer::Extended(answers)
@@ -255,7 +257,7 @@ impl<M: OrderedMap> Turn<M> {
         moment: Moment,
     ) -> Result<Answer, Rejection> {
         let record = self.state.decide_pause(ns, id, pause)?;
-        self.record_all(record.into_iter().collect());
+        self.record_all(Vec::from_iter(record));
         Ok(self.job_answer(ns, id, moment.at))
     }
 

@@ -22,7 +22,7 @@ impl<M: OrderedMap> Turn<M> {
     ) -> Result<Answer, Rejection> {
         check_name(&self.state.limits, "worker", &holder.worker)?;
         check_name(&self.state.limits, "session", &holder.session)?;
-        self.record_all(created.into_iter().collect());
+        self.record_all(Vec::from_iter(created));
         let mut view = SessionView::default();
         let mut kept = std::collections::BTreeSet::new();
         for lease in named {

@@ -1,6 +1,7 @@
 //! Whole lives of jobs, on plain values: no disk, no clock but the test's.
 
 mod checkpoints;
+mod entries;
 mod follow_ups;
 mod once;
 mod pause;

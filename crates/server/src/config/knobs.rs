@@ -1,5 +1,7 @@
 //! The table of everything that can be set: key, meaning, how it is read and shown.
 
+use longshore_engine::ENTRY_BYTES_MAX;
+
 use super::ServerConfig;
 use super::value::{NONE, bytes, count, duration, origins, show_bytes, show_duration};
 use crate::manifest::SHARDS_MAX;
@@ -49,6 +51,20 @@ macro_rules! bytes_row {
     };
 }
 
+macro_rules! bounded_bytes_row {
+    ($key:literal, $about:literal, $($field:ident).+, $max:expr) => {
+        row!(
+            $key,
+            $about,
+            |config, text| config.$($field).+ = match bytes(text)? {
+                bytes if bytes <= $max => bytes,
+                _ => return Err(format!("at most {}", show_bytes($max))),
+            },
+            show_bytes(config.$($field).+)
+        )
+    };
+}
+
 macro_rules! duration_row {
     ($key:literal, $about:literal, $($field:ident).+) => {
         row!(
@@ -82,6 +98,9 @@ macro_rules! mark_row {
     };
 }
 
+/// Bytes of args or of a result that fit into an entry of the journal with all that goes with
+/// them.
+const VALUE_BYTES_MAX: u64 = 16 << 20;
 const MANY: u64 = 100_000_000;
 
 /// Every row, by section.
@@ -131,11 +150,11 @@ pub(super) const KNOBS: &[Row] = &[
         },
         show_bytes(config.http.header_bytes_max as u64)
     ),
-    bytes_row!(
+    bounded_bytes_row!(
         "http.body_bytes_max",
-        "Bytes of a body that brings jobs or results.",
+        "Bytes of a body that brings jobs or results, at most 32 MiB.",
         http.body_bytes_max,
-        u64
+        ENTRY_BYTES_MAX as u64
     ),
     count_row!(
         "http.publishes_max",
@@ -224,17 +243,17 @@ pub(super) const KNOBS: &[Row] = &[
         1,
         10_000
     ),
-    bytes_row!(
+    bounded_bytes_row!(
         "limits.args_bytes_max",
         "Bytes of a job's args, at most 16 MiB.",
         node.limits.args_bytes_max,
-        u64
+        VALUE_BYTES_MAX
     ),
-    bytes_row!(
+    bounded_bytes_row!(
         "limits.result_bytes_max",
-        "Bytes of a job's result.",
+        "Bytes of a job's result, at most 16 MiB.",
         node.limits.result_bytes_max,
-        u64
+        VALUE_BYTES_MAX
     ),
     count_row!(
         "limits.lease_jobs_max",

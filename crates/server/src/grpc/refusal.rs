@@ -103,6 +103,7 @@ fn grpc_code(code: Code) -> Grpc {
         | Code::BodyTooDeep
         | Code::BodyTooLarge
         | Code::BodyTruncated
+        | Code::EntryTooLarge
         | Code::FieldMissing
         | Code::FieldRepeated
         | Code::FieldUnknown

@@ -43,6 +43,7 @@ codes! {
     BodyTooLarge = "body_too_large", PAYLOAD_TOO_LARGE, "The body is too large";
     BodyTruncated = "body_truncated", BAD_REQUEST, "The body ended too early";
     DiskLow = "disk_low", SERVICE_UNAVAILABLE, "The disk is nearly full";
+    EntryTooLarge = "entry_too_large", PAYLOAD_TOO_LARGE, "It is more than one commit takes";
     FieldMissing = "field_missing", BAD_REQUEST, "A field is missing";
     FieldRepeated = "field_repeated", BAD_REQUEST, "A field stands twice";
     FieldUnknown = "field_unknown", BAD_REQUEST, "A field is not known";

@@ -310,6 +310,11 @@ impl From<Rejection> for Refusal {
                 say(Code::TooManyKinds).field("kind").retry_after_s(60)
             }
             Rejection::JobsRefused { faults } => Self::of_rejections("jobs", faults),
+            Rejection::EntryTooLarge { bytes, limit } => say(Code::EntryTooLarge).about(
+                THE_BODY,
+                format!("{bytes} bytes"),
+                format!("at most {limit} bytes in one commit"),
+            ),
             Rejection::JobIdTaken { id } => {
                 let value = id.to_string();
                 let allowed = "a new id, or the content that this id had before".to_owned();

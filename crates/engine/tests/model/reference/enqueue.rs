@@ -20,7 +20,7 @@ pub(super) struct Entering<'a> {
 impl Reference {
     pub(super) fn enqueue(&mut self, ns: NamespaceId, command: &EnqueueJobs) -> Refusable<Answer> {
         self.check_name("queue", &command.queue)?;
-        let bytes: usize = command.jobs.iter().map(|job| job.args.len()).sum();
+        let bytes: usize = command.jobs.iter().map(bytes_of).sum();
         let count = command.jobs.len();
         if count == 0
             || count > self.limits.bulk_jobs_max
@@ -51,7 +51,7 @@ impl Reference {
         follow_ups: &'a [FollowUp],
         leaving: &str,
     ) -> Refusable<Entering<'a>> {
-        let bytes: usize = follow_ups.iter().map(|one| one.job.args.len()).sum();
+        let bytes: usize = follow_ups.iter().map(|one| bytes_of(&one.job)).sum();
         let too_many = follow_ups.len() > self.limits.bulk_jobs_max;
         if too_many || bytes as u64 > self.limits.bulk_bytes_max {
             return Err(refused("enqueue"));
@@ -301,6 +301,10 @@ impl Reference {
         let of = |job: &&RefJob| job.ns == ns && job.job.queue == queue;
         self.jobs.iter().filter(of).filter(|job| job.job.phase.is_unfinished()).count() as u64
     }
+}
+
+fn bytes_of(job: &NewJob) -> usize {
+    job.args.len() + job.cursor.as_ref().map_or(0, bytes::Bytes::len)
 }
 
 fn at_cursor(cursor: bytes::Bytes) -> Checkpoint {

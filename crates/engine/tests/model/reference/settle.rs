@@ -56,26 +56,14 @@ impl Reference {
                 EndKind::Discarded
             }
             again if is_spent(found, &run, again) => {
-                let error = JobError {
-                    kind: "at_most_once".to_owned(),
-                    message: "the run had begun and was to be given back: a job that runs at \
-                              most once does not run again"
-                        .to_owned(),
-                    backtrace: String::new(),
-                };
-                self.fail(ns, s.id, &Cause::Failed, Some(error), (None, index));
+                self.fail(ns, s.id, &Cause::Failed, Some(taken_back()), (None, index));
                 EndKind::Failed
             }
             Verdict::Snooze { delay_ms } => {
                 if *delay_ms > self.limits.horizon_ms_max {
                     return Err(refused("delay"));
                 }
-                let mut job = self.stop_run(ns, s.id);
-                job.job.losses = 0;
-                job.job.phase = Phase::Waiting;
-                job.job.available_at = self.now.plus(*delay_ms);
-                remember(&mut job.job, &run, EndKind::Snoozed);
-                self.jobs.push(job);
+                self.snooze(ns, s.id, &run, *delay_ms);
                 EndKind::Snoozed
             }
             Verdict::Release => {
@@ -98,6 +86,15 @@ impl Reference {
             }
         };
         Ok(kind)
+    }
+
+    fn snooze(&mut self, ns: NamespaceId, id: JobId, run: &Run, delay_ms: u64) {
+        let mut job = self.stop_run(ns, id);
+        job.job.losses = 0;
+        job.job.phase = Phase::Waiting;
+        job.job.available_at = self.now.plus(delay_ms);
+        remember(&mut job.job, run, EndKind::Snoozed);
+        self.jobs.push(job);
     }
 
     fn succeed(
@@ -297,6 +294,16 @@ pub(super) fn remember(job: &mut Job, run: &Run, kind: EndKind) {
     job.ends.push(End { token: run.lease.token, kind });
     if job.ends.len() > 4 {
         job.ends.remove(0);
+    }
+}
+
+fn taken_back() -> JobError {
+    let message = "the run had begun and was to be given back: a job that runs at most once does \
+                   not run again";
+    JobError {
+        kind: "at_most_once".to_owned(),
+        message: message.to_owned(),
+        backtrace: String::new(),
     }
 }
 

@@ -1,0 +1,88 @@
+//! Entries under decision: what goes into one, and when the next one begins. It knows how long an
+//! entry may be, and nothing of what a record means.
+
+use super::Turn;
+use crate::map::OrderedMap;
+use crate::record::{Entry, Record};
+use crate::rejection::Rejection;
+use crate::wire::Wire;
+
+/// Bytes that an entry's length takes before it.
+const LENGTH_BYTES: usize = 4;
+
+impl<M: OrderedMap> Turn<M> {
+    /// Records a fact of bounded size: it holds from now on for whatever is decided next.
+    pub(super) fn record(&mut self, record: Record) {
+        self.record_all([record]);
+    }
+
+    /// Records facts that hold together. Whoever calls it knows that they are small.
+    pub(super) fn record_all(
+        &mut self,
+        records: impl AsRef<[Record]> + IntoIterator<Item = Record>,
+    ) {
+        self.try_record(records).expect("facts of bounded size fit into an entry");
+    }
+
+    /// Records facts that hold together, or none of them where they are more than an entry takes.
+    /// Where they do not fit behind what the entry has already, they begin the next one.
+    pub(super) fn try_record(
+        &mut self,
+        records: impl AsRef<[Record]> + IntoIterator<Item = Record>,
+    ) -> Result<(), Rejection> {
+        if records.as_ref().is_empty() {
+            return Ok(());
+        }
+        let limit = self.state.limits.entry_bytes_max;
+        let before = self.group.len();
+        let mut begins = self.entry_start.is_none();
+        self.write(records.as_ref(), begins);
+        let start = self.entry_start.unwrap_or(before);
+        if self.group.len() - start - LENGTH_BYTES > limit {
+            let step = self.group.split_off(before);
+            let mut bytes = step.len();
+            if begins {
+                bytes -= LENGTH_BYTES;
+            } else {
+                bytes += Entry::HEAD_BYTES;
+            }
+            if bytes > limit {
+                return Err(Rejection::EntryTooLarge { bytes, limit });
+            }
+            self.end_entry();
+            begins = true;
+            self.write(records.as_ref(), begins);
+        }
+        if begins {
+            self.state.begin_entry(self.position.next(), self.entry.at);
+            self.time.recorded(self.entry);
+            self.entry_start = Some(before);
+        }
+        for record in records {
+            self.state.apply(record);
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, records: &[Record], begins: bool) {
+        if begins {
+            self.group.extend_from_slice(&[0; LENGTH_BYTES]);
+            Entry::begin(self.entry.at, &mut self.group);
+        }
+        for record in records {
+            record.put(&mut self.group);
+        }
+    }
+
+    /// Ends the entry that has a record, if one has.
+    pub(super) fn end_entry(&mut self) {
+        let Some(start) = self.entry_start.take() else { return };
+        self.state.end_entry();
+        let length = (self.group.len() - start - LENGTH_BYTES) as u32;
+        if let Some(prefix) = self.group.get_mut(start..start + LENGTH_BYTES) {
+            prefix.copy_from_slice(&length.to_le_bytes());
+        }
+        self.group_count += 1;
+        self.position = self.position.next();
+    }
+}
