@@ -84,7 +84,9 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
 
 fn is_reader_gone(error: &anyhow::Error) -> bool {
     let errors = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>());
-    errors.filter_map(io::Error::get_ref).any(|inner| inner.is::<ReaderGone>())
+    errors
+        .filter_map(io::Error::get_ref)
+        .any(<dyn std::error::Error + Send + Sync>::is::<ReaderGone>)
 }
 
 #[cfg(test)]

@@ -156,7 +156,8 @@ impl Sent<'_> {
                 let mut failure = self.client.failure(fault);
                 if is_away && self.total > 0 {
                     let last = lines.last().map_or(first, |(number, _)| *number);
-                    failure.message += &format!("; lines {first} to {last} may be enqueued");
+                    let message = &failure.message;
+                    failure.message = format!("{message}; lines {first} to {last} may be enqueued");
                 }
                 Err(self.so_far(failure, first))
             }
@@ -169,7 +170,8 @@ impl Sent<'_> {
             return failure;
         }
         let jobs = count(self.total, "job");
-        failure.message += &format!("; the {jobs} before line {line} are enqueued");
+        let message = &failure.message;
+        failure.message = format!("{message}; the {jobs} before line {line} are enqueued");
         failure.hint(match self.ids {
             Some(_) => "run the same command again: what is enqueued is not enqueued twice".into(),
             None => format!("go on with line {line}"),

@@ -138,7 +138,7 @@ impl Client {
     /// `http://127.0.0.1:7077`, and the namespace `LONGSHORE_NAMESPACE`, or else `default`. The
     /// command line reads the same, and `longshore work --exec` hands them to what it runs.
     pub fn from_env() -> Result<Self, ClientError> {
-        Self::from_variables(|variable| std::env::var_os(variable))
+        Self::from_variables(std::env::var_os)
     }
 
     fn from_variables(

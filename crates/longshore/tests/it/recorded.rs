@@ -30,7 +30,7 @@ async fn twice(client: &Client) -> Option<String> {
 #[tokio::test]
 async fn two_requests_with_one_id_are_one_job() {
     let recorder = Recorder::new();
-    let recorded = twice(&recorder.client()).await;
+    let kept = twice(&recorder.client()).await;
     assert_eq!(recorder.all().len(), 1);
     // One that was run stays known.
     let mut inline = Inline::new(()).recorder(&recorder).register::<Notify>();
