@@ -159,6 +159,37 @@ async fn what_outlasts_the_grace_goes_back_and_holds_up_no_exit() -> Result<()> 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_at_most_once_run_dies_with_its_worker_and_is_never_handed_out_again() -> Result<()> {
+    let setup = Setup::start()?;
+    let (client, folder) = (&setup.client, setup.folder());
+    let worker = setup.worker(&["grace_ms=100"])?;
+    let patient = client.enqueue(Patient { folder: folder.clone() }).at_most_once().await?;
+    let stubborn = client.enqueue(Stubborn { folder: folder.clone() }).at_most_once().await?;
+    setup.began("patient")?;
+    setup.began("stubborn")?;
+    worker.terminate()?;
+    ensure!(worker.end()? == words("exit 0", "Shutdown"));
+    for record in [patient.record().await?, stubborn.record().await?] {
+        ensure!((&record.state, record.attempt) == (&JobState::Dead, 1), "{record:?}");
+        ensure!(record.reason == "at_most_once", "{record:?}");
+    }
+    fs::remove_file(folder.join("patient.began"))?;
+    let killed = client.enqueue(Patient { folder: folder.clone() }).at_most_once().await?;
+    let worker = setup.worker(&[])?;
+    setup.began("patient")?;
+    drop(worker);
+    let record = until(&killed, |job| job.state != JobState::Running).await?;
+    ensure!((&record.state, record.reason.as_str()) == (&JobState::Dead, "at_most_once"));
+    // The next one finds nothing to do but this.
+    fs::remove_file(folder.join("patient.began"))?;
+    fs::remove_file(folder.join("stubborn.began"))?;
+    setup.open("patient")?;
+    finish(client, &client.enqueue(Items { up_to: 1, folder: folder.clone() }).await?).await?;
+    ensure!(!folder.join("patient.began").exists() && !folder.join("stubborn.began").exists());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_worker_is_recycled_by_memory_and_by_jobs() -> Result<()> {
     let setup = Setup::start()?;
     let client = &setup.client;

@@ -301,6 +301,26 @@ async fn what_outlasts_the_grace_is_given_back() {
 }
 
 #[tokio::test]
+async fn an_at_most_once_run_that_outlasts_the_grace_is_failed() {
+    let mut fake = Fake::start().await;
+    let mut running =
+        Running::start(&fake, |it| it.concurrency(1).grace(Duration::from_millis(50)));
+    let mut stream = fake.welcome().await;
+    let once = |job: v1::Delivery| v1::Delivery { at_most_once: true, ..job };
+    stream.deliver(once(delivery("j1", "endless", &json!(null))));
+    assert_eq!(running.signal().await, "running");
+    stream.deliver(once(delivery("j2", "double", &json!(1))));
+    running.stop();
+    let mut settled = answer_all(&mut stream).await;
+    settled.sort_by(|a, b| a.id.cmp(&b.id));
+    // It does not interrupt itself: that would be its end before the grace is over.
+    let Some(Verdict::Fail(fail)) = &settled[0].verdict else { panic!("{settled:?}") };
+    assert_eq!(fail.error.as_ref().unwrap().r#type, "at_most_once");
+    // What had not begun goes back.
+    assert!(matches!(settled[1].verdict, Some(Verdict::Release(_))), "{settled:?}");
+}
+
+#[tokio::test]
 async fn a_checkpoint_that_was_not_answered_is_sent_again_with_its_number() {
     let mut fake = Fake::start().await;
     let mut running = Running::start(&fake, |it| it);

@@ -342,3 +342,53 @@ async fn a_worker_that_may_not_wait_does_not_ask_in_a_loop() {
     assert_eq!(worker.take(1).await.len(), 1);
     server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_started_at_most_once_run_that_is_interrupted_is_dead() {
+    let server = Server::start().await;
+    let once = v1::NewJob { at_most_once: true, ..job() };
+    let ids = server.enqueue_all(vec![once.clone(), once.clone(), once]).await;
+    let (mut worker, _) = server.worker(hello()).await;
+    let jobs = worker.take(3).await;
+    assert!(jobs.iter().all(|job| job.at_most_once));
+    for job in &jobs[..2] {
+        worker.start(job).await;
+    }
+    let interrupted = v1::Interrupted { reason: "deploy".into(), delay_ms: None };
+    let results = worker
+        .settle(vec![
+            settlement(&jobs[0], Verdict::Interrupted(interrupted)),
+            settlement(&jobs[1], Verdict::Release(v1::Release {})),
+            settlement(&jobs[2], Verdict::Release(v1::Release {})),
+        ])
+        .await;
+    assert!(results.iter().all(|result| result.refused.is_none()), "{results:?}");
+    for id in &ids[..2] {
+        let job = server.job(id).await;
+        assert_eq!((job.state.as_str(), job.reason.as_str()), ("dead", "at_most_once"));
+    }
+    // The third one did not begin.
+    let again = worker.take(1).await;
+    assert_eq!((&again[0].id, again[0].attempt), (&ids[2], 1));
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_whose_timeout_is_over_hears_it_without_a_heartbeat() {
+    let server = Server::start().await;
+    let short = v1::NewJob { timeout_ms: Some(200), ..job() };
+    let ids = server.enqueue_all(vec![short.clone(), short]).await;
+    let hour = v1::Hello { lease_ms: Some(3_600_000), ..hello() };
+    let (mut worker, _) = server.worker(hour.clone()).await;
+    let jobs = worker.take(2).await;
+    worker.start(&jobs[0]).await;
+    assert_eq!(control(&mut worker).await, [(jobs[0].id.clone(), "lost".to_owned())]);
+    assert_eq!(server.job(&ids[0]).await.error.unwrap().r#type, "timeout");
+    // A worker that comes back hears it, too.
+    drop(worker);
+    let hour = v1::Hello { held: vec![held(&jobs[1], true)], ..hour };
+    let (mut worker, welcome) = server.worker(hour).await;
+    assert!(welcome.lost.is_empty());
+    assert_eq!(control(&mut worker).await, [(jobs[1].id.clone(), "lost".to_owned())]);
+    server.stop().await;
+}
