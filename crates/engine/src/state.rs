@@ -304,11 +304,15 @@ impl<M: OrderedMap> State<M> {
         self.remove(&keys::job(ns, id));
     }
 
-    /// The bytes of a body.
+    /// The bytes of a body. One that is not there is damage: no job runs with other args than its
+    /// own.
     pub(crate) fn body(&self, body: &Body) -> Bytes {
         match body {
             Body::Inline { bytes } => bytes.clone(),
-            Body::Stored { id, .. } => self.get(&keys::body(*id)).unwrap_or_default(),
+            Body::Stored { id, .. } => {
+                let found = self.get(&keys::body(*id));
+                found.unwrap_or_else(|| panic!("body {id} is missing in the state"))
+            }
         }
     }
 

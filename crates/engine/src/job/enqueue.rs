@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::answer::{Answer, Enqueued};
 use crate::bounds::{check_duration, check_name, check_size, resolve_start};
-use crate::command::{EnqueueJobs, FollowUp, NewJob};
+use crate::command::{EnqueueJobs, FollowUp, NewJob, Start};
 use crate::ids::{JobId, KindId, NamespaceId, Place, QueueId, TimeMs};
 use crate::job::{Body, Job, JobOptions, Phase, RetryPolicy};
+use crate::limits::Limits;
 use crate::map::OrderedMap;
 use crate::moment::Moment;
 use crate::queue::{JobDefaults, QueueSettings};
@@ -247,10 +248,7 @@ impl<'a, M: OrderedMap> Bulk<'a, M> {
             Some(start) => resolve_start(limits, "run_at", start, now)?.max(now),
             None => now,
         };
-        let expires_at = match new.expiry {
-            Some(expiry) => Some(resolve_start(limits, "expires_at", expiry, now)?),
-            None => defaults.ttl_ms.map(|ttl_ms| now.plus(ttl_ms)),
-        };
+        let expires_at = expiry_of(limits, new, defaults, available_at, now)?;
         let max_age_ms = new.max_age_ms.or(defaults.max_age_ms);
         let retain_ms = new.retain_ms.or(defaults.retain_ms).unwrap_or(limits.retain_ms_default);
         let max_attempts = new.max_attempts.or(defaults.max_attempts);
@@ -279,7 +277,7 @@ impl<'a, M: OrderedMap> Bulk<'a, M> {
             place: Place(self.state.meta.next_place.0 + self.entered_total),
             enqueued_at: now,
             available_at,
-            deadline: max_age_ms.map(|max_age_ms| now.plus(max_age_ms)),
+            deadline: max_age_ms.map(|max_age_ms| available_at.plus(max_age_ms)),
             phase: Phase::Waiting,
             attempt: 0,
             budget_from: 0,
@@ -289,6 +287,29 @@ impl<'a, M: OrderedMap> Bulk<'a, M> {
             final_run: None,
             notes_bytes: 0,
         })
+    }
+}
+
+/// When a job that has not started expires. A span counts from when it may start: counted from
+/// now, a job that is put off for longer would never run.
+fn expiry_of(
+    limits: &Limits,
+    new: &NewJob,
+    defaults: &JobDefaults,
+    available_at: TimeMs,
+    now: TimeMs,
+) -> Result<Option<TimeMs>, Rejection> {
+    let Some(expiry) = new.expiry else {
+        return Ok(defaults.ttl_ms.map(|ttl_ms| available_at.plus(ttl_ms)));
+    };
+    let at = resolve_start(limits, "expires_at", expiry, now)?;
+    match expiry {
+        Start::After(ttl_ms) => Ok(Some(available_at.plus(ttl_ms))),
+        Start::At(_) if available_at > now && at <= available_at => {
+            let (value, allowed) = (format!("{at}"), "after the job may start".to_owned());
+            Err(Rejection::ValueRefused { field: "expires_at", value, allowed })
+        }
+        Start::At(_) => Ok(Some(at)),
     }
 }
 

@@ -40,6 +40,7 @@ impl RetryPolicy {
                 seconds.saturating_mul(1000)
             }
             Self::Constant { delay_ms } => delay_ms,
+            Self::Exponential { base_ms: 0, .. } => 0,
             Self::Exponential { base_ms, factor_percent, cap_ms, jitter_percent } => {
                 let mut delay_ms = base_ms.min(cap_ms);
                 for _ in 0..count {
@@ -69,6 +70,17 @@ mod tests {
         assert_eq!(RetryPolicy::Sidekiq.delay_ms(1, 9), 24_000);
         assert_eq!(RetryPolicy::Sidekiq.delay_ms(3, 0), (16 + 15) * 1000);
         assert_eq!(RetryPolicy::Sidekiq.delay_ms(26, 0), (390_625 + 15) * 1000);
+    }
+
+    #[test]
+    fn an_exponential_delay_from_nothing_stays_nothing() {
+        let policy = RetryPolicy::Exponential {
+            base_ms: 0,
+            factor_percent: 200,
+            cap_ms: 86_400_000,
+            jitter_percent: 20,
+        };
+        assert_eq!(policy.delay_ms(25, 7), 0);
     }
 
     #[test]

@@ -61,7 +61,7 @@ pub struct NewJob<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1)]
     pub max_attempts: Option<u32>,
-    /// No attempt starts later than this after now.
+    /// No attempt starts later than this after it may first start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_age: Option<DurationText>,
     /// How long the outcome is kept.

@@ -356,3 +356,46 @@ fn a_tick_finds_a_bounded_number_of_deleted_namespaces_empty() {
     assert!(left.windows(2).all(|pair| pair[0] - pair[1] <= 2), "{left:?}");
     assert_eq!(left.last(), Some(&1), "the default one is there: {left:?}");
 }
+
+/// A job that was put off for longer than its ttl expired without a run.
+#[test]
+fn a_ttl_counts_from_when_the_job_may_start() {
+    let mut shard = Shard::new();
+    let later = || NewJob { start: Some(Start::After(2_000)), ..job(1) };
+    shard.enqueue(NewJob { expiry: Some(Start::After(1_000)), ..later() });
+    shard.enqueue(NewJob { id: id(2), max_age_ms: Some(1_000), ..later() });
+    let settings = QueueSettings {
+        defaults: crate::queue::JobDefaults {
+            ttl_ms: Some(1_000),
+            ..QueueSettings::DEFAULT.defaults
+        },
+        ..QueueSettings::DEFAULT
+    };
+    shard.call(Command::PutQueue { queue: "q".into(), settings });
+    shard.enqueue(NewJob { id: id(3), ..later() });
+    let before = shard.clock.wall.plus(1_000);
+    let answer = shard.enqueue(NewJob { id: id(4), expiry: Some(Start::At(before)), ..later() });
+    assert!(matches!(
+        answer,
+        Answer::Rejected(Rejection::ValueRefused { field: "expires_at", .. })
+    ));
+    shard.advance(2_500);
+    for n in 1..=3 {
+        assert_eq!(shard.state(id(n)), Some(JobState::Ready), "job {n}");
+    }
+    shard.advance(600);
+    assert_eq!(shard.state(id(1)), Some(JobState::Expired));
+    assert_eq!(shard.state(id(2)), Some(JobState::Dead));
+    assert_eq!(shard.state(id(3)), Some(JobState::Expired));
+}
+
+/// A job whose args were missing in the state ran with empty ones.
+#[test]
+#[should_panic(expected = "body 1 is missing in the state")]
+fn args_that_are_missing_are_a_fault() {
+    let mut shard = Shard::new();
+    let large = Bytes::from(format!("\"{}\"", "x".repeat(10_000)));
+    shard.enqueue(NewJob { args: large, ..job(1) });
+    shard.turn.state.remove(&crate::state::keys::body(crate::ids::BodyId(1)));
+    shard.lease(1);
+}

@@ -197,7 +197,11 @@ impl Reference {
                 return Err(refused("run_at"));
             }
         }
-        Ok(())
+        let start = new.start.map_or(self.now, |start| self.instant(start));
+        match new.expiry {
+            Some(Start::At(at)) if start > self.now && at <= start => Err(refused("expires_at")),
+            _ => Ok(()),
+        }
     }
 
     pub(super) fn instant(&self, start: Start) -> TimeMs {
@@ -211,9 +215,11 @@ impl Reference {
         let defaults = &settings.defaults;
         let now = self.now;
         let max_age_ms = new.max_age_ms.or(defaults.max_age_ms);
+        let available_at = new.start.map_or(now, |start| self.instant(start).max(now));
         let expires_at = match new.expiry {
-            Some(expiry) => Some(self.instant(expiry)),
-            None => defaults.ttl_ms.map(|ms| now.plus(ms)),
+            Some(Start::At(at)) => Some(at),
+            Some(Start::After(ms)) => Some(available_at.plus(ms)),
+            None => defaults.ttl_ms.map(|ms| available_at.plus(ms)),
         };
         let retain_ms = new.retain_ms.or(defaults.retain_ms);
         let max_attempts = new.max_attempts.or(defaults.max_attempts);
@@ -244,8 +250,8 @@ impl Reference {
             fingerprint: new.fingerprint,
             place,
             enqueued_at: now,
-            available_at: new.start.map_or(now, |start| self.instant(start).max(now)),
-            deadline: max_age_ms.map(|ms| now.plus(ms)),
+            available_at,
+            deadline: max_age_ms.map(|ms| available_at.plus(ms)),
             phase: Phase::Waiting,
             attempt: 0,
             budget_from: 0,
