@@ -39,7 +39,7 @@ async fn two_requests_with_one_id_are_one_job() {
     recorder.client().enqueue(Notify(1)).id(id.parse().unwrap()).await.unwrap();
     assert!(recorder.all().is_empty());
     let server = EmbeddedServer::start().await.unwrap();
-    assert_eq!(recorded, twice(&server.client()).await);
+    assert_eq!(kept, twice(&server.client()).await);
     server.stop().await.unwrap();
 }
 
