@@ -304,7 +304,7 @@ impl Core {
 
 /// After a failed write or sync nobody knows what is on the disk, and a second attempt may succeed
 /// without the data: only a fresh start from the disk tells.
-fn end_process(shard: u32, error: &AppendError) -> ! {
+pub(crate) fn end_process(shard: u32, error: &AppendError) -> ! {
     tracing::error!(shard, %error, "the journal failed, the process ends");
     std::process::exit(EXIT_JOURNAL_FAILED)
 }

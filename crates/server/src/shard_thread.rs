@@ -9,10 +9,11 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use longshore_engine::Turn;
+use longshore_journal::AppendError;
 use longshore_store::{FlushError, Lsm, StoreFault};
 
 use crate::clock::Clocks;
-use crate::commit::Committer;
+use crate::commit::{self, Committer};
 use crate::flush::{CompactorHandle, FlushThread};
 use crate::recover::{Origin, RecoverError, Recovered, recover};
 use crate::shard::{End, FlushPolicy, Shard};
@@ -41,6 +42,9 @@ impl ShardSetup {
         match result {
             Ok(Ok(())) => {}
             Ok(Err(RecoverError::Ended)) => close(&shared, ShardState::Closed),
+            Ok(Err(RecoverError::Append(error @ AppendError::Failed { .. }))) => {
+                commit::end_process(shared.index, &error)
+            }
             Ok(Err(error)) => stop(&shared, error.to_string()),
             Err(panic) => stop(&shared, panic_reason(&*panic)),
         }

@@ -161,7 +161,15 @@ impl Server {
 
     /// `kill -9`, and a new one at the same place.
     pub(crate) fn crash_and_restart(&mut self) {
+        self.crash();
+        self.restart();
+    }
+
+    pub(crate) fn crash(&mut self) {
         self.process.kill();
+    }
+
+    pub(crate) fn restart(&mut self) {
         (self.process, self.address) = serve(self.folder.path(), &self.address);
     }
 

@@ -83,7 +83,13 @@ async fn open_faulty(config: &NodeConfig) -> (Node, Arc<AtomicU8>) {
 async fn open_counting(config: &NodeConfig) -> (Node, Arc<AtomicU8>, Arc<AtomicUsize>) {
     let mode = Arc::new(AtomicU8::new(SOUND));
     let by_callers = Arc::new(AtomicUsize::new(0));
-    let (seen, counted) = (Arc::clone(&mode), Arc::clone(&by_callers));
+    let node = start_faulty(config, &mode, &by_callers);
+    assert!(node.started().await.is_ready());
+    (node, mode, by_callers)
+}
+
+fn start_faulty(config: &NodeConfig, mode: &Arc<AtomicU8>, by_callers: &Arc<AtomicUsize>) -> Node {
+    let (seen, counted) = (Arc::clone(mode), Arc::clone(by_callers));
     let open = crate::journal_files::opener(config.journal);
     let open_journal = Arc::new(move |dir: &crate::ShardDir, store_id, shard| {
         let OpenedJournal { journal, room } = open(dir, store_id, shard)?;
@@ -92,9 +98,7 @@ async fn open_counting(config: &NodeConfig) -> (Node, Arc<AtomicU8>, Arc<AtomicU
         Ok(OpenedJournal { journal, room })
     });
     let probe = Box::new(FileSystem::of(&config.dir));
-    let node = Node::open_in(config, Surroundings { open_journal, probe }).unwrap();
-    assert!(node.started().await.is_ready());
-    (node, mode, by_callers)
+    Node::open_in(config, Surroundings { open_journal, probe }).unwrap()
 }
 
 /// A start on a full disk stopped the shard for good.
@@ -224,19 +228,39 @@ fn a_full_disk_closes_publishing_until_there_is_space() {
 /// The folder that the child process is to use; where it is set, this is the child.
 const CHILD_DIR: &str = "LONGSHORE_TEST_FAILING_JOURNAL";
 
+/// Runs the test of that name in a process of its own, which sees the folder.
+fn in_child(name: &str, dir: &std::path::Path) -> Option<i32> {
+    let child = Process::new(std::env::current_exe().unwrap())
+        .args(["--exact", &format!("tests::faulty::{name}"), "--nocapture"])
+        .env(CHILD_DIR, dir)
+        .status();
+    child.unwrap().code()
+}
+
+/// The shard stopped alone, and the process went on with a journal of which nobody knew what it
+/// held.
+#[test]
+fn a_first_write_that_fails_ends_the_process_as_any_other() {
+    if let Some(dir) = std::env::var_os(CHILD_DIR) {
+        block_on(async {
+            let mode = Arc::new(AtomicU8::new(FAILED));
+            let node = start_faulty(&config(dir.as_ref()), &mode, &Arc::default());
+            panic!("started after a failed write: {:?}", node.started().await);
+        });
+    }
+    let root = tempfile::tempdir().unwrap();
+    let name = "a_first_write_that_fails_ends_the_process_as_any_other";
+    assert_eq!(in_child(name, root.path()), Some(EXIT_JOURNAL_FAILED));
+}
+
 #[test]
 fn a_failed_sync_ends_the_process_and_loses_nothing_acknowledged() {
     if let Some(dir) = std::env::var_os(CHILD_DIR) {
         fail_in_child(dir.as_ref());
     }
     let root = tempfile::tempdir().unwrap();
-    let name = "tests::faulty::a_failed_sync_ends_the_process_and_loses_nothing_acknowledged";
-    let status = Process::new(std::env::current_exe().unwrap())
-        .args(["--exact", name, "--nocapture"])
-        .env(CHILD_DIR, root.path())
-        .status()
-        .unwrap();
-    assert_eq!(status.code(), Some(EXIT_JOURNAL_FAILED));
+    let name = "a_failed_sync_ends_the_process_and_loses_nothing_acknowledged";
+    assert_eq!(in_child(name, root.path()), Some(EXIT_JOURNAL_FAILED));
     block_on(async {
         let node = super::support::open(&config(root.path())).await;
         assert_eq!(lease_now(&node, 100).await.len(), 5);

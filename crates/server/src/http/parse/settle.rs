@@ -1,8 +1,11 @@
 //! Settlements: `ack`, `fail`, `snooze`, `release`, `discard`, `interrupt`, and many at once.
 
+use std::fmt;
+
 use bytes::Bytes;
 use longshore_engine::{Epoch, JobError, JobId, Settlement, Token, Verdict};
 use serde::Deserialize;
+use serde::de::{self, Deserializer, SeqAccess, Visitor};
 
 use super::check::check_count;
 use super::enqueue::follow_ups;
@@ -168,8 +171,35 @@ pub(crate) fn parse_settle(body: &Bytes, bounds: &Bounds) -> Result<Settlements,
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct EachApart<'a> {
-    #[serde(borrow)]
+    #[serde(borrow, deserialize_with = "apart")]
     settle: Vec<RawJson<'a>>,
+}
+
+/// The most settlements that are read one by one: a body full of commas must not become many times
+/// its size.
+const APART_MAX: usize = 10_000;
+
+fn apart<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<RawJson<'de>>, D::Error> {
+    struct Apart;
+    impl<'de> Visitor<'de> for Apart {
+        type Value = Vec<RawJson<'de>>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an array")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+            let mut items = Vec::new();
+            while let Some(item) = seq.next_element()? {
+                if items.len() == APART_MAX {
+                    return Err(de::Error::custom("too many settlements"));
+                }
+                items.push(item);
+            }
+            Ok(items)
+        }
+    }
+    deserializer.deserialize_seq(Apart)
 }
 
 #[derive(Deserialize)]
