@@ -284,7 +284,7 @@ async fn an_operator_ends_a_run_moves_a_job_and_finds_jobs_by_tag_and_key() {
     client.post(&move_to, both).await.refused(400, "value_refused");
     assert_eq!(client.post(&move_to, "").await.expect(200)["state"], "ready");
 
-    let lease = json!({"queues": ["q"], "worker": "w", "max_jobs": 2}).to_string();
+    let lease = json!({"queues": ["q"], "worker": "w", "max": 2}).to_string();
     let leased = client.post("/v1/lease", &lease).await.expect(200);
     let jobs = leased["jobs"].as_array().unwrap();
     let run = jobs.iter().find(|run| run["id"] == job["id"]).unwrap();
