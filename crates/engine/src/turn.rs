@@ -194,6 +194,17 @@ impl<M: OrderedMap> Turn<M> {
         self.finish();
     }
 
+    /// The shard took nothing in for a while, heartbeats included: every lease holds for one more of
+    /// its lengths from now on, but no run past its timeout.
+    pub fn extend_all_leases(&mut self, clock: Clock) {
+        let _ = self.begin(clock);
+        let ids: Vec<_> = self.state.leases.keys().copied().collect();
+        for (ns, id) in ids {
+            self.state.extend_lease(ns, id, None);
+        }
+        self.finish();
+    }
+
     /// The time of the last entry; wall time may have stepped back behind it.
     pub fn engine_time(&self) -> TimeMs {
         self.state.now()

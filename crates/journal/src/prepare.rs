@@ -137,8 +137,10 @@ impl State {
     }
 
     fn needs_more(&self, plan: &Plan) -> bool {
+        let is_short =
+            self.ready.back().is_some_and(|it| it.header.len_bytes < self.len_bytes_next);
         self.ready.is_empty()
-            || self.ready_bytes() < plan.reserve_bytes
+            || (self.ready_bytes() < plan.reserve_bytes && !is_short)
             || !self.has(self.len_bytes_wanted)
     }
 }

@@ -310,20 +310,25 @@ impl Shard {
         if self.turn.group_bytes() >= GROUP_BYTES_MAX {
             return Admit::Nothing;
         }
-        let map = self.turn.map();
-        if !map.is_full() {
+        if !self.turn.map().is_full() {
             Admit::All
-        } else if map.active_bytes() < FULL_MEMTABLES_MAX * self.policy.memtable_bytes {
-            Admit::NoJobs
-        } else {
+        } else if self.map_is_crammed() {
             Admit::Nothing
+        } else {
+            Admit::NoJobs
         }
+    }
+
+    /// Whether memory holds as much of the state as it may before a flush ends.
+    fn map_is_crammed(&self) -> bool {
+        let map = self.turn.map();
+        map.is_full() && map.active_bytes() >= FULL_MEMTABLES_MAX * self.policy.memtable_bytes
     }
 
     /// Whether nothing can be taken up until the disk has space: what was decided cannot be made
     /// durable, or memory is full of what cannot be flushed.
     fn lacks_space(&self) -> bool {
-        self.starved || (self.shared.flush_waits() && self.admit() == Admit::Nothing)
+        self.starved || (self.shared.flush_waits() && self.map_is_crammed())
     }
 
     /// Begins or ends to refuse calls for want of space. Who waits already is let go: whether that
@@ -337,6 +342,9 @@ impl Shard {
         let shard = self.shared.index;
         if !lacks {
             tracing::info!(shard, "the disk has space, the shard serves again");
+            // Heartbeats were refused meanwhile: no lease shall end before its worker can be heard.
+            let clock = self.clocks.now().1;
+            self.turn.extend_all_leases(clock);
             return self.shared.set_state(ShardState::Serving);
         }
         let waiting = self.pending.len();

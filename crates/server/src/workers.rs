@@ -326,7 +326,13 @@ impl Worker {
 
     /// It has these as well.
     pub(crate) fn add_runs(&self, runs: impl Iterator<Item = (JobId, Run)>) {
-        self.live().runs.extend(runs);
+        let mut live = self.live();
+        for (id, run) in runs {
+            // Another run of the same job: the timeout of the one before it is none of this one.
+            if let Some(at) = live.runs.insert(id, run).and_then(|before| before.times_out) {
+                live.timeouts.remove(&(at, id));
+            }
+        }
     }
 
     /// How many it has.
@@ -357,21 +363,29 @@ impl Worker {
         self.live().timeouts.first().map(|(at, _)| *at)
     }
 
-    /// The runs whose timeouts have ended; where they are still there they are due `again` later.
-    pub(crate) fn timed_out(&self, now: Instant, again: Duration) -> Vec<(JobId, Token)> {
+    /// Takes the runs whose timeouts have ended.
+    pub(crate) fn timed_out(&self, now: Instant) -> Vec<(JobId, Token)> {
         let mut live = self.live();
         let due: Vec<_> = live.timeouts.range(..=(now, JobId([0xff; 16]))).copied().collect();
         let mut runs = Vec::with_capacity(due.len());
         for (at, id) in due {
             live.timeouts.remove(&(at, id));
-            let later = now + again;
-            if let Some(run) = live.runs.get_mut(&id) {
-                run.times_out = Some(later);
+            if let Some(run) = live.runs.get(&id).filter(|run| run.times_out == Some(at)) {
                 runs.push((id, run.token));
-                live.timeouts.insert((later, id));
             }
         }
         runs
+    }
+
+    /// The timeout of this run ends later than it seemed to.
+    pub(crate) fn times_out_at(&self, (id, token): (JobId, Token), at: Instant) {
+        let mut live = self.live();
+        let Some(run) = live.runs.get_mut(&id).filter(|run| run.token == token) else { return };
+        let before = run.times_out.replace(at);
+        if let Some(before) = before {
+            live.timeouts.remove(&(before, id));
+        }
+        live.timeouts.insert((at, id));
     }
 
     /// It runs this one, and is so far with it.

@@ -61,7 +61,7 @@ pub(super) async fn enqueue(
         output::line(&format!("{} enqueued{again}", count(sent.total, "job")))?;
     }
     if sent.replayed > 0 && sent.ids.is_some() {
-        note("lines that were enqueued before made no new jobs; --anew makes some");
+        note("lines that were enqueued before made no new jobs; with --anew they make new ones");
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -152,9 +152,13 @@ impl Sent<'_> {
                 Err(self.so_far(Failure::new(Kind::Refused, message), first))
             }
             Err(fault) => {
-                let is_away = matches!(fault, Fault::Away(_));
+                let is_away = match &fault {
+                    Fault::Away(_) => true,
+                    // What was under way when the disk filled up is done once there is space.
+                    Fault::Refused(refusal) => refusal.code == "disk_low",
+                };
                 let mut failure = self.client.failure(fault);
-                if is_away && self.total > 0 {
+                if is_away {
                     let last = lines.last().map_or(first, |(number, _)| *number);
                     let message = &failure.message;
                     failure.message = format!("{message}; lines {first} to {last} may be enqueued");

@@ -52,7 +52,7 @@ impl<M: OrderedMap> Turn<M> {
     ) {
         let key = (ns, request.worker.clone(), request.session.clone());
         if let Some(turn) = request.turn {
-            self.asked.note(&key, turn, moment.mono);
+            self.asked.note(&key, turn, moment.mono, self.state.limits.sessions_max);
         }
         if !request.session.is_empty()
             && let Some(earlier) = self.waiters.of_session(&key)
@@ -136,7 +136,7 @@ impl<M: OrderedMap> Turn<M> {
             Some(last_turn) if turn < last_turn => {
                 Err(Rejection::TurnPassed { worker: request.worker.clone(), turn, last_turn })
             }
-            None if self.state.sessions.len().max(self.asked.len()) >= limit => {
+            _ if granted.is_none() && self.state.sessions.len() >= limit => {
                 Err(Rejection::TooManySessions { limit })
             }
             _ => Ok(()),

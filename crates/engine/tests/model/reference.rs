@@ -136,6 +136,8 @@ pub(crate) struct Reference {
     pub(crate) sessions: Vec<RefSession>,
     /// The last turn of each session that asked in this life, and when.
     pub(crate) asked: Vec<(SessionKey, u64, u64)>,
+    /// Those who were there when the others were too many.
+    pub(crate) asked_before: Vec<(SessionKey, u64, u64)>,
     pub(crate) consumers: Vec<RefConsumer>,
     pub(crate) waiters: Vec<Waiter>,
     pub(crate) operations: Vec<RefOperation>,
@@ -173,6 +175,7 @@ impl Reference {
             tombstones: Vec::new(),
             sessions: Vec::new(),
             asked: Vec::new(),
+            asked_before: Vec::new(),
             consumers: Vec::new(),
             waiters: Vec::new(),
             operations: Vec::new(),
@@ -188,6 +191,7 @@ impl Reference {
         self.waiters.clear();
         self.consumers.clear();
         self.asked.clear();
+        self.asked_before.clear();
         self.next_sweep = 0;
         self.stopping = false;
         let before = self.now;

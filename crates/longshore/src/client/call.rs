@@ -6,7 +6,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tonic::{Request, Status};
 
 use super::ClientError;
-use super::error::{Again, again};
+use super::error::{Again, again, may_take_effect};
 use crate::backoff::Backoff;
 
 /// What became of a call.
@@ -82,7 +82,7 @@ impl Bounds {
                 };
                 return Called { answer: Err(error), repeated };
             }
-            repeated |= !is_refusal;
+            repeated |= !is_refusal || may_take_effect(&status);
             sleep_until(next).await;
         }
     }

@@ -96,7 +96,8 @@ pub enum ClientError {
         /// What the last attempt met.
         reason: String,
     },
-    /// The server refuses it. Nothing has changed.
+    /// The server refuses it. Nothing has changed, but where the code is `disk_low`: what was under
+    /// way when the disk filled up takes effect once there is space.
     #[error("refused: {0}")]
     Refused(Refusal),
     /// Something that is to travel is no JSON.
@@ -146,6 +147,11 @@ impl ClientError {
         }
     }
 
+    /// Whether what was asked may have happened, or may happen yet.
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(self, Self::Unreachable { .. }) || self.code() == Some(DISK_LOW)
+    }
+
     pub(crate) fn from_status(status: &Status) -> Self {
         let word = |key: &str| status.metadata().get(key).and_then(|it| it.to_str().ok());
         let document = status.metadata().get_bin("longshore-problem-bin");
@@ -162,6 +168,14 @@ impl ClientError {
         }
         Self::Refused(Refusal { code, detail, field, retry_after })
     }
+}
+
+/// The disk of the server is low, or was full while the call was under way.
+const DISK_LOW: &str = "disk_low";
+
+/// Whether a call that was refused so may take effect all the same.
+pub(super) fn may_take_effect(status: &Status) -> bool {
+    status.metadata().get("longshore-code").is_some_and(|code| code == DISK_LOW)
 }
 
 /// A code for what a proxy or the transport refuses.

@@ -119,7 +119,7 @@ impl JobResponses {
         let job = match enqueue.into_future().await {
             Ok(job) => job,
             Err(error) => {
-                let is_open = matches!(error, ClientError::Unreachable { .. });
+                let is_open = error.is_open();
                 return refused(&error, is_open.then_some(&status));
             }
         };

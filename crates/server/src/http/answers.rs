@@ -6,6 +6,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Either, Full};
 
+use longshore_engine::LeaseJobs;
+
 use super::app::App;
 use super::body::Held;
 use super::code::Code;
@@ -32,6 +34,17 @@ impl App {
     /// Refuses what would be answered with much, while readers owe as much as they may.
     pub(crate) fn check_answers(&self) -> Result<(), Refusal> {
         if self.answers.has_room() { Ok(()) } else { Err(self.too_much_unread()) }
+    }
+
+    /// The same for a lease: it settles in any case, and gets jobs when there is room again.
+    pub(crate) fn only_settle_without_room(&self, lease: &mut LeaseJobs) -> Result<(), Refusal> {
+        if !self.answers.has_room() && lease.max > 0 {
+            if lease.settle.is_empty() {
+                return Err(self.too_much_unread());
+            }
+            lease.max = 0;
+        }
+        Ok(())
     }
 
     fn too_much_unread(&self) -> Refusal {

@@ -166,9 +166,12 @@ impl App {
         earlier: usize,
     ) -> Response<AnswerBody> {
         let changed = !matches!(*request.method(), Method::GET | Method::HEAD);
-        let reply = self.handle(request, earlier).await.unwrap_or_else(Reply::from);
+        let (reply, may_be_large) = match self.handle(request, earlier).await {
+            Ok((reply, op)) => (reply, reads_bodies(op)),
+            Err(refusal) => (Reply::from(refusal), false),
+        };
         let (parts, body) = reply.into_response().into_parts();
-        let response = match self.counted(body, changed) {
+        let response = match self.counted(body, changed || !may_be_large) {
             Ok(body) => Response::from_parts(parts, body),
             Err(refusal) => Reply::from(refusal).into_response(),
         };
@@ -176,7 +179,11 @@ impl App {
         response
     }
 
-    async fn handle(&self, request: Request<Incoming>, earlier: usize) -> Result<Reply, Refusal> {
+    async fn handle(
+        &self,
+        request: Request<Incoming>,
+        earlier: usize,
+    ) -> Result<(Reply, Op), Refusal> {
         let (parts, incoming) = request.into_parts();
         let has_body = !incoming.is_end_stream();
         guard::check(&parts.method, &parts.uri, &parts.headers, has_body)?;
@@ -186,11 +193,12 @@ impl App {
         self.check_room(found.route.class, earlier)?;
         let _admitted = self.admit(found.route.class)?;
         self.check_publishing(found.route.class)?;
-        if matches!(found.route.op, Op::GetJob | Op::GetResult | Op::ListJobs | Op::Lease) {
+        if reads_bodies(found.route.op) {
             self.check_answers()?;
         }
         let (body, held) = self.body(found.route, incoming).await?;
-        self.call(&found, query, &parts.headers, body, held).await
+        let reply = self.call(&found, query, &parts.headers, body, held).await?;
+        Ok((reply, found.route.op))
     }
 
     async fn call(
@@ -306,4 +314,10 @@ fn not_found(why: NotFound, path: &str) -> Refusal {
         }
         NotFound::Encoding => Refusal::value("the path", quoted(path), "percent-encoded UTF-8"),
     }
+}
+
+/// Whether it answers with what jobs carry and changes nothing, so that it can be refused for want of
+/// room for its answer.
+fn reads_bodies(op: Op) -> bool {
+    matches!(op, Op::GetJob | Op::GetResult | Op::ListJobs)
 }

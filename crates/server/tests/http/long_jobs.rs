@@ -204,6 +204,17 @@ async fn one_settlement_at_fault_leaves_the_others_as_they_are() {
     let answer = client.post("/v1/lease", &body).await.expect(200);
     assert_eq!(answer["settled"][0]["error"]["code"], "value_refused", "{answer}");
     assert_eq!(answer["settled"][1]["settled"], "ack", "{answer}");
+    // Also where one of them is not of the shape of a settlement.
+    let settle = json!([
+        {"id": runs[3]["id"], "token": runs[3]["token"], "verdict": "nack"},
+        {"id": runs[4]["id"], "token": runs[4]["token"], "verdict": "ack", "result": [1]},
+    ]);
+    let body = json!({"queues": ["q"], "max": 1, "settle": settle}).to_string();
+    let answer = client.post("/v1/lease", &body).await.expect(200);
+    assert_eq!(answer["settled"][0]["error"]["code"], "value_refused", "{answer}");
+    assert_eq!(answer["settled"][1]["settled"], "ack", "{answer}");
+    let wrong = json!({"queues": ["q"], "maxi": 1, "settle": settle}).to_string();
+    client.post("/v1/lease", &wrong).await.refused(400, "field_unknown");
     server.stop().await;
 }
 

@@ -165,3 +165,37 @@ fn a_late_lower_turn_does_not_take_the_place_of_one_that_waits() {
     shard.enqueue(job(1));
     assert!(matches!(&shard.answers[&waiting], Answer::Leased { jobs, .. } if jobs.len() == 1));
 }
+
+/// Sessions that were granted nothing counted as sessions: whoever asked often enough under new
+/// names locked new workers out.
+#[test]
+fn sessions_that_were_granted_nothing_lock_nobody_out() {
+    let mut shard = Shard::recover(&[], Limits { sessions_max: 2, ..Limits::default() });
+    for number in 0..10 {
+        let session = format!("s{number}");
+        let wish = LeaseJobs { turn: Some(1), session, ..wish() };
+        let answer = shard.call(Command::LeaseJobs(Box::new(wish)));
+        assert!(matches!(answer, Answer::Leased { .. }), "{number}: {answer:?}");
+    }
+    // What the latest ones asked is known.
+    let late = LeaseJobs { turn: Some(0), session: "s9".to_owned(), ..wish() };
+    let answer = shard.call(Command::LeaseJobs(Box::new(late)));
+    assert!(matches!(answer, Answer::Rejected(Rejection::TurnPassed { .. })), "{answer:?}");
+}
+
+/// While the disk was full heartbeats were refused, and when it had space again the runs of all
+/// live workers were lost before one of them could be heard.
+#[test]
+fn leases_outlive_a_while_in_which_nothing_was_taken_in() {
+    let mut shard = Shard::new();
+    shard.enqueue(once(1));
+    shard.enqueue(NewJob { timeout_ms: Some(40_000), ..job(2) });
+    let jobs = shard.lease(2);
+    shard.clock.mono = shard.clock.mono.plus(60_000);
+    shard.clock.wall = shard.clock.wall.plus(60_000);
+    shard.turn.extend_all_leases(shard.clock);
+    shard.advance(0);
+    assert_eq!(shard.settle(&jobs[0], ack()), Ok(EndKind::Acked));
+    // Its timeout is over all the same.
+    assert!(shard.settle(&jobs[1], ack()).is_err());
+}

@@ -19,8 +19,7 @@ impl Reference {
         let key: SessionKey = (ns, request.worker.clone(), request.session.clone());
         self.check_lease(&key, &request)?;
         if let Some(turn) = request.turn {
-            self.asked.retain(|(of, ..)| *of != key);
-            self.asked.push((key.clone(), turn, self.mono));
+            self.note_asked(&key, turn);
         }
         if !request.session.is_empty() {
             self.supersede(&key);
@@ -59,17 +58,30 @@ impl Reference {
             return Err(refused("turn"));
         }
         let granted = self.sessions.iter().find(|session| session.key == *key);
-        let asked = self.asked.iter().find(|(of, ..)| of == key);
+        let asked = self.asked.iter().chain(&self.asked_before).find(|(of, ..)| of == key);
         let last = granted.map(|it| it.last_turn).max(asked.map(|(_, turn, _)| *turn));
         match last {
             Some(last_turn) if turn < last_turn => {
                 Err(Rejection::TurnPassed { worker: request.worker.clone(), turn, last_turn })
             }
-            None if self.sessions.len().max(self.asked.len()) >= limits.sessions_max => {
+            _ if granted.is_none() && self.sessions.len() >= limits.sessions_max => {
                 Err(Rejection::TooManySessions { limit: limits.sessions_max })
             }
             _ => Ok(()),
         }
+    }
+
+    fn note_asked(&mut self, key: &SessionKey, turn: u64) {
+        let now = (key.clone(), turn, self.mono);
+        if let Some(asked) = self.asked.iter_mut().find(|(of, ..)| of == key) {
+            *asked = now;
+            return;
+        }
+        self.asked_before.retain(|(of, ..)| of != key);
+        if self.asked.len() >= self.limits.sessions_max {
+            self.asked_before = std::mem::take(&mut self.asked);
+        }
+        self.asked.push(now);
     }
 
     fn supersede(&mut self, key: &SessionKey) {

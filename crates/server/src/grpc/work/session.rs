@@ -35,9 +35,8 @@ const BEATS_PER_LEASE: u64 = 3;
 /// When jobs are asked for again, where the shard did not answer or could not have it wait.
 const PAUSE: Duration = Duration::from_secs(1);
 /// How long after the end of a run's timeout the shard, which counts in whole milliseconds, is
-/// asked whether it has ended the run; and when again, where it has not come to that.
+/// asked whether it has ended the run.
 const TIMED_OUT_AFTER: Duration = Duration::from_millis(5);
-const TIMED_OUT_AGAIN: Duration = Duration::from_millis(100);
 
 /// Jobs, and whether there are none although the request has not waited.
 type Leased = Result<(Vec<Delivery>, bool), Refusal>;
@@ -196,7 +195,7 @@ impl Session {
             leased = leasing => self.leased(leased).await,
             () = silent, if asks => Ok(()),
             () = timed_out => {
-                let due = self.worker().timed_out(Instant::now(), TIMED_OUT_AGAIN);
+                let due = self.worker().timed_out(Instant::now());
                 self.under_way.push(Box::pin(self.telling.clone().timed_out(due)));
                 Ok(())
             }

@@ -2,6 +2,7 @@
 //! it resolves to goes to the worker.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use longshore_engine::{
     Answer, Command, EndKind, Holder, Instruction, JobId, Rejection, SessionView, Settlement, Token,
@@ -17,6 +18,9 @@ use crate::http::look::{ask, slow_down_ms, unexpected};
 use crate::http::refusal::Refusal;
 use crate::http::text::shorten;
 use crate::workers::{Wanted, Worker};
+
+/// How long after the answer the shard is asked again about a run whose timeout should have ended.
+const TIMED_OUT_AGAIN: Duration = Duration::from_millis(100);
 
 /// What one message may be about, at most.
 const RUNS_MAX: usize = 1000;
@@ -228,20 +232,23 @@ impl Telling {
         Ok(answers)
     }
 
-    /// Tells which of these runs, whose timeouts have ended, are lost. It extends none of them.
+    /// Tells which of these runs, whose timeouts have ended, are lost. It extends none of them, and
+    /// asks about the others again once it was answered and a while has passed.
     pub(super) async fn timed_out(self, runs: Vec<(JobId, Token)>) -> Answers {
         let mut lost = Vec::new();
         for part in runs.chunks(RUNS_MAX) {
             // They have started: that is heard for the second time and changes nothing.
             let told = match self.ask(Command::StartJobs(part.to_vec())).await {
-                Ok(Answer::Extended(told)) => told,
+                Ok(Answer::Extended(told)) => told.iter().map(|it| Some(it.is_ok())).collect(),
                 Ok(other) => return Err(unexpected(&other).into()),
-                // They are asked about again.
-                Err(_) => continue,
+                Err(_) => vec![None; part.len()],
             };
-            for ((id, token), told) in part.iter().zip(told) {
-                if told.is_err() && self.worker.remove_run(*id, *token) {
-                    lost.push(run_control(*id, *token, None));
+            let again = Instant::now() + TIMED_OUT_AGAIN;
+            for (run, stands) in part.iter().zip(told) {
+                if stands != Some(false) {
+                    self.worker.times_out_at(*run, again);
+                } else if self.worker.remove_run(run.0, run.1) {
+                    lost.push(run_control(run.0, run.1, None));
                 }
             }
         }

@@ -31,7 +31,8 @@ fn outcomes(
 }
 
 pub(super) async fn lease(call: Call<'_>, held: Option<Held>) -> Result<Reply, Refusal> {
-    let (request, told) = parse_lease(&call.body, &call.app.bounds)?;
+    let (mut request, told) = parse_lease(&call.body, &call.app.bounds)?;
+    call.app.only_settle_without_room(&mut request)?;
     if request.wait_ms > 0 && told.is_empty() {
         // A request may wait for a minute; what it waits with is small.
         drop(held);

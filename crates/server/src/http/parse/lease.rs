@@ -1,12 +1,17 @@
 //! `POST .../lease`: one turn of a worker's loop.
 
+use std::fmt;
+
 use bytes::Bytes;
 use longshore_engine::{JobId, LeaseJobs, QueuePattern};
 
+use serde::Deserialize;
+use serde::de::{self, Deserializer, MapAccess, Visitor};
+
 use super::Bounds;
 use super::check::check_count;
-use super::settle::{Settlements, settlements};
-use crate::api::{DurationText, LeaseRequest};
+use super::settle::{EachApart, Settlements, each_apart, settlements};
+use crate::api::{DurationText, LeaseRequest, RawJson};
 use crate::http::code::Code;
 use crate::http::json::{missing, read, text_of};
 use crate::http::refusal::Refusal;
@@ -22,8 +27,78 @@ const NAMELESS: &str = "anonymous";
 /// Reads the body of a lease request, and what of its settlements is at fault.
 pub(crate) fn parse_lease(body: &Bytes, bounds: &Bounds) -> Result<(LeaseJobs, Told), Refusal> {
     let jobs_max = bounds.lease_jobs_max;
-    let request: LeaseRequest<'_> =
-        read(text_of(body)?).map_err(|refusal: Refusal| refusal.bounding("max", jobs_max))?;
+    let text = text_of(body)?;
+    let refusal = match read::<LeaseRequest<'_>>(text) {
+        Ok(mut request) => {
+            let settle = std::mem::take(&mut request.settle);
+            return lease_of(request, bounds, || settlements(settle, body, bounds));
+        }
+        Err(refusal) => refusal.bounding("max", jobs_max),
+    };
+    // One settlement at fault leaves the others as they are.
+    let Ok(Parts { settle: Some(settle), rest }) = serde_json::from_str::<Parts<'_>>(text) else {
+        return Err(refusal);
+    };
+    let settle = format!("{{\"settle\":{}}}", settle.get());
+    let Ok(request) = read::<LeaseRequest<'_>>(&rest) else { return Err(refusal) };
+    let apart = serde_json::from_str::<EachApart<'_>>(&settle);
+    lease_of(request, bounds, || match apart {
+        Ok(apart) => each_apart(apart.settle, body, bounds, refusal),
+        Err(_) => Err(refusal),
+    })
+}
+
+/// The members of a request: its settlements, and the text of an object with all others.
+struct Parts<'a> {
+    settle: Option<RawJson<'a>>,
+    rest: String,
+}
+
+/// A request has fewer members than this.
+const MEMBERS_MAX: usize = 32;
+
+impl<'de> Deserialize<'de> for Parts<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members;
+        impl<'de> Visitor<'de> for Members {
+            type Value = Parts<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let (mut settle, mut rest) = (None, String::from("{"));
+                for _ in 0..MEMBERS_MAX {
+                    let Some(name) = map.next_key::<String>()? else {
+                        rest.push('}');
+                        return Ok(Parts { settle, rest });
+                    };
+                    let value: RawJson<'de> = map.next_value()?;
+                    if name == "settle" && settle.is_none() {
+                        settle = Some(value);
+                        continue;
+                    }
+                    if rest.len() > 1 {
+                        rest.push(',');
+                    }
+                    rest.push_str(&serde_json::Value::from(name).to_string());
+                    rest.push(':');
+                    rest.push_str(value.get());
+                }
+                Err(de::Error::custom("too many members"))
+            }
+        }
+        deserializer.deserialize_map(Members)
+    }
+}
+
+fn lease_of(
+    request: LeaseRequest<'_>,
+    bounds: &Bounds,
+    settle: impl FnOnce() -> Result<Settlements, Refusal>,
+) -> Result<(LeaseJobs, Told), Refusal> {
+    let jobs_max = bounds.lease_jobs_max;
     let max = request.max.unwrap_or(1);
     if max > jobs_max {
         return Err(Refusal::value("max", max, "").bounding("max", jobs_max));
@@ -67,7 +142,7 @@ pub(crate) fn parse_lease(body: &Bytes, bounds: &Bounds) -> Result<(LeaseJobs, T
         let allowed = format!("at most {}", DurationText(bounds.wait_ms_max));
         return Err(Refusal::value("wait", DurationText(wait_ms), allowed));
     }
-    let Settlements { told, sound } = settlements(request.settle, body, bounds)?;
+    let Settlements { told, sound } = settle()?;
     let lease = LeaseJobs {
         queues,
         kinds: request.kinds,

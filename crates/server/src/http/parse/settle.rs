@@ -157,9 +157,19 @@ pub(crate) fn parse_settle(body: &Bytes, bounds: &Bounds) -> Result<Settlements,
         Err(refusal) => refusal,
     };
     let Ok(request) = serde_json::from_str::<EachApart<'_>>(text) else { return Err(refusal) };
-    check_count("settle", request.settle.len(), bounds.settlements_max, "runs")?;
+    each_apart(request.settle, body, bounds, refusal)
+}
+
+/// Reads settlements one by one, as the `refusal` of all of them together is about one of them.
+pub(super) fn each_apart(
+    settle: Vec<RawJson<'_>>,
+    body: &Bytes,
+    bounds: &Bounds,
+    refusal: Refusal,
+) -> Result<Settlements, Refusal> {
+    check_count("settle", settle.len(), bounds.settlements_max, "runs")?;
     let mut settlements = Settlements::default();
-    for one in request.settle {
+    for one in settle {
         let Ok(named) = serde_json::from_str::<Named>(one.get()) else { return Err(refusal) };
         let one = read(one.get()).and_then(|one| settlement(one, body, bounds));
         settlements.push(JobId(named.id.0), one);
@@ -170,9 +180,9 @@ pub(crate) fn parse_settle(body: &Bytes, bounds: &Bounds) -> Result<Settlements,
 /// A request whose settlements are read one by one, as one of them is at fault.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct EachApart<'a> {
+pub(super) struct EachApart<'a> {
     #[serde(borrow, deserialize_with = "apart")]
-    settle: Vec<RawJson<'a>>,
+    pub(super) settle: Vec<RawJson<'a>>,
 }
 
 /// The most settlements that are read one by one: a body full of commas must not become many times
