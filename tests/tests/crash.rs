@@ -238,7 +238,7 @@ fn drain(client: &mut Client) -> Result<()> {
                 let answer = client.get(&format!("{}/queues", base(namespace)))?;
                 seen = answer.body.to_string();
                 let queues = answer.body["queues"].as_array().context("a list of queues")?;
-                let states = ["ready", "scheduled", "retrying", "blocked", "running"];
+                let states = ["ready", "scheduled", "retrying", "blocked", "held", "running"];
                 let counts = queues.iter().flat_map(|queue| states.map(|state| &queue[state]));
                 let sum: u64 = counts.filter_map(serde_json::Value::as_u64).sum();
                 Ok((answer.is_success() && sum < left).then_some(sum))

@@ -229,7 +229,8 @@ async fn queue(client: &Client) -> Result<QueueRecord> {
 }
 
 fn backlog(queue: &QueueRecord) -> u64 {
-    queue.ready + queue.scheduled + queue.retrying + queue.blocked + queue.running
+    let waiting = queue.ready + queue.scheduled + queue.retrying + queue.blocked;
+    waiting + queue.held + queue.running
 }
 
 /// Works off `pending` jobs, killing and restarting on the way.

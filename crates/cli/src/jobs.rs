@@ -220,10 +220,11 @@ fn row(job: &JobRecord<'_>) -> Vec<String> {
     ]
 }
 
-/// The state, and that it is held back.
+/// The state, that its worker has not started it, and that it is held back.
 fn state(job: &JobRecord<'_>) -> String {
-    let held = if job.paused { ", paused" } else { "" };
-    format!("{}{held}", job.state)
+    let held = if job.running.as_ref().is_some_and(|lease| lease.held) { ", held" } else { "" };
+    let paused = if job.paused { ", paused" } else { "" };
+    format!("{}{held}{paused}", job.state)
 }
 
 /// An instant without its fraction.

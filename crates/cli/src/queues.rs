@@ -155,6 +155,7 @@ async fn list(client: &Client, args: &ListArgs, format: Format) -> anyhow::Resul
         ">scheduled",
         ">retrying",
         ">blocked",
+        ">held",
         ">running",
         ">dead",
         ">oldest",
@@ -205,6 +206,7 @@ fn row(queue: &QueueRecord) -> Vec<String> {
         grouped(queue.scheduled),
         grouped(queue.retrying),
         grouped(queue.blocked),
+        grouped(queue.held),
         grouped(queue.running),
         grouped(queue.dead),
         queue.oldest_age.map(short).unwrap_or_default(),
@@ -250,6 +252,7 @@ fn show(body: &[u8], format: Format) -> anyhow::Result<ExitCode> {
             "blocked",
             Some(format!("{} (behind one of their key, or paused)", grouped(queue.blocked))),
         ),
+        ("held", Some(format!("{} (a worker has not started them)", grouped(queue.held)))),
         ("running", Some(grouped(queue.running))),
         ("dead", Some(grouped(queue.dead))),
         ("oldest", queue.oldest_age.map(|age| format!("ready for {}", short(age)))),
@@ -282,7 +285,7 @@ async fn pause(
     if format == Format::Json {
         output::json_text(&body)?;
     } else if paused {
-        let running = count(record.running, "job");
+        let running = count(record.held + record.running, "job");
         output::line(&format!("{queue} is paused; {running} running may end"))?;
     } else {
         output::line(&format!("{queue} hands out jobs again"))?;
@@ -336,7 +339,10 @@ async fn delete(client: &Client, args: &DeleteArgs, format: Format) -> anyhow::R
         let waiting = queue.ready + queue.scheduled + queue.retrying + queue.blocked;
         confirm(&format!(
             "delete {} with {} waiting, {} running and {} dead jobs?",
-            queue.name, waiting, queue.running, queue.dead
+            queue.name,
+            waiting,
+            queue.held + queue.running,
+            queue.dead
         ))?;
     }
     let body = client.delete(&format!("{path}?force=true")).await?;

@@ -100,7 +100,7 @@ async fn follow(client: &Client, id: JobIdText, queue: &str) -> Result<StateText
 fn why_it_waits(queue: Option<&QueueRecord>) -> String {
     match queue {
         Some(queue) if queue.settings.paused => format!("queue {} is paused", queue.name),
-        Some(queue) if queue.consumers > 0 && queue.running > 0 => {
+        Some(queue) if queue.consumers > 0 && queue.held + queue.running > 0 => {
             "the workers are busy, or none of them takes shell commands (work --allow-shell)"
                 .to_owned()
         }

@@ -147,7 +147,7 @@ pub struct HeldJob {
     pub kind: String,
     /// 1-based.
     pub attempt: u32,
-    /// Whether its job has been started.
+    /// Whether its worker was heard to have started the job, or may have been.
     pub started: bool,
     /// When it was granted.
     pub granted_at: TimeMs,
@@ -228,7 +228,9 @@ pub struct QueueView {
     pub retrying: u64,
     /// Wait behind another job of their ordering key, or are paused.
     pub blocked: u64,
-    /// Have a live lease.
+    /// Wait at a streaming worker, which has not started them.
+    pub held: u64,
+    /// Have any other live lease.
     pub running: u64,
     /// Are dead.
     pub dead: u64,

@@ -132,7 +132,8 @@ pub(crate) struct LiveLease {
     pub(crate) paused: bool,
     /// Where it stands in its worker's session.
     pub(crate) held: Held,
-    /// Its worker said that the job runs, whatever became of their session since.
+    /// Its worker said that the job runs, whatever became of their session since. Of what had a
+    /// stream when the shard started: it may have said so.
     pub(crate) begun: bool,
 }
 

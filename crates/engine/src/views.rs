@@ -66,6 +66,7 @@ impl<M: OrderedMap> State<M> {
     ) -> QueueView {
         let counts = &queue.counts;
         let (scheduled, retrying) = self.not_yet_due(queue, now);
+        let held = self.held.waiting(queue.id);
         let oldest = self.lanes.oldest(queue.id).filter(|at| *at <= now);
         QueueView {
             name: queue.name.clone(),
@@ -74,7 +75,8 @@ impl<M: OrderedMap> State<M> {
             scheduled,
             retrying,
             blocked: counts.blocked,
-            running: counts.running,
+            held,
+            running: counts.running.saturating_sub(held),
             dead: counts.dead,
             oldest_age_ms: oldest.map(|at| now.since(at)),
             consumers,

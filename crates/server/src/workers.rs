@@ -189,6 +189,22 @@ impl Registry {
         worker.bell.notify_one();
     }
 
+    /// Whether the job is with a worker's stream and has not started, as far as is known.
+    pub(crate) fn holds(&self, namespace: &str, view: &JobView) -> bool {
+        let Some(lease) = view.lease.as_ref().filter(|lease| !lease.session.is_empty()) else {
+            return false;
+        };
+        let key = WorkerKey {
+            namespace: namespace.to_owned(),
+            name: lease.worker.to_string(),
+            session: lease.session.to_string(),
+        };
+        let Some(worker) = self.lock().get(&key).cloned() else { return false };
+        let live = worker.live();
+        let run = live.runs.get(&view.job.id).filter(|run| run.token == lease.token);
+        run.is_some_and(|run| run.started_at.is_none())
+    }
+
     /// The workers of a namespace, in the order of their names.
     pub(crate) fn list(&self, namespace: &str) -> Vec<Arc<Worker>> {
         let workers = self.lock();

@@ -416,7 +416,6 @@ impl Simulation {
             Ok(node) => {
                 self.lives += 1;
                 self.flipped = None;
-                self.shadow.restarted();
                 self.node = Some(node);
                 self.check_state()
             }

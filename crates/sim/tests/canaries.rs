@@ -72,3 +72,8 @@ fn an_attempt_that_is_used_up_by_a_run_with_headway_is_caught() {
 fn an_interruption_that_is_taken_for_a_release_is_caught() {
     check(Canary::InterruptUnheard);
 }
+
+#[test]
+fn an_at_most_once_run_that_told_its_progress_and_is_taken_back_is_caught() {
+    check(Canary::ProgressUnheard);
+}

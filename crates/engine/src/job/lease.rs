@@ -229,10 +229,10 @@ impl<M: OrderedMap> State<M> {
     pub(crate) fn end_lease(&mut self, ns: NamespaceId, id: JobId) -> Option<(Arc<Job>, Lease)> {
         let live = self.leases.remove(&(ns, id))?;
         self.lease_ends.remove(&(live.expires, ns, id));
-        self.held.forget(ns, &live);
         self.remove(&keys::lease(ns, id));
+        let queue = self.queue_of(ns, &live.job);
+        self.held.forget(ns, queue, &live);
         let LiveLease { lease, job, .. } = *live;
-        let queue = self.queue_of(ns, &job);
         let counts = &mut self.queues.change(queue).counts;
         counts.running = counts.running.saturating_sub(1);
         Some((job, lease))

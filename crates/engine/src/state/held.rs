@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::{LiveLease, State};
 use crate::command::Holder;
-use crate::ids::{JobId, NamespaceId};
+use crate::ids::{JobId, NamespaceId, QueueId};
 use crate::map::OrderedMap;
 
 /// Where a lease stands in its worker's session.
@@ -16,7 +16,8 @@ pub(crate) enum Held {
     Apart,
     /// Its job was sent to the worker and may not have arrived.
     Delivered,
-    /// Its worker said that the job runs. What it says later does not take that back.
+    /// Its worker said that the job runs, or it is to run at most once. What is said later does
+    /// not take that back.
     Started,
     /// It stood when the shard started: it counts as started until its worker says.
     Unknown,
@@ -56,9 +57,21 @@ impl Vanished {
     }
 }
 
-/// The leases of each session. What is here is not [`Held::Apart`], and the other way round.
+impl LiveLease {
+    /// Whether its worker has the job at hand and does not run it, as far as is known.
+    fn waits(&self) -> bool {
+        matches!(self.held, Held::Delivered | Held::Started) && !self.begun
+    }
+}
+
+/// See the file's head.
 #[derive(Debug, Default)]
-pub(crate) struct HeldIndex(BTreeMap<HolderKey, BTreeSet<JobId>>);
+pub(crate) struct HeldIndex {
+    /// The leases of each session. What is here is not [`Held::Apart`], and the other way round.
+    sessions: BTreeMap<HolderKey, BTreeSet<JobId>>,
+    /// How many leases of each queue wait at their workers. Those that have none are not here.
+    waiting: BTreeMap<QueueId, u64>,
+}
 
 impl HeldIndex {
     /// A key as the index has it.
@@ -72,37 +85,62 @@ impl HeldIndex {
 
     /// The leases of a session.
     pub(crate) fn of(&self, key: &HolderKey) -> Vec<JobId> {
-        self.0.get(key).into_iter().flatten().copied().collect()
+        self.sessions.get(key).into_iter().flatten().copied().collect()
     }
 
     /// How many it has.
     pub(crate) fn count(&self, key: &HolderKey) -> usize {
-        self.0.get(key).map_or(0, BTreeSet::len)
+        self.sessions.get(key).map_or(0, BTreeSet::len)
     }
 
-    /// The lease has ended.
-    pub(crate) fn forget(&mut self, ns: NamespaceId, live: &LiveLease) {
+    /// How many jobs of the queue wait at their workers.
+    pub(crate) fn waiting(&self, queue: QueueId) -> u64 {
+        self.waiting.get(&queue).copied().unwrap_or(0)
+    }
+
+    /// The lease, which is of that queue, has ended or is its session's no longer.
+    pub(crate) fn forget(&mut self, ns: NamespaceId, queue: QueueId, live: &LiveLease) {
         if live.held == Held::Apart {
             return;
         }
         let key = Self::key_of(ns, live);
-        if let Some(ids) = self.0.get_mut(&key) {
+        if let Some(ids) = self.sessions.get_mut(&key) {
             ids.remove(&live.job.id);
             if ids.is_empty() {
-                self.0.remove(&key);
+                self.sessions.remove(&key);
             }
+        }
+        self.recount(queue, live.waits(), false);
+    }
+
+    /// One lease of the queue waited and does not any more, or the other way round.
+    fn recount(&mut self, queue: QueueId, waited: bool, waits: bool) {
+        let count = self.waiting.entry(queue).or_default();
+        *count = count.saturating_add(u64::from(waits)).saturating_sub(u64::from(waited));
+        if *count == 0 {
+            self.waiting.remove(&queue);
         }
     }
 }
 
 impl<M: OrderedMap> State<M> {
-    fn hold(&mut self, ns: NamespaceId, id: JobId, held: Held) {
+    /// Changes how a lease is held, and counts it anew.
+    fn change_held(&mut self, ns: NamespaceId, id: JobId, change: impl FnOnce(&mut LiveLease)) {
+        let Some(live) = self.leases.get(&(ns, id)) else { return };
+        let queue = self.queue_of(ns, &live.job);
         let Some(live) = self.leases.get_mut(&(ns, id)) else { return };
-        let key = HeldIndex::key_of(ns, live);
+        let waited = live.waits();
+        change(live);
+        self.held.recount(queue, waited, live.waits());
+    }
+
+    fn hold(&mut self, ns: NamespaceId, id: JobId, held: Held) {
+        let Some(live) = self.leases.get(&(ns, id)) else { return };
         if live.held == Held::Apart {
-            self.held.0.entry(key).or_default().insert(id);
+            let key = HeldIndex::key_of(ns, live);
+            self.held.sessions.entry(key).or_default().insert(id);
         }
-        live.held = held;
+        self.change_held(ns, id, |live| live.held = held);
     }
 
     /// The job is on its way to the worker's stream. One that runs at most once counts as started:
@@ -121,12 +159,16 @@ impl<M: OrderedMap> State<M> {
     /// Its worker runs the job.
     pub(crate) fn note_started(&mut self, ns: NamespaceId, id: JobId) {
         let mono = self.mono;
+        self.change_held(ns, id, |live| {
+            live.begun = true;
+            if live.held != Held::Apart {
+                live.held = Held::Started;
+            }
+        });
         let Some(live) = self.leases.get_mut(&(ns, id)) else { return };
-        live.begun = true;
         if live.held == Held::Apart {
             return;
         }
-        live.held = Held::Started;
         self.vanished.forget(ns, id);
         if let Some(timeout_ms) = live.job.options.timeout_ms
             && live.timeout.is_none()
@@ -136,10 +178,23 @@ impl<M: OrderedMap> State<M> {
         }
     }
 
-    /// The worker names the lease as its own, and says whether the job runs.
+    /// Its worker extends this very lease. One with a stream does so only for what it runs; one
+    /// over HTTP also for what it has not come to.
+    pub(crate) fn note_extended(&mut self, ns: NamespaceId, id: JobId) {
+        if self.leases.get(&(ns, id)).is_some_and(|live| live.held != Held::Apart) {
+            self.note_started(ns, id);
+        }
+    }
+
+    /// The worker names the lease as its own, and says whether the job runs. Nobody else knows that
+    /// of what stood when the shard started.
     pub(crate) fn note_held(&mut self, ns: NamespaceId, id: JobId, started: bool) {
         match self.leases.get(&(ns, id)).map(|live| live.held) {
-            Some(Held::Delivered | Held::Unknown) if !started => self.note_delivered(ns, id),
+            Some(Held::Delivered) if !started => self.note_delivered(ns, id),
+            Some(Held::Unknown) if !started => {
+                self.change_held(ns, id, |live| live.begun = false);
+                self.note_delivered(ns, id);
+            }
             _ => {
                 self.hold(ns, id, Held::Started);
                 if started {
@@ -151,19 +206,27 @@ impl<M: OrderedMap> State<M> {
 
     /// The session's heartbeats are for this lease no longer.
     pub(crate) fn set_apart(&mut self, ns: NamespaceId, id: JobId) {
+        let Some(live) = self.leases.get(&(ns, id)) else { return };
+        let queue = self.queue_of(ns, &live.job);
         if let Some(live) = self.leases.get_mut(&(ns, id)) {
-            self.held.forget(ns, live);
+            self.held.forget(ns, queue, live);
             live.held = Held::Apart;
         }
     }
 
     /// After a start, everything with a session may belong to a worker that comes back, and counts
-    /// as started until it says what is not.
+    /// as started until it says what is not. What was granted to a worker that counts its turns
+    /// has no stream: only that worker itself ever knows whether it runs.
     pub(crate) fn index_sessions(&mut self) {
         let with_session = self.leases.iter().filter(|(_, live)| !live.lease.session.is_empty());
         let ids: Vec<_> = with_session.map(|(key, _)| *key).collect();
         for (ns, id) in ids {
             self.hold(ns, id, Held::Unknown);
+            if let Some(live) = self.leases.get_mut(&(ns, id)) {
+                let (worker, session) = (&live.lease.worker, &live.lease.session);
+                let key = (ns, worker.to_string(), session.to_string());
+                live.begun = !self.sessions.contains_key(&key);
+            }
         }
     }
 }

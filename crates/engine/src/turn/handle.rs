@@ -203,7 +203,7 @@ impl<M: OrderedMap> Turn<M> {
                 if let Some(record) = record {
                     self.record(record);
                 }
-                self.state.note_started(ns, extension.id);
+                self.state.note_extended(ns, extension.id);
                 self.state.extend_lease(ns, extension.id, extension.lease_ms);
                 instruction
             }));

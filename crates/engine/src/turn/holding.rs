@@ -26,14 +26,14 @@ impl<M: OrderedMap> Turn<M> {
         let mut view = SessionView::default();
         let mut kept = std::collections::BTreeSet::new();
         for lease in named {
-            match self.held_job(ns, holder, lease) {
-                Some(job) => {
-                    self.state.note_held(ns, lease.id, lease.started);
-                    kept.insert(lease.id);
-                    view.held.push(job);
-                }
-                None => view.lost.push((lease.id, lease.token)),
+            if !self.is_of(ns, holder, lease) {
+                view.lost.push((lease.id, lease.token));
+                continue;
             }
+            self.state.note_held(ns, lease.id, lease.started);
+            kept.insert(lease.id);
+            // As it is after what was said: a run that is heard of only now has its timeout since.
+            view.held.extend(self.held_job(ns, lease.id));
         }
         let key = HeldIndex::key(ns, holder);
         for id in self.state.held.of(&key) {
@@ -72,20 +72,27 @@ impl<M: OrderedMap> Turn<M> {
         self.settle_all(ns, &[release], moment);
     }
 
-    /// The lease as there is something to tell of it, if it is the worker's.
-    fn held_job(&self, ns: NamespaceId, holder: &Holder, named: &HeldLease) -> Option<HeldJob> {
-        let live = self.state.leases.get(&(ns, named.id))?;
+    /// Whether the lease is the worker's.
+    fn is_of(&self, ns: NamespaceId, holder: &Holder, named: &HeldLease) -> bool {
+        self.state.leases.get(&(ns, named.id)).is_some_and(|live| {
+            let lease = &live.lease;
+            lease.token == named.token
+                && *lease.worker == *holder.worker
+                && *lease.session == *holder.session
+        })
+    }
+
+    /// What there is to tell of a lease.
+    fn held_job(&self, ns: NamespaceId, id: JobId) -> Option<HeldJob> {
+        let live = self.state.leases.get(&(ns, id))?;
         let LiveLease { lease, job, .. } = &**live;
-        let own = lease.token == named.token
-            && *lease.worker == *holder.worker
-            && *lease.session == *holder.session;
-        own.then(|| HeldJob {
-            id: named.id,
-            token: named.token,
+        Some(HeldJob {
+            id,
+            token: lease.token,
             queue: job.queue.clone(),
             kind: job.kind.clone(),
             attempt: lease.attempt,
-            started: named.started || job.options.at_most_once,
+            started: live.begun,
             granted_at: lease.started_at,
             timeout_ms: job.options.timeout_ms,
             timeout_left_ms: live.timeout.map(|at| at.0.saturating_sub(self.state.mono.0)),

@@ -1311,7 +1311,7 @@ pub struct Queue {
     /// Jobs that something holds back.
     #[prost(uint64, tag = "5")]
     pub blocked: u64,
-    /// Jobs that a worker has.
+    /// Jobs that a worker has, without those that are held.
     #[prost(uint64, tag = "6")]
     pub running: u64,
     /// Jobs that failed for good.
@@ -1328,6 +1328,9 @@ pub struct Queue {
     /// The whole record as the HTTP API tells it, with the settings and all counters: JSON.
     #[prost(bytes = "bytes", tag = "11")]
     pub record: ::prost::bytes::Bytes,
+    /// Jobs that a worker with a stream has and has not started.
+    #[prost(uint64, tag = "12")]
+    pub held: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct QueueRequest {

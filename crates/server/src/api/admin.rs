@@ -69,7 +69,10 @@ pub struct QueueRecord {
     pub retrying: u64,
     /// Jobs that wait behind another one of their ordering key, or are paused.
     pub blocked: u64,
-    /// Jobs that a worker has.
+    /// Jobs that a worker with a stream has and has not started.
+    #[serde(default)]
+    pub held: u64,
+    /// Jobs that a worker has otherwise: those that run.
     pub running: u64,
     /// Jobs that failed for good.
     pub dead: u64,

@@ -140,10 +140,13 @@ pub struct LeaseRecord {
     pub worker: String,
     /// Which attempt it is, from 1.
     pub attempt: u32,
-    /// When it started.
+    /// When its worker got it.
     pub started_at: InstantText,
     /// How long the lease holds without a heartbeat.
     pub lease: DurationText,
+    /// Its worker has a stream and has not started it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub held: bool,
     /// Somebody asked to cancel the job.
     pub cancel_requested: bool,
 }

@@ -41,6 +41,7 @@ fn queue_told(of: &QueueRecord) -> v1::Queue {
         scheduled: of.scheduled,
         retrying: of.retrying,
         blocked: of.blocked,
+        held: of.held,
         running: of.running,
         dead: of.dead,
         oldest_age_ms: of.oldest_age.map(|age| age.0),

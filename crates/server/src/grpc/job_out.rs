@@ -7,8 +7,8 @@ use longshore_engine::{Delivery, JobError, JobView, Phase};
 use longshore_proto::v1;
 
 use crate::api::{JobIdText, JobRecord, TokenText};
-use crate::http::look::WholeJob;
-use crate::http::view;
+use crate::http::app::App;
+use crate::http::look::{self, WholeJob};
 
 /// The text of a job's id.
 pub(super) fn id_text(id: longshore_engine::JobId) -> String {
@@ -28,13 +28,13 @@ pub(super) fn lease_ref(
 }
 
 /// All of a job.
-pub(super) fn whole_job(whole: &WholeJob) -> v1::Job {
-    job(&whole.view, &whole.record(), whole.result.as_ref())
+pub(super) fn whole_job(app: &App, namespace: &str, whole: &WholeJob) -> v1::Job {
+    job(&whole.view, &whole.record(app, namespace), whole.result.as_ref())
 }
 
 /// A job of a list, without what is stored apart.
-pub(super) fn listed_job(listed: &JobView) -> v1::Job {
-    job(listed, &view::job(listed), None)
+pub(super) fn listed_job(app: &App, namespace: &str, listed: &JobView) -> v1::Job {
+    job(listed, &look::record(app, namespace, listed), None)
 }
 
 fn job(of: &JobView, record: &JobRecord<'_>, result: Option<&Bytes>) -> v1::Job {

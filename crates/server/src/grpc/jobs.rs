@@ -159,7 +159,7 @@ impl Jobs for JobsFace {
         let _admitted = self.0.app.enter(Class::Settle, self.0.earlier)?;
         self.0.app.check_answers()?;
         let whole = look::whole(&self.0.app, namespace, id).await?;
-        self.read(whole_job(&whole))
+        self.read(whole_job(&self.0.app, namespace, &whole))
     }
 
     async fn list_jobs(
@@ -185,7 +185,11 @@ impl Jobs for JobsFace {
         self.0.app.check_answers()?;
         let page = look::page(&self.0.app, namespace, filter, from, limit).await?;
         self.read(v1::ListJobsResponse {
-            jobs: page.jobs.iter().map(listed_job).collect(),
+            jobs: page
+                .jobs
+                .iter()
+                .map(|listed| listed_job(&self.0.app, namespace, listed))
+                .collect(),
             next: page.next.map(|next| cursor::encode(&next, scope)).unwrap_or_default(),
         })
     }
@@ -198,8 +202,9 @@ impl Jobs for JobsFace {
         }
         let wait = |id| Command::AwaitJob { id, wait_ms };
         self.changed(&namespace, &id, Class::Lease, wait).await?;
-        let whole = look::whole(&self.0.app, namespace_of(&namespace)?, job_id("id", &id)?).await?;
-        self.read(whole_job(&whole))
+        let namespace = namespace_of(&namespace)?;
+        let whole = look::whole(&self.0.app, namespace, job_id("id", &id)?).await?;
+        self.read(whole_job(&self.0.app, namespace, &whole))
     }
 
     type WatchJobStream = Told<v1::Job>;
@@ -217,10 +222,11 @@ impl Jobs for JobsFace {
         let (answers, told) = mpsc::channel(ANSWERS_MAX);
         tokio::spawn(async move {
             let _admitted = admitted;
+            let first = whole_job(&face.app, &namespace, &first);
             let end = tokio::select! {
                 () = face.stopped() => Err(stopping()),
                 () = answers.closed() => Ok(()),
-                watched = watch(&face, &namespace, id, whole_job(&first), &answers) => watched,
+                watched = watch(&face, &namespace, id, first, &answers) => watched,
             };
             if let Err(refusal) = end {
                 let _ = answers.send(Err(status_of(&refusal))).await;
@@ -296,7 +302,8 @@ async fn watch(
         let before = last.clone();
         while last == before {
             look::later(&face.app, namespace, id).await?;
-            last = whole_job(&look::whole(&face.app, namespace, id).await?);
+            let whole = look::whole(&face.app, namespace, id).await?;
+            last = whole_job(&face.app, namespace, &whole);
         }
     }
 }

@@ -12,8 +12,7 @@ use longshore_engine::JobView;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::app::App;
-use super::look::later;
-use super::view;
+use super::look::{self, later};
 use crate::api::{DurationText, JobEvent};
 use crate::pace::Pace;
 
@@ -97,7 +96,7 @@ impl Teller {
     async fn follow(&mut self, app: &App, ns: &str, first: Box<JobView>) -> Result<(), Over> {
         let mut view = first;
         loop {
-            self.tell(&view).await?;
+            self.tell(app, ns, &view).await?;
             if !view.job.phase.is_unfinished() || app.node.is_stopping() {
                 return Ok(());
             }
@@ -106,8 +105,8 @@ impl Teller {
         }
     }
 
-    async fn tell(&mut self, view: &JobView) -> Result<(), Over> {
-        let job = view::job(view);
+    async fn tell(&mut self, app: &App, ns: &str, view: &JobView) -> Result<(), Over> {
+        let job = look::record(app, ns, view);
         let pace = self.pace.at(job.progress, Instant::now());
         let mut event = JobEvent { job, progress_per_second: None, remaining: None };
         let plain = encoded(&event);

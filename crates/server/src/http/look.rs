@@ -106,10 +106,29 @@ pub(crate) struct WholeJob {
 
 impl WholeJob {
     /// The record of the API.
-    pub(crate) fn record(&self) -> JobRecord<'static> {
+    pub(crate) fn record(&self, app: &App, ns: &str) -> JobRecord<'static> {
         let (args, result) = (self.args.as_ref(), self.result.as_ref());
-        view::with_bodies(&self.view, args, result, &self.attempts, &self.skipped)
+        let whole = view::with_bodies(&self.view, args, result, &self.attempts, &self.skipped);
+        with_stream(app, ns, &self.view, whole)
     }
+}
+
+/// The record of a job, without what is stored apart.
+pub(crate) fn record(app: &App, ns: &str, of: &JobView) -> JobRecord<'static> {
+    with_stream(app, ns, of, view::job(of))
+}
+
+/// Adds what only the stream of a job's worker tells.
+fn with_stream(
+    app: &App,
+    ns: &str,
+    of: &JobView,
+    mut record: JobRecord<'static>,
+) -> JobRecord<'static> {
+    if let Some(lease) = &mut record.running {
+        lease.held = app.workers.holds(ns, of);
+    }
+    record
 }
 
 /// A job with all that is stored apart, read from one snapshot.

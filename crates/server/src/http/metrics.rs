@@ -273,7 +273,7 @@ type EngineMetric = (&'static str, &'static str, fn(&ShardStats) -> u64);
 
 fn engine(page: &mut Page, stats: &[Result<ShardStats, Unavailable>]) {
     let metrics: [EngineMetric; 5] = [
-        ("longshore_leases", "Jobs that run.", |it| it.leases),
+        ("longshore_leases", "Jobs that a worker has.", |it| it.leases),
         ("longshore_waiting_requests", "Requests that wait for jobs.", |it| it.waiting_requests),
         ("longshore_sessions", "Worker sessions remembered.", |it| it.sessions),
         ("longshore_consumers", "Workers that asked lately.", |it| it.consumers),
@@ -292,12 +292,13 @@ fn engine(page: &mut Page, stats: &[Result<ShardStats, Unavailable>]) {
 /// Name, type, meaning, value.
 type Metric<V> = (&'static str, &'static str, &'static str, fn(&V) -> u64);
 
-const QUEUE_METRICS: [Metric<QueueView>; 14] = [
+const QUEUE_METRICS: [Metric<QueueView>; 15] = [
     ("longshore_queue_ready", "gauge", "Jobs that could run.", |it| it.ready),
     ("longshore_queue_scheduled", "gauge", "Jobs that wait for their time.", |it| it.scheduled),
     ("longshore_queue_retrying", "gauge", "Jobs that wait for another attempt.", |it| it.retrying),
     ("longshore_queue_blocked", "gauge", "Jobs behind one of their key.", |it| it.blocked),
-    ("longshore_queue_running", "gauge", "Jobs that a worker has.", |it| it.running),
+    ("longshore_queue_held", "gauge", "Jobs that a stream has and has not started.", |it| it.held),
+    ("longshore_queue_running", "gauge", "Jobs that a worker has otherwise.", |it| it.running),
     ("longshore_queue_dead", "gauge", "Jobs that failed for good.", |it| it.dead),
     ("longshore_queue_consumers", "gauge", "Workers that asked lately.", |it| it.consumers),
     ("longshore_queue_unconsumed", "gauge", "Jobs that wait while nobody asks.", |it| {
@@ -396,7 +397,8 @@ fn queues(
     stats: &[Result<ShardStats, Unavailable>],
     max: usize,
 ) {
-    let weight = |it: &QueueView| it.ready + it.running + it.dead + it.scheduled + it.retrying;
+    let weight =
+        |it: &QueueView| it.ready + it.held + it.running + it.dead + it.scheduled + it.retrying;
     let mut shown = Vec::new();
     for (shard, stats) in stats.iter().enumerate() {
         shown.extend(stats.iter().flat_map(|stats| &stats.queues).map(|it| Shown {

@@ -72,6 +72,7 @@ mod tests {
             scheduled: 0,
             retrying: 0,
             blocked: 0,
+            held: 0,
             running: 0,
             dead: 0,
             oldest_age_ms: None,

@@ -128,7 +128,7 @@ pub(crate) fn status(view: &JobView, result_url: &str) -> StatusRecord<'static> 
     }
 }
 
-/// The whole record of a job, without what is stored apart.
+/// The whole record of a job, without what is stored apart and what only its worker's stream tells.
 pub(crate) fn job(view: &JobView) -> JobRecord<'static> {
     let (job, lease) = (&view.job, view.lease.as_ref());
     let options = &job.options;
@@ -167,6 +167,7 @@ pub(crate) fn job(view: &JobView) -> JobRecord<'static> {
             attempt: lease.attempt,
             started_at: instant(lease.started_at),
             lease: DurationText(lease.lease_ms),
+            held: false,
             cancel_requested: lease.cancel_requested,
         }),
         error: last_error(job),
@@ -312,6 +313,7 @@ pub(crate) fn queue(view: &QueueView) -> QueueRecord {
         scheduled: view.scheduled,
         retrying: view.retrying,
         blocked: view.blocked,
+        held: view.held,
         running: view.running,
         dead: view.dead,
         oldest_age: duration(view.oldest_age_ms),

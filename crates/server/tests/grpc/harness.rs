@@ -151,7 +151,7 @@ impl Server {
     /// How many jobs of a queue run.
     pub(crate) async fn running(&self, queue: &str) -> usize {
         let (_, told) = self.http("GET", &format!("/v1/queues/{queue}")).await;
-        told["running"].as_u64().unwrap() as usize
+        ["held", "running"].map(|of| told[of].as_u64().unwrap() as usize).iter().sum()
     }
 
     /// A worker that has said hello and was welcomed.

@@ -375,14 +375,59 @@ async fn a_started_at_most_once_run_that_is_interrupted_is_dead() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_whose_timeout_is_over_hears_it_without_a_heartbeat() {
-    let server = Server::start().await;
+    let server = server(true).await;
     let short = v1::NewJob { timeout_ms: Some(200), ..job() };
-    let ids = server.enqueue_all(vec![short]).await;
+    let ids = server.enqueue_all(vec![short; 2]).await;
     let hour = v1::Hello { lease_ms: Some(3_600_000), ..hello() };
-    let (mut worker, _) = server.worker(hour).await;
-    let jobs = worker.take(1).await;
+    let (mut worker, _) = server.worker(hour.clone()).await;
+    let jobs = worker.take(2).await;
     worker.start(&jobs[0]).await;
     assert_eq!(control(&mut worker).await, [(jobs[0].id.clone(), "lost".to_owned())]);
-    assert_eq!(server.job(&ids[0]).await.error.unwrap().r#type, "timeout");
+    // The other one starts while the stream is broken.
+    drop(worker);
+    let back = v1::Hello { held: vec![held(&jobs[1], true)], ..hour };
+    let (mut worker, welcome) = server.worker(back).await;
+    assert_eq!(welcome.lost, []);
+    assert_eq!(control(&mut worker).await, [(jobs[1].id.clone(), "lost".to_owned())]);
+    for id in &ids {
+        assert_eq!(server.job(id).await.error.unwrap().r#type, "timeout");
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn jobs_that_a_worker_has_not_started_are_held_and_do_not_run() {
+    let server = server(true).await;
+    let once = v1::NewJob { at_most_once: true, ..job() };
+    let ids = server.enqueue_all(vec![job(), job(), once]).await;
+    let (mut worker, _) = server.worker(hello()).await;
+    let jobs = worker.take(3).await;
+    worker.start(&jobs[0]).await;
+    worker.beat().await;
+    let counted = async || {
+        let (_, queue) = server.http("GET", "/v1/queues/q").await;
+        [&queue["held"], &queue["running"]].map(|count| count.as_u64().unwrap())
+    };
+    let shown = async || {
+        let (_, list) = server.http("GET", "/v1/jobs?state=running").await;
+        let of = list["jobs"].as_array().unwrap().iter();
+        of.filter(|job| job["running"]["held"] == true).count()
+    };
+    assert_eq!((counted().await, shown().await), ([2, 1], 2));
+    let (_, one) = server.http("GET", &format!("/v1/jobs/{}", ids[1])).await;
+    assert_eq!((&one["state"], &one["running"]["held"]), (&"running".into(), &true.into()));
+    let (_, metrics) = server.http("GET", "/metrics").await;
+    let line = "longshore_queue_held{namespace=\"default\",queue=\"q\"} 2";
+    assert!(metrics.as_str().unwrap().lines().any(|it| it == line), "{metrics}");
+    // It comes back with one of them.
+    drop(worker);
+    let names = vec![held(&jobs[0], true), held(&jobs[2], false)];
+    let (mut worker, _) = server.worker(v1::Hello { held: names, ..hello() }).await;
+    assert_eq!((counted().await, shown().await), ([1, 1], 1));
+    worker.start(&jobs[2]).await;
+    worker.beat().await;
+    assert_eq!((counted().await, shown().await), ([0, 2], 0));
+    assert_eq!(worker.ack(&jobs[2]).await, None);
+    assert_eq!(counted().await, [0, 1]);
     server.stop().await;
 }

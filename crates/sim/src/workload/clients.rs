@@ -158,10 +158,15 @@ impl Worker {
         if let Some(command) = self.stream(random) {
             return command;
         }
+        // What runs at most once is told of early: from then on it must not be given back.
+        let once = self.held.iter().find(|job| job.at_most_once);
+        if let Some(job) = once.filter(|_| random.percent(35)) {
+            return Command::ExtendLeases(vec![ops::heartbeat::sample(random, job)]);
+        }
         let finished = self.held.iter().position(|_| random.percent(35));
         let finished = finished.filter(|_| self.untold.len() < UNTOLD_MAX);
         if let Some(job) = finished.map(|index| self.held.swap_remove(index)) {
-            let verdict = ops::settle::sample(random, next_id);
+            let verdict = ops::settle::sample(random, next_id, &job);
             self.untold.push(Settlement { id: job.id, token: job.token, verdict });
         }
         if let Some(told) = self.checkpoint(random) {
@@ -169,7 +174,7 @@ impl Worker {
         }
         if !self.held.is_empty() && random.percent(20) {
             let job = random.pick(&self.held);
-            let extension = ops::heartbeat::sample(random, job.id, job.token);
+            let extension = ops::heartbeat::sample(random, job);
             return Command::ExtendLeases(vec![extension]);
         }
         if !self.turns && !self.untold.is_empty() && random.percent(70) {

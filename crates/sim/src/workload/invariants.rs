@@ -178,7 +178,7 @@ fn check_counts(turn: &Turn<SimMap>, clock: Clock, counted: &Counted) -> Check {
     for stats in turn.stats(clock).queues {
         let queue = stats.queue;
         let waiting = queue.ready + queue.scheduled + queue.retrying;
-        let found = [waiting, queue.blocked, queue.running, queue.dead];
+        let found = [waiting, queue.blocked, queue.held + queue.running, queue.dead];
         let key = (stats.namespace, queue.name);
         let expected = counted.get(&key).copied().unwrap_or_default();
         if found != expected {

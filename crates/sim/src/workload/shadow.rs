@@ -35,7 +35,7 @@ pub(crate) struct Granted {
     pub(crate) started: bool,
     /// Its worker was told that its progress or a checkpoint of it is kept.
     pub(crate) reported: bool,
-    /// This life of the server told its worker that its start was heard.
+    /// Its worker was told that its start was heard.
     pub(crate) start_heard: bool,
     /// Its session ended, and the lease with it.
     pub(crate) session_ended: bool,
@@ -127,13 +127,6 @@ impl Shadow {
             | Command::RetryJob { id, .. }
             | Command::ResumeJob { id } => ops::admin::job_told(self, (namespace, *id), answer),
             _ => Ok(()),
-        }
-    }
-
-    /// A new life of the server: that a job was started is known only to the one that heard it.
-    pub(crate) fn restarted(&mut self) {
-        for granted in self.jobs.values_mut().flat_map(|told| told.grants.values_mut()) {
-            granted.start_heard = false;
         }
     }
 

@@ -89,6 +89,17 @@ fn what_was_heard_of_an_at_most_once_run_over_http_forbids_to_give_it_back() {
 }
 
 #[test]
+fn a_bare_heartbeat_over_http_does_not_say_that_an_at_most_once_run_has_begun() {
+    let mut shard = Shard::new();
+    shard.enqueue(once(1));
+    let jobs = shard.lease(1);
+    let (id, token) = (jobs[0].id, jobs[0].token);
+    let extension = Extension { id, token, lease_ms: None, progress: None, progress_text: None };
+    shard.call(Command::ExtendLeases(vec![extension]));
+    assert_eq!(shard.settle(&jobs[0], Verdict::Release), Ok(EndKind::Released));
+}
+
+#[test]
 fn a_reconnect_does_not_forget_that_an_at_most_once_run_has_begun() {
     let mut shard = Shard::new();
     shard.enqueue(once(1));
@@ -107,6 +118,41 @@ fn a_reconnect_does_not_forget_that_an_at_most_once_run_has_begun() {
     let mut shard = shard.restart();
     shard.resume_session(vec![named(&jobs[0], true)]);
     assert_eq!(shard.settle(&jobs[0], Verdict::Release), Ok(EndKind::Failed));
+}
+
+#[test]
+fn a_restart_does_not_forget_that_an_at_most_once_run_has_begun() {
+    for verdict in returns() {
+        let mut shard = Shard::new();
+        shard.enqueue(once(1));
+        let jobs = shard.stream(1);
+        shard.start_job(&jobs[0]).unwrap();
+        let mut shard = shard.restart();
+        assert_eq!(shard.settle(&jobs[0], verdict.clone()), Ok(EndKind::Failed), "{verdict:?}");
+        assert!(shard.is_dead_at_most_once(id(1)));
+    }
+    // A session that comes back and does not name it does not change that.
+    let mut shard = Shard::new();
+    shard.enqueue(once(1));
+    let jobs = shard.stream(1);
+    shard.start_job(&jobs[0]).unwrap();
+    let mut shard = shard.restart();
+    shard.resume_session(Vec::new());
+    assert_eq!(shard.settle(&jobs[0], Verdict::Release), Ok(EndKind::Failed));
+}
+
+#[test]
+fn after_a_restart_a_worker_gives_back_the_at_most_once_jobs_that_it_says_did_not_start() {
+    let mut shard = Shard::new();
+    shard.enqueue(once(1));
+    let jobs = shard.stream(1);
+    let mut shard = shard.restart();
+    shard.resume_session(vec![named(&jobs[0], false)]);
+    assert_eq!(shard.settle(&jobs[0], Verdict::Release), Ok(EndKind::Released));
+    // A worker over HTTP never says that a run begins: its word is all that there is.
+    let jobs = shard.ask(1, None).unwrap();
+    let mut shard = shard.restart();
+    assert_eq!(shard.settle(&jobs[0], Verdict::Release), Ok(EndKind::Released));
 }
 
 #[test]

@@ -67,6 +67,13 @@ impl Shard {
         }
     }
 
+    fn held_and_running(&mut self) -> (u64, u64) {
+        match self.call(Command::GetQueue { queue: "q".into() }) {
+            Answer::Queue(queue) => (queue.held, queue.running),
+            other => panic!("{other:?}"),
+        }
+    }
+
     fn with_jobs(count: u8) -> Self {
         let mut shard = Self::new();
         for n in 1..=count {
@@ -213,9 +220,43 @@ fn what_runs_at_most_once_is_never_given_back() {
     shard.enqueue(NewJob { at_most_once: true, ..job(1) });
     let jobs = shard.stream(1);
     let view = shard.resume_session(vec![named(&jobs[0], false)]);
-    assert!(view.held[0].started);
+    assert!(!view.held[0].started);
     assert_eq!(shard.end_session().lost.len(), 1);
     assert_eq!(shard.state(id(1)), Some(JobState::Dead));
+}
+
+#[test]
+fn a_run_that_is_heard_of_when_its_worker_comes_back_has_its_timeout_since() {
+    let mut shard = Shard::new();
+    shard.enqueue(NewJob { timeout_ms: Some(200), ..job(1) });
+    let jobs = shard.stream(1);
+    let view = shard.resume_session(vec![named(&jobs[0], true)]);
+    assert_eq!((view.held[0].started, view.held[0].timeout_left_ms), (true, Some(200)));
+    shard.advance(150);
+    let view = shard.resume_session(vec![named(&jobs[0], false)]);
+    assert_eq!((view.held[0].started, view.held[0].timeout_left_ms), (true, Some(50)));
+}
+
+#[test]
+fn what_a_worker_has_not_started_is_held_and_does_not_run() {
+    let mut shard = Shard::with_jobs(3);
+    shard.enqueue(NewJob { at_most_once: true, ..job(4) });
+    let jobs = shard.stream(4);
+    assert_eq!(shard.held_and_running(), (4, 0));
+    shard.start_job(&jobs[0]).unwrap();
+    assert_eq!(shard.held_and_running(), (3, 1));
+    shard.call(Command::CheckpointJobs(vec![checkpoint(&jobs[1])]));
+    assert_eq!(shard.settle(&jobs[0], ack()), Ok(EndKind::Acked));
+    assert_eq!(shard.settle(&jobs[2], Verdict::Release), Ok(EndKind::Released));
+    assert_eq!(shard.held_and_running(), (1, 1));
+    // Nothing is known of it any more; then it is.
+    let mut shard = shard.restart();
+    assert_eq!(shard.held_and_running(), (0, 2));
+    shard.resume_session(vec![named(&jobs[1], true), named(&jobs[3], false)]);
+    assert_eq!(shard.held_and_running(), (1, 1));
+    // Now it is no session's, and nobody says that it has not started.
+    shard.resume_session(vec![named(&jobs[1], true)]);
+    assert_eq!(shard.held_and_running(), (0, 2));
 }
 
 #[test]

@@ -59,6 +59,7 @@ impl Reference {
             scheduled: scheduled as u64,
             retrying: retrying as u64,
             blocked: count(&|job| self.is_held(job)),
+            held: 0,
             running: count(&|job| job.run.is_some()),
             dead: count(&|job| Self::is_dead(&job.job)),
             oldest_age_ms: oldest.filter(|at| *at <= self.now).map(|at| self.now.since(at)),

@@ -115,7 +115,7 @@ pub(super) async fn status(call: Call<'_>) -> Result<Reply, Refusal> {
 pub(super) async fn get(call: Call<'_>) -> Result<Reply, Refusal> {
     let id = job_id(&call)?;
     let whole = look::whole(call.app, call.namespace, id).await?;
-    Ok(ok(&whole.record()).not_cached())
+    Ok(ok(&whole.record(call.app, call.namespace)).not_cached())
 }
 
 /// Tells the job whenever it changes, as server-sent events, until it has ended.
@@ -160,7 +160,7 @@ pub(super) async fn list(call: Call<'_>) -> Result<Reply, Refusal> {
     };
     let page = look::page(call.app, call.namespace, filter, cursor, limit).await?;
     let list = JobList {
-        jobs: page.jobs.iter().map(view::job).collect(),
+        jobs: page.jobs.iter().map(|view| look::record(call.app, call.namespace, view)).collect(),
         next: page.next.map(|next| cursor::encode(&next, scope)),
         examined: page.examined as u64,
     };
@@ -192,7 +192,7 @@ pub(super) async fn cancel(call: Call<'_>) -> Result<Reply, Refusal> {
     let id = job_id(&call)?;
     let force = call.query.flag("force")?;
     match ask(&call, Command::CancelJob { id, force }).await? {
-        Answer::Job(view) => Ok(ok(&view::job(&view)).not_cached()),
+        Answer::Job(view) => Ok(ok(&look::record(call.app, call.namespace, &view)).not_cached()),
         Answer::JobRemoved => Ok(Reply::empty(StatusCode::NO_CONTENT)),
         other => Err(unexpected(&other)),
     }
@@ -218,7 +218,7 @@ pub(super) async fn pause(call: Call<'_>, pause: bool) -> Result<Reply, Refusal>
 
 async fn job_reply(call: &Call<'_>, command: Command) -> Result<Reply, Refusal> {
     match ask(call, command).await? {
-        Answer::Job(view) => Ok(ok(&view::job(&view)).not_cached()),
+        Answer::Job(view) => Ok(ok(&look::record(call.app, call.namespace, &view)).not_cached()),
         other => Err(unexpected(&other)),
     }
 }

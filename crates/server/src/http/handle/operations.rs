@@ -127,7 +127,9 @@ async fn candidates(app: &App, ns: &str, kind: &OperationKind) -> Result<u64, Re
         Answer::Queue(queue) => Ok(match kind {
             OperationKind::PurgeQueue { .. } => waiting(&queue),
             OperationKind::RetryDead { .. } | OperationKind::PurgeDead { .. } => queue.dead,
-            OperationKind::DeleteQueue { .. } => waiting(&queue) + queue.dead + queue.running,
+            OperationKind::DeleteQueue { .. } => {
+                waiting(&queue) + queue.dead + queue.held + queue.running
+            }
         }),
         other => Err(unexpected(&other)),
     }

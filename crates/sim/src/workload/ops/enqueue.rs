@@ -27,7 +27,7 @@ fn new_job(random: &mut Random, next_id: &mut u64, named: bool) -> NewJob {
     new.fingerprint = named.then_some([7; 16]);
     new.priority = random.maybe(30, |random| random.below(3) as u8);
     new.ordering_key = random.maybe(35, |random| (*random.pick(&KEYS)).to_owned());
-    new.at_most_once = random.percent(15);
+    new.at_most_once = random.percent(20);
     new.max_attempts = Some(1 + random.below(4) as u32);
     new.retry = Some(RetryPolicy::Constant { delay_ms: random.below(5000) });
     new.start = random.maybe(25, |random| Start::After(random.below(60_000)));

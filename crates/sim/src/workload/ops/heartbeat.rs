@@ -1,18 +1,20 @@
 //! Heartbeats: a lease that ended is powerless.
 
-use longshore_engine::{Answer, Extension, JobId, Token};
+use longshore_engine::{Answer, Delivery, Extension};
 
 use super::session;
 use crate::random::Random;
 use crate::workload::Check;
 use crate::workload::shadow::Shadow;
 
-pub(crate) fn sample(random: &mut Random, id: JobId, token: Token) -> Extension {
+/// A run that is to be the only one of its job mostly says how far it is.
+pub(crate) fn sample(random: &mut Random, job: &Delivery) -> Extension {
+    let tells = if job.at_most_once { 80 } else { 30 };
     Extension {
-        id,
-        token,
+        id: job.id,
+        token: job.token,
         lease_ms: random.maybe(20, |random| 1000 + random.below(40_000)),
-        progress: random.maybe(30, |random| random.below(10_000) as u16),
+        progress: random.maybe(tells, |random| random.below(10_000) as u16),
         progress_text: None,
     }
 }

@@ -2,7 +2,9 @@
 //! first answer.
 
 use bytes::Bytes;
-use longshore_engine::{Answer, EndKind, FollowUp, JobError, Rejection, Settlement, Verdict};
+use longshore_engine::{
+    Answer, Delivery, EndKind, FollowUp, JobError, Rejection, Settlement, Verdict,
+};
 
 use super::enqueue;
 use crate::random::Random;
@@ -12,8 +14,11 @@ use crate::workload::shadow::{Granted, Outcome, Shadow};
 /// Ends of runs that a job remembers.
 const ENDS_REMEMBERED: usize = 4;
 
-pub(crate) fn sample(random: &mut Random, next_id: &mut u64) -> Verdict {
-    match random.below(20) {
+/// How a run ends. One that is to be the only one of its job is given back more often than others:
+/// that is where it must not be believed.
+pub(crate) fn sample(random: &mut Random, next_id: &mut u64, job: &Delivery) -> Verdict {
+    let ways = if job.at_most_once && random.percent(50) { 15..19 } else { 0..20 };
+    match ways.start + random.below(ways.end - ways.start) {
         0..11 => Verdict::Ack {
             result: random.maybe(30, |random| Bytes::from(vec![b'1'; random.below(50) as usize])),
             location: None,
