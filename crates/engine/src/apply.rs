@@ -6,7 +6,7 @@ use crate::ids::{KindId, NamespaceId, QueueId, TimeMs};
 use crate::map::OrderedMap;
 use crate::queue::{Queue, QueueCounts};
 use crate::record::Record;
-use crate::state::{Kept, Namespace, State, keys};
+use crate::state::{Kept, Kind, Namespace, State, keys};
 use crate::wire::Wire;
 
 impl<M: OrderedMap> State<M> {
@@ -89,10 +89,11 @@ impl<M: OrderedMap> State<M> {
                 self.remove(&keys::queue(id));
                 self.remove(&keys::queue_counts(id));
             }
-            Record::KindNamed { id, name } => {
+            Record::KindNamed { namespace, id, name } => {
                 self.meta_mut().next_kind = KindId(id.0 + 1);
-                self.put(&keys::kind(id), &name);
-                self.kinds.insert(id, name);
+                let kind = Kind { namespace, name };
+                self.put(&keys::kind(id), &kind);
+                self.kinds.insert(id, kind);
             }
             Record::SessionForgotten { namespace, worker, session } => {
                 self.forget_session(&(namespace, worker, session));
@@ -176,6 +177,10 @@ impl<M: OrderedMap> State<M> {
         self.namespace_names.remove(&slot.namespace.name);
         let value = slot.namespace.to_bytes();
         self.put_bytes(&keys::namespace(id), &value);
+        // It has no queues, so no lane is of these.
+        for kind in self.kinds.remove_of(id) {
+            self.remove(&keys::kind(kind));
+        }
     }
 
     fn apply_namespace_emptied(&mut self, id: NamespaceId) {

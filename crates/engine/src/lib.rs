@@ -45,7 +45,7 @@ pub use job::{
     AttemptNote, Body, CancelReason, Cause, Checkpoint, DeadReason, End, EndKind, FinalRun, Job,
     JobError, JobOptions, Lease, Phase, RESERVED_KIND_PREFIX, RetryPolicy, Saved, SkippedItem,
 };
-pub use limits::{ENTRY_BYTES_MAX, Limits};
+pub use limits::{Cap, ENTRY_BYTES_MAX, Limits, Scope};
 pub use map::{OrderedMap, Reader};
 pub use moment::Clock;
 pub use operation::{Operation, OperationKind, OperationState};

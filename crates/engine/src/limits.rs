@@ -1,8 +1,52 @@
 //! Every bound that the engine checks when it decides. `apply` reads none of them, so that a
 //! changed limit never changes what a record means.
 
+use std::fmt;
+
 /// Bytes that a journal takes as one entry.
 pub const ENTRY_BYTES_MAX: usize = 32 << 20;
+
+/// How many there may be of something: on the whole shard, and of one namespace, so that none uses
+/// up what all of them share.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Cap {
+    /// Of all namespaces together.
+    pub shard: usize,
+    /// Of one namespace.
+    pub namespace: usize,
+}
+
+/// Who has as many of something as may be.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Scope {
+    /// The namespace of the request.
+    Namespace,
+    /// The shard, all of its namespaces together.
+    Shard,
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Namespace => "the namespace",
+            Self::Shard => "the shard",
+        })
+    }
+}
+
+impl Cap {
+    /// Room for one more beside what the namespace and the whole shard have; where there is none,
+    /// whose cap that is and what it is.
+    pub(crate) fn check(self, namespace: usize, shard: usize) -> Result<(), (Scope, usize)> {
+        if namespace >= self.namespace {
+            Err((Scope::Namespace, self.namespace))
+        } else if shard >= self.shard {
+            Err((Scope::Shard, self.shard))
+        } else {
+            Ok(())
+        }
+    }
+}
 
 /// Bounds of one shard. Faces check sizes before they reserve memory; the engine checks again.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -46,16 +90,16 @@ pub struct Limits {
     pub wait_ms_max: u64,
     /// Farthest that any instant or duration may lie ahead.
     pub horizon_ms_max: u64,
-    /// Queues of a shard.
-    pub queues_max: usize,
-    /// Kinds of a shard.
-    pub kinds_max: usize,
+    /// Queues.
+    pub queues_max: Cap,
+    /// Kinds.
+    pub kinds_max: Cap,
     /// Namespaces of a shard.
     pub namespaces_max: usize,
     /// Requests that wait at the same time.
-    pub waiters_max: usize,
+    pub waiters_max: Cap,
     /// Sessions remembered.
-    pub sessions_max: usize,
+    pub sessions_max: Cap,
     /// Attempts in all where nobody says.
     pub max_attempts_default: u32,
     /// How long an outcome is kept where nobody says.
@@ -75,7 +119,7 @@ pub struct Limits {
     /// Items in one slice of housekeeping or of an operation.
     pub slice_items_max: usize,
     /// Operations that may be under way.
-    pub operations_max: usize,
+    pub operations_max: Cap,
     /// Finished operations that are remembered.
     pub operations_kept: usize,
     /// Whether a namespace comes into being when somebody first enqueues into it.
@@ -109,11 +153,11 @@ impl Default for Limits {
             lease_ms_default: 30 * SECOND,
             wait_ms_max: 60 * SECOND,
             horizon_ms_max: 10 * 366 * DAY,
-            queues_max: 100_000,
-            kinds_max: 100_000,
+            queues_max: Cap { shard: 100_000, namespace: 50_000 },
+            kinds_max: Cap { shard: 100_000, namespace: 10_000 },
             namespaces_max: 10_000,
-            waiters_max: 100_000,
-            sessions_max: 100_000,
+            waiters_max: Cap { shard: 100_000, namespace: 50_000 },
+            sessions_max: Cap { shard: 100_000, namespace: 50_000 },
             max_attempts_default: 26,
             retain_ms_default: DAY,
             outcome_bytes_max: 256 * MIB,
@@ -123,7 +167,7 @@ impl Default for Limits {
             session_ms: HOUR,
             consumer_ms: 60 * SECOND,
             slice_items_max: 256,
-            operations_max: 64,
+            operations_max: Cap { shard: 64, namespace: 16 },
             operations_kept: 256,
             namespaces_on_first_use: false,
         }
@@ -142,15 +186,15 @@ impl Limits {
             counters_max: 3,
             skipped_items_max: 3,
             lease_jobs_max: 8,
-            queues_max: 12,
-            kinds_max: 12,
+            queues_max: Cap { shard: 6, namespace: 4 },
+            kinds_max: Cap { shard: 7, namespace: 4 },
             namespaces_max: 4,
-            sessions_max: 16,
-            waiters_max: 16,
+            sessions_max: Cap { shard: 16, namespace: 12 },
+            waiters_max: Cap { shard: 16, namespace: 12 },
             outcome_bytes_max: 2048,
             tombstones_max: 4,
             slice_items_max: 4,
-            operations_max: 4,
+            operations_max: Cap { shard: 4, namespace: 3 },
             operations_kept: 4,
             namespaces_on_first_use: true,
             ..Self::default()

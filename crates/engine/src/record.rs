@@ -93,8 +93,10 @@ wire_enum! {
             /// Which.
             id: QueueId,
         },
-        /// The name of a kind was seen for the first time.
+        /// The name of a kind was seen for the first time in a namespace.
         8 => KindNamed {
+            /// The namespace.
+            namespace: NamespaceId,
             /// Its number.
             id: KindId,
             /// Its name.

@@ -1,6 +1,7 @@
 //! Why a command is refused. Each has a permanent code; faces map it to their own words.
 
 use crate::ids::{JobId, OperationId, Token};
+use crate::limits::Scope;
 
 /// A refusal. Nothing changed.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -52,14 +53,18 @@ pub enum Rejection {
         dead: u64,
     },
     /// Too many queues.
-    #[error("the shard has {limit} queues, as many as it may")]
+    #[error("{scope} has {limit} queues, as many as it may")]
     TooManyQueues {
+        /// Who has as many.
+        scope: Scope,
         /// How many there may be.
         limit: usize,
     },
     /// Too many kinds.
-    #[error("the shard knows {limit} kinds, as many as it may")]
+    #[error("{scope} knows {limit} kinds, as many as it may")]
     TooManyKinds {
+        /// Who has as many.
+        scope: Scope,
         /// How many there may be.
         limit: usize,
     },
@@ -138,14 +143,18 @@ pub enum Rejection {
         worker: String,
     },
     /// Too many requests wait.
-    #[error("{limit} requests wait already, as many as may")]
+    #[error("{limit} requests of {scope} wait already, as many as may")]
     TooManyWaiting {
+        /// Who has as many.
+        scope: Scope,
         /// How many may.
         limit: usize,
     },
     /// Too many sessions are remembered.
-    #[error("{limit} worker sessions are remembered already, as many as may be")]
+    #[error("{limit} worker sessions of {scope} are remembered already, as many as may be")]
     TooManySessions {
+        /// Who has as many.
+        scope: Scope,
         /// How many may be.
         limit: usize,
     },
@@ -156,8 +165,10 @@ pub enum Rejection {
         id: OperationId,
     },
     /// Too many operations are under way.
-    #[error("{limit} operations are under way already, as many as may be")]
+    #[error("{limit} operations of {scope} are under way already, as many as may be")]
     TooManyOperations {
+        /// Who has as many.
+        scope: Scope,
         /// How many may be.
         limit: usize,
     },

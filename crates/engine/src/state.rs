@@ -11,6 +11,7 @@ mod names;
 mod ordering;
 mod sessions;
 mod settled;
+mod tally;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -22,9 +23,10 @@ use bytes::Bytes;
 pub(crate) use frontier::Frontier;
 pub(crate) use held::{Held, HeldIndex, HolderKey, Vanished};
 pub(crate) use lanes::{Candidate, LaneId, Lanes, Offer};
-pub(crate) use names::{Kinds, Queues};
+pub(crate) use names::{Kind, Kinds, Queues};
 pub(crate) use sessions::{Session, SessionKey};
 pub(crate) use settled::Tombstone;
+pub(crate) use tally::Tally;
 
 use crate::Position;
 use crate::ids::{
@@ -183,6 +185,8 @@ pub(crate) struct State<M> {
     pub(crate) leases: BTreeMap<(NamespaceId, JobId), Box<LiveLease>>,
     pub(crate) lease_ends: BTreeSet<(MonoMs, NamespaceId, JobId)>,
     pub(crate) sessions: BTreeMap<SessionKey, Session>,
+    /// How many of them each namespace has.
+    pub(crate) sessions_of: Tally,
     /// Volatile: the leases of each session.
     pub(crate) held: HeldIndex,
     /// Volatile: jobs whose workers vanished before they started.

@@ -4,7 +4,9 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use longshore_engine::{Answer, Clock, Command, Limits, ReplyTo, Request, Settlement, Verdict};
+use longshore_engine::{
+    Answer, Cap, Clock, Command, Limits, ReplyTo, Request, Settlement, Verdict,
+};
 use longshore_journal::disk::Disk;
 use longshore_journal::{Crash, inspect_on};
 
@@ -110,7 +112,12 @@ impl Simulation {
             dead_retain_ms: 60 * DAY_MS,
             outcome_bytes_max: u64::MAX,
             tombstones_max: u64::MAX,
-            sessions_max: 100,
+            sessions_max: Cap { shard: 100, namespace: 100 },
+            // Its workloads expect no refusal for these.
+            queues_max: Cap { shard: 12, namespace: 12 },
+            kinds_max: Cap { shard: 12, namespace: 12 },
+            operations_max: Cap { shard: 4, namespace: 4 },
+            waiters_max: Cap { shard: 16, namespace: 16 },
             ..Limits::tiny()
         };
         Self {

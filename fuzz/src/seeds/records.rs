@@ -135,7 +135,10 @@ fn records_of_names() -> Vec<(&'static str, Record)> {
         ),
         ("queue-changed", Record::QueueChanged { id: queue, settings: settings() }),
         ("queue-deleted", Record::QueueDeleted { id: queue }),
-        ("kind-named", Record::KindNamed { id: KindId(3), name: "welcome_email".to_owned() }),
+        (
+            "kind-named",
+            Record::KindNamed { namespace: NS, id: KindId(3), name: "welcome_email".to_owned() },
+        ),
         (
             "operation-changed",
             Record::OperationChanged {

@@ -226,16 +226,18 @@ impl<'a, M: OrderedMap> Bulk<'a, M> {
     }
 
     fn name_kind(&mut self, kind: &'a str) -> Result<(), Rejection> {
-        if self.state.kinds.named(kind).is_some() || self.new_kinds.contains_key(kind) {
+        let known = &self.state.kinds;
+        if known.named(self.ns, kind).is_some() || self.new_kinds.contains_key(kind) {
             return Ok(());
         }
-        let limit = self.state.limits.kinds_max;
-        if self.state.kinds.len() + self.new_kinds.len() >= limit {
-            return Err(Rejection::TooManyKinds { limit });
-        }
-        let id = KindId(self.state.meta.next_kind.0 + self.new_kinds.len() as u32);
+        let earlier = self.new_kinds.len();
+        let (of_namespace, of_shard) = (known.len_of(self.ns) + earlier, known.len() + earlier);
+        let room = self.state.limits.kinds_max.check(of_namespace, of_shard);
+        room.map_err(|(scope, limit)| Rejection::TooManyKinds { scope, limit })?;
+        let id = KindId(self.state.meta.next_kind.0 + earlier as u32);
         self.new_kinds.insert(kind, id);
-        self.records.push(Record::KindNamed { id, name: kind.to_owned() });
+        let namespace = self.ns;
+        self.records.push(Record::KindNamed { namespace, id, name: kind.to_owned() });
         Ok(())
     }
 
@@ -371,10 +373,9 @@ impl<M: OrderedMap> State<M> {
         settings: QueueSettings,
         earlier: usize,
     ) -> Result<Record, Rejection> {
-        let limit = self.limits.queues_max;
-        if self.queues.len() + earlier >= limit {
-            return Err(Rejection::TooManyQueues { limit });
-        }
+        let of_namespace = self.queues.len_of(namespace) + earlier;
+        let room = self.limits.queues_max.check(of_namespace, self.queues.len() + earlier);
+        room.map_err(|(scope, limit)| Rejection::TooManyQueues { scope, limit })?;
         let id = QueueId(self.meta.next_queue.0 + earlier as u32);
         Ok(Record::QueueCreated { namespace, id, name: name.to_owned(), settings })
     }

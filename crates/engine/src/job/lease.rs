@@ -38,7 +38,8 @@ impl<M: OrderedMap> State<M> {
         moment: Moment,
     ) -> LeaseStep {
         let kinds: Option<Vec<KindId>> = request.kinds.as_ref().map(|names| {
-            let mut kinds: Vec<_> = names.iter().filter_map(|k| self.kinds.named(k)).collect();
+            let mut kinds: Vec<_> =
+                names.iter().filter_map(|kind| self.kinds.named(ns, kind)).collect();
             kinds.sort_unstable();
             kinds.dedup();
             kinds

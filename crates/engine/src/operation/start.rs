@@ -25,11 +25,10 @@ impl<M: OrderedMap> State<M> {
         kind: &OperationKind,
         moment: Moment,
     ) -> Result<Vec<Record>, Rejection> {
-        let limit = self.limits.operations_max;
         let running = self.operations.values().filter(|o| o.state == OperationState::Running);
-        if running.count() >= limit {
-            return Err(Rejection::TooManyOperations { limit });
-        }
+        let of_namespace = running.clone().filter(|o| o.namespace == ns).count();
+        let room = self.limits.operations_max.check(of_namespace, running.count());
+        room.map_err(|(scope, limit)| Rejection::TooManyOperations { scope, limit })?;
         let candidates = match kind.queue() {
             Some(name) => {
                 let unknown = || Rejection::QueueUnknown { queue: name.to_owned() };

@@ -30,14 +30,14 @@ impl<M: OrderedMap> State<M> {
         self.queues.named(ns, &job.queue).expect("a queue outlives its jobs").id
     }
 
-    fn lane_of(&self, queue: QueueId, job: &Job) -> LaneId {
-        let kind = self.kinds.named(&job.kind).unwrap_or(KindId(0));
+    fn lane_of(&self, ns: NamespaceId, queue: QueueId, job: &Job) -> LaneId {
+        let kind = self.kinds.named(ns, &job.kind).unwrap_or(KindId(0));
         LaneId { queue, urgency: u8::MAX - job.options.priority, kind }
     }
 
     /// Files a waiting job in its lane.
     pub(crate) fn file_in_lane(&mut self, ns: NamespaceId, queue: QueueId, job: &Job) {
-        let lane = self.lane_of(queue, job);
+        let lane = self.lane_of(ns, queue, job);
         let slot = (job.available_at, job.place);
         self.put(&keys::lane_entry(ns, lane, slot.0, slot.1), &job.id);
         self.lanes.insert(lane, slot, job.id);
@@ -48,7 +48,7 @@ impl<M: OrderedMap> State<M> {
 
     /// Takes a waiting job out of its lane.
     pub(crate) fn take_from_lane(&mut self, ns: NamespaceId, queue: QueueId, job: &Job) {
-        let lane = self.lane_of(queue, job);
+        let lane = self.lane_of(ns, queue, job);
         let slot = (job.available_at, job.place);
         self.remove(&keys::lane_entry(ns, lane, slot.0, slot.1));
         if let Some(after) = self.lanes.remove(lane, slot) {

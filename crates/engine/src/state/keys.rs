@@ -7,7 +7,7 @@
 //! | 1    | -                                                      | `Meta`                   |
 //! | 2    | namespace u32                                          | `Namespace`              |
 //! | 3    | queue u32                                              | `Queue` but its counts   |
-//! | 4    | kind u32                                               | name                     |
+//! | 4    | kind u32                                               | `Kind`                   |
 //! | 5    | namespace u32, id 16                                   | `Job`                    |
 //! | 6    | namespace u32, queue u32, 255 - priority u8, kind u32, |                          |
 //! |      | available at u64, place u64                            | id: waits in a lane      |

@@ -5,8 +5,8 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::{
-    Frontier, Held, Kept, Kinds, LaneId, Lanes, LiveLease, Meta, Namespace, NamespaceSlot, Queues,
-    Session, State, keys,
+    Frontier, Held, Kept, Kind, Kinds, LaneId, Lanes, LiveLease, Meta, Namespace, NamespaceSlot,
+    Queues, Session, State, keys,
 };
 use crate::Position;
 use crate::ids::{JobId, KindId, MonoMs, NamespaceId, QueueId};
@@ -37,6 +37,7 @@ impl<M: OrderedMap> State<M> {
             leases: BTreeMap::new(),
             lease_ends: std::collections::BTreeSet::new(),
             sessions: BTreeMap::new(),
+            sessions_of: super::Tally::default(),
             held: super::HeldIndex::default(),
             vanished: super::Vanished::default(),
             operations: BTreeMap::new(),
@@ -85,9 +86,9 @@ impl<M: OrderedMap> State<M> {
             let next_due = self.first(&from, &to).and_then(|(key, _)| keys::u64_at(&key, 9));
             self.queues.insert(queue, next_due);
         }
-        for (key, name) in self.each::<String>(keys::KIND) {
+        for (key, kind) in self.each::<Kind>(keys::KIND) {
             if let Some(id) = keys::u32_at(&key, 1) {
-                self.kinds.insert(KindId(id), name);
+                self.kinds.insert(KindId(id), kind);
             }
         }
     }
@@ -139,6 +140,7 @@ impl<M: OrderedMap> State<M> {
         }
         for (key, session) in self.each::<Session>(keys::SESSION) {
             if let Some(key) = session_key(&key) {
+                self.sessions_of.add(key.0);
                 self.sessions.insert(key, session);
             }
         }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::ids::{KindId, NamespaceId, QueueId};
 use crate::job::RESERVED_KIND_PREFIX;
 use crate::queue::Queue;
+use crate::wire::wire_struct;
 
 #[derive(Debug)]
 struct QueueSlot {
@@ -43,6 +44,11 @@ impl Queues {
 
     pub(crate) fn len(&self) -> usize {
         self.slots.len()
+    }
+
+    /// How many a namespace has.
+    pub(crate) fn len_of(&self, ns: NamespaceId) -> usize {
+        self.names.get(&ns).map_or(0, BTreeMap::len)
     }
 
     pub(crate) fn get(&self, id: QueueId) -> Option<&Queue> {
@@ -104,30 +110,50 @@ impl Queues {
     }
 }
 
-/// The kinds of a shard.
+wire_struct! {
+    /// A kind as it is kept.
+    pub(crate) struct Kind {
+        /// Whose jobs it is of.
+        pub(crate) namespace: NamespaceId,
+        /// Its name.
+        pub(crate) name: String,
+    }
+}
+
+/// The kinds of a shard. Each namespace has its own, and they go with it.
 #[derive(Debug, Default)]
 pub(crate) struct Kinds {
-    ids: BTreeMap<Arc<str>, KindId>,
+    ids: BTreeMap<NamespaceId, BTreeMap<Arc<str>, KindId>>,
     names: BTreeMap<KindId, Arc<str>>,
     reserved: BTreeSet<KindId>,
 }
 
 impl Kinds {
-    pub(crate) fn insert(&mut self, id: KindId, name: String) {
+    pub(crate) fn insert(&mut self, id: KindId, Kind { namespace, name }: Kind) {
         if name.starts_with(RESERVED_KIND_PREFIX) {
             self.reserved.insert(id);
         }
         let name: Arc<str> = name.into();
         self.names.insert(id, Arc::clone(&name));
-        self.ids.insert(name, id);
+        self.ids.entry(namespace).or_default().insert(name, id);
+    }
+
+    /// Forgets the kinds of a namespace.
+    pub(crate) fn remove_of(&mut self, ns: NamespaceId) -> Vec<KindId> {
+        let gone: Vec<_> = self.ids.remove(&ns).into_iter().flatten().map(|(_, id)| id).collect();
+        for id in &gone {
+            self.names.remove(id);
+            self.reserved.remove(id);
+        }
+        gone
     }
 
     pub(crate) fn name(&self, id: KindId) -> Option<&str> {
         self.names.get(&id).map(AsRef::as_ref)
     }
 
-    pub(crate) fn named(&self, name: &str) -> Option<KindId> {
-        self.ids.get(name).copied()
+    pub(crate) fn named(&self, ns: NamespaceId, name: &str) -> Option<KindId> {
+        self.ids.get(&ns)?.get(name).copied()
     }
 
     /// Those handed only to workers that ask for them by name.
@@ -136,6 +162,11 @@ impl Kinds {
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.ids.len()
+        self.names.len()
+    }
+
+    /// How many a namespace has.
+    pub(crate) fn len_of(&self, ns: NamespaceId) -> usize {
+        self.ids.get(&ns).map_or(0, BTreeMap::len)
     }
 }

@@ -56,8 +56,11 @@ impl<M: OrderedMap> State<M> {
         grants: impl Iterator<Item = (JobId, Token)>,
     ) {
         let touched = self.mono;
-        let new = Session { last_turn: turn, unseen: Vec::new(), touched, changed: true };
-        let session = self.sessions.entry(key.clone()).or_insert(new);
+        let sessions_of = &mut self.sessions_of;
+        let session = self.sessions.entry(key.clone()).or_insert_with(|| {
+            sessions_of.add(key.0);
+            Session { last_turn: turn, unseen: Vec::new(), touched, changed: true }
+        });
         session.touched = touched;
         session.last_turn = turn;
         match seen {
@@ -95,7 +98,9 @@ impl<M: OrderedMap> State<M> {
     }
 
     pub(crate) fn forget_session(&mut self, key: &SessionKey) {
-        self.sessions.remove(key);
+        if self.sessions.remove(key).is_some() {
+            self.sessions_of.take(key.0);
+        }
         self.remove(&keys::session(key.0, &key.1, &key.2));
     }
 }

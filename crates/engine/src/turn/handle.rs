@@ -275,9 +275,8 @@ impl<M: OrderedMap> Turn<M> {
             let answer = self.job_answer(ns, id, moment.at);
             return self.reply(reply_to, answer);
         }
-        let limit = self.state.limits.waiters_max;
-        if self.waiters.len() >= limit {
-            return self.reply(reply_to, Answer::Rejected(Rejection::TooManyWaiting { limit }));
+        if let Err(rejection) = self.check_waiting(ns) {
+            return self.reply(reply_to, Answer::Rejected(rejection));
         }
         let wait_ms = wait_ms.min(self.state.limits.wait_ms_max);
         self.waiters.add_awaiting(reply_to, ns, id, moment.mono.plus(wait_ms));

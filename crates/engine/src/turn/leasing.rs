@@ -73,7 +73,7 @@ impl<M: OrderedMap> Turn<M> {
             jobs = self.grant(ns, &request, &mut budget, moment);
         }
         // Where too many wait, its settlements stand: it is answered rather than refused.
-        let may_wait = !self.stopping && self.waiters.len() < self.state.limits.waiters_max;
+        let may_wait = !self.stopping && self.check_waiting(ns).is_ok();
         if jobs.is_empty() && request.wait_ms > 0 && request.max > 0 && may_wait {
             let deadline = moment.mono.plus(request.wait_ms);
             return self.waiters.add_worker(reply_to, ns, request, settled, deadline);
@@ -130,17 +130,26 @@ impl<M: OrderedMap> Turn<M> {
             return Err(Rejection::ValueRefused { field: "turn", value, allowed });
         }
         let key = (ns, request.worker.clone(), request.session.clone());
-        let limit = self.state.limits.sessions_max;
         let granted = self.state.sessions.get(&key).map(|session| session.last_turn);
         match granted.max(self.asked.last(&key)) {
             Some(last_turn) if turn < last_turn => {
                 Err(Rejection::TurnPassed { worker: request.worker.clone(), turn, last_turn })
             }
-            _ if granted.is_none() && self.state.sessions.len() >= limit => {
-                Err(Rejection::TooManySessions { limit })
+            _ if granted.is_none() => {
+                let (of_namespace, of_shard) =
+                    (self.state.sessions_of.of(ns), self.state.sessions.len());
+                let room = self.state.limits.sessions_max.check(of_namespace, of_shard);
+                room.map_err(|(scope, limit)| Rejection::TooManySessions { scope, limit })
             }
             _ => Ok(()),
         }
+    }
+
+    /// Whether one more request may wait.
+    pub(super) fn check_waiting(&self, ns: NamespaceId) -> Result<(), Rejection> {
+        let (of_namespace, of_shard) = (self.waiters.len_of(ns), self.waiters.len());
+        let room = self.state.limits.waiters_max.check(of_namespace, of_shard);
+        room.map_err(|(scope, limit)| Rejection::TooManyWaiting { scope, limit })
     }
 
     pub(super) fn settle_all(

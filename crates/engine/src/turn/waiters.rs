@@ -7,7 +7,7 @@ use crate::command::{LeaseJobs, QueuePattern, ReplyTo};
 use crate::ids::{JobId, MonoMs, NamespaceId};
 use crate::job::EndKind;
 use crate::rejection::Rejection;
-use crate::state::SessionKey;
+use crate::state::{SessionKey, Tally};
 
 /// The order in which workers began to wait.
 pub(super) type Ticket = u64;
@@ -33,6 +33,8 @@ pub(super) struct Waiters {
     sessions: BTreeMap<SessionKey, Ticket>,
     awaiting: BTreeMap<(NamespaceId, JobId), BTreeSet<ReplyTo>>,
     replies: BTreeMap<ReplyTo, Waiting>,
+    /// How many of them each namespace has.
+    of: Tally,
     deadlines: BTreeSet<(MonoMs, ReplyTo)>,
 }
 
@@ -54,6 +56,11 @@ pub(super) enum Target {
 impl Waiters {
     pub(super) fn len(&self) -> usize {
         self.replies.len()
+    }
+
+    /// How many wait in a namespace.
+    pub(super) fn len_of(&self, ns: NamespaceId) -> usize {
+        self.of.of(ns)
     }
 
     pub(super) fn has_workers(&self) -> bool {
@@ -85,6 +92,7 @@ impl Waiters {
             self.sessions.insert(key, ticket);
         }
         self.replies.insert(reply_to, Waiting { deadline, target: Target::Work(ticket) });
+        self.of.add(ns);
         self.deadlines.insert((deadline, reply_to));
         self.workers.insert(ticket, Waiter { reply_to, ns, request, settled, deadline });
     }
@@ -105,6 +113,7 @@ impl Waiters {
             self.sessions.remove(&key);
         }
         self.replies.remove(&waiter.reply_to);
+        self.of.take(waiter.ns);
         self.deadlines.remove(&(waiter.deadline, waiter.reply_to));
         Some(waiter)
     }
@@ -157,6 +166,7 @@ impl Waiters {
     ) {
         self.awaiting.entry((ns, id)).or_default().insert(reply_to);
         self.replies.insert(reply_to, Waiting { deadline, target: Target::End(ns, id) });
+        self.of.add(ns);
         self.deadlines.insert((deadline, reply_to));
     }
 
@@ -165,6 +175,7 @@ impl Waiters {
         let replies = self.awaiting.remove(&(ns, id)).unwrap_or_default();
         for reply_to in &replies {
             if let Some(waiting) = self.replies.remove(reply_to) {
+                self.of.take(ns);
                 self.deadlines.remove(&(waiting.deadline, *reply_to));
             }
         }
@@ -181,6 +192,7 @@ impl Waiters {
             Target::End(ns, id) => {
                 drop_from(&mut self.awaiting, &(ns, id), &reply_to);
                 self.replies.remove(&reply_to);
+                self.of.take(ns);
                 self.deadlines.remove(&(waiting.deadline, reply_to));
             }
         }

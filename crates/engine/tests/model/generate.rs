@@ -11,7 +11,7 @@ use crate::random::Random;
 use crate::reference::Reference;
 
 const QUEUES: [&str; 5] = ["q", "q2", "low", "x.y", "other"];
-const KINDS: [&str; 4] = ["k1", "k2", "k3", "longshore.shell"];
+const KINDS: [&str; 5] = ["k1", "k2", "k3", "k4", "longshore.shell"];
 const KEYS: [&str; 2] = ["key", "lock"];
 const WORKERS: [&str; 3] = ["w1", "w2", "w3"];
 const NAMESPACES: [&str; 6] = ["default", "default", "default", "default", "a", "b"];

@@ -13,9 +13,9 @@ mod view;
 
 use bytes::Bytes;
 use longshore_engine::{
-    Answer, AttemptNote, Body, BodyId, Checkpoint, Clock, Command, EndKind, Job, JobId, KindId,
-    Lease, LeaseJobs, Limits, NamespaceId, Operation, Phase, Place, QueueId, QueuePattern,
-    QueueSettings, Rejection, ReplyTo, Request, SkippedItem, TimeMs, Token,
+    Answer, AttemptNote, Body, BodyId, Cap, Checkpoint, Clock, Command, EndKind, Job, JobId,
+    KindId, Lease, LeaseJobs, Limits, NamespaceId, Operation, Phase, Place, QueueId, QueuePattern,
+    QueueSettings, Rejection, ReplyTo, Request, Scope, SkippedItem, TimeMs, Token,
 };
 
 /// A job, and its lease while it runs.
@@ -127,9 +127,11 @@ pub(crate) struct Reference {
     next_token: u64,
     next_body: u64,
     next_operation: u64,
+    next_kind: u32,
     pub(crate) namespaces: Vec<RefNamespace>,
     pub(crate) queues: Vec<RefQueue>,
-    pub(crate) kinds: Vec<String>,
+    /// With the number of each.
+    pub(crate) kinds: Vec<(NamespaceId, String, KindId)>,
     pub(crate) jobs: Vec<RefJob>,
     pub(crate) bodies: Vec<(BodyId, Bytes)>,
     pub(crate) tombstones: Vec<RefTombstone>,
@@ -167,6 +169,7 @@ impl Reference {
             next_token: 1,
             next_body: 1,
             next_operation: 1,
+            next_kind: 1,
             namespaces: Vec::new(),
             queues: Vec::new(),
             kinds: Vec::new(),
@@ -330,9 +333,9 @@ impl Reference {
         queue.expect("a queue outlives its jobs")
     }
 
-    fn kind(&self, name: &str) -> Option<KindId> {
-        let index = self.kinds.iter().position(|kind| kind == name)?;
-        Some(KindId(index as u32 + 1))
+    fn kind(&self, ns: NamespaceId, name: &str) -> Option<KindId> {
+        let found = self.kinds.iter().find(|(of, kind, _)| *of == ns && kind == name);
+        found.map(|(.., id)| *id)
     }
 
     pub(crate) fn job(&self, ns: NamespaceId, id: JobId) -> Option<&RefJob> {
@@ -417,6 +420,19 @@ impl Reference {
     pub(crate) fn is_dead(job: &Job) -> bool {
         matches!(job.phase, Phase::Dead { .. })
     }
+}
+
+/// Whether there is room for one more where `all` is a list of what there is, by namespace.
+fn room(
+    cap: Cap,
+    ns: NamespaceId,
+    all: impl Iterator<Item = NamespaceId>,
+) -> Result<(), (Scope, usize)> {
+    let all: Vec<NamespaceId> = all.collect();
+    if all.iter().filter(|of| **of == ns).count() >= cap.namespace {
+        return Err((Scope::Namespace, cap.namespace));
+    }
+    if all.len() >= cap.shard { Err((Scope::Shard, cap.shard)) } else { Ok(()) }
 }
 
 fn refused(field: &'static str) -> Rejection {

@@ -294,8 +294,38 @@ pub(super) const KNOBS: &[Row] = &[
         0,
         MANY
     ),
-    count_row!("limits.queues_max", "Queues of a shard.", node.limits.queues_max, usize, 1, MANY),
-    count_row!("limits.kinds_max", "Kinds of a shard.", node.limits.kinds_max, usize, 1, MANY),
+    count_row!(
+        "limits.queues_max",
+        "Queues of a shard.",
+        node.limits.queues_max.shard,
+        usize,
+        1,
+        MANY
+    ),
+    count_row!(
+        "limits.namespace_queues_max",
+        "Queues of one namespace.",
+        node.limits.queues_max.namespace,
+        usize,
+        1,
+        MANY
+    ),
+    count_row!(
+        "limits.kinds_max",
+        "Kinds of a shard, those of each namespace counted for themselves.",
+        node.limits.kinds_max.shard,
+        usize,
+        1,
+        MANY
+    ),
+    count_row!(
+        "limits.namespace_kinds_max",
+        "Kinds of one namespace.",
+        node.limits.kinds_max.namespace,
+        usize,
+        1,
+        MANY
+    ),
     count_row!(
         "limits.namespaces_max",
         "Namespaces of a shard.",
@@ -307,7 +337,15 @@ pub(super) const KNOBS: &[Row] = &[
     count_row!(
         "limits.waiters_max",
         "Requests that wait in a shard.",
-        node.limits.waiters_max,
+        node.limits.waiters_max.shard,
+        usize,
+        1,
+        MANY
+    ),
+    count_row!(
+        "limits.namespace_waiters_max",
+        "Requests that wait in one namespace.",
+        node.limits.waiters_max.namespace,
         usize,
         1,
         MANY

@@ -324,7 +324,7 @@ async fn a_limit_on_lease_requests_ends_no_stream() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_that_may_not_wait_does_not_ask_in_a_loop() {
-    let server = Server::start_with(|config| config.node.limits.waiters_max = 0).await;
+    let server = Server::start_with(|config| config.node.limits.waiters_max.shard = 0).await;
     let (mut worker, _) = server.worker(hello()).await;
     worker.tell(Tells::Credit(credit(1))).await;
     for _ in 0..50 {

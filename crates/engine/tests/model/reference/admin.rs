@@ -64,6 +64,7 @@ impl Reference {
                 self.namespaces.retain(|namespace| namespace.id != ns);
                 self.jobs.retain(|job| job.ns != ns);
                 self.tombstones.retain(|tombstone| tombstone.ns != ns);
+                self.kinds.retain(|(of, ..)| *of != ns);
                 Ok(Answer::NamespaceDeleted)
             }
             Command::GetNamespace => {
@@ -93,7 +94,7 @@ impl Reference {
         if self.queue_named(ns, queue).is_some() {
             self.queue_mut(ns, queue).settings = settings;
         } else {
-            self.check_queue_room(0)?;
+            self.check_queue_room(ns, 0)?;
             self.create_queue(ns, queue, settings);
         }
         self.queue_answer(ns, queue)

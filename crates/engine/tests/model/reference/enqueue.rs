@@ -2,11 +2,11 @@
 
 use longshore_engine::{
     Answer, Body, Checkpoint, End, EndKind, EnqueueJobs, Enqueued, FollowUp, Job, JobId,
-    JobOptions, NamespaceId, NewJob, Phase, Place, QueueId, QueueSettings, Rejection, RetryPolicy,
-    Start, TimeMs, Token,
+    JobOptions, KindId, NamespaceId, NewJob, Phase, Place, QueueId, QueueSettings, Rejection,
+    RetryPolicy, Start, TimeMs, Token,
 };
 
-use super::{RefJob, RefQueue, Reference, Refusable, refused};
+use super::{RefJob, RefQueue, Reference, Refusable, refused, room};
 
 /// Jobs that may enter together, and what comes into being with them.
 #[derive(Debug, Default)]
@@ -29,7 +29,7 @@ impl Reference {
             return Err(refused("jobs"));
         }
         if self.queue_named(ns, &command.queue).is_none() {
-            self.check_queue_room(0)?;
+            self.check_queue_room(ns, 0)?;
         }
         let all = command.jobs.iter().map(|new| (command.queue.as_str(), new));
         let entering = match self.check_all(ns, all.collect()) {
@@ -102,7 +102,10 @@ impl Reference {
         for queue in entering.queues {
             self.create_queue(ns, queue, QueueSettings::default());
         }
-        self.kinds.extend(entering.kinds);
+        for kind in entering.kinds {
+            self.kinds.push((ns, kind, KindId(self.next_kind)));
+            self.next_kind += 1;
+        }
         for (queue, new) in entering.jobs {
             let place = self.take_place();
             let settings = self.queue_mut(ns, queue).settings.clone();
@@ -134,7 +137,7 @@ impl Reference {
     ) -> Refusable<bool> {
         self.check_name("queue", queue)?;
         if self.queue_named(ns, queue).is_none() && !entering.queues.contains(&queue) {
-            self.check_queue_room(entering.queues.len())?;
+            self.check_queue_room(ns, entering.queues.len())?;
             entering.queues.push(queue);
         }
         if let Some(fingerprint) = new.fingerprint {
@@ -151,10 +154,11 @@ impl Reference {
             }
         }
         self.check_new(new)?;
-        if self.kind(&new.kind).is_none() && !entering.kinds.contains(&new.kind) {
-            let limit = self.limits.kinds_max;
-            if self.kinds.len() + entering.kinds.len() >= limit {
-                return Err(Rejection::TooManyKinds { limit });
+        if self.kind(ns, &new.kind).is_none() && !entering.kinds.contains(&new.kind) {
+            let all = self.kinds.iter().map(|(of, ..)| *of);
+            let all = all.chain(entering.kinds.iter().map(|_| ns));
+            if let Err((scope, limit)) = room(self.limits.kinds_max, ns, all) {
+                return Err(Rejection::TooManyKinds { scope, limit });
             }
             entering.kinds.push(new.kind.clone());
         }
@@ -264,12 +268,11 @@ impl Reference {
     }
 
     /// Whether one more queue may be created, after `earlier` ones.
-    pub(super) fn check_queue_room(&self, earlier: usize) -> Refusable<()> {
-        let limit = self.limits.queues_max;
-        if self.queues.len() + earlier >= limit {
-            return Err(Rejection::TooManyQueues { limit });
-        }
-        Ok(())
+    pub(super) fn check_queue_room(&self, ns: NamespaceId, earlier: usize) -> Refusable<()> {
+        let all = self.queues.iter().map(|queue| queue.ns);
+        let all = all.chain(std::iter::repeat_n(ns, earlier));
+        room(self.limits.queues_max, ns, all)
+            .map_err(|(scope, limit)| Rejection::TooManyQueues { scope, limit })
     }
 
     pub(super) fn create_queue(&mut self, ns: NamespaceId, name: &str, settings: QueueSettings) {

@@ -6,7 +6,8 @@ use longshore_engine::{
 };
 
 use super::{
-    RefConsumer, RefJob, RefSession, Reference, Refusable, Run, SessionKey, Target, Waiter, refused,
+    RefConsumer, RefJob, RefSession, Reference, Refusable, Run, SessionKey, Target, Waiter,
+    refused, room,
 };
 
 impl Reference {
@@ -33,7 +34,7 @@ impl Reference {
             self.take_back(&key, &request);
             jobs = self.grant(ns, &request);
         }
-        let may_wait = !self.stopping && self.waiters.len() < self.limits.waiters_max;
+        let may_wait = !self.stopping && self.check_waiting(ns).is_ok();
         if jobs.is_empty() && request.wait_ms > 0 && request.max > 0 && may_wait {
             let deadline = self.mono + request.wait_ms;
             let target = Target::Work { request, settled };
@@ -64,8 +65,10 @@ impl Reference {
             Some(last_turn) if turn < last_turn => {
                 Err(Rejection::TurnPassed { worker: request.worker.clone(), turn, last_turn })
             }
-            _ if granted.is_none() && self.sessions.len() >= limits.sessions_max => {
-                Err(Rejection::TooManySessions { limit: limits.sessions_max })
+            _ if granted.is_none() => {
+                let granted = self.sessions.iter().map(|session| session.key.0);
+                let room = room(limits.sessions_max, key.0, granted);
+                room.map_err(|(scope, limit)| Rejection::TooManySessions { scope, limit })
             }
             _ => Ok(()),
         }
@@ -312,6 +315,12 @@ impl Reference {
         }
     }
 
+    fn check_waiting(&self, ns: NamespaceId) -> Refusable<()> {
+        let all = self.waiters.iter().map(|waiter| waiter.ns);
+        room(self.limits.waiters_max, ns, all)
+            .map_err(|(scope, limit)| Rejection::TooManyWaiting { scope, limit })
+    }
+
     pub(super) fn await_job(
         &mut self,
         ns: NamespaceId,
@@ -323,9 +332,8 @@ impl Reference {
         if !unfinished || wait_ms == 0 || self.stopping {
             return Some(Ok(self.job_answer(ns, id)));
         }
-        let limit = self.limits.waiters_max;
-        if self.waiters.len() >= limit {
-            return Some(Err(Rejection::TooManyWaiting { limit }));
+        if let Err(rejection) = self.check_waiting(ns) {
+            return Some(Err(rejection));
         }
         let deadline = self.mono + wait_ms.min(self.limits.wait_ms_max);
         self.waiters.push(Waiter { reply_to, ns, deadline, target: Target::End(id) });

@@ -5,7 +5,7 @@ use longshore_engine::{
     Place, Rejection, TimeMs,
 };
 
-use super::{RefJob, RefOperation, Reference, Refusable};
+use super::{RefJob, RefOperation, Reference, Refusable, room};
 
 /// Where a job is looked at: first what waits behind an ordering key, then what waits, then the
 /// dead; then by queue, urgency, kind, instant, place and id, as far as that place goes.
@@ -31,9 +31,9 @@ impl Reference {
         kind: OperationKind,
     ) -> Refusable<Answer> {
         let running = |o: &&RefOperation| o.operation.state == OperationState::Running;
-        let limit = self.limits.operations_max;
-        if self.operations.iter().filter(running).count() >= limit {
-            return Err(Rejection::TooManyOperations { limit });
+        let all = self.operations.iter().filter(running).map(|o| o.operation.namespace);
+        if let Err((scope, limit)) = room(self.limits.operations_max, ns, all) {
+            return Err(Rejection::TooManyOperations { scope, limit });
         }
         if let (Some(name), ..) = filter(&kind)
             && self.queue_named(ns, name).is_none()
@@ -112,7 +112,8 @@ impl Reference {
                 if self.is_held(job) {
                     return Some((0, queue, 0, 0, 0, place.0, [0; 16]));
                 }
-                let (urgency, kind) = (u8::MAX - options.priority, self.kind(&job.job.kind)?);
+                let (urgency, kind) =
+                    (u8::MAX - options.priority, self.kind(job.ns, &job.job.kind)?);
                 Some((1, queue, urgency, kind.0, available_at.0, place.0, [0; 16]))
             }
             _ => None,

@@ -1,0 +1,31 @@
+//! How many there are of each namespace, where counting them anew would take long.
+
+use std::collections::BTreeMap;
+
+use crate::ids::NamespaceId;
+
+/// Counts by namespace.
+#[derive(Debug, Default)]
+pub(crate) struct Tally(BTreeMap<NamespaceId, usize>);
+
+impl Tally {
+    /// One more.
+    pub(crate) fn add(&mut self, ns: NamespaceId) {
+        *self.0.entry(ns).or_default() += 1;
+    }
+
+    /// One less.
+    pub(crate) fn take(&mut self, ns: NamespaceId) {
+        if let Some(count) = self.0.get_mut(&ns) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.0.remove(&ns);
+            }
+        }
+    }
+
+    /// How many.
+    pub(crate) fn of(&self, ns: NamespaceId) -> usize {
+        self.0.get(&ns).copied().unwrap_or(0)
+    }
+}
