@@ -324,7 +324,9 @@ impl Worker {
     /// Whether both are sessions of one worker, which has one more for each queue with a limit of
     /// its own.
     fn is_part_of_same(&self, other: &Self) -> bool {
-        let (one, two) = (Arc::clone(&self.live().facts), Arc::clone(&other.live().facts));
+        // One after the other: both locks at a time might wait for each other.
+        let one = Arc::clone(&self.live().facts);
+        let two = Arc::clone(&other.live().facts);
         let is_process = one.pid != 0 && (one.pid, &one.host) == (two.pid, &two.host);
         is_process
             && self.key.name != other.key.name
