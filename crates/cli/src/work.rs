@@ -5,6 +5,7 @@ mod child;
 mod exec;
 mod job;
 mod shell;
+mod shortage;
 mod worker;
 
 use std::process::ExitCode;

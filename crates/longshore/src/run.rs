@@ -64,6 +64,8 @@ pub(crate) struct Run {
     trace: Mutex<Option<String>>,
     /// What was counted since the last item ended.
     counted: Mutex<HashMap<String, i64>>,
+    /// Whether a layer has logged its failure.
+    logged: AtomicBool,
     /// For tests: interrupts itself after so many items; 0 for never.
     pub(crate) items_left: AtomicU64,
 }
@@ -130,6 +132,7 @@ impl Run {
             follows_nothing: AtomicBool::new(false),
             trace: Mutex::default(),
             counted: Mutex::default(),
+            logged: AtomicBool::new(false),
             items_left: AtomicU64::new(0),
         })
     }
@@ -148,6 +151,15 @@ impl Run {
 
     pub(crate) fn has_ended(&self) -> bool {
         self.ended.load(Ordering::Acquire)
+    }
+
+    /// Its failure is in the log: nobody else has to say it.
+    pub(crate) fn set_logged(&self) {
+        self.logged.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_logged(&self) -> bool {
+        self.logged.load(Ordering::Acquire)
     }
 
     /// Does what the server says.

@@ -227,6 +227,20 @@ impl Registry {
         Err(NotFound::Several([vec![first.key.session.clone()], others].concat()))
     }
 
+    /// Asks a worker for something, and with it the others of its process that are the same worker:
+    /// one that has a session of its own for a queue (`NAME/QUEUE`) is asked as a whole.
+    pub(crate) fn want(&self, of: &Arc<Worker>, wanted: Wanted) {
+        of.want(wanted);
+        if wanted == Wanted::Working {
+            return;
+        }
+        for other in self.list(&of.key.namespace) {
+            if !Arc::ptr_eq(&other, of) && of.is_part_of_same(&other) {
+                other.want(wanted);
+            }
+        }
+    }
+
     /// Numbers of all that are connected.
     pub(crate) fn numbers(&self) -> WorkerNumbers {
         let mut numbers = WorkerNumbers::default();
@@ -321,6 +335,18 @@ impl Worker {
         }
         drop(live);
         self.bell.notify_one();
+    }
+
+    /// Whether both are sessions of one worker, which has one more for each queue with a limit of
+    /// its own.
+    fn is_part_of_same(&self, other: &Self) -> bool {
+        // One after the other: both locks at a time might wait for each other.
+        let one = Arc::clone(&self.live().facts);
+        let two = Arc::clone(&other.live().facts);
+        let is_process = one.pid != 0 && (one.pid, &one.host) == (two.pid, &two.host);
+        is_process
+            && self.key.name != other.key.name
+            && base(&self.key.name, &one) == base(&other.key.name, &two)
     }
 
     pub(crate) fn wanted(&self) -> Wanted {
@@ -442,6 +468,12 @@ impl Worker {
     }
 }
 
+/// The name of the whole worker: that of a session for one queue ends with the queue.
+fn base<'a>(name: &'a str, facts: &Facts) -> &'a str {
+    let [(queue, _)] = facts.queues.as_slice() else { return name };
+    name.strip_suffix(queue.as_str()).and_then(|it| it.strip_suffix('/')).unwrap_or(name)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -478,6 +510,30 @@ mod tests {
         assert!(matches!(found("c"), Err(NotFound::Unknown)));
         assert!(matches!(found("b"), Err(NotFound::Several(all)) if all == ["2", "3"]));
         assert!(matches!(registry.find("other", "a"), Err(NotFound::Unknown)));
+    }
+
+    /// After `workers quiet vm` the list went on saying that `vm/reports` works.
+    #[test]
+    fn sessions_of_one_worker_are_asked_together() {
+        let registry = Registry::default();
+        let open = |name: &str, pid: u32, queues: &[&str]| {
+            let queues = queues.iter().map(|queue| ((*queue).to_owned(), 0)).collect();
+            let facts = Facts { host: "vm".into(), pid, queues, ..Facts::default() };
+            registry.open(key(name, &format!("{name}{pid}")), facts).unwrap().0
+        };
+        let vm = open("vm", 7, &["mails", "web"]);
+        let (reports, thumbs) =
+            (open("vm/reports", 7, &["reports"]), open("vm/thumbs", 7, &["thumbs"]));
+        let strangers = [
+            open("vm/reports", 8, &["reports"]),
+            open("vm/other", 7, &["mails"]),
+            open("vm2", 7, &["mails"]),
+        ];
+        registry.want(&vm, Wanted::Quiet);
+        assert!([&vm, &reports, &thumbs].iter().all(|it| it.wanted() == Wanted::Quiet));
+        registry.want(&reports, Wanted::Terminate);
+        assert!([&vm, &reports, &thumbs].iter().all(|it| it.wanted() == Wanted::Terminate));
+        assert!(strangers.iter().all(|it| it.wanted() == Wanted::Working));
     }
 
     #[test]

@@ -118,7 +118,7 @@ impl Runner for Archiver {
             News::Cancelled(id) => {
                 tell(&Line::Failed { id: *id, message: "it was cancelled".to_owned() });
             }
-            News::Ended(..) | News::Away(_) | News::Back | News::Stopping(_) => {}
+            News::Ended(..) | News::Short(..) | News::Away(_) | News::Back | News::Stopping(_) => {}
         }
     }
 }

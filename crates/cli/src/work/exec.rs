@@ -1,9 +1,11 @@
 //! Runs each job as a command of the user: args on standard input, the rest in the environment,
 //! the exit code as the verdict.
 
+use std::io;
 use std::time::Duration;
 
 use longshore_server::api::{ErrorText, RawJson};
+use rustix::io::Errno;
 use tokio::sync::watch;
 
 use super::child::{self, Ending, Finished, Invocation, Stop};
@@ -41,7 +43,7 @@ impl Runner for Exec {
         };
         match child::run(invocation, stop).await {
             Ok(finished) => verdict_of(&finished),
-            Err(error) => Verdict::failed("worker", format!("cannot run the command: {error}")),
+            Err(error) => not_run(&error),
         }
     }
 
@@ -68,6 +70,16 @@ pub(super) fn environment(
     ];
     environment.extend(job.traceparent.clone().map(|parent| ("TRACEPARENT", parent)));
     environment
+}
+
+/// What becomes of a job whose command does not run. What this machine lacks for the moment
+/// (descriptors, memory, processes) says nothing of the job, and nothing of it has begun.
+pub(super) fn not_run(error: &io::Error) -> Verdict {
+    const PASSING: [Errno; 4] = [Errno::MFILE, Errno::NFILE, Errno::AGAIN, Errno::NOMEM];
+    if Errno::from_io_error(error).is_some_and(|errno| PASSING.contains(&errno)) {
+        return Verdict::NotBegun(error.to_string());
+    }
+    Verdict::failed("worker", format!("cannot run the command: {error}"))
 }
 
 fn verdict_of(finished: &Finished) -> Verdict {
@@ -144,6 +156,11 @@ pub(super) fn tell(news: &News<'_>, quiet: bool) {
         News::Ended(job, verdict, after) if !quiet => {
             note(&format!("{} {} {}", job.id, printable(&job.kind), words_for(verdict, *after)));
         }
+        News::Short(why, pause) => note(&format!(
+            "no run can be begun now ({why}): what could not goes back, and nothing is taken for \
+             {} s",
+            pause.as_secs()
+        )),
         News::Cancelled(id) => note(&format!("{id} was cancelled: stopping it")),
         News::Lost(id, why) => note(&format!("{id} ends here and does not count: {why}")),
         News::Away(why) => note(&format!("the server does not answer ({why}); trying again")),
@@ -165,6 +182,7 @@ fn words_for(verdict: &Verdict, after: Duration) -> String {
             format!("failed {took} ({}): {}", printable(&error.kind), printable(&line))
         }
         Verdict::Release => format!("stopped {took}"),
+        Verdict::NotBegun(why) => format!("was not begun: {why}"),
         Verdict::Discard(_) => format!("discarded {took}"),
     }
 }
@@ -208,6 +226,17 @@ mod tests {
         }
         let json = bounded_string("abc", 7, 1000).unwrap();
         assert_eq!(json.get(), "\"abc [7 more bytes were not kept]\"");
+    }
+
+    #[test]
+    fn what_the_machine_lacks_fails_no_job() {
+        for lack in [Errno::MFILE, Errno::NFILE, Errno::AGAIN, Errno::NOMEM] {
+            let verdict = not_run(&lack.into());
+            assert!(matches!(verdict, Verdict::NotBegun(_)), "{verdict:?}");
+        }
+        // As many args as that will never fit.
+        let verdict = not_run(&Errno::TOOBIG.into());
+        assert!(matches!(&verdict, Verdict::Fail(error) if error.kind == "worker"), "{verdict:?}");
     }
 
     #[test]

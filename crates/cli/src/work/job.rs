@@ -61,6 +61,9 @@ pub(crate) enum Verdict {
     Fail(ErrorText),
     /// It was stopped: the job goes back to its place.
     Release,
+    /// It could not be begun for this lack, which passes: the job goes back to its place, and the
+    /// worker takes less.
+    NotBegun(String),
     /// The job is called off, for this reason where there is one.
     Discard(Option<ErrorText>),
 }
@@ -77,7 +80,7 @@ impl Verdict {
         let (verdict, result, error) = match self {
             Self::Ack(result) => (VerdictText::Ack, result, None),
             Self::Fail(error) => (VerdictText::Fail, None, Some(error)),
-            Self::Release => (VerdictText::Release, None, None),
+            Self::Release | Self::NotBegun(_) => (VerdictText::Release, None, None),
             Self::Discard(error) => (VerdictText::Discard, None, error),
         };
         let (location, retry_in, delay, reason) = (None, None, None, None);
@@ -119,6 +122,8 @@ pub(crate) enum News<'a> {
     Ended(&'a Assignment, &'a Verdict, Duration),
     /// The server knows that a run ended.
     Settled(JobIdText),
+    /// Runs could not be begun for this lack: nothing is taken for so long, and less from then on.
+    Short(&'a str, Duration),
     /// Somebody called the job off: its run is stopped.
     Cancelled(JobIdText),
     /// A run is stopped, or its end does not count.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use super::child::{self, Ending, Invocation, Stop};
-use super::exec::{environment, error_of, tell};
+use super::exec::{environment, error_of, not_run, tell};
 use super::job::{Assignment, News, Runner, Verdict};
 
 /// The kind that such workers name.
@@ -66,9 +66,7 @@ impl Runner for Shell {
         };
         let finished = match child::run(invocation, stop).await {
             Ok(finished) => finished,
-            Err(error) => {
-                return Verdict::failed("worker", format!("cannot run the command: {error}"));
-            }
+            Err(error) => return not_run(&error),
         };
         match finished.ending {
             Ending::Stopped => Verdict::Release,

@@ -18,6 +18,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use super::backoff::Backoff;
 use super::child::Stop;
 use super::job::{Assignment, News, Runner, Verdict};
+use super::shortage::{PAUSE, Shortage};
 use crate::client::{Client, Fault, Refusal, read, to_json};
 use crate::failure::Failure;
 
@@ -108,6 +109,8 @@ struct Worker<R> {
     /// When running jobs are to be stopped; the worker takes no more.
     drain_until: Option<Instant>,
     away: bool,
+    /// Runs could not be begun lately.
+    short: Option<Shortage>,
     events: UnboundedSender<Event>,
 }
 
@@ -136,6 +139,7 @@ pub(crate) async fn run<R: Runner>(
         settling: None,
         drain_until: None,
         away: false,
+        short: None,
         events: sender,
     };
     worker.work(&mut events, &mut stop).await?;
@@ -172,7 +176,9 @@ impl<R: Runner> Worker<R> {
 
     /// Starts the requests that are due.
     fn ask(&mut self) {
-        let free = self.settings.concurrency.saturating_sub(self.in_hand.len());
+        let short = self.short.map_or(usize::MAX, |short| short.most(Instant::now()));
+        let most = self.settings.concurrency.min(short);
+        let free = most.saturating_sub(self.in_hand.len());
         if self.leasing.is_none() && free > 0 && self.drain_until.is_none() && !self.one_by_one {
             self.lease(free);
         }
@@ -386,16 +392,29 @@ impl<R: Runner> Worker<R> {
 
     fn on_ran(&mut self, key: Key, verdict: Verdict) {
         let Some(in_hand) = self.in_hand.remove(&key) else { return };
+        if let Verdict::NotBegun(why) = &verdict {
+            self.on_not_begun(why);
+        }
         if !in_hand.lost {
             self.done.push(verdict.settlement(key.0, key.1));
         }
+    }
+
+    /// Jobs that come together fail to begin together: the last of them tells how many did begin.
+    fn on_not_begun(&mut self, why: &str) {
+        let now = Instant::now();
+        if self.short.is_none_or(|short| short.until <= now) {
+            self.runner.hear(&News::Short(why, PAUSE));
+        }
+        self.short = Some(Shortage::met(self.in_hand.len(), now));
     }
 
     fn wake_at(&self) -> Instant {
         let beats = self.in_hand.values().filter(|it| !it.beating && !it.lost);
         let far = Instant::now() + Duration::from_secs(3600);
         let drained = self.drain_until.unwrap_or(far);
-        beats.map(|it| it.next_beat).min().unwrap_or(far).min(drained)
+        let rested = self.short.map(|short| short.until).filter(|until| *until > Instant::now());
+        beats.map(|it| it.next_beat).min().unwrap_or(far).min(drained).min(rested.unwrap_or(far))
     }
 
     fn on_time(&mut self) {
@@ -558,6 +577,8 @@ async fn run_one<R: Runner>(
         verdict =
             Verdict::failed("stopped", "the worker was stopped in the middle of the only run");
     }
-    runner.hear(&News::Ended(&job, &verdict, start.elapsed()));
+    if !matches!(verdict, Verdict::NotBegun(_)) {
+        runner.hear(&News::Ended(&job, &verdict, start.elapsed()));
+    }
     verdict
 }

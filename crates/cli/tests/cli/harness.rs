@@ -77,12 +77,11 @@ pub(crate) struct Process {
 
 impl Process {
     pub(crate) fn start(folder: &Path, args: &[&str]) -> Self {
-        let mut child = longshore(folder)
-            .args(args)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        Self::of(longshore(folder).args(args))
+    }
+
+    fn of(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap());
         let stderr = BufReader::new(child.stderr.take().unwrap());
         Self { child, stdout, stderr }
@@ -223,6 +222,19 @@ impl Server {
         let url = self.url();
         let all: Vec<_> = ["work", "--server", &url].iter().chain(args).copied().collect();
         Process::start(self.folder.path(), &all)
+    }
+
+    /// A worker that may have no more than so many files open.
+    pub(crate) fn worker_with_descriptors(&self, most: u32, args: &[&str]) -> Process {
+        let binary = longshore(self.folder.path());
+        let mut command = Command::new("sh");
+        let limited = format!("ulimit -n {most}; exec \"$0\" \"$@\"");
+        command.arg("-c").arg(limited).arg(binary.get_program());
+        for (name, _) in binary.get_envs() {
+            command.env_remove(name);
+        }
+        command.current_dir(self.folder.path()).stdin(Stdio::null());
+        Process::of(command.args(["work", "--server", &self.url()]).args(args))
     }
 
     /// SIGTERM, and its end.

@@ -159,6 +159,21 @@ fn a_run_that_is_the_only_one_is_not_given_back_once_it_began() {
     assert_eq!(job["error"]["type"], "stopped");
 }
 
+/// 87 of 100 jobs failed with "Too many open files", and those that run at most once were dead.
+#[test]
+fn a_worker_that_runs_out_of_descriptors_uses_up_no_attempt() {
+    let server = Server::start();
+    let enqueue = |_| server.enqueue(&["pay", "--at-most-once"]);
+    let ids: Vec<_> = (0..24).map(enqueue).collect();
+    let args = ["--exec", "sleep 0.5", "--concurrency", "24"];
+    let mut worker = server.worker_with_descriptors(48, &args);
+    worker.note_with("no run can be begun now");
+    for id in ids {
+        let job = server.wait(&id);
+        assert_eq!((&job["state"], &job["attempt"]), (&"succeeded".into(), &1.into()), "{job}");
+    }
+}
+
 #[test]
 fn sigterm_lets_running_jobs_end() {
     let server = Server::start();

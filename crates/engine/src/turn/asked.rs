@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::ids::{MonoMs, NamespaceId};
-use crate::state::{SessionKey, Tally};
+use crate::ids::MonoMs;
+use crate::state::SessionKey;
 
 /// The last turn of a session.
 #[derive(Debug)]

@@ -1,7 +1,8 @@
 //! One line for each job that is handed over and for each run that ends.
 
+use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use tower::{Layer, Service};
@@ -9,6 +10,7 @@ use tower::{Layer, Service};
 use crate::{ClientError, EnqueueCall, Enqueued, JobCall, JobEnd, JobError};
 
 /// Logs each enqueue at the level debug and each run at the level info, a failure as a warning.
+/// Without it a worker logs the failures alone.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Logging;
 
@@ -39,19 +41,26 @@ where
 
     fn call(&mut self, call: JobCall) -> Self::Future {
         let began = Instant::now();
+        let logged = Arc::clone(&call.run);
         let run = self.0.call(call);
         Box::pin(async move {
             let end = run.await;
-            let took_ms = began.elapsed().as_secs_f64() * 1e3;
+            let took_ms = rounded_ms(began.elapsed());
             match &end {
                 Ok(end) => tracing::info!(took_ms, end = end.name(), "a run has ended"),
                 Err(error) => {
                     tracing::warn!(took_ms, kind = error.kind(), %error, "a run has failed");
+                    logged.set_logged();
                 }
             }
             end
         })
     }
+}
+
+/// In milliseconds, to the microsecond.
+fn rounded_ms(took: Duration) -> f64 {
+    took.as_micros() as f64 / 1e3
 }
 
 impl<I> Service<EnqueueCall> for Logged<I>
@@ -78,5 +87,16 @@ where
             }
             answer
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn milliseconds_have_no_long_tail() {
+        assert_eq!(rounded_ms(Duration::from_nanos(7_448_272)).to_string(), "7.448");
+        assert_eq!(rounded_ms(Duration::from_secs(3)).to_string(), "3000");
     }
 }

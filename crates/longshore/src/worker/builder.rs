@@ -44,7 +44,8 @@ type Wrap = Box<dyn FnOnce(JobService) -> JobService + Send>;
 pub struct Worker<S> {
     client: Client,
     handlers: Handlers<S>,
-    queues_of_types: Vec<String>,
+    /// Each kind with the queue of its type.
+    kinds: Vec<(String, String)>,
     wishes: Vec<Wish>,
     layers: Vec<Wrap>,
     plan: Plan,
@@ -65,7 +66,7 @@ impl<S: Send + Sync + 'static> Worker<S> {
         Self {
             client: client.clone(),
             handlers: Handlers::new(Arc::new(state)),
-            queues_of_types: Vec::new(),
+            kinds: Vec::new(),
             wishes: Vec::new(),
             layers: Vec::new(),
             plan: Plan::new(),
@@ -95,10 +96,7 @@ impl<S: Send + Sync + 'static> Worker<S> {
     }
 
     fn note_queue<J: Job>(&mut self) {
-        let queue = J::QUEUE.to_owned();
-        if !self.queues_of_types.contains(&queue) {
-            self.queues_of_types.push(queue);
-        }
+        self.kinds.push((J::KIND.to_owned(), J::QUEUE.to_owned()));
     }
 
     /// Asks for these queues in strict order: a later one is served only where the earlier ones
@@ -223,9 +221,13 @@ impl<S: Send + Sync + 'static> Worker<S> {
         }
         plan.wishes = self.wishes;
         if plan.wishes.is_empty() {
-            let queues = self.queues_of_types.into_iter();
-            plan.wishes = queues.map(|queue| Wish { queue, weight: 0, limit: None }).collect();
+            for (_, queue) in &self.kinds {
+                if !plan.wishes.iter().any(|wish| wish.queue == *queue) {
+                    plan.wishes.push(Wish { queue: queue.clone(), weight: 0, limit: None });
+                }
+            }
         }
+        plan.served = self.kinds;
         let mut service = self.handlers.into_service();
         for wrap in self.layers.into_iter().rev() {
             service = wrap(service);
@@ -241,6 +243,7 @@ impl Plan {
             name: supervise::host(),
             labels: HashMap::new(),
             kinds: Vec::new(),
+            served: Vec::new(),
             wishes: Vec::new(),
             concurrency: 16,
             prefetch: Prefetch::Adaptive,

@@ -7,6 +7,7 @@ mod lanes;
 mod memory;
 mod notify;
 mod prefetch;
+mod served;
 mod session;
 mod settling;
 pub(crate) mod slot;

@@ -114,6 +114,20 @@ pub(crate) async fn execute(service: &mut JobService, run: &Arc<Run>) -> Option<
     if run.stop_reason() == Some(StopReason::LeaseLost) {
         return None;
     }
+    if let Err(error) = &end
+        && !run.is_logged()
+    {
+        // With all that tells the run: its span may be off where warnings are not.
+        tracing::warn!(
+            id = %delivery.id,
+            kind = %delivery.kind,
+            queue = %delivery.queue,
+            attempt = delivery.attempt,
+            error_kind = error.kind(),
+            %error,
+            "a run has failed"
+        );
+    }
     if let Some(error) = run.mailbox.refusal() {
         // Cursors or counters of it are lost: it has not succeeded, whatever it says.
         return Some(verdict(Err(error)));

@@ -17,6 +17,7 @@ use super::intake::Intake;
 use super::lanes::{Lane, Wish, lanes};
 use super::memory::resident_bytes;
 use super::notify::Notifier;
+use super::served::{Listed, Served};
 use super::session::{Session, Setup};
 use super::slot::{Load, serve};
 use super::{Event, Phase, Prefetch};
@@ -36,6 +37,8 @@ pub(super) struct Plan {
     pub(super) name: String,
     pub(super) labels: HashMap<String, String>,
     pub(super) kinds: Vec<String>,
+    /// Each kind with the queue of its type.
+    pub(super) served: Vec<(String, String)>,
     pub(super) wishes: Vec<Wish>,
     pub(super) concurrency: u32,
     pub(super) prefetch: Prefetch,
@@ -131,7 +134,12 @@ pub(super) async fn supervise(
 ) -> Result<Stopped, WorkerError> {
     let notifier = Notifier::from_environment();
     let mut running = start(client, &plan, &service)?;
-    let working = watch_over(&mut running, &plan, &notifier, shutdown);
+    let listed = Listed::new(Served {
+        place: (client.url().to_owned(), client.namespace().to_owned()),
+        kinds: plan.served.clone(),
+        queues: plan.wishes.iter().map(|wish| wish.queue.clone()).collect(),
+    });
+    let working = watch_over(&mut running, (&plan, &listed), &notifier, shutdown);
     let stopped = notifier.alive_during(working).await;
     notifier.say("STOPPING=1");
     let reason = match stopped {
@@ -200,7 +208,7 @@ fn hello(client: &Client, plan: &Plan, lane: Lane) -> v1::Hello {
 /// Waits for a reason to end.
 async fn watch_over(
     running: &mut Running,
-    plan: &Plan,
+    (plan, listed): (&Plan, &Listed),
     notifier: &Notifier,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<Stopped, WorkerError> {
@@ -214,6 +222,7 @@ async fn watch_over(
                 Some(Event::Welcomed) if !is_ready => {
                     is_ready = true;
                     tracing::info!("connected; this worker takes jobs");
+                    warn_of_unserved(listed);
                     notifier.say("READY=1");
                 }
                 Some(Event::QuietAsked) => quieten(&running.phase),
@@ -234,6 +243,18 @@ async fn watch_over(
                 }
             }
         }
+    }
+}
+
+/// Other workers of this process that start at the same time are listed by now.
+fn warn_of_unserved(listed: &Listed) {
+    for (kind, queue) in listed.unserved() {
+        tracing::warn!(
+            kind,
+            queue,
+            "no worker of this process asks for the queue of a registered kind: jobs that wait \
+             there are not run by it"
+        );
     }
 }
 

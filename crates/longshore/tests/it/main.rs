@@ -11,6 +11,7 @@ mod iterations;
 mod jobs;
 mod keyset;
 mod layers;
+mod logs;
 mod operations;
 mod real;
 mod recorded;

@@ -25,7 +25,7 @@ impl WorkersFace {
         let _admitted = self.0.app.enter(Class::Settle, self.0.earlier)?;
         let namespace = namespace_of(&request.namespace)?;
         let found = worker_named(&self.0.app, namespace, &request.worker)?;
-        found.want(wanted);
+        self.0.app.workers.want(&found, wanted);
         Ok(Response::new(worker(&found)))
     }
 }

@@ -81,7 +81,7 @@ impl Reference {
             return;
         }
         self.asked_before.retain(|(of, ..)| of != key);
-        if self.asked.len() >= self.limits.sessions_max {
+        if self.asked.len() >= self.limits.sessions_max.shard {
             self.asked_before = std::mem::take(&mut self.asked);
         }
         self.asked.push(now);

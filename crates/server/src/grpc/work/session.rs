@@ -37,6 +37,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// How long after the end of a run's timeout the shard, which counts in whole milliseconds, is
 /// asked whether it has ended the run.
 const TIMED_OUT_AFTER: Duration = Duration::from_millis(5);
+/// How often it is looked which leases a worker has lost whose heartbeats do not come.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 /// Jobs, and whether there are none although the request has not waited.
 type Leased = Result<(Vec<Delivery>, bool), Refusal>;
@@ -63,6 +65,10 @@ pub(super) struct Session {
     leaves: bool,
     /// When anything was heard of it.
     heard: Instant,
+    /// When it last extended its leases, all at once.
+    beaten: Instant,
+    /// When it was last looked which of its leases it has lost since.
+    looked: Instant,
 }
 
 impl Session {
@@ -87,6 +93,8 @@ impl Session {
             under_way: FuturesUnordered::new(),
             leaves: false,
             heard: Instant::now(),
+            beaten: Instant::now(),
+            looked: Instant::now(),
         }
     }
 
@@ -159,6 +167,12 @@ impl Session {
         self.heard + Duration::from_millis(self.lease_ms())
     }
 
+    /// When to look whether leases that nothing extends any more are lost.
+    fn looks_at(&self) -> Option<Instant> {
+        let silent_at = self.beaten + Duration::from_millis(self.lease_ms());
+        (self.worker().run_count() > 0).then(|| silent_at.max(self.looked + LOOK_AGAIN))
+    }
+
     /// Waits for the next thing to happen, and does what it asks for.
     async fn step(&mut self, incoming: &mut Streaming<v1::WorkerMessage>) -> Result<(), End> {
         if self.leaves && self.under_way.is_empty() {
@@ -172,6 +186,13 @@ impl Session {
         let timed_out = async {
             match timeout {
                 Some(at) => sleep_until((at + TIMED_OUT_AFTER).into()).await,
+                None => std::future::pending().await,
+            }
+        };
+        let looks_at = self.looks_at();
+        let looks = async {
+            match looks_at {
+                Some(at) => sleep_until(at.into()).await,
                 None => std::future::pending().await,
             }
         };
@@ -197,6 +218,12 @@ impl Session {
             () = timed_out => {
                 let due = self.worker().timed_out(Instant::now());
                 self.under_way.push(Box::pin(self.telling.clone().timed_out(due)));
+                Ok(())
+            }
+            () = looks => {
+                self.looked = Instant::now();
+                let runs = self.worker().leases();
+                self.under_way.push(Box::pin(self.telling.clone().let_go(runs)));
                 Ok(())
             }
             () = self.outgoing.closed() => Err(End::Broken),
@@ -248,6 +275,7 @@ impl Session {
                 self.under_way.push(Box::pin(telling.checkpoint(told)));
             }
             Some(worker_message::Message::Heartbeat(told)) => {
+                self.beaten = self.heard;
                 let holder = self.wish.holder.clone();
                 self.under_way.push(Box::pin(telling.beat(told, holder)));
             }

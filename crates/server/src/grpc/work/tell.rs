@@ -4,8 +4,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use longshore_engine::query::{self, Lookup};
 use longshore_engine::{
-    Answer, Command, EndKind, Holder, Instruction, JobId, Rejection, SessionView, Settlement, Token,
+    Answer, Command, EndKind, Holder, Instruction, JobId, Reader, Rejection, SessionView,
+    Settlement, Token,
 };
 use longshore_proto::v1::{self, instruction::What, server_message::Message};
 
@@ -249,6 +251,36 @@ impl Telling {
                     self.worker.times_out_at(*run, again);
                 } else if self.worker.remove_run(run.0, run.1) {
                     lost.push(run_control(run.0, run.1, None));
+                }
+            }
+        }
+        if lost.is_empty() {
+            return Ok(Vec::new());
+        }
+        Ok(vec![Message::Control(self.control(lost))])
+    }
+
+    /// Tells which of these runs are lost, and keeps them out of what is told of the worker. It
+    /// extends none of them and starts none.
+    pub(super) async fn let_go(self, runs: Vec<(JobId, Token)>) -> Answers {
+        let mut lost = Vec::new();
+        for part in runs.chunks(RUNS_MAX) {
+            let (part, namespace) = (part.to_vec(), self.worker.key.namespace.clone());
+            let look = move |reader: &dyn Reader, now| {
+                let has = |(id, token): &(JobId, Token)| match query::find_job(
+                    reader, &namespace, *id, now,
+                ) {
+                    Lookup::Found(view) => view.lease.is_some_and(|it| it.token == *token),
+                    _ => false,
+                };
+                part.into_iter().filter(|run| !has(run)).collect::<Vec<_>>()
+            };
+            // A shard that does not answer now is asked again.
+            let gone = self.app.node.read(&self.worker.key.namespace, look).await;
+            for (id, token) in gone.unwrap_or_default() {
+                // What was settled meanwhile is not lost.
+                if self.worker.remove_run(id, token) {
+                    lost.push(run_control(id, token, None));
                 }
             }
         }

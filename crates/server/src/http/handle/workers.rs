@@ -18,7 +18,7 @@ pub(super) fn list(call: &Call<'_>) -> Reply {
 /// Describes a worker, after asking it for something where `wanted` says so.
 pub(super) fn asked(call: &Call<'_>, wanted: Wanted) -> Result<Reply, Refusal> {
     let worker = worker_named(call.app, call.namespace, call.name)?;
-    worker.want(wanted);
+    call.app.workers.want(&worker, wanted);
     Ok(ok(&record(&worker)).not_cached())
 }
 
