@@ -216,9 +216,8 @@ pub(crate) fn check_variables(
             || OF_TESTS.contains(&name.as_str());
         !is_known && !is_of_kubernetes(name, &value.to_string_lossy())
     };
-    let at_fault = ours.find(|(name, value)| {
-        unknown(name, value) || (is_text(name) && value.to_str().is_none())
-    });
+    let at_fault = ours
+        .find(|(name, value)| unknown(name, value) || (is_text(name) && value.to_str().is_none()));
     let Some((name, value)) = at_fault else { return Ok(()) };
     if is_text(&name) {
         let given = value.to_string_lossy();

@@ -86,7 +86,8 @@ fn current_folder() -> Result<String, Failure> {
         .map_err(|error| Failure::usage(format!("cannot tell the current folder: {error}")))?;
     folder.into_os_string().into_string().map_err(|folder| {
         let shown = folder.display();
-        let message = format!("the current folder, {shown}, is not UTF-8, so that no job can name it");
+        let message =
+            format!("the current folder, {shown}, is not UTF-8, so that no job can name it");
         Failure::usage(message).hint("run it from another folder, with `cd` in the command")
     })
 }

@@ -59,7 +59,7 @@ pub(super) async fn answer(face: Arc<Face>, request: Request<Incoming>) -> Respo
         "longshore.v1.Admin" => {
             let request = arriving(request);
             let mut admin = AdminServer::new(AdminFace(face)).max_decoding_message_size(bytes_max);
-            admin.call(request).await.unwrap_or_else(|never| match never {})
+            told(admin.call(request).await.unwrap_or_else(|never| match never {}))
         }
         "longshore.v1.Workers" => {
             let request = arriving(request);

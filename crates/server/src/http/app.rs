@@ -165,10 +165,12 @@ impl App {
         request: Request<Incoming>,
         earlier: usize,
     ) -> Response<AnswerBody> {
-        let changed = !matches!(*request.method(), Method::GET | Method::HEAD);
+        let is_question = matches!(*request.method(), Method::GET | Method::HEAD);
+        // How much is unread is told by metrics, so that they are told in any case.
+        let insists = !is_question || request.uri().path() == "/metrics";
         let reply = self.handle(request, earlier).await.unwrap_or_else(Reply::from);
         let (parts, body) = reply.into_response().into_parts();
-        let response = match self.counted(body, changed) {
+        let response = match self.counted(body, insists) {
             Ok(body) => Response::from_parts(parts, body),
             Err(refusal) => Reply::from(refusal).into_response(),
         };
