@@ -8,8 +8,9 @@ use longshore_proto::v1::jobs_client::JobsClient;
 use longshore_proto::v1::settlement::Verdict;
 use longshore_proto::v1::worker_message::Message as Tells;
 use longshore_proto::v1::workers_client::WorkersClient;
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio_stream::StreamExt;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 
@@ -122,10 +123,11 @@ async fn deliveries_and_answers_to_batches_count_until_they_are_read() {
     let mut jobs = JobsClient::new(deaf(&server).await);
     let batch =
         v1::EnqueueRequest { queue: "r".into(), jobs: vec![job(); 1000], ..Default::default() };
-    let batches = tokio_stream::iter([batch]).chain(tokio_stream::pending());
-    let answers = jobs.enqueue_stream(batches).await.unwrap();
+    let (batches, sent) = mpsc::channel(1);
+    batches.send(batch).await.unwrap();
+    let answers = jobs.enqueue_stream(ReceiverStream::new(sent)).await.unwrap();
     until(&server, |bytes| bytes > 36_000).await;
-    drop((answers, jobs));
+    drop((answers, jobs, batches));
     until(&server, |bytes| bytes == 0).await;
 
     let id = server.enqueue_all(vec![large()]).await.remove(0);
