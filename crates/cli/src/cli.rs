@@ -115,9 +115,10 @@ impl Cli {
     /// Reads the command line; what clap refuses ends the process as clap would.
     pub(crate) fn read() -> Result<Self, Failure> {
         Self::try_parse().or_else(|error| {
-            // It does not say where the bytes at fault are, and variables are out of sight.
-            if error.kind() == clap::error::ErrorKind::InvalidUtf8 {
-                config::check_variables(config::variables())?;
+            // It does not say that a variable is at fault, which is out of sight.
+            if error.use_stderr() {
+                let odd = config::variables().filter(|(_, value)| value.to_str().is_none());
+                config::check_variables(odd)?;
             }
             error.exit()
         })
