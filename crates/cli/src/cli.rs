@@ -112,12 +112,21 @@ impl Context {
 }
 
 impl Cli {
+    /// Reads the command line; what clap refuses ends the process as clap would.
+    pub(crate) fn read() -> Result<Self, Failure> {
+        Self::try_parse().or_else(|error| {
+            // It does not say that a variable is at fault, which is out of sight.
+            if error.use_stderr() {
+                let odd = config::variables().filter(|(_, value)| value.to_str().is_none());
+                config::check_variables(odd)?;
+            }
+            error.exit()
+        })
+    }
+
     pub(crate) fn execute(self) -> anyhow::Result<ExitCode> {
         let config = Config::load(self.global.config.as_deref())?;
-        let variables = std::env::vars_os().filter_map(|(name, value)| {
-            Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))
-        });
-        config::check_variables(variables)?;
+        config::check_variables(config::variables())?;
         let server = self.global.server.or_else(|| config.client.server.clone());
         let context = Context {
             format: self.global.output.or(config.client.output).unwrap_or_default(),

@@ -1,6 +1,7 @@
 //! `longshore.toml`: what holds where neither a flag nor the environment says otherwise. Unknown
 //! keys are errors with a suggestion. The server's sections are the server's to read.
 
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -98,8 +99,8 @@ impl Config {
     /// The server's configuration below these variables and flags.
     pub(crate) fn server(
         &self,
-        environment: Vec<(String, String)>,
-        flags: Vec<(String, String)>,
+        environment: Vec<(String, OsString)>,
+        flags: Vec<(String, OsString)>,
     ) -> Result<ServerConfig, Failure> {
         let foreign_sections = KEYS.iter().map(|(name, _)| (*name).to_owned()).collect();
         let sources = Sources { file: self.file.clone(), foreign_sections, environment, flags };
@@ -129,9 +130,12 @@ fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
+/// A path; the others are texts.
+const CONFIG: &str = "LONGSHORE_CONFIG";
+
 /// Variables that commands read, besides those of the server.
 const VARIABLES: &[&str] = &[
-    "LONGSHORE_CONFIG",
+    CONFIG,
     "LONGSHORE_SERVER",
     "LONGSHORE_NAMESPACE",
     "LONGSHORE_OUTPUT",
@@ -178,22 +182,47 @@ fn is_of_kubernetes(name: &str, value: &str) -> bool {
         || (name.ends_with("_PORT") && is_address)
 }
 
-/// Refuses variables that begin as ours do and mean nothing: whoever sets one believes that it
-/// does something.
+/// Variables that begin as ours do. A name that is not UTF-8 is none that we know.
+pub(crate) fn variables() -> impl Iterator<Item = (String, OsString)> {
+    let variables = std::env::vars_os();
+    let named = variables.map(|(name, value)| (name.to_string_lossy().into_owned(), value));
+    named.filter(|(name, _)| name.starts_with(PREFIX))
+}
+
+/// Refuses variables that begin as ours do and mean nothing, since whoever sets one believes that it
+/// does something, and texts that are none.
 pub(crate) fn check_variables(
-    variables: impl Iterator<Item = (String, String)>,
+    variables: impl Iterator<Item = (String, OsString)>,
 ) -> Result<(), Failure> {
     let mut ours = variables.filter(|(name, _)| name.starts_with(PREFIX)).peekable();
     if ours.peek().is_none() {
         return Ok(());
     }
-    let mut known: Vec<_> = ServerConfig::knobs().into_iter().map(|knob| knob.variable).collect();
+    let (mut known, mut paths) = (Vec::new(), vec![CONFIG.to_owned()]);
+    for knob in ServerConfig::knobs() {
+        if knob.is_path {
+            paths.push(knob.variable.clone());
+        }
+        known.push(knob.variable);
+    }
     known.extend(VARIABLES.iter().map(|name| (*name).to_owned()));
-    let others: Vec<_> = SET_BY_US.iter().chain(OF_TESTS).copied().collect();
-    let unknown = ours.find(|(name, value)| {
-        !known.contains(name) && !others.contains(&name.as_str()) && !is_of_kubernetes(name, value)
-    });
-    let Some((name, _)) = unknown else { return Ok(()) };
+    let is_text = |name: &String| {
+        let is_ours = known.contains(name) || SET_BY_US.contains(&name.as_str());
+        is_ours && !paths.contains(name)
+    };
+    let unknown = |name: &String, value: &OsStr| {
+        let is_known = known.contains(name)
+            || SET_BY_US.contains(&name.as_str())
+            || OF_TESTS.contains(&name.as_str());
+        !is_known && !is_of_kubernetes(name, &value.to_string_lossy())
+    };
+    let at_fault = ours
+        .find(|(name, value)| unknown(name, value) || (is_text(name) && value.to_str().is_none()));
+    let Some((name, value)) = at_fault else { return Ok(()) };
+    if is_text(&name) {
+        let given = value.to_string_lossy();
+        return Err(Failure::usage(format!("the variable {name} is \"{given}\": not UTF-8")));
+    }
     // Without what all of them have in common, which would make any two alike.
     let rest = |name: &str| name.strip_prefix(PREFIX).unwrap_or(name).to_owned();
     let rests: Vec<_> = known.iter().map(|name| rest(name)).collect();
@@ -254,7 +283,7 @@ mod tests {
     }
 
     fn check(name: &str, value: &str) -> Result<(), Failure> {
-        check_variables([(name.to_owned(), value.to_owned())].into_iter())
+        check_variables([(name.to_owned(), value.into())].into_iter())
     }
 
     #[test]
@@ -289,6 +318,21 @@ mod tests {
             ("LONGSHORE_SERVICE_PORT_HTTP", "7077"),
         ] {
             assert!(check(name, value).is_ok(), "{name}");
+        }
+    }
+
+    #[test]
+    fn only_paths_need_not_be_utf_8() {
+        use std::os::unix::ffi::OsStrExt;
+        let odd = OsStr::from_bytes(b"x\xff");
+        let check = |name: &str| check_variables([(name.to_owned(), odd.into())].into_iter());
+        for name in ["LONGSHORE_DATA", "LONGSHORE_CONFIG", "LONGSHORE_BIN", "PATH"] {
+            assert!(check(name).is_ok(), "{name}");
+        }
+        for name in ["LONGSHORE_SERVER", "LONGSHORE_LISTEN", "LONGSHORE_PARENT", "LONGSHORE_LOG"] {
+            let failure = check(name).unwrap_err();
+            assert!(failure.message.contains(&format!("{name} is")), "{failure}");
+            assert!(failure.message.ends_with("not UTF-8"), "{failure}");
         }
     }
 }

@@ -14,11 +14,12 @@ use tokio::sync::watch;
 
 use crate::cli::Context;
 use crate::client::Client;
+use crate::config;
 use crate::demo::program;
 use crate::failure::{Failure, Kind};
 use crate::logs;
 use crate::output::{self, note};
-use crate::serve::{ServeArgs, environment, listen, open, runtime, stop_signal};
+use crate::serve::{ServeArgs, listen, open, runtime, stop_signal};
 use crate::work::{SHELL_KIND, Settings, Shell, run};
 
 /// How many shell commands run at a time.
@@ -33,9 +34,9 @@ pub(crate) struct DevArgs {
 }
 
 pub(crate) fn execute(args: &DevArgs, context: &Context) -> Result<ExitCode> {
-    let mut flags = vec![("limits.namespaces_on_first_use".to_owned(), "true".to_owned())];
+    let mut flags = vec![("limits.namespaces_on_first_use".to_owned(), "true".into())];
     flags.extend(args.serve.flags()?);
-    let config = context.config.server(environment(), flags)?;
+    let config = context.config.server(config::variables().collect(), flags)?;
     logs::start("warn")?;
     runtime()?.block_on(async {
         let (listener, address) = match listen(&config.listen).await {

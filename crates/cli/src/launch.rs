@@ -1,6 +1,7 @@
 //! Processes of this same binary, started by `demo` and `bench`: they end with the process that
 //! started them, whatever becomes of it.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::path::Path;
@@ -31,7 +32,7 @@ pub(crate) struct Process {
 impl Process {
     /// Starts `longshore ARGS`, with standard error going to `log`. Signals of the terminal do
     /// not reach it: its parent passes on what it has to hear.
-    pub(crate) fn start(args: &[&str], log: File) -> Result<(Self, Option<ChildStdout>)> {
+    pub(crate) fn start(args: &[&OsStr], log: File) -> Result<(Self, Option<ChildStdout>)> {
         let program = std::env::current_exe().context("cannot tell which program this is")?;
         let mut child = Command::new(program)
             .args(args)
@@ -42,7 +43,10 @@ impl Process {
             .process_group(0)
             .kill_on_drop(true)
             .spawn()
-            .with_context(|| format!("cannot start longshore {}", args.join(" ")))?;
+            .with_context(|| {
+                let shown: Vec<_> = args.iter().map(|arg| arg.to_string_lossy()).collect();
+                format!("cannot start longshore {}", shown.join(" "))
+            })?;
         let pid = child.id().unwrap_or_default();
         let stdout = child.stdout.take();
         Ok((Self { child, pid }, stdout))
@@ -87,8 +91,8 @@ impl ServerProcess {
     /// Starts a server on `data` and waits until it is ready. Its log goes to the end of `log`.
     pub(crate) async fn start(data: &Path, listen: &str, log: &Path) -> Result<Self> {
         let log_file = File::options().create(true).append(true).open(log)?;
-        let data = data.to_str().context("the folder's name is not UTF-8")?;
-        let args = ["serve", "--listen", listen, "--data", data];
+        let [serve, at, to] = ["serve", "--listen", "--data"].map(OsStr::new);
+        let args = [serve, at, OsStr::new(listen), to, data.as_os_str()];
         let (process, stdout) = Process::start(&args, log_file)?;
         let seen = || format!("see {}", log.display());
         let mut lines = BufReader::new(stdout.context("no standard output")?).lines();

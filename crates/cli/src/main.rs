@@ -30,8 +30,6 @@ mod workers;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 /// A server's life is many small short-lived values: measured on one shard's thread, the system's
 /// allocator took a third of the time of an enqueue and half of a drain.
 #[global_allocator]
@@ -41,8 +39,8 @@ fn main() -> ExitCode {
     // A huge page for each thread's few small values would be most of an idle server's memory.
     // Where the kernel knows no huge pages, there is nothing to turn off.
     let _ = rustix::thread::disable_transparent_huge_pages(true);
-    let cli = cli::Cli::parse();
-    let code = cli.execute().unwrap_or_else(|error| failure::report(&error));
+    let done = cli::Cli::read().map_err(anyhow::Error::from).and_then(cli::Cli::execute);
+    let code = done.unwrap_or_else(|error| failure::report(&error));
     stderr::finish();
     code
 }

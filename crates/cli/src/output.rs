@@ -3,9 +3,10 @@
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::stderr;
 
@@ -58,6 +59,16 @@ pub(crate) fn raw_note(bytes: &[u8]) {
 /// Prints a value as indented JSON.
 pub(crate) fn json<T: Serialize + ?Sized>(value: &T) -> io::Result<()> {
     line(&serde_json::to_string_pretty(value).map_err(io::Error::other)?)
+}
+
+/// A path as a text of JSON, which has no others than UTF-8.
+pub(crate) fn shown<S: Serializer>(path: impl AsRef<Path>, to: S) -> Result<S::Ok, S::Error> {
+    to.collect_str(&path.as_ref().display())
+}
+
+/// The same for many.
+pub(crate) fn all_shown<S: Serializer>(paths: &[PathBuf], to: S) -> Result<S::Ok, S::Error> {
+    to.collect_seq(paths.iter().map(|path| path.display().to_string()))
 }
 
 /// Prints JSON as the server wrote it, indented for a terminal.

@@ -44,8 +44,8 @@ pub(crate) struct RunArgs {
 
 pub(crate) async fn execute(args: RunArgs, context: &Context) -> anyhow::Result<ExitCode> {
     let client = context.client()?;
-    let folder = std::env::current_dir().ok().and_then(|it| it.into_os_string().into_string().ok());
     let mut job = NewJob::of(SHELL_KIND);
+    let folder = Some(current_folder()?);
     job.args = Some(RawJson::of(&ShellArgs { command: args.command, folder })?);
     job.max_attempts = Some(args.max_attempts);
     job.timeout = args.timeout;
@@ -78,6 +78,18 @@ pub(crate) async fn execute(args: RunArgs, context: &Context) -> anyhow::Result<
         output::json_text(&body)?;
     }
     finish(&read(&body)?, state, context.format)
+}
+
+/// Where the command is to run: in the worker's folder instead it might do anything.
+fn current_folder() -> Result<String, Failure> {
+    let folder = std::env::current_dir()
+        .map_err(|error| Failure::usage(format!("cannot tell the current folder: {error}")))?;
+    folder.into_os_string().into_string().map_err(|folder| {
+        let shown = folder.display();
+        let message =
+            format!("the current folder, {shown}, is not UTF-8, so that no job can name it");
+        Failure::usage(message).hint("run it from another folder, with `cd` in the command")
+    })
 }
 
 /// Waits for the end, and says why nothing happens where nothing does.

@@ -1,6 +1,8 @@
 //! `longshore serve`: the server by itself.
 
+use std::ffi::{OsStr, OsString};
 use std::net::SocketAddr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -12,6 +14,7 @@ use longshore_server::{Node, NodeConfig, OpenError, StoreDirError, StoreLost};
 use tokio::net::TcpListener;
 
 use crate::cli::Context;
+use crate::config;
 use crate::failure::{Failure, Kind};
 use crate::launch::{self, LISTENING};
 use crate::logs;
@@ -34,32 +37,40 @@ pub(crate) struct ServeArgs {
     shards: Option<u32>,
     #[arg(long = "set", value_name = "KEY=VALUE")]
     #[arg(help = "Set any key, such as --set http.body_bytes_max=4MiB; may be repeated")]
-    settings: Vec<String>,
+    settings: Vec<OsString>,
 }
 
 impl ServeArgs {
     /// The flags as keys and values, the strongest last.
-    pub(crate) fn flags(&self) -> Result<Vec<(String, String)>, Failure> {
+    pub(crate) fn flags(&self) -> Result<Vec<(String, OsString)>, Failure> {
         let mut flags = Vec::new();
         for setting in &self.settings {
-            let (key, value) = setting.split_once('=').ok_or_else(|| {
-                Failure::usage(format!("--set {setting}: it has to be KEY=VALUE"))
-            })?;
-            flags.push((key.trim().to_owned(), value.trim().to_owned()));
+            flags.push(key_and_value(setting).ok_or_else(|| {
+                let shown = setting.display();
+                Failure::usage(format!("--set {shown}: it has to be KEY=VALUE"))
+            })?);
         }
-        let mut add = |key: &str, value: Option<String>| {
+        let mut add = |key: &str, value: Option<OsString>| {
             flags.extend(value.map(|value| (key.to_owned(), value)));
         };
-        add("serve.listen", self.listen.clone());
-        add("serve.data", self.data.as_ref().map(|data| data.to_string_lossy().into_owned()));
-        add("serve.shards", self.shards.map(|shards| shards.to_string()));
+        add("serve.listen", self.listen.clone().map(Into::into));
+        add("serve.data", self.data.clone().map(Into::into));
+        add("serve.shards", self.shards.map(|shards| shards.to_string().into()));
         Ok(flags)
     }
 }
 
+/// Both parts of a setting; the value may be a path that is not UTF-8.
+fn key_and_value(setting: &OsStr) -> Option<(String, OsString)> {
+    let bytes = setting.as_bytes();
+    let (key, value) = bytes.split_at_checked(bytes.iter().position(|byte| *byte == b'=')?)?;
+    let key = std::str::from_utf8(key).ok()?.trim().to_owned();
+    Some((key, OsStr::from_bytes(value.strip_prefix(b"=")?.trim_ascii()).to_owned()))
+}
+
 pub(crate) fn execute(args: &ServeArgs, context: &Context) -> Result<ExitCode> {
     launch::end_with_parent();
-    let config = context.config.server(environment(), args.flags()?)?;
+    let config = context.config.server(config::variables().collect(), args.flags()?)?;
     logs::start("info")?;
     runtime()?.block_on(async {
         let (listener, address) = listen(&config.listen).await?;
@@ -72,15 +83,6 @@ pub(crate) fn execute(args: &ServeArgs, context: &Context) -> Result<ExitCode> {
         tracing::info!("stopped: all that was answered is on disk");
         Ok(ExitCode::SUCCESS)
     })
-}
-
-/// What of the environment may be meant for the server.
-pub(crate) fn environment() -> Vec<(String, String)> {
-    let ours = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
-        let name = name.into_string().ok().filter(|name| name.starts_with("LONGSHORE_"))?;
-        Some((name, value.into_string().ok()?))
-    };
-    std::env::vars_os().filter_map(ours).collect()
 }
 
 /// For what has no thread of its own; connections and shards have.

@@ -28,6 +28,7 @@ pub(crate) struct VerifyArgs {
 /// What was found.
 #[derive(Debug, Serialize)]
 struct Findings {
+    #[serde(serialize_with = "output::shown")]
     store: PathBuf,
     sound: bool,
     shards: Vec<ShardFindings>,
@@ -54,6 +55,7 @@ struct ShardFindings {
     #[serde(skip_serializing_if = "Option::is_none")]
     torn_tail: Option<String>,
     /// Files that a crash left, which the next start removes.
+    #[serde(serialize_with = "output::all_shown")]
     leftovers: Vec<PathBuf>,
     corrupt: Vec<String>,
 }

@@ -4,6 +4,7 @@
 mod knobs;
 mod value;
 
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -115,10 +116,10 @@ pub struct Sources {
     pub file: Option<(PathBuf, String)>,
     /// Sections of the file that somebody else reads and checks.
     pub foreign_sections: Vec<String>,
-    /// The environment, or what of it matters.
-    pub environment: Vec<(String, String)>,
+    /// The environment, or what of it matters. Only paths need not be UTF-8.
+    pub environment: Vec<(String, OsString)>,
     /// Flags: a key such as `serve.listen` and its value.
-    pub flags: Vec<(String, String)>,
+    pub flags: Vec<(String, OsString)>,
 }
 
 /// Why the configuration cannot be used.
@@ -167,6 +168,8 @@ pub struct Knob {
     pub about: &'static str,
     /// What holds where nobody says.
     pub default: String,
+    /// Whether it is a path, which need not be UTF-8.
+    pub is_path: bool,
 }
 
 impl ServerConfig {
@@ -208,6 +211,7 @@ impl ServerConfig {
             variable: variable(knob.key),
             about: knob.about,
             default: (knob.show)(&defaults),
+            is_path: matches!(knob.set, knobs::Set::Path(_)),
         };
         KNOBS.iter().map(knob).collect()
     }
@@ -232,16 +236,25 @@ impl ServerConfig {
                 value: value.to_string(),
                 allowed: "a text, a number, or a list of texts".to_owned(),
             })?;
-            self.set(place, knob, &text)?;
+            self.set(place, knob, OsStr::new(&text))?;
         }
         Ok(())
     }
 
-    fn set(&mut self, place: &str, knob: &knobs::Row, value: &str) -> Result<(), ConfigError> {
-        (knob.set)(self, value).map_err(|allowed| ConfigError::ValueRefused {
+    fn set(&mut self, place: &str, knob: &knobs::Row, value: &OsStr) -> Result<(), ConfigError> {
+        let set = match knob.set {
+            knobs::Set::Text(set) => {
+                value.to_str().ok_or_else(|| "UTF-8".to_owned()).and_then(|text| set(self, text))
+            }
+            knobs::Set::Path(set) => {
+                set(self, value.into());
+                Ok(())
+            }
+        };
+        set.map_err(|allowed| ConfigError::ValueRefused {
             place: place.to_owned(),
             key: knob.key.to_owned(),
-            value: value.to_owned(),
+            value: value.to_string_lossy().into_owned(),
             allowed,
         })
     }
@@ -279,7 +292,7 @@ mod tests {
         flags: &[(&str, &str)],
     ) -> Result<ServerConfig, ConfigError> {
         let pairs = |pairs: &[(&str, &str)]| {
-            pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+            pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).into())).collect()
         };
         ServerConfig::load(&Sources {
             file: Some(("longshore.toml".into(), file.to_owned())),
@@ -339,6 +352,30 @@ mod tests {
         }
     }
 
+    /// The variable was ignored, and the flag named another folder.
+    #[test]
+    fn a_path_need_not_be_utf_8_and_everything_else_has_to_be() {
+        use std::os::unix::ffi::OsStrExt;
+        let odd = OsStr::from_bytes(b"/data\xff");
+        let set = |name: &str| vec![(name.to_owned(), odd.to_owned())];
+        let load = |environment, flags| {
+            ServerConfig::load(&Sources { environment, flags, ..Sources::default() })
+        };
+        for config in [
+            load(set("LONGSHORE_DATA"), Vec::new()).unwrap(),
+            load(Vec::new(), set("serve.data")).unwrap(),
+        ] {
+            assert_eq!(config.node.dir.as_os_str(), odd);
+        }
+        let said = load(set("LONGSHORE_LISTEN"), Vec::new()).unwrap_err().to_string();
+        assert!(said.starts_with("LONGSHORE_LISTEN: serve.listen is"), "{said}");
+        assert!(said.ends_with("allowed: UTF-8"), "{said}");
+        assert!(load(Vec::new(), set("http.idle_timeout")).is_err());
+        for knob in ServerConfig::knobs() {
+            assert_eq!(knob.is_path, knob.key == "serve.data", "{}", knob.key);
+        }
+    }
+
     /// The reference page, made from the table.
     fn page() -> String {
         let mut page = PAGE_HEAD.to_owned();
@@ -350,7 +387,7 @@ mod tests {
                 writeln!(page, "\n## {section}\n\n| key | variable | default | |").unwrap();
                 page += "| --- | --- | --- | --- |\n";
             }
-            let Knob { key, variable, about, default } = knob;
+            let Knob { key, variable, about, default, .. } = knob;
             let default = if default.is_empty() { value::NONE.to_owned() } else { default };
             writeln!(page, "| `{key}` | `{variable}` | `{default}` | {about} |").unwrap();
         }
@@ -384,7 +421,7 @@ mod tests {
             let mut config = ServerConfig::default();
             let shown = (knob.show)(&config);
             if shown != value::NONE {
-                (knob.set)(&mut config, &shown).unwrap();
+                config.set("the test", knob, OsStr::new(&shown)).unwrap();
                 assert_eq!((knob.show)(&config), shown, "{}", knob.key);
             }
         }

@@ -1,7 +1,8 @@
 //! The demo's processes: a server and workers, which can be killed and started again.
 
+use std::ffi::OsStr;
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -90,23 +91,24 @@ impl Crew {
     }
 
     fn start_worker(&self, number: usize) -> Result<(Process, JoinHandle<()>)> {
-        let path = |path: &Path| path.to_str().map(str::to_owned).context("a path is not UTF-8");
         let log = self.places.logs.join(format!("worker-{}.log", number + 1));
         let log = File::options().create(true).append(true).open(log)?;
+        let (concurrency, pace) = (self.work.concurrency.to_string(), self.work.pace.to_string());
+        let name = format!("demo-{}", number + 1);
         let args = [
-            "demo-worker",
-            "--at",
-            &self.server.address,
-            "--folder",
-            &path(&self.places.folder)?,
-            "--archive",
-            &path(&self.places.archive)?,
-            "--concurrency",
-            &self.work.concurrency.to_string(),
-            "--pace",
-            &self.work.pace.to_string(),
-            "--name",
-            &format!("demo-{}", number + 1),
+            OsStr::new("demo-worker"),
+            OsStr::new("--at"),
+            OsStr::new(&self.server.address),
+            OsStr::new("--folder"),
+            self.places.folder.as_os_str(),
+            OsStr::new("--archive"),
+            self.places.archive.as_os_str(),
+            OsStr::new("--concurrency"),
+            OsStr::new(&concurrency),
+            OsStr::new("--pace"),
+            OsStr::new(&pace),
+            OsStr::new("--name"),
+            OsStr::new(&name),
         ];
         let (process, stdout) = Process::start(&args, log)?;
         let reader = tokio::spawn(pass_on(number, stdout, self.sender.clone()));

@@ -67,8 +67,11 @@ pub(super) struct Summary<'r> {
     #[serde(skip_serializing_if = "Option::is_none")]
     server_away_ms: Option<u64>,
     failures: Vec<&'r String>,
+    #[serde(serialize_with = "output::shown")]
     archive: &'r Path,
+    #[serde(serialize_with = "output::shown")]
     store: &'r Path,
+    #[serde(serialize_with = "output::shown")]
     logs: &'r Path,
 }
 
@@ -205,7 +208,8 @@ fn indent(text: &str) -> String {
 
 /// This very command, so that it can be copied.
 fn again() -> String {
-    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    let arguments = std::env::args_os().skip(1);
+    let arguments: Vec<_> = arguments.map(|it| it.to_string_lossy().into_owned()).collect();
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./=".contains(c);
     if arguments.iter().all(|argument| argument.chars().all(is_plain)) {
         format!("{} {}", program(), arguments.join(" "))
@@ -216,7 +220,7 @@ fn again() -> String {
 
 /// How this program was called, so that its commands can be copied.
 pub(crate) fn program() -> String {
-    let name = std::env::args().next().unwrap_or_default();
+    let name = std::env::args_os().next().unwrap_or_default().to_string_lossy().into_owned();
     if name.is_empty() || name.contains(char::is_whitespace) {
         "longshore".to_owned()
     } else {

@@ -84,3 +84,21 @@ fn children_of(pid: u32) -> Vec<String> {
     let path = format!("/proc/{pid}/task/{pid}/children");
     fs::read_to_string(path).unwrap().split_whitespace().map(str::to_owned).collect()
 }
+
+/// It said that the folder's name is not UTF-8.
+#[test]
+fn a_demo_in_folders_of_any_name() {
+    use std::os::unix::ffi::OsStrExt;
+    let folder = tempfile::tempdir().unwrap();
+    let name = |name: &[u8]| std::ffi::OsStr::from_bytes(name).to_owned();
+    let (input, out) = (name(b"in-\xff"), name(b"out-\xfe"));
+    fill(&folder.path().join(&input), 2);
+    let mut command = super::harness::longshore(folder.path());
+    command.arg("demo").arg(&input).arg("--out").arg(&out).args(["--workers", "1", "-o", "json"]);
+    let report = super::harness::Ended::of(&command.output().unwrap()).json();
+    assert_eq!((&report["sound"], &report["archived"]), (&true.into(), &2.into()), "{report}");
+    let mut names: Vec<_> =
+        fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, [input, out]);
+}

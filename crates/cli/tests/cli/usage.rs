@@ -1,6 +1,6 @@
 //! Mistakes, and what a person is told about them: exit codes and messages.
 
-use super::harness::{Server, longshore, run_in};
+use super::harness::{Server, longshore, run_in, until};
 
 #[test]
 fn no_server_is_unavailable_and_says_what_to_do() {
@@ -179,4 +179,79 @@ fn completions_are_printed() {
     let folder = tempfile::tempdir().unwrap();
     let script = run_in(folder.path(), &["completions", "bash"]).good();
     assert!(script.contains("longshore") && !script.contains("LONGSHORE_PARENT"));
+}
+
+/// The variable was ignored in silence, and the flag made a folder with U+FFFD.
+#[test]
+fn a_folder_of_any_name_is_the_store() {
+    use std::ffi::{OsStr, OsString};
+    use std::os::unix::ffi::OsStrExt;
+    let odd = OsStr::from_bytes(b"store-\xff");
+    let serve = |folder: &std::path::Path| {
+        let mut command = longshore(folder);
+        command.args(["serve", "--listen", "127.0.0.1:0"]);
+        command
+    };
+    let mut set = OsString::from("serve.data=");
+    set.push(odd);
+    for how in ["variable", "flag", "setting"] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = serve(folder.path());
+        match how {
+            "variable" => command.env("LONGSHORE_DATA", odd),
+            "flag" => command.arg("--data").arg(odd),
+            _ => command.arg("--set").arg(&set),
+        };
+        let mut process = super::harness::Process::of(command);
+        let line = process.line_with("listening on http://");
+        let url = line.trim().trim_start_matches("listening on ").to_owned();
+        until(|| run_in(folder.path(), &["enqueue", "greet", "--server", &url]).code == 0);
+        process.signal(rustix::process::Signal::TERM);
+        assert_eq!(process.wait().0, 0);
+        let names: Vec<_> = std::fs::read_dir(folder.path()).unwrap().collect();
+        let names: Vec<_> = names.into_iter().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(names, [odd], "{how}");
+        let mut verify = longshore(folder.path());
+        let verified = verify.arg("verify").arg(odd).args(["-o", "json"]).output().unwrap();
+        assert_eq!(super::harness::Ended::of(&verified).json()["sound"], true);
+    }
+}
+
+#[test]
+fn another_variable_that_is_not_utf_8_is_named() {
+    use std::os::unix::ffi::OsStrExt;
+    let folder = tempfile::tempdir().unwrap();
+    let odd = std::ffi::OsStr::from_bytes(b"x\xff");
+    for (name, args) in [
+        ("LONGSHORE_LISTEN", &["serve"][..]),
+        ("LONGSHORE_HTTP_IDLE_TIMEOUT", &["serve"]),
+        ("LONGSHORE_LOG", &["serve"]),
+        ("LONGSHORE_SERVER", &["jobs", "list"]),
+        ("LONGSHORE_OUTPUT", &["jobs", "list"]),
+        ("LONGSHORE_QUEUES", &["work", "--exec", "cat"]),
+    ] {
+        let ended = longshore(folder.path()).env(name, odd).args(args).output().unwrap();
+        let said = super::harness::Ended::of(&ended).bad(2);
+        assert!(
+            said.contains(&format!("the variable {name} is \"x\u{fffd}\": not UTF-8")),
+            "{said}"
+        );
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "nothing was started");
+}
+
+/// It ran where the worker was.
+#[test]
+fn a_command_does_not_run_elsewhere_because_its_folder_cannot_be_named() {
+    use std::os::unix::ffi::OsStrExt;
+    let server = Server::start();
+    let odd = server.folder.path().join(std::ffi::OsStr::from_bytes(b"here-\xff"));
+    std::fs::create_dir(&odd).unwrap();
+    let mut command = longshore(&odd);
+    command.args(["run", "pwd", "--detach", "--server", &server.url()]);
+    let said = super::harness::Ended::of(&command.output().unwrap()).bad(2);
+    assert!(said.contains("is not UTF-8, so that no job can name it"), "{said}");
+    assert!(
+        server.run(&["jobs", "list", "-o", "json"]).json()["jobs"].as_array().unwrap().is_empty()
+    );
 }

@@ -1,5 +1,7 @@
 //! The table of everything that can be set: key, meaning, how it is read and shown.
 
+use std::path::PathBuf;
+
 use longshore_engine::ENTRY_BYTES_MAX;
 
 use super::ServerConfig;
@@ -10,9 +12,16 @@ use crate::manifest::SHARDS_MAX;
 pub(super) struct Row {
     pub(super) key: &'static str,
     pub(super) about: &'static str,
-    /// Sets it, or says what is allowed.
-    pub(super) set: fn(&mut ServerConfig, &str) -> Result<(), String>,
+    pub(super) set: Set,
     pub(super) show: fn(&ServerConfig) -> String,
+}
+
+/// How a row is set.
+pub(super) enum Set {
+    /// From a text, or it says what is allowed.
+    Text(fn(&mut ServerConfig, &str) -> Result<(), String>),
+    /// From a path, which need not be UTF-8.
+    Path(fn(&mut ServerConfig, PathBuf)),
 }
 
 macro_rules! row {
@@ -20,10 +29,10 @@ macro_rules! row {
         Row {
             key: $key,
             about: $about,
-            set: |$config, $text| {
+            set: Set::Text(|$config, $text| {
                 $set;
                 Ok(())
-            },
+            }),
             show: |$config| $show,
         }
     };
@@ -111,12 +120,12 @@ pub(super) const KNOBS: &[Row] = &[
         |config, text| text.clone_into(&mut config.listen),
         config.listen.clone()
     ),
-    row!(
-        "serve.data",
-        "The folder of the store.",
-        |config, text| config.node.dir = text.into(),
-        config.node.dir.display().to_string()
-    ),
+    Row {
+        key: "serve.data",
+        about: "The folder of the store.",
+        set: Set::Path(|config, path| config.node.dir = path),
+        show: |config| config.node.dir.display().to_string(),
+    },
     count_row!(
         "serve.shards",
         "Shards of a new store; an existing one keeps its own number.",

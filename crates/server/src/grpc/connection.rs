@@ -4,7 +4,6 @@
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -16,11 +15,12 @@ use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
+use tokio::time::{Instant, sleep};
 use tonic::body::Body;
 
 use super::{Face, answer};
+use crate::http::answers::Owing;
 use crate::http::app::App;
-use crate::http::body::Held;
 use crate::http::connection::{Seen, Watched, told};
 
 /// Calls of one connection that may be under way.
@@ -49,10 +49,9 @@ pub(crate) async fn speak(
     let service = service_fn(move |request: Request<Incoming>| {
         let (face, open) = (Arc::clone(&face), Open::new(&seen));
         async move {
-            let write_timeout = face.app.config.write_timeout;
             let mut response = answer::answer(face, request).await;
-            let held = response.extensions_mut().remove::<Arc<Held>>();
-            let unread = held.map(|held| Unread::new(held, &open, write_timeout));
+            let owing = response.extensions_mut().remove::<Owing>();
+            let unread = owing.map(|owing| Unread::new(owing, &open));
             Ok::<Response<Body>, Infallible>(
                 response
                     .map(|inner| Body::new(Counted { inner, part: Bytes::new(), unread, open })),
@@ -99,31 +98,32 @@ impl Drop for Open {
     }
 }
 
-/// A large answer that its reader has not taken. One that goes on taking nothing loses its
-/// connection: with a window of 0 it would hold the answer for ever, and nothing else would tell.
+/// Answers that their reader may owe. One that owes some and goes on taking nothing loses its
+/// connection: with a window of 0 it would hold them for ever, and nothing else would tell.
 struct Unread {
-    taken: Arc<AtomicU64>,
+    owing: Owing,
     watch: AbortHandle,
-    #[expect(dead_code, reason = "it counts until it is dropped")]
-    held: Arc<Held>,
 }
 
 impl Unread {
-    fn new(held: Arc<Held>, open: &Open, write_timeout: Duration) -> Self {
-        let taken = Arc::new(AtomicU64::new(0));
-        let (seen, progress) = (Arc::clone(&taken), Arc::clone(&open.0.progress));
+    fn new(owing: Owing, open: &Open) -> Self {
+        let (debt, patience) = (Arc::clone(&owing.debt), owing.patience);
+        let progress = Arc::clone(&open.0.progress);
+        // Looked at often: whatever is taken early must not buy as much time again.
+        let every = (patience / 8).max(Duration::from_millis(50));
         let watch = tokio::spawn(async move {
-            let mut before = u64::MAX;
+            let (mut before, mut since) = (None, Instant::now());
             loop {
-                let now = seen.load(Ordering::Relaxed);
-                if now == before {
+                let now = debt.taken();
+                if now != before || now.is_none() {
+                    (before, since) = (now, Instant::now());
+                } else if since.elapsed() >= patience {
                     return progress.be_stuck();
                 }
-                before = now;
-                tokio::time::sleep(write_timeout).await;
+                sleep(every).await;
             }
         });
-        Self { taken, watch: watch.abort_handle(), held }
+        Self { owing, watch: watch.abort_handle() }
     }
 }
 
@@ -162,7 +162,7 @@ impl HttpBody for Counted {
             }
         }
         if let Some(unread) = &self.unread {
-            unread.taken.fetch_add(1, Ordering::Relaxed);
+            unread.owing.debt.take();
         }
         let count = self.part.len().min(SENT_BYTES_MAX);
         Poll::Ready(Some(Ok(Frame::data(self.part.split_to(count)))))

@@ -1,21 +1,20 @@
 //! The service of producers and operators. Each call does what its sibling over HTTP does.
 
-use std::pin::Pin;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use longshore_engine::query::ListFilter;
 use longshore_engine::{Answer, Command, EnqueueJobs, JobId, JobView, RetryFrom};
 use longshore_proto::v1;
 use longshore_proto::v1::jobs_server::Jobs;
 use longshore_proto::v1::retry_job_request::From as RetryAt;
 use prost::Message;
-use tokio::sync::mpsc;
-use tokio_stream::Stream;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::job_in::{carried, job_id, new_jobs};
 use super::job_out::{id_text, listed_job, whole_job};
+use super::outgoing::{self, Gone, Incoming, Outgoing};
 use super::refusal::{coded, problem_of, status_of};
 use super::{Face, namespace_of};
 use crate::api::StateText;
@@ -27,14 +26,10 @@ use crate::http::refusal::Refusal;
 use crate::http::text::{check_name, check_path_name, quoted};
 use crate::http::view;
 
-/// Answers of one stream that wait for the peer.
-const ANSWERS_MAX: usize = 4;
-
 /// The service on one connection.
 pub(super) struct JobsFace(pub(super) Arc<Face>);
 
 type Answered<T> = Result<Response<T>, Status>;
-type Told<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 impl JobsFace {
     /// The answer to a question, counted until its reader has taken it.
@@ -112,44 +107,41 @@ impl Jobs for JobsFace {
         Ok(Response::new(enqueue(&self.0, request.into_inner()).await?))
     }
 
-    type EnqueueStreamStream = Told<v1::EnqueueStreamResponse>;
+    type EnqueueStreamStream = Incoming<v1::EnqueueStreamResponse>;
 
     async fn enqueue_stream(
         &self,
         request: Request<Streaming<v1::EnqueueRequest>>,
     ) -> Answered<Self::EnqueueStreamStream> {
         let (face, mut batches) = (Arc::clone(&self.0), request.into_inner());
-        let (answers, told) = mpsc::channel(ANSWERS_MAX);
+        let (answers, told) = outgoing::begin(&face.app, face.app.config.write_timeout);
         tokio::spawn(async move {
             loop {
                 let batch = tokio::select! {
                     biased;
                     () = face.stopped() => {
-                        let _ = answers.send(Err(status_of(&stopping()))).await;
-                        return;
+                        return answers.end(status_of(&stopping())).await;
                     }
                     () = answers.closed() => return,
                     batch = batches.message() => batch,
                 };
-                let answer = match batch {
-                    Ok(Some(batch)) => Ok(match enqueue(&face, batch).await {
+                let outcome = match batch {
+                    Ok(Some(batch)) => match enqueue(&face, batch).await {
                         Ok(accepted) => v1::enqueue_stream_response::Outcome::Accepted(accepted),
                         Err(refusal) => {
                             v1::enqueue_stream_response::Outcome::Refused(problem_of(&refusal))
                         }
-                    }),
+                    },
                     Ok(None) => return,
-                    Err(status) => Err(coded(status)),
+                    Err(status) => return answers.end(coded(status)).await,
                 };
-                let ends = answer.is_err();
-                let answer =
-                    answer.map(|outcome| v1::EnqueueStreamResponse { outcome: Some(outcome) });
-                if answers.send(answer).await.is_err() || ends {
+                let answer = v1::EnqueueStreamResponse { outcome: Some(outcome) };
+                if answers.tell(answer).await.is_err() {
                     return;
                 }
             }
         });
-        Ok(Response::new(Box::pin(ReceiverStream::new(told))))
+        Ok(told)
     }
 
     async fn get_job(&self, request: Request<v1::GetJobRequest>) -> Answered<v1::Job> {
@@ -207,7 +199,7 @@ impl Jobs for JobsFace {
         self.read(whole_job(&self.0.app, namespace, &whole))
     }
 
-    type WatchJobStream = Told<v1::Job>;
+    type WatchJobStream = Incoming<v1::Job>;
 
     async fn watch_job(
         &self,
@@ -218,8 +210,9 @@ impl Jobs for JobsFace {
         let id = job_id("id", &request.id)?;
         let face = Arc::clone(&self.0);
         let admitted = face.app.enter(Class::Lease, face.earlier)?;
+        face.app.check_answers()?;
         let first = look::whole(&face.app, &namespace, id).await?;
-        let (answers, told) = mpsc::channel(ANSWERS_MAX);
+        let (answers, told) = outgoing::begin(&face.app, face.app.config.write_timeout);
         tokio::spawn(async move {
             let _admitted = admitted;
             let first = whole_job(&face.app, &namespace, &first);
@@ -229,10 +222,10 @@ impl Jobs for JobsFace {
                 watched = watch(&face, &namespace, id, first, &answers) => watched,
             };
             if let Err(refusal) = end {
-                let _ = answers.send(Err(status_of(&refusal))).await;
+                answers.end(status_of(&refusal)).await;
             }
         });
-        Ok(Response::new(Box::pin(ReceiverStream::new(told))))
+        Ok(told)
     }
 
     async fn cancel_job(&self, request: Request<v1::JobRequest>) -> Answered<v1::JobChange> {
@@ -291,19 +284,33 @@ async fn watch(
     namespace: &str,
     id: JobId,
     first: v1::Job,
-    answers: &mpsc::Sender<Result<v1::Job, Status>>,
+    answers: &Outgoing<v1::Job>,
 ) -> Result<(), Refusal> {
-    let mut last = first;
+    let mut job = first;
     loop {
-        let ended = last.ended_at_unix_ms.is_some();
-        if answers.send(Ok(last.clone())).await.is_err() || ended {
+        let (before, ended) = (outline(&job), job.ended_at_unix_ms.is_some());
+        if let Err(Gone) = answers.answer(job).await? {
             return Ok(());
         }
-        let before = last.clone();
-        while last == before {
-            look::later(&face.app, namespace, id).await?;
-            let whole = look::whole(&face.app, namespace, id).await?;
-            last = whole_job(&face.app, namespace, &whole);
+        if ended {
+            return Ok(());
         }
+        job = loop {
+            look::later(&face.app, namespace, id).await?;
+            face.app.check_answers()?;
+            let whole = look::whole(&face.app, namespace, id).await?;
+            let now = whole_job(&face.app, namespace, &whole);
+            if outline(&now) != before {
+                break now;
+            }
+        };
     }
+}
+
+/// What tells a job from how it was before. The bodies in its record may be large, and are not kept
+/// for as long as somebody watches.
+fn outline(job: &v1::Job) -> (v1::Job, u64) {
+    let mut hasher = DefaultHasher::new();
+    job.record.hash(&mut hasher);
+    (v1::Job { record: Bytes::new(), result: None, ..job.clone() }, hasher.finish())
 }

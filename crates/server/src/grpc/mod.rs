@@ -10,6 +10,7 @@ pub mod fuzz;
 mod job_in;
 mod job_out;
 mod jobs;
+mod outgoing;
 mod refusal;
 mod work;
 mod workers;

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use longshore_proto::v1;
 use longshore_proto::v1::workers_server::Workers;
-use tokio_stream::wrappers::ReceiverStream;
+use prost::Message;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::job_out::worker;
+use super::outgoing::Incoming;
 use super::{Face, namespace_of, work};
 use crate::class::Class;
 use crate::http::look::worker_named;
@@ -32,13 +33,13 @@ impl WorkersFace {
 
 #[tonic::async_trait]
 impl Workers for WorkersFace {
-    type WorkStream = ReceiverStream<Result<v1::ServerMessage, Status>>;
+    type WorkStream = Incoming<v1::ServerMessage>;
 
     async fn work(
         &self,
         request: Request<Streaming<v1::WorkerMessage>>,
     ) -> Result<Response<Self::WorkStream>, Status> {
-        Ok(Response::new(work::begin(Arc::clone(&self.0), request.into_inner())))
+        Ok(work::begin(Arc::clone(&self.0), request.into_inner()))
     }
 
     async fn list_workers(
@@ -49,7 +50,8 @@ impl Workers for WorkersFace {
         let request = request.into_inner();
         let workers = self.0.app.workers.list(namespace_of(&request.namespace)?);
         let workers = workers.iter().map(worker).collect();
-        Ok(Response::new(v1::ListWorkersResponse { workers }))
+        let list = v1::ListWorkersResponse { workers };
+        Ok(self.0.app.held_beside(list.encoded_len(), list)?)
     }
 
     async fn get_worker(

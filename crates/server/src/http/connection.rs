@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::Either;
@@ -133,21 +133,27 @@ impl Progress {
     }
 }
 
-/// Ticks once a second; 1 at the start, so that 0 can mean never.
+/// Seconds, read once in each; 1 at the start, so that 0 can mean never. They are those of the
+/// clock, however late a busy machine comes to read it.
 #[derive(Debug)]
-pub(crate) struct Ticks(AtomicU64);
+pub(crate) struct Ticks {
+    start: Instant,
+    now: AtomicU64,
+}
 
 impl Ticks {
     pub(crate) fn new() -> Self {
-        Self(AtomicU64::new(1))
+        Self { start: Instant::now(), now: AtomicU64::new(1) }
     }
 
     pub(crate) fn now(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.now.load(Ordering::Relaxed)
     }
 
     pub(crate) fn tick(&self) -> u64 {
-        self.0.fetch_add(1, Ordering::Relaxed) + 1
+        let now = 1 + self.start.elapsed().as_secs();
+        self.now.store(now, Ordering::Relaxed);
+        now
     }
 }
 
@@ -172,14 +178,17 @@ pub(crate) struct Watched {
 }
 
 impl Drop for Watched {
-    /// A socket that is closed over bytes that nobody read takes the answer back from its peer,
-    /// so such a peer gets a moment to hear it.
+    /// A socket that is closed over bytes that nobody read, or before the peer has sent the rest of
+    /// them, takes the answer back, so a peer that has not closed its end gets a moment to hear it.
     fn drop(&mut self) {
         let Some(mut stream) = self.io.take().map(TokioIo::into_inner) else { return };
         let mut dropped = [0_u8; 4096];
-        let has_unread = matches!(stream.try_read(&mut dropped), Ok(1..));
+        let may_send = match stream.try_read(&mut dropped) {
+            Ok(count) => count > 0,
+            Err(error) => error.kind() == io::ErrorKind::WouldBlock,
+        };
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
-        let Some(permit) = LINGERING.try_acquire().ok().filter(|_| has_unread) else { return };
+        let Some(permit) = LINGERING.try_acquire().ok().filter(|_| may_send) else { return };
         runtime.spawn(async move {
             let lingering = async {
                 stream.shutdown().await?;

@@ -1,7 +1,7 @@
 //! The HTTP face: bytes of a request to a command, the engine's answer to bytes. It holds no state
 //! that must survive, and no rule about jobs that the engine does not have.
 
-mod answers;
+pub(crate) mod answers;
 pub(crate) mod app;
 pub(crate) mod body;
 pub(crate) mod code;

@@ -23,8 +23,12 @@ use super::threads::{Place, Threads};
 use crate::config::ServerConfig;
 use crate::node::Node;
 
-/// Connections beyond the bound that hear why at the same time; more are just closed.
+/// Connections beyond the bound that hear why at the same time; further ones wait to be accepted.
 const REFUSING_MAX: usize = 64;
+/// How long, and for how many bytes, such a peer may go on sending: what it has sent is taken, or
+/// the answer would be lost with it.
+const REFUSING_TIME_MAX: Duration = Duration::from_secs(2);
+const REFUSING_BYTES_MAX: usize = 32 << 20;
 /// After an error of `accept` (no more files, mostly), before it is tried again.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -99,7 +103,8 @@ pub async fn serve(
         tokio::select! {
             biased;
             () = &mut shutdown => break,
-            accepted = listener.accept() => match accepted {
+            // A refusal that has ended is a connection that has ended, and this is looked at again.
+            accepted = listener.accept(), if server.refusing.available_permits() > 0 => match accepted {
                 Ok((stream, _)) => {
                     let place = threads.place();
                     server.take(stream, place, &mut connections, &stopping);
@@ -244,7 +249,7 @@ impl Server {
         }
     }
 
-    /// Tells a peer that there are too many connections, if not too many are being told.
+    /// Tells a peer that there are too many connections.
     fn refuse(&self, mut stream: TcpStream, connections: &mut JoinSet<()>) {
         let Ok(permit) = Arc::clone(&self.refusing).try_acquire_owned() else { return };
         let detail = format!("{} connections are open, as many as may", self.connections_max());
@@ -255,13 +260,17 @@ impl Server {
             let telling = async {
                 stream.write_all(&answer).await?;
                 stream.shutdown().await?;
-                // What the peer has sent is taken, or the answer would be lost with it.
-                let mut dropped = [0_u8; 1024];
-                while stream.read(&mut dropped).await? > 0 {}
+                let (mut dropped, mut bytes) = ([0_u8; 4096], 0);
+                while bytes < REFUSING_BYTES_MAX {
+                    match stream.read(&mut dropped).await? {
+                        0 => break,
+                        count => bytes += count,
+                    }
+                }
                 std::io::Result::Ok(())
             };
             // The peer may have gone, or send for ever.
-            let _ = timeout(Duration::from_secs(1), telling).await;
+            let _ = timeout(REFUSING_TIME_MAX, telling).await;
             drop(permit);
         });
     }

@@ -137,3 +137,21 @@ async fn a_message_that_has_begun_goes_on_or_its_stream_ends() {
     assert_eq!(stream.end().await.as_deref(), Some("body_timeout"));
     server.stop().await;
 }
+
+/// The library refuses them before the service sees them.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_too_large_or_cut_has_its_code() {
+    let server = Server::start_with(|config| config.http.body_bytes_max = 1 << 20).await;
+    for method in [ENQUEUE, "longshore.v1.Jobs/Enqueue", "longshore.v1.Admin/GetQueue"] {
+        let too_large = Raw::open(&server, method).await;
+        too_large.begin(2 << 20, 1000).await;
+        assert_eq!(too_large.end().await.as_deref(), Some("body_too_large"), "{method}");
+        let cut = Raw::open(&server, method).await;
+        cut.begin(1000, 500).await;
+        let Raw { parts, answer } = cut;
+        drop(parts);
+        let code = soon(answer).await.unwrap();
+        assert_eq!(code.as_deref(), Some("body_truncated"), "{method}");
+    }
+    server.stop().await;
+}

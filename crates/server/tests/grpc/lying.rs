@@ -244,3 +244,26 @@ async fn garbage_frames_end_their_connection_only() {
     server.enqueue(1).await;
     server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn progress_out_of_range_costs_no_run() {
+    let server = Server::start().await;
+    let (mut worker, _) = server.worker(hello()).await;
+    let id = server.enqueue(1).await.remove(0);
+    let mine = worker.take(1).await.remove(0);
+    worker.start(&mine).await;
+    let odd = [1.01, -0.5, 1e300, f64::NAN, f64::INFINITY, f64::NEG_INFINITY];
+    for (seq, progress) in (1..).zip(odd) {
+        let progress_text = Some("far ".repeat(10_000));
+        let one =
+            v1::Checkpoint { seq, progress: Some(progress), progress_text, ..checkpoint(&mine) };
+        assert_eq!(worker.checkpoint(one).await.refused, None, "{progress}");
+    }
+    assert!(worker.beat().await.is_empty(), "nothing is lost");
+    let running = server.job(&id).await;
+    assert_eq!((running.state.as_str(), running.attempt), ("running", 1));
+    assert!(running.progress.is_none_or(|progress| (0.0..=1.0).contains(&progress)));
+    assert_eq!(worker.ack(&mine).await, None);
+    assert_eq!(server.job(&id).await.state, "succeeded");
+    server.stop().await;
+}

@@ -9,4 +9,5 @@ mod harness;
 mod jobs;
 mod lying;
 mod sessions;
+mod unread;
 mod workers;

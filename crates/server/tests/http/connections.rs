@@ -130,6 +130,36 @@ async fn connections_are_bounded() {
     server.stop().await;
 }
 
+/// Some saw a reset: the socket was closed over what they had sent.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_connection_beyond_the_limit_hears_why() {
+    let server = Server::start_with(|config| {
+        config.http.connections_max = 1;
+        config.http.connections_reserved = 0;
+    })
+    .await;
+    let mut first = server.client().await;
+    first.get("/livez").await.expect(200);
+    let body = format!("{{\"kind\":\"k\",\"args\":\"{}\"}}", "x".repeat(100_000));
+    let publish = request("POST", "/v1/queues/q/jobs", &[], &body);
+    // More than hear of it at the same time.
+    let mut crowd = tokio::task::JoinSet::new();
+    for _ in 0..300 {
+        let (address, publish) = (server.address, publish.clone());
+        crowd.spawn(async move {
+            let mut client = Client::connect(address).await;
+            client.send(&publish).await;
+            client.answer().await.refused(503, "too_many_connections");
+            assert!(client.is_closed().await);
+        });
+    }
+    while let Some(told) = crowd.join_next().await {
+        told.unwrap();
+    }
+    first.get("/livez").await.expect(200);
+    server.stop().await;
+}
+
 const WAIT: &str = "{\"queues\":[\"q\"],\"wait\":\"30s\",\"worker\":\"w\"}";
 
 /// Waits until the metrics say so.

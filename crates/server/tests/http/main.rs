@@ -8,3 +8,4 @@ mod connections;
 mod harness;
 mod jobs;
 mod long_jobs;
+mod unread;

@@ -242,7 +242,7 @@ impl Session {
         let patience = self.face.app.config.write_timeout;
         tokio::select! {
             biased;
-            sent = self.outgoing.send(Ok(message)) => sent.map_err(|_| End::Broken),
+            sent = self.outgoing.tell(message) => sent.map_err(|_| End::Broken),
             () = self.face.stopped() => Err(End::Stopping),
             () = self.telling.worker.superseded(self.number) => Err(End::Superseded),
             () = tokio::time::sleep(patience) => {
@@ -339,6 +339,8 @@ impl Session {
             if let Some(pause) = pause {
                 tokio::time::sleep(pause).await;
             }
+            // What is granted is told in any case, so nothing is asked for where much is unread.
+            app.check_answers()?;
             let asked = Instant::now();
             match ask(&app, &namespace, Command::LeaseJobs(Box::new(request))).await? {
                 Answer::Leased { jobs, .. } => {

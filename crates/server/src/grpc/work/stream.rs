@@ -6,10 +6,8 @@ use std::sync::atomic::Ordering;
 
 use longshore_engine::{Command, Holder};
 use longshore_proto::v1;
-use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Code as Grpc, Status, Streaming};
+use tonic::{Code as Grpc, Response, Status, Streaming};
 
 use super::hello::{Wish, read as read_hello};
 use super::session::Session;
@@ -17,6 +15,7 @@ use crate::api::DurationText;
 use crate::class::Class;
 use crate::grpc::Face;
 use crate::grpc::jobs::stopping;
+use crate::grpc::outgoing::{self, Incoming};
 use crate::grpc::refusal::{CODE_KEY, status_of};
 use crate::http::app::App;
 use crate::http::code::Code;
@@ -24,11 +23,12 @@ use crate::http::look::ask;
 use crate::http::refusal::Refusal;
 use crate::workers::{Worker, WorkerKey};
 
-/// Messages to one worker that wait until it takes them; then its stream is not read any more.
-const MESSAGES_MAX: usize = 4;
+/// How often `http.write_timeout` passes until a worker that takes nothing loses its connection
+/// with its stream: where its stream is ended, it gets time to hear why.
+const PATIENCES: u32 = 5;
 
 /// What goes to a worker.
-pub(super) type Outgoing = mpsc::Sender<Result<v1::ServerMessage, Status>>;
+pub(super) type Outgoing = outgoing::Outgoing<v1::ServerMessage>;
 
 /// Why a stream ended.
 #[derive(Debug)]
@@ -73,10 +73,10 @@ impl End {
 pub(in crate::grpc) fn begin(
     face: Arc<Face>,
     incoming: Streaming<v1::WorkerMessage>,
-) -> ReceiverStream<Result<v1::ServerMessage, Status>> {
-    let (outgoing, told) = mpsc::channel(MESSAGES_MAX);
+) -> Response<Incoming<v1::ServerMessage>> {
+    let (outgoing, told) = outgoing::begin(&face.app, face.app.config.write_timeout * PATIENCES);
     tokio::spawn(Box::pin(serve(face, incoming, outgoing)));
-    ReceiverStream::new(told)
+    told
 }
 
 async fn serve(face: Arc<Face>, mut incoming: Streaming<v1::WorkerMessage>, outgoing: Outgoing) {
@@ -89,7 +89,7 @@ async fn serve(face: Arc<Face>, mut incoming: Streaming<v1::WorkerMessage>, outg
     };
     if let Some(status) = end.status() {
         // A peer that takes nothing is not waited for.
-        let _ = timeout(face.app.config.write_timeout, outgoing.send(Err(status))).await;
+        let _ = timeout(face.app.config.write_timeout, outgoing.end(status)).await;
     }
 }
 

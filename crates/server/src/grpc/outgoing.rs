@@ -1,0 +1,92 @@
+//! Answers that go on: their messages count with all answers until the reader has taken them.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use prost::Message;
+use tokio::sync::mpsc;
+use tokio_stream::Stream;
+use tonic::{Response, Status};
+
+use crate::http::answers::{Debt, Owing, Part};
+use crate::http::app::App;
+use crate::http::refusal::Refusal;
+
+/// Messages of one answer that wait for the peer.
+const MESSAGES_MAX: usize = 4;
+
+/// A message, with what counts while it waits.
+type Counted<M> = (Result<M, Status>, Option<Part>);
+
+/// Nobody listens any more.
+#[derive(Debug)]
+pub(super) struct Gone;
+
+/// Where the messages of one answer are left.
+pub(super) struct Outgoing<M> {
+    app: Arc<App>,
+    debt: Arc<Debt>,
+    messages: mpsc::Sender<Counted<M>>,
+}
+
+impl<M> Clone for Outgoing<M> {
+    fn clone(&self) -> Self {
+        let (app, debt) = (Arc::clone(&self.app), Arc::clone(&self.debt));
+        Self { app, debt, messages: self.messages.clone() }
+    }
+}
+
+impl<M: Message> Outgoing<M> {
+    /// Tells what has happened, which goes out in any case, as soon as there is a place.
+    pub(super) async fn tell(&self, message: M) -> Result<(), Gone> {
+        let part = self.app.hold_part_in_any_case(&self.debt, message.encoded_len());
+        self.messages.send((Ok(message), part)).await.map_err(|_| Gone)
+    }
+
+    /// Answers a question, unless readers owe too much.
+    pub(super) async fn answer(&self, message: M) -> Result<Result<(), Gone>, Refusal> {
+        let part = self.app.hold_part(&self.debt, message.encoded_len())?;
+        Ok(self.messages.send((Ok(message), part)).await.map_err(|_| Gone))
+    }
+
+    /// Says what it ends with.
+    pub(super) async fn end(&self, status: Status) {
+        // Nobody may be there to hear it.
+        let _ = self.messages.send((Err(status), None)).await;
+    }
+
+    /// Is ready once nobody listens any more.
+    pub(super) async fn closed(&self) {
+        self.messages.closed().await;
+    }
+}
+
+/// The messages on their way to the peer.
+pub(super) struct Incoming<M> {
+    messages: mpsc::Receiver<Counted<M>>,
+    /// That of the message before, which is taken once the next one is asked for.
+    last: Option<Part>,
+}
+
+impl<M> Stream for Incoming<M> {
+    type Item = Result<M, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.last = None;
+        let next = ready!(self.messages.poll_recv(context));
+        Poll::Ready(next.map(|(message, part)| {
+            self.last = part;
+            message
+        }))
+    }
+}
+
+/// An answer that goes on. `patience`: how long its reader may owe something and take nothing.
+pub(super) fn begin<M>(app: &Arc<App>, patience: Duration) -> (Outgoing<M>, Response<Incoming<M>>) {
+    let (debt, (messages, told)) = (Arc::default(), mpsc::channel(MESSAGES_MAX));
+    let mut response = Response::new(Incoming { messages: told, last: None });
+    response.extensions_mut().insert(Owing::of_stream(&debt, patience));
+    (Outgoing { app: Arc::clone(app), debt, messages }, response)
+}

@@ -1,0 +1,151 @@
+//! Answers that nobody reads: with a window of 0 they wait in the server. They count, and not for
+//! long.
+
+use std::time::{Duration, Instant};
+
+use longshore_proto::v1;
+use longshore_proto::v1::jobs_client::JobsClient;
+use longshore_proto::v1::settlement::Verdict;
+use longshore_proto::v1::worker_message::Message as Tells;
+use longshore_proto::v1::workers_client::WorkersClient;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Status;
+use tonic::transport::{Channel, Endpoint};
+
+use crate::harness::{Server, Worker, credit, hello, job, settlement, soon};
+
+const BODY: usize = 7 << 20;
+const BUDGET: u64 = 20 << 20;
+
+async fn server(budget: u64, write_timeout: Duration) -> Server {
+    Server::start_with(|config| {
+        config.http.answer_bytes_max = budget;
+        config.http.write_timeout = write_timeout;
+    })
+    .await
+}
+
+fn large() -> v1::NewJob {
+    v1::NewJob { args: format!("\"{}\"", "x".repeat(BODY)).into_bytes().into(), ..job() }
+}
+
+/// A connection on which no answer has a window.
+async fn deaf(server: &Server) -> Channel {
+    let endpoint = Endpoint::from_shared(format!("http://{}", server.address)).unwrap();
+    soon(endpoint.initial_stream_window_size(0).connect()).await.unwrap()
+}
+
+async fn unread_bytes(server: &Server) -> u64 {
+    let (_, metrics) = server.http("GET", "/metrics").await;
+    let name = "longshore_http_answer_bytes ";
+    let line = metrics.as_str().unwrap().lines().find_map(|line| line.strip_prefix(name));
+    line.unwrap().parse().unwrap()
+}
+
+async fn until(server: &Server, is_so: impl Fn(u64) -> bool) {
+    soon(async { while !is_so(unread_bytes(server).await) {} }).await;
+}
+
+fn is_memory_low(status: &Status) -> bool {
+    status.metadata().get("longshore-code").is_some_and(|code| code == "memory_low")
+}
+
+fn get(id: &str) -> v1::GetJobRequest {
+    v1::GetJobRequest { id: id.to_owned(), ..Default::default() }
+}
+
+/// 200 of them held 3.2 GB.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_without_a_window_holds_no_more_than_the_budget_and_not_for_long() {
+    const LIMIT: Duration = Duration::from_secs(8);
+    let server = server(BUDGET, LIMIT).await;
+    let id = server.enqueue_all(vec![large()]).await.remove(0);
+    let jobs = JobsClient::new(deaf(&server).await);
+    let start = Instant::now();
+    let mut calls = JoinSet::new();
+    for watches in [false, true].repeat(10) {
+        let (mut jobs, request) = (jobs.clone(), get(&id));
+        calls.spawn(async move {
+            if watches {
+                let mut watched = jobs.watch_job(request).await?.into_inner();
+                watched.message().await.map(drop)
+            } else {
+                jobs.get_job(request).await.map(drop)
+            }
+        });
+    }
+    for _ in 0..18 {
+        let refused = soon(calls.join_next()).await.unwrap().unwrap().unwrap_err();
+        assert!(is_memory_low(&refused), "{refused:?}");
+    }
+    let held = unread_bytes(&server).await;
+    assert!(held > 2 * BODY as u64 && held <= BUDGET, "{held}");
+    // Then the connection ends, and with it what waits there.
+    until(&server, |bytes| bytes == 0).await;
+    let took = start.elapsed();
+    assert!(took < LIMIT + Duration::from_secs(6), "{took:?}");
+    for _ in 0..2 {
+        let cut = soon(calls.join_next()).await.unwrap().unwrap().unwrap_err();
+        assert!(!is_memory_low(&cut), "{cut:?}");
+    }
+    server.stop().await;
+}
+
+/// The first bytes that it took bought it as much time again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_that_takes_the_beginning_only_is_ended_in_time() {
+    const LIMIT: Duration = Duration::from_secs(6);
+    let server = server(BUDGET, LIMIT).await;
+    let id = server.enqueue_all(vec![large()]).await.remove(0);
+    let endpoint = Endpoint::from_shared(format!("http://{}", server.address)).unwrap();
+    // An endpoint that takes less at once than it was promised never opens the window again.
+    let channel = endpoint.initial_stream_window_size(100_000).connect().await.unwrap();
+    let mut watched = JobsClient::new(channel).watch_job(get(&id)).await.unwrap().into_inner();
+    until(&server, |bytes| bytes > 0).await;
+    let start = Instant::now();
+    until(&server, |bytes| bytes == 0).await;
+    let took = start.elapsed();
+    assert!(took < LIMIT + Duration::from_secs(4), "{took:?}");
+    assert!(soon(watched.message()).await.is_err());
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deliveries_and_answers_to_batches_count_until_they_are_read() {
+    // One answer passes in any case, and is more than may be there.
+    let server = server(8 << 10, Duration::from_secs(600)).await;
+    let (mut worker, _) = server.worker(v1::Hello { name: "v".into(), ..hello() }).await;
+    server.enqueue(1).await;
+    let mine = worker.take(1).await.remove(0);
+
+    let mut jobs = JobsClient::new(deaf(&server).await);
+    let batch =
+        v1::EnqueueRequest { queue: "r".into(), jobs: vec![job(); 1000], ..Default::default() };
+    let (batches, sent) = mpsc::channel(1);
+    batches.send(batch).await.unwrap();
+    let answers = jobs.enqueue_stream(ReceiverStream::new(sent)).await.unwrap();
+    until(&server, |bytes| bytes > 36_000).await;
+    drop((answers, jobs, batches));
+    until(&server, |bytes| bytes == 0).await;
+
+    let id = server.enqueue_all(vec![large()]).await.remove(0);
+    let mut unheard = Worker::connect(WorkersClient::new(deaf(&server).await)).await;
+    unheard.tell(Tells::Hello(hello())).await;
+    unheard.tell(Tells::Credit(credit(1))).await;
+    until(&server, |bytes| bytes > BODY as u64).await;
+    let refused = server.jobs().await.get_job(get(&id)).await.unwrap_err();
+    assert!(is_memory_low(&refused), "{refused:?}");
+    // A worker is answered nevertheless.
+    assert!(worker.beat().await.is_empty());
+    let lost = v1::Settlement {
+        token: "9.9".into(),
+        ..settlement(&mine, Verdict::Ack(v1::Ack::default()))
+    };
+    assert_eq!(worker.settle(vec![lost; 100]).await.len(), 100);
+    assert_eq!(worker.ack(&mine).await, None);
+    drop(unheard);
+    until(&server, |bytes| bytes == 0).await;
+    server.stop().await;
+}
