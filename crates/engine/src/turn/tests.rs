@@ -3,6 +3,7 @@
 mod checkpoints;
 mod entries;
 mod follow_ups;
+mod idle_queues;
 mod once;
 mod pause;
 mod regressions;
