@@ -70,7 +70,12 @@ pub(crate) struct Filter {
     #[arg(long, value_name = "DURATION")]
     older_than: Option<DurationText>,
     /// Only the first so many: dead ones by when they died, others as they are to run
-    #[arg(long, alias = "first", value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(
+        long,
+        alias = "first",
+        value_name = "N",
+        value_parser = clap::value_parser!(u64).range(1..)
+    )]
     limit: Option<u64>,
     /// Do not ask
     #[arg(long, short)]

@@ -1,4 +1,4 @@
-//! Queues that nobody uses: without jobs, without settings of their own, and nothing enqueued for as
+//! Queues that nobody uses: without jobs and settings of their own, and nothing enqueued for as
 //! long as the limit says. They are looked at a slice per tick. Since when a queue is empty is
 //! volatile: after a start the time begins anew.
 
@@ -10,7 +10,7 @@ use crate::queue::{Queue, QueueSettings};
 use crate::record::Record;
 use crate::state::Empty;
 
-/// How often all queues are looked at, in milliseconds: this part of the limit, within these bounds.
+/// How often all queues are looked at, in milliseconds: this part of the limit, within bounds.
 const ROUNDS: u64 = 8;
 const ROUND_MS: (u64, u64) = (1_000, 60_000);
 
