@@ -69,6 +69,14 @@ pub(crate) struct Filter {
     /// Only those enqueued (dead ones: died) longer ago
     #[arg(long, value_name = "DURATION")]
     older_than: Option<DurationText>,
+    /// Only the first so many: dead ones by when they died, others as they are to run
+    #[arg(
+        long,
+        alias = "first",
+        value_name = "N",
+        value_parser = clap::value_parser!(u64).range(1..)
+    )]
+    limit: Option<u64>,
     /// Do not ask
     #[arg(long, short)]
     yes: bool,
@@ -127,16 +135,17 @@ pub(crate) async fn execute(command: QueuesCommand, context: &Context) -> anyhow
         QueuesCommand::Pause(args) => pause(&client, &args.queue, true, format).await,
         QueuesCommand::Resume(args) => pause(&client, &args.queue, false, format).await,
         QueuesCommand::Purge(args) => {
-            let Filter { kind, older_than, .. } = &args.filter;
-            let (kind, older_than) = (kind.clone(), *older_than);
-            let request = PurgeRequest { dead: args.dead, kind, older_than, before: None };
+            let Filter { kind, older_than, limit, .. } = &args.filter;
+            let (dead, kind) = (args.dead, kind.clone());
+            let (older_than, limit) = (*older_than, *limit);
+            let request = PurgeRequest { dead, kind, older_than, before: None, limit };
             let path = path(&client, &args.queue, "/purge");
             touch_many(&client, &path, &request, "remove", &args.filter, format).await
         }
         QueuesCommand::RetryDead(args) => {
-            let Filter { kind, older_than, .. } = &args.filter;
-            let request =
-                RetryDeadRequest { kind: kind.clone(), older_than: *older_than, before: None };
+            let Filter { kind, older_than, limit, .. } = &args.filter;
+            let (kind, older_than, limit) = (kind.clone(), *older_than, *limit);
+            let request = RetryDeadRequest { kind, older_than, before: None, limit };
             let path = path(&client, &args.queue, "/retry-dead");
             touch_many(&client, &path, &request, "try again", &args.filter, format).await
         }

@@ -27,8 +27,16 @@ pub enum Answer {
     Extended(Vec<Result<Instruction, Rejection>>),
     /// To `ResumeSession`, `ExtendSession`, `EndSession`.
     Session(Box<SessionView>),
-    /// To `AwaitJob`, `CancelJob`, `RetryJob`, `PauseJob`, `ResumeJob`: the job as it is now.
+    /// To `AwaitJob`, `CancelJob`, `RescheduleJob`, `RetryJob`, `PauseJob`, `ResumeJob`: the job as
+    /// it is now.
     Job(Box<JobView>),
+    /// To `CancelJob` by force of a job that ran: the job as it is now, and the lease that it had.
+    RunEnded {
+        /// The job.
+        view: Box<JobView>,
+        /// What its worker has no longer.
+        lease: Box<Lease>,
+    },
     /// To `CancelJob` of a dead job.
     JobRemoved,
     /// To `GetQueue`, `PutQueue`, `PauseQueue`.

@@ -114,6 +114,8 @@ pub struct Limits {
     pub tombstones_max: u64,
     /// How long a session without requests is remembered.
     pub session_ms: u64,
+    /// How long a queue without jobs and settings of its own stays; `None` for ever.
+    pub queue_idle_ms: Option<u64>,
     /// How long after its last request a worker counts as a consumer.
     pub consumer_ms: u64,
     /// Items in one slice of housekeeping or of an operation.
@@ -165,6 +167,7 @@ impl Default for Limits {
             tombstone_ms: DAY,
             tombstones_max: 1_000_000,
             session_ms: HOUR,
+            queue_idle_ms: None,
             consumer_ms: 60 * SECOND,
             slice_items_max: 256,
             operations_max: Cap { shard: 64, namespace: 16 },

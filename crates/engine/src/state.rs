@@ -23,7 +23,7 @@ use bytes::Bytes;
 pub(crate) use frontier::Frontier;
 pub(crate) use held::{Held, HeldIndex, HolderKey, Vanished};
 pub(crate) use lanes::{Candidate, LaneId, Lanes, Offer};
-pub(crate) use names::{Kind, Kinds, Queues};
+pub(crate) use names::{Empty, Kind, Kinds, Queues};
 pub(crate) use sessions::{Session, SessionKey};
 pub(crate) use settled::Tombstone;
 pub(crate) use tally::Tally;

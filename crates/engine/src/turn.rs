@@ -6,6 +6,7 @@ mod consumers;
 mod entry;
 mod handle;
 mod holding;
+mod idle_queues;
 mod leasing;
 mod recovery;
 mod stats;
@@ -18,6 +19,7 @@ use std::collections::{BTreeSet, VecDeque};
 
 use asked::AskedTurns;
 use consumers::Consumers;
+use idle_queues::IdleQueues;
 pub use recovery::{Recovery, ReplayFault};
 pub use stats::{QueueStats, ShardStats};
 use waiters::Waiters;
@@ -74,6 +76,7 @@ pub struct Turn<M> {
     asked: AskedTurns,
     /// Lanes that became due up to here were offered to waiting workers.
     swept: TimeMs,
+    idle_queues: IdleQueues,
     /// Queues that a turn did not come to the end of; the next tick goes on.
     deferred: BTreeSet<QueueId>,
     stopping: bool,
@@ -86,6 +89,7 @@ impl<M: OrderedMap> Turn<M> {
             time,
             entry: Moment::new(clock, time),
             swept: state.now(),
+            idle_queues: IdleQueues::default(),
             state,
             position,
             durable: position,

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use longshore_engine::{Instruction, JobId, JobView, TimeMs, Token};
+use longshore_engine::{Instruction, JobId, JobView, Lease, TimeMs, Token};
 use tokio::sync::{Notify, watch};
 
 use crate::clock::wall_now;
@@ -96,7 +96,8 @@ struct Live {
 #[derive(Debug, Default)]
 pub(crate) struct Orders {
     pub(crate) wanted: Option<Wanted>,
-    pub(crate) runs: BTreeMap<JobId, (Token, Instruction)>,
+    /// `None`: the run has ended without its worker.
+    pub(crate) runs: BTreeMap<JobId, (Token, Option<Instruction>)>,
 }
 
 /// A worker at one moment.
@@ -169,9 +170,7 @@ impl Registry {
 
     /// A run was cancelled or paused: its worker hears it at once, if it has a stream.
     pub(crate) fn tell_run(&self, namespace: &str, view: &JobView) {
-        let Some(lease) = view.lease.as_ref().filter(|lease| !lease.session.is_empty()) else {
-            return;
-        };
+        let Some(lease) = view.lease.as_ref() else { return };
         let instruction = if lease.cancel_requested {
             Instruction::Cancel
         } else if view.paused && !view.job.options.at_most_once {
@@ -179,13 +178,25 @@ impl Registry {
         } else {
             return;
         };
+        self.order(namespace, view.job.id, lease, Some(instruction));
+    }
+
+    /// A run was ended by force: its worker hears at once that it has lost it, if it has a stream.
+    pub(crate) fn tell_ended(&self, namespace: &str, id: JobId, lease: &Lease) {
+        self.order(namespace, id, lease, None);
+    }
+
+    fn order(&self, namespace: &str, id: JobId, lease: &Lease, what: Option<Instruction>) {
+        if lease.session.is_empty() {
+            return;
+        }
         let key = WorkerKey {
             namespace: namespace.to_owned(),
             name: lease.worker.to_string(),
             session: lease.session.to_string(),
         };
         let Some(worker) = self.lock().get(&key).cloned() else { return };
-        worker.live().orders.runs.insert(view.job.id, (lease.token, instruction));
+        worker.live().orders.runs.insert(id, (lease.token, what));
         worker.bell.notify_one();
     }
 

@@ -77,12 +77,10 @@ pub(crate) struct Process {
 
 impl Process {
     pub(crate) fn start(folder: &Path, args: &[&str]) -> Self {
-        let mut command = longshore(folder);
-        command.args(args);
-        Self::of(command)
+        Self::of(longshore(folder).args(args))
     }
 
-    pub(crate) fn of(mut command: Command) -> Self {
+    pub(crate) fn of(command: &mut Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap());
         let stderr = BufReader::new(child.stderr.take().unwrap());

@@ -202,7 +202,7 @@ fn a_folder_of_any_name_is_the_store() {
             "flag" => command.arg("--data").arg(odd),
             _ => command.arg("--set").arg(&set),
         };
-        let mut process = super::harness::Process::of(command);
+        let mut process = super::harness::Process::of(&mut command);
         let line = process.line_with("listening on http://");
         let url = line.trim().trim_start_matches("listening on ").to_owned();
         until(|| run_in(folder.path(), &["enqueue", "greet", "--server", &url]).code == 0);

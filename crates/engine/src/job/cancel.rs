@@ -23,7 +23,7 @@ impl<M: OrderedMap> State<M> {
         if let Some(live) = self.leases.get(&(namespace, id)) {
             if force {
                 // The token is stale from here on: a worker that is there after all is refused.
-                let (token, reason) = (Some(live.lease.token), CancelReason::Asked);
+                let (token, reason) = (Some(live.lease.token), CancelReason::Forced);
                 return Ok(Some(Record::JobCancelled {
                     namespace,
                     id,
@@ -68,7 +68,10 @@ impl<M: OrderedMap> State<M> {
         if ran {
             let (mut job, lease) = self.end_run(ns, id);
             job.attempt = lease.attempt;
-            job.remember_end(lease.token, EndKind::Discarded);
+            // An end that is not its worker's is none that a settlement repeats.
+            if reason != CancelReason::Forced {
+                job.remember_end(lease.token, EndKind::Discarded);
+            }
             let (started_at, worker) = (lease.started_at, lease.worker);
             job.final_run = Some(FinalRun { started_at, worker, error });
             self.call_off(ns, job, reason);

@@ -127,6 +127,8 @@ wire_enum! {
         1 => Asked,
         /// Its worker discarded it.
         2 => Discarded,
+        /// Somebody ended its run without asking its worker.
+        3 => Forced,
     }
 }
 
@@ -326,6 +328,11 @@ impl Job {
     pub(crate) const STARTED_ELSEWHERE: End =
         End { token: Token { epoch: Epoch(0), counter: 0 }, kind: EndKind::Interrupted };
 
+    /// What stands behind the ends of its runs once somebody moved it to another time: what its
+    /// worker wanted holds no longer.
+    pub(crate) const MOVED: End =
+        End { token: Token { epoch: Epoch(0), counter: 0 }, kind: EndKind::Released };
+
     /// Whether a run of it has ended: only then a checkpoint may be kept beside a job that waits.
     pub(crate) fn has_run(&self) -> bool {
         self.attempt > 0 || !self.ends.is_empty() || self.last_error.is_some()
@@ -336,7 +343,15 @@ impl Job {
         self.ends.iter().find(|end| end.token == token).map(|end| &end.kind)
     }
 
+    /// Somebody moved it to another time. No end of a run is forgotten for that.
+    pub(crate) fn note_moved(&mut self) {
+        if self.ends.last().is_some_and(|end| *end != Self::MOVED) {
+            self.ends.push(Self::MOVED);
+        }
+    }
+
     pub(crate) fn remember_end(&mut self, token: Token, kind: EndKind) {
+        self.ends.retain(|end| *end != Self::MOVED);
         if self.ends.len() >= ENDS_MAX {
             self.ends.remove(0);
         }

@@ -55,6 +55,7 @@ impl<M: OrderedMap> State<M> {
             self.take_from_lane(ns, queue, &job);
         }
         job.available_at = available_at;
+        job.note_moved();
         if !held {
             self.file_in_lane(ns, queue, &job);
         }

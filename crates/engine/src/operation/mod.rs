@@ -18,6 +18,8 @@ wire_enum! {
             kind: Option<String>,
             /// Only what was enqueued before this instant.
             before: Option<TimeMs>,
+            /// So many of them at most, those that are to run first.
+            limit: Option<u64>,
         },
         /// Enqueues dead jobs again.
         2 => RetryDead {
@@ -27,6 +29,8 @@ wire_enum! {
             kind: Option<String>,
             /// Only what died before this instant.
             before: Option<TimeMs>,
+            /// So many of them at most, the oldest first.
+            limit: Option<u64>,
         },
         /// Removes dead jobs.
         3 => PurgeDead {
@@ -36,6 +40,8 @@ wire_enum! {
             kind: Option<String>,
             /// Only what died before this instant.
             before: Option<TimeMs>,
+            /// So many of them at most, the oldest first.
+            limit: Option<u64>,
         },
         /// Removes every job of a queue, then the queue.
         4 => DeleteQueue {

@@ -30,6 +30,8 @@ impl<M: OrderedMap> State<M> {
         let mut next = operation.clone();
         let mut records = Vec::new();
         let mut left = self.limits.slice_items_max;
+        let wanted = operation.kind.limit().map(|limit| limit.saturating_sub(operation.changed));
+        let enough = |changed: usize| wanted.is_some_and(|wanted| changed as u64 >= wanted);
         let ranges = self.ranges(operation);
         let holds = |(from, to): &Range, at: &[u8]| &from[..] <= at && at < &to[..];
         let cursor = operation.cursor.as_deref();
@@ -37,7 +39,7 @@ impl<M: OrderedMap> State<M> {
         for (index, (from, to)) in ranges.iter().enumerate().skip(first.unwrap_or(0)) {
             let resumed = cursor.filter(|_| first == Some(index));
             self.scan(resumed.unwrap_or(from), to, &mut |key, value| {
-                if left == 0 {
+                if left == 0 || enough(records.len()) {
                     return ControlFlow::Break(());
                 }
                 left -= 1;
@@ -53,7 +55,7 @@ impl<M: OrderedMap> State<M> {
             });
         }
         next.changed += records.len() as u64;
-        if left > 0 {
+        if left > 0 || enough(records.len()) {
             next.state = OperationState::Finished;
             next.ended_at = Some(moment.at);
             next.cursor = None;
@@ -64,9 +66,11 @@ impl<M: OrderedMap> State<M> {
     }
 
     /// What the operation reads. What is filed behind an ordering key comes first: removed later,
-    /// the job before it would make it come forward to where the operation has been.
+    /// the job before it would make it come forward to where the operation has been. Where only so
+    /// many are meant it comes last, since it would run last.
     fn ranges(&self, operation: &Operation) -> Vec<Range> {
         let indexes: &[u8] = match &operation.kind {
+            OperationKind::PurgeQueue { limit: Some(_), .. } => &[keys::LANE, keys::BLOCKED],
             OperationKind::PurgeQueue { .. } => &[keys::BLOCKED, keys::LANE],
             OperationKind::RetryDead { .. } | OperationKind::PurgeDead { .. } => &[keys::DEAD],
             OperationKind::DeleteQueue { .. } => &[keys::BLOCKED, keys::LANE, keys::DEAD],

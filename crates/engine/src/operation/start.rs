@@ -16,6 +16,16 @@ impl OperationKind {
             Self::RetryDead { queue, .. } | Self::PurgeDead { queue, .. } => queue.as_deref(),
         }
     }
+
+    /// How many jobs it changes at most.
+    pub fn limit(&self) -> Option<u64> {
+        match self {
+            Self::PurgeQueue { limit, .. }
+            | Self::RetryDead { limit, .. }
+            | Self::PurgeDead { limit, .. } => *limit,
+            Self::DeleteQueue { .. } => None,
+        }
+    }
 }
 
 impl<M: OrderedMap> State<M> {
@@ -25,6 +35,10 @@ impl<M: OrderedMap> State<M> {
         kind: &OperationKind,
         moment: Moment,
     ) -> Result<Vec<Record>, Rejection> {
+        if kind.limit() == Some(0) {
+            let (value, allowed) = ("0".to_owned(), "at least 1".to_owned());
+            return Err(Rejection::ValueRefused { field: "limit", value, allowed });
+        }
         let running = self.operations.values().filter(|o| o.state == OperationState::Running);
         let of_namespace = running.clone().filter(|o| o.namespace == ns).count();
         let room = self.limits.operations_max.check(of_namespace, running.count());
@@ -36,6 +50,7 @@ impl<M: OrderedMap> State<M> {
             }
             None => self.queues.with_prefix(ns, "").map(|queue| count(kind, queue)).sum(),
         };
+        let candidates = kind.limit().map_or(candidates, |limit| limit.min(candidates));
         let operation = Operation {
             id: self.meta.next_operation,
             namespace: ns,

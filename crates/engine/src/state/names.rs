@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound::{Excluded, Included, Unbounded};
 use std::sync::Arc;
 
-use crate::ids::{KindId, NamespaceId, QueueId};
+use crate::ids::{KindId, MonoMs, NamespaceId, QueueId};
 use crate::job::RESERVED_KIND_PREFIX;
 use crate::queue::Queue;
 use crate::wire::wire_struct;
@@ -14,6 +14,17 @@ struct QueueSlot {
     queue: Queue,
     /// The first second that has a due counter, where there is one.
     next_due: Option<u64>,
+    /// Whether it was empty when it was last looked at; volatile.
+    empty: Option<Empty>,
+}
+
+/// What a look at an empty queue found.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Empty {
+    /// It is so at least since then.
+    pub(crate) since: MonoMs,
+    /// How many jobs had been enqueued in it.
+    pub(crate) enqueued: u64,
 }
 
 /// The queues of a shard.
@@ -28,7 +39,7 @@ impl Queues {
     pub(crate) fn insert(&mut self, queue: Queue, next_due: Option<u64>) {
         let id = queue.id;
         self.names.entry(queue.namespace).or_default().insert(queue.name.clone(), id);
-        self.slots.insert(id, QueueSlot { queue, next_due });
+        self.slots.insert(id, QueueSlot { queue, next_due, empty: None });
     }
 
     pub(crate) fn delete(&mut self, id: QueueId) {
@@ -103,6 +114,21 @@ impl Queues {
         let from = (after.map_or(Unbounded, Excluded), Unbounded);
         let names = self.names.get(&ns).map(|names| names.range::<str, _>(from));
         names.into_iter().flatten().filter_map(|(_, id)| self.get(*id))
+    }
+
+    /// The queues of the shard after one, in the order of their numbers.
+    pub(crate) fn numbered_after(
+        &self,
+        after: Option<QueueId>,
+    ) -> impl Iterator<Item = (&Queue, Option<Empty>)> {
+        let slots = self.slots.range((after.map_or(Unbounded, Excluded), Unbounded));
+        slots.map(|(_, slot)| (&slot.queue, slot.empty))
+    }
+
+    pub(crate) fn set_empty(&mut self, id: QueueId, empty: Option<Empty>) {
+        if let Some(slot) = self.slots.get_mut(&id) {
+            slot.empty = empty;
+        }
     }
 
     pub(crate) fn all(&self) -> impl Iterator<Item = &Queue> {

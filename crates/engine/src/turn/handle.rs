@@ -239,14 +239,21 @@ impl<M: OrderedMap> Turn<M> {
         force: bool,
         moment: Moment,
     ) -> Result<Answer, Rejection> {
-        match self.state.decide_cancel(ns, id, force)? {
-            Some(record) => {
-                let removed = matches!(record, Record::JobRemoved { .. });
-                self.record(record);
-                Ok(if removed { Answer::JobRemoved } else { self.job_answer(ns, id, moment.at) })
-            }
-            None => Ok(self.job_answer(ns, id, moment.at)),
+        let Some(record) = self.state.decide_cancel(ns, id, force)? else {
+            return Ok(self.job_answer(ns, id, moment.at));
+        };
+        let removed = matches!(record, Record::JobRemoved { .. });
+        let ends_run = matches!(record, Record::JobCancelled { token: Some(_), .. });
+        let live = self.state.leases.get(&(ns, id)).filter(|_| ends_run);
+        let lease = live.map(|live| Box::new(live.lease.clone()));
+        self.record(record);
+        if removed {
+            return Ok(Answer::JobRemoved);
         }
+        Ok(match (self.job_answer(ns, id, moment.at), lease) {
+            (Answer::Job(view), Some(lease)) => Answer::RunEnded { view, lease },
+            (answer, _) => answer,
+        })
     }
 
     fn handle_pause(

@@ -4,6 +4,7 @@ mod caps;
 mod checkpoints;
 mod entries;
 mod follow_ups;
+mod idle_queues;
 mod once;
 mod pause;
 mod regressions;
@@ -374,8 +375,9 @@ fn operations_purge_and_retry_in_slices() {
     for job in &jobs {
         shard.settle(job, fail()).unwrap();
     }
-    let retry = OperationKind::RetryDead { queue: None, kind: None, before: None };
-    let purge = OperationKind::PurgeQueue { queue: "q".into(), kind: None, before: None };
+    let retry = OperationKind::RetryDead { queue: None, kind: None, before: None, limit: None };
+    let purge =
+        OperationKind::PurgeQueue { queue: "q".into(), kind: None, before: None, limit: None };
     for (kind, changed) in [(retry, 10), (purge, 200)] {
         let answer = shard.call(Command::StartOperation(kind));
         let Answer::Operation(operation) = answer else { panic!("{answer:?}") };
@@ -385,6 +387,49 @@ fn operations_purge_and_retry_in_slices() {
         assert_eq!((operation.state, operation.changed), (OperationState::Finished, changed));
     }
     assert!(matches!(shard.call(Command::DeleteQueue { queue: "q".into() }), Answer::QueueDeleted));
+}
+
+/// An operation touched all that matched: nobody could try ten of the dead jobs first.
+#[test]
+fn an_operation_stops_at_its_limit_and_takes_the_oldest_first() {
+    let mut shard = Shard::new();
+    for n in 1..=9 {
+        shard.enqueue(NewJob { at_most_once: true, ..job(n) });
+    }
+    let jobs = shard.lease(6);
+    for job in jobs.iter().rev() {
+        shard.advance(1);
+        shard.settle(job, fail()).unwrap();
+    }
+    shard.turn.state.limits.slice_items_max = 2;
+    let run = |shard: &mut Shard, kind| {
+        let answer = shard.call(Command::StartOperation(kind));
+        let Answer::Operation(operation) = answer else { panic!("{answer:?}") };
+        shard.advance(1);
+        let answer = shard.call(Command::GetOperation { id: operation.id });
+        let Answer::Operation(operation) = answer else { panic!("{answer:?}") };
+        assert_eq!(operation.state, OperationState::Finished);
+        (operation.candidates, operation.changed)
+    };
+    let queue = || Some("q".to_owned());
+    let purge =
+        OperationKind::PurgeDead { queue: queue(), kind: None, before: None, limit: Some(1) };
+    assert_eq!(run(&mut shard, purge), (1, 1));
+    assert_eq!((shard.state(id(6)), shard.state(id(5))), (None, Some(JobState::Dead)));
+    let retry =
+        |limit| OperationKind::RetryDead { queue: queue(), kind: None, before: None, limit };
+    assert_eq!(run(&mut shard, retry(Some(3))), (3, 3));
+    let states = [1, 2, 3, 4, 5].map(|n| shard.state(id(n)));
+    let (dead, ready) = (Some(JobState::Dead), Some(JobState::Ready));
+    assert_eq!(states, [dead, dead, ready, ready, ready], "what died first starts first");
+    assert_eq!(run(&mut shard, retry(Some(9))), (2, 2));
+    let purge =
+        |limit| OperationKind::PurgeQueue { queue: "q".into(), kind: None, before: None, limit };
+    assert_eq!(run(&mut shard, purge(Some(4))), (4, 4));
+    let states = [7, 8, 9, 5, 4].map(|n| shard.state(id(n)));
+    assert_eq!(states, [None, None, None, None, ready], "those that were to run first");
+    let refused = shard.call(Command::StartOperation(purge(Some(0))));
+    assert!(matches!(refused, Answer::Rejected(Rejection::ValueRefused { field: "limit", .. })));
 }
 
 #[test]

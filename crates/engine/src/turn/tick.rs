@@ -40,6 +40,7 @@ impl<M: OrderedMap> Turn<M> {
         self.dispatch(moment);
         self.answer_overdue(moment);
         self.forget_sessions(moment);
+        self.forget_idle_queues(moment);
         self.consumers.sweep(moment.mono, SWEEP_MS);
         self.finish();
         self.next_wake_ms(clock) == Some(0)
@@ -130,7 +131,9 @@ impl<M: OrderedMap> Turn<M> {
         let mono = clock.mono.max(self.state.mono);
         let lease = self.state.lease_ends.first().map(|(expires, _, _)| expires.plus(1).0);
         let waiter = self.waiters.next_deadline().map(|deadline| deadline.0);
-        let by_mono = lease.into_iter().chain(waiter).map(|at| at.saturating_sub(mono.0));
+        let look = self.next_look_at_queues().map(|at| at.0);
+        let by_mono =
+            lease.into_iter().chain(waiter).chain(look).map(|at| at.saturating_sub(mono.0));
         let timer = self.state.timers.first(&self.state).map(TimeMs);
         let due = self
             .waiters

@@ -377,15 +377,18 @@ impl Generator {
         let some_queue = self.random.maybe(50, |_| queue.clone());
         let kind = self.random.maybe(25, |random| (*random.pick(&KINDS)).to_owned());
         let before = self.random.percent(25).then(|| TimeMs(now.0 - self.random.below(30_000)));
+        let limit = self.random.maybe(40, |random| random.below(6));
         match self.random.below(12) {
-            0..3 => Command::StartOperation(OperationKind::PurgeQueue { queue, kind, before }),
+            0..3 => {
+                Command::StartOperation(OperationKind::PurgeQueue { queue, kind, before, limit })
+            }
             3..7 => {
                 let queue = some_queue;
-                Command::StartOperation(OperationKind::RetryDead { queue, kind, before })
+                Command::StartOperation(OperationKind::RetryDead { queue, kind, before, limit })
             }
             7 => {
                 let queue = some_queue;
-                Command::StartOperation(OperationKind::PurgeDead { queue, kind, before })
+                Command::StartOperation(OperationKind::PurgeDead { queue, kind, before, limit })
             }
             8..10 => Command::StartOperation(OperationKind::DeleteQueue { queue }),
             10 => Command::CancelOperation { id },

@@ -102,7 +102,7 @@ impl Client {
             state: jobs.state.clone(),
             kind: jobs.kind.clone(),
             cursor: cursor.into(),
-            limit: 0,
+            ..Default::default()
         };
         let page = ask!(self, jobs.list_jobs, message);
         Ok((page.jobs.into_iter().map(JobRecord::from_wire).collect(), page.next))
@@ -133,7 +133,9 @@ impl Client {
     /// Calls a job off; removes a dead one. Where an answer was lost and the job is not there when
     /// the call is repeated, the first call has removed it.
     pub async fn cancel(&self, id: &str) -> Result<Change, ClientError> {
-        let called = called!(self, jobs.cancel_job, self.request(id));
+        let v1::JobRequest { namespace, id: job } = self.request(id);
+        let message = v1::CancelJobRequest { namespace, id: job, force: false };
+        let called = called!(self, jobs.cancel_job, message);
         match called.answer {
             Err(error)
                 if called.repeated && matches!(error.code(), Some("job_unknown" | "job_gone")) =>

@@ -327,8 +327,12 @@ impl Jobs for Service {
         not_here()
     }
 
-    async fn cancel_job(&self, _: Request<v1::JobRequest>) -> Answer<v1::JobChange> {
+    async fn cancel_job(&self, _: Request<v1::CancelJobRequest>) -> Answer<v1::JobChange> {
         self.script.change("cancelled")
+    }
+
+    async fn reschedule_job(&self, _: Request<v1::RescheduleJobRequest>) -> Answer<v1::JobChange> {
+        not_here()
     }
 
     async fn retry_job(&self, _: Request<v1::RetryJobRequest>) -> Answer<v1::JobChange> {

@@ -191,6 +191,40 @@ pub struct JobRequest {
     pub id: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CancelJobRequest {
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub id: ::prost::alloc::string::String,
+    /// End a run at once, without asking its worker: for one that is gone before its lease is over.
+    /// The run's token is stale from then on.
+    #[prost(bool, tag = "3")]
+    pub force: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RescheduleJobRequest {
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub id: ::prost::alloc::string::String,
+    /// When it may start. Absent: now.
+    #[prost(oneof = "reschedule_job_request::Start", tags = "3, 4")]
+    pub start: ::core::option::Option<reschedule_job_request::Start>,
+}
+/// Nested message and enum types in `RescheduleJobRequest`.
+pub mod reschedule_job_request {
+    /// When it may start. Absent: now.
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Start {
+        /// At this instant.
+        #[prost(uint64, tag = "3")]
+        RunAtUnixMs(u64),
+        /// This long after now.
+        #[prost(uint64, tag = "4")]
+        DelayMs(u64),
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetJobRequest {
     #[prost(string, tag = "1")]
     pub namespace: ::prost::alloc::string::String,
@@ -236,7 +270,8 @@ pub struct JobChange {
     /// The state after it.
     #[prost(string, tag = "2")]
     pub state: ::prost::alloc::string::String,
-    /// What was done: a word such as `cancelled`, `requested`, `removed`.
+    /// What was done: `cancelled`, `requested`, `removed`, `rescheduled`, `retried`, `paused` or
+    /// `resumed`.
     #[prost(string, tag = "3")]
     pub effect: ::prost::alloc::string::String,
 }
@@ -244,6 +279,7 @@ pub struct JobChange {
 pub struct ListJobsRequest {
     #[prost(string, tag = "1")]
     pub namespace: ::prost::alloc::string::String,
+    /// Only of this queue; of all where empty. The same for those that follow.
     #[prost(string, tag = "2")]
     pub queue: ::prost::alloc::string::String,
     #[prost(string, tag = "3")]
@@ -256,6 +292,12 @@ pub struct ListJobsRequest {
     /// Jobs per page; the server's usual number where 0.
     #[prost(uint32, tag = "6")]
     pub limit: u32,
+    /// Only with this tag.
+    #[prost(string, tag = "7")]
+    pub tag: ::prost::alloc::string::String,
+    /// Only of this ordering key.
+    #[prost(string, tag = "8")]
+    pub ordering_key: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListJobsResponse {
@@ -538,7 +580,7 @@ pub mod jobs_client {
         /// Calls off a waiting or running job; removes a dead one.
         pub async fn cancel_job(
             &mut self,
-            request: impl tonic::IntoRequest<super::JobRequest>,
+            request: impl tonic::IntoRequest<super::CancelJobRequest>,
         ) -> std::result::Result<tonic::Response<super::JobChange>, tonic::Status> {
             self.inner
                 .ready()
@@ -555,6 +597,28 @@ pub mod jobs_client {
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("longshore.v1.Jobs", "CancelJob"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Lets a scheduled, ready or retrying job start at another time.
+        pub async fn reschedule_job(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RescheduleJobRequest>,
+        ) -> std::result::Result<tonic::Response<super::JobChange>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::Codec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/longshore.v1.Jobs/RescheduleJob",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("longshore.v1.Jobs", "RescheduleJob"));
             self.inner.unary(req, path, codec).await
         }
         /// Lets a dead or retrying job start again now.
@@ -690,7 +754,12 @@ pub mod jobs_server {
         /// Calls off a waiting or running job; removes a dead one.
         async fn cancel_job(
             &self,
-            request: tonic::Request<super::JobRequest>,
+            request: tonic::Request<super::CancelJobRequest>,
+        ) -> std::result::Result<tonic::Response<super::JobChange>, tonic::Status>;
+        /// Lets a scheduled, ready or retrying job start at another time.
+        async fn reschedule_job(
+            &self,
+            request: tonic::Request<super::RescheduleJobRequest>,
         ) -> std::result::Result<tonic::Response<super::JobChange>, tonic::Status>;
         /// Lets a dead or retrying job start again now.
         async fn retry_job(
@@ -1052,7 +1121,7 @@ pub mod jobs_server {
                 "/longshore.v1.Jobs/CancelJob" => {
                     #[allow(non_camel_case_types)]
                     struct CancelJobSvc<T: Jobs>(pub Arc<T>);
-                    impl<T: Jobs> tonic::server::UnaryService<super::JobRequest>
+                    impl<T: Jobs> tonic::server::UnaryService<super::CancelJobRequest>
                     for CancelJobSvc<T> {
                         type Response = super::JobChange;
                         type Future = BoxFuture<
@@ -1061,7 +1130,7 @@ pub mod jobs_server {
                         >;
                         fn call(
                             &mut self,
-                            request: tonic::Request<super::JobRequest>,
+                            request: tonic::Request<super::CancelJobRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
@@ -1077,6 +1146,51 @@ pub mod jobs_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = CancelJobSvc(inner);
+                        let codec = crate::codec::Codec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/longshore.v1.Jobs/RescheduleJob" => {
+                    #[allow(non_camel_case_types)]
+                    struct RescheduleJobSvc<T: Jobs>(pub Arc<T>);
+                    impl<
+                        T: Jobs,
+                    > tonic::server::UnaryService<super::RescheduleJobRequest>
+                    for RescheduleJobSvc<T> {
+                        type Response = super::JobChange;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RescheduleJobRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Jobs>::reschedule_job(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RescheduleJobSvc(inner);
                         let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
@@ -1395,6 +1509,10 @@ pub struct StartOperationRequest {
     /// Only count what matches; start nothing.
     #[prost(bool, tag = "6")]
     pub dry_run: bool,
+    /// So many of them at most, the oldest first; of waiting jobs those that are to run first. Not with
+    /// DELETE_QUEUE.
+    #[prost(uint64, optional, tag = "7")]
+    pub limit: ::core::option::Option<u64>,
 }
 /// Nested message and enum types in `StartOperationRequest`.
 pub mod start_operation_request {

@@ -125,6 +125,11 @@ pub struct RetryDeadRequest {
     /// Only jobs that died before this instant.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub before: Option<InstantText>,
+    /// So many of them at most, at least 1: those that died first. Of all queues the one after the
+    /// other.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1)]
+    pub limit: Option<u64>,
 }
 
 /// What a purge is to touch.
@@ -143,6 +148,11 @@ pub struct PurgeRequest {
     /// Only jobs that were enqueued (dead ones: died) before this instant.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub before: Option<InstantText>,
+    /// So many of them at most, at least 1: of dead jobs those that died first, of waiting ones
+    /// those that are to run first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1)]
+    pub limit: Option<u64>,
 }
 
 /// How far an operation is.
@@ -176,6 +186,9 @@ pub struct OperationRecord {
     /// Only what was enqueued, or died, before this instant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<InstantText>,
+    /// So many of them at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u64>,
     /// How far it is.
     pub state: OperationStateText,
     /// How many jobs could match when it started: an upper bound.

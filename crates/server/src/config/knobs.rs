@@ -244,6 +244,20 @@ pub(super) const KNOBS: &[Row] = &[
          given back, and what it had is lost.",
         http.worker_reconnect
     ),
+    row!(
+        "queues.forget_empty_after",
+        "How long a queue stays that has no jobs that wait, run or are dead and no settings of its \
+         own, and in which nothing is enqueued; for ever where not set.",
+        |config, text| {
+            let idle = duration(text, 1000)?;
+            config.node.limits.queue_idle_ms = Some(idle.as_millis() as u64);
+        },
+        config
+            .node
+            .limits
+            .queue_idle_ms
+            .map_or_else(|| NONE.to_owned(), |ms| crate::api::DurationText(ms).to_string())
+    ),
     count_row!(
         "limits.bulk_jobs_max",
         "Jobs in one atomic call.",

@@ -126,18 +126,24 @@ fn operation_kind(of: &v1::StartOperationRequest) -> Result<OperationKind, Refus
         check_name("kind", kind)?;
     }
     let (kind, before) = (some(&of.kind).map(str::to_owned), of.before_unix_ms.map(TimeMs));
+    let limit = of.limit;
     let named = || check_path_name("queue", &of.queue).map(|()| of.queue.clone());
     let named_or_all = || if of.queue == "*" { Ok(None) } else { named().map(Some) };
     Ok(match of.action() {
-        Action::PurgeQueue => OperationKind::PurgeQueue { queue: named()?, kind, before },
-        Action::RetryDead => OperationKind::RetryDead { queue: named_or_all()?, kind, before },
-        Action::PurgeDead => OperationKind::PurgeDead { queue: named_or_all()?, kind, before },
-        Action::DeleteQueue if kind.is_none() && before.is_none() => {
+        Action::PurgeQueue => OperationKind::PurgeQueue { queue: named()?, kind, before, limit },
+        Action::RetryDead => {
+            OperationKind::RetryDead { queue: named_or_all()?, kind, before, limit }
+        }
+        Action::PurgeDead => {
+            OperationKind::PurgeDead { queue: named_or_all()?, kind, before, limit }
+        }
+        Action::DeleteQueue if kind.is_none() && before.is_none() && limit.is_none() => {
             OperationKind::DeleteQueue { queue: named()? }
         }
         Action::DeleteQueue => {
             let value = "DELETE_QUEUE with a filter";
-            return Err(Refusal::value("action", value, "DELETE_QUEUE without kind and before"));
+            let allowed = "DELETE_QUEUE without kind, before and limit";
+            return Err(Refusal::value("action", value, allowed));
         }
         Action::Unspecified => {
             let allowed = "PURGE_QUEUE, RETRY_DEAD, PURGE_DEAD or DELETE_QUEUE";

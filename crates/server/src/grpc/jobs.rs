@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use longshore_engine::query::ListFilter;
-use longshore_engine::{Answer, Command, EnqueueJobs, JobId, JobView, RetryFrom};
+use longshore_engine::{Answer, Command, EnqueueJobs, JobId, JobView, RetryFrom, Start};
 use longshore_proto::v1;
 use longshore_proto::v1::jobs_server::Jobs;
+use longshore_proto::v1::reschedule_job_request::Start as MovedTo;
 use longshore_proto::v1::retry_job_request::From as RetryAt;
 use prost::Message;
 use tonic::{Request, Response, Status, Streaming};
@@ -17,11 +18,12 @@ use super::job_out::{id_text, listed_job, whole_job};
 use super::outgoing::{self, Gone, Incoming, Outgoing};
 use super::refusal::{coded, problem_of, status_of};
 use super::{Face, namespace_of};
-use crate::api::StateText;
+use crate::api::{DurationText, InstantText, RescheduleRequest, StateText};
 use crate::class::Class;
 use crate::http::code::Code;
 use crate::http::cursor;
 use crate::http::look::{self, PAGE_DEFAULT, PAGE_MAX, ask, unexpected};
+use crate::http::parse::{Bounds, new_start};
 use crate::http::refusal::Refusal;
 use crate::http::text::{check_name, check_path_name, quoted};
 use crate::http::view;
@@ -97,8 +99,19 @@ fn list_filter(request: &v1::ListJobsRequest) -> Result<ListFilter, Refusal> {
         queue: named("queue", &request.queue)?,
         state,
         kind: named("kind", &request.kind)?,
-        ..ListFilter::default()
+        tag: named("tag", &request.tag)?,
+        ordering_key: named("ordering_key", &request.ordering_key)?,
     })
+}
+
+/// When a job that is moved in time may start.
+fn start_of(of: Option<MovedTo>, bounds: &Bounds) -> Result<Start, Refusal> {
+    let (run_at, delay) = match of {
+        None => (None, None),
+        Some(MovedTo::RunAtUnixMs(at)) => (Some(InstantText(at)), None),
+        Some(MovedTo::DelayMs(delay)) => (None, Some(DurationText(delay))),
+    };
+    new_start(RescheduleRequest { run_at, delay }, bounds)
 }
 
 #[tonic::async_trait]
@@ -166,7 +179,8 @@ impl Jobs for JobsFace {
             limit if limit <= PAGE_MAX => limit,
             limit => return Err(Refusal::value("limit", limit, format!("0 to {PAGE_MAX}")).into()),
         };
-        let of = [&request.queue, &request.state, &request.kind];
+        let v1::ListJobsRequest { queue, state, kind, tag, ordering_key, .. } = &request;
+        let of = [queue, state, kind, tag, ordering_key];
         let of = of.map(|named| (!named.is_empty()).then_some(named.as_str()));
         let scope = cursor::scope("jobs", namespace, &of);
         let from = match request.cursor.as_str() {
@@ -228,9 +242,9 @@ impl Jobs for JobsFace {
         Ok(told)
     }
 
-    async fn cancel_job(&self, request: Request<v1::JobRequest>) -> Answered<v1::JobChange> {
-        let v1::JobRequest { namespace, id } = request.into_inner();
-        let cancel = |id| Command::CancelJob { id, force: false };
+    async fn cancel_job(&self, request: Request<v1::CancelJobRequest>) -> Answered<v1::JobChange> {
+        let v1::CancelJobRequest { namespace, id, force } = request.into_inner();
+        let cancel = |id| Command::CancelJob { id, force };
         match self.changed(&namespace, &id, Class::Settle, cancel).await?.into_inner() {
             Answer::JobRemoved => {
                 let (state, effect) = (String::new(), "removed".to_owned());
@@ -242,6 +256,17 @@ impl Jobs for JobsFace {
                 Ok(Response::new(changed(&answer, effect)?))
             }
         }
+    }
+
+    async fn reschedule_job(
+        &self,
+        request: Request<v1::RescheduleJobRequest>,
+    ) -> Answered<v1::JobChange> {
+        let v1::RescheduleJobRequest { namespace, id, start } = request.into_inner();
+        let start = start_of(start, &self.0.app.bounds)?;
+        let reschedule = |id| Command::RescheduleJob { id, start };
+        let answer = self.changed(&namespace, &id, Class::Settle, reschedule).await?.into_inner();
+        Ok(Response::new(changed(&answer, |_| "rescheduled")?))
     }
 
     async fn retry_job(&self, request: Request<v1::RetryJobRequest>) -> Answered<v1::JobChange> {

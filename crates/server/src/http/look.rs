@@ -26,14 +26,18 @@ const LOOK_EVERY_MS: u64 = 500;
 /// Jobs that one page looks at, at most.
 const EXAMINED_MAX: usize = 10_000;
 
-/// Asks the node; what it or the engine refuses becomes a refusal. A worker whose run is cancelled
-/// or paused hears it at once.
+/// Asks the node; what it or the engine refuses becomes a refusal. A worker whose run is cancelled,
+/// paused or ended by force hears it at once.
 pub(crate) async fn ask(app: &App, ns: &str, command: Command) -> Result<Answer, Refusal> {
     let stops = matches!(command, Command::CancelJob { .. } | Command::PauseJob { .. });
     match app.node.call(ns, command).await? {
         Answer::Rejected(rejection) => Err(rejection.into()),
         Answer::Job(view) if stops => {
             app.workers.tell_run(ns, &view);
+            Ok(Answer::Job(view))
+        }
+        Answer::RunEnded { view, lease } => {
+            app.workers.tell_ended(ns, view.job.id, &lease);
             Ok(Answer::Job(view))
         }
         answer => Ok(answer),

@@ -66,7 +66,7 @@ fn reason(view: &JobView) -> Option<String> {
         Phase::Dead { reason: DeadReason::MaxAge, .. } => "max_age",
         Phase::Dead { reason: DeadReason::Lost, .. } => "lost",
         Phase::Dead { reason: DeadReason::AtMostOnce, .. } => "at_most_once",
-        Phase::Cancelled { reason: CancelReason::Asked, .. } => "asked",
+        Phase::Cancelled { reason: CancelReason::Asked | CancelReason::Forced, .. } => "asked",
         Phase::Cancelled { reason: CancelReason::Discarded, .. } => "discarded",
         // Only a worker makes a job wait that has run: a throttle, say, puts it off.
         Phase::Waiting if view.state() == JobState::Scheduled => match view.job.ends.last() {
@@ -340,7 +340,12 @@ pub(crate) fn operation(operation: &Operation) -> OperationRecord {
     let progress = match operation.state {
         OperationState::Finished => 1.0,
         _ if operation.candidates == 0 => 0.0,
-        _ => (operation.examined as f64 / operation.candidates as f64).min(1.0),
+        // Of so many and no more it is those that are changed which tell how far it is.
+        _ => {
+            let limited = operation.kind.limit().is_some();
+            let done = if limited { operation.changed } else { operation.examined };
+            (done as f64 / operation.candidates as f64).min(1.0)
+        }
     };
     OperationRecord {
         id: Some(operation.id.to_string()),
@@ -348,6 +353,7 @@ pub(crate) fn operation(operation: &Operation) -> OperationRecord {
         queue,
         kind,
         before: before.map(instant),
+        limit: operation.kind.limit(),
         state,
         candidates: operation.candidates,
         examined: operation.examined,
@@ -365,13 +371,14 @@ pub(crate) fn dry_run(
     examined: u64,
     matched: u64,
 ) -> OperationRecord {
-    let (name, queue, kind, before) = operation_words(kind);
+    let (name, queue, only, before) = operation_words(kind);
     OperationRecord {
         id: None,
         operation: name.to_owned(),
         queue,
-        kind,
+        kind: only,
         before: before.map(instant),
+        limit: kind.limit(),
         state: OperationStateText::DryRun,
         candidates,
         examined,
@@ -386,13 +393,13 @@ type OperationWords = (&'static str, Option<String>, Option<String>, Option<Time
 
 fn operation_words(kind: &OperationKind) -> OperationWords {
     match kind {
-        OperationKind::PurgeQueue { queue, kind, before } => {
+        OperationKind::PurgeQueue { queue, kind, before, .. } => {
             ("purge_queue", Some(queue.clone()), kind.clone(), *before)
         }
-        OperationKind::RetryDead { queue, kind, before } => {
+        OperationKind::RetryDead { queue, kind, before, .. } => {
             ("retry_dead", queue.clone(), kind.clone(), *before)
         }
-        OperationKind::PurgeDead { queue, kind, before } => {
+        OperationKind::PurgeDead { queue, kind, before, .. } => {
             ("purge_dead", queue.clone(), kind.clone(), *before)
         }
         OperationKind::DeleteQueue { queue } => ("delete_queue", Some(queue.clone()), None, None),

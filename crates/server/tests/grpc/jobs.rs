@@ -1,6 +1,7 @@
 //! The service of producers and operators: the same effects and refusals as over HTTP.
 
 use longshore_proto::v1::enqueue_stream_response::Outcome;
+use longshore_proto::v1::reschedule_job_request::Start;
 use longshore_proto::v1::{self, retry_policy};
 use serde_json::Value;
 use tonic::Code;
@@ -129,7 +130,8 @@ async fn jobs_are_listed_cancelled_paused_and_retried() {
     }
     assert_eq!(seen, ids);
     let request = |n: usize| v1::JobRequest { id: ids[n].clone(), ..Default::default() };
-    let cancelled = jobs.cancel_job(request(0)).await.unwrap().into_inner();
+    let cancel = v1::CancelJobRequest { id: ids[0].clone(), ..Default::default() };
+    let cancelled = jobs.cancel_job(cancel).await.unwrap().into_inner();
     assert_eq!((cancelled.state.as_str(), cancelled.effect.as_str()), ("cancelled", "cancelled"));
     assert_eq!(jobs.pause_job(request(1)).await.unwrap().into_inner().effect, "paused");
     assert_eq!(jobs.resume_job(request(1)).await.unwrap().into_inner().effect, "resumed");
@@ -140,6 +142,40 @@ async fn jobs_are_listed_cancelled_paused_and_retried() {
     assert_eq!(jobs.get_job(strange).await.unwrap_err().code(), Code::InvalidArgument);
     let nobody = v1::GetJobRequest { namespace: "nowhere".into(), id: ids[1].clone() };
     assert_eq!(jobs.get_job(nobody).await.unwrap_err().code(), Code::NotFound);
+    server.stop().await;
+}
+
+/// Lists found no job by tag or ordering key over gRPC, and no job could be moved in time.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_is_found_by_its_tag_or_key_and_moved_in_time() {
+    let server = Server::start().await;
+    server.enqueue(1).await;
+    let mut jobs = server.jobs().await;
+    let new = v1::NewJob { tags: vec!["vip".into()], ordering_key: "o".into(), ..job() };
+    let request = v1::EnqueueRequest { queue: "q".into(), jobs: vec![new], ..Default::default() };
+    let id = jobs.enqueue(request).await.unwrap().into_inner().ids.remove(0);
+    let all = v1::ListJobsRequest::default;
+    for (filter, found) in [
+        (v1::ListJobsRequest { tag: "vip".into(), ..all() }, 1),
+        (v1::ListJobsRequest { ordering_key: "o".into(), ..all() }, 1),
+        (v1::ListJobsRequest { tag: "no".into(), ..all() }, 0),
+        (v1::ListJobsRequest { tag: "vip".into(), ordering_key: "no".into(), ..all() }, 0),
+        (all(), 2),
+    ] {
+        let page = jobs.list_jobs(filter.clone()).await.unwrap().into_inner();
+        assert_eq!(page.jobs.len(), found, "{filter:?}");
+        assert!(found != 1 || page.jobs[0].id == id);
+    }
+
+    let move_to = |start| v1::RescheduleJobRequest { id: id.clone(), start, ..Default::default() };
+    let moved = jobs.reschedule_job(move_to(Some(Start::DelayMs(3_600_000)))).await.unwrap();
+    let moved = moved.into_inner();
+    assert_eq!((moved.state.as_str(), moved.effect.as_str()), ("scheduled", "rescheduled"));
+    let at = move_to(Some(Start::RunAtUnixMs(1)));
+    assert_eq!(jobs.reschedule_job(at).await.unwrap().into_inner().state, "ready");
+    assert_eq!(jobs.reschedule_job(move_to(None)).await.unwrap().into_inner().state, "ready");
+    let refused = jobs.reschedule_job(move_to(Some(Start::DelayMs(u64::MAX)))).await.unwrap_err();
+    assert!(refused.message().contains("delay_ms"), "{}", refused.message());
     server.stop().await;
 }
 

@@ -203,8 +203,9 @@ async fn a_run_that_is_cancelled_or_paused_hears_it_at_once() {
     let (mut worker, _) = server.worker(hello()).await;
     let jobs = worker.take(2).await;
     let request = |n: usize| v1::JobRequest { id: ids[n].clone(), ..Default::default() };
+    let cancel = v1::CancelJobRequest { id: ids[0].clone(), ..Default::default() };
     let mut client = server.jobs().await;
-    assert_eq!(client.cancel_job(request(0)).await.unwrap().into_inner().effect, "requested");
+    assert_eq!(client.cancel_job(cancel).await.unwrap().into_inner().effect, "requested");
     assert_eq!(control(&mut worker).await, [(jobs[0].id.clone(), "cancel".to_owned())]);
     assert_eq!(client.pause_job(request(1)).await.unwrap().into_inner().effect, "requested");
     assert_eq!(control(&mut worker).await, [(jobs[1].id.clone(), "pause".to_owned())]);
@@ -221,6 +222,26 @@ async fn a_run_that_is_cancelled_or_paused_hears_it_at_once() {
         .await;
     assert!(results.iter().all(|result| result.refused.is_none()));
     assert_eq!(server.job(&ids[0]).await.state, "cancelled");
+    server.stop().await;
+}
+
+/// The worker of a run that an operator ended by force heard it with its next heartbeat.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_is_ended_by_force_hears_it_at_once() {
+    let server = Server::start().await;
+    let ids = server.enqueue(2).await;
+    let (mut worker, _) = server.worker(hello()).await;
+    let jobs = worker.take(2).await;
+    worker.start(&jobs[0]).await;
+    let force = v1::CancelJobRequest { id: ids[0].clone(), force: true, ..Default::default() };
+    let ended = server.jobs().await.cancel_job(force).await.unwrap().into_inner();
+    assert_eq!((ended.state.as_str(), ended.effect.as_str()), ("cancelled", "cancelled"));
+    assert_eq!(control(&mut worker).await, [(jobs[0].id.clone(), "lost".to_owned())]);
+    let path = format!("/v1/jobs/{}?force=true", ids[1]);
+    assert_eq!(server.http("DELETE", &path).await.0, 200);
+    assert_eq!(control(&mut worker).await, [(jobs[1].id.clone(), "lost".to_owned())]);
+    assert_eq!(words(&worker.beat().await), [], "it is told once");
+    assert_eq!(worker.ack(&jobs[0]).await.unwrap().code, "lease_lost");
     server.stop().await;
 }
 

@@ -294,6 +294,15 @@ async fn an_operator_ends_a_run_moves_a_job_and_finds_jobs_by_tag_and_key() {
     let ack = json!({"token": run["token"]}).to_string();
     client.post(&format!("{path}/ack"), &ack).await.refused(409, "lease_lost");
 
+    // What its worker put off is said to be so until somebody moves it.
+    let other = jobs.iter().find(|run| run["id"] != job["id"]).unwrap();
+    let path = format!("/v1/jobs/{}", other["id"].as_str().unwrap());
+    let snooze = json!({"token": other["token"], "delay": "1h"}).to_string();
+    client.post(&format!("{path}/snooze"), &snooze).await.expect(200);
+    assert_eq!(client.get(&path).await.expect(200)["reason"], "snoozed");
+    let moved = client.post(&format!("{path}/reschedule"), "{\"delay\":\"1m\"}").await.expect(200);
+    assert_eq!((&moved["state"], moved.get("reason")), (&json!("scheduled"), None));
+
     let paused = client.post("/v1/queues/new/pause", "").await.expect(200);
     assert_eq!(paused["settings"]["paused"], true);
     client.post("/v1/queues/other/resume", "").await.refused(404, "queue_unknown");

@@ -87,7 +87,8 @@ fn a_paused_job_holds_its_ordering_key_and_can_be_purged() {
     shard.settle(&first[0], ack()).unwrap();
     assert!(shard.lease(9).is_empty(), "the second is the first of its key now, and paused");
     assert_eq!(shard.blocked(), (0, 2));
-    let purge = OperationKind::PurgeQueue { queue: "q".into(), kind: None, before: None };
+    let purge =
+        OperationKind::PurgeQueue { queue: "q".into(), kind: None, before: None, limit: None };
     shard.call(Command::StartOperation(purge));
     shard.advance(1);
     assert_eq!((shard.blocked(), shard.state(id(2))), ((0, 0), None));
@@ -178,4 +179,61 @@ fn a_queue_is_paused_before_its_first_job() {
     assert!(shard.lease(9).is_empty());
     shard.call(pause(false));
     assert_eq!(ids(&shard.lease(9)), [1]);
+}
+
+/// A discard, release, snooze or interrupt under the token of a run that was ended by force was
+/// answered as a repetition of that end.
+#[test]
+fn nothing_that_a_run_tells_after_its_forced_end_is_taken() {
+    for asked_before in [false, true] {
+        let mut shard = Shard::new();
+        shard.enqueue(job(1));
+        let jobs = shard.lease(1);
+        if asked_before {
+            shard.call(Command::CancelJob { id: id(1), force: false });
+        }
+        let ended = shard.call(Command::CancelJob { id: id(1), force: true });
+        let Answer::RunEnded { view, lease } = ended else { panic!("{ended:?}") };
+        assert_eq!((view.state(), lease.token), (JobState::Cancelled, jobs[0].token));
+        let again = shard.call(Command::CancelJob { id: id(1), force: true });
+        assert!(matches!(again, Answer::Job(_)), "{again:?}");
+        for verdict in [
+            ack(),
+            fail(),
+            Verdict::Discard { error: None },
+            Verdict::Release,
+            Verdict::Snooze { delay_ms: 5 },
+            Verdict::Interrupt { reason: "deploy".into(), delay_ms: None },
+        ] {
+            let refused = shard.settle(&jobs[0], verdict.clone());
+            assert!(matches!(refused, Err(Rejection::LeaseLost { .. })), "{verdict:?} {refused:?}");
+        }
+    }
+}
+
+/// What its worker wanted no longer counts once somebody moved a job, and no end of a run is
+/// forgotten for that.
+#[test]
+fn a_job_that_is_moved_remembers_the_ends_of_its_runs() {
+    let mut shard = Shard::new();
+    shard.enqueue(job(1));
+    let snooze = || Verdict::Snooze { delay_ms: 60_000 };
+    let mut runs = Vec::new();
+    for _ in 0..4 {
+        let jobs = shard.lease(1);
+        shard.settle(&jobs[0], snooze()).unwrap();
+        runs.extend(jobs);
+        for _ in 0..3 {
+            let start = Start::After(0);
+            shard.call(Command::RescheduleJob { id: id(1), start });
+        }
+    }
+    let Answer::Job(view) = shard.call(Command::AwaitJob { id: id(1), wait_ms: 0 }) else {
+        panic!("it is there")
+    };
+    assert!(view.job.ends.last().is_some_and(|end| end.kind != EndKind::Snoozed));
+    let mut shard = shard.restart();
+    for run in &runs {
+        assert_eq!(shard.settle(run, snooze()), Ok(EndKind::Snoozed));
+    }
 }

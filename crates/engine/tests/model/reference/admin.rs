@@ -6,6 +6,7 @@ use longshore_engine::{
 };
 
 use super::enqueue::elsewhere;
+use super::settle::moved_by_hand;
 use super::{RefNamespace, Reference, Refusable, refused};
 
 impl Reference {
@@ -103,8 +104,9 @@ impl Reference {
     fn cancel(&mut self, ns: NamespaceId, id: JobId, force: bool) -> Refusable<Answer> {
         let Some(job) = self.job(ns, id).cloned() else { return Err(self.unknown(ns, id)) };
         if let Some(run) = job.run.as_ref().filter(|_| force) {
-            self.discard(ns, id, run, (CancelReason::Asked, None));
-            return Ok(self.job_answer(ns, id));
+            self.discard(ns, id, run, (CancelReason::Forced, None));
+            let Answer::Job(view) = self.job_answer(ns, id) else { unreachable!("it is kept") };
+            return Ok(Answer::RunEnded { view, lease: Box::new(run.lease.clone()) });
         }
         if job.run.is_some() {
             let run = self.job_mut(ns, id).run.as_mut().expect("it runs");
@@ -142,7 +144,11 @@ impl Reference {
         {
             return Err(refused("run_at"));
         }
-        self.job_mut(ns, id).job.available_at = at_once;
+        let of = &mut self.job_mut(ns, id).job;
+        of.available_at = at_once;
+        if of.ends.last().is_some_and(|end| *end != moved_by_hand()) {
+            of.ends.push(moved_by_hand());
+        }
         Ok(self.job_answer(ns, id))
     }
 

@@ -5,7 +5,7 @@ use longshore_engine::{
     Place, Rejection, TimeMs,
 };
 
-use super::{RefJob, RefOperation, Reference, Refusable, room};
+use super::{RefJob, RefOperation, Reference, Refusable, refused, room};
 
 /// Where a job is looked at: first what waits behind an ordering key, then what waits, then the
 /// dead; then by queue, urgency, kind, instant, place and id, as far as that place goes.
@@ -13,11 +13,11 @@ pub(crate) type Spot = (u8, u32, u8, u32, u64, u64, [u8; 16]);
 
 fn filter(kind: &OperationKind) -> (Option<&str>, Option<&str>, Option<TimeMs>) {
     match kind {
-        OperationKind::PurgeQueue { queue, kind, before } => {
+        OperationKind::PurgeQueue { queue, kind, before, .. } => {
             (Some(queue), kind.as_deref(), *before)
         }
-        OperationKind::RetryDead { queue, kind, before }
-        | OperationKind::PurgeDead { queue, kind, before } => {
+        OperationKind::RetryDead { queue, kind, before, .. }
+        | OperationKind::PurgeDead { queue, kind, before, .. } => {
             (queue.as_deref(), kind.as_deref(), *before)
         }
         OperationKind::DeleteQueue { queue } => (Some(queue), None, None),
@@ -30,6 +30,10 @@ impl Reference {
         ns: NamespaceId,
         kind: OperationKind,
     ) -> Refusable<Answer> {
+        if kind.limit() == Some(0) {
+            return Err(refused("limit"));
+        }
+        let most = kind.limit().unwrap_or(u64::MAX);
         let running = |o: &&RefOperation| o.operation.state == OperationState::Running;
         let all = self.operations.iter().filter(running).map(|o| o.operation.namespace);
         if let Err((scope, limit)) = room(self.limits.operations_max, ns, all) {
@@ -53,7 +57,7 @@ impl Reference {
             started_at: self.now,
             ended_at: None,
         };
-        let candidates = self.spots(&operation).len() as u64;
+        let candidates = (self.spots(&operation).len() as u64).min(most);
         let operation = Operation { candidates, ..operation };
         self.next_operation += 1;
         let ended = self.operations.iter().filter(|o| !running(o)).count();
@@ -110,7 +114,8 @@ impl Reference {
             Phase::Dead { ended_at, .. } if dead => Some((2, queue, 0, 0, ended_at.0, 0, id.0)),
             Phase::Waiting | Phase::Retrying if waiting && job.run.is_none() => {
                 if self.is_held(job) {
-                    return Some((0, queue, 0, 0, 0, place.0, [0; 16]));
+                    let last = matches!(kind, OperationKind::PurgeQueue { limit: Some(_), .. });
+                    return Some((if last { 2 } else { 0 }, queue, 0, 0, 0, place.0, [0; 16]));
                 }
                 let (urgency, kind) =
                     (u8::MAX - options.priority, self.kind(job.ns, &job.job.kind)?);
@@ -132,10 +137,19 @@ impl Reference {
         }
         let slice = self.limits.slice_items_max;
         let spots = self.spots(&operation).into_iter();
-        let spots: Vec<_> =
-            spots.filter(|(spot, _)| reached.is_none_or(|at| *spot > at)).take(slice).collect();
-        let affected = |(_, id): &&(Spot, JobId)| self.affects(&operation, *id);
-        let affected: Vec<JobId> = spots.iter().filter(affected).map(|(_, id)| *id).collect();
+        let mut wanted = operation.kind.limit().map_or(u64::MAX, |limit| limit - operation.changed);
+        let mut affected = Vec::new();
+        let spots = spots.filter(|(spot, _)| reached.is_none_or(|at| *spot > at)).take(slice);
+        let spots: Vec<_> = spots
+            .take_while(|(_, id)| {
+                let enough = wanted == 0;
+                if !enough && self.affects(&operation, *id) {
+                    wanted -= 1;
+                    affected.push(*id);
+                }
+                !enough
+            })
+            .collect();
         operation.examined += spots.len() as u64;
         operation.changed += affected.len() as u64;
         reached = spots.last().map(|(spot, _)| *spot).or(reached);
@@ -145,7 +159,7 @@ impl Reference {
                 _ => self.remove_job(ns, id),
             }
         }
-        if spots.len() < slice {
+        if spots.len() < slice || wanted == 0 {
             operation.state = OperationState::Finished;
             operation.ended_at = Some(self.now);
             if let OperationKind::DeleteQueue { queue } = &operation.kind

@@ -3,7 +3,7 @@
 use longshore_engine::wire::Wire;
 use longshore_engine::{
     AttemptNote, CancelReason, Cause, DeadReason, End, EndKind, Extension, FinalRun, Instruction,
-    Job, JobError, JobId, NamespaceId, Phase, Rejection, Settlement, TimeMs, Verdict,
+    Job, JobError, JobId, NamespaceId, Phase, Rejection, Settlement, TimeMs, Token, Verdict,
 };
 
 use super::checkpoint::moved;
@@ -124,7 +124,9 @@ impl Reference {
     ) {
         let mut job = self.stop_run(ns, id);
         job.job.attempt = run.lease.attempt;
-        remember(&mut job.job, run, EndKind::Discarded);
+        if reason != CancelReason::Forced {
+            remember(&mut job.job, run, EndKind::Discarded);
+        }
         job.job.final_run = Some(final_run(run, error));
         self.call_off(job, reason);
     }
@@ -290,7 +292,13 @@ pub(super) enum Late {
     Died,
 }
 
+/// What a job that ran remembers of being moved to another time.
+pub(super) fn moved_by_hand() -> End {
+    End { token: Token::default(), kind: EndKind::Released }
+}
+
 pub(super) fn remember(job: &mut Job, run: &Run, kind: EndKind) {
+    job.ends.retain(|end| *end != moved_by_hand());
     job.ends.push(End { token: run.lease.token, kind });
     if job.ends.len() > 4 {
         job.ends.remove(0);

@@ -418,16 +418,19 @@ impl Session {
     async fn obey(&mut self) -> Result<(), End> {
         let orders = self.worker().take_orders();
         let mut runs = orders.runs;
+        // What it settled or heard of meanwhile is not lost.
+        let worker = self.worker();
+        runs.retain(|id, (token, what)| what.is_some() || worker.remove_run(*id, *token));
         if orders.wanted == Some(Wanted::Terminate) {
             for (id, token) in self.worker().leases() {
-                let leave = (token, Instruction::Interrupt { reason: "terminate" });
+                let leave = (token, Some(Instruction::Interrupt { reason: "terminate" }));
                 runs.entry(id).or_insert(leave);
             }
         }
         if runs.is_empty() && orders.wanted.is_none() {
             return Ok(());
         }
-        let runs = runs.into_iter().map(|(id, (token, what))| run_control(id, token, Some(what)));
+        let runs = runs.into_iter().map(|(id, (token, what))| run_control(id, token, what));
         let control = self.telling.control(runs.collect());
         self.send(Message::Control(control)).await
     }

@@ -35,20 +35,20 @@ fn queue_or_all(call: &Call<'_>) -> Result<Option<String>, Refusal> {
 
 pub(super) async fn purge(call: Call<'_>) -> Result<Reply, Refusal> {
     let filter = parse_purge(&call.body, wall_now())?;
-    let (kind, before) = (filter.kind, filter.before);
+    let (kind, before, limit) = (filter.kind, filter.before, filter.limit);
     let operation = if filter.dead {
-        OperationKind::PurgeDead { queue: queue_or_all(&call)?, kind, before }
+        OperationKind::PurgeDead { queue: queue_or_all(&call)?, kind, before, limit }
     } else {
         check_path_name("queue", call.name)?;
-        OperationKind::PurgeQueue { queue: call.name.to_owned(), kind, before }
+        OperationKind::PurgeQueue { queue: call.name.to_owned(), kind, before, limit }
     };
     start_or_count(&call, operation).await
 }
 
 pub(super) async fn retry_dead(call: Call<'_>) -> Result<Reply, Refusal> {
     let filter = parse_retry_dead(&call.body, wall_now())?;
-    let (kind, before) = (filter.kind, filter.before);
-    let operation = OperationKind::RetryDead { queue: queue_or_all(&call)?, kind, before };
+    let (kind, before, limit) = (filter.kind, filter.before, filter.limit);
+    let operation = OperationKind::RetryDead { queue: queue_or_all(&call)?, kind, before, limit };
     start_or_count(&call, operation).await
 }
 
@@ -79,7 +79,11 @@ pub(crate) async fn count(
     ns: &str,
     kind: OperationKind,
 ) -> Result<OperationRecord, Refusal> {
-    let candidates = candidates(app, ns, &kind).await?;
+    let most = match kind.limit() {
+        Some(0) => return Err(Refusal::value("limit", 0, "at least 1")),
+        limit => limit.unwrap_or(u64::MAX),
+    };
+    let candidates = candidates(app, ns, &kind).await?.min(most);
     let (dead, wanted, before) = match &kind {
         OperationKind::PurgeQueue { kind, before, .. } => (false, kind.clone(), *before),
         OperationKind::RetryDead { kind, before, .. }
@@ -100,7 +104,7 @@ pub(crate) async fn count(
     let namespace = ns.to_owned();
     let look = move |reader: &dyn longshore_engine::Reader, now| {
         let (mut matched, mut examined, mut cursor) = (0_u64, 0_usize, None);
-        while examined < COUNTED_MAX {
+        while examined < COUNTED_MAX && matched < most {
             let bounds = (COUNTED_PAGE, COUNTED_PAGE);
             let page = query::list_jobs(reader, &namespace, &filter, cursor.as_ref(), bounds, now)?;
             matched += page.jobs.iter().filter(|view| is_meant(view)).count() as u64;
@@ -110,7 +114,7 @@ pub(crate) async fn count(
                 break;
             }
         }
-        Some((matched, examined as u64))
+        Some((matched.min(most), examined as u64))
     };
     let Some((matched, examined)) = app.node.read(ns, look).await? else {
         return Err(Rejection::NamespaceUnknown { name: ns.to_owned() }.into());

@@ -21,6 +21,8 @@ pub(crate) struct Filter {
     pub(crate) kind: Option<String>,
     /// Only what entered or died before.
     pub(crate) before: Option<TimeMs>,
+    /// So many at most.
+    pub(crate) limit: Option<u64>,
 }
 
 /// Reads the settings of a queue.
@@ -58,19 +60,18 @@ pub(crate) fn settings_of(
 /// Reads which jobs to purge; an empty body means all that wait.
 pub(crate) fn parse_purge(body: &Bytes, now: TimeMs) -> Result<Filter, Refusal> {
     let request: PurgeRequest = read_or_default(body)?;
-    let PurgeRequest { dead, kind, older_than, before } = request;
-    filter(dead, kind, older_than, before, now)
+    let PurgeRequest { dead, kind, older_than, before, limit } = request;
+    Ok(Filter { dead, limit, ..filter(kind, older_than, before, now)? })
 }
 
 /// Reads which dead jobs to retry; an empty body means all.
 pub(crate) fn parse_retry_dead(body: &Bytes, now: TimeMs) -> Result<Filter, Refusal> {
     let request: RetryDeadRequest = read_or_default(body)?;
-    let RetryDeadRequest { kind, older_than, before } = request;
-    filter(true, kind, older_than, before, now)
+    let RetryDeadRequest { kind, older_than, before, limit } = request;
+    Ok(Filter { dead: true, limit, ..filter(kind, older_than, before, now)? })
 }
 
 fn filter(
-    dead: bool,
     kind: Option<String>,
     older_than: Option<DurationText>,
     before: Option<InstantText>,
@@ -85,5 +86,5 @@ fn filter(
     }
     let before = before.map(|at| TimeMs(at.0));
     let older = older_than.map(|age| TimeMs(now.0.saturating_sub(age.0)));
-    Ok(Filter { dead, kind, before: before.or(older) })
+    Ok(Filter { kind, before: before.or(older), ..Filter::default() })
 }

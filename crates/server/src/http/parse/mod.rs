@@ -24,6 +24,7 @@ pub(crate) use lease::pattern;
 pub(crate) use location::check_location;
 pub(super) use location::is_followed;
 pub(crate) use progress::hundredths;
+pub(crate) use progress::new_start;
 pub(super) use progress::{parse_checkpoint, parse_heartbeat, parse_reschedule, parse_retry};
 pub(super) use settle::{
     Settlements, parse_ack, parse_discard, parse_fail, parse_interrupt, parse_release,

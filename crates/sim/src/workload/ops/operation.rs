@@ -10,17 +10,22 @@ pub(crate) fn sample(random: &mut Random) -> Command {
     let queue = (*random.pick(&QUEUES)).to_owned();
     let kind = random.maybe(30, |random| (*random.pick(&KINDS)).to_owned());
     let some_queue = random.maybe(60, |_| queue.clone());
+    let limit = random.maybe(30, |random| 1 + random.below(5));
     match random.below(10) {
         0..4 => Command::StartOperation(OperationKind::RetryDead {
             queue: some_queue,
             kind,
             before: None,
+            limit,
         }),
-        4 | 5 => Command::StartOperation(OperationKind::PurgeQueue { queue, kind, before: None }),
+        4 | 5 => {
+            Command::StartOperation(OperationKind::PurgeQueue { queue, kind, before: None, limit })
+        }
         6 => Command::StartOperation(OperationKind::PurgeDead {
             queue: Some(queue),
             kind,
             before: None,
+            limit,
         }),
         7 => Command::StartOperation(OperationKind::DeleteQueue { queue }),
         8 => Command::CancelOperation { id: OperationId(1 + random.below(8)) },
