@@ -24,7 +24,7 @@ const FACES: [&str; 4] = ["exec", "http", "grpc", "sdk"];
 const WORKERS: usize = 2;
 /// How many jobs of each face enter between two harms. Every fourth may run more than once: that
 /// some do shows that the others are tried hard enough.
-const ENTER: usize = 6;
+const ENTER: usize = 8;
 
 /// A worker's process. Killed when it is dropped.
 struct Worker {
@@ -164,35 +164,35 @@ impl Scene {
 
     /// One thing that goes wrong, or that an operator does.
     fn harm(&mut self) -> Result<()> {
-        match self.random.below(12) {
-            0..=2 => self.replace(Signal::TERM)?,
-            3 | 4 => self.replace(Signal::KILL)?,
-            5 => {
+        match self.random.below(14) {
+            0..=4 => self.replace(Signal::TERM)?,
+            5 | 6 => self.replace(Signal::KILL)?,
+            7 => {
                 self.server.kill()?;
                 self.serve_again()?;
             }
-            6 => {
+            8 => {
                 let status = self.server.terminate()?;
                 ensure!(status.code() == Some(0), "{}", self.server.log_text());
                 self.serve_again()?;
             }
-            7 => self.each_running(|scene, id| {
+            9 => self.each_running(|scene, id| {
                 scene.ask("DELETE", &format!("/v1/jobs/{id}")).map(drop)
             })?,
-            8 => self.each_running(|scene, id| {
+            10 => self.each_running(|scene, id| {
                 scene.ask("POST", &format!("/v1/jobs/{id}/pause"))?;
                 // Long enough to be heard by some, not by all.
                 thread::sleep(Duration::from_millis(10));
                 scene.ask("POST", &format!("/v1/jobs/{id}/resume")).map(drop)
             })?,
-            9 => {
+            11 => {
                 for what in ["pause", "resume"] {
                     for face in FACES {
                         self.ask("POST", &format!("/v1/queues/{face}/{what}"))?;
                     }
                 }
             }
-            10 => self.drain_worker()?,
+            12 => self.drain_worker()?,
             _ => self.freeze()?,
         }
         self.thaw_in_time()
@@ -381,7 +381,7 @@ fn what_may_run_at_most_once_does_whatever_happens() {
     let named = std::env::var("ONCE_SEED").ok().and_then(|seed| seed.parse().ok());
     let seed = named.unwrap_or_else(|| tier::pick(1, u64::from(std::process::id())));
     let mut scene = Scene::start(seed).unwrap();
-    if let Err(error) = run(&mut scene, tier::pick(36, 1_500)) {
+    if let Err(error) = run(&mut scene, tier::pick(30, 1_500)) {
         let kept = scene.folder.keep();
         panic!("ONCE_SEED={seed}, {} has it all\n{error:#}", kept.display());
     }
