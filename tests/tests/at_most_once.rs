@@ -2,7 +2,7 @@
 //! frozen processes, operators who cancel, pause and drain, streams that break; over HTTP (`longshore
 //! work` and a plain worker), gRPC and the SDK. The verdict is by the workers' own files.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -51,6 +51,8 @@ struct Scene {
     frozen: Option<(u32, usize)>,
     /// Every job: whether it may run at most once, and its face.
     jobs: HashMap<String, (bool, &'static str)>,
+    /// Those that were called off. One that was dead by then is gone without a trace.
+    deleted: HashSet<String>,
     lives: u64,
 }
 
@@ -68,6 +70,7 @@ impl Scene {
             leaving: Vec::new(),
             frozen: None,
             jobs: HashMap::new(),
+            deleted: HashSet::new(),
             lives: 0,
         };
         for face in FACES {
@@ -176,15 +179,20 @@ impl Scene {
                 ensure!(status.code() == Some(0), "{}", self.server.log_text());
                 self.serve_again()?;
             }
-            9 => self.each_running(|scene, id| {
-                scene.ask("DELETE", &format!("/v1/jobs/{id}")).map(drop)
-            })?,
-            10 => self.each_running(|scene, id| {
-                scene.ask("POST", &format!("/v1/jobs/{id}/pause"))?;
-                // Long enough to be heard by some, not by all.
-                thread::sleep(Duration::from_millis(10));
-                scene.ask("POST", &format!("/v1/jobs/{id}/resume")).map(drop)
-            })?,
+            9 => {
+                for id in self.some_running()? {
+                    self.ask("DELETE", &format!("/v1/jobs/{id}"))?;
+                    self.deleted.insert(id);
+                }
+            }
+            10 => {
+                for id in self.some_running()? {
+                    self.ask("POST", &format!("/v1/jobs/{id}/pause"))?;
+                    // Long enough to be heard by some, not by all.
+                    thread::sleep(Duration::from_millis(10));
+                    self.ask("POST", &format!("/v1/jobs/{id}/resume"))?;
+                }
+            }
             11 => {
                 for what in ["pause", "resume"] {
                     for face in FACES {
@@ -204,16 +212,12 @@ impl Scene {
         Ok(())
     }
 
-    /// Does something to a third of the jobs that run.
-    fn each_running(&mut self, act: impl Fn(&Self, &str) -> Result<()>) -> Result<()> {
+    /// A third of the jobs that run.
+    fn some_running(&mut self) -> Result<Vec<String>> {
         let page = self.client().get("/v1/jobs?state=running&limit=100")?;
         let jobs = page.body["jobs"].as_array().with_context(|| page.body.to_string())?;
-        for job in jobs {
-            if self.random.once_in(3) {
-                act(self, job["id"].as_str().context("a job has an id")?)?;
-            }
-        }
-        Ok(())
+        let ids = jobs.iter().filter_map(|job| job["id"].as_str().map(str::to_owned));
+        Ok(ids.filter(|_| self.random.once_in(3)).collect())
     }
 
     /// Ends a worker, and has another one in its place at once.
@@ -325,14 +329,17 @@ impl Scene {
 
     fn judge(&self) -> Result<()> {
         let (starts, ends) = (once::starts(self.folder.path())?, self.ends()?);
-        ensure!(ends.len() == self.jobs.len(), "{} jobs of {}", ends.len(), self.jobs.len());
         let mut wrong = Vec::new();
         // How many ended so, by face: once and done, once and cut short, more than once.
         let mut seen: HashMap<(&str, &str), u32> = HashMap::new();
         for (id, (once, face)) in &self.jobs {
-            let (ran, job) = (starts.get(id).copied().unwrap_or_default(), &ends[id]);
-            let state = job["state"].as_str().unwrap_or_default();
+            let (ran, job) = (starts.get(id).copied().unwrap_or_default(), ends.get(id));
+            let job = job.unwrap_or(&Value::Null);
+            let state = job["state"].as_str().unwrap_or("gone");
             if !once {
+                if state == "gone" && !self.deleted.contains(id) {
+                    wrong.push(format!("{face}: {id} is gone"));
+                }
                 *seen.entry((face, if ran > 1 { "again" } else { "not again" })).or_default() += 1;
                 continue;
             }
@@ -340,10 +347,11 @@ impl Scene {
                 "succeeded" => ran == 1,
                 "dead" => ran <= 1 && job["reason"] == "at_most_once",
                 "cancelled" => ran <= 1,
+                "gone" => ran <= 1 && self.deleted.contains(id),
                 _ => false,
             };
             if !fits || job["attempt"].as_u64() > Some(1) {
-                wrong.push(format!("{face}: {ran} runs of {job}"));
+                wrong.push(format!("{face}: {ran} runs of {id}, which is {job}"));
             }
             let how = match (ran, state) {
                 (0, _) => "never begun",
@@ -354,14 +362,14 @@ impl Scene {
         }
         eprintln!("{seen:?}");
         ensure!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
+        let some = |face, what| seen.contains_key(&(face, what));
         for face in FACES {
-            for what in ["done", "cut short", "again"] {
-                ensure!(
-                    seen.contains_key(&(face, what)),
-                    "nothing was {what} over {face}: {seen:?}"
-                );
-            }
+            ensure!(
+                some(face, "done") && some(face, "cut short"),
+                "hardly tried, {face}: {seen:?}"
+            );
         }
+        ensure!(FACES.iter().any(|face| some(face, "again")), "nothing ran again: {seen:?}");
         Ok(())
     }
 }

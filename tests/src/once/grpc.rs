@@ -22,6 +22,9 @@ const CONCURRENCY: u32 = 2;
 /// How long to wait before connecting again.
 const PAUSE: Duration = Duration::from_millis(20);
 
+/// A run that has ended, and whether it failed.
+type Ended = (v1::LeaseRef, bool);
+
 /// A lease of this worker.
 #[derive(Debug, Default)]
 struct Held {
@@ -41,11 +44,7 @@ pub struct Worker {
     held: HashMap<v1::LeaseRef, Held>,
     /// Those that have not started.
     waiting: VecDeque<v1::Delivery>,
-    /// Runs that have ended, and whether they failed.
-    ended: (
-        mpsc::UnboundedSender<(v1::LeaseRef, bool)>,
-        mpsc::UnboundedReceiver<(v1::LeaseRef, bool)>,
-    ),
+    ended: (mpsc::UnboundedSender<Ended>, mpsc::UnboundedReceiver<Ended>),
     running: u32,
     /// It takes nothing more, and leaves once it has settled what it has.
     leaves: bool,
