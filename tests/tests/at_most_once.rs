@@ -1,6 +1,6 @@
 //! What may run at most once does, whatever happens to servers and workers: SIGTERM, SIGKILL and
-//! frozen processes, operators who cancel, pause and drain, streams that break; over HTTP (`longshore
-//! work` and a plain worker), gRPC and the SDK. The verdict is by the workers' own files.
+//! frozen processes, operators who cancel, pause and drain, streams that break; over HTTP, gRPC and
+//! the SDK. The verdict is by the workers' own files.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
