@@ -52,7 +52,7 @@ fn example() -> PathBuf {
 }
 
 impl Scene {
-    async fn start() -> Self {
+    fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let server = Self::serve(&folder, "127.0.0.1:0");
         let client = Client::new(&server.address).unwrap();
@@ -147,7 +147,7 @@ impl Scene {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_application_signs_up_and_its_troubles_end_as_they_say() {
-    let mut scene = Scene::start().await;
+    let mut scene = Scene::start();
     let signed_up = scene.sign_up("ada", &["Prefer: wait=30"]).await;
     assert_eq!(signed_up.status, 200, "{}", signed_up.head);
     assert_eq!(signed_up.body["result"], "a mail is on its way to ada@new.example");
@@ -198,7 +198,7 @@ async fn further(client: &Client, id: &str, than: i64) -> JobRecord {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_backfill_of_the_application_outlives_kills_of_every_sort() {
-    let mut scene = Scene::start().await;
+    let mut scene = Scene::start();
     let started = scene.ask("POST /backfill", &[], "").await;
     assert_eq!(started.status, 202);
     let id = started.body["id"].as_str().unwrap().to_owned();
