@@ -9,6 +9,7 @@ pub mod fleet;
 pub mod history;
 pub mod http;
 pub mod judge;
+pub mod once;
 pub mod postgres;
 pub mod producer;
 pub mod random;

@@ -43,7 +43,7 @@ const LAYERS: &[Layer] = &[
     },
     Layer {
         package: TESTS,
-        below: &[ENGINE, JOURNAL, SDK, STORE, SERVER, CLI, SIM],
+        below: &[ENGINE, JOURNAL, PROTO, SDK, STORE, SERVER, CLI, SIM],
         runtime: true,
     },
     Layer {
