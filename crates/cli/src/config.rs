@@ -189,8 +189,8 @@ pub(crate) fn variables() -> impl Iterator<Item = (String, OsString)> {
     named.filter(|(name, _)| name.starts_with(PREFIX))
 }
 
-/// Refuses variables that begin as ours do and mean nothing, since whoever sets one believes that it
-/// does something, and texts that are none.
+/// Refuses variables that begin as ours do and mean nothing, since whoever sets one believes that
+/// it does something, and texts that are none.
 pub(crate) fn check_variables(
     variables: impl Iterator<Item = (String, OsString)>,
 ) -> Result<(), Failure> {

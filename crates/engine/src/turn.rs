@@ -198,8 +198,8 @@ impl<M: OrderedMap> Turn<M> {
         self.finish();
     }
 
-    /// The shard took nothing in for a while, heartbeats included: every lease holds for one more of
-    /// its lengths from now on, but no run past its timeout.
+    /// The shard took nothing in for a while, heartbeats included: every lease holds for one more
+    /// of its lengths from now on, but no run past its timeout.
     pub fn extend_all_leases(&mut self, clock: Clock) {
         let _ = self.begin(clock);
         let ids: Vec<_> = self.state.leases.keys().copied().collect();

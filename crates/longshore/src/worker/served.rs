@@ -1,5 +1,5 @@
-//! What the workers of this process ask for together, so that a kind whose jobs wait in a queue that
-//! none of them asks for is told, instead of waiting in silence.
+//! What the workers of this process ask for together, so that a kind whose jobs wait in a queue
+//! that none of them asks for is told, instead of waiting in silence.
 
 use std::sync::{Mutex, PoisonError};
 

@@ -421,8 +421,8 @@ impl Session {
             self.release(run);
         }
         if self.credit > 0 && has + self.credit as usize > most {
-            // All of it: what is under way would be taken off a remainder on this side only. What is
-            // wanted is given anew.
+            // All of it: what is under way would be taken off a remainder on this side only. What
+            // is wanted is given anew.
             self.credit = 0;
             let credit = v1::Credit { jobs: 0, withdraw: true };
             self.to_send.push_back(message(Message::Credit(credit)));

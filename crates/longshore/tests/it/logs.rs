@@ -114,6 +114,7 @@ async fn a_kind_whose_queue_nobody_asks_for_is_said_at_start() {
     let (mails, reports) = (worker("mails"), worker("reports"));
     let both = async || log.until(connected, 3).await;
     let (one, other) = tokio::join!(mails.run_until(both()), reports.run_until(both()));
-    (one.unwrap(), other.unwrap());
+    one.unwrap();
+    other.unwrap();
     assert_eq!(log.lines_with(warning).len(), 1);
 }

@@ -111,7 +111,7 @@ fn start_of(of: Option<MovedTo>, bounds: &Bounds) -> Result<Start, Refusal> {
         Some(MovedTo::RunAtUnixMs(at)) => (Some(InstantText(at)), None),
         Some(MovedTo::DelayMs(delay)) => (None, Some(DurationText(delay))),
     };
-    new_start(RescheduleRequest { run_at, delay }, bounds)
+    new_start(&RescheduleRequest { run_at, delay }, bounds)
 }
 
 #[tonic::async_trait]

@@ -153,8 +153,8 @@ impl App {
         Some(Part::new(debt, bytes as u64, held))
     }
 
-    /// Counts the bytes of an answer until they are written. `insists`: it goes out in any case, since
-    /// it tells of something that has happened.
+    /// Counts the bytes of an answer until they are written. `insists`: it goes out in any case,
+    /// since it tells of something that has happened.
     pub(crate) fn counted(&self, body: AnswerBody, insists: bool) -> Result<AnswerBody, Refusal> {
         let Either::Left(mut full) = body else { return Ok(body) };
         let frame = futures_util::FutureExt::now_or_never(full.frame());

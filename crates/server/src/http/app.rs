@@ -316,8 +316,8 @@ fn not_found(why: NotFound, path: &str) -> Refusal {
     }
 }
 
-/// Whether it answers with what jobs carry and changes nothing, so that it can be refused for want of
-/// room for its answer.
+/// Whether it answers with what jobs carry and changes nothing, so that it can be refused for want
+/// of room for its answer.
 fn reads_bodies(op: Op) -> bool {
     matches!(op, Op::GetJob | Op::GetResult | Op::ListJobs)
 }

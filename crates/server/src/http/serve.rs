@@ -100,11 +100,12 @@ pub async fn serve(
     let mut connections = JoinSet::new();
     tokio::pin!(shutdown);
     loop {
+        let may_refuse = server.refusing.available_permits() > 0;
         tokio::select! {
             biased;
             () = &mut shutdown => break,
             // A refusal that has ended is a connection that has ended, and this is looked at again.
-            accepted = listener.accept(), if server.refusing.available_permits() > 0 => match accepted {
+            accepted = listener.accept(), if may_refuse => match accepted {
                 Ok((stream, _)) => {
                     let place = threads.place();
                     server.take(stream, place, &mut connections, &stopping);

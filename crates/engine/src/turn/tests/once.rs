@@ -216,7 +216,10 @@ fn a_late_lower_turn_does_not_take_the_place_of_one_that_waits() {
 /// names locked new workers out.
 #[test]
 fn sessions_that_were_granted_nothing_lock_nobody_out() {
-    let mut shard = Shard::recover(&[], Limits { sessions_max: crate::Cap { shard: 2, namespace: 2 }, ..Limits::default() });
+    let mut shard = Shard::recover(
+        &[],
+        Limits { sessions_max: crate::Cap { shard: 2, namespace: 2 }, ..Limits::default() },
+    );
     for number in 0..10 {
         let session = format!("s{number}");
         let wish = LeaseJobs { turn: Some(1), session, ..wish() };

@@ -77,12 +77,12 @@ pub(crate) fn parse_retry(body: &Bytes, bounds: &Bounds) -> Result<RetryFrom, Re
 
 /// Reads `reschedule`; without a time it means now.
 pub(crate) fn parse_reschedule(body: &Bytes, bounds: &Bounds) -> Result<Start, Refusal> {
-    new_start(read_or_default(body)?, bounds)
+    new_start(&read_or_default(body)?, bounds)
 }
 
 /// Checks when a job that is moved may start.
-pub(crate) fn new_start(request: RescheduleRequest, bounds: &Bounds) -> Result<Start, Refusal> {
-    let RescheduleRequest { run_at, delay } = request;
+pub(crate) fn new_start(request: &RescheduleRequest, bounds: &Bounds) -> Result<Start, Refusal> {
+    let RescheduleRequest { run_at, delay } = *request;
     if let (Some(at), Some(_)) = (run_at, delay) {
         let value = format!("{at}, beside delay");
         return Err(Refusal::value("run_at", value, "run_at or delay, not both"));
