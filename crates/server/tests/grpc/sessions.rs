@@ -435,8 +435,8 @@ async fn jobs_that_a_worker_has_not_started_are_held_and_do_not_run() {
         of.filter(|job| job["running"]["held"] == true).count()
     };
     assert_eq!((counted().await, shown().await), ([2, 1], 2));
-    let (_, one) = server.http("GET", &format!("/v1/jobs/{}", ids[1])).await;
-    assert_eq!((&one["state"], &one["running"]["held"]), (&"running".into(), &true.into()));
+    let (_, whole) = server.http("GET", &format!("/v1/jobs/{}", ids[1])).await;
+    assert_eq!((&whole["state"], &whole["running"]["held"]), (&"running".into(), &true.into()));
     let (_, metrics) = server.http("GET", "/metrics").await;
     let line = "longshore_queue_held{namespace=\"default\",queue=\"q\"} 2";
     assert!(metrics.as_str().unwrap().lines().any(|it| it == line), "{metrics}");

@@ -76,10 +76,22 @@ fn a_namespace_with_many_kinds_leaves_room_for_others() {
 
 #[test]
 fn a_namespace_with_many_sessions_leaves_room_for_others() {
-    check("too_many_sessions", |n| {
-        let session = format!("s{n}");
-        Command::LeaseJobs(Box::new(LeaseJobs { turn: Some(1), session, ..wish() }))
-    });
+    let mut shard = small();
+    for (namespace, room, scope) in
+        [("default", 2, Scope::Namespace), ("a", 2, Scope::Namespace), ("b", 1, Scope::Shard)]
+    {
+        let ask = |n: u8| {
+            let session = format!("s{n}");
+            Command::LeaseJobs(Box::new(LeaseJobs { turn: Some(1), session, ..wish() }))
+        };
+        // Only those that were granted something are remembered for long.
+        for n in 0..room {
+            shard.send_to(namespace, enqueue_to("q", "k", n));
+            assert_eq!(shard.refused_in(namespace, ask(n)), None, "{namespace} {n}");
+        }
+        let refused = shard.refused_in(namespace, ask(room));
+        assert_eq!(refused, Some(("too_many_sessions", scope)), "{namespace}");
+    }
 }
 
 #[test]
