@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use longshore_engine::{Position, ReplyTo, Request, Settlement, ShardStats};
+use longshore_engine::{Position, QueueId, ReplyTo, Request, Settlement, ShardStats};
 use tokio::sync::oneshot;
 
 use crate::admission::InFlight;
@@ -48,8 +48,8 @@ pub(crate) struct Signals {
     pub(crate) disconnected: Vec<ReplyTo>,
     /// These leases could not be handed over, by namespace.
     pub(crate) give_back: Vec<(String, Vec<Settlement>)>,
-    /// These want to know how the shard is.
-    pub(crate) stats: Vec<oneshot::Sender<ShardStats>>,
+    /// These want to know how the shard is, and its queues after this one.
+    pub(crate) stats: Vec<(Option<QueueId>, oneshot::Sender<ShardStats>)>,
     /// The state on disk has moved, so there is room in memory.
     pub(crate) flushed: bool,
     /// The group in flight has waited for space for so long that its callers shall know.

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use longshore_engine::{Answer, Command, Reader, ReplyTo, Request, ShardStats, TimeMs};
+use longshore_engine::{Answer, Command, QueueId, Reader, ReplyTo, Request, ShardStats, TimeMs};
 use longshore_store::StoreFault;
 use thiserror::Error;
 use tokio::sync::{Semaphore, oneshot};
@@ -294,17 +294,9 @@ impl Node {
 
     /// Numbers of the engine, shard by shard; asks the shards' threads.
     pub async fn shard_stats(&self) -> Vec<Result<ShardStats, Unavailable>> {
-        let mut asked = Vec::with_capacity(self.inner.shards.len());
+        let mut all = Vec::with_capacity(self.inner.shards.len());
         for shard in &self.inner.shards {
-            let (reply, stats) = oneshot::channel();
-            if shard.is_running() {
-                shard.inbox.signal(|signals| signals.stats.push(reply));
-            }
-            asked.push((shard, stats));
-        }
-        let mut all = Vec::with_capacity(asked.len());
-        for (shard, stats) in asked {
-            all.push(stats.await.map_err(|_| shard.unavailable()));
+            all.push(whole_stats(shard).await);
         }
         all
     }
@@ -444,4 +436,22 @@ fn read_snapshot<T>(
         tracing::error!(shard = shard.index, reason, "a read failed");
         Unavailable::new(shard.index, Cause::Bug, reason)
     })
+}
+
+/// The figures of one shard. Its thread tells of some queues at a time, so that nobody waits long.
+async fn whole_stats(shard: &ShardShared) -> Result<ShardStats, Unavailable> {
+    let page = async |after: Option<QueueId>| {
+        let (reply, stats) = oneshot::channel();
+        if shard.is_running() {
+            shard.inbox.signal(|signals| signals.stats.push((after, reply)));
+        }
+        stats.await.map_err(|_| shard.unavailable())
+    };
+    let mut whole = page(None).await?;
+    while let Some(after) = whole.more_after {
+        let mut more = page(Some(after)).await?;
+        whole.queues.append(&mut more.queues);
+        whole.more_after = more.more_after;
+    }
+    Ok(whole)
 }

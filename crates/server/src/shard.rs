@@ -67,6 +67,9 @@ struct Pending {
 }
 
 /// What comes after a turn.
+/// Queues whose figures are told in one turn.
+const STATS_QUEUES: usize = 250;
+
 enum Next {
     Turn,
     Rest(Rest),
@@ -230,10 +233,10 @@ impl Shard {
             }
         }
         self.give_back.extend(signals.give_back);
-        for reply in signals.stats {
+        for (after, reply) in signals.stats {
             // Whoever asked may have gone.
             let clock = self.clocks.now().1;
-            drop(reply.send(self.turn.stats(clock)));
+            drop(reply.send(self.turn.stats(clock, after, STATS_QUEUES)));
         }
         if ending >= Some(Ending::Begin) {
             let clock = self.clocks.now().1;

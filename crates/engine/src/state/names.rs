@@ -131,8 +131,10 @@ impl Queues {
         }
     }
 
-    pub(crate) fn all(&self) -> impl Iterator<Item = &Queue> {
-        self.slots.values().map(|slot| &slot.queue)
+    /// All queues after the one of this id, in the order of their ids.
+    pub(crate) fn all_after(&self, after: Option<QueueId>) -> impl Iterator<Item = &Queue> {
+        let from = (after.map_or(Unbounded, Excluded), Unbounded);
+        self.slots.range(from).map(|(_, slot)| &slot.queue)
     }
 }
 

@@ -6,6 +6,7 @@ use crate::answer::{Answer, HeldJob, Instruction, SessionView};
 use crate::bounds::check_name;
 use crate::command::{HeldLease, Holder, Settlement, Verdict};
 use crate::ids::{JobId, NamespaceId, Token};
+use crate::job::EndKind;
 use crate::map::OrderedMap;
 use crate::moment::Moment;
 use crate::record::Record;
@@ -67,9 +68,10 @@ impl<M: OrderedMap> Turn<M> {
         ns: NamespaceId,
         (id, token): (JobId, Token),
         moment: Moment,
-    ) {
+    ) -> bool {
         let release = Settlement { id, token, verdict: Verdict::Release };
-        self.settle_all(ns, &[release], moment);
+        let settled = self.settle_all(ns, &[release], moment);
+        matches!(settled.first(), Some(Ok(EndKind::Released)))
     }
 
     /// Whether the lease is the worker's.
@@ -162,8 +164,11 @@ impl<M: OrderedMap> Turn<M> {
             let free = held == Held::Delivered
                 && !(std::mem::take(&mut may_have) && self.state.vanished.is_suspect(ns, id));
             if free {
-                self.give_back(ns, (id, token), moment);
-                view.given_back.push((id, token));
+                if self.give_back(ns, (id, token), moment) {
+                    view.given_back.push((id, token));
+                } else {
+                    view.lost.push((id, token));
+                }
                 if !goodbye {
                     self.state.vanished.note(ns, id);
                 }

@@ -4,6 +4,7 @@ use super::Turn;
 use super::handle::LOOKS_MAX;
 use crate::Position;
 use crate::answer::{NamespaceView, QueueView};
+use crate::ids::QueueId;
 use crate::map::OrderedMap;
 use crate::moment::Clock;
 
@@ -33,17 +34,24 @@ pub struct ShardStats {
     pub consumers: u64,
     /// Queues in all.
     pub queues_total: u64,
-    /// Every queue.
+    /// Queues, in the order of their ids.
     pub queues: Vec<QueueStats>,
-    /// Every namespace.
+    /// The last one of them, where there are more.
+    pub more_after: Option<QueueId>,
+    /// Every namespace, with the first of the queues.
     pub namespaces: Vec<NamespaceView>,
 }
 
 impl<M: OrderedMap> Turn<M> {
-    /// Figures now, of all queues and namespaces: what is summed up has to be complete.
-    pub fn stats(&self, clock: Clock) -> ShardStats {
+    /// Figures now, of all namespaces and of at most `limit` queues. What is summed up has to be
+    /// complete: ask again with `after` until there are no more.
+    pub fn stats(&self, clock: Clock, after: Option<QueueId>, limit: usize) -> ShardStats {
         let now = self.time.now(clock);
         let namespaces = self.state.namespaces.values().filter(|slot| !slot.namespace.deleted);
+        let namespaces = namespaces.take(if after.is_none() { usize::MAX } else { 0 });
+        let mut page = self.state.queues.all_after(after);
+        let shown: Vec<_> = page.by_ref().take(limit).collect();
+        let more = page.next().is_some();
         let mut looks = LOOKS_MAX;
         let queue = |queue: &crate::queue::Queue| {
             let slot = self.state.namespaces.get(&queue.namespace);
@@ -60,7 +68,8 @@ impl<M: OrderedMap> Turn<M> {
             sessions: self.state.sessions.len() as u64,
             consumers: self.consumers.len() as u64,
             queues_total: self.state.queues.len() as u64,
-            queues: self.state.queues.all().map(queue).collect(),
+            more_after: shown.last().filter(|_| more).map(|queue| queue.id),
+            queues: shown.into_iter().map(queue).collect(),
             namespaces: namespaces.map(|slot| self.state.namespace_view(slot)).collect(),
         }
     }

@@ -61,7 +61,7 @@ pub(crate) fn answers(expected: Vec<(ReplyTo, Answer)>, found: Vec<(ReplyTo, Ans
 
 /// Checks that all that is kept is alike.
 pub(crate) fn states(expected: &Reference, shard: &Shard, clock: Clock) {
-    let stats = shard.turn.stats(clock);
+    let stats = shard.turn.stats(clock, None, usize::MAX);
     for queue in &expected.queues {
         let of = expected.namespaces.iter().find(|namespace| namespace.id == queue.ns);
         let name = &of.expect("a queue is in a namespace").name;

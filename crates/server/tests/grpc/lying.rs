@@ -114,6 +114,14 @@ async fn what_a_worker_takes_and_never_settles_goes_to_another_one() {
     let attempts: Vec<_> = again.iter().map(|job| (job.id.clone(), job.attempt)).collect();
     let started = |n: usize| (ids[n].clone(), if n == 0 { 2 } else { 1 });
     assert_eq!(attempts, [started(0), started(1), started(2)]);
+    // It hears that it has lost them.
+    let mut lost = 0;
+    while lost < 3 {
+        match taker.hear().await {
+            Told::Control(control) => lost += control.runs.len(),
+            other => panic!("{other:?}"),
+        }
+    }
     // What it sends late is refused and says why, and harms nobody.
     for (late, why) in jobs.iter().zip(["another worker", "taken back", "taken back"]) {
         let refused = taker.ack(late).await.unwrap();

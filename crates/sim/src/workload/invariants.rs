@@ -175,7 +175,7 @@ fn count(counted: &mut Counted, name: &str, view: &JobView, heads: &BTreeMap<Str
 
 fn check_counts(turn: &Turn<SimMap>, clock: Clock, counted: &Counted) -> Check {
     let mut known = BTreeSet::new();
-    for stats in turn.stats(clock).queues {
+    for stats in turn.stats(clock, None, usize::MAX).queues {
         let queue = stats.queue;
         let waiting = queue.ready + queue.scheduled + queue.retrying;
         let found = [waiting, queue.blocked, queue.held + queue.running, queue.dead];
