@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use bytes::Bytes;
 
 use crate::answer::{JobState, JobView};
-use crate::ids::{JobId, NamespaceId, QueueId, TimeMs};
+use crate::ids::{BodyId, JobId, NamespaceId, QueueId, TimeMs};
 use crate::job::{AttemptNote, Body, Job, Lease, SkippedItem};
 use crate::map::Reader;
 use crate::queue::Queue;
@@ -135,11 +135,23 @@ pub fn attempts_of(reader: &dyn Reader, name: &str, id: JobId) -> Vec<AttemptNot
     notes
 }
 
-/// The bytes of a body.
-pub fn body_of(reader: &dyn Reader, body: &Body) -> Option<Bytes> {
+/// What the state holds and must hold is not there: damage, not an empty value. A read unwinds with
+/// it, and whoever called stops the shard.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("body {body} is missing in the state")]
+pub struct BodyMissing {
+    /// The body that a job of the same snapshot names.
+    pub body: BodyId,
+}
+
+/// The bytes of a body that a job of this snapshot names.
+pub fn body_of(reader: &dyn Reader, body: &Body) -> Bytes {
     match body {
-        Body::Inline { bytes } => Some(bytes.clone()),
-        Body::Stored { id, .. } => reader.get(&keys::body(*id)),
+        Body::Inline { bytes } => bytes.clone(),
+        Body::Stored { id, .. } => match reader.get(&keys::body(*id)) {
+            Some(bytes) => bytes,
+            None => std::panic::panic_any(BodyMissing { body: *id }),
+        },
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
+use longshore_engine::query::BodyMissing;
 use longshore_engine::{Answer, Command, QueueId, Reader, ReplyTo, Request, ShardStats, TimeMs};
 use longshore_store::StoreFault;
 use thiserror::Error;
@@ -429,7 +430,7 @@ fn read_snapshot<T>(
     let read = std::panic::AssertUnwindSafe(|| f(&snapshot, shard.now()));
     std::panic::catch_unwind(read).map_err(|panic| {
         let reason = panic_reason(&*panic);
-        if panic.is::<StoreFault>() {
+        if panic.is::<StoreFault>() || panic.is::<BodyMissing>() {
             shard.fail(&reason);
             return Unavailable::new(shard.index, Cause::Stopped, reason);
         }

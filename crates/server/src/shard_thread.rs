@@ -9,6 +9,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use longshore_engine::Turn;
+use longshore_engine::query::BodyMissing;
 use longshore_journal::AppendError;
 use longshore_store::{FlushError, Lsm, StoreFault};
 
@@ -165,6 +166,9 @@ fn close(shared: &ShardShared, state: ShardState) {
 pub(crate) fn panic_reason(payload: &(dyn Any + Send)) -> String {
     if let Some(fault) = payload.downcast_ref::<StoreFault>() {
         return fault.to_string();
+    }
+    if let Some(missing) = payload.downcast_ref::<BodyMissing>() {
+        return missing.to_string();
     }
     let text = payload
         .downcast_ref::<&str>()

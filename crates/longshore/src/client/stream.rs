@@ -37,7 +37,9 @@ pub struct StreamedBatch {
 impl Client {
     /// Hands over any number of jobs in batches of up to 500, several of which are under way at a
     /// time. Each batch is all or none; `each` hears what became of it. A batch goes once it is
-    /// full or the stream of jobs ends. One that is refused ends nothing. Where the connection
+    /// full or the stream of jobs ends. One that is at fault ends nothing. One that is refused for
+    /// now (its queue is full, say) is sent again, with those behind it and in their order, until
+    /// the client's deadline has passed: then the call ends with that refusal. Where the connection
     /// breaks, what was not answered is sent again, which has one effect. Returns how many jobs
     /// were accepted.
     ///
@@ -77,6 +79,9 @@ impl Client {
                         break None;
                     }
                     match self.next_answer(&mut answers).await {
+                        Ok(Outcome::Refused(problem)) if is_for_now(&problem) => {
+                            break Some(status_of(&problem));
+                        }
                         Ok(outcome) => {
                             trouble = None;
                             backoff.reset();
@@ -98,6 +103,9 @@ impl Client {
             }
             let since = *trouble.get_or_insert_with(Instant::now);
             if since.elapsed() > self.inner.bounds.deadline {
+                if status.metadata().contains_key("longshore-code") {
+                    return Err(ClientError::from_status(&status));
+                }
                 return Err(ClientError::Unreachable {
                     url: self.url().to_owned(),
                     waited: since.elapsed(),
@@ -218,6 +226,23 @@ impl<J: Job, S: Stream<Item = J> + Send> Gathering<S> {
         }
         self.open.take().map(Ok)
     }
+}
+
+/// Whether the same batch may be accepted later.
+fn is_for_now(problem: &v1::Problem) -> bool {
+    problem.retry_after_ms.is_some() || problem.http_status >= 500
+}
+
+/// The refusal of a batch as the end of a call.
+fn status_of(problem: &v1::Problem) -> Status {
+    let mut status = Status::unavailable(problem.detail.clone());
+    if let Ok(code) = problem.code.parse() {
+        status.metadata_mut().insert("longshore-code", code);
+    }
+    if let Some(ms) = problem.retry_after_ms {
+        status.metadata_mut().insert("retry-after-ms", ms.into());
+    }
+    status
 }
 
 fn told(batch: v1::EnqueueRequest, outcome: Outcome) -> StreamedBatch {

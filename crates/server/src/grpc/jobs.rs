@@ -7,6 +7,7 @@ use bytes::Bytes;
 use longshore_engine::query::ListFilter;
 use longshore_engine::{Answer, Command, EnqueueJobs, JobId, JobView, RetryFrom, Start};
 use longshore_proto::v1;
+use longshore_proto::v1::enqueue_stream_response::Outcome;
 use longshore_proto::v1::jobs_server::Jobs;
 use longshore_proto::v1::reschedule_job_request::Start as MovedTo;
 use longshore_proto::v1::retry_job_request::From as RetryAt;
@@ -65,6 +66,28 @@ async fn enqueue(face: &Face, request: v1::EnqueueRequest) -> Result<v1::Enqueue
             replayed: jobs.iter().filter(|one| one.replayed).count() as u32,
         }),
         other => Err(unexpected(&other)),
+    }
+}
+
+/// Enqueues a batch of a call of many, unless an earlier one was `refused` for now: its producer will
+/// send that one again, and what came behind it would be ahead of it.
+async fn enqueue_in_order(
+    face: &Face,
+    batch: v1::EnqueueRequest,
+    refused: &mut Option<v1::Problem>,
+) -> Outcome {
+    if let Some(problem) = refused {
+        return Outcome::Refused(problem.clone());
+    }
+    match enqueue(face, batch).await {
+        Ok(accepted) => Outcome::Accepted(accepted),
+        Err(refusal) => {
+            let problem = problem_of(&refusal);
+            if refusal.retry_after().is_some() || refusal.code().status().is_server_error() {
+                *refused = Some(problem.clone());
+            }
+            Outcome::Refused(problem)
+        }
     }
 }
 
@@ -129,6 +152,7 @@ impl Jobs for JobsFace {
         let (face, mut batches) = (Arc::clone(&self.0), request.into_inner());
         let (answers, told) = outgoing::begin(&face.app, face.app.config.write_timeout);
         tokio::spawn(async move {
+            let mut refused = None;
             loop {
                 let batch = tokio::select! {
                     biased;
@@ -139,12 +163,7 @@ impl Jobs for JobsFace {
                     batch = batches.message() => batch,
                 };
                 let outcome = match batch {
-                    Ok(Some(batch)) => match enqueue(&face, batch).await {
-                        Ok(accepted) => v1::enqueue_stream_response::Outcome::Accepted(accepted),
-                        Err(refusal) => {
-                            v1::enqueue_stream_response::Outcome::Refused(problem_of(&refusal))
-                        }
-                    },
+                    Ok(Some(batch)) => enqueue_in_order(&face, batch, &mut refused).await,
                     Ok(None) => return,
                     Err(status) => return answers.end(coded(status)).await,
                 };

@@ -9,6 +9,7 @@ use longshore_engine::{Answer, AttemptNote, Command, JobId, JobView, Phase, Read
 
 use super::app::App;
 use super::code::Code;
+use super::parse::is_made_here;
 use super::refusal::Refusal;
 use super::text::{quoted, shorten};
 use super::view;
@@ -58,12 +59,12 @@ pub(crate) fn unexpected(answer: &Answer) -> Refusal {
     Refusal::new(Code::Internal, "the engine's answer does not fit the command")
 }
 
-/// Why a job that is not there is not there: past its retention where its id tells its age, or
-/// never known.
+/// Why a job that is not there is not there: past its retention where its id tells that a server
+/// made it, or its age; or never known.
 pub(crate) fn missing(app: &App, ns: &str, id: JobId, lookup: &Lookup) -> Refusal {
     let text = JobIdText(id.0).to_string();
     let gone = || {
-        let detail = format!("job {text} existed and is past its retention");
+        let detail = format!("job {text} existed and is past its retention, or was removed");
         Refusal::new(Code::JobGone, detail).of_job(id)
     };
     match lookup {
@@ -78,7 +79,7 @@ pub(crate) fn missing(app: &App, ns: &str, id: JobId, lookup: &Lookup) -> Refusa
             let retain_ms = app.limits.retain_ms_default;
             let now = wall_now();
             match id.made_at() {
-                Some(made_at) if made_at.plus(retain_ms) < now => gone(),
+                Some(made_at) if is_made_here(id) || made_at.plus(retain_ms) < now => gone(),
                 _ => {
                     let detail = format!("job {text} does not exist");
                     Refusal::new(Code::JobUnknown, detail).of_job(id)
@@ -143,9 +144,9 @@ pub(crate) async fn whole(app: &App, ns: &str, id: JobId) -> Result<WholeJob, Re
             Lookup::Found(view) => view,
             other => return Err(other),
         };
-        let args = view.job.args.as_ref().and_then(|args| query::body_of(reader, args));
+        let args = view.job.args.as_ref().map(|args| query::body_of(reader, args));
         let result = match &view.job.phase {
-            Phase::Succeeded { result: Some(result), .. } => query::body_of(reader, result),
+            Phase::Succeeded { result: Some(result), .. } => Some(query::body_of(reader, result)),
             _ => None,
         };
         let attempts = query::attempts_of(reader, &namespace, id);

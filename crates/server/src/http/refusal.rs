@@ -7,6 +7,7 @@ use longshore_engine::{JobId, Rejection};
 
 use super::code::Code;
 use super::json::THE_BODY;
+use super::parse::is_made_here;
 use super::text::{counted, quoted, shorten};
 use crate::api::{DurationText, InstantText, JobFault, Problem};
 use crate::unavailable::{Cause, Unavailable};
@@ -323,8 +324,10 @@ impl From<Rejection> for Refusal {
             Rejection::ValueRefused { field, value, allowed } => {
                 value_refused(field, &value, &allowed)
             }
-            Rejection::JobUnknown { gone: false, id } => say(Code::JobUnknown).of_job(id),
-            Rejection::JobUnknown { gone: true, id } => say(Code::JobGone).of_job(id),
+            Rejection::JobUnknown { gone, id } if gone || is_made_here(id) => {
+                say(Code::JobGone).of_job(id)
+            }
+            Rejection::JobUnknown { id, .. } => say(Code::JobUnknown).of_job(id),
             Rejection::JobStateRefused { id, needed, .. } => {
                 say(Code::JobStateRefused).about("id", id.to_string(), needed.to_owned())
             }

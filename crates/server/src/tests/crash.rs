@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use longshore_engine::{Answer, Command};
+use longshore_engine::{Answer, Body, BodyId, Command, query};
 use longshore_store::StoreFault;
 
 use super::support::{
@@ -177,6 +177,27 @@ fn a_fault_of_the_state_met_by_a_read_stops_its_shard_alone() {
         }
         assert!(why_stopped(&node, 0).contains("put in by a test"));
         assert!(node.call(&names[0], lease(1, 0)).await.is_err());
+        assert!(node.call(&names[1], lease(1, 0)).await.is_ok());
+        node.stop().await;
+    });
+}
+
+/// A body that is not there was told as a job without args.
+#[test]
+fn a_body_that_is_missing_stops_its_shard_by_name() {
+    let root = tempfile::tempdir().unwrap();
+    block_on(async {
+        let names = two_shards(root.path()).await;
+        let node = open(&config(root.path())).await;
+        let body = Body::Stored { id: BodyId(4711), length: 5000 };
+        let read = node.read(&names[0], move |reader, _| query::body_of(reader, &body));
+        let refused = read.await.unwrap_err();
+        assert_eq!(refused.cause, Cause::Stopped);
+        assert!(refused.reason.contains("body 4711 is missing"), "{refused}");
+        while node.readiness().shards[0] == ShardState::Serving {
+            tokio::task::yield_now().await;
+        }
+        assert!(why_stopped(&node, 0).contains("body 4711 is missing"));
         assert!(node.call(&names[1], lease(1, 0)).await.is_ok());
         node.stop().await;
     });

@@ -111,6 +111,46 @@ async fn batches_of_a_stream_are_answered_one_by_one() {
     server.stop().await;
 }
 
+/// The batch behind one that was refused for now was accepted, and so were ahead of it once that one
+/// was sent again.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_overtakes_a_batch_that_is_refused_for_now() {
+    let server = Server::start().await;
+    let settings = v1::QueueSettings { max_length: Some(1), ..Default::default() };
+    let put = v1::PutQueueRequest {
+        queue: "full".into(),
+        settings: Some(settings),
+        ..Default::default()
+    };
+    server.admin().await.put_queue(put).await.unwrap();
+    let keyed = || v1::NewJob { ordering_key: "customer".into(), ..job() };
+    let batch = |queue: &str, count| v1::EnqueueRequest {
+        queue: queue.into(),
+        jobs: vec![keyed(); count],
+        ..Default::default()
+    };
+    let batches = vec![batch("q", 1), batch("full", 2), batch("q", 1), batch("*", 1)];
+    let mut jobs = server.jobs().await;
+    let mut answers = jobs.enqueue_stream(tokio_stream::iter(batches)).await.unwrap().into_inner();
+    let mut told = Vec::new();
+    while let Some(answer) = soon(answers.message()).await.unwrap() {
+        told.push(match answer.outcome.unwrap() {
+            Outcome::Accepted(accepted) => accepted.ids.len().to_string(),
+            Outcome::Refused(problem) => {
+                assert!(problem.retry_after_ms.is_some());
+                problem.code
+            }
+        });
+    }
+    assert_eq!(told, ["1", "queue_full", "queue_full", "queue_full"]);
+    let again = vec![batch("full", 1), batch("q", 1)];
+    let mut answers = jobs.enqueue_stream(tokio_stream::iter(again)).await.unwrap().into_inner();
+    while let Some(answer) = soon(answers.message()).await.unwrap() {
+        assert!(matches!(answer.outcome, Some(Outcome::Accepted(_))), "a new call begins anew");
+    }
+    server.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn jobs_are_listed_cancelled_paused_and_retried() {
     let server = Server::start().await;

@@ -215,7 +215,10 @@ async fn failures_are_kept_and_dead_jobs_come_back() {
     let leased = lease(client, "q").await;
     settle(client, &leased, "fail", json!({})).await;
     assert_eq!(client.delete(&format!("/v1/jobs/{id}")).await.status, 204);
-    client.get(&format!("/v1/jobs/{id}")).await.refused(404, "job_unknown");
+    client.get(&format!("/v1/jobs/{id}")).await.refused(410, "job_gone");
+    // It answered 404, since only a day of age or an id of the client's told that it had been.
+    client.get(&format!("/v1/status/{id}")).await.refused(410, "job_gone");
+    client.post(&format!("/v1/jobs/{id}/retry"), "").await.refused(410, "job_gone");
     server.stop().await;
 }
 

@@ -3,8 +3,8 @@
 
 use bytes::Bytes;
 use hyper::StatusCode;
-use longshore_engine::query::{self, ListFilter};
-use longshore_engine::{Answer, Command, EnqueueJobs, Enqueued, JobState, JobView, Phase};
+use longshore_engine::query::ListFilter;
+use longshore_engine::{Answer, Body, Command, EnqueueJobs, Enqueued, JobState, JobView, Phase};
 
 use super::{ask, job_id, ok, unexpected};
 use crate::api::{JobIdText, JobList, StateText};
@@ -69,7 +69,11 @@ async fn enqueued_and_waited(call: &Call<'_>, one: Enqueued) -> Result<Reply, Re
         }
     };
     let id = JobIdText(one.id.0).to_string();
-    let result = result_of(call, &view).await?;
+    let result = match result_of(call, &view).await {
+        // It is kept no longer than this took: what it was is told all the same.
+        Err(refusal) if matches!(refusal.code(), Code::JobGone | Code::JobUnknown) => None,
+        result => result?,
+    };
     let status = view::status(&view, &result_path(call, &id));
     let reply = ok(&view::with_result(status, result.as_ref())).not_cached();
     Ok(reply.location(&call.path("status", &id)).preference_applied(&format!("wait={wait_s}")))
@@ -79,12 +83,15 @@ fn result_path(call: &Call<'_>, id: &str) -> String {
     call.path("jobs", id) + "/result"
 }
 
+/// The result of a job that has ended, or where it was forgotten since, that it is gone.
 async fn result_of(call: &Call<'_>, view: &JobView) -> Result<Option<Bytes>, Refusal> {
-    let Phase::Succeeded { result: Some(body), .. } = view.job.phase.clone() else {
-        return Ok(None);
-    };
-    let read = call.app.node.read(call.namespace, move |reader, _| query::body_of(reader, &body));
-    Ok(read.await?)
+    match &view.job.phase {
+        Phase::Succeeded { result: Some(Body::Inline { bytes }), .. } => Ok(Some(bytes.clone())),
+        Phase::Succeeded { result: Some(Body::Stored { .. }), .. } => {
+            Ok(look::whole(call.app, call.namespace, view.job.id).await?.result)
+        }
+        _ => Ok(None),
+    }
 }
 
 pub(super) async fn status(call: Call<'_>) -> Result<Reply, Refusal> {

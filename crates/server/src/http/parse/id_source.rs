@@ -1,5 +1,6 @@
 //! Ids for jobs whose producer chose none: UUIDs of version 7 (RFC 9562) that grow within a
-//! thread. They need to be unique, not secret.
+//! thread. They need to be unique, not secret. Their last 16 bits are a check of the others: nobody
+//! learns such an id before its job is durable, so a job that has one and is not there was there.
 
 use std::cell::RefCell;
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -25,6 +26,25 @@ thread_local! {
     });
 }
 
+/// Bits of the check.
+const CHECK_BITS: u32 = 16;
+
+/// Whether a server made this id. One in 65,536 of those that others make passes for such.
+pub(crate) fn is_made_here(id: JobId) -> bool {
+    let whole = u128::from_be_bytes(id.0);
+    id.made_at().is_some() && whole == checked(whole)
+}
+
+/// The id with the check of its other bits at its end: FNV-1a, folded.
+fn checked(id: u128) -> u128 {
+    let others = id >> CHECK_BITS;
+    let mut hash: u32 = 0x811c_9dc5;
+    for byte in others.to_be_bytes() {
+        hash = (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
+    }
+    (others << CHECK_BITS) | u128::from((hash >> CHECK_BITS) ^ (hash & 0xffff))
+}
+
 /// An id that no other call gets.
 pub(crate) fn fresh_id() -> JobId {
     SOURCE.with_borrow_mut(|source| source.next(wall_now().0))
@@ -46,7 +66,7 @@ impl IdSource {
         let random = self.next_random();
         let high = (self.ms << 16) | (7 << 12) | (self.counter >> 30);
         let low = (0b10 << 62) | ((self.counter & ((1 << 30) - 1)) << 32) | (random >> 32);
-        JobId(((u128::from(high) << 64) | u128::from(low)).to_be_bytes())
+        JobId(checked((u128::from(high) << 64) | u128::from(low)).to_be_bytes())
     }
 
     /// `SplitMix64`.
@@ -73,6 +93,12 @@ mod tests {
             assert!(id > last);
             assert_eq!(id.made_at().map(|at| at.0), Some(1_700_000_000_000));
             assert_eq!(id.0[8] >> 6, 0b10, "the variant of RFC 9562");
+            assert!(is_made_here(id));
+            for bit in [0, 40, 60, 90, 112, 127] {
+                let mut other = id;
+                other.0[bit / 8] ^= 1 << (bit % 8);
+                assert!(!is_made_here(other), "bit {bit}");
+            }
             last = id;
         }
         source.counter = (1 << COUNTER_BITS) - 1;

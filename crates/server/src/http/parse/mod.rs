@@ -19,6 +19,7 @@ pub(super) use admin::{parse_purge, parse_retry_dead, parse_settings};
 pub(crate) use bounds::Bounds;
 pub(super) use enqueue::parse_enqueue;
 pub(crate) use enqueue::{follow_ups, job_of};
+pub(crate) use id_source::is_made_here;
 pub(super) use lease::parse_lease;
 pub(crate) use lease::pattern;
 pub(crate) use location::check_location;
