@@ -40,8 +40,6 @@ pub(crate) struct Script {
     pub(crate) enqueued: Arc<Mutex<Vec<v1::EnqueueRequest>>>,
     /// The next streamed batches that end their call instead of being answered.
     pub(crate) breaks: Arc<Mutex<u32>>,
-    /// Batches of streams that are refused for now.
-    pub(crate) refusals: Arc<Mutex<u32>>,
     /// What those who wait for a job are told; the last one stays.
     pub(crate) jobs: Arc<Mutex<VecDeque<v1::Job>>>,
     /// What the next cancellations and retries are refused with.
@@ -299,18 +297,6 @@ impl Jobs for Service {
             if *breaks > 0 {
                 *breaks -= 1;
                 return Err(Status::unavailable("the test broke it"));
-            }
-            let mut refusals = script.refusals.lock().unwrap();
-            if *refusals > 0 {
-                *refusals -= 1;
-                let problem = v1::Problem {
-                    code: "queue_full".to_owned(),
-                    http_status: 429,
-                    retry_after_ms: Some(1),
-                    ..Default::default()
-                };
-                let outcome = v1::enqueue_stream_response::Outcome::Refused(problem);
-                return Ok(v1::EnqueueStreamResponse { outcome: Some(outcome) });
             }
             let accepted = v1::EnqueueResponse { ids, replayed: 0 };
             let outcome = v1::enqueue_stream_response::Outcome::Accepted(accepted);
