@@ -69,7 +69,7 @@ pub(crate) struct Filter {
     /// Only those enqueued (dead ones: died) longer ago
     #[arg(long, value_name = "DURATION")]
     older_than: Option<DurationText>,
-    /// Only the first so many: dead ones by when they died, others as they are to run
+    /// Only so many dead ones, those that died first
     #[arg(
         long,
         alias = "first",

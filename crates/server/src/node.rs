@@ -295,11 +295,7 @@ impl Node {
 
     /// Numbers of the engine, shard by shard; asks the shards' threads.
     pub async fn shard_stats(&self) -> Vec<Result<ShardStats, Unavailable>> {
-        let mut all = Vec::with_capacity(self.inner.shards.len());
-        for shard in &self.inner.shards {
-            all.push(whole_stats(shard).await);
-        }
-        all
+        futures_util::future::join_all(self.inner.shards.iter().map(|it| whole_stats(it))).await
     }
 
     /// Whether it is about to stop.

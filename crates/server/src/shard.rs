@@ -66,10 +66,10 @@ struct Pending {
     in_flight: InFlight,
 }
 
-/// What comes after a turn.
 /// Queues whose figures are told in one turn.
 const STATS_QUEUES: usize = 250;
 
+/// What comes after a turn.
 enum Next {
     Turn,
     Rest(Rest),

@@ -105,7 +105,6 @@ fn purge() -> OperationKind {
         queue: "mail".to_owned(),
         kind: Some("welcome_email".to_owned()),
         before: Some(AT),
-        limit: Some(7),
     }
 }
 

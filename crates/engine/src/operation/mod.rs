@@ -18,8 +18,6 @@ wire_enum! {
             kind: Option<String>,
             /// Only what was enqueued before this instant.
             before: Option<TimeMs>,
-            /// So many of them at most, those that are to run first.
-            limit: Option<u64>,
         },
         /// Enqueues dead jobs again.
         2 => RetryDead {

@@ -66,11 +66,9 @@ impl<M: OrderedMap> State<M> {
     }
 
     /// What the operation reads. What is filed behind an ordering key comes first: removed later,
-    /// the job before it would make it come forward to where the operation has been. Where only so
-    /// many are meant it comes last, since it would run last.
+    /// the job before it would make it come forward to where the operation has been.
     fn ranges(&self, operation: &Operation) -> Vec<Range> {
         let indexes: &[u8] = match &operation.kind {
-            OperationKind::PurgeQueue { limit: Some(_), .. } => &[keys::LANE, keys::BLOCKED],
             OperationKind::PurgeQueue { .. } => &[keys::BLOCKED, keys::LANE],
             OperationKind::RetryDead { .. } | OperationKind::PurgeDead { .. } => &[keys::DEAD],
             OperationKind::DeleteQueue { .. } => &[keys::BLOCKED, keys::LANE, keys::DEAD],

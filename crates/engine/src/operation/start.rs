@@ -17,13 +17,12 @@ impl OperationKind {
         }
     }
 
-    /// How many jobs it changes at most.
+    /// How many jobs it changes at most. Which of the jobs that wait are the first is settled only
+    /// when they run, so what purges those has no limit.
     pub fn limit(&self) -> Option<u64> {
         match self {
-            Self::PurgeQueue { limit, .. }
-            | Self::RetryDead { limit, .. }
-            | Self::PurgeDead { limit, .. } => *limit,
-            Self::DeleteQueue { .. } => None,
+            Self::RetryDead { limit, .. } | Self::PurgeDead { limit, .. } => *limit,
+            Self::PurgeQueue { .. } | Self::DeleteQueue { .. } => None,
         }
     }
 }

@@ -221,11 +221,14 @@ impl<M: OrderedMap> State<M> {
         let with_session = self.leases.iter().filter(|(_, live)| !live.lease.session.is_empty());
         let ids: Vec<_> = with_session.map(|(key, _)| *key).collect();
         for (ns, id) in ids {
+            let Some(live) = self.leases.get(&(ns, id)) else { continue };
+            let (worker, session) = (&live.lease.worker, &live.lease.session);
+            if self.sessions.contains_key(&(ns, worker.to_string(), session.to_string())) {
+                continue;
+            }
             self.hold(ns, id, Held::Unknown);
             if let Some(live) = self.leases.get_mut(&(ns, id)) {
-                let (worker, session) = (&live.lease.worker, &live.lease.session);
-                let key = (ns, worker.to_string(), session.to_string());
-                live.begun = !self.sessions.contains_key(&key);
+                live.begun = true;
             }
         }
     }

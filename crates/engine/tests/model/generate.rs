@@ -379,9 +379,7 @@ impl Generator {
         let before = self.random.percent(25).then(|| TimeMs(now.0 - self.random.below(30_000)));
         let limit = self.random.maybe(40, |random| random.below(6));
         match self.random.below(12) {
-            0..3 => {
-                Command::StartOperation(OperationKind::PurgeQueue { queue, kind, before, limit })
-            }
+            0..3 => Command::StartOperation(OperationKind::PurgeQueue { queue, kind, before }),
             3..7 => {
                 let queue = some_queue;
                 Command::StartOperation(OperationKind::RetryDead { queue, kind, before, limit })

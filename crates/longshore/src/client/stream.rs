@@ -30,7 +30,8 @@ const WINDOW: usize = 8;
 pub struct StreamedBatch {
     /// The ids of its jobs.
     pub ids: Vec<String>,
-    /// Why none of it was enqueued, where that is so.
+    /// Why none of it was enqueued, where that is so. After `disk_low` it may be yet, once there is
+    /// space.
     pub refused: Option<Refusal>,
 }
 

@@ -461,7 +461,10 @@ pub mod jobs_client {
             self.inner.unary(req, path, codec).await
         }
         /// The same for many batches over one call. Each batch is all or none and is answered in the
-        /// order in which it came; one that is refused is answered by its problem and ends nothing.
+        /// order in which it came. One that is at fault is answered by its problem and ends nothing. One
+        /// that is refused for now (it has `retry_after_ms`, or an `http_status` from 500) is refused with
+        /// all that follow it in this call, with the same code: begin a new call and send them again in
+        /// their order, or jobs of one ordering key would change places.
         pub async fn enqueue_stream(
             &mut self,
             request: impl tonic::IntoStreamingRequest<Message = super::EnqueueRequest>,
@@ -714,7 +717,10 @@ pub mod jobs_server {
             + std::marker::Send
             + 'static;
         /// The same for many batches over one call. Each batch is all or none and is answered in the
-        /// order in which it came; one that is refused is answered by its problem and ends nothing.
+        /// order in which it came. One that is at fault is answered by its problem and ends nothing. One
+        /// that is refused for now (it has `retry_after_ms`, or an `http_status` from 500) is refused with
+        /// all that follow it in this call, with the same code: begin a new call and send them again in
+        /// their order, or jobs of one ordering key would change places.
         async fn enqueue_stream(
             &self,
             request: tonic::Request<tonic::Streaming<super::EnqueueRequest>>,
@@ -1509,8 +1515,7 @@ pub struct StartOperationRequest {
     /// Only count what matches; start nothing.
     #[prost(bool, tag = "6")]
     pub dry_run: bool,
-    /// So many of them at most, the oldest first; of waiting jobs those that are to run first. Not with
-    /// DELETE_QUEUE.
+    /// So many of them at most, those that died first. Only with RETRY_DEAD and PURGE_DEAD.
     #[prost(uint64, optional, tag = "7")]
     pub limit: ::core::option::Option<u64>,
 }

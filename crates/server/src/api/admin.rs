@@ -148,8 +148,7 @@ pub struct PurgeRequest {
     /// Only jobs that were enqueued (dead ones: died) before this instant.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub before: Option<InstantText>,
-    /// So many of them at most, at least 1: of dead jobs those that died first, of waiting ones
-    /// those that are to run first.
+    /// So many dead ones at most, at least 1: those that died first. Only together with `dead`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1)]
     pub limit: Option<u64>,

@@ -18,7 +18,7 @@ use crate::api::{
     QueueRecord, QueueSettingsBody,
 };
 use crate::class::Class;
-use crate::http::handle::{count, namespaces, queue_record, queues};
+use crate::http::handle::{check_no_limit, count, namespaces, queue_record, queues};
 use crate::http::look::{PAGE_DEFAULT, PAGE_MAX, ask, unexpected};
 use crate::http::parse::{Bounds, settings_of};
 use crate::http::refusal::Refusal;
@@ -130,7 +130,10 @@ fn operation_kind(of: &v1::StartOperationRequest) -> Result<OperationKind, Refus
     let named = || check_path_name("queue", &of.queue).map(|()| of.queue.clone());
     let named_or_all = || if of.queue == "*" { Ok(None) } else { named().map(Some) };
     Ok(match of.action() {
-        Action::PurgeQueue => OperationKind::PurgeQueue { queue: named()?, kind, before, limit },
+        Action::PurgeQueue => {
+            check_no_limit(limit)?;
+            OperationKind::PurgeQueue { queue: named()?, kind, before }
+        }
         Action::RetryDead => {
             OperationKind::RetryDead { queue: named_or_all()?, kind, before, limit }
         }

@@ -69,8 +69,8 @@ async fn enqueue(face: &Face, request: v1::EnqueueRequest) -> Result<v1::Enqueue
     }
 }
 
-/// Enqueues a batch of a call of many, unless an earlier one was `refused` for now: its producer will
-/// send that one again, and what came behind it would be ahead of it.
+/// Enqueues a batch of a call of many, unless an earlier one was `refused` for now: its producer
+/// will send that one again, and what came behind it would be ahead of it.
 async fn enqueue_in_order(
     face: &Face,
     batch: v1::EnqueueRequest,

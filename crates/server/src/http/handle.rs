@@ -8,7 +8,7 @@ mod work;
 mod workers;
 
 pub(crate) use admin::{namespaces, queue_record, queues};
-pub(crate) use operations::count;
+pub(crate) use operations::{check_no_limit, count};
 
 use hyper::StatusCode;
 use longshore_engine::{Answer, Command, JobId};

@@ -100,7 +100,8 @@ pub async fn serve(
     let mut connections = JoinSet::new();
     tokio::pin!(shutdown);
     loop {
-        let may_refuse = server.refusing.available_permits() > 0;
+        let may_refuse =
+            server.refusing.available_permits() > 0 || connections.len() < server.connections_max();
         tokio::select! {
             biased;
             () = &mut shutdown => break,

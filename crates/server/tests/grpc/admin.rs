@@ -69,10 +69,7 @@ async fn an_operation_is_counted_started_and_told() {
     };
     let counted = admin.start_operation(purge.clone()).await.unwrap().into_inner();
     assert_eq!((counted.state.as_str(), counted.changed, counted.id), ("dry_run", 3, None));
-    let two = v1::StartOperationRequest { limit: Some(2), ..purge.clone() };
-    let counted = admin.start_operation(two).await.unwrap().into_inner();
-    assert_eq!((counted.candidates, counted.changed), (2, 2));
-    let none = v1::StartOperationRequest { limit: Some(0), dry_run: false, ..purge.clone() };
+    let none = v1::StartOperationRequest { limit: Some(2), dry_run: false, ..purge.clone() };
     let refused = admin.start_operation(none).await.unwrap_err();
     assert!(refused.message().contains("limit"), "{}", refused.message());
     let started = v1::StartOperationRequest { dry_run: false, ..purge.clone() };

@@ -111,8 +111,8 @@ async fn batches_of_a_stream_are_answered_one_by_one() {
     server.stop().await;
 }
 
-/// The batch behind one that was refused for now was accepted, and so were ahead of it once that one
-/// was sent again.
+/// The batch behind one that was refused for now was accepted, and so were ahead of it once that
+/// one was sent again.
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_overtakes_a_batch_that_is_refused_for_now() {
     let server = Server::start().await;

@@ -248,3 +248,17 @@ fn leases_outlive_a_while_in_which_nothing_was_taken_in() {
     // Its timeout is over all the same.
     assert!(shard.settle(&jobs[1], ack()).is_err());
 }
+
+/// After a restart a heartbeat over HTTP counted as the word that a run has begun, and what its
+/// worker had not come to was dead without having run.
+#[test]
+fn a_heartbeat_after_a_restart_begins_no_run_of_a_worker_that_counts_its_turns() {
+    let mut shard = Shard::new();
+    shard.enqueue(once(1));
+    let jobs = shard.ask(1, None).unwrap();
+    let mut shard = shard.restart();
+    let (id, token) = (jobs[0].id, jobs[0].token);
+    let beat = Extension { id, token, lease_ms: None, progress: None, progress_text: None };
+    shard.call(Command::ExtendLeases(vec![beat]));
+    assert_eq!(shard.settle(&jobs[0], Verdict::Release), Ok(EndKind::Released));
+}

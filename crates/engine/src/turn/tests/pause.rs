@@ -87,8 +87,7 @@ fn a_paused_job_holds_its_ordering_key_and_can_be_purged() {
     shard.settle(&first[0], ack()).unwrap();
     assert!(shard.lease(9).is_empty(), "the second is the first of its key now, and paused");
     assert_eq!(shard.blocked(), (0, 2));
-    let purge =
-        OperationKind::PurgeQueue { queue: "q".into(), kind: None, before: None, limit: None };
+    let purge = OperationKind::PurgeQueue { queue: "q".into(), kind: None, before: None };
     shard.call(Command::StartOperation(purge));
     shard.advance(1);
     assert_eq!((shard.blocked(), shard.state(id(2))), ((0, 0), None));

@@ -114,8 +114,7 @@ impl Reference {
             Phase::Dead { ended_at, .. } if dead => Some((2, queue, 0, 0, ended_at.0, 0, id.0)),
             Phase::Waiting | Phase::Retrying if waiting && job.run.is_none() => {
                 if self.is_held(job) {
-                    let last = matches!(kind, OperationKind::PurgeQueue { limit: Some(_), .. });
-                    return Some((if last { 2 } else { 0 }, queue, 0, 0, 0, place.0, [0; 16]));
+                    return Some((0, queue, 0, 0, 0, place.0, [0; 16]));
                 }
                 let (urgency, kind) =
                     (u8::MAX - options.priority, self.kind(job.ns, &job.job.kind)?);

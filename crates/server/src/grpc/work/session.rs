@@ -43,7 +43,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(500);
 /// Jobs, and whether there are none although the request has not waited.
 type Leased = Result<(Vec<Delivery>, bool), Refusal>;
 type Leasing = Pin<Box<dyn Future<Output = Leased> + Send>>;
-type UnderWay = FuturesUnordered<Pin<Box<dyn Future<Output = Answers> + Send>>>;
+type Working = Pin<Box<dyn Future<Output = Answers> + Send>>;
+type UnderWay = FuturesUnordered<Working>;
 
 /// See the file's head.
 pub(super) struct Session {
@@ -61,6 +62,8 @@ pub(super) struct Session {
     /// The shard did not answer the last one, or too many waited for it to wait as well.
     pauses: bool,
     under_way: UnderWay,
+    /// The look at which leases are lost, one at a time: it must not keep messages from being read.
+    looking: Option<Working>,
     /// The worker has said that it leaves.
     leaves: bool,
     /// When anything was heard of it.
@@ -91,6 +94,7 @@ impl Session {
             leasing: None,
             pauses: false,
             under_way: FuturesUnordered::new(),
+            looking: None,
             leaves: false,
             heard: Instant::now(),
             beaten: Instant::now(),
@@ -183,25 +187,11 @@ impl Session {
         let silent = sleep_until(self.silent_at().into());
         let asks = self.leasing.is_some();
         let timeout = self.worker().next_timeout();
-        let timed_out = async {
-            match timeout {
-                Some(at) => sleep_until((at + TIMED_OUT_AFTER).into()).await,
-                None => std::future::pending().await,
-            }
-        };
-        let looks_at = self.looks_at();
-        let looks = async {
-            match looks_at {
-                Some(at) => sleep_until(at.into()).await,
-                None => std::future::pending().await,
-            }
-        };
-        let leasing = async {
-            match &mut self.leasing {
-                Some(leasing) => leasing.await,
-                None => std::future::pending().await,
-            }
-        };
+        let timed_out = at(timeout.map(|at| at + TIMED_OUT_AFTER));
+        let looks_at = self.looks_at().filter(|_| self.looking.is_none());
+        let looks = at(looks_at);
+        let looking = of(self.looking.as_mut());
+        let leasing = of(self.leasing.as_mut());
         tokio::select! {
             biased;
             () = self.face.stopped() => Err(End::Stopping),
@@ -221,9 +211,16 @@ impl Session {
                 Ok(())
             }
             () = looks => {
-                self.looked = Instant::now();
                 let runs = self.worker().leases();
-                self.under_way.push(Box::pin(self.telling.clone().let_go(runs)));
+                self.looking = Some(Box::pin(self.telling.clone().let_go(runs)));
+                Ok(())
+            }
+            answers = looking => {
+                self.looking = None;
+                self.looked = Instant::now();
+                for answer in answers? {
+                    self.send(answer).await?;
+                }
                 Ok(())
             }
             () = self.outgoing.closed() => Err(End::Broken),
@@ -444,4 +441,20 @@ fn waiting_time(clocks: &mut Clocks) -> f64 {
 
 fn is_superseded(refusal: &Refusal) -> bool {
     refusal.code() == crate::http::code::Code::RequestSuperseded
+}
+
+/// Is ready at that instant; without one, never.
+async fn at(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => sleep_until(instant.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// What comes of it; without it, nothing ever.
+async fn of<F: Future + Unpin>(future: Option<&mut F>) -> F::Output {
+    match future {
+        Some(future) => future.await,
+        None => std::future::pending().await,
+    }
 }

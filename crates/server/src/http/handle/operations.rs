@@ -40,7 +40,8 @@ pub(super) async fn purge(call: Call<'_>) -> Result<Reply, Refusal> {
         OperationKind::PurgeDead { queue: queue_or_all(&call)?, kind, before, limit }
     } else {
         check_path_name("queue", call.name)?;
-        OperationKind::PurgeQueue { queue: call.name.to_owned(), kind, before, limit }
+        check_no_limit(limit)?;
+        OperationKind::PurgeQueue { queue: call.name.to_owned(), kind, before }
     };
     start_or_count(&call, operation).await
 }
@@ -50,6 +51,12 @@ pub(super) async fn retry_dead(call: Call<'_>) -> Result<Reply, Refusal> {
     let (kind, before, limit) = (filter.kind, filter.before, filter.limit);
     let operation = OperationKind::RetryDead { queue: queue_or_all(&call)?, kind, before, limit };
     start_or_count(&call, operation).await
+}
+
+/// Jobs that wait have no first ones before they run: an operation on them takes no limit.
+pub(crate) fn check_no_limit(limit: Option<u64>) -> Result<(), Refusal> {
+    let Some(limit) = limit else { return Ok(()) };
+    Err(Refusal::value("limit", limit, "no limit where jobs that wait are purged"))
 }
 
 async fn start_or_count(call: &Call<'_>, kind: OperationKind) -> Result<Reply, Refusal> {

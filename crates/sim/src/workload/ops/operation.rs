@@ -18,9 +18,7 @@ pub(crate) fn sample(random: &mut Random) -> Command {
             before: None,
             limit,
         }),
-        4 | 5 => {
-            Command::StartOperation(OperationKind::PurgeQueue { queue, kind, before: None, limit })
-        }
+        4 | 5 => Command::StartOperation(OperationKind::PurgeQueue { queue, kind, before: None }),
         6 => Command::StartOperation(OperationKind::PurgeDead {
             queue: Some(queue),
             kind,
