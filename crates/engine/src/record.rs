@@ -118,9 +118,9 @@ wire_enum! {
             /// The worker's session.
             session: String,
             /// The turn that they answer.
-            turn: Option<u64>,
+            turn: Option<u64> = 1,
             /// Grants of turns up to here arrived; of later ones this session keeps the list.
-            seen: Option<u64>,
+            seen: Option<u64> = 2,
             /// The jobs.
             grants: Vec<Grant>,
         },
@@ -142,9 +142,9 @@ wire_enum! {
             /// The lease that ended.
             token: Token,
             /// JSON text.
-            result: Option<Bytes>,
+            result: Option<Bytes> = 1,
             /// The resource that it made.
-            location: Option<String>,
+            location: Option<String> = 2,
         },
         /// An attempt did not succeed.
         13 => AttemptFailed {
@@ -157,7 +157,7 @@ wire_enum! {
             /// Why.
             cause: Cause,
             /// What the worker said.
-            error: Option<JobError>,
+            error: Option<JobError> = 1,
             /// What follows.
             next: Next,
         },
@@ -188,11 +188,11 @@ wire_enum! {
             /// The job.
             id: JobId,
             /// The lease that ended, if it ran.
-            token: Option<Token>,
+            token: Option<Token> = 1,
             /// By whom.
             reason: CancelReason,
             /// Why, where its worker says so.
-            error: Option<JobError>,
+            error: Option<JobError> = 2,
         },
         /// Somebody asked to cancel a running job.
         17 => CancelRequested {
@@ -208,9 +208,9 @@ wire_enum! {
             /// The job.
             id: JobId,
             /// 0 to 10,000: hundredths of a per cent.
-            progress: Option<u16>,
+            progress: Option<u16> = 1,
             /// In words.
-            progress_text: Option<String>,
+            progress_text: Option<String> = 2,
         },
         /// A job was not started in time.
         19 => JobExpired {
@@ -237,7 +237,7 @@ wire_enum! {
             /// The job.
             id: JobId,
             /// Its new order of entry, where it had left its place.
-            place: Option<Place>,
+            place: Option<Place> = 1,
         },
         /// A waiting or dead job was removed without an outcome.
         22 => JobRemoved {
@@ -262,7 +262,7 @@ wire_enum! {
             /// When they were due and which they were.
             tombstones: Vec<(TimeMs, JobId)>,
             /// How many of them were dropped before their time.
-            early: u64,
+            early: u64 = 1,
         },
         /// Timers that concern nobody any more were dropped.
         25 => TimersPassed {
@@ -301,7 +301,7 @@ wire_enum! {
             /// Why.
             reason: String,
             /// When it may go on, where not at its old place.
-            available_at: Option<TimeMs>,
+            available_at: Option<TimeMs> = 1,
         },
         /// A job is held back until it is resumed.
         30 => JobPaused {
@@ -324,7 +324,7 @@ wire_enum! {
             /// The job.
             id: JobId,
             /// There; `None` for at the beginning.
-            cursor: Option<Bytes>,
+            cursor: Option<Bytes> = 1,
         },
         /// Nothing is left of a namespace that was removed.
         33 => NamespaceEmptied {

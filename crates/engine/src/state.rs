@@ -90,7 +90,7 @@ wire_struct! {
         /// When it was created.
         pub(crate) created_at: TimeMs,
         /// It was removed; what is left of it goes bit by bit.
-        pub(crate) deleted: bool,
+        pub(crate) deleted: bool = 1,
     }
 }
 

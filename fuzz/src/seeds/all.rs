@@ -45,9 +45,14 @@ fn nasty_entries() -> Vec<Named> {
         ("nasty-count-huge".to_owned(), ids(&[0xff; 9])),
         ("nasty-count-of-4-gib".to_owned(), ids(&[0xff, 0xff, 0xff, 0xff, 0x0f])),
         ("nasty-integer-too-long".to_owned(), with(&[4, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80])),
-        ("nasty-integer-overlong".to_owned(), with(&[4, 0x81, 0])),
+        ("nasty-integer-overlong".to_owned(), with(&[4, 0x81, 0, 0])),
         ("nasty-text-not-utf8".to_owned(), with(&[3, 1, 2, 0xff, 0xfe])),
         ("nasty-record-unknown".to_owned(), with(&[200, 0])),
-        ("nasty-many-small-records".to_owned(), with(&[4, 1].repeat(4000))),
+        ("nasty-field-unknown".to_owned(), with(&[4, 1, 9, 0])),
+        (
+            "nasty-field-twice".to_owned(),
+            with(&[&[21, 1][..], &[0; 16], &[1, 5, 1, 6, 0]].concat()),
+        ),
+        ("nasty-many-small-records".to_owned(), with(&[4, 1, 0].repeat(4000))),
     ]
 }

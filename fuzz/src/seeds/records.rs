@@ -316,7 +316,7 @@ pub(super) fn values() -> Vec<Named> {
         named(15, "skipped-item", &skipped()),
         (
             "nasty-tags".to_owned(),
-            [vec![6, 0, 0, 0, 0, 0, 0, 1, 1, 0, 0, 0xff, 0x1f], vec![0; 4095]].concat(),
+            [vec![6, 0, 1, 1, 8, 0xff, 0x1f], vec![0; 4095], vec![0]].concat(),
         ),
         ("nasty-length".to_owned(), vec![8, 1, 0xff, 0xff, 0xff, 0xff, 0x0f]),
     ]
