@@ -5,6 +5,7 @@ use bytes::Bytes;
 
 use crate::ids::{Epoch, JobId, KindId, NamespaceId, OperationId, Place, QueueId, TimeMs, Token};
 use crate::job::{CancelReason, Cause, DeadReason, Job, JobError, Saved};
+use crate::level::LEVEL;
 use crate::operation::Operation;
 use crate::queue::QueueSettings;
 use crate::wire::{Input, Malformed, Wire, wire_enum, wire_struct};
@@ -53,7 +54,8 @@ wire_enum! {
             /// Which.
             epoch: Epoch,
         },
-        /// From here on records and keys of this format level are written.
+        /// From here on records and keys of this level are written. No shard needs it so far: each
+        /// has one level from its first entry on.
         2 => LevelRaised {
             /// The level.
             level: u32,
@@ -352,16 +354,14 @@ pub struct Entry {
     pub records: Vec<Record>,
 }
 
-/// The first byte of an entry: the version of its layout.
-const ENTRY_VERSION: u8 = 1;
-
 impl Entry {
     /// Bytes before its records.
     pub(crate) const HEAD_BYTES: usize = 9;
 
-    /// Begins the encoding of an entry; the records follow, one after the other.
+    /// Begins the encoding of an entry; the records follow, one after the other. The first byte is
+    /// the level of all that follows.
     pub(crate) fn begin(at: TimeMs, out: &mut Vec<u8>) {
-        out.push(ENTRY_VERSION);
+        out.push(LEVEL);
         at.put(out);
     }
 }
@@ -375,8 +375,8 @@ impl Wire for Entry {
     }
 
     fn take(input: &mut Input<'_>) -> Result<Self, Malformed> {
-        if input.byte()? != ENTRY_VERSION {
-            return Err(input.malformed("a known version of an entry"));
+        if input.byte()? != LEVEL {
+            return Err(input.malformed("an entry of the known level"));
         }
         let at = Wire::take(input)?;
         let mut records = Vec::new();

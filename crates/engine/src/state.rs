@@ -33,6 +33,7 @@ use crate::ids::{
     BodyId, Epoch, JobId, KindId, MonoMs, NamespaceId, OperationId, Place, QueueId, TimeMs,
 };
 use crate::job::{Body, Job, Lease};
+use crate::level::LEVEL;
 use crate::limits::Limits;
 use crate::map::{OrderedMap, Reader};
 use crate::operation::Operation;
@@ -42,10 +43,10 @@ use crate::wire::{Wire, wire_struct};
 wire_struct! {
     /// Numbers that the shard counts on.
     pub(crate) struct Meta {
+        /// The level of all that it holds. It stands first at every level.
+        pub(crate) level: u32,
         /// Its present life.
         pub(crate) epoch: Epoch,
-        /// The format level of what it writes.
-        pub(crate) level: u32,
         /// Engine time.
         pub(crate) at: TimeMs,
         /// The next namespace's number.
@@ -67,8 +68,8 @@ wire_struct! {
 
 impl Meta {
     const NEW: Self = Self {
+        level: LEVEL as u32,
         epoch: Epoch(0),
-        level: 1,
         at: TimeMs(0),
         next_namespace: NamespaceId(1),
         next_queue: QueueId(1),

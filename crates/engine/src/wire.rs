@@ -638,7 +638,7 @@ mod tests {
         let absent = "a field that is not as where it is absent";
         assert_eq!(refused(&[2, 100, 0]), absent);
         assert_eq!(refused(&[7, 0, 0]), absent);
-        assert_eq!(refused(&[2, 7]), "a byte", "the end is missing");
+        assert_eq!(refused(&[2, 7]), "more bytes", "the end is missing");
         let long = "an integer in as few bytes as it needs";
         assert_eq!(refused(&[2, 0x87, 0, 0]), long);
         assert!(!tags_ascend(&[1, 0, 3, 3]) && tags_ascend(&[0, 1, 0, 3, 9]));

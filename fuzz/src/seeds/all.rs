@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use longshore_engine::wire::Wire;
-use longshore_engine::{Entry, TimeMs};
+use longshore_engine::{Entry, LEVEL, TimeMs};
 
 use super::{bodies, files, messages, records};
 use crate::corpus::Named;
@@ -36,8 +36,8 @@ fn entries() -> Vec<Named> {
 }
 
 fn nasty_entries() -> Vec<Named> {
-    // Version and instant; records follow up to the end.
-    let with = |records: &[u8]| [&[1, 0], records].concat();
+    // Level and instant; records follow up to the end.
+    let with = |records: &[u8]| [&[LEVEL, 0], records].concat();
     // Lists of ids that promise more than there is.
     let ids = |count: &[u8]| with(&[&[23, 1], count].concat());
     vec![

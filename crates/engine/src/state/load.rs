@@ -11,15 +11,23 @@ use super::{
 use crate::Position;
 use crate::ids::{JobId, KindId, MonoMs, NamespaceId, QueueId};
 use crate::job::{Job, Lease};
+use crate::level::OtherLevel;
 use crate::limits::Limits;
 use crate::map::OrderedMap;
 use crate::operation::Operation;
 use crate::queue::Queue;
-use crate::wire::Wire;
+use crate::wire::{Input, Wire};
 
 impl<M: OrderedMap> State<M> {
-    /// The state that a map holds, which is that at `position`.
-    pub(crate) fn load(map: M, position: Position, limits: Limits) -> Self {
+    /// The state that a map holds, which is that at `position`, unless it is of another level.
+    pub(crate) fn load(map: M, position: Position, limits: Limits) -> Result<Self, OtherLevel> {
+        if let Some(meta) = map.get(&keys::meta()) {
+            // Of the rest nothing is known where the level is another one.
+            let level = u32::take(&mut Input::new(&meta));
+            OtherLevel::check(
+                level.unwrap_or_else(|error| panic!("the numbers of a shard: {error}")),
+            )?;
+        }
         let mut state = Self {
             map,
             position,
@@ -58,7 +66,7 @@ impl<M: OrderedMap> State<M> {
         state.load_names();
         state.load_lanes();
         state.load_runs();
-        state
+        Ok(state)
     }
 
     /// Decodes every value whose key begins with `first`.
