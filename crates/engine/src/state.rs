@@ -1,6 +1,7 @@
 //! The state of a shard at one position: the durable part in an ordered map, and in memory what
 //! can be derived from it. Only `apply` changes it.
 
+pub(crate) mod count;
 pub(crate) mod filing;
 mod frontier;
 mod held;
