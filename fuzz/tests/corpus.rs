@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
-use longshore_engine::Entry;
 use longshore_engine::wire::Wire;
+use longshore_engine::{Entry, LEVEL};
 use longshore_fuzz::allocation::peak_during;
 use longshore_fuzz::drive::{self, Budget};
 use longshore_fuzz::target::{self, TARGETS};
@@ -99,6 +99,6 @@ fn every_kind_of_record_stands_in_the_corpus() {
 
 /// Whether records may have this number: of an unknown one nothing but the number is read.
 fn is_known(number: u8) -> bool {
-    let entry = Bytes::from(vec![1, 0, number]);
+    let entry = Bytes::from(vec![LEVEL, 0, number]);
     Entry::from_bytes(&entry).err().is_none_or(|error| !error.what.ends_with("number of Record"))
 }

@@ -20,6 +20,8 @@ pub(crate) enum Kind {
     Refused,
     /// The server cannot be reached, or cannot serve this now.
     Unavailable,
+    /// The folder was written by another version of Longshore, at another level.
+    OtherLevel,
 }
 
 impl Kind {
@@ -31,6 +33,8 @@ impl Kind {
             Self::NotFound => 3,
             Self::Refused => 4,
             Self::Unavailable => 5,
+            // `EX_DATAERR` of sysexits.h.
+            Self::OtherLevel => 65,
         }
     }
 }

@@ -116,6 +116,9 @@ pub(crate) fn open(config: &ServerConfig) -> Result<Node, Failure> {
                 let failure = Failure { kind: Kind::Refused, ..failure };
                 failure.hint("stop that server first, or use another folder with --data")
             }
+            OpenError::Store(StoreDirError::OtherLevel { other, .. }) => {
+                Failure { kind: Kind::OtherLevel, ..failure }.hint(other.way_out())
+            }
             OpenError::Store(
                 StoreDirError::Manifest { .. } | StoreDirError::ManifestLost { .. },
             ) => {

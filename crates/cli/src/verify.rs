@@ -65,10 +65,15 @@ pub(crate) fn execute(args: &VerifyArgs, context: &Context) -> Result<ExitCode> 
         let kind = match error {
             StoreDirError::Missing { .. } => Kind::NotFound,
             StoreDirError::InUse { .. } => Kind::Refused,
+            StoreDirError::OtherLevel { .. } => Kind::OtherLevel,
             _ => Kind::Other,
         };
         let failure = Failure::new(kind, error.to_string());
-        if kind == Kind::Refused { failure.hint("stop its server first") } else { failure }
+        match error {
+            StoreDirError::InUse { .. } => failure.hint("stop its server first"),
+            StoreDirError::OtherLevel { other, .. } => failure.hint(other.way_out()),
+            _ => failure,
+        }
     })?;
     let manifest = *store.manifest();
     let shards = (0..manifest.shards).map(|index| {

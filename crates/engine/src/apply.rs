@@ -77,6 +77,7 @@ impl<M: OrderedMap> State<M> {
                 self.meta_mut().next_queue = QueueId(id.0 + 1);
                 let counts = QueueCounts::EMPTY;
                 self.queues.insert(Queue { id, namespace, name, settings, counts }, None);
+                self.queues.change(id);
                 self.put_queue(id);
             }
             Record::QueueChanged { id, settings } => {
@@ -169,6 +170,7 @@ impl<M: OrderedMap> State<M> {
         let namespace = Namespace { id, name, created_at, deleted: false };
         self.put(&keys::namespace(id), &namespace);
         self.add_namespace(namespace, Kept::default());
+        self.kept_mut(id);
     }
 
     fn apply_namespace_deleted(&mut self, id: NamespaceId) {

@@ -15,6 +15,7 @@ mod command;
 mod effect;
 mod ids;
 mod job;
+mod level;
 mod limits;
 mod map;
 mod moment;
@@ -45,6 +46,7 @@ pub use job::{
     AttemptNote, Body, CancelReason, Cause, Checkpoint, DeadReason, End, EndKind, FinalRun, Job,
     JobError, JobOptions, Lease, Phase, RESERVED_KIND_PREFIX, RetryPolicy, Saved, SkippedItem,
 };
+pub use level::{LEVEL, OtherLevel};
 pub use limits::{Cap, ENTRY_BYTES_MAX, Limits, Scope};
 pub use map::{OrderedMap, Reader};
 pub use moment::Clock;

@@ -5,6 +5,7 @@ use bytes::Bytes;
 
 use crate::ids::{Epoch, JobId, KindId, NamespaceId, OperationId, Place, QueueId, TimeMs, Token};
 use crate::job::{CancelReason, Cause, DeadReason, Job, JobError, Saved};
+use crate::level::LEVEL;
 use crate::operation::Operation;
 use crate::queue::QueueSettings;
 use crate::wire::{Input, Malformed, Wire, wire_enum, wire_struct};
@@ -53,7 +54,8 @@ wire_enum! {
             /// Which.
             epoch: Epoch,
         },
-        /// From here on records and keys of this format level are written.
+        /// From here on records and keys of this level are written. No shard needs it so far: each
+        /// has one level from its first entry on.
         2 => LevelRaised {
             /// The level.
             level: u32,
@@ -118,9 +120,9 @@ wire_enum! {
             /// The worker's session.
             session: String,
             /// The turn that they answer.
-            turn: Option<u64>,
+            turn: Option<u64> = 1,
             /// Grants of turns up to here arrived; of later ones this session keeps the list.
-            seen: Option<u64>,
+            seen: Option<u64> = 2,
             /// The jobs.
             grants: Vec<Grant>,
         },
@@ -142,9 +144,9 @@ wire_enum! {
             /// The lease that ended.
             token: Token,
             /// JSON text.
-            result: Option<Bytes>,
+            result: Option<Bytes> = 1,
             /// The resource that it made.
-            location: Option<String>,
+            location: Option<String> = 2,
         },
         /// An attempt did not succeed.
         13 => AttemptFailed {
@@ -157,7 +159,7 @@ wire_enum! {
             /// Why.
             cause: Cause,
             /// What the worker said.
-            error: Option<JobError>,
+            error: Option<JobError> = 1,
             /// What follows.
             next: Next,
         },
@@ -188,11 +190,11 @@ wire_enum! {
             /// The job.
             id: JobId,
             /// The lease that ended, if it ran.
-            token: Option<Token>,
+            token: Option<Token> = 1,
             /// By whom.
             reason: CancelReason,
             /// Why, where its worker says so.
-            error: Option<JobError>,
+            error: Option<JobError> = 2,
         },
         /// Somebody asked to cancel a running job.
         17 => CancelRequested {
@@ -208,9 +210,9 @@ wire_enum! {
             /// The job.
             id: JobId,
             /// 0 to 10,000: hundredths of a per cent.
-            progress: Option<u16>,
+            progress: Option<u16> = 1,
             /// In words.
-            progress_text: Option<String>,
+            progress_text: Option<String> = 2,
         },
         /// A job was not started in time.
         19 => JobExpired {
@@ -237,7 +239,7 @@ wire_enum! {
             /// The job.
             id: JobId,
             /// Its new order of entry, where it had left its place.
-            place: Option<Place>,
+            place: Option<Place> = 1,
         },
         /// A waiting or dead job was removed without an outcome.
         22 => JobRemoved {
@@ -262,7 +264,7 @@ wire_enum! {
             /// When they were due and which they were.
             tombstones: Vec<(TimeMs, JobId)>,
             /// How many of them were dropped before their time.
-            early: u64,
+            early: u64 = 1,
         },
         /// Timers that concern nobody any more were dropped.
         25 => TimersPassed {
@@ -301,7 +303,7 @@ wire_enum! {
             /// Why.
             reason: String,
             /// When it may go on, where not at its old place.
-            available_at: Option<TimeMs>,
+            available_at: Option<TimeMs> = 1,
         },
         /// A job is held back until it is resumed.
         30 => JobPaused {
@@ -324,7 +326,7 @@ wire_enum! {
             /// The job.
             id: JobId,
             /// There; `None` for at the beginning.
-            cursor: Option<Bytes>,
+            cursor: Option<Bytes> = 1,
         },
         /// Nothing is left of a namespace that was removed.
         33 => NamespaceEmptied {
@@ -352,16 +354,14 @@ pub struct Entry {
     pub records: Vec<Record>,
 }
 
-/// The first byte of an entry: the version of its layout.
-const ENTRY_VERSION: u8 = 1;
-
 impl Entry {
     /// Bytes before its records.
     pub(crate) const HEAD_BYTES: usize = 9;
 
-    /// Begins the encoding of an entry; the records follow, one after the other.
+    /// Begins the encoding of an entry; the records follow, one after the other. The first byte is
+    /// the level of all that follows.
     pub(crate) fn begin(at: TimeMs, out: &mut Vec<u8>) {
-        out.push(ENTRY_VERSION);
+        out.push(LEVEL);
         at.put(out);
     }
 }
@@ -375,8 +375,8 @@ impl Wire for Entry {
     }
 
     fn take(input: &mut Input<'_>) -> Result<Self, Malformed> {
-        if input.byte()? != ENTRY_VERSION {
-            return Err(input.malformed("a known version of an entry"));
+        if input.byte()? != LEVEL {
+            return Err(input.malformed("an entry of the known level"));
         }
         let at = Wire::take(input)?;
         let mut records = Vec::new();

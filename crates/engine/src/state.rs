@@ -1,6 +1,7 @@
 //! The state of a shard at one position: the durable part in an ordered map, and in memory what
 //! can be derived from it. Only `apply` changes it.
 
+pub(crate) mod count;
 pub(crate) mod filing;
 mod frontier;
 mod held;
@@ -33,6 +34,7 @@ use crate::ids::{
     BodyId, Epoch, JobId, KindId, MonoMs, NamespaceId, OperationId, Place, QueueId, TimeMs,
 };
 use crate::job::{Body, Job, Lease};
+use crate::level::LEVEL;
 use crate::limits::Limits;
 use crate::map::{OrderedMap, Reader};
 use crate::operation::Operation;
@@ -42,10 +44,10 @@ use crate::wire::{Wire, wire_struct};
 wire_struct! {
     /// Numbers that the shard counts on.
     pub(crate) struct Meta {
+        /// The level of all that it holds. It stands first at every level.
+        pub(crate) level: u32,
         /// Its present life.
         pub(crate) epoch: Epoch,
-        /// The format level of what it writes.
-        pub(crate) level: u32,
         /// Engine time.
         pub(crate) at: TimeMs,
         /// The next namespace's number.
@@ -67,8 +69,8 @@ wire_struct! {
 
 impl Meta {
     const NEW: Self = Self {
+        level: LEVEL as u32,
         epoch: Epoch(0),
-        level: 1,
         at: TimeMs(0),
         next_namespace: NamespaceId(1),
         next_queue: QueueId(1),
@@ -90,7 +92,7 @@ wire_struct! {
         /// When it was created.
         pub(crate) created_at: TimeMs,
         /// It was removed; what is left of it goes bit by bit.
-        pub(crate) deleted: bool,
+        pub(crate) deleted: bool = 1,
     }
 }
 

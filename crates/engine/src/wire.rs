@@ -1,5 +1,6 @@
 //! How values become bytes in records and in the state: LEB128 integers, counted strings, fields
-//! in order. Decoding bounds every length by the bytes that are there, and never panics.
+//! in order, then those that may be absent, each behind its tag. Decoding bounds every length by
+//! the bytes that are there, and never panics.
 
 use std::sync::Arc;
 
@@ -71,6 +72,16 @@ pub trait Wire: Sized {
     /// Takes one value.
     fn take(input: &mut Input<'_>) -> Result<Self, Malformed>;
 
+    /// Appends what follows a tag: the tag already says that the value is there.
+    fn put_tagged(&self, out: &mut Vec<u8>) {
+        self.put(out);
+    }
+
+    /// Takes what follows a tag.
+    fn take_tagged(input: &mut Input<'_>) -> Result<Self, Malformed> {
+        Self::take(input)
+    }
+
     /// The encoding as a value of the ordered map.
     fn to_bytes(&self) -> Bytes {
         let mut out = Vec::with_capacity(128);
@@ -108,6 +119,9 @@ impl Wire for u64 {
                 break;
             }
             value |= bits << shift;
+            if byte == 0 && shift > 0 {
+                return Err(input.malformed("an integer in as few bytes as it needs"));
+            }
             if byte < 0x80 {
                 return Ok(value);
             }
@@ -228,6 +242,17 @@ impl<T: Wire> Wire for Option<T> {
             _ => Err(input.malformed("an optional value")),
         }
     }
+
+    fn put_tagged(&self, out: &mut Vec<u8>) {
+        match self {
+            Some(value) => value.put_tagged(out),
+            None => unreachable!("a tagged field that is none is left out"),
+        }
+    }
+
+    fn take_tagged(input: &mut Input<'_>) -> Result<Self, Malformed> {
+        T::take_tagged(input).map(Some)
+    }
 }
 
 impl<T: Wire> Wire for Box<T> {
@@ -279,10 +304,139 @@ fn take_count(input: &mut Input<'_>) -> Result<usize, Malformed> {
     }
 }
 
-/// Declares a structure whose encoding is its fields in order.
+/// What stands behind the last field, where a tag would.
+const NO_MORE_FIELDS: u8 = 0;
+
+/// Appends the end of the fields.
+pub(crate) fn put_end(out: &mut Vec<u8>) {
+    out.push(NO_MORE_FIELDS);
+}
+
+/// Appends a field behind its tag, unless it is as where it is absent.
+pub(crate) fn put_field<T: Wire + PartialEq>(tag: u8, value: &T, absent: &T, out: &mut Vec<u8>) {
+    if value != absent {
+        out.push(tag);
+        value.put_tagged(out);
+    }
+}
+
+/// The tag of the field that follows, if one does. Tags ascend, so no field stands there twice.
+pub(crate) fn take_tag(input: &mut Input<'_>, last: &mut u8) -> Result<Option<u8>, Malformed> {
+    let tag = input.byte()?;
+    if tag == NO_MORE_FIELDS {
+        return Ok(None);
+    }
+    if tag <= *last {
+        return Err(input.malformed("fields in the order of their tags"));
+    }
+    *last = tag;
+    Ok(Some(tag))
+}
+
+/// Takes the field behind a tag. `field` is as where it is absent; then it would not stand there.
+pub(crate) fn take_field<T: Wire + PartialEq>(
+    input: &mut Input<'_>,
+    field: &mut T,
+) -> Result<(), Malformed> {
+    let value = T::take_tagged(input)?;
+    if value == *field {
+        return Err(input.malformed("a field that is not as where it is absent"));
+    }
+    *field = value;
+    Ok(())
+}
+
+/// Whether the tags of a structure, in the order of its fields, are written as they are read. What
+/// has none counts as 0.
+pub(crate) const fn tags_ascend(mut tags: &[u8]) -> bool {
+    let mut last = 0;
+    while let [tag, rest @ ..] = tags {
+        if *tag != 0 {
+            if *tag <= last {
+                return false;
+            }
+            last = *tag;
+        }
+        tags = rest;
+    }
+    true
+}
+
+/// One field, by what follows its type: nothing where it always stands at its place in the order,
+/// `= TAG` where it may be absent, `= _` where it is never written. See [`wire_struct`].
+macro_rules! wire_field {
+    (tag) => { 0 };
+    (tag = _) => { 0 };
+    (tag = $tag:literal $($default:tt)*) => { $tag };
+
+    (put $value:expr, $type:ty, $out:ident) => {
+        $crate::wire::Wire::put($value, $out);
+    };
+    (put $value:expr, $type:ty, $out:ident = $($tag:tt)*) => {};
+
+    (put_tagged $value:expr, $type:ty, $out:ident) => {};
+    (put_tagged $value:expr, $type:ty, $out:ident = _) => { let _ = $value; };
+    (put_tagged $value:expr, $type:ty, $out:ident = $tag:literal $($default:tt)*) => {
+        let absent = $crate::wire::wire_field!(absent $type $(, $default)*);
+        $crate::wire::put_field($tag, $value, &absent, $out);
+    };
+
+    (take $field:ident, $type:ty, $input:ident) => {
+        let $field: $type = $crate::wire::Wire::take($input)?;
+    };
+    (take $field:ident, $type:ty, $input:ident = _) => {
+        let $field: $type = Default::default();
+    };
+    (take $field:ident, $type:ty, $input:ident = $tag:literal $($default:tt)*) => {
+        let mut $field: $type = $crate::wire::wire_field!(absent $type $(, $default)*);
+    };
+
+    (take_tagged $field:ident, $found:ident, $input:ident) => { false };
+    (take_tagged $field:ident, $found:ident, $input:ident = _) => { false };
+    (take_tagged $field:ident, $found:ident, $input:ident = $tag:literal $($default:tt)*) => {
+        $found == $tag && {
+            $crate::wire::take_field($input, &mut $field)?;
+            true
+        }
+    };
+
+    (absent $type:ty) => { <$type>::default() };
+    (absent $type:ty, default, $absent:tt) => { $absent };
+}
+
+/// Takes fields into variables of their names.
+macro_rules! wire_take {
+    ($name:ident, $input:ident, $($field:ident: $type:ty $(= $tag:tt $(default $default:tt)?)?,)*) => {
+        $($crate::wire::wire_field!(
+            take $field, $type, $input $(= $tag $(default $default)?)?);)*
+        let mut last = 0;
+        while let Some(found) = $crate::wire::take_tag($input, &mut last)? {
+            let _ = found;
+            let is_known = false $(|| $crate::wire::wire_field!(
+                take_tagged $field, found, $input $(= $tag $(default $default)?)?))*;
+            if !is_known {
+                return Err($input.malformed(concat!("a known field of ", stringify!($name))));
+            }
+        }
+    };
+}
+
+/// Declares a structure. Its encoding is the fields that always stand there, in order, then those
+/// that may be absent, each behind its tag (one byte, permanent, ascending in the order of
+/// declaration), then a 0. A field is of the second kind where `= TAG` follows its type:
+///
+/// ```text
+/// pub snoozes: u32 = 7,                   absent while it is the default of its type
+/// pub factor: u32 = 8 default 100,        absent while it is 100 (a literal or in parentheses)
+/// pub touched: MonoMs = _,                never written; the default of its type once read
+/// ```
+///
+/// So a new field is one line, and what was written before it reads as before. Whoever meets a tag
+/// that it does not know refuses the value: it was written by a later program.
 macro_rules! wire_struct {
     ($(#[$meta:meta])* $vis:vis struct $name:ident {
-        $($(#[$field_meta:meta])* $field_vis:vis $field:ident: $type:ty,)*
+        $($(#[$field_meta:meta])* $field_vis:vis $field:ident: $type:ty
+            $(= $tag:tt $(default $default:tt)?)?,)*
     }) => {
         $(#[$meta])*
         #[derive(Clone, Debug, PartialEq)]
@@ -292,25 +446,35 @@ macro_rules! wire_struct {
 
         impl $crate::wire::Wire for $name {
             fn put(&self, out: &mut Vec<u8>) {
-                $($crate::wire::Wire::put(&self.$field, out);)*
+                const { assert!($crate::wire::tags_ascend(
+                    &[$($crate::wire::wire_field!(tag $(= $tag)?)),*]), "tags ascend"); }
+                $($crate::wire::wire_field!(put &self.$field, $type, out $(= $tag)?);)*
+                $($crate::wire::wire_field!(
+                    put_tagged &self.$field, $type, out $(= $tag $(default $default)?)?);)*
+                $crate::wire::put_end(out);
             }
 
             fn take(input: &mut $crate::wire::Input<'_>) -> Result<Self, $crate::wire::Malformed> {
-                Ok(Self { $($field: $crate::wire::Wire::take(input)?,)* })
+                $crate::wire::wire_take!(
+                    $name, input, $($field: $type $(= $tag $(default $default)?)?,)*);
+                Ok(Self { $($field,)* })
             }
         }
     };
 }
 
-/// Declares an enumeration whose encoding is the variant's permanent number, then its fields.
+/// Declares an enumeration whose encoding is the variant's permanent number, then its fields as
+/// those of a structure. A variant without fields is its number alone: what such a one comes to
+/// need is a variant with a new number.
 macro_rules! wire_enum {
-    ($(#[$meta:meta])* pub enum $name:ident {
+    ($(#[$meta:meta])* $vis:vis enum $name:ident {
         $($(#[$variant_meta:meta])* $number:literal => $variant:ident
-            $({ $($(#[$field_meta:meta])* $field:ident: $type:ty,)* })?,)*
+            $({ $($(#[$field_meta:meta])* $field:ident: $type:ty
+                $(= $tag:tt $(default $default:tt)?)?,)* })?,)*
     }) => {
         $(#[$meta])*
         #[derive(Clone, Debug, PartialEq)]
-        pub enum $name {
+        $vis enum $name {
             $($(#[$variant_meta])* $variant $({ $($(#[$field_meta])* $field: $type,)* })?,)*
         }
 
@@ -319,16 +483,26 @@ macro_rules! wire_enum {
                 match self {
                     $(Self::$variant $({ $($field,)* })? => {
                         out.push($number);
-                        $($($crate::wire::Wire::put($field, out);)*)?
+                        $(
+                            const { assert!($crate::wire::tags_ascend(
+                                &[$($crate::wire::wire_field!(tag $(= $tag)?)),*]), "tags ascend"); }
+                            $($crate::wire::wire_field!(put $field, $type, out $(= $tag)?);)*
+                            $($crate::wire::wire_field!(
+                                put_tagged $field, $type, out
+                                $(= $tag $(default $default)?)?);)*
+                            $crate::wire::put_end(out);
+                        )?
                     })*
                 }
             }
 
             fn take(input: &mut $crate::wire::Input<'_>) -> Result<Self, $crate::wire::Malformed> {
                 match input.byte()? {
-                    $($number => Ok(Self::$variant $({
-                        $($field: $crate::wire::Wire::take(input)?,)*
-                    })?),)*
+                    $($number => {
+                        $($crate::wire::wire_take!(
+                            $variant, input, $($field: $type $(= $tag $(default $default)?)?,)*);)?
+                        Ok(Self::$variant $({ $($field,)* })?)
+                    })*
                     _ => Err(input.malformed(concat!("a known number of ", stringify!($name)))),
                 }
             }
@@ -336,7 +510,7 @@ macro_rules! wire_enum {
     };
 }
 
-pub(crate) use {wire_enum, wire_struct};
+pub(crate) use {wire_enum, wire_field, wire_struct, wire_take};
 
 #[cfg(test)]
 mod tests {
@@ -364,7 +538,11 @@ mod tests {
 
         #[test]
         fn anything_decodes_or_is_refused(bytes: Vec<u8>) {
-            let _ = Vec::<(String, Option<u64>)>::from_bytes(&bytes.into());
+            let _ = Vec::<(String, Option<u64>)>::from_bytes(&bytes.clone().into());
+            let bytes = Bytes::from(bytes);
+            if let Ok(value) = After::from_bytes(&bytes) {
+                assert_eq!(value.to_bytes(), bytes);
+            }
         }
     }
 
@@ -374,6 +552,96 @@ mod tests {
         assert!(Bytes::from_bytes(&huge).is_err());
         assert!(Vec::<u64>::from_bytes(&huge).is_err());
         assert!(u64::from_bytes(&Bytes::from_static(&[0xff; 10])).is_err());
+    }
+
+    wire_struct! {
+        /// As an earlier program knows it.
+        struct Before {
+            id: u32,
+            name: Option<String> = 1,
+            kind: KindBefore,
+        }
+    }
+
+    wire_enum! {
+        enum KindBefore {
+            1 => Plain,
+            2 => Sized { size: u64, },
+        }
+    }
+
+    wire_struct! {
+        /// As a later program knows it.
+        struct After {
+            id: u32,
+            name: Option<String> = 1,
+            kind: KindAfter,
+            percent: u32 = 2 default 100,
+            labels: Vec<String> = 7,
+            looked_at: u64 = _,
+        }
+    }
+
+    wire_enum! {
+        enum KindAfter {
+            1 => Plain,
+            2 => Sized { size: u64, limit: Option<u64> = 1, },
+        }
+    }
+
+    fn after() -> After {
+        let kind = KindAfter::Sized { size: 300, limit: None };
+        After { id: 5, name: None, kind, percent: 100, labels: Vec::new(), looked_at: 0 }
+    }
+
+    fn before() -> Before {
+        Before { id: 5, name: None, kind: KindBefore::Sized { size: 300 } }
+    }
+
+    #[test]
+    fn a_structure_stands_as_the_documentation_says() {
+        assert_eq!(before().to_bytes()[..], [5, 2, 0xac, 2, 0, 0]);
+        let after = After { name: Some("ab".into()), percent: 7, looked_at: 9, ..after() };
+        assert_eq!(after.to_bytes()[..], [5, 2, 0xac, 2, 0, 1, 2, b'a', b'b', 2, 7, 0]);
+    }
+
+    #[test]
+    fn what_was_written_before_a_field_was_added_reads_as_before() {
+        let old = Before { name: Some("ab".into()), ..before() };
+        let new = After { name: Some("ab".into()), ..after() };
+        assert_eq!(After::from_bytes(&old.to_bytes()).as_ref(), Ok(&new));
+        assert_eq!(new.to_bytes(), old.to_bytes(), "and while it is not used, writes as before");
+        let seen = After { looked_at: 9, ..new.clone() };
+        assert_eq!(After::from_bytes(&seen.to_bytes()), Ok(new), "what is never written is new");
+    }
+
+    #[test]
+    fn a_field_of_a_later_program_is_refused_by_name() {
+        let used = After { percent: 0, ..after() };
+        assert_eq!(After::from_bytes(&used.to_bytes()).as_ref(), Ok(&used));
+        let error = Before::from_bytes(&used.to_bytes()).unwrap_err();
+        assert_eq!(error.what, "a known field of Before");
+        let kind = KindAfter::Sized { size: 300, limit: Some(0) };
+        let error = Before::from_bytes(&After { kind, ..after() }.to_bytes()).unwrap_err();
+        assert_eq!(error.what, "a known field of Sized");
+    }
+
+    #[test]
+    fn a_value_has_one_encoding() {
+        let refused = |tail: &[u8]| {
+            let bytes = [&[5, 1][..], tail].concat();
+            After::from_bytes(&bytes.into()).unwrap_err().what
+        };
+        let order = "fields in the order of their tags";
+        assert_eq!(refused(&[7, 1, 0, 2, 7, 0]), order);
+        assert_eq!(refused(&[2, 7, 2, 8, 0]), order, "a field that stands there twice");
+        let absent = "a field that is not as where it is absent";
+        assert_eq!(refused(&[2, 100, 0]), absent);
+        assert_eq!(refused(&[7, 0, 0]), absent);
+        assert_eq!(refused(&[2, 7]), "more bytes", "the end is missing");
+        let long = "an integer in as few bytes as it needs";
+        assert_eq!(refused(&[2, 0x87, 0, 0]), long);
+        assert!(!tags_ascend(&[1, 0, 3, 3]) && tags_ascend(&[0, 1, 0, 3, 9]));
     }
 
     #[test]

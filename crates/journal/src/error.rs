@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use longshore_engine::Position;
+use longshore_engine::{OtherLevel, Position};
 use thiserror::Error;
 
 use crate::fault::{Corruption, Fault};
@@ -32,13 +32,13 @@ pub enum OpenError {
         /// Whose it is.
         found: Identity,
     },
-    /// A later version of Longshore wrote it.
-    #[error("{} has format version {found}, which this version cannot read", path.display())]
-    Version {
+    /// Another version of Longshore wrote it.
+    #[error("{}: {other}", path.display())]
+    OtherLevel {
         /// The segment.
         path: PathBuf,
-        /// The version that it has.
-        found: u32,
+        /// The level that it has.
+        other: OtherLevel,
     },
     /// There is no room for the segment that every start begins.
     #[error("no space on the device for {needed_bytes} bytes of journal in {}", path.display())]

@@ -4,7 +4,7 @@
 use std::cmp::Ordering;
 use std::path::PathBuf;
 
-use longshore_engine::Position;
+use longshore_engine::{OtherLevel, Position};
 use thiserror::Error;
 
 use crate::frame::FrameError;
@@ -37,12 +37,9 @@ pub enum Fault {
         /// The number in the header.
         found: u64,
     },
-    /// A later version of Longshore wrote the segment.
-    #[error("format version {found} is not supported")]
-    Version {
-        /// The version in the header.
-        found: u32,
-    },
+    /// Another version of Longshore wrote the segment.
+    #[error(transparent)]
+    OtherLevel(OtherLevel),
     /// The segment belongs to another store or shard.
     #[error("segment belongs to {found}")]
     Foreign {

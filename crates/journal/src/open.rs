@@ -183,7 +183,7 @@ fn begin_segment(
 
 fn refusal(corruption: Corruption, config: &FileConfig) -> OpenError {
     match corruption.fault {
-        Fault::Version { found } => OpenError::Version { path: corruption.path, found },
+        Fault::OtherLevel(other) => OpenError::OtherLevel { path: corruption.path, other },
         Fault::Foreign { found } => {
             OpenError::Foreign { path: corruption.path, expected: config.identity, found }
         }

@@ -7,7 +7,7 @@
 //! | offset | bytes | field |
 //! | --- | --- | --- |
 //! | 0 | 8 | `LONGSHRJ` |
-//! | 8 | 4 | format version: 1 |
+//! | 8 | 4 | the level of all that is on disk |
 //! | 12 | 4 | CRC32C of bytes 0 to 12 and 16 to 96 |
 //! | 16 | 16 | id of the store |
 //! | 32 | 4 | number of the shard |
@@ -23,7 +23,7 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-use longshore_engine::Position;
+use longshore_engine::{LEVEL, OtherLevel, Position};
 
 use crate::disk::{Disk, DiskFile};
 
@@ -32,9 +32,6 @@ pub(crate) const SEGMENT_HEADER_BYTES: u64 = 4096;
 
 /// Length of the part of the header that is used.
 pub(crate) const HEADER_USED_BYTES: usize = 96;
-
-/// The version of the format that this code writes, and the only one that it reads.
-pub(crate) const FORMAT_VERSION: u32 = 1;
 
 /// How many zeros are written and synced at a time: a longer write would make the commits beside it
 /// wait.
@@ -85,7 +82,7 @@ pub(crate) struct Begin {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum HeaderError {
     Damaged,
-    Version(u32),
+    Level(OtherLevel),
 }
 
 impl SegmentHeader {
@@ -94,7 +91,7 @@ impl SegmentHeader {
         let origin = if self.begin.is_some() { ORIGIN_START } else { ORIGIN_PREPARED };
         let begin = self.begin.unwrap_or(Begin { base: Position::START, durable: Position::START });
         bytes[..8].copy_from_slice(MAGIC);
-        bytes[8..12].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
+        bytes[8..12].copy_from_slice(&u32::from(LEVEL).to_le_bytes());
         bytes[16..32].copy_from_slice(&self.identity.store);
         bytes[32..36].copy_from_slice(&self.identity.shard.to_le_bytes());
         bytes[36..40].copy_from_slice(&origin.to_le_bytes());
@@ -113,10 +110,7 @@ impl SegmentHeader {
         if &bytes[..8] != MAGIC || u32_at(bytes, 12) != checksum(bytes) {
             return Err(HeaderError::Damaged);
         }
-        let version = u32_at(bytes, 8);
-        if version != FORMAT_VERSION {
-            return Err(HeaderError::Version(version));
-        }
+        OtherLevel::check(u32_at(bytes, 8)).map_err(HeaderError::Level)?;
         let (base, durable) = (Position(u64_at(bytes, 64)), Position(u64_at(bytes, 72)));
         // Leaves room for arithmetic on positions, which then cannot overflow.
         if base > durable || durable.0 >= u64::MAX / 2 {
@@ -233,12 +227,13 @@ mod tests {
     }
 
     #[test]
-    fn a_later_version_is_told_from_damage() {
+    fn another_level_is_told_from_damage() {
         let mut bytes = header().encode();
-        bytes[8] = 2;
+        bytes[8] = LEVEL + 1;
         let crc = checksum(&bytes);
         bytes[12..16].copy_from_slice(&crc.to_le_bytes());
-        assert_eq!(SegmentHeader::decode(&bytes), Err(HeaderError::Version(2)));
+        let later = OtherLevel { found: u32::from(LEVEL) + 1 };
+        assert_eq!(SegmentHeader::decode(&bytes), Err(HeaderError::Level(later)));
     }
 
     #[test]

@@ -142,7 +142,7 @@ fn check_header(
 ) -> Result<SegmentHeader, Fault> {
     let header = SegmentHeader::decode(bytes).map_err(|error| match error {
         HeaderError::Damaged => Fault::Header,
-        HeaderError::Version(found) => Fault::Version { found },
+        HeaderError::Level(other) => Fault::OtherLevel(other),
     })?;
     if header.sequence != sequence {
         return Err(Fault::Sequence { found: header.sequence });

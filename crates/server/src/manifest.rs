@@ -3,11 +3,10 @@
 
 use std::fmt;
 
+use longshore_engine::{LEVEL, OtherLevel};
 use thiserror::Error;
 use uuid::Uuid;
 
-/// The format of stores that this version writes.
-pub(crate) const FORMAT: u32 = 1;
 /// The most shards that a store may have.
 pub const SHARDS_MAX: u32 = 256;
 /// The longest manifest that is read.
@@ -18,7 +17,7 @@ const TITLE: &str = "longshore store";
 /// What was fixed when the store was created.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Manifest {
-    /// Version of the store's format.
+    /// The level of all that is in the store. The line has another name: earlier versions know it.
     pub format: u32,
     /// Identity of the store.
     pub store_id: Uuid,
@@ -29,12 +28,9 @@ pub struct Manifest {
 /// What is wrong with a manifest.
 #[derive(Clone, Debug, Eq, Error, PartialEq)]
 pub enum ManifestError {
-    /// A later version wrote it.
-    #[error("its format is {format}, this version of Longshore knows up to {FORMAT}")]
-    FormatUnknown {
-        /// The format.
-        format: u32,
-    },
+    /// Another version wrote it, and all that is in the store.
+    #[error(transparent)]
+    OtherLevel(#[from] OtherLevel),
     /// It is damaged.
     #[error("{what}")]
     Damaged {
@@ -46,14 +42,14 @@ pub enum ManifestError {
 impl Manifest {
     /// A manifest for a new store.
     pub fn create(shards: u32) -> Self {
-        Self { format: FORMAT, store_id: Uuid::now_v7(), shards }
+        Self { format: LEVEL.into(), store_id: Uuid::now_v7(), shards }
     }
 
     /// The text as it stands in the file:
     ///
     /// ```text
     /// longshore store
-    /// format 1
+    /// format 3
     /// id 01890a5d-ac96-774b-bcce-b302099a8057
     /// shards 2
     /// crc32c 8 hexadecimal digits, of all bytes before this line
@@ -81,9 +77,7 @@ impl Manifest {
             return Err(damaged("it does not begin as a manifest"));
         }
         let format: u32 = field(lines.next(), "format")?;
-        if format != FORMAT {
-            return Err(ManifestError::FormatUnknown { format });
-        }
+        OtherLevel::check(format)?;
         let store_id: Uuid = field(lines.next(), "id")?;
         let shards: u32 = field(lines.next(), "shards")?;
         if shards == 0 || shards > SHARDS_MAX {
@@ -137,12 +131,14 @@ mod tests {
     }
 
     #[test]
-    fn a_later_format_is_named() {
-        let text = Manifest { format: 9, ..Manifest::create(2) }.encode();
-        assert_eq!(
-            Manifest::decode(text.as_bytes()),
-            Err(ManifestError::FormatUnknown { format: 9 })
-        );
+    fn another_level_is_named_whatever_follows() {
+        for found in [1, 9] {
+            let text = Manifest { format: found, ..Manifest::create(2) }.to_string() + "new 1\n";
+            let crc = crc32c::crc32c(text.as_bytes());
+            let text = format!("{text}crc32c {crc:08x}\n");
+            let other = ManifestError::OtherLevel(OtherLevel { found });
+            assert_eq!(Manifest::decode(text.as_bytes()), Err(other));
+        }
     }
 
     #[test]

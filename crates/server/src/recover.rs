@@ -147,7 +147,7 @@ fn replay(
         ReadError::Truncated { first, .. } => RecoverError::HeadLost { persisted, first },
         error => error.into(),
     })?;
-    let mut recovery = Recovery::begin(map, persisted, limits);
+    let mut recovery = Recovery::begin(map, persisted, limits)?;
     let flusher = recovery.map().flusher();
     let mut bytes = 0;
     for (done, entry) in (1..).zip(entries) {

@@ -14,6 +14,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
+use longshore_engine::OtherLevel;
 use thiserror::Error;
 
 use crate::manifest::{MANIFEST_BYTES_MAX, Manifest, ManifestError, SHARDS_MAX};
@@ -59,6 +60,14 @@ pub enum StoreDirError {
         dir: PathBuf,
         /// What is there.
         found: PathBuf,
+    },
+    /// Another version of Longshore wrote it. Nothing in it was touched.
+    #[error("store {}: {other}", dir.display())]
+    OtherLevel {
+        /// The folder.
+        dir: PathBuf,
+        /// The level that it has.
+        other: OtherLevel,
     },
     /// The manifest cannot be used.
     #[error("manifest {}: {source}", path.display())]
@@ -219,7 +228,12 @@ fn read_manifest(dir: &Path) -> Result<Option<Manifest>, StoreDirError> {
     };
     let mut bytes = Vec::new();
     file.take(MANIFEST_BYTES_MAX).read_to_end(&mut bytes).map_err(io_error("read", &path))?;
-    Manifest::decode(&bytes).map(Some).map_err(|source| StoreDirError::Manifest { path, source })
+    Manifest::decode(&bytes).map(Some).map_err(|source| match source {
+        ManifestError::OtherLevel(other) => {
+            StoreDirError::OtherLevel { dir: dir.to_owned(), other }
+        }
+        source => StoreDirError::Manifest { path, source },
+    })
 }
 
 fn write_manifest(dir: &Path, manifest: &Manifest) -> Result<(), StoreDirError> {

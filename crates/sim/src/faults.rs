@@ -14,9 +14,11 @@ const DEAD_KEY_FIRST: u8 = 10;
 const CHECKPOINT_KEY_FIRST: u8 = 21;
 
 /// Which of those numbers are the epoch and the counter of tokens, of how many.
-const EPOCH_AT: usize = 0;
+const EPOCH_AT: usize = 1;
 const NEXT_TOKEN_AT: usize = 7;
 const META_NUMBERS: usize = 10;
+/// What ends a structure without fields behind tags.
+const END: u8 = 0;
 
 /// Turns interruptions into releases before the engine sees them.
 pub(crate) fn release_interrupted(request: &mut Request) {
@@ -54,6 +56,7 @@ pub(crate) fn forget_tokens(map: &mut SimMap) {
     for number in &numbers {
         number.put(&mut out);
     }
+    out.push(END);
     map.entries.insert(META_KEY.to_vec(), Bytes::from(out));
 }
 

@@ -76,7 +76,8 @@ impl Node {
         }
         let skipped = (canary == Some(Canary::SkippedReplay) && random.percent(50))
             .then(|| Position(persisted.0 + 1 + random.below(tail.0 - persisted.0)));
-        let mut recovery = Recovery::begin(map, persisted, limits.clone());
+        let mut recovery = Recovery::begin(map, persisted, limits.clone())
+            .map_err(|error| violation(error.to_string()))?;
         let entries = journal.read_from(persisted.next());
         for entry in entries.map_err(|error| violation(error.to_string()))? {
             let (position, mut entry) = entry.map_err(|error| violation(error.to_string()))?;
@@ -250,7 +251,7 @@ fn released(effects: Vec<Effect>) -> Released {
 
 fn open_error(error: &OpenError) -> StartError {
     match error {
-        OpenError::Corrupt(_) | OpenError::Foreign { .. } | OpenError::Version { .. } => {
+        OpenError::Corrupt(_) | OpenError::Foreign { .. } | OpenError::OtherLevel { .. } => {
             StartError::Refused(error.to_string())
         }
         OpenError::NoSpace { .. } | OpenError::Io { .. } => StartError::Ended(error.to_string()),

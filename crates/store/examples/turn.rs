@@ -164,6 +164,7 @@ fn main() {
     let flusher = lsm.flusher();
     let (durable, done) = (AtomicU64::new(0), AtomicBool::new(false));
     let turn = Recovery::begin(lsm, Position::START, Limits::default())
+        .unwrap()
         .start(Clock { wall: TimeMs(1_700_000_000_000), ..Clock::default() }, &["default"]);
     let mut shard = Shard { turn, start: Instant::now(), durable: &durable, turns: 0 };
     thread::scope(|scope| {

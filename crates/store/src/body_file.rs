@@ -3,9 +3,9 @@
 //!
 //! ```text
 //! bodies          as they are, in order of their keys, without a gap
-//! index           "LONGSHRB", format u32 = 1, number of the file u64,
+//! index           "LONGSHRB", level u32, number of the file u64,
 //!                 then per body: length u32, length of the key u16, key
-//! in the tables   key 00, number of the file u64 (big endian); value: format u8 = 1, length of the
+//! in the tables   key 00, number of the file u64 (big endian); value: level u8, length of the
 //!                 bodies u64, length of the index u64, XXH3-128 of the index u128
 //! ```
 
@@ -14,6 +14,7 @@ use std::io::{self, BufWriter, ErrorKind, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use longshore_engine::{LEVEL, OtherLevel};
 use lsm_tree::Slice;
 
 use crate::body::Pointer;
@@ -27,7 +28,6 @@ use crate::tables::Tables;
 pub(crate) const FOLDER: &str = "bodies";
 
 const MAGIC: &[u8; 8] = b"LONGSHRB";
-const FORMAT: u8 = 1;
 
 /// Where the file of that number is in the state at `dir`.
 pub(crate) fn path(dir: &Path, number: u64) -> PathBuf {
@@ -60,7 +60,7 @@ impl BodyFile {
     }
 
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut value = vec![FORMAT];
+        let mut value = vec![LEVEL];
         value.extend(self.bodies_bytes.to_le_bytes());
         value.extend(self.index_bytes.to_le_bytes());
         value.extend(self.index_checksum.to_le_bytes());
@@ -71,10 +71,7 @@ impl BodyFile {
         let number = key.get(1..).and_then(|number| number.try_into().ok());
         let number = number.map(u64::from_be_bytes).ok_or("its key is none")?;
         let mut value = Bytes::new(value);
-        let format = value.u8()?;
-        if format != FORMAT {
-            return Err(format!("its format is {format}, known is {FORMAT}"));
-        }
+        OtherLevel::check(value.u8()?.into()).map_err(|other| other.to_string())?;
         let (bodies_bytes, index_bytes) = (value.u64()?, value.u64()?);
         let file = Self { number, bodies_bytes, index_bytes, index_checksum: value.u128()? };
         value.finish()?;
@@ -112,7 +109,7 @@ impl BodyFile {
     fn parse_index(&self, index: &[u8]) -> Result<Vec<Indexed>, String> {
         let mut bytes = Bytes::new(index);
         let head = (bytes.array()?, bytes.u32()?, bytes.u64()?);
-        if head != (*MAGIC, FORMAT.into(), self.number) {
+        if head != (*MAGIC, LEVEL.into(), self.number) {
             return Err("its index begins otherwise than that of this file does".into());
         }
         let mut bodies = Vec::new();
@@ -194,7 +191,7 @@ impl Writer {
         fs::create_dir_all(&folder)?;
         let file = BufWriter::new(File::create(path(dir, number))?);
         let mut index = MAGIC.to_vec();
-        index.extend(u32::from(FORMAT).to_le_bytes());
+        index.extend(u32::from(LEVEL).to_le_bytes());
         index.extend(number.to_le_bytes());
         Ok(Self { number, file, folder, offset: 0, index, keys: KeyRange::default() })
     }

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use longshore_engine::wire::Wire;
-use longshore_engine::{Entry, TimeMs};
+use longshore_engine::{Entry, LEVEL, TimeMs};
 
 use super::{bodies, files, messages, records};
 use crate::corpus::Named;
@@ -36,8 +36,8 @@ fn entries() -> Vec<Named> {
 }
 
 fn nasty_entries() -> Vec<Named> {
-    // Version and instant; records follow up to the end.
-    let with = |records: &[u8]| [&[1, 0], records].concat();
+    // Level and instant; records follow up to the end.
+    let with = |records: &[u8]| [&[LEVEL, 0], records].concat();
     // Lists of ids that promise more than there is.
     let ids = |count: &[u8]| with(&[&[23, 1], count].concat());
     vec![
@@ -45,9 +45,14 @@ fn nasty_entries() -> Vec<Named> {
         ("nasty-count-huge".to_owned(), ids(&[0xff; 9])),
         ("nasty-count-of-4-gib".to_owned(), ids(&[0xff, 0xff, 0xff, 0xff, 0x0f])),
         ("nasty-integer-too-long".to_owned(), with(&[4, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80])),
-        ("nasty-integer-overlong".to_owned(), with(&[4, 0x81, 0])),
+        ("nasty-integer-overlong".to_owned(), with(&[4, 0x81, 0, 0])),
         ("nasty-text-not-utf8".to_owned(), with(&[3, 1, 2, 0xff, 0xfe])),
         ("nasty-record-unknown".to_owned(), with(&[200, 0])),
-        ("nasty-many-small-records".to_owned(), with(&[4, 1].repeat(4000))),
+        ("nasty-field-unknown".to_owned(), with(&[4, 1, 9, 0])),
+        (
+            "nasty-field-twice".to_owned(),
+            with(&[&[21, 1][..], &[0; 16], &[1, 5, 1, 6, 0]].concat()),
+        ),
+        ("nasty-many-small-records".to_owned(), with(&[4, 1, 0].repeat(4000))),
     ]
 }

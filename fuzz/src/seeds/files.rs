@@ -4,7 +4,7 @@ use std::fs;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use longshore_engine::{OrderedMap, Position};
+use longshore_engine::{LEVEL, OrderedMap, Position};
 use longshore_journal::disk::Disk;
 use longshore_journal::frame::{self, FrameHeader, FrameKind, GroupFrames};
 use longshore_journal::{
@@ -135,14 +135,16 @@ pub(super) fn journals() -> Result<Vec<Named>> {
 }
 
 pub(super) fn manifests() -> Vec<Named> {
-    let sound = "longshore store\nformat 1\nid 01890a5d-ac96-774b-bcce-b302099a8057\nshards 2\n";
+    let id = "01890a5d-ac96-774b-bcce-b302099a8057";
+    let sound = format!("longshore store\nformat {LEVEL}\nid {id}\nshards 2\n");
+    let later = format!("longshore store\nformat 99\nid {id}\nshards 2\n");
     let with = |flags: u8, text: &str| [&[flags], text.as_bytes()].concat();
     let encoded = Manifest::create(4).encode();
     vec![
         ("sound".to_owned(), with(AS_IT_IS, &encoded)),
-        ("sound-sealed".to_owned(), with(SEALED, sound)),
-        ("later-format".to_owned(), with(SEALED, &sound.replace("format 1", "format 9"))),
-        ("nasty-shards".to_owned(), with(SEALED, &sound.replace('2', "4294967296"))),
+        ("sound-sealed".to_owned(), with(SEALED, &sound)),
+        ("later-format".to_owned(), with(SEALED, &later)),
+        ("nasty-shards".to_owned(), with(SEALED, &sound.replace("shards 2", "shards 4294967296"))),
         ("nasty-line".to_owned(), with(SEALED, &format!("{sound}unknown 1\n"))),
         ("nasty-cut".to_owned(), with(AS_IT_IS, &encoded[..encoded.len() - 2])),
         ("nasty-not-utf8".to_owned(), vec![AS_IT_IS, 0xff, 0xfe, b'\n']),

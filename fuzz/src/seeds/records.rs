@@ -4,9 +4,9 @@ use bytes::Bytes;
 use longshore_engine::wire::Wire;
 use longshore_engine::{
     AttemptNote, Body, BodyId, CancelReason, Cause, Checkpoint, DeadReason, End, EndKind, Epoch,
-    FinalRun, Grant, Job, JobDefaults, JobError, JobId, JobOptions, KindId, Lease, NamespaceId,
-    Next, Operation, OperationId, OperationKind, OperationState, Phase, Place, Queue, QueueCounts,
-    QueueId, QueueSettings, Record, RetryPolicy, Saved, SkippedItem, TimeMs, Token,
+    FinalRun, Grant, Job, JobDefaults, JobError, JobId, JobOptions, KindId, LEVEL, Lease,
+    NamespaceId, Next, Operation, OperationId, OperationKind, OperationState, Phase, Place, Queue,
+    QueueCounts, QueueId, QueueSettings, Record, RetryPolicy, Saved, SkippedItem, TimeMs, Token,
 };
 
 use crate::corpus::Named;
@@ -120,7 +120,7 @@ fn records_of_names() -> Vec<(&'static str, Record)> {
     let queue = QueueId(2);
     vec![
         ("epoch-started", Record::EpochStarted { epoch: Epoch(3) }),
-        ("level-raised", Record::LevelRaised { level: 2 }),
+        ("level-raised", Record::LevelRaised { level: LEVEL.into() }),
         ("namespace-created", Record::NamespaceCreated { id: NS, name: "default".to_owned() }),
         ("namespace-deleted", Record::NamespaceDeleted { id: NS }),
         ("namespace-emptied", Record::NamespaceEmptied { id: NS }),
@@ -316,7 +316,7 @@ pub(super) fn values() -> Vec<Named> {
         named(15, "skipped-item", &skipped()),
         (
             "nasty-tags".to_owned(),
-            [vec![6, 0, 0, 0, 0, 0, 0, 1, 1, 0, 0, 0xff, 0x1f], vec![0; 4095]].concat(),
+            [vec![6, 0, 1, 1, 8, 0xff, 0x1f], vec![0; 4095], vec![0]].concat(),
         ),
         ("nasty-length".to_owned(), vec![8, 1, 0xff, 0xff, 0xff, 0xff, 0x0f]),
     ]

@@ -34,19 +34,19 @@ wire_struct! {
     /// What one checkpoint saves.
     pub struct Saved {
         /// The number that its worker gave it.
-        pub seq: Option<u64>,
+        pub seq: Option<u64> = 1,
         /// Where another run is to begin: JSON text.
-        pub cursor: Option<Bytes>,
+        pub cursor: Option<Bytes> = 2,
         /// 0 to 10,000: hundredths of a per cent.
-        pub progress: Option<u16>,
+        pub progress: Option<u16> = 3,
         /// In words.
-        pub progress_text: Option<String>,
+        pub progress_text: Option<String> = 4,
         /// What is added to each counter.
-        pub counters: Vec<(String, i64)>,
+        pub counters: Vec<(String, i64)> = 5,
         /// Items that are kept as skipped.
-        pub skipped: Vec<SkippedItem>,
+        pub skipped: Vec<SkippedItem> = 6,
         /// How many more were skipped.
-        pub skipped_dropped: u64,
+        pub skipped_dropped: u64 = 7,
     }
 }
 
@@ -56,31 +56,31 @@ wire_struct! {
     #[derive(Default)]
     pub struct Checkpoint {
         /// The last lease that saved something.
-        pub token: Option<Token>,
+        pub token: Option<Token> = 1,
         /// The last number that the worker of that lease gave a checkpoint.
-        pub seq: u64,
+        pub seq: u64 = 2,
         /// Whether that lease moved the cursor: then its loss uses no attempt.
-        pub moved: bool,
+        pub moved: bool = 3,
         /// Where the next run begins: JSON text. Not kept once the job has ended other than dead.
-        pub cursor: Option<Bytes>,
+        pub cursor: Option<Bytes> = 4,
         /// What all runs counted.
-        pub counters: Vec<(String, i64)>,
+        pub counters: Vec<(String, i64)> = 5,
         /// 0 to 10,000: hundredths of a per cent.
-        pub progress: Option<u16>,
+        pub progress: Option<u16> = 6,
         /// In words.
-        pub progress_text: Option<String>,
+        pub progress_text: Option<String> = 7,
         /// How many skipped items are kept; they are numbered from 0.
-        pub skipped: u32,
+        pub skipped: u32 = 8,
         /// Their bytes.
-        pub skipped_bytes: u64,
+        pub skipped_bytes: u64 = 9,
         /// How many more were skipped.
-        pub skipped_dropped: u64,
+        pub skipped_dropped: u64 = 10,
         /// How often a run was interrupted.
-        pub interruptions: u32,
+        pub interruptions: u32 = 11,
         /// Why the last one was.
-        pub interrupted_for: Option<String>,
+        pub interrupted_for: Option<String> = 12,
         /// How long the interrupted runs took together.
-        pub ran_ms: u64,
+        pub ran_ms: u64 = 13,
     }
 }
 

@@ -9,7 +9,7 @@ use crate::job::{Body, Checkpoint, DeadReason, Job, Lease};
 use crate::map::OrderedMap;
 use crate::moment::Moment;
 use crate::record::{Grant, Record};
-use crate::state::{Candidate, LiveLease, Offer, State, keys};
+use crate::state::{Candidate, LiveLease, Offer, State, count, keys};
 
 /// What one step of a lease decides.
 #[derive(Debug, Default)]
@@ -235,7 +235,7 @@ impl<M: OrderedMap> State<M> {
         self.held.forget(ns, queue, &live);
         let LiveLease { lease, job, .. } = *live;
         let counts = &mut self.queues.change(queue).counts;
-        counts.running = counts.running.saturating_sub(1);
+        count::take(&mut counts.running, 1, "running jobs");
         Some((job, lease))
     }
 }

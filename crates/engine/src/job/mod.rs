@@ -79,30 +79,30 @@ wire_struct! {
         /// 0 to 255, the highest first.
         pub priority: u8,
         /// At most one job of a key runs at a time, in the order of entry.
-        pub ordering_key: Option<String>,
+        pub ordering_key: Option<String> = 1,
         /// The first run is the last one, whatever becomes of it. What its worker gives back did
         /// not run.
-        pub at_most_once: bool,
+        pub at_most_once: bool = 2,
         /// A job not started by then expires.
-        pub expires_at: Option<TimeMs>,
+        pub expires_at: Option<TimeMs> = 3,
         /// The longest that one run may take.
-        pub timeout_ms: Option<u64>,
+        pub timeout_ms: Option<u64> = 4,
         /// The lease where the worker names none.
-        pub lease_ms: Option<u64>,
+        pub lease_ms: Option<u64> = 5,
         /// The delay before another attempt.
         pub retry: RetryPolicy,
         /// Attempts in all, the first included.
         pub max_attempts: u32,
         /// No attempt starts later than this after the job was enqueued.
-        pub max_age_ms: Option<u64>,
+        pub max_age_ms: Option<u64> = 6,
         /// How long the outcome is kept.
-        pub retain_ms: Option<u64>,
+        pub retain_ms: Option<u64> = 7,
         /// Names to find and hold jobs by.
-        pub tags: Vec<String>,
+        pub tags: Vec<String> = 8,
         /// The producer's own JSON object, carried through.
-        pub metadata: Option<Bytes>,
+        pub metadata: Option<Bytes> = 9,
         /// W3C Trace Context, carried through.
-        pub traceparent: Option<String>,
+        pub traceparent: Option<String> = 10,
     }
 }
 
@@ -145,9 +145,9 @@ wire_enum! {
             /// When.
             ended_at: TimeMs,
             /// What it returned.
-            result: Option<Body>,
+            result: Option<Body> = 1,
             /// The resource that it made.
-            location: Option<String>,
+            location: Option<String> = 2,
         },
         /// Failed for good; kept with its args until retried, purged or past the cap.
         4 => Dead {
@@ -259,7 +259,7 @@ wire_struct! {
         /// Why it did not succeed.
         pub cause: Cause,
         /// What the worker said.
-        pub error: Option<JobError>,
+        pub error: Option<JobError> = 1,
     }
 }
 
@@ -272,7 +272,7 @@ wire_struct! {
         /// Who ran it.
         pub worker: Arc<str>,
         /// Why its worker discarded it.
-        pub error: Option<JobError>,
+        pub error: Option<JobError> = 1,
     }
 }
 
@@ -286,11 +286,11 @@ wire_struct! {
         /// The name of its type.
         pub kind: String,
         /// Its JSON arguments; `None` once it has ended other than dead.
-        pub args: Option<Body>,
+        pub args: Option<Body> = 1,
         /// What the producer asked for.
         pub options: JobOptions,
         /// Fingerprint of the request where the client chose the id.
-        pub fingerprint: Option<[u8; 16]>,
+        pub fingerprint: Option<[u8; 16]> = 2,
         /// Its order of entry.
         pub place: Place,
         /// When it was enqueued.
@@ -298,23 +298,23 @@ wire_struct! {
         /// When it may start.
         pub available_at: TimeMs,
         /// No attempt starts later.
-        pub deadline: Option<TimeMs>,
+        pub deadline: Option<TimeMs> = 3,
         /// Where it is in its life.
         pub phase: Phase,
         /// Attempts that counted so far.
-        pub attempt: u32,
+        pub attempt: u32 = 4,
         /// Attempts that counted when the budget last began.
-        pub budget_from: u32,
+        pub budget_from: u32 = 5,
         /// Losses in a row.
-        pub losses: u32,
+        pub losses: u32 = 6,
         /// The last ends of runs, the newest last.
-        pub ends: Vec<End>,
+        pub ends: Vec<End> = 7,
         /// The last error, without its backtrace.
-        pub last_error: Option<JobError>,
+        pub last_error: Option<JobError> = 8,
         /// The run that ended it well, or called it off.
-        pub final_run: Option<FinalRun>,
+        pub final_run: Option<FinalRun> = 9,
         /// Bytes of the notes that are kept of its attempts.
-        pub notes_bytes: u64,
+        pub notes_bytes: u64 = 10,
     }
 }
 
@@ -375,10 +375,10 @@ wire_struct! {
         /// How long it holds without a heartbeat.
         pub lease_ms: u64,
         /// Somebody asked to cancel the job.
-        pub cancel_requested: bool,
+        pub cancel_requested: bool = 1,
         /// 0 to 10,000: hundredths of a per cent.
-        pub progress: Option<u16>,
+        pub progress: Option<u16> = 2,
         /// What the worker says of its progress.
-        pub progress_text: Option<String>,
+        pub progress_text: Option<String> = 3,
     }
 }

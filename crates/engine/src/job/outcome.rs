@@ -7,7 +7,7 @@ use crate::job::Phase;
 use crate::map::OrderedMap;
 use crate::moment::Moment;
 use crate::record::Record;
-use crate::state::{Frontier, NamespaceSlot, State, keys};
+use crate::state::{Frontier, NamespaceSlot, State, count, keys};
 use crate::wire::Wire;
 
 impl Phase {
@@ -139,7 +139,7 @@ impl<M: OrderedMap> State<M> {
             for (id, size) in lot_of(&lot) {
                 let job = self.job(ns, id).expect("a lot names jobs with outcomes");
                 let kept = self.kept_mut(ns);
-                kept.outcome_bytes = kept.outcome_bytes.saturating_sub(size);
+                count::take(&mut kept.outcome_bytes, size, "bytes of outcomes");
                 self.forget_job(ns, &job, tombstones_until);
             }
         }
@@ -160,7 +160,7 @@ impl<M: OrderedMap> State<M> {
             self.remove(&keys::tombstone(ns, *id));
         }
         let kept = self.kept_mut(ns);
-        kept.tombstones = kept.tombstones.saturating_sub(tombstones.len() as u64);
+        count::take(&mut kept.tombstones, tombstones.len() as u64, "tombstones");
         kept.tombstones_dropped_total += early;
     }
 

@@ -13,7 +13,7 @@ use crate::map::OrderedMap;
 use crate::moment::Moment;
 use crate::record::{Next, Record};
 use crate::rejection::Rejection;
-use crate::state::{Held, LiveLease, State, keys};
+use crate::state::{Held, LiveLease, State, count, keys};
 
 /// What a settlement decides.
 #[derive(Debug)]
@@ -347,7 +347,7 @@ impl<M: OrderedMap> State<M> {
         gone.extend(oldest.map(|oldest| keys::attempt(ns, job.id, oldest)));
         for key in &gone {
             if let Some(known) = self.get(key) {
-                job.notes_bytes = job.notes_bytes.saturating_sub(known.len() as u64);
+                count::take(&mut job.notes_bytes, known.len() as u64, "bytes of notes");
                 self.remove(key);
             }
         }

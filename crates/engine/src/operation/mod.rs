@@ -15,31 +15,31 @@ wire_enum! {
             /// The queue.
             queue: String,
             /// Only this kind.
-            kind: Option<String>,
+            kind: Option<String> = 1,
             /// Only what was enqueued before this instant.
-            before: Option<TimeMs>,
+            before: Option<TimeMs> = 2,
         },
         /// Enqueues dead jobs again.
         2 => RetryDead {
             /// Only of this queue.
-            queue: Option<String>,
+            queue: Option<String> = 1,
             /// Only this kind.
-            kind: Option<String>,
+            kind: Option<String> = 2,
             /// Only what died before this instant.
-            before: Option<TimeMs>,
+            before: Option<TimeMs> = 3,
             /// So many of them at most, the oldest first.
-            limit: Option<u64>,
+            limit: Option<u64> = 4,
         },
         /// Removes dead jobs.
         3 => PurgeDead {
             /// Only of this queue.
-            queue: Option<String>,
+            queue: Option<String> = 1,
             /// Only this kind.
-            kind: Option<String>,
+            kind: Option<String> = 2,
             /// Only what died before this instant.
-            before: Option<TimeMs>,
+            before: Option<TimeMs> = 3,
             /// So many of them at most, the oldest first.
-            limit: Option<u64>,
+            limit: Option<u64> = 4,
         },
         /// Removes every job of a queue, then the queue.
         4 => DeleteQueue {
@@ -81,10 +81,10 @@ wire_struct! {
         /// How many it changed.
         pub changed: u64,
         /// Where the next slice begins: a key of the ordered map.
-        pub cursor: Option<bytes::Bytes>,
+        pub cursor: Option<bytes::Bytes> = 1,
         /// When it started.
         pub started_at: TimeMs,
         /// When it ended.
-        pub ended_at: Option<TimeMs>,
+        pub ended_at: Option<TimeMs> = 2,
     }
 }

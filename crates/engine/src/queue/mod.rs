@@ -5,11 +5,12 @@ mod settings;
 pub use settings::{JobDefaults, QueueSettings};
 
 use crate::ids::{NamespaceId, QueueId};
-use crate::wire::{Input, Malformed, Wire, wire_struct};
+use crate::wire::wire_struct;
 
 wire_struct! {
     /// How many jobs of a queue are in which state, and what passed through it. Maintained by
     /// `apply`, so they are exact at every position.
+    #[derive(Default)]
     pub struct QueueCounts {
         /// Wait in a lane, whether due or not.
         pub waiting: u64,
@@ -60,36 +61,18 @@ impl QueueCounts {
     }
 }
 
-/// A queue as it is kept. Its counts stand under a key of their own: snapshots read the rest.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Queue {
-    /// Its number in the shard.
-    pub id: QueueId,
-    /// The namespace that it belongs to.
-    pub namespace: NamespaceId,
-    /// Its name.
-    pub name: String,
-    /// What its owner set.
-    pub settings: QueueSettings,
-    /// What is in it.
-    pub counts: QueueCounts,
-}
-
-impl Wire for Queue {
-    fn put(&self, out: &mut Vec<u8>) {
-        self.id.put(out);
-        self.namespace.put(out);
-        self.name.put(out);
-        self.settings.put(out);
-    }
-
-    fn take(input: &mut Input<'_>) -> Result<Self, Malformed> {
-        Ok(Self {
-            id: Wire::take(input)?,
-            namespace: Wire::take(input)?,
-            name: Wire::take(input)?,
-            settings: Wire::take(input)?,
-            counts: QueueCounts::EMPTY,
-        })
+wire_struct! {
+    /// A queue as it is kept. Its counts stand under a key of their own: snapshots read the rest.
+    pub struct Queue {
+        /// Its number in the shard.
+        pub id: QueueId,
+        /// The namespace that it belongs to.
+        pub namespace: NamespaceId,
+        /// Its name.
+        pub name: String,
+        /// What its owner set.
+        pub settings: QueueSettings,
+        /// What is in it.
+        pub counts: QueueCounts = _,
     }
 }

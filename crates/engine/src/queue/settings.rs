@@ -7,21 +7,21 @@ wire_struct! {
     /// Options for jobs that do not say otherwise.
     pub struct JobDefaults {
         /// 0 to 255, the highest first.
-        pub priority: Option<u8>,
+        pub priority: Option<u8> = 1,
         /// The lease where the worker names none.
-        pub lease_ms: Option<u64>,
+        pub lease_ms: Option<u64> = 2,
         /// The longest that one run may take.
-        pub timeout_ms: Option<u64>,
+        pub timeout_ms: Option<u64> = 3,
         /// The delay before another attempt.
-        pub retry: Option<RetryPolicy>,
+        pub retry: Option<RetryPolicy> = 4,
         /// Attempts in all, the first included.
-        pub max_attempts: Option<u32>,
+        pub max_attempts: Option<u32> = 5,
         /// No attempt starts later than this after the job was enqueued.
-        pub max_age_ms: Option<u64>,
+        pub max_age_ms: Option<u64> = 6,
         /// A job not started this long after it was enqueued expires.
-        pub ttl_ms: Option<u64>,
+        pub ttl_ms: Option<u64> = 7,
         /// How long outcomes are kept.
-        pub retain_ms: Option<u64>,
+        pub retain_ms: Option<u64> = 8,
     }
 }
 
@@ -29,9 +29,9 @@ wire_struct! {
     /// The settings of a queue.
     pub struct QueueSettings {
         /// Hands out nothing while set.
-        pub paused: bool,
+        pub paused: bool = 1,
         /// Jobs that may wait or run; beyond it enqueueing is refused.
-        pub max_length: Option<u64>,
+        pub max_length: Option<u64> = 2,
         /// Options for jobs that do not say otherwise.
         pub defaults: JobDefaults,
     }

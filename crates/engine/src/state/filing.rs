@@ -4,7 +4,7 @@
 use std::ops::ControlFlow;
 
 use super::lanes::{HEAD_KEPT, LaneId, Slot};
-use super::{State, keys};
+use super::{State, count, keys};
 use crate::ids::{JobId, KindId, NamespaceId, Place, QueueId, TimeMs};
 use crate::job::{Job, Phase};
 use crate::map::OrderedMap;
@@ -56,7 +56,7 @@ impl<M: OrderedMap> State<M> {
         }
         self.count_due(ns, queue, job, -1);
         let counts = &mut self.queues.change(queue).counts;
-        counts.waiting = counts.waiting.saturating_sub(1);
+        count::take(&mut counts.waiting, 1, "waiting jobs");
     }
 
     fn refill(&mut self, ns: NamespaceId, lane: LaneId, after: Slot) {
@@ -96,11 +96,11 @@ impl<M: OrderedMap> State<M> {
         }
         let retrying = matches!(job.phase, Phase::Retrying);
         let total = if retrying { &mut counts.retrying } else { &mut counts.scheduled };
-        *total = total.saturating_add_signed(by.into());
+        count::shift(total, by.into(), "jobs whose time has not come");
         let key = keys::due(ns, queue, second);
         let mut due: DueCount = self.value(&key).unwrap_or(DueCount { scheduled: 0, retrying: 0 });
         let part = if retrying { &mut due.retrying } else { &mut due.scheduled };
-        *part = part.saturating_add_signed(by.into());
+        count::shift(part, by.into(), "jobs of one second");
         if due.scheduled + due.retrying == 0 {
             self.remove(&key);
         } else {
@@ -139,8 +139,8 @@ impl<M: OrderedMap> State<M> {
         for (second, due) in passed {
             let counts = &mut self.queues.change(queue).counts;
             if let Some(due) = due {
-                counts.scheduled = counts.scheduled.saturating_sub(due.scheduled);
-                counts.retrying = counts.retrying.saturating_sub(due.retrying);
+                count::take(&mut counts.scheduled, due.scheduled, "scheduled jobs");
+                count::take(&mut counts.retrying, due.retrying, "retrying jobs");
             }
             self.remove(&keys::due(ns, queue, second));
         }
@@ -157,8 +157,8 @@ impl<M: OrderedMap> State<M> {
             let mut seconds = 0;
             self.scan(&from, &to, &mut |_, value| {
                 if let Ok(due) = DueCount::from_bytes(value) {
-                    scheduled = scheduled.saturating_sub(due.scheduled);
-                    retrying = retrying.saturating_sub(due.retrying);
+                    count::take(&mut scheduled, due.scheduled, "scheduled jobs");
+                    count::take(&mut retrying, due.retrying, "retrying jobs");
                 }
                 seconds += 1;
                 if seconds < 1000 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }

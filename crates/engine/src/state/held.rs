@@ -116,7 +116,7 @@ impl HeldIndex {
     /// One lease of the queue waited and does not any more, or the other way round.
     fn recount(&mut self, queue: QueueId, waited: bool, waits: bool) {
         let count = self.waiting.entry(queue).or_default();
-        *count = count.saturating_add(u64::from(waits)).saturating_sub(u64::from(waited));
+        super::count::shift(count, i64::from(waits) - i64::from(waited), "jobs that workers hold");
         if *count == 0 {
             self.waiting.remove(&queue);
         }

@@ -11,15 +11,23 @@ use super::{
 use crate::Position;
 use crate::ids::{JobId, KindId, MonoMs, NamespaceId, QueueId};
 use crate::job::{Job, Lease};
+use crate::level::OtherLevel;
 use crate::limits::Limits;
 use crate::map::OrderedMap;
 use crate::operation::Operation;
 use crate::queue::Queue;
-use crate::wire::Wire;
+use crate::wire::{Input, Wire};
 
 impl<M: OrderedMap> State<M> {
-    /// The state that a map holds, which is that at `position`.
-    pub(crate) fn load(map: M, position: Position, limits: Limits) -> Self {
+    /// The state that a map holds, which is that at `position`, unless it is of another level.
+    pub(crate) fn load(map: M, position: Position, limits: Limits) -> Result<Self, OtherLevel> {
+        if let Some(meta) = map.get(&keys::meta()) {
+            // Of the rest nothing is known where the level is another one.
+            let level = u32::take(&mut Input::new(&meta));
+            OtherLevel::check(
+                level.unwrap_or_else(|error| panic!("the numbers of a shard: {error}")),
+            )?;
+        }
         let mut state = Self {
             map,
             position,
@@ -58,7 +66,7 @@ impl<M: OrderedMap> State<M> {
         state.load_names();
         state.load_lanes();
         state.load_runs();
-        state
+        Ok(state)
     }
 
     /// Decodes every value whose key begins with `first`.
@@ -76,11 +84,15 @@ impl<M: OrderedMap> State<M> {
 
     fn load_names(&mut self) {
         for (_, namespace) in self.each::<Namespace>(keys::NAMESPACE) {
-            let kept = self.value(&keys::namespace_kept(namespace.id)).unwrap_or_default();
+            let kept = self.value(&keys::namespace_kept(namespace.id));
+            let kept =
+                kept.unwrap_or_else(|| panic!("namespace {} has lost its counts", namespace.id));
             self.add_namespace(namespace, kept);
         }
         for (_, mut queue) in self.each::<Queue>(keys::QUEUE) {
-            queue.counts = self.value(&keys::queue_counts(queue.id)).unwrap_or(queue.counts);
+            let counts = self.value(&keys::queue_counts(queue.id));
+            queue.counts =
+                counts.unwrap_or_else(|| panic!("queue {} has lost its counts", queue.id));
             let from = keys::due(queue.namespace, queue.id, 0);
             let to = keys::after_prefix(from.get(..9).unwrap_or(&from));
             let next_due = self.first(&from, &to).and_then(|(key, _)| keys::u64_at(&key, 9));
@@ -131,12 +143,22 @@ impl<M: OrderedMap> State<M> {
     }
 
     fn load_runs(&mut self) {
+        let mut running: BTreeMap<QueueId, u64> = BTreeMap::new();
         for (key, lease) in self.each::<Lease>(keys::LEASE) {
             if let (Some(ns), Some(id)) = (keys::u32_at(&key, 1), keys::id_at(&key, 5)) {
                 let ns = NamespaceId(ns);
                 let job = self.job(ns, id).expect("a lease is of a job that exists");
+                *running.entry(self.queue_of(ns, &job)).or_default() += 1;
                 self.add_lease(ns, id, lease, job);
             }
+        }
+        for queue in self.queues.all_after(None) {
+            let (counted, found) = (queue.counts.running, running.get(&queue.id).unwrap_or(&0));
+            assert!(
+                counted == *found,
+                "the count of running jobs of queue {} is {counted}, and {found} have a lease",
+                queue.id
+            );
         }
         for (key, session) in self.each::<Session>(keys::SESSION) {
             if let Some(key) = session_key(&key) {

@@ -1,7 +1,7 @@
 //! Ordering keys: of the unfinished jobs of a key only the first may run. The others are filed
 //! behind it and come forward when it ends, however it ends.
 
-use super::{State, keys};
+use super::{State, count, keys};
 use crate::ids::{JobId, NamespaceId, Place, QueueId};
 use crate::job::Job;
 use crate::map::OrderedMap;
@@ -52,7 +52,7 @@ impl<M: OrderedMap> State<M> {
     pub(crate) fn let_go(&mut self, ns: NamespaceId, queue: QueueId, job: &Job) {
         self.remove(&keys::blocked(ns, queue, job.place));
         let counts = &mut self.queues.change(queue).counts;
-        counts.blocked = counts.blocked.saturating_sub(1);
+        count::take(&mut counts.blocked, 1, "blocked jobs");
     }
 
     /// The job has ended: if it headed its key, the next one comes forward.

@@ -3,7 +3,7 @@
 use super::{State, keys};
 use crate::ids::{JobId, MonoMs, NamespaceId, Token};
 use crate::map::OrderedMap;
-use crate::wire::{Input, Malformed, Wire, wire_struct};
+use crate::wire::{Wire, wire_struct};
 
 /// Turns whose grants a session remembers as possibly not arrived.
 const TURNS_MAX: usize = 32;
@@ -21,28 +21,17 @@ wire_struct! {
     }
 }
 
-/// A session as it is kept.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Session {
-    /// The last turn that granted something.
-    pub(crate) last_turn: u64,
-    /// Grants of turns not known to have arrived, the oldest first.
-    pub(crate) unseen: Vec<TurnGrants>,
-    /// Volatile: when it last asked.
-    pub(crate) touched: MonoMs,
-    /// Volatile: it is not in the map as it is here.
-    pub(crate) changed: bool,
-}
-
-impl Wire for Session {
-    fn put(&self, out: &mut Vec<u8>) {
-        self.last_turn.put(out);
-        self.unseen.put(out);
-    }
-
-    fn take(input: &mut Input<'_>) -> Result<Self, Malformed> {
-        let (last_turn, unseen) = (Wire::take(input)?, Wire::take(input)?);
-        Ok(Self { last_turn, unseen, touched: MonoMs(0), changed: false })
+wire_struct! {
+    /// A session as it is kept.
+    pub(crate) struct Session {
+        /// The last turn that granted something.
+        pub(crate) last_turn: u64,
+        /// Grants of turns not known to have arrived, the oldest first.
+        pub(crate) unseen: Vec<TurnGrants>,
+        /// Volatile: when it last asked.
+        pub(crate) touched: MonoMs = _,
+        /// Volatile: it is not in the map as it is here.
+        pub(crate) changed: bool = _,
     }
 }
 

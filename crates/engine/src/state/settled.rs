@@ -1,7 +1,7 @@
 //! Jobs that have ended: outcomes and the dead set, their sizes, and what is left of them when
 //! they are forgotten.
 
-use super::{State, keys};
+use super::{State, count, keys};
 use crate::ids::{JobId, NamespaceId, TimeMs};
 use crate::job::{ATTEMPT_NOTES_MAX, Body, Job, Phase};
 use crate::map::OrderedMap;
@@ -86,9 +86,9 @@ impl<M: OrderedMap> State<M> {
         self.remove(&key);
         self.clear_timer(forget_at, ns, job.id);
         let kept = self.kept_mut(ns);
-        kept.dead_bytes = kept.dead_bytes.saturating_sub(size);
+        count::take(&mut kept.dead_bytes, size, "bytes of dead jobs");
         let counts = &mut self.queues.change(queue).counts;
-        counts.dead = counts.dead.saturating_sub(1);
+        count::take(&mut counts.dead, 1, "dead jobs");
     }
 
     /// Removes all that is kept of a job but a tombstone, where its client chose the id.
@@ -169,7 +169,7 @@ impl<M: OrderedMap> State<M> {
             slot.tombstones.forget_first();
         }
         let kept = self.kept_mut(ns);
-        kept.tombstones = kept.tombstones.saturating_sub(1);
+        count::take(&mut kept.tombstones, 1, "tombstones");
     }
 
     pub(crate) fn clear_timer(&mut self, at: TimeMs, ns: NamespaceId, id: JobId) {

@@ -1,4 +1,5 @@
-//! How many there are of each namespace, where counting them anew would take long.
+//! How many there are of each namespace, where counting them anew would take long. Taking one
+//! where there is none is a bug.
 
 use std::collections::BTreeMap;
 
@@ -16,11 +17,11 @@ impl Tally {
 
     /// One less.
     pub(crate) fn take(&mut self, ns: NamespaceId) {
-        if let Some(count) = self.0.get_mut(&ns) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                self.0.remove(&ns);
-            }
+        let count = self.0.get_mut(&ns);
+        let count = count.unwrap_or_else(|| panic!("the count of namespace {ns} is 0 already"));
+        *count -= 1;
+        if *count == 0 {
+            self.0.remove(&ns);
         }
     }
 

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use super::Turn;
 use crate::Position;
 use crate::ids::Epoch;
+use crate::level::OtherLevel;
 use crate::limits::Limits;
 use crate::map::OrderedMap;
 use crate::moment::Clock;
@@ -26,6 +27,22 @@ pub enum ReplayFault {
         /// The position of the entry.
         found: Position,
     },
+    /// The state is of another level.
+    #[error("the state at position {position}: {error}")]
+    StateLevel {
+        /// Its position.
+        position: Position,
+        /// Which level.
+        error: OtherLevel,
+    },
+    /// The entry is of another level, or raises it to one that is not known.
+    #[error("the entry at position {position}: {error}")]
+    EntryLevel {
+        /// Its position.
+        position: Position,
+        /// Which level.
+        error: OtherLevel,
+    },
     /// It does not decode.
     #[error("the entry at position {position} does not decode: {error}")]
     Malformed {
@@ -45,9 +62,12 @@ pub struct Recovery<M> {
 }
 
 impl<M: OrderedMap> Recovery<M> {
-    /// Begins with the state that the map holds, which is that at `persisted`.
-    pub fn begin(map: M, persisted: Position, limits: Limits) -> Self {
-        Self { state: State::load(map, persisted, limits), position: persisted, sealed: persisted }
+    /// Begins with the state that the map holds, which is that at `persisted`, if it is of the level
+    /// that this program knows.
+    pub fn begin(map: M, persisted: Position, limits: Limits) -> Result<Self, ReplayFault> {
+        let state = State::load(map, persisted, limits)
+            .map_err(|error| ReplayFault::StateLevel { position: persisted, error })?;
+        Ok(Self { state, position: persisted, sealed: persisted })
     }
 
     /// Applies the entry that follows.
@@ -55,8 +75,17 @@ impl<M: OrderedMap> Recovery<M> {
         if position != self.position.next() {
             return Err(ReplayFault::Gap { after: self.position, found: position });
         }
+        let at_level = |error| ReplayFault::EntryLevel { position, error };
+        if let Some(level) = entry.first() {
+            OtherLevel::check((*level).into()).map_err(at_level)?;
+        }
         let entry =
             Entry::from_bytes(entry).map_err(|error| ReplayFault::Malformed { position, error })?;
+        for record in &entry.records {
+            if let Record::LevelRaised { level } = record {
+                OtherLevel::check(*level).map_err(at_level)?;
+            }
+        }
         self.state.begin_entry(position, entry.at);
         for record in entry.records {
             self.state.apply(record);

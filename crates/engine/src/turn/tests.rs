@@ -46,7 +46,7 @@ impl Shard {
     }
 
     fn recover(journal: &[Bytes], limits: Limits) -> Self {
-        let mut recovery = Recovery::begin(Map::new(), Position::START, limits);
+        let mut recovery = Recovery::begin(Map::new(), Position::START, limits).unwrap();
         for (index, entry) in journal.iter().enumerate() {
             recovery.replay(Position(index as u64 + 1), entry).unwrap();
         }

@@ -22,7 +22,8 @@ pub(crate) struct Shard {
 impl Shard {
     pub(crate) fn new(limits: Limits, clock: Clock) -> Self {
         let image = (Position::START, Map::new());
-        let recovery = Recovery::begin(Map::new(), Position::START, limits.clone());
+        let recovery = Recovery::begin(Map::new(), Position::START, limits.clone())
+            .expect("an empty state has no level");
         let turn = recovery.start(clock, &["default"]);
         let mut shard = Self { turn, journal: Vec::new(), image, limits };
         shard.seal();
@@ -69,7 +70,8 @@ impl Shard {
     }
 
     fn replay(&self, map: Map, from: Position) -> Recovery<Map> {
-        let mut recovery = Recovery::begin(map, from, self.limits.clone());
+        let mut recovery =
+            Recovery::begin(map, from, self.limits.clone()).expect("the engine wrote it");
         for (index, entry) in self.journal.iter().enumerate().skip(from.0 as usize) {
             recovery.replay(Position(index as u64 + 1), entry).expect("the engine wrote it");
         }

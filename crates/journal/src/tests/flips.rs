@@ -1,7 +1,7 @@
 //! Damage at rest: whatever bit flips and whatever file goes missing, what is read is right or the
 //! place is named. Nothing at or below the highest mark is ever silently gone.
 
-use longshore_engine::Position;
+use longshore_engine::{LEVEL, Position};
 
 use crate::disk::Disk;
 use crate::segment::{HEADER_USED_BYTES, SEGMENT_HEADER_BYTES, sequence_of};
@@ -192,7 +192,7 @@ fn damage_while_it_is_open_is_noticed_when_read() {
 }
 
 #[test]
-fn a_journal_of_another_store_or_version_is_refused() {
+fn a_journal_of_another_store_or_level_is_refused() {
     let (disk, _) = sample(true);
     let mut config = config();
     config.identity = Identity { store: [1; 16], shard: 2 };
@@ -202,12 +202,13 @@ fn a_journal_of_another_store_or_version_is_refused() {
 
     let name = segments(&disk).remove(0);
     disk.edit(&name, |bytes| {
-        bytes[8] = 2;
+        bytes[8] = LEVEL + 1;
         let crc = crc32c::crc32c_append(crc32c::crc32c(&bytes[..12]), &bytes[16..96]);
         bytes[12..16].copy_from_slice(&crc.to_le_bytes());
     });
     let refused = FaultyJournal::open(&disk, self::config()).map(drop);
-    assert!(matches!(refused, Err(OpenError::Version { found: 2, .. })), "{refused:?}");
+    let Err(OpenError::OtherLevel { other, .. }) = refused else { panic!("{refused:?}") };
+    assert_eq!(other.found, u32::from(LEVEL) + 1);
 }
 
 /// A group whose frame says other entries than it holds, with right checksums: no disk and no crash

@@ -1,6 +1,8 @@
 //! Faults that the model test and the simulator found, each by its symptom.
 
 use super::*;
+use crate::wire::Wire;
+use crate::{Entry, LEVEL, Record, ReplayFault};
 
 /// The time up to which jobs were offered stayed ahead after wall time had stepped back, so what
 /// became due meanwhile was offered to nobody who waited.
@@ -62,7 +64,7 @@ fn a_restart_on_a_clock_that_has_run_for_long_forgets_no_session() {
     shard.enqueue(job(1));
     let turn = || Command::LeaseJobs(Box::new(LeaseJobs { turn: Some(1), ..wish() }));
     let Answer::Leased { jobs: first, .. } = shard.call(turn()) else { panic!() };
-    let mut recovery = Recovery::begin(Map::new(), Position::START, Limits::default());
+    let mut recovery = Recovery::begin(Map::new(), Position::START, Limits::default()).unwrap();
     for (index, entry) in shard.journal.iter().enumerate() {
         recovery.replay(Position(index as u64 + 1), entry).unwrap();
     }
@@ -398,4 +400,33 @@ fn args_that_are_missing_are_a_fault() {
     shard.enqueue(NewJob { args: large, ..job(1) });
     shard.turn.state.remove(&crate::state::keys::body(crate::ids::BodyId(1)));
     shard.lease(1);
+}
+
+/// The level was written and never read, so an older program would have opened newer data and
+/// passed over the keys that it does not know.
+#[test]
+fn a_state_and_an_entry_of_another_level_are_refused_and_both_levels_named() {
+    let mut shard = Shard::new();
+    shard.enqueue(job(1));
+    let later = u32::from(LEVEL) + 1;
+    let names_both = |fault: ReplayFault| {
+        let text = fault.to_string();
+        let both = [later, u32::from(LEVEL)].map(|level| text.contains(&level.to_string()));
+        assert_eq!(both, [true; 2], "{text}");
+    };
+
+    let position = shard.turn.position();
+    let mut map = shard.turn.complete_map().clone();
+    let begin = |map: &Map| Recovery::begin(map.clone(), position, Limits::default()).map(drop);
+    begin(&map).unwrap();
+    // What stands behind the level may be anything then.
+    map.insert(vec![1], Bytes::from(vec![LEVEL + 1, 0xff, 0xff]));
+    names_both(begin(&map).unwrap_err());
+
+    let start = || Recovery::begin(Map::new(), Position::START, Limits::default()).unwrap();
+    let mut entry = shard.journal.first().unwrap().to_vec();
+    entry[0] = LEVEL + 1;
+    names_both(start().replay(Position(1), &entry.into()).unwrap_err());
+    let raised = Entry { at: TimeMs(1), records: vec![Record::LevelRaised { level: later }] };
+    names_both(start().replay(Position(1), &raised.to_bytes()).unwrap_err());
 }
