@@ -2,6 +2,7 @@
 //! can be derived from it. Only `apply` changes it.
 
 pub(crate) mod filing;
+mod forgetting;
 mod frontier;
 mod held;
 pub(crate) mod keys;
@@ -20,6 +21,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+pub(crate) use forgetting::Forgetting;
 pub(crate) use frontier::Frontier;
 pub(crate) use held::{Held, HeldIndex, HolderKey, Vanished};
 pub(crate) use lanes::{Candidate, LaneId, Lanes, Offer};
@@ -178,6 +180,8 @@ pub(crate) struct State<M> {
     pub(crate) namespaces: BTreeMap<NamespaceId, NamespaceSlot>,
     pub(crate) namespace_names: BTreeMap<String, NamespaceId>,
     namespaces_changed: BTreeSet<NamespaceId>,
+    /// Volatile: which of them have something to forget.
+    pub(crate) forgetting: RefCell<Forgetting>,
     pub(crate) queues: Queues,
     pub(crate) kinds: Kinds,
     pub(crate) lanes: Lanes,
@@ -328,6 +332,7 @@ impl<M: OrderedMap> State<M> {
 
     pub(crate) fn kept_mut(&mut self, id: NamespaceId) -> &mut Kept {
         self.namespaces_changed.insert(id);
+        self.forgetting.get_mut().note(id);
         let slot = self.namespaces.get_mut(&id);
         &mut slot.expect("records name namespaces that exist").kept
     }

@@ -31,6 +31,7 @@ impl<M: OrderedMap> State<M> {
             namespaces: BTreeMap::new(),
             namespace_names: BTreeMap::new(),
             namespaces_changed: std::collections::BTreeSet::new(),
+            forgetting: std::cell::RefCell::default(),
             queues: Queues::default(),
             kinds: Kinds::default(),
             lanes: Lanes::default(),
@@ -106,6 +107,7 @@ impl<M: OrderedMap> State<M> {
             tombstones: Frontier::new(prefix(keys::TOMBSTONE_ORDER)),
         };
         self.namespaces.insert(ns, slot);
+        self.forgetting.get_mut().note(ns);
     }
 
     /// Finds the lanes by skipping from the first entry of each to the end of that lane.

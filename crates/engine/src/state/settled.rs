@@ -45,6 +45,7 @@ impl<M: OrderedMap> State<M> {
     /// one for each.
     pub(crate) fn file_outcomes(&mut self) {
         for ((ns, forget_at), outcomes) in std::mem::take(&mut self.new_outcomes) {
+            self.forgetting.get_mut().note(ns);
             for outcomes in outcomes.chunks(OUTCOMES_PER_KEY_MAX) {
                 let Some((first, _)) = outcomes.first() else { continue };
                 let key = keys::ended(ns, forget_at, *first);
