@@ -126,7 +126,8 @@ pub(crate) struct LiveLease {
     pub(crate) lease: Lease,
     /// The job as it was granted: nothing rewrites a job while it runs.
     pub(crate) job: Arc<Job>,
-    /// After which instant it runs out unless extended. In that very millisecond it stands: its
+    /// After which instant it runs out unless extended, but for what its session's heartbeats
+    /// have added since: see [`State::file_end_as_heard`]. In that very millisecond it stands: its
     /// beginning was cut to a whole one, too.
     pub(crate) expires: MonoMs,
     /// After which instant no heartbeat extends it any more. None where the job has no timeout, or

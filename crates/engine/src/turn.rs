@@ -9,6 +9,7 @@ mod holding;
 mod idle_queues;
 mod leasing;
 mod recovery;
+mod slices;
 mod stats;
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,7 @@ use asked::AskedTurns;
 use consumers::Consumers;
 use idle_queues::IdleQueues;
 pub use recovery::{Recovery, ReplayFault};
+use slices::Slices;
 pub use stats::{QueueStats, ShardStats};
 use waiters::Waiters;
 
@@ -77,6 +79,7 @@ pub struct Turn<M> {
     /// Lanes that became due up to here were offered to waiting workers.
     swept: TimeMs,
     idle_queues: IdleQueues,
+    slices: Slices,
     /// Queues that a turn did not come to the end of; the next tick goes on.
     deferred: BTreeSet<QueueId>,
     stopping: bool,
@@ -90,6 +93,7 @@ impl<M: OrderedMap> Turn<M> {
             entry: Moment::new(clock, time),
             swept: state.now(),
             idle_queues: IdleQueues::default(),
+            slices: Slices::default(),
             state,
             position,
             durable: position,

@@ -108,6 +108,12 @@ impl<M: OrderedMap> Turn<M> {
             Command::ResumeSession { holder, held } => {
                 self.handle_resume(ns, created, (&holder, &held), moment)
             }
+            Command::ExtendSession { holder, known } => {
+                return self.extend_session(ns, reply_to, (&holder, known), moment);
+            }
+            Command::EndSession { holder, why, goodbye } => {
+                return self.end_session(ns, reply_to, (&holder, why, goodbye), moment);
+            }
             Command::AwaitJob { id, wait_ms } => {
                 return self.handle_await(ns, reply_to, id, wait_ms, moment);
             }
@@ -128,13 +134,7 @@ impl<M: OrderedMap> Turn<M> {
             }
             Command::ExtendLeases(extensions) => Ok(self.extend_all(ns, &extensions)),
             Command::CheckpointJobs(told) => Ok(self.checkpoint_all(ns, &told, moment)),
-            Command::ExtendSession { holder, known } => {
-                Ok(self.extend_session(ns, &holder, &known))
-            }
             Command::StartJobs(jobs) => Ok(self.start_jobs(ns, &jobs)),
-            Command::EndSession { holder, why, goodbye } => {
-                Ok(self.end_session(ns, (&holder, &why, goodbye), moment))
-            }
             Command::CancelJob { id, force } => self.handle_cancel(ns, id, force, moment),
             Command::RescheduleJob { id, start } => {
                 let record = self.state.decide_reschedule(ns, id, start, moment)?;
@@ -177,6 +177,8 @@ impl<M: OrderedMap> Turn<M> {
             | Command::PutQueue { .. }
             | Command::PauseQueue { .. }
             | Command::ResumeSession { .. }
+            | Command::ExtendSession { .. }
+            | Command::EndSession { .. }
             | Command::AwaitJob { .. }
             | Command::CreateNamespace
             | Command::ListNamespaces => unreachable!("handled before"),

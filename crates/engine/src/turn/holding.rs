@@ -1,8 +1,7 @@
-//! Sessions of streaming workers: what one holds when it comes, while it is there, and when it has
-//! gone.
+//! Sessions of streaming workers: what one holds when it comes, and what it starts.
 
 use super::Turn;
-use crate::answer::{Answer, HeldJob, Instruction, SessionView};
+use crate::answer::{Answer, HeldJob, SessionView};
 use crate::bounds::check_name;
 use crate::command::{HeldLease, Holder, Settlement, Verdict};
 use crate::ids::{JobId, NamespaceId, Token};
@@ -11,7 +10,7 @@ use crate::map::OrderedMap;
 use crate::moment::Moment;
 use crate::record::Record;
 use crate::rejection::Rejection;
-use crate::state::{Held, HeldIndex, HolderKey, LiveLease};
+use crate::state::{Held, HeldIndex, LiveLease};
 
 impl<M: OrderedMap> Turn<M> {
     pub(super) fn handle_resume(
@@ -24,6 +23,8 @@ impl<M: OrderedMap> Turn<M> {
         check_name(&self.state.limits, "worker", &holder.worker)?;
         check_name(&self.state.limits, "session", &holder.session)?;
         self.record_all(Vec::from_iter(created));
+        let key = HeldIndex::key(ns, holder);
+        self.stop_ending(&key);
         let mut view = SessionView::default();
         let mut kept = std::collections::BTreeSet::new();
         for lease in named {
@@ -36,7 +37,6 @@ impl<M: OrderedMap> Turn<M> {
             // As it is after what was said: a run that is heard of only now has its timeout since.
             view.held.extend(self.held_job(ns, lease.id));
         }
-        let key = HeldIndex::key(ns, holder);
         for id in self.state.held.of(&key) {
             if kept.contains(&id) {
                 continue;
@@ -53,7 +53,9 @@ impl<M: OrderedMap> Turn<M> {
                 _ => self.state.set_apart(ns, id),
             }
         }
-        self.extend_held(ns, &key, &mut view);
+        self.state.held.hear(&key, self.state.mono);
+        view.told = self.state.held.told(&key);
+        view.leases = self.state.held.count(&key);
         Ok(Answer::Session(Box::new(view)))
     }
 
@@ -106,33 +108,6 @@ impl<M: OrderedMap> Turn<M> {
         Some((live.lease.token, live.held))
     }
 
-    /// Extends the leases of a session, and notes what their runs shall do other than go on.
-    fn extend_held(&mut self, ns: NamespaceId, key: &HolderKey, view: &mut SessionView) {
-        for id in self.state.held.of(key) {
-            self.state.extend_lease(ns, id, None);
-            if let Some(live) = self.state.leases.get(&(ns, id)) {
-                let instruction = live.instruction();
-                if instruction != Instruction::Continue {
-                    view.told.push((id, live.lease.token, instruction));
-                }
-            }
-        }
-        view.leases = self.state.held.count(key);
-    }
-
-    pub(super) fn extend_session(
-        &mut self,
-        ns: NamespaceId,
-        holder: &Holder,
-        known: &[(JobId, Token)],
-    ) -> Answer {
-        let mut view = SessionView::default();
-        let gone = |(id, token): &&(JobId, Token)| self.state.live_lease(ns, *id, *token).is_err();
-        view.lost = known.iter().filter(gone).copied().collect();
-        self.extend_held(ns, &HeldIndex::key(ns, holder), &mut view);
-        Answer::Session(Box::new(view))
-    }
-
     pub(super) fn start_jobs(&mut self, ns: NamespaceId, jobs: &[(JobId, Token)]) -> Answer {
         let mut answers = Vec::with_capacity(jobs.len());
         for (id, token) in jobs {
@@ -143,40 +118,5 @@ impl<M: OrderedMap> Turn<M> {
             answers.push(live);
         }
         Answer::Extended(answers)
-    }
-
-    pub(super) fn end_session(
-        &mut self,
-        ns: NamespaceId,
-        (holder, why, goodbye): (&Holder, &str, bool),
-        moment: Moment,
-    ) -> Answer {
-        let mut view = SessionView::default();
-        let held = self.state.held.of(&HeldIndex::key(ns, holder)).into_iter();
-        let mut runs: Vec<_> = held
-            .filter_map(|id| self.lease_of(ns, id).map(|(token, it)| (token, id, it)))
-            .collect();
-        // Workers start jobs in the order in which they get them: only the first of those that are
-        // not known to run can have ended this one.
-        runs.sort_unstable_by_key(|(token, ..)| *token);
-        let mut may_have = !goodbye;
-        for (token, id, held) in runs {
-            let free = held == Held::Delivered
-                && !(std::mem::take(&mut may_have) && self.state.vanished.is_suspect(ns, id));
-            if free {
-                if self.give_back(ns, (id, token), moment) {
-                    view.given_back.push((id, token));
-                } else {
-                    view.lost.push((id, token));
-                }
-                if !goodbye {
-                    self.state.vanished.note(ns, id);
-                }
-            } else if let Some(record) = self.state.decide_loss(ns, id, why, moment) {
-                self.record(record);
-                view.lost.push((id, token));
-            }
-        }
-        Answer::Session(Box::new(view))
     }
 }

@@ -23,6 +23,7 @@ impl<M: OrderedMap> Turn<M> {
         if !self.stopping && forgets(self) {
             self.record_all(self.state.decide_forgetting(moment));
         }
+        self.advance_slices(moment);
         self.end_leases(moment);
         let timers = self.state.timers.first(&self.state);
         if timers.is_some_and(|at| at <= moment.at.0) {
@@ -51,6 +52,9 @@ impl<M: OrderedMap> Turn<M> {
             let Some((expires, ns, id)) = self.state.lease_ends.first().copied() else { break };
             if expires >= moment.mono {
                 break;
+            }
+            if self.state.file_end_as_heard(ns, id) {
+                continue;
             }
             if let Some(token) = self.state.never_started(ns, id) {
                 self.give_back(ns, (id, token), moment);
@@ -125,7 +129,8 @@ impl<M: OrderedMap> Turn<M> {
         let now = self.time.now(clock);
         let running = |state: &OperationState| *state == OperationState::Running;
         let operating = || self.state.operations.values().any(|it| running(&it.state));
-        if !self.deferred.is_empty() || (!self.stopping && operating()) {
+        let goes_on = !self.deferred.is_empty() || !self.slices.is_empty();
+        if goes_on || (!self.stopping && operating()) {
             return Some(0);
         }
         let mono = clock.mono.max(self.state.mono);

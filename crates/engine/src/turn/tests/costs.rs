@@ -1,5 +1,6 @@
 //! What a turn costs follows what it does, not what there is.
 
+use super::sessions::named;
 use super::*;
 
 impl Shard {
@@ -18,8 +19,7 @@ impl Shard {
         self.call_in(namespace, Command::EnqueueJobs(EnqueueJobs { queue, jobs }));
         let answer = self.call_in(namespace, Command::LeaseJobs(Box::new(wish())));
         let Answer::Leased { jobs, .. } = answer else { panic!("{answer:?}") };
-        let settle =
-            vec![Settlement { id: jobs[0].id, token: jobs[0].token, verdict: ack() }];
+        let settle = vec![Settlement { id: jobs[0].id, token: jobs[0].token, verdict: ack() }];
         self.call_in(namespace, Command::SettleJobs(settle));
     }
 
@@ -90,4 +90,134 @@ fn who_was_served_last_forgets_after_those_who_waited() {
     assert_ne!(shard.outcome_bytes("a"), 0);
     shard.advance(1);
     assert_eq!(shard.outcome_bytes("a"), 0);
+}
+
+/// Each heartbeat filed every lease of its session anew: 15 ms for ten thousand.
+#[test]
+fn a_heartbeat_touches_no_lease_and_all_of_them_hold() {
+    let mut shard = Shard::with_jobs(40);
+    let jobs = shard.stream(40);
+    shard.start_job(&jobs[0]).unwrap();
+    for _ in 0..3 {
+        shard.advance(29_000);
+        let filed = shard.turn.state.lease_ends.clone();
+        assert_eq!(shard.beat(&[]).leases, 40);
+        assert_eq!(shard.turn.state.lease_ends, filed);
+    }
+    shard.advance(30_000);
+    assert_eq!(shard.beat(&jobs).lost, [], "in that very millisecond they stand");
+    shard.advance(30_001);
+    let lost = shard.beat(&jobs).lost;
+    assert_eq!(lost.len(), 40, "its worker was silent");
+    assert_eq!(shard.lease(99).iter().map(|job| job.attempt).max(), Some(2));
+}
+
+#[test]
+fn a_lease_that_leaves_its_session_stands_for_what_was_heard_before() {
+    let mut shard = Shard::with_jobs(2);
+    let jobs = shard.stream(2);
+    for job in &jobs {
+        shard.start_job(job).unwrap();
+    }
+    shard.advance(20_000);
+    shard.beat(&[]);
+    shard.advance(20_000);
+    shard.resume_session(vec![named(&jobs[0], true)]);
+    shard.advance(10_000);
+    assert_eq!(shard.state(id(2)), Some(JobState::Running));
+    shard.advance(1);
+    assert_eq!(shard.state(id(2)), Some(JobState::Ready));
+    assert_eq!(shard.state(id(1)), Some(JobState::Running));
+}
+
+/// A session that streams so many jobs, where a slice is about four.
+fn with_session(jobs: u8) -> (Shard, Vec<Delivery>) {
+    let limits = Limits { lease_ms_default: 30_000, slice_items_max: 4, ..Limits::default() };
+    let mut shard = Shard::recover(&[], limits);
+    for n in 1..=jobs {
+        shard.enqueue(job(n));
+    }
+    let jobs = shard.stream(jobs.into());
+    (shard, jobs)
+}
+
+fn end_of_session() -> Command {
+    let holder = crate::command::Holder { worker: "w".into(), session: "s".into() };
+    Command::EndSession { holder, why: "it left".into(), goodbye: false }
+}
+
+/// The end of a session was one turn, however much it held.
+#[test]
+fn the_end_of_a_session_goes_on_slice_by_slice_and_others_are_served_between() {
+    let (mut shard, jobs) = with_session(10);
+    shard.start_job(&jobs[9]).unwrap();
+    let reply = shard.send(end_of_session());
+    assert!(!shard.answers.contains_key(&reply));
+    let left = |shard: &Shard| shard.turn.state.leases.len();
+    assert_eq!(left(&shard), 6);
+    assert_eq!(ids(&shard.lease(1)), [1], "what came back is handed out");
+    for expected in [3, 1] {
+        assert_eq!(shard.turn.next_wake_ms(shard.clock), Some(0));
+        shard.turn.tick(shard.clock);
+        assert_eq!(left(&shard), expected);
+    }
+    shard.flush();
+    let Some(Answer::Session(view)) = shard.answers.remove(&reply) else { panic!("not answered") };
+    let given_back = view.given_back.iter().map(|(id, _)| *id);
+    assert_eq!(given_back.collect::<Vec<_>>(), (1..=9).map(id).collect::<Vec<_>>());
+    assert_eq!(view.lost, [(jobs[9].id, jobs[9].token)]);
+}
+
+#[test]
+fn a_session_that_comes_back_while_it_ends_keeps_what_had_not_ended() {
+    let (mut shard, jobs) = with_session(10);
+    let reply = shard.send(end_of_session());
+    let view = shard.resume_session(jobs.iter().map(|job| named(job, false)).collect());
+    let Some(Answer::Session(ended)) = shard.answers.remove(&reply) else { panic!("not answered") };
+    assert_eq!((ended.given_back.len(), view.held.len(), view.lost), (4, 6, ended.given_back));
+    shard.advance(1);
+    assert_eq!(shard.beat(&[]).leases, 6);
+}
+
+#[test]
+fn what_a_session_is_granted_while_its_end_is_under_way_does_not_end_with_it() {
+    let (mut shard, _) = with_session(10);
+    let reply = shard.send(end_of_session());
+    let new = shard.stream(1);
+    shard.advance(1);
+    let Some(Answer::Session(view)) = shard.answers.remove(&reply) else { panic!("not answered") };
+    assert_eq!(view.given_back.len(), 10);
+    assert_eq!(shard.beat(&new).lost, []);
+}
+
+#[test]
+fn where_the_shard_ends_before_a_sessions_end_has_leases_end_by_their_time() {
+    let (mut shard, jobs) = with_session(10);
+    for job in &jobs {
+        shard.start_job(job).unwrap();
+    }
+    shard.send(end_of_session());
+    let mut shard = shard.restart();
+    assert_eq!(shard.turn.state.leases.len(), 6);
+    shard.advance(30_001);
+    assert_eq!(shard.turn.state.leases.len(), 0);
+    assert!(shard.lease(10).iter().all(|job| job.attempt == 2));
+}
+
+#[test]
+fn what_a_session_has_lost_is_looked_for_in_slices() {
+    let (mut shard, jobs) = with_session(10);
+    for job in &jobs[5..] {
+        shard.settle(job, ack()).unwrap();
+    }
+    let holder = crate::command::Holder { worker: "w".into(), session: "s".into() };
+    let known = jobs.iter().map(|job| (job.id, job.token)).collect();
+    let reply = shard.send(Command::ExtendSession { holder, known });
+    assert!(!shard.answers.contains_key(&reply));
+    // It is told as it is when all is known.
+    shard.call(Command::CancelJob { id: id(1), force: false });
+    shard.advance(0);
+    let Some(Answer::Session(view)) = shard.answers.remove(&reply) else { panic!("not answered") };
+    assert_eq!((view.lost.len(), view.leases), (5, 5));
+    assert_eq!(view.told, [(id(1), jobs[0].token, Instruction::Cancel)]);
 }
