@@ -12,6 +12,7 @@ mod answer;
 mod apply;
 mod bounds;
 mod command;
+mod cost;
 mod effect;
 mod ids;
 mod job;
