@@ -24,6 +24,7 @@ impl<M: OrderedMap> State<M> {
         if !self.new_outcomes.is_empty() {
             self.file_outcomes();
         }
+        self.put_excess();
     }
 
     /// Applies one record.

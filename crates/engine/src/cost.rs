@@ -42,7 +42,7 @@ impl Command {
             Self::EndSession { .. }
             | Self::ListQueues { .. }
             | Self::ListOperations
-            | Self::ListNamespaces
+            | Self::ListNamespaces { .. }
             | Self::DeleteNamespace => LONG,
         };
         jobs.max(1)
@@ -78,6 +78,6 @@ mod tests {
         assert_eq!((beat(known).cost(), beat(Vec::new()).cost()), (LONG, 1));
         let resume = Command::ResumeSession { holder: holder(), held: Vec::new() };
         assert_eq!(resume.cost(), LONG);
-        assert_eq!(Command::ListNamespaces.cost(), LONG);
+        assert_eq!(Command::ListNamespaces { after: None, limit: 1 }.cost(), LONG);
     }
 }

@@ -54,4 +54,4 @@ pub use position::Position;
 pub use queue::{JobDefaults, Queue, QueueCounts, QueueSettings};
 pub use record::{Entry, Grant, Next, Record};
 pub use rejection::Rejection;
-pub use turn::{QueueStats, Recovery, ReplayFault, SealedGroup, ShardStats, Turn};
+pub use turn::{QueueStats, Recovery, ReplayFault, SealedGroup, ShardStats, StatsCursor, Turn};

@@ -13,6 +13,7 @@ mod ordering;
 mod sessions;
 mod settled;
 mod tally;
+mod unwritten;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -21,6 +22,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+pub(crate) use filing::DUE_SECONDS_TOLD_MAX;
 pub(crate) use forgetting::Forgetting;
 pub(crate) use frontier::Frontier;
 pub(crate) use held::{Held, HeldIndex, HolderKey, Vanished};
@@ -29,6 +31,7 @@ pub(crate) use names::{Empty, Kind, Kinds, Queues};
 pub(crate) use sessions::{Session, SessionKey};
 pub(crate) use settled::Tombstone;
 pub(crate) use tally::Tally;
+pub(crate) use unwritten::Unwritten;
 
 use crate::Position;
 use crate::ids::{
@@ -180,7 +183,7 @@ pub(crate) struct State<M> {
     meta_changed: bool,
     pub(crate) namespaces: BTreeMap<NamespaceId, NamespaceSlot>,
     pub(crate) namespace_names: BTreeMap<String, NamespaceId>,
-    namespaces_changed: BTreeSet<NamespaceId>,
+    namespaces_changed: Unwritten<NamespaceId>,
     /// Volatile: which of them have something to forget.
     pub(crate) forgetting: RefCell<Forgetting>,
     pub(crate) queues: Queues,
@@ -190,12 +193,15 @@ pub(crate) struct State<M> {
     pub(crate) leases: BTreeMap<(NamespaceId, JobId), Box<LiveLease>>,
     pub(crate) lease_ends: BTreeSet<(MonoMs, NamespaceId, JobId)>,
     pub(crate) sessions: BTreeMap<SessionKey, Session>,
+    sessions_changed: Unwritten<SessionKey>,
     /// How many of them each namespace has.
     pub(crate) sessions_of: Tally,
     /// Volatile: the leases of each session.
     pub(crate) held: HeldIndex,
     /// Volatile: jobs whose workers vanished before they started.
     pub(crate) vanished: Vanished,
+    /// How many dead jobs each namespace has.
+    pub(crate) dead_of: Tally,
     pub(crate) operations: BTreeMap<OperationId, Operation>,
     pub(crate) timers: Frontier,
     at_hand: RefCell<AtHand>,
@@ -332,7 +338,7 @@ impl<M: OrderedMap> State<M> {
     }
 
     pub(crate) fn kept_mut(&mut self, id: NamespaceId) -> &mut Kept {
-        self.namespaces_changed.insert(id);
+        self.namespaces_changed.add(id);
         self.forgetting.get_mut().note(id);
         let slot = self.namespaces.get_mut(&id);
         &mut slot.expect("records name namespaces that exist").kept
@@ -362,15 +368,37 @@ impl<M: OrderedMap> State<M> {
             let meta = self.meta.clone();
             self.put(&keys::meta(), &meta);
         }
-        for id in std::mem::take(&mut self.namespaces_changed) {
-            if let Some(kept) = self.namespaces.get(&id).map(|slot| slot.kept.clone()) {
-                self.put(&keys::namespace_kept(id), &kept);
-            }
+        for id in self.namespaces_changed.take() {
+            self.put_kept(id);
         }
-        for id in self.queues.take_changed() {
-            if let Some(counts) = self.queues.get(id).map(|queue| queue.counts.clone()) {
-                self.put(&keys::queue_counts(id), &counts);
-            }
+        for id in self.queues.changed().take() {
+            self.put_counts(id);
+        }
+    }
+
+    /// Writes some of what memory holds so, where it is more than may be left to be written when
+    /// the map is kept: with tens of thousands of busy queues that would take a tenth of a second.
+    pub(crate) fn put_excess(&mut self) {
+        while let Some(id) = self.namespaces_changed.take_excess() {
+            self.put_kept(id);
+        }
+        while let Some(id) = self.queues.changed().take_excess() {
+            self.put_counts(id);
+        }
+        while let Some(key) = self.sessions_changed.take_excess() {
+            self.put_session(&key);
+        }
+    }
+
+    fn put_kept(&mut self, id: NamespaceId) {
+        if let Some(kept) = self.namespaces.get(&id).map(|slot| slot.kept.clone()) {
+            self.put(&keys::namespace_kept(id), &kept);
+        }
+    }
+
+    fn put_counts(&mut self, id: QueueId) {
+        if let Some(counts) = self.queues.get(id).map(|queue| queue.counts.clone()) {
+            self.put(&keys::queue_counts(id), &counts);
         }
     }
 

@@ -23,7 +23,7 @@ use consumers::Consumers;
 use idle_queues::IdleQueues;
 pub use recovery::{Recovery, ReplayFault};
 use slices::Slices;
-pub use stats::{QueueStats, ShardStats};
+pub use stats::{QueueStats, ShardStats, StatsCursor};
 use waiters::Waiters;
 
 use crate::Position;

@@ -109,6 +109,6 @@ mod tests {
         let command = Command::EnqueueJobs(EnqueueJobs { queue: "q".into(), jobs: vec![job; 30] });
         assert_eq!(bytes_of(&command), COMMAND_BYTES + 30 * (JOB_BYTES + 1000));
         assert_eq!(Class::of(&command), Class::Publish);
-        assert_eq!(Class::of(&Command::ListNamespaces), Class::Settle);
+        assert_eq!(Class::of(&Command::ListOperations), Class::Settle);
     }
 }

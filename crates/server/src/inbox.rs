@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use longshore_engine::{Position, QueueId, ReplyTo, Request, Settlement, ShardStats};
+use longshore_engine::{Position, ReplyTo, Request, Settlement, ShardStats, StatsCursor};
 use tokio::sync::oneshot;
 
 use crate::admission::InFlight;
@@ -48,8 +48,8 @@ pub(crate) struct Signals {
     pub(crate) disconnected: Vec<ReplyTo>,
     /// These leases could not be handed over, by namespace.
     pub(crate) give_back: Vec<(String, Vec<Settlement>)>,
-    /// These want to know how the shard is, and its queues after this one.
-    pub(crate) stats: Vec<(Option<QueueId>, oneshot::Sender<ShardStats>)>,
+    /// These want to know how the shard is, and what follows after that.
+    pub(crate) stats: Vec<(Option<StatsCursor>, oneshot::Sender<ShardStats>)>,
     /// The state on disk has moved, so there is room in memory.
     pub(crate) flushed: bool,
     /// The group in flight has waited for space for so long that its callers shall know.
@@ -103,7 +103,7 @@ pub(crate) enum Refused {
     Full,
 }
 
-/// See the file's head. `T` is the shard.
+/// What waits for a shard, and while it rests the shard itself, which is a `T`.
 #[derive(Debug)]
 pub(crate) struct Inbox<T> {
     state: Mutex<State<T>>,
@@ -420,7 +420,7 @@ mod tests {
         inbox.push(call(bulk(1))).unwrap();
         inbox.push(call(bulk(1))).unwrap();
         assert_eq!(inbox.push(call(bulk(1))), Err(Refused::Full));
-        inbox.push(call(Command::ListNamespaces)).unwrap();
+        inbox.push(call(Command::ListOperations)).unwrap();
         assert_eq!(inbox.depth(), [1, 0, 2]);
         assert_eq!(inbox.close().len(), 3);
     }

@@ -30,7 +30,7 @@ impl<M: OrderedMap> State<M> {
             meta_changed: false,
             namespaces: BTreeMap::new(),
             namespace_names: BTreeMap::new(),
-            namespaces_changed: std::collections::BTreeSet::new(),
+            namespaces_changed: super::Unwritten::default(),
             forgetting: std::cell::RefCell::default(),
             queues: Queues::default(),
             kinds: Kinds::default(),
@@ -38,6 +38,8 @@ impl<M: OrderedMap> State<M> {
             leases: BTreeMap::new(),
             lease_ends: std::collections::BTreeSet::new(),
             sessions: BTreeMap::new(),
+            sessions_changed: super::Unwritten::default(),
+            dead_of: super::Tally::default(),
             sessions_of: super::Tally::default(),
             held: super::HeldIndex::default(),
             vanished: super::Vanished::default(),
@@ -82,6 +84,7 @@ impl<M: OrderedMap> State<M> {
         }
         for (_, mut queue) in self.each::<Queue>(keys::QUEUE) {
             queue.counts = self.value(&keys::queue_counts(queue.id)).unwrap_or(queue.counts);
+            self.dead_of.add_many(queue.namespace, queue.counts.dead as usize);
             let from = keys::due(queue.namespace, queue.id, 0);
             let to = keys::after_prefix(from.get(..9).unwrap_or(&from));
             let next_due = self.first(&from, &to).and_then(|(key, _)| keys::u64_at(&key, 9));

@@ -71,6 +71,7 @@ impl<M: OrderedMap> State<M> {
         self.put(&keys::dead(ns, queue, ended_at, id), &size);
         self.forget_pause(ns, id);
         self.set_timer(forget_at, ns, id);
+        self.dead_of.add(ns);
         self.kept_mut(ns).dead_bytes += size;
         let counts = &mut self.queues.change(queue).counts;
         counts.dead += 1;
@@ -86,6 +87,7 @@ impl<M: OrderedMap> State<M> {
         let size: u64 = self.value(&key).unwrap_or(0);
         self.remove(&key);
         self.clear_timer(forget_at, ns, job.id);
+        self.dead_of.take(ns);
         let kept = self.kept_mut(ns);
         kept.dead_bytes = kept.dead_bytes.saturating_sub(size);
         let counts = &mut self.queues.change(queue).counts;

@@ -1,5 +1,7 @@
 //! One command after the other: what each decides and how it is answered.
 
+use std::ops::Bound::{Excluded, Unbounded};
+
 use super::Turn;
 use crate::answer::{Answer, Instruction, QueueView};
 use crate::bounds::{check_duration, check_name};
@@ -15,14 +17,18 @@ use crate::rejection::Rejection;
 /// The namespace that always exists where it is asked for.
 const DEFAULT_NAMESPACE: &str = "default";
 
+/// Namespaces in one answer at most.
+const NAMESPACES_PER_PAGE_MAX: usize = 1000;
+
 /// Queues in one answer at most.
 const QUEUES_PER_PAGE_MAX: usize = 200;
 
 /// Lanes of a queue that are looked at for kinds that nobody asks for, and such kinds told.
 const LANES_TOLD_MAX: usize = 1024;
 
-/// Comparisons of kinds with what workers ask for, in one answer at most: about a millisecond.
-pub(super) const LOOKS_MAX: usize = 20_000;
+/// Comparisons of kinds with what workers ask for, and seconds that jobs became due in and no
+/// record has settled, in one answer at most: about a millisecond.
+const LOOKS_MAX: usize = 20_000;
 const KINDS_TOLD_MAX: usize = 100;
 
 impl<M: OrderedMap> Turn<M> {
@@ -30,7 +36,9 @@ impl<M: OrderedMap> Turn<M> {
         let Request { namespace, reply_to, command } = request;
         let answer = match command {
             Command::CreateNamespace => self.handle_create_namespace(&namespace),
-            Command::ListNamespaces => Ok(self.list_namespaces()),
+            Command::ListNamespaces { after, limit } => {
+                Ok(self.list_namespaces(after.as_deref(), limit))
+            }
             command => match self.resolve(&namespace, &command) {
                 Ok((ns, created)) => {
                     return self.handle_in(ns, created, reply_to, command, moment);
@@ -181,7 +189,7 @@ impl<M: OrderedMap> Turn<M> {
             | Command::EndSession { .. }
             | Command::AwaitJob { .. }
             | Command::CreateNamespace
-            | Command::ListNamespaces => unreachable!("handled before"),
+            | Command::ListNamespaces { .. } => unreachable!("handled before"),
         }
     }
 
@@ -363,6 +371,7 @@ impl<M: OrderedMap> Turn<M> {
     /// A queue as it is told, with who asks for it.
     pub(super) fn queue_view(&self, queue: &Queue, now: TimeMs, looks: &mut usize) -> QueueView {
         let (ns, name) = (queue.namespace, queue.name.as_str());
+        *looks = looks.saturating_sub(self.state.seconds_to_settle(queue, now));
         let kinds = self.state.lanes.kinds(queue.id, LANES_TOLD_MAX);
         let reserved = self.state.kinds.reserved();
         let named = |id| Some((self.state.kinds.name(id)?, reserved.contains(&id)));
@@ -380,12 +389,28 @@ impl<M: OrderedMap> Turn<M> {
         limit: usize,
         moment: Moment,
     ) -> Answer {
-        let limit = limit.min(QUEUES_PER_PAGE_MAX);
         let mut queues = self.state.queues.after(ns, after);
-        let page = queues.by_ref().take(limit);
-        let mut looks = LOOKS_MAX;
-        let page = page.map(|queue| self.queue_view(queue, moment.at, &mut looks)).collect();
+        let page = self.queue_views(&mut queues, moment.at, limit.min(QUEUES_PER_PAGE_MAX));
         Answer::Queues(page, queues.next().is_some())
+    }
+
+    /// The next queues as they are told: up to `most`, or fewer where there is much to tell of
+    /// them, but one at least.
+    pub(super) fn queue_views<'a>(
+        &self,
+        queues: &mut impl Iterator<Item = &'a Queue>,
+        now: TimeMs,
+        most: usize,
+    ) -> Vec<QueueView> {
+        let mut views = Vec::new();
+        let mut looks = LOOKS_MAX;
+        while views.len() < most
+            && looks >= LOOKS_MAX / 2
+            && let Some(queue) = queues.next()
+        {
+            views.push(self.queue_view(queue, now, &mut looks));
+        }
+        views
     }
 
     fn operation_answer(
@@ -410,7 +435,7 @@ impl<M: OrderedMap> Turn<M> {
         id: NamespaceId,
         moment: Moment,
     ) -> Result<Answer, Rejection> {
-        let queues = self.state.queues.with_prefix(id, "").count() as u64;
+        let queues = self.state.queues.len_of(id) as u64;
         if queues > 0 {
             let slot = self.state.namespaces.get(&id);
             let name = slot.map(|slot| slot.namespace.name.clone()).unwrap_or_default();
@@ -429,8 +454,12 @@ impl<M: OrderedMap> Turn<M> {
         Answer::Namespace(self.state.namespace_view(slot))
     }
 
-    fn list_namespaces(&self) -> Answer {
-        let slots = self.state.namespaces.values().filter(|slot| !slot.namespace.deleted);
-        Answer::Namespaces(slots.map(|slot| self.state.namespace_view(slot)).collect())
+    fn list_namespaces(&self, after: Option<&str>, limit: usize) -> Answer {
+        let from = (after.map_or(Unbounded, Excluded), Unbounded);
+        let mut names = self.state.namespace_names.range::<str, _>(from);
+        let page = names.by_ref().take(limit.min(NAMESPACES_PER_PAGE_MAX));
+        let slots = page.filter_map(|(_, id)| self.state.namespaces.get(id));
+        let page = slots.map(|slot| self.state.namespace_view(slot)).collect();
+        Answer::Namespaces(page, names.next().is_some())
     }
 }
