@@ -14,6 +14,7 @@ use crate::queue::{JobDefaults, QueueSettings};
 use crate::record::Record;
 use crate::rejection::Rejection;
 use crate::state::{State, Tombstone, keys};
+use crate::timer::Subject;
 
 /// What one command decides: records, and the answer that they justify.
 pub(crate) type Decision = Result<(Vec<Record>, Answer), Rejection>;
@@ -147,10 +148,10 @@ impl<M: OrderedMap> State<M> {
         let queue = self.queue_of(ns, &job);
         self.queues.change(queue).counts.enqueued_total += 1;
         if let Some(expires_at) = job.options.expires_at {
-            self.set_timer(expires_at, ns, job.id);
+            self.set_timer(expires_at, Subject::job(ns, job.id));
         }
         if let Some(deadline) = job.deadline {
-            self.set_timer(deadline, ns, job.id);
+            self.set_timer(deadline, Subject::job(ns, job.id));
         }
         self.file_new(ns, queue, &job);
         self.put_job(ns, job);

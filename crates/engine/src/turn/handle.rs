@@ -105,13 +105,11 @@ impl<M: OrderedMap> Turn<M> {
             },
             Command::PutQueue { queue, settings } => {
                 let decision = self.decide_put_queue(ns, &queue, settings);
-                self.carry_out_with(created, decision.map(|r| (r, Answer::QueueDeleted)))
-                    .and_then(|_| self.queue_answer(ns, &queue, moment))
+                self.change_queue(created, decision, ns, &queue, moment)
             }
             Command::PauseQueue { queue, paused } => {
                 let decision = self.decide_pause_queue(ns, &queue, paused);
-                self.carry_out_with(created, decision.map(|r| (r, Answer::QueueDeleted)))
-                    .and_then(|_| self.queue_answer(ns, &queue, moment))
+                self.change_queue(created, decision, ns, &queue, moment)
             }
             Command::ResumeSession { holder, held } => {
                 self.handle_resume(ns, created, (&holder, &held), moment)
@@ -203,6 +201,21 @@ impl<M: OrderedMap> Turn<M> {
         records.splice(0..0, created);
         self.try_record(records)?;
         Ok(answer)
+    }
+
+    /// Records a change of a queue. The answer is the queue as it is then.
+    fn change_queue(
+        &mut self,
+        created: Option<Record>,
+        decision: Result<Vec<Record>, Rejection>,
+        ns: NamespaceId,
+        name: &str,
+        moment: Moment,
+    ) -> Result<Answer, Rejection> {
+        let mut records = decision?;
+        records.splice(0..0, created);
+        self.try_record(records)?;
+        self.queue_answer(ns, name, moment)
     }
 
     fn extend_all(&mut self, ns: NamespaceId, extensions: &[Extension]) -> Answer {
