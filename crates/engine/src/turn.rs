@@ -17,6 +17,7 @@ mod tick;
 mod waiters;
 
 use std::collections::{BTreeSet, VecDeque};
+use std::ops::Bound;
 
 use asked::AskedTurns;
 use consumers::Consumers;
@@ -33,7 +34,7 @@ use crate::effect::Effect;
 use crate::ids::{JobId, QueueId, TimeMs};
 use crate::map::OrderedMap;
 use crate::moment::{Clock, EngineTime, Moment};
-use crate::state::State;
+use crate::state::{SessionKey, State};
 
 /// Entries to append to the journal together, each with its length (u32, little-endian) before
 /// it.
@@ -80,6 +81,8 @@ pub struct Turn<M> {
     swept: TimeMs,
     idle_queues: IdleQueues,
     slices: Slices,
+    /// Where the look through all sessions goes on, while one is under way.
+    session_round: Option<Bound<SessionKey>>,
     /// Queues that a turn did not come to the end of; the next tick goes on.
     deferred: BTreeSet<QueueId>,
     stopping: bool,
@@ -94,6 +97,7 @@ impl<M: OrderedMap> Turn<M> {
             swept: state.now(),
             idle_queues: IdleQueues::default(),
             slices: Slices::default(),
+            session_round: None,
             state,
             position,
             durable: position,
@@ -194,11 +198,12 @@ impl<M: OrderedMap> Turn<M> {
         self.effects.drain(..ready).map(|(_, effect)| effect).collect()
     }
 
-    /// Answers all who wait; from here on nobody gets a lease.
+    /// From here on nobody gets a lease or waits for anything: all who do are answered, some now
+    /// and the rest as the shard ticks.
     pub fn begin_stop(&mut self, clock: Clock) {
         let moment = self.begin(clock);
         self.stopping = true;
-        self.answer_waiting(moment);
+        self.answer_overdue(moment);
         self.finish();
     }
 

@@ -221,3 +221,109 @@ fn what_a_session_has_lost_is_looked_for_in_slices() {
     assert_eq!((view.lost.len(), view.leases), (5, 5));
     assert_eq!(view.told, [(id(1), jobs[0].token, Instruction::Cancel)]);
 }
+
+/// A stop answered everybody who waited in one turn.
+#[test]
+fn a_stop_answers_those_who_wait_turn_by_turn() {
+    let (mut shard, _) = with_session(0);
+    let wait = |n: u64| LeaseJobs { wait_ms: 60_000, session: format!("s{n}"), ..wish() };
+    for n in 0..10 {
+        shard.send(Command::LeaseJobs(Box::new(wait(n))));
+    }
+    shard.turn.begin_stop(shard.clock);
+    shard.flush();
+    assert_eq!(shard.answers.len(), 4);
+    assert_eq!(shard.turn.next_wake_ms(shard.clock), Some(0));
+    shard.advance(0);
+    assert_eq!(shard.answers.len(), 10);
+    assert_ne!(shard.turn.next_wake_ms(shard.clock), Some(0));
+}
+
+/// All sessions were looked through in one turn, every ten seconds.
+#[test]
+fn sessions_that_ask_no_more_are_forgotten_in_several_turns() {
+    let limits = Limits { session_ms: 1_000, slice_items_max: 1, ..Limits::default() };
+    let mut shard = Shard::recover(&[], limits);
+    for n in 1..=40 {
+        shard.enqueue(job(n));
+        let session = format!("s{n:02}");
+        let wish = LeaseJobs { turn: Some(1), session, ..wish() };
+        shard.call(Command::LeaseJobs(Box::new(wish)));
+    }
+    shard.clock.mono = shard.clock.mono.plus(20_000);
+    for left in [24, 8, 0, 0] {
+        shard.turn.tick(shard.clock);
+        assert_eq!(shard.turn.state.sessions.len(), left);
+    }
+}
+
+/// A page of queues, or of figures, took as long as there was to tell of them.
+#[test]
+fn figures_are_told_in_pages_that_leave_nothing_out() {
+    let mut shard = Shard::new();
+    for n in 0..7 {
+        shard.call_in(&format!("n{n}"), Command::CreateNamespace);
+    }
+    for n in 1..=9 {
+        let (queue, jobs) = (format!("q{n}"), vec![job(n)]);
+        shard.call(Command::EnqueueJobs(EnqueueJobs { queue, jobs }));
+    }
+    let whole = shard.turn.stats(shard.clock, None, usize::MAX);
+    assert_eq!((whole.namespaces.len(), whole.queues.len(), whole.more_after), (8, 9, None));
+    for limit in 1..=9 {
+        let (mut namespaces, mut queues, mut after) = (Vec::new(), Vec::new(), None);
+        loop {
+            let page = shard.turn.stats(shard.clock, after, limit);
+            assert!(page.namespaces.len() + page.queues.len() <= limit);
+            namespaces.extend(page.namespaces);
+            queues.extend(page.queues);
+            after = page.more_after;
+            if after.is_none() {
+                break;
+            }
+        }
+        assert_eq!((namespaces, queues), (whole.namespaces.clone(), whole.queues.clone()));
+    }
+}
+
+#[test]
+fn namespaces_are_listed_by_name_page_by_page() {
+    let mut shard = Shard::new();
+    for name in ["b", "c", "a"] {
+        shard.call_in(name, Command::CreateNamespace);
+    }
+    let mut names = Vec::new();
+    loop {
+        let list = Command::ListNamespaces { after: names.last().cloned(), limit: 2 };
+        let Answer::Namespaces(page, more) = shard.call(list) else { panic!("no list") };
+        names.extend(page.into_iter().map(|it| it.name));
+        if !more {
+            break;
+        }
+    }
+    assert_eq!(names, ["a", "b", "c", "default"]);
+}
+
+/// What was said of retrying all dead jobs was summed up over all queues of the namespace.
+#[test]
+fn dead_jobs_are_counted_as_they_come_and_go() {
+    let mut shard = Shard::new();
+    let retry = |shard: &mut Shard| {
+        let kind = OperationKind::RetryDead { queue: None, kind: None, before: None, limit: None };
+        match shard.call(Command::StartOperation(kind)) {
+            Answer::Operation(operation) => operation.candidates,
+            other => panic!("{other:?}"),
+        }
+    };
+    for n in 1..=3 {
+        shard.enqueue(NewJob { max_attempts: Some(1), ..job(n) });
+        let run = shard.lease(1);
+        shard.settle(&run[0], fail()).unwrap();
+    }
+    shard.call(Command::CancelJob { id: id(3), force: false });
+    assert_eq!(shard.turn.state.dead_of.of(crate::ids::NamespaceId(1)), 2);
+    let mut shard = shard.restart();
+    assert_eq!(retry(&mut shard), 2);
+    shard.advance(1);
+    assert_eq!(retry(&mut shard), 0);
+}
