@@ -20,6 +20,7 @@ mod limits;
 mod map;
 mod moment;
 mod operation;
+mod overlay;
 mod position;
 pub mod query;
 mod queue;
