@@ -81,6 +81,8 @@ pub struct Turn<M> {
     swept: TimeMs,
     idle_queues: IdleQueues,
     slices: Slices,
+    /// Who waited for the end of a job and is to be told what came of it.
+    untold: VecDeque<(Answer, BTreeSet<ReplyTo>)>,
     /// Where the look through all sessions goes on, while one is under way.
     session_round: Option<Bound<SessionKey>>,
     /// Queues that a turn did not come to the end of; the next tick goes on.
@@ -97,6 +99,7 @@ impl<M: OrderedMap> Turn<M> {
             swept: state.now(),
             idle_queues: IdleQueues::default(),
             slices: Slices::default(),
+            untold: VecDeque::new(),
             session_round: None,
             state,
             position,
@@ -154,9 +157,33 @@ impl<M: OrderedMap> Turn<M> {
         let now = self.entry.at;
         for (ns, id) in std::mem::take(&mut self.state.ended_jobs) {
             self.state.vanished.forget(ns, id);
-            for reply_to in self.waiters.take_awaiting(ns, id) {
+            let waiting = self.waiters.take_awaiting(ns, id);
+            if !waiting.is_empty() {
+                // As it is now: it may be forgotten before the last of many is told.
                 let answer = self.job_answer(ns, id, now);
-                self.reply(reply_to, answer);
+                let more = !self.untold.is_empty();
+                self.untold.push_back((answer, waiting));
+                if !more {
+                    self.tell_some();
+                }
+            }
+        }
+    }
+
+    /// Tells some of those whose jobs have ended: thousands may have waited for one.
+    fn tell_some(&mut self) {
+        let mut left = 4 * self.state.limits.slice_items_max;
+        while left > 0
+            && let Some((answer, mut waiting)) = self.untold.pop_front()
+        {
+            while left > 0
+                && let Some(reply_to) = waiting.pop_first()
+            {
+                self.reply(reply_to, answer.clone());
+                left -= 1;
+            }
+            if !waiting.is_empty() {
+                self.untold.push_front((answer, waiting));
             }
         }
     }

@@ -456,8 +456,10 @@ impl<M: OrderedMap> Turn<M> {
         }
         self.record(Record::NamespaceDeleted { id });
         // They would wait for what nobody can enqueue there: the name, used anew, is another one.
-        for (reply_to, target) in self.waiters.in_namespace(id) {
-            self.answer_present(reply_to, target, moment);
+        if self.waiters.len_of(id) > 0 {
+            for (reply_to, target) in self.waiters.in_namespace(id) {
+                self.answer_present(reply_to, target, moment);
+            }
         }
         Ok(Answer::NamespaceDeleted)
     }

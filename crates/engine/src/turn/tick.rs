@@ -25,6 +25,7 @@ impl<M: OrderedMap> Turn<M> {
         if !self.stopping && forgets(self) {
             self.record_all(self.state.decide_forgetting(moment));
         }
+        self.tell_some();
         self.advance_slices(moment);
         self.end_leases(moment);
         let timers = self.state.timers.first(&self.state);
@@ -135,6 +136,7 @@ impl<M: OrderedMap> Turn<M> {
         let operating = || self.state.operations.values().any(|it| running(&it.state));
         let goes_on = !self.deferred.is_empty()
             || !self.slices.is_empty()
+            || !self.untold.is_empty()
             || (self.stopping && self.waiters.len() > 0);
         if goes_on || (!self.stopping && operating()) {
             return Some(0);

@@ -327,3 +327,22 @@ fn dead_jobs_are_counted_as_they_come_and_go() {
     shard.advance(1);
     assert_eq!(retry(&mut shard), 0);
 }
+
+/// The end of a job answered everybody who had waited for it in one turn.
+#[test]
+fn those_who_wait_for_one_job_are_told_turn_by_turn() {
+    let (mut shard, jobs) = with_session(1);
+    let wait = Command::AwaitJob { id: id(1), wait_ms: 60_000 };
+    let waiting: Vec<_> = (0..40).map(|_| shard.send(wait.clone())).collect();
+    shard.settle(&jobs[0], ack()).unwrap();
+    for told in [16, 32] {
+        assert_eq!(shard.answers.len(), told);
+        assert_eq!(shard.turn.next_wake_ms(shard.clock), Some(0));
+        shard.turn.tick(shard.clock);
+        shard.flush();
+    }
+    for reply in waiting {
+        let Some(Answer::Job(view)) = shard.answers.remove(&reply) else { panic!("not told") };
+        assert_eq!(view.state(), JobState::Succeeded);
+    }
+}
