@@ -21,8 +21,6 @@ impl Command {
             Self::ExtendLeases(extensions) => extensions.len(),
             Self::CheckpointJobs(told) => told.len(),
             Self::StartJobs(jobs) => jobs.len(),
-            // It compares all that the session has with all that its worker names, at once.
-            Self::ResumeSession { held, .. } => held.len().max(LONG),
             Self::ExtendSession { known, .. } => known.len().min(LONG),
             Self::AwaitJob { .. }
             | Self::CancelJob { .. }
@@ -39,7 +37,8 @@ impl Command {
             | Self::PauseQueue { .. }
             | Self::DeleteQueue { .. }
             | Self::GetQueue { .. } => QUEUE,
-            Self::EndSession { .. }
+            Self::ResumeSession { .. }
+            | Self::EndSession { .. }
             | Self::ListQueues { .. }
             | Self::ListOperations
             | Self::ListNamespaces { .. }

@@ -97,12 +97,6 @@ impl HeldIndex {
         (ns, Arc::clone(&live.lease.worker), Arc::clone(&live.lease.session))
     }
 
-    /// The leases of a session, in the order in which they were granted.
-    pub(crate) fn of(&self, key: &HolderKey) -> Vec<JobId> {
-        let session = self.sessions.get(key).into_iter();
-        session.flat_map(|session| session.leases.values()).copied().collect()
-    }
-
     /// The first leases of a session that were granted after `after` and up to `last`, at most
     /// `most` of them.
     pub(crate) fn between(

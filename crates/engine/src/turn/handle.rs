@@ -111,9 +111,13 @@ impl<M: OrderedMap> Turn<M> {
                 let decision = self.decide_pause_queue(ns, &queue, paused);
                 self.change_queue(created, decision, ns, &queue, moment)
             }
-            Command::ResumeSession { holder, held } => {
-                self.handle_resume(ns, created, (&holder, &held), moment)
-            }
+            Command::ResumeSession { holder, held } => match self.check_holder(&holder) {
+                Ok(()) => {
+                    self.record_all(Vec::from_iter(created));
+                    return self.resume_session(ns, reply_to, (&holder, held), moment);
+                }
+                Err(rejection) => Err(rejection),
+            },
             Command::ExtendSession { holder, known } => {
                 return self.extend_session(ns, reply_to, (&holder, known), moment);
             }

@@ -1,11 +1,11 @@
 //! Commands about all that a session has: they go on a slice per tick and are answered at their
 //! end. Volatile: where the shard ends first, leases end by their time.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use super::Turn;
 use crate::answer::{Answer, SessionView};
-use crate::command::{Holder, ReplyTo};
+use crate::command::{HeldLease, Holder, ReplyTo};
 use crate::ids::{JobId, NamespaceId, Token};
 use crate::map::OrderedMap;
 use crate::moment::Moment;
@@ -23,10 +23,24 @@ struct Sliced {
 /// What is left of it.
 #[derive(Debug)]
 enum Rest {
+    /// The session is there again, and what it has is compared with what its worker names.
+    Resume(Resume),
     /// The session ends.
     End(End),
     /// Leases that its face thinks it has are compared.
     Compare(Vec<(JobId, Token)>),
+}
+
+#[derive(Debug)]
+struct Resume {
+    /// What the worker names and was not looked at yet.
+    named: std::vec::IntoIter<HeldLease>,
+    /// What it named and has.
+    kept: BTreeSet<JobId>,
+    /// Of all leases, those up to here were looked at.
+    after: Option<Token>,
+    /// Those that were granted later are not meant.
+    last: Token,
 }
 
 #[derive(Debug)]
@@ -52,6 +66,25 @@ impl Slices {
 }
 
 impl<M: OrderedMap> Turn<M> {
+    /// The session is there, maybe again: what it has is what its worker names. All of it holds
+    /// anew at once.
+    pub(super) fn resume_session(
+        &mut self,
+        ns: NamespaceId,
+        reply_to: ReplyTo,
+        (holder, named): (&Holder, Vec<HeldLease>),
+        moment: Moment,
+    ) {
+        let key = HeldIndex::key(ns, holder);
+        self.stop(&key);
+        self.state.held.hear(&key, self.state.mono);
+        let last = self.state.held.last(&key).unwrap_or_default();
+        let (named, kept) = (named.into_iter(), BTreeSet::new());
+        let rest = Rest::Resume(Resume { named, kept, after: None, last });
+        let view = SessionView::default();
+        self.go_on(Sliced { reply_to, key, view, rest }, moment);
+    }
+
     /// One heartbeat for all that a session has. All of it holds anew at once; what the session
     /// has lost is looked for in slices.
     pub(super) fn extend_session(
@@ -84,10 +117,11 @@ impl<M: OrderedMap> Turn<M> {
         self.go_on(Sliced { reply_to, key, view, rest }, moment);
     }
 
-    /// The session is there again: what has not ended of it is to be compared instead.
-    pub(super) fn stop_ending(&mut self, key: &HolderKey) {
+    /// The session is there again: what has not ended of it, or was not compared by then, is to be
+    /// compared instead.
+    fn stop(&mut self, key: &HolderKey) {
         for sliced in std::mem::take(&mut self.slices.0) {
-            if sliced.key == *key && matches!(sliced.rest, Rest::End(_)) {
+            if sliced.key == *key && !matches!(sliced.rest, Rest::Compare(_)) {
                 self.reply(sliced.reply_to, Answer::Session(Box::new(sliced.view)));
             } else {
                 self.slices.0.push_back(sliced);
@@ -113,6 +147,25 @@ impl<M: OrderedMap> Turn<M> {
                 sliced.view.lost.extend(part.filter(gone));
                 known.is_empty()
             }
+            Rest::Resume(resume) => {
+                let mut left = most;
+                while left > 0
+                    && let Some(lease) = resume.named.next()
+                {
+                    left -= 1;
+                    self.compare_named(&sliced.key, lease, resume, &mut sliced.view);
+                }
+                let leases = (resume.after, resume.last);
+                let leases = self.state.held.between(&sliced.key, leases, left);
+                let whole = leases.len() < left;
+                for (token, id) in leases {
+                    resume.after = Some(token);
+                    if !resume.kept.contains(&id) {
+                        self.drop_unnamed(ns, (id, token), &mut sliced.view, moment);
+                    }
+                }
+                whole
+            }
             Rest::End(end) => {
                 let leases = (end.after, end.last);
                 let leases = self.state.held.between(&sliced.key, leases, most);
@@ -127,11 +180,55 @@ impl<M: OrderedMap> Turn<M> {
         if !whole {
             return self.slices.0.push_back(sliced);
         }
-        if matches!(sliced.rest, Rest::Compare(_)) {
+        if !matches!(sliced.rest, Rest::End(_)) {
+            // Those that were heard of only now, too.
+            if matches!(sliced.rest, Rest::Resume(_)) {
+                self.state.held.hear(&sliced.key, self.state.mono);
+            }
             sliced.view.told = self.state.held.told(&sliced.key);
             sliced.view.leases = self.state.held.count(&sliced.key);
         }
         self.reply(sliced.reply_to, Answer::Session(Box::new(sliced.view)));
+    }
+
+    fn compare_named(
+        &mut self,
+        key: &HolderKey,
+        lease: HeldLease,
+        resume: &mut Resume,
+        view: &mut SessionView,
+    ) {
+        let ns = key.0;
+        if !self.is_of(key, &lease) {
+            view.lost.push((lease.id, lease.token));
+            return;
+        }
+        self.state.note_held(ns, lease.id, lease.started);
+        resume.kept.insert(lease.id);
+        // As it is after what was said: a run that is heard of only now has its timeout since.
+        view.held.extend(self.held_job(ns, lease.id));
+    }
+
+    fn drop_unnamed(
+        &mut self,
+        ns: NamespaceId,
+        (id, token): (JobId, Token),
+        view: &mut SessionView,
+        moment: Moment,
+    ) {
+        let Some(live) = self.state.leases.get(&(ns, id)) else { return };
+        let (held, once) = (live.held, live.job.options.at_most_once);
+        match held {
+            // It did not arrive, or went with the stream before. A worker names what it has
+            // settled and heard no answer to as well: what stood when the shard started and
+            // is not named was on its way then.
+            Held::Delivered | Held::Unknown if !once => {
+                self.give_back(ns, (id, token), moment);
+                view.given_back.push((id, token));
+            }
+            // It may have been settled, and its settlement is to come again.
+            _ => self.state.set_apart(ns, id),
+        }
     }
 
     /// Workers start jobs in the order in which they get them: only the first of those that are

@@ -346,3 +346,31 @@ fn those_who_wait_for_one_job_are_told_turn_by_turn() {
         assert_eq!(view.state(), JobState::Succeeded);
     }
 }
+
+/// All that a session named and had was compared in one turn when it came back.
+#[test]
+fn a_session_that_comes_back_is_compared_in_slices() {
+    let (mut shard, jobs) = with_session(10);
+    for job in &jobs {
+        shard.start_job(job).unwrap();
+    }
+    let mut shard = shard.restart();
+    let holder = crate::command::Holder { worker: "w".into(), session: "s".into() };
+    let held = |of: &[Delivery]| of.iter().map(|job| named(job, true)).collect();
+    let resume = Command::ResumeSession { holder: holder.clone(), held: held(&jobs[1..7]) };
+    let reply = shard.send(resume);
+    assert!(!shard.answers.contains_key(&reply));
+    shard.advance(0);
+    let Some(Answer::Session(view)) = shard.answers.remove(&reply) else { panic!("not answered") };
+    let back: Vec<_> = [&jobs[..1], &jobs[7..]].concat().iter().map(|job| job.id).collect();
+    assert_eq!(view.given_back.iter().map(|(id, _)| *id).collect::<Vec<_>>(), back);
+    assert_eq!((view.held.len(), view.leases, view.lost.len()), (6, 6, 0));
+    // A newer stream says what it has before the older one's is compared.
+    let resume = |of| Command::ResumeSession { holder: holder.clone(), held: held(of) };
+    let older = shard.send(resume(&jobs[1..7]));
+    let newer = shard.send(resume(&jobs[1..3]));
+    assert!(shard.answers.contains_key(&older));
+    shard.advance(0);
+    let Some(Answer::Session(view)) = shard.answers.remove(&newer) else { panic!("not answered") };
+    assert_eq!((view.held.len(), view.leases), (2, 2));
+}
