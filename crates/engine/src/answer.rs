@@ -53,8 +53,8 @@ pub enum Answer {
     Namespace(NamespaceView),
     /// To `DeleteNamespace`.
     NamespaceDeleted,
-    /// To `ListNamespaces`.
-    Namespaces(Vec<NamespaceView>),
+    /// To `ListNamespaces`; whether more follow.
+    Namespaces(Vec<NamespaceView>, bool),
     /// To any: refused, and nothing changed.
     Rejected(Rejection),
 }

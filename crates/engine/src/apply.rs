@@ -24,6 +24,7 @@ impl<M: OrderedMap> State<M> {
         if !self.new_outcomes.is_empty() {
             self.file_outcomes();
         }
+        self.put_excess();
     }
 
     /// Applies one record.
@@ -176,6 +177,7 @@ impl<M: OrderedMap> State<M> {
     fn apply_namespace_deleted(&mut self, id: NamespaceId) {
         let Some(slot) = self.namespaces.get_mut(&id) else { return };
         slot.namespace.deleted = true;
+        self.forgetting.get_mut().note(id);
         self.namespace_names.remove(&slot.namespace.name);
         let value = slot.namespace.to_bytes();
         self.put_bytes(&keys::namespace(id), &value);
@@ -189,5 +191,6 @@ impl<M: OrderedMap> State<M> {
         self.remove(&keys::namespace(id));
         self.remove(&keys::namespace_kept(id));
         self.namespaces.remove(&id);
+        self.forgetting.get_mut().note(id);
     }
 }

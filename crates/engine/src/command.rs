@@ -150,8 +150,14 @@ pub enum Command {
     DeleteNamespace,
     /// Describe the namespace.
     GetNamespace,
-    /// Describe all namespaces of the shard; the request's own name does not matter.
-    ListNamespaces,
+    /// Describe namespaces of the shard in the order of their names; the request's own name does
+    /// not matter.
+    ListNamespaces {
+        /// The last name that was seen.
+        after: Option<String>,
+        /// How many at most.
+        limit: usize,
+    },
 }
 
 /// Where a job begins that is retried.

@@ -8,6 +8,7 @@ use crate::job::{CancelReason, Cause, DeadReason, Job, JobError, Saved};
 use crate::level::LEVEL;
 use crate::operation::Operation;
 use crate::queue::QueueSettings;
+use crate::timer::Subject;
 use crate::wire::{Input, Malformed, Wire, wire_enum, wire_struct};
 
 wire_struct! {
@@ -268,8 +269,8 @@ wire_enum! {
         },
         /// Timers that concern nobody any more were dropped.
         25 => TimersPassed {
-            /// Their instants, namespaces and jobs.
-            timers: Vec<(TimeMs, (NamespaceId, JobId))>,
+            /// Their instants, and what they were about.
+            timers: Vec<(TimeMs, Subject)>,
         },
         /// An operation started, advanced or ended.
         26 => OperationChanged {

@@ -3,6 +3,7 @@
 
 pub(crate) mod count;
 pub(crate) mod filing;
+mod forgetting;
 mod frontier;
 mod held;
 pub(crate) mod keys;
@@ -13,6 +14,7 @@ mod ordering;
 mod sessions;
 mod settled;
 mod tally;
+mod unwritten;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -21,6 +23,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+pub(crate) use filing::DUE_SECONDS_TOLD_MAX;
+pub(crate) use forgetting::Forgetting;
 pub(crate) use frontier::Frontier;
 pub(crate) use held::{Held, HeldIndex, HolderKey, Vanished};
 pub(crate) use lanes::{Candidate, LaneId, Lanes, Offer};
@@ -28,6 +32,7 @@ pub(crate) use names::{Empty, Kind, Kinds, Queues};
 pub(crate) use sessions::{Session, SessionKey};
 pub(crate) use settled::Tombstone;
 pub(crate) use tally::Tally;
+pub(crate) use unwritten::Unwritten;
 
 use crate::Position;
 use crate::ids::{
@@ -126,7 +131,8 @@ pub(crate) struct LiveLease {
     pub(crate) lease: Lease,
     /// The job as it was granted: nothing rewrites a job while it runs.
     pub(crate) job: Arc<Job>,
-    /// After which instant it runs out unless extended. In that very millisecond it stands: its
+    /// After which instant it runs out unless extended, but for what its session's heartbeats
+    /// have added since: see [`State::file_end_as_heard`]. In that very millisecond it stands: its
     /// beginning was cut to a whole one, too.
     pub(crate) expires: MonoMs,
     /// After which instant no heartbeat extends it any more. None where the job has no timeout, or
@@ -179,7 +185,9 @@ pub(crate) struct State<M> {
     meta_changed: bool,
     pub(crate) namespaces: BTreeMap<NamespaceId, NamespaceSlot>,
     pub(crate) namespace_names: BTreeMap<String, NamespaceId>,
-    namespaces_changed: BTreeSet<NamespaceId>,
+    namespaces_changed: Unwritten<NamespaceId>,
+    /// Volatile: which of them have something to forget.
+    pub(crate) forgetting: RefCell<Forgetting>,
     pub(crate) queues: Queues,
     pub(crate) kinds: Kinds,
     pub(crate) lanes: Lanes,
@@ -187,12 +195,15 @@ pub(crate) struct State<M> {
     pub(crate) leases: BTreeMap<(NamespaceId, JobId), Box<LiveLease>>,
     pub(crate) lease_ends: BTreeSet<(MonoMs, NamespaceId, JobId)>,
     pub(crate) sessions: BTreeMap<SessionKey, Session>,
+    sessions_changed: Unwritten<SessionKey>,
     /// How many of them each namespace has.
     pub(crate) sessions_of: Tally,
     /// Volatile: the leases of each session.
     pub(crate) held: HeldIndex,
     /// Volatile: jobs whose workers vanished before they started.
     pub(crate) vanished: Vanished,
+    /// How many dead jobs each namespace has.
+    pub(crate) dead_of: Tally,
     pub(crate) operations: BTreeMap<OperationId, Operation>,
     pub(crate) timers: Frontier,
     at_hand: RefCell<AtHand>,
@@ -329,7 +340,8 @@ impl<M: OrderedMap> State<M> {
     }
 
     pub(crate) fn kept_mut(&mut self, id: NamespaceId) -> &mut Kept {
-        self.namespaces_changed.insert(id);
+        self.namespaces_changed.add(id);
+        self.forgetting.get_mut().note(id);
         let slot = self.namespaces.get_mut(&id);
         &mut slot.expect("records name namespaces that exist").kept
     }
@@ -358,15 +370,37 @@ impl<M: OrderedMap> State<M> {
             let meta = self.meta.clone();
             self.put(&keys::meta(), &meta);
         }
-        for id in std::mem::take(&mut self.namespaces_changed) {
-            if let Some(kept) = self.namespaces.get(&id).map(|slot| slot.kept.clone()) {
-                self.put(&keys::namespace_kept(id), &kept);
-            }
+        for id in self.namespaces_changed.take() {
+            self.put_kept(id);
         }
-        for id in self.queues.take_changed() {
-            if let Some(counts) = self.queues.get(id).map(|queue| queue.counts.clone()) {
-                self.put(&keys::queue_counts(id), &counts);
-            }
+        for id in self.queues.changed().take() {
+            self.put_counts(id);
+        }
+    }
+
+    /// Writes some of what memory holds so, where it is more than may be left to be written when
+    /// the map is kept: with tens of thousands of busy queues that would take a tenth of a second.
+    pub(crate) fn put_excess(&mut self) {
+        while let Some(id) = self.namespaces_changed.take_excess() {
+            self.put_kept(id);
+        }
+        while let Some(id) = self.queues.changed().take_excess() {
+            self.put_counts(id);
+        }
+        while let Some(key) = self.sessions_changed.take_excess() {
+            self.put_session(&key);
+        }
+    }
+
+    fn put_kept(&mut self, id: NamespaceId) {
+        if let Some(kept) = self.namespaces.get(&id).map(|slot| slot.kept.clone()) {
+            self.put(&keys::namespace_kept(id), &kept);
+        }
+    }
+
+    fn put_counts(&mut self, id: QueueId) {
+        if let Some(counts) = self.queues.get(id).map(|queue| queue.counts.clone()) {
+            self.put(&keys::queue_counts(id), &counts);
         }
     }
 

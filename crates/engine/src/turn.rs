@@ -9,6 +9,7 @@ mod holding;
 mod idle_queues;
 mod leasing;
 mod recovery;
+mod slices;
 mod stats;
 #[cfg(test)]
 mod tests;
@@ -16,12 +17,14 @@ mod tick;
 mod waiters;
 
 use std::collections::{BTreeSet, VecDeque};
+use std::ops::Bound;
 
 use asked::AskedTurns;
 use consumers::Consumers;
 use idle_queues::IdleQueues;
 pub use recovery::{Recovery, ReplayFault};
-pub use stats::{QueueStats, ShardStats};
+use slices::Slices;
+pub use stats::{QueueStats, ShardStats, StatsCursor};
 use waiters::Waiters;
 
 use crate::Position;
@@ -31,7 +34,7 @@ use crate::effect::Effect;
 use crate::ids::{JobId, QueueId, TimeMs};
 use crate::map::OrderedMap;
 use crate::moment::{Clock, EngineTime, Moment};
-use crate::state::State;
+use crate::state::{SessionKey, State};
 
 /// Entries to append to the journal together, each with its length (u32, little-endian) before
 /// it.
@@ -77,6 +80,11 @@ pub struct Turn<M> {
     /// Lanes that became due up to here were offered to waiting workers.
     swept: TimeMs,
     idle_queues: IdleQueues,
+    slices: Slices,
+    /// Who waited for the end of a job and is to be told what came of it.
+    untold: VecDeque<(Answer, BTreeSet<ReplyTo>)>,
+    /// Where the look through all sessions goes on, while one is under way.
+    session_round: Option<Bound<SessionKey>>,
     /// Queues that a turn did not come to the end of; the next tick goes on.
     deferred: BTreeSet<QueueId>,
     stopping: bool,
@@ -90,6 +98,9 @@ impl<M: OrderedMap> Turn<M> {
             entry: Moment::new(clock, time),
             swept: state.now(),
             idle_queues: IdleQueues::default(),
+            slices: Slices::default(),
+            untold: VecDeque::new(),
+            session_round: None,
             state,
             position,
             durable: position,
@@ -146,9 +157,33 @@ impl<M: OrderedMap> Turn<M> {
         let now = self.entry.at;
         for (ns, id) in std::mem::take(&mut self.state.ended_jobs) {
             self.state.vanished.forget(ns, id);
-            for reply_to in self.waiters.take_awaiting(ns, id) {
+            let waiting = self.waiters.take_awaiting(ns, id);
+            if !waiting.is_empty() {
+                // As it is now: it may be forgotten before the last of many is told.
                 let answer = self.job_answer(ns, id, now);
-                self.reply(reply_to, answer);
+                let more = !self.untold.is_empty();
+                self.untold.push_back((answer, waiting));
+                if !more {
+                    self.tell_some();
+                }
+            }
+        }
+    }
+
+    /// Tells some of those whose jobs have ended: thousands may have waited for one.
+    fn tell_some(&mut self) {
+        let mut left = 4 * self.state.limits.slice_items_max;
+        while left > 0
+            && let Some((answer, mut waiting)) = self.untold.pop_front()
+        {
+            while left > 0
+                && let Some(reply_to) = waiting.pop_first()
+            {
+                self.reply(reply_to, answer.clone());
+                left -= 1;
+            }
+            if !waiting.is_empty() {
+                self.untold.push_front((answer, waiting));
             }
         }
     }
@@ -190,11 +225,12 @@ impl<M: OrderedMap> Turn<M> {
         self.effects.drain(..ready).map(|(_, effect)| effect).collect()
     }
 
-    /// Answers all who wait; from here on nobody gets a lease.
+    /// From here on nobody gets a lease or waits for anything: all who do are answered, some now
+    /// and the rest as the shard ticks.
     pub fn begin_stop(&mut self, clock: Clock) {
         let moment = self.begin(clock);
         self.stopping = true;
-        self.answer_waiting(moment);
+        self.answer_overdue(moment);
         self.finish();
     }
 

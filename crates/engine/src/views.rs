@@ -5,7 +5,7 @@ use crate::ids::{JobId, NamespaceId, TimeMs};
 use crate::job::{Job, Phase};
 use crate::map::OrderedMap;
 use crate::queue::Queue;
-use crate::state::{NamespaceSlot, State};
+use crate::state::{DUE_SECONDS_TOLD_MAX, NamespaceSlot, State};
 
 impl JobState {
     /// The state of a job at an instant.
@@ -58,6 +58,13 @@ impl<M: OrderedMap> State<M> {
         Some(JobView { job, lease, checkpoint, paused, now })
     }
 
+    /// Seconds that telling of the queue looks through, at most.
+    pub(crate) fn seconds_to_settle(&self, queue: &Queue, now: TimeMs) -> usize {
+        let due = self.queues.next_due(queue.id).is_some_and(|next| next <= now.second());
+        let passed = now.second().saturating_sub(queue.counts.due_until);
+        if due { passed.min(DUE_SECONDS_TOLD_MAX as u64) as usize } else { 0 }
+    }
+
     pub(crate) fn queue_view(
         &self,
         queue: &Queue,
@@ -94,7 +101,7 @@ impl<M: OrderedMap> State<M> {
         NamespaceView {
             name: namespace.name.clone(),
             created_at: namespace.created_at,
-            queues: self.queues.with_prefix(namespace.id, "").count() as u64,
+            queues: self.queues.len_of(namespace.id) as u64,
             outcome_bytes: kept.outcome_bytes,
             dead_bytes: kept.dead_bytes,
             tombstones: kept.tombstones,

@@ -20,7 +20,7 @@ const DEPTH_MAX: usize = 8;
 /// What a stream reserves before anything is said, and how much is written at once.
 const BUFFERS: (usize, usize) = (1 << 10, 32 << 10);
 
-/// See the file's head.
+/// Encodes messages of type `T` and decodes those of type `U` within bounds.
 #[derive(Clone, Debug)]
 pub struct Codec<T, U>(PhantomData<(T, U)>);
 

@@ -23,7 +23,7 @@ pub enum Publishing {
     },
 }
 
-/// See the file's head. Shared by everything in the node.
+/// Decides whether the node takes in more. Shared by everything in it.
 #[derive(Debug)]
 pub(crate) struct Admission {
     /// A [`DiskLevel`].

@@ -1,5 +1,5 @@
-//! What a command weighs: the class whose turns it takes, its share of a turn and the bytes of
-//! its bodies. Weighing looks at lengths only.
+//! What a command weighs: the class whose turns it takes and the bytes of its bodies. Weighing looks
+//! at lengths only.
 
 use longshore_engine::{CheckpointJob, Command, FollowUp, NewJob, Settlement, Verdict};
 
@@ -79,24 +79,6 @@ fn checkpoint_bytes(told: &CheckpointJob) -> u64 {
     JOB_BYTES + (cursors.map(bytes::Bytes::len).sum::<usize>() + texts) as u64
 }
 
-/// How many jobs the command is about: its share of a turn.
-pub(crate) fn jobs_of(command: &Command) -> usize {
-    match command {
-        Command::EnqueueJobs(enqueue) => enqueue.jobs.len().max(1),
-        Command::LeaseJobs(lease) => (share_of(&lease.settle) + lease.max).clamp(1, 1000),
-        Command::SettleJobs(settlements) => share_of(settlements).max(1),
-        Command::ExtendLeases(extensions) => extensions.len().max(1),
-        Command::CheckpointJobs(told) => told.len().max(1),
-        Command::ResumeSession { held, .. } => held.len().max(1),
-        Command::StartJobs(jobs) => jobs.len().max(1),
-        _ => 1,
-    }
-}
-
-fn share_of(settlements: &[Settlement]) -> usize {
-    settlements.iter().map(|settlement| 1 + follow_ups_of(settlement).len()).sum()
-}
-
 fn follow_ups_of(settlement: &Settlement) -> &[FollowUp] {
     match &settlement.verdict {
         Verdict::Ack { follow_ups, .. } => follow_ups,
@@ -125,10 +107,8 @@ mod tests {
     fn a_bulk_weighs_what_its_jobs_weigh() {
         let job = NewJob::new(JobId::default(), "k", vec![0_u8; 1000]);
         let command = Command::EnqueueJobs(EnqueueJobs { queue: "q".into(), jobs: vec![job; 30] });
-        assert_eq!(jobs_of(&command), 30);
         assert_eq!(bytes_of(&command), COMMAND_BYTES + 30 * (JOB_BYTES + 1000));
         assert_eq!(Class::of(&command), Class::Publish);
-        assert_eq!(Class::of(&Command::ListNamespaces), Class::Settle);
-        assert_eq!(jobs_of(&Command::ListNamespaces), 1);
+        assert_eq!(Class::of(&Command::ListOperations), Class::Settle);
     }
 }

@@ -8,7 +8,7 @@ use tokio::sync::{Notify, oneshot};
 
 use crate::shared::ShardShared;
 
-/// See the file's head.
+/// Takes the calls of one thread to the shards and brings their answers back.
 #[derive(Debug, Default)]
 pub(crate) struct Courier {
     answers: Mutex<Vec<Parcel>>,

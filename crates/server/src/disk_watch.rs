@@ -21,7 +21,7 @@ pub(crate) struct StoreGuard {
     pub(crate) lost: Box<dyn Fn(&Lost) -> bool + Send + Sync>,
 }
 
-/// See the file's head.
+/// The thread that watches the disk. Dropping it ends the thread.
 pub(crate) struct DiskWatch {
     core: Arc<Core>,
     thread: Option<JoinHandle<()>>,

@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use longshore_engine::{Position, QueueId, ReplyTo, Request, Settlement, ShardStats};
+use longshore_engine::{Position, ReplyTo, Request, Settlement, ShardStats, StatsCursor};
 use tokio::sync::oneshot;
 
 use crate::admission::InFlight;
-use crate::class::{Class, jobs_of};
+use crate::class::Class;
 use crate::courier::Caller;
 
 /// What may wait in each class.
@@ -48,8 +48,8 @@ pub(crate) struct Signals {
     pub(crate) disconnected: Vec<ReplyTo>,
     /// These leases could not be handed over, by namespace.
     pub(crate) give_back: Vec<(String, Vec<Settlement>)>,
-    /// These want to know how the shard is, and its queues after this one.
-    pub(crate) stats: Vec<(Option<QueueId>, oneshot::Sender<ShardStats>)>,
+    /// These want to know how the shard is, and what follows after that.
+    pub(crate) stats: Vec<(Option<StatsCursor>, oneshot::Sender<ShardStats>)>,
     /// The state on disk has moved, so there is room in memory.
     pub(crate) flushed: bool,
     /// The group in flight has waited for space for so long that its callers shall know.
@@ -103,7 +103,7 @@ pub(crate) enum Refused {
     Full,
 }
 
-/// See the file's head. `T` is the shard.
+/// What waits for a shard, and while it rests the shard itself, which is a `T`.
 #[derive(Debug)]
 pub(crate) struct Inbox<T> {
     state: Mutex<State<T>>,
@@ -160,11 +160,12 @@ impl Admit {
     }
 }
 
-/// Jobs of each class in one round. A call counts with its jobs and is never split, so a bulk
-/// fills a round, and the next round begins with settlements.
-const ROUND_JOBS: [usize; Class::COUNT] = [256, 128, 64];
-/// A lone call about so many jobs at most is a turn that its caller may take.
-const GUEST_JOBS_MAX: usize = 16;
+/// What the calls of each class may cost in one round. A call is never split, so a bulk fills a
+/// round, and the next round begins with settlements.
+const ROUND_COST: [usize; Class::COUNT] = [256, 128, 64];
+/// A lone call that costs so much at most is a turn that its caller may take: other connections of
+/// that thread wait meanwhile.
+const GUEST_COST_MAX: usize = 16;
 
 impl<T> Inbox<T> {
     pub(crate) fn new(limits: InboxLimits) -> Self {
@@ -283,12 +284,12 @@ impl<T> Inbox<T> {
         let mut state = self.state();
         let state = &mut *state;
         let mut more = false;
-        for (class, jobs_max) in ROUND_JOBS.into_iter().enumerate().take(admit.classes()) {
-            let mut jobs = 0;
-            while jobs < jobs_max
+        for (class, cost_max) in ROUND_COST.into_iter().enumerate().take(admit.classes()) {
+            let mut cost = 0;
+            while cost < cost_max
                 && let Some(call) = state.calls[class].pop_front()
             {
-                jobs += jobs_of(&call.request.command);
+                cost += call.request.command.cost();
                 state.bytes[class] -= call.bytes;
                 round.push(call);
             }
@@ -359,7 +360,7 @@ impl<T> State<T> {
         let (first, second) = (calls.next(), calls.next());
         self.resting.as_ref().is_some_and(|(_, rest)| rest.takes_guests)
             && self.signals.is_empty()
-            && first.is_some_and(|call| jobs_of(&call.request.command) <= GUEST_JOBS_MAX)
+            && first.is_some_and(|call| call.request.command.cost() <= GUEST_COST_MAX)
             && second.is_none()
     }
 }
@@ -368,7 +369,7 @@ impl<T> State<T> {
 mod tests {
     use std::sync::Arc;
 
-    use longshore_engine::{Command, EnqueueJobs, JobId, NewJob};
+    use longshore_engine::{Command, EnqueueJobs, Holder, JobId, NewJob};
 
     use super::*;
     use crate::admission::Admission;
@@ -419,7 +420,7 @@ mod tests {
         inbox.push(call(bulk(1))).unwrap();
         inbox.push(call(bulk(1))).unwrap();
         assert_eq!(inbox.push(call(bulk(1))), Err(Refused::Full));
-        inbox.push(call(Command::ListNamespaces)).unwrap();
+        inbox.push(call(Command::ListOperations)).unwrap();
         assert_eq!(inbox.depth(), [1, 0, 2]);
         assert_eq!(inbox.close().len(), 3);
     }
@@ -455,5 +456,26 @@ mod tests {
         inbox.signal(|signals| signals.committed = Some(Position(3)));
         thread.join().unwrap();
         assert_eq!(inbox.take_signals().committed, Some(Position(3)));
+    }
+
+    /// The end of a session of ten thousand leases counted as one job, so that a connection's
+    /// thread took it, and all of its other connections waited.
+    #[test]
+    fn what_costs_much_is_decided_by_no_callers_thread() {
+        let inbox = Inbox::<()>::new(InboxLimits::default());
+        inbox.open();
+        inbox.put_back((), rest(Admit::All));
+        let holder = Holder { worker: "w".into(), session: "s".into() };
+        let end = Command::EndSession { holder, why: String::new(), goodbye: false };
+        for (command, is_for_guest) in [(Command::GetNamespace, true), (end, false)] {
+            let mut call = call(command);
+            call.caller.courier = Some(Arc::default());
+            inbox.push(call).unwrap();
+            assert_eq!(inbox.hand_over().is_some(), is_for_guest);
+            assert_eq!(take(&inbox).len(), 1);
+            if is_for_guest {
+                inbox.put_back((), rest(Admit::All));
+            }
+        }
     }
 }

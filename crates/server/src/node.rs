@@ -6,7 +6,9 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use longshore_engine::query::BodyMissing;
-use longshore_engine::{Answer, Command, QueueId, Reader, ReplyTo, Request, ShardStats, TimeMs};
+use longshore_engine::{
+    Answer, Command, Reader, ReplyTo, Request, ShardStats, StatsCursor, TimeMs,
+};
 use longshore_store::StoreFault;
 use thiserror::Error;
 use tokio::sync::{Semaphore, oneshot};
@@ -435,9 +437,9 @@ fn read_snapshot<T>(
     })
 }
 
-/// The figures of one shard. Its thread tells of some queues at a time, so that nobody waits long.
+/// The figures of one shard. Its thread tells some of them at a time, so that nobody waits long.
 async fn whole_stats(shard: &ShardShared) -> Result<ShardStats, Unavailable> {
-    let page = async |after: Option<QueueId>| {
+    let page = async |after: Option<StatsCursor>| {
         let (reply, stats) = oneshot::channel();
         if shard.is_running() {
             shard.inbox.signal(|signals| signals.stats.push((after, reply)));
@@ -447,6 +449,7 @@ async fn whole_stats(shard: &ShardShared) -> Result<ShardStats, Unavailable> {
     let mut whole = page(None).await?;
     while let Some(after) = whole.more_after {
         let mut more = page(Some(after)).await?;
+        whole.namespaces.append(&mut more.namespaces);
         whole.queues.append(&mut more.queues);
         whole.more_after = more.more_after;
     }

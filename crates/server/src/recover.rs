@@ -102,7 +102,8 @@ pub(crate) struct Origin {
     pub(crate) namespaces: Vec<String>,
 }
 
-/// See the file's head.
+/// Checks and opens what is on disk of a shard, and replays its journal: the shard that comes of it
+/// has begun a new life and can serve.
 pub(crate) fn recover(
     shard: &ShardShared,
     origin: Origin,

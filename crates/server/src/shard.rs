@@ -66,8 +66,8 @@ struct Pending {
     in_flight: InFlight,
 }
 
-/// Queues whose figures are told in one turn.
-const STATS_QUEUES: usize = 250;
+/// Namespaces and queues whose figures are told in one turn.
+const STATS_TOLD: usize = 250;
 
 /// What comes after a turn.
 enum Next {
@@ -76,7 +76,7 @@ enum Next {
     End(End),
 }
 
-/// See the file's head.
+/// A shard that serves: its turn with all that is under way around it.
 #[expect(clippy::struct_excessive_bools, reason = "each is a condition of its own")]
 pub(crate) struct Shard {
     shared: Arc<ShardShared>,
@@ -236,7 +236,7 @@ impl Shard {
         for (after, reply) in signals.stats {
             // Whoever asked may have gone.
             let clock = self.clocks.now().1;
-            drop(reply.send(self.turn.stats(clock, after, STATS_QUEUES)));
+            drop(reply.send(self.turn.stats(clock, after, STATS_TOLD)));
         }
         if ending >= Some(Ending::Begin) {
             let clock = self.clocks.now().1;

@@ -44,7 +44,7 @@ pub enum ShardState {
     Closed,
 }
 
-/// See the file's head.
+/// What every thread may know of a shard, and where it leaves what it wants of it.
 #[derive(Debug)]
 pub(crate) struct ShardShared {
     pub(crate) index: u32,

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use crate::store_dir::{StoreDir, StoreDirError};
 
-/// See the file's head.
+/// The folders and files of a store as they were when it was opened.
 #[derive(Debug)]
 pub(crate) struct StoreWatch {
     held: Vec<Held>,

@@ -136,7 +136,7 @@ pub(crate) struct WorkerNumbers {
     pub(crate) waiting: u64,
 }
 
-/// See the file's head.
+/// The workers that have a stream or are waited for, by namespace, name and session.
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
     workers: Mutex<BTreeMap<WorkerKey, Arc<Worker>>>,

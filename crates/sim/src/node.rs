@@ -229,6 +229,7 @@ impl Node {
         clock: Clock,
     ) -> Result<Option<Released>, Exit> {
         self.turn.begin_stop(clock);
+        while self.turn.tick(clock) {}
         let mut all = Vec::new();
         while !self.is_quiet() {
             self.seal();

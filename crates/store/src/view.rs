@@ -26,7 +26,7 @@ pub(crate) struct Sealed {
     pub(crate) has_bodies: bool,
 }
 
-/// See the file's head.
+/// The state of the map at one moment, which reads go through from the newest part to the oldest.
 #[derive(Clone)]
 pub(crate) struct View {
     pub(crate) active: Arc<Memtable>,

@@ -6,7 +6,8 @@ use longshore_engine::{
     AttemptNote, Body, BodyId, CancelReason, Cause, Checkpoint, DeadReason, End, EndKind, Epoch,
     FinalRun, Grant, Job, JobDefaults, JobError, JobId, JobOptions, KindId, LEVEL, Lease,
     NamespaceId, Next, Operation, OperationId, OperationKind, OperationState, Phase, Place, Queue,
-    QueueCounts, QueueId, QueueSettings, Record, RetryPolicy, Saved, SkippedItem, TimeMs, Token,
+    QueueCounts, QueueId, QueueSettings, Record, RetryPolicy, Saved, SkippedItem, Subject, TimeMs,
+    Token,
 };
 
 use crate::corpus::Named;
@@ -209,7 +210,12 @@ fn records_of_jobs() -> Vec<(&'static str, Record)> {
         ("job-removed", Record::JobRemoved { namespace: NS, id: ID }),
         (
             "timers-passed",
-            Record::TimersPassed { timers: vec![(AT, (NS, ID)), (AT.plus(1), (NS, ID))] },
+            Record::TimersPassed {
+                timers: vec![
+                    (AT, Subject::Job { namespace: NS, id: ID }),
+                    (AT.plus(1), Subject::Job { namespace: NS, id: ID }),
+                ],
+            },
         ),
     ]
 }

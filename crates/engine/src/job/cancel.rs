@@ -55,6 +55,7 @@ impl<M: OrderedMap> State<M> {
         live.lease.cancel_requested = true;
         let value = live.lease.to_bytes();
         self.put_bytes(&keys::lease(ns, id), &value);
+        self.note_told(ns, id);
     }
 
     pub(crate) fn apply_job_cancelled(

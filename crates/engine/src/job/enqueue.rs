@@ -1,64 +1,33 @@
 //! Enqueueing: one job or many, all or none, by themselves or with the end of another job.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use crate::answer::{Answer, Enqueued};
 use crate::bounds::{check_duration, check_name, check_size, resolve_start};
 use crate::command::{EnqueueJobs, FollowUp, NewJob, Start};
-use crate::ids::{JobId, KindId, NamespaceId, Place, QueueId, TimeMs};
+use crate::ids::{NamespaceId, Place, QueueId, TimeMs};
 use crate::job::{Body, Job, JobOptions, Phase, RetryPolicy};
 use crate::limits::Limits;
 use crate::map::OrderedMap;
 use crate::moment::Moment;
+use crate::overlay::Overlay;
 use crate::queue::{JobDefaults, QueueSettings};
 use crate::record::Record;
 use crate::rejection::Rejection;
-use crate::state::{State, Tombstone, keys};
+use crate::state::State;
+use crate::timer::Subject;
 
 /// What one command decides: records, and the answer that they justify.
 pub(crate) type Decision = Result<(Vec<Record>, Answer), Rejection>;
 
-/// An earlier use of an id; without a fingerprint where the server made it.
-#[derive(Clone, Copy)]
-struct Earlier {
-    fingerprint: Option<[u8; 16]>,
-}
-
-/// Jobs under decision that enter together: what their own records would change.
+/// Jobs under decision that enter together.
 struct Bulk<'a, M> {
-    state: &'a State<M>,
-    ns: NamespaceId,
-    moment: Moment,
+    overlay: Overlay<'a, M>,
     /// Where jobs are added.
     queue: &'a str,
     defaults: &'a JobDefaults,
-    records: Vec<Record>,
     answers: Vec<Enqueued>,
-    new_queues: BTreeSet<&'a str>,
-    new_kinds: BTreeMap<&'a str, KindId>,
-    named_ids: BTreeMap<JobId, Earlier>,
-    entered: BTreeMap<&'a str, u64>,
-    entered_total: u64,
 }
 
 impl<M: OrderedMap> State<M> {
-    fn bulk(&self, ns: NamespaceId, moment: Moment) -> Bulk<'_, M> {
-        Bulk {
-            state: self,
-            ns,
-            moment,
-            queue: "",
-            defaults: &QueueSettings::DEFAULT.defaults,
-            records: Vec::new(),
-            answers: Vec::new(),
-            new_queues: BTreeSet::new(),
-            new_kinds: BTreeMap::new(),
-            named_ids: BTreeMap::new(),
-            entered: BTreeMap::new(),
-            entered_total: 0,
-        }
-    }
-
     pub(crate) fn decide_enqueue(
         &self,
         ns: NamespaceId,
@@ -68,8 +37,8 @@ impl<M: OrderedMap> State<M> {
         check_name(&self.limits, "queue", &command.queue)?;
         let bytes = command.jobs.iter().map(bytes_of).sum();
         self.check_bulk("jobs", command.jobs.len(), bytes)?;
-        let mut bulk = self.bulk(ns, moment);
-        bulk.records.reserve(command.jobs.len() + 1);
+        let mut bulk = Bulk::of(Overlay::new(self, ns, moment));
+        bulk.overlay.reserve(command.jobs.len() + 1);
         bulk.answers.reserve(command.jobs.len());
         bulk.turn_to(&command.queue)?;
         let mut faults = Vec::new();
@@ -86,22 +55,18 @@ impl<M: OrderedMap> State<M> {
         if !faults.is_empty() {
             return Err(Rejection::JobsRefused { faults });
         }
-        bulk.check_room(None)?;
-        Ok((bulk.records, Answer::Enqueued(bulk.answers)))
+        Ok((bulk.overlay.into_records()?, Answer::Enqueued(bulk.answers)))
     }
 
-    /// The records of jobs that enter with the end of one of the queue `leaving`, which makes room
-    /// there.
-    pub(crate) fn decide_follow_ups(
-        &self,
-        ns: NamespaceId,
-        follow_ups: &[FollowUp],
-        leaving: &str,
-        moment: Moment,
+    /// The records of jobs that enter with the end of another one, which the overlay knows of.
+    pub(crate) fn decide_follow_ups<'a>(
+        &'a self,
+        overlay: Overlay<'a, M>,
+        follow_ups: &'a [FollowUp],
     ) -> Result<Vec<Record>, Rejection> {
         let bytes = follow_ups.iter().map(|one| bytes_of(&one.job)).sum();
         self.check_bulk("enqueue", follow_ups.len(), bytes)?;
-        let mut bulk = self.bulk(ns, moment);
+        let mut bulk = Bulk::of(overlay);
         let mut faults = Vec::new();
         for (index, FollowUp { queue, job }) in follow_ups.iter().enumerate() {
             let named = check_name(&self.limits, "queue", queue);
@@ -113,8 +78,7 @@ impl<M: OrderedMap> State<M> {
         if !faults.is_empty() {
             return Err(Rejection::JobsRefused { faults });
         }
-        bulk.check_room(Some(leaving))?;
-        Ok(bulk.records)
+        bulk.overlay.into_records()
     }
 
     fn check_bulk(&self, field: &'static str, count: usize, bytes: usize) -> Result<(), Rejection> {
@@ -124,16 +88,6 @@ impl<M: OrderedMap> State<M> {
             return Err(Rejection::ValueRefused { field, value, allowed });
         }
         check_size(field, bytes, self.limits.bulk_bytes_max)
-    }
-
-    /// What came of an earlier request with this id that its client chose.
-    fn earlier(&self, ns: NamespaceId, id: JobId, now: TimeMs) -> Option<Earlier> {
-        if let Some(job) = self.job(ns, id) {
-            return Some(Earlier { fingerprint: job.fingerprint });
-        }
-        let tombstone: Tombstone = self.value(&keys::tombstone(ns, id))?;
-        let remembered = tombstone.forget_at > now;
-        remembered.then_some(Earlier { fingerprint: Some(tombstone.fingerprint) })
     }
 
     pub(crate) fn apply_job_enqueued(&mut self, ns: NamespaceId, mut job: Job) {
@@ -147,10 +101,10 @@ impl<M: OrderedMap> State<M> {
         let queue = self.queue_of(ns, &job);
         self.queues.change(queue).counts.enqueued_total += 1;
         if let Some(expires_at) = job.options.expires_at {
-            self.set_timer(expires_at, ns, job.id);
+            self.set_timer(expires_at, Subject::job(ns, job.id));
         }
         if let Some(deadline) = job.deadline {
-            self.set_timer(deadline, ns, job.id);
+            self.set_timer(deadline, Subject::job(ns, job.id));
         }
         self.file_new(ns, queue, &job);
         self.put_job(ns, job);
@@ -165,86 +119,46 @@ fn bytes_of(job: &NewJob) -> usize {
 }
 
 impl<'a, M: OrderedMap> Bulk<'a, M> {
-    /// What is added next is for this queue.
-    fn turn_to(&mut self, queue: &'a str) -> Result<(), Rejection> {
-        let known = self.state.queues.named(self.ns, queue);
-        if known.is_none() && !self.new_queues.contains(queue) {
-            let (settings, earlier) = (QueueSettings::DEFAULT, self.new_queues.len());
-            let record = self.state.decide_queue_created(self.ns, queue, settings, earlier)?;
-            self.records.push(record);
-            self.new_queues.insert(queue);
-        }
-        self.queue = queue;
-        let settings = known.map_or(&QueueSettings::DEFAULT, |queue| &queue.settings);
-        self.defaults = &settings.defaults;
-        Ok(())
+    fn of(overlay: Overlay<'a, M>) -> Self {
+        let defaults = &QueueSettings::DEFAULT.defaults;
+        Self { overlay, queue: "", defaults, answers: Vec::new() }
     }
 
-    fn check_room(&self, leaving: Option<&str>) -> Result<(), Rejection> {
-        for (name, entered) in &self.entered {
-            let Some(queue) = self.state.queues.named(self.ns, name) else { continue };
-            let left = u64::from(leaving == Some(*name));
-            let length = queue.counts.backlog().saturating_sub(left);
-            match queue.settings.max_length {
-                Some(max_length) if length + entered > max_length => {
-                    let queue = (*name).to_owned();
-                    return Err(Rejection::QueueFull { queue, length, max_length });
-                }
-                _ => {}
-            }
-        }
+    /// What is added next is for this queue.
+    fn turn_to(&mut self, queue: &'a str) -> Result<(), Rejection> {
+        self.defaults = &self.overlay.queue(queue)?.defaults;
+        self.queue = queue;
         Ok(())
     }
 
     fn add(&mut self, new: &'a NewJob) -> Result<(), Rejection> {
-        if new.fingerprint.is_some() {
-            let earlier = self.named_ids.get(&new.id).copied();
-            let earlier = earlier.or_else(|| self.state.earlier(self.ns, new.id, self.moment.at));
-            if let Some(earlier) = earlier {
-                if earlier.fingerprint != new.fingerprint {
-                    return Err(Rejection::JobIdTaken { id: new.id });
-                }
-                self.answers.push(Enqueued { id: new.id, replayed: true });
-                return Ok(());
+        if new.fingerprint.is_some()
+            && let Some(earlier) = self.overlay.earlier(new.id)
+        {
+            if earlier.fingerprint != new.fingerprint {
+                return Err(Rejection::JobIdTaken { id: new.id });
             }
-        }
-        let job = self.job(new)?;
-        self.name_kind(&new.kind)?;
-        if new.fingerprint.is_some() {
-            self.named_ids.insert(new.id, Earlier { fingerprint: new.fingerprint });
-        }
-        self.answers.push(Enqueued { id: new.id, replayed: false });
-        let (namespace, id) = (self.ns, new.id);
-        self.records.push(Record::JobEnqueued { namespace, job: Box::new(job) });
-        if new.cursor.is_some() {
-            let cursor = new.cursor.clone();
-            self.records.push(Record::CursorSet { namespace, id, cursor });
-        }
-        *self.entered.entry(self.queue).or_default() += 1;
-        self.entered_total += 1;
-        Ok(())
-    }
-
-    fn name_kind(&mut self, kind: &'a str) -> Result<(), Rejection> {
-        let known = &self.state.kinds;
-        if known.named(self.ns, kind).is_some() || self.new_kinds.contains_key(kind) {
+            self.answers.push(Enqueued { id: new.id, replayed: true });
             return Ok(());
         }
-        let earlier = self.new_kinds.len();
-        let (of_namespace, of_shard) = (known.len_of(self.ns) + earlier, known.len() + earlier);
-        let room = self.state.limits.kinds_max.check(of_namespace, of_shard);
-        room.map_err(|(scope, limit)| Rejection::TooManyKinds { scope, limit })?;
-        let id = KindId(self.state.meta.next_kind.0 + earlier as u32);
-        self.new_kinds.insert(kind, id);
-        let namespace = self.ns;
-        self.records.push(Record::KindNamed { namespace, id, name: kind.to_owned() });
+        let job = self.job(new)?;
+        self.overlay.kind(&new.kind)?;
+        self.answers.push(Enqueued { id: new.id, replayed: false });
+        let (namespace, id) = (self.overlay.ns, new.id);
+        self.overlay.enter(self.queue, id, new.fingerprint);
+        self.overlay.record(Record::JobEnqueued { namespace, job: Box::new(job) });
+        if new.cursor.is_some() {
+            let cursor = new.cursor.clone();
+            self.overlay.record(Record::CursorSet { namespace, id, cursor });
+        }
         Ok(())
     }
 
     fn job(&self, new: &NewJob) -> Result<Job, Rejection> {
-        check_new_job(self.state, new)?;
-        let limits = &self.state.limits;
-        let now = self.moment.at;
+        let state = self.overlay.state;
+        check_new_job(state, new)?;
+        let limits = &state.limits;
+        let now = self.overlay.moment.at;
         let defaults = self.defaults;
         let available_at = match new.start {
             Some(start) => resolve_start(limits, "run_at", start, now)?.max(now),
@@ -276,7 +190,7 @@ impl<'a, M: OrderedMap> Bulk<'a, M> {
                 traceparent: new.traceparent.clone(),
             },
             fingerprint: new.fingerprint,
-            place: Place(self.state.meta.next_place.0 + self.entered_total),
+            place: self.overlay.next_place(),
             enqueued_at: now,
             available_at,
             deadline: max_age_ms.map(|max_age_ms| available_at.plus(max_age_ms)),

@@ -6,6 +6,7 @@ use crate::map::OrderedMap;
 use crate::moment::Moment;
 use crate::record::Record;
 use crate::state::{State, keys};
+use crate::timer::Subject;
 
 impl<M: OrderedMap> State<M> {
     /// Records for the timers that are due, at most a slice of them.
@@ -13,12 +14,11 @@ impl<M: OrderedMap> State<M> {
         let mut due = Vec::new();
         let (from, to) = self.timers.range();
         self.scan(&from, &to, &mut |key, _| {
-            let (at, ns) = (keys::u64_at(key, 1), keys::u32_at(key, 9));
-            if let (Some(at), Some(ns), Some(id)) = (at, ns, keys::id_at(key, 13))
-                && at <= moment.at.0
-                && due.len() < self.limits.slice_items_max
-            {
-                due.push((TimeMs(at), (NamespaceId(ns), id)));
+            let Some((at, subject)) = keys::timer_of(key) else {
+                panic!("key {key:02x?} in the state is no timer of this engine")
+            };
+            if at <= moment.at && due.len() < self.limits.slice_items_max {
+                due.push((at, subject));
                 return std::ops::ControlFlow::Continue(());
             }
             std::ops::ControlFlow::Break(())
@@ -28,11 +28,11 @@ impl<M: OrderedMap> State<M> {
         }
         let mut records: Vec<Record> = Vec::new();
         let mut seen = std::collections::BTreeSet::new();
-        for (_, (ns, id)) in &due {
-            if seen.insert((*ns, *id))
-                && let Some(record) = self.decide_timer(*ns, *id, moment)
-            {
-                records.push(record);
+        for (_, subject) in &due {
+            if seen.insert(*subject) {
+                records.extend(match subject {
+                    Subject::Job { namespace, id } => self.decide_timer(*namespace, *id, moment),
+                });
             }
         }
         records.push(Record::TimersPassed { timers: due });
@@ -55,9 +55,9 @@ impl<M: OrderedMap> State<M> {
         }
     }
 
-    pub(crate) fn apply_timers_passed(&mut self, timers: &[(TimeMs, (NamespaceId, JobId))]) {
-        for (at, (ns, id)) in timers {
-            let key = keys::timer(*at, *ns, *id);
+    pub(crate) fn apply_timers_passed(&mut self, timers: &[(TimeMs, Subject)]) {
+        for (at, subject) in timers {
+            let key = keys::timer(*at, *subject);
             self.timers.eaten(&key);
             self.remove(&key);
         }

@@ -53,7 +53,7 @@ impl<M: OrderedMap> State<M> {
         if let Some(expires_at) = job.options.expires_at.take()
             && job.deadline != Some(expires_at)
         {
-            self.clear_timer(expires_at, ns, job.id);
+            self.clear_timer(expires_at, crate::timer::Subject::job(ns, job.id));
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::job::Phase;
 use crate::map::OrderedMap;
 use crate::moment::Moment;
 use crate::record::Record;
-use crate::state::{Frontier, NamespaceSlot, State, count, keys};
+use crate::state::{Frontier, State, count, keys};
 use crate::wire::Wire;
 
 impl Phase {
@@ -29,17 +29,13 @@ impl<M: OrderedMap> State<M> {
     /// slice of each.
     pub(crate) fn decide_forgetting(&self, moment: Moment) -> Vec<Record> {
         let mut records = Vec::new();
-        // One slice for all of them, and each time another one first.
-        let mut left = (self.limits.slice_items_max, self.limits.slice_items_max);
-        let turn = (moment.at.0 % (self.namespaces.len().max(1) as u64)) as usize;
-        let (later, first) = (self.namespaces.iter().take(turn), self.namespaces.iter().skip(turn));
-        for (namespace, slot) in first.chain(later) {
-            let namespace = *namespace;
+        // One slice for all of them: each forgets one thing of either at least.
+        let slice = self.limits.slice_items_max;
+        let mut left = (slice, slice);
+        for namespace in self.to_forget(moment.at, 2 * slice) {
+            let Some(slot) = self.namespaces.get(&namespace) else { continue };
             if left.0 == 0 && left.1 == 0 {
                 break;
-            }
-            if !self.has_to_forget(slot, moment.at) {
-                continue;
             }
             // Nobody can ask any more for what a namespace kept that was removed.
             let all = slot.namespace.deleted;
@@ -104,23 +100,6 @@ impl<M: OrderedMap> State<M> {
             }
             ControlFlow::Break(())
         });
-    }
-
-    /// Whether outcomes or tombstones are to be forgotten now, or else when the next one is.
-    pub(crate) fn next_forgetting(&self) -> Option<TimeMs> {
-        self.namespaces.values().filter_map(|slot| self.next_forgetting_in(slot)).min()
-    }
-
-    fn next_forgetting_in(&self, slot: &NamespaceSlot) -> Option<TimeMs> {
-        let over = slot.namespace.deleted
-            || slot.kept.outcome_bytes > self.limits.outcome_bytes_max
-            || slot.kept.tombstones > self.limits.tombstones_max;
-        let firsts = || [slot.outcomes.first(self), slot.tombstones.first(self)];
-        if over { Some(TimeMs(0)) } else { firsts().into_iter().flatten().min().map(TimeMs) }
-    }
-
-    fn has_to_forget(&self, slot: &NamespaceSlot, now: TimeMs) -> bool {
-        self.next_forgetting_in(slot).is_some_and(|at| at <= now)
     }
 
     pub(crate) fn apply_outcomes_forgotten(

@@ -41,7 +41,7 @@ impl<M: OrderedMap> State<M> {
         self.put_bytes(&keys::paused(ns, id), &[]);
         if let Some(live) = self.leases.get_mut(&(ns, id)) {
             live.paused = true;
-            return;
+            return self.note_told(ns, id);
         }
         let job = self.job(ns, id).expect("the record names a job that has not ended");
         if !self.is_blocked(ns, &job) {
@@ -55,7 +55,7 @@ impl<M: OrderedMap> State<M> {
         self.remove(&keys::paused(ns, id));
         if let Some(live) = self.leases.get_mut(&(ns, id)) {
             live.paused = false;
-            return;
+            return self.note_told(ns, id);
         }
         let job = self.job(ns, id).expect("the record names a job that has not ended");
         if !self.is_blocked(ns, &job) {

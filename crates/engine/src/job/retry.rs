@@ -73,7 +73,7 @@ impl<M: OrderedMap> State<M> {
         job.losses = 0;
         job.deadline = job.options.max_age_ms.map(|max_age_ms| self.now().plus(max_age_ms));
         if let Some(deadline) = job.deadline {
-            self.set_timer(deadline, ns, id);
+            self.set_timer(deadline, crate::timer::Subject::job(ns, id));
         }
         self.set_passed_timers(ns, &job);
         self.file_new(ns, queue, &job);

@@ -11,6 +11,7 @@ use crate::job::{
 };
 use crate::map::OrderedMap;
 use crate::moment::Moment;
+use crate::overlay::Overlay;
 use crate::record::{Next, Record};
 use crate::rejection::Rejection;
 use crate::state::{Held, LiveLease, State, count, keys};
@@ -18,10 +19,11 @@ use crate::state::{Held, LiveLease, State, count, keys};
 /// What a settlement decides.
 #[derive(Debug)]
 pub(crate) struct Settled {
-    /// The end of the run; none where the settlement repeats the one that ended it.
+    /// The end of the run, where that is all.
     pub(crate) end: Option<Record>,
-    /// Jobs that enter with it.
-    pub(crate) entering: Vec<Record>,
+    /// Otherwise that end and the jobs that enter with it, or nothing where the settlement repeats
+    /// the one that ended the run.
+    pub(crate) together: Vec<Record>,
     /// What the worker is told.
     pub(crate) kind: EndKind,
 }
@@ -39,16 +41,22 @@ impl<M: OrderedMap> State<M> {
         let live = self.leases.get(&(ns, *id)).filter(|live| live.lease.token == *token);
         let Some(live) = live else {
             let kind = self.repeated_end(ns, *id, *token, verdict)?;
-            return Ok(Settled { end: None, entering: Vec::new(), kind });
+            return Ok(Settled { end: None, together: Vec::new(), kind });
         };
-        let entering = match verdict {
+        let mut together = match verdict {
             Verdict::Ack { follow_ups, .. } if !follow_ups.is_empty() => {
-                self.decide_follow_ups(ns, follow_ups, &live.job.queue, moment)?
+                let mut overlay = Overlay::new(self, ns, moment);
+                overlay.leave(&live.job.queue);
+                self.decide_follow_ups(overlay, follow_ups)?
             }
             _ => Vec::new(),
         };
         let (end, kind) = self.decide_end((ns, *id), live, verdict, (moment, index))?;
-        Ok(Settled { end: Some(end), entering, kind })
+        if together.is_empty() {
+            return Ok(Settled { end: Some(end), together, kind });
+        }
+        together.insert(0, end);
+        Ok(Settled { end: None, together, kind })
     }
 
     fn decide_end(

@@ -47,7 +47,8 @@ impl<M: OrderedMap> State<M> {
                 let unknown = || Rejection::QueueUnknown { queue: name.to_owned() };
                 count(kind, self.queues.named(ns, name).ok_or_else(unknown)?)
             }
-            None => self.queues.with_prefix(ns, "").map(|queue| count(kind, queue)).sum(),
+            // Only dead jobs are meant without naming a queue.
+            None => self.dead_of.of(ns) as u64,
         };
         let candidates = kind.limit().map_or(candidates, |limit| limit.min(candidates));
         let operation = Operation {

@@ -14,6 +14,9 @@ use crate::wire::{Wire, wire_struct};
 /// Seconds whose due counters one record may settle; later records settle the rest.
 const DUE_SECONDS_PER_RECORD: usize = 64;
 
+/// Seconds that were not settled yet and are looked through when a queue is told of.
+pub(crate) const DUE_SECONDS_TOLD_MAX: usize = 1000;
+
 wire_struct! {
     /// How many waiting jobs of a queue become available within one second.
     pub(crate) struct DueCount {
@@ -161,7 +164,11 @@ impl<M: OrderedMap> State<M> {
                     count::take(&mut retrying, due.retrying, "retrying jobs");
                 }
                 seconds += 1;
-                if seconds < 1000 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+                if seconds < DUE_SECONDS_TOLD_MAX {
+                    ControlFlow::Continue(())
+                } else {
+                    ControlFlow::Break(())
+                }
             });
         }
         (scheduled, retrying)

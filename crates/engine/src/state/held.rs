@@ -1,12 +1,14 @@
 //! Which leases the session of a streaming worker has, and whether their jobs have started. Only
 //! this life of the shard knows: nothing of it is journaled.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::ops::Bound::{Excluded, Included, Unbounded};
 use std::sync::Arc;
 
 use super::{LiveLease, State};
+use crate::answer::Instruction;
 use crate::command::Holder;
-use crate::ids::{JobId, NamespaceId, QueueId};
+use crate::ids::{JobId, MonoMs, NamespaceId, QueueId, Token};
 use crate::map::OrderedMap;
 
 /// Where a lease stands in its worker's session.
@@ -64,11 +66,23 @@ impl LiveLease {
     }
 }
 
-/// See the file's head.
+/// What a session of a streaming worker has.
+#[derive(Debug, Default)]
+struct HeldSession {
+    /// Its leases, in the order in which they were granted.
+    leases: BTreeMap<Token, JobId>,
+    /// What its runs shall do other than go on.
+    told: BTreeMap<Token, (JobId, Instruction)>,
+    /// Its last heartbeat: from then on each of its leases holds for its length, and no one of
+    /// them had to be touched for that.
+    heard: Option<MonoMs>,
+}
+
+/// The leases of all sessions of streaming workers, and how many of each queue have not started.
 #[derive(Debug, Default)]
 pub(crate) struct HeldIndex {
     /// The leases of each session. What is here is not [`Held::Apart`], and the other way round.
-    sessions: BTreeMap<HolderKey, BTreeSet<JobId>>,
+    sessions: BTreeMap<HolderKey, HeldSession>,
     /// How many leases of each queue wait at their workers. Those that have none are not here.
     waiting: BTreeMap<QueueId, u64>,
 }
@@ -83,14 +97,43 @@ impl HeldIndex {
         (ns, Arc::clone(&live.lease.worker), Arc::clone(&live.lease.session))
     }
 
-    /// The leases of a session.
-    pub(crate) fn of(&self, key: &HolderKey) -> Vec<JobId> {
-        self.sessions.get(key).into_iter().flatten().copied().collect()
+    /// The first leases of a session that were granted after `after` and up to `last`, at most
+    /// `most` of them.
+    pub(crate) fn between(
+        &self,
+        key: &HolderKey,
+        (after, last): (Option<Token>, Token),
+        most: usize,
+    ) -> Vec<(Token, JobId)> {
+        if after >= Some(last) {
+            return Vec::new();
+        }
+        let range = (after.map_or(Unbounded, Excluded), Included(last));
+        let leases = self.sessions.get(key).into_iter().flat_map(|it| it.leases.range(range));
+        leases.take(most).map(|(token, id)| (*token, *id)).collect()
     }
 
-    /// How many it has.
+    /// The lease that a session was granted last.
+    pub(crate) fn last(&self, key: &HolderKey) -> Option<Token> {
+        self.sessions.get(key)?.leases.keys().next_back().copied()
+    }
+
+    /// How many leases a session has.
     pub(crate) fn count(&self, key: &HolderKey) -> usize {
-        self.sessions.get(key).map_or(0, BTreeSet::len)
+        self.sessions.get(key).map_or(0, |session| session.leases.len())
+    }
+
+    /// What the runs of a session shall do other than go on.
+    pub(crate) fn told(&self, key: &HolderKey) -> Vec<(JobId, Token, Instruction)> {
+        let told = self.sessions.get(key).into_iter().flat_map(|session| &session.told);
+        told.map(|(token, (id, instruction))| (*id, *token, *instruction)).collect()
+    }
+
+    /// The session says that it is there: all of its leases hold for one more of their lengths.
+    pub(crate) fn hear(&mut self, key: &HolderKey, now: MonoMs) {
+        if let Some(session) = self.sessions.get_mut(key) {
+            session.heard = Some(now);
+        }
     }
 
     /// How many jobs of the queue wait at their workers.
@@ -104,9 +147,10 @@ impl HeldIndex {
             return;
         }
         let key = Self::key_of(ns, live);
-        if let Some(ids) = self.sessions.get_mut(&key) {
-            ids.remove(&live.job.id);
-            if ids.is_empty() {
+        if let Some(session) = self.sessions.get_mut(&key) {
+            session.leases.remove(&live.lease.token);
+            session.told.remove(&live.lease.token);
+            if session.leases.is_empty() {
                 self.sessions.remove(&key);
             }
         }
@@ -138,9 +182,48 @@ impl<M: OrderedMap> State<M> {
         let Some(live) = self.leases.get(&(ns, id)) else { return };
         if live.held == Held::Apart {
             let key = HeldIndex::key_of(ns, live);
-            self.held.sessions.entry(key).or_default().insert(id);
+            self.held.sessions.entry(key).or_default().leases.insert(live.lease.token, id);
         }
         self.change_held(ns, id, |live| live.held = held);
+        self.note_told(ns, id);
+    }
+
+    /// What the run shall do may have changed: its session is told with the next heartbeat.
+    pub(crate) fn note_told(&mut self, ns: NamespaceId, id: JobId) {
+        let Some(live) = self.leases.get(&(ns, id)) else { return };
+        let Some(session) = self.held.sessions.get_mut(&HeldIndex::key_of(ns, live)) else {
+            return;
+        };
+        let token = live.lease.token;
+        match live.instruction() {
+            _ if !session.leases.contains_key(&token) => {}
+            Instruction::Continue => {
+                session.told.remove(&token);
+            }
+            instruction => {
+                session.told.insert(token, (id, instruction));
+            }
+        }
+    }
+
+    /// Where the lease's session was heard since the lease was filed by its end: files it by the
+    /// end that follows from that, never later than its timeout. Whether it did.
+    pub(crate) fn file_end_as_heard(&mut self, ns: NamespaceId, id: JobId) -> bool {
+        let Some(live) = self.leases.get_mut(&(ns, id)) else { return false };
+        if live.held == Held::Apart {
+            return false;
+        }
+        let session = self.held.sessions.get(&HeldIndex::key_of(ns, live));
+        let Some(heard) = session.and_then(|session| session.heard) else { return false };
+        let expires = heard.plus(live.lease.lease_ms);
+        let expires = live.timeout.map_or(expires, |timeout| expires.min(timeout));
+        if expires <= live.expires {
+            return false;
+        }
+        self.lease_ends.remove(&(live.expires, ns, id));
+        live.expires = expires;
+        self.lease_ends.insert((expires, ns, id));
+        true
     }
 
     /// The job is on its way to the worker's stream. One that runs at most once counts as started:
@@ -206,6 +289,8 @@ impl<M: OrderedMap> State<M> {
 
     /// The session's heartbeats are for this lease no longer.
     pub(crate) fn set_apart(&mut self, ns: NamespaceId, id: JobId) {
+        // Those that it had stand for what they were good for.
+        self.file_end_as_heard(ns, id);
         let Some(live) = self.leases.get(&(ns, id)) else { return };
         let queue = self.queue_of(ns, &live.job);
         if let Some(live) = self.leases.get_mut(&(ns, id)) {

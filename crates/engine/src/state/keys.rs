@@ -16,7 +16,8 @@
 //! | 9    | namespace u32, counted ordering key                    | place of the key's head  |
 //! | 10   | namespace u32, queue u32, ended at u64, id 16          | size: a dead job         |
 //! | 11   | namespace u32, forget at u64, first id 16              | ids and sizes: outcomes  |
-//! | 12   | instant u64, namespace u32, id 16                      | -: look at the job then  |
+//! | 12   | instant u64, number u8 and key of a `Subject`; a job's | -: look at it then       |
+//! |      | is namespace u32, id 16                                |                          |
 //! | 13   | namespace u32, queue u32, second u64                   | `DueCount`               |
 //! | 14   | namespace u32, id 16, attempt u32                      | `AttemptNote`            |
 //! | 15   | body u64                                               | the bytes                |
@@ -33,6 +34,7 @@
 //! | 25   | namespace u32, id 16                                   | -: paused                |
 
 use crate::ids::{BodyId, JobId, KindId, NamespaceId, OperationId, Place, QueueId, TimeMs};
+use crate::timer::Subject;
 
 pub(crate) const META: u8 = 1;
 pub(crate) const NAMESPACE: u8 = 2;
@@ -188,8 +190,13 @@ pub(crate) fn ended(ns: NamespaceId, forget_at: TimeMs, id: JobId) -> Vec<u8> {
     Key::new(ENDED).namespace(ns).u64(forget_at.0).id(id).done()
 }
 
-pub(crate) fn timer(at: TimeMs, ns: NamespaceId, id: JobId) -> Vec<u8> {
-    Key::new(TIMER).u64(at.0).namespace(ns).id(id).done()
+pub(crate) fn timer(at: TimeMs, subject: Subject) -> Vec<u8> {
+    subject.append_to(Key::new(TIMER).u64(at.0)).done()
+}
+
+/// The instant and the subject of a timer's key.
+pub(crate) fn timer_of(key: &[u8]) -> Option<(TimeMs, Subject)> {
+    Some((TimeMs(u64_at(key, 1)?), Subject::of_key(key.get(9..)?)?))
 }
 
 pub(crate) fn due(ns: NamespaceId, queue: QueueId, second: u64) -> Vec<u8> {

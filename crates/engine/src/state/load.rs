@@ -38,13 +38,16 @@ impl<M: OrderedMap> State<M> {
             meta_changed: false,
             namespaces: BTreeMap::new(),
             namespace_names: BTreeMap::new(),
-            namespaces_changed: std::collections::BTreeSet::new(),
+            namespaces_changed: super::Unwritten::default(),
+            forgetting: std::cell::RefCell::default(),
             queues: Queues::default(),
             kinds: Kinds::default(),
             lanes: Lanes::default(),
             leases: BTreeMap::new(),
             lease_ends: std::collections::BTreeSet::new(),
             sessions: BTreeMap::new(),
+            sessions_changed: super::Unwritten::default(),
+            dead_of: super::Tally::default(),
             sessions_of: super::Tally::default(),
             held: super::HeldIndex::default(),
             vanished: super::Vanished::default(),
@@ -93,6 +96,7 @@ impl<M: OrderedMap> State<M> {
             let counts = self.value(&keys::queue_counts(queue.id));
             queue.counts =
                 counts.unwrap_or_else(|| panic!("queue {} has lost its counts", queue.id));
+            self.dead_of.add_many(queue.namespace, queue.counts.dead as usize);
             let from = keys::due(queue.namespace, queue.id, 0);
             let to = keys::after_prefix(from.get(..9).unwrap_or(&from));
             let next_due = self.first(&from, &to).and_then(|(key, _)| keys::u64_at(&key, 9));
@@ -118,6 +122,7 @@ impl<M: OrderedMap> State<M> {
             tombstones: Frontier::new(prefix(keys::TOMBSTONE_ORDER)),
         };
         self.namespaces.insert(ns, slot);
+        self.forgetting.get_mut().note(ns);
     }
 
     /// Finds the lanes by skipping from the first entry of each to the end of that lane.

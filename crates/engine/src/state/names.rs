@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound::{Excluded, Included, Unbounded};
 use std::sync::Arc;
 
+use super::Unwritten;
 use crate::ids::{KindId, MonoMs, NamespaceId, QueueId};
 use crate::job::RESERVED_KIND_PREFIX;
 use crate::queue::Queue;
@@ -32,7 +33,7 @@ pub(crate) struct Empty {
 pub(crate) struct Queues {
     slots: BTreeMap<QueueId, QueueSlot>,
     names: BTreeMap<NamespaceId, BTreeMap<String, QueueId>>,
-    changed: BTreeSet<QueueId>,
+    changed: Unwritten<QueueId>,
 }
 
 impl Queues {
@@ -72,7 +73,7 @@ impl Queues {
 
     /// The queue, to be written before the map is kept.
     pub(crate) fn change(&mut self, id: QueueId) -> &mut Queue {
-        self.changed.insert(id);
+        self.changed.add(id);
         let slot = self.slots.get_mut(&id);
         &mut slot.expect("records name queues that exist").queue
     }
@@ -87,8 +88,9 @@ impl Queues {
         }
     }
 
-    pub(crate) fn take_changed(&mut self) -> BTreeSet<QueueId> {
-        std::mem::take(&mut self.changed)
+    /// Those whose counts are not in the map as they are here.
+    pub(crate) fn changed(&mut self) -> &mut Unwritten<QueueId> {
+        &mut self.changed
     }
 
     /// The queues of a namespace whose names begin with `prefix`, in the order of their names.

@@ -30,8 +30,6 @@ wire_struct! {
         pub(crate) unseen: Vec<TurnGrants>,
         /// Volatile: when it last asked.
         pub(crate) touched: MonoMs = _,
-        /// Volatile: it is not in the map as it is here.
-        pub(crate) changed: bool = _,
     }
 }
 
@@ -48,7 +46,7 @@ impl<M: OrderedMap> State<M> {
         let sessions_of = &mut self.sessions_of;
         let session = self.sessions.entry(key.clone()).or_insert_with(|| {
             sessions_of.add(key.0);
-            Session { last_turn: turn, unseen: Vec::new(), touched, changed: true }
+            Session { last_turn: turn, unseen: Vec::new(), touched }
         });
         session.touched = touched;
         session.last_turn = turn;
@@ -63,19 +61,19 @@ impl<M: OrderedMap> State<M> {
         if session.unseen.len() > TURNS_MAX {
             session.unseen.remove(0);
         }
-        session.changed = true;
+        self.sessions_changed.note(key);
     }
 
     /// Writes the sessions that changed since they were last written.
     pub(crate) fn put_sessions(&mut self) {
-        let mut changed = Vec::new();
-        for (key, session) in &mut self.sessions {
-            if std::mem::take(&mut session.changed) {
-                changed.push((keys::session(key.0, &key.1, &key.2), session.to_bytes()));
-            }
+        for key in self.sessions_changed.take() {
+            self.put_session(&key);
         }
-        for (key, value) in changed {
-            self.put_bytes(&key, &value);
+    }
+
+    pub(super) fn put_session(&mut self, key: &SessionKey) {
+        if let Some(value) = self.sessions.get(key).map(Wire::to_bytes) {
+            self.put_bytes(&keys::session(key.0, &key.1, &key.2), &value);
         }
     }
 
@@ -89,6 +87,7 @@ impl<M: OrderedMap> State<M> {
     pub(crate) fn forget_session(&mut self, key: &SessionKey) {
         if self.sessions.remove(key).is_some() {
             self.sessions_of.take(key.0);
+            self.sessions_changed.forget(key);
         }
         self.remove(&keys::session(key.0, &key.1, &key.2));
     }

@@ -5,6 +5,7 @@ use super::{State, count, keys};
 use crate::ids::{JobId, NamespaceId, TimeMs};
 use crate::job::{ATTEMPT_NOTES_MAX, Body, Job, Phase};
 use crate::map::OrderedMap;
+use crate::timer::Subject;
 use crate::wire::wire_struct;
 
 wire_struct! {
@@ -45,6 +46,7 @@ impl<M: OrderedMap> State<M> {
     /// one for each.
     pub(crate) fn file_outcomes(&mut self) {
         for ((ns, forget_at), outcomes) in std::mem::take(&mut self.new_outcomes) {
+            self.forgetting.get_mut().note(ns);
             for outcomes in outcomes.chunks(OUTCOMES_PER_KEY_MAX) {
                 let Some((first, _)) = outcomes.first() else { continue };
                 let key = keys::ended(ns, forget_at, *first);
@@ -69,7 +71,8 @@ impl<M: OrderedMap> State<M> {
         let size = self.put_job(ns, job) + beside + self.checkpoint_bytes(ns, id);
         self.put(&keys::dead(ns, queue, ended_at, id), &size);
         self.forget_pause(ns, id);
-        self.set_timer(forget_at, ns, id);
+        self.set_timer(forget_at, Subject::job(ns, id));
+        self.dead_of.add(ns);
         self.kept_mut(ns).dead_bytes += size;
         let counts = &mut self.queues.change(queue).counts;
         counts.dead += 1;
@@ -84,7 +87,8 @@ impl<M: OrderedMap> State<M> {
         let key = keys::dead(ns, queue, ended_at, job.id);
         let size: u64 = self.value(&key).unwrap_or(0);
         self.remove(&key);
-        self.clear_timer(forget_at, ns, job.id);
+        self.clear_timer(forget_at, Subject::job(ns, job.id));
+        self.dead_of.take(ns);
         let kept = self.kept_mut(ns);
         count::take(&mut kept.dead_bytes, size, "bytes of dead jobs");
         let counts = &mut self.queues.change(queue).counts;
@@ -108,7 +112,7 @@ impl<M: OrderedMap> State<M> {
             self.drop_body(result);
         }
         for at in [job.options.expires_at, job.deadline].into_iter().flatten() {
-            self.clear_timer(at, ns, job.id);
+            self.clear_timer(at, Subject::job(ns, job.id));
         }
         self.forget_checkpoint(ns, job.id);
         self.forget_pause(ns, job.id);
@@ -142,8 +146,8 @@ impl<M: OrderedMap> State<M> {
         Body::Stored { id, length }
     }
 
-    pub(crate) fn set_timer(&mut self, at: TimeMs, ns: NamespaceId, id: JobId) {
-        let key = keys::timer(at, ns, id);
+    pub(crate) fn set_timer(&mut self, at: TimeMs, subject: Subject) {
+        let key = keys::timer(at, subject);
         self.timers.put(&key);
         self.put_bytes(&key, &[]);
     }
@@ -153,7 +157,7 @@ impl<M: OrderedMap> State<M> {
         let expires_at = job.options.expires_at.filter(|_| job.attempt == 0);
         for at in [expires_at, job.deadline].into_iter().flatten() {
             if at <= self.now() {
-                self.set_timer(at, ns, job.id);
+                self.set_timer(at, Subject::job(ns, job.id));
             }
         }
     }
@@ -172,8 +176,8 @@ impl<M: OrderedMap> State<M> {
         count::take(&mut kept.tombstones, 1, "tombstones");
     }
 
-    pub(crate) fn clear_timer(&mut self, at: TimeMs, ns: NamespaceId, id: JobId) {
-        let key = keys::timer(at, ns, id);
+    pub(crate) fn clear_timer(&mut self, at: TimeMs, subject: Subject) {
+        let key = keys::timer(at, subject);
         if self.get(&key).is_some() {
             self.timers.forget_first();
             self.remove(&key);

@@ -15,6 +15,13 @@ impl Tally {
         *self.0.entry(ns).or_default() += 1;
     }
 
+    /// So many more.
+    pub(crate) fn add_many(&mut self, ns: NamespaceId, more: usize) {
+        if more > 0 {
+            *self.0.entry(ns).or_default() += more;
+        }
+    }
+
     /// One less.
     pub(crate) fn take(&mut self, ns: NamespaceId) {
         let count = self.0.get_mut(&ns);

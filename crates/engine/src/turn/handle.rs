@@ -1,5 +1,7 @@
 //! One command after the other: what each decides and how it is answered.
 
+use std::ops::Bound::{Excluded, Unbounded};
+
 use super::Turn;
 use crate::answer::{Answer, Instruction, QueueView};
 use crate::bounds::{check_duration, check_name};
@@ -15,14 +17,18 @@ use crate::rejection::Rejection;
 /// The namespace that always exists where it is asked for.
 const DEFAULT_NAMESPACE: &str = "default";
 
+/// Namespaces in one answer at most.
+const NAMESPACES_PER_PAGE_MAX: usize = 1000;
+
 /// Queues in one answer at most.
 const QUEUES_PER_PAGE_MAX: usize = 200;
 
 /// Lanes of a queue that are looked at for kinds that nobody asks for, and such kinds told.
 const LANES_TOLD_MAX: usize = 1024;
 
-/// Comparisons of kinds with what workers ask for, in one answer at most: about a millisecond.
-pub(super) const LOOKS_MAX: usize = 20_000;
+/// Comparisons of kinds with what workers ask for, and seconds that jobs became due in and no
+/// record has settled, in one answer at most: about a millisecond.
+const LOOKS_MAX: usize = 20_000;
 const KINDS_TOLD_MAX: usize = 100;
 
 impl<M: OrderedMap> Turn<M> {
@@ -30,7 +36,9 @@ impl<M: OrderedMap> Turn<M> {
         let Request { namespace, reply_to, command } = request;
         let answer = match command {
             Command::CreateNamespace => self.handle_create_namespace(&namespace),
-            Command::ListNamespaces => Ok(self.list_namespaces()),
+            Command::ListNamespaces { after, limit } => {
+                Ok(self.list_namespaces(after.as_deref(), limit))
+            }
             command => match self.resolve(&namespace, &command) {
                 Ok((ns, created)) => {
                     return self.handle_in(ns, created, reply_to, command, moment);
@@ -97,16 +105,24 @@ impl<M: OrderedMap> Turn<M> {
             },
             Command::PutQueue { queue, settings } => {
                 let decision = self.decide_put_queue(ns, &queue, settings);
-                self.carry_out_with(created, decision.map(|r| (r, Answer::QueueDeleted)))
-                    .and_then(|_| self.queue_answer(ns, &queue, moment))
+                self.change_queue(created, decision, ns, &queue, moment)
             }
             Command::PauseQueue { queue, paused } => {
                 let decision = self.decide_pause_queue(ns, &queue, paused);
-                self.carry_out_with(created, decision.map(|r| (r, Answer::QueueDeleted)))
-                    .and_then(|_| self.queue_answer(ns, &queue, moment))
+                self.change_queue(created, decision, ns, &queue, moment)
             }
-            Command::ResumeSession { holder, held } => {
-                self.handle_resume(ns, created, (&holder, &held), moment)
+            Command::ResumeSession { holder, held } => match self.check_holder(&holder) {
+                Ok(()) => {
+                    self.record_all(Vec::from_iter(created));
+                    return self.resume_session(ns, reply_to, (&holder, held), moment);
+                }
+                Err(rejection) => Err(rejection),
+            },
+            Command::ExtendSession { holder, known } => {
+                return self.extend_session(ns, reply_to, (&holder, known), moment);
+            }
+            Command::EndSession { holder, why, goodbye } => {
+                return self.end_session(ns, reply_to, (&holder, why, goodbye), moment);
             }
             Command::AwaitJob { id, wait_ms } => {
                 return self.handle_await(ns, reply_to, id, wait_ms, moment);
@@ -128,13 +144,7 @@ impl<M: OrderedMap> Turn<M> {
             }
             Command::ExtendLeases(extensions) => Ok(self.extend_all(ns, &extensions)),
             Command::CheckpointJobs(told) => Ok(self.checkpoint_all(ns, &told, moment)),
-            Command::ExtendSession { holder, known } => {
-                Ok(self.extend_session(ns, &holder, &known))
-            }
             Command::StartJobs(jobs) => Ok(self.start_jobs(ns, &jobs)),
-            Command::EndSession { holder, why, goodbye } => {
-                Ok(self.end_session(ns, (&holder, &why, goodbye), moment))
-            }
             Command::CancelJob { id, force } => self.handle_cancel(ns, id, force, moment),
             Command::RescheduleJob { id, start } => {
                 let record = self.state.decide_reschedule(ns, id, start, moment)?;
@@ -177,9 +187,11 @@ impl<M: OrderedMap> Turn<M> {
             | Command::PutQueue { .. }
             | Command::PauseQueue { .. }
             | Command::ResumeSession { .. }
+            | Command::ExtendSession { .. }
+            | Command::EndSession { .. }
             | Command::AwaitJob { .. }
             | Command::CreateNamespace
-            | Command::ListNamespaces => unreachable!("handled before"),
+            | Command::ListNamespaces { .. } => unreachable!("handled before"),
         }
     }
 
@@ -193,6 +205,21 @@ impl<M: OrderedMap> Turn<M> {
         records.splice(0..0, created);
         self.try_record(records)?;
         Ok(answer)
+    }
+
+    /// Records a change of a queue. The answer is the queue as it is then.
+    fn change_queue(
+        &mut self,
+        created: Option<Record>,
+        decision: Result<Vec<Record>, Rejection>,
+        ns: NamespaceId,
+        name: &str,
+        moment: Moment,
+    ) -> Result<Answer, Rejection> {
+        let mut records = decision?;
+        records.splice(0..0, created);
+        self.try_record(records)?;
+        self.queue_answer(ns, name, moment)
     }
 
     fn extend_all(&mut self, ns: NamespaceId, extensions: &[Extension]) -> Answer {
@@ -361,6 +388,7 @@ impl<M: OrderedMap> Turn<M> {
     /// A queue as it is told, with who asks for it.
     pub(super) fn queue_view(&self, queue: &Queue, now: TimeMs, looks: &mut usize) -> QueueView {
         let (ns, name) = (queue.namespace, queue.name.as_str());
+        *looks = looks.saturating_sub(self.state.seconds_to_settle(queue, now));
         let kinds = self.state.lanes.kinds(queue.id, LANES_TOLD_MAX);
         let reserved = self.state.kinds.reserved();
         let named = |id| Some((self.state.kinds.name(id)?, reserved.contains(&id)));
@@ -378,12 +406,28 @@ impl<M: OrderedMap> Turn<M> {
         limit: usize,
         moment: Moment,
     ) -> Answer {
-        let limit = limit.min(QUEUES_PER_PAGE_MAX);
         let mut queues = self.state.queues.after(ns, after);
-        let page = queues.by_ref().take(limit);
-        let mut looks = LOOKS_MAX;
-        let page = page.map(|queue| self.queue_view(queue, moment.at, &mut looks)).collect();
+        let page = self.queue_views(&mut queues, moment.at, limit.min(QUEUES_PER_PAGE_MAX));
         Answer::Queues(page, queues.next().is_some())
+    }
+
+    /// The next queues as they are told: up to `most`, or fewer where there is much to tell of
+    /// them, but one at least.
+    pub(super) fn queue_views<'a>(
+        &self,
+        queues: &mut impl Iterator<Item = &'a Queue>,
+        now: TimeMs,
+        most: usize,
+    ) -> Vec<QueueView> {
+        let mut views = Vec::new();
+        let mut looks = LOOKS_MAX;
+        while views.len() < most
+            && looks >= LOOKS_MAX / 2
+            && let Some(queue) = queues.next()
+        {
+            views.push(self.queue_view(queue, now, &mut looks));
+        }
+        views
     }
 
     fn operation_answer(
@@ -408,7 +452,7 @@ impl<M: OrderedMap> Turn<M> {
         id: NamespaceId,
         moment: Moment,
     ) -> Result<Answer, Rejection> {
-        let queues = self.state.queues.with_prefix(id, "").count() as u64;
+        let queues = self.state.queues.len_of(id) as u64;
         if queues > 0 {
             let slot = self.state.namespaces.get(&id);
             let name = slot.map(|slot| slot.namespace.name.clone()).unwrap_or_default();
@@ -416,8 +460,10 @@ impl<M: OrderedMap> Turn<M> {
         }
         self.record(Record::NamespaceDeleted { id });
         // They would wait for what nobody can enqueue there: the name, used anew, is another one.
-        for (reply_to, target) in self.waiters.in_namespace(id) {
-            self.answer_present(reply_to, target, moment);
+        if self.waiters.len_of(id) > 0 {
+            for (reply_to, target) in self.waiters.in_namespace(id) {
+                self.answer_present(reply_to, target, moment);
+            }
         }
         Ok(Answer::NamespaceDeleted)
     }
@@ -427,8 +473,12 @@ impl<M: OrderedMap> Turn<M> {
         Answer::Namespace(self.state.namespace_view(slot))
     }
 
-    fn list_namespaces(&self) -> Answer {
-        let slots = self.state.namespaces.values().filter(|slot| !slot.namespace.deleted);
-        Answer::Namespaces(slots.map(|slot| self.state.namespace_view(slot)).collect())
+    fn list_namespaces(&self, after: Option<&str>, limit: usize) -> Answer {
+        let from = (after.map_or(Unbounded, Excluded), Unbounded);
+        let mut names = self.state.namespace_names.range::<str, _>(from);
+        let page = names.by_ref().take(limit.min(NAMESPACES_PER_PAGE_MAX));
+        let slots = page.filter_map(|(_, id)| self.state.namespaces.get(id));
+        let page = slots.map(|slot| self.state.namespace_view(slot)).collect();
+        Answer::Namespaces(page, names.next().is_some())
     }
 }

@@ -1,65 +1,21 @@
-//! Sessions of streaming workers: what one holds when it comes, while it is there, and when it has
-//! gone.
+//! Leases of streaming workers: whose they are, what there is to tell of them, what is started and
+//! what goes back.
 
 use super::Turn;
-use crate::answer::{Answer, HeldJob, Instruction, SessionView};
+use crate::answer::{Answer, HeldJob};
 use crate::bounds::check_name;
 use crate::command::{HeldLease, Holder, Settlement, Verdict};
 use crate::ids::{JobId, NamespaceId, Token};
 use crate::job::EndKind;
 use crate::map::OrderedMap;
 use crate::moment::Moment;
-use crate::record::Record;
 use crate::rejection::Rejection;
-use crate::state::{Held, HeldIndex, HolderKey, LiveLease};
+use crate::state::{HolderKey, LiveLease};
 
 impl<M: OrderedMap> Turn<M> {
-    pub(super) fn handle_resume(
-        &mut self,
-        ns: NamespaceId,
-        created: Option<Record>,
-        (holder, named): (&Holder, &[HeldLease]),
-        moment: Moment,
-    ) -> Result<Answer, Rejection> {
+    pub(super) fn check_holder(&self, holder: &Holder) -> Result<(), Rejection> {
         check_name(&self.state.limits, "worker", &holder.worker)?;
-        check_name(&self.state.limits, "session", &holder.session)?;
-        self.record_all(Vec::from_iter(created));
-        let mut view = SessionView::default();
-        let mut kept = std::collections::BTreeSet::new();
-        for lease in named {
-            if !self.is_of(ns, holder, lease) {
-                view.lost.push((lease.id, lease.token));
-                continue;
-            }
-            self.state.note_held(ns, lease.id, lease.started);
-            kept.insert(lease.id);
-            // As it is after what was said: a run that is heard of only now has its timeout since.
-            view.held.extend(self.held_job(ns, lease.id));
-        }
-        let key = HeldIndex::key(ns, holder);
-        for id in self.state.held.of(&key) {
-            if kept.contains(&id) {
-                continue;
-            }
-            match self.lease_of(ns, id) {
-                // It did not arrive, or went with the stream before. A worker names what it has
-                // settled and heard no answer to as well: what stood when the shard started and
-                // is not named was on its way then.
-                Some((token, Held::Delivered | Held::Unknown)) if !self.is_at_most_once(ns, id) => {
-                    self.give_back(ns, (id, token), moment);
-                    view.given_back.push((id, token));
-                }
-                // It may have been settled, and its settlement is to come again.
-                _ => self.state.set_apart(ns, id),
-            }
-        }
-        self.extend_held(ns, &key, &mut view);
-        Ok(Answer::Session(Box::new(view)))
-    }
-
-    fn is_at_most_once(&self, ns: NamespaceId, id: JobId) -> bool {
-        let live = self.state.leases.get(&(ns, id));
-        live.is_some_and(|live| live.job.options.at_most_once)
+        check_name(&self.state.limits, "session", &holder.session)
     }
 
     /// As if the worker had released it: a job that was to be cancelled is.
@@ -74,18 +30,17 @@ impl<M: OrderedMap> Turn<M> {
         matches!(settled.first(), Some(Ok(EndKind::Released)))
     }
 
-    /// Whether the lease is the worker's.
-    fn is_of(&self, ns: NamespaceId, holder: &Holder, named: &HeldLease) -> bool {
-        self.state.leases.get(&(ns, named.id)).is_some_and(|live| {
+    /// Whether the lease is the session's.
+    pub(super) fn is_of(&self, key: &HolderKey, named: &HeldLease) -> bool {
+        let (ns, worker, session) = key;
+        self.state.leases.get(&(*ns, named.id)).is_some_and(|live| {
             let lease = &live.lease;
-            lease.token == named.token
-                && *lease.worker == *holder.worker
-                && *lease.session == *holder.session
+            lease.token == named.token && lease.worker == *worker && lease.session == *session
         })
     }
 
     /// What there is to tell of a lease.
-    fn held_job(&self, ns: NamespaceId, id: JobId) -> Option<HeldJob> {
+    pub(super) fn held_job(&self, ns: NamespaceId, id: JobId) -> Option<HeldJob> {
         let live = self.state.leases.get(&(ns, id))?;
         let LiveLease { lease, job, .. } = &**live;
         Some(HeldJob {
@@ -101,38 +56,6 @@ impl<M: OrderedMap> Turn<M> {
         })
     }
 
-    fn lease_of(&self, ns: NamespaceId, id: JobId) -> Option<(Token, Held)> {
-        let live = self.state.leases.get(&(ns, id))?;
-        Some((live.lease.token, live.held))
-    }
-
-    /// Extends the leases of a session, and notes what their runs shall do other than go on.
-    fn extend_held(&mut self, ns: NamespaceId, key: &HolderKey, view: &mut SessionView) {
-        for id in self.state.held.of(key) {
-            self.state.extend_lease(ns, id, None);
-            if let Some(live) = self.state.leases.get(&(ns, id)) {
-                let instruction = live.instruction();
-                if instruction != Instruction::Continue {
-                    view.told.push((id, live.lease.token, instruction));
-                }
-            }
-        }
-        view.leases = self.state.held.count(key);
-    }
-
-    pub(super) fn extend_session(
-        &mut self,
-        ns: NamespaceId,
-        holder: &Holder,
-        known: &[(JobId, Token)],
-    ) -> Answer {
-        let mut view = SessionView::default();
-        let gone = |(id, token): &&(JobId, Token)| self.state.live_lease(ns, *id, *token).is_err();
-        view.lost = known.iter().filter(gone).copied().collect();
-        self.extend_held(ns, &HeldIndex::key(ns, holder), &mut view);
-        Answer::Session(Box::new(view))
-    }
-
     pub(super) fn start_jobs(&mut self, ns: NamespaceId, jobs: &[(JobId, Token)]) -> Answer {
         let mut answers = Vec::with_capacity(jobs.len());
         for (id, token) in jobs {
@@ -143,40 +66,5 @@ impl<M: OrderedMap> Turn<M> {
             answers.push(live);
         }
         Answer::Extended(answers)
-    }
-
-    pub(super) fn end_session(
-        &mut self,
-        ns: NamespaceId,
-        (holder, why, goodbye): (&Holder, &str, bool),
-        moment: Moment,
-    ) -> Answer {
-        let mut view = SessionView::default();
-        let held = self.state.held.of(&HeldIndex::key(ns, holder)).into_iter();
-        let mut runs: Vec<_> = held
-            .filter_map(|id| self.lease_of(ns, id).map(|(token, it)| (token, id, it)))
-            .collect();
-        // Workers start jobs in the order in which they get them: only the first of those that are
-        // not known to run can have ended this one.
-        runs.sort_unstable_by_key(|(token, ..)| *token);
-        let mut may_have = !goodbye;
-        for (token, id, held) in runs {
-            let free = held == Held::Delivered
-                && !(std::mem::take(&mut may_have) && self.state.vanished.is_suspect(ns, id));
-            if free {
-                if self.give_back(ns, (id, token), moment) {
-                    view.given_back.push((id, token));
-                } else {
-                    view.lost.push((id, token));
-                }
-                if !goodbye {
-                    self.state.vanished.note(ns, id);
-                }
-            } else if let Some(record) = self.state.decide_loss(ns, id, why, moment) {
-                self.record(record);
-                view.lost.push((id, token));
-            }
-        }
-        Answer::Session(Box::new(view))
     }
 }

@@ -161,13 +161,10 @@ impl<M: OrderedMap> Turn<M> {
         let mut settled = Vec::with_capacity(settlements.len());
         for (index, settlement) in settlements.iter().enumerate() {
             let decided = self.state.decide_settlement(ns, settlement, moment, index as u64);
-            settled.push(decided.and_then(|mut decided| {
+            settled.push(decided.and_then(|decided| {
                 match decided.end {
-                    Some(end) if decided.entering.is_empty() => self.try_record([end])?,
-                    end => {
-                        decided.entering.splice(0..0, end);
-                        self.try_record(decided.entering)?;
-                    }
+                    Some(end) => self.try_record([end])?,
+                    None => self.try_record(decided.together)?,
                 }
                 Ok(decided.kind)
             }));

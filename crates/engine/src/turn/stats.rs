@@ -1,10 +1,11 @@
 //! Figures of a shard for metrics.
 
+use std::ops::Bound::{self, Excluded, Unbounded};
+
 use super::Turn;
-use super::handle::LOOKS_MAX;
 use crate::Position;
 use crate::answer::{NamespaceView, QueueView};
-use crate::ids::QueueId;
+use crate::ids::{NamespaceId, QueueId, TimeMs};
 use crate::map::OrderedMap;
 use crate::moment::Clock;
 
@@ -34,33 +35,29 @@ pub struct ShardStats {
     pub consumers: u64,
     /// Queues in all.
     pub queues_total: u64,
-    /// Queues, in the order of their ids.
-    pub queues: Vec<QueueStats>,
-    /// The last one of them, where there are more.
-    pub more_after: Option<QueueId>,
-    /// Every namespace, with the first of the queues.
+    /// Namespaces, in the order of their ids.
     pub namespaces: Vec<NamespaceView>,
+    /// Queues, in the order of their ids: none before all namespaces were told.
+    pub queues: Vec<QueueStats>,
+    /// What was told last, where there is more.
+    pub more_after: Option<StatsCursor>,
+}
+
+/// How far the figures of a shard were told.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum StatsCursor {
+    /// Namespaces up to this one.
+    Namespace(NamespaceId),
+    /// All namespaces, and queues up to this one.
+    Queue(Option<QueueId>),
 }
 
 impl<M: OrderedMap> Turn<M> {
-    /// Figures now, of all namespaces and of at most `limit` queues. What is summed up has to be
-    /// complete: ask again with `after` until there are no more.
-    pub fn stats(&self, clock: Clock, after: Option<QueueId>, limit: usize) -> ShardStats {
+    /// Figures now, with at most `limit` namespaces or as many queues. What is summed up has to be
+    /// complete: ask again with what `more_after` says until it says nothing.
+    pub fn stats(&self, clock: Clock, after: Option<StatsCursor>, limit: usize) -> ShardStats {
         let now = self.time.now(clock);
-        let namespaces = self.state.namespaces.values().filter(|slot| !slot.namespace.deleted);
-        let namespaces = namespaces.take(if after.is_none() { usize::MAX } else { 0 });
-        let mut page = self.state.queues.all_after(after);
-        let shown: Vec<_> = page.by_ref().take(limit).collect();
-        let more = page.next().is_some();
-        let mut looks = LOOKS_MAX;
-        let queue = |queue: &crate::queue::Queue| {
-            let slot = self.state.namespaces.get(&queue.namespace);
-            QueueStats {
-                namespace: slot.map(|slot| slot.namespace.name.clone()).unwrap_or_default(),
-                queue: self.queue_view(queue, now, &mut looks),
-            }
-        };
-        ShardStats {
+        let mut stats = ShardStats {
             position: self.position,
             durable: self.durable,
             leases: self.state.leases.len() as u64,
@@ -68,9 +65,61 @@ impl<M: OrderedMap> Turn<M> {
             sessions: self.state.sessions.len() as u64,
             consumers: self.consumers.len() as u64,
             queues_total: self.state.queues.len() as u64,
-            more_after: shown.last().filter(|_| more).map(|queue| queue.id),
-            queues: shown.into_iter().map(queue).collect(),
-            namespaces: namespaces.map(|slot| self.state.namespace_view(slot)).collect(),
+            namespaces: Vec::new(),
+            queues: Vec::new(),
+            more_after: None,
+        };
+        let after = match after {
+            Some(StatsCursor::Queue(after)) => after,
+            Some(StatsCursor::Namespace(after)) => {
+                self.tell_namespaces(&mut stats, Excluded(after), limit);
+                None
+            }
+            None => {
+                self.tell_namespaces(&mut stats, Unbounded, limit);
+                None
+            }
+        };
+        if stats.more_after.is_none() {
+            let limit = limit.saturating_sub(stats.namespaces.len());
+            self.tell_queues(&mut stats, after, limit, now);
+        }
+        stats
+    }
+
+    fn tell_namespaces(&self, stats: &mut ShardStats, from: Bound<NamespaceId>, limit: usize) {
+        let mut slots = self.state.namespaces.range((from, Unbounded));
+        let page: Vec<_> = slots.by_ref().take(limit).collect();
+        stats.more_after = match (page.last(), slots.next()) {
+            (Some((id, _)), Some(_)) => Some(StatsCursor::Namespace(**id)),
+            _ => None,
+        };
+        let slots = page.into_iter().map(|(_, slot)| slot);
+        let slots = slots.filter(|slot| !slot.namespace.deleted);
+        stats.namespaces.extend(slots.map(|slot| self.state.namespace_view(slot)));
+    }
+
+    fn tell_queues(
+        &self,
+        stats: &mut ShardStats,
+        after: Option<QueueId>,
+        limit: usize,
+        now: TimeMs,
+    ) {
+        let mut last = after;
+        let queues = self.state.queues.all_after(after);
+        let mut names = Vec::new();
+        let mut queues = queues.inspect(|queue| {
+            let slot = self.state.namespaces.get(&queue.namespace);
+            names.push(slot.map(|slot| slot.namespace.name.clone()).unwrap_or_default());
+            last = Some(queue.id);
+        });
+        let views = self.queue_views(&mut queues, now, limit);
+        drop(queues);
+        let told = names.into_iter().zip(views);
+        stats.queues.extend(told.map(|(namespace, queue)| QueueStats { namespace, queue }));
+        if self.state.queues.all_after(last).next().is_some() {
+            stats.more_after = Some(StatsCursor::Queue(last));
         }
     }
 }

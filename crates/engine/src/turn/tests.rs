@@ -2,6 +2,7 @@
 
 mod caps;
 mod checkpoints;
+mod costs;
 mod entries;
 mod follow_ups;
 mod idle_queues;

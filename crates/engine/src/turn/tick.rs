@@ -1,6 +1,8 @@
 //! What time brings about: leases that run out, timers, outcomes to forget, slices of operations,
 //! jobs that become due, requests that have waited long enough. Each tick does a bounded part.
 
+use std::ops::Bound::{Included, Unbounded};
+
 use super::Turn;
 use super::waiters::Target;
 use crate::answer::Answer;
@@ -23,6 +25,8 @@ impl<M: OrderedMap> Turn<M> {
         if !self.stopping && forgets(self) {
             self.record_all(self.state.decide_forgetting(moment));
         }
+        self.tell_some();
+        self.advance_slices(moment);
         self.end_leases(moment);
         let timers = self.state.timers.first(&self.state);
         if timers.is_some_and(|at| at <= moment.at.0) {
@@ -52,6 +56,9 @@ impl<M: OrderedMap> Turn<M> {
             if expires >= moment.mono {
                 break;
             }
+            if self.state.file_end_as_heard(ns, id) {
+                continue;
+            }
             if let Some(token) = self.state.never_started(ns, id) {
                 self.give_back(ns, (id, token), moment);
                 continue;
@@ -64,9 +71,11 @@ impl<M: OrderedMap> Turn<M> {
         }
     }
 
-    fn answer_overdue(&mut self, moment: Moment) {
+    /// Answers some of those who have waited long enough, which are all where the shard stops.
+    pub(super) fn answer_overdue(&mut self, moment: Moment) {
+        let until = if self.stopping { MonoMs(u64::MAX) } else { moment.mono };
         for _ in 0..self.state.limits.slice_items_max {
-            let Some((reply_to, target)) = self.waiters.overdue(moment.mono) else { break };
+            let Some((reply_to, target)) = self.waiters.overdue(until) else { break };
             self.answer_present(reply_to, target, moment);
         }
     }
@@ -93,27 +102,27 @@ impl<M: OrderedMap> Turn<M> {
         }
     }
 
-    /// Answers everybody who waits.
-    pub(super) fn answer_waiting(&mut self, moment: Moment) {
-        while let Some((reply_to, target)) = self.waiters.overdue(MonoMs(u64::MAX)) {
-            self.answer_present(reply_to, target, moment);
-        }
-    }
-
-    /// Forgets sessions that have not asked for long and hold nothing.
+    /// Forgets sessions that have not asked for long and hold nothing. All are looked through now
+    /// and then, a bounded number in one turn.
     fn forget_sessions(&mut self, moment: Moment) {
         let idle_ms = self.state.limits.session_ms;
-        if !self.consumers.sweep_due(moment.mono) {
-            return;
+        if self.consumers.sweep_due(moment.mono) {
+            self.asked.sweep(moment.mono, idle_ms);
+            self.session_round.get_or_insert(Unbounded);
         }
-        self.asked.sweep(moment.mono, idle_ms);
-        let idle = |touched: MonoMs| touched.plus(idle_ms) <= moment.mono;
-        let sessions = self.state.sessions.iter();
-        let gone: Vec<_> = sessions
-            .filter(|(_, session)| idle(session.touched))
-            .take(16 * self.state.limits.slice_items_max)
-            .map(|(key, _)| key.clone())
-            .collect();
+        let Some(from) = self.session_round.take() else { return };
+        let most = 16 * self.state.limits.slice_items_max;
+        let (mut looked, mut gone) = (0, Vec::new());
+        for (key, session) in self.state.sessions.range((from, Unbounded)) {
+            if looked == most {
+                self.session_round = Some(Included(key.clone()));
+                break;
+            }
+            looked += 1;
+            if session.touched.plus(idle_ms) <= moment.mono {
+                gone.push(key.clone());
+            }
+        }
         for (namespace, worker, session) in gone {
             self.record(Record::SessionForgotten { namespace, worker, session });
         }
@@ -125,7 +134,11 @@ impl<M: OrderedMap> Turn<M> {
         let now = self.time.now(clock);
         let running = |state: &OperationState| *state == OperationState::Running;
         let operating = || self.state.operations.values().any(|it| running(&it.state));
-        if !self.deferred.is_empty() || (!self.stopping && operating()) {
+        let goes_on = !self.deferred.is_empty()
+            || !self.slices.is_empty()
+            || !self.untold.is_empty()
+            || (self.stopping && self.waiters.len() > 0);
+        if goes_on || (!self.stopping && operating()) {
             return Some(0);
         }
         let mono = clock.mono.max(self.state.mono);

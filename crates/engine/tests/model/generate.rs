@@ -75,7 +75,10 @@ impl Generator {
             _ => match self.random.below(5) {
                 0 => Command::CreateNamespace,
                 1 => Command::DeleteNamespace,
-                2 => Command::ListNamespaces,
+                2 => {
+                    let after = self.random.percent(50).then(|| namespace.clone());
+                    Command::ListNamespaces { after, limit: self.random.below(4) as usize }
+                }
                 3 => Command::ListOperations,
                 _ => Command::GetNamespace,
             },

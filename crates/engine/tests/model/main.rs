@@ -205,6 +205,7 @@ impl Run {
             let clock = self.clock();
             self.note("begin to stop".to_owned());
             self.shard.turn.begin_stop(clock);
+            while self.shard.turn.tick(clock) {}
             self.shard.seal();
             self.reference.begin_stop(clock);
             self.compare(clock);

@@ -287,7 +287,9 @@ impl Reference {
         let Request { namespace: name, reply_to, command } = request;
         match &command {
             Command::CreateNamespace => return Some(self.decide_create_namespace(&name)),
-            Command::ListNamespaces => return Some(Ok(self.list_namespaces())),
+            Command::ListNamespaces { after, limit } => {
+                return Some(Ok(self.list_namespaces(after.as_deref(), *limit)));
+            }
             _ => {}
         }
         let uses = matches!(

@@ -27,7 +27,8 @@ pub(super) enum InTime {
     EachMessage,
 }
 
-/// The body of a request. See the file's head.
+/// The body of a request, counted while a message of it is not whole and cut off where one takes too
+/// long to arrive.
 pub(super) struct Arriving<B> {
     inner: B,
     framing: Framing,

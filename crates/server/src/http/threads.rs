@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 
 use super::app::App;
 
-/// See the file's head. Dropping it ends the threads with all that runs on them.
+/// The threads that connections run on. Dropping them ends the threads with all that runs there.
 #[derive(Debug)]
 pub(super) struct Threads(Vec<Thread>);
 

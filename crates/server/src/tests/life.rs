@@ -118,9 +118,11 @@ fn every_shard_is_asked_for_its_namespaces() {
             create_namespace(&node, name).await;
         }
         let mut found = Vec::new();
-        for answer in node.call_shards(Command::ListNamespaces).await {
+        for answer in node.call_shards(Command::ListNamespaces { after: None, limit: 9 }).await {
             match answer.unwrap() {
-                Answer::Namespaces(views) => found.extend(views.into_iter().map(|view| view.name)),
+                Answer::Namespaces(views, false) => {
+                    found.extend(views.into_iter().map(|view| view.name))
+                }
                 answer => panic!("{answer:?}"),
             }
         }

@@ -61,3 +61,41 @@ fn an_ack_makes_room_for_what_follows_in_its_queue() {
     let one = vec![follow_up("q", job(2))];
     assert_eq!(shard.settle(&jobs[0], ack_with(one)), Ok(EndKind::Acked));
 }
+
+#[test]
+fn what_follows_is_decided_as_if_what_stands_before_it_held() {
+    let limits = crate::limits::Cap { shard: 9, namespace: 2 };
+    let limits = Limits { queues_max: limits, kinds_max: limits, ..Limits::default() };
+    let mut shard = Shard::recover(&[], limits);
+    shard.enqueue(job(1));
+    let jobs = shard.lease(1);
+    let named = |n, print| NewJob { fingerprint: Some([print; 16]), ..job(n) };
+    let faults = |shard: &mut Shard, all| match shard.settle(&jobs[0], ack_with(all)) {
+        Err(Rejection::JobsRefused { faults }) => faults.into_iter().map(|fault| fault.0).collect(),
+        Ok(_) => Vec::new(),
+        other => panic!("{other:?}"),
+    };
+    let of = |kind: &str, n| NewJob { kind: kind.into(), ..job(n) };
+    // Another request with an id of the same command; the third queue; the third kind.
+    let all = vec![
+        follow_up("new", named(2, 1)),
+        follow_up("new", named(2, 2)),
+        follow_up("third", job(3)),
+        follow_up("new", of("l", 4)),
+        follow_up("new", of("m", 5)),
+    ];
+    assert_eq!(faults(&mut shard, all), [1, 2, 4]);
+    let all = vec![
+        follow_up("new", named(2, 1)),
+        follow_up("new", named(2, 1)),
+        follow_up("new", of("l", 4)),
+        follow_up("q", of("l", 5)),
+    ];
+    assert_eq!(faults(&mut shard, all), [0_usize; 0]);
+    let queues = ["new", "q"].map(|name| QueuePattern::Exactly(name.to_owned()));
+    let wish = LeaseJobs { queues: queues.to_vec(), max: 9, ..wish() };
+    let Answer::Leased { jobs, .. } = shard.call(Command::LeaseJobs(Box::new(wish))) else {
+        panic!("no jobs")
+    };
+    assert_eq!(ids(&jobs), [2, 4, 5], "the repeated one entered once, in order");
+}

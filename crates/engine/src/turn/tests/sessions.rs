@@ -47,7 +47,7 @@ impl Shard {
         self.session(Command::ResumeSession { holder: holder(), held })
     }
 
-    fn beat(&mut self, known: &[Delivery]) -> SessionView {
+    pub(super) fn beat(&mut self, known: &[Delivery]) -> SessionView {
         let known = known.iter().map(|job| (job.id, job.token)).collect();
         self.session(Command::ExtendSession { holder: holder(), known })
     }
@@ -74,7 +74,7 @@ impl Shard {
         }
     }
 
-    fn with_jobs(count: u8) -> Self {
+    pub(super) fn with_jobs(count: u8) -> Self {
         let mut shard = Self::new();
         for n in 1..=count {
             shard.enqueue(job(n));

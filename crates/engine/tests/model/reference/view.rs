@@ -110,7 +110,11 @@ impl Reference {
         }
     }
 
-    pub(super) fn list_namespaces(&self) -> Answer {
-        Answer::Namespaces(self.namespaces.iter().map(|n| self.namespace_view(n)).collect())
+    pub(super) fn list_namespaces(&self, after: Option<&str>, limit: usize) -> Answer {
+        let later = |it: &&RefNamespace| after.is_none_or(|after| it.name.as_str() > after);
+        let mut later: Vec<_> = self.namespaces.iter().filter(later).collect();
+        later.sort_by(|a, b| a.name.cmp(&b.name));
+        let page = later.iter().take(limit).map(|it| self.namespace_view(it)).collect();
+        Answer::Namespaces(page, later.len() > limit)
     }
 }

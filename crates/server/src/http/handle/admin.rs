@@ -1,7 +1,7 @@
 //! Queues and namespaces: describe, set, pause, remove.
 
 use hyper::StatusCode;
-use longshore_engine::{Answer, Command, NamespaceView, OperationKind, QueueView};
+use longshore_engine::{Answer, Command, OperationKind, QueueView};
 
 use super::{ask, ok, operations, unexpected};
 use crate::api::{NamespaceList, QueueList, QueueRecord, UnreachableShard};
@@ -123,11 +123,12 @@ pub(crate) async fn namespaces(
     let scope = cursor::scope("namespaces", "", &[]);
     let after = name_before(from, scope)?;
     let mut list = NamespaceList { namespaces: Vec::new(), next: None, unavailable: Vec::new() };
-    for answer in app.node.call_shards(Command::ListNamespaces).await {
+    let mut follow = false;
+    for answer in app.node.call_shards(Command::ListNamespaces { after, limit }).await {
         match answer {
-            Ok(Answer::Namespaces(namespaces)) => {
-                let later = |it: &&NamespaceView| after.as_ref().is_none_or(|name| it.name > *name);
-                list.namespaces.extend(namespaces.iter().filter(later).map(view::namespace));
+            Ok(Answer::Namespaces(namespaces, more)) => {
+                list.namespaces.extend(namespaces.iter().map(view::namespace));
+                follow |= more;
             }
             Ok(Answer::Rejected(rejection)) => return Err(rejection.into()),
             Ok(other) => return Err(unexpected(&other)),
@@ -138,7 +139,7 @@ pub(crate) async fn namespaces(
         }
     }
     list.namespaces.sort_by(|a, b| a.name.cmp(&b.name));
-    if list.namespaces.len() > limit {
+    if follow || list.namespaces.len() > limit {
         list.namespaces.truncate(limit);
         let end = list.namespaces.last();
         list.next = end.map(|end| cursor::encode(end.name.as_bytes(), scope));

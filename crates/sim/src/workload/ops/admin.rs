@@ -28,7 +28,7 @@ pub(crate) fn sample(random: &mut Random, shadow: &Shadow, namespace: usize) -> 
         20 => Command::GetQueue { queue },
         21 => Command::ListQueues { after: None, limit: 3 },
         22 => Command::ListOperations,
-        _ => Command::ListNamespaces,
+        _ => Command::ListNamespaces { after: None, limit: 9 },
     }
 }
 

@@ -1,0 +1,153 @@
+//! What a compound command has decided so far: its records, and what they would change of what the
+//! rest of it reads, so that it is decided whole before anything is applied. It holds what records
+//! use up (names, numbers, ids, room in queues) and nothing of what they mean. A command that is
+//! one fact needs none.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::ids::{JobId, KindId, NamespaceId, Place, TimeMs};
+use crate::map::OrderedMap;
+use crate::moment::Moment;
+use crate::queue::QueueSettings;
+use crate::record::Record;
+use crate::rejection::Rejection;
+use crate::state::{State, Tombstone, keys};
+
+/// An earlier use of an id; without a fingerprint where the server made it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Earlier {
+    pub(crate) fingerprint: Option<[u8; 16]>,
+}
+
+/// What a command changes of the length of a queue.
+#[derive(Clone, Copy, Debug, Default)]
+struct Flow {
+    entered: u64,
+    left: u64,
+}
+
+/// The state as it will be once the records of a command are applied, as far as its other parts
+/// depend on that.
+pub(crate) struct Overlay<'a, M> {
+    pub(crate) state: &'a State<M>,
+    pub(crate) ns: NamespaceId,
+    pub(crate) moment: Moment,
+    records: Vec<Record>,
+    new_queues: BTreeSet<&'a str>,
+    new_kinds: BTreeSet<&'a str>,
+    /// Of ids that their clients chose.
+    new_ids: BTreeMap<JobId, Earlier>,
+    flows: BTreeMap<&'a str, Flow>,
+    places: u64,
+}
+
+impl<'a, M: OrderedMap> Overlay<'a, M> {
+    pub(crate) fn new(state: &'a State<M>, ns: NamespaceId, moment: Moment) -> Self {
+        Self {
+            state,
+            ns,
+            moment,
+            records: Vec::new(),
+            new_queues: BTreeSet::new(),
+            new_kinds: BTreeSet::new(),
+            new_ids: BTreeMap::new(),
+            flows: BTreeMap::new(),
+            places: 0,
+        }
+    }
+
+    pub(crate) fn reserve(&mut self, records: usize) {
+        self.records.reserve(records);
+    }
+
+    /// Adds a record that uses up nothing but what was asked for before.
+    pub(crate) fn record(&mut self, record: Record) {
+        self.records.push(record);
+    }
+
+    /// The settings of a queue, which is created where it is not there yet.
+    pub(crate) fn queue(&mut self, name: &'a str) -> Result<&'a QueueSettings, Rejection> {
+        if let Some(known) = self.state.queues.named(self.ns, name) {
+            return Ok(&known.settings);
+        }
+        let settings = &QueueSettings::DEFAULT;
+        if !self.new_queues.contains(name) {
+            let earlier = self.new_queues.len();
+            let record =
+                self.state.decide_queue_created(self.ns, name, settings.clone(), earlier)?;
+            self.record(record);
+            self.new_queues.insert(name);
+        }
+        Ok(settings)
+    }
+
+    /// Names a kind where it has no number yet.
+    pub(crate) fn kind(&mut self, name: &'a str) -> Result<(), Rejection> {
+        let known = &self.state.kinds;
+        if known.named(self.ns, name).is_some() || self.new_kinds.contains(name) {
+            return Ok(());
+        }
+        let earlier = self.new_kinds.len();
+        let (of_namespace, of_shard) = (known.len_of(self.ns) + earlier, known.len() + earlier);
+        let room = self.state.limits.kinds_max.check(of_namespace, of_shard);
+        room.map_err(|(scope, limit)| Rejection::TooManyKinds { scope, limit })?;
+        let id = KindId(self.state.meta.next_kind.0 + earlier as u32);
+        self.new_kinds.insert(name);
+        let namespace = self.ns;
+        self.record(Record::KindNamed { namespace, id, name: name.to_owned() });
+        Ok(())
+    }
+
+    /// What came of an earlier request with this id that its client chose, be it a part of the same
+    /// command.
+    pub(crate) fn earlier(&self, id: JobId) -> Option<Earlier> {
+        let own = self.new_ids.get(&id).copied();
+        own.or_else(|| self.state.earlier(self.ns, id, self.moment.at))
+    }
+
+    /// The place of the next job that enters.
+    pub(crate) fn next_place(&self) -> Place {
+        Place(self.state.meta.next_place.0 + self.places)
+    }
+
+    /// A job enters the queue: its place and its id are taken from here on.
+    pub(crate) fn enter(&mut self, queue: &'a str, id: JobId, fingerprint: Option<[u8; 16]>) {
+        if fingerprint.is_some() {
+            self.new_ids.insert(id, Earlier { fingerprint });
+        }
+        self.flows.entry(queue).or_default().entered += 1;
+        self.places += 1;
+    }
+
+    /// A job that was in the queue ends, which makes room there.
+    pub(crate) fn leave(&mut self, queue: &'a str) {
+        self.flows.entry(queue).or_default().left += 1;
+    }
+
+    /// The records, where every queue that something enters has room for it.
+    pub(crate) fn into_records(self) -> Result<Vec<Record>, Rejection> {
+        for (name, flow) in self.flows.iter().filter(|(_, flow)| flow.entered > 0) {
+            let Some(queue) = self.state.queues.named(self.ns, name) else { continue };
+            let length = queue.counts.backlog().saturating_sub(flow.left);
+            match queue.settings.max_length {
+                Some(max_length) if length + flow.entered > max_length => {
+                    let queue = (*name).to_owned();
+                    return Err(Rejection::QueueFull { queue, length, max_length });
+                }
+                _ => {}
+            }
+        }
+        Ok(self.records)
+    }
+}
+
+impl<M: OrderedMap> State<M> {
+    fn earlier(&self, ns: NamespaceId, id: JobId, now: TimeMs) -> Option<Earlier> {
+        if let Some(job) = self.job(ns, id) {
+            return Some(Earlier { fingerprint: job.fingerprint });
+        }
+        let tombstone: Tombstone = self.value(&keys::tombstone(ns, id))?;
+        let remembered = tombstone.forget_at > now;
+        remembered.then_some(Earlier { fingerprint: Some(tombstone.fingerprint) })
+    }
+}

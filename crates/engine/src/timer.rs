@@ -1,0 +1,66 @@
+//! Timers: from an instant on, something is to be looked at. Whoever looks decides what that means:
+//! a timer that concerns nobody any more does no harm.
+
+use crate::ids::{JobId, NamespaceId};
+use crate::state::keys;
+use crate::wire::wire_enum;
+
+wire_enum! {
+    /// What a timer is about.
+    #[derive(Copy, Eq, Ord, PartialOrd)]
+    pub enum Subject {
+        /// A job whose time may have run out.
+        1 => Job {
+            /// Its namespace.
+            namespace: NamespaceId,
+            /// The job.
+            id: JobId,
+        },
+    }
+}
+
+/// The number of jobs among the subjects.
+const JOB: u8 = 1;
+
+impl Subject {
+    /// A job.
+    pub(crate) fn job(namespace: NamespaceId, id: JobId) -> Self {
+        Self::Job { namespace, id }
+    }
+
+    /// As it stands at the end of a timer's key.
+    pub(crate) fn append_to(self, key: keys::Key) -> keys::Key {
+        match self {
+            Self::Job { namespace, id } => key.u8(JOB).namespace(namespace).id(id),
+        }
+    }
+
+    /// What stands at the end of a timer's key.
+    pub(crate) fn of_key(end: &[u8]) -> Option<Self> {
+        match end.first()? {
+            &JOB => {
+                let (namespace, id) = (keys::u32_at(end, 1)?, keys::id_at(end, 5)?);
+                Some(Self::Job { namespace: NamespaceId(namespace), id })
+            }
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::TimeMs;
+    use crate::wire::Wire;
+
+    #[test]
+    fn a_timers_key_names_its_subject() {
+        let subject = Subject::job(NamespaceId(7), JobId([9; 16]));
+        let key = keys::timer(TimeMs(5), subject);
+        assert_eq!(keys::timer_of(&key), Some((TimeMs(5), subject)));
+        assert_eq!(key.get(9), subject.to_bytes().first(), "the same number in both");
+        for end in [&[][..], &[2], &[JOB, 0, 0, 0, 7, 9]] {
+            assert_eq!(Subject::of_key(end), None);
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! Commands about all that a session has: they go on a slice per tick and are answered at their
+//! end. Volatile: where the shard ends first, leases end by their time.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use super::Turn;
+use crate::answer::{Answer, SessionView};
+use crate::command::{HeldLease, Holder, ReplyTo};
+use crate::ids::{JobId, NamespaceId, Token};
+use crate::map::OrderedMap;
+use crate::moment::Moment;
+use crate::state::{Held, HeldIndex, HolderKey};
+
+/// A command that is under way.
+#[derive(Debug)]
+struct Sliced {
+    reply_to: ReplyTo,
+    key: HolderKey,
+    view: SessionView,
+    rest: Rest,
+}
+
+/// What is left of it.
+#[derive(Debug)]
+enum Rest {
+    /// The session is there again, and what it has is compared with what its worker names.
+    Resume(Resume),
+    /// The session ends.
+    End(End),
+    /// Leases that its face thinks it has are compared.
+    Compare(Vec<(JobId, Token)>),
+}
+
+#[derive(Debug)]
+struct Resume {
+    /// What the worker names and was not looked at yet.
+    named: std::vec::IntoIter<HeldLease>,
+    /// What it named and has.
+    kept: BTreeSet<JobId>,
+    /// Of all leases, those up to here were looked at.
+    after: Option<Token>,
+    /// Those that were granted later are not meant.
+    last: Token,
+}
+
+#[derive(Debug)]
+struct End {
+    /// The leases up to here have ended.
+    after: Option<Token>,
+    /// Those that were granted later are not meant.
+    last: Token,
+    why: String,
+    goodbye: bool,
+    /// A job that is not known to run may have ended the worker.
+    may_have: bool,
+}
+
+/// Commands that are under way, the next one first.
+#[derive(Debug, Default)]
+pub(super) struct Slices(VecDeque<Sliced>);
+
+impl Slices {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl<M: OrderedMap> Turn<M> {
+    /// The session is there, maybe again: what it has is what its worker names. All of it holds
+    /// anew at once.
+    pub(super) fn resume_session(
+        &mut self,
+        ns: NamespaceId,
+        reply_to: ReplyTo,
+        (holder, named): (&Holder, Vec<HeldLease>),
+        moment: Moment,
+    ) {
+        let key = HeldIndex::key(ns, holder);
+        self.stop(&key);
+        self.state.held.hear(&key, self.state.mono);
+        let last = self.state.held.last(&key).unwrap_or_default();
+        let (named, kept) = (named.into_iter(), BTreeSet::new());
+        let rest = Rest::Resume(Resume { named, kept, after: None, last });
+        let view = SessionView::default();
+        self.go_on(Sliced { reply_to, key, view, rest }, moment);
+    }
+
+    /// One heartbeat for all that a session has. All of it holds anew at once; what the session
+    /// has lost is looked for in slices.
+    pub(super) fn extend_session(
+        &mut self,
+        ns: NamespaceId,
+        reply_to: ReplyTo,
+        (holder, known): (&Holder, Vec<(JobId, Token)>),
+        moment: Moment,
+    ) {
+        let key = HeldIndex::key(ns, holder);
+        self.state.held.hear(&key, self.state.mono);
+        let (view, rest) = (SessionView::default(), Rest::Compare(known));
+        self.go_on(Sliced { reply_to, key, view, rest }, moment);
+    }
+
+    /// The session has ended: what had not started goes back, what had is lost.
+    pub(super) fn end_session(
+        &mut self,
+        ns: NamespaceId,
+        reply_to: ReplyTo,
+        (holder, why, goodbye): (&Holder, String, bool),
+        moment: Moment,
+    ) {
+        let key = HeldIndex::key(ns, holder);
+        let Some(last) = self.state.held.last(&key) else {
+            return self.reply(reply_to, Answer::Session(Box::default()));
+        };
+        let end = End { after: None, last, why, goodbye, may_have: !goodbye };
+        let (view, rest) = (SessionView::default(), Rest::End(end));
+        self.go_on(Sliced { reply_to, key, view, rest }, moment);
+    }
+
+    /// The session is there again: what has not ended of it, or was not compared by then, is to be
+    /// compared instead.
+    fn stop(&mut self, key: &HolderKey) {
+        for sliced in std::mem::take(&mut self.slices.0) {
+            if sliced.key == *key && !matches!(sliced.rest, Rest::Compare(_)) {
+                self.reply(sliced.reply_to, Answer::Session(Box::new(sliced.view)));
+            } else {
+                self.slices.0.push_back(sliced);
+            }
+        }
+    }
+
+    /// Does the next slice of one of the commands that are under way.
+    pub(super) fn advance_slices(&mut self, moment: Moment) {
+        if let Some(sliced) = self.slices.0.pop_front() {
+            self.go_on(sliced, moment);
+        }
+    }
+
+    fn go_on(&mut self, mut sliced: Sliced, moment: Moment) {
+        let most = self.state.limits.slice_items_max;
+        let ns = sliced.key.0;
+        let whole = match &mut sliced.rest {
+            Rest::Compare(known) => {
+                let part = known.drain(..known.len().min(most));
+                let gone =
+                    |(id, token): &(JobId, Token)| self.state.live_lease(ns, *id, *token).is_err();
+                sliced.view.lost.extend(part.filter(gone));
+                known.is_empty()
+            }
+            Rest::Resume(resume) => {
+                let mut left = most;
+                while left > 0
+                    && let Some(lease) = resume.named.next()
+                {
+                    left -= 1;
+                    self.compare_named(&sliced.key, lease, resume, &mut sliced.view);
+                }
+                let leases = (resume.after, resume.last);
+                let leases = self.state.held.between(&sliced.key, leases, left);
+                let whole = leases.len() < left;
+                for (token, id) in leases {
+                    resume.after = Some(token);
+                    if !resume.kept.contains(&id) {
+                        self.drop_unnamed(ns, (id, token), &mut sliced.view, moment);
+                    }
+                }
+                whole
+            }
+            Rest::End(end) => {
+                let leases = (end.after, end.last);
+                let leases = self.state.held.between(&sliced.key, leases, most);
+                let whole = leases.len() < most;
+                for (token, id) in leases {
+                    end.after = Some(token);
+                    self.end_held(ns, (id, token), end, &mut sliced.view, moment);
+                }
+                whole || end.after == Some(end.last)
+            }
+        };
+        if !whole {
+            return self.slices.0.push_back(sliced);
+        }
+        if !matches!(sliced.rest, Rest::End(_)) {
+            // Those that were heard of only now, too.
+            if matches!(sliced.rest, Rest::Resume(_)) {
+                self.state.held.hear(&sliced.key, self.state.mono);
+            }
+            sliced.view.told = self.state.held.told(&sliced.key);
+            sliced.view.leases = self.state.held.count(&sliced.key);
+        }
+        self.reply(sliced.reply_to, Answer::Session(Box::new(sliced.view)));
+    }
+
+    fn compare_named(
+        &mut self,
+        key: &HolderKey,
+        lease: HeldLease,
+        resume: &mut Resume,
+        view: &mut SessionView,
+    ) {
+        let ns = key.0;
+        if !self.is_of(key, &lease) {
+            view.lost.push((lease.id, lease.token));
+            return;
+        }
+        self.state.note_held(ns, lease.id, lease.started);
+        resume.kept.insert(lease.id);
+        // As it is after what was said: a run that is heard of only now has its timeout since.
+        view.held.extend(self.held_job(ns, lease.id));
+    }
+
+    fn drop_unnamed(
+        &mut self,
+        ns: NamespaceId,
+        (id, token): (JobId, Token),
+        view: &mut SessionView,
+        moment: Moment,
+    ) {
+        let Some(live) = self.state.leases.get(&(ns, id)) else { return };
+        let (held, once) = (live.held, live.job.options.at_most_once);
+        match held {
+            // It did not arrive, or went with the stream before. A worker names what it has
+            // settled and heard no answer to as well: what stood when the shard started and
+            // is not named was on its way then.
+            Held::Delivered | Held::Unknown if !once => {
+                self.give_back(ns, (id, token), moment);
+                view.given_back.push((id, token));
+            }
+            // It may have been settled, and its settlement is to come again.
+            _ => self.state.set_apart(ns, id),
+        }
+    }
+
+    /// Workers start jobs in the order in which they get them: only the first of those that are
+    /// not known to run can have ended this one.
+    fn end_held(
+        &mut self,
+        ns: NamespaceId,
+        (id, token): (JobId, Token),
+        end: &mut End,
+        view: &mut SessionView,
+        moment: Moment,
+    ) {
+        let held = self.state.leases.get(&(ns, id)).map(|live| live.held);
+        let free = held == Some(Held::Delivered)
+            && !(std::mem::take(&mut end.may_have) && self.state.vanished.is_suspect(ns, id));
+        if free {
+            if self.give_back(ns, (id, token), moment) {
+                view.given_back.push((id, token));
+            } else {
+                view.lost.push((id, token));
+            }
+            if !end.goodbye {
+                self.state.vanished.note(ns, id);
+            }
+        } else if let Some(record) = self.state.decide_loss(ns, id, &end.why, moment) {
+            self.record(record);
+            view.lost.push((id, token));
+        }
+    }
+}
