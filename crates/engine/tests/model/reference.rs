@@ -138,8 +138,6 @@ pub(crate) struct Reference {
     pub(crate) sessions: Vec<RefSession>,
     /// The last turn of each session that asked in this life, and when.
     pub(crate) asked: Vec<(SessionKey, u64, u64)>,
-    /// Those who were there when the others were too many.
-    pub(crate) asked_before: Vec<(SessionKey, u64, u64)>,
     pub(crate) consumers: Vec<RefConsumer>,
     pub(crate) waiters: Vec<Waiter>,
     pub(crate) operations: Vec<RefOperation>,
@@ -178,7 +176,6 @@ impl Reference {
             tombstones: Vec::new(),
             sessions: Vec::new(),
             asked: Vec::new(),
-            asked_before: Vec::new(),
             consumers: Vec::new(),
             waiters: Vec::new(),
             operations: Vec::new(),
@@ -194,7 +191,6 @@ impl Reference {
         self.waiters.clear();
         self.consumers.clear();
         self.asked.clear();
-        self.asked_before.clear();
         self.next_sweep = 0;
         self.stopping = false;
         let before = self.now;

@@ -84,7 +84,6 @@ impl Reference {
         let (mono, idle_ms) = (self.mono, self.limits.session_ms);
         self.sessions.sort_by(|a, b| a.key.cmp(&b.key));
         self.asked.retain(|(.., at)| at.saturating_add(idle_ms) > mono);
-        self.asked_before.retain(|(.., at)| at.saturating_add(idle_ms) > mono);
         let mut left = 16 * self.limits.slice_items_max;
         self.sessions.retain(|session| {
             let idle = session.touched.saturating_add(idle_ms) <= mono && left > 0;
