@@ -299,6 +299,7 @@ fn describe(job: &JobRecord<'_>) -> String {
         ("priority", Some(job.priority.to_string())),
         ("enqueued", Some(moment(job.enqueued_at))),
         ("run at", Some(moment(job.run_at))),
+        ("snoozes", (job.snoozes > 0).then(|| job.snoozes.to_string())),
         ("ended", job.ended_at.map(moment)),
         ("expires", job.expires_at.map(moment)),
         ("deadline", job.deadline.map(moment)),

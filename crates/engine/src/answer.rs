@@ -207,6 +207,12 @@ impl JobView {
         JobState::of(&self.job, self.lease.is_some(), self.now)
     }
 
+    /// How long its runs took together, the present one included.
+    pub fn ran_ms(&self) -> u64 {
+        let present = self.lease.as_ref().map_or(0, |lease| self.now.since(lease.started_at));
+        self.job.ran_ms.saturating_add(present)
+    }
+
     /// How far it is, in hundredths of a per cent: as a heartbeat of this run said last, or else
     /// a checkpoint of any.
     pub fn progress(&self) -> Option<u16> {

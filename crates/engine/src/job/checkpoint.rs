@@ -79,8 +79,6 @@ wire_struct! {
         pub interruptions: u32,
         /// Why the last one was.
         pub interrupted_for: Option<String>,
-        /// How long the interrupted runs took together.
-        pub ran_ms: u64,
     }
 }
 

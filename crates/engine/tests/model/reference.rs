@@ -28,6 +28,8 @@ pub(crate) struct RefJob {
     pub(crate) checkpoint: Option<Checkpoint>,
     pub(crate) skipped: Vec<SkippedItem>,
     pub(crate) paused: bool,
+    /// Its worker wants to snooze it once more than it may.
+    pub(crate) snoozed_out: bool,
     /// Bytes that it takes since it has ended.
     pub(crate) size: u64,
     /// The step in which it ended.

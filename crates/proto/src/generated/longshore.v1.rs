@@ -357,6 +357,9 @@ pub struct Job {
 }
 /// Generated client implementations.
 pub mod jobs_client {
+    /// How often it was snoozed since it was enqueued, or since it was retried when dead.
+    #[prost(uint32, tag = "19")]
+    pub snoozes: u32,
     #![allow(
         unused_variables,
         dead_code,

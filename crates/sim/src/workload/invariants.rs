@@ -99,7 +99,8 @@ fn check_attempts(
             return Err(format!("attempt {attempt} of job {} counts, and nobody says why", job.id));
         };
         let Some(granted) = told.grants.get(&note.token) else { continue };
-        let ended_otherwise = granted.told.as_ref().is_some_and(|end| *end != EndKind::Failed);
+        let failed = |end: &EndKind| matches!(end, EndKind::Failed | EndKind::SnoozedOut);
+        let ended_otherwise = granted.told.as_ref().is_some_and(|end| !failed(end));
         if ended_otherwise || note.cause == Cause::Lost && granted.moved {
             let (id, cause) = (job.id, &note.cause);
             return Err(format!("attempt {attempt} of job {id} counts as {cause:?}: {granted:?}"));
