@@ -37,7 +37,7 @@ pub enum Answer {
         /// What its worker has no longer.
         lease: Box<Lease>,
     },
-    /// To `CancelJob` of a dead job.
+    /// To `RemoveJob`.
     JobRemoved,
     /// To `GetQueue`, `PutQueue`, `PauseQueue`.
     Queue(Box<QueueView>),
