@@ -289,6 +289,7 @@ impl Reference {
             failed: 0,
             died: 0,
             cancelled: 0,
+            empty: None,
         });
         self.next_queue += 1;
     }

@@ -225,7 +225,7 @@ impl Reference {
             progress_text: None,
         };
         let expires = timeout.map_or(expires, |timeout| expires.min(timeout));
-        job.run = Some(Run { lease: lease.clone(), expires, timeout });
+        job.run = Some(Run { lease: lease.clone(), expires, timeout, begun: false });
         let job = job.clone();
         self.delivery(&job, &lease)
     }

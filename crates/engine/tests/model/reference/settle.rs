@@ -300,7 +300,7 @@ fn is_spent(found: &RefJob, run: &Run, verdict: &Verdict) -> bool {
     let saved = found.checkpoint.as_ref().and_then(|it| it.token) == Some(run.lease.token);
     found.job.options.at_most_once
         && match verdict {
-            Verdict::Snooze { .. } | Verdict::Release => told || saved,
+            Verdict::Snooze { .. } | Verdict::Release => told || saved || run.begun,
             Verdict::Interrupt { .. } => true,
             _ => false,
         }

@@ -153,6 +153,10 @@ fn accepted(
         let token = settlement.token;
         return Err(format!("lease {token} of {id} went with its session and ended as {kind:?}"));
     }
+    if granted.forced && granted.told.is_none() {
+        let token = settlement.token;
+        return Err(format!("lease {token} of {id} was ended by force and settled as {kind:?}"));
+    }
     if once && granted.told.is_none() && is_spent(granted, kind) {
         let token = settlement.token;
         return Err(format!("job {id} is to run at most once, had begun under {token}: {kind:?}"));
