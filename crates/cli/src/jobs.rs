@@ -31,8 +31,10 @@ pub(crate) enum JobsCommand {
     Pause(ManyArgs),
     /// Hold jobs back no longer
     Resume(ManyArgs),
-    /// Call jobs off, waiting or running; remove dead ones
+    /// Call jobs off, waiting or running
     Cancel(CancelArgs),
+    /// Remove dead jobs
+    Remove(ManyArgs),
     /// Try dead or retrying jobs again now
     Retry(ManyArgs),
     /// Let scheduled or retrying jobs start now
@@ -155,6 +157,7 @@ pub(crate) async fn execute(command: JobsCommand, context: &Context) -> anyhow::
         JobsCommand::Cancel(args) => {
             cancel(&client, &args.many.ids, args.force, context.format).await
         }
+        JobsCommand::Remove(args) => remove(&client, &args.ids, context.format).await,
         JobsCommand::RunNow(args) => {
             let now = RescheduleRequest::default();
             reschedule(&client, &args.ids, &now, context.format).await
@@ -296,6 +299,7 @@ fn describe(job: &JobRecord<'_>) -> String {
         ("location", job.location.clone()),
         ("error", error),
         ("attempt", Some(format!("{} of {}", job.attempt, job.max_attempts))),
+        ("snoozes", (job.snoozes > 0).then(|| job.snoozes.to_string())),
         ("priority", Some(job.priority.to_string())),
         ("enqueued", Some(moment(job.enqueued_at))),
         ("run at", Some(moment(job.run_at))),
@@ -409,14 +413,25 @@ async fn cancel(
     let query = if force { "?force=true" } else { "" };
     for id in ids {
         let body = client.delete(&client.path(&format!("/jobs/{id}{query}"))).await?;
-        match (format, read::<JobRecord<'_>>(&body)) {
-            (Format::Json, _) if !body.is_empty() => output::json_text(&body)?,
-            (Format::Json, _) => {}
-            (Format::Table, Ok(job)) if job.running.is_some() => {
-                output::line(&format!("{id} is running: its worker will be told to stop"))?;
-            }
-            (Format::Table, Ok(job)) => output::line(&format!("{id} is {}", job.state))?,
-            (Format::Table, Err(_)) => output::line(&format!("{id} is removed"))?,
+        if format == Format::Json {
+            output::json_text(&body)?;
+            continue;
+        }
+        let job: JobRecord<'_> = read(&body)?;
+        if job.running.is_some() {
+            output::line(&format!("{id} is running: its worker will be told to stop"))?;
+        } else {
+            output::line(&format!("{id} is {}", job.state))?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn remove(client: &Client, ids: &[JobIdText], format: Format) -> anyhow::Result<ExitCode> {
+    for id in ids {
+        client.delete(&client.path(&format!("/jobs/{id}?remove=true"))).await?;
+        if format == Format::Table {
+            output::line(&format!("{id} is removed"))?;
         }
     }
     Ok(ExitCode::SUCCESS)

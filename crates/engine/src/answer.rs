@@ -37,7 +37,7 @@ pub enum Answer {
         /// What its worker has no longer.
         lease: Box<Lease>,
     },
-    /// To `CancelJob` of a dead job.
+    /// To `RemoveJob`.
     JobRemoved,
     /// To `GetQueue`, `PutQueue`, `PauseQueue`.
     Queue(Box<QueueView>),
@@ -205,6 +205,12 @@ impl JobView {
     /// The state at that moment.
     pub fn state(&self) -> JobState {
         JobState::of(&self.job, self.lease.is_some(), self.now)
+    }
+
+    /// How long its runs took together, the present one included.
+    pub fn ran_ms(&self) -> u64 {
+        let present = self.lease.as_ref().map_or(0, |lease| self.now.since(lease.started_at));
+        self.job.ran_ms.saturating_add(present)
     }
 
     /// How far it is, in hundredths of a per cent: as a heartbeat of this run said last, or else

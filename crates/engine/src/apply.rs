@@ -123,7 +123,9 @@ impl<M: OrderedMap> State<M> {
             Record::JobSnoozed { namespace, id, available_at, .. } => {
                 self.apply_job_snoozed(namespace, id, available_at);
             }
-            Record::JobReleased { namespace, id, .. } => self.apply_job_released(namespace, id),
+            Record::JobReleased { namespace, id, ran, .. } => {
+                self.apply_job_released(namespace, id, ran);
+            }
             Record::JobCancelled { namespace, id, token, reason, error } => {
                 self.apply_job_cancelled(namespace, id, token.is_some(), reason, error);
             }

@@ -68,12 +68,17 @@ pub enum Command {
         /// How long.
         wait_ms: u64,
     },
-    /// Call off a waiting or running job; remove a dead one.
+    /// Call off a waiting or running job.
     CancelJob {
         /// Which.
         id: JobId,
         /// End a run at once, without asking its worker.
         force: bool,
+    },
+    /// Remove a dead job, with its args and errors.
+    RemoveJob {
+        /// Which.
+        id: JobId,
     },
     /// Let a waiting or retrying job start at another time.
     RescheduleJob {

@@ -100,6 +100,8 @@ pub struct Limits {
     pub waiters_max: Cap,
     /// Sessions remembered.
     pub sessions_max: Cap,
+    /// How often a job may be snoozed; the next one after that makes it dead.
+    pub snoozes_max: u32,
     /// Attempts in all where nobody says.
     pub max_attempts_default: u32,
     /// How long an outcome is kept where nobody says.
@@ -160,6 +162,7 @@ impl Default for Limits {
             namespaces_max: 10_000,
             waiters_max: Cap { shard: 100_000, namespace: 50_000 },
             sessions_max: Cap { shard: 100_000, namespace: 50_000 },
+            snoozes_max: 10_000,
             max_attempts_default: 26,
             retain_ms_default: DAY,
             outcome_bytes_max: 256 * MIB,
@@ -196,6 +199,7 @@ impl Limits {
             waiters_max: Cap { shard: 16, namespace: 12 },
             outcome_bytes_max: 2048,
             tombstones_max: 4,
+            snoozes_max: 3,
             slice_items_max: 4,
             operations_max: Cap { shard: 4, namespace: 3 },
             operations_kept: 4,

@@ -183,6 +183,8 @@ wire_enum! {
             id: JobId,
             /// The lease that ended.
             token: Token,
+            /// Whether the job had run, or may have: then its time counts.
+            ran: bool,
         },
         /// A job was called off.
         16 => JobCancelled {

@@ -138,6 +138,8 @@ pub(crate) struct LiveLease {
     /// After which instant no heartbeat extends it any more. None where the job has no timeout, or
     /// was sent to a worker's stream and has not started.
     pub(crate) timeout: Option<MonoMs>,
+    /// It was renewed after a shortage, and its worker was not heard since.
+    pub(crate) spared: bool,
     /// The job is to stay held back once this run has ended.
     pub(crate) paused: bool,
     /// Where it stands in its worker's session.

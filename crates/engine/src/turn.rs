@@ -31,7 +31,7 @@ use crate::Position;
 use crate::answer::Answer;
 use crate::command::{ReplyTo, Request};
 use crate::effect::Effect;
-use crate::ids::{JobId, QueueId, TimeMs};
+use crate::ids::{JobId, MonoMs, QueueId, TimeMs};
 use crate::map::OrderedMap;
 use crate::moment::{Clock, EngineTime, Moment};
 use crate::state::{SessionKey, State};
@@ -87,6 +87,8 @@ pub struct Turn<M> {
     session_round: Option<Bound<SessionKey>>,
     /// Queues that a turn did not come to the end of; the next tick goes on.
     deferred: BTreeSet<QueueId>,
+    /// Since when nothing is taken in.
+    shortage_since: Option<MonoMs>,
     stopping: bool,
 }
 
@@ -113,6 +115,7 @@ impl<M: OrderedMap> Turn<M> {
             consumers: Consumers::default(),
             asked: AskedTurns::default(),
             deferred: BTreeSet::new(),
+            shortage_since: None,
             stopping: false,
         }
     }
@@ -234,13 +237,21 @@ impl<M: OrderedMap> Turn<M> {
         self.finish();
     }
 
-    /// The shard took nothing in for a while, heartbeats included: every lease holds for one more
-    /// of its lengths from now on, but no run past its timeout.
-    pub fn extend_all_leases(&mut self, clock: Clock) {
-        let _ = self.begin(clock);
-        let ids: Vec<_> = self.state.leases.keys().copied().collect();
-        for (ns, id) in ids {
-            self.state.extend_lease(ns, id, None);
+    /// The shard takes nothing in from now on, heartbeats included.
+    pub fn begin_shortage(&mut self, clock: Clock) {
+        let moment = self.begin(clock);
+        self.shortage_since.get_or_insert(moment.mono);
+        self.finish();
+    }
+
+    /// The shard takes things in again. Every lease holds for one more of its lengths from now on,
+    /// so that its worker can be heard, but no run past its timeout. Where the worker was not heard
+    /// since the last shortage either, only the time of this one does not count: or shortages that
+    /// come again and again would keep the jobs of a worker that has died for ever.
+    pub fn end_shortage(&mut self, clock: Clock) {
+        let moment = self.begin(clock);
+        if let Some(since) = self.shortage_since.take() {
+            self.state.spare_leases(moment.mono.0.saturating_sub(since.0));
         }
         self.finish();
     }

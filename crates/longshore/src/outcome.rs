@@ -68,7 +68,8 @@ impl<T> Outcome<T> {
         Self::RetryAfter { delay, error: error.into() }
     }
 
-    /// It runs later. No attempt is used.
+    /// It runs later. No attempt is used. The server lets a job be snoozed 10,000 times, unless its
+    /// `limits.snoozes_max` says otherwise; with the next one the job is dead.
     pub fn snooze(delay: Duration) -> Self {
         Self::Snooze(delay)
     }

@@ -347,9 +347,11 @@ impl Shard {
             tracing::info!(shard, "the disk has space, the shard serves again");
             // Heartbeats were refused meanwhile: no lease shall end before its worker can be heard.
             let clock = self.clocks.now().1;
-            self.turn.extend_all_leases(clock);
+            self.turn.end_shortage(clock);
             return self.shared.set_state(ShardState::Serving);
         }
+        let clock = self.clocks.now().1;
+        self.turn.begin_shortage(clock);
         let waiting = self.pending.len();
         tracing::error!(shard, waiting, "the disk is full: nothing is taken in");
         let why = "the disk is full and its reserve is used up".into();

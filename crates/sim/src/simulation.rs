@@ -118,6 +118,7 @@ impl Simulation {
             kinds_max: Cap { shard: 12, namespace: 12 },
             operations_max: Cap { shard: 4, namespace: 4 },
             waiters_max: Cap { shard: 16, namespace: 16 },
+            queue_idle_ms: random.maybe(50, |random| 1000 + random.below(30_000)),
             ..Limits::tiny()
         };
         Self {
@@ -229,6 +230,9 @@ impl Simulation {
             self.trace.note(format_args!("answer {}: {}", reply_to.0, brief(&answer)));
             let answered = self.network.answered(reply_to, answer.clone());
             let Some((call, listened)) = answered else { continue };
+            if let Some(node) = &self.node {
+                self.shadow.now = node.turn.engine_time();
+            }
             self.shadow.told(call.namespace, &call.command, &answer)?;
             if let (Command::LeaseJobs(request), Answer::Leased { jobs, .. }) =
                 (&call.command, answer)

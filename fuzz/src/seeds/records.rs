@@ -61,10 +61,12 @@ fn job(phase: Phase) -> Job {
         attempt: 2,
         budget_from: 0,
         losses: 1,
+        snoozes: 2,
         ends: vec![End { token: TOKEN, kind: EndKind::Failed }],
         last_error: Some(error()),
         final_run: Some(FinalRun { started_at: AT, worker: "w".into(), error: None }),
         notes_bytes: 90,
+        ran_ms: 3_600_000,
     }
 }
 
@@ -248,7 +250,7 @@ fn records_of_ends() -> Vec<(&'static str, Record)> {
             "job-snoozed",
             Record::JobSnoozed { namespace: NS, id: ID, token: TOKEN, available_at: AT },
         ),
-        ("job-released", Record::JobReleased { namespace: NS, id: ID, token: TOKEN }),
+        ("job-released", Record::JobReleased { namespace: NS, id: ID, token: TOKEN, ran: true }),
         (
             "job-interrupted",
             Record::JobInterrupted {
@@ -356,7 +358,6 @@ fn checkpoint() -> Checkpoint {
         skipped_dropped: 2,
         interruptions: 3,
         interrupted_for: Some("deploy".to_owned()),
-        ran_ms: 3_600_000,
     }
 }
 

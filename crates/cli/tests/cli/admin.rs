@@ -17,6 +17,7 @@ fn jobs_are_listed_shown_cancelled_and_retried() {
     assert!(shown.contains("scheduled") && shown.contains("vip"), "{shown}");
     let said = server.run(&["jobs", "cancel", &first, &second]).good();
     assert_eq!(said.matches("is cancelled").count(), 2, "{said}");
+    server.run(&["jobs", "remove", &first]).bad(4);
     let ended = server.run(&["jobs", "wait", &first]);
     assert_eq!(ended.code, 1, "{ended:?}");
 }

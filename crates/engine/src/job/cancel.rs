@@ -1,5 +1,5 @@
-//! Cancelling: a waiting job ends, a running one is asked to or, by force, ended; a dead one is
-//! removed.
+//! Cancelling: a waiting job ends, a running one is asked to or, by force, ended. A dead one is
+//! removed only by whoever says so: its death may be news to whoever would cancel it.
 
 use crate::ids::{JobId, NamespaceId};
 use crate::job::{CancelReason, EndKind, FinalRun, Job, JobError, Phase};
@@ -40,14 +40,32 @@ impl<M: OrderedMap> State<M> {
                 let reason = CancelReason::Asked;
                 Ok(Some(Record::JobCancelled { namespace, id, token: None, reason, error: None }))
             }
-            Phase::Dead { .. } => Ok(Some(Record::JobRemoved { namespace, id })),
             Phase::Cancelled { .. } => Ok(None),
-            Phase::Succeeded { .. } | Phase::Expired { .. } => Err(Rejection::JobStateRefused {
-                id,
-                state: job.phase.name(),
-                needed: "only a job that has not ended, or a dead one, can be cancelled",
-            }),
+            Phase::Dead { .. } | Phase::Succeeded { .. } | Phase::Expired { .. } => {
+                let state = job.phase.name();
+                let needed = "only a job that has not ended can be cancelled; a dead one is kept \
+                              until it is retried or removed";
+                Err(Rejection::JobStateRefused { id, state, needed })
+            }
         }
+    }
+
+    /// The record that removes a dead job. One that somebody retried meanwhile stays.
+    pub(crate) fn decide_removal(
+        &self,
+        namespace: NamespaceId,
+        id: JobId,
+    ) -> Result<Record, Rejection> {
+        let Some(job) = self.job(namespace, id) else {
+            return Err(self.job_unknown(namespace, id));
+        };
+        if matches!(job.phase, Phase::Dead { .. }) {
+            return Ok(Record::JobRemoved { namespace, id });
+        }
+        let running = self.leases.contains_key(&(namespace, id));
+        let state = if running { "running" } else { job.phase.name() };
+        let needed = "only a dead job can be removed";
+        Err(Rejection::JobStateRefused { id, state, needed })
     }
 
     pub(crate) fn apply_cancel_requested(&mut self, ns: NamespaceId, id: JobId) {

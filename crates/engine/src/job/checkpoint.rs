@@ -79,8 +79,6 @@ wire_struct! {
         pub interruptions: u32 = 11,
         /// Why the last one was.
         pub interrupted_for: Option<String> = 12,
-        /// How long the interrupted runs took together.
-        pub ran_ms: u64 = 13,
     }
 }
 

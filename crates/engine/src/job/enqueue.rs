@@ -198,10 +198,12 @@ impl<'a, M: OrderedMap> Bulk<'a, M> {
             attempt: 0,
             budget_from: 0,
             losses: 0,
+            snoozes: 0,
             ends: Vec::new(),
             last_error: None,
             final_run: None,
             notes_bytes: 0,
+            ran_ms: 0,
         })
     }
 }

@@ -87,7 +87,21 @@ impl<M: OrderedMap> State<M> {
         let expires = mono.plus(lease_ms.unwrap_or(live.lease.lease_ms));
         let expires = live.timeout.map_or(expires, |timeout| expires.min(timeout));
         self.lease_ends.remove(&(live.expires, ns, id));
-        live.expires = expires;
+        (live.expires, live.spared) = (expires, false);
         self.lease_ends.insert((expires, ns, id));
+    }
+
+    /// For so long no worker could be heard: see `Turn::end_shortage`.
+    pub(crate) fn spare_leases(&mut self, shortage_ms: u64) {
+        let mono = self.mono;
+        self.lease_ends.clear();
+        for ((ns, id), live) in &mut self.leases {
+            let without = live.expires.plus(shortage_ms);
+            let anew = if live.spared { without } else { mono.plus(live.lease.lease_ms) };
+            let expires = anew.max(without);
+            live.expires = live.timeout.map_or(expires, |timeout| expires.min(timeout));
+            live.spared = true;
+            self.lease_ends.insert((live.expires, *ns, *id));
+        }
     }
 }

@@ -36,7 +36,6 @@ impl<M: OrderedMap> State<M> {
         let mut checkpoint = self.checkpoint(ns, id).unwrap_or_default();
         checkpoint.interruptions += 1;
         checkpoint.interrupted_for = Some(reason);
-        checkpoint.ran_ms += self.now().since(lease.started_at);
         self.put_checkpoint(ns, id, &checkpoint);
         job.losses = 0;
         job.remember_end(lease.token, EndKind::Interrupted);

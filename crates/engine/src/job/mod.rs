@@ -14,6 +14,7 @@ mod reschedule;
 mod retry;
 mod retry_policy;
 mod settle;
+mod snooze;
 
 use std::sync::Arc;
 
@@ -117,6 +118,8 @@ wire_enum! {
         3 => Lost,
         /// An at-most-once run did not succeed.
         4 => AtMostOnce,
+        /// It was snoozed as often as it may be, and its worker wanted to once more.
+        5 => TooManySnoozes,
     }
 }
 
@@ -206,6 +209,8 @@ wire_enum! {
         5 => Discarded,
         /// Interrupted without using an attempt; another run goes on.
         6 => Interrupted,
+        /// Failed, as its worker wanted to snooze it more often than a job may be.
+        7 => SnoozedOut,
     }
 }
 
@@ -315,6 +320,10 @@ wire_struct! {
         pub final_run: Option<FinalRun> = 9,
         /// Bytes of the notes that are kept of its attempts.
         pub notes_bytes: u64 = 10,
+        /// How often it was snoozed since it was enqueued, or since it was retried when dead.
+        pub snoozes: u32 = 11,
+        /// How long its runs that have ended took together, however they ended.
+        pub ran_ms: u64 = 12,
     }
 }
 

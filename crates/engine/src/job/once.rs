@@ -23,7 +23,7 @@ impl<M: OrderedMap> State<M> {
     }
 
     /// Whether its worker was heard of the run: that it starts, or how far it is.
-    fn has_begun(&self, ns: NamespaceId, live: &LiveLease) -> bool {
+    pub(crate) fn has_begun(&self, ns: NamespaceId, live: &LiveLease) -> bool {
         let lease = &live.lease;
         let reported = lease.progress.is_some() || lease.progress_text.is_some();
         let saved = || self.checkpoint(ns, live.job.id).and_then(|it| it.token);

@@ -70,7 +70,7 @@ impl<M: OrderedMap> State<M> {
         job.phase = Phase::Waiting;
         job.available_at = self.now();
         job.budget_from = job.attempt;
-        job.losses = 0;
+        (job.losses, job.snoozes) = (0, 0);
         job.deadline = job.options.max_age_ms.map(|max_age_ms| self.now().plus(max_age_ms));
         if let Some(deadline) = job.deadline {
             self.set_timer(deadline, crate::timer::Subject::job(ns, id));

@@ -106,12 +106,12 @@ impl<M: OrderedMap> State<M> {
                 (self.decide_spent((namespace, id), live, moment), EndKind::Failed)
             }
             Verdict::Snooze { delay_ms } => {
-                check_duration(&self.limits, "delay", Some(*delay_ms), 0)?;
-                let available_at = moment.at.plus(*delay_ms);
-                let record = Record::JobSnoozed { namespace, id, token, available_at };
-                (record, EndKind::Snoozed)
+                self.decide_snooze((namespace, id), live, *delay_ms, moment)?
             }
-            Verdict::Release => (Record::JobReleased { namespace, id, token }, EndKind::Released),
+            Verdict::Release => {
+                let ran = live.held == Held::Apart || self.has_begun(namespace, live);
+                (Record::JobReleased { namespace, id, token, ran }, EndKind::Released)
+            }
             Verdict::Interrupt { reason, delay_ms } => {
                 let run = (namespace, id, token);
                 let record = self.decide_interrupt(run, reason, *delay_ms, moment)?;
@@ -183,7 +183,7 @@ impl<M: OrderedMap> State<M> {
         }
     }
 
-    fn dead(&self, reason: DeadReason, moment: Moment) -> Next {
+    pub(crate) fn dead(&self, reason: DeadReason, moment: Moment) -> Next {
         Next::Dead { reason, forget_at: moment.at.plus(self.limits.dead_retain_ms) }
     }
 
@@ -305,7 +305,9 @@ impl<M: OrderedMap> State<M> {
         }
         job.losses = if matches!(cause, Cause::Lost) && !resumes { job.losses + 1 } else { 0 };
         if matches!(cause, Cause::Failed) {
-            job.remember_end(lease.token, EndKind::Failed);
+            let snoozed_out = matches!(next, Next::Dead { reason: DeadReason::TooManySnoozes, .. });
+            let kind = if snoozed_out { EndKind::SnoozedOut } else { EndKind::Failed };
+            job.remember_end(lease.token, kind);
         }
         job.last_error = Some(last_error(cause, error.as_ref(), &lease));
         self.note_attempt(ns, &mut job, &lease, cause, error);
@@ -365,15 +367,20 @@ impl<M: OrderedMap> State<M> {
     pub(crate) fn apply_job_snoozed(&mut self, ns: NamespaceId, id: JobId, available_at: TimeMs) {
         let (mut job, lease) = self.end_run(ns, id);
         let queue = self.queue_of(ns, &job);
-        job.losses = 0;
+        (job.losses, job.snoozes) = (0, job.snoozes.saturating_add(1));
         job.remember_end(lease.token, EndKind::Snoozed);
         job.phase = Phase::Waiting;
         job.available_at = available_at.max(self.now());
         self.wait_again(ns, queue, job);
     }
 
-    pub(crate) fn apply_job_released(&mut self, ns: NamespaceId, id: JobId) {
-        let (mut job, lease) = self.end_run(ns, id);
+    pub(crate) fn apply_job_released(&mut self, ns: NamespaceId, id: JobId, ran: bool) {
+        let (mut job, lease) = if ran {
+            self.end_run(ns, id)
+        } else {
+            let (job, lease) = self.end_lease(ns, id).expect("the record ends a live lease");
+            (Arc::unwrap_or_clone(job), lease)
+        };
         let queue = self.queue_of(ns, &job);
         job.remember_end(lease.token, EndKind::Released);
         self.wait_again(ns, queue, job);
@@ -386,16 +393,19 @@ impl<M: OrderedMap> State<M> {
         self.put_job(ns, job);
     }
 
-    /// Ends the lease of a running job.
+    /// Ends the lease of a running job, and counts how long it ran.
     pub(crate) fn end_run(&mut self, ns: NamespaceId, id: JobId) -> (Job, Lease) {
         let (job, lease) = self.end_lease(ns, id).expect("the record ends a live lease");
-        (Arc::unwrap_or_clone(job), lease)
+        let mut job = Arc::unwrap_or_clone(job);
+        job.ran_ms = job.ran_ms.saturating_add(self.now().since(lease.started_at));
+        (job, lease)
     }
 }
 
 impl Verdict {
     /// Whether a run that is settled so can end as `kind`: what would run again is called off where
-    /// somebody had asked to cancel it, and fails where it is to run at most `once`.
+    /// somebody had asked to cancel it, and fails where it is to run at most `once` or was snoozed
+    /// too often.
     fn ends_as(&self, kind: &EndKind, once: bool) -> bool {
         let (own, again) = match self {
             Self::Ack { .. } => (EndKind::Acked, false),
@@ -407,7 +417,8 @@ impl Verdict {
         };
         let called_off = *kind == EndKind::Discarded;
         let spent = once && *kind == EndKind::Failed;
-        *kind == own || (again && (called_off || spent))
+        let snoozed_out = own == EndKind::Snoozed && *kind == EndKind::SnoozedOut;
+        *kind == own || snoozed_out || (again && (called_off || spent))
     }
 }
 

@@ -184,8 +184,8 @@ impl<M: OrderedMap> State<M> {
         self.lease_ends.insert((expires, ns, id));
         self.at_hand.get_mut().jobs.remove(&(ns, id));
         let paused = self.is_paused(ns, id);
-        let (held, begun) = (Held::Apart, false);
-        let live = LiveLease { lease, job, expires, timeout, paused, held, begun };
+        let (held, begun, spared) = (Held::Apart, false, false);
+        let live = LiveLease { lease, job, expires, timeout, spared, paused, held, begun };
         self.leases.insert((ns, id), Box::new(live));
     }
 

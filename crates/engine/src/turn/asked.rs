@@ -1,9 +1,10 @@
 //! Which turn each session asked last. Turns that grant nothing are in no record, and a late one of
 //! them must be granted nothing either: its worker has gone on. Only this life of the shard knows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::ids::MonoMs;
+use crate::ids::{MonoMs, NamespaceId};
+use crate::limits::Cap;
 use crate::state::SessionKey;
 
 /// The last turn of a session.
@@ -13,37 +14,168 @@ struct Asked {
     at: MonoMs,
 }
 
-/// Those who asked lately, and those who did before the first were too many: bounded, since whoever
-/// asks without being granted anything is in no other count.
+/// The sessions of a namespace, by worker and session.
+#[derive(Debug, Default)]
+struct Sessions {
+    /// Those who asked lately.
+    young: BTreeMap<(String, String), Asked>,
+    /// Those who did before and have not asked since.
+    old: BTreeMap<(String, String), Asked>,
+}
+
+impl Sessions {
+    fn len(&self) -> usize {
+        self.young.len() + self.old.len()
+    }
+
+    /// Forgets one of those who have not asked for longest.
+    fn forget_one(&mut self) {
+        if self.old.is_empty() {
+            self.old = std::mem::take(&mut self.young);
+        }
+        self.old.pop_first();
+    }
+}
+
+/// Those who asked lately: bounded, since whoever asks without being granted anything is in no
+/// other count. Twice as many as there may be sessions are known, and where there are more, the
+/// namespace that has the most of them forgets one: none pushes out what is known of another.
 #[derive(Debug, Default)]
 pub(super) struct AskedTurns {
-    young: BTreeMap<SessionKey, Asked>,
-    old: BTreeMap<SessionKey, Asked>,
+    namespaces: BTreeMap<NamespaceId, Sessions>,
+    /// How many each has, to find the one that has the most.
+    sizes: BTreeSet<(usize, NamespaceId)>,
+    /// How many there are.
+    total: usize,
 }
 
 impl AskedTurns {
-    /// A session asks its turn, which is not lower than its last one. Where `max` have asked since,
-    /// those who asked before them are forgotten.
-    pub(super) fn note(&mut self, key: &SessionKey, turn: u64, at: MonoMs, max: usize) {
-        if let Some(asked) = self.young.get_mut(key) {
-            *asked = Asked { turn, at };
-            return;
+    /// A session asks its turn, which is not lower than its last one.
+    pub(super) fn note(&mut self, key: &SessionKey, turn: u64, at: MonoMs, max: Cap) {
+        let (ns, worker, session) = key;
+        if self.last(key).is_none() {
+            self.make_room(*ns, max);
         }
-        self.old.remove(key);
-        if self.young.len() >= max {
-            self.old = std::mem::take(&mut self.young);
+        self.change(*ns, |sessions| {
+            let own = (worker.clone(), session.clone());
+            sessions.old.remove(&own);
+            sessions.young.insert(own, Asked { turn, at });
+        });
+    }
+
+    /// Room for one more of a namespace, at the cost of who has the most, itself before others.
+    fn make_room(&mut self, ns: NamespaceId, max: Cap) {
+        let own = self.namespaces.get(&ns).map_or(0, Sessions::len);
+        let (most, of) = self.sizes.last().copied().unwrap_or((0, ns));
+        if own >= 2 * max.namespace || (self.total >= 2 * max.shard && own == most) {
+            self.change(ns, Sessions::forget_one);
+        } else if self.total >= 2 * max.shard {
+            self.change(of, Sessions::forget_one);
         }
-        self.young.insert(key.clone(), Asked { turn, at });
     }
 
     pub(super) fn last(&self, key: &SessionKey) -> Option<u64> {
-        self.young.get(key).or_else(|| self.old.get(key)).map(|asked| asked.turn)
+        let (ns, worker, session) = key;
+        let own = (worker.clone(), session.clone());
+        let sessions = self.namespaces.get(ns)?;
+        sessions.young.get(&own).or_else(|| sessions.old.get(&own)).map(|asked| asked.turn)
     }
 
     /// Forgets those who have not asked for so long.
     pub(super) fn sweep(&mut self, now: MonoMs, idle_ms: u64) {
-        for generation in [&mut self.young, &mut self.old] {
-            generation.retain(|_, asked| asked.at.plus(idle_ms) > now);
+        let all: Vec<_> = self.namespaces.keys().copied().collect();
+        for ns in all {
+            self.change(ns, |sessions| {
+                for generation in [&mut sessions.young, &mut sessions.old] {
+                    generation.retain(|_, asked| asked.at.plus(idle_ms) > now);
+                }
+            });
         }
+    }
+
+    fn change(&mut self, ns: NamespaceId, change: impl FnOnce(&mut Sessions)) {
+        let sessions = self.namespaces.entry(ns).or_default();
+        let before = sessions.len();
+        change(sessions);
+        let after = sessions.len();
+        if after == 0 {
+            self.namespaces.remove(&ns);
+        }
+        if before != after {
+            self.sizes.remove(&(before, ns));
+            if after > 0 {
+                self.sizes.insert((after, ns));
+            }
+            self.total = self.total + after - before;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MAX: Cap = Cap { shard: 10, namespace: 8 };
+
+    fn key(ns: u32, session: u32) -> SessionKey {
+        (NamespaceId(ns), "w".to_owned(), format!("s{session:04}"))
+    }
+
+    fn check(asked: &AskedTurns) {
+        let sizes = asked.namespaces.iter().map(|(ns, sessions)| (sessions.len(), *ns));
+        assert_eq!(asked.sizes, sizes.collect());
+        assert_eq!(asked.total, asked.sizes.iter().map(|(size, _)| size).sum::<usize>());
+        assert!(asked.total <= 2 * MAX.shard);
+    }
+
+    /// The bound was one for all: whoever asked often enough under new names made the server forget
+    /// which turns the workers of others had asked, and a late one was granted jobs again.
+    #[test]
+    fn a_namespace_that_asks_under_many_names_pushes_out_no_other() {
+        let mut asked = AskedTurns::default();
+        for session in 0..3 {
+            asked.note(&key(1, session), 7, MonoMs(0), MAX);
+        }
+        for session in 0..1000 {
+            for ns in [2, 3] {
+                asked.note(&key(ns, session), 1, MonoMs(1), MAX);
+                check(&asked);
+            }
+        }
+        for session in 0..3 {
+            assert_eq!(asked.last(&key(1, session)), Some(7), "{session}");
+        }
+        for ns in [2, 3] {
+            assert_eq!(asked.last(&key(ns, 0)), None);
+            assert_eq!(asked.last(&key(ns, 999)), Some(1), "what was asked last is known");
+        }
+    }
+
+    #[test]
+    fn one_that_goes_on_asking_is_not_forgotten() {
+        let mut asked = AskedTurns::default();
+        for round in 0..100 {
+            for session in 0..4 {
+                asked.note(&key(1, session), u64::from(round), MonoMs(0), MAX);
+            }
+            asked.note(&key(1, 100 + round), 1, MonoMs(0), MAX);
+            check(&asked);
+        }
+        for session in 0..4 {
+            assert_eq!(asked.last(&key(1, session)), Some(99));
+        }
+    }
+
+    #[test]
+    fn those_who_have_gone_are_forgotten_in_time() {
+        let mut asked = AskedTurns::default();
+        asked.note(&key(1, 1), 1, MonoMs(0), MAX);
+        asked.note(&key(2, 1), 1, MonoMs(50), MAX);
+        asked.sweep(MonoMs(120), 100);
+        assert_eq!((asked.last(&key(1, 1)), asked.last(&key(2, 1))), (None, Some(1)));
+        check(&asked);
+        asked.sweep(MonoMs(150), 100);
+        assert!(asked.namespaces.is_empty());
+        check(&asked);
     }
 }

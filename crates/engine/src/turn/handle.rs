@@ -146,6 +146,11 @@ impl<M: OrderedMap> Turn<M> {
             Command::CheckpointJobs(told) => Ok(self.checkpoint_all(ns, &told, moment)),
             Command::StartJobs(jobs) => Ok(self.start_jobs(ns, &jobs)),
             Command::CancelJob { id, force } => self.handle_cancel(ns, id, force, moment),
+            Command::RemoveJob { id } => {
+                let record = self.state.decide_removal(ns, id)?;
+                self.record(record);
+                Ok(Answer::JobRemoved)
+            }
             Command::RescheduleJob { id, start } => {
                 let record = self.state.decide_reschedule(ns, id, start, moment)?;
                 self.record(record);
@@ -269,14 +274,10 @@ impl<M: OrderedMap> Turn<M> {
         let Some(record) = self.state.decide_cancel(ns, id, force)? else {
             return Ok(self.job_answer(ns, id, moment.at));
         };
-        let removed = matches!(record, Record::JobRemoved { .. });
         let ends_run = matches!(record, Record::JobCancelled { token: Some(_), .. });
         let live = self.state.leases.get(&(ns, id)).filter(|_| ends_run);
         let lease = live.map(|live| Box::new(live.lease.clone()));
         self.record(record);
-        if removed {
-            return Ok(Answer::JobRemoved);
-        }
         Ok(match (self.job_answer(ns, id, moment.at), lease) {
             (Answer::Job(view), Some(lease)) => Answer::RunEnded { view, lease },
             (answer, _) => answer,

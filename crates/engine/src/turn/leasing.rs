@@ -52,7 +52,7 @@ impl<M: OrderedMap> Turn<M> {
     ) {
         let key = (ns, request.worker.clone(), request.session.clone());
         if let Some(turn) = request.turn {
-            self.asked.note(&key, turn, moment.mono, self.state.limits.sessions_max.shard);
+            self.asked.note(&key, turn, moment.mono, self.state.limits.sessions_max);
         }
         if !request.session.is_empty()
             && let Some(earlier) = self.waiters.of_session(&key)

@@ -10,6 +10,7 @@ mod once;
 mod pause;
 mod regressions;
 mod sessions;
+mod snoozes;
 
 use std::collections::BTreeMap;
 

@@ -56,7 +56,8 @@ impl Generator {
                 let wait_ms = if waits { self.random.below(70_000) } else { 0 };
                 Command::AwaitJob { id: self.job_id(known), wait_ms }
             }
-            78..81 => {
+            78 => Command::RemoveJob { id: self.job_id(known) },
+            79 | 80 => {
                 let force = self.random.percent(30);
                 Command::CancelJob { id: self.job_id(known), force }
             }

@@ -58,7 +58,11 @@ struct Run {
 }
 
 fn limits(sliced: bool, random: &mut Random) -> Limits {
-    let tiny = Limits { dead_retain_ms: 2 * 3600 * 1000, session_ms: 600_000, ..Limits::tiny() };
+    // Whether a queue is empty when it is looked at is a matter of the order of slices.
+    let idles = random.percent(40) && !sliced;
+    let queue_idle_ms = idles.then(|| 1000 * (1 + random.below(300)));
+    let (dead_retain_ms, session_ms) = (2 * 3600 * 1000, 600_000);
+    let tiny = Limits { dead_retain_ms, session_ms, queue_idle_ms, ..Limits::tiny() };
     if sliced {
         let (outcome_bytes_max, tombstones_max) = (u64::MAX, u64::MAX);
         return Limits { slice_items_max: 3, outcome_bytes_max, tombstones_max, ..tiny };

@@ -28,6 +28,8 @@ pub(crate) struct RefJob {
     pub(crate) checkpoint: Option<Checkpoint>,
     pub(crate) skipped: Vec<SkippedItem>,
     pub(crate) paused: bool,
+    /// Its worker wants to snooze it once more than it may.
+    pub(crate) snoozed_out: bool,
     /// Bytes that it takes since it has ended.
     pub(crate) size: u64,
     /// The step in which it ended.
@@ -39,6 +41,8 @@ pub(crate) struct Run {
     pub(crate) lease: Lease,
     pub(crate) expires: u64,
     pub(crate) timeout: Option<u64>,
+    /// It stood when the shard started, of a session that counts no turns: it may have begun.
+    pub(crate) begun: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -60,6 +64,8 @@ pub(crate) struct RefQueue {
     pub(crate) failed: u64,
     pub(crate) died: u64,
     pub(crate) cancelled: u64,
+    /// Since when it was seen empty, and how many jobs it had ever had then.
+    pub(crate) empty: Option<(u64, u64)>,
 }
 
 #[derive(Clone, Debug)]
@@ -138,12 +144,13 @@ pub(crate) struct Reference {
     pub(crate) sessions: Vec<RefSession>,
     /// The last turn of each session that asked in this life, and when.
     pub(crate) asked: Vec<(SessionKey, u64, u64)>,
-    /// Those who were there when the others were too many.
-    pub(crate) asked_before: Vec<(SessionKey, u64, u64)>,
     pub(crate) consumers: Vec<RefConsumer>,
     pub(crate) waiters: Vec<Waiter>,
     pub(crate) operations: Vec<RefOperation>,
     next_sweep: u64,
+    /// When queues are looked at next, and the last one that the present round looked at.
+    next_look: u64,
+    last_look: Option<QueueId>,
     stopping: bool,
     /// Jobs that ended in the present step.
     ended: Vec<(NamespaceId, JobId)>,
@@ -178,11 +185,12 @@ impl Reference {
             tombstones: Vec::new(),
             sessions: Vec::new(),
             asked: Vec::new(),
-            asked_before: Vec::new(),
             consumers: Vec::new(),
             waiters: Vec::new(),
             operations: Vec::new(),
             next_sweep: 0,
+            next_look: 0,
+            last_look: None,
             stopping: false,
             ended: Vec::new(),
             answers: Vec::new(),
@@ -194,8 +202,11 @@ impl Reference {
         self.waiters.clear();
         self.consumers.clear();
         self.asked.clear();
-        self.asked_before.clear();
         self.next_sweep = 0;
+        (self.next_look, self.last_look) = (0, None);
+        for queue in &mut self.queues {
+            queue.empty = None;
+        }
         self.stopping = false;
         let before = self.now;
         self.mono = clock.mono.0;
@@ -206,6 +217,10 @@ impl Reference {
         }
         for job in &mut self.jobs {
             let Some(run) = &mut job.run else { continue };
+            let (worker, session) = (&*run.lease.worker, &*run.lease.session);
+            let of = |key: &SessionKey| (key.0, &*key.1, &*key.2) == (job.ns, worker, session);
+            let counts_turns = self.sessions.iter().any(|session| of(&session.key));
+            run.begun |= !session.is_empty() && !counts_turns;
             let ran_ms = before.since(run.lease.started_at);
             let timeout_ms = job.job.options.timeout_ms;
             run.timeout = timeout_ms.map(|ms| self.mono.saturating_add(ms.saturating_sub(ran_ms)));

@@ -132,6 +132,11 @@ impl<J: Job> JobHandle<J> {
         self.client.cancel(&self.id).await
     }
 
+    /// Removes it, if it is dead.
+    pub async fn remove(&self) -> Result<Change, ClientError> {
+        self.client.remove(&self.id).await
+    }
+
     /// Lets it start again now, if it is dead or waits for its next attempt.
     pub async fn retry(&self, from: Resume) -> Result<Change, ClientError> {
         self.client.retry(&self.id, from).await

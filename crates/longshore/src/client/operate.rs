@@ -130,11 +130,19 @@ impl Client {
         Ok((self.inner.bounds.call(message, call).await?, place))
     }
 
-    /// Calls a job off; removes a dead one. Where an answer was lost and the job is not there when
-    /// the call is repeated, the first call has removed it.
+    /// Calls a job off. A dead one is refused: see [`Client::remove`].
     pub async fn cancel(&self, id: &str) -> Result<Change, ClientError> {
         let v1::JobRequest { namespace, id: job } = self.request(id);
-        let message = v1::CancelJobRequest { namespace, id: job, force: false };
+        let message = v1::CancelJobRequest { namespace, id: job, force: false, remove: false };
+        let called = called!(self, jobs.cancel_job, message);
+        Ok(Change::from_wire(called.answer?))
+    }
+
+    /// Removes a dead job, with its args and errors; any other is refused. Where an answer was lost
+    /// and the job is not there when the call is repeated, the first call has removed it.
+    pub async fn remove(&self, id: &str) -> Result<Change, ClientError> {
+        let v1::JobRequest { namespace, id: job } = self.request(id);
+        let message = v1::CancelJobRequest { namespace, id: job, force: false, remove: true };
         let called = called!(self, jobs.cancel_job, message);
         match called.answer {
             Err(error)

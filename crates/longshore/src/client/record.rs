@@ -106,6 +106,8 @@ pub struct JobRecord {
     pub attempt: u32,
     /// Attempts in all.
     pub max_attempts: u32,
+    /// How often it was snoozed since it was enqueued, or since it was retried when dead.
+    pub snoozes: u32,
     /// From 0 to 1.
     pub progress: Option<f64>,
     /// A word about it.
@@ -139,6 +141,7 @@ impl JobRecord {
             reason: job.reason,
             attempt: job.attempt,
             max_attempts: job.max_attempts,
+            snoozes: job.snoozes,
             progress: job.progress,
             progress_text: job.progress_text,
             enqueued_at: from_unix_ms(job.enqueued_at_unix_ms),

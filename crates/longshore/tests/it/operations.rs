@@ -112,7 +112,9 @@ async fn jobs_are_called_off_and_dead_ones_removed_or_retried() {
     let change = broken.retry(Resume::LastCheckpoint).await.unwrap();
     assert_eq!(change.state, JobState::Ready, "{change:?}");
     until(&broken, |job| job.state == JobState::Dead).await;
-    assert_eq!(broken.cancel().await.unwrap().effect, "removed");
+    let refused = broken.cancel().await.unwrap_err();
+    assert_eq!(refused.code(), Some("job_state_refused"));
+    assert_eq!(broken.remove().await.unwrap().effect, "removed");
     let (dead, _) = client.list(&Jobs::all().state("dead"), "").await.unwrap();
     assert!(dead.is_empty(), "{dead:?}");
     assert_eq!(app.runs(1), 0);

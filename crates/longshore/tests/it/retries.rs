@@ -54,7 +54,7 @@ async fn a_change_whose_answer_was_lost_is_told_as_done() {
     assert_eq!((change.state, change.effect.as_str()), (JobState::Running, "retried"));
     script(Status::unavailable("lost"));
     script(refusal(Code::NotFound, "job_unknown"));
-    assert_eq!(client.cancel("a").await.unwrap().effect, "removed");
+    assert_eq!(client.remove("a").await.unwrap().effect, "removed");
     // What was not repeated is what it is.
     script(moved());
     let error = client.retry("a", Resume::LastCheckpoint).await.unwrap_err();

@@ -200,6 +200,9 @@ pub struct CancelJobRequest {
     /// The run's token is stale from then on.
     #[prost(bool, tag = "3")]
     pub force: bool,
+    /// Remove the job, which has to be dead; any other is refused. Without this, a dead one is.
+    #[prost(bool, tag = "4")]
+    pub remove: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RescheduleJobRequest {
@@ -354,6 +357,9 @@ pub struct Job {
     /// The whole record as the HTTP API tells it: JSON.
     #[prost(bytes = "bytes", tag = "18")]
     pub record: ::prost::bytes::Bytes,
+    /// How often it was snoozed since it was enqueued, or since it was retried when dead.
+    #[prost(uint32, tag = "19")]
+    pub snoozes: u32,
 }
 /// Generated client implementations.
 pub mod jobs_client {

@@ -95,9 +95,9 @@ pub struct StatusRecord<'a> {
     pub kind: String,
     /// Its state.
     pub state: StateText,
-    /// Why it is in this state, where that needs saying: `exhausted`, `max_age`, `lost` or
-    /// `at_most_once` for dead jobs, `asked` or `discarded` for cancelled ones, `snoozed` or
-    /// `interrupted` for scheduled ones that their worker put off.
+    /// Why it is in this state, where that needs saying: `exhausted`, `max_age`, `lost`,
+    /// `at_most_once` or `too_many_snoozes` for dead jobs, `asked` or `discarded` for cancelled
+    /// ones, `snoozed` or `interrupted` for scheduled ones that their worker put off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// How many attempts it had.
@@ -238,7 +238,7 @@ pub struct CheckpointRecord<'a> {
     /// Why the last one was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interrupted_for: Option<String>,
-    /// How long the interrupted runs took together.
+    /// How long its runs took together, however they ended, the present one included.
     pub ran: DurationText,
     /// How many items were skipped.
     pub skipped_total: u64,
@@ -288,6 +288,8 @@ pub struct JobRecord<'a> {
     pub max_attempts: u32,
     /// How many leases in a row ran out.
     pub losses: u32,
+    /// How often it was snoozed since it was enqueued, or since it was retried when dead.
+    pub snoozes: u32,
     /// When it was enqueued.
     pub enqueued_at: InstantText,
     /// When it may or might start.

@@ -291,6 +291,15 @@ pub(super) const KNOBS: &[Row] = &[
         "The lease where neither worker, job nor queue says.",
         node.limits.lease_ms_default
     ),
+    count_row!(
+        "limits.snoozes_max",
+        "How often a job may be snoozed; the next one after that makes it dead, for \
+         `too_many_snoozes`.",
+        node.limits.snoozes_max,
+        u32,
+        0,
+        1_000_000_000
+    ),
     ms_row!("limits.wait_max", "The longest wait of a request.", node.limits.wait_ms_max),
     ms_row!(
         "limits.retain_default",

@@ -65,6 +65,7 @@ fn job(of: &JobView, record: &JobRecord<'_>, result: Option<&Bytes>) -> v1::Job 
         result: result.cloned(),
         location: location.unwrap_or_default(),
         record: serde_json::to_vec(record).unwrap_or_default().into(),
+        snoozes: job.snoozes,
     }
 }
 

@@ -262,8 +262,14 @@ impl Jobs for JobsFace {
     }
 
     async fn cancel_job(&self, request: Request<v1::CancelJobRequest>) -> Answered<v1::JobChange> {
-        let v1::CancelJobRequest { namespace, id, force } = request.into_inner();
-        let cancel = |id| Command::CancelJob { id, force };
+        let v1::CancelJobRequest { namespace, id, force, remove } = request.into_inner();
+        if force && remove {
+            let allowed = "one of `force` and `remove`".to_owned();
+            return Err(Refusal::value("force", "true", allowed).into());
+        }
+        let cancel = |id| {
+            if remove { Command::RemoveJob { id } } else { Command::CancelJob { id, force } }
+        };
         match self.changed(&namespace, &id, Class::Settle, cancel).await?.into_inner() {
             Answer::JobRemoved => {
                 let (state, effect) = (String::new(), "removed".to_owned());

@@ -180,20 +180,28 @@ pub(crate) const ROUTES: &[Route] = &[
         ..route("GET", "/jobs", Op::ListJobs, "List jobs")
     },
     Route {
-        parameters: &[parameter(
-            "force",
-            ParameterKind::Flag,
-            "End a run at once, without asking its worker: what it settles afterwards is refused.",
-        )],
+        parameters: &[
+            parameter(
+                "force",
+                ParameterKind::Flag,
+                "End a run at once, without asking its worker: what it settles afterwards is \
+                 refused.",
+            ),
+            parameter(
+                "remove",
+                ParameterKind::Flag,
+                "Remove the job, which has to be dead; any other is refused.",
+            ),
+        ],
         outcomes: &[
             outcome(
                 200,
                 "The job as it is now; a running one is asked to stop.",
                 &[of::<JobRecord<'static>>],
             ),
-            outcome(204, "The job was dead and is removed.", &[]),
+            outcome(204, "With `remove`: the job was dead and is removed.", &[]),
         ],
-        ..route("DELETE", "/jobs/{}", Op::CancelJob, "Cancel a job; remove a dead one")
+        ..route("DELETE", "/jobs/{}", Op::CancelJob, "Cancel a job, or remove a dead one")
     },
     Route {
         bodies: &[of::<RetryRequest<'static>>],

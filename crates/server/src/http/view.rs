@@ -66,6 +66,7 @@ fn reason(view: &JobView) -> Option<String> {
         Phase::Dead { reason: DeadReason::MaxAge, .. } => "max_age",
         Phase::Dead { reason: DeadReason::Lost, .. } => "lost",
         Phase::Dead { reason: DeadReason::AtMostOnce, .. } => "at_most_once",
+        Phase::Dead { reason: DeadReason::TooManySnoozes, .. } => "too_many_snoozes",
         Phase::Cancelled { reason: CancelReason::Asked | CancelReason::Forced, .. } => "asked",
         Phase::Cancelled { reason: CancelReason::Discarded, .. } => "discarded",
         // Only a worker makes a job wait that has run: a throttle, say, puts it off.
@@ -144,6 +145,7 @@ pub(crate) fn job(view: &JobView) -> JobRecord<'static> {
         attempt: lease.map_or(job.attempt, |lease| lease.attempt),
         max_attempts: attempts_in_all(job),
         losses: job.losses,
+        snoozes: job.snoozes,
         enqueued_at: instant(job.enqueued_at),
         run_at: instant(job.available_at),
         ended_at: job.phase.ended_at().map(instant),
@@ -161,7 +163,7 @@ pub(crate) fn job(view: &JobView) -> JobRecord<'static> {
         traceparent: options.traceparent.clone(),
         progress: view.progress().map(share),
         progress_text: view.progress_text().map(str::to_owned),
-        checkpoint: view.checkpoint.as_ref().map(checkpoint),
+        checkpoint: view.checkpoint.as_ref().map(|it| checkpoint(it, view.ran_ms())),
         running: lease.map(|lease| LeaseRecord {
             worker: lease.worker.to_string(),
             attempt: lease.attempt,
@@ -177,13 +179,13 @@ pub(crate) fn job(view: &JobView) -> JobRecord<'static> {
     }
 }
 
-fn checkpoint(checkpoint: &Checkpoint) -> CheckpointRecord<'static> {
+fn checkpoint(checkpoint: &Checkpoint, ran_ms: u64) -> CheckpointRecord<'static> {
     CheckpointRecord {
         cursor: checkpoint.cursor.as_ref().and_then(stored),
         counters: Counters(checkpoint.counters.clone()),
         interruptions: checkpoint.interruptions,
         interrupted_for: checkpoint.interrupted_for.clone(),
-        ran: DurationText(checkpoint.ran_ms),
+        ran: DurationText(ran_ms),
         skipped_total: u64::from(checkpoint.skipped) + checkpoint.skipped_dropped,
         skipped: None,
     }

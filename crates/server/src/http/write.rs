@@ -127,7 +127,7 @@ fn write_one(out: &mut Vec<u8>, id: JobId, one: Result<EndKind, Refusal>) {
 fn verdict(kind: &EndKind) -> &'static str {
     match kind {
         EndKind::Acked => "ack",
-        EndKind::Failed => "fail",
+        EndKind::Failed | EndKind::SnoozedOut => "fail",
         EndKind::Snoozed => "snooze",
         EndKind::Released => "release",
         EndKind::Discarded => "discard",

@@ -173,6 +173,12 @@ async fn jobs_are_listed_cancelled_paused_and_retried() {
     let cancel = v1::CancelJobRequest { id: ids[0].clone(), ..Default::default() };
     let cancelled = jobs.cancel_job(cancel).await.unwrap().into_inner();
     assert_eq!((cancelled.state.as_str(), cancelled.effect.as_str()), ("cancelled", "cancelled"));
+    for (force, code) in [(false, "job_state_refused"), (true, "value_refused")] {
+        let remove =
+            v1::CancelJobRequest { id: ids[1].clone(), remove: true, force, ..Default::default() };
+        let refused = jobs.cancel_job(remove).await.unwrap_err();
+        assert_eq!(refused.metadata().get("longshore-code").unwrap(), code, "only a dead one");
+    }
     assert_eq!(jobs.pause_job(request(1)).await.unwrap().into_inner().effect, "paused");
     assert_eq!(jobs.resume_job(request(1)).await.unwrap().into_inner().effect, "resumed");
     let waiting = v1::RetryJobRequest { id: ids[1].clone(), ..Default::default() };

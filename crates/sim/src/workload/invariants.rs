@@ -56,7 +56,24 @@ pub(crate) fn check(turn: &Turn<SimMap>, shadow: &Shadow, clock: Clock) -> Check
             count(&mut counted, name, view, &heads);
         }
     }
+    check_settings(turn, shadow, clock)?;
     check_counts(turn, clock, &counted)
+}
+
+/// A queue with settings of its own stays, however long nobody uses it.
+fn check_settings(turn: &Turn<SimMap>, shadow: &Shadow, clock: Clock) -> Check {
+    let queues = turn.stats(clock, None, usize::MAX).queues;
+    for (namespace, name, settings) in shadow.set.known() {
+        let is_it = |namespace_name: &str, queue: &str| {
+            Some(&namespace_name) == NAMESPACES.get(namespace) && queue == name
+        };
+        let found = queues.iter().find(|it| is_it(&it.namespace, &it.queue.name));
+        if found.is_none_or(|found| found.queue.settings != *settings) {
+            let found = found.map(|found| &found.queue.settings);
+            return Err(format!("queue {name} was set to {settings:?} and is {found:?}"));
+        }
+    }
+    Ok(())
 }
 
 fn check_told(shadow: &Shadow, namespace: usize, view: &JobView) -> Check {
@@ -99,7 +116,8 @@ fn check_attempts(
             return Err(format!("attempt {attempt} of job {} counts, and nobody says why", job.id));
         };
         let Some(granted) = told.grants.get(&note.token) else { continue };
-        let ended_otherwise = granted.told.as_ref().is_some_and(|end| *end != EndKind::Failed);
+        let failed = |end: &EndKind| matches!(end, EndKind::Failed | EndKind::SnoozedOut);
+        let ended_otherwise = granted.told.as_ref().is_some_and(|end| !failed(end));
         if ended_otherwise || note.cause == Cause::Lost && granted.moved {
             let (id, cause) = (job.id, &note.cause);
             return Err(format!("attempt {attempt} of job {id} counts as {cause:?}: {granted:?}"));

@@ -4,6 +4,7 @@ pub(crate) mod clients;
 pub(crate) mod invariants;
 pub(crate) mod ops;
 pub(crate) mod oracle;
+pub(crate) mod queues;
 pub(crate) mod shadow;
 
 /// What must not be, in words.

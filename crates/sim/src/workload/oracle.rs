@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use longshore_engine::{Clock, DeadReason, EndKind, JobId, JobView, Phase};
+use longshore_engine::{Clock, DeadReason, EndKind, JobId, JobView, Limits, Phase};
 
 use super::invariants::jobs_of;
 use super::shadow::{JobKey, Outcome, Shadow, Told};
@@ -77,6 +77,9 @@ fn check_found(told: &Told, view: &JobView) -> Result<(), String> {
                 Some(budget) == told.new.max_attempts
             }
             DeadReason::Lost => view.job.losses >= 5,
+            DeadReason::TooManySnoozes => {
+                view.job.snoozes == Limits::tiny().snoozes_max && tried(&EndKind::Snoozed)
+            }
         },
     };
     if reasonable { Ok(()) } else { Err(format!("job {id} ended without reason: {:?}", view.job)) }

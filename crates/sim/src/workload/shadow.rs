@@ -3,8 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use longshore_engine::{Answer, Command, EndKind, JobId, JobState, JobView, NewJob, Token};
+use longshore_engine::{Answer, Command, EndKind, JobId, JobState, JobView, NewJob, TimeMs, Token};
 
+use super::queues::SetQueues;
 use super::{Check, ops};
 
 /// A job: its namespace's number and its id.
@@ -43,6 +44,8 @@ pub(crate) struct Granted {
     pub(crate) lost: bool,
     /// Its worker was told that a cursor of its own is saved.
     pub(crate) moved: bool,
+    /// Somebody was told that it was ended by force.
+    pub(crate) forced: bool,
     /// The worker, its session and its turn.
     pub(crate) by: (String, String, Option<u64>),
 }
@@ -69,9 +72,14 @@ pub(crate) struct Told {
     pub(crate) grants: BTreeMap<Token, Granted>,
     pub(crate) outcome: Option<Outcome>,
     pub(crate) cancel_tried: bool,
+    pub(crate) remove_tried: bool,
     pub(crate) retry_tried: bool,
     /// Somebody was told that it is held back, and nobody tried to resume it since.
     pub(crate) paused: bool,
+    /// Attempts to move it to another time, or to retry it, of which nobody heard yet.
+    pub(crate) moves_untold: u32,
+    /// It was moved to this time: before it is not handed over.
+    pub(crate) not_before: Option<TimeMs>,
     /// Items that a checkpoint was answered for, and those that one was tried for.
     pub(crate) done_at_least: u64,
     pub(crate) done_at_most: u64,
@@ -88,6 +96,10 @@ pub(crate) struct Shadow {
     pub(crate) passed: Vec<(String, String, u64, u64)>,
     /// Namespaces of which all dead jobs may have been retried.
     retried: BTreeSet<usize>,
+    /// The time of the shard's last entry, when the answer that is being told was released.
+    pub(crate) now: TimeMs,
+    /// What is known of the settings of queues.
+    pub(crate) set: SetQueues,
 }
 
 impl Shadow {
@@ -99,7 +111,12 @@ impl Shadow {
             Command::SettleJobs(settlements) => ops::settle::tried(self, namespace, settlements),
             Command::CheckpointJobs(all) => ops::checkpoint::tried(self, namespace, all),
             Command::CancelJob { id, .. } => ops::admin::cancel_tried(self, namespace, *id),
+            Command::RemoveJob { id } => ops::admin::remove_tried(self, namespace, *id),
             Command::RetryJob { id, .. } => ops::admin::retry_tried(self, namespace, *id),
+            Command::RescheduleJob { id, .. } => ops::admin::move_tried(self, namespace, *id),
+            Command::PutQueue { queue, .. }
+            | Command::PauseQueue { queue, .. }
+            | Command::DeleteQueue { queue } => self.set.tried(namespace, queue),
             Command::ResumeJob { id } => ops::admin::resume_tried(self, namespace, *id),
             Command::StartOperation(kind) => ops::operation::tried(self, namespace, kind),
             _ => {}
@@ -122,9 +139,18 @@ impl Shadow {
                 ops::session::told(self, namespace, command, answer)
             }
             Command::PauseJob { id } => ops::admin::pause_told(self, (namespace, *id), answer),
+            Command::RescheduleJob { id, .. } | Command::RetryJob { id, .. } => {
+                ops::admin::move_told(self, (namespace, *id), command, answer)
+            }
+            Command::PutQueue { queue, .. }
+            | Command::PauseQueue { queue, .. }
+            | Command::DeleteQueue { queue } => {
+                self.set.told(namespace, queue, answer);
+                Ok(())
+            }
             Command::AwaitJob { id, .. }
             | Command::CancelJob { id, .. }
-            | Command::RetryJob { id, .. }
+            | Command::RemoveJob { id }
             | Command::ResumeJob { id } => ops::admin::job_told(self, (namespace, *id), answer),
             _ => Ok(()),
         }
@@ -148,7 +174,7 @@ impl Shadow {
     pub(crate) fn may_be_missing(&self, key: JobKey) -> bool {
         let Some(told) = self.jobs.get(&key) else { return true };
         let kept_briefly = told.new.retain_ms.is_some();
-        kept_briefly || told.cancel_tried || self.purged.contains(&(key.0, told.queue.clone()))
+        kept_briefly || told.remove_tried || self.purged.contains(&(key.0, told.queue.clone()))
     }
 
     /// Whether a dead job may have been given another life.

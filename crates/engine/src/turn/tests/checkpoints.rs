@@ -71,12 +71,60 @@ fn an_interrupted_run_uses_no_attempt_and_the_next_one_has_its_cursor() {
     assert_eq!((second[0].cursor.as_deref(), second[0].interruptions), (Some(&b"[5]"[..]), 1));
     assert_eq!(second[0].counters, [("rows".to_owned(), 5)]);
     let kept = shard.checkpoint(id(1)).unwrap();
-    assert_eq!((kept.interrupted_for.as_deref(), kept.ran_ms), (Some("deploy"), 20));
+    assert_eq!(kept.interrupted_for.as_deref(), Some("deploy"));
     shard.settle(&second[0], interrupt(Some(500))).unwrap();
     assert_eq!(shard.state(id(1)), Some(JobState::Scheduled));
     assert_eq!(ids(&shard.lease(9)), [2]);
     shard.advance(500);
     assert_eq!(ids(&shard.lease(9)), [1]);
+}
+
+/// Only interrupted runs counted: a job said that it had run for 10 s when it had for 53 s.
+#[test]
+fn how_long_a_job_ran_counts_every_run_and_the_present_one() {
+    let mut shard = Shard::new();
+    shard.enqueue(job(1));
+    let mut ran_ms = 0;
+    let ends = [interrupt(None), fail(), Verdict::Snooze { delay_ms: 0 }, Verdict::Release];
+    for (after_ms, verdict) in (1000..).zip(ends) {
+        let jobs = shard.lease(1);
+        shard.advance(after_ms);
+        shard.settle(&jobs[0], verdict).unwrap();
+        ran_ms += after_ms;
+        assert_eq!(shard.view(id(1)).ran_ms(), ran_ms);
+        shard.advance(100);
+    }
+    let lost = shard.lease(1);
+    assert_eq!(ids(&lost), [1]);
+    shard.advance(30_001);
+    ran_ms += 30_001;
+    let mut shard = shard.restart();
+    assert_eq!(shard.view(id(1)).ran_ms(), ran_ms);
+    let last = shard.lease(1);
+    shard.advance(7);
+    assert_eq!(shard.view(id(1)).ran_ms(), ran_ms + 7, "with the present run");
+    shard.settle(&last[0], ack()).unwrap();
+    shard.advance(5000);
+    assert_eq!(shard.view(id(1)).ran_ms(), ran_ms + 7);
+}
+
+/// What a stream was handed and gave back before it began did not run.
+#[test]
+fn a_job_that_was_given_back_unstarted_has_not_run() {
+    let mut shard = Shard::new();
+    shard.enqueue(job(1));
+    for starts in [false, true] {
+        let wish = LeaseJobs { prefetch: true, ..wish() };
+        let Answer::Leased { jobs, .. } = shard.call(Command::LeaseJobs(Box::new(wish))) else {
+            panic!("not leased")
+        };
+        shard.advance(50);
+        if starts {
+            shard.call(Command::StartJobs(vec![(jobs[0].id, jobs[0].token)]));
+        }
+        shard.settle(&jobs[0], Verdict::Release).unwrap();
+        assert_eq!(shard.view(id(1)).ran_ms(), if starts { 50 } else { 0 });
+    }
 }
 
 #[test]

@@ -240,13 +240,41 @@ fn leases_outlive_a_while_in_which_nothing_was_taken_in() {
     shard.enqueue(once(1));
     shard.enqueue(NewJob { timeout_ms: Some(40_000), ..job(2) });
     let jobs = shard.lease(2);
-    shard.clock.mono = shard.clock.mono.plus(60_000);
-    shard.clock.wall = shard.clock.wall.plus(60_000);
-    shard.turn.extend_all_leases(shard.clock);
-    shard.advance(0);
+    shard.shortage(60_000);
     assert_eq!(shard.settle(&jobs[0], ack()), Ok(EndKind::Acked));
     // Its timeout is over all the same.
     assert!(shard.settle(&jobs[1], ack()).is_err());
+}
+
+impl Shard {
+    /// Takes nothing in for so long.
+    fn shortage(&mut self, ms: u64) {
+        self.turn.begin_shortage(self.clock);
+        self.clock.mono = self.clock.mono.plus(ms);
+        self.clock.wall = self.clock.wall.plus(ms);
+        self.turn.end_shortage(self.clock);
+        self.advance(0);
+    }
+}
+
+/// Each time the disk was full for a moment every lease began anew, so the jobs of a worker that
+/// had died never came back.
+#[test]
+fn shortages_that_come_again_and_again_keep_no_lease_of_a_dead_worker() {
+    let mut shard = Shard::new();
+    shard.enqueue(job(1));
+    shard.enqueue(job(2));
+    let jobs = shard.lease(2);
+    let (of, token) = (jobs[1].id, jobs[1].token);
+    let beat = Extension { id: of, token, lease_ms: None, progress: None, progress_text: None };
+    for _ in 0..12 {
+        shard.shortage(100_000);
+        shard.advance(5_000);
+        // Of the two workers this one lives.
+        shard.call(Command::ExtendLeases(vec![beat.clone()]));
+    }
+    assert_eq!(shard.state(id(1)), Some(JobState::Ready), "its worker was not heard for long");
+    assert_eq!(shard.settle(&jobs[1], ack()), Ok(EndKind::Acked));
 }
 
 /// After a restart a heartbeat over HTTP counted as the word that a run has begun, and what its

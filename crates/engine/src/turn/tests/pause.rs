@@ -126,6 +126,42 @@ fn a_job_starts_and_starts_again_where_one_says() {
     }
 }
 
+/// A cancel that came just after its job had died removed it, with its args and errors; and a
+/// removal that came just after a retry called the job off.
+#[test]
+fn a_cancel_removes_no_dead_job_and_a_removal_cancels_none() {
+    let mut shard = Shard::new();
+    shard.enqueue(NewJob { max_attempts: Some(1), ..job(1) });
+    let remove = |shard: &mut Shard| shard.call(Command::RemoveJob { id: id(1) });
+    for state in ["waiting", "running"] {
+        let refused = remove(&mut shard);
+        let as_is = matches!(
+            &refused,
+            Answer::Rejected(Rejection::JobStateRefused { state: found, .. }) if *found == state
+        );
+        assert!(as_is, "{refused:?}");
+        if state == "waiting" {
+            assert_eq!(shard.lease(1).len(), 1);
+        }
+    }
+    let Answer::Job(view) = shard.call(Command::AwaitJob { id: id(1), wait_ms: 0 }) else {
+        panic!("it is there")
+    };
+    let token = view.lease.unwrap().token;
+    let failed = Settlement { id: id(1), token, verdict: fail() };
+    shard.call(Command::SettleJobs(vec![failed]));
+    for force in [false, true] {
+        let refused = shard.call(Command::CancelJob { id: id(1), force });
+        assert!(matches!(
+            refused,
+            Answer::Rejected(Rejection::JobStateRefused { state: "dead", .. })
+        ));
+    }
+    assert_eq!(shard.state(id(1)), Some(JobState::Dead));
+    assert!(matches!(remove(&mut shard), Answer::JobRemoved));
+    assert!(matches!(remove(&mut shard), Answer::Rejected(Rejection::JobUnknown { .. })));
+}
+
 #[test]
 fn a_run_whose_worker_is_gone_ends_by_force_and_its_token_is_stale() {
     let mut shard = Shard::new();

@@ -111,7 +111,7 @@ fn an_id_used_anew_keeps_its_own_tombstone() {
     shard.enqueue(NewJob { max_attempts: Some(1), ..named() });
     let jobs = shard.lease(1);
     shard.settle(&jobs[0], fail()).unwrap();
-    shard.call(Command::CancelJob { id: id(1), force: false });
+    shard.call(Command::RemoveJob { id: id(1) });
     shard.advance(1);
     let Answer::Enqueued(jobs) = shard.enqueue(named()) else { panic!() };
     assert!(jobs[0].replayed, "a tombstone of a minute ago stands");

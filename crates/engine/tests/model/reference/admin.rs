@@ -22,6 +22,7 @@ impl Reference {
                 Ok(Answer::Extended(told.iter().map(|told| self.save(ns, told)).collect()))
             }
             Command::CancelJob { id, force } => self.cancel(ns, id, force),
+            Command::RemoveJob { id } => self.remove(ns, id),
             Command::RescheduleJob { id, start } => self.reschedule(ns, id, start),
             Command::RetryJob { id, from } => self.retry(ns, id, &from),
             Command::PauseJob { id } => self.pause(ns, id, true),
@@ -118,16 +119,23 @@ impl Reference {
                 self.jobs.retain(|other| other.ns != ns || other.job.id != id);
                 self.call_off(job, CancelReason::Asked);
             }
-            Phase::Dead { .. } => {
-                self.remove_job(ns, id);
-                return Ok(Answer::JobRemoved);
-            }
             Phase::Cancelled { .. } => {}
-            Phase::Succeeded { .. } | Phase::Expired { .. } => {
+            Phase::Dead { .. } | Phase::Succeeded { .. } | Phase::Expired { .. } => {
                 return Err(Rejection::JobStateRefused { id, state: "", needed: "" });
             }
         }
         Ok(self.job_answer(ns, id))
+    }
+
+    fn remove(&mut self, ns: NamespaceId, id: JobId) -> Refusable<Answer> {
+        match self.job(ns, id).map(|job| Self::is_dead(&job.job)) {
+            None => Err(self.unknown(ns, id)),
+            Some(false) => Err(Rejection::JobStateRefused { id, state: "", needed: "" }),
+            Some(true) => {
+                self.remove_job(ns, id);
+                Ok(Answer::JobRemoved)
+            }
+        }
     }
 
     fn reschedule(&mut self, ns: NamespaceId, id: JobId, start: Start) -> Refusable<Answer> {

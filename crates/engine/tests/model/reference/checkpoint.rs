@@ -113,7 +113,6 @@ impl Reference {
         let kept = job.checkpoint.get_or_insert_default();
         kept.interruptions += 1;
         kept.interrupted_for = Some(reason.to_owned());
-        kept.ran_ms += self.now.since(run.lease.started_at);
         job.job.losses = 0;
         job.job.options.expires_at = None;
         if let Some(delay_ms) = delay_ms {

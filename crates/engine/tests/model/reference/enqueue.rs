@@ -121,6 +121,7 @@ impl Reference {
                 checkpoint: new.cursor.clone().map(at_cursor),
                 skipped: Vec::new(),
                 paused: false,
+                snoozed_out: false,
                 size: 0,
                 lot: 0,
             });
@@ -260,10 +261,12 @@ impl Reference {
             attempt: 0,
             budget_from: 0,
             losses: 0,
+            snoozes: 0,
             ends: new.cursor.iter().map(|_| elsewhere()).collect(),
             last_error: None,
             final_run: None,
             notes_bytes: 0,
+            ran_ms: 0,
         }
     }
 
@@ -286,6 +289,7 @@ impl Reference {
             failed: 0,
             died: 0,
             cancelled: 0,
+            empty: None,
         });
         self.next_queue += 1;
     }

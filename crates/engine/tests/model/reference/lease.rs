@@ -59,7 +59,7 @@ impl Reference {
             return Err(refused("turn"));
         }
         let granted = self.sessions.iter().find(|session| session.key == *key);
-        let asked = self.asked.iter().chain(&self.asked_before).find(|(of, ..)| of == key);
+        let asked = self.asked.iter().find(|(of, ..)| of == key);
         let last = granted.map(|it| it.last_turn).max(asked.map(|(_, turn, _)| *turn));
         match last {
             Some(last_turn) if turn < last_turn => {
@@ -74,17 +74,11 @@ impl Reference {
         }
     }
 
+    /// There are fewer of them than the engine forgets any for.
     fn note_asked(&mut self, key: &SessionKey, turn: u64) {
-        let now = (key.clone(), turn, self.mono);
-        if let Some(asked) = self.asked.iter_mut().find(|(of, ..)| of == key) {
-            *asked = now;
-            return;
-        }
-        self.asked_before.retain(|(of, ..)| of != key);
-        if self.asked.len() >= self.limits.sessions_max.shard {
-            self.asked_before = std::mem::take(&mut self.asked);
-        }
-        self.asked.push(now);
+        self.asked.retain(|(of, ..)| of != key);
+        self.asked.push((key.clone(), turn, self.mono));
+        assert!(self.asked.len() <= 2 * self.limits.sessions_max.shard, "more than were expected");
     }
 
     fn supersede(&mut self, key: &SessionKey) {
@@ -231,7 +225,7 @@ impl Reference {
             progress_text: None,
         };
         let expires = timeout.map_or(expires, |timeout| expires.min(timeout));
-        job.run = Some(Run { lease: lease.clone(), expires, timeout });
+        job.run = Some(Run { lease: lease.clone(), expires, timeout, begun: false });
         let job = job.clone();
         self.delivery(&job, &lease)
     }

@@ -196,7 +196,7 @@ impl Reference {
         job.phase = Phase::Waiting;
         job.available_at = now;
         job.budget_from = job.attempt;
-        job.losses = 0;
+        (job.losses, job.snoozes) = (0, 0);
         job.deadline = job.options.max_age_ms.map(|ms| now.plus(ms));
     }
 }

@@ -23,10 +23,9 @@ impl Reference {
         let Some(found) = self.job(ns, s.id) else { return Err(self.unknown(ns, s.id)) };
         let run = found.run.clone().filter(|run| run.lease.token == s.token);
         let Some(run) = run else {
-            let ends = found.job.ends.iter();
-            let end = ends
-                .filter(|end| repeats(&s.verdict, &end.kind, found.job.options.at_most_once))
-                .find(|e| e.token == s.token);
+            let end = found.job.ends.iter().find(|end| end.token == s.token);
+            let once = found.job.options.at_most_once;
+            let end = end.filter(|end| repeats(&s.verdict, &end.kind, once));
             let lost = Rejection::LeaseLost { id: s.id, token: s.token, why: "" };
             return end.map(|end| end.kind.clone()).ok_or(lost);
         };
@@ -63,6 +62,10 @@ impl Reference {
                 if *delay_ms > self.limits.horizon_ms_max {
                     return Err(refused("delay"));
                 }
+                if found.job.snoozes >= self.limits.snoozes_max {
+                    self.snooze_out(ns, s.id);
+                    return Ok(EndKind::SnoozedOut);
+                }
                 self.snooze(ns, s.id, &run, *delay_ms);
                 EndKind::Snoozed
             }
@@ -88,9 +91,20 @@ impl Reference {
         Ok(kind)
     }
 
+    /// It was snoozed as often as it may be.
+    fn snooze_out(&mut self, ns: NamespaceId, id: JobId) {
+        let found = self.job_mut(ns, id);
+        let message = format!("snoozed {} times, as often as a job may be", found.job.snoozes);
+        let kind = "too_many_snoozes".to_owned();
+        let error = JobError { kind, message, backtrace: String::new() };
+        found.snoozed_out = true;
+        self.fail(ns, id, &Cause::Failed, Some(error), (None, 0));
+    }
+
     fn snooze(&mut self, ns: NamespaceId, id: JobId, run: &Run, delay_ms: u64) {
         let mut job = self.stop_run(ns, id);
         job.job.losses = 0;
+        job.job.snoozes += 1;
         job.job.phase = Phase::Waiting;
         job.job.available_at = self.now.plus(delay_ms);
         remember(&mut job.job, run, EndKind::Snoozed);
@@ -147,7 +161,10 @@ impl Reference {
 
     pub(super) fn stop_run_keeping(&mut self, ns: NamespaceId, id: JobId) -> RefJob {
         let index = self.jobs.iter().position(|job| job.ns == ns && job.job.id == id);
-        self.jobs.remove(index.expect("the job exists"))
+        let mut job = self.jobs.remove(index.expect("the job exists"));
+        let ran_ms = job.run.as_ref().map_or(0, |run| self.now.since(run.lease.started_at));
+        job.job.ran_ms += ran_ms;
+        job
     }
 
     /// A run did not succeed. `retry` is the delay that its worker wished, and which random number
@@ -170,7 +187,8 @@ impl Reference {
         }
         job.job.losses = if lost && !goes_on { job.job.losses + 1 } else { 0 };
         if *cause == Cause::Failed {
-            remember(&mut job.job, &run, EndKind::Failed);
+            let kind = if job.snoozed_out { EndKind::SnoozedOut } else { EndKind::Failed };
+            remember(&mut job.job, &run, kind);
         }
         job.job.last_error = Some(last_error(cause, error.as_ref(), &run));
         job.notes.retain(|note| note.attempt != run.lease.attempt);
@@ -195,7 +213,9 @@ impl Reference {
         let delay_ms = retry_in_ms.unwrap_or_else(delay_ms).min(self.limits.horizon_ms_max);
         let next_at = if lost { self.now } else { self.now.plus(delay_ms) };
         let out_of_time = job.job.deadline.is_some_and(|deadline| deadline <= next_at);
-        let reason = if run.lease.cancel_requested {
+        let reason = if std::mem::take(&mut job.snoozed_out) {
+            Some(DeadReason::TooManySnoozes)
+        } else if run.lease.cancel_requested {
             return self.call_off(job, CancelReason::Asked);
         } else if job.job.options.at_most_once {
             Some(DeadReason::AtMostOnce)
@@ -270,7 +290,8 @@ fn repeats(verdict: &Verdict, kind: &EndKind, once: bool) -> bool {
     };
     let runs_again = matches!(own, EndKind::Snoozed | EndKind::Released | EndKind::Interrupted);
     let spent = once && *kind == EndKind::Failed;
-    *kind == own || (runs_again && (*kind == EndKind::Discarded || spent))
+    let snoozed_out = own == EndKind::Snoozed && *kind == EndKind::SnoozedOut;
+    *kind == own || snoozed_out || (runs_again && (*kind == EndKind::Discarded || spent))
 }
 
 /// Whether a verdict would take back a run that is the only one of its job and has begun.
@@ -279,7 +300,7 @@ fn is_spent(found: &RefJob, run: &Run, verdict: &Verdict) -> bool {
     let saved = found.checkpoint.as_ref().and_then(|it| it.token) == Some(run.lease.token);
     found.job.options.at_most_once
         && match verdict {
-            Verdict::Snooze { .. } | Verdict::Release => told || saved,
+            Verdict::Snooze { .. } | Verdict::Release => told || saved || run.begun,
             Verdict::Interrupt { .. } => true,
             _ => false,
         }

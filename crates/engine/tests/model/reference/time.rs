@@ -1,6 +1,8 @@
 //! What time brings about.
 
-use longshore_engine::{Answer, Cause, Clock, JobId, NamespaceId, OperationState, Phase, TimeMs};
+use longshore_engine::{
+    Answer, Cause, Clock, JobId, NamespaceId, OperationState, Phase, QueueId, QueueSettings, TimeMs,
+};
 
 use super::{Reference, Target, Waiter};
 
@@ -19,6 +21,7 @@ impl Reference {
         if self.mono >= self.next_sweep {
             self.sweep();
         }
+        self.forget_idle_queues();
         self.finish();
     }
 
@@ -84,7 +87,6 @@ impl Reference {
         let (mono, idle_ms) = (self.mono, self.limits.session_ms);
         self.sessions.sort_by(|a, b| a.key.cmp(&b.key));
         self.asked.retain(|(.., at)| at.saturating_add(idle_ms) > mono);
-        self.asked_before.retain(|(.., at)| at.saturating_add(idle_ms) > mono);
         let mut left = 16 * self.limits.slice_items_max;
         self.sessions.retain(|session| {
             let idle = session.touched.saturating_add(idle_ms) <= mono && left > 0;
@@ -92,6 +94,44 @@ impl Reference {
             !idle
         });
         self.consumers.retain(|consumer| consumer.until >= mono);
+    }
+
+    /// When queues are looked at next, where idle ones are to go.
+    fn next_look(&self) -> Option<(u64, u64)> {
+        let idle_ms = self.limits.queue_idle_ms.filter(|_| !self.stopping)?;
+        (!self.queues.is_empty()).then_some((self.next_look, idle_ms))
+    }
+
+    /// Removes a slice of the queues that were empty, without settings, and unused for long.
+    fn forget_idle_queues(&mut self) {
+        let Some((at, idle_ms)) = self.next_look() else { return };
+        if at > self.mono {
+            return;
+        }
+        let (mono, most) = (self.mono, self.limits.slice_items_max);
+        let after = |id: QueueId| self.last_look.is_none_or(|last| id > last);
+        let mut ids: Vec<_> = self.queues.iter().map(|q| q.id).filter(|id| after(*id)).collect();
+        ids.sort_unstable();
+        ids.truncate(most);
+        let whole = ids.len() < most;
+        self.last_look = ids.last().copied().filter(|_| !whole);
+        if whole {
+            self.next_look = mono + (idle_ms / 8).clamp(1_000, 60_000);
+        }
+        for id in ids {
+            let index = self.queues.iter().position(|queue| queue.id == id);
+            let index = index.expect("it was there just now");
+            let (ns, name) = (self.queues[index].ns, self.queues[index].name.clone());
+            let unused = self.is_empty(ns, &name);
+            let queue = &mut self.queues[index];
+            let known = queue.empty.filter(|(_, enqueued)| *enqueued == queue.enqueued);
+            let since = known.map_or(mono, |(since, _)| since);
+            queue.empty = (unused && queue.settings == QueueSettings::DEFAULT)
+                .then_some((since, queue.enqueued));
+            if queue.empty.is_some_and(|(since, _)| since + idle_ms <= mono) {
+                self.queues.remove(index);
+            }
+        }
     }
 
     /// Milliseconds until there is something to do, as far as the lists show it.
@@ -117,6 +157,7 @@ impl Reference {
                 }
             }
         }
+        next.extend(self.next_look().map(|(at, _)| by_mono(at)));
         next.extend(self.tombstones.iter().map(|t| by_wall(t.forget_at)));
         next.into_iter().min()
     }

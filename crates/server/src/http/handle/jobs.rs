@@ -4,7 +4,9 @@
 use bytes::Bytes;
 use hyper::StatusCode;
 use longshore_engine::query::ListFilter;
-use longshore_engine::{Answer, Body, Command, EnqueueJobs, Enqueued, JobState, JobView, Phase};
+use longshore_engine::{
+    Answer, Body, Command, EnqueueJobs, Enqueued, JobId, JobState, JobView, Phase,
+};
 
 use super::{ask, job_id, ok, unexpected};
 use crate::api::{JobIdText, JobList, StateText};
@@ -198,8 +200,22 @@ fn list_filter(call: &Call<'_>) -> Result<ListFilter, Refusal> {
 pub(super) async fn cancel(call: Call<'_>) -> Result<Reply, Refusal> {
     let id = job_id(&call)?;
     let force = call.query.flag("force")?;
+    if call.query.flag("remove")? {
+        return remove(&call, id, force).await;
+    }
     match ask(&call, Command::CancelJob { id, force }).await? {
         Answer::Job(view) => Ok(ok(&look::record(call.app, call.namespace, &view)).not_cached()),
+        other => Err(unexpected(&other)),
+    }
+}
+
+/// Removes a dead job, and nothing else: what was retried meanwhile stays.
+async fn remove(call: &Call<'_>, id: JobId, force: bool) -> Result<Reply, Refusal> {
+    if force {
+        let allowed = "one of `force` and `remove`".to_owned();
+        return Err(Refusal::value("force", "true", allowed));
+    }
+    match ask(call, Command::RemoveJob { id }).await? {
         Answer::JobRemoved => Ok(Reply::empty(StatusCode::NO_CONTENT)),
         other => Err(unexpected(&other)),
     }

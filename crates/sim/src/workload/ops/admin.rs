@@ -1,7 +1,8 @@
 //! What people ask of single jobs and of queues.
 
 use longshore_engine::{
-    Answer, Command, JobDefaults, JobId, QueueSettings, Rejection, RetryFrom, RetryPolicy,
+    Answer, Command, JobDefaults, JobId, QueueSettings, Rejection, RetryFrom, RetryPolicy, Start,
+    TimeMs,
 };
 
 use super::lease;
@@ -14,8 +15,8 @@ pub(crate) fn sample(random: &mut Random, shadow: &Shadow, namespace: usize) -> 
         shadow.jobs.keys().filter(|key| key.0 == namespace).map(|key| key.1).collect();
     let queue = (*random.pick(&QUEUES)).to_owned();
     let id = if ids.is_empty() { JobId([9; 16]) } else { *random.pick(&ids) };
-    match random.below(24) {
-        0..2 => Command::CancelJob { id, force: false },
+    match random.below(27) {
+        0..2 => Command::CancelJob { id, force: random.percent(30) },
         2..5 => Command::RetryJob { id, from: RetryFrom::Kept },
         5..7 => Command::PauseJob { id },
         7 | 8 => Command::ResumeJob { id },
@@ -28,8 +29,15 @@ pub(crate) fn sample(random: &mut Random, shadow: &Shadow, namespace: usize) -> 
         20 => Command::GetQueue { queue },
         21 => Command::ListQueues { after: None, limit: 3 },
         22 => Command::ListOperations,
+        23 => Command::RemoveJob { id },
+        24 | 25 => Command::RescheduleJob { id, start: start(random) },
         _ => Command::ListNamespaces { after: None, limit: 9 },
     }
+}
+
+/// Now, or within a time that passes before the run ends.
+fn start(random: &mut Random) -> Start {
+    if random.percent(30) { Start::At(TimeMs(0)) } else { Start::After(random.below(20_000)) }
 }
 
 fn settings(random: &mut Random) -> QueueSettings {
@@ -51,10 +59,43 @@ pub(crate) fn cancel_tried(shadow: &mut Shadow, namespace: usize, id: JobId) {
     }
 }
 
+pub(crate) fn remove_tried(shadow: &mut Shadow, namespace: usize, id: JobId) {
+    if let Some(told) = shadow.job((namespace, id)) {
+        told.remove_tried = true;
+    }
+}
+
 pub(crate) fn retry_tried(shadow: &mut Shadow, namespace: usize, id: JobId) {
+    move_tried(shadow, namespace, id);
     if let Some(told) = shadow.job((namespace, id)) {
         told.retry_tried = true;
     }
+}
+
+/// From now on it may start at any time.
+pub(crate) fn move_tried(shadow: &mut Shadow, namespace: usize, id: JobId) {
+    if let Some(told) = shadow.job((namespace, id)) {
+        told.not_before = None;
+        told.moves_untold += 1;
+    }
+}
+
+/// What became of such an attempt: a job that was moved is not handed over before its time.
+pub(crate) fn move_told(
+    shadow: &mut Shadow,
+    key: JobKey,
+    command: &Command,
+    answer: &Answer,
+) -> Check {
+    if let Some(told) = shadow.job(key) {
+        told.moves_untold = told.moves_untold.saturating_sub(1);
+        if let (Command::RescheduleJob { .. }, Answer::Job(view)) = (command, answer)
+            && told.moves_untold == 0
+        {
+            told.not_before = Some(view.job.available_at);
+        }
+    }
+    job_told(shadow, key, answer)
 }
 
 /// From now on it may be handed over again.
@@ -76,6 +117,12 @@ pub(crate) fn pause_told(shadow: &mut Shadow, key: JobKey, answer: &Answer) -> C
 pub(crate) fn job_told(shadow: &mut Shadow, key: JobKey, answer: &Answer) -> Check {
     match answer {
         Answer::Job(view) => shadow.note_view(key, view),
+        Answer::RunEnded { view, lease } => {
+            if let Some(granted) = shadow.granted(key.0, key.1, lease.token) {
+                granted.forced = true;
+            }
+            shadow.note_view(key, view)
+        }
         Answer::JobRemoved => lease::removed(shadow, key.0, key.1),
         Answer::Rejected(Rejection::JobUnknown { .. }) => {
             let missing = shadow.may_be_missing(key);

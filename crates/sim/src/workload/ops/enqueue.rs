@@ -71,8 +71,11 @@ pub(crate) fn tried_one<'a>(
         grants: std::collections::BTreeMap::new(),
         outcome: None,
         cancel_tried: false,
+        remove_tried: false,
         retry_tried: false,
         paused: false,
+        moves_untold: 0,
+        not_before: None,
         done_at_least: 0,
         done_at_most: 0,
     });

@@ -70,7 +70,7 @@ pub(crate) fn told(
 fn handed(shadow: &mut Shadow, namespace: usize, request: &LeaseJobs, job: &Delivery) -> Check {
     let key = (namespace, job.id);
     let is_new = shadow.note_token(job.token, key, request.turn.is_some())?;
-    let retried = shadow.may_be_retried(key);
+    let (retried, now) = (shadow.may_be_retried(key), shadow.now);
     let Some(told) = shadow.job(key) else {
         return Err(format!("job {} was handed over, but nobody enqueued it", job.id));
     };
@@ -91,6 +91,11 @@ fn handed(shadow: &mut Shadow, namespace: usize, request: &LeaseJobs, job: &Deli
     // A repeated turn may get what was granted before the pause, and no dead job stays paused.
     if is_new && told.paused && !retried && request.turn.is_none() {
         return Err(format!("job {} is paused and was handed over", job.id));
+    }
+    if let Some(at) = told.not_before.take_if(|_| is_new)
+        && now < at
+    {
+        return Err(format!("job {} was moved to {at} and was handed over at {now}", job.id));
     }
     if is_new {
         let twice = told.grants.values().any(|granted| !granted.given_back);

@@ -36,6 +36,10 @@ pub(crate) fn tried(shadow: &mut Shadow, namespace: usize, kind: &OperationKind)
         OperationKind::RetryDead { .. } => shadow.note_retry_of_all(namespace),
         OperationKind::PurgeQueue { queue, .. } | OperationKind::DeleteQueue { queue } => {
             shadow.note_purge(namespace, queue.clone());
+            // When it comes to its end nobody is told.
+            if matches!(kind, OperationKind::DeleteQueue { .. }) {
+                shadow.set.tried(namespace, queue);
+            }
         }
         OperationKind::PurgeDead { queue, .. } => {
             let queues = queue.iter().map(String::as_str);

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use longshore_engine::{
-    Answer, Delivery, EndKind, FollowUp, JobError, Rejection, Settlement, Verdict,
+    Answer, Delivery, EndKind, FollowUp, JobError, Limits, Rejection, Settlement, Verdict,
 };
 
 use super::enqueue;
@@ -137,6 +137,8 @@ fn accepted(
 ) -> Check {
     let (key, id) = ((namespace, settlement.id), settlement.id);
     let Some(told) = shadow.job(key) else { return Ok(()) };
+    let snoozing = |granted: &&Granted| granted.tried.contains(&EndKind::Snoozed);
+    let snoozes = told.grants.values().filter(snoozing).count() as u32;
     let (cancel_tried, once) = (told.cancel_tried, told.new.at_most_once);
     let Some(granted) = told.grants.get_mut(&settlement.token) else {
         return Err(format!("job {id}: {} was settled, but never handed out", settlement.token));
@@ -151,13 +153,20 @@ fn accepted(
         let token = settlement.token;
         return Err(format!("lease {token} of {id} went with its session and ended as {kind:?}"));
     }
+    if granted.forced && granted.told.is_none() {
+        let token = settlement.token;
+        return Err(format!("lease {token} of {id} was ended by force and settled as {kind:?}"));
+    }
     if once && granted.told.is_none() && is_spent(granted, kind) {
         let token = settlement.token;
         return Err(format!("job {id} is to run at most once, had begun under {token}: {kind:?}"));
     }
     let called_off = *kind == EndKind::Discarded && cancel_tried;
     let spent = once && *kind == EndKind::Failed && granted.tried.iter().any(gives_back);
-    if !granted.tried.contains(kind) && !called_off && !spent {
+    let snoozed_out = *kind == EndKind::SnoozedOut
+        && granted.tried.contains(&EndKind::Snoozed)
+        && snoozes > Limits::tiny().snoozes_max;
+    if !granted.tried.contains(kind) && !called_off && !spent && !snoozed_out {
         return Err(format!("lease {} of {id} ended as {kind:?}, unasked", settlement.token));
     }
     granted.told = Some(kind.clone());
@@ -168,7 +177,11 @@ fn accepted(
     match kind {
         EndKind::Acked => shadow.note_outcome(key, Outcome::Succeeded),
         EndKind::Discarded => shadow.note_outcome(key, Outcome::Cancelled),
-        EndKind::Failed | EndKind::Snoozed | EndKind::Released | EndKind::Interrupted => Ok(()),
+        EndKind::Failed
+        | EndKind::SnoozedOut
+        | EndKind::Snoozed
+        | EndKind::Released
+        | EndKind::Interrupted => Ok(()),
     }
 }
 
