@@ -369,7 +369,7 @@ async fn watch(
         }
         job = loop {
             look::later(&face.app, namespace, id).await?;
-            face.check_reads()?;
+            face.app.check_reads()?;
             let whole = look::whole(&face.app, namespace, id).await?;
             let now = whole_job(&face.app, namespace, &whole);
             if outline(&now) != before {

@@ -1,7 +1,7 @@
 //! Bytes of answers that their readers have not taken yet, over all connections and faces: bounded,
-//! so that nobody fills memory by asking for much and reading nothing. What only asks may fill three
-//! quarters of it, so that it keeps no worker from its jobs, and those seven eighths, so that they keep
-//! nobody from publishing; one connection with many calls gets a quarter.
+//! so that nobody fills memory by asking for much and reading nothing. What only asks may fill
+//! three quarters of it, so that it keeps no worker from its jobs, and those seven eighths, so that
+//! they keep nobody from publishing; one connection with many calls gets a quarter.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -143,17 +143,17 @@ impl App {
         if has_room { Ok(()) } else { Err(self.too_much_unread()) }
     }
 
-    /// Refuses what is answered in any case, but only as long as memory lasts.
-    pub(crate) fn check_memory(&self) -> Result<(), Refusal> {
-        let max = self.answers.bytes_max();
-        let has_room = self.answers.bytes() < max + max.max(OVER_BYTES_MIN);
-        if has_room { Ok(()) } else { Err(self.too_much_unread()) }
-    }
-
     /// The same on a connection with many calls.
     pub(crate) fn check_reads_of(&self, account: &Account) -> Result<(), Refusal> {
         self.check_account(account)?;
         self.check_reads()
+    }
+
+    /// Refuses what is otherwise answered in any case, before it holds far more than there may be.
+    pub(crate) fn check_memory(&self) -> Result<(), Refusal> {
+        let max = self.answers.bytes_max();
+        let has_room = self.answers.bytes() < max + max.max(OVER_BYTES_MIN);
+        if has_room { Ok(()) } else { Err(self.too_much_unread()) }
     }
 
     fn check_account(&self, account: &Account) -> Result<(), Refusal> {
@@ -167,7 +167,7 @@ impl App {
         Err(Refusal::new(Code::MemoryLow, detail).retry_after_s(1))
     }
 
-    /// What unread answers may hold in all for one that only asks to be answered.
+    /// What unread answers may hold for a question to be answered.
     fn reads_max(&self) -> u64 {
         // A very small budget is for one answer.
         (self.answers.bytes_max() / 4 * 3).max(1)
@@ -205,9 +205,12 @@ impl App {
         self.hold_within(answer_bytes, self.answers.bytes_max()).map(drop)
     }
 
-    /// Whether there is room for an answer of about so many bytes now. Many leases that wait may be
-    /// granted jobs at the same instant.
+    /// Whether there is room for jobs of about so many bytes now. Many leases that wait may be
+    /// granted some at the same instant.
     pub(crate) fn check_room_for(&self, bytes: usize) -> Result<(), Refusal> {
+        if bytes < COUNTED_BYTES_MIN {
+            return Ok(());
+        }
         self.hold_within(bytes, self.leases_max()).map(drop)
     }
 
@@ -236,9 +239,12 @@ impl App {
         held
     }
 
-    /// Counts a part of an answer to what only asks, or refuses it.
+    /// Counts a part of an answer to what only asks, or refuses it. A small one is not refused for
+    /// what other calls of its connection have not taken: of a job that is watched, mostly.
     pub(crate) fn hold_part(&self, debt: &Arc<Debt>, bytes: usize) -> Result<Part, Refusal> {
-        self.check_account(&debt.account)?;
+        if bytes >= COUNTED_BYTES_MIN {
+            self.check_account(&debt.account)?;
+        }
         let held = self.hold_within(bytes, self.reads_max())?;
         Ok(Part::new(debt, bytes as u64, held))
     }
@@ -287,7 +293,7 @@ impl App {
         self.answers.bytes()
     }
 
-    /// The same for an answer of another face, to be kept beside it.
+    /// The whole answer of another face to a question, with what counts until it is taken.
     pub(crate) fn held_beside<T>(
         &self,
         account: &Account,

@@ -176,8 +176,8 @@ async fn a_lease_with_a_turn_gets_its_jobs_when_there_is_room_again() {
     .to_string();
     let mut worker = server.client().await;
     worker.send(&request("POST", "/v1/lease", &[], &wants)).await;
-    let waits = "longshore_http_requests_in_flight{class=\"lease\"} 1\n";
-    while !text(client, "/metrics").await.contains(waits) {}
+    let one_waits = "longshore_http_requests_in_flight{class=\"lease\"} 1\n";
+    while !text(client, "/metrics").await.contains(one_waits) {}
     let mut reader = server.client().await;
     reader.send(&request("GET", &path, &[], "")).await;
     until(client, |bytes| bytes > 0).await;

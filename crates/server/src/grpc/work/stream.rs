@@ -23,8 +23,8 @@ use crate::http::look::ask;
 use crate::http::refusal::Refusal;
 use crate::workers::{Worker, WorkerKey};
 
-/// How often `http.write_timeout` passes until the call of a worker that takes nothing is cut: where
-/// its stream is ended, it gets time to hear why.
+/// How often `http.write_timeout` passes until the call of a worker that takes nothing is cut:
+/// where its stream is ended, it gets time to hear why.
 const PATIENCES: u32 = 5;
 
 /// What goes to a worker.
