@@ -24,6 +24,7 @@ impl Command {
             Self::ExtendSession { known, .. } => known.len().min(LONG),
             Self::AwaitJob { .. }
             | Self::CancelJob { .. }
+            | Self::RemoveJob { .. }
             | Self::RescheduleJob { .. }
             | Self::RetryJob { .. }
             | Self::PauseJob { .. }

@@ -51,13 +51,13 @@ pub struct HttpConfig {
     pub settlements_max: usize,
     /// Bytes of bodies kept free for each of leases and settlements.
     pub reserved_bytes_max: u64,
-    /// Bytes of answers that their readers have not taken.
+    /// Bytes of answers that their readers have not taken; questions get at most three quarters.
     pub answer_bytes_max: u64,
     /// How long a request's line and headers may take to arrive.
     pub header_timeout: Duration,
     /// How long a body may take to arrive.
     pub body_timeout: Duration,
-    /// How long a peer may take nothing of an answer.
+    /// How long a peer may be behind with an answer, of which it has to take 16 KiB in a second.
     pub write_timeout: Duration,
     /// How long a connection may be idle.
     pub idle_timeout: Duration,

@@ -23,6 +23,7 @@ mod node_stats;
 mod pace;
 mod recover;
 mod routing;
+mod running;
 mod shard;
 mod shard_thread;
 mod shared;

@@ -203,7 +203,7 @@ pub(super) const KNOBS: &[Row] = &[
     ),
     bytes_row!(
         "http.answer_bytes_max",
-        "Bytes of answers that their readers have not taken.",
+        "Bytes of answers that their readers have not taken; questions get at most three quarters.",
         http.answer_bytes_max,
         u64
     ),
@@ -215,7 +215,7 @@ pub(super) const KNOBS: &[Row] = &[
     duration_row!("http.body_timeout", "How long a body may take to arrive.", http.body_timeout),
     duration_row!(
         "http.write_timeout",
-        "How long a peer may take nothing of an answer.",
+        "How long a peer may be behind with an answer, of which it has to take 16 KiB in a second.",
         http.write_timeout
     ),
     duration_row!("http.idle_timeout", "How long a connection may be idle.", http.idle_timeout),

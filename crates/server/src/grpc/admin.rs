@@ -7,7 +7,6 @@ use longshore_engine::{Answer, Command, OperationId, OperationKind, QueueSetting
 use longshore_proto::v1;
 use longshore_proto::v1::admin_server::Admin;
 use longshore_proto::v1::start_operation_request::Action;
-use prost::Message;
 use serde::Serialize;
 use tonic::{Request, Response, Status};
 
@@ -156,11 +155,6 @@ fn operation_kind(of: &v1::StartOperationRequest) -> Result<OperationKind, Refus
 }
 
 impl AdminFace {
-    /// The answer to a question, counted until its reader has taken it.
-    fn read<M: Message>(&self, message: M) -> Answered<M> {
-        Ok(self.0.app.held_beside(message.encoded_len(), message)?)
-    }
-
     async fn ask(&self, namespace: &str, command: Command) -> Result<Answer, Refusal> {
         let _admitted = self.0.app.enter(Class::Settle, self.0.earlier)?;
         ask(&self.0.app, namespace, command).await
@@ -210,7 +204,7 @@ impl Admin for AdminFace {
         let limit = page_size(of.limit)?;
         let _admitted = self.0.app.enter(Class::Settle, self.0.earlier)?;
         let page = queues(&self.0.app, namespace, of.unconsumed, some(&of.cursor), limit).await?;
-        self.read(v1::ListQueuesResponse {
+        self.0.read(v1::ListQueuesResponse {
             queues: page.queues.iter().map(queue_told).collect(),
             next: page.next.unwrap_or_default(),
         })
@@ -272,7 +266,7 @@ impl Admin for AdminFace {
         match self.ask(namespace, Command::ListOperations).await? {
             Answer::Operations(all) => {
                 let told = all.iter().map(|of| operation_told(Some(of.id), &view::operation(of)));
-                self.read(v1::ListOperationsResponse { operations: told.collect() })
+                self.0.read(v1::ListOperationsResponse { operations: told.collect() })
             }
             other => Err(unexpected(&other).into()),
         }
@@ -304,7 +298,7 @@ impl Admin for AdminFace {
         let page = namespaces(&self.0.app, some(&of.cursor), limit).await?;
         let reasons =
             page.unavailable.iter().map(|it| format!("shard {}: {}", it.shard, it.reason));
-        self.read(v1::ListNamespacesResponse {
+        self.0.read(v1::ListNamespacesResponse {
             namespaces: page.namespaces.iter().map(namespace_told).collect(),
             next: page.next.unwrap_or_default(),
             unavailable: reasons.collect(),

@@ -73,7 +73,7 @@ pub(super) async fn answer(face: Arc<Face>, request: Request<Incoming>) -> Respo
         other => {
             let other = quoted(other);
             let detail = format!("there is no service {other} here; there are {SERVICES}");
-            tonic::Status::unimplemented(detail).into_http()
+            coded(Status::unimplemented(detail)).into_http()
         }
     }
 }

@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
-use tokio::time::{Instant, Sleep, sleep};
 
 use super::refusal::status_of;
 use crate::api::DurationText;
 use crate::http::body::Held;
 use crate::http::code::Code;
 use crate::http::refusal::Refusal;
+use crate::running::pass;
 
 /// Before each message: whether it is compressed, and its length.
 const PREFIX_BYTES: usize = 5;
@@ -27,6 +27,8 @@ pub(super) enum InTime {
     EachMessage,
 }
 
+type Passing = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 /// The body of a request, counted while a message of it is not whole and cut off where one takes too
 /// long to arrive.
 pub(super) struct Arriving<B> {
@@ -36,12 +38,13 @@ pub(super) struct Arriving<B> {
     in_time: InTime,
     time_max: Duration,
     /// Runs out while something has to arrive.
-    timeout: Option<Pin<Box<Sleep>>>,
+    timeout: Option<Passing>,
 }
 
 impl<B> Arriving<B> {
     pub(super) fn new(inner: B, held: Held, in_time: InTime, time_max: Duration) -> Self {
-        let timeout = (in_time == InTime::TheOnlyMessage).then(|| Box::pin(sleep(time_max)));
+        let timeout =
+            (in_time == InTime::TheOnlyMessage).then(|| Box::pin(pass(time_max)) as Passing);
         Self { inner, framing: Framing::default(), held, in_time, time_max, timeout }
     }
 
@@ -49,13 +52,8 @@ impl<B> Arriving<B> {
         self.held.add(data.len() as u64)?;
         self.framing.take(data);
         if self.in_time == InTime::EachMessage {
-            if self.framing.begun == 0 {
-                self.timeout = None;
-            } else if let Some(timeout) = &mut self.timeout {
-                timeout.as_mut().reset(Instant::now() + self.time_max);
-            } else {
-                self.timeout = Some(Box::pin(sleep(self.time_max)));
-            }
+            let goes_on = self.framing.begun > 0;
+            self.timeout = goes_on.then(|| Box::pin(pass(self.time_max)) as Passing);
         }
         Ok(())
     }
@@ -93,6 +91,12 @@ where
                     Ok(()) => Poll::Ready(Some(Ok(frame))),
                     Err(refusal) => Poll::Ready(Some(Err(refused(&refusal)))),
                 }
+            }
+            // Whoever reads takes an end behind a message's prefix for the end of all.
+            Poll::Ready(None) if this.framing.begun > 0 => {
+                this.framing = Framing::default();
+                let detail = "the request ended before all of a message had arrived";
+                Poll::Ready(Some(Err(refused(&Refusal::new(Code::BodyTruncated, detail)))))
             }
             Poll::Ready(end) => Poll::Ready(end.map(|frame| frame.map_err(Into::into))),
             Poll::Pending if this.is_late(context) => {

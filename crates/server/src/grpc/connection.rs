@@ -3,25 +3,27 @@
 
 use std::convert::Infallible;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
+use hyper::rt::Executor;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper_util::rt::TokioTimer;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep};
 use tonic::body::Body;
 
 use super::{Face, answer};
-use crate::http::answers::Owing;
+use crate::http::answers::{Account, Debt, Owing};
 use crate::http::app::App;
 use crate::http::connection::{Seen, Watched, told};
+use crate::running;
 
 /// Calls of one connection that may be under way.
 const STREAMS_MAX: u32 = 256;
@@ -45,20 +47,21 @@ pub(crate) async fn speak(
     mut stopping: watch::Receiver<bool>,
 ) {
     let progress = Arc::clone(&seen.progress);
-    let face = Arc::new(Face { app, earlier: seen.earlier, stopping: stopping.clone() });
+    let (earlier, account) = (seen.earlier, Account::default());
+    let face = Arc::new(Face { app, earlier, stopping: stopping.clone(), account });
     let service = service_fn(move |request: Request<Incoming>| {
         let (face, open) = (Arc::clone(&face), Open::new(&seen));
         async move {
             let mut response = answer::answer(face, request).await;
             let owing = response.extensions_mut().remove::<Owing>();
-            let unread = owing.map(|owing| Unread::new(owing, &open));
+            let unread = owing.map(Unread::new);
             Ok::<Response<Body>, Infallible>(
                 response
                     .map(|inner| Body::new(Counted { inner, part: Bytes::new(), unread, open })),
             )
         }
     });
-    let connection = http2::Builder::new(TokioExecutor::new())
+    let connection = http2::Builder::new(Calls)
         .timer(TokioTimer::new())
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
@@ -98,32 +101,70 @@ impl Drop for Open {
     }
 }
 
-/// Answers that their reader may owe. One that owes some and goes on taking nothing loses its
-/// connection: with a window of 0 it would hold them for ever, and nothing else would tell.
+tokio::task_local! {
+    /// Ends the call that the task is for.
+    static CALL: Arc<OnceLock<AbortHandle>>;
+}
+
+/// Spawns a task for each call, which it can end: its stream is reset then, and what is queued for
+/// it is dropped.
+#[derive(Clone, Copy)]
+struct Calls;
+
+impl<F> Executor<F> for Calls
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    fn execute(&self, call: F) {
+        let end = Arc::new(OnceLock::new());
+        let task = tokio::spawn(CALL.scope(Arc::clone(&end), call));
+        // It is set once, here.
+        let _ = end.set(task.abort_handle());
+    }
+}
+
+/// Answers that their reader may owe. One that owes some and falls behind for too long loses its
+/// stream: with a window of 0 it would hold them for ever, and nothing else would tell. The other
+/// calls of its connection go on; of a connection that takes nothing, the socket tells.
 struct Unread {
     owing: Owing,
     watch: AbortHandle,
 }
 
 impl Unread {
-    fn new(owing: Owing, open: &Open) -> Self {
+    fn new(owing: Owing) -> Self {
+        let call = CALL.try_with(Arc::clone).ok();
         let (debt, patience) = (Arc::clone(&owing.debt), owing.patience);
-        let progress = Arc::clone(&open.0.progress);
-        // Looked at often: whatever is taken early must not buy as much time again.
-        let every = (patience / 8).max(Duration::from_millis(50));
-        let watch = tokio::spawn(async move {
-            let (mut before, mut since) = (None, Instant::now());
-            loop {
-                let now = debt.taken();
-                if now != before || now.is_none() {
-                    (before, since) = (now, Instant::now());
-                } else if since.elapsed() >= patience {
-                    return progress.be_stuck();
-                }
-                sleep(every).await;
-            }
-        });
+        let watch = end_unread(debt, patience, owing.taken_per_second_min, call);
+        let watch = tokio::spawn(watch);
         Self { owing, watch: watch.abort_handle() }
+    }
+}
+
+/// Ends a call whose reader is behind for too long.
+async fn end_unread(
+    debt: Arc<Debt>,
+    patience: Duration,
+    taken_per_second_min: u64,
+    call: Option<Arc<OnceLock<AbortHandle>>>,
+) {
+    // Looked at often: whatever is taken early must not buy as much time again.
+    let every = (patience / 8).max(Duration::from_millis(50));
+    let (mut before, mut behind) = (0, Duration::ZERO);
+    while behind < patience {
+        let begun = Instant::now();
+        sleep(every).await;
+        let Some(taken) = debt.taken() else {
+            behind = Duration::ZERO;
+            continue;
+        };
+        let made_up = Duration::from_millis((taken - before) * 1000 / taken_per_second_min);
+        behind += running::counted(begun.elapsed(), every);
+        (before, behind) = (taken, behind.saturating_sub(made_up));
+    }
+    if let Some(call) = call.as_deref().and_then(OnceLock::get) {
+        tracing::debug!("a call ended, as its answer is not taken");
+        call.abort();
     }
 }
 
@@ -152,6 +193,9 @@ impl HttpBody for Counted {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, tonic::Status>>> {
         if self.part.is_empty() {
+            if let Some(unread) = &self.unread {
+                unread.owing.all_taken();
+            }
             let frame = match ready!(Pin::new(&mut self.inner).poll_frame(context)) {
                 Some(Ok(frame)) => frame,
                 end => return Poll::Ready(end),
@@ -161,10 +205,10 @@ impl HttpBody for Counted {
                 Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
             }
         }
-        if let Some(unread) = &self.unread {
-            unread.owing.debt.take();
-        }
         let count = self.part.len().min(SENT_BYTES_MAX);
+        if let Some(unread) = &self.unread {
+            unread.owing.debt.take(count);
+        }
         Poll::Ready(Some(Ok(Frame::data(self.part.split_to(count)))))
     }
 

@@ -11,7 +11,6 @@ use longshore_proto::v1::enqueue_stream_response::Outcome;
 use longshore_proto::v1::jobs_server::Jobs;
 use longshore_proto::v1::reschedule_job_request::Start as MovedTo;
 use longshore_proto::v1::retry_job_request::From as RetryAt;
-use prost::Message;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::job_in::{carried, job_id, new_jobs};
@@ -35,11 +34,6 @@ pub(super) struct JobsFace(pub(super) Arc<Face>);
 type Answered<T> = Result<Response<T>, Status>;
 
 impl JobsFace {
-    /// The answer to a question, counted until its reader has taken it.
-    fn read<M: Message>(&self, message: M) -> Answered<M> {
-        Ok(self.0.app.held_beside(message.encoded_len(), message)?)
-    }
-
     async fn changed(
         &self,
         ns: &str,
@@ -88,6 +82,34 @@ async fn enqueue_in_order(
             }
             Outcome::Refused(problem)
         }
+    }
+}
+
+/// Bytes of the answer to a batch of so many jobs, or a few more: each has an id of 36 characters
+/// with the field's number and the length before it.
+fn answer_bytes(jobs: usize) -> usize {
+    64 + 38 * jobs
+}
+
+/// Enqueues a batch of a call of many and tells the outcome. Whoever does not take the outcomes of
+/// the earlier ones is refused before anything is enqueued.
+async fn enqueue_next(
+    face: &Face,
+    batch: v1::EnqueueRequest,
+    refused: &mut Option<v1::Problem>,
+    answers: &Outgoing<v1::EnqueueStreamResponse>,
+) -> Result<(), Gone> {
+    let (part, outcome) = match answers.hold_ahead(answer_bytes(batch.jobs.len())) {
+        Ok(part) => (Some(part), enqueue_in_order(face, batch, refused).await),
+        Err(refusal) => {
+            let problem = refused.get_or_insert_with(|| problem_of(&refusal));
+            (None, Outcome::Refused(problem.clone()))
+        }
+    };
+    let answer = v1::EnqueueStreamResponse { outcome: Some(outcome) };
+    match part {
+        Some(part) => answers.tell_held(answer, part).await,
+        None => answers.tell(answer).await,
     }
 }
 
@@ -140,7 +162,14 @@ fn start_of(of: Option<MovedTo>, bounds: &Bounds) -> Result<Start, Refusal> {
 #[tonic::async_trait]
 impl Jobs for JobsFace {
     async fn enqueue(&self, request: Request<v1::EnqueueRequest>) -> Answered<v1::EnqueueResponse> {
-        Ok(Response::new(enqueue(&self.0, request.into_inner()).await?))
+        let request = request.into_inner();
+        let (app, bytes) = (&self.0.app, answer_bytes(request.jobs.len()));
+        let part = app.hold_whole_ahead(&self.0.account, bytes)?;
+        let answer = enqueue(&self.0, request).await?;
+        Ok(match part {
+            Some(part) => app.with_part(part, answer),
+            None => Response::new(answer),
+        })
     }
 
     type EnqueueStreamStream = Incoming<v1::EnqueueStreamResponse>;
@@ -150,7 +179,7 @@ impl Jobs for JobsFace {
         request: Request<Streaming<v1::EnqueueRequest>>,
     ) -> Answered<Self::EnqueueStreamStream> {
         let (face, mut batches) = (Arc::clone(&self.0), request.into_inner());
-        let (answers, told) = outgoing::begin(&face.app, face.app.config.write_timeout);
+        let (answers, told) = outgoing::begin(&face, face.app.config.write_timeout);
         tokio::spawn(async move {
             let mut refused = None;
             loop {
@@ -162,13 +191,12 @@ impl Jobs for JobsFace {
                     () = answers.closed() => return,
                     batch = batches.message() => batch,
                 };
-                let outcome = match batch {
-                    Ok(Some(batch)) => enqueue_in_order(&face, batch, &mut refused).await,
+                let told = match batch {
+                    Ok(Some(batch)) => enqueue_next(&face, batch, &mut refused, &answers).await,
                     Ok(None) => return,
                     Err(status) => return answers.end(coded(status)).await,
                 };
-                let answer = v1::EnqueueStreamResponse { outcome: Some(outcome) };
-                if answers.tell(answer).await.is_err() {
+                if told.is_err() {
                     return;
                 }
             }
@@ -181,9 +209,9 @@ impl Jobs for JobsFace {
         let namespace = namespace_of(&request.namespace)?;
         let id = job_id("id", &request.id)?;
         let _admitted = self.0.app.enter(Class::Settle, self.0.earlier)?;
-        self.0.app.check_answers()?;
+        self.0.check_reads()?;
         let whole = look::whole(&self.0.app, namespace, id).await?;
-        self.read(whole_job(&self.0.app, namespace, &whole))
+        self.0.read(whole_job(&self.0.app, namespace, &whole))
     }
 
     async fn list_jobs(
@@ -207,9 +235,9 @@ impl Jobs for JobsFace {
             text => Some(cursor::decode(text, scope)?),
         };
         let _admitted = self.0.app.enter(Class::Settle, self.0.earlier)?;
-        self.0.app.check_answers()?;
+        self.0.check_reads()?;
         let page = look::page(&self.0.app, namespace, filter, from, limit).await?;
-        self.read(v1::ListJobsResponse {
+        self.0.read(v1::ListJobsResponse {
             jobs: page
                 .jobs
                 .iter()
@@ -229,7 +257,7 @@ impl Jobs for JobsFace {
         self.changed(&namespace, &id, Class::Lease, wait).await?;
         let namespace = namespace_of(&namespace)?;
         let whole = look::whole(&self.0.app, namespace, job_id("id", &id)?).await?;
-        self.read(whole_job(&self.0.app, namespace, &whole))
+        self.0.read(whole_job(&self.0.app, namespace, &whole))
     }
 
     type WatchJobStream = Incoming<v1::Job>;
@@ -243,9 +271,9 @@ impl Jobs for JobsFace {
         let id = job_id("id", &request.id)?;
         let face = Arc::clone(&self.0);
         let admitted = face.app.enter(Class::Lease, face.earlier)?;
-        face.app.check_answers()?;
+        face.check_reads()?;
         let first = look::whole(&face.app, &namespace, id).await?;
-        let (answers, told) = outgoing::begin(&face.app, face.app.config.write_timeout);
+        let (answers, told) = outgoing::begin(&face, face.app.config.write_timeout);
         tokio::spawn(async move {
             let _admitted = admitted;
             let first = whole_job(&face.app, &namespace, &first);
@@ -347,7 +375,7 @@ async fn watch(
         }
         job = loop {
             look::later(&face.app, namespace, id).await?;
-            face.app.check_answers()?;
+            face.app.check_reads()?;
             let whole = look::whole(&face.app, namespace, id).await?;
             let now = whole_job(&face.app, namespace, &whole);
             if outline(&now) != before {

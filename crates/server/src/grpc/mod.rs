@@ -17,11 +17,15 @@ mod workers;
 
 use std::sync::Arc;
 
+use prost::Message;
 use tokio::sync::watch;
+use tonic::{Response, Status};
 
 pub(crate) use connection::speak;
 
+use crate::http::answers::Account;
 use crate::http::app::App;
+use crate::http::refusal::Refusal;
 
 /// What the services need, beside the request: one for each connection.
 #[derive(Debug)]
@@ -31,6 +35,8 @@ pub(crate) struct Face {
     pub(crate) earlier: usize,
     /// Whether the server is about to stop.
     pub(crate) stopping: watch::Receiver<bool>,
+    /// What the connection has not taken.
+    pub(crate) account: Account,
 }
 
 impl Face {
@@ -39,10 +45,20 @@ impl Face {
         // The server being gone is a stop as well.
         let _ = self.stopping.clone().wait_for(|stopping| *stopping).await;
     }
+
+    /// Refuses a question that may be answered with much, where too much is unread.
+    fn check_reads(&self) -> Result<(), Refusal> {
+        self.app.check_reads_of(&self.account)
+    }
+
+    /// The answer to a question, counted until its reader has taken it.
+    fn read<M: Message>(&self, message: M) -> Result<Response<M>, Status> {
+        Ok(self.app.held_beside(&self.account, message.encoded_len(), message)?)
+    }
 }
 
 /// The namespace that a request names.
-pub(crate) fn namespace_of(named: &str) -> Result<&str, crate::http::refusal::Refusal> {
+pub(crate) fn namespace_of(named: &str) -> Result<&str, Refusal> {
     if named.is_empty() {
         return Ok("default");
     }

@@ -1,7 +1,7 @@
 //! Answers that go on: their messages count with all answers until the reader has taken them.
 
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -10,7 +10,8 @@ use tokio::sync::mpsc;
 use tokio_stream::Stream;
 use tonic::{Response, Status};
 
-use crate::http::answers::{Debt, Owing, Part};
+use super::Face;
+use crate::http::answers::{Debt, Owing, Part, Tray};
 use crate::http::app::App;
 use crate::http::refusal::Refusal;
 
@@ -42,13 +43,23 @@ impl<M: Message> Outgoing<M> {
     /// Tells what has happened, which goes out in any case, as soon as there is a place.
     pub(super) async fn tell(&self, message: M) -> Result<(), Gone> {
         let part = self.app.hold_part_in_any_case(&self.debt, message.encoded_len());
-        self.messages.send((Ok(message), part)).await.map_err(|_| Gone)
+        self.messages.send((Ok(message), Some(part))).await.map_err(|_| Gone)
+    }
+
+    /// Counts what will be told of something before it happens, or refuses that it happens.
+    pub(super) fn hold_ahead(&self, bytes: usize) -> Result<Part, Refusal> {
+        self.app.hold_ahead(&self.debt, bytes)
+    }
+
+    /// Tells what has happened and is counted already.
+    pub(super) async fn tell_held(&self, message: M, part: Part) -> Result<(), Gone> {
+        self.messages.send((Ok(message), Some(part))).await.map_err(|_| Gone)
     }
 
     /// Answers a question, unless readers owe too much.
     pub(super) async fn answer(&self, message: M) -> Result<Result<(), Gone>, Refusal> {
         let part = self.app.hold_part(&self.debt, message.encoded_len())?;
-        Ok(self.messages.send((Ok(message), part)).await.map_err(|_| Gone))
+        Ok(self.messages.send((Ok(message), Some(part))).await.map_err(|_| Gone))
     }
 
     /// Says what it ends with.
@@ -66,27 +77,28 @@ impl<M: Message> Outgoing<M> {
 /// The messages on their way to the peer.
 pub(super) struct Incoming<M> {
     messages: mpsc::Receiver<Counted<M>>,
-    /// That of the message before, which is taken once the next one is asked for.
-    last: Option<Part>,
+    /// Where what counts is left for whoever hands out the bytes, until they are taken.
+    tray: Tray,
 }
 
 impl<M> Stream for Incoming<M> {
     type Item = Result<M, Status>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.last = None;
         let next = ready!(self.messages.poll_recv(context));
         Poll::Ready(next.map(|(message, part)| {
-            self.last = part;
+            self.tray.lock().unwrap_or_else(PoisonError::into_inner).extend(part);
             message
         }))
     }
 }
 
-/// An answer that goes on. `patience`: how long its reader may owe something and take nothing.
-pub(super) fn begin<M>(app: &Arc<App>, patience: Duration) -> (Outgoing<M>, Response<Incoming<M>>) {
-    let (debt, (messages, told)) = (Arc::default(), mpsc::channel(MESSAGES_MAX));
-    let mut response = Response::new(Incoming { messages: told, last: None });
-    response.extensions_mut().insert(Owing::of_stream(&debt, patience));
-    (Outgoing { app: Arc::clone(app), debt, messages }, response)
+/// An answer that goes on. `patience`: how long its reader may be behind with what it owes.
+pub(super) fn begin<M>(face: &Face, patience: Duration) -> (Outgoing<M>, Response<Incoming<M>>) {
+    let (messages, told) = mpsc::channel(MESSAGES_MAX);
+    let (debt, tray) = (Debt::new(&face.account), Tray::default());
+    let owing = Owing::of_stream(&debt, &tray, patience);
+    let mut response = Response::new(Incoming { messages: told, tray });
+    response.extensions_mut().insert(owing);
+    (Outgoing { app: Arc::clone(&face.app), debt, messages }, response)
 }

@@ -30,13 +30,17 @@ pub(crate) fn status_of(refusal: &Refusal) -> Status {
 }
 
 /// A status of the library's own with the code that says the same over HTTP: it refuses messages
-/// that are too large, cut or no messages before this face sees them.
+/// that are too large, cut, compressed or no messages before this face sees them, and methods that
+/// there are not.
 pub(super) fn coded(mut status: Status) -> Status {
     let code = match status.code() {
         _ if status.metadata().contains_key(CODE_KEY) => return status,
         Grpc::OutOfRange => Code::BodyTooLarge,
         Grpc::Internal if status.message().contains("EOF") => Code::BodyTruncated,
-        Grpc::Internal => Code::BodyMalformed,
+        Grpc::Internal if status.message().starts_with("Missing request") => Code::BodyMissing,
+        Grpc::Internal | Grpc::InvalidArgument => Code::BodyMalformed,
+        Grpc::Unimplemented if status.message().contains("compressed") => Code::MediaTypeRefused,
+        Grpc::Unimplemented => Code::RouteUnknown,
         _ => return status,
     };
     let code = MetadataValue::from_static(code.as_str());

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use longshore_proto::v1;
 use longshore_proto::v1::workers_server::Workers;
-use prost::Message;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::job_out::worker;
@@ -51,7 +50,7 @@ impl Workers for WorkersFace {
         let workers = self.0.app.workers.list(namespace_of(&request.namespace)?);
         let workers = workers.iter().map(worker).collect();
         let list = v1::ListWorkersResponse { workers };
-        Ok(self.0.app.held_beside(list.encoded_len(), list)?)
+        self.0.read(list)
     }
 
     async fn get_worker(

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use bytes::Bytes;
 use hyper::body::{Body, Incoming};
 use hyper::header::HeaderMap;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Request, Response, StatusCode};
 use longshore_engine::Limits;
 use tokio::sync::Semaphore;
 
@@ -165,13 +165,12 @@ impl App {
         request: Request<Incoming>,
         earlier: usize,
     ) -> Response<AnswerBody> {
-        let changed = !matches!(*request.method(), Method::GET | Method::HEAD);
-        let (reply, may_be_large) = match self.handle(request, earlier).await {
-            Ok((reply, op)) => (reply, reads_bodies(op)),
+        let (reply, only_asks) = match self.handle(request, earlier).await {
+            Ok((reply, op)) => (reply, only_asks(op)),
             Err(refusal) => (Reply::from(refusal), false),
         };
         let (parts, body) = reply.into_response().into_parts();
-        let response = match self.counted(body, changed || !may_be_large) {
+        let response = match self.counted(body, !only_asks) {
             Ok(body) => Response::from_parts(parts, body),
             Err(refusal) => Reply::from(refusal).into_response(),
         };
@@ -193,8 +192,10 @@ impl App {
         self.check_room(found.route.class, earlier)?;
         let _admitted = self.admit(found.route.class)?;
         self.check_publishing(found.route.class)?;
-        if reads_bodies(found.route.op) {
-            self.check_answers()?;
+        match found.route.op {
+            op if only_asks(op) => self.check_reads()?,
+            Op::Settle | Op::Lease | Op::Metrics => self.check_memory()?,
+            _ => {}
         }
         let (body, held) = self.body(found.route, incoming).await?;
         let reply = self.call(&found, query, &parts.headers, body, held).await?;
@@ -316,8 +317,18 @@ fn not_found(why: NotFound, path: &str) -> Refusal {
     }
 }
 
-/// Whether it answers with what jobs carry and changes nothing, so that it can be refused for want
-/// of room for its answer.
-fn reads_bodies(op: Op) -> bool {
-    matches!(op, Op::GetJob | Op::GetResult | Op::ListJobs)
+/// Whether it may be answered with much and changes nothing, so that it can be refused for want of
+/// room for its answer.
+fn only_asks(op: Op) -> bool {
+    matches!(
+        op,
+        Op::GetJob
+            | Op::GetResult
+            | Op::ListJobs
+            | Op::ListNamespaces
+            | Op::ListOperations
+            | Op::ListQueues
+            | Op::ListWorkers
+            | Op::WatchJob
+    )
 }

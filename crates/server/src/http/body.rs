@@ -7,12 +7,12 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
-use tokio::time::timeout;
 
 use super::code::Code;
 use super::json::THE_BODY;
 use super::refusal::Refusal;
 use crate::api::DurationText;
+use crate::running::timeout;
 
 /// What is reserved at most before it arrives.
 const RESERVED_BYTES_MAX: u64 = 1 << 20;
@@ -38,9 +38,9 @@ impl Gauge {
         Self { bytes: AtomicU64::new(0), bytes_max }
     }
 
-    /// Whether there is room for more.
-    pub(crate) fn has_room(&self) -> bool {
-        self.bytes() < self.bytes_max
+    /// What it may hold in all.
+    pub(crate) fn bytes_max(&self) -> u64 {
+        self.bytes_max
     }
 
     /// Bytes held now.
@@ -67,16 +67,22 @@ impl Held {
         self.bytes += bytes;
     }
 
-    /// Counts more, if there is room.
-    pub(crate) fn add(&mut self, bytes: u64) -> Result<(), Refusal> {
+    /// Counts more, and says whether there was room within `bytes_max`. One of any size has room
+    /// where nothing else is there.
+    pub(crate) fn add_within(&mut self, bytes: u64, bytes_max: u64) -> bool {
         let before = self.gauge.bytes.fetch_add(bytes, Ordering::Relaxed);
         self.bytes += bytes;
         let others = (before + bytes).saturating_sub(self.bytes);
-        // One body of any allowed size passes where nothing else is there.
-        if before + bytes <= self.gauge.bytes_max || others == 0 {
+        before + bytes <= bytes_max || others == 0
+    }
+
+    /// Counts more, if there is room.
+    pub(crate) fn add(&mut self, bytes: u64) -> Result<(), Refusal> {
+        let max = self.gauge.bytes_max;
+        if self.add_within(bytes, max) {
             return Ok(());
         }
-        let max = self.gauge.bytes_max;
+        let before = self.gauge.bytes().saturating_sub(bytes);
         let detail = format!("bodies of {before} bytes are in flight, at most {max} bytes may be");
         Err(Refusal::new(Code::MemoryLow, detail).retry_after_s(1).closing())
     }

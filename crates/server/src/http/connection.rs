@@ -6,9 +6,9 @@ use std::convert::Infallible;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Either;
@@ -28,6 +28,7 @@ use super::app::{App, Counts};
 use super::reply::closing_answer;
 use super::unparsed::answer_instead;
 use crate::config::HttpConfig;
+use crate::running::Ticks;
 
 /// A peer's connection waits for the next request.
 const IDLE: u8 = 0;
@@ -39,6 +40,10 @@ const BUSY: u8 = 2;
 /// A connection of HTTP/2 on which nothing is asked; it may be that only frames of its own go by.
 const QUIET: u8 = 3;
 
+/// Bytes of an answer that a peer has to take in each second, or it falls behind, by as much as is
+/// missing.
+pub(crate) const TAKEN_PER_SECOND_MIN: u64 = 16 << 10;
+
 /// What a client of HTTP/2 sends first (RFC 9113 3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -48,10 +53,10 @@ pub(crate) struct Progress {
     phase: AtomicU8,
     /// When that phase began.
     since: AtomicU64,
-    /// Since when the peer takes nothing of what is written; 0 while it does.
-    blocked_since: AtomicU64,
-    /// The peer has taken nothing of an answer for too long.
-    stuck: AtomicBool,
+    /// Since when the peer is behind with what is written; 0 while it is not.
+    behind_since: AtomicU64,
+    /// Bytes that it has taken since.
+    taken: AtomicU64,
     /// Streams of HTTP/2 that are open.
     streams: AtomicUsize,
     /// The connection is to end before its next request.
@@ -64,8 +69,8 @@ impl Progress {
         Self {
             phase: AtomicU8::new(HEAD),
             since: AtomicU64::new(now),
-            blocked_since: AtomicU64::new(0),
-            stuck: AtomicBool::new(false),
+            behind_since: AtomicU64::new(0),
+            taken: AtomicU64::new(0),
             streams: AtomicUsize::new(0),
             leave: Notify::new(),
         }
@@ -94,16 +99,37 @@ impl Progress {
         }
     }
 
-    /// The peer takes nothing of an answer, although the socket would.
-    pub(crate) fn be_stuck(&self) {
-        self.stuck.store(true, Ordering::Relaxed);
+    /// Nothing of what is written fits into the socket any more.
+    fn fall_behind(&self, now: u64) {
+        if self.behind_since.load(Ordering::Relaxed) == 0 {
+            self.taken.store(0, Ordering::Relaxed);
+            self.behind_since.store(now, Ordering::Relaxed);
+        }
     }
 
-    /// Since when it owes a request, if for so long that it may be ended where room is short.
-    pub(crate) fn owing_since(&self, now: u64, config: &HttpConfig) -> Option<u64> {
-        let since = self.since.load(Ordering::Relaxed);
+    /// The socket has taken more. A peer that is behind has made up for it once that is as much
+    /// as it had to take meanwhile: a byte now and then is not.
+    fn take(&self, bytes: usize, now: u64) {
+        let since = self.behind_since.load(Ordering::Relaxed);
+        if since == 0 {
+            return;
+        }
+        let taken = self.taken.fetch_add(bytes as u64, Ordering::Relaxed) + bytes as u64;
+        if since + taken / TAKEN_PER_SECOND_MIN >= now {
+            self.catch_up();
+        }
+    }
+
+    /// The socket has taken all that there was.
+    fn catch_up(&self) {
+        self.behind_since.store(0, Ordering::Relaxed);
+    }
+
+    /// For how long it owes a request, if for so long that it may be ended where room is short.
+    pub(crate) fn owing_for(&self, now: u64, config: &HttpConfig) -> Option<u64> {
+        let owing = now.saturating_sub(self.since.load(Ordering::Relaxed));
         let owes = self.phase.load(Ordering::Relaxed) != BUSY;
-        (owes && now.saturating_sub(since) > config.idle_spared.as_secs()).then_some(since)
+        (owes && owing > config.idle_spared.as_secs()).then_some(owing)
     }
 
     /// Ends the connection, which owes a request: in the middle of a head at once, else as soon as
@@ -119,9 +145,9 @@ impl Progress {
     /// Whether the peer has taken too long.
     pub(crate) fn is_overdue(&self, now: u64, config: &HttpConfig) -> bool {
         let over = |since: u64, bound: Duration| now.saturating_sub(since) > bound.as_secs();
-        let blocked_since = self.blocked_since.load(Ordering::Relaxed);
-        let stuck = self.stuck.load(Ordering::Relaxed);
-        if stuck || (blocked_since > 0 && over(blocked_since, config.write_timeout)) {
+        let behind_since = self.behind_since.load(Ordering::Relaxed);
+        let made_up = self.taken.load(Ordering::Relaxed) / TAKEN_PER_SECOND_MIN;
+        if behind_since > 0 && over(behind_since + made_up, config.write_timeout) {
             return true;
         }
         let since = self.since.load(Ordering::Relaxed);
@@ -130,30 +156,6 @@ impl Progress {
             HEAD => over(since, config.header_timeout),
             _ => false,
         }
-    }
-}
-
-/// Seconds, read once in each; 1 at the start, so that 0 can mean never. They are those of the
-/// clock, however late a busy machine comes to read it.
-#[derive(Debug)]
-pub(crate) struct Ticks {
-    start: Instant,
-    now: AtomicU64,
-}
-
-impl Ticks {
-    pub(crate) fn new() -> Self {
-        Self { start: Instant::now(), now: AtomicU64::new(1) }
-    }
-
-    pub(crate) fn now(&self) -> u64 {
-        self.now.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn tick(&self) -> u64 {
-        let now = 1 + self.start.elapsed().as_secs();
-        self.now.store(now, Ordering::Relaxed);
-        now
     }
 }
 
@@ -234,12 +236,11 @@ impl Watched {
         Poll::Ready(Ok(bytes.len()))
     }
 
-    fn written<T>(&self, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        let blocked_since = &self.progress.blocked_since;
-        if polled.is_ready() {
-            blocked_since.store(0, Ordering::Relaxed);
-        } else if blocked_since.load(Ordering::Relaxed) == 0 {
-            blocked_since.store(self.ticks.now(), Ordering::Relaxed);
+    fn written(&self, polled: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        match &polled {
+            Poll::Ready(Ok(bytes)) => self.progress.take(*bytes, self.ticks.now()),
+            Poll::Ready(Err(_)) => {}
+            Poll::Pending => self.progress.fall_behind(self.ticks.now()),
         }
         polled
     }
@@ -275,6 +276,8 @@ impl Write for Watched {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // It is asked for once all that there was to write is written.
+        self.progress.catch_up();
         self.io()?.poll_flush(context)
     }
 
@@ -423,7 +426,31 @@ mod tests {
         progress.enter(IDLE, 100);
         assert!(!progress.is_overdue(160, &config) && progress.is_overdue(161, &config));
         progress.enter(BUSY, 200);
-        progress.blocked_since.store(200, Ordering::Relaxed);
+        progress.fall_behind(200);
         assert!(!progress.is_overdue(220, &config) && progress.is_overdue(221, &config));
+        progress.catch_up();
+        assert!(!progress.is_overdue(1000, &config));
+    }
+
+    #[test]
+    fn a_peer_that_takes_a_byte_now_and_then_is_overdue() {
+        let write_timeout = Duration::from_secs(20);
+        let config = HttpConfig { write_timeout, ..HttpConfig::default() };
+        let late_at = |bytes: usize, every: u64| {
+            let progress = Progress::new(1);
+            progress.enter(BUSY, 1);
+            (1..10_000).find(|now| {
+                if now % every == 0 {
+                    progress.take(bytes, *now);
+                }
+                progress.fall_behind(*now);
+                progress.is_overdue(*now, &config)
+            })
+        };
+        assert_eq!(late_at(1, 1), Some(22));
+        assert_eq!(late_at(8 << 10, 1), Some(42), "half of the least rate: twice the time");
+        assert_eq!(late_at(64 << 10, 15), Some(26), "in bits that are far too few");
+        assert_eq!(late_at(16 << 10, 1), None);
+        assert_eq!(late_at(256 << 10, 15), None, "seldom, and enough");
     }
 }

@@ -113,7 +113,7 @@ impl Teller {
         let silent = self.last.as_ref().map(|(_, since)| since.elapsed());
         if self.last.as_ref().is_some_and(|(last, _)| *last == plain) {
             if silent.is_some_and(|silent| silent >= SILENCE_MAX) {
-                self.send(Bytes::from_static(b": the job is as it was\n\n")).await?;
+                self.send(app, Bytes::from_static(b": the job is as it was\n\n")).await?;
                 self.last = Some((plain, Instant::now()));
             }
             return Ok(());
@@ -122,12 +122,14 @@ impl Teller {
             event.progress_per_second = Some(per_second);
             event.remaining = Some(DurationText(left.as_millis() as u64));
         }
-        self.send(encoded(&event)).await?;
+        self.send(app, encoded(&event)).await?;
         self.last = Some((plain, Instant::now()));
         Ok(())
     }
 
-    async fn send(&self, bytes: Bytes) -> Result<(), Over> {
+    /// Whoever cannot be told for want of room may listen again later.
+    async fn send(&self, app: &App, bytes: Bytes) -> Result<(), Over> {
+        let bytes = app.counted_event(bytes).map_err(|_| Over)?;
         self.sender.send(bytes).await.map_err(|_| Over)
     }
 }

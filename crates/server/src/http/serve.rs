@@ -1,10 +1,11 @@
 //! Accepts connections, bounds and watches them, and ends them in order.
 
 use std::collections::HashMap;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use thiserror::Error;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -15,13 +16,14 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use super::app::App;
 use super::code::Code;
-use super::connection::{Progress, Ticks, speak};
+use super::connection::{Progress, speak};
 use super::descriptors::fit;
 use super::refusal::Refusal;
 use super::reply::closing_answer;
 use super::threads::{Place, Threads};
 use crate::config::ServerConfig;
 use crate::node::Node;
+use crate::running::Ticks;
 
 /// Connections beyond the bound that hear why at the same time; further ones wait to be accepted.
 const REFUSING_MAX: usize = 64;
@@ -31,6 +33,8 @@ const REFUSING_TIME_MAX: Duration = Duration::from_secs(2);
 const REFUSING_BYTES_MAX: usize = 32 << 20;
 /// After an error of `accept` (no more files, mostly), before it is tried again.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How often such an error is told.
+const TOLD_EVERY: Duration = Duration::from_secs(10);
 
 /// Why the server does not listen.
 #[derive(Debug, Error)]
@@ -88,16 +92,12 @@ pub async fn serve(
 ) -> std::io::Result<()> {
     let http = fit(config.http.clone(), node.shards());
     let app = Arc::new(App::new(node.clone(), http, config.node.limits.clone()));
-    let server = Server {
-        app,
-        ticks: Arc::new(Ticks::new()),
-        watched: Arc::default(),
-        refusing: Arc::new(Semaphore::new(REFUSING_MAX)),
-    };
+    let server =
+        Server { app, watched: Arc::default(), refusing: Arc::new(Semaphore::new(REFUSING_MAX)) };
     let threads = Threads::start(&server.app)?;
     let (stop, stopping) = watch::channel(false);
     let watch = tokio::spawn(server.clone().watch());
-    let mut connections = JoinSet::new();
+    let (mut connections, mut told) = (JoinSet::new(), None);
     tokio::pin!(shutdown);
     loop {
         let may_refuse =
@@ -111,10 +111,7 @@ pub async fn serve(
                     let place = threads.place();
                     server.take(stream, place, &mut connections, &stopping);
                 }
-                Err(error) => {
-                    tracing::warn!(%error, "no connection could be accepted");
-                    sleep(ACCEPT_PAUSE).await;
-                }
+                Err(error) => server.not_accepted(&error, &mut told).await,
             },
             Some(_) = connections.join_next(), if !connections.is_empty() => {}
         }
@@ -133,14 +130,21 @@ pub async fn serve(
     Ok(())
 }
 
-/// Connections by number: how far each is, and how to end it.
-type WatchedConnections = HashMap<u64, (Arc<Progress>, AbortHandle)>;
+/// Connections by number.
+type WatchedConnections = HashMap<u64, WatchedConnection>;
+
+/// How far a connection is, the clock of its thread, and how to end it.
+#[derive(Debug)]
+struct WatchedConnection {
+    progress: Arc<Progress>,
+    ticks: Arc<Ticks>,
+    abort: AbortHandle,
+}
 
 /// What the connections share.
 #[derive(Clone, Debug)]
 struct Server {
     app: Arc<App>,
-    ticks: Arc<Ticks>,
     watched: Arc<Mutex<WatchedConnections>>,
     refusing: Arc<Semaphore>,
 }
@@ -180,22 +184,23 @@ impl Server {
         }
         counts.connections.fetch_add(1, Ordering::Relaxed);
         let counted = Counted { server: self.clone(), number };
-        let progress = Arc::new(Progress::new(self.ticks.now()));
-        let (app, ticks) = (Arc::clone(&place.app), Arc::clone(&self.ticks));
+        let ticks = Arc::clone(&place.ticks);
+        let progress = Arc::new(Progress::new(ticks.now()));
+        let (app, clock) = (Arc::clone(&place.app), Arc::clone(&ticks));
         let (seen, stopping) = (Arc::clone(&progress), stopping.clone());
         let handle = place.handle.clone();
         let connection = async move {
             let _held = (counted, place);
             // What the accepting thread watches, this one has to watch from now on.
             match stream.into_std().and_then(TcpStream::from_std) {
-                Ok(stream) => speak(app, stream, earlier, seen, ticks, stopping).await,
+                Ok(stream) => speak(app, stream, earlier, seen, clock, stopping).await,
                 Err(error) => tracing::warn!(%error, "a connection could not be watched"),
             }
         };
         // The lock is held until the entry is there, so that an early end does not leave it.
         let mut watched = self.lock();
         let abort = connections.spawn_on(connection, &handle);
-        watched.insert(number, (progress, abort));
+        watched.insert(number, WatchedConnection { progress, ticks, abort });
     }
 
     /// Connections that may be open in all.
@@ -210,10 +215,9 @@ impl Server {
         seconds.set_missed_tick_behavior(MissedTickBehavior::Skip);
         loop {
             seconds.tick().await;
-            let now = self.ticks.tick();
             let mut overdue = Vec::new();
-            for (progress, abort) in self.lock().values() {
-                if progress.is_overdue(now, &self.app.config) {
+            for WatchedConnection { progress, ticks, abort } in self.lock().values() {
+                if progress.is_overdue(ticks.now(), &self.app.config) {
                     overdue.push(abort.clone());
                 }
             }
@@ -222,33 +226,51 @@ impl Server {
             for abort in overdue {
                 abort.abort();
             }
-            self.make_room(now);
+            self.make_room();
         }
     }
 
     /// Lets connections go that owe a request for longest, so many that the next ones find as much
     /// room for everything as is reserved.
-    fn make_room(&self, now: u64) {
+    fn make_room(&self) {
         let config = &self.app.config;
         let (max, reserved) = (config.connections_max, config.connections_reserved);
         let open = self.app.counts.connections.load(Ordering::Relaxed);
-        if open < max {
-            return;
+        if open >= max {
+            self.let_go((open - max + reserved).max(1));
         }
+    }
+
+    /// Lets so many connections go that owe a request for longest, as far as there are any.
+    fn let_go(&self, count: usize) {
+        let config = &self.app.config;
         let watched = self.lock();
-        let all = watched.values();
-        let mut owing: Vec<_> = all
-            .filter_map(|(progress, abort)| {
-                Some((progress.owing_since(now, config)?, progress, abort))
-            })
+        let mut owing: Vec<_> = watched
+            .values()
+            .filter_map(|one| Some((one.progress.owing_for(one.ticks.now(), config)?, one)))
             .collect();
-        owing.sort_unstable_by_key(|(since, ..)| *since);
-        owing.truncate((open - max + reserved).max(1));
+        owing.sort_unstable_by_key(|(owing, _)| std::cmp::Reverse(*owing));
+        owing.truncate(count);
         let count = owing.len() as u64;
         self.app.counts.connections_let_go_total.fetch_add(count, Ordering::Relaxed);
-        for (_, progress, abort) in owing {
-            progress.let_go(abort);
+        for (_, one) in owing {
+            one.progress.let_go(&one.abort);
         }
+    }
+
+    /// What comes of an error of `accept`: of a connection that was gone before it was accepted,
+    /// nothing. Else something is used up, descriptors mostly: a connection that owes a request
+    /// makes room, and then it is tried again. Such an error is told once in a while.
+    async fn not_accepted(&self, error: &std::io::Error, told: &mut Option<Instant>) {
+        if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::Interrupted) {
+            return;
+        }
+        if told.is_none_or(|told| told.elapsed() >= TOLD_EVERY) {
+            *told = Some(Instant::now());
+            tracing::warn!(%error, "no connection could be accepted");
+        }
+        self.let_go(1);
+        sleep(ACCEPT_PAUSE).await;
     }
 
     /// Tells a peer that there are too many connections.

@@ -10,6 +10,7 @@ use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 
 use super::app::App;
+use crate::running::Ticks;
 
 /// The threads that connections run on. Dropping them ends the threads with all that runs there.
 #[derive(Debug)]
@@ -19,6 +20,8 @@ pub(super) struct Threads(Vec<Thread>);
 struct Thread {
     handle: Handle,
     app: Arc<App>,
+    /// For how long it has run.
+    ticks: Arc<Ticks>,
     /// Connections that were put here and have not ended.
     connections: Arc<AtomicUsize>,
     end: Option<oneshot::Sender<()>>,
@@ -30,6 +33,7 @@ struct Thread {
 pub(super) struct Place {
     pub(super) handle: Handle,
     pub(super) app: Arc<App>,
+    pub(super) ticks: Arc<Ticks>,
     connections: Arc<AtomicUsize>,
 }
 
@@ -56,6 +60,7 @@ impl Threads {
         Place {
             handle: thread.handle.clone(),
             app: Arc::clone(&thread.app),
+            ticks: Arc::clone(&thread.ticks),
             connections: Arc::clone(&thread.connections),
         }
     }
@@ -69,6 +74,9 @@ impl Thread {
             .build()?;
         let (node, courier) = app.node.for_thread();
         runtime.spawn(courier);
+        let ticks = Arc::new(Ticks::new());
+        let clock = Arc::clone(&ticks);
+        runtime.spawn(async move { clock.run().await });
         let handle = runtime.handle().clone();
         let (end, ended) = oneshot::channel();
         let run = move || {
@@ -81,6 +89,7 @@ impl Thread {
         Ok(Self {
             handle,
             app: Arc::new(app.through(node)),
+            ticks,
             connections: Arc::default(),
             end: Some(end),
             running: Some(running),

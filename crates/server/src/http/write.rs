@@ -39,9 +39,14 @@ pub(crate) fn enqueued(one: Enqueued, status_path: &str) -> Vec<u8> {
     out
 }
 
+/// Bytes of the answer to an enqueue of so many jobs, or a few more.
+pub(crate) fn enqueued_bulk_bytes(jobs: usize) -> usize {
+    40 * jobs + 64
+}
+
 /// The answer to an enqueue of many jobs.
 pub(crate) fn enqueued_bulk(jobs: &[Enqueued]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(40 * jobs.len() + 64);
+    let mut out = Vec::with_capacity(enqueued_bulk_bytes(jobs.len()));
     out.extend_from_slice(b"{\"ids\":[");
     for (index, job) in jobs.iter().enumerate() {
         if index > 0 {

@@ -61,10 +61,14 @@ impl Raw {
     }
 
     async fn say(&self, message: Tells) {
-        let message = v1::WorkerMessage { message: Some(message) }.encode_to_vec();
+        self.message(&v1::WorkerMessage { message: Some(message) }.encode_to_vec()).await;
+    }
+
+    /// A whole message.
+    async fn message(&self, message: &[u8]) {
         let mut bytes = vec![0];
         bytes.extend_from_slice(&(message.len() as u32).to_be_bytes());
-        bytes.extend_from_slice(&message);
+        bytes.extend_from_slice(message);
         self.send(bytes).await;
     }
 
@@ -152,6 +156,53 @@ async fn what_is_too_large_or_cut_has_its_code() {
         drop(parts);
         let code = soon(answer).await.unwrap();
         assert_eq!(code.as_deref(), Some("body_truncated"), "{method}");
+        // Right behind the length.
+        let cut = Raw::open(&server, method).await;
+        cut.begin(1000, 0).await;
+        let Raw { parts, answer } = cut;
+        drop(parts);
+        let code = soon(answer).await.unwrap();
+        assert_eq!(code.as_deref(), Some("body_truncated"), "{method}");
+    }
+    server.stop().await;
+}
+
+/// Streams ended with a status that clients cannot go by.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_message_has_its_code() {
+    let server = Server::start().await;
+    let garbage = [&[0, 0, 0, 0, 4][..], &[0xff; 4]].concat();
+    let compressed = [&[1, 0, 0, 0, 1][..], &[0]].concat();
+    let flagged = [&[7, 0, 0, 0, 1][..], &[0]].concat();
+    for method in [ENQUEUE, "longshore.v1.Jobs/Enqueue", "longshore.v1.Admin/GetQueue"] {
+        for bytes in [&garbage, &compressed, &flagged] {
+            let stream = Raw::open(&server, method).await;
+            stream.send(bytes.clone()).await;
+            assert_eq!(stream.end().await.as_deref(), Some("body_malformed"), "{method}");
+        }
+    }
+    // Behind messages that are sound, too.
+    let stream = Raw::open(&server, ENQUEUE).await;
+    let sound = v1::EnqueueRequest { queue: "q".into(), jobs: vec![], ..Default::default() };
+    stream.message(&sound.encode_to_vec()).await;
+    stream.send(garbage.clone()).await;
+    assert_eq!(stream.end().await.as_deref(), Some("body_malformed"));
+    for bytes in [garbage, compressed, flagged] {
+        let first = Raw::open(&server, WORK).await;
+        first.send(bytes.clone()).await;
+        assert_eq!(first.end().await.as_deref(), Some("value_refused"));
+        let later = Raw::open(&server, WORK).await;
+        later.say(Tells::Hello(hello())).await;
+        later.send(bytes).await;
+        assert_eq!(later.end().await.as_deref(), Some("value_refused"));
+    }
+    let nothing = Raw::open(&server, "longshore.v1.Jobs/Enqueue").await;
+    let Raw { parts, answer } = nothing;
+    drop(parts);
+    assert_eq!(soon(answer).await.unwrap().as_deref(), Some("body_missing"));
+    for method in ["longshore.v1.Jobs/Nothing", "longshore.v1.Nothing/At", "nothing/at"] {
+        let unknown = Raw::open(&server, method).await;
+        assert_eq!(unknown.end().await.as_deref(), Some("route_unknown"), "{method}");
     }
     server.stop().await;
 }

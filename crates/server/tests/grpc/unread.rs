@@ -11,8 +11,8 @@ use longshore_proto::v1::workers_client::WorkersClient;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Status};
 
 use crate::harness::{Server, Worker, credit, hello, job, settlement, soon};
 
@@ -58,7 +58,7 @@ fn get(id: &str) -> v1::GetJobRequest {
 
 /// 200 of them held 3.2 GB.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connection_without_a_window_holds_no_more_than_the_budget_and_not_for_long() {
+async fn a_connection_without_a_window_holds_no_more_than_its_part_and_not_for_long() {
     const LIMIT: Duration = Duration::from_secs(8);
     let server = server(BUDGET, LIMIT).await;
     let id = server.enqueue_all(vec![large()]).await.remove(0);
@@ -76,20 +76,89 @@ async fn a_connection_without_a_window_holds_no_more_than_the_budget_and_not_for
             }
         });
     }
-    for _ in 0..18 {
+    for _ in 0..19 {
         let refused = soon(calls.join_next()).await.unwrap().unwrap().unwrap_err();
         assert!(is_memory_low(&refused), "{refused:?}");
     }
     let held = unread_bytes(&server).await;
-    assert!(held > 2 * BODY as u64 && held <= BUDGET, "{held}");
-    // Then the connection ends, and with it what waits there.
+    assert!(held > BODY as u64 && held <= BUDGET, "{held}");
+    // Others have room.
+    let mut other = server.jobs().await.max_decoding_message_size(2 * BODY);
+    soon(other.get_job(get(&id))).await.unwrap();
+    // Then the call ends, and with it what waits there.
     until(&server, |bytes| bytes == 0).await;
     let took = start.elapsed();
-    assert!(took < LIMIT + Duration::from_secs(6), "{took:?}");
-    for _ in 0..2 {
-        let cut = soon(calls.join_next()).await.unwrap().unwrap().unwrap_err();
-        assert!(!is_memory_low(&cut), "{cut:?}");
+    assert!(took >= LIMIT && took < 3 * LIMIT, "{took:?}");
+    let cut = soon(calls.join_next()).await.unwrap().unwrap().unwrap_err();
+    assert_eq!(cut.code(), Code::Cancelled, "{cut:?}");
+    server.stop().await;
+}
+
+/// It cost all other calls of its connection.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_whose_answer_is_not_taken_ends_alone() {
+    let server = server(BUDGET, Duration::from_secs(2)).await;
+    let id = server.enqueue_all(vec![large()]).await.remove(0);
+    let endpoint = Endpoint::from_shared(format!("http://{}", server.address)).unwrap();
+    let windows = endpoint.initial_stream_window_size(100_000);
+    let channel = windows.initial_connection_window_size(10 << 20).connect().await.unwrap();
+    // A worker, and another call of the same connection that goes on.
+    let mut worker = Worker::connect(WorkersClient::new(channel.clone())).await;
+    worker.tell(Tells::Hello(v1::Hello { queues: vec![wish("w")], ..hello() })).await;
+    worker.hear().await;
+    let mut jobs = JobsClient::new(channel.clone()).max_decoding_message_size(2 * BODY);
+    let one = v1::EnqueueRequest { queue: "w".into(), jobs: vec![job()], ..Default::default() };
+    let other = jobs.enqueue(one).await.unwrap().into_inner().ids.remove(0);
+    let mut watched = jobs.watch_job(get(&other)).await.unwrap().into_inner();
+    watched.message().await.unwrap().unwrap();
+    // It takes less at once than it was promised, and the window never opens again.
+    let mut unread = jobs.watch_job(get(&id)).await.unwrap().into_inner();
+    until(&server, |bytes| bytes > BODY as u64).await;
+    until(&server, |bytes| bytes == 0).await;
+    let cut = soon(unread.message()).await.unwrap_err();
+    assert_eq!(cut.code(), Code::Cancelled, "{cut:?}");
+    let mine = worker.take(1).await.remove(0);
+    assert_eq!(worker.ack(&mine).await, None);
+    loop {
+        let job = soon(watched.message()).await.unwrap().unwrap();
+        if job.state == "succeeded" {
+            break;
+        }
     }
+    server.stop().await;
+}
+
+fn wish(queue: &str) -> v1::QueueWish {
+    v1::QueueWish { queue: queue.into(), weight: 0 }
+}
+
+/// Their outcomes were told in any case, so any number of them waited to be read.
+#[tokio::test(flavor = "multi_thread")]
+async fn batches_whose_outcomes_nobody_reads_are_refused_before_anything_is_enqueued() {
+    let server = server(100_000, Duration::from_secs(600)).await;
+    let batch =
+        v1::EnqueueRequest { queue: "r".into(), jobs: vec![job(); 1000], ..Default::default() };
+    let mut jobs = JobsClient::new(deaf(&server).await);
+    let (batches, sent) = mpsc::channel(16);
+    for _ in 0..16 {
+        batches.send(batch.clone()).await.unwrap();
+    }
+    let unread = jobs.enqueue_stream(ReceiverStream::new(sent)).await.unwrap();
+    until(&server, |bytes| bytes > 36_000).await;
+    let refused = jobs.enqueue(batch.clone()).await.unwrap_err();
+    assert!(is_memory_low(&refused), "{refused:?}");
+    // The batches that are read on are refused before the first outcome is taken: it fills the
+    // part of its connection.
+    let ready = async |server: &Server| {
+        let (_, queue) = server.http("GET", "/v1/queues/r").await;
+        queue["ready"].as_u64().unwrap()
+    };
+    assert_eq!(ready(&server).await, 1000);
+    // Other connections have room.
+    server.jobs().await.enqueue(batch.clone()).await.unwrap();
+    drop((unread, jobs, batches));
+    until(&server, |bytes| bytes == 0).await;
+    assert_eq!(ready(&server).await, 2000);
     server.stop().await;
 }
 

@@ -23,8 +23,8 @@ use crate::http::look::ask;
 use crate::http::refusal::Refusal;
 use crate::workers::{Worker, WorkerKey};
 
-/// How often `http.write_timeout` passes until a worker that takes nothing loses its connection
-/// with its stream: where its stream is ended, it gets time to hear why.
+/// How often `http.write_timeout` passes until the call of a worker that takes nothing is cut:
+/// where its stream is ended, it gets time to hear why.
 const PATIENCES: u32 = 5;
 
 /// What goes to a worker.
@@ -74,7 +74,7 @@ pub(in crate::grpc) fn begin(
     face: Arc<Face>,
     incoming: Streaming<v1::WorkerMessage>,
 ) -> Response<Incoming<v1::ServerMessage>> {
-    let (outgoing, told) = outgoing::begin(&face.app, face.app.config.write_timeout * PATIENCES);
+    let (outgoing, told) = outgoing::begin(&face, face.app.config.write_timeout * PATIENCES);
     tokio::spawn(Box::pin(serve(face, incoming, outgoing)));
     told
 }

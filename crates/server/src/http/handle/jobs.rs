@@ -28,6 +28,7 @@ const STATUS_RETRY_AFTER_S: u64 = 1;
 pub(super) async fn enqueue(call: Call<'_>, held: Option<Held>) -> Result<Reply, Refusal> {
     check_path_name("queue", call.name)?;
     let parsed = parse_enqueue(call.name, &call.body, &call.app.bounds)?;
+    call.app.check_batch(write::enqueued_bulk_bytes(parsed.jobs.len()))?;
     let command = EnqueueJobs { queue: call.name.to_owned(), jobs: parsed.jobs };
     let answer = call.app.node.call(call.namespace, Command::EnqueueJobs(command)).await?;
     let jobs = match answer {
@@ -62,13 +63,14 @@ fn accepted(call: &Call<'_>, one: Enqueued) -> Reply {
 async fn enqueued_and_waited(call: &Call<'_>, one: Enqueued) -> Result<Reply, Refusal> {
     let wait_s = call.preferences.wait_s.unwrap_or(0).min(call.app.limits.wait_ms_max / 1000);
     let command = Command::AwaitJob { id: one.id, wait_ms: wait_s * 1000 };
+    // The job is accepted whatever became of the wait.
+    let not_yet = || {
+        let applied = if call.preferences.respond_async { "respond-async, " } else { "" };
+        Ok(accepted(call, one).preference_applied(&format!("{applied}wait={wait_s}")))
+    };
     let view = match ask(call, command).await {
         Ok(Answer::Job(view)) if !view.job.phase.is_unfinished() => view,
-        // The job is accepted whatever became of the wait.
-        _ => {
-            let applied = if call.preferences.respond_async { "respond-async, " } else { "" };
-            return Ok(accepted(call, one).preference_applied(&format!("{applied}wait={wait_s}")));
-        }
+        _ => return not_yet(),
     };
     let id = JobIdText(one.id.0).to_string();
     let result = match result_of(call, &view).await {
@@ -76,6 +78,10 @@ async fn enqueued_and_waited(call: &Call<'_>, one: Enqueued) -> Result<Reply, Re
         Err(refusal) if matches!(refusal.code(), Code::JobGone | Code::JobUnknown) => None,
         result => result?,
     };
+    // Many may have waited for large results that come at the same instant.
+    if result.as_ref().is_some_and(|result| call.app.check_read_of(result.len()).is_err()) {
+        return not_yet();
+    }
     let status = view::status(&view, &result_path(call, &id));
     let reply = ok(&view::with_result(status, result.as_ref())).not_cached();
     Ok(reply.location(&call.path("status", &id)).preference_applied(&format!("wait={wait_s}")))

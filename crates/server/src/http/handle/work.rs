@@ -1,13 +1,16 @@
 //! Workers: lease, settle, heartbeat, checkpoint.
 
+use bytes::Bytes;
 use hyper::StatusCode;
-use longshore_engine::{Answer, Command, EndKind, Instruction, JobId, Rejection};
+use longshore_engine::{
+    Answer, Command, Delivery, EndKind, Instruction, JobId, Rejection, Settlement, Verdict,
+};
 
 use super::{ask, job_id, unexpected};
 use crate::api::{DurationText, HeartbeatAnswer, InstructionText, JobIdText};
 use crate::http::app::Call;
 use crate::http::body::Held;
-use crate::http::look::slow_down_ms;
+use crate::http::look::{self, slow_down_ms};
 use crate::http::parse::{
     Settlements, parse_ack, parse_checkpoint, parse_discard, parse_fail, parse_heartbeat,
     parse_interrupt, parse_lease, parse_release, parse_settle, parse_snooze,
@@ -37,11 +40,47 @@ pub(super) async fn lease(call: Call<'_>, held: Option<Held>) -> Result<Reply, R
         // A request may wait for a minute; what it waits with is small.
         drop(held);
     }
+    let has_turn = request.turn.is_some();
     match ask(&call, Command::LeaseJobs(Box::new(request))).await? {
-        Answer::Leased { jobs, settled } => {
-            Ok(Reply::json(StatusCode::OK, write::leased(&jobs, outcomes(told, settled))))
+        Answer::Leased { mut jobs, settled } => {
+            let settled = outcomes(told, settled);
+            if !jobs.is_empty()
+                && let Err(refusal) = call.app.check_room_for(answer_bytes(&jobs))
+            {
+                // Whoever numbers its requests sends it again and gets the same jobs.
+                if has_turn {
+                    return Err(refusal);
+                }
+                give_back(&call, std::mem::take(&mut jobs)).await;
+                if settled.is_empty() {
+                    return Err(refusal);
+                }
+            }
+            Ok(Reply::json(StatusCode::OK, write::leased(&jobs, settled)))
         }
         other => Err(unexpected(&other)),
+    }
+}
+
+/// Bytes of an answer with these jobs, about.
+fn answer_bytes(jobs: &[Delivery]) -> usize {
+    let of = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
+    jobs.iter().map(|job| job.args.len() + of(&job.cursor) + of(&job.metadata) + 320).sum()
+}
+
+/// Frees jobs that were granted and cannot be handed over.
+async fn give_back(call: &Call<'_>, jobs: Vec<Delivery>) {
+    let release =
+        |job: Delivery| Settlement { id: job.id, token: job.token, verdict: Verdict::Release };
+    let settlements = jobs.into_iter().map(release).collect();
+    let (app, namespace) = (call.app.clone(), call.namespace.to_owned());
+    // It goes on where the caller goes meanwhile.
+    let given_back = tokio::spawn(async move {
+        look::ask(&app, &namespace, Command::SettleJobs(settlements)).await.map(drop)
+    });
+    if let Ok(Err(refusal)) = given_back.await {
+        // The shard has ended, or its disk is full: the leases end by their time.
+        tracing::debug!(why = refusal.problem().detail, "jobs could not be given back");
     }
 }
 
