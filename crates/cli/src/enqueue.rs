@@ -65,7 +65,7 @@ struct Options {
     /// The first run is the last, whatever becomes of it
     #[arg(long)]
     at_most_once: bool,
-    /// Not started so long from now, it expires
+    /// Not started so long after it may first start (at once, or after --delay), it expires
     #[arg(long, value_name = "DURATION")]
     ttl: Option<DurationText>,
     /// The longest that one run may take
@@ -74,7 +74,7 @@ struct Options {
     /// Attempts in all, the first included
     #[arg(long, value_name = "N")]
     max_attempts: Option<u32>,
-    /// No attempt starts later than this from now
+    /// No attempt starts later than this after it may first start
     #[arg(long, value_name = "DURATION")]
     max_age: Option<DurationText>,
     /// The same delay before every further attempt, instead of a growing one
