@@ -30,10 +30,11 @@ pub(crate) struct EnqueueArgs {
     /// The queue
     #[arg(long, short, default_value = "default", value_parser = name::queue)]
     queue: String,
-    /// Instead of one job: a file with one job object per line, - for standard input
+    /// Instead of one job: a file with one job object per line, - for standard input. Lines of a
+    /// file that were enqueued before, on another day too, make no new jobs: see --anew
     #[arg(long, short, value_name = "FILE", conflicts_with = "kind")]
     file: Option<PathBuf>,
-    /// Make new jobs of the file's lines, even where the same lines were enqueued before
+    /// Make new jobs of all lines of the file: for one that is enqueued every day, say
     #[arg(long, requires = "file")]
     anew: bool,
     #[command(flatten)]
