@@ -15,6 +15,7 @@ pub mod producer;
 pub mod random;
 pub mod sdk;
 pub mod server;
+pub mod skip;
 pub mod storm;
 pub mod tier;
 pub mod wait;

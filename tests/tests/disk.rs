@@ -12,6 +12,7 @@ use longshore_tests::faults::{check_nothing_is_lost, enqueue_until_trouble};
 use longshore_tests::http::{Answer, Client};
 use longshore_tests::producer::base;
 use longshore_tests::server::{Server, add_arguments, binary, serve};
+use longshore_tests::skip::skip;
 use serde_json::{Value, json};
 
 /// A namespace of each of the two shards. Which one it is, is part of the format.
@@ -34,11 +35,11 @@ impl SmallDisk {
         match command.output() {
             Ok(output) if output.status.success() => Some(Self { root }),
             Ok(output) => {
-                eprintln!("skipped: {}", String::from_utf8_lossy(&output.stderr).trim());
+                skip("mount", String::from_utf8_lossy(&output.stderr).trim());
                 None
             }
             Err(error) => {
-                eprintln!("skipped: mount: {error}");
+                skip("mount", &error.to_string());
                 None
             }
         }

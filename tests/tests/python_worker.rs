@@ -6,6 +6,7 @@ use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use longshore_tests::server::Server;
+use longshore_tests::skip::skip;
 use serde_json::{Value, json};
 
 /// What the example needs; the newest of each major version that it was written for.
@@ -26,18 +27,18 @@ fn succeeds(command: &mut Command) -> Result<(), String> {
     Err(said.lines().last().unwrap_or_default().to_owned())
 }
 
-/// A Python with the packages, which are kept from run to run; or why there is none.
-fn python() -> Result<PathBuf, String> {
+/// A Python with the packages, which are kept from run to run; or what is missing, and why.
+fn python() -> Result<PathBuf, (&'static str, String)> {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("python-worker");
     let python = folder.join("bin/python");
     if !python.exists() {
         succeeds(Command::new("python3").args(["-m", "venv"]).arg(&folder))
-            .map_err(|why| format!("no virtual environment can be made: {why}"))?;
+            .map_err(|why| ("python3", format!("no virtual environment can be made: {why}")))?;
     }
     if succeeds(Command::new(&python).args(["-c", "import grpc, grpc_tools"])).is_err() {
         let install = ["-m", "pip", "install", "--quiet", "--retries", "1", "--timeout", "20"];
         succeeds(Command::new(&python).args(install).args(PACKAGES))
-            .map_err(|why| format!("pip does not reach its packages: {why}"))?;
+            .map_err(|why| ("pypi", format!("pip does not reach its packages: {why}")))?;
     }
     Ok(python)
 }
@@ -92,7 +93,7 @@ fn the_python_example_fits_on_a_page() {
 fn a_python_worker_of_generated_code_does_its_jobs() {
     let python = match python() {
         Ok(python) => python,
-        Err(why) => return eprintln!("skipped: {why}"),
+        Err((need, why)) => return skip(need, &why),
     };
     let folder = tempfile::tempdir().unwrap();
     generate(&python, folder.path()).unwrap();

@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use longshore_tests::server::Server;
+use longshore_tests::skip::skip;
 use longshore_tests::wait;
 use serde_json::{Value, json};
 
@@ -106,7 +107,7 @@ fn job_in(server: &Server, id: &str, state: &str) -> Result<Value> {
 /// and leaves with everything settled.
 fn works(language: &Language) -> Result<()> {
     if let Some(why) = language.is_missing() {
-        eprintln!("skipped: {why}");
+        skip(language.version[0], &why);
         return Ok(());
     }
     let folder = tempfile::tempdir()?;
@@ -117,7 +118,7 @@ fn works(language: &Language) -> Result<()> {
         greetings.push(enqueue(&server, &greet)?);
     }
     let broken = enqueue(&server, &json!({"kind": "broken", "max_attempts": 1}))?;
-    let long = json!({"kind": "wait", "lease": "1s", "max_attempts": 1});
+    let long = json!({"kind": "wait", "lease": "4s", "max_attempts": 1});
     let long = enqueue(&server, &long)?;
     let mut worker = language.start(folder.path(), &server, GREETINGS + 2)?;
     for (n, id) in greetings.iter().enumerate() {

@@ -47,6 +47,11 @@ impl Steps {
         })
     }
 
+    /// Notes a part of a step that was not run.
+    pub(crate) fn skipped(&mut self, name: &str, reason: &str) {
+        self.ended.push((name.to_owned(), Duration::ZERO, Outcome::Skipped(reason.to_owned())));
+    }
+
     /// Prints the closing table: what passed, how long it took, what was skipped.
     pub(crate) fn finish(self) {
         println!();

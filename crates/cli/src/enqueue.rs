@@ -30,10 +30,11 @@ pub(crate) struct EnqueueArgs {
     /// The queue
     #[arg(long, short, default_value = "default", value_parser = name::queue)]
     queue: String,
-    /// Instead of one job: a file with one job object per line, - for standard input
+    /// Instead of one job: a file with one job object per line, - for standard input. Lines of a
+    /// file that were enqueued before, on another day too, make no new jobs: see --anew
     #[arg(long, short, value_name = "FILE", conflicts_with = "kind")]
     file: Option<PathBuf>,
-    /// Make new jobs of the file's lines, even where the same lines were enqueued before
+    /// Make new jobs of all lines of the file: for one that is enqueued every day, say
     #[arg(long, requires = "file")]
     anew: bool,
     #[command(flatten)]
@@ -65,7 +66,7 @@ struct Options {
     /// The first run is the last, whatever becomes of it
     #[arg(long)]
     at_most_once: bool,
-    /// Not started so long from now, it expires
+    /// Not started so long after it may first start (at once, or after --delay), it expires
     #[arg(long, value_name = "DURATION")]
     ttl: Option<DurationText>,
     /// The longest that one run may take
@@ -74,7 +75,7 @@ struct Options {
     /// Attempts in all, the first included
     #[arg(long, value_name = "N")]
     max_attempts: Option<u32>,
-    /// No attempt starts later than this from now
+    /// No attempt starts later than this after it may first start
     #[arg(long, value_name = "DURATION")]
     max_age: Option<DurationText>,
     /// The same delay before every further attempt, instead of a growing one

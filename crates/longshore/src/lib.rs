@@ -124,9 +124,9 @@ pub mod web;
 mod worker;
 
 pub use client::{
-    Change, Client, ClientBuilder, ClientError, Ended, Enqueue, EnqueueAll, EnqueueCall,
-    EnqueueService, Enqueued, JobHandle, JobRecord, JobState, Jobs, Refusal, Resume, SkippedItem,
-    StreamedBatch,
+    BatchOutcome, Change, Client, ClientBuilder, ClientError, Ended, Enqueue, EnqueueAll,
+    EnqueueCall, EnqueueService, Enqueued, JobHandle, JobRecord, JobState, Jobs, Refusal, Resume,
+    SkippedItem, StreamedBatch, UnansweredBatch,
 };
 pub use context::Context;
 pub use delivery::Delivery;

@@ -46,7 +46,7 @@ pub struct JobOptions {
     pub ordering_key: Option<String>,
     /// The first run is the last one, whatever becomes of it.
     pub at_most_once: Option<bool>,
-    /// Not started so long after it was enqueued, it expires.
+    /// Not started so long after it may first start, it expires.
     pub ttl: Option<Duration>,
     /// Not started by then, it expires.
     pub expires_at: Option<SystemTime>,
@@ -58,7 +58,7 @@ pub struct JobOptions {
     pub retry: Option<RetryPolicy>,
     /// Attempts in all, the first included.
     pub max_attempts: Option<u32>,
-    /// No attempt starts later than this after it was enqueued.
+    /// No attempt starts later than this after it may first start.
     pub max_age: Option<Duration>,
     /// How long the outcome is kept.
     pub retain: Option<Duration>,
@@ -124,7 +124,7 @@ macro_rules! option_setters {
             options.at_most_once = Some(true);
             self
         }
-        /// Not started so long after now, it expires. Not together with `expires_at`.
+        /// Not started so long after it may first start, it expires. Not beside `expires_at`.
         pub fn ttl(mut self, ttl: std::time::Duration) -> Self {
             let $this = &mut self;
             let options: &mut $crate::JobOptions = $options;
@@ -166,7 +166,7 @@ macro_rules! option_setters {
             options.max_attempts = Some(attempts);
             self
         }
-        /// No attempt starts later than this after now.
+        /// No attempt starts later than this after it may first start.
         pub fn max_age(mut self, age: std::time::Duration) -> Self {
             let $this = &mut self;
             let options: &mut $crate::JobOptions = $options;

@@ -54,16 +54,27 @@ pub(super) async fn enqueue(
     let mut sent = Sent { client, args, shown: &shown, ids, format, total: 0, replayed: 0 };
     sent.all(&mut BufReader::new(file)).await?;
     if format == Format::Table {
-        let again = match sent.replayed {
-            0 => String::new(),
-            replayed => format!(", {replayed} of them before"),
-        };
-        output::line(&format!("{} enqueued{again}", count(sent.total, "job")))?;
+        output::line(&outcome(sent.total, sent.replayed))?;
     }
     if sent.replayed > 0 && sent.ids.is_some() {
-        note("lines that were enqueued before made no new jobs; with --anew they make new ones");
+        note(
+            "a line that was enqueued before makes no new job while the server knows the old one; \
+             with --anew it does",
+        );
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// How many jobs are new, and how many were there.
+fn outcome(total: u64, before: u64) -> String {
+    match (total - before, before) {
+        (new, 0) => format!("{} enqueued", count(new, "job")),
+        (0, _) => format!("no new jobs: {} had been enqueued before", count(before, "line")),
+        (new, _) => {
+            let lines = count(before, "line");
+            format!("{} enqueued; {lines} had been enqueued before", count(new, "job"))
+        }
+    }
 }
 
 /// Reads every line, so that a mistake in any of them is told before a job is enqueued.
@@ -275,6 +286,18 @@ mod tests {
         assert_eq!(second.len(), BULK_JOBS_MAX);
         assert_eq!(second.last().map(|(number, _)| *number), Some(4 * BULK_JOBS_MAX as u64));
         assert!(next_lines(&mut input, &mut lines).unwrap().is_empty());
+    }
+
+    #[test]
+    fn jobs_that_were_there_are_not_said_to_be_enqueued() {
+        for (total, before, said) in [
+            (1, 0, "1 job enqueued"),
+            (12_000, 10_000, "2,000 jobs enqueued; 10,000 lines had been enqueued before"),
+            (12_000, 12_000, "no new jobs: 12,000 lines had been enqueued before"),
+            (0, 0, "0 jobs enqueued"),
+        ] {
+            assert_eq!(outcome(total, before), said);
+        }
     }
 
     #[test]

@@ -156,10 +156,9 @@ pub(super) fn tell(news: &News<'_>, quiet: bool) {
         News::Ended(job, verdict, after) if !quiet => {
             note(&format!("{} {} {}", job.id, printable(&job.kind), words_for(verdict, *after)));
         }
-        News::Short(why, pause) => note(&format!(
-            "no run can be begun now ({why}): what could not goes back, and nothing is taken for \
-             {} s",
-            pause.as_secs()
+        News::Short(why) => note(&format!(
+            "no run can be begun now ({why}): what could not goes back, and fewer jobs are taken \
+             until runs begin again"
         )),
         News::Cancelled(id) => note(&format!("{id} was cancelled: stopping it")),
         News::Lost(id, why) => note(&format!("{id} ends here and does not count: {why}")),

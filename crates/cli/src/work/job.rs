@@ -122,8 +122,8 @@ pub(crate) enum News<'a> {
     Ended(&'a Assignment, &'a Verdict, Duration),
     /// The server knows that a run ended.
     Settled(JobIdText),
-    /// Runs could not be begun for this lack: nothing is taken for so long, and less from then on.
-    Short(&'a str, Duration),
+    /// Runs cannot be begun for this lack: fewer are taken until they can.
+    Short(&'a str),
     /// Somebody called the job off: its run is stopped.
     Cancelled(JobIdText),
     /// A run is stopped, or its end does not count.

@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use super::backoff::Backoff;
 use super::child::Stop;
 use super::job::{Assignment, News, Runner, Verdict};
-use super::shortage::{PAUSE, Shortage};
+use super::shortage::Shortage;
 use crate::client::{Client, Fault, Refusal, read, to_json};
 use crate::failure::Failure;
 
@@ -403,17 +403,20 @@ impl<R: Runner> Worker<R> {
     /// Jobs that come together fail to begin together: the last of them tells how many did begin.
     fn on_not_begun(&mut self, why: &str) {
         let now = Instant::now();
-        if self.short.is_none_or(|short| short.until <= now) {
-            self.runner.hear(&News::Short(why, PAUSE));
+        let short = Shortage::met(self.short, self.in_hand.len(), now);
+        if short.is_news(now) {
+            self.runner.hear(&News::Short(why));
         }
-        self.short = Some(Shortage::met(self.in_hand.len(), now));
+        self.short = Some(short);
     }
 
     fn wake_at(&self) -> Instant {
         let beats = self.in_hand.values().filter(|it| !it.beating && !it.lost);
-        let far = Instant::now() + Duration::from_secs(3600);
+        let now = Instant::now();
+        let far = now + Duration::from_secs(3600);
         let drained = self.drain_until.unwrap_or(far);
-        let rested = self.short.map(|short| short.until).filter(|until| *until > Instant::now());
+        let bound = self.short.filter(|short| short.most(now) < self.settings.concurrency);
+        let rested = bound.and_then(|short| short.next_step(now));
         beats.map(|it| it.next_beat).min().unwrap_or(far).min(drained).min(rested.unwrap_or(far))
     }
 

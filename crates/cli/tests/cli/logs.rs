@@ -84,8 +84,8 @@ fn a_server_whose_standard_output_is_closed_serves() {
 fn a_worker_whose_standard_error_nobody_drains_works_and_ends() {
     let server = Server::start();
     let mut child = longshore(server.folder.path())
-        .args(["work", "--server", &server.url(), "--lease", "1s", "--concurrency", "2"])
-        .args(["--exec", "case $LONGSHORE_KIND in flood) yes >&2;; *) echo so >&2; sleep 3;; esac"])
+        .args(["work", "--server", &server.url(), "--lease", "3s", "--concurrency", "2"])
+        .args(["--exec", "case $LONGSHORE_KIND in flood) yes >&2;; *) echo so >&2; sleep 5;; esac"])
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();

@@ -132,7 +132,11 @@ fn a_file_with_a_fault_far_down_is_enqueued_once() {
     assert_eq!(ready(&server), 10_000);
     std::fs::write(&path, file_of(12_000, 11_001, "{\"kind\":\"b\"}")).unwrap();
     let said = server.run(&["enqueue", "--file", "jobs.jsonl"]).good();
-    assert!(said.contains("12,000 jobs enqueued, 10000 of them before"), "{said}");
+    assert!(said.contains("2,000 jobs enqueued; 10,000 lines had been enqueued before"), "{said}");
+    assert_eq!(ready(&server), 12_000);
+    // On the next day, say.
+    let said = server.run(&["enqueue", "--file", "jobs.jsonl"]).good();
+    assert!(said.contains("no new jobs: 12,000 lines had been enqueued before"), "{said}");
     assert_eq!(ready(&server), 12_000);
     server.run(&["enqueue", "--file", "jobs.jsonl", "--anew"]).good();
     assert_eq!(ready(&server), 24_000);

@@ -67,7 +67,7 @@ fn exit_75_is_tried_again() {
 #[test]
 fn cancelling_kills_the_whole_process_group() {
     let server = Server::start();
-    let _worker = server.worker(&["--exec", "sleep 600 & echo $! > pid; wait", "--lease", "1s"]);
+    let _worker = server.worker(&["--exec", "sleep 600 & echo $! > pid; wait", "--lease", "3s"]);
     let id = server.enqueue(&["long"]);
     let file = server.folder.path().join("pid");
     until(|| fs::read_to_string(&file).is_ok_and(|pid| pid.ends_with('\n')));
@@ -82,7 +82,7 @@ fn cancelling_kills_the_whole_process_group() {
 #[test]
 fn a_worker_says_one_thing_about_a_cancel_and_a_timeout() {
     let server = Server::start();
-    let worker = server.worker(&["--exec", "echo > started; exec sleep 600", "--lease", "1s"]);
+    let worker = server.worker(&["--exec", "echo > started; exec sleep 600", "--lease", "3s"]);
     let id = server.enqueue(&["long"]);
     until(|| server.folder.path().join("started").exists());
     server.run(&["jobs", "cancel", &id]).good();

@@ -94,7 +94,7 @@ wire_struct! {
         pub retry: RetryPolicy,
         /// Attempts in all, the first included.
         pub max_attempts: u32,
-        /// No attempt starts later than this after the job was enqueued.
+        /// No attempt starts later than this after the job may first start.
         pub max_age_ms: Option<u64> = 6,
         /// How long the outcome is kept.
         pub retain_ms: Option<u64> = 7,

@@ -16,9 +16,9 @@ wire_struct! {
         pub retry: Option<RetryPolicy> = 4,
         /// Attempts in all, the first included.
         pub max_attempts: Option<u32> = 5,
-        /// No attempt starts later than this after the job was enqueued.
+        /// No attempt starts later than this after the job may first start.
         pub max_age_ms: Option<u64> = 6,
-        /// A job not started this long after it was enqueued expires.
+        /// Not started this long after it may first start, a job expires.
         pub ttl_ms: Option<u64> = 7,
         /// How long outcomes are kept.
         pub retain_ms: Option<u64> = 8,

@@ -147,8 +147,9 @@ impl ClientError {
         }
     }
 
-    /// Whether what was asked may have happened, or may happen yet.
-    pub(crate) fn is_open(&self) -> bool {
+    /// Whether what was asked may have happened, or may happen yet: no answer came, or the server's
+    /// disk filled up while it was under way. Asked again with the same id it has one effect.
+    pub fn may_take_effect(&self) -> bool {
         matches!(self, Self::Unreachable { .. }) || self.code() == Some(DISK_LOW)
     }
 

@@ -18,4 +18,4 @@ pub use error::{ClientError, Refusal};
 pub use handle::{Ended, JobHandle};
 pub use operate::{Jobs, Resume};
 pub use record::{Change, JobRecord, JobState, SkippedItem};
-pub use stream::StreamedBatch;
+pub use stream::{BatchOutcome, StreamedBatch, UnansweredBatch};

@@ -30,10 +30,26 @@ const WINDOW: usize = 8;
 pub struct StreamedBatch {
     /// The ids of its jobs.
     pub ids: Vec<String>,
-    /// Why none of it was enqueued, where that is so. After `disk_low` it may be yet, once there is
-    /// space.
-    pub refused: Option<Refusal>,
+    /// What became of it.
+    pub outcome: BatchOutcome,
 }
+
+/// What became of a batch.
+#[derive(Clone, Debug)]
+pub enum BatchOutcome {
+    /// All of it is enqueued.
+    Accepted,
+    /// None of it is enqueued, nor will be.
+    Refused(Refusal),
+    /// It was sent, and the call ended before its fate was known: it may be enqueued, or be yet
+    /// (what was under way when the disk of the server filled up is, once there is space). Jobs
+    /// that are made anew for it may be doubled; see [`Client::enqueue_again`].
+    Unknown(UnansweredBatch),
+}
+
+/// A batch whose fate is not known, as it was sent.
+#[derive(Clone, Debug)]
+pub struct UnansweredBatch(v1::EnqueueRequest);
 
 impl Client {
     /// Hands over any number of jobs in batches of up to 500, several of which are under way at a
@@ -44,6 +60,11 @@ impl Client {
     /// breaks, what was not answered is sent again, which has one effect. Returns how many jobs
     /// were accepted.
     ///
+    /// Batches are told in the order of their jobs. Where the call ends with an error, those that
+    /// were sent and not answered are told as [`BatchOutcome::Unknown`] before it returns; jobs
+    /// that no batch told of were not sent. Where its future is dropped, nothing more is told, and
+    /// what was under way may be enqueued.
+    ///
     /// Batches go over one call, in their order, and not through the layers of the client: give
     /// the jobs a trace with `options` where they are to have one.
     pub async fn enqueue_stream<J: Job>(
@@ -52,18 +73,43 @@ impl Client {
         options: JobOptions,
         mut each: impl FnMut(StreamedBatch) + Send,
     ) -> Result<u64, ClientError> {
-        let mut batches = std::pin::pin!(self.batches(jobs, options));
+        let batches = std::pin::pin!(self.batches(jobs, options));
         if self.inner.channel.is_none() {
             return self.record_stream(batches, each).await;
         }
-        let mut under_way: VecDeque<v1::EnqueueRequest> = VecDeque::new();
+        let mut under_way = VecDeque::new();
+        let end = self.stream_batches(batches, &mut under_way, &mut each).await;
+        if end.is_err() {
+            for batch in under_way {
+                let ids = ids_of(&batch);
+                let outcome = BatchOutcome::Unknown(UnansweredBatch(batch));
+                each(StreamedBatch { ids, outcome });
+            }
+        }
+        end
+    }
+
+    /// Sends a batch once more whose fate is not known, with the ids that its jobs had: however
+    /// often that is done, each of them is enqueued once.
+    pub async fn enqueue_again(&self, batch: &UnansweredBatch) -> Result<(), ClientError> {
+        let v1::EnqueueRequest { queue, jobs, .. } = batch.0.clone();
+        self.hand_over(queue, jobs).await.map(drop)
+    }
+
+    /// Sends batches until none is left. Those in `under_way` are not answered.
+    async fn stream_batches(
+        &self,
+        mut batches: Pin<&mut (impl Stream<Item = Result<v1::EnqueueRequest, ClientError>> + Send)>,
+        under_way: &mut VecDeque<v1::EnqueueRequest>,
+        each: &mut (impl FnMut(StreamedBatch) + Send),
+    ) -> Result<u64, ClientError> {
         let mut accepted = 0;
         let mut more = true;
         let mut backoff = Backoff::new(Duration::from_millis(25), Duration::from_secs(2));
         // Since when nothing has been answered although it was tried.
         let mut trouble: Option<Instant> = None;
         while more || !under_way.is_empty() {
-            let status = match self.open_stream(&under_way).await {
+            let status = match self.open_stream(under_way).await {
                 Ok((sender, mut answers)) => loop {
                     while more && under_way.len() < WINDOW {
                         match batches.next().await {
@@ -87,8 +133,8 @@ impl Client {
                             trouble = None;
                             backoff.reset();
                             let batch = under_way.pop_front().unwrap_or_default();
-                            let told = told(batch, outcome);
-                            if told.refused.is_none() {
+                            let told = told(&batch, outcome);
+                            if matches!(told.outcome, BatchOutcome::Accepted) {
                                 accepted += told.ids.len() as u64;
                             }
                             each(told);
@@ -126,17 +172,17 @@ impl Client {
     ) -> Result<u64, ClientError> {
         let mut accepted = 0;
         while let Some(batch) = batches.next().await {
-            let v1::EnqueueRequest { queue, jobs, .. } = batch?;
-            let ids: Vec<_> = jobs.iter().map(|job| job.id.clone()).collect();
-            let refused = match self.hand_over(queue, jobs).await {
-                Ok(_) => None,
-                Err(ClientError::Refused(refusal)) => Some(refusal),
+            let batch = batch?;
+            let ids = ids_of(&batch);
+            let outcome = match self.hand_over(batch.queue, batch.jobs).await {
+                Ok(_) => {
+                    accepted += ids.len() as u64;
+                    BatchOutcome::Accepted
+                }
+                Err(ClientError::Refused(refusal)) => BatchOutcome::Refused(refusal),
                 Err(error) => return Err(error),
             };
-            if refused.is_none() {
-                accepted += ids.len() as u64;
-            }
-            each(StreamedBatch { ids, refused });
+            each(StreamedBatch { ids, outcome });
         }
         Ok(accepted)
     }
@@ -246,12 +292,18 @@ fn status_of(problem: &v1::Problem) -> Status {
     status
 }
 
-fn told(batch: v1::EnqueueRequest, outcome: Outcome) -> StreamedBatch {
+fn told(batch: &v1::EnqueueRequest, outcome: Outcome) -> StreamedBatch {
     match outcome {
-        Outcome::Accepted(accepted) => StreamedBatch { ids: accepted.ids, refused: None },
+        Outcome::Accepted(accepted) => {
+            StreamedBatch { ids: accepted.ids, outcome: BatchOutcome::Accepted }
+        }
         Outcome::Refused(problem) => StreamedBatch {
-            ids: batch.jobs.into_iter().map(|job| job.id).collect(),
-            refused: Some(Refusal::from_problem(problem)),
+            ids: ids_of(batch),
+            outcome: BatchOutcome::Refused(Refusal::from_problem(problem)),
         },
     }
+}
+
+fn ids_of(batch: &v1::EnqueueRequest) -> Vec<String> {
+    batch.jobs.iter().map(|job| job.id.clone()).collect()
 }

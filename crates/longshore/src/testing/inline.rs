@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use longshore_proto::v1;
 use longshore_proto::v1::settlement::Verdict;
@@ -10,6 +11,7 @@ use tower::util::BoxCloneSyncService;
 use tower::{Layer, Service};
 
 use super::Recorder;
+use super::waiting::Waiting;
 use crate::delivery::Delivery;
 use crate::iteration::Iteration;
 use crate::outbox::Outbox;
@@ -69,7 +71,12 @@ pub enum Attempt {
 /// What became of a run.
 #[derive(Clone, Debug)]
 pub struct Ran {
+    id: String,
     kind: String,
+    attempt: u32,
+    /// By the recorder's clock.
+    at: Duration,
+    again_in: Option<Duration>,
     verdict: Verdict,
     checkpoints: Vec<v1::Checkpoint>,
 }
@@ -173,19 +180,91 @@ impl<S: Send + Sync + 'static> Inline<S> {
         self.deliver(&Run::new(delivery, Arc::new(Outbox::inline()))).await
     }
 
-    /// Runs everything that was enqueued, and what that enqueues, until nothing is left. Jobs
-    /// that fail are not tried again: look at what is returned.
+    /// Runs everything that was enqueued, and what that enqueues, until nothing is left, whether
+    /// its time has come or not. Jobs that fail are not tried again: look at what is returned, or
+    /// see [`Inline::advance`].
     pub async fn drain(&mut self) -> Vec<Ran> {
         let mut all = Vec::new();
-        while let Some(FollowUp(job)) = self.recorder.next() {
-            let run = Run::new(Delivery::first_of(&job), Arc::new(Outbox::inline()));
-            let ran = self.deliver(&run).await;
-            if let Err(refusal) = self.recorder.record(ran.follow_ups()) {
-                panic!("what follows from a {} is refused: {refusal}", ran.kind());
-            }
-            all.push(ran);
+        while let Some((place, waiting)) = self.recorder.next() {
+            let ran = self.run_waiting(place, waiting).await;
+            self.recorder.forget(place);
+            all.push(Ran { again_in: None, ..ran });
         }
         all
+    }
+
+    /// Runs what was enqueued and may run now, and what that enqueues. See [`Inline::advance`].
+    pub async fn run_due(&mut self) -> Vec<Ran> {
+        self.advance(Duration::ZERO).await
+    }
+
+    /// Moves the recorder's clock, and runs on the way whatever may run, each job when its time
+    /// comes: delays, retries, snoozes and interruptions pass as they would with a server and
+    /// without waiting. Returns the runs, in their order.
+    ///
+    /// A job that fails waits as long as its policy says, without jitter, and runs its next
+    /// attempt if the clock is moved that far; then it is dead. What is snoozed or interrupted
+    /// goes on later from its cursor. Jobs expire (`ttl`, `max_age`); those of one ordering key
+    /// run one after the other; where several may run, higher priorities come first.
+    ///
+    /// The clock stands still while a job runs, whatever it does: a job's `timeout` counts by
+    /// tokio's clock. In a test with `start_paused = true` (tokio's feature `test-util`) a run
+    /// that sleeps beyond its timeout fails without waiting, too. Instants that a producer names
+    /// (`run_at`, `expires_at`) count from the real time at which it enqueues.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use longshore::testing::{Inline, Recorder};
+    /// use longshore::{Context, Job, JobError, JobResult, JobState, Perform};
+    /// use serde::{Deserialize, Serialize};
+    ///
+    /// #[derive(Job, Serialize, Deserialize)]
+    /// #[job(max_attempts = 3, retry(base = "1m", jitter = 0.2))]
+    /// struct Remind(u64);
+    ///
+    /// impl Perform<()> for Remind {
+    ///     async fn perform(self, _: Context<()>) -> JobResult {
+    ///         Err(JobError::msg("no such mailbox"))
+    ///     }
+    /// }
+    ///
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// let recorder = Recorder::new();
+    /// let mut jobs = Inline::new(()).recorder(&recorder).register::<Remind>();
+    /// let hours = |hours: u64| Duration::from_secs(3600 * hours);
+    /// let job = recorder.client().enqueue(Remind(7)).delay(hours(2)).await.unwrap();
+    /// assert!(jobs.advance(hours(1)).await.is_empty());
+    /// let ran = jobs.advance(hours(1)).await;
+    /// assert_eq!(ran[0].again_in(), Some(Duration::from_secs(60)));
+    /// assert_eq!(recorder.state(job.id()), Some(JobState::Retrying));
+    /// // Two more attempts, a minute and then two minutes later.
+    /// assert_eq!(jobs.advance(hours(1)).await.len(), 2);
+    /// assert_eq!(recorder.state(job.id()), Some(JobState::Dead));
+    /// # });
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// Where a job runs again and again at the same instant: one that is always snoozed for no
+    /// time at all, say.
+    pub async fn advance(&mut self, by: Duration) -> Vec<Ran> {
+        let until = self.recorder.elapsed() + by;
+        let mut all = Vec::new();
+        while let Some((place, waiting)) = self.recorder.next_until(until) {
+            all.push(self.run_waiting(place, waiting).await);
+        }
+        all
+    }
+
+    async fn run_waiting(&mut self, place: u64, waiting: Waiting) -> Ran {
+        let run = Run::new(waiting.delivery.clone(), Arc::new(Outbox::inline()));
+        let mut ran = self.deliver(&run).await;
+        ran.again_in = self.recorder.settle(place, waiting, &ran.verdict, &ran.checkpoints);
+        if let Err(refusal) = self.recorder.record(ran.follow_ups()) {
+            panic!("what follows from a {} is refused: {refusal}", ran.kind());
+        }
+        ran
     }
 
     pub(super) async fn deliver(&mut self, run: &Arc<Run>) -> Ran {
@@ -200,7 +279,16 @@ impl<S: Send + Sync + 'static> Inline<S> {
         run.set_started();
         let verdict = execute(service, run).await.unwrap_or(Verdict::Release(v1::Release {}));
         let checkpoints = run.outbox.take_inline();
-        Ran { kind: run.delivery.kind.clone(), verdict, checkpoints }
+        let delivery = &run.delivery;
+        Ran {
+            id: delivery.id.clone(),
+            kind: delivery.kind.clone(),
+            attempt: delivery.attempt,
+            at: self.recorder.elapsed(),
+            again_in: None,
+            verdict,
+            checkpoints,
+        }
     }
 }
 
@@ -217,6 +305,26 @@ pub(super) fn new_job<J: Job>(job: &J, options: JobOptions) -> v1::NewJob {
 }
 
 impl Ran {
+    /// The job's id.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Which attempt it was, from 1.
+    pub fn attempt(&self) -> u32 {
+        self.attempt
+    }
+
+    /// When it ran: how far the recorder's [clock](Recorder::elapsed) had been moved.
+    pub fn at(&self) -> Duration {
+        self.at
+    }
+
+    /// How much later the job runs again, where a recorder keeps it and it has not ended.
+    pub fn again_in(&self) -> Option<Duration> {
+        self.again_in
+    }
+
     /// The name of the job's type.
     pub fn kind(&self) -> &str {
         &self.kind

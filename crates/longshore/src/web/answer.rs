@@ -119,7 +119,7 @@ impl JobResponses {
         let job = match enqueue.into_future().await {
             Ok(job) => job,
             Err(error) => {
-                let is_open = error.is_open();
+                let is_open = error.may_take_effect();
                 return refused(&error, is_open.then_some(&status));
             }
         };

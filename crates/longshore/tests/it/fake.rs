@@ -9,6 +9,7 @@ use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, stream};
 use longshore::Client;
 use longshore_proto::v1;
+use longshore_proto::v1::enqueue_stream_response::Outcome;
 use longshore_proto::v1::jobs_server::{Jobs, JobsServer};
 use longshore_proto::v1::server_message::Message as FromServer;
 use longshore_proto::v1::worker_message::Message;
@@ -40,6 +41,8 @@ pub(crate) struct Script {
     pub(crate) enqueued: Arc<Mutex<Vec<v1::EnqueueRequest>>>,
     /// The next streamed batches that end their call instead of being answered.
     pub(crate) breaks: Arc<Mutex<u32>>,
+    /// What every streamed batch is refused with.
+    pub(crate) problem: Arc<Mutex<Option<v1::Problem>>>,
     /// What those who wait for a job are told; the last one stays.
     pub(crate) jobs: Arc<Mutex<VecDeque<v1::Job>>>,
     /// What the next cancellations and retries are refused with.
@@ -299,7 +302,10 @@ impl Jobs for Service {
                 return Err(Status::unavailable("the test broke it"));
             }
             let accepted = v1::EnqueueResponse { ids, replayed: 0 };
-            let outcome = v1::enqueue_stream_response::Outcome::Accepted(accepted);
+            let outcome = match script.problem.lock().unwrap().clone() {
+                Some(problem) => Outcome::Refused(problem),
+                None => Outcome::Accepted(accepted),
+            };
             Ok(v1::EnqueueStreamResponse { outcome: Some(outcome) })
         });
         Ok(Response::new(answers.boxed()))

@@ -5,6 +5,7 @@
 
 mod app;
 mod application;
+mod clock;
 mod edges;
 mod examples;
 mod fake;

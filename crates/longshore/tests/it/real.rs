@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::stream;
 use longshore::testing::EmbeddedServer;
-use longshore::{Ended, JobOptions, JobState, Jobs, Stopped};
+use longshore::{BatchOutcome, Ended, JobOptions, JobState, Jobs, Stopped};
 use serde_json::json;
 
 use crate::app::{App, Broken, Double, First, Gated, Numbers, PATIENCE, Running};
@@ -50,7 +50,7 @@ async fn many_jobs_are_each_run_once() {
     assert_eq!(jobs.len(), 500);
     let streamed = stream::iter((500..3_000).map(Double));
     let accepted = client.enqueue_stream(streamed, JobOptions::new(), |batch| {
-        assert!(batch.refused.is_none(), "{batch:?}");
+        assert!(matches!(batch.outcome, BatchOutcome::Accepted), "{batch:?}");
     });
     assert_eq!(accepted.await.unwrap(), 2_500);
     let last = client.enqueue(Double(3_000)).await.unwrap();

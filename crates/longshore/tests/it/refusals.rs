@@ -258,7 +258,7 @@ fn a_client_outside_of_a_runtime_is_an_error_and_no_panic() {
 #[tokio::test]
 async fn a_wait_that_is_given_up_harms_nothing() {
     let (_server, client) = working().await;
-    let job = client.enqueue(Greedy::Modest).delay(Duration::from_millis(300)).await.unwrap();
+    let job = client.enqueue(Greedy::Modest).delay(Duration::from_secs(3)).await.unwrap();
     let waiting = tokio::time::timeout(Duration::from_millis(20), job.result(PATIENCE)).await;
     assert!(waiting.is_err());
     let error = job.result(Duration::from_millis(1)).await.unwrap_err();

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use futures_util::stream;
 use longshore::testing::Recorder;
-use longshore::{Client, ClientError, Job, JobOptions, JobState, Resume, StreamedBatch};
+use longshore::{
+    BatchOutcome, Client, ClientError, Job, JobOptions, JobState, Resume, StreamedBatch,
+};
 use longshore_proto::v1;
 use serde::{Deserialize, Serialize};
 use tonic::{Code, Status};
@@ -118,4 +120,53 @@ async fn a_stream_of_jobs_outlives_broken_calls() {
     ids.sort_unstable();
     ids.dedup();
     assert_eq!(ids.len(), 1_200);
+}
+
+/// A client that gives up soon, and what it is told of a stream of batches that are not answered.
+async fn unanswered(fake: &Fake, jobs: u32) -> (ClientError, Vec<StreamedBatch>) {
+    let deadline = Duration::from_millis(50);
+    let client = Client::builder(fake.client().url()).deadline(deadline).build().unwrap();
+    let mut told = Vec::new();
+    let notes = stream::iter((0..jobs).map(Note));
+    let each = |batch| told.push(batch);
+    let error = client.enqueue_stream(notes, JobOptions::new(), each).await.unwrap_err();
+    (error, told)
+}
+
+#[tokio::test]
+async fn a_batch_that_was_not_answered_is_told_and_sent_again_with_its_ids() {
+    let fake = Fake::start().await;
+    *fake.script.breaks.lock().unwrap() = u32::MAX;
+    let (error, told) = unanswered(&fake, 1_200).await;
+    assert!(matches!(error, ClientError::Unreachable { .. }), "{error:?}");
+    assert!(error.may_take_effect());
+    let jobs: Vec<_> = told.iter().map(|batch| batch.ids.len()).collect();
+    assert_eq!(jobs, [500, 500, 200]);
+    fake.script.enqueued.lock().unwrap().clear();
+    for batch in &told {
+        let BatchOutcome::Unknown(unanswered) = &batch.outcome else { panic!("{batch:?}") };
+        fake.client().enqueue_again(unanswered).await.unwrap();
+        let sent = fake.script.enqueued.lock().unwrap().pop().unwrap();
+        assert_eq!(sent.queue, "notes");
+        let ids: Vec<_> = sent.jobs.into_iter().map(|job| job.id).collect();
+        assert_eq!(ids, batch.ids);
+    }
+}
+
+#[tokio::test]
+async fn a_batch_that_met_a_full_disk_is_not_told_as_refused() {
+    let fake = Fake::start().await;
+    let problem = v1::Problem {
+        code: "disk_low".into(),
+        http_status: 503,
+        retry_after_ms: Some(1),
+        ..v1::Problem::default()
+    };
+    *fake.script.problem.lock().unwrap() = Some(problem);
+    let (error, told) = unanswered(&fake, 3).await;
+    assert_eq!(error.code(), Some("disk_low"));
+    assert!(error.may_take_effect());
+    let [batch] = &told[..] else { panic!("{told:?}") };
+    assert!(matches!(batch.outcome, BatchOutcome::Unknown(_)), "{batch:?}");
+    assert_eq!(batch.ids.len(), 3);
 }

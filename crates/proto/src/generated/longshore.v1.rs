@@ -30,7 +30,7 @@ pub struct NewJob {
     /// The first run is the last one, whatever becomes of it.
     #[prost(bool, tag = "9")]
     pub at_most_once: bool,
-    /// A job not started this long after now expires. Not together with `expires_at_unix_ms`.
+    /// Not started this long after it may first start, it expires. Not with `expires_at_unix_ms`.
     #[prost(uint64, optional, tag = "10")]
     pub ttl_ms: ::core::option::Option<u64>,
     /// A job not started by then expires.
@@ -48,7 +48,7 @@ pub struct NewJob {
     /// Attempts in all, the first included.
     #[prost(uint32, optional, tag = "15")]
     pub max_attempts: ::core::option::Option<u32>,
-    /// No attempt starts later than this after now.
+    /// No attempt starts later than this after it may first start.
     #[prost(uint64, optional, tag = "16")]
     pub max_age_ms: ::core::option::Option<u64>,
     /// How long the outcome is kept.

@@ -43,10 +43,10 @@ pub struct JobDefaultsBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1)]
     pub max_attempts: Option<u32>,
-    /// No attempt starts later than this after the job was enqueued.
+    /// No attempt starts later than this after the job may first start.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_age: Option<DurationText>,
-    /// A job not started this long after it was enqueued expires.
+    /// Not started this long after it may first start, a job expires.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ttl: Option<DurationText>,
     /// How long outcomes are kept.

@@ -40,7 +40,7 @@ pub struct NewJob<'a> {
     /// `release`, `snooze` or `seen` did not run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at_most_once: Option<bool>,
-    /// A job not started this long after now expires. Not together with `expires_at`.
+    /// Not started this long after it may first start, it expires. Not together with `expires_at`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl: Option<DurationText>,
     /// A job not started by then expires. Not together with `ttl`.

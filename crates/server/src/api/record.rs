@@ -316,7 +316,7 @@ pub struct JobRecord<'a> {
     pub lease: Option<DurationText>,
     /// The delay before another attempt.
     pub retry: RetryText,
-    /// How long attempts may go on after it was enqueued.
+    /// No attempt starts later than this after it may first start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_age: Option<DurationText>,
     /// How long the outcome is kept, where its queue's default does not hold.

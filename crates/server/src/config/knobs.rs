@@ -247,7 +247,8 @@ pub(super) const KNOBS: &[Row] = &[
     row!(
         "queues.forget_empty_after",
         "How long a queue stays that has no jobs that wait, run or are dead and no settings of its \
-         own, and in which nothing is enqueued; for ever where not set.",
+         own, and in which nothing is enqueued; for ever where not set. It goes up to a quarter of \
+         that later: within 2 s where that is short, within 2 minutes where it is long.",
         |config, text| {
             let idle = duration(text, 1000)?;
             config.node.limits.queue_idle_ms = Some(idle.as_millis() as u64);
