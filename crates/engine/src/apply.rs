@@ -80,6 +80,7 @@ impl<M: OrderedMap> State<M> {
                 self.put_queue(id);
             }
             Record::QueueChanged { id, settings } => {
+                self.lanes.shut(id, settings.paused);
                 self.queues.change(id).settings = settings;
                 self.put_queue(id);
                 self.fresh_queues.insert(id);

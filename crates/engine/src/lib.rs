@@ -22,6 +22,7 @@ mod operation;
 mod position;
 pub mod query;
 mod queue;
+mod queueing;
 mod record;
 mod rejection;
 mod state;

@@ -1,14 +1,11 @@
 //! The state of a shard at one position: the durable part in an ordered map, and in memory what
 //! can be derived from it. Only `apply` changes it.
 
-pub(crate) mod filing;
 mod frontier;
 mod held;
 pub(crate) mod keys;
-mod lanes;
 mod load;
 mod names;
-mod ordering;
 mod sessions;
 mod settled;
 mod tally;
@@ -22,7 +19,6 @@ use bytes::Bytes;
 
 pub(crate) use frontier::Frontier;
 pub(crate) use held::{Held, HeldIndex, HolderKey, Vanished};
-pub(crate) use lanes::{Candidate, LaneId, Lanes, Offer};
 pub(crate) use names::{Empty, Kind, Kinds, Queues};
 pub(crate) use sessions::{Session, SessionKey};
 pub(crate) use settled::Tombstone;
@@ -37,6 +33,7 @@ use crate::limits::Limits;
 use crate::map::{OrderedMap, Reader};
 use crate::operation::Operation;
 use crate::queue::Queue;
+use crate::queueing::Lanes;
 use crate::wire::{Wire, wire_struct};
 
 wire_struct! {

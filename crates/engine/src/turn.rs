@@ -33,6 +33,9 @@ use crate::map::OrderedMap;
 use crate::moment::{Clock, EngineTime, Moment};
 use crate::state::State;
 
+/// Heads of lanes that one turn puts forward when their time has come; more follow with the next.
+const DUE_PER_TURN: usize = 256;
+
 /// Entries to append to the journal together, each with its length (u32, little-endian) before
 /// it.
 #[derive(Debug)]
@@ -74,8 +77,6 @@ pub struct Turn<M> {
     waiters: Waiters,
     consumers: Consumers,
     asked: AskedTurns,
-    /// Lanes that became due up to here were offered to waiting workers.
-    swept: TimeMs,
     idle_queues: IdleQueues,
     /// Queues that a turn did not come to the end of; the next tick goes on.
     deferred: BTreeSet<QueueId>,
@@ -88,7 +89,6 @@ impl<M: OrderedMap> Turn<M> {
         Self {
             time,
             entry: Moment::new(clock, time),
-            swept: state.now(),
             idle_queues: IdleQueues::default(),
             state,
             position,
@@ -123,8 +123,7 @@ impl<M: OrderedMap> Turn<M> {
     fn begin(&mut self, clock: Clock) -> Moment {
         let moment = Moment::new(clock, self.time);
         self.state.mono = self.state.mono.max(moment.mono);
-        // Where wall time stepped back, what becomes due is to be offered when its time comes.
-        self.swept = self.swept.min(moment.at);
+        self.state.come_due(moment.at, DUE_PER_TURN);
         self.entry = moment;
         moment
     }

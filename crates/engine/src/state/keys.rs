@@ -9,8 +9,8 @@
 //! | 3    | queue u32                                              | `Queue` but its counts   |
 //! | 4    | kind u32                                               | `Kind`                   |
 //! | 5    | namespace u32, id 16                                   | `Job`                    |
-//! | 6    | namespace u32, queue u32, 255 - priority u8, kind u32, |                          |
-//! |      | available at u64, place u64                            | id: waits in a lane      |
+//! | 6    | namespace u32, queue u32, 255 - priority u8, part u16, |                          |
+//! |      | kind u32, available at u64, place u64                  | id: waits in a lane      |
 //! | 7    | namespace u32, id 16                                   | `Lease`                  |
 //! | 8    | namespace u32, counted ordering key, place u64         | id: unfinished, of a key |
 //! | 9    | namespace u32, counted ordering key                    | place of the key's head  |
@@ -33,6 +33,7 @@
 //! | 25   | namespace u32, id 16                                   | -: paused                |
 
 use crate::ids::{BodyId, JobId, KindId, NamespaceId, OperationId, Place, QueueId, TimeMs};
+use crate::queueing::LaneId;
 
 pub(crate) const META: u8 = 1;
 pub(crate) const NAMESPACE: u8 = 2;
@@ -73,6 +74,11 @@ impl Key {
 
     pub(crate) fn u8(mut self, value: u8) -> Self {
         self.0.push(value);
+        self
+    }
+
+    pub(crate) fn u16(mut self, value: u16) -> Self {
+        self.0.extend_from_slice(&value.to_be_bytes());
         self
     }
 
@@ -157,15 +163,16 @@ pub(crate) fn job(ns: NamespaceId, id: JobId) -> Vec<u8> {
 
 pub(crate) fn lane_entry(
     ns: NamespaceId,
-    lane: super::LaneId,
+    lane: LaneId,
     available_at: TimeMs,
     place: Place,
 ) -> Vec<u8> {
     lane_prefix(ns, lane).u64(available_at.0).u64(place.0).done()
 }
 
-pub(crate) fn lane_prefix(ns: NamespaceId, lane: super::LaneId) -> Key {
-    Key::new(LANE).namespace(ns).u32(lane.queue.0).u8(lane.urgency).u32(lane.kind.0)
+pub(crate) fn lane_prefix(ns: NamespaceId, lane: LaneId) -> Key {
+    let key = Key::new(LANE).namespace(ns).u32(lane.queue.0).u8(lane.urgency);
+    key.u16(lane.part.0).u32(lane.kind.0)
 }
 
 pub(crate) fn lease(ns: NamespaceId, id: JobId) -> Vec<u8> {

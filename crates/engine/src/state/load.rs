@@ -5,8 +5,8 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::{
-    Frontier, Held, Kept, Kind, Kinds, LaneId, Lanes, LiveLease, Meta, Namespace, NamespaceSlot,
-    Queues, Session, State, keys,
+    Frontier, Held, Kept, Kind, Kinds, Lanes, LiveLease, Meta, Namespace, NamespaceSlot, Queues,
+    Session, State, keys,
 };
 use crate::Position;
 use crate::ids::{JobId, KindId, MonoMs, NamespaceId, QueueId};
@@ -14,7 +14,7 @@ use crate::job::{Job, Lease};
 use crate::limits::Limits;
 use crate::map::OrderedMap;
 use crate::operation::Operation;
-use crate::queue::Queue;
+use crate::queue::{Queue, QueueCounts};
 use crate::wire::Wire;
 
 impl<M: OrderedMap> State<M> {
@@ -56,6 +56,8 @@ impl<M: OrderedMap> State<M> {
             state.meta = meta;
         }
         state.load_names();
+        let now = state.now();
+        state.lanes.advance(now, 0, |_| {});
         state.load_lanes();
         state.load_runs();
         state
@@ -79,17 +81,33 @@ impl<M: OrderedMap> State<M> {
             let kept = self.value(&keys::namespace_kept(namespace.id)).unwrap_or_default();
             self.add_namespace(namespace, kept);
         }
-        for (_, mut queue) in self.each::<Queue>(keys::QUEUE) {
-            queue.counts = self.value(&keys::queue_counts(queue.id)).unwrap_or(queue.counts);
-            let from = keys::due(queue.namespace, queue.id, 0);
-            let to = keys::after_prefix(from.get(..9).unwrap_or(&from));
-            let next_due = self.first(&from, &to).and_then(|(key, _)| keys::u64_at(&key, 9));
-            self.queues.insert(queue, next_due);
+        for (_, queue) in self.each::<Queue>(keys::QUEUE) {
+            self.queues.insert(queue, None);
         }
+        for (key, counts) in self.each::<QueueCounts>(keys::QUEUE_COUNTS) {
+            if let Some(id) = keys::u32_at(&key, 1).map(QueueId)
+                && self.queues.get(id).is_some()
+            {
+                self.queues.change(id).counts = counts;
+            }
+        }
+        self.queues.take_changed();
+        self.load_next_due();
         for (key, kind) in self.each::<Kind>(keys::KIND) {
             if let Some(id) = keys::u32_at(&key, 1) {
                 self.kinds.insert(KindId(id), kind);
             }
+        }
+    }
+
+    /// The first due counter of each queue that has one.
+    fn load_next_due(&mut self) {
+        let mut from = vec![keys::DUE];
+        while let Some((key, _)) = self.first(&from, &[keys::DUE + 1]) {
+            if let Some(id) = keys::u32_at(&key, 5).map(QueueId) {
+                self.queues.set_next_due(id, keys::u64_at(&key, 9));
+            }
+            from = keys::after_prefix(key.get(..9).unwrap_or(&key));
         }
     }
 
@@ -106,28 +124,6 @@ impl<M: OrderedMap> State<M> {
             tombstones: Frontier::new(prefix(keys::TOMBSTONE_ORDER)),
         };
         self.namespaces.insert(ns, slot);
-    }
-
-    /// Finds the lanes by skipping from the first entry of each to the end of that lane.
-    fn load_lanes(&mut self) {
-        let mut from = vec![keys::LANE];
-        let end = vec![keys::LANE + 1];
-        while let Some((key, _)) = self.first(&from, &end) {
-            let parts = (
-                keys::u32_at(&key, 1),
-                keys::u32_at(&key, 5),
-                key.get(9).copied(),
-                keys::u32_at(&key, 10),
-            );
-            let (Some(ns), Some(queue), Some(urgency), Some(kind)) = parts else {
-                panic!("key {key:02x?} in the state is no lane's")
-            };
-            let lane = LaneId { queue: QueueId(queue), urgency, kind: KindId(kind) };
-            let to = keys::after_prefix(&keys::lane_prefix(NamespaceId(ns), lane).done());
-            let (entries, complete) = self.lane_entries(&key, &to);
-            self.lanes.refill(lane, entries, complete);
-            from = to;
-        }
     }
 
     fn load_runs(&mut self) {

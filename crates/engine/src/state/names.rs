@@ -12,6 +12,7 @@ use crate::wire::wire_struct;
 #[derive(Debug)]
 struct QueueSlot {
     queue: Queue,
+    name: Arc<str>,
     /// The first second that has a due counter, where there is one.
     next_due: Option<u64>,
     /// Whether it was empty when it was last looked at; volatile.
@@ -30,23 +31,25 @@ pub(crate) struct Empty {
 /// The queues of a shard.
 #[derive(Debug, Default)]
 pub(crate) struct Queues {
-    slots: BTreeMap<QueueId, QueueSlot>,
-    names: BTreeMap<NamespaceId, BTreeMap<String, QueueId>>,
+    /// Boxed: a tree of large values that is filled in their order is half empty.
+    slots: BTreeMap<QueueId, Box<QueueSlot>>,
+    names: BTreeMap<NamespaceId, BTreeMap<Arc<str>, QueueId>>,
     changed: BTreeSet<QueueId>,
 }
 
 impl Queues {
     pub(crate) fn insert(&mut self, queue: Queue, next_due: Option<u64>) {
         let id = queue.id;
-        self.names.entry(queue.namespace).or_default().insert(queue.name.clone(), id);
-        self.slots.insert(id, QueueSlot { queue, next_due, empty: None });
+        let name: Arc<str> = queue.name.as_str().into();
+        self.names.entry(queue.namespace).or_default().insert(Arc::clone(&name), id);
+        self.slots.insert(id, Box::new(QueueSlot { queue, name, next_due, empty: None }));
     }
 
     pub(crate) fn delete(&mut self, id: QueueId) {
         if let Some(slot) = self.slots.remove(&id)
             && let Some(names) = self.names.get_mut(&slot.queue.namespace)
         {
-            names.remove(&slot.queue.name);
+            names.remove(&slot.name);
             if names.is_empty() {
                 self.names.remove(&slot.queue.namespace);
             }
@@ -64,6 +67,11 @@ impl Queues {
 
     pub(crate) fn get(&self, id: QueueId) -> Option<&Queue> {
         self.slots.get(&id).map(|slot| &slot.queue)
+    }
+
+    /// The name of a queue, and whether it is paused.
+    pub(crate) fn site(&self, id: QueueId) -> Option<(&Arc<str>, bool)> {
+        self.slots.get(&id).map(|slot| (&slot.name, slot.queue.settings.paused))
     }
 
     pub(crate) fn named(&self, ns: NamespaceId, name: &str) -> Option<&Queue> {

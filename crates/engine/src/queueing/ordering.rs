@@ -1,10 +1,10 @@
 //! Ordering keys: of the unfinished jobs of a key only the first may run. The others are filed
 //! behind it and come forward when it ends, however it ends.
 
-use super::{State, keys};
 use crate::ids::{JobId, NamespaceId, Place, QueueId};
 use crate::job::Job;
 use crate::map::OrderedMap;
+use crate::state::{State, keys};
 use crate::wire::Wire;
 
 impl<M: OrderedMap> State<M> {

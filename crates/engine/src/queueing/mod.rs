@@ -1,0 +1,13 @@
+//! What waits and is handed out, whatever it is: where entries are filed, what blocks them, and
+//! which of them comes next. It knows no attempts, retries or outcomes: those are what a job adds.
+
+mod dispatch;
+mod filing;
+mod heads;
+mod lanes;
+mod ordering;
+
+pub(crate) use dispatch::Offer;
+pub(crate) use lanes::{LaneId, Lanes};
+#[cfg(test)]
+pub(crate) use lanes::{PartId, Room};
