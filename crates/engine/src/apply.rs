@@ -76,6 +76,7 @@ impl<M: OrderedMap> State<M> {
             Record::QueueCreated { namespace, id, name, settings } => {
                 self.meta_mut().next_queue = QueueId(id.0 + 1);
                 let counts = QueueCounts::EMPTY;
+                self.put(&keys::queue_name(namespace, &name), &id);
                 self.queues.insert(Queue { id, namespace, name, settings, counts }, None);
                 self.put_queue(id);
             }
@@ -86,6 +87,10 @@ impl<M: OrderedMap> State<M> {
                 self.fresh_queues.insert(id);
             }
             Record::QueueDeleted { id } => {
+                if let Some(queue) = self.queues.get(id) {
+                    let name = keys::queue_name(queue.namespace, &queue.name);
+                    self.remove(&name);
+                }
                 self.queues.delete(id);
                 self.remove(&keys::queue(id));
                 self.remove(&keys::queue_counts(id));

@@ -31,8 +31,8 @@ mod views;
 pub mod wire;
 
 pub use answer::{
-    Answer, Delivery, Enqueued, HeldJob, Instruction, JobState, JobView, NamespaceView, QueueView,
-    SessionView,
+    Answer, BlockedBy, Delivery, Enqueued, HeldJob, Instruction, JobState, JobView, NamespaceView,
+    QueueView, SessionView,
 };
 pub use command::{
     CheckpointJob, Command, EnqueueJobs, Extension, FollowUp, HeldLease, Holder, JobFilter,

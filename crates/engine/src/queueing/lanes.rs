@@ -112,12 +112,16 @@ struct Lane {
 }
 
 impl Lane {
-    fn head(&self) -> Option<Filed> {
-        self.entries.borrow().front().copied()
+    /// Where more than its head is in memory from now on, it can be cut back.
+    fn note_warm(&mut self, id: LaneId, warm: &mut VecDeque<LaneId>) {
+        if self.use_of == Use::Cold && self.entries.get_mut().len() > 1 {
+            self.use_of = Use::Warm;
+            warm.push_back(id);
+        }
     }
 
-    fn len(&self) -> usize {
-        self.entries.borrow().len()
+    fn head(&self) -> Option<Filed> {
+        self.entries.borrow().front().copied()
     }
 }
 
@@ -179,7 +183,7 @@ impl Lanes {
             self.extra.set(self.extra.get() - 1);
         }
         let after = entries.front().map(|(slot, _)| *slot);
-        self.note_warm(id);
+        lane.note_warm(id, &mut self.warm);
         self.move_head(id, before, after);
     }
 
@@ -195,7 +199,7 @@ impl Lanes {
             due: 0,
         });
         queue.lanes += 1;
-        let lane = Lane {
+        let mut lane = Lane {
             entries: RefCell::new(entries),
             more: Cell::new(more),
             read_on: Cell::new(READ_ON_MIN),
@@ -204,8 +208,8 @@ impl Lanes {
             due: false,
             nodes: [NONE; 2],
         };
+        lane.note_warm(id, &mut self.warm);
         self.by_id.insert(id, lane);
-        self.note_warm(id);
         self.move_head(id, None, Some(head));
     }
 
@@ -224,7 +228,7 @@ impl Lanes {
             if lane.use_of == Use::Warm {
                 lane.use_of = Use::Eaten;
             }
-            self.note_warm(id);
+            lane.note_warm(id, &mut self.warm);
             self.make_room();
         } else if lane.more.get() {
             return true;
@@ -253,7 +257,7 @@ impl Lanes {
         lane.read_on.set((lane.read_on.get() * 4).min(READ_ON_MAX));
         *lane.entries.get_mut() = entries;
         lane.more.set(more && after.is_some());
-        self.note_warm(id);
+        lane.note_warm(id, &mut self.warm);
         self.make_room();
         self.move_head(id, Some(before), after);
     }
@@ -291,16 +295,6 @@ impl Lanes {
         self.by_id.get(&id)?.entries.borrow().back().map(|(slot, _)| *slot)
     }
 
-    fn note_warm(&mut self, id: LaneId) {
-        if let Some(lane) = self.by_id.get_mut(&id)
-            && lane.use_of == Use::Cold
-            && lane.len() > 1
-        {
-            lane.use_of = Use::Warm;
-            self.warm.push_back(id);
-        }
-    }
-
     /// Where memory holds too much, cuts lanes back to their heads, last those that were used.
     fn make_room(&mut self) {
         for _ in 0..LOOKS_FOR_ROOM {
@@ -328,10 +322,10 @@ impl Lanes {
 
     /// The head of a lane is another one; the lane ends where there is none.
     fn move_head(&mut self, id: LaneId, before: Option<Slot>, after: Option<Slot>) {
-        let Some(lane) = self.by_id.get_mut(&id) else { return };
         if before == after {
             return;
         }
+        let Some(lane) = self.by_id.get_mut(&id) else { return };
         let due = after.is_some_and(|(at, _)| at <= self.now);
         if let (true, true, Some(head)) = (lane.due, due, after) {
             for node in lane.nodes.into_iter().filter(|node| *node != NONE) {
@@ -530,7 +524,7 @@ impl Lanes {
     /// Lanes, and the entries of them that memory holds.
     #[cfg(test)]
     pub(crate) fn in_memory(&self) -> (usize, usize) {
-        let entries = self.by_id.values().map(Lane::len).sum::<usize>();
+        let entries = self.by_id.values().map(|lane| lane.entries.borrow().len()).sum::<usize>();
         assert_eq!(entries, self.by_id.len() + self.extra.get());
         (self.by_id.len(), entries)
     }

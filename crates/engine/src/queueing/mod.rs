@@ -1,12 +1,15 @@
 //! What waits and is handed out, whatever it is: where entries are filed, what blocks them, and
 //! which of them comes next. It knows no attempts, retries or outcomes: those are what a job adds.
 
+mod blockers;
 mod dispatch;
 mod filing;
 mod heads;
+mod job_pause;
 mod lanes;
-mod ordering;
+mod ordering_key;
 
+pub(crate) use blockers::blockers_of;
 pub(crate) use dispatch::Offer;
 pub(crate) use lanes::{LaneId, Lanes};
 #[cfg(test)]

@@ -24,13 +24,14 @@
 //! | 17   | namespace u32, forget at u64, id 16                    | -: a tombstone's turn    |
 //! | 18   | namespace u32, counted worker, counted session         | `Session`                |
 //! | 19   | operation u64                                          | `Operation`              |
-//! | 20   | namespace u32, queue u32, place u64                    | id: behind its key, or   |
-//! |      |                                                        | paused                   |
+//! | 20   | namespace u32, queue u32, place u64                    | id: waits aside, since a |
+//! |      |                                                        | key blocks it            |
 //! | 21   | namespace u32, id 16                                   | `Checkpoint`             |
 //! | 22   | namespace u32, id 16, index u32                        | `SkippedItem`            |
 //! | 23   | queue u32                                              | `QueueCounts`            |
 //! | 24   | namespace u32                                          | `Kept`                   |
 //! | 25   | namespace u32, id 16                                   | -: paused                |
+//! | 26   | namespace u32, counted name                            | number of that queue     |
 
 use crate::ids::{BodyId, JobId, KindId, NamespaceId, OperationId, Place, QueueId, TimeMs};
 use crate::queueing::LaneId;
@@ -60,6 +61,7 @@ pub(crate) const SKIPPED: u8 = 22;
 pub(crate) const QUEUE_COUNTS: u8 = 23;
 pub(crate) const NAMESPACE_KEPT: u8 = 24;
 pub(crate) const PAUSED: u8 = 25;
+pub(crate) const QUEUE_NAME: u8 = 26;
 
 /// A key under construction.
 #[derive(Debug)]
@@ -143,6 +145,10 @@ pub(crate) fn namespace(id: NamespaceId) -> Vec<u8> {
 
 pub(crate) fn queue(id: QueueId) -> Vec<u8> {
     Key::new(QUEUE).u32(id.0).done()
+}
+
+pub(crate) fn queue_name(ns: NamespaceId, name: &str) -> Vec<u8> {
+    Key::new(QUEUE_NAME).namespace(ns).text(name).done()
 }
 
 pub(crate) fn queue_counts(id: QueueId) -> Vec<u8> {
@@ -296,6 +302,7 @@ mod tests {
             QUEUE_COUNTS,
             NAMESPACE_KEPT,
             PAUSED,
+            QUEUE_NAME,
         ];
         assert_eq!(named, used);
     }

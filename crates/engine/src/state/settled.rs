@@ -35,7 +35,6 @@ impl<M: OrderedMap> State<M> {
         };
         let beside = result_bytes + job.notes_bytes;
         let size = self.put_job(ns, job) + beside + self.keep_checkpoint(ns, id);
-        self.forget_pause(ns, id);
         self.kept_mut(ns).outcome_bytes += size;
         self.new_outcomes.entry((ns, forget_at)).or_default().push((id, size));
         self.ended_jobs.push((ns, id));
@@ -68,7 +67,6 @@ impl<M: OrderedMap> State<M> {
         let beside = args_bytes + job.notes_bytes;
         let size = self.put_job(ns, job) + beside + self.checkpoint_bytes(ns, id);
         self.put(&keys::dead(ns, queue, ended_at, id), &size);
-        self.forget_pause(ns, id);
         self.set_timer(forget_at, ns, id);
         self.kept_mut(ns).dead_bytes += size;
         let counts = &mut self.queues.change(queue).counts;
@@ -111,7 +109,6 @@ impl<M: OrderedMap> State<M> {
             self.clear_timer(at, ns, job.id);
         }
         self.forget_checkpoint(ns, job.id);
-        self.forget_pause(ns, job.id);
         self.drop_job(ns, job.id);
         let Some(fingerprint) = job.fingerprint else { return };
         let tombstone = Tombstone { fingerprint, forget_at: tombstone_until };

@@ -121,7 +121,8 @@ impl<M: OrderedMap> Turn<M> {
         let now = self.time.now(clock);
         let running = |state: &OperationState| *state == OperationState::Running;
         let operating = || self.state.operations.values().any(|it| running(&it.state));
-        if !self.deferred.is_empty() || (!self.stopping && operating()) {
+        let offered = self.state.fresh_queues.is_empty() || !self.waiters.has_workers();
+        if !offered || !self.deferred.is_empty() || (!self.stopping && operating()) {
             return Some(0);
         }
         let mono = clock.mono.max(self.state.mono);
