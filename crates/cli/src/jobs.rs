@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 use longshore_server::api::{
-    AttemptRecord, DurationText, InstantText, JobIdText, JobList, JobRecord, RescheduleRequest,
-    StateText, StatusRecord,
+    AttemptRecord, BlockedByRecord, DurationText, InstantText, JobIdText, JobList, JobRecord,
+    RescheduleRequest, StateText, StatusRecord,
 };
 use tokio::time::Instant;
 
@@ -223,11 +223,26 @@ fn row(job: &JobRecord<'_>) -> Vec<String> {
     ]
 }
 
-/// The state, that its worker has not started it, and that it is held back.
+/// The state, that its worker has not started it, and what keeps it from being handed out.
 fn state(job: &JobRecord<'_>) -> String {
     let held = if job.running.as_ref().is_some_and(|lease| lease.held) { ", held" } else { "" };
     let paused = if job.paused { ", paused" } else { "" };
-    format!("{}{held}{paused}", job.state)
+    let by = |is: fn(&BlockedByRecord) -> bool| job.blocked_by.iter().any(is);
+    let behind = if by(|by| by.ordering_key.is_some()) { ", behind its key" } else { "" };
+    let queue = if by(|by| by.paused.as_deref() == Some("queue")) { ", queue paused" } else { "" };
+    format!("{}{held}{behind}{paused}{queue}", job.state)
+}
+
+/// What keeps a job from being handed out, in words.
+fn blocked_by(job: &JobRecord<'_>) -> Option<String> {
+    let reasons = job.blocked_by.iter().map(|by| match (&by.ordering_key, by.job, &by.paused) {
+        (Some(key), Some(first), _) => format!("job {first}, which is first of ordering key {key}"),
+        (_, _, Some(what)) if what == "job" => "its own pause, until it is resumed".to_owned(),
+        (_, _, Some(what)) => format!("the pause of its {what}"),
+        _ => "what this version of longshore does not know".to_owned(),
+    });
+    let reasons: Vec<_> = reasons.collect();
+    (!reasons.is_empty()).then(|| reasons.join("; "))
 }
 
 /// An instant without its fraction.
@@ -288,6 +303,7 @@ fn describe(job: &JobRecord<'_>) -> String {
         ("queue", Some(job.queue.clone())),
         ("kind", Some(job.kind.clone())),
         ("state", Some(format!("{}{reason}", state(job)))),
+        ("blocked by", blocked_by(job)),
         ("running", running),
         ("progress", progress),
         ("cursor", cursor),

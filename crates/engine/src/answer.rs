@@ -165,6 +165,22 @@ pub struct HeldJob {
     pub timeout_left_ms: Option<u64>,
 }
 
+/// What keeps a job that waits from being handed out, its time apart.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum BlockedBy {
+    /// Another job of its ordering key comes first.
+    OrderingKey {
+        /// The key.
+        ordering_key: String,
+        /// The job that it waits for.
+        job: JobId,
+    },
+    /// Somebody paused the job.
+    JobPause,
+    /// Somebody paused its queue.
+    QueuePause,
+}
+
 /// A job at one moment.
 #[derive(Clone, Debug, PartialEq)]
 pub struct JobView {
@@ -174,8 +190,10 @@ pub struct JobView {
     pub lease: Option<Lease>,
     /// How far it has come, where a run said so or was interrupted.
     pub checkpoint: Option<Checkpoint>,
-    /// Whether it is held back until it is resumed.
+    /// Whether it stands aside until it is resumed.
     pub paused: bool,
+    /// What keeps it from being handed out, while it waits.
+    pub blocked_by: Vec<BlockedBy>,
     /// The moment.
     pub now: TimeMs,
 }

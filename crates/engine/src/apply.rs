@@ -77,16 +77,22 @@ impl<M: OrderedMap> State<M> {
             Record::QueueCreated { namespace, id, name, settings } => {
                 self.meta_mut().next_queue = QueueId(id.0 + 1);
                 let counts = QueueCounts::EMPTY;
+                self.put(&keys::queue_name(namespace, &name), &id);
                 self.queues.insert(Queue { id, namespace, name, settings, counts }, None);
                 self.queues.change(id);
                 self.put_queue(id);
             }
             Record::QueueChanged { id, settings } => {
+                self.lanes.shut(id, settings.paused);
                 self.queues.change(id).settings = settings;
                 self.put_queue(id);
                 self.fresh_queues.insert(id);
             }
             Record::QueueDeleted { id } => {
+                if let Some(queue) = self.queues.get(id) {
+                    let name = keys::queue_name(queue.namespace, &queue.name);
+                    self.remove(&name);
+                }
                 self.queues.delete(id);
                 self.remove(&keys::queue(id));
                 self.remove(&keys::queue_counts(id));

@@ -25,6 +25,7 @@ mod overlay;
 mod position;
 pub mod query;
 mod queue;
+mod queueing;
 mod record;
 mod rejection;
 mod state;
@@ -34,8 +35,8 @@ mod views;
 pub mod wire;
 
 pub use answer::{
-    Answer, Delivery, Enqueued, HeldJob, Instruction, JobState, JobView, NamespaceView, QueueView,
-    SessionView,
+    Answer, BlockedBy, Delivery, Enqueued, HeldJob, Instruction, JobState, JobView, NamespaceView,
+    QueueView, SessionView,
 };
 pub use command::{
     CheckpointJob, Command, EnqueueJobs, Extension, FollowUp, HeldLease, Holder, JobFilter,

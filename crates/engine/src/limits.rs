@@ -157,7 +157,7 @@ impl Default for Limits {
             lease_ms_default: 30 * SECOND,
             wait_ms_max: 60 * SECOND,
             horizon_ms_max: 10 * 366 * DAY,
-            queues_max: Cap { shard: 100_000, namespace: 50_000 },
+            queues_max: Cap { shard: 200_000, namespace: 100_000 },
             kinds_max: Cap { shard: 100_000, namespace: 10_000 },
             namespaces_max: 10_000,
             waiters_max: Cap { shard: 100_000, namespace: 50_000 },

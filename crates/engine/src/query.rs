@@ -1,5 +1,6 @@
 //! Questions to a snapshot of a state, asked on other threads than the shard's.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use bytes::Bytes;
@@ -9,6 +10,7 @@ use crate::ids::{BodyId, JobId, NamespaceId, QueueId, TimeMs};
 use crate::job::{AttemptNote, Body, Job, Lease, SkippedItem};
 use crate::map::Reader;
 use crate::queue::Queue;
+use crate::queueing::blockers_of;
 use crate::state::{Namespace, Tombstone, keys};
 use crate::wire::Wire;
 
@@ -75,25 +77,29 @@ fn namespace(reader: &dyn Reader, name: &str) -> Option<NamespaceId> {
 }
 
 fn queue(reader: &dyn Reader, ns: NamespaceId, name: &str) -> Option<QueueId> {
-    let mut found = None;
-    reader.scan(
-        &[keys::QUEUE],
-        &[keys::QUEUE + 1],
-        &mut |_, value| match Queue::from_bytes(value) {
-            Ok(queue) if queue.namespace == ns && queue.name == name => {
-                found = Some(queue.id);
-                ControlFlow::Break(())
-            }
-            _ => ControlFlow::Continue(()),
-        },
-    );
-    found
+    value(reader, &keys::queue_name(ns, name))
+}
+
+/// Which queues are paused, asked once for each.
+#[derive(Default)]
+struct Pauses(BTreeMap<String, bool>);
+
+impl Pauses {
+    fn of(&mut self, reader: &dyn Reader, ns: NamespaceId, name: &str) -> bool {
+        if let Some(paused) = self.0.get(name) {
+            return *paused;
+        }
+        let found = queue(reader, ns, name).and_then(|id| value(reader, &keys::queue(id)));
+        let paused = found.is_some_and(|queue: Queue| queue.settings.paused);
+        self.0.insert(name.to_owned(), paused);
+        paused
+    }
 }
 
 /// The job of that id.
 pub fn find_job(reader: &dyn Reader, name: &str, id: JobId, now: TimeMs) -> Lookup {
     let Some(ns) = namespace(reader, name) else { return Lookup::NamespaceUnknown };
-    if let Some(view) = view(reader, ns, id, now) {
+    if let Some(view) = view(reader, ns, id, &mut Pauses::default(), now) {
         return Lookup::Found(Box::new(view));
     }
     match value::<Tombstone>(reader, &keys::tombstone(ns, id)) {
@@ -102,13 +108,25 @@ pub fn find_job(reader: &dyn Reader, name: &str, id: JobId, now: TimeMs) -> Look
     }
 }
 
-fn view(reader: &dyn Reader, ns: NamespaceId, id: JobId, now: TimeMs) -> Option<JobView> {
+fn view(
+    reader: &dyn Reader,
+    ns: NamespaceId,
+    id: JobId,
+    queues: &mut Pauses,
+    now: TimeMs,
+) -> Option<JobView> {
     let job: Job = value(reader, &keys::job(ns, id))?;
     let lease: Option<Lease> = value(reader, &keys::lease(ns, id));
     let may_have_one = lease.is_some() || job.has_run();
     let checkpoint = may_have_one.then(|| value(reader, &keys::checkpoint(ns, id))).flatten();
-    let paused = job.phase.is_unfinished() && reader.get(&keys::paused(ns, id)).is_some();
-    Some(JobView { job, lease, checkpoint, paused, now })
+    let unfinished = job.phase.is_unfinished();
+    let paused = unfinished && reader.get(&keys::paused(ns, id)).is_some();
+    let blocked_by = if unfinished && lease.is_none() {
+        blockers_of(reader, ns, &job, queues.of(reader, ns, &job.queue))
+    } else {
+        Vec::new()
+    };
+    Some(JobView { job, lease, checkpoint, paused, blocked_by, now })
 }
 
 /// The items that a job gave up on, as far as they are kept, the oldest first.
@@ -166,6 +184,7 @@ pub fn list_jobs(
     now: TimeMs,
 ) -> Option<Page> {
     let ns = namespace(reader, name)?;
+    let mut queues = Pauses::default();
     let mut page = Page { jobs: Vec::new(), next: None, examined: 0 };
     let index = match filter.state {
         Some(JobState::Dead) => keys::DEAD,
@@ -188,7 +207,7 @@ pub fn list_jobs(
         }
         page.examined += 1;
         let id = key.len().checked_sub(16).and_then(|at| keys::id_at(key, at));
-        let job = id.and_then(|id| view(reader, ns, id, now));
+        let job = id.and_then(|id| view(reader, ns, id, &mut queues, now));
         page.jobs.extend(job.filter(|view| matches(filter, view)));
         ControlFlow::Continue(())
     });

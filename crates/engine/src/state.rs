@@ -2,15 +2,12 @@
 //! can be derived from it. Only `apply` changes it.
 
 pub(crate) mod count;
-pub(crate) mod filing;
 mod forgetting;
 mod frontier;
 mod held;
 pub(crate) mod keys;
-mod lanes;
 mod load;
 mod names;
-mod ordering;
 mod sessions;
 mod settled;
 mod tally;
@@ -23,11 +20,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-pub(crate) use filing::DUE_SECONDS_TOLD_MAX;
 pub(crate) use forgetting::Forgetting;
 pub(crate) use frontier::Frontier;
 pub(crate) use held::{Held, HeldIndex, HolderKey, Vanished};
-pub(crate) use lanes::{Candidate, LaneId, Lanes, Offer};
 pub(crate) use names::{Empty, Kind, Kinds, Queues};
 pub(crate) use sessions::{Session, SessionKey};
 pub(crate) use settled::Tombstone;
@@ -44,6 +39,7 @@ use crate::limits::Limits;
 use crate::map::{OrderedMap, Reader};
 use crate::operation::Operation;
 use crate::queue::Queue;
+use crate::queueing::Lanes;
 use crate::wire::{Wire, wire_struct};
 
 wire_struct! {

@@ -36,6 +36,9 @@ use crate::map::OrderedMap;
 use crate::moment::{Clock, EngineTime, Moment};
 use crate::state::{SessionKey, State};
 
+/// Heads of lanes that one turn puts forward when their time has come; more follow with the next.
+const DUE_PER_TURN: usize = 256;
+
 /// Entries to append to the journal together, each with its length (u32, little-endian) before
 /// it.
 #[derive(Debug)]
@@ -77,8 +80,6 @@ pub struct Turn<M> {
     waiters: Waiters,
     consumers: Consumers,
     asked: AskedTurns,
-    /// Lanes that became due up to here were offered to waiting workers.
-    swept: TimeMs,
     idle_queues: IdleQueues,
     slices: Slices,
     /// Who waited for the end of a job and is to be told what came of it.
@@ -98,7 +99,6 @@ impl<M: OrderedMap> Turn<M> {
         Self {
             time,
             entry: Moment::new(clock, time),
-            swept: state.now(),
             idle_queues: IdleQueues::default(),
             slices: Slices::default(),
             untold: VecDeque::new(),
@@ -137,8 +137,7 @@ impl<M: OrderedMap> Turn<M> {
     fn begin(&mut self, clock: Clock) -> Moment {
         let moment = Moment::new(clock, self.time);
         self.state.mono = self.state.mono.max(moment.mono);
-        // Where wall time stepped back, what becomes due is to be offered when its time comes.
-        self.swept = self.swept.min(moment.at);
+        self.state.come_due(moment.at, DUE_PER_TURN);
         self.entry = moment;
         moment
     }

@@ -5,7 +5,8 @@ use crate::ids::{JobId, NamespaceId, TimeMs};
 use crate::job::{Job, Phase};
 use crate::map::OrderedMap;
 use crate::queue::Queue;
-use crate::state::{DUE_SECONDS_TOLD_MAX, NamespaceSlot, State};
+use crate::queueing::{DUE_SECONDS_TOLD_MAX, blockers_of};
+use crate::state::{NamespaceSlot, State};
 
 impl JobState {
     /// The state of a job at an instant.
@@ -55,7 +56,11 @@ impl<M: OrderedMap> State<M> {
         let lease = self.leases.get(&(ns, id)).map(|live| live.lease.clone());
         let checkpoint = self.checkpoint(ns, id);
         let paused = self.is_paused(ns, id);
-        Some(JobView { job, lease, checkpoint, paused, now })
+        let waits = lease.is_none() && job.phase.is_unfinished();
+        let queue = waits.then(|| self.queues.named(ns, &job.queue)).flatten();
+        let blocked_by = queue.map(|queue| blockers_of(self, ns, &job, queue.settings.paused));
+        let blocked_by = blocked_by.unwrap_or_default();
+        Some(JobView { job, lease, checkpoint, paused, blocked_by, now })
     }
 
     /// Seconds that telling of the queue looks through, at most.

@@ -106,7 +106,7 @@ impl<M: OrderedMap> State<M> {
     pub(crate) fn call_off(&mut self, ns: NamespaceId, mut job: Job, reason: CancelReason) {
         let queue = self.queue_of(ns, &job);
         self.queues.change(queue).counts.cancelled_total += 1;
-        self.free_key(ns, &job);
+        self.leave_keys(ns, &job);
         job.phase = Phase::Cancelled { ended_at: self.now(), reason };
         self.keep_outcome(ns, job);
     }

@@ -68,7 +68,7 @@ impl<M: OrderedMap> State<M> {
         let queue = self.queue_of(ns, &job);
         self.unfile(ns, queue, &job);
         self.queues.change(queue).counts.cancelled_total += 1;
-        self.free_key(ns, &job);
+        self.leave_keys(ns, &job);
         let mut job = (*job).clone();
         job.phase = Phase::Expired { ended_at: self.now() };
         self.keep_outcome(ns, job);
@@ -95,7 +95,7 @@ impl<M: OrderedMap> State<M> {
         reason: DeadReason,
         forget_at: TimeMs,
     ) {
-        self.free_key(ns, &job);
+        self.leave_keys(ns, &job);
         job.phase = Phase::Dead { ended_at: self.now(), reason, forget_at };
         self.keep_dead(ns, job);
     }

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use crate::answer::Delivery;
-use crate::command::{LeaseJobs, QueuePattern};
-use crate::ids::{JobId, KindId, NamespaceId, QueueId, Token};
+use crate::command::LeaseJobs;
+use crate::ids::{JobId, NamespaceId, Token};
 use crate::job::{Body, Checkpoint, DeadReason, Job, Lease};
 use crate::map::OrderedMap;
 use crate::moment::Moment;
+use crate::queueing::Offer;
 use crate::record::{Grant, Record};
-use crate::state::{Candidate, LiveLease, Offer, State, count, keys};
+use crate::state::{LiveLease, State, count, keys};
 
 /// What one step of a lease decides.
 #[derive(Debug, Default)]
@@ -37,69 +38,28 @@ impl<M: OrderedMap> State<M> {
         bytes_max: usize,
         moment: Moment,
     ) -> LeaseStep {
-        let kinds: Option<Vec<KindId>> = request.kinds.as_ref().map(|names| {
-            let mut kinds: Vec<_> =
-                names.iter().filter_map(|kind| self.kinds.named(ns, kind)).collect();
-            kinds.sort_unstable();
-            kinds.dedup();
-            kinds
-        });
+        let kinds = request.kinds.as_ref().map(|names| self.kinds_named(ns, names));
         for pattern in &request.queues {
-            let candidates = self.candidates(ns, pattern, kinds.as_deref(), want, moment);
-            if !candidates.is_empty() {
-                return self.grant(ns, request, candidates, bytes_max, moment);
+            let Offer { jobs, .. } = self.offer(ns, pattern, kinds.as_deref(), (moment.at, want));
+            if !jobs.is_empty() {
+                return self.grant(ns, request, jobs, bytes_max, moment);
             }
         }
         LeaseStep { exhausted: true, ..LeaseStep::default() }
-    }
-
-    fn candidates(
-        &self,
-        ns: NamespaceId,
-        pattern: &QueuePattern,
-        kinds: Option<&[KindId]>,
-        want: usize,
-        moment: Moment,
-    ) -> Vec<Candidate> {
-        let pick =
-            |queue: QueueId| self.lanes.pick(queue, kinds, self.kinds.reserved(), moment.at, want);
-        match pattern {
-            QueuePattern::Exactly(name) => match self.queues.named(ns, name) {
-                Some(queue) if !queue.settings.paused => pick(queue.id).jobs,
-                _ => Vec::new(),
-            },
-            QueuePattern::Prefix(prefix) => {
-                let queues = self.queues.with_prefix(ns, prefix);
-                let serving = queues.filter(|q| !q.settings.paused && self.lanes.has_any(q.id));
-                let mut all = Vec::new();
-                // Only what precedes the last of a cut-off offer is sure to be in order.
-                let mut last: Option<Candidate> = None;
-                for Offer { jobs, cut_off } in serving.map(|queue| pick(queue.id)) {
-                    let end = jobs.last().copied().filter(|_| cut_off);
-                    last = last.into_iter().chain(end).min();
-                    all.extend(jobs);
-                }
-                all.retain(|candidate| last.is_none_or(|last| *candidate <= last));
-                all.sort_unstable();
-                all.truncate(want);
-                all
-            }
-        }
     }
 
     fn grant(
         &self,
         namespace: NamespaceId,
         request: &LeaseJobs,
-        candidates: Vec<Candidate>,
+        candidates: Vec<JobId>,
         bytes_max: usize,
         moment: Moment,
     ) -> LeaseStep {
         let mut step = LeaseStep::default();
         let mut grants = Vec::with_capacity(candidates.len());
-        for candidate in candidates {
+        for id in candidates {
             step.examined += 1;
-            let id = candidate.id;
             let job = self.job(namespace, id).expect("a lane names jobs that exist");
             if let Some(end) = out_of_time(namespace, &job, &self.limits, moment) {
                 step.records.push(end);

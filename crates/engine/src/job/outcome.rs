@@ -152,7 +152,7 @@ impl<M: OrderedMap> State<M> {
             let queue = self.queue_of(ns, &job);
             self.unfile(ns, queue, &job);
             self.queues.change(queue).counts.cancelled_total += 1;
-            self.free_key(ns, &job);
+            self.leave_keys(ns, &job);
         }
         let tombstone_until = self.now().plus(crate::job::TOMBSTONE_MS_OF_REMOVED);
         self.forget_job(ns, &job, tombstone_until);

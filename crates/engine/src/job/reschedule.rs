@@ -49,16 +49,8 @@ impl<M: OrderedMap> State<M> {
         let job = self.job(ns, id).expect("the record names a waiting or retrying job");
         let queue = self.queue_of(ns, &job);
         let mut job = (*job).clone();
-        // Held back it keeps its place there; in its lane it moves.
-        let held = self.is_held(ns, &job);
-        if !held {
-            self.take_from_lane(ns, queue, &job);
-        }
-        job.available_at = available_at;
+        self.refile(ns, queue, &mut job, |job| job.available_at = available_at);
         job.note_moved();
-        if !held {
-            self.file_in_lane(ns, queue, &job);
-        }
         self.put_job(ns, job);
     }
 }

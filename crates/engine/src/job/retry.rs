@@ -52,15 +52,8 @@ impl<M: OrderedMap> State<M> {
         let queue = self.queue_of(ns, &job);
         let mut job = (*job).clone();
         let Some(place) = place else {
-            // Held back it keeps its place there; in its lane it moves forward.
-            let held = self.is_held(ns, &job);
-            if !held {
-                self.take_from_lane(ns, queue, &job);
-            }
-            job.available_at = self.now().min(job.available_at);
-            if !held {
-                self.file_in_lane(ns, queue, &job);
-            }
+            let now = self.now();
+            self.refile(ns, queue, &mut job, |job| job.available_at = now.min(job.available_at));
             self.put_job(ns, job);
             return;
         };

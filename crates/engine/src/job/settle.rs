@@ -283,7 +283,7 @@ impl<M: OrderedMap> State<M> {
         let result = result.map(|result| self.store_body(result));
         let queue = self.queue_of(ns, &job);
         self.queues.change(queue).counts.succeeded_total += 1;
-        self.free_key(ns, &job);
+        self.leave_keys(ns, &job);
         job.phase = Phase::Succeeded { ended_at: self.now(), result, location };
         self.keep_outcome(ns, job);
     }
@@ -315,16 +315,16 @@ impl<M: OrderedMap> State<M> {
             Next::RetryAt { available_at } => {
                 job.phase = Phase::Retrying;
                 job.available_at = available_at.max(self.now());
-                self.file_again(ns, queue, &job);
+                self.file(ns, queue, &job);
                 self.put_job(ns, job);
             }
             Next::Requeue => {
-                self.file_again(ns, queue, &job);
+                self.file(ns, queue, &job);
                 self.put_job(ns, job);
             }
             Next::Resume => {
                 self.drop_expiry(ns, &mut job);
-                self.file_again(ns, queue, &job);
+                self.file(ns, queue, &job);
                 self.put_job(ns, job);
             }
             Next::Dead { reason, forget_at } => {
@@ -388,7 +388,7 @@ impl<M: OrderedMap> State<M> {
 
     /// Files a job that ran. Timers that passed meanwhile found it running: they are set again.
     pub(crate) fn wait_again(&mut self, ns: NamespaceId, queue: QueueId, job: Job) {
-        self.file_again(ns, queue, &job);
+        self.file(ns, queue, &job);
         self.set_passed_timers(ns, &job);
         self.put_job(ns, job);
     }

@@ -14,7 +14,8 @@ wire_struct! {
     pub struct QueueCounts {
         /// Wait in a lane, whether due or not.
         pub waiting: u64,
-        /// Wait behind another job of their ordering key.
+        /// Wait aside of their lanes, since a key blocks them: another job of their ordering key,
+        /// or their own pause.
         pub blocked: u64,
         /// Of the waiting ones, those whose second had not come at `due_until` and never failed.
         pub scheduled: u64,

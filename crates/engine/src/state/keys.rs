@@ -9,8 +9,8 @@
 //! | 3    | queue u32                                              | `Queue` but its counts   |
 //! | 4    | kind u32                                               | `Kind`                   |
 //! | 5    | namespace u32, id 16                                   | `Job`                    |
-//! | 6    | namespace u32, queue u32, 255 - priority u8, kind u32, |                          |
-//! |      | available at u64, place u64                            | id: waits in a lane      |
+//! | 6    | namespace u32, queue u32, 255 - priority u8, part u16, |                          |
+//! |      | kind u32, available at u64, place u64                  | id: waits in a lane      |
 //! | 7    | namespace u32, id 16                                   | `Lease`                  |
 //! | 8    | namespace u32, counted ordering key, place u64         | id: unfinished, of a key |
 //! | 9    | namespace u32, counted ordering key                    | place of the key's head  |
@@ -25,15 +25,17 @@
 //! | 17   | namespace u32, forget at u64, id 16                    | -: a tombstone's turn    |
 //! | 18   | namespace u32, counted worker, counted session         | `Session`                |
 //! | 19   | operation u64                                          | `Operation`              |
-//! | 20   | namespace u32, queue u32, place u64                    | id: behind its key, or   |
-//! |      |                                                        | paused                   |
+//! | 20   | namespace u32, queue u32, place u64                    | id: waits aside, since a |
+//! |      |                                                        | key blocks it            |
 //! | 21   | namespace u32, id 16                                   | `Checkpoint`             |
 //! | 22   | namespace u32, id 16, index u32                        | `SkippedItem`            |
 //! | 23   | queue u32                                              | `QueueCounts`            |
 //! | 24   | namespace u32                                          | `Kept`                   |
 //! | 25   | namespace u32, id 16                                   | -: paused                |
+//! | 26   | namespace u32, counted name                            | number of that queue     |
 
 use crate::ids::{BodyId, JobId, KindId, NamespaceId, OperationId, Place, QueueId, TimeMs};
+use crate::queueing::LaneId;
 use crate::timer::Subject;
 
 pub(crate) const META: u8 = 1;
@@ -61,6 +63,7 @@ pub(crate) const SKIPPED: u8 = 22;
 pub(crate) const QUEUE_COUNTS: u8 = 23;
 pub(crate) const NAMESPACE_KEPT: u8 = 24;
 pub(crate) const PAUSED: u8 = 25;
+pub(crate) const QUEUE_NAME: u8 = 26;
 
 /// A key under construction.
 #[derive(Debug)]
@@ -75,6 +78,11 @@ impl Key {
 
     pub(crate) fn u8(mut self, value: u8) -> Self {
         self.0.push(value);
+        self
+    }
+
+    pub(crate) fn u16(mut self, value: u16) -> Self {
+        self.0.extend_from_slice(&value.to_be_bytes());
         self
     }
 
@@ -141,6 +149,10 @@ pub(crate) fn queue(id: QueueId) -> Vec<u8> {
     Key::new(QUEUE).u32(id.0).done()
 }
 
+pub(crate) fn queue_name(ns: NamespaceId, name: &str) -> Vec<u8> {
+    Key::new(QUEUE_NAME).namespace(ns).text(name).done()
+}
+
 pub(crate) fn queue_counts(id: QueueId) -> Vec<u8> {
     Key::new(QUEUE_COUNTS).u32(id.0).done()
 }
@@ -159,15 +171,16 @@ pub(crate) fn job(ns: NamespaceId, id: JobId) -> Vec<u8> {
 
 pub(crate) fn lane_entry(
     ns: NamespaceId,
-    lane: super::LaneId,
+    lane: LaneId,
     available_at: TimeMs,
     place: Place,
 ) -> Vec<u8> {
     lane_prefix(ns, lane).u64(available_at.0).u64(place.0).done()
 }
 
-pub(crate) fn lane_prefix(ns: NamespaceId, lane: super::LaneId) -> Key {
-    Key::new(LANE).namespace(ns).u32(lane.queue.0).u8(lane.urgency).u32(lane.kind.0)
+pub(crate) fn lane_prefix(ns: NamespaceId, lane: LaneId) -> Key {
+    let key = Key::new(LANE).namespace(ns).u32(lane.queue.0).u8(lane.urgency);
+    key.u16(lane.part.0).u32(lane.kind.0)
 }
 
 pub(crate) fn lease(ns: NamespaceId, id: JobId) -> Vec<u8> {
@@ -296,6 +309,7 @@ mod tests {
             QUEUE_COUNTS,
             NAMESPACE_KEPT,
             PAUSED,
+            QUEUE_NAME,
         ];
         assert_eq!(named, used);
     }

@@ -5,8 +5,8 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::{
-    Frontier, Held, Kept, Kind, Kinds, LaneId, Lanes, LiveLease, Meta, Namespace, NamespaceSlot,
-    Queues, Session, State, keys,
+    Frontier, Held, Kept, Kind, Kinds, Lanes, LiveLease, Meta, Namespace, NamespaceSlot, Queues,
+    Session, State, keys,
 };
 use crate::Position;
 use crate::ids::{JobId, KindId, MonoMs, NamespaceId, QueueId};
@@ -15,7 +15,7 @@ use crate::level::OtherLevel;
 use crate::limits::Limits;
 use crate::map::OrderedMap;
 use crate::operation::Operation;
-use crate::queue::Queue;
+use crate::queue::{Queue, QueueCounts};
 use crate::wire::{Input, Wire};
 
 impl<M: OrderedMap> State<M> {
@@ -67,6 +67,8 @@ impl<M: OrderedMap> State<M> {
             state.meta = meta;
         }
         state.load_names();
+        let now = state.now();
+        state.lanes.advance(now, 0, |_| {});
         state.load_lanes();
         state.load_runs();
         Ok(state)
@@ -92,20 +94,33 @@ impl<M: OrderedMap> State<M> {
                 kept.unwrap_or_else(|| panic!("namespace {} has lost its counts", namespace.id));
             self.add_namespace(namespace, kept);
         }
+        let counts = self.each::<QueueCounts>(keys::QUEUE_COUNTS).into_iter();
+        let id = |key: &[u8]| keys::u32_at(key, 1).map(QueueId);
+        let mut counts: BTreeMap<_, _> =
+            counts.filter_map(|(key, counts)| Some((id(&key)?, counts))).collect();
         for (_, mut queue) in self.each::<Queue>(keys::QUEUE) {
-            let counts = self.value(&keys::queue_counts(queue.id));
-            queue.counts =
-                counts.unwrap_or_else(|| panic!("queue {} has lost its counts", queue.id));
+            queue.counts = counts
+                .remove(&queue.id)
+                .unwrap_or_else(|| panic!("queue {} has lost its counts", queue.id));
             self.dead_of.add_many(queue.namespace, queue.counts.dead as usize);
-            let from = keys::due(queue.namespace, queue.id, 0);
-            let to = keys::after_prefix(from.get(..9).unwrap_or(&from));
-            let next_due = self.first(&from, &to).and_then(|(key, _)| keys::u64_at(&key, 9));
-            self.queues.insert(queue, next_due);
+            self.queues.insert(queue, None);
         }
+        self.load_next_due();
         for (key, kind) in self.each::<Kind>(keys::KIND) {
             if let Some(id) = keys::u32_at(&key, 1) {
                 self.kinds.insert(KindId(id), kind);
             }
+        }
+    }
+
+    /// The first due counter of each queue that has one.
+    fn load_next_due(&mut self) {
+        let mut from = vec![keys::DUE];
+        while let Some((key, _)) = self.first(&from, &[keys::DUE + 1]) {
+            if let Some(id) = keys::u32_at(&key, 5).map(QueueId) {
+                self.queues.set_next_due(id, keys::u64_at(&key, 9));
+            }
+            from = keys::after_prefix(key.get(..9).unwrap_or(&key));
         }
     }
 
@@ -123,28 +138,6 @@ impl<M: OrderedMap> State<M> {
         };
         self.namespaces.insert(ns, slot);
         self.forgetting.get_mut().note(ns);
-    }
-
-    /// Finds the lanes by skipping from the first entry of each to the end of that lane.
-    fn load_lanes(&mut self) {
-        let mut from = vec![keys::LANE];
-        let end = vec![keys::LANE + 1];
-        while let Some((key, _)) = self.first(&from, &end) {
-            let parts = (
-                keys::u32_at(&key, 1),
-                keys::u32_at(&key, 5),
-                key.get(9).copied(),
-                keys::u32_at(&key, 10),
-            );
-            let (Some(ns), Some(queue), Some(urgency), Some(kind)) = parts else {
-                panic!("key {key:02x?} in the state is no lane's")
-            };
-            let lane = LaneId { queue: QueueId(queue), urgency, kind: KindId(kind) };
-            let to = keys::after_prefix(&keys::lane_prefix(NamespaceId(ns), lane).done());
-            let (entries, complete) = self.lane_entries(&key, &to);
-            self.lanes.refill(lane, entries, complete);
-            from = to;
-        }
     }
 
     fn load_runs(&mut self) {

@@ -1,7 +1,7 @@
 //! Queues and kinds by name and by number. Both live in memory whole; the limits bound them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Bound::{Excluded, Included, Unbounded};
+use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::Arc;
 
 use super::Unwritten;
@@ -13,6 +13,7 @@ use crate::wire::wire_struct;
 #[derive(Debug)]
 struct QueueSlot {
     queue: Queue,
+    name: Arc<str>,
     /// The first second that has a due counter, where there is one.
     next_due: Option<u64>,
     /// Whether it was empty when it was last looked at; volatile.
@@ -31,23 +32,25 @@ pub(crate) struct Empty {
 /// The queues of a shard.
 #[derive(Debug, Default)]
 pub(crate) struct Queues {
-    slots: BTreeMap<QueueId, QueueSlot>,
-    names: BTreeMap<NamespaceId, BTreeMap<String, QueueId>>,
+    /// Boxed: a tree of large values that is filled in their order is half empty.
+    slots: BTreeMap<QueueId, Box<QueueSlot>>,
+    names: BTreeMap<NamespaceId, BTreeMap<Arc<str>, QueueId>>,
     changed: Unwritten<QueueId>,
 }
 
 impl Queues {
     pub(crate) fn insert(&mut self, queue: Queue, next_due: Option<u64>) {
         let id = queue.id;
-        self.names.entry(queue.namespace).or_default().insert(queue.name.clone(), id);
-        self.slots.insert(id, QueueSlot { queue, next_due, empty: None });
+        let name: Arc<str> = queue.name.as_str().into();
+        self.names.entry(queue.namespace).or_default().insert(Arc::clone(&name), id);
+        self.slots.insert(id, Box::new(QueueSlot { queue, name, next_due, empty: None }));
     }
 
     pub(crate) fn delete(&mut self, id: QueueId) {
         if let Some(slot) = self.slots.remove(&id)
             && let Some(names) = self.names.get_mut(&slot.queue.namespace)
         {
-            names.remove(&slot.queue.name);
+            names.remove(&slot.name);
             if names.is_empty() {
                 self.names.remove(&slot.queue.namespace);
             }
@@ -65,6 +68,11 @@ impl Queues {
 
     pub(crate) fn get(&self, id: QueueId) -> Option<&Queue> {
         self.slots.get(&id).map(|slot| &slot.queue)
+    }
+
+    /// The name of a queue, and whether it is paused.
+    pub(crate) fn site(&self, id: QueueId) -> Option<(&Arc<str>, bool)> {
+        self.slots.get(&id).map(|slot| (&slot.name, slot.queue.settings.paused))
     }
 
     pub(crate) fn named(&self, ns: NamespaceId, name: &str) -> Option<&Queue> {
@@ -91,20 +99,6 @@ impl Queues {
     /// Those whose counts are not in the map as they are here.
     pub(crate) fn changed(&mut self) -> &mut Unwritten<QueueId> {
         &mut self.changed
-    }
-
-    /// The queues of a namespace whose names begin with `prefix`, in the order of their names.
-    pub(crate) fn with_prefix<'a>(
-        &'a self,
-        ns: NamespaceId,
-        prefix: &'a str,
-    ) -> impl Iterator<Item = &'a Queue> {
-        let from = (Included(prefix), Unbounded);
-        let names = self.names.get(&ns).map(|names| names.range::<str, _>(from));
-        let found = names.into_iter().flatten();
-        found
-            .take_while(move |(name, _)| name.starts_with(prefix))
-            .filter_map(|(_, id)| self.get(*id))
     }
 
     /// The queues of a namespace after a name, in the order of their names.

@@ -36,7 +36,6 @@ impl<M: OrderedMap> State<M> {
         };
         let beside = result_bytes + job.notes_bytes;
         let size = self.put_job(ns, job) + beside + self.keep_checkpoint(ns, id);
-        self.forget_pause(ns, id);
         self.kept_mut(ns).outcome_bytes += size;
         self.new_outcomes.entry((ns, forget_at)).or_default().push((id, size));
         self.ended_jobs.push((ns, id));
@@ -70,7 +69,6 @@ impl<M: OrderedMap> State<M> {
         let beside = args_bytes + job.notes_bytes;
         let size = self.put_job(ns, job) + beside + self.checkpoint_bytes(ns, id);
         self.put(&keys::dead(ns, queue, ended_at, id), &size);
-        self.forget_pause(ns, id);
         self.set_timer(forget_at, Subject::job(ns, id));
         self.dead_of.add(ns);
         self.kept_mut(ns).dead_bytes += size;
@@ -115,7 +113,6 @@ impl<M: OrderedMap> State<M> {
             self.clear_timer(at, Subject::job(ns, job.id));
         }
         self.forget_checkpoint(ns, job.id);
-        self.forget_pause(ns, job.id);
         self.drop_job(ns, job.id);
         let Some(fingerprint) = job.fingerprint else { return };
         let tombstone = Tombstone { fingerprint, forget_at: tombstone_until };

@@ -7,7 +7,7 @@ use super::Turn;
 use super::waiters::Ticket;
 use crate::answer::{Answer, Delivery};
 use crate::bounds::check_name;
-use crate::command::{LeaseJobs, QueuePattern, ReplyTo, Settlement};
+use crate::command::{LeaseJobs, ReplyTo, Settlement};
 use crate::ids::{NamespaceId, QueueId};
 use crate::job::EndKind;
 use crate::map::OrderedMap;
@@ -37,6 +37,9 @@ impl Budget {
 
 /// Queues that one request may name.
 const PATTERNS_MAX: usize = 256;
+
+/// Queues of a request that the next tick looks at where a turn did not come to its end.
+const DEFERRED_MAX: usize = 256;
 
 /// Kinds that one request may name.
 const KINDS_MAX: usize = 1024;
@@ -215,7 +218,7 @@ impl<M: OrderedMap> Turn<M> {
         let mut jobs = Vec::new();
         while !self.stopping && jobs.len() < request.max {
             if budget.is_used_up() {
-                self.defer(ns, request, moment);
+                self.defer(ns, request);
                 break;
             }
             let want = (request.max - jobs.len()).min(budget.jobs);
@@ -237,16 +240,11 @@ impl<M: OrderedMap> Turn<M> {
     }
 
     /// Has the queues of a request looked at again with the next tick.
-    fn defer(&mut self, ns: NamespaceId, request: &LeaseJobs, moment: Moment) {
+    fn defer(&mut self, ns: NamespaceId, request: &LeaseJobs) {
+        let kinds = request.kinds.as_ref().map(|names| self.state.kinds_named(ns, names));
         for pattern in &request.queues {
-            let (prefix, exact) = match pattern {
-                QueuePattern::Exactly(name) => (name, true),
-                QueuePattern::Prefix(prefix) => (prefix, false),
-            };
-            let queues = self.state.queues.with_prefix(ns, prefix);
-            let queues = queues.filter(|queue| !exact || queue.name == *prefix);
-            let due = queues.filter(|queue| self.state.lanes.any_due(queue.id, moment.at));
-            self.deferred.extend(due.map(|queue| queue.id));
+            let due = self.state.due_queues(ns, pattern, kinds.as_deref(), DEFERRED_MAX);
+            self.deferred.extend(due);
         }
     }
 
@@ -265,7 +263,7 @@ impl<M: OrderedMap> Turn<M> {
             }
             let mut offered = None;
             while let Some((ticket, id)) = next.pop_first() {
-                if !self.state.lanes.any_due(id, moment.at) {
+                if !self.state.lanes.any_due(id) {
                     continue;
                 }
                 if offered != Some(ticket) {

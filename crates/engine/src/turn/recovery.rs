@@ -132,7 +132,8 @@ impl<M: OrderedMap> Recovery<M> {
         state.renew_leases();
         state.touch_sessions();
         let mut turn = Turn::new(state, position, clock);
-        turn.begin(clock);
+        let at = turn.begin(clock).at;
+        turn.state.come_due(at, usize::MAX);
         let epoch = Epoch(turn.state.meta.epoch.0 + 1);
         turn.record(Record::EpochStarted { epoch });
         for name in namespaces {

@@ -8,6 +8,7 @@ mod follow_ups;
 mod idle_queues;
 mod once;
 mod pause;
+mod queueing;
 mod regressions;
 mod sessions;
 mod snoozes;

@@ -36,10 +36,6 @@ impl<M: OrderedMap> Turn<M> {
         if !self.stopping {
             self.record_all(self.state.decide_slice(moment));
         }
-        for queue in self.state.lanes.due_between(self.swept, moment.at) {
-            self.state.fresh_queues.insert(queue);
-        }
-        self.swept = moment.at;
         self.state.fresh_queues.append(&mut self.deferred);
         self.dispatch(moment);
         self.answer_overdue(moment);
@@ -134,7 +130,9 @@ impl<M: OrderedMap> Turn<M> {
         let now = self.time.now(clock);
         let running = |state: &OperationState| *state == OperationState::Running;
         let operating = || self.state.operations.values().any(|it| running(&it.state));
-        let goes_on = !self.deferred.is_empty()
+        let offered = self.state.fresh_queues.is_empty() || !self.waiters.has_workers();
+        let goes_on = !offered
+            || !self.deferred.is_empty()
             || !self.slices.is_empty()
             || !self.untold.is_empty()
             || (self.stopping && self.waiters.len() > 0);
@@ -148,12 +146,10 @@ impl<M: OrderedMap> Turn<M> {
         let by_mono =
             lease.into_iter().chain(waiter).chain(look).map(|at| at.saturating_sub(mono.0));
         let timer = self.state.timers.first(&self.state).map(TimeMs);
-        let due = self
-            .waiters
-            .has_workers()
-            .then(|| self.state.lanes.next_due_after(self.swept.min(now)));
+        // What is yet to be put forward is so whether anybody waits or not.
+        let due = self.state.lanes.next_due().filter(|at| *at <= now || self.waiters.has_workers());
         let forget = if self.stopping { None } else { self.state.next_forgetting() };
-        let by_wall = [timer, due.flatten(), forget].into_iter().flatten();
+        let by_wall = [timer, due, forget].into_iter().flatten();
         by_mono.chain(by_wall.map(|at| at.since(now))).min()
     }
 }

@@ -360,6 +360,22 @@ pub struct Job {
     /// How often it was snoozed since it was enqueued, or since it was retried when dead.
     #[prost(uint32, tag = "19")]
     pub snoozes: u32,
+    /// What keeps it from being handed out while it waits, its time apart.
+    #[prost(message, repeated, tag = "20")]
+    pub blocked_by: ::prost::alloc::vec::Vec<BlockedBy>,
+}
+/// What keeps a job from being handed out: another job of its ordering key, or a pause.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BlockedBy {
+    /// Its ordering key, where another job comes first.
+    #[prost(string, optional, tag = "1")]
+    pub ordering_key: ::core::option::Option<::prost::alloc::string::String>,
+    /// The job of that key that it waits for.
+    #[prost(string, tag = "2")]
+    pub job: ::prost::alloc::string::String,
+    /// What is paused: "job", until it is resumed, or "queue".
+    #[prost(string, tag = "3")]
+    pub paused: ::prost::alloc::string::String,
 }
 /// Generated client implementations.
 pub mod jobs_client {

@@ -32,8 +32,9 @@ pub(crate) use object::{NoFields, Object};
 pub use problem::{JobFault, Problem};
 pub use raw::RawJson;
 pub use record::{
-    AttemptOutcomeText, AttemptRecord, CheckpointRecord, ErrorText, JobEvent, JobList, JobRecord,
-    LeaseRecord, RescheduleRequest, RetryRequest, SkippedRecord, StateText, StatusRecord,
+    AttemptOutcomeText, AttemptRecord, BlockedByRecord, CheckpointRecord, ErrorText, JobEvent,
+    JobList, JobRecord, LeaseRecord, RescheduleRequest, RetryRequest, SkippedRecord, StateText,
+    StatusRecord,
 };
 pub use retry::RetryText;
 pub use work::{

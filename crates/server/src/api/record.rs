@@ -259,6 +259,20 @@ pub struct SkippedRecord<'a> {
     pub at: InstantText,
 }
 
+/// What keeps a job from being handed out: another job of its ordering key, or a pause.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
+pub struct BlockedByRecord {
+    /// Its ordering key, where another job comes first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ordering_key: Option<String>,
+    /// The job of that key that it waits for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<JobIdText>,
+    /// What is paused: `job`, until it is resumed, or `queue`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused: Option<String>,
+}
+
 /// The whole record of a job.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
 pub struct JobRecord<'a> {
@@ -276,6 +290,9 @@ pub struct JobRecord<'a> {
     /// It is held back until somebody resumes it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub paused: bool,
+    /// What keeps it from being handed out while it waits, its time apart.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub blocked_by: Vec<BlockedByRecord>,
     /// Its arguments, while they are kept: until it has ended other than dead. Not in lists.
     #[serde(borrow, default, deserialize_with = "super::raw::present")]
     #[serde(skip_serializing_if = "Option::is_none")]

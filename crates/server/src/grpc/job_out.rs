@@ -6,7 +6,7 @@ use bytes::Bytes;
 use longshore_engine::{Delivery, JobError, JobView, Phase};
 use longshore_proto::v1;
 
-use crate::api::{JobIdText, JobRecord, TokenText};
+use crate::api::{BlockedByRecord, JobIdText, JobRecord, TokenText};
 use crate::http::app::App;
 use crate::http::look::{self, WholeJob};
 
@@ -64,8 +64,17 @@ fn job(of: &JobView, record: &JobRecord<'_>, result: Option<&Bytes>) -> v1::Job 
         counters: counters.unwrap_or_default(),
         result: result.cloned(),
         location: location.unwrap_or_default(),
+        blocked_by: record.blocked_by.iter().map(blocked_by).collect(),
         record: serde_json::to_vec(record).unwrap_or_default().into(),
         snoozes: job.snoozes,
+    }
+}
+
+fn blocked_by(by: &BlockedByRecord) -> v1::BlockedBy {
+    v1::BlockedBy {
+        ordering_key: by.ordering_key.clone(),
+        job: by.job.map(|job| job.to_string()).unwrap_or_default(),
+        paused: by.paused.clone().unwrap_or_default(),
     }
 }
 

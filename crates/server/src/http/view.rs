@@ -2,14 +2,14 @@
 
 use bytes::Bytes;
 use longshore_engine::{
-    AttemptNote, CancelReason, Cause, Checkpoint, DeadReason, End, EndKind, Job, JobDefaults,
-    JobError, JobState, JobView, NamespaceView, Operation, OperationKind, OperationState, Phase,
-    QueueSettings, QueueView, RetryPolicy, SkippedItem, TimeMs,
+    AttemptNote, BlockedBy, CancelReason, Cause, Checkpoint, DeadReason, End, EndKind, Job,
+    JobDefaults, JobError, JobState, JobView, NamespaceView, Operation, OperationKind,
+    OperationState, Phase, QueueSettings, QueueView, RetryPolicy, SkippedItem, TimeMs,
 };
 
 use crate::api::{
-    AttemptOutcomeText, AttemptRecord, CheckpointRecord, Counters, DurationText, ErrorText,
-    InstantText, JobDefaultsBody, JobIdText, JobRecord, LeaseRecord, NamespaceRecord,
+    AttemptOutcomeText, AttemptRecord, BlockedByRecord, CheckpointRecord, Counters, DurationText,
+    ErrorText, InstantText, JobDefaultsBody, JobIdText, JobRecord, LeaseRecord, NamespaceRecord,
     OperationRecord, OperationStateText, QueueRecord, QueueSettingsBody, RawJson, RetryText,
     SkippedRecord, StateText, StatusRecord,
 };
@@ -140,6 +140,7 @@ pub(crate) fn job(view: &JobView) -> JobRecord<'static> {
         state: state(view.state()),
         reason: reason(view),
         paused: view.paused,
+        blocked_by: view.blocked_by.iter().map(blocked_by).collect(),
         args: None,
         priority: options.priority,
         attempt: lease.map_or(job.attempt, |lease| lease.attempt),
@@ -176,6 +177,24 @@ pub(crate) fn job(view: &JobView) -> JobRecord<'static> {
         result: None,
         location: success(&job.phase).0,
         attempts: None,
+    }
+}
+
+/// What keeps a job from being handed out.
+fn blocked_by(by: &BlockedBy) -> BlockedByRecord {
+    let paused = |what: &str| Some(what.to_owned());
+    match by {
+        BlockedBy::OrderingKey { ordering_key, job } => BlockedByRecord {
+            ordering_key: Some(ordering_key.clone()),
+            job: Some(JobIdText(job.0)),
+            paused: None,
+        },
+        BlockedBy::JobPause => {
+            BlockedByRecord { paused: paused("job"), ..BlockedByRecord::default() }
+        }
+        BlockedBy::QueuePause => {
+            BlockedByRecord { paused: paused("queue"), ..BlockedByRecord::default() }
+        }
     }
 }
 

@@ -180,6 +180,9 @@ async fn jobs_are_listed_cancelled_paused_and_retried() {
         assert_eq!(refused.metadata().get("longshore-code").unwrap(), code, "only a dead one");
     }
     assert_eq!(jobs.pause_job(request(1)).await.unwrap().into_inner().effect, "paused");
+    let get = v1::GetJobRequest { id: ids[1].clone(), ..Default::default() };
+    let blocked_by = jobs.get_job(get).await.unwrap().into_inner().blocked_by;
+    assert_eq!(blocked_by, [v1::BlockedBy { paused: "job".into(), ..Default::default() }]);
     assert_eq!(jobs.resume_job(request(1)).await.unwrap().into_inner().effect, "resumed");
     let waiting = v1::RetryJobRequest { id: ids[1].clone(), ..Default::default() };
     let refused = jobs.retry_job(waiting).await.unwrap_err();

@@ -82,10 +82,11 @@ async fn a_job_is_paused_resumed_and_started_where_one_says() {
     let path = |verb: &str| format!("/v1/jobs/{id}/{verb}");
     let paused = client.post(&path("pause"), "").await.expect(200);
     assert_eq!((&paused["paused"], &paused["state"]), (&json!(true), &json!("ready")));
+    assert_eq!(paused["blocked_by"], json!([{"paused": "job"}]));
     assert!(lease(client, "q").await.is_null());
     assert_eq!(client.get("/v1/queues/q").await.expect(200)["blocked"], 1);
     let resumed = client.post(&path("resume"), "").await.expect(200);
-    assert_eq!(resumed.get("paused"), None);
+    assert_eq!((resumed.get("paused"), resumed.get("blocked_by")), (None, None));
     let job = lease(client, "q").await;
     assert_eq!((&job["cursor"], job.get("interruptions")), (&json!({"id": 5}), None));
     client.post(&path("pause"), "").await.expect(200);
@@ -242,5 +243,30 @@ async fn what_only_informs_costs_no_run() {
     let record = client.get(&format!("/v1/jobs/{id}")).await.expect(200);
     let message = &record["attempts"][0]["error"]["message"];
     assert_eq!(message, "r\u{fffd}sum\u{fffd}.txt", "{record:.2000}");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_waits_says_what_blocks_it() {
+    let server = Server::start().await;
+    let client = &mut server.client().await;
+    let new = || json!({"kind": "k", "ordering_key": "customer-7"});
+    let first = enqueue(client, "q", new()).await;
+    let second = enqueue(client, "q", new()).await;
+    client.post("/v1/queues/q/pause", "").await.expect(200);
+    let behind = json!({"ordering_key": "customer-7", "job": first});
+    let shown = client.get(&format!("/v1/jobs/{second}")).await.expect(200);
+    assert_eq!(shown["blocked_by"], json!([behind, {"paused": "queue"}]));
+    let listed = client.get("/v1/jobs").await.expect(200);
+    assert_eq!(listed["jobs"][0]["blocked_by"], json!([{"paused": "queue"}]));
+    assert_eq!(listed["jobs"][1]["blocked_by"], shown["blocked_by"]);
+    client.post("/v1/queues/q/resume", "").await.expect(200);
+    let job = lease(client, "q").await;
+    assert_eq!(job["id"], first);
+    let listed = client.get("/v1/jobs").await.expect(200);
+    assert_eq!(
+        (listed["jobs"][0].get("blocked_by"), &listed["jobs"][1]["blocked_by"]),
+        (None, &json!([behind]))
+    );
     server.stop().await;
 }

@@ -1,8 +1,10 @@
 //! Pausing one job, and saying where its next run begins.
 
 use super::*;
+use crate::answer::BlockedBy;
 use crate::command::CheckpointJob;
 use crate::operation::OperationKind;
+use crate::query::{Lookup, find_job};
 
 impl Shard {
     fn pause(&mut self, n: u8) -> bool {
@@ -17,6 +19,19 @@ impl Shard {
             Answer::Job(view) => !view.paused,
             other => panic!("{other:?}"),
         }
+    }
+
+    /// What blocks a job, as the shard and a snapshot say.
+    fn blockers(&mut self, n: u8) -> Vec<BlockedBy> {
+        let view = match self.call(Command::AwaitJob { id: id(n), wait_ms: 0 }) {
+            Answer::Job(view) => view,
+            other => panic!("{other:?}"),
+        };
+        let Lookup::Found(found) = find_job(self.turn.map(), "default", id(n), view.now) else {
+            panic!("job {n} is not in the snapshot")
+        };
+        assert_eq!(found.blocked_by, view.blocked_by);
+        view.blocked_by
     }
 
     fn blocked(&mut self) -> (u64, u64) {
@@ -271,4 +286,36 @@ fn a_job_that_is_moved_remembers_the_ends_of_its_runs() {
     for run in &runs {
         assert_eq!(shard.settle(run, snooze()), Ok(EndKind::Snoozed));
     }
+}
+
+#[test]
+fn a_job_says_what_blocks_it_and_whom_it_waits_for() {
+    let mut shard = Shard::new();
+    for n in 1..=3 {
+        shard.enqueue(NewJob { ordering_key: Some("k".into()), ..job(n) });
+    }
+    let behind = |n| BlockedBy::OrderingKey { ordering_key: "k".to_owned(), job: id(n) };
+    assert_eq!(shard.blockers(1), []);
+    assert_eq!((shard.blockers(2), shard.blockers(3)), (vec![behind(1)], vec![behind(1)]));
+    shard.pause(2);
+    shard.call(Command::PauseQueue { queue: "q".into(), paused: true });
+    assert_eq!(shard.blockers(1), [BlockedBy::QueuePause]);
+    let all = [behind(1), BlockedBy::JobPause, BlockedBy::QueuePause];
+    assert_eq!(shard.blockers(2), all);
+    let mut shard = shard.restart();
+    assert_eq!(shard.blockers(2), all);
+    shard.call(Command::PauseQueue { queue: "q".into(), paused: false });
+    let first = shard.lease(9);
+    assert_eq!(ids(&first), [1]);
+    assert_eq!(shard.blockers(1), [], "it runs");
+    shard.settle(&first[0], ack()).unwrap();
+    assert_eq!(
+        (shard.blockers(2), shard.blockers(3)),
+        (vec![BlockedBy::JobPause], vec![behind(2)])
+    );
+    shard.resume(2);
+    let second = shard.lease(9);
+    assert_eq!(ids(&second), [2]);
+    shard.call(Command::CancelJob { id: id(2), force: true });
+    assert_eq!((shard.blockers(3), ids(&shard.lease(9))), (vec![], vec![3]));
 }

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use longshore_engine::{
-    Answer, JobId, JobView, NamespaceId, NamespaceView, Phase, QueuePattern, QueueView, Rejection,
+    Answer, BlockedBy, JobId, JobView, NamespaceId, NamespaceView, Phase, QueuePattern, QueueView,
+    Rejection,
 };
 
 use super::{RefConsumer, RefJob, RefNamespace, RefQueue, Reference, Refusable};
@@ -14,7 +15,32 @@ impl Reference {
         let lease = job.run.as_ref().map(|run| run.lease.clone());
         let checkpoint = job.checkpoint.clone();
         let paused = job.paused;
-        Some(JobView { job: job.job.clone(), lease, checkpoint, paused, now: self.now })
+        let blocked_by = self.blocked_by(job);
+        Some(JobView { job: job.job.clone(), lease, checkpoint, paused, blocked_by, now: self.now })
+    }
+
+    /// What keeps a job that waits from being handed out, its time apart.
+    fn blocked_by(&self, of: &RefJob) -> Vec<BlockedBy> {
+        if of.run.is_some() || !of.job.phase.is_unfinished() {
+            return Vec::new();
+        }
+        let first = of.job.options.ordering_key.as_ref().and_then(|key| {
+            let same = |other: &&RefJob| {
+                other.ns == of.ns
+                    && other.job.options.ordering_key.as_ref() == Some(key)
+                    && other.job.phase.is_unfinished()
+                    && other.job.place < of.job.place
+            };
+            let job = self.jobs.iter().filter(same).min_by_key(|other| other.job.place)?.job.id;
+            Some(BlockedBy::OrderingKey { ordering_key: key.clone(), job })
+        });
+        let queue = self.queue_named(of.ns, &of.job.queue);
+        let queue_paused = queue.is_some_and(|queue| queue.settings.paused);
+        let pauses = [
+            of.paused.then_some(BlockedBy::JobPause),
+            queue_paused.then_some(BlockedBy::QueuePause),
+        ];
+        first.into_iter().chain(pauses.into_iter().flatten()).collect()
     }
 
     pub(super) fn job_answer(&self, ns: NamespaceId, id: JobId) -> Answer {

@@ -1,18 +1,26 @@
-//! Filing jobs that wait, and the counts of their queues: into a lane, or behind the job that
-//! holds their ordering key.
+//! Filing entries that wait in their lanes, and the counts of their queues.
 
+use std::collections::VecDeque;
 use std::ops::ControlFlow;
 
-use super::lanes::{HEAD_KEPT, LaneId, Slot};
-use super::{State, count, keys};
+use bytes::Bytes;
+
+use super::lanes::{Filed, LaneId, PartId, Site, Slot};
 use crate::ids::{JobId, KindId, NamespaceId, Place, QueueId, TimeMs};
 use crate::job::{Job, Phase};
 use crate::map::OrderedMap;
 use crate::queue::Queue;
+use crate::state::{Kinds, Queues, State, count, keys};
 use crate::wire::{Wire, wire_struct};
 
 /// Seconds whose due counters one record may settle; later records settle the rest.
 const DUE_SECONDS_PER_RECORD: usize = 64;
+
+/// From how many entries on their jobs are read with them.
+const READ_AHEAD_MIN: usize = 32;
+
+/// Entries that a start reads of a lane before it looks for the next one.
+const LOADED_MAX: usize = 16;
 
 /// Seconds that were not settled yet and are looked through when a queue is told of.
 pub(crate) const DUE_SECONDS_TOLD_MAX: usize = 1000;
@@ -35,7 +43,8 @@ impl<M: OrderedMap> State<M> {
 
     fn lane_of(&self, ns: NamespaceId, queue: QueueId, job: &Job) -> LaneId {
         let kind = self.kinds.named(ns, &job.kind).unwrap_or(KindId(0));
-        LaneId { queue, urgency: u8::MAX - job.options.priority, kind }
+        let urgency = u8::MAX - job.options.priority;
+        LaneId { queue, urgency, part: PartId::NONE, kind }
     }
 
     /// Files a waiting job in its lane.
@@ -43,7 +52,8 @@ impl<M: OrderedMap> State<M> {
         let lane = self.lane_of(ns, queue, job);
         let slot = (job.available_at, job.place);
         self.put(&keys::lane_entry(ns, lane, slot.0, slot.1), &job.id);
-        self.lanes.insert(lane, slot, job.id);
+        let Self { queues, kinds, lanes, .. } = self;
+        lanes.insert(|| site(queues, kinds, ns, lane), lane, slot, job.id);
         self.count_due(ns, queue, job, 1);
         self.queues.change(queue).counts.waiting += 1;
         self.fresh_queues.insert(queue);
@@ -54,40 +64,76 @@ impl<M: OrderedMap> State<M> {
         let lane = self.lane_of(ns, queue, job);
         let slot = (job.available_at, job.place);
         self.remove(&keys::lane_entry(ns, lane, slot.0, slot.1));
-        if let Some(after) = self.lanes.remove(lane, slot) {
-            self.refill(ns, lane, after);
+        if self.lanes.remove(lane, slot) {
+            let (entries, more) = self.entries_after(ns, lane, slot, self.lanes.wanted(lane));
+            self.lanes.refill(lane, slot, entries, more);
         }
         self.count_due(ns, queue, job, -1);
         let counts = &mut self.queues.change(queue).counts;
         count::take(&mut counts.waiting, 1, "waiting jobs");
     }
 
-    fn refill(&mut self, ns: NamespaceId, lane: LaneId, after: Slot) {
-        let from = keys::after(&keys::lane_entry(ns, lane, after.0, after.1));
+    /// Up to `want` entries of a lane after a slot, and whether more follow.
+    pub(super) fn entries_after(
+        &self,
+        ns: NamespaceId,
+        lane: LaneId,
+        slot: Slot,
+        want: usize,
+    ) -> (VecDeque<Filed>, bool) {
+        let from = keys::after(&keys::lane_entry(ns, lane, slot.0, slot.1));
         let to = keys::after_prefix(&keys::lane_prefix(ns, lane).done());
-        let (entries, complete) = self.lane_entries(&from, &to);
-        self.read_ahead(ns, entries.iter().map(|(_, id)| *id).collect());
-        self.lanes.refill(lane, entries, complete);
-    }
-
-    /// The first entries of a range of lane keys, and whether these are all.
-    pub(super) fn lane_entries(&self, from: &[u8], to: &[u8]) -> (Vec<(Slot, JobId)>, bool) {
-        let mut entries = Vec::new();
-        let mut complete = true;
-        self.scan(from, to, &mut |key, value| {
-            if entries.len() >= HEAD_KEPT {
-                complete = false;
+        let mut entries = VecDeque::new();
+        let mut more = false;
+        self.scan(&from, &to, &mut |key, value| {
+            if entries.len() >= want {
+                more = true;
                 return ControlFlow::Break(());
             }
-            let at = key.len().saturating_sub(16);
-            if let (Some(time), Some(place), Ok(id)) =
-                (keys::u64_at(key, at), keys::u64_at(key, at + 8), JobId::from_bytes(value))
-            {
-                entries.push(((TimeMs(time), Place(place)), id));
-            }
+            entries.push_back(entry_of(key, value));
             ControlFlow::Continue(())
         });
-        (entries, complete)
+        if entries.len() >= READ_AHEAD_MIN {
+            self.read_ahead(ns, entries.iter().map(|(_, id)| *id).collect());
+        }
+        (entries, more)
+    }
+
+    /// Finds the lanes when a shard starts: the first entries of each, and from there on to the
+    /// end of that lane.
+    pub(crate) fn load_lanes(&mut self) {
+        let mut lanes = std::mem::take(&mut self.lanes);
+        let (mut from, end) = (vec![keys::LANE], vec![keys::LANE + 1]);
+        let mut lane: Option<(NamespaceId, LaneId)> = None;
+        let mut entries = VecDeque::new();
+        loop {
+            let mut go_on = None;
+            self.scan(&from, &end, &mut |key, value| {
+                let (at, entry) = (lane_at(key), entry_of(key, value));
+                if lane != Some(at) {
+                    if let Some((ns, id)) = lane.replace(at) {
+                        let entries = std::mem::take(&mut entries);
+                        lanes.add(site(&self.queues, &self.kinds, ns, id), id, entries, false);
+                    }
+                } else if entries.len() >= LOADED_MAX {
+                    let entries = std::mem::take(&mut entries);
+                    lanes.add(site(&self.queues, &self.kinds, at.0, at.1), at.1, entries, true);
+                    lane = None;
+                    go_on = Some(keys::after_prefix(&keys::lane_prefix(at.0, at.1).done()));
+                    return ControlFlow::Break(());
+                }
+                entries.push_back(entry);
+                ControlFlow::Continue(())
+            });
+            match go_on {
+                Some(next) => from = next,
+                None => break,
+            }
+        }
+        if let Some((ns, id)) = lane {
+            lanes.add(site(&self.queues, &self.kinds, ns, id), id, entries, false);
+        }
+        self.lanes = lanes;
     }
 
     fn count_due(&mut self, ns: NamespaceId, queue: QueueId, job: &Job, by: i8) {
@@ -173,4 +219,31 @@ impl<M: OrderedMap> State<M> {
         }
         (scheduled, retrying)
     }
+}
+
+/// What the lanes have to know of a lane's queue and kind.
+fn site<'a>(queues: &'a Queues, kinds: &Kinds, namespace: NamespaceId, lane: LaneId) -> Site<'a> {
+    let (queue, paused) = queues.site(lane.queue).expect("a queue outlives its jobs");
+    Site { namespace, queue, shut: paused, reserved: kinds.reserved().contains(&lane.kind) }
+}
+
+/// The lane that an entry's key names.
+fn lane_at(key: &[u8]) -> (NamespaceId, LaneId) {
+    let lane = || {
+        let queue = QueueId(keys::u32_at(key, 5)?);
+        let urgency = *key.get(9)?;
+        let part = PartId(u16::from_be_bytes(key.get(10..12)?.try_into().ok()?));
+        let kind = KindId(keys::u32_at(key, 12)?);
+        Some((NamespaceId(keys::u32_at(key, 1)?), LaneId { queue, urgency, part, kind }))
+    };
+    lane().unwrap_or_else(|| panic!("key {key:02x?} in the state is no lane's"))
+}
+
+/// The entry that stands under a lane's key.
+fn entry_of(key: &[u8], value: &Bytes) -> Filed {
+    let entry = || {
+        let slot = (TimeMs(keys::u64_at(key, 16)?), Place(keys::u64_at(key, 24)?));
+        Some((slot, JobId::from_bytes(value).ok()?))
+    };
+    entry().unwrap_or_else(|| panic!("key {key:02x?} in the state is no lane's"))
 }

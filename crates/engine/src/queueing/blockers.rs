@@ -1,0 +1,114 @@
+//! What blocks an entry: a *switch* over a part of a lane (today the pause of its queue), which
+//! takes that part out of the merge and moves no entry, or a *key* (its ordering key, the pause of
+//! the single job): an entry that a key blocks stands aside of its lane, and what the key lets go
+//! comes forward to its old place in it.
+//!
+//! A key is a file of its own beside this one, which says what it blocks and whom its end lets go,
+//! and has one line in each function here that lists the keys. Nothing else files an entry: whoever
+//! changes what a key blocks does it inside [`State::reblock`].
+
+use crate::answer::BlockedBy;
+use crate::ids::{NamespaceId, QueueId};
+use crate::job::Job;
+use crate::map::{OrderedMap, Reader};
+use crate::queueing::{job_pause, ordering_key};
+use crate::state::{State, count, keys};
+
+/// What keeps a job that waits from being handed out, its time apart.
+pub(crate) fn blockers_of(
+    reader: &dyn Reader,
+    ns: NamespaceId,
+    job: &Job,
+    queue_paused: bool,
+) -> Vec<BlockedBy> {
+    let queue = queue_paused.then_some(BlockedBy::QueuePause);
+    let keys = [ordering_key::told(reader, ns, job), job_pause::told(reader, ns, job)];
+    keys.into_iter().flatten().chain(queue).collect()
+}
+
+impl<M: OrderedMap> State<M> {
+    /// Whether a key blocks the entry.
+    fn is_blocked(&self, ns: NamespaceId, job: &Job) -> bool {
+        self.is_behind_another(ns, job) || self.is_paused(ns, job.id)
+    }
+
+    /// Files an entry that comes into its queue.
+    pub(crate) fn file_new(&mut self, ns: NamespaceId, queue: QueueId, job: &Job) {
+        self.enter_ordering_key(ns, job);
+        self.file(ns, queue, job);
+    }
+
+    /// An entry that is filed nowhere has ended: it is behind no key any more, and lets go what
+    /// was behind it.
+    pub(crate) fn leave_keys(&mut self, ns: NamespaceId, job: &Job) {
+        self.leave_ordering_key(ns, job);
+        self.leave_pause(ns, job.id);
+    }
+
+    /// Files an entry that waits: in its lane, or aside where a key blocks it.
+    pub(crate) fn file(&mut self, ns: NamespaceId, queue: QueueId, job: &Job) {
+        if self.is_blocked(ns, job) {
+            self.put_aside(ns, queue, job);
+        } else {
+            self.file_in_lane(ns, queue, job);
+        }
+    }
+
+    /// Takes an entry that waits from where it is filed.
+    pub(crate) fn unfile(&mut self, ns: NamespaceId, queue: QueueId, job: &Job) {
+        if self.is_blocked(ns, job) {
+            self.take_from_aside(ns, queue, job);
+        } else {
+            self.take_from_lane(ns, queue, job);
+        }
+    }
+
+    /// An entry that waits is moved to another time: `change` makes it so.
+    pub(crate) fn refile(
+        &mut self,
+        ns: NamespaceId,
+        queue: QueueId,
+        job: &mut Job,
+        change: impl FnOnce(&mut Job),
+    ) {
+        // Aside it keeps its place, whatever its time.
+        let blocked = self.is_blocked(ns, job);
+        if !blocked {
+            self.take_from_lane(ns, queue, job);
+        }
+        change(job);
+        if !blocked {
+            self.file_in_lane(ns, queue, job);
+        }
+    }
+
+    /// Changes what blocks an entry, and files it where it stands from then on, if it waits.
+    pub(crate) fn reblock(&mut self, ns: NamespaceId, job: &Job, change: impl FnOnce(&mut Self)) {
+        let waits = !self.leases.contains_key(&(ns, job.id));
+        let before = self.is_blocked(ns, job);
+        change(self);
+        let after = self.is_blocked(ns, job);
+        if !waits || before == after {
+            return;
+        }
+        let queue = self.queue_of(ns, job);
+        if after {
+            self.take_from_lane(ns, queue, job);
+            self.put_aside(ns, queue, job);
+        } else {
+            self.take_from_aside(ns, queue, job);
+            self.file_in_lane(ns, queue, job);
+        }
+    }
+
+    fn put_aside(&mut self, ns: NamespaceId, queue: QueueId, job: &Job) {
+        self.put(&keys::blocked(ns, queue, job.place), &job.id);
+        self.queues.change(queue).counts.blocked += 1;
+    }
+
+    fn take_from_aside(&mut self, ns: NamespaceId, queue: QueueId, job: &Job) {
+        self.remove(&keys::blocked(ns, queue, job.place));
+        let counts = &mut self.queues.change(queue).counts;
+        count::take(&mut counts.blocked, 1, "blocked jobs");
+    }
+}

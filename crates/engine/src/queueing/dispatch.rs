@@ -1,0 +1,154 @@
+//! Which entries are handed out next: a merge over the heads of all lanes that were asked for.
+//! What it costs follows from what it answers, not from how many queues match.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, BinaryHeap};
+
+use super::heads::{Part, Rank};
+use super::lanes::{LaneId, Next, Slot};
+use crate::command::QueuePattern;
+use crate::ids::{JobId, KindId, NamespaceId, QueueId, TimeMs};
+use crate::map::OrderedMap;
+use crate::state::State;
+
+/// Jobs in the order in which they are to be handed out.
+#[derive(Debug, Default)]
+pub(crate) struct Offer {
+    pub(crate) jobs: Vec<JobId>,
+    /// Heads, entries and parts of trees that were looked at.
+    #[cfg_attr(not(test), expect(dead_code, reason = "tests count what an offer costs"))]
+    pub(crate) looked: usize,
+}
+
+/// What may come next.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+enum Source {
+    /// Lanes whose best head has that rank.
+    Lanes(Part),
+    /// An entry of a lane whose head came before.
+    Entry(LaneId, JobId),
+}
+
+/// A merge of lanes.
+struct Merge<'a, M> {
+    state: &'a State<M>,
+    ns: NamespaceId,
+    now: TimeMs,
+    open: BinaryHeap<Reverse<(Rank, Source)>>,
+    looked: usize,
+}
+
+impl<M: OrderedMap> State<M> {
+    /// Up to `want` jobs that are due at `now`, of the queues that are meant and hand out, the
+    /// most urgent first. Of reserved kinds none, of `kinds` only those where it is given.
+    pub(crate) fn offer(
+        &self,
+        ns: NamespaceId,
+        pattern: &QueuePattern,
+        kinds: Option<&[KindId]>,
+        (now, want): (TimeMs, usize),
+    ) -> Offer {
+        let mut merge = Merge { state: self, ns, now, open: BinaryHeap::new(), looked: 0 };
+        let mut open = Vec::new();
+        let heads = self.lanes.heads();
+        let found = &mut |part| open.push(Reverse((heads.best(part), Source::Lanes(part))));
+        merge.looked += self.lanes.meant(ns, pattern, kinds, found);
+        merge.open = open.into();
+        let mut jobs = Vec::new();
+        while jobs.len() < want
+            && let Some(job) = merge.next()
+        {
+            jobs.push(job);
+        }
+        Offer { jobs, looked: merge.looked }
+    }
+
+    /// It is `now`: puts up to `most` heads of lanes forward whose time has come.
+    pub(crate) fn come_due(&mut self, now: TimeMs, most: usize) {
+        let Self { lanes, fresh_queues, .. } = self;
+        lanes.advance(now, most, |queue| {
+            fresh_queues.insert(queue);
+        });
+    }
+
+    /// Some queues that are meant and have something to hand out.
+    pub(crate) fn due_queues(
+        &self,
+        ns: NamespaceId,
+        pattern: &QueuePattern,
+        kinds: Option<&[KindId]>,
+        most: usize,
+    ) -> BTreeSet<QueueId> {
+        let (mut open, mut queues) = (Vec::new(), BTreeSet::new());
+        self.lanes.meant(ns, pattern, kinds, &mut |part| open.push(part));
+        while queues.len() < most
+            && let Some(part) = open.pop()
+        {
+            match part {
+                Part::One(id) => {
+                    queues.insert(self.lanes.heads().lane(id).queue);
+                }
+                Part::Whole(id) => open.extend(self.lanes.heads().split(id)),
+            }
+        }
+        queues
+    }
+
+    /// The kinds that a request names, as far as there are such.
+    pub(crate) fn kinds_named(&self, ns: NamespaceId, names: &[String]) -> Vec<KindId> {
+        let known = names.iter().filter_map(|kind| self.kinds.named(ns, kind));
+        known.collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
+    /// Reads entries of a lane that memory does not hold.
+    fn read_on(&self, ns: NamespaceId, lane: LaneId) -> usize {
+        let Some(last) = self.lanes.last(lane) else { return 0 };
+        let (entries, more) = self.entries_after(ns, lane, last, self.lanes.wanted(lane));
+        let count = entries.len();
+        self.lanes.append(lane, entries, more);
+        count
+    }
+}
+
+impl<M: OrderedMap> Merge<'_, M> {
+    fn next(&mut self) -> Option<JobId> {
+        loop {
+            let Reverse(((_, slot), source)) = self.open.pop()?;
+            self.looked += 1;
+            match source {
+                Source::Entry(lane, job) => {
+                    self.go_on(lane, slot);
+                    return Some(job);
+                }
+                Source::Lanes(Part::Whole(id)) => {
+                    let heads = self.state.lanes.heads();
+                    let parts = heads.split(id);
+                    self.open
+                        .extend(parts.map(|part| Reverse((heads.best(part), Source::Lanes(part)))));
+                }
+                Source::Lanes(Part::One(id)) => {
+                    let lane = self.state.lanes.heads().lane(id);
+                    let (slot, job) = self.state.lanes.head(lane)?;
+                    self.go_on(lane, slot);
+                    return Some(job);
+                }
+            }
+        }
+    }
+
+    /// What follows in a lane after a slot may come next.
+    fn go_on(&mut self, lane: LaneId, slot: Slot) {
+        let mut next = self.state.lanes.after(lane, slot);
+        if next == Next::Unread {
+            self.looked += self.state.read_on(self.ns, lane);
+            next = self.state.lanes.after(lane, slot);
+        }
+        match next {
+            Next::Entry((slot, job)) if slot.0 <= self.now => {
+                let rank = (lane.urgency, slot);
+                self.open.push(Reverse((rank, Source::Entry(lane, job))));
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! The pause of one job: it stands aside until it is resumed, and a run of it is interrupted.
+
+use crate::answer::BlockedBy;
+use crate::ids::{JobId, NamespaceId};
+use crate::job::Job;
+use crate::map::{OrderedMap, Reader};
+use crate::state::{State, keys};
+
+/// Whether the job is paused.
+pub(super) fn told(reader: &dyn Reader, ns: NamespaceId, job: &Job) -> Option<BlockedBy> {
+    reader.get(&keys::paused(ns, job.id)).map(|_| BlockedBy::JobPause)
+}
+
+impl<M: OrderedMap> State<M> {
+    pub(crate) fn is_paused(&self, ns: NamespaceId, id: JobId) -> bool {
+        self.has_paused && self.get(&keys::paused(ns, id)).is_some()
+    }
+
+    pub(crate) fn apply_job_paused(&mut self, ns: NamespaceId, id: JobId) {
+        let job = self.job(ns, id).expect("the record names a job that has not ended");
+        self.reblock(ns, &job, |state| {
+            state.has_paused = true;
+            state.put_bytes(&keys::paused(ns, id), &[]);
+        });
+        if let Some(live) = self.leases.get_mut(&(ns, id)) {
+            live.paused = true;
+            self.note_told(ns, id);
+        }
+    }
+
+    pub(crate) fn apply_job_resumed(&mut self, ns: NamespaceId, id: JobId) {
+        let job = self.job(ns, id).expect("the record names a job that has not ended");
+        self.reblock(ns, &job, |state| state.remove(&keys::paused(ns, id)));
+        if let Some(live) = self.leases.get_mut(&(ns, id)) {
+            live.paused = false;
+            self.note_told(ns, id);
+        }
+    }
+
+    /// The job has ended: it stands aside no longer.
+    pub(super) fn leave_pause(&mut self, ns: NamespaceId, id: JobId) {
+        if self.is_paused(ns, id) {
+            self.remove(&keys::paused(ns, id));
+        }
+    }
+}

@@ -1,0 +1,531 @@
+//! Where waiting entries are filed so that a worker finds its next one without passing others: a
+//! lane per (queue, urgency, part, kind), ordered by (available at, place). Memory holds the first
+//! entry of each lane, and of those that are used as much more as one budget allows; the rest
+//! stays in the tree. The first entries stand apart by whether their time has come: those that
+//! could be handed out in [`Heads`], the others by their time.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use super::heads::{Heads, NONE, NodeId, Part};
+use crate::command::QueuePattern;
+use crate::ids::{JobId, KindId, NamespaceId, Place, QueueId, TimeMs};
+
+/// How much memory the lanes take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Room {
+    /// Entries of one lane at most.
+    pub(crate) of_lane: usize,
+    /// Entries of all lanes beside the first of each, as a rule: 32 bytes each.
+    pub(crate) extra: usize,
+}
+
+impl Default for Room {
+    fn default() -> Self {
+        Self { of_lane: 512, extra: 64 << 10 }
+    }
+}
+
+/// Entries that are read on of a lane at first and at most; four times as many every time.
+const READ_ON_MIN: u16 = 4;
+const READ_ON_MAX: u16 = 256;
+
+/// Lanes that are looked at for room at a time.
+const LOOKS_FOR_ROOM: usize = 64;
+
+/// Which switches apply to an entry: a number for each set of them. The pause of a queue is over
+/// all of its parts and needs none.
+#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) struct PartId(pub(crate) u16);
+
+impl PartId {
+    /// No switch but the queue's own.
+    pub(crate) const NONE: Self = Self(0);
+}
+
+/// A lane: entries of one queue, urgency, part and kind.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) struct LaneId {
+    pub(crate) queue: QueueId,
+    /// 255 - priority, so that the most urgent sorts first.
+    pub(crate) urgency: u8,
+    pub(crate) part: PartId,
+    pub(crate) kind: KindId,
+}
+
+impl LaneId {
+    const FIRST: Self = Self { queue: QueueId(0), urgency: 0, part: PartId::NONE, kind: KindId(0) };
+}
+
+/// The order within a lane.
+pub(crate) type Slot = (TimeMs, Place);
+
+/// An entry of a lane.
+pub(crate) type Filed = (Slot, JobId);
+
+/// What the lanes have to know of the queue and kind of an entry.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Site<'a> {
+    pub(crate) namespace: NamespaceId,
+    pub(crate) queue: &'a Arc<str>,
+    /// The queue's switch is off: it hands out nothing.
+    pub(crate) shut: bool,
+    /// Only who asks for the kind by name gets any.
+    pub(crate) reserved: bool,
+}
+
+/// How a lane goes on after an entry.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Next {
+    Entry(Filed),
+    /// With what memory does not hold.
+    Unread,
+    End,
+}
+
+/// Whether more than a lane's head is in memory.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Use {
+    /// No, as far as is known.
+    Cold,
+    /// It may be: the lane stands in [`Lanes::warm`].
+    Warm,
+    /// Likewise, and somebody took from it since room was looked for.
+    Eaten,
+}
+
+#[derive(Debug)]
+struct Lane {
+    /// The first entries, the head at least. Behind a cell, since reading on changes nothing but
+    /// what memory holds.
+    entries: RefCell<VecDeque<Filed>>,
+    /// More follow in the tree.
+    more: Cell<bool>,
+    read_on: Cell<u16>,
+    use_of: Use,
+    reserved: bool,
+    /// The head's time has come.
+    due: bool,
+    /// Where it stands in the trees of its namespace and of its kind.
+    nodes: [NodeId; 2],
+}
+
+impl Lane {
+    /// Where more than its head is in memory from now on, it can be cut back.
+    fn note_warm(&mut self, id: LaneId, warm: &mut VecDeque<LaneId>) {
+        if self.use_of == Use::Cold && self.entries.get_mut().len() > 1 {
+            self.use_of = Use::Warm;
+            warm.push_back(id);
+        }
+    }
+
+    fn head(&self) -> Option<Filed> {
+        self.entries.borrow().front().copied()
+    }
+}
+
+/// A queue that has lanes.
+#[derive(Debug)]
+struct QueueLanes {
+    namespace: NamespaceId,
+    name: Arc<str>,
+    shut: bool,
+    lanes: usize,
+    /// Of these, the ones whose head's time has come.
+    due: usize,
+}
+
+/// The lanes of a shard that are not empty.
+#[derive(Debug, Default)]
+pub(crate) struct Lanes {
+    by_id: BTreeMap<LaneId, Lane>,
+    queues: BTreeMap<QueueId, QueueLanes>,
+    heads: Heads,
+    /// The roots of the trees of namespaces, without reserved kinds, and of kinds. Of queues that
+    /// are shut they hold nothing.
+    in_namespace: BTreeMap<NamespaceId, NodeId>,
+    of_kind: BTreeMap<KindId, NodeId>,
+    /// Heads whose time has not come.
+    future: BTreeSet<(TimeMs, LaneId)>,
+    /// Heads up to this instant are due.
+    now: TimeMs,
+    /// Lanes of which more than the head is in memory; the first is the next to be cut back.
+    warm: VecDeque<LaneId>,
+    room: Room,
+    /// Entries in memory beside heads.
+    extra: Cell<usize>,
+}
+
+impl Lanes {
+    /// Files an entry.
+    pub(crate) fn insert<'a>(
+        &mut self,
+        site: impl FnOnce() -> Site<'a>,
+        id: LaneId,
+        slot: Slot,
+        job: JobId,
+    ) {
+        let Some(lane) = self.by_id.get_mut(&id) else {
+            return self.add(site(), id, [(slot, job)].into(), false);
+        };
+        let entries = lane.entries.get_mut();
+        let before = entries.front().map(|(slot, _)| *slot);
+        let at = entries.partition_point(|(other, _)| *other < slot);
+        if at == entries.len() && lane.more.get() {
+            return;
+        }
+        entries.insert(at, (slot, job));
+        self.extra.set(self.extra.get() + 1);
+        if entries.len() > self.room.of_lane || self.extra.get() > self.room.extra {
+            entries.pop_back();
+            lane.more.set(true);
+            self.extra.set(self.extra.get() - 1);
+        }
+        let after = entries.front().map(|(slot, _)| *slot);
+        lane.note_warm(id, &mut self.warm);
+        self.move_head(id, before, after);
+    }
+
+    /// A lane that was empty, with its first entries; `more` where others follow in the tree.
+    pub(crate) fn add(&mut self, site: Site<'_>, id: LaneId, entries: VecDeque<Filed>, more: bool) {
+        let Some((head, _)) = entries.front().copied() else { return };
+        self.extra.set(self.extra.get() + entries.len() - 1);
+        let queue = self.queues.entry(id.queue).or_insert_with(|| QueueLanes {
+            namespace: site.namespace,
+            name: Arc::clone(site.queue),
+            shut: site.shut,
+            lanes: 0,
+            due: 0,
+        });
+        queue.lanes += 1;
+        let mut lane = Lane {
+            entries: RefCell::new(entries),
+            more: Cell::new(more),
+            read_on: Cell::new(READ_ON_MIN),
+            use_of: Use::Cold,
+            reserved: site.reserved,
+            due: false,
+            nodes: [NONE; 2],
+        };
+        lane.note_warm(id, &mut self.warm);
+        self.by_id.insert(id, lane);
+        self.move_head(id, None, Some(head));
+    }
+
+    /// Takes an entry out. Where it was the last that memory holds of a lane that goes on in the
+    /// tree, true: [`Lanes::refill`] has to follow with what comes after it.
+    #[must_use]
+    pub(crate) fn remove(&mut self, id: LaneId, slot: Slot) -> bool {
+        let Some(lane) = self.by_id.get_mut(&id) else { return false };
+        let entries = lane.entries.get_mut();
+        let Ok(at) = entries.binary_search_by_key(&slot, |(slot, _)| *slot) else { return false };
+        let before = entries.front().map(|(slot, _)| *slot);
+        entries.remove(at);
+        let after = entries.front().map(|(slot, _)| *slot);
+        if after.is_some() {
+            self.extra.set(self.extra.get() - 1);
+            if lane.use_of == Use::Warm {
+                lane.use_of = Use::Eaten;
+            }
+            lane.note_warm(id, &mut self.warm);
+            self.make_room();
+        } else if lane.more.get() {
+            return true;
+        }
+        self.move_head(id, before, after);
+        false
+    }
+
+    /// How many entries a lane is to be given next: the more, the longer it has been read.
+    pub(super) fn wanted(&self, id: LaneId) -> usize {
+        self.by_id.get(&id).map_or(0, |lane| usize::from(lane.read_on.get()))
+    }
+
+    /// Gives a lane whose first entry was `before` the next entries of the tree; `more` where
+    /// others follow.
+    pub(crate) fn refill(
+        &mut self,
+        id: LaneId,
+        before: Slot,
+        entries: VecDeque<Filed>,
+        more: bool,
+    ) {
+        let Some(lane) = self.by_id.get_mut(&id) else { return };
+        let after = entries.front().map(|(slot, _)| *slot);
+        self.extra.set(self.extra.get() + entries.len().saturating_sub(1));
+        lane.read_on.set((lane.read_on.get() * 4).min(READ_ON_MAX));
+        *lane.entries.get_mut() = entries;
+        lane.more.set(more && after.is_some());
+        lane.note_warm(id, &mut self.warm);
+        self.make_room();
+        self.move_head(id, Some(before), after);
+    }
+
+    /// Gives a lane what follows in the tree after its last entry.
+    pub(super) fn append(&self, id: LaneId, entries: impl IntoIterator<Item = Filed>, more: bool) {
+        let Some(lane) = self.by_id.get(&id) else { return };
+        let mut known = lane.entries.borrow_mut();
+        let before = known.len();
+        known.extend(entries);
+        self.extra.set(self.extra.get() + known.len() - before);
+        lane.more.set(more);
+        lane.read_on.set((lane.read_on.get() * 4).min(READ_ON_MAX));
+    }
+
+    /// The first entry of a lane.
+    pub(super) fn head(&self, id: LaneId) -> Option<Filed> {
+        self.by_id.get(&id)?.head()
+    }
+
+    /// What follows in a lane after a slot.
+    pub(super) fn after(&self, id: LaneId, slot: Slot) -> Next {
+        let Some(lane) = self.by_id.get(&id) else { return Next::End };
+        let entries = lane.entries.borrow();
+        let at = entries.partition_point(|(other, _)| *other <= slot);
+        match entries.get(at) {
+            Some(entry) => Next::Entry(*entry),
+            None if lane.more.get() => Next::Unread,
+            None => Next::End,
+        }
+    }
+
+    /// The last slot of a lane that memory holds.
+    pub(super) fn last(&self, id: LaneId) -> Option<Slot> {
+        self.by_id.get(&id)?.entries.borrow().back().map(|(slot, _)| *slot)
+    }
+
+    /// Where memory holds too much, cuts lanes back to their heads, last those that were used.
+    fn make_room(&mut self) {
+        for _ in 0..LOOKS_FOR_ROOM {
+            if self.extra.get() <= self.room.extra {
+                return;
+            }
+            let Some(id) = self.warm.pop_front() else { return };
+            let Some(lane) = self.by_id.get_mut(&id) else { continue };
+            if lane.use_of == Use::Eaten {
+                lane.use_of = Use::Warm;
+                self.warm.push_back(id);
+                continue;
+            }
+            lane.use_of = Use::Cold;
+            let entries = lane.entries.get_mut();
+            if entries.len() > 1 {
+                self.extra.set(self.extra.get() - (entries.len() - 1));
+                entries.truncate(1);
+                entries.shrink_to_fit();
+                lane.more.set(true);
+                lane.read_on.set(READ_ON_MIN);
+            }
+        }
+    }
+
+    /// The head of a lane is another one; the lane ends where there is none.
+    fn move_head(&mut self, id: LaneId, before: Option<Slot>, after: Option<Slot>) {
+        if before == after {
+            return;
+        }
+        let Some(lane) = self.by_id.get_mut(&id) else { return };
+        let due = after.is_some_and(|(at, _)| at <= self.now);
+        if let (true, true, Some(head)) = (lane.due, due, after) {
+            for node in lane.nodes.into_iter().filter(|node| *node != NONE) {
+                self.heads.set(node, head);
+            }
+            return;
+        }
+        if lane.due {
+            self.withdraw(id);
+        } else if let Some((at, _)) = before {
+            self.future.remove(&(at, id));
+        }
+        match after {
+            Some(_) if due => self.put_forward(id),
+            Some((at, _)) => {
+                self.future.insert((at, id));
+            }
+            None => self.forget(id),
+        }
+    }
+
+    fn forget(&mut self, id: LaneId) {
+        self.by_id.remove(&id);
+        if let Some(queue) = self.queues.get_mut(&id.queue) {
+            queue.lanes -= 1;
+            if queue.lanes == 0 {
+                self.queues.remove(&id.queue);
+            }
+        }
+    }
+
+    /// The time of a lane's head has come.
+    fn put_forward(&mut self, id: LaneId) {
+        let lane = self.by_id.get_mut(&id).expect("the lane has a head");
+        lane.due = true;
+        let queue = self.queues.get_mut(&id.queue).expect("a queue has lanes");
+        queue.due += 1;
+        if !queue.shut {
+            self.open(id);
+        }
+    }
+
+    /// The opposite of [`Lanes::put_forward`].
+    fn withdraw(&mut self, id: LaneId) {
+        let lane = self.by_id.get_mut(&id).expect("the lane had a head");
+        lane.due = false;
+        let queue = self.queues.get_mut(&id.queue).expect("a queue has lanes");
+        queue.due -= 1;
+        if !queue.shut {
+            self.close(id);
+        }
+    }
+
+    /// Puts a lane into its trees.
+    fn open(&mut self, id: LaneId) {
+        let (Some(lane), Some(queue)) = (self.by_id.get_mut(&id), self.queues.get(&id.queue))
+        else {
+            return;
+        };
+        let Some((head, _)) = lane.head() else { return };
+        let own = self.of_kind.entry(id.kind).or_insert(NONE);
+        let own = self.heads.insert(own, (&queue.name, id), head);
+        let all = if lane.reserved {
+            NONE
+        } else {
+            let all = self.in_namespace.entry(queue.namespace).or_insert(NONE);
+            self.heads.insert(all, (&queue.name, id), head)
+        };
+        lane.nodes = [all, own];
+    }
+
+    /// Takes a lane out of its trees.
+    fn close(&mut self, id: LaneId) {
+        let (Some(lane), Some(queue)) = (self.by_id.get_mut(&id), self.queues.get(&id.queue))
+        else {
+            return;
+        };
+        let [all, own] = std::mem::replace(&mut lane.nodes, [NONE; 2]);
+        if let (false, Some(root)) = (own == NONE, self.of_kind.get_mut(&id.kind)) {
+            self.heads.remove(root, own);
+            if *root == NONE {
+                self.of_kind.remove(&id.kind);
+            }
+        }
+        if let (false, Some(root)) = (all == NONE, self.in_namespace.get_mut(&queue.namespace)) {
+            self.heads.remove(root, all);
+            if *root == NONE {
+                self.in_namespace.remove(&queue.namespace);
+            }
+        }
+    }
+
+    /// Turns the switch of a queue: no entry moves, its lanes go out of the trees or into them.
+    pub(crate) fn shut(&mut self, queue: QueueId, shut: bool) {
+        let Some(known) = self.queues.get_mut(&queue) else { return };
+        if std::mem::replace(&mut known.shut, shut) == shut {
+            return;
+        }
+        let lanes = self.by_id.range(LaneId { queue, ..LaneId::FIRST }..);
+        let lanes = lanes.take_while(|(id, _)| id.queue == queue).filter(|(_, lane)| lane.due);
+        let due: Vec<_> = lanes.map(|(id, _)| *id).collect();
+        for id in due {
+            if shut {
+                self.close(id);
+            } else {
+                self.open(id);
+            }
+        }
+    }
+
+    /// It is `now`: up to `most` heads whose time has come are put forward, the first ones first.
+    /// Calls `came` with their queues.
+    pub(crate) fn advance(&mut self, now: TimeMs, most: usize, mut came: impl FnMut(QueueId)) {
+        if now < self.now {
+            self.step_back(now);
+        }
+        self.now = now;
+        for _ in 0..most {
+            let Some((at, id)) = self.future.first().copied() else { return };
+            if at > now {
+                return;
+            }
+            self.future.pop_first();
+            self.put_forward(id);
+            came(id.queue);
+        }
+    }
+
+    /// Wall time stepped back before anything was recorded: heads that were due are not any more.
+    fn step_back(&mut self, now: TimeMs) {
+        let lanes = self.by_id.iter().filter(|(_, lane)| lane.due);
+        let heads = lanes.filter_map(|(id, lane)| Some((lane.head()?.0.0, *id)));
+        let early: Vec<_> = heads.filter(|(at, _)| *at > now).collect();
+        for (at, id) in early {
+            self.withdraw(id);
+            self.future.insert((at, id));
+        }
+    }
+
+    /// Whether an entry of the queue could be handed out.
+    pub(crate) fn any_due(&self, queue: QueueId) -> bool {
+        self.queues.get(&queue).is_some_and(|queue| queue.due > 0 && !queue.shut)
+    }
+
+    /// When the next head will be due; an instant that has passed where some are yet to be put
+    /// forward.
+    pub(crate) fn next_due(&self) -> Option<TimeMs> {
+        self.future.first().map(|(at, _)| *at)
+    }
+
+    fn lanes_of(&self, queue: QueueId) -> impl Iterator<Item = (&LaneId, &Lane)> {
+        let lanes = self.by_id.range(LaneId { queue, ..LaneId::FIRST }..);
+        lanes.take_while(move |(id, _)| id.queue == queue)
+    }
+
+    /// When the longest waiting entry of the queue became available.
+    pub(crate) fn oldest(&self, queue: QueueId) -> Option<TimeMs> {
+        let heads = self.lanes_of(queue).filter_map(|(_, lane)| lane.head());
+        heads.map(|((at, _), _)| at).min()
+    }
+
+    /// The kinds that wait in the queue, of its first `lanes_max` lanes.
+    pub(crate) fn kinds(&self, queue: QueueId, lanes_max: usize) -> BTreeSet<KindId> {
+        self.lanes_of(queue).take(lanes_max).map(|(id, _)| id.kind).collect()
+    }
+
+    /// The trees, and calls `found` with those parts of them in which all lanes of the queues that
+    /// are meant stand, of all kinds that are not reserved, or of some. Answers how many nodes
+    /// it looked at.
+    pub(super) fn meant(
+        &self,
+        ns: NamespaceId,
+        pattern: &QueuePattern,
+        kinds: Option<&[KindId]>,
+        found: &mut dyn FnMut(Part),
+    ) -> usize {
+        let root = |root: Option<&NodeId>| root.copied().unwrap_or(NONE);
+        match kinds {
+            None => self.heads.parts(root(self.in_namespace.get(&ns)), pattern, found),
+            Some(kinds) => {
+                let roots = kinds.iter().map(|kind| root(self.of_kind.get(kind)));
+                roots.map(|root| self.heads.parts(root, pattern, found)).sum()
+            }
+        }
+    }
+
+    pub(super) fn heads(&self) -> &Heads {
+        &self.heads
+    }
+
+    #[cfg(test)]
+    pub(crate) fn set_room(&mut self, room: Room) {
+        self.room = room;
+    }
+
+    /// Lanes, and the entries of them that memory holds.
+    #[cfg(test)]
+    pub(crate) fn in_memory(&self) -> (usize, usize) {
+        let entries = self.by_id.values().map(|lane| lane.entries.borrow().len()).sum::<usize>();
+        assert_eq!(entries, self.by_id.len() + self.extra.get());
+        (self.by_id.len(), entries)
+    }
+}

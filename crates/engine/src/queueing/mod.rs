@@ -1,0 +1,17 @@
+//! What waits and is handed out, whatever it is: where entries are filed, what blocks them, and
+//! which of them comes next. It knows no attempts, retries or outcomes: those are what a job adds.
+
+mod blockers;
+mod dispatch;
+mod filing;
+mod heads;
+mod job_pause;
+mod lanes;
+mod ordering_key;
+
+pub(crate) use blockers::blockers_of;
+pub(crate) use dispatch::Offer;
+pub(crate) use filing::DUE_SECONDS_TOLD_MAX;
+pub(crate) use lanes::{LaneId, Lanes};
+#[cfg(test)]
+pub(crate) use lanes::{PartId, Room};
