@@ -168,7 +168,7 @@ async fn higher_priorities_come_first_and_what_follows_in_its_time() {
     stage.enqueue("high:", |job| job.priority(9)).await;
     stage.enqueue("later:", |job| job.priority(9).delay(minutes(1))).await;
     let ran = stage.jobs.advance(minutes(60)).await;
-    assert_eq!(ran.iter().map(|ran| ran.at()).max(), Some(minutes(30)));
+    assert_eq!(ran.iter().map(Ran::at).max(), Some(minutes(30)));
     assert_eq!(stage.heard(), ["high", "low", "later", "next"]);
 }
 
