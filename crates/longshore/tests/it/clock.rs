@@ -26,7 +26,7 @@ impl Perform<Heard> for Play {
         ctx.count("runs", 1);
         let (name, acts) = self.0.split_once(':').unwrap_or(("", &self.0));
         ctx.state().0.lock().unwrap().push(name.to_owned());
-        let act = acts.as_bytes().get(run).or(acts.as_bytes().last());
+        let act = acts.as_bytes().get(run).or_else(|| acts.as_bytes().last());
         Ok(match act {
             Some(b's') => Outcome::snooze(minutes(10)),
             Some(b'S') => Outcome::snooze(Duration::ZERO),
