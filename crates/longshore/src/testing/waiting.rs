@@ -83,7 +83,7 @@ impl Waiting {
         let delivery = &mut self.delivery;
         for checkpoint in checkpoints {
             if !checkpoint.cursor.is_empty() {
-                delivery.cursor = checkpoint.cursor.clone();
+                delivery.cursor.clone_from(&checkpoint.cursor);
             }
             for (name, by) in &checkpoint.counters {
                 *delivery.counters.entry(name.clone()).or_default() += by;
@@ -147,11 +147,15 @@ fn delay_ms(policy: Option<&Policy>, attempt: u32) -> u64 {
 
 fn grown_ms(growing: &Exponential, times: u32) -> u64 {
     const DAY_MS: u64 = 86_400_000;
-    let cap = growing.cap_ms.unwrap_or(DAY_MS);
+    if growing.base_ms == 0 {
+        return 0;
+    }
     let factor = growing.factor.unwrap_or(2.0).max(1.0);
     let exponent = times.try_into().unwrap_or(i32::MAX);
-    // Of what no longer fits, the cast makes the largest.
-    (growing.base_ms as f64 * factor.powi(exponent)).round().min(cap as f64) as u64
+    let seconds = Duration::from_millis(growing.base_ms).as_secs_f64() * factor.powi(exponent);
+    let grown = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
+    let grown_ms = u64::try_from((grown.as_micros() + 500) / 1_000).unwrap_or(u64::MAX);
+    grown_ms.min(growing.cap_ms.unwrap_or(DAY_MS))
 }
 
 #[cfg(test)]
@@ -176,5 +180,6 @@ mod tests {
             assert_eq!(made, delays, "{policy:?}");
         }
         assert_eq!(delay_ms(Some(&growing(1_000, None, None)), 10_000), 86_400_000);
+        assert_eq!(delay_ms(Some(&growing(0, None, None)), 10_000), 0);
     }
 }

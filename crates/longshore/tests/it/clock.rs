@@ -26,7 +26,7 @@ impl Perform<Heard> for Play {
         ctx.count("runs", 1);
         let (name, acts) = self.0.split_once(':').unwrap_or(("", &self.0));
         ctx.state().0.lock().unwrap().push(name.to_owned());
-        let act = acts.as_bytes().get(run).or(acts.as_bytes().last());
+        let act = acts.as_bytes().get(run).or_else(|| acts.as_bytes().last());
         Ok(match act {
             Some(b's') => Outcome::snooze(minutes(10)),
             Some(b'S') => Outcome::snooze(Duration::ZERO),
@@ -168,7 +168,7 @@ async fn higher_priorities_come_first_and_what_follows_in_its_time() {
     stage.enqueue("high:", |job| job.priority(9)).await;
     stage.enqueue("later:", |job| job.priority(9).delay(minutes(1))).await;
     let ran = stage.jobs.advance(minutes(60)).await;
-    assert_eq!(ran.iter().map(|ran| ran.at()).max(), Some(minutes(30)));
+    assert_eq!(ran.iter().map(Ran::at).max(), Some(minutes(30)));
     assert_eq!(stage.heard(), ["high", "low", "later", "next"]);
 }
 
