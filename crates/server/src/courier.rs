@@ -26,7 +26,7 @@ struct Parcel {
 /// Who waits for an answer.
 #[derive(Debug)]
 pub(crate) struct Caller {
-    pub(crate) reply: oneshot::Sender<Answer>,
+    pub(crate) reply: oneshot::Sender<Handover>,
     /// Who brings it; where nobody does, the caller's thread is woken for this answer alone.
     pub(crate) courier: Option<Arc<Courier>>,
     /// The namespace, where a lease that cannot be handed over is to be given back.
@@ -34,10 +34,37 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
-    /// Gives the answer to the caller. Whoever is gone gives back what it leased.
-    fn tell(self, shard: &ShardShared, answer: Answer) {
-        let Err(Answer::Leased { jobs, .. }) = self.reply.send(answer) else { return };
-        let Some(namespace) = self.give_back_in.filter(|_| !jobs.is_empty()) else { return };
+    /// Gives the answer to the caller, who may go before having it.
+    fn tell(self, shard: &Arc<ShardShared>, answer: Answer) {
+        let has_jobs = matches!(&answer, Answer::Leased { jobs, .. } if !jobs.is_empty());
+        let owner = self.give_back_in.filter(|_| has_jobs);
+        let owner = owner.map(|namespace| (Arc::clone(shard), namespace));
+        // Where it was not sent it is dropped here, and else wherever its caller is.
+        drop(self.reply.send(Handover { answer: Some(answer), owner }));
+    }
+}
+
+/// An answer between the shard and whoever asked. Until it is taken, nobody else knows of the
+/// leases in it: wherever it is dropped, they are given back.
+#[derive(Debug)]
+pub(crate) struct Handover {
+    /// There until it is taken.
+    answer: Option<Answer>,
+    /// The shard and the namespace that leases go back to.
+    owner: Option<(Arc<ShardShared>, String)>,
+}
+
+impl Handover {
+    /// The answer is its caller's from here on.
+    pub(crate) fn take(mut self) -> Answer {
+        self.answer.take().expect("it is taken once: this consumes it")
+    }
+}
+
+impl Drop for Handover {
+    fn drop(&mut self) {
+        let Some(Answer::Leased { jobs, .. }) = self.answer.take() else { return };
+        let Some((shard, namespace)) = self.owner.take() else { return };
         let release =
             |job: &Delivery| Settlement { id: job.id, token: job.token, verdict: Verdict::Release };
         let settlements = jobs.iter().map(release).collect();

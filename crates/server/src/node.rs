@@ -13,7 +13,7 @@ use tokio::sync::{Semaphore, oneshot};
 
 use crate::admission::{Admission, InFlight, Publishing};
 use crate::class::{Class, bytes_of, enqueues};
-use crate::courier::{Caller, Courier};
+use crate::courier::{Caller, Courier, Handover};
 use crate::disk::{DiskLevel, DiskProbe, FileSystem, Reserve};
 use crate::disk_watch::{DiskWatch, StoreGuard};
 use crate::flush::Compactor;
@@ -199,7 +199,7 @@ impl Node {
         let mut waiting = Waiting { shard, reply_to, answered: false };
         let answer = answer.await;
         waiting.answered = true;
-        answer.map_err(|_| shard.unavailable())
+        answer.map(Handover::take).map_err(|_| shard.unavailable())
     }
 
     /// Refuses what the disk or memory has no room for.

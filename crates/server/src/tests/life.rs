@@ -1,5 +1,7 @@
 //! A node at work: jobs across restarts, calls that wait, calls whose callers go away.
 
+use std::task::Poll;
+
 use longshore_engine::{Answer, Command};
 
 use super::support::{
@@ -104,6 +106,35 @@ fn a_caller_that_went_away_is_handed_nothing() {
         enqueue(&node, 0..1).await;
         assert_eq!(lease_now(&node, 1).await.len(), 1);
         assert_eq!(waiting_requests(&node).await, 0);
+        node.stop().await;
+    });
+}
+
+/// An answer had arrived in the instant in which its caller went: nobody gave its lease back, and
+/// where a session's heartbeats extended it, nobody else ever got the job.
+#[test]
+fn what_an_answer_that_nobody_took_had_leased_is_free_again() {
+    let root = tempfile::tempdir().unwrap();
+    block_on(async {
+        let node = open(&config(root.path())).await;
+        let mut waiting = Box::pin(node.call("default", lease(1, 50_000)));
+        let polled = std::future::poll_fn(|cx| Poll::Ready(waiting.as_mut().poll(cx))).await;
+        assert!(polled.is_pending());
+        while waiting_requests(&node).await < 1 {
+            tokio::task::yield_now().await;
+        }
+        enqueue(&node, 0..1).await;
+        // Answers leave the shard in order: once this one is there, so is that of the lease.
+        assert_eq!(lease_now(&node, 1).await, []);
+        drop(waiting);
+        let Command::LeaseJobs(mut another) = lease(1, 20_000) else { unreachable!() };
+        another.worker = "w2".into();
+        match node.call("default", Command::LeaseJobs(another)).await.unwrap() {
+            Answer::Leased { jobs, .. } => {
+                assert_eq!(jobs.iter().map(|job| job.attempt).collect::<Vec<_>>(), [1]);
+            }
+            answer => panic!("{answer:?}"),
+        }
         node.stop().await;
     });
 }
