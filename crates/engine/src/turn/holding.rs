@@ -1,10 +1,11 @@
-//! Sessions of streaming workers: what one holds when it comes, while it is there, and when it has
-//! gone.
+//! Sessions of streaming workers: a session begins or is taken up again and its leases are
+//! compared, heartbeats extend them all, and at its end they are given back or lost.
 
 use super::Turn;
 use crate::answer::{Answer, HeldJob, Instruction, SessionView};
 use crate::bounds::check_name;
 use crate::command::{HeldLease, Holder, Settlement, Verdict};
+use crate::effect::CloseReason;
 use crate::ids::{JobId, NamespaceId, Token};
 use crate::job::EndKind;
 use crate::map::OrderedMap;
@@ -14,6 +15,7 @@ use crate::rejection::Rejection;
 use crate::state::{Held, HeldIndex, HolderKey, LiveLease};
 
 impl<M: OrderedMap> Turn<M> {
+    /// A stream of a session begins, with the leases that its worker says it has.
     pub(super) fn handle_resume(
         &mut self,
         ns: NamespaceId,
@@ -24,6 +26,8 @@ impl<M: OrderedMap> Turn<M> {
         check_name(&self.state.limits, "worker", &holder.worker)?;
         check_name(&self.state.limits, "session", &holder.session)?;
         self.record_all(Vec::from_iter(created));
+        // What the stream before has not got by now is compared below.
+        self.end_stream(ns, holder, CloseReason::Superseded);
         let mut view = SessionView::default();
         let mut kept = std::collections::BTreeSet::new();
         for lease in named {
@@ -33,7 +37,7 @@ impl<M: OrderedMap> Turn<M> {
             }
             self.state.note_held(ns, lease.id, lease.started);
             kept.insert(lease.id);
-            // As it is after what was said: a run that is heard of only now has its timeout since.
+            // After `note_held`: the timeout of a run that is first heard of here begins here.
             view.held.extend(self.held_job(ns, lease.id));
         }
         let key = HeldIndex::key(ns, holder);
@@ -42,14 +46,13 @@ impl<M: OrderedMap> Turn<M> {
                 continue;
             }
             match self.lease_of(ns, id) {
-                // It did not arrive, or went with the stream before. A worker names what it has
-                // settled and heard no answer to as well: what stood when the shard started and
-                // is not named was on its way then.
+                // It did not arrive. A worker also names what it has settled and heard no answer
+                // to, so this holds for what stood when the shard started as well.
                 Some((token, Held::Delivered | Held::Unknown)) if !self.is_at_most_once(ns, id) => {
                     self.give_back(ns, (id, token), moment);
                     view.given_back.push((id, token));
                 }
-                // It may have been settled, and its settlement is to come again.
+                // It had started: its settlement may come again, until its time is over.
                 _ => self.state.set_apart(ns, id),
             }
         }
@@ -120,6 +123,7 @@ impl<M: OrderedMap> Turn<M> {
         view.leases = self.state.held.count(key);
     }
 
+    /// A heartbeat: every lease of the session holds for one more of its lengths.
     pub(super) fn extend_session(
         &mut self,
         ns: NamespaceId,
@@ -145,19 +149,21 @@ impl<M: OrderedMap> Turn<M> {
         Answer::Extended(answers)
     }
 
+    /// The worker has gone: what had not started is free, what had is lost.
     pub(super) fn end_session(
         &mut self,
         ns: NamespaceId,
         (holder, why, goodbye): (&Holder, &str, bool),
         moment: Moment,
     ) -> Answer {
+        self.end_stream(ns, holder, CloseReason::SessionEnded);
         let mut view = SessionView::default();
         let held = self.state.held.of(&HeldIndex::key(ns, holder)).into_iter();
         let mut runs: Vec<_> = held
             .filter_map(|id| self.lease_of(ns, id).map(|(token, it)| (token, id, it)))
             .collect();
-        // Workers start jobs in the order in which they get them: only the first of those that are
-        // not known to run can have ended this one.
+        // Workers start jobs in the order in which they get them. If a job that is not known to run
+        // has ended the worker, it is the first of those.
         runs.sort_unstable_by_key(|(token, ..)| *token);
         let mut may_have = !goodbye;
         for (token, id, held) in runs {

@@ -2,6 +2,7 @@
 //! jobs that become due, requests that have waited long enough. Each tick does a bounded part.
 
 use super::Turn;
+use super::consumers::Taker;
 use super::waiters::Target;
 use crate::answer::Answer;
 use crate::ids::{MonoMs, TimeMs};
@@ -41,7 +42,7 @@ impl<M: OrderedMap> Turn<M> {
         self.answer_overdue(moment);
         self.forget_sessions(moment);
         self.forget_idle_queues(moment);
-        self.consumers.sweep(moment.mono, SWEEP_MS);
+        self.demand.sweep(moment.mono, SWEEP_MS);
         self.finish();
         self.next_wake_ms(clock) == Some(0)
     }
@@ -78,19 +79,15 @@ impl<M: OrderedMap> Turn<M> {
         target: Target,
         moment: Moment,
     ) {
-        match target {
-            Target::Work(ticket) => {
-                if let Some(waiter) = self.waiters.remove_worker(ticket) {
-                    let (jobs, settled) = (Vec::new(), waiter.settled);
-                    self.reply(reply_to, Answer::Leased { jobs, settled });
-                }
+        self.waiters.remove(reply_to);
+        let answer = match target {
+            Target::Work => {
+                let Some(consumer) = self.consumers.remove(Taker::Once(reply_to)) else { return };
+                Answer::Leased { jobs: Vec::new(), settled: consumer.settled }
             }
-            Target::End(ns, id) => {
-                self.waiters.remove_reply(reply_to);
-                let answer = self.job_answer(ns, id, moment.at);
-                self.reply(reply_to, answer);
-            }
-        }
+            Target::End(ns, id) => self.job_answer(ns, id, moment.at),
+        };
+        self.reply(reply_to, answer);
     }
 
     /// Answers everybody who waits.
@@ -103,7 +100,7 @@ impl<M: OrderedMap> Turn<M> {
     /// Forgets sessions that have not asked for long and hold nothing.
     fn forget_sessions(&mut self, moment: Moment) {
         let idle_ms = self.state.limits.session_ms;
-        if !self.consumers.sweep_due(moment.mono) {
+        if !self.demand.sweep_due(moment.mono) {
             return;
         }
         self.asked.sweep(moment.mono, idle_ms);
@@ -136,8 +133,8 @@ impl<M: OrderedMap> Turn<M> {
             lease.into_iter().chain(waiter).chain(look).map(|at| at.saturating_sub(mono.0));
         let timer = self.state.timers.first(&self.state).map(TimeMs);
         let due = self
-            .waiters
-            .has_workers()
+            .consumers
+            .any_in_line()
             .then(|| self.state.lanes.next_due_after(self.swept.min(now)));
         let forget = if self.stopping { None } else { self.state.next_forgetting() };
         let by_wall = [timer, due.flatten(), forget].into_iter().flatten();
