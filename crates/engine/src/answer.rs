@@ -20,7 +20,12 @@ pub enum Answer {
         /// What became of each settlement, in order.
         settled: Vec<Result<EndKind, Rejection>>,
     },
-    /// To `SettleJobs`: what became of each, in order.
+    /// To `Subscribe`, beside what is delivered.
+    Subscribed {
+        /// Whether it goes on; if not, too many wait: it was handed what there was, and no more.
+        stands: bool,
+    },
+    /// To `SettleJobs`, `AddCredit`: what became of each settlement, in order.
     Settled(Vec<Result<EndKind, Rejection>>),
     /// To `ExtendLeases`, `CheckpointJobs`, `StartJobs`: what the worker shall do with each, in
     /// order.

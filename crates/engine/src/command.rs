@@ -11,6 +11,10 @@ use crate::queue::QueueSettings;
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct ReplyTo(pub u64);
 
+/// A consumer: a number that the caller chose and that effects bring back. Never used again.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct ConsumerId(pub u64);
+
 /// A command for one namespace.
 #[derive(Clone, Debug)]
 pub struct Request {
@@ -29,6 +33,17 @@ pub enum Command {
     EnqueueJobs(EnqueueJobs),
     /// Settle what is done, then lease.
     LeaseJobs(Box<LeaseJobs>),
+    /// Take jobs as they come, while there is credit: see [`Turn::unsubscribe`](crate::Turn).
+    Subscribe(Box<Subscribe>),
+    /// Settle what is done, then take more.
+    AddCredit {
+        /// Who takes more. One that there is no more settles all the same.
+        consumer: ConsumerId,
+        /// How much more.
+        credit: Credit,
+        /// Runs that the worker finished.
+        settle: Vec<Settlement>,
+    },
     /// Settle runs, each on its own.
     SettleJobs(Vec<Settlement>),
     /// Extend leases, each on its own.
@@ -340,6 +355,35 @@ pub struct LeaseJobs {
     /// The jobs go to the worker's stream and have not started when they arrive: see
     /// [`Command::StartJobs`] and [`Command::EndSession`].
     pub prefetch: bool,
+}
+
+/// What a consumer can take.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Credit {
+    /// Jobs.
+    pub jobs: usize,
+    /// Bytes of args and cursors. A job is handed over while any are left, however large it is.
+    pub bytes: u64,
+}
+
+/// The stream of a worker's session, as one that takes jobs. It gets them as
+/// [`Effect::Deliver`](crate::Effect), and they have not started when they arrive, as with
+/// [`LeaseJobs::prefetch`]. A session has one at most: a later one takes its place.
+#[derive(Clone, Debug)]
+pub struct Subscribe {
+    /// Its number.
+    pub consumer: ConsumerId,
+    /// Its session.
+    pub holder: Holder,
+    /// The queues, each with its weight: all 0 for strict order, where a later one is served only
+    /// if the earlier ones have nothing ready; else a queue with none is not served.
+    pub queues: Vec<(QueuePattern, u32)>,
+    /// Only these kinds; `None` for all but reserved ones.
+    pub kinds: Option<Vec<String>>,
+    /// The lease, or longer where a job asks for it; `None` for the default.
+    pub lease_ms: Option<u64>,
+    /// What it can take to begin with.
+    pub credit: Credit,
 }
 
 /// The end of one run, as the worker tells it.

@@ -17,6 +17,8 @@ impl Command {
         let jobs = match self {
             Self::EnqueueJobs(enqueue) => enqueue.jobs.len(),
             Self::LeaseJobs(lease) => (cost_of(&lease.settle) + lease.max).min(1000),
+            Self::Subscribe(command) => command.credit.jobs.min(1000),
+            Self::AddCredit { credit, settle, .. } => (cost_of(settle) + credit.jobs).min(1000),
             Self::SettleJobs(settlements) => cost_of(settlements),
             Self::ExtendLeases(extensions) => extensions.len(),
             Self::CheckpointJobs(told) => told.len(),

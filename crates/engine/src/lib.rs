@@ -39,10 +39,11 @@ pub use answer::{
     QueueView, SessionView,
 };
 pub use command::{
-    CheckpointJob, Command, EnqueueJobs, Extension, FollowUp, HeldLease, Holder, JobFilter,
-    LeaseJobs, NewJob, QueuePattern, ReplyTo, Request, RetryFrom, Settlement, Start, Verdict,
+    CheckpointJob, Command, ConsumerId, Credit, EnqueueJobs, Extension, FollowUp, HeldLease,
+    Holder, JobFilter, LeaseJobs, NewJob, QueuePattern, ReplyTo, Request, RetryFrom, Settlement,
+    Start, Subscribe, Verdict,
 };
-pub use effect::Effect;
+pub use effect::{CloseReason, Effect};
 pub use ids::{
     BodyId, Epoch, JobId, KindId, MonoMs, NamespaceId, OperationId, Place, QueueId, TimeMs, Token,
 };

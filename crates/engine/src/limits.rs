@@ -96,7 +96,7 @@ pub struct Limits {
     pub kinds_max: Cap,
     /// Namespaces of a shard.
     pub namespaces_max: usize,
-    /// Requests that wait at the same time.
+    /// Requests that wait at the same time, and streams that take jobs.
     pub waiters_max: Cap,
     /// Sessions remembered.
     pub sessions_max: Cap,

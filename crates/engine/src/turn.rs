@@ -3,6 +3,7 @@
 
 mod asked;
 mod consumers;
+mod demand;
 mod entry;
 mod handle;
 mod holding;
@@ -20,7 +21,8 @@ use std::collections::{BTreeSet, VecDeque};
 use std::ops::Bound;
 
 use asked::AskedTurns;
-use consumers::Consumers;
+use consumers::{Consumers, Taker};
+use demand::Demand;
 use idle_queues::IdleQueues;
 pub use recovery::{Recovery, ReplayFault};
 use slices::Slices;
@@ -29,8 +31,8 @@ use waiters::Waiters;
 
 use crate::Position;
 use crate::answer::Answer;
-use crate::command::{ReplyTo, Request};
-use crate::effect::Effect;
+use crate::command::{ConsumerId, ReplyTo, Request};
+use crate::effect::{CloseReason, Effect};
 use crate::ids::{JobId, MonoMs, QueueId, TimeMs};
 use crate::map::OrderedMap;
 use crate::moment::{Clock, EngineTime, Moment};
@@ -79,6 +81,7 @@ pub struct Turn<M> {
     new_effects: Vec<Effect>,
     waiters: Waiters,
     consumers: Consumers,
+    demand: Demand,
     asked: AskedTurns,
     idle_queues: IdleQueues,
     slices: Slices,
@@ -90,6 +93,8 @@ pub struct Turn<M> {
     deferred: BTreeSet<QueueId>,
     /// Since when nothing is taken in.
     shortage_since: Option<MonoMs>,
+    /// Whether the disk has room for grants.
+    grants: bool,
     stopping: bool,
 }
 
@@ -113,9 +118,11 @@ impl<M: OrderedMap> Turn<M> {
             new_effects: Vec::new(),
             waiters: Waiters::default(),
             consumers: Consumers::default(),
+            demand: Demand::default(),
             asked: AskedTurns::default(),
             deferred: BTreeSet::new(),
             shortage_since: None,
+            grants: true,
             stopping: false,
         }
     }
@@ -131,7 +138,38 @@ impl<M: OrderedMap> Turn<M> {
     /// The caller has gone: forgets what it waits for. Whether it waited; if not, its answer was
     /// decided and comes as an effect.
     pub fn disconnect(&mut self, reply_to: ReplyTo) -> bool {
-        self.waiters.remove_reply(reply_to)
+        self.consumers.remove(Taker::Once(reply_to));
+        self.waiters.remove(reply_to).is_some()
+    }
+
+    /// The consumer has gone, and its credit with it. What is on its way to it is to be given back.
+    pub fn unsubscribe(&mut self, consumer: ConsumerId) {
+        let Some(gone) = self.consumers.remove(Taker::Stream(consumer)) else { return };
+        let until = self.state.mono.plus(self.state.limits.consumer_ms);
+        self.demand.left(&gone.session(), until);
+    }
+
+    /// Whether anything may be granted from now on: a grant is a record, and takes room on the disk
+    /// that settlements need once there is little. Who takes jobs waits meanwhile.
+    pub fn set_grants(&mut self, grants: bool) {
+        if grants && !self.grants {
+            // What came or became due meanwhile was offered to nobody.
+            let due: Vec<_> = self.consumers.in_line().collect();
+            for (ns, request) in due {
+                let due = self.due_queues(ns, &request);
+                self.deferred.extend(due);
+            }
+        }
+        self.grants = grants;
+    }
+
+    fn may_grant(&self) -> bool {
+        self.grants && !self.stopping
+    }
+
+    fn close(&mut self, consumer: ConsumerId, reason: CloseReason) {
+        self.unsubscribe(consumer);
+        self.new_effects.push(Effect::Close { consumer, reason });
     }
 
     fn begin(&mut self, clock: Clock) -> Moment {
@@ -233,6 +271,9 @@ impl<M: OrderedMap> Turn<M> {
         let moment = self.begin(clock);
         self.stopping = true;
         self.answer_overdue(moment);
+        for consumer in self.consumers.streams_in(None) {
+            self.close(consumer, CloseReason::Stopping);
+        }
         self.finish();
     }
 

@@ -21,7 +21,8 @@ impl Class {
     pub(crate) const fn of(command: &Command) -> Self {
         match command {
             Command::EnqueueJobs(_) => Self::Publish,
-            Command::LeaseJobs(_) | Command::AwaitJob { .. } => Self::Lease,
+            Command::LeaseJobs(_) | Command::Subscribe(_) | Command::AwaitJob { .. } => Self::Lease,
+            Command::AddCredit { settle, .. } if settle.is_empty() => Self::Lease,
             _ => Self::Settle,
         }
     }
@@ -46,7 +47,9 @@ pub(crate) fn bytes_of(command: &Command) -> u64 {
         + match command {
             Command::EnqueueJobs(enqueue) => enqueue.jobs.iter().map(job_bytes).sum(),
             Command::LeaseJobs(lease) => lease.settle.iter().map(settlement_bytes).sum(),
-            Command::SettleJobs(settlements) => settlements.iter().map(settlement_bytes).sum(),
+            Command::SettleJobs(settlements) | Command::AddCredit { settle: settlements, .. } => {
+                settlements.iter().map(settlement_bytes).sum()
+            }
             Command::ExtendLeases(extensions) => JOB_BYTES * extensions.len() as u64,
             Command::CheckpointJobs(told) => told.iter().map(checkpoint_bytes).sum(),
             Command::ResumeSession { held, .. } => 64 * held.len() as u64,
@@ -91,7 +94,9 @@ pub(crate) fn enqueues(command: &Command) -> bool {
     let settle = match command {
         Command::EnqueueJobs(_) => return true,
         Command::LeaseJobs(lease) => &lease.settle,
-        Command::SettleJobs(settlements) => settlements,
+        Command::SettleJobs(settlements) | Command::AddCredit { settle: settlements, .. } => {
+            settlements
+        }
         _ => return false,
     };
     settle.iter().any(|settlement| !follow_ups_of(settlement).is_empty())

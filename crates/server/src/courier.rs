@@ -1,32 +1,42 @@
 //! Goes between one thread of a face and the shards: hands over many calls with one wake-up and
 //! brings many answers with one. It knows nothing of what either says.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use longshore_engine::{Answer, Delivery, Settlement, Verdict};
-use tokio::sync::{Notify, oneshot};
+use longshore_engine::{Answer, CloseReason, Delivery, Settlement, Verdict};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::shared::ShardShared;
 
 /// Takes the calls of one thread to the shards and brings their answers back.
 #[derive(Debug, Default)]
 pub(crate) struct Courier {
-    answers: Mutex<Vec<Parcel>>,
+    parcels: Mutex<Vec<Parcel>>,
     bell: Notify,
 }
 
-/// An answer on its way.
+/// What is on its way.
 #[derive(Debug)]
-struct Parcel {
-    from: Arc<ShardShared>,
-    caller: Caller,
-    answer: Answer,
+enum Parcel {
+    Answer { from: Arc<ShardShared>, caller: Caller, answer: Answer },
+    News { to: mpsc::UnboundedSender<News>, news: News },
+}
+
+impl Parcel {
+    fn arrive(self) {
+        match self {
+            Self::Answer { from, caller, answer } => caller.tell(&from, answer),
+            // Where nobody takes it, it is dropped here.
+            Self::News { to, news } => drop(to.send(news)),
+        }
+    }
 }
 
 /// Who waits for an answer.
 #[derive(Debug)]
 pub(crate) struct Caller {
-    pub(crate) reply: oneshot::Sender<Answer>,
+    pub(crate) reply: oneshot::Sender<Handover>,
     /// Who brings it; where nobody does, the caller's thread is woken for this answer alone.
     pub(crate) courier: Option<Arc<Courier>>,
     /// The namespace, where a lease that cannot be handed over is to be given back.
@@ -34,15 +44,104 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
-    /// Gives the answer to the caller. Whoever is gone gives back what it leased.
-    fn tell(self, shard: &ShardShared, answer: Answer) {
-        let Err(Answer::Leased { jobs, .. }) = self.reply.send(answer) else { return };
-        let Some(namespace) = self.give_back_in.filter(|_| !jobs.is_empty()) else { return };
-        let release =
-            |job: &Delivery| Settlement { id: job.id, token: job.token, verdict: Verdict::Release };
-        let settlements = jobs.iter().map(release).collect();
-        shard.inbox.signal(|signals| signals.give_back.push((namespace, settlements)));
+    /// Gives the answer to the caller, who may go before having it.
+    fn tell(self, shard: &Arc<ShardShared>, answer: Answer) {
+        let has_jobs = matches!(&answer, Answer::Leased { jobs, .. } if !jobs.is_empty());
+        let owner = self.give_back_in.filter(|_| has_jobs);
+        let owner = owner.map(|namespace| (Arc::clone(shard), namespace));
+        // Where it was not sent it is dropped here, and else wherever its caller is.
+        drop(self.reply.send(Handover { answer: Some(answer), owner }));
     }
+}
+
+/// An answer between the shard and whoever asked. Until it is taken, nobody else knows of the
+/// leases in it: wherever it is dropped, they are given back.
+#[derive(Debug)]
+pub(crate) struct Handover {
+    /// There until it is taken.
+    answer: Option<Answer>,
+    /// The shard and the namespace that leases go back to.
+    owner: Option<(Arc<ShardShared>, String)>,
+}
+
+impl Handover {
+    /// The answer is its caller's from here on.
+    pub(crate) fn take(mut self) -> Answer {
+        self.answer.take().expect("it is taken once: this consumes it")
+    }
+}
+
+impl Drop for Handover {
+    fn drop(&mut self) {
+        let Some(Answer::Leased { jobs, .. }) = self.answer.take() else { return };
+        let Some((shard, namespace)) = self.owner.take() else { return };
+        give_back(&shard, namespace, jobs.iter());
+    }
+}
+
+/// Who gets what a shard delivers. The credit that was given bounds what lies there.
+#[derive(Debug)]
+pub(crate) struct Subscriber {
+    pub(crate) news: mpsc::UnboundedSender<News>,
+    pub(crate) courier: Option<Arc<Courier>>,
+    pub(crate) namespace: String,
+}
+
+/// What a subscriber gets.
+#[derive(Debug)]
+pub(crate) enum News {
+    /// Jobs to run.
+    Jobs(HandedJobs),
+    /// Nothing more, for this reason.
+    Closed(CloseReason),
+    /// Nothing more, as it wished itself.
+    Left,
+}
+
+/// Jobs between the shard and their worker's connection. Those that are not taken, wherever they
+/// are dropped, are given back.
+#[derive(Debug)]
+pub(crate) struct HandedJobs {
+    jobs: VecDeque<Delivery>,
+    shard: Arc<ShardShared>,
+    namespace: String,
+}
+
+impl HandedJobs {
+    pub(crate) fn new(shard: &Arc<ShardShared>, to: &Subscriber, jobs: Vec<Delivery>) -> Self {
+        let (shard, namespace) = (Arc::clone(shard), to.namespace.clone());
+        Self { jobs: jobs.into(), shard, namespace }
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.jobs.len()
+    }
+
+    /// Those that were not taken yet.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Delivery> {
+        self.jobs.iter()
+    }
+
+    /// Takes the next one: the worker's connection has it from here on.
+    pub(crate) fn take(&mut self) -> Option<Delivery> {
+        self.jobs.pop_front()
+    }
+}
+
+impl Drop for HandedJobs {
+    fn drop(&mut self) {
+        if !self.jobs.is_empty() {
+            give_back(&self.shard, std::mem::take(&mut self.namespace), self.jobs.iter());
+        }
+    }
+}
+
+fn give_back<'a>(shard: &ShardShared, namespace: String, jobs: impl Iterator<Item = &'a Delivery>) {
+    let release =
+        |job: &Delivery| Settlement { id: job.id, token: job.token, verdict: Verdict::Release };
+    let settlements = jobs.map(release).collect();
+    shard.inbox.signal(|signals| signals.give_back.push((namespace, settlements)));
 }
 
 /// Couriers that have answers and were not told yet.
@@ -52,11 +151,21 @@ pub(crate) struct Round(Vec<Arc<Courier>>);
 impl Round {
     /// Has the answer brought to the caller, at the latest when the round ends.
     pub(crate) fn tell(&mut self, shard: &Arc<ShardShared>, mut caller: Caller, answer: Answer) {
-        let Some(courier) = caller.courier.take() else { return caller.tell(shard, answer) };
-        let mut answers = courier.answers();
-        answers.push(Parcel { from: Arc::clone(shard), caller, answer });
-        let first = answers.len() == 1;
-        drop(answers);
+        let courier = caller.courier.take();
+        self.bring(courier, Parcel::Answer { from: Arc::clone(shard), caller, answer });
+    }
+
+    /// Has news brought to a subscriber, at the latest when the round ends.
+    pub(crate) fn inform(&mut self, to: &Subscriber, news: News) {
+        self.bring(to.courier.clone(), Parcel::News { to: to.news.clone(), news });
+    }
+
+    fn bring(&mut self, courier: Option<Arc<Courier>>, parcel: Parcel) {
+        let Some(courier) = courier else { return parcel.arrive() };
+        let mut parcels = courier.parcels();
+        parcels.push(parcel);
+        let first = parcels.len() == 1;
+        drop(parcels);
         // Whoever brought the first one rings.
         if first {
             self.0.push(courier);
@@ -85,15 +194,13 @@ impl Courier {
                     shard.guest_turn();
                 }
             }
-            std::mem::swap(&mut parcels, &mut *self.answers());
-            for Parcel { from, caller, answer } in parcels.drain(..) {
-                caller.tell(&from, answer);
-            }
+            std::mem::swap(&mut parcels, &mut *self.parcels());
+            parcels.drain(..).for_each(Parcel::arrive);
         }
     }
 
     /// No code between lock and unlock panics half-way through a change.
-    fn answers(&self) -> MutexGuard<'_, Vec<Parcel>> {
-        self.answers.lock().unwrap_or_else(PoisonError::into_inner)
+    fn parcels(&self) -> MutexGuard<'_, Vec<Parcel>> {
+        self.parcels.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -7,12 +7,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use longshore_engine::{Position, ReplyTo, Request, Settlement, ShardStats, StatsCursor};
+use longshore_engine::{
+    ConsumerId, Position, ReplyTo, Request, Settlement, ShardStats, StatsCursor,
+};
 use tokio::sync::oneshot;
 
 use crate::admission::InFlight;
 use crate::class::Class;
-use crate::courier::Caller;
+use crate::courier::{Caller, Subscriber};
 
 /// What may wait in each class.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -37,6 +39,8 @@ pub(crate) struct Call {
     pub(crate) class: Class,
     pub(crate) bytes: u64,
     pub(crate) in_flight: InFlight,
+    /// Who gets what is delivered, where the call subscribes.
+    pub(crate) subscriber: Option<Subscriber>,
 }
 
 /// What other threads tell the shard's.
@@ -46,6 +50,8 @@ pub(crate) struct Signals {
     pub(crate) committed: Option<Position>,
     /// These callers have gone.
     pub(crate) disconnected: Vec<ReplyTo>,
+    /// These consumers have gone.
+    pub(crate) unsubscribed: Vec<ConsumerId>,
     /// These leases could not be handed over, by namespace.
     pub(crate) give_back: Vec<(String, Vec<Settlement>)>,
     /// These want to know how the shard is, and what follows after that.
@@ -64,6 +70,7 @@ impl Signals {
     fn is_empty(&self) -> bool {
         self.committed.is_none()
             && self.disconnected.is_empty()
+            && self.unsubscribed.is_empty()
             && self.give_back.is_empty()
             && self.stats.is_empty()
             && !self.flushed
@@ -380,7 +387,7 @@ mod tests {
         let class = Class::of(&command);
         let in_flight = Arc::new(Admission::new(1)).count(0);
         let request = Request { namespace: "n".into(), reply_to: ReplyTo(1), command };
-        Call { request, caller, class, bytes: 100, in_flight }
+        Call { request, caller, class, bytes: 100, in_flight, subscriber: None }
     }
 
     fn rest(admit: Admit) -> Rest {

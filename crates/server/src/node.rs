@@ -7,15 +7,16 @@ use std::time::Instant;
 
 use longshore_engine::query::BodyMissing;
 use longshore_engine::{
-    Answer, Command, Reader, ReplyTo, Request, ShardStats, StatsCursor, TimeMs,
+    Answer, Command, ConsumerId, Reader, ReplyTo, Request, ShardStats, StatsCursor, Subscribe,
+    TimeMs,
 };
 use longshore_store::StoreFault;
 use thiserror::Error;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::admission::{Admission, InFlight, Publishing};
 use crate::class::{Class, bytes_of, enqueues};
-use crate::courier::{Caller, Courier};
+use crate::courier::{Caller, Courier, Handover, News, Subscriber};
 use crate::disk::{DiskLevel, DiskProbe, FileSystem, Reserve};
 use crate::disk_watch::{DiskWatch, StoreGuard};
 use crate::flush::Compactor;
@@ -172,11 +173,42 @@ impl Node {
         answers
     }
 
+    /// A consumer of that namespace, which gets nothing before [`Node::subscribe`].
+    pub(crate) fn consumer(&self, namespace: &str) -> Subscription {
+        let shard = Arc::clone(self.shard(namespace));
+        let id = ConsumerId(shard.next_reply().0);
+        let (sender, news) = mpsc::unbounded_channel();
+        let (courier, namespace) = (self.courier.clone(), namespace.to_owned());
+        let subscriber = Some(Subscriber { news: sender, courier, namespace });
+        Subscription { shard, id, news, subscriber }
+    }
+
+    /// Has a namespace's shard carry out what makes the subscriber a consumer.
+    pub(crate) async fn subscribe(
+        &self,
+        subscriber: Subscriber,
+        command: Box<Subscribe>,
+    ) -> Result<Answer, Unavailable> {
+        let namespace = subscriber.namespace.clone();
+        let (shard, command) = (self.shard(&namespace), Command::Subscribe(command));
+        self.call_with(shard, namespace, command, Some(subscriber)).await
+    }
+
     async fn call_shard(
         &self,
         shard: &Arc<ShardShared>,
         namespace: String,
         command: Command,
+    ) -> Result<Answer, Unavailable> {
+        self.call_with(shard, namespace, command, None).await
+    }
+
+    async fn call_with(
+        &self,
+        shard: &Arc<ShardShared>,
+        namespace: String,
+        command: Command,
+        subscriber: Option<Subscriber>,
     ) -> Result<Answer, Unavailable> {
         let class = Class::of(&command);
         let bytes = bytes_of(&command);
@@ -186,7 +218,8 @@ impl Node {
         let caller = Caller { reply, courier: self.courier.clone(), give_back_in: None };
         let reply_to = shard.next_reply();
         let request = Request { namespace, reply_to, command };
-        match shard.inbox.push(Call { request, caller, class, bytes, in_flight }) {
+        let call = Call { request, caller, class, bytes, in_flight, subscriber };
+        match shard.inbox.push(call) {
             Ok(()) => {}
             Err(Refused::Closed) => return Err(shard.unavailable()),
             Err(Refused::Full) => {
@@ -201,7 +234,7 @@ impl Node {
         let mut waiting = Waiting { shard, reply_to, answered: false };
         let answer = answer.await;
         waiting.answered = true;
-        answer.map_err(|_| shard.unavailable())
+        answer.map(Handover::take).map_err(|_| shard.unavailable())
     }
 
     /// Refuses what the disk or memory has no room for.
@@ -382,6 +415,55 @@ impl Drop for Waiting<'_> {
         if !self.answered {
             self.shard.inbox.signal(|signals| signals.disconnected.push(self.reply_to));
         }
+    }
+}
+
+/// A consumer's place to get jobs at. It is one no longer once this is dropped: what is on its way
+/// to it then is given back.
+#[derive(Debug)]
+pub(crate) struct Subscription {
+    shard: Arc<ShardShared>,
+    /// Its number, for credit.
+    pub(crate) id: ConsumerId,
+    news: mpsc::UnboundedReceiver<News>,
+    subscriber: Option<Subscriber>,
+}
+
+impl Subscription {
+    /// What [`Node::subscribe`] needs, once.
+    pub(crate) fn subscriber(&mut self) -> Option<Subscriber> {
+        self.subscriber.take()
+    }
+
+    /// What comes next; `None` where nothing will any more.
+    pub(crate) async fn next(&mut self) -> Option<News> {
+        self.news.recv().await
+    }
+}
+
+impl Subscription {
+    /// Whether nothing is there at the moment.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.news.is_empty()
+    }
+
+    /// Ends it, and waits until the shard was told of everything that goes back: whatever it is
+    /// told after that finds those jobs free.
+    pub(crate) async fn leave(mut self) {
+        self.tell_gone();
+        while let Some(News::Jobs(_) | News::Closed(_)) = self.next().await {}
+    }
+
+    fn tell_gone(&self) {
+        self.shard.inbox.signal(|signals| signals.unsubscribed.push(self.id));
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        // Before the shard hears of it: from here on it cannot be subscribed.
+        self.news.close();
+        self.tell_gone();
     }
 }
 

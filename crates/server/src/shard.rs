@@ -2,19 +2,21 @@
 //! drives the turn. That is the shard's own thread, or for a small turn that of the caller while
 //! the shard rests. Nothing here waits for a disk, except where a small group is committed.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use longshore_engine::{Answer, Command, Effect, Position, ReplyTo, Request, Settlement, Turn};
+use longshore_engine::{
+    Answer, Command, ConsumerId, Delivery, Effect, Position, ReplyTo, Request, Settlement, Turn,
+};
 use longshore_store::Lsm;
 use tokio::sync::oneshot;
 
 use crate::admission::InFlight;
 use crate::clock::Clocks;
 use crate::commit::{Commit, Committer};
-use crate::courier::{Caller, Round};
+use crate::courier::{Caller, HandedJobs, News, Round, Subscriber};
 use crate::disk::DiskLevel;
 use crate::flush::FlushThread;
 use crate::inbox::{Admit, Call, Ending, Rest, Signals};
@@ -86,6 +88,10 @@ pub(crate) struct Shard {
     policy: FlushPolicy,
     clocks: Clocks,
     pending: HashMap<ReplyTo, Pending>,
+    subscribers: HashMap<ConsumerId, Subscriber>,
+    /// Those of them that have gone, each with the position that its last delivery waits for at
+    /// most: what they cannot take is given back.
+    leaving: VecDeque<(Position, ConsumerId)>,
     round: Vec<Call>,
     answers: Round,
     /// Leases whose caller went away between grant and answer.
@@ -134,6 +140,8 @@ impl Shard {
             policy,
             clocks,
             pending: HashMap::new(),
+            subscribers: HashMap::new(),
+            leaving: VecDeque::new(),
             round: Vec::new(),
             answers: Round::default(),
             give_back: Vec::new(),
@@ -232,6 +240,11 @@ impl Shard {
                 self.let_go(reply_to, false);
             }
         }
+        for consumer in signals.unsubscribed {
+            self.turn.unsubscribe(consumer);
+            self.leaving.push_back((self.turn.position(), consumer));
+        }
+        self.let_leave();
         self.give_back.extend(signals.give_back);
         for (after, reply) in signals.stats {
             // Whoever asked may have gone.
@@ -257,6 +270,7 @@ impl Shard {
         }
         let (begun, _) = self.clocks.now();
         self.submit_give_backs();
+        self.turn.set_grants(self.shared.admission.disk() < DiskLevel::SettleOnly);
         let mut round = std::mem::take(&mut self.round);
         let more_calls = loop {
             let more = self.shared.inbox.take_round(&mut round, self.admit());
@@ -283,6 +297,15 @@ impl Shard {
             return;
         }
         self.shared.metrics.commands[call.class as usize].add(1);
+        if let (Command::Subscribe(command), Some(subscriber)) =
+            (&call.request.command, call.subscriber)
+        {
+            // As above: the signal that it has gone came too early.
+            if subscriber.news.is_closed() {
+                return;
+            }
+            self.subscribers.insert(command.consumer, subscriber);
+        }
         let mut request = call.request;
         let mut caller = call.caller;
         if let Command::LeaseJobs(lease) = &mut request.command {
@@ -421,12 +444,19 @@ impl Shard {
         }
         let effects = self.turn.committed(durable);
         self.perform(effects);
+        self.let_leave();
     }
 
     fn perform(&mut self, effects: Vec<Effect>) {
         for effect in effects {
             match effect {
                 Effect::Reply { reply_to, answer } => self.reply(reply_to, answer),
+                Effect::Deliver { consumer, jobs } => self.deliver(consumer, jobs),
+                Effect::Close { consumer, reason } => {
+                    if let Some(subscriber) = self.subscribers.remove(&consumer) {
+                        self.answers.inform(&subscriber, News::Closed(reason));
+                    }
+                }
             }
         }
         self.answers.end();
@@ -440,6 +470,28 @@ impl Shard {
         // First, so that whoever has the answer finds the memory free.
         drop(in_flight);
         self.answers.tell(&self.shared, caller, answer);
+    }
+
+    fn deliver(&mut self, consumer: ConsumerId, jobs: Vec<Delivery>) {
+        let Some(subscriber) = self.subscribers.get(&consumer) else {
+            let (shard, jobs) = (self.shared.index, jobs.len());
+            return tracing::error!(shard, jobs, "a delivery has no consumer: a bug");
+        };
+        let jobs = HandedJobs::new(&self.shared, subscriber, jobs);
+        self.answers.inform(subscriber, News::Jobs(jobs));
+    }
+
+    /// Forgets consumers that have gone and to whom nothing is on its way any more.
+    fn let_leave(&mut self) {
+        let durable = self.turn.durable();
+        while self.leaving.front().is_some_and(|(at, _)| *at <= durable)
+            && let Some((_, consumer)) = self.leaving.pop_front()
+        {
+            if let Some(subscriber) = self.subscribers.remove(&consumer) {
+                self.answers.inform(&subscriber, News::Left);
+            }
+        }
+        self.answers.end();
     }
 
     fn count_rejections(&self, answer: &Answer) {

@@ -30,11 +30,13 @@ pub enum Canary {
     InterruptUnheard,
     /// The progress of runs is not heard: what runs at most once and told it can be given back.
     ProgressUnheard,
+    /// What is delivered to a consumer that has gone is dropped.
+    StrandedGrant,
 }
 
 impl Canary {
     /// Every one of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::NoFsync,
         Self::AnswerBeforeCommit,
         Self::TokenReuse,
@@ -48,6 +50,7 @@ impl Canary {
         Self::HeadwayForgotten,
         Self::InterruptUnheard,
         Self::ProgressUnheard,
+        Self::StrandedGrant,
     ];
 
     /// Its name on the command line.
@@ -66,6 +69,7 @@ impl Canary {
             Self::HeadwayForgotten => "headway-forgotten",
             Self::InterruptUnheard => "interrupt-unheard",
             Self::ProgressUnheard => "progress-unheard",
+            Self::StrandedGrant => "stranded-grant",
         }
     }
 

@@ -25,6 +25,7 @@ pub(crate) fn release_interrupted(request: &mut Request) {
     let settlements = match &mut request.command {
         Command::SettleJobs(settlements) => settlements,
         Command::LeaseJobs(lease) => &mut lease.settle,
+        Command::AddCredit { settle, .. } => settle,
         _ => return,
     };
     for settlement in settlements {

@@ -2,7 +2,7 @@
 //! state, in the order in which the server's threads do. What it decides next is not its own.
 
 use longshore_engine::{
-    Answer, Clock, Command, Effect, Instruction, Limits, Position, Recovery, ReplyTo, Request, Turn,
+    Answer, Clock, Command, Effect, Instruction, Limits, Position, Recovery, Request, Turn,
 };
 use longshore_journal::{AppendError, FaultyJournal, Group, Journal, OpenError};
 
@@ -13,8 +13,8 @@ use crate::random::Random;
 use crate::store::Store;
 use crate::trace::Trace;
 
-/// Answers that were released, in order.
-pub(crate) type Released = Vec<(ReplyTo, Answer)>;
+/// What was released, in order.
+pub(crate) type Released = Vec<Effect>;
 
 /// Namespaces that exist from the start.
 pub(crate) const NAMESPACES: [&str; 2] = ["default", "second"];
@@ -106,7 +106,8 @@ impl Node {
             && let Command::StartJobs(jobs) = &request.command
         {
             let heard = jobs.iter().map(|_| Ok(Instruction::Continue)).collect();
-            return vec![(request.reply_to, Answer::Extended(heard))];
+            let (reply_to, answer) = (request.reply_to, Answer::Extended(heard));
+            return vec![Effect::Reply { reply_to, answer }];
         }
         if self.canary == Some(Canary::ReturnUnheard)
             && let Command::ResumeSession { held, .. } = &mut request.command
@@ -132,11 +133,10 @@ impl Node {
 
     /// What waits for nothing. A canary has nothing wait.
     fn early(&mut self) -> Released {
-        let effects = match self.canary {
+        match self.canary {
             Some(Canary::AnswerBeforeCommit) => self.turn.committed(self.turn.position()),
             _ => self.turn.ready_effects(),
-        };
-        released(effects)
+        }
     }
 
     /// Seals the group that is being built, unless one is in flight.
@@ -167,7 +167,7 @@ impl Node {
             Ok(durable) => {
                 store.ledger.acknowledge();
                 self.in_flight = None;
-                Ok(Some(released(self.turn.committed(durable))))
+                Ok(Some(self.turn.committed(durable)))
             }
             Err(AppendError::NoSpace { .. }) => Ok(None),
             Err(AppendError::Failed { .. } | AppendError::Unexpected { .. }) => Err(Exit),
@@ -236,7 +236,7 @@ impl Node {
             let Some(released) = self.commit(store)? else { return Ok(None) };
             all.extend(released);
         }
-        all.extend(released(self.turn.ready_effects()));
+        all.extend(self.turn.ready_effects());
         self.sealed = None;
         self.rotate();
         self.flush(store);
@@ -244,10 +244,6 @@ impl Node {
         self.truncate(store)?;
         Ok(Some(all))
     }
-}
-
-fn released(effects: Vec<Effect>) -> Released {
-    effects.into_iter().map(|Effect::Reply { reply_to, answer }| (reply_to, answer)).collect()
 }
 
 fn open_error(error: &OpenError) -> StartError {

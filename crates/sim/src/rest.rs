@@ -54,6 +54,7 @@ impl Simulation {
         if self.node.is_none() {
             return Err("the shard does not start although nothing is wrong".to_owned());
         }
+        self.end_streams();
         self.settle_down()
     }
 
@@ -83,7 +84,7 @@ impl Simulation {
         let reply_to = self.network.send(call);
         self.submit(reply_to, namespace, command)?;
         self.settle_down()?;
-        while let Some((client, of, answer)) = self.network.deliver(&mut self.random) {
+        while let Some((client, of, answer)) = self.network.deliver_answer(&mut self.random) {
             if client == JUDGE && of == reply_to {
                 return Ok(answer);
             }

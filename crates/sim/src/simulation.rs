@@ -4,15 +4,17 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use longshore_engine::query::{Lookup, find_job};
 use longshore_engine::{
-    Answer, Cap, Clock, Command, Limits, ReplyTo, Request, Settlement, Verdict,
+    Answer, Cap, Clock, Command, ConsumerId, Delivery, Effect, JobId, Limits, ReplyTo, Request,
+    Settlement, Token, Verdict,
 };
 use longshore_journal::disk::Disk;
 use longshore_journal::{Crash, inspect_on};
 
 use crate::canary::Canary;
 use crate::clock::SimClock;
-use crate::network::{Call, Network};
+use crate::network::{Arrival, Call, Network};
 use crate::node::{Exit, NAMESPACES, Node, Released, StartError};
 use crate::random::Random;
 use crate::store::Store;
@@ -93,6 +95,10 @@ pub(crate) struct Simulation {
     next_id: u64,
     /// Leases whose worker went away before the answer, to be given back.
     give_back: Vec<(usize, Vec<Settlement>)>,
+    /// What was leased and came to nobody, since the shard's last turn.
+    unreached: Vec<(usize, JobId, Token)>,
+    /// Streams that have gone and of which the shard was not told.
+    gone: Vec<ConsumerId>,
     /// A file of the journal, and where one of its bits is flipped.
     flipped: Option<(String, u64, u8)>,
     lives: u64,
@@ -134,6 +140,8 @@ impl Simulation {
             limits,
             next_id: 0,
             give_back: Vec::new(),
+            unreached: Vec::new(),
+            gone: Vec::new(),
             flipped: None,
             lives: 0,
             refusals: 0,
@@ -183,6 +191,10 @@ impl Simulation {
         }
         let command = client.next(&mut self.random, &self.shadow, &mut self.next_id);
         let namespace = client.namespace;
+        self.hear_client(index);
+        if let Command::Subscribe(command) = &command {
+            self.network.stand(command.consumer);
+        }
         self.shadow.tried(namespace, &command);
         let call = Call { client: index, namespace, command: command.clone() };
         let reply_to = self.network.send(call);
@@ -197,11 +209,20 @@ impl Simulation {
         }
         for _ in 0..self.random.below(4) {
             let Some((reply_to, call)) = self.network.arrive(&mut self.random) else { break };
+            // Whoever has gone before it is heard does not become a consumer.
+            if let Command::Subscribe(command) = &call.command
+                && !self.network.stands(command.consumer)
+            {
+                continue;
+            }
+            self.network.credited(Some(call.client), call.namespace, &call.command);
             self.submit(reply_to, call.namespace, call.command)?;
         }
+        self.tell_gone();
         for (namespace, settlements) in std::mem::take(&mut self.give_back) {
             self.submit(ReplyTo(0), namespace, Command::SettleJobs(settlements))?;
         }
+        self.check_unreached()?;
         let clock = self.now();
         if let Some(node) = self.node.as_mut().filter(|_| !clock.random.is_multiple_of(4)) {
             let released = node.tick(clock).1;
@@ -214,6 +235,71 @@ impl Simulation {
         self.check_state()
     }
 
+    /// Streams that a client has given up since it was heard last.
+    fn hear_client(&mut self, index: usize) {
+        let client = &mut self.clients[index];
+        let namespace = client.namespace;
+        for id in client.take_gone() {
+            let lost = self.network.hang_up(id);
+            self.trace.note(format_args!("stream {} of client {index} has gone", id.0));
+            self.gone.push(id);
+            // It was in the server still, or on the wire: there it is known to the session alone.
+            if self.random.percent(60) {
+                self.return_unreached(namespace, &lost);
+            }
+        }
+    }
+
+    pub(crate) fn tell_gone(&mut self) {
+        for id in std::mem::take(&mut self.gone) {
+            if let Some(node) = &mut self.node {
+                node.turn.unsubscribe(id);
+            }
+        }
+    }
+
+    /// All streams end: who takes jobs from here on is the judge.
+    pub(crate) fn end_streams(&mut self) {
+        for id in self.network.standing() {
+            self.network.hang_up(id);
+            self.gone.push(id);
+        }
+        self.tell_gone();
+    }
+
+    /// Nobody has what came to nobody, once the shard has heard of it.
+    fn check_unreached(&mut self) -> Check {
+        let clock = self.now();
+        let unreached = std::mem::take(&mut self.unreached);
+        let Some(node) = &self.node else { return Ok(()) };
+        for (namespace, id, token) in unreached {
+            let found = find_job(node.turn.map(), NAMESPACES[namespace], id, clock.wall);
+            if let Lookup::Found(view) = found
+                && view.lease.is_some_and(|lease| lease.token == token)
+            {
+                return Err(format!("lease {token} of job {id} is nobody's, and stands"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The server gives these back: they came to nobody.
+    fn return_unreached(&mut self, namespace: usize, jobs: &[Delivery]) {
+        if jobs.is_empty() {
+            return;
+        }
+        ops::lease::given_back(&mut self.shadow, namespace, jobs);
+        self.unreached.extend(jobs.iter().map(|job| (namespace, job.id, job.token)));
+        if self.canary == Some(Canary::StrandedGrant) {
+            return;
+        }
+        let release =
+            |job: &Delivery| Settlement { id: job.id, token: job.token, verdict: Verdict::Release };
+        let settlements: Vec<_> = jobs.iter().map(release).collect();
+        self.shadow.tried(namespace, &Command::SettleJobs(settlements.clone()));
+        self.give_back.push((namespace, settlements));
+    }
+
     pub(crate) fn submit(&mut self, to: ReplyTo, namespace: usize, command: Command) -> Check {
         let clock = self.now();
         self.trace.note(format_args!("take up {} at {} {}", to.0, clock.wall, clock.mono));
@@ -224,36 +310,59 @@ impl Simulation {
         self.release(released)
     }
 
-    /// Answers leave the shard: from here on they are promises.
+    /// Answers and deliveries leave the shard: from here on they are promises.
     pub(crate) fn release(&mut self, released: Released) -> Check {
-        for (reply_to, answer) in released {
-            self.trace.note(format_args!("answer {}: {}", reply_to.0, brief(&answer)));
-            let answered = self.network.answered(reply_to, answer.clone());
-            let Some((call, listened)) = answered else { continue };
-            if let Some(node) = &self.node {
-                self.shadow.now = node.turn.engine_time();
-            }
-            self.shadow.told(call.namespace, &call.command, &answer)?;
-            if let (Command::LeaseJobs(request), Answer::Leased { jobs, .. }) =
-                (&call.command, answer)
-                && !listened
-                && request.turn.is_none()
-            {
-                ops::lease::given_back(&mut self.shadow, call.namespace, &jobs);
-                let release = |job: &longshore_engine::Delivery| Settlement {
-                    id: job.id,
-                    token: job.token,
-                    verdict: Verdict::Release,
-                };
-                let settlements: Vec<_> = jobs.iter().map(release).collect();
-                if !settlements.is_empty() {
-                    let command = Command::SettleJobs(settlements.clone());
-                    self.shadow.tried(call.namespace, &command);
-                    self.give_back.push((call.namespace, settlements));
+        for effect in released {
+            match effect {
+                Effect::Reply { reply_to, answer } => self.release_answer(reply_to, answer)?,
+                Effect::Deliver { consumer, jobs } => self.release_jobs(consumer, jobs)?,
+                Effect::Close { consumer, reason } => {
+                    self.trace.note(format_args!("close {}: {reason:?}", consumer.0));
                 }
             }
         }
         Ok(())
+    }
+
+    fn release_answer(&mut self, reply_to: ReplyTo, answer: Answer) -> Check {
+        self.trace.note(format_args!("answer {}: {}", reply_to.0, brief(&answer)));
+        let answered = self.network.answered(reply_to, answer.clone());
+        let Some((call, listened)) = answered else { return Ok(()) };
+        self.note_time();
+        self.shadow.told(call.namespace, &call.command, &answer)?;
+        if let (Command::LeaseJobs(request), Answer::Leased { jobs, .. }) = (&call.command, answer)
+            && !listened
+            && request.turn.is_none()
+        {
+            self.return_unreached(call.namespace, &jobs);
+        }
+        Ok(())
+    }
+
+    fn release_jobs(&mut self, consumer: ConsumerId, jobs: Vec<Delivery>) -> Check {
+        let text: Vec<_> = jobs.iter().map(|job| format!("{} {}", job.id, job.token)).collect();
+        self.trace.note(format_args!("deliver {}: {}", consumer.0, text.join(", ")));
+        let Some(stream) = self.network.stream(consumer) else {
+            return Err(format!("consumer {} never subscribed", consumer.0));
+        };
+        let Some(left) = stream.credit.checked_sub(jobs.len()) else {
+            return Err(format!("{} jobs were delivered for {}", jobs.len(), stream.credit));
+        };
+        stream.credit = left;
+        let (namespace, command) = (stream.namespace, stream.command.clone());
+        self.note_time();
+        ops::lease::delivered(&mut self.shadow, namespace, &command, &jobs)?;
+        if let Err(jobs) = self.network.delivered(consumer, jobs) {
+            self.return_unreached(namespace, &jobs);
+        }
+        Ok(())
+    }
+
+    /// What is told now was decided by now.
+    fn note_time(&mut self) {
+        if let Some(node) = &self.node {
+            self.shadow.now = node.turn.engine_time();
+        }
     }
 
     fn check_state(&mut self) -> Check {
@@ -284,9 +393,21 @@ impl Simulation {
 
     fn deliver(&mut self) {
         for _ in 0..=self.random.below(2) {
-            if let Some((client, reply_to, answer)) = self.network.deliver(&mut self.random) {
+            let Some((client, arrival)) = self.network.deliver(&mut self.random) else { continue };
+            self.arrive(client, arrival);
+        }
+    }
+
+    fn arrive(&mut self, client: usize, arrival: Arrival) {
+        match arrival {
+            Arrival::Answer(reply_to, answer) => {
                 self.trace.note(format_args!("client {client} gets answer {}", reply_to.0));
                 self.clients[client].arrived(answer);
+                self.hear_client(client);
+            }
+            Arrival::Jobs(id, jobs) => {
+                self.trace.note(format_args!("client {client} gets jobs over {}", id.0));
+                self.clients[client].delivered(id, jobs);
             }
         }
     }
@@ -334,6 +455,7 @@ impl Simulation {
             node.turn.disconnect(reply_to);
         }
         self.clients[index].lost();
+        self.hear_client(index);
     }
 
     fn break_disk(&mut self) {
@@ -374,11 +496,18 @@ impl Simulation {
         self.node = None;
         self.store.crash(crash);
         self.give_back.clear();
+        self.unreached.clear();
         for client in self.network.cut_all() {
             if let Some(client) = self.clients.get_mut(client) {
                 client.lost();
             }
         }
+        // Their streams went with the server.
+        for client in &mut self.clients {
+            client.stream_broke();
+            client.take_gone();
+        }
+        self.gone.clear();
     }
 
     /// The process stops as asked. At rest a bit may flip.
@@ -391,8 +520,8 @@ impl Simulation {
             return Ok(());
         };
         self.release(released)?;
-        while let Some((client, _, answer)) = self.network.deliver(&mut self.random) {
-            self.clients[client].arrived(answer);
+        while let Some((client, reply_to, answer)) = self.network.deliver_answer(&mut self.random) {
+            self.arrive(client, Arrival::Answer(reply_to, answer));
         }
         self.end("stopped");
         if self.random.percent(60) {

@@ -77,3 +77,8 @@ fn an_interruption_that_is_taken_for_a_release_is_caught() {
 fn an_at_most_once_run_that_told_its_progress_and_is_taken_back_is_caught() {
     check(Canary::ProgressUnheard);
 }
+
+#[test]
+fn a_delivery_that_nobody_takes_and_nobody_gives_back_is_caught() {
+    check(Canary::StrandedGrant);
+}

@@ -85,7 +85,9 @@ impl Shard<'_> {
         if self.turn.map().should_rotate() {
             self.turn.complete_map().rotate();
         }
-        let Effect::Reply { answer, .. } = effects.into_iter().next().unwrap();
+        let Some(Effect::Reply { answer, .. }) = effects.into_iter().next() else {
+            panic!("a call is answered")
+        };
         answer
     }
 

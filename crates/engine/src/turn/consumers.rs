@@ -1,250 +1,376 @@
-//! Who asked for which queues and kinds lately. Volatile: it tells people what nobody consumes.
+//! Who takes jobs: requests that wait for one answer, and streams that take jobs as they come. Each
+//! has a credit, and stands in line while it has any. Volatile: gone with the connection or the
+//! process. What is handed out to whom is decided elsewhere.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::command::{LeaseJobs, QueuePattern};
-use crate::ids::{MonoMs, NamespaceId};
-use crate::state::SessionKey;
+use crate::command::{ConsumerId, Credit, LeaseJobs, QueuePattern, ReplyTo};
+use crate::ids::NamespaceId;
+use crate::job::EndKind;
+use crate::moment::Moment;
+use crate::rejection::Rejection;
+use crate::state::{SessionKey, Tally};
 
-/// Bytes of names that are remembered at most. Who asks beyond it is not counted, rather than
-/// that workers could fill the memory with wishes.
-const BYTES_MAX: usize = 16 << 20;
+/// The order in which consumers came to stand in line.
+pub(super) type Ticket = u64;
 
-/// What a session, and each name, costs besides its letters, about.
-const CONSUMER_BYTES: usize = 256;
-const NAME_BYTES: usize = 64;
+/// Which consumer.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(super) enum Taker {
+    /// A request: it gets one answer.
+    Once(ReplyTo),
+    /// A stream: it gets deliveries until its credit is used, and goes on once it has more.
+    Stream(ConsumerId),
+}
 
-/// Different sets of kinds that are looked at for one queue. Where workers ask for more, nobody
-/// can say cheaply what none of them asks for.
-const SETS_PER_QUEUE_MAX: usize = 64;
-
-/// The kinds that a worker asks for; `None` for all but reserved ones.
-type Kinds = Option<Vec<String>>;
-
+/// One that takes jobs.
 #[derive(Debug)]
-struct Consumer {
-    queues: Vec<QueuePattern>,
-    set: u64,
-    until: MonoMs,
+pub(super) struct Consumer {
+    pub(super) ns: NamespaceId,
+    /// What it asks for. Its `max` is not the credit of a stream.
+    pub(super) request: Arc<LeaseJobs>,
+    /// The weight of each of its queues; none where they are served in order.
+    weights: Vec<u32>,
+    /// What became of the settlements that came with a request.
+    pub(super) settled: Vec<Result<EndKind, Rejection>>,
+    jobs: usize,
+    /// Below zero where the last job was larger than what was left.
+    bytes: i64,
+    /// There while it stands in line.
+    ticket: Option<Ticket>,
 }
 
 impl Consumer {
-    fn bytes(&self) -> usize {
-        let name = |pattern: &QueuePattern| match pattern {
-            QueuePattern::Exactly(name) | QueuePattern::Prefix(name) => name.len() + NAME_BYTES,
-        };
-        CONSUMER_BYTES + 2 * self.queues.iter().map(name).sum::<usize>()
-    }
-}
-
-/// A set of kinds that somebody asks for.
-#[derive(Debug)]
-struct KindSet {
-    kinds: Arc<Vec<String>>,
-    /// Where each of them stands, in the order of their names.
-    sorted: Vec<u32>,
-    consumers: u64,
-}
-
-impl KindSet {
-    fn new(kinds: Arc<Vec<String>>) -> Self {
-        let mut sorted: Vec<u32> = (0..kinds.len() as u32).collect();
-        sorted.sort_unstable_by(|a, b| kinds[*a as usize].cmp(&kinds[*b as usize]));
-        Self { kinds, sorted, consumers: 0 }
+    /// A request, with what became of its settlements.
+    pub(super) fn once(
+        ns: NamespaceId,
+        request: Box<LeaseJobs>,
+        settled: Vec<Result<EndKind, Rejection>>,
+    ) -> Self {
+        let (jobs, bytes, weights) = (request.max, i64::MAX, Vec::new());
+        Self { ns, request: Arc::from(request), weights, settled, jobs, bytes, ticket: None }
     }
 
-    fn holds(&self, kind: &str) -> bool {
-        let name = |index: &u32| self.kinds[*index as usize].as_str();
-        self.sorted.binary_search_by(|index| name(index).cmp(kind)).is_ok()
+    /// A stream, before it gives any credit.
+    pub(super) fn stream(ns: NamespaceId, request: LeaseJobs, weights: Vec<u32>) -> Self {
+        let weights = if weights.iter().all(|it| *it == 0) { Vec::new() } else { weights };
+        let (request, settled) = (Arc::new(request), Vec::new());
+        Self { ns, request, weights, settled, jobs: 0, bytes: 0, ticket: None }
     }
 
-    fn bytes(kinds: &[String]) -> usize {
-        kinds.iter().map(|kind| kind.len() + NAME_BYTES).sum()
-    }
-}
-
-/// Sets of kinds, each with a number of its own while somebody asks for it.
-#[derive(Debug, Default)]
-struct KindSets {
-    numbers: BTreeMap<Arc<Vec<String>>, u64>,
-    by_number: BTreeMap<u64, KindSet>,
-    next: u64,
-}
-
-/// The number of the set that holds all kinds but reserved ones.
-const ALL_KINDS: u64 = 0;
-
-impl KindSets {
-    fn number(&self, kinds: &Kinds) -> Option<u64> {
-        match kinds {
-            None => Some(ALL_KINDS),
-            Some(kinds) => self.numbers.get(kinds).copied(),
+    /// How many jobs it takes now, and how many bytes of args about.
+    pub(super) fn room(&self) -> (usize, usize) {
+        match usize::try_from(self.bytes) {
+            Ok(bytes) if bytes > 0 => (self.jobs, bytes),
+            _ => (0, 0),
         }
     }
 
-    fn enter(&mut self, kinds: &Kinds) -> u64 {
-        let Some(kinds) = kinds else { return ALL_KINDS };
-        let number = self.numbers.get(kinds).copied().unwrap_or_else(|| {
-            self.next += 1;
-            let kinds = Arc::new(kinds.clone());
-            self.numbers.insert(Arc::clone(&kinds), self.next);
-            self.by_number.insert(self.next, KindSet::new(kinds));
-            self.next
-        });
-        if let Some(set) = self.by_number.get_mut(&number) {
-            set.consumers += 1;
-        }
-        number
+    fn has_credit(&self) -> bool {
+        self.room().0 > 0
     }
 
-    /// Answers how many bytes are free again.
-    fn leave(&mut self, number: u64) -> usize {
-        let Some(set) = self.by_number.get_mut(&number) else { return 0 };
-        set.consumers -= 1;
-        if set.consumers > 0 {
-            return 0;
-        }
-        let kinds = Arc::clone(&set.kinds);
-        self.by_number.remove(&number);
-        self.numbers.remove(&*kinds);
-        KindSet::bytes(&kinds)
+    /// Whose it is.
+    pub(super) fn session(&self) -> SessionKey {
+        (self.ns, self.request.worker.clone(), self.request.session.clone())
     }
 
-    fn holds(&self, number: u64, kind: &str, reserved: bool) -> bool {
-        self.by_number.get(&number).map_or(!reserved, |set| set.holds(kind))
+    /// What it asks for, with the queues in the order in which they are served this time: a queue
+    /// is drawn with the chance that its weight has among those that are left.
+    pub(super) fn asks(&self, moment: Moment) -> Arc<LeaseJobs> {
+        if self.weights.is_empty() {
+            return Arc::clone(&self.request);
+        }
+        let mut left: Vec<_> =
+            self.request.queues.iter().zip(self.weights.iter().copied()).collect();
+        let mut total: u64 = left.iter().map(|(_, weight)| u64::from(*weight)).sum();
+        let mut queues = Vec::with_capacity(left.len());
+        // No other use within the moment draws from here.
+        let first = self.ticket.unwrap_or(0).wrapping_mul(self.weights.len() as u64);
+        let mut index = first.wrapping_add(1 << 40);
+        while total > 0 {
+            let mut at = moment.random(index) % total;
+            index = index.wrapping_add(1);
+            let drawn = left.iter().position(|(_, weight)| {
+                let is_it = at < u64::from(*weight);
+                at = at.saturating_sub(u64::from(*weight));
+                is_it
+            });
+            let Some(drawn) = drawn else { break };
+            let (queue, weight) = left.remove(drawn);
+            total -= u64::from(weight);
+            queues.push(queue.clone());
+        }
+        Arc::new(LeaseJobs { queues, ..LeaseJobs::clone(&self.request) })
     }
 }
 
 /// The consumers of a shard.
 #[derive(Debug, Default)]
 pub(super) struct Consumers {
-    by_session: BTreeMap<SessionKey, Consumer>,
-    /// How many ask for a pattern.
-    patterns: BTreeMap<(NamespaceId, QueuePattern), u64>,
-    /// How many ask for a pattern and a set of kinds.
-    wishes: BTreeMap<(NamespaceId, QueuePattern, u64), u64>,
-    kinds: KindSets,
-    bytes: usize,
-    next_sweep: MonoMs,
+    next: Ticket,
+    all: BTreeMap<Taker, Consumer>,
+    /// Those that have credit, the one that has waited longest first.
+    line: BTreeMap<Ticket, Taker>,
+    /// Those of them that ask for a queue by its name, and those that ask for some by a prefix.
+    exact: BTreeMap<(NamespaceId, String), BTreeSet<Ticket>>,
+    prefix: BTreeMap<NamespaceId, BTreeSet<Ticket>>,
+    /// The request and the stream of each session.
+    requests: BTreeMap<SessionKey, ReplyTo>,
+    streams: BTreeMap<SessionKey, ConsumerId>,
+    /// How many streams each namespace has.
+    streams_of: Tally,
+    stream_count: usize,
 }
 
 impl Consumers {
-    /// A worker asked.
-    pub(super) fn saw(&mut self, ns: NamespaceId, request: &LeaseJobs, until: MonoMs) {
-        let key = (ns, request.worker.clone(), request.session.clone());
-        let set = self.kinds.number(&request.kinds);
-        match self.by_session.get_mut(&key) {
-            Some(known) if set == Some(known.set) && known.queues == request.queues => {
-                known.until = known.until.max(until);
-                return;
+    /// Whether anybody stands in line.
+    pub(super) fn any_in_line(&self) -> bool {
+        !self.line.is_empty()
+    }
+
+    /// Those who stand in line, and what they ask for.
+    pub(super) fn in_line(&self) -> impl Iterator<Item = (NamespaceId, Arc<LeaseJobs>)> {
+        let consumers = self.line.values().filter_map(|taker| self.all.get(taker));
+        consumers.map(|consumer| (consumer.ns, Arc::clone(&consumer.request)))
+    }
+
+    /// How many streams there are, and how many of them in this namespace.
+    pub(super) fn streams(&self, ns: NamespaceId) -> (usize, usize) {
+        (self.stream_count, self.streams_of.of(ns))
+    }
+
+    /// How many streams there are.
+    pub(super) fn stream_count(&self) -> usize {
+        self.stream_count
+    }
+
+    pub(super) fn add(&mut self, taker: Taker, consumer: Consumer) {
+        let session = consumer.session();
+        match taker {
+            Taker::Once(reply_to) if !session.2.is_empty() => {
+                self.requests.insert(session, reply_to);
             }
-            Some(_) => self.forget(&key),
-            None => {}
+            Taker::Once(_) => {}
+            Taker::Stream(id) => {
+                self.streams.insert(session, id);
+                self.streams_of.add(consumer.ns);
+                self.stream_count += 1;
+            }
         }
-        let mut consumer = Consumer { queues: request.queues.clone(), set: ALL_KINDS, until };
-        let is_new = self.kinds.number(&request.kinds).is_none();
-        let kinds = request.kinds.as_deref().filter(|_| is_new).unwrap_or_default();
-        let bytes = consumer.bytes() + KindSet::bytes(kinds);
-        if self.bytes + bytes > BYTES_MAX {
-            return;
-        }
-        self.bytes += bytes;
-        consumer.set = self.kinds.enter(&request.kinds);
-        for pattern in &consumer.queues {
-            *self.patterns.entry((ns, pattern.clone())).or_default() += 1;
-            *self.wishes.entry((ns, pattern.clone(), consumer.set)).or_default() += 1;
-        }
-        self.by_session.insert(key, consumer);
+        self.all.insert(taker, consumer);
+        self.queue_up(taker);
     }
 
-    fn forget(&mut self, key: &SessionKey) {
-        let Some(consumer) = self.by_session.remove(key) else { return };
-        self.bytes -= consumer.bytes() + self.kinds.leave(consumer.set);
-        let set = consumer.set;
-        for pattern in consumer.queues {
-            leave(&mut self.patterns, &(key.0, pattern.clone()));
-            leave(&mut self.wishes, &(key.0, pattern, set));
+    pub(super) fn remove(&mut self, taker: Taker) -> Option<Consumer> {
+        self.leave_line(taker);
+        let consumer = self.all.remove(&taker)?;
+        let session = consumer.session();
+        match taker {
+            Taker::Once(reply_to) => {
+                if self.requests.get(&session) == Some(&reply_to) {
+                    self.requests.remove(&session);
+                }
+            }
+            Taker::Stream(id) => {
+                if self.streams.get(&session) == Some(&id) {
+                    self.streams.remove(&session);
+                }
+                self.streams_of.take(consumer.ns);
+                self.stream_count -= 1;
+            }
+        }
+        Some(consumer)
+    }
+
+    pub(super) fn get(&self, taker: Taker) -> Option<&Consumer> {
+        self.all.get(&taker)
+    }
+
+    /// The request of that session that waits.
+    pub(super) fn request_of(&self, session: &SessionKey) -> Option<ReplyTo> {
+        self.requests.get(session).copied()
+    }
+
+    /// The stream of that session.
+    pub(super) fn stream_of(&self, session: &SessionKey) -> Option<ConsumerId> {
+        self.streams.get(session).copied()
+    }
+
+    /// The streams of a namespace, or all.
+    pub(super) fn streams_in(&self, ns: Option<NamespaceId>) -> Vec<ConsumerId> {
+        let of = |((of, ..), id): (&SessionKey, &ConsumerId)| {
+            ns.is_none_or(|ns| ns == *of).then_some(*id)
+        };
+        self.streams.iter().filter_map(of).collect()
+    }
+
+    /// Gives a stream more credit. Whether it comes to stand in line by that.
+    pub(super) fn add_credit(&mut self, id: ConsumerId, credit: Credit) -> bool {
+        let Some(consumer) = self.all.get_mut(&Taker::Stream(id)) else { return false };
+        consumer.jobs = consumer.jobs.saturating_add(credit.jobs);
+        let bytes = i64::try_from(credit.bytes).unwrap_or(i64::MAX);
+        consumer.bytes = consumer.bytes.saturating_add(bytes);
+        self.queue_up(Taker::Stream(id))
+    }
+
+    /// A stream was handed so much, which its credit pays. Whatever is left of it stands at the end
+    /// of the line.
+    pub(super) fn pay(&mut self, id: ConsumerId, jobs: usize, bytes: usize) {
+        let taker = Taker::Stream(id);
+        self.leave_line(taker);
+        let Some(consumer) = self.all.get_mut(&taker) else { return };
+        let left = consumer.jobs.checked_sub(jobs);
+        consumer.jobs = left.expect("nobody is handed more than its credit");
+        consumer.bytes = consumer.bytes.saturating_sub_unsigned(bytes as u64);
+        self.queue_up(taker);
+    }
+
+    /// Whether it stands in line now and did not before.
+    fn queue_up(&mut self, taker: Taker) -> bool {
+        let Some(consumer) = self.all.get_mut(&taker) else { return false };
+        if consumer.ticket.is_some() || !consumer.has_credit() {
+            return false;
+        }
+        let ticket = self.next;
+        self.next += 1;
+        consumer.ticket = Some(ticket);
+        self.line.insert(ticket, taker);
+        for pattern in &consumer.request.queues {
+            match pattern {
+                QueuePattern::Exactly(name) => {
+                    self.exact.entry((consumer.ns, name.clone())).or_default().insert(ticket);
+                }
+                QueuePattern::Prefix(_) => {
+                    self.prefix.entry(consumer.ns).or_default().insert(ticket);
+                }
+            }
+        }
+        true
+    }
+
+    fn leave_line(&mut self, taker: Taker) {
+        let Some(consumer) = self.all.get_mut(&taker) else { return };
+        let Some(ticket) = consumer.ticket.take() else { return };
+        self.line.remove(&ticket);
+        for pattern in &consumer.request.queues {
+            match pattern {
+                QueuePattern::Exactly(name) => {
+                    drop_from(&mut self.exact, &(consumer.ns, name.clone()), ticket);
+                }
+                QueuePattern::Prefix(_) => drop_from(&mut self.prefix, &consumer.ns, ticket),
+            }
         }
     }
 
-    /// Whether it is time to look through them.
-    pub(super) fn sweep_due(&self, now: MonoMs) -> bool {
-        now >= self.next_sweep
+    /// Whose turn a ticket is.
+    pub(super) fn holder_of(&self, ticket: Ticket) -> Option<Taker> {
+        self.line.get(&ticket).copied()
     }
 
-    /// Forgets those who have not asked for long, at most once per `every_ms`.
-    pub(super) fn sweep(&mut self, now: MonoMs, every_ms: u64) {
-        if !self.sweep_due(now) {
-            return;
-        }
-        self.next_sweep = now.plus(every_ms);
-        let gone: Vec<SessionKey> = self
-            .by_session
-            .iter()
-            .filter(|(_, consumer)| consumer.until < now)
-            .map(|(key, _)| key.clone())
-            .collect();
-        for key in gone {
-            self.forget(&key);
-        }
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.by_session.len()
-    }
-
-    /// How many of them ask for the queue, whatever kinds they ask for.
-    pub(super) fn of(&self, ns: NamespaceId, queue: &str) -> u64 {
-        let asking = |pattern| self.patterns.get(&(ns, pattern)).copied();
-        patterns_for(queue).filter_map(asking).sum()
-    }
-
-    /// Those of `kinds`, each with whether it is reserved, that nobody asks for in the queue.
-    /// None where that takes more than `looks` comparisons, of which those that it took are gone.
-    pub(super) fn without<'a>(
+    /// Who waits longest for a queue, or longest of those who came after `after`.
+    pub(super) fn next_for(
         &self,
         ns: NamespaceId,
         queue: &str,
-        kinds: impl Iterator<Item = (&'a str, bool)>,
-        looks: &mut usize,
-    ) -> Vec<String> {
-        let sets: BTreeSet<u64> = self.sets_for(ns, queue).take(SETS_PER_QUEUE_MAX + 1).collect();
-        if sets.len() > SETS_PER_QUEUE_MAX {
-            return Vec::new();
-        }
-        let mut unasked = Vec::new();
-        for (kind, reserved) in kinds {
-            let Some(left) = looks.checked_sub(1 + sets.len()) else { return Vec::new() };
-            *looks = left;
-            if !sets.iter().any(|set| self.kinds.holds(*set, kind, reserved)) {
-                unasked.push(kind.to_owned());
-            }
-        }
-        unasked
-    }
-
-    /// The sets of kinds that are asked for in the queue, some of them more than once.
-    fn sets_for<'a>(&'a self, ns: NamespaceId, queue: &'a str) -> impl Iterator<Item = u64> + 'a {
-        patterns_for(queue).flat_map(move |pattern| {
-            let range = (ns, pattern.clone(), 0)..=(ns, pattern, u64::MAX);
-            self.wishes.range(range).map(|((_, _, set), _)| *set)
-        })
+        after: Option<Ticket>,
+    ) -> Option<Ticket> {
+        let from = after.map_or(0, |ticket| ticket + 1);
+        let exact = self.exact.get(&(ns, queue.to_owned()));
+        let exact = exact.and_then(|tickets| tickets.range(from..).next().copied());
+        let asks = |ticket: &&Ticket| {
+            let consumer = self.line.get(ticket).and_then(|taker| self.all.get(taker));
+            consumer.is_some_and(|it| it.request.queues.iter().any(|asked| asked.matches(queue)))
+        };
+        let prefix = self.prefix.get(&ns);
+        let prefix = prefix.and_then(|tickets| tickets.range(from..).find(asks).copied());
+        [exact, prefix].into_iter().flatten().min()
     }
 }
 
-/// The patterns that mean a queue: one look for each, however many are asked for.
-fn patterns_for(queue: &str) -> impl Iterator<Item = QueuePattern> {
-    let ends = queue.char_indices().map(|(at, _)| at).chain([queue.len()]);
-    let prefixes = ends.map(|end| QueuePattern::Prefix(queue[..end].to_owned()));
-    prefixes.chain([QueuePattern::Exactly(queue.to_owned())])
+/// Takes a ticket out of a set, and the set away once it is empty.
+fn drop_from<K: Ord>(sets: &mut BTreeMap<K, BTreeSet<Ticket>>, key: &K, ticket: Ticket) {
+    if let Some(set) = sets.get_mut(key) {
+        set.remove(&ticket);
+        if set.is_empty() {
+            sets.remove(key);
+        }
+    }
 }
 
-fn leave<K: Ord>(counts: &mut BTreeMap<K, u64>, key: &K) {
-    if let Some(count) = counts.get_mut(key) {
-        *count -= 1;
-        if *count == 0 {
-            counts.remove(key);
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{MonoMs, TimeMs};
+    use crate::moment::{Clock, EngineTime};
+
+    const NS: NamespaceId = NamespaceId(1);
+
+    fn request(queues: &[&str], session: &str) -> LeaseJobs {
+        LeaseJobs {
+            queues: queues.iter().map(|it| QueuePattern::Exactly((*it).to_owned())).collect(),
+            kinds: None,
+            max: 5,
+            wait_ms: 0,
+            lease_ms: None,
+            worker: "w".into(),
+            session: session.into(),
+            turn: None,
+            seen: None,
+            settle: Vec::new(),
+            prefetch: true,
         }
+    }
+
+    fn stream(consumers: &mut Consumers, number: u64) -> ConsumerId {
+        let id = ConsumerId(number);
+        let consumer = Consumer::stream(NS, request(&["q"], &number.to_string()), vec![0]);
+        consumers.add(Taker::Stream(id), consumer);
+        id
+    }
+
+    fn next(consumers: &Consumers) -> Option<Taker> {
+        consumers.holder_of(consumers.next_for(NS, "q", None)?)
+    }
+
+    #[test]
+    fn who_has_credit_stands_in_line_and_goes_to_its_end_when_it_is_served() {
+        let mut consumers = Consumers::default();
+        let (one, two) = (stream(&mut consumers, 1), stream(&mut consumers, 2));
+        assert_eq!(next(&consumers), None);
+        let credit = Credit { jobs: 3, bytes: 10 };
+        assert!(consumers.add_credit(one, credit) && consumers.add_credit(two, credit));
+        assert!(!consumers.add_credit(one, Credit { jobs: 1, bytes: 0 }), "it stands there");
+        assert_eq!(next(&consumers), Some(Taker::Stream(one)));
+        consumers.pay(one, 1, 5);
+        assert_eq!(next(&consumers), Some(Taker::Stream(two)));
+        consumers.pay(two, 3, 5);
+        assert_eq!(next(&consumers), Some(Taker::Stream(one)));
+        consumers.pay(one, 1, 1000);
+        assert_eq!(next(&consumers), None, "its bytes are used up");
+        assert!(!consumers.add_credit(one, Credit { jobs: 0, bytes: 995 }));
+        assert!(consumers.add_credit(one, Credit { jobs: 0, bytes: 1 }));
+        let room = consumers.get(Taker::Stream(one)).map(Consumer::room);
+        assert_eq!(room, Some((2, 1)));
+        consumers.remove(Taker::Stream(one));
+        assert!(!consumers.any_in_line() && consumers.exact.is_empty());
+        assert_eq!(consumers.streams(NS), (1, 1));
+    }
+
+    #[test]
+    fn a_queue_is_drawn_as_often_as_its_weight_says() {
+        let weights = vec![1, 3];
+        let mut consumer = Consumer::stream(NS, request(&["a", "b"], "s"), weights);
+        let time = EngineTime::new(TimeMs(0), MonoMs(0));
+        let mut first = 0;
+        for random in 0..1000 {
+            consumer.ticket = Some(random);
+            let clock = Clock { wall: TimeMs(0), mono: MonoMs(0), random: random / 10 };
+            let queues = consumer.asks(Moment::new(clock, time)).queues.clone();
+            assert_eq!(queues.len(), 2, "each is served, sooner or later");
+            first += usize::from(queues[0] == QueuePattern::Exactly("a".into()));
+        }
+        assert!((200..300).contains(&first), "{first} of 1000");
     }
 }

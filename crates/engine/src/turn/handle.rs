@@ -3,9 +3,11 @@
 use std::ops::Bound::{Excluded, Unbounded};
 
 use super::Turn;
+use super::waiters::Target;
 use crate::answer::{Answer, Instruction, QueueView};
 use crate::bounds::{check_duration, check_name};
 use crate::command::{CheckpointJob, Command, Extension, ReplyTo, Request};
+use crate::effect::CloseReason;
 use crate::ids::{JobId, NamespaceId, TimeMs};
 use crate::job::Decision;
 use crate::map::OrderedMap;
@@ -62,6 +64,7 @@ impl<M: OrderedMap> Turn<M> {
             command,
             Command::EnqueueJobs(_)
                 | Command::LeaseJobs(_)
+                | Command::Subscribe(_)
                 | Command::ResumeSession { .. }
                 | Command::PutQueue { .. }
                 | Command::PauseQueue { paused: true, .. }
@@ -103,6 +106,7 @@ impl<M: OrderedMap> Turn<M> {
                 }
                 Err(rejection) => Err(rejection),
             },
+            Command::Subscribe(command) => self.handle_subscribe(ns, created, *command, moment),
             Command::PutQueue { queue, settings } => {
                 let decision = self.decide_put_queue(ns, &queue, settings);
                 self.change_queue(created, decision, ns, &queue, moment)
@@ -141,6 +145,9 @@ impl<M: OrderedMap> Turn<M> {
         match command {
             Command::SettleJobs(settlements) => {
                 Ok(Answer::Settled(self.settle_all(ns, &settlements, moment)))
+            }
+            Command::AddCredit { consumer, credit, settle } => {
+                Ok(self.handle_add_credit(ns, (consumer, credit), &settle, moment))
             }
             Command::ExtendLeases(extensions) => Ok(self.extend_all(ns, &extensions)),
             Command::CheckpointJobs(told) => Ok(self.checkpoint_all(ns, &told, moment)),
@@ -189,6 +196,7 @@ impl<M: OrderedMap> Turn<M> {
             Command::GetNamespace => Ok(self.namespace_answer(ns)),
             Command::EnqueueJobs(_)
             | Command::LeaseJobs(_)
+            | Command::Subscribe(_)
             | Command::PutQueue { .. }
             | Command::PauseQueue { .. }
             | Command::ResumeSession { .. }
@@ -314,7 +322,7 @@ impl<M: OrderedMap> Turn<M> {
             return self.reply(reply_to, Answer::Rejected(rejection));
         }
         let wait_ms = wait_ms.min(self.state.limits.wait_ms_max);
-        self.waiters.add_awaiting(reply_to, ns, id, moment.mono.plus(wait_ms));
+        self.waiters.add(reply_to, ns, moment.mono.plus(wait_ms), Target::End(ns, id));
     }
 
     fn decide_put_queue(
@@ -394,10 +402,10 @@ impl<M: OrderedMap> Turn<M> {
         let reserved = self.state.kinds.reserved();
         let named = |id| Some((self.state.kinds.name(id)?, reserved.contains(&id)));
         let kinds = kinds.into_iter().filter_map(named);
-        let mut unconsumed = self.consumers.without(ns, name, kinds, looks);
+        let mut unconsumed = self.demand.without(ns, name, kinds, looks);
         unconsumed.sort_unstable();
         unconsumed.truncate(KINDS_TOLD_MAX);
-        self.state.queue_view(queue, (self.consumers.of(ns, name), unconsumed), now)
+        self.state.queue_view(queue, (self.demand.of(ns, name), unconsumed), now)
     }
 
     fn list_queues(
@@ -465,6 +473,9 @@ impl<M: OrderedMap> Turn<M> {
             for (reply_to, target) in self.waiters.in_namespace(id) {
                 self.answer_present(reply_to, target, moment);
             }
+        }
+        for consumer in self.consumers.streams_in(Some(id)) {
+            self.close(consumer, CloseReason::NamespaceDeleted);
         }
         Ok(Answer::NamespaceDeleted)
     }

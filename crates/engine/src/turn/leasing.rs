@@ -1,17 +1,20 @@
-//! The worker's loop from the shard's side: settle, lease, wait; and handing what becomes
-//! available to those who wait.
+//! The worker's loop from the shard's side: settle, lease, wait; streams that give credit instead;
+//! and handing what becomes available to those who stand in line.
 
 use std::collections::BTreeSet;
 
 use super::Turn;
-use super::waiters::Ticket;
+use super::consumers::{Consumer, Taker, Ticket};
+use super::waiters::Target;
 use crate::answer::{Answer, Delivery};
 use crate::bounds::check_name;
-use crate::command::{LeaseJobs, ReplyTo, Settlement};
+use crate::command::{ConsumerId, Credit, Holder, LeaseJobs, ReplyTo, Settlement, Subscribe};
+use crate::effect::{CloseReason, Effect};
 use crate::ids::{NamespaceId, QueueId};
 use crate::job::EndKind;
 use crate::map::OrderedMap;
 use crate::moment::Moment;
+use crate::record::Record;
 use crate::rejection::Rejection;
 use crate::state::SessionKey;
 
@@ -33,6 +36,16 @@ impl Budget {
     fn is_used_up(&self) -> bool {
         self.jobs == 0 || self.bytes == 0
     }
+}
+
+/// Jobs that one delivery has at most.
+const DELIVERY_JOBS_MAX: usize = 1000;
+
+/// What was granted at a time.
+struct Granted {
+    jobs: Vec<Delivery>,
+    /// Bytes of their args and cursors.
+    bytes: usize,
 }
 
 /// Queues that one request may name.
@@ -58,30 +71,116 @@ impl<M: OrderedMap> Turn<M> {
             self.asked.note(&key, turn, moment.mono, self.state.limits.sessions_max);
         }
         if !request.session.is_empty()
-            && let Some(earlier) = self.waiters.of_session(&key)
+            && let Some(earlier) = self.consumers.request_of(&key)
         {
+            self.disconnect(earlier);
             let worker = request.worker.clone();
             let rejection = Rejection::RequestSuperseded { worker };
-            self.reply(earlier.reply_to, Answer::Rejected(rejection));
+            self.reply(earlier, Answer::Rejected(rejection));
         }
         let settled = self.settle_all(ns, &request.settle, moment);
         if request.max > 0 {
             let until = moment.mono.plus(request.wait_ms + self.state.limits.consumer_ms);
-            self.consumers.saw(ns, &request, until);
+            self.demand.saw(ns, &request, until);
         }
         let mut jobs = self.granted_before(&key, &request);
         if jobs.is_empty() {
             self.take_back_unseen(&key, &request, moment);
             let mut budget = Budget::FULL;
-            jobs = self.grant(ns, &request, &mut budget, moment);
+            let room = (request.max, usize::MAX);
+            jobs = self.grant(ns, &request, room, &mut budget, moment).jobs;
         }
         // Where too many wait, its settlements stand: it is answered rather than refused.
         let may_wait = !self.stopping && self.check_waiting(ns).is_ok();
         if jobs.is_empty() && request.wait_ms > 0 && request.max > 0 && may_wait {
             let deadline = moment.mono.plus(request.wait_ms);
-            return self.waiters.add_worker(reply_to, ns, request, settled, deadline);
+            self.waiters.add(reply_to, ns, deadline, Target::Work);
+            let consumer = Consumer::once(ns, request, settled);
+            return self.consumers.add(Taker::Once(reply_to), consumer);
         }
         self.reply(reply_to, Answer::Leased { jobs, settled });
+    }
+
+    /// A stream of a worker takes jobs from now on.
+    pub(super) fn handle_subscribe(
+        &mut self,
+        ns: NamespaceId,
+        created: Option<Record>,
+        command: Subscribe,
+        moment: Moment,
+    ) -> Result<Answer, Rejection> {
+        let Subscribe { consumer: id, holder, queues, kinds, lease_ms, credit } = command;
+        let (queues, weights) = queues.into_iter().unzip();
+        let request = LeaseJobs {
+            queues,
+            kinds,
+            max: self.state.limits.lease_jobs_max.min(DELIVERY_JOBS_MAX),
+            wait_ms: 0,
+            lease_ms,
+            worker: holder.worker,
+            session: holder.session,
+            turn: None,
+            seen: None,
+            settle: Vec::new(),
+            prefetch: true,
+        };
+        self.check_lease_request(ns, &request)?;
+        self.record_all(Vec::from_iter(created));
+        self.supersede(ns, &request.worker, &request.session, CloseReason::Superseded);
+        // Where too many wait it is served once: it is to come again rather than to be refused.
+        let stands = !self.stopping && self.check_waiting(ns).is_ok();
+        let until = if stands { u64::MAX } else { self.state.limits.consumer_ms };
+        self.demand.saw(ns, &request, moment.mono.plus(until));
+        let taker = Taker::Stream(id);
+        self.consumers.add(taker, Consumer::stream(ns, request, weights));
+        if self.consumers.add_credit(id, credit) {
+            self.serve_first(taker, moment);
+        }
+        if !stands {
+            self.unsubscribe(id);
+        }
+        Ok(Answer::Subscribed { stands })
+    }
+
+    /// A stream settles, and takes so much more.
+    pub(super) fn handle_add_credit(
+        &mut self,
+        ns: NamespaceId,
+        (consumer, credit): (ConsumerId, Credit),
+        settle: &[Settlement],
+        moment: Moment,
+    ) -> Answer {
+        let settled = self.settle_all(ns, settle, moment);
+        // One that stands in line already finds nothing now: what comes is offered to it.
+        if self.consumers.add_credit(consumer, credit) {
+            self.serve_first(Taker::Stream(consumer), moment);
+        }
+        Answer::Settled(settled)
+    }
+
+    /// Ends the stream of a session as one that takes jobs.
+    pub(super) fn end_stream(&mut self, ns: NamespaceId, of: &Holder, why: CloseReason) {
+        self.supersede(ns, &of.worker, &of.session, why);
+    }
+
+    fn supersede(&mut self, ns: NamespaceId, worker: &str, session: &str, why: CloseReason) {
+        let key = (ns, worker.to_owned(), session.to_owned());
+        if let Some(earlier) = self.consumers.stream_of(&key) {
+            self.close(earlier, why);
+        }
+    }
+
+    /// Serves one that came to stand in line just now.
+    fn serve_first(&mut self, taker: Taker, moment: Moment) {
+        let Some(consumer) = self.consumers.get(taker) else { return };
+        let (ns, request) = (consumer.ns, std::sync::Arc::clone(&consumer.request));
+        let mut budget = Budget::FULL;
+        let served = self.serve(taker, &mut budget, moment);
+        if served && self.consumers.get(taker).is_some_and(|it| it.room().0 > 0) {
+            // There may be more for it than one delivery has: it is offered that like anybody else.
+            let due = self.due_queues(ns, &request);
+            self.state.fresh_queues.extend(due);
+        }
     }
 
     pub(super) fn check_lease_request(
@@ -150,7 +249,9 @@ impl<M: OrderedMap> Turn<M> {
 
     /// Whether one more request may wait.
     pub(super) fn check_waiting(&self, ns: NamespaceId) -> Result<(), Rejection> {
-        let (of_namespace, of_shard) = (self.waiters.len_of(ns), self.waiters.len());
+        let (streams, streams_here) = self.consumers.streams(ns);
+        let of_namespace = self.waiters.len_of(ns) + streams_here;
+        let of_shard = self.waiters.len() + streams;
         let room = self.state.limits.waiters_max.check(of_namespace, of_shard);
         room.map_err(|(scope, limit)| Rejection::TooManyWaiting { scope, limit })
     }
@@ -207,24 +308,28 @@ impl<M: OrderedMap> Turn<M> {
         }
     }
 
-    /// Grants up to `max` jobs that are ready now, within what is left of the turn.
+    /// Grants jobs that are ready now, up to so many and about so many bytes of them, within what
+    /// is left of the turn.
     fn grant(
         &mut self,
         ns: NamespaceId,
         request: &LeaseJobs,
+        (jobs_max, bytes_max): (usize, usize),
         budget: &mut Budget,
         moment: Moment,
-    ) -> Vec<Delivery> {
-        let mut jobs = Vec::new();
-        while !self.stopping && jobs.len() < request.max {
+    ) -> Granted {
+        let (mut jobs, mut bytes) = (Vec::new(), 0);
+        while self.may_grant() && jobs.len() < jobs_max && bytes < bytes_max {
             if budget.is_used_up() {
                 self.defer(ns, request);
                 break;
             }
-            let want = (request.max - jobs.len()).min(budget.jobs);
-            let step = self.state.decide_lease_step(ns, request, want, budget.bytes, moment);
+            let want = (jobs_max - jobs.len()).min(budget.jobs);
+            let most = budget.bytes.min(bytes_max - bytes);
+            let step = self.state.decide_lease_step(ns, request, want, most, moment);
             budget.jobs = budget.jobs.saturating_sub(step.examined);
             budget.bytes = budget.bytes.saturating_sub(step.bytes);
+            bytes = bytes.saturating_add(step.bytes);
             self.record_all(step.records);
             if request.prefetch {
                 for job in &step.deliveries {
@@ -236,24 +341,31 @@ impl<M: OrderedMap> Turn<M> {
                 break;
             }
         }
-        jobs
+        Granted { jobs, bytes }
     }
 
     /// Has the queues of a request looked at again with the next tick.
     fn defer(&mut self, ns: NamespaceId, request: &LeaseJobs) {
-        let kinds = request.kinds.as_ref().map(|names| self.state.kinds_named(ns, names));
-        for pattern in &request.queues {
-            let due = self.state.due_queues(ns, pattern, kinds.as_deref(), DEFERRED_MAX);
-            self.deferred.extend(due);
-        }
+        let due = self.due_queues(ns, request);
+        self.deferred.extend(due);
     }
 
-    /// Hands what became available to workers that wait, the first one first.
+    /// Some queues of a request that have something due.
+    pub(super) fn due_queues(&self, ns: NamespaceId, request: &LeaseJobs) -> BTreeSet<QueueId> {
+        let kinds = request.kinds.as_ref().map(|names| self.state.kinds_named(ns, names));
+        let mut all = BTreeSet::new();
+        for pattern in &request.queues {
+            all.extend(self.state.due_queues(ns, pattern, kinds.as_deref(), DEFERRED_MAX));
+        }
+        all
+    }
+
+    /// Hands what became available to those who stand in line, the first one first.
     pub(super) fn dispatch(&mut self, moment: Moment) {
         let mut budget = Budget::FULL;
         while !self.state.fresh_queues.is_empty() {
             let fresh = std::mem::take(&mut self.state.fresh_queues);
-            if !self.waiters.has_workers() {
+            if !self.may_grant() || !self.consumers.any_in_line() {
                 return;
             }
             // Who is next at each queue: thousands may wait, and a few of them get something.
@@ -271,7 +383,9 @@ impl<M: OrderedMap> Turn<M> {
                         self.deferred.extend(next.iter().map(|(_, id)| *id).chain([id]));
                         return;
                     }
-                    self.offer(ticket, &mut budget, moment);
+                    if let Some(taker) = self.consumers.holder_of(ticket) {
+                        self.serve(taker, &mut budget, moment);
+                    }
                     offered = Some(ticket);
                 }
                 next.extend(self.next_waiter(id, offered).map(|ticket| (ticket, id)));
@@ -287,17 +401,30 @@ impl<M: OrderedMap> Turn<M> {
     /// Who waits longest for a queue that hands out, of those who came after `after`.
     fn next_waiter(&self, id: QueueId, after: Option<Ticket>) -> Option<Ticket> {
         let queue = self.state.queues.get(id).filter(|queue| !queue.settings.paused)?;
-        self.waiters.next_for(queue.namespace, &queue.name, after)
+        self.consumers.next_for(queue.namespace, &queue.name, after)
     }
 
-    fn offer(&mut self, ticket: Ticket, budget: &mut Budget, moment: Moment) {
-        let Some(waiter) = self.waiters.worker(ticket) else { return };
-        let (ns, request) = (waiter.ns, waiter.request.clone());
-        let jobs = self.grant(ns, &request, budget, moment);
-        if !jobs.is_empty()
-            && let Some(waiter) = self.waiters.remove_worker(ticket)
-        {
-            self.reply(waiter.reply_to, Answer::Leased { jobs, settled: waiter.settled });
+    /// Hands a consumer what there is for it. Whether there was anything.
+    fn serve(&mut self, taker: Taker, budget: &mut Budget, moment: Moment) -> bool {
+        let Some(consumer) = self.consumers.get(taker) else { return false };
+        let (ns, request, room) = (consumer.ns, consumer.asks(moment), consumer.room());
+        let room = (room.0.min(request.max), room.1);
+        let Granted { jobs, bytes } = self.grant(ns, &request, room, budget, moment);
+        if jobs.is_empty() {
+            return false;
         }
+        match taker {
+            Taker::Once(reply_to) => {
+                self.waiters.remove(reply_to);
+                let consumer = self.consumers.remove(taker);
+                let settled = consumer.map(|it| it.settled).unwrap_or_default();
+                self.reply(reply_to, Answer::Leased { jobs, settled });
+            }
+            Taker::Stream(consumer) => {
+                self.consumers.pay(consumer, jobs.len(), bytes);
+                self.new_effects.push(Effect::Deliver { consumer, jobs });
+            }
+        }
+        true
     }
 }

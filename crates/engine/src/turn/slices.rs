@@ -6,6 +6,7 @@ use std::collections::{BTreeSet, VecDeque};
 use super::Turn;
 use crate::answer::{Answer, SessionView};
 use crate::command::{HeldLease, Holder, ReplyTo};
+use crate::effect::CloseReason;
 use crate::ids::{JobId, NamespaceId, Token};
 use crate::map::OrderedMap;
 use crate::moment::Moment;
@@ -75,6 +76,8 @@ impl<M: OrderedMap> Turn<M> {
         (holder, named): (&Holder, Vec<HeldLease>),
         moment: Moment,
     ) {
+        // What the stream before has not got by now is compared below.
+        self.end_stream(ns, holder, CloseReason::Superseded);
         let key = HeldIndex::key(ns, holder);
         self.stop(&key);
         self.state.held.hear(&key, self.state.mono);
@@ -108,6 +111,7 @@ impl<M: OrderedMap> Turn<M> {
         (holder, why, goodbye): (&Holder, String, bool),
         moment: Moment,
     ) {
+        self.end_stream(ns, holder, CloseReason::SessionEnded);
         let key = HeldIndex::key(ns, holder);
         let Some(last) = self.state.held.last(&key) else {
             return self.reply(reply_to, Answer::Session(Box::default()));

@@ -27,7 +27,7 @@ pub struct ShardStats {
     pub durable: Position,
     /// Jobs that run.
     pub leases: u64,
-    /// Requests that wait.
+    /// Requests that wait, and streams that take jobs as they come.
     pub waiting_requests: u64,
     /// Sessions remembered.
     pub sessions: u64,
@@ -61,9 +61,9 @@ impl<M: OrderedMap> Turn<M> {
             position: self.position,
             durable: self.durable,
             leases: self.state.leases.len() as u64,
-            waiting_requests: self.waiters.len() as u64,
+            waiting_requests: (self.waiters.len() + self.consumers.stream_count()) as u64,
             sessions: self.state.sessions.len() as u64,
-            consumers: self.consumers.len() as u64,
+            consumers: self.demand.len() as u64,
             queues_total: self.state.queues.len() as u64,
             namespaces: Vec::new(),
             queues: Vec::new(),

@@ -2,6 +2,7 @@
 
 mod caps;
 mod checkpoints;
+mod consumers;
 mod costs;
 mod entries;
 mod follow_ups;
@@ -30,7 +31,7 @@ use crate::moment::Clock;
 use crate::operation::{OperationKind, OperationState};
 use crate::queue::QueueSettings;
 use crate::rejection::Rejection;
-use crate::{Effect, Instruction, Position};
+use crate::{CloseReason, Effect, Instruction, Position};
 
 type Map = BTreeMap<Vec<u8>, Bytes>;
 
@@ -39,6 +40,9 @@ struct Shard {
     turn: Turn<Map>,
     journal: Vec<Bytes>,
     answers: BTreeMap<u64, Answer>,
+    /// To which consumer, in order.
+    delivered: Vec<(u64, Vec<Delivery>)>,
+    closed: Vec<(u64, CloseReason)>,
     clock: Clock,
     next_reply: u64,
 }
@@ -57,7 +61,8 @@ impl Shard {
         let turn = recovery.start(clock, &["default"]);
         let journal = journal.to_vec();
         let answers = BTreeMap::new();
-        let mut shard = Self { turn, journal, answers, clock, next_reply: 1 };
+        let (delivered, closed) = (Vec::new(), Vec::new());
+        let mut shard = Self { turn, journal, answers, delivered, closed, clock, next_reply: 1 };
         shard.flush();
         shard
     }
@@ -81,8 +86,14 @@ impl Shard {
         }
         let position = self.turn.position();
         for effect in self.turn.committed(position) {
-            let Effect::Reply { reply_to, answer } = effect;
-            assert!(self.answers.insert(reply_to.0, answer).is_none(), "answered twice");
+            match effect {
+                Effect::Reply { reply_to, answer } => {
+                    let before = self.answers.insert(reply_to.0, answer);
+                    assert!(before.is_none(), "answered twice");
+                }
+                Effect::Deliver { consumer, jobs } => self.delivered.push((consumer.0, jobs)),
+                Effect::Close { consumer, reason } => self.closed.push((consumer.0, reason)),
+            }
         }
     }
 

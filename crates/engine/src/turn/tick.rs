@@ -4,6 +4,7 @@
 use std::ops::Bound::{Included, Unbounded};
 
 use super::Turn;
+use super::consumers::Taker;
 use super::waiters::Target;
 use crate::answer::Answer;
 use crate::ids::{MonoMs, TimeMs};
@@ -41,7 +42,7 @@ impl<M: OrderedMap> Turn<M> {
         self.answer_overdue(moment);
         self.forget_sessions(moment);
         self.forget_idle_queues(moment);
-        self.consumers.sweep(moment.mono, SWEEP_MS);
+        self.demand.sweep(moment.mono, SWEEP_MS);
         self.finish();
         self.next_wake_ms(clock) == Some(0)
     }
@@ -83,26 +84,22 @@ impl<M: OrderedMap> Turn<M> {
         target: Target,
         moment: Moment,
     ) {
-        match target {
-            Target::Work(ticket) => {
-                if let Some(waiter) = self.waiters.remove_worker(ticket) {
-                    let (jobs, settled) = (Vec::new(), waiter.settled);
-                    self.reply(reply_to, Answer::Leased { jobs, settled });
-                }
+        self.waiters.remove(reply_to);
+        let answer = match target {
+            Target::Work => {
+                let Some(consumer) = self.consumers.remove(Taker::Once(reply_to)) else { return };
+                Answer::Leased { jobs: Vec::new(), settled: consumer.settled }
             }
-            Target::End(ns, id) => {
-                self.waiters.remove_reply(reply_to);
-                let answer = self.job_answer(ns, id, moment.at);
-                self.reply(reply_to, answer);
-            }
-        }
+            Target::End(ns, id) => self.job_answer(ns, id, moment.at),
+        };
+        self.reply(reply_to, answer);
     }
 
     /// Forgets sessions that have not asked for long and hold nothing. All are looked through now
     /// and then, a bounded number in one turn.
     fn forget_sessions(&mut self, moment: Moment) {
         let idle_ms = self.state.limits.session_ms;
-        if self.consumers.sweep_due(moment.mono) {
+        if self.demand.sweep_due(moment.mono) {
             self.asked.sweep(moment.mono, idle_ms);
             self.session_round.get_or_insert(Unbounded);
         }
@@ -130,7 +127,9 @@ impl<M: OrderedMap> Turn<M> {
         let now = self.time.now(clock);
         let running = |state: &OperationState| *state == OperationState::Running;
         let operating = || self.state.operations.values().any(|it| running(&it.state));
-        let offered = self.state.fresh_queues.is_empty() || !self.waiters.has_workers();
+        let offered = self.state.fresh_queues.is_empty()
+            || !self.may_grant()
+            || !self.consumers.any_in_line();
         let goes_on = !offered
             || !self.deferred.is_empty()
             || !self.slices.is_empty()
@@ -147,7 +146,8 @@ impl<M: OrderedMap> Turn<M> {
             lease.into_iter().chain(waiter).chain(look).map(|at| at.saturating_sub(mono.0));
         let timer = self.state.timers.first(&self.state).map(TimeMs);
         // What is yet to be put forward is so whether anybody waits or not.
-        let due = self.state.lanes.next_due().filter(|at| *at <= now || self.waiters.has_workers());
+        let takes = self.may_grant() && self.consumers.any_in_line();
+        let due = self.state.lanes.next_due().filter(|at| *at <= now || takes);
         let forget = if self.stopping { None } else { self.state.next_forgetting() };
         let by_wall = [timer, due, forget].into_iter().flatten();
         by_mono.chain(by_wall.map(|at| at.since(now))).min()

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use longshore_engine::query::{Lookup, attempts_of, body_of, find_job, skipped_of};
-use longshore_engine::{Answer, Clock, JobView, Operation, Rejection, ReplyTo};
+use longshore_engine::{
+    Answer, Clock, ConsumerId, Delivery, JobView, Operation, Rejection, ReplyTo,
+};
 
 use crate::reference::{RefJob, Reference};
 use crate::shard::Shard;
@@ -56,6 +58,14 @@ pub(crate) fn answers(expected: Vec<(ReplyTo, Answer)>, found: Vec<(ReplyTo, Ans
     for (reply_to, answer) in &found {
         assert!(expected.contains_key(reply_to), "{reply_to:?}: not expected: {answer}");
     }
+}
+
+/// Checks that the same was delivered to the same consumers, in the same order.
+pub(crate) fn deliveries(
+    expected: &[(ConsumerId, Vec<Delivery>)],
+    found: &[(ConsumerId, Vec<Delivery>)],
+) {
+    assert!(expected == found, "expected deliveries {expected:#?}\nfound {found:#?}");
 }
 
 /// Checks that all that is kept is alike.

@@ -2,9 +2,10 @@
 
 use bytes::Bytes;
 use longshore_engine::{
-    CheckpointJob, Command, Delivery, EnqueueJobs, Epoch, Extension, FollowUp, JobDefaults,
-    JobError, JobId, LeaseJobs, NewJob, OperationId, OperationKind, QueuePattern, QueueSettings,
-    RetryFrom, RetryPolicy, Settlement, Start, TimeMs, Token, Verdict,
+    CheckpointJob, Command, ConsumerId, Credit, Delivery, EnqueueJobs, Epoch, Extension, FollowUp,
+    Holder, JobDefaults, JobError, JobId, LeaseJobs, NewJob, OperationId, OperationKind,
+    QueuePattern, QueueSettings, RetryFrom, RetryPolicy, Settlement, Start, Subscribe, TimeMs,
+    Token, Verdict,
 };
 
 use crate::random::Random;
@@ -25,13 +26,16 @@ pub(crate) struct Generator {
     /// What workers were handed, with the namespace; old ones are forgotten at random.
     pub(crate) handed: Vec<(String, Delivery)>,
     turns: Vec<u64>,
+    /// The last stream of each session that has some.
+    streams: [Option<ConsumerId>; 3],
     next_id: u64,
 }
 
 impl Generator {
     pub(crate) fn new(random: Random, waits: bool) -> Self {
         let turns = vec![1; WORKERS.len() * 2];
-        Self { random, waits, handed: Vec::new(), turns, next_id: 1000 }
+        let streams = [None; 3];
+        Self { random, waits, handed: Vec::new(), turns, streams, next_id: 1000 }
     }
 
     /// A worker was handed jobs.
@@ -47,6 +51,7 @@ impl Generator {
         let namespace = (*self.random.pick(&NAMESPACES)).to_owned();
         let command = match self.random.below(100) {
             0..25 => self.enqueue(now),
+            25..51 if self.waits && self.random.percent(35) => return self.stream(),
             25..51 => return self.lease(),
             51..66 => return self.settle(),
             66..69 => return self.extend(),
@@ -221,6 +226,34 @@ impl Generator {
         // Workers stay in a namespace, or their turns would mean nothing.
         let namespace = ["default", "default", "default", "a"][who % 4].to_owned();
         (namespace, Command::LeaseJobs(Box::new(request)))
+    }
+
+    /// A stream gives credit, or there is a new one.
+    fn stream(&mut self) -> (String, Command) {
+        let who = self.random.below(self.streams.len() as u64) as usize;
+        let namespace = ["default", "default", "a"][who].to_owned();
+        let random = &mut self.random;
+        let bytes = if random.percent(70) { 1 << 20 } else { random.below(9000) };
+        let credit = Credit { jobs: random.below(4) as usize, bytes };
+        let consumer = self.streams[who].filter(|_| random.percent(75));
+        if let Some(consumer) = consumer {
+            let settle =
+                if self.random.percent(60) { self.settlements(None).1 } else { Vec::new() };
+            return (namespace, Command::AddCredit { consumer, credit, settle });
+        }
+        let (_, Command::LeaseJobs(wish)) = self.lease() else { unreachable!() };
+        self.next_id += 1;
+        let consumer = ConsumerId(self.next_id);
+        self.streams[who] = Some(consumer);
+        let command = Subscribe {
+            consumer,
+            holder: Holder { worker: "streaming".to_owned(), session: format!("t{who}") },
+            queues: wish.queues.into_iter().map(|queue| (queue, 0)).collect(),
+            kinds: wish.kinds,
+            lease_ms: wish.lease_ms,
+            credit,
+        };
+        (namespace, Command::Subscribe(Box::new(command)))
     }
 
     fn turn(&mut self, who: usize) -> (u64, Option<u64>) {

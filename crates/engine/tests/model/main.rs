@@ -14,7 +14,7 @@ use std::fmt::Write as _;
 
 use generate::Generator;
 use longshore_engine::{
-    Answer, Clock, Command, Limits, MonoMs, OperationState, ReplyTo, Request, TimeMs,
+    Answer, Clock, Command, ConsumerId, Limits, MonoMs, OperationState, ReplyTo, Request, TimeMs,
 };
 use random::Random;
 use reference::{Reference, Target};
@@ -53,6 +53,8 @@ struct Run {
     next_reply: u64,
     /// Who asked in which namespace, to know what workers of which were handed.
     asked: Vec<(ReplyTo, String)>,
+    /// Who subscribed in which namespace.
+    streams: Vec<(ConsumerId, String)>,
     /// Slices are small, so that order between them is not compared.
     sliced: bool,
 }
@@ -84,8 +86,8 @@ impl Run {
         reference.start(clock);
         let generator = Generator::new(random, !sliced);
         let trace = Trace { seed, steps: Vec::new() };
-        let (next_reply, asked) = (1, Vec::new());
-        Self { trace, reference, shard, generator, wall, mono, next_reply, asked, sliced }
+        let (next_reply, asked, streams) = (1, Vec::new(), Vec::new());
+        Self { trace, reference, shard, generator, wall, mono, next_reply, asked, streams, sliced }
     }
 
     fn clock(&mut self) -> Clock {
@@ -127,6 +129,9 @@ impl Run {
         let reply_to = ReplyTo(self.next_reply);
         self.next_reply += 1;
         self.asked.push((reply_to, namespace.clone()));
+        if let Command::Subscribe(command) = &command {
+            self.streams.push((command.consumer, namespace.clone()));
+        }
         let request = Request { namespace, reply_to, command };
         self.shard.submit(request.clone(), clock);
         self.reference.submit(request, clock);
@@ -135,7 +140,13 @@ impl Run {
 
     fn compare(&mut self, clock: Clock) {
         self.reference.learn_recorded(self.shard.engine_time());
-        let found = self.shard.answers();
+        let (found, deliveries) = self.shard.effects();
+        for (consumer, jobs) in &deliveries {
+            let stream = self.streams.iter().find(|(of, _)| of == consumer);
+            let namespace = &stream.expect("it was subscribed").1;
+            self.generator.learn(&namespace.clone(), jobs);
+        }
+        compare::deliveries(&std::mem::take(&mut self.reference.deliveries), &deliveries);
         for (reply_to, answer) in &found {
             let asked = self.asked.iter().find(|(of, _)| of == reply_to);
             if let (Answer::Leased { jobs, .. }, Some((_, namespace))) = (answer, asked) {
@@ -190,7 +201,7 @@ impl Run {
         };
         (self.wall, self.mono) = (self.wall + ms, self.mono + ms);
         let waiting = self.reference.waiters.iter();
-        let mut workers = waiting.filter(|w| matches!(w.target, Target::Work { .. }));
+        let mut workers = waiting.filter(|w| !matches!(w.target, Target::End(_)));
         if workers.next().is_none() && !self.sliced && self.generator.random.percent(25) {
             return;
         }
@@ -229,7 +240,13 @@ impl Run {
         if waiters.is_empty() {
             return;
         }
-        let reply_to = self.generator.random.pick(waiters).reply_to;
+        let waiter = self.generator.random.pick(waiters);
+        if let Target::Stream { id, .. } = waiter.target {
+            self.note(format!("{id:?} goes away"));
+            self.shard.turn.unsubscribe(id);
+            return self.reference.unsubscribe(id);
+        }
+        let reply_to = waiter.reply_to;
         self.note(format!("{reply_to:?} goes away"));
         self.shard.turn.disconnect(reply_to);
         self.reference.disconnect(reply_to);

@@ -8,14 +8,16 @@ mod kept;
 mod lease;
 mod operations;
 mod settle;
+mod stream;
 mod time;
 mod view;
 
 use bytes::Bytes;
 use longshore_engine::{
-    Answer, AttemptNote, Body, BodyId, Cap, Checkpoint, Clock, Command, EndKind, Job, JobId,
-    KindId, Lease, LeaseJobs, Limits, NamespaceId, Operation, Phase, Place, QueueId, QueuePattern,
-    QueueSettings, Rejection, ReplyTo, Request, Scope, SkippedItem, TimeMs, Token,
+    Answer, AttemptNote, Body, BodyId, Cap, Checkpoint, Clock, Command, ConsumerId, Delivery,
+    EndKind, Job, JobId, KindId, Lease, LeaseJobs, Limits, NamespaceId, Operation, Phase, Place,
+    QueueId, QueuePattern, QueueSettings, Rejection, ReplyTo, Request, Scope, SkippedItem, TimeMs,
+    Token,
 };
 
 /// A job, and its lease while it runs.
@@ -41,8 +43,39 @@ pub(crate) struct Run {
     pub(crate) lease: Lease,
     pub(crate) expires: u64,
     pub(crate) timeout: Option<u64>,
-    /// It stood when the shard started, of a session that counts no turns: it may have begun.
+    pub(crate) held: Held,
+    /// Its worker was heard to run it.
     pub(crate) begun: bool,
+}
+
+/// Where a run stands in its worker's session.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Held {
+    /// In none.
+    Apart,
+    /// It was sent and has not started.
+    Delivered,
+    /// It has started, or is to run at most once.
+    Started,
+    /// It stood when the shard started.
+    Unknown,
+}
+
+impl Run {
+    /// Whether its worker has the job and does not run it.
+    pub(crate) fn waits(&self) -> bool {
+        matches!(self.held, Held::Delivered | Held::Started) && !self.begun
+    }
+
+    /// Its worker was heard to run it.
+    pub(crate) fn begin(&mut self, timeout_ms: Option<u64>, mono: u64) {
+        self.begun = true;
+        if self.held != Held::Apart {
+            self.held = Held::Started;
+            let timeout = timeout_ms.map(|ms| mono.saturating_add(ms));
+            self.timeout = self.timeout.or(timeout);
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -106,7 +139,17 @@ pub(crate) struct Waiter {
 
 #[derive(Clone, Debug)]
 pub(crate) enum Target {
-    Work { request: Box<LeaseJobs>, settled: Vec<Result<EndKind, Rejection>> },
+    Work {
+        request: Box<LeaseJobs>,
+        settled: Vec<Result<EndKind, Rejection>>,
+    },
+    /// A stream, which stands here in any case and takes jobs while it has both.
+    Stream {
+        id: ConsumerId,
+        request: Box<LeaseJobs>,
+        jobs: usize,
+        bytes: i64,
+    },
     End(JobId),
 }
 
@@ -156,6 +199,8 @@ pub(crate) struct Reference {
     ended: Vec<(NamespaceId, JobId)>,
     /// What the present step answers.
     pub(crate) answers: Vec<(ReplyTo, Answer)>,
+    /// What it delivers.
+    pub(crate) deliveries: Vec<(ConsumerId, Vec<Delivery>)>,
 }
 
 pub(crate) type Refusable<T> = Result<T, Rejection>;
@@ -194,6 +239,7 @@ impl Reference {
             stopping: false,
             ended: Vec::new(),
             answers: Vec::new(),
+            deliveries: Vec::new(),
         }
     }
 
@@ -215,12 +261,15 @@ impl Reference {
         for session in &mut self.sessions {
             session.touched = self.mono;
         }
+        let sessions = &self.sessions;
         for job in &mut self.jobs {
             let Some(run) = &mut job.run else { continue };
             let (worker, session) = (&*run.lease.worker, &*run.lease.session);
-            let of = |key: &SessionKey| (key.0, &*key.1, &*key.2) == (job.ns, worker, session);
-            let counts_turns = self.sessions.iter().any(|session| of(&session.key));
-            run.begun |= !session.is_empty() && !counts_turns;
+            let has = |it: &RefSession| {
+                (it.key.0, it.key.1.as_str(), it.key.2.as_str()) == (job.ns, worker, session)
+            };
+            run.begun = !session.is_empty() && !sessions.iter().any(has);
+            run.held = if run.begun { Held::Unknown } else { Held::Apart };
             let ran_ms = before.since(run.lease.started_at);
             let timeout_ms = job.job.options.timeout_ms;
             run.timeout = timeout_ms.map(|ms| self.mono.saturating_add(ms.saturating_sub(ran_ms)));
@@ -311,6 +360,7 @@ impl Reference {
             command,
             Command::EnqueueJobs(_)
                 | Command::LeaseJobs(_)
+                | Command::Subscribe(_)
                 | Command::PutQueue { .. }
                 | Command::PauseQueue { paused: true, .. }
         );
@@ -326,6 +376,12 @@ impl Reference {
         let answer = match command {
             Command::EnqueueJobs(command) => Some(self.enqueue(ns, &command)),
             Command::LeaseJobs(request) => self.lease(ns, reply_to, request).transpose(),
+            Command::Subscribe(command) => Some(self.subscribe(ns, *command)),
+            Command::AddCredit { consumer, credit, settle } => {
+                let settled = self.settle_all(ns, &settle);
+                self.add_credit(consumer, credit);
+                Some(Ok(Answer::Settled(settled)))
+            }
             Command::AwaitJob { id, wait_ms } => self.await_job(ns, reply_to, id, wait_ms),
             command => Some(self.decide_admin(ns, command)),
         };

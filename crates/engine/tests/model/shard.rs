@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use longshore_engine::wire::Wire;
 use longshore_engine::{
-    Answer, Clock, Effect, Entry, Limits, Position, Recovery, ReplyTo, Request, TimeMs, Turn,
+    Answer, Clock, ConsumerId, Delivery, Effect, Entry, Limits, Position, Recovery, ReplyTo,
+    Request, TimeMs, Turn,
 };
 
 pub(crate) type Map = BTreeMap<Vec<u8>, Bytes>;
@@ -53,9 +54,17 @@ impl Shard {
         assert_eq!(self.journal.len() as u64, group.last().0);
     }
 
-    pub(crate) fn answers(&mut self) -> Vec<(ReplyTo, Answer)> {
-        let effects = self.turn.committed(self.turn.position());
-        effects.into_iter().map(|Effect::Reply { reply_to, answer }| (reply_to, answer)).collect()
+    /// What was answered, and what was delivered.
+    pub(crate) fn effects(&mut self) -> (Vec<(ReplyTo, Answer)>, Vec<(ConsumerId, Vec<Delivery>)>) {
+        let (mut answers, mut deliveries) = (Vec::new(), Vec::new());
+        for effect in self.turn.committed(self.turn.position()) {
+            match effect {
+                Effect::Reply { reply_to, answer } => answers.push((reply_to, answer)),
+                Effect::Deliver { consumer, jobs } => deliveries.push((consumer, jobs)),
+                Effect::Close { .. } => {}
+            }
+        }
+        (answers, deliveries)
     }
 
     /// The time of the last entry.

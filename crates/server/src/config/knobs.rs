@@ -369,7 +369,7 @@ pub(super) const KNOBS: &[Row] = &[
     ),
     count_row!(
         "limits.waiters_max",
-        "Requests that wait in a shard.",
+        "Requests that wait in a shard, and streams that take jobs.",
         node.limits.waiters_max.shard,
         usize,
         1,
@@ -377,7 +377,7 @@ pub(super) const KNOBS: &[Row] = &[
     ),
     count_row!(
         "limits.namespace_waiters_max",
-        "Requests that wait in one namespace.",
+        "The same in one namespace.",
         node.limits.waiters_max.namespace,
         usize,
         1,

@@ -56,6 +56,12 @@ impl<M: Message> Outgoing<M> {
         self.messages.send((Ok(message), Some(part))).await.map_err(|_| Gone)
     }
 
+    /// Waits for a place, for what must not be taken from where it is before there is one.
+    pub(super) async fn place(&self) -> Result<Place<'_, M>, Gone> {
+        let permit = self.messages.reserve().await.map_err(|_| Gone)?;
+        Ok(Place { outgoing: self, permit })
+    }
+
     /// Answers a question, unless readers owe too much.
     pub(super) async fn answer(&self, message: M) -> Result<Result<(), Gone>, Refusal> {
         let part = self.app.hold_part(&self.debt, message.encoded_len())?;
@@ -71,6 +77,21 @@ impl<M: Message> Outgoing<M> {
     /// Is ready once nobody listens any more.
     pub(super) async fn closed(&self) {
         self.messages.closed().await;
+    }
+}
+
+/// A place for one message.
+pub(super) struct Place<'a, M> {
+    outgoing: &'a Outgoing<M>,
+    permit: mpsc::Permit<'a, Counted<M>>,
+}
+
+impl<M: Message> Place<'_, M> {
+    /// Tells what has happened, which goes out in any case.
+    pub(super) fn tell(self, message: M) {
+        let Outgoing { app, debt, .. } = self.outgoing;
+        let part = app.hold_part_in_any_case(debt, message.encoded_len());
+        self.permit.send((Ok(message), Some(part)));
     }
 }
 

@@ -274,7 +274,9 @@ type EngineMetric = (&'static str, &'static str, fn(&ShardStats) -> u64);
 fn engine(page: &mut Page, stats: &[Result<ShardStats, Unavailable>]) {
     let metrics: [EngineMetric; 5] = [
         ("longshore_leases", "Jobs that a worker has.", |it| it.leases),
-        ("longshore_waiting_requests", "Requests that wait for jobs.", |it| it.waiting_requests),
+        ("longshore_waiting_requests", "Requests that wait, and streams that take jobs.", |it| {
+            it.waiting_requests
+        }),
         ("longshore_sessions", "Worker sessions remembered.", |it| it.sessions),
         ("longshore_consumers", "Workers that asked lately.", |it| it.consumers),
         ("longshore_queues", "Queues.", |it| it.queues_total),

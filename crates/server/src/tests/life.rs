@@ -1,11 +1,16 @@
 //! A node at work: jobs across restarts, calls that wait, calls whose callers go away.
 
-use longshore_engine::{Answer, Command};
+use std::task::Poll;
+
+use longshore_engine::{
+    Answer, Command, Credit, EnqueueJobs, Holder, JobId, NewJob, QueuePattern, Subscribe,
+};
 
 use super::support::{
     ack, block_on, config, create_namespace, enqueue, job_id, jobs, lease, lease_now, namespace_in,
     open,
 };
+use crate::courier::News;
 use crate::{Cause, ShardState};
 
 #[test]
@@ -104,6 +109,120 @@ fn a_caller_that_went_away_is_handed_nothing() {
         enqueue(&node, 0..1).await;
         assert_eq!(lease_now(&node, 1).await.len(), 1);
         assert_eq!(waiting_requests(&node).await, 0);
+        node.stop().await;
+    });
+}
+
+/// An answer had arrived in the instant in which its caller went: nobody gave its lease back, and
+/// where a session's heartbeats extended it, nobody else ever got the job.
+#[test]
+fn what_an_answer_that_nobody_took_had_leased_is_free_again() {
+    let root = tempfile::tempdir().unwrap();
+    block_on(async {
+        let node = open(&config(root.path())).await;
+        let mut waiting = Box::pin(node.call("default", lease(1, 50_000)));
+        let polled = std::future::poll_fn(|cx| Poll::Ready(waiting.as_mut().poll(cx))).await;
+        assert!(polled.is_pending());
+        while waiting_requests(&node).await < 1 {
+            tokio::task::yield_now().await;
+        }
+        enqueue(&node, 0..1).await;
+        // Answers leave the shard in order: once this one is there, so is that of the lease.
+        assert_eq!(lease_now(&node, 1).await, []);
+        drop(waiting);
+        let Command::LeaseJobs(mut another) = lease(1, 20_000) else { unreachable!() };
+        another.worker = "w2".into();
+        match node.call("default", Command::LeaseJobs(another)).await.unwrap() {
+            Answer::Leased { jobs, .. } => {
+                assert_eq!(jobs.iter().map(|job| job.attempt).collect::<Vec<_>>(), [1]);
+            }
+            answer => panic!("{answer:?}"),
+        }
+        node.stop().await;
+    });
+}
+
+/// A stream of the session `s` of the worker `w`, which can take so many jobs.
+async fn consumer(node: &crate::Node, jobs: usize) -> crate::node::Subscription {
+    let mut consumer = node.consumer("default");
+    let subscriber = consumer.subscriber().unwrap();
+    let command = Subscribe {
+        consumer: consumer.id,
+        holder: Holder { worker: "w".into(), session: "s".into() },
+        queues: vec![(QueuePattern::Exactly("q".into()), 0)],
+        kinds: None,
+        lease_ms: None,
+        credit: Credit { jobs, bytes: 1 << 20 },
+    };
+    let answer = node.subscribe(subscriber, Box::new(command)).await.unwrap();
+    assert!(matches!(answer, Answer::Subscribed { stands: true }), "{answer:?}");
+    consumer
+}
+
+async fn enqueue_once(node: &crate::Node, number: u64) {
+    let once = NewJob { at_most_once: true, ..NewJob::new(job_id(number), "k", "[]") };
+    let command = EnqueueJobs { queue: "q".into(), jobs: vec![once] };
+    let answer = node.call("default", Command::EnqueueJobs(command)).await.unwrap();
+    assert!(matches!(answer, Answer::Enqueued(_)), "{answer:?}");
+}
+
+/// Waits for jobs as another worker, and answers which came, each with its attempt.
+async fn taken_by_another(node: &crate::Node) -> Vec<(JobId, u32)> {
+    let Command::LeaseJobs(mut another) = lease(9, 20_000) else { unreachable!() };
+    another.worker = "w2".into();
+    match node.call("default", Command::LeaseJobs(another)).await.unwrap() {
+        Answer::Leased { jobs, .. } => jobs.iter().map(|job| (job.id, job.attempt)).collect(),
+        answer => panic!("{answer:?}"),
+    }
+}
+
+#[test]
+fn what_was_delivered_to_a_stream_that_went_is_free_again() {
+    let root = tempfile::tempdir().unwrap();
+    block_on(async {
+        let node = open(&config(root.path())).await;
+        let consumer = consumer(&node, 5).await;
+        enqueue_once(&node, 1).await;
+        assert_eq!(lease_now(&node, 1).await, [], "it was delivered");
+        drop(consumer);
+        assert_eq!(taken_by_another(&node).await, [(job_id(1), 1)]);
+        node.stop().await;
+    });
+}
+
+/// It counted as started from its grant on, and died with a session whose worker never got it.
+#[test]
+fn the_end_of_a_session_does_not_use_up_what_its_stream_never_got() {
+    let root = tempfile::tempdir().unwrap();
+    block_on(async {
+        let node = open(&config(root.path())).await;
+        for number in 0..50 {
+            let consumer = consumer(&node, 1).await;
+            enqueue_once(&node, number).await;
+            consumer.leave().await;
+            let holder = Holder { worker: "w".into(), session: "s".into() };
+            let end = Command::EndSession { holder, why: "it left".into(), goodbye: false };
+            let answer = node.call("default", end).await.unwrap();
+            let Answer::Session(view) = answer else { panic!("{answer:?}") };
+            assert_eq!((view.lost, view.given_back), (Vec::new(), Vec::new()));
+            assert_eq!(taken_by_another(&node).await, [(job_id(number), 1)]);
+        }
+        node.stop().await;
+    });
+}
+
+#[test]
+fn jobs_that_are_not_taken_from_a_delivery_go_back_and_the_others_do_not() {
+    let root = tempfile::tempdir().unwrap();
+    block_on(async {
+        let node = open(&config(root.path())).await;
+        let mut consumer = consumer(&node, 2).await;
+        enqueue(&node, 0..2).await;
+        let Some(News::Jobs(mut jobs)) = consumer.next().await else { panic!("jobs are to come") };
+        assert_eq!(jobs.take().map(|job| job.id), Some(job_id(0)));
+        drop(jobs);
+        assert_eq!(taken_by_another(&node).await, [(job_id(1), 1)]);
+        assert_eq!(lease_now(&node, 9).await, []);
         node.stop().await;
     });
 }

@@ -343,6 +343,32 @@ async fn a_limit_on_lease_requests_ends_no_stream() {
     server.stop().await;
 }
 
+/// Commands of that class since the server began.
+async fn commands(server: &Server, class: &str) -> u64 {
+    let (_, metrics) = server.http("GET", "/metrics").await;
+    let class = format!("class=\"{class}\"");
+    let metrics = metrics.as_str().unwrap();
+    let of_class = metrics
+        .lines()
+        .filter(|line| line.starts_with("longshore_commands_total") && line.contains(&class));
+    let counts = of_class.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok());
+    counts.sum()
+}
+
+/// The stream asked for jobs again after every delivery.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_has_credit_asks_for_nothing_more() {
+    let server = Server::start().await;
+    let (mut worker, _) = server.worker(hello()).await;
+    worker.tell(Tells::Credit(credit(100))).await;
+    for _ in 0..30 {
+        server.enqueue(1).await;
+        assert!(matches!(worker.hear().await, Told::Deliver(_)));
+    }
+    assert_eq!(commands(&server, "lease").await, 1);
+    server.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_that_may_not_wait_does_not_ask_in_a_loop() {
     let server = Server::start_with(|config| config.node.limits.waiters_max.shard = 0).await;
@@ -351,13 +377,7 @@ async fn a_worker_that_may_not_wait_does_not_ask_in_a_loop() {
     for _ in 0..50 {
         worker.beat().await;
     }
-    let (_, metrics) = server.http("GET", "/metrics").await;
-    let metrics = metrics.as_str().unwrap();
-    let of_leases = |line: &&str| {
-        line.starts_with("longshore_commands_total") && line.contains("class=\"lease\"")
-    };
-    let asked = metrics.lines().filter(of_leases).filter_map(|line| line.rsplit(' ').next());
-    let asked: u64 = asked.filter_map(|count| count.parse::<u64>().ok()).sum();
+    let asked = commands(&server, "lease").await;
     assert!(asked <= 5, "{asked} requests for jobs within 50 heartbeats");
     server.enqueue(1).await;
     assert_eq!(worker.take(1).await.len(), 1);

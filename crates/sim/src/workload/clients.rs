@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use longshore_engine::{
-    Answer, CheckpointJob, Command, Delivery, EnqueueJobs, HeldLease, LeaseJobs, ReplyTo,
-    SessionView, Settlement, Token,
+    Answer, CheckpointJob, Command, ConsumerId, Credit, Delivery, EnqueueJobs, HeldLease,
+    LeaseJobs, ReplyTo, SessionView, Settlement, Subscribe, Token,
 };
 
 use super::ops;
@@ -60,6 +60,17 @@ struct Stream {
     started: BTreeSet<Token>,
     /// A session of its whose time to come back is over.
     ending: Option<u64>,
+    /// As what it takes jobs, where it does.
+    consumer: Option<ConsumerId>,
+    /// What it took jobs as before.
+    gone: Vec<ConsumerId>,
+}
+
+impl Stream {
+    /// It takes no jobs any more.
+    fn unsubscribe(&mut self) {
+        self.gone.extend(self.consumer.take());
+    }
 }
 
 /// A handful of clients; what they do differs from run to run.
@@ -113,6 +124,32 @@ impl Client {
         };
         self.sent = Some(command.clone());
         command
+    }
+
+    /// Streams that have gone since the last look.
+    pub(crate) fn take_gone(&mut self) -> Vec<ConsumerId> {
+        match &mut self.role {
+            Role::Worker(worker) => {
+                worker.stream.as_mut().map(|it| std::mem::take(&mut it.gone)).unwrap_or_default()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// Its stream broke, if it has one.
+    pub(crate) fn stream_broke(&mut self) {
+        if let Role::Worker(worker) = &mut self.role {
+            worker.hang_up();
+        }
+    }
+
+    /// Jobs arrive over its stream.
+    pub(crate) fn delivered(&mut self, id: ConsumerId, jobs: Vec<Delivery>) {
+        if let Role::Worker(worker) = &mut self.role
+            && worker.stream.as_ref().is_some_and(|stream| stream.consumer == Some(id))
+        {
+            worker.held.extend(jobs);
+        }
     }
 
     /// Whether it has nothing better to do than to be idle for now.
@@ -177,6 +214,9 @@ impl Worker {
             let extension = ops::heartbeat::sample(random, job);
             return Command::ExtendLeases(vec![extension]);
         }
+        if let Some(command) = self.take_jobs(random, next_id) {
+            return command;
+        }
         if !self.turns && !self.untold.is_empty() && random.percent(70) {
             return Command::SettleJobs(self.untold.clone());
         }
@@ -203,8 +243,11 @@ impl Worker {
         let stream = self.stream.as_mut()?;
         let holder = |session| ops::session::holder(&self.name, session);
         // Its stream breaks; or it is taken for gone and goes on all the same.
-        stream.open &= !random.percent(4);
-        if random.percent(2) {
+        if random.percent(4) {
+            stream.open = false;
+            stream.unsubscribe();
+        }
+        if random.percent(4) {
             stream.ending.get_or_insert(self.session);
         }
         if let Some(session) = stream.ending
@@ -226,7 +269,7 @@ impl Worker {
             return Some(Command::ResumeSession { holder: holder(self.session), held });
         }
         let new = self.held.iter().find(|job| !stream.started.contains(&job.token));
-        if let Some(job) = new.filter(|_| random.percent(50)) {
+        if let Some(job) = new.filter(|_| random.percent(70)) {
             stream.started.insert(job.token);
             return Some(Command::StartJobs(vec![(job.id, job.token)]));
         }
@@ -236,10 +279,40 @@ impl Worker {
         })
     }
 
+    /// A worker with a stream takes jobs, or more of them than before.
+    fn take_jobs(&mut self, random: &mut Random, next_id: &mut u64) -> Option<Command> {
+        let stream = self.stream.as_mut()?;
+        if random.percent(4) {
+            // What it gave is void; it gives anew.
+            stream.unsubscribe();
+        }
+        let credit = Credit { jobs: 1 + random.index(4), bytes: 1 + random.below(4000) };
+        if let Some(consumer) = stream.consumer {
+            let settle = if random.percent(80) { self.untold.clone() } else { Vec::new() };
+            let wanted = !settle.is_empty() || random.percent(30);
+            return wanted.then_some(Command::AddCredit { consumer, credit, settle });
+        }
+        // Some lease for themselves, as nothing keeps them from it.
+        if random.percent(15) {
+            return None;
+        }
+        *next_id += 1;
+        let consumer = ConsumerId(*next_id);
+        stream.consumer = Some(consumer);
+        let LeaseJobs { queues, kinds, lease_ms, .. } = ops::lease::sample(random);
+        let weighted = random.percent(30);
+        let weight = |random: &mut Random| if weighted { 1 + random.below(9) as u32 } else { 0 };
+        let queues = queues.into_iter().map(|queue| (queue, weight(random))).collect();
+        let holder = ops::session::holder(&self.name, self.session);
+        let command = Subscribe { consumer, holder, queues, kinds, lease_ms, credit };
+        Some(Command::Subscribe(Box::new(command)))
+    }
+
     /// The stream broke.
     fn hang_up(&mut self) {
         if let Some(stream) = &mut self.stream {
             stream.open = false;
+            stream.unsubscribe();
         }
     }
 
@@ -269,7 +342,9 @@ impl Worker {
     /// The process ends and begins anew.
     fn die(&mut self) {
         if let Some(stream) = &mut self.stream {
-            *stream = Stream { ending: Some(self.session), ..Stream::default() };
+            stream.unsubscribe();
+            let gone = std::mem::take(&mut stream.gone);
+            *stream = Stream { ending: Some(self.session), gone, ..Stream::default() };
         }
         self.session += 1;
         (self.turn, self.seen) = (1, 0);
@@ -302,7 +377,16 @@ impl Worker {
                 }
             }
             (Command::LeaseJobs(_), _) => self.turn += 1,
-            (Command::SettleJobs(settlements), Answer::Settled(_)) => self.told(settlements),
+            (
+                Command::SettleJobs(settlements) | Command::AddCredit { settle: settlements, .. },
+                Answer::Settled(_),
+            ) => self.told(settlements),
+            (Command::Subscribe(_), Answer::Subscribed { stands: true }) => {}
+            (Command::Subscribe(_), _) => {
+                if let Some(stream) = &mut self.stream {
+                    stream.unsubscribe();
+                }
+            }
             (Command::ExtendLeases(extensions), Answer::Extended(results)) => {
                 for (extension, result) in extensions.iter().zip(results) {
                     if result.is_err() {

@@ -108,7 +108,9 @@ impl Shadow {
         match command {
             Command::EnqueueJobs(enqueue) => ops::enqueue::tried(self, namespace, enqueue),
             Command::LeaseJobs(request) => ops::lease::tried(self, namespace, request),
-            Command::SettleJobs(settlements) => ops::settle::tried(self, namespace, settlements),
+            Command::SettleJobs(settlements) | Command::AddCredit { settle: settlements, .. } => {
+                ops::settle::tried(self, namespace, settlements);
+            }
             Command::CheckpointJobs(all) => ops::checkpoint::tried(self, namespace, all),
             Command::CancelJob { id, .. } => ops::admin::cancel_tried(self, namespace, *id),
             Command::RemoveJob { id } => ops::admin::remove_tried(self, namespace, *id),
@@ -128,7 +130,7 @@ impl Shadow {
         match command {
             Command::EnqueueJobs(enqueue) => ops::enqueue::told(self, namespace, enqueue, answer),
             Command::LeaseJobs(request) => ops::lease::told(self, namespace, request, answer),
-            Command::SettleJobs(settlements) => {
+            Command::SettleJobs(settlements) | Command::AddCredit { settle: settlements, .. } => {
                 ops::settle::told(self, namespace, settlements, answer)
             }
             Command::ExtendLeases(extensions) => {

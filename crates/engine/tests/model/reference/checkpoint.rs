@@ -37,6 +37,7 @@ impl Reference {
         }
         let mono = self.mono;
         if let Some(run) = &mut job.run {
+            run.begin(job.job.options.timeout_ms, mono);
             let expires = mono.saturating_add(told.lease_ms.unwrap_or(run.lease.lease_ms));
             run.expires = run.timeout.map_or(expires, |timeout| expires.min(timeout));
         }

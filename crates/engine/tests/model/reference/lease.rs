@@ -6,7 +6,7 @@ use longshore_engine::{
 };
 
 use super::{
-    RefConsumer, RefJob, RefSession, Reference, Refusable, Run, SessionKey, Target, Waiter,
+    Held, RefConsumer, RefJob, RefSession, Reference, Refusable, Run, SessionKey, Target, Waiter,
     refused, room,
 };
 
@@ -32,7 +32,7 @@ impl Reference {
         let mut jobs = self.granted_before(&key, &request);
         if jobs.is_empty() {
             self.take_back(&key, &request);
-            jobs = self.grant(ns, &request);
+            jobs = self.grant(ns, &request, (request.max, u64::MAX)).0;
         }
         let may_wait = !self.stopping && self.check_waiting(ns).is_ok();
         if jobs.is_empty() && request.wait_ms > 0 && request.max > 0 && may_wait {
@@ -44,7 +44,7 @@ impl Reference {
         Ok(Some(Answer::Leased { jobs, settled }))
     }
 
-    fn check_lease(&self, key: &SessionKey, request: &LeaseJobs) -> Refusable<()> {
+    pub(super) fn check_lease(&self, key: &SessionKey, request: &LeaseJobs) -> Refusable<()> {
         let limits = &self.limits;
         let bad = request.max > limits.lease_jobs_max
             || request.settle.len() > limits.bulk_jobs_max
@@ -86,7 +86,7 @@ impl Reference {
             Target::Work { request, .. } => {
                 (w.ns, &request.worker, &request.session) == (key.0, &key.1, &key.2)
             }
-            Target::End(_) => false,
+            Target::Stream { .. } | Target::End(_) => false,
         };
         if let Some(index) = self.waiters.iter().position(same) {
             let waiter = self.waiters.remove(index);
@@ -97,6 +97,10 @@ impl Reference {
 
     fn saw(&mut self, key: &SessionKey, request: &LeaseJobs) {
         let until = self.mono + request.wait_ms + self.limits.consumer_ms;
+        self.saw_until(key, request, until);
+    }
+
+    pub(super) fn saw_until(&mut self, key: &SessionKey, request: &LeaseJobs, until: u64) {
         let known = self.consumers.iter_mut().find(|consumer| consumer.key == *key);
         if let Some(known) =
             known.filter(|it| it.queues == request.queues && it.kinds == request.kinds)
@@ -138,26 +142,42 @@ impl Reference {
         }
     }
 
-    fn grant(&mut self, ns: NamespaceId, request: &LeaseJobs) -> Vec<Delivery> {
-        let mut jobs = Vec::new();
-        while !self.stopping && jobs.len() < request.max {
-            let want = request.max - jobs.len();
+    /// Grants up to so many jobs and about so many bytes, and answers how many bytes it were.
+    pub(super) fn grant(
+        &mut self,
+        ns: NamespaceId,
+        request: &LeaseJobs,
+        (jobs_max, bytes_max): (usize, u64),
+    ) -> (Vec<Delivery>, u64) {
+        let (mut jobs, mut bytes, mut is_full) = (Vec::new(), 0, false);
+        while !self.stopping && jobs.len() < jobs_max && bytes < bytes_max && !is_full {
+            let want = jobs_max - jobs.len();
             let offers = request.queues.iter().map(|queues| self.offer(ns, request, queues, want));
             let Some(offer) = offers.into_iter().find(|offer| !offer.is_empty()) else { break };
-            let mut granted = Vec::new();
+            let (mut granted, mut granted_bytes) = (Vec::new(), 0);
             for id in offer {
-                let found = &self.job(ns, id).expect("it waits").job;
-                match self.out_of_time(found) {
-                    Some(late) => self.end_late(ns, id, late),
-                    None => granted.push(self.hand_over(ns, id, request)),
+                let found = self.job(ns, id).expect("it waits");
+                if let Some(late) = self.out_of_time(&found.job) {
+                    self.end_late(ns, id, late);
+                    continue;
                 }
+                let cursor = found.checkpoint.as_ref().and_then(|it| it.cursor.as_ref());
+                let args = found.job.args.as_ref().map_or(0, |args| self.body(args).len());
+                let size = (args + cursor.map_or(0, bytes::Bytes::len)) as u64;
+                if bytes + granted_bytes + size > bytes_max && !granted.is_empty() {
+                    is_full = true;
+                    break;
+                }
+                granted_bytes += size;
+                granted.push(self.hand_over(ns, id, request));
             }
             if let Some(turn) = request.turn.filter(|_| !granted.is_empty()) {
                 self.remember_turn(ns, request, turn, &granted);
             }
+            bytes += granted_bytes;
             jobs.extend(granted);
         }
-        jobs
+        (jobs, bytes)
     }
 
     /// The first `want` jobs of these queues that are due and of a kind that is wanted.
@@ -198,7 +218,8 @@ impl Reference {
     /// Whether somebody waits who would take the job.
     pub(super) fn is_awaited(&self, job: &RefJob) -> bool {
         self.waiters.iter().filter(|waiter| waiter.ns == job.ns).any(|w| match &w.target {
-            Target::Work { request, .. } => {
+            Target::Stream { jobs, bytes, .. } if *jobs == 0 || *bytes <= 0 => false,
+            Target::Work { request, .. } | Target::Stream { request, .. } => {
                 request.queues.iter().any(|pattern| self.suits(request, pattern, job))
             }
             Target::End(_) => false,
@@ -210,8 +231,20 @@ impl Reference {
         self.next_token += 1;
         let (now, mono, default_ms) = (self.now, self.mono, self.limits.lease_ms_default);
         let job = self.job_mut(ns, id);
-        let lease_ms = request.lease_ms.or(job.job.options.lease_ms).unwrap_or(default_ms);
-        let timeout = job.job.options.timeout_ms.map(|ms| mono.saturating_add(ms));
+        let own_ms = job.job.options.lease_ms;
+        let lease_ms = if request.prefetch {
+            request.lease_ms.unwrap_or(default_ms).max(own_ms.unwrap_or(0))
+        } else {
+            request.lease_ms.or(own_ms).unwrap_or(default_ms)
+        };
+        // That of a job which waits at its worker begins when the worker runs it.
+        let timeout_ms = job.job.options.timeout_ms.filter(|_| !request.prefetch);
+        let timeout = timeout_ms.map(|ms| mono.saturating_add(ms));
+        let held = match (request.prefetch, job.job.options.at_most_once) {
+            (false, _) => Held::Apart,
+            (true, false) => Held::Delivered,
+            (true, true) => Held::Started,
+        };
         let expires = mono.saturating_add(lease_ms);
         let lease = Lease {
             token,
@@ -225,7 +258,8 @@ impl Reference {
             progress_text: None,
         };
         let expires = timeout.map_or(expires, |timeout| expires.min(timeout));
-        job.run = Some(Run { lease: lease.clone(), expires, timeout, begun: false });
+        let begun = false;
+        job.run = Some(Run { lease: lease.clone(), expires, timeout, held, begun });
         let job = job.clone();
         self.delivery(&job, &lease)
     }
@@ -290,17 +324,19 @@ impl Reference {
     pub(super) fn dispatch(&mut self) {
         let mut index = 0;
         while let Some(waiter) = self.waiters.get(index).cloned() {
-            let Target::Work { request, settled } = waiter.target else {
-                index += 1;
-                continue;
-            };
             let ended = self.ended.len();
-            let jobs = self.grant(waiter.ns, &request);
-            if jobs.is_empty() {
-                index += 1;
-            } else {
-                self.waiters.remove(index);
-                self.answers.push((waiter.reply_to, Answer::Leased { jobs, settled }));
+            match waiter.target {
+                Target::End(_) => index += 1,
+                Target::Stream { id, .. } => index += usize::from(!self.serve_stream(id)),
+                Target::Work { request, settled } => {
+                    let (jobs, _) = self.grant(waiter.ns, &request, (request.max, u64::MAX));
+                    if jobs.is_empty() {
+                        index += 1;
+                    } else {
+                        self.waiters.remove(index);
+                        self.answers.push((waiter.reply_to, Answer::Leased { jobs, settled }));
+                    }
+                }
             }
             if self.ended.len() > ended {
                 // A job that ended may have let another come forward.
@@ -309,7 +345,7 @@ impl Reference {
         }
     }
 
-    fn check_waiting(&self, ns: NamespaceId) -> Refusable<()> {
+    pub(super) fn check_waiting(&self, ns: NamespaceId) -> Refusable<()> {
         let all = self.waiters.iter().map(|waiter| waiter.ns);
         room(self.limits.waiters_max, ns, all)
             .map_err(|(scope, limit)| Rejection::TooManyWaiting { scope, limit })

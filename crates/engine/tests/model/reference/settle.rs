@@ -245,7 +245,11 @@ impl Reference {
         }
         self.check_lease_ms(e.lease_ms)?;
         let mono = self.mono;
+        let timeout_ms = found.job.options.timeout_ms;
         let run = self.job_mut(ns, e.id).run.as_mut().expect("it runs");
+        if run.held != super::Held::Apart {
+            run.begin(timeout_ms, mono);
+        }
         run.lease.progress = e.progress.map(|p| p.min(10_000)).or(run.lease.progress);
         if e.progress_text.is_some() {
             run.lease.progress_text.clone_from(&e.progress_text);

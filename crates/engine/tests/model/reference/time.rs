@@ -1,10 +1,11 @@
 //! What time brings about.
 
 use longshore_engine::{
-    Answer, Cause, Clock, JobId, NamespaceId, OperationState, Phase, QueueId, QueueSettings, TimeMs,
+    Answer, Cause, Clock, JobId, NamespaceId, OperationState, Phase, QueueId, QueueSettings,
+    Settlement, TimeMs, Verdict,
 };
 
-use super::{Reference, Target, Waiter};
+use super::{Held, Reference, Target, Waiter};
 
 const SWEEP_MS: u64 = 10_000;
 
@@ -29,11 +30,18 @@ impl Reference {
         let due = |job: &super::RefJob| {
             let run = job.run.as_ref()?;
             let timed_out = run.timeout.is_some_and(|timeout| timeout < self.mono);
-            (run.expires < self.mono).then_some((run.expires, job.ns, job.job.id, timed_out))
+            let free = (run.held == Held::Delivered).then_some(run.lease.token);
+            let id = job.job.id;
+            (run.expires < self.mono).then_some((run.expires, job.ns, id, timed_out, free))
         };
         let mut ends: Vec<_> = self.jobs.iter().filter_map(due).collect();
         ends.sort_unstable();
-        for (index, (_, ns, id, timed_out)) in (0..).zip(ends) {
+        for (index, (_, ns, id, timed_out, free)) in (0..).zip(ends) {
+            if let Some(token) = free {
+                let release = Settlement { id, token, verdict: Verdict::Release };
+                self.settle_all(ns, &[release]).remove(0).expect("its lease is live");
+                continue;
+            }
             let cause = if timed_out { Cause::Timeout } else { Cause::Lost };
             self.fail(ns, id, &cause, None, (None, index));
         }
@@ -77,6 +85,10 @@ impl Reference {
             let answer = match waiter.target {
                 Target::Work { settled, .. } => Answer::Leased { jobs: Vec::new(), settled },
                 Target::End(id) => self.job_answer(waiter.ns, id),
+                Target::Stream { request, .. } => {
+                    self.left(&request, waiter.ns);
+                    continue;
+                }
             };
             self.answers.push((waiter.reply_to, answer));
         }
@@ -141,7 +153,8 @@ impl Reference {
         }
         let by_mono = |at: u64| at.saturating_sub(self.mono);
         let by_wall = |at: TimeMs| at.since(self.now);
-        let mut next: Vec<u64> = self.waiters.iter().map(|w| by_mono(w.deadline)).collect();
+        let ends = self.waiters.iter().filter(|it| it.deadline < u64::MAX);
+        let mut next: Vec<u64> = ends.map(|w| by_mono(w.deadline)).collect();
         for job in &self.jobs {
             next.extend(job.run.as_ref().map(|run| by_mono(run.expires + 1)));
             next.extend(Self::forget_at(job).map(by_wall));

@@ -7,7 +7,7 @@ use longshore_engine::{
     Rejection,
 };
 
-use super::{RefConsumer, RefJob, RefNamespace, RefQueue, Reference, Refusable};
+use super::{RefConsumer, RefJob, RefNamespace, RefQueue, Reference, Refusable, Run};
 
 impl Reference {
     pub(crate) fn job_view(&self, ns: NamespaceId, id: JobId) -> Option<JobView> {
@@ -85,8 +85,8 @@ impl Reference {
             scheduled: scheduled as u64,
             retrying: retrying as u64,
             blocked: count(&|job| self.is_held(job)),
-            held: 0,
-            running: count(&|job| job.run.is_some()),
+            held: count(&|job| job.run.as_ref().is_some_and(Run::waits)),
+            running: count(&|job| job.run.as_ref().is_some_and(|run| !run.waits())),
             dead: count(&|job| Self::is_dead(&job.job)),
             oldest_age_ms: oldest.filter(|at| *at <= self.now).map(|at| self.now.since(at)),
             consumers: self.consumers_of(queue).len() as u64,

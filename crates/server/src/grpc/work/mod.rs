@@ -1,6 +1,7 @@
 //! The stream of one worker: from hello to its end. A session outlives its stream for a while.
 
 mod hello;
+mod intake;
 mod session;
 mod stream;
 mod tell;

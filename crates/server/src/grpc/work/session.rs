@@ -1,48 +1,43 @@
 //! A worker that has said hello: what it tells is carried out, and it gets jobs for its credit.
 //!
-//! One request for jobs waits in the shard while there is credit. What the worker tells goes on
-//! beside it, as much at a time as [`UNDER_WAY_MAX`] says; while that is reached, or the worker
-//! does not take what it is told, its stream is not read, and flow control slows it down.
+//! The stream is a consumer of its shard while there is credit ([`Intake`]). What the worker tells
+//! goes on beside it, as much at a time as [`UNDER_WAY_MAX`] says; while that is reached, or the
+//! worker does not take what it is told, its stream is not read, and flow control slows it down.
 
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use longshore_engine::{Answer, Command, Delivery, Instruction, LeaseJobs, QueuePattern};
+use longshore_engine::{Command, Delivery, HeldLease, Instruction};
 use longshore_proto::v1::{self, server_message::Message, worker_message};
 use tokio::time::sleep_until;
 use tonic::Streaming;
 
 use super::hello::{HELD_MAX, Wish};
+use super::intake::{Came, Intake};
 use super::tell::{Answers, Telling, run_control};
 use super::{End, Outgoing, protocol, unread};
-use crate::clock::Clocks;
+use crate::courier::HandedJobs;
 use crate::grpc::Face;
 use crate::grpc::job_out::{delivery, lease_ref};
-use crate::http::look::{ask, unexpected};
-use crate::http::refusal::Refusal;
+use crate::grpc::outgoing::Gone;
 use crate::workers::{Run, Wanted, Worker};
 
 /// Messages of one worker that are carried out at the same time.
 const UNDER_WAY_MAX: usize = 16;
-/// Jobs that one request asks for.
-const LEASE_JOBS_MAX: usize = 1000;
 /// Bytes of one message with jobs, about. A job larger than this goes alone.
 const DELIVER_BYTES_MAX: usize = 1 << 20;
 /// Heartbeats within the length of a lease.
 const BEATS_PER_LEASE: u64 = 3;
-/// When jobs are asked for again, where the shard did not answer or could not have it wait.
-const PAUSE: Duration = Duration::from_secs(1);
 /// How long after the end of a run's timeout the shard, which counts in whole milliseconds, is
 /// asked whether it has ended the run.
 const TIMED_OUT_AFTER: Duration = Duration::from_millis(5);
+/// How long what was told before a stream broke may take.
+const FINISH_MAX: Duration = Duration::from_secs(2);
 /// How often it is looked which leases a worker has lost whose heartbeats do not come.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
-/// Jobs, and whether there are none although the request has not waited.
-type Leased = Result<(Vec<Delivery>, bool), Refusal>;
-type Leasing = Pin<Box<dyn Future<Output = Leased> + Send>>;
 type Working = Pin<Box<dyn Future<Output = Answers> + Send>>;
 type UnderWay = FuturesUnordered<Working>;
 
@@ -53,14 +48,13 @@ pub(super) struct Session {
     telling: Telling,
     /// The stream's number.
     number: u64,
-    wish: Wish,
-    clocks: Clocks,
-    /// Jobs that the worker can take.
-    credit: usize,
-    /// The request for jobs that waits.
-    leasing: Option<Leasing>,
-    /// The shard did not answer the last one, or too many waited for it to wait as well.
-    pauses: bool,
+    wish: Arc<Wish>,
+    /// Leases that the worker holds from the stream before, until they are compared.
+    held: Vec<HeldLease>,
+    intake: Intake,
+    /// What the worker settled last, until it is known whether it gives credit right behind it:
+    /// both are one command.
+    settles: Option<v1::Settle>,
     under_way: UnderWay,
     /// The look at which leases are lost, one at a time: it must not keep messages from being read.
     looking: Option<Working>,
@@ -80,19 +74,21 @@ impl Session {
         outgoing: Outgoing,
         worker: &Arc<Worker>,
         number: u64,
-        wish: Wish,
+        mut wish: Wish,
     ) -> Self {
+        let held = std::mem::take(&mut wish.held);
         let telling = Telling { app: Arc::clone(&face.app), worker: Arc::clone(worker) };
+        let wish = Arc::new(wish);
+        let intake = Intake::new(Arc::clone(&face.app), Arc::clone(&wish));
         Self {
             face,
             outgoing,
             telling,
             number,
             wish,
-            clocks: Clocks::new(Instant::now()),
-            credit: 0,
-            leasing: None,
-            pauses: false,
+            held,
+            intake,
+            settles: None,
             under_way: FuturesUnordered::new(),
             looking: None,
             leaves: false,
@@ -111,15 +107,32 @@ impl Session {
         if let Err(end) = self.welcome().await {
             return end;
         }
-        loop {
+        let end = loop {
             if let Err(end) = self.step(incoming).await {
-                return end;
+                break end;
             }
+        };
+        if !matches!(end, End::Stopping) {
+            // Before the session ends or is compared by its next stream: what did not reach the
+            // worker is free by then, also what runs at most once and would count as started.
+            self.intake.leave().await;
         }
+        if matches!(end, End::Broken) {
+            self.finish().await;
+        }
+        end
+    }
+
+    /// Carries out what the worker told before its stream broke; nobody hears the answers.
+    async fn finish(&mut self) {
+        self.tell_settlements();
+        let all = async { while self.under_way.next().await.is_some() {} };
+        // What takes longer is withdrawn where it was not taken up.
+        let _ = tokio::time::timeout(FINISH_MAX, all).await;
     }
 
     async fn welcome(&mut self) -> Result<(), End> {
-        let (holder, held) = (self.wish.holder.clone(), std::mem::take(&mut self.wish.held));
+        let (holder, held) = (self.wish.holder.clone(), std::mem::take(&mut self.held));
         let view = self.telling.session(Command::ResumeSession { holder, held }).await?;
         let runs = view.held.into_iter().map(|job| {
             let run = Run {
@@ -179,19 +192,23 @@ impl Session {
 
     /// Waits for the next thing to happen, and does what it asks for.
     async fn step(&mut self, incoming: &mut Streaming<v1::WorkerMessage>) -> Result<(), End> {
-        if self.leaves && self.under_way.is_empty() {
+        if self.leaves && self.under_way.is_empty() && self.settles.is_none() {
             return Err(End::Goodbye);
         }
-        self.ask_for_jobs();
+        let may_take = self.takes_jobs();
+        if !self.leaves {
+            self.intake.look(may_take);
+        }
         let reads = self.under_way.len() < UNDER_WAY_MAX && !self.leaves;
         let silent = sleep_until(self.silent_at().into());
-        let asks = self.leasing.is_some();
+        let takes = self.intake.is_open() && !self.leaves;
+        let looks_for_jobs = at(self.intake.looks_at().filter(|_| may_take));
+        let tells = self.settles.is_some() || self.intake.has_to_tell(false);
         let timeout = self.worker().next_timeout();
         let timed_out = at(timeout.map(|at| at + TIMED_OUT_AFTER));
         let looks_at = self.looks_at().filter(|_| self.looking.is_none());
         let looks = at(looks_at);
         let looking = of(self.looking.as_mut());
-        let leasing = of(self.leasing.as_mut());
         tokio::select! {
             biased;
             () = self.face.stopped() => Err(End::Stopping),
@@ -203,8 +220,12 @@ impl Session {
                 }
                 Ok(())
             }
-            leased = leasing => self.leased(leased).await,
-            () = silent, if asks => Ok(()),
+            came = self.intake.next(), if takes => match came? {
+                Came::Jobs(jobs) => self.deliver(jobs).await,
+                Came::Nothing => Ok(()),
+            },
+            () = silent, if takes => Ok(()),
+            () = looks_for_jobs => Ok(()),
             () = timed_out => {
                 let due = self.worker().timed_out(Instant::now());
                 self.under_way.push(Box::pin(self.telling.clone().timed_out(due)));
@@ -229,24 +250,19 @@ impl Session {
                 Ok(None) => Err(End::Broken),
                 Err(status) => Err(unread(status)),
             },
+            // Nothing more can be read at once.
+            () = std::future::ready(()), if tells => {
+                self.tell_shard();
+                Ok(())
+            }
         }
     }
 
-    /// Tells the worker something, as soon as it takes it. One that takes nothing for long shall
-    /// not have what it is owed kept for it.
+    /// Tells the worker something, as soon as it takes it.
     async fn send(&mut self, message: Message) -> Result<(), End> {
         let message = v1::ServerMessage { message: Some(message) };
-        let patience = self.face.app.config.write_timeout;
-        tokio::select! {
-            biased;
-            sent = self.outgoing.tell(message) => sent.map_err(|_| End::Broken),
-            () = self.face.stopped() => Err(End::Stopping),
-            () = self.telling.worker.superseded(self.number) => Err(End::Superseded),
-            () = tokio::time::sleep(patience) => {
-                let what = format!("nothing of what the worker is told was read for {patience:?}");
-                Err(protocol(&what).into())
-            }
-        }
+        let told = self.outgoing.tell(message);
+        patiently(&self.face, (&self.telling.worker, self.number), told).await
     }
 
     /// Takes one message of the worker.
@@ -266,7 +282,8 @@ impl Session {
                 self.under_way.push(Box::pin(telling.start(told)));
             }
             Some(worker_message::Message::Settle(told)) => {
-                self.under_way.push(Box::pin(telling.settle(told)));
+                self.tell_settlements();
+                self.settles = Some(told);
             }
             Some(worker_message::Message::Checkpoints(told)) => {
                 self.under_way.push(Box::pin(telling.checkpoint(told)));
@@ -278,7 +295,6 @@ impl Session {
             }
             Some(worker_message::Message::Goodbye(_)) => {
                 self.leaves = true;
-                self.leasing = None;
             }
         }
         Ok(())
@@ -286,129 +302,66 @@ impl Session {
 
     fn add_credit(&mut self, v1::Credit { jobs, withdraw }: v1::Credit) -> Result<(), End> {
         if withdraw {
-            // What the request under way was granted meanwhile goes back.
-            (self.credit, self.leasing) = (0, None);
+            self.intake.withdraw();
         }
-        self.credit = self.credit.saturating_add(jobs as usize);
-        let has = self.worker().run_count();
-        if self.credit.saturating_add(has) <= HELD_MAX {
+        self.intake.add_credit(jobs as usize);
+        let (credit, has) = (self.intake.credit(), self.worker().run_count());
+        if credit.saturating_add(has) <= HELD_MAX {
             return Ok(());
         }
         let what = format!(
-            "credit for {} jobs beside {has} that are not settled; allowed: {HELD_MAX} together",
-            self.credit
+            "credit for {credit} jobs beside {has} that are not settled; \
+             allowed: {HELD_MAX} together",
         );
         Err(protocol(&what).into())
     }
 
-    /// Has a request wait for jobs, where the worker can take any.
-    fn ask_for_jobs(&mut self) {
-        let takes = self.credit > 0
-            && !self.leaves
+    /// Whether the worker is to get jobs, if it gives credit.
+    fn takes_jobs(&self) -> bool {
+        !self.leaves
             && self.worker().wanted() == Wanted::Working
-            && Instant::now() < self.silent_at();
-        if !takes {
-            // A request under way is withdrawn; what it was granted meanwhile goes back.
-            self.leasing = None;
-            return;
+            && Instant::now() < self.silent_at()
+    }
+
+    /// Has what was settled, and credit with it, told to the shard.
+    fn tell_shard(&mut self) {
+        self.tell_settlements();
+        if let Some(credit) = self.intake.to_tell(false) {
+            self.under_way.push(Box::pin(self.telling.clone().settle(None, Some(credit))));
         }
-        if self.leasing.is_some() {
-            return;
-        }
-        let queues = self.queues();
-        let limits = &self.face.app.limits;
-        let request = LeaseJobs {
-            queues,
-            kinds: self.wish.kinds.clone(),
-            max: self.credit.min(LEASE_JOBS_MAX).min(limits.lease_jobs_max),
-            wait_ms: limits.wait_ms_max,
-            lease_ms: self.wish.lease_ms,
-            worker: self.wish.holder.worker.clone(),
-            session: self.wish.holder.session.clone(),
-            turn: None,
-            seen: None,
-            settle: Vec::new(),
-            prefetch: true,
-        };
-        let (app, namespace) = (Arc::clone(&self.face.app), self.wish.namespace.clone());
-        let (pause, wait_ms) = (self.pauses.then_some(PAUSE), request.wait_ms);
-        self.leasing = Some(Box::pin(async move {
-            if let Some(pause) = pause {
-                tokio::time::sleep(pause).await;
-            }
-            // What is granted is told in any case, so nothing is asked for where much is unread.
-            app.check_answers()?;
-            let asked = Instant::now();
-            match ask(&app, &namespace, Command::LeaseJobs(Box::new(request))).await? {
-                Answer::Leased { jobs, .. } => {
-                    let at_once = asked.elapsed() < Duration::from_millis(wait_ms / 2);
-                    let in_vain = jobs.is_empty() && at_once;
-                    Ok((jobs, in_vain))
+    }
+
+    fn tell_settlements(&mut self) {
+        let Some(told) = self.settles.take() else { return };
+        let credit = self.intake.to_tell(true);
+        self.under_way.push(Box::pin(self.telling.clone().settle(Some(told), credit)));
+    }
+
+    /// Sends jobs on to the worker. Each is taken only once there is a place for it in the worker's
+    /// connection: what comes to none is given back.
+    async fn deliver(&mut self, mut jobs: HandedJobs) -> Result<(), End> {
+        while jobs.len() > 0 {
+            let place = self.outgoing.place();
+            let stream = (&*self.telling.worker, self.number);
+            let place = patiently(&self.face, stream, place).await?;
+            let (mut batch, mut runs, mut bytes) = (Vec::new(), Vec::new(), 0);
+            for _ in 0..jobs.len() {
+                let size = jobs.iter().next().map_or(0, size_of);
+                if bytes + size > DELIVER_BYTES_MAX && !batch.is_empty() {
+                    break;
                 }
-                other => Err(unexpected(&other)),
+                bytes += size;
+                let Some(job) = jobs.take() else { break };
+                self.intake.sent(&job);
+                runs.push((job.id, run_of(&job)));
+                batch.push(delivery(job));
             }
-        }));
-    }
-
-    /// The queues in the order in which they are served this time: as given, or drawn by weight.
-    fn queues(&mut self) -> Vec<QueuePattern> {
-        let mut drawn: Vec<(f64, &QueuePattern)> = Vec::with_capacity(self.wish.queues.len());
-        for (queue, weight) in &self.wish.queues {
-            // The smallest of these is that of a queue with a probability as its weight.
-            let key = if *weight == 0 {
-                0.0
-            } else {
-                waiting_time(&mut self.clocks) / f64::from(*weight)
-            };
-            drawn.push((key, queue));
+            // Before the worker can say anything of them.
+            self.telling.worker.add_runs(runs.into_iter());
+            let message = Message::Deliver(v1::Deliver { jobs: batch });
+            place.tell(v1::ServerMessage { message: Some(message) });
         }
-        drawn.sort_by(|one, other| one.0.total_cmp(&other.0));
-        drawn.into_iter().map(|(_, queue)| queue.clone()).collect()
-    }
-
-    /// Sends the jobs that were leased on to the worker.
-    async fn leased(&mut self, leased: Leased) -> Result<(), End> {
-        self.leasing = None;
-        let (jobs, in_vain) = match leased {
-            Ok(leased) => leased,
-            Err(refusal) if refusal.retry_after().is_some() || is_superseded(&refusal) => {
-                // It passes; the worker is there meanwhile.
-                self.pauses = true;
-                return Ok(());
-            }
-            Err(refusal) => return Err(refusal.into()),
-        };
-        self.pauses = in_vain;
-        self.credit = self.credit.saturating_sub(jobs.len());
-        self.worker().add_runs(jobs.iter().map(|job| {
-            let run = Run {
-                token: job.token,
-                queue: job.queue.clone(),
-                kind: job.kind.clone(),
-                attempt: job.attempt,
-                started_at: None,
-                timeout: job.timeout_ms.map(Duration::from_millis),
-                times_out: None,
-                progress: None,
-                progress_text: String::new(),
-            };
-            (job.id, run)
-        }));
-        let (mut batch, mut bytes) = (Vec::new(), 0);
-        for job in jobs {
-            let size = job.args.len() + job.cursor.as_ref().map_or(0, bytes::Bytes::len) + 256;
-            if bytes + size > DELIVER_BYTES_MAX && !batch.is_empty() {
-                let jobs = std::mem::take(&mut batch);
-                self.send(Message::Deliver(v1::Deliver { jobs })).await?;
-                bytes = 0;
-            }
-            bytes += size;
-            batch.push(delivery(job));
-        }
-        if batch.is_empty() {
-            return Ok(());
-        }
-        self.send(Message::Deliver(v1::Deliver { jobs: batch })).await
+        Ok(())
     }
 
     /// Tells the worker what was asked of it and of its runs since it was told last.
@@ -433,14 +386,44 @@ impl Session {
     }
 }
 
-/// A draw from the exponential distribution.
-fn waiting_time(clocks: &mut Clocks) -> f64 {
-    let random = clocks.now().1.random >> 11;
-    -((random + 1) as f64 / (1_u64 << 53) as f64).ln()
+/// Waits until the worker takes something. One that takes nothing for long shall not have what it
+/// is owed kept for it.
+async fn patiently<T>(
+    face: &Face,
+    (worker, number): (&Worker, u64),
+    told: impl Future<Output = Result<T, Gone>>,
+) -> Result<T, End> {
+    let patience = face.app.config.write_timeout;
+    tokio::select! {
+        biased;
+        told = told => told.map_err(|_| End::Broken),
+        () = face.stopped() => Err(End::Stopping),
+        () = worker.superseded(number) => Err(End::Superseded),
+        () = tokio::time::sleep(patience) => {
+            let what = format!("nothing of what the worker is told was read for {patience:?}");
+            Err(protocol(&what).into())
+        }
+    }
 }
 
-fn is_superseded(refusal: &Refusal) -> bool {
-    refusal.code() == crate::http::code::Code::RequestSuperseded
+/// Bytes of a job in a message, about.
+fn size_of(job: &Delivery) -> usize {
+    job.args.len() + job.cursor.as_ref().map_or(0, bytes::Bytes::len) + 256
+}
+
+/// What is told of a job that was delivered.
+fn run_of(job: &Delivery) -> Run {
+    Run {
+        token: job.token,
+        queue: job.queue.clone(),
+        kind: job.kind.clone(),
+        attempt: job.attempt,
+        started_at: None,
+        timeout: job.timeout_ms.map(Duration::from_millis),
+        times_out: None,
+        progress: None,
+        progress_text: String::new(),
+    }
 }
 
 /// Is ready at that instant; without one, never.

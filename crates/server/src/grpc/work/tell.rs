@@ -11,6 +11,7 @@ use longshore_engine::{
 };
 use longshore_proto::v1::{self, instruction::What, server_message::Message};
 
+use super::intake::Telling as Credit;
 use super::{End, protocol};
 use crate::grpc::job_in::{checkpoint, lease, settlement};
 use crate::grpc::job_out::lease_ref;
@@ -75,8 +76,10 @@ impl Telling {
         }
     }
 
-    /// Settles runs, each on its own.
-    pub(super) async fn settle(self, told: v1::Settle) -> Answers {
+    /// Settles runs, each on its own, and gives the shard credit with it.
+    pub(super) async fn settle(self, told: Option<v1::Settle>, credit: Option<Credit>) -> Answers {
+        let answers = told.is_some();
+        let told = told.unwrap_or_default();
         bounded("settlements", told.settlements.len())?;
         let mut results = Vec::with_capacity(told.settlements.len());
         let mut settlements = Vec::with_capacity(told.settlements.len());
@@ -90,9 +93,20 @@ impl Telling {
         let (named, settlements): (Vec<_>, Vec<Settlement>) = settlements.into_iter().unzip();
         let keys: Vec<_> = settlements.iter().map(|one| (one.id, one.token)).collect();
         let told = named.into_iter().zip(keys);
-        if !settlements.is_empty() {
-            match self.ask(Command::SettleJobs(settlements)).await {
+        let command = match &credit {
+            Some(Credit { consumer, credit, .. }) => {
+                let (consumer, credit) = (*consumer, *credit);
+                Some(Command::AddCredit { consumer, credit, settle: settlements })
+            }
+            None if settlements.is_empty() => None,
+            None => Some(Command::SettleJobs(settlements)),
+        };
+        if let Some(command) = command {
+            match self.ask(command).await {
                 Ok(Answer::Settled(settled)) => {
+                    if let Some(credit) = credit {
+                        credit.arrived();
+                    }
                     let settled = told.zip(settled);
                     results
                         .extend(settled.map(|((named, key), end)| self.settled(named, key, end)));
@@ -103,7 +117,8 @@ impl Telling {
                 }
             }
         }
-        Ok(vec![Message::Settled(v1::Settled { results })])
+        let told = answers.then_some(Message::Settled(v1::Settled { results }));
+        Ok(Vec::from_iter(told))
     }
 
     fn settled(

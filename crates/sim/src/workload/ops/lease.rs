@@ -1,6 +1,6 @@
 //! Leasing: what may be handed over, and to whom again.
 
-use longshore_engine::{Answer, Delivery, LeaseJobs, QueuePattern};
+use longshore_engine::{Answer, Delivery, LeaseJobs, QueuePattern, Subscribe};
 
 use super::{checkpoint, settle};
 use crate::random::Random;
@@ -65,6 +65,29 @@ pub(crate) fn told(
     }
     settle::all_told(shadow, namespace, &request.settle, settled)?;
     jobs.iter().try_for_each(|job| handed(shadow, namespace, request, job))
+}
+
+/// What was delivered to a stream is what it asked for.
+pub(crate) fn delivered(
+    shadow: &mut Shadow,
+    namespace: usize,
+    command: &Subscribe,
+    jobs: &[Delivery],
+) -> Check {
+    let request = LeaseJobs {
+        queues: command.queues.iter().map(|(queue, _)| queue.clone()).collect(),
+        kinds: command.kinds.clone(),
+        max: jobs.len(),
+        wait_ms: 0,
+        lease_ms: command.lease_ms,
+        worker: command.holder.worker.clone(),
+        session: command.holder.session.clone(),
+        turn: None,
+        seen: None,
+        settle: Vec::new(),
+        prefetch: true,
+    };
+    jobs.iter().try_for_each(|job| handed(shadow, namespace, &request, job))
 }
 
 fn handed(shadow: &mut Shadow, namespace: usize, request: &LeaseJobs, job: &Delivery) -> Check {
