@@ -130,10 +130,9 @@ impl HeldIndex {
     }
 
     /// The session says that it is there: all of its leases hold for one more of their lengths.
-    pub(crate) fn hear(&mut self, key: &HolderKey, now: MonoMs) {
-        if let Some(session) = self.sessions.get_mut(key) {
-            session.heard = Some(now);
-        }
+    /// Answers when it was heard before.
+    pub(crate) fn hear(&mut self, key: &HolderKey, now: MonoMs) -> Option<MonoMs> {
+        self.sessions.get_mut(key)?.heard.replace(now)
     }
 
     /// How many jobs of the queue wait at their workers.
@@ -209,12 +208,17 @@ impl<M: OrderedMap> State<M> {
     /// Where the lease's session was heard since the lease was filed by its end: files it by the
     /// end that follows from that, never later than its timeout. Whether it did.
     pub(crate) fn file_end_as_heard(&mut self, ns: NamespaceId, id: JobId) -> bool {
-        let Some(live) = self.leases.get_mut(&(ns, id)) else { return false };
+        let Some(live) = self.leases.get(&(ns, id)) else { return false };
         if live.held == Held::Apart {
             return false;
         }
         let session = self.held.sessions.get(&HeldIndex::key_of(ns, live));
-        let Some(heard) = session.and_then(|session| session.heard) else { return false };
+        let heard = session.and_then(|session| session.heard);
+        heard.is_some_and(|heard| self.file_end_since(ns, id, heard))
+    }
+
+    fn file_end_since(&mut self, ns: NamespaceId, id: JobId, heard: MonoMs) -> bool {
+        let Some(live) = self.leases.get_mut(&(ns, id)) else { return false };
         let expires = heard.plus(live.lease.lease_ms);
         let expires = live.timeout.map_or(expires, |timeout| expires.min(timeout));
         if expires <= live.expires {
@@ -287,10 +291,12 @@ impl<M: OrderedMap> State<M> {
         }
     }
 
-    /// The session's heartbeats are for this lease no longer.
-    pub(crate) fn set_apart(&mut self, ns: NamespaceId, id: JobId) {
-        // Those that it had stand for what they were good for.
-        self.file_end_as_heard(ns, id);
+    /// The session's heartbeats are for this lease no longer: it stands for what those up to
+    /// `heard` were good for.
+    pub(crate) fn set_apart(&mut self, ns: NamespaceId, id: JobId, heard: Option<MonoMs>) {
+        if let Some(heard) = heard {
+            self.file_end_since(ns, id, heard);
+        }
         let Some(live) = self.leases.get(&(ns, id)) else { return };
         let queue = self.queue_of(ns, &live.job);
         if let Some(live) = self.leases.get_mut(&(ns, id)) {

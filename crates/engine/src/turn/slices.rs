@@ -7,7 +7,7 @@ use super::Turn;
 use crate::answer::{Answer, SessionView};
 use crate::command::{HeldLease, Holder, ReplyTo};
 use crate::effect::CloseReason;
-use crate::ids::{JobId, NamespaceId, Token};
+use crate::ids::{JobId, MonoMs, NamespaceId, Token};
 use crate::map::OrderedMap;
 use crate::moment::Moment;
 use crate::state::{Held, HeldIndex, HolderKey};
@@ -38,6 +38,8 @@ struct Resume {
     named: std::vec::IntoIter<HeldLease>,
     /// What it named and has.
     kept: BTreeSet<JobId>,
+    /// When the session was heard before: for what it does not name, that is the last time.
+    heard: Option<MonoMs>,
     /// Of all leases, those up to here were looked at.
     after: Option<Token>,
     /// Those that were granted later are not meant.
@@ -80,10 +82,10 @@ impl<M: OrderedMap> Turn<M> {
         self.end_stream(ns, holder, CloseReason::Superseded);
         let key = HeldIndex::key(ns, holder);
         self.stop(&key);
-        self.state.held.hear(&key, self.state.mono);
+        let heard = self.state.held.hear(&key, self.state.mono);
         let last = self.state.held.last(&key).unwrap_or_default();
         let (named, kept) = (named.into_iter(), BTreeSet::new());
-        let rest = Rest::Resume(Resume { named, kept, after: None, last });
+        let rest = Rest::Resume(Resume { named, kept, heard, after: None, last });
         let view = SessionView::default();
         self.go_on(Sliced { reply_to, key, view, rest }, moment);
     }
@@ -165,7 +167,7 @@ impl<M: OrderedMap> Turn<M> {
                 for (token, id) in leases {
                     resume.after = Some(token);
                     if !resume.kept.contains(&id) {
-                        self.drop_unnamed(ns, (id, token), &mut sliced.view, moment);
+                        self.drop_unnamed(ns, (id, token), resume.heard, &mut sliced.view, moment);
                     }
                 }
                 whole
@@ -217,6 +219,7 @@ impl<M: OrderedMap> Turn<M> {
         &mut self,
         ns: NamespaceId,
         (id, token): (JobId, Token),
+        heard: Option<MonoMs>,
         view: &mut SessionView,
         moment: Moment,
     ) {
@@ -231,7 +234,7 @@ impl<M: OrderedMap> Turn<M> {
                 view.given_back.push((id, token));
             }
             // It may have been settled, and its settlement is to come again.
-            _ => self.state.set_apart(ns, id),
+            _ => self.state.set_apart(ns, id, heard),
         }
     }
 

@@ -172,10 +172,13 @@ fn the_end_of_a_session_goes_on_slice_by_slice_and_others_are_served_between() {
 fn a_session_that_comes_back_while_it_ends_keeps_what_had_not_ended() {
     let (mut shard, jobs) = with_session(10);
     let reply = shard.send(end_of_session());
-    let view = shard.resume_session(jobs.iter().map(|job| named(job, false)).collect());
+    let holder = crate::command::Holder { worker: "w".into(), session: "s".into() };
+    let held = jobs.iter().map(|job| named(job, false)).collect();
+    let resumed = shard.send(Command::ResumeSession { holder, held });
     let Some(Answer::Session(ended)) = shard.answers.remove(&reply) else { panic!("not answered") };
-    assert_eq!((ended.given_back.len(), view.held.len(), view.lost), (4, 6, ended.given_back));
     shard.advance(1);
+    let Some(Answer::Session(view)) = shard.answers.remove(&resumed) else { panic!("no answer") };
+    assert_eq!((ended.given_back.len(), view.held.len(), view.lost), (4, 6, ended.given_back));
     assert_eq!(shard.beat(&[]).leases, 6);
 }
 
@@ -320,7 +323,7 @@ fn dead_jobs_are_counted_as_they_come_and_go() {
         let run = shard.lease(1);
         shard.settle(&run[0], fail()).unwrap();
     }
-    shard.call(Command::CancelJob { id: id(3), force: false });
+    shard.call(Command::RemoveJob { id: id(3) });
     assert_eq!(shard.turn.state.dead_of.of(crate::ids::NamespaceId(1)), 2);
     let mut shard = shard.restart();
     assert_eq!(retry(&mut shard), 2);
