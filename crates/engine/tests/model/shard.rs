@@ -9,6 +9,10 @@ use longshore_engine::{
     Request, TimeMs, Turn,
 };
 
+/// Who was answered what, and which consumer was handed what.
+pub(crate) type Answered = Vec<(ReplyTo, Answer)>;
+pub(crate) type Delivered = Vec<(ConsumerId, Vec<Delivery>)>;
+
 pub(crate) type Map = BTreeMap<Vec<u8>, Bytes>;
 
 #[derive(Debug)]
@@ -55,7 +59,7 @@ impl Shard {
     }
 
     /// What was answered, and what was delivered.
-    pub(crate) fn effects(&mut self) -> (Vec<(ReplyTo, Answer)>, Vec<(ConsumerId, Vec<Delivery>)>) {
+    pub(crate) fn effects(&mut self) -> (Answered, Delivered) {
         let (mut answers, mut deliveries) = (Vec::new(), Vec::new());
         for effect in self.turn.committed(self.turn.position()) {
             match effect {

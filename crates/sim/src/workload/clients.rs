@@ -247,7 +247,7 @@ impl Worker {
             stream.open = false;
             stream.unsubscribe();
         }
-        if random.percent(4) {
+        if random.percent(2) {
             stream.ending.get_or_insert(self.session);
         }
         if let Some(session) = stream.ending
@@ -271,6 +271,10 @@ impl Worker {
         let new = self.held.iter().find(|job| !stream.started.contains(&job.token));
         if let Some(job) = new.filter(|_| random.percent(70)) {
             stream.started.insert(job.token);
+            // Some jobs end their worker, and others seem to.
+            if random.percent(8) {
+                stream.ending.get_or_insert(self.session);
+            }
             return Some(Command::StartJobs(vec![(job.id, job.token)]));
         }
         random.percent(10).then(|| {

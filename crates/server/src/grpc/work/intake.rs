@@ -187,7 +187,7 @@ impl Intake {
     }
 
     /// Takes what the shard is to be told of.
-    pub(super) fn to_tell(&mut self, beside: bool) -> Option<Telling> {
+    pub(super) fn take_untold(&mut self, beside: bool) -> Option<Telling> {
         let of = self.consumer.as_ref().filter(|_| self.has_to_tell(beside))?;
         let credit = Credit { jobs: self.untold, bytes: self.untold_bytes };
         (self.untold, self.untold_bytes) = (0, 0);

@@ -326,14 +326,14 @@ impl Session {
     /// Has what was settled, and credit with it, told to the shard.
     fn tell_shard(&mut self) {
         self.tell_settlements();
-        if let Some(credit) = self.intake.to_tell(false) {
+        if let Some(credit) = self.intake.take_untold(false) {
             self.under_way.push(Box::pin(self.telling.clone().settle(None, Some(credit))));
         }
     }
 
     fn tell_settlements(&mut self) {
         let Some(told) = self.settles.take() else { return };
-        let credit = self.intake.to_tell(true);
+        let credit = self.intake.take_untold(true);
         self.under_way.push(Box::pin(self.telling.clone().settle(Some(told), credit)));
     }
 
