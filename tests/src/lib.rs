@@ -1,10 +1,11 @@
 //! Black-box tests: real processes, kills, faults of the disk. This library has what they share: a
 //! small HTTP client, a server as a process, clients that keep histories, and the verdict over
 //! those. It knows nothing of the insides of what it tests; it speaks HTTP and reads exit codes.
-//! Only `enumeration` opens stores itself.
+//! Only `enumeration` and `fixture` open stores themselves.
 
 pub mod enumeration;
 pub mod faults;
+pub mod fixture;
 pub mod fleet;
 pub mod history;
 pub mod http;

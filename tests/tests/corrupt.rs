@@ -3,13 +3,16 @@
 
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use longshore_engine::LEVEL;
+use longshore_server::Manifest;
 use longshore_tests::http::Client;
 use longshore_tests::producer::base;
-use longshore_tests::server::{Server, binary};
+use longshore_tests::server::{Server, binary, serve};
 use longshore_tests::wait;
 use serde_json::{Value, json};
 
@@ -139,6 +142,47 @@ fn a_damaged_manifest_is_refused() {
     assert!(error.contains("manifest"), "{error}");
     let (code, text) = verify(&data);
     assert_ne!(code, Some(0), "{text}");
+}
+
+/// All files below a folder, and what is in them.
+fn everything(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut all = BTreeMap::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            all.extend(everything(&path));
+        } else {
+            all.insert(path.clone(), fs::read(path).unwrap());
+        }
+    }
+    all
+}
+
+/// The level was written and never read. An older program would have opened a newer folder, and
+/// opening removes the files that it does not know.
+#[test]
+fn a_folder_of_another_level_is_refused_by_name_and_left_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = store(folder.path());
+    let path = data.join("manifest");
+    let manifest = Manifest::decode(&fs::read(&path).unwrap()).unwrap();
+    // A start of the right level would remove these.
+    fs::write(data.join("shard-0/state/tables/999"), "later").unwrap();
+    let unfinished = "shard-0/journal/00000000000000000099.segment.unfinished";
+    fs::write(data.join(unfinished), "later").unwrap();
+    for (level, way_out) in [(LEVEL - 1, "earlier version"), (LEVEL + 1, "later version")] {
+        fs::write(&path, Manifest { format: level.into(), ..manifest }.encode()).unwrap();
+        let before = everything(&data);
+        let served = serve(&data).unwrap().output().unwrap();
+        let served = (served.status.code(), String::from_utf8(served.stderr).unwrap());
+        for (code, text) in [served, verify(&data)] {
+            assert_eq!(code, Some(65), "{text}");
+            assert!(text.contains(&format!("level is {level},")), "{text}");
+            assert!(text.contains(&format!("knows level {LEVEL}")), "{text}");
+            assert!(text.contains(way_out), "{text}");
+        }
+        assert!(everything(&data) == before, "level {level}: the folder has changed");
+    }
 }
 
 /// `shard-0/state` of another store at the same position: `verify` said sound, and the other

@@ -3,8 +3,8 @@
 
 /// The level that this program writes, and the only one that it reads. Every change of a byte on
 /// disk, or of what one means, raises it by one, and leaves a folder of the new level in
-/// `tests/fixtures` (see there). A field behind a tag is such a change, too: an older program refuses
-/// what has it, and is to say so before it opens anything.
+/// `tests/fixtures` (see there). A field behind a tag is such a change, too: an older program
+/// refuses what has it, and is to say so before it opens anything.
 ///
 /// | level | since then |
 /// | --- | --- |
@@ -30,7 +30,7 @@ impl OtherLevel {
         if self.found > u32::from(LEVEL) {
             "a later version of Longshore wrote it: start that one, or a newer one"
         } else {
-            "an earlier version of Longshore wrote it: start that one, or begin with an empty folder"
+            "an earlier version of Longshore wrote it: start that one, or begin in an empty folder"
         }
     }
 }

@@ -406,7 +406,8 @@ macro_rules! wire_field {
 
 /// Takes fields into variables of their names.
 macro_rules! wire_take {
-    ($name:ident, $input:ident, $($field:ident: $type:ty $(= $tag:tt $(default $default:tt)?)?,)*) => {
+    ($name:ident, $input:ident,
+        $($field:ident: $type:ty $(= $tag:tt $(default $default:tt)?)?,)*) => {
         $($crate::wire::wire_field!(
             take $field, $type, $input $(= $tag $(default $default)?)?);)*
         let mut last = 0;
@@ -484,8 +485,9 @@ macro_rules! wire_enum {
                     $(Self::$variant $({ $($field,)* })? => {
                         out.push($number);
                         $(
-                            const { assert!($crate::wire::tags_ascend(
-                                &[$($crate::wire::wire_field!(tag $(= $tag)?)),*]), "tags ascend"); }
+                            const { assert!($crate::wire::tags_ascend(&[
+                                $($crate::wire::wire_field!(tag $(= $tag)?)),*
+                            ]), "tags ascend"); }
                             $($crate::wire::wire_field!(put $field, $type, out $(= $tag)?);)*
                             $($crate::wire::wire_field!(
                                 put_tagged $field, $type, out

@@ -23,8 +23,8 @@ pub(crate) fn is_own(key: &[u8]) -> bool {
 /// Length of the marker's value.
 const MARKER_BYTES: usize = 1 + IDENTITY_BYTES + 8;
 
-/// The marker's value: level of all that is on disk (1 byte), id of the store (16 bytes), number of the shard (4 bytes),
-/// position (8 bytes); numbers are big endian.
+/// The marker's value: level of all that is on disk (1 byte), id of the store (16 bytes), number of
+/// the shard (4 bytes), position (8 bytes); numbers are big endian.
 pub(crate) fn encode(identity: &Identity, position: Position) -> [u8; MARKER_BYTES] {
     let mut value = [LEVEL; MARKER_BYTES];
     value[1..=IDENTITY_BYTES].copy_from_slice(&identity.encode());

@@ -62,8 +62,8 @@ pub struct Recovery<M> {
 }
 
 impl<M: OrderedMap> Recovery<M> {
-    /// Begins with the state that the map holds, which is that at `persisted`, if it is of the level
-    /// that this program knows.
+    /// Begins with the state that the map holds, which is that at `persisted`, if it is of the
+    /// level that this program knows.
     pub fn begin(map: M, persisted: Position, limits: Limits) -> Result<Self, ReplayFault> {
         let state = State::load(map, persisted, limits)
             .map_err(|error| ReplayFault::StateLevel { position: persisted, error })?;

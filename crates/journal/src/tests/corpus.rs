@@ -1,13 +1,13 @@
 //! Journals that are kept in the repository: written by this and earlier versions, whole, torn and
 //! damaged. What each must be taken for stands in a text beside it.
 //!
-//! `LONGSHORE_BLESS=1` writes them anew; a format version that was released is never written anew.
+//! `LONGSHORE_BLESS=1` writes them anew; a level that was released is never written anew.
 
 use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use longshore_engine::Position;
+use longshore_engine::{LEVEL, Position};
 
 use crate::disk::Disk;
 use crate::segment::{SEGMENT_HEADER_BYTES, segment_name};
@@ -17,7 +17,7 @@ use crate::{
 };
 
 fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/version-1")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("fixtures/level-{LEVEL}"))
 }
 
 fn config() -> FileConfig {

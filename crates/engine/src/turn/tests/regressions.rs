@@ -430,3 +430,27 @@ fn a_state_and_an_entry_of_another_level_are_refused_and_both_levels_named() {
     let raised = Entry { at: TimeMs(1), records: vec![Record::LevelRaised { level: later }] };
     names_both(start().replay(Position(1), &raised.to_bytes()).unwrap_err());
 }
+
+/// Starts from the state of a shard with a running job, without the keys that begin so.
+fn start_without(first: u8) {
+    let mut shard = Shard::new();
+    shard.enqueue(job(1));
+    shard.lease(1);
+    let position = shard.turn.position();
+    let mut map = shard.turn.complete_map().clone();
+    map.retain(|key, _| key.first() != Some(&first));
+    drop(Recovery::begin(map, position, Limits::default()).unwrap());
+}
+
+/// A queue without counts began at nothing, and took less than nothing for nothing from then on.
+#[test]
+#[should_panic(expected = "queue 1 has lost its counts")]
+fn a_start_misses_the_counts_of_a_queue_that_are_lost() {
+    start_without(23);
+}
+
+#[test]
+#[should_panic(expected = "the count of running jobs of queue 1 is 1, and 0 have a lease")]
+fn a_start_compares_the_running_jobs_with_the_leases() {
+    start_without(7);
+}
