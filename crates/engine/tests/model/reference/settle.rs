@@ -7,7 +7,7 @@ use longshore_engine::{
 };
 
 use super::checkpoint::moved;
-use super::{RefJob, Reference, Refusable, Run, refused};
+use super::{Held, RefJob, Reference, Refusable, Run, refused};
 
 impl Reference {
     pub(super) fn settle_all(
@@ -146,8 +146,12 @@ impl Reference {
     }
 
     pub(super) fn release(&mut self, ns: NamespaceId, id: JobId) {
+        let before = self.job(ns, id).map_or(0, |job| job.job.ran_ms);
         let mut job = self.stop_run_keeping(ns, id);
         let run = job.run.take().expect("it runs");
+        if run.held != Held::Apart && !has_begun(&job, &run) {
+            job.job.ran_ms = before;
+        }
         remember(&mut job.job, &run, EndKind::Released);
         self.jobs.push(job);
     }
@@ -300,14 +304,19 @@ fn repeats(verdict: &Verdict, kind: &EndKind, once: bool) -> bool {
 
 /// Whether a verdict would take back a run that is the only one of its job and has begun.
 fn is_spent(found: &RefJob, run: &Run, verdict: &Verdict) -> bool {
-    let told = run.lease.progress.is_some() || run.lease.progress_text.is_some();
-    let saved = found.checkpoint.as_ref().and_then(|it| it.token) == Some(run.lease.token);
     found.job.options.at_most_once
         && match verdict {
-            Verdict::Snooze { .. } | Verdict::Release => told || saved || run.begun,
+            Verdict::Snooze { .. } | Verdict::Release => has_begun(found, run),
             Verdict::Interrupt { .. } => true,
             _ => false,
         }
+}
+
+/// Whether anything was heard of a run that only its worker can have begun.
+fn has_begun(found: &RefJob, run: &Run) -> bool {
+    let told = run.lease.progress.is_some() || run.lease.progress_text.is_some();
+    let saved = found.checkpoint.as_ref().and_then(|it| it.token) == Some(run.lease.token);
+    told || saved || run.begun
 }
 
 /// How a job ends that ran out of time.
