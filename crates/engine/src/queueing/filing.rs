@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use bytes::Bytes;
 
-use super::lanes::{Filed, LaneId, PartId, Site, Slot};
+use super::lanes::{Filed, LaneId, Lanes, PartId, Site, Slot};
 use crate::ids::{JobId, KindId, NamespaceId, Place, QueueId, TimeMs};
 use crate::job::{Job, Phase};
 use crate::map::OrderedMap;
@@ -19,8 +19,9 @@ const DUE_SECONDS_PER_RECORD: usize = 64;
 /// From how many entries on their jobs are read with them.
 const READ_AHEAD_MIN: usize = 32;
 
-/// Entries that a start reads of a lane before it looks for the next one.
-const LOADED_MAX: usize = 16;
+/// Entries of a lane that a start keeps, and those that it passes before it seeks the next lane.
+const LOADED_MAX: usize = 4;
+const PASSED_MAX: usize = 32;
 
 /// Seconds that were not settled yet and are looked through when a queue is told of.
 pub(crate) const DUE_SECONDS_TOLD_MAX: usize = 1000;
@@ -99,40 +100,31 @@ impl<M: OrderedMap> State<M> {
         (entries, more)
     }
 
-    /// Finds the lanes when a shard starts: the first entries of each, and from there on to the
-    /// end of that lane.
+    /// Finds the lanes when a shard starts: their first entries, and then on to the end of each.
     pub(crate) fn load_lanes(&mut self) {
         let mut lanes = std::mem::take(&mut self.lanes);
+        let mut loading = Loading::default();
         let (mut from, end) = (vec![keys::LANE], vec![keys::LANE + 1]);
-        let mut lane: Option<(NamespaceId, LaneId)> = None;
-        let mut entries = VecDeque::new();
         loop {
-            let mut go_on = None;
+            let mut long = false;
             self.scan(&from, &end, &mut |key, value| {
-                let (at, entry) = (lane_at(key), entry_of(key, value));
-                if lane != Some(at) {
-                    if let Some((ns, id)) = lane.replace(at) {
-                        let entries = std::mem::take(&mut entries);
-                        lanes.add(site(&self.queues, &self.kinds, ns, id), id, entries, false);
-                    }
-                } else if entries.len() >= LOADED_MAX {
-                    let entries = std::mem::take(&mut entries);
-                    lanes.add(site(&self.queues, &self.kinds, at.0, at.1), at.1, entries, true);
-                    lane = None;
-                    go_on = Some(keys::after_prefix(&keys::lane_prefix(at.0, at.1).done()));
-                    return ControlFlow::Break(());
+                if !loading.is_of_lane(key) {
+                    loading.end(&self.queues, &self.kinds, &mut lanes);
+                    loading.begin(key);
                 }
-                entries.push_back(entry);
-                ControlFlow::Continue(())
+                loading.passed += 1;
+                if loading.entries.len() < LOADED_MAX {
+                    loading.entries.push_back(entry_of(key, value));
+                }
+                long = loading.passed >= PASSED_MAX;
+                if long { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
             });
-            match go_on {
-                Some(next) => from = next,
-                None => break,
+            if !long {
+                break;
             }
+            from = keys::after_prefix(&loading.prefix);
         }
-        if let Some((ns, id)) = lane {
-            lanes.add(site(&self.queues, &self.kinds, ns, id), id, entries, false);
-        }
+        loading.end(&self.queues, &self.kinds, &mut lanes);
         self.lanes = lanes;
     }
 
@@ -225,6 +217,37 @@ impl<M: OrderedMap> State<M> {
 fn site<'a>(queues: &'a Queues, kinds: &Kinds, namespace: NamespaceId, lane: LaneId) -> Site<'a> {
     let (queue, paused) = queues.site(lane.queue).expect("a queue outlives its jobs");
     Site { namespace, queue, shut: paused, reserved: kinds.reserved().contains(&lane.kind) }
+}
+
+/// The lane that a start is reading.
+#[derive(Default)]
+struct Loading {
+    /// What its keys begin with; empty before the first one.
+    prefix: Vec<u8>,
+    entries: VecDeque<Filed>,
+    passed: usize,
+}
+
+impl Loading {
+    fn is_of_lane(&self, key: &[u8]) -> bool {
+        !self.prefix.is_empty() && key.starts_with(&self.prefix)
+    }
+
+    fn begin(&mut self, key: &[u8]) {
+        let (ns, lane) = lane_at(key);
+        self.prefix = keys::lane_prefix(ns, lane).done();
+        self.passed = 0;
+    }
+
+    fn end(&mut self, queues: &Queues, kinds: &Kinds, lanes: &mut Lanes) {
+        if self.prefix.is_empty() {
+            return;
+        }
+        let (ns, lane) = lane_at(&self.prefix);
+        let entries = std::mem::take(&mut self.entries);
+        let more = self.passed > entries.len() || self.passed >= PASSED_MAX;
+        lanes.add(site(queues, kinds, ns, lane), lane, entries, more);
+    }
 }
 
 /// The lane that an entry's key names.

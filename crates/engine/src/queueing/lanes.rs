@@ -187,9 +187,21 @@ impl Lanes {
         self.move_head(id, before, after);
     }
 
-    /// A lane that was empty, with its first entries; `more` where others follow in the tree.
-    pub(crate) fn add(&mut self, site: Site<'_>, id: LaneId, entries: VecDeque<Filed>, more: bool) {
+    /// A lane that was empty, with its first entries; `more` where others follow in the tree. Where
+    /// there is no room for them, only the head is kept.
+    pub(crate) fn add(
+        &mut self,
+        site: Site<'_>,
+        id: LaneId,
+        mut entries: VecDeque<Filed>,
+        mut more: bool,
+    ) {
         let Some((head, _)) = entries.front().copied() else { return };
+        if entries.len() > 1 && self.extra.get() + entries.len() - 1 > self.room.extra {
+            entries.truncate(1);
+            more = true;
+        }
+        entries.shrink_to_fit();
         self.extra.set(self.extra.get() + entries.len() - 1);
         let queue = self.queues.entry(id.queue).or_insert_with(|| QueueLanes {
             namespace: site.namespace,

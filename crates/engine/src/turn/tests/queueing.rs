@@ -207,7 +207,7 @@ fn memory_does_not_grow_with_lanes() {
     assert!(lanes == 300 && entries <= lanes + room.extra, "{entries} entries");
     let mut bench = bench.restart();
     let (_, entries) = bench.turn.state.lanes.in_memory();
-    assert!(entries <= 300 * 16, "{entries} entries after a start");
+    assert!(entries <= 300 * 4, "{entries} entries after a start");
     bench.turn.state.lanes.set_room(room);
     for _ in 0..30 {
         let jobs = bench.lease(LeaseJobs { max: 1_000, queues: vec![all("")], ..wish() });
@@ -217,6 +217,28 @@ fn memory_does_not_grow_with_lanes() {
         assert!(entries <= most, "{entries} entries of {lanes} lanes");
     }
     assert_eq!(bench.turn.state.lanes.in_memory(), (0, 0));
+}
+
+#[test]
+fn a_start_takes_no_more_memory_for_lanes_than_there_is() {
+    let mut bench = Bench::new();
+    for part in 0..12_usize {
+        let jobs = (0..10_000).map(|n| {
+            let lane = (part * 10_000 + n) % 24_000;
+            let priority = Some((lane % 240) as u8);
+            NewJob { priority, ..bench.job(&format!("k{}", lane / 240)) }
+        });
+        let command = EnqueueJobs { queue: "q".to_owned(), jobs: jobs.collect() };
+        bench.call(Command::EnqueueJobs(command));
+    }
+    let before = bench.turn.state.lanes.in_memory();
+    let mut bench = bench.restart();
+    let after = bench.turn.state.lanes.in_memory();
+    let most = 24_000 + Room::default().extra;
+    for (lanes, entries) in [before, after] {
+        assert!(lanes == 24_000 && entries <= most, "{entries} entries of {lanes} lanes");
+    }
+    assert_eq!(bench.lease(LeaseJobs { max: 1_000, ..wish() }).len(), 1_000);
 }
 
 #[test]
