@@ -1,5 +1,5 @@
-//! What a command weighs: the class whose turns it takes and the bytes of its bodies. Weighing looks
-//! at lengths only.
+//! What a command weighs: the class whose turns it takes and the bytes of its bodies. Weighing
+//! looks at lengths only.
 
 use longshore_engine::{CheckpointJob, Command, FollowUp, NewJob, Settlement, Verdict};
 

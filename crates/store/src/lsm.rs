@@ -21,8 +21,8 @@ use crate::view::Sealed;
 /// What an entry costs in a memtable beside its key and value: skip list node, tower, headers.
 const ENTRY_OVERHEAD_BYTES: usize = 120;
 
-/// The ordered map of one shard. Rotation happens between groups only, so every sealed memtable, and
-/// with it every state on disk, is the state at exactly one position.
+/// The ordered map of one shard. Rotation happens between groups only, so every sealed memtable,
+/// and with it every state on disk, is the state at exactly one position.
 pub struct Lsm {
     shared: Arc<Shared>,
     /// The active memtable. Only this thread replaces it.

@@ -1,5 +1,5 @@
-//! What workers ask for, or asked for lately: which queues and kinds. Volatile, and nothing is handed
-//! out by it: it tells people what nobody consumes.
+//! What workers ask for, or asked for lately: which queues and kinds. Volatile, and nothing is
+//! handed out by it: it tells people what nobody consumes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -29,8 +29,8 @@ pub(super) enum InTime {
 
 type Passing = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// The body of a request, counted while a message of it is not whole and cut off where one takes too
-/// long to arrive.
+/// The body of a request, counted while a message of it is not whole and cut off where one takes
+/// too long to arrive.
 pub(super) struct Arriving<B> {
     inner: B,
     framing: Framing,
