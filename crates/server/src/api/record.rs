@@ -96,8 +96,8 @@ pub struct StatusRecord<'a> {
     /// Its state.
     pub state: StateText,
     /// Why it is in this state, where that needs saying: `exhausted`, `max_age`, `lost` or
-    /// `at_most_once` for dead jobs, `asked` or `discarded` for cancelled ones, `snoozed` or
-    /// `interrupted` for scheduled ones that their worker put off.
+    /// `at_most_once` for dead jobs, `asked`, `forced` or `discarded` for cancelled ones,
+    /// `snoozed` or `interrupted` for scheduled ones that their worker put off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// How many attempts it had.
@@ -132,6 +132,9 @@ pub struct StatusRecord<'a> {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub location: Option<String>,
 }
+    /// It is held back until somebody resumes it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub paused: bool,
 
 /// A job's lease, while it runs.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]

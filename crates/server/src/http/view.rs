@@ -66,7 +66,8 @@ fn reason(view: &JobView) -> Option<String> {
         Phase::Dead { reason: DeadReason::MaxAge, .. } => "max_age",
         Phase::Dead { reason: DeadReason::Lost, .. } => "lost",
         Phase::Dead { reason: DeadReason::AtMostOnce, .. } => "at_most_once",
-        Phase::Cancelled { reason: CancelReason::Asked | CancelReason::Forced, .. } => "asked",
+        Phase::Cancelled { reason: CancelReason::Asked, .. } => "asked",
+        Phase::Cancelled { reason: CancelReason::Forced, .. } => "forced",
         Phase::Cancelled { reason: CancelReason::Discarded, .. } => "discarded",
         // Only a worker makes a job wait that has run: a throttle, say, puts it off.
         Phase::Waiting if view.state() == JobState::Scheduled => match view.job.ends.last() {
@@ -114,6 +115,7 @@ pub(crate) fn status(view: &JobView, result_url: &str) -> StatusRecord<'static> 
         kind: job.kind.clone(),
         state: state(view.state()),
         reason: reason(view),
+        paused: view.paused,
         attempt: lease.map_or(job.attempt, |lease| lease.attempt),
         max_attempts: attempts_in_all(job),
         progress: view.progress().map(share),
