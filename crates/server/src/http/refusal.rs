@@ -9,7 +9,7 @@ use super::code::Code;
 use super::json::THE_BODY;
 use super::parse::is_made_here;
 use super::text::{counted, quoted, shorten};
-use crate::api::{DurationText, InstantText, JobFault, Problem};
+use crate::api::{DurationText, InstantText, JobFault, JobIdText, Problem};
 use crate::unavailable::{Cause, Unavailable};
 
 /// Where this server explains the codes; the code follows as the fragment.
@@ -154,6 +154,16 @@ impl Refusal {
         }
         self.0.field = Some(whole);
         self
+    }
+
+    /// The refusal of a job that is not in this namespace, although its id tells that it was made.
+    pub(crate) fn job_gone(id: JobId) -> Self {
+        let text = JobIdText(id.0);
+        let detail = format!(
+            "job {text} is not in this namespace: it is past its retention, was removed, or \
+             belongs to another one"
+        );
+        Self::new(Code::JobGone, detail).of_job(id)
     }
 
     /// What the engine refuses of a settlement: the jobs at fault are those that it enqueues.
@@ -324,9 +334,7 @@ impl From<Rejection> for Refusal {
             Rejection::ValueRefused { field, value, allowed } => {
                 value_refused(field, &value, &allowed)
             }
-            Rejection::JobUnknown { gone, id } if gone || is_made_here(id) => {
-                say(Code::JobGone).of_job(id)
-            }
+            Rejection::JobUnknown { gone, id } if gone || is_made_here(id) => Self::job_gone(id),
             Rejection::JobUnknown { id, .. } => say(Code::JobUnknown).of_job(id),
             Rejection::JobStateRefused { id, needed, .. } => {
                 say(Code::JobStateRefused).about("id", id.to_string(), needed.to_owned())
