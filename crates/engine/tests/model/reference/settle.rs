@@ -93,6 +93,7 @@ impl Reference {
         job.job.losses = 0;
         job.job.phase = Phase::Waiting;
         job.job.available_at = self.now.plus(delay_ms);
+        job.job.options.expires_at = None;
         remember(&mut job.job, run, EndKind::Snoozed);
         self.jobs.push(job);
     }

@@ -99,6 +99,7 @@ fn bad_jobs_are_told_which_field() {
         ("\"delay\":\"99999999999999999999d\"", "delay"),
         ("\"delay\":\"366d\"", "delay"),
         ("\"ttl\":\"366d\"", "ttl"),
+        ("\"ttl\":\"0s\"", "ttl"),
         ("\"timeout\":\"0s\"", "timeout"),
         ("\"lease\":\"2h\"", "lease"),
         ("\"run_at\":\"9999-12-31T23:59:59Z\"", "run_at"),
