@@ -186,7 +186,8 @@ fn checkpoint(checkpoint: &Checkpoint) -> CheckpointRecord<'static> {
         interruptions: checkpoint.interruptions,
         interrupted_for: checkpoint.interrupted_for.clone(),
         ran: DurationText(checkpoint.ran_ms),
-        skipped_total: u64::from(checkpoint.skipped) + checkpoint.skipped_dropped,
+        skipped_total: u64::from(checkpoint.skipped).saturating_add(checkpoint.skipped_dropped),
+        counters_dropped: Some(checkpoint.counters_dropped).filter(|dropped| *dropped > 0),
         skipped: None,
     }
 }

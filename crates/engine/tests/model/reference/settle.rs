@@ -71,10 +71,10 @@ impl Reference {
                 EndKind::Released
             }
             Verdict::Interrupt { reason, delay_ms } => {
-                self.check_name("reason", reason)?;
                 if delay_ms.is_some_and(|ms| ms > self.limits.horizon_ms_max) {
                     return Err(refused("delay"));
                 }
+                let reason = if reason.is_empty() { "interrupt" } else { reason };
                 self.interrupt(ns, s.id, reason, *delay_ms);
                 EndKind::Interrupted
             }
