@@ -220,9 +220,9 @@ async fn failures_are_kept_and_dead_jobs_come_back() {
     client.get(&format!("/v1/status/{id}")).await.refused(410, "job_gone");
     client.post(&format!("/v1/jobs/{id}/retry"), "").await.refused(410, "job_gone");
     // Whoever asks hears the same, and of a job that is alive in another namespace nothing false.
-    client.put("/v1/ns/other", "{}").await;
+    client.put("/v1/namespaces/other", "").await.expect(200);
     let alive = enqueue(client, "q", json!({"kind": "k"})).await;
-    let path = format!("/v1/ns/other/jobs/{alive}");
+    let path = format!("/v1/namespaces/other/jobs/{alive}");
     let mut details = Vec::new();
     for answer in [
         client.get(&path).await,
@@ -343,10 +343,10 @@ async fn a_settlement_that_is_out_of_bounds_harms_only_itself() {
         one
     };
     let settle = json!({"settle": [one(0, json!({"verdict": "fail", "retry_in": "4000d"})),
-        one(1, json!({"verdict": "interrupt", "reason": ""})), one(2, json!({"verdict": "ack"}))]});
+        one(1, json!({"verdict": "interrupt", "delay": "4000d"})), one(2, json!({"verdict": "ack"}))]});
     let told = client.post("/v1/settle", &settle.to_string()).await.expect(200);
     assert_eq!(told["settled"][0]["error"]["field"], "retry_in", "{told}");
-    assert_eq!(told["settled"][1]["error"]["field"], "reason", "{told}");
+    assert_eq!(told["settled"][1]["error"]["field"], "delay", "{told}");
     assert_eq!(told["settled"][2]["settled"], "ack", "{told}");
     server.stop().await;
 }
