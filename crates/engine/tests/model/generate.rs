@@ -336,8 +336,8 @@ impl Generator {
                     })
                     .collect(),
                 skipped: (0..skipped).map(|_| (text(random), oops())).collect(),
-                counters_dropped: random.below(12) / 10,
-                skipped_dropped: random.below(12) / 10,
+                counters_dropped: skipped,
+                skipped_dropped: counters / 2,
             });
         }
         (namespace, Command::CheckpointJobs(told))
