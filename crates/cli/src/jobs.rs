@@ -223,14 +223,17 @@ fn row(job: &JobRecord<'_>) -> Vec<String> {
     ]
 }
 
-/// The state, that its worker has not started it, and what keeps it from being handed out.
-fn state(job: &JobRecord<'_>) -> String {
+/// The state, why a waiting job is in it, that its worker has not started it, and what keeps it
+/// from being handed out.
+pub(crate) fn state(job: &JobRecord<'_>) -> String {
+    let put_off = job.reason.as_ref().filter(|_| !job.state.has_ended());
+    let reason = put_off.map(|reason| format!(", {reason}")).unwrap_or_default();
     let held = if job.running.as_ref().is_some_and(|lease| lease.held) { ", held" } else { "" };
     let paused = if job.paused { ", paused" } else { "" };
     let by = |is: fn(&BlockedByRecord) -> bool| job.blocked_by.iter().any(is);
     let behind = if by(|by| by.ordering_key.is_some()) { ", behind its key" } else { "" };
     let queue = if by(|by| by.paused.as_deref() == Some("queue")) { ", queue paused" } else { "" };
-    format!("{}{held}{behind}{paused}{queue}", job.state)
+    format!("{}{reason}{held}{behind}{paused}{queue}", job.state)
 }
 
 /// What keeps a job from being handed out, in words.
@@ -276,7 +279,8 @@ fn show(body: &[u8], format: Format) -> anyhow::Result<()> {
 }
 
 fn describe(job: &JobRecord<'_>) -> String {
-    let reason = job.reason.as_ref().map_or(String::new(), |reason| format!(" ({reason})"));
+    let ended_for = job.reason.as_ref().filter(|_| job.state.has_ended());
+    let reason = ended_for.map_or(String::new(), |reason| format!(" ({reason})"));
     let running = job.running.as_ref().map(|lease| {
         let cancel = if lease.cancel_requested { ", to be cancelled" } else { "" };
         format!("by {} since {}{cancel}", lease.worker, moment(lease.started_at))
@@ -494,6 +498,24 @@ async fn retry(client: &Client, ids: &[JobIdText], format: Format) -> anyhow::Re
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_waiting_job_is_shown_with_why_it_waits() {
+        let shown = |fields: &str| {
+            let at = "\"2026-05-04T03:02:01.250Z\"";
+            let job = format!(
+                "{{\"id\":\"018bcfe5-6800-7a00-8abc-def012345678\",\"queue\":\"q\",\"kind\":\"k\",\
+                 \"priority\":4,\"attempt\":1,\"max_attempts\":2,\"losses\":0,\"enqueued_at\":{at},\
+                 \"run_at\":{at},\"retry\":{{\"policy\":\"sidekiq\"}},\"at_most_once\":false,\
+                 \"tags\":[],{fields}}}"
+            );
+            state(&read(job.as_bytes()).unwrap())
+        };
+        assert_eq!(shown("\"state\":\"scheduled\",\"reason\":\"snoozed\""), "scheduled, snoozed");
+        let both = "\"state\":\"scheduled\",\"reason\":\"interrupted\",\"paused\":true";
+        assert_eq!(shown(both), "scheduled, interrupted, paused");
+        assert_eq!(shown("\"state\":\"dead\",\"reason\":\"lost\""), "dead");
+    }
 
     #[test]
     fn instants_in_tables_have_no_fraction() {

@@ -9,6 +9,7 @@ use longshore_server::Pace;
 use longshore_server::api::{JobIdText, JobRecord, StateText};
 
 use crate::client::{Client, read};
+use crate::jobs::state;
 use crate::output::{self, Format, grouped, printable};
 use crate::patient::Patient;
 
@@ -100,7 +101,7 @@ impl Display {
 
 /// A job in one line.
 fn describe(job: &JobRecord<'_>, speed: Option<(f64, Duration)>) -> String {
-    let mut line = job.state.to_string();
+    let mut line = state(job);
     if let Some(progress) = job.progress {
         let _ = write!(line, " {:.1} %", progress * 100.0);
     }

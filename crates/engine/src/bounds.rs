@@ -24,6 +24,15 @@ pub(crate) fn check_name(
     Ok(())
 }
 
+/// A word that only informs as a name: what is too long is cut, control characters are replaced.
+/// `None` where nothing is left.
+pub(crate) fn cut_name(limits: &Limits, text: &str) -> Option<String> {
+    let start = cut(text, limits.name_bytes_max);
+    let name: String = start.chars().map(|it| if it.is_control() { ' ' } else { it }).collect();
+    // A control character has up to two bytes, a space one: it is not longer than before.
+    (!name.trim().is_empty()).then_some(name)
+}
+
 /// A duration within the horizon.
 pub(crate) fn check_duration(
     limits: &Limits,

@@ -475,13 +475,22 @@ pub struct CheckpointJob {
     pub counters: Vec<(String, i64)>,
     /// Items that the run gave up on: the cursor of each, and what went wrong.
     pub skipped: Vec<(Bytes, JobError)>,
+    /// Counters that its reader left out, as they were none.
+    pub counters_dropped: u64,
+    /// Skipped items that its reader left out.
+    pub skipped_dropped: u64,
 }
 
 impl CheckpointJob {
     /// Whether it is no more than a heartbeat.
     pub(crate) fn saves_nothing(&self) -> bool {
         let told = self.progress.is_some() || self.progress_text.is_some();
-        !told && self.cursor.is_none() && self.counters.is_empty() && self.skipped.is_empty()
+        let dropped = self.counters_dropped > 0 || self.skipped_dropped > 0;
+        !told
+            && !dropped
+            && self.cursor.is_none()
+            && self.counters.is_empty()
+            && self.skipped.is_empty()
     }
 }
 

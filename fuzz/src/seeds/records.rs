@@ -198,6 +198,7 @@ fn records_of_jobs() -> Vec<(&'static str, Record)> {
                     counters: vec![("rows".to_owned(), 100), ("errors".to_owned(), -1)],
                     skipped: vec![skipped()],
                     skipped_dropped: 2,
+                    counters_dropped: 1,
                 }),
             },
         ),
@@ -356,6 +357,7 @@ fn checkpoint() -> Checkpoint {
         skipped: 1,
         skipped_bytes: 70,
         skipped_dropped: 2,
+        counters_dropped: 1,
         interruptions: 3,
         interrupted_for: Some("deploy".to_owned()),
     }

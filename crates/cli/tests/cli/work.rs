@@ -229,7 +229,7 @@ fn a_job_is_watched_paused_and_resumed() {
     assert!(paused.contains("held back until it is resumed"), "{paused}");
     let url = server.url();
     let mut watch = Process::start(server.folder.path(), &["jobs", "watch", &id, "--server", &url]);
-    watch.line_with("ready");
+    watch.line_with("ready, paused");
     let _worker = server.worker(&["--queue", "imports", "--exec", "cat"]);
     server.run(&["jobs", "resume", &id]).good();
     watch.line_with("succeeded");

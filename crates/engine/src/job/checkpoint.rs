@@ -1,8 +1,6 @@
 //! Checkpoints: how far a job has come, saved while it runs and kept over its runs, so that the
 //! next one goes on from there.
 
-use std::collections::BTreeSet;
-
 use bytes::Bytes;
 
 use crate::answer::Instruction;
@@ -47,6 +45,8 @@ wire_struct! {
         pub skipped: Vec<SkippedItem> = 6,
         /// How many more were skipped.
         pub skipped_dropped: u64 = 7,
+        /// Counters that could not be kept: their names are too many or none.
+        pub counters_dropped: u64 = 8,
     }
 }
 
@@ -79,6 +79,8 @@ wire_struct! {
         pub interruptions: u32 = 11,
         /// Why the last one was.
         pub interrupted_for: Option<String> = 12,
+        /// Counters that could not be kept.
+        pub counters_dropped: u64 = 13,
     }
 }
 
@@ -123,40 +125,49 @@ impl<M: OrderedMap> State<M> {
         if repeated || told.saves_nothing() {
             return Ok((None, instruction));
         }
-        self.check_saved(told, &known)?;
+        let cursor_max = self.limits.cursor_bytes_max;
+        if let Some(cursor) = &told.cursor {
+            check_size("cursor", cursor.len(), cursor_max)?;
+        }
+        let counters = self.kept_counters(&told.counters, &known);
+        let counters_dropped = (told.counters.len() - counters.len()) as u64;
         let room = self.limits.skipped_items_max.saturating_sub(known.skipped as usize);
-        let kept = told.skipped.iter().take(room);
+        let fits = |item: &&(Bytes, JobError)| item.0.len() as u64 <= cursor_max;
+        let kept = told.skipped.iter().filter(fits).take(room);
+        let skipped: Vec<_> =
+            kept.map(|(cursor, error)| self.skipped_item(cursor, error, moment)).collect();
+        let skipped_dropped = (told.skipped.len() - skipped.len()) as u64;
         let max = self.limits.progress_text_bytes_max;
         let saved = Saved {
             seq: told.seq,
             cursor: told.cursor.clone(),
             progress: told.progress.map(|progress| progress.min(10_000)),
             progress_text: told.progress_text.as_ref().map(|text| cut(text, max)),
-            counters: told.counters.clone(),
-            skipped: kept.map(|(cursor, error)| self.skipped_item(cursor, error, moment)).collect(),
-            skipped_dropped: told.skipped.len().saturating_sub(room) as u64,
+            counters,
+            skipped,
+            skipped_dropped: skipped_dropped.saturating_add(told.skipped_dropped),
+            counters_dropped: counters_dropped.saturating_add(told.counters_dropped),
         };
         let saved = Box::new(saved);
         Ok((Some(Record::JobCheckpointed { namespace, id, token, saved }), instruction))
     }
 
-    fn check_saved(&self, told: &CheckpointJob, known: &Checkpoint) -> Result<(), Rejection> {
-        let cursors = told.cursor.iter().map(|cursor| ("cursor", cursor));
-        let skipped = told.skipped.iter().map(|(cursor, _)| ("skipped", cursor));
-        for (field, cursor) in cursors.chain(skipped) {
-            check_size(field, cursor.len(), self.limits.cursor_bytes_max)?;
+    /// The counters that can be kept, in order. They only inform: one that cannot be kept costs
+    /// neither the others nor the run.
+    fn kept_counters(&self, told: &[(String, i64)], known: &Checkpoint) -> Vec<(String, i64)> {
+        let mut names: Vec<&str> = known.counters.iter().map(|(name, _)| &**name).collect();
+        let mut kept = Vec::with_capacity(told.len().min(self.limits.counters_max));
+        for (name, by) in told {
+            if !names.contains(&&**name) {
+                let is_name = check_name(&self.limits, "counters", name).is_ok();
+                if !is_name || names.len() >= self.limits.counters_max {
+                    continue;
+                }
+                names.push(name);
+            }
+            kept.push((name.clone(), *by));
         }
-        let mut names: BTreeSet<&str> = known.counters.iter().map(|(name, _)| &**name).collect();
-        for (name, _) in &told.counters {
-            check_name(&self.limits, "counters", name)?;
-            names.insert(name);
-        }
-        let max = self.limits.counters_max;
-        if names.len() > max {
-            let (value, allowed) = (format!("{} names", names.len()), format!("at most {max}"));
-            return Err(Rejection::ValueRefused { field: "counters", value, allowed });
-        }
-        Ok(())
+        kept
     }
 
     fn skipped_item(&self, cursor: &Bytes, error: &JobError, moment: Moment) -> SkippedItem {
@@ -196,7 +207,10 @@ impl<M: OrderedMap> State<M> {
             checkpoint.skipped_bytes += self.put(&key, item);
             checkpoint.skipped += 1;
         }
-        checkpoint.skipped_dropped += saved.skipped_dropped;
+        checkpoint.skipped_dropped =
+            checkpoint.skipped_dropped.saturating_add(saved.skipped_dropped);
+        checkpoint.counters_dropped =
+            checkpoint.counters_dropped.saturating_add(saved.counters_dropped);
         self.forget_heard(ns, id, saved.progress.is_some(), saved.progress_text.is_some());
         checkpoint.progress = saved.progress.or(checkpoint.progress);
         checkpoint.progress_text = saved.progress_text.or(checkpoint.progress_text);

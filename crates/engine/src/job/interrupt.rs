@@ -1,6 +1,6 @@
 //! Interruptions: a run ends so that another one goes on from its cursor. They use no attempt.
 
-use crate::bounds::{check_duration, check_name};
+use crate::bounds::{check_duration, cut_name};
 use crate::ids::{JobId, NamespaceId, TimeMs, Token};
 use crate::job::{EndKind, Job, Phase};
 use crate::map::OrderedMap;
@@ -17,10 +17,10 @@ impl<M: OrderedMap> State<M> {
         delay_ms: Option<u64>,
         moment: Moment,
     ) -> Result<Record, Rejection> {
-        check_name(&self.limits, "reason", reason)?;
         check_duration(&self.limits, "delay", delay_ms, 0)?;
         let available_at = delay_ms.map(|delay_ms| moment.at.plus(delay_ms));
-        let reason = reason.to_owned();
+        // It only informs: the run is over, whatever its worker calls the reason.
+        let reason = cut_name(&self.limits, reason).unwrap_or_else(|| "interrupt".to_owned());
         Ok(Record::JobInterrupted { namespace, id, token, reason, available_at })
     }
 

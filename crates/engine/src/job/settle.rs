@@ -371,6 +371,8 @@ impl<M: OrderedMap> State<M> {
         job.remember_end(lease.token, EndKind::Snoozed);
         job.phase = Phase::Waiting;
         job.available_at = available_at.max(self.now());
+        // It was started in time, and is to run later, however late that is.
+        self.drop_expiry(ns, &mut job);
         self.wait_again(ns, queue, job);
     }
 

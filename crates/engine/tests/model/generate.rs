@@ -373,6 +373,8 @@ impl Generator {
                     })
                     .collect(),
                 skipped: (0..skipped).map(|_| (text(random), oops())).collect(),
+                counters_dropped: skipped,
+                skipped_dropped: counters / 2,
             });
         }
         (namespace, Command::CheckpointJobs(told))

@@ -14,6 +14,7 @@ mod raw;
 mod record;
 mod retry;
 mod shown;
+mod skipped;
 mod work;
 mod worker;
 
@@ -22,7 +23,7 @@ pub use admin::{
     OperationStateText, PurgeRequest, QueueList, QueueRecord, QueueSettingsBody, RetryDeadRequest,
     ShardHealth, ShardState, UnreachableShard,
 };
-pub use counters::Counters;
+pub use counters::{Counters, CountersTold};
 pub use duration::{DURATION_EXPECTED, DurationText};
 pub use enqueue::{EnqueueAnswer, EnqueueBulk, EnqueueBulkAnswer, NewJob};
 pub use id::{JobIdText, TokenText};
@@ -37,9 +38,11 @@ pub use record::{
     StatusRecord,
 };
 pub use retry::RetryText;
+pub(crate) use shown::progress_in_words;
+pub use skipped::{SkipText, Skips};
 pub use work::{
     AckRequest, CheckpointRequest, DiscardRequest, FailRequest, HeartbeatAnswer, HeartbeatRequest,
     InstructionText, InterruptRequest, LeaseAnswer, LeaseRequest, LeasedJob, ReleaseRequest,
-    SettleAnswer, SettleRequest, SettledText, SettlementText, SkipText, SnoozeRequest, VerdictText,
+    SettleAnswer, SettleRequest, SettledText, SettlementText, SnoozeRequest, VerdictText,
 };
 pub use worker::{WorkerList, WorkerQueue, WorkerRecord, WorkerRunRecord, WorkerStateText};

@@ -11,7 +11,20 @@ use utoipa::openapi::schema::{Object, ObjectBuilder, Schema, SchemaType};
 #[derive(Clone, Debug)]
 pub struct RawJson<'a>(Cow<'a, RawValue>);
 
-impl RawJson<'_> {
+impl<'a> RawJson<'a> {
+    /// What was read as it is written.
+    pub(super) const fn of_raw(raw: &'a RawValue) -> Self {
+        Self(Cow::Borrowed(raw))
+    }
+
+    /// The text, for as long as what it is borrowed from; `None` where it is borrowed from nothing.
+    pub(crate) fn text(&self) -> Option<&'a str> {
+        match self.0 {
+            Cow::Borrowed(raw) => Some(raw.get()),
+            Cow::Owned(_) => None,
+        }
+    }
+
     /// The text.
     pub fn get(&self) -> &str {
         self.0.get()

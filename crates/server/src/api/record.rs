@@ -2,9 +2,12 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::de::{self, MapAccess};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
+use super::shown::{ShownText, in_words};
 use super::{Counters, DurationText, InstantText, JobIdText, RawJson, RetryText};
 
 /// The state of a job.
@@ -69,19 +72,48 @@ impl fmt::Display for StateText {
 }
 
 /// What went wrong in an attempt.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, ToSchema)]
+#[serde(default)]
 pub struct ErrorText {
     /// The class of error, such as an exception's name.
-    #[serde(rename = "type", deserialize_with = "super::shown::text")]
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(rename = "type", skip_serializing_if = "String::is_empty")]
     pub kind: String,
     /// What it said. What is longer than is kept is cut.
-    #[serde(deserialize_with = "super::shown::text")]
     pub message: String,
     /// Where it was. What is longer than is kept is cut.
-    #[serde(deserialize_with = "super::shown::text", skip_serializing_if = "String::is_empty")]
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub backtrace: String,
+}
+
+// By hand: it only informs, so anything is taken. What is no text is kept as it is written, and
+// what is no object is the message.
+impl<'de> Deserialize<'de> for ErrorText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> de::Visitor<'de> for Visitor {
+            type Value = ErrorText;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<ErrorText, A::Error> {
+                let mut error = ErrorText::default();
+                while let Some((name, value)) = map.next_entry::<ShownText, &'de RawValue>()? {
+                    match name.0.as_str() {
+                        "type" => error.kind = in_words(value.get()),
+                        "message" => error.message = in_words(value.get()),
+                        "backtrace" => error.backtrace = in_words(value.get()),
+                        _ => {}
+                    }
+                }
+                Ok(error)
+            }
+        }
+        let raw = <&'de RawValue>::deserialize(deserializer)?;
+        let read = serde_json::Deserializer::from_str(raw.get()).deserialize_map(Visitor);
+        Ok(read.unwrap_or_else(|_| Self { message: in_words(raw.get()), ..Self::default() }))
+    }
 }
 
 /// The temporary resource of a job: how it is doing.
@@ -96,10 +128,13 @@ pub struct StatusRecord<'a> {
     /// Its state.
     pub state: StateText,
     /// Why it is in this state, where that needs saying: `exhausted`, `max_age`, `lost`,
-    /// `at_most_once` or `too_many_snoozes` for dead jobs, `asked` or `discarded` for cancelled
-    /// ones, `snoozed` or `interrupted` for scheduled ones that their worker put off.
+    /// `at_most_once` or `too_many_snoozes` for dead jobs, `asked`, `forced` or `discarded` for
+    /// cancelled ones, `snoozed` or `interrupted` for scheduled ones that their worker put off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// It is held back until somebody resumes it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub paused: bool,
     /// How many attempts it had.
     pub attempt: u32,
     /// How many it may have.
@@ -242,6 +277,9 @@ pub struct CheckpointRecord<'a> {
     pub ran: DurationText,
     /// How many items were skipped.
     pub skipped_total: u64,
+    /// How many counters could not be kept: no whole numbers, no names, or too many of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub counters_dropped: Option<u64>,
     /// The items that were skipped, as far as they are kept, the oldest first. Not in lists.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub skipped: Option<Vec<SkippedRecord<'a>>>,

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use serde::de::{self, Deserialize, Deserializer};
+use serde::Deserialize;
+use serde::de::{self, Deserializer};
 use serde_json::value::RawValue;
 
 /// Reads a text. Half of a surrogate pair, which some languages write for bytes that are no UTF-8,
@@ -43,20 +44,45 @@ fn readable(mut bytes: &[u8]) -> String {
     }
 }
 
-/// Reads a text that may be left out; what is no text is left out, too.
+/// A text, read so.
+pub(super) struct ShownText(pub(super) String);
+
+impl<'de> Deserialize<'de> for ShownText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        text(deserializer).map(Self)
+    }
+}
+
+/// A JSON value as text: of what is none, the text that it is written in.
+pub(super) fn in_words(json: &str) -> String {
+    let read = text(&mut serde_json::Deserializer::from_str(json));
+    read.unwrap_or_else(|_| if json == "null" { String::new() } else { json.to_owned() })
+}
+
+/// Reads a text that may be left out, and anything else as the text that it is written in.
 pub(super) fn text_if_any<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<String>, D::Error> {
     let raw = <&'de RawValue>::deserialize(deserializer)?;
-    Ok(text(&mut serde_json::Deserializer::from_str(raw.get())).ok())
+    Ok((raw.get() != "null").then(|| in_words(raw.get())))
 }
 
-/// Reads a number that may be left out; what is no number is left out, too.
+/// The progress that a body tells, in words.
+pub(crate) fn progress_in_words(body: &str) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Told {
+        #[serde(default, deserialize_with = "text_if_any")]
+        progress: Option<String>,
+    }
+    serde_json::from_str::<Told>(body).ok()?.progress
+}
+
+/// Reads a number that may be left out; what is no number is NaN.
 pub(super) fn number_if_any<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<f64>, D::Error> {
     let raw = <&'de RawValue>::deserialize(deserializer)?;
-    Ok(raw.get().parse().ok())
+    Ok((raw.get() != "null").then(|| raw.get().parse().unwrap_or(f64::NAN)))
 }
 
 #[cfg(test)]

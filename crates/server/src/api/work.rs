@@ -7,7 +7,11 @@ use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
 use super::record::ErrorText;
-use super::{Counters, DurationText, InstantText, JobIdText, NewJob, Problem, RawJson, TokenText};
+use super::skipped::{SkipText, Skips};
+use super::{
+    Counters, CountersTold, DurationText, InstantText, JobIdText, NewJob, Problem, RawJson,
+    TokenText,
+};
 
 /// One turn of a worker's loop: settles what is done, then leases.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
@@ -132,8 +136,7 @@ pub struct SettlementText<'a> {
     #[schema(max_items = 10_000)]
     pub enqueue: Vec<NewJob<'a>>,
     /// With `fail` and `discard`: what went wrong.
-    #[serde(default, deserialize_with = "super::object::optional")]
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorText>,
     /// With `fail`: the delay before another attempt, instead of the job's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -142,7 +145,8 @@ pub struct SettlementText<'a> {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delay: Option<DurationText>,
     /// With `interrupt`: why, in a word such as `deploy`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "super::shown::text_if_any")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
 
@@ -183,8 +187,7 @@ pub struct FailRequest {
     /// The lease that ends.
     pub token: TokenText,
     /// What went wrong.
-    #[serde(default, deserialize_with = "super::object::optional")]
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorText>,
     /// The delay before another attempt, instead of the job's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -216,8 +219,7 @@ pub struct DiscardRequest {
     /// The lease that ends.
     pub token: TokenText,
     /// Why.
-    #[serde(default, deserialize_with = "super::object::optional")]
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorText>,
 }
 
@@ -229,7 +231,8 @@ pub struct InterruptRequest {
     pub token: TokenText,
     /// Why, in a word: `deploy`, `max_runtime`, `quiet`, `terminate`, `pause`, `throttle` or
     /// another; `interrupt` where left out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "super::shown::text_if_any")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// How much later it may go on; left out, it goes back to its place.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -262,26 +265,13 @@ pub struct CheckpointRequest<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub progress_text: Option<String>,
     /// What is added to each counter.
-    #[serde(default, skip_serializing_if = "Counters::is_empty")]
-    pub counters: Counters,
+    #[serde(default, skip_serializing_if = "CountersTold::is_empty")]
+    #[schema(value_type = Counters)]
+    pub counters: CountersTold,
     /// Items that the run gave up on.
-    #[serde(borrow, default, deserialize_with = "super::object::list")]
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schema(max_items = 1000)]
-    pub skipped: Vec<SkipText<'a>>,
-}
-
-/// An item that a run gave up on.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct SkipText<'a> {
-    /// Where it stands in the collection: any JSON value.
-    #[serde(borrow)]
-    pub cursor: RawJson<'a>,
-    /// What went wrong.
-    #[serde(default, deserialize_with = "super::object::optional")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub error: Option<ErrorText>,
+    #[serde(borrow, default, skip_serializing_if = "Skips::is_empty")]
+    #[schema(value_type = Vec<SkipText<'a>>, max_items = 1000)]
+    pub skipped: Skips<'a>,
 }
 
 /// A worker is still at it.
@@ -413,8 +403,8 @@ fn is_zero(number: &u32) -> bool {
 /// What became of one settlement: `settled`, or the `error`.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
 pub struct SettledText {
-    /// The job.
-    pub id: JobIdText,
+    /// The job; `null` where the settlement names none that can be read.
+    pub id: Option<JobIdText>,
     /// How the run ended: the first answer, where the settlement repeats one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settled: Option<VerdictText>,

@@ -213,17 +213,15 @@ pub(super) fn settlement(one: v1::Settlement, bounds: &Bounds) -> Result<Settlem
 /// How far one run has come.
 pub(super) fn checkpoint(one: v1::Checkpoint, bounds: &Bounds) -> Result<CheckpointJob, Refusal> {
     let (id, token) = lease(&one.id, &one.token)?;
-    if one.skipped.len() > SKIPPED_MAX {
-        let value = format!("{} items", one.skipped.len());
-        let allowed = format!("at most {SKIPPED_MAX}");
-        return Err(Refusal::value("skipped", value, allowed));
-    }
+    // They only inform: what cannot be kept is counted.
     let max = bounds.cursor_bytes_max;
-    let mut skipped = Vec::with_capacity(one.skipped.len());
-    for (index, item) in one.skipped.into_iter().enumerate() {
-        let cursor = carried(&format!("skipped[{index}].cursor"), &item.cursor, max)?;
-        skipped.push((cursor, job_error(item.error)));
-    }
+    let told = one.skipped.len();
+    let read = |item: v1::SkippedItem| {
+        let cursor = carried("skipped", &item.cursor, max).ok()?;
+        Some((cursor, job_error(item.error)))
+    };
+    let skipped: Vec<_> = one.skipped.into_iter().filter_map(read).take(SKIPPED_MAX).collect();
+    let skipped_dropped = (told - skipped.len()) as u64;
     let mut counters: Vec<_> = one.counters.into_iter().collect();
     counters.sort_unstable();
     Ok(CheckpointJob {
@@ -236,5 +234,7 @@ pub(super) fn checkpoint(one: v1::Checkpoint, bounds: &Bounds) -> Result<Checkpo
         progress_text: one.progress_text,
         counters,
         skipped,
+        counters_dropped: 0,
+        skipped_dropped,
     })
 }

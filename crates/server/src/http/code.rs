@@ -51,7 +51,7 @@ codes! {
     HeadTooLarge = "head_too_large", REQUEST_HEADER_FIELDS_TOO_LARGE, "The head is too large";
     HostRefused = "host_refused", FORBIDDEN, "The host is not this machine";
     Internal = "internal", INTERNAL_SERVER_ERROR, "A bug was met";
-    JobGone = "job_gone", GONE, "The job is past its retention";
+    JobGone = "job_gone", GONE, "The job is not here any more";
     JobIdTaken = "job_id_taken", CONFLICT, "The id names another job";
     JobStateRefused = "job_state_refused", CONFLICT, "The job's state does not allow that";
     JobUnknown = "job_unknown", NOT_FOUND, "The job does not exist";

@@ -45,7 +45,7 @@ const QUIET: u8 = 3;
 pub(crate) const TAKEN_PER_SECOND_MIN: u64 = 16 << 10;
 
 /// What a client of HTTP/2 sends first (RFC 9113 3.4).
-const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+pub(crate) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// How far a connection is, in ticks of the watch.
 #[derive(Debug)]

@@ -1,11 +1,12 @@
 //! Bodies of requests as JSON: pure functions from untrusted bytes to a value or a refusal that
 //! names the field, the value and what is allowed.
 
+use std::fmt;
 use std::ops::Range;
 
 use bytes::Bytes;
 use serde::Deserialize;
-use serde::de::{DeserializeOwned, DeserializeSeed};
+use serde::de::{self, DeserializeOwned, DeserializeSeed, Deserializer, MapAccess};
 use serde_json::error::Category;
 use serde_path_to_error::Segment;
 
@@ -181,6 +182,35 @@ fn unknown(code: Code, field: &str, word: &str, expected: &str) -> Refusal {
     Refusal::new(code, detail).about(field, quoted(word), allowed)
 }
 
+/// A request has fewer members than this.
+const MEMBERS_MAX: usize = 32;
+
+/// The members of an object in order, also of one that is at fault. `None` where it is none.
+pub(crate) fn members(text: &str) -> Option<Vec<(String, RawJson<'_>)>> {
+    struct Members;
+    impl<'de> de::Visitor<'de> for Members {
+        type Value = Vec<(String, RawJson<'de>)>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            let mut members = Vec::new();
+            while let Some(member) = map.next_entry()? {
+                if members.len() == MEMBERS_MAX {
+                    return Err(de::Error::custom("too many members"));
+                }
+                members.push(member);
+            }
+            Ok(members)
+        }
+    }
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    let members = deserializer.deserialize_map(Members).ok()?;
+    deserializer.end().ok().map(|()| members)
+}
+
 fn split_at_last<'a>(text: &'a str, separator: &str) -> (&'a str, &'a str) {
     // What is expected is never the client's text; what was given may hold the separator.
     text.rsplit_once(separator).unwrap_or((text, ""))
@@ -205,7 +235,8 @@ pub(crate) fn slice(body: &Bytes, raw: &RawJson<'_>) -> Bytes {
     }
 }
 
-fn position_in(body: &Bytes, part: &[u8]) -> Option<Range<usize>> {
+/// Where in `body` a value lies that borrows from it.
+pub(crate) fn position_in(body: &Bytes, part: &[u8]) -> Option<Range<usize>> {
     let start = part.as_ptr().addr().checked_sub(body.as_ptr().addr())?;
     let end = start.checked_add(part.len())?;
     (end <= body.len()).then_some(start..end)
@@ -412,8 +443,8 @@ mod tests {
             let answer = serde_json::to_string(&problem).unwrap();
             assert!(answer.len() < 4096, "{} bytes", answer.len());
         }
-        let counters = format!("{{\"token\":\"1.1\",\"counters\":{{\"{long}\":\"y\"}}}}");
-        let problem = read::<crate::api::CheckpointRequest<'_>>(&counters).unwrap_err().problem();
+        let seq = format!("{{\"token\":\"1.1\",\"seq\":\"{long}\"}}");
+        let problem = read::<crate::api::CheckpointRequest<'_>>(&seq).unwrap_err().problem();
         assert!(serde_json::to_string(&problem).unwrap().len() < 4096);
     }
 

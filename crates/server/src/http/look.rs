@@ -59,14 +59,11 @@ pub(crate) fn unexpected(answer: &Answer) -> Refusal {
     Refusal::new(Code::Internal, "the engine's answer does not fit the command")
 }
 
-/// Why a job that is not there is not there: past its retention where its id tells that a server
-/// made it, or its age; or never known.
+/// Why a job that is not there is not there: past its retention, or in another namespace, where its
+/// id tells that a server made it, or its age; or never known.
 pub(crate) fn missing(app: &App, ns: &str, id: JobId, lookup: &Lookup) -> Refusal {
     let text = JobIdText(id.0).to_string();
-    let gone = || {
-        let detail = format!("job {text} existed and is past its retention, or was removed");
-        Refusal::new(Code::JobGone, detail).of_job(id)
-    };
+    let gone = || Refusal::job_gone(id);
     match lookup {
         Lookup::NamespaceUnknown => {
             let detail = format!("namespace {} does not exist", quoted(ns));

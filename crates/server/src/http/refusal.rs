@@ -9,7 +9,7 @@ use super::code::Code;
 use super::json::THE_BODY;
 use super::parse::is_made_here;
 use super::text::{counted, quoted, shorten};
-use crate::api::{DurationText, InstantText, JobFault, Problem};
+use crate::api::{DurationText, InstantText, JobFault, JobIdText, Problem};
 use crate::unavailable::{Cause, Unavailable};
 
 /// Where this server explains the codes; the code follows as the fragment.
@@ -156,6 +156,16 @@ impl Refusal {
         self
     }
 
+    /// The refusal of a job that is not in this namespace, although its id tells that it was made.
+    pub(crate) fn job_gone(id: JobId) -> Self {
+        let text = JobIdText(id.0);
+        let detail = format!(
+            "job {text} is not in this namespace: it is past its retention, was removed, or \
+             belongs to another one"
+        );
+        Self::new(Code::JobGone, detail).of_job(id)
+    }
+
     /// What the engine refuses of a settlement: the jobs at fault are those that it enqueues.
     pub(crate) fn of_settlement(rejection: Rejection) -> Self {
         match rejection {
@@ -240,14 +250,15 @@ fn cut(text: &str) -> String {
 
 /// Durations and instants as this face says them, in what the engine says: it knows milliseconds.
 fn in_words_of_the_api(field: &str, text: &str) -> String {
-    if matches!(field, "run_at" | "expires_at")
-        && let Ok(ms) = text.parse()
-    {
-        return InstantText(ms).to_string();
-    }
-    let word = |word: &str| match word.strip_suffix("ms").map(str::parse) {
-        Some(Ok(ms)) => DurationText(ms).to_string(),
-        _ => word.to_owned(),
+    let is_instant = matches!(field, "run_at" | "expires_at");
+    let word = |word: &str| {
+        let (number, comma) = word.strip_suffix(',').map_or((word, ""), |number| (number, ","));
+        let duration = number.strip_suffix("ms").and_then(|ms| ms.parse().ok());
+        match (duration, number.parse()) {
+            (Some(ms), _) => format!("{}{comma}", DurationText(ms)),
+            (None, Ok(ms)) if is_instant => format!("{}{comma}", InstantText(ms)),
+            _ => word.to_owned(),
+        }
     };
     text.split(' ').map(word).collect::<Vec<_>>().join(" ")
 }
@@ -324,9 +335,7 @@ impl From<Rejection> for Refusal {
             Rejection::ValueRefused { field, value, allowed } => {
                 value_refused(field, &value, &allowed)
             }
-            Rejection::JobUnknown { gone, id } if gone || is_made_here(id) => {
-                say(Code::JobGone).of_job(id)
-            }
+            Rejection::JobUnknown { gone, id } if gone || is_made_here(id) => Self::job_gone(id),
             Rejection::JobUnknown { id, .. } => say(Code::JobUnknown).of_job(id),
             Rejection::JobStateRefused { id, needed, .. } => {
                 say(Code::JobStateRefused).about("id", id.to_string(), needed.to_owned())
@@ -417,6 +426,11 @@ mod tests {
         assert_eq!(refused("lease", "46800000ms", "1000ms to 43200000ms"), expected);
         let (value, allowed) = refused("run_at", "253402300799000", "at most 86400000ms ahead");
         assert_eq!((&*value, &*allowed), ("9999-12-31T23:59:59.000Z", "at most 1d ahead"));
+        let end = "before 1795961171802, when it can start no more";
+        let (value, allowed) = refused("run_at", "1795961171803", end);
+        assert_eq!(value, "2026-11-29T14:06:11.803Z");
+        assert_eq!(allowed, "before 2026-11-29T14:06:11.802Z, when it can start no more");
+        assert_eq!(refused("bulk", "7, 8ms,", "1 to 3").0, "7, 8ms,");
     }
 
     #[test]

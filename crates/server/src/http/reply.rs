@@ -116,6 +116,23 @@ pub(crate) fn closing_answer(refusal: &Refusal) -> Vec<u8> {
     .into_bytes()
 }
 
+/// The same for a peer that speaks HTTP/2: empty SETTINGS and a GOAWAY that says why (RFC 9113 6.5
+/// and 6.8), so that nothing that it sent counts as taken.
+pub(crate) fn going_away(refusal: &Refusal) -> Vec<u8> {
+    const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    const ENHANCE_YOUR_CALM: u32 = 0xb;
+    let problem = refusal.problem();
+    let why = format!("{}: {}", problem.code, problem.detail);
+    let length = (8 + why.len()) as u32;
+    let mut bytes = SETTINGS.to_vec();
+    bytes.extend_from_slice(length.to_be_bytes().get(1..).unwrap_or_default());
+    // Type and flags, the connection itself, and that no stream was looked at.
+    bytes.extend_from_slice(&[7, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    bytes.extend_from_slice(&ENHANCE_YOUR_CALM.to_be_bytes());
+    bytes.extend_from_slice(why.as_bytes());
+    bytes
+}
+
 impl From<Refusal> for Reply {
     fn from(refusal: Refusal) -> Self {
         let body = serde_json::to_vec(&refusal.problem()).unwrap_or_default();

@@ -16,10 +16,10 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use super::app::App;
 use super::code::Code;
-use super::connection::{Progress, speak};
+use super::connection::{PREFACE, Progress, speak};
 use super::descriptors::fit;
 use super::refusal::Refusal;
-use super::reply::closing_answer;
+use super::reply::{closing_answer, going_away};
 use super::threads::{Place, Threads};
 use crate::config::ServerConfig;
 use crate::node::Node;
@@ -31,6 +31,8 @@ const REFUSING_MAX: usize = 64;
 /// the answer would be lost with it.
 const REFUSING_TIME_MAX: Duration = Duration::from_secs(2);
 const REFUSING_BYTES_MAX: usize = 32 << 20;
+/// How long its first bytes are waited for, which tell what it speaks.
+const PREFACE_TIME_MAX: Duration = Duration::from_millis(250);
 /// After an error of `accept` (no more files, mostly), before it is tried again.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How often such an error is told.
@@ -279,9 +281,14 @@ impl Server {
         let detail = format!("{} connections are open, as many as may", self.connections_max());
         let refusal = Refusal::new(Code::TooManyConnections, detail).retry_after_s(1);
         self.app.counts.answered(refusal.code().status());
-        let answer = closing_answer(&refusal);
         connections.spawn(async move {
             let telling = async {
+                // Who says nothing yet is told in HTTP/1.1.
+                let speaks_http2 = timeout(PREFACE_TIME_MAX, begins_http2(&mut stream)).await;
+                let answer = match speaks_http2 {
+                    Ok(true) => going_away(&refusal),
+                    Ok(false) | Err(_) => closing_answer(&refusal),
+                };
                 stream.write_all(&answer).await?;
                 stream.shutdown().await?;
                 let (mut dropped, mut bytes) = ([0_u8; 4096], 0);
@@ -298,6 +305,21 @@ impl Server {
             drop(permit);
         });
     }
+}
+
+/// Whether a peer begins as one of HTTP/2 does.
+async fn begins_http2(stream: &mut TcpStream) -> bool {
+    let (mut first, mut length) = ([0; PREFACE.len()], 0);
+    while let Some(room @ [_, ..]) = first.get_mut(length..) {
+        match stream.read(room).await {
+            Ok(count) if count > 0 => length += count,
+            _ => return false,
+        }
+        if first.get(..length) != PREFACE.get(..length) {
+            return false;
+        }
+    }
+    true
 }
 
 #[cfg(test)]

@@ -67,7 +67,8 @@ fn reason(view: &JobView) -> Option<String> {
         Phase::Dead { reason: DeadReason::Lost, .. } => "lost",
         Phase::Dead { reason: DeadReason::AtMostOnce, .. } => "at_most_once",
         Phase::Dead { reason: DeadReason::TooManySnoozes, .. } => "too_many_snoozes",
-        Phase::Cancelled { reason: CancelReason::Asked | CancelReason::Forced, .. } => "asked",
+        Phase::Cancelled { reason: CancelReason::Asked, .. } => "asked",
+        Phase::Cancelled { reason: CancelReason::Forced, .. } => "forced",
         Phase::Cancelled { reason: CancelReason::Discarded, .. } => "discarded",
         // Only a worker makes a job wait that has run: a throttle, say, puts it off.
         Phase::Waiting if view.state() == JobState::Scheduled => match view.job.ends.last() {
@@ -115,6 +116,7 @@ pub(crate) fn status(view: &JobView, result_url: &str) -> StatusRecord<'static> 
         kind: job.kind.clone(),
         state: state(view.state()),
         reason: reason(view),
+        paused: view.paused,
         attempt: lease.map_or(job.attempt, |lease| lease.attempt),
         max_attempts: attempts_in_all(job),
         progress: view.progress().map(share),
@@ -205,7 +207,8 @@ fn checkpoint(checkpoint: &Checkpoint, ran_ms: u64) -> CheckpointRecord<'static>
         interruptions: checkpoint.interruptions,
         interrupted_for: checkpoint.interrupted_for.clone(),
         ran: DurationText(ran_ms),
-        skipped_total: u64::from(checkpoint.skipped) + checkpoint.skipped_dropped,
+        skipped_total: u64::from(checkpoint.skipped).saturating_add(checkpoint.skipped_dropped),
+        counters_dropped: Some(checkpoint.counters_dropped).filter(|dropped| *dropped > 0),
         skipped: None,
     }
 }

@@ -8,7 +8,7 @@ use super::refusal::Refusal;
 use crate::api::{DurationText, JobIdText, write_instant};
 
 /// What became of one settlement.
-pub(crate) type Outcome = (JobId, Result<EndKind, Refusal>);
+pub(crate) type Outcome = (Option<JobId>, Result<EndKind, Refusal>);
 
 fn write_id(out: &mut Vec<u8>, id: JobId) {
     out.push(b'"');
@@ -92,7 +92,7 @@ pub(crate) fn settled(settled: Vec<Outcome>) -> Vec<u8> {
 /// What became of one settlement that was not refused.
 pub(crate) fn settled_one(id: JobId, kind: &EndKind) -> Vec<u8> {
     let mut out = Vec::with_capacity(80);
-    write_one(&mut out, id, Ok(kind.clone()));
+    write_one(&mut out, Some(id), Ok(kind.clone()));
     out
 }
 
@@ -107,9 +107,12 @@ fn write_settled(out: &mut Vec<u8>, settled: Vec<Outcome>) {
     out.push(b']');
 }
 
-fn write_one(out: &mut Vec<u8>, id: JobId, one: Result<EndKind, Refusal>) {
+fn write_one(out: &mut Vec<u8>, id: Option<JobId>, one: Result<EndKind, Refusal>) {
     out.extend_from_slice(b"{\"id\":");
-    write_id(out, id);
+    match id {
+        Some(id) => write_id(out, id),
+        None => out.extend_from_slice(b"null"),
+    }
     match one {
         Ok(kind) => {
             out.extend_from_slice(b",\"settled\":\"");
@@ -274,8 +277,8 @@ mod tests {
             ..delivery()
         };
         let refused = Rejection::JobUnknown { id: JobId([1; 16]), gone: true };
-        let ends =
-            vec![(JobId([8; 16]), Ok(EndKind::Acked)), (JobId([1; 16]), Err(refused.into()))];
+        let [done, gone] = [8, 1].map(|n| Some(JobId([n; 16])));
+        let ends = vec![(done, Ok(EndKind::Acked)), (gone, Err(refused.into()))];
         let body = leased(&[delivery(), bare], ends);
         let text = String::from_utf8(body).unwrap();
         let answer: LeaseAnswer<'_> = serde_json::from_str(&text).unwrap();
@@ -295,7 +298,8 @@ mod tests {
 
     #[test]
     fn settlements_and_enqueues_are_what_their_types_say() {
-        let body = settled(vec![(JobId([8; 16]), Ok(EndKind::Snoozed))]);
+        let unnamed = (None, Err(Refusal::value("settle[0].id", 5, "a UUID")));
+        let body = settled(vec![(Some(JobId([8; 16])), Ok(EndKind::Snoozed)), unnamed]);
         let answer: SettleAnswer = serde_json::from_slice(&body).unwrap();
         assert_eq!(serde_json::to_vec(&answer).unwrap(), body);
 

@@ -222,6 +222,10 @@ async fn what_is_wrong_with_one_run_is_told_of_that_run() {
     // What only informs costs no checkpoint.
     let nonsense = v1::Checkpoint { progress: Some(f64::NAN), ..checkpoint(&mine) };
     assert_eq!(worker.checkpoint(nonsense).await.refused, None);
+    let counters = (0..40).map(|n| (format!("c{n}"), 1)).collect();
+    let skipped = vec![v1::SkippedItem { cursor: b"{".to_vec().into(), error: None }; 1_001];
+    let odd = v1::Checkpoint { seq: 2, counters, skipped, ..checkpoint(&mine) };
+    assert_eq!(worker.checkpoint(odd).await.refused, None);
     worker.tell(Tells::Started(v1::Started { jobs: vec![v1::LeaseRef::default()] })).await;
     assert!(matches!(worker.hear().await, Told::NotStarted(not) if not.jobs.len() == 1));
     // Messages of kinds that a later protocol may have, and empty ones, do no harm.

@@ -291,7 +291,7 @@ async fn an_operator_ends_a_run_moves_a_job_and_finds_jobs_by_tag_and_key() {
     let run = jobs.iter().find(|run| run["id"] == job["id"]).unwrap();
     client.post(&move_to, "").await.refused(409, "job_state_refused");
     let ended = client.delete(&format!("{path}?force=true")).await.expect(200);
-    assert_eq!((&ended["state"], &ended["reason"]), (&json!("cancelled"), &json!("asked")));
+    assert_eq!((&ended["state"], &ended["reason"]), (&json!("cancelled"), &json!("forced")));
     let ack = json!({"token": run["token"]}).to_string();
     client.post(&format!("{path}/ack"), &ack).await.refused(409, "lease_lost");
 

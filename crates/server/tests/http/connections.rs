@@ -160,6 +160,25 @@ async fn every_connection_beyond_the_limit_hears_why() {
     server.stop().await;
 }
 
+/// It heard HTTP/1.1, which no client of HTTP/2 understands.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_of_http2_beyond_the_limit_hears_why_in_its_own_words() {
+    let server = Server::start_with(|config| {
+        config.http.connections_max = 1;
+        config.http.connections_reserved = 0;
+    })
+    .await;
+    let mut first = server.client().await;
+    first.get("/livez").await.expect(200);
+    let mut second = server.client().await;
+    second.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await;
+    let heard = second.read_until("as many as may").await;
+    assert!(heard.starts_with("\0\0\0\x04\0\0\0\0\0\0\0"), "{heard:?}");
+    assert!(heard.contains("\x0btoo_many_connections: "), "{heard:?}");
+    assert!(second.is_closed().await);
+    server.stop().await;
+}
+
 const WAIT: &str = "{\"queues\":[\"q\"],\"wait\":\"30s\",\"worker\":\"w\"}";
 
 /// Waits until the metrics say so.

@@ -223,6 +223,65 @@ async fn failures_are_kept_and_dead_jobs_come_back() {
     // It answered 404, since only a day of age or an id of the client's told that it had been.
     client.get(&format!("/v1/status/{id}")).await.refused(410, "job_gone");
     client.post(&format!("/v1/jobs/{id}/retry"), "").await.refused(410, "job_gone");
+    // Whoever asks hears the same, and of a job that is alive in another namespace nothing false.
+    client.put("/v1/namespaces/other", "").await.expect(200);
+    let alive = enqueue(client, "q", json!({"kind": "k"})).await;
+    let path = format!("/v1/namespaces/other/jobs/{alive}");
+    let mut details = Vec::new();
+    for answer in [
+        client.get(&path).await,
+        client.delete(&path).await,
+        client.post(&format!("{path}/ack"), "{\"token\":\"1.1\"}").await,
+        client.post(&format!("{path}/heartbeat"), "{\"token\":\"1.1\"}").await,
+    ] {
+        details.push(answer.refused(410, "job_gone")["detail"].clone());
+    }
+    let expected = format!(
+        "job {alive} is not in this namespace: it is past its retention, was removed, or belongs \
+         to another one"
+    );
+    assert_eq!(details, vec![json!(expected); 4]);
+    server.stop().await;
+}
+
+/// Its progress was no number and counted as nothing: the job was ready again.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_at_most_once_run_whose_progress_was_heard_is_not_given_back() {
+    let server = Server::start().await;
+    let client = &mut server.client().await;
+    for (what, told) in [
+        ("heartbeat", json!({"progress": "half"})),
+        ("heartbeat", json!({"progress_text": 7})),
+        ("checkpoint", json!({"progress": [1]})),
+        ("checkpoint", json!({"counters": {"rows": "many"}})),
+        ("checkpoint", json!({"skipped": 5})),
+    ] {
+        let id = enqueue(client, "q", json!({"kind": "k", "at_most_once": true})).await;
+        let leased = lease(client, "q").await;
+        settle(client, &leased, what, told.clone()).await;
+        let status = client.get(&format!("/v1/status/{id}")).await.expect(200);
+        if told["progress"] == "half" {
+            assert_eq!(status["progress_text"], "half");
+        }
+        let released = settle(client, &leased, "release", json!({})).await;
+        assert_eq!(released, json!({"id": id, "settled": "fail"}), "{what} {told}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_status_of_a_job_tells_that_it_is_held_back() {
+    let server = Server::start().await;
+    let client = &mut server.client().await;
+    let id = enqueue(client, "q", json!({"kind": "k"})).await;
+    client.post(&format!("/v1/jobs/{id}/pause"), "").await.expect(200);
+    let status = client.get(&format!("/v1/status/{id}")).await.expect(200);
+    assert_eq!((&status["state"], &status["paused"]), (&json!("ready"), &json!(true)));
+    client.post(&format!("/v1/jobs/{id}/resume"), "").await.expect(200);
+    let status = client.get(&format!("/v1/status/{id}")).await.expect(200);
+    assert_eq!(status.get("paused"), None);
+    let refused = client.post("/v1/queues/q/jobs", "{\"kind\":\"k\",\"ttl\":\"0s\"}").await;
+    assert_eq!(refused.refused(400, "value_refused")["allowed"], "1ms to 3660d");
     server.stop().await;
 }
 
@@ -288,10 +347,10 @@ async fn a_settlement_that_is_out_of_bounds_harms_only_itself() {
         one
     };
     let settle = json!({"settle": [one(0, json!({"verdict": "fail", "retry_in": "4000d"})),
-        one(1, json!({"verdict": "interrupt", "reason": ""})), one(2, json!({"verdict": "ack"}))]});
+        one(1, json!({"verdict": "interrupt", "delay": "4000d"})), one(2, json!({"verdict": "ack"}))]});
     let told = client.post("/v1/settle", &settle.to_string()).await.expect(200);
     assert_eq!(told["settled"][0]["error"]["field"], "retry_in", "{told}");
-    assert_eq!(told["settled"][1]["error"]["field"], "reason", "{told}");
+    assert_eq!(told["settled"][1]["error"]["field"], "delay", "{told}");
     assert_eq!(told["settled"][2]["settled"], "ack", "{told}");
     server.stop().await;
 }

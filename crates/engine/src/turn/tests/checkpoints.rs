@@ -16,6 +16,8 @@ fn told(job: &Delivery, seq: u64, cursor: &str) -> CheckpointJob {
         progress_text: None,
         counters: Vec::new(),
         skipped: Vec::new(),
+        counters_dropped: 0,
+        skipped_dropped: 0,
     }
 }
 
@@ -244,22 +246,62 @@ fn what_a_checkpoint_may_hold_is_bounded() {
     let counters = |names: &[&str]| names.iter().map(|name| ((*name).to_owned(), 1)).collect();
     let good = CheckpointJob { counters: counters(&["a", "b", "a"]), ..told(&jobs[0], 1, "1") };
     shard.save(good.clone()).unwrap();
-    let error = JobError { kind: "E".into(), message: "m".into(), backtrace: String::new() };
     let long = Bytes::from_static(b"123456789");
     for (bad, field) in [
-        (CheckpointJob { cursor: Some(long.clone()), ..good.clone() }, "cursor"),
-        (CheckpointJob { counters: counters(&["c"]), ..good.clone() }, "counters"),
-        (CheckpointJob { counters: counters(&[""]), ..good.clone() }, "counters"),
-        (CheckpointJob { skipped: vec![(long, error)], ..good.clone() }, "skipped"),
+        (CheckpointJob { cursor: Some(long), ..good.clone() }, "cursor"),
         (CheckpointJob { lease_ms: Some(1), ..good.clone() }, "lease"),
     ] {
         let refused = shard.save(CheckpointJob { seq: Some(2), ..bad });
         let Err(Rejection::ValueRefused { field: named, .. }) = refused else { panic!("{field}") };
         assert_eq!(named, field);
     }
-    let nameless = Verdict::Interrupt { reason: String::new(), delay_ms: None };
-    assert!(shard.settle(&jobs[0], nameless).is_err());
+    let late = Verdict::Interrupt { reason: "deploy".into(), delay_ms: Some(u64::MAX) };
+    assert!(shard.settle(&jobs[0], late).is_err());
     assert_eq!(shard.state(id(1)), Some(JobState::Running), "a refused settlement ends nothing");
+}
+
+/// A counter with an odd name, one too many, or an item with a large cursor refused the whole
+/// checkpoint: the lease was not extended, and the cursor was lost.
+#[test]
+fn counters_and_skipped_items_that_cannot_be_kept_cost_no_checkpoint() {
+    let limits = Limits { cursor_bytes_max: 8, counters_max: 2, ..Limits::default() };
+    let mut shard = Shard::recover(&[], limits);
+    shard.enqueue(job(1));
+    let jobs = shard.lease(1);
+    let error = JobError { kind: "E".into(), message: "m".into(), backtrace: String::new() };
+    let long = "x".repeat(256);
+    let names = ["a", "", "\n", &*long, "b", "c", "a"];
+    let told = CheckpointJob {
+        counters: names.iter().map(|name| ((*name).to_owned(), 1)).collect(),
+        skipped: vec![(Bytes::from_static(b"123456789"), error.clone()), ("1".into(), error)],
+        counters_dropped: 1,
+        skipped_dropped: 2,
+        ..told(&jobs[0], 1, "7")
+    };
+    shard.save(told).unwrap();
+    let kept = shard.checkpoint(id(1)).unwrap();
+    assert_eq!(kept.counters, [("a".to_owned(), 2), ("b".to_owned(), 1)]);
+    assert_eq!((kept.cursor.as_deref(), kept.counters_dropped), (Some(&b"7"[..]), 5));
+    assert_eq!((kept.skipped, kept.skipped_dropped), (1, 3));
+}
+
+#[test]
+fn an_odd_reason_ends_a_run_all_the_same() {
+    for (reason, kept) in [("", "interrupt"), (" \n", "interrupt"), ("a\nb", "a b")] {
+        let mut shard = Shard::new();
+        shard.enqueue(job(1));
+        let jobs = shard.lease(1);
+        let verdict = Verdict::Interrupt { reason: reason.to_owned(), delay_ms: None };
+        assert_eq!(shard.settle(&jobs[0], verdict), Ok(EndKind::Interrupted));
+        assert_eq!(shard.checkpoint(id(1)).unwrap().interrupted_for.as_deref(), Some(kept));
+    }
+    let mut shard = Shard::new();
+    shard.enqueue(job(1));
+    let jobs = shard.lease(1);
+    let verdict = Verdict::Interrupt { reason: "\u{fc}".repeat(200), delay_ms: None };
+    assert_eq!(shard.settle(&jobs[0], verdict), Ok(EndKind::Interrupted));
+    let kept = shard.checkpoint(id(1)).unwrap().interrupted_for;
+    assert_eq!(kept, Some("\u{fc}".repeat(127)));
 }
 
 #[test]

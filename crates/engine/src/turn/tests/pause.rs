@@ -125,6 +125,8 @@ fn a_job_starts_and_starts_again_where_one_says() {
         progress_text: None,
         counters: vec![("rows".into(), 4)],
         skipped: Vec::new(),
+        counters_dropped: 0,
+        skipped_dropped: 0,
     };
     shard.call(Command::CheckpointJobs(vec![saved]));
     shard.settle(&jobs[0], fail()).unwrap();

@@ -391,6 +391,24 @@ fn a_ttl_counts_from_when_the_job_may_start() {
     assert_eq!(shard.state(id(3)), Some(JobState::Expired));
 }
 
+/// A snooze for longer than the ttl was taken, and then the job expired.
+#[test]
+fn a_job_that_was_snoozed_beyond_its_ttl_runs_again() {
+    let mut shard = Shard::new();
+    for n in [1, 2] {
+        shard.enqueue(NewJob { expiry: Some(Start::After(1_000)), ..job(n) });
+    }
+    let jobs = shard.lease(2);
+    shard.settle(&jobs[0], Verdict::Snooze { delay_ms: 5_000 }).unwrap();
+    shard.settle(&jobs[1], Verdict::Release).unwrap();
+    shard.advance(1_500);
+    assert_eq!(shard.state(id(2)), Some(JobState::Expired), "its worker says that nothing ran");
+    let mut shard = shard.restart();
+    shard.advance(5_000);
+    let jobs = shard.lease(2);
+    assert_eq!(jobs.iter().map(|job| job.id).collect::<Vec<_>>(), [id(1)]);
+}
+
 /// A job whose args were missing in the state ran with empty ones.
 #[test]
 #[should_panic(expected = "body 1 is missing in the state")]

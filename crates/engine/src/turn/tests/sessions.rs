@@ -23,6 +23,8 @@ pub(super) fn checkpoint(job: &Delivery) -> CheckpointJob {
         progress_text: None,
         counters: Vec::new(),
         skipped: Vec::new(),
+        counters_dropped: 0,
+        skipped_dropped: 0,
     }
 }
 

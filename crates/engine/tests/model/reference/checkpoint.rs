@@ -48,31 +48,33 @@ impl Reference {
     fn add(&self, job: &mut RefJob, told: &CheckpointJob) -> Refusable<()> {
         let texts = (&told.progress, &told.progress_text);
         let nothing = told.cursor.is_none() && told.counters.is_empty() && told.skipped.is_empty();
-        if nothing && matches!(texts, (None, None)) {
+        let dropped = (told.counters_dropped, told.skipped_dropped);
+        if nothing && dropped == (0, 0) && matches!(texts, (None, None)) {
             return Ok(());
         }
         let limits = &self.limits;
-        let cursors = told.cursor.iter().chain(told.skipped.iter().map(|(cursor, _)| cursor));
-        for cursor in cursors {
-            if cursor.len() as u64 > limits.cursor_bytes_max {
-                return Err(refused("cursor"));
-            }
+        let is_too_long = |cursor: &bytes::Bytes| cursor.len() as u64 > limits.cursor_bytes_max;
+        if told.cursor.as_ref().is_some_and(is_too_long) {
+            return Err(refused("cursor"));
         }
         let mut kept = job.checkpoint.clone().unwrap_or_default();
         if kept.token != Some(told.token) {
             (kept.token, kept.seq, kept.moved) = (Some(told.token), 0, false);
         }
+        kept.counters_dropped += told.counters_dropped;
+        kept.skipped_dropped += told.skipped_dropped;
         for (name, by) in &told.counters {
-            self.check_name("counters", name)?;
             if !kept.counters.iter().any(|(known, _)| known == name) {
+                let is_full = kept.counters.len() >= limits.counters_max;
+                if is_full || self.check_name("counters", name).is_err() {
+                    kept.counters_dropped += 1;
+                    continue;
+                }
                 kept.counters.push((name.clone(), 0));
             }
             let counter = kept.counters.iter_mut().find(|(known, _)| known == name);
             let counter = &mut counter.expect("it was added where it was missing").1;
             *counter = counter.saturating_add(*by);
-        }
-        if kept.counters.len() > limits.counters_max {
-            return Err(refused("counters"));
         }
         kept.seq = told.seq.unwrap_or(kept.seq);
         if let Some(cursor) = &told.cursor {
@@ -80,7 +82,7 @@ impl Reference {
             kept.cursor = Some(cursor.clone());
         }
         for (cursor, error) in &told.skipped {
-            if job.skipped.len() >= limits.skipped_items_max {
+            if is_too_long(cursor) || job.skipped.len() >= limits.skipped_items_max {
                 kept.skipped_dropped += 1;
                 continue;
             }

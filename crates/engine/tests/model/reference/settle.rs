@@ -74,10 +74,10 @@ impl Reference {
                 EndKind::Released
             }
             Verdict::Interrupt { reason, delay_ms } => {
-                self.check_name("reason", reason)?;
                 if delay_ms.is_some_and(|ms| ms > self.limits.horizon_ms_max) {
                     return Err(refused("delay"));
                 }
+                let reason = if reason.is_empty() { "interrupt" } else { reason };
                 self.interrupt(ns, s.id, reason, *delay_ms);
                 EndKind::Interrupted
             }
@@ -107,6 +107,7 @@ impl Reference {
         job.job.snoozes += 1;
         job.job.phase = Phase::Waiting;
         job.job.available_at = self.now.plus(delay_ms);
+        job.job.options.expires_at = None;
         remember(&mut job.job, run, EndKind::Snoozed);
         self.jobs.push(job);
     }

@@ -22,7 +22,7 @@ use crate::http::write;
 
 /// What became of all settlements, in order: of those at fault, and of those that were made.
 fn outcomes(
-    told: Vec<(JobId, Option<Refusal>)>,
+    told: Vec<(Option<JobId>, Option<Refusal>)>,
     settled: Vec<Result<EndKind, Rejection>>,
 ) -> Vec<write::Outcome> {
     let mut settled = settled.into_iter();

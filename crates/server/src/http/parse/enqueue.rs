@@ -201,7 +201,7 @@ impl Reading<'_> {
         let run_at = bounds.instant("run_at", job.run_at)?.map(Start::At);
         let delay = bounds.duration("delay", job.delay, 0)?.map(Start::After);
         let expires_at = bounds.instant("expires_at", job.expires_at)?.map(Start::At);
-        let ttl = bounds.duration("ttl", job.ttl, 0)?.map(Start::After);
+        let ttl = bounds.duration("ttl", job.ttl, 1)?.map(Start::After);
         let named = job.id.map(|id| (JobId(id.0), fingerprint(self.queue, &job)));
         Ok(NewJob {
             id: named.map_or_else(fresh_id, |(id, _)| id),

@@ -1,96 +1,69 @@
 //! `POST .../lease`: one turn of a worker's loop.
 
-use std::fmt;
-
 use bytes::Bytes;
 use longshore_engine::{JobId, LeaseJobs, QueuePattern};
 
-use serde::Deserialize;
-use serde::de::{self, Deserializer, MapAccess, Visitor};
-
 use super::Bounds;
 use super::check::check_count;
-use super::settle::{EachApart, Settlements, each_apart, settlements};
+use super::informing::{Spots, informing, unreadable};
+use super::settle::{Settlements, apart_of, each_apart, settlements};
 use crate::api::{DurationText, LeaseRequest, RawJson};
 use crate::http::code::Code;
-use crate::http::json::{missing, read, text_of};
+use crate::http::json::{THE_BODY, members, missing, read, text_of};
 use crate::http::refusal::Refusal;
 use crate::http::text::{check_name, check_path_name, quoted};
 use crate::http::words;
 
-/// The jobs that are settled, with the refusals of those at fault.
-pub(crate) type Told = Vec<(JobId, Option<Refusal>)>;
+/// The jobs that are settled, as far as they can be read, with the refusals of those at fault.
+pub(crate) type Told = Vec<(Option<JobId>, Option<Refusal>)>;
 
 /// The worker's name where it has none.
 const NAMELESS: &str = "anonymous";
 
 /// Reads the body of a lease request, and what of its settlements is at fault.
 pub(crate) fn parse_lease(body: &Bytes, bounds: &Bounds) -> Result<(LeaseJobs, Told), Refusal> {
-    let jobs_max = bounds.lease_jobs_max;
+    informing(body, |body, spots| lease(body, spots, bounds))
+}
+
+fn lease(body: &Bytes, spots: &Spots, bounds: &Bounds) -> Result<(LeaseJobs, Told), Refusal> {
     let text = text_of(body)?;
     let refusal = match read::<LeaseRequest<'_>>(text) {
-        Ok(mut request) => {
+        Ok(mut request) if spots.is_empty() => {
             let settle = std::mem::take(&mut request.settle);
             return lease_of(request, bounds, || settlements(settle, body, bounds));
         }
-        Err(refusal) => refusal.bounding("max", jobs_max),
+        Ok(_) => unreadable(THE_BODY),
+        Err(refusal) => refusal.bounding("max", bounds.lease_jobs_max),
     };
     // One settlement at fault leaves the others as they are.
-    let Ok(Parts { settle: Some(settle), rest }) = serde_json::from_str::<Parts<'_>>(text) else {
-        return Err(refusal);
-    };
-    let settle = format!("{{\"settle\":{}}}", settle.get());
+    let Some((settle, rest)) = members(text).and_then(parts) else { return Err(refusal) };
     let Ok(request) = read::<LeaseRequest<'_>>(&rest) else { return Err(refusal) };
-    let apart = serde_json::from_str::<EachApart<'_>>(&settle);
-    lease_of(request, bounds, || match apart {
-        Ok(apart) => each_apart(apart.settle, body, bounds, refusal),
-        Err(_) => Err(refusal),
+    if spots.reach_beyond(body, &settle) || !request.settle.is_empty() {
+        return Err(refusal);
+    }
+    lease_of(request, bounds, || match apart_of(&settle) {
+        Some(settle) => each_apart(settle, (body, spots), bounds),
+        None => Err(refusal),
     })
 }
 
-/// The members of a request: its settlements, and the text of an object with all others.
-struct Parts<'a> {
-    settle: Option<RawJson<'a>>,
-    rest: String,
-}
-
-/// A request has fewer members than this.
-const MEMBERS_MAX: usize = 32;
-
-impl<'de> Deserialize<'de> for Parts<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Members;
-        impl<'de> Visitor<'de> for Members {
-            type Value = Parts<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let (mut settle, mut rest) = (None, String::from("{"));
-                for _ in 0..MEMBERS_MAX {
-                    let Some(name) = map.next_key::<String>()? else {
-                        rest.push('}');
-                        return Ok(Parts { settle, rest });
-                    };
-                    let value: RawJson<'de> = map.next_value()?;
-                    if name == "settle" && settle.is_none() {
-                        settle = Some(value);
-                        continue;
-                    }
-                    if rest.len() > 1 {
-                        rest.push(',');
-                    }
-                    rest.push_str(&serde_json::Value::from(name).to_string());
-                    rest.push(':');
-                    rest.push_str(value.get());
-                }
-                Err(de::Error::custom("too many members"))
-            }
+/// The settlements of a request, and the text of an object with all its other members.
+fn parts(members: Vec<(String, RawJson<'_>)>) -> Option<(RawJson<'_>, String)> {
+    let (mut settle, mut rest) = (None, String::from("{"));
+    for (name, value) in members {
+        if name == "settle" && settle.is_none() {
+            settle = Some(value);
+            continue;
         }
-        deserializer.deserialize_map(Members)
+        if rest.len() > 1 {
+            rest.push(',');
+        }
+        rest.push_str(&serde_json::Value::from(name).to_string());
+        rest.push(':');
+        rest.push_str(value.get());
     }
+    rest.push('}');
+    Some((settle?, rest))
 }
 
 fn lease_of(

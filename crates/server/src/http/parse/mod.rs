@@ -7,6 +7,7 @@ mod check;
 mod enqueue;
 mod fingerprint;
 mod id_source;
+mod informing;
 mod lease;
 mod location;
 mod progress;

@@ -5,12 +5,13 @@ use bytes::Bytes;
 use longshore_engine::{CheckpointJob, Extension, JobId, RetryFrom, Start};
 
 use super::Bounds;
-use super::check::check_count;
+use super::informing::{Spots, informing, unreadable};
 use super::settle::{error_of, token_of};
-use crate::api::{CheckpointRequest, HeartbeatRequest, RescheduleRequest, RetryRequest};
+use crate::api::{
+    CheckpointRequest, HeartbeatRequest, RescheduleRequest, RetryRequest, progress_in_words,
+};
 use crate::http::json::{check_carried, read, read_or_default, slice, text_of};
 use crate::http::refusal::Refusal;
-use crate::http::text::check_name;
 
 /// Reads `heartbeat`.
 pub(crate) fn parse_heartbeat(
@@ -18,14 +19,32 @@ pub(crate) fn parse_heartbeat(
     body: &Bytes,
     bounds: &Bounds,
 ) -> Result<Extension, Refusal> {
-    let request: HeartbeatRequest = read(text_of(body)?)?;
+    informing(body, |body, _| heartbeat(id, text_of(body)?, bounds))
+}
+
+fn heartbeat(id: JobId, text: &str, bounds: &Bounds) -> Result<Extension, Refusal> {
+    let request: HeartbeatRequest = read(text)?;
+    let (progress, progress_text) = told(request.progress, request.progress_text, text);
     Ok(Extension {
         id,
         token: token_of(request.token),
         lease_ms: bounds.lease("lease", request.lease)?,
-        progress: request.progress.and_then(hundredths),
-        progress_text: request.progress_text,
+        progress,
+        progress_text,
     })
+}
+
+/// How far a run is. What is no number is told in words: also of a run that says it so something
+/// was heard.
+fn told(
+    progress: Option<f64>,
+    progress_text: Option<String>,
+    body: &str,
+) -> (Option<u16>, Option<String>) {
+    let known = progress.and_then(hundredths);
+    let is_odd = progress.is_some() && known.is_none();
+    let text = progress_text.or_else(|| if is_odd { progress_in_words(body) } else { None });
+    (known, text)
 }
 
 /// Reads `checkpoint`.
@@ -34,30 +53,47 @@ pub(crate) fn parse_checkpoint(
     body: &Bytes,
     bounds: &Bounds,
 ) -> Result<CheckpointJob, Refusal> {
-    let request: CheckpointRequest<'_> = read(text_of(body)?)?;
+    informing(body, |body, spots| checkpoint(id, (body, spots), bounds))
+}
+
+fn checkpoint(
+    id: JobId,
+    (body, spots): (&Bytes, &Spots),
+    bounds: &Bounds,
+) -> Result<CheckpointJob, Refusal> {
+    let text = text_of(body)?;
+    let request: CheckpointRequest<'_> = read(text)?;
     let max = bounds.cursor_bytes_max;
     if let Some(cursor) = &request.cursor {
+        if spots.touch(body, cursor) {
+            return Err(unreadable("cursor"));
+        }
         check_carried("cursor", cursor.get(), max)?;
     }
-    check_count("skipped", request.skipped.len(), bounds.settlements_max, "items")?;
-    for (name, _) in &request.counters.0 {
-        check_name("counters", name)?;
+    // They only inform: what cannot be kept is counted.
+    let mut skipped_dropped = request.skipped.dropped;
+    let mut skipped = Vec::with_capacity(request.skipped.items.len());
+    for item in request.skipped.items {
+        let is_sound = check_carried("skipped", item.cursor.get(), max).is_ok();
+        if is_sound && skipped.len() < bounds.settlements_max {
+            skipped.push((slice(body, &item.cursor), error_of(item.error)));
+        } else {
+            skipped_dropped += 1;
+        }
     }
-    let mut skipped = Vec::with_capacity(request.skipped.len());
-    for (index, item) in request.skipped.into_iter().enumerate() {
-        check_carried(&format!("skipped[{index}].cursor"), item.cursor.get(), max)?;
-        skipped.push((slice(body, &item.cursor), error_of(item.error)));
-    }
+    let (progress, progress_text) = told(request.progress, request.progress_text, text);
     Ok(CheckpointJob {
         id,
         token: token_of(request.token),
         seq: request.seq,
         lease_ms: bounds.lease("lease", request.lease)?,
         cursor: request.cursor.map(|cursor| slice(body, &cursor)),
-        progress: request.progress.and_then(hundredths),
-        progress_text: request.progress_text,
-        counters: request.counters.0,
+        progress,
+        progress_text,
+        counters: request.counters.counters,
         skipped,
+        counters_dropped: request.counters.dropped,
+        skipped_dropped,
     })
 }
 

@@ -9,15 +9,15 @@ use serde::de::{self, Deserializer, SeqAccess, Visitor};
 
 use super::check::check_count;
 use super::enqueue::follow_ups;
+use super::informing::{Spots, informing, unreadable};
 use super::{Bounds, check_location};
 use crate::api::{
     AckRequest, DiscardRequest, DurationText, ErrorText, FailRequest, InterruptRequest, JobIdText,
     NewJob, RawJson, ReleaseRequest, SettleRequest, SettlementText, SnoozeRequest, TokenText,
     VerdictText,
 };
-use crate::http::json::{check_carried, missing, read, slice, text_of};
+use crate::http::json::{THE_BODY, check_carried, missing, read, slice, text_of};
 use crate::http::refusal::Refusal;
-use crate::http::text::check_name;
 use crate::http::words;
 
 /// Why a run was interrupted, where its worker does not say.
@@ -74,7 +74,6 @@ fn interrupt(
     bounds: &Bounds,
 ) -> Result<Verdict, Refusal> {
     let reason = reason.unwrap_or_else(|| INTERRUPTED.to_owned());
-    check_name("reason", &reason)?;
     Ok(Verdict::Interrupt { reason, delay_ms: bounds.duration("delay", delay, 0)? })
 }
 
@@ -87,7 +86,7 @@ pub(crate) fn parse_ack(id: JobId, body: &Bytes, bounds: &Bounds) -> Result<Sett
 
 /// Reads `fail`.
 pub(crate) fn parse_fail(id: JobId, body: &Bytes, bounds: &Bounds) -> Result<Settlement, Refusal> {
-    let request: FailRequest = read(text_of(body)?)?;
+    let request: FailRequest = informing(body, |body, _| read(text_of(body)?))?;
     let verdict = fail(request.error, request.retry_in, bounds)?;
     Ok(Settlement { id, token: token_of(request.token), verdict })
 }
@@ -111,7 +110,7 @@ pub(crate) fn parse_release(id: JobId, body: &Bytes) -> Result<Settlement, Refus
 
 /// Reads `discard`.
 pub(crate) fn parse_discard(id: JobId, body: &Bytes) -> Result<Settlement, Refusal> {
-    let request: DiscardRequest = read(text_of(body)?)?;
+    let request: DiscardRequest = informing(body, |body, _| read(text_of(body)?))?;
     Ok(Settlement { id, token: token_of(request.token), verdict: discard(request.error) })
 }
 
@@ -121,7 +120,7 @@ pub(crate) fn parse_interrupt(
     body: &Bytes,
     bounds: &Bounds,
 ) -> Result<Settlement, Refusal> {
-    let request: InterruptRequest = read(text_of(body)?)?;
+    let request: InterruptRequest = informing(body, |body, _| read(text_of(body)?))?;
     let verdict = interrupt(request.reason, request.delay, bounds)?;
     Ok(Settlement { id, token: token_of(request.token), verdict })
 }
@@ -129,14 +128,14 @@ pub(crate) fn parse_interrupt(
 /// Many settlements in order, each on its own: what is at fault leaves the others as they are.
 #[derive(Debug, Default)]
 pub(crate) struct Settlements {
-    /// All jobs, with the refusals of those at fault.
-    pub(crate) told: Vec<(JobId, Option<Refusal>)>,
+    /// All jobs, as far as they can be read, with the refusals of those at fault.
+    pub(crate) told: Vec<(Option<JobId>, Option<Refusal>)>,
     /// Those that are not.
     pub(crate) sound: Vec<Settlement>,
 }
 
 impl Settlements {
-    fn push(&mut self, id: JobId, one: Result<Settlement, Refusal>) {
+    fn push(&mut self, id: Option<JobId>, one: Result<Settlement, Refusal>) {
         let place = format!("settle[{}]", self.told.len());
         match one {
             Ok(settlement) => {
@@ -148,41 +147,57 @@ impl Settlements {
     }
 }
 
-/// Reads many settlements. What only its id can be read of is refused alone; without an id there
-/// is nothing that the answer could be about.
+/// Reads many settlements. What is at fault is refused alone; only what is no JSON at all, or no
+/// list, is refused as a whole.
 pub(crate) fn parse_settle(body: &Bytes, bounds: &Bounds) -> Result<Settlements, Refusal> {
+    informing(body, |body, spots| settle(body, spots, bounds))
+}
+
+fn settle(body: &Bytes, spots: &Spots, bounds: &Bounds) -> Result<Settlements, Refusal> {
     let text = text_of(body)?;
     let refusal = match read::<SettleRequest<'_>>(text) {
-        Ok(request) => return settlements(request.settle, body, bounds),
+        Ok(request) if spots.is_empty() => return settlements(request.settle, body, bounds),
+        Ok(_) => unreadable(THE_BODY),
         Err(refusal) => refusal,
     };
     let Ok(request) = serde_json::from_str::<EachApart<'_>>(text) else { return Err(refusal) };
-    each_apart(request.settle, body, bounds, refusal)
+    each_apart(request.settle, (body, spots), bounds)
 }
 
-/// Reads settlements one by one, as the `refusal` of all of them together is about one of them.
+/// Reads settlements one by one, as one of them is at fault.
 pub(super) fn each_apart(
     settle: Vec<RawJson<'_>>,
-    body: &Bytes,
+    (body, spots): (&Bytes, &Spots),
     bounds: &Bounds,
-    refusal: Refusal,
 ) -> Result<Settlements, Refusal> {
     check_count("settle", settle.len(), bounds.settlements_max, "runs")?;
     let mut settlements = Settlements::default();
-    for one in settle {
-        let Ok(named) = serde_json::from_str::<Named>(one.get()) else { return Err(refusal) };
-        let one = read(one.get()).and_then(|one| settlement(one, body, bounds));
-        settlements.push(JobId(named.id.0), one);
+    for text in settle {
+        let named = serde_json::from_str::<Named>(text.get());
+        let one = read(text.get()).and_then(|one| settlement(one, body, bounds));
+        let one = match one {
+            // Only an ack carries what others read.
+            Ok(Settlement { verdict: Verdict::Ack { .. }, .. }) if spots.touch(body, &text) => {
+                Err(unreadable(THE_BODY))
+            }
+            one => one,
+        };
+        settlements.push(named.ok().map(|named| JobId(named.id.0)), one);
     }
     Ok(settlements)
+}
+
+/// The elements of a list of settlements.
+pub(super) fn apart_of<'a>(settle: &RawJson<'a>) -> Option<Vec<RawJson<'a>>> {
+    apart(&mut serde_json::Deserializer::from_str(settle.text()?)).ok()
 }
 
 /// A request whose settlements are read one by one, as one of them is at fault.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct EachApart<'a> {
+struct EachApart<'a> {
     #[serde(borrow, deserialize_with = "apart")]
-    pub(super) settle: Vec<RawJson<'a>>,
+    settle: Vec<RawJson<'a>>,
 }
 
 /// The most settlements that are read one by one: a body full of commas must not become many times
@@ -227,7 +242,7 @@ pub(super) fn settlements(
     let mut settlements = Settlements::default();
     for one in settle {
         let id = JobId(one.id.0);
-        settlements.push(id, settlement(one, body, bounds));
+        settlements.push(Some(id), settlement(one, body, bounds));
     }
     Ok(settlements)
 }

@@ -99,6 +99,7 @@ fn bad_jobs_are_told_which_field() {
         ("\"delay\":\"99999999999999999999d\"", "delay"),
         ("\"delay\":\"366d\"", "delay"),
         ("\"ttl\":\"366d\"", "ttl"),
+        ("\"ttl\":\"0s\"", "ttl"),
         ("\"timeout\":\"0s\"", "timeout"),
         ("\"lease\":\"2h\"", "lease"),
         ("\"run_at\":\"9999-12-31T23:59:59Z\"", "run_at"),
@@ -234,8 +235,7 @@ fn bad_lease_requests_are_told_which_field() {
         ("{\"queues\":[\"a\"],\"worker\":\"\\n\"}", Code::ValueRefused, "worker"),
         ("{\"queues\":[\"a\"],\"wait\":20}", Code::ValueRefused, "wait"),
         ("{\"queues\":[\"a\"],\"timeout\":\"5s\"}", Code::FieldUnknown, "timeout"),
-        ("{\"queues\":[\"a\"],\"settle\":[[]]}", Code::ValueRefused, "settle[0]"),
-        ("{\"queues\":[\"a\"],\"settle\":[{\"id\":\"x\"}]}", Code::ValueRefused, "settle[0].id"),
+        ("{\"queues\":[\"a\"],\"settle\":{}}", Code::ValueRefused, "settle"),
     ];
     for (body, code, field) in cases {
         let refused = parse_lease(&bytes(body), &bounds()).unwrap_err();
@@ -276,8 +276,6 @@ fn settlements_are_read_and_checked() {
         ("nack", "", "settle[0].verdict"),
         ("ack", ",\"location\":\"a b\"", "settle[0].location"),
         ("ack", ",\"enqueue\":[{\"kind\":\"k\"}]", "settle[0].enqueue[0].queue"),
-        ("fail", ",\"error\":\"boom\"", "settle[0].error"),
-        ("fail", ",\"error\":{\"kind\":\"E\"}", "settle[0].error.kind"),
     ] {
         let refused = one(verdict, rest).unwrap_err();
         assert_eq!(told(&refused).1, field, "{verdict}{rest}");
@@ -309,6 +307,22 @@ fn single_settlements_and_heartbeats_are_read() {
         let body = bytes(&format!("{{\"token\":\"3.4\",{fields}}}"));
         let beat = parse_heartbeat(ID, &body, &bounds()).unwrap();
         assert_eq!(beat.progress, kept, "{progress}: what only informs costs no run");
+    }
+    // What was said was heard, if not as it should be.
+    for (fields, progress, text) in [
+        ("\"progress\":\"half\"", None, Some("half")),
+        ("\"progress\":[1]", None, Some("[1]")),
+        ("\"progress\":NaN", None, Some("NaN")),
+        ("\"progress\":\"half\",\"progress_text\":7", None, Some("7")),
+        ("\"progress\":null,\"progress_text\":null", None, None),
+        ("\"progress\":0.25,\"progress\":0.5", Some(5000), None),
+        ("\"progress\":-Infinity,\"progress_text\":\"x\"", None, Some("x")),
+    ] {
+        let body = bytes(&format!("{{\"token\":\"3.4\",{fields}}}"));
+        let beat = parse_heartbeat(ID, &body, &bounds()).unwrap();
+        assert_eq!((beat.progress, beat.progress_text.as_deref()), (progress, text), "{fields}");
+        let saved = parse_checkpoint(ID, &body, &bounds()).unwrap();
+        assert_eq!((saved.progress, saved.progress_text.as_deref()), (progress, text), "{fields}");
     }
     let stale = bytes("{\"token\":\"banana\"}");
     assert_eq!(told(&parse_ack(ID, &stale, &bounds()).unwrap_err()).1, "token");
@@ -353,22 +367,125 @@ fn checkpoints_are_read_and_checked() {
     assert!(nothing.cursor.is_none() && nothing.counters.is_empty());
     for (fields, code, field) in [
         ("\"cursor\":\"0123456789012345678\"", Code::BodyTooLarge, "cursor"),
-        ("\"skipped\":[{}]", Code::FieldMissing, "skipped[0].cursor"),
-        ("\"skipped\":[{\"cursor\":1,\"why\":2}]", Code::FieldUnknown, "skipped[0].why"),
-        (
-            "\"skipped\":[{\"cursor\":\"0123456789012345678\"}]",
-            Code::BodyTooLarge,
-            "skipped[0].cursor",
-        ),
-        ("\"counters\":{\"a\":1.5}", Code::ValueRefused, "counters.a"),
-        ("\"counters\":{\"a\":1,\"a\":2}", Code::FieldRepeated, "counters.a"),
-        ("\"counters\":[1]", Code::ValueRefused, "counters"),
+        ("\"cursor\":NaN", Code::BodyMalformed, "the body"),
         ("\"seq\":-1", Code::ValueRefused, "seq"),
+        ("\"seq\":1,\"seq\":2", Code::FieldRepeated, "seq"),
     ] {
         let body = bytes(&format!("{{\"token\":\"3.4\",{fields}}}"));
         let refused = parse_checkpoint(ID, &body, &bounds()).unwrap_err();
         assert_eq!(told(&refused), (code, field.to_owned()), "{fields}");
     }
+}
+
+#[test]
+fn odd_counters_and_skipped_items_cost_no_checkpoint() {
+    let read = |fields: &str| {
+        let body = bytes(&format!("{{\"token\":\"3.4\",\"cursor\":7,{fields}}}"));
+        let saved = parse_checkpoint(ID, &body, &bounds()).unwrap();
+        assert_eq!(saved.cursor.as_deref(), Some(&b"7"[..]), "{fields}");
+        saved
+    };
+    for (counters, kept, dropped) in [
+        ("{\"a\":1.5,\"b\":\"b\",\"c\":1e30,\"d\":null,\"e\":2.0}", &[("e", 2)][..], 4),
+        ("{\"a\":1,\"a\":2}", &[("a", 1), ("a", 2)], 0),
+        ("{\"a\":NaN,\"b\":1,\"c\":18446744073709551615}", &[("b", 1)], 2),
+        ("{\"\\ud800\":1}", &[("\u{fffd}", 1)], 0),
+        ("[1]", &[], 1),
+        ("7", &[], 1),
+        ("null", &[], 0),
+    ] {
+        let saved = read(&format!("\"counters\":{counters}"));
+        let told: Vec<_> = saved.counters.iter().map(|(name, by)| (name.as_str(), *by)).collect();
+        assert_eq!((&told[..], saved.counters_dropped), (kept, dropped), "{counters}");
+    }
+    for (skipped, kept, dropped) in [
+        ("[{\"cursor\":1,\"why\":2},{}, 7]", &[("1", ""), ("{}", ""), ("7", "")][..], 0),
+        ("[{\"cursor\":\"0123456789012345678\"},{\"cursor\":2}]", &[("2", "")], 1),
+        ("[{\"cursor\":1,\"error\":\"boom\"}]", &[("1", "boom")], 0),
+        ("[{\"cursor\":1,\"error\":{\"message\":[1]}}]", &[("1", "[1]")], 0),
+        ("[1,2,3,4,5]", &[("1", ""), ("2", ""), ("3", "")], 2),
+        ("\"7\"", &[], 1),
+    ] {
+        let saved = read(&format!("\"skipped\":{skipped}"));
+        let told: Vec<_> = saved
+            .skipped
+            .iter()
+            .map(|(cursor, error)| (std::str::from_utf8(cursor).unwrap(), error.message.as_str()))
+            .collect();
+        assert_eq!((&told[..], saved.skipped_dropped), (kept, dropped), "{skipped}");
+    }
+}
+
+#[test]
+fn whatever_a_worker_calls_its_failure_is_recorded() {
+    let told = |error: &[u8]| {
+        let body = [&b"{\"token\":\"3.4\",\"error\":"[..], error, b"}"].concat();
+        let verdict = parse_fail(ID, &body.clone().into(), &bounds()).unwrap().verdict;
+        let Verdict::Fail { error, .. } = verdict else { panic!() };
+        let one = format!("{{\"id\":\"{UUID}\",\"verdict\":\"fail\",");
+        let many = [&b"{\"settle\":["[..], one.as_bytes(), &body[1..], b"]}"].concat();
+        let many = parse_settle(&many.into(), &bounds()).unwrap();
+        let Verdict::Fail { error: again, .. } = &many.sound[0].verdict else { panic!() };
+        assert_eq!(*again, error);
+        [error.kind, error.message, error.backtrace]
+    };
+    for (error, expected) in [
+        (&b"null"[..], ["", "", ""]),
+        (b"\"text\"", ["", "text", ""]),
+        (b"[1, 2]", ["", "[1, 2]", ""]),
+        (b"{\"message\":null,\"type\":5,\"backtrace\":[\"a\"]}", ["5", "", "[\"a\"]"]),
+        (b"{\"message\":\"m\",\"code\":7}", ["", "m", ""]),
+        (b"{\"message\":\"r\xe9sum\xe9\"}", ["", "r\u{fffd}sum\u{fffd}", ""]),
+        (b"{\"message\":NaN}", ["", "NaN", ""]),
+    ] {
+        assert_eq!(told(error), expected, "{}", String::from_utf8_lossy(error));
+    }
+    let interrupted = |reason: &str| {
+        let body = bytes(&format!("{{\"token\":\"3.4\",\"reason\":{reason}}}"));
+        match parse_interrupt(ID, &body, &bounds()).unwrap().verdict {
+            Verdict::Interrupt { reason, .. } => reason,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!((&*interrupted("5"), &*interrupted("null")), ("5", "interrupt"));
+    assert_eq!(interrupted(&format!("\"{}\"", "x".repeat(300))).len(), 300, "the engine cuts");
+}
+
+#[test]
+fn a_settlement_that_cannot_be_read_leaves_the_others_as_they_are() {
+    let good = format!("{{\"id\":\"{UUID}\",\"token\":\"1.2\",\"verdict\":\"ack\"}}");
+    let odd = good.replace(UUID, "bad");
+    let other = format!("{{\"id\":\"{UUID}\",\"token\":\"1.2\",\"verdict\":\"ack\",\"result\":");
+    for (bad, code, field) in [
+        (odd.as_bytes(), Code::ValueRefused, "settle[0].id"),
+        (b"{\"id\":5}", Code::ValueRefused, "settle[0].id"),
+        (b"{\"id\":null}", Code::ValueRefused, "settle[0].id"),
+        (b"{}", Code::FieldMissing, "settle[0].id"),
+        (b"[]", Code::ValueRefused, "settle[0]"),
+        (b"7", Code::ValueRefused, "settle[0]"),
+        (b"null", Code::ValueRefused, "settle[0]"),
+        (&[other.as_bytes(), b"NaN}"].concat(), Code::BodyMalformed, "settle[0]"),
+        (&[other.as_bytes(), b"\"\xff\"}"].concat(), Code::BodyMalformed, "settle[0]"),
+    ] {
+        let list = [&b"["[..], bad, b",", good.as_bytes(), b"]"].concat();
+        let settle = [&b"{\"settle\":"[..], &list[..], b"}"].concat();
+        let settlements = parse_settle(&settle.into(), &bounds()).unwrap();
+        let lease = [&b"{\"queues\":[\"a\"],\"settle\":"[..], &list[..], b",\"max\":2}"].concat();
+        let (leased, told_of) = parse_lease(&lease.into(), &bounds()).unwrap();
+        assert_eq!((leased.max, leased.settle.len(), settlements.sound.len()), (2, 1, 1));
+        for faults in [told_of, settlements.told] {
+            let shown = String::from_utf8_lossy(bad);
+            assert_eq!(told(faults[0].1.as_ref().unwrap()), (code, field.to_owned()), "{shown}");
+            assert_eq!(faults[0].0.is_some(), shown.contains(UUID), "{shown}");
+            assert!(faults[1].0.is_some() && faults[1].1.is_none(), "{shown}");
+        }
+    }
+    let worker = b"{\"queues\":[\"a\"],\"worker\":\"\xff\",\"settle\":[]}";
+    let refused = parse_lease(&Bytes::from_static(worker), &bounds()).unwrap_err();
+    assert_eq!(refused.code(), Code::BodyNotUtf8);
+    let twice = format!("{{\"queues\":[\"a\"],\"settle\":[],\"settle\":[{good}]}}");
+    let refused = parse_lease(&bytes(&twice), &bounds()).unwrap_err();
+    assert_eq!(refused.code(), Code::FieldRepeated);
 }
 
 #[test]

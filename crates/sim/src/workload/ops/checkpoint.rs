@@ -51,6 +51,8 @@ pub(crate) fn sample(random: &mut Random, job: &Delivery, headway: &mut Headway)
         progress_text: None,
         counters: vec![(ITEMS.to_owned(), items.cast_signed())],
         skipped: random.maybe(10, |_| ("0".into(), error)).into_iter().collect(),
+        counters_dropped: 0,
+        skipped_dropped: 0,
     }
 }
 
