@@ -232,7 +232,7 @@ fn read_manifest(dir: &Path) -> Result<Option<Manifest>, StoreDirError> {
         ManifestError::OtherLevel(other) => {
             StoreDirError::OtherLevel { dir: dir.to_owned(), other }
         }
-        source => StoreDirError::Manifest { path, source },
+        source @ ManifestError::Damaged { .. } => StoreDirError::Manifest { path, source },
     })
 }
 

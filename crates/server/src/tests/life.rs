@@ -240,7 +240,7 @@ fn every_shard_is_asked_for_its_namespaces() {
         for answer in node.call_shards(Command::ListNamespaces { after: None, limit: 9 }).await {
             match answer.unwrap() {
                 Answer::Namespaces(views, false) => {
-                    found.extend(views.into_iter().map(|view| view.name))
+                    found.extend(views.into_iter().map(|view| view.name));
                 }
                 answer => panic!("{answer:?}"),
             }
