@@ -346,7 +346,7 @@ impl Jobs for Service {
     }
 
     async fn pause_job(&self, _: Request<v1::JobRequest>) -> Answer<v1::JobChange> {
-        not_here()
+        self.script.change("rescheduled")
     }
 
     async fn resume_job(&self, _: Request<v1::JobRequest>) -> Answer<v1::JobChange> {

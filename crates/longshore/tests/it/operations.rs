@@ -1,10 +1,12 @@
 //! What operators do to jobs and workers, against the real server.
 
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::StreamExt;
 use longshore::testing::EmbeddedServer;
-use longshore::{Ended, Job, JobHandle, JobRecord, JobState, Jobs, Prefetch, Resume, Stopped};
+use longshore::{
+    Ended, Job, JobHandle, JobRecord, JobState, Jobs, Prefetch, Resume, Start, Stopped,
+};
 use serde_json::json;
 
 use crate::app::{App, Broken, Compute, Double, Gated, Numbers, PATIENCE, Running};
@@ -119,6 +121,45 @@ async fn jobs_are_called_off_and_dead_ones_removed_or_retried() {
     assert!(dead.is_empty(), "{dead:?}");
     assert_eq!(app.runs(1), 0);
     worker.stop().await;
+}
+
+#[tokio::test]
+async fn jobs_are_moved_in_time_and_found_by_tag_and_ordering_key() {
+    let (_server, client, app) = server().await;
+    let hour = Duration::from_secs(3_600);
+    let late = client.enqueue(Double(1)).delay(hour).tag("night").await.unwrap();
+    let soon = client.enqueue(Double(2)).ordering_key("k").await.unwrap();
+    let change = soon.reschedule(Start::In(hour)).await.unwrap();
+    assert_eq!((change.state, change.effect.as_str()), (JobState::Scheduled, "rescheduled"));
+    let at = SystemTime::now() + 2 * hour;
+    soon.reschedule(Start::At(at)).await.unwrap();
+    let run_at = soon.record().await.unwrap().run_at.unwrap();
+    assert!(at.duration_since(run_at).is_ok_and(|it| it < Duration::from_millis(2)), "{run_at:?}");
+    for (jobs, id) in
+        [(Jobs::all().tag("night"), late.id()), (Jobs::all().ordering_key("k"), soon.id())]
+    {
+        let (found, _) = client.list(&jobs, "").await.unwrap();
+        assert_eq!(found.iter().map(|job| &*job.id).collect::<Vec<_>>(), [id], "{jobs:?}");
+    }
+    let worker = Running::start(&client, &app);
+    for (job, double) in [(&late, 2), (&soon, 4)] {
+        job.run_now().await.unwrap();
+        assert_eq!(job.result(PATIENCE).await.unwrap(), double);
+        assert_eq!(job.run_now().await.unwrap_err().code(), Some("job_state_refused"));
+    }
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn a_run_is_ended_by_force_without_its_worker() {
+    let (_server, client, app) = server().await;
+    let worker = Running::start(&client, &app);
+    let job = client.enqueue(Gated(1)).lease(Duration::from_secs(600)).await.unwrap();
+    app.until_entered().await;
+    worker.kill();
+    let change = job.cancel_by_force().await.unwrap();
+    assert_eq!((change.state, change.effect.as_str()), (JobState::Cancelled, "cancelled"));
+    assert!(matches!(job.ended(PATIENCE).await.unwrap(), Ended::Cancelled(_)));
 }
 
 #[tokio::test]
