@@ -117,7 +117,8 @@ impl<S: Send + Sync + 'static> Worker<S> {
     }
 
     /// Asks for a queue of which at most `limit` jobs run here at a time, and no more than the
-    /// concurrency of the worker leaves: what has waited for two seconds is given back. It has a
+    /// concurrency of the worker leaves: what finds no slot within a fraction of a second is given
+    /// back, and where others have all slots no more is asked for until one of them ends. It has a
     /// session of its own over the same connection, so that its jobs hold up no others, and takes
     /// no part in the order of the other queues. `longshore workers list` shows that session as a
     /// line of its own, `NAME/QUEUE`; what is asked of it is asked of the whole worker.

@@ -3,7 +3,6 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use longshore_proto::v1;
@@ -156,19 +155,22 @@ fn start(client: &Client, plan: &Plan, service: &JobService) -> Result<Running, 
     let channel = client.channel().ok_or(WorkerError::NoServer)?;
     let (phase, phases) = watch::channel(Phase::Working);
     let (event_sender, events) = mpsc::unbounded_channel();
-    let load = Arc::new(Load::new(plan.concurrency as usize, plan.jobs_max));
+    let lanes = lanes(&plan.wishes, plan.concurrency);
+    let load = Arc::new(Load::new(lanes.len(), plan.concurrency as usize, plan.jobs_max));
     let mut running = Running {
         sessions: JoinSet::new(),
         slots: JoinSet::new(),
         intakes: Vec::new(),
         load: Arc::clone(&load),
+            lane: number,
         phase,
         events,
     };
-    for lane in lanes(&plan.wishes, plan.concurrency) {
+    for (number, lane) in lanes.into_iter().enumerate() {
         let intake = Arc::new(Intake::default());
         for _ in 0..lane.concurrency {
-            let slot = serve(Arc::clone(&intake), service.clone(), Arc::clone(&load));
+            let (intake, service) = (Arc::clone(&intake), service.clone());
+            let slot = serve(intake, service, Arc::clone(&load), number);
             running.slots.spawn(slot);
         }
         let setup = Setup {
@@ -278,7 +280,7 @@ async fn end(running: &mut Running, grace: Duration, reason: &'static str) {
     running.phase.send_replace(Phase::Stopping(reason));
     let until = Instant::now() + grace;
     if timeout_at(until, all(&mut running.sessions)).await.is_err() {
-        let left = running.load.running.load(Ordering::Relaxed);
+        let left = running.load.running();
         if left > 0 {
             tracing::warn!(runs = left, "the grace of {grace:?} is over: these runs are dropped");
         }

@@ -287,6 +287,57 @@ async fn long_jobs_that_were_taken_ahead_go_to_idle_workers() {
     second.stop().await;
 }
 
+/// Each lane of a worker asked for as many jobs as the worker runs at once, and kept what could not
+/// begin for two seconds, again and again.
+#[tokio::test]
+async fn jobs_that_other_lanes_leave_no_room_for_go_to_idle_workers() {
+    let (_server, client, app) = server().await;
+    let first = Running::start_with(&client, &app, |worker| {
+        worker.queues(["slow"]).limited_queue("gated", 2).concurrency(2)
+    });
+    let slow = client.enqueue_all((0..2).map(Gated)).queue("slow").await.unwrap();
+    for (number, job) in slow.iter().enumerate() {
+        until(job, |_| app.runs(number as u64) == 1).await;
+    }
+    let others = App::default();
+    others.open(24);
+    let second = Running::start_with(&client, &others, |worker| {
+        worker.name("second").queues(["gated"]).concurrency(2)
+    });
+    let began = Instant::now();
+    for round in 0..6 {
+        for job in client.enqueue_all((0..4).map(|n| Gated(100 + 4 * round + n))).await.unwrap() {
+            assert_eq!(job.result(PATIENCE).await.unwrap(), 1, "no attempt is used");
+        }
+    }
+    assert!(began.elapsed() < Duration::from_secs(6), "{:?}", began.elapsed());
+    assert!((100..124).all(|number| (app.runs(number), others.runs(number)) == (0, 1)));
+    app.open(2);
+    for job in slow {
+        job.result(PATIENCE).await.unwrap();
+    }
+    first.stop().await;
+    second.stop().await;
+}
+
+/// A queue with a limit gets its turn although another one always has short jobs waiting.
+#[tokio::test]
+async fn a_limited_queue_is_served_beside_one_that_is_never_empty() {
+    let (_server, client, app) = server().await;
+    let doubles = client.enqueue_all((0..5_000).map(Double)).await.unwrap();
+    let gated = client.enqueue_all((5_000..5_003).map(Gated)).await.unwrap();
+    app.open(3);
+    let worker = Running::start_with(&client, &app, |worker| {
+        worker.queues(["default"]).limited_queue("gated", 1).concurrency(1)
+    });
+    for job in &gated {
+        job.result(PATIENCE).await.unwrap();
+    }
+    let left = doubles.last().unwrap().record().await.unwrap();
+    assert_ne!(left.state, JobState::Succeeded, "they had to wait for all of the others");
+    worker.stop().await;
+}
+
 #[tokio::test]
 async fn blocking_jobs_panic_and_stop_like_others() {
     let (_server, client, app) = server().await;
