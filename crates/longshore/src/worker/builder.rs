@@ -10,6 +10,7 @@ use tower::{Layer, Service};
 
 use super::Prefetch;
 use super::lanes::Wish;
+use super::signals::stop_signal;
 use super::supervise::{self, Plan, Stopped, WorkerError};
 use crate::iteration::Iteration;
 use crate::outcome::JobEnd;
@@ -196,12 +197,13 @@ impl<S: Send + Sync + 'static> Worker<S> {
         self
     }
 
-    /// Works until the process is asked to end by SIGTERM or ctrl-c, the server asks for it, or
-    /// it is time to recycle; then ends as a deploy wants it: it takes nothing more, interrupts
-    /// iterations, waits up to the grace, gives back the rest. A server that is not there is waited
-    /// for; one that refuses the worker ends it.
+    /// Works until the process is asked to end by SIGTERM, ctrl-c, SIGQUIT or SIGHUP (a terminal
+    /// that is closed; the last two unless they are ignored, as below `nohup`), the server asks for
+    /// it, or it is time to recycle; then ends as a deploy wants it: it takes nothing more,
+    /// interrupts iterations, waits up to the grace, gives back the rest. A server that is not
+    /// there is waited for; one that refuses the worker ends it.
     pub async fn run(self) -> Result<Stopped, WorkerError> {
-        let signal = supervise::stop_signal()?;
+        let signal = stop_signal()?;
         self.run_until(signal).await
     }
 

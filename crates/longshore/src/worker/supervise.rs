@@ -95,19 +95,6 @@ pub enum WorkerError {
     Signal(#[from] std::io::Error),
 }
 
-/// Completes when SIGTERM or ctrl-c arrives.
-pub(super) fn stop_signal() -> std::io::Result<impl Future<Output = ()> + Send> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-    })
-}
-
 /// The name of this machine.
 pub(super) fn host() -> String {
     let kept = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
@@ -162,7 +149,6 @@ fn start(client: &Client, plan: &Plan, service: &JobService) -> Result<Running, 
         slots: JoinSet::new(),
         intakes: Vec::new(),
         load: Arc::clone(&load),
-            lane: number,
         phase,
         events,
     };
@@ -176,6 +162,7 @@ fn start(client: &Client, plan: &Plan, service: &JobService) -> Result<Running, 
         let setup = Setup {
             channel: channel.clone(),
             url: client.url().to_owned(),
+            lane: number,
             hello: hello(client, plan, lane),
             prefetch: plan.prefetch,
             load: Arc::clone(&load),
