@@ -34,7 +34,11 @@ impl Drop for Process {
 
 impl Process {
     fn terminate(&self) -> Result<()> {
-        signal(self.0.id(), Signal::TERM)
+        self.signal(Signal::TERM)
+    }
+
+    fn signal(&self, which: Signal) -> Result<()> {
+        signal(self.0.id(), which)
     }
 
     /// Its exit code, and what it printed.
@@ -138,6 +142,49 @@ async fn sigterm_interrupts_iterations_waits_for_the_rest_and_leaves() -> Result
     let record = items.record().await?;
     ensure!((record.attempt, record.counters["items"]) == (1, 2_000), "{record:?}");
     finish(client, &later).await
+}
+
+/// Whoever closed the terminal of a worker killed it, and what ran at most once was dead.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_closed_terminal_and_a_quit_end_a_worker_in_order() -> Result<()> {
+    let setup = Setup::start()?;
+    for which in [Signal::HUP, Signal::QUIT, Signal::INT] {
+        let worker = setup.worker(&[])?;
+        let job = setup.client.enqueue(Patient { folder: setup.folder() }).at_most_once().await?;
+        setup.began("patient")?;
+        worker.signal(which)?;
+        // The kernel and the shell both say that a terminal is closed.
+        worker.signal(which)?;
+        setup.open("patient")?;
+        ensure!(worker.end()? == words("exit 0", "Shutdown"), "{which:?}");
+        job.result(Duration::ZERO).await?;
+        for name in ["patient.began", "patient.gate"] {
+            fs::remove_file(setup.folder.path().join(name))?;
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_below_nohup_outlives_its_terminal() -> Result<()> {
+    let setup = Setup::start()?;
+    let mut command = Command::new("sh");
+    command.args(["-c", "trap '' HUP QUIT; exec \"$@\"", "sh"]);
+    command.args([env!("CARGO_BIN_EXE_sdk-worker"), &setup.server.address, "first"]);
+    command.stdin(Stdio::null()).stdout(Stdio::piped());
+    let worker = Process(command.spawn()?);
+    let job = setup.client.enqueue(Patient { folder: setup.folder() }).await?;
+    setup.began("patient")?;
+    for which in [Signal::HUP, Signal::QUIT] {
+        worker.signal(which)?;
+    }
+    setup.open("patient")?;
+    job.result(wait::PATIENCE).await?;
+    // It takes more.
+    setup.client.enqueue(Hoard { bytes: 1 }).await?.result(wait::PATIENCE).await?;
+    worker.terminate()?;
+    ensure!(worker.end()? == words("exit 0", "Shutdown"));
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]

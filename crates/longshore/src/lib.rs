@@ -126,7 +126,7 @@ mod worker;
 pub use client::{
     BatchOutcome, Change, Client, ClientBuilder, ClientError, Ended, Enqueue, EnqueueAll,
     EnqueueCall, EnqueueService, Enqueued, JobHandle, JobRecord, JobState, Jobs, Refusal, Resume,
-    SkippedItem, StreamedBatch, UnansweredBatch,
+    SkippedItem, Start, StreamedBatch, UnansweredBatch,
 };
 pub use context::Context;
 pub use delivery::Delivery;

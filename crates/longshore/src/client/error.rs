@@ -20,6 +20,8 @@ pub struct Refusal {
     pub field: Option<String>,
     /// How long to wait before trying again, where that helps.
     pub retry_after: Option<Duration>,
+    /// The fault is the server's, or it cannot be asked: not of what was asked.
+    pub(crate) is_fault: bool,
 }
 
 impl std::fmt::Display for Refusal {
@@ -35,6 +37,7 @@ impl Refusal {
             detail: problem.detail,
             field: Some(problem.field).filter(|it| !it.is_empty()),
             retry_after: problem.retry_after_ms.map(Duration::from_millis),
+            is_fault: problem.http_status >= 500,
         }
     }
 }
@@ -160,6 +163,8 @@ impl ClientError {
         let document: Option<serde_json::Value> =
             document.and_then(|it| serde_json::from_slice(&it).ok());
         let field = document.as_ref().and_then(|it| it["field"].as_str()).map(str::to_owned);
+        let http_status = document.as_ref().and_then(|it| it["status"].as_u64());
+        let is_fault = status.code() == Code::Unavailable || http_status >= Some(500);
         let code = word("longshore-code").map_or_else(|| word_of(status.code()), str::to_owned);
         let retry_after = word("retry-after-ms").and_then(|it| it.parse().ok());
         let retry_after = retry_after.map(Duration::from_millis);
@@ -167,7 +172,7 @@ impl ClientError {
         if status.code() == Code::Unimplemented && word("longshore-code").is_none() {
             detail.push_str("; is that the address of a Longshore server?");
         }
-        Self::Refused(Refusal { code, detail, field, retry_after })
+        Self::Refused(Refusal { code, detail, field, retry_after, is_fault })
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::enqueue::{Of, prepare};
-use super::{Change, Client, ClientError, JobRecord, JobState, Resume};
+use super::{Change, Client, ClientError, JobRecord, JobState, Resume, Start};
 use crate::iteration::metadata_of;
 use crate::{Job, JobError, JobOptions};
 
@@ -130,6 +130,22 @@ impl<J: Job> JobHandle<J> {
     /// Calls it off. One that runs hears of it; if it succeeds nevertheless, it has succeeded.
     pub async fn cancel(&self) -> Result<Change, ClientError> {
         self.client.cancel(&self.id).await
+    }
+
+    /// Calls it off and ends its run at once, without asking: for a worker that is gone before its
+    /// lease has. What it settles later is refused.
+    pub async fn cancel_by_force(&self) -> Result<Change, ClientError> {
+        self.client.cancel_by_force(&self.id).await
+    }
+
+    /// Lets it start now, if it waits for its time or its next attempt.
+    pub async fn run_now(&self) -> Result<Change, ClientError> {
+        self.client.reschedule(&self.id, Start::Now).await
+    }
+
+    /// Lets it start at another time, if it waits.
+    pub async fn reschedule(&self, start: Start) -> Result<Change, ClientError> {
+        self.client.reschedule(&self.id, start).await
     }
 
     /// Removes it, if it is dead.

@@ -16,6 +16,6 @@ pub use client::{Client, ClientBuilder};
 pub use enqueue::{Enqueue, EnqueueAll, EnqueueCall, EnqueueService, Enqueued};
 pub use error::{ClientError, Refusal};
 pub use handle::{Ended, JobHandle};
-pub use operate::{Jobs, Resume};
+pub use operate::{Jobs, Resume, Start};
 pub use record::{Change, JobRecord, JobState, SkippedItem};
 pub use stream::{BatchOutcome, StreamedBatch, UnansweredBatch};

@@ -1,6 +1,6 @@
 //! Looking at jobs and changing them.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use futures_core::Stream;
 use futures_util::{StreamExt, stream};
@@ -12,7 +12,7 @@ use tonic::{Status, Streaming};
 use super::error::{Again, again};
 use super::held::Place;
 use super::{Change, Client, ClientError, JobRecord, JobState};
-use crate::options::span_ms;
+use crate::options::{span_ms, unix_ms};
 
 /// Where a job that is retried begins.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -26,12 +26,25 @@ pub enum Resume {
     At(Value),
 }
 
+/// When a job that is rescheduled may start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// Now.
+    Now,
+    /// So long after the server hears of it.
+    In(Duration),
+    /// At this instant.
+    At(SystemTime),
+}
+
 /// Which jobs a list tells.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Jobs {
     queue: String,
     state: String,
     kind: String,
+    tag: String,
+    ordering_key: String,
 }
 
 impl Jobs {
@@ -58,6 +71,20 @@ impl Jobs {
     #[must_use]
     pub fn kind(mut self, kind: impl Into<String>) -> Self {
         self.kind = kind.into();
+        self
+    }
+
+    /// Only those with a tag.
+    #[must_use]
+    pub fn tag(mut self, tag: impl Into<String>) -> Self {
+        self.tag = tag.into();
+        self
+    }
+
+    /// Only those of an ordering key.
+    #[must_use]
+    pub fn ordering_key(mut self, key: impl Into<String>) -> Self {
+        self.ordering_key = key.into();
         self
     }
 }
@@ -102,7 +129,9 @@ impl Client {
             state: jobs.state.clone(),
             kind: jobs.kind.clone(),
             cursor: cursor.into(),
-            ..Default::default()
+            tag: jobs.tag.clone(),
+            ordering_key: jobs.ordering_key.clone(),
+            limit: 0,
         };
         let page = ask!(self, jobs.list_jobs, message);
         Ok((page.jobs.into_iter().map(JobRecord::from_wire).collect(), page.next))
@@ -132,10 +161,44 @@ impl Client {
 
     /// Calls a job off. A dead one is refused: see [`Client::remove`].
     pub async fn cancel(&self, id: &str) -> Result<Change, ClientError> {
+        self.call_off(id, false).await
+    }
+
+    /// Calls a job off and ends its run at once, without asking: for a worker that is gone before
+    /// its lease has. What it settles later is refused.
+    pub async fn cancel_by_force(&self, id: &str) -> Result<Change, ClientError> {
+        self.call_off(id, true).await
+    }
+
+    async fn call_off(&self, id: &str, force: bool) -> Result<Change, ClientError> {
         let v1::JobRequest { namespace, id: job } = self.request(id);
-        let message = v1::CancelJobRequest { namespace, id: job, force: false, remove: false };
-        let called = called!(self, jobs.cancel_job, message);
-        Ok(Change::from_wire(called.answer?))
+        let message = v1::CancelJobRequest { namespace, id: job, force, remove: false };
+        Ok(Change::from_wire(ask!(self, jobs.cancel_job, message)))
+    }
+
+    /// Lets a scheduled, ready or retrying job start at another time; any other is refused. Where
+    /// an answer was lost and the job is not in such a state when the call is repeated, it has
+    /// started meanwhile, as the first call let it.
+    pub async fn reschedule(&self, id: &str, start: Start) -> Result<Change, ClientError> {
+        use v1::reschedule_job_request::Start as Wire;
+        let start = match start {
+            Start::Now => None,
+            Start::In(delay) => Some(Wire::DelayMs(span_ms(delay))),
+            Start::At(instant) => Some(Wire::RunAtUnixMs(unix_ms(instant))),
+        };
+        let v1::JobRequest { namespace, id: job } = self.request(id);
+        let message = v1::RescheduleJobRequest { namespace, id: job, start };
+        let called = called!(self, jobs.reschedule_job, message);
+        match called.answer {
+            Err(error) if called.repeated && error.code() == Some("job_state_refused") => {
+                let JobRecord { state, .. } = self.job(id).await?;
+                if matches!(state, JobState::Cancelled | JobState::Expired) {
+                    return Err(error);
+                }
+                Ok(Change { state, effect: "rescheduled".to_owned() })
+            }
+            answer => Ok(Change::from_wire(answer?)),
+        }
     }
 
     /// Removes a dead job, with its args and errors; any other is refused. Where an answer was lost

@@ -145,6 +145,11 @@ impl JobResponses {
 
     /// A job that has ended while the client waited.
     fn outcome(&self, wants: &Wants, job: &JobRecord, status: &str) -> Response {
+        let Some(expected) = wants.expected else {
+            // As the job server itself answers, however the job ended: a redirection would cost a
+            // second request, for what the client has waited for already.
+            return with_location(StatusCode::OK, status, self.told(job));
+        };
         if job.state != JobState::Succeeded {
             let detail = format!("the job is {}", self.told_error(job));
             return problem(
@@ -154,18 +159,14 @@ impl JobResponses {
                 Some(status),
             );
         }
-        let location = job.location.as_deref();
-        match (wants.expected, location) {
-            (Some(Expected::Created), Some(location)) => {
+        match (expected, job.location.as_deref()) {
+            (Expected::Created, Some(location)) => {
                 with_location(StatusCode::CREATED, location, result(job))
             }
-            (Some(Expected::Ok), _) => json_response(StatusCode::OK, &result(job)),
-            (Some(Expected::NoContent), _) => StatusCode::NO_CONTENT.into_response(),
+            (Expected::Ok, _) => json_response(StatusCode::OK, &result(job)),
+            (Expected::NoContent, _) => StatusCode::NO_CONTENT.into_response(),
             // Nothing was made, though that was expected; what was done stays done.
-            (Some(_), _) => see_other(status),
-            // As the job server itself answers: a redirection would cost a second request, for what
-            // the client has waited for already.
-            (None, _) => with_location(StatusCode::OK, status, self.told(job)),
+            (Expected::Created | Expected::Accepted, _) => see_other(status),
         }
     }
 
@@ -234,18 +235,21 @@ pub(super) fn json_response(status: StatusCode, body: &Value) -> Response {
 
 /// What the job server or the way to it refuses; `job` is where to look what became of it.
 pub(super) fn refused(error: &ClientError, job: Option<&String>) -> Response {
+    let mut again = None;
     let (status, code, detail) = match error {
         ClientError::Unreachable { .. } => {
             let detail = match job {
                 Some(_) => "the job may have been enqueued: its status tells",
                 None => "the job server does not answer",
             };
+            again = Some(Duration::ZERO);
             (StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail)
         }
         ClientError::Refused(refusal) => match refusal.code.as_str() {
             "job_unknown" => (StatusCode::NOT_FOUND, "job_unknown", UNKNOWN),
             "job_gone" => (StatusCode::GONE, "job_gone", "the job's outcome is kept no longer"),
-            code if refusal.retry_after.is_some() => {
+            code if refusal.retry_after.is_some() || refusal.is_fault => {
+                again = refusal.retry_after;
                 (StatusCode::SERVICE_UNAVAILABLE, code, &*refusal.detail)
             }
             _ => internal(),
@@ -254,8 +258,8 @@ pub(super) fn refused(error: &ClientError, job: Option<&String>) -> Response {
     };
     tracing::warn!(%error, "a request that needs a job is answered with {status}");
     let mut response = problem(status, code, detail, job.map(String::as_str));
-    if status == StatusCode::SERVICE_UNAVAILABLE {
-        response.headers_mut().insert(header::RETRY_AFTER, retry_after(error));
+    if let Some(again) = again {
+        response.headers_mut().insert(header::RETRY_AFTER, retry_after(again));
     }
     response
 }
@@ -267,13 +271,9 @@ fn internal() -> (StatusCode, &'static str, &'static str) {
     (StatusCode::INTERNAL_SERVER_ERROR, "internal", "the job server refused the application")
 }
 
-/// When the job server said to come again, in whole seconds.
-fn retry_after(error: &ClientError) -> HeaderValue {
-    let asked = match error {
-        ClientError::Refused(refusal) => refusal.retry_after.unwrap_or_default(),
-        _ => Duration::ZERO,
-    };
-    let seconds = asked.as_millis().div_ceil(1000).max(1);
+/// In whole seconds, at least one.
+fn retry_after(wait: Duration) -> HeaderValue {
+    let seconds = wait.as_millis().div_ceil(1000).max(1);
     HeaderValue::from(u64::try_from(seconds).unwrap_or(u64::MAX))
 }
 

@@ -34,20 +34,22 @@
 //! | the request says | the answer |
 //! | --- | --- |
 //! | nothing, `Prefer: respond-async`, `Expect: 202-accepted` | `202`, `Location` is the status |
-//! | `Prefer: wait=20` | `200`, the status with the result, if it ends so soon, else `202` |
+//! | `Prefer: wait=20` | `200`, the status with the outcome, if it ends so soon, else `202` |
 //! | `Expect: 200-ok` | the result, else `202` |
 //! | `Expect: 201-created` | `201` and the location of what was made, else `202` |
 //! | `Expect: 204-no-content` | `204` when it is done, else `202` |
 //! | an expectation that cannot be met | `417`, and nothing was or will be done |
 //!
 //! An expectation stands over a preference: with `Expect: 201-created` the request is held although
-//! it says `Prefer: respond-async`, and `Preference-Applied` tells what was done. A job that ended
-//! otherwise while the client waited is a `500`. A `202` tells the job's `state` where the job was
-//! waited for.
+//! it says `Prefer: respond-async`, and `Preference-Applied` tells what was done. Where another
+//! outcome is expected of a job that ended dead, cancelled or expired while the client waited, that
+//! is a `500`; without an expectation the status tells how it ended. A `202` tells the job's
+//! `state` where the job was waited for.
 //!
-//! Where the job server does not answer within [patience](JobResponses::patience), or says to come
-//! later (a full queue, a low disk), that is a `503` with `Retry-After`, in the second case with
-//! the code and the words of the server. Where it did not answer, the job may have been enqueued
+//! Where the job server does not answer within [patience](JobResponses::patience), says to come
+//! later (a full queue, a low disk), or cannot serve (a shard that has stopped), that is a `503`, in
+//! the last two cases with the code and the words of the server. It has `Retry-After` but for what
+//! does not pass by itself. Where the server did not answer, the job may have been enqueued
 //! all the same: the member `job` of the problem document is its status then, where the client may
 //! look before it asks again. A `404` there means that it was not.
 //!

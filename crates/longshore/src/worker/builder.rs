@@ -10,6 +10,7 @@ use tower::{Layer, Service};
 
 use super::Prefetch;
 use super::lanes::Wish;
+use super::signals::stop_signal;
 use super::supervise::{self, Plan, Stopped, WorkerError};
 use crate::iteration::Iteration;
 use crate::outcome::JobEnd;
@@ -117,7 +118,8 @@ impl<S: Send + Sync + 'static> Worker<S> {
     }
 
     /// Asks for a queue of which at most `limit` jobs run here at a time, and no more than the
-    /// concurrency of the worker leaves: what has waited for two seconds is given back. It has a
+    /// concurrency of the worker leaves: what finds no slot within a fraction of a second is given
+    /// back, and where others have all slots no more is asked for until one of them ends. It has a
     /// session of its own over the same connection, so that its jobs hold up no others, and takes
     /// no part in the order of the other queues. `longshore workers list` shows that session as a
     /// line of its own, `NAME/QUEUE`; what is asked of it is asked of the whole worker.
@@ -195,12 +197,13 @@ impl<S: Send + Sync + 'static> Worker<S> {
         self
     }
 
-    /// Works until the process is asked to end by SIGTERM or ctrl-c, the server asks for it, or
-    /// it is time to recycle; then ends as a deploy wants it: it takes nothing more, interrupts
-    /// iterations, waits up to the grace, gives back the rest. A server that is not there is waited
-    /// for; one that refuses the worker ends it.
+    /// Works until the process is asked to end by SIGTERM, ctrl-c, SIGQUIT or SIGHUP (a terminal
+    /// that is closed; the last two unless they are ignored, as below `nohup`), the server asks for
+    /// it, or it is time to recycle; then ends as a deploy wants it: it takes nothing more,
+    /// interrupts iterations, waits up to the grace, gives back the rest. A server that is not
+    /// there is waited for; one that refuses the worker ends it.
     pub async fn run(self) -> Result<Stopped, WorkerError> {
-        let signal = supervise::stop_signal()?;
+        let signal = stop_signal()?;
         self.run_until(signal).await
     }
 

@@ -10,6 +10,7 @@ mod prefetch;
 mod served;
 mod session;
 mod settling;
+mod signals;
 pub(crate) mod slot;
 mod supervise;
 

@@ -54,6 +54,8 @@ const CANCEL_GRACE: Duration = Duration::from_secs(5);
 pub(super) struct Setup {
     pub(super) channel: Channel,
     pub(super) url: String,
+    /// Which of the worker's lanes it is.
+    pub(super) lane: usize,
     /// What it says of itself; the leases that it holds are filled in.
     pub(super) hello: v1::Hello,
     pub(super) prefetch: Prefetch,
@@ -79,6 +81,9 @@ pub(super) struct Session {
     credit: u32,
     /// Jobs waited too long for a slot: none is taken ahead until one starts. How many had started.
     stalled_at: Option<u64>,
+    /// Jobs were given back that the runs of other lanes left no room for: none is asked for until
+    /// there is room or a run ends. How many had ended.
+    crowded_at: Option<u64>,
     /// It was said that there is no stream.
     is_away: bool,
     /// Runs that were called off, and since when.
@@ -109,6 +114,7 @@ impl Session {
             batch_bytes_max: BATCH_BYTES_MAX,
             credit: 0,
             stalled_at: None,
+            crowded_at: None,
             is_away: false,
             called_off: Vec::new(),
             welcomed: false,
@@ -226,6 +232,8 @@ impl Session {
                     }
                     self.obey_phase();
                 }
+                // Last, since runs of other lanes may end without a pause.
+                () = self.setup.load.freed(self.setup.lane) => {}
             }
         }
     }
@@ -375,7 +383,9 @@ impl Session {
             return;
         }
         let prefetch = self.ahead();
-        let window = self.setup.hello.concurrency.saturating_add(prefetch).min(HELD_MAX);
+        let room = self.room();
+        self.setup.load.set_crowded(self.setup.lane, room < self.setup.hello.concurrency);
+        let window = self.slots(room).saturating_add(prefetch).min(HELD_MAX);
         let taken = u32::try_from(self.held.len()).unwrap_or(u32::MAX).saturating_add(self.credit);
         // What is settled and not answered counts for the server, not for the window.
         let unanswered = u32::try_from(self.settling.len()).unwrap_or(u32::MAX);
@@ -391,35 +401,61 @@ impl Session {
         }
     }
 
+    /// How many of its jobs can run at once beside what runs of other lanes.
+    fn room(&self) -> u32 {
+        let Setup { load, lane, hello, .. } = &self.setup;
+        u32::try_from(load.room(*lane)).unwrap_or(u32::MAX).min(hello.concurrency)
+    }
+
+    /// How many jobs to run at once it asks for. Where there is no room it is one, that stands in
+    /// line for a slot: lanes that always have a next job leave room only to what waits.
+    fn slots(&self, room: u32) -> u32 {
+        let stands_in_line = self.crowded_at != Some(self.setup.load.ended());
+        room.max(u32::from(stands_in_line))
+    }
+
+    /// Waiting jobs were given back.
+    fn note_given_back(&mut self) {
+        self.stalled_at = Some(self.setup.intake.taken());
+        if self.room() == 0 {
+            self.crowded_at = Some(self.setup.load.ended());
+        }
+    }
+
     /// How many jobs it takes beyond those that can run at once.
     fn ahead(&self) -> u32 {
-        let Setup { hello, load, prefetch, intake, .. } = &self.setup;
+        let Setup { hello, load, lane, prefetch, intake, .. } = &self.setup;
         if self.stalled_at == Some(intake.taken()) {
             return 0;
         }
-        let ended = load.ended.load(std::sync::atomic::Ordering::Relaxed);
-        prefetch.jobs(hello.concurrency, load.usual_run(), ended)
+        let (usual_run, ended) = load.usual_run(*lane);
+        prefetch.jobs(hello.concurrency, usual_run, ended)
     }
 
-    /// Runs turned out longer than those before: what was taken ahead for them is withdrawn, and
-    /// given back where it has come already, so that workers that are idle get it.
+    /// Runs turned out longer than those before, or other lanes run what this one could: what was
+    /// taken ahead or cannot begin is withdrawn, and given back where it has come already, so that
+    /// workers that are idle get it.
     fn take_less(&mut self) {
-        if self.setup.prefetch != Prefetch::Adaptive
-            || !matches!(*self.setup.phase.borrow(), Phase::Working)
-        {
+        if !matches!(*self.setup.phase.borrow(), Phase::Working) {
             return;
         }
-        let slots = self.setup.hello.concurrency as usize;
+        let room = self.room();
         let has = self.held.values().filter(|run| !run.has_ended()).count();
-        if has >= slots && self.setup.intake.quiet_for() >= STALL {
+        let adapts = self.setup.prefetch == Prefetch::Adaptive;
+        if adapts && has >= room as usize && self.setup.intake.quiet_for() >= STALL {
             self.stalled_at = Some(self.setup.intake.taken());
         }
-        // Twice as many as it would take now: run times vary.
-        let most = slots.saturating_add(2 * self.ahead() as usize);
-        let given_back = self.setup.intake.take_last(has.saturating_sub(most), STALL);
+        // Twice as many as it would take now, where it adapts: run times vary.
+        let ahead = self.ahead() as usize * if adapts { 2 } else { 1 };
+        let excess = has.saturating_sub(room as usize + ahead);
+        let given_back = self.setup.intake.take_last(excess, STALL);
+        if !given_back.is_empty() {
+            self.note_given_back();
+        }
         for run in &given_back {
             self.release(run);
         }
+        let most = self.slots(room) as usize + ahead;
         if self.credit > 0 && has + self.credit as usize > most {
             // All of it: what is under way would be taken off a remainder on this side only. What
             // is wanted is given anew.
@@ -581,7 +617,7 @@ impl Session {
         }
         let stale = self.setup.intake.take_older(STALE);
         if !stale.is_empty() {
-            self.stalled_at = Some(self.setup.intake.taken());
+            self.note_given_back();
             for run in stale {
                 self.release(&run);
             }

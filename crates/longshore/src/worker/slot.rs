@@ -3,7 +3,7 @@
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use longshore_proto::v1::settlement::Verdict;
@@ -24,55 +24,127 @@ use crate::{JobError, StopReason};
 pub(super) struct Load {
     /// Runs at the same time, over all lanes.
     permits: Semaphore,
-    pub(super) running: AtomicUsize,
+    concurrency: usize,
     /// Runs that have ended.
-    pub(super) ended: AtomicU64,
-    /// How long runs took lately, in nanoseconds; 0 while nothing is known.
-    run_ns: AtomicU64,
+    ended: AtomicU64,
     /// Runs after which the worker recycles.
     jobs_max: u64,
     /// Rung when they have ended.
     pub(super) enough: Notify,
+    lanes: Vec<LaneLoad>,
+}
+
+/// The runs of one lane.
+#[derive(Debug, Default)]
+struct LaneLoad {
+    running: AtomicUsize,
+    ended: AtomicU64,
+    /// How long runs took lately, in nanoseconds; 0 while nothing is known.
+    run_ns: AtomicU64,
+    /// Other lanes occupy what it could use.
+    is_crowded: AtomicBool,
+    /// Rung when a run of another lane has ended while that is so.
+    freed: Notify,
 }
 
 impl Load {
-    pub(super) fn new(concurrency: usize, jobs_max: Option<u64>) -> Self {
+    pub(super) fn new(lanes: usize, concurrency: usize, jobs_max: Option<u64>) -> Self {
         Self {
             permits: Semaphore::new(concurrency),
-            running: AtomicUsize::new(0),
+            concurrency,
             ended: AtomicU64::new(0),
-            run_ns: AtomicU64::new(0),
             jobs_max: jobs_max.unwrap_or(u64::MAX),
             enough: Notify::new(),
+            lanes: (0..lanes).map(|_| LaneLoad::default()).collect(),
         }
     }
 
     /// How many runs are left until the worker recycles.
     pub(super) fn jobs_left(&self) -> u64 {
-        self.jobs_max.saturating_sub(self.ended.load(Ordering::Relaxed))
+        self.jobs_max.saturating_sub(self.ended())
     }
 
-    /// How long a run takes these days.
-    pub(super) fn usual_run(&self) -> Option<Duration> {
-        let ns = self.run_ns.load(Ordering::Relaxed);
-        (ns > 0).then(|| Duration::from_nanos(ns))
+    /// How many runs of the worker have ended.
+    pub(super) fn ended(&self) -> u64 {
+        self.ended.load(Ordering::Relaxed)
     }
 
+    /// How many jobs run.
+    pub(super) fn running(&self) -> usize {
+        self.lanes.iter().map(|lane| lane.running.load(Ordering::Relaxed)).sum()
+    }
+
+    /// How many jobs of a lane can run at once beside what runs of the others.
+    pub(super) fn room(&self, lane: usize) -> usize {
+        let others = self.lanes.iter().enumerate().filter(|(other, _)| *other != lane);
+        let taken: usize = others.map(|(_, other)| other.running.load(Ordering::Relaxed)).sum();
+        self.concurrency.saturating_sub(taken)
+    }
+
+    /// How long a run of a lane takes these days, and how many have been measured.
+    pub(super) fn usual_run(&self, lane: usize) -> (Option<Duration>, u64) {
+        let Some(lane) = self.lanes.get(lane) else { return (None, 0) };
+        let ns = lane.run_ns.load(Ordering::Relaxed);
+        let usual = (ns > 0).then(|| Duration::from_nanos(ns));
+        (usual, lane.ended.load(Ordering::Relaxed))
+    }
+
+    /// Whether a lane is to hear of the ends of other lanes' runs.
+    pub(super) fn set_crowded(&self, lane: usize, is_crowded: bool) {
+        if let Some(lane) = self.lanes.get(lane) {
+            lane.is_crowded.store(is_crowded, Ordering::Relaxed);
+        }
+    }
+
+    /// Waits until a run of another lane has ended while this one is crowded.
+    pub(super) async fn freed(&self, lane: usize) {
+        match self.lanes.get(lane) {
+            Some(lane) => lane.freed.notified().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    fn begin(&self, lane: usize) {
+        if let Some(lane) = self.lanes.get(lane) {
+            lane.running.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn end(&self, lane: usize, took: Duration) {
+        if let Some(lane) = self.lanes.get(lane) {
+            lane.note(took);
+            lane.running.fetch_sub(1, Ordering::Relaxed);
+        }
+        let ended = self.ended.fetch_add(1, Ordering::Relaxed) + 1;
+        if ended == self.jobs_max {
+            self.enough.notify_one();
+        }
+        for (other, crowded) in self.lanes.iter().enumerate() {
+            if other != lane && crowded.is_crowded.load(Ordering::Relaxed) {
+                crowded.freed.notify_one();
+            }
+        }
+    }
+}
+
+impl LaneLoad {
     fn note(&self, took: Duration) {
         let took = (took.as_nanos() as u64).max(1);
         let before = self.run_ns.load(Ordering::Relaxed);
         // Each run weighs an eighth; one that is lost between load and store does no harm.
         let now = if before == 0 { took } else { before - before / 8 + took / 8 };
         self.run_ns.store(now.max(1), Ordering::Relaxed);
-        let ended = self.ended.fetch_add(1, Ordering::Relaxed) + 1;
-        if ended == self.jobs_max {
-            self.enough.notify_one();
-        }
+        self.ended.fetch_add(1, Ordering::Relaxed);
     }
 }
 
-/// Runs what comes until nothing comes any more.
-pub(super) async fn serve(intake: Arc<Intake>, mut service: JobService, load: Arc<Load>) {
+/// Runs what comes for a lane until nothing comes any more.
+pub(super) async fn serve(
+    intake: Arc<Intake>,
+    mut service: JobService,
+    load: Arc<Load>,
+    lane: usize,
+) {
     while intake.ready().await {
         // First the permit, since what waits in the intake can still be given back. The semaphore
         // is never closed.
@@ -85,11 +157,10 @@ pub(super) async fn serve(intake: Arc<Intake>, mut service: JobService, load: Ar
         }
         run.set_started();
         run.outbox.started(&run);
-        load.running.fetch_add(1, Ordering::Relaxed);
+        load.begin(lane);
         let begun = Instant::now();
         let verdict = execute(&mut service, &run).await;
-        load.note(begun.elapsed());
-        load.running.fetch_sub(1, Ordering::Relaxed);
+        load.end(lane, begun.elapsed());
         run.set_ended();
         Arc::clone(&run.outbox).ended(run, verdict);
     }
@@ -169,5 +240,22 @@ async fn until_killed(
         biased;
         end = work => end,
         () = run.kill.given() => cut_short(run),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lanes_share_what_runs_at_once_and_each_measures_its_own_runs() {
+        let load = Load::new(2, 3, None);
+        load.begin(0);
+        load.begin(0);
+        assert_eq!((load.room(0), load.room(1), load.running()), (3, 1, 2));
+        load.end(0, Duration::from_micros(50));
+        assert_eq!((load.room(1), load.running(), load.ended()), (2, 1, 1));
+        assert_eq!(load.usual_run(0), (Some(Duration::from_micros(50)), 1));
+        assert_eq!(load.usual_run(1), (None, 0), "quick jobs of one earn nothing for the other");
     }
 }

@@ -3,7 +3,6 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use longshore_proto::v1;
@@ -96,19 +95,6 @@ pub enum WorkerError {
     Signal(#[from] std::io::Error),
 }
 
-/// Completes when SIGTERM or ctrl-c arrives.
-pub(super) fn stop_signal() -> std::io::Result<impl Future<Output = ()> + Send> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-    })
-}
-
 /// The name of this machine.
 pub(super) fn host() -> String {
     let kept = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
@@ -156,7 +142,8 @@ fn start(client: &Client, plan: &Plan, service: &JobService) -> Result<Running, 
     let channel = client.channel().ok_or(WorkerError::NoServer)?;
     let (phase, phases) = watch::channel(Phase::Working);
     let (event_sender, events) = mpsc::unbounded_channel();
-    let load = Arc::new(Load::new(plan.concurrency as usize, plan.jobs_max));
+    let lanes = lanes(&plan.wishes, plan.concurrency);
+    let load = Arc::new(Load::new(lanes.len(), plan.concurrency as usize, plan.jobs_max));
     let mut running = Running {
         sessions: JoinSet::new(),
         slots: JoinSet::new(),
@@ -165,15 +152,17 @@ fn start(client: &Client, plan: &Plan, service: &JobService) -> Result<Running, 
         phase,
         events,
     };
-    for lane in lanes(&plan.wishes, plan.concurrency) {
+    for (number, lane) in lanes.into_iter().enumerate() {
         let intake = Arc::new(Intake::default());
         for _ in 0..lane.concurrency {
-            let slot = serve(Arc::clone(&intake), service.clone(), Arc::clone(&load));
+            let (intake, service) = (Arc::clone(&intake), service.clone());
+            let slot = serve(intake, service, Arc::clone(&load), number);
             running.slots.spawn(slot);
         }
         let setup = Setup {
             channel: channel.clone(),
             url: client.url().to_owned(),
+            lane: number,
             hello: hello(client, plan, lane),
             prefetch: plan.prefetch,
             load: Arc::clone(&load),
@@ -278,7 +267,7 @@ async fn end(running: &mut Running, grace: Duration, reason: &'static str) {
     running.phase.send_replace(Phase::Stopping(reason));
     let until = Instant::now() + grace;
     if timeout_at(until, all(&mut running.sessions)).await.is_err() {
-        let left = running.load.running.load(Ordering::Relaxed);
+        let left = running.load.running();
         if left > 0 {
             tracing::warn!(runs = left, "the grace of {grace:?} is over: these runs are dropped");
         }

@@ -174,7 +174,7 @@ async fn full_elsewhere(fake: &mut Fake) -> (Running, Stream, Stream) {
     let is_main = !hello.name.ends_with("/few");
     let (main, few) = if is_main { (first, second) } else { (second, first) };
     main.welcome(Vec::new());
-    few.welcome(Vec::new());
+    few.welcome_with(Vec::new(), 100);
     main.deliver(task("j1", &Task::Linger));
     running.runs().await;
     few.deliver(task("j2", &Task::Quick));
@@ -186,6 +186,33 @@ async fn a_lane_gives_back_what_it_cannot_begin() {
     let mut fake = Fake::start().await;
     let (_running, _main, mut few) = full_elsewhere(&mut fake).await;
     assert!(is_release(&few.settlement().await));
+}
+
+/// It asked again at once for what it had given back, and kept it from idle workers again.
+#[tokio::test]
+async fn a_lane_that_is_full_elsewhere_asks_for_no_more_until_a_run_ends() {
+    let mut fake = Fake::start().await;
+    let (_running, main, mut few) = full_elsewhere(&mut fake).await;
+    let released = few.settlement().await;
+    assert!(is_release(&released), "{released:?}");
+    few.settled(&released, None);
+    // Two of these are 100 ms apart: more would have been asked for by then.
+    for _ in 0..3 {
+        few.until(|message| match message {
+            Message::Heartbeat(_) => Some(()),
+            Message::Credit(credit) => panic!("{credit:?}"),
+            _ => None,
+        })
+        .await;
+    }
+    main.control(&task("j1", &Task::Linger), None);
+    let credit = few
+        .until(|message| match message {
+            Message::Credit(credit) => Some((credit.jobs, credit.withdraw)),
+            _ => None,
+        })
+        .await;
+    assert_eq!(credit, (1, false));
 }
 
 #[tokio::test]

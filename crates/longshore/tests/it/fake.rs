@@ -162,10 +162,14 @@ impl Stream {
     }
 
     pub(crate) fn welcome(&self, lost: Vec<v1::LeaseRef>) {
+        self.welcome_with(lost, 10_000);
+    }
+
+    pub(crate) fn welcome_with(&self, lost: Vec<v1::LeaseRef>, heartbeat_ms: u64) {
         self.say(FromServer::Welcome(v1::Welcome {
             software: "fake".into(),
             lease_ms: 30_000,
-            heartbeat_ms: 10_000,
+            heartbeat_ms,
             reconnect_ms: 10_000,
             lost,
         }));
@@ -338,7 +342,7 @@ impl Jobs for Service {
     }
 
     async fn reschedule_job(&self, _: Request<v1::RescheduleJobRequest>) -> Answer<v1::JobChange> {
-        not_here()
+        self.script.change("rescheduled")
     }
 
     async fn retry_job(&self, _: Request<v1::RetryJobRequest>) -> Answer<v1::JobChange> {

@@ -11,6 +11,7 @@ use tokio::time::timeout;
 use tracing::subscriber::DefaultGuard;
 
 use crate::app::PATIENCE;
+use crate::fake::Fake;
 
 #[derive(Job, Serialize, Deserialize)]
 #[job(queue = "mails")]
@@ -117,4 +118,52 @@ async fn a_kind_whose_queue_nobody_asks_for_is_said_at_start() {
     one.unwrap();
     other.unwrap();
     assert_eq!(log.lines_with(warning).len(), 1);
+}
+
+/// A worker that came back said nothing: its log ended with a warning that there is no stream.
+#[tokio::test]
+async fn a_reconnect_is_logged() {
+    let (log, _guard) = Log::begin(tracing::Level::INFO);
+    let mut fake = Fake::start().await;
+    let url = fake.client().url().to_owned();
+    let worker = Worker::new(&fake.client(), ()).register::<Mail>();
+    let seen = log.clone();
+    let script = async move {
+        let stream = fake.welcome().await;
+        seen.until("connected; this", 1).await;
+        assert_eq!(seen.lines_with("connected again"), Vec::<String>::new());
+        stream.break_off();
+        let _stream = fake.welcome().await;
+        seen.until("connected again", 1).await;
+        assert_eq!(seen.lines_with("no stream to the server").len(), 1);
+    };
+    worker.run_until(script).await.unwrap();
+    let said = log.lines_with("connected again");
+    let words = format!("INFO longshore::worker::session: connected again to the server at {url}");
+    assert!(said.len() == 1 && said[0].contains(&words), "{said:?}");
+}
+
+/// It was logged with all the digits of a floating-point number.
+#[tokio::test]
+async fn a_run_time_is_logged_to_the_microsecond() {
+    let (log, _guard) = Log::begin(tracing::Level::INFO);
+    let recorder = Recorder::new();
+    let client = recorder.client();
+    for _ in 0..10 {
+        client.enqueue(Mail).await.unwrap();
+        client.enqueue(Report).await.unwrap();
+    }
+    let inline = Inline::new(()).recorder(&recorder).register::<Mail>().register::<Report>();
+    inline.layer(Logging).drain().await;
+    for (end, runs) in [("a run has ended", 10), ("a run has failed", 10)] {
+        let said = log.lines_with(end);
+        assert_eq!(said.len(), runs, "{said:?}");
+        for line in said {
+            let (_, took) = line.split_once("took_ms=").expect(&line);
+            let took = took.split(' ').next().unwrap();
+            assert!(took.parse::<f64>().is_ok_and(|it| it >= 0.0), "{line}");
+            let digits = took.split_once('.').map_or(0, |(_, digits)| digits.len());
+            assert!(digits <= 3, "{line}");
+        }
+    }
 }

@@ -1,10 +1,12 @@
 //! What operators do to jobs and workers, against the real server.
 
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::StreamExt;
 use longshore::testing::EmbeddedServer;
-use longshore::{Ended, Job, JobHandle, JobRecord, JobState, Jobs, Prefetch, Resume, Stopped};
+use longshore::{
+    Ended, Job, JobHandle, JobRecord, JobState, Jobs, Prefetch, Resume, Start, Stopped,
+};
 use serde_json::json;
 
 use crate::app::{App, Broken, Compute, Double, Gated, Numbers, PATIENCE, Running};
@@ -119,6 +121,45 @@ async fn jobs_are_called_off_and_dead_ones_removed_or_retried() {
     assert!(dead.is_empty(), "{dead:?}");
     assert_eq!(app.runs(1), 0);
     worker.stop().await;
+}
+
+#[tokio::test]
+async fn jobs_are_moved_in_time_and_found_by_tag_and_ordering_key() {
+    let (_server, client, app) = server().await;
+    let hour = Duration::from_secs(3_600);
+    let late = client.enqueue(Double(1)).delay(hour).tag("night").await.unwrap();
+    let soon = client.enqueue(Double(2)).ordering_key("k").await.unwrap();
+    let change = soon.reschedule(Start::In(hour)).await.unwrap();
+    assert_eq!((change.state, change.effect.as_str()), (JobState::Scheduled, "rescheduled"));
+    let at = SystemTime::now() + 2 * hour;
+    soon.reschedule(Start::At(at)).await.unwrap();
+    let run_at = soon.record().await.unwrap().run_at.unwrap();
+    assert!(at.duration_since(run_at).is_ok_and(|it| it < Duration::from_millis(2)), "{run_at:?}");
+    for (jobs, id) in
+        [(Jobs::all().tag("night"), late.id()), (Jobs::all().ordering_key("k"), soon.id())]
+    {
+        let (found, _) = client.list(&jobs, "").await.unwrap();
+        assert_eq!(found.iter().map(|job| &*job.id).collect::<Vec<_>>(), [id], "{jobs:?}");
+    }
+    let worker = Running::start(&client, &app);
+    for (job, double) in [(&late, 2), (&soon, 4)] {
+        job.run_now().await.unwrap();
+        assert_eq!(job.result(PATIENCE).await.unwrap(), double);
+        assert_eq!(job.run_now().await.unwrap_err().code(), Some("job_state_refused"));
+    }
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn a_run_is_ended_by_force_without_its_worker() {
+    let (_server, client, app) = server().await;
+    let worker = Running::start(&client, &app);
+    let job = client.enqueue(Gated(1)).lease(Duration::from_secs(600)).await.unwrap();
+    app.until_entered().await;
+    worker.kill();
+    let change = job.cancel_by_force().await.unwrap();
+    assert_eq!((change.state, change.effect.as_str()), (JobState::Cancelled, "cancelled"));
+    assert!(matches!(job.ended(PATIENCE).await.unwrap(), Ended::Cancelled(_)));
 }
 
 #[tokio::test]
@@ -244,6 +285,57 @@ async fn long_jobs_that_were_taken_ahead_go_to_idle_workers() {
     }
     first.stop().await;
     second.stop().await;
+}
+
+/// Each lane of a worker asked for as many jobs as the worker runs at once, and kept what could not
+/// begin for two seconds, again and again.
+#[tokio::test]
+async fn jobs_that_other_lanes_leave_no_room_for_go_to_idle_workers() {
+    let (_server, client, app) = server().await;
+    let first = Running::start_with(&client, &app, |worker| {
+        worker.queues(["slow"]).limited_queue("gated", 2).concurrency(2)
+    });
+    let slow = client.enqueue_all((0..2).map(Gated)).queue("slow").await.unwrap();
+    for (number, job) in slow.iter().enumerate() {
+        until(job, |_| app.runs(number as u64) == 1).await;
+    }
+    let others = App::default();
+    others.open(24);
+    let second = Running::start_with(&client, &others, |worker| {
+        worker.name("second").queues(["gated"]).concurrency(2)
+    });
+    let began = Instant::now();
+    for round in 0..6 {
+        for job in client.enqueue_all((0..4).map(|n| Gated(100 + 4 * round + n))).await.unwrap() {
+            assert_eq!(job.result(PATIENCE).await.unwrap(), 1, "no attempt is used");
+        }
+    }
+    assert!(began.elapsed() < Duration::from_secs(6), "{:?}", began.elapsed());
+    assert!((100..124).all(|number| (app.runs(number), others.runs(number)) == (0, 1)));
+    app.open(2);
+    for job in slow {
+        job.result(PATIENCE).await.unwrap();
+    }
+    first.stop().await;
+    second.stop().await;
+}
+
+/// A queue with a limit gets its turn although another one always has short jobs waiting.
+#[tokio::test]
+async fn a_limited_queue_is_served_beside_one_that_is_never_empty() {
+    let (_server, client, app) = server().await;
+    let doubles = client.enqueue_all((0..5_000).map(Double)).await.unwrap();
+    let gated = client.enqueue_all((5_000..5_003).map(Gated)).await.unwrap();
+    app.open(3);
+    let worker = Running::start_with(&client, &app, |worker| {
+        worker.queues(["default"]).limited_queue("gated", 1).concurrency(1)
+    });
+    for job in &gated {
+        job.result(PATIENCE).await.unwrap();
+    }
+    let left = doubles.last().unwrap().record().await.unwrap();
+    assert_ne!(left.state, JobState::Succeeded, "they had to wait for all of the others");
+    worker.stop().await;
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::stream;
 use longshore::testing::Recorder;
 use longshore::{
-    BatchOutcome, Client, ClientError, Job, JobOptions, JobState, Resume, StreamedBatch,
+    BatchOutcome, Client, ClientError, Job, JobOptions, JobState, Resume, Start, StreamedBatch,
 };
 use longshore_proto::v1;
 use serde::{Deserialize, Serialize};
@@ -55,11 +55,18 @@ async fn a_change_whose_answer_was_lost_is_told_as_done() {
     let change = client.retry("a", Resume::LastCheckpoint).await.unwrap();
     assert_eq!((change.state, change.effect.as_str()), (JobState::Running, "retried"));
     script(Status::unavailable("lost"));
+    script(moved());
+    let change = client.reschedule("a", Start::Now).await.unwrap();
+    assert_eq!((change.state, change.effect.as_str()), (JobState::Running, "rescheduled"));
+    script(Status::unavailable("lost"));
     script(refusal(Code::NotFound, "job_unknown"));
     assert_eq!(client.remove("a").await.unwrap().effect, "removed");
     // What was not repeated is what it is.
     script(moved());
     let error = client.retry("a", Resume::LastCheckpoint).await.unwrap_err();
+    assert_eq!(error.code(), Some("job_state_refused"));
+    script(moved());
+    let error = client.reschedule("a", Start::Now).await.unwrap_err();
     assert_eq!(error.code(), Some("job_state_refused"));
     script(refusal(Code::NotFound, "job_unknown"));
     assert_eq!(client.cancel("a").await.unwrap_err().code(), Some("job_unknown"));

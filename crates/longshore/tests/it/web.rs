@@ -116,6 +116,25 @@ async fn what_was_expected_and_cannot_be_is_told_by_the_status() {
     assert!(body(response).await["job"].as_str().unwrap().starts_with("/jobs/"));
 }
 
+/// The job server answered `200` with the status, the application `500`.
+#[tokio::test]
+async fn who_waits_without_an_expectation_is_told_any_end_as_by_the_job_server() {
+    for state in ["dead", "cancelled", "expired"] {
+        let (_fake, app) = app(&[job(state, "")]).await;
+        let response = order(&app, &[("prefer", "wait=5")]).await;
+        let told = (response.status(), header(&response, "preference-applied"));
+        assert_eq!(told, (StatusCode::OK, "wait=5"), "{state}");
+        assert!(header(&response, "location").starts_with("/jobs/"), "{state}");
+        let told = body(response).await;
+        assert_eq!((&told["state"], &told["error"]), (&state.into(), &state.into()));
+        for expected in ["200-ok", "201-created", "204-no-content"] {
+            let response = order(&app, &[("expect", expected), ("prefer", "wait=5")]).await;
+            assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR, "{expected} {state}");
+            assert_eq!(body(response).await["code"], "job_not_succeeded");
+        }
+    }
+}
+
 #[tokio::test]
 async fn an_expectation_that_nobody_meets_leaves_nothing_behind() {
     let (fake, app) = app(&[]).await;
@@ -158,6 +177,36 @@ async fn a_request_does_not_hang_where_the_queue_is_full() {
         let told = body(response).await;
         let words = (&told["code"], &told["detail"], told.get("job"));
         assert_eq!(words, (&"queue_full".into(), &"the test says so".into(), None));
+    }
+}
+
+/// A shard that had stopped was a `500`, as if the application were at fault, and said nothing.
+#[tokio::test]
+async fn a_fault_of_the_job_server_is_told_in_its_words() {
+    let stopped = || refusal(Code::Unavailable, "shard_stopped");
+    let mut internal = refusal(Code::Internal, "internal");
+    let document = br#"{"status":500}"#;
+    internal
+        .metadata_mut()
+        .insert_bin("longshore-problem-bin", tonic::metadata::MetadataValue::from_bytes(document));
+    for (fault, status, code) in [
+        (stopped(), StatusCode::SERVICE_UNAVAILABLE, "shard_stopped"),
+        (internal, StatusCode::SERVICE_UNAVAILABLE, "internal"),
+        (refusal(Code::InvalidArgument, "value_refused"), StatusCode::INTERNAL_SERVER_ERROR, ""),
+    ] {
+        let fake = Fake::start().await;
+        *fake.script.refusal.lock().unwrap() = Some(fault);
+        let jobs = JobResponses::new(&fake.client(), "/jobs").patience(Duration::from_millis(300));
+        let app = Router::new().route("/orders", post(place)).with_state(jobs);
+        let response = order(&app, &[]).await;
+        assert_eq!((response.status(), header(&response, "retry-after")), (status, ""), "{code}");
+        let told = body(response).await;
+        if !code.is_empty() {
+            assert_eq!(
+                (&told["code"], &told["detail"]),
+                (&code.into(), &"the test says so".into())
+            );
+        }
     }
 }
 
