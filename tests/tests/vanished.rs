@@ -1,4 +1,5 @@
-//! The folder of a running server is taken away: it ends at once, with a reason of its own.
+//! The folder of a running server, or what is in it, is taken away: it ends at once, with a reason
+//! of its own.
 
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
@@ -43,4 +44,46 @@ fn a_server_whose_folder_is_replaced_ends() {
         fs::rename(data, data.with_extension("elsewhere")).unwrap();
         fs::create_dir(data).unwrap();
     });
+}
+
+/// Removes the files in a folder, which itself stays. Others may come and go meanwhile.
+fn empty(folder: &Path) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_file() {
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+#[test]
+fn a_server_whose_files_alone_are_removed_ends() {
+    ends_when(|data| {
+        for shard in ["shard-0", "shard-1"] {
+            empty(&data.join(shard).join("journal"));
+            empty(&data.join(shard).join("state"));
+        }
+        fs::remove_file(data.join("manifest")).unwrap();
+    });
+}
+
+#[test]
+fn a_server_that_loses_any_file_that_a_start_needs_ends() {
+    for file in ["manifest", "shard-1/used", "shard-0/state/current"] {
+        ends_when(|data| fs::remove_file(data.join(file)).unwrap());
+    }
+    ends_when(|data| empty(&data.join("shard-1/journal")));
+}
+
+#[test]
+fn a_server_that_stops_without_its_files_does_not_say_that_all_is_on_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let mut server = Server::start_ready(&data).unwrap();
+    let job = json!({ "kind": "k", "args": 1 });
+    assert_eq!(server.client().post("/v1/queues/q/jobs", &job).unwrap().status, 202);
+    empty(&data.join("shard-0/journal"));
+    let code = server.terminate().unwrap().code();
+    assert_eq!(code, Some(EXIT_STORE_LOST), "{}", server.log_text());
+    assert!(!server.log_text().contains("is on disk"), "{}", server.log_text());
 }
