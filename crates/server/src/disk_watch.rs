@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::admission::Admission;
 use crate::disk::{DiskLevel, DiskMarks, DiskProbe, Reserve, Space};
-use crate::store_watch::{Lost, StoreWatch};
+use crate::store_watch::{Lost, STATE_PARTS, StoreWatch};
 
 /// How often it looks at the disk's room, in looks at the store's files.
 const SPACE_EVERY: u32 = 5;
@@ -75,7 +75,7 @@ impl DiskWatch {
 
     /// Whether a part of the store is lost; then what is to be done for that was done.
     pub(crate) fn finds_loss(&self) -> bool {
-        self.core.guard.is_lost()
+        (0..STATE_PARTS).any(|_| self.core.guard.is_lost())
     }
 
     /// Ends the thread.

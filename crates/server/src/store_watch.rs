@@ -6,7 +6,7 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::shared::ShardShared;
 use crate::store_dir::{StoreDir, StoreDirError};
@@ -16,9 +16,13 @@ use crate::store_dir::{StoreDir, StoreDirError};
 pub(crate) struct StoreWatch {
     held: Vec<Held>,
     expected: Vec<Expected>,
-    /// They tell of the files of their journals.
+    /// They tell of the files of their journals and states.
     shards: Vec<Arc<ShardShared>>,
+    looks: AtomicU64,
 }
+
+/// A look sees one of so many parts of the files of the states: there may be thousands.
+pub(crate) const STATE_PARTS: u64 = 10;
 
 /// A folder or file, held open so that nothing else gets its inode's number.
 #[derive(Debug)]
@@ -65,19 +69,23 @@ impl StoreWatch {
             expected.extend(files.map(|path| Expected::new(path, index)));
         }
         let held = held.into_iter().collect::<Result<_, _>>()?;
-        Ok(Self { held, expected, shards })
+        Ok(Self { held, expected, shards, looks: AtomicU64::new(0) })
     }
 
     /// What is gone or was replaced. What cannot be told counts as there.
     pub(crate) fn lost(&self) -> impl Iterator<Item = Lost> {
         let held = self.held.iter().filter_map(Held::lost);
         let expected = self.expected.iter().filter_map(Expected::lost);
-        held.chain(expected).chain(self.shards.iter().filter_map(|shard| lost_of_journal(shard)))
+        let part = self.looks.fetch_add(1, Ordering::Relaxed) % STATE_PARTS;
+        let of_shards = self.shards.iter().filter_map(move |shard| lost_of_shard(shard, part));
+        held.chain(expected).chain(of_shards)
     }
 }
 
-fn lost_of_journal(shard: &ShardShared) -> Option<Lost> {
-    let path = shard.room.get()?.lost_file()?;
+fn lost_of_shard(shard: &ShardShared, part: u64) -> Option<Lost> {
+    let of_journal = || shard.room.get()?.lost_file();
+    let of_state = || shard.snapshots.get()?.lost_file(part, STATE_PARTS);
+    let path = of_journal().or_else(of_state)?;
     let why = format!("{} is gone or was replaced while the store was open", path.display());
     Some(Lost { shard: Some(shard.index), why })
 }
