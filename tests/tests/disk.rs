@@ -240,7 +240,7 @@ fn a_disk_gets_full_under_shards_that_flush_with_segments_and_reserve_as_usual()
     let acked = ack_until_both_wait(&mut client, &jobs);
     let told = std::fs::read_to_string(&log).unwrap();
     assert!(told.contains("the reserve is used"), "{told}");
-    for shard in ["shard=0", "shard=1"] {
+    for shard in ["\"shard\":0,", "\"shard\":1,"] {
         let waits = |line: &str| line.contains("the flush waits") && line.contains(shard);
         assert!(told.lines().any(waits), "no flush of {shard} met the full disk\n{told}");
     }

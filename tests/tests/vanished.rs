@@ -16,7 +16,7 @@ const EXIT_STORE_LOST: i32 = 72;
 fn ends_when(take_away: impl FnOnce(&Path)) {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
-    let job = json!({ "kind": "k", "args": "x".repeat(8000) });
+    let job = json!({ "kind": "k", "args": "x".repeat(40_000) });
     // Its stop leaves tables and bodies on disk.
     let mut server = Server::start_ready(&data).unwrap();
     assert_eq!(server.client().post("/v1/queues/q/jobs", &job).unwrap().status, 202);

@@ -38,7 +38,7 @@ struct Held {
 struct Expected {
     path: PathBuf,
     shard: u32,
-    /// From then on it has to be there.
+    /// From then on it has to be there. A shard that is open has it, seen or not.
     seen: AtomicBool,
 }
 
@@ -75,7 +75,10 @@ impl StoreWatch {
     /// What is gone or was replaced. What cannot be told counts as there.
     pub(crate) fn lost(&self) -> impl Iterator<Item = Lost> {
         let held = self.held.iter().filter_map(Held::lost);
-        let expected = self.expected.iter().filter_map(Expected::lost);
+        let is_open = |shard: u32| {
+            self.shards.iter().any(|it| it.index == shard && it.snapshots.get().is_some())
+        };
+        let expected = self.expected.iter().filter_map(move |it| it.lost(is_open(it.shard)));
         let part = self.looks.fetch_add(1, Ordering::Relaxed) % STATE_PARTS;
         let of_shards = self.shards.iter().filter_map(move |shard| lost_of_shard(shard, part));
         held.chain(expected).chain(of_shards)
@@ -95,10 +98,10 @@ impl Expected {
         Self { path, shard, seen: AtomicBool::new(false) }
     }
 
-    fn lost(&self) -> Option<Lost> {
+    fn lost(&self, is_open: bool) -> Option<Lost> {
         match fs::metadata(&self.path) {
             Ok(_) => self.seen.store(true, Ordering::Relaxed),
-            Err(error) if is_absence(&error) && self.seen.load(Ordering::Relaxed) => {
+            Err(error) if is_absence(&error) && (is_open || self.seen.load(Ordering::Relaxed)) => {
                 let why = format!("{} is gone while the store was open", self.path.display());
                 return Some(Lost { shard: Some(self.shard), why });
             }
