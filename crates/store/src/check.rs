@@ -21,8 +21,8 @@ use crate::open::position_of;
 use crate::tables::Tables;
 use version::{NamedTable, Version};
 
-/// The file in a state's folder that names its version. It is replaced with every new one, and there
-/// from the first opening on.
+/// The file in a state's folder that names its version. It is replaced with every new one, and
+/// there from the first opening on.
 pub const CURRENT_FILE: &str = "current";
 
 /// How much of the state is read.
