@@ -7,11 +7,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::disk::DiskFile;
 
+/// Segments by their numbers, each with its name.
+type Files = BTreeMap<u64, (PathBuf, Arc<dyn DiskFile>)>;
+
 /// The segments that the next start needs: those with entries, the one that is written, and those
 /// prepared after it.
 #[derive(Debug, Default)]
 pub(crate) struct NeededFiles {
-    files: Mutex<BTreeMap<u64, (PathBuf, Arc<dyn DiskFile>)>>,
+    files: Mutex<Files>,
 }
 
 impl NeededFiles {
@@ -32,7 +35,7 @@ impl NeededFiles {
     }
 
     /// No code between lock and unlock panics half-way through a change.
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, (PathBuf, Arc<dyn DiskFile>)>> {
+    fn lock(&self) -> MutexGuard<'_, Files> {
         self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

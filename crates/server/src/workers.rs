@@ -540,7 +540,7 @@ mod tests {
         let mut open = |namespace: &str, name: &str| -> Result<(), bool> {
             check_room(&workers, namespace, max).map_err(|many| many.of_namespace)?;
             let key = WorkerKey { namespace: namespace.to_owned(), ..key(name, "s") };
-            workers.insert(key, ());
+            workers.insert(key, 0);
             Ok(())
         };
         assert_eq!((open("b", "1"), open("b", "2"), open("b", "3")), (Ok(()), Ok(()), Err(true)));

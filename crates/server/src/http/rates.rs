@@ -115,7 +115,7 @@ mod tests {
     fn a_namespace_with_many_queues_costs_no_other_its_rates() {
         let mut queues = HashMap::new();
         for (namespace, queue) in [("a", "1"), ("b", "1"), ("b", "2"), ("c", "1")] {
-            queues.insert((namespace.to_owned(), queue.to_owned()), ());
+            queues.insert((namespace.to_owned(), queue.to_owned()), 0);
         }
         forget_most(&mut queues);
         let mut left: Vec<_> = queues.keys().map(|(namespace, _)| namespace.as_str()).collect();
