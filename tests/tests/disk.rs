@@ -8,11 +8,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use anyhow::Context;
 use longshore_tests::faults::{check_nothing_is_lost, enqueue_until_trouble};
 use longshore_tests::http::{Answer, Client};
 use longshore_tests::producer::base;
 use longshore_tests::server::{Server, add_arguments, binary, serve};
 use longshore_tests::skip::skip;
+use longshore_tests::wait;
 use serde_json::{Value, json};
 
 /// A namespace of each of the two shards. Which one it is, is part of the format.
@@ -47,6 +49,16 @@ impl SmallDisk {
 
     fn data(&self) -> PathBuf {
         self.root.path().join("data")
+    }
+
+    /// Takes all of its space but so much.
+    fn fill_but(&self, left_bytes: u64) -> PathBuf {
+        let path = self.root.path().join("filler");
+        let file = File::create(&path).unwrap();
+        let space = rustix::fs::statvfs(self.root.path()).unwrap();
+        let bytes = (space.f_bavail * space.f_frsize).checked_sub(left_bytes).unwrap();
+        rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, bytes).unwrap();
+        path
     }
 
     /// Takes all of its space, except less than a MiB.
@@ -182,6 +194,73 @@ fn a_full_disk_is_answered_for_and_waited_out() {
         check_acked(&mut client, NAMESPACES[shard], &jobs[shard][..acked[shard] + 3]);
     }
     server.kill().unwrap();
+}
+
+/// Acks by turns until both shards say that they wait for space, each refusal being for its want.
+/// Answers how many each took.
+fn ack_until_both_wait(client: &mut Client, jobs: &[Vec<(String, String)>; 2]) -> [usize; 2] {
+    let mut acked = [0, 0];
+    wait::until("both shards wait for space", || {
+        for shard in [0, 1] {
+            let job = jobs[shard].get(acked[shard]).context("the disk did not get full")?;
+            let answer = ack(client, NAMESPACES[shard], job);
+            if answer.is_success() {
+                acked[shard] += 1;
+            } else {
+                assert_eq!((answer.status, answer.code()), (503, "disk_low"), "{answer:?}");
+            }
+        }
+        let health = ask(client, "GET", "/readyz", None);
+        let shards = health.body["shards"].as_array().cloned().unwrap_or_default();
+        let both_wait = shards.iter().all(|it| text(it, "state") == "waiting_for_space");
+        Ok(both_wait.then_some(()))
+    })
+    .unwrap();
+    acked
+}
+
+/// Segments and reserve of the usual size on a disk with 15 to 50 MB left: both shards flush all
+/// the time, and their flushes race for what the reserve gives back.
+#[test]
+fn a_disk_gets_full_under_shards_that_flush_with_segments_and_reserve_as_usual() {
+    let Some(disk) = SmallDisk::mount("300m") else { return };
+    let logs = tempfile::tempdir().unwrap();
+    let log = logs.path().join("log");
+    let start = || {
+        let mut command = serve(&disk.data()).unwrap();
+        command.args(["--set", "memory.memtable_bytes=1MiB"]);
+        let mut server = Server::start_as(command, &log).unwrap();
+        server.wait_ready().unwrap();
+        server
+    };
+    let mut server = start();
+    let mut client = server.client();
+    let jobs = NAMESPACES.map(|namespace| leased(&mut client, namespace, 200));
+    let filler = disk.fill_but(30 << 20);
+    let acked = ack_until_both_wait(&mut client, &jobs);
+    let told = std::fs::read_to_string(&log).unwrap();
+    assert!(told.contains("the reserve is used"), "{told}");
+    for shard in ["\"shard\":0,", "\"shard\":1,"] {
+        let waits = |line: &str| line.contains("the flush waits") && line.contains(shard);
+        assert!(told.lines().any(waits), "no flush of {shard} met the full disk\n{told}");
+    }
+    // All 64 MiB of the reserve went to what was going on, less what flushes left half-written.
+    assert!(acked[0] + acked[1] > 40, "{acked:?}");
+    std::fs::remove_file(filler).unwrap();
+    server.wait_ready().unwrap();
+    for shard in [0, 1] {
+        for job in &jobs[shard][acked[shard]..acked[shard] + 3] {
+            let answer = ack(&mut client, NAMESPACES[shard], job);
+            assert!(answer.is_success(), "{answer:?}\n{}", server.log_text());
+        }
+    }
+    server.kill().unwrap();
+    let mut server = start();
+    let mut client = server.client();
+    for shard in [0, 1] {
+        check_acked(&mut client, NAMESPACES[shard], &jobs[shard][..acked[shard] + 3]);
+    }
+    assert!(server.terminate().unwrap().success(), "{}", server.log_text());
 }
 
 fn check_acked(client: &mut Client, namespace: &str, jobs: &[(String, String)]) {

@@ -88,15 +88,7 @@ impl<M: OrderedMap> State<M> {
                 self.put_queue(id);
                 self.fresh_queues.insert(id);
             }
-            Record::QueueDeleted { id } => {
-                if let Some(queue) = self.queues.get(id) {
-                    let name = keys::queue_name(queue.namespace, &queue.name);
-                    self.remove(&name);
-                }
-                self.queues.delete(id);
-                self.remove(&keys::queue(id));
-                self.remove(&keys::queue_counts(id));
-            }
+            Record::QueueDeleted { id } => self.apply_queue_deleted(id),
             Record::KindNamed { namespace, id, name } => {
                 self.meta_mut().next_kind = KindId(id.0 + 1);
                 let kind = Kind { namespace, name };
@@ -173,6 +165,18 @@ impl<M: OrderedMap> State<M> {
         }
     }
 
+    fn apply_queue_deleted(&mut self, id: QueueId) {
+        if let Some(queue) = self.queues.get(id) {
+            let name = keys::queue_name(queue.namespace, &queue.name);
+            let counts = queue.counts.clone();
+            self.meta_mut().gone.add_queue(&counts);
+            self.remove(&name);
+        }
+        self.queues.delete(id);
+        self.remove(&keys::queue(id));
+        self.remove(&keys::queue_counts(id));
+    }
+
     fn apply_namespace_created(&mut self, id: NamespaceId, name: String) {
         self.meta_mut().next_namespace = NamespaceId(id.0 + 1);
         let created_at = self.now();
@@ -189,6 +193,8 @@ impl<M: OrderedMap> State<M> {
         self.namespace_names.remove(&slot.namespace.name);
         let value = slot.namespace.to_bytes();
         self.put_bytes(&keys::namespace(id), &value);
+        let dropped = std::mem::take(&mut self.kept_mut(id).tombstones_dropped_total);
+        self.meta_mut().gone.tombstones_dropped_total += dropped;
         // It has no queues, so no lane is of these.
         for kind in self.kinds.remove_of(id) {
             self.remove(&keys::kind(kind));
@@ -198,7 +204,11 @@ impl<M: OrderedMap> State<M> {
     fn apply_namespace_emptied(&mut self, id: NamespaceId) {
         self.remove(&keys::namespace(id));
         self.remove(&keys::namespace_kept(id));
-        self.namespaces.remove(&id);
+        if let Some(slot) = self.namespaces.remove(&id) {
+            // What was dropped since it was removed.
+            let dropped = slot.kept.tombstones_dropped_total;
+            self.meta_mut().gone.tombstones_dropped_total += dropped;
+        }
         self.forgetting.get_mut().note(id);
     }
 }

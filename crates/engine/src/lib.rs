@@ -57,7 +57,7 @@ pub use map::{OrderedMap, Reader};
 pub use moment::Clock;
 pub use operation::{Operation, OperationKind, OperationState};
 pub use position::Position;
-pub use queue::{JobDefaults, Queue, QueueCounts, QueueSettings};
+pub use queue::{GoneTotals, JobDefaults, Queue, QueueCounts, QueueSettings};
 pub use record::{Entry, Grant, Next, Record};
 pub use rejection::Rejection;
 pub use timer::Subject;

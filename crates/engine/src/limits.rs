@@ -124,8 +124,8 @@ pub struct Limits {
     pub slice_items_max: usize,
     /// Operations that may be under way.
     pub operations_max: Cap,
-    /// Finished operations that are remembered.
-    pub operations_kept: usize,
+    /// Finished operations that are remembered. Whoever has the most forgets first.
+    pub operations_kept: Cap,
     /// Whether a namespace comes into being when somebody first enqueues into it.
     pub namespaces_on_first_use: bool,
 }
@@ -174,7 +174,7 @@ impl Default for Limits {
             consumer_ms: 60 * SECOND,
             slice_items_max: 256,
             operations_max: Cap { shard: 64, namespace: 16 },
-            operations_kept: 256,
+            operations_kept: Cap { shard: 1024, namespace: 256 },
             namespaces_on_first_use: false,
         }
     }
@@ -202,7 +202,7 @@ impl Limits {
             snoozes_max: 3,
             slice_items_max: 4,
             operations_max: Cap { shard: 4, namespace: 3 },
-            operations_kept: 4,
+            operations_kept: Cap { shard: 4, namespace: 3 },
             namespaces_on_first_use: true,
             ..Self::default()
         }

@@ -38,7 +38,7 @@ use crate::level::LEVEL;
 use crate::limits::Limits;
 use crate::map::{OrderedMap, Reader};
 use crate::operation::Operation;
-use crate::queue::Queue;
+use crate::queue::{GoneTotals, Queue};
 use crate::queueing::Lanes;
 use crate::wire::{Wire, wire_struct};
 
@@ -65,6 +65,8 @@ wire_struct! {
         pub(crate) next_body: BodyId,
         /// The next operation's number.
         pub(crate) next_operation: OperationId,
+        /// What is gone had counted.
+        pub(crate) gone: GoneTotals = 1,
     }
 }
 
@@ -80,6 +82,7 @@ impl Meta {
         next_token: 1,
         next_body: BodyId(1),
         next_operation: OperationId(1),
+        gone: GoneTotals::NONE,
     };
 }
 

@@ -6,7 +6,7 @@ use std::fmt::Debug;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::hash::{BuildHasher, RandomState};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -54,6 +54,8 @@ pub trait DiskFile: Debug + Send + Sync {
     fn sync_data(&self) -> io::Result<()>;
     /// Length in bytes.
     fn len_bytes(&self) -> io::Result<u64>;
+    /// Whether the file at `path` is this one. What cannot be told counts as yes.
+    fn is_at(&self, path: &Path) -> bool;
 }
 
 /// A folder of the file system.
@@ -196,5 +198,16 @@ impl DiskFile for File {
 
     fn len_bytes(&self) -> io::Result<u64> {
         Ok(self.metadata()?.len())
+    }
+
+    fn is_at(&self, path: &Path) -> bool {
+        let identity = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
+        match (self.metadata(), fs::metadata(path)) {
+            (Ok(held), Ok(found)) => identity(held) == identity(found),
+            (_, Err(error)) => {
+                !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+            }
+            (Err(_), _) => true,
+        }
     }
 }

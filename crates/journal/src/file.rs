@@ -137,6 +137,9 @@ impl FileJournal {
             reserve_bytes: config.reserve_bytes,
         };
         let room = Room::default();
+        for Segment { sequence, readable, .. } in &segments {
+            room.needed().add(*sequence, readable.path.clone(), Arc::clone(&readable.file));
+        }
         let preparer = Preparer::start(Arc::clone(&disk), plan, room.clone())
             .map_err(io("start a thread for", ""))?;
         let tail = recovered.recovery.tail;
@@ -358,6 +361,7 @@ impl Journal for FileJournal {
                 break;
             }
             let name = segment_name(oldest.sequence);
+            self.room.needed().drop(oldest.sequence);
             self.disk
                 .remove(&name)
                 .map_err(|source| TruncateError { path: self.disk.path(&name), source })?;

@@ -14,6 +14,7 @@ mod group;
 mod inspect;
 mod journal;
 mod memory;
+mod needed;
 mod newest;
 mod open;
 mod prepare;

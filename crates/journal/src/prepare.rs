@@ -3,14 +3,17 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crate::disk::{Disk, DiskFile};
+use crate::needed::NeededFiles;
 use crate::segment::{
-    Identity, SEGMENT_HEADER_BYTES, SegmentHeader, finish_segment, make_segment, unfinished_name,
+    Identity, SEGMENT_HEADER_BYTES, SegmentHeader, finish_segment, make_segment, segment_name,
+    unfinished_name,
 };
 
 /// How long after a full disk the preparer looks again on its own; twice as long each time.
@@ -37,8 +40,8 @@ pub enum Prepare {
     Inline,
 }
 
-/// A view of the room that a journal has, for those who decide what to accept. A clone sees the
-/// same journal.
+/// A view of the room that a journal has, for those who decide what to accept, and of the files
+/// that it is in. A clone sees the same journal.
 #[derive(Clone, Debug, Default)]
 pub struct Room {
     gauges: Arc<Gauges>,
@@ -46,6 +49,7 @@ pub struct Room {
 
 #[derive(Debug, Default)]
 struct Gauges {
+    needed: NeededFiles,
     active_bytes: AtomicU64,
     prepared_bytes: AtomicU64,
     short: AtomicBool,
@@ -67,6 +71,16 @@ impl Room {
     /// when there is space again.
     pub fn is_short(&self) -> bool {
         self.gauges.short.load(Ordering::Relaxed)
+    }
+
+    /// A file that the next start needs and that is gone or was replaced, if there is one. The
+    /// journal itself writes to what was removed without a fault.
+    pub fn lost_file(&self) -> Option<PathBuf> {
+        self.needed().lost()
+    }
+
+    pub(crate) fn needed(&self) -> &NeededFiles {
+        &self.gauges.needed
     }
 
     pub(crate) fn set_active_bytes(&self, bytes: u64) {
@@ -314,6 +328,8 @@ impl Shared {
         let made = make_segment(&*self.disk, header, &|| !self.lock().stop).and_then(|file| {
             file.sync_data()?;
             finish_segment(&*self.disk, header.sequence)?;
+            let path = self.disk.path(&segment_name(header.sequence));
+            self.room.needed().add(header.sequence, path, Arc::clone(&file));
             Ok(file)
         });
         if made.is_err() {

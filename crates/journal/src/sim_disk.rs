@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::disk::{Disk, DiskFile, DiskLock};
@@ -412,6 +412,10 @@ impl DiskFile for SimFile {
 
     fn len_bytes(&self) -> io::Result<u64> {
         Ok(lock(&self.contents).bytes.len() as u64)
+    }
+
+    fn is_at(&self, _path: &Path) -> bool {
+        true
     }
 }
 

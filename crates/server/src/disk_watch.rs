@@ -1,5 +1,5 @@
 //! Looks at the disk now and then, closes and opens publishing, gives the reserve back where
-//! somebody is starved for space, and notices when the store's folders are gone.
+//! somebody is starved for space, and notices when the store's folders or files are gone.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use crate::admission::Admission;
 use crate::disk::{DiskLevel, DiskMarks, DiskProbe, Reserve, Space};
-use crate::store_watch::{Lost, StoreWatch};
+use crate::store_watch::{Lost, STATE_PARTS, StoreWatch};
 
-/// How often it looks at the disk's room, in looks at the store's folders.
+/// How often it looks at the disk's room, in looks at the store's files.
 const SPACE_EVERY: u32 = 5;
-/// How often it looks whether the store's folders are there, and whether the reserve is needed.
+/// How often it looks whether the store's files are there, and whether the reserve is needed.
 const INTERVAL: Duration = Duration::from_millis(100);
 
-/// The store's folders, and what is done when one of them is lost.
+/// The store's folders and files, and what is done when one of them is lost.
 pub(crate) struct StoreGuard {
     pub(crate) watch: StoreWatch,
     /// Answers whether something was done: then nobody looks any more.
@@ -71,6 +71,11 @@ impl DiskWatch {
     #[cfg(test)]
     pub(crate) fn look(&self) {
         self.core.look();
+    }
+
+    /// Whether a part of the store is lost; then what is to be done for that was done.
+    pub(crate) fn finds_loss(&self) -> bool {
+        (0..STATE_PARTS).any(|_| self.core.guard.is_lost())
     }
 
     /// Ends the thread.
@@ -202,7 +207,10 @@ mod tests {
             Box::new(Given(Arc::clone(&free))),
             DiskMarks::DEFAULT,
             Reserve::new(path.clone(), 8192),
-            StoreGuard { watch: StoreWatch::of(&store).unwrap(), lost: Box::new(|_| false) },
+            StoreGuard {
+                watch: StoreWatch::of(&store, Vec::new()).unwrap(),
+                lost: Box::new(|_| false),
+            },
         )
         .unwrap();
         assert!(path.exists());

@@ -33,7 +33,7 @@ use crate::store_dir::{StoreDir, StoreDirError};
 use crate::store_watch::{Lost, StoreWatch};
 use crate::unavailable::{Cause, Unavailable};
 
-/// The status with which the process ends when the folder of its store is gone or replaced
+/// The status with which the process ends when its store, or a file of it, is gone or replaced
 /// (`EX_OSFILE`).
 pub const EXIT_STORE_LOST: i32 = 72;
 
@@ -101,7 +101,7 @@ impl Node {
             .map(Arc::new)
             .collect();
         let guard = StoreGuard {
-            watch: StoreWatch::of(&store)?,
+            watch: StoreWatch::of(&store, shards.clone())?,
             lost: Box::new(when_lost(config.store_lost, shards.clone())),
         };
         let watch =
@@ -390,6 +390,8 @@ impl Inner {
         }
         running.compactor.end();
         running.watch.end();
+        // What was removed since the last look would make the last words untrue.
+        running.watch.finds_loss();
         drop(running.store);
     }
 }

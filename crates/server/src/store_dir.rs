@@ -138,6 +138,11 @@ impl StoreDir {
         self.dir.join(LOCK)
     }
 
+    /// The file that says what store it is.
+    pub(crate) fn manifest_path(&self) -> PathBuf {
+        self.dir.join(MANIFEST)
+    }
+
     /// What was fixed when the store was created.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
@@ -173,7 +178,12 @@ impl ShardDir {
 
     /// Whether anything was ever durable in its journal: then an empty shard is a lost one.
     pub fn is_used(&self) -> bool {
-        self.dir.join(USED).exists()
+        self.used_path().exists()
+    }
+
+    /// The file that says so.
+    pub(crate) fn used_path(&self) -> PathBuf {
+        self.dir.join(USED)
     }
 
     /// Notes that something is durable in its journal.
@@ -181,7 +191,7 @@ impl ShardDir {
         if self.is_used() {
             return Ok(());
         }
-        let path = self.dir.join(USED);
+        let path = self.used_path();
         File::create(&path).and_then(|file| file.sync_all()).map_err(io_error("create", &path))?;
         sync_dir(&self.dir)
     }

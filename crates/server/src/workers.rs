@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use longshore_engine::{Instruction, JobId, JobView, Lease, TimeMs, Token};
+use longshore_engine::{Cap, Instruction, JobId, JobView, Lease, TimeMs, Token};
 use tokio::sync::{Notify, watch};
 
 use crate::clock::wall_now;
 
 /// Workers that are remembered at the same time.
-const WORKERS_MAX: usize = 20_000;
+const WORKERS_MAX: Cap = Cap { shard: 20_000, namespace: 10_000 };
 
 /// One life of a worker.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -115,6 +115,8 @@ pub(crate) struct Told {
 /// Too many workers are there.
 #[derive(Debug)]
 pub(crate) struct TooMany {
+    /// Of the namespace alone, or of all.
+    pub(crate) of_namespace: bool,
     pub(crate) max: usize,
 }
 
@@ -125,6 +127,28 @@ pub(crate) enum NotFound {
     Unknown,
     /// These sessions share the name.
     Several(Vec<String>),
+}
+
+/// Room for one more of a namespace. Its own are counted only where there are that many in all.
+fn check_room<T>(
+    workers: &BTreeMap<WorkerKey, T>,
+    namespace: &str,
+    max: Cap,
+) -> Result<(), TooMany> {
+    let first = |name: &str| WorkerKey {
+        namespace: name.to_owned(),
+        name: String::new(),
+        session: String::new(),
+    };
+    let own =
+        || workers.range(first(namespace)..).take_while(|(key, _)| key.namespace == namespace);
+    if workers.len() >= max.namespace && own().count() >= max.namespace {
+        return Err(TooMany { of_namespace: true, max: max.namespace });
+    }
+    if workers.len() >= max.shard {
+        return Err(TooMany { of_namespace: false, max: max.shard });
+    }
+    Ok(())
 }
 
 /// Numbers for metrics.
@@ -151,8 +175,8 @@ impl Registry {
     /// the stream's number.
     pub(crate) fn open(&self, key: WorkerKey, facts: Facts) -> Result<(Arc<Worker>, u64), TooMany> {
         let mut workers = self.lock();
-        if workers.len() >= WORKERS_MAX && !workers.contains_key(&key) {
-            return Err(TooMany { max: WORKERS_MAX });
+        if !workers.contains_key(&key) {
+            check_room(&workers, &key.namespace, WORKERS_MAX)?;
         }
         self.streams_total.fetch_add(1, Ordering::Relaxed);
         let worker = workers.entry(key.clone()).or_insert_with(|| Arc::new(Worker::new(key)));
@@ -507,6 +531,23 @@ mod tests {
         assert_eq!(registry.list("default").len(), 1);
         registry.forget(&worker, second);
         assert_eq!(registry.list("default").len(), 0);
+    }
+
+    #[test]
+    fn a_namespace_with_many_workers_leaves_room_for_others() {
+        let max = Cap { shard: 3, namespace: 2 };
+        let mut workers = BTreeMap::new();
+        let mut open = |namespace: &str, name: &str| -> Result<(), bool> {
+            check_room(&workers, namespace, max).map_err(|many| many.of_namespace)?;
+            let key = WorkerKey { namespace: namespace.to_owned(), ..key(name, "s") };
+            workers.insert(key, 0);
+            Ok(())
+        };
+        assert_eq!((open("b", "1"), open("b", "2"), open("b", "3")), (Ok(()), Ok(()), Err(true)));
+        assert_eq!(
+            (open("a", "1"), open("a", "2"), open("c", "1")),
+            (Ok(()), Err(false), Err(false))
+        );
     }
 
     #[test]

@@ -21,6 +21,10 @@ use crate::open::position_of;
 use crate::tables::Tables;
 use version::{NamedTable, Version};
 
+/// The file in a state's folder that names its version. It is replaced with every new one, and
+/// there from the first opening on.
+pub const CURRENT_FILE: &str = "current";
+
 /// How much of the state is read.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Depth {
@@ -119,7 +123,7 @@ pub(crate) fn remove_unknown(
     if current != Some(version) {
         let current = current.map_or_else(|| "none".to_owned(), |current| current.to_string());
         let what = format!("the version that it names is {current}, in memory it is {version}");
-        return Err(StoreFault::new(dir.join("current"), what));
+        return Err(StoreFault::new(dir.join(CURRENT_FILE), what));
     }
     // Files may vanish meanwhile: snapshots that end remove the tables that only they needed.
     let tables = remove_others(&dir.join("tables"), known)?;
@@ -178,7 +182,7 @@ impl Folder {
             self.bodies.len(),
             self.versions.len()
         );
-        Err(StoreFault::new(dir.join("current"), what))
+        Err(StoreFault::new(dir.join(CURRENT_FILE), what))
     }
 
     /// A version is written before `current` names it, so a crash may leave the next one, but
@@ -186,7 +190,7 @@ impl Folder {
     fn check_versions(&self, dir: &Path, current: u64) -> Result<(), StoreFault> {
         match self.versions.last() {
             Some(last) if *last > current + 1 => Err(StoreFault::new(
-                dir.join("current"),
+                dir.join(CURRENT_FILE),
                 format!("it names version {current}, but there is version {last}"),
             )),
             _ => Ok(()),

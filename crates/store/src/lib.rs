@@ -25,7 +25,7 @@ mod tables;
 mod tests;
 mod view;
 
-pub use check::{Depth, Report, check};
+pub use check::{CURRENT_FILE, Depth, Report, check};
 pub use config::LsmConfig;
 pub use error::{FlushError, OpenError, StoreFault};
 pub use flusher::Flusher;

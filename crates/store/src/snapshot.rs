@@ -2,12 +2,14 @@
 //! and tables that it needs, so writing, flushing and compaction go on beside it.
 
 use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use longshore_engine::{Position, Reader};
 
-use crate::shared::Shared;
+use crate::body_file;
+use crate::shared::{Shared, lock};
 use crate::view::View;
 
 /// Hands out snapshots. Cheap to clone and to share.
@@ -31,6 +33,24 @@ impl Snapshots {
         let view = self.shared.view();
         let position = durable.min(written).max(view.persisted);
         SnapshotReader { view, position }
+    }
+
+    /// A file of the state on disk that is gone, if there is one in this part of them: they are
+    /// looked at in so many parts. Who has such a file open reads it all the same.
+    pub fn lost_file(&self, part: u64, parts: u64) -> Option<PathBuf> {
+        let is_in_part = |number: u64| number % parts == part;
+        let is_gone = |path: &Path| matches!(path.try_exists(), Ok(false));
+        // Held, so that nothing that it names is removed meanwhile.
+        let tables = Arc::clone(&self.shared.view().tables);
+        let mut asked = tables.iter().filter(|table| is_in_part(table.id()));
+        if let Some(table) = asked.find(|table| is_gone(&table.path)) {
+            return Some(table.path.to_path_buf());
+        }
+        // Files of bodies are taken off this list and removed under its lock.
+        let bodies = lock(&self.shared.bodies);
+        let asked = bodies.files.keys().filter(|number| is_in_part(**number));
+        let mut paths = asked.map(|number| body_file::path(&self.shared.dir, *number));
+        paths.find(|path| is_gone(path))
     }
 }
 

@@ -1,5 +1,7 @@
 //! Starting and stopping operations: one record fixes what they mean and up to where.
 
+use std::collections::{BTreeMap, VecDeque};
+
 use super::{Operation, OperationKind, OperationState};
 use crate::ids::{NamespaceId, OperationId};
 use crate::map::OrderedMap;
@@ -65,10 +67,37 @@ impl<M: OrderedMap> State<M> {
             ended_at: None,
         };
         let mut records = vec![Record::OperationChanged { operation: Box::new(operation) }];
-        let ended = self.operations.values().filter(|o| o.state != OperationState::Running);
-        let excess = (ended.clone().count() + 1).saturating_sub(self.limits.operations_kept);
-        records.extend(ended.take(excess).map(|o| Record::OperationForgotten { id: o.id }));
+        let forgotten = self.operations_to_forget(ns);
+        records.extend(forgotten.into_iter().map(|id| Record::OperationForgotten { id }));
         Ok(records)
+    }
+
+    /// Finished operations that go for one more of a namespace: its own oldest ones where it has
+    /// too many, else those of whoever has the most, itself before others.
+    fn operations_to_forget(&self, ns: NamespaceId) -> Vec<OperationId> {
+        let kept = self.limits.operations_kept;
+        let mut ended: BTreeMap<NamespaceId, VecDeque<OperationId>> = BTreeMap::new();
+        let mut total = 0;
+        for operation in self.operations.values().filter(|o| o.state != OperationState::Running) {
+            ended.entry(operation.namespace).or_default().push_back(operation.id);
+            total += 1;
+        }
+        let mut forgotten = Vec::new();
+        loop {
+            let own = ended.get(&ns).map_or(0, VecDeque::len);
+            let of = if own >= kept.namespace {
+                Some(ns)
+            } else if total >= kept.shard {
+                let most = |(of, ids): &(&NamespaceId, &VecDeque<_>)| (ids.len(), **of == ns, **of);
+                ended.iter().max_by_key(most).map(|(of, _)| *of)
+            } else {
+                None
+            };
+            let oldest = of.and_then(|of| ended.get_mut(&of)).and_then(VecDeque::pop_front);
+            let Some(oldest) = oldest else { return forgotten };
+            forgotten.push(oldest);
+            total -= 1;
+        }
     }
 
     /// The operation of that number in the namespace.

@@ -63,6 +63,45 @@ impl QueueCounts {
 }
 
 wire_struct! {
+    /// What queues and namespaces that were removed had counted, so that sums stay complete.
+    #[derive(Default)]
+    pub struct GoneTotals {
+        /// Ever enqueued.
+        pub enqueued_total: u64,
+        /// Ever succeeded.
+        pub succeeded_total: u64,
+        /// Attempts that ever failed, timed out or were lost.
+        pub failed_total: u64,
+        /// Ever gone to the dead set.
+        pub dead_total: u64,
+        /// Ever cancelled, discarded or expired.
+        pub cancelled_total: u64,
+        /// Tombstones dropped before their time.
+        pub tombstones_dropped_total: u64,
+    }
+}
+
+impl GoneTotals {
+    pub(crate) const NONE: Self = Self {
+        enqueued_total: 0,
+        succeeded_total: 0,
+        failed_total: 0,
+        dead_total: 0,
+        cancelled_total: 0,
+        tombstones_dropped_total: 0,
+    };
+
+    /// A queue goes.
+    pub(crate) fn add_queue(&mut self, counts: &QueueCounts) {
+        self.enqueued_total += counts.enqueued_total;
+        self.succeeded_total += counts.succeeded_total;
+        self.failed_total += counts.failed_total;
+        self.dead_total += counts.dead_total;
+        self.cancelled_total += counts.cancelled_total;
+    }
+}
+
+wire_struct! {
     /// A queue as it is kept. Its counts stand under a key of their own: snapshots read the rest.
     pub struct Queue {
         /// Its number in the shard.

@@ -30,7 +30,7 @@ pub(crate) type HolderKey = (NamespaceId, Arc<str>, Arc<str>);
 
 /// How often in a row a job is given back free although its worker vanished.
 const VANISHED_FREE_MAX: u8 = 3;
-/// Jobs that are remembered so; beyond that all are forgotten.
+/// Jobs that are remembered so; beyond that all of the namespace with the most are forgotten.
 const VANISHED_MAX: usize = 10_000;
 
 /// How often in a row each job came back free from a worker that vanished: a job that ends the
@@ -42,10 +42,20 @@ impl Vanished {
     /// It comes back free once more.
     pub(crate) fn note(&mut self, ns: NamespaceId, id: JobId) {
         if self.0.len() >= VANISHED_MAX && !self.0.contains_key(&(ns, id)) {
-            self.0.clear();
+            self.forget_most();
         }
         let times = self.0.entry((ns, id)).or_default();
         *times = times.saturating_add(1);
+    }
+
+    fn forget_most(&mut self) {
+        let (mut most, mut of) = (0, None);
+        for of_one in self.0.keys().map(|(ns, _)| *ns).collect::<Vec<_>>().chunk_by(|a, b| a == b) {
+            if of_one.len() > most {
+                (most, of) = (of_one.len(), of_one.first().copied());
+            }
+        }
+        self.0.retain(|(ns, _), _| Some(*ns) != of);
     }
 
     /// The job has started, or has ended.
@@ -322,5 +332,24 @@ impl<M: OrderedMap> State<M> {
                 live.begun = true;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// All were forgotten when one namespace had many.
+    #[test]
+    fn a_namespace_with_many_vanished_jobs_costs_no_other_its_suspects() {
+        let id = |n: usize| JobId((n as u128).to_be_bytes());
+        let [victim, crowd] = [NamespaceId(1), NamespaceId(2)];
+        let mut vanished = Vanished::default();
+        for _ in 0..VANISHED_FREE_MAX {
+            vanished.note(victim, id(0));
+        }
+        (0..2 * VANISHED_MAX).for_each(|n| vanished.note(crowd, id(n)));
+        assert!(vanished.is_suspect(victim, id(0)));
+        assert!(vanished.0.len() <= VANISHED_MAX);
     }
 }

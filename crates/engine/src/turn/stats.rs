@@ -8,12 +8,15 @@ use crate::answer::{NamespaceView, QueueView};
 use crate::ids::{NamespaceId, QueueId, TimeMs};
 use crate::map::OrderedMap;
 use crate::moment::Clock;
+use crate::queue::GoneTotals;
 
 /// A queue and its namespace.
 #[derive(Clone, Debug, PartialEq)]
 pub struct QueueStats {
     /// The name of its namespace.
     pub namespace: String,
+    /// Its number in the shard: the older of two has the lower one.
+    pub id: QueueId,
     /// The queue.
     pub queue: QueueView,
 }
@@ -35,6 +38,8 @@ pub struct ShardStats {
     pub consumers: u64,
     /// Queues in all.
     pub queues_total: u64,
+    /// What queues and namespaces that are not told any more had counted.
+    pub gone: GoneTotals,
     /// Namespaces, in the order of their ids.
     pub namespaces: Vec<NamespaceView>,
     /// Queues, in the order of their ids: none before all namespaces were told.
@@ -65,6 +70,7 @@ impl<M: OrderedMap> Turn<M> {
             sessions: self.state.sessions.len() as u64,
             consumers: self.demand.len() as u64,
             queues_total: self.state.queues.len() as u64,
+            gone: self.state.meta.gone.clone(),
             namespaces: Vec::new(),
             queues: Vec::new(),
             more_after: None,
@@ -111,13 +117,15 @@ impl<M: OrderedMap> Turn<M> {
         let mut names = Vec::new();
         let mut queues = queues.inspect(|queue| {
             let slot = self.state.namespaces.get(&queue.namespace);
-            names.push(slot.map(|slot| slot.namespace.name.clone()).unwrap_or_default());
+            let name = slot.map(|slot| slot.namespace.name.clone()).unwrap_or_default();
+            names.push((name, queue.id));
             last = Some(queue.id);
         });
         let views = self.queue_views(&mut queues, now, limit);
         drop(queues);
         let told = names.into_iter().zip(views);
-        stats.queues.extend(told.map(|(namespace, queue)| QueueStats { namespace, queue }));
+        let told = told.map(|((namespace, id), queue)| QueueStats { namespace, id, queue });
+        stats.queues.extend(told);
         if self.state.queues.all_after(last).next().is_some() {
             stats.more_after = Some(StatsCursor::Queue(last));
         }

@@ -13,6 +13,7 @@ mod queueing;
 mod regressions;
 mod sessions;
 mod snoozes;
+mod stats;
 
 use std::collections::BTreeMap;
 

@@ -157,3 +157,37 @@ fn truncation_gives_files_back() {
     let (journal, _) = FileJournal::open(folder.path(), config).unwrap();
     assert_eq!(journal.tail(), Position(100));
 }
+
+/// It is written to without a fault, and the next start finds a gap.
+#[test]
+fn a_segment_that_was_removed_is_told_and_one_that_was_given_back_is_not() {
+    let folder = TempDir::new().unwrap();
+    let config = FileConfig {
+        segment_bytes: 8 << 10,
+        first_segment_bytes: 8 << 10,
+        ..FileConfig::default()
+    };
+    let (mut journal, _) = FileJournal::open(folder.path(), config).unwrap();
+    let room = journal.room();
+    for _ in 0..10 {
+        journal.append(&group_of(journal.tail().next(), 3000)).unwrap();
+        assert_eq!(room.lost_file(), None);
+    }
+    let first = journal.first();
+    journal.truncate_before(journal.tail()).unwrap();
+    assert!(journal.first() > first);
+    assert_eq!(room.lost_file(), None);
+    let mut segments: Vec<_> =
+        fs::read_dir(folder.path()).unwrap().map(|it| it.unwrap().path()).collect();
+    segments.retain(|path| path.extension().is_some_and(|it| it == "segment"));
+    assert!(segments.len() > 1, "one is written, one is prepared: {segments:?}");
+    for path in segments {
+        let elsewhere = path.with_extension("elsewhere");
+        fs::rename(&path, &elsewhere).unwrap();
+        assert_eq!(room.lost_file().as_ref(), Some(&path));
+        fs::write(&path, b"another").unwrap();
+        assert_eq!(room.lost_file().as_ref(), Some(&path));
+        fs::rename(&elsewhere, &path).unwrap();
+        assert_eq!(room.lost_file(), None);
+    }
+}

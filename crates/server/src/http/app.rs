@@ -9,11 +9,10 @@ use hyper::body::{Body, Incoming};
 use hyper::header::HeaderMap;
 use hyper::{Request, Response, StatusCode};
 use longshore_engine::Limits;
-use tokio::sync::Semaphore;
 
 use super::body::{self, Gauge, Held};
 use super::code::Code;
-use super::events;
+use super::events::Places;
 use super::guard;
 use super::handle;
 use super::json::check_empty;
@@ -45,7 +44,7 @@ pub(crate) struct App {
     pub(crate) rates: Arc<Rates>,
     pub(crate) counts: Arc<Counts>,
     /// Places for streams of events.
-    pub(crate) streams: Arc<Semaphore>,
+    pub(crate) streams: Arc<Places>,
     pub(crate) workers: Arc<Registry>,
     /// Held while the shards are asked, so that what is heard later is also told later.
     pub(crate) figures: Arc<tokio::sync::Mutex<Figures>>,
@@ -145,7 +144,7 @@ impl App {
             limits: Arc::new(limits),
             rates: Arc::default(),
             counts: Arc::default(),
-            streams: Arc::new(Semaphore::new(events::STREAMS_MAX)),
+            streams: Arc::default(),
             workers: Arc::default(),
             figures: Arc::default(),
             answers: Arc::new(Gauge::new(config.answer_bytes_max)),

@@ -1,15 +1,16 @@
 //! Server-sent events (HTML Living Standard, section 9.2): a job whenever it changes, until it has
 //! ended. The connection serves nothing else meanwhile.
 
+use std::collections::BTreeMap;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame};
-use longshore_engine::JobView;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use longshore_engine::{Cap, JobView};
+use tokio::sync::mpsc;
 
 use super::app::App;
 use super::look::{self, later};
@@ -30,7 +31,7 @@ type OnEnd = Box<dyn FnOnce() + Send>;
 pub(crate) struct EventStream {
     events: mpsc::Receiver<Bytes>,
     on_end: Option<OnEnd>,
-    _permit: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 impl std::fmt::Debug for EventStream {
@@ -71,7 +72,7 @@ pub(crate) fn of_job(
     app: App,
     namespace: String,
     first: Box<JobView>,
-    permit: OwnedSemaphorePermit,
+    place: Place,
 ) -> EventStream {
     let (sender, events) = mpsc::channel(UNREAD_MAX);
     tokio::spawn(async move {
@@ -79,7 +80,7 @@ pub(crate) fn of_job(
         // Whoever listens has gone, or the server goes: the stream ends either way.
         let _ = teller.follow(&app, &namespace, first).await;
     });
-    EventStream { events, on_end: None, _permit: permit }
+    EventStream { events, on_end: None, _place: place }
 }
 
 /// The stream is over.
@@ -141,9 +142,70 @@ fn encoded(event: &JobEvent<'_>) -> Bytes {
 }
 
 /// Streams of events at the same time, at most.
-pub(crate) const STREAMS_MAX: usize = 1024;
+const STREAMS_MAX: Cap = Cap { shard: 1024, namespace: 512 };
 
-/// A place for one more stream, if there is one.
-pub(crate) fn permit(streams: &Arc<tokio::sync::Semaphore>) -> Option<OwnedSemaphorePermit> {
-    Arc::clone(streams).try_acquire_owned().ok()
+/// How many streams of events each namespace has.
+#[derive(Debug, Default)]
+pub(crate) struct Places(Mutex<BTreeMap<String, usize>>);
+
+/// A place for a stream, given back when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Place {
+    places: Arc<Places>,
+    namespace: String,
+}
+
+impl Places {
+    /// A place for one more, or how many there are where that is as many as may be.
+    pub(crate) fn take(self: &Arc<Self>, namespace: &str) -> Result<Place, usize> {
+        self.take_of(namespace, STREAMS_MAX)
+    }
+
+    fn take_of(self: &Arc<Self>, namespace: &str, max: Cap) -> Result<Place, usize> {
+        let mut streams = self.lock();
+        let own = streams.get(namespace).copied().unwrap_or_default();
+        if own >= max.namespace {
+            return Err(max.namespace);
+        }
+        if streams.values().sum::<usize>() >= max.shard {
+            return Err(max.shard);
+        }
+        let namespace = namespace.to_owned();
+        streams.insert(namespace.clone(), own + 1);
+        Ok(Place { places: Arc::clone(self), namespace })
+    }
+
+    /// No code between lock and unlock panics half-way through a change.
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut streams = self.places.lock();
+        if let Some(count) = streams.get_mut(&self.namespace) {
+            *count -= 1;
+            if *count == 0 {
+                streams.remove(&self.namespace);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_namespace_with_many_streams_leaves_room_for_others() {
+        let places = Arc::new(Places::default());
+        let take = |namespace| places.take_of(namespace, Cap { shard: 3, namespace: 2 });
+        let (first, _second) = (take("a").unwrap(), take("a").unwrap());
+        assert_eq!(take("a").unwrap_err(), 2);
+        let _third = take("b").unwrap();
+        assert_eq!(take("c").unwrap_err(), 3);
+        drop(first);
+        take("c").unwrap();
+    }
 }

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::atomic::Ordering;
 
-use longshore_engine::{NamespaceView, QueueView, ShardStats};
+use longshore_engine::{GoneTotals, NamespaceView, QueueView, ShardStats};
 
 use super::app::App;
-use super::series::{Name, OTHER, Series, Told};
+use super::series::{Name, OTHER, Series, Shard, Told};
 use crate::metrics::{HistogramView, ShardCounters};
 use crate::node::ShardNumbers;
 use crate::shared::ShardState;
@@ -322,7 +322,8 @@ const QUEUE_METRICS: [Metric<QueueView>; 15] = [
 struct Shown<'v, V> {
     shard: usize,
     name: Name,
-    weight: u64,
+    /// The oldest come first: the order is the same after a restart.
+    order: u64,
     view: &'v V,
 }
 
@@ -338,15 +339,15 @@ fn by_name<V, const N: usize>(
     series: &mut Series<N>,
     (metrics, labels): (&[Metric<V>], &[&str]),
     shown: &[Shown<'_, V>],
-    (answered, max): (&[bool], usize),
+    (shards, max): (&[Shard<N>], usize),
 ) {
     let told = |it: &Shown<'_, V>| Told {
         shard: it.shard,
         name: it.name.clone(),
-        weight: it.weight,
+        order: it.order,
         totals: totals(metrics, it.view),
     };
-    series.take(&shown.iter().map(told).collect::<Vec<_>>(), answered, max);
+    series.take(&shown.iter().map(told).collect::<Vec<_>>(), shards, max);
     let mut named: BTreeMap<&Name, Vec<&V>> = BTreeMap::new();
     let mut others = Vec::new();
     for it in shown {
@@ -389,8 +390,14 @@ fn by_name<V, const N: usize>(
     }
 }
 
-fn answered(stats: &[Result<ShardStats, Unavailable>]) -> Vec<bool> {
-    stats.iter().map(Result::is_ok).collect()
+/// What each shard says of all that is gone from it.
+fn gone<const N: usize>(
+    stats: &[Result<ShardStats, Unavailable>],
+    of: fn(&GoneTotals) -> [u64; N],
+) -> Vec<Shard<N>> {
+    let silent = Shard { answered: false, gone: [0; N] };
+    let said = |stats: &ShardStats| Shard { answered: true, gone: of(&stats.gone) };
+    stats.iter().map(|stats| stats.as_ref().map_or(silent, said)).collect()
 }
 
 fn queues(
@@ -399,19 +406,19 @@ fn queues(
     stats: &[Result<ShardStats, Unavailable>],
     max: usize,
 ) {
-    let weight =
-        |it: &QueueView| it.ready + it.held + it.running + it.dead + it.scheduled + it.retrying;
     let mut shown = Vec::new();
     for (shard, stats) in stats.iter().enumerate() {
         shown.extend(stats.iter().flat_map(|stats| &stats.queues).map(|it| Shown {
             shard,
             name: (it.namespace.clone(), it.queue.name.clone()),
-            weight: weight(&it.queue) + it.queue.blocked,
+            order: it.id.0.into(),
             view: &it.queue,
         }));
     }
     let what: (&[_], &[_]) = (&QUEUE_METRICS, &["namespace", "queue"]);
-    by_name(page, series, what, &shown, (&answered(stats), max));
+    let gone =
+        gone(stats, |it| [it.enqueued_total, it.succeeded_total, it.failed_total, it.dead_total]);
+    by_name(page, series, what, &shown, (&gone, max));
 }
 
 const NAMESPACE_METRICS: [Metric<NamespaceView>; 4] = [
@@ -434,12 +441,13 @@ fn namespaces(
         shown.extend(stats.iter().flat_map(|stats| &stats.namespaces).map(|view| Shown {
             shard,
             name: (view.name.clone(), String::new()),
-            weight: view.outcome_bytes.saturating_add(view.dead_bytes),
+            order: view.created_at.0,
             view,
         }));
     }
     let what: (&[_], &[_]) = (&NAMESPACE_METRICS, &["namespace"]);
-    by_name(page, series, what, &shown, (&answered(stats), max));
+    let gone = gone(stats, |it| [it.tombstones_dropped_total]);
+    by_name(page, series, what, &shown, (&gone, max));
 }
 
 #[cfg(test)]

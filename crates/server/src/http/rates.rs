@@ -35,10 +35,10 @@ impl Rates {
         let (enqueued, succeeded) = (record.enqueued_total, record.succeeded_total);
         let seen = Seen { at: now, enqueued, succeeded };
         let mut queues = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if queues.len() >= QUEUES_MAX {
-            queues.clear();
-        }
         let key = (namespace.to_owned(), record.name.clone());
+        if queues.len() >= QUEUES_MAX && !queues.contains_key(&key) {
+            forget_most(&mut queues);
+        }
         let (older, newer) = queues.entry(key).or_insert((seen, seen));
         // A queue that was removed and created anew begins at zero.
         if enqueued < newer.enqueued || succeeded < newer.succeeded {
@@ -56,6 +56,17 @@ impl Rates {
         }
         record
     }
+}
+
+/// Forgets the queues of the namespace that has the most, so that none costs the others theirs.
+fn forget_most<T>(queues: &mut HashMap<(String, String), T>) {
+    let mut counts: HashMap<&str, usize> = HashMap::new();
+    for (namespace, _) in queues.keys() {
+        *counts.entry(namespace).or_default() += 1;
+    }
+    let most = counts.into_iter().max_by_key(|(namespace, count)| (*count, *namespace));
+    let most = most.map(|(namespace, _)| namespace.to_owned()).unwrap_or_default();
+    queues.retain(|(namespace, _), _| *namespace != most);
 }
 
 #[cfg(test)]
@@ -98,6 +109,18 @@ mod tests {
         assert_eq!(rates.at("other", record(150, 30), at(10)).enqueued_per_second, None);
         let anew = rates.at("n", record(1, 0), at(20));
         assert_eq!(anew.enqueued_per_second, None, "the queue was created anew");
+    }
+
+    #[test]
+    fn a_namespace_with_many_queues_costs_no_other_its_rates() {
+        let mut queues = HashMap::new();
+        for (namespace, queue) in [("a", "1"), ("b", "1"), ("b", "2"), ("c", "1")] {
+            queues.insert((namespace.to_owned(), queue.to_owned()), 0);
+        }
+        forget_most(&mut queues);
+        let mut left: Vec<_> = queues.keys().map(|(namespace, _)| namespace.as_str()).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["a", "c"]);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Which queues or namespaces metrics name, and what each ever counted: sums are complete, and no
-//! counter falls while the process lives, whatever is deleted or comes back meanwhile.
+//! counter falls while the process lives, whatever is deleted or comes back meanwhile. The shards
+//! know what all that is gone has counted, so the sum stays complete over a restart too.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,8 +17,9 @@ const RETIRED_MAX: usize = 10_000;
 pub(crate) struct Told<const N: usize> {
     pub(crate) shard: usize,
     pub(crate) name: Name,
-    /// Those with the most are named, where there is room for some only.
-    pub(crate) weight: u64,
+    /// Those with the least are named, where there is room for some only. It stays the same over a
+    /// restart, so that the same ones are named again.
+    pub(crate) order: u64,
     pub(crate) totals: [u64; N],
 }
 
@@ -30,10 +32,22 @@ pub(crate) struct Series<const N: usize> {
     retired: BTreeSet<Name>,
     /// What each shard told last.
     last: BTreeMap<(Name, usize), [u64; N]>,
-    /// What those with a name counted before they were deleted.
+    /// What each shard said that all counted which is gone from it.
+    all_gone: BTreeMap<usize, [u64; N]>,
+    /// The part of it that those with a name counted before they were deleted, as far as they told
+    /// it. It stays with them.
     gone: BTreeMap<Name, [u64; N]>,
-    /// The same of all others.
-    others_gone: [u64; N],
+    /// What all without a name were said to have counted together.
+    others: [u64; N],
+}
+
+/// What a shard says.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shard<const N: usize> {
+    /// Whether it said anything.
+    pub(crate) answered: bool,
+    /// What all counted that is gone from it.
+    pub(crate) gone: [u64; N],
 }
 
 impl<const N: usize> Default for Series<N> {
@@ -42,8 +56,9 @@ impl<const N: usize> Default for Series<N> {
             named: BTreeSet::new(),
             retired: BTreeSet::new(),
             last: BTreeMap::new(),
+            all_gone: BTreeMap::new(),
             gone: BTreeMap::new(),
-            others_gone: [0; N],
+            others: [0; N],
         }
     }
 }
@@ -55,13 +70,15 @@ fn add<const N: usize>(sum: &mut [u64; N], more: &[u64; N]) {
 }
 
 impl<const N: usize> Series<N> {
-    /// Takes what the shards say now, all of it; `answered` says which of them did. At most `max`
-    /// get a name.
-    pub(crate) fn take(&mut self, told: &[Told<N>], answered: &[bool], max: usize) {
+    /// Takes what the shards say now, all of it. At most `max` get a name.
+    pub(crate) fn take(&mut self, told: &[Told<N>], shards: &[Shard<N>], max: usize) {
+        let answered = |shard: usize| shards.get(shard).is_some_and(|it| it.answered);
+        for (shard, said) in shards.iter().enumerate().filter(|(_, said)| said.answered) {
+            self.all_gone.insert(shard, said.gone);
+        }
         let there: BTreeSet<(&Name, usize)> = told.iter().map(|it| (&it.name, it.shard)).collect();
-        let deleted = |(name, shard): &(Name, usize)| {
-            answered.get(*shard) == Some(&true) && !there.contains(&(name, *shard))
-        };
+        let deleted =
+            |(name, shard): &(Name, usize)| answered(*shard) && !there.contains(&(name, *shard));
         let deleted: Vec<_> = self.last.keys().filter(|key| deleted(key)).cloned().collect();
         for key in deleted {
             if let Some(totals) = self.last.remove(&key) {
@@ -70,7 +87,7 @@ impl<const N: usize> Series<N> {
         }
         let mut new: Vec<&Told<N>> =
             told.iter().filter(|it| self.shards_of(&it.name).next().is_none()).collect();
-        new.sort_by_key(|it| (std::cmp::Reverse((it.weight, it.totals)), &it.name));
+        new.sort_by_key(|it| (it.order, it.shard, &it.name));
         for it in told {
             let before = self.last.insert((it.name.clone(), it.shard), it.totals);
             // It was deleted and is there again.
@@ -85,6 +102,24 @@ impl<const N: usize> Series<N> {
                 break;
             }
         }
+        self.sum_up_others();
+    }
+
+    /// What is told page by page may miss what went meanwhile, until the next time: then the sum
+    /// stays as it was.
+    fn sum_up_others(&mut self) {
+        let mut sum = [0; N];
+        self.all_gone.values().for_each(|gone| add(&mut sum, gone));
+        for ((name, _), totals) in &self.last {
+            if !self.named.contains(name) {
+                add(&mut sum, totals);
+            }
+        }
+        let mut of_named = [0; N];
+        self.gone.values().for_each(|gone| add(&mut of_named, gone));
+        for ((others, sum), of_named) in self.others.iter_mut().zip(sum).zip(of_named) {
+            *others = sum.saturating_sub(of_named).max(*others);
+        }
     }
 
     /// Gives a name, if there is room or can be made; answers whether there may be more.
@@ -97,8 +132,7 @@ impl<const N: usize> Series<N> {
             let ended = |name: &&Name| self.shards_of(name).next().is_none();
             let Some(ended) = self.named.iter().find(ended).cloned() else { return false };
             self.named.remove(&ended);
-            let gone = self.gone.remove(&ended).unwrap_or([0; N]);
-            add(&mut self.others_gone, &gone);
+            self.gone.remove(&ended);
             self.retired.insert(ended);
             if self.retired.len() > RETIRED_MAX {
                 self.retired.pop_first();
@@ -111,8 +145,6 @@ impl<const N: usize> Series<N> {
     fn keep(&mut self, name: &Name, totals: &[u64; N]) {
         if self.named.contains(name) {
             add(self.gone.entry(name.clone()).or_insert([0; N]), totals);
-        } else {
-            add(&mut self.others_gone, totals);
         }
     }
 
@@ -137,15 +169,8 @@ impl<const N: usize> Series<N> {
 
     /// What all others counted together, if there are any or were.
     pub(crate) fn others(&self) -> Option<[u64; N]> {
-        let mut sum = self.others_gone;
-        let mut is_any = sum != [0; N];
-        for ((name, _), totals) in &self.last {
-            if !self.named.contains(name) {
-                add(&mut sum, totals);
-                is_any = true;
-            }
-        }
-        is_any.then_some(sum)
+        let is_any = || self.last.keys().any(|(name, _)| !self.named.contains(name));
+        (self.others != [0; N] || is_any()).then_some(self.others)
     }
 }
 
@@ -157,12 +182,14 @@ mod tests {
         ("n".to_owned(), name.to_owned())
     }
 
-    fn take(series: &mut Series<1>, told: &[(&str, u64)]) {
+    /// What is told, in the order of age, and what all counted that is gone.
+    fn take(series: &mut Series<1>, told: &[(&str, u64)], gone: u64) {
         let told: Vec<_> = told
             .iter()
-            .map(|(it, total)| Told { shard: 0, name: name(it), weight: *total, totals: [*total] })
+            .zip(1..)
+            .map(|((it, total), order)| Told { shard: 0, name: name(it), order, totals: [*total] })
             .collect();
-        series.take(&told, &[true], 2);
+        series.take(&told, &[Shard { answered: true, gone: [gone] }], 2);
     }
 
     fn shown(series: &Series<1>) -> (Vec<(&str, u64)>, Option<u64>) {
@@ -173,39 +200,65 @@ mod tests {
     #[test]
     fn who_is_named_once_stays_so() {
         let mut series = Series::default();
-        take(&mut series, &[("a", 1), ("b", 5), ("c", 3)]);
-        assert_eq!(shown(&series), (vec![("b", 5), ("c", 3)], Some(1)));
-        take(&mut series, &[("a", 100), ("b", 6), ("c", 4), ("d", 50)]);
-        assert_eq!(shown(&series), (vec![("b", 6), ("c", 4)], Some(150)));
+        take(&mut series, &[("b", 1), ("c", 3), ("a", 5)], 0);
+        assert_eq!(shown(&series), (vec![("b", 1), ("c", 3)], Some(5)));
+        take(&mut series, &[("b", 1), ("c", 4), ("a", 100), ("d", 50)], 0);
+        assert_eq!(shown(&series), (vec![("b", 1), ("c", 4)], Some(150)));
     }
 
     #[test]
     fn what_is_deleted_or_comes_back_takes_nothing_away() {
         let mut series = Series::default();
-        take(&mut series, &[("a", 9), ("b", 5), ("c", 3)]);
-        take(&mut series, &[("b", 1)]);
-        assert_eq!(shown(&series), (vec![("a", 9), ("b", 6)], Some(3)));
+        take(&mut series, &[("a", 9), ("b", 5), ("c", 3)], 0);
+        // All were deleted, c had counted one more by then, and b is there again.
+        take(&mut series, &[("b", 1)], 18);
+        assert_eq!(shown(&series), (vec![("a", 9), ("b", 6)], Some(4)));
         // A new one takes the place of what is gone.
-        take(&mut series, &[("b", 1), ("d", 4)]);
-        assert_eq!(shown(&series), (vec![("b", 6), ("d", 4)], Some(12)));
-        take(&mut series, &[("a", 2), ("b", 1), ("d", 4)]);
-        assert_eq!(shown(&series), (vec![("b", 6), ("d", 4)], Some(14)));
+        take(&mut series, &[("b", 1), ("d", 4)], 18);
+        assert_eq!(shown(&series), (vec![("b", 6), ("d", 4)], Some(13)));
+        take(&mut series, &[("b", 1), ("d", 4), ("a", 2)], 18);
+        assert_eq!(shown(&series), (vec![("b", 6), ("d", 4)], Some(15)));
+    }
+
+    /// They were counted in memory alone, or not at all where they came and went between two
+    /// scrapes.
+    #[test]
+    fn what_is_gone_counts_after_a_restart_and_where_nobody_saw_it() {
+        let mut series = Series::default();
+        take(&mut series, &[("a", 9), ("b", 5), ("c", 3)], 0);
+        take(&mut series, &[("b", 5), ("c", 3)], 9 + 37);
+        assert_eq!(shown(&series), (vec![("a", 9), ("b", 5)], Some(3 + 37)));
+        let mut again = Series::default();
+        take(&mut again, &[("b", 5), ("c", 3)], 9 + 37);
+        assert_eq!(shown(&again), (vec![("b", 5), ("c", 3)], Some(9 + 37)));
+    }
+
+    #[test]
+    fn what_goes_while_it_is_told_takes_nothing_away() {
+        let mut series = Series::default();
+        take(&mut series, &[("a", 9), ("b", 5), ("c", 3)], 0);
+        // The first page was told before a and c went, the next one after that.
+        take(&mut series, &[("b", 5)], 0);
+        assert_eq!(shown(&series), (vec![("a", 9), ("b", 5)], Some(3)));
+        take(&mut series, &[("b", 5)], 12);
+        assert_eq!(shown(&series), (vec![("a", 9), ("b", 5)], Some(3)));
     }
 
     #[test]
     fn a_shard_that_does_not_answer_keeps_its_counts() {
         let mut series = Series::default();
-        take(&mut series, &[("a", 9), ("b", 5), ("c", 3)]);
-        series.take(&[], &[false], 2);
-        assert_eq!(shown(&series), (vec![("a", 9), ("b", 5)], Some(3)));
+        take(&mut series, &[("a", 9), ("b", 5), ("c", 3)], 2);
+        series.take(&[], &[Shard { answered: false, gone: [0] }], 2);
+        assert_eq!(shown(&series), (vec![("a", 9), ("b", 5)], Some(5)));
     }
 
     #[test]
     fn the_rest_is_no_queue_of_that_name() {
         let mut series: Series<1> = Series::default();
-        let told = |name: Name| Told { shard: 0, name, weight: 1, totals: [1] };
+        let told = |name: Name| Told { shard: 0, name, order: 1, totals: [1] };
         let other = || OTHER.to_owned();
-        series.take(&[told((other(), other())), told(name("a"))], &[true], 2);
+        let shards = [Shard { answered: true, gone: [0] }];
+        series.take(&[told((other(), other())), told(name("a"))], &shards, 2);
         assert_eq!(shown(&series), (vec![("a", 1)], Some(1)));
     }
 }

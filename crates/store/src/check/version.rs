@@ -12,7 +12,7 @@ use std::io::{self, ErrorKind};
 use std::path::Path;
 
 use super::archive::{self, Section};
-use super::{Bytes, xxh3};
+use super::{Bytes, CURRENT_FILE, xxh3};
 use crate::error::StoreFault;
 
 /// A version names every table in 33 bytes: room for half a million of them.
@@ -35,7 +35,7 @@ pub(super) struct Version {
 
 /// The current version, or `None` where there is no `current`.
 pub(super) fn read_current(dir: &Path) -> Result<Option<Version>, StoreFault> {
-    let path = dir.join("current");
+    let path = dir.join(CURRENT_FILE);
     let current = match fs::read(&path) {
         Ok(current) => current,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),

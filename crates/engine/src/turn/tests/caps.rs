@@ -12,6 +12,7 @@ fn small() -> Shard {
         sessions_max: cap(5, 2),
         waiters_max: cap(5, 2),
         operations_max: cap(5, 2),
+        operations_kept: cap(5, 3),
         namespaces_on_first_use: true,
         ..Limits::default()
     };
@@ -147,6 +148,33 @@ fn a_namespace_with_many_operations_leaves_room_for_others() {
         }
         assert_eq!(shard.refused_in(namespace, purge()), Some(("too_many_operations", scope)));
     }
+}
+
+/// Others' operations made those of a namespace unknown.
+#[test]
+fn a_namespace_with_many_finished_operations_forgets_its_own() {
+    let mut shard = small();
+    for namespace in ["a", "b"] {
+        shard.send_to(namespace, enqueue_to("q", "k", 1));
+    }
+    let mut run = |namespace: &str| {
+        let kind = OperationKind::RetryDead { queue: None, kind: None, before: None, limit: None };
+        let started = shard.send_to(namespace, Command::StartOperation(kind));
+        shard.advance(1000);
+        let Some(Answer::Operation(operation)) = shard.answers.get(&started) else { panic!() };
+        operation.id
+    };
+    for namespace in ["default", "a", "b"] {
+        run(namespace);
+    }
+    let kept = run("default");
+    let busy: Vec<_> = (0..9).map(|_| run("a")).collect();
+    let mut is_known = |namespace: &str, id| {
+        let asked = shard.send_to(namespace, Command::GetOperation { id });
+        matches!(shard.answers[&asked], Answer::Operation(_))
+    };
+    assert!(is_known("default", kept));
+    assert!(is_known("a", busy[8]) && is_known("a", busy[7]) && !is_known("a", busy[0]));
 }
 
 /// Kinds were never given back.

@@ -60,15 +60,28 @@ impl Reference {
         let candidates = (self.spots(&operation).len() as u64).min(most);
         let operation = Operation { candidates, ..operation };
         self.next_operation += 1;
-        let ended = self.operations.iter().filter(|o| !running(o)).count();
-        let mut excess = (ended + 1).saturating_sub(self.limits.operations_kept);
-        self.operations.retain(|o| {
-            let forgotten = o.operation.state != OperationState::Running && excess > 0;
-            excess -= usize::from(forgotten);
-            !forgotten
-        });
+        while self.forget_an_operation(ns) {}
         self.operations.push(RefOperation { operation: operation.clone(), reached: None });
         Ok(Answer::Operation(Box::new(operation)))
+    }
+
+    /// Forgets the oldest finished one of whoever has too many, if anybody has.
+    fn forget_an_operation(&mut self, ns: NamespaceId) -> bool {
+        let kept = self.limits.operations_kept;
+        let ended = |o: &RefOperation| o.operation.state != OperationState::Running;
+        let all: Vec<_> = self.operations.iter().filter(|o| ended(o)).collect();
+        let count = |of| all.iter().filter(|o| o.operation.namespace == of).count();
+        let of = if count(ns) >= kept.namespace {
+            ns
+        } else if all.len() >= kept.shard {
+            let each = all.iter().map(|o| o.operation.namespace);
+            each.max_by_key(|of| (count(*of), *of == ns, *of)).expect("there are some")
+        } else {
+            return false;
+        };
+        let oldest = self.operations.iter().position(|o| ended(o) && o.operation.namespace == of);
+        self.operations.remove(oldest.expect("it has some"));
+        true
     }
 
     pub(super) fn operation(

@@ -121,7 +121,8 @@ async fn opened(
         session: wish.holder.session.clone(),
     };
     let (worker, number) = face.app.workers.open(key, facts).map_err(|many| {
-        let detail = format!("{} workers are connected, as many as may be", many.max);
+        let of = if many.of_namespace { " of the namespace" } else { "" };
+        let detail = format!("{} workers{of} are connected, as many as may be", many.max);
         Refusal::new(Code::TooManyWorkers, detail).retry_after_s(10)
     })?;
     Ok((wish, worker, number))

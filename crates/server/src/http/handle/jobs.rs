@@ -137,13 +137,12 @@ pub(super) async fn get(call: Call<'_>) -> Result<Reply, Refusal> {
 pub(super) async fn watch(call: Call<'_>) -> Result<Reply, Refusal> {
     let id = job_id(&call)?;
     let view = look::find(call.app, call.namespace, id).await?;
-    let Some(permit) = events::permit(&call.app.streams) else {
-        let max = events::STREAMS_MAX;
+    let place = call.app.streams.take(call.namespace).map_err(|max| {
         let detail = format!("{max} jobs are watched already, as many as may; ask for its status");
-        return Err(Refusal::new(Code::TooManyRequests, detail).retry_after_s(5));
-    };
+        Refusal::new(Code::TooManyRequests, detail).retry_after_s(5)
+    })?;
     let (app, namespace) = (call.app.clone(), call.namespace.to_owned());
-    Ok(Reply::events(events::of_job(app, namespace, view, permit)))
+    Ok(Reply::events(events::of_job(app, namespace, view, place)))
 }
 
 pub(super) async fn result(call: Call<'_>) -> Result<Reply, Refusal> {
