@@ -47,9 +47,9 @@
 //! `state` where the job was waited for.
 //!
 //! Where the job server does not answer within [patience](JobResponses::patience), says to come
-//! later (a full queue, a low disk), or cannot serve (a shard that has stopped), that is a `503`, in
-//! the last two cases with the code and the words of the server. It has `Retry-After` but for what
-//! does not pass by itself. Where the server did not answer, the job may have been enqueued
+//! later (a full queue, a low disk), or cannot serve (a shard that has stopped), that is a `503`,
+//! in the last two cases with the code and the words of the server. It has `Retry-After` but for
+//! what does not pass by itself. Where the server did not answer, the job may have been enqueued
 //! all the same: the member `job` of the problem document is its status then, where the client may
 //! look before it asks again. A `404` there means that it was not.
 //!
