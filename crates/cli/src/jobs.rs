@@ -505,7 +505,8 @@ mod tests {
             let at = "\"2026-05-04T03:02:01.250Z\"";
             let job = format!(
                 "{{\"id\":\"018bcfe5-6800-7a00-8abc-def012345678\",\"queue\":\"q\",\"kind\":\"k\",\
-                 \"priority\":4,\"attempt\":1,\"max_attempts\":2,\"losses\":0,\"enqueued_at\":{at},\
+                 \"priority\":4,\"attempt\":1,\"max_attempts\":2,\"losses\":0,\"snoozes\":0,\
+                 \"enqueued_at\":{at},\
                  \"run_at\":{at},\"retry\":{{\"policy\":\"sidekiq\"}},\"at_most_once\":false,\
                  \"tags\":[],{fields}}}"
             );

@@ -154,11 +154,7 @@ impl<M: OrderedMap> Turn<M> {
     pub fn set_grants(&mut self, grants: bool) {
         if grants && !self.grants {
             // What came or became due meanwhile was offered to nobody.
-            let due: Vec<_> = self.consumers.in_line().collect();
-            for (ns, request) in due {
-                let due = self.due_queues(ns, &request);
-                self.deferred.extend(due);
-            }
+            self.deferred.extend(self.state.lanes.queues_due());
         }
         self.grants = grants;
     }

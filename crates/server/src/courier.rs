@@ -138,8 +138,6 @@ impl Drop for HandedJobs {
 }
 
 fn give_back<'a>(shard: &ShardShared, namespace: String, jobs: impl Iterator<Item = &'a Delivery>) {
-    let release =
-        |job: &Delivery| Settlement { id: job.id, token: job.token, verdict: Verdict::Release };
     let settlements = jobs.map(release).collect();
     shard.inbox.signal(|signals| signals.give_back.push((namespace, settlements)));
 }
@@ -203,4 +201,9 @@ impl Courier {
     fn parcels(&self) -> MutexGuard<'_, Vec<Parcel>> {
         self.parcels.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Gives a job back that nobody got.
+pub(crate) fn release(job: &Delivery) -> Settlement {
+    Settlement { id: job.id, token: job.token, verdict: Verdict::Release }
 }

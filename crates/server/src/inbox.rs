@@ -281,6 +281,11 @@ impl<T> Inbox<T> {
         self.wake(state);
     }
 
+    /// Whether there are signals that were not taken.
+    pub(crate) fn is_signalled(&self) -> bool {
+        !self.state().signals.is_empty()
+    }
+
     /// The signals since the last call.
     pub(crate) fn take_signals(&self) -> Signals {
         std::mem::take(&mut self.state().signals)

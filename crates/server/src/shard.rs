@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use crate::admission::InFlight;
 use crate::clock::Clocks;
 use crate::commit::{Commit, Committer};
-use crate::courier::{Caller, HandedJobs, News, Round, Subscriber};
+use crate::courier::{Caller, HandedJobs, News, Round, Subscriber, release};
 use crate::disk::DiskLevel;
 use crate::flush::FlushThread;
 use crate::inbox::{Admit, Call, Ending, Rest, Signals};
@@ -37,6 +37,8 @@ const INLINE_BYTES_MAX: usize = 64 << 10;
 const GUEST_COMMIT_MAX: Duration = Duration::from_millis(1);
 /// After so long without a group the journal is marked.
 const QUIET: Duration = Duration::from_millis(10);
+/// How often it is looked whether jobs may be granted again.
+const GRANTS_LOOK: Duration = Duration::from_secs(1);
 /// Settlements may fill memory up to this multiple of a memtable while the disk is full.
 const FULL_MEMTABLES_MAX: usize = 4;
 
@@ -200,10 +202,14 @@ impl Shard {
         }
         self.heed_space();
         let more = self.take_turn();
-        if self.stopping && !more && !self.in_flight && self.turn.group_bytes() == 0 {
+        let gives_back = !self.give_back.is_empty();
+        if self.stopping
+            && !(more || gives_back || self.in_flight || self.shared.inbox.is_signalled())
+            && self.turn.group_bytes() == 0
+        {
             return Next::End(End::Stopped);
         }
-        if more || self.mark_if_quiet() {
+        if more || gives_back || self.mark_if_quiet() {
             return Next::Turn;
         }
         Next::Rest(self.rest())
@@ -477,6 +483,11 @@ impl Shard {
             let (shard, jobs) = (self.shared.index, jobs.len());
             return tracing::error!(shard, jobs, "a delivery has no consumer: a bug");
         };
+        if self.stopping {
+            // Its stream has ended, and nothing that comes back from there would be heard.
+            let settlements = jobs.iter().map(release).collect();
+            return self.give_back.push((subscriber.namespace.clone(), settlements));
+        }
         let jobs = HandedJobs::new(&self.shared, subscriber, jobs);
         self.answers.inform(subscriber, News::Jobs(jobs));
     }
@@ -567,7 +578,10 @@ impl Shard {
         let mark_at = self.mark_after.map(|committed| committed + QUIET);
         let may_rotate = self.turn.group_bytes() == 0 && self.turn.map().can_rotate();
         let rotate_at = self.rotate_at().filter(|_| may_rotate);
-        let until = [tick_at, mark_at, rotate_at].into_iter().flatten().min();
+        // Nobody says that the disk has room for grants again.
+        let grants = self.shared.admission.disk() < DiskLevel::SettleOnly;
+        let grants_at = (!grants).then(|| now + GRANTS_LOOK);
+        let until = [tick_at, mark_at, rotate_at, grants_at].into_iter().flatten().min();
         let takes_guests = self.takes_guests && !self.in_flight && admit == Admit::All;
         let admit = if lacks_space { Admit::All } else { admit };
         Rest { until, admit, takes_guests }

@@ -94,6 +94,11 @@ impl<M: OrderedMap> State<M> {
     /// For so long no worker could be heard: see `Turn::end_shortage`.
     pub(crate) fn spare_leases(&mut self, shortage_ms: u64) {
         let mono = self.mono;
+        // Whose session was heard since the last shortage is not spared any more.
+        let all: Vec<_> = self.leases.keys().copied().collect();
+        for (ns, id) in all {
+            self.file_end_as_heard(ns, id);
+        }
         self.lease_ends.clear();
         for ((ns, id), live) in &mut self.leases {
             let without = live.expires.plus(shortage_ms);

@@ -31,6 +31,9 @@ impl Default for Room {
 const READ_ON_MIN: u16 = 4;
 const READ_ON_MAX: u16 = 256;
 
+/// Lanes that are gone and may still count as warm, beside as many as there are lanes.
+const WARM_GONE_MAX: usize = 64;
+
 /// Lanes that are looked at for room at a time.
 const LOOKS_FOR_ROOM: usize = 64;
 
@@ -338,7 +341,9 @@ impl Lanes {
             return;
         }
         let Some(lane) = self.by_id.get_mut(&id) else { return };
-        let due = after.is_some_and(|(at, _)| at <= self.now);
+        // Where what comes next was filed before, its queue is told of when it is put forward.
+        let was_filed = before.is_some() && before < after && !lane.due;
+        let due = after.is_some_and(|(at, _)| at <= self.now) && !was_filed;
         if let (true, true, Some(head)) = (lane.due, due, after) {
             for node in lane.nodes.into_iter().filter(|node| *node != NONE) {
                 self.heads.set(node, head);
@@ -361,12 +366,29 @@ impl Lanes {
 
     fn forget(&mut self, id: LaneId) {
         self.by_id.remove(&id);
+        if self.warm.len() > 2 * self.by_id.len() + WARM_GONE_MAX {
+            self.sweep_warm();
+        }
         if let Some(queue) = self.queues.get_mut(&id.queue) {
             queue.lanes -= 1;
             if queue.lanes == 0 {
                 self.queues.remove(&id.queue);
             }
         }
+    }
+
+    /// Takes lanes that are gone, or stand there twice, out of the warm ones.
+    fn sweep_warm(&mut self) {
+        let mut seen = BTreeSet::new();
+        let by_id = &self.by_id;
+        let is_warm = |id: &LaneId| by_id.get(id).is_some_and(|lane| lane.use_of != Use::Cold);
+        self.warm.retain(|id| is_warm(id) && seen.insert(*id));
+    }
+
+    /// The queues that hand out and have something due.
+    pub(crate) fn queues_due(&self) -> impl Iterator<Item = QueueId> {
+        let due = self.queues.iter().filter(|(_, queue)| queue.due > 0 && !queue.shut);
+        due.map(|(id, _)| *id)
     }
 
     /// The time of a lane's head has come.

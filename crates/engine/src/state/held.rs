@@ -235,7 +235,7 @@ impl<M: OrderedMap> State<M> {
             return false;
         }
         self.lease_ends.remove(&(live.expires, ns, id));
-        live.expires = expires;
+        (live.expires, live.spared) = (expires, false);
         self.lease_ends.insert((expires, ns, id));
         true
     }

@@ -130,12 +130,6 @@ impl Consumers {
         !self.line.is_empty()
     }
 
-    /// Those who stand in line, and what they ask for.
-    pub(super) fn in_line(&self) -> impl Iterator<Item = (NamespaceId, Arc<LeaseJobs>)> {
-        let consumers = self.line.values().filter_map(|taker| self.all.get(taker));
-        consumers.map(|consumer| (consumer.ns, Arc::clone(&consumer.request)))
-    }
-
     /// How many streams there are, and how many of them in this namespace.
     pub(super) fn streams(&self, ns: NamespaceId) -> (usize, usize) {
         (self.stream_count, self.streams_of.of(ns))

@@ -172,15 +172,8 @@ impl<M: OrderedMap> Turn<M> {
 
     /// Serves one that came to stand in line just now.
     fn serve_first(&mut self, taker: Taker, moment: Moment) {
-        let Some(consumer) = self.consumers.get(taker) else { return };
-        let (ns, request) = (consumer.ns, std::sync::Arc::clone(&consumer.request));
         let mut budget = Budget::FULL;
-        let served = self.serve(taker, &mut budget, moment);
-        if served && self.consumers.get(taker).is_some_and(|it| it.room().0 > 0) {
-            // There may be more for it than one delivery has: it is offered that like anybody else.
-            let due = self.due_queues(ns, &request);
-            self.state.fresh_queues.extend(due);
-        }
+        self.serve(taker, &mut budget, moment);
     }
 
     pub(super) fn check_lease_request(
@@ -404,14 +397,14 @@ impl<M: OrderedMap> Turn<M> {
         self.consumers.next_for(queue.namespace, &queue.name, after)
     }
 
-    /// Hands a consumer what there is for it. Whether there was anything.
-    fn serve(&mut self, taker: Taker, budget: &mut Budget, moment: Moment) -> bool {
-        let Some(consumer) = self.consumers.get(taker) else { return false };
+    /// Hands a consumer what there is for it.
+    fn serve(&mut self, taker: Taker, budget: &mut Budget, moment: Moment) {
+        let Some(consumer) = self.consumers.get(taker) else { return };
         let (ns, request, room) = (consumer.ns, consumer.asks(moment), consumer.room());
         let room = (room.0.min(request.max), room.1);
         let Granted { jobs, bytes } = self.grant(ns, &request, room, budget, moment);
         if jobs.is_empty() {
-            return false;
+            return;
         }
         match taker {
             Taker::Once(reply_to) => {
@@ -423,8 +416,13 @@ impl<M: OrderedMap> Turn<M> {
             Taker::Stream(consumer) => {
                 self.consumers.pay(consumer, jobs.len(), bytes);
                 self.new_effects.push(Effect::Deliver { consumer, jobs });
+                if self.consumers.get(taker).is_some_and(|it| it.room().0 > 0) {
+                    // There may be more for it than one delivery has: it is offered that like
+                    // anybody else.
+                    let due = self.due_queues(ns, &request);
+                    self.state.fresh_queues.extend(due);
+                }
             }
         }
-        true
     }
 }

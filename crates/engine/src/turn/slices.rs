@@ -248,8 +248,11 @@ impl<M: OrderedMap> Turn<M> {
         view: &mut SessionView,
         moment: Moment,
     ) {
-        let held = self.state.leases.get(&(ns, id)).map(|live| live.held);
-        let free = held == Some(Held::Delivered)
+        let Some(live) = self.state.leases.get(&(ns, id)) else { return };
+        // Whoever leaves in order has said before what it started, so what it did not is free,
+        // even where it runs at most once: it may have come while the worker was about to leave.
+        let unsaid = end.goodbye && live.held == Held::Started && !self.state.has_begun(ns, live);
+        let free = (live.held == Held::Delivered || unsaid)
             && !(std::mem::take(&mut end.may_have) && self.state.vanished.is_suspect(ns, id));
         if free {
             if self.give_back(ns, (id, token), moment) {

@@ -198,3 +198,61 @@ fn what_streams_ask_for_is_consumed_while_they_stand_and_a_while_longer() {
     shard.advance(long);
     assert_eq!(consumers(&mut shard), 0);
 }
+
+/// One look at the queues that have something left sees some of them only.
+#[test]
+fn a_stream_is_handed_all_that_its_credit_is_for_however_many_queues_it_comes_from() {
+    let mut shard = Shard::new();
+    let numbered = |n: u32| JobId(u128::from(n).to_be_bytes());
+    for n in (1..=3000).rev() {
+        let (queue, new) = (format!("q{:04}", n / 3), NewJob::new(numbered(n), "k", "{}"));
+        shard.call(Command::EnqueueJobs(EnqueueJobs { queue, jobs: vec![new] }));
+    }
+    assert!(shard.subscribe(subscribe(1, 5000)));
+    shard.advance(0);
+    let taken: usize = shard.delivered.iter().map(|(_, jobs)| jobs.len()).sum();
+    assert_eq!(taken, 3000);
+}
+
+/// What waited for room on the disk was offered to some of those who stood in line only.
+#[test]
+fn when_grants_come_back_everybody_in_line_is_offered_what_there_is() {
+    let mut shard = Shard::new();
+    shard.turn.set_grants(false);
+    for n in 0..600 {
+        assert!(shard.subscribe(subscribe(n, 1)));
+    }
+    for n in 0..600u32 {
+        let new = NewJob::new(JobId(u128::from(n).to_be_bytes()), "k", "{}");
+        let queue = format!("q{n:04}");
+        shard.call(Command::EnqueueJobs(EnqueueJobs { queue, jobs: vec![new] }));
+    }
+    assert!(shard.delivered.is_empty());
+    shard.turn.set_grants(true);
+    assert_eq!(shard.turn.next_wake_ms(shard.clock), Some(0));
+    shard.advance(0);
+    assert_eq!(shard.delivered.len(), 600);
+}
+
+/// A lane that came forward by itself while others were still to be put forward told nobody.
+#[test]
+fn what_follows_a_job_that_is_called_off_as_it_becomes_due_is_handed_out() {
+    let mut shard = Shard::new();
+    let at = Some(Start::After(10_000));
+    let new =
+        |n: u32| NewJob { start: at, ..NewJob::new(JobId(u128::from(n).to_be_bytes()), "k", "{}") };
+    for n in 0..300 {
+        let queue = format!("q{n:04}");
+        let jobs = vec![new(2 * n), new(2 * n + 1)];
+        shard.call(Command::EnqueueJobs(EnqueueJobs { queue, jobs }));
+    }
+    let last =
+        Subscribe { queues: vec![(QueuePattern::Exactly("q0299".into()), 0)], ..subscribe(1, 5) };
+    assert!(shard.subscribe(last));
+    shard.clock.wall = shard.clock.wall.plus(10_000);
+    shard.clock.mono = shard.clock.mono.plus(10_000);
+    let id = JobId(598u128.to_be_bytes());
+    shard.call(Command::CancelJob { id, force: false });
+    shard.advance(0);
+    assert_eq!(shard.delivered.len(), 1);
+}

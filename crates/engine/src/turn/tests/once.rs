@@ -50,6 +50,25 @@ fn a_started_at_most_once_run_that_is_given_back_does_not_run_again() {
     }
 }
 
+/// It may have come while its worker was about to leave.
+#[test]
+fn an_at_most_once_job_that_was_not_started_outlives_a_goodbye() {
+    for (started, goodbye, state) in [
+        (false, true, JobState::Ready),
+        (true, true, JobState::Dead),
+        (false, false, JobState::Dead),
+    ] {
+        let mut shard = Shard::new();
+        shard.enqueue(once(1));
+        let jobs = shard.stream(1);
+        if started {
+            shard.start_job(&jobs[0]).unwrap();
+        }
+        shard.end_session_as(goodbye);
+        assert_eq!(shard.state(id(1)), Some(state), "{started} {goodbye}");
+    }
+}
+
 #[test]
 fn an_at_most_once_job_that_its_stream_did_not_start_may_be_released() {
     let mut shard = Shard::new();
@@ -275,6 +294,21 @@ fn shortages_that_come_again_and_again_keep_no_lease_of_a_dead_worker() {
     }
     assert_eq!(shard.state(id(1)), Some(JobState::Ready), "its worker was not heard for long");
     assert_eq!(shard.settle(&jobs[1], ack()), Ok(EndKind::Acked));
+}
+
+/// A session's heartbeat did not count as word of its leases after a shortage.
+#[test]
+fn leases_of_a_session_that_is_heard_outlive_shortages_that_come_again_and_again() {
+    let mut shard = Shard::new();
+    shard.enqueue(once(1));
+    let jobs = shard.stream(1);
+    shard.start_job(&jobs[0]).unwrap();
+    for _ in 0..12 {
+        shard.shortage(100_000);
+        shard.advance(5_000);
+        assert_eq!(shard.beat(&jobs).lost, []);
+    }
+    assert_eq!(shard.settle(&jobs[0], ack()), Ok(EndKind::Acked));
 }
 
 /// After a restart a heartbeat over HTTP counted as the word that a run has begun, and what its

@@ -58,7 +58,7 @@ impl Shard {
         self.end_session_as(false)
     }
 
-    fn end_session_as(&mut self, goodbye: bool) -> SessionView {
+    pub(super) fn end_session_as(&mut self, goodbye: bool) -> SessionView {
         self.session(Command::EndSession { holder: holder(), why: "it left".into(), goodbye })
     }
 
