@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use longshore_engine::Position;
 use tempfile::TempDir;
@@ -184,6 +185,11 @@ fn a_segment_that_was_removed_is_told_and_one_that_was_given_back_is_not() {
     for path in segments {
         let elsewhere = path.with_extension("elsewhere");
         fs::rename(&path, &elsewhere).unwrap();
+        // One that is just being prepared is known in a moment.
+        let until = Instant::now() + Duration::from_secs(10);
+        while room.lost_file().is_none() && Instant::now() < until {
+            std::thread::yield_now();
+        }
         assert_eq!(room.lost_file().as_ref(), Some(&path));
         fs::write(&path, b"another").unwrap();
         assert_eq!(room.lost_file().as_ref(), Some(&path));
