@@ -555,6 +555,12 @@ impl Lanes {
         self.room = room;
     }
 
+    /// How many places the list of lanes has that may be cut back.
+    #[cfg(test)]
+    pub(crate) fn warm_count(&self) -> usize {
+        self.warm.len()
+    }
+
     /// Lanes, and the entries of them that memory holds.
     #[cfg(test)]
     pub(crate) fn in_memory(&self) -> (usize, usize) {
