@@ -324,10 +324,12 @@ impl Worker {
         live.seen_at = live.connected_at;
         // What was asked of it is told again.
         live.orders.wanted = Some(live.wanted).filter(|wanted| *wanted != Wanted::Working);
+        // Before anybody can take the orders: they are for the new stream.
+        self.stream.send_modify(|number| *number += 1);
+        let number = *self.stream.borrow();
         drop(live);
         self.bell.notify_one();
-        self.stream.send_modify(|number| *number += 1);
-        *self.stream.borrow()
+        number
     }
 
     /// Whether this stream has the session.
@@ -388,9 +390,15 @@ impl Worker {
         self.live().wanted
     }
 
-    /// What it has not been told.
-    pub(crate) fn take_orders(&self) -> Orders {
-        std::mem::take(&mut self.live().orders)
+    /// What it has not been told; none for a stream that another one has taken the place of.
+    pub(crate) fn take_orders(&self, number: u64) -> Option<Orders> {
+        let mut live = self.live();
+        if self.is_of(number) {
+            return Some(std::mem::take(&mut live.orders));
+        }
+        // The bell rang for the other one.
+        self.bell.notify_one();
+        None
     }
 
     /// It has exactly these.
@@ -523,10 +531,12 @@ mod tests {
         let registry = Registry::default();
         let (worker, first) = registry.open(key("w", "s"), Facts::default()).unwrap();
         worker.want(Wanted::Quiet);
-        assert_eq!(worker.take_orders().wanted, Some(Wanted::Quiet));
+        let wanted = |number| worker.take_orders(number).map(|orders| orders.wanted);
+        assert_eq!(wanted(first), Some(Some(Wanted::Quiet)));
         let (again, second) = registry.open(key("w", "s"), Facts::default()).unwrap();
         assert!(Arc::ptr_eq(&worker, &again) && !worker.is_of(first) && worker.is_of(second));
-        assert_eq!(worker.take_orders().wanted, Some(Wanted::Quiet), "it is told again");
+        assert_eq!(wanted(first), None, "the old stream takes nothing that is for the new one");
+        assert_eq!(wanted(second), Some(Some(Wanted::Quiet)), "it is told again");
         registry.forget(&worker, first);
         assert_eq!(registry.list("default").len(), 1);
         registry.forget(&worker, second);

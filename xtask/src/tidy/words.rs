@@ -43,6 +43,11 @@ pub(super) fn check(source: &Source, found: &mut Vec<Violation>) {
                 say(number, format!("'{banned}': {instead}"));
             }
         }
+        let in_server = source.path.starts_with("crates/server/src/");
+        if in_server && !source.path.contains("/tests/") && uses_plain_timeout(line) {
+            let instead = "a stop of the server is nobody's time; use `crate::running::timeout`";
+            say(number, format!("'tokio::time::timeout': {instead}"));
+        }
         for (banned, instead) in TYPE_NAMES {
             if let Some(name) = type_name(line).filter(|name| name.contains(banned)) {
                 say(number, format!("type '{name}': {instead}"));
@@ -58,6 +63,13 @@ fn stands_in(line: &str, word: &str) -> bool {
         let before = line[..at].chars().next_back();
         !before.is_some_and(|c| c.is_alphanumeric() || "_-.}$*".contains(c))
     })
+}
+
+/// Whether a line takes the timeout that counts the time in which the process was stopped.
+fn uses_plain_timeout(line: &str) -> bool {
+    let path = line.split_once("tokio::time::").map(|(_, path)| path);
+    let mut words = path.into_iter().flat_map(|path| path.split(|c: char| !c.is_alphanumeric()));
+    words.any(|word| word == "timeout")
 }
 
 /// The name of the type or trait that a line declares.
@@ -95,6 +107,16 @@ mod tests {
             assert_eq!(messages("a.rs", &line).len(), 1, "{word}");
             assert!(messages("a.md", &line).is_empty(), "{word}");
         }
+    }
+
+    #[test]
+    fn timeouts_of_the_server_count_only_time_in_which_it_ran() {
+        for line in ["use tokio::time::{sleep, timeout};\n", "tokio::time::timeout(a, b).await\n"] {
+            assert_eq!(messages("crates/server/src/a.rs", line).len(), 1, "{line}");
+            assert!(messages("crates/server/src/tests/a.rs", line).is_empty(), "{line}");
+            assert!(messages("crates/cli/src/a.rs", line).is_empty(), "{line}");
+        }
+        assert!(messages("crates/server/src/a.rs", "use tokio::time::sleep;\n").is_empty());
     }
 
     #[test]

@@ -328,9 +328,13 @@ impl<M: OrderedMap> State<M> {
                 continue;
             }
             self.hold(ns, id, Held::Unknown);
-            if let Some(live) = self.leases.get_mut(&(ns, id)) {
-                live.begun = true;
-            }
+            let mono = self.mono;
+            let Some(live) = self.leases.get_mut(&(ns, id)) else { continue };
+            live.begun = true;
+            // When it began nobody knows: it may have waited at its worker for most of the time.
+            let Some(timeout_ms) = live.job.options.timeout_ms else { continue };
+            live.timeout = Some(mono.plus(timeout_ms));
+            self.extend_lease(ns, id, None);
         }
     }
 }

@@ -64,6 +64,12 @@ impl<M: OrderedMap> State<M> {
         self.sessions_changed.note(key);
     }
 
+    /// Whether a grant is still the job's run, and not about to end.
+    pub(crate) fn has_lease(&self, ns: NamespaceId, id: JobId, token: Token) -> bool {
+        let live = self.leases.get(&(ns, id));
+        live.is_some_and(|live| live.lease.token == token && live.expires >= self.mono)
+    }
+
     /// Writes the sessions that changed since they were last written.
     pub(crate) fn put_sessions(&mut self) {
         for key in self.sessions_changed.take() {

@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use crate::command::{LeaseJobs, QueuePattern};
 use crate::ids::{MonoMs, NamespaceId};
+use crate::limits::Cap;
 use crate::state::SessionKey;
 
 /// Bytes of names that are remembered at most. Who asks beyond it is not counted, rather than
 /// that workers could fill the memory with wishes.
-const BYTES_MAX: usize = 16 << 20;
+const BYTES_MAX: Cap = Cap { shard: 16 << 20, namespace: 8 << 20 };
 
 /// What a session, and each name, costs besides its letters, about.
 const WISH_BYTES: usize = 256;
@@ -119,62 +120,133 @@ impl KindSets {
     }
 }
 
-/// What is asked for in a shard.
+/// What is asked for in a namespace.
 #[derive(Debug, Default)]
-pub(super) struct Demand {
-    by_session: BTreeMap<SessionKey, Wish>,
+struct Asked {
+    /// By worker and session.
+    by_session: BTreeMap<(String, String), Wish>,
     /// How many ask for a pattern.
-    patterns: BTreeMap<(NamespaceId, QueuePattern), u64>,
+    patterns: BTreeMap<QueuePattern, u64>,
     /// How many ask for a pattern and a set of kinds.
-    wishes: BTreeMap<(NamespaceId, QueuePattern, u64), u64>,
+    wishes: BTreeMap<(QueuePattern, u64), u64>,
     kinds: KindSets,
     bytes: usize,
+}
+
+impl Asked {
+    /// What the wish would cost beside those that there are.
+    fn cost(&self, wish: &Wish, kinds: &Kinds) -> usize {
+        let is_new = self.kinds.number(kinds).is_none();
+        let kinds = kinds.as_deref().filter(|_| is_new).unwrap_or_default();
+        wish.bytes() + KindSet::bytes(kinds)
+    }
+
+    fn add(&mut self, key: (String, String), mut wish: Wish, kinds: &Kinds) {
+        self.bytes += self.cost(&wish, kinds);
+        wish.set = self.kinds.enter(kinds);
+        for pattern in &wish.queues {
+            *self.patterns.entry(pattern.clone()).or_default() += 1;
+            *self.wishes.entry((pattern.clone(), wish.set)).or_default() += 1;
+        }
+        self.by_session.insert(key, wish);
+    }
+
+    fn forget(&mut self, key: &(String, String)) {
+        let Some(wish) = self.by_session.remove(key) else { return };
+        self.bytes -= wish.bytes() + self.kinds.leave(wish.set);
+        let set = wish.set;
+        for pattern in wish.queues {
+            leave(&mut self.patterns, &pattern);
+            leave(&mut self.wishes, &(pattern, set));
+        }
+    }
+
+    fn forget_one(&mut self) {
+        if let Some(key) = self.by_session.keys().next().cloned() {
+            self.forget(&key);
+        }
+    }
+
+    /// The sets of kinds that are asked for in the queue, some of them more than once.
+    fn sets_for<'a>(&'a self, queue: &'a str) -> impl Iterator<Item = u64> + 'a {
+        patterns_for(queue).flat_map(move |pattern| {
+            let range = (pattern.clone(), 0)..=(pattern, u64::MAX);
+            self.wishes.range(range).map(|((_, set), _)| *set)
+        })
+    }
+}
+
+/// What is asked for in a shard. Where there is no room for all, the namespace that has the most
+/// goes without: none pushes out what the workers of another ask for.
+#[derive(Debug)]
+pub(super) struct Demand {
+    namespaces: BTreeMap<NamespaceId, Asked>,
+    /// How many bytes each has, to find the one that has the most.
+    sizes: BTreeSet<(usize, NamespaceId)>,
+    /// Sessions and bytes in all.
+    sessions: usize,
+    bytes: usize,
+    max: Cap,
     next_sweep: MonoMs,
+}
+
+impl Default for Demand {
+    fn default() -> Self {
+        Self {
+            namespaces: BTreeMap::new(),
+            sizes: BTreeSet::new(),
+            sessions: 0,
+            bytes: 0,
+            max: BYTES_MAX,
+            next_sweep: MonoMs(0),
+        }
+    }
 }
 
 impl Demand {
     /// A worker asks; what it asks for counts until then.
     pub(super) fn saw(&mut self, ns: NamespaceId, request: &LeaseJobs, until: MonoMs) {
-        let key = (ns, request.worker.clone(), request.session.clone());
-        let set = self.kinds.number(&request.kinds);
-        match self.by_session.get_mut(&key) {
-            Some(known) if set == Some(known.set) && known.queues == request.queues => {
+        let key = (request.worker.clone(), request.session.clone());
+        if let Some(asked) = self.namespaces.get_mut(&ns)
+            && let Some(known) = asked.by_session.get_mut(&key)
+        {
+            let set = asked.kinds.number(&request.kinds);
+            if set == Some(known.set) && known.queues == request.queues {
                 known.until = known.until.max(until);
                 return;
             }
-            Some(_) => self.forget(&key),
-            None => {}
+            self.change(ns, |asked| asked.forget(&key));
         }
-        let mut wish = Wish { queues: request.queues.clone(), set: ALL_KINDS, until };
-        let is_new = self.kinds.number(&request.kinds).is_none();
-        let kinds = request.kinds.as_deref().filter(|_| is_new).unwrap_or_default();
-        let bytes = wish.bytes() + KindSet::bytes(kinds);
-        if self.bytes + bytes > BYTES_MAX {
-            return;
+        let wish = Wish { queues: request.queues.clone(), set: ALL_KINDS, until };
+        if self.make_room(ns, &wish, &request.kinds) {
+            self.change(ns, |asked| asked.add(key, wish, &request.kinds));
         }
-        self.bytes += bytes;
-        wish.set = self.kinds.enter(&request.kinds);
-        for pattern in &wish.queues {
-            *self.patterns.entry((ns, pattern.clone())).or_default() += 1;
-            *self.wishes.entry((ns, pattern.clone(), wish.set)).or_default() += 1;
+    }
+
+    /// Whether there is room for a wish, which may be at the cost of who has more.
+    fn make_room(&mut self, ns: NamespaceId, wish: &Wish, kinds: &Kinds) -> bool {
+        let none = Asked::default();
+        let asked = self.namespaces.get(&ns).unwrap_or(&none);
+        let bytes = asked.cost(wish, kinds);
+        let own = asked.bytes + bytes;
+        if own > self.max.namespace {
+            return false;
         }
-        self.by_session.insert(key, wish);
+        while self.bytes + bytes > self.max.shard {
+            match self.sizes.last().copied() {
+                Some((most, of)) if of != ns && most > own => self.change(of, Asked::forget_one),
+                _ => return false,
+            }
+        }
+        true
     }
 
     /// A worker that took jobs as they came does so no longer: it counts like one that asked.
-    pub(super) fn left(&mut self, key: &SessionKey, until: MonoMs) {
-        if let Some(wish) = self.by_session.get_mut(key) {
+    pub(super) fn left(&mut self, (ns, worker, session): &SessionKey, until: MonoMs) {
+        let key = (worker.clone(), session.clone());
+        let asked = self.namespaces.get_mut(ns);
+        if let Some(wish) = asked.and_then(|asked| asked.by_session.get_mut(&key)) {
             wish.until = until;
-        }
-    }
-
-    fn forget(&mut self, key: &SessionKey) {
-        let Some(wish) = self.by_session.remove(key) else { return };
-        self.bytes -= wish.bytes() + self.kinds.leave(wish.set);
-        let set = wish.set;
-        for pattern in wish.queues {
-            leave(&mut self.patterns, &(key.0, pattern.clone()));
-            leave(&mut self.wishes, &(key.0, pattern, set));
         }
     }
 
@@ -189,25 +261,24 @@ impl Demand {
             return;
         }
         self.next_sweep = now.plus(every_ms);
-        let gone: Vec<SessionKey> = self
-            .by_session
-            .iter()
-            .filter(|(_, wish)| wish.until < now)
-            .map(|(key, _)| key.clone())
-            .collect();
-        for key in gone {
-            self.forget(&key);
+        let mut gone = Vec::new();
+        for (ns, asked) in &self.namespaces {
+            let over = asked.by_session.iter().filter(|(_, wish)| wish.until < now);
+            gone.extend(over.map(|(key, _)| (*ns, key.clone())));
+        }
+        for (ns, key) in gone {
+            self.change(ns, |asked| asked.forget(&key));
         }
     }
 
     pub(super) fn len(&self) -> usize {
-        self.by_session.len()
+        self.sessions
     }
 
     /// How many of them ask for the queue, whatever kinds they ask for.
     pub(super) fn of(&self, ns: NamespaceId, queue: &str) -> u64 {
-        let asking = |pattern| self.patterns.get(&(ns, pattern)).copied();
-        patterns_for(queue).filter_map(asking).sum()
+        let Some(asked) = self.namespaces.get(&ns) else { return 0 };
+        patterns_for(queue).filter_map(|pattern| asked.patterns.get(&pattern)).sum()
     }
 
     /// Those of `kinds`, each with whether it is reserved, that nobody asks for in the queue.
@@ -219,7 +290,9 @@ impl Demand {
         kinds: impl Iterator<Item = (&'a str, bool)>,
         looks: &mut usize,
     ) -> Vec<String> {
-        let sets: BTreeSet<u64> = self.sets_for(ns, queue).take(SETS_PER_QUEUE_MAX + 1).collect();
+        let none = Asked::default();
+        let asked = self.namespaces.get(&ns).unwrap_or(&none);
+        let sets: BTreeSet<u64> = asked.sets_for(queue).take(SETS_PER_QUEUE_MAX + 1).collect();
         if sets.len() > SETS_PER_QUEUE_MAX {
             return Vec::new();
         }
@@ -227,19 +300,27 @@ impl Demand {
         for (kind, reserved) in kinds {
             let Some(left) = looks.checked_sub(1 + sets.len()) else { return Vec::new() };
             *looks = left;
-            if !sets.iter().any(|set| self.kinds.holds(*set, kind, reserved)) {
+            if !sets.iter().any(|set| asked.kinds.holds(*set, kind, reserved)) {
                 unasked.push(kind.to_owned());
             }
         }
         unasked
     }
 
-    /// The sets of kinds that are asked for in the queue, some of them more than once.
-    fn sets_for<'a>(&'a self, ns: NamespaceId, queue: &'a str) -> impl Iterator<Item = u64> + 'a {
-        patterns_for(queue).flat_map(move |pattern| {
-            let range = (ns, pattern.clone(), 0)..=(ns, pattern, u64::MAX);
-            self.wishes.range(range).map(|((_, _, set), _)| *set)
-        })
+    fn change(&mut self, ns: NamespaceId, change: impl FnOnce(&mut Asked)) {
+        let asked = self.namespaces.entry(ns).or_default();
+        let before = (asked.bytes, asked.by_session.len());
+        change(asked);
+        let after = (asked.bytes, asked.by_session.len());
+        if after.1 == 0 {
+            self.namespaces.remove(&ns);
+        }
+        self.sizes.remove(&(before.0, ns));
+        if after.1 > 0 {
+            self.sizes.insert((after.0, ns));
+        }
+        self.bytes = self.bytes + after.0 - before.0;
+        self.sessions = self.sessions + after.1 - before.1;
     }
 }
 
@@ -256,5 +337,89 @@ fn leave<K: Ord>(counts: &mut BTreeMap<K, u64>, key: &K) {
         if *count == 0 {
             counts.remove(key);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asks(session: u32, queue: &str) -> LeaseJobs {
+        LeaseJobs {
+            queues: vec![QueuePattern::Exactly(queue.to_owned())],
+            kinds: None,
+            max: 1,
+            wait_ms: 0,
+            lease_ms: None,
+            worker: "w".to_owned(),
+            session: format!("s{session:05}"),
+            turn: None,
+            seen: None,
+            settle: Vec::new(),
+            prefetch: false,
+        }
+    }
+
+    fn small() -> Demand {
+        Demand { max: Cap { shard: 40_000, namespace: 30_000 }, ..Demand::default() }
+    }
+
+    fn check(demand: &Demand) {
+        let all = || demand.namespaces.iter();
+        assert_eq!(demand.sizes, all().map(|(ns, asked)| (asked.bytes, *ns)).collect());
+        assert_eq!(demand.bytes, all().map(|(_, asked)| asked.bytes).sum::<usize>());
+        assert_eq!(demand.len(), all().map(|(_, asked)| asked.by_session.len()).sum::<usize>());
+        assert!(demand.bytes <= demand.max.shard);
+        assert!(all().all(|(_, asked)| asked.bytes <= demand.max.namespace));
+    }
+
+    /// The room was one for all: whoever asked under many names used it up, and a queue whose worker
+    /// asked later said `consumers: 0`.
+    #[test]
+    fn a_namespace_whose_workers_ask_for_much_leaves_room_for_others() {
+        let [crowd, second, own] = [1, 2, 3].map(NamespaceId);
+        let mut demand = small();
+        for session in 0..1000 {
+            for ns in [crowd, second] {
+                demand.saw(ns, &asks(session, "q"), MonoMs(9));
+                check(&demand);
+            }
+        }
+        demand.saw(own, &asks(0, "mine"), MonoMs(9));
+        check(&demand);
+        assert_eq!(demand.of(own, "mine"), 1, "who comes last counts too");
+        for session in 0..1000 {
+            demand.saw(crowd, &asks(2000 + session, "q"), MonoMs(9));
+        }
+        check(&demand);
+        assert_eq!(demand.of(own, "mine"), 1, "and goes on counting");
+        let sizes = [crowd, second].map(|ns| demand.namespaces[&ns].bytes);
+        assert!(sizes[0].abs_diff(sizes[1]) < 1000, "the two that want more share: {sizes:?}");
+    }
+
+    #[test]
+    fn what_one_namespace_asks_for_is_nothing_to_another() {
+        let mut demand = small();
+        let kinds = || [("k", false)].into_iter();
+        demand.saw(NamespaceId(1), &asks(1, "q"), MonoMs(9));
+        assert_eq!(demand.without(NamespaceId(1), "q", kinds(), &mut 99), [""; 0]);
+        assert_eq!(demand.without(NamespaceId(2), "q", kinds(), &mut 99), ["k"]);
+        assert_eq!((demand.of(NamespaceId(1), "q"), demand.of(NamespaceId(2), "q")), (1, 0));
+    }
+
+    #[test]
+    fn who_has_not_asked_for_long_leaves_nothing_behind() {
+        let mut demand = small();
+        demand.saw(NamespaceId(1), &asks(1, "q"), MonoMs(5));
+        let some = LeaseJobs { kinds: Some(vec!["k".to_owned()]), ..asks(2, "q") };
+        demand.saw(NamespaceId(2), &some, MonoMs(50));
+        demand.saw(NamespaceId(2), &LeaseJobs { kinds: None, ..some }, MonoMs(50));
+        demand.left(&(NamespaceId(2), "w".to_owned(), "s00002".to_owned()), MonoMs(20));
+        demand.sweep(MonoMs(10), 1);
+        check(&demand);
+        assert_eq!(demand.len(), 1);
+        demand.sweep(MonoMs(21), 1);
+        check(&demand);
+        assert!(demand.namespaces.is_empty() && demand.bytes == 0);
     }
 }

@@ -95,7 +95,7 @@ impl<M: OrderedMap> Turn<M> {
         self.reply(reply_to, answer);
     }
 
-    /// Forgets sessions that have not asked for long and hold nothing. All are looked through now
+    /// Forgets sessions that have been granted nothing for long and hold nothing. All are looked through now
     /// and then, a bounded number in one turn.
     fn forget_sessions(&mut self, moment: Moment) {
         let idle_ms = self.state.limits.session_ms;
@@ -107,12 +107,18 @@ impl<M: OrderedMap> Turn<M> {
         let most = 16 * self.state.limits.slice_items_max;
         let (mut looked, mut gone) = (0, Vec::new());
         for (key, session) in self.state.sessions.range((from, Unbounded)) {
-            if looked == most {
+            if looked >= most {
                 self.session_round = Some(Included(key.clone()));
                 break;
             }
             looked += 1;
-            if session.touched.plus(idle_ms) <= moment.mono {
+            if session.touched.plus(idle_ms) > moment.mono {
+                continue;
+            }
+            let mut grants = session.unseen.iter().flat_map(|turn| &turn.grants);
+            looked += session.unseen.iter().map(|turn| turn.grants.len()).sum::<usize>() / 64;
+            // While it is at one of its jobs, its answers may be asked for again.
+            if !grants.any(|(id, token)| self.state.has_lease(key.0, *id, *token)) {
                 gone.push(key.clone());
             }
         }

@@ -270,7 +270,8 @@ impl Reference {
             };
             run.begun = !session.is_empty() && !sessions.iter().any(has);
             run.held = if run.begun { Held::Unknown } else { Held::Apart };
-            let ran_ms = before.since(run.lease.started_at);
+            // Nobody knows since when what a stream had was running.
+            let ran_ms = if run.begun { 0 } else { before.since(run.lease.started_at) };
             let timeout_ms = job.job.options.timeout_ms;
             run.timeout = timeout_ms.map(|ms| self.mono.saturating_add(ms.saturating_sub(ran_ms)));
             let expires = self.mono.saturating_add(run.lease.lease_ms);

@@ -22,13 +22,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::AbortHandle;
-use tokio::time::timeout;
 
 use super::app::{App, Counts};
 use super::reply::closing_answer;
 use super::unparsed::answer_instead;
 use crate::config::HttpConfig;
-use crate::running::Ticks;
+use crate::running::{Ticks, timeout};
 
 /// A peer's connection waits for the next request.
 const IDLE: u8 = 0;

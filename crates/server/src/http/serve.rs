@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{AbortHandle, JoinSet};
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::app::App;
 use super::code::Code;
@@ -23,7 +23,7 @@ use super::reply::{closing_answer, going_away};
 use super::threads::{Place, Threads};
 use crate::config::ServerConfig;
 use crate::node::Node;
-use crate::running::Ticks;
+use crate::running::{Ticks, timeout};
 
 /// Connections beyond the bound that hear why at the same time; further ones wait to be accepted.
 const REFUSING_MAX: usize = 64;

@@ -251,7 +251,10 @@ fn sessions_that_ask_no_more_are_forgotten_in_several_turns() {
         shard.enqueue(job(n));
         let session = format!("s{n:02}");
         let wish = LeaseJobs { turn: Some(1), session, ..wish() };
-        shard.call(Command::LeaseJobs(Box::new(wish)));
+        let Answer::Leased { jobs, .. } = shard.call(Command::LeaseJobs(Box::new(wish))) else {
+            panic!("no jobs");
+        };
+        shard.settle(&jobs[0], ack()).unwrap();
     }
     shard.clock.mono = shard.clock.mono.plus(20_000);
     for left in [24, 8, 0, 0] {

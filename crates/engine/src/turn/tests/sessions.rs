@@ -439,3 +439,47 @@ fn a_worker_that_says_goodbye_was_ended_by_no_job() {
         shard.settle(&jobs[0], Verdict::Release).unwrap();
     }
 }
+
+/// Its timeout counted from its grant: one that waited at its worker, or ran for a moment only, was
+/// ended as soon as the server was there again.
+#[test]
+fn a_restart_lets_what_a_stream_had_run_for_its_whole_timeout() {
+    let mut shard = Shard::new();
+    shard.enqueue(NewJob { timeout_ms: Some(40_000), ..job(1) });
+    let jobs = shard.stream(1);
+    shard.advance(29_000);
+    // The journal says how late it is.
+    shard.enqueue(job(2));
+    let mut shard = shard.restart();
+    let view = shard.resume_session(vec![named(&jobs[0], true)]);
+    assert_eq!(view.held.iter().map(|job| job.timeout_left_ms).collect::<Vec<_>>(), [Some(40_000)]);
+    shard.advance(20_000);
+    shard.beat(&jobs);
+    shard.advance(19_000);
+    assert_eq!(shard.state(id(1)), Some(JobState::Running), "39 s after the restart");
+    shard.advance(2000);
+    assert_ne!(shard.state(id(1)), Some(JobState::Running), "and not for longer");
+}
+
+/// It was forgotten with the turns that it was granted, so that its worker could not ask for their
+/// answers again.
+#[test]
+fn a_session_at_a_long_job_is_not_forgotten() {
+    let mut shard = Shard::new();
+    let session_ms = Limits::default().session_ms;
+    shard.enqueue(NewJob { lease_ms: Some(3 * session_ms), ..job(1) });
+    let ask = |shard: &mut Shard| {
+        let wish = LeaseJobs { turn: Some(1), session: "s".into(), max: 1, ..wish() };
+        match shard.call(Command::LeaseJobs(Box::new(wish))) {
+            Answer::Leased { jobs, .. } => jobs,
+            other => panic!("{other:?}"),
+        }
+    };
+    let jobs = ask(&mut shard);
+    shard.advance(2 * session_ms);
+    assert_eq!(shard.turn.state.sessions.len(), 1);
+    assert_eq!(ask(&mut shard), jobs, "the same turn gets the same answer");
+    shard.settle(&jobs[0], ack()).unwrap();
+    shard.advance(20_000);
+    assert_eq!(shard.turn.state.sessions.len(), 0, "it holds nothing now");
+}

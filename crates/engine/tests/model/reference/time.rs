@@ -1,5 +1,7 @@
 //! What time brings about.
 
+use std::collections::BTreeSet;
+
 use longshore_engine::{
     Answer, Cause, Clock, JobId, NamespaceId, OperationState, Phase, QueueId, QueueSettings,
     Settlement, TimeMs, Verdict,
@@ -100,8 +102,12 @@ impl Reference {
         self.sessions.sort_by(|a, b| a.key.cmp(&b.key));
         self.asked.retain(|(.., at)| at.saturating_add(idle_ms) > mono);
         let mut left = 16 * self.limits.slice_items_max;
+        let live: BTreeSet<_> =
+            self.jobs.iter().filter_map(|job| Some(job.run.as_ref()?.lease.token)).collect();
         self.sessions.retain(|session| {
-            let idle = session.touched.saturating_add(idle_ms) <= mono && left > 0;
+            let mut grants = session.unseen.iter().flat_map(|(_, grants)| grants);
+            let holds = grants.any(|(_, token)| live.contains(token));
+            let idle = session.touched.saturating_add(idle_ms) <= mono && !holds && left > 0;
             left -= usize::from(idle);
             !idle
         });

@@ -16,6 +16,7 @@ use crate::http::code::Code;
 use crate::http::look::unexpected;
 use crate::http::refusal::Refusal;
 use crate::node::Subscription;
+use crate::running::timeout;
 
 /// Bytes of args that the shard may have sent here before they are in the worker's connection.
 const WINDOW_BYTES: u64 = 8 << 20;
@@ -237,7 +238,7 @@ impl Intake {
             // A call that was not taken up is none any more.
             drop(opening);
             // Where the shard does not answer in time, what it sends later is given back as well.
-            let _ = tokio::time::timeout(LEAVE_MAX, subscription.leave()).await;
+            let _ = timeout(LEAVE_MAX, subscription.leave()).await;
         }
     }
 }

@@ -22,6 +22,7 @@ use crate::courier::HandedJobs;
 use crate::grpc::Face;
 use crate::grpc::job_out::{delivery, lease_ref};
 use crate::grpc::outgoing::Gone;
+use crate::running::{pass, timeout};
 use crate::workers::{Run, Wanted, Worker};
 
 /// Messages of one worker that are carried out at the same time.
@@ -128,7 +129,7 @@ impl Session {
         self.tell_settlements();
         let all = async { while self.under_way.next().await.is_some() {} };
         // What takes longer is withdrawn where it was not taken up.
-        let _ = tokio::time::timeout(FINISH_MAX, all).await;
+        let _ = timeout(FINISH_MAX, all).await;
     }
 
     async fn welcome(&mut self) -> Result<(), End> {
@@ -204,8 +205,8 @@ impl Session {
         let takes = self.intake.is_open() && !self.leaves;
         let looks_for_jobs = at(self.intake.looks_at().filter(|_| may_take));
         let tells = self.settles.is_some() || self.intake.has_to_tell(false);
-        let timeout = self.worker().next_timeout();
-        let timed_out = at(timeout.map(|at| at + TIMED_OUT_AFTER));
+        let times_out = self.worker().next_timeout();
+        let timed_out = at(times_out.map(|at| at + TIMED_OUT_AFTER));
         let looks_at = self.looks_at().filter(|_| self.looking.is_none());
         let looks = at(looks_at);
         let looking = of(self.looking.as_mut());
@@ -366,7 +367,9 @@ impl Session {
 
     /// Tells the worker what was asked of it and of its runs since it was told last.
     async fn obey(&mut self) -> Result<(), End> {
-        let orders = self.worker().take_orders();
+        let Some(orders) = self.worker().take_orders(self.number) else {
+            return Err(End::Superseded);
+        };
         let mut runs = orders.runs;
         // What it settled or heard of meanwhile is not lost.
         let worker = self.worker();
@@ -399,7 +402,7 @@ async fn patiently<T>(
         told = told => told.map_err(|_| End::Broken),
         () = face.stopped() => Err(End::Stopping),
         () = worker.superseded(number) => Err(End::Superseded),
-        () = tokio::time::sleep(patience) => {
+        () = pass(patience) => {
             let what = format!("nothing of what the worker is told was read for {patience:?}");
             Err(protocol(&what).into())
         }

@@ -6,7 +6,6 @@ use std::sync::atomic::Ordering;
 
 use longshore_engine::{Command, Holder};
 use longshore_proto::v1;
-use tokio::time::{sleep, timeout};
 use tonic::{Code as Grpc, Response, Status, Streaming};
 
 use super::hello::{Wish, read as read_hello};
@@ -21,6 +20,7 @@ use crate::http::app::App;
 use crate::http::code::Code;
 use crate::http::look::ask;
 use crate::http::refusal::Refusal;
+use crate::running::{pass, timeout};
 use crate::workers::{Worker, WorkerKey};
 
 /// How often `http.write_timeout` passes until the call of a worker that takes nothing is cut:
@@ -162,7 +162,8 @@ async fn converse(
 /// leases as they are.
 async fn wait_for_return(app: Arc<App>, worker: Arc<Worker>, number: u64, holder: Holder) {
     tokio::select! {
-        () = sleep(app.config.worker_reconnect) => {}
+        // While the server did not run, no worker could come back.
+        () = pass(app.config.worker_reconnect) => {}
         () = worker.superseded(number) => return,
     }
     let _taken = worker.taken.lock().await;
