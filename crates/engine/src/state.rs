@@ -1,6 +1,7 @@
 //! The state of a shard at one position: the durable part in an ordered map, and in memory what
 //! can be derived from it. Only `apply` changes it.
 
+mod bodies;
 pub(crate) mod count;
 mod forgetting;
 mod frontier;
@@ -33,7 +34,7 @@ use crate::Position;
 use crate::ids::{
     BodyId, Epoch, JobId, KindId, MonoMs, NamespaceId, OperationId, Place, QueueId, TimeMs,
 };
-use crate::job::{Body, Job, Lease};
+use crate::job::{Job, Lease};
 use crate::level::LEVEL;
 use crate::limits::Limits;
 use crate::map::{OrderedMap, Reader};
@@ -212,6 +213,8 @@ pub(crate) struct State<M> {
     pub(crate) has_checkpoints: bool,
     /// Whether a job was ever paused here: where not, nobody looks for one.
     pub(crate) has_paused: bool,
+    /// Whether a body ever had more than one holder here: where not, nobody looks for its count.
+    has_shared_bodies: bool,
     /// Volatile: queues in which something became available since the last dispatch.
     pub(crate) fresh_queues: BTreeSet<QueueId>,
     /// Volatile: jobs that ended since their waiters were last told.
@@ -321,18 +324,6 @@ impl<M: OrderedMap> State<M> {
     pub(crate) fn drop_job(&mut self, ns: NamespaceId, id: JobId) {
         self.at_hand.get_mut().jobs.remove(&(ns, id));
         self.remove(&keys::job(ns, id));
-    }
-
-    /// The bytes of a body. One that is not there is damage: no job runs with other args than its
-    /// own.
-    pub(crate) fn body(&self, body: &Body) -> Bytes {
-        match body {
-            Body::Inline { bytes } => bytes.clone(),
-            Body::Stored { id, .. } => {
-                let found = self.get(&keys::body(*id));
-                found.unwrap_or_else(|| panic!("body {id} is missing in the state"))
-            }
-        }
     }
 
     pub(crate) fn meta_mut(&mut self) -> &mut Meta {

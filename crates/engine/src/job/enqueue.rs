@@ -92,7 +92,7 @@ impl<M: OrderedMap> State<M> {
 
     pub(crate) fn apply_job_enqueued(&mut self, ns: NamespaceId, mut job: Job) {
         if let Some(Body::Inline { bytes }) = job.args.take() {
-            job.args = Some(self.store_body(bytes));
+            job.args = Some(self.store_body(bytes, 1));
         }
         self.meta_mut().next_place = Place(job.place.0 + 1);
         if job.fingerprint.is_some() {

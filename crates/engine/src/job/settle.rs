@@ -280,7 +280,7 @@ impl<M: OrderedMap> State<M> {
         job.remember_end(lease.token, EndKind::Acked);
         let (started_at, worker) = (lease.started_at, lease.worker);
         job.final_run = Some(FinalRun { started_at, worker, error: None });
-        let result = result.map(|result| self.store_body(result));
+        let result = result.map(|result| self.store_body(result, 1));
         let queue = self.queue_of(ns, &job);
         self.queues.change(queue).counts.succeeded_total += 1;
         self.leave_keys(ns, &job);

@@ -33,6 +33,8 @@
 //! | 24   | namespace u32                                          | `Kept`                   |
 //! | 25   | namespace u32, id 16                                   | -: paused                |
 //! | 26   | namespace u32, counted name                            | number of that queue     |
+//! | 170  | body u64                                               | how many hold it, u32,   |
+//! |      |                                                        | where more than one do   |
 
 use crate::ids::{BodyId, JobId, KindId, NamespaceId, OperationId, Place, QueueId, TimeMs};
 use crate::queueing::LaneId;
@@ -64,6 +66,7 @@ pub(crate) const QUEUE_COUNTS: u8 = 23;
 pub(crate) const NAMESPACE_KEPT: u8 = 24;
 pub(crate) const PAUSED: u8 = 25;
 pub(crate) const QUEUE_NAME: u8 = 26;
+pub(crate) const BODY_HOLDERS: u8 = 170;
 
 /// A key under construction.
 #[derive(Debug)]
@@ -224,6 +227,10 @@ pub(crate) fn body(id: BodyId) -> Vec<u8> {
     Key::new(BODY).u64(id.0).done()
 }
 
+pub(crate) fn body_holders(id: BodyId) -> Vec<u8> {
+    Key::new(BODY_HOLDERS).u64(id.0).done()
+}
+
 pub(crate) fn tombstone(ns: NamespaceId, id: JobId) -> Vec<u8> {
     Key::new(TOMBSTONE).namespace(ns).id(id).done()
 }
@@ -310,6 +317,7 @@ mod tests {
             NAMESPACE_KEPT,
             PAUSED,
             QUEUE_NAME,
+            BODY_HOLDERS,
         ];
         assert_eq!(named, used);
     }

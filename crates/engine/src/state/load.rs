@@ -56,13 +56,14 @@ impl<M: OrderedMap> State<M> {
             at_hand: std::cell::RefCell::default(),
             has_checkpoints: false,
             has_paused: false,
+            has_shared_bodies: false,
             fresh_queues: std::collections::BTreeSet::new(),
             ended_jobs: Vec::new(),
             mono: MonoMs(0),
         };
         let has_any = |first: u8| state.first(&[first], &[first + 1]).is_some();
-        (state.has_checkpoints, state.has_paused) =
-            (has_any(keys::CHECKPOINT), has_any(keys::PAUSED));
+        let found = [keys::CHECKPOINT, keys::PAUSED, keys::BODY_HOLDERS].map(has_any);
+        [state.has_checkpoints, state.has_paused, state.has_shared_bodies] = found;
         if let Some(meta) = state.value(&keys::meta()) {
             state.meta = meta;
         }

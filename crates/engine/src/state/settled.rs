@@ -25,7 +25,7 @@ impl<M: OrderedMap> State<M> {
     /// Keeps a job that ended other than dead, without its args.
     pub(crate) fn keep_outcome(&mut self, ns: NamespaceId, mut job: Job) {
         if let Some(args) = job.args.take() {
-            self.drop_body(&args);
+            self.release_body(&args);
         }
         let now = self.now();
         let forget_at = now.plus(job.options.retain_ms.unwrap_or(0));
@@ -104,10 +104,10 @@ impl<M: OrderedMap> State<M> {
             }
         }
         if let Some(args) = &job.args {
-            self.drop_body(args);
+            self.release_body(args);
         }
         if let Phase::Succeeded { result: Some(result), .. } = &job.phase {
-            self.drop_body(result);
+            self.release_body(result);
         }
         for at in [job.options.expires_at, job.deadline].into_iter().flatten() {
             self.clear_timer(at, Subject::job(ns, job.id));
@@ -123,24 +123,6 @@ impl<M: OrderedMap> State<M> {
             slot.tombstones.put(&key);
         }
         self.put_bytes(&key, &[]);
-    }
-
-    pub(crate) fn drop_body(&mut self, body: &Body) {
-        if let Body::Stored { id, .. } = body {
-            self.remove(&keys::body(*id));
-        }
-    }
-
-    /// Stores a body apart where it is large.
-    pub(crate) fn store_body(&mut self, bytes: bytes::Bytes) -> Body {
-        if bytes.len() <= crate::job::INLINE_BODY_BYTES_MAX {
-            return Body::Inline { bytes };
-        }
-        let id = self.meta.next_body;
-        self.meta_mut().next_body.0 += 1;
-        let length = bytes.len() as u64;
-        self.put_bytes(&keys::body(id), &bytes);
-        Body::Stored { id, length }
     }
 
     pub(crate) fn set_timer(&mut self, at: TimeMs, subject: Subject) {
