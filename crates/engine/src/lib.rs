@@ -31,6 +31,7 @@ mod rejection;
 mod state;
 mod timer;
 mod turn;
+mod unique;
 mod views;
 pub mod wire;
 
@@ -61,4 +62,5 @@ pub use queue::{GoneTotals, JobDefaults, Queue, QueueCounts, QueueSettings};
 pub use record::{Entry, Grant, Next, Record};
 pub use rejection::Rejection;
 pub use timer::Subject;
+pub use unique::{NewUnique, OnConflict, UniqueLock, UniqueMet, UniqueUntil};
 pub use turn::{QueueStats, Recovery, ReplayFault, SealedGroup, ShardStats, StatsCursor, Turn};
