@@ -62,5 +62,5 @@ pub use queue::{GoneTotals, JobDefaults, Queue, QueueCounts, QueueSettings};
 pub use record::{Entry, Grant, Next, Record};
 pub use rejection::Rejection;
 pub use timer::Subject;
-pub use unique::{NewUnique, OnConflict, UniqueLock, UniqueMet, UniqueUntil};
 pub use turn::{QueueStats, Recovery, ReplayFault, SealedGroup, ShardStats, StatsCursor, Turn};
+pub use unique::{NewUnique, OnConflict, UniqueLock, UniqueMet, UniqueUntil};

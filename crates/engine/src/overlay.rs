@@ -5,15 +5,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::job::Job;
-use crate::unique::{UniqueHolder, UniqueUntil};
 use crate::ids::{JobId, KindId, NamespaceId, Place, TimeMs};
+use crate::job::Job;
 use crate::map::OrderedMap;
 use crate::moment::Moment;
 use crate::queue::QueueSettings;
 use crate::record::Record;
 use crate::rejection::Rejection;
 use crate::state::{State, Tombstone, keys};
+use crate::unique::{UniqueHolder, UniqueUntil};
 
 /// An earlier use of an id; without a fingerprint where the server made it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
