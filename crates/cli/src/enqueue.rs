@@ -7,7 +7,8 @@ use std::process::ExitCode;
 
 use clap::Args;
 use longshore_server::api::{
-    DurationText, EnqueueAnswer, InstantText, JobIdText, NewJob, RawJson, RetryText,
+    DurationText, EnqueueAnswer, InstantText, JobIdText, NewJob, OnConflictText, RawJson,
+    RetryText, UniqueText, UniqueUntilText,
 };
 
 use crate::cli::Context;
@@ -84,9 +85,35 @@ struct Options {
     /// How long the outcome is kept
     #[arg(long, value_name = "DURATION")]
     retain: Option<DurationText>,
+    /// At most one such job at a time: in what they agree, by commas: kind, queue, args, JSON
+    /// pointers into the args [default with --on-conflict, --unique-period: kind,queue,args]
+    #[arg(long, value_name = "PARTS", value_delimiter = ',')]
+    unique: Vec<String>,
+    /// What happens where such a job is there: reject, existing, replace, debounce, throttle
+    #[arg(long, value_name = "WAY", value_parser = on_conflict)]
+    on_conflict: Option<OnConflictText>,
+    /// Only jobs of one period of this length are alike
+    #[arg(long, value_name = "DURATION")]
+    unique_period: Option<DurationText>,
+    /// How long such a job counts: started, ended, forgotten
+    #[arg(long, value_name = "STATE", value_parser = unique_until)]
+    unique_until: Option<UniqueUntilText>,
     /// A name to find it by; may be repeated
     #[arg(long = "tag", value_name = "TAG")]
     tags: Vec<String>,
+}
+
+fn word<T: serde::de::DeserializeOwned>(text: &str, known: &str) -> Result<T, String> {
+    let read = serde_json::from_value(serde_json::Value::String(text.to_owned()));
+    read.map_err(|_| format!("it has to be one of {known}"))
+}
+
+fn on_conflict(text: &str) -> Result<OnConflictText, String> {
+    word(text, "reject, existing, replace, debounce, throttle")
+}
+
+fn unique_until(text: &str) -> Result<UniqueUntilText, String> {
+    word(text, "started, ended, forgotten")
 }
 
 impl Options {
@@ -105,6 +132,17 @@ impl Options {
             job.retry = Some(RetryText::Constant { delay });
         }
         job.retain = self.retain.or(job.retain);
+        let period = self.unique_period;
+        let asked = self.on_conflict.is_some() || period.is_some() || self.unique_until.is_some();
+        if asked || !self.unique.is_empty() {
+            job.unique = Some(UniqueText {
+                by: (!self.unique.is_empty()).then(|| self.unique.clone()),
+                period,
+                until: self.unique_until,
+                on_conflict: self.on_conflict,
+                ..UniqueText::default()
+            });
+        }
         if !self.tags.is_empty() {
             job.tags = Some(self.tags.clone());
         }
@@ -132,7 +170,10 @@ pub(crate) async fn execute(args: EnqueueArgs, context: &Context) -> anyhow::Res
     }
     match context.format {
         Format::Json => output::json_text(&body)?,
-        Format::Table => output::line(&answer.id.to_string())?,
+        Format::Table => match answer.unique {
+            Some(outcome) => output::line(&format!("{} ({})", answer.id, outcome.as_str()))?,
+            None => output::line(&answer.id.to_string())?,
+        },
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -7,6 +7,7 @@ use crate::job::{Checkpoint, EndKind, Job, Lease};
 use crate::operation::Operation;
 use crate::queue::QueueSettings;
 use crate::rejection::Rejection;
+use crate::unique::UniqueMet;
 
 /// The answer to one command.
 #[derive(Clone, Debug)]
@@ -71,6 +72,9 @@ pub struct Enqueued {
     pub id: JobId,
     /// The same request came before and had this effect already.
     pub replayed: bool,
+    /// Another job has its unique key: then the id is that one's, and this is what became of the
+    /// new one.
+    pub met: Option<UniqueMet>,
 }
 
 /// A job handed to a worker.

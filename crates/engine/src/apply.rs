@@ -63,7 +63,8 @@ impl<M: OrderedMap> State<M> {
             | Record::JobInterrupted { .. }
             | Record::JobPaused { .. }
             | Record::JobResumed { .. }
-            | Record::CursorSet { .. } => self.apply_to_jobs(record),
+            | Record::CursorSet { .. }
+            | Record::JobReplaced { .. } => self.apply_to_jobs(record),
         }
     }
 
@@ -160,6 +161,9 @@ impl<M: OrderedMap> State<M> {
             Record::JobResumed { namespace, id } => self.apply_job_resumed(namespace, id),
             Record::CursorSet { namespace, id, cursor } => {
                 self.apply_cursor_set(namespace, id, cursor);
+            }
+            Record::JobReplaced { namespace, id, args, available_at } => {
+                self.apply_job_replaced(namespace, id, args, available_at);
             }
             _ => unreachable!("apply sends the records of the shard elsewhere"),
         }

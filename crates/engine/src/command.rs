@@ -6,6 +6,7 @@ use crate::ids::{JobId, OperationId, Place, TimeMs, Token};
 use crate::job::{JobError, RetryPolicy};
 use crate::operation::OperationKind;
 use crate::queue::QueueSettings;
+use crate::unique::NewUnique;
 
 /// Where the answer goes: a number that the caller chose and that effects bring back.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -251,6 +252,8 @@ pub struct NewJob {
     pub traceparent: Option<String>,
     /// Where its first run begins: JSON text; `None` for at the beginning.
     pub cursor: Option<Bytes>,
+    /// Whether and how it is unique.
+    pub unique: Option<NewUnique>,
 }
 
 impl NewJob {
@@ -276,6 +279,7 @@ impl NewJob {
             metadata: None,
             traceparent: None,
             cursor: None,
+            unique: None,
         }
     }
 }

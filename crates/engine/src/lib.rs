@@ -31,6 +31,7 @@ mod rejection;
 mod state;
 mod timer;
 mod turn;
+mod unique;
 mod views;
 pub mod wire;
 
@@ -62,3 +63,4 @@ pub use record::{Entry, Grant, Next, Record};
 pub use rejection::Rejection;
 pub use timer::Subject;
 pub use turn::{QueueStats, Recovery, ReplayFault, SealedGroup, ShardStats, StatsCursor, Turn};
+pub use unique::{NewUnique, OnConflict, UniqueLock, UniqueMet, UniqueUntil};

@@ -6,12 +6,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::ids::{JobId, KindId, NamespaceId, Place, TimeMs};
+use crate::job::Job;
 use crate::map::OrderedMap;
 use crate::moment::Moment;
 use crate::queue::QueueSettings;
 use crate::record::Record;
 use crate::rejection::Rejection;
 use crate::state::{State, Tombstone, keys};
+use crate::unique::{UniqueHolder, UniqueUntil};
 
 /// An earlier use of an id; without a fingerprint where the server made it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -39,6 +41,8 @@ pub(crate) struct Overlay<'a, M> {
     new_ids: BTreeMap<JobId, Earlier>,
     flows: BTreeMap<&'a str, Flow>,
     places: u64,
+    /// Locks of unique keys: who has each from here on, where the command changes that.
+    uniques: BTreeMap<Vec<u8>, Option<UniqueHolder>>,
 }
 
 impl<'a, M: OrderedMap> Overlay<'a, M> {
@@ -53,6 +57,7 @@ impl<'a, M: OrderedMap> Overlay<'a, M> {
             new_ids: BTreeMap::new(),
             flows: BTreeMap::new(),
             places: 0,
+            uniques: BTreeMap::new(),
         }
     }
 
@@ -119,9 +124,32 @@ impl<'a, M: OrderedMap> Overlay<'a, M> {
         self.places += 1;
     }
 
-    /// A job that was in the queue ends, which makes room there.
-    pub(crate) fn leave(&mut self, queue: &'a str) {
-        self.flows.entry(queue).or_default().left += 1;
+    /// A job that runs ends, which makes room in its queue and lets go what it held until then.
+    pub(crate) fn leave(&mut self, job: &'a Job) {
+        self.flows.entry(&job.queue).or_default().left += 1;
+        if let Some(lock) = &job.options.unique {
+            let place = lock.place(self.ns);
+            let holds = self.state.unique_holder(self.ns, &place).is_some_and(|it| it.id == job.id);
+            if holds && lock.until != UniqueUntil::Forgotten {
+                self.uniques.insert(place, None);
+            }
+        }
+    }
+
+    /// Who has the lock of a unique key.
+    pub(crate) fn unique_holder(&self, place: &[u8]) -> Option<UniqueHolder> {
+        match self.uniques.get(place) {
+            Some(known) => *known,
+            None => self.state.unique_holder(self.ns, place),
+        }
+    }
+
+    /// The job that enters has the lock of its key from here on.
+    pub(crate) fn enter_unique(&mut self, job: &Job) {
+        if let Some(lock) = &job.options.unique {
+            let holder = UniqueHolder { id: job.id, waits: true, end: job.cannot_start_from() };
+            self.uniques.insert(lock.place(self.ns), Some(holder));
+        }
     }
 
     /// The records, where every queue that something enters has room for it.

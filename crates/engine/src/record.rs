@@ -345,6 +345,17 @@ wire_enum! {
             /// When it may start.
             available_at: TimeMs,
         },
+        /// A job whose unique key another one has gave that one, which waits, what it had.
+        150 => JobReplaced {
+            /// Its namespace.
+            namespace: NamespaceId,
+            /// The job that waits.
+            id: JobId,
+            /// Its args from now on, where they change.
+            args: Option<Bytes> = 1,
+            /// When it may start, where that changes.
+            available_at: Option<TimeMs> = 2,
+        },
     }
 }
 

@@ -172,6 +172,12 @@ pub enum Rejection {
         /// How many may be.
         limit: usize,
     },
+    /// Another job has the unique key.
+    #[error("job {holder} has the same unique key")]
+    UniqueTaken {
+        /// That job.
+        holder: JobId,
+    },
     /// The shard is stopping.
     #[error("the server is stopping")]
     Stopping,
@@ -203,6 +209,7 @@ impl Rejection {
             Self::TooManySessions { .. } => "too_many_sessions",
             Self::OperationUnknown { .. } => "operation_unknown",
             Self::TooManyOperations { .. } => "too_many_operations",
+            Self::UniqueTaken { .. } => "unique_taken",
             Self::Stopping => "stopping",
         }
     }

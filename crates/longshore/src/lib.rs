@@ -119,6 +119,7 @@ mod run;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub mod sql;
 pub mod testing;
+mod unique;
 #[cfg(feature = "axum")]
 pub mod web;
 mod worker;
@@ -141,6 +142,7 @@ pub use options::{JobOptions, RetryPolicy};
 pub use outcome::{FollowUp, JobEnd, Outcome};
 pub use perform::{JobCall, JobService};
 pub use run::StopReason;
+pub use unique::{Unique, UniqueUntil};
 pub use worker::{Prefetch, Stopped, Worker, WorkerError};
 
 /// The examples of the guide are compiled, and run where they can be, as they stand there.

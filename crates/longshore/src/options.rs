@@ -7,6 +7,8 @@ use longshore_proto::v1;
 use serde_json::Value;
 use uuid::Uuid;
 
+use crate::unique::Unique;
+
 /// How long a failed job waits for its next attempt.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum RetryPolicy {
@@ -70,6 +72,8 @@ pub struct JobOptions {
     pub traceparent: Option<String>,
     /// Where its first run begins, for jobs that iterate.
     pub cursor: Option<Value>,
+    /// At most one such job at a time.
+    pub unique: Option<Unique>,
 }
 
 /// Writes the same setters for everything that holds options.
@@ -208,6 +212,13 @@ macro_rules! option_setters {
             options.cursor = Some(cursor);
             self
         }
+        /// At most one such job at a time; what happens to another is said there.
+        pub fn unique(mut self, unique: $crate::Unique) -> Self {
+            let $this = &mut self;
+            let options: &mut $crate::JobOptions = $options;
+            options.unique = Some(unique);
+            self
+        }
     };
 }
 pub(crate) use option_setters;
@@ -251,6 +262,7 @@ impl JobOptions {
             metadata: self.metadata.or(defaults.metadata),
             traceparent: self.traceparent.or(defaults.traceparent),
             cursor: self.cursor.or(defaults.cursor),
+            unique: self.unique.or(defaults.unique),
         }
     }
 
@@ -291,6 +303,7 @@ impl JobOptions {
             metadata: json(self.metadata),
             traceparent: self.traceparent.unwrap_or_default(),
             cursor: json(self.cursor),
+            unique: self.unique.map(Unique::into_wire),
         }
     }
 }

@@ -6,6 +6,7 @@ use longshore_engine::wire::{Input, Wire};
 use longshore_engine::{Checkpoint, Clock, Command, Entry, Request, TimeMs, Verdict};
 
 use crate::map::{Entries, SimMap};
+use crate::workload::uniques::UNIQUE_KEY_FIRST;
 
 /// The keys under which the state keeps its own numbers, its index of dead jobs and how far jobs
 /// have come, as the engine's catalogue of keys has them.
@@ -73,6 +74,13 @@ pub(crate) fn keep_checkpoints(entries: &mut Entries, earlier: &Entries) {
         if let Some(older) = older {
             value.clone_from(older);
         }
+    }
+}
+
+/// Makes a state with the locks of unique keys that an earlier one had and it has no more.
+pub(crate) fn keep_locks(entries: &mut Entries, earlier: &Entries) {
+    for (key, value) in earlier.range(vec![UNIQUE_KEY_FIRST]..vec![UNIQUE_KEY_FIRST + 1]) {
+        entries.entry(key.clone()).or_insert_with(|| value.clone());
     }
 }
 

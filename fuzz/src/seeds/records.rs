@@ -51,6 +51,7 @@ fn job(phase: Phase) -> Job {
             tags: vec!["eu".to_owned(), "bulk".to_owned()],
             metadata: Some(Bytes::from_static(b"{\"request\":\"r-1\"}")),
             traceparent: Some(format!("00-{}-{}-01", "4b".repeat(16), "0f".repeat(8))),
+            unique: None,
         },
         fingerprint: Some([7; 16]),
         place: Place(12),

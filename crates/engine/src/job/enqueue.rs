@@ -14,6 +14,7 @@ use crate::record::Record;
 use crate::rejection::Rejection;
 use crate::state::State;
 use crate::timer::Subject;
+use crate::unique::check_unique;
 
 /// What one command decides: records, and the answer that they justify.
 pub(crate) type Decision = Result<(Vec<Record>, Answer), Rejection>;
@@ -106,6 +107,7 @@ impl<M: OrderedMap> State<M> {
         if let Some(deadline) = job.deadline {
             self.set_timer(deadline, Subject::job(ns, job.id));
         }
+        self.enter_unique(ns, &job);
         self.file_new(ns, queue, &job);
         self.put_job(ns, job);
     }
@@ -138,13 +140,22 @@ impl<'a, M: OrderedMap> Bulk<'a, M> {
             if earlier.fingerprint != new.fingerprint {
                 return Err(Rejection::JobIdTaken { id: new.id });
             }
-            self.answers.push(Enqueued { id: new.id, replayed: true });
+            self.answers.push(Enqueued { id: new.id, replayed: true, met: None });
             return Ok(());
         }
         let job = self.job(new)?;
-        self.overlay.kind(&new.kind)?;
-        self.answers.push(Enqueued { id: new.id, replayed: false });
         let (namespace, id) = (self.overlay.ns, new.id);
+        if let (Some(unique), Some(lock)) = (&new.unique, &job.options.unique)
+            && let Some(holder) = self.overlay.unique_holder(&lock.place(namespace))
+        {
+            let (record, met) = unique.meet(namespace, holder, (&job, &new.args))?;
+            record.into_iter().for_each(|record| self.overlay.record(record));
+            self.answers.push(Enqueued { id: holder.id, replayed: false, met: Some(met) });
+            return Ok(());
+        }
+        self.overlay.kind(&new.kind)?;
+        self.answers.push(Enqueued { id, replayed: false, met: None });
+        self.overlay.enter_unique(&job);
         self.overlay.enter(self.queue, id, new.fingerprint);
         self.overlay.record(Record::JobEnqueued { namespace, job: Box::new(job) });
         if new.cursor.is_some() {
@@ -167,6 +178,7 @@ impl<'a, M: OrderedMap> Bulk<'a, M> {
         let expires_at = expiry_of(limits, new, defaults, available_at, now)?;
         let max_age_ms = new.max_age_ms.or(defaults.max_age_ms);
         let retain_ms = new.retain_ms.or(defaults.retain_ms).unwrap_or(limits.retain_ms_default);
+        let retain_ms_min = new.unique.as_ref().map_or(0, |unique| unique.retain_ms_min(now));
         let max_attempts = new.max_attempts.or(defaults.max_attempts);
         let retry = new.retry.clone().or_else(|| defaults.retry.clone());
         Ok(Job {
@@ -184,10 +196,11 @@ impl<'a, M: OrderedMap> Bulk<'a, M> {
                 retry: retry.unwrap_or(RetryPolicy::Sidekiq),
                 max_attempts: max_attempts.unwrap_or(limits.max_attempts_default),
                 max_age_ms,
-                retain_ms: Some(retain_ms),
+                retain_ms: Some(retain_ms.max(retain_ms_min)),
                 tags: new.tags.clone(),
                 metadata: new.metadata.clone(),
                 traceparent: new.traceparent.clone(),
+                unique: new.unique.as_ref().map(|unique| unique.lock(now)),
             },
             fingerprint: new.fingerprint,
             place: self.overlay.next_place(),
@@ -254,6 +267,9 @@ fn check_new_job<M: OrderedMap>(state: &State<M>, new: &NewJob) -> Result<(), Re
     check_duration(limits, "max_age", new.max_age_ms, 1)?;
     check_duration(limits, "retain", new.retain_ms, 0)?;
     check_lease(state, new.lease_ms)?;
+    if let Some(unique) = &new.unique {
+        check_unique(limits, unique)?;
+    }
     if new.max_attempts == Some(0) {
         return Err(Rejection::ValueRefused {
             field: "max_attempts",

@@ -25,6 +25,7 @@ pub(crate) use enqueue::{Decision, check_lease};
 pub use retry_policy::RetryPolicy;
 
 use crate::ids::{BodyId, Epoch, JobId, Place, TimeMs, Token};
+use crate::unique::UniqueLock;
 use crate::wire::{wire_enum, wire_struct};
 
 /// Kinds that begin so belong to Longshore: a worker gets them only where it asks for them by
@@ -104,6 +105,8 @@ wire_struct! {
         pub metadata: Option<Bytes> = 9,
         /// W3C Trace Context, carried through.
         pub traceparent: Option<String> = 10,
+        /// The lock of its unique key, which it has or had.
+        pub unique: Option<UniqueLock> = 50,
     }
 }
 
@@ -345,6 +348,12 @@ impl Job {
     /// Whether a run of it has ended: only then a checkpoint may be kept beside a job that waits.
     pub(crate) fn has_run(&self) -> bool {
         self.attempt > 0 || !self.ends.is_empty() || self.last_error.is_some()
+    }
+
+    /// From which instant on it can start no more, while it waits.
+    pub(crate) fn cannot_start_from(&self) -> Option<TimeMs> {
+        let expires_at = self.options.expires_at.filter(|_| self.attempt == 0);
+        expires_at.into_iter().chain(self.deadline).min()
     }
 
     /// How the run under `token` ended, where the job still remembers it.

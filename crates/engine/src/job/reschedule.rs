@@ -30,9 +30,7 @@ impl<M: OrderedMap> State<M> {
             return Err(Rejection::JobStateRefused { id, state: job.phase.name(), needed });
         }
         let available_at = resolve_start(&self.limits, "run_at", start, moment.at)?.max(moment.at);
-        let expires_at = job.options.expires_at.filter(|_| job.attempt == 0);
-        let end = expires_at.into_iter().chain(job.deadline).min();
-        if let Some(end) = end.filter(|end| *end <= available_at) {
+        if let Some(end) = job.cannot_start_from().filter(|end| *end <= available_at) {
             let allowed = format!("before {end}, when it can start no more");
             let value = available_at.to_string();
             return Err(Rejection::ValueRefused { field: "run_at", value, allowed });

@@ -39,6 +39,7 @@ impl<M: OrderedMap> State<M> {
         }
         match job.phase {
             Phase::Dead { .. } => {
+                self.check_unique_free(namespace, &job)?;
                 let place = Some(self.meta.next_place);
                 Ok(Record::JobRetried { namespace, id, place })
             }
@@ -69,6 +70,7 @@ impl<M: OrderedMap> State<M> {
             self.set_timer(deadline, crate::timer::Subject::job(ns, id));
         }
         self.set_passed_timers(ns, &job);
+        self.enter_unique(ns, &job);
         self.file_new(ns, queue, &job);
         self.put_job(ns, job);
     }

@@ -46,7 +46,7 @@ impl<M: OrderedMap> State<M> {
         let mut together = match verdict {
             Verdict::Ack { follow_ups, .. } if !follow_ups.is_empty() => {
                 let mut overlay = Overlay::new(self, ns, moment);
-                overlay.leave(&live.job.queue);
+                overlay.leave(&live.job);
                 self.decide_follow_ups(overlay, follow_ups)?
             }
             _ => Vec::new(),

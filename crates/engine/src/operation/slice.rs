@@ -1,5 +1,6 @@
 //! One slice of an operation: a bounded number of jobs, and where the next slice begins.
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use bytes::Bytes;
@@ -29,6 +30,8 @@ impl<M: OrderedMap> State<M> {
     fn slice_of(&self, operation: &Operation, moment: Moment) -> Vec<Record> {
         let mut next = operation.clone();
         let mut records = Vec::new();
+        // Unique keys that jobs of this slice take up again.
+        let mut taken = BTreeSet::new();
         let mut left = self.limits.slice_items_max;
         let wanted = operation.kind.limit().map(|limit| limit.saturating_sub(operation.changed));
         let enough = |changed: usize| wanted.is_some_and(|wanted| changed as u64 >= wanted);
@@ -48,6 +51,7 @@ impl<M: OrderedMap> State<M> {
                 let id = indexed_job(key, value);
                 if let Some(job) = id.and_then(|id| self.job(operation.namespace, id))
                     && let Some(record) = self.affected(operation, &job, records.len() as u64)
+                    && self.may_take_unique(operation, &job, &mut taken)
                 {
                     records.push(record);
                 }
@@ -112,6 +116,20 @@ impl<M: OrderedMap> State<M> {
             (OperationKind::RetryDead { .. }, _) => None,
             _ => Some(Record::JobRemoved { namespace, id }),
         }
+    }
+
+    /// Whether a dead job may start again as far as its unique key goes: one whose key another has
+    /// stays where it is.
+    fn may_take_unique(
+        &self,
+        operation: &Operation,
+        job: &Job,
+        taken: &mut BTreeSet<Vec<u8>>,
+    ) -> bool {
+        let retries = matches!(operation.kind, OperationKind::RetryDead { .. });
+        let Some(lock) = job.options.unique.as_ref().filter(|_| retries) else { return true };
+        let ns = operation.namespace;
+        self.check_unique_free(ns, job).is_ok() && taken.insert(lock.place(ns))
     }
 
     /// The end of a queue that its operation emptied.

@@ -44,6 +44,7 @@ impl<M: OrderedMap> State<M> {
     /// An entry that is filed nowhere has ended: it is behind no key any more, and lets go what
     /// was behind it.
     pub(crate) fn leave_keys(&mut self, ns: NamespaceId, job: &Job) {
+        self.leave_unique_ended(ns, job);
         self.leave_ordering_key(ns, job);
         self.leave_pause(ns, job.id);
     }

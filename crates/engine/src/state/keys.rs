@@ -33,6 +33,7 @@
 //! | 24   | namespace u32                                          | `Kept`                   |
 //! | 25   | namespace u32, id 16                                   | -: paused                |
 //! | 26   | namespace u32, counted name                            | number of that queue     |
+//! | 150  | namespace u32, key 16, beginning of a period u64, or 0 | id: has that unique key  |
 //! | 170  | body u64                                               | how many hold it, u32,   |
 //! |      |                                                        | where more than one do   |
 
@@ -66,6 +67,7 @@ pub(crate) const QUEUE_COUNTS: u8 = 23;
 pub(crate) const NAMESPACE_KEPT: u8 = 24;
 pub(crate) const PAUSED: u8 = 25;
 pub(crate) const QUEUE_NAME: u8 = 26;
+pub(crate) const UNIQUE: u8 = 150;
 pub(crate) const BODY_HOLDERS: u8 = 170;
 
 /// A key under construction.
@@ -263,6 +265,10 @@ pub(crate) fn paused(ns: NamespaceId, id: JobId) -> Vec<u8> {
     Key::new(PAUSED).namespace(ns).id(id).done()
 }
 
+pub(crate) fn unique(ns: NamespaceId, key: [u8; 16], since: Option<TimeMs>) -> Vec<u8> {
+    Key::new(UNIQUE).namespace(ns).id(JobId(key)).u64(since.map_or(0, |since| since.0)).done()
+}
+
 /// The 16 bytes of a job id that begin at `at`.
 pub(crate) fn id_at(key: &[u8], at: usize) -> Option<JobId> {
     key.get(at..at + 16)?.try_into().ok().map(JobId)
@@ -317,6 +323,7 @@ mod tests {
             NAMESPACE_KEPT,
             PAUSED,
             QUEUE_NAME,
+            UNIQUE,
             BODY_HOLDERS,
         ];
         assert_eq!(named, used);

@@ -112,6 +112,7 @@ impl<M: OrderedMap> State<M> {
         for at in [job.options.expires_at, job.deadline].into_iter().flatten() {
             self.clear_timer(at, Subject::job(ns, job.id));
         }
+        self.leave_unique_forgotten(ns, job);
         self.forget_checkpoint(ns, job.id);
         self.drop_job(ns, job.id);
         let Some(fingerprint) = job.fingerprint else { return };

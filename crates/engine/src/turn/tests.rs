@@ -14,6 +14,7 @@ mod regressions;
 mod sessions;
 mod snoozes;
 mod stats;
+mod uniques;
 
 use std::collections::BTreeMap;
 

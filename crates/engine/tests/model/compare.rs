@@ -109,7 +109,8 @@ fn jobs(expected: &Reference, shard: &Shard) {
         assert_eq!(skipped_of(map, name, id), job.skipped, "skipped items of {id}");
     }
     // Byte 5 begins the keys of jobs, 14 those of attempts, 15 those of bodies, 16 those of
-    // tombstones, 21 those of checkpoints, 22 those of skipped items, 25 those of paused jobs.
+    // tombstones, 21 those of checkpoints, 22 those of skipped items, 25 those of paused jobs,
+    // 150 those of the locks of unique keys.
     let removed = expected.removed_namespaces();
     let count = |first: u8| {
         let of = map.keys().filter(|key| key.first() == Some(&first));
@@ -120,6 +121,7 @@ fn jobs(expected: &Reference, shard: &Shard) {
     assert_eq!(count(14), of_all(|job| job.notes.len()), "attempts in the map");
     assert_eq!(count(21), of_all(|job| usize::from(job.checkpoint.is_some())), "checkpoints");
     assert_eq!(count(25), of_all(|job| usize::from(job.paused)), "paused jobs in the map");
+    assert_eq!(count(150), of_all(|job| usize::from(Reference::has_unique(job))), "unique locks");
     assert_eq!(count(22), of_all(|job| job.skipped.len()), "skipped items in the map");
     assert_eq!(count(16), expected.tombstones.len(), "tombstones in the map");
     for (id, bytes) in &expected.bodies {

@@ -3,9 +3,9 @@
 use bytes::Bytes;
 use longshore_engine::{
     CheckpointJob, Command, ConsumerId, Credit, Delivery, EnqueueJobs, Epoch, Extension, FollowUp,
-    Holder, JobDefaults, JobError, JobId, LeaseJobs, NewJob, OperationId, OperationKind,
-    QueuePattern, QueueSettings, RetryFrom, RetryPolicy, Settlement, Start, Subscribe, TimeMs,
-    Token, Verdict,
+    Holder, JobDefaults, JobError, JobId, LeaseJobs, NewJob, NewUnique, OnConflict, OperationId,
+    OperationKind, QueuePattern, QueueSettings, RetryFrom, RetryPolicy, Settlement, Start,
+    Subscribe, TimeMs, Token, UniqueUntil, Verdict,
 };
 
 use crate::random::Random;
@@ -186,6 +186,7 @@ impl Generator {
         new.retain_ms = self.random.percent(25).then(|| self.span());
         new.retry = Some(self.policy());
         new.cursor = self.random.percent(8).then(|| self.cursor());
+        new.unique = self.random.maybe(25, unique);
         new
     }
 
@@ -431,6 +432,23 @@ impl Generator {
             10 => Command::CancelOperation { id },
             _ => Command::GetOperation { id },
         }
+    }
+}
+
+fn unique(random: &mut Random) -> NewUnique {
+    let until = [UniqueUntil::Started, UniqueUntil::Ended, UniqueUntil::Forgotten];
+    let on_conflict = match random.below(7) {
+        0 => OnConflict::Reject,
+        1 | 2 => OnConflict::Existing,
+        3 | 4 => OnConflict::Replace { args: random.percent(70), time: random.percent(50) },
+        5 => OnConflict::Debounce,
+        _ => OnConflict::Throttle,
+    };
+    NewUnique {
+        key: [random.below(3) as u8; 16],
+        period_ms: random.maybe(50, |random| [0, 1, 10_000, 3_600_000][random.below(4) as usize]),
+        until: until[random.below(3) as usize],
+        on_conflict,
     }
 }
 

@@ -10,6 +10,7 @@ mod operations;
 mod settle;
 mod stream;
 mod time;
+mod unique;
 mod view;
 
 use bytes::Bytes;
@@ -36,6 +37,8 @@ pub(crate) struct RefJob {
     pub(crate) size: u64,
     /// The step in which it ended.
     pub(crate) lot: u64,
+    /// It was handed to a worker since it entered, or was retried when dead.
+    pub(crate) started: bool,
 }
 
 #[derive(Clone, Debug)]

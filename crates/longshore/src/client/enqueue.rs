@@ -74,6 +74,9 @@ pub struct Enqueued {
     pub ids: Vec<String>,
     /// How many of them had been accepted by an earlier, equal request.
     pub replayed: u32,
+    /// Which of them, from 0, are not new but stand for one that was there, and what became of the
+    /// new one: `existing`, `replaced`, `debounced`, `throttled`. See [`Unique`](crate::Unique).
+    pub met: Vec<(usize, String)>,
 }
 
 /// What enqueues. Layers wrap one into another.
@@ -112,7 +115,8 @@ impl Service<EnqueueCall> for GrpcEnqueue {
             };
             let called = bounds.call_within(bounds.attempt, deadline, call.request, send).await;
             let answer = called.answer?;
-            Ok(Enqueued { ids: answer.ids, replayed: answer.replayed })
+            let met = answer.unique.into_iter().map(|met| (met.index as usize, met.outcome));
+            Ok(Enqueued { ids: answer.ids, replayed: answer.replayed, met: met.collect() })
         })
     }
 }
@@ -135,7 +139,7 @@ impl Service<EnqueueCall> for RecordEnqueue {
         let ids = jobs.iter().map(|job| job.id.clone()).collect();
         let jobs = jobs.into_iter().map(|job| FollowUp(v1::NewJob { queue: queue.clone(), ..job }));
         let replayed = self.0.record(jobs).map_err(ClientError::Refused);
-        ready(replayed.map(|replayed| Enqueued { ids, replayed }))
+        ready(replayed.map(|replayed| Enqueued { ids, replayed, met: Vec::new() }))
     }
 }
 

@@ -288,7 +288,7 @@ impl Jobs for Service {
         if let Some(code) = self.script.failures.lock().unwrap().pop_front() {
             return Err(Status::new(code, "the test says so"));
         }
-        Ok(Response::new(v1::EnqueueResponse { ids, replayed: 0 }))
+        Ok(Response::new(v1::EnqueueResponse { ids, replayed: 0, unique: Vec::new() }))
     }
 
     async fn enqueue_stream(
@@ -305,7 +305,7 @@ impl Jobs for Service {
                 *breaks -= 1;
                 return Err(Status::unavailable("the test broke it"));
             }
-            let accepted = v1::EnqueueResponse { ids, replayed: 0 };
+            let accepted = v1::EnqueueResponse { ids, replayed: 0, unique: Vec::new() };
             let outcome = match script.problem.lock().unwrap().clone() {
                 Some(problem) => Outcome::Refused(problem),
                 None => Outcome::Accepted(accepted),

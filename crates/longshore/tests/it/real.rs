@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::stream;
 use longshore::testing::EmbeddedServer;
-use longshore::{BatchOutcome, Ended, JobOptions, JobState, Jobs, Stopped};
+use longshore::{BatchOutcome, Ended, JobOptions, JobState, Jobs, Stopped, Unique};
 use serde_json::json;
 
 use crate::app::{App, Broken, Double, First, Gated, Numbers, PATIENCE, Running};
@@ -185,4 +185,21 @@ async fn skipped_items_are_listed_and_run_again() {
     assert_eq!(again.record().await.unwrap().counters["items"], 2);
     assert!(again.rerun_skipped(numbers()).await.unwrap().is_empty());
     worker.stop().await;
+}
+
+#[tokio::test]
+async fn a_unique_job_stands_for_the_next_one() {
+    let server = EmbeddedServer::start().await.unwrap();
+    let client = server.client();
+    let of = |unique: Unique| JobOptions::new().unique(unique).delay(Duration::from_secs(3600));
+    let existing = || Unique::existing().by(["kind", "args"]);
+    let first = client.enqueue(Double(1)).unique(existing()).await.unwrap();
+    let second = client.enqueue(Double(1)).unique(existing()).await.unwrap();
+    let other = client.enqueue(Double(2)).unique(existing()).await.unwrap();
+    assert!(first.id() == second.id() && first.id() != other.id());
+    let refused = client.enqueue(Double(1)).unique(Unique::reject().by(["kind", "args"])).await;
+    assert_eq!(refused.unwrap_err().code(), Some("unique_taken"));
+    let both = of(existing()).over(of(Unique::reject()));
+    assert_eq!(both.unique, Some(existing()));
+    server.stop().await.unwrap();
 }

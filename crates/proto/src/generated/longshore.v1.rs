@@ -66,6 +66,41 @@ pub struct NewJob {
     /// Where its first run begins: JSON; at the beginning where empty.
     #[prost(bytes = "bytes", tag = "21")]
     pub cursor: ::prost::bytes::Bytes,
+    /// At most one such job at a time.
+    #[prost(message, optional, tag = "50")]
+    pub unique: ::core::option::Option<Unique>,
+}
+/// How a job is to be unique: of the jobs that agree in what `by` names, at most one at a time.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Unique {
+    /// `kind`, `queue`, `args`, and JSON pointers into the args; the first three where empty.
+    #[prost(string, repeated, tag = "1")]
+    pub by: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// A text in which they agree, too.
+    #[prost(string, tag = "2")]
+    pub key: ::prost::alloc::string::String,
+    /// Only those of one period of this length are alike; periods follow each other from 1970 on.
+    #[prost(uint64, optional, tag = "3")]
+    pub period_ms: ::core::option::Option<u64>,
+    /// How long a job counts: `started`, `ended`, `forgotten`.
+    #[prost(string, tag = "4")]
+    pub until: ::prost::alloc::string::String,
+    /// `reject`, `existing`, `replace`, `debounce`, `throttle`; `reject` where empty.
+    #[prost(string, tag = "5")]
+    pub on_conflict: ::prost::alloc::string::String,
+    /// With `replace`: `args`, `run_at`; both where empty.
+    #[prost(string, repeated, tag = "6")]
+    pub replace: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// One of many jobs instead of which another one is there.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UniqueMet {
+    /// Which one, from 0.
+    #[prost(uint32, tag = "1")]
+    pub index: u32,
+    /// What became of it: `existing`, `replaced`, `debounced`, `throttled`.
+    #[prost(string, tag = "2")]
+    pub outcome: ::prost::alloc::string::String,
 }
 /// How long a failed job waits for its next attempt.
 #[derive(Clone, Copy, PartialEq, ::prost::Message)]
@@ -137,7 +172,7 @@ pub struct EnqueueRequest {
     #[prost(message, repeated, tag = "3")]
     pub jobs: ::prost::alloc::vec::Vec<NewJob>,
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct EnqueueResponse {
     /// In the order of the request.
     #[prost(string, repeated, tag = "1")]
@@ -145,15 +180,18 @@ pub struct EnqueueResponse {
     /// How many of them had been accepted by an earlier, equal request.
     #[prost(uint32, tag = "2")]
     pub replayed: u32,
+    /// Those instead of which another job is there, whose id stands in `ids`.
+    #[prost(message, repeated, tag = "50")]
+    pub unique: ::prost::alloc::vec::Vec<UniqueMet>,
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct EnqueueStreamResponse {
     #[prost(oneof = "enqueue_stream_response::Outcome", tags = "1, 2")]
     pub outcome: ::core::option::Option<enqueue_stream_response::Outcome>,
 }
 /// Nested message and enum types in `EnqueueStreamResponse`.
 pub mod enqueue_stream_response {
-    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
     pub enum Outcome {
         #[prost(message, tag = "1")]
         Accepted(super::EnqueueResponse),

@@ -3,7 +3,10 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{DurationText, InstantText, JobIdText, RawJson, RetryText};
+use super::{
+    DurationText, InstantText, JobIdText, RawJson, RetryText, UniqueMetText, UniqueOutcome,
+    UniqueText,
+};
 
 /// A job as its producer describes it. What is left out comes from the queue's defaults.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
@@ -80,6 +83,10 @@ pub struct NewJob<'a> {
     /// Where its first run begins, any JSON value but `null`; left out, at the beginning.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub cursor: Option<RawJson<'a>>,
+    /// At most one such job at a time.
+    #[serde(default, deserialize_with = "super::object::optional")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unique: Option<UniqueText>,
 }
 
 impl NewJob<'_> {
@@ -107,6 +114,7 @@ impl NewJob<'_> {
             metadata: None,
             traceparent: None,
             cursor: None,
+            unique: None,
         }
     }
 }
@@ -130,6 +138,9 @@ pub struct EnqueueAnswer {
     pub status: String,
     /// The same request came before and had this effect already.
     pub replayed: bool,
+    /// Another job is there, whose id this is: what became of the new one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unique: Option<UniqueOutcome>,
 }
 
 /// Many jobs were accepted.
@@ -139,4 +150,7 @@ pub struct EnqueueBulkAnswer {
     pub ids: Vec<JobIdText>,
     /// How many of them had been accepted by an earlier, equal request.
     pub replayed: u64,
+    /// Those instead of which another job is there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unique: Vec<UniqueMetText>,
 }

@@ -15,6 +15,7 @@ mod record;
 mod retry;
 mod shown;
 mod skipped;
+mod unique;
 mod work;
 mod worker;
 
@@ -40,6 +41,9 @@ pub use record::{
 pub use retry::RetryText;
 pub(crate) use shown::progress_in_words;
 pub use skipped::{SkipText, Skips};
+pub use unique::{
+    OnConflictText, UniqueMetText, UniqueOutcome, UniqueRecord, UniqueText, UniqueUntilText,
+};
 pub use work::{
     AckRequest, CheckpointRequest, DiscardRequest, FailRequest, HeartbeatAnswer, HeartbeatRequest,
     InstructionText, InterruptRequest, LeaseAnswer, LeaseRequest, LeasedJob, ReleaseRequest,

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::shown::{ShownText, in_words};
-use super::{Counters, DurationText, InstantText, JobIdText, RawJson, RetryText};
+use super::{Counters, DurationText, InstantText, JobIdText, RawJson, RetryText, UniqueRecord};
 
 /// The state of a job.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
@@ -386,6 +386,9 @@ pub struct JobRecord<'a> {
     /// W3C Trace Context.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traceparent: Option<String>,
+    /// How long the job counts as one of those that are unique, where it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unique: Option<UniqueRecord>,
     /// How far the run is, from 0 to 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<f64>,

@@ -8,7 +8,9 @@ use longshore_engine::{
 use longshore_proto::v1::{self, retry_policy, settlement};
 use serde_json::value::RawValue;
 
-use crate::api::{self, DurationText, InstantText, JobIdText, RawJson, RetryText, TokenText};
+use crate::api::{
+    self, DurationText, InstantText, JobIdText, RawJson, RetryText, TokenText, UniqueText,
+};
 use crate::http::code::Code;
 use crate::http::json::check_carried;
 use crate::http::parse::{Bounds, check_location, follow_ups, hundredths, job_of};
@@ -118,6 +120,33 @@ fn api_job(job: &v1::NewJob) -> Result<api::NewJob<'_>, Refusal> {
         metadata: raw("metadata", &job.metadata)?,
         traceparent: some(job.traceparent.clone()),
         cursor: raw("cursor", &job.cursor)?,
+        unique: job.unique.as_ref().map(unique_text).transpose()?,
+    })
+}
+
+/// A word of the API, where one is given.
+fn word<T: serde::de::DeserializeOwned>(
+    field: &str,
+    text: &str,
+    allowed: &str,
+) -> Result<Option<T>, Refusal> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let read = serde_json::from_value(serde_json::Value::String(text.to_owned()));
+    read.map(Some).map_err(|_| Refusal::value(field, quoted(text), allowed))
+}
+
+fn unique_text(unique: &v1::Unique) -> Result<UniqueText, Refusal> {
+    let until = "started, ended, forgotten";
+    let ways = "reject, existing, replace, debounce, throttle";
+    Ok(UniqueText {
+        by: (!unique.by.is_empty()).then(|| unique.by.clone()),
+        key: some(unique.key.clone()),
+        period: unique.period_ms.map(DurationText),
+        until: word("unique.until", &unique.until, until)?,
+        on_conflict: word("unique.on_conflict", &unique.on_conflict, ways)?,
+        replace: (!unique.replace.is_empty()).then(|| unique.replace.clone()),
     })
 }
 

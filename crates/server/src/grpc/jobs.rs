@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use longshore_engine::query::ListFilter;
-use longshore_engine::{Answer, Command, EnqueueJobs, JobId, JobView, RetryFrom, Start};
+use longshore_engine::{Answer, Command, EnqueueJobs, Enqueued, JobId, JobView, RetryFrom, Start};
 use longshore_proto::v1;
 use longshore_proto::v1::enqueue_stream_response::Outcome;
 use longshore_proto::v1::jobs_server::Jobs;
@@ -58,9 +58,15 @@ async fn enqueue(face: &Face, request: v1::EnqueueRequest) -> Result<v1::Enqueue
         Answer::Enqueued(jobs) => Ok(v1::EnqueueResponse {
             ids: jobs.iter().map(|one| id_text(one.id)).collect(),
             replayed: jobs.iter().filter(|one| one.replayed).count() as u32,
+            unique: jobs.iter().enumerate().filter_map(unique_met).collect(),
         }),
         other => Err(unexpected(&other)),
     }
+}
+
+fn unique_met((index, one): (usize, &Enqueued)) -> Option<v1::UniqueMet> {
+    let outcome = view::unique_outcome(one.met?).as_str().to_owned();
+    Some(v1::UniqueMet { index: index as u32, outcome })
 }
 
 /// Enqueues a batch of a call of many, unless an earlier one was `refused` for now: its producer
@@ -86,9 +92,10 @@ async fn enqueue_in_order(
 }
 
 /// Bytes of the answer to a batch of so many jobs, or a few more: each has an id of 36 characters
-/// with the field's number and the length before it.
+/// with the field's number and the length before it, and what
+/// became of it where another one is there.
 fn answer_bytes(jobs: usize) -> usize {
-    64 + 38 * jobs
+    64 + 60 * jobs
 }
 
 /// Enqueues a batch of a call of many and tells the outcome. Whoever does not take the outcomes of

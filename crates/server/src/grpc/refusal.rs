@@ -129,7 +129,7 @@ fn grpc_code(code: Code) -> Grpc {
         | Code::ResultUnknown
         | Code::RouteUnknown
         | Code::WorkerUnknown => Grpc::NotFound,
-        Code::JobIdTaken => Grpc::AlreadyExists,
+        Code::JobIdTaken | Code::UniqueTaken => Grpc::AlreadyExists,
         Code::JobStateRefused
         | Code::LeaseLost
         | Code::NamespaceNotEmpty

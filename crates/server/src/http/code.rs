@@ -86,6 +86,7 @@ codes! {
     TooManyWaiting = "too_many_waiting", SERVICE_UNAVAILABLE, "Too many requests wait for jobs";
     TooManyWorkers = "too_many_workers", TOO_MANY_REQUESTS, "Too many workers are connected";
     TurnPassed = "turn_passed", CONFLICT, "The turn is older than one that was answered";
+    UniqueTaken = "unique_taken", CONFLICT, "Another job has the unique key";
     ValueRefused = "value_refused", BAD_REQUEST, "A value is not allowed";
     WorkerUnknown = "worker_unknown", NOT_FOUND, "The worker is not connected";
 }

@@ -177,7 +177,9 @@ impl Refusal {
     /// What the engine refuses of a bulk. A bulk of one job is a bulk: its fault has an index.
     pub(crate) fn of_bulk(rejection: Rejection) -> Self {
         let is_of_a_job = match &rejection {
-            Rejection::JobIdTaken { .. } | Rejection::TooManyKinds { .. } => true,
+            Rejection::JobIdTaken { .. }
+            | Rejection::UniqueTaken { .. }
+            | Rejection::TooManyKinds { .. } => true,
             Rejection::ValueRefused { field, .. } => !matches!(*field, "jobs" | "queue"),
             _ => false,
         };
@@ -331,6 +333,10 @@ impl From<Rejection> for Refusal {
                 let value = id.to_string();
                 let allowed = "a new id, or the content that this id had before".to_owned();
                 say(Code::JobIdTaken).about("id", value, allowed)
+            }
+            Rejection::UniqueTaken { holder } => {
+                let allowed = "a job whose unique key no other has".to_owned();
+                say(Code::UniqueTaken).about("unique", JobIdText(holder.0).to_string(), allowed)
             }
             Rejection::ValueRefused { field, value, allowed } => {
                 value_refused(field, &value, &allowed)

@@ -4,14 +4,15 @@ use bytes::Bytes;
 use longshore_engine::{
     AttemptNote, BlockedBy, CancelReason, Cause, Checkpoint, DeadReason, End, EndKind, Job,
     JobDefaults, JobError, JobState, JobView, NamespaceView, Operation, OperationKind,
-    OperationState, Phase, QueueSettings, QueueView, RetryPolicy, SkippedItem, TimeMs,
+    OperationState, Phase, QueueSettings, QueueView, RetryPolicy, SkippedItem, TimeMs, UniqueLock,
+    UniqueMet, UniqueUntil,
 };
 
 use crate::api::{
     AttemptOutcomeText, AttemptRecord, BlockedByRecord, CheckpointRecord, Counters, DurationText,
     ErrorText, InstantText, JobDefaultsBody, JobIdText, JobRecord, LeaseRecord, NamespaceRecord,
     OperationRecord, OperationStateText, QueueRecord, QueueSettingsBody, RawJson, RetryText,
-    SkippedRecord, StateText, StatusRecord,
+    SkippedRecord, StateText, StatusRecord, UniqueOutcome, UniqueRecord, UniqueUntilText,
 };
 
 fn instant(at: TimeMs) -> InstantText {
@@ -164,6 +165,7 @@ pub(crate) fn job(view: &JobView) -> JobRecord<'static> {
         tags: options.tags.clone(),
         metadata: options.metadata.as_ref().and_then(stored),
         traceparent: options.traceparent.clone(),
+        unique: options.unique.as_ref().map(unique),
         progress: view.progress().map(share),
         progress_text: view.progress_text().map(str::to_owned),
         checkpoint: view.checkpoint.as_ref().map(|it| checkpoint(it, view.ran_ms())),
@@ -180,6 +182,25 @@ pub(crate) fn job(view: &JobView) -> JobRecord<'static> {
         location: success(&job.phase).0,
         attempts: None,
     }
+}
+
+/// What became of a job whose like was there.
+pub(crate) fn unique_outcome(met: UniqueMet) -> UniqueOutcome {
+    match met {
+        UniqueMet::Existing => UniqueOutcome::Existing,
+        UniqueMet::Replaced => UniqueOutcome::Replaced,
+        UniqueMet::Debounced => UniqueOutcome::Debounced,
+        UniqueMet::Throttled => UniqueOutcome::Throttled,
+    }
+}
+
+fn unique(lock: &UniqueLock) -> UniqueRecord {
+    let until = match lock.until {
+        UniqueUntil::Started => UniqueUntilText::Started,
+        UniqueUntil::Ended => UniqueUntilText::Ended,
+        UniqueUntil::Forgotten => UniqueUntilText::Forgotten,
+    };
+    UniqueRecord { until, period_from: lock.since.map(instant) }
 }
 
 /// What keeps a job from being handed out.

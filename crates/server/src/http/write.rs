@@ -5,6 +5,7 @@ use longshore_engine::{Delivery, EndKind, Enqueued, JobId, Token};
 
 use super::json::{write_number, write_string};
 use super::refusal::Refusal;
+use super::view;
 use crate::api::{DurationText, JobIdText, write_instant};
 
 /// What became of one settlement.
@@ -32,16 +33,22 @@ pub(crate) fn enqueued(one: Enqueued, status_path: &str) -> Vec<u8> {
     out.extend_from_slice(b",\"status\":");
     write_string(&mut out, status_path);
     out.extend_from_slice(if one.replayed {
-        b",\"replayed\":true}"
+        b",\"replayed\":true"
     } else {
-        b",\"replayed\":false}"
+        b",\"replayed\":false"
     });
+    if let Some(met) = one.met {
+        out.extend_from_slice(b",\"unique\":");
+        write_string(&mut out, view::unique_outcome(met).as_str());
+    }
+    out.push(b'}');
     out
 }
 
 /// Bytes of the answer to an enqueue of so many jobs, or a few more.
 pub(crate) fn enqueued_bulk_bytes(jobs: usize) -> usize {
-    40 * jobs + 64
+    // Where all were there before, each has its outcome, too.
+    84 * jobs + 64
 }
 
 /// The answer to an enqueue of many jobs.
@@ -56,6 +63,18 @@ pub(crate) fn enqueued_bulk(jobs: &[Enqueued]) -> Vec<u8> {
     }
     out.extend_from_slice(b"],\"replayed\":");
     write_number(&mut out, jobs.iter().filter(|job| job.replayed).count() as u64);
+    let mut any = false;
+    for (index, met) in jobs.iter().enumerate().filter_map(|(at, job)| Some((at, job.met?))) {
+        out.extend_from_slice(if any { b",{\"index\":" } else { b",\"unique\":[{\"index\":" });
+        any = true;
+        write_number(&mut out, index as u64);
+        out.extend_from_slice(b",\"outcome\":");
+        write_string(&mut out, view::unique_outcome(met).as_str());
+        out.push(b'}');
+    }
+    if any {
+        out.push(b']');
+    }
     out.push(b'}');
     out
 }
@@ -236,7 +255,11 @@ mod tests {
     use longshore_engine::{Epoch, Rejection, TimeMs};
 
     use super::*;
-    use crate::api::{EnqueueAnswer, EnqueueBulkAnswer, LeaseAnswer, SettleAnswer, VerdictText};
+    use longshore_engine::UniqueMet;
+
+    use crate::api::{
+        EnqueueAnswer, EnqueueBulkAnswer, LeaseAnswer, SettleAnswer, UniqueOutcome, VerdictText,
+    };
 
     fn delivery() -> Delivery {
         Delivery {
@@ -303,7 +326,7 @@ mod tests {
         let answer: SettleAnswer = serde_json::from_slice(&body).unwrap();
         assert_eq!(serde_json::to_vec(&answer).unwrap(), body);
 
-        let one = Enqueued { id: JobId([5; 16]), replayed: true };
+        let one = Enqueued { id: JobId([5; 16]), replayed: true, met: None };
         let body = enqueued(one, "/v1/status/5");
         let answer: EnqueueAnswer = serde_json::from_slice(&body).unwrap();
         assert_eq!(serde_json::to_vec(&answer).unwrap(), body);
@@ -312,5 +335,16 @@ mod tests {
         let answer: EnqueueBulkAnswer = serde_json::from_slice(&body).unwrap();
         assert_eq!(serde_json::to_vec(&answer).unwrap(), body);
         assert_eq!(answer.replayed, 2);
+
+        let met = Enqueued { replayed: false, met: Some(UniqueMet::Throttled), ..one };
+        let body = enqueued(met, "/v1/status/5");
+        let answer: EnqueueAnswer = serde_json::from_slice(&body).unwrap();
+        assert_eq!(serde_json::to_vec(&answer).unwrap(), body);
+        assert_eq!(answer.unique, Some(UniqueOutcome::Throttled));
+        let body = enqueued_bulk(&[one, met, met]);
+        let answer: EnqueueBulkAnswer = serde_json::from_slice(&body).unwrap();
+        assert_eq!(serde_json::to_vec(&answer).unwrap(), body);
+        assert_eq!(answer.unique.iter().map(|it| it.index).collect::<Vec<_>>(), [1, 2]);
+        assert!(enqueued_bulk(&vec![met; 10_000]).len() <= enqueued_bulk_bytes(10_000));
     }
 }

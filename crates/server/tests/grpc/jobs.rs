@@ -288,3 +288,31 @@ async fn reflection_names_the_services() {
     assert!(format!("{told:?}").contains("FileDescriptorResponse"), "{told:?}");
     server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_unique_job_stands_for_the_next_one() {
+    let server = Server::start().await;
+    let unique = v1::Unique {
+        by: vec!["kind".into(), "/a".into()],
+        on_conflict: "existing".into(),
+        ..Default::default()
+    };
+    let of = |args: &str| v1::NewJob {
+        args: args.as_bytes().to_vec().into(),
+        unique: Some(unique.clone()),
+        ..job()
+    };
+    let ask = |jobs| v1::EnqueueRequest { queue: "q".into(), jobs, ..Default::default() };
+    let mut jobs = server.jobs().await;
+    let first = jobs.enqueue(ask(vec![of("{\"a\":1}")])).await.unwrap().into_inner();
+    let all = vec![of("{\"a\":2}"), of("{\"a\":1,\"b\":2}")];
+    let answer = jobs.enqueue(ask(all)).await.unwrap().into_inner();
+    assert_eq!(answer.ids[1], first.ids[0]);
+    let met = v1::UniqueMet { index: 1, outcome: "existing".into() };
+    assert_eq!(answer.unique, [met]);
+    let odd = v1::Unique { on_conflict: "wait".into(), ..Default::default() };
+    let job = v1::NewJob { unique: Some(odd), ..job() };
+    let refused = jobs.enqueue(ask(vec![job])).await.unwrap_err();
+    assert_eq!(refused.metadata().get("longshore-code").unwrap(), "value_refused");
+    server.stop().await;
+}

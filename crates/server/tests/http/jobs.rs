@@ -354,3 +354,45 @@ async fn a_settlement_that_is_out_of_bounds_harms_only_itself() {
     assert_eq!(told["settled"][2]["settled"], "ack", "{told}");
     server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_unique_job_stands_for_the_next_one_or_refuses_it() {
+    let server = Server::start().await;
+    let client = &mut server.client().await;
+    let of = |args: Value, unique: Value| json!({"kind": "k", "args": args, "unique": unique});
+    let by = json!(["kind", "/order"]);
+    let first = enqueue(client, "q", of(json!({"order": 7, "x": 1}), json!({"by": by}))).await;
+    let second = of(json!({"order": 7, "x": 2}), json!({"by": by})).to_string();
+    let refused = client.post("/v1/queues/q/jobs", &second).await.refused(409, "unique_taken");
+    assert_eq!((&refused["field"], &refused["value"]), (&json!("unique"), &json!(first)));
+    let other = of(json!({"order": 8}), json!({"by": by, "period": "1h"}));
+    enqueue(client, "q", other.clone()).await;
+
+    let replace = json!({"by": by, "on_conflict": "replace", "replace": ["args"]});
+    let existing = json!({"by": by, "on_conflict": "existing", "until": "started"});
+    let args = json!({"order": 7, "x": 3});
+    let bulk =
+        json!({"jobs": [of(args.clone(), replace), of(args.clone(), existing), {"kind": "l"}]});
+    let answer = client.post("/v1/queues/q/jobs", &bulk.to_string()).await.expect(202);
+    assert_eq!((&answer["ids"][0], &answer["ids"][1]), (&json!(first), &json!(first)));
+    let met = json!([{"index": 0, "outcome": "replaced"}, {"index": 1, "outcome": "existing"}]);
+    assert_eq!(answer["unique"], met);
+    let record = client.get(&format!("/v1/jobs/{first}")).await.expect(200);
+    assert_eq!((&record["args"], &record["unique"]["until"]), (&args, &json!("ended")));
+
+    for (unique, field) in [
+        (json!({"by": ["sort"]}), "unique.by"),
+        (json!({"by": []}), "unique.by"),
+        (json!({"replace": ["args"]}), "unique.replace"),
+        (json!({"on_conflict": "replace", "replace": ["priority"]}), "unique.replace"),
+        (json!({"on_conflict": "throttle"}), "unique.on_conflict"),
+        (json!({"on_conflict": "wait"}), "unique.on_conflict"),
+        (json!({"period": "0s"}), "unique.period"),
+        (json!({"key": ""}), "unique.key"),
+    ] {
+        let body = of(json!({}), unique).to_string();
+        let refused = client.post("/v1/queues/q/jobs", &body).await.refused(400, "value_refused");
+        assert_eq!(refused["field"], field, "{body}: {refused}");
+    }
+    server.stop().await;
+}

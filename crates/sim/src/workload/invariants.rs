@@ -11,6 +11,7 @@ use longshore_engine::{Cause, Clock, EndKind, JobId, JobState, JobView, Place, T
 use super::Check;
 use super::ops::checkpoint;
 use super::shadow::{Outcome, Shadow, Told};
+use super::uniques;
 use crate::map::SimMap;
 use crate::node::NAMESPACES;
 
@@ -32,7 +33,7 @@ pub(crate) fn jobs_of(
 /// Checks a state to which nothing was added since its last group.
 pub(crate) fn check(turn: &Turn<SimMap>, shadow: &Shadow, clock: Clock) -> Check {
     let map = turn.map();
-    let mut counted = BTreeMap::new();
+    let (mut counted, mut all) = (BTreeMap::new(), Vec::new());
     for (namespace, name) in NAMESPACES.iter().enumerate() {
         let jobs = jobs_of(map, name, None, clock);
         let by_id = jobs.iter().map(|view| (view.job.id, view)).collect();
@@ -55,7 +56,9 @@ pub(crate) fn check(turn: &Turn<SimMap>, shadow: &Shadow, clock: Clock) -> Check
         for view in &jobs {
             count(&mut counted, name, view, &heads);
         }
+        all.extend(jobs);
     }
+    uniques::check(map, &all)?;
     check_settings(turn, shadow, clock)?;
     check_counts(turn, clock, &counted)
 }

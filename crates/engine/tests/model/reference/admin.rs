@@ -171,6 +171,11 @@ impl Reference {
 
     fn retry(&mut self, ns: NamespaceId, id: JobId, from: &RetryFrom) -> Refusable<Answer> {
         let Some(job) = self.job(ns, id) else { return Err(self.unknown(ns, id)) };
+        if Self::is_dead(&job.job)
+            && let Some(holder) = self.is_taken(ns, &job.job)
+        {
+            return Err(Rejection::UniqueTaken { holder });
+        }
         let retrying = matches!(job.job.phase, Phase::Retrying) && job.run.is_none();
         if let RetryFrom::Cursor(cursor) = from
             && cursor.len() as u64 > self.limits.cursor_bytes_max

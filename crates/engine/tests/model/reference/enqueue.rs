@@ -11,10 +11,22 @@ use super::{RefJob, RefQueue, Reference, Refusable, refused, room};
 /// Jobs that may enter together, and what comes into being with them.
 #[derive(Debug, Default)]
 pub(super) struct Entering<'a> {
-    jobs: Vec<(&'a str, &'a NewJob)>,
+    pub(super) jobs: Vec<(&'a str, &'a NewJob)>,
+    pub(super) changes: Vec<Change>,
+    /// The job that ends with it.
+    pub(super) leaving: Option<JobId>,
     answers: Vec<Enqueued>,
     queues: Vec<&'a str>,
     kinds: Vec<String>,
+}
+
+/// What a job that waits gets of one that does not enter, after so many have entered.
+#[derive(Debug)]
+pub(super) struct Change {
+    pub(super) after: usize,
+    pub(super) id: JobId,
+    pub(super) args: Option<bytes::Bytes>,
+    pub(super) at: Option<TimeMs>,
 }
 
 impl Reference {
@@ -32,7 +44,7 @@ impl Reference {
             self.check_queue_room(ns, 0)?;
         }
         let all = command.jobs.iter().map(|new| (command.queue.as_str(), new));
-        let entering = match self.check_all(ns, all.collect()) {
+        let entering = match self.check_all(ns, all.collect(), None) {
             Err(Rejection::JobsRefused { mut faults }) if count == 1 => {
                 return Err(faults.remove(0).1);
             }
@@ -49,7 +61,7 @@ impl Reference {
         &self,
         ns: NamespaceId,
         follow_ups: &'a [FollowUp],
-        leaving: &str,
+        (leaving, queue): (JobId, &str),
     ) -> Refusable<Entering<'a>> {
         let bytes: usize = follow_ups.iter().map(|one| bytes_of(&one.job)).sum();
         let too_many = follow_ups.len() > self.limits.bulk_jobs_max;
@@ -57,8 +69,8 @@ impl Reference {
             return Err(refused("enqueue"));
         }
         let all = follow_ups.iter().map(|one| (one.queue.as_str(), &one.job)).collect();
-        let entering = self.check_all(ns, all)?;
-        self.check_lengths(ns, &entering, Some(leaving))?;
+        let entering = self.check_all(ns, all, Some(leaving))?;
+        self.check_lengths(ns, &entering, Some(queue))?;
         Ok(entering)
     }
 
@@ -66,12 +78,13 @@ impl Reference {
         &self,
         ns: NamespaceId,
         all: Vec<(&'a str, &'a NewJob)>,
+        leaving: Option<JobId>,
     ) -> Refusable<Entering<'a>> {
-        let mut entering = Entering::default();
+        let mut entering = Entering { leaving, ..Entering::default() };
         let mut faults = Vec::new();
         for (index, (queue, new)) in all.into_iter().enumerate() {
             match self.consider(ns, queue, new, &mut entering) {
-                Ok(replayed) => entering.answers.push(Enqueued { id: new.id, replayed }),
+                Ok(answer) => entering.answers.push(answer),
                 Err(rejection) => faults.push((index, rejection)),
             }
         }
@@ -106,7 +119,11 @@ impl Reference {
             self.kinds.push((ns, kind, KindId(self.next_kind)));
             self.next_kind += 1;
         }
-        for (queue, new) in entering.jobs {
+        let mut changes = entering.changes.into_iter().peekable();
+        for (index, (queue, new)) in entering.jobs.into_iter().enumerate() {
+            while let Some(change) = changes.next_if(|change| change.after <= index) {
+                self.replace(ns, (change.id, change.args, change.at));
+            }
             let place = self.take_place();
             let settings = self.queue_mut(ns, queue).settings.clone();
             let mut job = self.describe(new, queue, &settings, place);
@@ -124,7 +141,11 @@ impl Reference {
                 snoozed_out: false,
                 size: 0,
                 lot: 0,
+                started: false,
             });
+        }
+        for change in changes {
+            self.replace(ns, (change.id, change.args, change.at));
         }
     }
 
@@ -135,7 +156,7 @@ impl Reference {
         queue: &'a str,
         new: &'a NewJob,
         entering: &mut Entering<'a>,
-    ) -> Refusable<bool> {
+    ) -> Refusable<Enqueued> {
         self.check_name("queue", queue)?;
         if self.queue_named(ns, queue).is_none() && !entering.queues.contains(&queue) {
             self.check_queue_room(ns, entering.queues.len())?;
@@ -149,12 +170,17 @@ impl Reference {
                 None => self.fingerprint_of(ns, new.id),
             };
             match before {
-                Some(before) if before == Some(fingerprint) => return Ok(true),
+                Some(before) if before == Some(fingerprint) => {
+                    return Ok(Enqueued { id: new.id, replayed: true, met: None });
+                }
                 Some(_) => return Err(Rejection::JobIdTaken { id: new.id }),
                 None => {}
             }
         }
         self.check_new(new)?;
+        if let Some((id, met)) = self.meet(ns, (queue, new), entering)? {
+            return Ok(Enqueued { id, replayed: false, met: Some(met) });
+        }
         if self.kind(ns, &new.kind).is_none() && !entering.kinds.contains(&new.kind) {
             let all = self.kinds.iter().map(|(of, ..)| *of);
             let all = all.chain(entering.kinds.iter().map(|_| ns));
@@ -164,7 +190,7 @@ impl Reference {
             entering.kinds.push(new.kind.clone());
         }
         entering.jobs.push((queue, new));
-        Ok(false)
+        Ok(Enqueued { id: new.id, replayed: false, met: None })
     }
 
     #[expect(clippy::option_option, reason = "an id may be taken without a fingerprint")]
@@ -194,6 +220,7 @@ impl Reference {
             }
         }
         self.check_lease_ms(new.lease_ms)?;
+        self.check_unique(new)?;
         if new.max_attempts == Some(0) {
             return Err(refused("max_attempts"));
         }
@@ -216,7 +243,13 @@ impl Reference {
         }
     }
 
-    fn describe(&self, new: &NewJob, queue: &str, settings: &QueueSettings, place: Place) -> Job {
+    pub(super) fn describe(
+        &self,
+        new: &NewJob,
+        queue: &str,
+        settings: &QueueSettings,
+        place: Place,
+    ) -> Job {
         let defaults = &settings.defaults;
         let now = self.now;
         let max_age_ms = new.max_age_ms.or(defaults.max_age_ms);
@@ -227,6 +260,7 @@ impl Reference {
             None => defaults.ttl_ms.map(|ms| available_at.plus(ms)),
         };
         let retain_ms = new.retain_ms.or(defaults.retain_ms);
+        let retain_ms = retain_ms.unwrap_or(self.limits.retain_ms_default);
         let max_attempts = new.max_attempts.or(defaults.max_attempts);
         Job {
             id: new.id,
@@ -247,10 +281,11 @@ impl Reference {
                     .unwrap_or(RetryPolicy::Sidekiq),
                 max_attempts: max_attempts.unwrap_or(self.limits.max_attempts_default),
                 max_age_ms,
-                retain_ms: Some(retain_ms.unwrap_or(self.limits.retain_ms_default)),
+                retain_ms: Some(self.retain_ms_of(new, retain_ms)),
                 tags: new.tags.clone(),
                 metadata: new.metadata.clone(),
                 traceparent: new.traceparent.clone(),
+                unique: self.lock_of(new),
             },
             fingerprint: new.fingerprint,
             place,

@@ -259,6 +259,7 @@ impl Reference {
         };
         let expires = timeout.map_or(expires, |timeout| expires.min(timeout));
         let begun = false;
+        job.started = true;
         job.run = Some(Run { lease: lease.clone(), expires, timeout, held, begun });
         let job = job.clone();
         self.delivery(&job, &lease)

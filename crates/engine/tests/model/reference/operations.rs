@@ -155,7 +155,7 @@ impl Reference {
         let spots: Vec<_> = spots
             .take_while(|(_, id)| {
                 let enough = wanted == 0;
-                if !enough && self.affects(&operation, *id) {
+                if !enough && self.affects(&operation, *id, &affected) {
                     wanted -= 1;
                     affected.push(*id);
                 }
@@ -183,8 +183,16 @@ impl Reference {
         self.operations[index] = RefOperation { operation, reached };
     }
 
-    fn affects(&self, operation: &Operation, id: JobId) -> bool {
-        let job = &self.job(operation.namespace, id).expect("it was found there").job;
+    fn affects(&self, operation: &Operation, id: JobId, before: &[JobId]) -> bool {
+        let ns = operation.namespace;
+        let job = &self.job(ns, id).expect("it was found there").job;
+        let key = |job: &Job| job.options.unique.as_ref().map(|lock| (lock.key, lock.since));
+        let earlier = before.iter().filter_map(|id| key(&self.job(ns, *id)?.job));
+        let taken =
+            self.is_taken(ns, job).is_some() || earlier.into_iter().any(|of| Some(of) == key(job));
+        if taken && matches!(operation.kind, OperationKind::RetryDead { .. }) {
+            return false;
+        }
         let (_, kind, before) = filter(&operation.kind);
         let since = job.phase.ended_at().unwrap_or(job.enqueued_at);
         job.place < operation.upper
@@ -203,7 +211,7 @@ impl Reference {
     pub(super) fn retry_dead(&mut self, ns: NamespaceId, id: JobId) {
         let (now, place) = (self.now, self.take_place());
         let job = self.job_mut(ns, id);
-        job.size = 0;
+        (job.size, job.started) = (0, false);
         let job = &mut job.job;
         job.place = place;
         job.phase = Phase::Waiting;

@@ -32,7 +32,7 @@ impl Reference {
         let wanted_gone = run.lease.cancel_requested;
         let kind = match &s.verdict {
             Verdict::Ack { result, location, follow_ups } => {
-                let entering = self.follow_ups(ns, follow_ups, &found.job.queue.clone())?;
+                let entering = self.follow_ups(ns, follow_ups, (s.id, &found.job.queue.clone()))?;
                 let result_bytes = result.as_ref().map_or(0, bytes::Bytes::len) as u64;
                 if result_bytes > self.limits.result_bytes_max {
                     return Err(refused("result"));

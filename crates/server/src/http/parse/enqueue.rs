@@ -12,6 +12,7 @@ use super::Bounds;
 use super::check::{check_bytes, check_count};
 use super::fingerprint::fingerprint;
 use super::id_source::fresh_id;
+use super::unique::new_unique;
 use crate::api::{self, Object, RetryText};
 use crate::http::code::Code;
 use crate::http::json::{THE_BODY, check_carried, missing, read, slice, text_of};
@@ -202,6 +203,8 @@ impl Reading<'_> {
         let delay = bounds.duration("delay", job.delay, 0)?.map(Start::After);
         let expires_at = bounds.instant("expires_at", job.expires_at)?.map(Start::At);
         let ttl = bounds.duration("ttl", job.ttl, 1)?.map(Start::After);
+        let unique = job.unique.as_ref().map(|of| new_unique(self.queue, &job, of, bounds));
+        let unique = unique.transpose()?;
         let named = job.id.map(|id| (JobId(id.0), fingerprint(self.queue, &job)));
         Ok(NewJob {
             id: named.map_or_else(fresh_id, |(id, _)| id),
@@ -223,6 +226,7 @@ impl Reading<'_> {
             tags: job.tags.unwrap_or_default(),
             traceparent: job.traceparent,
             cursor,
+            unique,
         })
     }
 }

@@ -60,6 +60,9 @@ pub(super) fn fingerprint(queue: &str, job: &NewJob<'_>) -> [u8; 16] {
     if let Some(cursor) = cursor {
         form.json(25, cursor.get());
     }
+    if let Some(unique) = &job.unique {
+        form.field(26, &serde_json::to_vec(unique).unwrap_or_default());
+    }
     form.finish()
 }
 
@@ -149,6 +152,8 @@ mod tests {
             "{\"kind\":\"k\",\"delay\":\"1s\"}",
             "{\"kind\":\"k\",\"ttl\":\"1s\"}",
             "{\"kind\":\"k\",\"cursor\":1}",
+            "{\"kind\":\"k\",\"unique\":{}}",
+            "{\"kind\":\"k\",\"unique\":{\"on_conflict\":\"existing\"}}",
             "{\"kind\":\"k\",\"tags\":[\"a\",\"b\"]}",
             "{\"kind\":\"k\",\"tags\":[\"ab\"]}",
             "{\"kind\":\"k\",\"retry\":{\"policy\":\"sidekiq\"}}",

@@ -15,6 +15,7 @@ mod progress;
 mod settle;
 #[cfg(test)]
 mod tests;
+mod unique;
 
 pub(crate) use admin::settings_of;
 pub(super) use admin::{parse_purge, parse_retry_dead, parse_settings};

@@ -2,7 +2,10 @@
 //! connection.
 
 use bytes::Bytes;
-use longshore_engine::{Answer, EnqueueJobs, FollowUp, JobId, NewJob, RetryPolicy, Start};
+use longshore_engine::{
+    Answer, EnqueueJobs, FollowUp, JobId, NewJob, NewUnique, OnConflict, RetryPolicy, Start,
+    UniqueUntil,
+};
 
 use crate::random::Random;
 use crate::workload::shadow::{Shadow, Told};
@@ -11,8 +14,34 @@ use crate::workload::{Check, KEYS, KINDS, QUEUES};
 pub(crate) fn sample(random: &mut Random, next_id: &mut u64) -> EnqueueJobs {
     let count = if random.percent(70) { 1 } else { 1 + random.below(7) };
     let named = random.percent(70);
-    let jobs = (0..count).map(|_| new_job(random, next_id, named)).collect();
+    let jobs = (0..count).map(|_| unique_or_not(random, next_id, named)).collect();
     EnqueueJobs { queue: (*random.pick(&QUEUES)).to_owned(), jobs }
+}
+
+/// Now and then a unique job. Those of a key have the same args, so that what is replaced can be
+/// told from what is lost.
+fn unique_or_not(random: &mut Random, next_id: &mut u64, named: bool) -> NewJob {
+    let mut new = new_job(random, next_id, named);
+    if random.percent(15) {
+        let key = random.below(3) as u8;
+        new.args = Bytes::from(vec![b'0' + key; if key == 2 { 5000 } else { 10 }]);
+        let until = [UniqueUntil::Started, UniqueUntil::Ended, UniqueUntil::Forgotten];
+        let ways = [
+            OnConflict::Reject,
+            OnConflict::Existing,
+            OnConflict::Replace { args: true, time: false },
+            OnConflict::Throttle,
+        ];
+        let on_conflict = *random.pick(&ways);
+        let periodic = on_conflict == OnConflict::Throttle || random.percent(30);
+        new.unique = Some(NewUnique {
+            key: [key; 16],
+            period_ms: periodic.then(|| 1000 + random.below(2) * 100_000),
+            until: *random.pick(&until),
+            on_conflict,
+        });
+    }
+    new
 }
 
 fn new_job(random: &mut Random, next_id: &mut u64, named: bool) -> NewJob {
@@ -91,10 +120,21 @@ pub(crate) fn told(
 ) -> Check {
     match answer {
         Answer::Enqueued(enqueued) => {
-            for one in enqueued {
+            for (new, one) in enqueue.jobs.iter().zip(enqueued) {
                 let Some(told) = shadow.job((namespace, one.id)) else {
                     return Err(format!("{} was enqueued, but nobody asked", one.id));
                 };
+                if one.met.is_some() {
+                    let key = |new: &NewJob| new.unique.as_ref().map(|unique| unique.key);
+                    if key(&told.new) != key(new) {
+                        return Err(format!("{} was taken for {}: another key", one.id, new.id));
+                    }
+                    if let Some(told) = shadow.job((namespace, new.id)).filter(|_| new.id != one.id)
+                    {
+                        told.refusals += 1;
+                    }
+                    continue;
+                }
                 if told.acked && !one.replayed {
                     return Err(format!("job {} was enqueued twice", one.id));
                 }
