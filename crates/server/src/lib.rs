@@ -6,7 +6,6 @@ pub mod grpc;
 pub mod http;
 
 mod admission;
-mod class;
 mod clock;
 mod commit;
 mod courier;
@@ -36,8 +35,8 @@ mod workers;
 
 pub use admission::{InFlight, Publishing};
 pub use commit::EXIT_JOURNAL_FAILED;
-pub use disk::{DiskLevel, DiskMarks, DiskProbe, FileSystem, Space};
-pub use inbox::InboxLimits;
+pub use disk::{DiskProbe, FileSystem};
+pub use longshore_engine::driver::{DiskLevel, DiskMarks, InboxLimits, Space};
 pub use manifest::{Manifest, ManifestError, SHARDS_MAX};
 pub use metrics::{HistogramView, ShardCounters};
 pub use node::{EXIT_STORE_LOST, Node, OpenError};

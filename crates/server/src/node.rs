@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
+use longshore_engine::driver::{Class, Ending, Policy, Refused, bytes_of, enqueues};
 use longshore_engine::query::BodyMissing;
 use longshore_engine::{
     Answer, Command, ConsumerId, Reader, ReplyTo, Request, ShardStats, StatsCursor, Subscribe,
@@ -15,18 +16,16 @@ use thiserror::Error;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::admission::{Admission, InFlight, Publishing};
-use crate::class::{Class, bytes_of, enqueues};
-use crate::courier::{Caller, Courier, Handover, News, Subscriber};
-use crate::disk::{DiskLevel, DiskProbe, FileSystem, Reserve};
+use crate::courier::{Courier, Handover, News, Place, Subscriber};
+use crate::disk::{DiskProbe, FileSystem, Reserve};
 use crate::disk_watch::{DiskWatch, StoreGuard};
 use crate::flush::Compactor;
-use crate::inbox::{Call, Ending, Refused};
+use crate::inbox::Call;
 use crate::manifest::Manifest;
 pub(crate) use crate::node_config::{NodeConfig, StoreLost};
 pub(crate) use crate::node_stats::{NodeStats, Readiness, ShardNumbers};
 use crate::recover::{OpenJournal, Origin};
 use crate::routing::shard_of;
-use crate::shard::FlushPolicy;
 use crate::shard_thread::{ShardSetup, panic_reason};
 use crate::shared::{ShardShared, ShardState};
 use crate::store_dir::{StoreDir, StoreDirError};
@@ -108,10 +107,10 @@ impl Node {
             DiskWatch::start(Arc::clone(&admission), around.probe, config.disk, reserve, guard)?;
         let compactor = Compactor::start()?;
         let start = Instant::now();
-        let policy = FlushPolicy {
+        let policy = Policy {
             journal_bytes_max: config.flush_journal_bytes_max,
-            age_max: config.flush_age_max,
-            memtable_bytes: config.lsm.memtable_bytes,
+            age_ms_max: config.flush_age_max.as_millis() as u64,
+            ..Policy::of(config.lsm.memtable_bytes)
         };
         let running = Running { threads: Vec::new(), compactor, watch, store };
         let node = Self {
@@ -133,12 +132,12 @@ impl Node {
                 open_journal: Arc::clone(&around.open_journal),
                 lsm: config.lsm.clone(),
                 limits: config.limits.clone(),
+                policy: policy.clone(),
                 namespaces: namespaces_of(&config.namespaces, shared.index, manifest.shards),
             };
             let setup = ShardSetup {
                 shared: Arc::clone(shared),
                 origin,
-                policy: policy.clone(),
                 compactor: parts.compactor.handle(),
                 start,
             };
@@ -215,10 +214,11 @@ impl Node {
         self.admit(shard, bytes, &command)?;
         let in_flight = self.inner.admission.count(bytes);
         let (reply, answer) = oneshot::channel();
-        let caller = Caller { reply, courier: self.courier.clone(), give_back_in: None };
+        let (courier, subscriber) = (self.courier.clone(), subscriber.map(Box::new));
+        let caller = Place { reply, courier, in_flight, subscriber };
         let reply_to = shard.next_reply();
         let request = Request { namespace, reply_to, command };
-        let call = Call { request, caller, class, bytes, in_flight, subscriber };
+        let call = Call { request, caller, class, bytes };
         match shard.inbox.push(call) {
             Ok(()) => {}
             Err(Refused::Closed) => return Err(shard.unavailable()),
@@ -251,11 +251,7 @@ impl Node {
                 return Err(Unavailable::new(shard_index, Cause::DiskLow, reason));
             }
         }
-        // A lease is a record too. What it settles gets through; the shard grants nothing then.
-        if let Command::LeaseJobs(lease) = command
-            && lease.settle.is_empty()
-            && admission.disk() >= DiskLevel::SettleOnly
-        {
+        if !admission.disk().admits(command) {
             return Err(Unavailable::new(shard_index, Cause::DiskLow, admission.disk_reason()));
         }
         Ok(())
