@@ -22,8 +22,8 @@ use crate::disk_watch::{DiskWatch, StoreGuard};
 use crate::flush::Compactor;
 use crate::inbox::Call;
 use crate::manifest::Manifest;
-pub(crate) use crate::node_config::{NodeConfig, StoreLost};
-pub(crate) use crate::node_stats::{NodeStats, Readiness, ShardNumbers};
+use crate::node_config::{NodeConfig, StoreLost};
+use crate::node_stats::{NodeStats, Readiness, ShardNumbers};
 use crate::recover::{OpenJournal, Origin};
 use crate::routing::shard_of;
 use crate::shard_thread::{ShardSetup, panic_reason};
@@ -149,7 +149,7 @@ impl Node {
 
     /// A handle for one thread, and what has to run on that thread as long as it is used: calls of
     /// the same moment then reach the shards together, and so do their answers.
-    pub(crate) fn for_thread(&self) -> (Self, impl Future<Output = ()> + Send + 'static) {
+    pub fn for_thread(&self) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let courier = Arc::new(Courier::default());
         let inner = Arc::clone(&self.inner);
         let node = Self { inner: Arc::clone(&inner), courier: Some(Arc::clone(&courier)) };
@@ -173,7 +173,7 @@ impl Node {
     }
 
     /// A consumer of that namespace, which gets nothing before [`Node::subscribe`].
-    pub(crate) fn consumer(&self, namespace: &str) -> Subscription {
+    pub fn consumer(&self, namespace: &str) -> Subscription {
         let shard = Arc::clone(self.shard(namespace));
         let id = ConsumerId(shard.next_reply().0);
         let (sender, news) = mpsc::unbounded_channel();
@@ -183,7 +183,7 @@ impl Node {
     }
 
     /// Has a namespace's shard carry out what makes the subscriber a consumer.
-    pub(crate) async fn subscribe(
+    pub async fn subscribe(
         &self,
         subscriber: Subscriber,
         command: Box<Subscribe>,
@@ -330,12 +330,12 @@ impl Node {
     }
 
     /// Whether it is about to stop.
-    pub(crate) fn is_stopping(&self) -> bool {
+    pub fn is_stopping(&self) -> bool {
         self.inner.admission.is_stopping()
     }
 
     /// How many shards it has.
-    pub(crate) fn shards(&self) -> u32 {
+    pub fn shards(&self) -> u32 {
         self.inner.manifest.shards
     }
 
@@ -419,35 +419,35 @@ impl Drop for Waiting<'_> {
 /// A consumer's place to get jobs at. It is one no longer once this is dropped: what is on its way
 /// to it then is given back.
 #[derive(Debug)]
-pub(crate) struct Subscription {
+pub struct Subscription {
     shard: Arc<ShardShared>,
     /// Its number, for credit.
-    pub(crate) id: ConsumerId,
+    pub id: ConsumerId,
     news: mpsc::UnboundedReceiver<News>,
     subscriber: Option<Subscriber>,
 }
 
 impl Subscription {
     /// What [`Node::subscribe`] needs, once.
-    pub(crate) fn subscriber(&mut self) -> Option<Subscriber> {
+    pub fn subscriber(&mut self) -> Option<Subscriber> {
         self.subscriber.take()
     }
 
     /// What comes next; `None` where nothing will any more.
-    pub(crate) async fn next(&mut self) -> Option<News> {
+    pub async fn next(&mut self) -> Option<News> {
         self.news.recv().await
     }
 }
 
 impl Subscription {
     /// Whether nothing is there at the moment.
-    pub(crate) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.news.is_empty()
     }
 
     /// Ends it, and waits until the shard was told of everything that goes back: whatever it is
     /// told after that finds those jobs free.
-    pub(crate) async fn leave(mut self) {
+    pub async fn leave(mut self) {
         self.tell_gone();
         while let Some(News::Jobs(_) | News::Closed(_)) = self.next().await {}
     }

@@ -99,7 +99,7 @@ impl Drop for Handover {
 
 /// Who gets what a shard delivers. The credit that was given bounds what lies there.
 #[derive(Debug)]
-pub(crate) struct Subscriber {
+pub struct Subscriber {
     pub(crate) news: mpsc::UnboundedSender<News>,
     pub(crate) courier: Option<Arc<Courier>>,
     pub(crate) namespace: String,
@@ -107,7 +107,7 @@ pub(crate) struct Subscriber {
 
 /// What a subscriber gets.
 #[derive(Debug)]
-pub(crate) enum News {
+pub enum News {
     /// Jobs to run.
     Jobs(HandedJobs),
     /// Nothing more, for this reason.
@@ -119,7 +119,7 @@ pub(crate) enum News {
 /// Jobs between the shard and their worker's connection. Those that are not taken, wherever they
 /// are dropped, are given back.
 #[derive(Debug)]
-pub(crate) struct HandedJobs {
+pub struct HandedJobs {
     jobs: VecDeque<Delivery>,
     shard: Arc<ShardShared>,
     namespace: String,
@@ -132,17 +132,22 @@ impl HandedJobs {
     }
 
     /// How many there are.
-    pub(crate) fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.jobs.len()
     }
 
+    /// Whether all were taken.
+    pub fn is_empty(&self) -> bool {
+        self.jobs.is_empty()
+    }
+
     /// Those that were not taken yet.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Delivery> {
+    pub fn iter(&self) -> impl Iterator<Item = &Delivery> {
         self.jobs.iter()
     }
 
     /// Takes the next one: the worker's connection has it from here on.
-    pub(crate) fn take(&mut self) -> Option<Delivery> {
+    pub fn take(&mut self) -> Option<Delivery> {
         self.jobs.pop_front()
     }
 }
