@@ -13,6 +13,7 @@ mod apply;
 mod bounds;
 mod command;
 mod cost;
+pub mod driver;
 mod effect;
 mod ids;
 mod job;

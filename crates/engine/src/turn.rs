@@ -249,9 +249,23 @@ impl<M: OrderedMap> Turn<M> {
 
     /// Everything up to `durable` is on disk: releases what waited for that.
     pub fn committed(&mut self, durable: Position) -> Vec<Effect> {
+        self.set_durable(durable);
+        self.ready_effects()
+    }
+
+    /// Everything up to `durable` is on disk; what waited for that is asked for one by one.
+    pub(crate) fn set_durable(&mut self, durable: Position) {
         assert!(durable <= self.position, "{durable} is durable, but not yet decided");
         self.durable = self.durable.max(durable);
-        self.ready_effects()
+    }
+
+    /// The next effect that waits for `durable` at most.
+    pub(crate) fn next_effect(&mut self, durable: Position) -> Option<Effect> {
+        let (position, _) = self.effects.front()?;
+        if *position > durable {
+            return None;
+        }
+        self.effects.pop_front().map(|(_, effect)| effect)
     }
 
     /// Effects that wait for nothing any more.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use longshore_engine::{Cap, Instruction, JobId, JobView, Lease, TimeMs, Token};
 use tokio::sync::{Notify, watch};
 
-use crate::clock::wall_now;
+use longshore_node::wall_now;
 
 /// Workers that are remembered at the same time.
 const WORKERS_MAX: Cap = Cap { shard: 20_000, namespace: 10_000 };

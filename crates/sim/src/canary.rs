@@ -1,21 +1,23 @@
-//! Faults put in on purpose, to prove that the simulator notices them. Each is a switch in the
-//! simulated driver or disk; none is in code that the server runs.
+//! Faults put in on purpose, to prove that the simulator notices them: mutations of the driver that
+//! ships, and faults of the disk, of the state and of what the engine is told.
 
-/// A fault of the shard's driver that the invariants must catch.
+use std::cell::Cell;
+
+use longshore_engine::driver::{Fault, Faults};
+
+use crate::random::Random;
+
+/// A fault that the invariants must catch.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Canary {
+    /// A condition of the driver is left out.
+    Driver(Fault),
     /// Syncs do nothing: an append answers before the disk has it.
     NoFsync,
-    /// Answers go out when they are decided, not when their records are durable.
-    AnswerBeforeCommit,
     /// A new life counts its epochs and tokens from the beginning.
     TokenReuse,
-    /// The state is flushed at a position that the journal does not have yet.
-    FlushBeyondDurable,
     /// A flush leaves out the index of dead jobs.
     LostDeadSet,
-    /// Recovery leaves out an entry.
-    SkippedReplay,
     /// A checkpoint counts whatever its token.
     StaleToken,
     /// A flush keeps checkpoints as the flush before it did.
@@ -30,55 +32,83 @@ pub enum Canary {
     InterruptUnheard,
     /// The progress of runs is not heard: what runs at most once and told it can be given back.
     ProgressUnheard,
-    /// What is delivered to a consumer that has gone is dropped.
-    StrandedGrant,
     /// A flush keeps the locks of unique keys that were let go since the flush before.
     LeakedLock,
 }
 
+/// Every canary with its name on the command line.
+pub const CANARIES: [(&str, Canary); 33] = [
+    ("no-fsync", Canary::NoFsync),
+    ("token-reuse", Canary::TokenReuse),
+    ("lost-dead-set", Canary::LostDeadSet),
+    ("stale-token", Canary::StaleToken),
+    ("cursor-back", Canary::CursorBack),
+    ("start-unheard", Canary::StartUnheard),
+    ("return-unheard", Canary::ReturnUnheard),
+    ("headway-forgotten", Canary::HeadwayForgotten),
+    ("interrupt-unheard", Canary::InterruptUnheard),
+    ("progress-unheard", Canary::ProgressUnheard),
+    ("leaked-lock", Canary::LeakedLock),
+    ("answer-before-commit", Canary::Driver(Fault::AnswerBeforeCommit)),
+    ("starved-is-durable", Canary::Driver(Fault::StarvedIsDurable)),
+    ("two-groups", Canary::Driver(Fault::TwoGroups)),
+    ("finished-early", Canary::Driver(Fault::FinishedEarly)),
+    ("skipped-replay", Canary::Driver(Fault::SkippedReplay)),
+    ("rotated-in-group", Canary::Driver(Fault::RotatedInGroup)),
+    ("overfull-memtable", Canary::Driver(Fault::OverfullMemtable)),
+    ("long-replay", Canary::Driver(Fault::LongReplay)),
+    ("old-change", Canary::Driver(Fault::OldChange)),
+    ("flush-beyond-durable", Canary::Driver(Fault::FlushBeyondDurable)),
+    ("unflushed", Canary::Driver(Fault::Unflushed)),
+    ("truncate-beyond-flushed", Canary::Driver(Fault::TruncateBeyondFlushed)),
+    ("kept-journal", Canary::Driver(Fault::KeptJournal)),
+    ("unmarked", Canary::Driver(Fault::Unmarked)),
+    ("stranded-answer", Canary::Driver(Fault::StrandedAnswer)),
+    ("stranded-delivery", Canary::Driver(Fault::StrandedDelivery)),
+    ("stranded-return", Canary::Driver(Fault::StrandedReturn)),
+    ("left-early", Canary::Driver(Fault::LeftEarly)),
+    ("grants-on-full-disk", Canary::Driver(Fault::GrantsOnFullDisk)),
+    ("takes-in-while-crammed", Canary::Driver(Fault::TakesInWhileCrammed)),
+    ("hangs-while-starved", Canary::Driver(Fault::HangsWhileStarved)),
+    ("huge-group", Canary::Driver(Fault::HugeGroup)),
+];
+
 impl Canary {
-    /// Every one of them.
-    pub const ALL: [Self; 15] = [
-        Self::NoFsync,
-        Self::AnswerBeforeCommit,
-        Self::TokenReuse,
-        Self::FlushBeyondDurable,
-        Self::LostDeadSet,
-        Self::SkippedReplay,
-        Self::StaleToken,
-        Self::CursorBack,
-        Self::StartUnheard,
-        Self::ReturnUnheard,
-        Self::HeadwayForgotten,
-        Self::InterruptUnheard,
-        Self::ProgressUnheard,
-        Self::StrandedGrant,
-        Self::LeakedLock,
-    ];
+    /// The one of that name.
+    pub fn named(name: &str) -> Option<Self> {
+        CANARIES.into_iter().find(|(of, _)| *of == name).map(|(_, canary)| canary)
+    }
 
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::NoFsync => "no-fsync",
-            Self::AnswerBeforeCommit => "answer-before-commit",
-            Self::TokenReuse => "token-reuse",
-            Self::FlushBeyondDurable => "flush-beyond-durable",
-            Self::LostDeadSet => "lost-dead-set",
-            Self::SkippedReplay => "skipped-replay",
-            Self::StaleToken => "stale-token",
-            Self::CursorBack => "cursor-back",
-            Self::StartUnheard => "start-unheard",
-            Self::ReturnUnheard => "return-unheard",
-            Self::HeadwayForgotten => "headway-forgotten",
-            Self::InterruptUnheard => "interrupt-unheard",
-            Self::ProgressUnheard => "progress-unheard",
-            Self::StrandedGrant => "stranded-grant",
-            Self::LeakedLock => "leaked-lock",
-        }
+        CANARIES.into_iter().find(|(_, it)| *it == self).map_or("", |(name, _)| name)
     }
+}
 
-    /// The one of that name.
-    pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|canary| canary.name() == name)
+/// The fault of one driver, or none.
+#[derive(Debug)]
+pub(crate) struct Injected {
+    fault: Option<Fault>,
+    seed: Cell<u64>,
+}
+
+impl Injected {
+    pub(crate) fn of(canary: Option<Canary>, seed: u64) -> Self {
+        let fault = match canary {
+            Some(Canary::Driver(fault)) => Some(fault),
+            _ => None,
+        };
+        Self { fault, seed: Cell::new(seed) }
+    }
+}
+
+impl Faults for Injected {
+    fn has(&self, fault: Fault) -> bool {
+        if self.fault != Some(fault) {
+            return false;
+        }
+        // Not every entry: a start that skips all of them is noticed by far too much.
+        self.seed.set(self.seed.get().wrapping_add(1));
+        fault != Fault::SkippedReplay || Random::new(self.seed.get()).percent(10)
     }
 }

@@ -3,9 +3,9 @@
 use bytes::Bytes;
 use longshore_engine::query::{Lookup, find_job};
 use longshore_engine::wire::{Input, Wire};
-use longshore_engine::{Checkpoint, Clock, Command, Entry, Request, TimeMs, Verdict};
+use longshore_engine::{Checkpoint, Clock, Command, Request, Verdict};
 
-use crate::map::{Entries, SimMap};
+use crate::map::{Entries, Image, SimTree};
 use crate::workload::uniques::UNIQUE_KEY_FIRST;
 
 /// The keys under which the state keeps its own numbers, its index of dead jobs and how far jobs
@@ -45,7 +45,7 @@ pub(crate) fn drop_progress(request: &mut Request) {
 }
 
 /// Makes a state that begins its epochs and tokens anew.
-pub(crate) fn forget_tokens(map: &mut SimMap) {
+pub(crate) fn forget_tokens(map: &mut Image) {
     let Some(meta) = map.entries.get(META_KEY) else { return };
     let mut input = Input::new(meta);
     let mut numbers = Vec::new();
@@ -96,7 +96,7 @@ pub(crate) fn forget_headway(entries: &mut Entries) {
 }
 
 /// Gives checkpoints the token of whatever lease their job has.
-pub(crate) fn honour_stale(map: &SimMap, request: &mut Request, clock: Clock) {
+pub(crate) fn honour_stale(map: &SimTree, request: &mut Request, clock: Clock) {
     let Command::CheckpointJobs(told) = &mut request.command else { return };
     for told in told {
         if let Lookup::Found(view) = find_job(map, &request.namespace, told.id, clock.wall)
@@ -105,10 +105,4 @@ pub(crate) fn honour_stale(map: &SimMap, request: &mut Request, clock: Clock) {
             told.token = lease.token;
         }
     }
-}
-
-/// An entry at the same time in which nothing happened.
-pub(crate) fn emptied(entry: &Bytes) -> Bytes {
-    let at = Entry::from_bytes(entry).map_or(TimeMs(0), |entry| entry.at);
-    Entry { at, records: Vec::new() }.to_bytes()
 }

@@ -20,6 +20,11 @@ impl Ledger {
         self.attempted = group.entries().map(|(_, e)| Bytes::copy_from_slice(e)).collect();
     }
 
+    /// Whether the journal ever had anything.
+    pub(crate) fn is_used(&self) -> bool {
+        !self.durable.is_empty()
+    }
+
     /// The journal answered that the attempted group is durable.
     pub(crate) fn acknowledge(&mut self) {
         self.durable.append(&mut self.attempted);

@@ -1,10 +1,10 @@
 //! The simulator: one shard of Longshore in a world where everything goes wrong that may, decided
-//! by a seed. The engine and the journal are the real ones; clock, disk, network, clients and the
-//! thread that drives the shard's turn are simulated. The same seed gives the same run.
+//! by a seed. The engine, its driver and the journal are those that ship; clock, disk, network,
+//! clients and threads are simulated. The same seed gives the same run.
 //!
-//! Where to begin: [`run`] runs one seed; `simulation` chooses what happens next, `node` drives
-//! the turn as the server does, `workload` holds the clients, what they were told, and what must
-//! be true of it. A [`Canary`] is a fault put in on purpose, which must be noticed.
+//! Where to begin: [`run`] runs one seed; `simulation` chooses what happens next, `node` does for
+//! the driver what the server's threads do, `workload` holds the clients, what they were told, and
+//! what must be true of it. A [`Canary`] is a fault put in on purpose, which must be noticed.
 
 mod canary;
 mod clock;
@@ -18,8 +18,9 @@ mod rest;
 mod simulation;
 mod store;
 mod trace;
+mod watch;
 mod workload;
 
-pub use canary::Canary;
+pub use canary::{CANARIES, Canary};
 pub use simulation::{Config, Failure, Summary, run};
 pub use workload::oracle::Verdict;

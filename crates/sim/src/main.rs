@@ -12,10 +12,7 @@ const USAGE: &str =
   --from S       the first of them (default 0)
   --seed S       run one seed and show what happened
   --steps N      things that happen in a run (default 500)
-  --canary NAME  put a fault in on purpose: no-fsync, answer-before-commit, token-reuse,
-                 flush-beyond-durable, lost-dead-set, skipped-replay, stale-token, cursor-back,
-                 start-unheard, return-unheard, headway-forgotten,
-                 interrupt-unheard, progress-unheard, stranded-grant, leaked-lock";
+  --canary NAME  put a fault in on purpose: a word of crates/sim/src/canary.rs";
 
 struct Options {
     seeds: std::ops::Range<u64>,

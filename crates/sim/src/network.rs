@@ -61,6 +61,21 @@ impl Network {
         reply_to
     }
 
+    /// Who listens for that answer.
+    pub(crate) fn listener(&self, reply_to: ReplyTo) -> Option<usize> {
+        self.listening.get(&reply_to).copied()
+    }
+
+    /// Every answer that is listened for.
+    pub(crate) fn awaited(&self) -> impl Iterator<Item = ReplyTo> {
+        self.listening.keys().copied()
+    }
+
+    /// A stream has left the shard.
+    pub(crate) fn left(&mut self, id: ConsumerId) {
+        self.streams.remove(&id);
+    }
+
     /// A request that arrives now; which one is chance.
     pub(crate) fn arrive(&mut self, random: &mut Random) -> Option<(ReplyTo, Call)> {
         if self.up.is_empty() {

@@ -1,34 +1,64 @@
-//! The process that serves a shard: it drives the engine's turn over the journal and flushes the
-//! state, in the order in which the server's threads do. What it decides next is not its own.
+//! The process that serves a shard: the driver that ships, over the real journal on a simulated
+//! disk. What the server's threads do for the driver waits here until chance has them do it.
 
-use longshore_engine::{
-    Answer, Clock, Command, Effect, Instruction, Limits, Position, Recovery, Request, Turn,
+use longshore_engine::driver::{
+    Action, Call, Class, DiskLevel, DiskMarks, Driver, Ending, InboxLimits, Input, Policy, Refused,
+    ReserveMove, Space, Start, Waiting, bytes_of,
 };
-use longshore_journal::{AppendError, FaultyJournal, Group, Journal, OpenError};
+use longshore_engine::{
+    Answer, Clock, Command, ConsumerId, Instruction, Limits, ReplyTo, Request, Turn,
+};
+use longshore_journal::{AppendError, FaultyJournal, Group, Journal, OpenError, Position};
 
-use crate::canary::Canary;
+use crate::canary::{Canary, Injected};
 use crate::faults;
-use crate::map::SimMap;
+use crate::map::{MEMTABLE_BYTES, Sealed, SimTree};
 use crate::random::Random;
 use crate::store::Store;
 use crate::trace::Trace;
+use crate::watch::Watch;
+use crate::workload::Check;
 
-/// What was released, in order.
-pub(crate) type Released = Vec<Effect>;
+/// What is for clients, in order.
+pub(crate) type Released = Vec<Action<ReplyTo>>;
 
 /// Namespaces that exist from the start.
 pub(crate) const NAMESPACES: [&str; 2] = ["default", "second"];
 
+/// Every bound is tiny, so that short runs meet them all.
+pub(crate) const POLICY: Policy = Policy {
+    group_bytes_max: 1 << 10,
+    journal_bytes_max: 3 << 9,
+    age_ms_max: 60_000,
+    crammed_bytes: MEMTABLE_BYTES + 128,
+    quiet_ms: 10,
+};
+const INBOX: InboxLimits = InboxLimits { calls_max: 6, bytes_max: 64 << 10 };
+const MARKS: DiskMarks = DiskMarks {
+    warn_bytes: Some(6 << 10),
+    refuse_bytes: Some(4 << 10),
+    settle_only_bytes: Some(2 << 10),
+};
+/// Attempts after which the callers of a group that waits for space are told.
+const PATIENCE: u32 = 2;
+
 #[derive(Debug)]
 pub(crate) struct Node {
-    pub(crate) turn: Turn<SimMap>,
+    driver: Driver<SimTree, ReplyTo, Injected>,
+    pub(crate) waiting: Waiting<ReplyTo>,
     journal: FaultyJournal,
     canary: Option<Canary>,
-    in_flight: Option<Group>,
-    /// A state that is not written to any more and waits to be flushed.
-    sealed: Option<SimMap>,
-    /// Entries before this one are in the flushed state.
-    truncate_before: Option<Position>,
+    pub(crate) watch: Watch,
+    /// The group that is to be appended, and how often that met a full disk.
+    group: Option<(Group, u32)>,
+    sealed: Sealed,
+    /// What is sealed up to here is to be flushed.
+    flush: Option<Position>,
+    /// A flush has met a full disk.
+    flush_waits: bool,
+    /// Entries before this one are to be given back.
+    truncate: Option<Position>,
+    mark: bool,
 }
 
 /// Why a process did not come up.
@@ -56,108 +86,196 @@ impl Node {
         random: &mut Random,
         trace: &mut Trace,
     ) -> Result<Self, StartError> {
-        let config = FaultyJournal::tiny_config();
-        let opened = FaultyJournal::open(&store.disk, config);
+        let opened = FaultyJournal::open(&store.disk, FaultyJournal::tiny_config());
         if store.has_crashed() {
             return Err(StartError::Ended("in the middle of starting".to_owned()));
         }
         let (journal, found) = opened.map_err(|error| open_error(&error))?;
-        let violation = StartError::Violation;
-        let all = journal.read_from(found.first).map_err(|error| violation(error.to_string()))?;
-        store.ledger.check(found.first, found.tail, all).map_err(violation)?;
-        let mut map = store.image.clone();
-        let (persisted, tail) = (map.position, found.tail);
+        let all = journal.read_from(found.first).map_err(violation)?;
+        store.ledger.check(found.first, found.tail, all).map_err(StartError::Violation)?;
+        let mut image = store.image.clone();
+        let (persisted, tail) = (image.position, found.tail);
         trace.note(format_args!("recover from {persisted} to {tail}, torn: {:?}", found.torn));
-        if tail < persisted {
-            return Err(violation(format!("the state is at {persisted}, the journal at {tail}")));
-        }
         if canary == Some(Canary::TokenReuse) && tail == persisted {
-            faults::forget_tokens(&mut map);
+            faults::forget_tokens(&mut image);
         }
-        let skipped = (canary == Some(Canary::SkippedReplay) && random.percent(50))
-            .then(|| Position(persisted.0 + 1 + random.below(tail.0 - persisted.0)));
-        let mut recovery = Recovery::begin(map, persisted, limits.clone())
-            .map_err(|error| violation(error.to_string()))?;
-        let entries = journal.read_from(persisted.next());
-        for entry in entries.map_err(|error| violation(error.to_string()))? {
-            let (position, mut entry) = entry.map_err(|error| violation(error.to_string()))?;
-            if skipped == Some(position) {
-                entry = faults::emptied(&entry);
+        let tree = SimTree::of(image);
+        let sealed = tree.sealed.clone();
+        let used = store.ledger.is_used();
+        let faults = Injected::of(canary, random.next());
+        let start = Start::begin(tree, (persisted, tail), used, limits.clone(), faults);
+        let mut start = start.map_err(violation)?;
+        for entry in journal.read_from(persisted.next()).map_err(violation)? {
+            let (position, entry) = entry.map_err(violation)?;
+            if start.replay(position, &entry).map_err(violation)? {
+                store.image = sealed.borrow_mut().pop_front().expect("it was sealed just now");
             }
-            let replayed = recovery.replay(position, &entry);
-            replayed.map_err(|error| violation(error.to_string()))?;
         }
-        let turn = recovery.start(clock, &NAMESPACES);
-        let (in_flight, sealed, truncate_before) = (None, None, None);
-        let mut node = Self { turn, journal, canary, in_flight, sealed, truncate_before };
-        node.seal();
-        match node.commit(store) {
-            Ok(Some(_)) => Ok(node),
-            Ok(None) => Err(StartError::Ended("no space".to_owned())),
+        let (driver, group) = start.serve(clock, &NAMESPACES, POLICY);
+        let mut waiting = Waiting::new(INBOX);
+        waiting.set_open(true);
+        let watch = Watch::new(clock, store.image.position);
+        let (flush, truncate) = (None, None);
+        let mut node = Self {
+            driver,
+            waiting,
+            journal,
+            canary,
+            watch,
+            group: None,
+            sealed,
+            flush,
+            flush_waits: false,
+            truncate,
+            mark: false,
+        };
+        let group = Action::Commit { group, calls: 0 };
+        node.carry_out(group, clock, &mut Vec::new());
+        match node.commit(store, clock) {
+            Ok(_) if node.group.is_some() => Err(StartError::Ended("no space".to_owned())),
+            Ok(_) => Ok(node),
             Err(Exit) => Err(StartError::Ended("the first append failed".to_owned())),
         }
     }
 
-    pub(crate) fn submit(&mut self, mut request: Request, clock: Clock) -> Released {
-        if self.canary == Some(Canary::StaleToken) {
-            faults::honour_stale(self.turn.map(), &mut request, clock);
+    pub(crate) fn turn(&self) -> &Turn<SimTree> {
+        self.driver.turn()
+    }
+
+    /// The map with the whole state in it, of a shard that is at rest.
+    pub(crate) fn complete_entries(&mut self) -> crate::map::Entries {
+        self.driver.seal_tree();
+        self.turn().map().entries.clone()
+    }
+
+    /// Takes in a call, unless the disk or the inbox has no room for it.
+    pub(crate) fn call(
+        &mut self,
+        reply_to: ReplyTo,
+        namespace: usize,
+        command: Command,
+    ) -> Result<(), Refused> {
+        if !self.driver.disk().admits(&command) {
+            return Err(Refused::Full);
         }
-        if self.canary == Some(Canary::StartUnheard)
-            && let Command::StartJobs(jobs) = &request.command
-        {
-            let heard = jobs.iter().map(|_| Ok(Instruction::Continue)).collect();
-            let (reply_to, answer) = (request.reply_to, Answer::Extended(heard));
-            return vec![Effect::Reply { reply_to, answer }];
-        }
-        if self.canary == Some(Canary::ReturnUnheard)
-            && let Command::ResumeSession { held, .. } = &mut request.command
-        {
-            for held in held {
-                held.started = false;
+        let (class, bytes) = (Class::of(&command), bytes_of(&command));
+        let namespace = NAMESPACES[namespace].to_owned();
+        let request = Request { namespace, reply_to, command };
+        self.waiting.push(Call { request, caller: reply_to, class, bytes })
+    }
+
+    /// Has the driver take something in.
+    pub(crate) fn step(&mut self, mut input: Input<ReplyTo>, clock: Clock) -> Released {
+        let mut released = Vec::new();
+        if let Input::Call(call) = &mut input {
+            if let Some(answer) = self.tamper(&mut call.request, clock) {
+                released.push(answer);
+                return released;
             }
         }
-        if self.canary == Some(Canary::InterruptUnheard) {
-            faults::release_interrupted(&mut request);
+        let mut actions = Vec::new();
+        self.driver.step(input, clock, &mut actions);
+        for action in actions {
+            self.carry_out(action, clock, &mut released);
         }
-        if self.canary == Some(Canary::ProgressUnheard) {
-            faults::drop_progress(&mut request);
-        }
-        self.turn.submit(request, clock);
-        self.early()
+        released
     }
 
-    pub(crate) fn tick(&mut self, clock: Clock) -> (bool, Released) {
-        let more = self.turn.tick(clock);
-        (more, self.early())
-    }
-
-    /// What waits for nothing. A canary has nothing wait.
-    fn early(&mut self) -> Released {
-        match self.canary {
-            Some(Canary::AnswerBeforeCommit) => self.turn.committed(self.turn.position()),
-            _ => self.turn.ready_effects(),
-        }
-    }
-
-    /// Seals the group that is being built, unless one is in flight.
-    pub(crate) fn seal(&mut self) {
-        if self.in_flight.is_some() {
-            return;
-        }
-        if let Some(group) = self.turn.seal() {
-            let group = Group::from_encoded(group.first, group.count, group.bytes);
-            self.in_flight = Some(group.expect("the engine writes whole entries"));
+    fn carry_out(&mut self, action: Action<ReplyTo>, clock: Clock, released: &mut Released) {
+        match action {
+            Action::Commit { group, .. } => {
+                assert!(self.group.is_none(), "two groups in flight");
+                self.watch.sealed_group(&group, clock);
+                let group = Group::from_encoded(group.first, group.count, group.bytes);
+                self.group = Some((group.expect("the engine writes whole entries"), 0));
+            }
+            Action::Flush { durable } => {
+                self.watch.flush_ordered = durable;
+                self.flush = Some(durable);
+            }
+            Action::Truncate { before } => self.truncate = Some(before),
+            Action::Mark => self.mark = true,
+            action => {
+                if let Action::Shortage { begins } = action {
+                    self.watch.refusing = begins;
+                }
+                released.push(action);
+            }
         }
     }
 
-    /// Whether everything decided is durable, and what was decided stands in the map.
-    pub(crate) fn is_quiet(&self) -> bool {
-        self.in_flight.is_none() && self.turn.group_bytes() == 0
+    /// What canaries of the engine do to a request; the answer, where that never hears of it.
+    fn tamper(&self, request: &mut Request, clock: Clock) -> Option<Action<ReplyTo>> {
+        match (self.canary?, &mut request.command) {
+            (Canary::StaleToken, _) => faults::honour_stale(self.turn().map(), request, clock),
+            (Canary::StartUnheard, Command::StartJobs(jobs)) => {
+                let heard = jobs.iter().map(|_| Ok(Instruction::Continue)).collect();
+                let (reply_to, answer) = (request.reply_to, Answer::Extended(heard));
+                let (caller, give_back_in) = (reply_to, None);
+                return Some(Action::Reply { reply_to, caller, answer, give_back_in });
+            }
+            (Canary::ReturnUnheard, Command::ResumeSession { held, .. }) => {
+                held.iter_mut().for_each(|held| held.started = false);
+            }
+            (Canary::InterruptUnheard, _) => faults::release_interrupted(request),
+            (Canary::ProgressUnheard, _) => faults::drop_progress(request),
+            _ => {}
+        }
+        None
     }
 
-    /// Makes the group in flight durable; `None` where the disk is full.
-    pub(crate) fn commit(&mut self, store: &mut Store) -> Result<Option<Released>, Exit> {
-        let Some(group) = &self.in_flight else { return Ok(Some(Vec::new())) };
+    /// Looks at the disk and tells the driver what it allows.
+    pub(crate) fn look_at_disk(&mut self, store: &mut Store, clock: Clock) -> DiskLevel {
+        let starved = self.flush_waits || self.group.as_ref().is_some_and(|(_, met)| *met > 0);
+        let space = Space { free_bytes: store.free_bytes(), total_bytes: u64::MAX };
+        match MARKS.reserve(space, Store::RESERVE_BYTES, store.holds_reserve(), starved) {
+            Some(ReserveMove::Take) => store.hold_reserve(true),
+            Some(ReserveMove::GiveUp) => store.hold_reserve(false),
+            None => {}
+        }
+        let level = if starved { DiskLevel::SettleOnly } else { MARKS.level(space) };
+        if level != self.driver.disk() {
+            self.step(Input::Disk(level), clock);
+        }
+        level
+    }
+
+    /// Takes up what waits, round by round, and ends the turn. A stream that does not stand any more
+    /// becomes no consumer.
+    pub(crate) fn take_turn(
+        &mut self,
+        rounds: u64,
+        clock: Clock,
+        stands: impl Fn(ConsumerId) -> bool,
+    ) -> (Released, Check) {
+        let (mut released, mut round) = (Vec::new(), Vec::new());
+        for _ in 0..rounds {
+            self.waiting.take_round(&mut round, self.driver.admit());
+            if !round.is_empty() {
+                self.watch.taking_up(&self.driver);
+            }
+            for call in round.drain(..) {
+                if let Command::Subscribe(command) = &call.request.command
+                    && !stands(command.consumer)
+                {
+                    continue;
+                }
+                released.append(&mut self.step(Input::Call(call), clock));
+            }
+        }
+        released.append(&mut self.step(Input::EndTurn, clock));
+        (released, self.watch.check(&self.driver, clock))
+    }
+
+    /// Whether nothing is due and everything decided is durable.
+    pub(crate) fn is_quiet(&self, clock: Clock) -> bool {
+        let wake_ms = self.driver.rest(clock).wake_ms;
+        self.group.is_none() && self.turn().group_bytes() == 0 && wake_ms != Some(0)
+    }
+
+    /// Makes the group in flight durable, unless the disk is full.
+    pub(crate) fn commit(&mut self, store: &mut Store, clock: Clock) -> Result<Released, Exit> {
+        let Some((group, met)) = &mut self.group else { return Ok(Vec::new()) };
         store.ledger.attempt(group);
         let appended = self.journal.append(group);
         if store.has_crashed() {
@@ -166,16 +284,32 @@ impl Node {
         match appended {
             Ok(durable) => {
                 store.ledger.acknowledge();
-                self.in_flight = None;
-                Ok(Some(self.turn.committed(durable)))
+                self.group = None;
+                Ok(self.step(Input::Committed(durable), clock))
             }
-            Err(AppendError::NoSpace { .. }) => Ok(None),
+            Err(AppendError::NoSpace { .. }) => {
+                *met += 1;
+                let tell = *met == PATIENCE;
+                Ok(if tell { self.step(Input::Starved, clock) } else { Vec::new() })
+            }
             Err(AppendError::Failed { .. } | AppendError::Unexpected { .. }) => Err(Exit),
         }
     }
 
-    /// Says in the journal that everything in it is durable.
+    /// Whether a group waits for space, and its callers were told.
+    pub(crate) fn is_starved(&self) -> bool {
+        self.group.as_ref().is_some_and(|(_, met)| *met >= PATIENCE)
+    }
+
+    pub(crate) fn is_awaited(&self, reply_to: ReplyTo) -> bool {
+        self.driver.is_awaited(reply_to)
+    }
+
+    /// Says in the journal that everything in it is durable, if that is wanted.
     pub(crate) fn mark(&mut self, store: &mut Store) -> Result<(), Exit> {
+        if !std::mem::take(&mut self.mark) {
+            return Ok(());
+        }
         let marked = self.journal.mark();
         if store.has_crashed() {
             return Err(Exit);
@@ -186,67 +320,94 @@ impl Node {
         }
     }
 
-    /// Sets the state aside, if it is between two groups.
-    pub(crate) fn rotate(&mut self) {
-        if self.sealed.is_none() && self.turn.group_bytes() == 0 {
-            self.sealed = Some(self.turn.complete_map().clone());
+    /// A flush meets a full disk.
+    pub(crate) fn fail_flush(&mut self, clock: Clock) -> Released {
+        if self.flush.is_none() || self.flush_waits {
+            return Vec::new();
         }
+        self.flush_waits = true;
+        self.step(Input::FlushWaits(true), clock)
     }
 
-    /// Flushes the state that was set aside, if the journal has as much.
-    pub(crate) fn flush(&mut self, store: &mut Store) -> Option<Position> {
-        let ahead = self.canary == Some(Canary::FlushBeyondDurable);
-        let durable = self.turn.durable();
-        let mut image = self.sealed.take_if(|sealed| ahead || sealed.position <= durable)?;
-        if self.canary == Some(Canary::LostDeadSet) {
-            faults::lose_dead(&mut image.entries);
+    /// Flushes what was set aside, as far as the driver says that the journal has it.
+    pub(crate) fn flush(&mut self, store: &mut Store, clock: Clock) -> Released {
+        let Some(durable) = self.flush.take() else { return Vec::new() };
+        let mut flushed = None;
+        while let Some(mut image) = {
+            let mut sealed = self.sealed.borrow_mut();
+            let next = sealed.front().is_some_and(|it| it.position <= durable);
+            next.then(|| sealed.pop_front()).flatten()
+        } {
+            match self.canary {
+                Some(Canary::LostDeadSet) => faults::lose_dead(&mut image.entries),
+                Some(Canary::CursorBack) => {
+                    faults::keep_checkpoints(&mut image.entries, &store.image.entries);
+                }
+                Some(Canary::HeadwayForgotten) => faults::forget_headway(&mut image.entries),
+                Some(Canary::LeakedLock) => {
+                    faults::keep_locks(&mut image.entries, &store.image.entries);
+                }
+                _ => {}
+            }
+            flushed = Some(image.position);
+            store.image = image;
         }
-        if self.canary == Some(Canary::CursorBack) {
-            faults::keep_checkpoints(&mut image.entries, &store.image.entries);
+        let mut released = Vec::new();
+        if std::mem::take(&mut self.flush_waits) {
+            released = self.step(Input::FlushWaits(false), clock);
         }
-        if self.canary == Some(Canary::LeakedLock) {
-            faults::keep_locks(&mut image.entries, &store.image.entries);
+        if let Some(position) = flushed {
+            self.watch.persisted = position;
+            released.append(&mut self.step(Input::Flushed(position), clock));
         }
-        if self.canary == Some(Canary::HeadwayForgotten) {
-            faults::forget_headway(&mut image.entries);
-        }
-        let position = image.position;
-        self.truncate_before = Some(position.next());
-        store.image = image;
-        Some(position)
+        released
     }
 
-    /// Gives back the journal's space before what was flushed.
+    /// Gives back the journal's space, if that is wanted.
     pub(crate) fn truncate(&mut self, store: &mut Store) -> Result<(), Exit> {
-        if let Some(position) = self.truncate_before.take() {
+        if let Some(position) = self.truncate.take() {
+            let persisted = store.image.position;
+            assert!(position <= persisted.next(), "given back to {position}, kept to {persisted}");
+            self.watch.truncated = position;
             // What is not given back now is given back next time.
             let _ = self.journal.truncate_before(position);
         }
         if store.has_crashed() { Err(Exit) } else { Ok(()) }
     }
 
-    /// Stops as asked: who waits is answered, everything is durable and flushed.
+    /// Stops as asked: who waits is answered, everything is durable and flushed. `None` where the
+    /// disk is full.
     pub(crate) fn stop(
         &mut self,
         store: &mut Store,
         clock: Clock,
     ) -> Result<Option<Released>, Exit> {
-        self.turn.begin_stop(clock);
-        while self.turn.tick(clock) {}
-        let mut all = Vec::new();
-        while !self.is_quiet() {
-            self.seal();
-            let Some(released) = self.commit(store)? else { return Ok(None) };
-            all.extend(released);
+        let mut all = self.step(Input::End(Ending::Finish), clock);
+        self.waiting.set_open(false);
+        while !self.driver.is_finished(clock) || self.waiting.has_any(self.driver.admit()) {
+            all.append(&mut self.take_turn(1, clock, |_| false).0);
+            all.append(&mut self.commit(store, clock)?);
+            all.append(&mut self.flush(store, clock));
+            if self.is_starved() {
+                return Ok(None);
+            }
         }
-        all.extend(self.turn.ready_effects());
-        self.sealed = None;
-        self.rotate();
-        self.flush(store);
-        self.mark(store)?;
+        // What is sealed already may leave no room for what is not.
+        for _ in 0..2 {
+            self.flush = Some(self.turn().durable());
+            all.append(&mut self.flush(store, clock));
+            self.driver.seal_tree();
+        }
+        let persisted = store.image.position;
+        all.append(&mut self.step(Input::Flushed(persisted), clock));
         self.truncate(store)?;
+        self.mark(store)?;
         Ok(Some(all))
     }
+}
+
+fn violation(error: impl std::fmt::Display) -> StartError {
+    StartError::Violation(error.to_string())
 }
 
 fn open_error(error: &OpenError) -> StartError {

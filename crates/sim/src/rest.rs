@@ -42,7 +42,8 @@ impl Simulation {
     fn heal(&mut self) -> Check {
         self.trace.note(format_args!("all is healed"));
         self.store.disk.fail_nothing();
-        self.store.disk.set_capacity_bytes(None);
+        self.store.set_capacity_bytes(None);
+        self.store.refuses_tables = false;
         if self.node.is_some() && self.random.percent(50) {
             self.end("a last crash");
         }
@@ -54,24 +55,23 @@ impl Simulation {
         if self.node.is_none() {
             return Err("the shard does not start although nothing is wrong".to_owned());
         }
-        self.end_streams();
+        self.end_streams()?;
         self.settle_down()
     }
 
     /// Makes durable what was decided, and does what is due, until nothing is.
     fn settle_down(&mut self) -> Check {
         for _ in 0..10_000 {
+            self.turn(1)?;
+            self.commit()?;
             let clock = self.now();
             let Some(node) = &mut self.node else { return Err("the shard ended".to_owned()) };
-            let (more, released) = node.tick(clock);
-            node.seal();
+            let quiet = node.is_quiet(clock) && node.waiting.depth() == [0; 3];
+            let released = node.flush(&mut self.store, clock);
             self.release(released)?;
-            self.commit()?;
-            if let Some(node) = &mut self.node {
-                node.seal();
-                if !more && node.is_quiet() {
-                    return Ok(());
-                }
+            self.give_space_back();
+            if quiet && self.unreached.is_empty() {
+                return Ok(());
             }
         }
         Err("there is no end of what is due".to_owned())
@@ -82,7 +82,10 @@ impl Simulation {
         self.shadow.tried(namespace, &command);
         let call = Call { client: JUDGE, namespace, command: command.clone() };
         let reply_to = self.network.send(call);
-        self.submit(reply_to, namespace, command)?;
+        let taken = self.node.as_mut().map(|node| node.call(reply_to, namespace, command));
+        if !matches!(taken, Some(Ok(()))) {
+            return Err(format!("request {} was not taken in: {taken:?}", reply_to.0));
+        }
         self.settle_down()?;
         while let Some((client, of, answer)) = self.network.deliver_answer(&mut self.random) {
             if client == JUDGE && of == reply_to {
@@ -96,7 +99,7 @@ impl Simulation {
         let clock = self.now();
         for (namespace, name) in NAMESPACES.iter().enumerate() {
             let Some(node) = &self.node else { return Err("the shard ended".to_owned()) };
-            let jobs = invariants::jobs_of(node.turn.map(), name, None, clock);
+            let jobs = invariants::jobs_of(node.turn().map(), name, None, clock);
             for view in jobs.iter().filter(|view| view.paused) {
                 self.call(namespace, Command::ResumeJob { id: view.job.id })?;
             }
@@ -107,7 +110,7 @@ impl Simulation {
     fn has_unfinished(&mut self) -> Result<bool, String> {
         let clock = self.now();
         let Some(node) = &self.node else { return Err("the shard ended".to_owned()) };
-        let map = node.turn.map();
+        let map = node.turn().map();
         let all = NAMESPACES.iter().flat_map(|name| invariants::jobs_of(map, name, None, clock));
         Ok(all.into_iter().any(|view| view.job.phase.is_unfinished()))
     }
@@ -150,7 +153,7 @@ impl Simulation {
             }
         }
         let clock = self.now();
-        let wake_ms = self.node.as_ref().and_then(|node| node.turn.next_wake_ms(clock));
+        let wake_ms = self.node.as_ref().and_then(|node| node.turn().next_wake_ms(clock));
         // What becomes due wakes nobody where nobody waits for it.
         self.clock.pass(wake_ms.unwrap_or(HOUR_MS).clamp(1000, 10_000));
         self.settle_down()
@@ -159,17 +162,16 @@ impl Simulation {
     fn judge(&mut self) -> Result<oracle::Verdict, String> {
         let clock = self.now();
         let Some(node) = &self.node else { return Err("the shard ended".to_owned()) };
-        invariants::check(&node.turn, &self.shadow, clock)?;
-        oracle::judge(node.turn.map(), &self.shadow, clock)
+        invariants::check(node.turn(), &self.shadow, clock)?;
+        oracle::judge(node.turn().map(), &self.shadow, clock)
     }
 
     /// A new life finds the very state that the old one had, but for its own beginning.
     fn check_replay(&mut self) -> Check {
-        let entries = |node: &mut Node| node.turn.complete_map().entries.clone();
-        let before = self.node.as_mut().map(entries);
+        let before = self.node.as_mut().map(Node::complete_entries);
         self.end("one more crash");
         self.start()?;
-        let after = self.node.as_mut().map(entries);
+        let after = self.node.as_mut().map(Node::complete_entries);
         let (Some(mut before), Some(mut after)) = (before, after) else {
             return Err("the shard does not start again".to_owned());
         };

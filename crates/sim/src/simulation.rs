@@ -2,12 +2,14 @@
 //! checked.
 
 use std::any::Any;
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use longshore_engine::driver::{Action, DiskLevel, Input};
 use longshore_engine::query::{Lookup, find_job};
 use longshore_engine::{
-    Answer, Cap, Clock, Command, ConsumerId, Delivery, Effect, JobId, Limits, ReplyTo, Request,
-    Settlement, Token, Verdict,
+    Answer, Cap, Clock, Command, ConsumerId, Delivery, JobId, JobState, Limits, ReplyTo,
+    Settlement, Token,
 };
 use longshore_journal::disk::Disk;
 use longshore_journal::{Crash, inspect_on};
@@ -96,9 +98,12 @@ pub(crate) struct Simulation {
     /// Leases whose worker went away before the answer, to be given back.
     give_back: Vec<(usize, Vec<Settlement>)>,
     /// What was leased and came to nobody, since the shard's last turn.
-    unreached: Vec<(usize, JobId, Token)>,
-    /// Streams that have gone and of which the shard was not told.
+    pub(crate) unreached: Vec<(usize, JobId, Token)>,
+    /// Streams and callers that have gone and of which the shard was not told.
     gone: Vec<ConsumerId>,
+    gone_callers: Vec<ReplyTo>,
+    /// The shard takes nothing in for want of space.
+    refusing: bool,
     /// A file of the journal, and where one of its bits is flipped.
     flipped: Option<(String, u64, u8)>,
     lives: u64,
@@ -142,6 +147,8 @@ impl Simulation {
             give_back: Vec::new(),
             unreached: Vec::new(),
             gone: Vec::new(),
+            gone_callers: Vec::new(),
+            refusing: false,
             flipped: None,
             lives: 0,
             refusals: 0,
@@ -166,8 +173,8 @@ impl Simulation {
             56..100 => return self.take_turn(),
             100..132 => return self.commit(),
             132..168 => self.deliver(),
-            168..184 => self.pass_time(),
-            184..189 => self.keep_house(),
+            168..180 => self.pass_time(),
+            180..189 => return self.keep_house(),
             189..191 => self.cut(),
             191 => self.step_wall(),
             192..195 => self.break_disk(),
@@ -202,35 +209,47 @@ impl Simulation {
         self.trace.note(format_args!("client {index} sends {}: {command:?}", reply_to.0));
     }
 
-    /// The shard's thread takes up what has arrived, does what is due, and seals the group.
+    /// The shard's thread hears of what has arrived, takes up some of it, and ends its turn.
     fn take_turn(&mut self) -> Check {
         if self.node.is_none() {
             return self.start();
         }
         for _ in 0..self.random.below(4) {
             let Some((reply_to, call)) = self.network.arrive(&mut self.random) else { break };
-            // Whoever has gone before it is heard does not become a consumer.
-            if let Command::Subscribe(command) = &call.command
-                && !self.network.stands(command.consumer)
-            {
-                continue;
+            let command = call.command.clone();
+            let Some(node) = &mut self.node else { break };
+            if node.call(reply_to, call.namespace, command).is_err() {
+                self.dismiss(reply_to);
+            } else {
+                self.network.credited(Some(call.client), call.namespace, &call.command);
             }
-            self.network.credited(Some(call.client), call.namespace, &call.command);
-            self.submit(reply_to, call.namespace, call.command)?;
         }
-        self.tell_gone();
-        for (namespace, settlements) in std::mem::take(&mut self.give_back) {
-            self.submit(ReplyTo(0), namespace, Command::SettleJobs(settlements))?;
-        }
-        self.check_unreached()?;
+        let rounds = self.random.below(3);
+        self.turn(rounds)
+    }
+
+    /// One turn, after which everything that must be true is checked.
+    pub(crate) fn turn(&mut self, rounds: u64) -> Check {
+        self.tell_gone()?;
+        let unreached = std::mem::take(&mut self.unreached);
         let clock = self.now();
-        if let Some(node) = self.node.as_mut().filter(|_| !clock.random.is_multiple_of(4)) {
-            let released = node.tick(clock).1;
-            self.trace.note(format_args!("tick at {} {}", clock.wall, clock.mono));
-            self.release(released)?;
+        let Some(node) = &mut self.node else { return Ok(()) };
+        let level = node.look_at_disk(&mut self.store, clock);
+        let before = (level == DiskLevel::SettleOnly).then(|| leases(node, clock));
+        let network = &self.network;
+        let (released, kept) = node.take_turn(rounds, clock, |id| network.stands(id));
+        self.trace.note(format_args!("turn at {} {}, {level:?}", clock.wall, clock.mono));
+        self.release(released)?;
+        kept?;
+        if let (Some(before), Some(node)) = (before, &self.node)
+            && let Some(new) = leases(node, clock).difference(&before).next()
+        {
+            return Err(format!("lease {new} was granted on a full disk"));
         }
-        if let Some(node) = &mut self.node {
-            node.seal();
+        if self.refusing {
+            self.unreached.extend(unreached);
+        } else {
+            self.check_unreached(&unreached)?;
         }
         self.check_state()
     }
@@ -245,37 +264,48 @@ impl Simulation {
             self.gone.push(id);
             // It was in the server still, or on the wire: there it is known to the session alone.
             if self.random.percent(60) {
-                self.return_unreached(namespace, &lost);
+                self.return_unreached(namespace, &lost, false);
             }
         }
     }
 
-    pub(crate) fn tell_gone(&mut self) {
-        for id in std::mem::take(&mut self.gone) {
-            if let Some(node) = &mut self.node {
-                node.turn.unsubscribe(id);
-            }
-        }
+    /// Tells the shard who has gone, and what came to nobody.
+    pub(crate) fn tell_gone(&mut self) -> Check {
+        let gone = std::mem::take(&mut self.gone).into_iter().map(Input::ConsumerGone);
+        let callers = std::mem::take(&mut self.gone_callers).into_iter().map(Input::CallerGone);
+        let back = std::mem::take(&mut self.give_back).into_iter();
+        let back = back.map(|(namespace, settlements)| {
+            let namespace = NAMESPACES[namespace].to_owned();
+            Input::GiveBack { namespace, settlements }
+        });
+        let all: Vec<_> = gone.chain(callers).chain(back).collect();
+        all.into_iter().try_for_each(|input| self.tell(input))
+    }
+
+    fn tell(&mut self, input: Input<ReplyTo>) -> Check {
+        let clock = self.now();
+        let Some(node) = &mut self.node else { return Ok(()) };
+        let released = node.step(input, clock);
+        self.release(released)
     }
 
     /// All streams end: who takes jobs from here on is the judge.
-    pub(crate) fn end_streams(&mut self) {
+    pub(crate) fn end_streams(&mut self) -> Check {
         for id in self.network.standing() {
             self.network.hang_up(id);
             self.gone.push(id);
         }
-        self.tell_gone();
+        self.tell_gone()
     }
 
     /// Nobody has what came to nobody, once the shard has heard of it.
-    fn check_unreached(&mut self) -> Check {
+    fn check_unreached(&mut self, unreached: &[(usize, JobId, Token)]) -> Check {
         let clock = self.now();
-        let unreached = std::mem::take(&mut self.unreached);
         let Some(node) = &self.node else { return Ok(()) };
         for (namespace, id, token) in unreached {
-            let found = find_job(node.turn.map(), NAMESPACES[namespace], id, clock.wall);
+            let found = find_job(node.turn().map(), NAMESPACES[*namespace], *id, clock.wall);
             if let Lookup::Found(view) = found
-                && view.lease.is_some_and(|lease| lease.token == token)
+                && view.lease.is_some_and(|lease| lease.token == *token)
             {
                 return Err(format!("lease {token} of job {id} is nobody's, and stands"));
             }
@@ -283,67 +313,81 @@ impl Simulation {
         Ok(())
     }
 
-    /// The server gives these back: they came to nobody.
-    fn return_unreached(&mut self, namespace: usize, jobs: &[Delivery]) {
+    /// These came to nobody: the server gives them back, or `driver` has done so by itself.
+    fn return_unreached(&mut self, namespace: usize, jobs: &[Delivery], driver: bool) {
         if jobs.is_empty() {
             return;
         }
         ops::lease::given_back(&mut self.shadow, namespace, jobs);
         self.unreached.extend(jobs.iter().map(|job| (namespace, job.id, job.token)));
-        if self.canary == Some(Canary::StrandedGrant) {
-            return;
-        }
-        let release =
-            |job: &Delivery| Settlement { id: job.id, token: job.token, verdict: Verdict::Release };
-        let settlements: Vec<_> = jobs.iter().map(release).collect();
+        let settlements: Vec<_> = jobs.iter().map(Delivery::released).collect();
         self.shadow.tried(namespace, &Command::SettleJobs(settlements.clone()));
-        self.give_back.push((namespace, settlements));
+        if !driver {
+            self.give_back.push((namespace, settlements));
+        }
     }
 
-    pub(crate) fn submit(&mut self, to: ReplyTo, namespace: usize, command: Command) -> Check {
-        let clock = self.now();
-        self.trace.note(format_args!("take up {} at {} {}", to.0, clock.wall, clock.mono));
-        let namespace = NAMESPACES[namespace].to_owned();
-        let request = Request { namespace, reply_to: to, command };
-        let Some(node) = &mut self.node else { return Ok(()) };
-        let released = node.submit(request, clock);
-        self.release(released)
+    /// The caller hears that it gets no answer.
+    fn dismiss(&mut self, reply_to: ReplyTo) {
+        self.trace.note(format_args!("dismiss {}", reply_to.0));
+        let client = self.network.listener(reply_to);
+        self.network.cut(reply_to, true);
+        if let Some(index) = client.filter(|index| *index < self.clients.len()) {
+            self.clients[index].lost();
+            self.hear_client(index);
+        }
     }
 
     /// Answers and deliveries leave the shard: from here on they are promises.
     pub(crate) fn release(&mut self, released: Released) -> Check {
-        for effect in released {
-            match effect {
-                Effect::Reply { reply_to, answer } => self.release_answer(reply_to, answer)?,
-                Effect::Deliver { consumer, jobs } => self.release_jobs(consumer, jobs)?,
-                Effect::Close { consumer, reason } => {
+        for action in released {
+            match action {
+                Action::Reply { reply_to, answer, .. } => {
+                    self.release_answer(reply_to, answer, true)?;
+                }
+                Action::Unheard { reply_to, answer } => {
+                    self.release_answer(reply_to, answer, false)?;
+                }
+                Action::Dismiss { caller } => self.dismiss(caller),
+                Action::Deliver { consumer, jobs } => self.release_jobs(consumer, jobs, true)?,
+                Action::Undelivered { consumer, jobs } => {
+                    self.release_jobs(consumer, jobs, false)?;
+                }
+                Action::Close { consumer, reason } => {
                     self.trace.note(format_args!("close {}: {reason:?}", consumer.0));
                 }
+                Action::Left { consumer } => self.network.left(consumer),
+                Action::Shortage { begins } => {
+                    self.trace.note(format_args!("the shard is full: {begins}"));
+                    self.refusing = begins;
+                }
+                Action::Commit { .. } | Action::Flush { .. } => {}
+                Action::Truncate { .. } | Action::Mark => {}
             }
         }
         Ok(())
     }
 
-    fn release_answer(&mut self, reply_to: ReplyTo, answer: Answer) -> Check {
+    fn release_answer(&mut self, reply_to: ReplyTo, answer: Answer, heard: bool) -> Check {
         self.trace.note(format_args!("answer {}: {}", reply_to.0, brief(&answer)));
         let answered = self.network.answered(reply_to, answer.clone());
         let Some((call, listened)) = answered else { return Ok(()) };
         self.note_time();
         self.shadow.told(call.namespace, &call.command, &answer)?;
         if let (Command::LeaseJobs(request), Answer::Leased { jobs, .. }) = (&call.command, answer)
-            && !listened
+            && !(listened && heard)
             && request.turn.is_none()
         {
-            self.return_unreached(call.namespace, &jobs);
+            self.return_unreached(call.namespace, &jobs, !heard);
         }
         Ok(())
     }
 
-    fn release_jobs(&mut self, consumer: ConsumerId, jobs: Vec<Delivery>) -> Check {
+    fn release_jobs(&mut self, consumer: ConsumerId, jobs: Vec<Delivery>, heard: bool) -> Check {
         let text: Vec<_> = jobs.iter().map(|job| format!("{} {}", job.id, job.token)).collect();
         self.trace.note(format_args!("deliver {}: {}", consumer.0, text.join(", ")));
         let Some(stream) = self.network.stream(consumer) else {
-            return Err(format!("consumer {} never subscribed", consumer.0));
+            return Err(format!("consumer {} never subscribed, or has left", consumer.0));
         };
         let Some(left) = stream.credit.checked_sub(jobs.len()) else {
             return Err(format!("{} jobs were delivered for {}", jobs.len(), stream.credit));
@@ -352,8 +396,10 @@ impl Simulation {
         let (namespace, command) = (stream.namespace, stream.command.clone());
         self.note_time();
         ops::lease::delivered(&mut self.shadow, namespace, &command, &jobs)?;
-        if let Err(jobs) = self.network.delivered(consumer, jobs) {
-            self.return_unreached(namespace, &jobs);
+        if !heard {
+            self.return_unreached(namespace, &jobs, true);
+        } else if let Err(jobs) = self.network.delivered(consumer, jobs) {
+            self.return_unreached(namespace, &jobs, false);
         }
         Ok(())
     }
@@ -361,33 +407,33 @@ impl Simulation {
     /// What is told now was decided by now.
     fn note_time(&mut self) {
         if let Some(node) = &self.node {
-            self.shadow.now = node.turn.engine_time();
+            self.shadow.now = node.turn().engine_time();
         }
     }
 
     fn check_state(&mut self) -> Check {
         let clock = self.now();
-        match self.node.as_ref().filter(|node| node.turn.group_bytes() == 0) {
-            Some(node) => invariants::check(&node.turn, &self.shadow, clock),
+        match self.node.as_ref().filter(|node| node.turn().group_bytes() == 0) {
+            Some(node) => invariants::check(node.turn(), &self.shadow, clock),
             None => Ok(()),
         }
     }
 
     pub(crate) fn commit(&mut self) -> Check {
+        let clock = self.now();
         let Some(node) = &mut self.node else { return self.start() };
-        match node.commit(&mut self.store) {
-            Ok(Some(released)) => {
-                self.trace.note(format_args!("durable up to {}", node.turn.durable()));
-                self.release(released)
-            }
-            Ok(None) => {
-                self.trace.note(format_args!("the disk is full"));
-                Ok(())
-            }
-            Err(Exit) => {
-                self.end("the journal failed");
-                Ok(())
-            }
+        let Ok(released) = node.commit(&mut self.store, clock) else {
+            self.end("the journal failed");
+            return Ok(());
+        };
+        self.trace.note(format_args!("durable up to {}", node.turn().durable()));
+        self.release(released)?;
+        let Some(node) = self.node.as_ref().filter(|node| node.is_starved()) else {
+            return Ok(());
+        };
+        match self.network.awaited().find(|reply_to| node.is_awaited(*reply_to)) {
+            Some(of) => Err(format!("request {} waits for space, and nobody says so", of.0)),
+            None => Ok(()),
         }
     }
 
@@ -422,19 +468,27 @@ impl Simulation {
         self.clock.pass(ms);
     }
 
-    fn keep_house(&mut self) {
-        let choice = self.random.below(6);
-        let Some(node) = &mut self.node else { return };
-        if choice < 4 {
-            node.rotate();
+    /// What threads of the server do meanwhile.
+    fn keep_house(&mut self) -> Check {
+        let (choice, clock) = (self.random.below(6), self.now());
+        let Some(node) = &mut self.node else { return Ok(()) };
+        let released = if self.store.refuses_tables {
+            node.fail_flush(clock)
+        } else if choice < 5 {
+            node.flush(&mut self.store, clock)
+        } else {
+            Vec::new()
+        };
+        self.release(released)?;
+        if choice >= 4 {
+            self.give_space_back();
         }
-        let flushed = if choice >= 2 { node.flush(&mut self.store) } else { None };
-        if let Some(position) = flushed {
-            self.trace.note(format_args!("flushed at {position}"));
-        }
-        if choice == 5
-            && let Err(Exit) = node.truncate(&mut self.store)
-        {
+        Ok(())
+    }
+
+    pub(crate) fn give_space_back(&mut self) {
+        let truncated = self.node.as_mut().map(|node| node.truncate(&mut self.store));
+        if let Some(Err(Exit)) = truncated {
             self.end("in the middle of giving back");
         }
     }
@@ -451,25 +505,28 @@ impl Simulation {
         let Some(reply_to) = self.clients[index].waiting else { return };
         self.trace.note(format_args!("client {index} hears nothing of {}", reply_to.0));
         self.network.cut(reply_to, self.random.percent(60));
-        if let Some(node) = &mut self.node {
-            node.turn.disconnect(reply_to);
-        }
+        self.gone_callers.push(reply_to);
         self.clients[index].lost();
         self.hear_client(index);
     }
 
     fn break_disk(&mut self) {
         let disk = self.store.disk.clone();
-        match self.random.below(6) {
+        match self.random.below(8) {
+            6 | 7 => {
+                self.store.refuses_tables = true;
+                self.trace.note(format_args!("the disk has no room for a flush"));
+            }
             0 => disk.fail_write_after(self.random.below(4)),
             1 => disk.fail_sync_after(self.random.below(4)),
             2 | 3 => {
-                let bytes = disk.used_bytes() + self.random.below(8192);
-                disk.set_capacity_bytes(Some(bytes));
+                let bytes = disk.used_bytes() + self.random.below(6 << 10);
+                self.store.set_capacity_bytes(Some(bytes));
                 self.trace.note(format_args!("the disk has room for {bytes} bytes"));
             }
             _ => {
-                disk.set_capacity_bytes(None);
+                self.store.set_capacity_bytes(None);
+                self.store.refuses_tables = false;
                 self.trace.note(format_args!("the disk has room"));
             }
         }
@@ -497,6 +554,8 @@ impl Simulation {
         self.store.crash(crash);
         self.give_back.clear();
         self.unreached.clear();
+        self.gone_callers.clear();
+        self.refusing = false;
         for client in self.network.cut_all() {
             if let Some(client) = self.clients.get_mut(client) {
                 client.lost();
@@ -519,6 +578,7 @@ impl Simulation {
             self.end("stopping failed");
             return Ok(());
         };
+        node.watch.check_end(node.turn().position())?;
         self.release(released)?;
         while let Some((client, reply_to, answer)) = self.network.deliver_answer(&mut self.random) {
             self.arrive(client, Arrival::Answer(reply_to, answer));
@@ -577,6 +637,14 @@ impl Simulation {
             Err(StartError::Violation(what)) => Err(what),
         }
     }
+}
+
+/// The tokens of all leases.
+fn leases(node: &Node, clock: Clock) -> BTreeSet<Token> {
+    let running = Some(JobState::Running);
+    let of = |name: &&str| invariants::jobs_of(node.turn().map(), name, running, clock);
+    let jobs = NAMESPACES.iter().flat_map(of);
+    jobs.filter_map(|view| view.lease).map(|lease| lease.token).collect()
 }
 
 /// An answer in few words.

@@ -4,21 +4,37 @@
 use longshore_journal::{Crash, SimDisk};
 
 use crate::ledger::Ledger;
-use crate::map::SimMap;
+use crate::map::Image;
 
 #[derive(Debug)]
 pub(crate) struct Store {
     pub(crate) disk: SimDisk,
-    pub(crate) image: SimMap,
+    pub(crate) image: Image,
     pub(crate) ledger: Ledger,
     /// What a crash left that was met in the middle of something.
     crashed: Option<SimDisk>,
+    /// Bytes that the disk has room for, where it has a bound.
+    capacity_bytes: Option<u64>,
+    /// No flush finds room.
+    pub(crate) refuses_tables: bool,
+    /// The reserve is taken.
+    reserve: bool,
 }
 
 impl Store {
+    pub(crate) const RESERVE_BYTES: u64 = 2 << 10;
+
     pub(crate) fn new(disk_seed: u64) -> Self {
-        let (image, ledger) = (SimMap::default(), Ledger::default());
-        Self { disk: SimDisk::new(disk_seed), image, ledger, crashed: None }
+        let (image, ledger) = (Image::default(), Ledger::default());
+        Self {
+            disk: SimDisk::new(disk_seed),
+            image,
+            ledger,
+            crashed: None,
+            capacity_bytes: None,
+            refuses_tables: false,
+            reserve: false,
+        }
     }
 
     /// Orders a crash before one of the next changes of the disk.
@@ -36,5 +52,33 @@ impl Store {
     /// Ends the process, or the power with it: as it was met, else as `crash` says.
     pub(crate) fn crash(&mut self, crash: Crash) {
         self.disk = self.crashed.take().unwrap_or_else(|| self.disk.crash(crash));
+        self.limit();
+    }
+
+    /// The disk has room for so many bytes, the reserve among them.
+    pub(crate) fn set_capacity_bytes(&mut self, bytes: Option<u64>) {
+        self.capacity_bytes = bytes;
+        self.limit();
+    }
+
+    /// Bytes that can be written to it.
+    pub(crate) fn free_bytes(&self) -> u64 {
+        let taken = self.disk.used_bytes() + if self.reserve { Self::RESERVE_BYTES } else { 0 };
+        self.capacity_bytes.map_or(u64::MAX, |bytes| bytes.saturating_sub(taken))
+    }
+
+    pub(crate) fn holds_reserve(&self) -> bool {
+        self.reserve
+    }
+
+    pub(crate) fn hold_reserve(&mut self, held: bool) {
+        self.reserve = held;
+        self.limit();
+    }
+
+    fn limit(&self) {
+        let reserved = if self.reserve { Self::RESERVE_BYTES } else { 0 };
+        let bytes = self.capacity_bytes.map(|bytes| bytes.saturating_sub(reserved));
+        self.disk.set_capacity_bytes(bytes);
     }
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use longshore_engine::driver::Tree;
 use longshore_engine::{OrderedMap, Position, Reader};
 use lsm_tree::{InternalValue, Memtable, Slice, ValueType};
 
@@ -79,23 +80,18 @@ impl Lsm {
 
     /// Whether the active memtable has reached its size and there is room to seal it.
     pub fn should_rotate(&self) -> bool {
-        self.active_bytes >= self.shared.config.memtable_bytes && self.can_rotate()
+        self.is_due() && self.can_rotate()
     }
 
     /// Whether memory is used up: the active memtable has reached its size and no more may be
     /// sealed. The caller has to wait for a flush before it writes on.
     pub fn is_full(&self) -> bool {
-        self.active_bytes >= self.shared.config.memtable_bytes && !self.can_rotate()
+        self.is_due() && !self.can_rotate()
     }
 
     /// Whether another memtable may be sealed.
     pub fn can_rotate(&self) -> bool {
         self.shared.view().sealed.len() < self.shared.config.sealed_max
-    }
-
-    /// Estimated bytes in the active memtable.
-    pub fn active_bytes(&self) -> usize {
-        self.active_bytes
     }
 
     /// Seals the active memtable at the current position, to be flushed once that position is
@@ -177,5 +173,23 @@ impl OrderedMap for Lsm {
         );
         (self.position, self.latest) = (position, position);
         self.shared.set_written(position);
+    }
+}
+
+impl Tree for Lsm {
+    fn active_bytes(&self) -> usize {
+        self.active_bytes
+    }
+
+    fn is_due(&self) -> bool {
+        self.active_bytes >= self.shared.config.memtable_bytes
+    }
+
+    fn can_rotate(&self) -> bool {
+        self.can_rotate()
+    }
+
+    fn rotate(&mut self) -> Option<Position> {
+        self.rotate()
     }
 }

@@ -87,9 +87,9 @@ impl<M: OrderedMap> State<M> {
         let mut job = (*job).clone();
         if let Some(args) = args {
             if let Some(before) = job.args.take() {
-                self.drop_body(&before);
+                self.release_body(&before);
             }
-            job.args = Some(self.store_body(args));
+            job.args = Some(self.store_body(args, 1));
         }
         if let Some(available_at) = available_at {
             self.refile(ns, queue, &mut job, |job| job.available_at = available_at);

@@ -6,7 +6,7 @@ use longshore_engine::ENTRY_BYTES_MAX;
 
 use super::ServerConfig;
 use super::value::{NONE, bytes, count, duration, origins, show_bytes, show_duration};
-use crate::manifest::SHARDS_MAX;
+use longshore_node::SHARDS_MAX;
 
 /// One row.
 pub(super) struct Row {

@@ -16,13 +16,13 @@ use crate::api::{
     DurationText, JobDefaultsBody, NamespaceRecord, OperationRecord, OperationStateText,
     QueueRecord, QueueSettingsBody,
 };
-use crate::class::Class;
 use crate::http::handle::{check_no_limit, count, namespaces, queue_record, queues};
 use crate::http::look::{PAGE_DEFAULT, PAGE_MAX, ask, unexpected};
 use crate::http::parse::{Bounds, settings_of};
 use crate::http::refusal::Refusal;
 use crate::http::text::{check_name, check_path_name};
 use crate::http::view;
+use longshore_engine::driver::Class;
 
 /// The service on one connection.
 pub(super) struct AdminFace(pub(super) Arc<Face>);

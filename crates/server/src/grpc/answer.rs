@@ -19,12 +19,12 @@ use super::arriving::{Arriving, InTime};
 use super::jobs::JobsFace;
 use super::refusal::{coded, status_of};
 use super::workers::WorkersFace;
-use crate::class::Class;
 use crate::http::code::Code;
 use crate::http::guard;
 use crate::http::refusal::Refusal;
 use crate::http::reply::Reply;
 use crate::http::text::quoted;
+use longshore_engine::driver::Class;
 
 /// Where HTTP says that there is nothing.
 const SERVICES: &str =

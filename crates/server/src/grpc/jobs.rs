@@ -19,7 +19,6 @@ use super::outgoing::{self, Gone, Incoming, Outgoing};
 use super::refusal::{coded, problem_of, status_of};
 use super::{Face, namespace_of};
 use crate::api::{DurationText, InstantText, RescheduleRequest, StateText};
-use crate::class::Class;
 use crate::http::code::Code;
 use crate::http::cursor;
 use crate::http::look::{self, PAGE_DEFAULT, PAGE_MAX, ask, unexpected};
@@ -27,6 +26,7 @@ use crate::http::parse::{Bounds, new_start};
 use crate::http::refusal::Refusal;
 use crate::http::text::{check_name, check_path_name, quoted};
 use crate::http::view;
+use longshore_engine::driver::Class;
 
 /// The service on one connection.
 pub(super) struct JobsFace(pub(super) Arc<Face>);

@@ -9,9 +9,9 @@ use tonic::{Request, Response, Status, Streaming};
 use super::job_out::worker;
 use super::outgoing::Incoming;
 use super::{Face, namespace_of, work};
-use crate::class::Class;
 use crate::http::look::worker_named;
 use crate::workers::Wanted;
+use longshore_engine::driver::Class;
 
 /// The service on one connection.
 pub(super) struct WorkersFace(pub(super) Arc<Face>);

@@ -25,11 +25,11 @@ use super::refusal::{Refusal, code_of};
 use super::reply::{AnswerBody, Reply};
 use super::route::{Found, NotFound, Op, Route, find};
 use super::text::{check_path_name, percent_encode, quoted};
-use crate::admission::Publishing;
-use crate::class::Class;
 use crate::config::HttpConfig;
-use crate::node::Node;
 use crate::workers::Registry;
+use longshore_engine::driver::Class;
+use longshore_node::Node;
+use longshore_node::Publishing;
 
 /// Bytes of a body that administration may send.
 const ADMIN_BODY_BYTES_MAX: u64 = 256 << 10;

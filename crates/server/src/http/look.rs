@@ -13,11 +13,11 @@ use super::parse::is_made_here;
 use super::refusal::Refusal;
 use super::text::{quoted, shorten};
 use super::view;
-use crate::admission::Publishing;
 use crate::api::{JobIdText, JobRecord};
-use crate::clock::wall_now;
-use crate::unavailable::Cause;
 use crate::workers::{NotFound, Worker};
+use longshore_node::Cause;
+use longshore_node::Publishing;
+use longshore_node::wall_now;
 
 /// Jobs in a page, at most.
 pub(crate) const PAGE_MAX: usize = 1000;

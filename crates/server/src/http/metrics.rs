@@ -9,10 +9,10 @@ use longshore_engine::{GoneTotals, NamespaceView, QueueView, ShardStats};
 
 use super::app::App;
 use super::series::{Name, OTHER, Series, Shard, Told};
-use crate::metrics::{HistogramView, ShardCounters};
-use crate::node::ShardNumbers;
-use crate::shared::ShardState;
-use crate::unavailable::Unavailable;
+use longshore_node::ShardNumbers;
+use longshore_node::ShardState;
+use longshore_node::Unavailable;
+use longshore_node::{HistogramView, ShardCounters};
 
 /// What scrapes remember.
 #[derive(Debug, Default)]

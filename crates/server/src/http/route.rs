@@ -7,7 +7,7 @@ use utoipa::openapi::{RefOr, Schema};
 
 use super::routes::ROUTES;
 use super::text::percent_decode;
-use crate::class::Class;
+use longshore_engine::driver::Class;
 
 /// The namespace of paths that name none.
 pub(crate) const DEFAULT_NAMESPACE: &str = "default";

@@ -12,7 +12,7 @@ use crate::api::{
     ReleaseRequest, RescheduleRequest, RetryDeadRequest, RetryRequest, SettleAnswer, SettleRequest,
     SettledText, SnoozeRequest, StatusRecord, WorkerList, WorkerRecord,
 };
-use crate::class::Class;
+use longshore_engine::driver::Class;
 
 /// A reference to the schema of `T`, which is added to the list with all that it refers to.
 fn of<T: ToSchema>(schemas: &mut Vec<(String, RefOr<Schema>)>) -> RefOr<Schema> {

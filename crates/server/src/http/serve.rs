@@ -22,8 +22,8 @@ use super::refusal::Refusal;
 use super::reply::{closing_answer, going_away};
 use super::threads::{Place, Threads};
 use crate::config::ServerConfig;
-use crate::node::Node;
 use crate::running::{Ticks, timeout};
+use longshore_node::Node;
 
 /// Connections beyond the bound that hear why at the same time; further ones wait to be accepted.
 const REFUSING_MAX: usize = 64;

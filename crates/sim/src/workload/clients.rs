@@ -85,7 +85,7 @@ pub(crate) fn crowd(random: &mut Random) -> Vec<Client> {
         add(random, Role::Producer { again: None });
     }
     for n in 0..2 + random.below(3) {
-        let streams = random.percent(35);
+        let streams = random.percent(45);
         let worker = Worker {
             name: format!("worker-{n}"),
             session: 1,

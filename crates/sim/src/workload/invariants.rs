@@ -12,7 +12,7 @@ use super::Check;
 use super::ops::checkpoint;
 use super::shadow::{Outcome, Shadow, Told};
 use super::uniques;
-use crate::map::SimMap;
+use crate::map::SimTree;
 use crate::node::NAMESPACES;
 
 /// More than any run has.
@@ -20,7 +20,7 @@ const ALL: (usize, usize) = (100_000, 100_000);
 
 /// The jobs of a namespace, all or those in one state.
 pub(crate) fn jobs_of(
-    map: &SimMap,
+    map: &SimTree,
     name: &str,
     state: Option<JobState>,
     clock: Clock,
@@ -31,7 +31,7 @@ pub(crate) fn jobs_of(
 }
 
 /// Checks a state to which nothing was added since its last group.
-pub(crate) fn check(turn: &Turn<SimMap>, shadow: &Shadow, clock: Clock) -> Check {
+pub(crate) fn check(turn: &Turn<SimTree>, shadow: &Shadow, clock: Clock) -> Check {
     let map = turn.map();
     let (mut counted, mut all) = (BTreeMap::new(), Vec::new());
     for (namespace, name) in NAMESPACES.iter().enumerate() {
@@ -64,7 +64,7 @@ pub(crate) fn check(turn: &Turn<SimMap>, shadow: &Shadow, clock: Clock) -> Check
 }
 
 /// A queue with settings of its own stays, however long nobody uses it.
-fn check_settings(turn: &Turn<SimMap>, shadow: &Shadow, clock: Clock) -> Check {
+fn check_settings(turn: &Turn<SimTree>, shadow: &Shadow, clock: Clock) -> Check {
     let queues = turn.stats(clock, None, usize::MAX).queues;
     for (namespace, name, settings) in shadow.set.known() {
         let is_it = |namespace_name: &str, queue: &str| {
@@ -101,7 +101,7 @@ fn check_told(shadow: &Shadow, namespace: usize, view: &JobView) -> Check {
 fn check_attempts(
     shadow: &Shadow,
     (namespace, name): (usize, &str),
-    map: &SimMap,
+    map: &SimTree,
     view: &JobView,
 ) -> Check {
     let job = &view.job;
@@ -194,7 +194,7 @@ fn count(counted: &mut Counted, name: &str, view: &JobView, heads: &BTreeMap<Str
     counts[index] += 1;
 }
 
-fn check_counts(turn: &Turn<SimMap>, clock: Clock, counted: &Counted) -> Check {
+fn check_counts(turn: &Turn<SimTree>, clock: Clock, counted: &Counted) -> Check {
     let mut known = BTreeSet::new();
     for stats in turn.stats(clock, None, usize::MAX).queues {
         let queue = stats.queue;

@@ -7,7 +7,7 @@ use longshore_engine::{Clock, DeadReason, EndKind, JobId, JobView, Limits, Phase
 
 use super::invariants::jobs_of;
 use super::shadow::{JobKey, Outcome, Shadow, Told};
-use crate::map::SimMap;
+use crate::map::SimTree;
 use crate::node::NAMESPACES;
 
 /// What became of all that was tried, as in the total-queue checker.
@@ -23,7 +23,7 @@ pub struct Verdict {
     pub duplicated: u64,
 }
 
-pub(crate) fn judge(map: &SimMap, shadow: &Shadow, clock: Clock) -> Result<Verdict, String> {
+pub(crate) fn judge(map: &SimTree, shadow: &Shadow, clock: Clock) -> Result<Verdict, String> {
     let mut verdict = Verdict::default();
     let mut found: BTreeMap<(usize, JobId), JobView> = BTreeMap::new();
     for (namespace, name) in NAMESPACES.iter().enumerate() {

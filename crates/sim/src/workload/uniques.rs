@@ -7,7 +7,7 @@ use longshore_engine::wire::Wire;
 use longshore_engine::{JobId, JobView, UniqueUntil};
 
 use super::Check;
-use crate::map::SimMap;
+use crate::map::SimTree;
 
 /// The first byte of the keys of locks, as the engine's catalogue of keys has it.
 pub(crate) const UNIQUE_KEY_FIRST: u8 = 150;
@@ -26,7 +26,7 @@ fn keeps(view: &JobView) -> Option<bool> {
     }
 }
 
-pub(crate) fn check(map: &SimMap, jobs: &[JobView]) -> Check {
+pub(crate) fn check(map: &SimTree, jobs: &[JobView]) -> Check {
     let mut holders = BTreeMap::new();
     for (key, value) in map.entries.range(vec![UNIQUE_KEY_FIRST]..vec![UNIQUE_KEY_FIRST + 1]) {
         let id = JobId::from_bytes(value).map_err(|error| format!("a lock: {error}"))?;

@@ -10,13 +10,13 @@ use longshore_engine::{Answer, ConsumerId, Credit, Delivery, Subscribe};
 
 use super::End;
 use super::hello::Wish;
-use crate::courier::{HandedJobs, News};
 use crate::http::app::App;
 use crate::http::code::Code;
 use crate::http::look::unexpected;
 use crate::http::refusal::Refusal;
-use crate::node::Subscription;
 use crate::running::timeout;
+use longshore_node::Subscription;
+use longshore_node::{HandedJobs, News};
 
 /// Bytes of args that the shard may have sent here before they are in the worker's connection.
 const WINDOW_BYTES: u64 = 8 << 20;

@@ -11,7 +11,6 @@ use tonic::{Code as Grpc, Response, Status, Streaming};
 use super::hello::{Wish, read as read_hello};
 use super::session::Session;
 use crate::api::DurationText;
-use crate::class::Class;
 use crate::grpc::Face;
 use crate::grpc::jobs::stopping;
 use crate::grpc::outgoing::{self, Incoming};
@@ -22,6 +21,7 @@ use crate::http::look::ask;
 use crate::http::refusal::Refusal;
 use crate::running::{pass, timeout};
 use crate::workers::{Worker, WorkerKey};
+use longshore_engine::driver::Class;
 
 /// How often `http.write_timeout` passes until the call of a worker that takes nothing is cut:
 /// where its stream is ended, it gets time to hear why.

@@ -9,7 +9,7 @@ use crate::http::app::Call;
 use crate::http::metrics;
 use crate::http::refusal::Refusal;
 use crate::http::reply::Reply;
-use crate::shared::ShardState;
+use longshore_node::ShardState;
 
 /// Every code explained: what the `type` of a problem document points to.
 const ERRORS: &str = include_str!("../../../../../docs/errors.md");

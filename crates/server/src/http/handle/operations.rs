@@ -9,7 +9,6 @@ use longshore_engine::{
 use super::jobs::waits;
 use super::{ask, ok, unexpected};
 use crate::api::{OperationList, OperationRecord};
-use crate::clock::wall_now;
 use crate::http::app::{App, Call};
 use crate::http::look;
 use crate::http::parse::{parse_purge, parse_retry_dead};
@@ -17,6 +16,7 @@ use crate::http::refusal::Refusal;
 use crate::http::reply::Reply;
 use crate::http::text::check_path_name;
 use crate::http::view;
+use longshore_node::wall_now;
 
 /// Stands for all queues of the namespace in the path of an operation on dead jobs.
 const EVERY_QUEUE: &str = "*";

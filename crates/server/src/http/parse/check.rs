@@ -4,10 +4,10 @@ use longshore_engine::TimeMs;
 
 use super::Bounds;
 use crate::api::{DurationText, InstantText};
-use crate::clock::wall_now;
 use crate::http::code::Code;
 use crate::http::refusal::Refusal;
 use crate::http::text::check_name;
+use longshore_node::wall_now;
 
 impl Bounds {
     /// A duration of at least `min_ms` that does not reach beyond the horizon, in milliseconds.

@@ -9,7 +9,7 @@ use crate::api::{NewJob, RetryText};
 /// given, not as the instant that they lead to; JSON counts without white space between tokens.
 pub(super) fn fingerprint(queue: &str, job: &NewJob<'_>) -> [u8; 16] {
     // Every field is named: one that is added has to be written below, under the next free tag
-    // (26), or a repeated id with another value of it would count as the same request.
+    // (27), or a repeated id with another value of it would count as the same request.
     let NewJob {
         id: _,
         queue: _,
@@ -32,6 +32,7 @@ pub(super) fn fingerprint(queue: &str, job: &NewJob<'_>) -> [u8; 16] {
         traceparent,
         retry,
         cursor,
+        unique,
     } = job;
     let mut form = Form(Sha256::new());
     form.text(1, Some(queue));
@@ -60,7 +61,7 @@ pub(super) fn fingerprint(queue: &str, job: &NewJob<'_>) -> [u8; 16] {
     if let Some(cursor) = cursor {
         form.json(25, cursor.get());
     }
-    if let Some(unique) = &job.unique {
+    if let Some(unique) = unique {
         form.field(26, &serde_json::to_vec(unique).unwrap_or_default());
     }
     form.finish()

@@ -7,7 +7,7 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 
 use longshore_engine::JobId;
 
-use crate::clock::wall_now;
+use longshore_node::wall_now;
 
 /// Bits of the counter that follows the milliseconds, RFC 9562 6.2 method 1.
 const COUNTER_BITS: u32 = 42;

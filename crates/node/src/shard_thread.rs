@@ -8,23 +8,21 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use longshore_engine::Turn;
 use longshore_engine::query::BodyMissing;
 use longshore_journal::AppendError;
-use longshore_store::{FlushError, Lsm, StoreFault};
+use longshore_store::StoreFault;
 
 use crate::clock::Clocks;
 use crate::commit::{self, Committer};
 use crate::flush::{CompactorHandle, FlushThread};
 use crate::recover::{Origin, RecoverError, Recovered, recover};
-use crate::shard::{End, FlushPolicy, Shard};
+use crate::shard::{End, Shard};
 use crate::shared::{ShardShared, ShardState};
 
 /// What a shard's thread needs to begin.
 pub(crate) struct ShardSetup {
     pub(crate) shared: Arc<ShardShared>,
     pub(crate) origin: Origin,
-    pub(crate) policy: FlushPolicy,
     pub(crate) compactor: CompactorHandle,
     /// Where monotonic time begins.
     pub(crate) start: Instant,
@@ -54,37 +52,24 @@ impl ShardSetup {
     fn serve(self) -> Result<(), RecoverError> {
         let mut clocks = Clocks::new(self.start);
         let recovered = recover_when_there_is_space(&self.shared, &self.origin, &mut clocks)?;
-        let Recovered { turn, journal, journal_bytes, room } = recovered;
+        let Recovered { driver, journal, room } = recovered;
         let shared = &self.shared;
         // Both are set once: this is the only place.
         if let Some(room) = room {
             drop(shared.room.set(room));
         }
-        drop(shared.snapshots.set(turn.map().snapshots()));
+        let map = driver.turn().map();
+        drop(shared.snapshots.set(map.snapshots()));
         let committer = Committer::start(Arc::clone(shared), journal)?;
-        let flush = FlushThread::start(
-            Arc::clone(shared),
-            turn.map().flusher(),
-            committer.truncator(),
-            self.compactor,
-        )?;
-        let serving = Shard::new(
-            Arc::clone(shared),
-            turn,
-            committer,
-            flush,
-            self.policy,
-            clocks,
-            journal_bytes,
-        );
+        let flush = FlushThread::start(Arc::clone(shared), map.flusher(), self.compactor)?;
+        let serving = Shard::new(Arc::clone(shared), driver, committer, flush, clocks);
         shared.inbox.open();
         shared.set_state(ShardState::Serving);
         tracing::info!(shard = shared.index, position = %shared.durable(), "shard serves");
         let (end, served) = Box::new(serving).run();
         match end {
             End::Stopped => {
-                let (turn, committer) = served.into_parts();
-                finish(shared, turn, committer);
+                served.finish();
                 close(shared, ShardState::Closed);
             }
             End::Abandoned => close(shared, ShardState::Closed),
@@ -133,23 +118,6 @@ fn recover_when_there_is_space(
             std::thread::sleep(SPACE_RETRY / 20);
         }
     }
-}
-
-/// Writes the state to disk, so that the next start replays nothing, and marks the journal.
-fn finish(shared: &ShardShared, mut turn: Turn<Lsm>, committer: Committer) {
-    let durable = turn.durable();
-    let map = turn.complete_map();
-    let flusher = map.flusher();
-    let mut flush = || -> Result<(), FlushError> {
-        // What is sealed already may leave no room for what is not.
-        flusher.flush_sealed(durable)?;
-        map.rotate();
-        flusher.flush_sealed(durable).map(drop)
-    };
-    if let Err(error) = flush() {
-        tracing::error!(shard = shared.index, %error, "not flushed: the next start will replay");
-    }
-    committer.end(Some(map.persisted_position()));
 }
 
 fn stop(shared: &ShardShared, why: String) {

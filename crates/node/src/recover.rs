@@ -5,13 +5,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use longshore_engine::{Limits, Position, Recovery, ReplayFault, SealedGroup, Turn};
-use longshore_journal::{AppendError, Group, Journal, ReadError, Room};
-use longshore_store::{Identity, Lsm, LsmConfig};
+use longshore_engine::driver::{Driver, Input, NoFaults, Policy, Start, StartFault};
+use longshore_engine::{Limits, Position};
+use longshore_journal::{AppendError, Journal, ReadError, Room};
+use longshore_store::{Flusher, Identity, Lsm, LsmConfig};
 use thiserror::Error;
 use uuid::Uuid;
 
 use crate::clock::Clocks;
+use crate::commit::group_of;
+use crate::courier::Place;
 use crate::shared::{ShardShared, ShardState};
 use crate::store_dir::{ShardDir, StoreDirError};
 
@@ -42,17 +45,11 @@ pub(crate) enum RecoverError {
     #[error(transparent)]
     Read(#[from] ReadError),
     #[error(
-        "the state is at position {persisted}, but the journal ends at {tail}: entries are lost"
-    )]
-    TailLost { persisted: Position, tail: Position },
-    #[error(
         "the state is at position {persisted}, but the journal begins at {first}: entries are lost"
     )]
     HeadLost { persisted: Position, first: Position },
-    #[error("the journal and the state of a shard that was used are empty")]
-    Emptied,
     #[error(transparent)]
-    Replay(#[from] ReplayFault),
+    Start(#[from] StartFault),
     #[error(transparent)]
     Append(#[from] AppendError),
     #[error(transparent)]
@@ -82,10 +79,8 @@ impl RecoverError {
 
 /// A shard that can serve.
 pub(crate) struct Recovered {
-    pub(crate) turn: Turn<Lsm>,
+    pub(crate) driver: Driver<Lsm, Place>,
     pub(crate) journal: Box<dyn Journal>,
-    /// Bytes of journal that are not in the state on disk.
-    pub(crate) journal_bytes: u64,
     /// The journal's own room, where it has one.
     pub(crate) room: Option<Room>,
 }
@@ -98,6 +93,7 @@ pub(crate) struct Origin {
     pub(crate) open_journal: Arc<OpenJournal>,
     pub(crate) lsm: LsmConfig,
     pub(crate) limits: Limits,
+    pub(crate) policy: Policy,
     /// Created where they do not exist.
     pub(crate) namespaces: Vec<String>,
 }
@@ -109,85 +105,55 @@ pub(crate) fn recover(
     origin: Origin,
     clocks: &mut Clocks,
 ) -> Result<Recovered, RecoverError> {
-    let Origin { dir, store_id, open_journal, lsm, limits, namespaces } = origin;
-    let OpenedJournal { journal, room } = open_journal(&dir, store_id, shard.index)?;
+    let Origin { dir, store_id, open_journal, lsm, limits, policy, namespaces } = origin;
+    let OpenedJournal { mut journal, room } = open_journal(&dir, store_id, shard.index)?;
     if !dir.state().is_dir() {
         return Err(RecoverError::FolderLost { folder: dir.state() });
     }
     let identity = Identity { store: store_id.into_bytes(), shard: shard.index };
     let map = Lsm::open(&dir.state(), LsmConfig { identity, ..lsm })?;
     let (persisted, tail) = (map.position(), journal.tail());
-    if tail < persisted {
-        return Err(RecoverError::TailLost { persisted, tail });
-    }
-    if tail == Position::START && dir.is_used() {
-        return Err(RecoverError::Emptied);
-    }
+    let flusher = map.flusher();
+    let start = Start::begin(map, (persisted, tail), dir.is_used(), limits, NoFaults)?;
     let begun = Instant::now();
     let total = tail.0 - persisted.0;
     shard.set_state(ShardState::Replaying { done: 0, total });
-    let (recovery, journal_bytes) = replay(shard, &*journal, map, persisted, limits)?;
+    let start = replay(shard, &*journal, persisted, start, &flusher)?;
     shard.metrics.replayed_entries.set(total);
     shard.metrics.replay_ms.set(begun.elapsed().as_millis() as u64);
     let namespaces: Vec<&str> = namespaces.iter().map(String::as_str).collect();
-    let turn = recovery.start(clocks.now().1, &namespaces);
-    let mut recovered = Recovered { turn, journal, journal_bytes, room };
-    recovered.commit_first_group(shard)?;
+    let (mut driver, first) = start.serve(clocks.now().1, &namespaces, policy);
+    let durable = journal.append(&group_of(first))?;
+    // Nobody waits for anything yet, so nothing is to be done.
+    driver.step(Input::Committed(durable), clocks.now().1, &mut Vec::new());
+    shard.set_durable(durable);
+    shard.set_engine_time(driver.turn().engine_time());
     dir.set_used()?;
-    Ok(recovered)
+    Ok(Recovered { driver, journal, room })
 }
 
 fn replay(
     shard: &ShardShared,
     journal: &dyn Journal,
-    map: Lsm,
     persisted: Position,
-    limits: Limits,
-) -> Result<(Recovery<Lsm>, u64), RecoverError> {
+    mut start: Start<Lsm, NoFaults>,
+    flusher: &Flusher,
+) -> Result<Start<Lsm, NoFaults>, RecoverError> {
     let entries = journal.read_from(persisted.next()).map_err(|error| match error {
         ReadError::Truncated { first, .. } => RecoverError::HeadLost { persisted, first },
         error => error.into(),
     })?;
-    let mut recovery = Recovery::begin(map, persisted, limits)?;
-    let flusher = recovery.map().flusher();
-    let mut bytes = 0;
     for (done, entry) in (1..).zip(entries) {
         let (position, entry) = entry?;
-        recovery.replay(position, &entry)?;
-        bytes += entry.len() as u64;
+        if start.replay(position, &entry)? {
+            flusher.flush_sealed(journal.tail())?;
+        }
         if done % PROGRESS_ENTRIES == 0 {
             shard.set_replayed(done);
             if shard.inbox.is_ending() {
                 return Err(RecoverError::Ended);
             }
-            // What the journal holds is durable, so memory need not hold all of a long one.
-            if recovery.map().should_rotate() && recovery.complete_map().rotate().is_some() {
-                flusher.flush_sealed(journal.tail())?;
-                bytes = 0;
-            }
         }
     }
-    Ok((recovery, bytes))
-}
-
-impl Recovered {
-    /// Makes the beginning of this life of the shard durable before anybody is served.
-    fn commit_first_group(&mut self, shard: &ShardShared) -> Result<(), RecoverError> {
-        if let Some(sealed) = self.turn.seal() {
-            let group = group_of(sealed);
-            self.journal_bytes += group.len_bytes() as u64;
-            self.journal.append(&group)?;
-        }
-        let durable = self.journal.tail();
-        self.turn.committed(durable);
-        shard.set_durable(durable);
-        shard.set_engine_time(self.turn.engine_time());
-        Ok(())
-    }
-}
-
-/// The engine's group as the journal takes it.
-pub(crate) fn group_of(sealed: SealedGroup) -> Group {
-    Group::from_encoded(sealed.first, sealed.count, sealed.bytes)
-        .expect("the engine writes whole entries with their lengths")
+    Ok(start)
 }

@@ -1,16 +1,17 @@
 //! What a shard's threads and its callers share: how the shard is, what waits for it, what it
 //! counts. The shard's state itself belongs to its thread alone.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use longshore_engine::driver::InboxLimits;
 use longshore_engine::{Position, ReplyTo, TimeMs};
 use longshore_journal::Room;
 use longshore_store::Snapshots;
 
 use crate::admission::Admission;
 use crate::clock::wall_now;
-use crate::inbox::{Inbox, InboxLimits};
+use crate::inbox::Inbox;
 use crate::metrics::ShardMetrics;
 use crate::shard::Shard;
 use crate::unavailable::{Cause, Unavailable};
@@ -61,8 +62,6 @@ pub(crate) struct ShardShared {
     engine_time: AtomicU64,
     next_reply: AtomicU64,
     replayed: AtomicU64,
-    /// A flush waits for space on the disk.
-    flush_waits: AtomicBool,
 }
 
 impl ShardShared {
@@ -80,7 +79,6 @@ impl ShardShared {
             engine_time: AtomicU64::new(0),
             next_reply: AtomicU64::new(1),
             replayed: AtomicU64::new(0),
-            flush_waits: AtomicBool::new(false),
         }
     }
 
@@ -137,17 +135,6 @@ impl ShardShared {
     /// Whether the disk had no space for the journal's next segment.
     pub(crate) fn is_short(&self) -> bool {
         self.room.get().is_some_and(Room::is_short)
-    }
-
-    /// Whether a flush waits for space on the disk.
-    pub(crate) fn flush_waits(&self) -> bool {
-        self.flush_waits.load(Ordering::Acquire)
-    }
-
-    /// Notes that, and has the shard look at it.
-    pub(crate) fn set_flush_waits(&self, waits: bool) {
-        self.flush_waits.store(waits, Ordering::Release);
-        self.inbox.signal(|signals| signals.flushed = true);
     }
 
     /// Whether the shard's thread serves, though perhaps reads alone.

@@ -7,9 +7,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use longshore_engine::{Answer, Command};
 
 use super::support::{ack, block_on, config, enqueue, jobs, lease, lease_now, settlement};
-use crate::disk::{DiskLevel, DiskMarks, DiskProbe, Space};
+use crate::disk::DiskProbe;
 use crate::node::Surroundings;
 use crate::{Cause, Node, NodeConfig, Publishing};
+use crate::{DiskLevel, DiskMarks, Space};
 
 struct Given(Arc<AtomicU64>);
 

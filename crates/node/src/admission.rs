@@ -4,8 +4,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
-use crate::disk::DiskLevel;
 use crate::unavailable::Cause;
+use longshore_engine::driver::DiskLevel;
 
 /// Whether jobs are taken in.
 #[derive(Clone, Debug, Eq, PartialEq)]

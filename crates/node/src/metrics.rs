@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::class::Class;
+use longshore_engine::driver::Class;
 
 /// Upper bounds of the commit latency's buckets, in microseconds; the last bucket has none.
 pub(crate) const COMMIT_BUCKETS_US: [u64; 14] =

@@ -1,10 +1,10 @@
 //! How the node is, and its numbers, at one moment.
 
-use crate::class::Class;
-use crate::disk::DiskLevel;
 use crate::manifest::Manifest;
 use crate::metrics::ShardCounters;
 use crate::shared::{ShardShared, ShardState};
+use longshore_engine::driver::Class;
+use longshore_engine::driver::DiskLevel;
 
 /// How the node is.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
+use longshore_engine::driver::{Class, Ending, Policy, Refused, bytes_of, enqueues};
 use longshore_engine::query::BodyMissing;
 use longshore_engine::{
     Answer, Command, ConsumerId, Reader, ReplyTo, Request, ShardStats, StatsCursor, Subscribe,
@@ -15,18 +16,16 @@ use thiserror::Error;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::admission::{Admission, InFlight, Publishing};
-use crate::class::{Class, bytes_of, enqueues};
-use crate::courier::{Caller, Courier, Handover, News, Subscriber};
-use crate::disk::{DiskLevel, DiskProbe, FileSystem, Reserve};
+use crate::courier::{Courier, Handover, News, Place, Subscriber};
+use crate::disk::{DiskProbe, FileSystem, Reserve};
 use crate::disk_watch::{DiskWatch, StoreGuard};
 use crate::flush::Compactor;
-use crate::inbox::{Call, Ending, Refused};
+use crate::inbox::Call;
 use crate::manifest::Manifest;
-pub(crate) use crate::node_config::{NodeConfig, StoreLost};
-pub(crate) use crate::node_stats::{NodeStats, Readiness, ShardNumbers};
+use crate::node_config::{NodeConfig, StoreLost};
+use crate::node_stats::{NodeStats, Readiness, ShardNumbers};
 use crate::recover::{OpenJournal, Origin};
 use crate::routing::shard_of;
-use crate::shard::FlushPolicy;
 use crate::shard_thread::{ShardSetup, panic_reason};
 use crate::shared::{ShardShared, ShardState};
 use crate::store_dir::{StoreDir, StoreDirError};
@@ -108,10 +107,10 @@ impl Node {
             DiskWatch::start(Arc::clone(&admission), around.probe, config.disk, reserve, guard)?;
         let compactor = Compactor::start()?;
         let start = Instant::now();
-        let policy = FlushPolicy {
+        let policy = Policy {
             journal_bytes_max: config.flush_journal_bytes_max,
-            age_max: config.flush_age_max,
-            memtable_bytes: config.lsm.memtable_bytes,
+            age_ms_max: config.flush_age_max.as_millis() as u64,
+            ..Policy::of(config.lsm.memtable_bytes)
         };
         let running = Running { threads: Vec::new(), compactor, watch, store };
         let node = Self {
@@ -133,12 +132,12 @@ impl Node {
                 open_journal: Arc::clone(&around.open_journal),
                 lsm: config.lsm.clone(),
                 limits: config.limits.clone(),
+                policy: policy.clone(),
                 namespaces: namespaces_of(&config.namespaces, shared.index, manifest.shards),
             };
             let setup = ShardSetup {
                 shared: Arc::clone(shared),
                 origin,
-                policy: policy.clone(),
                 compactor: parts.compactor.handle(),
                 start,
             };
@@ -150,7 +149,7 @@ impl Node {
 
     /// A handle for one thread, and what has to run on that thread as long as it is used: calls of
     /// the same moment then reach the shards together, and so do their answers.
-    pub(crate) fn for_thread(&self) -> (Self, impl Future<Output = ()> + Send + 'static) {
+    pub fn for_thread(&self) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let courier = Arc::new(Courier::default());
         let inner = Arc::clone(&self.inner);
         let node = Self { inner: Arc::clone(&inner), courier: Some(Arc::clone(&courier)) };
@@ -174,7 +173,7 @@ impl Node {
     }
 
     /// A consumer of that namespace, which gets nothing before [`Node::subscribe`].
-    pub(crate) fn consumer(&self, namespace: &str) -> Subscription {
+    pub fn consumer(&self, namespace: &str) -> Subscription {
         let shard = Arc::clone(self.shard(namespace));
         let id = ConsumerId(shard.next_reply().0);
         let (sender, news) = mpsc::unbounded_channel();
@@ -184,7 +183,7 @@ impl Node {
     }
 
     /// Has a namespace's shard carry out what makes the subscriber a consumer.
-    pub(crate) async fn subscribe(
+    pub async fn subscribe(
         &self,
         subscriber: Subscriber,
         command: Box<Subscribe>,
@@ -215,10 +214,11 @@ impl Node {
         self.admit(shard, bytes, &command)?;
         let in_flight = self.inner.admission.count(bytes);
         let (reply, answer) = oneshot::channel();
-        let caller = Caller { reply, courier: self.courier.clone(), give_back_in: None };
+        let (courier, subscriber) = (self.courier.clone(), subscriber.map(Box::new));
+        let caller = Place { reply, courier, in_flight, subscriber };
         let reply_to = shard.next_reply();
         let request = Request { namespace, reply_to, command };
-        let call = Call { request, caller, class, bytes, in_flight, subscriber };
+        let call = Call { request, caller, class, bytes };
         match shard.inbox.push(call) {
             Ok(()) => {}
             Err(Refused::Closed) => return Err(shard.unavailable()),
@@ -251,11 +251,7 @@ impl Node {
                 return Err(Unavailable::new(shard_index, Cause::DiskLow, reason));
             }
         }
-        // A lease is a record too. What it settles gets through; the shard grants nothing then.
-        if let Command::LeaseJobs(lease) = command
-            && lease.settle.is_empty()
-            && admission.disk() >= DiskLevel::SettleOnly
-        {
+        if !admission.disk().admits(command) {
             return Err(Unavailable::new(shard_index, Cause::DiskLow, admission.disk_reason()));
         }
         Ok(())
@@ -334,12 +330,12 @@ impl Node {
     }
 
     /// Whether it is about to stop.
-    pub(crate) fn is_stopping(&self) -> bool {
+    pub fn is_stopping(&self) -> bool {
         self.inner.admission.is_stopping()
     }
 
     /// How many shards it has.
-    pub(crate) fn shards(&self) -> u32 {
+    pub fn shards(&self) -> u32 {
         self.inner.manifest.shards
     }
 
@@ -423,35 +419,35 @@ impl Drop for Waiting<'_> {
 /// A consumer's place to get jobs at. It is one no longer once this is dropped: what is on its way
 /// to it then is given back.
 #[derive(Debug)]
-pub(crate) struct Subscription {
+pub struct Subscription {
     shard: Arc<ShardShared>,
     /// Its number, for credit.
-    pub(crate) id: ConsumerId,
+    pub id: ConsumerId,
     news: mpsc::UnboundedReceiver<News>,
     subscriber: Option<Subscriber>,
 }
 
 impl Subscription {
     /// What [`Node::subscribe`] needs, once.
-    pub(crate) fn subscriber(&mut self) -> Option<Subscriber> {
+    pub fn subscriber(&mut self) -> Option<Subscriber> {
         self.subscriber.take()
     }
 
     /// What comes next; `None` where nothing will any more.
-    pub(crate) async fn next(&mut self) -> Option<News> {
+    pub async fn next(&mut self) -> Option<News> {
         self.news.recv().await
     }
 }
 
 impl Subscription {
     /// Whether nothing is there at the moment.
-    pub(crate) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.news.is_empty()
     }
 
     /// Ends it, and waits until the shard was told of everything that goes back: whatever it is
     /// told after that finds those jobs free.
-    pub(crate) async fn leave(mut self) {
+    pub async fn leave(mut self) {
         self.tell_gone();
         while let Some(News::Jobs(_) | News::Closed(_)) = self.next().await {}
     }

@@ -68,7 +68,8 @@ impl Cause {
 }
 
 impl Unavailable {
-    pub(crate) fn new(shard: u32, cause: Cause, reason: impl Into<String>) -> Self {
+    /// A call to that shard that got no answer, for this reason.
+    pub fn new(shard: u32, cause: Cause, reason: impl Into<String>) -> Self {
         Self { shard, cause, reason: reason.into(), retry_after_s: cause.retry_after_s() }
     }
 }

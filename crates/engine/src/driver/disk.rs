@@ -1,9 +1,8 @@
 //! How much room the disk has and what that means: three marks, and a reserve that is given back
-//! where the disk is full all the same. It knows nothing of what is written.
+//! where the disk is full all the same.
 
-use std::fs::{self, File, OpenOptions};
-use std::io;
-use std::path::{Path, PathBuf};
+use super::class::enqueues;
+use crate::command::Command;
 
 /// The room on a disk.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -12,35 +11,6 @@ pub struct Space {
     pub free_bytes: u64,
     /// Bytes in all.
     pub total_bytes: u64,
-}
-
-/// Tells how much room there is.
-pub trait DiskProbe: Send + Sync {
-    /// The room now.
-    fn space(&self) -> io::Result<Space>;
-}
-
-/// The file system that a folder lies in.
-#[derive(Clone, Debug)]
-pub struct FileSystem {
-    dir: PathBuf,
-}
-
-impl FileSystem {
-    /// The file system of `dir`.
-    pub fn of(dir: &Path) -> Self {
-        Self { dir: dir.to_owned() }
-    }
-}
-
-impl DiskProbe for FileSystem {
-    fn space(&self) -> io::Result<Space> {
-        let stat = rustix::fs::statvfs(&self.dir)?;
-        Ok(Space {
-            free_bytes: stat.f_bavail.saturating_mul(stat.f_frsize),
-            total_bytes: stat.f_blocks.saturating_mul(stat.f_frsize),
-        })
-    }
 }
 
 /// Free bytes below which something changes.
@@ -52,6 +22,15 @@ pub struct DiskMarks {
     pub refuse_bytes: Option<u64>,
     /// Only settlements, administration and reads go on. Default: 4 % of the disk, at most 512 MiB.
     pub settle_only_bytes: Option<u64>,
+}
+
+/// What is to be done with the reserve.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ReserveMove {
+    /// Take its space.
+    Take,
+    /// Give its space to whoever is starved.
+    GiveUp,
 }
 
 impl DiskMarks {
@@ -77,6 +56,22 @@ impl DiskMarks {
             DiskLevel::Ample
         }
     }
+
+    /// What to do with a reserve of that many bytes. It is there for settlements and flushes that
+    /// found no space at all, and taken again when it leaves enough for everything else.
+    pub fn reserve(
+        &self,
+        space: Space,
+        bytes: u64,
+        is_held: bool,
+        is_starved: bool,
+    ) -> Option<ReserveMove> {
+        if is_starved {
+            return is_held.then_some(ReserveMove::GiveUp);
+        }
+        let left = Space { free_bytes: space.free_bytes.saturating_sub(bytes), ..space };
+        (!is_held && self.level(left) < DiskLevel::Refuse).then_some(ReserveMove::Take)
+    }
 }
 
 impl Default for DiskMarks {
@@ -101,12 +96,22 @@ pub enum DiskLevel {
 }
 
 impl DiskLevel {
-    pub(crate) const fn of(number: u8) -> Self {
+    /// The level of that number.
+    pub const fn of(number: u8) -> Self {
         match number {
             0 => Self::Ample,
             1 => Self::Warn,
             2 => Self::Refuse,
             _ => Self::SettleOnly,
+        }
+    }
+
+    /// Whether there is room for what a command records. What it settles gets through; where it
+    /// asks for jobs besides, it is granted none.
+    pub fn admits(self, command: &Command) -> bool {
+        match command {
+            Command::LeaseJobs(lease) if lease.settle.is_empty() => self < Self::SettleOnly,
+            command => self < Self::Refuse || !enqueues(command),
         }
     }
 
@@ -118,64 +123,6 @@ impl DiskLevel {
             Self::Refuse => "refuse",
             Self::SettleOnly => "settle_only",
         }
-    }
-}
-
-/// A file that takes up space until it is needed.
-#[derive(Debug)]
-pub(crate) struct Reserve {
-    path: PathBuf,
-    bytes: u64,
-    held: bool,
-}
-
-impl Reserve {
-    /// The reserve at `path`, which an earlier process may have taken.
-    pub(crate) fn new(path: PathBuf, bytes: u64) -> Self {
-        let held = bytes > 0 && fs::metadata(&path).is_ok_and(|file| file.len() == bytes);
-        Self { path, bytes, held }
-    }
-
-    /// Whether the space is taken.
-    pub(crate) fn is_held(&self) -> bool {
-        self.held
-    }
-
-    /// Bytes that the reserve is to have.
-    pub(crate) fn bytes(&self) -> u64 {
-        self.bytes
-    }
-
-    /// Takes the space. A file system that cannot reserve any goes without.
-    pub(crate) fn take(&mut self) -> io::Result<()> {
-        if self.held || self.bytes == 0 {
-            return Ok(());
-        }
-        let file = self.open()?;
-        if file.metadata()?.len() != self.bytes {
-            let taken =
-                rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, self.bytes);
-            if let Err(error) = taken {
-                drop(file);
-                fs::remove_file(&self.path)?;
-                return Err(error.into());
-            }
-        }
-        self.held = true;
-        Ok(())
-    }
-
-    /// Gives the space back.
-    pub(crate) fn release(&mut self) -> io::Result<()> {
-        self.held = false;
-        match fs::remove_file(&self.path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            result => result,
-        }
-    }
-
-    fn open(&self) -> io::Result<File> {
-        OpenOptions::new().write(true).create(true).truncate(false).open(&self.path)
     }
 }
 
@@ -206,26 +153,5 @@ mod tests {
             [set(30), set(29), set(19), set(9)],
             [DiskLevel::Ample, DiskLevel::Warn, DiskLevel::Refuse, DiskLevel::SettleOnly]
         );
-    }
-
-    #[test]
-    fn the_file_system_of_a_folder_has_a_size() {
-        let root = tempfile::tempdir().unwrap();
-        assert!(FileSystem::of(root.path()).space().unwrap().total_bytes > 0);
-        assert!(FileSystem::of(Path::new("/nowhere/at/all")).space().is_err());
-    }
-
-    #[test]
-    fn the_reserve_takes_space_and_gives_it_back() {
-        let root = tempfile::tempdir().unwrap();
-        let path = root.path().join("reserve");
-        let mut reserve = Reserve::new(path.clone(), 1 << 20);
-        reserve.take().unwrap();
-        assert!(reserve.is_held());
-        assert_eq!(fs::metadata(&path).unwrap().len(), 1 << 20);
-        assert!(Reserve::new(path.clone(), 1 << 20).is_held(), "the next process has it, too");
-        reserve.release().unwrap();
-        reserve.release().unwrap();
-        assert!(!path.exists() && !reserve.is_held());
     }
 }

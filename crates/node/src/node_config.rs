@@ -7,8 +7,8 @@ use longshore_engine::Limits;
 use longshore_journal::FileConfig;
 use longshore_store::LsmConfig;
 
-use crate::disk::DiskMarks;
-use crate::inbox::InboxLimits;
+use longshore_engine::driver::DiskMarks;
+use longshore_engine::driver::InboxLimits;
 
 /// What is done when the folder of the store is gone or replaced while the store is open. Either
 /// way nothing more is acknowledged.

@@ -5,8 +5,10 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use longshore_engine::driver::{DiskLevel, DiskMarks, ReserveMove, Space};
+
 use crate::admission::Admission;
-use crate::disk::{DiskLevel, DiskMarks, DiskProbe, Reserve, Space};
+use crate::disk::{DiskProbe, Reserve};
 use crate::store_watch::{Lost, STATE_PARTS, StoreWatch};
 
 /// How often it looks at the disk's room, in looks at the store's files.
@@ -129,25 +131,22 @@ impl Core {
         self.mind_the_reserve(space);
     }
 
-    /// The reserve is there for settlements and flushes that found no space at all. It is taken
-    /// again when it leaves enough for everything else.
     fn mind_the_reserve(&self, space: Space) {
         let mut reserve = lock(&self.reserve);
-        if self.admission.is_starved() {
-            if reserve.is_held() {
-                tracing::warn!(bytes = reserve.bytes(), "the disk is full, the reserve is used");
+        let (bytes, is_starved) = (reserve.bytes(), self.admission.is_starved());
+        match self.marks.reserve(space, bytes, reserve.is_held(), is_starved) {
+            Some(ReserveMove::GiveUp) => {
+                tracing::warn!(bytes, "the disk is full, the reserve is used");
                 if let Err(error) = reserve.release() {
                     tracing::warn!(%error, "the reserve was not given back");
                 }
             }
-        } else if !reserve.is_held() {
-            let left = space.free_bytes.saturating_sub(reserve.bytes());
-            let after = self.marks.level(Space { free_bytes: left, ..space });
-            if after < DiskLevel::Refuse
-                && let Err(error) = reserve.take()
-            {
-                tracing::warn!(%error, "no space could be reserved");
+            Some(ReserveMove::Take) => {
+                if let Err(error) = reserve.take() {
+                    tracing::warn!(%error, "no space could be reserved");
+                }
             }
+            None => {}
         }
     }
 }

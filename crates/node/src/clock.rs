@@ -39,7 +39,7 @@ impl Clocks {
 }
 
 /// Wall time; 1970 where the system's clock says something earlier.
-pub(crate) fn wall_now() -> TimeMs {
+pub fn wall_now() -> TimeMs {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     TimeMs(since.as_millis() as u64)
 }

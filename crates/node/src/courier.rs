@@ -4,9 +4,10 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use longshore_engine::{Answer, CloseReason, Delivery, Settlement, Verdict};
+use longshore_engine::{Answer, CloseReason, Delivery};
 use tokio::sync::{Notify, mpsc, oneshot};
 
+use crate::admission::InFlight;
 use crate::shared::ShardShared;
 
 /// Takes the calls of one thread to the shards and brings their answers back.
@@ -19,14 +20,16 @@ pub(crate) struct Courier {
 /// What is on its way.
 #[derive(Debug)]
 enum Parcel {
-    Answer { from: Arc<ShardShared>, caller: Caller, answer: Answer },
+    Answer { from: Arc<ShardShared>, caller: Caller, answer: Answer, give_back_in: Option<String> },
     News { to: mpsc::UnboundedSender<News>, news: News },
 }
 
 impl Parcel {
     fn arrive(self) {
         match self {
-            Self::Answer { from, caller, answer } => caller.tell(&from, answer),
+            Self::Answer { from, caller, answer, give_back_in } => {
+                caller.tell(&from, answer, give_back_in);
+            }
             // Where nobody takes it, it is dropped here.
             Self::News { to, news } => drop(to.send(news)),
         }
@@ -35,19 +38,34 @@ impl Parcel {
 
 /// Who waits for an answer.
 #[derive(Debug)]
-pub(crate) struct Caller {
+pub(crate) struct Place {
     pub(crate) reply: oneshot::Sender<Handover>,
     /// Who brings it; where nobody does, the caller's thread is woken for this answer alone.
     pub(crate) courier: Option<Arc<Courier>>,
-    /// The namespace, where a lease that cannot be handed over is to be given back.
-    pub(crate) give_back_in: Option<String>,
+    pub(crate) in_flight: InFlight,
+    /// Who gets what is delivered, where the call subscribes.
+    pub(crate) subscriber: Option<Box<Subscriber>>,
+}
+
+impl Place {
+    /// The caller, and what it holds until its answer is there.
+    pub(crate) fn into_parts(self) -> (Caller, InFlight) {
+        (Caller { reply: self.reply, courier: self.courier }, self.in_flight)
+    }
+}
+
+/// Who gets an answer.
+#[derive(Debug)]
+pub(crate) struct Caller {
+    reply: oneshot::Sender<Handover>,
+    courier: Option<Arc<Courier>>,
 }
 
 impl Caller {
     /// Gives the answer to the caller, who may go before having it.
-    fn tell(self, shard: &Arc<ShardShared>, answer: Answer) {
+    fn tell(self, shard: &Arc<ShardShared>, answer: Answer, give_back_in: Option<String>) {
         let has_jobs = matches!(&answer, Answer::Leased { jobs, .. } if !jobs.is_empty());
-        let owner = self.give_back_in.filter(|_| has_jobs);
+        let owner = give_back_in.filter(|_| has_jobs);
         let owner = owner.map(|namespace| (Arc::clone(shard), namespace));
         // Where it was not sent it is dropped here, and else wherever its caller is.
         drop(self.reply.send(Handover { answer: Some(answer), owner }));
@@ -81,7 +99,7 @@ impl Drop for Handover {
 
 /// Who gets what a shard delivers. The credit that was given bounds what lies there.
 #[derive(Debug)]
-pub(crate) struct Subscriber {
+pub struct Subscriber {
     pub(crate) news: mpsc::UnboundedSender<News>,
     pub(crate) courier: Option<Arc<Courier>>,
     pub(crate) namespace: String,
@@ -89,7 +107,7 @@ pub(crate) struct Subscriber {
 
 /// What a subscriber gets.
 #[derive(Debug)]
-pub(crate) enum News {
+pub enum News {
     /// Jobs to run.
     Jobs(HandedJobs),
     /// Nothing more, for this reason.
@@ -101,7 +119,7 @@ pub(crate) enum News {
 /// Jobs between the shard and their worker's connection. Those that are not taken, wherever they
 /// are dropped, are given back.
 #[derive(Debug)]
-pub(crate) struct HandedJobs {
+pub struct HandedJobs {
     jobs: VecDeque<Delivery>,
     shard: Arc<ShardShared>,
     namespace: String,
@@ -114,17 +132,22 @@ impl HandedJobs {
     }
 
     /// How many there are.
-    pub(crate) fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.jobs.len()
     }
 
+    /// Whether all were taken.
+    pub fn is_empty(&self) -> bool {
+        self.jobs.is_empty()
+    }
+
     /// Those that were not taken yet.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Delivery> {
+    pub fn iter(&self) -> impl Iterator<Item = &Delivery> {
         self.jobs.iter()
     }
 
     /// Takes the next one: the worker's connection has it from here on.
-    pub(crate) fn take(&mut self) -> Option<Delivery> {
+    pub fn take(&mut self) -> Option<Delivery> {
         self.jobs.pop_front()
     }
 }
@@ -138,7 +161,7 @@ impl Drop for HandedJobs {
 }
 
 fn give_back<'a>(shard: &ShardShared, namespace: String, jobs: impl Iterator<Item = &'a Delivery>) {
-    let settlements = jobs.map(release).collect();
+    let settlements = jobs.map(Delivery::released).collect();
     shard.inbox.signal(|signals| signals.give_back.push((namespace, settlements)));
 }
 
@@ -148,9 +171,16 @@ pub(crate) struct Round(Vec<Arc<Courier>>);
 
 impl Round {
     /// Has the answer brought to the caller, at the latest when the round ends.
-    pub(crate) fn tell(&mut self, shard: &Arc<ShardShared>, mut caller: Caller, answer: Answer) {
+    pub(crate) fn tell(
+        &mut self,
+        shard: &Arc<ShardShared>,
+        mut caller: Caller,
+        answer: Answer,
+        give_back_in: Option<String>,
+    ) {
         let courier = caller.courier.take();
-        self.bring(courier, Parcel::Answer { from: Arc::clone(shard), caller, answer });
+        let from = Arc::clone(shard);
+        self.bring(courier, Parcel::Answer { from, caller, answer, give_back_in });
     }
 
     /// Has news brought to a subscriber, at the latest when the round ends.
@@ -201,9 +231,4 @@ impl Courier {
     fn parcels(&self) -> MutexGuard<'_, Vec<Parcel>> {
         self.parcels.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Gives a job back that nobody got.
-pub(crate) fn release(job: &Delivery) -> Settlement {
-    Settlement { id: job.id, token: job.token, verdict: Verdict::Release }
 }

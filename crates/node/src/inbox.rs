@@ -2,46 +2,21 @@
 //! always. Here lies the shard itself while it rests, for whoever takes the next turn with it. The
 //! inbox wakes the shard's thread and decides nothing.
 
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use longshore_engine::{
-    ConsumerId, Position, ReplyTo, Request, Settlement, ShardStats, StatsCursor,
-};
+use longshore_engine::driver::{self, Admit, Class, Ending, InboxLimits, Refused, Waiting};
+use longshore_engine::{ConsumerId, Position, ReplyTo, Settlement, ShardStats, StatsCursor};
 use tokio::sync::oneshot;
 
-use crate::admission::InFlight;
-use crate::class::Class;
-use crate::courier::{Caller, Subscriber};
-
-/// What may wait in each class.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct InboxLimits {
-    /// Calls of one class that may wait for their turn. Default: 65,536.
-    pub calls_max: usize,
-    /// Bytes that the waiting calls of one class may hold. Default: 64 MiB.
-    pub bytes_max: u64,
-}
-
-impl Default for InboxLimits {
-    fn default() -> Self {
-        Self { calls_max: 65_536, bytes_max: 64 << 20 }
-    }
-}
+use crate::courier::Place;
 
 /// A call on its way to the shard.
-#[derive(Debug)]
-pub(crate) struct Call {
-    pub(crate) request: Request,
-    pub(crate) caller: Caller,
-    pub(crate) class: Class,
-    pub(crate) bytes: u64,
-    pub(crate) in_flight: InFlight,
-    /// Who gets what is delivered, where the call subscribes.
-    pub(crate) subscriber: Option<Subscriber>,
-}
+pub(crate) type Call = driver::Call<Place>;
+
+/// Leases that go back, by namespace.
+pub(crate) type GiveBacks = Vec<(String, Vec<Settlement>)>;
 
 /// What other threads tell the shard's.
 #[derive(Debug, Default)]
@@ -53,11 +28,13 @@ pub(crate) struct Signals {
     /// These consumers have gone.
     pub(crate) unsubscribed: Vec<ConsumerId>,
     /// These leases could not be handed over, by namespace.
-    pub(crate) give_back: Vec<(String, Vec<Settlement>)>,
+    pub(crate) give_back: GiveBacks,
     /// These want to know how the shard is, and what follows after that.
     pub(crate) stats: Vec<(Option<StatsCursor>, oneshot::Sender<ShardStats>)>,
-    /// The state on disk has moved, so there is room in memory.
-    pub(crate) flushed: bool,
+    /// The state on disk has moved to here, so there is room in memory.
+    pub(crate) flushed: Option<Position>,
+    /// A flush waits for space, or does so no more.
+    pub(crate) flush_waits: Option<bool>,
     /// The group in flight has waited for space for so long that its callers shall know.
     pub(crate) starved: bool,
     /// The shard is to end.
@@ -73,7 +50,8 @@ impl Signals {
             && self.unsubscribed.is_empty()
             && self.give_back.is_empty()
             && self.stats.is_empty()
-            && !self.flushed
+            && self.flushed.is_none()
+            && self.flush_waits.is_none()
             && !self.starved
             && self.ending.is_none()
             && self.fault.is_none()
@@ -90,26 +68,6 @@ impl Signals {
     }
 }
 
-/// How a shard is to end, the stronger one last.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub(crate) enum Ending {
-    /// Nobody shall wait any more: the server is about to stop.
-    Begin,
-    /// Finish what is there and end.
-    Finish,
-    /// End at once, as in a crash.
-    Abandon,
-}
-
-/// Why a call was not taken in.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Refused {
-    /// The shard does not serve.
-    Closed,
-    /// Its class is full.
-    Full,
-}
-
 /// What waits for a shard, and while it rests the shard itself, which is a `T`.
 #[derive(Debug)]
 pub(crate) struct Inbox<T> {
@@ -117,18 +75,15 @@ pub(crate) struct Inbox<T> {
     wake: Condvar,
     /// Calls were left here that the thread has not been told of.
     left: AtomicBool,
-    limits: InboxLimits,
 }
 
 #[derive(Debug)]
 struct State<T> {
-    open: bool,
     /// The shard while it rests.
     resting: Option<(T, Rest)>,
     /// The thread waits and has to be woken, at the latest when told here.
     sleeping: Option<Sleep>,
-    calls: [VecDeque<Call>; Class::COUNT],
-    bytes: [u64; Class::COUNT],
+    waiting: Waiting<Place>,
     signals: Signals,
 }
 
@@ -146,61 +101,27 @@ pub(crate) struct Rest {
     pub(crate) takes_guests: bool,
 }
 
-/// Which calls the shard's thread takes up now.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub(crate) enum Admit {
-    /// None: what is there has to be written first.
-    Nothing,
-    /// All but new jobs.
-    NoJobs,
-    /// All.
-    All,
-}
-
-impl Admit {
-    const fn classes(self) -> usize {
-        match self {
-            Self::Nothing => 0,
-            Self::NoJobs => Class::Publish as usize,
-            Self::All => Class::COUNT,
-        }
-    }
-}
-
-/// What the calls of each class may cost in one round. A call is never split, so a bulk fills a
-/// round, and the next round begins with settlements.
-const ROUND_COST: [usize; Class::COUNT] = [256, 128, 64];
-/// A lone call that costs so much at most is a turn that its caller may take: other connections of
-/// that thread wait meanwhile.
-const GUEST_COST_MAX: usize = 16;
-
 impl<T> Inbox<T> {
     pub(crate) fn new(limits: InboxLimits) -> Self {
-        let state = State {
-            open: false,
-            resting: None,
-            sleeping: None,
-            calls: Default::default(),
-            bytes: Default::default(),
-            signals: Signals::default(),
-        };
+        let waiting = Waiting::new(limits);
+        let state = State { resting: None, sleeping: None, waiting, signals: Signals::default() };
         let (wake, left) = (Condvar::new(), AtomicBool::new(false));
-        Self { state: Mutex::new(state), wake, left, limits }
+        Self { state: Mutex::new(state), wake, left }
     }
 
     /// Takes in calls from now on.
     pub(crate) fn open(&self) {
-        self.state().open = true;
+        self.state().waiting.set_open(true);
     }
 
     /// Refuses calls from now on; those that wait still get their turn.
     pub(crate) fn refuse_more(&self) {
-        self.state().open = false;
+        self.state().waiting.set_open(false);
     }
 
     /// Whether the shard takes in no more: it is about to end, once it has begun.
     pub(crate) fn refuses_more(&self) -> bool {
-        !self.state().open
+        !self.state().waiting.is_open()
     }
 
     /// Whether the thread was told to end.
@@ -210,29 +131,15 @@ impl<T> Inbox<T> {
 
     /// Refuses calls from now on and returns those that wait, whose callers learn it by the drop.
     pub(crate) fn close(&self) -> Vec<Call> {
-        let mut state = self.state();
-        state.open = false;
-        state.bytes = [0; Class::COUNT];
-        state.calls.iter_mut().flat_map(std::mem::take).collect()
+        self.state().waiting.close()
     }
 
     /// Adds a call. Where a courier brings its answer, the thread hears of it by
     /// [`Inbox::hand_over`].
     pub(crate) fn push(&self, call: Call) -> Result<(), Refused> {
         let is_left = call.caller.courier.is_some();
-        let class = call.class as usize;
         let mut state = self.state();
-        if !state.open {
-            return Err(Refused::Closed);
-        }
-        let bytes = state.bytes[class] + call.bytes;
-        let fits = state.calls[class].is_empty()
-            || (bytes <= self.limits.bytes_max && state.calls[class].len() < self.limits.calls_max);
-        if !fits {
-            return Err(Refused::Full);
-        }
-        state.bytes[class] = bytes;
-        state.calls[class].push_back(call);
+        state.waiting.push(call)?;
         if is_left {
             self.left.store(true, Ordering::Relaxed);
         } else {
@@ -281,9 +188,9 @@ impl<T> Inbox<T> {
         self.wake(state);
     }
 
-    /// Whether there are signals that were not taken.
-    pub(crate) fn is_signalled(&self) -> bool {
-        !self.state().signals.is_empty()
+    /// Whether there are signals or calls that were not taken.
+    pub(crate) fn has_work(&self) -> bool {
+        self.state().has_work(Admit::All)
     }
 
     /// The signals since the last call.
@@ -291,23 +198,12 @@ impl<T> Inbox<T> {
         std::mem::take(&mut self.state().signals)
     }
 
-    /// Moves the calls of one round to `round`. Whether more of them wait.
-    pub(crate) fn take_round(&self, round: &mut Vec<Call>, admit: Admit) -> bool {
+    /// Moves the calls of one round to `round`. Whether more of them wait, and what was to be given
+    /// back before they came: whoever makes a call after that finds those jobs free.
+    pub(crate) fn take_round(&self, round: &mut Vec<Call>, admit: Admit) -> (bool, GiveBacks) {
         let mut state = self.state();
-        let state = &mut *state;
-        let mut more = false;
-        for (class, cost_max) in ROUND_COST.into_iter().enumerate().take(admit.classes()) {
-            let mut cost = 0;
-            while cost < cost_max
-                && let Some(call) = state.calls[class].pop_front()
-            {
-                cost += call.request.command.cost();
-                state.bytes[class] -= call.bytes;
-                round.push(call);
-            }
-            more |= !state.calls[class].is_empty();
-        }
-        more
+        let more = state.waiting.take_round(round, admit);
+        (more, std::mem::take(&mut state.signals.give_back))
     }
 
     /// Lets the shard rest until there is a signal or a call that may be taken up, or until its
@@ -340,8 +236,7 @@ impl<T> Inbox<T> {
 
     /// Calls that wait, by class.
     pub(crate) fn depth(&self) -> [usize; Class::COUNT] {
-        let state = self.state();
-        std::array::from_fn(|class| state.calls[class].len())
+        self.state().waiting.depth()
     }
 
     /// Wakes the thread if it waits, after the lock is free.
@@ -361,19 +256,15 @@ impl<T> Inbox<T> {
 
 impl<T> State<T> {
     fn has_work(&self, admit: Admit) -> bool {
-        let calls = &self.calls[..admit.classes()];
-        !self.signals.is_empty() || calls.iter().any(|calls| !calls.is_empty())
+        !self.signals.is_empty() || self.waiting.has_any(admit)
     }
 
     /// Whether one small call waits, and nothing that is the thread's. Where there are more, the
     /// thread decides them while their callers read the next ones.
     fn is_for_guest(&self) -> bool {
-        let mut calls = self.calls.iter().flatten();
-        let (first, second) = (calls.next(), calls.next());
         self.resting.as_ref().is_some_and(|(_, rest)| rest.takes_guests)
             && self.signals.is_empty()
-            && first.is_some_and(|call| call.request.command.cost() <= GUEST_COST_MAX)
-            && second.is_none()
+            && self.waiting.is_one_small()
     }
 }
 
@@ -381,83 +272,29 @@ impl<T> State<T> {
 mod tests {
     use std::sync::Arc;
 
-    use longshore_engine::{Command, EnqueueJobs, Holder, JobId, NewJob};
+    use longshore_engine::{Command, Holder, Request};
+    use tokio::sync::oneshot;
 
     use super::*;
     use crate::admission::Admission;
 
     fn call(command: Command) -> Call {
         let (reply, _) = oneshot::channel();
-        let caller = Caller { reply, courier: None, give_back_in: None };
         let class = Class::of(&command);
         let in_flight = Arc::new(Admission::new(1)).count(0);
+        let caller = Place { reply, courier: None, in_flight, subscriber: None };
         let request = Request { namespace: "n".into(), reply_to: ReplyTo(1), command };
-        Call { request, caller, class, bytes: 100, in_flight, subscriber: None }
+        Call { request, caller, class, bytes: 100 }
     }
 
     fn rest(admit: Admit) -> Rest {
         Rest { until: None, admit, takes_guests: true }
     }
 
-    fn bulk(jobs: usize) -> Command {
-        let job = NewJob::new(JobId::default(), "k", "{}");
-        Command::EnqueueJobs(EnqueueJobs { queue: "q".into(), jobs: vec![job; jobs] })
-    }
-
     fn take(inbox: &Inbox<()>) -> Vec<Class> {
         let mut round = Vec::new();
         inbox.take_round(&mut round, Admit::All);
         round.iter().map(|call| call.class).collect()
-    }
-
-    #[test]
-    fn settlements_come_between_two_bulks() {
-        let inbox = Inbox::<()>::new(InboxLimits::default());
-        inbox.open();
-        for command in [bulk(10_000), bulk(10_000), Command::SettleJobs(Vec::new())] {
-            inbox.push(call(command)).unwrap();
-        }
-        assert_eq!(take(&inbox), [Class::Settle, Class::Publish]);
-        inbox.push(call(Command::SettleJobs(Vec::new()))).unwrap();
-        assert_eq!(take(&inbox), [Class::Settle, Class::Publish]);
-        assert_eq!(take(&inbox), []);
-    }
-
-    #[test]
-    fn a_full_class_does_not_close_the_others() {
-        let limits = InboxLimits { calls_max: 2, bytes_max: 1000 };
-        let inbox = Inbox::<()>::new(limits);
-        assert_eq!(inbox.push(call(bulk(1))), Err(Refused::Closed));
-        inbox.open();
-        inbox.push(call(bulk(1))).unwrap();
-        inbox.push(call(bulk(1))).unwrap();
-        assert_eq!(inbox.push(call(bulk(1))), Err(Refused::Full));
-        inbox.push(call(Command::ListOperations)).unwrap();
-        assert_eq!(inbox.depth(), [1, 0, 2]);
-        assert_eq!(inbox.close().len(), 3);
-    }
-
-    #[test]
-    fn bytes_are_bounded_but_one_call_always_fits() {
-        let limits = InboxLimits { calls_max: 10, bytes_max: 150 };
-        let inbox = Inbox::<()>::new(limits);
-        inbox.open();
-        inbox.push(Call { bytes: 500, ..call(bulk(1)) }).unwrap();
-        assert_eq!(inbox.push(call(bulk(1))), Err(Refused::Full));
-        assert_eq!(take(&inbox), [Class::Publish]);
-        inbox.push(call(bulk(1))).unwrap();
-    }
-
-    #[test]
-    fn new_jobs_can_be_left_waiting() {
-        let inbox = Inbox::<()>::new(InboxLimits::default());
-        inbox.open();
-        inbox.push(call(bulk(1))).unwrap();
-        let mut round = Vec::new();
-        assert!(!inbox.take_round(&mut round, Admit::NoJobs));
-        assert!(round.is_empty());
-        inbox.rest((), Rest { until: Some(Instant::now()), ..rest(Admit::NoJobs) });
-        inbox.rest((), rest(Admit::All));
     }
 
     #[test]

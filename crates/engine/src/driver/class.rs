@@ -1,11 +1,11 @@
 //! What a command weighs: the class whose turns it takes and the bytes of its bodies. Weighing
 //! looks at lengths only.
 
-use longshore_engine::{CheckpointJob, Command, FollowUp, NewJob, Settlement, Verdict};
+use crate::command::{CheckpointJob, Command, FollowUp, NewJob, Settlement, Verdict};
 
 /// Commands of a class wait for each other; classes take turns.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Class {
+pub enum Class {
     /// Settlements, heartbeats, administration.
     Settle = 0,
     /// Leases and other requests that may wait.
@@ -15,10 +15,13 @@ pub(crate) enum Class {
 }
 
 impl Class {
-    pub(crate) const COUNT: usize = 3;
-    pub(crate) const ALL: [Self; Self::COUNT] = [Self::Settle, Self::Lease, Self::Publish];
+    /// How many there are.
+    pub const COUNT: usize = 3;
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; Self::COUNT] = [Self::Settle, Self::Lease, Self::Publish];
 
-    pub(crate) const fn of(command: &Command) -> Self {
+    /// The class of a command.
+    pub const fn of(command: &Command) -> Self {
         match command {
             Command::EnqueueJobs(_) => Self::Publish,
             Command::LeaseJobs(_) | Command::Subscribe(_) | Command::AwaitJob { .. } => Self::Lease,
@@ -28,7 +31,7 @@ impl Class {
     }
 
     /// A word for metrics.
-    pub(crate) const fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Settle => "settle",
             Self::Lease => "lease",
@@ -42,7 +45,7 @@ const COMMAND_BYTES: u64 = 512;
 const JOB_BYTES: u64 = 256;
 
 /// Bytes that the command holds, about.
-pub(crate) fn bytes_of(command: &Command) -> u64 {
+pub fn bytes_of(command: &Command) -> u64 {
     COMMAND_BYTES
         + match command {
             Command::EnqueueJobs(enqueue) => enqueue.jobs.iter().map(job_bytes).sum(),
@@ -90,7 +93,7 @@ fn follow_ups_of(settlement: &Settlement) -> &[FollowUp] {
 }
 
 /// Whether the command brings new jobs in.
-pub(crate) fn enqueues(command: &Command) -> bool {
+pub fn enqueues(command: &Command) -> bool {
     let settle = match command {
         Command::EnqueueJobs(_) => return true,
         Command::LeaseJobs(lease) => &lease.settle,
@@ -104,7 +107,8 @@ pub(crate) fn enqueues(command: &Command) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use longshore_engine::{EnqueueJobs, JobId};
+    use crate::command::EnqueueJobs;
+    use crate::ids::JobId;
 
     use super::*;
 

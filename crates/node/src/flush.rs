@@ -1,5 +1,5 @@
 //! Threads that write the state to disk: one per shard that flushes, and one for all that
-//! compacts. They give the journal's space back and know nothing of what is in the state.
+//! compacts. They know nothing of what is in the state.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -8,10 +8,9 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use longshore_engine::Position;
+use longshore_engine::driver::DiskLevel;
 use longshore_store::{FlushError, Flusher};
 
-use crate::commit::Truncator;
-use crate::disk::DiskLevel;
 use crate::shared::ShardShared;
 
 /// How long to wait before a flush that met a full disk is tried again: at first, then twice as
@@ -30,7 +29,6 @@ pub(crate) struct FlushThread {
 struct Core {
     shard: Arc<ShardShared>,
     flusher: Flusher,
-    truncator: Truncator,
     compactor: CompactorHandle,
     queue: Mutex<Queue>,
     wake: Condvar,
@@ -47,12 +45,11 @@ impl FlushThread {
     pub(crate) fn start(
         shard: Arc<ShardShared>,
         flusher: Flusher,
-        truncator: Truncator,
         compactor: CompactorHandle,
     ) -> std::io::Result<Self> {
         let name = format!("flush-{}", shard.index);
         let (queue, wake) = (Mutex::default(), Condvar::new());
-        let core = Arc::new(Core { shard, flusher, truncator, compactor, queue, wake });
+        let core = Arc::new(Core { shard, flusher, compactor, queue, wake });
         let runner = Arc::clone(&core);
         let thread = std::thread::Builder::new().name(name).spawn(move || runner.run())?;
         Ok(Self { core, thread: Some(thread) })
@@ -114,7 +111,7 @@ impl Core {
                     if !starved {
                         starved = true;
                         self.shard.admission.set_starved();
-                        self.shard.set_flush_waits(true);
+                        self.tell_waits(true);
                         tracing::error!(shard = self.shard.index, %error, "the flush waits");
                     }
                 }
@@ -127,18 +124,21 @@ impl Core {
             retry = NO_SPACE_RETRY_MAX.min(2 * retry);
         };
         if starved {
-            self.shard.set_flush_waits(false);
+            self.tell_waits(false);
             self.shard.admission.clear_starved();
         }
         let persisted = result?;
         if persisted > Position::START {
             self.shard.metrics.flushes.add(1);
             self.shard.metrics.flush_ms.add(begun.elapsed().as_millis() as u64);
-            self.truncator.truncate_before(persisted.next());
-            self.shard.inbox.signal(|signals| signals.flushed = true);
+            self.shard.inbox.signal(|signals| signals.flushed = Some(persisted));
             self.compactor.nudge(&self.shard, &self.flusher);
         }
         Ok(())
+    }
+
+    fn tell_waits(&self, waits: bool) {
+        self.shard.inbox.signal(|signals| signals.flush_waits = Some(waits));
     }
 
     /// No code between lock and unlock panics half-way through a change.

@@ -6,9 +6,10 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use longshore_engine::SealedGroup;
+use longshore_engine::driver::{Action, Ending};
 use longshore_journal::{AppendError, Group, Journal, Position};
 
-use crate::inbox::Ending;
 use crate::shared::ShardShared;
 
 /// The status with which the process ends after a failed write or sync of a journal.
@@ -26,12 +27,6 @@ const NO_SPACE_PATIENCE: Duration = Duration::from_secs(2);
 pub(crate) struct Committer {
     core: Arc<Core>,
     thread: Option<JoinHandle<()>>,
-}
-
-/// Gives back the journal's space, from any thread.
-#[derive(Clone, Debug)]
-pub(crate) struct Truncator {
-    core: Arc<Core>,
 }
 
 struct Core {
@@ -137,18 +132,22 @@ impl Committer {
         self.core.wake.notify_one();
     }
 
-    /// A handle for the thread that flushes the state.
-    pub(crate) fn truncator(&self) -> Truncator {
-        Truncator { core: Arc::clone(&self.core) }
+    /// Has the commit thread give back the entries before `position`.
+    pub(crate) fn truncate_before(&self, position: Position) {
+        self.core.queue().truncate_before = Some(position);
+        self.core.wake.notify_one();
     }
 
-    /// Ends the thread and, `cleanly`, gives back what is not needed and writes a last mark.
-    pub(crate) fn end(mut self, cleanly: Option<Position>) {
+    /// Ends the thread and does the last that is to be done for the journal.
+    pub(crate) fn end<C>(mut self, last: &[Action<C>]) {
         self.join();
-        if let Some(persisted) = cleanly {
-            let mut journal = self.core.journal();
-            self.core.truncate(&mut **journal, persisted.next());
-            self.core.write_mark(&mut **journal);
+        let mut journal = self.core.journal();
+        for action in last {
+            match action {
+                Action::Truncate { before } => self.core.truncate(&mut **journal, *before),
+                Action::Mark => self.core.write_mark(&mut **journal),
+                _ => {}
+            }
         }
     }
 
@@ -166,14 +165,6 @@ impl Committer {
 impl Drop for Committer {
     fn drop(&mut self) {
         self.join();
-    }
-}
-
-impl Truncator {
-    /// Has the commit thread give back the entries before `position`.
-    pub(crate) fn truncate_before(&self, position: Position) {
-        self.core.queue().truncate_before = Some(position);
-        self.core.wake.notify_one();
     }
 }
 
@@ -307,4 +298,10 @@ impl Core {
 pub(crate) fn end_process(shard: u32, error: &AppendError) -> ! {
     tracing::error!(shard, %error, "the journal failed, the process ends");
     std::process::exit(EXIT_JOURNAL_FAILED)
+}
+
+/// The engine's group as the journal takes it.
+pub(crate) fn group_of(sealed: SealedGroup) -> Group {
+    Group::from_encoded(sealed.first, sealed.count, sealed.bytes)
+        .expect("the engine writes whole entries with their lengths")
 }

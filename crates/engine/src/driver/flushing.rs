@@ -1,0 +1,95 @@
+//! When the state is set aside, flushed, and the journal before it given back.
+
+use super::act::Action;
+use super::{Driver, Fault, Faults, Tree};
+use crate::Position;
+use crate::ids::MonoMs;
+use crate::moment::Clock;
+
+/// What is not in the state on disk yet.
+#[derive(Debug)]
+pub(super) struct Flushing {
+    /// When the first change was made that is not in a sealed memtable.
+    unsealed_since: Option<MonoMs>,
+    /// Bytes of journal of such changes.
+    unsealed_bytes: u64,
+    /// The highest position of a sealed memtable that nobody was told to flush.
+    sealed: Option<Position>,
+}
+
+impl Flushing {
+    pub(super) fn new(now: MonoMs, journal_bytes: u64) -> Self {
+        Self { unsealed_since: Some(now), unsealed_bytes: journal_bytes, sealed: None }
+    }
+
+    pub(super) fn appended(&mut self, now: MonoMs, bytes: usize) {
+        self.unsealed_bytes += bytes as u64;
+        self.unsealed_since.get_or_insert(now);
+    }
+
+    /// Whether something is sealed that the journal has now.
+    pub(super) fn take_sealed(&mut self, durable: Position) -> bool {
+        self.sealed.take_if(|sealed| *sealed <= durable).is_some()
+    }
+}
+
+impl<M: Tree, C, F: Faults> Driver<M, C, F> {
+    /// Seals the memtable where it is large, old or costs much to replay.
+    pub(super) fn rotate_if_due(&mut self, clock: Clock, out: &mut Vec<Action<C>>) {
+        // Only between groups is the memtable the state at one position.
+        let between = self.turn.group_bytes() == 0 || self.faults.has(Fault::RotatedInGroup);
+        if !between || !self.turn.map().can_rotate() {
+            return;
+        }
+        let large = self.turn.map().is_due() && !self.faults.has(Fault::OverfullMemtable);
+        let long = self.flushing.unsealed_bytes >= self.policy.journal_bytes_max
+            && !self.faults.has(Fault::LongReplay);
+        let old = self.is_old_at().is_some_and(|at| at <= clock.mono);
+        if large || long || old {
+            self.rotate(out);
+        }
+    }
+
+    fn rotate(&mut self, out: &mut Vec<Action<C>>) {
+        (self.flushing.unsealed_since, self.flushing.unsealed_bytes) = (None, 0);
+        let Some(position) = self.turn.complete_map().rotate() else { return };
+        let durable = self.turn.durable();
+        if position <= durable {
+            out.push(Action::Flush { durable });
+        } else if self.faults.has(Fault::FlushBeyondDurable) {
+            out.push(Action::Flush { durable: position });
+        } else if !self.faults.has(Fault::Unflushed) {
+            self.flushing.sealed = Some(position);
+        }
+    }
+
+    fn is_old_at(&self) -> Option<MonoMs> {
+        let since = self.flushing.unsealed_since.filter(|_| !self.faults.has(Fault::OldChange))?;
+        Some(since.plus(self.policy.age_ms_max))
+    }
+
+    /// When the memtable is to be sealed for its age, where that is possible.
+    pub(super) fn rotate_at(&self) -> Option<MonoMs> {
+        let possible = self.turn.group_bytes() == 0 && self.turn.map().can_rotate();
+        self.is_old_at().filter(|_| possible)
+    }
+
+    /// The state on disk is that at `persisted`: no restart needs the journal up to there.
+    pub(super) fn flushed(&mut self, persisted: Position, out: &mut Vec<Action<C>>) {
+        let beyond = self.faults.has(Fault::TruncateBeyondFlushed);
+        let needed = if beyond { self.turn.durable() } else { persisted };
+        if !self.faults.has(Fault::KeptJournal) {
+            out.push(Action::Truncate { before: needed.next() });
+        }
+        // The last one: there is quiet from here on.
+        if self.stopping && !self.faults.has(Fault::Unmarked) {
+            out.push(Action::Mark);
+        }
+    }
+
+    /// Sets the whole state aside where there is room for it, so that the next start replays
+    /// nothing. For a driver that is finished.
+    pub fn seal_tree(&mut self) {
+        self.turn.complete_map().rotate();
+    }
+}

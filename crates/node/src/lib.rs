@@ -1,0 +1,43 @@
+//! The node: the shards of one store on threads, the folder of the store, the disk under it. It
+//! knows nothing of a protocol: faces call it with commands and read on snapshots.
+
+mod admission;
+mod clock;
+mod commit;
+mod courier;
+mod disk;
+mod disk_watch;
+mod flush;
+mod inbox;
+mod journal_files;
+mod manifest;
+mod metrics;
+mod node;
+mod node_config;
+mod node_stats;
+mod recover;
+mod routing;
+mod shard;
+mod shard_thread;
+mod shared;
+mod store_dir;
+mod store_watch;
+#[cfg(test)]
+mod tests;
+mod unavailable;
+
+pub use admission::{InFlight, Publishing};
+pub use clock::wall_now;
+pub use commit::EXIT_JOURNAL_FAILED;
+pub use courier::{HandedJobs, News, Subscriber};
+pub use disk::{DiskProbe, FileSystem};
+pub use longshore_engine::driver::{DiskLevel, DiskMarks, InboxLimits, Space};
+pub use manifest::{Manifest, ManifestError, SHARDS_MAX};
+pub use metrics::{HistogramView, ShardCounters};
+pub use node::{EXIT_STORE_LOST, Node, OpenError, Subscription};
+pub use node_config::{NodeConfig, StoreLost};
+pub use node_stats::{NodeStats, Readiness, ShardNumbers};
+pub use routing::shard_of;
+pub use shared::ShardState;
+pub use store_dir::{ShardDir, StoreDir, StoreDirError};
+pub use unavailable::{Cause, Unavailable};
