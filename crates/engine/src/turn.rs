@@ -251,6 +251,7 @@ impl<M: OrderedMap> Turn<M> {
     pub fn committed(&mut self, durable: Position) -> Vec<Effect> {
         assert!(durable <= self.position, "{durable} is durable, but not yet decided");
         self.durable = self.durable.max(durable);
+        self.state.note_durable(self.durable);
         self.ready_effects()
     }
 
