@@ -25,6 +25,17 @@ pub trait OrderedMap: Reader {
     /// fall; of what one entry gives a key, the last holds. This map's own reads see it at once.
     fn put(&mut self, position: Position, key: &[u8], value: Option<&[u8]>);
 
+    /// As [`OrderedMap::put`], for a key that holds nothing and that is not expected to hold this
+    /// for long: a map on disk may write it late, and not at all where it is removed before.
+    fn put_brief(&mut self, position: Position, key: &[u8], value: &[u8]) {
+        assert!(self.get(key).is_none(), "key {key:02x?} holds something");
+        self.put(position, key, Some(value));
+    }
+
+    /// Everything up to `position` is durable in the journal: nobody reads at an earlier position
+    /// any more but who does so already.
+    fn note_durable(&mut self, _position: Position) {}
+
     /// A group of entries ends: the map holds all of the entries up to `position`, which never
     /// falls, and nothing of later ones.
     fn seal(&mut self, position: Position);

@@ -246,6 +246,19 @@ impl<M: OrderedMap> State<M> {
         self.scratch.len() as u64
     }
 
+    /// As [`State::put`], for a key that holds nothing and that is not expected to hold this for
+    /// long: what is removed before the map is next kept as it is costs hardly anything.
+    pub(crate) fn put_brief<T: Wire>(&mut self, key: &[u8], value: &T) {
+        self.scratch.clear();
+        value.put(&mut self.scratch);
+        self.map.put_brief(self.position, key, &self.scratch);
+    }
+
+    /// Everything up to here is durable.
+    pub(crate) fn note_durable(&mut self, position: Position) {
+        self.map.note_durable(position);
+    }
+
     pub(crate) fn put_bytes(&mut self, key: &[u8], value: &[u8]) {
         self.map.put(self.position, key, Some(value));
     }

@@ -257,6 +257,7 @@ impl<M: OrderedMap> Turn<M> {
     pub(crate) fn set_durable(&mut self, durable: Position) {
         assert!(durable <= self.position, "{durable} is durable, but not yet decided");
         self.durable = self.durable.max(durable);
+        self.state.note_durable(self.durable);
     }
 
     /// The next effect that waits for `durable` at most.

@@ -9,6 +9,12 @@ pub struct LsmConfig {
     pub identity: Identity,
     /// Estimated bytes in memory at which the active memtable is due for rotation.
     pub memtable_bytes: usize,
+    /// Keys that are kept out of the memtables at most, since they are not expected to live for
+    /// long, and bytes of them and their values. All are written when a memtable is sealed: the
+    /// default takes about two milliseconds.
+    pub brief_keys_max: usize,
+    /// See `brief_keys_max`.
+    pub brief_bytes_max: usize,
     /// How many sealed memtables may wait for their flush. Beyond it the shard has to wait.
     pub sealed_max: usize,
     /// Bytes of table blocks kept in memory.
@@ -30,6 +36,8 @@ impl Default for LsmConfig {
         Self {
             identity: Identity::default(),
             memtable_bytes: 24 << 20,
+            brief_keys_max: 2048,
+            brief_bytes_max: 1 << 20,
             sealed_max: 2,
             cache_bytes: 8 << 20,
             open_files_max: 64,

@@ -7,6 +7,7 @@
 
 mod body;
 mod body_file;
+mod brief;
 mod check;
 mod config;
 mod error;

@@ -1,6 +1,7 @@
 //! The ordered map of one shard, as its thread sees it: writes go to the active memtable, reads
 //! through memtables and tables. It syncs nothing and waits for nobody; the flusher does.
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use crate::marker;
 use crate::open;
 use crate::shared::Shared;
 use crate::snapshot::Snapshots;
-use crate::view::Sealed;
+use crate::view::{Above, Sealed};
 
 /// What an entry costs in a memtable beside its key and value: skip list node, tower, headers.
 const ENTRY_OVERHEAD_BYTES: usize = 120;
@@ -34,6 +35,9 @@ pub struct Lsm {
     latest: Position,
     /// Estimated size of the active memtable.
     active_bytes: usize,
+    /// First bytes of the keys that were ever kept out of the memtables: others are not looked for
+    /// there.
+    brief_first: BTreeSet<u8>,
     /// Whether the active memtable has a value that is to be kept apart from the tables.
     has_bodies: bool,
     next_memtable_id: u64,
@@ -63,6 +67,7 @@ impl Lsm {
             active: Arc::clone(&view.active),
             shared: Arc::new(shared),
             active_bytes: 0,
+            brief_first: BTreeSet::new(),
             has_bodies: false,
             next_memtable_id: 1,
         })
@@ -104,6 +109,7 @@ impl Lsm {
         if position == sealed || view.sealed.len() >= self.shared.config.sealed_max {
             return None;
         }
+        self.write_brief((0, 0));
         self.active.insert(InternalValue::from_components(
             marker::KEY,
             marker::encode(&self.shared.config.identity, position),
@@ -124,6 +130,29 @@ impl Lsm {
         Some(position)
     }
 
+    /// Writes what was kept out of the memtables to the active one, the oldest first, until so many
+    /// keys and bytes are left at most.
+    fn write_brief(&mut self, left_max: (usize, usize)) {
+        let body_bytes_min = self.shared.config.body_bytes_min;
+        let (bytes, has_bodies) = (&mut self.active_bytes, &mut self.has_bodies);
+        self.shared.brief.write_to(&self.active, left_max, |entry| {
+            let value_bytes = entry.value.len();
+            *bytes += entry.key.user_key.len() + value_bytes + ENTRY_OVERHEAD_BYTES;
+            *has_bodies |= value_bytes >= body_bytes_min;
+        });
+    }
+
+    fn may_be_brief(&self, key: &[u8]) -> bool {
+        key.first().is_some_and(|first| self.brief_first.contains(first))
+    }
+
+    /// Checks a write and moves the position on.
+    fn begin_write(&mut self, position: Position, key: &[u8]) {
+        assert!(position >= self.latest, "entry at {position} written after {}", self.latest);
+        assert!(!marker::is_own(key), "key {key:?} is reserved");
+        self.latest = position;
+    }
+
     /// The part that writes to disk, for another thread.
     pub fn flusher(&self) -> Flusher {
         Flusher { shared: Arc::clone(&self.shared) }
@@ -137,7 +166,8 @@ impl Lsm {
 
 impl Reader for Lsm {
     fn get(&self, key: &[u8]) -> Option<Bytes> {
-        self.shared.view().get(key, self.latest)
+        let above = self.may_be_brief(key).then_some(Above::Live(&self.shared.brief));
+        self.shared.view().get(key, self.latest, above)
     }
 
     fn scan(
@@ -146,15 +176,17 @@ impl Reader for Lsm {
         to: &[u8],
         visit: &mut dyn FnMut(&[u8], &Bytes) -> ControlFlow<()>,
     ) {
-        self.shared.view().scan(from, to, self.latest, visit);
+        let above = Above::Live(&self.shared.brief);
+        self.shared.view().scan(from, to, self.latest, above, visit);
     }
 }
 
 impl OrderedMap for Lsm {
     fn put(&mut self, position: Position, key: &[u8], value: Option<&[u8]>) {
-        assert!(position >= self.latest, "entry at {position} written after {}", self.latest);
-        assert!(!marker::is_own(key), "key {key:?} is reserved");
-        self.latest = position;
+        self.begin_write(position, key);
+        if self.may_be_brief(key) && self.shared.brief.change(position, key, value) {
+            return;
+        }
         let value_bytes = value.map_or(0, <[u8]>::len);
         self.active_bytes += key.len() + value_bytes + ENTRY_OVERHEAD_BYTES;
         self.has_bodies |= value_bytes >= self.shared.config.body_bytes_min;
@@ -163,6 +195,22 @@ impl OrderedMap for Lsm {
             None => (Slice::default(), ValueType::Tombstone),
         };
         self.active.insert(InternalValue::from_components(key, value, position.0, kind));
+    }
+
+    fn put_brief(&mut self, position: Position, key: &[u8], value: &[u8]) {
+        self.begin_write(position, key);
+        debug_assert!(self.get(key).is_none(), "key {key:02x?} holds something");
+        if !self.may_be_brief(key) {
+            self.brief_first.extend(key.first());
+        }
+        self.shared.brief.add(position, key.into(), value.into());
+        let config = &self.shared.config;
+        self.write_brief((config.brief_keys_max, config.brief_bytes_max));
+    }
+
+    fn note_durable(&mut self, position: Position) {
+        assert!(position <= self.position, "{position} is durable, but was not written");
+        self.shared.brief.note_durable(position);
     }
 
     fn seal(&mut self, position: Position) {

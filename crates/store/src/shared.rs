@@ -9,6 +9,7 @@ use longshore_engine::Position;
 use lsm_tree::{Table, Tree};
 
 use crate::body_file::{BodyFile, KeyRange};
+use crate::brief::Brief;
 use crate::config::LsmConfig;
 use crate::tables::Tables;
 use crate::view::View;
@@ -23,6 +24,8 @@ pub(crate) struct Shared {
     pub(crate) tree: Tree,
     /// Locked for a moment only; whoever reads clones it first.
     view: Mutex<Arc<View>>,
+    /// What is not in the memtables yet.
+    pub(crate) brief: Brief,
     /// Every group up to this position is completely in the memtables.
     written: AtomicU64,
     /// Held while a memtable is flushed.
@@ -81,6 +84,7 @@ impl Shared {
             config,
             tree,
             view: Mutex::new(Arc::new(view)),
+            brief: Brief::default(),
             written,
             flushing: Mutex::default(),
             compacting: Mutex::default(),

@@ -10,7 +10,7 @@ use longshore_engine::{Position, Reader};
 
 use crate::body_file;
 use crate::shared::{Shared, lock};
-use crate::view::View;
+use crate::view::{Above, View};
 
 /// Hands out snapshots. Cheap to clone and to share.
 #[derive(Clone)]
@@ -25,14 +25,17 @@ impl std::fmt::Debug for Snapshots {
 }
 
 impl Snapshots {
-    /// The state at `durable`, the highest position known to be durable. Where more has been
-    /// flushed by now, which is durable as well, or less was written, it is at that position:
-    /// ask the snapshot. A snapshot keeps memory and files alive; do not hold it for long.
+    /// The state at `durable`, the highest position known to be durable. Where more is known to be
+    /// by now, or less was written, it is at that position: ask the snapshot. A snapshot keeps memory and files alive; do not hold it for long.
     pub fn at(&self, durable: Position) -> SnapshotReader {
-        let written = self.shared.written();
-        let view = self.shared.view();
-        let position = durable.min(written).max(view.persisted);
-        SnapshotReader { view, position }
+        let shared = Arc::clone(&self.shared);
+        let (view, position) = shared.brief.register(|oldest| {
+            let written = shared.written();
+            let view = shared.view();
+            let position = durable.min(written).max(view.persisted).max(oldest);
+            (view, position)
+        });
+        SnapshotReader { shared, view, position }
     }
 
     /// A file of the state on disk that is gone, if there is one in this part of them: they are
@@ -56,6 +59,7 @@ impl Snapshots {
 
 /// The map at one position. A storage fault unwinds with a `StoreFault`, as on the shard's thread.
 pub struct SnapshotReader {
+    shared: Arc<Shared>,
     view: Arc<View>,
     position: Position,
 }
@@ -73,9 +77,15 @@ impl SnapshotReader {
     }
 }
 
+impl Drop for SnapshotReader {
+    fn drop(&mut self) {
+        self.shared.brief.unregister(self.position);
+    }
+}
+
 impl Reader for SnapshotReader {
     fn get(&self, key: &[u8]) -> Option<Bytes> {
-        self.view.get(key, self.position)
+        self.view.get(key, self.position, Some(Above::Snapshot(&self.shared.brief)))
     }
 
     fn scan(
@@ -84,6 +94,7 @@ impl Reader for SnapshotReader {
         to: &[u8],
         visit: &mut dyn FnMut(&[u8], &Bytes) -> ControlFlow<()>,
     ) {
-        self.view.scan(from, to, self.position, visit);
+        let above = Above::Snapshot(&self.shared.brief);
+        self.view.scan(from, to, self.position, above, visit);
     }
 }

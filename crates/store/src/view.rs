@@ -8,6 +8,7 @@ use bytes::Bytes;
 use longshore_engine::Position;
 use lsm_tree::{InternalValue, Memtable, SeqNo, Slice, ValueType};
 
+use crate::brief::{Brief, Found};
 use crate::merge::{Entry, Merge, Source, Value};
 use crate::tables::Tables;
 use crate::{body, marker};
@@ -24,6 +25,22 @@ pub(crate) struct Sealed {
     pub(crate) position: Position,
     /// Whether any of its values may be large enough to be kept apart.
     pub(crate) has_bodies: bool,
+}
+
+/// What is above the memtables, and whether it may change during a scan.
+#[derive(Clone, Copy)]
+pub(crate) enum Above<'a> {
+    /// It does not: its thread itself scans.
+    Live(&'a Brief),
+    /// It may.
+    Snapshot(&'a Brief),
+}
+
+impl Above<'_> {
+    fn get(self, key: &[u8], position: Position) -> Found {
+        let (Self::Live(brief) | Self::Snapshot(brief)) = self;
+        brief.get(key, position)
+    }
 }
 
 /// The state of the map at one moment, which reads go through from the newest part to the oldest.
@@ -44,9 +61,19 @@ impl View {
     }
 
     /// The value under `key` at `position`, which is at or above that of the tables.
-    pub(crate) fn get(&self, key: &[u8], position: Position) -> Option<Bytes> {
+    pub(crate) fn get(
+        &self,
+        key: &[u8],
+        position: Position,
+        above: Option<Above<'_>>,
+    ) -> Option<Bytes> {
         if marker::is_own(key) {
             return None;
+        }
+        match above.map_or(Found::Nothing, |above| above.get(key, position)) {
+            Found::Value(value) => return Some(self.bytes_of(&Value::Here(value))),
+            Found::Gone => return None,
+            Found::Nothing => {}
         }
         // The tree's bound is exclusive.
         let bound = position.0 + 1;
@@ -67,6 +94,7 @@ impl View {
         from: &[u8],
         to: &[u8],
         position: Position,
+        above: Above<'_>,
         visit: &mut dyn FnMut(&[u8], &Bytes) -> ControlFlow<()>,
     ) {
         let from = Slice::from(from.max(&marker::END));
@@ -76,6 +104,13 @@ impl View {
         }
         let bound = position.0 + 1;
         let mut sources: Vec<Source<'_>> = Vec::with_capacity(8);
+        match above {
+            Above::Live(brief) => sources.extend(brief.scan(&from, &to)),
+            Above::Snapshot(brief) => {
+                let entries = brief.range(&from, &to, position);
+                sources.push(Box::new(entries.into_iter().map(Ok)));
+            }
+        }
         for memtable in self.memtables().filter(|memtable| !memtable.is_empty()) {
             sources.push(memtable_range(memtable, &from, &to, bound));
         }

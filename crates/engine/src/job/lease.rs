@@ -176,7 +176,7 @@ impl<M: OrderedMap> State<M> {
                 progress: None,
                 progress_text: None,
             };
-            self.put(&keys::lease(ns, grant.id), &lease);
+            self.put_brief(&keys::lease(ns, grant.id), &lease);
             self.add_lease(ns, grant.id, lease, job);
             self.meta_mut().next_token = grant.token.counter + 1;
         }

@@ -103,6 +103,7 @@ impl<M: OrderedMap> Recovery<M> {
     fn seal(&mut self) {
         if self.position > self.sealed {
             self.state.seal_group();
+            self.state.note_durable(self.position);
             self.sealed = self.position;
         }
     }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
 use bytes::Bytes;
-use longshore_engine::Position;
+use longshore_engine::{OrderedMap as _, Position};
 
 use super::{BODY_BYTES_MIN, Change, everything, tiny, write};
 use crate::{Flusher, Lsm, Snapshots};
@@ -80,6 +80,9 @@ fn snapshots_stay_whole_beside_writes_flushes_and_compactions() {
         for position in 1..=groups {
             write(&mut lsm, Position(position), group(position));
             durable.store(position.saturating_sub(position % 7), Ordering::Release);
+            if position.is_multiple_of(5) {
+                lsm.note_durable(at());
+            }
             while lsm.is_full() {
                 durable.store(position, Ordering::Release);
                 thread::yield_now();
