@@ -1,7 +1,9 @@
 //! What a command weighs: the class whose turns it takes and the bytes of its bodies. Weighing
 //! looks at lengths only.
 
-use longshore_engine::{CheckpointJob, Command, FollowUp, NewJob, Settlement, Verdict};
+use longshore_engine::{
+    CheckpointJob, Command, FollowUp, NewJob, ScheduleCommand, Settlement, Verdict,
+};
 
 /// Commands of a class wait for each other; classes take turns.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -55,6 +57,10 @@ pub(crate) fn bytes_of(command: &Command) -> u64 {
             Command::ResumeSession { held, .. } => 64 * held.len() as u64,
             Command::ExtendSession { known, .. } => 32 * known.len() as u64,
             Command::StartJobs(jobs) => 32 * jobs.len() as u64,
+            Command::OfSchedule { command: ScheduleCommand::Put { settings, .. }, .. } => {
+                let metadata = settings.job.metadata.as_ref().map_or(0, bytes::Bytes::len);
+                JOB_BYTES + (settings.job.args.len() + metadata) as u64
+            }
             _ => 0,
         }
 }
@@ -93,6 +99,9 @@ fn follow_ups_of(settlement: &Settlement) -> &[FollowUp] {
 pub(crate) fn enqueues(command: &Command) -> bool {
     let settle = match command {
         Command::EnqueueJobs(_) => return true,
+        Command::OfSchedule { command, .. } => {
+            return matches!(command, ScheduleCommand::Put { .. } | ScheduleCommand::Run);
+        }
         Command::LeaseJobs(lease) => &lease.settle,
         Command::SettleJobs(settlements) | Command::AddCredit { settle: settlements, .. } => {
             settlements

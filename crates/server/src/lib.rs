@@ -37,6 +37,7 @@ mod workers;
 pub use admission::{InFlight, Publishing};
 pub use commit::EXIT_JOURNAL_FAILED;
 pub use disk::{DiskLevel, DiskMarks, DiskProbe, FileSystem, Space};
+pub use http::preview_schedule;
 pub use inbox::InboxLimits;
 pub use manifest::{Manifest, ManifestError, SHARDS_MAX};
 pub use metrics::{HistogramView, ShardCounters};

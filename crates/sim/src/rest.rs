@@ -139,7 +139,12 @@ impl Simulation {
                 let ack = |job: &longshore_engine::Delivery| Settlement {
                     id: job.id,
                     token: job.token,
-                    verdict: Verdict::Ack { result: None, location: None, follow_ups: Vec::new() },
+                    verdict: Verdict::Ack {
+                        result: None,
+                        location: None,
+                        follow_ups: Vec::new(),
+                        next_tick: None,
+                    },
                 };
                 let settlements: Vec<_> = jobs.iter().map(ack).collect();
                 let answer = self.call(namespace, Command::SettleJobs(settlements))?;

@@ -33,8 +33,13 @@
 //! | 24   | namespace u32                                          | `Kept`                   |
 //! | 25   | namespace u32, id 16                                   | -: paused                |
 //! | 26   | namespace u32, counted name                            | number of that queue     |
+//! | 130  | namespace u32, schedule u64                            | `Schedule`               |
+//! | 131  | namespace u32, name                                    | number of that schedule  |
+//! | 132  | namespace u32, schedule u64                            | `ScheduleState`          |
 
-use crate::ids::{BodyId, JobId, KindId, NamespaceId, OperationId, Place, QueueId, TimeMs};
+use crate::ids::{
+    BodyId, JobId, KindId, NamespaceId, OperationId, Place, QueueId, ScheduleId, TimeMs,
+};
 use crate::queueing::LaneId;
 use crate::timer::Subject;
 
@@ -64,6 +69,9 @@ pub(crate) const QUEUE_COUNTS: u8 = 23;
 pub(crate) const NAMESPACE_KEPT: u8 = 24;
 pub(crate) const PAUSED: u8 = 25;
 pub(crate) const QUEUE_NAME: u8 = 26;
+pub(crate) const SCHEDULE: u8 = 130;
+pub(crate) const SCHEDULE_NAME: u8 = 131;
+pub(crate) const SCHEDULE_STATE: u8 = 132;
 
 /// A key under construction.
 #[derive(Debug)]
@@ -108,6 +116,12 @@ impl Key {
     /// Text with its length before it, so that no text is the beginning of another.
     pub(crate) fn text(mut self, text: &str) -> Self {
         self.0.extend_from_slice(&(text.len() as u16).to_be_bytes());
+        self.0.extend_from_slice(text.as_bytes());
+        self
+    }
+
+    /// Text at the end of the key: such keys sort as the texts do.
+    pub(crate) fn last(mut self, text: &str) -> Self {
         self.0.extend_from_slice(text.as_bytes());
         self
     }
@@ -256,6 +270,18 @@ pub(crate) fn paused(ns: NamespaceId, id: JobId) -> Vec<u8> {
     Key::new(PAUSED).namespace(ns).id(id).done()
 }
 
+pub(crate) fn schedule(ns: NamespaceId, id: ScheduleId) -> Vec<u8> {
+    Key::new(SCHEDULE).namespace(ns).u64(id.0).done()
+}
+
+pub(crate) fn schedule_name(ns: NamespaceId, name: &str) -> Vec<u8> {
+    Key::new(SCHEDULE_NAME).namespace(ns).last(name).done()
+}
+
+pub(crate) fn schedule_state(ns: NamespaceId, id: ScheduleId) -> Vec<u8> {
+    Key::new(SCHEDULE_STATE).namespace(ns).u64(id.0).done()
+}
+
 /// The 16 bytes of a job id that begin at `at`.
 pub(crate) fn id_at(key: &[u8], at: usize) -> Option<JobId> {
     key.get(at..at + 16)?.try_into().ok().map(JobId)
@@ -310,6 +336,9 @@ mod tests {
             NAMESPACE_KEPT,
             PAUSED,
             QUEUE_NAME,
+            SCHEDULE,
+            SCHEDULE_NAME,
+            SCHEDULE_STATE,
         ];
         assert_eq!(named, used);
     }

@@ -223,6 +223,7 @@ impl Reading<'_> {
             tags: job.tags.unwrap_or_default(),
             traceparent: job.traceparent,
             cursor,
+            tick: None,
         })
     }
 }
