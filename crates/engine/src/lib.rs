@@ -65,7 +65,7 @@ pub use rejection::Rejection;
 pub use schedule::{
     JobTemplate, LastTick, Missed, NewSchedule, Overlap, PlanFault, Schedule, ScheduleCommand,
     ScheduleState, ScheduleTotals, ScheduleView, Slot, Spec, Tick, TickOutcome, local_time,
-    next_slots,
+    next_slots, slot_job_id,
 };
 pub use timer::Subject;
 pub use turn::{QueueStats, Recovery, ReplayFault, SealedGroup, ShardStats, StatsCursor, Turn};

@@ -32,11 +32,13 @@ pub enum Canary {
     ProgressUnheard,
     /// What is delivered to a consumer that has gone is dropped.
     StrandedGrant,
+    /// A flush keeps how far schedules have come as the flush before it did.
+    ScheduleBack,
 }
 
 impl Canary {
     /// Every one of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::NoFsync,
         Self::AnswerBeforeCommit,
         Self::TokenReuse,
@@ -51,6 +53,7 @@ impl Canary {
         Self::InterruptUnheard,
         Self::ProgressUnheard,
         Self::StrandedGrant,
+        Self::ScheduleBack,
     ];
 
     /// Its name on the command line.
@@ -70,6 +73,7 @@ impl Canary {
             Self::InterruptUnheard => "interrupt-unheard",
             Self::ProgressUnheard => "progress-unheard",
             Self::StrandedGrant => "stranded-grant",
+            Self::ScheduleBack => "schedule-back",
         }
     }
 

@@ -13,6 +13,9 @@ const META_KEY: &[u8] = &[1];
 const DEAD_KEY_FIRST: u8 = 10;
 const CHECKPOINT_KEY_FIRST: u8 = 21;
 
+/// How keys of the state of schedules begin.
+const SCHEDULE_STATE_KEY_FIRST: u8 = 132;
+
 /// Which of those numbers are the epoch and the counter of tokens, of how many.
 const EPOCH_AT: usize = 1;
 const NEXT_TOKEN_AT: usize = 7;
@@ -70,6 +73,16 @@ pub(crate) fn lose_dead(entries: &mut Entries) {
 pub(crate) fn keep_checkpoints(entries: &mut Entries, earlier: &Entries) {
     for (key, value) in entries {
         let older = earlier.get(key).filter(|_| key.first() == Some(&CHECKPOINT_KEY_FIRST));
+        if let Some(older) = older {
+            value.clone_from(older);
+        }
+    }
+}
+
+/// Makes a state whose schedules have come as far as in an earlier one, where that had them.
+pub(crate) fn keep_schedules(entries: &mut Entries, earlier: &Entries) {
+    for (key, value) in entries {
+        let older = earlier.get(key).filter(|_| key.first() == Some(&SCHEDULE_STATE_KEY_FIRST));
         if let Some(older) = older {
             value.clone_from(older);
         }

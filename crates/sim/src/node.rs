@@ -204,6 +204,9 @@ impl Node {
         if self.canary == Some(Canary::CursorBack) {
             faults::keep_checkpoints(&mut image.entries, &store.image.entries);
         }
+        if self.canary == Some(Canary::ScheduleBack) {
+            faults::keep_schedules(&mut image.entries, &store.image.entries);
+        }
         if self.canary == Some(Canary::HeadwayForgotten) {
             faults::forget_headway(&mut image.entries);
         }

@@ -109,7 +109,9 @@ impl Simulation {
         let Some(node) = &self.node else { return Err("the shard ended".to_owned()) };
         let map = node.turn.map();
         let all = NAMESPACES.iter().flat_map(|name| invariants::jobs_of(map, name, None, clock));
-        Ok(all.into_iter().any(|view| view.job.phase.is_unfinished()))
+        // Schedules go on, and their jobs end by their time.
+        let mut all = all.into_iter().filter(|view| view.job.tick.is_none());
+        Ok(all.any(|view| view.job.phase.is_unfinished()))
     }
 
     /// Runs what can be run now, then lets time pass until something else may be.

@@ -82,3 +82,8 @@ fn an_at_most_once_run_that_told_its_progress_and_is_taken_back_is_caught() {
 fn a_delivery_that_nobody_takes_and_nobody_gives_back_is_caught() {
     check(Canary::StrandedGrant);
 }
+
+#[test]
+fn a_schedule_that_goes_back_is_caught() {
+    check(Canary::ScheduleBack);
+}

@@ -11,7 +11,7 @@ mod tick;
 mod types;
 
 pub use calendar::local_time;
-pub use plan::{PlanFault, next_slots};
+pub use plan::{PlanFault, next_slots, slot_job_id};
 pub use types::{
     JobTemplate, LastTick, Missed, NewSchedule, Overlap, Schedule, ScheduleCommand, ScheduleState,
     ScheduleTotals, ScheduleView, Slot, Spec, Tick, TickOutcome,

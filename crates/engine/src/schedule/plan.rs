@@ -237,7 +237,7 @@ fn mix(value: u64) -> u64 {
 
 /// The id of the job of a slot: the same for the same slot. It has the form of a version 7 UUID
 /// that was made at the slot.
-pub(crate) fn job_id(ns: NamespaceId, schedule: ScheduleId, slot: TimeMs, salt: u64) -> JobId {
+pub fn slot_job_id(ns: NamespaceId, schedule: ScheduleId, slot: TimeMs, salt: u64) -> JobId {
     let seed = mix(mix(schedule.0 ^ (u64::from(ns.0) << 40)) ^ slot.0).wrapping_add(salt);
     let (high, low) = (mix(seed), mix(seed ^ u64::MAX));
     let mut id = [0; 16];
@@ -273,14 +273,14 @@ mod tests {
     #[test]
     fn a_job_has_the_id_of_its_slot() {
         let slot = TimeMs(1_700_000_000_000);
-        let id = job_id(NamespaceId(1), ScheduleId(2), slot, 0);
+        let id = slot_job_id(NamespaceId(1), ScheduleId(2), slot, 0);
         assert_eq!(id.made_at(), Some(slot));
-        assert_eq!(id, job_id(NamespaceId(1), ScheduleId(2), slot, 0));
+        assert_eq!(id, slot_job_id(NamespaceId(1), ScheduleId(2), slot, 0));
         for other in [
-            job_id(NamespaceId(2), ScheduleId(2), slot, 0),
-            job_id(NamespaceId(1), ScheduleId(3), slot, 0),
-            job_id(NamespaceId(1), ScheduleId(2), slot.plus(1), 0),
-            job_id(NamespaceId(1), ScheduleId(2), slot, 1),
+            slot_job_id(NamespaceId(2), ScheduleId(2), slot, 0),
+            slot_job_id(NamespaceId(1), ScheduleId(3), slot, 0),
+            slot_job_id(NamespaceId(1), ScheduleId(2), slot.plus(1), 0),
+            slot_job_id(NamespaceId(1), ScheduleId(2), slot, 1),
         ] {
             assert_ne!(other, id);
         }

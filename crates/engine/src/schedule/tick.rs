@@ -2,7 +2,7 @@
 //! All of it is one step: it becomes durable together or not at all.
 
 use super::change::ordering_key;
-use super::plan::{Plan, job_id};
+use super::plan::{Plan, slot_job_id};
 use super::{LastTick, Missed, Overlap, ScheduleState, ScheduleView, Slot, Tick, TickOutcome};
 use crate::command::FollowUp;
 use crate::ids::{JobId, NamespaceId, ScheduleId, TimeMs};
@@ -132,6 +132,13 @@ impl<M: OrderedMap> State<M> {
         match self.decide_enqueued(view, due, (calls, live), by_hand, moment) {
             Ok((records, _)) => records,
             Err(rejection) => {
+                // There is but one job that could be at fault.
+                let rejection = match rejection {
+                    Rejection::JobsRefused { mut faults } if faults.len() == 1 => {
+                        faults.remove(0).1
+                    }
+                    other => other,
+                };
                 let outcome = TickOutcome::Refused { code: rejection.code().to_owned() };
                 vec![ticked(view, due, (outcome, None, kept), by_hand)]
             }
@@ -165,7 +172,7 @@ impl<M: OrderedMap> State<M> {
     ) -> Result<(Vec<Record>, JobId), Rejection> {
         let (schedule, ns) = (&view.schedule, view.schedule.namespace);
         let settings = &schedule.settings;
-        let ids = (0..).map(|salt| job_id(ns, schedule.id, due.slot, salt));
+        let ids = (0..).map(|salt| slot_job_id(ns, schedule.id, due.slot, salt));
         // A client may have chosen that id, and somebody may ask twice within a millisecond.
         let id = { ids }.find(|id| self.job(ns, *id).is_none()).expect("there are more ids");
         let (name, slot) = (schedule.name.clone(), due.slot);
@@ -181,7 +188,10 @@ impl<M: OrderedMap> State<M> {
             let Ok(Some(record)) = self.decide_cancel(ns, call, false) else { continue };
             if matches!(record, Record::JobCancelled { .. }) {
                 live.retain(|id| *id != call);
-                overlay.leave(&settings.job.queue);
+                let queue = self.job(ns, call).map(|job| self.queue_of(ns, &job));
+                if let Some(queue) = queue.and_then(|id| self.queues.get(id)) {
+                    overlay.leave(&queue.name);
+                }
             }
             records.push(record);
         }

@@ -11,8 +11,9 @@ use crate::rejection::Rejection;
 use crate::schedule::ScheduleCommand;
 use crate::timer::Subject;
 
-/// What the slots of one tick may cost, in slots that are looked for: about a millisecond.
-const SLOTS_COST_MAX: usize = 512;
+/// What the slots of one tick may cost for each item of a slice, in slots that are looked for: of
+/// the usual slice about a millisecond.
+const SLOTS_COST_PER_ITEM: usize = 2;
 
 /// What looking for the first timers once more weighs.
 const LOOK_COST: usize = 8;
@@ -21,7 +22,7 @@ impl<M: OrderedMap> Turn<M> {
     /// Does what timers that are due ask for: a slice of them, in their order, since the index
     /// forgets what lies before what was taken last.
     pub(super) fn pass_timers(&mut self, moment: Moment) {
-        let mut left = SLOTS_COST_MAX;
+        let mut left = SLOTS_COST_PER_ITEM * self.state.limits.slice_items_max;
         loop {
             let due = self.state.timers_due(moment);
             let is_job = |subject: &Subject| matches!(subject, Subject::Job { .. });

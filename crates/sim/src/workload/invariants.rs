@@ -9,7 +9,7 @@ use longshore_engine::query::{ListFilter, attempts_of, list_jobs};
 use longshore_engine::{Cause, Clock, EndKind, JobId, JobState, JobView, Place, Turn};
 
 use super::Check;
-use super::ops::checkpoint;
+use super::ops::{self, checkpoint};
 use super::shadow::{Outcome, Shadow, Told};
 use crate::map::SimMap;
 use crate::node::NAMESPACES;
@@ -36,7 +36,8 @@ pub(crate) fn check(turn: &Turn<SimMap>, shadow: &Shadow, clock: Clock) -> Check
     for (namespace, name) in NAMESPACES.iter().enumerate() {
         let jobs = jobs_of(map, name, None, clock);
         let by_id = jobs.iter().map(|view| (view.job.id, view)).collect();
-        for view in &jobs {
+        ops::schedule::check(map, name, &jobs, turn.engine_time())?;
+        for view in jobs.iter().filter(|view| view.job.tick.is_none()) {
             check_told(shadow, namespace, view)?;
             check_follow_ups(shadow, namespace, view, &by_id)?;
             check_attempts(shadow, (namespace, name), map, view)?;
