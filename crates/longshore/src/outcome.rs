@@ -254,6 +254,22 @@ mod tests {
     }
 
     #[test]
+    fn the_next_slot_travels_with_the_ack() {
+        let done = |next_slot| JobEnd::Done {
+            result: None,
+            location: None,
+            follow_ups: Vec::new(),
+            next_slot,
+        };
+        let after = Some(Start::In(Duration::from_secs(5)));
+        let Verdict::Ack(ack) = verdict(Ok(done(after))) else { panic!("no ack") };
+        assert_eq!((ack.next_in_ms, ack.next_at_unix_ms), (Some(5_000), None));
+        let at = std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(7);
+        let Verdict::Ack(ack) = verdict(Ok(done(Some(Start::At(at))))) else { panic!("no ack") };
+        assert_eq!((ack.next_in_ms, ack.next_at_unix_ms), (None, Some(7_000)));
+    }
+
+    #[test]
     fn a_delay_travels_with_the_failure() {
         let outcome: Outcome =
             Outcome::retry_after(Duration::from_secs(3), JobError::new("busy", "come back"));
