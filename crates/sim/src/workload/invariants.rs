@@ -36,7 +36,7 @@ pub(crate) fn check(turn: &Turn<SimMap>, shadow: &Shadow, clock: Clock) -> Check
     for (namespace, name) in NAMESPACES.iter().enumerate() {
         let jobs = jobs_of(map, name, None, clock);
         let by_id = jobs.iter().map(|view| (view.job.id, view)).collect();
-        ops::schedule::check(map, name, &jobs, turn.engine_time())?;
+        ops::schedule::check(map, name, &jobs)?;
         for view in jobs.iter().filter(|view| view.job.tick.is_none()) {
             check_told(shadow, namespace, view)?;
             check_follow_ups(shadow, namespace, view, &by_id)?;
