@@ -138,6 +138,11 @@ fn the_quick_start_holds() -> Result<()> {
 }
 
 #[test]
+fn the_schedules_guide_holds() -> Result<()> {
+    run_page("docs/schedules.md")
+}
+
+#[test]
 fn an_example_that_fails_is_noticed() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let server = Server::start_ready(&folder.path().join("data"))?;

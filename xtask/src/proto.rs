@@ -7,8 +7,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-const SOURCES: [&str; 3] =
-    ["longshore/v1/admin.proto", "longshore/v1/jobs.proto", "longshore/v1/workers.proto"];
+const SOURCES: [&str; 4] = [
+    "longshore/v1/admin.proto",
+    "longshore/v1/jobs.proto",
+    "longshore/v1/schedules.proto",
+    "longshore/v1/workers.proto",
+];
 const GENERATED: &str = "crates/proto/src/generated";
 const DESCRIPTORS: &str = "longshore.v1.bin";
 

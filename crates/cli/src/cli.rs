@@ -11,8 +11,8 @@ use crate::config::{self, Config};
 use crate::failure::Failure;
 use crate::output::Format;
 use crate::{
-    bench, completions, demo, dev, enqueue, jobs, name, namespaces, operations, queues, run, serve,
-    verify, work, workers,
+    bench, completions, demo, dev, enqueue, jobs, name, namespaces, operations, queues, run,
+    schedules, serve, verify, work, workers,
 };
 
 /// Durable background jobs: one server, one binary.
@@ -69,6 +69,9 @@ enum Command {
     /// List, show, pause, resume, purge and delete queues
     #[command(subcommand, visible_alias = "queue")]
     Queues(queues::QueuesCommand),
+    /// List, show, put, pause, run and delete schedules, and import them from files
+    #[command(subcommand, visible_alias = "schedule")]
+    Schedules(schedules::SchedulesCommand),
     /// List and show workers, ask them to stop
     #[command(subcommand, visible_alias = "worker")]
     Workers(workers::WorkersCommand),
@@ -147,6 +150,7 @@ impl Cli {
             Command::Work(args) => block_on(work::execute(args, &context)),
             Command::Jobs(command) => block_on(jobs::execute(command, &context)),
             Command::Queues(command) => block_on(queues::execute(command, &context)),
+            Command::Schedules(command) => block_on(schedules::execute(command, &context)),
             Command::Workers(command) => block_on(workers::execute(command, &context)),
             Command::Namespaces(command) => block_on(namespaces::execute(command, &context)),
             Command::Operations(command) => block_on(operations::execute(command, &context)),

@@ -20,6 +20,7 @@ mod output;
 mod patient;
 mod queues;
 mod run;
+mod schedules;
 mod serve;
 mod signals;
 mod stderr;

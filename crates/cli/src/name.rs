@@ -13,6 +13,11 @@ pub(crate) fn queue_or_all(text: &str) -> Result<String, String> {
     check("a queue", text)
 }
 
+/// Reads the name of a schedule.
+pub(crate) fn schedule(text: &str) -> Result<String, String> {
+    check("a schedule", text)
+}
+
 /// Reads the name of a namespace.
 pub(crate) fn namespace(text: &str) -> Result<String, String> {
     if text.contains('*') {

@@ -7,6 +7,7 @@ use crate::job::{Checkpoint, EndKind, Job, Lease};
 use crate::operation::Operation;
 use crate::queue::QueueSettings;
 use crate::rejection::Rejection;
+use crate::schedule::ScheduleView;
 use crate::unique::UniqueMet;
 
 /// The answer to one command.
@@ -55,6 +56,11 @@ pub enum Answer {
     Operation(Box<Operation>),
     /// To `ListOperations`.
     Operations(Vec<Operation>),
+    /// To `OfSchedule`, but for a removal: the schedule as it is now, and the job that a run
+    /// enqueued.
+    Schedule(Box<ScheduleView>, Option<JobId>),
+    /// To `OfSchedule` that removes it.
+    ScheduleDeleted,
     /// To `CreateNamespace`, `GetNamespace`.
     Namespace(NamespaceView),
     /// To `DeleteNamespace`.
@@ -311,4 +317,6 @@ pub struct NamespaceView {
     pub tombstones: u64,
     /// Tombstones dropped before their time because there were too many.
     pub tombstones_dropped_total: u64,
+    /// How many schedules it has.
+    pub schedules: u64,
 }

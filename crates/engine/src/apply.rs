@@ -65,6 +65,16 @@ impl<M: OrderedMap> State<M> {
             | Record::JobResumed { .. }
             | Record::CursorSet { .. }
             | Record::JobReplaced { .. } => self.apply_to_jobs(record),
+            Record::SchedulePut { namespace, schedule, paused, next } => {
+                self.apply_schedule_put(namespace, &schedule, paused, next);
+            }
+            Record::ScheduleDeleted { namespace, id } => {
+                self.apply_schedule_deleted(namespace, id);
+            }
+            Record::ScheduleMoved { namespace, id, paused, next } => {
+                self.apply_schedule_moved(namespace, id, paused, next);
+            }
+            Record::ScheduleTicked { .. } => self.apply_schedule_ticked(record),
         }
     }
 

@@ -6,6 +6,7 @@ use crate::ids::{JobId, OperationId, Place, TimeMs, Token};
 use crate::job::{JobError, RetryPolicy};
 use crate::operation::OperationKind;
 use crate::queue::QueueSettings;
+use crate::schedule::{ScheduleCommand, Tick};
 use crate::unique::NewUnique;
 
 /// Where the answer goes: a number that the caller chose and that effects bring back.
@@ -165,6 +166,13 @@ pub enum Command {
     },
     /// Describe the operations of the namespace, the newest first.
     ListOperations,
+    /// Do something with a schedule.
+    OfSchedule {
+        /// Its name.
+        name: String,
+        /// What.
+        command: ScheduleCommand,
+    },
     /// Create the namespace.
     CreateNamespace,
     /// Remove the namespace; refused while it has queues.
@@ -254,6 +262,8 @@ pub struct NewJob {
     pub cursor: Option<Bytes>,
     /// Whether and how it is unique.
     pub unique: Option<NewUnique>,
+    /// The slot of a schedule that it stands for; only schedules say so.
+    pub tick: Option<Tick>,
 }
 
 impl NewJob {
@@ -280,6 +290,7 @@ impl NewJob {
             traceparent: None,
             cursor: None,
             unique: None,
+            tick: None,
         }
     }
 }
@@ -413,6 +424,8 @@ pub enum Verdict {
         /// Jobs that enter together with this end, all or none: where one is refused, so is the
         /// settlement.
         follow_ups: Vec<FollowUp>,
+        /// When the schedule that enqueued it is to fire next; after that it goes on from there.
+        next_tick: Option<Start>,
     },
     /// It failed: another attempt follows, if one is left.
     Fail {

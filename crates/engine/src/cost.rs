@@ -2,6 +2,7 @@
 //! what exists, by the bound that it keeps to.
 
 use crate::command::{Command, Settlement, Verdict};
+use crate::schedule::ScheduleCommand;
 
 /// What a command costs that is about more than it names: a slice of what exists, or as many
 /// things as all the slices of a turn.
@@ -40,6 +41,11 @@ impl Command {
             | Self::PauseQueue { .. }
             | Self::DeleteQueue { .. }
             | Self::GetQueue { .. } => QUEUE,
+            Self::OfSchedule { command, .. } => match command {
+                // It is not known how far ahead the first slot lies.
+                ScheduleCommand::Put { .. } => QUEUE,
+                _ => 8,
+            },
             Self::ResumeSession { .. }
             | Self::EndSession { .. }
             | Self::ListQueues { .. }

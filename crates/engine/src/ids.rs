@@ -53,6 +53,10 @@ number!(
     OperationId(u64)
 );
 number!(
+    /// A schedule within its shard. Never reused.
+    ScheduleId(u64)
+);
+number!(
     /// A life of a shard: one more at every start, so tokens of an earlier life are older.
     Epoch(u32)
 );

@@ -29,6 +29,7 @@ mod queue;
 mod queueing;
 mod record;
 mod rejection;
+mod schedule;
 mod state;
 mod timer;
 mod turn;
@@ -47,7 +48,8 @@ pub use command::{
 };
 pub use effect::{CloseReason, Effect};
 pub use ids::{
-    BodyId, Epoch, JobId, KindId, MonoMs, NamespaceId, OperationId, Place, QueueId, TimeMs, Token,
+    BodyId, Epoch, JobId, KindId, MonoMs, NamespaceId, OperationId, Place, QueueId, ScheduleId,
+    TimeMs, Token,
 };
 pub use job::{
     AttemptNote, Body, CancelReason, Cause, Checkpoint, DeadReason, End, EndKind, FinalRun, Job,
@@ -62,6 +64,11 @@ pub use position::Position;
 pub use queue::{GoneTotals, JobDefaults, Queue, QueueCounts, QueueSettings};
 pub use record::{Entry, Grant, Next, Record};
 pub use rejection::Rejection;
+pub use schedule::{
+    JobTemplate, LastTick, Missed, NewSchedule, Overlap, PlanFault, Schedule, ScheduleCommand,
+    ScheduleState, ScheduleTotals, ScheduleView, Slot, Spec, Tick, TickOutcome, local_time,
+    next_slots, slot_job_id,
+};
 pub use timer::Subject;
 pub use turn::{QueueStats, Recovery, ReplayFault, SealedGroup, ShardStats, StatsCursor, Turn};
 pub use unique::{NewUnique, OnConflict, UniqueLock, UniqueMet, UniqueUntil};

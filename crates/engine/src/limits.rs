@@ -128,6 +128,8 @@ pub struct Limits {
     pub operations_kept: Cap,
     /// Whether a namespace comes into being when somebody first enqueues into it.
     pub namespaces_on_first_use: bool,
+    /// Schedules.
+    pub schedules_max: Cap,
 }
 
 const SECOND: u64 = 1000;
@@ -176,6 +178,7 @@ impl Default for Limits {
             operations_max: Cap { shard: 64, namespace: 16 },
             operations_kept: Cap { shard: 1024, namespace: 256 },
             namespaces_on_first_use: false,
+            schedules_max: Cap { shard: 2_000_000, namespace: 1_000_000 },
         }
     }
 }
@@ -204,6 +207,7 @@ impl Limits {
             operations_max: Cap { shard: 4, namespace: 3 },
             operations_kept: Cap { shard: 4, namespace: 3 },
             namespaces_on_first_use: true,
+            schedules_max: Cap { shard: 6, namespace: 4 },
             ..Self::default()
         }
     }

@@ -6,11 +6,12 @@ use std::ops::ControlFlow;
 use bytes::Bytes;
 
 use crate::answer::{JobState, JobView};
-use crate::ids::{BodyId, JobId, NamespaceId, QueueId, TimeMs};
+use crate::ids::{BodyId, JobId, NamespaceId, QueueId, ScheduleId, TimeMs};
 use crate::job::{AttemptNote, Body, Job, Lease, SkippedItem};
 use crate::map::Reader;
 use crate::queue::Queue;
 use crate::queueing::blockers_of;
+use crate::schedule::{Schedule, ScheduleView};
 use crate::state::{Namespace, Tombstone, keys};
 use crate::wire::Wire;
 
@@ -223,4 +224,45 @@ fn matches(filter: &ListFilter, view: &JobView) -> bool {
             .as_ref()
             .is_none_or(|key| view.job.options.ordering_key.as_ref() == Some(key))
         && filter.state.is_none_or(|state| state == view.state())
+}
+
+fn schedule(reader: &dyn Reader, ns: NamespaceId, id: ScheduleId) -> Option<ScheduleView> {
+    let schedule: Schedule = value(reader, &keys::schedule(ns, id))?;
+    let state = value(reader, &keys::schedule_state(ns, id));
+    let state = state.unwrap_or_else(|| panic!("schedule {id} has lost its state"));
+    Some(ScheduleView { schedule, state })
+}
+
+/// The schedule of that name; `None` for the whole where the namespace does not exist.
+pub fn find_schedule(
+    reader: &dyn Reader,
+    namespace_name: &str,
+    name: &str,
+) -> Option<Option<ScheduleView>> {
+    let ns = namespace(reader, namespace_name)?;
+    let id = value(reader, &keys::schedule_name(ns, name));
+    Some(id.and_then(|id| schedule(reader, ns, id)))
+}
+
+/// Up to `limit` schedules in the order of their names, and where to go on. `None` where the namespace does not exist.
+pub fn list_schedules(
+    reader: &dyn Reader,
+    name: &str,
+    cursor: Option<&Bytes>,
+    limit: usize,
+) -> Option<(Vec<ScheduleView>, Option<Bytes>)> {
+    let ns = namespace(reader, name)?;
+    let prefix = keys::Key::new(keys::SCHEDULE_NAME).namespace(ns).done();
+    let from = cursor.map_or(&prefix[..], |cursor| (&cursor[..]).max(&prefix[..]));
+    let (mut schedules, mut next) = (Vec::new(), None);
+    reader.scan(from, &keys::after_prefix(&prefix), &mut |key, id| {
+        if schedules.len() >= limit {
+            next = Some(Bytes::copy_from_slice(key));
+            return ControlFlow::Break(());
+        }
+        let id = ScheduleId::from_bytes(id).ok();
+        schedules.extend(id.and_then(|id| schedule(reader, ns, id)));
+        ControlFlow::Continue(())
+    });
+    Some((schedules, next))
 }

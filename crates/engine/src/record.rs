@@ -3,11 +3,14 @@
 
 use bytes::Bytes;
 
-use crate::ids::{Epoch, JobId, KindId, NamespaceId, OperationId, Place, QueueId, TimeMs, Token};
+use crate::ids::{
+    Epoch, JobId, KindId, NamespaceId, OperationId, Place, QueueId, ScheduleId, TimeMs, Token,
+};
 use crate::job::{CancelReason, Cause, DeadReason, Job, JobError, Saved};
 use crate::level::LEVEL;
 use crate::operation::Operation;
 use crate::queue::QueueSettings;
+use crate::schedule::{Schedule, Slot, TickOutcome};
 use crate::timer::Subject;
 use crate::wire::{Input, Malformed, Wire, wire_enum, wire_struct};
 
@@ -344,6 +347,58 @@ wire_enum! {
             id: JobId,
             /// When it may start.
             available_at: TimeMs,
+        },
+        /// A schedule was created, or its settings were replaced.
+        130 => SchedulePut {
+            /// Its namespace.
+            namespace: NamespaceId,
+            /// As it is now.
+            schedule: Box<Schedule>,
+            /// Nothing comes until it is resumed.
+            paused: bool = 1,
+            /// The slot that comes next.
+            next: Option<Slot> = 2,
+        },
+        /// A schedule was removed.
+        131 => ScheduleDeleted {
+            /// Its namespace.
+            namespace: NamespaceId,
+            /// Which.
+            id: ScheduleId,
+        },
+        /// A schedule was paused or resumed, or somebody named its next slot.
+        132 => ScheduleMoved {
+            /// Its namespace.
+            namespace: NamespaceId,
+            /// Which.
+            id: ScheduleId,
+            /// Nothing comes until it is resumed.
+            paused: bool = 1,
+            /// The slot that comes next.
+            next: Option<Slot> = 2,
+        },
+        /// A schedule fired. What comes next is named here, and nobody computes it again.
+        133 => ScheduleTicked {
+            /// Its namespace.
+            namespace: NamespaceId,
+            /// Which.
+            id: ScheduleId,
+            /// The slot.
+            slot: TimeMs,
+            /// What it brought about.
+            outcome: TickOutcome,
+            /// The job that it enqueued, whose record stands before this one.
+            job: Option<JobId> = 1,
+            /// Slots before it that were passed over as missed, as far as they were counted.
+            missed: u64 = 2,
+            /// Somebody asked for it: the next slot stays.
+            by_hand: bool = 3,
+            /// The slot that comes next.
+            next: Option<Slot> = 4,
+            /// Its jobs that have not ended, where that matters.
+            live: Vec<JobId> = 5,
+            /// Missed slots in a row that were made up for.
+            made_up: u32 = 6,
         },
         /// A job whose unique key another one has gave that one, which waits, what it had.
         150 => JobReplaced {

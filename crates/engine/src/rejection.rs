@@ -178,6 +178,38 @@ pub enum Rejection {
         /// That job.
         holder: JobId,
     },
+    /// The namespace still has schedules.
+    #[error("namespace \"{name}\" still has {schedules} schedules")]
+    NamespaceHasSchedules {
+        /// Its name.
+        name: String,
+        /// How many.
+        schedules: u64,
+    },
+    /// The schedule does not exist.
+    #[error("schedule \"{name}\" does not exist")]
+    ScheduleUnknown {
+        /// Its name.
+        name: String,
+    },
+    /// Too many schedules.
+    #[error("{scope} has {limit} schedules, as many as it may")]
+    TooManySchedules {
+        /// Who has as many.
+        scope: Scope,
+        /// How many there may be.
+        limit: usize,
+    },
+    /// The schedule is not in a state in which that can be done.
+    #[error("schedule \"{name}\" is {state}; {needed}")]
+    ScheduleStateRefused {
+        /// Its name.
+        name: String,
+        /// Its state.
+        state: &'static str,
+        /// What it would have to be.
+        needed: &'static str,
+    },
     /// The shard is stopping.
     #[error("the server is stopping")]
     Stopping,
@@ -210,6 +242,10 @@ impl Rejection {
             Self::OperationUnknown { .. } => "operation_unknown",
             Self::TooManyOperations { .. } => "too_many_operations",
             Self::UniqueTaken { .. } => "unique_taken",
+            Self::NamespaceHasSchedules { .. } => "namespace_not_empty",
+            Self::ScheduleUnknown { .. } => "schedule_unknown",
+            Self::TooManySchedules { .. } => "too_many_schedules",
+            Self::ScheduleStateRefused { .. } => "schedule_state_refused",
             Self::Stopping => "stopping",
         }
     }

@@ -32,7 +32,8 @@ pub(crate) use unwritten::Unwritten;
 
 use crate::Position;
 use crate::ids::{
-    BodyId, Epoch, JobId, KindId, MonoMs, NamespaceId, OperationId, Place, QueueId, TimeMs,
+    BodyId, Epoch, JobId, KindId, MonoMs, NamespaceId, OperationId, Place, QueueId, ScheduleId,
+    TimeMs,
 };
 use crate::job::{Job, Lease};
 use crate::level::LEVEL;
@@ -41,6 +42,7 @@ use crate::map::{OrderedMap, Reader};
 use crate::operation::Operation;
 use crate::queue::{GoneTotals, Queue};
 use crate::queueing::Lanes;
+use crate::schedule::ScheduleTotals;
 use crate::wire::{Wire, wire_struct};
 
 wire_struct! {
@@ -68,6 +70,10 @@ wire_struct! {
         pub(crate) next_operation: OperationId,
         /// What is gone had counted.
         pub(crate) gone: GoneTotals = 1,
+        /// What schedules did.
+        pub(crate) schedules: ScheduleTotals = 40,
+        /// The last schedule's number.
+        pub(crate) last_schedule: ScheduleId = 41,
     }
 }
 
@@ -84,6 +90,8 @@ impl Meta {
         next_body: BodyId(1),
         next_operation: OperationId(1),
         gone: GoneTotals::NONE,
+        schedules: ScheduleTotals::NONE,
+        last_schedule: ScheduleId(0),
     };
 }
 
@@ -113,7 +121,19 @@ wire_struct! {
         pub(crate) tombstones: u64,
         /// Tombstones dropped before their time.
         pub(crate) tombstones_dropped_total: u64,
+        /// Schedules.
+        pub(crate) schedules: u64 = 40,
     }
+}
+
+impl Kept {
+    const NONE: Self = Self {
+        outcome_bytes: 0,
+        dead_bytes: 0,
+        tombstones: 0,
+        tombstones_dropped_total: 0,
+        schedules: 0,
+    };
 }
 
 /// A namespace and where its housekeeping stands.
@@ -349,6 +369,12 @@ impl<M: OrderedMap> State<M> {
         self.forgetting.get_mut().note(id);
         let slot = self.namespaces.get_mut(&id);
         &mut slot.expect("records name namespaces that exist").kept
+    }
+
+    pub(crate) fn kept(&self, id: NamespaceId) -> &Kept {
+        let slot = self.namespaces.get(&id);
+        // A namespace that its first use creates is not there yet.
+        slot.map_or(&Kept::NONE, |slot| &slot.kept)
     }
 
     /// Engine time: it never goes back.

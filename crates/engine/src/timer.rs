@@ -1,7 +1,7 @@
 //! Timers: from an instant on, something is to be looked at. Whoever looks decides what that means:
 //! a timer that concerns nobody any more does no harm.
 
-use crate::ids::{JobId, NamespaceId};
+use crate::ids::{JobId, NamespaceId, ScheduleId};
 use crate::state::keys;
 use crate::wire::wire_enum;
 
@@ -16,11 +16,21 @@ wire_enum! {
             /// The job.
             id: JobId,
         },
+        /// A schedule whose next slot is due.
+        130 => Schedule {
+            /// Its namespace.
+            namespace: NamespaceId,
+            /// The schedule.
+            id: ScheduleId,
+        },
     }
 }
 
 /// The number of jobs among the subjects.
 const JOB: u8 = 1;
+
+/// The number of schedules among them.
+const SCHEDULE: u8 = 130;
 
 impl Subject {
     /// A job.
@@ -32,6 +42,7 @@ impl Subject {
     pub(crate) fn append_to(self, key: keys::Key) -> keys::Key {
         match self {
             Self::Job { namespace, id } => key.u8(JOB).namespace(namespace).id(id),
+            Self::Schedule { namespace, id } => key.u8(SCHEDULE).namespace(namespace).u64(id.0),
         }
     }
 
@@ -41,6 +52,10 @@ impl Subject {
             &JOB => {
                 let (namespace, id) = (keys::u32_at(end, 1)?, keys::id_at(end, 5)?);
                 Some(Self::Job { namespace: NamespaceId(namespace), id })
+            }
+            &SCHEDULE => {
+                let (namespace, id) = (keys::u32_at(end, 1)?, keys::u64_at(end, 5)?);
+                Some(Self::Schedule { namespace: NamespaceId(namespace), id: ScheduleId(id) })
             }
             _ => None,
         }
@@ -55,10 +70,12 @@ mod tests {
 
     #[test]
     fn a_timers_key_names_its_subject() {
-        let subject = Subject::job(NamespaceId(7), JobId([9; 16]));
-        let key = keys::timer(TimeMs(5), subject);
-        assert_eq!(keys::timer_of(&key), Some((TimeMs(5), subject)));
-        assert_eq!(key.get(9), subject.to_bytes().first(), "the same number in both");
+        let schedule = Subject::Schedule { namespace: NamespaceId(7), id: ScheduleId(9) };
+        for subject in [Subject::job(NamespaceId(7), JobId([9; 16])), schedule] {
+            let key = keys::timer(TimeMs(5), subject);
+            assert_eq!(keys::timer_of(&key), Some((TimeMs(5), subject)));
+            assert_eq!(key.get(9), subject.to_bytes().first(), "the same number in both");
+        }
         for end in [&[][..], &[2], &[JOB, 0, 0, 0, 7, 9]] {
             assert_eq!(Subject::of_key(end), None);
         }

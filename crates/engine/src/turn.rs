@@ -10,6 +10,7 @@ mod holding;
 mod idle_queues;
 mod leasing;
 mod recovery;
+mod schedules;
 mod slices;
 mod stats;
 #[cfg(test)]

@@ -111,6 +111,7 @@ impl<M: OrderedMap> State<M> {
             dead_bytes: kept.dead_bytes,
             tombstones: kept.tombstones,
             tombstones_dropped_total: kept.tombstones_dropped_total,
+            schedules: kept.schedules,
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::delivery::Delivery;
 use crate::mailbox::Update;
 use crate::outcome::FollowUp;
 use crate::run::Run;
-use crate::{Job, JobError, JobOptions, StopReason};
+use crate::{Job, JobError, JobOptions, Start, StopReason};
 
 /// What a running job knows and can say. Clones are handles to the same run.
 pub struct Context<S> {
@@ -173,6 +173,13 @@ impl<S> Context<S> {
         })?;
         self.run.follow_up(FollowUp(options.into_wire(J::KIND, args.into())));
         Ok(id)
+    }
+
+    /// Says when the schedule that enqueued this job is to fire next, if this run succeeds: sooner
+    /// while there is much to do, later while there is nothing. After that it goes on from there.
+    /// The server refuses it for a job that no schedule enqueued.
+    pub fn next_slot(&self, start: Start) {
+        self.run.set_next_slot(start);
     }
 
     pub(crate) fn put(&self, update: Update) -> u64 {

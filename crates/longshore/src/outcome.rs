@@ -7,9 +7,9 @@ use longshore_proto::v1;
 use longshore_proto::v1::settlement::Verdict;
 use serde::Serialize;
 
-use crate::options::span_ms;
+use crate::options::{span_ms, unix_ms};
 use crate::run::Run;
-use crate::{JobError, StopReason};
+use crate::{JobError, Start, StopReason};
 
 /// How a run ended.
 ///
@@ -105,7 +105,7 @@ impl<T: Serialize> Outcome<T> {
                     JobError::new("result_not_json", format!("the result is no JSON: {error}"))
                 })?;
                 let result = (result != b"null").then(|| Bytes::from(result));
-                JobEnd::Done { result, location, follow_ups: Vec::new() }
+                JobEnd::Done { result, location, follow_ups: Vec::new(), next_slot: None }
             }
             Self::RetryAfter { delay, error } => return Err(error.retry_in(delay)),
             Self::Snooze(delay) => JobEnd::Snoozed(delay),
@@ -129,6 +129,8 @@ pub enum JobEnd {
         location: Option<String>,
         /// Jobs that enter with its end.
         follow_ups: Vec<FollowUp>,
+        /// When the schedule that enqueued it is to fire next, where the run says so.
+        next_slot: Option<Start>,
     },
     /// It runs later.
     Snoozed(Duration),
@@ -207,10 +209,19 @@ pub(crate) fn cut_short(run: &Run) -> Result<JobEnd, JobError> {
 /// The end as it travels.
 pub(crate) fn verdict(end: Result<JobEnd, JobError>) -> Verdict {
     match end {
-        Ok(JobEnd::Done { result, location, follow_ups }) => Verdict::Ack(v1::Ack {
+        Ok(JobEnd::Done { result, location, follow_ups, next_slot }) => Verdict::Ack(v1::Ack {
             result,
             location: location.unwrap_or_default(),
             enqueue: follow_ups.into_iter().map(|job| job.0).collect(),
+            next_in_ms: match next_slot {
+                Some(Start::Now) => Some(0),
+                Some(Start::In(delay)) => Some(span_ms(delay)),
+                Some(Start::At(_)) | None => None,
+            },
+            next_at_unix_ms: match next_slot {
+                Some(Start::At(at)) => Some(unix_ms(at)),
+                _ => None,
+            },
         }),
         Ok(JobEnd::Snoozed(delay)) => Verdict::Snooze(v1::Snooze { delay_ms: span_ms(delay) }),
         Ok(JobEnd::Interrupted { reason, delay }) => {
@@ -240,6 +251,22 @@ mod tests {
         };
         assert_eq!(ack.result.as_deref(), Some(b"7".as_slice()));
         assert_eq!(ack.location, "/things/7");
+    }
+
+    #[test]
+    fn the_next_slot_travels_with_the_ack() {
+        let done = |next_slot| JobEnd::Done {
+            result: None,
+            location: None,
+            follow_ups: Vec::new(),
+            next_slot,
+        };
+        let after = Some(Start::In(Duration::from_secs(5)));
+        let Verdict::Ack(ack) = verdict(Ok(done(after))) else { panic!("no ack") };
+        assert_eq!((ack.next_in_ms, ack.next_at_unix_ms), (Some(5_000), None));
+        let at = std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(7);
+        let Verdict::Ack(ack) = verdict(Ok(done(Some(Start::At(at))))) else { panic!("no ack") };
+        assert_eq!((ack.next_in_ms, ack.next_at_unix_ms), (None, Some(7_000)));
     }
 
     #[test]

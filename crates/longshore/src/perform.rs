@@ -155,9 +155,10 @@ fn unless_killed(
 /// Only success enqueues what follows.
 fn with_follow_ups(end: JobEnd, run: &Run) -> JobEnd {
     match end {
-        JobEnd::Done { result, location, mut follow_ups } => {
+        JobEnd::Done { result, location, mut follow_ups, next_slot } => {
             follow_ups.extend(run.take_follow_ups());
-            JobEnd::Done { result, location, follow_ups }
+            let next_slot = run.take_next_slot().or(next_slot);
+            JobEnd::Done { result, location, follow_ups, next_slot }
         }
         other => other,
     }

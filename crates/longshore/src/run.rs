@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use longshore_proto::v1;
 use tokio_util::sync::CancellationToken;
 
+use crate::Start;
 use crate::delivery::Delivery;
 use crate::mailbox::Mailbox;
 use crate::outbox::Outbox;
@@ -57,6 +58,8 @@ pub(crate) struct Run {
     pub(crate) mailbox: Mailbox,
     pub(crate) outbox: Arc<Outbox>,
     follow_ups: Mutex<Vec<FollowUp>>,
+    /// When its schedule is to fire next.
+    next_slot: Mutex<Option<Start>>,
     /// Whether what follows would be lost or doubled now: this run may be one of several that go
     /// through the same items.
     follows_nothing: AtomicBool,
@@ -129,6 +132,7 @@ impl Run {
             mailbox: Mailbox::default(),
             outbox,
             follow_ups: Mutex::default(),
+            next_slot: Mutex::default(),
             follows_nothing: AtomicBool::new(false),
             trace: Mutex::default(),
             counted: Mutex::default(),
@@ -269,6 +273,14 @@ impl Run {
 
     pub(crate) fn take_follow_ups(&self) -> Vec<FollowUp> {
         std::mem::take(&mut lock(&self.follow_ups))
+    }
+
+    pub(crate) fn set_next_slot(&self, start: Start) {
+        *lock(&self.next_slot) = Some(start);
+    }
+
+    pub(crate) fn take_next_slot(&self) -> Option<Start> {
+        lock(&self.next_slot).take()
     }
 
     pub(crate) fn count(&self, name: &str, by: i64) {

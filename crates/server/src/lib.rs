@@ -9,6 +9,7 @@ mod pace;
 mod running;
 mod workers;
 
+pub use http::preview_schedule;
 pub use longshore_node::{
     Cause, DiskLevel, DiskMarks, DiskProbe, EXIT_JOURNAL_FAILED, EXIT_STORE_LOST, FileSystem,
     HistogramView, InFlight, InboxLimits, Manifest, ManifestError, Node, NodeConfig, NodeStats,

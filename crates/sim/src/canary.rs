@@ -34,10 +34,12 @@ pub enum Canary {
     ProgressUnheard,
     /// A flush keeps the locks of unique keys that were let go since the flush before.
     LeakedLock,
+    /// A flush keeps how far schedules have come as the flush before it did.
+    ScheduleBack,
 }
 
 /// Every canary with its name on the command line.
-pub const CANARIES: [(&str, Canary); 33] = [
+pub const CANARIES: [(&str, Canary); 34] = [
     ("no-fsync", Canary::NoFsync),
     ("token-reuse", Canary::TokenReuse),
     ("lost-dead-set", Canary::LostDeadSet),
@@ -49,6 +51,7 @@ pub const CANARIES: [(&str, Canary); 33] = [
     ("interrupt-unheard", Canary::InterruptUnheard),
     ("progress-unheard", Canary::ProgressUnheard),
     ("leaked-lock", Canary::LeakedLock),
+    ("schedule-back", Canary::ScheduleBack),
     ("answer-before-commit", Canary::Driver(Fault::AnswerBeforeCommit)),
     ("starved-is-durable", Canary::Driver(Fault::StarvedIsDurable)),
     ("two-groups", Canary::Driver(Fault::TwoGroups)),

@@ -14,6 +14,9 @@ const META_KEY: &[u8] = &[1];
 const DEAD_KEY_FIRST: u8 = 10;
 const CHECKPOINT_KEY_FIRST: u8 = 21;
 
+/// How keys of the state of schedules begin.
+const SCHEDULE_STATE_KEY_FIRST: u8 = 132;
+
 /// Which of those numbers are the epoch and the counter of tokens, of how many.
 const EPOCH_AT: usize = 1;
 const NEXT_TOKEN_AT: usize = 7;
@@ -81,6 +84,16 @@ pub(crate) fn keep_checkpoints(entries: &mut Entries, earlier: &Entries) {
 pub(crate) fn keep_locks(entries: &mut Entries, earlier: &Entries) {
     for (key, value) in earlier.range(vec![UNIQUE_KEY_FIRST]..vec![UNIQUE_KEY_FIRST + 1]) {
         entries.entry(key.clone()).or_insert_with(|| value.clone());
+    }
+}
+
+/// Makes a state whose schedules have come as far as in an earlier one, where that had them.
+pub(crate) fn keep_schedules(entries: &mut Entries, earlier: &Entries) {
+    for (key, value) in entries {
+        let older = earlier.get(key).filter(|_| key.first() == Some(&SCHEDULE_STATE_KEY_FIRST));
+        if let Some(older) = older {
+            value.clone_from(older);
+        }
     }
 }
 

@@ -344,6 +344,9 @@ impl Node {
                     faults::keep_checkpoints(&mut image.entries, &store.image.entries);
                 }
                 Some(Canary::HeadwayForgotten) => faults::forget_headway(&mut image.entries),
+                Some(Canary::ScheduleBack) => {
+                    faults::keep_schedules(&mut image.entries, &store.image.entries);
+                }
                 Some(Canary::LeakedLock) => {
                     faults::keep_locks(&mut image.entries, &store.image.entries);
                 }

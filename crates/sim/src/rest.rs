@@ -112,7 +112,9 @@ impl Simulation {
         let Some(node) = &self.node else { return Err("the shard ended".to_owned()) };
         let map = node.turn().map();
         let all = NAMESPACES.iter().flat_map(|name| invariants::jobs_of(map, name, None, clock));
-        Ok(all.into_iter().any(|view| view.job.phase.is_unfinished()))
+        // Schedules go on, and their jobs end by their time.
+        let mut all = all.into_iter().filter(|view| view.job.tick.is_none());
+        Ok(all.any(|view| view.job.phase.is_unfinished()))
     }
 
     /// Runs what can be run now, then lets time pass until something else may be.
@@ -142,7 +144,12 @@ impl Simulation {
                 let ack = |job: &longshore_engine::Delivery| Settlement {
                     id: job.id,
                     token: job.token,
-                    verdict: Verdict::Ack { result: None, location: None, follow_ups: Vec::new() },
+                    verdict: Verdict::Ack {
+                        result: None,
+                        location: None,
+                        follow_ups: Vec::new(),
+                        next_tick: None,
+                    },
                 };
                 let settlements: Vec<_> = jobs.iter().map(ack).collect();
                 let answer = self.call(namespace, Command::SettleJobs(settlements))?;

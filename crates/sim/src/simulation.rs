@@ -127,6 +127,7 @@ impl Simulation {
             // Its workloads expect no refusal for these.
             queues_max: Cap { shard: 12, namespace: 12 },
             kinds_max: Cap { shard: 12, namespace: 12 },
+            schedules_max: Cap { shard: 12, namespace: 12 },
             operations_max: Cap { shard: 4, namespace: 4 },
             waiters_max: Cap { shard: 16, namespace: 16 },
             queue_idle_ms: random.maybe(50, |random| 1000 + random.below(30_000)),

@@ -36,6 +36,8 @@ fn verdicts() -> Vec<Verdict> {
         result: Some(b"[1]".to_vec().into()),
         location: "/r/7".into(),
         enqueue: vec![job()],
+        next_in_ms: None,
+        next_at_unix_ms: None,
     };
     vec![
         Verdict::Ack(ack),

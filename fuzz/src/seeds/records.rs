@@ -68,6 +68,7 @@ fn job(phase: Phase) -> Job {
         final_run: Some(FinalRun { started_at: AT, worker: "w".into(), error: None }),
         notes_bytes: 90,
         ran_ms: 3_600_000,
+        tick: None,
     }
 }
 

@@ -96,6 +96,8 @@ impl Verdict {
             retry_in,
             delay,
             reason,
+            next_in: None,
+            next_at: None,
         }
     }
 }

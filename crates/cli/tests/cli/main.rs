@@ -7,6 +7,7 @@ mod demo;
 mod dev;
 mod harness;
 mod logs;
+mod schedules;
 mod usage;
 mod verify;
 mod work;

@@ -2,6 +2,7 @@
 //! looks at lengths only.
 
 use crate::command::{CheckpointJob, Command, FollowUp, NewJob, Settlement, Verdict};
+use crate::schedule::ScheduleCommand;
 
 /// Commands of a class wait for each other; classes take turns.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -58,6 +59,10 @@ pub fn bytes_of(command: &Command) -> u64 {
             Command::ResumeSession { held, .. } => 64 * held.len() as u64,
             Command::ExtendSession { known, .. } => 32 * known.len() as u64,
             Command::StartJobs(jobs) => 32 * jobs.len() as u64,
+            Command::OfSchedule { command: ScheduleCommand::Put { settings, .. }, .. } => {
+                let metadata = settings.job.metadata.as_ref().map_or(0, bytes::Bytes::len);
+                JOB_BYTES + (settings.job.args.len() + metadata) as u64
+            }
             _ => 0,
         }
 }
@@ -96,6 +101,9 @@ fn follow_ups_of(settlement: &Settlement) -> &[FollowUp] {
 pub fn enqueues(command: &Command) -> bool {
     let settle = match command {
         Command::EnqueueJobs(_) => return true,
+        Command::OfSchedule { command, .. } => {
+            return matches!(command, ScheduleCommand::Put { .. } | ScheduleCommand::Run);
+        }
         Command::LeaseJobs(lease) => &lease.settle,
         Command::SettleJobs(settlements) | Command::AddCredit { settle: settlements, .. } => {
             settlements

@@ -217,6 +217,7 @@ impl<'a, M: OrderedMap> Bulk<'a, M> {
             final_run: None,
             notes_bytes: 0,
             ran_ms: 0,
+            tick: new.tick.clone(),
         })
     }
 }
@@ -244,7 +245,10 @@ fn expiry_of(
     }
 }
 
-fn check_new_job<M: OrderedMap>(state: &State<M>, new: &NewJob) -> Result<(), Rejection> {
+pub(crate) fn check_new_job<M: OrderedMap>(
+    state: &State<M>,
+    new: &NewJob,
+) -> Result<(), Rejection> {
     let limits = &state.limits;
     check_name(limits, "kind", &new.kind)?;
     check_size("args", new.args.len(), limits.args_bytes_max)?;

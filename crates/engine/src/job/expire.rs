@@ -9,8 +9,8 @@ use crate::state::{State, keys};
 use crate::timer::Subject;
 
 impl<M: OrderedMap> State<M> {
-    /// Records for the timers that are due, at most a slice of them.
-    pub(crate) fn decide_timers(&self, moment: Moment) -> Vec<Record> {
+    /// The timers that are due, at most a slice of them, in their order.
+    pub(crate) fn timers_due(&self, moment: Moment) -> Vec<(TimeMs, Subject)> {
         let mut due = Vec::new();
         let (from, to) = self.timers.range();
         self.scan(&from, &to, &mut |key, _| {
@@ -23,19 +23,21 @@ impl<M: OrderedMap> State<M> {
             }
             std::ops::ControlFlow::Break(())
         });
-        if due.is_empty() {
-            return Vec::new();
-        }
+        due
+    }
+
+    /// Records for timers of jobs that are due.
+    pub(crate) fn decide_timers(&self, due: &[(TimeMs, Subject)], moment: Moment) -> Vec<Record> {
         let mut records: Vec<Record> = Vec::new();
         let mut seen = std::collections::BTreeSet::new();
-        for (_, subject) in &due {
-            if seen.insert(*subject) {
-                records.extend(match subject {
-                    Subject::Job { namespace, id } => self.decide_timer(*namespace, *id, moment),
-                });
+        for (_, subject) in due {
+            if let Subject::Job { namespace, id } = subject
+                && seen.insert(*subject)
+            {
+                records.extend(self.decide_timer(*namespace, *id, moment));
             }
         }
-        records.push(Record::TimersPassed { timers: due });
+        records.push(Record::TimersPassed { timers: due.to_vec() });
         records
     }
 

@@ -21,10 +21,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 pub use checkpoint::{Checkpoint, Saved, SkippedItem};
-pub(crate) use enqueue::{Decision, check_lease};
+pub(crate) use enqueue::{Decision, check_lease, check_new_job};
 pub use retry_policy::RetryPolicy;
 
 use crate::ids::{BodyId, Epoch, JobId, Place, TimeMs, Token};
+use crate::schedule::Tick;
 use crate::unique::UniqueLock;
 use crate::wire::{wire_enum, wire_struct};
 
@@ -327,6 +328,8 @@ wire_struct! {
         pub snoozes: u32 = 11,
         /// How long its runs that have ended took together, however they ended.
         pub ran_ms: u64 = 12,
+        /// The slot of a schedule that it stands for.
+        pub tick: Option<Tick> = 40,
     }
 }
 

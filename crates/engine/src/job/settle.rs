@@ -52,6 +52,9 @@ impl<M: OrderedMap> State<M> {
             _ => Vec::new(),
         };
         let (end, kind) = self.decide_end((ns, *id), live, verdict, (moment, index))?;
+        if let Verdict::Ack { next_tick: Some(start), .. } = verdict {
+            together.extend(self.decide_moved_by_run(ns, &live.job, *start, moment)?);
+        }
         if together.is_empty() {
             return Ok(Settled { end: Some(end), together, kind });
         }

@@ -33,11 +33,16 @@
 //! | 24   | namespace u32                                          | `Kept`                   |
 //! | 25   | namespace u32, id 16                                   | -: paused                |
 //! | 26   | namespace u32, counted name                            | number of that queue     |
+//! | 130  | namespace u32, schedule u64                            | `Schedule`               |
+//! | 131  | namespace u32, name                                    | number of that schedule  |
+//! | 132  | namespace u32, schedule u64                            | `ScheduleState`          |
 //! | 150  | namespace u32, key 16, beginning of a period u64, or 0 | id: has that unique key  |
 //! | 170  | body u64                                               | how many hold it, u32,   |
 //! |      |                                                        | where more than one do   |
 
-use crate::ids::{BodyId, JobId, KindId, NamespaceId, OperationId, Place, QueueId, TimeMs};
+use crate::ids::{
+    BodyId, JobId, KindId, NamespaceId, OperationId, Place, QueueId, ScheduleId, TimeMs,
+};
 use crate::queueing::LaneId;
 use crate::timer::Subject;
 
@@ -67,6 +72,9 @@ pub(crate) const QUEUE_COUNTS: u8 = 23;
 pub(crate) const NAMESPACE_KEPT: u8 = 24;
 pub(crate) const PAUSED: u8 = 25;
 pub(crate) const QUEUE_NAME: u8 = 26;
+pub(crate) const SCHEDULE: u8 = 130;
+pub(crate) const SCHEDULE_NAME: u8 = 131;
+pub(crate) const SCHEDULE_STATE: u8 = 132;
 pub(crate) const UNIQUE: u8 = 150;
 pub(crate) const BODY_HOLDERS: u8 = 170;
 
@@ -113,6 +121,12 @@ impl Key {
     /// Text with its length before it, so that no text is the beginning of another.
     pub(crate) fn text(mut self, text: &str) -> Self {
         self.0.extend_from_slice(&(text.len() as u16).to_be_bytes());
+        self.0.extend_from_slice(text.as_bytes());
+        self
+    }
+
+    /// Text at the end of the key: such keys sort as the texts do.
+    pub(crate) fn last(mut self, text: &str) -> Self {
         self.0.extend_from_slice(text.as_bytes());
         self
     }
@@ -269,6 +283,18 @@ pub(crate) fn unique(ns: NamespaceId, key: [u8; 16], since: Option<TimeMs>) -> V
     Key::new(UNIQUE).namespace(ns).id(JobId(key)).u64(since.map_or(0, |since| since.0)).done()
 }
 
+pub(crate) fn schedule(ns: NamespaceId, id: ScheduleId) -> Vec<u8> {
+    Key::new(SCHEDULE).namespace(ns).u64(id.0).done()
+}
+
+pub(crate) fn schedule_name(ns: NamespaceId, name: &str) -> Vec<u8> {
+    Key::new(SCHEDULE_NAME).namespace(ns).last(name).done()
+}
+
+pub(crate) fn schedule_state(ns: NamespaceId, id: ScheduleId) -> Vec<u8> {
+    Key::new(SCHEDULE_STATE).namespace(ns).u64(id.0).done()
+}
+
 /// The 16 bytes of a job id that begin at `at`.
 pub(crate) fn id_at(key: &[u8], at: usize) -> Option<JobId> {
     key.get(at..at + 16)?.try_into().ok().map(JobId)
@@ -323,6 +349,9 @@ mod tests {
             NAMESPACE_KEPT,
             PAUSED,
             QUEUE_NAME,
+            SCHEDULE,
+            SCHEDULE_NAME,
+            SCHEDULE_STATE,
             UNIQUE,
             BODY_HOLDERS,
         ];

@@ -15,6 +15,7 @@ use crate::moment::Moment;
 use crate::queue::{Queue, QueueSettings};
 use crate::record::Record;
 use crate::rejection::Rejection;
+use crate::schedule::ScheduleCommand;
 
 /// The namespace that always exists where it is asked for.
 const DEFAULT_NAMESPACE: &str = "default";
@@ -68,6 +69,7 @@ impl<M: OrderedMap> Turn<M> {
                 | Command::ResumeSession { .. }
                 | Command::PutQueue { .. }
                 | Command::PauseQueue { paused: true, .. }
+                | Command::OfSchedule { command: ScheduleCommand::Put { .. }, .. }
         );
         if !uses || !(self.state.limits.namespaces_on_first_use || name == DEFAULT_NAMESPACE) {
             return Err(Rejection::NamespaceUnknown { name: name.to_owned() });
@@ -130,6 +132,9 @@ impl<M: OrderedMap> Turn<M> {
             }
             Command::AwaitJob { id, wait_ms } => {
                 return self.handle_await(ns, reply_to, id, wait_ms, moment);
+            }
+            Command::OfSchedule { name, command } => {
+                self.handle_schedule(ns, created, (&name, command), moment)
             }
             command => self.handle_admin(ns, command, moment),
         };
@@ -195,6 +200,7 @@ impl<M: OrderedMap> Turn<M> {
             Command::DeleteNamespace => self.handle_delete_namespace(ns, moment),
             Command::GetNamespace => Ok(self.namespace_answer(ns)),
             Command::EnqueueJobs(_)
+            | Command::OfSchedule { .. }
             | Command::LeaseJobs(_)
             | Command::Subscribe(_)
             | Command::PutQueue { .. }
@@ -462,10 +468,14 @@ impl<M: OrderedMap> Turn<M> {
         moment: Moment,
     ) -> Result<Answer, Rejection> {
         let queues = self.state.queues.len_of(id) as u64;
-        if queues > 0 {
+        let schedules = self.state.kept(id).schedules;
+        if queues + schedules > 0 {
             let slot = self.state.namespaces.get(&id);
             let name = slot.map(|slot| slot.namespace.name.clone()).unwrap_or_default();
-            return Err(Rejection::NamespaceNotEmpty { name, queues });
+            return Err(match queues {
+                0 => Rejection::NamespaceHasSchedules { name, schedules },
+                queues => Rejection::NamespaceNotEmpty { name, queues },
+            });
         }
         self.record(Record::NamespaceDeleted { id });
         // They would wait for what nobody can enqueue there: the name, used anew, is another one.

@@ -9,6 +9,7 @@ use crate::ids::{NamespaceId, QueueId, TimeMs};
 use crate::map::OrderedMap;
 use crate::moment::Clock;
 use crate::queue::GoneTotals;
+use crate::schedule::ScheduleTotals;
 
 /// A queue and its namespace.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,6 +41,8 @@ pub struct ShardStats {
     pub queues_total: u64,
     /// What queues and namespaces that are not told any more had counted.
     pub gone: GoneTotals,
+    /// What schedules did.
+    pub schedules: ScheduleTotals,
     /// Namespaces, in the order of their ids.
     pub namespaces: Vec<NamespaceView>,
     /// Queues, in the order of their ids: none before all namespaces were told.
@@ -71,6 +74,7 @@ impl<M: OrderedMap> Turn<M> {
             consumers: self.demand.len() as u64,
             queues_total: self.state.queues.len() as u64,
             gone: self.state.meta.gone.clone(),
+            schedules: self.state.meta.schedules,
             namespaces: Vec::new(),
             queues: Vec::new(),
             more_after: None,

@@ -11,6 +11,7 @@ mod once;
 mod pause;
 mod queueing;
 mod regressions;
+mod schedules;
 mod sessions;
 mod snoozes;
 mod stats;
@@ -178,7 +179,8 @@ fn job(n: u8) -> NewJob {
 }
 
 fn ack() -> Verdict {
-    Verdict::Ack { result: Some(Bytes::from_static(b"7")), location: None, follow_ups: Vec::new() }
+    let result = Some(Bytes::from_static(b"7"));
+    Verdict::Ack { result, location: None, follow_ups: Vec::new(), next_tick: None }
 }
 
 fn fail() -> Verdict {

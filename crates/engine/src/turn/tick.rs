@@ -31,7 +31,7 @@ impl<M: OrderedMap> Turn<M> {
         self.end_leases(moment);
         let timers = self.state.timers.first(&self.state);
         if timers.is_some_and(|at| at <= moment.at.0) {
-            self.record_all(self.state.decide_timers(moment));
+            self.pass_timers(moment);
         }
         // The next life goes on with it: a stop does not wait for millions of jobs.
         if !self.stopping {

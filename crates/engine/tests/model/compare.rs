@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use longshore_engine::query::{Lookup, attempts_of, body_of, find_job, skipped_of};
+use longshore_engine::query::{Lookup, attempts_of, body_of, find_job, find_schedule, skipped_of};
 use longshore_engine::{
     Answer, Clock, ConsumerId, Delivery, JobView, Operation, Rejection, ReplyTo,
 };
@@ -90,7 +90,25 @@ pub(crate) fn states(expected: &Reference, shard: &Shard, clock: Clock) {
     assert_eq!(stats.sessions, expected.sessions.len() as u64, "sessions");
     let running = expected.jobs.iter().filter(|job| job.run.is_some()).count();
     assert_eq!(stats.leases, running as u64, "leases");
+    assert_eq!(stats.schedules, expected.schedule_totals, "what schedules did");
     jobs(expected, shard);
+    schedules(expected, shard);
+}
+
+fn schedules(expected: &Reference, shard: &Shard) {
+    let map = shard.turn.map();
+    for of in &expected.schedules {
+        let (ns, name) = (of.schedule.namespace, &of.schedule.name);
+        let namespace = expected.namespaces.iter().find(|namespace| namespace.id == ns);
+        let namespace = &namespace.expect("a schedule is in a namespace").name;
+        let found = find_schedule(map, namespace, name).expect("its namespace is there");
+        assert!(found.as_ref() == Some(of), "schedule {name}: expected {of:#?}\nfound {found:#?}");
+    }
+    // Bytes 130 to 132 begin the keys of schedules, of their names and of how far they have come.
+    for first in 130..=132 {
+        let count = map.keys().filter(|key| key.first() == Some(&first)).count();
+        assert_eq!(count, expected.schedules.len(), "keys {first} in the map");
+    }
 }
 
 fn jobs(expected: &Reference, shard: &Shard) {

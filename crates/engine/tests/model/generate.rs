@@ -3,13 +3,14 @@
 use bytes::Bytes;
 use longshore_engine::{
     CheckpointJob, Command, ConsumerId, Credit, Delivery, EnqueueJobs, Epoch, Extension, FollowUp,
-    Holder, JobDefaults, JobError, JobId, LeaseJobs, NewJob, NewUnique, OnConflict, OperationId,
-    OperationKind, QueuePattern, QueueSettings, RetryFrom, RetryPolicy, Settlement, Start,
-    Subscribe, TimeMs, Token, UniqueUntil, Verdict,
+    Holder, JobDefaults, JobError, JobId, JobTemplate, LeaseJobs, Missed, NewJob, NewSchedule,
+    NewUnique, OnConflict, OperationId, OperationKind, Overlap, QueuePattern, QueueSettings,
+    RetryFrom, RetryPolicy, ScheduleCommand, Settlement, Spec, Start, Subscribe, TimeMs, Token,
+    UniqueUntil, Verdict,
 };
 
 use crate::random::Random;
-use crate::reference::Reference;
+use crate::reference::{KNOWN, Reference};
 
 const QUEUES: [&str; 5] = ["q", "q2", "low", "x.y", "other"];
 const KINDS: [&str; 5] = ["k1", "k2", "k3", "k4", "longshore.shell"];
@@ -77,6 +78,7 @@ impl Generator {
             87 | 88 => Command::ResumeJob { id: self.job_id(known) },
             89..91 => self.queue_command(now),
             91..96 => self.operation(now),
+            96 if self.waits => self.of_schedule(now),
             96..98 => Command::ListQueues { after: None, limit: self.random.below(4) as usize },
             _ => match self.random.below(5) {
                 0 => Command::CreateNamespace,
@@ -196,6 +198,46 @@ impl Generator {
         Command::EnqueueJobs(EnqueueJobs { queue: self.queue(), jobs })
     }
 
+    fn of_schedule(&mut self, now: TimeMs) -> Command {
+        let name = (*self.random.pick(&["s1", "s2"])).to_owned();
+        let command = match self.random.below(14) {
+            0 => ScheduleCommand::Delete,
+            1 => ScheduleCommand::Pause,
+            2 | 3 => ScheduleCommand::Resume,
+            4 | 5 => ScheduleCommand::Run,
+            6 => ScheduleCommand::SetNext(self.start(now)),
+            7 => ScheduleCommand::Get,
+            _ => {
+                let paused = self.random.maybe(10, |random| random.percent(50));
+                let settings = Box::new(self.schedule(now));
+                ScheduleCommand::Put { settings, paused }
+            }
+        };
+        Command::OfSchedule { name, command }
+    }
+
+    fn schedule(&mut self, now: TimeMs) -> NewSchedule {
+        let job = JobTemplate::of(self.queue(), self.new_job(now));
+        let random = &mut self.random;
+        let often = random.percent(50);
+        let missed = match random.below(if often { 2 } else { 4 }) {
+            0 => Missed::Skip,
+            1 => Missed::One,
+            2 => Missed::All,
+            _ => Missed::Within { ms: 3_600_000 * random.below(9) + 1 },
+        };
+        let spec = match random.below(4) {
+            0 => Spec::Cron { text: KNOWN[usize::from(!often)].0.to_owned() },
+            _ if often => Spec::Every { period_ms: 900 + random.below(600_000) },
+            _ => Spec::Every { period_ms: 7_200_000 + random.below(9_000_000) },
+        };
+        let overlaps = [Overlap::Allow, Overlap::Skip, Overlap::QueueOne, Overlap::CancelPrevious];
+        let overlap = *random.pick(&overlaps);
+        let starts_at = random.maybe(15, |random| TimeMs(now.0 - 50_000 + random.below(100_000)));
+        let ends_at = random.maybe(15, |random| TimeMs(now.0 + random.below(90_000_000)));
+        NewSchedule { missed, overlap, starts_at, ends_at, ..NewSchedule::new(spec, job) }
+    }
+
     fn lease(&mut self) -> (String, Command) {
         let who = self.random.below(self.turns.len() as u64) as usize;
         let settle = if self.random.percent(30) { self.settlements(None).1 } else { Vec::new() };
@@ -301,6 +343,7 @@ impl Generator {
                 result: self.random.percent(50).then(|| self.args()),
                 location: self.random.maybe(20, |_| "/thing/1".to_owned()),
                 follow_ups: self.follow_ups(),
+                next_tick: self.random.percent(4).then(|| Start::After(self.span())),
             },
             4..7 => Verdict::Fail {
                 error: oops(),

@@ -7,6 +7,7 @@ mod enqueue;
 mod kept;
 mod lease;
 mod operations;
+mod schedule;
 mod settle;
 mod stream;
 mod time;
@@ -17,9 +18,10 @@ use bytes::Bytes;
 use longshore_engine::{
     Answer, AttemptNote, Body, BodyId, Cap, Checkpoint, Clock, Command, ConsumerId, Delivery,
     EndKind, Job, JobId, KindId, Lease, LeaseJobs, Limits, NamespaceId, Operation, Phase, Place,
-    QueueId, QueuePattern, QueueSettings, Rejection, ReplyTo, Request, Scope, SkippedItem, TimeMs,
-    Token,
+    QueueId, QueuePattern, QueueSettings, Rejection, ReplyTo, Request, ScheduleCommand,
+    ScheduleTotals, ScheduleView, Scope, SkippedItem, TimeMs, Token,
 };
+pub(crate) use schedule::KNOWN;
 
 /// A job, and its lease while it runs.
 #[derive(Clone, Debug)]
@@ -193,6 +195,9 @@ pub(crate) struct Reference {
     pub(crate) consumers: Vec<RefConsumer>,
     pub(crate) waiters: Vec<Waiter>,
     pub(crate) operations: Vec<RefOperation>,
+    pub(crate) schedules: Vec<ScheduleView>,
+    pub(crate) schedule_totals: ScheduleTotals,
+    last_schedule: u64,
     next_sweep: u64,
     /// When queues are looked at next, and the last one that the present round looked at.
     next_look: u64,
@@ -236,6 +241,9 @@ impl Reference {
             consumers: Vec::new(),
             waiters: Vec::new(),
             operations: Vec::new(),
+            schedules: Vec::new(),
+            schedule_totals: ScheduleTotals::default(),
+            last_schedule: 0,
             next_sweep: 0,
             next_look: 0,
             last_look: None,
@@ -367,6 +375,7 @@ impl Reference {
                 | Command::Subscribe(_)
                 | Command::PutQueue { .. }
                 | Command::PauseQueue { paused: true, .. }
+                | Command::OfSchedule { command: ScheduleCommand::Put { .. }, .. }
         );
         let known = self.namespace_named(&name).map(|namespace| namespace.id);
         let ns = match known {
@@ -386,6 +395,7 @@ impl Reference {
                 self.add_credit(consumer, credit);
                 Some(Ok(Answer::Settled(settled)))
             }
+            Command::OfSchedule { name, command } => Some(self.of_schedule(ns, &name, command)),
             Command::AwaitJob { id, wait_ms } => self.await_job(ns, reply_to, id, wait_ms),
             command => Some(self.decide_admin(ns, command)),
         };

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use longshore_proto::v1::jobs_client::JobsClient;
+use longshore_proto::v1::schedules_client::SchedulesClient;
 use longshore_proto::v1::workers_client::WorkersClient;
 use tonic::transport::{Channel, Endpoint};
 use tower::util::BoxCloneSyncService;
@@ -206,6 +207,11 @@ impl Client {
         let held = self.inner.held.as_ref().ok_or_else(|| self.has_no_server())?;
         let (channel, place) = held.place();
         Ok((JobsClient::new(channel).max_decoding_message_size(usize::MAX), place))
+    }
+
+    pub(super) fn schedules(&self) -> Result<SchedulesClient<Channel>, ClientError> {
+        let client = SchedulesClient::new(self.connected()?);
+        Ok(client.max_decoding_message_size(usize::MAX))
     }
 
     pub(super) fn workers(&self) -> Result<WorkersClient<Channel>, ClientError> {

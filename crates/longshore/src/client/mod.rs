@@ -9,6 +9,7 @@ mod handle;
 mod held;
 mod operate;
 mod record;
+mod schedules;
 mod stream;
 
 pub(crate) use call::reason;
@@ -18,4 +19,5 @@ pub use error::{ClientError, Refusal};
 pub use handle::{Ended, JobHandle};
 pub use operate::{Jobs, Resume, Start};
 pub use record::{Change, JobRecord, JobState, SkippedItem};
+pub use schedules::{Missed, Overlap, Schedule, ScheduleRecord};
 pub use stream::{BatchOutcome, StreamedBatch, UnansweredBatch};

@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use futures_util::stream;
 use longshore::testing::EmbeddedServer;
-use longshore::{BatchOutcome, Ended, JobOptions, JobState, Jobs, Stopped, Unique};
+use longshore::{
+    BatchOutcome, Ended, JobOptions, JobState, Jobs, Missed, Overlap, Schedule, Start, Stopped,
+    Unique,
+};
 use serde_json::json;
 
 use crate::app::{App, Broken, Double, First, Gated, Numbers, PATIENCE, Running};
@@ -39,6 +42,32 @@ async fn what_follows_enters_with_the_end() {
     assert_eq!(jobs.len(), 1);
     let second = client.handle::<Double>(jobs[0].id.clone());
     assert_eq!(second.result(PATIENCE).await.unwrap(), 8);
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn a_schedule_enqueues_its_job_by_hand_and_in_time() {
+    let server = EmbeddedServer::start().await.unwrap();
+    let (client, app) = (server.client(), App::default());
+    let worker = Running::start(&client, &app);
+    let hour = Duration::from_secs(3600);
+    let schedule = Schedule::every(hour, &Double(21), JobOptions::new()).unwrap();
+    let schedule = schedule.missed(Missed::Within(hour)).overlap(Overlap::Skip);
+    let put = client.put_schedule("often", schedule.clone()).await.unwrap();
+    assert_eq!(client.put_schedule("often", schedule).await.unwrap(), put);
+    let by_hand = client.run_schedule("often").await.unwrap();
+    assert_eq!(client.handle::<Double>(by_hand).result(PATIENCE).await.unwrap(), 42);
+    client.set_next_slot("often", Start::Now).await.unwrap();
+    let mut told = client.schedule("often").await.unwrap();
+    while told.enqueued_total < 2 {
+        told = client.schedule("often").await.unwrap();
+    }
+    assert_eq!(client.handle::<Double>(told.last_job).result(PATIENCE).await.unwrap(), 42);
+    let slots = client.next_slots("often", 2).await.unwrap();
+    assert_eq!(slots[1].duration_since(slots[0]).unwrap(), hour);
+    assert!(client.pause_schedule("often").await.unwrap().next.is_none());
+    assert_eq!(client.list_schedules("").await.unwrap().0.len(), 1);
+    client.delete_schedule("often").await.unwrap();
     worker.stop().await;
 }
 

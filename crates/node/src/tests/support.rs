@@ -82,7 +82,12 @@ pub(crate) fn settlement(id: JobId, token: Token) -> Settlement {
     Settlement {
         id,
         token,
-        verdict: Verdict::Ack { result: None, location: None, follow_ups: Vec::new() },
+        verdict: Verdict::Ack {
+            result: None,
+            location: None,
+            follow_ups: Vec::new(),
+            next_tick: None,
+        },
     }
 }
 

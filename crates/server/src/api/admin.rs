@@ -230,6 +230,9 @@ pub struct NamespaceRecord {
     pub tombstones: u64,
     /// Ids that were forgotten before their time because there were too many.
     pub tombstones_dropped_total: u64,
+    /// How many schedules it has.
+    #[serde(default)]
+    pub schedules: u64,
 }
 
 /// A shard that did not answer.

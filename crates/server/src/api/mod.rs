@@ -13,6 +13,7 @@ mod problem;
 mod raw;
 mod record;
 mod retry;
+mod schedule;
 mod shown;
 mod skipped;
 mod unique;
@@ -39,6 +40,10 @@ pub use record::{
     StatusRecord,
 };
 pub use retry::RetryText;
+pub use schedule::{
+    JobTickRecord, MISSED_EXPECTED, MissedText, NextRequest, OverlapText, ScheduleBody,
+    ScheduleList, ScheduleRecord, SlotList, SlotRecord, TickRecord,
+};
 pub(crate) use shown::progress_in_words;
 pub use skipped::{SkipText, Skips};
 pub use unique::{

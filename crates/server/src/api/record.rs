@@ -8,7 +8,9 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::shown::{ShownText, in_words};
-use super::{Counters, DurationText, InstantText, JobIdText, RawJson, RetryText, UniqueRecord};
+use super::{
+    Counters, DurationText, InstantText, JobIdText, JobTickRecord, RawJson, RetryText, UniqueRecord,
+};
 
 /// The state of a job.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
@@ -414,6 +416,9 @@ pub struct JobRecord<'a> {
     /// The attempts that did not succeed, as far as they are kept. Not in lists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempts: Option<Vec<AttemptRecord>>,
+    /// The slot of a schedule that it stands for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<JobTickRecord>,
 }
 
 /// A page of jobs.

@@ -30,7 +30,7 @@ pub(super) struct AdminFace(pub(super) Arc<Face>);
 type Answered<T> = Result<Response<T>, Status>;
 
 /// The record of the HTTP API.
-fn record(of: &impl Serialize) -> bytes::Bytes {
+pub(super) fn record(of: &impl Serialize) -> bytes::Bytes {
     serde_json::to_vec(of).expect("a record of the API has nothing that JSON cannot say").into()
 }
 
@@ -79,7 +79,7 @@ fn namespace_told(of: &NamespaceRecord) -> v1::Namespace {
     }
 }
 
-fn page_size(limit: u32) -> Result<usize, Refusal> {
+pub(super) fn page_size(limit: u32) -> Result<usize, Refusal> {
     match limit as usize {
         0 => Ok(PAGE_DEFAULT),
         limit if limit <= PAGE_MAX => Ok(limit),
@@ -87,7 +87,7 @@ fn page_size(limit: u32) -> Result<usize, Refusal> {
     }
 }
 
-fn some(text: &str) -> Option<&str> {
+pub(super) fn some(text: &str) -> Option<&str> {
     (!text.is_empty()).then_some(text)
 }
 

@@ -8,6 +8,7 @@ use hyper::{Request, Response};
 use longshore_proto::FILE_DESCRIPTOR_SET;
 use longshore_proto::v1::admin_server::AdminServer;
 use longshore_proto::v1::jobs_server::JobsServer;
+use longshore_proto::v1::schedules_server::SchedulesServer;
 use longshore_proto::v1::workers_server::WorkersServer;
 use tonic::body::Body;
 use tonic::codegen::Service;
@@ -18,6 +19,7 @@ use super::admin::AdminFace;
 use super::arriving::{Arriving, InTime};
 use super::jobs::JobsFace;
 use super::refusal::{coded, status_of};
+use super::schedules::SchedulesFace;
 use super::workers::WorkersFace;
 use crate::http::code::Code;
 use crate::http::guard;
@@ -27,8 +29,8 @@ use crate::http::text::quoted;
 use longshore_engine::driver::Class;
 
 /// Where HTTP says that there is nothing.
-const SERVICES: &str =
-    "longshore.v1.Admin, longshore.v1.Jobs, longshore.v1.Workers and gRPC server reflection";
+const SERVICES: &str = "longshore.v1.Admin, longshore.v1.Jobs, longshore.v1.Schedules, longshore.v1.Workers and gRPC \
+     server reflection";
 
 /// Answers one request.
 pub(super) async fn answer(face: Arc<Face>, request: Request<Incoming>) -> Response<Body> {
@@ -55,6 +57,12 @@ pub(super) async fn answer(face: Arc<Face>, request: Request<Incoming>) -> Respo
             let request = arriving(request);
             let mut jobs = JobsServer::new(JobsFace(face)).max_decoding_message_size(bytes_max);
             told(jobs.call(request).await.unwrap_or_else(|never| match never {}))
+        }
+        "longshore.v1.Schedules" => {
+            let request = arriving(request);
+            let face = SchedulesFace(face);
+            let mut schedules = SchedulesServer::new(face).max_decoding_message_size(bytes_max);
+            told(schedules.call(request).await.unwrap_or_else(|never| match never {}))
         }
         "longshore.v1.Admin" => {
             let request = arriving(request);

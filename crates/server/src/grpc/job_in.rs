@@ -13,7 +13,7 @@ use crate::api::{
 };
 use crate::http::code::Code;
 use crate::http::json::check_carried;
-use crate::http::parse::{Bounds, check_location, follow_ups, hundredths, job_of};
+use crate::http::parse::{Bounds, check_location, follow_ups, hundredths, job_of, next_start};
 use crate::http::refusal::Refusal;
 use crate::http::text::quoted;
 
@@ -90,7 +90,7 @@ fn some(text: String) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
-fn api_job(job: &v1::NewJob) -> Result<api::NewJob<'_>, Refusal> {
+pub(super) fn api_job(job: &v1::NewJob) -> Result<api::NewJob<'_>, Refusal> {
     let priority = |priority: u32| {
         let level = u8::try_from(priority).ok().filter(|level| *level <= 9);
         level.ok_or_else(|| Refusal::value("priority", priority, "0 to 9"))
@@ -221,7 +221,11 @@ pub(super) fn settlement(one: v1::Settlement, bounds: &Bounds) -> Result<Settlem
             }
             let max = bounds.result_bytes_max;
             let result = ack.result.map(|result| carried("result", &result, max)).transpose()?;
-            Verdict::Ack { result, location, follow_ups: entering(&ack.enqueue, bounds)? }
+            let follow_ups = entering(&ack.enqueue, bounds)?;
+            let next_in = ack.next_in_ms.map(DurationText);
+            let next_at = ack.next_at_unix_ms.map(InstantText);
+            let next_tick = next_start((("next_in", next_in), ("next_at", next_at)), bounds)?;
+            Verdict::Ack { result, location, follow_ups, next_tick }
         }
         Some(settlement::Verdict::Fail(fail)) => {
             Verdict::Fail { error: job_error(fail.error), retry_in_ms: fail.retry_in_ms }

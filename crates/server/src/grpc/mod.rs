@@ -12,6 +12,7 @@ mod job_out;
 mod jobs;
 mod outgoing;
 mod refusal;
+mod schedules;
 mod work;
 mod workers;
 

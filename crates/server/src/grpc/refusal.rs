@@ -128,12 +128,14 @@ fn grpc_code(code: Code) -> Grpc {
         | Code::QueueUnknown
         | Code::ResultUnknown
         | Code::RouteUnknown
+        | Code::ScheduleUnknown
         | Code::WorkerUnknown => Grpc::NotFound,
         Code::JobIdTaken | Code::UniqueTaken => Grpc::AlreadyExists,
         Code::JobStateRefused
         | Code::LeaseLost
         | Code::NamespaceNotEmpty
         | Code::QueueNotEmpty
+        | Code::ScheduleStateRefused
         | Code::TurnPassed => Grpc::FailedPrecondition,
         Code::RequestSuperseded => Grpc::Aborted,
         Code::QueueFull
@@ -141,6 +143,7 @@ fn grpc_code(code: Code) -> Grpc {
         | Code::TooManyNamespaces
         | Code::TooManyOperations
         | Code::TooManyQueues
+        | Code::TooManySchedules
         | Code::TooManySessions
         | Code::TooManyWorkers => Grpc::ResourceExhausted,
         Code::DiskLow

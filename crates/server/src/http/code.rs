@@ -72,6 +72,8 @@ codes! {
     RequestSuperseded = "request_superseded", CONFLICT, "A newer request took this one's place";
     ResultUnknown = "result_unknown", NOT_FOUND, "The job has no result";
     RouteUnknown = "route_unknown", NOT_FOUND, "There is nothing at this path";
+    ScheduleStateRefused = "schedule_state_refused", CONFLICT, "The schedule's state does not allow that";
+    ScheduleUnknown = "schedule_unknown", NOT_FOUND, "The schedule does not exist";
     ShardStarting = "shard_starting", SERVICE_UNAVAILABLE, "The shard is starting";
     ShardStopped = "shard_stopped", SERVICE_UNAVAILABLE, "The shard has stopped";
     Stopping = "stopping", SERVICE_UNAVAILABLE, "The server is stopping";
@@ -82,6 +84,7 @@ codes! {
     TooManyOperations = "too_many_operations", TOO_MANY_REQUESTS, "Too many operations go on";
     TooManyQueues = "too_many_queues", TOO_MANY_REQUESTS, "There are too many queues";
     TooManyRequests = "too_many_requests", SERVICE_UNAVAILABLE, "Too many requests are in flight";
+    TooManySchedules = "too_many_schedules", TOO_MANY_REQUESTS, "There are too many schedules";
     TooManySessions = "too_many_sessions", TOO_MANY_REQUESTS, "Too many workers are remembered";
     TooManyWaiting = "too_many_waiting", SERVICE_UNAVAILABLE, "Too many requests wait for jobs";
     TooManyWorkers = "too_many_workers", TOO_MANY_REQUESTS, "Too many workers are connected";

@@ -4,11 +4,13 @@ mod admin;
 mod health;
 mod jobs;
 mod operations;
+mod schedules;
 mod work;
 mod workers;
 
 pub(crate) use admin::{namespaces, queue_record, queues};
 pub(crate) use operations::{check_no_limit, count};
+pub(crate) use schedules::{schedule_after, schedules, slots};
 
 use hyper::StatusCode;
 use longshore_engine::{Answer, Command, JobId};
@@ -54,6 +56,15 @@ pub(crate) async fn dispatch(op: Op, call: Call<'_>, held: Option<Held>) -> Resu
         Op::ListOperations => Box::pin(operations::list(call)).await,
         Op::GetOperation => Box::pin(operations::get(call)).await,
         Op::CancelOperation => Box::pin(operations::cancel(call)).await,
+        Op::ListSchedules => Box::pin(schedules::list(call)).await,
+        Op::GetSchedule => Box::pin(schedules::get(call)).await,
+        Op::PutSchedule => Box::pin(schedules::put(call)).await,
+        Op::DeleteSchedule => Box::pin(schedules::delete(call)).await,
+        Op::PauseSchedule => Box::pin(schedules::pause(call, true)).await,
+        Op::ResumeSchedule => Box::pin(schedules::pause(call, false)).await,
+        Op::RunSchedule => Box::pin(schedules::run(call)).await,
+        Op::SetNextSlot => Box::pin(schedules::set_next(call)).await,
+        Op::NextSlots => Box::pin(schedules::next(call)).await,
         Op::ListNamespaces => Box::pin(admin::list_namespaces(call)).await,
         Op::GetNamespace => Box::pin(admin::get_namespace(call)).await,
         Op::PutNamespace => Box::pin(admin::put_namespace(call)).await,

@@ -289,6 +289,37 @@ fn engine(page: &mut Page, stats: &[Result<ShardStats, Unavailable>]) {
             }
         }
     }
+    schedules(page, stats);
+}
+
+fn schedules(page: &mut Page, stats: &[Result<ShardStats, Unavailable>]) {
+    let counters: [EngineMetric; 4] = [
+        ("longshore_schedule_ticks_total", "Slots that enqueued a job.", |it| {
+            it.schedules.enqueued
+        }),
+        ("longshore_schedule_missed_total", "Slots passed over as missed.", |it| {
+            it.schedules.missed
+        }),
+        ("longshore_schedule_skipped_total", "Slots passed while earlier jobs went on.", |it| {
+            it.schedules.skipped
+        }),
+        ("longshore_schedule_refused_total", "Slots whose job was refused.", |it| {
+            it.schedules.refused
+        }),
+    ];
+    let gauges: [EngineMetric; 1] =
+        [("longshore_schedule_last_lag_milliseconds", "How late the last slot fired.", |it| {
+            it.schedules.last_lag_ms
+        })];
+    let all = counters.iter().map(|it| ("counter", it));
+    for (kind, (name, about, value)) in all.chain(gauges.iter().map(|it| ("gauge", it))) {
+        page.head(name, kind, about);
+        for (index, shard) in stats.iter().enumerate() {
+            if let Ok(shard) = shard {
+                page.sample(name, &[("shard", &index.to_string())], value(shard));
+            }
+        }
+    }
 }
 
 /// A gauge, or a counter with what all that is gone from a shard counted of it.

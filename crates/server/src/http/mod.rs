@@ -33,4 +33,5 @@ pub(crate) mod view;
 mod words;
 mod write;
 
+pub use parse::preview_schedule;
 pub use serve::{ServeError, bind, serve};

@@ -252,7 +252,8 @@ fn cut(text: &str) -> String {
 
 /// Durations and instants as this face says them, in what the engine says: it knows milliseconds.
 fn in_words_of_the_api(field: &str, text: &str) -> String {
-    let is_instant = matches!(field, "run_at" | "expires_at");
+    let is_instant =
+        matches!(field, "run_at" | "expires_at" | "starts_at" | "ends_at" | "next" | "next_at");
     let word = |word: &str| {
         let (number, comma) = word.strip_suffix(',').map_or((word, ""), |number| (number, ","));
         let duration = number.strip_suffix("ms").and_then(|ms| ms.parse().ok());
@@ -367,6 +368,22 @@ impl From<Rejection> for Refusal {
                 "the id of an operation that is remembered".to_owned(),
             ),
             Rejection::TooManyOperations { .. } => say(Code::TooManyOperations).retry_after_s(10),
+            Rejection::NamespaceHasSchedules { name, .. } => say(Code::NamespaceNotEmpty).about(
+                "namespace",
+                quoted(&name),
+                "a namespace without schedules".to_owned(),
+            ),
+            Rejection::ScheduleUnknown { name } => say(Code::ScheduleUnknown).about(
+                "schedule",
+                quoted(&name),
+                "a schedule that exists".to_owned(),
+            ),
+            Rejection::TooManySchedules { .. } => {
+                say(Code::TooManySchedules).field("schedule").retry_after_s(60)
+            }
+            Rejection::ScheduleStateRefused { name, needed, .. } => {
+                say(Code::ScheduleStateRefused).about("schedule", quoted(&name), needed.to_owned())
+            }
             Rejection::Stopping => say(Code::Stopping).retry_after_s(5),
         }
     }

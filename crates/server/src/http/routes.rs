@@ -7,10 +7,11 @@ use super::route::{Base, Op, Outcome, Parameter, ParameterKind, Route, SchemaOf}
 use crate::api::{
     AckRequest, CheckpointRequest, DiscardRequest, EnqueueAnswer, EnqueueBulk, EnqueueBulkAnswer,
     FailRequest, HealthAnswer, HeartbeatAnswer, HeartbeatRequest, InterruptRequest, JobList,
-    JobRecord, LeaseAnswer, LeaseRequest, NamespaceList, NamespaceRecord, NewJob, OperationList,
-    OperationRecord, PurgeRequest, QueueList, QueueRecord, QueueSettingsBody, RawJson,
-    ReleaseRequest, RescheduleRequest, RetryDeadRequest, RetryRequest, SettleAnswer, SettleRequest,
-    SettledText, SnoozeRequest, StatusRecord, WorkerList, WorkerRecord,
+    JobRecord, LeaseAnswer, LeaseRequest, NamespaceList, NamespaceRecord, NewJob, NextRequest,
+    OperationList, OperationRecord, PurgeRequest, QueueList, QueueRecord, QueueSettingsBody,
+    RawJson, ReleaseRequest, RescheduleRequest, RetryDeadRequest, RetryRequest, ScheduleBody,
+    ScheduleList, ScheduleRecord, SettleAnswer, SettleRequest, SettledText, SlotList,
+    SnoozeRequest, StatusRecord, WorkerList, WorkerRecord,
 };
 use longshore_engine::driver::Class;
 
@@ -83,6 +84,8 @@ const OPERATION: &[Outcome] = &[
     outcome(200, "With `dry_run`: how many match.", &[of::<OperationRecord>]),
 ];
 const QUEUE: &[Outcome] = &[outcome(200, "The queue.", &[of::<QueueRecord>])];
+const SCHEDULE: &[Outcome] =
+    &[outcome(200, "The schedule as it is now.", &[of::<ScheduleRecord<'static>>])];
 const JOB: &[Outcome] = &[outcome(200, "The job as it is now.", &[of::<JobRecord<'static>>])];
 
 /// Every route. The busiest come first.
@@ -283,6 +286,64 @@ pub(crate) const ROUTES: &[Route] = &[
     Route {
         outcomes: &[outcome(200, "As it is now.", &[of::<OperationRecord>])],
         ..route("DELETE", "/operations/{}", Op::CancelOperation, "Stop an operation")
+    },
+    Route {
+        parameters: &[CURSOR, LIMIT],
+        outcomes: &[outcome(200, "A page of schedules.", &[of::<ScheduleList<'static>>])],
+        ..route(
+            "GET",
+            "/schedules",
+            Op::ListSchedules,
+            "List schedules in the order of their names",
+        )
+    },
+    Route {
+        outcomes: SCHEDULE,
+        ..route("GET", "/schedules/{}", Op::GetSchedule, "Describe a schedule")
+    },
+    Route {
+        bodies: &[of::<ScheduleBody<'static>>],
+        outcomes: SCHEDULE,
+        ..route(
+            "PUT",
+            "/schedules/{}",
+            Op::PutSchedule,
+            "Create a schedule or replace its settings",
+        )
+    },
+    Route {
+        outcomes: &[outcome(204, "It is removed. Its jobs stay.", &[])],
+        ..route("DELETE", "/schedules/{}", Op::DeleteSchedule, "Remove a schedule")
+    },
+    Route {
+        outcomes: SCHEDULE,
+        ..route("POST", "/schedules/{}/pause", Op::PauseSchedule, "Let no slot of a schedule come")
+    },
+    Route {
+        outcomes: SCHEDULE,
+        ..route("POST", "/schedules/{}/resume", Op::ResumeSchedule, "Let slots come from now on")
+    },
+    Route {
+        outcomes: &[outcome(
+            202,
+            "Its job is enqueued: `job`, and `Location` tells where its state is.",
+            &[of::<ScheduleRecord<'static>>],
+        )],
+        ..route("POST", "/schedules/{}/run", Op::RunSchedule, "Enqueue the job of a schedule now")
+    },
+    Route {
+        bodies: &[of::<NextRequest>],
+        outcomes: SCHEDULE,
+        ..route("POST", "/schedules/{}/next", Op::SetNextSlot, "Say when the next slot comes")
+    },
+    Route {
+        parameters: &[parameter(
+            "limit",
+            ParameterKind::Number,
+            "How many, 1 to 1000; 10 where left out.",
+        )],
+        outcomes: &[outcome(200, "The slots.", &[of::<SlotList>])],
+        ..route("GET", "/schedules/{}/next", Op::NextSlots, "List the slots that come")
     },
     Route {
         outcomes: &[outcome(200, "In the order of their names.", &[of::<WorkerList>])],

@@ -7,12 +7,19 @@ use longshore_engine::{
     OperationState, Phase, QueueSettings, QueueView, RetryPolicy, SkippedItem, TimeMs, UniqueLock,
     UniqueMet, UniqueUntil,
 };
+use longshore_engine::{
+    JobId, JobTemplate, LastTick, Missed, Overlap, ScheduleView, Slot, Spec, TickOutcome,
+};
 
 use crate::api::{
     AttemptOutcomeText, AttemptRecord, BlockedByRecord, CheckpointRecord, Counters, DurationText,
     ErrorText, InstantText, JobDefaultsBody, JobIdText, JobRecord, LeaseRecord, NamespaceRecord,
     OperationRecord, OperationStateText, QueueRecord, QueueSettingsBody, RawJson, RetryText,
     SkippedRecord, StateText, StatusRecord, UniqueOutcome, UniqueRecord, UniqueUntilText,
+};
+use crate::api::{
+    JobTickRecord, MissedText, NewJob, OverlapText, ScheduleBody, ScheduleRecord, SlotRecord,
+    TickRecord,
 };
 
 fn instant(at: TimeMs) -> InstantText {
@@ -181,6 +188,11 @@ pub(crate) fn job(view: &JobView) -> JobRecord<'static> {
         result: None,
         location: success(&job.phase).0,
         attempts: None,
+        schedule: job.tick.as_ref().map(|tick| JobTickRecord {
+            name: tick.name.clone(),
+            slot: instant(tick.slot),
+            by_hand: tick.by_hand,
+        }),
     }
 }
 
@@ -461,5 +473,103 @@ pub(crate) fn namespace(view: &NamespaceView) -> NamespaceRecord {
         dead_bytes: view.dead_bytes,
         tombstones: view.tombstones,
         tombstones_dropped_total: view.tombstones_dropped_total,
+        schedules: view.schedules,
+    }
+}
+
+/// One time at which a schedule fires.
+pub(crate) fn slot(slot: &Slot, zone: &str) -> SlotRecord {
+    SlotRecord {
+        at: instant(slot.at),
+        local: longshore_engine::local_time(slot.at, zone),
+        due: instant(slot.due),
+    }
+}
+
+/// A schedule, and the job that was enqueued where somebody asked for one.
+pub(crate) fn schedule(view: &ScheduleView, job: Option<JobId>) -> ScheduleRecord<'static> {
+    let (schedule, state) = (&view.schedule, &view.state);
+    ScheduleRecord {
+        name: schedule.name.clone(),
+        settings: schedule_settings(view),
+        paused: state.paused,
+        next: state.next.as_ref().map(|next| slot(next, &schedule.settings.zone)),
+        last: state.last.as_ref().map(tick),
+        enqueued_total: state.enqueued_total,
+        missed_total: state.missed_total,
+        skipped_total: state.skipped_total,
+        refused_total: state.refused_total,
+        created_at: instant(schedule.created_at),
+        changed_at: instant(schedule.changed_at),
+        job: job.map(|id| JobIdText(id.0)),
+    }
+}
+
+fn tick(last: &LastTick) -> TickRecord {
+    let (outcome, code) = match &last.outcome {
+        TickOutcome::Enqueued => ("enqueued", None),
+        TickOutcome::Skipped => ("skipped", None),
+        TickOutcome::Missed => ("missed", None),
+        TickOutcome::Refused { code } => ("refused", Some(code.clone())),
+    };
+    TickRecord {
+        slot: instant(last.slot),
+        at: instant(last.at),
+        outcome: outcome.to_owned(),
+        code,
+        job: last.job.map(|id| JobIdText(id.0)),
+        by_hand: last.by_hand,
+    }
+}
+
+fn schedule_settings(view: &ScheduleView) -> ScheduleBody<'static> {
+    let settings = &view.schedule.settings;
+    let (cron, every) = match &settings.spec {
+        Spec::Cron { text } => (Some(text.clone()), None),
+        Spec::Every { period_ms } => (None, Some(DurationText(*period_ms))),
+    };
+    ScheduleBody {
+        time_zone: cron.is_some().then(|| settings.zone.clone()),
+        cron,
+        every,
+        job: template(&settings.job),
+        jitter: Some(DurationText(settings.jitter_ms)).filter(|jitter| jitter.0 > 0),
+        starts_at: settings.starts_at.map(instant),
+        ends_at: settings.ends_at.map(instant),
+        missed: Some(match settings.missed {
+            Missed::Skip => MissedText::Skip,
+            Missed::One => MissedText::One,
+            Missed::All => MissedText::All,
+            Missed::Within { ms } => MissedText::Within(DurationText(ms)),
+        }),
+        overlap: Some(match settings.overlap {
+            Overlap::Allow => OverlapText::Allow,
+            Overlap::Skip => OverlapText::Skip,
+            Overlap::QueueOne => OverlapText::QueueOne,
+            Overlap::CancelPrevious => OverlapText::CancelPrevious,
+        }),
+        description: settings.description.clone(),
+        source: settings.source.clone(),
+        paused: None,
+    }
+}
+
+fn template(of: &JobTemplate) -> NewJob<'static> {
+    NewJob {
+        queue: Some(of.queue.clone()),
+        args: stored(&of.args),
+        priority: of.priority,
+        ordering_key: of.ordering_key.clone(),
+        at_most_once: of.at_most_once.then_some(true),
+        ttl: duration(of.ttl_ms),
+        timeout: duration(of.timeout_ms),
+        lease: duration(of.lease_ms),
+        retry: of.retry.as_ref().map(retry),
+        max_attempts: of.max_attempts,
+        max_age: duration(of.max_age_ms),
+        retain: duration(of.retain_ms),
+        tags: (!of.tags.is_empty()).then(|| of.tags.clone()),
+        metadata: of.metadata.as_ref().and_then(stored),
+        ..NewJob::of(of.kind.clone())
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use longshore_proto::v1::admin_client::AdminClient;
 use longshore_proto::v1::jobs_client::JobsClient;
+use longshore_proto::v1::schedules_client::SchedulesClient;
 use longshore_proto::v1::server_message::Message as Told;
 use longshore_proto::v1::worker_message::Message as Tells;
 use longshore_proto::v1::workers_client::WorkersClient;
@@ -99,6 +100,10 @@ impl Server {
 
     pub(crate) async fn admin(&self) -> AdminClient<Channel> {
         AdminClient::new(self.channel().await)
+    }
+
+    pub(crate) async fn schedules(&self) -> SchedulesClient<Channel> {
+        SchedulesClient::new(self.channel().await)
     }
 
     pub(crate) async fn workers(&self) -> WorkersClient<Channel> {

@@ -8,6 +8,7 @@ mod connections;
 mod harness;
 mod jobs;
 mod lying;
+mod schedules;
 mod sessions;
 mod unread;
 mod workers;

@@ -120,6 +120,7 @@ impl Client {
             },
             Role::Worker(worker) => worker.next(random, next_id),
             Role::Admin { operates: true } if random.percent(25) => ops::operation::sample(random),
+            Role::Admin { .. } if random.percent(20) => ops::schedule::sample(random),
             Role::Admin { .. } => ops::admin::sample(random, shadow, self.namespace),
         };
         self.sent = Some(command.clone());

@@ -9,7 +9,7 @@ use longshore_engine::query::{ListFilter, attempts_of, list_jobs};
 use longshore_engine::{Cause, Clock, EndKind, JobId, JobState, JobView, Place, Turn};
 
 use super::Check;
-use super::ops::checkpoint;
+use super::ops::{self, checkpoint};
 use super::shadow::{Outcome, Shadow, Told};
 use super::uniques;
 use crate::map::SimTree;
@@ -37,7 +37,8 @@ pub(crate) fn check(turn: &Turn<SimTree>, shadow: &Shadow, clock: Clock) -> Chec
     for (namespace, name) in NAMESPACES.iter().enumerate() {
         let jobs = jobs_of(map, name, None, clock);
         let by_id = jobs.iter().map(|view| (view.job.id, view)).collect();
-        for view in &jobs {
+        ops::schedule::check(map, name, &jobs)?;
+        for view in jobs.iter().filter(|view| view.job.tick.is_none()) {
             check_told(shadow, namespace, view)?;
             check_follow_ups(shadow, namespace, view, &by_id)?;
             check_attempts(shadow, (namespace, name), map, view)?;

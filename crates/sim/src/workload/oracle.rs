@@ -28,7 +28,9 @@ pub(crate) fn judge(map: &SimTree, shadow: &Shadow, clock: Clock) -> Result<Verd
     let mut found: BTreeMap<(usize, JobId), JobView> = BTreeMap::new();
     for (namespace, name) in NAMESPACES.iter().enumerate() {
         let jobs = jobs_of(map, name, None, clock);
-        found.extend(jobs.into_iter().map(|view| ((namespace, view.job.id), view)));
+        super::ops::schedule::check_at_rest(map, name, clock.wall)?;
+        let jobs = jobs.into_iter().filter(|view| view.job.tick.is_none());
+        found.extend(jobs.map(|view| ((namespace, view.job.id), view)));
     }
     for (key, told) in &shadow.jobs {
         verdict.tried += 1;

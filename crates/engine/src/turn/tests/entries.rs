@@ -15,7 +15,7 @@ fn text(bytes: usize) -> Bytes {
 }
 
 fn sized(result_bytes: usize, follow_ups: Vec<FollowUp>) -> Verdict {
-    Verdict::Ack { result: Some(text(result_bytes)), location: None, follow_ups }
+    Verdict::Ack { result: Some(text(result_bytes)), location: None, follow_ups, next_tick: None }
 }
 
 fn settle_all(shard: &mut Shard, verdicts: Vec<Verdict>) -> Vec<Result<EndKind, Rejection>> {

@@ -9,7 +9,7 @@ fn follow_up(queue: &str, job: NewJob) -> FollowUp {
 }
 
 fn ack_with(follow_ups: Vec<FollowUp>) -> Verdict {
-    Verdict::Ack { result: None, location: None, follow_ups }
+    Verdict::Ack { result: None, location: None, follow_ups, next_tick: None }
 }
 
 #[test]

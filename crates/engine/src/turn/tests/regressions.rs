@@ -271,7 +271,7 @@ fn nothing_stays_of_a_namespace_that_was_deleted() {
     shard.settle(&jobs[0], Verdict::Fail { error, retry_in_ms: Some(0) }).unwrap();
     let jobs = shard.lease(1);
     let result = Some(vec![b'1'; 40_000].into());
-    let ack = Verdict::Ack { result, location: None, follow_ups: Vec::new() };
+    let ack = Verdict::Ack { result, location: None, follow_ups: Vec::new(), next_tick: None };
     shard.settle(&jobs[0], ack).unwrap();
     let queue = "q".to_owned();
     shard.send(Command::StartOperation(OperationKind::DeleteQueue { queue: queue.clone() }));
@@ -295,7 +295,8 @@ fn nobody_waits_in_a_namespace_that_was_deleted() {
     let mut shard = Shard::new();
     shard.enqueue(job(1));
     let jobs = shard.lease(1);
-    let ack = Verdict::Ack { result: None, location: None, follow_ups: Vec::new() };
+    let ack =
+        Verdict::Ack { result: None, location: None, follow_ups: Vec::new(), next_tick: None };
     shard.settle(&jobs[0], ack).unwrap();
     shard.send(Command::DeleteQueue { queue: "q".to_owned() });
     let wish = LeaseJobs { wait_ms: 40_000, ..wish() };

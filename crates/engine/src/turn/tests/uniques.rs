@@ -177,7 +177,7 @@ fn a_job_may_enqueue_its_own_successor_with_its_ack() {
     shard.enqueue(plain(1));
     let jobs = shard.lease(1);
     let next = vec![FollowUp { queue: "q".to_owned(), job: plain(2) }];
-    let ack = Verdict::Ack { result: None, location: None, follow_ups: next };
+    let ack = Verdict::Ack { result: None, location: None, follow_ups: next, next_tick: None };
     assert_eq!(shard.settle(&jobs[0], ack), Ok(EndKind::Acked));
     assert_eq!(told(shard.enqueue(plain(3))), taken(2));
 }

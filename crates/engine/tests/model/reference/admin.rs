@@ -62,6 +62,14 @@ impl Reference {
                 if queues > 0 {
                     return Err(Rejection::NamespaceNotEmpty { name: String::new(), queues });
                 }
+                let schedules = self.schedules.iter().filter(|of| of.schedule.namespace == ns);
+                let schedules = schedules.count() as u64;
+                if schedules > 0 {
+                    return Err(Rejection::NamespaceHasSchedules {
+                        name: String::new(),
+                        schedules,
+                    });
+                }
                 self.answer_those_in(ns);
                 self.namespaces.retain(|namespace| namespace.id != ns);
                 self.jobs.retain(|job| job.ns != ns);
@@ -102,7 +110,7 @@ impl Reference {
         self.queue_answer(ns, queue)
     }
 
-    fn cancel(&mut self, ns: NamespaceId, id: JobId, force: bool) -> Refusable<Answer> {
+    pub(super) fn cancel(&mut self, ns: NamespaceId, id: JobId, force: bool) -> Refusable<Answer> {
         let Some(job) = self.job(ns, id).cloned() else { return Err(self.unknown(ns, id)) };
         if let Some(run) = job.run.as_ref().filter(|_| force) {
             self.discard(ns, id, run, (CancelReason::Forced, None));

@@ -91,6 +91,30 @@ impl Reference {
         if faults.is_empty() { Ok(entering) } else { Err(Rejection::JobsRefused { faults }) }
     }
 
+    /// Whether one job may enter where so many leave its queue.
+    pub(super) fn check_entering(
+        &self,
+        ns: NamespaceId,
+        (queue, new): (&str, &NewJob),
+        left: u64,
+    ) -> Refusable<()> {
+        self.check_all(ns, vec![(queue, new)], None)?;
+        let Some(known) = self.queue_named(ns, queue) else { return Ok(()) };
+        let length = self.backlog(ns, queue).saturating_sub(left);
+        match known.settings.max_length {
+            Some(max_length) if length + 1 > max_length => {
+                Err(Rejection::QueueFull { queue: queue.to_owned(), length, max_length })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Lets a job in that may enter.
+    pub(super) fn let_in_one(&mut self, ns: NamespaceId, queue: &str, new: &NewJob) {
+        let entering = self.check_all(ns, vec![(queue, new)], None).expect("checked before");
+        self.let_in(ns, entering);
+    }
+
     fn check_lengths(
         &self,
         ns: NamespaceId,
@@ -203,7 +227,7 @@ impl Reference {
         self.tombstones.iter().find(remembered).map(|t| Some(t.fingerprint))
     }
 
-    fn check_new(&self, new: &NewJob) -> Refusable<()> {
+    pub(super) fn check_new(&self, new: &NewJob) -> Refusable<()> {
         let limits = &self.limits;
         self.check_name("kind", &new.kind)?;
         if let Some(key) = &new.ordering_key {
@@ -302,6 +326,7 @@ impl Reference {
             final_run: None,
             notes_bytes: 0,
             ran_ms: 0,
+            tick: new.tick.clone(),
         }
     }
 

@@ -31,14 +31,16 @@ impl Reference {
         };
         let wanted_gone = run.lease.cancel_requested;
         let kind = match &s.verdict {
-            Verdict::Ack { result, location, follow_ups } => {
+            Verdict::Ack { result, location, follow_ups, next_tick } => {
                 let entering = self.follow_ups(ns, follow_ups, (s.id, &found.job.queue.clone()))?;
                 let result_bytes = result.as_ref().map_or(0, bytes::Bytes::len) as u64;
                 if result_bytes > self.limits.result_bytes_max {
                     return Err(refused("result"));
                 }
+                let moved = self.moved_by_run(found.job.tick.as_ref(), *next_tick)?;
                 self.succeed(ns, s.id, &run, (result.clone(), location.clone()));
                 self.let_in(ns, entering);
+                self.move_by_run(moved);
                 EndKind::Acked
             }
             Verdict::Fail { error, retry_in_ms } => {

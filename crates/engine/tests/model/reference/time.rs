@@ -17,7 +17,7 @@ impl Reference {
         self.begin(clock);
         self.housekeep();
         self.end_leases();
-        self.end_late_jobs();
+        self.pass_timers();
         self.advance_operation();
         self.dispatch();
         self.answer_overdue(self.mono);
@@ -49,23 +49,40 @@ impl Reference {
         }
     }
 
-    fn end_late_jobs(&mut self) {
-        let waiting = |job: &&super::RefJob| job.run.is_none() && job.job.phase.is_unfinished();
-        let late = self.jobs.iter().filter(waiting);
-        let late: Vec<_> = late
-            .filter_map(|job| Some((job.ns, job.job.id, self.out_of_time(&job.job)?)))
-            .collect();
-        for (ns, id, late) in late {
-            self.end_late(ns, id, late);
+    /// Does what timers ask for, in their order: jobs before schedules of the same instant.
+    fn pass_timers(&mut self) {
+        loop {
+            let job = self.jobs.iter().filter_map(|job| Some((self.late_since(job)?, job)));
+            let job = job.map(|(at, job)| (at, job.ns, job.job.id)).min();
+            let schedule = self.next_due().filter(|(due, ..)| *due <= self.now);
+            match (job, schedule) {
+                (Some((at, ns, id)), due) if due.is_none_or(|(due, ..)| at <= due) => {
+                    self.end_late_job(ns, id);
+                }
+                (_, Some((.., index))) => self.fire(index),
+                (_, None) => return,
+            }
         }
-        let forgotten = |job: &super::RefJob| match job.job.phase {
-            Phase::Dead { forget_at, .. } => forget_at <= self.now,
-            _ => false,
-        };
-        let forgotten = self.jobs.iter().filter(|job| forgotten(job));
-        let forgotten: Vec<_> = forgotten.map(|job| (job.ns, job.job.id)).collect();
-        for (ns, id) in forgotten {
-            self.remove_job(ns, id);
+    }
+
+    /// Since when its time is over.
+    fn late_since(&self, job: &super::RefJob) -> Option<TimeMs> {
+        let of = &job.job;
+        if let Phase::Dead { forget_at, .. } = of.phase {
+            return Some(forget_at).filter(|at| *at <= self.now);
+        }
+        if job.run.is_some() || !of.phase.is_unfinished() || self.out_of_time(of).is_none() {
+            return None;
+        }
+        let expires_at = of.options.expires_at.filter(|_| of.attempt == 0);
+        expires_at.into_iter().chain(of.deadline).filter(|at| *at <= self.now).min()
+    }
+
+    fn end_late_job(&mut self, ns: NamespaceId, id: JobId) {
+        let job = self.job(ns, id).expect("it is late").job.clone();
+        match self.out_of_time(&job).filter(|_| job.phase.is_unfinished()) {
+            Some(late) => self.end_late(ns, id, late),
+            None => self.remove_job(ns, id),
         }
     }
 
@@ -176,6 +193,7 @@ impl Reference {
                 }
             }
         }
+        next.extend(self.next_due().map(|(due, ..)| by_wall(due)));
         next.extend(self.next_look().map(|(at, _)| by_mono(at)));
         next.extend(self.tombstones.iter().map(|t| by_wall(t.forget_at)));
         next.into_iter().min()

@@ -133,6 +133,8 @@ impl Reference {
             dead_bytes: dead.map(|job| job.size).sum(),
             tombstones: self.tombstones.iter().filter(|t| t.ns == ns).count() as u64,
             tombstones_dropped_total: namespace.dropped,
+            schedules: self.schedules.iter().filter(|of| of.schedule.namespace == ns).count()
+                as u64,
         }
     }
 

@@ -227,6 +227,7 @@ impl Reading<'_> {
             traceparent: job.traceparent,
             cursor,
             unique,
+            tick: None,
         })
     }
 }

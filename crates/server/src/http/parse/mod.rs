@@ -12,6 +12,7 @@ mod informing;
 mod lease;
 mod location;
 mod progress;
+mod schedule;
 mod settle;
 #[cfg(test)]
 mod tests;
@@ -30,6 +31,9 @@ pub(super) use location::is_followed;
 pub(crate) use progress::hundredths;
 pub(crate) use progress::new_start;
 pub(super) use progress::{parse_checkpoint, parse_heartbeat, parse_reschedule, parse_retry};
+pub use schedule::preview_schedule;
+pub(crate) use schedule::{next_start, schedule_of};
+pub(super) use schedule::{parse_next, parse_schedule};
 pub(super) use settle::{
     Settlements, parse_ack, parse_discard, parse_fail, parse_interrupt, parse_release,
     parse_settle, parse_snooze,

@@ -10,11 +10,12 @@ use serde::de::{self, Deserializer, SeqAccess, Visitor};
 use super::check::check_count;
 use super::enqueue::follow_ups;
 use super::informing::{Spots, informing, unreadable};
+use super::schedule::next_start;
 use super::{Bounds, check_location};
 use crate::api::{
-    AckRequest, DiscardRequest, DurationText, ErrorText, FailRequest, InterruptRequest, JobIdText,
-    NewJob, RawJson, ReleaseRequest, SettleRequest, SettlementText, SnoozeRequest, TokenText,
-    VerdictText,
+    AckRequest, DiscardRequest, DurationText, ErrorText, FailRequest, InstantText,
+    InterruptRequest, JobIdText, NewJob, RawJson, ReleaseRequest, SettleRequest, SettlementText,
+    SnoozeRequest, TokenText, VerdictText,
 };
 use crate::http::json::{THE_BODY, check_carried, missing, read, slice, text_of};
 use crate::http::refusal::Refusal;
@@ -32,7 +33,7 @@ fn ack(
     bounds: &Bounds,
     result: Option<&RawJson<'_>>,
     location: Option<String>,
-    enqueue: Vec<NewJob<'_>>,
+    (enqueue, next_in, next_at): (Vec<NewJob<'_>>, Option<DurationText>, Option<InstantText>),
 ) -> Result<Verdict, Refusal> {
     if let Some(result) = result {
         check_carried("result", result.get(), bounds.result_bytes_max)?;
@@ -41,7 +42,9 @@ fn ack(
         check_location(location)?;
     }
     let follow_ups = follow_ups(enqueue, body, bounds)?;
-    Ok(Verdict::Ack { result: result.map(|result| slice(body, result)), location, follow_ups })
+    let result = result.map(|result| slice(body, result));
+    let next_tick = next_start((("next_in", next_in), ("next_at", next_at)), bounds)?;
+    Ok(Verdict::Ack { result, location, follow_ups, next_tick })
 }
 
 pub(super) fn error_of(error: Option<ErrorText>) -> JobError {
@@ -80,7 +83,8 @@ fn interrupt(
 /// Reads `ack`.
 pub(crate) fn parse_ack(id: JobId, body: &Bytes, bounds: &Bounds) -> Result<Settlement, Refusal> {
     let request: AckRequest<'_> = read(text_of(body)?)?;
-    let verdict = ack(body, bounds, request.result.as_ref(), request.location, request.enqueue)?;
+    let beside = (request.enqueue, request.next_in, request.next_at);
+    let verdict = ack(body, bounds, request.result.as_ref(), request.location, beside)?;
     Ok(Settlement { id, token: token_of(request.token), verdict })
 }
 
@@ -253,10 +257,12 @@ fn settlement(
     bounds: &Bounds,
 ) -> Result<Settlement, Refusal> {
     let verdict = one.verdict;
-    let given: [(&str, bool, &[VerdictText]); 7] = [
+    let given: [(&str, bool, &[VerdictText]); 9] = [
         ("result", one.result.is_some(), &[VerdictText::Ack]),
         ("location", one.location.is_some(), &[VerdictText::Ack]),
         ("enqueue", !one.enqueue.is_empty(), &[VerdictText::Ack]),
+        ("next_in", one.next_in.is_some(), &[VerdictText::Ack]),
+        ("next_at", one.next_at.is_some(), &[VerdictText::Ack]),
         ("error", one.error.is_some(), &[VerdictText::Fail, VerdictText::Discard]),
         ("retry_in", one.retry_in.is_some(), &[VerdictText::Fail]),
         ("delay", one.delay.is_some(), &[VerdictText::Snooze, VerdictText::Interrupt]),
@@ -271,7 +277,10 @@ fn settlement(
         }
     }
     let verdict = match verdict {
-        VerdictText::Ack => ack(body, bounds, one.result.as_ref(), one.location, one.enqueue)?,
+        VerdictText::Ack => {
+            let beside = (one.enqueue, one.next_in, one.next_at);
+            ack(body, bounds, one.result.as_ref(), one.location, beside)?
+        }
         // The engine refuses what is out of bounds here, this run alone: each stands on its own.
         VerdictText::Fail => Verdict::Fail {
             error: error_of(one.error),

@@ -7,5 +7,6 @@ pub(crate) mod enqueue;
 pub(crate) mod heartbeat;
 pub(crate) mod lease;
 pub(crate) mod operation;
+pub(crate) mod schedule;
 pub(crate) mod session;
 pub(crate) mod settle;

@@ -23,6 +23,7 @@ pub(crate) fn sample(random: &mut Random, next_id: &mut u64, job: &Delivery) -> 
             result: random.maybe(30, |random| Bytes::from(vec![b'1'; random.below(50) as usize])),
             location: None,
             follow_ups: enqueue::follow_ups(random, next_id),
+            next_tick: None,
         },
         11..15 => Verdict::Fail {
             error: JobError {
