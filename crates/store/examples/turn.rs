@@ -133,7 +133,12 @@ impl Shard<'_> {
             if empty > 4 {
                 break;
             }
-            let ack = || Verdict::Ack { result: None, location: None, follow_ups: Vec::new() };
+            let ack = || Verdict::Ack {
+                result: None,
+                location: None,
+                follow_ups: Vec::new(),
+                next_tick: None,
+            };
             let done = jobs.iter().map(|job| (job.id, job.token));
             let done = done.map(|(id, token)| Settlement { id, token, verdict: ack() });
             settle[worker] = done.collect();
