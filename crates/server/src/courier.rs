@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use longshore_engine::{Answer, CloseReason, Delivery, Settlement, Verdict};
 use tokio::sync::{Notify, mpsc, oneshot};
 
+use crate::http::body::{Gauge, Held};
 use crate::shared::ShardShared;
 
 /// Takes the calls of one thread to the shards and brings their answers back.
@@ -85,6 +86,8 @@ pub(crate) struct Subscriber {
     pub(crate) news: mpsc::UnboundedSender<News>,
     pub(crate) courier: Option<Arc<Courier>>,
     pub(crate) namespace: String,
+    /// Where jobs on their way count.
+    pub(crate) gauges: Vec<Arc<Gauge>>,
 }
 
 /// What a subscriber gets.
@@ -103,6 +106,8 @@ pub(crate) enum News {
 #[derive(Debug)]
 pub(crate) struct HandedJobs {
     jobs: VecDeque<Delivery>,
+    /// Bytes of those that were not taken yet.
+    held: Vec<Held>,
     shard: Arc<ShardShared>,
     namespace: String,
 }
@@ -110,7 +115,14 @@ pub(crate) struct HandedJobs {
 impl HandedJobs {
     pub(crate) fn new(shard: &Arc<ShardShared>, to: &Subscriber, jobs: Vec<Delivery>) -> Self {
         let (shard, namespace) = (Arc::clone(shard), to.namespace.clone());
-        Self { jobs: jobs.into(), shard, namespace }
+        let bytes = jobs.iter().map(bytes_of).sum::<usize>() as u64;
+        let count = |gauge| {
+            let mut held = Held::new(gauge);
+            held.add_in_any_case(bytes);
+            held
+        };
+        let held = to.gauges.iter().map(count).collect();
+        Self { jobs: jobs.into(), held, shard, namespace }
     }
 
     /// How many there are.
@@ -125,8 +137,15 @@ impl HandedJobs {
 
     /// Takes the next one: the worker's connection has it from here on.
     pub(crate) fn take(&mut self) -> Option<Delivery> {
-        self.jobs.pop_front()
+        let job = self.jobs.pop_front()?;
+        self.held.iter_mut().for_each(|held| held.give(bytes_of(&job) as u64));
+        Some(job)
     }
+}
+
+/// Bytes of a job in a message, about.
+pub(crate) fn bytes_of(job: &Delivery) -> usize {
+    job.args.len() + job.cursor.as_ref().map_or(0, bytes::Bytes::len) + 256
 }
 
 impl Drop for HandedJobs {

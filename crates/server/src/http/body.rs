@@ -61,6 +61,11 @@ impl Held {
         self.bytes -= gone;
     }
 
+    /// So many fewer are held.
+    pub(crate) fn give(&mut self, bytes: u64) {
+        self.shrink_to(self.bytes.saturating_sub(bytes));
+    }
+
     /// Counts more, whether or not there is room.
     pub(crate) fn add_in_any_case(&mut self, bytes: u64) {
         self.gauge.bytes.fetch_add(bytes, Ordering::Relaxed);

@@ -8,18 +8,12 @@ use std::sync::atomic::Ordering;
 use longshore_engine::{GoneTotals, NamespaceView, QueueView, ShardStats};
 
 use super::app::App;
+use super::figures::Figures;
 use super::series::{Name, OTHER, Series, Shard, Told};
 use crate::metrics::{HistogramView, ShardCounters};
 use crate::node::ShardNumbers;
 use crate::shared::ShardState;
 use crate::unavailable::Unavailable;
-
-/// What scrapes remember.
-#[derive(Debug, Default)]
-pub(crate) struct Figures {
-    queues: Series<4>,
-    namespaces: Series<1>,
-}
 
 /// The text of an answer to a scrape.
 pub(crate) fn text(
