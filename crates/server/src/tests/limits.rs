@@ -71,8 +71,8 @@ fn marks_of_the_disk_refuse_publishing_first_and_leases_last() {
     });
 }
 
-/// Nobody tells a shard that its disk has room again, and whoever waits says nothing: it was granted
-/// a job when something else happened, or its wait had run out.
+/// Nobody tells a shard that its disk has room again, and whoever waits says nothing: it was
+/// granted a job when something else happened, or its wait had run out.
 #[test]
 fn who_waits_is_granted_jobs_soon_after_the_disk_has_room_again() {
     let root = tempfile::tempdir().unwrap();
