@@ -1,6 +1,6 @@
 //! Which queues or namespaces metrics name, and what each ever counted: sums are complete, and no
 //! counter falls, whatever is deleted or comes back meanwhile. The shards know what all that is
-//! gone has counted, so the sum stays complete over a restart; who has a name is [`Kept`] over it, too.
+//! gone has counted, so the sum stays complete over a restart; who has a name is [`Kept`] over it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
