@@ -8,6 +8,7 @@ use longshore_engine::{Answer, CloseReason, Delivery};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::admission::InFlight;
+use crate::gauge::{Gauge, Held};
 use crate::shared::ShardShared;
 
 /// Takes the calls of one thread to the shards and brings their answers back.
@@ -103,6 +104,8 @@ pub struct Subscriber {
     pub(crate) news: mpsc::UnboundedSender<News>,
     pub(crate) courier: Option<Arc<Courier>>,
     pub(crate) namespace: String,
+    /// Where jobs on their way count.
+    pub gauges: Vec<Arc<Gauge>>,
 }
 
 /// What a subscriber gets.
@@ -121,6 +124,8 @@ pub enum News {
 #[derive(Debug)]
 pub struct HandedJobs {
     jobs: VecDeque<Delivery>,
+    /// Bytes of those that were not taken yet.
+    held: Vec<Held>,
     shard: Arc<ShardShared>,
     namespace: String,
 }
@@ -128,7 +133,14 @@ pub struct HandedJobs {
 impl HandedJobs {
     pub(crate) fn new(shard: &Arc<ShardShared>, to: &Subscriber, jobs: Vec<Delivery>) -> Self {
         let (shard, namespace) = (Arc::clone(shard), to.namespace.clone());
-        Self { jobs: jobs.into(), shard, namespace }
+        let bytes = jobs.iter().map(bytes_of).sum::<usize>() as u64;
+        let count = |gauge| {
+            let mut held = Held::new(gauge);
+            held.add_in_any_case(bytes);
+            held
+        };
+        let held = to.gauges.iter().map(count).collect();
+        Self { jobs: jobs.into(), held, shard, namespace }
     }
 
     /// How many there are.
@@ -148,8 +160,15 @@ impl HandedJobs {
 
     /// Takes the next one: the worker's connection has it from here on.
     pub fn take(&mut self) -> Option<Delivery> {
-        self.jobs.pop_front()
+        let job = self.jobs.pop_front()?;
+        self.held.iter_mut().for_each(|held| held.give(bytes_of(&job) as u64));
+        Some(job)
     }
+}
+
+/// Bytes of a job in a message, about.
+pub fn bytes_of(job: &Delivery) -> usize {
+    job.args.len() + job.cursor.as_ref().map_or(0, |cursor| cursor.len()) + 256
 }
 
 impl Drop for HandedJobs {

@@ -178,7 +178,8 @@ impl Node {
         let id = ConsumerId(shard.next_reply().0);
         let (sender, news) = mpsc::unbounded_channel();
         let (courier, namespace) = (self.courier.clone(), namespace.to_owned());
-        let subscriber = Some(Subscriber { news: sender, courier, namespace });
+        let gauges = Vec::new();
+        let subscriber = Some(Subscriber { news: sender, courier, namespace, gauges });
         Subscription { shard, id, news, subscriber }
     }
 
@@ -366,6 +367,18 @@ impl Node {
     pub(crate) fn look_at_disk(&self) {
         let running = self.inner.running.lock().unwrap();
         running.as_ref().unwrap().watch.look();
+    }
+
+    /// The folder of the store, while it is open.
+    pub fn dir(&self) -> Option<std::path::PathBuf> {
+        let running = self.inner.running.lock().unwrap_or_else(PoisonError::into_inner);
+        running.as_ref().map(|running| running.store.path().to_owned())
+    }
+
+    /// Whether the shards have heard all that they were told.
+    #[cfg(test)]
+    pub(crate) fn has_taken_signals(&self) -> bool {
+        self.inner.shards.iter().all(|shard| !shard.inbox.is_signalled())
     }
 
     fn shard(&self, namespace: &str) -> &Arc<ShardShared> {

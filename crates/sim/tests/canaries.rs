@@ -3,13 +3,16 @@
 use longshore_sim::{CANARIES, Canary, Config, run};
 
 const SEEDS_MAX: u64 = 200;
+/// Enough for what needs several things to come together, such as a stream that ends while a delivery
+/// is on its way.
+const STEPS: u64 = 1000;
 
 /// Which seed notices it, and how.
 fn caught(canary: Canary) -> Option<(u64, String)> {
-    let config = Config { canary: Some(canary), ..Config::default() };
+    let config = Config { canary: Some(canary), steps: STEPS };
     let (seed, what) =
         (0..SEEDS_MAX).find_map(|seed| Some((seed, run(seed, &config).err()?.what)))?;
-    let sound = run(seed, &Config::default()).map_err(|failure| failure.what);
+    let sound = run(seed, &Config { canary: None, ..config }).map_err(|failure| failure.what);
     assert!(sound.is_ok(), "seed {seed} fails without {} as well: {sound:?}", canary.name());
     Some((seed, what))
 }

@@ -373,8 +373,8 @@ mod tests {
         assert!(all().all(|(_, asked)| asked.bytes <= demand.max.namespace));
     }
 
-    /// The room was one for all: whoever asked under many names used it up, and a queue whose worker
-    /// asked later said `consumers: 0`.
+    /// The room was one for all: whoever asked under many names used it up, and a queue whose
+    /// worker asked later said `consumers: 0`.
     #[test]
     fn a_namespace_whose_workers_ask_for_much_leaves_room_for_others() {
         let [crowd, second, own] = [1, 2, 3].map(NamespaceId);

@@ -95,8 +95,8 @@ impl<M: OrderedMap> Turn<M> {
         self.reply(reply_to, answer);
     }
 
-    /// Forgets sessions that have been granted nothing for long and hold nothing. All are looked through now
-    /// and then, a bounded number in one turn.
+    /// Forgets sessions that have been granted nothing for long and hold nothing. All are looked
+    /// through now and then, a bounded number in one turn.
     fn forget_sessions(&mut self, moment: Moment) {
         let idle_ms = self.state.limits.session_ms;
         if self.demand.sweep_due(moment.mono) {

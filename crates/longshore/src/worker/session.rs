@@ -447,7 +447,10 @@ impl Session {
         }
         // Twice as many as it would take now, where it adapts: run times vary.
         let ahead = self.ahead() as usize * if adapts { 2 } else { 1 };
-        let excess = has.saturating_sub(room as usize + ahead);
+        // Where lanes take a fixed number ahead, the others always have a next job: one that stands
+        // in line keeps its place until it is stale, or would not come to run beside short runs.
+        let in_line = if adapts { room } else { room.max(1) };
+        let excess = has.saturating_sub(in_line as usize + ahead);
         let given_back = self.setup.intake.take_last(excess, STALL);
         if !given_back.is_empty() {
             self.note_given_back();

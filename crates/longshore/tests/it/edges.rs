@@ -166,8 +166,13 @@ async fn layers_see_a_run_end_that_has_timed_out() {
 
 /// A worker with one slot, taken by a job of the main lane, and a job of the other lane.
 async fn full_elsewhere(fake: &mut Fake) -> (Running, Stream, Stream) {
+    full_elsewhere_with(fake, Prefetch::Adaptive).await
+}
+
+async fn full_elsewhere_with(fake: &mut Fake, prefetch: Prefetch) -> (Running, Stream, Stream) {
     let mut running = Running::start(fake, |worker| {
-        worker.queues(["default"]).limited_queue("few", 1).concurrency(1)
+        let worker = worker.queues(["default"]).limited_queue("few", 1);
+        worker.concurrency(1).prefetch(prefetch)
     });
     let (first, hello) = fake.accept().await;
     let (second, _) = fake.accept().await;
@@ -213,6 +218,28 @@ async fn a_lane_that_is_full_elsewhere_asks_for_no_more_until_a_run_ends() {
         })
         .await;
     assert_eq!(credit, (1, false));
+}
+
+/// It gave everything back within a tenth of a second, asked again when a run had ended, and came
+/// too late for the slot each time: the other lane had its next job at hand.
+#[tokio::test]
+async fn a_lane_keeps_its_place_in_line_beside_one_that_takes_jobs_ahead() {
+    let mut fake = Fake::start().await;
+    let (_running, main, mut few) = full_elsewhere_with(&mut fake, Prefetch::Fixed(1)).await;
+    few.deliver(task("j3", &Task::Quick));
+    main.deliver(task("j4", &Task::Linger));
+    // Two of these are 100 ms apart: it would have given them back by then.
+    for _ in 0..3 {
+        few.until(|message| match message {
+            Message::Heartbeat(_) => Some(()),
+            Message::Settle(settle) => panic!("{settle:?}"),
+            _ => None,
+        })
+        .await;
+    }
+    main.control(&task("j1", &Task::Linger), None);
+    let settled = few.settlement().await;
+    assert!(is_ack(&settled) && settled.id == "j2", "{settled:?}");
 }
 
 #[tokio::test]

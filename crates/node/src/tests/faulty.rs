@@ -5,13 +5,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures_util::FutureExt;
+use longshore_engine::{Answer, Command, EnqueueJobs, NewJob};
 use longshore_journal::{
     AppendError, EntryIterator, Group, Journal, OpenError, Position, ReadError, TruncateError,
 };
 use tokio::time::timeout;
 
+use super::life::{consumer, taken_by_another};
 use super::support::{
-    ack, block_on, config, create_namespace, enqueue, jobs, lease_now, namespace_in,
+    ack, block_on, config, create_namespace, enqueue, job_id, jobs, lease_now, namespace_in, open,
 };
 use crate::disk::FileSystem;
 use crate::node::Surroundings;
@@ -23,6 +26,9 @@ const NO_SPACE: u8 = 1;
 const FAILED: u8 = 2;
 /// A bug that only callers meet that commit by themselves.
 const PANICS_AT_CALLERS: u8 = 3;
+/// The next append takes until the mode is another one again, and says so.
+const HOLDS: u8 = 4;
+const IS_HELD: u8 = 5;
 
 struct FaultyJournal {
     inner: Box<dyn Journal>,
@@ -33,6 +39,10 @@ struct FaultyJournal {
 
 impl FaultyJournal {
     fn check(&self) -> Result<(), AppendError> {
+        let _ = self.mode.compare_exchange(HOLDS, IS_HELD, Ordering::SeqCst, Ordering::SeqCst);
+        while self.mode.load(Ordering::SeqCst) == IS_HELD {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         match self.mode.load(Ordering::SeqCst) {
             SOUND | PANICS_AT_CALLERS => Ok(()),
             NO_SPACE => Err(AppendError::NoSpace { needed_bytes: 1 }),
@@ -276,4 +286,42 @@ fn fail_in_child(dir: &std::path::Path) -> ! {
         let answer = node.call("default", jobs(5..6, 1)).await;
         panic!("answered after a failed sync: {answer:?}");
     })
+}
+
+/// It went to a stream that had ended by then, and counted as begun: what runs at most once never
+/// ran.
+#[test]
+fn what_would_be_delivered_while_a_shard_stops_goes_back() {
+    block_on(async {
+        let root = tempfile::tempdir().unwrap();
+        let config = config(root.path());
+        let (node, mode) = open_faulty(&config).await;
+        let consumer = consumer(&node, 1).await;
+        mode.store(HOLDS, Ordering::SeqCst);
+        // Large enough for a thread of its own to commit it.
+        let args = format!("\"{}\"", "x".repeat(100 << 10));
+        let once = NewJob { at_most_once: true, ..NewJob::new(job_id(1), "k", args) };
+        let enqueue = Command::EnqueueJobs(EnqueueJobs { queue: "q".into(), jobs: vec![once] });
+        let enqueued = tokio::spawn({
+            let node = node.clone();
+            async move { node.call("default", enqueue).await }
+        });
+        let pause = || tokio::time::sleep(Duration::from_millis(1));
+        while mode.load(Ordering::SeqCst) != IS_HELD {
+            pause().await;
+        }
+        let mut stop = Box::pin(node.stop());
+        assert!((&mut stop).now_or_never().is_none(), "the group is under way");
+        while !node.has_taken_signals() {
+            pause().await;
+        }
+        mode.store(SOUND, Ordering::SeqCst);
+        stop.await;
+        assert!(matches!(enqueued.await.unwrap(), Ok(Answer::Enqueued(_))));
+        drop(consumer);
+        drop(node);
+        let node = open(&config).await;
+        assert_eq!(taken_by_another(&node).await, [(job_id(1), 1)]);
+        node.stop().await;
+    });
 }

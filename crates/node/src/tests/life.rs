@@ -10,7 +10,7 @@ use super::support::{
     ack, block_on, config, create_namespace, enqueue, job_id, jobs, lease, lease_now, namespace_in,
     open,
 };
-use crate::courier::News;
+use crate::courier::{News, Subscriber};
 use crate::{Cause, ShardState};
 
 #[test]
@@ -143,9 +143,17 @@ fn what_an_answer_that_nobody_took_had_leased_is_free_again() {
 }
 
 /// A stream of the session `s` of the worker `w`, which can take so many jobs.
-async fn consumer(node: &crate::Node, jobs: usize) -> crate::node::Subscription {
+pub(super) async fn consumer(node: &crate::Node, jobs: usize) -> crate::node::Subscription {
+    consumer_counted(node, jobs, Vec::new()).await
+}
+
+async fn consumer_counted(
+    node: &crate::Node,
+    jobs: usize,
+    gauges: Vec<std::sync::Arc<crate::http::body::Gauge>>,
+) -> crate::node::Subscription {
     let mut consumer = node.consumer("default");
-    let subscriber = consumer.subscriber().unwrap();
+    let subscriber = Subscriber { gauges, ..consumer.subscriber().unwrap() };
     let command = Subscribe {
         consumer: consumer.id,
         holder: Holder { worker: "w".into(), session: "s".into() },
@@ -167,7 +175,7 @@ async fn enqueue_once(node: &crate::Node, number: u64) {
 }
 
 /// Waits for jobs as another worker, and answers which came, each with its attempt.
-async fn taken_by_another(node: &crate::Node) -> Vec<(JobId, u32)> {
+pub(super) async fn taken_by_another(node: &crate::Node) -> Vec<(JobId, u32)> {
     let Command::LeaseJobs(mut another) = lease(9, 20_000) else { unreachable!() };
     another.worker = "w2".into();
     match node.call("default", Command::LeaseJobs(another)).await.unwrap() {
@@ -223,6 +231,29 @@ fn jobs_that_are_not_taken_from_a_delivery_go_back_and_the_others_do_not() {
         drop(jobs);
         assert_eq!(taken_by_another(&node).await, [(job_id(1), 1)]);
         assert_eq!(lease_now(&node, 9).await, []);
+        node.stop().await;
+    });
+}
+
+/// Eight megabytes for each stream were in no budget.
+#[test]
+fn jobs_on_their_way_to_a_stream_count_until_they_are_taken() {
+    let root = tempfile::tempdir().unwrap();
+    block_on(async {
+        let node = open(&config(root.path())).await;
+        let gauge = std::sync::Arc::new(crate::http::body::Gauge::new(1 << 20));
+        let gauges = vec![std::sync::Arc::clone(&gauge)];
+        let mut consumer = consumer_counted(&node, 2, gauges).await;
+        let args = format!("\"{}\"", "x".repeat(998));
+        let large = |number| NewJob::new(job_id(number), "k", args.clone());
+        let command = EnqueueJobs { queue: "q".into(), jobs: vec![large(1), large(2)] };
+        node.call("default", Command::EnqueueJobs(command)).await.unwrap();
+        let Some(News::Jobs(mut jobs)) = consumer.next().await else { panic!("jobs are to come") };
+        assert_eq!(gauge.bytes(), 2 * 1256);
+        assert_eq!(jobs.take().map(|job| job.id), Some(job_id(1)));
+        assert_eq!(gauge.bytes(), 1256);
+        drop(jobs);
+        assert_eq!(gauge.bytes(), 0);
         node.stop().await;
     });
 }

@@ -3,8 +3,10 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
-use longshore_engine::{Answer, Command};
+use futures_util::FutureExt;
+use longshore_engine::{Answer, Command, Settlement, Verdict};
 
 use super::support::{ack, block_on, config, enqueue, jobs, lease, lease_now, settlement};
 use crate::disk::DiskProbe;
@@ -66,6 +68,45 @@ fn marks_of_the_disk_refuse_publishing_first_and_leases_last() {
         assert_eq!(set(100), DiskLevel::Ample);
         enqueue(&node, 5..6).await;
         assert_eq!(lease_now(&node, 10).await.len(), 4);
+        node.stop().await;
+    });
+}
+
+/// Nobody tells a shard that its disk has room again, and whoever waits says nothing: it was
+/// granted a job when something else happened, or its wait had run out.
+#[test]
+fn who_waits_is_granted_jobs_soon_after_the_disk_has_room_again() {
+    let root = tempfile::tempdir().unwrap();
+    let free = Arc::new(AtomicU64::new(100));
+    let marks =
+        DiskMarks { warn_bytes: Some(90), refuse_bytes: Some(50), settle_only_bytes: Some(10) };
+    let config = NodeConfig { disk: marks, ..config(root.path()) };
+    let open_journal = Arc::new(crate::journal_files::opener(config.journal));
+    let probe = Box::new(Given(Arc::clone(&free)));
+    block_on(async {
+        let node = Node::open_in(&config, Surroundings { open_journal, probe }).unwrap();
+        assert!(node.started().await.is_ready());
+        enqueue(&node, 0..1).await;
+        let leased = lease_now(&node, 1).await;
+        let Command::LeaseJobs(mut another) = lease(1, 60_000) else { unreachable!() };
+        another.worker = "w2".into();
+        let waits = node.call("default", Command::LeaseJobs(another));
+        let mut waits = std::pin::pin!(waits);
+        assert!(waits.as_mut().now_or_never().is_none());
+        free.store(5, Ordering::SeqCst);
+        node.look_at_disk();
+        let Settlement { id, token, .. } = settlement(leased[0].id, leased[0].token);
+        let release = vec![Settlement { id, token, verdict: Verdict::Release }];
+        node.call("default", Command::SettleJobs(release)).await.unwrap();
+        assert!(waits.as_mut().now_or_never().is_none(), "nothing is granted");
+        free.store(100, Ordering::SeqCst);
+        node.look_at_disk();
+        let begun = Instant::now();
+        match waits.await.unwrap() {
+            Answer::Leased { jobs, .. } => assert_eq!(jobs.len(), 1),
+            answer => panic!("{answer:?}"),
+        }
+        assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
         node.stop().await;
     });
 }

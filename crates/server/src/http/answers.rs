@@ -13,7 +13,7 @@ use http_body_util::{BodyExt, Either, Full};
 use longshore_engine::LeaseJobs;
 
 use super::app::App;
-use super::body::Held;
+use super::body::{Gauge, Held};
 use super::code::Code;
 use super::connection::TAKEN_PER_SECOND_MIN;
 use super::refusal::Refusal;
@@ -135,6 +135,18 @@ impl App {
     pub(crate) fn check_answers(&self) -> Result<(), Refusal> {
         let has_room = self.answers.bytes() < self.leases_max();
         if has_room { Ok(()) } else { Err(self.too_much_unread()) }
+    }
+
+    /// The same, with `own` bytes that the worker itself is about to be sent: what is more than the
+    /// budget goes out where nothing else is there.
+    pub(crate) fn check_answers_beside(&self, own: &Gauge) -> Result<(), Refusal> {
+        let others = self.answers.bytes().saturating_sub(own.bytes());
+        if others < self.leases_max() { Ok(()) } else { Err(self.too_much_unread()) }
+    }
+
+    /// Where answers count.
+    pub(crate) fn answers_gauge(&self) -> &Arc<Gauge> {
+        &self.answers
     }
 
     /// Refuses what only asks and would be answered with much.

@@ -13,10 +13,10 @@ use longshore_engine::Limits;
 use super::body::{self, Gauge, Held};
 use super::code::Code;
 use super::events::Places;
+use super::figures::Figures;
 use super::guard;
 use super::handle;
 use super::json::check_empty;
-use super::metrics::Figures;
 use super::parse::Bounds;
 use super::prefer::Preferences;
 use super::query::Query;
@@ -138,6 +138,7 @@ impl App {
             };
             Lane { requests: Arc::default(), requests_max, bodies: Arc::new(Gauge::new(bytes_max)) }
         };
+        let figures = Figures::open(node.dir(), config.metrics_queues_max);
         Self {
             node,
             bounds: Arc::new(Bounds::of(&limits)),
@@ -146,7 +147,7 @@ impl App {
             counts: Arc::default(),
             streams: Arc::default(),
             workers: Arc::default(),
-            figures: Arc::default(),
+            figures: Arc::new(figures.into()),
             answers: Arc::new(Gauge::new(config.answer_bytes_max)),
             lanes: Arc::new([lane(Class::Settle), lane(Class::Lease), lane(Class::Publish)]),
             config: Arc::new(config),

@@ -1,12 +1,13 @@
 //! Reading a request's body: bounded in size, time and the memory of all bodies together.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
+pub(crate) use longshore_node::{Gauge, Held};
+use longshore_node::GaugeFull;
 
 use super::code::Code;
 use super::json::THE_BODY;
@@ -19,78 +20,12 @@ const RESERVED_BYTES_MAX: u64 = 1 << 20;
 /// What is read and dropped of a body that is too large, so that its sender hears why.
 const DROPPED_BYTES_MAX: u64 = 64 << 20;
 
-/// Bytes of bodies of one class of requests that are being read or worked on.
-#[derive(Debug)]
-pub(crate) struct Gauge {
-    bytes: AtomicU64,
-    bytes_max: u64,
-}
-
-/// Bytes that are counted until it is dropped.
-#[derive(Debug)]
-pub(crate) struct Held {
-    gauge: Arc<Gauge>,
-    bytes: u64,
-}
-
-impl Gauge {
-    pub(crate) fn new(bytes_max: u64) -> Self {
-        Self { bytes: AtomicU64::new(0), bytes_max }
-    }
-
-    /// What it may hold in all.
-    pub(crate) fn bytes_max(&self) -> u64 {
-        self.bytes_max
-    }
-
-    /// Bytes held now.
-    pub(crate) fn bytes(&self) -> u64 {
-        self.bytes.load(Ordering::Relaxed)
-    }
-}
-
-impl Held {
-    pub(crate) fn new(gauge: &Arc<Gauge>) -> Self {
-        Self { gauge: Arc::clone(gauge), bytes: 0 }
-    }
-
-    /// Only so many of them are held any longer.
-    pub(crate) fn shrink_to(&mut self, bytes: u64) {
-        let gone = self.bytes.saturating_sub(bytes);
-        self.gauge.bytes.fetch_sub(gone, Ordering::Relaxed);
-        self.bytes -= gone;
-    }
-
-    /// Counts more, whether or not there is room.
-    pub(crate) fn add_in_any_case(&mut self, bytes: u64) {
-        self.gauge.bytes.fetch_add(bytes, Ordering::Relaxed);
-        self.bytes += bytes;
-    }
-
-    /// Counts more, and says whether there was room within `bytes_max`. One of any size has room
-    /// where nothing else is there.
-    pub(crate) fn add_within(&mut self, bytes: u64, bytes_max: u64) -> bool {
-        let before = self.gauge.bytes.fetch_add(bytes, Ordering::Relaxed);
-        self.bytes += bytes;
-        let others = (before + bytes).saturating_sub(self.bytes);
-        before + bytes <= bytes_max || others == 0
-    }
-
-    /// Counts more, if there is room.
-    pub(crate) fn add(&mut self, bytes: u64) -> Result<(), Refusal> {
-        let max = self.gauge.bytes_max;
-        if self.add_within(bytes, max) {
-            return Ok(());
-        }
-        let before = self.gauge.bytes().saturating_sub(bytes);
-        let detail = format!("bodies of {before} bytes are in flight, at most {max} bytes may be");
-        Err(Refusal::new(Code::MemoryLow, detail).retry_after_s(1).closing())
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.gauge.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+impl From<GaugeFull> for Refusal {
+    fn from(full: GaugeFull) -> Self {
+        let GaugeFull { bytes, bytes_max } = full;
+        let detail =
+            format!("bodies of {bytes} bytes are in flight, at most {bytes_max} bytes may be");
+        Self::new(Code::MemoryLow, detail).retry_after_s(1).closing()
     }
 }
 
@@ -142,7 +77,7 @@ async fn collect(
         })?;
         // Trailers mean nothing here.
         let Ok(data) = frame.into_data() else { continue };
-        if held.bytes + data.len() as u64 > bytes_max {
+        if held.bytes() + data.len() as u64 > bytes_max {
             return Err(too_large(format!("more than {bytes_max} bytes"), bytes_max));
         }
         held.add(data.len() as u64)?;

@@ -8,18 +8,12 @@ use std::sync::atomic::Ordering;
 use longshore_engine::{GoneTotals, NamespaceView, QueueView, ShardStats};
 
 use super::app::App;
+use super::figures::Figures;
 use super::series::{Name, OTHER, Series, Shard, Told};
 use longshore_node::ShardNumbers;
 use longshore_node::ShardState;
 use longshore_node::Unavailable;
 use longshore_node::{HistogramView, ShardCounters};
-
-/// What scrapes remember.
-#[derive(Debug, Default)]
-pub(crate) struct Figures {
-    queues: Series<QUEUE_COUNTERS>,
-    namespaces: Series<NAMESPACE_COUNTERS>,
-}
 
 /// The text of an answer to a scrape.
 pub(crate) fn text(
@@ -344,8 +338,8 @@ const fn counters<V>(metrics: &[Metric<V>]) -> usize {
     count
 }
 
-const QUEUE_COUNTERS: usize = counters(QUEUE_METRICS);
-const NAMESPACE_COUNTERS: usize = counters(NAMESPACE_METRICS);
+pub(super) const QUEUE_COUNTERS: usize = counters(QUEUE_METRICS);
+pub(super) const NAMESPACE_COUNTERS: usize = counters(NAMESPACE_METRICS);
 
 const QUEUE_METRICS: &[Metric<QueueView>] = &[
     ("longshore_queue_ready", Kind::Gauge, "Jobs that could run.", |it| it.ready),

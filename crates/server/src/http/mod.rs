@@ -9,6 +9,7 @@ pub(crate) mod connection;
 pub(crate) mod cursor;
 mod descriptors;
 mod events;
+mod figures;
 pub mod fuzz;
 pub(crate) mod guard;
 pub(crate) mod handle;

@@ -1,8 +1,10 @@
 //! Which queues or namespaces metrics name, and what each ever counted: sums are complete, and no
-//! counter falls while the process lives, whatever is deleted or comes back meanwhile. The shards
-//! know what all that is gone has counted, so the sum stays complete over a restart too.
+//! counter falls, whatever is deleted or comes back meanwhile. The shards know what all that is
+//! gone has counted, so the sum stays complete over a restart; who has a name is [`Kept`] over it.
 
 use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
 
 /// What the labels say: a namespace and a queue; the queue is empty for a namespace as a whole.
 pub(crate) type Name = (String, String);
@@ -17,8 +19,8 @@ const RETIRED_MAX: usize = 10_000;
 pub(crate) struct Told<const N: usize> {
     pub(crate) shard: usize,
     pub(crate) name: Name,
-    /// Those with the least are named, where there is room for some only. It stays the same over a
-    /// restart, so that the same ones are named again.
+    /// Those with the least are named, where there is room for some only. What comes into being
+    /// later has more.
     pub(crate) order: u64,
     pub(crate) totals: [u64; N],
 }
@@ -39,6 +41,27 @@ pub(crate) struct Series<const N: usize> {
     gone: BTreeMap<Name, [u64; N]>,
     /// What all without a name were said to have counted together.
     others: [u64; N],
+    /// The last one of each shard that was told: whoever is older and has no name gets none, since
+    /// it was counted with the rest.
+    seen: BTreeMap<usize, u64>,
+}
+
+/// What is known of a name over a restart.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+struct KeptName {
+    name: Name,
+    /// What it counted before it was deleted.
+    gone: Vec<u64>,
+    /// What shards told of it last.
+    last: Vec<(usize, Vec<u64>)>,
+}
+
+/// Who has a name, over a restart.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub(crate) struct Kept {
+    named: Vec<KeptName>,
+    retired: Vec<Name>,
+    seen: Vec<(usize, u64)>,
 }
 
 /// What a shard says.
@@ -59,6 +82,7 @@ impl<const N: usize> Default for Series<N> {
             all_gone: BTreeMap::new(),
             gone: BTreeMap::new(),
             others: [0; N],
+            seen: BTreeMap::new(),
         }
     }
 }
@@ -70,6 +94,37 @@ fn add<const N: usize>(sum: &mut [u64; N], more: &[u64; N]) {
 }
 
 impl<const N: usize> Series<N> {
+    /// What is to be known after a restart.
+    pub(crate) fn kept(&self) -> Kept {
+        let named = self.named.iter().map(|name| KeptName {
+            name: name.clone(),
+            gone: self.gone.get(name).copied().unwrap_or([0; N]).to_vec(),
+            last: self.told_of(name).map(|(shard, totals)| (shard, totals.to_vec())).collect(),
+        });
+        Kept {
+            named: named.collect(),
+            retired: self.retired.iter().cloned().collect(),
+            seen: self.seen.iter().map(|(shard, order)| (*shard, *order)).collect(),
+        }
+    }
+
+    /// Goes on from what was known before a restart; none where that cannot be.
+    pub(crate) fn from_kept(kept: Kept, max: usize) -> Option<Self> {
+        if kept.named.len() > max || kept.retired.len() > RETIRED_MAX {
+            return None;
+        }
+        let mut series = Self { seen: kept.seen.into_iter().collect(), ..Self::default() };
+        series.retired = kept.retired.into_iter().collect();
+        for KeptName { name, gone, last } in kept.named {
+            for (shard, totals) in last {
+                series.last.insert((name.clone(), shard), totals.try_into().ok()?);
+            }
+            series.gone.insert(name.clone(), gone.try_into().ok()?);
+            series.named.insert(name);
+        }
+        Some(series)
+    }
+
     /// Takes what the shards say now, all of it. At most `max` get a name.
     pub(crate) fn take(&mut self, told: &[Told<N>], shards: &[Shard<N>], max: usize) {
         let answered = |shard: usize| shards.get(shard).is_some_and(|it| it.answered);
@@ -85,8 +140,15 @@ impl<const N: usize> Series<N> {
                 self.keep(&key.0, &totals);
             }
         }
-        let mut new: Vec<&Told<N>> =
-            told.iter().filter(|it| self.shards_of(&it.name).next().is_none()).collect();
+        let is_new = |it: &&Told<N>| {
+            let is_later = self.seen.get(&it.shard).is_none_or(|seen| it.order > *seen);
+            is_later && self.shards_of(&it.name).next().is_none()
+        };
+        let mut new: Vec<&Told<N>> = told.iter().filter(is_new).collect();
+        for it in told {
+            let seen = self.seen.entry(it.shard).or_default();
+            *seen = it.order.max(*seen);
+        }
         new.sort_by_key(|it| (it.order, it.shard, &it.name));
         for it in told {
             let before = self.last.insert((it.name.clone(), it.shard), it.totals);
@@ -149,8 +211,12 @@ impl<const N: usize> Series<N> {
     }
 
     fn shards_of(&self, name: &Name) -> impl Iterator<Item = &[u64; N]> {
+        self.told_of(name).map(|(_, totals)| totals)
+    }
+
+    fn told_of(&self, name: &Name) -> impl Iterator<Item = (usize, &[u64; N])> {
         let range = (name.clone(), 0)..=(name.clone(), usize::MAX);
-        self.last.range(range).map(|(_, totals)| totals)
+        self.last.range(range).map(|((_, shard), totals)| (*shard, totals))
     }
 
     /// Whether it has a name.
@@ -184,10 +250,18 @@ mod tests {
 
     /// What is told, in the order of age, and what all counted that is gone.
     fn take(series: &mut Series<1>, told: &[(&str, u64)], gone: u64) {
-        let told: Vec<_> = told
-            .iter()
-            .zip(1..)
-            .map(|((it, total), order)| Told { shard: 0, name: name(it), order, totals: [*total] })
+        // Whoever comes later comes into being later.
+        let first = series.seen.get(&0).map_or(1, |seen| seen + 1);
+        let known: Vec<Name> = series.last.keys().map(|(name, _)| name.clone()).collect();
+        let order = |it: &str, at: u64| if known.contains(&name(it)) { at } else { first + at };
+        let told: Vec<_> = (0..)
+            .zip(told)
+            .map(|(at, (it, total))| Told {
+                shard: 0,
+                name: name(it),
+                order: order(it, at),
+                totals: [*total],
+            })
             .collect();
         series.take(&told, &[Shard { answered: true, gone: [gone] }], 2);
     }
@@ -218,6 +292,12 @@ mod tests {
         assert_eq!(shown(&series), (vec![("b", 6), ("d", 4)], Some(13)));
         take(&mut series, &[("b", 1), ("d", 4), ("a", 2)], 18);
         assert_eq!(shown(&series), (vec![("b", 6), ("d", 4)], Some(15)));
+        // Who has lost its name counts with the rest for good, whoever goes.
+        take(&mut series, &[("b", 1), ("a", 2)], 22);
+        assert_eq!(shown(&series), (vec![("b", 6), ("d", 4)], Some(15)));
+        take(&mut series, &[("b", 1)], 24);
+        take(&mut series, &[("b", 1), ("a", 1)], 24);
+        assert_eq!(shown(&series), (vec![("b", 6), ("d", 4)], Some(16)));
     }
 
     /// They were counted in memory alone, or not at all where they came and went between two
@@ -231,6 +311,36 @@ mod tests {
         let mut again = Series::default();
         take(&mut again, &[("b", 5), ("c", 3)], 9 + 37);
         assert_eq!(shown(&again), (vec![("b", 5), ("c", 3)], Some(9 + 37)));
+    }
+
+    /// What was counted with the rest got the name of a deleted one at the next start, and the rest
+    /// fell by what it had counted.
+    #[test]
+    fn the_same_ones_have_names_after_a_restart() {
+        let mut series = Series::default();
+        take(&mut series, &[("a", 9), ("b", 5), ("c", 300)], 0);
+        take(&mut series, &[("b", 5), ("c", 300)], 9);
+        let before = shown(&series);
+        assert_eq!(before, (vec![("a", 9), ("b", 5)], Some(300)));
+        let kept: Kept =
+            serde_json::from_str(&serde_json::to_string(&series.kept()).unwrap()).unwrap();
+        let mut again = Series::<1>::from_kept(kept.clone(), 2).unwrap();
+        assert_eq!(again.kept(), kept);
+        let told = |name: &str, order, total| Told {
+            shard: 0,
+            name: self::name(name),
+            order,
+            totals: [total],
+        };
+        let shards = [Shard { answered: true, gone: [9 + 6] }];
+        // b was deleted after the last look, and had counted one more by then.
+        again.take(&[told("c", 3, 300)], &shards, 2);
+        assert_eq!(shown(&again), (vec![("a", 9), ("b", 5)], Some(301)));
+        // A new one may have the place of one that is gone.
+        again.take(&[told("c", 3, 300), told("d", 4, 7)], &shards, 2);
+        assert_eq!(shown(&again), (vec![("b", 5), ("d", 7)], Some(310)));
+        assert!(Series::<1>::from_kept(kept.clone(), 1).is_none(), "fewer may have a name now");
+        assert!(Series::<2>::from_kept(kept, 2).is_none(), "these count something else");
     }
 
     #[test]
@@ -250,6 +360,8 @@ mod tests {
         take(&mut series, &[("a", 9), ("b", 5), ("c", 3)], 2);
         series.take(&[], &[Shard { answered: false, gone: [0] }], 2);
         assert_eq!(shown(&series), (vec![("a", 9), ("b", 5)], Some(5)));
+        take(&mut series, &[("a", 9), ("b", 5), ("c", 3)], 2);
+        assert_eq!(shown(&series), (vec![("a", 9), ("b", 5)], Some(5)), "nothing counts twice");
     }
 
     #[test]

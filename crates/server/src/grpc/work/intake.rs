@@ -11,6 +11,7 @@ use longshore_engine::{Answer, ConsumerId, Credit, Delivery, Subscribe};
 use super::End;
 use super::hello::Wish;
 use crate::http::app::App;
+use crate::http::body::Gauge;
 use crate::http::code::Code;
 use crate::http::look::unexpected;
 use crate::http::refusal::Refusal;
@@ -37,6 +38,8 @@ pub(super) struct Intake {
     untold: usize,
     /// Bytes that were sent and that the shard was not told of.
     untold_bytes: u64,
+    /// Bytes that the shard sent and that are not in the worker's connection.
+    arriving: Arc<Gauge>,
     consumer: Option<Standing>,
     /// Not before then it is tried again to become one.
     pauses_until: Option<Instant>,
@@ -99,7 +102,8 @@ impl Intake {
     pub(super) fn new(app: Arc<App>, wish: Arc<Wish>) -> Self {
         let (credit, untold, untold_bytes) = (0, 0, 0);
         let (consumer, pauses_until) = (None, None);
-        Self { app, wish, credit, untold, untold_bytes, consumer, pauses_until }
+        let arriving = Arc::new(Gauge::new(WINDOW_BYTES));
+        Self { app, wish, credit, untold, untold_bytes, arriving, consumer, pauses_until }
     }
 
     /// Jobs that the worker can take.
@@ -130,7 +134,7 @@ impl Intake {
         if self.consumer.as_ref().is_some_and(|of| failed(of) || is_over(of)) {
             self.pause();
         }
-        if takes && self.app.check_answers().is_err() {
+        if takes && self.app.check_answers_beside(&self.arriving).is_err() {
             // What is granted is told in any case, so nothing is taken where much is unread.
             return self.pause();
         }
@@ -157,7 +161,8 @@ impl Intake {
 
     fn open(&mut self) {
         let mut subscription = self.app.node.consumer(&self.wish.namespace);
-        let Some(subscriber) = subscription.subscriber() else { return };
+        let Some(mut subscriber) = subscription.subscriber() else { return };
+        subscriber.gauges = vec![Arc::clone(self.app.answers_gauge()), Arc::clone(&self.arriving)];
         let command = Subscribe {
             consumer: subscription.id,
             holder: self.wish.holder.clone(),

@@ -18,12 +18,12 @@ use super::hello::{HELD_MAX, Wish};
 use super::intake::{Came, Intake};
 use super::tell::{Answers, Telling, run_control};
 use super::{End, Outgoing, protocol, unread};
+use longshore_node::{HandedJobs, bytes_of};
 use crate::grpc::Face;
 use crate::grpc::job_out::{delivery, lease_ref};
 use crate::grpc::outgoing::Gone;
 use crate::running::{pass, timeout};
 use crate::workers::{Run, Wanted, Worker};
-use longshore_node::HandedJobs;
 
 /// Messages of one worker that are carried out at the same time.
 const UNDER_WAY_MAX: usize = 16;
@@ -347,7 +347,7 @@ impl Session {
             let place = patiently(&self.face, stream, place).await?;
             let (mut batch, mut runs, mut bytes) = (Vec::new(), Vec::new(), 0);
             for _ in 0..jobs.len() {
-                let size = jobs.iter().next().map_or(0, size_of);
+                let size = jobs.iter().next().map_or(0, bytes_of);
                 if bytes + size > DELIVER_BYTES_MAX && !batch.is_empty() {
                     break;
                 }
@@ -407,11 +407,6 @@ async fn patiently<T>(
             Err(protocol(&what).into())
         }
     }
-}
-
-/// Bytes of a job in a message, about.
-fn size_of(job: &Delivery) -> usize {
-    job.args.len() + job.cursor.as_ref().map_or(0, bytes::Bytes::len) + 256
 }
 
 /// What is told of a job that was delivered.

@@ -6,9 +6,9 @@ use hyper::header::HeaderValue;
 use super::super::openapi;
 use crate::api::{HealthAnswer, ShardHealth, ShardState as ShardStateText};
 use crate::http::app::Call;
-use crate::http::metrics;
 use crate::http::refusal::Refusal;
 use crate::http::reply::Reply;
+use crate::http::{figures, metrics};
 use longshore_node::ShardState;
 
 /// Every code explained: what the `type` of a problem document points to.
@@ -69,9 +69,17 @@ fn shards(states: &[ShardState]) -> Vec<ShardHealth> {
 }
 
 pub(super) async fn metrics(call: Call<'_>) -> Result<Reply, Refusal> {
-    let mut figures = call.app.figures.lock().await;
+    let mut known = call.app.figures.lock().await;
     let stats = call.app.node.shard_stats().await;
-    let text = metrics::text(call.app, &mut figures, &stats);
+    let text = metrics::text(call.app, &mut known, &stats);
+    if let Some(changed) = known.take_changed() {
+        // While the others wait, or an older one might be written last.
+        let written = tokio::task::spawn_blocking(move || figures::write(&changed)).await;
+        if let Ok(Err(error)) = written {
+            tracing::debug!(%error, "the names in metrics are not kept");
+        }
+    }
+    drop(known);
     let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     Ok(Reply::new(StatusCode::OK, kind, text))
 }

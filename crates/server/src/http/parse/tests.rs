@@ -515,6 +515,7 @@ fn settings_and_filters_are_read() {
         told(&parse_settings(&body, &bounds()).unwrap_err()).1
     };
     assert_eq!(refused("{\"max_age\":\"0s\"}"), "defaults.max_age");
+    assert_eq!(refused("{\"ttl\":\"0s\"}"), "defaults.ttl");
     let retry = "{\"retry\":{\"policy\":\"exponential\",\"base\":\"1s\",\"factor\":0}}";
     assert_eq!(refused(retry), "defaults.retry.factor");
     let now = TimeMs(100_000);
