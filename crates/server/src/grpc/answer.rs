@@ -29,8 +29,8 @@ use crate::http::reply::Reply;
 use crate::http::text::quoted;
 
 /// Where HTTP says that there is nothing.
-const SERVICES: &str = "longshore.v1.Admin, longshore.v1.Jobs, longshore.v1.Schedules, longshore.v1.Workers and gRPC \
-     server reflection";
+const SERVICES: &str = "longshore.v1.Admin, longshore.v1.Jobs, longshore.v1.Schedules, \
+    longshore.v1.Workers and gRPC server reflection";
 
 /// Answers one request.
 pub(super) async fn answer(face: Arc<Face>, request: Request<Incoming>) -> Response<Body> {
