@@ -50,9 +50,8 @@ pub(crate) struct ScheduleArgs {
 }
 
 #[derive(Args, Debug)]
-#[command(
-    after_help = "For example:\n  longshore schedules put nightly --cron '30 2 * * *' --time-zone Europe/Berlin \\\n    --queue reports --kind nightly_report --args '{\"days\":1}' --overlap skip"
-)]
+#[command(after_help = "For example:\n  longshore schedules put nightly --cron '30 2 * * *' \
+    --time-zone Europe/Berlin \\\n    --queue reports --kind nightly_report --overlap skip")]
 pub(crate) struct PutArgs {
     /// The schedule
     #[arg(value_parser = name::schedule)]
@@ -98,7 +97,7 @@ pub(crate) struct PutArgs {
     #[arg(long)]
     paused: bool,
     /// All of it as JSON, as the HTTP API takes it
-    #[arg(long, value_name = "JSON", exclusive = false, conflicts_with_all = ["cron", "every", "kind", "args"])]
+    #[arg(long, value_name = "JSON", conflicts_with_all = ["cron", "every", "kind", "args"])]
     settings: Option<String>,
 }
 
@@ -108,7 +107,8 @@ pub(crate) struct NextArgs {
     #[arg(value_parser = name::schedule)]
     schedule: String,
     /// How many to list
-    #[arg(long, short, default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    #[arg(long, short, default_value_t = 10)]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..=1000))]
     limit: u16,
     /// Let the next slot come so long after now
     #[arg(long = "in", value_name = "DURATION", conflicts_with = "at")]

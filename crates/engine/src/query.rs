@@ -244,7 +244,8 @@ pub fn find_schedule(
     Some(id.and_then(|id| schedule(reader, ns, id)))
 }
 
-/// Up to `limit` schedules in the order of their names, and where to go on. `None` where the namespace does not exist.
+/// Up to `limit` schedules in the order of their names, and where to go on. `None` where the
+/// namespace does not exist.
 pub fn list_schedules(
     reader: &dyn Reader,
     name: &str,

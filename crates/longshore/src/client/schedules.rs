@@ -11,8 +11,8 @@ use super::{Client, ClientError};
 use crate::options::{span_ms, unix_ms};
 use crate::{Job, JobError, JobOptions};
 
-/// A schedule as it is to be: see [`Client::put_schedule`]. What is not said is as the server has it
-/// by itself: one job for all slots that were missed, and jobs may overlap.
+/// A schedule as it is to be: see [`Client::put_schedule`]. What is not said is as the server has
+/// it by itself: one job for all slots that were missed, and jobs may overlap.
 #[derive(Clone, Debug, PartialEq)]
 #[must_use = "it is nothing before it is put"]
 pub struct Schedule(v1::ScheduleSettings);

@@ -15,7 +15,8 @@ pub const MISSED_EXPECTED: &str = "\"skip\", \"one\", \"all\" or \"within\" with
                                    \"within 1h\"";
 
 /// What becomes of slots that passed while nobody could fire them: `skip`, `one` (one job stands
-/// for all), `all` (each is made up for, up to 1000), or `within 1h` (as `all`, but for older ones).
+/// for all), `all` (each is made up for, up to 1000), or `within 1h` (as `all`, but for older
+/// ones).
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum MissedText {
     /// They are passed over.

@@ -148,8 +148,8 @@ pub struct SettlementText<'a> {
     #[serde(default, deserialize_with = "super::shown::text_if_any")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// With `ack`: when the schedule that enqueued the job is to fire next: so long after now. What follows goes
-    /// on from there. Not together with `next_at`.
+    /// With `ack`: when the schedule that enqueued the job is to fire next: so long after now. What
+    /// follows goes on from there. Not together with `next_at`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_in: Option<DurationText>,
     /// The same, at an instant.
@@ -185,8 +185,8 @@ pub struct AckRequest<'a> {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(max_items = 10_000)]
     pub enqueue: Vec<NewJob<'a>>,
-    /// When the schedule that enqueued the job is to fire next: so long after now. What follows goes
-    /// on from there. Not together with `next_at`.
+    /// When the schedule that enqueued the job is to fire next: so long after now. What follows
+    /// goes on from there. Not together with `next_at`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_in: Option<DurationText>,
     /// The same, at an instant.

@@ -29,8 +29,8 @@ use crate::http::text::quoted;
 use longshore_engine::driver::Class;
 
 /// Where HTTP says that there is nothing.
-const SERVICES: &str = "longshore.v1.Admin, longshore.v1.Jobs, longshore.v1.Schedules, longshore.v1.Workers and gRPC \
-     server reflection";
+const SERVICES: &str = "longshore.v1.Admin, longshore.v1.Jobs, longshore.v1.Schedules, \
+    longshore.v1.Workers and gRPC server reflection";
 
 /// Answers one request.
 pub(super) async fn answer(face: Arc<Face>, request: Request<Incoming>) -> Response<Body> {

@@ -6,8 +6,8 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
-pub(crate) use longshore_node::{Gauge, Held};
 use longshore_node::GaugeFull;
+pub(crate) use longshore_node::{Gauge, Held};
 
 use super::code::Code;
 use super::json::THE_BODY;
@@ -121,7 +121,7 @@ mod tests {
         let mut first = Held::new(&gauge);
         assert!(first.add(90).is_ok() && first.add(90).is_ok());
         let mut second = Held::new(&gauge);
-        assert_eq!(second.add(1).unwrap_err().code(), Code::MemoryLow);
+        assert_eq!(Refusal::from(second.add(1).unwrap_err()).code(), Code::MemoryLow);
         first.shrink_to(2);
         assert!(second.add(96).is_ok());
         drop(first);

@@ -72,7 +72,7 @@ codes! {
     RequestSuperseded = "request_superseded", CONFLICT, "A newer request took this one's place";
     ResultUnknown = "result_unknown", NOT_FOUND, "The job has no result";
     RouteUnknown = "route_unknown", NOT_FOUND, "There is nothing at this path";
-    ScheduleStateRefused = "schedule_state_refused", CONFLICT, "The schedule's state does not allow that";
+    ScheduleStateRefused = "schedule_state_refused", CONFLICT, "The schedule's state forbids that";
     ScheduleUnknown = "schedule_unknown", NOT_FOUND, "The schedule does not exist";
     ShardStarting = "shard_starting", SERVICE_UNAVAILABLE, "The shard is starting";
     ShardStopped = "shard_stopped", SERVICE_UNAVAILABLE, "The shard has stopped";

@@ -76,7 +76,7 @@ async fn a_run_by_hand_enqueues_a_job_that_knows_its_schedule_and_moves_it() {
     let body = json!({"token": token, "next_at": "2030-01-01T00:00:00Z"});
     client.post(&ack, &body.to_string()).await.expect(200);
     let told = client.get("/v1/schedules/nightly").await.expect(200);
-    assert_eq!(told["next"]["at"], "2030-01-01T00:00:00Z");
+    assert_eq!(told["next"]["at"], "2030-01-01T00:00:00.000Z");
     server.stop().await;
 }
 

@@ -57,32 +57,31 @@ impl Reference {
                 let operations = operations.filter(|o| o.namespace == ns).cloned().collect();
                 Ok(Answer::Operations(operations))
             }
-            Command::DeleteNamespace => {
-                let queues = self.queues.iter().filter(|queue| queue.ns == ns).count() as u64;
-                if queues > 0 {
-                    return Err(Rejection::NamespaceNotEmpty { name: String::new(), queues });
-                }
-                let schedules = self.schedules.iter().filter(|of| of.schedule.namespace == ns);
-                let schedules = schedules.count() as u64;
-                if schedules > 0 {
-                    return Err(Rejection::NamespaceHasSchedules {
-                        name: String::new(),
-                        schedules,
-                    });
-                }
-                self.answer_those_in(ns);
-                self.namespaces.retain(|namespace| namespace.id != ns);
-                self.jobs.retain(|job| job.ns != ns);
-                self.tombstones.retain(|tombstone| tombstone.ns != ns);
-                self.kinds.retain(|(of, ..)| *of != ns);
-                Ok(Answer::NamespaceDeleted)
-            }
+            Command::DeleteNamespace => self.delete_namespace(ns),
             Command::GetNamespace => {
                 let namespace = self.namespaces.iter().find(|namespace| namespace.id == ns);
                 Ok(Answer::Namespace(self.namespace_view(namespace.expect("resolved before"))))
             }
             other => unreachable!("{other:?} is decided elsewhere"),
         }
+    }
+
+    fn delete_namespace(&mut self, ns: NamespaceId) -> Refusable<Answer> {
+        let queues = self.queues.iter().filter(|queue| queue.ns == ns).count() as u64;
+        if queues > 0 {
+            return Err(Rejection::NamespaceNotEmpty { name: String::new(), queues });
+        }
+        let schedules = self.schedules.iter().filter(|of| of.schedule.namespace == ns);
+        let schedules = schedules.count() as u64;
+        if schedules > 0 {
+            return Err(Rejection::NamespaceHasSchedules { name: String::new(), schedules });
+        }
+        self.answer_those_in(ns);
+        self.namespaces.retain(|namespace| namespace.id != ns);
+        self.jobs.retain(|job| job.ns != ns);
+        self.tombstones.retain(|tombstone| tombstone.ns != ns);
+        self.kinds.retain(|(of, ..)| *of != ns);
+        Ok(Answer::NamespaceDeleted)
     }
 
     fn known_queue(&self, ns: NamespaceId, queue: &str) -> Refusable<()> {

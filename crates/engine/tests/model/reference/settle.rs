@@ -19,6 +19,12 @@ impl Reference {
         each.map(|(index, settlement)| self.settle(ns, settlement, index as u64)).collect()
     }
 
+    fn check_result(&self, result: Option<&bytes::Bytes>) -> Refusable<()> {
+        let result_bytes = result.map_or(0, bytes::Bytes::len) as u64;
+        let too_long = result_bytes > self.limits.result_bytes_max;
+        if too_long { Err(refused("result")) } else { Ok(()) }
+    }
+
     fn settle(&mut self, ns: NamespaceId, s: &Settlement, index: u64) -> Refusable<EndKind> {
         let Some(found) = self.job(ns, s.id) else { return Err(self.unknown(ns, s.id)) };
         let run = found.run.clone().filter(|run| run.lease.token == s.token);
@@ -33,10 +39,7 @@ impl Reference {
         let kind = match &s.verdict {
             Verdict::Ack { result, location, follow_ups, next_tick } => {
                 let entering = self.follow_ups(ns, follow_ups, (s.id, &found.job.queue.clone()))?;
-                let result_bytes = result.as_ref().map_or(0, bytes::Bytes::len) as u64;
-                if result_bytes > self.limits.result_bytes_max {
-                    return Err(refused("result"));
-                }
+                self.check_result(result.as_ref())?;
                 let moved = self.moved_by_run(found.job.tick.as_ref(), *next_tick)?;
                 self.succeed(ns, s.id, &run, (result.clone(), location.clone()));
                 self.let_in(ns, entering);

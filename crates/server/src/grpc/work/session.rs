@@ -18,12 +18,12 @@ use super::hello::{HELD_MAX, Wish};
 use super::intake::{Came, Intake};
 use super::tell::{Answers, Telling, run_control};
 use super::{End, Outgoing, protocol, unread};
-use longshore_node::{HandedJobs, bytes_of};
 use crate::grpc::Face;
 use crate::grpc::job_out::{delivery, lease_ref};
 use crate::grpc::outgoing::Gone;
 use crate::running::{pass, timeout};
 use crate::workers::{Run, Wanted, Worker};
+use longshore_node::{HandedJobs, bytes_of};
 
 /// Messages of one worker that are carried out at the same time.
 const UNDER_WAY_MAX: usize = 16;
