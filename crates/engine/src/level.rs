@@ -10,7 +10,8 @@
 /// | --- | --- |
 /// | 1, 2 | before, each place had a number of its own |
 /// | 3 | fields behind tags; one number everywhere |
-pub const LEVEL: u8 = 3;
+/// | 4 | schedules, unique keys, limits, messages, bodies with several holders |
+pub const LEVEL: u8 = 4;
 
 /// Says which levels are at odds, and what to do about it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -193,6 +193,12 @@ impl<T> Inbox<T> {
         self.state().has_work(Admit::All)
     }
 
+    /// Whether there are signals that were not taken.
+    #[cfg(test)]
+    pub(crate) fn is_signalled(&self) -> bool {
+        !self.state().signals.is_empty()
+    }
+
     /// The signals since the last call.
     pub(crate) fn take_signals(&self) -> Signals {
         std::mem::take(&mut self.state().signals)

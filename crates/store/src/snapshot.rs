@@ -26,7 +26,8 @@ impl std::fmt::Debug for Snapshots {
 
 impl Snapshots {
     /// The state at `durable`, the highest position known to be durable. Where more is known to be
-    /// by now, or less was written, it is at that position: ask the snapshot. A snapshot keeps memory and files alive; do not hold it for long.
+    /// by now, or less was written, it is at that position: ask the snapshot. A snapshot keeps
+    /// memory and files alive; do not hold it for long.
     pub fn at(&self, durable: Position) -> SnapshotReader {
         let shared = Arc::clone(&self.shared);
         let (view, position) = shared.brief.register(|oldest| {

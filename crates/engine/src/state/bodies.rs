@@ -1,11 +1,11 @@
 //! Bodies: opaque bytes that entries carry, such as a job's args or what a message says. A body is
 //! stored once, however many entries hold it, and goes with the last of them.
 //!
-//! | bytes                        | where they stand                                               |
-//! | ---------------------------- | -------------------------------------------------------------- |
-//! | small, few holders           | in each holder's own value ([`Body::Inline`])                  |
-//! | otherwise                    | under a key of their own ([`Body::Stored`]), which is written  |
-//! |                              | once: from 32 KiB on the store keeps it in a body file         |
+//! | bytes              | where they stand                                                        |
+//! | ------------------ | ----------------------------------------------------------------------- |
+//! | small, few holders | in each holder's own value ([`Body::Inline`])                           |
+//! | otherwise          | under a key of their own ([`Body::Stored`]), which is written once:     |
+//! |                    | from 32 KiB on the store keeps it in a body file                        |
 //!
 //! Beside a stored body stands how many hold it, where that is more than one: a body with one
 //! holder, as those of nearly all jobs, costs no count. Counts are durable and changed by `apply`

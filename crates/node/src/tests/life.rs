@@ -150,7 +150,7 @@ pub(super) async fn consumer(node: &crate::Node, jobs: usize) -> crate::node::Su
 async fn consumer_counted(
     node: &crate::Node,
     jobs: usize,
-    gauges: Vec<std::sync::Arc<crate::http::body::Gauge>>,
+    gauges: Vec<std::sync::Arc<crate::Gauge>>,
 ) -> crate::node::Subscription {
     let mut consumer = node.consumer("default");
     let subscriber = Subscriber { gauges, ..consumer.subscriber().unwrap() };
@@ -241,7 +241,7 @@ fn jobs_on_their_way_to_a_stream_count_until_they_are_taken() {
     let root = tempfile::tempdir().unwrap();
     block_on(async {
         let node = open(&config(root.path())).await;
-        let gauge = std::sync::Arc::new(crate::http::body::Gauge::new(1 << 20));
+        let gauge = std::sync::Arc::new(crate::Gauge::new(1 << 20));
         let gauges = vec![std::sync::Arc::clone(&gauge)];
         let mut consumer = consumer_counted(&node, 2, gauges).await;
         let args = format!("\"{}\"", "x".repeat(998));
