@@ -39,6 +39,10 @@ pub(crate) struct Args {
     /// The server to measure [default: built from this checkout]
     #[arg(long, value_name = "FILE")]
     pub(crate) longshore: Option<PathBuf>,
+    /// Another build of Longshore, measured as the peer in place of all others: what a change
+    /// brought or cost
+    #[arg(long, value_name = "FILE")]
+    pub(crate) against: Option<PathBuf>,
     /// Which sides to measure
     #[arg(long, value_enum, default_value = "both")]
     pub(crate) sides: Sides,

@@ -1,7 +1,7 @@
 //! One run of this program: what is measured, where it stores, which peers are there, and the
 //! alternating pairs.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
@@ -12,6 +12,9 @@ use crate::args::{Args, Sides};
 use crate::peers::{self, Peer};
 use crate::report::{Figure, Report, Side, say};
 use crate::{host, longshore};
+
+/// What the build is called that `--against` names.
+const AGAINST: &str = "other build";
 
 /// One run of one side.
 pub(crate) type Run<'a> = dyn Fn(&Bench) -> Result<Vec<Figure>> + 'a;
@@ -28,8 +31,10 @@ pub(crate) fn begin(title: &str, settings: &[&str]) {
 #[derive(Debug)]
 pub(crate) struct Bench {
     pub(crate) args: Args,
-    /// The server's binary.
+    /// The server's binary; in turns with `against` while that is measured.
     pub(crate) program: PathBuf,
+    /// The other build that takes the peers' place.
+    against: Option<PathBuf>,
     report: Report,
     skipped: Vec<String>,
 }
@@ -50,9 +55,16 @@ impl Bench {
             None => longshore::build()?,
         };
         let version = longshore::version(&program)?;
+        let against = args.against.as_deref().map(Path::canonicalize).transpose();
+        let against = against.context("no binary at --against")?;
         let machine = host::describe(&args.dir);
         say(&format!("machine: {machine}\nLongshore: {version}, as `longshore serve` starts it"));
         let mut versions = serde_json::Map::new();
+        if let Some(before) = &against {
+            let before = longshore::version(before)?;
+            say(&format!("{AGAINST}: {before}, started in the same way"));
+            versions.insert(AGAINST.to_owned(), before.into());
+        }
         for peer in Peer::ALL.into_iter().filter(|peer| peer.is_installed()) {
             say(&format!("{}: {}", peer.name(), peer.version()));
             versions.insert(peer.name().to_owned(), peer.version().into());
@@ -64,12 +76,12 @@ impl Bench {
             "pairs": args.pairs,
         });
         let report = Report::create(&settings)?;
-        Ok(Self { args, program, report, skipped: Vec::new() })
+        Ok(Self { args, program, against, report, skipped: Vec::new() })
     }
 
     /// Whether a peer can be measured; where not, it is remembered what is skipped.
     pub(crate) fn has(&mut self, peer: Peer) -> bool {
-        if self.args.sides == Sides::Ours {
+        if self.args.sides == Sides::Ours || self.against.is_some() {
             return false;
         }
         let installed = peer.is_installed();
@@ -105,6 +117,9 @@ impl Bench {
         peers: &[(&'static str, &Run)],
     ) -> Result<()> {
         let ours: &Run = &ours;
+        if self.against.is_some() {
+            return self.against(ours);
+        }
         let mut sides: Vec<(Side, &Run)> = Vec::new();
         if self.args.sides != Sides::Peers {
             sides.push((None, ours));
@@ -112,6 +127,22 @@ impl Bench {
         sides.extend(peers.iter().map(|(name, run)| (Some(*name), *run)));
         for round in 1..=self.args.pairs {
             for (side, run) in &sides {
+                let figures = run(self)?;
+                self.add(*side, round, figures)?;
+            }
+            sides.reverse();
+        }
+        Ok(())
+    }
+
+    /// Measures both builds in alternating pairs.
+    fn against(&mut self, run: &Run) -> Result<()> {
+        let programs = [Some(self.program.clone()), self.against.clone()].into_iter().flatten();
+        let mut sides: Vec<(Side, PathBuf)> =
+            [None, Some(AGAINST)].into_iter().zip(programs).collect();
+        for round in 1..=self.args.pairs {
+            for (side, program) in &sides {
+                self.program.clone_from(program);
                 let figures = run(self)?;
                 self.add(*side, round, figures)?;
             }

@@ -23,6 +23,13 @@ const DRAIN: Measure = Measure {
     target: Target::RatioAtLeast(10),
 };
 
+const DRAIN_CPU: Measure = Measure {
+    name: "drain-cpu",
+    what: "processor time of the server per drained job",
+    unit: "us",
+    target: Target::RatioAtMost { percent: 100 },
+};
+
 pub(super) fn run(bench: &mut Bench) -> Result<()> {
     let ours = format!(
         "Longshore: {} jobs, {CONNECTIONS} connections, lease of {BATCH} with settle",
@@ -57,12 +64,17 @@ fn longshore(bench: &Bench) -> Result<Vec<Figure>> {
     }))?;
     let elapsed_s = start.elapsed().as_secs_f64();
     ensure!(settled == bench.args.jobs, "{settled} of {} jobs were drained", bench.args.jobs);
-    Ok(vec![Figure::new(&DRAIN, settled as f64 / elapsed_s, meter.stop(settled))])
+    Ok(figures(settled as f64 / elapsed_s, meter.stop(settled)))
 }
 
 fn sidekiq(bench: &Bench) -> Result<Vec<Figure>> {
     let (rate, details) = sidekiq_rate(bench)?;
-    Ok(vec![Figure::new(&DRAIN, rate, details)])
+    Ok(figures(rate, details))
+}
+
+fn figures(rate: f64, details: [(&'static str, f64); 5]) -> Vec<Figure> {
+    let per_job_us = details[4].1;
+    vec![Figure::new(&DRAIN, rate, details), Figure::new(&DRAIN_CPU, per_job_us, [])]
 }
 
 /// How fast Sidekiq drains, and what the processors did meanwhile.

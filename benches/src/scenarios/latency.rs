@@ -28,6 +28,9 @@ pub(super) fn run(bench: &mut Bench) -> Result<()> {
     let title = format!("latency: one client, one enqueue at a time, {} times", ROUNDS * TIMES);
     let floor = "floor: 4 KiB written over + fdatasync on the same disk, plus GET /livez";
     begin(&title, &[floor]);
+    if bench.args.against.is_some() {
+        return bench.pairs(|bench| measure(bench).map(|(ours, _)| vec![ours]), None);
+    }
     for pair in 1..=bench.args.pairs {
         let (ours, floor) = measure(bench)?;
         bench.add(None, pair, vec![ours])?;

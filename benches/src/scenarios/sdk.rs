@@ -21,6 +21,12 @@ const BESIDE_SIDEKIQ: Measure = Measure {
     unit: "jobs/s",
     target: Target::RatioAtLeast(10),
 };
+const SERVER_CPU: Measure = Measure {
+    name: "sdk-drain-cpu",
+    what: "processor time of the server per job drained by the SDK",
+    unit: "us",
+    target: Target::RatioAtMost { percent: 100 },
+};
 const BESIDE_APALIS: Measure = Measure {
     name: "sdk-drain-apalis",
     what: "the same, beside apalis",
@@ -65,6 +71,7 @@ fn longshore(bench: &Bench) -> Result<Vec<Figure>> {
     let worker = sdk_worker(&server, &folder.path().join("worker.log"), &["drain"])?;
     std::thread::sleep(CONNECTED);
     let meter = Meter::start(&[server.process.pid(), worker.pid()]);
+    let server_meter = Meter::start(&[server.process.pid()]);
     let start = Instant::now();
     post(&mut request, "/v1/queues/bench/resume", b"{}");
     connection.exchange(&request)?.success()?;
@@ -80,8 +87,10 @@ fn longshore(bench: &Bench) -> Result<Vec<Figure>> {
     }
     let rate = bench.args.jobs as f64 / start.elapsed().as_secs_f64();
     let details = meter.stop(bench.args.jobs);
+    let server_us = server_meter.stop(bench.args.jobs)[4].1;
     Ok(vec![
         Figure::new(&BESIDE_SIDEKIQ, rate, details),
+        Figure::new(&SERVER_CPU, server_us, []),
         Figure::new(&BESIDE_APALIS, rate, details),
     ])
 }

@@ -243,7 +243,7 @@ pub struct NewJob {
     pub max_age_ms: Option<u64>,
     /// How long the outcome is kept.
     pub retain_ms: Option<u64>,
-    /// Names to find and hold jobs by.
+    /// Names to find jobs by.
     pub tags: Vec<String>,
     /// The producer's own JSON object.
     pub metadata: Option<Bytes>,

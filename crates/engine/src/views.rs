@@ -1,4 +1,4 @@
-//! What people see of queues and namespaces.
+//! What people see of jobs, queues and namespaces.
 
 use crate::answer::{JobState, JobView, NamespaceView, QueueView};
 use crate::ids::{JobId, NamespaceId, TimeMs};

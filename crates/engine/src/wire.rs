@@ -427,7 +427,7 @@ macro_rules! wire_take {
 /// declaration), then a 0. A field is of the second kind where `= TAG` follows its type:
 ///
 /// ```text
-/// pub snoozes: u32 = 7,                   absent while it is the default of its type
+/// pub snoozes: u32 = 11,                  absent while it is the default of its type
 /// pub factor: u32 = 8 default 100,        absent while it is 100 (a literal or in parentheses)
 /// pub touched: MonoMs = _,                never written; the default of its type once read
 /// ```

@@ -98,7 +98,7 @@ wire_struct! {
         pub max_age_ms: Option<u64> = 6,
         /// How long the outcome is kept.
         pub retain_ms: Option<u64> = 7,
-        /// Names to find and hold jobs by.
+        /// Names to find jobs by.
         pub tags: Vec<String> = 8,
         /// The producer's own JSON object, carried through.
         pub metadata: Option<Bytes> = 9,

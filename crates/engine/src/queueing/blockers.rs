@@ -4,8 +4,11 @@
 //! comes forward to its old place in it.
 //!
 //! A key is a file of its own beside this one, which says what it blocks and whom its end lets go,
-//! and has one line in each function here that lists the keys. Nothing else files an entry: whoever
-//! changes what a key blocks does it inside [`State::reblock`].
+//! and has one line in each function here that lists the keys. Nothing else files an entry:
+//! whoever changes what a key blocks does it inside [`State::reblock`]. A grant takes from the lane
+//! and asks no blocker: what stands in a lane can be granted, and so can all of it at once. So a
+//! key that lets one entry run at a time leaves one of its entries in the lanes, as an ordering key
+//! does.
 
 use crate::answer::BlockedBy;
 use crate::ids::{NamespaceId, QueueId};

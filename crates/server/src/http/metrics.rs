@@ -17,8 +17,8 @@ use longshore_node::{HistogramView, ShardCounters};
 /// What scrapes remember.
 #[derive(Debug, Default)]
 pub(crate) struct Figures {
-    queues: Series<4>,
-    namespaces: Series<1>,
+    queues: Series<QUEUE_COUNTERS>,
+    namespaces: Series<NAMESPACE_COUNTERS>,
 }
 
 /// The text of an answer to a scrape.
@@ -291,31 +291,82 @@ fn engine(page: &mut Page, stats: &[Result<ShardStats, Unavailable>]) {
     }
 }
 
-/// Name, type, meaning, value.
-type Metric<V> = (&'static str, &'static str, &'static str, fn(&V) -> u64);
+/// A gauge, or a counter with what all that is gone from a shard counted of it.
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Gauge,
+    Counter(fn(&GoneTotals) -> u64),
+}
 
-const QUEUE_METRICS: [Metric<QueueView>; 15] = [
-    ("longshore_queue_ready", "gauge", "Jobs that could run.", |it| it.ready),
-    ("longshore_queue_scheduled", "gauge", "Jobs that wait for their time.", |it| it.scheduled),
-    ("longshore_queue_retrying", "gauge", "Jobs that wait for another attempt.", |it| it.retrying),
-    ("longshore_queue_blocked", "gauge", "Jobs behind one of their key.", |it| it.blocked),
-    ("longshore_queue_held", "gauge", "Jobs that a stream has and has not started.", |it| it.held),
-    ("longshore_queue_running", "gauge", "Jobs that a worker has otherwise.", |it| it.running),
-    ("longshore_queue_dead", "gauge", "Jobs that failed for good.", |it| it.dead),
-    ("longshore_queue_consumers", "gauge", "Workers that asked lately.", |it| it.consumers),
-    ("longshore_queue_unconsumed", "gauge", "Jobs that wait while nobody asks.", |it| {
+/// Name, kind, meaning, value.
+type Metric<V> = (&'static str, Kind, &'static str, fn(&V) -> u64);
+
+/// How many of `metrics` are counters: so many values has the [`Series`] that sums them.
+const fn counters<V>(metrics: &[Metric<V>]) -> usize {
+    let (mut index, mut count) = (0, 0);
+    while index < metrics.len() {
+        if matches!(metrics[index].1, Kind::Counter(_)) {
+            count += 1;
+        }
+        index += 1;
+    }
+    count
+}
+
+const QUEUE_COUNTERS: usize = counters(QUEUE_METRICS);
+const NAMESPACE_COUNTERS: usize = counters(NAMESPACE_METRICS);
+
+const QUEUE_METRICS: &[Metric<QueueView>] = &[
+    ("longshore_queue_ready", Kind::Gauge, "Jobs that could run.", |it| it.ready),
+    ("longshore_queue_scheduled", Kind::Gauge, "Jobs that wait for their time.", |it| it.scheduled),
+    ("longshore_queue_retrying", Kind::Gauge, "Jobs that wait for another attempt.", |it| {
+        it.retrying
+    }),
+    (
+        "longshore_queue_blocked",
+        Kind::Gauge,
+        "Jobs that a key blocks: their ordering key, or their own pause.",
+        |it| it.blocked,
+    ),
+    ("longshore_queue_held", Kind::Gauge, "Jobs that a stream has and has not started.", |it| {
+        it.held
+    }),
+    ("longshore_queue_running", Kind::Gauge, "Jobs that a worker has otherwise.", |it| it.running),
+    ("longshore_queue_dead", Kind::Gauge, "Jobs that failed for good.", |it| it.dead),
+    ("longshore_queue_consumers", Kind::Gauge, "Workers that asked lately.", |it| it.consumers),
+    ("longshore_queue_unconsumed", Kind::Gauge, "Jobs that wait while nobody asks.", |it| {
         if it.consumers > 0 { 0 } else { it.ready + it.scheduled + it.retrying + it.blocked }
     }),
-    ("longshore_queue_unconsumed_kinds", "gauge", "Kinds that wait while nobody asks.", |it| {
+    ("longshore_queue_unconsumed_kinds", Kind::Gauge, "Kinds that wait while nobody asks.", |it| {
         it.unconsumed_kinds.len() as u64
     }),
-    ("longshore_queue_oldest_age_milliseconds", "gauge", "Age of the oldest ready job.", |it| {
-        it.oldest_age_ms.unwrap_or(0)
+    (
+        "longshore_queue_oldest_age_milliseconds",
+        Kind::Gauge,
+        "Age of the oldest ready job.",
+        |it| it.oldest_age_ms.unwrap_or(0),
+    ),
+    (
+        "longshore_queue_enqueued_total",
+        Kind::Counter(|it| it.enqueued_total),
+        "Jobs enqueued.",
+        |it| it.enqueued_total,
+    ),
+    (
+        "longshore_queue_succeeded_total",
+        Kind::Counter(|it| it.succeeded_total),
+        "Jobs that succeeded.",
+        |it| it.succeeded_total,
+    ),
+    (
+        "longshore_queue_failed_total",
+        Kind::Counter(|it| it.failed_total),
+        "Attempts that failed.",
+        |it| it.failed_total,
+    ),
+    ("longshore_queue_died_total", Kind::Counter(|it| it.dead_total), "Jobs that died.", |it| {
+        it.dead_total
     }),
-    ("longshore_queue_enqueued_total", "counter", "Jobs enqueued.", |it| it.enqueued_total),
-    ("longshore_queue_succeeded_total", "counter", "Jobs that succeeded.", |it| it.succeeded_total),
-    ("longshore_queue_failed_total", "counter", "Attempts that failed.", |it| it.failed_total),
-    ("longshore_queue_died_total", "counter", "Jobs that died.", |it| it.dead_total),
 ];
 
 /// What is shown of one queue or namespace at one shard.
@@ -329,7 +380,7 @@ struct Shown<'v, V> {
 
 /// The values of the counters among `metrics`, in their order.
 fn totals<V, const N: usize>(metrics: &[Metric<V>], view: &V) -> [u64; N] {
-    let mut counters = metrics.iter().filter(|(_, kind, ..)| *kind == "counter");
+    let mut counters = metrics.iter().filter(|it| matches!(it.1, Kind::Counter(_)));
     std::array::from_fn(|_| counters.next().map_or(0, |(.., value)| value(view)))
 }
 
@@ -364,8 +415,9 @@ fn by_name<V, const N: usize>(
     };
     let mut counters = 0..N;
     for (name, kind, about, value) in metrics {
-        page.head(name, kind, about);
-        if *kind == "counter" {
+        let is_counter = matches!(kind, Kind::Counter(_));
+        page.head(name, if is_counter { "counter" } else { "gauge" }, about);
+        if is_counter {
             let at = counters.next().unwrap_or_default();
             let of = |totals: [u64; N]| totals.get(at).copied().unwrap_or_default();
             for (of_it, totals) in series.named() {
@@ -391,18 +443,25 @@ fn by_name<V, const N: usize>(
 }
 
 /// What each shard says of all that is gone from it.
-fn gone<const N: usize>(
+fn gone<V, const N: usize>(
     stats: &[Result<ShardStats, Unavailable>],
-    of: fn(&GoneTotals) -> [u64; N],
+    metrics: &[Metric<V>],
 ) -> Vec<Shard<N>> {
     let silent = Shard { answered: false, gone: [0; N] };
-    let said = |stats: &ShardStats| Shard { answered: true, gone: of(&stats.gone) };
+    let said = |stats: &ShardStats| {
+        let mut totals = metrics.iter().filter_map(|(_, kind, ..)| match kind {
+            Kind::Gauge => None,
+            Kind::Counter(of) => Some(of(&stats.gone)),
+        });
+        let gone = std::array::from_fn(|_| totals.next().unwrap_or_default());
+        Shard { answered: true, gone }
+    };
     stats.iter().map(|stats| stats.as_ref().map_or(silent, said)).collect()
 }
 
 fn queues(
     page: &mut Page,
-    series: &mut Series<4>,
+    series: &mut Series<QUEUE_COUNTERS>,
     stats: &[Result<ShardStats, Unavailable>],
     max: usize,
 ) {
@@ -415,24 +474,26 @@ fn queues(
             view: &it.queue,
         }));
     }
-    let what: (&[_], &[_]) = (&QUEUE_METRICS, &["namespace", "queue"]);
-    let gone =
-        gone(stats, |it| [it.enqueued_total, it.succeeded_total, it.failed_total, it.dead_total]);
+    let gone = gone(stats, QUEUE_METRICS);
+    let what: (&[_], &[_]) = (QUEUE_METRICS, &["namespace", "queue"]);
     by_name(page, series, what, &shown, (&gone, max));
 }
 
-const NAMESPACE_METRICS: [Metric<NamespaceView>; 4] = [
-    ("longshore_outcome_bytes", "gauge", "Bytes of outcomes kept.", |it| it.outcome_bytes),
-    ("longshore_dead_bytes", "gauge", "Bytes of dead jobs kept.", |it| it.dead_bytes),
-    ("longshore_tombstones", "gauge", "Ids of forgotten jobs.", |it| it.tombstones),
-    ("longshore_tombstones_dropped_total", "counter", "Ids dropped before their time.", |it| {
-        it.tombstones_dropped_total
-    }),
+const NAMESPACE_METRICS: &[Metric<NamespaceView>] = &[
+    ("longshore_outcome_bytes", Kind::Gauge, "Bytes of outcomes kept.", |it| it.outcome_bytes),
+    ("longshore_dead_bytes", Kind::Gauge, "Bytes of dead jobs kept.", |it| it.dead_bytes),
+    ("longshore_tombstones", Kind::Gauge, "Ids of forgotten jobs.", |it| it.tombstones),
+    (
+        "longshore_tombstones_dropped_total",
+        Kind::Counter(|it| it.tombstones_dropped_total),
+        "Ids dropped before their time.",
+        |it| it.tombstones_dropped_total,
+    ),
 ];
 
 fn namespaces(
     page: &mut Page,
-    series: &mut Series<1>,
+    series: &mut Series<NAMESPACE_COUNTERS>,
     stats: &[Result<ShardStats, Unavailable>],
     max: usize,
 ) {
@@ -445,8 +506,8 @@ fn namespaces(
             view,
         }));
     }
-    let what: (&[_], &[_]) = (&NAMESPACE_METRICS, &["namespace"]);
-    let gone = gone(stats, |it| [it.tombstones_dropped_total]);
+    let gone = gone(stats, NAMESPACE_METRICS);
+    let what: (&[_], &[_]) = (NAMESPACE_METRICS, &["namespace"]);
     by_name(page, series, what, &shown, (&gone, max));
 }
 

@@ -270,7 +270,9 @@ fn check_bulk_bytes<'j>(
 ) -> Result<(), Refusal> {
     let bytes = |job: &NewJob| {
         let tags: usize = job.tags.iter().map(String::len).sum();
-        job.args.len() + tags + job.metadata.as_ref().map_or(0, Bytes::len)
+        let others = [&job.metadata, &job.cursor];
+        let others: usize = others.into_iter().flatten().map(Bytes::len).sum();
+        job.args.len() + tags + others
     };
     check_bytes(field, jobs.map(bytes).sum::<usize>() as u64, bounds.bulk_bytes_max)
 }

@@ -8,31 +8,56 @@ use crate::api::{NewJob, RetryText};
 /// SHA-256, cut to 16 bytes, over each field as tag, length and bytes. Delays count as they were
 /// given, not as the instant that they lead to; JSON counts without white space between tokens.
 pub(super) fn fingerprint(queue: &str, job: &NewJob<'_>) -> [u8; 16] {
+    // Every field is named: one that is added has to be written below, under the next free tag
+    // (26), or a repeated id with another value of it would count as the same request.
+    let NewJob {
+        id: _,
+        queue: _,
+        kind,
+        args,
+        priority,
+        run_at,
+        delay,
+        ordering_key,
+        at_most_once,
+        ttl,
+        expires_at,
+        timeout,
+        lease,
+        max_attempts,
+        max_age,
+        retain,
+        tags,
+        metadata,
+        traceparent,
+        retry,
+        cursor,
+    } = job;
     let mut form = Form(Sha256::new());
     form.text(1, Some(queue));
-    form.text(2, Some(&job.kind));
-    form.json(3, job.args.as_ref().map_or("{}", |args| args.get()));
-    form.number(4, job.priority.map(u64::from));
-    form.number(5, job.run_at.map(|at| at.0));
-    form.number(6, job.delay.map(|delay| delay.0));
-    form.text(7, job.ordering_key.as_deref());
-    form.number(8, job.at_most_once.map(u64::from));
-    form.number(9, job.ttl.map(|ttl| ttl.0));
-    form.number(10, job.expires_at.map(|at| at.0));
-    form.number(11, job.timeout.map(|timeout| timeout.0));
-    form.number(12, job.lease.map(|lease| lease.0));
-    form.number(13, job.max_attempts.map(u64::from));
-    form.number(14, job.max_age.map(|age| age.0));
-    form.number(15, job.retain.map(|retain| retain.0));
-    for tag in job.tags.iter().flatten() {
+    form.text(2, Some(kind));
+    form.json(3, args.as_ref().map_or("{}", |args| args.get()));
+    form.number(4, priority.map(u64::from));
+    form.number(5, run_at.map(|at| at.0));
+    form.number(6, delay.map(|delay| delay.0));
+    form.text(7, ordering_key.as_deref());
+    form.number(8, at_most_once.map(u64::from));
+    form.number(9, ttl.map(|ttl| ttl.0));
+    form.number(10, expires_at.map(|at| at.0));
+    form.number(11, timeout.map(|timeout| timeout.0));
+    form.number(12, lease.map(|lease| lease.0));
+    form.number(13, max_attempts.map(u64::from));
+    form.number(14, max_age.map(|age| age.0));
+    form.number(15, retain.map(|retain| retain.0));
+    for tag in tags.iter().flatten() {
         form.text(16, Some(tag));
     }
-    if let Some(metadata) = &job.metadata {
+    if let Some(metadata) = metadata {
         form.json(17, metadata.get());
     }
-    form.text(18, job.traceparent.as_deref());
-    form.retry(job.retry.as_ref());
-    if let Some(cursor) = &job.cursor {
+    form.text(18, traceparent.as_deref());
+    form.retry(retry.as_ref());
+    if let Some(cursor) = cursor {
         form.json(25, cursor.get());
     }
     form.finish()

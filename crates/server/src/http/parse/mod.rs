@@ -1,5 +1,6 @@
-//! From untrusted bytes to commands: pure functions, one file per kind of request. What the engine
-//! checks is left to it; here is what only JSON over HTTP has.
+//! From untrusted bytes to commands: pure functions, one file per kind of request. Used by
+//! HTTP and gRPC: what only JSON has is checked here; names and sizes are, too, in the words of the
+//! API, and the engine checks them again.
 
 mod admin;
 mod bounds;
