@@ -2,39 +2,31 @@
 //! the middle. It ends with a report of what was checked, not of what was hoped.
 
 mod archive;
-mod board;
-mod check;
-mod crew;
-mod files;
-mod ledger;
-mod line;
 mod report;
 mod worker;
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use clap::Args;
 use longshore_server::api::{
-    DurationText, EnqueueBulk, EnqueueBulkAnswer, NewJob, QueueRecord, RawJson, RetryText,
+    DurationText, EnqueueBulk, EnqueueBulkAnswer, JobList, JobRecord, NewJob, QueueRecord, RawJson,
+    RetryText,
 };
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, interval};
 
-use self::board::Board;
-use self::check::{Checked, check};
-use self::crew::{Crew, Places, Work};
-use self::files::SourceFile;
-use self::ledger::{Ledger, Plan};
+use self::archive::SourceFile;
+use self::report::Report;
 pub(crate) use self::report::program;
-use self::report::{Report, Ride};
-use self::worker::ArchiveArgs;
 pub(crate) use self::worker::{DemoWorkerArgs, execute_worker};
 use crate::cli::Context;
 use crate::client::{Client, read};
-use crate::failure::{Failure, Kind};
+use crate::failure::Failure;
+use crate::launch::{Process, ServerProcess};
 use crate::output::{self, Format, bytes, count, grouped, note};
 use crate::signals::Signals;
 
@@ -63,293 +55,299 @@ pub(crate) struct DemoArgs {
     /// Do not take the time that makes small folders watchable
     #[arg(long)]
     full_speed: bool,
-    /// What standard output is for: in JSON only the report goes there.
-    #[arg(skip)]
-    format: Format,
 }
 
-impl DemoArgs {
-    /// Tells the person who watches.
-    fn say(&self, text: &str) -> std::io::Result<()> {
-        match self.format {
-            Format::Table => output::line(text),
-            Format::Json => {
-                note(text);
-                Ok(())
-            }
-        }
-    }
+/// A demo under way.
+struct Demo {
+    /// Standard output is for the report alone.
+    is_quiet: bool,
+    folder: PathBuf,
+    out: PathBuf,
+    files: Vec<SourceFile>,
+    server: ServerProcess,
+    client: Client,
+    workers: Vec<Process>,
+    /// The least time for each file.
+    pace: DurationText,
+    report: Report,
 }
 
-pub(crate) async fn execute(mut args: DemoArgs, context: &Context) -> Result<ExitCode> {
-    args.format = context.format;
+pub(crate) async fn execute(args: DemoArgs, context: &Context) -> Result<ExitCode> {
     let mut signals = Signals::listen()?;
-    let (places, files) = prepare(&args)?;
-    args.say(&format!(
-        "Longshore demo: {} ({}) of {} into {}",
-        count(files.len() as u64, "file"),
-        bytes(files.iter().map(|file| file.bytes).sum()),
-        places.folder.display(),
-        places.archive.display()
-    ))?;
-    let work = Work { concurrency: CONCURRENCY, pace: DurationText(0) };
-    let mut crew = Crew::start(places.clone(), work).await?;
-    args.say(&format!(
-        "  server   process {}, http://{}, everything it knows is in {}",
-        crew.server.process.pid,
-        crew.server.address,
-        places.store.display()
-    ))?;
+    let is_quiet = context.format == Format::Json;
+    let mut demo = Demo::prepare(&args, is_quiet).await?;
     let outcome = tokio::select! {
-        outcome = play(&mut crew, &args, &places, &files) => Some(outcome),
+        outcome = demo.play(&args) => Some(outcome),
         () = signals.next() => None,
     };
     let Some(outcome) = outcome else {
         note("interrupted: stopping workers and server");
         tokio::select! {
-            () = crew.stop(Duration::from_secs(3)) => {}
+            () = demo.stop(Duration::from_secs(3)) => {}
             // Whoever insists is heard: dropping the processes kills them.
             () = signals.next() => {}
         }
         note("nothing is left running; run it again and it goes on where it was");
         return Ok(ExitCode::from(130));
     };
-    crew.stop(Duration::from_secs(10)).await;
-    let report = outcome?;
-    match args.format {
-        Format::Table => report.print(&places)?,
-        Format::Json => output::json(&report.summary(&places))?,
+    demo.stop(Duration::from_secs(10)).await;
+    outcome?;
+    if is_quiet {
+        output::json(&demo.report)?
+    } else {
+        demo.report.print()?
     }
-    Ok(if report.is_sound() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if demo.report.sound { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Finds the files, and makes the folders.
-fn prepare(args: &DemoArgs) -> Result<(Places, Vec<SourceFile>)> {
-    if args.workers == 0 || args.workers > 64 {
-        return Err(Failure::usage(format!("{} workers: 1 to 64 can be had", args.workers)).into());
+impl Demo {
+    /// Finds the files, makes the folders, and starts the server.
+    async fn prepare(args: &DemoArgs, is_quiet: bool) -> Result<Self> {
+        if args.workers == 0 || args.workers > 64 {
+            let why = format!("{} workers: 1 to 64 can be had", args.workers);
+            return Err(Failure::usage(why).into());
+        }
+        let (shown, out) = (args.folder.display(), args.out.clone());
+        let folder = args.folder.canonicalize();
+        let folder = folder.map_err(|error| Failure::usage(format!("folder {shown}: {error}")))?;
+        for path in [out.join("archive"), out.join("logs")] {
+            fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display()))?;
+        }
+        let (files, skipped) =
+            archive::walk(&folder, &out).with_context(|| format!("cannot read {shown}"))?;
+        if let Some(path) = skipped.first() {
+            let (path, number) = (path.display(), count(skipped.len() as u64, "file"));
+            note(&format!(
+                "not archived, since it cannot be read or named: {number}, such as {path}"
+            ));
+        }
+        if files.is_empty() {
+            return Err(Failure::usage(format!("folder {shown} has no files to archive")).into());
+        }
+        let log = out.join("logs/server.log");
+        let server = ServerProcess::start(&out.join("store"), "127.0.0.1:0", &log).await?;
+        let client = Client::new(&server.address, None)?;
+        let report = Report::new(files.len() as u64, &out);
+        let (workers, pace) = (Vec::new(), DurationText(0));
+        Ok(Self { is_quiet, folder, out, files, server, client, workers, pace, report })
     }
-    let shown = args.folder.display();
-    let folder = args.folder.canonicalize();
-    let folder = folder.map_err(|error| Failure::usage(format!("folder {shown}: {error}")))?;
-    let make = |path: &Path| {
-        fs::create_dir_all(path).with_context(|| format!("cannot make {}", path.display()))
-    };
-    make(&args.out)?;
-    let (files, skipped) =
-        files::walk(&folder, &args.out).with_context(|| format!("cannot read {shown}"))?;
-    for path in skipped.iter().take(3) {
-        note(&format!("not archived, since it cannot be read or named: {}", path.display()));
-    }
-    if skipped.len() > 3 {
-        note(&format!("... and {} more", skipped.len() - 3));
-    }
-    if files.is_empty() {
-        return Err(Failure::usage(format!("folder {shown} has no files to archive")).into());
-    }
-    let out = &args.out;
-    let (archive, store, logs) = (out.join("archive"), out.join("store"), out.join("logs"));
-    make(&archive)?;
-    make(&logs)?;
-    Ok((Places { folder, archive, store, logs }, files))
-}
 
-/// Everything from the first job to the last check.
-async fn play(
-    crew: &mut Crew,
-    args: &DemoArgs,
-    places: &Places,
-    files: &[SourceFile],
-) -> Result<Report> {
-    let client = Client::new(&crew.server.address, None)?;
-    let all: Vec<_> = files.iter().collect();
-    let new = enqueue(&client, &all, "").await?;
-    let again = files.len() as u64 - new;
-    args.say(&format!(
-        "  enqueued {} ({} new, {} known from before)",
-        count(files.len() as u64, "job"),
-        grouped(new),
-        grouped(again)
-    ))?;
-    let mut rides = Vec::new();
-    let pending = backlog(&queue(&client).await?);
-    if pending > 0 {
-        rides.push(ride(crew, args, &client, files, pending).await?);
+    /// Tells the person who watches.
+    fn say(&self, text: &str) -> std::io::Result<()> {
+        if self.is_quiet {
+            note(text);
+            return Ok(());
+        }
+        output::line(text)
     }
-    let mut checked = verify(places, files).await?;
-    if !checked.missing.is_empty() {
-        // The jobs are done, but somebody took files out of the archive since.
-        let lost: HashSetOf<'_> = checked.missing.iter().map(String::as_str).collect();
-        let missing: Vec<_> =
-            files.iter().filter(|file| lost.contains(file.path.as_str())).collect();
-        args.say(&format!(
-            "  {} not in the archive: enqueued once more",
-            count(missing.len() as u64, "file")
+
+    /// Everything from the first job to the last check.
+    async fn play(&mut self, args: &DemoArgs) -> Result<()> {
+        let total = self.files.len() as u64;
+        self.say(&format!(
+            "Longshore demo: {} ({}) of {} into {}",
+            count(total, "file"),
+            bytes(self.files.iter().map(|file| file.bytes).sum()),
+            self.folder.display(),
+            self.out.join("archive").display()
         ))?;
-        let round = uuid::Uuid::now_v7().to_string();
-        let pending = enqueue(&client, &missing, &round).await?;
-        rides.push(ride(crew, args, &client, files, pending).await?);
-        checked = verify(places, files).await?;
+        self.say(&format!(
+            "  server   process {}, http://{}, everything it knows is in {}",
+            self.server.process.pid,
+            self.server.address,
+            self.out.join("store").display()
+        ))?;
+        let all = self.files.clone();
+        self.report.new_jobs = self.enqueue(&all, "").await?;
+        self.say(&format!(
+            "  enqueued {} ({} new, {} known from before)",
+            count(total, "job"),
+            grouped(self.report.new_jobs),
+            grouped(total - self.report.new_jobs)
+        ))?;
+        let pending = backlog(&self.queue().await?);
+        if pending > 0 {
+            self.ride(args, pending).await?;
+        }
+        let mut missing = self.check().await?;
+        if !missing.is_empty() {
+            // The jobs are done, but somebody took files out of the archive since.
+            let lost = count(missing.len() as u64, "file");
+            self.say(&format!("  {lost} not in the archive: enqueued once more"))?;
+            let again = self.enqueue(&missing, &uuid::Uuid::now_v7().to_string()).await?;
+            self.ride(args, again).await?;
+            missing = self.check().await?;
+        }
+        self.report.sound = missing.is_empty();
+        self.report.missing = missing.into_iter().map(|file| file.path).collect();
+        self.report.dead_jobs = self.queue().await?.dead;
+        Ok(())
     }
-    let dead = queue(&client).await?.dead;
-    Ok(Report { files: files.len() as u64, new, rides, checked, dead })
-}
 
-type HashSetOf<'a> = std::collections::HashSet<&'a str>;
-
-async fn verify(places: &Places, files: &[SourceFile]) -> Result<Checked> {
-    let (archive, folder) = (places.archive.clone(), places.folder.clone());
-    let files = files.to_vec();
-    Ok(tokio::task::spawn_blocking(move || check(&archive, &folder, &files)).await??)
-}
-
-/// Enqueues one job per file. Answers how many of them the server had not known.
-async fn enqueue(client: &Client, files: &[&SourceFile], round: &str) -> Result<u64> {
-    let path = client.path(&format!("/queues/{QUEUE}/jobs"));
-    let mut new = 0;
-    for bulk in files.chunks(BULK) {
-        let jobs = bulk.iter().map(|file| {
-            let mut job = NewJob::of(KIND);
-            job.id = Some(file.job_id(round).to_string().parse()?);
-            job.args = Some(RawJson::of(&ArchiveArgs { path: file.path.clone() })?);
-            job.max_attempts = Some(10);
-            job.retry = Some(RetryText::Constant { delay: DurationText::seconds(1) });
-            Ok(job)
-        });
-        let jobs = jobs.collect::<Result<Vec<_>>>()?;
-        let count = jobs.len() as u64;
-        let body = client.post(&path, &EnqueueBulk { jobs }).await?;
-        let answer: EnqueueBulkAnswer = read(&body)?;
-        new += count - answer.replayed.min(count);
+    /// Enqueues one job per file. Answers how many of them the server had not known.
+    async fn enqueue(&self, files: &[SourceFile], round: &str) -> Result<u64> {
+        let path = self.client.path(&format!("/queues/{QUEUE}/jobs"));
+        let mut new = 0;
+        for bulk in files.chunks(BULK) {
+            let jobs = bulk.iter().map(|file| {
+                let mut job = NewJob::of(KIND);
+                job.id = Some(file.job_id(round).to_string().parse()?);
+                job.args = Some(RawJson::of(&worker::ArchiveArgs { path: file.path.clone() })?);
+                job.max_attempts = Some(10);
+                job.retry = Some(RetryText::Constant { delay: DurationText::seconds(1) });
+                Ok(job)
+            });
+            let jobs = jobs.collect::<Result<Vec<_>>>()?;
+            let body = self.client.post(&path, &EnqueueBulk { jobs }).await?;
+            let answer: EnqueueBulkAnswer = read(&body)?;
+            new += bulk.len() as u64 - answer.replayed.min(bulk.len() as u64);
+        }
+        Ok(new)
     }
-    Ok(new)
-}
 
-async fn queue(client: &Client) -> Result<QueueRecord> {
-    Ok(read(&client.get(&client.path(&format!("/queues/{QUEUE}"))).await?)?)
+    async fn queue(&self) -> Result<QueueRecord> {
+        Ok(read(&self.client.get(&self.client.path(&format!("/queues/{QUEUE}"))).await?)?)
+    }
+
+    /// Reads the whole archive. Answers the files that are missing or wrong in it.
+    async fn check(&mut self) -> Result<Vec<SourceFile>> {
+        let (archive, folder) = (self.out.join("archive"), self.folder.clone());
+        let files = self.files.clone();
+        let check = move || archive::check(&archive, &folder, &files);
+        let (bytes, missing) = tokio::task::spawn_blocking(check).await??;
+        self.report.archived = (self.files.len() - missing.len()) as u64;
+        self.report.archive_bytes = bytes;
+        Ok(missing)
+    }
+
+    /// Works off `pending` jobs, killing and restarting on the way, the first time.
+    async fn ride(&mut self, args: &DemoArgs, pending: u64) -> Result<()> {
+        let hands = (args.workers * CONCURRENCY) as u64;
+        let pace_ms = (WATCHABLE_MS * hands / pending.max(1)).min(1000);
+        self.pace = DurationText(if args.full_speed || pace_ms < 3 { 0 } else { pace_ms });
+        if self.pace.0 > 0 {
+            let why = "so that there is something to watch; --full-speed takes none";
+            self.say(&format!("  pace     each file takes {} at least, {why}", self.pace))?;
+        }
+        for number in self.workers.len() + 1..=args.workers {
+            let worker = self.start_worker(number)?;
+            self.workers.push(worker);
+        }
+        let kills = self.report.jobs_done == 0;
+        let (start, mut told) = (Instant::now(), Instant::now());
+        let mut tick = interval(Duration::from_millis(50));
+        loop {
+            tick.tick().await;
+            let left = backlog(&self.queue().await?);
+            let done = pending - left.min(pending);
+            if kills {
+                self.disturb(done, pending).await?;
+            }
+            if left == 0 {
+                break;
+            }
+            if told.elapsed() >= Duration::from_secs(1) {
+                told = Instant::now();
+                let rate = done as f64 / start.elapsed().as_secs_f64();
+                let (done, all) = (grouped(done), grouped(pending));
+                self.say(&format!("  {done} of {all} files, {rate:.0} files/s"))?;
+            }
+            if self.server.process.has_ended() {
+                let log = self.out.join("logs/server.log");
+                anyhow::bail!("the server ended by itself; see {}", log.display());
+            }
+        }
+        self.report.jobs_done += pending;
+        self.report.seconds += start.elapsed().as_secs_f64();
+        self.report.paced |= self.pace.0 > 0;
+        self.report.delivered_again = self.jobs("", |job| job.attempt > 1).await?.len() as u64;
+        Ok(())
+    }
+
+    /// Kills what is due to be killed, while it is at work, and starts it again.
+    async fn disturb(&mut self, done: u64, pending: u64) -> Result<()> {
+        let progress = format!("after {} of {}", grouped(done), grouped(pending));
+        let report = &self.report;
+        if report.worker_killed_after.is_none() && done >= pending * 3 / 10 {
+            // Whoever has a job loses it.
+            let busy = self.jobs("&state=running", |_| true).await?;
+            let number = busy.iter().flatten().find_map(|name| name.strip_prefix("demo-"));
+            let number = number.and_then(|number| number.parse::<usize>().ok()).unwrap_or_default();
+            let Some(worker) = self.workers.get_mut(number.wrapping_sub(1)) else {
+                return Ok(());
+            };
+            let pid = worker.pid;
+            worker.kill().await?;
+            self.report.worker_killed_after = Some(done);
+            self.say(&format!("  SIGKILL  worker {number} (process {pid}), {progress}"))?;
+            self.workers[number - 1] = self.start_worker(number)?;
+        } else if report.server_killed_after.is_none()
+            && report.worker_killed_after.is_some()
+            && done >= pending * 6 / 10
+            && done < pending
+        {
+            let pid = self.server.process.pid;
+            self.server.process.kill().await?;
+            self.report.server_killed_after = Some(done);
+            self.say(&format!("  SIGKILL  the server (process {pid}), {progress}"))?;
+            let (start, log) = (Instant::now(), self.out.join("logs/server.log"));
+            let (store, address) = (self.out.join("store"), self.server.address.clone());
+            self.server = ServerProcess::start(&store, &address, &log).await?;
+            let (pid, ms) = (self.server.process.pid, start.elapsed().as_millis() as u64);
+            self.report.server_away_ms = Some(ms);
+            let what = format!("is ready after {ms} ms, and the workers go on");
+            self.say(&format!("  restart  the server (process {pid}) {what}"))?;
+        }
+        Ok(())
+    }
+
+    /// The workers of all jobs of the queue that `query` and `filter` pick.
+    async fn jobs(
+        &self,
+        query: &str,
+        filter: impl Fn(&JobRecord<'_>) -> bool,
+    ) -> Result<Vec<Option<String>>> {
+        let (mut found, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let path = self.client.path(&format!("/jobs?queue={QUEUE}&limit=100{query}{cursor}"));
+            let body = self.client.get(&path).await?;
+            let page: JobList<'_> = read(&body)?;
+            let picked = page.jobs.iter().filter(|job| filter(job));
+            found.extend(picked.map(|job| Some(job.running.as_ref()?.worker.clone())));
+            let Some(next) = page.next else { return Ok(found) };
+            cursor = format!("&cursor={next}");
+        }
+    }
+
+    fn start_worker(&self, number: usize) -> Result<Process> {
+        let log = self.out.join(format!("logs/worker-{number}.log"));
+        let log = File::options().create(true).append(true).open(log)?;
+        let (name, pace) = (format!("demo-{number}"), self.pace.to_string());
+        let archive = self.out.join("archive");
+        let named: [(&str, &OsStr); 5] = [
+            ("--at", OsStr::new(&self.server.address)),
+            ("--folder", self.folder.as_os_str()),
+            ("--archive", archive.as_os_str()),
+            ("--pace", OsStr::new(&pace)),
+            ("--name", OsStr::new(&name)),
+        ];
+        let named = named.into_iter().flat_map(|(flag, value)| [OsStr::new(flag), value]);
+        let args: Vec<_> = std::iter::once(OsStr::new("demo-worker")).chain(named).collect();
+        Ok(Process::start(&args, log)?.0)
+    }
+
+    /// Stops the workers, then the server, all of them gracefully where they can.
+    async fn stop(&mut self, patience: Duration) {
+        self.workers.iter().for_each(Process::terminate);
+        for worker in &mut self.workers {
+            let _ = worker.wait(patience).await;
+        }
+        self.server.process.terminate();
+        let _ = self.server.process.wait(patience).await;
+    }
 }
 
 fn backlog(queue: &QueueRecord) -> u64 {
     let waiting = queue.ready + queue.scheduled + queue.retrying + queue.blocked;
     waiting + queue.held + queue.running
-}
-
-/// Works off `pending` jobs, killing and restarting on the way.
-async fn ride(
-    crew: &mut Crew,
-    args: &DemoArgs,
-    client: &Client,
-    files: &[SourceFile],
-    pending: u64,
-) -> Result<Ride> {
-    let hands = (args.workers * CONCURRENCY) as u64;
-    let pace_ms = (WATCHABLE_MS * hands / pending.max(1)).min(1000);
-    let pace = DurationText(if args.full_speed || pace_ms < 3 { 0 } else { pace_ms });
-    crew.set_work(Work { concurrency: CONCURRENCY, pace });
-    while crew.workers() < args.workers {
-        crew.add_worker()?;
-    }
-    if pace.0 > 0 {
-        let why = "so that there is something to watch; --full-speed takes none";
-        args.say(&format!("  pace     each file takes {pace} at least, {why}"))?;
-    }
-    let all_pending = pending == files.len() as u64;
-    let total_bytes = all_pending.then(|| files.iter().map(|file| file.bytes).sum());
-    let mut board = Board::new(pending, total_bytes, args.workers, args.format);
-    let mut course = Course {
-        ledger: Ledger::new(args.workers),
-        plan: Plan::for_jobs(pending),
-        pending,
-        left: pending,
-        ride: Ride { pace, ..Ride::default() },
-    };
-    let start = Instant::now();
-    let mut tick = interval(Duration::from_millis(100));
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    while course.left > 0 {
-        tokio::select! {
-            (worker, line) = crew.next_line() => {
-                course.ledger.note(worker, &line);
-                board.show_worker(worker, &line);
-            }
-            _ = tick.tick() => course.left = backlog(&queue(client).await?),
-        }
-        course.disturb(crew, &board).await?;
-        board.advance(course.done(), course.ledger.bytes);
-    }
-    let mut ride = course.ride;
-    ride.took = start.elapsed();
-    while let Some((worker, line)) = crew.line_at_hand() {
-        course.ledger.note(worker, &line);
-    }
-    board.close();
-    ride.jobs = pending;
-    ride.unchanged = course.ledger.unchanged;
-    ride.delivered_again = course.ledger.delivered_again();
-    ride.failures = course.ledger.failures;
-    Ok(ride)
-}
-
-/// How far a ride is.
-struct Course {
-    ledger: Ledger,
-    plan: Plan,
-    pending: u64,
-    /// Jobs that the queue still holds, as last asked.
-    left: u64,
-    ride: Ride,
-}
-
-impl Course {
-    fn done(&self) -> u64 {
-        (self.pending - self.left.min(self.pending)).max(self.ledger.stored().min(self.pending))
-    }
-
-    /// Kills what is due to be killed, while it is at work, and starts it again.
-    async fn disturb(&mut self, crew: &mut Crew, board: &Board) -> Result<()> {
-        let done = self.done();
-        let Some(victim) = self.ledger.busiest() else { return Ok(()) };
-        if self.ride.worker_killed_at.is_none() && done >= self.plan.kill_worker_at {
-            let pid = crew.kill_worker(victim).await?;
-            while let Some((worker, line)) = crew.line_at_hand() {
-                self.ledger.note(worker, &line);
-            }
-            let held = self.ledger.forget(victim);
-            self.ride.worker_killed_at = Some(done);
-            board.mark_worker(victim, "killed with SIGKILL");
-            board.say(&format!(
-                "  SIGKILL  worker {} (process {pid}) with {} in hand, after {} of {}",
-                victim + 1,
-                count(held as u64, "job"),
-                grouped(done),
-                grouped(self.pending)
-            ));
-            crew.restart_worker(victim)?;
-        } else if self.ride.worker_killed_at.is_some()
-            && self.ride.server_killed_at.is_none()
-            && done >= self.plan.kill_server_at
-        {
-            let pid = crew.kill_server().await?;
-            self.ride.server_killed_at = Some(done);
-            board.say(&format!(
-                "  SIGKILL  the server (process {pid}), after {} of {}",
-                grouped(done),
-                grouped(self.pending)
-            ));
-            let start = Instant::now();
-            crew.restart_server().await?;
-            self.ride.server_away = start.elapsed();
-            board.say(&format!(
-                "  restart  the server (process {}) is ready after {} ms, and the workers go on",
-                crew.server.process.pid,
-                self.ride.server_away.as_millis()
-            ));
-        }
-        if crew.server.process.has_ended() {
-            bail!(
-                Failure::new(Kind::Other, "the server ended by itself")
-                    .hint(format!("see {}", crew.server_log().display()))
-            );
-        }
-        Ok(())
-    }
 }

@@ -13,7 +13,7 @@ use longshore_engine::{Answer, Command, ConsumerId, Delivery, Position, SealedGr
 use longshore_store::Lsm;
 
 use crate::clock::Clocks;
-use crate::commit::{Commit, Committer, group_of};
+use crate::commit::{Committer, group_of};
 use crate::courier::{HandedJobs, News, Place, Round, Subscriber};
 use crate::flush::FlushThread;
 use crate::inbox::{Call, GiveBacks, Rest, Signals};
@@ -290,13 +290,9 @@ impl Shard {
             return None;
         }
         let begun = Instant::now();
-        match self.committer.commit_here(group) {
-            Commit::Durable(durable) => {
-                self.takes_guests = begun.elapsed() <= GUEST_COMMIT_MAX;
-                Some(durable)
-            }
-            Commit::HandedOver => None,
-        }
+        let durable = self.committer.commit_here(group);
+        self.takes_guests = durable.is_some() && begun.elapsed() <= GUEST_COMMIT_MAX;
+        durable
     }
 
     fn deliver(&mut self, consumer: ConsumerId, jobs: Vec<Delivery>) {

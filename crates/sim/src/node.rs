@@ -240,8 +240,8 @@ impl Node {
         level
     }
 
-    /// Takes up what waits, round by round, and ends the turn. A stream that does not stand any more
-    /// becomes no consumer.
+    /// Takes up what waits, round by round, and ends the turn. A stream that does not stand any
+    /// more becomes no consumer.
     pub(crate) fn take_turn(
         &mut self,
         rounds: u64,

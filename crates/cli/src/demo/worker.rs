@@ -6,17 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use longshore_server::api::{DurationText, JobIdText, RawJson};
+use longshore_server::api::{DurationText, RawJson};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::archive::{self, Stored};
-use super::line::Line;
-use super::{KIND, LEASE, QUEUE};
+use super::{CONCURRENCY, KIND, LEASE, QUEUE, archive};
 use crate::client::Client;
 use crate::launch;
-use crate::output;
 use crate::signals::stop_on_signal;
 use crate::work::{Assignment, News, Runner, Settings, Stop, Verdict, run};
 
@@ -31,9 +28,6 @@ pub(crate) struct DemoWorkerArgs {
     /// Where they go
     #[arg(long)]
     archive: PathBuf,
-    /// How many at a time
-    #[arg(long)]
-    concurrency: usize,
     /// The least time for each
     #[arg(long)]
     pace: DurationText,
@@ -49,22 +43,13 @@ pub(super) struct ArchiveArgs {
     pub(super) path: String,
 }
 
-/// The result of a job.
-#[derive(Debug, Serialize)]
-struct ArchiveResult {
-    sha256: String,
-    bytes: u64,
-    compressed: u64,
-    unchanged: bool,
-}
-
 pub(crate) async fn execute_worker(args: DemoWorkerArgs) -> anyhow::Result<ExitCode> {
     launch::end_with_parent();
     let client = Client::new(&args.at, None)?;
     let settings = Settings {
         queues: vec![QUEUE.to_owned()],
         kinds: Some(vec![KIND.to_owned()]),
-        concurrency: args.concurrency,
+        concurrency: CONCURRENCY,
         lease: Some(LEASE),
         grace: Duration::from_secs(5),
         name: args.name,
@@ -92,57 +77,29 @@ impl Runner for Archiver {
         if !is_below(&path) {
             return Verdict::Discard(None);
         }
-        tell(&Line::Archiving { id: job.id, path: path.clone() });
         let (archive, source) = (self.archive.clone(), self.folder.join(&path));
         let stored = tokio::task::spawn_blocking(move || archive::store(&archive, &path, &source));
         let verdict = match stored.await {
-            Ok(Ok(stored)) => acked(job.id, stored),
+            Ok(Ok(stored)) => Verdict::Ack(RawJson::of(&stored).ok()),
             // There is nothing to archive any more.
             Ok(Err(error)) if error.kind() == std::io::ErrorKind::NotFound => {
                 Verdict::Discard(None)
             }
-            Ok(Err(error)) => failed(job.id, &error.to_string()),
-            Err(error) => failed(job.id, &error.to_string()),
+            Ok(Err(error)) => Verdict::failed("archive", error.to_string()),
+            Err(error) => Verdict::failed("archive", error.to_string()),
         };
         tokio::time::sleep_until(until).await;
         verdict
     }
 
-    fn hear(&self, news: &News<'_>) {
-        match news {
-            News::Leased(job) => tell(&Line::Leased { id: job.id, attempt: job.attempt }),
-            News::Settled(id) => tell(&Line::Settled { id: *id }),
-            News::Lost(id, why) => {
-                tell(&Line::Failed { id: *id, message: (*why).to_owned() });
-            }
-            News::Cancelled(id) => {
-                tell(&Line::Failed { id: *id, message: "it was cancelled".to_owned() });
-            }
-            News::Ended(..) | News::Short(..) | News::Away(_) | News::Back | News::Stopping(_) => {}
-        }
-    }
-}
-
-fn acked(id: JobIdText, stored: Stored) -> Verdict {
-    let Stored { sha256, bytes, compressed, unchanged } = stored;
-    tell(&Line::Stored { id, bytes, unchanged });
-    Verdict::Ack(RawJson::of(&ArchiveResult { sha256, bytes, compressed, unchanged }).ok())
-}
-
-fn failed(id: JobIdText, message: &str) -> Verdict {
-    tell(&Line::Failed { id, message: message.to_owned() });
-    Verdict::failed("archive", message)
+    /// Everything that is told stands at the server.
+    fn hear(&self, _news: &News<'_>) {}
 }
 
 /// Whether a path stays below the folder that it is relative to.
 fn is_below(path: &str) -> bool {
     !path.is_empty()
         && Path::new(path).components().all(|part| matches!(part, Component::Normal(_)))
-}
-
-fn tell(line: &Line) {
-    // Without a demo that listens there is nobody to tell.
-    let _ = output::line(&String::from_utf8_lossy(&crate::client::to_json(line)));
 }
 
 #[cfg(test)]

@@ -168,7 +168,7 @@ pub(super) fn tell(news: &News<'_>, quiet: bool) {
         News::Stopping(running) => {
             note(&format!("stopping: taking no more, waiting for {running} running"));
         }
-        News::Ended(..) | News::Leased(_) | News::Settled(_) => {}
+        News::Ended(..) => {}
     }
 }
 

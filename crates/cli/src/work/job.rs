@@ -118,12 +118,8 @@ pub(crate) trait Runner: Send + Sync + 'static {
 /// What a worker tells about itself.
 #[derive(Debug)]
 pub(crate) enum News<'a> {
-    /// A job was handed over.
-    Leased(&'a Assignment),
     /// A run ended so, after so long.
     Ended(&'a Assignment, &'a Verdict, Duration),
-    /// The server knows that a run ended.
-    Settled(JobIdText),
     /// Runs cannot be begun for this lack: fewer are taken until they can.
     Short(&'a str),
     /// Somebody called the job off: its run is stopped.

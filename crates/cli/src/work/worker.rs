@@ -321,11 +321,8 @@ impl<R: Runner> Worker<R> {
     /// What became of each settlement of an answered request.
     fn on_answers(&mut self, sent: Vec<SettlementText<'static>>, answers: Vec<SettledText>) {
         for (settlement, answer) in sent.into_iter().zip(answers) {
-            match answer.error {
-                None => self.runner.hear(&News::Settled(settlement.id)),
-                Some(problem) => {
-                    self.on_settlement_refused(&settlement, &problem.code, &problem.detail);
-                }
+            if let Some(problem) = answer.error {
+                self.on_settlement_refused(&settlement, &problem.code, &problem.detail);
             }
         }
         self.one_by_one &= !self.done.is_empty();
@@ -351,13 +348,11 @@ impl<R: Runner> Worker<R> {
     ) {
         let ended = [LEASE_LOST, "job_unknown", "job_gone"].contains(&code);
         let timed_out = settlement.error.as_ref().is_some_and(|error| error.kind == TIMEOUT);
-        if code == LEASE_LOST && timed_out {
-            // The server ended the run by the same clock: both say the same.
-            self.runner.hear(&News::Settled(settlement.id));
-        } else if !ended && settlement.verdict == VerdictText::Ack && settlement.result.is_some() {
+        if !ended && settlement.verdict == VerdictText::Ack && settlement.result.is_some() {
             let verdict = Verdict::failed("result_refused", message);
             self.done.push(verdict.settlement(settlement.id, settlement.token));
-        } else {
+        } else if code != LEASE_LOST || !timed_out {
+            // Else the server ended the run by the same clock: both say the same.
             self.runner.hear(&News::Lost(settlement.id, message));
         }
     }
@@ -368,7 +363,6 @@ impl<R: Runner> Worker<R> {
     }
 
     fn start(&mut self, job: Assignment) {
-        self.runner.hear(&News::Leased(&job));
         let key = (job.id, job.token);
         let (stop, stopped) = watch::channel(Stop::No);
         let in_hand = InHand {

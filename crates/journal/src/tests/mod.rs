@@ -10,15 +10,7 @@ use std::path::PathBuf;
 use tempfile::TempDir;
 
 use crate::conformance::{self, Subject};
-use crate::{FaultyJournal, FileConfig, FileJournal, MemoryJournal, Prepare, SimDisk};
-
-impl Subject for MemoryJournal {
-    type Journal = Self;
-
-    fn open(&mut self) -> Self {
-        self.clone()
-    }
-}
+use crate::{FaultyJournal, FileConfig, FileJournal, Prepare, SimDisk};
 
 impl Subject for SimDisk {
     type Journal = FaultyJournal;
@@ -49,11 +41,6 @@ impl Subject for FileSubject {
     fn open(&mut self) -> FileJournal {
         FileJournal::open(self.path(), self.config).unwrap().0
     }
-}
-
-#[test]
-fn the_journal_in_memory_conforms() {
-    conformance::run(MemoryJournal::new);
 }
 
 #[test]
