@@ -98,7 +98,8 @@ pub(super) fn walk(folder: &Path, output: &Path) -> io::Result<(Vec<SourceFile>,
 }
 
 /// Reads the whole archive. Answers its size, and the files that are missing or wrong in it; what
-/// has changed or gone since may be there as it was or as it is. Drafts of killed workers are removed.
+/// has changed or gone since may be there as it was or as it is. Drafts of killed workers are
+/// removed.
 pub(super) fn check(
     archive: &Path,
     folder: &Path,
