@@ -93,6 +93,11 @@ fn who_waits_is_granted_jobs_soon_after_the_disk_has_room_again() {
         let waits = node.call("default", Command::LeaseJobs(another));
         let mut waits = std::pin::pin!(waits);
         assert!(waits.as_mut().now_or_never().is_none());
+        let waiting = async || {
+            let stats = node.shard_stats().await;
+            stats.iter().flatten().map(|stats| stats.waiting_requests).sum::<u64>()
+        };
+        while waiting().await == 0 {}
         free.store(5, Ordering::SeqCst);
         node.look_at_disk();
         let Settlement { id, token, .. } = settlement(leased[0].id, leased[0].token);
