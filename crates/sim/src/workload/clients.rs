@@ -114,14 +114,13 @@ impl Client {
         next_id: &mut u64,
     ) -> Command {
         let command = match &mut self.role {
-            Role::Producer { .. } if random.percent(6) => ops::schedule::sample(random),
             Role::Producer { again } => match again.take().filter(|_| random.percent(75)) {
                 Some(again) => Command::EnqueueJobs(again),
                 None => Command::EnqueueJobs(ops::enqueue::sample(random, next_id)),
             },
             Role::Worker(worker) => worker.next(random, next_id),
             Role::Admin { operates: true } if random.percent(25) => ops::operation::sample(random),
-            Role::Admin { .. } if random.percent(30) => ops::schedule::sample(random),
+            Role::Admin { .. } if random.percent(20) => ops::schedule::sample(random),
             Role::Admin { .. } => ops::admin::sample(random, shadow, self.namespace),
         };
         self.sent = Some(command.clone());
