@@ -233,15 +233,14 @@ fn schedule(reader: &dyn Reader, ns: NamespaceId, id: ScheduleId) -> Option<Sche
     Some(ScheduleView { schedule, state })
 }
 
-/// The schedule of that name; `None` for the whole where the namespace does not exist.
+/// The schedule of that name in the namespace of that name.
 pub fn find_schedule(
     reader: &dyn Reader,
     namespace_name: &str,
     name: &str,
-) -> Option<Option<ScheduleView>> {
+) -> Option<ScheduleView> {
     let ns = namespace(reader, namespace_name)?;
-    let id = value(reader, &keys::schedule_name(ns, name));
-    Some(id.and_then(|id| schedule(reader, ns, id)))
+    schedule(reader, ns, value(reader, &keys::schedule_name(ns, name))?)
 }
 
 /// Up to `limit` schedules in the order of their names, and where to go on. `None` where the

@@ -192,7 +192,7 @@ mod tests {
         }
 
         fn has(&self, value: i8, first: u8) -> bool {
-            let value = value as u8;
+            let value = u8::try_from(value).unwrap();
             match self {
                 Self::Star => true,
                 Self::Step(step) => (value - first).is_multiple_of(*step),

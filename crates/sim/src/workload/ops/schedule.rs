@@ -156,7 +156,7 @@ fn check_one(of: &ScheduleView, own: &[&JobView]) -> Check {
 /// Checks at rest that no schedule stands still.
 pub(crate) fn check_at_rest(map: &SimTree, namespace: &str, now: TimeMs) -> Check {
     for name in [EACH, FRESH, ALONE, WALL] {
-        let Some(Some(of)) = find_schedule(map, namespace, name) else { continue };
+        let Some(of) = find_schedule(map, namespace, name) else { continue };
         let goes_on = of.state.next.is_some_and(|next| next.due > now);
         if !goes_on && !of.state.paused {
             return Err(format!("schedule {name} stands still at {now}: {:?}", of.state));
