@@ -17,8 +17,14 @@ impl Command {
     pub fn cost(&self) -> usize {
         let jobs = match self {
             Self::EnqueueJobs(enqueue) => enqueue.jobs.len(),
-            Self::LeaseJobs(lease) => (cost_of(&lease.settle) + lease.max).min(1000),
-            Self::Subscribe(command) => command.credit.jobs.min(1000),
+            Self::LeaseJobs(lease) => {
+                let meant = meant(lease.queues.len(), lease.kinds.as_deref());
+                (cost_of(&lease.settle) + lease.max + meant).min(1000)
+            }
+            Self::Subscribe(command) => {
+                let meant = meant(command.queues.len(), command.kinds.as_deref());
+                (command.credit.jobs + meant).min(1000)
+            }
             Self::AddCredit { credit, settle, .. } => (cost_of(settle) + credit.jobs).min(1000),
             Self::SettleJobs(settlements) => cost_of(settlements),
             Self::ExtendLeases(extensions) => extensions.len(),
@@ -57,6 +63,15 @@ impl Command {
     }
 }
 
+/// Pairs of a queue and a kind that are looked for at the cost of a job.
+const PAIRS: usize = 32;
+
+/// What it costs to look for each of so many kinds in each of so many queues. Of kinds of which
+/// nothing is due, only the name is looked for.
+fn meant(queues: usize, kinds: Option<&[String]>) -> usize {
+    kinds.map_or(0, |kinds| queues.saturating_mul(kinds.len()) / PAIRS)
+}
+
 /// Settlements, and the jobs that enter with them.
 fn cost_of(settlements: &[Settlement]) -> usize {
     let of = |settlement: &Settlement| match &settlement.verdict {
@@ -69,7 +84,9 @@ fn cost_of(settlements: &[Settlement]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::command::{EnqueueJobs, Holder, NewJob};
+    use crate::command::{
+        ConsumerId, Credit, EnqueueJobs, Holder, NewJob, QueuePattern, Subscribe,
+    };
     use crate::ids::{JobId, Token};
 
     #[test]
@@ -84,6 +101,24 @@ mod tests {
         let known = vec![(JobId::default(), Token::default()); 10_000];
         let beat = |known| Command::ExtendSession { holder: holder(), known };
         assert_eq!((beat(known).cost(), beat(Vec::new()).cost()), (LONG, 1));
+        let lease = |queues: usize, kinds: usize| {
+            let queues = vec![QueuePattern::Exactly("q".into()); queues];
+            let kinds = Some(vec!["k".to_owned(); kinds]);
+            let credit = Credit { jobs: 1, bytes: 1 };
+            let (consumer, holder) = (ConsumerId(1), holder());
+            let queues = queues.into_iter().map(|pattern| (pattern, 1)).collect();
+            let lease_ms = None;
+            Command::Subscribe(Box::new(Subscribe {
+                consumer,
+                holder,
+                queues,
+                kinds,
+                lease_ms,
+                credit,
+            }))
+            .cost()
+        };
+        assert_eq!((lease(1, 31), lease(4, 80), lease(256, 1024)), (1, 11, 1000));
         let resume = Command::ResumeSession { holder: holder(), held: Vec::new() };
         assert_eq!(resume.cost(), LONG);
         assert_eq!(Command::ListNamespaces { after: None, limit: 1 }.cost(), LONG);

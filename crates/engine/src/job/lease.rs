@@ -38,7 +38,7 @@ impl<M: OrderedMap> State<M> {
         bytes_max: usize,
         moment: Moment,
     ) -> LeaseStep {
-        let kinds = request.kinds.as_ref().map(|names| self.kinds_named(ns, names));
+        let kinds = request.kinds.as_ref().map(|names| self.kinds_due(ns, names));
         for pattern in &request.queues {
             let Offer { jobs, .. } = self.offer(ns, pattern, kinds.as_deref(), (moment.at, want));
             if !jobs.is_empty() {

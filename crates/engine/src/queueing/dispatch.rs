@@ -94,9 +94,11 @@ impl<M: OrderedMap> State<M> {
         queues
     }
 
-    /// The kinds that a request names, as far as there are such.
-    pub(crate) fn kinds_named(&self, ns: NamespaceId, names: &[String]) -> Vec<KindId> {
+    /// The kinds that a request names, as far as there is anything due of them: each is looked for
+    /// in each of its queues.
+    pub(crate) fn kinds_due(&self, ns: NamespaceId, names: &[String]) -> Vec<KindId> {
         let known = names.iter().filter_map(|kind| self.kinds.named(ns, kind));
+        let known = known.filter(|kind| self.lanes.is_kind_due(*kind));
         known.collect::<BTreeSet<_>>().into_iter().collect()
     }
 

@@ -155,6 +155,8 @@ pub(crate) struct Lanes {
     now: TimeMs,
     /// Lanes of which more than the head is in memory; the first is the next to be cut back.
     warm: VecDeque<LaneId>,
+    /// Lanes that an offer read on, to be noted there: an offer itself changes nothing.
+    read_on: RefCell<Vec<LaneId>>,
     room: Room,
     /// Entries in memory beside heads.
     extra: Cell<usize>,
@@ -286,6 +288,9 @@ impl Lanes {
         self.extra.set(self.extra.get() + known.len() - before);
         lane.more.set(more);
         lane.read_on.set((lane.read_on.get() * 4).min(READ_ON_MAX));
+        if lane.use_of == Use::Cold && known.len() > 1 {
+            self.read_on.borrow_mut().push(id);
+        }
     }
 
     /// The first entry of a lane.
@@ -312,6 +317,11 @@ impl Lanes {
 
     /// Where memory holds too much, cuts lanes back to their heads, last those that were used.
     fn make_room(&mut self) {
+        for id in std::mem::take(self.read_on.get_mut()) {
+            if let Some(lane) = self.by_id.get_mut(&id) {
+                lane.note_warm(id, &mut self.warm);
+            }
+        }
         for _ in 0..LOOKS_FOR_ROOM {
             if self.extra.get() <= self.room.extra {
                 return;
@@ -477,6 +487,7 @@ impl Lanes {
             self.step_back(now);
         }
         self.now = now;
+        self.make_room();
         for _ in 0..most {
             let Some((at, id)) = self.future.first().copied() else { return };
             if at > now {
@@ -544,6 +555,11 @@ impl Lanes {
                 roots.map(|root| self.heads.parts(root, pattern, found)).sum()
             }
         }
+    }
+
+    /// Whether an entry of the kind could be handed out, in any queue.
+    pub(super) fn is_kind_due(&self, kind: KindId) -> bool {
+        self.of_kind.contains_key(&kind)
     }
 
     pub(super) fn heads(&self) -> &Heads {

@@ -31,7 +31,10 @@ pub(super) struct Budget {
 }
 
 impl Budget {
-    const FULL: Self = Self { jobs: TURN_JOBS_MAX, bytes: TURN_BYTES_MAX };
+    /// What a turn begins with.
+    fn full() -> Self {
+        Self { jobs: TURN_JOBS_MAX, bytes: TURN_BYTES_MAX }
+    }
 
     fn is_used_up(&self) -> bool {
         self.jobs == 0 || self.bytes == 0
@@ -86,7 +89,7 @@ impl<M: OrderedMap> Turn<M> {
         let mut jobs = self.granted_before(&key, &request);
         if jobs.is_empty() {
             self.take_back_unseen(&key, &request, moment);
-            let mut budget = Budget::FULL;
+            let mut budget = Budget::full();
             let room = (request.max, usize::MAX);
             jobs = self.grant(ns, &request, room, &mut budget, moment).jobs;
         }
@@ -134,7 +137,7 @@ impl<M: OrderedMap> Turn<M> {
         let taker = Taker::Stream(id);
         self.consumers.add(taker, Consumer::stream(ns, request, weights));
         if self.consumers.add_credit(id, credit) {
-            self.serve_first(taker, moment);
+            self.serve(taker, &mut Budget::full(), moment);
         }
         if !stands {
             self.unsubscribe(id);
@@ -153,7 +156,7 @@ impl<M: OrderedMap> Turn<M> {
         let settled = self.settle_all(ns, settle, moment);
         // One that stands in line already finds nothing now: what comes is offered to it.
         if self.consumers.add_credit(consumer, credit) {
-            self.serve_first(Taker::Stream(consumer), moment);
+            self.serve(Taker::Stream(consumer), &mut Budget::full(), moment);
         }
         Answer::Settled(settled)
     }
@@ -168,12 +171,6 @@ impl<M: OrderedMap> Turn<M> {
         if let Some(earlier) = self.consumers.stream_of(&key) {
             self.close(earlier, why);
         }
-    }
-
-    /// Serves one that came to stand in line just now.
-    fn serve_first(&mut self, taker: Taker, moment: Moment) {
-        let mut budget = Budget::FULL;
-        self.serve(taker, &mut budget, moment);
     }
 
     pub(super) fn check_lease_request(
@@ -345,7 +342,7 @@ impl<M: OrderedMap> Turn<M> {
 
     /// Some queues of a request that have something due.
     pub(super) fn due_queues(&self, ns: NamespaceId, request: &LeaseJobs) -> BTreeSet<QueueId> {
-        let kinds = request.kinds.as_ref().map(|names| self.state.kinds_named(ns, names));
+        let kinds = request.kinds.as_ref().map(|names| self.state.kinds_due(ns, names));
         let mut all = BTreeSet::new();
         for pattern in &request.queues {
             all.extend(self.state.due_queues(ns, pattern, kinds.as_deref(), DEFERRED_MAX));
@@ -355,7 +352,7 @@ impl<M: OrderedMap> Turn<M> {
 
     /// Hands what became available to those who stand in line, the first one first.
     pub(super) fn dispatch(&mut self, moment: Moment) {
-        let mut budget = Budget::FULL;
+        let mut budget = Budget::full();
         while !self.state.fresh_queues.is_empty() {
             let fresh = std::mem::take(&mut self.state.fresh_queues);
             if !self.may_grant() || !self.consumers.any_in_line() {

@@ -224,6 +224,24 @@ fn memory_does_not_grow_with_lanes() {
     assert_eq!(bench.turn.state.lanes.in_memory(), (0, 0));
 }
 
+/// What an offer read of a lane and nobody took was kept, and counted against all other lanes.
+#[test]
+fn what_an_offer_reads_and_nobody_takes_is_cut_back() {
+    let mut bench = Bench::new();
+    for queue in 0..20 {
+        bench.fill(&format!("q{queue}"), 40);
+    }
+    let mut bench = bench.restart();
+    bench.turn.state.lanes.set_room(Room { of_lane: 64, extra: 10 });
+    let moment = (bench.turn.state.now(), 800);
+    assert_eq!(bench.turn.state.offer(bench.ns(), &all(""), None, moment).jobs.len(), 800);
+    let (_, read) = bench.turn.state.lanes.in_memory();
+    assert!(read > 700, "{read} entries are read");
+    bench.tick(1);
+    let (lanes, left) = bench.turn.state.lanes.in_memory();
+    assert!(left <= lanes + 10, "{left} entries of {lanes} lanes are left");
+}
+
 /// Each time a lane held more than its head it was noted anew, and never taken off the list.
 #[test]
 fn lanes_that_come_and_go_leave_nothing_in_memory() {
