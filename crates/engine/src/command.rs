@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use crate::ids::{JobId, OperationId, Place, TimeMs, Token};
 use crate::job::{JobError, RetryPolicy};
+use crate::limit::{JobLimit, LimitSettings};
 use crate::operation::OperationKind;
 use crate::queue::QueueSettings;
 use crate::unique::NewUnique;
@@ -151,6 +152,25 @@ pub enum Command {
         /// How many at most.
         limit: usize,
     },
+    /// Create a limit, or change its numbers.
+    PutLimit {
+        /// Its name.
+        name: String,
+        /// What is to hold from now on.
+        settings: LimitSettings,
+    },
+    /// Remove a limit.
+    DeleteLimit {
+        /// Its name.
+        name: String,
+    },
+    /// Describe one limit.
+    GetLimit {
+        /// Its name.
+        name: String,
+    },
+    /// Describe the limits of the namespace.
+    ListLimits,
     /// Start what touches many jobs.
     StartOperation(OperationKind),
     /// Stop an operation after its present slice.
@@ -254,6 +274,8 @@ pub struct NewJob {
     pub cursor: Option<Bytes>,
     /// Whether and how it is unique.
     pub unique: Option<NewUnique>,
+    /// The limit that it names, and its key there.
+    pub limit: Option<JobLimit>,
 }
 
 impl NewJob {
@@ -280,6 +302,7 @@ impl NewJob {
             traceparent: None,
             cursor: None,
             unique: None,
+            limit: None,
         }
     }
 }

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use crate::ids::{Epoch, JobId, KindId, NamespaceId, OperationId, Place, QueueId, TimeMs, Token};
 use crate::job::{CancelReason, Cause, DeadReason, Job, JobError, Saved};
 use crate::level::LEVEL;
+use crate::limit::{LimitRefill, LimitSettings};
 use crate::operation::Operation;
 use crate::queue::QueueSettings;
 use crate::timer::Subject;
@@ -355,6 +356,27 @@ wire_enum! {
             args: Option<Bytes> = 1,
             /// When it may start, where that changes.
             available_at: Option<TimeMs> = 2,
+        },
+        /// A limit was put, or its numbers changed.
+        151 => LimitPut {
+            /// Its namespace.
+            namespace: NamespaceId,
+            /// Its name.
+            name: String,
+            /// What holds from now on.
+            settings: LimitSettings,
+        },
+        /// A limit was removed.
+        152 => LimitDeleted {
+            /// Its namespace.
+            namespace: NamespaceId,
+            /// Its name.
+            name: String,
+        },
+        /// Time brought budgets of limits back.
+        153 => LimitsRefilled {
+            /// Which.
+            refills: Vec<LimitRefill>,
         },
     }
 }

@@ -178,6 +178,18 @@ pub enum Rejection {
         /// That job.
         holder: JobId,
     },
+    /// The limit does not exist.
+    #[error("limit \"{name}\" does not exist")]
+    LimitUnknown {
+        /// Its name.
+        name: String,
+    },
+    /// Too many limits.
+    #[error("the namespace has {limit} limits, as many as it may")]
+    TooManyLimits {
+        /// How many there may be.
+        limit: usize,
+    },
     /// The shard is stopping.
     #[error("the server is stopping")]
     Stopping,
@@ -210,6 +222,8 @@ impl Rejection {
             Self::OperationUnknown { .. } => "operation_unknown",
             Self::TooManyOperations { .. } => "too_many_operations",
             Self::UniqueTaken { .. } => "unique_taken",
+            Self::LimitUnknown { .. } => "limit_unknown",
+            Self::TooManyLimits { .. } => "too_many_limits",
             Self::Stopping => "stopping",
         }
     }

@@ -35,6 +35,7 @@ use crate::ids::{
 };
 use crate::job::{Body, Job, Lease};
 use crate::level::LEVEL;
+use crate::limit::Limiting;
 use crate::limits::Limits;
 use crate::map::{OrderedMap, Reader};
 use crate::operation::Operation;
@@ -212,6 +213,8 @@ pub(crate) struct State<M> {
     pub(crate) has_checkpoints: bool,
     /// Whether a job was ever paused here: where not, nobody looks for one.
     pub(crate) has_paused: bool,
+    /// What limits have counted.
+    pub(crate) limiting: Limiting,
     /// Volatile: queues in which something became available since the last dispatch.
     pub(crate) fresh_queues: BTreeSet<QueueId>,
     /// Volatile: jobs that ended since their waiters were last told.

@@ -56,6 +56,7 @@ impl<M: OrderedMap> State<M> {
             at_hand: std::cell::RefCell::default(),
             has_checkpoints: false,
             has_paused: false,
+            limiting: crate::limit::Limiting::default(),
             fresh_queues: std::collections::BTreeSet::new(),
             ended_jobs: Vec::new(),
             mono: MonoMs(0),
@@ -67,6 +68,7 @@ impl<M: OrderedMap> State<M> {
             state.meta = meta;
         }
         state.load_names();
+        state.load_limits();
         let now = state.now();
         state.lanes.advance(now, 0, |_| {});
         state.load_lanes();
@@ -179,6 +181,7 @@ impl<M: OrderedMap> State<M> {
         let paused = self.is_paused(ns, id);
         let (held, begun, spared) = (Held::Apart, false, false);
         let live = LiveLease { lease, job, expires, timeout, spared, paused, held, begun };
+        self.count_lease(ns, &live.job);
         self.leases.insert((ns, id), Box::new(live));
     }
 
