@@ -34,11 +34,13 @@ pub enum Canary {
     StrandedGrant,
     /// A flush keeps the locks of unique keys that were let go since the flush before.
     LeakedLock,
+    /// A flush keeps keys of limits as spent whose slots were given back since the flush before.
+    LeakedSlot,
 }
 
 impl Canary {
     /// Every one of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::NoFsync,
         Self::AnswerBeforeCommit,
         Self::TokenReuse,
@@ -54,6 +56,7 @@ impl Canary {
         Self::ProgressUnheard,
         Self::StrandedGrant,
         Self::LeakedLock,
+        Self::LeakedSlot,
     ];
 
     /// Its name on the command line.
@@ -74,6 +77,7 @@ impl Canary {
             Self::ProgressUnheard => "progress-unheard",
             Self::StrandedGrant => "stranded-grant",
             Self::LeakedLock => "leaked-lock",
+            Self::LeakedSlot => "leaked-slot",
         }
     }
 

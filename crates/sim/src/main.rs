@@ -15,7 +15,8 @@ const USAGE: &str =
   --canary NAME  put a fault in on purpose: no-fsync, answer-before-commit, token-reuse,
                  flush-beyond-durable, lost-dead-set, skipped-replay, stale-token, cursor-back,
                  start-unheard, return-unheard, headway-forgotten,
-                 interrupt-unheard, progress-unheard, stranded-grant, leaked-lock";
+                 interrupt-unheard, progress-unheard, stranded-grant, leaked-lock,
+                 leaked-slot";
 
 struct Options {
     seeds: std::ops::Range<u64>,

@@ -12,6 +12,8 @@ use crate::map::SimMap;
 use crate::random::Random;
 use crate::store::Store;
 use crate::trace::Trace;
+use crate::workload::limits::SPENT_KEY_FIRST;
+use crate::workload::uniques::UNIQUE_KEY_FIRST;
 
 /// What was released, in order.
 pub(crate) type Released = Vec<Effect>;
@@ -205,7 +207,10 @@ impl Node {
             faults::keep_checkpoints(&mut image.entries, &store.image.entries);
         }
         if self.canary == Some(Canary::LeakedLock) {
-            faults::keep_locks(&mut image.entries, &store.image.entries);
+            faults::keep(UNIQUE_KEY_FIRST, &mut image.entries, &store.image.entries);
+        }
+        if self.canary == Some(Canary::LeakedSlot) {
+            faults::keep(SPENT_KEY_FIRST, &mut image.entries, &store.image.entries);
         }
         if self.canary == Some(Canary::HeadwayForgotten) {
             faults::forget_headway(&mut image.entries);

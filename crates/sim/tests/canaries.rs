@@ -87,3 +87,8 @@ fn a_delivery_that_nobody_takes_and_nobody_gives_back_is_caught() {
 fn a_lock_of_a_unique_key_that_outlives_its_job_is_caught() {
     check(Canary::LeakedLock);
 }
+
+#[test]
+fn a_slot_of_a_limit_that_outlives_its_lease_is_caught() {
+    check(Canary::LeakedSlot);
+}

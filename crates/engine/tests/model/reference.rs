@@ -6,6 +6,7 @@ mod checkpoint;
 mod enqueue;
 mod kept;
 mod lease;
+mod limit;
 mod operations;
 mod settle;
 mod stream;
@@ -193,6 +194,8 @@ pub(crate) struct Reference {
     pub(crate) consumers: Vec<RefConsumer>,
     pub(crate) waiters: Vec<Waiter>,
     pub(crate) operations: Vec<RefOperation>,
+    pub(crate) dispatch_limits: Vec<limit::RefLimit>,
+    pub(crate) budgets: Vec<limit::RefBudget>,
     next_sweep: u64,
     /// When queues are looked at next, and the last one that the present round looked at.
     next_look: u64,
@@ -236,6 +239,8 @@ impl Reference {
             consumers: Vec::new(),
             waiters: Vec::new(),
             operations: Vec::new(),
+            dispatch_limits: Vec::new(),
+            budgets: Vec::new(),
             next_sweep: 0,
             next_look: 0,
             last_look: None,
@@ -366,6 +371,7 @@ impl Reference {
                 | Command::Subscribe(_)
                 | Command::PutQueue { .. }
                 | Command::PauseQueue { paused: true, .. }
+                | Command::PutLimit { .. }
         );
         let known = self.namespace_named(&name).map(|namespace| namespace.id);
         let ns = match known {

@@ -16,6 +16,7 @@ impl Reference {
         self.housekeep();
         self.end_leases();
         self.end_late_jobs();
+        self.refill();
         self.advance_operation();
         self.dispatch();
         self.answer_overdue(self.mono);
@@ -170,6 +171,7 @@ impl Reference {
                 }
             }
         }
+        next.extend(self.budgets.iter().map(|budget| by_wall(budget.refill_at)));
         next.extend(self.next_look().map(|(at, _)| by_mono(at)));
         next.extend(self.tombstones.iter().map(|t| by_wall(t.forget_at)));
         next.into_iter().min()

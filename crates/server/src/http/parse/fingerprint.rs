@@ -38,6 +38,9 @@ pub(super) fn fingerprint(queue: &str, job: &NewJob<'_>) -> [u8; 16] {
     if let Some(unique) = &job.unique {
         form.field(26, &serde_json::to_vec(unique).unwrap_or_default());
     }
+    if let Some(limit) = &job.limit {
+        form.field(27, &serde_json::to_vec(limit).unwrap_or_default());
+    }
     form.finish()
 }
 
@@ -128,6 +131,7 @@ mod tests {
             "{\"kind\":\"k\",\"ttl\":\"1s\"}",
             "{\"kind\":\"k\",\"cursor\":1}",
             "{\"kind\":\"k\",\"unique\":{}}",
+            "{\"kind\":\"k\",\"limit\":{\"name\":\"a\",\"key\":\"b\"}}",
             "{\"kind\":\"k\",\"unique\":{\"on_conflict\":\"existing\"}}",
             "{\"kind\":\"k\",\"tags\":[\"a\",\"b\"]}",
             "{\"kind\":\"k\",\"tags\":[\"ab\"]}",
