@@ -206,17 +206,33 @@ impl<M: OrderedMap> State<M> {
         }
         self.turn_switch(of, scope, spent);
         if !spent {
-            let ns = of.ns;
-            let kind = match scope {
-                LimitScope::Kind { .. } => self.kinds.named(ns, &of.key).map(|kind| vec![kind]),
-                _ => None,
-            };
-            let all = QueuePattern::Prefix(String::new());
-            let due = self.due_queues(ns, &all, kind.as_deref(), FRESH_MAX);
-            self.fresh_queues.extend(due);
-            if kind.is_none() && !matches!(scope, LimitScope::Namespace) {
+            self.offer_again(of, scope);
+        }
+    }
+
+    /// What a limit held back over whole lanes is offered to those who wait.
+    fn offer_again(&mut self, of: &LimitKey, scope: &LimitScope) {
+        let ns = of.ns;
+        match scope {
+            LimitScope::Key => {}
+            LimitScope::Queue { .. } => {
                 let queue = self.queues.named(ns, &of.key).map(|queue| queue.id);
                 self.fresh_queues.extend(queue);
+            }
+            LimitScope::Kind { .. } => {
+                let Some(kind) = self.kinds.named(ns, &of.key) else { return };
+                let all = QueuePattern::Prefix(String::new());
+                let due = self.due_queues(ns, &all, Some(&[kind]), FRESH_MAX);
+                self.fresh_queues.extend(due);
+            }
+            LimitScope::Namespace => {
+                // Those of reserved kinds, too.
+                let here = |id: &QueueId| {
+                    self.queues.get(*id).is_some_and(|queue| queue.namespace == ns)
+                };
+                let due: Vec<_> =
+                    self.lanes.queues_due().filter(here).take(FRESH_MAX).collect();
+                self.fresh_queues.extend(due);
             }
         }
     }
