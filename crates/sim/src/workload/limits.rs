@@ -1,5 +1,6 @@
 //! What must be true of limits at dispatch: a key is spent if and only if as many leases stand as
-//! it allows, and of a line of waiting jobs the first alone is in its lane, unless its key is spent.
+//! it allows, and of a line of waiting jobs the first alone is in its lane, unless nothing is
+//! left of its key.
 
 use std::collections::{BTreeMap, BTreeSet};
 
