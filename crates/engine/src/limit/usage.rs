@@ -227,11 +227,9 @@ impl<M: OrderedMap> State<M> {
             }
             LimitScope::Namespace => {
                 // Those of reserved kinds, too.
-                let here = |id: &QueueId| {
-                    self.queues.get(*id).is_some_and(|queue| queue.namespace == ns)
-                };
-                let due: Vec<_> =
-                    self.lanes.queues_due().filter(here).take(FRESH_MAX).collect();
+                let here =
+                    |id: &QueueId| self.queues.get(*id).is_some_and(|queue| queue.namespace == ns);
+                let due: Vec<_> = self.lanes.queues_due().filter(here).take(FRESH_MAX).collect();
                 self.fresh_queues.extend(due);
             }
         }
