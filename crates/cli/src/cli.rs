@@ -11,8 +11,8 @@ use crate::config::{self, Config};
 use crate::failure::Failure;
 use crate::output::Format;
 use crate::{
-    bench, completions, demo, dev, enqueue, jobs, name, namespaces, operations, queues, run,
-    schedules, serve, verify, work, workers,
+    bench, completions, demo, dev, enqueue, jobs, limits, name, namespaces, operations, queues,
+    run, schedules, serve, verify, work, workers,
 };
 
 /// Durable background jobs: one server, one binary.
@@ -75,6 +75,9 @@ enum Command {
     /// List and show workers, ask them to stop
     #[command(subcommand, visible_alias = "worker")]
     Workers(workers::WorkersCommand),
+    /// Limit how many jobs run, or start in a time
+    #[command(subcommand, visible_alias = "limit")]
+    Limits(limits::LimitsCommand),
     /// List, create and delete namespaces
     #[command(subcommand, visible_alias = "namespace")]
     Namespaces(namespaces::NamespacesCommand),
@@ -152,6 +155,7 @@ impl Cli {
             Command::Queues(command) => block_on(queues::execute(command, &context)),
             Command::Schedules(command) => block_on(schedules::execute(command, &context)),
             Command::Workers(command) => block_on(workers::execute(command, &context)),
+            Command::Limits(command) => block_on(limits::execute(command, &context)),
             Command::Namespaces(command) => block_on(namespaces::execute(command, &context)),
             Command::Operations(command) => block_on(operations::execute(command, &context)),
             Command::Bench(args) => block_on(bench::execute(args, &context)),

@@ -7,8 +7,8 @@ use std::process::ExitCode;
 
 use clap::Args;
 use longshore_server::api::{
-    DurationText, EnqueueAnswer, InstantText, JobIdText, NewJob, OnConflictText, RawJson,
-    RetryText, UniqueText, UniqueUntilText,
+    DurationText, EnqueueAnswer, InstantText, JobIdText, JobLimitText, NewJob, OnConflictText,
+    RawJson, RetryText, UniqueText, UniqueUntilText,
 };
 
 use crate::cli::Context;
@@ -98,6 +98,9 @@ struct Options {
     /// How long such a job counts: started, ended, forgotten
     #[arg(long, value_name = "STATE", value_parser = unique_until)]
     unique_until: Option<UniqueUntilText>,
+    /// The limit that counts it, and its key there
+    #[arg(long, value_name = "NAME=KEY", value_parser = job_limit)]
+    limit: Option<JobLimitText>,
     /// A name to find it by; may be repeated
     #[arg(long = "tag", value_name = "TAG")]
     tags: Vec<String>,
@@ -106,6 +109,12 @@ struct Options {
 fn word<T: serde::de::DeserializeOwned>(text: &str, known: &str) -> Result<T, String> {
     let read = serde_json::from_value(serde_json::Value::String(text.to_owned()));
     read.map_err(|_| format!("it has to be one of {known}"))
+}
+
+fn job_limit(text: &str) -> Result<JobLimitText, String> {
+    let (name, key) = text.split_once('=').ok_or("it has to be the limit and its key: api=acme")?;
+    let (name, key) = (name.to_owned(), Some(key.to_owned()));
+    Ok(JobLimitText { name, key, by: None, tag: None })
 }
 
 fn on_conflict(text: &str) -> Result<OnConflictText, String> {
@@ -143,6 +152,7 @@ impl Options {
                 ..UniqueText::default()
             });
         }
+        job.limit = self.limit.clone().or_else(|| job.limit.take());
         if !self.tags.is_empty() {
             job.tags = Some(self.tags.clone());
         }

@@ -12,6 +12,7 @@ mod failure;
 mod http;
 mod jobs;
 mod launch;
+mod limits;
 mod logs;
 mod name;
 mod namespaces;

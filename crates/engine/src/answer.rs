@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use crate::ids::{JobId, TimeMs, Token};
 use crate::job::{Checkpoint, EndKind, Job, Lease};
+use crate::limit::LimitView;
 use crate::operation::Operation;
 use crate::queue::QueueSettings;
 use crate::rejection::Rejection;
@@ -67,6 +68,12 @@ pub enum Answer {
     NamespaceDeleted,
     /// To `ListNamespaces`; whether more follow.
     Namespaces(Vec<NamespaceView>, bool),
+    /// To `PutLimit`, `GetLimit`.
+    Limit(Box<LimitView>),
+    /// To `DeleteLimit`.
+    LimitDeleted,
+    /// To `ListLimits`, in the order of their names.
+    Limits(Vec<LimitView>),
     /// To any: refused, and nothing changed.
     Rejected(Rejection),
 }
@@ -194,6 +201,14 @@ pub enum BlockedBy {
     JobPause,
     /// Somebody paused its queue.
     QueuePause,
+    /// Nothing is left of a limit that counts it.
+    Limit {
+        /// The limit.
+        name: String,
+        /// Under which of its keys it counts the job: empty for the namespace, or the name of the
+        /// queue or kind.
+        key: String,
+    },
 }
 
 /// A job at one moment.

@@ -42,7 +42,10 @@ impl<M: OrderedMap> State<M> {
             | Record::SessionForgotten { .. }
             | Record::TimersPassed { .. }
             | Record::OperationChanged { .. }
-            | Record::OperationForgotten { .. } => self.apply_to_shard(record),
+            | Record::OperationForgotten { .. }
+            | Record::LimitPut { .. }
+            | Record::LimitDeleted { .. }
+            | Record::LimitsRefilled { .. } => self.apply_to_shard(record),
             Record::JobEnqueued { .. }
             | Record::LeasesGranted { .. }
             | Record::JobSucceeded { .. }
@@ -94,7 +97,8 @@ impl<M: OrderedMap> State<M> {
                 self.put_queue(id);
             }
             Record::QueueChanged { id, settings } => {
-                self.lanes.shut(id, settings.paused);
+                let shut = self.is_shut(id, settings.paused);
+                self.lanes.shut(id, shut);
                 self.queues.change(id).settings = settings;
                 self.put_queue(id);
                 self.fresh_queues.insert(id);
@@ -112,6 +116,11 @@ impl<M: OrderedMap> State<M> {
             Record::TimersPassed { timers } => self.apply_timers_passed(&timers),
             Record::OperationChanged { operation } => self.apply_operation_changed(*operation),
             Record::OperationForgotten { id } => self.apply_operation_forgotten(id),
+            Record::LimitPut { namespace, name, settings } => {
+                self.apply_limit_put(namespace, name, settings);
+            }
+            Record::LimitDeleted { namespace, name } => self.apply_limit_deleted(namespace, &name),
+            Record::LimitsRefilled { refills } => self.apply_limits_refilled(refills),
             _ => unreachable!("apply sends the records of jobs elsewhere"),
         }
     }
@@ -209,6 +218,7 @@ impl<M: OrderedMap> State<M> {
         self.put_bytes(&keys::namespace(id), &value);
         let dropped = std::mem::take(&mut self.kept_mut(id).tombstones_dropped_total);
         self.meta_mut().gone.tombstones_dropped_total += dropped;
+        self.drop_limits(id);
         // It has no queues, so no lane is of these.
         for kind in self.kinds.remove_of(id) {
             self.remove(&keys::kind(kind));

@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use crate::ids::{JobId, OperationId, Place, TimeMs, Token};
 use crate::job::{JobError, RetryPolicy};
+use crate::limit::{JobLimit, LimitSettings};
 use crate::operation::OperationKind;
 use crate::queue::QueueSettings;
 use crate::schedule::{ScheduleCommand, Tick};
@@ -152,6 +153,25 @@ pub enum Command {
         /// How many at most.
         limit: usize,
     },
+    /// Create a limit, or change its numbers.
+    PutLimit {
+        /// Its name.
+        name: String,
+        /// What is to hold from now on.
+        settings: LimitSettings,
+    },
+    /// Remove a limit.
+    DeleteLimit {
+        /// Its name.
+        name: String,
+    },
+    /// Describe one limit.
+    GetLimit {
+        /// Its name.
+        name: String,
+    },
+    /// Describe the limits of the namespace.
+    ListLimits,
     /// Start what touches many jobs.
     StartOperation(OperationKind),
     /// Stop an operation after its present slice.
@@ -264,6 +284,8 @@ pub struct NewJob {
     pub unique: Option<NewUnique>,
     /// The slot of a schedule that it stands for; only schedules say so.
     pub tick: Option<Tick>,
+    /// The limit that it names, and its key there.
+    pub limit: Option<JobLimit>,
 }
 
 impl NewJob {
@@ -291,6 +313,7 @@ impl NewJob {
             cursor: None,
             unique: None,
             tick: None,
+            limit: None,
         }
     }
 }

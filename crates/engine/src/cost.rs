@@ -43,6 +43,7 @@ impl Command {
             | Self::GetOperation { .. }
             | Self::CreateNamespace
             | Self::GetNamespace => 1,
+            Self::GetLimit { .. } => QUEUE,
             Self::PutQueue { .. }
             | Self::PauseQueue { .. }
             | Self::DeleteQueue { .. }
@@ -57,6 +58,9 @@ impl Command {
             | Self::ListQueues { .. }
             | Self::ListOperations
             | Self::ListNamespaces { .. }
+            | Self::PutLimit { .. }
+            | Self::DeleteLimit { .. }
+            | Self::ListLimits
             | Self::DeleteNamespace => LONG,
         };
         jobs.max(1)

@@ -18,6 +18,7 @@ mod effect;
 mod ids;
 mod job;
 mod level;
+mod limit;
 mod limits;
 mod map;
 mod moment;
@@ -56,6 +57,7 @@ pub use job::{
     JobError, JobOptions, Lease, Phase, RESERVED_KIND_PREFIX, RetryPolicy, Saved, SkippedItem,
 };
 pub use level::{LEVEL, OtherLevel};
+pub use limit::{JobLimit, LimitRefill, LimitRule, LimitScope, LimitSettings, LimitView};
 pub use limits::{Cap, ENTRY_BYTES_MAX, Limits, Scope};
 pub use map::{OrderedMap, Reader};
 pub use moment::Clock;

@@ -8,6 +8,7 @@ use crate::ids::{
 };
 use crate::job::{CancelReason, Cause, DeadReason, Job, JobError, Saved};
 use crate::level::LEVEL;
+use crate::limit::{LimitRefill, LimitSettings};
 use crate::operation::Operation;
 use crate::queue::QueueSettings;
 use crate::schedule::{Schedule, Slot, TickOutcome};
@@ -410,6 +411,27 @@ wire_enum! {
             args: Option<Bytes> = 1,
             /// When it may start, where that changes.
             available_at: Option<TimeMs> = 2,
+        },
+        /// A limit was put, or its numbers changed.
+        151 => LimitPut {
+            /// Its namespace.
+            namespace: NamespaceId,
+            /// Its name.
+            name: String,
+            /// What holds from now on.
+            settings: LimitSettings,
+        },
+        /// A limit was removed.
+        152 => LimitDeleted {
+            /// Its namespace.
+            namespace: NamespaceId,
+            /// Its name.
+            name: String,
+        },
+        /// Time brought budgets of limits back.
+        153 => LimitsRefilled {
+            /// Which.
+            refills: Vec<LimitRefill>,
         },
     }
 }

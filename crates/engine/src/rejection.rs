@@ -210,6 +210,18 @@ pub enum Rejection {
         /// What it would have to be.
         needed: &'static str,
     },
+    /// The limit does not exist.
+    #[error("limit \"{name}\" does not exist")]
+    LimitUnknown {
+        /// Its name.
+        name: String,
+    },
+    /// Too many limits.
+    #[error("the namespace has {limit} limits, as many as it may")]
+    TooManyLimits {
+        /// How many there may be.
+        limit: usize,
+    },
     /// The shard is stopping.
     #[error("the server is stopping")]
     Stopping,
@@ -246,6 +258,8 @@ impl Rejection {
             Self::ScheduleUnknown { .. } => "schedule_unknown",
             Self::TooManySchedules { .. } => "too_many_schedules",
             Self::ScheduleStateRefused { .. } => "schedule_state_refused",
+            Self::LimitUnknown { .. } => "limit_unknown",
+            Self::TooManyLimits { .. } => "too_many_limits",
             Self::Stopping => "stopping",
         }
     }

@@ -37,6 +37,7 @@ use crate::ids::{
 };
 use crate::job::{Job, Lease};
 use crate::level::LEVEL;
+use crate::limit::Limiting;
 use crate::limits::Limits;
 use crate::map::{OrderedMap, Reader};
 use crate::operation::Operation;
@@ -235,6 +236,8 @@ pub(crate) struct State<M> {
     pub(crate) has_paused: bool,
     /// Whether a body ever had more than one holder here: where not, nobody looks for its count.
     has_shared_bodies: bool,
+    /// What limits have counted.
+    pub(crate) limiting: Limiting,
     /// Volatile: queues in which something became available since the last dispatch.
     pub(crate) fresh_queues: BTreeSet<QueueId>,
     /// Volatile: jobs that ended since their waiters were last told.

@@ -74,6 +74,8 @@ pub struct JobOptions {
     pub cursor: Option<Value>,
     /// At most one such job at a time.
     pub unique: Option<Unique>,
+    /// The limit that counts it, and its key there.
+    pub limit: Option<(String, String)>,
 }
 
 /// Writes the same setters for everything that holds options.
@@ -219,6 +221,13 @@ macro_rules! option_setters {
             options.unique = Some(unique);
             self
         }
+        /// The limit that counts it, and its key there: `longshore limits put NAME --scope key`.
+        pub fn limit(mut self, name: impl Into<String>, key: impl Into<String>) -> Self {
+            let $this = &mut self;
+            let options: &mut $crate::JobOptions = $options;
+            options.limit = Some((name.into(), key.into()));
+            self
+        }
     };
 }
 pub(crate) use option_setters;
@@ -263,6 +272,7 @@ impl JobOptions {
             traceparent: self.traceparent.or(defaults.traceparent),
             cursor: self.cursor.or(defaults.cursor),
             unique: self.unique.or(defaults.unique),
+            limit: self.limit.or(defaults.limit),
         }
     }
 
@@ -304,6 +314,7 @@ impl JobOptions {
             traceparent: self.traceparent.unwrap_or_default(),
             cursor: json(self.cursor),
             unique: self.unique.map(Unique::into_wire),
+            limit: self.limit.map(|(name, key)| v1::JobLimit { name, key, ..Default::default() }),
         }
     }
 }

@@ -36,10 +36,12 @@ pub enum Canary {
     LeakedLock,
     /// A flush keeps how far schedules have come as the flush before it did.
     ScheduleBack,
+    /// A flush keeps keys of limits as spent whose slots were given back since the flush before.
+    LeakedSlot,
 }
 
 /// Every canary with its name on the command line.
-pub const CANARIES: [(&str, Canary); 34] = [
+pub const CANARIES: [(&str, Canary); 35] = [
     ("no-fsync", Canary::NoFsync),
     ("token-reuse", Canary::TokenReuse),
     ("lost-dead-set", Canary::LostDeadSet),
@@ -51,6 +53,7 @@ pub const CANARIES: [(&str, Canary); 34] = [
     ("interrupt-unheard", Canary::InterruptUnheard),
     ("progress-unheard", Canary::ProgressUnheard),
     ("leaked-lock", Canary::LeakedLock),
+    ("leaked-slot", Canary::LeakedSlot),
     ("schedule-back", Canary::ScheduleBack),
     ("answer-before-commit", Canary::Driver(Fault::AnswerBeforeCommit)),
     ("starved-is-durable", Canary::Driver(Fault::StarvedIsDurable)),

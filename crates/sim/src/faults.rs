@@ -6,7 +6,6 @@ use longshore_engine::wire::{Input, Wire};
 use longshore_engine::{Checkpoint, Clock, Command, Request, Verdict};
 
 use crate::map::{Entries, Image, SimTree};
-use crate::workload::uniques::UNIQUE_KEY_FIRST;
 
 /// The keys under which the state keeps its own numbers, its index of dead jobs and how far jobs
 /// have come, as the engine's catalogue of keys has them.
@@ -80,9 +79,10 @@ pub(crate) fn keep_checkpoints(entries: &mut Entries, earlier: &Entries) {
     }
 }
 
-/// Makes a state with the locks of unique keys that an earlier one had and it has no more.
-pub(crate) fn keep_locks(entries: &mut Entries, earlier: &Entries) {
-    for (key, value) in earlier.range(vec![UNIQUE_KEY_FIRST]..vec![UNIQUE_KEY_FIRST + 1]) {
+/// Makes a state with those entries under keys of one sort that an earlier one had and it has no
+/// more.
+pub(crate) fn keep(first: u8, entries: &mut Entries, earlier: &Entries) {
+    for (key, value) in earlier.range(vec![first]..vec![first + 1]) {
         entries.entry(key.clone()).or_insert_with(|| value.clone());
     }
 }

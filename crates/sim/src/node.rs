@@ -18,6 +18,8 @@ use crate::store::Store;
 use crate::trace::Trace;
 use crate::watch::Watch;
 use crate::workload::Check;
+use crate::workload::limits::SPENT_KEY_FIRST;
+use crate::workload::uniques::UNIQUE_KEY_FIRST;
 
 /// What is for clients, in order.
 pub(crate) type Released = Vec<Action<ReplyTo>>;
@@ -348,7 +350,10 @@ impl Node {
                     faults::keep_schedules(&mut image.entries, &store.image.entries);
                 }
                 Some(Canary::LeakedLock) => {
-                    faults::keep_locks(&mut image.entries, &store.image.entries);
+                    faults::keep(UNIQUE_KEY_FIRST, &mut image.entries, &store.image.entries);
+                }
+                Some(Canary::LeakedSlot) => {
+                    faults::keep(SPENT_KEY_FIRST, &mut image.entries, &store.image.entries);
                 }
                 _ => {}
             }

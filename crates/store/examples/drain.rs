@@ -1,6 +1,6 @@
-//! What a job costs the shard's thread, and the threads that flush and compact, without a server
-//! or a journal around: `cargo run --release -p longshore-store --example drain -- [JOBS] [FOLDER]`.
-//! First with all jobs waiting before the first is leased, then with a thousand at a time.
+//! What a job costs the threads that decide, flush and compact, without a server or a journal
+//! around. First with all jobs waiting before the first is leased, then with a thousand at a time:
+//! `cargo run --release -p longshore-store --example drain -- [JOBS] [FOLDER]`
 
 #![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a tool for its developers")]
 
@@ -82,7 +82,12 @@ impl Shard<'_> {
         let ack = |job: Delivery| Settlement {
             id: job.id,
             token: job.token,
-            verdict: Verdict::Ack { result: None, location: None, follow_ups: Vec::new() },
+            verdict: Verdict::Ack {
+                result: None,
+                location: None,
+                follow_ups: Vec::new(),
+                next_tick: None,
+            },
         };
         let held = std::mem::take(&mut self.held[worker as usize]);
         let lease = LeaseJobs {

@@ -52,6 +52,7 @@ fn job(phase: Phase) -> Job {
             metadata: Some(Bytes::from_static(b"{\"request\":\"r-1\"}")),
             traceparent: Some(format!("00-{}-{}-01", "4b".repeat(16), "0f".repeat(8))),
             unique: None,
+            limit: None,
         },
         fingerprint: Some([7; 16]),
         place: Place(12),

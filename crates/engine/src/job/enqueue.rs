@@ -5,6 +5,7 @@ use crate::bounds::{check_duration, check_name, check_size, resolve_start};
 use crate::command::{EnqueueJobs, FollowUp, NewJob, Start};
 use crate::ids::{NamespaceId, Place, QueueId, TimeMs};
 use crate::job::{Body, Job, JobOptions, Phase, RetryPolicy};
+use crate::limit::JobLimit;
 use crate::limits::Limits;
 use crate::map::OrderedMap;
 use crate::moment::Moment;
@@ -201,6 +202,7 @@ impl<'a, M: OrderedMap> Bulk<'a, M> {
                 metadata: new.metadata.clone(),
                 traceparent: new.traceparent.clone(),
                 unique: new.unique.as_ref().map(|unique| unique.lock(now)),
+                limit: new.limit.clone(),
             },
             fingerprint: new.fingerprint,
             place: self.overlay.next_place(),
@@ -271,6 +273,10 @@ pub(crate) fn check_new_job<M: OrderedMap>(
     check_duration(limits, "max_age", new.max_age_ms, 1)?;
     check_duration(limits, "retain", new.retain_ms, 0)?;
     check_lease(state, new.lease_ms)?;
+    if let Some(JobLimit { name, key }) = &new.limit {
+        check_name(limits, "limit.name", name)?;
+        check_name(limits, "limit.key", key)?;
+    }
     if let Some(unique) = &new.unique {
         check_unique(limits, unique)?;
     }

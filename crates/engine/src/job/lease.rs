@@ -6,6 +6,7 @@ use crate::answer::Delivery;
 use crate::command::LeaseJobs;
 use crate::ids::{JobId, NamespaceId, Token};
 use crate::job::{Body, Checkpoint, DeadReason, Job, Lease};
+use crate::limit::Taken;
 use crate::map::OrderedMap;
 use crate::moment::Moment;
 use crate::queueing::Offer;
@@ -58,11 +59,16 @@ impl<M: OrderedMap> State<M> {
     ) -> LeaseStep {
         let mut step = LeaseStep::default();
         let mut grants = Vec::with_capacity(candidates.len());
+        let mut taken = Taken::new();
         for id in candidates {
             step.examined += 1;
             let job = self.job(namespace, id).expect("a lane names jobs that exist");
             if let Some(end) = out_of_time(namespace, &job, &self.limits, moment) {
                 step.records.push(end);
+                continue;
+            }
+            if !self.take_limits(namespace, &job, &mut taken, moment) {
+                // What was granted before it in this step used that up.
                 continue;
             }
             let checkpoint = if job.has_run() { self.checkpoint(namespace, id) } else { None };
@@ -177,7 +183,8 @@ impl<M: OrderedMap> State<M> {
                 progress_text: None,
             };
             self.put_brief(&keys::lease(ns, grant.id), &lease);
-            self.add_lease(ns, grant.id, lease, job);
+            self.add_lease(ns, grant.id, lease, Arc::clone(&job));
+            self.spend_limits(ns, &job);
             self.meta_mut().next_token = grant.token.counter + 1;
         }
         if let Some((turn, seen)) = turn {
@@ -197,6 +204,7 @@ impl<M: OrderedMap> State<M> {
         let LiveLease { lease, job, .. } = *live;
         let counts = &mut self.queues.change(queue).counts;
         count::take(&mut counts.running, 1, "running jobs");
+        self.give_back_slots(ns, &job);
         Some((job, lease))
     }
 }

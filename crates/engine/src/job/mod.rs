@@ -25,6 +25,7 @@ pub(crate) use enqueue::{Decision, check_lease, check_new_job};
 pub use retry_policy::RetryPolicy;
 
 use crate::ids::{BodyId, Epoch, JobId, Place, TimeMs, Token};
+use crate::limit::JobLimit;
 use crate::schedule::Tick;
 use crate::unique::UniqueLock;
 use crate::wire::{wire_enum, wire_struct};
@@ -108,6 +109,8 @@ wire_struct! {
         pub traceparent: Option<String> = 10,
         /// The lock of its unique key, which it has or had.
         pub unique: Option<UniqueLock> = 50,
+        /// The limit that it names, and its key there.
+        pub limit: Option<JobLimit> = 51,
     }
 }
 

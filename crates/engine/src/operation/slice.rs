@@ -10,6 +10,7 @@ use crate::ids::{JobId, Place, TimeMs};
 use crate::job::{Job, Phase};
 use crate::map::OrderedMap;
 use crate::moment::Moment;
+use crate::queueing::PartId;
 use crate::record::Record;
 use crate::state::{State, keys};
 use crate::wire::Wire;
@@ -46,8 +47,11 @@ impl<M: OrderedMap> State<M> {
                     return ControlFlow::Break(());
                 }
                 left -= 1;
-                next.examined += 1;
                 next.cursor = Some(keys::after(key).into());
+                if is_of_a_line(key) {
+                    return ControlFlow::Continue(());
+                }
+                next.examined += 1;
                 let id = indexed_job(key, value);
                 if let Some(job) = id.and_then(|id| self.job(operation.namespace, id))
                     && let Some(record) = self.affected(operation, &job, records.len() as u64)
@@ -73,9 +77,11 @@ impl<M: OrderedMap> State<M> {
     /// the job before it would make it come forward to where the operation has been.
     fn ranges(&self, operation: &Operation) -> Vec<Range> {
         let indexes: &[u8] = match &operation.kind {
-            OperationKind::PurgeQueue { .. } => &[keys::BLOCKED, keys::LANE],
+            OperationKind::PurgeQueue { .. } => &[keys::BLOCKED, keys::LIMITED, keys::LANE],
             OperationKind::RetryDead { .. } | OperationKind::PurgeDead { .. } => &[keys::DEAD],
-            OperationKind::DeleteQueue { .. } => &[keys::BLOCKED, keys::LANE, keys::DEAD],
+            OperationKind::DeleteQueue { .. } => {
+                &[keys::BLOCKED, keys::LIMITED, keys::LANE, keys::DEAD]
+            }
         };
         let ns = operation.namespace;
         let queue = operation.kind.queue();
@@ -139,6 +145,12 @@ impl<M: OrderedMap> State<M> {
         let left = queue.counts.backlog() + queue.counts.dead;
         (left == removed).then_some(Record::QueueDeleted { id: queue.id })
     }
+}
+
+/// Whether a lane's entry stands there as the first of its line, where it was met before.
+fn is_of_a_line(key: &[u8]) -> bool {
+    key.first() == Some(&keys::LANE)
+        && key.get(10..12) == Some(&PartId::LIMITED.0.to_be_bytes()[..])
 }
 
 impl OperationKind {

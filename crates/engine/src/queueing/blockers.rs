@@ -13,6 +13,7 @@
 use crate::answer::BlockedBy;
 use crate::ids::{NamespaceId, QueueId};
 use crate::job::Job;
+use crate::limit::limits_told;
 use crate::map::{OrderedMap, Reader};
 use crate::queueing::{job_pause, ordering_key};
 use crate::state::{State, count, keys};
@@ -26,7 +27,8 @@ pub(crate) fn blockers_of(
 ) -> Vec<BlockedBy> {
     let queue = queue_paused.then_some(BlockedBy::QueuePause);
     let keys = [ordering_key::told(reader, ns, job), job_pause::told(reader, ns, job)];
-    keys.into_iter().flatten().chain(queue).collect()
+    let limits = limits_told(reader, ns, job);
+    keys.into_iter().flatten().chain(queue).chain(limits).collect()
 }
 
 impl<M: OrderedMap> State<M> {

@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
 
 use super::heads::{Part, Rank};
-use super::lanes::{LaneId, Next, Slot};
+use super::lanes::{LaneId, Next, PartId, Slot};
 use crate::command::QueuePattern;
 use crate::ids::{JobId, KindId, NamespaceId, QueueId, TimeMs};
 use crate::map::OrderedMap;
@@ -48,6 +48,13 @@ impl<M: OrderedMap> State<M> {
         kinds: Option<&[KindId]>,
         (now, want): (TimeMs, usize),
     ) -> Offer {
+        if self.limiting.holds_namespace(ns) {
+            return Offer::default();
+        }
+        let open = |kind: &&KindId| !self.limiting.holds_kind(**kind);
+        let kinds: Option<Vec<KindId>> =
+            kinds.map(|kinds| kinds.iter().filter(open).copied().collect());
+        let kinds = kinds.as_deref();
         let mut merge = Merge { state: self, ns, now, open: BinaryHeap::new(), looked: 0 };
         let mut open = Vec::new();
         let heads = self.lanes.heads();
@@ -56,9 +63,13 @@ impl<M: OrderedMap> State<M> {
         merge.open = open.into();
         let mut jobs = Vec::new();
         while jobs.len() < want
-            && let Some(job) = merge.next()
+            && let Some((lane, job)) = merge.next()
         {
             jobs.push(job);
+            // What comes next may be behind it in the line of its key.
+            if lane.part == PartId::LIMITED {
+                break;
+            }
         }
         Offer { jobs, looked: merge.looked }
     }
@@ -113,14 +124,14 @@ impl<M: OrderedMap> State<M> {
 }
 
 impl<M: OrderedMap> Merge<'_, M> {
-    fn next(&mut self) -> Option<JobId> {
+    fn next(&mut self) -> Option<(LaneId, JobId)> {
         loop {
             let Reverse(((_, slot), source)) = self.open.pop()?;
             self.looked += 1;
             match source {
                 Source::Entry(lane, job) => {
                     self.go_on(lane, slot);
-                    return Some(job);
+                    return Some((lane, job));
                 }
                 Source::Lanes(Part::Whole(id)) => {
                     let heads = self.state.lanes.heads();
@@ -130,9 +141,12 @@ impl<M: OrderedMap> Merge<'_, M> {
                 }
                 Source::Lanes(Part::One(id)) => {
                     let lane = self.state.lanes.heads().lane(id);
+                    if self.state.limiting.holds_kind(lane.kind) {
+                        continue;
+                    }
                     let (slot, job) = self.state.lanes.head(lane)?;
                     self.go_on(lane, slot);
-                    return Some(job);
+                    return Some((lane, job));
                 }
             }
         }

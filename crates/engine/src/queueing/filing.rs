@@ -8,6 +8,7 @@ use bytes::Bytes;
 use super::lanes::{Filed, LaneId, Lanes, PartId, Site, Slot};
 use crate::ids::{JobId, KindId, NamespaceId, Place, QueueId, TimeMs};
 use crate::job::{Job, Phase};
+use crate::limit::{Limiting, Line};
 use crate::map::OrderedMap;
 use crate::queue::Queue;
 use crate::state::{Kinds, Queues, State, count, keys};
@@ -45,16 +46,18 @@ impl<M: OrderedMap> State<M> {
     fn lane_of(&self, ns: NamespaceId, queue: QueueId, job: &Job) -> LaneId {
         let kind = self.kinds.named(ns, &job.kind).unwrap_or(KindId(0));
         let urgency = u8::MAX - job.options.priority;
-        LaneId { queue, urgency, part: PartId::NONE, kind }
+        let part = if job.options.limit.is_some() { PartId::LIMITED } else { PartId::NONE };
+        LaneId { queue, urgency, part, kind }
     }
 
     /// Files a waiting job in its lane.
     pub(crate) fn file_in_lane(&mut self, ns: NamespaceId, queue: QueueId, job: &Job) {
         let lane = self.lane_of(ns, queue, job);
         let slot = (job.available_at, job.place);
-        self.put(&keys::lane_entry(ns, lane, slot.0, slot.1), &job.id);
-        let Self { queues, kinds, lanes, .. } = self;
-        lanes.insert(|| site(queues, kinds, ns, lane), lane, slot, job.id);
+        match &job.options.limit {
+            Some(limit) => self.enter_line(&Line::of(ns, lane, limit), slot, job.id),
+            None => self.put_in_lane(ns, lane, slot, job.id),
+        }
         self.count_due(ns, queue, job, 1);
         self.queues.change(queue).counts.waiting += 1;
         self.fresh_queues.insert(queue);
@@ -64,14 +67,29 @@ impl<M: OrderedMap> State<M> {
     pub(crate) fn take_from_lane(&mut self, ns: NamespaceId, queue: QueueId, job: &Job) {
         let lane = self.lane_of(ns, queue, job);
         let slot = (job.available_at, job.place);
+        match &job.options.limit {
+            Some(limit) => self.leave_line(&Line::of(ns, lane, limit), slot),
+            None => self.remove_from_lane(ns, lane, slot),
+        }
+        self.count_due(ns, queue, job, -1);
+        let counts = &mut self.queues.change(queue).counts;
+        count::take(&mut counts.waiting, 1, "waiting jobs");
+    }
+
+    /// Puts an entry into a lane.
+    pub(crate) fn put_in_lane(&mut self, ns: NamespaceId, lane: LaneId, slot: Slot, id: JobId) {
+        self.put(&keys::lane_entry(ns, lane, slot.0, slot.1), &id);
+        let Self { queues, kinds, lanes, limiting, .. } = self;
+        lanes.insert(|| site(queues, kinds, limiting, (ns, lane)), lane, slot, id);
+    }
+
+    /// Takes an entry out of a lane.
+    pub(crate) fn remove_from_lane(&mut self, ns: NamespaceId, lane: LaneId, slot: Slot) {
         self.remove(&keys::lane_entry(ns, lane, slot.0, slot.1));
         if self.lanes.remove(lane, slot) {
             let (entries, more) = self.entries_after(ns, lane, slot, self.lanes.wanted(lane));
             self.lanes.refill(lane, slot, entries, more);
         }
-        self.count_due(ns, queue, job, -1);
-        let counts = &mut self.queues.change(queue).counts;
-        count::take(&mut counts.waiting, 1, "waiting jobs");
     }
 
     /// Up to `want` entries of a lane after a slot, and whether more follow.
@@ -109,7 +127,7 @@ impl<M: OrderedMap> State<M> {
             let mut long = false;
             self.scan(&from, &end, &mut |key, value| {
                 if !loading.is_of_lane(key) {
-                    loading.end(&self.queues, &self.kinds, &mut lanes);
+                    loading.end(self, &mut lanes);
                     loading.begin(key);
                 }
                 loading.passed += 1;
@@ -124,7 +142,7 @@ impl<M: OrderedMap> State<M> {
             }
             from = keys::after_prefix(&loading.prefix);
         }
-        loading.end(&self.queues, &self.kinds, &mut lanes);
+        loading.end(self, &mut lanes);
         self.lanes = lanes;
     }
 
@@ -214,9 +232,15 @@ impl<M: OrderedMap> State<M> {
 }
 
 /// What the lanes have to know of a lane's queue and kind.
-fn site<'a>(queues: &'a Queues, kinds: &Kinds, namespace: NamespaceId, lane: LaneId) -> Site<'a> {
+fn site<'a>(
+    queues: &'a Queues,
+    kinds: &Kinds,
+    limiting: &Limiting,
+    (namespace, lane): (NamespaceId, LaneId),
+) -> Site<'a> {
     let (queue, paused) = queues.site(lane.queue).expect("a queue outlives its jobs");
-    Site { namespace, queue, shut: paused, reserved: kinds.reserved().contains(&lane.kind) }
+    let shut = paused || limiting.holds_queue(namespace, queue);
+    Site { namespace, queue, shut, reserved: kinds.reserved().contains(&lane.kind) }
 }
 
 /// The lane that a start is reading.
@@ -239,14 +263,15 @@ impl Loading {
         self.passed = 0;
     }
 
-    fn end(&mut self, queues: &Queues, kinds: &Kinds, lanes: &mut Lanes) {
+    fn end<M>(&mut self, state: &State<M>, lanes: &mut Lanes) {
         if self.prefix.is_empty() {
             return;
         }
         let (ns, lane) = lane_at(&self.prefix);
         let entries = std::mem::take(&mut self.entries);
         let more = self.passed > entries.len() || self.passed >= PASSED_MAX;
-        lanes.add(site(queues, kinds, ns, lane), lane, entries, more);
+        let site = site(&state.queues, &state.kinds, &state.limiting, (ns, lane));
+        lanes.add(site, lane, entries, more);
     }
 }
 

@@ -45,6 +45,8 @@ pub(crate) struct PartId(pub(crate) u16);
 impl PartId {
     /// No switch but the queue's own.
     pub(crate) const NONE: Self = Self(0);
+    /// The entries name a key of a limit: of each key only the first stands in the lane.
+    pub(crate) const LIMITED: Self = Self(1);
 }
 
 /// A lane: entries of one queue, urgency, part and kind.

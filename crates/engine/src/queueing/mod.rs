@@ -12,6 +12,6 @@ mod ordering_key;
 pub(crate) use blockers::blockers_of;
 pub(crate) use dispatch::Offer;
 pub(crate) use filing::DUE_SECONDS_TOLD_MAX;
-pub(crate) use lanes::{LaneId, Lanes};
 #[cfg(test)]
-pub(crate) use lanes::{PartId, Room};
+pub(crate) use lanes::Room;
+pub(crate) use lanes::{LaneId, Lanes, PartId, Slot};

@@ -37,6 +37,15 @@
 //! | 131  | namespace u32, name                                    | number of that schedule  |
 //! | 132  | namespace u32, schedule u64                            | `ScheduleState`          |
 //! | 150  | namespace u32, key 16, beginning of a period u64, or 0 | id: has that unique key  |
+//! | 151  | namespace u32, queue u32, 255 - priority u8, part u16, |                          |
+//! |      | kind u32, counted limit, counted key,                  |                          |
+//! |      | available at u64, place u64                            | id: waits in a line      |
+//! | 152  | namespace u32, counted limit, counted key, queue u32,  | available at and place   |
+//! |      | 255 - priority u8, part u16, kind u32                  | of the line's first      |
+//! | 153  | namespace u32, counted limit                           | `LimitSettings`          |
+//! | 154  | namespace u32, counted limit, counted key              | `LimitBudget`            |
+//! | 155  | instant u64, namespace u32, counted limit, counted key | -: the budget comes back |
+//! | 156  | namespace u32, counted limit, counted key              | -: nothing of it is left |
 //! | 170  | body u64                                               | how many hold it, u32,   |
 //! |      |                                                        | where more than one do   |
 
@@ -76,6 +85,12 @@ pub(crate) const SCHEDULE: u8 = 130;
 pub(crate) const SCHEDULE_NAME: u8 = 131;
 pub(crate) const SCHEDULE_STATE: u8 = 132;
 pub(crate) const UNIQUE: u8 = 150;
+pub(crate) const LIMITED: u8 = 151;
+pub(crate) const LIMIT_LINE: u8 = 152;
+pub(crate) const LIMIT: u8 = 153;
+pub(crate) const LIMIT_BUDGET: u8 = 154;
+pub(crate) const LIMIT_REFILL: u8 = 155;
+pub(crate) const LIMIT_SPENT: u8 = 156;
 pub(crate) const BODY_HOLDERS: u8 = 170;
 
 /// A key under construction.
@@ -295,6 +310,67 @@ pub(crate) fn schedule_state(ns: NamespaceId, id: ScheduleId) -> Vec<u8> {
     Key::new(SCHEDULE_STATE).namespace(ns).u64(id.0).done()
 }
 
+fn lane_of(key: Key, lane: LaneId) -> Key {
+    key.u32(lane.queue.0).u8(lane.urgency).u16(lane.part.0).u32(lane.kind.0)
+}
+
+pub(crate) fn limited_prefix(ns: NamespaceId, lane: LaneId, limit: &str, key: &str) -> Vec<u8> {
+    lane_of(Key::new(LIMITED).namespace(ns), lane).text(limit).text(key).done()
+}
+
+pub(crate) fn limited(
+    ns: NamespaceId,
+    lane: LaneId,
+    (limit, key): (&str, &str),
+    (available_at, place): (TimeMs, Place),
+) -> Vec<u8> {
+    Key(limited_prefix(ns, lane, limit, key)).u64(available_at.0).u64(place.0).done()
+}
+
+pub(crate) fn limit_lines(ns: NamespaceId, limit: &str, key: &str) -> Vec<u8> {
+    Key::new(LIMIT_LINE).namespace(ns).text(limit).text(key).done()
+}
+
+pub(crate) fn limit_line(ns: NamespaceId, limit: &str, key: &str, lane: LaneId) -> Vec<u8> {
+    lane_of(Key(limit_lines(ns, limit, key)), lane).done()
+}
+
+pub(crate) fn limit(ns: NamespaceId, limit: &str) -> Vec<u8> {
+    Key::new(LIMIT).namespace(ns).text(limit).done()
+}
+
+pub(crate) fn limit_budget(ns: NamespaceId, limit: &str, key: &str) -> Vec<u8> {
+    Key::new(LIMIT_BUDGET).namespace(ns).text(limit).text(key).done()
+}
+
+pub(crate) fn limit_refill(at: TimeMs, ns: NamespaceId, limit: &str, key: &str) -> Vec<u8> {
+    Key::new(LIMIT_REFILL).u64(at.0).namespace(ns).text(limit).text(key).done()
+}
+
+/// What a refill's key says.
+pub(crate) fn limit_refill_of(key: &[u8]) -> Option<(TimeMs, NamespaceId, String, String)> {
+    let (limit, of) = texts_at(key, 13)?;
+    Some((TimeMs(u64_at(key, 1)?), NamespaceId(u32_at(key, 9)?), limit, of))
+}
+
+pub(crate) fn limit_spent(ns: NamespaceId, limit: &str, key: &str) -> Vec<u8> {
+    Key::new(LIMIT_SPENT).namespace(ns).text(limit).text(key).done()
+}
+
+/// The counted text that begins at `at`, and where it ends.
+pub(crate) fn text_at(key: &[u8], at: usize) -> Option<(String, usize)> {
+    let length = u16::from_be_bytes(key.get(at..at + 2)?.try_into().ok()?);
+    let end = at + 2 + usize::from(length);
+    let text = std::str::from_utf8(key.get(at + 2..end)?).ok()?;
+    Some((text.to_owned(), end))
+}
+
+/// Two counted texts, one after the other.
+pub(crate) fn texts_at(key: &[u8], at: usize) -> Option<(String, String)> {
+    let (first, end) = text_at(key, at)?;
+    Some((first, text_at(key, end)?.0))
+}
+
 /// The 16 bytes of a job id that begin at `at`.
 pub(crate) fn id_at(key: &[u8], at: usize) -> Option<JobId> {
     key.get(at..at + 16)?.try_into().ok().map(JobId)
@@ -353,6 +429,12 @@ mod tests {
             SCHEDULE_NAME,
             SCHEDULE_STATE,
             UNIQUE,
+            LIMITED,
+            LIMIT_LINE,
+            LIMIT,
+            LIMIT_BUDGET,
+            LIMIT_REFILL,
+            LIMIT_SPENT,
             BODY_HOLDERS,
         ];
         assert_eq!(named, used);

@@ -57,6 +57,7 @@ impl<M: OrderedMap> State<M> {
             has_checkpoints: false,
             has_paused: false,
             has_shared_bodies: false,
+            limiting: crate::limit::Limiting::default(),
             fresh_queues: std::collections::BTreeSet::new(),
             ended_jobs: Vec::new(),
             mono: MonoMs(0),
@@ -68,6 +69,7 @@ impl<M: OrderedMap> State<M> {
             state.meta = meta;
         }
         state.load_names();
+        state.load_limits();
         let now = state.now();
         state.lanes.advance(now, 0, |_| {});
         state.load_lanes();
@@ -180,6 +182,7 @@ impl<M: OrderedMap> State<M> {
         let paused = self.is_paused(ns, id);
         let (held, begun, spared) = (Held::Apart, false, false);
         let live = LiveLease { lease, job, expires, timeout, spared, paused, held, begun };
+        self.count_lease(ns, &live.job);
         self.leases.insert((ns, id), Box::new(live));
     }
 

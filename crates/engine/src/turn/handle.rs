@@ -70,6 +70,7 @@ impl<M: OrderedMap> Turn<M> {
                 | Command::PutQueue { .. }
                 | Command::PauseQueue { paused: true, .. }
                 | Command::OfSchedule { command: ScheduleCommand::Put { .. }, .. }
+                | Command::PutLimit { .. }
         );
         if !uses || !(self.state.limits.namespaces_on_first_use || name == DEFAULT_NAMESPACE) {
             return Err(Rejection::NamespaceUnknown { name: name.to_owned() });
@@ -116,6 +117,13 @@ impl<M: OrderedMap> Turn<M> {
             Command::PauseQueue { queue, paused } => {
                 let decision = self.decide_pause_queue(ns, &queue, paused);
                 self.change_queue(created, decision, ns, &queue, moment)
+            }
+            Command::PutLimit { name, settings } => {
+                let decided = self.state.decide_limit_put(ns, &name, settings);
+                decided.and_then(|record| {
+                    self.try_record(created.into_iter().chain(record).collect::<Vec<_>>())?;
+                    Ok(Answer::Limit(Box::new(self.state.limit_view(ns, &name)?)))
+                })
             }
             Command::ResumeSession { holder, held } => match self.check_holder(&holder) {
                 Ok(()) => {
@@ -197,6 +205,15 @@ impl<M: OrderedMap> Turn<M> {
                 let operations = operations.filter(|o| o.namespace == ns).cloned().collect();
                 Ok(Answer::Operations(operations))
             }
+            Command::DeleteLimit { name } => {
+                let record = self.state.decide_limit_deleted(ns, &name)?;
+                self.record(record);
+                Ok(Answer::LimitDeleted)
+            }
+            Command::GetLimit { name } => {
+                Ok(Answer::Limit(Box::new(self.state.limit_view(ns, &name)?)))
+            }
+            Command::ListLimits => Ok(Answer::Limits(self.state.limit_views(ns))),
             Command::DeleteNamespace => self.handle_delete_namespace(ns, moment),
             Command::GetNamespace => Ok(self.namespace_answer(ns)),
             Command::EnqueueJobs(_)
@@ -205,6 +222,7 @@ impl<M: OrderedMap> Turn<M> {
             | Command::Subscribe(_)
             | Command::PutQueue { .. }
             | Command::PauseQueue { .. }
+            | Command::PutLimit { .. }
             | Command::ResumeSession { .. }
             | Command::ExtendSession { .. }
             | Command::EndSession { .. }

@@ -7,6 +7,7 @@ mod costs;
 mod entries;
 mod follow_ups;
 mod idle_queues;
+mod limits;
 mod once;
 mod pause;
 mod queueing;

@@ -33,6 +33,9 @@ impl<M: OrderedMap> Turn<M> {
         if timers.is_some_and(|at| at <= moment.at.0) {
             self.pass_timers(moment);
         }
+        if self.state.next_refill().is_some_and(|at| at <= moment.at) {
+            self.record_all(Vec::from_iter(self.state.decide_refills(moment)));
+        }
         // The next life goes on with it: a stop does not wait for millions of jobs.
         if !self.stopping {
             self.record_all(self.state.decide_slice(moment));
@@ -155,7 +158,8 @@ impl<M: OrderedMap> Turn<M> {
         let takes = self.may_grant() && self.consumers.any_in_line();
         let due = self.state.lanes.next_due().filter(|at| *at <= now || takes);
         let forget = if self.stopping { None } else { self.state.next_forgetting() };
-        let by_wall = [timer, due, forget].into_iter().flatten();
+        let refill = self.state.next_refill();
+        let by_wall = [timer, due, forget, refill].into_iter().flatten();
         by_mono.chain(by_wall.map(|at| at.since(now))).min()
     }
 }

@@ -140,6 +140,10 @@ fn jobs(expected: &Reference, shard: &Shard) {
     assert_eq!(count(21), of_all(|job| usize::from(job.checkpoint.is_some())), "checkpoints");
     assert_eq!(count(25), of_all(|job| usize::from(job.paused)), "paused jobs in the map");
     assert_eq!(count(150), of_all(|job| usize::from(Reference::has_unique(job))), "unique locks");
+    assert_eq!(count(154), expected.budgets.len(), "budgets of limits");
+    assert_eq!(count(156), expected.all_keys_spent(), "keys of which nothing is left");
+    let lined = |job: &&RefJob| expected.is_filed(job) && job.job.options.limit.is_some();
+    assert_eq!(count(151), expected.jobs.iter().filter(lined).count(), "jobs in lines");
     assert_eq!(count(22), of_all(|job| job.skipped.len()), "skipped items in the map");
     assert_eq!(count(16), expected.tombstones.len(), "tombstones in the map");
     for (id, bytes) in &expected.bodies {

@@ -3,10 +3,10 @@
 use bytes::Bytes;
 use longshore_engine::{
     CheckpointJob, Command, ConsumerId, Credit, Delivery, EnqueueJobs, Epoch, Extension, FollowUp,
-    Holder, JobDefaults, JobError, JobId, JobTemplate, LeaseJobs, Missed, NewJob, NewSchedule,
-    NewUnique, OnConflict, OperationId, OperationKind, Overlap, QueuePattern, QueueSettings,
-    RetryFrom, RetryPolicy, ScheduleCommand, Settlement, Spec, Start, Subscribe, TimeMs, Token,
-    UniqueUntil, Verdict,
+    Holder, JobDefaults, JobError, JobId, JobLimit, JobTemplate, LeaseJobs, LimitRule, LimitScope,
+    LimitSettings, Missed, NewJob, NewSchedule, NewUnique, OnConflict, OperationId, OperationKind,
+    Overlap, QueuePattern, QueueSettings, RetryFrom, RetryPolicy, ScheduleCommand, Settlement,
+    Spec, Start, Subscribe, TimeMs, Token, UniqueUntil, Verdict,
 };
 
 use crate::random::Random;
@@ -15,6 +15,7 @@ use crate::reference::{KNOWN, Reference};
 const QUEUES: [&str; 5] = ["q", "q2", "low", "x.y", "other"];
 const KINDS: [&str; 5] = ["k1", "k2", "k3", "k4", "longshore.shell"];
 const KEYS: [&str; 2] = ["key", "lock"];
+const LIMITS: [&str; 3] = ["l1", "l2", "l3"];
 const WORKERS: [&str; 3] = ["w1", "w2", "w3"];
 const NAMESPACES: [&str; 6] = ["default", "default", "default", "default", "a", "b"];
 
@@ -76,10 +77,12 @@ impl Generator {
             83 | 84 => Command::RetryJob { id: self.job_id(known), from: self.retry_from() },
             85..87 => Command::PauseJob { id: self.job_id(known) },
             87 | 88 => Command::ResumeJob { id: self.job_id(known) },
-            89..91 => self.queue_command(now),
-            91..96 => self.operation(now),
-            96 if self.waits => self.of_schedule(now),
-            96..98 => Command::ListQueues { after: None, limit: self.random.below(4) as usize },
+            89 => self.queue_command(now),
+            90 => self.limit_command(),
+            91..95 => self.operation(now),
+            95 if self.waits => self.of_schedule(now),
+            95..97 => self.limit_command(),
+            97 => Command::ListQueues { after: None, limit: self.random.below(4) as usize },
             _ => match self.random.below(5) {
                 0 => Command::CreateNamespace,
                 1 => Command::DeleteNamespace,
@@ -189,6 +192,10 @@ impl Generator {
         new.retry = Some(self.policy());
         new.cursor = self.random.percent(8).then(|| self.cursor());
         new.unique = self.random.maybe(25, unique);
+        new.limit = self.random.maybe(30, |random| JobLimit {
+            name: (*random.pick(&LIMITS)).to_owned(),
+            key: (*random.pick(&KEYS)).to_owned(),
+        });
         new
     }
 
@@ -451,6 +458,33 @@ impl Generator {
                     settings: QueueSettings { paused, max_length, defaults },
                 }
             }
+        }
+    }
+
+    fn limit_command(&mut self) -> Command {
+        let (queue, random) = (self.queue(), &mut self.random);
+        let name = (*random.pick(&LIMITS)).to_owned();
+        let scope = match random.below(7) {
+            0 => LimitScope::Namespace,
+            1 => LimitScope::Queue { name: random.percent(50).then_some(queue) },
+            2 => {
+                let name = random.maybe(50, |random| (*random.pick(&KINDS)).to_owned());
+                LimitScope::Kind { name }
+            }
+            _ => LimitScope::Key,
+        };
+        let period_ms = [1_000, 20_000, 600_000][random.below(3) as usize];
+        let max = 1 + random.below(3);
+        let rule = match random.below(5) {
+            0 => LimitRule::Window { max, period_ms },
+            1 => LimitRule::Bucket { burst: max, count: 1 + random.below(3), period_ms },
+            _ => LimitRule::Concurrency { max },
+        };
+        match random.below(10) {
+            0 => Command::GetLimit { name },
+            1 => Command::ListLimits,
+            2..4 => Command::DeleteLimit { name },
+            _ => Command::PutLimit { name, settings: LimitSettings { scope, rule } },
         }
     }
 

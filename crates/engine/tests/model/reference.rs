@@ -6,6 +6,7 @@ mod checkpoint;
 mod enqueue;
 mod kept;
 mod lease;
+mod limit;
 mod operations;
 mod schedule;
 mod settle;
@@ -198,6 +199,8 @@ pub(crate) struct Reference {
     pub(crate) schedules: Vec<ScheduleView>,
     pub(crate) schedule_totals: ScheduleTotals,
     last_schedule: u64,
+    pub(crate) dispatch_limits: Vec<limit::RefLimit>,
+    pub(crate) budgets: Vec<limit::RefBudget>,
     next_sweep: u64,
     /// When queues are looked at next, and the last one that the present round looked at.
     next_look: u64,
@@ -244,6 +247,8 @@ impl Reference {
             schedules: Vec::new(),
             schedule_totals: ScheduleTotals::default(),
             last_schedule: 0,
+            dispatch_limits: Vec::new(),
+            budgets: Vec::new(),
             next_sweep: 0,
             next_look: 0,
             last_look: None,
@@ -376,6 +381,7 @@ impl Reference {
                 | Command::PutQueue { .. }
                 | Command::PauseQueue { paused: true, .. }
                 | Command::OfSchedule { command: ScheduleCommand::Put { .. }, .. }
+                | Command::PutLimit { .. }
         );
         let known = self.namespace_named(&name).map(|namespace| namespace.id);
         let ns = match known {

@@ -69,6 +69,25 @@ pub struct NewJob {
     /// At most one such job at a time.
     #[prost(message, optional, tag = "50")]
     pub unique: ::core::option::Option<Unique>,
+    /// The limit that counts it by a key.
+    #[prost(message, optional, tag = "51")]
+    pub limit: ::core::option::Option<JobLimit>,
+}
+/// The limit that a job names, and where its key there comes from: one of `key`, `by` and `tag`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct JobLimit {
+    /// The limit, of the scope `key`.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// The key itself.
+    #[prost(string, tag = "2")]
+    pub key: ::prost::alloc::string::String,
+    /// A JSON pointer into the args: the value there is the key.
+    #[prost(string, tag = "3")]
+    pub by: ::prost::alloc::string::String,
+    /// The key is what follows this text in the first tag that begins with it.
+    #[prost(string, tag = "4")]
+    pub tag: ::prost::alloc::string::String,
 }
 /// How a job is to be unique: of the jobs that agree in what `by` names, at most one at a time.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -414,6 +433,12 @@ pub struct BlockedBy {
     /// What is paused: "job", until it is resumed, or "queue".
     #[prost(string, tag = "3")]
     pub paused: ::prost::alloc::string::String,
+    /// Nothing is left of this limit,
+    #[prost(string, tag = "50")]
+    pub limit: ::prost::alloc::string::String,
+    /// for this key, queue or kind.
+    #[prost(string, tag = "51")]
+    pub key: ::prost::alloc::string::String,
 }
 /// Generated client implementations.
 pub mod jobs_client {

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    DurationText, InstantText, JobIdText, RawJson, RetryText, UniqueMetText, UniqueOutcome,
-    UniqueText,
+    DurationText, InstantText, JobIdText, JobLimitText, RawJson, RetryText, UniqueMetText,
+    UniqueOutcome, UniqueText,
 };
 
 /// A job as its producer describes it. What is left out comes from the queue's defaults.
@@ -87,6 +87,10 @@ pub struct NewJob<'a> {
     #[serde(default, deserialize_with = "super::object::optional")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unique: Option<UniqueText>,
+    /// The limit that counts it by a key.
+    #[serde(default, deserialize_with = "super::object::optional")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<JobLimitText>,
 }
 
 impl NewJob<'_> {
@@ -115,6 +119,7 @@ impl NewJob<'_> {
             traceparent: None,
             cursor: None,
             unique: None,
+            limit: None,
         }
     }
 }

@@ -7,6 +7,7 @@ mod duration;
 mod enqueue;
 mod id;
 mod instant;
+mod limit;
 mod number;
 mod object;
 mod problem;
@@ -30,6 +31,10 @@ pub use duration::{DURATION_EXPECTED, DurationText};
 pub use enqueue::{EnqueueAnswer, EnqueueBulk, EnqueueBulkAnswer, NewJob};
 pub use id::{JobIdText, TokenText};
 pub use instant::{INSTANT_EXPECTED, InstantText, write_instant};
+pub use limit::{
+    BucketText, JobLimitRecord, JobLimitText, LimitList, LimitRecord, LimitScopeText,
+    LimitSettingsBody, WindowText,
+};
 use object::misplaced;
 pub(crate) use object::{NoFields, Object};
 pub use problem::{JobFault, Problem};

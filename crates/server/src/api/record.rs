@@ -9,7 +9,8 @@ use utoipa::ToSchema;
 
 use super::shown::{ShownText, in_words};
 use super::{
-    Counters, DurationText, InstantText, JobIdText, JobTickRecord, RawJson, RetryText, UniqueRecord,
+    Counters, DurationText, InstantText, JobIdText, JobLimitRecord, JobTickRecord, RawJson,
+    RetryText, UniqueRecord,
 };
 
 /// The state of a job.
@@ -311,6 +312,12 @@ pub struct BlockedByRecord {
     /// What is paused: `job`, until it is resumed, or `queue`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused: Option<String>,
+    /// Nothing is left of this limit,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<String>,
+    /// for this key, queue or kind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
 }
 
 /// The whole record of a job.
@@ -391,6 +398,9 @@ pub struct JobRecord<'a> {
     /// How long the job counts as one of those that are unique, where it is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unique: Option<UniqueRecord>,
+    /// The limit that counts it by a key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<JobLimitRecord>,
     /// How far the run is, from 0 to 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<f64>,

@@ -9,7 +9,8 @@ use longshore_proto::v1::{self, retry_policy, settlement};
 use serde_json::value::RawValue;
 
 use crate::api::{
-    self, DurationText, InstantText, JobIdText, RawJson, RetryText, TokenText, UniqueText,
+    self, DurationText, InstantText, JobIdText, JobLimitText, RawJson, RetryText, TokenText,
+    UniqueText,
 };
 use crate::http::code::Code;
 use crate::http::json::check_carried;
@@ -121,6 +122,12 @@ pub(super) fn api_job(job: &v1::NewJob) -> Result<api::NewJob<'_>, Refusal> {
         traceparent: some(job.traceparent.clone()),
         cursor: raw("cursor", &job.cursor)?,
         unique: job.unique.as_ref().map(unique_text).transpose()?,
+        limit: job.limit.as_ref().map(|limit| JobLimitText {
+            name: limit.name.clone(),
+            key: some(limit.key.clone()),
+            by: some(limit.by.clone()),
+            tag: some(limit.tag.clone()),
+        }),
     })
 }
 

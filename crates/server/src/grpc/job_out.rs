@@ -75,6 +75,8 @@ fn blocked_by(by: &BlockedByRecord) -> v1::BlockedBy {
         ordering_key: by.ordering_key.clone(),
         job: by.job.map(|job| job.to_string()).unwrap_or_default(),
         paused: by.paused.clone().unwrap_or_default(),
+        limit: by.limit.clone().unwrap_or_default(),
+        key: by.key.clone().unwrap_or_default(),
     }
 }
 

@@ -123,6 +123,7 @@ fn grpc_code(code: Code) -> Grpc {
         Code::HostRefused | Code::OriginRefused => Grpc::PermissionDenied,
         Code::JobGone
         | Code::JobUnknown
+        | Code::LimitUnknown
         | Code::NamespaceUnknown
         | Code::OperationUnknown
         | Code::QueueUnknown
@@ -140,6 +141,7 @@ fn grpc_code(code: Code) -> Grpc {
         Code::RequestSuperseded => Grpc::Aborted,
         Code::QueueFull
         | Code::TooManyKinds
+        | Code::TooManyLimits
         | Code::TooManyNamespaces
         | Code::TooManyOperations
         | Code::TooManyQueues

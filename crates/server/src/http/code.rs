@@ -57,6 +57,7 @@ codes! {
     JobUnknown = "job_unknown", NOT_FOUND, "The job does not exist";
     JobsRefused = "jobs_refused", BAD_REQUEST, "Jobs of a bulk are at fault";
     LeaseLost = "lease_lost", CONFLICT, "The lease has ended";
+    LimitUnknown = "limit_unknown", NOT_FOUND, "The limit does not exist";
     MediaTypeRefused = "media_type_refused", UNSUPPORTED_MEDIA_TYPE, "The body has to be JSON";
     MemoryLow = "memory_low", SERVICE_UNAVAILABLE, "Too much is in flight";
     MethodRefused = "method_refused", METHOD_NOT_ALLOWED, "The method is not allowed here";
@@ -80,6 +81,7 @@ codes! {
     TargetTooLong = "target_too_long", URI_TOO_LONG, "The target is too long";
     TooManyConnections = "too_many_connections", SERVICE_UNAVAILABLE, "Too many connections";
     TooManyKinds = "too_many_kinds", TOO_MANY_REQUESTS, "There are too many kinds";
+    TooManyLimits = "too_many_limits", TOO_MANY_REQUESTS, "There are too many limits";
     TooManyNamespaces = "too_many_namespaces", TOO_MANY_REQUESTS, "There are too many namespaces";
     TooManyOperations = "too_many_operations", TOO_MANY_REQUESTS, "Too many operations go on";
     TooManyQueues = "too_many_queues", TOO_MANY_REQUESTS, "There are too many queues";

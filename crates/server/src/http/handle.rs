@@ -3,6 +3,7 @@
 mod admin;
 mod health;
 mod jobs;
+mod limits;
 mod operations;
 mod schedules;
 mod work;
@@ -53,6 +54,10 @@ pub(crate) async fn dispatch(op: Op, call: Call<'_>, held: Option<Held>) -> Resu
         Op::ResumeQueue => Box::pin(admin::pause(call, false)).await,
         Op::PurgeQueue => Box::pin(operations::purge(call)).await,
         Op::RetryDead => Box::pin(operations::retry_dead(call)).await,
+        Op::ListLimits => Box::pin(limits::list(call)).await,
+        Op::GetLimit => Box::pin(limits::get(call)).await,
+        Op::PutLimit => Box::pin(limits::put(call)).await,
+        Op::DeleteLimit => Box::pin(limits::delete(call)).await,
         Op::ListOperations => Box::pin(operations::list(call)).await,
         Op::GetOperation => Box::pin(operations::get(call)).await,
         Op::CancelOperation => Box::pin(operations::cancel(call)).await,

@@ -335,6 +335,14 @@ impl From<Rejection> for Refusal {
                 let allowed = "a new id, or the content that this id had before".to_owned();
                 say(Code::JobIdTaken).about("id", value, allowed)
             }
+            Rejection::LimitUnknown { name } => say(Code::LimitUnknown).about(
+                "limit",
+                quoted(&name),
+                "a limit that exists".to_owned(),
+            ),
+            Rejection::TooManyLimits { .. } => {
+                say(Code::TooManyLimits).field("limit").retry_after_s(60)
+            }
             Rejection::UniqueTaken { holder } => {
                 let allowed = "a job whose unique key no other has".to_owned();
                 say(Code::UniqueTaken).about("unique", JobIdText(holder.0).to_string(), allowed)

@@ -7,11 +7,11 @@ use super::route::{Base, Op, Outcome, Parameter, ParameterKind, Route, SchemaOf}
 use crate::api::{
     AckRequest, CheckpointRequest, DiscardRequest, EnqueueAnswer, EnqueueBulk, EnqueueBulkAnswer,
     FailRequest, HealthAnswer, HeartbeatAnswer, HeartbeatRequest, InterruptRequest, JobList,
-    JobRecord, LeaseAnswer, LeaseRequest, NamespaceList, NamespaceRecord, NewJob, NextRequest,
-    OperationList, OperationRecord, PurgeRequest, QueueList, QueueRecord, QueueSettingsBody,
-    RawJson, ReleaseRequest, RescheduleRequest, RetryDeadRequest, RetryRequest, ScheduleBody,
-    ScheduleList, ScheduleRecord, SettleAnswer, SettleRequest, SettledText, SlotList,
-    SnoozeRequest, StatusRecord, WorkerList, WorkerRecord,
+    JobRecord, LeaseAnswer, LeaseRequest, LimitList, LimitRecord, LimitSettingsBody, NamespaceList,
+    NamespaceRecord, NewJob, NextRequest, OperationList, OperationRecord, PurgeRequest, QueueList,
+    QueueRecord, QueueSettingsBody, RawJson, ReleaseRequest, RescheduleRequest, RetryDeadRequest,
+    RetryRequest, ScheduleBody, ScheduleList, ScheduleRecord, SettleAnswer, SettleRequest,
+    SettledText, SlotList, SnoozeRequest, StatusRecord, WorkerList, WorkerRecord,
 };
 use longshore_engine::driver::Class;
 
@@ -274,6 +274,23 @@ pub(crate) const ROUTES: &[Route] = &[
         body_is_optional: true,
         outcomes: OPERATION,
         ..route("POST", "/queues/{}/retry-dead", Op::RetryDead, "Let dead jobs start again")
+    },
+    Route {
+        outcomes: &[outcome(200, "In the order of their names.", &[of::<LimitList>])],
+        ..route("GET", "/limits", Op::ListLimits, "List limits at dispatch")
+    },
+    Route {
+        outcomes: &[outcome(200, "The limit.", &[of::<LimitRecord>])],
+        ..route("GET", "/limits/{}", Op::GetLimit, "Describe a limit")
+    },
+    Route {
+        bodies: &[of::<LimitSettingsBody>],
+        outcomes: &[outcome(200, "As it is now.", &[of::<LimitRecord>])],
+        ..route("PUT", "/limits/{}", Op::PutLimit, "Create a limit or change its numbers")
+    },
+    Route {
+        outcomes: &[outcome(204, "It is removed.", &[])],
+        ..route("DELETE", "/limits/{}", Op::DeleteLimit, "Remove a limit")
     },
     Route {
         outcomes: &[outcome(200, "The newest first.", &[of::<OperationList>])],

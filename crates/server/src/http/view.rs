@@ -3,19 +3,20 @@
 use bytes::Bytes;
 use longshore_engine::{
     AttemptNote, BlockedBy, CancelReason, Cause, Checkpoint, DeadReason, End, EndKind, Job,
-    JobDefaults, JobError, JobState, JobView, NamespaceView, Operation, OperationKind,
-    OperationState, Phase, QueueSettings, QueueView, RetryPolicy, SkippedItem, TimeMs, UniqueLock,
-    UniqueMet, UniqueUntil,
+    JobDefaults, JobError, JobState, JobView, LimitRule, LimitScope, LimitView, NamespaceView,
+    Operation, OperationKind, OperationState, Phase, QueueSettings, QueueView, RetryPolicy,
+    SkippedItem, TimeMs, UniqueLock, UniqueMet, UniqueUntil,
 };
 use longshore_engine::{
     JobId, JobTemplate, LastTick, Missed, Overlap, ScheduleView, Slot, Spec, TickOutcome,
 };
 
 use crate::api::{
-    AttemptOutcomeText, AttemptRecord, BlockedByRecord, CheckpointRecord, Counters, DurationText,
-    ErrorText, InstantText, JobDefaultsBody, JobIdText, JobRecord, LeaseRecord, NamespaceRecord,
-    OperationRecord, OperationStateText, QueueRecord, QueueSettingsBody, RawJson, RetryText,
-    SkippedRecord, StateText, StatusRecord, UniqueOutcome, UniqueRecord, UniqueUntilText,
+    AttemptOutcomeText, AttemptRecord, BlockedByRecord, BucketText, CheckpointRecord, Counters,
+    DurationText, ErrorText, InstantText, JobDefaultsBody, JobIdText, JobLimitRecord, JobRecord,
+    LeaseRecord, LimitRecord, LimitScopeText, LimitSettingsBody, NamespaceRecord, OperationRecord,
+    OperationStateText, QueueRecord, QueueSettingsBody, RawJson, RetryText, SkippedRecord,
+    StateText, StatusRecord, UniqueOutcome, UniqueRecord, UniqueUntilText, WindowText,
 };
 use crate::api::{
     JobTickRecord, MissedText, NewJob, OverlapText, ScheduleBody, ScheduleRecord, SlotRecord,
@@ -173,6 +174,10 @@ pub(crate) fn job(view: &JobView) -> JobRecord<'static> {
         metadata: options.metadata.as_ref().and_then(stored),
         traceparent: options.traceparent.clone(),
         unique: options.unique.as_ref().map(unique),
+        limit: options
+            .limit
+            .as_ref()
+            .map(|of| JobLimitRecord { name: of.name.clone(), key: of.key.clone() }),
         progress: view.progress().map(share),
         progress_text: view.progress_text().map(str::to_owned),
         checkpoint: view.checkpoint.as_ref().map(|it| checkpoint(it, view.ran_ms())),
@@ -215,6 +220,29 @@ fn unique(lock: &UniqueLock) -> UniqueRecord {
     UniqueRecord { until, period_from: lock.since.map(instant) }
 }
 
+/// A limit as it is told.
+pub(crate) fn limit(limit: &LimitView) -> LimitRecord {
+    let LimitView { name, settings, running, spent } = limit;
+    let (scope, of) = match &settings.scope {
+        LimitScope::Namespace => (LimitScopeText::Namespace, None),
+        LimitScope::Queue { name } => (LimitScopeText::Queue, name.clone()),
+        LimitScope::Kind { name } => (LimitScopeText::Kind, name.clone()),
+        LimitScope::Key => (LimitScopeText::Key, None),
+    };
+    let (mut concurrency, mut window, mut bucket) = (None, None, None);
+    match settings.rule {
+        LimitRule::Concurrency { max } => concurrency = Some(max),
+        LimitRule::Window { max, period_ms } => {
+            window = Some(WindowText { max, per: DurationText(period_ms) });
+        }
+        LimitRule::Bucket { burst, count, period_ms } => {
+            bucket = Some(BucketText { burst, count, per: DurationText(period_ms) });
+        }
+    }
+    let settings = LimitSettingsBody { scope, of, concurrency, window, bucket };
+    LimitRecord { name: name.clone(), settings, running: *running, spent: *spent }
+}
+
 /// What keeps a job from being handed out.
 fn blocked_by(by: &BlockedBy) -> BlockedByRecord {
     let paused = |what: &str| Some(what.to_owned());
@@ -222,7 +250,12 @@ fn blocked_by(by: &BlockedBy) -> BlockedByRecord {
         BlockedBy::OrderingKey { ordering_key, job } => BlockedByRecord {
             ordering_key: Some(ordering_key.clone()),
             job: Some(JobIdText(job.0)),
-            paused: None,
+            ..BlockedByRecord::default()
+        },
+        BlockedBy::Limit { name, key } => BlockedByRecord {
+            limit: Some(name.clone()),
+            key: (!key.is_empty()).then(|| key.clone()),
+            ..BlockedByRecord::default()
         },
         BlockedBy::JobPause => {
             BlockedByRecord { paused: paused("job"), ..BlockedByRecord::default() }

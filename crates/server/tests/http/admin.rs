@@ -351,3 +351,54 @@ async fn an_operator_ends_a_run_moves_a_job_and_finds_jobs_by_tag_and_key() {
     client.post("/v1/queues/other/resume", "").await.refused(404, "queue_unknown");
     server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limit_holds_back_what_is_too_much_and_says_so() {
+    let server = Server::start().await;
+    let client = &mut server.client().await;
+    let put = json!({"scope": "key", "concurrency": 1}).to_string();
+    let limit = client.put("/v1/limits/api", &put).await.expect(200);
+    assert_eq!(
+        limit,
+        json!({"name": "api", "scope": "key", "concurrency": 1, "running": 0, "spent": 0})
+    );
+    let job = |args: serde_json::Value| {
+        json!({"kind": "k", "args": args, "limit": {"name": "api", "by": "/account"}}).to_string()
+    };
+    let mut ids = Vec::new();
+    for account in ["acme", "acme", "other"] {
+        let answer = client.post("/v1/queues/q/jobs", &job(json!({"account": account}))).await;
+        ids.push(answer.expect(202)["id"].clone());
+    }
+    let ask = json!({"queues": ["q"], "max": 9, "worker": "w"}).to_string();
+    let leased = client.post("/v1/lease", &ask).await.expect(200);
+    let leased: Vec<_> = leased["jobs"].as_array().unwrap().iter().map(|it| &it["id"]).collect();
+    assert_eq!(leased, [&ids[0], &ids[2]]);
+    let path = format!("/v1/jobs/{}", ids[1].as_str().unwrap());
+    let held = client.get(&path).await.expect(200);
+    assert_eq!(held["blocked_by"], json!([{"limit": "api", "key": "acme"}]));
+    assert_eq!(held["limit"], json!({"name": "api", "key": "acme"}));
+    let list = client.get("/v1/limits").await.expect(200);
+    assert_eq!(
+        (&list["limits"][0]["running"], &list["limits"][0]["spent"]),
+        (&json!(2), &json!(2))
+    );
+    for (body, field) in [
+        (json!({"scope": "key"}), "concurrency"),
+        (json!({"scope": "key", "of": "q", "concurrency": 1}), "of"),
+        (json!({"scope": "queue", "concurrency": 0}), "concurrency"),
+        (json!({"scope": "queue", "window": {"max": 1, "per": "0s"}}), "window.per"),
+    ] {
+        let refused = client.put("/v1/limits/new", &body.to_string()).await;
+        assert_eq!(refused.refused(400, "value_refused")["field"], field, "{body}");
+    }
+    client
+        .put("/v1/limits/api", &put.replace("key", "namespace"))
+        .await
+        .refused(400, "value_refused");
+    assert_eq!(client.delete("/v1/limits/api").await.status, 204);
+    client.get("/v1/limits/api").await.refused(404, "limit_unknown");
+    let leased = client.post("/v1/lease", &ask).await.expect(200);
+    assert_eq!(leased["jobs"][0]["id"], ids[1]);
+    server.stop().await;
+}

@@ -11,7 +11,7 @@ use longshore_engine::{Cause, Clock, EndKind, JobId, JobState, JobView, Place, T
 use super::Check;
 use super::ops::{self, checkpoint};
 use super::shadow::{Outcome, Shadow, Told};
-use super::uniques;
+use super::{limits, uniques};
 use crate::map::SimTree;
 use crate::node::NAMESPACES;
 
@@ -60,8 +60,27 @@ pub(crate) fn check(turn: &Turn<SimTree>, shadow: &Shadow, clock: Clock) -> Chec
         all.extend(jobs);
     }
     uniques::check(map, &all)?;
+    let numbered = by_number(map, all);
+    limits::check(map, &numbered)?;
     check_settings(turn, shadow, clock)?;
     check_counts(turn, clock, &counted)
+}
+
+/// The jobs of each namespace, by its number in the keys of its jobs.
+fn by_number(map: &SimTree, all: Vec<JobView>) -> Vec<(u32, Vec<JobView>)> {
+    const JOB_KEY_FIRST: u8 = 5;
+    let mut numbers = BTreeMap::new();
+    for (key, _) in map.entries.range(vec![JOB_KEY_FIRST]..vec![JOB_KEY_FIRST + 1]) {
+        if let Some((ns, id)) = key.get(1..).and_then(|rest| rest.split_first_chunk::<4>()) {
+            numbers.insert(id.to_vec(), u32::from_be_bytes(*ns));
+        }
+    }
+    let mut jobs: BTreeMap<u32, Vec<JobView>> = BTreeMap::new();
+    for view in all {
+        let number = numbers.get(&view.job.id.0[..]).copied().unwrap_or_default();
+        jobs.entry(number).or_default().push(view);
+    }
+    jobs.into_iter().collect()
 }
 
 /// A queue with settings of its own stays, however long nobody uses it.

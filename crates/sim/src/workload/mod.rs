@@ -2,6 +2,7 @@
 
 pub(crate) mod clients;
 pub(crate) mod invariants;
+pub(crate) mod limits;
 pub(crate) mod ops;
 pub(crate) mod oracle;
 pub(crate) mod queues;
@@ -15,3 +16,6 @@ pub(crate) type Check = Result<(), String>;
 pub(crate) const QUEUES: [&str; 4] = ["mail", "mail.slow", "reports", "ping"];
 pub(crate) const KINDS: [&str; 3] = ["send", "render", "clean"];
 pub(crate) const KEYS: [&str; 2] = ["account-1", "account-2"];
+
+/// The limit that jobs name.
+pub(crate) const LIMIT: &str = "slots";

@@ -49,6 +49,10 @@ impl Reference {
             Command::ListQueues { after, limit } => {
                 Ok(self.list_queues(ns, after.as_deref(), limit))
             }
+            Command::PutLimit { name, settings } => self.put_limit(ns, &name, settings),
+            Command::DeleteLimit { name } => self.delete_limit(ns, &name),
+            Command::GetLimit { name } => self.limit_answer(ns, &name),
+            Command::ListLimits => Ok(self.list_limits(ns)),
             Command::StartOperation(kind) => self.start_operation(ns, kind),
             Command::CancelOperation { id } => self.operation(ns, id, true),
             Command::GetOperation { id } => self.operation(ns, id, false),
@@ -81,6 +85,7 @@ impl Reference {
         self.jobs.retain(|job| job.ns != ns);
         self.tombstones.retain(|tombstone| tombstone.ns != ns);
         self.kinds.retain(|(of, ..)| *of != ns);
+        self.drop_limits(ns);
         Ok(Answer::NamespaceDeleted)
     }
 

@@ -310,6 +310,7 @@ impl Reference {
                 metadata: new.metadata.clone(),
                 traceparent: new.traceparent.clone(),
                 unique: self.lock_of(new),
+                limit: new.limit.clone(),
             },
             fingerprint: new.fingerprint,
             place,

@@ -161,6 +161,9 @@ impl Reference {
                     self.end_late(ns, id, late);
                     continue;
                 }
+                if !self.limits_let(found) {
+                    continue;
+                }
                 let cursor = found.checkpoint.as_ref().and_then(|it| it.cursor.as_ref());
                 let args = found.job.args.as_ref().map_or(0, |args| self.body(args).len());
                 let size = (args + cursor.map_or(0, bytes::Bytes::len)) as u64;
@@ -193,12 +196,16 @@ impl Reference {
             .iter()
             .filter(|job| job.ns == ns && job.job.available_at <= self.now)
             .filter(|job| self.is_filed(job) && self.suits(request, pattern, job))
+            .filter(|job| self.held_by_limits(job).is_empty())
             .collect();
         found.sort_by_key(|job| {
             let urgency = u8::MAX - job.job.options.priority;
             (urgency, job.job.available_at, job.job.place)
         });
-        found.iter().take(want).map(|job| job.job.id).collect()
+        // What names a key is the last of a step: what comes next may be behind it in a line.
+        let keyed = found.iter().position(|job| job.job.options.limit.is_some());
+        found.truncate(keyed.map_or(want, |at| want.min(at + 1)));
+        found.iter().map(|job| job.job.id).collect()
     }
 
     fn suits(&self, request: &LeaseJobs, pattern: &QueuePattern, job: &RefJob) -> bool {
@@ -217,6 +224,9 @@ impl Reference {
 
     /// Whether somebody waits who would take the job.
     pub(super) fn is_awaited(&self, job: &RefJob) -> bool {
+        if !self.held_by_limits(job).is_empty() {
+            return false;
+        }
         self.waiters.iter().filter(|waiter| waiter.ns == job.ns).any(|w| match &w.target {
             Target::Stream { jobs, bytes, .. } if *jobs == 0 || *bytes <= 0 => false,
             Target::Work { request, .. } | Target::Stream { request, .. } => {
@@ -262,6 +272,7 @@ impl Reference {
         job.started = true;
         job.run = Some(Run { lease: lease.clone(), expires, timeout, held, begun });
         let job = job.clone();
+        self.spend(&job);
         self.delivery(&job, &lease)
     }
 

@@ -18,6 +18,7 @@ impl Reference {
         self.housekeep();
         self.end_leases();
         self.pass_timers();
+        self.refill();
         self.advance_operation();
         self.dispatch();
         self.answer_overdue(self.mono);
@@ -194,6 +195,7 @@ impl Reference {
             }
         }
         next.extend(self.next_due().map(|(due, ..)| by_wall(due)));
+        next.extend(self.budgets.iter().map(|budget| by_wall(budget.refill_at)));
         next.extend(self.next_look().map(|(at, _)| by_mono(at)));
         next.extend(self.tombstones.iter().map(|t| by_wall(t.forget_at)));
         next.into_iter().min()

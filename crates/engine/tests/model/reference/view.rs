@@ -40,7 +40,8 @@ impl Reference {
             of.paused.then_some(BlockedBy::JobPause),
             queue_paused.then_some(BlockedBy::QueuePause),
         ];
-        first.into_iter().chain(pauses.into_iter().flatten()).collect()
+        let limits = self.held_by_limits(of);
+        first.into_iter().chain(pauses.into_iter().flatten()).chain(limits).collect()
     }
 
     pub(super) fn job_answer(&self, ns: NamespaceId, id: JobId) -> Answer {
@@ -77,7 +78,8 @@ impl Reference {
         let ahead = |job: &RefJob| job.job.available_at.second() > self.now.second();
         let scheduled = filed.iter().filter(|j| ahead(j) && j.job.phase == Phase::Waiting).count();
         let retrying = filed.iter().filter(|j| ahead(j) && j.job.phase == Phase::Retrying).count();
-        let oldest = filed.iter().map(|job| job.job.available_at).min();
+        let in_lanes: Vec<_> = filed.iter().copied().filter(|job| !self.is_parked(job)).collect();
+        let oldest = in_lanes.iter().map(|job| job.job.available_at).min();
         QueueView {
             name: queue.name.clone(),
             settings: queue.settings.clone(),
@@ -90,7 +92,7 @@ impl Reference {
             dead: count(&|job| Self::is_dead(&job.job)),
             oldest_age_ms: oldest.filter(|at| *at <= self.now).map(|at| self.now.since(at)),
             consumers: self.consumers_of(queue).len() as u64,
-            unconsumed_kinds: self.unconsumed_kinds(queue, &filed),
+            unconsumed_kinds: self.unconsumed_kinds(queue, &in_lanes),
             enqueued_total: queue.enqueued,
             succeeded_total: queue.succeeded,
             failed_total: queue.failed,

@@ -12,6 +12,7 @@ use super::Bounds;
 use super::check::{check_bytes, check_count};
 use super::fingerprint::fingerprint;
 use super::id_source::fresh_id;
+use super::limit::job_limit;
 use super::unique::new_unique;
 use crate::api::{self, Object, RetryText};
 use crate::http::code::Code;
@@ -205,6 +206,7 @@ impl Reading<'_> {
         let ttl = bounds.duration("ttl", job.ttl, 1)?.map(Start::After);
         let unique = job.unique.as_ref().map(|of| new_unique(self.queue, &job, of, bounds));
         let unique = unique.transpose()?;
+        let limit = job.limit.as_ref().map(|limit| job_limit(&job, limit)).transpose()?;
         let named = job.id.map(|id| (JobId(id.0), fingerprint(self.queue, &job)));
         Ok(NewJob {
             id: named.map_or_else(fresh_id, |(id, _)| id),
@@ -228,6 +230,7 @@ impl Reading<'_> {
             cursor,
             unique,
             tick: None,
+            limit,
         })
     }
 }

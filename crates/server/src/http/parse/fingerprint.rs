@@ -9,7 +9,7 @@ use crate::api::{NewJob, RetryText};
 /// given, not as the instant that they lead to; JSON counts without white space between tokens.
 pub(super) fn fingerprint(queue: &str, job: &NewJob<'_>) -> [u8; 16] {
     // Every field is named: one that is added has to be written below, under the next free tag
-    // (27), or a repeated id with another value of it would count as the same request.
+    // (28), or a repeated id with another value of it would count as the same request.
     let NewJob {
         id: _,
         queue: _,
@@ -33,6 +33,7 @@ pub(super) fn fingerprint(queue: &str, job: &NewJob<'_>) -> [u8; 16] {
         retry,
         cursor,
         unique,
+        limit,
     } = job;
     let mut form = Form(Sha256::new());
     form.text(1, Some(queue));
@@ -63,6 +64,9 @@ pub(super) fn fingerprint(queue: &str, job: &NewJob<'_>) -> [u8; 16] {
     }
     if let Some(unique) = unique {
         form.field(26, &serde_json::to_vec(unique).unwrap_or_default());
+    }
+    if let Some(limit) = limit {
+        form.field(27, &serde_json::to_vec(limit).unwrap_or_default());
     }
     form.finish()
 }
@@ -154,6 +158,7 @@ mod tests {
             "{\"kind\":\"k\",\"ttl\":\"1s\"}",
             "{\"kind\":\"k\",\"cursor\":1}",
             "{\"kind\":\"k\",\"unique\":{}}",
+            "{\"kind\":\"k\",\"limit\":{\"name\":\"a\",\"key\":\"b\"}}",
             "{\"kind\":\"k\",\"unique\":{\"on_conflict\":\"existing\"}}",
             "{\"kind\":\"k\",\"tags\":[\"a\",\"b\"]}",
             "{\"kind\":\"k\",\"tags\":[\"ab\"]}",

@@ -1,21 +1,21 @@
 //! What people ask of single jobs and of queues.
 
 use longshore_engine::{
-    Answer, Command, JobDefaults, JobId, QueueSettings, Rejection, RetryFrom, RetryPolicy, Start,
-    TimeMs,
+    Answer, Command, JobDefaults, JobId, LimitRule, LimitScope, LimitSettings, QueueSettings,
+    Rejection, RetryFrom, RetryPolicy, Start, TimeMs,
 };
 
 use super::lease;
 use crate::random::Random;
 use crate::workload::shadow::{JobKey, Shadow};
-use crate::workload::{Check, QUEUES};
+use crate::workload::{Check, LIMIT, QUEUES};
 
 pub(crate) fn sample(random: &mut Random, shadow: &Shadow, namespace: usize) -> Command {
     let ids: Vec<JobId> =
         shadow.jobs.keys().filter(|key| key.0 == namespace).map(|key| key.1).collect();
     let queue = (*random.pick(&QUEUES)).to_owned();
     let id = if ids.is_empty() { JobId([9; 16]) } else { *random.pick(&ids) };
-    match random.below(27) {
+    match random.below(29) {
         0..2 => Command::CancelJob { id, force: random.percent(30) },
         2..5 => Command::RetryJob { id, from: RetryFrom::Kept },
         5..7 => Command::PauseJob { id },
@@ -30,9 +30,26 @@ pub(crate) fn sample(random: &mut Random, shadow: &Shadow, namespace: usize) -> 
         21 => Command::ListQueues { after: None, limit: 3 },
         22 => Command::ListOperations,
         23 => Command::RemoveJob { id },
+        27 | 28 => limit(random),
         24 | 25 => Command::RescheduleJob { id, start: start(random) },
         _ => Command::ListNamespaces { after: None, limit: 9 },
     }
+}
+
+fn limit(random: &mut Random) -> Command {
+    let keyed = random.percent(70);
+    let name = if keyed { LIMIT } else { "starts" }.to_owned();
+    if random.percent(20) {
+        return Command::DeleteLimit { name };
+    }
+    let max = 1 + random.below(2);
+    let settings = if keyed {
+        LimitSettings { scope: LimitScope::Key, rule: LimitRule::Concurrency { max } }
+    } else {
+        let rule = LimitRule::Window { max: 3 * max, period_ms: 2000 };
+        LimitSettings { scope: LimitScope::Queue { name: None }, rule }
+    };
+    Command::PutLimit { name, settings }
 }
 
 /// Now, or within a time that passes before the run ends.

@@ -3,13 +3,13 @@
 
 use bytes::Bytes;
 use longshore_engine::{
-    Answer, EnqueueJobs, FollowUp, JobId, NewJob, NewUnique, OnConflict, RetryPolicy, Start,
-    UniqueUntil,
+    Answer, EnqueueJobs, FollowUp, JobId, JobLimit, NewJob, NewUnique, OnConflict, RetryPolicy,
+    Start, UniqueUntil,
 };
 
 use crate::random::Random;
 use crate::workload::shadow::{Shadow, Told};
-use crate::workload::{Check, KEYS, KINDS, QUEUES};
+use crate::workload::{Check, KEYS, KINDS, LIMIT, QUEUES};
 
 pub(crate) fn sample(random: &mut Random, next_id: &mut u64) -> EnqueueJobs {
     let count = if random.percent(70) { 1 } else { 1 + random.below(7) };
@@ -64,6 +64,10 @@ fn new_job(random: &mut Random, next_id: &mut u64, named: bool) -> NewJob {
     new.max_age_ms = random.maybe(8, |random| 1 + random.below(300_000));
     new.timeout_ms = random.maybe(12, |random| 1000 + random.below(60_000));
     new.lease_ms = random.maybe(30, |random| 1000 + random.below(60_000));
+    new.limit = random.maybe(25, |random| JobLimit {
+        name: LIMIT.to_owned(),
+        key: (*random.pick(&KEYS)).to_owned(),
+    });
     new.retain_ms = random.maybe(8, |random| random.below(60_000));
     new
 }

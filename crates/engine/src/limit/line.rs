@@ -1,0 +1,118 @@
+//! Lines of jobs that name a key of a limit: one line per lane and key. The first of a line stands
+//! in its lane unless the key is spent; the others wait behind it, in the order of the lane.
+
+use std::ops::ControlFlow;
+
+use super::{JobLimit, LimitKey};
+use crate::ids::{JobId, KindId, NamespaceId, Place, QueueId, TimeMs};
+use crate::map::OrderedMap;
+use crate::queueing::{LaneId, PartId, Slot};
+use crate::state::{State, keys};
+
+/// A line: a lane, and a key of a limit.
+#[derive(Clone, Debug)]
+pub(crate) struct Line {
+    ns: NamespaceId,
+    lane: LaneId,
+    of: LimitKey,
+}
+
+impl Line {
+    pub(crate) fn of(ns: NamespaceId, lane: LaneId, limit: &JobLimit) -> Self {
+        Self { ns, lane, of: LimitKey::new(ns, &limit.name, &limit.key) }
+    }
+
+    fn head(&self) -> Vec<u8> {
+        keys::limit_line(self.ns, &self.of.name, &self.of.key, self.lane)
+    }
+
+    fn entry(&self, slot: Slot) -> Vec<u8> {
+        keys::limited(self.ns, self.lane, (&self.of.name, &self.of.key), slot)
+    }
+
+    fn end(&self) -> Vec<u8> {
+        keys::after_prefix(&keys::limited_prefix(self.ns, self.lane, &self.of.name, &self.of.key))
+    }
+}
+
+/// The slot at the end of an entry's key.
+fn slot_of(key: &[u8]) -> Slot {
+    let at = key.len().checked_sub(16).expect("entries of lines end with their slots");
+    let slot = || Some((TimeMs(keys::u64_at(key, at)?), Place(keys::u64_at(key, at + 8)?)));
+    slot().expect("entries of lines end with their slots")
+}
+
+impl<M: OrderedMap> State<M> {
+    /// A job comes into its line.
+    pub(crate) fn enter_line(&mut self, line: &Line, slot: Slot, id: JobId) {
+        self.put(&line.entry(slot), &id);
+        let head: Option<Slot> = self.value(&line.head());
+        if head.is_some_and(|head| head < slot) {
+            return;
+        }
+        self.put(&line.head(), &slot);
+        if self.get(&line.of.spent()).is_none() {
+            if let Some(head) = head {
+                self.remove_from_lane(line.ns, line.lane, head);
+            }
+            self.put_in_lane(line.ns, line.lane, slot, id);
+        }
+    }
+
+    /// A job leaves its line; if it was the first, the next one comes forward.
+    pub(crate) fn leave_line(&mut self, line: &Line, slot: Slot) {
+        let own = line.entry(slot);
+        self.remove(&own);
+        let head: Option<Slot> = self.value(&line.head());
+        if head != Some(slot) {
+            return;
+        }
+        let open = self.get(&line.of.spent()).is_none();
+        if open {
+            self.remove_from_lane(line.ns, line.lane, slot);
+        }
+        let Some((key, id)) = self.first(&keys::after(&own), &line.end()) else {
+            return self.remove(&line.head());
+        };
+        let next = slot_of(&key);
+        self.put(&line.head(), &next);
+        if open {
+            let id = keys::id_at(&id, 0).expect("ids were encoded by this engine");
+            self.put_in_lane(line.ns, line.lane, next, id);
+        }
+    }
+
+    /// The first of each line of a key goes out of its lane, or comes forward to it.
+    pub(super) fn turn_lines(&mut self, of: &LimitKey, open: bool) {
+        for (lane, slot) in self.lines(of) {
+            if open {
+                let line = Line { ns: of.ns, lane, of: of.clone() };
+                let id = self.value(&line.entry(slot)).expect("a line has a first job");
+                self.put_in_lane(of.ns, lane, slot, id);
+                self.fresh_queues.insert(lane.queue);
+            } else {
+                self.remove_from_lane(of.ns, lane, slot);
+            }
+        }
+    }
+
+    fn lines(&self, of: &LimitKey) -> Vec<(LaneId, Slot)> {
+        let prefix = keys::limit_lines(of.ns, &of.name, &of.key);
+        let mut lines = Vec::new();
+        self.scan(&prefix, &keys::after_prefix(&prefix), &mut |key, value| {
+            let at = prefix.len();
+            let lane = || {
+                let queue = QueueId(keys::u32_at(key, at)?);
+                let urgency = *key.get(at + 4)?;
+                let part = PartId(u16::from_be_bytes(key.get(at + 5..at + 7)?.try_into().ok()?));
+                let kind = KindId(keys::u32_at(key, at + 7)?);
+                Some(LaneId { queue, urgency, part, kind })
+            };
+            let slot = crate::wire::Wire::from_bytes(value);
+            let lane = lane().zip(slot.ok());
+            lines.push(lane.unwrap_or_else(|| panic!("key {key:02x?} in the state is no line's")));
+            ControlFlow::Continue(())
+        });
+        lines
+    }
+}

@@ -1,0 +1,350 @@
+//! What limits have counted: leases in memory, budgets in the tree. A key of which nothing is left
+//! is *spent*, which stands in the tree and changes with the records that count.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
+
+use super::budget::LimitBudget;
+use super::{LimitKey, LimitRefill, LimitRule, LimitScope, LimitSettings};
+use crate::command::QueuePattern;
+use crate::ids::{KindId, NamespaceId, QueueId, TimeMs};
+use crate::job::Job;
+use crate::map::OrderedMap;
+use crate::moment::Moment;
+use crate::record::Record;
+use crate::state::{Frontier, State, keys};
+
+/// Queues with something due that are looked at again when a limit lets go what it held back.
+const FRESH_MAX: usize = 4096;
+
+/// What memory holds of limits.
+#[derive(Debug)]
+pub(crate) struct Limiting {
+    pub(super) settings: BTreeMap<NamespaceId, BTreeMap<String, LimitSettings>>,
+    /// Live leases of each key, of limits that count those.
+    pub(super) leases: BTreeMap<LimitKey, u64>,
+    /// How many limits hold back each of these.
+    namespaces: BTreeMap<NamespaceId, u32>,
+    queues: BTreeMap<(NamespaceId, String), u32>,
+    kinds: BTreeMap<KindId, u32>,
+    pub(crate) refills: Frontier,
+}
+
+impl Default for Limiting {
+    fn default() -> Self {
+        Self {
+            settings: BTreeMap::new(),
+            leases: BTreeMap::new(),
+            namespaces: BTreeMap::new(),
+            queues: BTreeMap::new(),
+            kinds: BTreeMap::new(),
+            refills: Frontier::new(vec![keys::LIMIT_REFILL]),
+        }
+    }
+}
+
+/// Grants under decision, by the limits that count them.
+pub(crate) type Taken = BTreeMap<LimitKey, u64>;
+
+fn turn<K: Ord>(counts: &mut BTreeMap<K, u32>, of: K, spent: bool) {
+    let count = counts.entry(of).or_insert(0);
+    *count = if spent { *count + 1 } else { count.saturating_sub(1) };
+    counts.retain(|_, count| *count > 0);
+}
+
+impl Limiting {
+    pub(crate) fn holds_namespace(&self, ns: NamespaceId) -> bool {
+        self.namespaces.contains_key(&ns)
+    }
+
+    pub(crate) fn holds_queue(&self, ns: NamespaceId, queue: &str) -> bool {
+        !self.queues.is_empty() && self.queues.contains_key(&(ns, queue.to_owned()))
+    }
+
+    pub(crate) fn holds_kind(&self, kind: KindId) -> bool {
+        self.kinds.contains_key(&kind)
+    }
+
+    pub(super) fn of(&self, ns: NamespaceId, name: &str) -> Option<&LimitSettings> {
+        self.settings.get(&ns)?.get(name)
+    }
+
+    /// The limits that count a job, and under which key each does.
+    fn counting(&self, ns: NamespaceId, job: &Job) -> Vec<(LimitKey, LimitRule)> {
+        let Some(all) = self.settings.get(&ns) else { return Vec::new() };
+        let own = job.options.limit.as_ref();
+        let counting = all.iter().filter_map(|(name, settings)| {
+            let key = settings.key_of(name, (&job.queue, &job.kind), own)?;
+            Some((LimitKey::new(ns, name, key), settings.rule.clone()))
+        });
+        counting.collect()
+    }
+}
+
+impl<M: OrderedMap> State<M> {
+    fn budget(&self, of: &LimitKey) -> Option<LimitBudget> {
+        self.value(&keys::limit_budget(of.ns, &of.name, &of.key))
+    }
+
+    /// Whether the limits let one more job start beside those that were taken already; then it is
+    /// taken.
+    pub(crate) fn take_limits(
+        &self,
+        ns: NamespaceId,
+        job: &Job,
+        taken: &mut Taken,
+        moment: Moment,
+    ) -> bool {
+        let counting = self.limiting.counting(ns, job);
+        let fits = counting.iter().all(|(of, rule)| {
+            let left = match rule {
+                LimitRule::Concurrency { max } => {
+                    max.saturating_sub(self.limiting.leases.get(of).copied().unwrap_or(0))
+                }
+                rule => rule.left(self.budget(of).as_ref(), moment.at),
+            };
+            taken.get(of).copied().unwrap_or(0) < left
+        });
+        if fits {
+            for (of, _) in counting {
+                *taken.entry(of).or_default() += 1;
+            }
+        }
+        fits
+    }
+
+    /// A lease is there, as far as limits count those.
+    pub(crate) fn count_lease(&mut self, ns: NamespaceId, job: &Job) {
+        for (of, rule) in self.limiting.counting(ns, job) {
+            if matches!(rule, LimitRule::Concurrency { .. }) {
+                *self.limiting.leases.entry(of).or_default() += 1;
+            }
+        }
+    }
+
+    /// A job was granted, and its lease counted: the limits that count it may be spent by that.
+    pub(crate) fn spend_limits(&mut self, ns: NamespaceId, job: &Job) {
+        let now = self.now();
+        for (of, rule) in self.limiting.counting(ns, job) {
+            if !matches!(rule, LimitRule::Concurrency { .. }) {
+                let before = self.budget(&of);
+                let after = rule.after_grant(before.as_ref(), now);
+                self.keep_budget(&of, before.as_ref(), after.as_ref());
+            }
+            self.judge(&of);
+        }
+    }
+
+    /// A lease has ended: its slots are free.
+    pub(crate) fn give_back_slots(&mut self, ns: NamespaceId, job: &Job) {
+        for (of, rule) in self.limiting.counting(ns, job) {
+            if !matches!(rule, LimitRule::Concurrency { .. }) {
+                continue;
+            }
+            if let Some(count) = self.limiting.leases.get_mut(&of) {
+                *count = count.checked_sub(1).expect("a slot is given back once");
+                if *count == 0 {
+                    self.limiting.leases.remove(&of);
+                }
+            }
+            self.judge(&of);
+        }
+    }
+
+    pub(super) fn keep_budget(
+        &mut self,
+        of: &LimitKey,
+        before: Option<&LimitBudget>,
+        after: Option<&LimitBudget>,
+    ) {
+        let refill =
+            |budget: &LimitBudget| keys::limit_refill(budget.refill_at, of.ns, &of.name, &of.key);
+        let (old, new) = (before.map(refill), after.map(refill));
+        if old != new {
+            if let Some(old) = old {
+                self.limiting.refills.forget_first();
+                self.remove(&old);
+            }
+            if let Some(new) = new {
+                self.limiting.refills.put(&new);
+                self.put_bytes(&new, &[]);
+            }
+        }
+        let key = keys::limit_budget(of.ns, &of.name, &of.key);
+        match after {
+            Some(after) => {
+                self.put(&key, after);
+            }
+            None => self.remove(&key),
+        }
+    }
+
+    /// Finds out whether the key is spent, and lets go or holds back what that means.
+    pub(super) fn judge(&mut self, of: &LimitKey) {
+        let Some(settings) = self.limiting.of(of.ns, &of.name).cloned() else { return };
+        let spent = match &settings.rule {
+            LimitRule::Concurrency { max } => {
+                self.limiting.leases.get(of).is_some_and(|count| count >= max)
+            }
+            rule => rule.is_used_up(self.budget(of).as_ref()),
+        };
+        self.mark(of, &settings.scope, spent);
+    }
+
+    pub(super) fn mark(&mut self, of: &LimitKey, scope: &LimitScope, spent: bool) {
+        let key = of.spent();
+        if self.get(&key).is_some() == spent {
+            return;
+        }
+        if spent {
+            self.put_bytes(&key, &[]);
+        } else {
+            self.remove(&key);
+        }
+        if *scope == LimitScope::Key {
+            return self.turn_lines(of, !spent);
+        }
+        self.turn_switch(of, scope, spent);
+        if !spent {
+            self.offer_again(of, scope);
+        }
+    }
+
+    /// What a limit held back over whole lanes is offered to those who wait.
+    fn offer_again(&mut self, of: &LimitKey, scope: &LimitScope) {
+        let ns = of.ns;
+        match scope {
+            LimitScope::Key => {}
+            LimitScope::Queue { .. } => {
+                let queue = self.queues.named(ns, &of.key).map(|queue| queue.id);
+                self.fresh_queues.extend(queue);
+            }
+            LimitScope::Kind { .. } => {
+                let Some(kind) = self.kinds.named(ns, &of.key) else { return };
+                let all = QueuePattern::Prefix(String::new());
+                let due = self.due_queues(ns, &all, Some(&[kind]), FRESH_MAX);
+                self.fresh_queues.extend(due);
+            }
+            LimitScope::Namespace => {
+                // Those of reserved kinds, too.
+                let here =
+                    |id: &QueueId| self.queues.get(*id).is_some_and(|queue| queue.namespace == ns);
+                let due: Vec<_> = self.lanes.queues_due().filter(here).take(FRESH_MAX).collect();
+                self.fresh_queues.extend(due);
+            }
+        }
+    }
+
+    /// Turns what is over whole lanes.
+    pub(super) fn turn_switch(&mut self, of: &LimitKey, scope: &LimitScope, spent: bool) {
+        match scope {
+            LimitScope::Key => {}
+            LimitScope::Namespace => turn(&mut self.limiting.namespaces, of.ns, spent),
+            LimitScope::Kind { .. } => {
+                if let Some(kind) = self.kinds.named(of.ns, &of.key) {
+                    turn(&mut self.limiting.kinds, kind, spent);
+                }
+            }
+            LimitScope::Queue { .. } => {
+                turn(&mut self.limiting.queues, (of.ns, of.key.clone()), spent);
+                if let Some(queue) = self.queues.named(of.ns, &of.key) {
+                    let (id, paused) = (queue.id, queue.settings.paused);
+                    self.lanes.shut(id, paused || self.limiting.holds_queue(of.ns, &of.key));
+                }
+            }
+        }
+    }
+
+    /// Whether a queue hands out nothing: it is paused, or a limit holds it back.
+    pub(crate) fn is_shut(&self, id: QueueId, paused: bool) -> bool {
+        let held =
+            |queue: &crate::queue::Queue| self.limiting.holds_queue(queue.namespace, &queue.name);
+        paused || self.queues.get(id).is_some_and(held)
+    }
+
+    /// The record of budgets that come back at `now`, a slice of them.
+    pub(crate) fn decide_refills(&self, moment: Moment) -> Option<Record> {
+        let (from, to) = self.limiting.refills.range();
+        let mut refills = Vec::new();
+        self.scan(&from, &to, &mut |key, _| {
+            let refill = keys::limit_refill_of(key);
+            let Some((at, namespace, name, key)) = refill else {
+                panic!("key {key:02x?} in the state is no refill's")
+            };
+            if at > moment.at || refills.len() >= self.limits.slice_items_max {
+                return ControlFlow::Break(());
+            }
+            refills.push(LimitRefill { at, namespace, name, key });
+            ControlFlow::Continue(())
+        });
+        (!refills.is_empty()).then_some(Record::LimitsRefilled { refills })
+    }
+
+    pub(crate) fn apply_limits_refilled(&mut self, refills: Vec<LimitRefill>) {
+        let now = self.now();
+        for LimitRefill { at, namespace, name, key } in refills {
+            self.limiting.refills.eaten(&keys::limit_refill(at, namespace, &name, &key));
+            let of = LimitKey { ns: namespace, name, key };
+            let before = self.budget(&of).expect("a refill is of a budget");
+            let rule = self.limiting.of(of.ns, &of.name).map(|settings| settings.rule.clone());
+            let rule = rule.expect("a budget is of a limit");
+            let after = rule.after_refill(&before, now);
+            self.keep_budget(&of, Some(&before), after.as_ref());
+            self.judge(&of);
+        }
+    }
+
+    /// The keys that a limit has counted something of, or holds back.
+    pub(super) fn known_keys(&self, ns: NamespaceId, name: &str) -> BTreeSet<LimitKey> {
+        let first = LimitKey::new(ns, name, "");
+        let leases = self.limiting.leases.range(first..).map(|(of, _)| of);
+        let leases = leases.take_while(|of| of.ns == ns && of.name == name).cloned();
+        let mut known: BTreeSet<_> = leases.collect();
+        for byte in [keys::LIMIT_BUDGET, keys::LIMIT_SPENT] {
+            let prefix = keys::Key::new(byte).namespace(ns).text(name).done();
+            self.scan(&prefix, &keys::after_prefix(&prefix), &mut |key, _| {
+                if let Some((name, key)) = keys::texts_at(key, 5) {
+                    known.insert(LimitKey { ns, name, key });
+                }
+                ControlFlow::Continue(())
+            });
+        }
+        known
+    }
+
+    /// Reads the limits when a shard starts, before its lanes and leases.
+    pub(crate) fn load_limits(&mut self) {
+        let mut found = Vec::new();
+        self.scan(&[keys::LIMIT], &[keys::LIMIT + 1], &mut |key, value| {
+            let settings = crate::wire::Wire::from_bytes(value);
+            let ns = keys::u32_at(key, 1).map(NamespaceId);
+            if let (Some(ns), Some(name), Ok(settings)) = (ns, keys::text_at(key, 5), settings) {
+                found.push((ns, name.0, settings));
+            }
+            ControlFlow::Continue(())
+        });
+        for (ns, name, settings) in found {
+            self.limiting.settings.entry(ns).or_default().insert(name, settings);
+        }
+        let mut spent = Vec::new();
+        let (from, to) = (vec![keys::LIMIT_SPENT], vec![keys::LIMIT_SPENT + 1]);
+        self.scan(&from, &to, &mut |key, _| {
+            let ns = keys::u32_at(key, 1).map(NamespaceId);
+            if let (Some(ns), Some((name, key))) = (ns, keys::texts_at(key, 5)) {
+                let scope = self.limiting.of(ns, &name).map(|settings| settings.scope.clone());
+                if let Some(scope) = scope.filter(|scope| *scope != LimitScope::Key) {
+                    spent.push((LimitKey { ns, name, key }, scope));
+                }
+            }
+            ControlFlow::Continue(())
+        });
+        for (of, scope) in spent {
+            self.turn_switch(&of, &scope, true);
+        }
+    }
+
+    /// When the first budget comes back.
+    pub(crate) fn next_refill(&self) -> Option<TimeMs> {
+        self.limiting.refills.first(self).map(TimeMs)
+    }
+}

@@ -1,0 +1,128 @@
+//! Limits at dispatch as they are set and told, and as a job names one.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::DurationText;
+
+/// What a limit counts by itself.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LimitScopeText {
+    /// All jobs of the namespace together.
+    Namespace,
+    /// The jobs of each queue, or of the one that `of` names.
+    Queue,
+    /// The jobs of each kind, or of the one that `of` names.
+    Kind,
+    /// The jobs of each key: those that name this limit when they are enqueued.
+    Key,
+}
+
+impl fmt::Display for LimitScopeText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Namespace => "namespace",
+            Self::Queue => "queue",
+            Self::Kind => "kind",
+            Self::Key => "key",
+        })
+    }
+}
+
+/// So many in each period; periods follow each other from 1970-01-01T00:00:00Z on.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WindowText {
+    /// How many.
+    #[schema(minimum = 1, maximum = 1_000_000)]
+    pub max: u64,
+    /// How long a period is.
+    pub per: DurationText,
+}
+
+/// As many as there are tokens, one for each job that starts.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BucketText {
+    /// How many tokens there are at most, and at first.
+    #[schema(minimum = 1, maximum = 1_000_000)]
+    pub burst: u64,
+    /// So many come in the time that `per` says.
+    #[schema(minimum = 1, maximum = 1_000_000)]
+    pub count: u64,
+    /// In which time.
+    pub per: DurationText,
+}
+
+/// A limit as its owner sets it: one of `concurrency`, `window` and `bucket`.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LimitSettingsBody {
+    /// What it counts by itself.
+    pub scope: LimitScopeText,
+    /// With the scopes `queue` and `kind`: only of this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub of: Option<String>,
+    /// So many run at a time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 1_000_000)]
+    pub concurrency: Option<u64>,
+    /// So many start in each period.
+    #[serde(default, deserialize_with = "super::object::optional")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub window: Option<WindowText>,
+    /// As many start as there are tokens.
+    #[serde(default, deserialize_with = "super::object::optional")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bucket: Option<BucketText>,
+}
+
+/// A limit as it is told.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+pub struct LimitRecord {
+    /// Its name.
+    pub name: String,
+    /// What its owner set.
+    #[serde(flatten)]
+    pub settings: LimitSettingsBody,
+    /// With `concurrency`: jobs that run and that it counts.
+    pub running: u64,
+    /// Keys, queues or kinds that it holds back now; counted up to 1000.
+    pub spent: u64,
+}
+
+/// All limits of a namespace.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+pub struct LimitList {
+    /// In the order of their names.
+    pub limits: Vec<LimitRecord>,
+}
+
+/// The limit that a job names, and where its key there comes from: one of `key`, `by` and `tag`.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct JobLimitText {
+    /// The limit, of the scope `key`. One that does not exist holds nothing back.
+    pub name: String,
+    /// The key itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// A JSON pointer into the args, such as `/account`: the value there is the key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    /// The key is what follows this text in the first tag that begins with it, as in `account=`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tag: Option<String>,
+}
+
+/// The limit that a job names, as it is told.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+pub struct JobLimitRecord {
+    /// The limit.
+    pub name: String,
+    /// Its key there.
+    pub key: String,
+}
