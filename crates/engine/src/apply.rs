@@ -74,7 +74,8 @@ impl<M: OrderedMap> State<M> {
             | Record::MessagesReturned { .. }
             | Record::MessagesLeased { .. }
             | Record::LeftoversRemoved { .. }
-            | Record::Emptied { .. } => self.apply_to_messages(record),
+            | Record::Emptied { .. }
+            | Record::ExpiriesPassed { .. } => self.apply_to_messages(record),
         }
     }
 

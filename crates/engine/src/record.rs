@@ -432,6 +432,11 @@ wire_enum! {
             /// Which.
             what: Destination,
         },
+        /// Instants passed at which messages would have expired: those that did have ended.
+        110 => ExpiriesPassed {
+            /// Keys of the state that named them.
+            keys: Vec<Bytes>,
+        },
     }
 }
 

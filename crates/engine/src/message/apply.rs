@@ -42,6 +42,12 @@ impl<M: OrderedMap> State<M> {
                     self.remove(&key);
                 }
             }
+            Record::ExpiriesPassed { keys } => {
+                for key in keys {
+                    self.remove(&key);
+                    self.messages.expiries.eaten(&key);
+                }
+            }
             Record::Emptied { namespace, what } => {
                 self.remove(&keys::emptying(namespace, what));
                 self.messages.emptying.remove(&(namespace, what));
@@ -94,6 +100,11 @@ impl<M: OrderedMap> State<M> {
             let stored = same.unwrap_or_else(|| Arc::new(Stored { expires_at, message }));
             let tag = MessageTag { queue: entry.queue, urgency: entry.urgency, place };
             self.put(&keys::message(ns, tag), &*stored);
+            if let Some(at) = entry.expires_at {
+                let key = keys::expiry(at, ns, tag);
+                self.put_bytes(&key, &[]);
+                self.messages.expiries.put(&key);
+            }
             let counts = &mut self.queues.change(entry.queue).counts;
             counts.messages += 1;
             counts.message_bytes += bytes;

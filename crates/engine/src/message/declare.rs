@@ -11,7 +11,7 @@ use super::{
     Binding, BindingSpec, BindingView, DeclareExchange, Destination, Exchange, ExchangeView,
     MessageQueueView, MessageSettings,
 };
-use crate::bounds::check_name;
+use crate::bounds::{check_duration, check_name};
 use crate::ids::NamespaceId;
 use crate::map::OrderedMap;
 use crate::queue::{Queue, QueueSettings};
@@ -107,13 +107,18 @@ impl<M: OrderedMap> State<M> {
             let refusal = || refused(field, "set".to_owned(), "nothing so far".to_owned());
             if is_set { Err(refusal()) } else { Ok(()) }
         };
-        unknown("ttl", settings.ttl_ms.is_some())?;
         unknown("expires", settings.expires_ms.is_some())?;
-        unknown("max_length", settings.max_length.is_some())?;
-        unknown("max_bytes", settings.max_bytes.is_some())?;
-        unknown("overflow", settings.overflow != super::Overflow::DropHead)?;
-        unknown("dead_letter_exchange", settings.dead_letter_exchange.is_some())?;
-        unknown("dead_letter_routing_key", settings.dead_letter_routing_key.is_some())
+        let with_letters = settings.overflow == super::Overflow::RejectPublishDeadLetter;
+        unknown("overflow", with_letters)?;
+        check_duration(&self.limits, "ttl", settings.ttl_ms, 0)?;
+        if let Some(exchange) = settings.dead_letter_exchange.as_ref().filter(|it| !it.is_empty()) {
+            check_name(&self.limits, "dead_letter_exchange", exchange)?;
+        }
+        if let Some(key) = &settings.dead_letter_routing_key {
+            check_routing_key(key)?;
+            unknown("dead_letter_routing_key", settings.dead_letter_exchange.is_none())?;
+        }
+        Ok(())
     }
 
     /// A queue as it is told.

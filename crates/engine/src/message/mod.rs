@@ -6,6 +6,7 @@ mod answer;
 mod apply;
 mod command;
 mod cost;
+mod dead;
 mod declare;
 mod emptying;
 mod exchange;
@@ -135,6 +136,21 @@ wire_enum! {
         6 => Purged,
         /// The queue was deleted.
         7 => QueueDeleted,
+    }
+}
+
+impl MessageEnd {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Acked => "acked",
+            Self::Rejected => "rejected",
+            Self::Expired => "expired",
+            Self::Overflown => "maxlen",
+            Self::DeliveryLimit => "delivery_limit",
+            Self::Purged => "purged",
+            Self::QueueDeleted => "queue_deleted",
+        }
     }
 }
 

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use super::declare::check_routing_key;
 use super::exchanges::DEFAULT_EXCHANGE;
-use super::{Destination, Exchange, HeaderValue, Message, NewEntry, PublishMessage, Published};
+use super::{
+    Destination, Exchange, HeaderValue, Message, NewEntry, Overflow, PublishMessage, Published,
+};
 use crate::bounds::check_size;
 use crate::ids::{NamespaceId, QueueId};
 use crate::map::OrderedMap;
@@ -63,21 +65,47 @@ impl<M: OrderedMap> State<M> {
             body: command.body.clone(),
             deaths: Vec::new(),
         };
-        let entries = queues.into_iter().map(|queue| self.new_entry(queue, &message)).collect();
+        for queue in &queues {
+            self.check_room_for_messages(*queue)?;
+        }
+        let entry = |queue| self.new_entry(queue, &message, moment);
+        let entries = queues.into_iter().map(entry).collect();
         let (place, message) = (self.meta.next_place, Box::new(message));
         let record = Record::MessagePublished { namespace: ns, place, message, entries };
         Ok((Some(record), routed))
     }
 
-    fn new_entry(&self, queue: QueueId, message: &Message) -> NewEntry {
+    /// Refuses one message more than a queue takes that refuses new ones.
+    fn check_room_for_messages(&self, queue: QueueId) -> Result<(), Rejection> {
+        let Some(known) = self.queues.get(queue) else { return Ok(()) };
+        let Some(settings) = known.settings.messages.as_deref() else { return Ok(()) };
+        if settings.overflow == Overflow::DropHead {
+            return Ok(());
+        }
+        let length = self.ready_messages(queue);
+        let full = settings.max_length.filter(|max| length >= *max);
+        let bytes = self.ready_bytes(queue);
+        let full = full.or(settings.max_bytes.filter(|max| bytes >= *max).map(|_| length));
+        match full {
+            Some(max_length) => {
+                let queue = known.name.clone();
+                Err(Rejection::QueueFull { queue, length, max_length })
+            }
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn new_entry(&self, queue: QueueId, message: &Message, moment: Moment) -> NewEntry {
         let settings = self.queues.get(queue).and_then(|queue| queue.settings.messages.as_deref());
         let most = settings.and_then(|settings| settings.max_priority).unwrap_or(0);
         let urgency = u8::MAX - message.priority.min(most);
-        NewEntry { queue, urgency, expires_at: None }
+        let of_queue = settings.and_then(|settings| settings.ttl_ms);
+        let ttl_ms = [of_queue, message.ttl_ms].into_iter().flatten().min();
+        NewEntry { queue, urgency, expires_at: ttl_ms.map(|ttl_ms| moment.at.plus(ttl_ms)) }
     }
 
     /// The queues that a message reaches from an exchange with any of its keys.
-    fn route(
+    pub(super) fn route(
         &self,
         ns: NamespaceId,
         from: Arc<Exchange>,

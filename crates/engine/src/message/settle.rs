@@ -49,21 +49,10 @@ impl Ends {
 }
 
 impl<M: OrderedMap> State<M> {
-    /// What becomes of a message that its consumer does not keep and wants back in its queue:
-    /// where it came back too often it ends.
-    pub(crate) fn decide_return(
-        &self,
-        ns: NamespaceId,
-        tag: MessageTag,
-        bytes: u64,
-        ends: &mut Ends,
-    ) {
+    /// Whether a message that its consumer does not keep may go back once more.
+    pub(crate) fn may_return(&self, ns: NamespaceId, tag: MessageTag) -> bool {
         let settings = self.queues.get(tag.queue).and_then(|it| it.settings.messages.as_deref());
         let limit = settings.and_then(|settings| settings.delivery_limit);
-        if limit.is_some_and(|limit| self.returns(ns, tag) >= limit) {
-            ends.end(tag, bytes, MessageEnd::DeliveryLimit);
-        } else {
-            ends.give_back(tag);
-        }
+        limit.is_none_or(|limit| self.returns(ns, tag) < limit)
     }
 }

@@ -101,6 +101,8 @@ pub(crate) struct Shelf {
     /// Taken and given back.
     returned: BTreeSet<Slot>,
     pub(crate) unsettled: BTreeMap<Slot, Held>,
+    /// Bytes of the bodies of these.
+    pub(crate) held_bytes: u64,
     /// New messages are kept in memory: somebody takes them.
     pub(crate) consumed: bool,
     /// Of some messages it is known how often they came back.
@@ -203,10 +205,22 @@ impl Shelf {
         self.lanes.values().map(|lane| lane.bytes).sum()
     }
 
+    /// A message is with somebody.
+    pub(crate) fn hold(&mut self, slot: Slot, held: Held) {
+        self.held_bytes += held.bytes;
+        self.unsettled.insert(slot, held);
+    }
+
+    fn let_go(&mut self, slot: Slot) -> Option<Held> {
+        let held = self.unsettled.remove(&slot)?;
+        self.held_bytes -= held.bytes;
+        Some(held)
+    }
+
     /// A message is with somebody no longer and stands where it stood. Where its lane was not read
     /// up to there, as after a start, it is found there.
     pub(crate) fn give_back(&mut self, slot: Slot) -> Option<Held> {
-        let held = self.unsettled.remove(&slot);
+        let held = self.let_go(slot);
         let unread = self.lanes.get(&slot.0).is_some_and(|lane| lane.read < slot.1);
         if !unread {
             self.returned.insert(slot);
@@ -216,7 +230,7 @@ impl Shelf {
 
     /// A message is gone. Who had it, and how many bytes less are in memory.
     pub(crate) fn remove(&mut self, slot: Slot) -> (Option<Held>, usize) {
-        if let Some(held) = self.unsettled.remove(&slot) {
+        if let Some(held) = self.let_go(slot) {
             return (Some(held), 0);
         }
         if self.returned.remove(&slot) {

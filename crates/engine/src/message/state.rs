@@ -10,9 +10,9 @@ use bytes::Bytes;
 use super::exchanges::Exchanges;
 use super::shelf::{Held, Holder, MessageLease, Next, Shelf, Stored, YOUNG_BYTES_TOTAL, weight};
 use super::{Binding, Destination, Exchange, MessageTag, Slot};
-use crate::ids::{ExchangeId, MonoMs, NamespaceId, Place, QueueId};
+use crate::ids::{ExchangeId, MonoMs, NamespaceId, Place, QueueId, TimeMs};
 use crate::map::OrderedMap;
-use crate::state::{State, keys};
+use crate::state::{Frontier, State, keys};
 use crate::wire::Wire;
 
 /// Messages that are read of a lane at a time, and bytes of them after which no more are.
@@ -20,7 +20,7 @@ const READ_MAX: usize = 64;
 const READ_BYTES_MAX: usize = 256 << 10;
 
 /// The part of a shard's memory that is about messages.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Messages {
     pub(crate) exchanges: Exchanges,
     /// Of queues that hold messages or are consumed.
@@ -35,6 +35,23 @@ pub(crate) struct Messages {
     pub(crate) young_bytes: usize,
     /// Messages that entered before may have been delivered in an earlier life of the shard.
     pub(crate) floor: Place,
+    /// When messages expire.
+    pub(crate) expiries: Frontier,
+}
+
+impl Default for Messages {
+    fn default() -> Self {
+        Self {
+            exchanges: Exchanges::default(),
+            shelves: BTreeMap::new(),
+            emptying: BTreeSet::new(),
+            fresh: BTreeSet::new(),
+            lease_ends: BTreeSet::new(),
+            young_bytes: 0,
+            floor: Place(0),
+            expiries: Frontier::new(vec![keys::EXPIRY]),
+        }
+    }
 }
 
 impl Messages {
@@ -123,8 +140,10 @@ impl<M: OrderedMap> State<M> {
         let from = keys::after(&keys::message(ns, MessageTag { queue, urgency, place: lane.read }));
         let to = keys::after_prefix(&keys::message_lane(ns, queue, urgency));
         let (mut entries, mut bytes, mut more) = (Vec::new(), 0, false);
+        // What nobody will take soon is not kept.
+        let most = if shelf.consumed && self.young_room() > 0 { READ_MAX } else { 1 };
         self.scan(&from, &to, &mut |key, value| {
-            if entries.len() >= READ_MAX || bytes >= READ_BYTES_MAX {
+            if entries.len() >= most || bytes >= READ_BYTES_MAX {
                 more = true;
                 return ControlFlow::Break(());
             }
@@ -222,7 +241,7 @@ impl<M: OrderedMap> State<M> {
         let expires = self.mono.plus(lease_ms);
         let holder = Holder::Lease { token, lease_ms, expires };
         self.messages.lease_ends.insert((expires, tag));
-        self.messages.shelf(tag.queue).unsettled.insert(tag.slot(), Held { holder, bytes });
+        self.messages.shelf(tag.queue).hold(tag.slot(), Held { holder, bytes });
     }
 
     /// What was taken for a time stands for as long once more.
@@ -250,6 +269,17 @@ pub(crate) fn stored_of(key: &[u8], value: &Bytes) -> Stored {
 pub(crate) fn place_at(key: &[u8]) -> Place {
     let place = keys::u64_at(key, 10).map(Place);
     place.unwrap_or_else(|| panic!("key {key:02x?} in the state is no message's"))
+}
+
+/// The message that expires, and when.
+pub(crate) fn tag_of_expiry(key: &[u8]) -> (TimeMs, NamespaceId, MessageTag) {
+    let found = || {
+        let at = TimeMs(keys::u64_at(key, 1)?);
+        let (ns, queue) = (NamespaceId(keys::u32_at(key, 9)?), QueueId(keys::u32_at(key, 13)?));
+        let (urgency, place) = (*key.get(17)?, Place(keys::u64_at(key, 18)?));
+        Some((at, ns, MessageTag { queue, urgency, place }))
+    };
+    found().unwrap_or_else(|| panic!("key {key:02x?} in the state is no expiry's"))
 }
 
 /// The queue and the lane of the message under a key.

@@ -42,6 +42,8 @@
 //! | 105  | namespace u32, number u8 and u32 of the `Destination`, | -: likewise, by where it |
 //! |      | source exchange u32, `Binding`                         | leads                    |
 //! | 106  | namespace u32, number u8 and u32 of a `Destination`    | -: deleted, not empty    |
+//! | 107  | instant u64, namespace u32, queue u32, 255 - priority  | -: the message expires   |
+//! |      | u8, place u64                                          | then                     |
 
 use crate::ids::{
     BodyId, ExchangeId, JobId, KindId, NamespaceId, OperationId, Place, QueueId, TimeMs,
@@ -85,6 +87,7 @@ pub(crate) const EXCHANGE: u8 = 103;
 pub(crate) const BINDING: u8 = 104;
 pub(crate) const BINDING_TO: u8 = 105;
 pub(crate) const EMPTYING: u8 = 106;
+pub(crate) const EXPIRY: u8 = 107;
 
 /// A key under construction.
 #[derive(Debug)]
@@ -293,6 +296,11 @@ pub(crate) fn message_lease(ns: NamespaceId, tag: MessageTag) -> Vec<u8> {
     of_message(MESSAGE_LEASE, ns, tag)
 }
 
+pub(crate) fn expiry(at: TimeMs, ns: NamespaceId, tag: MessageTag) -> Vec<u8> {
+    let key = Key::new(EXPIRY).u64(at.0).namespace(ns);
+    key.u32(tag.queue.0).u8(tag.urgency).u64(tag.place.0).done()
+}
+
 /// What the keys of one lane of messages begin with.
 pub(crate) fn message_lane(ns: NamespaceId, queue: QueueId, urgency: u8) -> Vec<u8> {
     Key::new(MESSAGE).namespace(ns).u32(queue.0).u8(urgency).done()
@@ -404,6 +412,7 @@ mod tests {
             BINDING,
             BINDING_TO,
             EMPTYING,
+            EXPIRY,
         ];
         assert_eq!(named, used);
     }

@@ -154,11 +154,12 @@ impl<M: OrderedMap> Turn<M> {
             .chain(message)
             .map(|at| at.saturating_sub(mono.0));
         let timer = self.state.timers.first(&self.state).map(TimeMs);
+        let expiry = self.state.messages.expiries.first(&self.state).map(TimeMs);
         // What is yet to be put forward is so whether anybody waits or not.
         let takes = self.may_grant() && self.consumers.any_in_line();
         let due = self.state.lanes.next_due().filter(|at| *at <= now || takes);
         let forget = if self.stopping { None } else { self.state.next_forgetting() };
-        let by_wall = [timer, due, forget].into_iter().flatten();
+        let by_wall = [timer, expiry, due, forget].into_iter().flatten();
         by_mono.chain(by_wall.map(|at| at.since(now))).min()
     }
 }

@@ -80,7 +80,7 @@ impl<M: OrderedMap> Turn<M> {
                     }
                 }
                 MessageTaker::Consumer(id) => {
-                    let Some((tag, stored, again)) = self.state.take_message(ns, queue) else {
+                    let Some((tag, stored, again)) = self.next_message(ns, queue, moment) else {
                         break;
                     };
                     room.take(stored.message.body.len());
@@ -117,7 +117,7 @@ impl<M: OrderedMap> Turn<M> {
     ) {
         let holder = Holder::Connection(connection, consumer);
         let held = Held { holder, bytes: stored.message.body.len() as u64 };
-        self.state.messages.shelf(tag.queue).unsettled.insert(tag.slot(), held);
+        self.state.messages.shelf(tag.queue).hold(tag.slot(), held);
         self.takers.hold(connection, tag);
     }
 
@@ -168,11 +168,11 @@ impl<M: OrderedMap> Turn<M> {
         queue: QueueId,
         command: &LeaseMessages,
         room: &mut Room,
-        _moment: Moment,
+        moment: Moment,
     ) -> Vec<MessageDelivery> {
         let mut taken = Vec::new();
         while taken.len() < command.max && !room.is_used_up() {
-            let Some((tag, stored, again)) = self.state.take_message(ns, queue) else { break };
+            let Some((tag, stored, again)) = self.next_message(ns, queue, moment) else { break };
             room.take(stored.message.body.len());
             taken.push((self.delivery(ns, tag, &stored, again), tag));
         }

@@ -316,9 +316,12 @@ impl<M: OrderedMap> Turn<M> {
         for message in messages {
             let decided = self.state.decide_publish(ns, message, moment);
             published.push(decided.and_then(|(record, came)| {
+                let queues = record.as_ref().map(settle::entered).unwrap_or_default();
                 self.try_record(Vec::from_iter(record))?;
+                self.note_lengths(&queues);
                 Ok(came)
             }));
+            self.enforce_lengths(moment);
         }
         MessageAnswer::Published(published)
     }
@@ -403,7 +406,10 @@ impl<M: OrderedMap> Turn<M> {
         }
         let mut room = Room::FULL;
         let messages = if self.may_grant() && self.takers.next_at(queue).is_none() {
-            self.lease_messages(ns, queue, &command, &mut room, moment)
+            self.state.set_consumed(queue, command.max > 1);
+            let taken = self.lease_messages(ns, queue, &command, &mut room, moment);
+            self.note_takers(queue);
+            taken
         } else {
             Vec::new()
         };
@@ -429,6 +435,7 @@ impl<M: OrderedMap> Turn<M> {
     /// Does a bounded part of what time and earlier turns brought about.
     pub(super) fn tick_messages(&mut self, moment: Moment) {
         self.end_message_leases(moment);
+        self.expire_messages(moment);
         if let Some(purge) = self.takers.purges.pop_front() {
             self.go_on_purging(purge);
         }
@@ -444,6 +451,7 @@ impl<M: OrderedMap> Turn<M> {
         let offered = self.state.messages.fresh.is_empty() || self.stopping;
         !offered
             || !self.takers.purges.is_empty()
+            || !self.takers.too_long.is_empty()
             || !self.takers.closing.is_empty()
             || (!self.stopping && !self.state.messages.emptying.is_empty())
     }

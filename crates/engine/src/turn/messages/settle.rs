@@ -1,17 +1,19 @@
 //! The ends of messages that somebody has: settled, given back with their connection, or out of time.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::takers::Closing;
 use crate::answer::Answer;
 use crate::command::{ConsumerId, ReplyTo};
-use crate::ids::{ConnectionId, NamespaceId, Token};
+use crate::ids::{ConnectionId, NamespaceId, QueueId, Token};
 use crate::map::OrderedMap;
 use crate::message::{
     Ends, Holder, Holding, MessageAnswer, MessageCommand, MessageEnd, MessageSettlement,
-    MessageTag, MessageVerdict,
+    MessageTag, MessageVerdict, Stored,
 };
 use crate::moment::Moment;
+use crate::record::Record;
 use crate::rejection::Rejection;
 use crate::turn::Turn;
 
@@ -28,15 +30,15 @@ impl<M: OrderedMap> Turn<M> {
                 Ok(MessageAnswer::Settled(Vec::new()))
             }
             MessageCommand::Settle { connection, settlements, credit } => {
-                let settled = self.settle_messages(ns, connection, &settlements);
+                let settled = self.settle_messages(ns, connection, &settlements, moment);
                 self.give_credit(&credit);
                 Ok(MessageAnswer::Settled(settled))
             }
             MessageCommand::GetOne { queue, connection, auto_ack } => {
-                self.get_one(ns, &queue, connection, auto_ack)
+                self.get_one(ns, &queue, (connection, auto_ack), moment)
             }
             MessageCommand::SettleLeased(settlements) => {
-                Ok(MessageAnswer::Settled(self.settle_leased(ns, &settlements)))
+                Ok(MessageAnswer::Settled(self.settle_leased(ns, &settlements, moment)))
             }
             MessageCommand::ExtendLeased { messages, lease_ms } => {
                 crate::job::check_lease(&self.state, lease_ms)?;
@@ -62,12 +64,13 @@ impl<M: OrderedMap> Turn<M> {
         ns: NamespaceId,
         connection: ConnectionId,
         settlements: &[(MessageTag, MessageVerdict)],
+        moment: Moment,
     ) -> Vec<Result<(), Rejection>> {
         let mut ends = Ends::default();
         let mut settled = Vec::with_capacity(settlements.len());
         for (tag, verdict) in settlements {
             if self.takers.release(connection, *tag) {
-                self.end_with(ns, connection, *tag, *verdict, &mut ends);
+                self.end_with(ns, (connection, *tag), *verdict, &mut ends, moment);
                 settled.push(Ok(()));
             } else {
                 settled.push(Err(self.message_unknown(*tag)));
@@ -75,6 +78,111 @@ impl<M: OrderedMap> Turn<M> {
         }
         self.record_all(ends.into_records(ns));
         settled
+    }
+
+    /// A message ends without an ack: with its letter at once, where it leaves one, or together with
+    /// others.
+    pub(super) fn end_message(
+        &mut self,
+        ns: NamespaceId,
+        (tag, bytes): (MessageTag, u64),
+        end: MessageEnd,
+        ends: &mut Ends,
+        moment: Moment,
+    ) {
+        match self.state.decide_death(ns, tag, end, moment) {
+            Some(records) => {
+                self.record_death(records);
+                self.enforce_lengths(moment);
+            }
+            None => ends.end(tag, bytes, end),
+        }
+    }
+
+    /// A letter fits where its message did, but for what it remembers of its ends: where it does
+    /// not, the message ends without one.
+    fn record_death(&mut self, records: Vec<Record>) {
+        let ended = records.first().cloned();
+        let entered = records.get(1).map(entered).unwrap_or_default();
+        if self.try_record(records).is_err() {
+            self.record_all(Vec::from_iter(ended));
+        }
+        self.note_lengths(&entered);
+    }
+
+    /// Queues that something entered may be too long by that.
+    pub(super) fn note_lengths(&mut self, entered: &[QueueId]) {
+        for queue in entered.iter().filter(|queue| self.state.is_too_long(**queue)) {
+            if let Some(ns) = self.state.queues.get(*queue).map(|queue| queue.namespace) {
+                self.takers.too_long.insert((ns, *queue));
+            }
+        }
+    }
+
+    /// Drops the first messages of queues that became too long: some now, the others as the shard
+    /// ticks.
+    pub(super) fn enforce_lengths(&mut self, moment: Moment) {
+        for _ in 0..self.state.limits.slice_items_max {
+            let Some((ns, queue)) = self.takers.too_long.pop_first() else { return };
+            if !self.state.is_too_long(queue) {
+                continue;
+            }
+            if let Some((tag, stored, _)) = self.state.take_message(ns, queue) {
+                self.takers.too_long.insert((ns, queue));
+                let bytes = stored.message.body.len() as u64;
+                self.end_alone(ns, (tag, bytes), MessageEnd::Overflown, moment);
+            }
+        }
+    }
+
+    /// A message that nobody has ends, with its letter where it leaves one.
+    fn end_alone(
+        &mut self,
+        ns: NamespaceId,
+        (tag, bytes): (MessageTag, u64),
+        end: MessageEnd,
+        moment: Moment,
+    ) {
+        match self.state.decide_death(ns, tag, end, moment) {
+            Some(records) => self.record_death(records),
+            None => {
+                let mut ends = Ends::default();
+                ends.end(tag, bytes, end);
+                self.record_all(ends.into_records(ns));
+            }
+        }
+    }
+
+    /// The next message of a queue that may still be delivered: those whose time ran out end on
+    /// the way.
+    pub(super) fn next_message(
+        &mut self,
+        ns: NamespaceId,
+        queue: QueueId,
+        moment: Moment,
+    ) -> Option<(MessageTag, Arc<Stored>, bool)> {
+        loop {
+            let (tag, stored, again) = self.state.take_message(ns, queue)?;
+            if stored.expires_at.is_none_or(|at| at > moment.at) {
+                return Some((tag, stored, again));
+            }
+            let bytes = stored.message.body.len() as u64;
+            self.end_alone(ns, (tag, bytes), MessageEnd::Expired, moment);
+        }
+    }
+
+    /// Ends some of the messages whose time has run out and that wait.
+    pub(super) fn expire_messages(&mut self, moment: Moment) {
+        let (due, keys) = self.state.due_expiries(moment.at);
+        for (ns, tag) in due {
+            if let Some(bytes) = self.state.expired(ns, tag, moment.at) {
+                self.end_alone(ns, (tag, bytes), MessageEnd::Expired, moment);
+            }
+        }
+        if !keys.is_empty() {
+            self.record(Record::ExpiriesPassed { keys });
+        }
+        self.enforce_lengths(moment);
     }
 
     fn message_unknown(&self, tag: MessageTag) -> Rejection {
@@ -88,10 +196,10 @@ impl<M: OrderedMap> Turn<M> {
     fn end_with(
         &mut self,
         ns: NamespaceId,
-        connection: ConnectionId,
-        tag: MessageTag,
+        (connection, tag): (ConnectionId, MessageTag),
         verdict: MessageVerdict,
         ends: &mut Ends,
+        moment: Moment,
     ) {
         let shelf = self.state.messages.shelves.get_mut(&tag.queue);
         let Some(shelf) = shelf else { return };
@@ -102,12 +210,14 @@ impl<M: OrderedMap> Turn<M> {
         let bytes = held.bytes;
         match verdict {
             MessageVerdict::Ack => ends.end(tag, bytes, MessageEnd::Acked),
-            MessageVerdict::Reject => ends.end(tag, bytes, MessageEnd::Rejected),
+            MessageVerdict::Reject => {
+                self.end_message(ns, (tag, bytes), MessageEnd::Rejected, ends, moment);
+            }
             MessageVerdict::Requeue => {
                 let settings = self.state.queues.get(tag.queue);
                 let settings = settings.and_then(|queue| queue.settings.messages.as_deref());
                 if settings.is_some_and(|settings| settings.delivery_limit.is_some()) {
-                    self.state.decide_return(ns, tag, bytes, ends);
+                    self.return_message(ns, (tag, bytes), ends, moment);
                 } else {
                     // Nothing counts how often: it goes back without a record.
                     shelf.give_back(tag.slot());
@@ -117,12 +227,27 @@ impl<M: OrderedMap> Turn<M> {
         }
     }
 
+    /// A message goes back to its queue, or ends where it came back too often.
+    fn return_message(
+        &mut self,
+        ns: NamespaceId,
+        (tag, bytes): (MessageTag, u64),
+        ends: &mut Ends,
+        moment: Moment,
+    ) {
+        if self.state.may_return(ns, tag) {
+            ends.give_back(tag);
+        } else {
+            self.end_message(ns, (tag, bytes), MessageEnd::DeliveryLimit, ends, moment);
+        }
+    }
+
     fn get_one(
         &mut self,
         ns: NamespaceId,
         name: &str,
-        connection: ConnectionId,
-        auto_ack: bool,
+        (connection, auto_ack): (ConnectionId, bool),
+        moment: Moment,
     ) -> Result<MessageAnswer, Rejection> {
         let queue = self.usable_queue(ns, name, Some(connection))?;
         let single = queue.settings.messages.as_deref().is_some_and(|it| it.single_active_consumer);
@@ -130,7 +255,7 @@ impl<M: OrderedMap> Turn<M> {
             return Err(Rejection::ConsumerExclusive { queue: name.to_owned() });
         }
         let queue = queue.id;
-        let Some((tag, stored, again)) = self.state.take_message(ns, queue) else {
+        let Some((tag, stored, again)) = self.next_message(ns, queue, moment) else {
             return Ok(MessageAnswer::Got(None, 0));
         };
         let delivery = self.delivery(ns, tag, &stored, again);
@@ -140,10 +265,6 @@ impl<M: OrderedMap> Turn<M> {
             let mut ends = Ends::default();
             ends.end(tag, stored.message.body.len() as u64, MessageEnd::Acked);
             self.record_all(ends.into_records(ns));
-        }
-        if !self.takers.any(queue) {
-            // What was read on is not kept for nobody.
-            self.state.set_consumed(queue, false);
         }
         Ok(MessageAnswer::Got(Some(Box::new(delivery)), self.state.ready_messages(queue)))
     }
@@ -171,7 +292,7 @@ impl<M: OrderedMap> Turn<M> {
         self.go_on_closing(moment);
     }
 
-    pub(super) fn go_on_closing(&mut self, _moment: Moment) {
+    pub(super) fn go_on_closing(&mut self, moment: Moment) {
         let Some(mut closing) = self.takers.closing.pop_front() else { return };
         let ns = closing.ns;
         let mut left = self.state.limits.slice_items_max;
@@ -187,7 +308,7 @@ impl<M: OrderedMap> Turn<M> {
             && let Some(tag) = closing.holds.pop_first()
         {
             // The queue's shelf says whose it is; that this was its connection is known from here.
-            self.give_back_held(ns, tag, &mut ends);
+            self.give_back_held(ns, tag, &mut ends, moment);
             left -= 1;
         }
         self.record_all(ends.into_records(ns));
@@ -199,11 +320,17 @@ impl<M: OrderedMap> Turn<M> {
         }
     }
 
-    fn give_back_held(&mut self, ns: NamespaceId, tag: MessageTag, ends: &mut Ends) {
+    fn give_back_held(
+        &mut self,
+        ns: NamespaceId,
+        tag: MessageTag,
+        ends: &mut Ends,
+        moment: Moment,
+    ) {
         let shelf = self.state.messages.shelves.get(&tag.queue);
         let held = shelf.and_then(|shelf| shelf.unsettled.get(&tag.slot()));
         if let Some(Holder::Connection(by, _)) = held.map(|held| held.holder) {
-            self.end_with(ns, by, tag, MessageVerdict::Requeue, ends);
+            self.end_with(ns, (by, tag), MessageVerdict::Requeue, ends, moment);
         }
     }
 
@@ -229,6 +356,7 @@ impl<M: OrderedMap> Turn<M> {
         &mut self,
         ns: NamespaceId,
         settlements: &[MessageSettlement],
+        moment: Moment,
     ) -> Vec<Result<(), Rejection>> {
         let mut ends = Ends::default();
         let mut seen = BTreeSet::new();
@@ -241,8 +369,13 @@ impl<M: OrderedMap> Turn<M> {
                 }
                 match verdict {
                     MessageVerdict::Ack => ends.end(tag, bytes, MessageEnd::Acked),
-                    MessageVerdict::Reject => ends.end(tag, bytes, MessageEnd::Rejected),
-                    MessageVerdict::Requeue => self.state.decide_return(ns, tag, bytes, &mut ends),
+                    MessageVerdict::Reject => {
+                        let end = MessageEnd::Rejected;
+                        self.end_message(ns, (tag, bytes), end, &mut ends, moment);
+                    }
+                    MessageVerdict::Requeue => {
+                        self.return_message(ns, (tag, bytes), &mut ends, moment);
+                    }
                 }
                 Ok(())
             }));
@@ -291,8 +424,16 @@ impl<M: OrderedMap> Turn<M> {
                 self.state.messages.lease_ends.pop_first();
                 continue;
             };
-            self.state.decide_return(ns, tag, held.bytes, &mut ends);
+            self.return_message(ns, (tag, held.bytes), &mut ends, moment);
             self.record_all(ends.into_records(ns));
         }
+    }
+}
+
+/// The queues that a message enters.
+pub(super) fn entered(record: &Record) -> Vec<QueueId> {
+    match record {
+        Record::MessagePublished { entries, .. } => entries.iter().map(|it| it.queue).collect(),
+        _ => Vec::new(),
     }
 }

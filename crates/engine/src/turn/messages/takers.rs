@@ -106,6 +106,8 @@ pub(in crate::turn) struct MessageTakers {
     consumers_of: Tally,
     pub(in crate::turn) closing: VecDeque<Closing>,
     pub(in crate::turn) purges: VecDeque<Purge>,
+    /// Queues that are longer than they may be.
+    pub(in crate::turn) too_long: BTreeSet<(NamespaceId, QueueId)>,
 }
 
 impl MessageTakers {

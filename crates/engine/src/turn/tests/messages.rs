@@ -594,3 +594,81 @@ fn memory_keeps_nothing_of_what_nobody_consumes() {
     shard.advance(1);
     assert!(shard.turn.state.messages.shelves.is_empty());
 }
+
+#[test]
+fn what_ends_without_an_ack_leaves_a_letter_that_tells_why() {
+    let mut shard = Shard::new();
+    shard.declare("letters", durable()).unwrap();
+    let settings = MessageSettings {
+        dead_letter_exchange: Some(String::new()),
+        dead_letter_routing_key: Some("letters".into()),
+        ..limited(1)
+    };
+    shard.declare("q", settings).unwrap();
+    for body in ["rejected", "too often", "expired"] {
+        let ttl_ms = (body == "expired").then_some(100);
+        let (routing_key, body) = ("q".to_owned(), Bytes::copy_from_slice(body.as_bytes()));
+        let message = PublishMessage { ttl_ms, routing_key, body, ..PublishMessage::default() };
+        shard.publish_one(message).unwrap();
+    }
+    let first = shard.take("q", 1);
+    assert_eq!(shard.settle_taken(&first, MessageVerdict::Reject), [Ok(())]);
+    for _ in 0..2 {
+        let second = shard.take("q", 1);
+        assert_eq!(texts(&second), ["too often"]);
+        assert_eq!(shard.settle_taken(&second, MessageVerdict::Requeue), [Ok(())]);
+    }
+    shard.advance(99);
+    assert_eq!(shard.stand_of("q").ready, 1);
+    shard.advance(1);
+    assert_eq!(shard.stand_of("q").ready, 0);
+    let mut shard = shard.restart();
+    let letters = shard.take("letters", 9);
+    assert_eq!(texts(&letters), ["rejected", "too often", "expired"]);
+    let deaths = letters.iter().map(|letter| &letter.message.deaths[0]);
+    let told: Vec<_> = deaths.map(|it| (it.queue.as_str(), it.reason.name(), it.count)).collect();
+    assert_eq!(told, [("q", "rejected", 1), ("q", "delivery_limit", 1), ("q", "expired", 1)]);
+    assert_eq!(letters[2].message.ttl_ms, None);
+    assert_eq!(letters[2].message.deaths[0].ttl_ms, Some(100));
+}
+
+#[test]
+fn a_letter_that_goes_round_by_itself_is_dropped_and_one_that_is_rejected_is_not() {
+    let mut shard = Shard::new();
+    let settings = MessageSettings {
+        dead_letter_exchange: Some(String::new()),
+        ttl_ms: Some(10),
+        ..durable()
+    };
+    shard.declare("q", settings).unwrap();
+    shard.publish("", "q", "m").unwrap();
+    for _ in 0..3 {
+        let taken = shard.take("q", 1);
+        assert_eq!(shard.settle_taken(&taken, MessageVerdict::Reject), [Ok(())]);
+    }
+    let taken = shard.take("q", 1);
+    assert_eq!(taken[0].message.deaths[0].count, 3);
+    shard.settle_taken(&taken, MessageVerdict::Reject);
+    assert_eq!(shard.stand_of("q").ready, 1);
+    shard.advance(60);
+    assert_eq!(shard.stand_of("q").ready, 0, "it expired, and would for ever");
+}
+
+#[test]
+fn a_queue_that_is_too_long_drops_its_head_or_refuses() {
+    let mut shard = Shard::new();
+    let settings = MessageSettings { max_length: Some(2), ..durable() };
+    shard.declare("drops", settings.clone()).unwrap();
+    let overflow = crate::message::Overflow::RejectPublish;
+    shard.declare("refuses", MessageSettings { overflow, ..settings }).unwrap();
+    for body in ["1", "2", "3"] {
+        assert_eq!(shard.publish("", "drops", body), routed(1));
+    }
+    assert_eq!(texts(&shard.take("drops", 9)), ["2", "3"]);
+    assert_eq!(shard.publish("", "refuses", "1"), routed(1));
+    assert_eq!(shard.publish("", "refuses", "2"), routed(1));
+    let full = Rejection::QueueFull { queue: "refuses".into(), length: 2, max_length: 2 };
+    assert_eq!(shard.publish("", "refuses", "3"), Err(full));
+    shard.take("refuses", 1);
+    assert_eq!(shard.publish("", "refuses", "3"), routed(1), "what somebody has does not wait");
+}
