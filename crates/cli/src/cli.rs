@@ -11,8 +11,8 @@ use crate::config::{self, Config};
 use crate::failure::Failure;
 use crate::output::Format;
 use crate::{
-    bench, completions, demo, dev, enqueue, jobs, name, namespaces, operations, queues, run, serve,
-    verify, work, workers,
+    bench, completions, demo, dev, enqueue, jobs, messages, name, namespaces, operations, queues,
+    run, serve, verify, work, workers,
 };
 
 /// Durable background jobs: one server, one binary.
@@ -69,6 +69,18 @@ enum Command {
     /// List, show, pause, resume, purge and delete queues
     #[command(subcommand, visible_alias = "queue")]
     Queues(queues::QueuesCommand),
+    /// List, show, declare and delete exchanges
+    #[command(subcommand, visible_alias = "exchange")]
+    Exchanges(messages::ExchangesCommand),
+    /// List, add and remove bindings of exchanges
+    #[command(subcommand, visible_alias = "binding")]
+    Bindings(messages::BindingsCommand),
+    /// Publish a message to an exchange or a queue
+    Publish(messages::PublishArgs),
+    /// Take messages of a queue, print them and ack them
+    Consume(messages::ConsumeArgs),
+    /// Look at messages of a queue without taking them
+    Peek(messages::PeekArgs),
     /// List and show workers, ask them to stop
     #[command(subcommand, visible_alias = "worker")]
     Workers(workers::WorkersCommand),
@@ -147,6 +159,11 @@ impl Cli {
             Command::Work(args) => block_on(work::execute(args, &context)),
             Command::Jobs(command) => block_on(jobs::execute(command, &context)),
             Command::Queues(command) => block_on(queues::execute(command, &context)),
+            Command::Exchanges(command) => block_on(messages::exchanges(command, &context)),
+            Command::Bindings(command) => block_on(messages::bindings(command, &context)),
+            Command::Publish(args) => block_on(messages::publish(args, &context)),
+            Command::Consume(args) => block_on(messages::consume(args, &context)),
+            Command::Peek(args) => block_on(messages::peek(args, &context)),
             Command::Workers(command) => block_on(workers::execute(command, &context)),
             Command::Namespaces(command) => block_on(namespaces::execute(command, &context)),
             Command::Operations(command) => block_on(operations::execute(command, &context)),

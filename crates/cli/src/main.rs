@@ -13,6 +13,7 @@ mod http;
 mod jobs;
 mod launch;
 mod logs;
+mod messages;
 mod name;
 mod namespaces;
 mod operations;

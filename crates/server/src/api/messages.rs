@@ -25,6 +25,34 @@ pub struct MessageSettingsBody {
     pub delivery_limit: u32,
     /// One consumer gets all, and the next one once it leaves.
     pub single_active_consumer: bool,
+    /// How long a message is worth to be delivered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ttl: Option<DurationText>,
+    /// Messages that wait, at most.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_length: Option<u64>,
+    /// Bytes of bodies, at most.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_bytes: Option<u64>,
+    /// What happens to one message too many.
+    pub overflow: OverflowText,
+    /// The exchange for messages that end without an ack; an empty name for the default one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dead_letter_exchange: Option<String>,
+    /// Their routing key then; the one that they have where left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dead_letter_routing_key: Option<String>,
+}
+
+/// What happens to one message too many.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum OverflowText {
+    /// The first of the queue goes.
+    #[default]
+    DropHead,
+    /// The new one is refused.
+    RejectPublish,
 }
 
 impl Default for MessageSettingsBody {
@@ -35,6 +63,12 @@ impl Default for MessageSettingsBody {
             max_priority: None,
             delivery_limit: longshore_engine::DELIVERY_LIMIT_DEFAULT,
             single_active_consumer: false,
+            ttl: None,
+            max_length: None,
+            max_bytes: None,
+            overflow: OverflowText::DropHead,
+            dead_letter_exchange: None,
+            dead_letter_routing_key: None,
         }
     }
 }
@@ -232,6 +266,9 @@ pub struct PublishBody<'a> {
     /// It is to outlive a restart; true where left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub persistent: Option<bool>,
+    /// How long it is worth to be delivered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ttl: Option<DurationText>,
 }
 
 /// Messages to publish, each on its own.
@@ -324,12 +361,32 @@ pub struct MessageRecord {
     /// What published it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub app_id: Option<String>,
+    /// Why and where it became a dead letter, the newest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub deaths: Vec<DeathRecord>,
     /// What it says, where that is a text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub body: Option<String>,
     /// What it says otherwise, in base64.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub body_base64: Option<String>,
+}
+
+/// That a message ended in a queue without an ack.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+pub struct DeathRecord {
+    /// The queue.
+    pub queue: String,
+    /// Why: `rejected`, `expired`, `maxlen` or `delivery_limit`.
+    pub reason: String,
+    /// How often for that reason in that queue.
+    pub count: u64,
+    /// When for the first time.
+    pub at: InstantText,
+    /// The exchange that it had been published to.
+    pub exchange: String,
+    /// Its routing keys.
+    pub routing_keys: Vec<String>,
 }
 
 /// Messages that were taken.

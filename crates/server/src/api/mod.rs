@@ -31,11 +31,11 @@ pub use id::{JobIdText, TokenText};
 pub use instant::{INSTANT_EXPECTED, InstantText, write_instant};
 pub use messages::{
     BindingBody, BindingList, BindingRecord, ChangedAnswer, ConsumeAnswer, ConsumeRequest,
-    ExchangeBody, ExchangeList, ExchangeRecord, ExchangeTypeText, ExtendMessagesRequest,
-    HeadersBody, MatchText, MessageList, MessageQueueRecord, MessageRecord, MessageSettingsBody,
-    MessageSettlementBody, MessageVerdictText, PublishAnswer, PublishBody, PublishBulk,
-    PublishBulkAnswer, RemovedAnswer, SettleMessagesAnswer, SettleMessagesRequest, SettledMessage,
-    TakenMessageBody,
+    DeathRecord, ExchangeBody, ExchangeList, ExchangeRecord, ExchangeTypeText,
+    ExtendMessagesRequest, HeadersBody, MatchText, MessageList, MessageQueueRecord, MessageRecord,
+    MessageSettingsBody, MessageSettlementBody, MessageVerdictText, OverflowText, PublishAnswer,
+    PublishBody, PublishBulk, PublishBulkAnswer, RemovedAnswer, SettleMessagesAnswer,
+    SettleMessagesRequest, SettledMessage, TakenMessageBody,
 };
 use object::misplaced;
 pub(crate) use object::{NoFields, Object};

@@ -4,8 +4,8 @@
 use bytes::Bytes;
 use longshore_amqp::codec::{Properties, Short, Table, Value};
 use longshore_engine::{
-    BindingView, Epoch, ExchangeKind, ExchangeView, HeaderValue, Holding, Matching, Message,
-    MessageDelivery, MessageQueueView, MessageSettings, MessageTag, PeekedMessage, Place,
+    BindingView, Death, Epoch, ExchangeKind, ExchangeView, HeaderValue, Holding, Matching, Message,
+    MessageDelivery, MessageQueueView, MessageSettings, MessageTag, Overflow, PeekedMessage, Place,
     PublishMessage, Token,
 };
 
@@ -13,9 +13,9 @@ use super::json::repeated;
 use super::refusal::Refusal;
 use super::text::quoted;
 use crate::api::{
-    BindingRecord, DurationText, ExchangeBody, ExchangeRecord, ExchangeTypeText, HeadersBody,
-    InstantText, MatchText, MessageQueueRecord, MessageRecord, MessageSettingsBody, PublishBody,
-    TokenText,
+    BindingRecord, DeathRecord, DurationText, ExchangeBody, ExchangeRecord, ExchangeTypeText,
+    HeadersBody, InstantText, MatchText, MessageQueueRecord, MessageRecord, MessageSettingsBody,
+    OverflowText, PublishBody, TokenText,
 };
 
 /// Delivered so, a message is to outlive a restart.
@@ -29,6 +29,17 @@ pub(crate) fn settings_body(settings: &MessageSettings) -> MessageSettingsBody {
         max_priority: settings.max_priority,
         delivery_limit: settings.delivery_limit.unwrap_or(0),
         single_active_consumer: settings.single_active_consumer,
+        ttl: settings.ttl_ms.map(DurationText),
+        max_length: settings.max_length,
+        max_bytes: settings.max_bytes,
+        overflow: match settings.overflow {
+            Overflow::DropHead => OverflowText::DropHead,
+            Overflow::RejectPublish | Overflow::RejectPublishDeadLetter => {
+                OverflowText::RejectPublish
+            }
+        },
+        dead_letter_exchange: settings.dead_letter_exchange.clone(),
+        dead_letter_routing_key: settings.dead_letter_routing_key.clone(),
     }
 }
 
@@ -40,6 +51,15 @@ pub(crate) fn settings_of(body: &MessageSettingsBody) -> MessageSettings {
         max_priority: body.max_priority,
         delivery_limit: Some(body.delivery_limit).filter(|limit| *limit > 0),
         single_active_consumer: body.single_active_consumer,
+        ttl_ms: body.ttl.map(|ttl| ttl.0),
+        max_length: body.max_length,
+        max_bytes: body.max_bytes,
+        overflow: match body.overflow {
+            OverflowText::DropHead => Overflow::DropHead,
+            OverflowText::RejectPublish => Overflow::RejectPublish,
+        },
+        dead_letter_exchange: body.dead_letter_exchange.clone(),
+        dead_letter_routing_key: body.dead_letter_routing_key.clone(),
         ..MessageSettings::default()
     }
 }
@@ -194,6 +214,7 @@ pub(crate) fn message_of(
         headers: headers_of(&body.headers)?,
         priority: body.priority.unwrap_or(0),
         persistent,
+        ttl_ms: body.ttl.map(|ttl| ttl.0),
         properties: properties.to_bytes(),
         body: bytes,
         ..PublishMessage::default()
@@ -264,8 +285,20 @@ fn record(tag: MessageTag, message: &Message) -> MessageRecord {
         reply_to: text(&properties.reply_to),
         kind: text(&properties.kind),
         app_id: text(&properties.app_id),
+        deaths: message.deaths.iter().map(death_record).collect(),
         body,
         body_base64,
+    }
+}
+
+fn death_record(death: &Death) -> DeathRecord {
+    DeathRecord {
+        queue: death.queue.clone(),
+        reason: death.reason.name().to_owned(),
+        count: death.count,
+        at: InstantText(death.at.0),
+        exchange: death.exchange.clone(),
+        routing_keys: death.routing_keys.clone(),
     }
 }
 
