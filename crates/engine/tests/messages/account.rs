@@ -48,7 +48,8 @@ impl RefQueue {
             return Err(format!("{number} was never published to {}", got.queue));
         };
         if known.ended {
-            return Err(format!("{number} comes again to {} after its ack", got.queue));
+            let (queue, returns) = (&got.queue, known.returns);
+            return Err(format!("{number} comes again to {queue} after its ack ({returns})"));
         }
         if let Some(other) = known.has {
             return Err(format!("{number} of {} is with {other:?} and with {has:?}", got.queue));
@@ -85,11 +86,12 @@ impl RefQueue {
 
     /// What has to be there still.
     pub(crate) fn owed(&self) -> Vec<u64> {
-        let may_have_gone = |known: &Known| self.limit.is_some_and(|limit| known.returns >= limit);
+        // Leases that run out and deliveries that nobody heard count towards a limit, unseen: what
+        // such a queue drops is not known.
         let owed = self
             .messages
             .iter()
-            .filter(|(_, known)| known.confirmed && !known.ending && !may_have_gone(known));
+            .filter(|(_, known)| self.limit.is_none() && known.confirmed && !known.ending);
         owed.map(|(number, _)| *number).collect()
     }
 }
