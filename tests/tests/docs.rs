@@ -133,6 +133,11 @@ fn the_jobs_guide_holds() -> Result<()> {
 }
 
 #[test]
+fn the_messages_guide_holds() -> Result<()> {
+    run_page("docs/messages.md")
+}
+
+#[test]
 fn the_quick_start_holds() -> Result<()> {
     run_page("docs/quick-start.md")
 }

@@ -11,8 +11,8 @@ use crate::config::{self, Config};
 use crate::failure::Failure;
 use crate::output::Format;
 use crate::{
-    bench, completions, demo, dev, enqueue, jobs, limits, name, namespaces, operations, queues,
-    run, schedules, serve, verify, work, workers,
+    bench, completions, demo, dev, enqueue, jobs, limits, messages, name, namespaces, operations,
+    queues, run, schedules, serve, verify, work, workers,
 };
 
 /// Durable background jobs: one server, one binary.
@@ -72,6 +72,18 @@ enum Command {
     /// List, show, put, pause, run and delete schedules, and import them from files
     #[command(subcommand, visible_alias = "schedule")]
     Schedules(schedules::SchedulesCommand),
+    /// List, show, declare and delete exchanges
+    #[command(subcommand, visible_alias = "exchange")]
+    Exchanges(messages::ExchangesCommand),
+    /// List, add and remove bindings of exchanges
+    #[command(subcommand, visible_alias = "binding")]
+    Bindings(messages::BindingsCommand),
+    /// Publish a message to an exchange or a queue
+    Publish(messages::PublishArgs),
+    /// Take messages of a queue, print them and ack them
+    Consume(messages::ConsumeArgs),
+    /// Look at messages of a queue without taking them
+    Peek(messages::PeekArgs),
     /// List and show workers, ask them to stop
     #[command(subcommand, visible_alias = "worker")]
     Workers(workers::WorkersCommand),
@@ -154,6 +166,11 @@ impl Cli {
             Command::Jobs(command) => block_on(jobs::execute(command, &context)),
             Command::Queues(command) => block_on(queues::execute(command, &context)),
             Command::Schedules(command) => block_on(schedules::execute(command, &context)),
+            Command::Exchanges(command) => block_on(messages::exchanges(command, &context)),
+            Command::Bindings(command) => block_on(messages::bindings(command, &context)),
+            Command::Publish(args) => block_on(messages::publish(args, &context)),
+            Command::Consume(args) => block_on(messages::consume(args, &context)),
+            Command::Peek(args) => block_on(messages::peek(args, &context)),
             Command::Workers(command) => block_on(workers::execute(command, &context)),
             Command::Limits(command) => block_on(limits::execute(command, &context)),
             Command::Namespaces(command) => block_on(namespaces::execute(command, &context)),

@@ -14,6 +14,7 @@ mod jobs;
 mod launch;
 mod limits;
 mod logs;
+mod messages;
 mod name;
 mod namespaces;
 mod operations;

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use longshore_server::api::{
-    DurationText, OperationRecord, PurgeRequest, QueueList, QueueRecord, QueueSettingsBody,
-    RetryDeadRequest,
+    DurationText, MessageQueueRecord, OperationRecord, PurgeRequest, QueueList, QueueRecord,
+    QueueSettingsBody, RetryDeadRequest,
 };
 use serde::Serialize;
 
@@ -160,6 +160,7 @@ fn path(client: &Client, queue: &str, rest: &str) -> String {
 async fn list(client: &Client, args: &ListArgs, format: Format) -> anyhow::Result<ExitCode> {
     let mut table = Table::new(&[
         "queue",
+        "type",
         ">ready",
         ">scheduled",
         ">retrying",
@@ -203,6 +204,9 @@ async fn list(client: &Client, args: &ListArgs, format: Format) -> anyhow::Resul
 }
 
 fn row(queue: &QueueRecord) -> Vec<String> {
+    if let Some(messages) = &queue.messages {
+        return message_row(&queue.name, messages);
+    }
     let backlog = queue.ready + queue.scheduled + queue.retrying + queue.blocked;
     let state = match (queue.settings.paused, queue.consumers, backlog) {
         (true, ..) => "paused",
@@ -211,6 +215,7 @@ fn row(queue: &QueueRecord) -> Vec<String> {
     };
     vec![
         queue.name.clone(),
+        "jobs".to_owned(),
         grouped(queue.ready),
         grouped(queue.scheduled),
         grouped(queue.retrying),
@@ -224,6 +229,48 @@ fn row(queue: &QueueRecord) -> Vec<String> {
         grouped(queue.consumers),
         state.to_owned(),
     ]
+}
+
+/// A queue of messages: what its consumers have stands where jobs that run do.
+fn message_row(name: &str, messages: &MessageQueueRecord) -> Vec<String> {
+    let nothing = String::new;
+    let state =
+        if messages.ready > 0 && messages.consumers == 0 { "nobody consumes it" } else { "" };
+    vec![
+        name.to_owned(),
+        "messages".to_owned(),
+        grouped(messages.ready),
+        nothing(),
+        nothing(),
+        nothing(),
+        nothing(),
+        grouped(messages.unsettled),
+        nothing(),
+        nothing(),
+        nothing(),
+        nothing(),
+        grouped(messages.consumers),
+        state.to_owned(),
+    ]
+}
+
+/// A queue of messages, in facts.
+fn show_messages(queue: &QueueRecord, messages: &MessageQueueRecord) -> anyhow::Result<()> {
+    let settings = serde_json::to_string(&queue.settings.messages)?;
+    output::line(&facts(&[
+        ("queue", Some(queue.name.clone())),
+        ("type", Some("messages".to_owned())),
+        ("exclusive", messages.exclusive.then(|| "yes, to one connection".to_owned())),
+        ("ready", Some(grouped(messages.ready))),
+        ("unsettled", Some(format!("{} (consumers have them)", grouped(messages.unsettled)))),
+        ("bytes", Some(output::bytes(messages.bytes))),
+        ("consumers", Some(grouped(messages.consumers))),
+        ("published", Some(grouped(messages.published_total))),
+        ("acked", Some(grouped(messages.acked_total))),
+        ("dropped", Some(grouped(messages.dropped_total))),
+        ("settings", Some(settings)),
+    ]))?;
+    Ok(())
 }
 
 /// A rate; nothing where the server does not know one yet.
@@ -248,6 +295,10 @@ fn show(body: &[u8], format: Format) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let queue: QueueRecord = read(body)?;
+    if let Some(messages) = &queue.messages {
+        show_messages(&queue, messages)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let rate =
         |rate: Option<f64>| rate.map_or(String::new(), |rate| format!(", {rate:.1}/s lately"));
     let settings = serde_json::to_string(&queue.settings)?;

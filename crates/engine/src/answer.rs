@@ -5,6 +5,7 @@ use bytes::Bytes;
 use crate::ids::{JobId, TimeMs, Token};
 use crate::job::{Checkpoint, EndKind, Job, Lease};
 use crate::limit::LimitView;
+use crate::message::{MessageAnswer, MessageQueueView};
 use crate::operation::Operation;
 use crate::queue::QueueSettings;
 use crate::rejection::Rejection;
@@ -74,6 +75,8 @@ pub enum Answer {
     LimitDeleted,
     /// To `ListLimits`, in the order of their names.
     Limits(Vec<LimitView>),
+    /// To `Messages`.
+    Messages(MessageAnswer),
     /// To any: refused, and nothing changed.
     Rejected(Rejection),
 }
@@ -313,6 +316,8 @@ pub struct QueueView {
     pub dead_total: u64,
     /// Ever cancelled, discarded or expired.
     pub cancelled_total: u64,
+    /// What there is to tell of a queue of type *messages*.
+    pub messages: Option<Box<MessageQueueView>>,
 }
 
 /// A namespace at one moment.

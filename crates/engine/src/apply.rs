@@ -4,6 +4,7 @@
 use crate::Position;
 use crate::ids::{KindId, NamespaceId, QueueId, TimeMs};
 use crate::map::OrderedMap;
+use crate::message::Destination;
 use crate::queue::{Queue, QueueCounts};
 use crate::record::Record;
 use crate::state::{Kept, Kind, Namespace, State, keys};
@@ -78,6 +79,17 @@ impl<M: OrderedMap> State<M> {
                 self.apply_schedule_moved(namespace, id, paused, next);
             }
             Record::ScheduleTicked { .. } => self.apply_schedule_ticked(record),
+            Record::ExchangeCreated { .. }
+            | Record::ExchangeDeleted { .. }
+            | Record::BindingAdded { .. }
+            | Record::BindingsRemoved { .. }
+            | Record::MessagePublished { .. }
+            | Record::MessagesEnded { .. }
+            | Record::MessagesReturned { .. }
+            | Record::MessagesLeased { .. }
+            | Record::LeftoversRemoved { .. }
+            | Record::Emptied { .. }
+            | Record::ExpiriesPassed { .. } => self.apply_to_messages(record),
         }
     }
 
@@ -192,8 +204,13 @@ impl<M: OrderedMap> State<M> {
         if let Some(queue) = self.queues.get(id) {
             let name = keys::queue_name(queue.namespace, &queue.name);
             let counts = queue.counts.clone();
+            let (namespace, holds_messages) = (queue.namespace, queue.settings.messages.is_some());
             self.meta_mut().gone.add_queue(&counts);
             self.remove(&name);
+            if holds_messages {
+                self.messages.drop_shelf(id);
+                self.begin_emptying(namespace, Destination::Queue { id });
+            }
         }
         self.queues.delete(id);
         self.remove(&keys::queue(id));
@@ -210,6 +227,7 @@ impl<M: OrderedMap> State<M> {
     }
 
     fn apply_namespace_deleted(&mut self, id: NamespaceId) {
+        let ns = id;
         let Some(slot) = self.namespaces.get_mut(&id) else { return };
         slot.namespace.deleted = true;
         self.forgetting.get_mut().note(id);
@@ -219,6 +237,9 @@ impl<M: OrderedMap> State<M> {
         let dropped = std::mem::take(&mut self.kept_mut(id).tombstones_dropped_total);
         self.meta_mut().gone.tombstones_dropped_total += dropped;
         self.drop_limits(id);
+        for id in self.messages.exchanges.numbers_of(id) {
+            self.apply_exchange_deleted(ns, id);
+        }
         // It has no queues, so no lane is of these.
         for kind in self.kinds.remove_of(id) {
             self.remove(&keys::kind(kind));

@@ -44,6 +44,7 @@ impl Command {
             | Self::CreateNamespace
             | Self::GetNamespace => 1,
             Self::GetLimit { .. } => QUEUE,
+            Self::Messages(command) => command.cost(),
             Self::PutQueue { .. }
             | Self::PauseQueue { .. }
             | Self::DeleteQueue { .. }

@@ -36,6 +36,7 @@ use crate::answer::Delivery;
 use crate::command::{Command, ConsumerId, ReplyTo, Request};
 use crate::effect::Effect;
 use crate::ids::MonoMs;
+use crate::message::{MessageCommand, MessageDelivery};
 use crate::moment::Clock;
 use crate::turn::Turn;
 
@@ -94,7 +95,15 @@ struct Unanswered<C> {
 #[derive(Debug)]
 struct Consumer {
     namespace: String,
+    /// It takes messages of a connection, not jobs.
+    of_messages: bool,
     gone: bool,
+}
+
+impl Consumer {
+    fn new(namespace: &str, of_messages: bool) -> Self {
+        Self { namespace: namespace.to_owned(), of_messages, gone: false }
+    }
 }
 
 /// A shard at work, with all that is under way around its turn. `C` is whoever waits for an answer.
@@ -167,9 +176,9 @@ impl<M: Tree, C, F: Faults> Driver<M, C, F> {
             }
             Input::CallerGone(reply_to) => drop(self.let_go(reply_to)),
             Input::ConsumerGone(consumer) => self.consumer_gone(consumer, out),
-            Input::GiveBack { namespace, settlements } => {
+            Input::GiveBack { namespace, command } => {
                 if !self.faults.has(Fault::StrandedReturn) {
-                    self.give_backs.add(namespace, settlements);
+                    self.give_backs.add(namespace, command);
                 }
             }
             Input::End(ending) => {
@@ -196,8 +205,10 @@ impl<M: Tree, C, F: Faults> Driver<M, C, F> {
                 give_back_in = lease.turn.is_none().then(|| namespace.clone());
             }
             Command::Subscribe(command) => {
-                let consumer = Consumer { namespace: namespace.clone(), gone: false };
-                self.consumers.insert(command.consumer, consumer);
+                self.consumers.insert(command.consumer, Consumer::new(namespace, false));
+            }
+            Command::Messages(MessageCommand::Consume(command)) => {
+                self.consumers.insert(command.consumer, Consumer::new(namespace, true));
             }
             _ => {}
         }
@@ -259,6 +270,9 @@ impl<M: Tree, C, F: Faults> Driver<M, C, F> {
             match effect {
                 Effect::Reply { reply_to, answer } => self.reply(reply_to, answer, out),
                 Effect::Deliver { consumer, jobs } => self.deliver(consumer, jobs, out),
+                Effect::DeliverMessages { consumer, messages } => {
+                    self.deliver_messages(consumer, messages, out);
+                }
                 Effect::Close { consumer, reason } => {
                     self.consumers.remove(&consumer);
                     out.push(Action::Close { consumer, reason });
@@ -280,10 +294,32 @@ impl<M: Tree, C, F: Faults> Driver<M, C, F> {
         }
     }
 
+    fn deliver_messages(
+        &mut self,
+        consumer: ConsumerId,
+        messages: Vec<MessageDelivery>,
+        out: &mut Vec<Action<C>>,
+    ) {
+        match self.consumers.get(&consumer) {
+            Some(to) if to.gone => {
+                if !self.faults.has(Fault::StrandedDelivery) {
+                    self.give_backs.add_messages(&to.namespace, consumer, &messages);
+                }
+            }
+            // That a connection has them is kept nowhere but in memory: those that come to nobody
+            // while the shard stops are there after its next start.
+            _ => out.push(Action::DeliverMessages { consumer, messages }),
+        }
+    }
+
     fn consumer_gone(&mut self, consumer: ConsumerId, out: &mut Vec<Action<C>>) {
         self.turn.unsubscribe(consumer);
         if let Some(gone) = self.consumers.get_mut(&consumer) {
             gone.gone = true;
+            if gone.of_messages {
+                // It takes none any more, where that was not said before.
+                self.give_backs.add_messages(&gone.namespace, consumer, &[]);
+            }
         }
         self.leaving.push_back((self.turn.position(), consumer));
         self.let_leave(out);
@@ -352,9 +388,9 @@ impl<M: Tree, C, F: Faults> Driver<M, C, F> {
     }
 
     fn submit_give_backs(&mut self, clock: Clock) {
-        for (namespace, settlements) in self.give_backs.take() {
+        for (namespace, command) in self.give_backs.take() {
             // Nobody waits for this answer.
-            let (reply_to, command) = (ReplyTo(0), Command::SettleJobs(settlements));
+            let reply_to = ReplyTo(0);
             self.turn.submit(Request { namespace, reply_to, command }, clock);
         }
     }

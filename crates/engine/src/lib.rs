@@ -21,6 +21,7 @@ mod level;
 mod limit;
 mod limits;
 mod map;
+mod message;
 mod moment;
 mod operation;
 mod overlay;
@@ -49,8 +50,8 @@ pub use command::{
 };
 pub use effect::{CloseReason, Effect};
 pub use ids::{
-    BodyId, Epoch, JobId, KindId, MonoMs, NamespaceId, OperationId, Place, QueueId, ScheduleId,
-    TimeMs, Token,
+    BodyId, ConnectionId, Epoch, ExchangeId, JobId, KindId, MonoMs, NamespaceId, OperationId,
+    Place, QueueId, ScheduleId, TimeMs, Token,
 };
 pub use job::{
     AttemptNote, Body, CancelReason, Cause, Checkpoint, DeadReason, End, EndKind, FinalRun, Job,
@@ -60,6 +61,13 @@ pub use level::{LEVEL, OtherLevel};
 pub use limit::{JobLimit, LimitRefill, LimitRule, LimitScope, LimitSettings, LimitView};
 pub use limits::{Cap, ENTRY_BYTES_MAX, Limits, Scope};
 pub use map::{OrderedMap, Reader};
+pub use message::{
+    Binding, BindingSpec, BindingView, ConsumeMessages, DELIVERY_LIMIT_DEFAULT, Death,
+    DeclareExchange, DeclareQueue, Declared, Destination, Exchange, ExchangeKind, ExchangeView,
+    HeaderValue, Holding, LeaseMessages, Matching, Message, MessageAnswer, MessageCommand,
+    MessageDelivery, MessageEnd, MessagePage, MessageQueueView, MessageSettings, MessageSettlement,
+    MessageTag, MessageVerdict, NewEntry, Overflow, PeekedMessage, PublishMessage, Published,
+};
 pub use moment::Clock;
 pub use operation::{Operation, OperationKind, OperationState};
 pub use position::Position;

@@ -32,14 +32,15 @@ pub(crate) use unwritten::Unwritten;
 
 use crate::Position;
 use crate::ids::{
-    BodyId, Epoch, JobId, KindId, MonoMs, NamespaceId, OperationId, Place, QueueId, ScheduleId,
-    TimeMs,
+    BodyId, Epoch, ExchangeId, JobId, KindId, MonoMs, NamespaceId, OperationId, Place, QueueId,
+    ScheduleId, TimeMs,
 };
 use crate::job::{Job, Lease};
 use crate::level::LEVEL;
 use crate::limit::Limiting;
 use crate::limits::Limits;
 use crate::map::{OrderedMap, Reader};
+use crate::message::{FIRST_EXCHANGE, Messages};
 use crate::operation::Operation;
 use crate::queue::{GoneTotals, Queue};
 use crate::queueing::Lanes;
@@ -75,6 +76,8 @@ wire_struct! {
         pub(crate) schedules: ScheduleTotals = 40,
         /// The last schedule's number.
         pub(crate) last_schedule: ScheduleId = 41,
+        /// The next exchange's number.
+        pub(crate) next_exchange: ExchangeId = 60 default FIRST_EXCHANGE,
     }
 }
 
@@ -93,6 +96,7 @@ impl Meta {
         gone: GoneTotals::NONE,
         schedules: ScheduleTotals::NONE,
         last_schedule: ScheduleId(0),
+        next_exchange: FIRST_EXCHANGE,
     };
 }
 
@@ -229,6 +233,8 @@ pub(crate) struct State<M> {
     pub(crate) dead_of: Tally,
     pub(crate) operations: BTreeMap<OperationId, Operation>,
     pub(crate) timers: Frontier,
+    /// Exchanges, bindings and messages.
+    pub(crate) messages: Messages,
     at_hand: RefCell<AtHand>,
     /// Whether a checkpoint was ever kept here: where not, nobody looks for one.
     pub(crate) has_checkpoints: bool,

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use longshore_engine::{Answer, CloseReason, Delivery};
+use longshore_engine::{Answer, CloseReason, Command, ConsumerId, Delivery, MessageDelivery};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::admission::InFlight;
@@ -113,6 +113,8 @@ pub struct Subscriber {
 pub enum News {
     /// Jobs to run.
     Jobs(HandedJobs),
+    /// Messages for one of the consumers of a connection.
+    Messages(HandedMessages),
     /// Nothing more, for this reason.
     Closed(CloseReason),
     /// Nothing more, as it wished itself.
@@ -180,8 +182,47 @@ impl Drop for HandedJobs {
 }
 
 fn give_back<'a>(shard: &ShardShared, namespace: String, jobs: impl Iterator<Item = &'a Delivery>) {
-    let settlements = jobs.map(Delivery::released).collect();
-    shard.inbox.signal(|signals| signals.give_back.push((namespace, settlements)));
+    let command = Command::SettleJobs(jobs.map(Delivery::released).collect());
+    shard.inbox.signal(|signals| signals.give_back.push((namespace, command)));
+}
+
+/// Messages between the shard and the connection of their consumer. Where they are dropped, their
+/// consumer has gone: they go back to their old places.
+#[derive(Debug)]
+pub struct HandedMessages {
+    consumer: ConsumerId,
+    messages: Vec<MessageDelivery>,
+    shard: Arc<ShardShared>,
+    namespace: String,
+}
+
+impl HandedMessages {
+    pub(crate) fn new(
+        shard: &Arc<ShardShared>,
+        to: &Subscriber,
+        consumer: ConsumerId,
+        messages: Vec<MessageDelivery>,
+    ) -> Self {
+        let (shard, namespace) = (Arc::clone(shard), to.namespace.clone());
+        Self { consumer, messages, shard, namespace }
+    }
+
+    /// The consumer and its messages: they are its connection's from here on, until it settles them
+    /// or ends.
+    pub fn take(mut self) -> (ConsumerId, Vec<MessageDelivery>) {
+        (self.consumer, std::mem::take(&mut self.messages))
+    }
+}
+
+impl Drop for HandedMessages {
+    fn drop(&mut self) {
+        if self.messages.is_empty() {
+            return;
+        }
+        let command = MessageDelivery::untaken(self.consumer, &self.messages);
+        let namespace = std::mem::take(&mut self.namespace);
+        self.shard.inbox.signal(|signals| signals.give_back.push((namespace, command)));
+    }
 }
 
 /// Couriers that have answers and were not told yet.

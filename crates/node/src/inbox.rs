@@ -7,7 +7,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use longshore_engine::driver::{self, Admit, Class, Ending, InboxLimits, Refused, Waiting};
-use longshore_engine::{ConsumerId, Position, ReplyTo, Settlement, ShardStats, StatsCursor};
+use longshore_engine::{Command, ConsumerId, Position, ReplyTo, ShardStats, StatsCursor};
 use tokio::sync::oneshot;
 
 use crate::courier::Place;
@@ -15,8 +15,8 @@ use crate::courier::Place;
 /// A call on its way to the shard.
 pub(crate) type Call = driver::Call<Place>;
 
-/// Leases that go back, by namespace.
-pub(crate) type GiveBacks = Vec<(String, Vec<Settlement>)>;
+/// What gives back what came to nobody, by namespace.
+pub(crate) type GiveBacks = Vec<(String, Command)>;
 
 /// What other threads tell the shard's.
 #[derive(Debug, Default)]
@@ -27,7 +27,7 @@ pub(crate) struct Signals {
     pub(crate) disconnected: Vec<ReplyTo>,
     /// These consumers have gone.
     pub(crate) unsubscribed: Vec<ConsumerId>,
-    /// These leases could not be handed over, by namespace.
+    /// What could not be handed over goes back so, by namespace.
     pub(crate) give_back: GiveBacks,
     /// These want to know how the shard is, and what follows after that.
     pub(crate) stats: Vec<(Option<StatsCursor>, oneshot::Sender<ShardStats>)>,

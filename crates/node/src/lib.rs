@@ -30,7 +30,7 @@ mod unavailable;
 pub use admission::{InFlight, Publishing};
 pub use clock::wall_now;
 pub use commit::EXIT_JOURNAL_FAILED;
-pub use courier::{HandedJobs, News, Subscriber, bytes_of};
+pub use courier::{HandedJobs, HandedMessages, News, Subscriber, bytes_of};
 pub use disk::{DiskProbe, FileSystem};
 pub use gauge::{Gauge, GaugeFull, Held};
 pub use longshore_engine::driver::{DiskLevel, DiskMarks, InboxLimits, Space};

@@ -462,7 +462,7 @@ impl Subscription {
     /// told after that finds those jobs free.
     pub async fn leave(mut self) {
         self.tell_gone();
-        while let Some(News::Jobs(_) | News::Closed(_)) = self.next().await {}
+        while let Some(News::Jobs(_) | News::Messages(_) | News::Closed(_)) = self.next().await {}
     }
 
     fn tell_gone(&self) {

@@ -9,12 +9,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use longshore_engine::driver::{Action, Admit, Driver, Ending, Input};
-use longshore_engine::{Answer, Command, ConsumerId, Delivery, Position, SealedGroup};
+use longshore_engine::{
+    Answer, Command, ConsumerId, Delivery, MessageCommand, MessageDelivery, Position, SealedGroup,
+};
 use longshore_store::Lsm;
 
 use crate::clock::Clocks;
 use crate::commit::{Committer, group_of};
-use crate::courier::{HandedJobs, News, Place, Round, Subscriber};
+use crate::courier::{HandedJobs, HandedMessages, News, Place, Round, Subscriber};
 use crate::flush::FlushThread;
 use crate::inbox::{Call, GiveBacks, Rest, Signals};
 use crate::shard_thread::panic_reason;
@@ -182,9 +184,9 @@ impl Shard {
         Ok(())
     }
 
-    fn give_back(&mut self, leases: GiveBacks) {
-        for (namespace, settlements) in leases {
-            self.tell(Input::GiveBack { namespace, settlements });
+    fn give_back(&mut self, back: GiveBacks) {
+        for (namespace, command) in back {
+            self.tell(Input::GiveBack { namespace, command });
         }
     }
 
@@ -218,12 +220,16 @@ impl Shard {
             return;
         }
         self.shared.metrics.commands[call.class as usize].add(1);
-        if let (Command::Subscribe(command), Some(subscriber)) = (&call.request.command, subscriber)
-        {
+        let consumer = match &call.request.command {
+            Command::Subscribe(command) => Some(command.consumer),
+            Command::Messages(MessageCommand::Consume(command)) => Some(command.consumer),
+            _ => None,
+        };
+        if let (Some(consumer), Some(subscriber)) = (consumer, subscriber) {
             if subscriber.news.is_closed() {
                 return;
             }
-            self.subscribers.insert(command.consumer, *subscriber);
+            self.subscribers.insert(consumer, *subscriber);
         }
         let clock = self.clocks.now().1;
         self.driver.step(Input::Call(call), clock, &mut self.actions);
@@ -265,6 +271,9 @@ impl Shard {
                 self.answers.tell(&self.shared, caller, answer, give_back_in);
             }
             Action::Deliver { consumer, jobs } => self.deliver(consumer, jobs),
+            Action::DeliverMessages { consumer, messages } => {
+                self.deliver_messages(consumer, messages);
+            }
             Action::Close { consumer, reason } => {
                 self.inform_last(consumer, News::Closed(reason));
             }
@@ -302,6 +311,15 @@ impl Shard {
         };
         let jobs = HandedJobs::new(&self.shared, subscriber, jobs);
         self.answers.inform(subscriber, News::Jobs(jobs));
+    }
+
+    fn deliver_messages(&mut self, consumer: ConsumerId, messages: Vec<MessageDelivery>) {
+        let Some(subscriber) = self.subscribers.get(&consumer) else {
+            let (shard, messages) = (self.shared.index, messages.len());
+            return tracing::error!(shard, messages, "a delivery has no consumer: a bug");
+        };
+        let messages = HandedMessages::new(&self.shared, subscriber, consumer, messages);
+        self.answers.inform(subscriber, News::Messages(messages));
     }
 
     fn inform_last(&mut self, consumer: ConsumerId, news: News) {

@@ -277,7 +277,8 @@ impl Simulation {
         let back = std::mem::take(&mut self.give_back).into_iter();
         let back = back.map(|(namespace, settlements)| {
             let namespace = NAMESPACES[namespace].to_owned();
-            Input::GiveBack { namespace, settlements }
+            let command = Command::SettleJobs(settlements);
+            Input::GiveBack { namespace, command }
         });
         let all: Vec<_> = gone.chain(callers).chain(back).collect();
         all.into_iter().try_for_each(|input| self.tell(input))
@@ -351,6 +352,11 @@ impl Simulation {
                 }
                 Action::Dismiss { caller } => self.dismiss(caller),
                 Action::Deliver { consumer, jobs } => self.release_jobs(consumer, jobs, true)?,
+                // No client of it takes messages.
+                Action::DeliverMessages { consumer, messages } => {
+                    let count = messages.len();
+                    return Err(format!("{count} messages for {}, which takes jobs", consumer.0));
+                }
                 Action::Undelivered { consumer, jobs } => {
                     self.release_jobs(consumer, jobs, false)?;
                 }

@@ -12,6 +12,7 @@ struct Layer {
     runtime: bool,
 }
 
+const AMQP: &str = "longshore-amqp";
 const ENGINE: &str = "longshore-engine";
 const JOURNAL: &str = "longshore-journal";
 const STORE: &str = "longshore-store";
@@ -27,12 +28,13 @@ const TESTS: &str = "longshore-tests";
 /// From the bottom up.
 const LAYERS: &[Layer] = &[
     Layer { package: ENGINE, below: &[], runtime: false },
+    Layer { package: AMQP, below: &[ENGINE], runtime: false },
     Layer { package: PROTO, below: &[], runtime: true },
     Layer { package: JOURNAL, below: &[ENGINE], runtime: false },
     Layer { package: STORE, below: &[ENGINE], runtime: false },
     Layer { package: SIM, below: &[ENGINE, JOURNAL], runtime: false },
     Layer { package: NODE, below: &[ENGINE, JOURNAL, STORE], runtime: true },
-    Layer { package: SERVER, below: &[ENGINE, NODE, PROTO], runtime: true },
+    Layer { package: SERVER, below: &[AMQP, ENGINE, NODE, PROTO], runtime: true },
     Layer { package: DERIVE, below: &[], runtime: false },
     // Itself: its tests turn its features on. The server: for the embedded one. The black-box
     // tests: its own borrow their database.
@@ -40,7 +42,7 @@ const LAYERS: &[Layer] = &[
     Layer { package: CLI, below: &[ENGINE, JOURNAL, PROTO, STORE, SERVER], runtime: true },
     Layer {
         package: "longshore-fuzz",
-        below: &[ENGINE, JOURNAL, PROTO, STORE, SERVER],
+        below: &[AMQP, ENGINE, JOURNAL, PROTO, STORE, SERVER],
         runtime: false,
     },
     Layer {

@@ -3,9 +3,10 @@
 use super::waiting::Call;
 use crate::Position;
 use crate::answer::{Answer, Delivery};
-use crate::command::{ConsumerId, ReplyTo, Settlement};
+use crate::command::{Command, ConsumerId, ReplyTo};
 use crate::driver::DiskLevel;
 use crate::effect::CloseReason;
+use crate::message::MessageDelivery;
 use crate::turn::SealedGroup;
 
 /// What comes in.
@@ -29,12 +30,12 @@ pub enum Input<C> {
     CallerGone(ReplyTo),
     /// This consumer has gone.
     ConsumerGone(ConsumerId),
-    /// These leases were let out and came to nobody.
+    /// What was let out and came to nobody goes back.
     GiveBack {
-        /// Their namespace.
+        /// Its namespace.
         namespace: String,
-        /// How they go back.
-        settlements: Vec<Settlement>,
+        /// How: of [`Delivery::released`] and [`MessageDelivery::untaken`].
+        command: Command,
     },
     /// The shard is to end.
     End(Ending),
@@ -85,6 +86,13 @@ pub enum Action<C> {
         consumer: ConsumerId,
         /// The jobs, in the order in which they are to start.
         jobs: Vec<Delivery>,
+    },
+    /// Hand messages to a consumer of a connection. Those that come to nobody are to be given back.
+    DeliverMessages {
+        /// Who takes them.
+        consumer: ConsumerId,
+        /// The messages, in order.
+        messages: Vec<MessageDelivery>,
     },
     /// Nothing: the consumer has gone, and these go back. For whoever counts.
     Undelivered {

@@ -2,6 +2,7 @@
 //! looks at lengths only.
 
 use crate::command::{CheckpointJob, Command, FollowUp, NewJob, Settlement, Verdict};
+use crate::message::{MessageCommand, PublishMessage};
 use crate::schedule::ScheduleCommand;
 
 /// Commands of a class wait for each other; classes take turns.
@@ -26,6 +27,7 @@ impl Class {
         match command {
             Command::EnqueueJobs(_) => Self::Publish,
             Command::LeaseJobs(_) | Command::Subscribe(_) | Command::AwaitJob { .. } => Self::Lease,
+            Command::Messages(command) => of_messages(command),
             Command::AddCredit { settle, .. } if settle.is_empty() => Self::Lease,
             _ => Self::Settle,
         }
@@ -38,6 +40,17 @@ impl Class {
             Self::Lease => "lease",
             Self::Publish => "publish",
         }
+    }
+}
+
+const fn of_messages(command: &MessageCommand) -> Class {
+    match command {
+        MessageCommand::Publish(_) => Class::Publish,
+        MessageCommand::Consume(_)
+        | MessageCommand::Lease(_)
+        | MessageCommand::GetOne { .. }
+        | MessageCommand::AddCredit(_) => Class::Lease,
+        _ => Class::Settle,
     }
 }
 
@@ -63,8 +76,23 @@ pub fn bytes_of(command: &Command) -> u64 {
                 let metadata = settings.job.metadata.as_ref().map_or(0, bytes::Bytes::len);
                 JOB_BYTES + (settings.job.args.len() + metadata) as u64
             }
+            Command::Messages(command) => message_bytes(command),
             _ => 0,
         }
+}
+
+fn message_bytes(command: &MessageCommand) -> u64 {
+    match command {
+        MessageCommand::Publish(messages) => {
+            let bytes =
+                |one: &PublishMessage| JOB_BYTES + (one.body.len() + one.properties.len()) as u64;
+            messages.iter().map(bytes).sum()
+        }
+        MessageCommand::Untaken { messages, .. } => 24 * messages.len() as u64,
+        MessageCommand::Settle { settlements, .. } => 24 * settlements.len() as u64,
+        MessageCommand::SettleLeased(settlements) => 64 * settlements.len() as u64,
+        _ => 0,
+    }
 }
 
 fn job_bytes(job: &NewJob) -> u64 {
@@ -100,7 +128,7 @@ fn follow_ups_of(settlement: &Settlement) -> &[FollowUp] {
 /// Whether the command brings new jobs in.
 pub fn enqueues(command: &Command) -> bool {
     let settle = match command {
-        Command::EnqueueJobs(_) => return true,
+        Command::EnqueueJobs(_) | Command::Messages(MessageCommand::Publish(_)) => return true,
         Command::OfSchedule { command, .. } => {
             return matches!(command, ScheduleCommand::Put { .. } | ScheduleCommand::Run);
         }

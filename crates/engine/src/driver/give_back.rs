@@ -3,26 +3,37 @@
 use super::act::Action;
 use super::{Driver, Fault, Faults, Tree};
 use crate::answer::{Answer, Delivery};
-use crate::command::{ReplyTo, Settlement, Verdict};
+use crate::command::{Command, ConsumerId, ReplyTo, Settlement, Verdict};
+use crate::message::{MessageCommand, MessageDelivery};
 
-/// Leases on their way back, by namespace.
+/// What is on its way back, by namespace: what does it.
 #[derive(Debug, Default)]
-pub(super) struct GiveBacks(Vec<(String, Vec<Settlement>)>);
+pub(super) struct GiveBacks(Vec<(String, Command)>);
 
 impl GiveBacks {
-    pub(super) fn add(&mut self, namespace: String, settlements: Vec<Settlement>) {
-        self.0.push((namespace, settlements));
+    pub(super) fn add(&mut self, namespace: String, command: Command) {
+        self.0.push((namespace, command));
     }
 
     pub(super) fn add_jobs(&mut self, namespace: &str, jobs: &[Delivery]) {
-        self.add(namespace.to_owned(), jobs.iter().map(Delivery::released).collect());
+        let settlements = jobs.iter().map(Delivery::released).collect();
+        self.add(namespace.to_owned(), Command::SettleJobs(settlements));
+    }
+
+    pub(super) fn add_messages(
+        &mut self,
+        namespace: &str,
+        consumer: ConsumerId,
+        messages: &[MessageDelivery],
+    ) {
+        self.add(namespace.to_owned(), MessageDelivery::untaken(consumer, messages));
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    pub(super) fn take(&mut self) -> Vec<(String, Vec<Settlement>)> {
+    pub(super) fn take(&mut self) -> Vec<(String, Command)> {
         std::mem::take(&mut self.0)
     }
 }
@@ -31,6 +42,14 @@ impl Delivery {
     /// What gives it back, where nobody got it.
     pub fn released(&self) -> Settlement {
         Settlement { id: self.id, token: self.token, verdict: Verdict::Release }
+    }
+}
+
+impl MessageDelivery {
+    /// What gives them back, where their consumer has gone.
+    pub fn untaken(consumer: ConsumerId, messages: &[Self]) -> Command {
+        let messages = messages.iter().map(|delivery| delivery.tag).collect();
+        Command::Messages(MessageCommand::Untaken { consumer, messages })
     }
 }
 

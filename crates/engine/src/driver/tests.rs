@@ -7,9 +7,10 @@ use bytes::Bytes;
 use super::*;
 use crate::answer::Answer;
 use crate::command::{EnqueueJobs, LeaseJobs, NewJob, QueuePattern};
-use crate::ids::{JobId, TimeMs};
+use crate::ids::{ConnectionId, JobId, TimeMs};
 use crate::limits::Limits;
 use crate::map::{OrderedMap, Reader};
+use crate::message::{ConsumeMessages, DeclareQueue, MessageSettings, PublishMessage};
 
 /// A tree that is set aside and flushed in no time.
 #[derive(Debug, Default)]
@@ -342,4 +343,82 @@ mod waiting {
         assert!(round.is_empty() && !waiting.has_any(Admit::NoJobs));
         assert!(waiting.has_any(Admit::All));
     }
+}
+
+fn declare_messages() -> Command {
+    let settings = MessageSettings::default();
+    let declare = DeclareQueue { queue: "m".into(), settings, connection: None };
+    Command::Messages(MessageCommand::DeclareQueue(Box::new(declare)))
+}
+
+fn publish() -> Command {
+    let message = PublishMessage {
+        routing_key: "m".into(),
+        persistent: true,
+        body: Bytes::from_static(b"b"),
+        ..PublishMessage::default()
+    };
+    Command::Messages(MessageCommand::Publish(vec![message]))
+}
+
+/// One message at a time, by a connection of its own.
+fn consume(consumer: u64) -> Command {
+    Command::Messages(MessageCommand::Consume(Box::new(ConsumeMessages {
+        consumer: ConsumerId(consumer),
+        connection: ConnectionId(consumer),
+        queue: "m".into(),
+        auto_ack: false,
+        exclusive: false,
+        priority: 0,
+        credit: 1,
+    })))
+}
+
+/// Who is handed messages, and how often each came back.
+fn handed(actions: &[Action<u64>]) -> Vec<(u64, Vec<u32>)> {
+    let of = |action: &Action<u64>| match action {
+        Action::DeliverMessages { consumer, messages } => {
+            Some((consumer.0, messages.iter().map(|message| message.returns).collect()))
+        }
+        _ => None,
+    };
+    actions.iter().filter_map(of).collect()
+}
+
+#[test]
+fn messages_for_a_consumer_that_has_gone_go_to_the_next_one() {
+    let mut shard = Shard::new();
+    shard.call(declare_messages());
+    shard.call(consume(50));
+    shard.commit();
+    shard.call(publish());
+    let last = shard.seal();
+    shard.step(Input::ConsumerGone(ConsumerId(50)));
+    let out = shard.step(Input::Committed(last));
+    assert_eq!(handed(&out), []);
+    shard.call(consume(51));
+    let out = shard.step(Input::EndTurn);
+    assert_eq!(handed(&out), [(51, vec![0])]);
+    // Nor does it get what comes later.
+    shard.call(publish());
+    assert_eq!(handed(&shard.commit()), []);
+}
+
+#[test]
+fn messages_that_were_let_out_and_came_to_nobody_go_back_uncounted() {
+    let mut shard = Shard::new();
+    shard.call(declare_messages());
+    shard.call(consume(50));
+    shard.commit();
+    shard.call(publish());
+    let out = shard.commit();
+    let [Action::DeliverMessages { consumer, messages }] = &out[1..] else { panic!("{out:?}") };
+    let command = MessageDelivery::untaken(*consumer, messages);
+    shard.step(Input::GiveBack { namespace: "default".into(), command: command.clone() });
+    shard.call(consume(51));
+    assert_eq!(handed(&shard.step(Input::EndTurn)), [(51, vec![0])]);
+    // They are another one's from then on.
+    shard.step(Input::GiveBack { namespace: "default".into(), command });
+    shard.call(consume(52));
+    assert_eq!(handed(&shard.step(Input::EndTurn)), []);
 }

@@ -8,6 +8,7 @@ mod entries;
 mod follow_ups;
 mod idle_queues;
 mod limits;
+mod messages;
 mod once;
 mod pause;
 mod queueing;
@@ -47,6 +48,8 @@ struct Shard {
     /// To which consumer, in order.
     delivered: Vec<(u64, Vec<Delivery>)>,
     closed: Vec<(u64, CloseReason)>,
+    /// Messages, to which consumer, in order.
+    messages: Vec<(u64, crate::MessageDelivery)>,
     clock: Clock,
     next_reply: u64,
 }
@@ -66,7 +69,9 @@ impl Shard {
         let journal = journal.to_vec();
         let answers = BTreeMap::new();
         let (delivered, closed) = (Vec::new(), Vec::new());
-        let mut shard = Self { turn, journal, answers, delivered, closed, clock, next_reply: 1 };
+        let (next_reply, messages) = (1, Vec::new());
+        let mut shard =
+            Self { turn, journal, answers, delivered, closed, messages, clock, next_reply };
         shard.flush();
         shard
     }
@@ -96,6 +101,9 @@ impl Shard {
                     assert!(before.is_none(), "answered twice");
                 }
                 Effect::Deliver { consumer, jobs } => self.delivered.push((consumer.0, jobs)),
+                Effect::DeliverMessages { consumer, messages } => {
+                    self.messages.extend(messages.into_iter().map(|it| (consumer.0, it)));
+                }
                 Effect::Close { consumer, reason } => self.closed.push((consumer.0, reason)),
             }
         }

@@ -65,7 +65,8 @@ impl Shard {
             match effect {
                 Effect::Reply { reply_to, answer } => answers.push((reply_to, answer)),
                 Effect::Deliver { consumer, jobs } => deliveries.push((consumer, jobs)),
-                Effect::Close { .. } => {}
+                // Messages have a model of their own: `tests/messages`.
+                Effect::DeliverMessages { .. } | Effect::Close { .. } => {}
             }
         }
         (answers, deliveries)

@@ -8,6 +8,7 @@ mod enqueue;
 mod id;
 mod instant;
 mod limit;
+mod messages;
 mod number;
 mod object;
 mod problem;
@@ -34,6 +35,14 @@ pub use instant::{INSTANT_EXPECTED, InstantText, write_instant};
 pub use limit::{
     BucketText, JobLimitRecord, JobLimitText, LimitList, LimitRecord, LimitScopeText,
     LimitSettingsBody, WindowText,
+};
+pub use messages::{
+    BindingBody, BindingList, BindingRecord, ChangedAnswer, ConsumeAnswer, ConsumeRequest,
+    DeathRecord, ExchangeBody, ExchangeList, ExchangeRecord, ExchangeTypeText,
+    ExtendMessagesRequest, HeadersBody, MatchText, MessageList, MessageQueueRecord, MessageRecord,
+    MessageSettingsBody, MessageSettlementBody, MessageVerdictText, OverflowText, PublishAnswer,
+    PublishBody, PublishBulk, PublishBulkAnswer, RemovedAnswer, SettleMessagesAnswer,
+    SettleMessagesRequest, SettledMessage, TakenMessageBody,
 };
 use object::misplaced;
 pub(crate) use object::{NoFields, Object};

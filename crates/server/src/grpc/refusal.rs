@@ -120,8 +120,11 @@ fn grpc_code(code: Code) -> Grpc {
         | Code::TargetTooLong
         | Code::ValueRefused => Grpc::InvalidArgument,
         Code::BodyTimeout => Grpc::DeadlineExceeded,
-        Code::HostRefused | Code::OriginRefused => Grpc::PermissionDenied,
-        Code::JobGone
+        Code::ExchangeInternal | Code::HostRefused | Code::NameReserved | Code::OriginRefused => {
+            Grpc::PermissionDenied
+        }
+        Code::ExchangeUnknown
+        | Code::JobGone
         | Code::JobUnknown
         | Code::LimitUnknown
         | Code::NamespaceUnknown
@@ -131,15 +134,25 @@ fn grpc_code(code: Code) -> Grpc {
         | Code::RouteUnknown
         | Code::ScheduleUnknown
         | Code::WorkerUnknown => Grpc::NotFound,
-        Code::JobIdTaken | Code::UniqueTaken => Grpc::AlreadyExists,
-        Code::JobStateRefused
+        Code::ConsumerTaken | Code::JobIdTaken | Code::UniqueTaken => Grpc::AlreadyExists,
+        Code::ConsumerExclusive
+        | Code::DeclaredOtherwise
+        | Code::ExchangeInUse
+        | Code::JobStateRefused
         | Code::LeaseLost
+        | Code::MessageUnknown
         | Code::NamespaceNotEmpty
+        | Code::QueueExclusive
+        | Code::QueueInUse
         | Code::QueueNotEmpty
+        | Code::QueueTypeRefused
         | Code::ScheduleStateRefused
         | Code::TurnPassed => Grpc::FailedPrecondition,
         Code::RequestSuperseded => Grpc::Aborted,
         Code::QueueFull
+        | Code::TooManyBindings
+        | Code::TooManyConsumers
+        | Code::TooManyExchanges
         | Code::TooManyKinds
         | Code::TooManyLimits
         | Code::TooManyNamespaces

@@ -328,6 +328,9 @@ fn only_asks(op: Op) -> bool {
             | Op::ListNamespaces
             | Op::ListOperations
             | Op::ListQueues
+            | Op::ListBindings
+            | Op::ListExchanges
+            | Op::PeekMessages
             | Op::ListWorkers
             | Op::WatchJob
     )

@@ -11,6 +11,7 @@ use longshore_engine::{
     JobId, JobTemplate, LastTick, Missed, Overlap, ScheduleView, Slot, Spec, TickOutcome,
 };
 
+use super::content;
 use crate::api::{
     AttemptOutcomeText, AttemptRecord, BlockedByRecord, BucketText, CheckpointRecord, Counters,
     DurationText, ErrorText, InstantText, JobDefaultsBody, JobIdText, JobLimitRecord, JobRecord,
@@ -391,6 +392,7 @@ fn settings(settings: &QueueSettings) -> QueueSettingsBody {
             ttl: duration(*ttl_ms),
             retain: duration(*retain_ms),
         },
+        messages: settings.messages.as_deref().map(content::settings_body),
     }
 }
 
@@ -398,7 +400,9 @@ fn settings(settings: &QueueSettings) -> QueueSettingsBody {
 pub(crate) fn queue(view: &QueueView) -> QueueRecord {
     QueueRecord {
         name: view.name.clone(),
+        holds: view.settings.holds().to_owned(),
         settings: settings(&view.settings),
+        messages: view.messages.as_deref().map(content::queue_record),
         ready: view.ready,
         scheduled: view.scheduled,
         retrying: view.retrying,

@@ -8,5 +8,6 @@ mod connections;
 mod harness;
 mod jobs;
 mod long_jobs;
+mod messages;
 mod schedules;
 mod unread;

@@ -98,6 +98,7 @@ impl Reference {
             failed_total: queue.failed,
             dead_total: queue.died,
             cancelled_total: queue.cancelled,
+            messages: None,
         }
     }
 

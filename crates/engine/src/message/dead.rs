@@ -1,0 +1,158 @@
+//! Messages that end without an ack: what they leave in the exchange that their queue has for them, and
+//! when their time runs out.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::state::{stored_of, tag_of_expiry};
+use super::{Death, Message, MessageEnd, MessageTag, Overflow};
+use crate::ids::{NamespaceId, QueueId, TimeMs};
+use crate::map::OrderedMap;
+use crate::moment::Moment;
+use crate::record::Record;
+use crate::state::{State, keys};
+
+/// What is remembered of where a message died, at most: the oldest goes.
+const DEATHS_MAX: usize = 64;
+
+impl<M: OrderedMap> State<M> {
+    /// The end of a message with the letter that it leaves, where its queue has an exchange for
+    /// these. They hold together.
+    pub(crate) fn decide_death(
+        &self,
+        ns: NamespaceId,
+        tag: MessageTag,
+        end: MessageEnd,
+        moment: Moment,
+    ) -> Option<Vec<Record>> {
+        let queue = self.queues.get(tag.queue)?;
+        let settings = queue.settings.messages.as_deref()?;
+        let exchange = settings.dead_letter_exchange.as_ref()?;
+        let stored = self.stored(ns, tag)?;
+        let bytes = stored.message.body.len() as u64;
+        let (queue_id, entries) = (tag.queue, vec![tag.slot()]);
+        let ended = Record::MessagesEnded { namespace: ns, queue: queue_id, entries, bytes, end };
+        let mut records = vec![ended];
+        let letter = letter(&stored.message, &queue.name, end, moment.at);
+        let key = settings.dead_letter_routing_key.clone();
+        let message = Message {
+            exchange: exchange.clone(),
+            further_keys: if key.is_some() { Vec::new() } else { letter.further_keys.clone() },
+            routing_key: key.unwrap_or_else(|| letter.routing_key.clone()),
+            ..letter
+        };
+        records.extend(self.decide_letter(ns, message, moment));
+        Some(records)
+    }
+
+    /// The entry of a dead letter, where its exchange is there and leads anywhere.
+    fn decide_letter(
+        &self,
+        namespace: NamespaceId,
+        message: Message,
+        moment: Moment,
+    ) -> Option<Record> {
+        let exchange = self.messages.exchanges.named(namespace, &message.exchange)?;
+        let keys: Vec<&str> = std::iter::once(&message.routing_key)
+            .chain(&message.further_keys)
+            .map(String::as_str)
+            .collect();
+        // A queue of jobs under that name takes no messages.
+        let queues = self.route(namespace, exchange, &keys, &[]).ok()?;
+        let goes_round = |id: &QueueId| {
+            let name = self.queues.get(*id).map(|queue| queue.name.as_str());
+            let before = message.deaths.iter().position(|death| Some(&*death.queue) == name);
+            // A message that goes round by itself is dropped, one that somebody rejects is not.
+            before.is_some_and(|at| {
+                let round = message.deaths.iter().take(at + 1);
+                round.into_iter().all(|death| death.reason != MessageEnd::Rejected)
+            })
+        };
+        let queues: Vec<_> = queues.into_iter().filter(|id| !goes_round(id)).collect();
+        if queues.is_empty() {
+            return None;
+        }
+        let entry = |queue| self.new_entry(queue, &message, moment);
+        let entries = queues.into_iter().map(entry).collect();
+        let (place, message) = (self.meta.next_place, Box::new(message));
+        Some(Record::MessagePublished { namespace, place, message, entries })
+    }
+
+    /// Messages whose time has run out, and the keys that said so: a bounded number.
+    pub(crate) fn due_expiries(&self, now: TimeMs) -> (Vec<(NamespaceId, MessageTag)>, Vec<Bytes>) {
+        let (mut due, mut passed) = (Vec::new(), Vec::new());
+        let Some(first) = self.messages.expiries.first(self) else { return (due, passed) };
+        if first > now.0 {
+            return (due, passed);
+        }
+        let (from, to) = self.messages.expiries.range();
+        self.scan(&from, &to, &mut |key, _| {
+            let (at, ns, tag) = tag_of_expiry(key);
+            if at > now || passed.len() >= self.limits.slice_items_max {
+                return ControlFlow::Break(());
+            }
+            passed.push(Bytes::copy_from_slice(key));
+            due.push((ns, tag));
+            ControlFlow::Continue(())
+        });
+        (due, passed)
+    }
+
+    /// Bytes of a message that waits and whose time has run out; none where it is with somebody.
+    pub(crate) fn expired(&self, ns: NamespaceId, tag: MessageTag, now: TimeMs) -> Option<u64> {
+        self.queues.get(tag.queue)?;
+        let shelf = self.messages.shelves.get(&tag.queue);
+        if shelf.is_some_and(|shelf| shelf.unsettled.contains_key(&tag.slot())) {
+            return None;
+        }
+        let key = keys::message(ns, tag);
+        let stored = stored_of(&key, &self.get(&key)?);
+        let is_over = stored.expires_at.is_some_and(|at| at <= now);
+        is_over.then_some(stored.message.body.len() as u64)
+    }
+
+    /// Messages that are too many in a queue that drops its first ones for that.
+    pub(crate) fn is_too_long(&self, queue: QueueId) -> bool {
+        let Some(known) = self.queues.get(queue) else { return false };
+        let Some(settings) = known.settings.messages.as_deref() else { return false };
+        if settings.overflow != Overflow::DropHead {
+            return false;
+        }
+        settings.max_length.is_some_and(|max| self.ready_messages(queue) > max)
+            || settings.max_bytes.is_some_and(|max| self.ready_bytes(queue) > max)
+    }
+
+    /// Bytes of the bodies of messages of a queue that wait.
+    pub(super) fn ready_bytes(&self, queue: QueueId) -> u64 {
+        let held = self.messages.shelves.get(&queue).map_or(0, |shelf| shelf.held_bytes);
+        self.queues.get(queue).map_or(0, |it| it.counts.message_bytes.saturating_sub(held))
+    }
+}
+
+/// A message as the letter that it leaves: the newest death comes first, one of the same queue and
+/// reason counts on.
+fn letter(message: &Arc<Message>, queue: &str, reason: MessageEnd, at: TimeMs) -> Message {
+    let mut letter = Message::clone(message);
+    let same = letter.deaths.iter().position(|it| it.queue == queue && it.reason == reason);
+    let mut death = match same {
+        Some(index) => letter.deaths.remove(index),
+        None => Death {
+            queue: queue.to_owned(),
+            reason,
+            count: 0,
+            at,
+            exchange: letter.exchange.clone(),
+            routing_keys: std::iter::once(letter.routing_key.clone())
+                .chain(letter.further_keys.iter().cloned())
+                .collect(),
+            ttl_ms: letter.ttl_ms,
+        },
+    };
+    death.count += 1;
+    letter.deaths.insert(0, death);
+    letter.deaths.truncate(DEATHS_MAX);
+    letter.ttl_ms = None;
+    letter
+}
