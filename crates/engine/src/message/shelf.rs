@@ -73,7 +73,7 @@ pub(crate) fn weight(stored: &Stored) -> usize {
 /// The messages of one priority that were not taken yet.
 #[derive(Debug)]
 pub(crate) struct Lane {
-    /// Those up to here were taken.
+    /// Those up to here were read: they were taken, stand in `young`, or somebody had them.
     pub(crate) read: Place,
     /// What follows.
     young: VecDeque<(Place, Arc<Stored>)>,
@@ -152,7 +152,7 @@ impl Shelf {
         let (place, stored) = lane.young.pop_front()?;
         let weight = weight(&stored);
         lane.bytes -= weight;
-        lane.read = place;
+        lane.read = lane.read.max(place);
         if lane.young.is_empty() && !lane.more {
             self.lanes.remove(&urgency);
         }
@@ -173,10 +173,12 @@ impl Shelf {
     pub(crate) fn refill(
         &mut self,
         urgency: u8,
-        entries: Vec<(Place, Arc<Stored>)>,
+        (entries, read): (Vec<(Place, Arc<Stored>)>, Place),
         more: bool,
     ) -> usize {
         let Some(lane) = self.lanes.get_mut(&urgency) else { return 0 };
+        // What somebody has is passed: once it comes back it is not found here any more.
+        lane.read = lane.read.max(read);
         lane.more = more;
         lane.bytes = entries.iter().map(|(_, stored)| weight(stored)).sum();
         lane.young = entries.into();
@@ -192,10 +194,15 @@ impl Shelf {
     pub(crate) fn forget_young(&mut self) -> usize {
         self.consumed = false;
         let mut bytes = 0;
-        for lane in self.lanes.values_mut().filter(|lane| !lane.young.is_empty()) {
+        for (urgency, lane) in &mut self.lanes {
+            let Some((first, _)) = lane.young.front() else { continue };
+            lane.read = Place(first.0.saturating_sub(1));
             bytes += std::mem::take(&mut lane.bytes);
             lane.young = VecDeque::new();
             lane.more = true;
+            // What came back behind there is read again with the lane.
+            let read = (*urgency, lane.read);
+            self.returned.retain(|slot| slot.0 != *urgency || *slot <= read);
         }
         bytes
     }

@@ -139,7 +139,7 @@ impl<M: OrderedMap> State<M> {
         let Some(lane) = shelf.lane(urgency) else { return };
         let from = keys::after(&keys::message(ns, MessageTag { queue, urgency, place: lane.read }));
         let to = keys::after_prefix(&keys::message_lane(ns, queue, urgency));
-        let (mut entries, mut bytes, mut more) = (Vec::new(), 0, false);
+        let (mut entries, mut bytes, mut more, mut read) = (Vec::new(), 0, false, lane.read);
         // What nobody will take soon is not kept.
         let most = if shelf.consumed && self.young_room() > 0 { READ_MAX } else { 1 };
         self.scan(&from, &to, &mut |key, value| {
@@ -148,6 +148,7 @@ impl<M: OrderedMap> State<M> {
                 return ControlFlow::Break(());
             }
             let place = place_at(key);
+            read = place;
             if !shelf.unsettled.contains_key(&(urgency, place)) {
                 let stored = stored_of(key, value);
                 bytes += weight(&stored);
@@ -156,7 +157,7 @@ impl<M: OrderedMap> State<M> {
             ControlFlow::Continue(())
         });
         if let Some(shelf) = self.messages.shelves.get_mut(&queue) {
-            self.messages.young_bytes += shelf.refill(urgency, entries, more);
+            self.messages.young_bytes += shelf.refill(urgency, (entries, read), more);
         }
     }
 

@@ -69,6 +69,13 @@ impl RefQueue {
         Ok(())
     }
 
+    /// A message was acked before it was delivered, and arrived at nobody.
+    pub(crate) fn gone(&mut self, got: &MessageDelivery) {
+        if let Some(known) = self.messages.get_mut(&number(got)) {
+            known.ending = true;
+        }
+    }
+
     /// All who had something have it no longer.
     pub(crate) fn crash(&mut self) {
         self.last.clear();
@@ -76,10 +83,6 @@ impl RefQueue {
             known.returned = true;
             if matches!(known.has, Some(Has::Connection(_))) {
                 known.has = None;
-            }
-            if !known.ended {
-                // Whether its end had become durable is not known.
-                known.ending |= false;
             }
         }
     }

@@ -49,6 +49,9 @@ pub(crate) struct Walk {
     asked: BTreeMap<ReplyTo, Asked>,
     /// Consumers: their connection, queue, and whether they ack before delivery.
     consumers: BTreeMap<ConsumerId, (ConnectionId, &'static str, bool)>,
+    /// Consumers that ever acked before delivery, with their queues: what is on its way to one that
+    /// has gone is gone.
+    autos: BTreeMap<ConsumerId, &'static str>,
     connections: Vec<ConnectionId>,
     /// What arrived and was not settled.
     got: Vec<(&'static str, MessageDelivery, Has)>,
@@ -78,6 +81,7 @@ impl Walk {
             queues: BTreeMap::new(),
             asked: BTreeMap::new(),
             consumers: BTreeMap::new(),
+            autos: BTreeMap::new(),
             connections: vec![ConnectionId(1), ConnectionId(2)],
             got: Vec::new(),
             next: 10,
@@ -200,6 +204,9 @@ impl Walk {
             credit: self.random.below(4),
         };
         self.consumers.insert(consumer, (connection, queue, auto_ack));
+        if auto_ack {
+            self.autos.insert(consumer, queue);
+        }
         self.ask(MessageCommand::Consume(Box::new(consume)), Asked::Nothing);
     }
 
@@ -351,9 +358,13 @@ impl Walk {
                 Effect::Reply { reply_to, answer } => self.hear_answer(reply_to, answer)?,
                 Effect::DeliverMessages { consumer, messages } => {
                     // What is on its way when its connection ends is heard by nobody.
-                    let Some((connection, queue, auto_ack)) =
-                        self.consumers.get(&consumer).copied()
-                    else {
+                    let to = self.consumers.get(&consumer).copied();
+                    let Some((connection, queue, auto_ack)) = to else {
+                        if let Some(queue) = self.autos.get(&consumer) {
+                            messages
+                                .iter()
+                                .for_each(|it| self.queues.get_mut(queue).unwrap().gone(it));
+                        }
                         continue;
                     };
                     for message in messages {
@@ -445,6 +456,8 @@ impl Walk {
             (Asked::Get(queue, connection, auto_ack), MessageAnswer::Got(Some(message), _)) => {
                 if self.connections.contains(&connection) {
                     self.arrives(queue, *message, Has::Connection(connection), auto_ack)?;
+                } else if auto_ack {
+                    self.queues.get_mut(queue).unwrap().gone(&message);
                 }
             }
             _ => {}

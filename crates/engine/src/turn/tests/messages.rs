@@ -672,3 +672,28 @@ fn a_queue_that_is_too_long_drops_its_head_or_refuses() {
     shard.take("refuses", 1);
     assert_eq!(shard.publish("", "refuses", "3"), routed(1), "what somebody has does not wait");
 }
+
+/// A start finds a message that somebody took for a time in the midst of its lane. Once it was
+/// passed there and came back, it was found nowhere until the next start.
+#[test]
+fn what_was_taken_before_a_start_and_passed_by_comes_back() {
+    let mut shard = Shard::new();
+    shard.declare("q", durable()).unwrap();
+    for body in ["1", "2", "3", "4"] {
+        shard.publish("", "q", body).unwrap();
+    }
+    let taken = shard.take("q", 2);
+    assert_eq!(shard.settle_taken(&taken[..1], MessageVerdict::Requeue), [Ok(())]);
+    for cancels in [false, true] {
+        let mut shard = shard.restart();
+        shard.consume(1, HERE, "q", 1);
+        assert_eq!(shard.got(), [got(1, "1", true)]);
+        shard.advance(31_000);
+        if cancels {
+            shard.carry_out(MessageCommand::Cancel { consumer: ConsumerId(1) }).unwrap();
+        }
+        shard.consume(2, HERE, "q", 9);
+        let bodies: Vec<_> = shard.got().into_iter().map(|(_, body, _)| body).collect();
+        assert_eq!(bodies, ["2", "3", "4"]);
+    }
+}
