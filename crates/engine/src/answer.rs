@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use crate::ids::{JobId, TimeMs, Token};
 use crate::job::{Checkpoint, EndKind, Job, Lease};
+use crate::message::MessageAnswer;
 use crate::operation::Operation;
 use crate::queue::QueueSettings;
 use crate::rejection::Rejection;
@@ -60,6 +61,8 @@ pub enum Answer {
     NamespaceDeleted,
     /// To `ListNamespaces`; whether more follow.
     Namespaces(Vec<NamespaceView>, bool),
+    /// To `Messages`.
+    Messages(MessageAnswer),
     /// To any: refused, and nothing changed.
     Rejected(Rejection),
 }

@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use crate::ids::{JobId, OperationId, Place, TimeMs, Token};
 use crate::job::{JobError, RetryPolicy};
+use crate::message::MessageCommand;
 use crate::operation::OperationKind;
 use crate::queue::QueueSettings;
 
@@ -178,6 +179,8 @@ pub enum Command {
         /// How many at most.
         limit: usize,
     },
+    /// What is about messages, exchanges and their queues.
+    Messages(MessageCommand),
 }
 
 /// Where a job begins that is retried.

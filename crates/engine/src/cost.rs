@@ -36,6 +36,7 @@ impl Command {
             | Self::GetOperation { .. }
             | Self::CreateNamespace
             | Self::GetNamespace => 1,
+            Self::Messages(command) => command.cost(),
             Self::PutQueue { .. }
             | Self::PauseQueue { .. }
             | Self::DeleteQueue { .. }

@@ -2,6 +2,7 @@
 
 use crate::answer::{Answer, Delivery};
 use crate::command::{ConsumerId, ReplyTo};
+use crate::message::MessageDelivery;
 
 /// Something to do after the position that it waits for is durable.
 #[derive(Clone, Debug)]
@@ -20,6 +21,14 @@ pub enum Effect {
         consumer: ConsumerId,
         /// The jobs, in the order in which they are to start.
         jobs: Vec<Delivery>,
+    },
+    /// Hand messages to a consumer of a connection. They are the connection's until it settles them
+    /// or ends.
+    DeliverMessages {
+        /// Who takes them.
+        consumer: ConsumerId,
+        /// The messages, in order.
+        messages: Vec<MessageDelivery>,
     },
     /// Tell a consumer that it gets nothing more.
     Close {
@@ -41,4 +50,6 @@ pub enum CloseReason {
     NamespaceDeleted,
     /// The shard is about to stop.
     Stopping,
+    /// Its queue was deleted.
+    QueueDeleted,
 }

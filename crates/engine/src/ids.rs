@@ -49,6 +49,15 @@ number!(
     BodyId(u64)
 );
 number!(
+    /// An exchange within its shard. Never reused; those that always exist have the same numbers in
+    /// every namespace.
+    ExchangeId(u32)
+);
+number!(
+    /// A connection: a number that the face chose. Never used again.
+    ConnectionId(u64)
+);
+number!(
     /// An operation within its shard.
     OperationId(u64)
 );

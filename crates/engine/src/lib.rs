@@ -19,6 +19,7 @@ mod job;
 mod level;
 mod limits;
 mod map;
+mod message;
 mod moment;
 mod operation;
 mod overlay;
@@ -45,7 +46,8 @@ pub use command::{
 };
 pub use effect::{CloseReason, Effect};
 pub use ids::{
-    BodyId, Epoch, JobId, KindId, MonoMs, NamespaceId, OperationId, Place, QueueId, TimeMs, Token,
+    BodyId, ConnectionId, Epoch, ExchangeId, JobId, KindId, MonoMs, NamespaceId, OperationId,
+    Place, QueueId, TimeMs, Token,
 };
 pub use job::{
     AttemptNote, Body, CancelReason, Cause, Checkpoint, DeadReason, End, EndKind, FinalRun, Job,
@@ -54,6 +56,13 @@ pub use job::{
 pub use level::{LEVEL, OtherLevel};
 pub use limits::{Cap, ENTRY_BYTES_MAX, Limits, Scope};
 pub use map::{OrderedMap, Reader};
+pub use message::{
+    Binding, BindingSpec, BindingView, ConsumeMessages, DELIVERY_LIMIT_DEFAULT, Death,
+    DeclareExchange, DeclareQueue, Declared, Destination, Exchange, ExchangeKind, ExchangeView,
+    HeaderValue, Holding, LeaseMessages, Matching, Message, MessageAnswer, MessageCommand,
+    MessageDelivery, MessageEnd, MessageQueueView, MessageSettings, MessageSettlement, MessageTag,
+    MessageVerdict, Overflow, PublishMessage, Published,
+};
 pub use moment::Clock;
 pub use operation::{Operation, OperationKind, OperationState};
 pub use position::Position;

@@ -172,6 +172,114 @@ pub enum Rejection {
         /// How many may be.
         limit: usize,
     },
+    /// The queue is of another type.
+    #[error("queue \"{queue}\" holds {holds}")]
+    QueueTypeRefused {
+        /// Its name.
+        queue: String,
+        /// What it holds: `jobs` or `messages`.
+        holds: &'static str,
+    },
+    /// The queue is exclusive to another connection.
+    #[error("queue \"{queue}\" is exclusive to another connection")]
+    QueueExclusive {
+        /// Its name.
+        queue: String,
+    },
+    /// The queue has consumers.
+    #[error("queue \"{queue}\" has {consumers} consumers")]
+    QueueInUse {
+        /// Its name.
+        queue: String,
+        /// How many.
+        consumers: u64,
+    },
+    /// The queue has a consumer that wants to be the only one, or others where this one does.
+    #[error("queue \"{queue}\" cannot have this consumer beside an exclusive one")]
+    ConsumerExclusive {
+        /// Its name.
+        queue: String,
+    },
+    /// A consumer of that number is there.
+    #[error("consumer {consumer} exists already")]
+    ConsumerTaken {
+        /// Its number.
+        consumer: u64,
+    },
+    /// Too many consumers of connections.
+    #[error("{scope} has {limit} consumers of messages, as many as it may")]
+    TooManyConsumers {
+        /// Who has as many.
+        scope: Scope,
+        /// How many there may be.
+        limit: usize,
+    },
+    /// It was declared otherwise.
+    #[error("{what} \"{name}\" has {field} {current}, and not {given}")]
+    DeclaredOtherwise {
+        /// `queue` or `exchange`.
+        what: &'static str,
+        /// Its name.
+        name: String,
+        /// The setting in which it differs.
+        field: &'static str,
+        /// What was given.
+        given: String,
+        /// What holds.
+        current: String,
+    },
+    /// The name is one of those that always exist, or begins as they do.
+    #[error("the name \"{name}\" is reserved")]
+    NameReserved {
+        /// The name.
+        name: String,
+    },
+    /// The exchange does not exist.
+    #[error("exchange \"{exchange}\" does not exist")]
+    ExchangeUnknown {
+        /// Its name.
+        exchange: String,
+    },
+    /// The exchange has bindings.
+    #[error("exchange \"{exchange}\" has {bindings} bindings")]
+    ExchangeInUse {
+        /// Its name.
+        exchange: String,
+        /// How many.
+        bindings: u64,
+    },
+    /// Only other exchanges publish to it.
+    #[error("exchange \"{exchange}\" is internal")]
+    ExchangeInternal {
+        /// Its name.
+        exchange: String,
+    },
+    /// Too many exchanges.
+    #[error("{scope} has {limit} exchanges, as many as it may")]
+    TooManyExchanges {
+        /// Who has as many.
+        scope: Scope,
+        /// How many there may be.
+        limit: usize,
+    },
+    /// Too many bindings.
+    #[error("{scope} has {limit} bindings, as many as it may")]
+    TooManyBindings {
+        /// Who has as many.
+        scope: Scope,
+        /// How many there may be.
+        limit: usize,
+    },
+    /// The message is not with whoever names it.
+    #[error("message {urgency}-{place} of queue \"{queue}\" is not with who settles it")]
+    MessageUnknown {
+        /// The name of its queue; empty where that is not known either.
+        queue: String,
+        /// 255 - priority.
+        urgency: u8,
+        /// Its order of entry.
+        place: u64,
+    },
     /// The shard is stopping.
     #[error("the server is stopping")]
     Stopping,
@@ -203,6 +311,20 @@ impl Rejection {
             Self::TooManySessions { .. } => "too_many_sessions",
             Self::OperationUnknown { .. } => "operation_unknown",
             Self::TooManyOperations { .. } => "too_many_operations",
+            Self::QueueTypeRefused { .. } => "queue_type_refused",
+            Self::QueueExclusive { .. } => "queue_exclusive",
+            Self::QueueInUse { .. } => "queue_in_use",
+            Self::ConsumerExclusive { .. } => "consumer_exclusive",
+            Self::ConsumerTaken { .. } => "consumer_taken",
+            Self::TooManyConsumers { .. } => "too_many_consumers",
+            Self::DeclaredOtherwise { .. } => "declared_otherwise",
+            Self::NameReserved { .. } => "name_reserved",
+            Self::ExchangeUnknown { .. } => "exchange_unknown",
+            Self::ExchangeInUse { .. } => "exchange_in_use",
+            Self::ExchangeInternal { .. } => "exchange_internal",
+            Self::TooManyExchanges { .. } => "too_many_exchanges",
+            Self::TooManyBindings { .. } => "too_many_bindings",
+            Self::MessageUnknown { .. } => "message_unknown",
             Self::Stopping => "stopping",
         }
     }

@@ -1,7 +1,9 @@
 //! What a command weighs: the class whose turns it takes and the bytes of its bodies. Weighing
 //! looks at lengths only.
 
-use longshore_engine::{CheckpointJob, Command, FollowUp, NewJob, Settlement, Verdict};
+use longshore_engine::{
+    CheckpointJob, Command, FollowUp, MessageCommand, NewJob, PublishMessage, Settlement, Verdict,
+};
 
 /// Commands of a class wait for each other; classes take turns.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -22,6 +24,7 @@ impl Class {
         match command {
             Command::EnqueueJobs(_) => Self::Publish,
             Command::LeaseJobs(_) | Command::Subscribe(_) | Command::AwaitJob { .. } => Self::Lease,
+            Command::Messages(command) => of_messages(command),
             Command::AddCredit { settle, .. } if settle.is_empty() => Self::Lease,
             _ => Self::Settle,
         }
@@ -34,6 +37,17 @@ impl Class {
             Self::Lease => "lease",
             Self::Publish => "publish",
         }
+    }
+}
+
+const fn of_messages(command: &MessageCommand) -> Class {
+    match command {
+        MessageCommand::Publish(_) => Class::Publish,
+        MessageCommand::Consume(_)
+        | MessageCommand::Lease(_)
+        | MessageCommand::GetOne { .. }
+        | MessageCommand::AddCredit(_) => Class::Lease,
+        _ => Class::Settle,
     }
 }
 
@@ -55,8 +69,22 @@ pub(crate) fn bytes_of(command: &Command) -> u64 {
             Command::ResumeSession { held, .. } => 64 * held.len() as u64,
             Command::ExtendSession { known, .. } => 32 * known.len() as u64,
             Command::StartJobs(jobs) => 32 * jobs.len() as u64,
+            Command::Messages(command) => message_bytes(command),
             _ => 0,
         }
+}
+
+fn message_bytes(command: &MessageCommand) -> u64 {
+    match command {
+        MessageCommand::Publish(messages) => {
+            let bytes =
+                |one: &PublishMessage| JOB_BYTES + (one.body.len() + one.properties.len()) as u64;
+            messages.iter().map(bytes).sum()
+        }
+        MessageCommand::Settle { settlements, .. } => 24 * settlements.len() as u64,
+        MessageCommand::SettleLeased(settlements) => 64 * settlements.len() as u64,
+        _ => 0,
+    }
 }
 
 fn job_bytes(job: &NewJob) -> u64 {
@@ -92,7 +120,7 @@ fn follow_ups_of(settlement: &Settlement) -> &[FollowUp] {
 /// Whether the command brings new jobs in.
 pub(crate) fn enqueues(command: &Command) -> bool {
     let settle = match command {
-        Command::EnqueueJobs(_) => return true,
+        Command::EnqueueJobs(_) | Command::Messages(MessageCommand::Publish(_)) => return true,
         Command::LeaseJobs(lease) => &lease.settle,
         Command::SettleJobs(settlements) | Command::AddCredit { settle: settlements, .. } => {
             settlements

@@ -4,7 +4,9 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use longshore_engine::{Answer, CloseReason, Delivery, Settlement, Verdict};
+use longshore_engine::{
+    Answer, CloseReason, ConsumerId, Delivery, MessageDelivery, Settlement, Verdict,
+};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::shared::ShardShared;
@@ -92,6 +94,13 @@ pub(crate) struct Subscriber {
 pub(crate) enum News {
     /// Jobs to run.
     Jobs(HandedJobs),
+    /// Messages for one of the consumers of a connection.
+    Messages {
+        /// Which.
+        consumer: ConsumerId,
+        /// They are the connection's until it settles them or ends.
+        messages: Vec<MessageDelivery>,
+    },
     /// Nothing more, for this reason.
     Closed(CloseReason),
     /// Nothing more, as it wished itself.

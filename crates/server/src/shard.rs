@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use longshore_engine::{
-    Answer, Command, ConsumerId, Delivery, Effect, Position, ReplyTo, Request, Settlement, Turn,
+    Answer, Command, ConsumerId, Delivery, Effect, MessageCommand, Position, ReplyTo, Request,
+    Settlement, Turn,
 };
 use longshore_store::Lsm;
 use tokio::sync::oneshot;
@@ -303,14 +304,17 @@ impl Shard {
             return;
         }
         self.shared.metrics.commands[call.class as usize].add(1);
-        if let (Command::Subscribe(command), Some(subscriber)) =
-            (&call.request.command, call.subscriber)
-        {
+        let consumer = match &call.request.command {
+            Command::Subscribe(command) => Some(command.consumer),
+            Command::Messages(MessageCommand::Consume(command)) => Some(command.consumer),
+            _ => None,
+        };
+        if let (Some(consumer), Some(subscriber)) = (consumer, call.subscriber) {
             // As above: the signal that it has gone came too early.
             if subscriber.news.is_closed() {
                 return;
             }
-            self.subscribers.insert(command.consumer, subscriber);
+            self.subscribers.insert(consumer, subscriber);
         }
         let mut request = call.request;
         let mut caller = call.caller;
@@ -458,6 +462,14 @@ impl Shard {
             match effect {
                 Effect::Reply { reply_to, answer } => self.reply(reply_to, answer),
                 Effect::Deliver { consumer, jobs } => self.deliver(consumer, jobs),
+                Effect::DeliverMessages { consumer, messages } => {
+                    // Where nobody takes them they are their connection's all the same: its end
+                    // gives them back.
+                    if let Some(subscriber) = self.subscribers.get(&consumer) {
+                        let news = News::Messages { consumer, messages };
+                        self.answers.inform(subscriber, news);
+                    }
+                }
                 Effect::Close { consumer, reason } => {
                     if let Some(subscriber) = self.subscribers.remove(&consumer) {
                         self.answers.inform(&subscriber, News::Closed(reason));

@@ -316,6 +316,9 @@ impl Simulation {
             match effect {
                 Effect::Reply { reply_to, answer } => self.release_answer(reply_to, answer)?,
                 Effect::Deliver { consumer, jobs } => self.release_jobs(consumer, jobs)?,
+                Effect::DeliverMessages { consumer, messages } => {
+                    self.trace.note(format_args!("messages {}: {}", consumer.0, messages.len()));
+                }
                 Effect::Close { consumer, reason } => {
                     self.trace.note(format_args!("close {}: {reason:?}", consumer.0));
                 }

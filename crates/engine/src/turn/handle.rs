@@ -131,6 +131,11 @@ impl<M: OrderedMap> Turn<M> {
             Command::AwaitJob { id, wait_ms } => {
                 return self.handle_await(ns, reply_to, id, wait_ms, moment);
             }
+            Command::Messages(_) => Err(Rejection::ValueRefused {
+                field: "command",
+                value: "of messages".to_owned(),
+                allowed: "none of these yet".to_owned(),
+            }),
             command => self.handle_admin(ns, command, moment),
         };
         self.reply(reply_to, answer.unwrap_or_else(Answer::Rejected));
@@ -203,6 +208,7 @@ impl<M: OrderedMap> Turn<M> {
             | Command::ExtendSession { .. }
             | Command::EndSession { .. }
             | Command::AwaitJob { .. }
+            | Command::Messages(_)
             | Command::CreateNamespace
             | Command::ListNamespaces { .. } => unreachable!("handled before"),
         }

@@ -120,8 +120,11 @@ fn grpc_code(code: Code) -> Grpc {
         | Code::TargetTooLong
         | Code::ValueRefused => Grpc::InvalidArgument,
         Code::BodyTimeout => Grpc::DeadlineExceeded,
-        Code::HostRefused | Code::OriginRefused => Grpc::PermissionDenied,
-        Code::JobGone
+        Code::ExchangeInternal | Code::HostRefused | Code::NameReserved | Code::OriginRefused => {
+            Grpc::PermissionDenied
+        }
+        Code::ExchangeUnknown
+        | Code::JobGone
         | Code::JobUnknown
         | Code::NamespaceUnknown
         | Code::OperationUnknown
@@ -129,14 +132,24 @@ fn grpc_code(code: Code) -> Grpc {
         | Code::ResultUnknown
         | Code::RouteUnknown
         | Code::WorkerUnknown => Grpc::NotFound,
-        Code::JobIdTaken => Grpc::AlreadyExists,
-        Code::JobStateRefused
+        Code::ConsumerTaken | Code::JobIdTaken => Grpc::AlreadyExists,
+        Code::ConsumerExclusive
+        | Code::DeclaredOtherwise
+        | Code::ExchangeInUse
+        | Code::JobStateRefused
         | Code::LeaseLost
+        | Code::MessageUnknown
         | Code::NamespaceNotEmpty
+        | Code::QueueExclusive
+        | Code::QueueInUse
         | Code::QueueNotEmpty
+        | Code::QueueTypeRefused
         | Code::TurnPassed => Grpc::FailedPrecondition,
         Code::RequestSuperseded => Grpc::Aborted,
         Code::QueueFull
+        | Code::TooManyBindings
+        | Code::TooManyConsumers
+        | Code::TooManyExchanges
         | Code::TooManyKinds
         | Code::TooManyNamespaces
         | Code::TooManyOperations

@@ -362,6 +362,34 @@ impl From<Rejection> for Refusal {
             ),
             Rejection::TooManyOperations { .. } => say(Code::TooManyOperations).retry_after_s(10),
             Rejection::Stopping => say(Code::Stopping).retry_after_s(5),
+            Rejection::QueueTypeRefused { queue, holds } => say(Code::QueueTypeRefused).about(
+                "queue",
+                quoted(&queue),
+                format!("a queue that does not hold {holds}"),
+            ),
+            Rejection::QueueExclusive { .. } => say(Code::QueueExclusive).field("queue"),
+            Rejection::QueueInUse { .. } => say(Code::QueueInUse).field("queue"),
+            Rejection::ConsumerExclusive { .. } => say(Code::ConsumerExclusive).field("queue"),
+            Rejection::ConsumerTaken { .. } => say(Code::ConsumerTaken).field("consumer"),
+            Rejection::TooManyConsumers { .. } => say(Code::TooManyConsumers),
+            Rejection::DeclaredOtherwise { field, given, current, .. } => {
+                say(Code::DeclaredOtherwise).about(field, given, current)
+            }
+            Rejection::NameReserved { name } => say(Code::NameReserved).about(
+                "name",
+                quoted(&name),
+                "a name that does not begin with \"amq.\"".to_owned(),
+            ),
+            Rejection::ExchangeUnknown { exchange } => say(Code::ExchangeUnknown).about(
+                "exchange",
+                quoted(&exchange),
+                "the name of an exchange that is there".to_owned(),
+            ),
+            Rejection::ExchangeInUse { .. } => say(Code::ExchangeInUse).field("exchange"),
+            Rejection::ExchangeInternal { .. } => say(Code::ExchangeInternal).field("exchange"),
+            Rejection::TooManyExchanges { .. } => say(Code::TooManyExchanges),
+            Rejection::TooManyBindings { .. } => say(Code::TooManyBindings),
+            Rejection::MessageUnknown { .. } => say(Code::MessageUnknown).field("messages"),
         }
     }
 }

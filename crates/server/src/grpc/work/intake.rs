@@ -212,7 +212,8 @@ impl Intake {
                 tracing::debug!(worker, ?why, "a stream is no consumer any more");
                 self.pause();
             }
-            Ok(Some(News::Left) | None) => self.pause(),
+            // Messages go to connections, never to a worker's stream.
+            Ok(Some(News::Left | News::Messages { .. }) | None) => self.pause(),
             Err(Ok(Answer::Subscribed { stands })) => {
                 of.opening = None;
                 of.leaves = !stands;

@@ -1,0 +1,271 @@
+//! What can be asked of messages, exchanges and their queues.
+
+use bytes::Bytes;
+
+use super::{ExchangeKind, HeaderValue, Matching, MessageSettings, MessageTag};
+use crate::command::ConsumerId;
+use crate::ids::{ConnectionId, Token};
+
+/// What to do with messages in a namespace.
+#[derive(Clone, Debug)]
+pub enum MessageCommand {
+    /// Create a queue of type *messages*, or compare it with the one that is there. Answered by
+    /// `MessageAnswer::Queue`.
+    DeclareQueue(Box<DeclareQueue>),
+    /// Describe a queue of type *messages*; refused where it is exclusive to another connection.
+    GetQueue {
+        /// Its name.
+        queue: String,
+        /// Who asks.
+        connection: Option<ConnectionId>,
+    },
+    /// Remove a queue with its messages and bindings. Answered by `MessageAnswer::QueueDeleted`.
+    DeleteQueue {
+        /// Its name.
+        queue: String,
+        /// Who asks.
+        connection: Option<ConnectionId>,
+        /// Only where it has no consumer.
+        if_unused: bool,
+        /// Only where it holds no message.
+        if_empty: bool,
+    },
+    /// Remove the messages of a queue that wait; those that are with consumers stay theirs.
+    /// Answered by `MessageAnswer::Purged`.
+    PurgeQueue {
+        /// Its name.
+        queue: String,
+        /// Who asks.
+        connection: Option<ConnectionId>,
+    },
+    /// Create an exchange, or compare it with the one that is there. Answered by
+    /// `MessageAnswer::Exchange`.
+    DeclareExchange(Box<DeclareExchange>),
+    /// Describe an exchange.
+    GetExchange {
+        /// Its name.
+        exchange: String,
+    },
+    /// Describe exchanges in the order of their names, those that always exist among them.
+    ListExchanges {
+        /// The last name that was seen.
+        after: Option<String>,
+        /// How many at most.
+        limit: usize,
+    },
+    /// Remove an exchange with its bindings. One that is not there is as good as removed.
+    DeleteExchange {
+        /// Its name.
+        exchange: String,
+        /// Only where nothing is bound to it.
+        if_unused: bool,
+    },
+    /// Bind a queue or an exchange to an exchange. What is there already stays as it is.
+    Bind(Box<BindingSpec>),
+    /// The opposite. What is not there is as good as removed.
+    Unbind(Box<BindingSpec>),
+    /// Describe bindings in a stable order.
+    ListBindings {
+        /// Only from this exchange.
+        source: Option<String>,
+        /// Where the page before ended.
+        after: Option<Bytes>,
+        /// How many at most.
+        limit: usize,
+    },
+    /// Publish messages, each on its own, in this order. Answered by `MessageAnswer::Published`
+    /// once all that was written is durable.
+    Publish(Vec<PublishMessage>),
+    /// Take messages of a queue as they come, while there is credit, until the connection ends.
+    /// They come as [`Effect::DeliverMessages`](crate::Effect).
+    Consume(Box<ConsumeMessages>),
+    /// A consumer takes no more. What it has not settled stays with its connection.
+    Cancel {
+        /// Which.
+        consumer: ConsumerId,
+    },
+    /// Consumers take so many messages more, each. Those that are no more are passed over.
+    AddCredit(Vec<(ConsumerId, u64)>),
+    /// Settle messages that a connection got, each on its own, then give credit as with
+    /// [`MessageCommand::AddCredit`]. Answered by `MessageAnswer::Settled`.
+    Settle {
+        /// Whose they are.
+        connection: ConnectionId,
+        /// Which, and how.
+        settlements: Vec<(MessageTag, MessageVerdict)>,
+        /// Credit.
+        credit: Vec<(ConsumerId, u64)>,
+    },
+    /// Take the next message of a queue, if there is one. Answered by `MessageAnswer::Got`.
+    GetOne {
+        /// The queue.
+        queue: String,
+        /// Whose it is until it is settled.
+        connection: ConnectionId,
+        /// It is settled before it is delivered.
+        auto_ack: bool,
+    },
+    /// The connection has ended, with its consumers and its exclusive queues. What it did not
+    /// settle goes back to its old place. Answered by `MessageAnswer::ConnectionClosed`.
+    CloseConnection {
+        /// Which.
+        connection: ConnectionId,
+    },
+    /// Take messages for a time: who takes them so is bound to no connection. Answered by
+    /// `MessageAnswer::Leased`.
+    Lease(Box<LeaseMessages>),
+    /// Settle messages that were taken for a time, each on its own. Answered by
+    /// `MessageAnswer::Settled`.
+    SettleLeased(Vec<MessageSettlement>),
+    /// Keep messages for longer, each on its own. Answered by `MessageAnswer::Settled`.
+    ExtendLeased {
+        /// The messages of one queue.
+        messages: Vec<(Holding, Token)>,
+        /// For how long from now on; `None` for as long as they were taken for.
+        lease_ms: Option<u64>,
+    },
+}
+
+/// A queue as its owner declares it.
+#[derive(Clone, Debug)]
+pub struct DeclareQueue {
+    /// Its name.
+    pub queue: String,
+    /// What is to hold.
+    pub settings: MessageSettings,
+    /// Who declares it: whose it is where it is exclusive.
+    pub connection: Option<ConnectionId>,
+}
+
+/// An exchange as its owner declares it.
+#[derive(Clone, Debug)]
+pub struct DeclareExchange {
+    /// Its name.
+    pub exchange: String,
+    /// How it routes.
+    pub kind: ExchangeKind,
+    /// It outlives a restart.
+    pub durable: bool,
+    /// It ends with its last binding.
+    pub auto_delete: bool,
+    /// Only other exchanges publish to it.
+    pub internal: bool,
+    /// Where messages go that none of its bindings take.
+    pub alternate: Option<String>,
+    /// The face's own: returned as given.
+    pub arguments: Bytes,
+}
+
+/// A binding as its owner names it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct BindingSpec {
+    /// The exchange that it leads from.
+    pub source: String,
+    /// The queue or exchange that it leads to.
+    pub destination: String,
+    /// It leads to an exchange.
+    pub to_exchange: bool,
+    /// The routing key, or the pattern of a topic exchange.
+    pub routing_key: String,
+    /// How its headers are compared.
+    pub matching: Matching,
+    /// What headers a message is to have, where the exchange routes by headers. Faces leave out
+    /// what does not count.
+    pub headers: Vec<(String, HeaderValue)>,
+    /// The face's own, part of what tells one binding from another.
+    pub arguments: Bytes,
+    /// Who binds: an exclusive queue is bound by its own connection only.
+    pub connection: Option<ConnectionId>,
+}
+
+/// A message as its producer gives it.
+#[derive(Clone, Debug, Default)]
+pub struct PublishMessage {
+    /// The exchange; empty for the default one.
+    pub exchange: String,
+    /// The routing key.
+    pub routing_key: String,
+    /// Further routing keys.
+    pub further_keys: Vec<String>,
+    /// Headers, as far as routing may compare them.
+    pub headers: Vec<(String, HeaderValue)>,
+    /// 0 to 255, the highest first, where the queue has priorities.
+    pub priority: u8,
+    /// It is to outlive a restart.
+    pub persistent: bool,
+    /// How long it is worth to be delivered.
+    pub ttl_ms: Option<u64>,
+    /// Where no queue takes it, the answer brings it back.
+    pub mandatory: bool,
+    /// The face's own: see [`Message`](super::Message).
+    pub properties: Bytes,
+    /// What it says.
+    pub body: Bytes,
+}
+
+/// One that takes messages as they come.
+#[derive(Clone, Debug)]
+pub struct ConsumeMessages {
+    /// Its number.
+    pub consumer: ConsumerId,
+    /// What it is bound to.
+    pub connection: ConnectionId,
+    /// The queue.
+    pub queue: String,
+    /// Messages are settled before they are delivered.
+    pub auto_ack: bool,
+    /// Nobody else may take from the queue.
+    pub exclusive: bool,
+    /// Those with a higher one are served first, as long as they have credit.
+    pub priority: i32,
+    /// How many messages it takes to begin with.
+    pub credit: u64,
+}
+
+/// How a message is settled.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum MessageVerdict {
+    /// It is done with.
+    Ack,
+    /// It goes back to its old place.
+    Requeue,
+    /// It goes for good, as a dead letter where its queue has an exchange for these.
+    Reject,
+}
+
+/// Messages taken for a time.
+#[derive(Clone, Debug)]
+pub struct LeaseMessages {
+    /// The queue.
+    pub queue: String,
+    /// How many at most.
+    pub max: usize,
+    /// How long to wait for the first.
+    pub wait_ms: u64,
+    /// For how long; `None` for the default. After that they go back to their old place.
+    pub lease_ms: Option<u64>,
+    /// They are settled before they are delivered.
+    pub auto_ack: bool,
+}
+
+/// A message in a queue, as one names it who is bound to no connection.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Holding {
+    /// The name of its queue.
+    pub queue: String,
+    /// 255 - priority.
+    pub urgency: u8,
+    /// Its order of entry.
+    pub place: crate::ids::Place,
+}
+
+/// The end of one message that was taken for a time.
+#[derive(Clone, Debug)]
+pub struct MessageSettlement {
+    /// Which.
+    pub message: Holding,
+    /// What it was taken with.
+    pub token: Token,
+    /// How it ends.
+    pub verdict: MessageVerdict,
+}

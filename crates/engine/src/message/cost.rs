@@ -1,0 +1,37 @@
+//! What a command about messages costs, known before anybody takes it up.
+
+use super::MessageCommand;
+
+/// What is about more than it names: a slice of what exists.
+const LONG: usize = 256;
+
+/// A change of a name, or a description.
+const NAME: usize = 8;
+
+impl MessageCommand {
+    /// Its share of a turn, in jobs.
+    pub(crate) fn cost(&self) -> usize {
+        match self {
+            Self::Publish(messages) => messages.len(),
+            Self::Settle { settlements, credit, .. } => settlements.len() + credit.len(),
+            Self::AddCredit(credit) => credit.len(),
+            Self::SettleLeased(settlements) => settlements.len(),
+            Self::ExtendLeased { messages, .. } => messages.len(),
+            Self::Lease(lease) => lease.max.min(1000),
+            Self::Consume(consume) => NAME + consume.credit.min(1000) as usize,
+            Self::GetOne { .. } | Self::Cancel { .. } => 1,
+            Self::DeclareQueue(_)
+            | Self::GetQueue { .. }
+            | Self::DeclareExchange(_)
+            | Self::GetExchange { .. }
+            | Self::Bind(_)
+            | Self::Unbind(_) => NAME,
+            Self::DeleteQueue { .. }
+            | Self::PurgeQueue { .. }
+            | Self::DeleteExchange { .. }
+            | Self::ListExchanges { .. }
+            | Self::ListBindings { .. }
+            | Self::CloseConnection { .. } => LONG,
+        }
+    }
+}

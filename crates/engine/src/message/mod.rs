@@ -1,0 +1,123 @@
+//! Messages: what a producer says to an exchange, which routes it to the queues that are bound there.
+//! Each queue of type *messages* keeps its own copy of it until one consumer has settled it. Here
+//! stand the types; one file per thing that happens to them. No protocol's words: faces translate.
+
+mod answer;
+mod command;
+mod cost;
+mod exchange;
+mod settings;
+
+use bytes::Bytes;
+
+pub use answer::{
+    BindingView, Declared, ExchangeView, MessageAnswer, MessageDelivery, MessageQueueView,
+    Published,
+};
+pub use command::{
+    BindingSpec, ConsumeMessages, DeclareExchange, DeclareQueue, Holding, LeaseMessages,
+    MessageCommand, MessageSettlement, MessageVerdict, PublishMessage,
+};
+pub use exchange::{Binding, Destination, Exchange, ExchangeKind, HeaderValue, Matching};
+pub use settings::{MessageSettings, Overflow};
+
+use crate::ids::{Place, QueueId, TimeMs};
+use crate::wire::{wire_enum, wire_struct};
+
+/// Deliveries of a message after which it is not returned to its queue any more, unless the queue
+/// says otherwise.
+pub const DELIVERY_LIMIT_DEFAULT: u32 = 20;
+
+wire_struct! {
+    /// A message, as the producer gave it and as it stands in each queue.
+    pub struct Message {
+        /// The exchange that it was published to; empty for the default one, which routes to the
+        /// queue whose name is the routing key.
+        pub exchange: String,
+        /// The routing key.
+        pub routing_key: String,
+        /// Further routing keys.
+        pub further_keys: Vec<String> = 1,
+        /// 0 to 255, the highest first, where the queue has priorities.
+        pub priority: u8 = 2,
+        /// It is to outlive a restart. What is not may be confirmed before it is durable.
+        pub persistent: bool = 3,
+        /// How long it is worth to be delivered, in milliseconds from its publication on.
+        pub ttl_ms: Option<u64> = 4,
+        /// When it was published.
+        pub published_at: TimeMs,
+        /// The face's own: the engine keeps and returns it and reads none of it. By convention of
+        /// the faces, the flags and values of an AMQP 0-9-1 basic content header.
+        pub properties: Bytes,
+        /// What it says.
+        pub body: Bytes,
+        /// Why and where it became a dead letter, the newest first.
+        pub deaths: Vec<Death> = 5,
+    }
+}
+
+wire_struct! {
+    /// That a message ended in a queue and was published to that queue's dead letter exchange.
+    pub struct Death {
+        /// The name of the queue.
+        pub queue: String,
+        /// Why.
+        pub reason: MessageEnd,
+        /// How often for that reason in that queue.
+        pub count: u64,
+        /// When for the first time.
+        pub at: TimeMs,
+        /// What it had been published to.
+        pub exchange: String,
+        /// Its routing keys.
+        pub routing_keys: Vec<String>,
+        /// The time to live that it had of its own, and has no longer.
+        pub ttl_ms: Option<u64> = 1,
+    }
+}
+
+wire_enum! {
+    /// How a message left its queue.
+    #[derive(Copy, Eq)]
+    pub enum MessageEnd {
+        /// Its consumer has done with it.
+        1 => Acked,
+        /// Its consumer did not want it.
+        2 => Rejected,
+        /// Its time ran out.
+        3 => Expired,
+        /// The queue was too long.
+        4 => Overflown,
+        /// It came back too often.
+        5 => DeliveryLimit,
+        /// Somebody emptied the queue.
+        6 => Purged,
+        /// The queue was deleted.
+        7 => QueueDeleted,
+    }
+}
+
+/// A message in a queue: unique in its shard, and never used again.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct MessageTag {
+    /// The queue.
+    pub queue: QueueId,
+    /// 255 - priority.
+    pub urgency: u8,
+    /// Its order of entry.
+    pub place: Place,
+}
+
+impl MessageTag {
+    /// Where it stands in its queue.
+    pub(crate) fn slot(self) -> Slot {
+        (self.urgency, self.place)
+    }
+
+    pub(crate) fn of(queue: QueueId, (urgency, place): Slot) -> Self {
+        Self { queue, urgency, place }
+    }
+}
+
+/// The order within a queue: 255 - priority, then the order of entry.
+pub(crate) type Slot = (u8, Place);
