@@ -1,0 +1,141 @@
+//! Answers of the engine to what was asked, and what the client hears of them.
+
+use longshore_engine::{MessageAnswer, Rejection};
+
+use super::asking::{Pending, Then};
+use super::{Ask, Phase, Session, Unanswered};
+use crate::codec::methods::{
+    BasicCancelOk, BasicConsumeOk, ExchangeBindOk, ExchangeDeclareOk, ExchangeDeleteOk,
+    ExchangeUnbindOk, QueueBindOk, QueueDeclareOk, QueueDeleteOk, QueuePurgeOk, QueueUnbindOk,
+};
+use crate::codec::{Method, Short};
+use crate::failure::{Code, Failure, of_rejection};
+
+impl Session {
+    /// The answer to [`Ask::Call`].
+    pub fn answer(&mut self, number: u64, answer: Result<MessageAnswer, Unanswered>) {
+        match self.pending.remove(&number) {
+            None => {}
+            Some(Pending::Nothing) => self.note_end(&answer),
+            Some(Pending::Forgotten { consumer }) => self.asks.push_back(Ask::Gone { consumer }),
+            Some(Pending::Publish) => match answer {
+                Ok(MessageAnswer::Published(results)) => self.published(Some(results)),
+                answer => {
+                    self.published(None);
+                    self.note_end(&answer);
+                }
+            },
+            Some(Pending::Close) => self.left(),
+            Some(Pending::Method { channel, instance, method, then }) => {
+                self.method_answered((channel, instance), method, then, answer);
+            }
+        }
+        self.flush();
+    }
+
+    /// A connection ends with a server that stops, and where nobody knows what became of something
+    /// that its client hears no more of.
+    fn note_end(&mut self, answer: &Result<MessageAnswer, Unanswered>) {
+        match answer {
+            Err(Unanswered::Refused(Rejection::Stopping)) => self.stop(),
+            Err(Unanswered::Unknown(why)) => {
+                self.fail_connection(&Failure::new(Code::InternalError, why));
+            }
+            Ok(_) | Err(Unanswered::Refused(_)) => {}
+        }
+    }
+
+    fn method_answered(
+        &mut self,
+        (number, instance): (u16, u64),
+        method: (u16, u16),
+        then: Then,
+        answer: Result<MessageAnswer, Unanswered>,
+    ) {
+        let Some(channel) = self.channels.get_mut(&number) else { return };
+        if channel.instance != instance {
+            return;
+        }
+        channel.is_busy = false;
+        let done = match answer {
+            Ok(answer) => self.then(number, then, answer),
+            Err(unanswered) => {
+                if let Then::Consuming { tag, .. } = &then {
+                    self.end_consumer(number, tag);
+                }
+                Err(match unanswered {
+                    Unanswered::Refused(rejection) => of_rejection(&rejection, &self.vhost),
+                    Unanswered::Unknown(why) => Failure::new(Code::InternalError, why),
+                })
+            }
+        };
+        if let Err(failure) = done {
+            self.fail(number, &failure.of(method));
+        }
+        self.advance(number);
+    }
+
+    /// Tells the client that something is done.
+    fn tell(&mut self, number: u16, method: impl Into<Method>) {
+        let is_told = self.channels.get(&number).is_some_and(|channel| !channel.is_closing);
+        if is_told && self.phase == Phase::Running {
+            self.out.method(number, &method.into());
+        }
+    }
+
+    fn then(&mut self, number: u16, then: Then, answer: MessageAnswer) -> Result<(), Failure> {
+        match (then, answer) {
+            (Then::Silence, _) => {}
+            (Then::ExchangeDeclared, _) => self.tell(number, ExchangeDeclareOk {}),
+            (Then::ExchangeDeleted, _) => self.tell(number, ExchangeDeleteOk {}),
+            (Then::ExchangeBound, _) => self.tell(number, ExchangeBindOk {}),
+            (Then::ExchangeUnbound, _) => self.tell(number, ExchangeUnbindOk {}),
+            (Then::QueueBound, _) => self.tell(number, QueueBindOk {}),
+            (Then::QueueUnbound, _) => self.tell(number, QueueUnbindOk {}),
+            (Then::QueueDeclared { queue, is_silent }, MessageAnswer::Queue(view, _)) => {
+                if let Some(channel) = self.channels.get_mut(&number) {
+                    channel.last_queue.clone_from(&queue);
+                }
+                if !is_silent {
+                    let queue = Short::cut(&queue);
+                    let (message_count, consumer_count) =
+                        (count(view.ready), count(view.consumers));
+                    self.tell(number, QueueDeclareOk { queue, message_count, consumer_count });
+                }
+            }
+            (Then::QueueDeleted, MessageAnswer::QueueDeleted { messages }) => {
+                self.tell(number, QueueDeleteOk { message_count: count(messages) });
+            }
+            (Then::QueuePurged, MessageAnswer::Purged { messages }) => {
+                self.tell(number, QueuePurgeOk { message_count: count(messages) });
+            }
+            (Then::Consuming { tag, is_silent, .. }, MessageAnswer::Consuming) => {
+                if !is_silent {
+                    self.tell(number, BasicConsumeOk { consumer_tag: tag });
+                }
+            }
+            (Then::Replies { queue, tag, is_silent }, MessageAnswer::Queue(..)) => {
+                return self.replies_declared(number, queue, tag, is_silent);
+            }
+            (Then::Cancelled { tag, is_silent, .. }, MessageAnswer::Cancelled(_)) => {
+                self.end_consumer(number, &tag);
+                if !is_silent {
+                    self.tell(number, BasicCancelOk { consumer_tag: tag });
+                }
+            }
+            (Then::Got { auto_ack }, MessageAnswer::Got(message, ready)) => match message {
+                Some(message) => self.got(number, &message, ready, auto_ack),
+                None => self.got_nothing(number),
+            },
+            (then, answer) => {
+                let text = format!("the answer to {then:?} is {answer:?}");
+                return Err(Failure::new(Code::InternalError, text));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn count(value: u64) -> u32 {
+    u32::try_from(value).unwrap_or(u32::MAX)
+}
