@@ -219,17 +219,22 @@ impl<T> Inbox<T> {
     /// Adds a call. Where a courier brings its answer, the thread hears of it by
     /// [`Inbox::hand_over`].
     pub(crate) fn push(&self, call: Call) -> Result<(), Refused> {
+        self.try_push(call).map_err(|(refused, _)| refused)
+    }
+
+    /// The same; a call that is not taken in comes back.
+    pub(crate) fn try_push(&self, call: Call) -> Result<(), (Refused, Box<Call>)> {
         let is_left = call.caller.courier.is_some();
         let class = call.class as usize;
         let mut state = self.state();
         if !state.open {
-            return Err(Refused::Closed);
+            return Err((Refused::Closed, Box::new(call)));
         }
         let bytes = state.bytes[class] + call.bytes;
         let fits = state.calls[class].is_empty()
             || (bytes <= self.limits.bytes_max && state.calls[class].len() < self.limits.calls_max);
         if !fits {
-            return Err(Refused::Full);
+            return Err((Refused::Full, Box::new(call)));
         }
         state.bytes[class] = bytes;
         state.calls[class].push_back(call);
@@ -385,10 +390,11 @@ mod tests {
 
     use super::*;
     use crate::admission::Admission;
+    use crate::courier::Reply;
 
     fn call(command: Command) -> Call {
         let (reply, _) = oneshot::channel();
-        let caller = Caller { reply, courier: None, give_back_in: None };
+        let caller = Caller { reply: Reply::Once(reply), courier: None, give_back_in: None };
         let class = Class::of(&command);
         let in_flight = Arc::new(Admission::new(1)).count(0);
         let request = Request { namespace: "n".into(), reply_to: ReplyTo(1), command };

@@ -1,5 +1,6 @@
 //! The server: shards on threads, the HTTP face before them, configuration, limits and metrics.
 
+mod amqp;
 pub mod api;
 pub mod config;
 pub mod grpc;

@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 use crate::admission::InFlight;
 use crate::clock::Clocks;
 use crate::commit::{Commit, Committer};
-use crate::courier::{Caller, HandedJobs, News, Round, Subscriber, release};
+use crate::courier::{Caller, HandedJobs, News, Reply, Round, Subscriber, release};
 use crate::disk::DiskLevel;
 use crate::flush::FlushThread;
 use crate::inbox::{Admit, Call, Ending, Rest, Signals};
@@ -404,7 +404,7 @@ impl Shard {
             self.pending.remove(&reply_to);
         } else if dismissed {
             let (nobody, _) = oneshot::channel();
-            pending.caller.reply = nobody;
+            pending.caller.reply = Reply::Once(nobody);
         }
     }
 
@@ -472,7 +472,7 @@ impl Shard {
                 }
                 Effect::Close { consumer, reason } => {
                     if let Some(subscriber) = self.subscribers.remove(&consumer) {
-                        self.answers.inform(&subscriber, News::Closed(reason));
+                        self.answers.inform(&subscriber, News::Closed(consumer, reason));
                     }
                 }
             }

@@ -19,9 +19,12 @@ impl Session {
             Some(Pending::Nothing) => self.note_end(&answer),
             Some(Pending::Forgotten { consumer }) => self.asks.push_back(Ask::Gone { consumer }),
             Some(Pending::Publish) => match answer {
-                Ok(MessageAnswer::Published(results)) => self.published(Some(results)),
+                Ok(MessageAnswer::Published(results)) => self.published(Ok(results)),
                 answer => {
-                    self.published(None);
+                    self.published(Err(match &answer {
+                        Err(Unanswered::Blocked(why)) => Some(why.clone()),
+                        _ => None,
+                    }));
                     self.note_end(&answer);
                 }
             },
@@ -41,7 +44,7 @@ impl Session {
             Err(Unanswered::Unknown(why)) => {
                 self.fail_connection(&Failure::new(Code::InternalError, why));
             }
-            Ok(_) | Err(Unanswered::Refused(_)) => {}
+            Ok(_) | Err(Unanswered::Refused(_) | Unanswered::Blocked(_)) => {}
         }
     }
 
@@ -65,7 +68,9 @@ impl Session {
                 }
                 Err(match unanswered {
                     Unanswered::Refused(rejection) => of_rejection(&rejection, &self.vhost),
-                    Unanswered::Unknown(why) => Failure::new(Code::InternalError, why),
+                    Unanswered::Blocked(why) | Unanswered::Unknown(why) => {
+                        Failure::new(Code::InternalError, why)
+                    }
                 })
             }
         };

@@ -173,7 +173,9 @@ impl Session {
                 return self.out.method(0, &ConnectionOpenOk::default().into());
             }
             Err(Unanswered::Refused(rejection)) => of_rejection(&rejection, &self.vhost),
-            Err(Unanswered::Unknown(why)) => Failure::new(Code::InternalError, why),
+            Err(Unanswered::Blocked(why) | Unanswered::Unknown(why)) => {
+                Failure::new(Code::InternalError, why)
+            }
         };
         self.fail_connection(&failure.of((10, 40)));
     }

@@ -90,6 +90,8 @@ pub enum Ask {
 pub enum Unanswered {
     /// It was refused.
     Refused(Rejection),
+    /// There is no room for what was published, and nothing became of it.
+    Blocked(String),
     /// Nobody knows what became of it, for this reason.
     Unknown(String),
 }

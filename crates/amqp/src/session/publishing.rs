@@ -150,10 +150,17 @@ impl Session {
         self.publishing.bytes -= outgoing.bytes;
     }
 
-    /// What became of the oldest command that was handed over; `None` where nobody knows.
-    pub(super) fn published(&mut self, results: Option<Vec<Result<Published, Rejection>>>) {
+    /// What became of the oldest command that was handed over; or why nothing did, or `None` where
+    /// nobody knows.
+    pub(super) fn published(
+        &mut self,
+        results: Result<Vec<Result<Published, Rejection>>, Option<String>>,
+    ) {
         let Some(origins) = self.publishing.sent.pop_front() else { return };
-        let mut results = results.map(Vec::into_iter);
+        let (mut results, blocked) = match results {
+            Ok(results) => (Some(results.into_iter()), None),
+            Err(why) => (None, why),
+        };
         let (mut run, mut touched) = (None, Vec::new());
         for origin in origins {
             self.publishing.messages -= 1;
@@ -182,7 +189,15 @@ impl Session {
                     true
                 }
                 // Refused because it is full, or nobody knows: it is not confirmed.
-                Some(Err(Rejection::QueueFull { .. })) | None => false,
+                Some(Err(Rejection::QueueFull { .. })) => false,
+                None if origin.confirm.is_some() => false,
+                None => {
+                    if let Some(why) = &blocked {
+                        let failure = Failure::new(Code::PreconditionFailed, why);
+                        self.fail(number, &failure.of((60, 40)));
+                    }
+                    continue;
+                }
                 Some(Err(rejection)) => {
                     self.confirm(run.take());
                     let failure = of_rejection(&rejection, &self.vhost);

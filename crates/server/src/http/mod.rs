@@ -33,4 +33,4 @@ pub(crate) mod view;
 mod words;
 mod write;
 
-pub use serve::{ServeError, bind, serve};
+pub use serve::{Listeners, ServeError, bind, serve};

@@ -1,0 +1,186 @@
+//! What a connection has asked and could not ask yet: while the disk or memory is low, what is
+//! published waits here, and everything else goes past it.
+
+use std::collections::VecDeque;
+
+use longshore_amqp::{Ask, Session, Unanswered};
+use longshore_engine::{Answer, Command, MessageCommand};
+use tokio::sync::mpsc;
+
+use crate::courier::News;
+use crate::node::{Node, Wire};
+use crate::unavailable::{Cause, Unavailable};
+
+/// The number of the question whether there is the namespace; a session's begin with 1.
+const OPENING: u64 = 0;
+
+/// Between a session and its shard.
+#[derive(Debug)]
+pub(super) struct Gate {
+    node: Node,
+    /// A namespace comes into being with its first use.
+    makes_namespaces: bool,
+    news: mpsc::UnboundedSender<News>,
+    /// Once it is known which namespace it is.
+    wire: Option<Wire>,
+    /// What is published and waits, the oldest first.
+    held: VecDeque<(u64, MessageCommand)>,
+    /// Why it waits.
+    reason: String,
+}
+
+impl Gate {
+    pub(super) fn new(
+        node: Node,
+        makes_namespaces: bool,
+        news: mpsc::UnboundedSender<News>,
+    ) -> Self {
+        let (held, reason) = (VecDeque::new(), String::new());
+        Self { node, makes_namespaces, news, wire: None, held, reason }
+    }
+
+    /// Whether something that was published waits.
+    pub(super) fn holds(&self) -> bool {
+        !self.held.is_empty()
+    }
+
+    /// Does what the session asks for.
+    pub(super) fn serve(&mut self, session: &mut Session) {
+        while let Some(ask) = session.next_ask() {
+            match ask {
+                Ask::Open { namespace } => {
+                    let wire = self.node.wire(&namespace, self.news.clone());
+                    if let Err((why, _)) = wire.post(OPENING, Command::GetNamespace) {
+                        session.namespace_found(Err(Unanswered::Unknown(why.to_string())));
+                    }
+                    self.wire = Some(wire);
+                }
+                Ask::Call { number, command } => self.call(session, number, command),
+                Ask::Gone { consumer } => {
+                    if let Some(wire) = &self.wire {
+                        wire.forget(consumer);
+                    }
+                }
+            }
+        }
+        if self.holds() && session.is_stuffed() && session.consumes() {
+            // A connection that consumes is read in any case, so what waits is refused.
+            let (number, _) = self.held.pop_front().expect("it holds something");
+            let why = format!("publishing is blocked: {}", self.reason);
+            session.answer(number, Err(Unanswered::Blocked(why)));
+            self.serve(session);
+        }
+    }
+
+    fn call(&mut self, session: &mut Session, number: u64, command: MessageCommand) {
+        let Some(wire) = &self.wire else { return };
+        let publishes = matches!(command, MessageCommand::Publish(_));
+        if publishes && self.holds() {
+            return self.held.push_back((number, command));
+        }
+        let Err((why, command)) = wire.post(number, Command::Messages(command)) else { return };
+        match *command {
+            Command::Messages(command) if publishes && is_passing(&why) => {
+                self.reason.clone_from(&why.reason);
+                self.held.push_back((number, command));
+                session.block(Some(&why.reason));
+            }
+            _ => session.answer(number, Err(unanswered(&why))),
+        }
+    }
+
+    /// Tries again what waits. Whether none of it does any more.
+    pub(super) fn retry(&mut self, session: &mut Session) {
+        let Some(wire) = &self.wire else { return };
+        while let Some((number, command)) = self.held.pop_front() {
+            let Err((why, command)) = wire.post(number, Command::Messages(command)) else {
+                continue;
+            };
+            match *command {
+                Command::Messages(command) if is_passing(&why) => {
+                    return self.held.push_front((number, command));
+                }
+                _ => session.answer(number, Err(unanswered(&why))),
+            }
+        }
+        session.block(None);
+    }
+
+    /// Tells the session what its shard has said.
+    pub(super) fn hear(&self, session: &mut Session, news: News) {
+        match news {
+            News::Messages { consumer, messages } => session.deliver(consumer, messages),
+            News::Closed(consumer, reason) => session.consumer_closed(consumer, reason),
+            News::Answer { number: OPENING, answer } => {
+                session.namespace_found(match *answer {
+                    Answer::Rejected(longshore_engine::Rejection::NamespaceUnknown { .. })
+                        if self.makes_namespaces =>
+                    {
+                        Ok(())
+                    }
+                    Answer::Rejected(rejection) => Err(Unanswered::Refused(rejection)),
+                    _ => Ok(()),
+                });
+            }
+            News::Unanswered { number: OPENING } => {
+                session.namespace_found(Err(self.unknown()));
+            }
+            News::Answer { number, answer } => {
+                let answer = match *answer {
+                    Answer::Messages(answer) => Ok(answer),
+                    Answer::Rejected(rejection) => Err(Unanswered::Refused(rejection)),
+                    other => Err(Unanswered::Unknown(format!("an answer to nothing: {other:?}"))),
+                };
+                session.answer(number, answer);
+            }
+            News::Unanswered { number } => session.answer(number, Err(self.unknown())),
+            // Nothing more comes for a consumer that was forgotten; jobs go to workers.
+            News::Left | News::Jobs(_) => {}
+        }
+    }
+
+    fn unknown(&self) -> Unanswered {
+        let why = self.wire.as_ref().map(|wire| wire.unavailable().to_string());
+        Unanswered::Unknown(why.unwrap_or_default())
+    }
+
+    /// What the session still asks for has to happen, whatever becomes of the connection.
+    pub(super) fn finish(mut self, session: &mut Session) -> Option<(Wire, Vec<Command>)> {
+        self.held.clear();
+        let wire = self.wire.take()?;
+        let mut left = Vec::new();
+        while let Some(ask) = session.next_ask() {
+            match ask {
+                Ask::Call { command, .. } => {
+                    if let Err((why, command)) = wire.post(OPENING, Command::Messages(command))
+                        && is_passing(&why)
+                        && matches!(
+                            *command,
+                            Command::Messages(MessageCommand::CloseConnection { .. })
+                        )
+                    {
+                        left.push(*command);
+                    }
+                }
+                Ask::Gone { consumer } => wire.forget(consumer),
+                Ask::Open { .. } => {}
+            }
+        }
+        (!left.is_empty()).then_some((wire, left))
+    }
+}
+
+/// Whether it may be tried again in a moment.
+pub(super) fn is_passing(why: &Unavailable) -> bool {
+    match why.cause {
+        Cause::Overloaded | Cause::DiskLow | Cause::MemoryLow => true,
+        Cause::Starting | Cause::Stopped | Cause::Stopping | Cause::Bug => false,
+    }
+}
+
+fn unanswered(why: &Unavailable) -> Unanswered {
+    match why.cause {
+        Cause::Stopping => Unanswered::Refused(longshore_engine::Rejection::Stopping),
+        _ => Unanswered::Unknown(why.to_string()),
+    }
+}
