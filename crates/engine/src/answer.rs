@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use crate::ids::{JobId, TimeMs, Token};
 use crate::job::{Checkpoint, EndKind, Job, Lease};
-use crate::message::MessageAnswer;
+use crate::message::{MessageAnswer, MessageQueueView};
 use crate::operation::Operation;
 use crate::queue::QueueSettings;
 use crate::rejection::Rejection;
@@ -291,6 +291,8 @@ pub struct QueueView {
     pub dead_total: u64,
     /// Ever cancelled, discarded or expired.
     pub cancelled_total: u64,
+    /// What there is to tell of a queue of type *messages*.
+    pub messages: Option<Box<MessageQueueView>>,
 }
 
 /// A namespace at one moment.

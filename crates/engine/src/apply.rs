@@ -4,6 +4,7 @@
 use crate::Position;
 use crate::ids::{KindId, NamespaceId, QueueId, TimeMs};
 use crate::map::OrderedMap;
+use crate::message::Destination;
 use crate::queue::{Queue, QueueCounts};
 use crate::record::Record;
 use crate::state::{Kept, Kind, Namespace, State, keys};
@@ -64,6 +65,16 @@ impl<M: OrderedMap> State<M> {
             | Record::JobPaused { .. }
             | Record::JobResumed { .. }
             | Record::CursorSet { .. } => self.apply_to_jobs(record),
+            Record::ExchangeCreated { .. }
+            | Record::ExchangeDeleted { .. }
+            | Record::BindingAdded { .. }
+            | Record::BindingsRemoved { .. }
+            | Record::MessagePublished { .. }
+            | Record::MessagesEnded { .. }
+            | Record::MessagesReturned { .. }
+            | Record::MessagesLeased { .. }
+            | Record::LeftoversRemoved { .. }
+            | Record::Emptied { .. } => self.apply_to_messages(record),
         }
     }
 
@@ -169,8 +180,13 @@ impl<M: OrderedMap> State<M> {
         if let Some(queue) = self.queues.get(id) {
             let name = keys::queue_name(queue.namespace, &queue.name);
             let counts = queue.counts.clone();
+            let (namespace, holds_messages) = (queue.namespace, queue.settings.messages.is_some());
             self.meta_mut().gone.add_queue(&counts);
             self.remove(&name);
+            if holds_messages {
+                self.messages.drop_shelf(id);
+                self.begin_emptying(namespace, Destination::Queue { id });
+            }
         }
         self.queues.delete(id);
         self.remove(&keys::queue(id));
@@ -187,6 +203,7 @@ impl<M: OrderedMap> State<M> {
     }
 
     fn apply_namespace_deleted(&mut self, id: NamespaceId) {
+        let ns = id;
         let Some(slot) = self.namespaces.get_mut(&id) else { return };
         slot.namespace.deleted = true;
         self.forgetting.get_mut().note(id);
@@ -195,6 +212,9 @@ impl<M: OrderedMap> State<M> {
         self.put_bytes(&keys::namespace(id), &value);
         let dropped = std::mem::take(&mut self.kept_mut(id).tombstones_dropped_total);
         self.meta_mut().gone.tombstones_dropped_total += dropped;
+        for id in self.messages.exchanges.numbers_of(id) {
+            self.apply_exchange_deleted(ns, id);
+        }
         // It has no queues, so no lane is of these.
         for kind in self.kinds.remove_of(id) {
             self.remove(&keys::kind(kind));

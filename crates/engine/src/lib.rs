@@ -61,7 +61,7 @@ pub use message::{
     DeclareExchange, DeclareQueue, Declared, Destination, Exchange, ExchangeKind, ExchangeView,
     HeaderValue, Holding, LeaseMessages, Matching, Message, MessageAnswer, MessageCommand,
     MessageDelivery, MessageEnd, MessageQueueView, MessageSettings, MessageSettlement, MessageTag,
-    MessageVerdict, Overflow, PublishMessage, Published,
+    MessageVerdict, NewEntry, Overflow, PublishMessage, Published,
 };
 pub use moment::Clock;
 pub use operation::{Operation, OperationKind, OperationState};

@@ -90,6 +90,14 @@ pub struct Limits {
     pub wait_ms_max: u64,
     /// Farthest that any instant or duration may lie ahead.
     pub horizon_ms_max: u64,
+    /// Exchanges that were declared.
+    pub exchanges_max: Cap,
+    /// Bindings.
+    pub bindings_max: Cap,
+    /// Consumers of messages that are bound to a connection.
+    pub message_consumers_max: Cap,
+    /// Bytes of a message's body.
+    pub message_bytes_max: u64,
     /// Queues.
     pub queues_max: Cap,
     /// Kinds.
@@ -157,6 +165,10 @@ impl Default for Limits {
             lease_ms_default: 30 * SECOND,
             wait_ms_max: 60 * SECOND,
             horizon_ms_max: 10 * 366 * DAY,
+            exchanges_max: Cap { shard: 20_000, namespace: 10_000 },
+            bindings_max: Cap { shard: 1_000_000, namespace: 500_000 },
+            message_consumers_max: Cap { shard: 200_000, namespace: 100_000 },
+            message_bytes_max: 16 << 20,
             queues_max: Cap { shard: 200_000, namespace: 100_000 },
             kinds_max: Cap { shard: 100_000, namespace: 10_000 },
             namespaces_max: 10_000,
@@ -192,6 +204,9 @@ impl Limits {
             counters_max: 3,
             skipped_items_max: 3,
             lease_jobs_max: 8,
+            exchanges_max: Cap { shard: 6, namespace: 4 },
+            bindings_max: Cap { shard: 16, namespace: 12 },
+            message_consumers_max: Cap { shard: 8, namespace: 6 },
             queues_max: Cap { shard: 6, namespace: 4 },
             kinds_max: Cap { shard: 7, namespace: 4 },
             namespaces_max: 4,

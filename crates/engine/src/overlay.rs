@@ -68,6 +68,7 @@ impl<'a, M: OrderedMap> Overlay<'a, M> {
     /// The settings of a queue, which is created where it is not there yet.
     pub(crate) fn queue(&mut self, name: &'a str) -> Result<&'a QueueSettings, Rejection> {
         if let Some(known) = self.state.queues.named(self.ns, name) {
+            self.state.check_holds_jobs(self.ns, name)?;
             return Ok(&known.settings);
         }
         let settings = &QueueSettings::DEFAULT;

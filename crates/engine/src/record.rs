@@ -3,9 +3,12 @@
 
 use bytes::Bytes;
 
-use crate::ids::{Epoch, JobId, KindId, NamespaceId, OperationId, Place, QueueId, TimeMs, Token};
+use crate::ids::{
+    Epoch, ExchangeId, JobId, KindId, NamespaceId, OperationId, Place, QueueId, TimeMs, Token,
+};
 use crate::job::{CancelReason, Cause, DeadReason, Job, JobError, Saved};
 use crate::level::LEVEL;
+use crate::message::{Binding, Destination, Exchange, Message, MessageEnd, NewEntry};
 use crate::operation::Operation;
 use crate::queue::QueueSettings;
 use crate::timer::Subject;
@@ -344,6 +347,90 @@ wire_enum! {
             id: JobId,
             /// When it may start.
             available_at: TimeMs,
+        },
+        /// An exchange was declared.
+        100 => ExchangeCreated {
+            /// As it is kept.
+            exchange: Box<Exchange>,
+        },
+        /// An exchange was deleted. Its bindings lead nowhere from then on and go bit by bit.
+        101 => ExchangeDeleted {
+            /// Its namespace.
+            namespace: NamespaceId,
+            /// Which.
+            id: ExchangeId,
+        },
+        /// A queue or an exchange was bound to an exchange.
+        102 => BindingAdded {
+            /// Its namespace.
+            namespace: NamespaceId,
+            /// The binding.
+            binding: Box<Binding>,
+        },
+        /// Bindings were removed.
+        103 => BindingsRemoved {
+            /// Their namespace.
+            namespace: NamespaceId,
+            /// The bindings.
+            bindings: Vec<Binding>,
+        },
+        /// A message entered the queues that it was routed to.
+        104 => MessagePublished {
+            /// Its namespace.
+            namespace: NamespaceId,
+            /// Its order of entry, the same in all of them.
+            place: Place,
+            /// The message.
+            message: Box<Message>,
+            /// Where it entered.
+            entries: Vec<NewEntry>,
+        },
+        /// Messages left their queue.
+        105 => MessagesEnded {
+            /// Its namespace.
+            namespace: NamespaceId,
+            /// The queue.
+            queue: QueueId,
+            /// Which: 255 - priority and order of entry of each.
+            entries: Vec<(u8, Place)>,
+            /// Bytes of their bodies.
+            bytes: u64,
+            /// How.
+            end: MessageEnd,
+        },
+        /// Messages went back to their old places, which is counted.
+        106 => MessagesReturned {
+            /// Its namespace.
+            namespace: NamespaceId,
+            /// The queue.
+            queue: QueueId,
+            /// Which.
+            entries: Vec<(u8, Place)>,
+        },
+        /// Messages were taken for a time.
+        107 => MessagesLeased {
+            /// Its namespace.
+            namespace: NamespaceId,
+            /// The queue.
+            queue: QueueId,
+            /// The token of the first; those of the others follow it one by one.
+            token: Token,
+            /// For how long.
+            lease_ms: u64,
+            /// Which, with the bytes of their bodies.
+            entries: Vec<((u8, Place), u64)>,
+        },
+        /// Something of what was deleted went.
+        108 => LeftoversRemoved {
+            /// Keys of the state that hold nothing any more.
+            keys: Vec<Bytes>,
+        },
+        /// Nothing is left of a queue or an exchange that was deleted.
+        109 => Emptied {
+            /// Its namespace.
+            namespace: NamespaceId,
+            /// Which.
+            what: Destination,
         },
     }
 }

@@ -31,12 +31,14 @@ pub(crate) use unwritten::Unwritten;
 
 use crate::Position;
 use crate::ids::{
-    BodyId, Epoch, JobId, KindId, MonoMs, NamespaceId, OperationId, Place, QueueId, TimeMs,
+    BodyId, Epoch, ExchangeId, JobId, KindId, MonoMs, NamespaceId, OperationId, Place, QueueId,
+    TimeMs,
 };
 use crate::job::{Body, Job, Lease};
 use crate::level::LEVEL;
 use crate::limits::Limits;
 use crate::map::{OrderedMap, Reader};
+use crate::message::{FIRST_EXCHANGE, Messages};
 use crate::operation::Operation;
 use crate::queue::{GoneTotals, Queue};
 use crate::queueing::Lanes;
@@ -67,6 +69,8 @@ wire_struct! {
         pub(crate) next_operation: OperationId,
         /// What is gone had counted.
         pub(crate) gone: GoneTotals = 1,
+        /// The next exchange's number.
+        pub(crate) next_exchange: ExchangeId = 60 default FIRST_EXCHANGE,
     }
 }
 
@@ -83,6 +87,7 @@ impl Meta {
         next_body: BodyId(1),
         next_operation: OperationId(1),
         gone: GoneTotals::NONE,
+        next_exchange: FIRST_EXCHANGE,
     };
 }
 
@@ -207,6 +212,8 @@ pub(crate) struct State<M> {
     pub(crate) dead_of: Tally,
     pub(crate) operations: BTreeMap<OperationId, Operation>,
     pub(crate) timers: Frontier,
+    /// Exchanges, bindings and messages.
+    pub(crate) messages: Messages,
     at_hand: RefCell<AtHand>,
     /// Whether a checkpoint was ever kept here: where not, nobody looks for one.
     pub(crate) has_checkpoints: bool,

@@ -9,6 +9,7 @@ mod handle;
 mod holding;
 mod idle_queues;
 mod leasing;
+mod messages;
 mod recovery;
 mod slices;
 mod stats;
@@ -24,6 +25,7 @@ use asked::AskedTurns;
 use consumers::{Consumers, Taker};
 use demand::Demand;
 use idle_queues::IdleQueues;
+use messages::MessageTakers;
 pub use recovery::{Recovery, ReplayFault};
 use slices::Slices;
 pub use stats::{QueueStats, ShardStats, StatsCursor};
@@ -81,6 +83,8 @@ pub struct Turn<M> {
     new_effects: Vec<Effect>,
     waiters: Waiters,
     consumers: Consumers,
+    /// Who takes messages.
+    takers: MessageTakers,
     demand: Demand,
     asked: AskedTurns,
     idle_queues: IdleQueues,
@@ -118,6 +122,7 @@ impl<M: OrderedMap> Turn<M> {
             new_effects: Vec::new(),
             waiters: Waiters::default(),
             consumers: Consumers::default(),
+            takers: MessageTakers::default(),
             demand: Demand::default(),
             asked: AskedTurns::default(),
             deferred: BTreeSet::new(),
@@ -132,6 +137,7 @@ impl<M: OrderedMap> Turn<M> {
         let moment = self.begin(clock);
         self.handle(request, moment);
         self.dispatch(moment);
+        self.dispatch_messages(moment);
         self.finish();
     }
 
@@ -139,6 +145,7 @@ impl<M: OrderedMap> Turn<M> {
     /// decided and comes as an effect.
     pub fn disconnect(&mut self, reply_to: ReplyTo) -> bool {
         self.consumers.remove(Taker::Once(reply_to));
+        self.takers.stop_waiting(reply_to);
         self.waiters.remove(reply_to).is_some()
     }
 
@@ -147,6 +154,22 @@ impl<M: OrderedMap> Turn<M> {
         let Some(gone) = self.consumers.remove(Taker::Stream(consumer)) else { return };
         let until = self.state.mono.plus(self.state.limits.consumer_ms);
         self.demand.left(&gone.session(), until);
+    }
+
+    /// A connection has ended: as [`MessageCommand::CloseConnection`](crate::MessageCommand), where
+    /// nobody waits for the answer. The namespace is the one that its commands named.
+    pub fn connection_gone(
+        &mut self,
+        namespace: &str,
+        connection: crate::ids::ConnectionId,
+        clock: Clock,
+    ) {
+        let moment = self.begin(clock);
+        if let Some(ns) = self.state.namespace_names.get(namespace).copied() {
+            self.close_connection(ns, connection, None, moment);
+        }
+        self.dispatch_messages(moment);
+        self.finish();
     }
 
     /// Whether anything may be granted from now on: a grant is a record, and takes room on the disk
@@ -268,6 +291,10 @@ impl<M: OrderedMap> Turn<M> {
         self.stopping = true;
         self.answer_overdue(moment);
         for consumer in self.consumers.streams_in(None) {
+            self.close(consumer, CloseReason::Stopping);
+        }
+        for consumer in self.takers.all_in(None) {
+            self.takers.remove(consumer);
             self.close(consumer, CloseReason::Stopping);
         }
         self.finish();

@@ -98,6 +98,7 @@ impl<M: OrderedMap> State<M> {
             failed_total: counts.failed_total,
             dead_total: counts.dead_total,
             cancelled_total: counts.cancelled_total,
+            messages: None,
         }
     }
 

@@ -3,10 +3,22 @@
 //! stand the types; one file per thing that happens to them. No protocol's words: faces translate.
 
 mod answer;
+mod apply;
 mod command;
 mod cost;
+mod declare;
+mod emptying;
 mod exchange;
+mod exchanges;
+mod publish;
+mod router;
 mod settings;
+mod settle;
+mod shelf;
+mod state;
+mod topics;
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -21,8 +33,13 @@ pub use command::{
 pub use exchange::{Binding, Destination, Exchange, ExchangeKind, HeaderValue, Matching};
 pub use settings::{MessageSettings, Overflow};
 
+pub(crate) use exchanges::FIRST_EXCHANGE;
+pub(crate) use settle::Ends;
+pub(crate) use shelf::{Held, Holder, Stored};
+pub(crate) use state::Messages;
+
 use crate::ids::{Place, QueueId, TimeMs};
-use crate::wire::{wire_enum, wire_struct};
+use crate::wire::{Input, Malformed, Wire, wire_enum, wire_struct};
 
 /// Deliveries of a message after which it is not returned to its queue any more, unless the queue
 /// says otherwise.
@@ -73,6 +90,28 @@ wire_struct! {
         pub routing_keys: Vec<String>,
         /// The time to live that it had of its own, and has no longer.
         pub ttl_ms: Option<u64> = 1,
+    }
+}
+
+wire_struct! {
+    /// Where a message entered that was published.
+    pub struct NewEntry {
+        /// The queue.
+        pub queue: QueueId,
+        /// 255 - priority there.
+        pub urgency: u8,
+        /// From when on it is not delivered any more.
+        pub expires_at: Option<TimeMs> = 1,
+    }
+}
+
+impl Wire for Arc<Message> {
+    fn put(&self, out: &mut Vec<u8>) {
+        Message::put(self, out);
+    }
+
+    fn take(input: &mut Input<'_>) -> Result<Self, Malformed> {
+        Message::take(input).map(Self::new)
     }
 }
 

@@ -47,6 +47,7 @@ impl<M: OrderedMap> State<M> {
         let candidates = match kind.queue() {
             Some(name) => {
                 let unknown = || Rejection::QueueUnknown { queue: name.to_owned() };
+                self.check_holds_jobs(ns, name)?;
                 count(kind, self.queues.named(ns, name).ok_or_else(unknown)?)
             }
             // Only dead jobs are meant without naming a queue.

@@ -37,6 +37,16 @@ wire_struct! {
         pub dead_total: u64,
         /// Ever cancelled, discarded or expired.
         pub cancelled_total: u64,
+        /// Messages, those that are with consumers among them.
+        pub messages: u64 = 60,
+        /// Bytes of their bodies.
+        pub message_bytes: u64 = 61,
+        /// Messages that ever entered.
+        pub published_total: u64 = 62,
+        /// Messages that were ever acked.
+        pub acked_total: u64 = 63,
+        /// Messages that ever ended otherwise.
+        pub dropped_total: u64 = 64,
     }
 }
 
@@ -54,6 +64,11 @@ impl QueueCounts {
         failed_total: 0,
         dead_total: 0,
         cancelled_total: 0,
+        messages: 0,
+        message_bytes: 0,
+        published_total: 0,
+        acked_total: 0,
+        dropped_total: 0,
     };
 
     /// Jobs that have not ended.

@@ -1,6 +1,7 @@
 //! What the owner of a queue may set, at any time.
 
 use crate::job::RetryPolicy;
+use crate::message::MessageSettings;
 use crate::wire::wire_struct;
 
 wire_struct! {
@@ -34,10 +35,17 @@ wire_struct! {
         pub max_length: Option<u64> = 2,
         /// Options for jobs that do not say otherwise.
         pub defaults: JobDefaults,
+        /// What is set of a queue of type *messages*; `None` where it is of type *jobs*.
+        pub messages: Option<Box<MessageSettings>> = 60,
     }
 }
 
 impl QueueSettings {
+    /// What a queue of this type holds.
+    pub fn holds(&self) -> &'static str {
+        if self.messages.is_some() { "messages" } else { "jobs" }
+    }
+
     /// What a queue has that nobody set up.
     pub const DEFAULT: Self = Self {
         paused: false,
@@ -52,6 +60,7 @@ impl QueueSettings {
             ttl_ms: None,
             retain_ms: None,
         },
+        messages: None,
     };
 }
 

@@ -33,10 +33,23 @@
 //! | 24   | namespace u32                                          | `Kept`                   |
 //! | 25   | namespace u32, id 16                                   | -: paused                |
 //! | 26   | namespace u32, counted name                            | number of that queue     |
+//! | 100  | namespace u32, queue u32, 255 - priority u8, place u64 | `Stored`: a message      |
+//! | 101  | likewise                                               | how often it came back   |
+//! | 102  | likewise                                               | `MessageLease`           |
+//! | 103  | exchange u32                                           | `Exchange`               |
+//! | 104  | namespace u32, source exchange u32, number u8 and u32  | -: a binding             |
+//! |      | of the `Destination`, `Binding`                        |                          |
+//! | 105  | namespace u32, number u8 and u32 of the `Destination`, | -: likewise, by where it |
+//! |      | source exchange u32, `Binding`                         | leads                    |
+//! | 106  | namespace u32, number u8 and u32 of a `Destination`    | -: deleted, not empty    |
 
-use crate::ids::{BodyId, JobId, KindId, NamespaceId, OperationId, Place, QueueId, TimeMs};
+use crate::ids::{
+    BodyId, ExchangeId, JobId, KindId, NamespaceId, OperationId, Place, QueueId, TimeMs,
+};
+use crate::message::{Binding, Destination, MessageTag};
 use crate::queueing::LaneId;
 use crate::timer::Subject;
+use crate::wire::Wire;
 
 pub(crate) const META: u8 = 1;
 pub(crate) const NAMESPACE: u8 = 2;
@@ -64,6 +77,14 @@ pub(crate) const QUEUE_COUNTS: u8 = 23;
 pub(crate) const NAMESPACE_KEPT: u8 = 24;
 pub(crate) const PAUSED: u8 = 25;
 pub(crate) const QUEUE_NAME: u8 = 26;
+
+pub(crate) const MESSAGE: u8 = 100;
+pub(crate) const RETURNS: u8 = 101;
+pub(crate) const MESSAGE_LEASE: u8 = 102;
+pub(crate) const EXCHANGE: u8 = 103;
+pub(crate) const BINDING: u8 = 104;
+pub(crate) const BINDING_TO: u8 = 105;
+pub(crate) const EMPTYING: u8 = 106;
 
 /// A key under construction.
 #[derive(Debug)]
@@ -256,6 +277,72 @@ pub(crate) fn paused(ns: NamespaceId, id: JobId) -> Vec<u8> {
     Key::new(PAUSED).namespace(ns).id(id).done()
 }
 
+fn of_message(first: u8, ns: NamespaceId, tag: MessageTag) -> Vec<u8> {
+    Key::new(first).namespace(ns).u32(tag.queue.0).u8(tag.urgency).u64(tag.place.0).done()
+}
+
+pub(crate) fn message(ns: NamespaceId, tag: MessageTag) -> Vec<u8> {
+    of_message(MESSAGE, ns, tag)
+}
+
+pub(crate) fn returns(ns: NamespaceId, tag: MessageTag) -> Vec<u8> {
+    of_message(RETURNS, ns, tag)
+}
+
+pub(crate) fn message_lease(ns: NamespaceId, tag: MessageTag) -> Vec<u8> {
+    of_message(MESSAGE_LEASE, ns, tag)
+}
+
+/// What the keys of one lane of messages begin with.
+pub(crate) fn message_lane(ns: NamespaceId, queue: QueueId, urgency: u8) -> Vec<u8> {
+    Key::new(MESSAGE).namespace(ns).u32(queue.0).u8(urgency).done()
+}
+
+/// What keys of one sort begin with that are of one queue.
+pub(crate) fn of_queue(first: u8, ns: NamespaceId, queue: QueueId) -> Vec<u8> {
+    Key::new(first).namespace(ns).u32(queue.0).done()
+}
+
+pub(crate) fn exchange(id: ExchangeId) -> Vec<u8> {
+    Key::new(EXCHANGE).u32(id.0).done()
+}
+
+impl Key {
+    fn destination(self, to: Destination) -> Self {
+        match to {
+            Destination::Queue { id } => self.u8(1).u32(id.0),
+            Destination::Exchange { id } => self.u8(2).u32(id.0),
+        }
+    }
+
+    fn value(mut self, value: &impl Wire) -> Self {
+        value.put(&mut self.0);
+        self
+    }
+}
+
+/// What keys of bindings begin with that lead from an exchange.
+pub(crate) fn bindings_from(ns: NamespaceId, source: ExchangeId) -> Key {
+    Key::new(BINDING).namespace(ns).u32(source.0)
+}
+
+/// What keys of bindings begin with that lead somewhere.
+pub(crate) fn bindings_to(ns: NamespaceId, to: Destination) -> Key {
+    Key::new(BINDING_TO).namespace(ns).destination(to)
+}
+
+pub(crate) fn binding(ns: NamespaceId, binding: &Binding) -> Vec<u8> {
+    bindings_from(ns, binding.source).destination(binding.destination).value(binding).done()
+}
+
+pub(crate) fn binding_to(ns: NamespaceId, binding: &Binding) -> Vec<u8> {
+    bindings_to(ns, binding.destination).u32(binding.source.0).value(binding).done()
+}
+
+pub(crate) fn emptying(ns: NamespaceId, what: Destination) -> Vec<u8> {
+    Key::new(EMPTYING).namespace(ns).destination(what).done()
+}
+
 /// The 16 bytes of a job id that begin at `at`.
 pub(crate) fn id_at(key: &[u8], at: usize) -> Option<JobId> {
     key.get(at..at + 16)?.try_into().ok().map(JobId)
@@ -310,6 +397,13 @@ mod tests {
             NAMESPACE_KEPT,
             PAUSED,
             QUEUE_NAME,
+            MESSAGE,
+            RETURNS,
+            MESSAGE_LEASE,
+            EXCHANGE,
+            BINDING,
+            BINDING_TO,
+            EMPTYING,
         ];
         assert_eq!(named, used);
     }

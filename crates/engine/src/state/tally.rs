@@ -32,6 +32,13 @@ impl Tally {
         }
     }
 
+    /// So many less.
+    pub(crate) fn take_many(&mut self, ns: NamespaceId, less: usize) {
+        for _ in 0..less {
+            self.take(ns);
+        }
+    }
+
     /// How many.
     pub(crate) fn of(&self, ns: NamespaceId) -> usize {
         self.0.get(&ns).copied().unwrap_or(0)

@@ -11,6 +11,7 @@ use crate::effect::CloseReason;
 use crate::ids::{JobId, NamespaceId, TimeMs};
 use crate::job::Decision;
 use crate::map::OrderedMap;
+use crate::message::MessageCommand;
 use crate::moment::Moment;
 use crate::queue::{Queue, QueueSettings};
 use crate::record::Record;
@@ -68,6 +69,9 @@ impl<M: OrderedMap> Turn<M> {
                 | Command::ResumeSession { .. }
                 | Command::PutQueue { .. }
                 | Command::PauseQueue { paused: true, .. }
+                | Command::Messages(
+                    MessageCommand::DeclareQueue(_) | MessageCommand::DeclareExchange(_)
+                )
         );
         if !uses || !(self.state.limits.namespaces_on_first_use || name == DEFAULT_NAMESPACE) {
             return Err(Rejection::NamespaceUnknown { name: name.to_owned() });
@@ -131,11 +135,9 @@ impl<M: OrderedMap> Turn<M> {
             Command::AwaitJob { id, wait_ms } => {
                 return self.handle_await(ns, reply_to, id, wait_ms, moment);
             }
-            Command::Messages(_) => Err(Rejection::ValueRefused {
-                field: "command",
-                value: "of messages".to_owned(),
-                allowed: "none of these yet".to_owned(),
-            }),
+            Command::Messages(command) => {
+                return self.handle_messages(ns, created, reply_to, command, moment);
+            }
             command => self.handle_admin(ns, command, moment),
         };
         self.reply(reply_to, answer.unwrap_or_else(Answer::Rejected));
@@ -348,6 +350,7 @@ impl<M: OrderedMap> Turn<M> {
             let (value, allowed) = ("0".to_owned(), "at least 1".to_owned());
             return Err(Rejection::ValueRefused { field: "max_attempts", value, allowed });
         }
+        self.state.check_holds_jobs(ns, name)?;
         Ok(match self.state.queues.named(ns, name) {
             Some(known) if known.settings == settings => Vec::new(),
             Some(known) => vec![Record::QueueChanged { id: known.id, settings }],
@@ -369,6 +372,7 @@ impl<M: OrderedMap> Turn<M> {
             let settings = QueueSettings { paused, ..QueueSettings::DEFAULT };
             return self.decide_put_queue(ns, name, settings);
         };
+        self.state.check_holds_jobs(ns, name)?;
         let settings = QueueSettings { paused, ..known.settings.clone() };
         let changed = known.settings != settings;
         Ok(changed.then_some(Record::QueueChanged { id: known.id, settings }).into_iter().collect())
@@ -376,6 +380,11 @@ impl<M: OrderedMap> Turn<M> {
 
     fn handle_delete_queue(&mut self, ns: NamespaceId, name: &str) -> Result<Answer, Rejection> {
         let queue = self.queue(ns, name)?;
+        if queue.settings.messages.is_some() {
+            let only = (true, true);
+            let deleted = self.delete_message_queue(ns, name, None, only);
+            return deleted.map(|_| Answer::QueueDeleted);
+        }
         let (id, backlog, dead) = (queue.id, queue.counts.backlog(), queue.counts.dead);
         if backlog + dead > 0 {
             let queue = name.to_owned();
@@ -411,7 +420,10 @@ impl<M: OrderedMap> Turn<M> {
         let mut unconsumed = self.demand.without(ns, name, kinds, looks);
         unconsumed.sort_unstable();
         unconsumed.truncate(KINDS_TOLD_MAX);
-        self.state.queue_view(queue, (self.demand.of(ns, name), unconsumed), now)
+        let messages = queue.settings.messages.is_some();
+        let messages = messages.then(|| Box::new(self.message_view(queue)));
+        let view = self.state.queue_view(queue, (self.demand.of(ns, name), unconsumed), now);
+        QueueView { messages, ..view }
     }
 
     fn list_queues(

@@ -94,6 +94,7 @@ impl<M: OrderedMap> Recovery<M> {
         self.position = position;
         self.state.ended_jobs.clear();
         self.state.fresh_queues.clear();
+        self.state.messages.fresh.clear();
         if position.0 - self.sealed.0 >= ENTRIES_PER_GROUP {
             self.seal();
         }
@@ -130,12 +131,15 @@ impl<M: OrderedMap> Recovery<M> {
         let Self { mut state, position, .. } = self;
         state.mono = clock.mono;
         state.renew_leases();
+        state.renew_message_leases();
         state.touch_sessions();
         let mut turn = Turn::new(state, position, clock);
         let at = turn.begin(clock).at;
         turn.state.come_due(at, usize::MAX);
         let epoch = Epoch(turn.state.meta.epoch.0 + 1);
         turn.record(Record::EpochStarted { epoch });
+        turn.state.messages.floor = turn.state.meta.next_place;
+        turn.end_what_is_not_durable();
         for name in namespaces {
             if !turn.state.namespace_names.contains_key(*name) {
                 let id = turn.state.meta.next_namespace;

@@ -7,6 +7,7 @@ mod costs;
 mod entries;
 mod follow_ups;
 mod idle_queues;
+mod messages;
 mod once;
 mod pause;
 mod queueing;
@@ -44,6 +45,8 @@ struct Shard {
     /// To which consumer, in order.
     delivered: Vec<(u64, Vec<Delivery>)>,
     closed: Vec<(u64, CloseReason)>,
+    /// Messages, to which consumer, in order.
+    messages: Vec<(u64, crate::MessageDelivery)>,
     clock: Clock,
     next_reply: u64,
 }
@@ -63,7 +66,9 @@ impl Shard {
         let journal = journal.to_vec();
         let answers = BTreeMap::new();
         let (delivered, closed) = (Vec::new(), Vec::new());
-        let mut shard = Self { turn, journal, answers, delivered, closed, clock, next_reply: 1 };
+        let (next_reply, messages) = (1, Vec::new());
+        let mut shard =
+            Self { turn, journal, answers, delivered, closed, messages, clock, next_reply };
         shard.flush();
         shard
     }
@@ -93,6 +98,9 @@ impl Shard {
                     assert!(before.is_none(), "answered twice");
                 }
                 Effect::Deliver { consumer, jobs } => self.delivered.push((consumer.0, jobs)),
+                Effect::DeliverMessages { consumer, messages } => {
+                    self.messages.extend(messages.into_iter().map(|it| (consumer.0, it)));
+                }
                 Effect::Close { consumer, reason } => self.closed.push((consumer.0, reason)),
             }
         }

@@ -38,7 +38,9 @@ impl<M: OrderedMap> Turn<M> {
             self.record_all(self.state.decide_slice(moment));
         }
         self.state.fresh_queues.append(&mut self.deferred);
+        self.tick_messages(moment);
         self.dispatch(moment);
+        self.dispatch_messages(moment);
         self.answer_overdue(moment);
         self.forget_sessions(moment);
         self.forget_idle_queues(moment);
@@ -91,6 +93,7 @@ impl<M: OrderedMap> Turn<M> {
                 Answer::Leased { jobs: Vec::new(), settled: consumer.settled }
             }
             Target::End(ns, id) => self.job_answer(ns, id, moment.at),
+            Target::Messages => return self.answer_waiting_for_messages(reply_to),
         };
         self.reply(reply_to, answer);
     }
@@ -134,6 +137,7 @@ impl<M: OrderedMap> Turn<M> {
             || !self.deferred.is_empty()
             || !self.slices.is_empty()
             || !self.untold.is_empty()
+            || self.messages_go_on()
             || (self.stopping && self.waiters.len() > 0);
         if goes_on || (!self.stopping && operating()) {
             return Some(0);
@@ -142,8 +146,13 @@ impl<M: OrderedMap> Turn<M> {
         let lease = self.state.lease_ends.first().map(|(expires, _, _)| expires.plus(1).0);
         let waiter = self.waiters.next_deadline().map(|deadline| deadline.0);
         let look = self.next_look_at_queues().map(|at| at.0);
-        let by_mono =
-            lease.into_iter().chain(waiter).chain(look).map(|at| at.saturating_sub(mono.0));
+        let message = self.state.messages.lease_ends.first().map(|(end, _)| end.plus(1).0);
+        let by_mono = lease
+            .into_iter()
+            .chain(waiter)
+            .chain(look)
+            .chain(message)
+            .map(|at| at.saturating_sub(mono.0));
         let timer = self.state.timers.first(&self.state).map(TimeMs);
         // What is yet to be put forward is so whether anybody waits or not.
         let takes = self.may_grant() && self.consumers.any_in_line();

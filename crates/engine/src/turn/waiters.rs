@@ -31,6 +31,8 @@ pub(super) enum Target {
     Work,
     /// The end of a job.
     End(NamespaceId, JobId),
+    /// Messages: it is among those who take them.
+    Messages,
 }
 
 impl Waiters {

@@ -1,0 +1,127 @@
+//! What was deleted goes bit by bit: messages of queues, bindings of queues and exchanges. The names
+//! are free at once.
+
+use std::ops::ControlFlow;
+
+use bytes::Bytes;
+
+use super::state::{binding_of, slot_at, stored_of};
+use super::{Destination, MessageEnd};
+use crate::ids::{NamespaceId, Place, QueueId};
+use crate::map::OrderedMap;
+use crate::record::Record;
+use crate::state::{State, keys};
+
+/// What a purge has come to.
+#[derive(Debug)]
+pub(crate) struct PurgeSlice {
+    /// The record, where any message goes.
+    pub(crate) record: Option<Record>,
+    /// How many go.
+    pub(crate) messages: u64,
+    /// Where the next slice begins; none at the end.
+    pub(crate) next: Option<Vec<u8>>,
+}
+
+impl<M: OrderedMap> State<M> {
+    /// The next slice of something that empties.
+    pub(crate) fn decide_emptying(&self) -> Vec<Record> {
+        match self.messages.emptying.first() {
+            Some((ns, what)) => self.emptying_slice(*ns, *what),
+            None => Vec::new(),
+        }
+    }
+
+    /// The next slice of what was deleted.
+    pub(crate) fn emptying_slice(&self, ns: NamespaceId, what: Destination) -> Vec<Record> {
+        let most = 4 * self.limits.slice_items_max;
+        let bindings = self.bindings_to_remove(ns, what, most);
+        if !bindings.is_empty() {
+            return self.unbinding(ns, bindings);
+        }
+        let mut gone = Vec::new();
+        if let Destination::Queue { id } = what {
+            for first in [keys::MESSAGE, keys::RETURNS, keys::MESSAGE_LEASE] {
+                self.keys_of(&keys::of_queue(first, ns, id), most, &mut gone);
+            }
+        }
+        if gone.len() < most {
+            return Vec::from_iter(
+                (!gone.is_empty())
+                    .then_some(Record::LeftoversRemoved { keys: gone })
+                    .into_iter()
+                    .chain([Record::Emptied { namespace: ns, what }]),
+            );
+        }
+        vec![Record::LeftoversRemoved { keys: gone }]
+    }
+
+    fn keys_of(&self, prefix: &[u8], most: usize, keys: &mut Vec<Bytes>) {
+        if keys.len() >= most {
+            return;
+        }
+        self.scan(prefix, &keys::after_prefix(prefix), &mut |key, _| {
+            keys.push(Bytes::copy_from_slice(key));
+            if keys.len() < most { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        });
+    }
+
+    /// Bindings that lead from or to something that was deleted.
+    fn bindings_to_remove(
+        &self,
+        ns: NamespaceId,
+        what: Destination,
+        most: usize,
+    ) -> Vec<super::Binding> {
+        let mut found = Vec::new();
+        let mut prefixes = vec![keys::bindings_to(ns, what).done()];
+        if let Destination::Exchange { id } = what {
+            prefixes.push(keys::bindings_from(ns, id).done());
+        }
+        for prefix in prefixes {
+            self.scan(&prefix, &keys::after_prefix(&prefix), &mut |key, _| {
+                if found.len() >= most {
+                    return ControlFlow::Break(());
+                }
+                let (_, binding) = binding_of(key);
+                // From itself to itself it stands in both.
+                if !found.contains(&binding) {
+                    found.push(binding);
+                }
+                ControlFlow::Continue(())
+            });
+        }
+        found
+    }
+
+    /// The next slice of a purge: messages that entered before `upper` and are with nobody.
+    pub(crate) fn decide_purge(
+        &self,
+        (ns, queue): (NamespaceId, QueueId),
+        from: &[u8],
+        upper: Place,
+    ) -> PurgeSlice {
+        let most = 4 * self.limits.slice_items_max;
+        let shelf = self.messages.shelves.get(&queue);
+        let to = keys::after_prefix(&keys::of_queue(keys::MESSAGE, ns, queue));
+        let (mut entries, mut bytes, mut looked, mut next) = (Vec::new(), 0, 0, None);
+        self.scan(from, &to, &mut |key, value| {
+            if looked >= most {
+                next = Some(key.to_vec());
+                return ControlFlow::Break(());
+            }
+            looked += 1;
+            let slot = slot_at(key);
+            let held = shelf.is_some_and(|shelf| shelf.unsettled.contains_key(&slot));
+            if slot.1 < upper && !held {
+                entries.push(slot);
+                bytes += stored_of(key, value).message.body.len() as u64;
+            }
+            ControlFlow::Continue(())
+        });
+        let messages = entries.len() as u64;
+        let end = MessageEnd::Purged;
+        let record = Record::MessagesEnded { namespace: ns, queue, entries, bytes, end };
+        PurgeSlice { record: (messages > 0).then_some(record), messages, next }
+    }
+}

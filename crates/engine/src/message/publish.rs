@@ -1,0 +1,129 @@
+//! Publishing: which queues a message enters, found by following exchanges and their bindings.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::declare::check_routing_key;
+use super::exchanges::DEFAULT_EXCHANGE;
+use super::{Destination, Exchange, HeaderValue, Message, NewEntry, PublishMessage, Published};
+use crate::bounds::check_size;
+use crate::ids::{NamespaceId, QueueId};
+use crate::map::OrderedMap;
+use crate::moment::Moment;
+use crate::record::Record;
+use crate::rejection::Rejection;
+use crate::state::State;
+
+/// Routing keys that one message has at most, beside its first.
+const FURTHER_KEYS_MAX: usize = 255;
+
+/// Bytes of a message's properties.
+const PROPERTY_BYTES_MAX: u64 = 128 << 10;
+
+/// Queues that one message enters at most.
+const QUEUES_MAX: usize = 10_000;
+
+impl<M: OrderedMap> State<M> {
+    /// What publishing a message comes to, and the record where any queue takes it.
+    pub(crate) fn decide_publish(
+        &self,
+        ns: NamespaceId,
+        command: &PublishMessage,
+        moment: Moment,
+    ) -> Result<(Option<Record>, Published), Rejection> {
+        let exchange = self.exchange(ns, &command.exchange)?;
+        if exchange.internal {
+            return Err(Rejection::ExchangeInternal { exchange: exchange.name.clone() });
+        }
+        check_routing_key(&command.routing_key)?;
+        let further = &command.further_keys;
+        if further.len() > FURTHER_KEYS_MAX {
+            let (value, allowed) = (further.len().to_string(), FURTHER_KEYS_MAX.to_string());
+            return Err(Rejection::ValueRefused { field: "further_keys", value, allowed });
+        }
+        further.iter().try_for_each(|key| check_routing_key(key))?;
+        check_size("body", command.body.len(), self.limits.message_bytes_max)?;
+        check_size("properties", command.properties.len(), PROPERTY_BYTES_MAX)?;
+        let keys: Vec<&str> =
+            std::iter::once(&command.routing_key).chain(further).map(String::as_str).collect();
+        let queues = self.route(ns, exchange, &keys, &command.headers)?;
+        if queues.is_empty() {
+            return Ok((None, Published::Unroutable));
+        }
+        let routed = Published::Routed { queues: queues.len() };
+        let message = Message {
+            exchange: command.exchange.clone(),
+            routing_key: command.routing_key.clone(),
+            further_keys: further.clone(),
+            priority: command.priority,
+            persistent: command.persistent,
+            ttl_ms: command.ttl_ms,
+            published_at: moment.at,
+            properties: command.properties.clone(),
+            body: command.body.clone(),
+            deaths: Vec::new(),
+        };
+        let entries = queues.into_iter().map(|queue| self.new_entry(queue, &message)).collect();
+        let (place, message) = (self.meta.next_place, Box::new(message));
+        let record = Record::MessagePublished { namespace: ns, place, message, entries };
+        Ok((Some(record), routed))
+    }
+
+    fn new_entry(&self, queue: QueueId, message: &Message) -> NewEntry {
+        let settings = self.queues.get(queue).and_then(|queue| queue.settings.messages.as_deref());
+        let most = settings.and_then(|settings| settings.max_priority).unwrap_or(0);
+        let urgency = u8::MAX - message.priority.min(most);
+        NewEntry { queue, urgency, expires_at: None }
+    }
+
+    /// The queues that a message reaches from an exchange with any of its keys.
+    fn route(
+        &self,
+        ns: NamespaceId,
+        from: Arc<Exchange>,
+        keys: &[&str],
+        headers: &[(String, HeaderValue)],
+    ) -> Result<BTreeSet<QueueId>, Rejection> {
+        let (mut queues, mut seen) = (BTreeSet::new(), BTreeSet::from([from.id]));
+        let mut open = vec![from];
+        while let Some(exchange) = open.pop() {
+            let mut next = Vec::new();
+            let mut found = false;
+            if exchange.id == DEFAULT_EXCHANGE {
+                for key in keys {
+                    match self.message_queue(ns, key) {
+                        Ok((queue, _)) => drop(queues.insert(queue.id)),
+                        Err(Rejection::QueueUnknown { .. }) => {}
+                        Err(other) => return Err(other),
+                    }
+                }
+                continue;
+            }
+            let mut reach = |to: Destination| match to {
+                Destination::Queue { id } if self.queues.get(id).is_some() => {
+                    found = true;
+                    queues.insert(id);
+                }
+                Destination::Exchange { id } => {
+                    if let Some(exchange) = self.messages.exchanges.get(ns, id) {
+                        found = true;
+                        next.push(exchange);
+                    }
+                }
+                Destination::Queue { .. } => {}
+            };
+            if let Some(router) = self.messages.exchanges.router(ns, exchange.id) {
+                keys.iter().for_each(|key| router.route(key, headers, &mut reach));
+            }
+            if !found && let Some(alternate) = &exchange.alternate {
+                next.extend(self.messages.exchanges.named(ns, alternate));
+            }
+            open.extend(next.into_iter().filter(|exchange| seen.insert(exchange.id)));
+        }
+        if queues.len() > QUEUES_MAX {
+            let (value, allowed) = (queues.len().to_string(), format!("at most {QUEUES_MAX}"));
+            return Err(Rejection::ValueRefused { field: "queues", value, allowed });
+        }
+        Ok(queues)
+    }
+}

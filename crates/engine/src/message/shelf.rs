@@ -1,0 +1,247 @@
+//! What memory knows of the messages of one queue: how far each lane was read, who has what, and what
+//! came back. Waiting messages stand in the tree; only while somebody consumes are some of them
+//! kept here, so that what is consumed at once is not read again. Nothing here is a record's fact
+//! but the messages that were taken for a time.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use super::{Message, Slot};
+use crate::command::ConsumerId;
+use crate::ids::{ConnectionId, MonoMs, Place, TimeMs, Token};
+use crate::wire::wire_struct;
+
+wire_struct! {
+    /// A message as it stands under its key.
+    pub(crate) struct Stored {
+        /// From when on it is not delivered any more.
+        pub(crate) expires_at: Option<TimeMs> = 1,
+        /// The message.
+        pub(crate) message: Arc<Message>,
+    }
+}
+
+wire_struct! {
+    /// That a message was taken for a time.
+    pub(crate) struct MessageLease {
+        /// What it is settled with.
+        pub(crate) token: Token,
+        /// For how long.
+        pub(crate) lease_ms: u64,
+    }
+}
+
+/// Who has a message.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Holder {
+    /// A connection, over one of its consumers or asking for one message.
+    Connection(ConnectionId, Option<ConsumerId>),
+    /// Whoever shows the token, until then.
+    Lease { token: Token, lease_ms: u64, expires: MonoMs },
+}
+
+/// A message that is with a consumer.
+#[derive(Clone, Debug)]
+pub(crate) struct Held {
+    pub(crate) holder: Holder,
+    /// Bytes of its body.
+    pub(crate) bytes: u64,
+}
+
+impl Held {
+    /// Whether it was taken for a time.
+    pub(crate) fn is_leased(&self) -> bool {
+        matches!(self.holder, Holder::Lease { .. })
+    }
+}
+
+/// Messages that one lane keeps in memory, and bytes of their bodies, at most.
+const YOUNG_MAX: usize = 512;
+const YOUNG_BYTES_MAX: usize = 256 << 10;
+
+/// Bytes that all lanes of a shard keep in memory, at most.
+pub(crate) const YOUNG_BYTES_TOTAL: usize = 16 << 20;
+
+/// Beside its body, what a message in memory takes, about.
+const MESSAGE_BYTES: usize = 256;
+
+/// What a message takes of the memory for young ones.
+pub(crate) fn weight(stored: &Stored) -> usize {
+    MESSAGE_BYTES + stored.message.body.len() + stored.message.properties.len()
+}
+
+/// The messages of one priority that were not taken yet.
+#[derive(Debug)]
+pub(crate) struct Lane {
+    /// Those up to here were taken.
+    pub(crate) read: Place,
+    /// What follows.
+    young: VecDeque<(Place, Arc<Stored>)>,
+    /// Bytes that these take.
+    bytes: usize,
+    /// More follow in the tree.
+    pub(crate) more: bool,
+}
+
+/// Where the next message of a queue is found.
+#[derive(Debug)]
+pub(crate) enum Next {
+    /// It came back, and stands in the tree.
+    Returned(Slot),
+    /// It is the first of that lane, and in memory.
+    Young(u8),
+    /// It is to be read of that lane, if there is any.
+    Unread(u8),
+}
+
+/// One queue.
+#[derive(Debug, Default)]
+pub(crate) struct Shelf {
+    lanes: BTreeMap<u8, Lane>,
+    /// Taken and given back.
+    returned: BTreeSet<Slot>,
+    pub(crate) unsettled: BTreeMap<Slot, Held>,
+    /// New messages are kept in memory: somebody takes them.
+    pub(crate) consumed: bool,
+    /// Of some messages it is known how often they came back.
+    pub(crate) has_returns: bool,
+}
+
+impl Shelf {
+    /// Finds a lane when a shard starts: all of it is yet to be read.
+    pub(crate) fn load_lane(&mut self, urgency: u8, first: Place) {
+        let read = Place(first.0.saturating_sub(1));
+        self.lanes.insert(urgency, Lane { read, young: VecDeque::new(), bytes: 0, more: true });
+    }
+
+    /// A message enters at the end of its lane. Answers how many bytes more are in memory.
+    pub(crate) fn push(&mut self, slot: Slot, stored: &Arc<Stored>, room: usize) -> usize {
+        let (urgency, place) = slot;
+        let read = Place(place.0.saturating_sub(1));
+        let new = || Lane { read, young: VecDeque::new(), bytes: 0, more: false };
+        let lane = self.lanes.entry(urgency).or_insert_with(new);
+        let weight = weight(stored);
+        let fits = lane.young.len() < YOUNG_MAX && lane.bytes + weight <= YOUNG_BYTES_MAX;
+        if lane.more || !self.consumed || !fits || weight > room {
+            lane.more = true;
+            return 0;
+        }
+        lane.young.push_back((place, Arc::clone(stored)));
+        lane.bytes += weight;
+        weight
+    }
+
+    /// Where the next message is.
+    pub(crate) fn next(&self) -> Option<Next> {
+        let lane = self.lanes.iter().find(|(_, lane)| !lane.young.is_empty() || lane.more);
+        match (self.returned.first(), lane) {
+            // What came back of a lane stands before what was not taken of it.
+            (Some(slot), Some((urgency, _))) if slot.0 <= *urgency => Some(Next::Returned(*slot)),
+            (Some(slot), None) => Some(Next::Returned(*slot)),
+            (_, Some((urgency, lane))) if lane.young.is_empty() => Some(Next::Unread(*urgency)),
+            (_, Some((urgency, _))) => Some(Next::Young(*urgency)),
+            (None, None) => None,
+        }
+    }
+
+    /// Takes the first message that memory holds of a lane. Answers what it weighed, too.
+    pub(crate) fn take_young(&mut self, urgency: u8) -> Option<(Slot, Arc<Stored>, usize)> {
+        let lane = self.lanes.get_mut(&urgency)?;
+        let (place, stored) = lane.young.pop_front()?;
+        let weight = weight(&stored);
+        lane.bytes -= weight;
+        lane.read = place;
+        if lane.young.is_empty() && !lane.more {
+            self.lanes.remove(&urgency);
+        }
+        Some(((urgency, place), stored, weight))
+    }
+
+    /// Takes a message that came back.
+    pub(crate) fn take_returned(&mut self, slot: Slot) {
+        self.returned.remove(&slot);
+    }
+
+    pub(crate) fn lane(&self, urgency: u8) -> Option<&Lane> {
+        self.lanes.get(&urgency)
+    }
+
+    /// Gives a lane of which nothing is in memory what follows in the tree; `more` where others
+    /// follow that. Answers how many bytes more are in memory.
+    pub(crate) fn refill(
+        &mut self,
+        urgency: u8,
+        entries: Vec<(Place, Arc<Stored>)>,
+        more: bool,
+    ) -> usize {
+        let Some(lane) = self.lanes.get_mut(&urgency) else { return 0 };
+        lane.more = more;
+        lane.bytes = entries.iter().map(|(_, stored)| weight(stored)).sum();
+        lane.young = entries.into();
+        let bytes = lane.bytes;
+        if lane.young.is_empty() && !more {
+            self.lanes.remove(&urgency);
+        }
+        bytes
+    }
+
+    /// Nobody takes from the queue any more: nothing of it stays in memory. Answers how many bytes
+    /// less there are.
+    pub(crate) fn forget_young(&mut self) -> usize {
+        self.consumed = false;
+        let mut bytes = 0;
+        for lane in self.lanes.values_mut().filter(|lane| !lane.young.is_empty()) {
+            bytes += std::mem::take(&mut lane.bytes);
+            lane.young = VecDeque::new();
+            lane.more = true;
+        }
+        bytes
+    }
+
+    /// Bytes of it in memory.
+    pub(crate) fn young_bytes(&self) -> usize {
+        self.lanes.values().map(|lane| lane.bytes).sum()
+    }
+
+    /// A message is with somebody no longer and stands where it stood. Where its lane was not read
+    /// up to there, as after a start, it is found there.
+    pub(crate) fn give_back(&mut self, slot: Slot) -> Option<Held> {
+        let held = self.unsettled.remove(&slot);
+        let unread = self.lanes.get(&slot.0).is_some_and(|lane| lane.read < slot.1);
+        if !unread {
+            self.returned.insert(slot);
+        }
+        held
+    }
+
+    /// A message is gone. Who had it, and how many bytes less are in memory.
+    pub(crate) fn remove(&mut self, slot: Slot) -> (Option<Held>, usize) {
+        if let Some(held) = self.unsettled.remove(&slot) {
+            return (Some(held), 0);
+        }
+        if self.returned.remove(&slot) {
+            return (None, 0);
+        }
+        let Some(lane) = self.lanes.get_mut(&slot.0) else { return (None, 0) };
+        let mut bytes = 0;
+        if let Ok(at) = lane.young.binary_search_by_key(&slot.1, |(place, _)| *place)
+            && let Some((_, stored)) = lane.young.remove(at)
+        {
+            bytes = weight(&stored);
+            lane.bytes -= bytes;
+        }
+        if lane.young.is_empty() && !lane.more {
+            self.lanes.remove(&slot.0);
+        }
+        (None, bytes)
+    }
+
+    /// Whether memory has to know of the queue.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.lanes.is_empty()
+            && self.returned.is_empty()
+            && self.unsettled.is_empty()
+            && !self.consumed
+            && !self.has_returns
+    }
+}

@@ -1,0 +1,286 @@
+//! What memory holds of exchanges and messages, how it is read when a shard starts, and reading on in
+//! the tree.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::exchanges::Exchanges;
+use super::shelf::{Held, Holder, MessageLease, Next, Shelf, Stored, YOUNG_BYTES_TOTAL, weight};
+use super::{Binding, Destination, Exchange, MessageTag, Slot};
+use crate::ids::{ExchangeId, MonoMs, NamespaceId, Place, QueueId};
+use crate::map::OrderedMap;
+use crate::state::{State, keys};
+use crate::wire::Wire;
+
+/// Messages that are read of a lane at a time, and bytes of them after which no more are.
+const READ_MAX: usize = 64;
+const READ_BYTES_MAX: usize = 256 << 10;
+
+/// The part of a shard's memory that is about messages.
+#[derive(Debug, Default)]
+pub(crate) struct Messages {
+    pub(crate) exchanges: Exchanges,
+    /// Of queues that hold messages or are consumed.
+    pub(crate) shelves: BTreeMap<QueueId, Shelf>,
+    /// What was deleted and is not empty yet.
+    pub(crate) emptying: BTreeSet<(NamespaceId, Destination)>,
+    /// Volatile: queues that may have something to hand out.
+    pub(crate) fresh: BTreeSet<QueueId>,
+    /// When messages go back that were taken for a time.
+    pub(crate) lease_ends: BTreeSet<(MonoMs, MessageTag)>,
+    /// Bytes of messages in memory.
+    pub(crate) young_bytes: usize,
+    /// Messages that entered before may have been delivered in an earlier life of the shard.
+    pub(crate) floor: Place,
+}
+
+impl Messages {
+    pub(crate) fn shelf(&mut self, queue: QueueId) -> &mut Shelf {
+        self.shelves.entry(queue).or_default()
+    }
+
+    /// Forgets a queue that memory need not know of.
+    pub(crate) fn tidy(&mut self, queue: QueueId) {
+        if self.shelves.get(&queue).is_some_and(Shelf::is_idle) {
+            self.shelves.remove(&queue);
+        }
+    }
+
+    /// Messages of a queue that are with consumers.
+    pub(crate) fn unsettled(&self, queue: QueueId) -> u64 {
+        self.shelves.get(&queue).map_or(0, |shelf| shelf.unsettled.len() as u64)
+    }
+
+    /// Forgets all of a queue.
+    pub(crate) fn drop_shelf(&mut self, queue: QueueId) {
+        let Some(shelf) = self.shelves.remove(&queue) else { return };
+        self.young_bytes -= shelf.young_bytes();
+        for (slot, held) in &shelf.unsettled {
+            self.forget_end(MessageTag::of(queue, *slot), held);
+        }
+        self.fresh.remove(&queue);
+    }
+
+    /// A message is with nobody any more.
+    pub(crate) fn forget_end(&mut self, tag: MessageTag, held: &Held) {
+        if let Holder::Lease { expires, .. } = held.holder {
+            self.lease_ends.remove(&(expires, tag));
+        }
+    }
+}
+
+impl<M: OrderedMap> State<M> {
+    /// Messages of a queue that wait.
+    pub(crate) fn ready_messages(&self, queue: QueueId) -> u64 {
+        let held = self.messages.unsettled(queue);
+        self.queues.get(queue).map_or(0, |queue| queue.counts.messages.saturating_sub(held))
+    }
+
+    /// Takes the next message of a queue off its shelf. Whoever calls it says who has it then, or
+    /// that it is gone.
+    pub(crate) fn take_message(
+        &mut self,
+        ns: NamespaceId,
+        queue: QueueId,
+    ) -> Option<(MessageTag, Arc<Stored>, bool)> {
+        loop {
+            let shelf = self.messages.shelves.get_mut(&queue)?;
+            match shelf.next()? {
+                Next::Returned(slot) => {
+                    shelf.take_returned(slot);
+                    let tag = MessageTag::of(queue, slot);
+                    let stored = self.stored(ns, tag).expect("what came back stands in the tree");
+                    return Some((tag, Arc::new(stored), true));
+                }
+                Next::Young(urgency) => {
+                    let (slot, stored, bytes) = shelf.take_young(urgency)?;
+                    self.messages.young_bytes -= bytes;
+                    let again = slot.1 < self.messages.floor;
+                    return Some((MessageTag::of(queue, slot), stored, again));
+                }
+                Next::Unread(urgency) => self.read_lane(ns, queue, urgency),
+            }
+        }
+    }
+
+    /// The message of that tag, as it stands in the tree.
+    pub(crate) fn stored(&self, ns: NamespaceId, tag: MessageTag) -> Option<Stored> {
+        self.value(&keys::message(ns, tag))
+    }
+
+    /// How often a message came back.
+    pub(crate) fn returns(&self, ns: NamespaceId, tag: MessageTag) -> u32 {
+        let known = self.messages.shelves.get(&tag.queue).is_some_and(|shelf| shelf.has_returns);
+        known.then(|| self.value(&keys::returns(ns, tag))).flatten().unwrap_or(0)
+    }
+
+    fn read_lane(&mut self, ns: NamespaceId, queue: QueueId, urgency: u8) {
+        let Some(shelf) = self.messages.shelves.get(&queue) else { return };
+        let Some(lane) = shelf.lane(urgency) else { return };
+        let from = keys::after(&keys::message(ns, MessageTag { queue, urgency, place: lane.read }));
+        let to = keys::after_prefix(&keys::message_lane(ns, queue, urgency));
+        let (mut entries, mut bytes, mut more) = (Vec::new(), 0, false);
+        self.scan(&from, &to, &mut |key, value| {
+            if entries.len() >= READ_MAX || bytes >= READ_BYTES_MAX {
+                more = true;
+                return ControlFlow::Break(());
+            }
+            let place = place_at(key);
+            if !shelf.unsettled.contains_key(&(urgency, place)) {
+                let stored = stored_of(key, value);
+                bytes += weight(&stored);
+                entries.push((place, Arc::new(stored)));
+            }
+            ControlFlow::Continue(())
+        });
+        if let Some(shelf) = self.messages.shelves.get_mut(&queue) {
+            self.messages.young_bytes += shelf.refill(urgency, entries, more);
+        }
+    }
+
+    /// Bytes that messages of a queue may still take in memory.
+    pub(super) fn young_room(&self) -> usize {
+        YOUNG_BYTES_TOTAL.saturating_sub(self.messages.young_bytes)
+    }
+
+    /// Somebody takes from a queue, or nobody does any more.
+    pub(crate) fn set_consumed(&mut self, queue: QueueId, consumed: bool) {
+        let shelf = self.messages.shelf(queue);
+        if consumed {
+            shelf.consumed = true;
+        } else {
+            let bytes = shelf.forget_young();
+            self.messages.young_bytes -= bytes;
+            self.messages.tidy(queue);
+        }
+    }
+
+    /// Reads what memory holds of exchanges and messages, when a shard starts.
+    pub(crate) fn load_messages(&mut self) {
+        for (_, exchange) in self.each::<Exchange>(keys::EXCHANGE) {
+            self.messages.exchanges.insert(exchange);
+        }
+        let mut bindings = Vec::new();
+        self.scan(&[keys::BINDING], &[keys::BINDING + 1], &mut |key, _| {
+            bindings.push(binding_of(key));
+            ControlFlow::Continue(())
+        });
+        let mut emptying = BTreeSet::new();
+        self.scan(&[keys::EMPTYING], &[keys::EMPTYING + 1], &mut |key, _| {
+            emptying.insert(emptying_of(key));
+            ControlFlow::Continue(())
+        });
+        for (ns, binding) in bindings {
+            // What is bound to an exchange that was deleted leads nowhere.
+            if !emptying.contains(&(ns, Destination::Exchange { id: binding.source })) {
+                self.messages.exchanges.bind(ns, &binding);
+            }
+        }
+        self.messages.emptying = emptying;
+        let mut from = vec![keys::MESSAGE];
+        while let Some((key, _)) = self.first(&from, &[keys::MESSAGE + 1]) {
+            let (queue, urgency) = lane_at(&key);
+            if self.queues.get(queue).is_some() {
+                self.messages.shelf(queue).load_lane(urgency, place_at(&key));
+            }
+            from = keys::after_prefix(key.get(..10).unwrap_or(&key));
+        }
+        let mut from = vec![keys::RETURNS];
+        while let Some((key, _)) = self.first(&from, &[keys::RETURNS + 1]) {
+            let (queue, _) = lane_at(&key);
+            if self.queues.get(queue).is_some() {
+                self.messages.shelf(queue).has_returns = true;
+            }
+            from = keys::after_prefix(key.get(..9).unwrap_or(&key));
+        }
+        for (key, lease) in self.each::<MessageLease>(keys::MESSAGE_LEASE) {
+            let (queue, urgency) = lane_at(&key);
+            let tag = MessageTag { queue, urgency, place: place_at(&key) };
+            if let Some(ns) = self.queues.get(queue).map(|queue| queue.namespace) {
+                let stored = self.stored(ns, tag).expect("a lease is of a message that exists");
+                self.hold_leased(
+                    tag,
+                    lease.token,
+                    lease.lease_ms,
+                    stored.message.body.len() as u64,
+                );
+            }
+        }
+    }
+
+    /// Holds a message for whoever shows the token, from this instant of the clock that never steps.
+    pub(crate) fn hold_leased(
+        &mut self,
+        tag: MessageTag,
+        token: crate::ids::Token,
+        lease_ms: u64,
+        bytes: u64,
+    ) {
+        let expires = self.mono.plus(lease_ms);
+        let holder = Holder::Lease { token, lease_ms, expires };
+        self.messages.lease_ends.insert((expires, tag));
+        self.messages.shelf(tag.queue).unsettled.insert(tag.slot(), Held { holder, bytes });
+    }
+
+    /// What was taken for a time stands for as long once more.
+    pub(crate) fn renew_message_leases(&mut self) {
+        let ends = std::mem::take(&mut self.messages.lease_ends);
+        let mono = self.mono;
+        for (_, tag) in ends {
+            let shelf = self.messages.shelves.get_mut(&tag.queue);
+            let held = shelf.and_then(|shelf| shelf.unsettled.get_mut(&tag.slot()));
+            if let Some(Held { holder: Holder::Lease { lease_ms, expires, .. }, .. }) = held {
+                *expires = mono.plus(*lease_ms);
+                let end = (*expires, tag);
+                self.messages.lease_ends.insert(end);
+            }
+        }
+    }
+}
+
+/// The message that stands under a key.
+pub(crate) fn stored_of(key: &[u8], value: &Bytes) -> Stored {
+    Stored::from_bytes(value).unwrap_or_else(|error| panic!("key {key:02x?} in the state: {error}"))
+}
+
+/// The order of entry of the message under a key.
+pub(crate) fn place_at(key: &[u8]) -> Place {
+    let place = keys::u64_at(key, 10).map(Place);
+    place.unwrap_or_else(|| panic!("key {key:02x?} in the state is no message's"))
+}
+
+/// The queue and the lane of the message under a key.
+pub(crate) fn lane_at(key: &[u8]) -> (QueueId, u8) {
+    let lane = || Some((QueueId(keys::u32_at(key, 5)?), *key.get(9)?));
+    lane().unwrap_or_else(|| panic!("key {key:02x?} in the state is no message's"))
+}
+
+/// Where the message under a key stands in its queue.
+pub(crate) fn slot_at(key: &[u8]) -> Slot {
+    (lane_at(key).1, place_at(key))
+}
+
+/// The binding that a key of either index names.
+pub(crate) fn binding_of(key: &[u8]) -> (NamespaceId, Binding) {
+    let binding = || {
+        let ns = NamespaceId(keys::u32_at(key, 1)?);
+        Some((ns, Binding::from_bytes(&Bytes::copy_from_slice(key.get(14..)?)).ok()?))
+    };
+    binding().unwrap_or_else(|| panic!("key {key:02x?} in the state is no binding's"))
+}
+
+fn emptying_of(key: &[u8]) -> (NamespaceId, Destination) {
+    let found = || {
+        let (ns, id) = (NamespaceId(keys::u32_at(key, 1)?), keys::u32_at(key, 6)?);
+        let what = match key.get(5)? {
+            1 => Destination::Queue { id: QueueId(id) },
+            2 => Destination::Exchange { id: ExchangeId(id) },
+            _ => return None,
+        };
+        Some((ns, what))
+    };
+    found().unwrap_or_else(|| panic!("key {key:02x?} in the state is of nothing that empties"))
+}

@@ -1,0 +1,203 @@
+//! Handing messages to those who take them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::takers::MessageTaker;
+use crate::answer::Answer;
+use crate::command::{ConsumerId, ReplyTo};
+use crate::effect::Effect;
+use crate::ids::{ConnectionId, NamespaceId, QueueId, Token};
+use crate::map::OrderedMap;
+use crate::message::{
+    Held, Holder, LeaseMessages, MessageAnswer, MessageDelivery, MessageEnd, MessageTag, Stored,
+};
+use crate::moment::Moment;
+use crate::record::Record;
+use crate::turn::Turn;
+
+/// Messages that one turn hands out, and bytes of their bodies, before the rest follows with the
+/// next tick.
+const TURN_MESSAGES_MAX: usize = 2000;
+const TURN_BYTES_MAX: usize = 16 << 20;
+
+/// Messages that one request gets at most.
+pub(super) const LEASE_MESSAGES_MAX: usize = 1000;
+
+/// Where a lease is that nobody says the length of, in milliseconds.
+pub(super) const LEASE_MS_DEFAULT: u64 = 30_000;
+
+/// What is left of a turn.
+pub(super) struct Room {
+    messages: usize,
+    bytes: usize,
+}
+
+impl Room {
+    pub(super) const FULL: Self = Self { messages: TURN_MESSAGES_MAX, bytes: TURN_BYTES_MAX };
+
+    fn is_used_up(&self) -> bool {
+        self.messages == 0 || self.bytes == 0
+    }
+
+    fn take(&mut self, bytes: usize) {
+        self.messages = self.messages.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(bytes);
+    }
+}
+
+impl<M: OrderedMap> Turn<M> {
+    /// Hands out what there is for those who stand in line.
+    pub(in crate::turn) fn dispatch_messages(&mut self, moment: Moment) {
+        let mut room = Room::FULL;
+        while let Some(queue) = self.state.messages.fresh.pop_first() {
+            if self.stopping || self.takers.next_at(queue).is_none() {
+                continue;
+            }
+            if room.is_used_up() {
+                // The next tick goes on.
+                self.state.messages.fresh.insert(queue);
+                return;
+            }
+            self.dispatch_queue(queue, &mut room, moment);
+        }
+    }
+
+    fn dispatch_queue(&mut self, queue: QueueId, room: &mut Room, moment: Moment) {
+        let Some(ns) = self.state.queues.get(queue).map(|queue| queue.namespace) else { return };
+        let mut deliveries: BTreeMap<ConsumerId, Vec<MessageDelivery>> = BTreeMap::new();
+        let mut acked = Vec::new();
+        let mut bytes = 0;
+        while let Some(taker) = self.takers.next_at(queue) {
+            if room.is_used_up() {
+                self.state.messages.fresh.insert(queue);
+                break;
+            }
+            match taker {
+                MessageTaker::Once(reply_to) => {
+                    if !self.grants || !self.serve_request(ns, reply_to, room, moment) {
+                        break;
+                    }
+                }
+                MessageTaker::Consumer(id) => {
+                    let Some((tag, stored, again)) = self.state.take_message(ns, queue) else {
+                        break;
+                    };
+                    room.take(stored.message.body.len());
+                    let Some(consumer) = self.takers.consumer(id) else { break };
+                    let (connection, auto_ack) = (consumer.connection, consumer.auto_ack);
+                    let delivery = self.delivery(ns, tag, &stored, again);
+                    if auto_ack {
+                        acked.push(tag.slot());
+                        bytes += stored.message.body.len() as u64;
+                    } else {
+                        self.hold_for(connection, Some(id), tag, &stored);
+                    }
+                    self.takers.pay(id);
+                    deliveries.entry(id).or_default().push(delivery);
+                }
+            }
+        }
+        if !acked.is_empty() {
+            let (entries, end) = (acked, MessageEnd::Acked);
+            self.record(Record::MessagesEnded { namespace: ns, queue, entries, bytes, end });
+        }
+        for (consumer, messages) in deliveries {
+            self.new_effects.push(Effect::DeliverMessages { consumer, messages });
+        }
+    }
+
+    /// A connection has a message until it settles it.
+    pub(super) fn hold_for(
+        &mut self,
+        connection: ConnectionId,
+        consumer: Option<ConsumerId>,
+        tag: MessageTag,
+        stored: &Stored,
+    ) {
+        let holder = Holder::Connection(connection, consumer);
+        let held = Held { holder, bytes: stored.message.body.len() as u64 };
+        self.state.messages.shelf(tag.queue).unsettled.insert(tag.slot(), held);
+        self.takers.hold(connection, tag);
+    }
+
+    pub(super) fn delivery(
+        &self,
+        ns: NamespaceId,
+        tag: MessageTag,
+        stored: &Stored,
+        again: bool,
+    ) -> MessageDelivery {
+        let queue = self.state.queues.site(tag.queue).map(|(name, _)| Arc::clone(name));
+        let returns = self.state.returns(ns, tag);
+        MessageDelivery {
+            tag,
+            queue: queue.unwrap_or_else(|| "".into()),
+            redelivered: again || returns > 0,
+            returns,
+            message: Arc::clone(&stored.message),
+            lease: None,
+        }
+    }
+
+    /// Answers a request that waits, where there is something for it.
+    fn serve_request(
+        &mut self,
+        ns: NamespaceId,
+        reply_to: ReplyTo,
+        room: &mut Room,
+        moment: Moment,
+    ) -> bool {
+        let Some(request) = self.takers.request(reply_to) else { return false };
+        let (queue, command) = (request.queue, request.command.clone());
+        let messages = self.lease_messages(ns, queue, &command, room, moment);
+        if messages.is_empty() {
+            return false;
+        }
+        self.takers.stop_waiting(reply_to);
+        self.waiters.remove(reply_to);
+        self.note_takers(queue);
+        self.reply(reply_to, Answer::Messages(MessageAnswer::Leased(messages)));
+        true
+    }
+
+    /// Takes messages of a queue for a time, or for good.
+    pub(super) fn lease_messages(
+        &mut self,
+        ns: NamespaceId,
+        queue: QueueId,
+        command: &LeaseMessages,
+        room: &mut Room,
+        _moment: Moment,
+    ) -> Vec<MessageDelivery> {
+        let mut taken = Vec::new();
+        while taken.len() < command.max && !room.is_used_up() {
+            let Some((tag, stored, again)) = self.state.take_message(ns, queue) else { break };
+            room.take(stored.message.body.len());
+            taken.push((self.delivery(ns, tag, &stored, again), tag));
+        }
+        if taken.is_empty() {
+            return Vec::new();
+        }
+        let size = |delivery: &MessageDelivery| delivery.message.body.len() as u64;
+        if command.auto_ack {
+            let entries = taken.iter().map(|(_, tag)| tag.slot()).collect();
+            let bytes = taken.iter().map(|(delivery, _)| size(delivery)).sum();
+            let end = MessageEnd::Acked;
+            self.record(Record::MessagesEnded { namespace: ns, queue, entries, bytes, end });
+            return taken.into_iter().map(|(delivery, _)| delivery).collect();
+        }
+        let lease_ms = command.lease_ms.unwrap_or(LEASE_MS_DEFAULT);
+        let first = Token { epoch: self.state.meta.epoch, counter: self.state.meta.next_token };
+        let entries: Vec<_> =
+            taken.iter().map(|(delivery, tag)| (tag.slot(), size(delivery))).collect();
+        let token = first;
+        self.record(Record::MessagesLeased { namespace: ns, queue, token, lease_ms, entries });
+        let leased = taken.into_iter().enumerate().map(|(index, (mut delivery, _))| {
+            let counter = first.counter + index as u64;
+            delivery.lease = Some((Token { counter, ..first }, lease_ms));
+            delivery
+        });
+        leased.collect()
+    }
+}

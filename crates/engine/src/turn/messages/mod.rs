@@ -1,0 +1,450 @@
+//! Commands about messages, exchanges and their queues, one after the other: what each decides and
+//! how it is answered.
+
+mod dispatch;
+mod settle;
+mod takers;
+
+use dispatch::{LEASE_MESSAGES_MAX, Room};
+pub(super) use takers::MessageTakers;
+use takers::Purge;
+
+use super::Turn;
+use super::waiters::Target;
+use crate::answer::Answer;
+use crate::command::{ConsumerId, ReplyTo};
+use crate::effect::CloseReason;
+use crate::ids::{ConnectionId, NamespaceId, QueueId};
+use crate::map::OrderedMap;
+use crate::message::{
+    ConsumeMessages, DeclareExchange, DeclareQueue, Declared, Destination, LeaseMessages,
+    MessageAnswer, MessageCommand, MessageQueueView, PublishMessage,
+};
+use crate::moment::Moment;
+use crate::queue::Queue;
+use crate::record::Record;
+use crate::rejection::Rejection;
+use crate::state::keys;
+
+/// Exchanges in one answer at most.
+const EXCHANGES_PER_PAGE_MAX: usize = 1000;
+
+impl<M: OrderedMap> Turn<M> {
+    /// Carries out a command about messages.
+    pub(super) fn handle_messages(
+        &mut self,
+        ns: NamespaceId,
+        created: Option<Record>,
+        reply_to: ReplyTo,
+        command: MessageCommand,
+        moment: Moment,
+    ) {
+        let answer = match command {
+            MessageCommand::DeclareQueue(command) => self.declare_queue(ns, created, &command),
+            MessageCommand::DeclareExchange(command) => {
+                self.declare_exchange(ns, created, &command)
+            }
+            MessageCommand::PurgeQueue { queue, connection } => {
+                match self.start_purge(ns, reply_to, &queue, connection) {
+                    Ok(()) => return,
+                    Err(rejection) => Err(rejection),
+                }
+            }
+            MessageCommand::CloseConnection { connection } => {
+                return self.close_connection(ns, connection, Some(reply_to), moment);
+            }
+            MessageCommand::Lease(command) => {
+                match self.handle_message_lease(ns, reply_to, *command, moment) {
+                    Ok(None) => return,
+                    Ok(Some(answer)) => Ok(answer),
+                    Err(rejection) => Err(rejection),
+                }
+            }
+            command => self.handle_message_step(ns, command, moment),
+        };
+        let answer = answer.map(Answer::Messages);
+        self.reply(reply_to, answer.unwrap_or_else(Answer::Rejected));
+    }
+
+    fn handle_message_step(
+        &mut self,
+        ns: NamespaceId,
+        command: MessageCommand,
+        moment: Moment,
+    ) -> Result<MessageAnswer, Rejection> {
+        match command {
+            MessageCommand::GetQueue { queue, connection } => {
+                let view = self.message_view(self.usable_queue(ns, &queue, connection)?);
+                Ok(MessageAnswer::Queue(Box::new(view), Declared::Present))
+            }
+            MessageCommand::DeleteQueue { queue, connection, if_unused, if_empty } => {
+                self.delete_message_queue(ns, &queue, connection, (if_unused, if_empty))
+            }
+            MessageCommand::GetExchange { exchange } => {
+                let exchange = self.state.exchange(ns, &exchange)?;
+                let view = self.state.exchange_view(ns, &exchange);
+                Ok(MessageAnswer::Exchange(Box::new(view), Declared::Present))
+            }
+            MessageCommand::ListExchanges { after, limit } => {
+                Ok(self.list_exchanges(ns, after.as_deref(), limit))
+            }
+            MessageCommand::DeleteExchange { exchange, if_unused } => {
+                let record = self.state.decide_exchange_deleted(ns, &exchange, if_unused)?;
+                let Some(record) = record else { return Ok(MessageAnswer::Changed(false)) };
+                self.record(record);
+                Ok(MessageAnswer::Changed(true))
+            }
+            MessageCommand::Bind(spec) => {
+                let binding = self.state.resolve_binding(ns, &spec)?;
+                self.check_owner_of(binding.destination, spec.connection)?;
+                let record = self.state.decide_bound(ns, binding)?;
+                let changed = record.is_some();
+                self.try_record(Vec::from_iter(record))?;
+                Ok(MessageAnswer::Changed(changed))
+            }
+            MessageCommand::Unbind(spec) => {
+                let binding = self.state.resolve_binding(ns, &spec)?;
+                self.check_owner_of(binding.destination, spec.connection)?;
+                let records = self.state.decide_unbound(ns, binding);
+                let changed = !records.is_empty();
+                self.try_record(records)?;
+                Ok(MessageAnswer::Changed(changed))
+            }
+            MessageCommand::ListBindings { source, after, limit } => {
+                let (source, after) = (source.as_deref(), after.as_ref());
+                let (page, next) = self.state.bindings_page(ns, source, after, limit)?;
+                Ok(MessageAnswer::Bindings(page, next))
+            }
+            MessageCommand::Publish(messages) => Ok(self.publish_all(ns, &messages, moment)),
+            MessageCommand::Consume(command) => self.consume(ns, *command),
+            MessageCommand::Cancel { consumer } => {
+                Ok(MessageAnswer::Cancelled(self.cancel_consumer(ns, consumer)))
+            }
+            command => self.handle_settling(ns, command, moment),
+        }
+    }
+
+    fn declare_queue(
+        &mut self,
+        ns: NamespaceId,
+        created: Option<Record>,
+        command: &DeclareQueue,
+    ) -> Result<MessageAnswer, Rejection> {
+        let DeclareQueue { queue: name, settings, connection } = command;
+        if let Some(known) = self.state.queues.named(ns, name) {
+            self.check_owner(known, *connection)?;
+        }
+        if settings.exclusive && connection.is_none() {
+            let (value, allowed) = ("true".to_owned(), "false without a connection".to_owned());
+            return Err(Rejection::ValueRefused { field: "exclusive", value, allowed });
+        }
+        let record = self.state.decide_queue_declared(ns, name, settings)?;
+        let declared = if record.is_some() { Declared::Created } else { Declared::Present };
+        self.try_record(Vec::from_iter(created.into_iter().chain(record)))?;
+        let queue = self.state.queues.named(ns, name).expect("declared just now at the latest");
+        let (id, view) = (queue.id, self.message_view(queue));
+        if settings.exclusive
+            && let Some(connection) = connection
+        {
+            self.takers.own(id, *connection);
+        }
+        Ok(MessageAnswer::Queue(Box::new(view), declared))
+    }
+
+    fn declare_exchange(
+        &mut self,
+        ns: NamespaceId,
+        created: Option<Record>,
+        command: &DeclareExchange,
+    ) -> Result<MessageAnswer, Rejection> {
+        let record = self.state.decide_exchange_declared(ns, command)?;
+        let declared = if record.is_some() { Declared::Created } else { Declared::Present };
+        self.try_record(Vec::from_iter(created.into_iter().chain(record)))?;
+        let exchange = self.state.exchange(ns, &command.exchange)?;
+        let view = self.state.exchange_view(ns, &exchange);
+        Ok(MessageAnswer::Exchange(Box::new(view), declared))
+    }
+
+    fn list_exchanges(&self, ns: NamespaceId, after: Option<&str>, limit: usize) -> MessageAnswer {
+        let names = self.state.messages.exchanges.after(ns, after);
+        let limit = limit.min(EXCHANGES_PER_PAGE_MAX);
+        let more = names.len() > limit;
+        let known = names.iter().take(limit).filter_map(|name| {
+            let exchange = self.state.messages.exchanges.named(ns, name)?;
+            Some(self.state.exchange_view(ns, &exchange))
+        });
+        MessageAnswer::Exchanges(known.collect(), more)
+    }
+
+    /// A queue as it is told.
+    pub(super) fn message_view(&self, queue: &Queue) -> MessageQueueView {
+        self.state.message_queue_view(queue, self.takers.consumers_of(queue.id))
+    }
+
+    fn check_owner(&self, queue: &Queue, by: Option<ConnectionId>) -> Result<(), Rejection> {
+        let settings = queue.settings.messages.as_deref();
+        let exclusive = settings.is_some_and(|settings| settings.exclusive);
+        if exclusive && by.is_none_or(|by| self.takers.owner(queue.id) != Some(by)) {
+            return Err(Rejection::QueueExclusive { queue: queue.name.clone() });
+        }
+        Ok(())
+    }
+
+    fn check_owner_of(
+        &self,
+        to: Destination,
+        connection: Option<ConnectionId>,
+    ) -> Result<(), Rejection> {
+        match to {
+            Destination::Queue { id } => match self.state.queues.get(id) {
+                Some(queue) => self.check_owner(queue, connection),
+                None => Ok(()),
+            },
+            Destination::Exchange { .. } => Ok(()),
+        }
+    }
+
+    /// A queue of messages that this connection may use.
+    fn usable_queue(
+        &self,
+        ns: NamespaceId,
+        name: &str,
+        connection: Option<ConnectionId>,
+    ) -> Result<&Queue, Rejection> {
+        let (queue, _) = self.state.message_queue(ns, name)?;
+        self.check_owner(queue, connection)?;
+        Ok(queue)
+    }
+
+    /// Removes a queue of messages, with what is in it.
+    pub(super) fn delete_message_queue(
+        &mut self,
+        ns: NamespaceId,
+        name: &str,
+        connection: Option<ConnectionId>,
+        (if_unused, if_empty): (bool, bool),
+    ) -> Result<MessageAnswer, Rejection> {
+        let queue = self.usable_queue(ns, name, connection)?;
+        let (id, backlog) = (queue.id, queue.counts.messages);
+        let consumers = self.takers.consumers_of(id);
+        if if_unused && consumers > 0 {
+            return Err(Rejection::QueueInUse { queue: name.to_owned(), consumers });
+        }
+        if if_empty && backlog > 0 {
+            let (queue, dead) = (name.to_owned(), 0);
+            return Err(Rejection::QueueNotEmpty { queue, backlog, dead });
+        }
+        let messages = self.state.ready_messages(id);
+        self.remove_message_queue(ns, id);
+        Ok(MessageAnswer::QueueDeleted { messages })
+    }
+
+    /// A queue ends: so do its consumers and those who wait for it. A first slice of what is left
+    /// of it goes at once.
+    pub(super) fn remove_message_queue(&mut self, ns: NamespaceId, id: QueueId) {
+        let Some(name) = self.state.queues.get(id).map(|queue| queue.name.clone()) else { return };
+        self.record(Record::QueueDeleted { id });
+        for consumer in self.takers.all_of(id) {
+            self.takers.remove(consumer);
+            self.close(consumer, CloseReason::QueueDeleted);
+        }
+        for reply_to in self.takers.waiting_at(id) {
+            self.takers.stop_waiting(reply_to);
+            self.waiters.remove(reply_to);
+            let unknown = Rejection::QueueUnknown { queue: name.clone() };
+            self.reply(reply_to, Answer::Rejected(unknown));
+        }
+        self.takers.forget_queue(id);
+        let records = self.state.emptying_slice(ns, Destination::Queue { id });
+        self.record_all(records);
+    }
+
+    /// Queues and exchanges that do not outlive a restart, or belonged to a connection.
+    pub(super) fn end_what_is_not_durable(&mut self) {
+        let ends = |queue: &&Queue| {
+            let settings = queue.settings.messages.as_deref();
+            settings.is_some_and(|settings| !settings.durable || settings.exclusive)
+        };
+        let queues = self.state.queues.all_after(None).filter(ends);
+        let queues: Vec<_> = queues.map(|queue| (queue.namespace, queue.id)).collect();
+        for (ns, id) in queues {
+            self.remove_message_queue(ns, id);
+        }
+        let exchanges = self.state.messages.exchanges.declared().filter(|it| !it.durable);
+        let exchanges: Vec<_> = exchanges.map(|it| (it.namespace, it.id)).collect();
+        for (namespace, id) in exchanges {
+            self.record(Record::ExchangeDeleted { namespace, id });
+        }
+    }
+
+    fn start_purge(
+        &mut self,
+        ns: NamespaceId,
+        reply_to: ReplyTo,
+        name: &str,
+        connection: Option<ConnectionId>,
+    ) -> Result<(), Rejection> {
+        let queue = self.usable_queue(ns, name, connection)?.id;
+        let from = keys::of_queue(keys::MESSAGE, ns, queue);
+        let upper = self.state.meta.next_place;
+        self.go_on_purging(Purge { ns, queue, from, upper, messages: 0, reply_to });
+        Ok(())
+    }
+
+    fn go_on_purging(&mut self, mut purge: Purge) {
+        let of = (purge.ns, purge.queue);
+        if self.state.queues.get(purge.queue).is_some() {
+            let slice = self.state.decide_purge(of, &purge.from, purge.upper);
+            purge.messages += slice.messages;
+            self.record_all(Vec::from_iter(slice.record));
+            if let Some(next) = slice.next {
+                purge.from = next;
+                return self.takers.purges.push_back(purge);
+            }
+        }
+        let answer = MessageAnswer::Purged { messages: purge.messages };
+        self.reply(purge.reply_to, Answer::Messages(answer));
+    }
+
+    fn publish_all(
+        &mut self,
+        ns: NamespaceId,
+        messages: &[PublishMessage],
+        moment: Moment,
+    ) -> MessageAnswer {
+        let mut published = Vec::with_capacity(messages.len());
+        for message in messages {
+            let decided = self.state.decide_publish(ns, message, moment);
+            published.push(decided.and_then(|(record, came)| {
+                self.try_record(Vec::from_iter(record))?;
+                Ok(came)
+            }));
+        }
+        MessageAnswer::Published(published)
+    }
+
+    fn consume(
+        &mut self,
+        ns: NamespaceId,
+        command: ConsumeMessages,
+    ) -> Result<MessageAnswer, Rejection> {
+        let ConsumeMessages { consumer, connection, auto_ack, exclusive, priority, credit, .. } =
+            command;
+        let queue = self.usable_queue(ns, &command.queue, Some(connection))?;
+        let single = queue.settings.messages.as_deref().is_some_and(|it| it.single_active_consumer);
+        let queue = queue.id;
+        let others = self.takers.consumers_of(queue) > 0;
+        if self.takers.is_exclusive(queue) || (exclusive && others) {
+            return Err(Rejection::ConsumerExclusive { queue: command.queue });
+        }
+        if self.takers.consumer(consumer).is_some() {
+            return Err(Rejection::ConsumerTaken { consumer: consumer.0 });
+        }
+        let (of_namespace, of_shard) = self.takers.counts(ns);
+        let room = self.state.limits.message_consumers_max.check(of_namespace, of_shard);
+        room.map_err(|(scope, limit)| Rejection::TooManyConsumers { scope, limit })?;
+        if self.stopping {
+            return Err(Rejection::Stopping);
+        }
+        let ends = (auto_ack, exclusive, single);
+        self.takers.add(consumer, (ns, queue, connection), ends, (priority, credit));
+        self.note_takers(queue);
+        self.state.messages.fresh.insert(queue);
+        Ok(MessageAnswer::Consuming)
+    }
+
+    /// Whether anybody takes from a queue decides whether memory keeps messages of it.
+    fn note_takers(&mut self, queue: QueueId) {
+        let any = self.takers.any(queue);
+        self.state.set_consumed(queue, any);
+    }
+
+    fn cancel_consumer(&mut self, ns: NamespaceId, consumer: ConsumerId) -> bool {
+        let Some(gone) = self.takers.remove(consumer) else { return false };
+        self.after_consumer(ns, gone.queue);
+        true
+    }
+
+    /// A consumer has gone: the queue ends where it was the last one and the queue is to end so.
+    fn after_consumer(&mut self, ns: NamespaceId, queue: QueueId) {
+        self.note_takers(queue);
+        let settings =
+            self.state.queues.get(queue).and_then(|queue| queue.settings.messages.as_deref());
+        let ends = settings.is_some_and(|settings| settings.auto_delete);
+        if ends && self.takers.consumers_of(queue) == 0 {
+            self.remove_message_queue(ns, queue);
+        } else {
+            self.state.messages.fresh.insert(queue);
+        }
+    }
+
+    fn handle_message_lease(
+        &mut self,
+        ns: NamespaceId,
+        reply_to: ReplyTo,
+        command: LeaseMessages,
+        moment: Moment,
+    ) -> Result<Option<MessageAnswer>, Rejection> {
+        let queue = self.usable_queue(ns, &command.queue, None)?.id;
+        let refused = |field, value: String, allowed: String| {
+            Err(Rejection::ValueRefused { field, value, allowed })
+        };
+        if command.max == 0 || command.max > LEASE_MESSAGES_MAX {
+            return refused("max", command.max.to_string(), format!("1 to {LEASE_MESSAGES_MAX}"));
+        }
+        let limits = &self.state.limits;
+        if command.wait_ms > limits.wait_ms_max {
+            let max = limits.wait_ms_max;
+            return refused("wait", format!("{}ms", command.wait_ms), format!("0ms to {max}ms"));
+        }
+        crate::job::check_lease(&self.state, command.lease_ms)?;
+        if self.takers.is_exclusive(queue) {
+            return Err(Rejection::ConsumerExclusive { queue: command.queue });
+        }
+        let mut room = Room::FULL;
+        let messages = if self.may_grant() && self.takers.next_at(queue).is_none() {
+            self.lease_messages(ns, queue, &command, &mut room, moment)
+        } else {
+            Vec::new()
+        };
+        if messages.is_empty() && command.wait_ms > 0 && !self.stopping {
+            self.check_waiting(ns)?;
+            let deadline = moment.mono.plus(command.wait_ms);
+            self.waiters.add(reply_to, ns, deadline, Target::Messages);
+            self.takers.wait(reply_to, queue, command);
+            self.note_takers(queue);
+            self.state.messages.fresh.insert(queue);
+            return Ok(None);
+        }
+        Ok(Some(MessageAnswer::Leased(messages)))
+    }
+
+    /// A request for messages has waited long enough.
+    pub(super) fn answer_waiting_for_messages(&mut self, reply_to: ReplyTo) {
+        let Some(request) = self.takers.stop_waiting(reply_to) else { return };
+        self.note_takers(request.queue);
+        self.reply(reply_to, Answer::Messages(MessageAnswer::Leased(Vec::new())));
+    }
+
+    /// Does a bounded part of what time and earlier turns brought about.
+    pub(super) fn tick_messages(&mut self, moment: Moment) {
+        self.end_message_leases(moment);
+        if let Some(purge) = self.takers.purges.pop_front() {
+            self.go_on_purging(purge);
+        }
+        self.go_on_closing(moment);
+        if !self.stopping {
+            let records = self.state.decide_emptying();
+            self.record_all(records);
+        }
+    }
+
+    /// Whether a tick has something to do about messages now.
+    pub(super) fn messages_go_on(&self) -> bool {
+        let offered = self.state.messages.fresh.is_empty() || self.stopping;
+        !offered
+            || !self.takers.purges.is_empty()
+            || !self.takers.closing.is_empty()
+            || (!self.stopping && !self.state.messages.emptying.is_empty())
+    }
+}

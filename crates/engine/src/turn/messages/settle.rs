@@ -1,0 +1,298 @@
+//! The ends of messages that somebody has: settled, given back with their connection, or out of time.
+
+use std::collections::BTreeSet;
+
+use super::takers::Closing;
+use crate::answer::Answer;
+use crate::command::{ConsumerId, ReplyTo};
+use crate::ids::{ConnectionId, NamespaceId, Token};
+use crate::map::OrderedMap;
+use crate::message::{
+    Ends, Holder, Holding, MessageAnswer, MessageCommand, MessageEnd, MessageSettlement,
+    MessageTag, MessageVerdict,
+};
+use crate::moment::Moment;
+use crate::rejection::Rejection;
+use crate::turn::Turn;
+
+impl<M: OrderedMap> Turn<M> {
+    pub(super) fn handle_settling(
+        &mut self,
+        ns: NamespaceId,
+        command: MessageCommand,
+        moment: Moment,
+    ) -> Result<MessageAnswer, Rejection> {
+        match command {
+            MessageCommand::AddCredit(credit) => {
+                self.give_credit(&credit);
+                Ok(MessageAnswer::Settled(Vec::new()))
+            }
+            MessageCommand::Settle { connection, settlements, credit } => {
+                let settled = self.settle_messages(ns, connection, &settlements);
+                self.give_credit(&credit);
+                Ok(MessageAnswer::Settled(settled))
+            }
+            MessageCommand::GetOne { queue, connection, auto_ack } => {
+                self.get_one(ns, &queue, connection, auto_ack)
+            }
+            MessageCommand::SettleLeased(settlements) => {
+                Ok(MessageAnswer::Settled(self.settle_leased(ns, &settlements)))
+            }
+            MessageCommand::ExtendLeased { messages, lease_ms } => {
+                crate::job::check_lease(&self.state, lease_ms)?;
+                let extend = |(message, token): &(Holding, Token)| {
+                    self.extend_leased(ns, message, *token, lease_ms, moment)
+                };
+                Ok(MessageAnswer::Settled(messages.iter().map(extend).collect()))
+            }
+            _ => unreachable!("handled before"),
+        }
+    }
+
+    fn give_credit(&mut self, credit: &[(ConsumerId, u64)]) {
+        for (consumer, more) in credit {
+            if let Some(queue) = self.takers.add_credit(*consumer, *more) {
+                self.state.messages.fresh.insert(queue);
+            }
+        }
+    }
+
+    fn settle_messages(
+        &mut self,
+        ns: NamespaceId,
+        connection: ConnectionId,
+        settlements: &[(MessageTag, MessageVerdict)],
+    ) -> Vec<Result<(), Rejection>> {
+        let mut ends = Ends::default();
+        let mut settled = Vec::with_capacity(settlements.len());
+        for (tag, verdict) in settlements {
+            if self.takers.release(connection, *tag) {
+                self.end_with(ns, connection, *tag, *verdict, &mut ends);
+                settled.push(Ok(()));
+            } else {
+                settled.push(Err(self.message_unknown(*tag)));
+            }
+        }
+        self.record_all(ends.into_records(ns));
+        settled
+    }
+
+    fn message_unknown(&self, tag: MessageTag) -> Rejection {
+        let queue = self.state.queues.get(tag.queue).map(|queue| queue.name.clone());
+        let (queue, place) = (queue.unwrap_or_default(), tag.place.0);
+        Rejection::MessageUnknown { queue, urgency: tag.urgency, place }
+    }
+
+    /// A message is with a connection no longer. Of a queue that was deleted nothing is left to
+    /// settle.
+    fn end_with(
+        &mut self,
+        ns: NamespaceId,
+        connection: ConnectionId,
+        tag: MessageTag,
+        verdict: MessageVerdict,
+        ends: &mut Ends,
+    ) {
+        let shelf = self.state.messages.shelves.get_mut(&tag.queue);
+        let Some(shelf) = shelf else { return };
+        let Some(held) = shelf.unsettled.get(&tag.slot()) else { return };
+        if !matches!(held.holder, Holder::Connection(by, _) if by == connection) {
+            return;
+        }
+        let bytes = held.bytes;
+        match verdict {
+            MessageVerdict::Ack => ends.end(tag, bytes, MessageEnd::Acked),
+            MessageVerdict::Reject => ends.end(tag, bytes, MessageEnd::Rejected),
+            MessageVerdict::Requeue => {
+                let settings = self.state.queues.get(tag.queue);
+                let settings = settings.and_then(|queue| queue.settings.messages.as_deref());
+                if settings.is_some_and(|settings| settings.delivery_limit.is_some()) {
+                    self.state.decide_return(ns, tag, bytes, ends);
+                } else {
+                    // Nothing counts how often: it goes back without a record.
+                    shelf.give_back(tag.slot());
+                    self.state.messages.fresh.insert(tag.queue);
+                }
+            }
+        }
+    }
+
+    fn get_one(
+        &mut self,
+        ns: NamespaceId,
+        name: &str,
+        connection: ConnectionId,
+        auto_ack: bool,
+    ) -> Result<MessageAnswer, Rejection> {
+        let queue = self.usable_queue(ns, name, Some(connection))?;
+        let single = queue.settings.messages.as_deref().is_some_and(|it| it.single_active_consumer);
+        if single {
+            return Err(Rejection::ConsumerExclusive { queue: name.to_owned() });
+        }
+        let queue = queue.id;
+        let Some((tag, stored, again)) = self.state.take_message(ns, queue) else {
+            return Ok(MessageAnswer::Got(None, 0));
+        };
+        let delivery = self.delivery(ns, tag, &stored, again);
+        self.hold_for(connection, None, tag, &stored);
+        if auto_ack {
+            self.takers.release(connection, tag);
+            let mut ends = Ends::default();
+            ends.end(tag, stored.message.body.len() as u64, MessageEnd::Acked);
+            self.record_all(ends.into_records(ns));
+        }
+        if !self.takers.any(queue) {
+            // What was read on is not kept for nobody.
+            self.state.set_consumed(queue, false);
+        }
+        Ok(MessageAnswer::Got(Some(Box::new(delivery)), self.state.ready_messages(queue)))
+    }
+
+    /// Ends a connection: its consumers at once, then its exclusive queues, then what it has not
+    /// settled goes back, in slices.
+    pub(in crate::turn) fn close_connection(
+        &mut self,
+        ns: NamespaceId,
+        connection: ConnectionId,
+        reply_to: Option<ReplyTo>,
+        moment: Moment,
+    ) {
+        let gone = self.takers.connections.remove(&connection).unwrap_or_default();
+        let mut ends_with_it = gone.queues;
+        for consumer in gone.consumers {
+            let Some(gone) = self.takers.remove(consumer) else { continue };
+            if !ends_with_it.contains(&gone.queue) {
+                self.after_consumer(ns, gone.queue);
+            }
+        }
+        ends_with_it.retain(|queue| self.state.queues.get(*queue).is_some());
+        let closing = Closing { ns, reply_to, holds: gone.holds, queues: ends_with_it };
+        self.takers.closing.push_back(closing);
+        self.go_on_closing(moment);
+    }
+
+    pub(super) fn go_on_closing(&mut self, _moment: Moment) {
+        let Some(mut closing) = self.takers.closing.pop_front() else { return };
+        let ns = closing.ns;
+        let mut left = self.state.limits.slice_items_max;
+        while left > 0
+            && let Some(queue) = closing.queues.pop_first()
+        {
+            self.remove_message_queue(ns, queue);
+            left -= left.min(4);
+        }
+        let mut ends = Ends::default();
+        let mut left = 4 * left;
+        while left > 0
+            && let Some(tag) = closing.holds.pop_first()
+        {
+            // The queue's shelf says whose it is; that this was its connection is known from here.
+            self.give_back_held(ns, tag, &mut ends);
+            left -= 1;
+        }
+        self.record_all(ends.into_records(ns));
+        if !closing.queues.is_empty() || !closing.holds.is_empty() {
+            return self.takers.closing.push_back(closing);
+        }
+        if let Some(reply_to) = closing.reply_to {
+            self.reply(reply_to, Answer::Messages(MessageAnswer::ConnectionClosed));
+        }
+    }
+
+    fn give_back_held(&mut self, ns: NamespaceId, tag: MessageTag, ends: &mut Ends) {
+        let shelf = self.state.messages.shelves.get(&tag.queue);
+        let held = shelf.and_then(|shelf| shelf.unsettled.get(&tag.slot()));
+        if let Some(Holder::Connection(by, _)) = held.map(|held| held.holder) {
+            self.end_with(ns, by, tag, MessageVerdict::Requeue, ends);
+        }
+    }
+
+    fn leased_tag(
+        &self,
+        ns: NamespaceId,
+        message: &Holding,
+        token: Token,
+    ) -> Result<(MessageTag, u64), Rejection> {
+        let queue = self.usable_queue(ns, &message.queue, None)?.id;
+        let tag = MessageTag { queue, urgency: message.urgency, place: message.place };
+        let shelf = self.state.messages.shelves.get(&queue);
+        let held = shelf.and_then(|shelf| shelf.unsettled.get(&tag.slot()));
+        match held {
+            Some(held) if matches!(held.holder, Holder::Lease { token: of, .. } if of == token) => {
+                Ok((tag, held.bytes))
+            }
+            _ => Err(self.message_unknown(tag)),
+        }
+    }
+
+    fn settle_leased(
+        &mut self,
+        ns: NamespaceId,
+        settlements: &[MessageSettlement],
+    ) -> Vec<Result<(), Rejection>> {
+        let mut ends = Ends::default();
+        let mut seen = BTreeSet::new();
+        let mut settled = Vec::with_capacity(settlements.len());
+        for MessageSettlement { message, token, verdict } in settlements {
+            let found = self.leased_tag(ns, message, *token);
+            settled.push(found.and_then(|(tag, bytes)| {
+                if !seen.insert(tag) {
+                    return Err(self.message_unknown(tag));
+                }
+                match verdict {
+                    MessageVerdict::Ack => ends.end(tag, bytes, MessageEnd::Acked),
+                    MessageVerdict::Reject => ends.end(tag, bytes, MessageEnd::Rejected),
+                    MessageVerdict::Requeue => self.state.decide_return(ns, tag, bytes, &mut ends),
+                }
+                Ok(())
+            }));
+        }
+        self.record_all(ends.into_records(ns));
+        settled
+    }
+
+    fn extend_leased(
+        &mut self,
+        ns: NamespaceId,
+        message: &Holding,
+        token: Token,
+        wanted_ms: Option<u64>,
+        moment: Moment,
+    ) -> Result<(), Rejection> {
+        let (tag, _) = self.leased_tag(ns, message, token)?;
+        let shelf = self.state.messages.shelves.get_mut(&tag.queue);
+        let held = shelf.and_then(|shelf| shelf.unsettled.get_mut(&tag.slot()));
+        if let Some(held) = held
+            && let Holder::Lease { lease_ms, expires, .. } = &mut held.holder
+        {
+            let before = *expires;
+            *expires = moment.mono.plus(wanted_ms.unwrap_or(*lease_ms));
+            let after = *expires;
+            self.state.messages.lease_ends.remove(&(before, tag));
+            self.state.messages.lease_ends.insert((after, tag));
+        }
+        Ok(())
+    }
+
+    /// Messages that were taken for a time and not settled go back.
+    pub(super) fn end_message_leases(&mut self, moment: Moment) {
+        for _ in 0..self.state.limits.slice_items_max {
+            let Some((expires, tag)) = self.state.messages.lease_ends.first().copied() else {
+                return;
+            };
+            if expires >= moment.mono {
+                return;
+            }
+            let mut ends = Ends::default();
+            let held = self.state.messages.shelves.get(&tag.queue);
+            let held = held.and_then(|shelf| shelf.unsettled.get(&tag.slot())).cloned();
+            let ns = self.state.queues.get(tag.queue).map(|queue| queue.namespace);
+            let (Some(held), Some(ns)) = (held, ns) else {
+                self.state.messages.lease_ends.pop_first();
+                continue;
+            };
+            self.state.decide_return(ns, tag, held.bytes, &mut ends);
+            self.record_all(ends.into_records(ns));
+        }
+    }
+}

@@ -1,0 +1,315 @@
+//! Who takes messages: consumers of connections, and requests that wait for some to take for a time.
+//! Each queue serves the one with the highest priority that has credit and waited longest.
+//! Volatile: gone with the connection or the process.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use crate::command::{ConsumerId, ReplyTo};
+use crate::ids::{ConnectionId, NamespaceId, Place, QueueId};
+use crate::message::{LeaseMessages, MessageTag};
+use crate::state::Tally;
+
+/// The order in which takers came to stand in line.
+type Ticket = u64;
+
+/// Which taker.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(in crate::turn) enum MessageTaker {
+    /// A consumer of a connection.
+    Consumer(ConsumerId),
+    /// A request: it gets one answer.
+    Once(ReplyTo),
+}
+
+/// A consumer of a connection.
+#[derive(Debug)]
+pub(in crate::turn) struct MessageConsumer {
+    pub(in crate::turn) ns: NamespaceId,
+    pub(in crate::turn) queue: QueueId,
+    pub(in crate::turn) connection: ConnectionId,
+    pub(in crate::turn) auto_ack: bool,
+    pub(in crate::turn) exclusive: bool,
+    pub(in crate::turn) priority: i32,
+    pub(in crate::turn) credit: u64,
+    ticket: Option<Ticket>,
+}
+
+/// A request that waits.
+#[derive(Debug)]
+pub(in crate::turn) struct MessageRequest {
+    pub(in crate::turn) queue: QueueId,
+    pub(in crate::turn) command: LeaseMessages,
+    ticket: Ticket,
+}
+
+/// Who is about a queue.
+#[derive(Debug, Default)]
+struct QueueTakers {
+    line: BTreeMap<(Reverse<i32>, Ticket), MessageTaker>,
+    /// All consumers, the one with the highest priority that came first first.
+    consumers: BTreeSet<(Reverse<i32>, ConsumerId)>,
+    exclusive: bool,
+    /// The one that gets all, where the queue has it so.
+    active: Option<ConsumerId>,
+    single: bool,
+    requests: usize,
+}
+
+impl QueueTakers {
+    fn is_empty(&self) -> bool {
+        self.consumers.is_empty() && self.requests == 0
+    }
+}
+
+/// What a connection has.
+#[derive(Debug, Default)]
+pub(in crate::turn) struct Connection {
+    pub(in crate::turn) consumers: BTreeSet<ConsumerId>,
+    /// Its exclusive queues.
+    pub(in crate::turn) queues: BTreeSet<QueueId>,
+    /// Messages that it has not settled.
+    pub(in crate::turn) holds: BTreeSet<MessageTag>,
+}
+
+/// A connection that has ended and whose messages have not all gone back.
+#[derive(Debug)]
+pub(in crate::turn) struct Closing {
+    pub(in crate::turn) ns: NamespaceId,
+    pub(in crate::turn) reply_to: Option<ReplyTo>,
+    pub(in crate::turn) holds: BTreeSet<MessageTag>,
+    /// Its exclusive queues that are yet to be deleted.
+    pub(in crate::turn) queues: BTreeSet<QueueId>,
+}
+
+/// A purge that is under way.
+#[derive(Debug)]
+pub(in crate::turn) struct Purge {
+    pub(in crate::turn) ns: NamespaceId,
+    pub(in crate::turn) queue: QueueId,
+    pub(in crate::turn) from: Vec<u8>,
+    pub(in crate::turn) upper: Place,
+    pub(in crate::turn) messages: u64,
+    pub(in crate::turn) reply_to: ReplyTo,
+}
+
+/// Those of a shard.
+#[derive(Debug, Default)]
+pub(in crate::turn) struct MessageTakers {
+    next: Ticket,
+    consumers: BTreeMap<ConsumerId, MessageConsumer>,
+    requests: BTreeMap<ReplyTo, MessageRequest>,
+    queues: BTreeMap<QueueId, QueueTakers>,
+    pub(in crate::turn) connections: BTreeMap<ConnectionId, Connection>,
+    /// Whose an exclusive queue is.
+    owners: BTreeMap<QueueId, ConnectionId>,
+    consumers_of: Tally,
+    pub(in crate::turn) closing: VecDeque<Closing>,
+    pub(in crate::turn) purges: VecDeque<Purge>,
+}
+
+impl MessageTakers {
+    pub(in crate::turn) fn consumer(&self, id: ConsumerId) -> Option<&MessageConsumer> {
+        self.consumers.get(&id)
+    }
+
+    pub(in crate::turn) fn request(&self, reply_to: ReplyTo) -> Option<&MessageRequest> {
+        self.requests.get(&reply_to)
+    }
+
+    /// How many consumers a namespace has, and all have.
+    pub(in crate::turn) fn counts(&self, ns: NamespaceId) -> (usize, usize) {
+        (self.consumers_of.of(ns), self.consumers.len())
+    }
+
+    /// How many consumers a queue has.
+    pub(in crate::turn) fn consumers_of(&self, queue: QueueId) -> u64 {
+        self.queues.get(&queue).map_or(0, |takers| takers.consumers.len() as u64)
+    }
+
+    /// Whether the queue has a consumer that wants to be the only one.
+    pub(in crate::turn) fn is_exclusive(&self, queue: QueueId) -> bool {
+        self.queues.get(&queue).is_some_and(|takers| takers.exclusive)
+    }
+
+    /// Whose an exclusive queue is.
+    pub(in crate::turn) fn owner(&self, queue: QueueId) -> Option<ConnectionId> {
+        self.owners.get(&queue).copied()
+    }
+
+    /// An exclusive queue is a connection's.
+    pub(in crate::turn) fn own(&mut self, queue: QueueId, connection: ConnectionId) {
+        self.owners.insert(queue, connection);
+        self.connections.entry(connection).or_default().queues.insert(queue);
+    }
+
+    /// A consumer comes. `single` where its queue serves one at a time.
+    pub(in crate::turn) fn add(
+        &mut self,
+        id: ConsumerId,
+        (ns, queue, connection): (NamespaceId, QueueId, ConnectionId),
+        (auto_ack, exclusive, single): (bool, bool, bool),
+        (priority, credit): (i32, u64),
+    ) {
+        let takers = self.queues.entry(queue).or_default();
+        takers.exclusive |= exclusive;
+        takers.single = single;
+        takers.consumers.insert((Reverse(priority), id));
+        takers.active = takers.active.or(Some(id));
+        self.consumers_of.add(ns);
+        self.connections.entry(connection).or_default().consumers.insert(id);
+        let consumer = MessageConsumer {
+            ns,
+            queue,
+            connection,
+            auto_ack,
+            exclusive,
+            priority,
+            credit,
+            ticket: None,
+        };
+        self.consumers.insert(id, consumer);
+        self.queue_up(id);
+    }
+
+    /// A consumer goes. Its queue has another one at work from then on, where it serves one.
+    pub(in crate::turn) fn remove(&mut self, id: ConsumerId) -> Option<MessageConsumer> {
+        self.leave_line(id);
+        let consumer = self.consumers.remove(&id)?;
+        self.consumers_of.take(consumer.ns);
+        if let Some(connection) = self.connections.get_mut(&consumer.connection) {
+            connection.consumers.remove(&id);
+        }
+        let mut follows = None;
+        if let Some(takers) = self.queues.get_mut(&consumer.queue) {
+            takers.consumers.remove(&(Reverse(consumer.priority), id));
+            takers.exclusive &= !consumer.exclusive;
+            if takers.active == Some(id) {
+                takers.active = takers.consumers.first().map(|(_, id)| *id);
+                follows = takers.active.filter(|_| takers.single);
+            }
+            if takers.is_empty() {
+                self.queues.remove(&consumer.queue);
+            }
+        }
+        if let Some(next) = follows {
+            self.queue_up(next);
+        }
+        Some(consumer)
+    }
+
+    /// All consumers of a queue.
+    pub(in crate::turn) fn all_of(&self, queue: QueueId) -> Vec<ConsumerId> {
+        let takers = self.queues.get(&queue).into_iter();
+        takers.flat_map(|takers| &takers.consumers).map(|(_, id)| *id).collect()
+    }
+
+    /// All consumers of a namespace.
+    pub(in crate::turn) fn all_in(&self, ns: Option<NamespaceId>) -> Vec<ConsumerId> {
+        let of = self.consumers.iter().filter(|(_, it)| ns.is_none_or(|ns| it.ns == ns));
+        of.map(|(id, _)| *id).collect()
+    }
+
+    /// Whether anybody takes from the queue.
+    pub(in crate::turn) fn any(&self, queue: QueueId) -> bool {
+        self.queues.contains_key(&queue)
+    }
+
+    /// Gives a consumer more credit. The queue that it takes from, where it is there.
+    pub(in crate::turn) fn add_credit(&mut self, id: ConsumerId, more: u64) -> Option<QueueId> {
+        let consumer = self.consumers.get_mut(&id)?;
+        consumer.credit = consumer.credit.saturating_add(more);
+        let queue = consumer.queue;
+        self.queue_up(id);
+        Some(queue)
+    }
+
+    /// A consumer was handed a message, and stands at the end of the line with what is left.
+    pub(in crate::turn) fn pay(&mut self, id: ConsumerId) {
+        self.leave_line(id);
+        if let Some(consumer) = self.consumers.get_mut(&id) {
+            consumer.credit -= 1;
+        }
+        self.queue_up(id);
+    }
+
+    fn queue_up(&mut self, id: ConsumerId) {
+        let Some(consumer) = self.consumers.get_mut(&id) else { return };
+        let Some(takers) = self.queues.get_mut(&consumer.queue) else { return };
+        let waits_for_another = takers.single && takers.active != Some(id);
+        if consumer.ticket.is_some() || consumer.credit == 0 || waits_for_another {
+            return;
+        }
+        let ticket = self.next;
+        self.next += 1;
+        consumer.ticket = Some(ticket);
+        takers.line.insert((Reverse(consumer.priority), ticket), MessageTaker::Consumer(id));
+    }
+
+    fn leave_line(&mut self, id: ConsumerId) {
+        let Some(consumer) = self.consumers.get_mut(&id) else { return };
+        let Some(ticket) = consumer.ticket.take() else { return };
+        if let Some(takers) = self.queues.get_mut(&consumer.queue) {
+            takers.line.remove(&(Reverse(consumer.priority), ticket));
+        }
+    }
+
+    /// Who is next at a queue.
+    pub(in crate::turn) fn next_at(&self, queue: QueueId) -> Option<MessageTaker> {
+        let (_, taker) = self.queues.get(&queue)?.line.first_key_value()?;
+        Some(*taker)
+    }
+
+    /// A request waits for messages of a queue.
+    pub(in crate::turn) fn wait(
+        &mut self,
+        reply_to: ReplyTo,
+        queue: QueueId,
+        command: LeaseMessages,
+    ) {
+        let ticket = self.next;
+        self.next += 1;
+        let takers = self.queues.entry(queue).or_default();
+        takers.requests += 1;
+        takers.line.insert((Reverse(0), ticket), MessageTaker::Once(reply_to));
+        self.requests.insert(reply_to, MessageRequest { queue, command, ticket });
+    }
+
+    /// A request waits no longer.
+    pub(in crate::turn) fn stop_waiting(&mut self, reply_to: ReplyTo) -> Option<MessageRequest> {
+        let request = self.requests.remove(&reply_to)?;
+        if let Some(takers) = self.queues.get_mut(&request.queue) {
+            takers.requests -= 1;
+            takers.line.remove(&(Reverse(0), request.ticket));
+            if takers.is_empty() {
+                self.queues.remove(&request.queue);
+            }
+        }
+        Some(request)
+    }
+
+    /// The requests that wait for messages of a queue.
+    pub(in crate::turn) fn waiting_at(&self, queue: QueueId) -> Vec<ReplyTo> {
+        let all = self.requests.iter().filter(|(_, request)| request.queue == queue);
+        all.map(|(reply_to, _)| *reply_to).collect()
+    }
+
+    /// A queue is gone. Those who consumed from it are removed by whoever tells them.
+    pub(in crate::turn) fn forget_queue(&mut self, queue: QueueId) {
+        if let Some(owner) = self.owners.remove(&queue)
+            && let Some(connection) = self.connections.get_mut(&owner)
+        {
+            connection.queues.remove(&queue);
+        }
+    }
+
+    /// A connection has a message.
+    pub(in crate::turn) fn hold(&mut self, connection: ConnectionId, tag: MessageTag) {
+        self.connections.entry(connection).or_default().holds.insert(tag);
+    }
+
+    /// A connection has a message no longer; whether it had.
+    pub(in crate::turn) fn release(&mut self, connection: ConnectionId, tag: MessageTag) -> bool {
+        self.connections.get_mut(&connection).is_some_and(|it| it.holds.remove(&tag))
+    }
+}
