@@ -3,13 +3,14 @@
 use longshore_engine::{MessageAnswer, Rejection};
 
 use super::asking::{Pending, Then};
+use super::publishing::REPLY_TO;
 use super::{Ask, Phase, Session, Unanswered};
 use crate::codec::methods::{
     BasicCancelOk, BasicConsumeOk, ExchangeBindOk, ExchangeDeclareOk, ExchangeDeleteOk,
     ExchangeUnbindOk, QueueBindOk, QueueDeclareOk, QueueDeleteOk, QueuePurgeOk, QueueUnbindOk,
 };
 use crate::codec::{Method, Short};
-use crate::failure::{Code, Failure, of_rejection};
+use crate::failure::{Code, Failure, of_rejection, queue_in};
 
 impl Session {
     /// The answer to [`Ask::Call`].
@@ -66,18 +67,40 @@ impl Session {
                 if let Then::Consuming { tag, .. } = &then {
                     self.end_consumer(number, tag);
                 }
-                Err(match unanswered {
-                    Unanswered::Refused(rejection) => of_rejection(&rejection, &self.vhost),
-                    Unanswered::Blocked(why) | Unanswered::Unknown(why) => {
-                        Failure::new(Code::InternalError, why)
-                    }
-                })
+                self.refused(number, then, unanswered)
             }
         };
         if let Err(failure) = done {
             self.fail(number, &failure.of(method));
         }
         self.advance(number);
+    }
+
+    /// A method of a channel was refused, or nobody knows.
+    fn refused(&mut self, number: u16, then: Then, unanswered: Unanswered) -> Result<(), Failure> {
+        match (then, unanswered) {
+            // Whoever answers a request may look whether its sender is still there.
+            (
+                Then::QueueDeclared { queue, .. },
+                Unanswered::Refused(Rejection::QueueExclusive { .. }),
+            ) if queue.starts_with(REPLY_TO) => {
+                let declared = QueueDeclareOk { queue: Short::cut(&queue), ..Default::default() };
+                self.tell(number, declared);
+                Ok(())
+            }
+            (Then::Got { .. }, Unanswered::Refused(Rejection::ConsumerExclusive { queue })) => {
+                let text = format!(
+                    "cannot obtain access to locked {}. basic.get operations are not supported by \
+                     queues with single active consumer",
+                    queue_in(&self.vhost, &queue)
+                );
+                Err(Failure::new(Code::ResourceLocked, text))
+            }
+            (_, Unanswered::Refused(rejection)) => Err(of_rejection(&rejection, &self.vhost)),
+            (_, Unanswered::Blocked(why) | Unanswered::Unknown(why)) => {
+                Err(Failure::new(Code::InternalError, why))
+            }
+        }
     }
 
     /// Tells the client that something is done.
