@@ -1,6 +1,6 @@
 //! Answers of the engine to what was asked, and what the client hears of them.
 
-use longshore_engine::{MessageAnswer, Rejection};
+use longshore_engine::{MessageAnswer, MessageCommand, Rejection};
 
 use super::asking::{Pending, Then};
 use super::publishing::REPLY_TO;
@@ -56,10 +56,10 @@ impl Session {
         then: Then,
         answer: Result<MessageAnswer, Unanswered>,
     ) {
-        let Some(channel) = self.channels.get_mut(&number) else { return };
-        if channel.instance != instance {
-            return;
-        }
+        let channel = self.channels.get_mut(&number);
+        let Some(channel) = channel.filter(|it| it.instance == instance && !it.is_closing) else {
+            return self.answered_late(then, answer);
+        };
         channel.is_busy = false;
         let done = match answer {
             Ok(answer) => self.then(number, then, answer),
@@ -74,6 +74,29 @@ impl Session {
             self.fail(number, &failure.of(method));
         }
         self.advance(number);
+    }
+
+    /// The channel has ended meanwhile: what it would have got goes back.
+    fn answered_late(&mut self, then: Then, answer: Result<MessageAnswer, Unanswered>) {
+        match (then, answer) {
+            (Then::Consuming { consumer, .. }, Ok(_)) => {
+                self.call(MessageCommand::Cancel { consumer }, Pending::Forgotten { consumer });
+            }
+            (Then::Consuming { consumer, .. }, Err(_)) => {
+                self.asks.push_back(Ask::Gone { consumer });
+            }
+            (Then::Got { auto_ack: false }, Ok(MessageAnswer::Got(Some(message), _))) => {
+                self.requeue(message.tag);
+            }
+            (Then::Replies { queue, .. }, Ok(_)) => {
+                let connection = Some(self.settings.connection);
+                let (if_unused, if_empty) = (false, false);
+                let command =
+                    MessageCommand::DeleteQueue { queue, connection, if_unused, if_empty };
+                self.call(command, Pending::Nothing);
+            }
+            (_, answer) => self.note_end(&answer),
+        }
     }
 
     /// A method of a channel was refused, or nobody knows.
@@ -137,7 +160,10 @@ impl Session {
             (Then::QueuePurged, MessageAnswer::Purged { messages }) => {
                 self.tell(number, QueuePurgeOk { message_count: count(messages) });
             }
-            (Then::Consuming { tag, is_silent, .. }, MessageAnswer::Consuming) => {
+            (Then::Consuming { tag, consumer, is_silent }, MessageAnswer::Consuming) => {
+                if let Some(consumer) = self.consumer(number, consumer) {
+                    consumer.is_there = true;
+                }
                 if !is_silent {
                     self.tell(number, BasicConsumeOk { consumer_tag: tag });
                 }

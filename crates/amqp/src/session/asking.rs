@@ -39,6 +39,7 @@ pub(super) enum Then {
     QueuePurged,
     Consuming {
         tag: Short,
+        consumer: ConsumerId,
         is_silent: bool,
     },
     /// The queue for answers is there and is to be consumed from.

@@ -50,6 +50,8 @@ pub(super) enum Operation {
 #[derive(Debug)]
 pub(super) struct Consumer {
     pub(super) id: ConsumerId,
+    /// The engine has said so.
+    pub(super) is_there: bool,
     pub(super) auto_ack: bool,
     /// Messages that it may have unsettled; 0 for any number.
     pub(super) prefetch: u16,

@@ -56,7 +56,15 @@ impl Session {
         }
         self.flush();
         for tag in tags {
-            if let Some(consumer) = self.forget_consumer(number, &tag) {
+            let is_there = self
+                .channels
+                .get(&number)
+                .and_then(|channel| channel.consumers.get(&tag))
+                .is_some_and(|consumer| consumer.is_there);
+            // One that is not there yet is ended once it is.
+            if let Some(consumer) = self.forget_consumer(number, &tag)
+                && is_there
+            {
                 self.call(MessageCommand::Cancel { consumer }, Pending::Forgotten { consumer });
             }
         }
@@ -77,13 +85,8 @@ impl Session {
                 self.phase = Phase::Closed(End::Closed);
                 return;
             }
-            Phase::Closing => return,
-            Phase::Starting
-            | Phase::Tuning
-            | Phase::Opening
-            | Phase::Looking
-            | Phase::Running
-            | Phase::Leaving => {}
+            Phase::Closing | Phase::Leaving => return,
+            Phase::Starting | Phase::Tuning | Phase::Opening | Phase::Looking | Phase::Running => {}
         }
         let (class_id, method_id) = failure.method;
         let close = ConnectionClose {
@@ -92,11 +95,10 @@ impl Session {
             class_id,
             method_id,
         };
-        let is_left = self.phase == Phase::Leaving;
         let was_open = self.is_open();
         self.out.method(0, &close.into());
         self.phase = Phase::Closing;
-        if was_open && !is_left {
+        if was_open {
             self.end_connection(Pending::Nothing);
         }
     }

@@ -126,6 +126,7 @@ impl Session {
         let Some(channel) = self.channels.get_mut(&number) else { return Ok(()) };
         let consumer = Consumer {
             id,
+            is_there: false,
             auto_ack: wish.auto_ack,
             prefetch: channel.prefetch,
             unsettled: 0,
@@ -147,7 +148,7 @@ impl Session {
             priority: wish.priority,
             credit,
         };
-        let then = Then::Consuming { tag, is_silent: wish.is_silent };
+        let then = Then::Consuming { tag, consumer: id, is_silent: wish.is_silent };
         self.call_for(number, (60, 20), MessageCommand::Consume(Box::new(consume)), then);
         Ok(())
     }

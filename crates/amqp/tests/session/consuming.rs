@@ -176,3 +176,26 @@ fn a_message_can_be_asked_for_by_itself() {
     client.answer(number, MessageAnswer::Got(None, 0));
     assert!(matches!(client.method(1), Method::BasicGetEmpty(_)));
 }
+
+/// The channel's end would overtake the beginning of its consumer, which nobody ended then.
+#[test]
+fn what_a_channel_asked_for_and_does_not_live_to_see_goes_back() {
+    use longshore_amqp::codec::methods::BasicConsume;
+    let mut client = Client::open(2);
+    client.say(1, BasicConsume { queue: short("q"), ..BasicConsume::default() });
+    client.say(2, BasicGet { queue: short("q"), ..BasicGet::default() });
+    let (consuming, _) = client.command();
+    let (getting, _) = client.command();
+    for number in [1, 2] {
+        client.say(number, BasicAck { delivery_tag: 9, multiple: false });
+        assert!(matches!(client.method(number), Method::ChannelClose(_)));
+    }
+    assert!(client.asks_nothing());
+    client.answer(consuming, MessageAnswer::Consuming);
+    let (cancelling, command) = client.command();
+    assert!(matches!(command, MessageCommand::Cancel { .. }));
+    client.answer(cancelling, MessageAnswer::Cancelled(true));
+    assert!(matches!(client.ask(), Ask::Gone { .. }));
+    client.answer(getting, MessageAnswer::Got(Some(Box::new(delivery(5, b"m"))), 0));
+    assert_eq!(settled(&mut client).0, [(5, MessageVerdict::Requeue)]);
+}

@@ -167,7 +167,13 @@ impl Connection {
                     self.parts().0.stop();
                 }
                 () = at(closing_at) => return Ok(()),
-                one = news.recv() => self.hear(one, news),
+                one = news.recv() => {
+                    self.hear(one, news);
+                    // Who hears much is heard all the same.
+                    if reads && !self.read(stream)? {
+                        return Ok(());
+                    }
+                }
                 ready = stream.readable(), if reads => {
                     ready?;
                     if !self.read(stream)? {

@@ -54,6 +54,7 @@ pub(crate) fn settings_of(
             ttl_ms: ms("ttl", ttl, 1)?,
             retain_ms: ms("retain", retain, 0)?,
         },
+        messages: None,
     })
 }
 
