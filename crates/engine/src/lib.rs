@@ -60,8 +60,8 @@ pub use message::{
     Binding, BindingSpec, BindingView, ConsumeMessages, DELIVERY_LIMIT_DEFAULT, Death,
     DeclareExchange, DeclareQueue, Declared, Destination, Exchange, ExchangeKind, ExchangeView,
     HeaderValue, Holding, LeaseMessages, Matching, Message, MessageAnswer, MessageCommand,
-    MessageDelivery, MessageEnd, MessageQueueView, MessageSettings, MessageSettlement, MessageTag,
-    MessageVerdict, NewEntry, Overflow, PublishMessage, Published,
+    MessageDelivery, MessageEnd, MessagePage, MessageQueueView, MessageSettings, MessageSettlement,
+    MessageTag, MessageVerdict, NewEntry, Overflow, PeekedMessage, PublishMessage, Published,
 };
 pub use moment::Clock;
 pub use operation::{Operation, OperationKind, OperationState};

@@ -9,8 +9,10 @@ use crate::answer::{JobState, JobView};
 use crate::ids::{BodyId, JobId, NamespaceId, QueueId, TimeMs};
 use crate::job::{AttemptNote, Body, Job, Lease, SkippedItem};
 use crate::map::Reader;
+use crate::message::{MessagePage, peek};
 use crate::queue::Queue;
 use crate::queueing::blockers_of;
+use crate::rejection::Rejection;
 use crate::state::{Namespace, Tombstone, keys};
 use crate::wire::Wire;
 
@@ -171,6 +173,25 @@ pub fn body_of(reader: &dyn Reader, body: &Body) -> Bytes {
             None => std::panic::panic_any(BodyMissing { body: *id }),
         },
     }
+}
+
+/// Looks at messages of a queue without taking them: up to `limit` after `cursor`, about
+/// `bytes_max` bytes of them. Those with consumers of connections are among them.
+pub fn peek_messages(
+    reader: &dyn Reader,
+    name: &str,
+    queue_name: &str,
+    cursor: Option<&Bytes>,
+    bounds: (usize, usize),
+) -> Result<MessagePage, Rejection> {
+    let Some(ns) = namespace(reader, name) else {
+        return Err(Rejection::NamespaceUnknown { name: name.to_owned() });
+    };
+    let found = queue(reader, ns, queue_name).and_then(|id| value(reader, &keys::queue(id)));
+    let Some::<Queue>(found) = found else {
+        return Err(Rejection::QueueUnknown { queue: queue_name.to_owned() });
+    };
+    peek::peek_messages(reader, (ns, &found), cursor, bounds)
 }
 
 /// Up to `limit` jobs after `cursor`, looking at no more than `examine_max` entries. `None` where

@@ -3,11 +3,12 @@
 use bytes::Bytes;
 use longshore_engine::wire::Wire;
 use longshore_engine::{
-    AttemptNote, Body, BodyId, CancelReason, Cause, Checkpoint, DeadReason, End, EndKind, Epoch,
-    FinalRun, Grant, Job, JobDefaults, JobError, JobId, JobOptions, KindId, LEVEL, Lease,
-    NamespaceId, Next, Operation, OperationId, OperationKind, OperationState, Phase, Place, Queue,
-    QueueCounts, QueueId, QueueSettings, Record, RetryPolicy, Saved, SkippedItem, Subject, TimeMs,
-    Token,
+    AttemptNote, Binding, Body, BodyId, CancelReason, Cause, Checkpoint, DeadReason, Death,
+    Destination, End, EndKind, Epoch, Exchange, ExchangeId, ExchangeKind, FinalRun, Grant,
+    HeaderValue, Job, JobDefaults, JobError, JobId, JobOptions, KindId, LEVEL, Lease, Matching,
+    Message, MessageEnd, NamespaceId, NewEntry, Next, Operation, OperationId, OperationKind,
+    OperationState, Phase, Place, Queue, QueueCounts, QueueId, QueueSettings, Record, RetryPolicy,
+    Saved, SkippedItem, Subject, TimeMs, Token,
 };
 
 use crate::corpus::Named;
@@ -84,6 +85,7 @@ fn settings() -> QueueSettings {
             ttl_ms: Some(5000),
             retain_ms: Some(6000),
         },
+        messages: None,
     }
 }
 
@@ -116,7 +118,107 @@ pub fn records() -> Vec<(&'static str, Record)> {
     let mut records = records_of_names();
     records.extend(records_of_jobs());
     records.extend(records_of_ends());
+    records.extend(records_of_exchanges());
+    records.extend(records_of_messages());
     records
+}
+
+fn records_of_exchanges() -> Vec<(&'static str, Record)> {
+    let (id, to) = (ExchangeId(16), Destination::Queue { id: QueueId(2) });
+    let exchange = Exchange {
+        id,
+        namespace: NS,
+        name: "orders".to_owned(),
+        kind: ExchangeKind::Topic,
+        durable: true,
+        auto_delete: false,
+        internal: true,
+        alternate: Some("unrouted".to_owned()),
+        arguments: Bytes::from_static(b"a"),
+    };
+    let binding = Binding {
+        source: id,
+        destination: to,
+        routing_key: "eu.#".to_owned(),
+        matching: Matching::Any,
+        headers: vec![("n".to_owned(), HeaderValue::Int { value: -7 })],
+        arguments: Bytes::new(),
+    };
+    vec![
+        ("exchange-created", Record::ExchangeCreated { exchange: Box::new(exchange) }),
+        ("exchange-deleted", Record::ExchangeDeleted { namespace: NS, id }),
+        (
+            "binding-added",
+            Record::BindingAdded { namespace: NS, binding: Box::new(binding.clone()) },
+        ),
+        ("bindings-removed", Record::BindingsRemoved { namespace: NS, bindings: vec![binding] }),
+        ("emptied", Record::Emptied { namespace: NS, what: to }),
+    ]
+}
+
+fn records_of_messages() -> Vec<(&'static str, Record)> {
+    let (queue, place) = (QueueId(2), Place(300));
+    let entries = vec![(255, place), (0, Place(u64::MAX))];
+    let message = Message {
+        exchange: "orders".to_owned(),
+        routing_key: "eu.paid".to_owned(),
+        further_keys: vec!["copy".to_owned()],
+        priority: 5,
+        persistent: true,
+        ttl_ms: Some(1000),
+        published_at: AT,
+        properties: Bytes::from_static(&[0x10, 0, 2]),
+        body: Bytes::from_static(b"hello"),
+        deaths: vec![Death {
+            queue: "mail".to_owned(),
+            reason: MessageEnd::Rejected,
+            count: 2,
+            at: AT,
+            exchange: "orders".to_owned(),
+            routing_keys: vec!["eu.paid".to_owned()],
+            ttl_ms: Some(9),
+        }],
+    };
+    let entry = NewEntry { queue, urgency: 250, expires_at: Some(AT) };
+    vec![
+        (
+            "message-published",
+            Record::MessagePublished {
+                namespace: NS,
+                place,
+                message: Box::new(message),
+                entries: vec![entry],
+            },
+        ),
+        (
+            "messages-ended",
+            Record::MessagesEnded {
+                namespace: NS,
+                queue,
+                entries: entries.clone(),
+                bytes: 10,
+                end: MessageEnd::Acked,
+            },
+        ),
+        (
+            "messages-returned",
+            Record::MessagesReturned { namespace: NS, queue, entries: entries.clone() },
+        ),
+        (
+            "messages-leased",
+            Record::MessagesLeased {
+                namespace: NS,
+                queue,
+                token: TOKEN,
+                lease_ms: 30_000,
+                entries: vec![((255, place), 5)],
+            },
+        ),
+        (
+            "leftovers-removed",
+            Record::LeftoversRemoved { keys: vec![Bytes::from_static(&[100, 0, 0, 0, 1])] },
+        ),
+    ]
 }
 
 fn records_of_names() -> Vec<(&'static str, Record)> {
@@ -393,6 +495,11 @@ fn queue() -> Queue {
         failed_total: 3,
         dead_total: 1,
         cancelled_total: 0,
+        messages: 9,
+        message_bytes: 900,
+        published_total: 12,
+        acked_total: 2,
+        dropped_total: 1,
     };
     let name = "mail".to_owned();
     Queue { id: QueueId(2), namespace: NS, name, settings: settings(), counts }

@@ -10,6 +10,7 @@ mod declare;
 mod emptying;
 mod exchange;
 mod exchanges;
+pub(crate) mod peek;
 mod publish;
 mod router;
 mod settings;
@@ -31,6 +32,7 @@ pub use command::{
     MessageCommand, MessageSettlement, MessageVerdict, PublishMessage,
 };
 pub use exchange::{Binding, Destination, Exchange, ExchangeKind, HeaderValue, Matching};
+pub use peek::{MessagePage, PeekedMessage};
 pub use settings::{MessageSettings, Overflow};
 
 pub(crate) use exchanges::FIRST_EXCHANGE;

@@ -404,7 +404,7 @@ impl Generator {
                 let paused = self.random.percent(10);
                 Command::PutQueue {
                     queue,
-                    settings: QueueSettings { paused, max_length, defaults },
+                    settings: QueueSettings { paused, max_length, defaults, messages: None },
                 }
             }
         }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{DurationText, InstantText, RetryText};
+use super::{DurationText, InstantText, MessageQueueRecord, MessageSettingsBody, RetryText};
 
 /// What holds for a queue from now on. What is left out is reset.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
@@ -17,6 +17,11 @@ pub struct QueueSettingsBody {
     /// Options for jobs that do not say otherwise.
     #[serde(deserialize_with = "super::object::required")]
     pub defaults: JobDefaultsBody,
+    /// What holds for a queue of messages: it is of that type where this stands here, and the
+    /// others are left out.
+    #[serde(deserialize_with = "super::object::optional")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub messages: Option<MessageSettingsBody>,
 }
 
 /// Options for jobs that do not say otherwise.
@@ -59,8 +64,14 @@ pub struct JobDefaultsBody {
 pub struct QueueRecord {
     /// Its name.
     pub name: String,
+    /// What it holds: `jobs` or `messages`.
+    #[serde(default, rename = "type")]
+    pub holds: String,
     /// What its owner set.
     pub settings: QueueSettingsBody,
+    /// What there is to tell of a queue of messages; the counts of jobs are 0 then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub messages: Option<MessageQueueRecord>,
     /// Jobs that could run now.
     pub ready: u64,
     /// Jobs that wait for their time.

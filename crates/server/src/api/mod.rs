@@ -7,6 +7,7 @@ mod duration;
 mod enqueue;
 mod id;
 mod instant;
+mod messages;
 mod number;
 mod object;
 mod problem;
@@ -28,6 +29,14 @@ pub use duration::{DURATION_EXPECTED, DurationText};
 pub use enqueue::{EnqueueAnswer, EnqueueBulk, EnqueueBulkAnswer, NewJob};
 pub use id::{JobIdText, TokenText};
 pub use instant::{INSTANT_EXPECTED, InstantText, write_instant};
+pub use messages::{
+    BindingBody, BindingList, BindingRecord, ChangedAnswer, ConsumeAnswer, ConsumeRequest,
+    ExchangeBody, ExchangeList, ExchangeRecord, ExchangeTypeText, ExtendMessagesRequest,
+    HeadersBody, MatchText, MessageList, MessageQueueRecord, MessageRecord, MessageSettingsBody,
+    MessageSettlementBody, MessageVerdictText, PublishAnswer, PublishBody, PublishBulk,
+    PublishBulkAnswer, RemovedAnswer, SettleMessagesAnswer, SettleMessagesRequest, SettledMessage,
+    TakenMessageBody,
+};
 use object::misplaced;
 pub(crate) use object::{NoFields, Object};
 pub use problem::{JobFault, Problem};

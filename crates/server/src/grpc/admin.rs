@@ -115,6 +115,7 @@ fn settings(of: Option<v1::QueueSettings>, bounds: &Bounds) -> Result<QueueSetti
             ttl: defaults.ttl_ms.map(DurationText),
             retain: defaults.retain_ms.map(DurationText),
         },
+        messages: None,
     };
     settings_of(body, bounds)
 }

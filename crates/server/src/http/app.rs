@@ -329,6 +329,9 @@ fn only_asks(op: Op) -> bool {
             | Op::ListNamespaces
             | Op::ListOperations
             | Op::ListQueues
+            | Op::ListBindings
+            | Op::ListExchanges
+            | Op::PeekMessages
             | Op::ListWorkers
             | Op::WatchJob
     )

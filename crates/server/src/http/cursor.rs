@@ -10,7 +10,7 @@ use super::refusal::Refusal;
 use super::text::quoted;
 
 const SCOPE_BYTES: usize = 4;
-const KEY_BYTES_MAX: usize = 256;
+const KEY_BYTES_MAX: usize = 9 << 10;
 
 /// A digest of what a cursor belongs to.
 pub(crate) type Scope = [u8; SCOPE_BYTES];

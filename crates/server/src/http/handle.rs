@@ -3,6 +3,7 @@
 mod admin;
 mod health;
 mod jobs;
+mod messages;
 mod operations;
 mod work;
 mod workers;
@@ -58,6 +59,20 @@ pub(crate) async fn dispatch(op: Op, call: Call<'_>, held: Option<Held>) -> Resu
         Op::GetNamespace => Box::pin(admin::get_namespace(call)).await,
         Op::PutNamespace => Box::pin(admin::put_namespace(call)).await,
         Op::DeleteNamespace => Box::pin(admin::delete_namespace(call)).await,
+        Op::PublishToExchange => messages::publish(call, held, false).await,
+        Op::PublishToQueue => messages::publish(call, held, true).await,
+        Op::Consume => messages::consume(call, held).await,
+        Op::SettleMessages => messages::settle(call).await,
+        Op::ExtendMessages => messages::extend(call).await,
+        Op::PeekMessages => Box::pin(messages::peek(call)).await,
+        Op::DeleteMessages => Box::pin(messages::purge(call)).await,
+        Op::ListExchanges => Box::pin(messages::list_exchanges(call)).await,
+        Op::GetExchange => Box::pin(messages::get_exchange(call)).await,
+        Op::PutExchange => Box::pin(messages::put_exchange(call)).await,
+        Op::DeleteExchange => Box::pin(messages::delete_exchange(call)).await,
+        Op::Bind => Box::pin(messages::bind(call, true)).await,
+        Op::Unbind => Box::pin(messages::bind(call, false)).await,
+        Op::ListBindings => Box::pin(messages::list_bindings(call)).await,
         Op::ListWorkers => Ok(workers::list(&call)),
         Op::GetWorker => workers::asked(&call, Wanted::Working),
         Op::QuietWorker => workers::asked(&call, Wanted::Quiet),

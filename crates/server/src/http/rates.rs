@@ -94,6 +94,7 @@ mod tests {
             failed_total: 0,
             dead_total: 0,
             cancelled_total: 0,
+            messages: None,
         })
     }
 

@@ -5,12 +5,16 @@ use utoipa::openapi::{Ref, RefOr, Schema};
 
 use super::route::{Base, Op, Outcome, Parameter, ParameterKind, Route, SchemaOf};
 use crate::api::{
-    AckRequest, CheckpointRequest, DiscardRequest, EnqueueAnswer, EnqueueBulk, EnqueueBulkAnswer,
-    FailRequest, HealthAnswer, HeartbeatAnswer, HeartbeatRequest, InterruptRequest, JobList,
-    JobRecord, LeaseAnswer, LeaseRequest, NamespaceList, NamespaceRecord, NewJob, OperationList,
-    OperationRecord, PurgeRequest, QueueList, QueueRecord, QueueSettingsBody, RawJson,
-    ReleaseRequest, RescheduleRequest, RetryDeadRequest, RetryRequest, SettleAnswer, SettleRequest,
-    SettledText, SnoozeRequest, StatusRecord, WorkerList, WorkerRecord,
+    AckRequest, BindingBody, BindingList, ChangedAnswer, CheckpointRequest, ConsumeAnswer,
+    ConsumeRequest, DiscardRequest, EnqueueAnswer, EnqueueBulk, EnqueueBulkAnswer, ExchangeBody,
+    ExchangeList, ExchangeRecord, ExtendMessagesRequest, FailRequest, HealthAnswer,
+    HeartbeatAnswer, HeartbeatRequest, InterruptRequest, JobList, JobRecord, LeaseAnswer,
+    LeaseRequest, MessageList, NamespaceList, NamespaceRecord, NewJob, OperationList,
+    OperationRecord, PublishAnswer, PublishBody, PublishBulk, PublishBulkAnswer, PurgeRequest,
+    QueueList, QueueRecord, QueueSettingsBody, RawJson, ReleaseRequest, RemovedAnswer,
+    RescheduleRequest, RetryDeadRequest, RetryRequest, SettleAnswer, SettleMessagesAnswer,
+    SettleMessagesRequest, SettleRequest, SettledText, SnoozeRequest, StatusRecord, WorkerList,
+    WorkerRecord,
 };
 use crate::class::Class;
 
@@ -82,6 +86,12 @@ const OPERATION: &[Outcome] = &[
     ),
     outcome(200, "With `dry_run`: how many match.", &[of::<OperationRecord>]),
 ];
+const PUBLISHED: &[Outcome] = &[outcome(
+    200,
+    "Durable: how many queues have it, or of a bulk what became of each.",
+    &[of::<PublishAnswer>, of::<PublishBulkAnswer>],
+)];
+const EXCHANGE: &[Outcome] = &[outcome(200, "The exchange.", &[of::<ExchangeRecord>])];
 const QUEUE: &[Outcome] = &[outcome(200, "The queue.", &[of::<QueueRecord>])];
 const JOB: &[Outcome] = &[outcome(200, "The job as it is now.", &[of::<JobRecord<'static>>])];
 
@@ -109,6 +119,45 @@ pub(crate) const ROUTES: &[Route] = &[
         bodies: &[of::<LeaseRequest<'static>>],
         outcomes: &[outcome(200, "The jobs, perhaps none.", &[of::<LeaseAnswer<'static>>])],
         ..route("POST", "/lease", Op::Lease, "Settle what is done, then lease jobs")
+    },
+    Route {
+        class: Class::Publish,
+        bodies: &[of::<PublishBody<'static>>, of::<PublishBulk<'static>>],
+        outcomes: PUBLISHED,
+        ..route(
+            "POST",
+            "/exchanges/{}/publish",
+            Op::PublishToExchange,
+            "Publish a message, or many, to an exchange",
+        )
+    },
+    Route {
+        class: Class::Publish,
+        bodies: &[of::<PublishBody<'static>>, of::<PublishBulk<'static>>],
+        outcomes: PUBLISHED,
+        ..route(
+            "POST",
+            "/queues/{}/publish",
+            Op::PublishToQueue,
+            "Publish a message, or many, to a queue",
+        )
+    },
+    Route {
+        class: Class::Lease,
+        bodies: &[of::<ConsumeRequest>],
+        body_is_optional: true,
+        outcomes: &[outcome(200, "The messages, perhaps none.", &[of::<ConsumeAnswer>])],
+        ..route("POST", "/queues/{}/consume", Op::Consume, "Take messages for a time")
+    },
+    Route {
+        bodies: &[of::<SettleMessagesRequest>],
+        outcomes: &[outcome(200, "What became of each.", &[of::<SettleMessagesAnswer>])],
+        ..route("POST", "/queues/{}/settle", Op::SettleMessages, "Settle messages, each on its own")
+    },
+    Route {
+        bodies: &[of::<ExtendMessagesRequest>],
+        outcomes: &[outcome(200, "What became of each.", &[of::<SettleMessagesAnswer>])],
+        ..route("POST", "/queues/{}/extend", Op::ExtendMessages, "Keep messages for longer")
     },
     settling("/jobs/{}/ack", Op::Ack, "A run succeeded", &[of::<AckRequest<'static>>]),
     settling("/jobs/{}/fail", Op::Fail, "A run failed", &[of::<FailRequest>]),
@@ -271,6 +320,68 @@ pub(crate) const ROUTES: &[Route] = &[
         body_is_optional: true,
         outcomes: OPERATION,
         ..route("POST", "/queues/{}/retry-dead", Op::RetryDead, "Let dead jobs start again")
+    },
+    Route {
+        parameters: &[CURSOR, LIMIT],
+        outcomes: &[outcome(200, "A page of messages.", &[of::<MessageList>])],
+        ..route(
+            "GET",
+            "/queues/{}/messages",
+            Op::PeekMessages,
+            "Look at messages without taking them",
+        )
+    },
+    Route {
+        outcomes: &[outcome(200, "How many were removed.", &[of::<RemovedAnswer>])],
+        ..route(
+            "DELETE",
+            "/queues/{}/messages",
+            Op::DeleteMessages,
+            "Remove the messages that wait; what consumers have stays theirs",
+        )
+    },
+    Route {
+        parameters: &[CURSOR, LIMIT],
+        outcomes: &[outcome(200, "A page of exchanges.", &[of::<ExchangeList>])],
+        ..route(
+            "GET",
+            "/exchanges",
+            Op::ListExchanges,
+            "List exchanges in the order of their names",
+        )
+    },
+    Route {
+        outcomes: EXCHANGE,
+        ..route("GET", "/exchanges/{}", Op::GetExchange, "Describe an exchange")
+    },
+    Route {
+        bodies: &[of::<ExchangeBody>],
+        outcomes: EXCHANGE,
+        ..route("PUT", "/exchanges/{}", Op::PutExchange, "Declare an exchange")
+    },
+    Route {
+        parameters: &[parameter("if_unused", ParameterKind::Flag, "Only with no binding.")],
+        outcomes: &[outcome(200, "Whether it was there.", &[of::<ChangedAnswer>])],
+        ..route("DELETE", "/exchanges/{}", Op::DeleteExchange, "Remove an exchange")
+    },
+    Route {
+        bodies: &[of::<BindingBody>],
+        outcomes: &[outcome(200, "It is bound.", &[of::<ChangedAnswer>])],
+        ..route("POST", "/exchanges/{}/bind", Op::Bind, "Bind a queue or exchange to an exchange")
+    },
+    Route {
+        bodies: &[of::<BindingBody>],
+        outcomes: &[outcome(200, "It is not bound.", &[of::<ChangedAnswer>])],
+        ..route("POST", "/exchanges/{}/unbind", Op::Unbind, "Remove a binding")
+    },
+    Route {
+        parameters: &[
+            parameter("exchange", ParameterKind::Text, "Only those that lead from it."),
+            CURSOR,
+            LIMIT,
+        ],
+        outcomes: &[outcome(200, "A page of bindings.", &[of::<BindingList>])],
+        ..route("GET", "/bindings", Op::ListBindings, "List bindings")
     },
     Route {
         outcomes: &[outcome(200, "The newest first.", &[of::<OperationList>])],

@@ -7,6 +7,7 @@ use longshore_engine::{
     OperationState, Phase, QueueSettings, QueueView, RetryPolicy, SkippedItem, TimeMs,
 };
 
+use super::content;
 use crate::api::{
     AttemptOutcomeText, AttemptRecord, BlockedByRecord, CheckpointRecord, Counters, DurationText,
     ErrorText, InstantText, JobDefaultsBody, JobIdText, JobRecord, LeaseRecord, NamespaceRecord,
@@ -325,6 +326,7 @@ fn settings(settings: &QueueSettings) -> QueueSettingsBody {
             ttl: duration(*ttl_ms),
             retain: duration(*retain_ms),
         },
+        messages: settings.messages.as_deref().map(content::settings_body),
     }
 }
 
@@ -332,7 +334,9 @@ fn settings(settings: &QueueSettings) -> QueueSettingsBody {
 pub(crate) fn queue(view: &QueueView) -> QueueRecord {
     QueueRecord {
         name: view.name.clone(),
+        holds: view.settings.holds().to_owned(),
         settings: settings(&view.settings),
+        messages: view.messages.as_deref().map(content::queue_record),
         ready: view.ready,
         scheduled: view.scheduled,
         retrying: view.retrying,

@@ -8,4 +8,5 @@ mod connections;
 mod harness;
 mod jobs;
 mod long_jobs;
+mod messages;
 mod unread;

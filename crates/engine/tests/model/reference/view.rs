@@ -96,6 +96,7 @@ impl Reference {
             failed_total: queue.failed,
             dead_total: queue.died,
             cancelled_total: queue.cancelled,
+            messages: None,
         }
     }
 

@@ -3,9 +3,10 @@
 use hyper::StatusCode;
 use longshore_engine::{Answer, Command, OperationKind, QueueView};
 
-use super::{ask, ok, operations, unexpected};
+use super::{ask, messages, ok, operations, unexpected};
 use crate::api::{NamespaceList, QueueList, QueueRecord, UnreachableShard};
 use crate::http::app::{App, Call};
+use crate::http::code::Code;
 use crate::http::cursor;
 use crate::http::look::{self, PAGE_DEFAULT, PAGE_MAX};
 use crate::http::parse::parse_settings;
@@ -87,6 +88,10 @@ pub(super) async fn get_queue(call: Call<'_>) -> Result<Reply, Refusal> {
 
 pub(super) async fn put_queue(call: Call<'_>) -> Result<Reply, Refusal> {
     check_path_name("queue", call.name)?;
+    if let Some(declared) = messages::declared(&call)? {
+        ask(&call, declared).await?;
+        return queue_reply(&call, Command::GetQueue { queue: call.name.to_owned() }).await;
+    }
     let settings = parse_settings(&call.body, &call.app.bounds)?;
     queue_reply(&call, Command::PutQueue { queue: call.name.to_owned(), settings }).await
 }
@@ -100,7 +105,15 @@ pub(super) async fn delete_queue(call: Call<'_>) -> Result<Reply, Refusal> {
     check_path_name("queue", call.name)?;
     let queue = call.name.to_owned();
     if call.query.flag("force")? {
-        return operations::start(&call, OperationKind::DeleteQueue { queue }).await;
+        let started =
+            operations::start(&call, OperationKind::DeleteQueue { queue: queue.clone() }).await;
+        return match started {
+            Err(refusal) if refusal.code() == Code::QueueTypeRefused => {
+                ask(&call, messages::deletion(queue)).await?;
+                Ok(Reply::empty(StatusCode::NO_CONTENT))
+            }
+            started => started,
+        };
     }
     match ask(&call, Command::DeleteQueue { queue }).await? {
         Answer::QueueDeleted => Ok(Reply::empty(StatusCode::NO_CONTENT)),

@@ -35,7 +35,7 @@ pub(crate) fn settings_of(
     settings: QueueSettingsBody,
     bounds: &Bounds,
 ) -> Result<QueueSettings, Refusal> {
-    let QueueSettingsBody { paused, max_length, defaults } = settings;
+    let QueueSettingsBody { paused, max_length, defaults, messages: _ } = settings;
     let JobDefaultsBody { priority, lease, timeout, retry, max_attempts, max_age, ttl, retain } =
         defaults;
     let ms = |name: &str, duration, min_ms| {

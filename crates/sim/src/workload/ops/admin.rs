@@ -50,6 +50,7 @@ fn settings(random: &mut Random) -> QueueSettings {
             retry: Some(RetryPolicy::Constant { delay_ms: 100 }),
             ..QueueSettings::DEFAULT.defaults
         },
+        messages: None,
     }
 }
 

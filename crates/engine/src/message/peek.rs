@@ -1,0 +1,77 @@
+//! Looking at messages of a snapshot without taking them.
+
+use std::ops::ControlFlow;
+
+use bytes::Bytes;
+
+use super::shelf::Stored;
+use super::state::{lane_at, place_at, stored_of};
+use super::{Message, MessageTag};
+use crate::ids::NamespaceId;
+use crate::map::Reader;
+use crate::queue::Queue;
+use crate::rejection::Rejection;
+use crate::state::keys;
+use crate::wire::Wire;
+
+/// A message that was looked at.
+#[derive(Clone, Debug)]
+pub struct PeekedMessage {
+    /// Where it stands.
+    pub tag: MessageTag,
+    /// The message.
+    pub message: std::sync::Arc<Message>,
+    /// How often it came back.
+    pub returns: u32,
+    /// Somebody took it for a time.
+    pub leased: bool,
+}
+
+/// A page of messages, in the order in which they are handed out.
+#[derive(Clone, Debug)]
+pub struct MessagePage {
+    /// The messages.
+    pub messages: Vec<PeekedMessage>,
+    /// Where to go on; `None` at the end.
+    pub next: Option<Bytes>,
+}
+
+/// Up to `limit` messages of a queue after `cursor`, and about so many bytes of them. Those that
+/// are with consumers of connections are among them: a snapshot does not know of these.
+pub(crate) fn peek_messages(
+    reader: &dyn Reader,
+    (ns, queue): (NamespaceId, &Queue),
+    cursor: Option<&Bytes>,
+    (limit, bytes_max): (usize, usize),
+) -> Result<MessagePage, Rejection> {
+    if queue.settings.messages.is_none() {
+        let (queue, holds) = (queue.name.clone(), "jobs");
+        return Err(Rejection::QueueTypeRefused { queue, holds });
+    }
+    let prefix = keys::of_queue(keys::MESSAGE, ns, queue.id);
+    let to = keys::after_prefix(&prefix);
+    // A cursor is a key of this very range; any other is as good as its beginning or end.
+    let from = cursor.map_or(&prefix[..], |cursor| (&cursor[..]).max(&prefix[..]));
+    let (mut found, mut next, mut bytes): (Vec<(MessageTag, Stored)>, _, _) = (Vec::new(), None, 0);
+    reader.scan(from, &to, &mut |key, value| {
+        if found.len() >= limit || bytes >= bytes_max {
+            next = Some(Bytes::copy_from_slice(key));
+            return ControlFlow::Break(());
+        }
+        let stored = stored_of(key, value);
+        bytes += stored.message.body.len() + stored.message.properties.len();
+        let (queue, urgency) = lane_at(key);
+        found.push((MessageTag { queue, urgency, place: place_at(key) }, stored));
+        ControlFlow::Continue(())
+    });
+    let told = found.into_iter().map(|(tag, stored)| {
+        let returns = reader.get(&keys::returns(ns, tag));
+        PeekedMessage {
+            tag,
+            message: stored.message,
+            returns: returns.and_then(|value| u32::from_bytes(&value).ok()).unwrap_or(0),
+            leased: reader.get(&keys::message_lease(ns, tag)).is_some(),
+        }
+    });
+    Ok(MessagePage { messages: told.collect(), next })
+}

@@ -1,0 +1,433 @@
+//! Messages, exchanges and bindings as they are told and set.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{DurationText, InstantText, Problem, RawJson};
+
+/// Headers by name: texts, numbers, truth values or `null`.
+pub type HeadersBody = BTreeMap<String, serde_json::Value>;
+
+/// What holds for a queue of messages.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct MessageSettingsBody {
+    /// It outlives a restart; true where left out.
+    pub durable: bool,
+    /// It ends when its last consumer leaves.
+    pub auto_delete: bool,
+    /// The highest priority that counts, up to 255; left out for none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_priority: Option<u8>,
+    /// How often a message may come back; 20 where left out, 0 for no limit.
+    pub delivery_limit: u32,
+    /// One consumer gets all, and the next one once it leaves.
+    pub single_active_consumer: bool,
+}
+
+impl Default for MessageSettingsBody {
+    fn default() -> Self {
+        Self {
+            durable: true,
+            auto_delete: false,
+            max_priority: None,
+            delivery_limit: longshore_engine::DELIVERY_LIMIT_DEFAULT,
+            single_active_consumer: false,
+        }
+    }
+}
+
+/// What there is to tell of a queue of messages.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+pub struct MessageQueueRecord {
+    /// It belongs to one connection.
+    #[serde(default)]
+    pub exclusive: bool,
+    /// Messages that wait.
+    pub ready: u64,
+    /// Messages that consumers have and have not settled.
+    pub unsettled: u64,
+    /// Bytes of the bodies of both.
+    pub bytes: u64,
+    /// Consumers of connections.
+    pub consumers: u64,
+    /// Messages that entered since the queue was created.
+    pub published_total: u64,
+    /// Messages acked since then.
+    pub acked_total: u64,
+    /// Messages that ended otherwise since then.
+    pub dropped_total: u64,
+}
+
+/// How an exchange routes.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ExchangeTypeText {
+    /// By the routing key as it is.
+    Direct,
+    /// To all that is bound.
+    Fanout,
+    /// By patterns of words: `*` for one, `#` for any number.
+    Topic,
+    /// By headers.
+    Headers,
+}
+
+/// An exchange as it is declared.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ExchangeBody {
+    /// How it routes.
+    #[serde(rename = "type")]
+    pub kind: ExchangeTypeText,
+    /// It outlives a restart; true where left out.
+    #[serde(default = "yes")]
+    pub durable: bool,
+    /// It ends with its last binding.
+    #[serde(default)]
+    pub auto_delete: bool,
+    /// Only other exchanges publish to it.
+    #[serde(default)]
+    pub internal: bool,
+    /// The exchange for messages that none of its bindings take.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alternate: Option<String>,
+}
+
+const fn yes() -> bool {
+    true
+}
+
+/// An exchange at one moment.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+pub struct ExchangeRecord {
+    /// Its name.
+    pub name: String,
+    /// How it was declared.
+    pub settings: ExchangeBody,
+    /// Bindings that lead from it.
+    pub bindings: u64,
+}
+
+/// A page of exchanges, in the order of their names.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+pub struct ExchangeList {
+    /// The exchanges.
+    pub exchanges: Vec<ExchangeRecord>,
+    /// What to hand in as `cursor` for the next page; left out at the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// How headers are compared.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum MatchText {
+    /// A message has all of them.
+    #[default]
+    All,
+    /// A message has one of them at least.
+    Any,
+}
+
+/// A binding of an exchange: to a queue or to another exchange.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct BindingBody {
+    /// The queue that it leads to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queue: Option<String>,
+    /// The exchange that it leads to, instead of a queue.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to_exchange: Option<String>,
+    /// The routing key, or the pattern of a topic exchange.
+    pub routing_key: String,
+    /// How headers are compared.
+    #[serde(rename = "match")]
+    pub matching: MatchText,
+    /// What headers a message is to have; `null` for any value.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(value_type = Object)]
+    pub headers: HeadersBody,
+}
+
+/// Whether a binding changed anything.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+pub struct ChangedAnswer {
+    /// False where it was so already.
+    pub changed: bool,
+}
+
+/// A binding as it is told.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+pub struct BindingRecord {
+    /// The exchange that it leads from.
+    pub exchange: String,
+    /// The queue that it leads to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue: Option<String>,
+    /// The exchange that it leads to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to_exchange: Option<String>,
+    /// The routing key, or the pattern.
+    pub routing_key: String,
+    /// How headers are compared.
+    #[serde(rename = "match")]
+    pub matching: MatchText,
+    /// What headers a message is to have.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(value_type = Object)]
+    pub headers: HeadersBody,
+}
+
+/// A page of bindings.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+pub struct BindingList {
+    /// The bindings.
+    pub bindings: Vec<BindingRecord>,
+    /// What to hand in as `cursor` for the next page; left out at the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// A message to publish.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct PublishBody<'a> {
+    /// By what the exchange routes it; left out where it goes to a queue directly.
+    pub routing_key: String,
+    /// What it says: a text as it is, any other JSON as its text, with `application/json`.
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    pub body: Option<RawJson<'a>>,
+    /// What it says, of any bytes, in base64; instead of `body`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub body_base64: Option<String>,
+    /// Headers.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(value_type = Object)]
+    pub headers: HeadersBody,
+    /// A MIME type.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub content_type: Option<String>,
+    /// The application's identity of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message_id: Option<String>,
+    /// Which request it answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub correlation_id: Option<String>,
+    /// The queue for an answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reply_to: Option<String>,
+    /// The application's name of its type.
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// What published it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub app_id: Option<String>,
+    /// 0 to 255, the highest first, where the queue has priorities.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub priority: Option<u8>,
+    /// It is to outlive a restart; true where left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub persistent: Option<bool>,
+}
+
+/// Messages to publish, each on its own.
+#[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PublishBulk<'a> {
+    /// The messages.
+    #[serde(borrow)]
+    pub messages: Vec<PublishBody<'a>>,
+}
+
+/// What became of a message.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
+pub struct PublishAnswer {
+    /// How many queues have it; 0 where none wanted it, and it is gone.
+    pub queues: u64,
+    /// Why it was refused, in the answer to a bulk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<Problem>,
+}
+
+/// What became of many messages.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+pub struct PublishBulkAnswer {
+    /// Of each, in order.
+    pub published: Vec<PublishAnswer>,
+}
+
+/// How messages are taken.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ConsumeRequest {
+    /// How many at most, 1 to 1000; 1 where left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max: Option<usize>,
+    /// How long to wait for the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wait: Option<DurationText>,
+    /// For how long they are taken; 30 seconds where left out. Unsettled, they go back then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lease: Option<DurationText>,
+    /// They are acked before they are delivered: each comes at most once.
+    pub auto_ack: bool,
+}
+
+/// A message as it is told.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+pub struct MessageRecord {
+    /// Which of its queue.
+    pub id: String,
+    /// What it is settled with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+    /// For how long it was taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<DurationText>,
+    /// Somebody may have got it before.
+    pub redelivered: bool,
+    /// How often it came back.
+    pub returns: u32,
+    /// The exchange that it was published to; empty where it went to a queue directly.
+    pub exchange: String,
+    /// Its routing key.
+    pub routing_key: String,
+    /// When it was published.
+    pub published_at: InstantText,
+    /// Its priority.
+    pub priority: u8,
+    /// It is to outlive a restart.
+    pub persistent: bool,
+    /// Headers.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(value_type = Object)]
+    pub headers: HeadersBody,
+    /// A MIME type.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content_type: Option<String>,
+    /// The application's identity of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message_id: Option<String>,
+    /// Which request it answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub correlation_id: Option<String>,
+    /// The queue for an answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reply_to: Option<String>,
+    /// The application's name of its type.
+    #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// What published it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app_id: Option<String>,
+    /// What it says, where that is a text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body: Option<String>,
+    /// What it says otherwise, in base64.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body_base64: Option<String>,
+}
+
+/// Messages that were taken.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+pub struct ConsumeAnswer {
+    /// The messages, in order; perhaps none.
+    pub messages: Vec<MessageRecord>,
+}
+
+/// A page of messages that were only looked at.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+pub struct MessageList {
+    /// The messages, in the order in which they are handed out. Those that consumers of
+    /// connections have are among them.
+    pub messages: Vec<MessageRecord>,
+    /// What to hand in as `cursor` for the next page; left out at the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// How a message is settled.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum MessageVerdictText {
+    /// It is done with.
+    Ack,
+    /// It goes back to its old place.
+    Requeue,
+    /// It goes for good.
+    Reject,
+}
+
+/// A message that was taken, and how it ends.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MessageSettlementBody {
+    /// Which.
+    pub id: String,
+    /// What it was taken with.
+    pub token: String,
+    /// How it ends; `ack` where left out.
+    #[serde(default = "ack")]
+    pub verdict: MessageVerdictText,
+}
+
+const fn ack() -> MessageVerdictText {
+    MessageVerdictText::Ack
+}
+
+/// Messages to settle, each on its own.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SettleMessagesRequest {
+    /// The messages.
+    pub messages: Vec<MessageSettlementBody>,
+}
+
+/// A message that was taken.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TakenMessageBody {
+    /// Which.
+    pub id: String,
+    /// What it was taken with.
+    pub token: String,
+}
+
+/// Messages to keep for longer, each on its own.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ExtendMessagesRequest {
+    /// The messages.
+    pub messages: Vec<TakenMessageBody>,
+    /// For how long from now on; as long as they were taken for where left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<DurationText>,
+}
+
+/// What became of one message.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+pub struct SettledMessage {
+    /// Which.
+    pub id: String,
+    /// Why it was refused; left out where it was not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<Problem>,
+}
+
+/// What became of each message, in order.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+pub struct SettleMessagesAnswer {
+    /// Of each.
+    pub settled: Vec<SettledMessage>,
+}
+
+/// How many messages were removed.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+pub struct RemovedAnswer {
+    /// Those that waited.
+    pub removed: u64,
+}

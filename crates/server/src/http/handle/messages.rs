@@ -1,0 +1,311 @@
+//! Messages: exchanges, bindings, publishing, taking and settling.
+
+use longshore_engine::query;
+use longshore_engine::{
+    Answer, BindingSpec, Command, DeclareExchange, DeclareQueue, LeaseMessages, Matching,
+    MessageAnswer, MessageCommand, MessageSettlement, MessageVerdict, Published, Reader, Rejection,
+};
+
+use super::{ask, ok};
+use crate::api::{
+    BindingBody, BindingList, ChangedAnswer, ConsumeAnswer, ConsumeRequest, ExchangeBody,
+    ExchangeList, ExtendMessagesRequest, MatchText, MessageList, MessageVerdictText, PublishAnswer,
+    PublishBody, PublishBulk, PublishBulkAnswer, QueueSettingsBody, RemovedAnswer,
+    SettleMessagesAnswer, SettleMessagesRequest, SettledMessage,
+};
+use crate::http::app::Call;
+use crate::http::body::Held;
+use crate::http::content;
+use crate::http::cursor;
+use crate::http::json::{members, read, read_or_default, repeated, text_of};
+use crate::http::look::{PAGE_DEFAULT, PAGE_MAX};
+use crate::http::refusal::Refusal;
+use crate::http::reply::Reply;
+use crate::http::text::check_path_name;
+
+/// Messages in one bulk, and in one settlement.
+const BULK_MAX: usize = 1000;
+
+/// Bytes of messages on one page, about.
+const PAGE_BYTES_MAX: usize = 1 << 20;
+
+/// The engine answered something else than what the command is answered with: a bug.
+fn odd(answer: MessageAnswer) -> Refusal {
+    super::unexpected(&Answer::Messages(answer))
+}
+
+async fn ask_messages(call: &Call<'_>, command: MessageCommand) -> Result<MessageAnswer, Refusal> {
+    match ask(call, Command::Messages(command)).await? {
+        Answer::Messages(answer) => Ok(answer),
+        other => Err(super::unexpected(&other)),
+    }
+}
+
+/// The command that declares a queue of messages, where the body is of one.
+pub(super) fn declared(call: &Call<'_>) -> Result<Option<Command>, Refusal> {
+    let body: QueueSettingsBody = read(text_of(&call.body)?)?;
+    let Some(messages) = &body.messages else { return Ok(None) };
+    let others = QueueSettingsBody { messages: None, ..body.clone() };
+    if others != QueueSettingsBody::default() {
+        let allowed = "nothing else beside it: a queue holds jobs or messages";
+        return Err(Refusal::value("messages", "given with settings of jobs", allowed));
+    }
+    let settings = content::settings_of(messages);
+    let declare = DeclareQueue { queue: call.name.to_owned(), settings, connection: None };
+    Ok(Some(Command::Messages(MessageCommand::DeclareQueue(Box::new(declare)))))
+}
+
+/// The command that removes a queue with its messages.
+pub(super) fn deletion(queue: String) -> Command {
+    let (connection, if_unused, if_empty) = (None, false, false);
+    Command::Messages(MessageCommand::DeleteQueue { queue, connection, if_unused, if_empty })
+}
+
+pub(super) async fn publish(
+    call: Call<'_>,
+    held: Option<Held>,
+    to_queue: bool,
+) -> Result<Reply, Refusal> {
+    check_path_name(if to_queue { "queue" } else { "exchange" }, call.name)?;
+    let text = text_of(&call.body)?;
+    let is_bulk = members(text).is_some_and(|all| all.iter().any(|(name, _)| name == "messages"));
+    let bodies = if is_bulk {
+        read::<PublishBulk<'_>>(text)?.messages
+    } else {
+        vec![read::<PublishBody<'_>>(text)?]
+    };
+    check_bulk(bodies.len())?;
+    let mut messages = Vec::with_capacity(bodies.len());
+    for body in &bodies {
+        if to_queue && !body.routing_key.is_empty() {
+            return Err(repeated("routing_key", "where the message goes"));
+        }
+        let to = if to_queue { ("", call.name) } else { (call.name, &*body.routing_key) };
+        messages.push(content::message_of(body, to)?);
+    }
+    let published = match ask_messages(&call, MessageCommand::Publish(messages)).await? {
+        MessageAnswer::Published(published) => published,
+        other => return Err(odd(other)),
+    };
+    drop(held);
+    let told = published.into_iter().map(|came| match came {
+        // A queue that is named is to be there.
+        Ok(Published::Unroutable) if to_queue => {
+            Err(Rejection::QueueUnknown { queue: call.name.to_owned() }.into())
+        }
+        Ok(Published::Unroutable) => Ok(0),
+        Ok(Published::Routed { queues }) => Ok(queues as u64),
+        Err(rejection) => Err(Refusal::from(rejection)),
+    });
+    if is_bulk {
+        let told = told.map(|came| match came {
+            Ok(queues) => PublishAnswer { queues, error: None },
+            Err(refusal) => PublishAnswer { queues: 0, error: Some(refusal.problem()) },
+        });
+        return Ok(ok(&PublishBulkAnswer { published: told.collect() }));
+    }
+    let queues = told.last().transpose()?.unwrap_or(0);
+    Ok(ok(&PublishAnswer { queues, error: None }))
+}
+
+fn check_bulk(count: usize) -> Result<(), Refusal> {
+    if count == 0 || count > BULK_MAX {
+        let value = format!("{count} messages");
+        return Err(Refusal::value("messages", value, format!("1 to {BULK_MAX} messages")));
+    }
+    Ok(())
+}
+
+pub(super) async fn consume(call: Call<'_>, held: Option<Held>) -> Result<Reply, Refusal> {
+    check_path_name("queue", call.name)?;
+    let request: ConsumeRequest = read_or_default(&call.body)?;
+    let lease = LeaseMessages {
+        queue: call.name.to_owned(),
+        max: request.max.unwrap_or(1),
+        wait_ms: request.wait.map_or(0, |wait| wait.0),
+        lease_ms: request.lease.map(|lease| lease.0),
+        auto_ack: request.auto_ack,
+    };
+    if lease.wait_ms > 0 {
+        // A request may wait for a minute; what it waits with is small.
+        drop(held);
+    }
+    match ask_messages(&call, MessageCommand::Lease(Box::new(lease))).await? {
+        MessageAnswer::Leased(messages) => {
+            let messages = messages.iter().map(content::delivered).collect();
+            Ok(ok(&ConsumeAnswer { messages }))
+        }
+        other => Err(odd(other)),
+    }
+}
+
+pub(super) async fn settle(call: Call<'_>) -> Result<Reply, Refusal> {
+    check_path_name("queue", call.name)?;
+    let request: SettleMessagesRequest = read(text_of(&call.body)?)?;
+    check_bulk(request.messages.len())?;
+    let mut settlements = Vec::with_capacity(request.messages.len());
+    for body in &request.messages {
+        let (message, token) = content::holding(call.name, &body.id, &body.token)?;
+        let verdict = match body.verdict {
+            MessageVerdictText::Ack => MessageVerdict::Ack,
+            MessageVerdictText::Requeue => MessageVerdict::Requeue,
+            MessageVerdictText::Reject => MessageVerdict::Reject,
+        };
+        settlements.push(MessageSettlement { message, token, verdict });
+    }
+    let ids = request.messages.into_iter().map(|body| body.id);
+    settled(&call, MessageCommand::SettleLeased(settlements), ids).await
+}
+
+pub(super) async fn extend(call: Call<'_>) -> Result<Reply, Refusal> {
+    check_path_name("queue", call.name)?;
+    let request: ExtendMessagesRequest = read(text_of(&call.body)?)?;
+    check_bulk(request.messages.len())?;
+    let held = request.messages.iter();
+    let held = held.map(|body| content::holding(call.name, &body.id, &body.token));
+    let (messages, lease_ms) = (held.collect::<Result<_, _>>()?, request.lease.map(|it| it.0));
+    let ids = request.messages.into_iter().map(|body| body.id);
+    settled(&call, MessageCommand::ExtendLeased { messages, lease_ms }, ids).await
+}
+
+async fn settled(
+    call: &Call<'_>,
+    command: MessageCommand,
+    ids: impl Iterator<Item = String>,
+) -> Result<Reply, Refusal> {
+    let answers = match ask_messages(call, command).await? {
+        MessageAnswer::Settled(answers) => answers,
+        other => return Err(odd(other)),
+    };
+    let told = ids.zip(answers).map(|(id, answer)| {
+        let error = answer.err().map(|rejection| Refusal::from(rejection).problem());
+        SettledMessage { id, error }
+    });
+    Ok(ok(&SettleMessagesAnswer { settled: told.collect() }))
+}
+
+pub(super) async fn peek(call: Call<'_>) -> Result<Reply, Refusal> {
+    check_path_name("queue", call.name)?;
+    let limit = call.query.count("limit", PAGE_DEFAULT, PAGE_MAX)?;
+    let scope = cursor::scope("messages", call.namespace, &[Some(call.name)]);
+    let after = call.query.text("cursor").map(|text| cursor::decode(text, scope)).transpose()?;
+    let (namespace, queue) = (call.namespace.to_owned(), call.name.to_owned());
+    let look = move |reader: &dyn Reader, _| {
+        let bounds = (limit, PAGE_BYTES_MAX);
+        query::peek_messages(reader, &namespace, &queue, after.as_ref(), bounds)
+    };
+    let page = call.app.node.read(call.namespace, look).await??;
+    let messages = page.messages.iter().map(content::peeked).collect();
+    let next = page.next.map(|key| cursor::encode(&key, scope));
+    Ok(ok(&MessageList { messages, next }).not_cached())
+}
+
+pub(super) async fn purge(call: Call<'_>) -> Result<Reply, Refusal> {
+    check_path_name("queue", call.name)?;
+    let (queue, connection) = (call.name.to_owned(), None);
+    match ask_messages(&call, MessageCommand::PurgeQueue { queue, connection }).await? {
+        MessageAnswer::Purged { messages } => Ok(ok(&RemovedAnswer { removed: messages })),
+        other => Err(odd(other)),
+    }
+}
+
+pub(super) async fn list_exchanges(call: Call<'_>) -> Result<Reply, Refusal> {
+    let limit = call.query.count("limit", PAGE_DEFAULT, PAGE_MAX)?;
+    let scope = cursor::scope("exchanges", call.namespace, &[]);
+    let after = call.query.text("cursor").map(|text| cursor::decode(text, scope)).transpose()?;
+    let after = after.map(|name| String::from_utf8_lossy(&name).into_owned());
+    match ask_messages(&call, MessageCommand::ListExchanges { after, limit }).await? {
+        MessageAnswer::Exchanges(page, more) => {
+            let exchanges: Vec<_> = page.iter().map(content::exchange_record).collect();
+            let last = exchanges.last().filter(|_| more);
+            let next = last.map(|last| cursor::encode(last.name.as_bytes(), scope));
+            Ok(ok(&ExchangeList { exchanges, next }).not_cached())
+        }
+        other => Err(odd(other)),
+    }
+}
+
+async fn exchange_reply(call: &Call<'_>, command: MessageCommand) -> Result<Reply, Refusal> {
+    match ask_messages(call, command).await? {
+        MessageAnswer::Exchange(view, _) => Ok(ok(&content::exchange_record(&view)).not_cached()),
+        other => Err(odd(other)),
+    }
+}
+
+pub(super) async fn get_exchange(call: Call<'_>) -> Result<Reply, Refusal> {
+    check_path_name("exchange", call.name)?;
+    exchange_reply(&call, MessageCommand::GetExchange { exchange: call.name.to_owned() }).await
+}
+
+pub(super) async fn put_exchange(call: Call<'_>) -> Result<Reply, Refusal> {
+    check_path_name("exchange", call.name)?;
+    let body: ExchangeBody = read(text_of(&call.body)?)?;
+    let declare = DeclareExchange {
+        exchange: call.name.to_owned(),
+        kind: content::exchange_kind(body.kind),
+        durable: body.durable,
+        auto_delete: body.auto_delete,
+        internal: body.internal,
+        alternate: body.alternate,
+        arguments: bytes::Bytes::new(),
+    };
+    exchange_reply(&call, MessageCommand::DeclareExchange(Box::new(declare))).await
+}
+
+pub(super) async fn delete_exchange(call: Call<'_>) -> Result<Reply, Refusal> {
+    check_path_name("exchange", call.name)?;
+    let (exchange, if_unused) = (call.name.to_owned(), call.query.flag("if_unused")?);
+    changed(&call, MessageCommand::DeleteExchange { exchange, if_unused }).await
+}
+
+async fn changed(call: &Call<'_>, command: MessageCommand) -> Result<Reply, Refusal> {
+    match ask_messages(call, command).await? {
+        MessageAnswer::Changed(changed) => Ok(ok(&ChangedAnswer { changed })),
+        other => Err(odd(other)),
+    }
+}
+
+pub(super) async fn bind(call: Call<'_>, bind: bool) -> Result<Reply, Refusal> {
+    check_path_name("exchange", call.name)?;
+    let body: BindingBody = read(text_of(&call.body)?)?;
+    let (destination, to_exchange) = match (body.queue, body.to_exchange) {
+        (Some(queue), None) => (queue, false),
+        (None, Some(exchange)) => (exchange, true),
+        (None, None) => {
+            return Err(crate::http::json::missing("queue", "the name of a queue, a string"));
+        }
+        (Some(_), Some(_)) => return Err(repeated("to_exchange", "where the binding leads")),
+    };
+    let spec = BindingSpec {
+        source: call.name.to_owned(),
+        destination,
+        to_exchange,
+        routing_key: body.routing_key,
+        matching: match body.matching {
+            MatchText::All => Matching::All,
+            MatchText::Any => Matching::Any,
+        },
+        headers: content::headers_of(&body.headers)?,
+        arguments: bytes::Bytes::new(),
+        connection: None,
+    };
+    let spec = Box::new(spec);
+    let command = if bind { MessageCommand::Bind(spec) } else { MessageCommand::Unbind(spec) };
+    changed(&call, command).await
+}
+
+pub(super) async fn list_bindings(call: Call<'_>) -> Result<Reply, Refusal> {
+    let limit = call.query.count("limit", PAGE_DEFAULT, PAGE_MAX)?;
+    let source = call.query.text("exchange");
+    let scope = cursor::scope("bindings", call.namespace, &[source]);
+    let after = call.query.text("cursor").map(|text| cursor::decode(text, scope)).transpose()?;
+    let source = source.map(str::to_owned);
+    match ask_messages(&call, MessageCommand::ListBindings { source, after, limit }).await? {
+        MessageAnswer::Bindings(page, next) => {
+            let bindings = page.iter().map(content::binding_record).collect();
+            let next = next.map(|key| cursor::encode(&key, scope));
+            Ok(ok(&BindingList { bindings, next }).not_cached())
+        }
+        other => Err(odd(other)),
+    }
+}

@@ -1,0 +1,134 @@
+//! Exchanges, bindings and messages.
+
+use serde_json::json;
+
+use crate::harness::{Client, Server};
+
+async fn publish(client: &mut Client, path: &str, body: serde_json::Value) -> serde_json::Value {
+    client.post(&format!("{path}/publish"), &body.to_string()).await.expect(200)
+}
+
+async fn queue(client: &mut Client, name: &str) {
+    let put = client.put(&format!("/v1/queues/{name}"), "{\"messages\":{}}").await.expect(200);
+    assert_eq!(put["type"], "messages");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_is_routed_looked_at_taken_and_settled() {
+    let server = Server::start().await;
+    let client = &mut server.client().await;
+    queue(client, "mail").await;
+    queue(client, "audit").await;
+    let exchange = client.put("/v1/exchanges/orders", "{\"type\":\"topic\"}").await.expect(200);
+    assert_eq!(exchange["settings"]["durable"], true);
+    for (queue, key) in [("mail", "eu.*"), ("audit", "#")] {
+        let binding = json!({"queue": queue, "routing_key": key}).to_string();
+        let bound = client.post("/v1/exchanges/orders/bind", &binding).await.expect(200);
+        assert_eq!(bound["changed"], true);
+        let again = client.post("/v1/exchanges/orders/bind", &binding).await.expect(200);
+        assert_eq!(again["changed"], false);
+    }
+    let bindings = client.get("/v1/bindings?exchange=orders").await.expect(200);
+    assert_eq!(bindings["bindings"].as_array().unwrap().len(), 2);
+
+    let message = json!({"routing_key": "eu.paid", "body": "order 7", "headers": {"n": 7}});
+    assert_eq!(publish(client, "/v1/exchanges/orders", message).await["queues"], 2);
+    let nobody = publish(client, "/v1/queues/mail", json!({"body_base64": "//4="})).await;
+    assert_eq!(nobody["queues"], 1);
+
+    let peeked = client.get("/v1/queues/mail/messages?limit=1").await.expect(200);
+    assert_eq!(peeked["messages"][0]["body"], "order 7");
+    let next = peeked["next"].as_str().unwrap();
+    let peeked = client.get(&format!("/v1/queues/mail/messages?cursor={next}")).await.expect(200);
+    assert_eq!(
+        (&peeked["messages"][0]["body_base64"], &peeked["next"]),
+        (&json!("//4="), &json!(null))
+    );
+
+    let taken = client.post("/v1/queues/mail/consume", "{\"max\":5}").await.expect(200);
+    let messages = taken["messages"].as_array().unwrap();
+    assert_eq!((messages.len(), &messages[0]["headers"]), (2, &json!({"n": 7})));
+    assert_eq!(
+        (&messages[0]["exchange"], &messages[0]["redelivered"]),
+        (&json!("orders"), &json!(false))
+    );
+    let of = |index: usize, verdict| json!({"id": messages[index]["id"], "token": messages[index]["token"], "verdict": verdict});
+    let body = json!({"messages": [of(0, "requeue"), of(1, "ack"), of(1, "ack")]}).to_string();
+    let settled = client.post("/v1/queues/mail/settle", &body).await.expect(200);
+    assert_eq!(settled["settled"][0]["error"], json!(null));
+    assert_eq!(settled["settled"][2]["error"]["code"], "message_unknown");
+    let record = client.get("/v1/queues/mail").await.expect(200);
+    assert_eq!(
+        (&record["messages"]["ready"], &record["messages"]["acked_total"]),
+        (&json!(1), &json!(1))
+    );
+
+    let body = json!({"auto_ack": true}).to_string();
+    let again = client.post("/v1/queues/mail/consume", &body).await.expect(200);
+    assert_eq!(
+        (&again["messages"][0]["redelivered"], &again["messages"][0]["returns"]),
+        (&json!(true), &json!(1))
+    );
+    client.delete("/v1/queues/audit").await.refused(409, "queue_not_empty");
+    let removed = client.delete("/v1/queues/audit/messages").await.expect(200);
+    assert_eq!(removed["removed"], 1);
+    assert_eq!(client.delete("/v1/queues/mail").await.status, 204);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_for_messages_waits_and_a_lease_can_be_extended() {
+    let server = Server::start().await;
+    let client = &mut server.client().await;
+    queue(client, "q").await;
+    let mut other = server.client().await;
+    let waits = tokio::spawn(async move {
+        other.post("/v1/queues/q/consume", "{\"wait\":\"20s\"}").await.expect(200)
+    });
+    publish(client, "/v1/queues/q", json!({"body": {"a": [1]}})).await;
+    let message = waits.await.unwrap()["messages"][0].clone();
+    assert_eq!(
+        (&message["body"], &message["content_type"]),
+        (&json!("{\"a\":[1]}"), &json!("application/json"))
+    );
+    let taken = json!({"id": message["id"], "token": message["token"]});
+    let body = json!({"messages": [taken], "lease": "5m"}).to_string();
+    let extended = client.post("/v1/queues/q/extend", &body).await.expect(200);
+    assert_eq!(extended["settled"][0]["error"], json!(null));
+    let forced = client.delete("/v1/queues/q?force=true").await;
+    assert_eq!(forced.status, 204);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_does_not_fit_is_refused_by_name() {
+    let server = Server::start().await;
+    let client = &mut server.client().await;
+    queue(client, "m").await;
+    client.post("/v1/queues/m/jobs", "{\"kind\":\"k\"}").await.refused(409, "queue_type_refused");
+    client.put("/v1/queues/m", "{}").await.refused(409, "queue_type_refused");
+    let other = "{\"messages\":{\"delivery_limit\":3}}";
+    client.put("/v1/queues/m", other).await.refused(409, "declared_otherwise");
+    client
+        .put("/v1/queues/m", "{\"messages\":{},\"paused\":true}")
+        .await
+        .refused(400, "value_refused");
+    client.post("/v1/queues/j/jobs", "{\"kind\":\"k\"}").await.expect(202);
+    client
+        .post("/v1/queues/j/publish", "{\"body\":\"x\"}")
+        .await
+        .refused(409, "queue_type_refused");
+    client.post("/v1/queues/j/consume", "{}").await.refused(409, "queue_type_refused");
+    client.get("/v1/queues/j/messages").await.refused(409, "queue_type_refused");
+    client.post("/v1/queues/none/publish", "{}").await.refused(404, "queue_unknown");
+    client.post("/v1/exchanges/none/publish", "{}").await.refused(404, "exchange_unknown");
+    client.put("/v1/exchanges/amq.x", "{\"type\":\"topic\"}").await.refused(403, "name_reserved");
+    let twice = json!({"body": "x", "body_base64": "eA=="}).to_string();
+    client.post("/v1/queues/m/publish", &twice).await.refused(400, "field_repeated");
+    let list = json!({"headers": {"l": []}}).to_string();
+    client.post("/v1/queues/m/publish", &list).await.refused(400, "value_refused");
+    let bulk = json!({"messages": [{"body": "a"}, {"body": "b"}]}).to_string();
+    let published = client.post("/v1/queues/m/publish", &bulk).await.expect(200);
+    assert_eq!(published["published"].as_array().unwrap().len(), 2);
+    server.stop().await;
+}
