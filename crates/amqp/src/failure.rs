@@ -122,15 +122,7 @@ pub(crate) fn of_rejection(rejection: &Rejection, vhost: &str) -> Failure {
         Rejection::ExchangeUnknown { exchange } => {
             (NotFound, format!("no {}", exchange_in(vhost, exchange)))
         }
-        Rejection::QueueExclusive { queue } => {
-            let queue = queue_in(vhost, queue);
-            let text = format!(
-                "cannot obtain exclusive access to locked {queue}. It could be originally declared \
-                 on another connection or the exclusive property value does not match that of the \
-                 original declaration."
-            );
-            (ResourceLocked, text)
-        }
+        Rejection::QueueExclusive { queue } => (ResourceLocked, locked(&queue_in(vhost, queue))),
         Rejection::ConsumerExclusive { queue } => {
             (AccessRefused, format!("{} in exclusive use", queue_in(vhost, queue)))
         }
@@ -151,14 +143,8 @@ pub(crate) fn of_rejection(rejection: &Rejection, vhost: &str) -> Failure {
             (AccessRefused, text)
         }
         Rejection::DeclaredOtherwise { what, name, field, given, current } => {
-            let name =
-                if *what == "queue" { queue_in(vhost, name) } else { exchange_in(vhost, name) };
-            let argument = argument_of(field);
-            let (given, current) = (shown(argument, given), shown(argument, current));
-            let text = format!(
-                "inequivalent arg '{argument}' for {name}: received {given} but current is {current}"
-            );
-            (PreconditionFailed, text)
+            let of = if *what == "queue" { queue_in } else { exchange_in };
+            (PreconditionFailed, inequivalent(&of(vhost, name), field, given, current))
         }
         Rejection::TooManyConsumers { .. } => (NotAllowed, rejection.to_string()),
         Rejection::QueueTypeRefused { .. }
@@ -187,6 +173,20 @@ pub(crate) fn of_rejection(rejection: &Rejection, vhost: &str) -> Failure {
         | Rejection::TooManyOperations { .. } => (InternalError, rejection.to_string()),
     };
     Failure::new(code, text)
+}
+
+fn locked(queue: &str) -> String {
+    format!(
+        "cannot obtain exclusive access to locked {queue}. It could be originally declared on \
+         another connection or the exclusive property value does not match that of the original \
+         declaration."
+    )
+}
+
+fn inequivalent(named: &str, field: &'static str, given: &str, current: &str) -> String {
+    let argument = argument_of(field);
+    let (given, current) = (shown(argument, given), shown(argument, current));
+    format!("inequivalent arg '{argument}' for {named}: received {given} but current is {current}")
 }
 
 /// What is said when the server stops.

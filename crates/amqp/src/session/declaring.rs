@@ -22,7 +22,7 @@ impl Session {
     pub(super) fn declare_exchange(
         &mut self,
         number: u16,
-        told: ExchangeDeclare,
+        told: &ExchangeDeclare,
     ) -> Result<(), Failure> {
         let id = (40, 10);
         let exchange = text_of(&told.exchange)?;
@@ -54,7 +54,7 @@ impl Session {
     pub(super) fn delete_exchange(
         &mut self,
         number: u16,
-        told: ExchangeDelete,
+        told: &ExchangeDelete,
     ) -> Result<(), Failure> {
         let exchange = text_of(&told.exchange)?;
         not_default(&exchange)?;
@@ -69,7 +69,11 @@ impl Session {
         Ok(())
     }
 
-    pub(super) fn bind_exchange(&mut self, number: u16, told: ExchangeBind) -> Result<(), Failure> {
+    pub(super) fn bind_exchange(
+        &mut self,
+        number: u16,
+        told: &ExchangeBind,
+    ) -> Result<(), Failure> {
         let ends = (&told.source, &told.destination, &told.routing_key);
         let binding = self.exchange_binding(ends, &told.arguments)?;
         let then = if told.nowait { Then::Silence } else { Then::ExchangeBound };
@@ -80,7 +84,7 @@ impl Session {
     pub(super) fn unbind_exchange(
         &mut self,
         number: u16,
-        told: ExchangeUnbind,
+        told: &ExchangeUnbind,
     ) -> Result<(), Failure> {
         let ends = (&told.source, &told.destination, &told.routing_key);
         let binding = self.exchange_binding(ends, &told.arguments)?;
@@ -105,7 +109,11 @@ impl Session {
         BindingSpec { connection: Some(self.settings.connection), ..BindingSpec::default() }
     }
 
-    pub(super) fn declare_queue(&mut self, number: u16, told: QueueDeclare) -> Result<(), Failure> {
+    pub(super) fn declare_queue(
+        &mut self,
+        number: u16,
+        told: &QueueDeclare,
+    ) -> Result<(), Failure> {
         let mut queue = text_of(&told.queue)?;
         let is_silent = told.nowait;
         let id = (50, 10);
@@ -124,14 +132,14 @@ impl Session {
         if queue.is_empty() {
             queue = self.names.next("amq.gen");
         }
-        let settings = queue_settings(&told, &queue_in(&self.vhost, &queue))?;
+        let settings = queue_settings(told, &queue_in(&self.vhost, &queue))?;
         let then = Then::QueueDeclared { queue: queue.clone(), is_silent };
         let declare = DeclareQueue { queue, settings, connection };
         self.call_for(number, id, MessageCommand::DeclareQueue(Box::new(declare)), then);
         Ok(())
     }
 
-    pub(super) fn bind_queue(&mut self, number: u16, told: QueueBind) -> Result<(), Failure> {
+    pub(super) fn bind_queue(&mut self, number: u16, told: &QueueBind) -> Result<(), Failure> {
         let ends = (&told.exchange, &told.queue, &told.routing_key);
         let binding = self.queue_binding(number, ends, &told.arguments)?;
         let then = if told.nowait { Then::Silence } else { Then::QueueBound };
@@ -139,7 +147,7 @@ impl Session {
         Ok(())
     }
 
-    pub(super) fn unbind_queue(&mut self, number: u16, told: QueueUnbind) -> Result<(), Failure> {
+    pub(super) fn unbind_queue(&mut self, number: u16, told: &QueueUnbind) -> Result<(), Failure> {
         let ends = (&told.exchange, &told.queue, &told.routing_key);
         let binding = self.queue_binding(number, ends, &told.arguments)?;
         let command = MessageCommand::Unbind(Box::new(binding));

@@ -85,13 +85,13 @@ impl Session {
 
     fn perform(&mut self, number: u16, method: Method) -> Result<(), Failure> {
         match method {
-            Method::ExchangeDeclare(told) => self.declare_exchange(number, told),
-            Method::ExchangeDelete(told) => self.delete_exchange(number, told),
-            Method::ExchangeBind(told) => self.bind_exchange(number, told),
-            Method::ExchangeUnbind(told) => self.unbind_exchange(number, told),
-            Method::QueueDeclare(told) => self.declare_queue(number, told),
-            Method::QueueBind(told) => self.bind_queue(number, told),
-            Method::QueueUnbind(told) => self.unbind_queue(number, told),
+            Method::ExchangeDeclare(told) => self.declare_exchange(number, &told),
+            Method::ExchangeDelete(told) => self.delete_exchange(number, &told),
+            Method::ExchangeBind(told) => self.bind_exchange(number, &told),
+            Method::ExchangeUnbind(told) => self.unbind_exchange(number, &told),
+            Method::QueueDeclare(told) => self.declare_queue(number, &told),
+            Method::QueueBind(told) => self.bind_queue(number, &told),
+            Method::QueueUnbind(told) => self.unbind_queue(number, &told),
             Method::QueuePurge(told) => self.purge_queue(number, &told),
             Method::QueueDelete(told) => self.delete_queue(number, &told),
             Method::BasicQos(told) => self.set_prefetch(number, &told),

@@ -4,10 +4,11 @@
 use std::collections::VecDeque;
 
 use longshore_amqp::{Ask, Session, Unanswered};
-use longshore_engine::{Answer, Command, MessageCommand};
+use longshore_engine::{Answer, Command, MessageCommand, Rejection};
 use tokio::sync::mpsc;
 
 use crate::courier::News;
+use crate::http::DEFAULT_NAMESPACE;
 use crate::node::{Node, Wire};
 use crate::unavailable::{Cause, Unavailable};
 
@@ -50,6 +51,7 @@ impl Gate {
             match ask {
                 Ask::Open { namespace } => {
                     let wire = self.node.wire(&namespace, self.news.clone());
+                    self.makes_namespaces |= namespace == DEFAULT_NAMESPACE;
                     if let Err((why, _)) = wire.post(OPENING, Command::GetNamespace) {
                         session.namespace_found(Err(Unanswered::Unknown(why.to_string())));
                     }
@@ -107,20 +109,22 @@ impl Gate {
     }
 
     /// Tells the session what its shard has said.
-    pub(super) fn hear(&self, session: &mut Session, news: News) {
+    pub(super) fn hear(&mut self, session: &mut Session, news: News) {
         match news {
             News::Messages { consumer, messages } => session.deliver(consumer, messages),
             News::Closed(consumer, reason) => session.consumer_closed(consumer, reason),
             News::Answer { number: OPENING, answer } => {
-                session.namespace_found(match *answer {
-                    Answer::Rejected(longshore_engine::Rejection::NamespaceUnknown { .. })
-                        if self.makes_namespaces =>
+                let found = match *answer {
+                    // As HTTP has it with the first job.
+                    Answer::Rejected(Rejection::NamespaceUnknown { .. })
+                        if self.makes_namespaces && self.create_namespace() =>
                     {
-                        Ok(())
+                        return;
                     }
                     Answer::Rejected(rejection) => Err(Unanswered::Refused(rejection)),
                     _ => Ok(()),
-                });
+                };
+                session.namespace_found(found);
             }
             News::Unanswered { number: OPENING } => {
                 session.namespace_found(Err(self.unknown()));
@@ -137,6 +141,13 @@ impl Gate {
             // Nothing more comes for a consumer that was forgotten; jobs go to workers.
             News::Left | News::Jobs(_) => {}
         }
+    }
+
+    /// Asks for the namespace, once. Its answer comes as that to the question whether it is there.
+    fn create_namespace(&mut self) -> bool {
+        self.makes_namespaces = false;
+        let Some(wire) = &self.wire else { return false };
+        wire.post(OPENING, Command::CreateNamespace).is_ok()
     }
 
     fn unknown(&self) -> Unanswered {
@@ -180,7 +191,7 @@ pub(super) fn is_passing(why: &Unavailable) -> bool {
 
 fn unanswered(why: &Unavailable) -> Unanswered {
     match why.cause {
-        Cause::Stopping => Unanswered::Refused(longshore_engine::Rejection::Stopping),
+        Cause::Stopping => Unanswered::Refused(Rejection::Stopping),
         _ => Unanswered::Unknown(why.to_string()),
     }
 }

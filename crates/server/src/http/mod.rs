@@ -34,4 +34,5 @@ pub(crate) mod view;
 mod words;
 mod write;
 
+pub(crate) use route::DEFAULT_NAMESPACE;
 pub use serve::{Listeners, ServeError, bind, serve};
