@@ -70,8 +70,9 @@ impl Session {
                 self.refused(number, then, unanswered)
             }
         };
-        if let Err(failure) = done {
-            self.fail(number, &failure.of(method));
+        match done {
+            Ok(()) => self.tell_ended(number),
+            Err(failure) => self.fail(number, &failure.of(method)),
         }
         self.advance(number);
     }
@@ -118,6 +119,24 @@ impl Session {
                     queue_in(&self.vhost, &queue)
                 );
                 Err(Failure::new(Code::ResourceLocked, text))
+            }
+            // What is not there is as good as removed.
+            (
+                Then::QueueUnbound,
+                Unanswered::Refused(
+                    Rejection::ExchangeUnknown { .. } | Rejection::QueueUnknown { .. },
+                ),
+            ) => {
+                self.tell(number, QueueUnbindOk {});
+                Ok(())
+            }
+            (Then::ExchangeUnbound, Unanswered::Refused(Rejection::ExchangeUnknown { .. })) => {
+                self.tell(number, ExchangeUnbindOk {});
+                Ok(())
+            }
+            (Then::QueueDeleted, Unanswered::Refused(Rejection::QueueUnknown { .. })) => {
+                self.tell(number, QueueDeleteOk { message_count: 0 });
+                Ok(())
             }
             (_, Unanswered::Refused(rejection)) => Err(of_rejection(&rejection, &self.vhost)),
             (_, Unanswered::Blocked(why) | Unanswered::Unknown(why)) => {

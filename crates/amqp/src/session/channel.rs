@@ -32,6 +32,8 @@ pub(super) struct Channel {
     /// Messages that all of them together may have unsettled.
     pub(super) shared_prefetch: u16,
     pub(super) consumers: BTreeMap<Short, Consumer>,
+    /// Consumers that have ended, of which the client hears after the answer that it waits for.
+    pub(super) ended: Vec<Short>,
     /// The last delivery tag.
     pub(super) delivered: u64,
     pub(super) unsettled: BTreeMap<u64, Unsettled>,

@@ -198,15 +198,28 @@ impl Session {
     pub fn consumer_closed(&mut self, consumer: ConsumerId, reason: CloseReason) {
         let Some((number, tag)) = self.consumers.get(&consumer).cloned() else { return };
         self.end_consumer(number, &tag);
-        let is_told = self.channels.get(&number).is_some_and(|channel| !channel.is_closing);
-        if self.phase != Phase::Running || !is_told || reason == CloseReason::Stopping {
-            return;
-        }
-        if self.capabilities.consumer_cancel_notify {
-            let cancel = BasicCancel { consumer_tag: tag, nowait: true };
-            self.out.method(number, &cancel.into());
+        if reason != CloseReason::Stopping
+            && self.capabilities.consumer_cancel_notify
+            && let Some(channel) = self.channels.get_mut(&number)
+        {
+            channel.ended.push(tag);
+            // Who deletes a queue hears that it is deleted, and then of the consumers.
+            if !channel.is_busy {
+                self.tell_ended(number);
+            }
         }
         self.flush();
+    }
+
+    /// Tells the client of consumers that have ended.
+    pub(super) fn tell_ended(&mut self, number: u16) {
+        let Some(channel) = self.channels.get_mut(&number) else { return };
+        let is_told = self.phase == Phase::Running && !channel.is_closing;
+        for consumer_tag in std::mem::take(&mut channel.ended) {
+            if is_told {
+                self.out.method(number, &BasicCancel { consumer_tag, nowait: true }.into());
+            }
+        }
     }
 
     pub(super) fn consumer(&mut self, number: u16, id: ConsumerId) -> Option<&mut Consumer> {

@@ -199,3 +199,33 @@ fn what_a_channel_asked_for_and_does_not_live_to_see_goes_back() {
     client.answer(getting, MessageAnswer::Got(Some(Box::new(delivery(5, b"m"))), 0));
     assert_eq!(settled(&mut client).0, [(5, MessageVerdict::Requeue)]);
 }
+
+#[test]
+fn what_is_not_there_is_as_good_as_removed() {
+    use longshore_amqp::codec::methods::{QueueDelete, QueueUnbind};
+    use longshore_engine::Rejection;
+    let mut client = Client::open(1);
+    client.say(1, QueueUnbind { queue: short("q"), exchange: short("x"), ..Default::default() });
+    let (number, _) = client.command();
+    client.refuse(number, Rejection::ExchangeUnknown { exchange: "x".into() });
+    assert!(matches!(client.method(1), Method::QueueUnbindOk(_)));
+    client.say(1, QueueDelete { queue: short("q"), ..QueueDelete::default() });
+    let (number, _) = client.command();
+    client.refuse(number, Rejection::QueueUnknown { queue: "q".into() });
+    assert!(matches!(client.method(1), Method::QueueDeleteOk(told) if told.message_count == 0));
+}
+
+/// Kombu's client took the end of its consumer, which came first, for the failure of the deletion.
+#[test]
+fn who_deletes_a_queue_hears_of_that_before_its_consumers_end() {
+    use longshore_amqp::codec::methods::QueueDelete;
+    let mut client = Client::open(1);
+    let (consumer, _) = consume(&mut client, 1, "c", false);
+    client.say(1, QueueDelete { queue: short("q"), ..QueueDelete::default() });
+    let (number, _) = client.command();
+    client.session.consumer_closed(consumer, CloseReason::QueueDeleted);
+    client.assert_silent();
+    client.answer(number, MessageAnswer::QueueDeleted { messages: 3 });
+    assert!(matches!(client.method(1), Method::QueueDeleteOk(told) if told.message_count == 3));
+    assert!(matches!(client.method(1), Method::BasicCancel(_)));
+}
