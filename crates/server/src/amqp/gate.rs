@@ -26,6 +26,8 @@ pub(super) struct Gate {
     wire: Option<Wire>,
     /// What is published and waits, the oldest first.
     held: VecDeque<(u64, MessageCommand)>,
+    /// What else waits, since the shard's inbox was full.
+    others: VecDeque<(u64, MessageCommand)>,
     /// Why it waits.
     reason: String,
 }
@@ -36,13 +38,13 @@ impl Gate {
         makes_namespaces: bool,
         news: mpsc::UnboundedSender<News>,
     ) -> Self {
-        let (held, reason) = (VecDeque::new(), String::new());
-        Self { node, makes_namespaces, news, wire: None, held, reason }
+        let (held, others, reason) = (VecDeque::new(), VecDeque::new(), String::new());
+        Self { node, makes_namespaces, news, wire: None, held, others, reason }
     }
 
-    /// Whether something that was published waits.
+    /// Whether something waits.
     pub(super) fn holds(&self) -> bool {
-        !self.held.is_empty()
+        !self.held.is_empty() || !self.others.is_empty()
     }
 
     /// Does what the session asks for.
@@ -65,9 +67,11 @@ impl Gate {
                 }
             }
         }
-        if self.holds() && session.is_stuffed() && session.consumes() {
+        if session.is_stuffed()
+            && session.consumes()
+            && let Some((number, _)) = self.held.pop_front()
+        {
             // A connection that consumes is read in any case, so what waits is refused.
-            let (number, _) = self.held.pop_front().expect("it holds something");
             let why = format!("publishing is blocked: {}", self.reason);
             session.answer(number, Err(Unanswered::Blocked(why)));
             self.serve(session);
@@ -77,35 +81,43 @@ impl Gate {
     fn call(&mut self, session: &mut Session, number: u64, command: MessageCommand) {
         let Some(wire) = &self.wire else { return };
         let publishes = matches!(command, MessageCommand::Publish(_));
-        if publishes && self.holds() {
-            return self.held.push_back((number, command));
+        let line = if publishes { &mut self.held } else { &mut self.others };
+        if !line.is_empty() {
+            return line.push_back((number, command));
         }
         let Err((why, command)) = wire.post(number, Command::Messages(command)) else { return };
         match *command {
-            Command::Messages(command) if publishes && is_passing(&why) => {
-                self.reason.clone_from(&why.reason);
-                self.held.push_back((number, command));
-                session.block(Some(&why.reason));
+            Command::Messages(command) if is_passing(&why) => {
+                line.push_back((number, command));
+                if publishes {
+                    self.reason.clone_from(&why.reason);
+                    session.block(Some(&why.reason));
+                }
             }
             _ => session.answer(number, Err(unanswered(&why))),
         }
     }
 
-    /// Tries again what waits. Whether none of it does any more.
+    /// Tries again what waits.
     pub(super) fn retry(&mut self, session: &mut Session) {
         let Some(wire) = &self.wire else { return };
-        while let Some((number, command)) = self.held.pop_front() {
-            let Err((why, command)) = wire.post(number, Command::Messages(command)) else {
-                continue;
-            };
-            match *command {
-                Command::Messages(command) if is_passing(&why) => {
-                    return self.held.push_front((number, command));
+        for line in [&mut self.others, &mut self.held] {
+            while let Some((number, command)) = line.pop_front() {
+                let Err((why, command)) = wire.post(number, Command::Messages(command)) else {
+                    continue;
+                };
+                match *command {
+                    Command::Messages(command) if is_passing(&why) => {
+                        line.push_front((number, command));
+                        break;
+                    }
+                    _ => session.answer(number, Err(unanswered(&why))),
                 }
-                _ => session.answer(number, Err(unanswered(&why))),
             }
         }
-        session.block(None);
+        if self.held.is_empty() {
+            session.block(None);
+        }
     }
 
     /// Tells the session what its shard has said.
@@ -157,24 +169,26 @@ impl Gate {
 
     /// What the session still asks for has to happen, whatever becomes of the connection.
     pub(super) fn finish(mut self, session: &mut Session) -> Option<(Wire, Vec<Command>)> {
-        self.held.clear();
         let wire = self.wire.take()?;
-        let mut left = Vec::new();
+        let others = self.others.drain(..).map(|(_, command)| Command::Messages(command));
+        let mut left: Vec<_> = others.collect();
         while let Some(ask) = session.next_ask() {
-            match ask {
-                Ask::Call { command, .. } => {
-                    if let Err((why, command)) = wire.post(OPENING, Command::Messages(command))
-                        && is_passing(&why)
-                        && matches!(
-                            *command,
-                            Command::Messages(MessageCommand::CloseConnection { .. })
-                        )
-                    {
-                        left.push(*command);
-                    }
+            let command = match ask {
+                Ask::Call { command, .. } => Command::Messages(command),
+                Ask::Gone { consumer } => {
+                    wire.forget(consumer);
+                    continue;
                 }
-                Ask::Gone { consumer } => wire.forget(consumer),
-                Ask::Open { .. } => {}
+                Ask::Open { .. } => continue,
+            };
+            let is_publish = matches!(&command, Command::Messages(MessageCommand::Publish(_)));
+            if !left.is_empty() && !is_publish {
+                left.push(command);
+            } else if let Err((why, command)) = wire.post(OPENING, command)
+                && is_passing(&why)
+                && !is_publish
+            {
+                left.push(*command);
             }
         }
         (!left.is_empty()).then_some((wire, left))
