@@ -21,8 +21,9 @@ use crate::failure::{Code, Failure};
 const WINDOW_BYTES: u64 = 1 << 20;
 /// The same in messages.
 const WINDOW_MESSAGES_MAX: u64 = 512;
-/// What is taken for the size of messages before one is seen.
-const MESSAGE_BYTES_ASSUMED: u64 = 4096;
+/// What is taken for the size of messages before some are seen: few are let come at first, as they
+/// may be of 16 MiB each.
+const MESSAGE_BYTES_ASSUMED: u64 = 64 << 10;
 /// Nobody is given more while so much waits to be written.
 const OUTPUT_BYTES_MAX: usize = 1 << 20;
 /// Consumers of connections have numbers from here on, so that they are nobody else's.

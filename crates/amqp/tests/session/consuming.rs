@@ -78,7 +78,7 @@ fn consumers_of_a_channel_share_what_is_set_for_all() {
 fn who_takes_without_acks_is_given_more_as_it_takes() {
     let mut client = Client::open(1);
     let (consumer, credit) = consume(&mut client, 1, "c", true);
-    assert!(credit > 16, "{credit}");
+    assert!(credit >= 16, "{credit}");
     let mut more = 0;
     for place in 0..credit {
         client.session.deliver(consumer, vec![delivery(place, b"m")]);
@@ -99,15 +99,16 @@ fn who_does_not_read_is_given_nothing_more() {
     let mut client = Client::open(1);
     let (consumer, credit) = consume(&mut client, 1, "c", true);
     let body = vec![0; 100_000];
-    for place in 0..credit {
+    let (mut left, mut place) = (credit, 0);
+    while left > 0 {
         client.session.deliver(consumer, vec![delivery(place, &body)]);
+        (left, place) = (left - 1, place + 1);
+        while let Some(Ask::Call { command, .. }) = client.session.next_ask() {
+            let MessageCommand::AddCredit(credit) = command else { panic!("{command:?}") };
+            left += credit.iter().map(|(_, count)| count).sum::<u64>();
+        }
+        assert!(place < 64, "it is given more and more");
     }
-    let mut more = 0;
-    while let Some(Ask::Call { command, .. }) = client.session.next_ask() {
-        let MessageCommand::AddCredit(credit) = command else { panic!("{command:?}") };
-        more += credit.iter().map(|(_, count)| count).sum::<u64>();
-    }
-    assert!(more < credit, "{more}");
     while client.session.output().take().is_some() {}
     client.session.written(1);
     assert!(matches!(client.command().1, MessageCommand::AddCredit(_)));
