@@ -4,6 +4,7 @@
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 
 use anyhow::{Context, Result, bail, ensure};
 use longshore_tests::server::{Server, serve};
@@ -21,8 +22,17 @@ fn succeeds(command: &mut Command) -> Result<(), String> {
     Err(String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
-/// A Python with pika, which is kept from run to run; or what is missing, and why.
-fn python() -> Result<PathBuf, (&'static str, String)> {
+/// What is missing, and why.
+type Missing = (&'static str, String);
+
+/// A Python with pika. It is made once, however many tests want it.
+fn python() -> Result<PathBuf, Missing> {
+    static PYTHON: OnceLock<Result<PathBuf, Missing>> = OnceLock::new();
+    PYTHON.get_or_init(make_python).clone()
+}
+
+/// It is kept from run to run.
+fn make_python() -> Result<PathBuf, Missing> {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("pika");
     let python = folder.join("bin/python");
     if !python.exists() {
