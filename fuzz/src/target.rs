@@ -55,6 +55,10 @@ const BULKS: Cap = Cap { base_bytes: 64 * KIB, factor: 192 };
 /// is told what is wrong with it.
 const MESSAGES: Cap = Cap { base_bytes: 256 * KIB, factor: 2048 };
 
+/// The smallest message takes some forty bytes on the wire, and about four hundred here; the smallest
+/// method is answered with one of a hundred.
+const SESSIONS: Cap = Cap { base_bytes: 256 * KIB, factor: 64 };
+
 /// A journal is read through windows of 1 MiB, one per segment.
 const WINDOWS: Cap = Cap { base_bytes: 24 << 20, factor: 32 };
 
@@ -163,6 +167,22 @@ pub const TARGETS: &[Target] = &[
         cap: PLAIN,
         bytes_max: 4 * KIB,
         dictionary: &[b"/v1", b"/namespaces/", b"/queues/", b"/jobs", b"%", b"%2F", b"%c3%bc"],
+    },
+    Target {
+        name: "amqp",
+        run: targets::amqp,
+        cap: SESSIONS,
+        bytes_max: 16 * KIB,
+        dictionary: &[
+            b"AMQP\x00\x00\x09\x01",
+            b"\xce",
+            b"\x01\x00\x01\x00\x00\x00",
+            b"\x02\x00\x01\x00\x00\x00",
+            b"\x03\x00\x01\x00\x00\x00",
+            b"\x00\x3c\x00\x28",
+            b"\x00\x32\x00\x0a",
+            b"x-match",
+        ],
     },
 ];
 

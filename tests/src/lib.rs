@@ -3,6 +3,7 @@
 //! those. It knows nothing of the insides of what it tests; it speaks HTTP and reads exit codes.
 //! Only `enumeration` and `fixture` open stores themselves.
 
+pub mod amqp;
 pub mod enumeration;
 pub mod faults;
 pub mod fixture;

@@ -67,6 +67,8 @@ pub struct Server {
     /// `host:port`, once it was told.
     pub address: String,
     log: PathBuf,
+    /// What it says on standard output after that.
+    lines: mpsc::Receiver<std::io::Result<String>>,
 }
 
 impl Server {
@@ -85,13 +87,13 @@ impl Server {
             .spawn()
             .with_context(|| format!("cannot start {command:?}"))?;
         let stdout = child.stdout.take().context("no standard output")?;
-        let mut server = Self { child, address: String::new(), log: log.to_owned() };
-        let (sender, first) = mpsc::channel();
+        let (sender, lines) = mpsc::channel();
+        let mut server = Self { child, address: String::new(), log: log.to_owned(), lines };
         // It reads on, so that the server can go on writing.
         thread::spawn(move || {
             BufReader::new(stdout).lines().for_each(|line| drop(sender.send(line)));
         });
-        let line = match first.recv_timeout(wait::PATIENCE) {
+        let line = match server.lines.recv_timeout(wait::PATIENCE) {
             Ok(line) => line?,
             Err(mpsc::RecvTimeoutError::Timeout) => {
                 bail!("the server says nothing\n{}", server.log_text())
@@ -127,6 +129,12 @@ impl Server {
             }
             Ok((answer.status == 200).then_some(()))
         })
+    }
+
+    /// The next line that it says on standard output.
+    pub fn next_line(&self) -> Result<String> {
+        let line = self.lines.recv_timeout(wait::PATIENCE);
+        Ok(line.with_context(|| format!("it says nothing more\n{}", self.log_text()))??)
     }
 
     /// A client of it.

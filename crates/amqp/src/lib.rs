@@ -3,3 +3,11 @@
 //! survive; what messages mean is the engine's.
 
 pub mod codec;
+mod deliver;
+mod failure;
+mod output;
+mod session;
+
+pub use failure::{Code, Failure};
+pub use output::Output;
+pub use session::{Ask, End, Session, Settings, Unanswered};

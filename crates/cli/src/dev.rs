@@ -9,7 +9,10 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
-use longshore_server::{Node, ShardState, http};
+use longshore_server::config::{DEFAULT_LISTEN, ServerConfig};
+use longshore_server::http::{self, Listeners};
+use longshore_server::{Node, ShardState};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::cli::Context;
@@ -22,6 +25,8 @@ use crate::output::{self, note};
 use crate::serve::{ServeArgs, listen, open, runtime, stop_signal};
 use crate::work::{SHELL_KIND, Settings, Shell, run};
 
+/// Where clients of AMQP look for a server.
+const AMQP_LISTEN: &str = "127.0.0.1:5672";
 /// How many shell commands run at a time.
 const CONCURRENCY: usize = 4;
 
@@ -43,13 +48,20 @@ pub(crate) fn execute(args: &DevArgs, context: &Context) -> Result<ExitCode> {
             Ok(listening) => listening,
             Err(failure) => return Err(explain_taken(failure, &config.listen).await.into()),
         };
+        let amqp = listen_for_amqp(&config).await?;
+        let amqp_address = amqp.as_ref().map(|(_, address)| *address);
         let node = open(&config)?;
         let stop_asked = stop_signal()?;
-        tokio::spawn(greet_when_ready(node.clone(), address, config.node.dir.clone()));
+        tokio::spawn(greet_when_ready(
+            node.clone(),
+            (address, amqp_address),
+            config.node.dir.clone(),
+        ));
         let (stop, stopped) = watch::channel(false);
         let client = Client::new(&address.to_string(), None)?;
         let worker = tokio::spawn(work(client, stopped));
-        http::serve(&config, node, listener, async {
+        let listeners = Listeners { http: listener, amqp: amqp.map(|(listener, _)| listener) };
+        http::serve(&config, node, listeners, async {
             stop_asked.await;
             // The worker's last words need a server that listens.
             let _ = stop.send(true);
@@ -78,7 +90,11 @@ async fn work(client: Client, stop: watch::Receiver<bool>) {
 }
 
 /// What is copied from the greeting shall work at once.
-async fn greet_when_ready(node: Node, address: SocketAddr, data: PathBuf) {
+async fn greet_when_ready(
+    node: Node,
+    (address, amqp): (SocketAddr, Option<SocketAddr>),
+    data: PathBuf,
+) {
     for (index, state) in node.started().await.shards.iter().enumerate() {
         if let ShardState::Stopped { why } = state {
             note(&format!("shard {index} does not serve: {why}"));
@@ -89,17 +105,39 @@ async fn greet_when_ready(node: Node, address: SocketAddr, data: PathBuf) {
         }
     }
     // Nobody may read it.
-    let _ = greet(address, &data.display().to_string());
+    let _ = greet(address, amqp, &data.display().to_string());
+}
+
+/// Listens for AMQP where its clients look for it, unless somebody else does, or at the address
+/// that was asked for. A server that is not at the usual port is one beside another.
+async fn listen_for_amqp(
+    config: &ServerConfig,
+) -> Result<Option<(TcpListener, SocketAddr)>, Failure> {
+    if let Some(address) = &config.amqp_listen {
+        return listen(address).await.map(Some);
+    }
+    if config.listen != DEFAULT_LISTEN {
+        return Ok(None);
+    }
+    match listen(AMQP_LISTEN).await {
+        Ok(listening) => Ok(Some(listening)),
+        Err(failure) => {
+            note(&format!("no AMQP: {failure}"));
+            Ok(None)
+        }
+    }
 }
 
 /// Lines to copy.
-fn greet(address: SocketAddr, data: &str) -> std::io::Result<()> {
+fn greet(address: SocketAddr, amqp: Option<SocketAddr>, data: &str) -> std::io::Result<()> {
     let program = program();
     let url = format!("http://{address}");
     let at = if address.port() == 7077 { String::new() } else { format!(" --server {url}") };
     let job = r#"'{"kind":"greet","args":{"name":"Ada"}}'"#;
+    let amqp = amqp.map_or_else(String::new, |address| format!("listening on amqp://{address}\n"));
     output::line(&format!(
         "listening on {url}\n\
+         {amqp}\
          Everything is kept in {data}; a worker for shell commands is included. Ctrl-C stops it.\n\
          \n\
          In another terminal, try\n\

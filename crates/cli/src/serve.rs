@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Args;
 use longshore_server::config::ServerConfig;
-use longshore_server::http::{self, ServeError};
+use longshore_server::http::{self, Listeners, ServeError};
 use longshore_server::{Node, NodeConfig, OpenError, StoreDirError, StoreLost};
 use tokio::net::TcpListener;
 
@@ -29,6 +29,9 @@ pub(crate) struct ServeArgs {
     /// The address to listen at, port 0 for a free one [default: 127.0.0.1:7077]
     #[arg(long, value_name = "ADDR")]
     listen: Option<String>,
+    /// The address to listen at for AMQP, such as 127.0.0.1:5672 [default: none]
+    #[arg(long, value_name = "ADDR")]
+    amqp: Option<String>,
     /// The folder of the store, made where it is not there [default: .longshore]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
@@ -54,6 +57,7 @@ impl ServeArgs {
             flags.extend(value.map(|value| (key.to_owned(), value)));
         };
         add("serve.listen", self.listen.clone().map(Into::into));
+        add("serve.amqp", self.amqp.clone().map(Into::into));
         add("serve.data", self.data.clone().map(Into::into));
         add("serve.shards", self.shards.map(|shards| shards.to_string().into()));
         Ok(flags)
@@ -74,12 +78,21 @@ pub(crate) fn execute(args: &ServeArgs, context: &Context) -> Result<ExitCode> {
     logs::start("info")?;
     runtime()?.block_on(async {
         let (listener, address) = listen(&config.listen).await?;
+        let amqp = match &config.amqp_listen {
+            Some(address) => Some(listen(address).await?),
+            None => None,
+        };
         let node = open(&config)?;
-        if let Err(error) = output::line(&format!("{LISTENING}http://{address}")) {
+        let mut told = format!("{LISTENING}http://{address}");
+        if let Some((_, address)) = &amqp {
+            told += &format!("\n{LISTENING}amqp://{address}");
+        }
+        if let Err(error) = output::line(&told) {
             tracing::warn!(%error, "standard output does not take the address");
         }
         tracing::info!(%address, data = %config.node.dir.display(), "listening");
-        http::serve(&config, node, listener, stop_signal()?).await?;
+        let listeners = Listeners { http: listener, amqp: amqp.map(|(listener, _)| listener) };
+        http::serve(&config, node, listeners, stop_signal()?).await?;
         tracing::info!("stopped: all that was answered is on disk");
         Ok(ExitCode::SUCCESS)
     })
@@ -95,7 +108,7 @@ pub(crate) async fn listen(address: &str) -> Result<(TcpListener, SocketAddr), F
     let listener = http::bind(address).await.map_err(|error| match &error {
         ServeError::Bind { error: cause, .. } if cause.kind() == std::io::ErrorKind::AddrInUse => {
             Failure::new(Kind::Other, error.to_string())
-                .hint("choose another with --listen; 127.0.0.1:0 takes a free port")
+                .hint("choose another with --listen or --amqp; 127.0.0.1:0 takes a free port")
         }
         ServeError::Bind { .. } => Failure::new(Kind::Other, error.to_string()),
         _ => Failure::usage(error.to_string()),

@@ -37,10 +37,64 @@ impl Parcel {
     }
 }
 
+/// Where an answer goes.
+#[derive(Debug)]
+pub(crate) enum Reply {
+    /// To one who waits for it alone.
+    Once(oneshot::Sender<Handover>),
+    /// Into the line of all that a connection hears.
+    Line(Line),
+}
+
+impl Reply {
+    /// Whether nobody waits for it any more. What a connection has asked for is done even where the
+    /// connection has ended meanwhile.
+    pub(crate) fn is_closed(&self) -> bool {
+        match self {
+            Self::Once(reply) => reply.is_closed(),
+            Self::Line(_) => false,
+        }
+    }
+}
+
+/// A place in the line of what a connection hears. Dropped without an answer, it says so.
+#[derive(Debug)]
+pub(crate) struct Line {
+    to: mpsc::UnboundedSender<News>,
+    number: u64,
+    is_answered: bool,
+}
+
+impl Line {
+    /// A place that is told by this number.
+    pub(crate) fn new(to: mpsc::UnboundedSender<News>, number: u64) -> Self {
+        Self { to, number, is_answered: false }
+    }
+
+    fn tell(mut self, answer: Answer) {
+        self.is_answered = true;
+        // The connection may have ended.
+        let _ = self.to.send(News::Answer { number: self.number, answer: Box::new(answer) });
+    }
+
+    /// It is not to say that there is no answer: whoever asked knows already.
+    pub(crate) fn withdraw(mut self) {
+        self.is_answered = true;
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        if !self.is_answered {
+            let _ = self.to.send(News::Unanswered { number: self.number });
+        }
+    }
+}
+
 /// Who waits for an answer.
 #[derive(Debug)]
 pub(crate) struct Place {
-    pub(crate) reply: oneshot::Sender<Handover>,
+    pub(crate) reply: Reply,
     /// Who brings it; where nobody does, the caller's thread is woken for this answer alone.
     pub(crate) courier: Option<Arc<Courier>>,
     pub(crate) in_flight: InFlight,
@@ -58,18 +112,22 @@ impl Place {
 /// Who gets an answer.
 #[derive(Debug)]
 pub(crate) struct Caller {
-    reply: oneshot::Sender<Handover>,
+    reply: Reply,
     courier: Option<Arc<Courier>>,
 }
 
 impl Caller {
     /// Gives the answer to the caller, who may go before having it.
     fn tell(self, shard: &Arc<ShardShared>, answer: Answer, give_back_in: Option<String>) {
+        let reply = match self.reply {
+            Reply::Once(reply) => reply,
+            Reply::Line(line) => return line.tell(answer),
+        };
         let has_jobs = matches!(&answer, Answer::Leased { jobs, .. } if !jobs.is_empty());
         let owner = give_back_in.filter(|_| has_jobs);
         let owner = owner.map(|namespace| (Arc::clone(shard), namespace));
         // Where it was not sent it is dropped here, and else wherever its caller is.
-        drop(self.reply.send(Handover { answer: Some(answer), owner }));
+        drop(reply.send(Handover { answer: Some(answer), owner }));
     }
 }
 
@@ -115,8 +173,20 @@ pub enum News {
     Jobs(HandedJobs),
     /// Messages for one of the consumers of a connection.
     Messages(HandedMessages),
-    /// Nothing more, for this reason.
-    Closed(CloseReason),
+    /// Nothing more for this consumer, for this reason.
+    Closed(ConsumerId, CloseReason),
+    /// The answer to what a connection has asked.
+    Answer {
+        /// What it was asked with.
+        number: u64,
+        /// The answer.
+        answer: Box<Answer>,
+    },
+    /// Nobody answers what a connection has asked.
+    Unanswered {
+        /// What it was asked with.
+        number: u64,
+    },
     /// Nothing more, as it wished itself.
     Left,
 }

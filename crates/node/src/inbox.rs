@@ -137,9 +137,14 @@ impl<T> Inbox<T> {
     /// Adds a call. Where a courier brings its answer, the thread hears of it by
     /// [`Inbox::hand_over`].
     pub(crate) fn push(&self, call: Call) -> Result<(), Refused> {
+        self.try_push(call).map_err(|(refused, _)| refused)
+    }
+
+    /// The same; a call that is not taken in comes back.
+    pub(crate) fn try_push(&self, call: Call) -> Result<(), (Refused, Box<Call>)> {
         let is_left = call.caller.courier.is_some();
         let mut state = self.state();
-        state.waiting.push(call)?;
+        state.waiting.try_push(call)?;
         if is_left {
             self.left.store(true, Ordering::Relaxed);
         } else {
@@ -283,11 +288,13 @@ mod tests {
 
     use super::*;
     use crate::admission::Admission;
+    use crate::courier::Reply;
 
     fn call(command: Command) -> Call {
         let (reply, _) = oneshot::channel();
         let class = Class::of(&command);
         let in_flight = Arc::new(Admission::new(1)).count(0);
+        let reply = Reply::Once(reply);
         let caller = Place { reply, courier: None, in_flight, subscriber: None };
         let request = Request { namespace: "n".into(), reply_to: ReplyTo(1), command };
         Call { request, caller, class, bytes: 100 }

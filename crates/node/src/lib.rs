@@ -36,7 +36,7 @@ pub use gauge::{Gauge, GaugeFull, Held};
 pub use longshore_engine::driver::{DiskLevel, DiskMarks, InboxLimits, Space};
 pub use manifest::{Manifest, ManifestError, SHARDS_MAX};
 pub use metrics::{HistogramView, ShardCounters};
-pub use node::{EXIT_STORE_LOST, Node, OpenError, Subscription};
+pub use node::{EXIT_STORE_LOST, Node, OpenError, Subscription, Wire};
 pub use node_config::{NodeConfig, StoreLost};
 pub use node_stats::{NodeStats, Readiness, ShardNumbers};
 pub use routing::shard_of;

@@ -8,15 +8,15 @@ use std::time::Instant;
 use longshore_engine::driver::{Class, Ending, Policy, Refused, bytes_of, enqueues};
 use longshore_engine::query::BodyMissing;
 use longshore_engine::{
-    Answer, Command, ConsumerId, Reader, ReplyTo, Request, ShardStats, StatsCursor, Subscribe,
-    TimeMs,
+    Answer, Command, ConsumerId, MessageCommand, Reader, ReplyTo, Request, ShardStats, StatsCursor,
+    Subscribe, TimeMs,
 };
 use longshore_store::StoreFault;
 use thiserror::Error;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::admission::{Admission, InFlight, Publishing};
-use crate::courier::{Courier, Handover, News, Place, Subscriber};
+use crate::courier::{Courier, Handover, Line, News, Place, Reply, Subscriber};
 use crate::disk::{DiskProbe, FileSystem, Reserve};
 use crate::disk_watch::{DiskWatch, StoreGuard};
 use crate::flush::Compactor;
@@ -194,6 +194,12 @@ impl Node {
         self.call_with(shard, namespace, command, Some(subscriber)).await
     }
 
+    /// What a connection in that namespace asks and hears through.
+    pub fn wire(&self, namespace: &str, news: mpsc::UnboundedSender<News>) -> Wire {
+        let (node, shard) = (self.clone(), Arc::clone(self.shard(namespace)));
+        Wire { node, shard, namespace: namespace.to_owned(), news }
+    }
+
     async fn call_shard(
         &self,
         shard: &Arc<ShardShared>,
@@ -216,6 +222,7 @@ impl Node {
         let in_flight = self.inner.admission.count(bytes);
         let (reply, answer) = oneshot::channel();
         let (courier, subscriber) = (self.courier.clone(), subscriber.map(Box::new));
+        let reply = Reply::Once(reply);
         let caller = Place { reply, courier, in_flight, subscriber };
         let reply_to = shard.next_reply();
         let request = Request { namespace, reply_to, command };
@@ -429,6 +436,73 @@ impl Drop for Waiting<'_> {
     }
 }
 
+/// What a connection asks its namespace's shard through. Answers and deliveries come in one line,
+/// in their order.
+#[derive(Clone, Debug)]
+pub struct Wire {
+    node: Node,
+    shard: Arc<ShardShared>,
+    namespace: String,
+    news: mpsc::UnboundedSender<News>,
+}
+
+impl Wire {
+    /// Has a command carried out; its answer comes as [`News::Answer`] with that number. One that
+    /// is refused comes back.
+    pub fn post(&self, number: u64, command: Command) -> Result<(), (Unavailable, Box<Command>)> {
+        let (class, bytes) = (Class::of(&command), bytes_of(&command));
+        let shard = &self.shard;
+        if let Err(refused) = self.node.admit(shard, bytes, &command) {
+            return Err((refused, Box::new(command)));
+        }
+        let in_flight = self.node.inner.admission.count(bytes);
+        let courier = self.node.courier.clone();
+        let subscriber = match &command {
+            Command::Messages(MessageCommand::Consume(_)) => Some(Subscriber {
+                news: self.news.clone(),
+                courier: courier.clone(),
+                namespace: self.namespace.clone(),
+                gauges: Vec::new(),
+            }),
+            _ => None,
+        };
+        let reply = Reply::Line(Line::new(self.news.clone(), number));
+        let caller = Place { reply, courier, in_flight, subscriber: subscriber.map(Box::new) };
+        let reply_to = shard.next_reply();
+        let request = Request { namespace: self.namespace.clone(), reply_to, command };
+        let call = Call { request, caller, class, bytes };
+        if let Err((refused, call)) = shard.inbox.try_push(call) {
+            let Call { request, caller, .. } = *call;
+            if let Reply::Line(line) = caller.reply {
+                line.withdraw();
+            }
+            let why = match refused {
+                Refused::Closed => shard.unavailable(),
+                Refused::Full => {
+                    shard.metrics.refused_full[class as usize].add(1);
+                    let reason = format!("too many calls of class \"{}\" wait", class.name());
+                    Unavailable::new(shard.index, Cause::Overloaded, reason)
+                }
+            };
+            return Err((why, Box::new(request.command)));
+        }
+        if let Some(courier) = &self.node.courier {
+            courier.ring();
+        }
+        Ok(())
+    }
+
+    /// A consumer of this connection gets nothing more.
+    pub fn forget(&self, consumer: ConsumerId) {
+        self.shard.inbox.signal(|signals| signals.unsubscribed.push(consumer));
+    }
+
+    /// Why the shard does not answer.
+    pub fn unavailable(&self) -> Unavailable {
+        self.shard.unavailable()
+    }
+}
+
 /// A consumer's place to get jobs at. It is one no longer once this is dropped: what is on its way
 /// to it then is given back.
 #[derive(Debug)]
@@ -462,7 +536,7 @@ impl Subscription {
     /// told after that finds those jobs free.
     pub async fn leave(mut self) {
         self.tell_gone();
-        while let Some(News::Jobs(_) | News::Messages(_) | News::Closed(_)) = self.next().await {}
+        while let Some(News::Jobs(_) | News::Messages(_) | News::Closed(..)) = self.next().await {}
     }
 
     fn tell_gone(&self) {

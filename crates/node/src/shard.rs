@@ -275,7 +275,7 @@ impl Shard {
                 self.deliver_messages(consumer, messages);
             }
             Action::Close { consumer, reason } => {
-                self.inform_last(consumer, News::Closed(reason));
+                self.inform_last(consumer, News::Closed(consumer, reason));
             }
             Action::Left { consumer } => self.inform_last(consumer, News::Left),
             Action::Commit { group, calls } => return self.commit(group, calls),

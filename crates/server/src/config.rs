@@ -23,8 +23,12 @@ pub const DEFAULT_DATA: &str = ".longshore";
 pub struct ServerConfig {
     /// The address to listen at; a loopback address.
     pub listen: String,
+    /// The address to listen at for AMQP; a loopback address. Nobody listens without one.
+    pub amqp_listen: Option<String>,
     /// The HTTP face.
     pub http: HttpConfig,
+    /// The AMQP face.
+    pub amqp: AmqpConfig,
     /// The store and its shards.
     pub node: NodeConfig,
 }
@@ -73,6 +77,30 @@ pub struct HttpConfig {
     pub location_origins: Vec<String>,
 }
 
+/// Bounds of the AMQP face. Its connections count with those of HTTP.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct AmqpConfig {
+    /// Channels of a connection.
+    pub channels_max: u16,
+    /// Bytes of a frame; at least 4 KiB.
+    pub frame_bytes_max: u32,
+    /// Bytes of a message's body.
+    pub message_bytes_max: u64,
+    /// How often a sign of life is asked for, in whole seconds; 0 for never.
+    pub heartbeat: Duration,
+}
+
+impl Default for AmqpConfig {
+    fn default() -> Self {
+        Self {
+            channels_max: 2047,
+            frame_bytes_max: 128 << 10,
+            message_bytes_max: 16 << 20,
+            heartbeat: Duration::from_secs(60),
+        }
+    }
+}
+
 impl Default for HttpConfig {
     fn default() -> Self {
         Self {
@@ -103,7 +131,9 @@ impl Default for ServerConfig {
     fn default() -> Self {
         Self {
             listen: DEFAULT_LISTEN.to_owned(),
+            amqp_listen: None,
             http: HttpConfig::default(),
+            amqp: AmqpConfig::default(),
             node: NodeConfig::new(DEFAULT_DATA),
         }
     }

@@ -1,5 +1,6 @@
 //! The server: HTTP and gRPC before a node, configuration, limits and metrics.
 
+mod amqp;
 pub mod api;
 pub mod config;
 pub mod grpc;

@@ -4,7 +4,7 @@ use anyhow::Result;
 use longshore_engine::wire::Wire;
 use longshore_engine::{Entry, LEVEL, TimeMs};
 
-use super::{bodies, files, messages, records};
+use super::{amqp, bodies, files, messages, records};
 use crate::corpus::Named;
 
 /// The seeds of every target.
@@ -19,6 +19,7 @@ pub fn all() -> Result<Vec<(&'static str, Vec<Named>)>> {
         ("bodies", bodies::bodies()),
         ("messages", messages::messages()),
         ("paths", bodies::paths()),
+        ("amqp", amqp::sessions()),
     ])
 }
 

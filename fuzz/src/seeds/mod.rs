@@ -3,6 +3,7 @@
 //! `longshore-fuzz --write-seeds`.
 
 mod all;
+mod amqp;
 mod bodies;
 mod files;
 mod messages;

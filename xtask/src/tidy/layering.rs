@@ -47,7 +47,7 @@ const LAYERS: &[Layer] = &[
     },
     Layer {
         package: TESTS,
-        below: &[ENGINE, JOURNAL, PROTO, SDK, STORE, SERVER, CLI, SIM],
+        below: &[AMQP, ENGINE, JOURNAL, PROTO, SDK, STORE, SERVER, CLI, SIM],
         runtime: true,
     },
     Layer {

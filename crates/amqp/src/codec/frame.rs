@@ -126,6 +126,18 @@ pub fn write_body(out: &mut Vec<u8>, channel: u16, frame_max: usize, body: &[u8]
     }
 }
 
+/// Adds the head of a body's frame; the body and [`write_end`] follow.
+pub(crate) fn write_body_head(out: &mut Vec<u8>, channel: u16, payload_bytes: usize) {
+    out.push(FrameKind::Body as u8);
+    out.extend_from_slice(&channel.to_be_bytes());
+    out.extend_from_slice(&(payload_bytes as u32).to_be_bytes());
+}
+
+/// Adds the end of a frame.
+pub(crate) fn write_end(out: &mut Vec<u8>) {
+    out.push(END);
+}
+
 /// Adds a sign of life.
 pub fn write_heartbeat(out: &mut Vec<u8>) {
     write_frame(out, FrameKind::Heartbeat, 0, |_| {});

@@ -14,7 +14,11 @@ macro_rules! methods {
             )*
         }
 
-        #[expect(missing_docs, reason = "they are named as in the specification")]
+        #[expect(
+            missing_docs,
+            clippy::struct_excessive_bools,
+            reason = "they are named as in the specification, and have what it says"
+        )]
         pub(super) mod fields {
             use bytes::Bytes;
 
@@ -23,16 +27,18 @@ macro_rules! methods {
 
             $(
                 #[derive(Clone, Debug, Default, PartialEq)]
-                #[expect(clippy::struct_excessive_bools, reason = "as in the specification")]
                 pub struct $name { $(pub $field: $type),* }
 
                 impl $name {
-                    pub(super) fn read(_reader: &mut Reader) -> Result<Self, Malformed> {
-                        Ok(Self { $($field: Field::read(_reader)?),* })
+                    pub(super) fn read(reader: &mut Reader) -> Result<Self, Malformed> {
+                        // Some have no fields.
+                        let _ = &reader;
+                        Ok(Self { $($field: Field::read(reader)?),* })
                     }
 
-                    pub(super) fn write(&self, _writer: &mut Writer<'_>) {
-                        $(self.$field.write(_writer);)*
+                    pub(super) fn write(&self, writer: &mut Writer<'_>) {
+                        let _ = &writer;
+                        $(self.$field.write(writer);)*
                     }
                 }
 

@@ -10,6 +10,7 @@ mod wire;
 pub use content::{ContentHeader, Properties};
 pub use frame::{EMPTY_FRAME_BYTES, Frame, FrameError, FrameKind, PROTOCOL_HEADER};
 pub use frame::{read_frame, write_body, write_header, write_heartbeat, write_method};
+pub(crate) use frame::{write_body_head, write_end};
 pub use method::Method;
 pub use table::{Items, Table, Value};
 pub use wire::{Malformed, Reader, Short};

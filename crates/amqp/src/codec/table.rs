@@ -161,6 +161,23 @@ impl Table {
         Self(out.into())
     }
 
+    /// The same, of names that may be no text.
+    pub fn of_fields(fields: impl IntoIterator<Item = (Short, Value)>) -> Self {
+        let mut out = Vec::new();
+        let mut writer = Writer::new(&mut out);
+        for (name, value) in fields {
+            writer.short(&name);
+            value.write(&mut writer);
+        }
+        Self(out.into())
+    }
+
+    /// The table without the fields of that name.
+    #[must_use]
+    pub fn without(&self, name: &str) -> Self {
+        Self::of_fields(self.fields().filter(|(field, _)| field.as_bytes() != name.as_bytes()))
+    }
+
     /// A table of bytes that nobody has checked yet, without their length.
     pub fn checked(bytes: Bytes) -> Result<Self, Malformed> {
         let table = Self(bytes);

@@ -46,7 +46,9 @@ impl Class {
 const fn of_messages(command: &MessageCommand) -> Class {
     match command {
         MessageCommand::Publish(_) => Class::Publish,
-        MessageCommand::Consume(_)
+        // The end of a connection comes after the consumers that it has asked for.
+        MessageCommand::CloseConnection { .. }
+        | MessageCommand::Consume(_)
         | MessageCommand::Lease(_)
         | MessageCommand::GetOne { .. }
         | MessageCommand::AddCredit(_) => Class::Lease,

@@ -106,15 +106,20 @@ impl<C> Waiting<C> {
 
     /// Adds a call, unless its class is full. One call of any size always fits.
     pub fn push(&mut self, call: Call<C>) -> Result<(), Refused> {
+        self.try_push(call).map_err(|(refused, _)| refused)
+    }
+
+    /// The same; a call that is not taken in comes back.
+    pub fn try_push(&mut self, call: Call<C>) -> Result<(), (Refused, Box<Call<C>>)> {
         let class = call.class as usize;
         if !self.open {
-            return Err(Refused::Closed);
+            return Err((Refused::Closed, Box::new(call)));
         }
         let bytes = self.bytes[class] + call.bytes;
         let fits = self.calls[class].is_empty()
             || (bytes <= self.limits.bytes_max && self.calls[class].len() < self.limits.calls_max);
         if !fits {
-            return Err(Refused::Full);
+            return Err((Refused::Full, Box::new(call)));
         }
         self.bytes[class] = bytes;
         self.calls[class].push_back(call);

@@ -120,6 +120,12 @@ pub(super) const KNOBS: &[Row] = &[
         |config, text| text.clone_into(&mut config.listen),
         config.listen.clone()
     ),
+    row!(
+        "serve.amqp",
+        "The address to listen at for AMQP, such as 127.0.0.1:5672; nobody listens without one.",
+        |config, text| config.amqp_listen = Some(text.to_owned()),
+        config.amqp_listen.clone().unwrap_or_else(|| NONE.to_owned())
+    ),
     Row {
         key: "serve.data",
         about: "The folder of the store.",
@@ -133,6 +139,38 @@ pub(super) const KNOBS: &[Row] = &[
         u32,
         1,
         u64::from(SHARDS_MAX)
+    ),
+    count_row!(
+        "amqp.channels_max",
+        "Channels of a connection of AMQP.",
+        amqp.channels_max,
+        u16,
+        1,
+        u64::from(u16::MAX)
+    ),
+    row!(
+        "amqp.frame_bytes_max",
+        "Bytes of a frame of AMQP, 4 KiB to 1 MiB.",
+        |config, text| config.amqp.frame_bytes_max = match bytes(text)? {
+            bytes @ 4096..=1_048_576 => bytes as u32,
+            _ => return Err("4KiB to 1MiB".to_owned()),
+        },
+        show_bytes(u64::from(config.amqp.frame_bytes_max))
+    ),
+    bounded_bytes_row!(
+        "amqp.message_bytes_max",
+        "Bytes of a message's body, at most 16 MiB.",
+        amqp.message_bytes_max,
+        VALUE_BYTES_MAX
+    ),
+    row!(
+        "amqp.heartbeat",
+        "How often a client of AMQP is asked for a sign of life, in whole seconds; 0s for never.",
+        |config, text| config.amqp.heartbeat = match duration(text, 0)? {
+            heartbeat if heartbeat.as_secs() <= u64::from(u16::MAX) => heartbeat,
+            _ => return Err("at most 65535s".to_owned()),
+        },
+        show_duration(config.amqp.heartbeat)
     ),
     count_row!(
         "http.connections_max",

@@ -25,7 +25,7 @@ use super::refusal::{Refusal, code_of};
 use super::reply::{AnswerBody, Reply};
 use super::route::{Found, NotFound, Op, Route, find};
 use super::text::{check_path_name, percent_encode, quoted};
-use crate::config::HttpConfig;
+use crate::config::{AmqpConfig, HttpConfig};
 use crate::workers::Registry;
 use longshore_engine::driver::Class;
 use longshore_node::Node;
@@ -39,6 +39,7 @@ const ADMIN_BODY_BYTES_MAX: u64 = 256 << 10;
 pub(crate) struct App {
     pub(crate) node: Node,
     pub(crate) config: Arc<HttpConfig>,
+    pub(crate) amqp: Arc<AmqpConfig>,
     pub(crate) limits: Arc<Limits>,
     pub(crate) bounds: Arc<Bounds>,
     pub(crate) rates: Arc<Rates>,
@@ -129,7 +130,7 @@ impl Call<'_> {
 }
 
 impl App {
-    pub(crate) fn new(node: Node, config: HttpConfig, limits: Limits) -> Self {
+    pub(crate) fn new(node: Node, config: HttpConfig, amqp: AmqpConfig, limits: Limits) -> Self {
         let lane = |class: Class| {
             let (requests_max, bytes_max) = match class {
                 Class::Publish => (config.publishes_max, config.publish_bytes_max),
@@ -151,6 +152,7 @@ impl App {
             answers: Arc::new(Gauge::new(config.answer_bytes_max)),
             lanes: Arc::new([lane(Class::Settle), lane(Class::Lease), lane(Class::Publish)]),
             config: Arc::new(config),
+            amqp: Arc::new(amqp),
         }
     }
 

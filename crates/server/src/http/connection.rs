@@ -80,6 +80,11 @@ impl Progress {
         self.phase.store(phase, Ordering::Relaxed);
     }
 
+    /// The peer is let in, and says and hears what it likes for as long as it likes.
+    pub(crate) fn serve_for_long(&self, now: u64) {
+        self.enter(BUSY, now);
+    }
+
     /// HTTP/2 is spoken from now on.
     pub(crate) fn be_quiet(&self, now: u64) {
         self.enter(QUIET, now);
@@ -99,7 +104,7 @@ impl Progress {
     }
 
     /// Nothing of what is written fits into the socket any more.
-    fn fall_behind(&self, now: u64) {
+    pub(crate) fn fall_behind(&self, now: u64) {
         if self.behind_since.load(Ordering::Relaxed) == 0 {
             self.taken.store(0, Ordering::Relaxed);
             self.behind_since.store(now, Ordering::Relaxed);
@@ -108,7 +113,7 @@ impl Progress {
 
     /// The socket has taken more. A peer that is behind has made up for it once that is as much
     /// as it had to take meanwhile: a byte now and then is not.
-    fn take(&self, bytes: usize, now: u64) {
+    pub(crate) fn take(&self, bytes: usize, now: u64) {
         let since = self.behind_since.load(Ordering::Relaxed);
         if since == 0 {
             return;
@@ -120,7 +125,7 @@ impl Progress {
     }
 
     /// The socket has taken all that there was.
-    fn catch_up(&self) {
+    pub(crate) fn catch_up(&self) {
         self.behind_since.store(0, Ordering::Relaxed);
     }
 

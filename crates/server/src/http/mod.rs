@@ -36,4 +36,5 @@ mod words;
 mod write;
 
 pub use parse::preview_schedule;
-pub use serve::{ServeError, bind, serve};
+pub(crate) use route::DEFAULT_NAMESPACE;
+pub use serve::{Listeners, ServeError, bind, serve};

@@ -89,11 +89,13 @@ pub async fn bind(address: &str) -> Result<TcpListener, ServeError> {
 pub async fn serve(
     config: &ServerConfig,
     node: Node,
-    listener: TcpListener,
+    listeners: impl Into<Listeners>,
     shutdown: impl Future<Output = ()>,
 ) -> std::io::Result<()> {
+    let Listeners { http: listener, amqp } = listeners.into();
     let http = fit(config.http.clone(), node.shards());
-    let app = Arc::new(App::new(node.clone(), http, config.node.limits.clone()));
+    let app =
+        Arc::new(App::new(node.clone(), http, config.amqp.clone(), config.node.limits.clone()));
     let server =
         Server { app, watched: Arc::default(), refusing: Arc::new(Semaphore::new(REFUSING_MAX)) };
     let threads = Threads::start(&server.app)?;
@@ -111,14 +113,21 @@ pub async fn serve(
             accepted = listener.accept(), if may_refuse => match accepted {
                 Ok((stream, _)) => {
                     let place = threads.place();
-                    server.take(stream, place, &mut connections, &stopping);
+                    server.take(stream, (Face::Http, place), &mut connections, &stopping);
+                }
+                Err(error) => server.not_accepted(&error, &mut told).await,
+            },
+            accepted = accept(amqp.as_ref()) => match accepted {
+                Ok((stream, _)) => {
+                    let place = threads.place();
+                    server.take(stream, (Face::Amqp, place), &mut connections, &stopping);
                 }
                 Err(error) => server.not_accepted(&error, &mut told).await,
             },
             Some(_) = connections.join_next(), if !connections.is_empty() => {}
         }
     }
-    drop(listener);
+    drop((listener, amqp));
     node.begin_stop();
     // Every connection holds a receiver or has ended; nobody being left is no failure.
     let _ = stop.send(true);
@@ -130,6 +139,36 @@ pub async fn serve(
     watch.abort();
     node.stop().await;
     Ok(())
+}
+
+/// Where is listened.
+#[derive(Debug)]
+pub struct Listeners {
+    /// For HTTP and gRPC.
+    pub http: TcpListener,
+    /// For AMQP.
+    pub amqp: Option<TcpListener>,
+}
+
+impl From<TcpListener> for Listeners {
+    fn from(http: TcpListener) -> Self {
+        Self { http, amqp: None }
+    }
+}
+
+/// What is spoken on a connection.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Face {
+    Http,
+    Amqp,
+}
+
+/// The next connection; where nobody listens, none ever.
+async fn accept(listener: Option<&TcpListener>) -> std::io::Result<(TcpStream, SocketAddr)> {
+    match listener {
+        Some(listener) => listener.accept().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Connections by number.
@@ -172,7 +211,7 @@ impl Server {
     fn take(
         &self,
         stream: TcpStream,
-        place: Place,
+        (face, place): (Face, Place),
         connections: &mut JoinSet<()>,
         stopping: &watch::Receiver<bool>,
     ) {
@@ -181,7 +220,10 @@ impl Server {
         let earlier = counts.connections.load(Ordering::Relaxed);
         if earlier >= self.connections_max() {
             counts.connections_refused_total.fetch_add(1, Ordering::Relaxed);
-            self.refuse(stream, connections);
+            // A client of AMQP is told nothing before it has spoken: it tries again.
+            if face == Face::Http {
+                self.refuse(stream, connections);
+            }
             return;
         }
         counts.connections.fetch_add(1, Ordering::Relaxed);
@@ -195,6 +237,9 @@ impl Server {
             let _held = (counted, place);
             // What the accepting thread watches, this one has to watch from now on.
             match stream.into_std().and_then(TcpStream::from_std) {
+                Ok(stream) if face == Face::Amqp => {
+                    crate::amqp::speak(app, stream, number, seen, clock, stopping).await;
+                }
                 Ok(stream) => speak(app, stream, earlier, seen, clock, stopping).await,
                 Err(error) => tracing::warn!(%error, "a connection could not be watched"),
             }

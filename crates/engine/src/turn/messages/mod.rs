@@ -229,7 +229,9 @@ impl<M: OrderedMap> Turn<M> {
         (if_unused, if_empty): (bool, bool),
     ) -> Result<MessageAnswer, Rejection> {
         let queue = self.usable_queue(ns, name, connection)?;
-        let (id, backlog) = (queue.id, queue.counts.messages);
+        let id = queue.id;
+        // Those that are with consumers do not count.
+        let backlog = self.state.ready_messages(id);
         let consumers = self.takers.consumers_of(id);
         if if_unused && consumers > 0 {
             return Err(Rejection::QueueInUse { queue: name.to_owned(), consumers });
@@ -238,9 +240,8 @@ impl<M: OrderedMap> Turn<M> {
             let (queue, dead) = (name.to_owned(), 0);
             return Err(Rejection::QueueNotEmpty { queue, backlog, dead });
         }
-        let messages = self.state.ready_messages(id);
         self.remove_message_queue(ns, id);
-        Ok(MessageAnswer::QueueDeleted { messages })
+        Ok(MessageAnswer::QueueDeleted { messages: backlog })
     }
 
     /// A queue ends: so do its consumers and those who wait for it. A first slice of what is left

@@ -212,14 +212,19 @@ impl Intake {
         };
         match news {
             Ok(Some(News::Jobs(jobs))) => return Ok(Came::Jobs(jobs)),
-            Ok(Some(News::Closed(why))) => {
+            Ok(Some(News::Closed(_, why))) => {
                 // Whether it can be one again is seen when it is tried.
                 let worker = &self.wish.holder.worker;
                 tracing::debug!(worker, ?why, "a stream is no consumer any more");
                 self.pause();
             }
-            // Messages go to connections, never to a worker's stream.
-            Ok(Some(News::Left | News::Messages { .. }) | None) => self.pause(),
+            // The others go to connections, never to a worker's stream.
+            Ok(
+                Some(
+                    News::Left | News::Messages(_) | News::Answer { .. } | News::Unanswered { .. },
+                )
+                | None,
+            ) => self.pause(),
             Err(Ok(Answer::Subscribed { stands })) => {
                 of.opening = None;
                 of.leaves = !stands;

@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# compat/run.sh CLIENT...: runs the tests of clients, against a server of their own unless AMQP=HOST:PORT says where one is.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+bin=${LONGSHORE_BIN:-$here/../target/debug/longshore}
+work=${COMPAT_WORK:-$here/../target/compat}
+mkdir -p "$work"
+if [ -z "${AMQP:-}" ]; then
+    data=$(mktemp -d)
+    "$bin" serve --listen 127.0.0.1:0 --amqp 127.0.0.1:0 --data "$data/store" \
+        >"$data/said" 2>"$data/log" &
+    server=$!
+    trap 'kill $server 2>/dev/null; wait $server 2>/dev/null; rm -rf "$data"' EXIT
+    for _ in $(seq 100); do
+        AMQP=$(sed -n 's,^listening on amqp://,,p' "$data/said")
+        [ -n "$AMQP" ] && break
+        sleep 0.1
+    done
+    [ -n "$AMQP" ] || { cat "$data/log" >&2; exit 1; }
+fi
+export AMQP COMPAT_WORK=$work
+failed=0
+for client in "$@"; do
+    echo "== $client against $AMQP"
+    "$here/$client/run.sh" || { echo "== $client failed" >&2; failed=1; }
+done
+exit $failed

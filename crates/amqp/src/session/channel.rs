@@ -1,0 +1,74 @@
+//! What a channel holds.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use longshore_engine::{ConsumerId, MessageTag};
+
+use super::content::Arriving;
+use super::publishing::Outgoing;
+use crate::codec::{Method, Short};
+
+/// A channel.
+#[derive(Debug, Default)]
+pub(super) struct Channel {
+    /// Which of those that had its number.
+    pub(super) instance: u64,
+    /// `close` was sent, and its answer is awaited.
+    pub(super) is_closing: bool,
+    /// A message that is arriving.
+    pub(super) arriving: Option<Arriving>,
+    /// What waits for its turn.
+    pub(super) operations: VecDeque<Operation>,
+    /// A method is with the engine.
+    pub(super) is_busy: bool,
+    /// Messages that are with the engine, or about to go there.
+    pub(super) publishes: usize,
+    /// The number of the last publish, where these are confirmed.
+    pub(super) confirms: Option<u64>,
+    /// The queue that was declared last.
+    pub(super) last_queue: String,
+    /// Messages that consumers started from now on may have unsettled; 0 for any number.
+    pub(super) prefetch: u16,
+    /// Messages that all of them together may have unsettled.
+    pub(super) shared_prefetch: u16,
+    pub(super) consumers: BTreeMap<Short, Consumer>,
+    /// Consumers that have ended, of which the client hears after the answer that it waits for.
+    pub(super) ended: Vec<Short>,
+    /// The last delivery tag.
+    pub(super) delivered: u64,
+    pub(super) unsettled: BTreeMap<u64, Unsettled>,
+    /// The queue that answers to this channel's requests come to, and its consumer's tag.
+    pub(super) replies: Option<(String, Short)>,
+}
+
+/// What waits for its turn in a channel.
+#[derive(Debug)]
+pub(super) enum Operation {
+    Method(Method),
+    Publish(Box<Outgoing>),
+}
+
+/// A consumer as its client sees it.
+#[derive(Debug)]
+pub(super) struct Consumer {
+    pub(super) id: ConsumerId,
+    /// The engine has said so.
+    pub(super) is_there: bool,
+    pub(super) auto_ack: bool,
+    /// Messages that it may have unsettled; 0 for any number.
+    pub(super) prefetch: u16,
+    /// Messages that it has not settled.
+    pub(super) unsettled: u64,
+    /// Messages that the engine may deliver.
+    pub(super) credit: u64,
+    /// Bytes of a message, about.
+    pub(super) message_bytes: u64,
+}
+
+/// A message that its client has not settled.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Unsettled {
+    pub(super) tag: MessageTag,
+    /// Who got it, unless it was asked for by itself.
+    pub(super) consumer: Option<ConsumerId>,
+}

@@ -1,0 +1,234 @@
+//! Exchanges, queues and bindings.
+
+use longshore_engine::{
+    BindingSpec, DeclareExchange, DeclareQueue, ExchangeKind, Matching, MessageCommand,
+};
+
+use super::Session;
+use super::asking::Then;
+use super::methods::{plain_text_of, text_of};
+use super::publishing::{REPLY_TO, header_of};
+use super::settings::{queue_settings, text_argument};
+use crate::codec::methods::{
+    ExchangeBind, ExchangeDeclare, ExchangeDelete, ExchangeUnbind, QueueBind, QueueDeclare,
+    QueueDelete, QueuePurge, QueueUnbind,
+};
+use crate::codec::{Short, Table};
+use crate::failure::{Code, Failure, exchange_in, queue_in};
+
+const RESERVED: &str = "amq.";
+
+impl Session {
+    pub(super) fn declare_exchange(
+        &mut self,
+        number: u16,
+        told: &ExchangeDeclare,
+    ) -> Result<(), Failure> {
+        let id = (40, 10);
+        let exchange = text_of(&told.exchange)?;
+        let then = if told.nowait { Then::Silence } else { Then::ExchangeDeclared };
+        if told.passive {
+            self.call_for(number, id, MessageCommand::GetExchange { exchange }, then);
+            return Ok(());
+        }
+        let kind_name = text_of(&told.kind)?;
+        let Some(kind) = ExchangeKind::named(&kind_name) else {
+            let text = format!("unknown exchange type '{kind_name}'");
+            return Err(Failure::new(Code::PreconditionFailed, text));
+        };
+        not_default(&exchange)?;
+        let named = exchange_in(&self.vhost, &exchange);
+        let declare = DeclareExchange {
+            exchange,
+            kind,
+            durable: told.durable,
+            auto_delete: told.auto_delete,
+            internal: told.internal,
+            alternate: text_argument(&told.arguments, "alternate-exchange", &named)?,
+            arguments: told.arguments.as_bytes().clone(),
+        };
+        self.call_for(number, id, MessageCommand::DeclareExchange(Box::new(declare)), then);
+        Ok(())
+    }
+
+    pub(super) fn delete_exchange(
+        &mut self,
+        number: u16,
+        told: &ExchangeDelete,
+    ) -> Result<(), Failure> {
+        let exchange = text_of(&told.exchange)?;
+        not_default(&exchange)?;
+        if exchange.starts_with(RESERVED) {
+            let named = exchange_in(&self.vhost, &exchange);
+            let text = format!("deletion of system {named} not allowed");
+            return Err(Failure::new(Code::AccessRefused, text));
+        }
+        let then = if told.nowait { Then::Silence } else { Then::ExchangeDeleted };
+        let command = MessageCommand::DeleteExchange { exchange, if_unused: told.if_unused };
+        self.call_for(number, (40, 20), command, then);
+        Ok(())
+    }
+
+    pub(super) fn bind_exchange(
+        &mut self,
+        number: u16,
+        told: &ExchangeBind,
+    ) -> Result<(), Failure> {
+        let ends = (&told.source, &told.destination, &told.routing_key);
+        let binding = self.exchange_binding(ends, &told.arguments)?;
+        let then = if told.nowait { Then::Silence } else { Then::ExchangeBound };
+        self.call_for(number, (40, 30), MessageCommand::Bind(Box::new(binding)), then);
+        Ok(())
+    }
+
+    pub(super) fn unbind_exchange(
+        &mut self,
+        number: u16,
+        told: &ExchangeUnbind,
+    ) -> Result<(), Failure> {
+        let ends = (&told.source, &told.destination, &told.routing_key);
+        let binding = self.exchange_binding(ends, &told.arguments)?;
+        let then = if told.nowait { Then::Silence } else { Then::ExchangeUnbound };
+        self.call_for(number, (40, 40), MessageCommand::Unbind(Box::new(binding)), then);
+        Ok(())
+    }
+
+    fn exchange_binding(
+        &self,
+        (source, destination, key): (&Short, &Short, &Short),
+        arguments: &Table,
+    ) -> Result<BindingSpec, Failure> {
+        let (source, destination) = (text_of(source)?, text_of(destination)?);
+        not_default(&source)?;
+        not_default(&destination)?;
+        let binding = BindingSpec { source, destination, to_exchange: true, ..self.binding() };
+        with_arguments(BindingSpec { routing_key: plain_text_of(key)?, ..binding }, arguments)
+    }
+
+    fn binding(&self) -> BindingSpec {
+        BindingSpec { connection: Some(self.settings.connection), ..BindingSpec::default() }
+    }
+
+    pub(super) fn declare_queue(
+        &mut self,
+        number: u16,
+        told: &QueueDeclare,
+    ) -> Result<(), Failure> {
+        let mut queue = text_of(&told.queue)?;
+        let is_silent = told.nowait;
+        let id = (50, 10);
+        let connection = Some(self.settings.connection);
+        if told.passive {
+            // Who answers a request may look whether its sender is still there.
+            let connection = connection.filter(|_| !queue.starts_with(REPLY_TO));
+            let then = Then::QueueDeclared { queue: queue.clone(), is_silent };
+            self.call_for(number, id, MessageCommand::GetQueue { queue, connection }, then);
+            return Ok(());
+        }
+        if queue.starts_with(RESERVED) {
+            let text = format!("queue name '{queue}' contains reserved prefix 'amq.*'");
+            return Err(Failure::new(Code::AccessRefused, text));
+        }
+        if queue.is_empty() {
+            queue = self.names.next("amq.gen");
+        }
+        let settings = queue_settings(told, &queue_in(&self.vhost, &queue))?;
+        let then = Then::QueueDeclared { queue: queue.clone(), is_silent };
+        let declare = DeclareQueue { queue, settings, connection };
+        self.call_for(number, id, MessageCommand::DeclareQueue(Box::new(declare)), then);
+        Ok(())
+    }
+
+    pub(super) fn bind_queue(&mut self, number: u16, told: &QueueBind) -> Result<(), Failure> {
+        let ends = (&told.exchange, &told.queue, &told.routing_key);
+        let binding = self.queue_binding(number, ends, &told.arguments)?;
+        let then = if told.nowait { Then::Silence } else { Then::QueueBound };
+        self.call_for(number, (50, 20), MessageCommand::Bind(Box::new(binding)), then);
+        Ok(())
+    }
+
+    pub(super) fn unbind_queue(&mut self, number: u16, told: &QueueUnbind) -> Result<(), Failure> {
+        let ends = (&told.exchange, &told.queue, &told.routing_key);
+        let binding = self.queue_binding(number, ends, &told.arguments)?;
+        let command = MessageCommand::Unbind(Box::new(binding));
+        self.call_for(number, (50, 50), command, Then::QueueUnbound);
+        Ok(())
+    }
+
+    fn queue_binding(
+        &self,
+        number: u16,
+        (source, queue, key): (&Short, &Short, &Short),
+        arguments: &Table,
+    ) -> Result<BindingSpec, Failure> {
+        let destination = self.queue_of(number, queue)?;
+        // Who names neither means the queue that was declared last, twice.
+        let routing_key = if queue.is_empty() && key.is_empty() {
+            destination.clone()
+        } else {
+            plain_text_of(key)?
+        };
+        let source = text_of(source)?;
+        not_default(&source)?;
+        if destination.starts_with(REPLY_TO) {
+            let text = "cannot bind or unbind to a volatile (direct reply-to) queue";
+            return Err(Failure::new(Code::AccessRefused, text));
+        }
+        let binding = BindingSpec { source, destination, routing_key, ..self.binding() };
+        with_arguments(binding, arguments)
+    }
+
+    pub(super) fn purge_queue(&mut self, number: u16, told: &QueuePurge) -> Result<(), Failure> {
+        let queue = self.queue_of(number, &told.queue)?;
+        let connection = Some(self.settings.connection);
+        let then = if told.nowait { Then::Silence } else { Then::QueuePurged };
+        let command = MessageCommand::PurgeQueue { queue, connection };
+        self.call_for(number, (50, 30), command, then);
+        Ok(())
+    }
+
+    pub(super) fn delete_queue(&mut self, number: u16, told: &QueueDelete) -> Result<(), Failure> {
+        let queue = self.queue_of(number, &told.queue)?;
+        let command = MessageCommand::DeleteQueue {
+            queue,
+            connection: Some(self.settings.connection),
+            if_unused: told.if_unused,
+            if_empty: told.if_empty,
+        };
+        let then = if told.nowait { Then::Silence } else { Then::QueueDeleted };
+        self.call_for(number, (50, 40), command, then);
+        Ok(())
+    }
+}
+
+fn not_default(exchange: &str) -> Result<(), Failure> {
+    if exchange.is_empty() {
+        let text = "operation not permitted on the default exchange";
+        return Err(Failure::new(Code::AccessRefused, text));
+    }
+    Ok(())
+}
+
+/// The binding with how its headers are compared.
+fn with_arguments(binding: BindingSpec, arguments: &Table) -> Result<BindingSpec, Failure> {
+    let (matching, with_x) = match arguments.get("x-match") {
+        None => (Matching::All, false),
+        Some(value) => match value.as_text() {
+            Some("all") => (Matching::All, false),
+            Some("any") => (Matching::Any, false),
+            Some("all-with-x") => (Matching::All, true),
+            Some("any-with-x") => (Matching::Any, true),
+            _ => {
+                let text = format!("Invalid x-match field value {value:?}; expected all or any");
+                return Err(Failure::new(Code::PreconditionFailed, text));
+            }
+        },
+    };
+    let counts = |name: &Short| {
+        let name = name.as_bytes();
+        name.as_ref() != b"x-match" && (with_x || !name.starts_with(b"x-"))
+    };
+    let headers =
+        arguments.fields().filter(|(name, _)| counts(name)).filter_map(header_of).collect();
+    Ok(BindingSpec { matching, headers, arguments: arguments.as_bytes().clone(), ..binding })
+}

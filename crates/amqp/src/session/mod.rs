@@ -1,0 +1,27 @@
+//! One connection, without its socket: bytes come in, commands for the engine go out; answers and
+//! messages come in, bytes go out. Time is told. It holds what its peer was told and has not
+//! answered, and no message that is nobody's.
+//!
+//! Within a channel things happen in the order in which they came: what is published goes to the
+//! engine many at a time, settlements beside that, and every other method waits until what was
+//! published before it is answered.
+
+mod answers;
+mod asking;
+mod channel;
+mod closing;
+mod consuming;
+mod content;
+mod declaring;
+mod handshake;
+mod methods;
+mod names;
+mod publishing;
+mod receiving;
+mod sasl;
+mod settings;
+mod settling;
+mod state;
+
+pub use state::{Ask, End, Session, Settings, Unanswered};
+use state::{Capabilities, NAMESPACE_DEFAULT, Phase, VHOST_DEFAULT};

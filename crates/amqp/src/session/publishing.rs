@@ -1,0 +1,348 @@
+//! What is published, gathered into few commands; its confirms, and what comes back.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use longshore_engine::{HeaderValue, MessageCommand, PublishMessage, Published, Rejection};
+
+use super::Session;
+use super::asking::Pending;
+use super::channel::Operation;
+use super::methods::plain_text_of;
+use crate::codec::methods::{BasicAck, BasicNack, BasicPublish, BasicReturn};
+use crate::codec::{Items, Properties, Short, Table, Value};
+use crate::failure::{Code, Failure, of_rejection};
+
+/// Messages and bytes of one command.
+const BATCH_MESSAGES_MAX: usize = 256;
+const BATCH_BYTES_MAX: u64 = 1 << 20;
+/// Messages and bytes that may be with the engine; one message of any size may, where nothing is.
+const UNDER_WAY_MESSAGES_MAX: usize = 4096;
+const UNDER_WAY_BYTES_MAX: u64 = 8 << 20;
+/// What a message takes beside its body, about.
+const MESSAGE_BYTES: u64 = 256;
+/// Where requests ask for answers to this channel.
+pub(super) const REPLY_TO: &str = "amq.rabbitmq.reply-to";
+
+/// A message on its way to the engine.
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    message: PublishMessage,
+    confirm: Option<u64>,
+    bytes: u64,
+}
+
+/// Whose a message is.
+#[derive(Debug)]
+struct Origin {
+    channel: u16,
+    instance: u64,
+    confirm: Option<u64>,
+    /// What goes back where no queue takes it.
+    mandatory: Option<Box<Returned>>,
+    bytes: u64,
+}
+
+#[derive(Debug)]
+struct Returned {
+    exchange: String,
+    routing_key: String,
+    properties: Bytes,
+    body: Bytes,
+}
+
+/// Messages of a connection that are with the engine, or about to go there.
+#[derive(Debug, Default)]
+pub(super) struct Publishing {
+    batch: Vec<PublishMessage>,
+    origins: Vec<Origin>,
+    batch_bytes: u64,
+    /// Commands without an answer, the oldest first. They are answered in this order.
+    sent: VecDeque<Vec<Origin>>,
+    messages: usize,
+    bytes: u64,
+}
+
+impl Publishing {
+    pub(super) fn is_full(&self) -> bool {
+        self.messages >= UNDER_WAY_MESSAGES_MAX || self.bytes >= UNDER_WAY_BYTES_MAX
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}
+
+/// Confirms of one channel that follow each other.
+struct Run {
+    channel: u16,
+    first: u64,
+    last: u64,
+    is_ack: bool,
+}
+
+impl Session {
+    /// A message has arrived.
+    pub(super) fn publish(
+        &mut self,
+        number: u16,
+        publish: &BasicPublish,
+        properties: Properties,
+        body: Bytes,
+    ) -> Result<(), Failure> {
+        let message = self.message(number, publish, properties, body)?;
+        let Some(channel) = self.channels.get_mut(&number) else { return Ok(()) };
+        let confirm = channel.confirms.as_mut().map(|last| {
+            *last += 1;
+            *last
+        });
+        let bytes = MESSAGE_BYTES + (message.body.len() + message.properties.len()) as u64;
+        let outgoing = Outgoing { message, confirm, bytes };
+        self.publishing.messages += 1;
+        self.publishing.bytes += bytes;
+        if channel.is_busy || !channel.operations.is_empty() {
+            channel.operations.push_back(Operation::Publish(Box::new(outgoing)));
+        } else {
+            self.send(number, outgoing);
+        }
+        Ok(())
+    }
+
+    /// Adds a message to the next command.
+    pub(super) fn send(&mut self, number: u16, outgoing: Outgoing) {
+        let Outgoing { message, confirm, bytes } = outgoing;
+        let Some(channel) = self.channels.get_mut(&number) else { return };
+        channel.publishes += 1;
+        let mandatory = message.mandatory.then(|| {
+            Box::new(Returned {
+                exchange: message.exchange.clone(),
+                routing_key: message.routing_key.clone(),
+                properties: message.properties.clone(),
+                body: message.body.clone(),
+            })
+        });
+        let instance = channel.instance;
+        let publishing = &mut self.publishing;
+        publishing.origins.push(Origin { channel: number, instance, confirm, mandatory, bytes });
+        publishing.batch.push(message);
+        publishing.batch_bytes += bytes;
+        if publishing.batch.len() >= BATCH_MESSAGES_MAX || publishing.batch_bytes >= BATCH_BYTES_MAX
+        {
+            self.flush_publishes();
+        }
+    }
+
+    /// Hands over what was published.
+    pub(super) fn flush_publishes(&mut self) {
+        let publishing = &mut self.publishing;
+        if publishing.batch.is_empty() {
+            return;
+        }
+        publishing.batch_bytes = 0;
+        publishing.sent.push_back(std::mem::take(&mut publishing.origins));
+        let batch = std::mem::take(&mut publishing.batch);
+        self.call(MessageCommand::Publish(batch), Pending::Publish);
+    }
+
+    /// What waits in a channel that ends is published by nobody.
+    pub(super) fn forget_outgoing(&mut self, outgoing: &Outgoing) {
+        self.publishing.messages -= 1;
+        self.publishing.bytes -= outgoing.bytes;
+    }
+
+    /// What became of the oldest command that was handed over; or why nothing did, or `None` where
+    /// nobody knows.
+    pub(super) fn published(
+        &mut self,
+        results: Result<Vec<Result<Published, Rejection>>, Option<String>>,
+    ) {
+        let Some(origins) = self.publishing.sent.pop_front() else { return };
+        let (mut results, blocked) = match results {
+            Ok(results) => (Some(results.into_iter()), None),
+            Err(why) => (None, why),
+        };
+        let (mut run, mut touched) = (None, Vec::new());
+        for origin in origins {
+            self.publishing.messages -= 1;
+            self.publishing.bytes -= origin.bytes;
+            let result = results.as_mut().and_then(Iterator::next);
+            let number = origin.channel;
+            let Some(channel) = self.channels.get_mut(&number) else { continue };
+            if channel.instance != origin.instance {
+                continue;
+            }
+            channel.publishes -= 1;
+            if touched.last() != Some(&number) {
+                touched.push(number);
+            }
+            if channel.is_closing {
+                continue;
+            }
+            let is_ack = match result {
+                Some(Ok(published)) => {
+                    if published == Published::Unroutable
+                        && let Some(returned) = &origin.mandatory
+                    {
+                        self.confirm(run.take());
+                        self.give_back(number, returned);
+                    }
+                    true
+                }
+                // Refused because it is full, or nobody knows: it is not confirmed.
+                Some(Err(Rejection::QueueFull { .. })) => false,
+                None if origin.confirm.is_some() => false,
+                None => {
+                    if let Some(why) = &blocked {
+                        let failure = Failure::new(Code::PreconditionFailed, why);
+                        self.fail(number, &failure.of((60, 40)));
+                    }
+                    continue;
+                }
+                Some(Err(rejection)) => {
+                    self.confirm(run.take());
+                    let failure = of_rejection(&rejection, &self.vhost);
+                    self.fail(number, &failure.of((60, 40)));
+                    continue;
+                }
+            };
+            if let Some(confirm) = origin.confirm {
+                run = self.joined(run, number, confirm, is_ack);
+            }
+        }
+        self.confirm(run);
+        for number in touched {
+            self.advance(number);
+        }
+    }
+
+    /// The run with one more confirm; one that it does not continue is told first.
+    fn joined(&mut self, run: Option<Run>, channel: u16, number: u64, is_ack: bool) -> Option<Run> {
+        match run {
+            Some(run) if run.channel == channel && run.is_ack == is_ack => {
+                Some(Run { last: number, ..run })
+            }
+            run => {
+                self.confirm(run);
+                Some(Run { channel, first: number, last: number, is_ack })
+            }
+        }
+    }
+
+    /// Tells what became of messages. Those before them were told already, so one method is enough.
+    fn confirm(&mut self, run: Option<Run>) {
+        let Some(Run { channel, first, last, is_ack }) = run else { return };
+        let (delivery_tag, multiple) = (last, last > first);
+        if is_ack {
+            self.out.method(channel, &BasicAck { delivery_tag, multiple }.into());
+        } else {
+            self.out.method(channel, &BasicNack { delivery_tag, multiple, requeue: false }.into());
+        }
+    }
+
+    fn give_back(&mut self, number: u16, returned: &Returned) {
+        let method = BasicReturn {
+            reply_code: Code::NoRoute as u16,
+            reply_text: Short::cut(Code::NoRoute.name()),
+            exchange: Short::cut(&returned.exchange),
+            routing_key: Short::cut(&returned.routing_key),
+        };
+        self.out.method(number, &method.into());
+        self.out.content(number, self.frame_max, &returned.properties, &returned.body);
+    }
+
+    /// A message as the engine takes it.
+    fn message(
+        &self,
+        number: u16,
+        publish: &BasicPublish,
+        mut properties: Properties,
+        body: Bytes,
+    ) -> Result<PublishMessage, Failure> {
+        let refused = |text| Failure::new(Code::PreconditionFailed, text);
+        if let Some(user) = &properties.user_id
+            && user.as_bytes() != self.user.as_bytes()
+        {
+            let (user, own) = (String::from_utf8_lossy(user.as_bytes()).into_owned(), &self.user);
+            return Err(refused(format!(
+                "user_id property set to '{user}' but authenticated user was '{own}'"
+            )));
+        }
+        let ttl_ms = match &properties.expiration {
+            None => None,
+            Some(text) => match text.as_text().and_then(|text| text.parse().ok()) {
+                Some(ms) if ms <= TTL_MS_MAX => Some(ms),
+                _ => {
+                    let shown = String::from_utf8_lossy(text.as_bytes());
+                    return Err(refused(format!("invalid expiration '{shown}': no_integer")));
+                }
+            },
+        };
+        if properties.reply_to.as_ref().is_some_and(|to| to.as_bytes() == REPLY_TO.as_bytes()) {
+            let replies = self.channels.get(&number).and_then(|channel| channel.replies.as_ref());
+            let Some((queue, _)) = replies else {
+                return Err(refused("fast reply consumer does not exist".to_owned()));
+            };
+            properties.reply_to = Some(Short::cut(queue));
+        }
+        let (mut further_keys, mut headers) = (Vec::new(), Vec::new());
+        if let Some(table) = properties.headers.as_ref().filter(|table| !table.is_empty()) {
+            further_keys.extend(further_keys_of(table, "CC")?);
+            let hidden = further_keys_of(table, "BCC")?;
+            headers = table.fields().filter_map(header_of).collect();
+            if table.get("BCC").is_some() {
+                properties.headers = Some(table.without("BCC"));
+            }
+            further_keys.extend(hidden);
+        }
+        Ok(PublishMessage {
+            exchange: plain_text_of(&publish.exchange)?,
+            routing_key: plain_text_of(&publish.routing_key)?,
+            further_keys,
+            headers,
+            priority: properties.priority.unwrap_or(0),
+            persistent: properties.delivery_mode == Some(2),
+            ttl_ms,
+            mandatory: publish.mandatory,
+            properties: properties.to_bytes(),
+            body,
+        })
+    }
+}
+
+/// RabbitMQ's timers go no further.
+const TTL_MS_MAX: u64 = u32::MAX as u64;
+
+/// Further routing keys: a list of texts.
+fn further_keys_of(table: &Table, name: &str) -> Result<Vec<String>, Failure> {
+    let malformed = || {
+        let text = format!("invalid message: {{unacceptable_type_in_header,{name}}}");
+        Failure::new(Code::PreconditionFailed, text)
+    };
+    match table.get(name) {
+        None => Ok(Vec::new()),
+        Some(Value::List(list)) => Items::of_list(&list)
+            .map(|(_, item)| item.as_text().map(str::to_owned).ok_or_else(malformed))
+            .collect(),
+        Some(_) => Err(malformed()),
+    }
+}
+
+/// A header as routing compares it; names that are no text cannot be compared.
+pub(super) fn header_of((name, value): (Short, Value)) -> Option<(String, HeaderValue)> {
+    let name = name.as_text()?.to_owned();
+    let value = match value {
+        Value::Nothing => HeaderValue::Void,
+        Value::Bool(value) => HeaderValue::Bool { value },
+        Value::Text(bytes) | Value::Bytes(bytes) => HeaderValue::Text { bytes },
+        Value::F32(value) => HeaderValue::Float { bits: f64::from(value).to_bits() },
+        Value::F64(value) => HeaderValue::Float { bits: value.to_bits() },
+        other => match other.as_int() {
+            Some(value) => HeaderValue::Int { value },
+            None => {
+                let bytes = Table::of([("", other)]).as_bytes().clone();
+                HeaderValue::Other { bytes }
+            }
+        },
+    };
+    Some((name, value))
+}

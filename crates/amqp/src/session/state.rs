@@ -1,0 +1,289 @@
+//! The session itself: what it holds, and what the server asks it whatever is spoken.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use longshore_engine::{ConnectionId, ConsumerId, MessageCommand, Rejection};
+
+use crate::codec::Short;
+use crate::failure::{Code, Failure};
+use crate::output::Output;
+
+use super::asking::Pending;
+use super::channel::Channel;
+use super::handshake;
+use super::names::Names;
+use super::publishing::Publishing;
+use super::settling::Settling;
+
+/// The name of its namespace that clients know from RabbitMQ.
+pub(super) const VHOST_DEFAULT: &str = "/";
+/// What that is here.
+pub(super) const NAMESPACE_DEFAULT: &str = "default";
+
+/// What holds for a connection.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// What the engine knows it by.
+    pub connection: ConnectionId,
+    /// Chance, for names that nobody shall guess.
+    pub seed: [u64; 2],
+    /// The peer is on this machine.
+    pub is_loopback: bool,
+    /// The server's own version.
+    pub version: &'static str,
+    /// Channels that may be open.
+    pub channel_max: u16,
+    /// Bytes of a frame.
+    pub frame_max: u32,
+    /// Seconds between signs of life; 0 for none.
+    pub heartbeat_s: u16,
+    /// Bytes of a message's body.
+    pub message_bytes_max: u64,
+}
+
+/// What a session wants of the server.
+#[derive(Debug)]
+pub enum Ask {
+    /// Whether there is this namespace; everything else is asked of it. See
+    /// [`Session::namespace_found`].
+    Open {
+        /// Its name.
+        namespace: String,
+    },
+    /// Have a command carried out. See [`Session::answer`].
+    Call {
+        /// What the answer is to be told with.
+        number: u64,
+        /// What to do.
+        command: MessageCommand,
+    },
+    /// A consumer gets nothing more.
+    Gone {
+        /// Which.
+        consumer: ConsumerId,
+    },
+}
+
+/// Why a command has no answer.
+#[derive(Clone, Debug)]
+pub enum Unanswered {
+    /// It was refused.
+    Refused(Rejection),
+    /// There is no room for what was published, and nothing became of it.
+    Blocked(String),
+    /// Nobody knows what became of it, for this reason.
+    Unknown(String),
+}
+
+/// Why there is nothing more to do.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum End {
+    /// The socket is to be closed once all is written.
+    Closed,
+    /// The peer is silent, so nothing more is to be written.
+    Silent,
+}
+
+/// How far the connection is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Phase {
+    /// The protocol header is awaited.
+    Header,
+    /// `start` was sent.
+    Starting,
+    /// `tune` was sent.
+    Tuning,
+    /// `open` is awaited.
+    Opening,
+    /// The namespace is being looked for.
+    Looking,
+    /// Channels can be opened.
+    Running,
+    /// The client said that it closes, and waits for the end of what is its.
+    Leaving,
+    /// `close` was sent, and its answer is awaited.
+    Closing,
+    /// Over.
+    Closed(End),
+}
+
+/// What the client said that it can do.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Capabilities {
+    pub(super) consumer_cancel_notify: bool,
+    pub(super) connection_blocked: bool,
+    pub(super) authentication_failure_close: bool,
+}
+
+/// A connection.
+#[derive(Debug)]
+pub struct Session {
+    pub(super) settings: Settings,
+    pub(super) phase: Phase,
+    pub(super) capabilities: Capabilities,
+    /// What the client calls itself.
+    pub(super) client_name: Option<String>,
+    pub(super) user: String,
+    pub(super) vhost: String,
+    pub(super) frame_max: usize,
+    pub(super) channel_max: u16,
+    pub(super) heartbeat_ms: u64,
+    pub(super) received_ms: u64,
+    pub(super) sent_ms: u64,
+    /// The client was told that it is blocked.
+    pub(super) told_blocked: bool,
+    pub(super) out: Output,
+    pub(super) asks: VecDeque<Ask>,
+    pub(super) number: u64,
+    pub(super) pending: BTreeMap<u64, Pending>,
+    pub(super) channels: BTreeMap<u16, Channel>,
+    /// Channels that were open once: what still arrives for them is late.
+    pub(super) closed: BTreeSet<u16>,
+    pub(super) instances: u64,
+    /// Where consumers are: channel and tag.
+    pub(super) consumers: BTreeMap<ConsumerId, (u16, Short)>,
+    pub(super) consumers_ever: u64,
+    /// Consumers whose credit was not renewed, since too much waits to be written.
+    pub(super) starving: BTreeSet<ConsumerId>,
+    /// Bytes of bodies that have begun to arrive.
+    pub(super) arriving_bytes: u64,
+    /// Methods that wait in their channels.
+    pub(super) waiting_methods: usize,
+    pub(super) publishing: Publishing,
+    pub(super) settling: Settling,
+    pub(super) names: Names,
+}
+
+impl Session {
+    /// A connection whose client has said nothing yet.
+    pub fn new(settings: Settings, now_ms: u64) -> Self {
+        let names = Names::new(settings.seed);
+        Self {
+            phase: Phase::Header,
+            capabilities: Capabilities::default(),
+            client_name: None,
+            user: String::new(),
+            vhost: String::new(),
+            // Before that is agreed on: enough for long tokens, and little for who is not let in.
+            frame_max: handshake::FRAME_BYTES_BEFORE_LOGIN,
+            channel_max: settings.channel_max,
+            heartbeat_ms: 0,
+            received_ms: now_ms,
+            sent_ms: now_ms,
+            told_blocked: false,
+            out: Output::default(),
+            asks: VecDeque::new(),
+            number: 0,
+            pending: BTreeMap::new(),
+            channels: BTreeMap::new(),
+            closed: BTreeSet::new(),
+            instances: 0,
+            consumers: BTreeMap::new(),
+            consumers_ever: 0,
+            starving: BTreeSet::new(),
+            arriving_bytes: 0,
+            waiting_methods: 0,
+            publishing: Publishing::default(),
+            settling: Settling::default(),
+            names,
+            settings,
+        }
+    }
+
+    /// What is to be written.
+    pub fn output(&mut self) -> &mut Output {
+        &mut self.out
+    }
+
+    /// The next thing that the server is to do.
+    pub fn next_ask(&mut self) -> Option<Ask> {
+        self.asks.pop_front()
+    }
+
+    /// Whether there is nothing more to do, and why.
+    pub fn end(&self) -> Option<End> {
+        match self.phase {
+            Phase::Closed(end) => Some(end),
+            _ => None,
+        }
+    }
+
+    /// Whether the client is logged in and its namespace found.
+    pub fn is_open(&self) -> bool {
+        matches!(self.phase, Phase::Running | Phase::Leaving)
+    }
+
+    /// Whether it only waits for the end of the connection.
+    pub fn is_closing(&self) -> bool {
+        matches!(self.phase, Phase::Closing | Phase::Leaving | Phase::Closed(_))
+    }
+
+    /// Whether it has consumers: such a connection is read whatever becomes of what it publishes.
+    pub fn consumes(&self) -> bool {
+        !self.consumers.is_empty()
+    }
+
+    /// What the client calls itself, if it does.
+    pub fn client_name(&self) -> Option<&str> {
+        self.client_name.as_deref()
+    }
+
+    /// All that was taken from [`Session::output`] is written.
+    pub fn written(&mut self, now_ms: u64) {
+        self.sent_ms = now_ms;
+        for consumer in std::mem::take(&mut self.starving) {
+            self.replenish(consumer);
+        }
+        self.flush();
+    }
+
+    /// When [`Session::tick`] is due.
+    pub fn next_tick_ms(&self) -> Option<u64> {
+        if self.heartbeat_ms == 0 {
+            return None;
+        }
+        let silent = self.received_ms + 2 * self.heartbeat_ms + 1;
+        Some(silent.min(self.sent_ms + self.heartbeat_ms / 2))
+    }
+
+    /// Time has passed. `was_read`: all that the peer sent has been taken.
+    pub fn tick(&mut self, now_ms: u64, was_read: bool) {
+        if self.heartbeat_ms == 0 || self.end().is_some() {
+            return;
+        }
+        if !was_read {
+            // Whatever it says meanwhile waits in the socket.
+            self.received_ms = now_ms;
+        }
+        if now_ms > self.received_ms + 2 * self.heartbeat_ms {
+            self.phase = Phase::Closed(End::Silent);
+        } else if now_ms >= self.sent_ms + self.heartbeat_ms / 2 {
+            if self.out.is_empty() {
+                self.out.heartbeat();
+            }
+            self.sent_ms = now_ms;
+        }
+    }
+
+    /// Nothing that is published is taken for a while, and why; or it is again.
+    pub fn block(&mut self, reason: Option<&str>) {
+        use crate::codec::methods::{ConnectionBlocked, ConnectionUnblocked};
+        if self.told_blocked == reason.is_some() || self.phase != Phase::Running {
+            return;
+        }
+        self.told_blocked = reason.is_some();
+        if !self.capabilities.connection_blocked {
+            return;
+        }
+        let method = match reason {
+            Some(reason) => ConnectionBlocked { reason: Short::cut(reason) }.into(),
+            None => ConnectionUnblocked {}.into(),
+        };
+        self.out.method(0, &method);
+    }
+
+    /// The server stops: the client is told.
+    pub fn stop(&mut self) {
+        self.fail_connection(&Failure::new(Code::ConnectionForced, crate::failure::STOPPING));
+    }
+}

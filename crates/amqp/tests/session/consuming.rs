@@ -1,0 +1,232 @@
+//! Consumers: what they are given, and what becomes of it.
+
+use longshore_amqp::Ask;
+use longshore_amqp::codec::Method;
+use longshore_amqp::codec::methods::{
+    BasicAck, BasicCancel, BasicGet, BasicNack, BasicQos, BasicRecover, ChannelClose,
+};
+use longshore_engine::{CloseReason, MessageAnswer, MessageCommand, MessageVerdict};
+
+use super::client::{Client, consume, delivery, short};
+
+fn qos(client: &mut Client, prefetch_count: u16, global: bool) {
+    client.say(1, BasicQos { prefetch_size: 0, prefetch_count, global });
+    assert!(matches!(client.method(1), Method::BasicQosOk(_)));
+}
+
+/// What the next command settles, and the credit that it gives.
+fn settled(client: &mut Client) -> (Vec<(u64, MessageVerdict)>, u64) {
+    match client.command().1 {
+        MessageCommand::Settle { settlements, credit, .. } => {
+            let settled =
+                settlements.iter().map(|(tag, verdict)| (tag.place.0, *verdict)).collect();
+            (settled, credit.iter().map(|(_, count)| count).sum())
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_consumer_has_as_much_as_it_asked_for_and_more_for_each_ack() {
+    let mut client = Client::open(1);
+    qos(&mut client, 3, false);
+    let (consumer, credit) = consume(&mut client, 1, "c", false);
+    assert_eq!(credit, 3);
+    let messages = (0..3).map(|place| delivery(place, b"m")).collect();
+    client.session.deliver(consumer, messages);
+    for tag in 1..=3 {
+        let Method::BasicDeliver(deliver) = client.method(1) else { panic!("deliver") };
+        assert_eq!((deliver.delivery_tag, deliver.consumer_tag), (tag, short("c")));
+        assert_eq!(client.content().1, "m");
+    }
+    assert!(client.asks_nothing(), "it has what it may have");
+    client.say(1, BasicAck { delivery_tag: 2, multiple: true });
+    let ack = MessageVerdict::Ack;
+    assert_eq!(settled(&mut client), (vec![(0, ack), (1, ack)], 2));
+    client.say(1, BasicNack { delivery_tag: 3, multiple: false, requeue: true });
+    assert_eq!(settled(&mut client), (vec![(2, MessageVerdict::Requeue)], 1));
+}
+
+#[test]
+fn a_tag_that_is_nobodys_closes_the_channel() {
+    for (delivery_tag, multiple) in [(1, false), (0, false), (5, true)] {
+        let mut client = Client::open(1);
+        client.say(1, BasicAck { delivery_tag, multiple });
+        let Method::ChannelClose(close) = client.method(1) else { panic!("close") };
+        let text = format!("PRECONDITION_FAILED - unknown delivery tag {delivery_tag}");
+        assert_eq!((close.reply_code, close.reply_text.as_text()), (406, Some(&*text)));
+    }
+    // All of nothing is nothing.
+    let mut client = Client::open(1);
+    client.say(1, BasicAck { delivery_tag: 0, multiple: true });
+    client.assert_silent();
+}
+
+#[test]
+fn consumers_of_a_channel_share_what_is_set_for_all() {
+    let mut client = Client::open(1);
+    qos(&mut client, 10, true);
+    let (first, credit) = consume(&mut client, 1, "a", false);
+    assert_eq!(credit, 10);
+    // It changes for those that are there, too.
+    qos(&mut client, 15, true);
+    let MessageCommand::AddCredit(credit) = client.command().1 else { panic!("credit") };
+    assert_eq!(credit, [(first, 5)]);
+}
+
+#[test]
+fn who_takes_without_acks_is_given_more_as_it_takes() {
+    let mut client = Client::open(1);
+    let (consumer, credit) = consume(&mut client, 1, "c", true);
+    assert!(credit >= 16, "{credit}");
+    let mut more = 0;
+    for place in 0..credit {
+        client.session.deliver(consumer, vec![delivery(place, b"m")]);
+        while let Some(Ask::Call { command, .. }) = client.session.next_ask() {
+            let MessageCommand::AddCredit(credit) = command else { panic!("{command:?}") };
+            more += credit.iter().map(|(_, count)| count).sum::<u64>();
+        }
+    }
+    assert!(more >= credit / 2, "{more} of {credit}");
+    assert!(matches!(client.method(1), Method::BasicDeliver(deliver) if deliver.delivery_tag == 1));
+    // Nothing is there to be settled.
+    client.say(1, BasicAck { delivery_tag: 1, multiple: false });
+    client.content();
+}
+
+#[test]
+fn who_does_not_read_is_given_nothing_more() {
+    let mut client = Client::open(1);
+    let (consumer, credit) = consume(&mut client, 1, "c", true);
+    let body = vec![0; 100_000];
+    let (mut left, mut place) = (credit, 0);
+    while left > 0 {
+        client.session.deliver(consumer, vec![delivery(place, &body)]);
+        (left, place) = (left - 1, place + 1);
+        while let Some(Ask::Call { command, .. }) = client.session.next_ask() {
+            let MessageCommand::AddCredit(credit) = command else { panic!("{command:?}") };
+            left += credit.iter().map(|(_, count)| count).sum::<u64>();
+        }
+        assert!(place < 64, "it is given more and more");
+    }
+    while client.session.output().take().is_some() {}
+    client.session.written(1);
+    assert!(matches!(client.command().1, MessageCommand::AddCredit(_)));
+}
+
+#[test]
+fn what_comes_for_a_consumer_that_has_gone_goes_back() {
+    let mut client = Client::open(1);
+    let (consumer, _) = consume(&mut client, 1, "c", false);
+    client.session.deliver(consumer, vec![delivery(1, b"m")]);
+    client.method(1);
+    client.content();
+    client.say(1, ChannelClose::default());
+    let (number, command) = client.command();
+    assert!(matches!(command, MessageCommand::Cancel { .. }), "first, or it would come again");
+    assert_eq!(settled(&mut client).0, [(1, MessageVerdict::Requeue)]);
+    assert!(matches!(client.method(1), Method::ChannelCloseOk(_)));
+    client.session.deliver(consumer, vec![delivery(2, b"late")]);
+    client.assert_silent();
+    assert_eq!(settled(&mut client).0, [(2, MessageVerdict::Requeue)]);
+    assert!(client.asks_nothing(), "the way to it stays until it has ended");
+    client.answer(number, MessageAnswer::Cancelled(true));
+    assert!(matches!(client.ask(), Ask::Gone { .. }));
+}
+
+#[test]
+fn a_cancelled_consumer_gets_what_was_on_its_way() {
+    let mut client = Client::open(1);
+    let (consumer, _) = consume(&mut client, 1, "c", false);
+    client.say(1, BasicCancel { consumer_tag: short("c"), nowait: false });
+    let (number, _) = client.command();
+    client.session.deliver(consumer, vec![delivery(1, b"m")]);
+    assert!(matches!(client.method(1), Method::BasicDeliver(_)));
+    client.content();
+    client.answer(number, MessageAnswer::Cancelled(true));
+    assert!(matches!(client.method(1), Method::BasicCancelOk(_)));
+    client.say(1, BasicAck { delivery_tag: 1, multiple: false });
+    assert!(matches!(client.ask(), Ask::Gone { .. }));
+    assert_eq!(settled(&mut client).0, [(1, MessageVerdict::Ack)]);
+}
+
+#[test]
+fn a_consumer_whose_queue_is_deleted_is_told() {
+    let mut client = Client::open(1);
+    let (consumer, _) = consume(&mut client, 1, "c", false);
+    client.session.consumer_closed(consumer, CloseReason::QueueDeleted);
+    let Method::BasicCancel(cancel) = client.method(1) else { panic!("cancel") };
+    assert_eq!((cancel.consumer_tag, cancel.nowait), (short("c"), true));
+}
+
+#[test]
+fn a_message_can_be_asked_for_by_itself() {
+    let mut client = Client::open(1);
+    client.say(1, BasicGet { queue: short("q"), ..BasicGet::default() });
+    let (number, command) = client.command();
+    assert!(matches!(command, MessageCommand::GetOne { auto_ack: false, .. }));
+    client.answer(number, MessageAnswer::Got(Some(Box::new(delivery(4, b"m"))), 9));
+    let Method::BasicGetOk(got) = client.method(1) else { panic!("got") };
+    assert_eq!((got.delivery_tag, got.message_count), (1, 9));
+    client.content();
+    client.say(1, BasicRecover { requeue: true });
+    assert!(matches!(client.method(1), Method::BasicRecoverOk(_)));
+    assert_eq!(settled(&mut client).0, [(4, MessageVerdict::Requeue)]);
+    client.say(1, BasicGet { queue: short("q"), ..BasicGet::default() });
+    let (number, _) = client.command();
+    client.answer(number, MessageAnswer::Got(None, 0));
+    assert!(matches!(client.method(1), Method::BasicGetEmpty(_)));
+}
+
+/// The channel's end would overtake the beginning of its consumer, which nobody ended then.
+#[test]
+fn what_a_channel_asked_for_and_does_not_live_to_see_goes_back() {
+    use longshore_amqp::codec::methods::BasicConsume;
+    let mut client = Client::open(2);
+    client.say(1, BasicConsume { queue: short("q"), ..BasicConsume::default() });
+    client.say(2, BasicGet { queue: short("q"), ..BasicGet::default() });
+    let (consuming, _) = client.command();
+    let (getting, _) = client.command();
+    for number in [1, 2] {
+        client.say(number, BasicAck { delivery_tag: 9, multiple: false });
+        assert!(matches!(client.method(number), Method::ChannelClose(_)));
+    }
+    assert!(client.asks_nothing());
+    client.answer(consuming, MessageAnswer::Consuming);
+    let (cancelling, command) = client.command();
+    assert!(matches!(command, MessageCommand::Cancel { .. }));
+    client.answer(cancelling, MessageAnswer::Cancelled(true));
+    assert!(matches!(client.ask(), Ask::Gone { .. }));
+    client.answer(getting, MessageAnswer::Got(Some(Box::new(delivery(5, b"m"))), 0));
+    assert_eq!(settled(&mut client).0, [(5, MessageVerdict::Requeue)]);
+}
+
+#[test]
+fn what_is_not_there_is_as_good_as_removed() {
+    use longshore_amqp::codec::methods::{QueueDelete, QueueUnbind};
+    use longshore_engine::Rejection;
+    let mut client = Client::open(1);
+    client.say(1, QueueUnbind { queue: short("q"), exchange: short("x"), ..Default::default() });
+    let (number, _) = client.command();
+    client.refuse(number, Rejection::ExchangeUnknown { exchange: "x".into() });
+    assert!(matches!(client.method(1), Method::QueueUnbindOk(_)));
+    client.say(1, QueueDelete { queue: short("q"), ..QueueDelete::default() });
+    let (number, _) = client.command();
+    client.refuse(number, Rejection::QueueUnknown { queue: "q".into() });
+    assert!(matches!(client.method(1), Method::QueueDeleteOk(told) if told.message_count == 0));
+}
+
+/// Kombu's client took the end of its consumer, which came first, for the failure of the deletion.
+#[test]
+fn who_deletes_a_queue_hears_of_that_before_its_consumers_end() {
+    use longshore_amqp::codec::methods::QueueDelete;
+    let mut client = Client::open(1);
+    let (consumer, _) = consume(&mut client, 1, "c", false);
+    client.say(1, QueueDelete { queue: short("q"), ..QueueDelete::default() });
+    let (number, _) = client.command();
+    client.session.consumer_closed(consumer, CloseReason::QueueDeleted);
+    client.assert_silent();
+    client.answer(number, MessageAnswer::QueueDeleted { messages: 3 });
+    assert!(matches!(client.method(1), Method::QueueDeleteOk(told) if told.message_count == 3));
+    assert!(matches!(client.method(1), Method::BasicCancel(_)));
+}

@@ -1,0 +1,8 @@
+//! Sessions from outside: a client's frames go in, and what comes out is looked at. The engine is
+//! played by the tests.
+
+mod attacks;
+mod client;
+mod consuming;
+mod life;
+mod publishing;

@@ -1,0 +1,284 @@
+//! One connection of AMQP: what has arrived goes to its session as long as that takes it, what it
+//! has to say is written as the peer takes it.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::{Buf, Bytes, BytesMut};
+use longshore_amqp::{End, Session, Settings};
+use longshore_engine::ConnectionId;
+use longshore_node::{News, Wire};
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{sleep, sleep_until};
+
+use super::gate::{Gate, is_passing};
+use crate::http::app::App;
+use crate::http::connection::{Progress, told};
+use crate::running::Ticks;
+
+/// Connections have numbers from here on, so that they are nobody else's.
+const CONNECTIONS_FROM: u64 = 1 << 38;
+/// Bytes that are read at a time: few from who says little.
+const READ_BYTES_MIN: usize = 4 << 10;
+const READ_BYTES_MAX: usize = 256 << 10;
+/// What is heard of the shard before something is written.
+const NEWS_MAX: usize = 256;
+/// How often it is tried again to publish what waits.
+const RETRY_EVERY: Duration = Duration::from_millis(50);
+/// How long a peer has to answer that the connection is closed.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often the end of a connection is told again to a shard that has no room for it.
+const TELL_AGAIN: Duration = Duration::from_millis(100);
+
+/// A connection and what it is served with.
+struct Connection {
+    session: Option<Session>,
+    gate: Option<Gate>,
+    begun: Instant,
+    /// What has arrived and was not taken.
+    bytes: BytesMut,
+    read_bytes: usize,
+    /// What is being written.
+    writing: Bytes,
+    progress: Arc<Progress>,
+    ticks: Arc<Ticks>,
+}
+
+impl Drop for Connection {
+    /// However the connection ends, the shard hears of it: what it held goes back.
+    fn drop(&mut self) {
+        let (Some(mut session), Some(gate)) = (self.session.take(), self.gate.take()) else {
+            return;
+        };
+        session.lost();
+        let Some((wire, commands)) = gate.finish(&mut session) else { return };
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        runtime.spawn(tell_until_heard(wire, commands));
+    }
+}
+
+/// Tells a shard something that it has to hear.
+async fn tell_until_heard(wire: Wire, commands: Vec<longshore_engine::Command>) {
+    for mut command in commands {
+        while let Err((why, again)) = wire.post(0, command) {
+            if !is_passing(&why) {
+                return;
+            }
+            command = *again;
+            sleep(TELL_AGAIN).await;
+        }
+    }
+}
+
+/// Speaks AMQP on one connection until it ends, or the server stops. `number` is its own.
+pub(crate) async fn speak(
+    app: Arc<App>,
+    stream: TcpStream,
+    number: u64,
+    progress: Arc<Progress>,
+    ticks: Arc<Ticks>,
+    mut stopping: watch::Receiver<bool>,
+) {
+    // A lost socket option costs speed, not sense.
+    let _ = stream.set_nodelay(true);
+    let (sender, mut news) = mpsc::unbounded_channel();
+    let makes_namespaces = app.limits.namespaces_on_first_use;
+    let settings = settings(&app, &stream, number);
+    let mut connection = Connection {
+        session: Some(Session::new(settings, 0)),
+        gate: Some(Gate::new(app.node.clone(), makes_namespaces, sender)),
+        begun: Instant::now(),
+        bytes: BytesMut::new(),
+        read_bytes: READ_BYTES_MIN,
+        writing: Bytes::new(),
+        progress,
+        ticks,
+    };
+    if let Err(error) = connection.serve(&stream, &mut news, &mut stopping).await {
+        tracing::debug!(%error, "a connection of AMQP ended early");
+    }
+}
+
+fn settings(app: &App, stream: &TcpStream, number: u64) -> Settings {
+    let is_loopback = |address: SocketAddr| address.ip().is_loopback();
+    let config = &app.amqp;
+    // Its lower half is chance.
+    let chance = || uuid::Uuid::now_v7().as_u64_pair().1;
+    Settings {
+        connection: ConnectionId(CONNECTIONS_FROM + number),
+        seed: [chance(), chance()],
+        is_loopback: stream.peer_addr().is_ok_and(is_loopback),
+        version: env!("CARGO_PKG_VERSION"),
+        channel_max: config.channels_max,
+        frame_max: config.frame_bytes_max,
+        heartbeat_s: u16::try_from(config.heartbeat.as_secs()).unwrap_or(u16::MAX),
+        message_bytes_max: config.message_bytes_max,
+    }
+}
+
+impl Connection {
+    fn parts(&mut self) -> (&mut Session, &mut Gate) {
+        let missing = "they are there until it is dropped";
+        (self.session.as_mut().expect(missing), self.gate.as_mut().expect(missing))
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.begun.elapsed().as_millis() as u64
+    }
+
+    async fn serve(
+        &mut self,
+        stream: &TcpStream,
+        news: &mut mpsc::UnboundedReceiver<News>,
+        stopping: &mut watch::Receiver<bool>,
+    ) -> io::Result<()> {
+        let (mut is_stopping, mut was_open) = (false, false);
+        let mut closing_at = None;
+        loop {
+            let (session, gate) = self.parts();
+            gate.serve(session);
+            if session.is_open() != was_open {
+                was_open = session.is_open();
+                self.progress.serve_for_long(self.ticks.now());
+            }
+            let is_written = self.write(stream)?;
+            let (session, gate) = self.parts();
+            match session.end() {
+                Some(End::Silent) => return Ok(()),
+                Some(End::Closed) if is_written => return Ok(()),
+                _ => {}
+            }
+            if session.is_closing() {
+                closing_at.get_or_insert_with(|| Instant::now() + CLOSE_TIMEOUT);
+            }
+            let (holds, reads) = (gate.holds(), !session.is_stuffed() && session.end().is_none());
+            let tick_at = session.next_tick_ms().map(|ms| self.begun + Duration::from_millis(ms));
+            let retries = async {
+                if holds { sleep(RETRY_EVERY).await } else { std::future::pending().await }
+            };
+            tokio::select! {
+                biased;
+                () = told(stopping, &self.progress), if !is_stopping => {
+                    is_stopping = true;
+                    self.parts().0.stop();
+                }
+                () = at(closing_at) => return Ok(()),
+                one = news.recv() => {
+                    self.hear(one, news);
+                    // Who hears much is heard all the same.
+                    if reads && !self.read(stream)? {
+                        return Ok(());
+                    }
+                }
+                ready = stream.readable(), if reads => {
+                    ready?;
+                    if !self.read(stream)? {
+                        return Ok(());
+                    }
+                }
+                ready = stream.writable(), if !is_written => ready?,
+                () = at(tick_at) => {
+                    let now_ms = self.now_ms();
+                    self.parts().0.tick(now_ms, reads);
+                }
+                () = retries => {
+                    let (session, gate) = self.parts();
+                    gate.retry(session);
+                }
+            }
+        }
+    }
+
+    /// Hears what the shard says, and what it has said meanwhile.
+    fn hear(&mut self, first: Option<News>, news: &mut mpsc::UnboundedReceiver<News>) {
+        let mut next = first;
+        for _ in 0..NEWS_MAX {
+            let Some(one) = next else { break };
+            let (session, gate) = self.parts();
+            gate.hear(session, one);
+            next = news.try_recv().ok();
+        }
+        if let Some(one) = next {
+            let (session, gate) = self.parts();
+            gate.hear(session, one);
+        }
+        // There may be room for what has arrived.
+        self.take();
+    }
+
+    /// Reads what is there. Whether the peer has not closed its end.
+    fn read(&mut self, stream: &TcpStream) -> io::Result<bool> {
+        self.bytes.reserve(self.read_bytes);
+        match stream.try_read_buf(&mut self.bytes) {
+            Ok(0) => return Ok(false),
+            Ok(count) if count >= self.read_bytes => {
+                self.read_bytes = (2 * self.read_bytes).min(READ_BYTES_MAX);
+            }
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(true),
+            Err(error) => return Err(error),
+        }
+        self.take();
+        Ok(true)
+    }
+
+    /// Gives the session what has arrived.
+    fn take(&mut self) {
+        if self.bytes.is_empty() {
+            return;
+        }
+        let now_ms = self.now_ms();
+        let mut bytes = std::mem::take(&mut self.bytes);
+        self.parts().0.receive(&mut bytes, now_ms);
+        if bytes.is_empty() {
+            // Thousands of connections say nothing most of the time.
+            self.read_bytes = (self.read_bytes / 2).max(READ_BYTES_MIN);
+        } else {
+            self.bytes = bytes;
+        }
+    }
+
+    /// Writes as much as the peer takes. Whether that is all there is.
+    fn write(&mut self, stream: &TcpStream) -> io::Result<bool> {
+        let mut wrote = false;
+        loop {
+            if self.writing.is_empty() {
+                let Some(next) = self.parts().0.output().take() else { break };
+                self.writing = next;
+            }
+            match stream.try_write(&self.writing) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => {
+                    self.progress.take(count, self.ticks.now());
+                    self.writing.advance(count);
+                    wrote = true;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.progress.fall_behind(self.ticks.now());
+                    return Ok(false);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        self.writing = Bytes::new();
+        self.progress.catch_up();
+        if wrote {
+            let now_ms = self.now_ms();
+            let (session, gate) = self.parts();
+            session.written(now_ms);
+            gate.serve(session);
+        }
+        Ok(true)
+    }
+}
+
+/// Is ready at that instant; without one, never.
+async fn at(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => sleep_until(instant.into()).await,
+        None => std::future::pending().await,
+    }
+}

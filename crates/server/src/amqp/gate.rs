@@ -1,0 +1,212 @@
+//! What a connection has asked and could not ask yet: while the disk or memory is low, what is
+//! published waits here, and everything else goes past it.
+
+use std::collections::VecDeque;
+
+use longshore_amqp::{Ask, Session, Unanswered};
+use longshore_engine::{Answer, Command, MessageCommand, Rejection};
+use longshore_node::{Cause, News, Node, Unavailable, Wire};
+use tokio::sync::mpsc;
+
+use crate::http::DEFAULT_NAMESPACE;
+
+/// The number of the question whether there is the namespace; a session's begin with 1.
+const OPENING: u64 = 0;
+
+/// Between a session and its shard.
+#[derive(Debug)]
+pub(super) struct Gate {
+    node: Node,
+    /// A namespace comes into being with its first use.
+    makes_namespaces: bool,
+    news: mpsc::UnboundedSender<News>,
+    /// Once it is known which namespace it is.
+    wire: Option<Wire>,
+    /// What is published and waits, the oldest first.
+    held: VecDeque<(u64, MessageCommand)>,
+    /// What else waits, since the shard's inbox was full.
+    others: VecDeque<(u64, MessageCommand)>,
+    /// Why it waits.
+    reason: String,
+}
+
+impl Gate {
+    pub(super) fn new(
+        node: Node,
+        makes_namespaces: bool,
+        news: mpsc::UnboundedSender<News>,
+    ) -> Self {
+        let (held, others, reason) = (VecDeque::new(), VecDeque::new(), String::new());
+        Self { node, makes_namespaces, news, wire: None, held, others, reason }
+    }
+
+    /// Whether something waits.
+    pub(super) fn holds(&self) -> bool {
+        !self.held.is_empty() || !self.others.is_empty()
+    }
+
+    /// Does what the session asks for.
+    pub(super) fn serve(&mut self, session: &mut Session) {
+        while let Some(ask) = session.next_ask() {
+            match ask {
+                Ask::Open { namespace } => {
+                    let wire = self.node.wire(&namespace, self.news.clone());
+                    self.makes_namespaces |= namespace == DEFAULT_NAMESPACE;
+                    if let Err((why, _)) = wire.post(OPENING, Command::GetNamespace) {
+                        session.namespace_found(Err(Unanswered::Unknown(why.to_string())));
+                    }
+                    self.wire = Some(wire);
+                }
+                Ask::Call { number, command } => self.call(session, number, command),
+                Ask::Gone { consumer } => {
+                    if let Some(wire) = &self.wire {
+                        wire.forget(consumer);
+                    }
+                }
+            }
+        }
+        if session.is_stuffed()
+            && session.consumes()
+            && let Some((number, _)) = self.held.pop_front()
+        {
+            // A connection that consumes is read in any case, so what waits is refused.
+            let why = format!("publishing is blocked: {}", self.reason);
+            session.answer(number, Err(Unanswered::Blocked(why)));
+            self.serve(session);
+        }
+    }
+
+    fn call(&mut self, session: &mut Session, number: u64, command: MessageCommand) {
+        let Some(wire) = &self.wire else { return };
+        let publishes = matches!(command, MessageCommand::Publish(_));
+        let line = if publishes { &mut self.held } else { &mut self.others };
+        if !line.is_empty() {
+            return line.push_back((number, command));
+        }
+        let Err((why, command)) = wire.post(number, Command::Messages(command)) else { return };
+        match *command {
+            Command::Messages(command) if is_passing(&why) => {
+                line.push_back((number, command));
+                if publishes {
+                    self.reason.clone_from(&why.reason);
+                    session.block(Some(&why.reason));
+                }
+            }
+            _ => session.answer(number, Err(unanswered(&why))),
+        }
+    }
+
+    /// Tries again what waits.
+    pub(super) fn retry(&mut self, session: &mut Session) {
+        let Some(wire) = &self.wire else { return };
+        for line in [&mut self.others, &mut self.held] {
+            while let Some((number, command)) = line.pop_front() {
+                let Err((why, command)) = wire.post(number, Command::Messages(command)) else {
+                    continue;
+                };
+                match *command {
+                    Command::Messages(command) if is_passing(&why) => {
+                        line.push_front((number, command));
+                        break;
+                    }
+                    _ => session.answer(number, Err(unanswered(&why))),
+                }
+            }
+        }
+        if self.held.is_empty() {
+            session.block(None);
+        }
+    }
+
+    /// Tells the session what its shard has said.
+    pub(super) fn hear(&mut self, session: &mut Session, news: News) {
+        match news {
+            News::Messages(messages) => {
+                let (consumer, messages) = messages.take();
+                session.deliver(consumer, messages);
+            }
+            News::Closed(consumer, reason) => session.consumer_closed(consumer, reason),
+            News::Answer { number: OPENING, answer } => {
+                let found = match *answer {
+                    // As HTTP has it with the first job.
+                    Answer::Rejected(Rejection::NamespaceUnknown { .. })
+                        if self.makes_namespaces && self.create_namespace() =>
+                    {
+                        return;
+                    }
+                    Answer::Rejected(rejection) => Err(Unanswered::Refused(rejection)),
+                    _ => Ok(()),
+                };
+                session.namespace_found(found);
+            }
+            News::Unanswered { number: OPENING } => {
+                session.namespace_found(Err(self.unknown()));
+            }
+            News::Answer { number, answer } => {
+                let answer = match *answer {
+                    Answer::Messages(answer) => Ok(answer),
+                    Answer::Rejected(rejection) => Err(Unanswered::Refused(rejection)),
+                    other => Err(Unanswered::Unknown(format!("an answer to nothing: {other:?}"))),
+                };
+                session.answer(number, answer);
+            }
+            News::Unanswered { number } => session.answer(number, Err(self.unknown())),
+            // Nothing more comes for a consumer that was forgotten; jobs go to workers.
+            News::Left | News::Jobs(_) => {}
+        }
+    }
+
+    /// Asks for the namespace, once. Its answer comes as that to the question whether it is there.
+    fn create_namespace(&mut self) -> bool {
+        self.makes_namespaces = false;
+        let Some(wire) = &self.wire else { return false };
+        wire.post(OPENING, Command::CreateNamespace).is_ok()
+    }
+
+    fn unknown(&self) -> Unanswered {
+        let why = self.wire.as_ref().map(|wire| wire.unavailable().to_string());
+        Unanswered::Unknown(why.unwrap_or_default())
+    }
+
+    /// What the session still asks for has to happen, whatever becomes of the connection.
+    pub(super) fn finish(mut self, session: &mut Session) -> Option<(Wire, Vec<Command>)> {
+        let wire = self.wire.take()?;
+        let others = self.others.drain(..).map(|(_, command)| Command::Messages(command));
+        let mut left: Vec<_> = others.collect();
+        while let Some(ask) = session.next_ask() {
+            let command = match ask {
+                Ask::Call { command, .. } => Command::Messages(command),
+                Ask::Gone { consumer } => {
+                    wire.forget(consumer);
+                    continue;
+                }
+                Ask::Open { .. } => continue,
+            };
+            let is_publish = matches!(&command, Command::Messages(MessageCommand::Publish(_)));
+            if !left.is_empty() && !is_publish {
+                left.push(command);
+            } else if let Err((why, command)) = wire.post(OPENING, command)
+                && is_passing(&why)
+                && !is_publish
+            {
+                left.push(*command);
+            }
+        }
+        (!left.is_empty()).then_some((wire, left))
+    }
+}
+
+/// Whether it may be tried again in a moment.
+pub(super) fn is_passing(why: &Unavailable) -> bool {
+    match why.cause {
+        Cause::Overloaded | Cause::DiskLow | Cause::MemoryLow => true,
+        Cause::Starting | Cause::Stopped | Cause::Stopping | Cause::Bug => false,
+    }
+}
+
+fn unanswered(why: &Unavailable) -> Unanswered {
+    match why.cause {
+        Cause::Stopping => Unanswered::Refused(Rejection::Stopping),
+        _ => Unanswered::Unknown(why.to_string()),
+    }
+}

@@ -1,0 +1,127 @@
+//! AMQP, as a client that other people wrote speaks it: pika against a real server, which is
+//! killed. Needs Python and pika from `PyPI`; skipped where those are missing.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+use anyhow::{Context, Result, bail, ensure};
+use longshore_tests::server::{Server, serve};
+use longshore_tests::skip::skip;
+
+fn compat() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../compat/pika")
+}
+
+fn succeeds(command: &mut Command) -> Result<(), String> {
+    let output = command.stdin(Stdio::null()).output().map_err(|error| error.to_string())?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+/// What is missing, and why.
+type Missing = (&'static str, String);
+
+/// A Python with pika. It is made once, however many tests want it.
+fn python() -> Result<PathBuf, Missing> {
+    static PYTHON: OnceLock<Result<PathBuf, Missing>> = OnceLock::new();
+    PYTHON.get_or_init(make_python).clone()
+}
+
+/// It is kept from run to run.
+fn make_python() -> Result<PathBuf, Missing> {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("pika");
+    let python = folder.join("bin/python");
+    if !python.exists() {
+        succeeds(Command::new("python3").args(["-m", "venv"]).arg(&folder))
+            .map_err(|why| ("python3", format!("no virtual environment can be made: {why}")))?;
+    }
+    if succeeds(Command::new(&python).args(["-c", "import pika"])).is_err() {
+        let install =
+            ["-m", "pip", "install", "--quiet", "--retries", "1", "--timeout", "20", "-r"];
+        succeeds(Command::new(&python).args(install).arg(compat().join("requirements.txt")))
+            .map_err(|why| ("pypi", format!("pip does not reach its packages: {why}")))?;
+    }
+    Ok(python)
+}
+
+fn start(data: &Path) -> Result<Server> {
+    let mut command = serve(data)?;
+    command.args(["--amqp", "127.0.0.1:0"]);
+    let mut server = Server::start_as(command, &data.with_extension("log"))?;
+    server.wait_ready()?;
+    Ok(server)
+}
+
+fn amqp_address(server: &Server) -> Result<String> {
+    let line = server.next_line()?;
+    let address = line.strip_prefix("listening on amqp://");
+    address.map(str::to_owned).with_context(|| format!("it said {line:?}"))
+}
+
+fn step(python: &Path, address: &str, step: &str) -> Result<()> {
+    let mut command = Command::new(python);
+    command.arg(compat().join("smoke.py")).args([address, step]);
+    succeeds(&mut command).map_err(|why| anyhow::anyhow!("{step}: {why}"))
+}
+
+/// Publishes, and returns once all of it is confirmed and the client still there.
+fn publish(python: &Path, address: &str) -> Result<std::process::Child> {
+    let mut child = Command::new(python)
+        .arg(compat().join("smoke.py"))
+        .args([address, "publish"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let stdout = child.stdout.take().context("no standard output")?;
+    let mut line = String::new();
+    BufReader::new(stdout).read_line(&mut line)?;
+    if line.trim() != "confirmed" {
+        bail!("nothing was confirmed: {line:?}, {}", child.wait()?);
+    }
+    Ok(child)
+}
+
+#[test]
+fn what_pika_got_confirmed_is_there_after_a_kill() -> Result<()> {
+    let python = match python() {
+        Ok(python) => python,
+        Err((need, why)) => {
+            skip(need, &why);
+            return Ok(());
+        }
+    };
+    let folder = tempfile::tempdir()?;
+    let data = folder.path().join("data");
+    let mut server = start(&data)?;
+    let mut client = publish(&python, &amqp_address(&server)?)?;
+    server.kill()?;
+    client.kill()?;
+    client.wait()?;
+    let mut server = start(&data)?;
+    step(&python, &amqp_address(&server)?, "consume")?;
+    ensure!(server.terminate()?.success(), "{}", server.log_text());
+    Ok(())
+}
+
+#[test]
+fn pika_gets_what_it_relies_on() -> Result<()> {
+    let python = match python() {
+        Ok(python) => python,
+        Err((need, why)) => {
+            skip(need, &why);
+            return Ok(());
+        }
+    };
+    let folder = tempfile::tempdir()?;
+    let mut server = start(&folder.path().join("data"))?;
+    let address = amqp_address(&server)?;
+    for name in ["routing", "refusals", "settling", "lives", "replies", "large", "heartbeats"] {
+        step(&python, &address, name)?;
+    }
+    ensure!(server.terminate()?.success(), "{}", server.log_text());
+    Ok(())
+}
