@@ -170,7 +170,14 @@ pub(crate) fn of_rejection(rejection: &Rejection, vhost: &str) -> Failure {
         | Rejection::TooManyWaiting { .. }
         | Rejection::TooManySessions { .. }
         | Rejection::OperationUnknown { .. }
-        | Rejection::TooManyOperations { .. } => (InternalError, rejection.to_string()),
+        | Rejection::TooManyOperations { .. }
+        | Rejection::UniqueTaken { .. }
+        | Rejection::NamespaceHasSchedules { .. }
+        | Rejection::ScheduleUnknown { .. }
+        | Rejection::TooManySchedules { .. }
+        | Rejection::ScheduleStateRefused { .. }
+        | Rejection::LimitUnknown { .. }
+        | Rejection::TooManyLimits { .. } => (InternalError, rejection.to_string()),
     };
     Failure::new(code, text)
 }

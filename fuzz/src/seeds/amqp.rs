@@ -19,7 +19,7 @@ fn short(text: &str) -> Short {
 }
 
 /// The sessions.
-pub fn sessions() -> Vec<Named> {
+pub(super) fn sessions() -> Vec<Named> {
     let mut sessions: Vec<Named> = vec![("login".to_owned(), login())];
     for (name, method) in methods() {
         let mut out = vec![1];
