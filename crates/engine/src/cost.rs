@@ -43,8 +43,8 @@ impl Command {
             | Self::GetOperation { .. }
             | Self::CreateNamespace
             | Self::GetNamespace => 1,
-            Self::GetLimit { .. } => QUEUE,
-            Self::PutQueue { .. }
+            Self::GetLimit { .. }
+            | Self::PutQueue { .. }
             | Self::PauseQueue { .. }
             | Self::DeleteQueue { .. }
             | Self::GetQueue { .. } => QUEUE,

@@ -119,11 +119,11 @@ impl Shard {
         drop(flush);
         let (flusher, durable) = (driver.turn().map().flusher(), driver.turn().durable());
         // What is sealed already may leave no room for what is not.
-        let flushed = flusher.flush_sealed(durable).and_then(|_| {
+        let persisted = flusher.flush_sealed(durable).and_then(|_| {
             driver.seal_tree();
             flusher.flush_sealed(durable)
         });
-        if let Err(error) = flushed {
+        if let Err(error) = persisted {
             let shard = shared.index;
             tracing::error!(shard, %error, "not flushed: the next start will replay");
         }

@@ -10,8 +10,11 @@ use super::{Reference, Refusable, refused};
 
 const MINUTE: u64 = 60_000;
 
-/// The expressions that are known here: a name and whether a minute of the day is meant.
-pub(crate) const KNOWN: [(&str, fn(u64) -> bool); 2] = [
+/// An expression, and whether it means a minute of the day.
+type Expression = (&'static str, fn(u64) -> bool);
+
+/// Those that are known here.
+pub(crate) const KNOWN: [Expression; 2] = [
     ("*/7 */2 * * *", |minute| minute % 60 % 7 == 0 && minute / 60 % 2 == 0),
     ("30 2,5 * * *", |minute| minute == 150 || minute == 330),
 ];
@@ -230,7 +233,7 @@ impl Reference {
             return self.ticked(index, &due, (TickOutcome::Missed, None, view.state.live), false);
         }
         let live = self.live(&view);
-        if self.is_busy(&view, &live) {
+        if Self::is_busy(&view, &live) {
             return self.ticked(index, &due, (TickOutcome::Skipped, None, live), false);
         }
         match self.enter(index, &due, live.clone(), false) {
@@ -249,7 +252,7 @@ impl Reference {
     fn run_schedule(&mut self, index: usize) -> Refusable<JobId> {
         let view = self.schedules[index].clone();
         let live = self.live(&view);
-        if self.is_busy(&view, &live) {
+        if Self::is_busy(&view, &live) {
             return Err(busy(&view.schedule.name));
         }
         let ScheduleState { next, made_up, .. } = view.state;
@@ -302,7 +305,7 @@ impl Reference {
         view.state.live.iter().filter(unfinished).copied().collect()
     }
 
-    fn is_busy(&self, view: &ScheduleView, live: &[JobId]) -> bool {
+    fn is_busy(view: &ScheduleView, live: &[JobId]) -> bool {
         match view.schedule.settings.overlap {
             Overlap::Allow | Overlap::CancelPrevious => false,
             Overlap::Skip => !live.is_empty(),

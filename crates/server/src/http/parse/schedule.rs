@@ -103,12 +103,12 @@ pub(crate) fn parse_next(body: &Bytes, bounds: &Bounds) -> Result<Start, Refusal
     next_start((("in", after), ("at", at)), bounds)?.ok_or_else(|| missing("in", "in or at"))
 }
 
+/// A field and its name.
+type Field<'n, V> = (&'n str, Option<V>);
+
 /// When a slot is to be, by one of two fields with their names, if by any.
 pub(crate) fn next_start(
-    ((in_field, after), (at_field, at)): (
-        (&str, Option<DurationText>),
-        (&str, Option<InstantText>),
-    ),
+    ((in_field, after), (at_field, at)): (Field<'_, DurationText>, Field<'_, InstantText>),
     bounds: &Bounds,
 ) -> Result<Option<Start>, Refusal> {
     if let (Some(at), Some(_)) = (at, after) {

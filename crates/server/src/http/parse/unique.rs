@@ -29,13 +29,15 @@ pub(super) fn new_unique(
     bounds: &Bounds,
 ) -> Result<NewUnique, Refusal> {
     let on_conflict = on_conflict(unique)?;
-    let until = match (unique.until, on_conflict) {
-        (Some(UniqueUntilText::Started), _) => UniqueUntil::Started,
-        (Some(UniqueUntilText::Ended), _) => UniqueUntil::Ended,
-        (Some(UniqueUntilText::Forgotten), _) => UniqueUntil::Forgotten,
-        (None, OnConflict::Reject | OnConflict::Existing) => UniqueUntil::Ended,
-        (None, OnConflict::Replace { .. } | OnConflict::Debounce) => UniqueUntil::Started,
-        (None, OnConflict::Throttle) => UniqueUntil::Forgotten,
+    let until = match unique.until {
+        Some(UniqueUntilText::Started) => UniqueUntil::Started,
+        Some(UniqueUntilText::Ended) => UniqueUntil::Ended,
+        Some(UniqueUntilText::Forgotten) => UniqueUntil::Forgotten,
+        None => match on_conflict {
+            OnConflict::Reject | OnConflict::Existing => UniqueUntil::Ended,
+            OnConflict::Replace { .. } | OnConflict::Debounce => UniqueUntil::Started,
+            OnConflict::Throttle => UniqueUntil::Forgotten,
+        },
     };
     let period_ms = bounds.duration("unique.period", unique.period, 1)?;
     let key = key(queue, job, unique, period_ms)?;
