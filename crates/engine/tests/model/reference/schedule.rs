@@ -97,7 +97,7 @@ impl Reference {
                     if self.schedules[index].state.paused {
                         return Err(busy(name));
                     }
-                    self.move_slot(index, start)?;
+                    self.move_slot(index, start, true)?;
                 }
                 ScheduleCommand::Run => {
                     let id = self.run_schedule(index)?;
@@ -184,14 +184,19 @@ impl Reference {
         Ok(())
     }
 
-    fn move_slot(&mut self, index: usize, start: Start) -> Refusable<()> {
+    fn move_slot(&mut self, index: usize, start: Start, by_hand: bool) -> Refusable<()> {
         let at = self.instant(start);
         if at.since(self.now) > self.limits.horizon_ms_max {
             return Err(refused("next"));
         }
-        let state = &mut self.schedules[index].state;
-        let after_last = state.last.as_ref().map_or(TimeMs(0), |last| last.slot.plus(1));
-        state.next = Some(plain(at.max(self.now).max(after_last)));
+        let view = &mut self.schedules[index];
+        let after_last = view.state.last.as_ref().map_or(TimeMs(0), |last| last.slot.plus(1));
+        let at = at.max(self.now).max(after_last);
+        let goes_on = view.schedule.settings.ends_at.is_none_or(|ends_at| at <= ends_at);
+        if by_hand && !goes_on {
+            return Err(refused("next"));
+        }
+        view.state.next = goes_on.then(|| plain(at));
         Ok(())
     }
 
@@ -213,7 +218,7 @@ impl Reference {
 
     pub(super) fn move_by_run(&mut self, moved: Option<(usize, Start)>) {
         if let Some((index, start)) = moved {
-            self.move_slot(index, start).expect("checked before");
+            self.move_slot(index, start, false).expect("checked before");
         }
     }
 

@@ -86,6 +86,8 @@ fn template(
         ("expires_at", job.expires_at.is_some()),
         ("traceparent", job.traceparent.is_some()),
         ("cursor", job.cursor.is_some()),
+        ("unique", job.unique.is_some()),
+        ("limit", job.limit.is_some()),
     ] {
         if given {
             let allowed = "what all jobs of the schedule can have";
