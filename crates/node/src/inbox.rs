@@ -188,9 +188,9 @@ impl<T> Inbox<T> {
         self.wake(state);
     }
 
-    /// Whether there are signals or calls that were not taken.
-    pub(crate) fn has_work(&self) -> bool {
-        self.state().has_work(Admit::All)
+    /// Whether there are signals, or calls that may be taken up and were not.
+    pub(crate) fn has_work(&self, admit: Admit) -> bool {
+        self.state().has_work(admit)
     }
 
     /// Whether there are signals that were not taken.
