@@ -4,6 +4,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use longshore_engine::driver::Class;
 use longshore_engine::query::ListFilter;
 use longshore_engine::{Answer, Command, EnqueueJobs, Enqueued, JobId, JobView, RetryFrom, Start};
 use longshore_proto::v1;
@@ -26,7 +27,6 @@ use crate::http::parse::{Bounds, new_start};
 use crate::http::refusal::Refusal;
 use crate::http::text::{check_name, check_path_name, quoted};
 use crate::http::view;
-use longshore_engine::driver::Class;
 
 /// The service on one connection.
 pub(super) struct JobsFace(pub(super) Arc<Face>);

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use longshore_engine::{Command, Delivery, HeldLease, Instruction};
+use longshore_node::{HandedJobs, bytes_of};
 use longshore_proto::v1::{self, server_message::Message, worker_message};
 use tokio::time::sleep_until;
 use tonic::Streaming;
@@ -23,7 +24,6 @@ use crate::grpc::job_out::{delivery, lease_ref};
 use crate::grpc::outgoing::Gone;
 use crate::running::{pass, timeout};
 use crate::workers::{Run, Wanted, Worker};
-use longshore_node::{HandedJobs, bytes_of};
 
 /// Messages of one worker that are carried out at the same time.
 const UNDER_WAY_MAX: usize = 16;

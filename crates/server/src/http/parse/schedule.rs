@@ -6,6 +6,7 @@ use longshore_engine::{
     ScheduleCommand, ScheduleId, ScheduleState, ScheduleView, Spec, Start, TimeMs, local_time,
     next_slots,
 };
+use longshore_node::wall_now;
 
 use super::Bounds;
 use super::enqueue::job_of;
@@ -16,7 +17,6 @@ use crate::http::json::{missing, read, text_of};
 use crate::http::refusal::Refusal;
 use crate::http::text::{check_path_name, quoted};
 use crate::http::words;
-use longshore_node::wall_now;
 
 /// Reads what a schedule is to be.
 pub(crate) fn parse_schedule(body: &Bytes, bounds: &Bounds) -> Result<ScheduleCommand, Refusal> {
