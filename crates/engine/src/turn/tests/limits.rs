@@ -183,7 +183,9 @@ fn a_window_that_gets_shorter_or_longer_holds_at_once() {
     let window = |max, period_ms| LimitRule::Window { max, period_ms };
     let run = |shard: &mut Shard| {
         let jobs = shard.lease(9);
-        jobs.iter().for_each(|job| drop(shard.settle(job, ack()).unwrap()));
+        for job in &jobs {
+            shard.settle(job, ack()).unwrap();
+        }
         ids(&jobs)
     };
     put(&mut shard, "api", LimitScope::Key, window(1, 86_400_000));
