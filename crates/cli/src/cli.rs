@@ -60,7 +60,7 @@ enum Command {
     /// Run a shell command as a job and show its output
     Run(run::RunArgs),
     /// Enqueue a job, or many
-    Enqueue(enqueue::EnqueueArgs),
+    Enqueue(Box<enqueue::EnqueueArgs>),
     /// Work on jobs: run a command for each
     Work(work::WorkArgs),
     /// List, show, await, cancel and retry jobs
@@ -161,7 +161,7 @@ impl Cli {
             Command::Demo(args) => block_on(demo::execute(args, &context)),
             Command::DemoWorker(args) => block_on(demo::execute_worker(args)),
             Command::Run(args) => block_on(run::execute(args, &context)),
-            Command::Enqueue(args) => block_on(enqueue::execute(args, &context)),
+            Command::Enqueue(args) => block_on(enqueue::execute(*args, &context)),
             Command::Work(args) => block_on(work::execute(args, &context)),
             Command::Jobs(command) => block_on(jobs::execute(command, &context)),
             Command::Queues(command) => block_on(queues::execute(command, &context)),

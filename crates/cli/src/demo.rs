@@ -93,9 +93,9 @@ pub(crate) async fn execute(args: DemoArgs, context: &Context) -> Result<ExitCod
     demo.stop(Duration::from_secs(10)).await;
     outcome?;
     if is_quiet {
-        output::json(&demo.report)?
+        output::json(&demo.report)?;
     } else {
-        demo.report.print()?
+        demo.report.print()?;
     }
     Ok(if demo.report.sound { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -10,7 +10,7 @@ use tracing_subscriber::fmt::MakeWriter;
 use crate::failure::{Failure, Kind};
 use crate::stderr::{self, Form};
 
-/// Starts logging; `LONGSHORE_LOG` says what (such as `debug` or `longshore_server=trace`).
+/// Starts logging; `LONGSHORE_LOG` says what (such as `debug` or `longshore_node=trace`).
 pub(crate) fn start(default: &str) -> Result<(), Failure> {
     let filter = filter(default)?;
     let is_terminal = io::stderr().is_terminal();

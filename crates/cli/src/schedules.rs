@@ -86,7 +86,7 @@ pub(crate) struct PutArgs {
     /// What becomes of slots that passed: skip, one, all, or 'within 1h' [default: one]
     #[arg(long, value_name = "POLICY")]
     missed: Option<MissedText>,
-    /// What a slot does while earlier jobs go on: allow, skip, queue_one, cancel_previous
+    /// What a slot does while earlier jobs go on: allow, skip, `queue_one`, `cancel_previous`
     /// [default: allow]
     #[arg(long, value_name = "POLICY")]
     overlap: Option<String>,

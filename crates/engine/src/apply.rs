@@ -129,7 +129,7 @@ impl<M: OrderedMap> State<M> {
             Record::OperationChanged { operation } => self.apply_operation_changed(*operation),
             Record::OperationForgotten { id } => self.apply_operation_forgotten(id),
             Record::LimitPut { namespace, name, settings } => {
-                self.apply_limit_put(namespace, name, settings);
+                self.apply_limit_put(namespace, &name, &settings);
             }
             Record::LimitDeleted { namespace, name } => self.apply_limit_deleted(namespace, &name),
             Record::LimitsRefilled { refills } => self.apply_limits_refilled(refills),

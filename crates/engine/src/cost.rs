@@ -43,9 +43,9 @@ impl Command {
             | Self::GetOperation { .. }
             | Self::CreateNamespace
             | Self::GetNamespace => 1,
-            Self::GetLimit { .. } => QUEUE,
             Self::Messages(command) => command.cost(),
-            Self::PutQueue { .. }
+            Self::GetLimit { .. }
+            | Self::PutQueue { .. }
             | Self::PauseQueue { .. }
             | Self::DeleteQueue { .. }
             | Self::GetQueue { .. } => QUEUE,

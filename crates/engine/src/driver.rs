@@ -361,10 +361,10 @@ impl<M: Tree, C, F: Faults> Driver<M, C, F> {
     /// Whether the shard is to end, and everything is answered and durable.
     pub fn is_finished(&self, clock: Clock) -> bool {
         let durable = self.in_flight.is_none() && self.turn.group_bytes() == 0;
-        self.stopping
-            && (durable || self.faults.has(Fault::FinishedEarly))
-            && self.give_backs.is_empty()
-            && self.turn.next_wake_ms(clock) != Some(0)
+        // Without space nothing is given back and nothing is due: the next start looks after it.
+        let rests = self.shortage.refusing
+            || (self.give_backs.is_empty() && self.turn.next_wake_ms(clock) != Some(0));
+        self.stopping && (durable || self.faults.has(Fault::FinishedEarly)) && rests
     }
 
     /// What the disk allows, as the driver was told.

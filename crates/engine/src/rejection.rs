@@ -340,7 +340,9 @@ impl Rejection {
     pub fn code(&self) -> &'static str {
         match self {
             Self::NamespaceUnknown { .. } => "namespace_unknown",
-            Self::NamespaceNotEmpty { .. } => "namespace_not_empty",
+            Self::NamespaceNotEmpty { .. } | Self::NamespaceHasSchedules { .. } => {
+                "namespace_not_empty"
+            }
             Self::TooManyNamespaces { .. } => "too_many_namespaces",
             Self::QueueUnknown { .. } => "queue_unknown",
             Self::QueueFull { .. } => "queue_full",
@@ -362,7 +364,6 @@ impl Rejection {
             Self::OperationUnknown { .. } => "operation_unknown",
             Self::TooManyOperations { .. } => "too_many_operations",
             Self::UniqueTaken { .. } => "unique_taken",
-            Self::NamespaceHasSchedules { .. } => "namespace_not_empty",
             Self::ScheduleUnknown { .. } => "schedule_unknown",
             Self::TooManySchedules { .. } => "too_many_schedules",
             Self::ScheduleStateRefused { .. } => "schedule_state_refused",

@@ -199,6 +199,7 @@ impl AtHand {
 
 /// The state of a shard.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each says that one sort of key was never used")]
 pub(crate) struct State<M> {
     map: M,
     /// The entry that is being applied.

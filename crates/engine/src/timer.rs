@@ -48,12 +48,12 @@ impl Subject {
 
     /// What stands at the end of a timer's key.
     pub(crate) fn of_key(end: &[u8]) -> Option<Self> {
-        match end.first()? {
-            &JOB => {
+        match *end.first()? {
+            JOB => {
                 let (namespace, id) = (keys::u32_at(end, 1)?, keys::id_at(end, 5)?);
                 Some(Self::Job { namespace: NamespaceId(namespace), id })
             }
-            &SCHEDULE => {
+            SCHEDULE => {
                 let (namespace, id) = (keys::u32_at(end, 1)?, keys::u64_at(end, 5)?);
                 Some(Self::Schedule { namespace: NamespaceId(namespace), id: ScheduleId(id) })
             }

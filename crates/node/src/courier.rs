@@ -240,7 +240,7 @@ impl HandedJobs {
 
 /// Bytes of a job in a message, about.
 pub fn bytes_of(job: &Delivery) -> usize {
-    job.args.len() + job.cursor.as_ref().map_or(0, |cursor| cursor.len()) + 256
+    job.args.len() + job.cursor.as_deref().map_or(0, <[u8]>::len) + 256
 }
 
 impl Drop for HandedJobs {

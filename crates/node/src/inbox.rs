@@ -193,9 +193,9 @@ impl<T> Inbox<T> {
         self.wake(state);
     }
 
-    /// Whether there are signals or calls that were not taken.
-    pub(crate) fn has_work(&self) -> bool {
-        self.state().has_work(Admit::All)
+    /// Whether there are signals, or calls that may be taken up and were not.
+    pub(crate) fn has_work(&self, admit: Admit) -> bool {
+        self.state().has_work(admit)
     }
 
     /// Whether there are signals that were not taken.
@@ -318,6 +318,19 @@ mod tests {
         inbox.signal(|signals| signals.committed = Some(Position(3)));
         thread.join().unwrap();
         assert_eq!(inbox.take_signals().committed, Some(Position(3)));
+    }
+
+    /// What no flush had room for held up the end of a shard.
+    #[test]
+    fn what_may_not_be_taken_up_is_no_work() {
+        let inbox = Inbox::<()>::new(InboxLimits::default());
+        inbox.open();
+        let jobs = longshore_engine::EnqueueJobs { queue: "q".into(), jobs: Vec::new() };
+        inbox.push(call(Command::EnqueueJobs(jobs))).unwrap();
+        assert!(inbox.has_work(Admit::All));
+        assert!(!inbox.has_work(Admit::NoJobs));
+        inbox.signal(|signals| signals.committed = Some(Position(3)));
+        assert!(inbox.has_work(Admit::NoJobs), "signals are always heard");
     }
 
     /// The end of a session of ten thousand leases counted as one job, so that a connection's

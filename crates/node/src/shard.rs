@@ -121,11 +121,11 @@ impl Shard {
         drop(flush);
         let (flusher, durable) = (driver.turn().map().flusher(), driver.turn().durable());
         // What is sealed already may leave no room for what is not.
-        let flushed = flusher.flush_sealed(durable).and_then(|_| {
+        let persisted = flusher.flush_sealed(durable).and_then(|_| {
             driver.seal_tree();
             flusher.flush_sealed(durable)
         });
-        if let Err(error) = flushed {
+        if let Err(error) = persisted {
             let shard = shared.index;
             tracing::error!(shard, %error, "not flushed: the next start will replay");
         }
@@ -139,7 +139,9 @@ impl Shard {
         let signals = self.shared.inbox.take_signals();
         self.obey(signals)?;
         self.take_turn();
-        if self.driver.is_finished(self.clocks.now().1) && !self.shared.inbox.has_work() {
+        // What is not taken up any more, since no flush has room for it, does not hold the end up.
+        let has_work = self.shared.inbox.has_work(self.driver.admit());
+        if self.driver.is_finished(self.clocks.now().1) && !has_work {
             return Err(End::Stopped);
         }
         Ok(self.rest())
@@ -292,6 +294,9 @@ impl Shard {
 
     /// Commits a small group here, and has others committed.
     fn commit(&mut self, group: SealedGroup, calls: usize) -> Option<Position> {
+        // What is ready goes before the disk is waited for: other shards may have left answers in
+        // the same parcels and expect that whoever began them tells of them.
+        self.answers.end();
         let group = group_of(group);
         self.takes_guests = false;
         if calls > INLINE_CALLS_MAX || group.len_bytes() > INLINE_BYTES_MAX {

@@ -128,6 +128,8 @@ fn stop(shared: &ShardShared, why: String) {
 fn close(shared: &ShardShared, state: ShardState) {
     shared.set_state(state);
     drop(shared.inbox.close());
+    // Who asked for figures hears that nobody answers.
+    drop(shared.inbox.take_signals());
 }
 
 /// What a panic says: the text of a storage fault or of an assertion.

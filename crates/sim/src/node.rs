@@ -169,11 +169,11 @@ impl Node {
     /// Has the driver take something in.
     pub(crate) fn step(&mut self, mut input: Input<ReplyTo>, clock: Clock) -> Released {
         let mut released = Vec::new();
-        if let Input::Call(call) = &mut input {
-            if let Some(answer) = self.tamper(&mut call.request, clock) {
-                released.push(answer);
-                return released;
-            }
+        if let Input::Call(call) = &mut input
+            && let Some(answer) = self.tamper(&mut call.request, clock)
+        {
+            released.push(answer);
+            return released;
         }
         let mut actions = Vec::new();
         self.driver.step(input, clock, &mut actions);
@@ -217,7 +217,9 @@ impl Node {
                 return Some(Action::Reply { reply_to, caller, answer, give_back_in });
             }
             (Canary::ReturnUnheard, Command::ResumeSession { held, .. }) => {
-                held.iter_mut().for_each(|held| held.started = false);
+                for held in held.iter_mut() {
+                    held.started = false;
+                }
             }
             (Canary::InterruptUnheard, _) => faults::release_interrupted(request),
             (Canary::ProgressUnheard, _) => faults::drop_progress(request),

@@ -368,8 +368,10 @@ impl Simulation {
                     self.trace.note(format_args!("the shard is full: {begins}"));
                     self.refusing = begins;
                 }
-                Action::Commit { .. } | Action::Flush { .. } => {}
-                Action::Truncate { .. } | Action::Mark => {}
+                Action::Commit { .. }
+                | Action::Flush { .. }
+                | Action::Truncate { .. }
+                | Action::Mark => {}
             }
         }
         Ok(())

@@ -48,9 +48,11 @@ impl Watch {
         if self.refusing {
             // They hear that there is no space.
         } else if group >= POLICY.group_bytes_max {
-            self.broken.get_or_insert(format!("calls are taken up into a group of {group} bytes"));
+            self.broken
+                .get_or_insert_with(|| format!("calls are taken up into a group of {group} bytes"));
         } else if memory >= POLICY.crammed_bytes && !map.can_rotate() {
-            self.broken.get_or_insert(format!("calls are taken up into {memory} bytes of memory"));
+            self.broken
+                .get_or_insert_with(|| format!("calls are taken up into {memory} bytes of memory"));
         }
     }
 

@@ -146,10 +146,10 @@ fn measured(what: &str, jobs: u64, shard: &mut Shard<'_>, work: impl FnOnce(&mut
     let (start, before, rotations) = (Instant::now(), cpu(), shard.rotations);
     work(shard);
     let took = start.elapsed();
-    let own = cpu()[0] - before[0];
+    let own = cpu()[0].saturating_sub(before[0]);
     // What is to be flushed and compacted for it counts.
     thread::sleep(Duration::from_millis(500));
-    let all = cpu()[1] - before[1];
+    let all = cpu()[1].saturating_sub(before[1]);
     let per = |cpu: Duration| cpu.as_secs_f64() * 1e6 / jobs as f64;
     println!(
         "{what}: {:.0}/s; processor time {:.2} us each, {:.2} of it the shard's thread; \
@@ -181,7 +181,9 @@ fn main() {
         measured("enqueued", jobs, &mut shard, |shard| {
             (0..jobs).step_by(1000).for_each(|first| shard.enqueue(first, 1000));
         });
-        measured("drained", jobs, &mut shard, |shard| shard.drain());
+        measured("drained", jobs, &mut shard, |shard| {
+            shard.drain();
+        });
         measured("enqueued and drained at once", jobs, &mut shard, |shard| {
             for first in (jobs..2 * jobs).step_by(400) {
                 shard.enqueue(first, 400);

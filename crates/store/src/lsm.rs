@@ -185,7 +185,8 @@ impl OrderedMap for Lsm {
     fn put(&mut self, position: Position, key: &[u8], value: Option<&[u8]>) {
         self.begin_write(position, key);
         if self.may_be_brief(key) && self.shared.brief.change(position, key, value) {
-            return;
+            let config = &self.shared.config;
+            return self.write_brief((config.brief_keys_max, config.brief_bytes_max));
         }
         let value_bytes = value.map_or(0, <[u8]>::len);
         self.active_bytes += key.len() + value_bytes + ENTRY_OVERHEAD_BYTES;

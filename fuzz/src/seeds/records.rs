@@ -5,10 +5,12 @@ use longshore_engine::wire::Wire;
 use longshore_engine::{
     AttemptNote, Binding, Body, BodyId, CancelReason, Cause, Checkpoint, DeadReason, Death,
     Destination, End, EndKind, Epoch, Exchange, ExchangeId, ExchangeKind, FinalRun, Grant,
-    HeaderValue, Job, JobDefaults, JobError, JobId, JobOptions, KindId, LEVEL, Lease, Matching,
-    Message, MessageEnd, NamespaceId, NewEntry, Next, Operation, OperationId, OperationKind,
-    OperationState, Phase, Place, Queue, QueueCounts, QueueId, QueueSettings, Record, RetryPolicy,
-    Saved, SkippedItem, Subject, TimeMs, Token,
+    HeaderValue, Job, JobDefaults, JobError, JobId, JobLimit, JobOptions, JobTemplate, KindId,
+    LEVEL, Lease, LimitRefill, LimitRule, LimitScope, LimitSettings, Matching, Message, MessageEnd,
+    Missed, NamespaceId, NewEntry, NewJob, NewSchedule, Next, Operation, OperationId,
+    OperationKind, OperationState, Overlap, Phase, Place, Queue, QueueCounts, QueueId,
+    QueueSettings, Record, RetryPolicy, Saved, Schedule, ScheduleId, SkippedItem, Slot, Spec,
+    Subject, TickOutcome, TimeMs, Token, UniqueLock, UniqueUntil,
 };
 
 use crate::corpus::Named;
@@ -52,8 +54,8 @@ fn job(phase: Phase) -> Job {
             tags: vec!["eu".to_owned(), "bulk".to_owned()],
             metadata: Some(Bytes::from_static(b"{\"request\":\"r-1\"}")),
             traceparent: Some(format!("00-{}-{}-01", "4b".repeat(16), "0f".repeat(8))),
-            unique: None,
-            limit: None,
+            unique: Some(UniqueLock { key: [9; 16], until: UniqueUntil::Started, since: Some(AT) }),
+            limit: Some(JobLimit { name: "api".to_owned(), key: "acme".to_owned() }),
         },
         fingerprint: Some([7; 16]),
         place: Place(12),
@@ -123,6 +125,8 @@ pub fn records() -> Vec<(&'static str, Record)> {
     records.extend(records_of_ends());
     records.extend(records_of_exchanges());
     records.extend(records_of_messages());
+    records.extend(records_of_schedules());
+    records.extend(records_of_limits());
     records
 }
 
@@ -221,6 +225,67 @@ fn records_of_messages() -> Vec<(&'static str, Record)> {
             "leftovers-removed",
             Record::LeftoversRemoved { keys: vec![Bytes::from_static(&[100, 0, 0, 0, 1])] },
         ),
+    ]
+}
+
+fn schedule() -> Schedule {
+    let mut job = NewJob::new(ID, "welcome_email", Bytes::from_static(b"{\"user\":7}"));
+    job.priority = Some(3);
+    job.tags = vec!["eu".to_owned()];
+    let spec = Spec::Cron { text: "*/5 8-18 * * MON-FRI".to_owned() };
+    let settings = NewSchedule {
+        zone: "Europe/Berlin".to_owned(),
+        jitter_ms: 1000,
+        starts_at: Some(AT),
+        ends_at: Some(AT.plus(1 << 40)),
+        missed: Missed::One,
+        overlap: Overlap::QueueOne,
+        description: Some("Greets".to_owned()),
+        source: Some("schedule.yml".to_owned()),
+        ..NewSchedule::new(spec, JobTemplate::of("mail".to_owned(), job))
+    };
+    let name = "greet".to_owned();
+    let (id, created_at, changed_at) = (ScheduleId(4), AT, AT.plus(1));
+    Schedule { id, namespace: NS, name, settings, created_at, changed_at }
+}
+
+fn records_of_schedules() -> Vec<(&'static str, Record)> {
+    let next = Some(Slot { at: AT.plus(300_000), due: AT.plus(300_500) });
+    let (namespace, id) = (NS, ScheduleId(4));
+    let schedule = Box::new(schedule());
+    vec![
+        ("schedule-put", Record::SchedulePut { namespace, schedule, paused: true, next }),
+        ("schedule-deleted", Record::ScheduleDeleted { namespace, id }),
+        ("schedule-moved", Record::ScheduleMoved { namespace, id, paused: true, next }),
+        (
+            "schedule-ticked",
+            Record::ScheduleTicked {
+                namespace,
+                id,
+                slot: AT,
+                outcome: TickOutcome::Refused { code: "queue_full".to_owned() },
+                job: Some(ID),
+                missed: 7,
+                by_hand: true,
+                next,
+                live: vec![ID],
+                made_up: 2,
+            },
+        ),
+    ]
+}
+
+fn records_of_limits() -> Vec<(&'static str, Record)> {
+    let (namespace, name, key) = (NS, "api".to_owned(), "acme".to_owned());
+    let rule = LimitRule::Bucket { burst: 10, count: 2, period_ms: 1000 };
+    let settings = LimitSettings { scope: LimitScope::Key, rule };
+    let refill = LimitRefill { at: AT, namespace, name: name.clone(), key };
+    let (args, available_at) = (Some(Bytes::from_static(b"[7]")), Some(AT));
+    vec![
+        ("job-replaced", Record::JobReplaced { namespace, id: ID, args, available_at }),
+        ("limit-put", Record::LimitPut { namespace, name: name.clone(), settings }),
+        ("limit-deleted", Record::LimitDeleted { namespace, name }),
+        ("limits-refilled", Record::LimitsRefilled { refills: vec![refill] }),
     ]
 }
 

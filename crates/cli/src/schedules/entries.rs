@@ -196,7 +196,8 @@ impl Fields {
             first.text().ok_or_else(|| fault(value.line, format!("`{name}` has to be a text")))?;
         if name == "cron" {
             let (cron, zone) = split_zone(text);
-            (self.cron, self.time_zone) = (Some(cron), zone.or(self.time_zone.take()));
+            self.time_zone = zone.or_else(|| self.time_zone.take());
+            self.cron = Some(cron);
         } else {
             let every = span(text).ok_or_else(|| {
                 fault(first.line, format!("\"{text}\" is no duration such as 30s, 5m or 1h30m"))

@@ -143,7 +143,7 @@ fn understood(entry: &Entry, next: &str) -> String {
     let queue = body.job.queue.as_deref().unwrap_or_default();
     let args = body.job.args.as_ref().map(|args| args.get().to_owned()).unwrap_or_default();
     let paused = if body.paused == Some(true) { ", paused" } else { "" };
-    let notes = notes.iter().map(|note| format!("; {note}")).collect::<String>();
+    let notes = notes.iter().flat_map(|note| ["; ", note]).collect::<String>();
     let when = when(body);
     let kind = &body.job.kind;
     format!("{name}: {when}{zone}, next {next}: {kind} {args} in {queue}{paused}{notes}")

@@ -61,7 +61,7 @@ pub trait Faults {
 pub struct NoFaults;
 
 impl Faults for NoFaults {
-    #[inline(always)]
+    #[inline]
     fn has(&self, _: Fault) -> bool {
         false
     }

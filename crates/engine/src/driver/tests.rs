@@ -261,6 +261,26 @@ fn a_shard_ends_with_everything_durable_flushed_and_marked() {
     assert!(matches!(out[..], [Action::Truncate { .. }, Action::Mark]), "{out:?}");
 }
 
+/// A lease whose time had come kept a shard from ending while it took nothing in.
+#[test]
+fn a_shard_without_space_ends_whatever_is_due() {
+    let mut shard = Shard::new();
+    shard.call(bulk(0..3, 1000));
+    shard.commit();
+    assert!(shard.driver.turn().map().is_sealed, "and no flush ends");
+    shard.call(lease(1));
+    shard.commit();
+    shard.call(bulk(3..8, 100_000));
+    shard.commit();
+    let out = shard.step(Input::FlushWaits(true));
+    assert!(matches!(out[0], Action::Shortage { begins: true }), "{out:?}");
+    shard.clock.mono = shard.clock.mono.plus(3_600_000);
+    shard.step(Input::EndTurn);
+    assert_eq!(shard.driver.turn().next_wake_ms(shard.clock), Some(0), "the lease ran out");
+    shard.step(Input::End(Ending::Finish));
+    assert!(shard.driver.is_finished(shard.clock));
+}
+
 #[test]
 fn a_journal_that_ends_before_the_state_is_refused() {
     let begin = |persisted, tail, is_used| {

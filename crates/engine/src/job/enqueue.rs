@@ -150,7 +150,9 @@ impl<'a, M: OrderedMap> Bulk<'a, M> {
             && let Some(holder) = self.overlay.unique_holder(&lock.place(namespace))
         {
             let (record, met) = unique.meet(namespace, holder, (&job, &new.args))?;
-            record.into_iter().for_each(|record| self.overlay.record(record));
+            if let Some(record) = record {
+                self.overlay.record(record);
+            }
             self.answers.push(Enqueued { id: holder.id, replayed: false, met: Some(met) });
             return Ok(());
         }

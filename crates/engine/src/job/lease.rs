@@ -87,13 +87,12 @@ impl<M: OrderedMap> State<M> {
                 break;
             }
             step.bytes = bytes;
-            let token = Token {
-                epoch: self.meta.epoch,
-                counter: self.meta.next_token + grants.len() as u64,
-            };
+            let counter = self.meta.next_token + grants.len() as u64;
             let lease_ms = self.granted_ms(request, &job);
-            grants.push(Grant { id, token, lease_ms });
-            let delivery = self.delivery(&job, checkpoint, token, job.attempt + 1, lease_ms);
+            let epoch = self.meta.epoch;
+            let fence = Token { epoch, counter };
+            grants.push(Grant { id, token: fence, lease_ms });
+            let delivery = self.delivery(&job, checkpoint, fence, job.attempt + 1, lease_ms);
             step.deliveries.push(delivery);
             if alone {
                 step.exhausted = true;

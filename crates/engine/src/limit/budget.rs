@@ -122,6 +122,13 @@ impl LimitRule {
                 let held = u64::try_from(parts).unwrap_or(u64::MAX);
                 Bucket::of(*burst, *count, *period_ms).holding(held, now)
             }
+            (Self::Window { period_ms, .. }, _) => {
+                // What was used before the present window of the new length began does not count.
+                let since = TimeMs(now.0 - now.0 % (*period_ms).max(1));
+                let refill_at = since.plus(*period_ms);
+                let amount = budget.amount;
+                (budget.since >= since).then_some(LimitBudget { amount, since, refill_at })
+            }
             _ => Some(budget.clone()),
         }
     }

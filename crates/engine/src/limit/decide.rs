@@ -129,15 +129,15 @@ impl<M: OrderedMap> State<M> {
         names.filter_map(|name| self.limit_view(ns, name).ok()).collect()
     }
 
-    pub(crate) fn apply_limit_put(&mut self, ns: NamespaceId, name: String, new: LimitSettings) {
-        self.put(&keys::limit(ns, &name), &new);
+    pub(crate) fn apply_limit_put(&mut self, ns: NamespaceId, name: &str, new: &LimitSettings) {
+        self.put(&keys::limit(ns, name), new);
         let all = self.limiting.settings.entry(ns).or_default();
-        let before = all.insert(name.clone(), new.clone());
+        let before = all.insert(name.to_owned(), new.clone());
         if before.is_none() && new.counts_leases() {
-            self.count_leases_of(ns, &name, &new);
+            self.count_leases_of(ns, name, new);
         }
         let now = self.now();
-        for of in self.known_keys(ns, &name) {
+        for of in self.known_keys(ns, name) {
             let budget = self.value(&keys::limit_budget(ns, &of.name, &of.key));
             if let (Some(before), Some(budget)) = (&before, budget) {
                 let after = new.rule.after_change(&before.rule, &budget, now);

@@ -3,7 +3,7 @@
 
 use std::ops::ControlFlow;
 
-use super::{JobLimit, LimitKey};
+use super::{JobLimit, LimitKey, LimitScope};
 use crate::ids::{JobId, KindId, NamespaceId, Place, QueueId, TimeMs};
 use crate::map::OrderedMap;
 use crate::queueing::{LaneId, PartId, Slot};
@@ -51,12 +51,19 @@ impl<M: OrderedMap> State<M> {
             return;
         }
         self.put(&line.head(), &slot);
-        if self.get(&line.of.spent()).is_none() {
+        if !self.is_spent_key(&line.of) {
             if let Some(head) = head {
                 self.remove_from_lane(line.ns, line.lane, head);
             }
             self.put_in_lane(line.ns, line.lane, slot, id);
         }
+    }
+
+    /// Whether nothing is left of a key that jobs name. A limit of another scope, of the same name,
+    /// counts keys of its own, which hold no line back.
+    fn is_spent_key(&self, of: &LimitKey) -> bool {
+        let scope = self.limiting.of(of.ns, &of.name).map(|settings| &settings.scope);
+        matches!(scope, Some(LimitScope::Key)) && self.get(&of.spent()).is_some()
     }
 
     /// A job leaves its line; if it was the first, the next one comes forward.
@@ -67,7 +74,7 @@ impl<M: OrderedMap> State<M> {
         if head != Some(slot) {
             return;
         }
-        let open = self.get(&line.of.spent()).is_none();
+        let open = !self.is_spent_key(&line.of);
         if open {
             self.remove_from_lane(line.ns, line.lane, slot);
         }

@@ -1,6 +1,7 @@
 //! What limits have counted: leases in memory, budgets in the tree. A key of which nothing is left
 //! is *spent*, which stands in the tree and changes with the records that count.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
@@ -47,9 +48,17 @@ impl Default for Limiting {
 pub(crate) type Taken = BTreeMap<LimitKey, u64>;
 
 fn turn<K: Ord>(counts: &mut BTreeMap<K, u32>, of: K, spent: bool) {
-    let count = counts.entry(of).or_insert(0);
-    *count = if spent { *count + 1 } else { count.saturating_sub(1) };
-    counts.retain(|_, count| *count > 0);
+    match counts.entry(of) {
+        Entry::Vacant(count) if spent => {
+            count.insert(1);
+        }
+        Entry::Vacant(_) => {}
+        Entry::Occupied(mut count) if spent => *count.get_mut() += 1,
+        Entry::Occupied(count) if *count.get() == 1 => {
+            count.remove();
+        }
+        Entry::Occupied(mut count) => *count.get_mut() -= 1,
+    }
 }
 
 impl Limiting {

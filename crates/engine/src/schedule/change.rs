@@ -184,8 +184,13 @@ impl<M: OrderedMap> State<M> {
             return Err(Rejection::ScheduleStateRefused { name: name.to_owned(), state, needed });
         }
         let next = self.moved_slot(&view, start, "next", moment)?;
+        if let (None, Some(ends_at)) = (next, view.schedule.settings.ends_at) {
+            let (field, value) = ("next", "after the end of the schedule".to_owned());
+            let allowed = format!("until {ends_at}, when it ends");
+            return Err(Rejection::ValueRefused { field, value, allowed });
+        }
         let (id, paused) = (view.schedule.id, false);
-        Ok(Record::ScheduleMoved { namespace: ns, id, paused, next: Some(next) })
+        Ok(Record::ScheduleMoved { namespace: ns, id, paused, next })
     }
 
     /// The record by which a run of its job moves the next slot. A schedule that is gone, or
@@ -210,23 +215,25 @@ impl<M: OrderedMap> State<M> {
         let Some(view) = self.schedule(ns, tick.schedule).filter(|view| !view.state.paused) else {
             return Ok(None);
         };
-        let next = Some(self.moved_slot(&view, start, field, moment)?);
+        let next = self.moved_slot(&view, start, field, moment)?;
         let (id, paused) = (tick.schedule, false);
         Ok(Some(Record::ScheduleMoved { namespace: ns, id, paused, next }))
     }
 
     /// The slot at an instant that somebody names: not before now, and after every slot that was.
+    /// None where the schedule has ended by then.
     fn moved_slot(
         &self,
         view: &ScheduleView,
         start: Start,
         field: &'static str,
         moment: Moment,
-    ) -> Result<Slot, Rejection> {
+    ) -> Result<Option<Slot>, Rejection> {
         let at = resolve_start(&self.limits, field, start, moment.at)?.max(moment.at);
         let after_last = view.state.last.as_ref().map_or(TimeMs(0), |last| last.slot.plus(1));
         let at = at.max(after_last);
-        Ok(Slot { at, due: at })
+        let ends_at = view.schedule.settings.ends_at;
+        Ok(ends_at.is_none_or(|ends_at| at <= ends_at).then_some(Slot { at, due: at }))
     }
 
     pub(crate) fn apply_schedule_put(

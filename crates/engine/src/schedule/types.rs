@@ -87,7 +87,7 @@ wire_struct! {
         pub max_age_ms: Option<u64> = 9,
         /// How long the outcome is kept.
         pub retain_ms: Option<u64> = 10,
-        /// Names to find and hold jobs by.
+        /// Names to find jobs by.
         pub tags: Vec<String> = 11,
         /// The producer's own JSON object.
         pub metadata: Option<Bytes> = 12,

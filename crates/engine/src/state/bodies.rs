@@ -15,9 +15,8 @@
 //! For a new kind of entry: `apply` of what brings entries in calls [`State::store_body`] with the
 //! number of those that will hold it and gives each of them a clone of the [`Body`] that it
 //! answers; `apply` of what ends an entry calls [`State::release_body`], once for each, inline or
-//! not. An entry that moves (to another queue, to a dead set) takes its hold along and calls
-//! neither; what is copied into more entries calls [`State::hold_body`] before. The bytes are read
-//! with [`State::body`].
+//! not. An entry that moves (to another queue, to a dead set) still holds it and calls neither. The
+//! bytes are read with [`State::body`].
 
 use bytes::Bytes;
 
@@ -56,15 +55,6 @@ impl<M: OrderedMap> State<M> {
         self.put_bytes(&keys::body(id), &bytes);
         self.set_holders(id, holders);
         Body::Stored { id, length }
-    }
-
-    /// So many more entries hold the body.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for what copies entries, as messages do"))]
-    pub(crate) fn hold_body(&mut self, body: &Body, more: u32) {
-        if let (Body::Stored { id, .. }, true) = (body, more > 0) {
-            let holders = self.holders(*id).checked_add(more);
-            self.set_holders(*id, holders.expect("fewer than 2^32 entries hold a body"));
-        }
     }
 
     /// An entry that held the body has ended.
@@ -119,18 +109,16 @@ mod tests {
     fn a_body_stands_once_and_goes_with_the_last_who_holds_it() {
         let mut state = state(Map::new());
         let bytes = Bytes::from(vec![7; 5000]);
-        let body = state.store_body(bytes.clone(), 3);
+        let body = state.store_body(bytes.clone(), 4);
         assert_eq!(kept(&state), [keys::BODY, keys::BODY_HOLDERS]);
-        state.hold_body(&body, 1);
-        for _ in 0..3 {
+        state.release_body(&body);
+        // Counts outlast a start.
+        let mut state = self::state(state.map().clone());
+        for _ in 0..2 {
             assert_eq!(state.body(&body), bytes);
             state.release_body(&body);
         }
         assert_eq!(kept(&state), [keys::BODY], "one holder needs no count");
-        // Counts outlast a start.
-        state.hold_body(&body, 1);
-        let mut state = self::state(state.map().clone());
-        state.release_body(&body);
         assert_eq!(state.body(&body), bytes);
         state.release_body(&body);
         assert_eq!(kept(&state), []);

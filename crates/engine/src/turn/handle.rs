@@ -212,14 +212,8 @@ impl<M: OrderedMap> Turn<M> {
                 let operations = operations.filter(|o| o.namespace == ns).cloned().collect();
                 Ok(Answer::Operations(operations))
             }
-            Command::DeleteLimit { name } => {
-                let record = self.state.decide_limit_deleted(ns, &name)?;
-                self.record(record);
-                Ok(Answer::LimitDeleted)
-            }
-            Command::GetLimit { name } => {
-                Ok(Answer::Limit(Box::new(self.state.limit_view(ns, &name)?)))
-            }
+            Command::DeleteLimit { name } => self.handle_delete_limit(ns, &name),
+            Command::GetLimit { name } => self.limit_answer(ns, &name),
             Command::ListLimits => Ok(Answer::Limits(self.state.limit_views(ns))),
             Command::DeleteNamespace => self.handle_delete_namespace(ns, moment),
             Command::GetNamespace => Ok(self.namespace_answer(ns)),
@@ -238,6 +232,16 @@ impl<M: OrderedMap> Turn<M> {
             | Command::CreateNamespace
             | Command::ListNamespaces { .. } => unreachable!("handled before"),
         }
+    }
+
+    fn handle_delete_limit(&mut self, ns: NamespaceId, name: &str) -> Result<Answer, Rejection> {
+        let record = self.state.decide_limit_deleted(ns, name)?;
+        self.record(record);
+        Ok(Answer::LimitDeleted)
+    }
+
+    fn limit_answer(&self, ns: NamespaceId, name: &str) -> Result<Answer, Rejection> {
+        Ok(Answer::Limit(Box::new(self.state.limit_view(ns, name)?)))
     }
 
     /// Records what was decided, after the creation of the namespace where it brings that about.

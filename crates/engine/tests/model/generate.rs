@@ -78,10 +78,9 @@ impl Generator {
             85..87 => Command::PauseJob { id: self.job_id(known) },
             87 | 88 => Command::ResumeJob { id: self.job_id(known) },
             89 => self.queue_command(now),
-            90 => self.limit_command(),
             91..95 => self.operation(now),
             95 if self.waits => self.of_schedule(now),
-            95..97 => self.limit_command(),
+            90 | 95..97 => self.limit_command(),
             97 => Command::ListQueues { after: None, limit: self.random.below(4) as usize },
             _ => match self.random.below(5) {
                 0 => Command::CreateNamespace,

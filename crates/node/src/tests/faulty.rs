@@ -41,7 +41,7 @@ impl FaultyJournal {
     fn check(&self) -> Result<(), AppendError> {
         let _ = self.mode.compare_exchange(HOLDS, IS_HELD, Ordering::SeqCst, Ordering::SeqCst);
         while self.mode.load(Ordering::SeqCst) == IS_HELD {
-            std::thread::sleep(Duration::from_millis(1));
+            std::thread::yield_now();
         }
         match self.mode.load(Ordering::SeqCst) {
             SOUND | PANICS_AT_CALLERS => Ok(()),
@@ -306,14 +306,13 @@ fn what_would_be_delivered_while_a_shard_stops_goes_back() {
             let node = node.clone();
             async move { node.call("default", enqueue).await }
         });
-        let pause = || tokio::time::sleep(Duration::from_millis(1));
         while mode.load(Ordering::SeqCst) != IS_HELD {
-            pause().await;
+            tokio::task::yield_now().await;
         }
         let mut stop = Box::pin(node.stop());
         assert!((&mut stop).now_or_never().is_none(), "the group is under way");
         while !node.has_taken_signals() {
-            pause().await;
+            tokio::task::yield_now().await;
         }
         mode.store(SOUND, Ordering::SeqCst);
         stop.await;

@@ -1,6 +1,7 @@
 //! What is refused when the disk or memory is low, and what gets through all the same.
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -23,18 +24,24 @@ impl DiskProbe for Given {
     }
 }
 
+/// A node on a disk with so many bytes free.
+async fn with_marks(dir: &Path, free: &Arc<AtomicU64>) -> Node {
+    let disk =
+        DiskMarks { warn_bytes: Some(90), refuse_bytes: Some(50), settle_only_bytes: Some(10) };
+    let config = NodeConfig { disk, ..config(dir) };
+    let open_journal = Arc::new(crate::journal_files::opener(config.journal));
+    let probe = Box::new(Given(Arc::clone(free)));
+    let node = Node::open_in(&config, Surroundings { open_journal, probe }).unwrap();
+    assert!(node.started().await.is_ready());
+    node
+}
+
 #[test]
 fn marks_of_the_disk_refuse_publishing_first_and_leases_last() {
     let root = tempfile::tempdir().unwrap();
     let free = Arc::new(AtomicU64::new(100));
-    let marks =
-        DiskMarks { warn_bytes: Some(90), refuse_bytes: Some(50), settle_only_bytes: Some(10) };
-    let config = NodeConfig { disk: marks, ..config(root.path()) };
-    let open_journal = Arc::new(crate::journal_files::opener(config.journal));
-    let probe = Box::new(Given(Arc::clone(&free)));
     block_on(async {
-        let node = Node::open_in(&config, Surroundings { open_journal, probe }).unwrap();
-        assert!(node.started().await.is_ready());
+        let node = with_marks(root.path(), &free).await;
         let set = |bytes| {
             free.store(bytes, Ordering::SeqCst);
             node.look_at_disk();
@@ -78,14 +85,8 @@ fn marks_of_the_disk_refuse_publishing_first_and_leases_last() {
 fn who_waits_is_granted_jobs_soon_after_the_disk_has_room_again() {
     let root = tempfile::tempdir().unwrap();
     let free = Arc::new(AtomicU64::new(100));
-    let marks =
-        DiskMarks { warn_bytes: Some(90), refuse_bytes: Some(50), settle_only_bytes: Some(10) };
-    let config = NodeConfig { disk: marks, ..config(root.path()) };
-    let open_journal = Arc::new(crate::journal_files::opener(config.journal));
-    let probe = Box::new(Given(Arc::clone(&free)));
     block_on(async {
-        let node = Node::open_in(&config, Surroundings { open_journal, probe }).unwrap();
-        assert!(node.started().await.is_ready());
+        let node = with_marks(root.path(), &free).await;
         enqueue(&node, 0..1).await;
         let leased = lease_now(&node, 1).await;
         let Command::LeaseJobs(mut another) = lease(1, 60_000) else { unreachable!() };

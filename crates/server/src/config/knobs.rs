@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use longshore_engine::ENTRY_BYTES_MAX;
+use longshore_node::SHARDS_MAX;
 
 use super::ServerConfig;
 use super::value::{NONE, bytes, count, duration, origins, show_bytes, show_duration};
-use longshore_node::SHARDS_MAX;
 
 /// One row.
 pub(super) struct Row {

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use longshore_engine::driver::Class;
 use longshore_engine::{Answer, Command, OperationId, OperationKind, QueueSettings, TimeMs};
 use longshore_proto::v1;
 use longshore_proto::v1::admin_server::Admin;
@@ -22,7 +23,6 @@ use crate::http::parse::{Bounds, settings_of};
 use crate::http::refusal::Refusal;
 use crate::http::text::{check_name, check_path_name};
 use crate::http::view;
-use longshore_engine::driver::Class;
 
 /// The service on one connection.
 pub(super) struct AdminFace(pub(super) Arc<Face>);

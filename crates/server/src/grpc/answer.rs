@@ -5,6 +5,7 @@ use std::sync::Arc;
 use hyper::body::Incoming;
 use hyper::header::CONTENT_TYPE;
 use hyper::{Request, Response};
+use longshore_engine::driver::Class;
 use longshore_proto::FILE_DESCRIPTOR_SET;
 use longshore_proto::v1::admin_server::AdminServer;
 use longshore_proto::v1::jobs_server::JobsServer;
@@ -26,7 +27,6 @@ use crate::http::guard;
 use crate::http::refusal::Refusal;
 use crate::http::reply::Reply;
 use crate::http::text::quoted;
-use longshore_engine::driver::Class;
 
 /// Where HTTP says that there is nothing.
 const SERVICES: &str = "longshore.v1.Admin, longshore.v1.Jobs, longshore.v1.Schedules, \

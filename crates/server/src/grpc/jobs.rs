@@ -4,6 +4,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use longshore_engine::driver::Class;
 use longshore_engine::query::ListFilter;
 use longshore_engine::{Answer, Command, EnqueueJobs, Enqueued, JobId, JobView, RetryFrom, Start};
 use longshore_proto::v1;
@@ -26,7 +27,6 @@ use crate::http::parse::{Bounds, new_start};
 use crate::http::refusal::Refusal;
 use crate::http::text::{check_name, check_path_name, quoted};
 use crate::http::view;
-use longshore_engine::driver::Class;
 
 /// The service on one connection.
 pub(super) struct JobsFace(pub(super) Arc<Face>);
@@ -91,11 +91,11 @@ async fn enqueue_in_order(
     }
 }
 
-/// Bytes of the answer to a batch of so many jobs, or a few more: each has an id of 36 characters
-/// with the field's number and the length before it, and what
-/// became of it where another one is there.
-fn answer_bytes(jobs: usize) -> usize {
-    64 + 60 * jobs
+/// Bytes of the answer to a batch of jobs, or a few more: each has an id of 36 characters with the
+/// field's number and the length before it; a unique one also what became of it.
+fn answer_bytes(jobs: &[v1::NewJob]) -> usize {
+    let unique = jobs.iter().filter(|job| job.unique.is_some()).count();
+    64 + 38 * jobs.len() + 22 * unique
 }
 
 /// Enqueues a batch of a call of many and tells the outcome. Whoever does not take the outcomes of
@@ -106,7 +106,7 @@ async fn enqueue_next(
     refused: &mut Option<v1::Problem>,
     answers: &Outgoing<v1::EnqueueStreamResponse>,
 ) -> Result<(), Gone> {
-    let (part, outcome) = match answers.hold_ahead(answer_bytes(batch.jobs.len())) {
+    let (part, outcome) = match answers.hold_ahead(answer_bytes(&batch.jobs)) {
         Ok(part) => (Some(part), enqueue_in_order(face, batch, refused).await),
         Err(refusal) => {
             let problem = refused.get_or_insert_with(|| problem_of(&refusal));
@@ -170,7 +170,7 @@ fn start_of(of: Option<MovedTo>, bounds: &Bounds) -> Result<Start, Refusal> {
 impl Jobs for JobsFace {
     async fn enqueue(&self, request: Request<v1::EnqueueRequest>) -> Answered<v1::EnqueueResponse> {
         let request = request.into_inner();
-        let (app, bytes) = (&self.0.app, answer_bytes(request.jobs.len()));
+        let (app, bytes) = (&self.0.app, answer_bytes(&request.jobs));
         let part = app.hold_whole_ahead(&self.0.account, bytes)?;
         let answer = enqueue(&self.0, request).await?;
         Ok(match part {

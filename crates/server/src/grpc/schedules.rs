@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use longshore_engine::driver::Class;
 use longshore_engine::{Answer, Command, ScheduleCommand, Start, TimeMs};
 use longshore_proto::v1;
 use longshore_proto::v1::schedule_settings::When;
@@ -22,7 +23,6 @@ use crate::http::look::{ask, unexpected};
 use crate::http::parse::{Bounds, schedule_of};
 use crate::http::refusal::Refusal;
 use crate::http::text::{check_path_name, quoted};
-use longshore_engine::driver::Class;
 
 /// The service on one connection.
 pub(super) struct SchedulesFace(pub(super) Arc<Face>);

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use longshore_engine::driver::Class;
 use longshore_proto::v1;
 use longshore_proto::v1::workers_server::Workers;
 use tonic::{Request, Response, Status, Streaming};
@@ -11,7 +12,6 @@ use super::outgoing::Incoming;
 use super::{Face, namespace_of, work};
 use crate::http::look::worker_named;
 use crate::workers::Wanted;
-use longshore_engine::driver::Class;
 
 /// The service on one connection.
 pub(super) struct WorkersFace(pub(super) Arc<Face>);

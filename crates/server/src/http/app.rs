@@ -9,6 +9,8 @@ use hyper::body::{Body, Incoming};
 use hyper::header::HeaderMap;
 use hyper::{Request, Response, StatusCode};
 use longshore_engine::Limits;
+use longshore_engine::driver::Class;
+use longshore_node::{Node, Publishing};
 
 use super::body::{self, Gauge, Held};
 use super::code::Code;
@@ -27,9 +29,6 @@ use super::route::{Found, NotFound, Op, Route, find};
 use super::text::{check_path_name, percent_encode, quoted};
 use crate::config::{AmqpConfig, HttpConfig};
 use crate::workers::Registry;
-use longshore_engine::driver::Class;
-use longshore_node::Node;
-use longshore_node::Publishing;
 
 /// Bytes of a body that administration may send.
 const ADMIN_BODY_BYTES_MAX: u64 = 256 << 10;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use longshore_engine::query::{self, ListFilter, Lookup, Page};
 use longshore_engine::{Answer, AttemptNote, Command, JobId, JobView, Phase, Reader, SkippedItem};
+use longshore_node::{Cause, Publishing, wall_now};
 
 use super::app::App;
 use super::code::Code;
@@ -15,9 +16,6 @@ use super::text::{quoted, shorten};
 use super::view;
 use crate::api::{JobIdText, JobRecord};
 use crate::workers::{NotFound, Worker};
-use longshore_node::Cause;
-use longshore_node::Publishing;
-use longshore_node::wall_now;
 
 /// Jobs in a page, at most.
 pub(crate) const PAGE_MAX: usize = 1000;

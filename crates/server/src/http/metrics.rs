@@ -6,14 +6,11 @@ use std::fmt::Write;
 use std::sync::atomic::Ordering;
 
 use longshore_engine::{GoneTotals, NamespaceView, QueueView, ShardStats};
+use longshore_node::{HistogramView, ShardCounters, ShardNumbers, ShardState, Unavailable};
 
 use super::app::App;
 use super::figures::Figures;
 use super::series::{Name, OTHER, Series, Shard, Told};
-use longshore_node::ShardNumbers;
-use longshore_node::ShardState;
-use longshore_node::Unavailable;
-use longshore_node::{HistogramView, ShardCounters};
 
 /// The text of an answer to a scrape.
 pub(crate) fn text(

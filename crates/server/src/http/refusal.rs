@@ -4,13 +4,13 @@
 use std::fmt::Display;
 
 use longshore_engine::{JobId, Rejection};
+use longshore_node::{Cause, Unavailable};
 
 use super::code::Code;
 use super::json::THE_BODY;
 use super::parse::is_made_here;
 use super::text::{counted, quoted, shorten};
 use crate::api::{DurationText, InstantText, JobFault, JobIdText, Problem};
-use longshore_node::{Cause, Unavailable};
 
 /// Where this server explains the codes; the code follows as the fragment.
 const ERRORS_URL: &str = "/docs/errors.md#";

@@ -3,11 +3,11 @@
 use std::borrow::Cow;
 
 use hyper::Method;
+use longshore_engine::driver::Class;
 use utoipa::openapi::{RefOr, Schema};
 
 use super::routes::ROUTES;
 use super::text::percent_decode;
-use longshore_engine::driver::Class;
 
 /// The namespace of paths that name none.
 pub(crate) const DEFAULT_NAMESPACE: &str = "default";

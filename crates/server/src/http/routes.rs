@@ -1,5 +1,6 @@
 //! The table of routes: dispatch and `OpenAPI` are both made from it.
 
+use longshore_engine::driver::Class;
 use utoipa::ToSchema;
 use utoipa::openapi::{Ref, RefOr, Schema};
 
@@ -17,7 +18,6 @@ use crate::api::{
     SettleMessagesRequest, SettleRequest, SettledText, SlotList, SnoozeRequest, StatusRecord,
     WorkerList, WorkerRecord,
 };
-use longshore_engine::driver::Class;
 
 /// A reference to the schema of `T`, which is added to the list with all that it refers to.
 fn of<T: ToSchema>(schemas: &mut Vec<(String, RefOr<Schema>)>) -> RefOr<Schema> {

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use longshore_node::Node;
 use thiserror::Error;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -23,7 +24,6 @@ use super::reply::{closing_answer, going_away};
 use super::threads::{Place, Threads};
 use crate::config::ServerConfig;
 use crate::running::{Ticks, timeout};
-use longshore_node::Node;
 
 /// Connections beyond the bound that hear why at the same time; further ones wait to be accepted.
 const REFUSING_MAX: usize = 64;

@@ -109,9 +109,9 @@ async fn what_cannot_be_is_refused_with_its_place() {
         body[field] = value;
         body.to_string()
     };
-    let job = |field: &str, value: &str| {
+    let job = |field: &str, value: Value| {
         let mut body = nightly();
-        body["job"][field] = json!(value);
+        body["job"][field] = value;
         body.to_string()
     };
     for (body, field, words) in [
@@ -120,8 +120,10 @@ async fn what_cannot_be_is_refused_with_its_place() {
         (with("time_zone", json!("Mars/Olympus")), "time_zone", "Europe/Berlin"),
         (with("every", json!("5s")), "every", "not both"),
         (with("missed", json!("often")), "missed", "within 1h"),
-        (job("id", "018bcfe5-6800-7a00-8000-000000000000"), "job.id", "all jobs"),
-        (job("delay", "5s"), "job.delay", "all jobs"),
+        (job("id", json!("018bcfe5-6800-7a00-8000-000000000000")), "job.id", "all jobs"),
+        (job("delay", json!("5s")), "job.delay", "all jobs"),
+        (job("unique", json!({})), "job.unique", "all jobs"),
+        (job("limit", json!({"name": "a", "key": "b"})), "job.limit", "all jobs"),
         (json!({"every": "10ms", "job": {"queue": "q", "kind": "k"}}).to_string(), "every", "1s"),
         (json!({"cron": "@daily", "job": {"kind": "k"}}).to_string(), "job.queue", "queue"),
     ] {

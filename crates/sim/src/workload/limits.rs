@@ -28,7 +28,7 @@ fn counted(text: &str) -> Vec<u8> {
     [&(text.len() as u16).to_be_bytes()[..], text.as_bytes()].concat()
 }
 
-fn of<'m>(entries: &'m Entries, first: u8) -> impl Iterator<Item = (&'m Vec<u8>, &'m [u8])> {
+fn of(entries: &Entries, first: u8) -> impl Iterator<Item = (&Vec<u8>, &[u8])> {
     let range = entries.range(vec![first]..vec![first + 1]);
     range.map(|(key, value)| (key, &value[..]))
 }

@@ -159,6 +159,51 @@ fn a_change_holds_at_once_and_a_waiting_worker_is_served() {
     assert!(shard.lease(9).is_empty(), "leases from before it count");
 }
 
+/// The job waited for a key that its limit does not count, and for good.
+#[test]
+fn a_job_that_names_a_limit_of_another_scope_waits_for_none_of_its_keys() {
+    let mut shard = Shard::new();
+    put(&mut shard, "api", LimitScope::Queue { name: None }, at_once(1));
+    shard.enqueue(job(1));
+    shard.enqueue(job(2));
+    assert_eq!(ids(&shard.lease(9)), [1], "nothing is left for queue q");
+    let jobs = vec![keyed(3, "q")];
+    shard.call(Command::EnqueueJobs(EnqueueJobs { queue: "other".into(), jobs }));
+    let other = LeaseJobs { queues: vec![QueuePattern::Exactly("other".into())], ..wish() };
+    let Answer::Leased { jobs, .. } = shard.call(Command::LeaseJobs(Box::new(other))) else {
+        panic!();
+    };
+    assert_eq!(ids(&jobs), [3]);
+}
+
+/// What a long window had used up stayed so until that would have ended.
+#[test]
+fn a_window_that_gets_shorter_or_longer_holds_at_once() {
+    let mut shard = Shard::new();
+    let window = |max, period_ms| LimitRule::Window { max, period_ms };
+    let run = |shard: &mut Shard| {
+        let jobs = shard.lease(9);
+        for job in &jobs {
+            shard.settle(job, ack()).unwrap();
+        }
+        ids(&jobs)
+    };
+    put(&mut shard, "api", LimitScope::Key, window(1, 86_400_000));
+    for n in 1..=4 {
+        shard.enqueue(keyed(n, "a"));
+    }
+    assert_eq!(run(&mut shard), [1]);
+    put(&mut shard, "api", LimitScope::Key, window(1, 1000));
+    assert_eq!(run(&mut shard), [2], "the first one began in an earlier second");
+    put(&mut shard, "api", LimitScope::Key, window(2, 1000));
+    assert_eq!(run(&mut shard), [3]);
+    put(&mut shard, "api", LimitScope::Key, window(1, 60_000));
+    shard.advance(1000);
+    assert!(run(&mut shard).is_empty(), "the minute has not ended");
+    shard.advance(60_000);
+    assert_eq!(run(&mut shard), [4]);
+}
+
 #[test]
 fn what_is_held_back_is_purged_rescheduled_and_ordered_like_any_other() {
     let mut shard = Shard::new();

@@ -198,6 +198,24 @@ fn a_run_names_when_the_next_one_comes() {
     assert_eq!(shard.state(id(1)), Some(JobState::Running), "nothing was settled");
 }
 
+/// A run that asked for the next one went on for ever.
+#[test]
+fn no_slot_is_moved_past_the_end_of_its_schedule() {
+    let mut shard = Shard::new();
+    let ends_at = Some(shard.clock.wall.plus(2 * HOUR));
+    shard.put(NewSchedule { ends_at, ..every(HOUR) });
+    shard.advance(HOUR);
+    let run = shard.lease(1).remove(0);
+    let next_tick = Some(Start::After(HOUR + 1));
+    let ack = Verdict::Ack { result: None, location: None, follow_ups: Vec::new(), next_tick };
+    shard.settle(&run, ack).unwrap();
+    assert_eq!(shard.schedule(ScheduleCommand::Get).state.next, None, "it has ended");
+    let refused = shard.of_schedule(ScheduleCommand::SetNext(Start::After(HOUR + 1)));
+    assert!(matches!(refused, Answer::Rejected(Rejection::ValueRefused { field: "next", .. })));
+    let moved = shard.schedule(ScheduleCommand::SetNext(Start::After(HOUR)));
+    assert_eq!(moved.state.next.map(|next| Some(next.at)), Some(ends_at), "its end is in it");
+}
+
 #[test]
 fn schedules_are_paused_resumed_moved_run_and_removed() {
     let mut shard = Shard::new();

@@ -30,9 +30,12 @@ fn taken(holder: u8) -> Result<(u8, Option<UniqueMet>), Rejection> {
     Err(Rejection::UniqueTaken { holder: id(holder) })
 }
 
+/// One way in which a job ends.
+type End = (&'static str, fn(&mut Shard));
+
 #[test]
 fn a_lock_goes_with_its_job_in_every_way_that_one_can_end() {
-    let ends: [(&str, fn(&mut Shard)); 9] = [
+    let ends: [End; 9] = [
         ("succeeded", |shard| {
             let jobs = shard.lease(1);
             shard.settle(&jobs[0], ack()).unwrap();

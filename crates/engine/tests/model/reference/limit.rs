@@ -205,6 +205,14 @@ impl Reference {
                 self.hold(&new, &budget.key, held * after / before);
             }
         }
+        if let LimitRule::Window { period_ms, .. } = new.settings.rule {
+            let since = TimeMs(self.now.0 - self.now.0 % period_ms.max(1));
+            let others = |it: &RefBudget| it.ns != ns || it.name != name;
+            self.budgets.retain(|it| others(it) || it.since >= since);
+            for budget in self.budgets.iter_mut().filter(|it| !others(it)) {
+                (budget.since, budget.refill_at) = (since, since.plus(period_ms));
+            }
+        }
         self.limit_answer(ns, name)
     }
 

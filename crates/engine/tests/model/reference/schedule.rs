@@ -10,8 +10,11 @@ use super::{Reference, Refusable, refused};
 
 const MINUTE: u64 = 60_000;
 
-/// The expressions that are known here: a name and whether a minute of the day is meant.
-pub(crate) const KNOWN: [(&str, fn(u64) -> bool); 2] = [
+/// An expression, and whether it means a minute of the day.
+type Expression = (&'static str, fn(u64) -> bool);
+
+/// Those that are known here.
+pub(crate) const KNOWN: [Expression; 2] = [
     ("*/7 */2 * * *", |minute| minute % 60 % 7 == 0 && minute / 60 % 2 == 0),
     ("30 2,5 * * *", |minute| minute == 150 || minute == 330),
 ];
@@ -94,7 +97,7 @@ impl Reference {
                     if self.schedules[index].state.paused {
                         return Err(busy(name));
                     }
-                    self.move_slot(index, start)?;
+                    self.move_slot(index, start, true)?;
                 }
                 ScheduleCommand::Run => {
                     let id = self.run_schedule(index)?;
@@ -181,14 +184,19 @@ impl Reference {
         Ok(())
     }
 
-    fn move_slot(&mut self, index: usize, start: Start) -> Refusable<()> {
+    fn move_slot(&mut self, index: usize, start: Start, by_hand: bool) -> Refusable<()> {
         let at = self.instant(start);
         if at.since(self.now) > self.limits.horizon_ms_max {
             return Err(refused("next"));
         }
-        let state = &mut self.schedules[index].state;
-        let after_last = state.last.as_ref().map_or(TimeMs(0), |last| last.slot.plus(1));
-        state.next = Some(plain(at.max(self.now).max(after_last)));
+        let view = &mut self.schedules[index];
+        let after_last = view.state.last.as_ref().map_or(TimeMs(0), |last| last.slot.plus(1));
+        let at = at.max(self.now).max(after_last);
+        let goes_on = view.schedule.settings.ends_at.is_none_or(|ends_at| at <= ends_at);
+        if by_hand && !goes_on {
+            return Err(refused("next"));
+        }
+        view.state.next = goes_on.then(|| plain(at));
         Ok(())
     }
 
@@ -210,7 +218,7 @@ impl Reference {
 
     pub(super) fn move_by_run(&mut self, moved: Option<(usize, Start)>) {
         if let Some((index, start)) = moved {
-            self.move_slot(index, start).expect("checked before");
+            self.move_slot(index, start, false).expect("checked before");
         }
     }
 
@@ -230,7 +238,7 @@ impl Reference {
             return self.ticked(index, &due, (TickOutcome::Missed, None, view.state.live), false);
         }
         let live = self.live(&view);
-        if self.is_busy(&view, &live) {
+        if Self::is_busy(&view, &live) {
             return self.ticked(index, &due, (TickOutcome::Skipped, None, live), false);
         }
         match self.enter(index, &due, live.clone(), false) {
@@ -249,7 +257,7 @@ impl Reference {
     fn run_schedule(&mut self, index: usize) -> Refusable<JobId> {
         let view = self.schedules[index].clone();
         let live = self.live(&view);
-        if self.is_busy(&view, &live) {
+        if Self::is_busy(&view, &live) {
             return Err(busy(&view.schedule.name));
         }
         let ScheduleState { next, made_up, .. } = view.state;
@@ -302,7 +310,7 @@ impl Reference {
         view.state.live.iter().filter(unfinished).copied().collect()
     }
 
-    fn is_busy(&self, view: &ScheduleView, live: &[JobId]) -> bool {
+    fn is_busy(view: &ScheduleView, live: &[JobId]) -> bool {
         match view.schedule.settings.overlap {
             Overlap::Allow | Overlap::CancelPrevious => false,
             Overlap::Skip => !live.is_empty(),

@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use longshore_engine::{
-    Job, JobId, NamespaceId, NewJob, OnConflict, Phase, QueueSettings, Rejection, TimeMs,
-    UniqueLock, UniqueMet, UniqueUntil,
+    Job, JobId, NamespaceId, NewJob, OnConflict, Phase, Rejection, TimeMs, UniqueLock, UniqueMet,
+    UniqueUntil,
 };
 
 use super::enqueue::{Change, Entering};
@@ -73,21 +73,18 @@ impl Reference {
             let other = self.lock_of(other);
             other.is_some_and(|other| (other.key, other.since) == (lock.key, lock.since))
         });
-        let holder: Option<Holder> = match pending {
-            Some((queue, other)) => {
-                let job = self.described(ns, queue, other);
-                Some((job.id, true, end_of(&job)))
-            }
-            None => {
-                let holder = self.unique_holder(ns, &lock);
-                let leaves = |of: &&RefJob| entering.leaving == Some(of.job.id);
-                let forgets = lock_until(holder) == Some(UniqueUntil::Forgotten);
-                let holder = holder.filter(|of| !leaves(of) || forgets);
-                holder.map(|of| {
-                    let waits = of.run.is_none() && of.job.phase.is_unfinished();
-                    (of.job.id, waits, end_of(&of.job))
-                })
-            }
+        let holder: Option<Holder> = if let Some((queue, other)) = pending {
+            let job = self.described(ns, queue, other);
+            Some((job.id, true, end_of(&job)))
+        } else {
+            let holder = self.unique_holder(ns, &lock);
+            let leaves = |of: &&RefJob| entering.leaving == Some(of.job.id);
+            let forgets = lock_until(holder) == Some(UniqueUntil::Forgotten);
+            let holder = holder.filter(|of| !leaves(of) || forgets);
+            holder.map(|of| {
+                let waits = of.run.is_none() && of.job.phase.is_unfinished();
+                (of.job.id, waits, end_of(&of.job))
+            })
         };
         let Some((id, waits, end)) = holder else { return Ok(None) };
         let (args, time, met) = match unique.on_conflict {
@@ -112,7 +109,7 @@ impl Reference {
 
     fn described(&self, ns: NamespaceId, queue: &str, new: &NewJob) -> Job {
         let settings = self.queue_named(ns, queue).map(|known| known.settings.clone());
-        let settings = settings.unwrap_or_else(QueueSettings::default);
+        let settings = settings.unwrap_or_default();
         self.describe(new, queue, &settings, longshore_engine::Place(0))
     }
 
@@ -123,7 +120,9 @@ impl Reference {
     ) {
         if let Some(args) = args {
             let before = self.job(ns, id).and_then(|of| of.job.args.clone());
-            before.iter().for_each(|before| self.drop_body(before));
+            if let Some(before) = before {
+                self.drop_body(&before);
+            }
             let args = self.store_body(args);
             self.job_mut(ns, id).job.args = Some(args);
         }

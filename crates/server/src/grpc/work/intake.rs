@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use longshore_engine::{Answer, ConsumerId, Credit, Delivery, Subscribe};
+use longshore_node::{HandedJobs, News, Subscription};
 
 use super::End;
 use super::hello::Wish;
@@ -16,8 +17,6 @@ use crate::http::code::Code;
 use crate::http::look::unexpected;
 use crate::http::refusal::Refusal;
 use crate::running::timeout;
-use longshore_node::Subscription;
-use longshore_node::{HandedJobs, News};
 
 /// Bytes of args that the shard may have sent here before they are in the worker's connection.
 const WINDOW_BYTES: u64 = 8 << 20;

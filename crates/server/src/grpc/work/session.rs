@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use longshore_engine::{Command, Delivery, HeldLease, Instruction};
+use longshore_node::{HandedJobs, bytes_of};
 use longshore_proto::v1::{self, server_message::Message, worker_message};
 use tokio::time::sleep_until;
 use tonic::Streaming;
@@ -23,7 +24,6 @@ use crate::grpc::job_out::{delivery, lease_ref};
 use crate::grpc::outgoing::Gone;
 use crate::running::{pass, timeout};
 use crate::workers::{Run, Wanted, Worker};
-use longshore_node::{HandedJobs, bytes_of};
 
 /// Messages of one worker that are carried out at the same time.
 const UNDER_WAY_MAX: usize = 16;
@@ -206,7 +206,7 @@ impl Session {
         let looks_for_jobs = at(self.intake.looks_at().filter(|_| may_take));
         let tells = self.settles.is_some() || self.intake.has_to_tell(false);
         let times_out = self.worker().next_timeout();
-        let timed_out = at(times_out.map(|at| at + TIMED_OUT_AFTER));
+        let overdue = at(times_out.map(|at| at + TIMED_OUT_AFTER));
         let looks_at = self.looks_at().filter(|_| self.looking.is_none());
         let looks = at(looks_at);
         let looking = of(self.looking.as_mut());
@@ -227,7 +227,7 @@ impl Session {
             },
             () = silent, if takes => Ok(()),
             () = looks_for_jobs => Ok(()),
-            () = timed_out => {
+            () = overdue => {
                 let due = self.worker().timed_out(Instant::now());
                 self.under_way.push(Box::pin(self.telling.clone().timed_out(due)));
                 Ok(())
@@ -341,7 +341,7 @@ impl Session {
     /// Sends jobs on to the worker. Each is taken only once there is a place for it in the worker's
     /// connection: what comes to none is given back.
     async fn deliver(&mut self, mut jobs: HandedJobs) -> Result<(), End> {
-        while jobs.len() > 0 {
+        while !jobs.is_empty() {
             let place = self.outgoing.place();
             let stream = (&*self.telling.worker, self.number);
             let place = patiently(&self.face, stream, place).await?;

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use longshore_engine::driver::Class;
 use longshore_engine::{Command, Holder};
 use longshore_proto::v1;
 use tonic::{Code as Grpc, Response, Status, Streaming};
@@ -21,7 +22,6 @@ use crate::http::look::ask;
 use crate::http::refusal::Refusal;
 use crate::running::{pass, timeout};
 use crate::workers::{Worker, WorkerKey};
-use longshore_engine::driver::Class;
 
 /// How often `http.write_timeout` passes until the call of a worker that takes nothing is cut:
 /// where its stream is ended, it gets time to hear why.

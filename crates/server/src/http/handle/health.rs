@@ -2,6 +2,7 @@
 
 use hyper::StatusCode;
 use hyper::header::HeaderValue;
+use longshore_node::ShardState;
 
 use super::super::openapi;
 use crate::api::{HealthAnswer, ShardHealth, ShardState as ShardStateText};
@@ -9,7 +10,6 @@ use crate::http::app::Call;
 use crate::http::refusal::Refusal;
 use crate::http::reply::Reply;
 use crate::http::{figures, metrics};
-use longshore_node::ShardState;
 
 /// Every code explained: what the `type` of a problem document points to.
 const ERRORS: &str = include_str!("../../../../../docs/errors.md");

@@ -5,6 +5,7 @@ use longshore_engine::query::{self, ListFilter};
 use longshore_engine::{
     Answer, Command, JobState, JobView, OperationId, OperationKind, QueueView, Rejection,
 };
+use longshore_node::wall_now;
 
 use super::jobs::waits;
 use super::{ask, ok, unexpected};
@@ -16,7 +17,6 @@ use crate::http::refusal::Refusal;
 use crate::http::reply::Reply;
 use crate::http::text::check_path_name;
 use crate::http::view;
-use longshore_node::wall_now;
 
 /// Stands for all queues of the namespace in the path of an operation on dead jobs.
 const EVERY_QUEUE: &str = "*";

@@ -3,6 +3,7 @@
 use hyper::StatusCode;
 use longshore_engine::query;
 use longshore_engine::{Answer, Command, Reader, Rejection, ScheduleCommand, ScheduleView};
+use longshore_node::wall_now;
 
 use super::{ask, ok, unexpected};
 use crate::api::{ScheduleList, ScheduleRecord, SlotList};
@@ -15,7 +16,6 @@ use crate::http::refusal::Refusal;
 use crate::http::reply::Reply;
 use crate::http::text::check_path_name;
 use crate::http::view;
-use longshore_node::wall_now;
 
 /// Slots in one answer, at most.
 const SLOTS_MAX: usize = 1000;

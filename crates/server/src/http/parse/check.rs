@@ -1,13 +1,13 @@
 //! Bounds of single values, told in the API's own form. The engine checks them again.
 
 use longshore_engine::TimeMs;
+use longshore_node::wall_now;
 
 use super::Bounds;
 use crate::api::{DurationText, InstantText};
 use crate::http::code::Code;
 use crate::http::refusal::Refusal;
 use crate::http::text::check_name;
-use longshore_node::wall_now;
 
 impl Bounds {
     /// A duration of at least `min_ms` that does not reach beyond the horizon, in milliseconds.

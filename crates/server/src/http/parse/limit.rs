@@ -7,7 +7,7 @@ use longshore_engine::{JobLimit, LimitRule, LimitScope, LimitSettings};
 use sha2::{Digest, Sha256};
 
 use super::Bounds;
-use super::unique::at_pointer;
+use super::unique::{POINTER_TOKENS_MAX, at_pointer};
 use crate::api::{JobLimitText, LimitScopeText, LimitSettingsBody, NewJob};
 use crate::http::json::{read, text_of};
 use crate::http::refusal::Refusal;
@@ -92,7 +92,11 @@ fn by_pointer(job: &NewJob<'_>, pointer: &str) -> Result<String, Refusal> {
         let allowed = format!("args of at most {ARGS_BYTES_MAX} bytes, where they have the key");
         return Err(Refusal::value("limit.by", format!("{} bytes of args", args.len()), allowed));
     }
+    if pointer.matches('/').count() > POINTER_TOKENS_MAX {
+        let allowed = format!("a pointer of at most {POINTER_TOKENS_MAX} members");
+        return Err(Refusal::value("limit.by", quoted(pointer), allowed));
+    }
     let value = at_pointer(args, pointer).unwrap_or_default();
     // A text is its own key: "acme" and not "\"acme\"".
-    Ok(serde_json::from_str::<String>(&value).unwrap_or(value))
+    Ok(serde_json::from_str::<String>(value).unwrap_or_else(|_| value.to_owned()))
 }

@@ -6,6 +6,7 @@ use longshore_engine::{
     ScheduleCommand, ScheduleId, ScheduleState, ScheduleView, Spec, Start, TimeMs, local_time,
     next_slots,
 };
+use longshore_node::wall_now;
 
 use super::Bounds;
 use super::enqueue::job_of;
@@ -16,7 +17,6 @@ use crate::http::json::{missing, read, text_of};
 use crate::http::refusal::Refusal;
 use crate::http::text::{check_path_name, quoted};
 use crate::http::words;
-use longshore_node::wall_now;
 
 /// Reads what a schedule is to be.
 pub(crate) fn parse_schedule(body: &Bytes, bounds: &Bounds) -> Result<ScheduleCommand, Refusal> {
@@ -86,6 +86,8 @@ fn template(
         ("expires_at", job.expires_at.is_some()),
         ("traceparent", job.traceparent.is_some()),
         ("cursor", job.cursor.is_some()),
+        ("unique", job.unique.is_some()),
+        ("limit", job.limit.is_some()),
     ] {
         if given {
             let allowed = "what all jobs of the schedule can have";
@@ -103,12 +105,12 @@ pub(crate) fn parse_next(body: &Bytes, bounds: &Bounds) -> Result<Start, Refusal
     next_start((("in", after), ("at", at)), bounds)?.ok_or_else(|| missing("in", "in or at"))
 }
 
+/// A field and its name.
+type Field<'n, V> = (&'n str, Option<V>);
+
 /// When a slot is to be, by one of two fields with their names, if by any.
 pub(crate) fn next_start(
-    ((in_field, after), (at_field, at)): (
-        (&str, Option<DurationText>),
-        (&str, Option<InstantText>),
-    ),
+    ((in_field, after), (at_field, at)): (Field<'_, DurationText>, Field<'_, InstantText>),
     bounds: &Bounds,
 ) -> Result<Option<Start>, Refusal> {
     if let (Some(at), Some(_)) = (at, after) {

@@ -18,6 +18,10 @@ const PARTS_MAX: usize = 16;
 
 /// Bytes of args that are looked into.
 const ARGS_BYTES_MAX: usize = 256 << 10;
+/// Pointers times bytes of args: each looks through all of them, once for each of its members.
+const LOOKS_BYTES_MAX: usize = 1 << 20;
+/// Members that one pointer passes.
+pub(super) const POINTER_TOKENS_MAX: usize = 16;
 
 const BY_EXPECTED: &str = "kind, queue, args, or a JSON pointer such as /order/id";
 
@@ -29,13 +33,15 @@ pub(super) fn new_unique(
     bounds: &Bounds,
 ) -> Result<NewUnique, Refusal> {
     let on_conflict = on_conflict(unique)?;
-    let until = match (unique.until, on_conflict) {
-        (Some(UniqueUntilText::Started), _) => UniqueUntil::Started,
-        (Some(UniqueUntilText::Ended), _) => UniqueUntil::Ended,
-        (Some(UniqueUntilText::Forgotten), _) => UniqueUntil::Forgotten,
-        (None, OnConflict::Reject | OnConflict::Existing) => UniqueUntil::Ended,
-        (None, OnConflict::Replace { .. } | OnConflict::Debounce) => UniqueUntil::Started,
-        (None, OnConflict::Throttle) => UniqueUntil::Forgotten,
+    let until = match unique.until {
+        Some(UniqueUntilText::Started) => UniqueUntil::Started,
+        Some(UniqueUntilText::Ended) => UniqueUntil::Ended,
+        Some(UniqueUntilText::Forgotten) => UniqueUntil::Forgotten,
+        None => match on_conflict {
+            OnConflict::Reject | OnConflict::Existing => UniqueUntil::Ended,
+            OnConflict::Replace { .. } | OnConflict::Debounce => UniqueUntil::Started,
+            OnConflict::Throttle => UniqueUntil::Forgotten,
+        },
     };
     let period_ms = bounds.duration("unique.period", unique.period, 1)?;
     let key = key(queue, job, unique, period_ms)?;
@@ -91,6 +97,16 @@ fn key(
         let allowed = format!("args of at most {ARGS_BYTES_MAX} bytes, where they make the key");
         return Err(Refusal::value("unique.by", format!("{} bytes of args", args.len()), allowed));
     }
+    let pointers = by.iter().filter(|part| part.starts_with('/'));
+    if pointers.clone().count() * args.len() > LOOKS_BYTES_MAX {
+        let value = format!("{} pointers into {} bytes", pointers.count(), args.len());
+        let allowed = format!("pointers times bytes of args up to {LOOKS_BYTES_MAX}");
+        return Err(Refusal::value("unique.by", value, allowed));
+    }
+    if let Some(deep) = { pointers }.find(|it| it.matches('/').count() > POINTER_TOKENS_MAX) {
+        let allowed = format!("pointers of at most {POINTER_TOKENS_MAX} members");
+        return Err(Refusal::value("unique.by", quoted(deep), allowed));
+    }
     for part in &by {
         match part.as_str() {
             "kind" => form.field(1, job.kind.as_bytes()),
@@ -99,7 +115,7 @@ fn key(
             pointer if pointer.starts_with('/') => {
                 form.field(4, pointer.as_bytes());
                 match at_pointer(args, pointer) {
-                    Some(value) => form.json(5, &value),
+                    Some(value) => form.json(5, value),
                     None => form.field(6, &[]),
                 }
             }
@@ -119,29 +135,28 @@ fn key(
     Ok(form.finish())
 }
 
-/// The value that a JSON pointer (RFC 6901) names, as it is written; none where there is none.
-pub(super) fn at_pointer(json: &str, pointer: &str) -> Option<String> {
-    let mut at: Box<RawValue> = serde_json::from_str(json).ok()?;
+/// The value that a JSON pointer (RFC 6901) names, as it is written; none where there is none. What
+/// cannot be looked into, since the name of a member is no text, counts as a whole.
+pub(super) fn at_pointer<'j>(json: &'j str, pointer: &str) -> Option<&'j str> {
+    let mut at: &RawValue = serde_json::from_str(json).ok()?;
     for token in pointer.split('/').skip(1) {
         let token = token.replace("~1", "/").replace("~0", "~");
         at = match at.get().as_bytes().first()? {
             b'{' => {
-                let mut members: BTreeMap<String, Box<RawValue>> =
-                    serde_json::from_str(at.get()).ok()?;
-                members.remove(&token)?
+                let members: Result<BTreeMap<String, &RawValue>, _> =
+                    serde_json::from_str(at.get());
+                let Ok(members) = members else { break };
+                members.get(&token).copied()?
             }
             b'[' => {
                 let index: usize = token.parse().ok().filter(|_| is_index(&token))?;
-                let mut items: Vec<Box<RawValue>> = serde_json::from_str(at.get()).ok()?;
-                if index >= items.len() {
-                    return None;
-                }
-                items.swap_remove(index)
+                let items: Vec<&RawValue> = serde_json::from_str(at.get()).ok()?;
+                items.get(index).copied()?
             }
             _ => return None,
         };
     }
-    Some(at.get().to_owned())
+    Some(at.get())
 }
 
 fn is_index(token: &str) -> bool {
@@ -176,8 +191,8 @@ fn write_plain(json: &str, out: &mut Vec<u8>) {
     let json = json.trim_ascii();
     match json.as_bytes().first() {
         Some(b'{') => {
-            let members: BTreeMap<String, &RawValue> =
-                serde_json::from_str(json).unwrap_or_default();
+            let members: Result<BTreeMap<String, &RawValue>, _> = serde_json::from_str(json);
+            let Ok(members) = members else { return write_raw(json, out) };
             out.push(b'{');
             for (name, value) in members {
                 write_text(&name, out);
@@ -193,13 +208,23 @@ fn write_plain(json: &str, out: &mut Vec<u8>) {
             }
             out.push(b']');
         }
-        Some(b'"') => write_text(&serde_json::from_str::<String>(json).unwrap_or_default(), out),
+        Some(b'"') => match serde_json::from_str::<String>(json) {
+            Ok(text) => write_text(&text, out),
+            Err(_) => write_raw(json, out),
+        },
         _ => {
             out.push(b'=');
             out.extend_from_slice(json.as_bytes());
             out.push(b',');
         }
     }
+}
+
+/// What is no text, such as one with half of a surrogate pair, counts as it is written.
+fn write_raw(json: &str, out: &mut Vec<u8>) {
+    out.push(b'~');
+    out.extend_from_slice(&(json.len() as u64).to_le_bytes());
+    out.extend_from_slice(json.as_bytes());
 }
 
 fn write_text(text: &str, out: &mut Vec<u8>) {
@@ -252,6 +277,26 @@ mod tests {
     }
 
     #[test]
+    fn texts_that_are_none_count_as_they_are_written() {
+        let of = |args: &str, by: &str| {
+            let body = format!("{{\"kind\":\"k\",\"args\":{args},\"unique\":{{\"by\":[{by}]}}}}");
+            let job: NewJob<'_> = serde_json::from_str(&body).unwrap();
+            key("q", &job, job.unique.as_ref().unwrap(), None)
+        };
+        let half = |end: &str| format!("{{\"a\":\"\\ud83d{end}\"}}");
+        let member = |end: &str| format!("{{\"\\ud83d{end}\":1}}");
+        for by in ["\"args\"", "\"/a\""] {
+            assert_ne!(of(&half("x"), by).unwrap(), of(&half("y"), by).unwrap(), "{by}");
+            assert_ne!(of(&member("x"), by).unwrap(), of(&member("y"), by).unwrap(), "{by}");
+        }
+        let deep = format!("\"{}\"", "/a".repeat(POINTER_TOKENS_MAX + 1));
+        assert!(of("{}", &deep).is_err());
+        let long = format!("\"{}\"", "x".repeat(200 << 10));
+        let many = (0..6).map(|at| format!("\"/{at}\"")).collect::<Vec<_>>().join(",");
+        assert!(of(&long, &many).is_err());
+    }
+
+    #[test]
     fn pointers_are_those_of_the_rfc() {
         let json = "{\"a/b\":[10,{\"m~n\":\"x\"}],\"\":1}";
         for (pointer, found) in [
@@ -264,7 +309,7 @@ mod tests {
             ("/nothing", None),
             ("/a~1b/0/x", None),
         ] {
-            assert_eq!(at_pointer(json, pointer).as_deref(), found, "{pointer}");
+            assert_eq!(at_pointer(json, pointer), found, "{pointer}");
         }
     }
 
