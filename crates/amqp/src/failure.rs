@@ -177,6 +177,11 @@ pub(crate) fn of_rejection(rejection: &Rejection, vhost: &str) -> Failure {
         | Rejection::TooManySchedules { .. }
         | Rejection::ScheduleStateRefused { .. }
         | Rejection::LimitUnknown { .. }
+        | Rejection::GateUnknown { .. }
+        | Rejection::HoldUnknown { .. }
+        | Rejection::TooManyHolds { .. }
+        | Rejection::TooManyGates { .. }
+        | Rejection::TooManyGateSets { .. }
         | Rejection::TooManyLimits { .. } => (InternalError, rejection.to_string()),
     };
     Failure::new(code, text)

@@ -11,8 +11,8 @@ use crate::config::{self, Config};
 use crate::failure::Failure;
 use crate::output::Format;
 use crate::{
-    bench, completions, demo, dev, enqueue, jobs, limits, messages, name, namespaces, operations,
-    queues, run, schedules, serve, verify, work, workers,
+    bench, completions, demo, dev, enqueue, gates, holds, jobs, limits, messages, name, namespaces,
+    operations, queues, run, schedules, serve, verify, work, workers,
 };
 
 /// Durable background jobs: one server, one binary.
@@ -87,6 +87,12 @@ enum Command {
     /// List and show workers, ask them to stop
     #[command(subcommand, visible_alias = "worker")]
     Workers(workers::WorkersCommand),
+    /// Close and open gates: named switches behind which nothing starts
+    #[command(subcommand, visible_alias = "gate")]
+    Gates(gates::GatesCommand),
+    /// Hold tags: no job with one starts, and it is told when none runs
+    #[command(subcommand, visible_alias = "hold")]
+    Holds(holds::HoldsCommand),
     /// Limit how many jobs run, or start in a time
     #[command(subcommand, visible_alias = "limit")]
     Limits(limits::LimitsCommand),
@@ -173,6 +179,8 @@ impl Cli {
             Command::Peek(args) => block_on(messages::peek(args, &context)),
             Command::Workers(command) => block_on(workers::execute(command, &context)),
             Command::Limits(command) => block_on(limits::execute(command, &context)),
+            Command::Holds(command) => block_on(holds::execute(command, &context)),
+            Command::Gates(command) => block_on(gates::execute(command, &context)),
             Command::Namespaces(command) => block_on(namespaces::execute(command, &context)),
             Command::Operations(command) => block_on(operations::execute(command, &context)),
             Command::Bench(args) => block_on(bench::execute(args, &context)),

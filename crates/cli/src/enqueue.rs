@@ -101,6 +101,9 @@ struct Options {
     /// The limit that counts it, and its key there
     #[arg(long, value_name = "NAME=KEY", value_parser = job_limit)]
     limit: Option<JobLimitText>,
+    /// A gate behind which it waits while that is closed; may be repeated
+    #[arg(long = "gate", value_name = "GATE")]
+    gates: Vec<String>,
     /// A name to find it by; may be repeated
     #[arg(long = "tag", value_name = "TAG")]
     tags: Vec<String>,
@@ -153,6 +156,9 @@ impl Options {
             });
         }
         job.limit = self.limit.clone().or_else(|| job.limit.take());
+        if !self.gates.is_empty() {
+            job.gates = Some(self.gates.clone());
+        }
         if !self.tags.is_empty() {
             job.tags = Some(self.tags.clone());
         }

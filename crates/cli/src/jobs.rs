@@ -233,19 +233,40 @@ pub(crate) fn state(job: &JobRecord<'_>) -> String {
     let by = |is: fn(&BlockedByRecord) -> bool| job.blocked_by.iter().any(is);
     let behind = if by(|by| by.ordering_key.is_some()) { ", behind its key" } else { "" };
     let queue = if by(|by| by.paused.as_deref() == Some("queue")) { ", queue paused" } else { "" };
-    format!("{}{reason}{held}{behind}{paused}{queue}", job.state)
+    let limit = if by(|by| by.limit.is_some()) { ", limited" } else { "" };
+    let gate = if by(|by| by.gate.is_some()) { ", gate closed" } else { "" };
+    let hold = if by(|by| by.hold.is_some()) { ", tag held" } else { "" };
+    format!("{}{reason}{held}{behind}{paused}{queue}{limit}{gate}{hold}", job.state)
 }
 
 /// What keeps a job from being handed out, in words.
 fn blocked_by(job: &JobRecord<'_>) -> Option<String> {
-    let reasons = job.blocked_by.iter().map(|by| match (&by.ordering_key, by.job, &by.paused) {
-        (Some(key), Some(first), _) => format!("job {first}, which is first of ordering key {key}"),
-        (_, _, Some(what)) if what == "job" => "its own pause, until it is resumed".to_owned(),
-        (_, _, Some(what)) => format!("the pause of its {what}"),
-        _ => "what this version of longshore does not know".to_owned(),
-    });
-    let reasons: Vec<_> = reasons.collect();
+    let reasons: Vec<_> = job.blocked_by.iter().map(in_words).collect();
     (!reasons.is_empty()).then(|| reasons.join("; "))
+}
+
+fn in_words(by: &BlockedByRecord) -> String {
+    if let (Some(key), Some(first)) = (&by.ordering_key, by.job) {
+        return format!("job {first}, which is first of ordering key {key}");
+    }
+    if let Some(limit) = &by.limit {
+        let key = by.key.as_ref().map(|key| format!(" for {key}")).unwrap_or_default();
+        return format!("limit {limit}, of which nothing is left{key}");
+    }
+    if let Some(gate) = &by.gate {
+        let why = by.reason.as_ref().map(|why| format!(" ({why})")).unwrap_or_default();
+        let until = by.expires_at.map(|at| format!(", until {}", moment(at))).unwrap_or_default();
+        return format!("gate {gate}, which is closed{why}{until}");
+    }
+    if let Some(tag) = &by.hold {
+        let why = by.reason.as_ref().map(|why| format!(" ({why})")).unwrap_or_default();
+        return format!("the hold of tag {tag}{why}");
+    }
+    match by.paused.as_deref() {
+        Some("job") => "its own pause, until it is resumed".to_owned(),
+        Some(what) => format!("the pause of its {what}"),
+        None => "what this version of longshore does not know".to_owned(),
+    }
 }
 
 /// An instant without its fraction.
@@ -331,6 +352,7 @@ fn describe(job: &JobRecord<'_>) -> String {
         ("timeout", job.timeout.map(|timeout| timeout.to_string())),
         ("retry", Some(job.retry.to_string())),
         ("tags", tags),
+        ("gates", (!job.gates.is_empty()).then(|| job.gates.join(", "))),
         ("metadata", job.metadata.as_ref().map(|metadata| metadata.get().to_owned())),
     ])
 }

@@ -9,6 +9,8 @@ mod demo;
 mod dev;
 mod enqueue;
 mod failure;
+mod gates;
+mod holds;
 mod http;
 mod jobs;
 mod launch;

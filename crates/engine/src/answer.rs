@@ -2,6 +2,8 @@
 
 use bytes::Bytes;
 
+use crate::gate::GateAnswer;
+use crate::hold::HoldAnswer;
 use crate::ids::{JobId, TimeMs, Token};
 use crate::job::{Checkpoint, EndKind, Job, Lease};
 use crate::limit::LimitView;
@@ -77,6 +79,10 @@ pub enum Answer {
     Limits(Vec<LimitView>),
     /// To `Messages`.
     Messages(MessageAnswer),
+    /// To `Gates`.
+    Gates(GateAnswer),
+    /// To `Holds`.
+    Holds(HoldAnswer),
     /// To any: refused, and nothing changed.
     Rejected(Rejection),
 }
@@ -211,6 +217,24 @@ pub enum BlockedBy {
         /// Under which of its keys it counts the job: empty for the namespace, or the name of the
         /// queue or kind.
         key: String,
+    },
+    /// A gate on which it depends is closed.
+    Gate {
+        /// The gate.
+        name: String,
+        /// Why it is closed.
+        reason: Option<String>,
+        /// When it opens by itself.
+        expires_at: Option<TimeMs>,
+    },
+    /// One of its tags is held.
+    Hold {
+        /// The tag.
+        tag: String,
+        /// Why.
+        reason: Option<String>,
+        /// The hold's epoch.
+        epoch: u64,
     },
 }
 

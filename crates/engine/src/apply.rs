@@ -46,7 +46,13 @@ impl<M: OrderedMap> State<M> {
             | Record::OperationForgotten { .. }
             | Record::LimitPut { .. }
             | Record::LimitDeleted { .. }
-            | Record::LimitsRefilled { .. } => self.apply_to_shard(record),
+            | Record::LimitsRefilled { .. }
+            | Record::GatePut { .. }
+            | Record::GateDeleted { .. }
+            | Record::GateSetNamed { .. }
+            | Record::HoldPut { .. }
+            | Record::HoldDeleted { .. }
+            | Record::HoldLetGo { .. } => self.apply_to_shard(record),
             Record::JobEnqueued { .. }
             | Record::LeasesGranted { .. }
             | Record::JobSucceeded { .. }
@@ -68,7 +74,8 @@ impl<M: OrderedMap> State<M> {
             | Record::JobPaused { .. }
             | Record::JobResumed { .. }
             | Record::CursorSet { .. }
-            | Record::JobReplaced { .. } => self.apply_to_jobs(record),
+            | Record::JobReplaced { .. }
+            | Record::JobHeldBack { .. } => self.apply_to_jobs(record),
             Record::SchedulePut { namespace, schedule, paused, next } => {
                 self.apply_schedule_put(namespace, &schedule, paused, next);
             }
@@ -118,9 +125,10 @@ impl<M: OrderedMap> State<M> {
             Record::QueueDeleted { id } => self.apply_queue_deleted(id),
             Record::KindNamed { namespace, id, name } => {
                 self.meta_mut().next_kind = KindId(id.0 + 1);
-                let kind = Kind { namespace, name };
+                let kind = Kind { namespace, name: name.clone() };
                 self.put(&keys::kind(id), &kind);
                 self.kinds.insert(id, kind);
+                self.shut_new_kind(namespace, &name);
             }
             Record::SessionForgotten { namespace, worker, session } => {
                 self.forget_session(&(namespace, worker, session));
@@ -133,6 +141,18 @@ impl<M: OrderedMap> State<M> {
             }
             Record::LimitDeleted { namespace, name } => self.apply_limit_deleted(namespace, &name),
             Record::LimitsRefilled { refills } => self.apply_limits_refilled(refills),
+            Record::GatePut { namespace, name, gate } => {
+                self.apply_gate_put(namespace, &name, *gate);
+            }
+            Record::GateDeleted { namespace, name } => self.apply_gate_deleted(namespace, &name),
+            Record::GateSetNamed { namespace, set, gates } => {
+                self.apply_gate_set_named(namespace, set, gates);
+            }
+            Record::HoldPut { namespace, tag, hold } => self.apply_hold_put(namespace, &tag, *hold),
+            Record::HoldDeleted { namespace, tag } => self.apply_hold_deleted(namespace, &tag),
+            Record::HoldLetGo { namespace, tag, jobs } => {
+                self.apply_hold_let_go(namespace, &tag, &jobs);
+            }
             _ => unreachable!("apply sends the records of jobs elsewhere"),
         }
     }
@@ -196,6 +216,9 @@ impl<M: OrderedMap> State<M> {
             Record::JobReplaced { namespace, id, args, available_at } => {
                 self.apply_job_replaced(namespace, id, args, available_at);
             }
+            Record::JobHeldBack { namespace, id, tag } => {
+                self.apply_job_held_back(namespace, id, &tag);
+            }
             _ => unreachable!("apply sends the records of the shard elsewhere"),
         }
     }
@@ -237,6 +260,8 @@ impl<M: OrderedMap> State<M> {
         let dropped = std::mem::take(&mut self.kept_mut(id).tombstones_dropped_total);
         self.meta_mut().gone.tombstones_dropped_total += dropped;
         self.drop_limits(id);
+        self.drop_gates(id);
+        self.drop_holds(id);
         for id in self.messages.exchanges.numbers_of(id) {
             self.apply_exchange_deleted(ns, id);
         }

@@ -2,6 +2,8 @@
 
 use bytes::Bytes;
 
+use crate::gate::GateCommand;
+use crate::hold::HoldCommand;
 use crate::ids::{JobId, OperationId, Place, TimeMs, Token};
 use crate::job::{JobError, RetryPolicy};
 use crate::limit::{JobLimit, LimitSettings};
@@ -210,6 +212,10 @@ pub enum Command {
     },
     /// What is about messages, exchanges and their queues.
     Messages(MessageCommand),
+    /// What is about gates.
+    Gates(GateCommand),
+    /// What is about holds.
+    Holds(HoldCommand),
 }
 
 /// Where a job begins that is retried.
@@ -289,6 +295,8 @@ pub struct NewJob {
     pub tick: Option<Tick>,
     /// The limit that it names, and its key there.
     pub limit: Option<JobLimit>,
+    /// Gates behind which it waits while they are closed. One that does not exist is open.
+    pub gates: Vec<String>,
 }
 
 impl NewJob {
@@ -317,6 +325,7 @@ impl NewJob {
             unique: None,
             tick: None,
             limit: None,
+            gates: Vec::new(),
         }
     }
 }

@@ -62,6 +62,8 @@ impl Command {
             | Self::PutLimit { .. }
             | Self::DeleteLimit { .. }
             | Self::ListLimits
+            | Self::Gates(_)
+            | Self::Holds(_)
             | Self::DeleteNamespace => LONG,
         };
         jobs.max(1)

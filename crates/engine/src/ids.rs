@@ -66,6 +66,10 @@ number!(
     ScheduleId(u64)
 );
 number!(
+    /// A gate within its shard. Never reused.
+    GateId(u32)
+);
+number!(
     /// A life of a shard: one more at every start, so tokens of an earlier life are older.
     Epoch(u32)
 );

@@ -15,6 +15,8 @@ mod command;
 mod cost;
 pub mod driver;
 mod effect;
+mod gate;
+mod hold;
 mod ids;
 mod job;
 mod level;
@@ -49,9 +51,11 @@ pub use command::{
     Start, Subscribe, Verdict,
 };
 pub use effect::{CloseReason, Effect};
+pub use gate::{Gate, GateAnswer, GateChange, GateClosed, GateCommand, GateView};
+pub use hold::{Hold, HoldAnswer, HoldCommand, HoldView, LostRun};
 pub use ids::{
-    BodyId, ConnectionId, Epoch, ExchangeId, JobId, KindId, MonoMs, NamespaceId, OperationId,
-    Place, QueueId, ScheduleId, TimeMs, Token,
+    BodyId, ConnectionId, Epoch, ExchangeId, GateId, JobId, KindId, MonoMs, NamespaceId,
+    OperationId, Place, QueueId, ScheduleId, TimeMs, Token,
 };
 pub use job::{
     AttemptNote, Body, CancelReason, Cause, Checkpoint, DeadReason, End, EndKind, FinalRun, Job,

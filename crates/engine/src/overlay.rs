@@ -37,6 +37,7 @@ pub(crate) struct Overlay<'a, M> {
     records: Vec<Record>,
     new_queues: BTreeSet<&'a str>,
     new_kinds: BTreeSet<&'a str>,
+    new_gate_sets: BTreeSet<Vec<String>>,
     /// Of ids that their clients chose.
     new_ids: BTreeMap<JobId, Earlier>,
     flows: BTreeMap<&'a str, Flow>,
@@ -54,6 +55,7 @@ impl<'a, M: OrderedMap> Overlay<'a, M> {
             records: Vec::new(),
             new_queues: BTreeSet::new(),
             new_kinds: BTreeSet::new(),
+            new_gate_sets: BTreeSet::new(),
             new_ids: BTreeMap::new(),
             flows: BTreeMap::new(),
             places: 0,
@@ -101,6 +103,18 @@ impl<'a, M: OrderedMap> Overlay<'a, M> {
         self.new_kinds.insert(name);
         let namespace = self.ns;
         self.record(Record::KindNamed { namespace, id, name: name.to_owned() });
+        Ok(())
+    }
+
+    /// Numbers a set of gates that has no number yet.
+    pub(crate) fn gate_set(&mut self, gates: &[String]) -> Result<(), Rejection> {
+        let known = self.state.gating.set_of(self.ns, gates).is_some();
+        if known || self.new_gate_sets.contains(gates) {
+            return Ok(());
+        }
+        let record = self.state.decide_gate_set(self.ns, gates, self.new_gate_sets.len())?;
+        self.record(record);
+        self.new_gate_sets.insert(gates.to_vec());
         Ok(())
     }
 

@@ -3,6 +3,8 @@
 
 use bytes::Bytes;
 
+use crate::gate::Gate;
+use crate::hold::Hold;
 use crate::ids::{
     Epoch, ExchangeId, JobId, KindId, NamespaceId, OperationId, Place, QueueId, ScheduleId, TimeMs,
     Token,
@@ -523,6 +525,65 @@ wire_enum! {
         153 => LimitsRefilled {
             /// Which.
             refills: Vec<LimitRefill>,
+        },
+        /// A gate was put, closed or opened.
+        170 => GatePut {
+            /// Its namespace.
+            namespace: NamespaceId,
+            /// Its name.
+            name: String,
+            /// As it is now.
+            gate: Box<Gate>,
+        },
+        /// A gate was removed.
+        171 => GateDeleted {
+            /// Its namespace.
+            namespace: NamespaceId,
+            /// Its name.
+            name: String,
+        },
+        /// Jobs name this set of gates from now on.
+        172 => GateSetNamed {
+            /// Its namespace.
+            namespace: NamespaceId,
+            /// Its number there.
+            set: u16,
+            /// The gates, in the order of their names.
+            gates: Vec<String>,
+        },
+        /// A tag is held from now on.
+        173 => HoldPut {
+            /// Its namespace.
+            namespace: NamespaceId,
+            /// The tag.
+            tag: String,
+            /// The hold.
+            hold: Box<Hold>,
+        },
+        /// A tag is held no longer.
+        174 => HoldDeleted {
+            /// Its namespace.
+            namespace: NamespaceId,
+            /// The tag.
+            tag: String,
+        },
+        /// A job that could have started stands aside, since a tag of it is held.
+        175 => JobHeldBack {
+            /// Its namespace.
+            namespace: NamespaceId,
+            /// The job.
+            id: JobId,
+            /// The tag.
+            tag: String,
+        },
+        /// Jobs that stood aside for a tag do so no longer.
+        176 => HoldLetGo {
+            /// Their namespace.
+            namespace: NamespaceId,
+            /// The tag.
+            tag: String,
+            /// Which.
+            jobs: Vec<JobId>,
         },
     }
 }

@@ -264,6 +264,36 @@ pub enum Rejection {
         /// How many there may be.
         limit: usize,
     },
+    /// The gate does not exist.
+    #[error("gate \"{name}\" does not exist")]
+    GateUnknown {
+        /// Its name.
+        name: String,
+    },
+    /// Too many gates.
+    #[error("the namespace has {limit} gates, as many as it may")]
+    TooManyGates {
+        /// How many there may be.
+        limit: usize,
+    },
+    /// Too many sets of gates that jobs name.
+    #[error("jobs of the namespace name {limit} different sets of gates, as many as they may")]
+    TooManyGateSets {
+        /// How many there may be.
+        limit: usize,
+    },
+    /// The tag is not held.
+    #[error("tag \"{tag}\" is not held")]
+    HoldUnknown {
+        /// The tag.
+        tag: String,
+    },
+    /// Too many tags are held.
+    #[error("the namespace has {limit} holds, as many as it may")]
+    TooManyHolds {
+        /// How many there may be.
+        limit: usize,
+    },
     /// It was declared otherwise.
     #[error("{what} \"{name}\" has {field} {current}, and not {given}")]
     DeclaredOtherwise {
@@ -369,6 +399,11 @@ impl Rejection {
             Self::ScheduleStateRefused { .. } => "schedule_state_refused",
             Self::LimitUnknown { .. } => "limit_unknown",
             Self::TooManyLimits { .. } => "too_many_limits",
+            Self::GateUnknown { .. } => "gate_unknown",
+            Self::TooManyGates { .. } => "too_many_gates",
+            Self::TooManyGateSets { .. } => "too_many_gate_sets",
+            Self::HoldUnknown { .. } => "hold_unknown",
+            Self::TooManyHolds { .. } => "too_many_holds",
             Self::QueueTypeRefused { .. } => "queue_type_refused",
             Self::QueueExclusive { .. } => "queue_exclusive",
             Self::QueueInUse { .. } => "queue_in_use",

@@ -31,9 +31,11 @@ pub(crate) use tally::Tally;
 pub(crate) use unwritten::Unwritten;
 
 use crate::Position;
+use crate::gate::Gating;
+use crate::hold::Holding;
 use crate::ids::{
-    BodyId, Epoch, ExchangeId, JobId, KindId, MonoMs, NamespaceId, OperationId, Place, QueueId,
-    ScheduleId, TimeMs,
+    BodyId, Epoch, ExchangeId, GateId, JobId, KindId, MonoMs, NamespaceId, OperationId, Place,
+    QueueId, ScheduleId, TimeMs,
 };
 use crate::job::{Job, Lease};
 use crate::level::LEVEL;
@@ -76,6 +78,10 @@ wire_struct! {
         pub(crate) schedules: ScheduleTotals = 40,
         /// The last schedule's number.
         pub(crate) last_schedule: ScheduleId = 41,
+        /// The last gate's number.
+        pub(crate) last_gate: GateId = 50,
+        /// The last hold's epoch.
+        pub(crate) last_hold: u64 = 51,
         /// The next exchange's number.
         pub(crate) next_exchange: ExchangeId = 60 default FIRST_EXCHANGE,
     }
@@ -96,6 +102,8 @@ impl Meta {
         gone: GoneTotals::NONE,
         schedules: ScheduleTotals::NONE,
         last_schedule: ScheduleId(0),
+        last_gate: GateId(0),
+        last_hold: 0,
         next_exchange: FIRST_EXCHANGE,
     };
 }
@@ -245,6 +253,10 @@ pub(crate) struct State<M> {
     has_shared_bodies: bool,
     /// What limits have counted.
     pub(crate) limiting: Limiting,
+    /// Gates.
+    pub(crate) gating: Gating,
+    /// Holds.
+    pub(crate) holding: Holding,
     /// Volatile: queues in which something became available since the last dispatch.
     pub(crate) fresh_queues: BTreeSet<QueueId>,
     /// Volatile: jobs that ended since their waiters were last told.

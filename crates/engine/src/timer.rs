@@ -1,7 +1,7 @@
 //! Timers: from an instant on, something is to be looked at. Whoever looks decides what that means:
 //! a timer that concerns nobody any more does no harm.
 
-use crate::ids::{JobId, NamespaceId, ScheduleId};
+use crate::ids::{GateId, JobId, NamespaceId, ScheduleId};
 use crate::state::keys;
 use crate::wire::wire_enum;
 
@@ -23,6 +23,13 @@ wire_enum! {
             /// The schedule.
             id: ScheduleId,
         },
+        /// A gate that opens by itself.
+        170 => Gate {
+            /// Its namespace.
+            namespace: NamespaceId,
+            /// The gate.
+            id: GateId,
+        },
     }
 }
 
@@ -31,6 +38,9 @@ const JOB: u8 = 1;
 
 /// The number of schedules among them.
 const SCHEDULE: u8 = 130;
+
+/// The number of gates among them.
+const GATE: u8 = 170;
 
 impl Subject {
     /// A job.
@@ -43,6 +53,7 @@ impl Subject {
         match self {
             Self::Job { namespace, id } => key.u8(JOB).namespace(namespace).id(id),
             Self::Schedule { namespace, id } => key.u8(SCHEDULE).namespace(namespace).u64(id.0),
+            Self::Gate { namespace, id } => key.u8(GATE).namespace(namespace).u32(id.0),
         }
     }
 
@@ -56,6 +67,10 @@ impl Subject {
             SCHEDULE => {
                 let (namespace, id) = (keys::u32_at(end, 1)?, keys::u64_at(end, 5)?);
                 Some(Self::Schedule { namespace: NamespaceId(namespace), id: ScheduleId(id) })
+            }
+            GATE => {
+                let (namespace, id) = (keys::u32_at(end, 1)?, keys::u32_at(end, 5)?);
+                Some(Self::Gate { namespace: NamespaceId(namespace), id: GateId(id) })
             }
             _ => None,
         }
@@ -71,7 +86,8 @@ mod tests {
     #[test]
     fn a_timers_key_names_its_subject() {
         let schedule = Subject::Schedule { namespace: NamespaceId(7), id: ScheduleId(9) };
-        for subject in [Subject::job(NamespaceId(7), JobId([9; 16])), schedule] {
+        let gate = Subject::Gate { namespace: NamespaceId(7), id: GateId(9) };
+        for subject in [Subject::job(NamespaceId(7), JobId([9; 16])), schedule, gate] {
             let key = keys::timer(TimeMs(5), subject);
             assert_eq!(keys::timer_of(&key), Some((TimeMs(5), subject)));
             assert_eq!(key.get(9), subject.to_bytes().first(), "the same number in both");

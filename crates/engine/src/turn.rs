@@ -5,8 +5,10 @@ mod asked;
 mod consumers;
 mod demand;
 mod entry;
+mod gates;
 mod handle;
 mod holding;
+mod holds;
 mod idle_queues;
 mod leasing;
 mod messages;
@@ -19,7 +21,7 @@ mod tests;
 mod tick;
 mod waiters;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;
 
 use asked::AskedTurns;
@@ -90,6 +92,8 @@ pub struct Turn<M> {
     asked: AskedTurns,
     idle_queues: IdleQueues,
     slices: Slices,
+    /// The tags of holds for which somebody waits, or did, by their epochs.
+    holds_awaited: BTreeMap<u64, String>,
     /// Who waited for the end of a job and is to be told what came of it.
     untold: VecDeque<(Answer, BTreeSet<ReplyTo>)>,
     /// Where the look through all sessions goes on, while one is under way.
@@ -111,6 +115,7 @@ impl<M: OrderedMap> Turn<M> {
             entry: Moment::new(clock, time),
             idle_queues: IdleQueues::default(),
             slices: Slices::default(),
+            holds_awaited: BTreeMap::new(),
             untold: VecDeque::new(),
             session_round: None,
             state,
@@ -207,6 +212,7 @@ impl<M: OrderedMap> Turn<M> {
     /// Ends the turn: its records go to the group, its effects wait for them to be durable.
     fn finish(&mut self) {
         self.tell_ended();
+        self.tell_quiet();
         self.end_entry();
         let position = self.position;
         self.effects.extend(self.new_effects.drain(..).map(|effect| (position, effect)));

@@ -38,10 +38,14 @@ pub enum Canary {
     ScheduleBack,
     /// A flush keeps keys of limits as spent whose slots were given back since the flush before.
     LeakedSlot,
+    /// A flush leaves out gates.
+    LostGates,
+    /// A flush keeps jobs aside for tags that were let go since the flush before.
+    LeakedHold,
 }
 
 /// Every canary with its name on the command line.
-pub const CANARIES: [(&str, Canary); 35] = [
+pub const CANARIES: [(&str, Canary); 37] = [
     ("no-fsync", Canary::NoFsync),
     ("token-reuse", Canary::TokenReuse),
     ("lost-dead-set", Canary::LostDeadSet),
@@ -54,6 +58,8 @@ pub const CANARIES: [(&str, Canary); 35] = [
     ("progress-unheard", Canary::ProgressUnheard),
     ("leaked-lock", Canary::LeakedLock),
     ("leaked-slot", Canary::LeakedSlot),
+    ("lost-gates", Canary::LostGates),
+    ("leaked-hold", Canary::LeakedHold),
     ("schedule-back", Canary::ScheduleBack),
     ("answer-before-commit", Canary::Driver(Fault::AnswerBeforeCommit)),
     ("starved-is-durable", Canary::Driver(Fault::StarvedIsDurable)),

@@ -18,6 +18,8 @@ use crate::store::Store;
 use crate::trace::Trace;
 use crate::watch::Watch;
 use crate::workload::Check;
+use crate::workload::gates::GATE_KEY_FIRST;
+use crate::workload::holds::HELD_BACK_JOB_KEY_FIRST;
 use crate::workload::limits::SPENT_KEY_FIRST;
 use crate::workload::uniques::UNIQUE_KEY_FIRST;
 
@@ -356,6 +358,13 @@ impl Node {
                 }
                 Some(Canary::LeakedSlot) => {
                     faults::keep(SPENT_KEY_FIRST, &mut image.entries, &store.image.entries);
+                }
+                Some(Canary::LeakedHold) => {
+                    let (earlier, first) = (&store.image.entries, HELD_BACK_JOB_KEY_FIRST);
+                    faults::keep(first, &mut image.entries, earlier);
+                }
+                Some(Canary::LostGates) => {
+                    image.entries.retain(|key, _| key.first() != Some(&GATE_KEY_FIRST));
                 }
                 _ => {}
             }

@@ -1,11 +1,16 @@
 //! Coming to rest: everything is healed, what is left is run to its end, and then judged. That it
 //! ends at all is the promise of liveness; it is checked here and nowhere else.
 
-use longshore_engine::{Answer, Command, EndKind, LeaseJobs, QueuePattern, Settlement, Verdict};
+use longshore_engine::{
+    Answer, Command, EndKind, GateCommand, HoldCommand, LeaseJobs, QueuePattern, Settlement,
+    Verdict,
+};
 
 use crate::network::Call;
 use crate::node::{NAMESPACES, Node};
 use crate::simulation::Simulation;
+use crate::workload::gates::GATES;
+use crate::workload::holds::TAGS;
 use crate::workload::{Check, QUEUES, invariants, oracle};
 
 /// Who asks here is no client of the run.
@@ -26,6 +31,16 @@ impl Simulation {
             }
         }
         self.resume_all()?;
+        for namespace in 0..NAMESPACES.len() {
+            for tag in TAGS {
+                let command = HoldCommand::Delete { tag: tag.to_owned() };
+                self.call(namespace, Command::Holds(command))?;
+            }
+            for name in GATES {
+                let command = GateCommand::Delete { name: name.to_owned() };
+                self.call(namespace, Command::Gates(command))?;
+            }
+        }
         let mut rounds = 0;
         while self.has_unfinished()? {
             rounds += 1;

@@ -4,10 +4,10 @@ use bytes::Bytes;
 use longshore_engine::wire::Wire;
 use longshore_engine::{
     AttemptNote, Binding, Body, BodyId, CancelReason, Cause, Checkpoint, DeadReason, Death,
-    Destination, End, EndKind, Epoch, Exchange, ExchangeId, ExchangeKind, FinalRun, Grant,
-    HeaderValue, Job, JobDefaults, JobError, JobId, JobLimit, JobOptions, JobTemplate, KindId,
-    LEVEL, Lease, LimitRefill, LimitRule, LimitScope, LimitSettings, Matching, Message, MessageEnd,
-    Missed, NamespaceId, NewEntry, NewJob, NewSchedule, Next, Operation, OperationId,
+    Destination, End, EndKind, Epoch, Exchange, ExchangeId, ExchangeKind, FinalRun, Gate, GateId,
+    Grant, HeaderValue, Hold, Job, JobDefaults, JobError, JobId, JobLimit, JobOptions, JobTemplate,
+    KindId, LEVEL, Lease, LimitRefill, LimitRule, LimitScope, LimitSettings, Matching, Message,
+    MessageEnd, Missed, NamespaceId, NewEntry, NewJob, NewSchedule, Next, Operation, OperationId,
     OperationKind, OperationState, Overlap, Phase, Place, Queue, QueueCounts, QueueId,
     QueueSettings, Record, RetryPolicy, Saved, Schedule, ScheduleId, SkippedItem, Slot, Spec,
     Subject, TickOutcome, TimeMs, Token, UniqueLock, UniqueUntil,
@@ -56,6 +56,7 @@ fn job(phase: Phase) -> Job {
             traceparent: Some(format!("00-{}-{}-01", "4b".repeat(16), "0f".repeat(8))),
             unique: Some(UniqueLock { key: [9; 16], until: UniqueUntil::Started, since: Some(AT) }),
             limit: Some(JobLimit { name: "api".to_owned(), key: "acme".to_owned() }),
+            gates: vec!["bank".to_owned()],
         },
         fingerprint: Some([7; 16]),
         place: Place(12),
@@ -127,6 +128,7 @@ pub fn records() -> Vec<(&'static str, Record)> {
     records.extend(records_of_messages());
     records.extend(records_of_schedules());
     records.extend(records_of_limits());
+    records.extend(records_of_gates());
     records
 }
 
@@ -286,6 +288,31 @@ fn records_of_limits() -> Vec<(&'static str, Record)> {
         ("limit-put", Record::LimitPut { namespace, name: name.clone(), settings }),
         ("limit-deleted", Record::LimitDeleted { namespace, name }),
         ("limits-refilled", Record::LimitsRefilled { refills: vec![refill] }),
+    ]
+}
+
+fn records_of_gates() -> Vec<(&'static str, Record)> {
+    let (namespace, name) = (NS, "bank".to_owned());
+    let gate = Box::new(Gate {
+        id: GateId(3),
+        since: AT,
+        closed: true,
+        reason: Some("it is down".to_owned()),
+        expires_at: Some(AT),
+        queues: vec!["mail".to_owned()],
+        kinds: vec!["Charge".to_owned()],
+    });
+    let gates = vec!["bank".to_owned(), "disk".to_owned()];
+    let tag = || "shard=42".to_owned();
+    let hold = Box::new(Hold { epoch: 7, since: AT, reason: Some("it moves".to_owned()) });
+    vec![
+        ("gate-put", Record::GatePut { namespace, name: name.clone(), gate }),
+        ("gate-deleted", Record::GateDeleted { namespace, name }),
+        ("gate-set-named", Record::GateSetNamed { namespace, set: 1, gates }),
+        ("hold-put", Record::HoldPut { namespace, tag: tag(), hold }),
+        ("hold-deleted", Record::HoldDeleted { namespace, tag: tag() }),
+        ("job-held-back", Record::JobHeldBack { namespace, id: ID, tag: tag() }),
+        ("hold-let-go", Record::HoldLetGo { namespace, tag: tag(), jobs: vec![ID] }),
     ]
 }
 

@@ -5,6 +5,7 @@
 mod admin;
 mod demo;
 mod dev;
+mod gates;
 mod harness;
 mod logs;
 mod schedules;

@@ -87,6 +87,9 @@ impl<M: OrderedMap> State<M> {
         if ran {
             let (mut job, lease) = self.end_run(ns, id);
             job.attempt = lease.attempt;
+            if reason == CancelReason::Forced {
+                self.lose_track(ns, &job, &lease);
+            }
             // An end that is not its worker's is none that a settlement repeats.
             if reason != CancelReason::Forced {
                 job.remember_end(lease.token, EndKind::Discarded);

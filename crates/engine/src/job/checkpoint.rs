@@ -118,7 +118,7 @@ impl<M: OrderedMap> State<M> {
         moment: Moment,
     ) -> Result<(Option<Record>, Instruction), Rejection> {
         let (id, token) = (told.id, told.token);
-        let instruction = self.live_lease(namespace, id, token)?.instruction();
+        let instruction = self.instruct(namespace, self.live_lease(namespace, id, token)?);
         check_lease(self, told.lease_ms)?;
         let known = self.checkpoint(namespace, id).unwrap_or_default();
         let repeated = known.token == Some(token) && told.seq.is_some_and(|seq| seq <= known.seq);

@@ -3,6 +3,7 @@
 use crate::answer::{Answer, Enqueued};
 use crate::bounds::{check_duration, check_name, check_size, resolve_start};
 use crate::command::{EnqueueJobs, FollowUp, NewJob, Start};
+use crate::gate::{check_gates, sorted};
 use crate::ids::{NamespaceId, Place, QueueId, TimeMs};
 use crate::job::{Body, Job, JobOptions, Phase, RetryPolicy};
 use crate::limit::JobLimit;
@@ -157,6 +158,7 @@ impl<'a, M: OrderedMap> Bulk<'a, M> {
             return Ok(());
         }
         self.overlay.kind(&new.kind)?;
+        self.overlay.gate_set(&job.options.gates)?;
         self.answers.push(Enqueued { id, replayed: false, met: None });
         self.overlay.enter_unique(&job);
         self.overlay.enter(self.queue, id, new.fingerprint);
@@ -205,6 +207,7 @@ impl<'a, M: OrderedMap> Bulk<'a, M> {
                 traceparent: new.traceparent.clone(),
                 unique: new.unique.as_ref().map(|unique| unique.lock(now)),
                 limit: new.limit.clone(),
+                gates: sorted(&new.gates),
             },
             fingerprint: new.fingerprint,
             place: self.overlay.next_place(),
@@ -279,6 +282,7 @@ pub(crate) fn check_new_job<M: OrderedMap>(
         check_name(limits, "limit.name", name)?;
         check_name(limits, "limit.key", key)?;
     }
+    check_gates(limits, &new.gates)?;
     if let Some(unique) = &new.unique {
         check_unique(limits, unique)?;
     }

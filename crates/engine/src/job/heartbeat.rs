@@ -44,7 +44,7 @@ impl<M: OrderedMap> State<M> {
             progress,
             progress_text,
         });
-        Ok((record, live.instruction()))
+        Ok((record, self.instruct(namespace, live)))
     }
 
     /// The lease that a worker shows, if it is still its own.

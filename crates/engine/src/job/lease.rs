@@ -67,6 +67,10 @@ impl<M: OrderedMap> State<M> {
                 step.records.push(end);
                 continue;
             }
+            if let Some(held_back) = self.decide_held_back(namespace, id, &job.options.tags) {
+                step.records.push(held_back);
+                continue;
+            }
             if !self.take_limits(namespace, &job, &mut taken, moment) {
                 // What was granted before it in this step used that up.
                 continue;
@@ -204,6 +208,7 @@ impl<M: OrderedMap> State<M> {
         let counts = &mut self.queues.change(queue).counts;
         count::take(&mut counts.running, 1, "running jobs");
         self.give_back_slots(ns, &job);
+        self.holding.count_lease(ns, &job.options.tags, false);
         Some((job, lease))
     }
 }

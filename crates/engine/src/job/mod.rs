@@ -111,6 +111,8 @@ wire_struct! {
         pub unique: Option<UniqueLock> = 50,
         /// The limit that it names, and its key there.
         pub limit: Option<JobLimit> = 51,
+        /// Gates behind which it waits while they are closed, in the order of their names.
+        pub gates: Vec<String> = 52,
     }
 }
 

@@ -302,6 +302,9 @@ impl<M: OrderedMap> State<M> {
         let (mut job, lease) = self.end_run(ns, id);
         let queue = self.queue_of(ns, &job);
         self.queues.change(queue).counts.failed_total += 1;
+        if !matches!(cause, Cause::Failed) {
+            self.lose_track(ns, &job, &lease);
+        }
         let resumes = matches!(next, Next::Resume);
         if !resumes {
             job.attempt = lease.attempt;

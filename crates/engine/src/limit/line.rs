@@ -111,7 +111,7 @@ impl<M: OrderedMap> State<M> {
             let lane = || {
                 let queue = QueueId(keys::u32_at(key, at)?);
                 let urgency = *key.get(at + 4)?;
-                let part = PartId(u16::from_be_bytes(key.get(at + 5..at + 7)?.try_into().ok()?));
+                let part = PartId::at(key, at + 5)?;
                 let kind = KindId(keys::u32_at(key, at + 7)?);
                 Some(LaneId { queue, urgency, part, kind })
             };

@@ -258,16 +258,19 @@ impl<M: OrderedMap> State<M> {
                 turn(&mut self.limiting.queues, (of.ns, of.key.clone()), spent);
                 if let Some(queue) = self.queues.named(of.ns, &of.key) {
                     let (id, paused) = (queue.id, queue.settings.paused);
-                    self.lanes.shut(id, paused || self.limiting.holds_queue(of.ns, &of.key));
+                    let shut = self.is_shut(id, paused);
+                    self.lanes.shut(id, shut);
                 }
             }
         }
     }
 
-    /// Whether a queue hands out nothing: it is paused, or a limit holds it back.
+    /// Whether a queue hands out nothing: it is paused, or a limit or a gate holds it back.
     pub(crate) fn is_shut(&self, id: QueueId, paused: bool) -> bool {
-        let held =
-            |queue: &crate::queue::Queue| self.limiting.holds_queue(queue.namespace, &queue.name);
+        let held = |queue: &crate::queue::Queue| {
+            let (ns, name) = (queue.namespace, &queue.name);
+            self.limiting.holds_queue(ns, name) || self.gating.holds_queue(ns, name)
+        };
         paused || self.queues.get(id).is_some_and(held)
     }
 

@@ -149,8 +149,7 @@ impl<M: OrderedMap> State<M> {
 
 /// Whether a lane's entry stands there as the first of its line, where it was met before.
 fn is_of_a_line(key: &[u8]) -> bool {
-    key.first() == Some(&keys::LANE)
-        && key.get(10..12) == Some(&PartId::LIMITED.0.to_be_bytes()[..])
+    key.first() == Some(&keys::LANE) && PartId::at(key, 10).is_some_and(PartId::is_limited)
 }
 
 impl OperationKind {

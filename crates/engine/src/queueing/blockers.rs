@@ -11,6 +11,8 @@
 //! does.
 
 use crate::answer::BlockedBy;
+use crate::gate::gates_told;
+use crate::hold::holds_told;
 use crate::ids::{NamespaceId, QueueId};
 use crate::job::Job;
 use crate::limit::limits_told;
@@ -28,13 +30,17 @@ pub(crate) fn blockers_of(
     let queue = queue_paused.then_some(BlockedBy::QueuePause);
     let keys = [ordering_key::told(reader, ns, job), job_pause::told(reader, ns, job)];
     let limits = limits_told(reader, ns, job);
-    keys.into_iter().flatten().chain(queue).chain(limits).collect()
+    let gates = gates_told(reader, ns, job);
+    let holds = holds_told(reader, ns, job);
+    keys.into_iter().flatten().chain(queue).chain(limits).chain(gates).chain(holds).collect()
 }
 
 impl<M: OrderedMap> State<M> {
     /// Whether a key blocks the entry.
     fn is_blocked(&self, ns: NamespaceId, job: &Job) -> bool {
-        self.is_behind_another(ns, job) || self.is_paused(ns, job.id)
+        self.is_behind_another(ns, job)
+            || self.is_paused(ns, job.id)
+            || self.is_held_back(ns, job.id)
     }
 
     /// Files an entry that comes into its queue.
@@ -49,10 +55,12 @@ impl<M: OrderedMap> State<M> {
         self.leave_unique_ended(ns, job);
         self.leave_ordering_key(ns, job);
         self.leave_pause(ns, job.id);
+        self.leave_hold(ns, job.id);
     }
 
     /// Files an entry that waits: in its lane, or aside where a key blocks it.
     pub(crate) fn file(&mut self, ns: NamespaceId, queue: QueueId, job: &Job) {
+        self.enter_hold(ns, job);
         if self.is_blocked(ns, job) {
             self.put_aside(ns, queue, job);
         } else {

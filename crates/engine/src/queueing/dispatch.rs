@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
 
 use super::heads::{Part, Rank};
-use super::lanes::{LaneId, Next, PartId, Slot};
+use super::lanes::{LaneId, Next, Slot};
 use crate::command::QueuePattern;
 use crate::ids::{JobId, KindId, NamespaceId, QueueId, TimeMs};
 use crate::map::OrderedMap;
@@ -67,7 +67,7 @@ impl<M: OrderedMap> State<M> {
         {
             jobs.push(job);
             // What comes next may be behind it in the line of its key.
-            if lane.part == PartId::LIMITED {
+            if lane.part.is_limited() {
                 break;
             }
         }

@@ -6,6 +6,7 @@ use std::ops::ControlFlow;
 use bytes::Bytes;
 
 use super::lanes::{Filed, LaneId, Lanes, PartId, Site, Slot};
+use crate::gate::Gating;
 use crate::ids::{JobId, KindId, NamespaceId, Place, QueueId, TimeMs};
 use crate::job::{Job, Phase};
 use crate::limit::{Limiting, Line};
@@ -46,7 +47,9 @@ impl<M: OrderedMap> State<M> {
     fn lane_of(&self, ns: NamespaceId, queue: QueueId, job: &Job) -> LaneId {
         let kind = self.kinds.named(ns, &job.kind).unwrap_or(KindId(0));
         let urgency = u8::MAX - job.options.priority;
-        let part = if job.options.limit.is_some() { PartId::LIMITED } else { PartId::NONE };
+        let set = self.gating.set_of(ns, &job.options.gates);
+        let set = set.expect("a set of gates is numbered before its first job");
+        let part = PartId::of(set, job.options.limit.is_some());
         LaneId { queue, urgency, part, kind }
     }
 
@@ -60,7 +63,9 @@ impl<M: OrderedMap> State<M> {
         }
         self.count_due(ns, queue, job, 1);
         self.queues.change(queue).counts.waiting += 1;
-        self.fresh_queues.insert(queue);
+        if self.lanes.hands_out(ns, lane) {
+            self.fresh_queues.insert(queue);
+        }
     }
 
     /// Takes a waiting job out of its lane.
@@ -79,8 +84,8 @@ impl<M: OrderedMap> State<M> {
     /// Puts an entry into a lane.
     pub(crate) fn put_in_lane(&mut self, ns: NamespaceId, lane: LaneId, slot: Slot, id: JobId) {
         self.put(&keys::lane_entry(ns, lane, slot.0, slot.1), &id);
-        let Self { queues, kinds, lanes, limiting, .. } = self;
-        lanes.insert(|| site(queues, kinds, limiting, (ns, lane)), lane, slot, id);
+        let Self { queues, kinds, lanes, limiting, gating, .. } = self;
+        lanes.insert(|| site(queues, kinds, (limiting, gating), (ns, lane)), lane, slot, id);
     }
 
     /// Takes an entry out of a lane.
@@ -235,11 +240,12 @@ impl<M: OrderedMap> State<M> {
 fn site<'a>(
     queues: &'a Queues,
     kinds: &Kinds,
-    limiting: &Limiting,
+    (limiting, gating): (&Limiting, &Gating),
     (namespace, lane): (NamespaceId, LaneId),
 ) -> Site<'a> {
     let (queue, paused) = queues.site(lane.queue).expect("a queue outlives its jobs");
-    let shut = paused || limiting.holds_queue(namespace, queue);
+    let held = limiting.holds_queue(namespace, queue) || gating.holds_queue(namespace, queue);
+    let shut = paused || held;
     Site { namespace, queue, shut, reserved: kinds.reserved().contains(&lane.kind) }
 }
 
@@ -270,7 +276,7 @@ impl Loading {
         let (ns, lane) = lane_at(&self.prefix);
         let entries = std::mem::take(&mut self.entries);
         let more = self.passed > entries.len() || self.passed >= PASSED_MAX;
-        let site = site(&state.queues, &state.kinds, &state.limiting, (ns, lane));
+        let site = site(&state.queues, &state.kinds, (&state.limiting, &state.gating), (ns, lane));
         lanes.add(site, lane, entries, more);
     }
 }
@@ -280,7 +286,7 @@ fn lane_at(key: &[u8]) -> (NamespaceId, LaneId) {
     let lane = || {
         let queue = QueueId(keys::u32_at(key, 5)?);
         let urgency = *key.get(9)?;
-        let part = PartId(u16::from_be_bytes(key.get(10..12)?.try_into().ok()?));
+        let part = PartId::at(key, 10)?;
         let kind = KindId(keys::u32_at(key, 12)?);
         Some((NamespaceId(keys::u32_at(key, 1)?), LaneId { queue, urgency, part, kind }))
     };

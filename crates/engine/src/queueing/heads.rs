@@ -104,6 +104,17 @@ impl Heads {
         [Part::One(id)].into_iter().chain(below)
     }
 
+    /// The lanes of a tree.
+    pub(super) fn lanes(&self, root: NodeId) -> Vec<LaneId> {
+        let (mut lanes, mut open) = (Vec::new(), Vec::from_iter((root != NONE).then_some(root)));
+        while let Some(id) = open.pop() {
+            let Node { lane, left, right, .. } = *self.node(id);
+            lanes.push(lane);
+            open.extend([left, right].into_iter().filter(|child| *child != NONE));
+        }
+        lanes
+    }
+
     /// Adds a lane to a tree.
     pub(super) fn insert(
         &mut self,

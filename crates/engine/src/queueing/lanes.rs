@@ -6,6 +6,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::Arc;
 
 use super::heads::{Heads, NONE, NodeId, Part};
@@ -37,16 +38,35 @@ const WARM_GONE_MAX: usize = 64;
 /// Lanes that are looked at for room at a time.
 const LOOKS_FOR_ROOM: usize = 64;
 
-/// Which switches apply to an entry: a number for each set of them. The pause of a queue is over
-/// all of its parts and needs none.
+/// Which switches apply to an entry, the pause of its queue and gates over its queue and kind
+/// apart, which are over all of their parts: twice the number of the set of gates that it names,
+/// and 1 more where it names a key of a limit. Of each key only the first stands in the lane.
 #[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) struct PartId(pub(crate) u16);
 
 impl PartId {
-    /// No switch but the queue's own.
+    /// No switch but those of queues and kinds.
     pub(crate) const NONE: Self = Self(0);
-    /// The entries name a key of a limit: of each key only the first stands in the lane.
-    pub(crate) const LIMITED: Self = Self(1);
+
+    /// Entries that name a set of gates, and keys of limits or none.
+    pub(crate) fn of(set: u16, limited: bool) -> Self {
+        Self(set << 1 | u16::from(limited))
+    }
+
+    /// The one that begins in a key at `at`.
+    pub(crate) fn at(key: &[u8], at: usize) -> Option<Self> {
+        Some(Self(u16::from_be_bytes(key.get(at..at + 2)?.try_into().ok()?)))
+    }
+
+    /// The set of gates that its entries name.
+    fn set(self) -> u16 {
+        self.0 >> 1
+    }
+
+    /// Whether its entries name keys of limits.
+    pub(crate) fn is_limited(self) -> bool {
+        self.0 & 1 == 1
+    }
 }
 
 /// A lane: entries of one queue, urgency, part and kind.
@@ -147,10 +167,13 @@ pub(crate) struct Lanes {
     by_id: BTreeMap<LaneId, Lane>,
     queues: BTreeMap<QueueId, QueueLanes>,
     heads: Heads,
-    /// The roots of the trees of namespaces, without reserved kinds, and of kinds. Of queues that
-    /// are shut they hold nothing.
-    in_namespace: BTreeMap<NamespaceId, NodeId>,
-    of_kind: BTreeMap<KindId, NodeId>,
+    /// The roots of the trees of namespaces, without reserved and shut kinds, and of kinds: one of
+    /// each for every set of gates that entries name. Of queues that are shut they hold nothing.
+    in_namespace: BTreeMap<(NamespaceId, u16), NodeId>,
+    of_kind: BTreeMap<(KindId, u16), NodeId>,
+    /// Sets of gates of which one is closed: their trees are passed over as wholes.
+    shut_sets: BTreeSet<(NamespaceId, u16)>,
+    shut_kinds: BTreeSet<KindId>,
     /// Heads whose time has not come.
     future: BTreeSet<(TimeMs, LaneId)>,
     /// Heads up to this instant are due.
@@ -403,6 +426,23 @@ impl Lanes {
         due.map(|(id, _)| *id)
     }
 
+    /// Of the next `most` queues after one, those of a namespace that hand out and have something
+    /// due; and the last that was looked at, where more follow.
+    pub(crate) fn queues_due_after(
+        &self,
+        ns: NamespaceId,
+        after: Option<QueueId>,
+        most: usize,
+    ) -> (Vec<QueueId>, Option<QueueId>) {
+        let looked = self.queues.range((after.map_or(Unbounded, Excluded), Unbounded)).take(most);
+        let looked: Vec<_> = looked.collect();
+        let last = looked.last().filter(|_| looked.len() == most).map(|(id, _)| **id);
+        let due = looked
+            .into_iter()
+            .filter(|(_, queue)| queue.namespace == ns && queue.due > 0 && !queue.shut);
+        (due.map(|(id, _)| *id).collect(), last)
+    }
+
     /// The time of a lane's head has come.
     fn put_forward(&mut self, id: LaneId) {
         let lane = self.by_id.get_mut(&id).expect("the lane has a head");
@@ -432,36 +472,85 @@ impl Lanes {
             return;
         };
         let Some((head, _)) = lane.head() else { return };
-        let own = self.of_kind.entry(id.kind).or_insert(NONE);
-        let own = self.heads.insert(own, (&queue.name, id), head);
-        let all = if lane.reserved {
-            NONE
-        } else {
-            let all = self.in_namespace.entry(queue.namespace).or_insert(NONE);
-            self.heads.insert(all, (&queue.name, id), head)
-        };
-        lane.nodes = [all, own];
+        let own = self.of_kind.entry((id.kind, id.part.set())).or_insert(NONE);
+        lane.nodes[1] = self.heads.insert(own, (&queue.name, id), head);
+        self.open_to_all(id);
     }
 
     /// Takes a lane out of its trees.
     fn close(&mut self, id: LaneId) {
+        self.close_to_all(id);
+        let Some(lane) = self.by_id.get_mut(&id) else { return };
+        let own = std::mem::replace(&mut lane.nodes[1], NONE);
+        let of = (id.kind, id.part.set());
+        if let (false, Some(root)) = (own == NONE, self.of_kind.get_mut(&of)) {
+            self.heads.remove(root, own);
+            if *root == NONE {
+                self.of_kind.remove(&of);
+            }
+        }
+    }
+
+    /// Puts a lane into the tree of its namespace, unless only who asks for its kind gets any.
+    fn open_to_all(&mut self, id: LaneId) {
         let (Some(lane), Some(queue)) = (self.by_id.get_mut(&id), self.queues.get(&id.queue))
         else {
             return;
         };
-        let [all, own] = std::mem::replace(&mut lane.nodes, [NONE; 2]);
-        if let (false, Some(root)) = (own == NONE, self.of_kind.get_mut(&id.kind)) {
-            self.heads.remove(root, own);
-            if *root == NONE {
-                self.of_kind.remove(&id.kind);
-            }
+        let Some((head, _)) = lane.head() else { return };
+        if !lane.reserved && !self.shut_kinds.contains(&id.kind) {
+            let of = (queue.namespace, id.part.set());
+            let all = self.in_namespace.entry(of).or_insert(NONE);
+            lane.nodes[0] = self.heads.insert(all, (&queue.name, id), head);
         }
-        if let (false, Some(root)) = (all == NONE, self.in_namespace.get_mut(&queue.namespace)) {
+    }
+
+    fn close_to_all(&mut self, id: LaneId) {
+        let (Some(lane), Some(queue)) = (self.by_id.get_mut(&id), self.queues.get(&id.queue))
+        else {
+            return;
+        };
+        let all = std::mem::replace(&mut lane.nodes[0], NONE);
+        let of = (queue.namespace, id.part.set());
+        if let (false, Some(root)) = (all == NONE, self.in_namespace.get_mut(&of)) {
             self.heads.remove(root, all);
             if *root == NONE {
-                self.in_namespace.remove(&queue.namespace);
+                self.in_namespace.remove(&of);
             }
         }
+    }
+
+    /// Turns the switch of a set of gates: nothing moves.
+    pub(crate) fn shut_set(&mut self, ns: NamespaceId, set: u16, shut: bool) {
+        if shut {
+            self.shut_sets.insert((ns, set));
+        } else {
+            self.shut_sets.remove(&(ns, set));
+        }
+    }
+
+    /// Turns the switch of a kind: no entry moves, its lanes go out of the trees of their namespace
+    /// or into them.
+    pub(crate) fn shut_kind(&mut self, kind: KindId, shut: bool) {
+        let turned =
+            if shut { self.shut_kinds.insert(kind) } else { self.shut_kinds.remove(&kind) };
+        if !turned {
+            return;
+        }
+        let roots = self.of_kind.range((kind, 0)..=(kind, u16::MAX)).map(|(_, root)| *root);
+        let lanes: Vec<_> = roots.flat_map(|root| self.heads.lanes(root)).collect();
+        for id in lanes {
+            if shut {
+                self.close_to_all(id);
+            } else {
+                self.open_to_all(id);
+            }
+        }
+    }
+
+    /// Whether no gate over its entries or its kind keeps a lane from handing out.
+    pub(crate) fn hands_out(&self, ns: NamespaceId, id: LaneId) -> bool {
+        !self.shut_sets.contains(&(ns, id.part.set())) && !self.shut_kinds.contains(&id.kind)
     }
 
     /// Turns the switch of a queue: no entry moves, its lanes go out of the trees or into them.
@@ -497,7 +586,9 @@ impl Lanes {
             }
             self.future.pop_first();
             self.put_forward(id);
-            came(id.queue);
+            if self.queues.get(&id.queue).is_some_and(|of| self.hands_out(of.namespace, id)) {
+                came(id.queue);
+            }
         }
     }
 
@@ -549,19 +640,26 @@ impl Lanes {
         kinds: Option<&[KindId]>,
         found: &mut dyn FnMut(Part),
     ) -> usize {
-        let root = |root: Option<&NodeId>| root.copied().unwrap_or(NONE);
+        let open = |set: u16| !self.shut_sets.contains(&(ns, set));
+        let mut parts = |root: &NodeId| self.heads.parts(*root, pattern, found);
         match kinds {
-            None => self.heads.parts(root(self.in_namespace.get(&ns)), pattern, found),
+            None => {
+                let roots = self.in_namespace.range((ns, 0)..=(ns, u16::MAX));
+                roots.filter(|((_, set), _)| open(*set)).map(|(_, root)| parts(root)).sum()
+            }
             Some(kinds) => {
-                let roots = kinds.iter().map(|kind| root(self.of_kind.get(kind)));
-                roots.map(|root| self.heads.parts(root, pattern, found)).sum()
+                let kinds = kinds.iter().filter(|kind| !self.shut_kinds.contains(kind));
+                let roots =
+                    kinds.flat_map(|kind| self.of_kind.range((*kind, 0)..=(*kind, u16::MAX)));
+                roots.filter(|((_, set), _)| open(*set)).map(|(_, root)| parts(root)).sum()
             }
         }
     }
 
     /// Whether an entry of the kind could be handed out, in any queue.
     pub(super) fn is_kind_due(&self, kind: KindId) -> bool {
-        self.of_kind.contains_key(&kind)
+        let mut trees = self.of_kind.range((kind, 0)..=(kind, u16::MAX));
+        !self.shut_kinds.contains(&kind) && trees.next().is_some()
     }
 
     pub(super) fn heads(&self) -> &Heads {

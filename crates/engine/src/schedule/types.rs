@@ -5,6 +5,7 @@ use bytes::Bytes;
 use crate::command::{NewJob, Start};
 use crate::ids::{JobId, NamespaceId, ScheduleId, TimeMs};
 use crate::job::RetryPolicy;
+use crate::limit::JobLimit;
 use crate::wire::{wire_enum, wire_struct};
 
 wire_enum! {
@@ -91,6 +92,10 @@ wire_struct! {
         pub tags: Vec<String> = 11,
         /// The producer's own JSON object.
         pub metadata: Option<Bytes> = 12,
+        /// Gates behind which it waits while they are closed.
+        pub gates: Vec<String> = 50,
+        /// The limit that it names, and its key there.
+        pub limit: Option<JobLimit> = 51,
     }
 }
 
@@ -118,6 +123,8 @@ impl JobTemplate {
             retain_ms: job.retain_ms,
             tags: job.tags,
             metadata: job.metadata,
+            gates: job.gates,
+            limit: job.limit,
         }
     }
 
@@ -136,6 +143,8 @@ impl JobTemplate {
         job.retain_ms = self.retain_ms;
         job.tags.clone_from(&self.tags);
         job.metadata.clone_from(&self.metadata);
+        job.gates.clone_from(&self.gates);
+        job.limit.clone_from(&self.limit);
         job.tick = tick;
         job
     }

@@ -200,11 +200,11 @@ impl<M: OrderedMap> State<M> {
     /// What the run shall do may have changed: its session is told with the next heartbeat.
     pub(crate) fn note_told(&mut self, ns: NamespaceId, id: JobId) {
         let Some(live) = self.leases.get(&(ns, id)) else { return };
+        let (token, instruction) = (live.lease.token, self.instruct(ns, live));
         let Some(session) = self.held.sessions.get_mut(&HeldIndex::key_of(ns, live)) else {
             return;
         };
-        let token = live.lease.token;
-        match live.instruction() {
+        match instruction {
             _ if !session.leases.contains_key(&token) => {}
             Instruction::Continue => {
                 session.told.remove(&token);

@@ -59,6 +59,12 @@
 //! | 156  | namespace u32, counted limit, counted key              | -: nothing of it is left |
 //! | 170  | body u64                                               | how many hold it, u32,   |
 //! |      |                                                        | where more than one do   |
+//! | 171  | namespace u32, 1 where closed u8, counted name         | `Gate`                   |
+//! | 172  | namespace u32, set u16                                 | names: gates of jobs     |
+//! | 173  | namespace u32, counted tag                             | `Hold`                   |
+//! | 174  | namespace u32, counted tag, id 16                      | -: waits aside for it    |
+//! | 175  | namespace u32, id 16                                   | that tag                 |
+//! | 176  | namespace u32, counted tag, id 16                      | `LostRun`                |
 
 use crate::ids::{
     BodyId, ExchangeId, JobId, KindId, NamespaceId, OperationId, Place, QueueId, ScheduleId, TimeMs,
@@ -113,6 +119,15 @@ pub(crate) const LIMIT_BUDGET: u8 = 154;
 pub(crate) const LIMIT_REFILL: u8 = 155;
 pub(crate) const LIMIT_SPENT: u8 = 156;
 pub(crate) const BODY_HOLDERS: u8 = 170;
+pub(crate) const GATE: u8 = 171;
+pub(crate) const GATE_SET: u8 = 172;
+pub(crate) const HOLD: u8 = 173;
+pub(crate) const HELD_BACK: u8 = 174;
+pub(crate) const HELD_BACK_JOB: u8 = 175;
+pub(crate) const LOST_RUN: u8 = 176;
+
+/// Where the name begins in the key of a gate.
+pub(crate) const GATE_NAME_AT: usize = 6;
 
 /// A key under construction.
 #[derive(Debug)]
@@ -378,6 +393,45 @@ pub(crate) fn limit_spent(ns: NamespaceId, limit: &str, key: &str) -> Vec<u8> {
     Key::new(LIMIT_SPENT).namespace(ns).text(limit).text(key).done()
 }
 
+/// What the keys of the gates of a namespace begin with that are closed, or open.
+pub(crate) fn gates(ns: NamespaceId, closed: bool) -> Vec<u8> {
+    Key::new(GATE).namespace(ns).u8(closed.into()).done()
+}
+
+pub(crate) fn gate(ns: NamespaceId, closed: bool, name: &str) -> Vec<u8> {
+    Key(gates(ns, closed)).text(name).done()
+}
+
+pub(crate) fn gate_set(ns: NamespaceId, set: u16) -> Vec<u8> {
+    Key::new(GATE_SET).namespace(ns).u16(set).done()
+}
+
+pub(crate) fn hold(ns: NamespaceId, tag: &str) -> Vec<u8> {
+    Key::new(HOLD).namespace(ns).text(tag).done()
+}
+
+/// What keys begin with that name the jobs that wait aside for a tag.
+pub(crate) fn held_back(ns: NamespaceId, tag: &str) -> Vec<u8> {
+    Key::new(HELD_BACK).namespace(ns).text(tag).done()
+}
+
+pub(crate) fn held_back_of(ns: NamespaceId, tag: &str, id: JobId) -> Vec<u8> {
+    Key(held_back(ns, tag)).id(id).done()
+}
+
+pub(crate) fn held_back_job(ns: NamespaceId, id: JobId) -> Vec<u8> {
+    Key::new(HELD_BACK_JOB).namespace(ns).id(id).done()
+}
+
+/// What keys begin with that name the runs of which nobody knows what became while a tag is held.
+pub(crate) fn lost_runs(ns: NamespaceId, tag: &str) -> Vec<u8> {
+    Key::new(LOST_RUN).namespace(ns).text(tag).done()
+}
+
+pub(crate) fn lost_run(ns: NamespaceId, tag: &str, id: JobId) -> Vec<u8> {
+    Key(lost_runs(ns, tag)).id(id).done()
+}
+
 /// The counted text that begins at `at`, and where it ends.
 pub(crate) fn text_at(key: &[u8], at: usize) -> Option<(String, usize)> {
     let length = u16::from_be_bytes(key.get(at..at + 2)?.try_into().ok()?);
@@ -536,6 +590,12 @@ mod tests {
             LIMIT_REFILL,
             LIMIT_SPENT,
             BODY_HOLDERS,
+            GATE,
+            GATE_SET,
+            HOLD,
+            HELD_BACK,
+            HELD_BACK_JOB,
+            LOST_RUN,
         ];
         assert_eq!(named, used);
     }

@@ -59,6 +59,8 @@ impl<M: OrderedMap> State<M> {
             has_paused: false,
             has_shared_bodies: false,
             limiting: crate::limit::Limiting::default(),
+            gating: crate::gate::Gating::default(),
+            holding: crate::hold::Holding::default(),
             fresh_queues: std::collections::BTreeSet::new(),
             ended_jobs: Vec::new(),
             mono: MonoMs(0),
@@ -71,6 +73,8 @@ impl<M: OrderedMap> State<M> {
         }
         state.load_names();
         state.load_limits();
+        state.load_gates();
+        state.load_holds();
         let now = state.now();
         state.lanes.advance(now, 0, |_| {});
         state.load_lanes();
@@ -185,6 +189,7 @@ impl<M: OrderedMap> State<M> {
         let (held, begun, spared) = (Held::Apart, false, false);
         let live = LiveLease { lease, job, expires, timeout, spared, paused, held, begun };
         self.count_lease(ns, &live.job);
+        self.holding.count_lease(ns, &live.job.options.tags, true);
         self.leases.insert((ns, id), Box::new(live));
     }
 

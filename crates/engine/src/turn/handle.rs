@@ -8,6 +8,8 @@ use crate::answer::{Answer, Instruction, QueueView};
 use crate::bounds::{check_duration, check_name};
 use crate::command::{CheckpointJob, Command, Extension, ReplyTo, Request};
 use crate::effect::CloseReason;
+use crate::gate::GateCommand;
+use crate::hold::HoldCommand;
 use crate::ids::{JobId, NamespaceId, TimeMs};
 use crate::job::Decision;
 use crate::map::OrderedMap;
@@ -72,6 +74,8 @@ impl<M: OrderedMap> Turn<M> {
                 | Command::PauseQueue { paused: true, .. }
                 | Command::OfSchedule { command: ScheduleCommand::Put { .. }, .. }
                 | Command::PutLimit { .. }
+                | Command::Gates(GateCommand::Change { .. })
+                | Command::Holds(HoldCommand::Put { .. })
                 | Command::Messages(
                     MessageCommand::DeclareQueue(_) | MessageCommand::DeclareExchange(_)
                 )
@@ -147,6 +151,13 @@ impl<M: OrderedMap> Turn<M> {
             }
             Command::Messages(command) => {
                 return self.handle_messages(ns, created, reply_to, command, moment);
+            }
+            Command::Gates(command) => self.handle_gates(ns, created, command, moment),
+            Command::Holds(command) => {
+                match self.handle_holds(ns, created, (reply_to, command), moment) {
+                    Some(answer) => answer,
+                    None => return,
+                }
             }
             Command::OfSchedule { name, command } => {
                 self.handle_schedule(ns, created, (&name, command), moment)
@@ -229,6 +240,8 @@ impl<M: OrderedMap> Turn<M> {
             | Command::EndSession { .. }
             | Command::AwaitJob { .. }
             | Command::Messages(_)
+            | Command::Gates(_)
+            | Command::Holds(_)
             | Command::CreateNamespace
             | Command::ListNamespaces { .. } => unreachable!("handled before"),
         }

@@ -59,7 +59,8 @@ impl<M: OrderedMap> Turn<M> {
     pub(super) fn start_jobs(&mut self, ns: NamespaceId, jobs: &[(JobId, Token)]) -> Answer {
         let mut answers = Vec::with_capacity(jobs.len());
         for (id, token) in jobs {
-            let live = self.state.live_lease(ns, *id, *token).map(LiveLease::instruction);
+            let live = self.state.live_lease(ns, *id, *token);
+            let live = live.map(|live| self.state.instruct(ns, live));
             if live.is_ok() {
                 self.state.note_started(ns, *id);
             }

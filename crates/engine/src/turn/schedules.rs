@@ -49,6 +49,9 @@ impl<M: OrderedMap> Turn<M> {
                     Some((_, Subject::Job { .. })) => {
                         self.record_all(self.state.decide_timers(alike, moment));
                     }
+                    Some((at, Subject::Gate { namespace, id })) => {
+                        self.pass_gate((*at, *namespace, *id), moment);
+                    }
                     None => {}
                 }
                 if again {

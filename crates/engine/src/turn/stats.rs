@@ -43,6 +43,10 @@ pub struct ShardStats {
     pub gone: GoneTotals,
     /// What schedules did.
     pub schedules: ScheduleTotals,
+    /// Gates, and how many of them are closed.
+    pub gates: (u64, u64),
+    /// Tags that are held.
+    pub holds: u64,
     /// Namespaces, in the order of their ids.
     pub namespaces: Vec<NamespaceView>,
     /// Queues, in the order of their ids: none before all namespaces were told.
@@ -75,6 +79,8 @@ impl<M: OrderedMap> Turn<M> {
             queues_total: self.state.queues.len() as u64,
             gone: self.state.meta.gone.clone(),
             schedules: self.state.meta.schedules,
+            gates: self.state.gating.totals(),
+            holds: self.state.holding.total(),
             namespaces: Vec::new(),
             queues: Vec::new(),
             more_after: None,

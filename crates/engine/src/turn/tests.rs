@@ -6,6 +6,8 @@ mod consumers;
 mod costs;
 mod entries;
 mod follow_ups;
+mod gates;
+mod holds;
 mod idle_queues;
 mod limits;
 mod messages;

@@ -28,6 +28,7 @@ impl<M: OrderedMap> Turn<M> {
         }
         self.tell_some();
         self.advance_slices(moment);
+        self.state.advance_gates();
         self.end_leases(moment);
         let timers = self.state.timers.first(&self.state);
         if timers.is_some_and(|at| at <= moment.at.0) {
@@ -36,6 +37,7 @@ impl<M: OrderedMap> Turn<M> {
         if self.state.next_refill().is_some_and(|at| at <= moment.at) {
             self.record_all(Vec::from_iter(self.state.decide_refills(moment)));
         }
+        self.record_all(Vec::from_iter(self.state.decide_let_go()));
         // The next life goes on with it: a stop does not wait for millions of jobs.
         if !self.stopping {
             self.record_all(self.state.decide_slice(moment));
@@ -96,6 +98,7 @@ impl<M: OrderedMap> Turn<M> {
                 Answer::Leased { jobs: Vec::new(), settled: consumer.settled }
             }
             Target::End(ns, id) => self.job_answer(ns, id, moment.at),
+            Target::Quiet(ns, epoch) => self.awaited_hold(ns, epoch),
             Target::Messages => return self.answer_waiting_for_messages(reply_to),
         };
         self.reply(reply_to, answer);
@@ -147,6 +150,8 @@ impl<M: OrderedMap> Turn<M> {
             || !self.slices.is_empty()
             || !self.untold.is_empty()
             || self.messages_go_on()
+            || self.state.gating.goes_on()
+            || self.state.holding.goes_on()
             || (self.stopping && self.waiters.len() > 0);
         if goes_on || (!self.stopping && operating()) {
             return Some(0);

@@ -11,6 +11,7 @@ use crate::state::Tally;
 #[derive(Debug, Default)]
 pub(super) struct Waiters {
     awaiting: BTreeMap<(NamespaceId, JobId), BTreeSet<ReplyTo>>,
+    quiet: BTreeSet<(NamespaceId, u64, ReplyTo)>,
     replies: BTreeMap<ReplyTo, Waiting>,
     /// How many of them each namespace has.
     of: Tally,
@@ -33,6 +34,8 @@ pub(super) enum Target {
     End(NamespaceId, JobId),
     /// Messages: it is among those who take them.
     Messages,
+    /// That nothing runs with the tag of the hold of that epoch.
+    Quiet(NamespaceId, u64),
 }
 
 impl Waiters {
@@ -55,6 +58,9 @@ impl Waiters {
         if let Target::End(ns, id) = target {
             self.awaiting.entry((ns, id)).or_default().insert(reply_to);
         }
+        if let Target::Quiet(ns, epoch) = target {
+            self.quiet.insert((ns, epoch, reply_to));
+        }
         self.replies.insert(reply_to, Waiting { ns, deadline, target });
         self.of.add(ns);
         self.deadlines.insert((deadline, reply_to));
@@ -73,7 +79,21 @@ impl Waiters {
                 self.awaiting.remove(&(ns, id));
             }
         }
+        if let Target::Quiet(ns, epoch) = waiting.target {
+            self.quiet.remove(&(ns, epoch, reply_to));
+        }
         Some(waiting.target)
+    }
+
+    /// Those who wait until nothing runs with the tag of a hold.
+    pub(super) fn take_quiet(&mut self, ns: NamespaceId, epoch: u64) -> Vec<ReplyTo> {
+        let first = (ns, epoch, ReplyTo(0));
+        let waiting = self.quiet.range(first..=(ns, epoch, ReplyTo(u64::MAX)));
+        let waiting: Vec<_> = waiting.map(|(.., reply_to)| *reply_to).collect();
+        for reply_to in &waiting {
+            self.remove(*reply_to);
+        }
+        waiting
     }
 
     /// Those who wait in a namespace.

@@ -144,6 +144,14 @@ fn jobs(expected: &Reference, shard: &Shard) {
     assert_eq!(count(156), expected.all_keys_spent(), "keys of which nothing is left");
     let lined = |job: &&RefJob| expected.is_filed(job) && job.job.options.limit.is_some();
     assert_eq!(count(151), expected.jobs.iter().filter(lined).count(), "jobs in lines");
+    let held_back = |job: &RefJob| usize::from(job.held_back.is_some());
+    assert_eq!(count(173), expected.holds.len(), "holds in the map");
+    assert_eq!(count(174), of_all(held_back), "jobs that stand aside for tags");
+    assert_eq!(count(175), of_all(held_back), "tags for which jobs stand aside");
+    let lost = expected.holds.iter().map(|it| it.lost.len()).sum::<usize>();
+    assert_eq!(count(176), lost, "lost runs in the map");
+    assert_eq!(count(171), expected.gates.len(), "gates in the map");
+    assert_eq!(count(172), expected.gate_sets.len(), "sets of gates in the map");
     assert_eq!(count(22), of_all(|job| job.skipped.len()), "skipped items in the map");
     assert_eq!(count(16), expected.tombstones.len(), "tombstones in the map");
     for (id, bytes) in &expected.bodies {

@@ -3,10 +3,11 @@
 use bytes::Bytes;
 use longshore_engine::{
     CheckpointJob, Command, ConsumerId, Credit, Delivery, EnqueueJobs, Epoch, Extension, FollowUp,
-    Holder, JobDefaults, JobError, JobId, JobLimit, JobTemplate, LeaseJobs, LimitRule, LimitScope,
-    LimitSettings, Missed, NewJob, NewSchedule, NewUnique, OnConflict, OperationId, OperationKind,
-    Overlap, QueuePattern, QueueSettings, RetryFrom, RetryPolicy, ScheduleCommand, Settlement,
-    Spec, Start, Subscribe, TimeMs, Token, UniqueUntil, Verdict,
+    GateChange, GateClosed, GateCommand, HoldCommand, Holder, JobDefaults, JobError, JobId,
+    JobLimit, JobTemplate, LeaseJobs, LimitRule, LimitScope, LimitSettings, Missed, NewJob,
+    NewSchedule, NewUnique, OnConflict, OperationId, OperationKind, Overlap, QueuePattern,
+    QueueSettings, RetryFrom, RetryPolicy, ScheduleCommand, Settlement, Spec, Start, Subscribe,
+    TimeMs, Token, UniqueUntil, Verdict,
 };
 
 use crate::random::Random;
@@ -16,6 +17,8 @@ const QUEUES: [&str; 5] = ["q", "q2", "low", "x.y", "other"];
 const KINDS: [&str; 5] = ["k1", "k2", "k3", "k4", "longshore.shell"];
 const KEYS: [&str; 2] = ["key", "lock"];
 const LIMITS: [&str; 3] = ["l1", "l2", "l3"];
+const GATES: [&str; 3] = ["g", "g2", "gate"];
+const TAGS: [&str; 3] = ["shard=1", "shard=2", "x"];
 const WORKERS: [&str; 3] = ["w1", "w2", "w3"];
 const NAMESPACES: [&str; 6] = ["default", "default", "default", "default", "a", "b"];
 
@@ -77,10 +80,13 @@ impl Generator {
             83 | 84 => Command::RetryJob { id: self.job_id(known), from: self.retry_from() },
             85..87 => Command::PauseJob { id: self.job_id(known) },
             87 | 88 => Command::ResumeJob { id: self.job_id(known) },
-            89 => self.queue_command(now),
+            89 if self.random.percent(50) => self.queue_command(now),
+            89 => Command::Gates(self.gate_command(now)),
             91..95 => self.operation(now),
             95 if self.waits => self.of_schedule(now),
-            90 | 95..97 => self.limit_command(),
+            90 => self.limit_command(),
+            95 => Command::Holds(self.hold_command()),
+            96 => Command::Gates(self.gate_command(now)),
             97 => Command::ListQueues { after: None, limit: self.random.below(4) as usize },
             _ => match self.random.below(5) {
                 0 => Command::CreateNamespace,
@@ -195,6 +201,8 @@ impl Generator {
             name: (*random.pick(&LIMITS)).to_owned(),
             key: (*random.pick(&KEYS)).to_owned(),
         });
+        new.tags = self.random.maybe(25, tags).unwrap_or_default();
+        new.gates = self.random.maybe(25, gates).unwrap_or_default();
         new
     }
 
@@ -487,6 +495,44 @@ impl Generator {
         }
     }
 
+    fn gate_command(&mut self, now: TimeMs) -> GateCommand {
+        let name = (*self.random.pick(&GATES)).to_owned();
+        match self.random.below(12) {
+            0 => return GateCommand::Get { name },
+            1 => return GateCommand::List,
+            2 => return GateCommand::Delete { name },
+            _ => {}
+        }
+        let closed = self.random.percent(50);
+        let expiry = (closed && self.random.percent(40)).then(|| self.start(now));
+        let queue = self.queue();
+        let random = &mut self.random;
+        let reason = random.maybe(30, |random| format!("reason {}", random.below(3)));
+        let reason = reason.filter(|_| closed || random.percent(5));
+        let closed = GateClosed { closed, reason, expiry };
+        let closed = (!random.percent(10)).then_some(closed);
+        let queues = random.maybe(20, |random| Vec::from_iter(random.percent(60).then_some(queue)));
+        let kinds = random.maybe(20, |random| {
+            (0..random.below(3)).map(|_| (*random.pick(&KINDS)).to_owned()).collect()
+        });
+        GateCommand::Change { name, change: GateChange { closed, queues, kinds } }
+    }
+
+    fn hold_command(&mut self) -> HoldCommand {
+        let random = &mut self.random;
+        let tag = (*random.pick(&TAGS)).to_owned();
+        let wait_ms = if self.waits && random.percent(50) { random.below(70_000) } else { 0 };
+        match random.below(12) {
+            0 => HoldCommand::List,
+            1 | 2 => HoldCommand::Get { tag, wait_ms },
+            3..8 => HoldCommand::Delete { tag },
+            _ => {
+                let reason = random.maybe(30, |random| format!("reason {}", random.below(3)));
+                HoldCommand::Put { tag, reason, wait_ms }
+            }
+        }
+    }
+
     fn operation(&mut self, now: TimeMs) -> Command {
         let id = OperationId(1 + self.random.below(20));
         let queue = self.queue();
@@ -526,6 +572,14 @@ fn unique(random: &mut Random) -> NewUnique {
         until: until[random.below(3) as usize],
         on_conflict,
     }
+}
+
+fn tags(random: &mut Random) -> Vec<String> {
+    (0..=random.below(2)).map(|_| (*random.pick(&TAGS)).to_owned()).collect()
+}
+
+fn gates(random: &mut Random) -> Vec<String> {
+    (0..=random.below(2)).map(|_| (*random.pick(&GATES)).to_owned()).collect()
 }
 
 fn oops() -> JobError {

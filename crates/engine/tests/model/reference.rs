@@ -4,6 +4,8 @@
 mod admin;
 mod checkpoint;
 mod enqueue;
+mod gate;
+mod hold;
 mod kept;
 mod lease;
 mod limit;
@@ -18,9 +20,9 @@ mod view;
 use bytes::Bytes;
 use longshore_engine::{
     Answer, AttemptNote, Body, BodyId, Cap, Checkpoint, Clock, Command, ConsumerId, Delivery,
-    EndKind, Job, JobId, KindId, Lease, LeaseJobs, Limits, NamespaceId, Operation, Phase, Place,
-    QueueId, QueuePattern, QueueSettings, Rejection, ReplyTo, Request, ScheduleCommand,
-    ScheduleTotals, ScheduleView, Scope, SkippedItem, TimeMs, Token,
+    EndKind, GateCommand, HoldCommand, Job, JobId, KindId, Lease, LeaseJobs, Limits, NamespaceId,
+    Operation, Phase, Place, QueueId, QueuePattern, QueueSettings, Rejection, ReplyTo, Request,
+    ScheduleCommand, ScheduleTotals, ScheduleView, Scope, SkippedItem, TimeMs, Token,
 };
 pub(crate) use schedule::KNOWN;
 
@@ -42,6 +44,10 @@ pub(crate) struct RefJob {
     pub(crate) lot: u64,
     /// It was handed to a worker since it entered, or was retried when dead.
     pub(crate) started: bool,
+    /// It stands aside for this tag.
+    pub(crate) held_back: Option<String>,
+    /// It waited at the end of the step before.
+    pub(crate) waited: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -157,6 +163,8 @@ pub(crate) enum Target {
         bytes: i64,
     },
     End(JobId),
+    /// That nothing runs with a tag that is held.
+    Quiet(String),
 }
 
 /// An operation and the last thing that it looked at.
@@ -201,6 +209,12 @@ pub(crate) struct Reference {
     last_schedule: u64,
     pub(crate) dispatch_limits: Vec<limit::RefLimit>,
     pub(crate) budgets: Vec<limit::RefBudget>,
+    pub(crate) gates: Vec<gate::RefGate>,
+    /// Sets of gates that jobs ever named.
+    pub(crate) gate_sets: Vec<(NamespaceId, Vec<String>)>,
+    last_gate: u32,
+    pub(crate) holds: Vec<hold::RefHold>,
+    last_hold: u64,
     next_sweep: u64,
     /// When queues are looked at next, and the last one that the present round looked at.
     next_look: u64,
@@ -249,6 +263,11 @@ impl Reference {
             last_schedule: 0,
             dispatch_limits: Vec::new(),
             budgets: Vec::new(),
+            gates: Vec::new(),
+            gate_sets: Vec::new(),
+            last_gate: 0,
+            holds: Vec::new(),
+            last_hold: 0,
             next_sweep: 0,
             next_look: 0,
             last_look: None,
@@ -338,6 +357,7 @@ impl Reference {
         if let Some(answer) = self.decide(request) {
             self.answers.push((reply_to, answer.unwrap_or_else(Answer::Rejected)));
         }
+        self.hold_back();
         self.dispatch();
         self.finish();
     }
@@ -348,6 +368,8 @@ impl Reference {
 
     /// Tells those who wait for jobs that ended in this step.
     fn finish(&mut self) {
+        self.hold_back();
+        self.tell_quiet();
         for (ns, id) in std::mem::take(&mut self.ended) {
             let told: Vec<ReplyTo> = self
                 .waiters
@@ -382,6 +404,8 @@ impl Reference {
                 | Command::PauseQueue { paused: true, .. }
                 | Command::OfSchedule { command: ScheduleCommand::Put { .. }, .. }
                 | Command::PutLimit { .. }
+                | Command::Gates(GateCommand::Change { .. })
+                | Command::Holds(HoldCommand::Put { .. })
         );
         let known = self.namespace_named(&name).map(|namespace| namespace.id);
         let ns = match known {
@@ -402,6 +426,7 @@ impl Reference {
                 Some(Ok(Answer::Settled(settled)))
             }
             Command::OfSchedule { name, command } => Some(self.of_schedule(ns, &name, command)),
+            Command::Holds(command) => self.of_holds(ns, reply_to, command),
             Command::AwaitJob { id, wait_ms } => self.await_job(ns, reply_to, id, wait_ms),
             command => Some(self.decide_admin(ns, command)),
         };
@@ -460,7 +485,7 @@ impl Reference {
     /// Waits, and something else than its time holds it back.
     pub(crate) fn is_held(&self, job: &RefJob) -> bool {
         let waits = job.run.is_none() && job.job.phase.is_unfinished();
-        waits && (job.paused || self.is_blocked(job))
+        waits && (job.paused || job.held_back.is_some() || self.is_blocked(job))
     }
 
     /// Waits, and nothing but its time holds it back.

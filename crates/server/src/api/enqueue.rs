@@ -91,6 +91,10 @@ pub struct NewJob<'a> {
     #[serde(default, deserialize_with = "super::object::optional")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<JobLimitText>,
+    /// Gates behind which it waits while they are closed. One that does not exist is open.
+    #[serde(default, deserialize_with = "super::object::optional_names")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gates: Option<Vec<String>>,
 }
 
 impl NewJob<'_> {
@@ -120,6 +124,7 @@ impl NewJob<'_> {
             cursor: None,
             unique: None,
             limit: None,
+            gates: None,
         }
     }
 }

@@ -5,6 +5,8 @@ mod admin;
 mod counters;
 mod duration;
 mod enqueue;
+mod gate;
+mod hold;
 mod id;
 mod instant;
 mod limit;
@@ -30,6 +32,8 @@ pub use admin::{
 pub use counters::{Counters, CountersTold};
 pub use duration::{DURATION_EXPECTED, DurationText};
 pub use enqueue::{EnqueueAnswer, EnqueueBulk, EnqueueBulkAnswer, NewJob};
+pub use gate::{CloseGateRequest, GateBody, GateList, GateRecord};
+pub use hold::{HeldRunRecord, HoldList, HoldRecord, HoldRequest, UnaccountedRunRecord};
 pub use id::{JobIdText, TokenText};
 pub use instant::{INSTANT_EXPECTED, InstantText, write_instant};
 pub use limit::{

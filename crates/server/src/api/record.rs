@@ -318,6 +318,21 @@ pub struct BlockedByRecord {
     /// for this key, queue or kind.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
+    /// This gate is closed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gate: Option<String>,
+    /// Why it is closed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// When it opens by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<InstantText>,
+    /// This tag is held; `reason` says why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold: Option<String>,
+    /// The hold's epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<u64>,
 }
 
 /// The whole record of a job.
@@ -401,6 +416,9 @@ pub struct JobRecord<'a> {
     /// The limit that counts it by a key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<JobLimitRecord>,
+    /// Gates behind which it waits while they are closed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gates: Vec<String>,
     /// How far the run is, from 0 to 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<f64>,

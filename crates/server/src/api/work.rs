@@ -1,5 +1,6 @@
 //! What workers say and hear: lease, settle, heartbeat.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::de;
@@ -22,6 +23,11 @@ pub struct LeaseRequest<'a> {
     #[serde(deserialize_with = "super::object::names")]
     #[schema(max_items = 256)]
     pub queues: Vec<String>,
+    /// In place of `queues`: queues with weights of 1 to 1000. Which one is served first is drawn
+    /// anew for each request, each with the chance that its weight has; the others follow where it
+    /// has nothing ready, drawn in the same way.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub weights: BTreeMap<String, u32>,
     /// Only these kinds; left out, all but those that begin with `longshore.`.
     #[serde(deserialize_with = "super::object::optional_names")]
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -128,6 +128,7 @@ pub(super) fn api_job(job: &v1::NewJob) -> Result<api::NewJob<'_>, Refusal> {
             by: some(limit.by.clone()),
             tag: some(limit.tag.clone()),
         }),
+        gates: None,
     })
 }
 

@@ -124,6 +124,8 @@ fn grpc_code(code: Code) -> Grpc {
             Grpc::PermissionDenied
         }
         Code::ExchangeUnknown
+        | Code::GateUnknown
+        | Code::HoldUnknown
         | Code::JobGone
         | Code::JobUnknown
         | Code::LimitUnknown
@@ -153,6 +155,9 @@ fn grpc_code(code: Code) -> Grpc {
         | Code::TooManyBindings
         | Code::TooManyConsumers
         | Code::TooManyExchanges
+        | Code::TooManyGateSets
+        | Code::TooManyGates
+        | Code::TooManyHolds
         | Code::TooManyKinds
         | Code::TooManyLimits
         | Code::TooManyNamespaces

@@ -53,8 +53,10 @@ codes! {
     FieldMissing = "field_missing", BAD_REQUEST, "A field is missing";
     FieldRepeated = "field_repeated", BAD_REQUEST, "A field stands twice";
     FieldUnknown = "field_unknown", BAD_REQUEST, "A field is not known";
+    GateUnknown = "gate_unknown", NOT_FOUND, "The gate does not exist";
     HeadMalformed = "head_malformed", BAD_REQUEST, "The request is not HTTP";
     HeadTooLarge = "head_too_large", REQUEST_HEADER_FIELDS_TOO_LARGE, "The head is too large";
+    HoldUnknown = "hold_unknown", NOT_FOUND, "The tag is not held";
     HostRefused = "host_refused", FORBIDDEN, "The host is not this machine";
     Internal = "internal", INTERNAL_SERVER_ERROR, "A bug was met";
     JobGone = "job_gone", GONE, "The job is not here any more";
@@ -94,6 +96,9 @@ codes! {
     TooManyConnections = "too_many_connections", SERVICE_UNAVAILABLE, "Too many connections";
     TooManyConsumers = "too_many_consumers", TOO_MANY_REQUESTS, "There are too many consumers";
     TooManyExchanges = "too_many_exchanges", TOO_MANY_REQUESTS, "There are too many exchanges";
+    TooManyGateSets = "too_many_gate_sets", TOO_MANY_REQUESTS, "Too many sets of gates are named";
+    TooManyGates = "too_many_gates", TOO_MANY_REQUESTS, "There are too many gates";
+    TooManyHolds = "too_many_holds", TOO_MANY_REQUESTS, "There are too many holds";
     TooManyKinds = "too_many_kinds", TOO_MANY_REQUESTS, "There are too many kinds";
     TooManyLimits = "too_many_limits", TOO_MANY_REQUESTS, "There are too many limits";
     TooManyNamespaces = "too_many_namespaces", TOO_MANY_REQUESTS, "There are too many namespaces";

@@ -1,7 +1,9 @@
 //! One handler per operation: request to command, answer to reply.
 
 mod admin;
+mod gates;
 mod health;
+mod holds;
 mod jobs;
 mod limits;
 mod messages;
@@ -59,6 +61,16 @@ pub(crate) async fn dispatch(op: Op, call: Call<'_>, held: Option<Held>) -> Resu
         Op::GetLimit => Box::pin(limits::get(call)).await,
         Op::PutLimit => Box::pin(limits::put(call)).await,
         Op::DeleteLimit => Box::pin(limits::delete(call)).await,
+        Op::ListGates => Box::pin(gates::list(call)).await,
+        Op::GetGate => Box::pin(gates::get(call)).await,
+        Op::PutGate => Box::pin(gates::put(call)).await,
+        Op::CloseGate => Box::pin(gates::close(call)).await,
+        Op::OpenGate => Box::pin(gates::open(call)).await,
+        Op::DeleteGate => Box::pin(gates::delete(call)).await,
+        Op::ListHolds => Box::pin(holds::list(call)).await,
+        Op::GetHold => Box::pin(holds::get(call)).await,
+        Op::PutHold => Box::pin(holds::put(call)).await,
+        Op::DeleteHold => Box::pin(holds::delete(call)).await,
         Op::ListOperations => Box::pin(operations::list(call)).await,
         Op::GetOperation => Box::pin(operations::get(call)).await,
         Op::CancelOperation => Box::pin(operations::cancel(call)).await,

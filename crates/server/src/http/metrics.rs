@@ -263,7 +263,7 @@ fn histogram(
 type EngineMetric = (&'static str, &'static str, fn(&ShardStats) -> u64);
 
 fn engine(page: &mut Page, stats: &[Result<ShardStats, Unavailable>]) {
-    let metrics: [EngineMetric; 5] = [
+    let metrics: [EngineMetric; 8] = [
         ("longshore_leases", "Jobs that a worker has.", |it| it.leases),
         ("longshore_waiting_requests", "Requests that wait, and streams that take jobs.", |it| {
             it.waiting_requests
@@ -271,6 +271,9 @@ fn engine(page: &mut Page, stats: &[Result<ShardStats, Unavailable>]) {
         ("longshore_sessions", "Worker sessions remembered.", |it| it.sessions),
         ("longshore_consumers", "Workers that asked lately.", |it| it.consumers),
         ("longshore_queues", "Queues.", |it| it.queues_total),
+        ("longshore_gates", "Gates.", |it| it.gates.0),
+        ("longshore_holds", "Tags that are held.", |it| it.holds),
+        ("longshore_gates_closed", "Gates that are closed.", |it| it.gates.1),
     ];
     for (name, about, value) in metrics {
         page.head(name, "gauge", about);

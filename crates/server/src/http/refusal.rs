@@ -343,6 +343,21 @@ impl From<Rejection> for Refusal {
             Rejection::TooManyLimits { .. } => {
                 say(Code::TooManyLimits).field("limit").retry_after_s(60)
             }
+            Rejection::GateUnknown { name } => {
+                say(Code::GateUnknown).about("gate", quoted(&name), "a gate that exists".to_owned())
+            }
+            Rejection::TooManyGates { .. } => {
+                say(Code::TooManyGates).field("gate").retry_after_s(60)
+            }
+            Rejection::HoldUnknown { tag } => {
+                say(Code::HoldUnknown).about("tag", quoted(&tag), "a tag that is held".to_owned())
+            }
+            Rejection::TooManyHolds { .. } => {
+                say(Code::TooManyHolds).field("tag").retry_after_s(60)
+            }
+            Rejection::TooManyGateSets { .. } => {
+                say(Code::TooManyGateSets).field("gates").retry_after_s(60)
+            }
             Rejection::UniqueTaken { holder } => {
                 let allowed = "a job whose unique key no other has".to_owned();
                 say(Code::UniqueTaken).about("unique", JobIdText(holder.0).to_string(), allowed)

@@ -6,17 +6,17 @@ use utoipa::openapi::{Ref, RefOr, Schema};
 
 use super::route::{Base, Op, Outcome, Parameter, ParameterKind, Route, SchemaOf};
 use crate::api::{
-    AckRequest, BindingBody, BindingList, ChangedAnswer, CheckpointRequest, ConsumeAnswer,
-    ConsumeRequest, DiscardRequest, EnqueueAnswer, EnqueueBulk, EnqueueBulkAnswer, ExchangeBody,
-    ExchangeList, ExchangeRecord, ExtendMessagesRequest, FailRequest, HealthAnswer,
-    HeartbeatAnswer, HeartbeatRequest, InterruptRequest, JobList, JobRecord, LeaseAnswer,
-    LeaseRequest, LimitList, LimitRecord, LimitSettingsBody, MessageList, NamespaceList,
-    NamespaceRecord, NewJob, NextRequest, OperationList, OperationRecord, PublishAnswer,
-    PublishBody, PublishBulk, PublishBulkAnswer, PurgeRequest, QueueList, QueueRecord,
-    QueueSettingsBody, RawJson, ReleaseRequest, RemovedAnswer, RescheduleRequest, RetryDeadRequest,
-    RetryRequest, ScheduleBody, ScheduleList, ScheduleRecord, SettleAnswer, SettleMessagesAnswer,
-    SettleMessagesRequest, SettleRequest, SettledText, SlotList, SnoozeRequest, StatusRecord,
-    WorkerList, WorkerRecord,
+    AckRequest, BindingBody, BindingList, ChangedAnswer, CheckpointRequest, CloseGateRequest,
+    ConsumeAnswer, ConsumeRequest, DiscardRequest, EnqueueAnswer, EnqueueBulk, EnqueueBulkAnswer,
+    ExchangeBody, ExchangeList, ExchangeRecord, ExtendMessagesRequest, FailRequest, GateBody,
+    GateList, GateRecord, HealthAnswer, HeartbeatAnswer, HeartbeatRequest, HoldList, HoldRecord,
+    HoldRequest, InterruptRequest, JobList, JobRecord, LeaseAnswer, LeaseRequest, LimitList,
+    LimitRecord, LimitSettingsBody, MessageList, NamespaceList, NamespaceRecord, NewJob,
+    NextRequest, OperationList, OperationRecord, PublishAnswer, PublishBody, PublishBulk,
+    PublishBulkAnswer, PurgeRequest, QueueList, QueueRecord, QueueSettingsBody, RawJson,
+    ReleaseRequest, RemovedAnswer, RescheduleRequest, RetryDeadRequest, RetryRequest, ScheduleBody,
+    ScheduleList, ScheduleRecord, SettleAnswer, SettleMessagesAnswer, SettleMessagesRequest,
+    SettleRequest, SettledText, SlotList, SnoozeRequest, StatusRecord, WorkerList, WorkerRecord,
 };
 
 /// A reference to the schema of `T`, which is added to the list with all that it refers to.
@@ -75,6 +75,11 @@ const CURSOR: Parameter = parameter(
     ParameterKind::Text,
     "`next` of the page before this one: of the same list, namespace and filter.",
 );
+const WAIT_QUIET: Parameter = parameter(
+    "wait",
+    ParameterKind::Duration,
+    "Answer once every lease with the tag was given back, or after this.",
+);
 const LIMIT: Parameter =
     parameter("limit", ParameterKind::Number, "How many at most, 1 to 1000; 100 where left out.");
 const DRY_RUN: Parameter =
@@ -94,6 +99,8 @@ const PUBLISHED: &[Outcome] = &[outcome(
 )];
 const EXCHANGE: &[Outcome] = &[outcome(200, "The exchange.", &[of::<ExchangeRecord>])];
 const QUEUE: &[Outcome] = &[outcome(200, "The queue.", &[of::<QueueRecord>])];
+const HOLD: &[Outcome] = &[outcome(200, "The hold as it is now.", &[of::<HoldRecord>])];
+const GATE: &[Outcome] = &[outcome(200, "The gate as it is now.", &[of::<GateRecord>])];
 const SCHEDULE: &[Outcome] =
     &[outcome(200, "The schedule as it is now.", &[of::<ScheduleRecord<'static>>])];
 const JOB: &[Outcome] = &[outcome(200, "The job as it is now.", &[of::<JobRecord<'static>>])];
@@ -340,6 +347,50 @@ pub(crate) const ROUTES: &[Route] = &[
     Route {
         outcomes: &[outcome(204, "It is removed.", &[])],
         ..route("DELETE", "/limits/{}", Op::DeleteLimit, "Remove a limit")
+    },
+    Route {
+        outcomes: &[outcome(200, "In the order of their names.", &[of::<GateList>])],
+        ..route("GET", "/gates", Op::ListGates, "List gates")
+    },
+    Route { outcomes: GATE, ..route("GET", "/gates/{}", Op::GetGate, "Describe a gate") },
+    Route {
+        bodies: &[of::<GateBody>],
+        outcomes: GATE,
+        ..route("PUT", "/gates/{}", Op::PutGate, "Create a gate or change it")
+    },
+    Route {
+        bodies: &[of::<CloseGateRequest>],
+        body_is_optional: true,
+        outcomes: GATE,
+        ..route("POST", "/gates/{}/close", Op::CloseGate, "Let nothing start behind a gate")
+    },
+    Route {
+        outcomes: GATE,
+        ..route("POST", "/gates/{}/open", Op::OpenGate, "Let jobs behind a gate start again")
+    },
+    Route {
+        outcomes: &[outcome(204, "It is removed.", &[])],
+        ..route("DELETE", "/gates/{}", Op::DeleteGate, "Remove a gate")
+    },
+    Route {
+        outcomes: &[outcome(200, "In the order of their tags.", &[of::<HoldList>])],
+        ..route("GET", "/holds", Op::ListHolds, "List holds of tags")
+    },
+    Route {
+        parameters: &[WAIT_QUIET],
+        outcomes: HOLD,
+        ..route("GET", "/holds/{}", Op::GetHold, "Describe a hold, or wait until it is quiet")
+    },
+    Route {
+        parameters: &[WAIT_QUIET],
+        bodies: &[of::<HoldRequest>],
+        body_is_optional: true,
+        outcomes: HOLD,
+        ..route("PUT", "/holds/{}", Op::PutHold, "Let no job with a tag start")
+    },
+    Route {
+        outcomes: &[outcome(204, "It is removed.", &[])],
+        ..route("DELETE", "/holds/{}", Op::DeleteHold, "Let jobs with a tag start again")
     },
     Route {
         parameters: &[CURSOR, LIMIT],

@@ -2,26 +2,28 @@
 
 use bytes::Bytes;
 use longshore_engine::{
-    AttemptNote, BlockedBy, CancelReason, Cause, Checkpoint, DeadReason, End, EndKind, Job,
-    JobDefaults, JobError, JobState, JobView, LimitRule, LimitScope, LimitView, NamespaceView,
-    Operation, OperationKind, OperationState, Phase, QueueSettings, QueueView, RetryPolicy,
-    SkippedItem, TimeMs, UniqueLock, UniqueMet, UniqueUntil,
+    AttemptNote, BlockedBy, CancelReason, Cause, Checkpoint, DeadReason, End, EndKind, GateView,
+    HoldView, Job, JobDefaults, JobError, JobState, JobView, LimitRule, LimitScope, LimitView,
+    NamespaceView, Operation, OperationKind, OperationState, Phase, QueueSettings, QueueView,
+    RetryPolicy, SkippedItem, TimeMs, UniqueLock, UniqueMet, UniqueUntil,
 };
 use longshore_engine::{
-    JobId, JobTemplate, LastTick, Missed, Overlap, ScheduleView, Slot, Spec, TickOutcome,
+    JobId, JobLimit, JobTemplate, LastTick, Missed, Overlap, ScheduleView, Slot, Spec, TickOutcome,
+    Token,
 };
 
 use super::content;
 use crate::api::{
     AttemptOutcomeText, AttemptRecord, BlockedByRecord, BucketText, CheckpointRecord, Counters,
-    DurationText, ErrorText, InstantText, JobDefaultsBody, JobIdText, JobLimitRecord, JobRecord,
-    LeaseRecord, LimitRecord, LimitScopeText, LimitSettingsBody, NamespaceRecord, OperationRecord,
-    OperationStateText, QueueRecord, QueueSettingsBody, RawJson, RetryText, SkippedRecord,
-    StateText, StatusRecord, UniqueOutcome, UniqueRecord, UniqueUntilText, WindowText,
+    DurationText, ErrorText, GateRecord, HeldRunRecord, HoldRecord, InstantText, JobDefaultsBody,
+    JobIdText, JobLimitRecord, JobRecord, LeaseRecord, LimitRecord, LimitScopeText,
+    LimitSettingsBody, NamespaceRecord, OperationRecord, OperationStateText, QueueRecord,
+    QueueSettingsBody, RawJson, RetryText, SkippedRecord, StateText, StatusRecord, UniqueOutcome,
+    UniqueRecord, UniqueUntilText, WindowText,
 };
 use crate::api::{
-    JobTickRecord, MissedText, NewJob, OverlapText, ScheduleBody, ScheduleRecord, SlotRecord,
-    TickRecord,
+    JobLimitText, JobTickRecord, MissedText, NewJob, OverlapText, ScheduleBody, ScheduleRecord,
+    SlotRecord, TickRecord, TokenText, UnaccountedRunRecord,
 };
 
 fn instant(at: TimeMs) -> InstantText {
@@ -172,6 +174,7 @@ pub(crate) fn job(view: &JobView) -> JobRecord<'static> {
         max_age: duration(options.max_age_ms),
         retain: duration(options.retain_ms),
         tags: options.tags.clone(),
+        gates: options.gates.clone(),
         metadata: options.metadata.as_ref().and_then(stored),
         traceparent: options.traceparent.clone(),
         unique: options.unique.as_ref().map(unique),
@@ -244,6 +247,49 @@ pub(crate) fn limit(limit: &LimitView) -> LimitRecord {
     LimitRecord { name: name.clone(), settings, running: *running, spent: *spent }
 }
 
+/// A gate as it is told.
+pub(crate) fn gate(of: &GateView) -> GateRecord {
+    let GateView { name, gate, running } = of;
+    GateRecord {
+        name: name.clone(),
+        closed: gate.closed,
+        since: InstantText(gate.since.0),
+        reason: gate.reason.clone(),
+        expires_at: gate.expires_at.map(|at| InstantText(at.0)),
+        queues: gate.queues.clone(),
+        kinds: gate.kinds.clone(),
+        running: *running,
+    }
+}
+
+/// A hold as it is told.
+pub(crate) fn hold(of: &HoldView) -> HoldRecord {
+    let token = |token: Token| TokenText { epoch: token.epoch.0, counter: token.counter };
+    let runs = of.runs.iter().map(|(id, lease, worker)| HeldRunRecord {
+        job: JobIdText(id.0),
+        token: token(*lease),
+        worker: worker.clone(),
+    });
+    let unaccounted = of.lost.iter().map(|(id, lost)| UnaccountedRunRecord {
+        job: JobIdText(id.0),
+        token: token(lost.token),
+        worker: lost.worker.clone(),
+        started_at: InstantText(lost.started_at.0),
+        ended_at: InstantText(lost.ended_at.0),
+    });
+    HoldRecord {
+        tag: of.tag.clone(),
+        epoch: of.hold.epoch,
+        since: InstantText(of.hold.since.0),
+        reason: of.hold.reason.clone(),
+        quiet: of.running == 0,
+        running: of.running,
+        unaccounted_total: of.unaccounted,
+        runs: runs.collect(),
+        unaccounted: unaccounted.collect(),
+    }
+}
+
 /// What keeps a job from being handed out.
 fn blocked_by(by: &BlockedBy) -> BlockedByRecord {
     let paused = |what: &str| Some(what.to_owned());
@@ -256,6 +302,18 @@ fn blocked_by(by: &BlockedBy) -> BlockedByRecord {
         BlockedBy::Limit { name, key } => BlockedByRecord {
             limit: Some(name.clone()),
             key: (!key.is_empty()).then(|| key.clone()),
+            ..BlockedByRecord::default()
+        },
+        BlockedBy::Gate { name, reason, expires_at } => BlockedByRecord {
+            gate: Some(name.clone()),
+            reason: reason.clone(),
+            expires_at: expires_at.map(|at| InstantText(at.0)),
+            ..BlockedByRecord::default()
+        },
+        BlockedBy::Hold { tag, reason, epoch } => BlockedByRecord {
+            hold: Some(tag.clone()),
+            epoch: Some(*epoch),
+            reason: reason.clone(),
             ..BlockedByRecord::default()
         },
         BlockedBy::JobPause => {
@@ -606,6 +664,13 @@ fn template(of: &JobTemplate) -> NewJob<'static> {
         max_age: duration(of.max_age_ms),
         retain: duration(of.retain_ms),
         tags: (!of.tags.is_empty()).then(|| of.tags.clone()),
+        gates: (!of.gates.is_empty()).then(|| of.gates.clone()),
+        limit: of.limit.as_ref().map(|JobLimit { name, key }| JobLimitText {
+            name: name.clone(),
+            key: Some(key.clone()),
+            by: None,
+            tag: None,
+        }),
         metadata: of.metadata.as_ref().and_then(stored),
         ..NewJob::of(of.kind.clone())
     }

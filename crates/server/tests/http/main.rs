@@ -5,6 +5,7 @@
 mod admin;
 mod bad_input;
 mod connections;
+mod gates;
 mod harness;
 mod jobs;
 mod long_jobs;

@@ -10,7 +10,10 @@ fn nightly() -> Value {
         "time_zone": "Europe/Berlin",
         "missed": "within 1h",
         "overlap": "skip",
-        "job": {"queue": "reports", "kind": "nightly", "args": {"days": 1}, "ttl": "2h"},
+        "job": {
+            "queue": "reports", "kind": "nightly", "args": {"days": 1}, "ttl": "2h",
+            "limit": {"name": "api", "by": "/days"}, "gates": ["bank"],
+        },
     })
 }
 
@@ -20,6 +23,8 @@ async fn a_schedule_is_put_told_paused_and_removed() {
     let client = &mut server.client().await;
     let put = client.put("/v1/schedules/nightly", &nightly().to_string()).await.expect(200);
     assert_eq!(put["settings"]["job"]["args"], json!({"days": 1}));
+    assert_eq!(put["settings"]["job"]["limit"], json!({"name": "api", "key": "1"}));
+    assert_eq!(put["settings"]["job"]["gates"], json!(["bank"]));
     assert_eq!((&put["settings"]["missed"], &put["paused"]), (&json!("within 1h"), &json!(false)));
     let local = put["next"]["local"].as_str().unwrap();
     assert!(local.contains("T02:30:00+0") || local.contains("T03:00:00+02"), "{local}");
@@ -123,7 +128,6 @@ async fn what_cannot_be_is_refused_with_its_place() {
         (job("id", json!("018bcfe5-6800-7a00-8000-000000000000")), "job.id", "all jobs"),
         (job("delay", json!("5s")), "job.delay", "all jobs"),
         (job("unique", json!({})), "job.unique", "all jobs"),
-        (job("limit", json!({"name": "a", "key": "b"})), "job.limit", "all jobs"),
         (json!({"every": "10ms", "job": {"queue": "q", "kind": "k"}}).to_string(), "every", "1s"),
         (json!({"cron": "@daily", "job": {"kind": "k"}}).to_string(), "job.queue", "queue"),
     ] {

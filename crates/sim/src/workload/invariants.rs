@@ -11,7 +11,7 @@ use longshore_engine::{Cause, Clock, EndKind, JobId, JobState, JobView, Place, T
 use super::Check;
 use super::ops::{self, checkpoint};
 use super::shadow::{Outcome, Shadow, Told};
-use super::{limits, uniques};
+use super::{gates, holds, limits, uniques};
 use crate::map::SimTree;
 use crate::node::NAMESPACES;
 
@@ -34,6 +34,7 @@ pub(crate) fn jobs_of(
 pub(crate) fn check(turn: &Turn<SimTree>, shadow: &Shadow, clock: Clock) -> Check {
     let map = turn.map();
     let (mut counted, mut all) = (BTreeMap::new(), Vec::new());
+    let held_back = holds::held_back(map);
     for (namespace, name) in NAMESPACES.iter().enumerate() {
         let jobs = jobs_of(map, name, None, clock);
         let by_id = jobs.iter().map(|view| (view.job.id, view)).collect();
@@ -55,13 +56,15 @@ pub(crate) fn check(turn: &Turn<SimTree>, shadow: &Shadow, clock: Clock) -> Chec
         }
         let heads = heads(&jobs)?;
         for view in &jobs {
-            count(&mut counted, name, view, &heads);
+            count(&mut counted, name, view, (&heads, &held_back));
         }
         all.extend(jobs);
     }
     uniques::check(map, &all)?;
+    holds::check(map, &all)?;
     let numbered = by_number(map, all);
     limits::check(map, &numbered)?;
+    gates::check(map, &numbered)?;
     check_settings(turn, shadow, clock)?;
     check_counts(turn, clock, &counted)
 }
@@ -201,14 +204,22 @@ fn heads(jobs: &[JobView]) -> Result<BTreeMap<String, Place>, String> {
 /// Jobs that wait, are held back, run, are dead, by namespace and queue.
 type Counted = BTreeMap<(String, String), [u64; 4]>;
 
-fn count(counted: &mut Counted, name: &str, view: &JobView, heads: &BTreeMap<String, Place>) {
+fn count(
+    counted: &mut Counted,
+    name: &str,
+    view: &JobView,
+    (heads, held_back): (&BTreeMap<String, Place>, &BTreeSet<JobId>),
+) {
     let job = &view.job;
     let head = job.options.ordering_key.as_ref().and_then(|key| heads.get(key));
     let index = match view.state() {
         JobState::Running => 2,
         JobState::Dead => 3,
         _ if !job.phase.is_unfinished() => return,
-        _ => usize::from(view.paused || head.is_some_and(|head| *head != job.place)),
+        _ => {
+            let behind = head.is_some_and(|head| *head != job.place);
+            usize::from(view.paused || behind || held_back.contains(&job.id))
+        }
     };
     let counts = counted.entry((name.to_owned(), job.queue.clone())).or_default();
     counts[index] += 1;

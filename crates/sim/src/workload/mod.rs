@@ -1,6 +1,8 @@
 //! Clients, what they ask, what they were told, and what must be true of that.
 
 pub(crate) mod clients;
+pub(crate) mod gates;
+pub(crate) mod holds;
 pub(crate) mod invariants;
 pub(crate) mod limits;
 pub(crate) mod ops;

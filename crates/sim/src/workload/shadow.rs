@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use longshore_engine::{Answer, Command, EndKind, JobId, JobState, JobView, NewJob, TimeMs, Token};
 
+use super::gates::KnownGates;
+use super::holds::KnownHolds;
 use super::queues::SetQueues;
 use super::{Check, ops};
 
@@ -100,6 +102,10 @@ pub(crate) struct Shadow {
     pub(crate) now: TimeMs,
     /// What is known of the settings of queues.
     pub(crate) set: SetQueues,
+    /// What is known of gates.
+    pub(crate) gates: KnownGates,
+    /// What is known of holds.
+    pub(crate) holds: KnownHolds,
 }
 
 impl Shadow {
@@ -120,6 +126,8 @@ impl Shadow {
             | Command::PauseQueue { queue, .. }
             | Command::DeleteQueue { queue } => self.set.tried(namespace, queue),
             Command::ResumeJob { id } => ops::admin::resume_tried(self, namespace, *id),
+            Command::Gates(command) => self.gates.tried(namespace, command),
+            Command::Holds(command) => self.holds.tried(namespace, command),
             Command::StartOperation(kind) => ops::operation::tried(self, namespace, kind),
             _ => {}
         }
@@ -148,6 +156,11 @@ impl Shadow {
             | Command::PauseQueue { queue, .. }
             | Command::DeleteQueue { queue } => {
                 self.set.told(namespace, queue, answer);
+                Ok(())
+            }
+            Command::Holds(command) => self.holds.told(namespace, command, answer),
+            Command::Gates(command) => {
+                self.gates.told(namespace, command, answer);
                 Ok(())
             }
             Command::AwaitJob { id, .. }

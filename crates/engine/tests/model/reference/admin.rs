@@ -53,6 +53,7 @@ impl Reference {
             Command::DeleteLimit { name } => self.delete_limit(ns, &name),
             Command::GetLimit { name } => self.limit_answer(ns, &name),
             Command::ListLimits => Ok(self.list_limits(ns)),
+            Command::Gates(command) => self.of_gates(ns, command),
             Command::StartOperation(kind) => self.start_operation(ns, kind),
             Command::CancelOperation { id } => self.operation(ns, id, true),
             Command::GetOperation { id } => self.operation(ns, id, false),
@@ -86,6 +87,8 @@ impl Reference {
         self.tombstones.retain(|tombstone| tombstone.ns != ns);
         self.kinds.retain(|(of, ..)| *of != ns);
         self.drop_limits(ns);
+        self.drop_gates(ns);
+        self.drop_holds(ns);
         Ok(Answer::NamespaceDeleted)
     }
 
@@ -117,6 +120,7 @@ impl Reference {
     pub(super) fn cancel(&mut self, ns: NamespaceId, id: JobId, force: bool) -> Refusable<Answer> {
         let Some(job) = self.job(ns, id).cloned() else { return Err(self.unknown(ns, id)) };
         if let Some(run) = job.run.as_ref().filter(|_| force) {
+            self.lose_track(ns, id);
             self.discard(ns, id, run, (CancelReason::Forced, None));
             let Answer::Job(view) = self.job_answer(ns, id) else { unreachable!("it is kept") };
             return Ok(Answer::RunEnded { view, lease: Box::new(run.lease.clone()) });

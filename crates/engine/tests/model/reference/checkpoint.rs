@@ -42,7 +42,7 @@ impl Reference {
             run.expires = run.timeout.map_or(expires, |timeout| expires.min(timeout));
         }
         *self.job_mut(ns, told.id) = job;
-        Ok(self.job(ns, told.id).expect("it runs").instruction())
+        Ok(self.instruct(ns, told.id))
     }
 
     fn add(&self, job: &mut RefJob, told: &CheckpointJob) -> Refusable<()> {

@@ -1,5 +1,7 @@
 //! Enqueueing, all or none, by themselves or with the end of another job.
 
+use std::collections::BTreeSet;
+
 use longshore_engine::{
     Answer, Body, Checkpoint, End, EndKind, EnqueueJobs, Enqueued, FollowUp, Job, JobId,
     JobOptions, KindId, NamespaceId, NewJob, Phase, Place, QueueId, QueueSettings, Rejection,
@@ -148,6 +150,7 @@ impl Reference {
             while let Some(change) = changes.next_if(|change| change.after <= index) {
                 self.replace(ns, (change.id, change.args, change.at));
             }
+            self.name_gates(ns, &new.gates);
             let place = self.take_place();
             let settings = self.queue_mut(ns, queue).settings.clone();
             let mut job = self.describe(new, queue, &settings, place);
@@ -166,6 +169,8 @@ impl Reference {
                 size: 0,
                 lot: 0,
                 started: false,
+                held_back: None,
+                waited: false,
             });
         }
         for change in changes {
@@ -244,6 +249,7 @@ impl Reference {
             }
         }
         self.check_lease_ms(new.lease_ms)?;
+        self.check_gates(&new.gates)?;
         self.check_unique(new)?;
         if new.max_attempts == Some(0) {
             return Err(refused("max_attempts"));
@@ -311,6 +317,10 @@ impl Reference {
                 traceparent: new.traceparent.clone(),
                 unique: self.lock_of(new),
                 limit: new.limit.clone(),
+                gates: {
+                    let gates: BTreeSet<_> = new.gates.iter().cloned().collect();
+                    gates.into_iter().collect()
+                },
             },
             fingerprint: new.fingerprint,
             place,

@@ -86,7 +86,7 @@ impl Reference {
             Target::Work { request, .. } => {
                 (w.ns, &request.worker, &request.session) == (key.0, &key.1, &key.2)
             }
-            Target::Stream { .. } | Target::End(_) => false,
+            Target::Stream { .. } | Target::End(_) | Target::Quiet(_) => false,
         };
         if let Some(index) = self.waiters.iter().position(same) {
             let waiter = self.waiters.remove(index);
@@ -161,6 +161,10 @@ impl Reference {
                     self.end_late(ns, id, late);
                     continue;
                 }
+                if let Some(tag) = self.held_tag(found) {
+                    self.job_mut(ns, id).held_back = Some(tag);
+                    continue;
+                }
                 if !self.limits_let(found) {
                     continue;
                 }
@@ -197,6 +201,7 @@ impl Reference {
             .filter(|job| job.ns == ns && job.job.available_at <= self.now)
             .filter(|job| self.is_filed(job) && self.suits(request, pattern, job))
             .filter(|job| self.held_by_limits(job).is_empty())
+            .filter(|job| self.held_by_gates(job).is_empty())
             .collect();
         found.sort_by_key(|job| {
             let urgency = u8::MAX - job.job.options.priority;
@@ -224,7 +229,7 @@ impl Reference {
 
     /// Whether somebody waits who would take the job.
     pub(super) fn is_awaited(&self, job: &RefJob) -> bool {
-        if !self.held_by_limits(job).is_empty() {
+        if !self.held_by_limits(job).is_empty() || !self.held_by_gates(job).is_empty() {
             return false;
         }
         self.waiters.iter().filter(|waiter| waiter.ns == job.ns).any(|w| match &w.target {
@@ -232,7 +237,7 @@ impl Reference {
             Target::Work { request, .. } | Target::Stream { request, .. } => {
                 request.queues.iter().any(|pattern| self.suits(request, pattern, job))
             }
-            Target::End(_) => false,
+            Target::End(_) | Target::Quiet(_) => false,
         })
     }
 
@@ -338,7 +343,7 @@ impl Reference {
         while let Some(waiter) = self.waiters.get(index).cloned() {
             let ended = self.ended.len();
             match waiter.target {
-                Target::End(_) => index += 1,
+                Target::End(_) | Target::Quiet(_) => index += 1,
                 Target::Stream { id, .. } => index += usize::from(!self.serve_stream(id)),
                 Target::Work { request, settled } => {
                     let (jobs, _) = self.grant(waiter.ns, &request, (request.max, u64::MAX));

@@ -343,6 +343,8 @@ impl Reference {
         new.retain_ms = template.retain_ms;
         new.tags = template.tags;
         new.metadata = template.metadata;
+        new.gates = template.gates;
+        new.limit = template.limit;
         new.tick = Some(Tick { schedule: of, name: name.clone(), slot: due.slot, by_hand });
         if settings.overlap == Overlap::QueueOne {
             new.ordering_key = Some(format!("schedule:{name}"));

@@ -187,6 +187,9 @@ impl Reference {
         error: Option<JobError>,
         (retry_in_ms, index): (Option<u64>, u64),
     ) {
+        if *cause != Cause::Failed {
+            self.lose_track(ns, id);
+        }
         let mut job = self.stop_run_keeping(ns, id);
         let run = job.run.take().expect("it runs");
         let lost = *cause == Cause::Lost;
@@ -266,7 +269,7 @@ impl Reference {
         }
         let expires = mono.saturating_add(e.lease_ms.unwrap_or(run.lease.lease_ms));
         run.expires = run.timeout.map_or(expires, |timeout| expires.min(timeout));
-        Ok(self.job(ns, e.id).expect("it runs").instruction())
+        Ok(self.instruct(ns, e.id))
     }
 
     /// Why a waiting job may not start any more.

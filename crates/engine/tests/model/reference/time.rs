@@ -18,7 +18,10 @@ impl Reference {
         self.housekeep();
         self.end_leases();
         self.pass_timers();
+        self.open_gates();
         self.refill();
+        self.hold_back();
+        self.let_go();
         self.advance_operation();
         self.dispatch();
         self.answer_overdue(self.mono);
@@ -105,6 +108,9 @@ impl Reference {
             let answer = match waiter.target {
                 Target::Work { settled, .. } => Answer::Leased { jobs: Vec::new(), settled },
                 Target::End(id) => self.job_answer(waiter.ns, id),
+                Target::Quiet(tag) => {
+                    self.hold_answer(waiter.ns, &tag).unwrap_or_else(Answer::Rejected)
+                }
                 Target::Stream { request, .. } => {
                     self.left(&request, waiter.ns);
                     continue;
@@ -175,6 +181,13 @@ impl Reference {
         if self.operations.iter().any(|o| o.operation.state == OperationState::Running) {
             return Some(0);
         }
+        let held = |job: &super::RefJob, tag: &String| {
+            self.holds.iter().any(|it| it.ns == job.ns && it.tag == *tag)
+        };
+        let goes = |job: &&super::RefJob| job.held_back.as_ref().is_some_and(|it| !held(job, it));
+        if self.jobs.iter().any(|job| goes(&job)) {
+            return Some(0);
+        }
         let by_mono = |at: u64| at.saturating_sub(self.mono);
         let by_wall = |at: TimeMs| at.since(self.now);
         let ends = self.waiters.iter().filter(|it| it.deadline < u64::MAX);
@@ -195,6 +208,7 @@ impl Reference {
             }
         }
         next.extend(self.next_due().map(|(due, ..)| by_wall(due)));
+        next.extend(self.next_opening().map(by_wall));
         next.extend(self.budgets.iter().map(|budget| by_wall(budget.refill_at)));
         next.extend(self.next_look().map(|(at, _)| by_mono(at)));
         next.extend(self.tombstones.iter().map(|t| by_wall(t.forget_at)));

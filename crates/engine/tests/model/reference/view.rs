@@ -41,7 +41,10 @@ impl Reference {
             queue_paused.then_some(BlockedBy::QueuePause),
         ];
         let limits = self.held_by_limits(of);
-        first.into_iter().chain(pauses.into_iter().flatten()).chain(limits).collect()
+        let gates = self.held_by_gates(of);
+        let pauses = pauses.into_iter().flatten();
+        let holds = self.held_by_holds(of);
+        first.into_iter().chain(pauses).chain(limits).chain(gates).chain(holds).collect()
     }
 
     pub(super) fn job_answer(&self, ns: NamespaceId, id: JobId) -> Answer {

@@ -53,6 +53,12 @@ impl Bounds {
     }
 }
 
+/// Checks each of some names.
+pub(super) fn check_names(field: &str, names: &[String]) -> Result<(), Refusal> {
+    let mut named = names.iter().enumerate();
+    named.try_for_each(|(index, name)| check_name(&format!("{field}[{index}]"), name))
+}
+
 fn within(
     field: &str,
     given: Option<DurationText>,

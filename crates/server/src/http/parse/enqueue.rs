@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::Bounds;
-use super::check::{check_bytes, check_count};
+use super::check::{check_bytes, check_count, check_names};
 use super::fingerprint::fingerprint;
 use super::id_source::fresh_id;
 use super::limit::job_limit;
@@ -174,6 +174,7 @@ impl Reading<'_> {
             check_name("ordering_key", key)?;
         }
         self.bounds.tags(job.tags.as_deref().unwrap_or_default())?;
+        check_names("gates", job.gates.as_deref().unwrap_or_default())?;
         if let Some(traceparent) = &job.traceparent {
             check_traceparent(traceparent)?;
         }
@@ -231,6 +232,7 @@ impl Reading<'_> {
             unique,
             tick: None,
             limit,
+            gates: job.gates.unwrap_or_default(),
         })
     }
 }

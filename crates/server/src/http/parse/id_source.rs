@@ -50,6 +50,11 @@ pub(crate) fn fresh_id() -> JobId {
     SOURCE.with_borrow_mut(|source| source.next(wall_now().0))
 }
 
+/// A number that nobody needs to know beforehand.
+pub(super) fn draw() -> u64 {
+    SOURCE.with_borrow_mut(IdSource::next_random)
+}
+
 impl IdSource {
     fn next(&mut self, now_ms: u64) -> JobId {
         if now_ms > self.ms {

@@ -1,10 +1,13 @@
 //! `POST .../lease`: one turn of a worker's loop.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use longshore_engine::{JobId, LeaseJobs, QueuePattern};
 
 use super::Bounds;
 use super::check::check_count;
+use super::id_source::draw;
 use super::informing::{Spots, informing, unreadable};
 use super::settle::{Settlements, apart_of, each_apart, settlements};
 use crate::api::{DurationText, LeaseRequest, RawJson};
@@ -76,13 +79,14 @@ fn lease_of(
     if max > jobs_max {
         return Err(Refusal::value("max", max, "").bounding("max", jobs_max));
     }
-    if request.queues.is_empty() && max > 0 {
+    let names = queue_names(request.queues, request.weights)?;
+    if names.is_empty() && max > 0 {
         let detail = "queues names no queue; \"*\" means all, and \"max\": 0 only settles";
         let refusal = Refusal::new(Code::FieldMissing, detail);
         return Err(refusal.about("queues", "nothing".into(), words::needed("queues").into()));
     }
-    check_count("queues", request.queues.len(), bounds.queues_max, "names")?;
-    let queues = request.queues.into_iter().enumerate().map(|(index, name)| pattern(index, name));
+    check_count("queues", names.len(), bounds.queues_max, "names")?;
+    let queues = names.into_iter().enumerate().map(|(index, name)| pattern(index, name));
     let queues = queues.collect::<Result<_, _>>()?;
     if let Some(kinds) = &request.kinds {
         check_count("kinds", kinds.len(), bounds.kinds_max, "names")?;
@@ -133,6 +137,44 @@ fn lease_of(
     Ok((lease, told))
 }
 
+/// The weight of a queue, at most.
+const WEIGHT_MAX: u32 = 1000;
+
+/// The queues in the order in which they are to be served.
+fn queue_names(
+    queues: Vec<String>,
+    weights: BTreeMap<String, u32>,
+) -> Result<Vec<String>, Refusal> {
+    if weights.is_empty() {
+        return Ok(queues);
+    }
+    if !queues.is_empty() {
+        let value = "given, beside queues";
+        return Err(Refusal::value("weights", value, "queues or weights, not both"));
+    }
+    if let Some((name, weight)) = weights.iter().find(|(_, of)| !(1..=WEIGHT_MAX).contains(*of)) {
+        let field = format!("weights.{name}");
+        return Err(Refusal::value(&field, weight, format!("1 to {WEIGHT_MAX}")));
+    }
+    Ok(drawn(weights.into_iter().collect(), draw))
+}
+
+/// Draws one name after the other, each with the chance that its weight has among those left.
+fn drawn(mut left: Vec<(String, u32)>, mut draw: impl FnMut() -> u64) -> Vec<String> {
+    let mut names = Vec::with_capacity(left.len());
+    while !left.is_empty() {
+        let total: u64 = left.iter().map(|(_, weight)| u64::from(*weight)).sum();
+        let mut at = draw() % total.max(1);
+        let found = left.iter().position(|(_, weight)| {
+            let is_it = at < u64::from(*weight);
+            at = at.saturating_sub(u64::from(*weight));
+            is_it
+        });
+        names.push(left.remove(found.unwrap_or(0)).0);
+    }
+    names
+}
+
 pub(crate) fn pattern(index: usize, name: String) -> Result<QueuePattern, Refusal> {
     let field = || format!("queues[{index}]");
     match name.strip_suffix('*') {
@@ -145,5 +187,29 @@ pub(crate) fn pattern(index: usize, name: String) -> Result<QueuePattern, Refusa
         Some(prefix) => {
             check_path_name(&field(), prefix).map(|()| QueuePattern::Prefix(prefix.to_owned()))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_queue_is_drawn_first_as_often_as_its_weight_says() {
+        let left = || vec![("critical".to_owned(), 6), ("default".to_owned(), 3)];
+        let mut at = 0;
+        let first: Vec<String> = (0..9)
+            .map(|_| {
+                let mut next = || {
+                    at += 1;
+                    at / 2
+                };
+                let names = drawn(left(), &mut next);
+                assert_eq!(names.len(), 2, "each is served, sooner or later");
+                names[0].clone()
+            })
+            .collect();
+        let critical = first.iter().filter(|name| *name == "critical").count();
+        assert_eq!((critical, first.len()), (6, 9), "{first:?}");
     }
 }

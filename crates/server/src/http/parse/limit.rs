@@ -21,7 +21,11 @@ const KEY_BYTES_MAX: usize = 200;
 
 /// Reads the settings of a limit.
 pub(crate) fn parse_limit(body: &Bytes, bounds: &Bounds) -> Result<LimitSettings, Refusal> {
-    let body: LimitSettingsBody = read(text_of(body)?)?;
+    limit_of(read(text_of(body)?)?, bounds)
+}
+
+/// The settings of a limit.
+pub(crate) fn limit_of(body: LimitSettingsBody, bounds: &Bounds) -> Result<LimitSettings, Refusal> {
     let LimitSettingsBody { scope, of, concurrency, window, bucket } = body;
     let scope = match (scope, of) {
         (LimitScopeText::Queue, name) => LimitScope::Queue { name },

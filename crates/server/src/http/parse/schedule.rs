@@ -87,7 +87,6 @@ fn template(
         ("traceparent", job.traceparent.is_some()),
         ("cursor", job.cursor.is_some()),
         ("unique", job.unique.is_some()),
-        ("limit", job.limit.is_some()),
     ] {
         if given {
             let allowed = "what all jobs of the schedule can have";

@@ -8,6 +8,8 @@ use longshore_engine::{
 };
 
 use crate::random::Random;
+use crate::workload::gates::GATES;
+use crate::workload::holds::TAGS;
 use crate::workload::shadow::{Shadow, Told};
 use crate::workload::{Check, KEYS, KINDS, LIMIT, QUEUES};
 
@@ -44,6 +46,11 @@ fn unique_or_not(random: &mut Random, next_id: &mut u64, named: bool) -> NewJob 
     new
 }
 
+/// The gates that a job names: one or two.
+fn gates(random: &mut Random) -> Vec<String> {
+    (0..=random.below(2)).map(|_| (*random.pick(&GATES)).to_owned()).collect()
+}
+
 fn new_job(random: &mut Random, next_id: &mut u64, named: bool) -> NewJob {
     *next_id += 1;
     let mut id = [0; 16];
@@ -68,6 +75,9 @@ fn new_job(random: &mut Random, next_id: &mut u64, named: bool) -> NewJob {
         name: LIMIT.to_owned(),
         key: (*random.pick(&KEYS)).to_owned(),
     });
+    new.tags =
+        random.maybe(20, |random| vec![(*random.pick(&TAGS)).to_owned()]).unwrap_or_default();
+    new.gates = random.maybe(20, gates).unwrap_or_default();
     new.retain_ms = random.maybe(8, |random| random.below(60_000));
     new
 }

@@ -115,11 +115,17 @@ fn handed(shadow: &mut Shadow, namespace: usize, request: &LeaseJobs, job: &Deli
     if is_new && told.paused && !retried && request.turn.is_none() {
         return Err(format!("job {} is paused and was handed over", job.id));
     }
+    let (gates, tags) = (told.new.gates.clone(), told.new.tags.clone());
     if let Some(at) = told.not_before.take_if(|_| is_new)
         && now < at
     {
         return Err(format!("job {} was moved to {at} and was handed over at {now}", job.id));
     }
+    if is_new && request.turn.is_none() {
+        shadow.gates.check(namespace, (job, &gates), now)?;
+        shadow.holds.check(namespace, job.id, &tags)?;
+    }
+    let Some(told) = shadow.job(key) else { return Ok(()) };
     if is_new {
         let twice = told.grants.values().any(|granted| !granted.given_back);
         if told.new.at_most_once && twice && !retried {

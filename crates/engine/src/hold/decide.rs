@@ -1,0 +1,128 @@
+//! What may be asked of holds, and what time lets go.
+
+use std::ops::ControlFlow;
+
+use super::{HOLDS_MAX, Hold, HoldAnswer, HoldView, LostRun, RUNS_TOLD_MAX};
+use crate::bounds::{check_name, check_size};
+use crate::ids::{JobId, NamespaceId};
+use crate::map::OrderedMap;
+use crate::moment::Moment;
+use crate::record::Record;
+use crate::rejection::Rejection;
+use crate::state::{State, keys};
+use crate::wire::Wire;
+
+impl<M: OrderedMap> State<M> {
+    /// The record that holds a tag; none where it is held.
+    pub(crate) fn decide_hold_put(
+        &self,
+        namespace: NamespaceId,
+        tag: &str,
+        reason: Option<String>,
+        moment: Moment,
+    ) -> Result<Option<Record>, Rejection> {
+        check_name(&self.limits, "tag", tag)?;
+        let bytes = reason.as_ref().map_or(0, String::len);
+        check_size("reason", bytes, self.limits.error_message_bytes_max as u64)?;
+        if self.holding.of(namespace, tag).is_some() {
+            return Ok(None);
+        }
+        if self.holding.count(namespace) >= HOLDS_MAX {
+            return Err(Rejection::TooManyHolds { limit: HOLDS_MAX });
+        }
+        let hold = Hold { epoch: self.meta.last_hold + 1, since: moment.at, reason };
+        Ok(Some(Record::HoldPut { namespace, tag: tag.to_owned(), hold: Box::new(hold) }))
+    }
+
+    pub(crate) fn decide_hold_deleted(
+        &self,
+        namespace: NamespaceId,
+        tag: &str,
+    ) -> Result<Record, Rejection> {
+        self.check_held(namespace, tag)?;
+        Ok(Record::HoldDeleted { namespace, tag: tag.to_owned() })
+    }
+
+    fn check_held(&self, ns: NamespaceId, tag: &str) -> Result<&Hold, Rejection> {
+        let unknown = || Rejection::HoldUnknown { tag: tag.to_owned() };
+        self.holding.of(ns, tag).ok_or_else(unknown)
+    }
+
+    /// The epoch of a hold with which something runs still.
+    pub(crate) fn unquiet_hold(&self, ns: NamespaceId, tag: &str) -> Option<u64> {
+        let hold = self.holding.of(ns, tag)?;
+        (self.holding.running(ns, tag) > 0).then_some(hold.epoch)
+    }
+
+    /// A hold, and where `runs` says so, its runs.
+    pub(crate) fn hold_view(
+        &self,
+        ns: NamespaceId,
+        tag: &str,
+        runs: bool,
+    ) -> Result<HoldView, Rejection> {
+        let hold = self.check_held(ns, tag)?.clone();
+        let running = self.holding.running(ns, tag);
+        let mut view = HoldView {
+            tag: tag.to_owned(),
+            hold,
+            running,
+            unaccounted: 0,
+            runs: Vec::new(),
+            lost: Vec::new(),
+        };
+        let prefix = keys::lost_runs(ns, tag);
+        self.scan(&prefix, &keys::after_prefix(&prefix), &mut |key, value| {
+            view.unaccounted += 1;
+            if runs && view.lost.len() < RUNS_TOLD_MAX {
+                let id = keys::id_at(key, prefix.len()).expect("a lost run is of a job");
+                let lost = LostRun::from_bytes(value).expect("encoded by this engine");
+                view.lost.push((id, lost));
+            }
+            ControlFlow::Continue(())
+        });
+        if runs && running > 0 {
+            let (first, last) = (JobId([0; 16]), JobId([u8::MAX; 16]));
+            let leases = self.leases.range((ns, first)..=(ns, last));
+            let leases =
+                leases.filter(|(_, live)| live.job.options.tags.iter().any(|it| it == tag));
+            let told = leases
+                .take(RUNS_TOLD_MAX)
+                .map(|((_, id), live)| (*id, live.lease.token, live.lease.worker.to_string()));
+            view.runs = told.collect();
+        }
+        Ok(view)
+    }
+
+    pub(crate) fn hold_views(&self, ns: NamespaceId) -> HoldAnswer {
+        let tags = self.holding.tags(ns);
+        HoldAnswer::Holds(tags.filter_map(|tag| self.hold_view(ns, tag, false).ok()).collect())
+    }
+
+    /// The tag for which a job that could start has to stand aside.
+    pub(crate) fn decide_held_back(
+        &self,
+        namespace: NamespaceId,
+        id: JobId,
+        tags: &[String],
+    ) -> Option<Record> {
+        let tag = self.holding.held_of(namespace, tags)?.to_owned();
+        Some(Record::JobHeldBack { namespace, id, tag })
+    }
+
+    /// The record that lets some jobs go whose tag is held no longer.
+    pub(crate) fn decide_let_go(&self) -> Option<Record> {
+        let (namespace, tag) = self.holding.to_let_go()?.clone();
+        let prefix = keys::held_back(namespace, &tag);
+        let mut jobs = Vec::new();
+        let most = self.limits.slice_items_max;
+        self.scan(&prefix, &keys::after_prefix(&prefix), &mut |key, _| {
+            if jobs.len() >= most {
+                return ControlFlow::Break(());
+            }
+            jobs.push(keys::id_at(key, prefix.len()).expect("the key names a job"));
+            ControlFlow::Continue(())
+        });
+        Some(Record::HoldLetGo { namespace, tag, jobs })
+    }
+}

@@ -1,0 +1,196 @@
+//! Gates: what is behind a closed one does not start, what runs is interrupted, and turning one
+//! moves no job.
+
+use super::*;
+use crate::gate::{GateAnswer, GateChange, GateClosed, GateCommand, GateView};
+use crate::{BlockedBy, Start};
+
+fn closed(reason: Option<&str>, expiry: Option<Start>) -> GateChange {
+    let reason = reason.map(str::to_owned);
+    GateChange {
+        closed: Some(GateClosed { closed: true, reason, expiry }),
+        ..GateChange::default()
+    }
+}
+
+fn open() -> GateChange {
+    GateChange { closed: Some(GateClosed::default()), ..GateChange::default() }
+}
+
+fn change(shard: &mut Shard, name: &str, change: GateChange) -> GateView {
+    let command = GateCommand::Change { name: name.to_owned(), change };
+    match shard.call(Command::Gates(command)) {
+        Answer::Gates(GateAnswer::Gate(view)) => *view,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn close(shard: &mut Shard, name: &str) -> GateView {
+    change(shard, name, closed(None, None))
+}
+
+fn behind(n: u8, gates: &[&str]) -> NewJob {
+    NewJob { gates: gates.iter().map(|gate| (*gate).to_owned()).collect(), ..job(n) }
+}
+
+fn blocked_by(shard: &mut Shard, n: u8) -> Vec<BlockedBy> {
+    match shard.call(Command::AwaitJob { id: id(n), wait_ms: 0 }) {
+        Answer::Job(view) => view.blocked_by,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn nothing_starts_behind_a_closed_gate_and_all_goes_on_when_it_opens() {
+    let mut shard = Shard::new();
+    change(&mut shard, "bank", closed(Some("it is down"), None));
+    shard.enqueue(behind(1, &["bank"]));
+    shard.enqueue(behind(2, &["mail", "bank"]));
+    shard.enqueue(behind(3, &["mail"]));
+    shard.enqueue(job(4));
+    assert_eq!(ids(&shard.lease(9)), [3, 4], "what depends on no closed gate passes");
+    let told = BlockedBy::Gate {
+        name: "bank".to_owned(),
+        reason: Some("it is down".to_owned()),
+        expires_at: None,
+    };
+    assert_eq!(blocked_by(&mut shard, 2), [told]);
+    let mut shard = shard.restart();
+    assert!(shard.lease(9).is_empty(), "it is closed after a restart, too");
+    let waiting = shard.send(Command::LeaseJobs(Box::new(LeaseJobs { wait_ms: 1000, ..wish() })));
+    change(&mut shard, "bank", open());
+    match shard.answers.remove(&waiting) {
+        Some(Answer::Leased { jobs, .. }) => assert_eq!(ids(&jobs), [1]),
+        other => panic!("{other:?}"),
+    }
+    assert!(blocked_by(&mut shard, 2).is_empty());
+    close(&mut shard, "mail");
+    assert!(shard.lease(9).is_empty());
+    let deleted = shard.call(Command::Gates(GateCommand::Delete { name: "mail".to_owned() }));
+    assert!(matches!(deleted, Answer::Gates(GateAnswer::Deleted)));
+    assert_eq!(ids(&shard.lease(9)), [2]);
+}
+
+#[test]
+fn a_gate_may_be_over_queues_and_kinds() {
+    let mut shard = Shard::new();
+    shard.enqueue(job(1));
+    shard.enqueue(NewJob { kind: "other".to_owned(), ..job(2) });
+    let kinds = Some(vec!["k".to_owned(), "new".to_owned()]);
+    let view = change(&mut shard, "g", GateChange { kinds, ..closed(None, None) });
+    assert_eq!((view.gate.kinds.len(), view.running), (2, 0));
+    shard.enqueue(NewJob { kind: "new".to_owned(), ..job(3) });
+    assert_eq!(ids(&shard.lease(9)), [2], "kinds that are new are held back, too");
+    let by_kind = LeaseJobs { kinds: Some(vec!["k".to_owned()]), ..wish() };
+    match shard.call(Command::LeaseJobs(Box::new(by_kind))) {
+        Answer::Leased { jobs, .. } => assert!(jobs.is_empty(), "nor is one who asks for them"),
+        other => panic!("{other:?}"),
+    }
+    let mut shard = shard.restart();
+    let (queues, kinds) = (Some(vec!["q".to_owned()]), Some(Vec::new()));
+    change(&mut shard, "g", GateChange { queues, kinds, closed: None });
+    assert!(shard.lease(9).is_empty());
+    let mut shard = shard.restart();
+    assert!(shard.lease(9).is_empty());
+    close(&mut shard, "h");
+    change(&mut shard, "g", open());
+    assert_eq!(ids(&shard.lease(9)), [1, 3]);
+}
+
+#[test]
+fn a_gate_opens_by_itself_when_its_time_is_over() {
+    let mut shard = Shard::new();
+    let view = change(&mut shard, "g", closed(None, Some(Start::After(5_000))));
+    assert_eq!(view.gate.expires_at, Some(shard.clock.wall.plus(5_000)));
+    shard.enqueue(behind(1, &["g"]));
+    let mut shard = shard.restart();
+    assert_eq!(shard.turn.next_wake_ms(shard.clock), Some(5_000));
+    shard.advance(4_999);
+    assert!(shard.lease(9).is_empty());
+    shard.advance(1);
+    assert_eq!(ids(&shard.lease(9)), [1]);
+    let refused = closed(None, Some(Start::At(TimeMs(7))));
+    let command = GateCommand::Change { name: "g".to_owned(), change: refused };
+    let answer = shard.call(Command::Gates(command));
+    let past = Rejection::ValueRefused {
+        field: "expires_at",
+        value: "7".to_owned(),
+        allowed: "an instant that is still to come".to_owned(),
+    };
+    assert!(matches!(answer, Answer::Rejected(it) if it == past), "its time has passed");
+}
+
+#[test]
+fn what_runs_behind_a_closed_gate_is_interrupted_and_waits_without_an_attempt() {
+    let mut shard = Shard::new();
+    shard.enqueue(behind(1, &["g"]));
+    shard.enqueue(NewJob { at_most_once: true, ..behind(2, &["g"]) });
+    let jobs = shard.lease(9);
+    assert_eq!(close(&mut shard, "g").running, 2);
+    let beat = |job: &Delivery| Extension {
+        id: job.id,
+        token: job.token,
+        lease_ms: None,
+        progress: None,
+        progress_text: None,
+    };
+    let told = shard.call(Command::ExtendLeases(jobs.iter().map(beat).collect()));
+    let interrupt = Instruction::Interrupt { reason: "gate" };
+    let Answer::Extended(told) = told else { panic!("{told:?}") };
+    assert_eq!(told, [Ok(interrupt), Ok(Instruction::Continue)], "what runs once comes to its end");
+    let verdict = Verdict::Interrupt { reason: "gate".to_owned(), delay_ms: None };
+    assert_eq!(shard.settle(&jobs[0], verdict), Ok(EndKind::Interrupted));
+    assert!(shard.lease(9).is_empty());
+    change(&mut shard, "g", open());
+    let again = shard.lease(9);
+    assert_eq!((ids(&again), again[0].attempt), (vec![1], 1));
+}
+
+#[test]
+fn closing_and_opening_a_gate_moves_no_job_and_looks_at_none() {
+    let mut shard = Shard::new();
+    let command = EnqueueJobs {
+        queue: "q".to_owned(),
+        jobs: (0..10_000)
+            .map(|n: u32| {
+                let mut id = JobId([0; 16]);
+                id.0[..4].copy_from_slice(&n.to_be_bytes());
+                NewJob { gates: vec!["g".to_owned()], ..NewJob::new(id, "k", "[]") }
+            })
+            .collect(),
+    };
+    shard.call(Command::EnqueueJobs(command));
+    let keys = |shard: &Shard| {
+        let map = shard.turn.state.map();
+        map.keys().filter(|key| key[0] != crate::state::keys::GATE).cloned().collect::<Vec<_>>()
+    };
+    close(&mut shard, "g");
+    let before = (keys(&shard), shard.turn.state.lanes.in_memory());
+    let looked = |shard: &Shard| {
+        let all = QueuePattern::Prefix(String::new());
+        let ns = crate::ids::NamespaceId(1);
+        shard.turn.state.offer(ns, &all, None, (shard.clock.wall, 1)).looked
+    };
+    assert_eq!(looked(&shard), 0, "its tree is passed over");
+    change(&mut shard, "g", open());
+    assert_eq!(looked(&shard), 2, "the root of the tree, and its lane");
+    close(&mut shard, "g");
+    assert_eq!((keys(&shard), shard.turn.state.lanes.in_memory()), before);
+}
+
+#[test]
+fn jobs_name_a_bounded_number_of_sets_of_gates() {
+    let mut shard = Shard::new();
+    for n in 0..crate::gate::GATE_SETS_MAX {
+        let gates = vec![format!("g{n}")];
+        let job = NewJob { gates, ..job((n % 200) as u8) };
+        let mut id = job.id;
+        id.0[..2].copy_from_slice(&(n as u16).to_be_bytes());
+        assert!(matches!(shard.enqueue(NewJob { id, ..job }), Answer::Enqueued(_)));
+    }
+    let answer = shard.enqueue(behind(250, &["one", "more"]));
+    assert!(matches!(answer, Answer::Rejected(Rejection::TooManyGateSets { .. })), "{answer:?}");
+    assert!(matches!(shard.enqueue(behind(250, &["g0", "g0"])), Answer::Enqueued(_)));
+    let answer = shard.restart().enqueue(behind(251, &["two"]));
+    assert!(matches!(answer, Answer::Rejected(Rejection::TooManyGateSets { .. })), "{answer:?}");
+}

@@ -1,0 +1,126 @@
+//! Gates: one of which somebody was told that it is closed stays so until somebody tries to change
+//! that or its time is over, and each job stands in the part of its lane that its gates make.
+
+use std::collections::BTreeMap;
+
+use longshore_engine::wire::Wire;
+use longshore_engine::{Answer, Command, GateAnswer, GateChange, GateClosed, GateCommand, Start};
+use longshore_engine::{Delivery, Gate, JobId, JobView, TimeMs};
+
+use super::{Check, KINDS, QUEUES};
+use crate::map::SimTree;
+use crate::random::Random;
+
+/// The first bytes of keys, as the engine's catalogue of keys has them.
+const LANE_KEY_FIRST: u8 = 6;
+pub(crate) const GATE_KEY_FIRST: u8 = 171;
+const SET_KEY_FIRST: u8 = 172;
+
+/// Gates that jobs name, and one that is over queues and kinds.
+pub(crate) const GATES: [&str; 3] = ["bank", "disk", "all"];
+
+pub(crate) fn sample(random: &mut Random) -> Command {
+    let name = (*random.pick(&GATES)).to_owned();
+    if random.percent(15) {
+        return Command::Gates(GateCommand::Delete { name });
+    }
+    let closed = random.percent(50);
+    let expiry = (closed && random.percent(70)).then(|| Start::After(1 + random.below(20_000)));
+    let mut change = GateChange {
+        closed: Some(GateClosed { closed, reason: None, expiry }),
+        ..GateChange::default()
+    };
+    if name == "all" {
+        change.queues = random.maybe(50, |random| vec![(*random.pick(&QUEUES)).to_owned()]);
+        change.kinds = random.maybe(50, |random| vec![(*random.pick(&KINDS)).to_owned()]);
+    }
+    Command::Gates(GateCommand::Change { name, change })
+}
+
+/// The number of a namespace, and the name of a gate of its.
+type GateKey = (usize, String);
+
+/// What is known of gates.
+#[derive(Debug, Default)]
+pub(crate) struct KnownGates {
+    closed: BTreeMap<GateKey, Gate>,
+    /// Attempts to change a gate, or to remove it, of which nobody heard yet.
+    untold: BTreeMap<GateKey, u32>,
+}
+
+fn changed(command: &GateCommand) -> Option<&String> {
+    match command {
+        GateCommand::Change { name, .. } | GateCommand::Delete { name } => Some(name),
+        GateCommand::Get { .. } | GateCommand::List => None,
+    }
+}
+
+impl KnownGates {
+    /// From now on the gate may be open.
+    pub(crate) fn tried(&mut self, namespace: usize, command: &GateCommand) {
+        let Some(name) = changed(command) else { return };
+        let key = (namespace, name.clone());
+        self.closed.remove(&key);
+        *self.untold.entry(key).or_default() += 1;
+    }
+
+    /// What became of one of these attempts.
+    pub(crate) fn told(&mut self, namespace: usize, command: &GateCommand, answer: &Answer) {
+        let Some(name) = changed(command) else { return };
+        let key = (namespace, name.clone());
+        let untold = self.untold.entry(key.clone()).or_default();
+        *untold = untold.saturating_sub(1);
+        if let Answer::Gates(GateAnswer::Gate(view)) = answer
+            && *untold == 0
+            && view.gate.closed
+        {
+            self.closed.insert(key, view.gate.clone());
+        }
+    }
+
+    /// Whether a job is handed over at an instant although a gate that it depends on is closed.
+    pub(crate) fn check(
+        &self,
+        namespace: usize,
+        (job, gates): (&Delivery, &[String]),
+        now: TimeMs,
+    ) -> Check {
+        for ((of, name), gate) in &self.closed {
+            let about = gates.contains(name)
+                || gate.queues.contains(&job.queue)
+                || gate.kinds.contains(&job.kind);
+            let open = gate.expires_at.is_some_and(|at| at <= now);
+            if *of == namespace && about && !open {
+                return Err(format!("job {} was handed over, and gate {name} is closed", job.id));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// `jobs` are those of each namespace, by its number as keys have it. What stands in a part of a
+/// lane names the gates that make that part.
+pub(crate) fn check(map: &SimTree, jobs: &[(u32, Vec<JobView>)]) -> Check {
+    let gates: BTreeMap<(u32, JobId), &Vec<String>> = jobs
+        .iter()
+        .flat_map(|(ns, views)| views.iter().map(move |view| ((*ns, view.job.id), view)))
+        .map(|(key, view)| (key, &view.job.options.gates))
+        .collect();
+    for (key, value) in map.entries.range(vec![LANE_KEY_FIRST]..vec![LANE_KEY_FIRST + 1]) {
+        let ns = key.get(1..5).and_then(|bytes| bytes.try_into().ok()).map(u32::from_be_bytes);
+        let part = key.get(10..12).and_then(|bytes| bytes.try_into().ok());
+        let (Some(ns), Some(part)) = (ns, part.map(u16::from_be_bytes)) else {
+            return Err(format!("key {key:02x?} is no lane's"));
+        };
+        let id = JobId::from_bytes(value).map_err(|error| format!("a lane: {error}"))?;
+        let set = part >> 1;
+        let named = [&[SET_KEY_FIRST][..], &ns.to_be_bytes(), &set.to_be_bytes()].concat();
+        let named = map.entries.get(&named).map(Vec::<String>::from_bytes);
+        let named = named.transpose().map_err(|error| format!("a set of gates: {error}"))?;
+        let Some(own) = gates.get(&(ns, id)) else { continue };
+        if named.as_ref().unwrap_or(&Vec::new()) != *own {
+            return Err(format!("job {id} names {own:?} and stands in the part of {named:?}"));
+        }
+    }
+    Ok(())
+}
