@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-const SOURCES: [&str; 4] = [
+const SOURCES: [&str; 5] = [
     "longshore/v1/admin.proto",
+    "longshore/v1/control.proto",
     "longshore/v1/jobs.proto",
     "longshore/v1/schedules.proto",
     "longshore/v1/workers.proto",

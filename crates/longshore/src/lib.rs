@@ -126,8 +126,9 @@ mod worker;
 
 pub use client::{
     BatchOutcome, Change, Client, ClientBuilder, ClientError, Ended, Enqueue, EnqueueAll,
-    EnqueueCall, EnqueueService, Enqueued, JobHandle, JobRecord, JobState, Jobs, Missed, Overlap,
-    Refusal, Resume, Schedule, ScheduleRecord, SkippedItem, Start, StreamedBatch, UnansweredBatch,
+    EnqueueCall, EnqueueService, Enqueued, Gate, Hold, JobHandle, JobRecord, JobState, Jobs,
+    Missed, Overlap, Refusal, Resume, Schedule, ScheduleRecord, SkippedItem, Start, StreamedBatch,
+    UnansweredBatch,
 };
 pub use context::Context;
 pub use delivery::Delivery;

@@ -76,6 +76,8 @@ pub struct JobOptions {
     pub unique: Option<Unique>,
     /// The limit that counts it, and its key there.
     pub limit: Option<(String, String)>,
+    /// Gates behind which it waits while they are closed.
+    pub gates: Vec<String>,
 }
 
 /// Writes the same setters for everything that holds options.
@@ -228,6 +230,13 @@ macro_rules! option_setters {
             options.limit = Some((name.into(), key.into()));
             self
         }
+        /// Adds a gate behind which it waits while that is closed: `longshore gates close NAME`.
+        pub fn gate(mut self, gate: impl Into<String>) -> Self {
+            let $this = &mut self;
+            let options: &mut $crate::JobOptions = $options;
+            options.gates.push(gate.into());
+            self
+        }
     };
 }
 pub(crate) use option_setters;
@@ -249,6 +258,12 @@ impl JobOptions {
         for tag in self.tags {
             if !tags.contains(&tag) {
                 tags.push(tag);
+            }
+        }
+        let mut gates = defaults.gates;
+        for gate in self.gates {
+            if !gates.contains(&gate) {
+                gates.push(gate);
             }
         }
         Self {
@@ -273,6 +288,7 @@ impl JobOptions {
             cursor: self.cursor.or(defaults.cursor),
             unique: self.unique.or(defaults.unique),
             limit: self.limit.or(defaults.limit),
+            gates,
         }
     }
 
@@ -315,6 +331,7 @@ impl JobOptions {
             cursor: json(self.cursor),
             unique: self.unique.map(Unique::into_wire),
             limit: self.limit.map(|(name, key)| v1::JobLimit { name, key, ..Default::default() }),
+            gates: self.gates,
         }
     }
 }

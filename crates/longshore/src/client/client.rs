@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use longshore_proto::v1::control_client::ControlClient;
 use longshore_proto::v1::jobs_client::JobsClient;
 use longshore_proto::v1::schedules_client::SchedulesClient;
 use longshore_proto::v1::workers_client::WorkersClient;
@@ -207,6 +208,11 @@ impl Client {
         let held = self.inner.held.as_ref().ok_or_else(|| self.has_no_server())?;
         let (channel, place) = held.place();
         Ok((JobsClient::new(channel).max_decoding_message_size(usize::MAX), place))
+    }
+
+    pub(super) fn control(&self) -> Result<ControlClient<Channel>, ClientError> {
+        let client = ControlClient::new(self.connected()?);
+        Ok(client.max_decoding_message_size(usize::MAX))
     }
 
     pub(super) fn schedules(&self) -> Result<SchedulesClient<Channel>, ClientError> {

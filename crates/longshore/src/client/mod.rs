@@ -3,6 +3,7 @@
 mod call;
 #[expect(clippy::module_inception, reason = "the main type of the module")]
 mod client;
+mod control;
 mod enqueue;
 mod error;
 mod handle;
@@ -14,6 +15,7 @@ mod stream;
 
 pub(crate) use call::reason;
 pub use client::{Client, ClientBuilder};
+pub use control::{Gate, Hold};
 pub use enqueue::{Enqueue, EnqueueAll, EnqueueCall, EnqueueService, Enqueued};
 pub use error::{ClientError, Refusal};
 pub use handle::{Ended, JobHandle};

@@ -128,12 +128,12 @@ pub(super) fn api_job(job: &v1::NewJob) -> Result<api::NewJob<'_>, Refusal> {
             by: some(limit.by.clone()),
             tag: some(limit.tag.clone()),
         }),
-        gates: None,
+        gates: (!job.gates.is_empty()).then(|| job.gates.clone()),
     })
 }
 
 /// A word of the API, where one is given.
-fn word<T: serde::de::DeserializeOwned>(
+pub(super) fn word<T: serde::de::DeserializeOwned>(
     field: &str,
     text: &str,
     allowed: &str,

@@ -77,6 +77,9 @@ fn blocked_by(by: &BlockedByRecord) -> v1::BlockedBy {
         paused: by.paused.clone().unwrap_or_default(),
         limit: by.limit.clone().unwrap_or_default(),
         key: by.key.clone().unwrap_or_default(),
+        gate: by.gate.clone().unwrap_or_default(),
+        reason: by.reason.clone().unwrap_or_default(),
+        hold: by.hold.clone().unwrap_or_default(),
     }
 }
 

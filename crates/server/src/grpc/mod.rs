@@ -6,6 +6,7 @@ mod admin;
 mod answer;
 mod arriving;
 mod connection;
+mod control;
 pub mod fuzz;
 mod job_in;
 mod job_out;

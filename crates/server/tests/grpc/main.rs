@@ -5,6 +5,7 @@
 mod admin;
 mod arriving;
 mod connections;
+mod control;
 mod harness;
 mod jobs;
 mod lying;
