@@ -173,7 +173,7 @@ fn closing_and_opening_a_gate_moves_no_job_and_looks_at_none() {
     };
     assert_eq!(looked(&shard), 0, "its tree is passed over");
     change(&mut shard, "g", open());
-    assert_eq!(looked(&shard), 2, "the root of the tree, and its lane");
+    assert_eq!(looked(&shard), 3, "the tree, its root and its lane");
     close(&mut shard, "g");
     assert_eq!((keys(&shard), shard.turn.state.lanes.in_memory()), before);
 }
