@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use longshore_proto::v1::control_client::ControlClient;
+use longshore_proto::v1::blockers_client::BlockersClient;
 use longshore_proto::v1::jobs_client::JobsClient;
 use longshore_proto::v1::schedules_client::SchedulesClient;
 use longshore_proto::v1::workers_client::WorkersClient;
@@ -210,8 +210,8 @@ impl Client {
         Ok((JobsClient::new(channel).max_decoding_message_size(usize::MAX), place))
     }
 
-    pub(super) fn control(&self) -> Result<ControlClient<Channel>, ClientError> {
-        let client = ControlClient::new(self.connected()?);
+    pub(super) fn control(&self) -> Result<BlockersClient<Channel>, ClientError> {
+        let client = BlockersClient::new(self.connected()?);
         Ok(client.max_decoding_message_size(usize::MAX))
     }
 

@@ -8,7 +8,7 @@ use hyper::{Request, Response};
 use longshore_engine::driver::Class;
 use longshore_proto::FILE_DESCRIPTOR_SET;
 use longshore_proto::v1::admin_server::AdminServer;
-use longshore_proto::v1::control_server::ControlServer;
+use longshore_proto::v1::blockers_server::BlockersServer;
 use longshore_proto::v1::jobs_server::JobsServer;
 use longshore_proto::v1::schedules_server::SchedulesServer;
 use longshore_proto::v1::workers_server::WorkersServer;
@@ -31,7 +31,7 @@ use crate::http::reply::Reply;
 use crate::http::text::quoted;
 
 /// Where HTTP says that there is nothing.
-const SERVICES: &str = "longshore.v1.Admin, longshore.v1.Control, longshore.v1.Jobs, \
+const SERVICES: &str = "longshore.v1.Admin, longshore.v1.Blockers, longshore.v1.Jobs, \
     longshore.v1.Schedules, longshore.v1.Workers and gRPC server reflection";
 
 /// Answers one request.
@@ -71,9 +71,9 @@ pub(super) async fn answer(face: Arc<Face>, request: Request<Incoming>) -> Respo
             let mut admin = AdminServer::new(AdminFace(face)).max_decoding_message_size(bytes_max);
             told(admin.call(request).await.unwrap_or_else(|never| match never {}))
         }
-        "longshore.v1.Control" => {
+        "longshore.v1.Blockers" => {
             let request = arriving(request);
-            let control = ControlServer::new(ControlFace(face));
+            let control = BlockersServer::new(ControlFace(face));
             let mut control = control.max_decoding_message_size(bytes_max);
             told(control.call(request).await.unwrap_or_else(|never| match never {}))
         }

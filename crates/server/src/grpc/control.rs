@@ -9,7 +9,7 @@ use longshore_engine::{
     LimitView,
 };
 use longshore_proto::v1;
-use longshore_proto::v1::control_server::Control;
+use longshore_proto::v1::blockers_server::Blockers;
 use longshore_proto::v1::limit_settings::Rule;
 use tonic::{Request, Response, Status};
 
@@ -143,7 +143,7 @@ impl ControlFace {
 }
 
 #[tonic::async_trait]
-impl Control for ControlFace {
+impl Blockers for ControlFace {
     async fn list_gates(
         &self,
         request: Request<v1::ListControlRequest>,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use longshore_proto::v1::admin_client::AdminClient;
-use longshore_proto::v1::control_client::ControlClient;
+use longshore_proto::v1::blockers_client::BlockersClient;
 use longshore_proto::v1::jobs_client::JobsClient;
 use longshore_proto::v1::schedules_client::SchedulesClient;
 use longshore_proto::v1::server_message::Message as Told;
@@ -107,8 +107,8 @@ impl Server {
         SchedulesClient::new(self.channel().await)
     }
 
-    pub(crate) async fn control(&self) -> ControlClient<Channel> {
-        ControlClient::new(self.channel().await)
+    pub(crate) async fn control(&self) -> BlockersClient<Channel> {
+        BlockersClient::new(self.channel().await)
     }
 
     pub(crate) async fn workers(&self) -> WorkersClient<Channel> {
