@@ -72,6 +72,9 @@ pub struct NewJob {
     /// The limit that counts it by a key.
     #[prost(message, optional, tag = "51")]
     pub limit: ::core::option::Option<JobLimit>,
+    /// Gates behind which it waits while they are closed. One that does not exist is open.
+    #[prost(string, repeated, tag = "52")]
+    pub gates: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// The limit that a job names, and where its key there comes from: one of `key`, `by` and `tag`.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -439,6 +442,15 @@ pub struct BlockedBy {
     /// for this key, queue or kind.
     #[prost(string, tag = "51")]
     pub key: ::prost::alloc::string::String,
+    /// This gate is closed.
+    #[prost(string, tag = "52")]
+    pub gate: ::prost::alloc::string::String,
+    /// Why it is closed, or the tag is held.
+    #[prost(string, tag = "53")]
+    pub reason: ::prost::alloc::string::String,
+    /// This tag is held.
+    #[prost(string, tag = "54")]
+    pub hold: ::prost::alloc::string::String,
 }
 /// Generated client implementations.
 pub mod jobs_client {
@@ -2970,6 +2982,1437 @@ pub mod admin_server {
     /// Generated gRPC service name
     pub const SERVICE_NAME: &str = "longshore.v1.Admin";
     impl<T> tonic::server::NamedService for AdminServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListControlRequest {
+    /// `default` where empty.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ControlRequest {
+    /// `default` where empty.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Of a gate or a limit; the tag of a hold.
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeletedControl {}
+/// A gate at one moment.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Gate {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Nothing starts behind it.
+    #[prost(bool, tag = "2")]
+    pub closed: bool,
+    /// Why it is closed.
+    #[prost(string, tag = "3")]
+    pub reason: ::prost::alloc::string::String,
+    /// When it opens by itself.
+    #[prost(uint64, optional, tag = "4")]
+    pub expires_at_unix_ms: ::core::option::Option<u64>,
+    /// Jobs that run and depend on it.
+    #[prost(uint64, tag = "5")]
+    pub running: u64,
+    /// The whole record as the HTTP API tells it: JSON.
+    #[prost(bytes = "bytes", tag = "6")]
+    pub record: ::prost::bytes::Bytes,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListGatesResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub gates: ::prost::alloc::vec::Vec<Gate>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PutGateRequest {
+    /// `default` where empty.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    /// Whether it is closed from now on; absent, it stays as it is.
+    #[prost(bool, optional, tag = "3")]
+    pub closed: ::core::option::Option<bool>,
+    /// Why it is closed.
+    #[prost(string, tag = "4")]
+    pub reason: ::prost::alloc::string::String,
+    /// It opens by itself so long after now, or
+    #[prost(uint64, optional, tag = "5")]
+    pub expires_in_ms: ::core::option::Option<u64>,
+    /// then.
+    #[prost(uint64, optional, tag = "6")]
+    pub expires_at_unix_ms: ::core::option::Option<u64>,
+    /// Queues whose jobs depend on it.
+    #[prost(string, repeated, tag = "7")]
+    pub queues: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Kinds whose jobs depend on it.
+    #[prost(string, repeated, tag = "8")]
+    pub kinds: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CloseGateRequest {
+    /// `default` where empty.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    /// Why.
+    #[prost(string, tag = "3")]
+    pub reason: ::prost::alloc::string::String,
+    /// It opens by itself so long after now, or
+    #[prost(uint64, optional, tag = "4")]
+    pub expires_in_ms: ::core::option::Option<u64>,
+    /// then.
+    #[prost(uint64, optional, tag = "5")]
+    pub expires_at_unix_ms: ::core::option::Option<u64>,
+}
+/// A hold at one moment.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Hold {
+    #[prost(string, tag = "1")]
+    pub tag: ::prost::alloc::string::String,
+    /// Higher than that of every hold before it, to fence data with.
+    #[prost(uint64, tag = "2")]
+    pub epoch: u64,
+    /// Nothing runs with the tag, but for what is unaccounted.
+    #[prost(bool, tag = "3")]
+    pub quiet: bool,
+    /// Leases with the tag that were not given back yet.
+    #[prost(uint64, tag = "4")]
+    pub running: u64,
+    /// Runs that ended without their workers since the tag is held.
+    #[prost(uint64, tag = "5")]
+    pub unaccounted: u64,
+    #[prost(string, tag = "6")]
+    pub reason: ::prost::alloc::string::String,
+    /// The whole record as the HTTP API tells it, with its runs: JSON.
+    #[prost(bytes = "bytes", tag = "7")]
+    pub record: ::prost::bytes::Bytes,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListHoldsResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub holds: ::prost::alloc::vec::Vec<Hold>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetHoldRequest {
+    /// `default` where empty.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub tag: ::prost::alloc::string::String,
+    /// How long to wait until nothing runs with the tag.
+    #[prost(uint64, tag = "3")]
+    pub wait_ms: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PutHoldRequest {
+    /// `default` where empty.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub tag: ::prost::alloc::string::String,
+    /// Why.
+    #[prost(string, tag = "3")]
+    pub reason: ::prost::alloc::string::String,
+    /// How long to wait until nothing runs with the tag.
+    #[prost(uint64, tag = "4")]
+    pub wait_ms: u64,
+}
+/// A limit at one moment.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Limit {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "2")]
+    pub settings: ::core::option::Option<LimitSettings>,
+    /// With `concurrency`: jobs that run and that it counts.
+    #[prost(uint64, tag = "3")]
+    pub running: u64,
+    /// Keys, queues or kinds that it holds back now; counted up to 1000.
+    #[prost(uint64, tag = "4")]
+    pub spent: u64,
+}
+/// A limit as its owner sets it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LimitSettings {
+    /// What it counts by itself: `namespace`, `queue`, `kind`, `key`.
+    #[prost(string, tag = "1")]
+    pub scope: ::prost::alloc::string::String,
+    /// With the scopes `queue` and `kind`: only of this one.
+    #[prost(string, tag = "2")]
+    pub of: ::prost::alloc::string::String,
+    #[prost(oneof = "limit_settings::Rule", tags = "3, 4, 5")]
+    pub rule: ::core::option::Option<limit_settings::Rule>,
+}
+/// Nested message and enum types in `LimitSettings`.
+pub mod limit_settings {
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Rule {
+        /// So many run at a time.
+        #[prost(uint64, tag = "3")]
+        Concurrency(u64),
+        /// So many start in each period.
+        #[prost(message, tag = "4")]
+        Window(super::LimitWindow),
+        /// As many start as there are tokens.
+        #[prost(message, tag = "5")]
+        Bucket(super::LimitBucket),
+    }
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LimitWindow {
+    #[prost(uint64, tag = "1")]
+    pub max: u64,
+    #[prost(uint64, tag = "2")]
+    pub per_ms: u64,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LimitBucket {
+    #[prost(uint64, tag = "1")]
+    pub burst: u64,
+    #[prost(uint64, tag = "2")]
+    pub count: u64,
+    #[prost(uint64, tag = "3")]
+    pub per_ms: u64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListLimitsResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub limits: ::prost::alloc::vec::Vec<Limit>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PutLimitRequest {
+    /// `default` where empty.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "3")]
+    pub settings: ::core::option::Option<LimitSettings>,
+}
+/// Generated client implementations.
+pub mod blockers_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// Looking at what holds jobs back, and changing it.
+    #[derive(Debug, Clone)]
+    pub struct BlockersClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl<T> BlockersClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> BlockersClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            BlockersClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Tells the gates of a namespace in the order of their names.
+        pub async fn list_gates(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListControlRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListGatesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::Codec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/longshore.v1.Blockers/ListGates",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("longshore.v1.Blockers", "ListGates"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Tells one gate.
+        pub async fn get_gate(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ControlRequest>,
+        ) -> std::result::Result<tonic::Response<super::Gate>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::Codec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/longshore.v1.Blockers/GetGate",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("longshore.v1.Blockers", "GetGate"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Creates a gate or says anew what depends on it.
+        pub async fn put_gate(
+            &mut self,
+            request: impl tonic::IntoRequest<super::PutGateRequest>,
+        ) -> std::result::Result<tonic::Response<super::Gate>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::Codec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/longshore.v1.Blockers/PutGate",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("longshore.v1.Blockers", "PutGate"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Lets nothing start behind a gate, which is created where it is not there.
+        pub async fn close_gate(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CloseGateRequest>,
+        ) -> std::result::Result<tonic::Response<super::Gate>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::Codec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/longshore.v1.Blockers/CloseGate",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("longshore.v1.Blockers", "CloseGate"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Lets jobs behind a gate start again.
+        pub async fn open_gate(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ControlRequest>,
+        ) -> std::result::Result<tonic::Response<super::Gate>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::Codec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/longshore.v1.Blockers/OpenGate",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("longshore.v1.Blockers", "OpenGate"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Removes a gate.
+        pub async fn delete_gate(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ControlRequest>,
+        ) -> std::result::Result<tonic::Response<super::DeletedControl>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::Codec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/longshore.v1.Blockers/DeleteGate",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("longshore.v1.Blockers", "DeleteGate"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Tells the holds of a namespace in the order of their tags, without their runs.
+        pub async fn list_holds(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListControlRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListHoldsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::Codec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/longshore.v1.Blockers/ListHolds",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("longshore.v1.Blockers", "ListHolds"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Tells one hold, or waits until nothing runs with its tag.
+        pub async fn get_hold(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetHoldRequest>,
+        ) -> std::result::Result<tonic::Response<super::Hold>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::Codec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/longshore.v1.Blockers/GetHold",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("longshore.v1.Blockers", "GetHold"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Lets no job with a tag start, and may wait until none runs.
+        pub async fn put_hold(
+            &mut self,
+            request: impl tonic::IntoRequest<super::PutHoldRequest>,
+        ) -> std::result::Result<tonic::Response<super::Hold>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::Codec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/longshore.v1.Blockers/PutHold",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("longshore.v1.Blockers", "PutHold"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Lets a tag go.
+        pub async fn delete_hold(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ControlRequest>,
+        ) -> std::result::Result<tonic::Response<super::DeletedControl>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::Codec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/longshore.v1.Blockers/DeleteHold",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("longshore.v1.Blockers", "DeleteHold"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Tells the limits of a namespace in the order of their names.
+        pub async fn list_limits(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListControlRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListLimitsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::Codec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/longshore.v1.Blockers/ListLimits",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("longshore.v1.Blockers", "ListLimits"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Tells one limit.
+        pub async fn get_limit(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ControlRequest>,
+        ) -> std::result::Result<tonic::Response<super::Limit>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::Codec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/longshore.v1.Blockers/GetLimit",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("longshore.v1.Blockers", "GetLimit"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Creates a limit or changes its numbers.
+        pub async fn put_limit(
+            &mut self,
+            request: impl tonic::IntoRequest<super::PutLimitRequest>,
+        ) -> std::result::Result<tonic::Response<super::Limit>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::Codec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/longshore.v1.Blockers/PutLimit",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("longshore.v1.Blockers", "PutLimit"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Removes a limit.
+        pub async fn delete_limit(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ControlRequest>,
+        ) -> std::result::Result<tonic::Response<super::DeletedControl>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::Codec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/longshore.v1.Blockers/DeleteLimit",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("longshore.v1.Blockers", "DeleteLimit"));
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod blockers_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with BlockersServer.
+    #[async_trait]
+    pub trait Blockers: std::marker::Send + std::marker::Sync + 'static {
+        /// Tells the gates of a namespace in the order of their names.
+        async fn list_gates(
+            &self,
+            request: tonic::Request<super::ListControlRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListGatesResponse>,
+            tonic::Status,
+        >;
+        /// Tells one gate.
+        async fn get_gate(
+            &self,
+            request: tonic::Request<super::ControlRequest>,
+        ) -> std::result::Result<tonic::Response<super::Gate>, tonic::Status>;
+        /// Creates a gate or says anew what depends on it.
+        async fn put_gate(
+            &self,
+            request: tonic::Request<super::PutGateRequest>,
+        ) -> std::result::Result<tonic::Response<super::Gate>, tonic::Status>;
+        /// Lets nothing start behind a gate, which is created where it is not there.
+        async fn close_gate(
+            &self,
+            request: tonic::Request<super::CloseGateRequest>,
+        ) -> std::result::Result<tonic::Response<super::Gate>, tonic::Status>;
+        /// Lets jobs behind a gate start again.
+        async fn open_gate(
+            &self,
+            request: tonic::Request<super::ControlRequest>,
+        ) -> std::result::Result<tonic::Response<super::Gate>, tonic::Status>;
+        /// Removes a gate.
+        async fn delete_gate(
+            &self,
+            request: tonic::Request<super::ControlRequest>,
+        ) -> std::result::Result<tonic::Response<super::DeletedControl>, tonic::Status>;
+        /// Tells the holds of a namespace in the order of their tags, without their runs.
+        async fn list_holds(
+            &self,
+            request: tonic::Request<super::ListControlRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListHoldsResponse>,
+            tonic::Status,
+        >;
+        /// Tells one hold, or waits until nothing runs with its tag.
+        async fn get_hold(
+            &self,
+            request: tonic::Request<super::GetHoldRequest>,
+        ) -> std::result::Result<tonic::Response<super::Hold>, tonic::Status>;
+        /// Lets no job with a tag start, and may wait until none runs.
+        async fn put_hold(
+            &self,
+            request: tonic::Request<super::PutHoldRequest>,
+        ) -> std::result::Result<tonic::Response<super::Hold>, tonic::Status>;
+        /// Lets a tag go.
+        async fn delete_hold(
+            &self,
+            request: tonic::Request<super::ControlRequest>,
+        ) -> std::result::Result<tonic::Response<super::DeletedControl>, tonic::Status>;
+        /// Tells the limits of a namespace in the order of their names.
+        async fn list_limits(
+            &self,
+            request: tonic::Request<super::ListControlRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListLimitsResponse>,
+            tonic::Status,
+        >;
+        /// Tells one limit.
+        async fn get_limit(
+            &self,
+            request: tonic::Request<super::ControlRequest>,
+        ) -> std::result::Result<tonic::Response<super::Limit>, tonic::Status>;
+        /// Creates a limit or changes its numbers.
+        async fn put_limit(
+            &self,
+            request: tonic::Request<super::PutLimitRequest>,
+        ) -> std::result::Result<tonic::Response<super::Limit>, tonic::Status>;
+        /// Removes a limit.
+        async fn delete_limit(
+            &self,
+            request: tonic::Request<super::ControlRequest>,
+        ) -> std::result::Result<tonic::Response<super::DeletedControl>, tonic::Status>;
+    }
+    /// Looking at what holds jobs back, and changing it.
+    #[derive(Debug)]
+    pub struct BlockersServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> BlockersServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for BlockersServer<T>
+    where
+        T: Blockers,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/longshore.v1.Blockers/ListGates" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListGatesSvc<T: Blockers>(pub Arc<T>);
+                    impl<
+                        T: Blockers,
+                    > tonic::server::UnaryService<super::ListControlRequest>
+                    for ListGatesSvc<T> {
+                        type Response = super::ListGatesResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListControlRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Blockers>::list_gates(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListGatesSvc(inner);
+                        let codec = crate::codec::Codec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/longshore.v1.Blockers/GetGate" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetGateSvc<T: Blockers>(pub Arc<T>);
+                    impl<T: Blockers> tonic::server::UnaryService<super::ControlRequest>
+                    for GetGateSvc<T> {
+                        type Response = super::Gate;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ControlRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Blockers>::get_gate(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetGateSvc(inner);
+                        let codec = crate::codec::Codec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/longshore.v1.Blockers/PutGate" => {
+                    #[allow(non_camel_case_types)]
+                    struct PutGateSvc<T: Blockers>(pub Arc<T>);
+                    impl<T: Blockers> tonic::server::UnaryService<super::PutGateRequest>
+                    for PutGateSvc<T> {
+                        type Response = super::Gate;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::PutGateRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Blockers>::put_gate(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PutGateSvc(inner);
+                        let codec = crate::codec::Codec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/longshore.v1.Blockers/CloseGate" => {
+                    #[allow(non_camel_case_types)]
+                    struct CloseGateSvc<T: Blockers>(pub Arc<T>);
+                    impl<
+                        T: Blockers,
+                    > tonic::server::UnaryService<super::CloseGateRequest>
+                    for CloseGateSvc<T> {
+                        type Response = super::Gate;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CloseGateRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Blockers>::close_gate(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CloseGateSvc(inner);
+                        let codec = crate::codec::Codec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/longshore.v1.Blockers/OpenGate" => {
+                    #[allow(non_camel_case_types)]
+                    struct OpenGateSvc<T: Blockers>(pub Arc<T>);
+                    impl<T: Blockers> tonic::server::UnaryService<super::ControlRequest>
+                    for OpenGateSvc<T> {
+                        type Response = super::Gate;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ControlRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Blockers>::open_gate(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = OpenGateSvc(inner);
+                        let codec = crate::codec::Codec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/longshore.v1.Blockers/DeleteGate" => {
+                    #[allow(non_camel_case_types)]
+                    struct DeleteGateSvc<T: Blockers>(pub Arc<T>);
+                    impl<T: Blockers> tonic::server::UnaryService<super::ControlRequest>
+                    for DeleteGateSvc<T> {
+                        type Response = super::DeletedControl;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ControlRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Blockers>::delete_gate(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DeleteGateSvc(inner);
+                        let codec = crate::codec::Codec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/longshore.v1.Blockers/ListHolds" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListHoldsSvc<T: Blockers>(pub Arc<T>);
+                    impl<
+                        T: Blockers,
+                    > tonic::server::UnaryService<super::ListControlRequest>
+                    for ListHoldsSvc<T> {
+                        type Response = super::ListHoldsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListControlRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Blockers>::list_holds(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListHoldsSvc(inner);
+                        let codec = crate::codec::Codec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/longshore.v1.Blockers/GetHold" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetHoldSvc<T: Blockers>(pub Arc<T>);
+                    impl<T: Blockers> tonic::server::UnaryService<super::GetHoldRequest>
+                    for GetHoldSvc<T> {
+                        type Response = super::Hold;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetHoldRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Blockers>::get_hold(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetHoldSvc(inner);
+                        let codec = crate::codec::Codec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/longshore.v1.Blockers/PutHold" => {
+                    #[allow(non_camel_case_types)]
+                    struct PutHoldSvc<T: Blockers>(pub Arc<T>);
+                    impl<T: Blockers> tonic::server::UnaryService<super::PutHoldRequest>
+                    for PutHoldSvc<T> {
+                        type Response = super::Hold;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::PutHoldRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Blockers>::put_hold(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PutHoldSvc(inner);
+                        let codec = crate::codec::Codec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/longshore.v1.Blockers/DeleteHold" => {
+                    #[allow(non_camel_case_types)]
+                    struct DeleteHoldSvc<T: Blockers>(pub Arc<T>);
+                    impl<T: Blockers> tonic::server::UnaryService<super::ControlRequest>
+                    for DeleteHoldSvc<T> {
+                        type Response = super::DeletedControl;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ControlRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Blockers>::delete_hold(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DeleteHoldSvc(inner);
+                        let codec = crate::codec::Codec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/longshore.v1.Blockers/ListLimits" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListLimitsSvc<T: Blockers>(pub Arc<T>);
+                    impl<
+                        T: Blockers,
+                    > tonic::server::UnaryService<super::ListControlRequest>
+                    for ListLimitsSvc<T> {
+                        type Response = super::ListLimitsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListControlRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Blockers>::list_limits(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListLimitsSvc(inner);
+                        let codec = crate::codec::Codec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/longshore.v1.Blockers/GetLimit" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetLimitSvc<T: Blockers>(pub Arc<T>);
+                    impl<T: Blockers> tonic::server::UnaryService<super::ControlRequest>
+                    for GetLimitSvc<T> {
+                        type Response = super::Limit;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ControlRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Blockers>::get_limit(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetLimitSvc(inner);
+                        let codec = crate::codec::Codec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/longshore.v1.Blockers/PutLimit" => {
+                    #[allow(non_camel_case_types)]
+                    struct PutLimitSvc<T: Blockers>(pub Arc<T>);
+                    impl<T: Blockers> tonic::server::UnaryService<super::PutLimitRequest>
+                    for PutLimitSvc<T> {
+                        type Response = super::Limit;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::PutLimitRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Blockers>::put_limit(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PutLimitSvc(inner);
+                        let codec = crate::codec::Codec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/longshore.v1.Blockers/DeleteLimit" => {
+                    #[allow(non_camel_case_types)]
+                    struct DeleteLimitSvc<T: Blockers>(pub Arc<T>);
+                    impl<T: Blockers> tonic::server::UnaryService<super::ControlRequest>
+                    for DeleteLimitSvc<T> {
+                        type Response = super::DeletedControl;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ControlRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Blockers>::delete_limit(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DeleteLimitSvc(inner);
+                        let codec = crate::codec::Codec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for BlockersServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "longshore.v1.Blockers";
+    impl<T> tonic::server::NamedService for BlockersServer<T> {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
