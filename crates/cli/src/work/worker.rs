@@ -195,6 +195,7 @@ impl<R: Runner> Worker<R> {
         let settle = if self.settling.is_none() { self.take_done() } else { Vec::new() };
         let request = LeaseRequest {
             queues: self.settings.queues.clone(),
+            weights: std::collections::BTreeMap::new(),
             kinds: self.settings.kinds.clone(),
             max: Some(free.min(1000)),
             wait: Some(WAIT),
