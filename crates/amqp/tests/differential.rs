@@ -11,7 +11,7 @@ use longshore_amqp::codec::{
 };
 use proptest::prelude::*;
 
-/// Class, method and the types of the fields, from RabbitMQ's own description of the protocol: `1`,
+/// Class, method and the types of the fields, from `RabbitMQ`'s own description of the protocol: `1`,
 /// `2`, `4` and `8` for integers, `s` for a short and `l` for a long string, `t` for a table, `b`
 /// for a bit. The other codec keeps nothing of what stands behind a `-`, which no server heeds.
 #[rustfmt::skip]

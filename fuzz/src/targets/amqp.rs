@@ -156,7 +156,7 @@ fn serve(session: &mut Session, flags: u8) -> usize {
 }
 
 fn deliver(session: &mut Session, consumer: ConsumerId) {
-    let messages = (0..3).map(|place| delivery(place)).collect();
+    let messages = (0..3).map(delivery).collect();
     session.deliver(consumer, messages);
 }
 

@@ -1,5 +1,5 @@
 //! Field tables: kept as the bytes that they came in, and walked when somebody asks. The letters
-//! of the types are those that RabbitMQ, Qpid and all clients use, not those of the specification.
+//! of the types are those that `RabbitMQ`, Qpid and all clients use, not those of the specification.
 
 use std::fmt;
 

@@ -60,10 +60,7 @@ impl Session {
         }
         let has_replies = channel.replies.is_some();
         let is_silent = told.nowait;
-        let tag = match told.consumer_tag.is_empty() {
-            true => Short::cut(&self.names.next("amq.ctag")),
-            false => told.consumer_tag,
-        };
+        let tag = if told.consumer_tag.is_empty() { Short::cut(&self.names.next("amq.ctag")) } else { told.consumer_tag };
         if told.queue.as_bytes() == REPLY_TO.as_bytes() {
             let refused = |text| Err(Failure::new(Code::PreconditionFailed, text));
             return match (told.no_ack, has_replies) {
@@ -77,12 +74,9 @@ impl Session {
         }
         let priority = match told.arguments.get("x-priority") {
             None => 0,
-            Some(value) => match value.as_int().and_then(|value| i32::try_from(value).ok()) {
-                Some(priority) => priority,
-                None => {
-                    let text = format!("invalid arg 'x-priority': {value:?}");
-                    return Err(Failure::new(Code::PreconditionFailed, text));
-                }
+            Some(value) => if let Some(priority) = value.as_int().and_then(|value| i32::try_from(value).ok()) { priority } else {
+                let text = format!("invalid arg 'x-priority': {value:?}");
+                return Err(Failure::new(Code::PreconditionFailed, text));
             },
         };
         let queue = self.queue_of(number, &told.queue)?;

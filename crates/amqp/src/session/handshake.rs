@@ -13,7 +13,7 @@ use crate::failure::{Code, Failure, of_rejection};
 pub(super) const FRAME_BYTES_BEFORE_LOGIN: usize = 32 << 10;
 /// The least that a client may agree on, which some always ask for.
 const FRAME_BYTES_MIN: u32 = 4096;
-/// The version of RabbitMQ whose ways these are: clients look at it.
+/// The version of `RabbitMQ` whose ways these are: clients look at it.
 const RABBITMQ_VERSION: &str = "4.2.0";
 
 impl Session {

@@ -309,7 +309,7 @@ impl Session {
     }
 }
 
-/// RabbitMQ's timers go no further.
+/// `RabbitMQ`'s timers go no further.
 const TTL_MS_MAX: u64 = u32::MAX as u64;
 
 /// Further routing keys: a list of texts.
@@ -336,12 +336,9 @@ pub(super) fn header_of((name, value): (Short, Value)) -> Option<(String, Header
         Value::Text(bytes) | Value::Bytes(bytes) => HeaderValue::Text { bytes },
         Value::F32(value) => HeaderValue::Float { bits: f64::from(value).to_bits() },
         Value::F64(value) => HeaderValue::Float { bits: value.to_bits() },
-        other => match other.as_int() {
-            Some(value) => HeaderValue::Int { value },
-            None => {
-                let bytes = Table::of([("", other)]).as_bytes().clone();
-                HeaderValue::Other { bytes }
-            }
+        other => if let Some(value) = other.as_int() { HeaderValue::Int { value } } else {
+            let bytes = Table::of([("", other)]).as_bytes().clone();
+            HeaderValue::Other { bytes }
         },
     };
     Some((name, value))

@@ -143,13 +143,10 @@ impl<M: OrderedMap> Turn<M> {
         end: MessageEnd,
         moment: Moment,
     ) {
-        match self.state.decide_death(ns, tag, end, moment) {
-            Some(records) => self.record_death(records),
-            None => {
-                let mut ends = Ends::default();
-                ends.end(tag, bytes, end);
-                self.record_all(ends.into_records(ns));
-            }
+        if let Some(records) = self.state.decide_death(ns, tag, end, moment) { self.record_death(records) } else {
+            let mut ends = Ends::default();
+            ends.end(tag, bytes, end);
+            self.record_all(ends.into_records(ns));
         }
     }
 

@@ -545,7 +545,7 @@ fn priorities_go_first_and_one_active_consumer_gets_all() {
     for (priority, body) in [(0, "low"), (3, "mid"), (200, "high"), (5, "also high")] {
         let body = Bytes::copy_from_slice(body.as_bytes());
         let routing_key = "q".to_owned();
-        let message = PublishMessage { priority, body, routing_key, ..PublishMessage::default() };
+        let message = PublishMessage { routing_key, priority, body, ..PublishMessage::default() };
         shard.publish_one(message).unwrap();
     }
     assert_eq!(shard.got(), [], "the second waits for the first");
@@ -608,7 +608,7 @@ fn what_ends_without_an_ack_leaves_a_letter_that_tells_why() {
     for body in ["rejected", "too often", "expired"] {
         let ttl_ms = (body == "expired").then_some(100);
         let (routing_key, body) = ("q".to_owned(), Bytes::copy_from_slice(body.as_bytes()));
-        let message = PublishMessage { ttl_ms, routing_key, body, ..PublishMessage::default() };
+        let message = PublishMessage { routing_key, ttl_ms, body, ..PublishMessage::default() };
         shard.publish_one(message).unwrap();
     }
     let first = shard.take("q", 1);
