@@ -343,7 +343,9 @@ async fn list_bindings(
 
 pub(crate) async fn publish(args: PublishArgs, context: &Context) -> anyhow::Result<ExitCode> {
     let client = context.client()?;
-    let text = if let Some(text) = args.body { text } else {
+    let text = if let Some(text) = args.body {
+        text
+    } else {
         let mut text = String::new();
         io::stdin().lock().read_to_string(&mut text)?;
         text

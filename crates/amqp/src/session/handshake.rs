@@ -155,7 +155,7 @@ impl Session {
             let text = format!("vhost {:?} not found", told.virtual_host);
             return Err(Failure::new(Code::NotAllowed, text).of((10, 40)));
         };
-        self.vhost = vhost.to_owned();
+        vhost.clone_into(&mut self.vhost);
         let namespace = if vhost == VHOST_DEFAULT { NAMESPACE_DEFAULT } else { vhost };
         self.asks.push_back(Ask::Open { namespace: namespace.to_owned() });
         self.phase = Phase::Looking;

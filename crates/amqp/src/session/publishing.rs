@@ -74,6 +74,7 @@ impl Publishing {
 }
 
 /// Confirms of one channel that follow each other.
+#[derive(Clone, Copy)]
 struct Run {
     channel: u16,
     first: u64,
@@ -206,7 +207,7 @@ impl Session {
                 }
             };
             if let Some(confirm) = origin.confirm {
-                run = self.joined(run, number, confirm, is_ack);
+                run = Some(self.joined(run, number, confirm, is_ack));
             }
         }
         self.confirm(run);
@@ -216,14 +217,14 @@ impl Session {
     }
 
     /// The run with one more confirm; one that it does not continue is told first.
-    fn joined(&mut self, run: Option<Run>, channel: u16, number: u64, is_ack: bool) -> Option<Run> {
+    fn joined(&mut self, run: Option<Run>, channel: u16, number: u64, is_ack: bool) -> Run {
         match run {
             Some(run) if run.channel == channel && run.is_ack == is_ack => {
-                Some(Run { last: number, ..run })
+                Run { last: number, ..run }
             }
             run => {
                 self.confirm(run);
-                Some(Run { channel, first: number, last: number, is_ack })
+                Run { channel, first: number, last: number, is_ack }
             }
         }
     }
@@ -336,10 +337,14 @@ pub(super) fn header_of((name, value): (Short, Value)) -> Option<(String, Header
         Value::Text(bytes) | Value::Bytes(bytes) => HeaderValue::Text { bytes },
         Value::F32(value) => HeaderValue::Float { bits: f64::from(value).to_bits() },
         Value::F64(value) => HeaderValue::Float { bits: value.to_bits() },
-        other => if let Some(value) = other.as_int() { HeaderValue::Int { value } } else {
-            let bytes = Table::of([("", other)]).as_bytes().clone();
-            HeaderValue::Other { bytes }
-        },
+        other => {
+            if let Some(value) = other.as_int() {
+                HeaderValue::Int { value }
+            } else {
+                let bytes = Table::of([("", other)]).as_bytes().clone();
+                HeaderValue::Other { bytes }
+            }
+        }
     };
     Some((name, value))
 }

@@ -28,10 +28,14 @@ pub(super) fn queue_settings(told: &QueueDeclare, named: &str) -> Result<Message
     let delivery_limit = match table.get("x-delivery-limit").map(|value| value.as_int()) {
         None => limit_default,
         Some(Some(-1)) => None,
-        Some(Some(limit)) => if let Ok(limit) = u32::try_from(limit) { Some(limit) } else {
-            let why = format!("{{value_negative,{limit}}}");
-            return Err(invalid("x-delivery-limit", named, &why));
-        },
+        Some(Some(limit)) => {
+            if let Ok(limit) = u32::try_from(limit) {
+                Some(limit)
+            } else {
+                let why = format!("{{value_negative,{limit}}}");
+                return Err(invalid("x-delivery-limit", named, &why));
+            }
+        }
         Some(None) => return Err(invalid("x-delivery-limit", named, "unacceptable_type")),
     };
     let overflow = match text("x-overflow")?.as_deref() {

@@ -85,7 +85,7 @@ impl<M: OrderedMap> State<M> {
         let length = self.ready_messages(queue);
         let full = settings.max_length.filter(|max| length >= *max);
         let bytes = self.ready_bytes(queue);
-        let full = full.or(settings.max_bytes.filter(|max| bytes >= *max).map(|_| length));
+        let full = full.or_else(|| settings.max_bytes.filter(|max| bytes >= *max).map(|_| length));
         match full {
             Some(max_length) => {
                 let queue = known.name.clone();
@@ -141,7 +141,9 @@ impl<M: OrderedMap> State<M> {
                 Destination::Queue { .. } => {}
             };
             if let Some(router) = self.messages.exchanges.router(ns, exchange.id) {
-                keys.iter().for_each(|key| router.route(key, headers, &mut reach));
+                for key in keys {
+                    router.route(key, headers, &mut reach);
+                }
             }
             if !found && let Some(alternate) = &exchange.alternate {
                 next.extend(self.messages.exchanges.named(ns, alternate));

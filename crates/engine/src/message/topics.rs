@@ -85,7 +85,9 @@ impl Topics {
     pub(crate) fn add(&mut self, pattern: &str, to: Destination) {
         let mut at = ROOT;
         for word in words(pattern) {
-            at = if let Some(child) = self.child(at, word) { child } else {
+            at = if let Some(child) = self.child(at, word) {
+                child
+            } else {
                 let child = self.grow();
                 self.set_child(at, word, Some(child));
                 child

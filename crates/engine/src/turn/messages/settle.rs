@@ -1,4 +1,5 @@
-//! The ends of messages that somebody has: settled, given back with their connection, or out of time.
+//! The ends of messages that somebody has: settled, given back with their connection, or out of
+//! time.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -143,7 +144,9 @@ impl<M: OrderedMap> Turn<M> {
         end: MessageEnd,
         moment: Moment,
     ) {
-        if let Some(records) = self.state.decide_death(ns, tag, end, moment) { self.record_death(records) } else {
+        if let Some(records) = self.state.decide_death(ns, tag, end, moment) {
+            self.record_death(records);
+        } else {
             let mut ends = Ends::default();
             ends.end(tag, bytes, end);
             self.record_all(ends.into_records(ns));
