@@ -81,8 +81,8 @@ impl<M: OrderedMap> Turn<M> {
         settled
     }
 
-    /// A message ends without an ack: with its letter at once, where it leaves one, or together with
-    /// others.
+    /// A message ends without an ack: with its letter at once, where it leaves one, or together
+    /// with others.
     pub(super) fn end_message(
         &mut self,
         ns: NamespaceId,
