@@ -610,6 +610,10 @@ async fn whole_stats(shard: &ShardShared) -> Result<ShardStats, Unavailable> {
         let (reply, stats) = oneshot::channel();
         if shard.is_running() {
             shard.inbox.signal(|signals| signals.stats.push((after, reply)));
+            // It may have ended in between and hear nothing any more.
+            if !shard.is_running() {
+                drop(shard.inbox.take_signals());
+            }
         }
         stats.await.map_err(|_| shard.unavailable())
     };

@@ -21,7 +21,7 @@ use crate::node::Surroundings;
 use crate::recover::OpenedJournal;
 use crate::{Cause, EXIT_JOURNAL_FAILED, Node, NodeConfig, Publishing, ShardState};
 
-const SOUND: u8 = 0;
+pub(super) const SOUND: u8 = 0;
 const NO_SPACE: u8 = 1;
 const FAILED: u8 = 2;
 /// A bug that only callers meet that commit by themselves.
@@ -30,7 +30,9 @@ const PANICS_AT_CALLERS: u8 = 3;
 /// appends by itself is small.
 const HOLDS: u8 = 4;
 const LARGE_BYTES: usize = 64 << 10;
-const IS_HELD: u8 = 5;
+pub(super) const IS_HELD: u8 = 5;
+/// The same of the last mark of a shard that ends.
+pub(super) const HOLDS_AT_END: u8 = 6;
 
 struct FaultyJournal {
     inner: Box<dyn Journal>,
@@ -40,21 +42,23 @@ struct FaultyJournal {
 }
 
 impl FaultyJournal {
-    fn check(&self, bytes: usize) -> Result<(), AppendError> {
-        if bytes >= LARGE_BYTES {
-            let _ = self.mode.compare_exchange(HOLDS, IS_HELD, Ordering::SeqCst, Ordering::SeqCst);
+    fn hold(&self, mode: u8) {
+        if self.mode.compare_exchange(mode, IS_HELD, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
+            while self.mode.load(Ordering::SeqCst) == IS_HELD {
+                std::thread::yield_now();
+            }
         }
-        while self.mode.load(Ordering::SeqCst) == IS_HELD {
-            std::thread::yield_now();
-        }
+    }
+
+    fn check(&self) -> Result<(), AppendError> {
         match self.mode.load(Ordering::SeqCst) {
-            SOUND | HOLDS | PANICS_AT_CALLERS => Ok(()),
             NO_SPACE => Err(AppendError::NoSpace { needed_bytes: 1 }),
-            _ => Err(AppendError::Failed {
+            FAILED => Err(AppendError::Failed {
                 operation: "sync",
                 path: "segment".into(),
                 source: std::io::Error::other("put in by a test"),
             }),
+            _ => Ok(()),
         }
     }
 }
@@ -67,7 +71,10 @@ impl Journal for FaultyJournal {
             assert!(self.mode.load(Ordering::SeqCst) != PANICS_AT_CALLERS, "put in by a test");
             self.by_callers.fetch_add(1, Ordering::SeqCst);
         }
-        self.check(group.len_bytes())?;
+        if group.len_bytes() >= LARGE_BYTES {
+            self.hold(HOLDS);
+        }
+        self.check()?;
         self.inner.append(group)
     }
 
@@ -76,7 +83,11 @@ impl Journal for FaultyJournal {
     }
 
     fn mark(&mut self) -> Result<(), AppendError> {
-        self.check(0)?;
+        let thread = std::thread::current();
+        if thread.name().unwrap_or_default().starts_with("shard-") {
+            self.hold(HOLDS_AT_END);
+        }
+        self.check()?;
         self.inner.mark()
     }
 
@@ -89,7 +100,7 @@ impl Journal for FaultyJournal {
     }
 }
 
-async fn open_faulty(config: &NodeConfig) -> (Node, Arc<AtomicU8>) {
+pub(super) async fn open_faulty(config: &NodeConfig) -> (Node, Arc<AtomicU8>) {
     let (node, mode, _) = open_counting(config).await;
     (node, mode)
 }
