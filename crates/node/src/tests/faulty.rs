@@ -26,13 +26,14 @@ const NO_SPACE: u8 = 1;
 const FAILED: u8 = 2;
 /// A bug that only callers meet that commit by themselves.
 const PANICS_AT_CALLERS: u8 = 3;
-/// The next large append takes until the mode is another one again, and says so. What a shard
-/// appends by itself is small.
-const HOLDS: u8 = 4;
-const LARGE_BYTES: usize = 64 << 10;
+/// The next append takes until the mode is another one again, and says so.
+pub(super) const HOLDS: u8 = 4;
 pub(super) const IS_HELD: u8 = 5;
 /// The same of the last mark of a shard that ends.
 pub(super) const HOLDS_AT_END: u8 = 6;
+/// The same of the next append that is large. What a shard appends by itself is small.
+const HOLDS_LARGE: u8 = 7;
+const LARGE_BYTES: usize = 64 << 10;
 
 struct FaultyJournal {
     inner: Box<dyn Journal>,
@@ -71,8 +72,9 @@ impl Journal for FaultyJournal {
             assert!(self.mode.load(Ordering::SeqCst) != PANICS_AT_CALLERS, "put in by a test");
             self.by_callers.fetch_add(1, Ordering::SeqCst);
         }
+        self.hold(HOLDS);
         if group.len_bytes() >= LARGE_BYTES {
-            self.hold(HOLDS);
+            self.hold(HOLDS_LARGE);
         }
         self.check()?;
         self.inner.append(group)
@@ -158,7 +160,7 @@ fn a_start_on_a_full_disk_waits_for_space() {
 }
 
 /// Runs a test on one thread, with a handle of the node for it.
-fn on_one_thread<F: Future<Output = ()>>(
+pub(super) fn on_one_thread<F: Future<Output = ()>>(
     test: impl FnOnce(Node, Arc<AtomicU8>, Arc<AtomicUsize>) -> F,
 ) {
     let root = tempfile::tempdir().unwrap();
@@ -312,7 +314,7 @@ fn what_would_be_delivered_while_a_shard_stops_goes_back() {
         let config = config(root.path());
         let (node, mode) = open_faulty(&config).await;
         let consumer = consumer(&node, 1).await;
-        mode.store(HOLDS, Ordering::SeqCst);
+        mode.store(HOLDS_LARGE, Ordering::SeqCst);
         // Large enough for a thread of its own to commit it.
         let args = format!("\"{}\"", "x".repeat(100 << 10));
         let once = NewJob { at_most_once: true, ..NewJob::new(job_id(1), "k", args) };
