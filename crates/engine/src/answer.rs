@@ -7,6 +7,7 @@ use crate::job::{Checkpoint, EndKind, Job, Lease};
 use crate::operation::Operation;
 use crate::queue::QueueSettings;
 use crate::rejection::Rejection;
+use crate::stream::StreamAnswer;
 
 /// The answer to one command.
 #[derive(Clone, Debug)]
@@ -62,6 +63,8 @@ pub enum Answer {
     Namespaces(Vec<NamespaceView>, bool),
     /// To any: refused, and nothing changed.
     Rejected(Rejection),
+    /// To `Stream`.
+    Stream(StreamAnswer),
 }
 
 /// One job of an `EnqueueJobs`.

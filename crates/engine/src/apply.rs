@@ -64,6 +64,15 @@ impl<M: OrderedMap> State<M> {
             | Record::JobPaused { .. }
             | Record::JobResumed { .. }
             | Record::CursorSet { .. } => self.apply_to_jobs(record),
+            Record::StreamCreated { .. }
+            | Record::StreamChanged { .. }
+            | Record::PartitionsAdded { .. }
+            | Record::StreamDeleted { .. }
+            | Record::StreamAppended { .. }
+            | Record::StreamTrimmed { .. }
+            | Record::ProducerIdTaken { .. }
+            | Record::OffsetsCommitted { .. }
+            | Record::OffsetsForgotten { .. } => self.apply_to_streams(record),
         }
     }
 

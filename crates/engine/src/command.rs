@@ -6,6 +6,7 @@ use crate::ids::{JobId, OperationId, Place, TimeMs, Token};
 use crate::job::{JobError, RetryPolicy};
 use crate::operation::OperationKind;
 use crate::queue::QueueSettings;
+use crate::stream::StreamCommand;
 
 /// Where the answer goes: a number that the caller chose and that effects bring back.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -178,6 +179,8 @@ pub enum Command {
         /// How many at most.
         limit: usize,
     },
+    /// Something about streams.
+    Stream(StreamCommand),
 }
 
 /// Where a job begins that is retried.

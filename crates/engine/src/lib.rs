@@ -29,6 +29,7 @@ mod queueing;
 mod record;
 mod rejection;
 mod state;
+mod stream;
 mod timer;
 mod turn;
 mod views;
@@ -45,7 +46,8 @@ pub use command::{
 };
 pub use effect::{CloseReason, Effect};
 pub use ids::{
-    BodyId, Epoch, JobId, KindId, MonoMs, NamespaceId, OperationId, Place, QueueId, TimeMs, Token,
+    BodyId, Epoch, JobId, KindId, MonoMs, NamespaceId, OperationId, PartitionId, Place, QueueId,
+    StreamId, TimeMs, Token,
 };
 pub use job::{
     AttemptNote, Body, CancelReason, Cause, Checkpoint, DeadReason, End, EndKind, FinalRun, Job,
@@ -60,5 +62,10 @@ pub use position::Position;
 pub use queue::{GoneTotals, JobDefaults, Queue, QueueCounts, QueueSettings};
 pub use record::{Entry, Grant, Next, Record};
 pub use rejection::Rejection;
+pub use stream::{
+    AppendBatch, AppendRefusal, Appended, BATCH_BYTES_MAX_DEFAULT, CommittedOffset, GroupOffset,
+    OffsetNote, OffsetRefusal, OffsetToCommit, PartitionEnds, ProducerStamp, RETENTION_MS_DEFAULT,
+    StreamAnswer, StreamChange, StreamCommand, StreamSettings, StreamView, appends_of,
+};
 pub use timer::Subject;
 pub use turn::{QueueStats, Recovery, ReplayFault, SealedGroup, ShardStats, StatsCursor, Turn};

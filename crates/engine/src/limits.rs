@@ -128,6 +128,16 @@ pub struct Limits {
     pub operations_kept: Cap,
     /// Whether a namespace comes into being when somebody first enqueues into it.
     pub namespaces_on_first_use: bool,
+    /// Partitions of one stream.
+    pub stream_partitions_max: u32,
+    /// Partitions of a shard.
+    pub partitions_max: usize,
+    /// Bytes that a stream may allow a batch.
+    pub stream_batch_bytes_max: u32,
+    /// Offsets in one call.
+    pub offsets_bulk_max: usize,
+    /// Bytes of what is remembered with an offset.
+    pub offset_metadata_bytes_max: usize,
 }
 
 const SECOND: u64 = 1000;
@@ -176,6 +186,11 @@ impl Default for Limits {
             operations_max: Cap { shard: 64, namespace: 16 },
             operations_kept: Cap { shard: 1024, namespace: 256 },
             namespaces_on_first_use: false,
+            stream_partitions_max: 10_000,
+            partitions_max: 100_000,
+            stream_batch_bytes_max: 16 << 20,
+            offsets_bulk_max: 10_000,
+            offset_metadata_bytes_max: 4096,
         }
     }
 }
@@ -204,6 +219,10 @@ impl Limits {
             operations_max: Cap { shard: 4, namespace: 3 },
             operations_kept: Cap { shard: 4, namespace: 3 },
             namespaces_on_first_use: true,
+            stream_partitions_max: 4,
+            partitions_max: 8,
+            offsets_bulk_max: 4,
+            offset_metadata_bytes_max: 8,
             ..Self::default()
         }
     }

@@ -31,7 +31,8 @@ pub(crate) use unwritten::Unwritten;
 
 use crate::Position;
 use crate::ids::{
-    BodyId, Epoch, JobId, KindId, MonoMs, NamespaceId, OperationId, Place, QueueId, TimeMs,
+    BodyId, Epoch, JobId, KindId, MonoMs, NamespaceId, OperationId, PartitionId, Place, QueueId,
+    StreamId, TimeMs,
 };
 use crate::job::{Body, Job, Lease};
 use crate::level::LEVEL;
@@ -40,7 +41,11 @@ use crate::map::{OrderedMap, Reader};
 use crate::operation::Operation;
 use crate::queue::{GoneTotals, Queue};
 use crate::queueing::Lanes;
+use crate::stream::Streams;
 use crate::wire::{Wire, wire_struct};
+
+const FIRST_STREAM: StreamId = StreamId(1);
+const FIRST_PARTITION: PartitionId = PartitionId(1);
 
 wire_struct! {
     /// Numbers that the shard counts on.
@@ -67,6 +72,12 @@ wire_struct! {
         pub(crate) next_operation: OperationId,
         /// What is gone had counted.
         pub(crate) gone: GoneTotals = 1,
+        /// The next stream's number.
+        pub(crate) next_stream: StreamId = 200 default FIRST_STREAM,
+        /// The next partition's number.
+        pub(crate) next_partition: PartitionId = 201 default FIRST_PARTITION,
+        /// The next producer's number.
+        pub(crate) next_producer: u64 = 202 default 1,
     }
 }
 
@@ -83,6 +94,9 @@ impl Meta {
         next_body: BodyId(1),
         next_operation: OperationId(1),
         gone: GoneTotals::NONE,
+        next_stream: FIRST_STREAM,
+        next_partition: FIRST_PARTITION,
+        next_producer: 1,
     };
 }
 
@@ -207,6 +221,7 @@ pub(crate) struct State<M> {
     pub(crate) dead_of: Tally,
     pub(crate) operations: BTreeMap<OperationId, Operation>,
     pub(crate) timers: Frontier,
+    pub(crate) streams: Streams,
     at_hand: RefCell<AtHand>,
     /// Whether a checkpoint was ever kept here: where not, nobody looks for one.
     pub(crate) has_checkpoints: bool,
@@ -377,6 +392,7 @@ impl<M: OrderedMap> State<M> {
         for id in self.queues.changed().take() {
             self.put_counts(id);
         }
+        self.put_partitions();
     }
 
     /// Writes some of what memory holds so, where it is more than may be left to be written when
@@ -391,6 +407,7 @@ impl<M: OrderedMap> State<M> {
         while let Some(key) = self.sessions_changed.take_excess() {
             self.put_session(&key);
         }
+        self.put_excess_partition();
     }
 
     fn put_kept(&mut self, id: NamespaceId) {

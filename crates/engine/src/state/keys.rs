@@ -33,8 +33,14 @@
 //! | 24   | namespace u32                                          | `Kept`                   |
 //! | 25   | namespace u32, id 16                                   | -: paused                |
 //! | 26   | namespace u32, counted name                            | number of that queue     |
+//! | 200  | stream u32                                             | `Stream`                 |
+//! | 201  | partition u64                                          | `PartitionEnds`          |
+//! | 202  | partition u64, producer u64                            | `ProducerMark`           |
+//! | 203  | namespace u32, counted group, stream u32, index u32    | `KeptOffset`             |
 
-use crate::ids::{BodyId, JobId, KindId, NamespaceId, OperationId, Place, QueueId, TimeMs};
+use crate::ids::{
+    BodyId, JobId, KindId, NamespaceId, OperationId, PartitionId, Place, QueueId, StreamId, TimeMs,
+};
 use crate::queueing::LaneId;
 use crate::timer::Subject;
 
@@ -64,6 +70,10 @@ pub(crate) const QUEUE_COUNTS: u8 = 23;
 pub(crate) const NAMESPACE_KEPT: u8 = 24;
 pub(crate) const PAUSED: u8 = 25;
 pub(crate) const QUEUE_NAME: u8 = 26;
+pub(crate) const STREAM: u8 = 200;
+pub(crate) const PARTITION: u8 = 201;
+pub(crate) const PRODUCER: u8 = 202;
+pub(crate) const GROUP_OFFSET: u8 = 203;
 
 /// A key under construction.
 #[derive(Debug)]
@@ -256,6 +266,27 @@ pub(crate) fn paused(ns: NamespaceId, id: JobId) -> Vec<u8> {
     Key::new(PAUSED).namespace(ns).id(id).done()
 }
 
+pub(crate) fn stream(id: StreamId) -> Vec<u8> {
+    Key::new(STREAM).u32(id.0).done()
+}
+
+pub(crate) fn partition(id: PartitionId) -> Vec<u8> {
+    Key::new(PARTITION).u64(id.0).done()
+}
+
+pub(crate) fn producer(partition: PartitionId, producer: u64) -> Vec<u8> {
+    Key::new(PRODUCER).u64(partition.0).u64(producer).done()
+}
+
+pub(crate) fn group_prefix(ns: NamespaceId, group: &str) -> Vec<u8> {
+    Key::new(GROUP_OFFSET).namespace(ns).text(group).done()
+}
+
+pub(crate) fn group_offset(ns: NamespaceId, group: &str, stream: StreamId, index: u32) -> Vec<u8> {
+    let key = Key::new(GROUP_OFFSET).namespace(ns).text(group);
+    key.u32(stream.0).u32(index).done()
+}
+
 /// The 16 bytes of a job id that begin at `at`.
 pub(crate) fn id_at(key: &[u8], at: usize) -> Option<JobId> {
     key.get(at..at + 16)?.try_into().ok().map(JobId)
@@ -310,6 +341,10 @@ mod tests {
             NAMESPACE_KEPT,
             PAUSED,
             QUEUE_NAME,
+            STREAM,
+            PARTITION,
+            PRODUCER,
+            GROUP_OFFSET,
         ];
         assert_eq!(named, used);
     }

@@ -53,6 +53,7 @@ impl<M: OrderedMap> State<M> {
             vanished: super::Vanished::default(),
             operations: BTreeMap::new(),
             timers: Frontier::new(vec![keys::TIMER]),
+            streams: crate::stream::Streams::default(),
             at_hand: std::cell::RefCell::default(),
             has_checkpoints: false,
             has_paused: false,
@@ -71,11 +72,12 @@ impl<M: OrderedMap> State<M> {
         state.lanes.advance(now, 0, |_| {});
         state.load_lanes();
         state.load_runs();
+        state.load_streams();
         Ok(state)
     }
 
     /// Decodes every value whose key begins with `first`.
-    fn each<T: Wire>(&self, first: u8) -> Vec<(Vec<u8>, T)> {
+    pub(crate) fn each<T: Wire>(&self, first: u8) -> Vec<(Vec<u8>, T)> {
         let mut values = Vec::new();
         self.scan(&[first], &[first + 1], &mut |key, value| {
             match T::from_bytes(value) {

@@ -15,6 +15,7 @@ use crate::moment::Moment;
 use crate::queue::{Queue, QueueSettings};
 use crate::record::Record;
 use crate::rejection::Rejection;
+use crate::stream::StreamCommand;
 
 /// The namespace that always exists where it is asked for.
 const DEFAULT_NAMESPACE: &str = "default";
@@ -68,6 +69,7 @@ impl<M: OrderedMap> Turn<M> {
                 | Command::ResumeSession { .. }
                 | Command::PutQueue { .. }
                 | Command::PauseQueue { paused: true, .. }
+                | Command::Stream(StreamCommand::Create { .. })
         );
         if !uses || !(self.state.limits.namespaces_on_first_use || name == DEFAULT_NAMESPACE) {
             return Err(Rejection::NamespaceUnknown { name: name.to_owned() });
@@ -131,6 +133,7 @@ impl<M: OrderedMap> Turn<M> {
             Command::AwaitJob { id, wait_ms } => {
                 return self.handle_await(ns, reply_to, id, wait_ms, moment);
             }
+            Command::Stream(command) => self.handle_stream(ns, created, command),
             command => self.handle_admin(ns, command, moment),
         };
         self.reply(reply_to, answer.unwrap_or_else(Answer::Rejected));
@@ -195,6 +198,7 @@ impl<M: OrderedMap> Turn<M> {
             Command::DeleteNamespace => self.handle_delete_namespace(ns, moment),
             Command::GetNamespace => Ok(self.namespace_answer(ns)),
             Command::EnqueueJobs(_)
+            | Command::Stream(_)
             | Command::LeaseJobs(_)
             | Command::Subscribe(_)
             | Command::PutQueue { .. }
@@ -466,6 +470,12 @@ impl<M: OrderedMap> Turn<M> {
             let slot = self.state.namespaces.get(&id);
             let name = slot.map(|slot| slot.namespace.name.clone()).unwrap_or_default();
             return Err(Rejection::NamespaceNotEmpty { name, queues });
+        }
+        let streams = self.state.streams.count_of(id) as u64;
+        if streams > 0 {
+            let slot = self.state.namespaces.get(&id);
+            let name = slot.map(|slot| slot.namespace.name.clone()).unwrap_or_default();
+            return Err(Rejection::NamespaceHasStreams { name, streams });
         }
         self.record(Record::NamespaceDeleted { id });
         // They would wait for what nobody can enqueue there: the name, used anew, is another one.
