@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
+use longshore_server::config::ServerConfig;
+use longshore_server::kafka::Listener;
 use longshore_server::{Node, ShardState, http};
 use tokio::sync::watch;
 
@@ -19,8 +21,11 @@ use crate::demo::program;
 use crate::failure::{Failure, Kind};
 use crate::logs;
 use crate::output::{self, note};
-use crate::serve::{ServeArgs, listen, open, runtime, stop_signal};
+use crate::serve::{ServeArgs, listen, listen_kafka, open, runtime, stop_signal};
 use crate::work::{SHELL_KIND, Settings, Shell, run};
+
+/// Where Kafka clients look first.
+const KAFKA_LISTEN: &str = "127.0.0.1:9092";
 
 /// How many shell commands run at a time.
 const CONCURRENCY: usize = 4;
@@ -34,7 +39,10 @@ pub(crate) struct DevArgs {
 }
 
 pub(crate) fn execute(args: &DevArgs, context: &Context) -> Result<ExitCode> {
-    let mut flags = vec![("limits.namespaces_on_first_use".to_owned(), "true".into())];
+    let mut flags = vec![
+        ("limits.namespaces_on_first_use".to_owned(), "true".into()),
+        ("kafka.partitions_default".to_owned(), "4".into()),
+    ];
     flags.extend(args.serve.flags()?);
     let config = context.config.server(config::variables().collect(), flags)?;
     logs::start("warn")?;
@@ -44,6 +52,7 @@ pub(crate) fn execute(args: &DevArgs, context: &Context) -> Result<ExitCode> {
             Err(failure) => return Err(explain_taken(failure, &config.listen).await.into()),
         };
         let node = open(&config)?;
+        let kafka = open_kafka(&config, &node).await?;
         let stop_asked = stop_signal()?;
         tokio::spawn(greet_when_ready(node.clone(), address, config.node.dir.clone()));
         let (stop, stopped) = watch::channel(false);
@@ -54,11 +63,30 @@ pub(crate) fn execute(args: &DevArgs, context: &Context) -> Result<ExitCode> {
             // The worker's last words need a server that listens.
             let _ = stop.send(true);
             let _ = worker.await;
+            if let Some(kafka) = kafka {
+                kafka.stop().await;
+            }
         })
         .await?;
         note("stopped; what was accepted is on disk");
         Ok(ExitCode::SUCCESS)
     })
+}
+
+/// Kafka's own port, where it is free and nobody said another one.
+async fn open_kafka(config: &ServerConfig, node: &Node) -> Result<Option<Listener>> {
+    if config.kafka.listen.is_some() {
+        return Ok(listen_kafka(config, node).await?);
+    }
+    let mut kafka = config.kafka.clone();
+    kafka.listen = Some(KAFKA_LISTEN.to_owned());
+    match Listener::start(&kafka, node).await {
+        Ok(listener) => Ok(listener),
+        Err(error) => {
+            note(&format!("not open {error}"));
+            Ok(None)
+        }
+    }
 }
 
 async fn work(client: Client, stop: watch::Receiver<bool>) {

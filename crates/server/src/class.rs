@@ -1,7 +1,9 @@
 //! What a command weighs: the class whose turns it takes and the bytes of its bodies. Weighing
 //! looks at lengths only.
 
-use longshore_engine::{CheckpointJob, Command, FollowUp, NewJob, Settlement, Verdict};
+use longshore_engine::{
+    CheckpointJob, Command, FollowUp, NewJob, Settlement, StreamCommand, Verdict,
+};
 
 /// Commands of a class wait for each other; classes take turns.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -20,7 +22,7 @@ impl Class {
 
     pub(crate) const fn of(command: &Command) -> Self {
         match command {
-            Command::EnqueueJobs(_) => Self::Publish,
+            Command::EnqueueJobs(_) | Command::Stream(StreamCommand::Append(_)) => Self::Publish,
             Command::LeaseJobs(_) | Command::Subscribe(_) | Command::AwaitJob { .. } => Self::Lease,
             Command::AddCredit { settle, .. } if settle.is_empty() => Self::Lease,
             _ => Self::Settle,
@@ -55,6 +57,7 @@ pub(crate) fn bytes_of(command: &Command) -> u64 {
             Command::ResumeSession { held, .. } => 64 * held.len() as u64,
             Command::ExtendSession { known, .. } => 32 * known.len() as u64,
             Command::StartJobs(jobs) => 32 * jobs.len() as u64,
+            Command::Stream(command) => stream_bytes(command),
             _ => 0,
         }
 }
@@ -82,6 +85,16 @@ fn checkpoint_bytes(told: &CheckpointJob) -> u64 {
     JOB_BYTES + (cursors.map(bytes::Bytes::len).sum::<usize>() + texts) as u64
 }
 
+fn stream_bytes(command: &StreamCommand) -> u64 {
+    match command {
+        StreamCommand::Append(batches) => {
+            batches.iter().map(|append| JOB_BYTES + append.batch.len() as u64).sum()
+        }
+        StreamCommand::CommitOffsets { offsets, .. } => JOB_BYTES * offsets.len() as u64,
+        _ => 0,
+    }
+}
+
 fn follow_ups_of(settlement: &Settlement) -> &[FollowUp] {
     match &settlement.verdict {
         Verdict::Ack { follow_ups, .. } => follow_ups,
@@ -92,7 +105,8 @@ fn follow_ups_of(settlement: &Settlement) -> &[FollowUp] {
 /// Whether the command brings new jobs in.
 pub(crate) fn enqueues(command: &Command) -> bool {
     let settle = match command {
-        Command::EnqueueJobs(_) => return true,
+        Command::EnqueueJobs(_)
+        | Command::Stream(StreamCommand::Append(_) | StreamCommand::Create { .. }) => return true,
         Command::LeaseJobs(lease) => &lease.settle,
         Command::SettleJobs(settlements) | Command::AddCredit { settle: settlements, .. } => {
             settlements

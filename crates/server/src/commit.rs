@@ -146,8 +146,12 @@ impl Committer {
     pub(crate) fn end(mut self, cleanly: Option<Position>) {
         self.join();
         if let Some(persisted) = cleanly {
+            let floor = self.core.shard.streams.floor(persisted).unwrap_or_else(|why| {
+                tracing::error!(shard = self.core.shard.index, why, "events are not synced");
+                Position::START
+            });
             let mut journal = self.core.journal();
-            self.core.truncate(&mut **journal, persisted.next());
+            self.core.truncate(&mut **journal, floor.next());
             self.core.write_mark(&mut **journal);
         }
     }
@@ -262,6 +266,8 @@ impl Core {
             Ok(position) => {
                 let metrics = &self.shard.metrics;
                 metrics.group_committed(group.count(), group.len_bytes() as u64, begun.elapsed());
+                // Durable it is: what cannot be written now is by the next start.
+                self.shard.streams.committed(position).map_err(Attempt::Fault)?;
                 Ok(position)
             }
             Err(AppendError::NoSpace { .. }) => {

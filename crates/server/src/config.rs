@@ -25,6 +25,8 @@ pub struct ServerConfig {
     pub listen: String,
     /// The HTTP face.
     pub http: HttpConfig,
+    /// The Kafka face.
+    pub kafka: crate::kafka::KafkaConfig,
     /// The store and its shards.
     pub node: NodeConfig,
 }
@@ -104,6 +106,7 @@ impl Default for ServerConfig {
         Self {
             listen: DEFAULT_LISTEN.to_owned(),
             http: HttpConfig::default(),
+            kafka: crate::kafka::KafkaConfig::default(),
             node: NodeConfig::new(DEFAULT_DATA),
         }
     }

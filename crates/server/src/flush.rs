@@ -134,7 +134,10 @@ impl Core {
         if persisted > Position::START {
             self.shard.metrics.flushes.add(1);
             self.shard.metrics.flush_ms.add(begun.elapsed().as_millis() as u64);
-            self.truncator.truncate_before(persisted.next());
+            match self.shard.streams.floor(persisted) {
+                Ok(floor) => self.truncator.truncate_before(floor.next()),
+                Err(why) => self.shard.fail(&why),
+            }
             self.shard.inbox.signal(|signals| signals.flushed = true);
             self.compactor.nudge(&self.shard, &self.flusher);
         }

@@ -4,6 +4,7 @@ pub mod api;
 pub mod config;
 pub mod grpc;
 pub mod http;
+pub mod kafka;
 
 mod admission;
 mod class;
@@ -29,6 +30,8 @@ mod shard_thread;
 mod shared;
 mod store_dir;
 mod store_watch;
+mod stream_files;
+mod stream_retention;
 #[cfg(test)]
 mod tests;
 mod unavailable;

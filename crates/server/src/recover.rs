@@ -5,9 +5,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use longshore_engine::{Limits, Position, Recovery, ReplayFault, SealedGroup, Turn};
+use longshore_engine::{Limits, Position, Recovery, ReplayFault, SealedGroup, Turn, appends_of};
+use longshore_journal::disk::Folder;
 use longshore_journal::{AppendError, Group, Journal, ReadError, Room};
 use longshore_store::{Identity, Lsm, LsmConfig};
+use longshore_streams::StreamLog;
 use thiserror::Error;
 use uuid::Uuid;
 
@@ -57,6 +59,8 @@ pub(crate) enum RecoverError {
     Append(#[from] AppendError),
     #[error(transparent)]
     Folder(#[from] StoreDirError),
+    #[error(transparent)]
+    Streams(#[from] longshore_streams::OpenError),
     #[error("a thread could not be started: {0}")]
     Thread(#[from] std::io::Error),
     #[error("the server ends")]
@@ -74,7 +78,14 @@ impl RecoverError {
             | Self::Append(AppendError::NoSpace { .. }) => true,
             Self::Journal(longshore_journal::OpenError::Io { source, .. })
             | Self::State(longshore_store::OpenError::Io { source, .. })
-            | Self::Folder(StoreDirError::Io { source, .. }) => full(source),
+            | Self::Folder(StoreDirError::Io { source, .. })
+            | Self::Streams(
+                longshore_streams::OpenError::Io { source, .. }
+                | longshore_streams::OpenError::Write(longshore_streams::WriteError::Io {
+                    source,
+                    ..
+                }),
+            ) => full(source),
             _ => false,
         }
     }
@@ -88,6 +99,8 @@ pub(crate) struct Recovered {
     pub(crate) journal_bytes: u64,
     /// The journal's own room, where it has one.
     pub(crate) room: Option<Room>,
+    /// The files of its streams.
+    pub(crate) streams: Arc<StreamLog>,
 }
 
 /// Where a shard comes from.
@@ -126,12 +139,16 @@ pub(crate) fn recover(
     let begun = Instant::now();
     let total = tail.0 - persisted.0;
     shard.set_state(ShardState::Replaying { done: 0, total });
-    let (recovery, journal_bytes) = replay(shard, &*journal, map, persisted, limits)?;
+    let streams = Arc::new(Folder::new(dir.streams()));
+    let (recovery, streams, journal_bytes) =
+        replay(shard, &*journal, (map, persisted), streams, limits)?;
     shard.metrics.replayed_entries.set(total);
     shard.metrics.replay_ms.set(begun.elapsed().as_millis() as u64);
     let namespaces: Vec<&str> = namespaces.iter().map(String::as_str).collect();
     let turn = recovery.start(clocks.now().1, &namespaces);
-    let mut recovered = Recovered { turn, journal, journal_bytes, room };
+    streams.settle(&turn.streams())?;
+    let streams = Arc::new(streams);
+    let mut recovered = Recovered { turn, journal, journal_bytes, room, streams };
     recovered.commit_first_group(shard)?;
     dir.set_used()?;
     Ok(recovered)
@@ -140,20 +157,30 @@ pub(crate) fn recover(
 fn replay(
     shard: &ShardShared,
     journal: &dyn Journal,
-    map: Lsm,
-    persisted: Position,
+    (map, persisted): (Lsm, Position),
+    streams: Arc<Folder>,
     limits: Limits,
-) -> Result<(Recovery<Lsm>, u64), RecoverError> {
-    let entries = journal.read_from(persisted.next()).map_err(|error| match error {
-        ReadError::Truncated { first, .. } => RecoverError::HeadLost { persisted, first },
+) -> Result<(Recovery<Lsm>, StreamLog, u64), RecoverError> {
+    let mut recovery = Recovery::begin(map, persisted, limits)?;
+    let streams = StreamLog::open(streams, (persisted, recovery.has_streams()))?;
+    let from = streams.synced().map_or(persisted, |synced| synced.min(persisted));
+    let entries = journal.read_from(from.next()).map_err(|error| match error {
+        ReadError::Truncated { first, .. } => RecoverError::HeadLost { persisted: from, first },
         error => error.into(),
     })?;
-    let mut recovery = Recovery::begin(map, persisted, limits)?;
+    streams.cut(journal.tail())?;
     let flusher = recovery.map().flusher();
     let mut bytes = 0;
     for (done, entry) in (1..).zip(entries) {
         let (position, entry) = entry?;
+        if position <= persisted {
+            let appends = appends_of(&entry);
+            let appends = appends.map_err(|error| ReplayFault::Malformed { position, error })?;
+            streams.replay(position, appends)?;
+            continue;
+        }
         recovery.replay(position, &entry)?;
+        streams.replay(position, recovery.take_stream_changes())?;
         bytes += entry.len() as u64;
         if done % PROGRESS_ENTRIES == 0 {
             shard.set_replayed(done);
@@ -167,7 +194,7 @@ fn replay(
             }
         }
     }
-    Ok((recovery, bytes))
+    Ok((recovery, streams, bytes))
 }
 
 impl Recovered {

@@ -415,11 +415,12 @@ impl Shard {
         if self.in_flight {
             return;
         }
-        let Some(sealed) = self.turn.seal() else {
+        let Some(mut sealed) = self.turn.seal() else {
             self.calls_in_group = 0;
             return;
         };
         let calls = std::mem::take(&mut self.calls_in_group);
+        self.shared.streams.begin(std::mem::take(&mut sealed.stream_changes));
         let group = group_of(sealed);
         self.unsealed_journal_bytes += group.len_bytes() as u64;
         self.unsealed_since.get_or_insert_with(Instant::now);

@@ -54,13 +54,14 @@ impl ShardSetup {
     fn serve(self) -> Result<(), RecoverError> {
         let mut clocks = Clocks::new(self.start);
         let recovered = recover_when_there_is_space(&self.shared, &self.origin, &mut clocks)?;
-        let Recovered { turn, journal, journal_bytes, room } = recovered;
+        let Recovered { turn, journal, journal_bytes, room, streams } = recovered;
         let shared = &self.shared;
         // Both are set once: this is the only place.
         if let Some(room) = room {
             drop(shared.room.set(room));
         }
         drop(shared.snapshots.set(turn.map().snapshots()));
+        shared.streams.set(streams);
         let committer = Committer::start(Arc::clone(shared), journal)?;
         let flush = FlushThread::start(
             Arc::clone(shared),

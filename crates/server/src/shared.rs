@@ -13,6 +13,7 @@ use crate::clock::wall_now;
 use crate::inbox::{Inbox, InboxLimits};
 use crate::metrics::ShardMetrics;
 use crate::shard::Shard;
+use crate::stream_files::StreamFiles;
 use crate::unavailable::{Cause, Unavailable};
 
 /// How a shard is.
@@ -52,6 +53,8 @@ pub(crate) struct ShardShared {
     pub(crate) metrics: ShardMetrics,
     pub(crate) admission: Arc<Admission>,
     pub(crate) snapshots: OnceLock<Snapshots>,
+    /// The files of its streams.
+    pub(crate) streams: StreamFiles,
     /// The journal's own room, where it has one.
     pub(crate) room: OnceLock<Room>,
     state: Mutex<ShardState>,
@@ -73,6 +76,7 @@ impl ShardShared {
             metrics: ShardMetrics::new(),
             admission,
             snapshots: OnceLock::new(),
+            streams: StreamFiles::default(),
             room: OnceLock::new(),
             state: Mutex::new(ShardState::Opening),
             changed: tokio::sync::watch::Sender::new(()),

@@ -19,6 +19,8 @@ const SERVER: &str = "longshore-server";
 const CLI: &str = "longshore-cli";
 const PROTO: &str = "longshore-proto";
 const SIM: &str = "longshore-sim";
+const STREAMS: &str = "longshore-streams";
+const KAFKA: &str = "longshore-kafka";
 const DERIVE: &str = "longshore-derive";
 const SDK: &str = "longshore";
 const TESTS: &str = "longshore-tests";
@@ -29,8 +31,14 @@ const LAYERS: &[Layer] = &[
     Layer { package: PROTO, below: &[], runtime: true },
     Layer { package: JOURNAL, below: &[ENGINE], runtime: false },
     Layer { package: STORE, below: &[ENGINE], runtime: false },
-    Layer { package: SIM, below: &[ENGINE, JOURNAL], runtime: false },
-    Layer { package: SERVER, below: &[ENGINE, JOURNAL, PROTO, STORE], runtime: true },
+    Layer { package: STREAMS, below: &[ENGINE, JOURNAL], runtime: false },
+    Layer { package: KAFKA, below: &[], runtime: false },
+    Layer { package: SIM, below: &[ENGINE, JOURNAL, STREAMS], runtime: false },
+    Layer {
+        package: SERVER,
+        below: &[ENGINE, JOURNAL, KAFKA, PROTO, STORE, STREAMS],
+        runtime: true,
+    },
     Layer { package: DERIVE, below: &[], runtime: false },
     // Itself: its tests turn its features on. The server: for the embedded one. The black-box
     // tests: its own borrow their database.

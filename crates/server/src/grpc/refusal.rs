@@ -128,10 +128,12 @@ fn grpc_code(code: Code) -> Grpc {
         | Code::QueueUnknown
         | Code::ResultUnknown
         | Code::RouteUnknown
+        | Code::StreamUnknown
         | Code::WorkerUnknown => Grpc::NotFound,
-        Code::JobIdTaken => Grpc::AlreadyExists,
+        Code::JobIdTaken | Code::StreamExists => Grpc::AlreadyExists,
         Code::JobStateRefused
         | Code::LeaseLost
+        | Code::NamespaceHasStreams
         | Code::NamespaceNotEmpty
         | Code::QueueNotEmpty
         | Code::TurnPassed => Grpc::FailedPrecondition,
@@ -140,6 +142,7 @@ fn grpc_code(code: Code) -> Grpc {
         | Code::TooManyKinds
         | Code::TooManyNamespaces
         | Code::TooManyOperations
+        | Code::TooManyPartitions
         | Code::TooManyQueues
         | Code::TooManySessions
         | Code::TooManyWorkers => Grpc::ResourceExhausted,

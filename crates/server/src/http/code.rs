@@ -60,6 +60,7 @@ codes! {
     MediaTypeRefused = "media_type_refused", UNSUPPORTED_MEDIA_TYPE, "The body has to be JSON";
     MemoryLow = "memory_low", SERVICE_UNAVAILABLE, "Too much is in flight";
     MethodRefused = "method_refused", METHOD_NOT_ALLOWED, "The method is not allowed here";
+    NamespaceHasStreams = "namespace_has_streams", CONFLICT, "The namespace still has streams";
     NamespaceNotEmpty = "namespace_not_empty", CONFLICT, "The namespace still has queues";
     NamespaceUnknown = "namespace_unknown", NOT_FOUND, "The namespace does not exist";
     OperationUnknown = "operation_unknown", NOT_FOUND, "The operation does not exist";
@@ -75,11 +76,14 @@ codes! {
     ShardStarting = "shard_starting", SERVICE_UNAVAILABLE, "The shard is starting";
     ShardStopped = "shard_stopped", SERVICE_UNAVAILABLE, "The shard has stopped";
     Stopping = "stopping", SERVICE_UNAVAILABLE, "The server is stopping";
+    StreamExists = "stream_exists", CONFLICT, "The stream exists already";
+    StreamUnknown = "stream_unknown", NOT_FOUND, "The stream does not exist";
     TargetTooLong = "target_too_long", URI_TOO_LONG, "The target is too long";
     TooManyConnections = "too_many_connections", SERVICE_UNAVAILABLE, "Too many connections";
     TooManyKinds = "too_many_kinds", TOO_MANY_REQUESTS, "There are too many kinds";
     TooManyNamespaces = "too_many_namespaces", TOO_MANY_REQUESTS, "There are too many namespaces";
     TooManyOperations = "too_many_operations", TOO_MANY_REQUESTS, "Too many operations go on";
+    TooManyPartitions = "too_many_partitions", TOO_MANY_REQUESTS, "There are too many partitions";
     TooManyQueues = "too_many_queues", TOO_MANY_REQUESTS, "There are too many queues";
     TooManyRequests = "too_many_requests", SERVICE_UNAVAILABLE, "Too many requests are in flight";
     TooManySessions = "too_many_sessions", TOO_MANY_REQUESTS, "Too many workers are remembered";
