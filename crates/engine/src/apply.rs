@@ -72,7 +72,8 @@ impl<M: OrderedMap> State<M> {
             | Record::StreamTrimmed { .. }
             | Record::ProducerIdTaken { .. }
             | Record::OffsetsCommitted { .. }
-            | Record::OffsetsForgotten { .. } => self.apply_to_streams(record),
+            | Record::OffsetsForgotten { .. }
+            | Record::ProducersForgotten { .. } => self.apply_to_streams(record),
         }
     }
 

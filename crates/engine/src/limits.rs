@@ -134,6 +134,8 @@ pub struct Limits {
     pub partitions_max: usize,
     /// Bytes that a stream may allow a batch.
     pub stream_batch_bytes_max: u32,
+    /// How long a producer of events is remembered after its last batch.
+    pub producer_ms: u64,
     /// Offsets in one call.
     pub offsets_bulk_max: usize,
     /// Bytes of what is remembered with an offset.
@@ -189,6 +191,7 @@ impl Default for Limits {
             stream_partitions_max: 10_000,
             partitions_max: 100_000,
             stream_batch_bytes_max: 16 << 20,
+            producer_ms: DAY,
             offsets_bulk_max: 10_000,
             offset_metadata_bytes_max: 4096,
         }

@@ -432,6 +432,11 @@ wire_enum! {
             /// Streams and indexes of partitions.
             offsets: Vec<(StreamId, u32)>,
         },
+        /// Producers were forgotten that appended nothing for long, or whose partition is gone.
+        209 => ProducersForgotten {
+            /// Partitions, each with a producer.
+            producers: Vec<(PartitionId, u64)>,
+        },
     }
 }
 

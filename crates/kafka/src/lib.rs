@@ -11,6 +11,8 @@ pub mod input;
 pub mod message;
 pub mod output;
 mod request;
+#[cfg(test)]
+mod tests;
 
 pub use input::Malformed;
 pub use output::Reply;

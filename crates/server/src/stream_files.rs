@@ -35,7 +35,14 @@ impl StreamFiles {
         let changes =
             std::mem::take(&mut *self.in_flight.lock().unwrap_or_else(PoisonError::into_inner));
         let Some(log) = self.log.get() else { return Ok(()) };
-        log.write(position, changes).map_err(|error| error.to_string())
+        match log.write(position, changes) {
+            // The journal has it, publishing closes with the disk, and the next group tries again.
+            Err(error) if error.is_no_space() => {
+                tracing::error!(%error, "events wait for space on the disk");
+                Ok(())
+            }
+            written => written.map_err(|error| error.to_string()),
+        }
     }
 
     /// Makes the files durable, and answers up to where the journal may go that the state does not

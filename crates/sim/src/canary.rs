@@ -32,11 +32,13 @@ pub enum Canary {
     ProgressUnheard,
     /// What is delivered to a consumer that has gone is dropped.
     StrandedGrant,
+    /// The journal is given back without a sync of the files that the events went to.
+    EventsLetGo,
 }
 
 impl Canary {
     /// Every one of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::NoFsync,
         Self::AnswerBeforeCommit,
         Self::TokenReuse,
@@ -51,6 +53,7 @@ impl Canary {
         Self::InterruptUnheard,
         Self::ProgressUnheard,
         Self::StrandedGrant,
+        Self::EventsLetGo,
     ];
 
     /// Its name on the command line.
@@ -70,6 +73,7 @@ impl Canary {
             Self::InterruptUnheard => "interrupt-unheard",
             Self::ProgressUnheard => "progress-unheard",
             Self::StrandedGrant => "stranded-grant",
+            Self::EventsLetGo => "events-let-go",
         }
     }
 

@@ -1,10 +1,14 @@
 //! The process that serves a shard: it drives the engine's turn over the journal and flushes the
 //! state, in the order in which the server's threads do. What it decides next is not its own.
 
+use std::sync::Arc;
+
 use longshore_engine::{
-    Answer, Clock, Command, Effect, Instruction, Limits, Position, Recovery, Request, Turn,
+    Answer, Clock, Command, Effect, Instruction, Limits, Position, Recovery, Request, StreamChange,
+    Turn, appends_of,
 };
 use longshore_journal::{AppendError, FaultyJournal, Group, Journal, OpenError};
+use longshore_streams::StreamLog;
 
 use crate::canary::Canary;
 use crate::faults;
@@ -24,7 +28,10 @@ pub(crate) struct Node {
     pub(crate) turn: Turn<SimMap>,
     journal: FaultyJournal,
     canary: Option<Canary>,
+    pub(crate) streams: StreamLog,
     in_flight: Option<Group>,
+    /// What it changes of streams.
+    changes: Vec<StreamChange>,
     /// A state that is not written to any more and waits to be flushed.
     sealed: Option<SimMap>,
     /// Entries before this one are in the flushed state.
@@ -78,18 +85,37 @@ impl Node {
             .then(|| Position(persisted.0 + 1 + random.below(tail.0 - persisted.0)));
         let mut recovery = Recovery::begin(map, persisted, limits.clone())
             .map_err(|error| violation(error.to_string()))?;
-        let entries = journal.read_from(persisted.next());
+        let streams = open_streams(store, &recovery, (persisted, tail))?;
+        let from = streams.synced().map_or(persisted, |synced| synced.min(persisted));
+        let entries = journal.read_from(from.next());
         for entry in entries.map_err(|error| violation(error.to_string()))? {
             let (position, mut entry) = entry.map_err(|error| violation(error.to_string()))?;
             if skipped == Some(position) {
                 entry = faults::emptied(&entry);
             }
-            let replayed = recovery.replay(position, &entry);
-            replayed.map_err(|error| violation(error.to_string()))?;
+            let changes = if position <= persisted {
+                appends_of(&entry).map_err(|error| violation(error.to_string()))?
+            } else {
+                let replayed = recovery.replay(position, &entry);
+                replayed.map_err(|error| violation(error.to_string()))?;
+                recovery.take_stream_changes()
+            };
+            let written = streams.replay(position, changes);
+            written.map_err(|error| violation(error.to_string()))?;
         }
         let turn = recovery.start(clock, &NAMESPACES);
-        let (in_flight, sealed, truncate_before) = (None, None, None);
-        let mut node = Self { turn, journal, canary, in_flight, sealed, truncate_before };
+        let settled = streams.settle(&turn.streams());
+        settled.map_err(|error| violation(error.to_string()))?;
+        let mut node = Self {
+            turn,
+            journal,
+            canary,
+            streams,
+            in_flight: None,
+            changes: Vec::new(),
+            sealed: None,
+            truncate_before: None,
+        };
         node.seal();
         match node.commit(store) {
             Ok(Some(_)) => Ok(node),
@@ -145,6 +171,7 @@ impl Node {
             return;
         }
         if let Some(group) = self.turn.seal() {
+            self.changes = group.stream_changes;
             let group = Group::from_encoded(group.first, group.count, group.bytes);
             self.in_flight = Some(group.expect("the engine writes whole entries"));
         }
@@ -167,6 +194,11 @@ impl Node {
             Ok(durable) => {
                 store.ledger.acknowledge();
                 self.in_flight = None;
+                let changes = std::mem::take(&mut self.changes);
+                self.streams.write(durable, changes).map_err(|_| Exit)?;
+                if store.has_crashed() {
+                    return Err(Exit);
+                }
                 Ok(Some(self.turn.committed(durable)))
             }
             Err(AppendError::NoSpace { .. }) => Ok(None),
@@ -216,8 +248,16 @@ impl Node {
     /// Gives back the journal's space before what was flushed.
     pub(crate) fn truncate(&mut self, store: &mut Store) -> Result<(), Exit> {
         if let Some(position) = self.truncate_before.take() {
+            let synced = match self.canary {
+                Some(Canary::EventsLetGo) => None,
+                _ => self.streams.sync().map_err(|_| Exit)?,
+            };
+            if store.has_crashed() {
+                return Err(Exit);
+            }
+            let floor = synced.map_or(position, |synced| synced.next().min(position));
             // What is not given back now is given back next time.
-            let _ = self.journal.truncate_before(position);
+            let _ = self.journal.truncate_before(floor);
         }
         if store.has_crashed() { Err(Exit) } else { Ok(()) }
     }
@@ -244,6 +284,18 @@ impl Node {
         self.truncate(store)?;
         Ok(Some(all))
     }
+}
+
+/// The files of the events, cut to what the last sync says.
+fn open_streams(
+    store: &Store,
+    recovery: &Recovery<SimMap>,
+    (persisted, tail): (Position, Position),
+) -> Result<StreamLog, StartError> {
+    let state = (persisted, recovery.has_streams());
+    let opened = StreamLog::open(Arc::new(store.events.clone()), state);
+    let opened = opened.and_then(|streams| streams.cut(tail).map(|()| streams));
+    opened.map_err(|error| StartError::Violation(error.to_string()))
 }
 
 fn open_error(error: &OpenError) -> StartError {

@@ -34,6 +34,9 @@ impl Simulation {
             }
             self.drain_round()?;
         }
+        if let Some(node) = &self.node {
+            self.events.check(&node.streams)?;
+        }
         let verdict = self.judge()?;
         self.check_replay()?;
         Ok(verdict)

@@ -20,6 +20,7 @@ use crate::random::Random;
 use crate::store::Store;
 use crate::trace::Trace;
 use crate::workload::clients::{Client, crowd};
+use crate::workload::events::Events;
 use crate::workload::shadow::Shadow;
 use crate::workload::{Check, invariants, ops, oracle};
 
@@ -90,6 +91,7 @@ pub(crate) struct Simulation {
     pub(crate) network: Network,
     clients: Vec<Client>,
     pub(crate) shadow: Shadow,
+    pub(crate) events: Events,
     canary: Option<Canary>,
     limits: Limits,
     next_id: u64,
@@ -136,6 +138,7 @@ impl Simulation {
             network: Network::default(),
             clients,
             shadow: Shadow::default(),
+            events: Events::default(),
             canary: config.canary,
             limits,
             next_id: 0,
@@ -217,6 +220,9 @@ impl Simulation {
             }
             self.network.credited(Some(call.client), call.namespace, &call.command);
             self.submit(reply_to, call.namespace, call.command)?;
+        }
+        if let Some((reply_to, command)) = self.events.next(&mut self.random) {
+            self.submit(reply_to, 0, command)?;
         }
         self.tell_gone();
         for (namespace, settlements) in std::mem::take(&mut self.give_back) {
@@ -326,6 +332,11 @@ impl Simulation {
 
     fn release_answer(&mut self, reply_to: ReplyTo, answer: Answer) -> Check {
         self.trace.note(format_args!("answer {}: {}", reply_to.0, brief(&answer)));
+        if let Some(node) = &self.node
+            && let Some(checked) = self.events.told(reply_to, &answer, &node.streams)
+        {
+            return checked;
+        }
         let answered = self.network.answered(reply_to, answer.clone());
         let Some((call, listened)) = answered else { return Ok(()) };
         self.note_time();
@@ -479,7 +490,8 @@ impl Simulation {
         if self.random.percent(50) {
             let (changes, crash) = (self.random.below(20), self.any_crash());
             self.trace.note(format_args!("{crash:?} after {changes} changes of the disk"));
-            self.store.crash_after(changes, crash);
+            let in_events = self.random.percent(30);
+            self.store.crash_after(changes, crash, in_events);
         } else if self.node.is_some() {
             self.end("crash");
         }
@@ -495,6 +507,7 @@ impl Simulation {
         self.trace.note(format_args!("{why}: {crash:?}"));
         self.node = None;
         self.store.crash(crash);
+        self.events.lost();
         self.give_back.clear();
         self.unreached.clear();
         for client in self.network.cut_all() {
@@ -556,6 +569,7 @@ impl Simulation {
             Ok(node) => {
                 self.lives += 1;
                 self.flipped = None;
+                self.events.check(&node.streams)?;
                 self.node = Some(node);
                 self.check_state()
             }

@@ -131,6 +131,16 @@ impl BatchHeader {
     }
 }
 
+/// The offset after the last whole batch of `bytes`.
+pub fn end_of(mut bytes: &[u8]) -> Option<u64> {
+    let mut end = None;
+    while let Ok(header) = BatchHeader::parse(bytes) {
+        let Some(rest) = bytes.get(header.len_bytes..) else { break };
+        (bytes, end) = (rest, Some(header.end_offset()));
+    }
+    end
+}
+
 /// Writes what the broker writes of a batch; the checksum does not cover it.
 pub fn place(batch: &mut [u8], base_offset: u64) {
     if let Some(field) = batch.get_mut(..8) {
@@ -176,12 +186,12 @@ fn at<const N: usize>(bytes: &[u8], offset: usize) -> Result<[u8; N], BatchFault
     field.copied().ok_or(BatchFault::Short)
 }
 
-#[cfg(test)]
-pub(crate) mod sample {
+#[cfg(any(test, feature = "test-util"))]
+pub mod sample {
     //! Batches for tests.
 
     /// A batch of as many empty events, the first of them at `time` and each a millisecond later.
-    pub(crate) fn batch(events: i32, time: i64, filler: usize) -> Vec<u8> {
+    pub fn batch(events: i32, time: i64, filler: usize) -> Vec<u8> {
         let mut records = Vec::new();
         for index in 0..events {
             let mut event = vec![0];

@@ -96,6 +96,17 @@ pub enum WriteError {
     },
 }
 
+impl WriteError {
+    /// Whether nothing is wrong but that the disk is full.
+    pub fn is_no_space(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if is_no_space(source))
+    }
+}
+
+pub(crate) fn is_no_space(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
 /// Why the files are not known to be durable. What was not durable before is not tried again: the
 /// system may have forgotten it, and a start writes it anew.
 #[derive(Debug, Error)]

@@ -6,6 +6,7 @@
 //! durable, [`Partition`] is what faces read.
 
 pub mod batch;
+mod check;
 mod error;
 mod log;
 mod open_files;
@@ -18,6 +19,7 @@ mod tests;
 mod time;
 mod walk;
 
+pub use check::{Report, check};
 pub use error::{OpenError, ReadError, SyncError, WriteError};
 pub use log::{StreamEntry, StreamLog};
 pub use partition::{Chunk, Partition, Waiting};

@@ -1,7 +1,7 @@
 //! All streams of a shard: their catalogue, and the two ways in: what a group changed is written
 //! here by whoever committed it, and a sync in the background makes it durable.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -9,7 +9,7 @@ use longshore_engine::{PartitionId, Position, StreamChange, StreamId, StreamSett
 use longshore_journal::disk::Disk;
 
 use crate::batch::{BatchHeader, place};
-use crate::error::{SyncError, WriteError};
+use crate::error::{SyncError, WriteError, is_no_space};
 use crate::open_files::OpenFiles;
 use crate::partition::{EventFile, Files, Partition, file_name};
 use crate::synced::{End, SYNCED_NAME, Synced};
@@ -62,6 +62,9 @@ pub(crate) struct Writer {
     dirty: BTreeSet<(PartitionId, u64)>,
     /// Files were made.
     made: bool,
+    /// What is durable in the journal and not written here, up to which position.
+    late: VecDeque<StreamChange>,
+    late_to: Position,
     /// Files that nobody needs once the next sync no longer names them.
     pub(crate) gone: Vec<String>,
     scratch: Vec<u8>,
@@ -106,32 +109,53 @@ impl StreamLog {
     }
 
     /// Carries out what a group changed that is durable up to `position`. To be called with each
-    /// group, in their order. Where it fails, nothing is shown that is not there, and nothing more
-    /// may be written: a start does it anew from the journal.
+    /// group, in their order. Where it fails, nothing is shown that is not there. What a full disk
+    /// has no room for waits for the next call, and the journal keeps it; after any other fault
+    /// nothing more may be written, and a start does it anew from the journal.
     pub fn write(&self, position: Position, changes: Vec<StreamChange>) -> Result<(), WriteError> {
         let mut writer = self.writer();
+        writer.late.extend(changes);
+        writer.late_to = writer.late_to.max(position);
+        self.write_late(&mut writer)
+    }
+
+    /// Writes what is not written yet, as far as that can be done.
+    fn write_late(&self, writer: &mut Writer) -> Result<(), WriteError> {
         let mut touched = BTreeSet::new();
-        for change in changes {
-            match change {
-                StreamChange::Created(view) => self.add(&view, &mut writer)?,
-                StreamChange::Changed { stream, settings } => self.change(stream, settings),
-                StreamChange::Deleted { stream } => self.delete(stream, &mut writer),
-                StreamChange::Trimmed { partition, start } => {
-                    if let Some(partition) = self.partition(partition) {
-                        partition.trim(start, &mut writer.gone);
-                    }
-                }
-                StreamChange::Appended { partition, base_offset, batch, .. } => {
-                    self.append(&mut writer, partition, base_offset, &batch)?;
-                    touched.insert(partition);
-                }
+        let mut written = Ok(());
+        while let Some(change) = writer.late.pop_front() {
+            if let StreamChange::Appended { partition, .. } = &change {
+                touched.insert(*partition);
+            }
+            written = self.carry_out(writer, &change);
+            if written.is_err() {
+                writer.late.push_front(change);
+                break;
             }
         }
-        writer.position = writer.position.max(position);
+        if written.is_ok() {
+            writer.position = writer.position.max(writer.late_to);
+        }
         writer.scratch.shrink_to(SCRATCH_BYTES_MAX);
-        drop(writer);
         for partition in touched.into_iter().filter_map(|id| self.partition(id)) {
             partition.wake();
+        }
+        written
+    }
+
+    fn carry_out(&self, writer: &mut Writer, change: &StreamChange) -> Result<(), WriteError> {
+        match change {
+            StreamChange::Created(view) => return self.add(view, writer),
+            StreamChange::Changed { stream, settings } => self.change(*stream, settings.clone()),
+            StreamChange::Deleted { stream } => self.delete(*stream, writer),
+            StreamChange::Trimmed { partition, start } => {
+                if let Some(partition) = self.partition(*partition) {
+                    partition.trim(*start, &mut writer.gone);
+                }
+            }
+            StreamChange::Appended { partition, base_offset, batch, .. } => {
+                return self.append(writer, *partition, *base_offset, batch);
+            }
         }
         Ok(())
     }
@@ -256,6 +280,11 @@ impl StreamLog {
     pub fn sync(&self) -> Result<Option<Position>, SyncError> {
         let _one = self.syncing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut writer = self.writer();
+        if let Err(WriteError::Io { path, source }) = self.write_late(&mut writer)
+            && !is_no_space(&source)
+        {
+            return Err(SyncError { path, source });
+        }
         let Some(last) = writer.synced else { return Ok(None) };
         let position = writer.position;
         if position == last && writer.dirty.is_empty() && writer.gone.is_empty() {

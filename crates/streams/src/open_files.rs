@@ -29,7 +29,11 @@ impl OpenFiles {
 
     /// The file of that name.
     pub(crate) fn get(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
-        self.get_or(name, |disk| disk.open(name, true))
+        self.get_or(name, |disk| match disk.open(name, true) {
+            // It may be read all the same.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => disk.open(name, false),
+            opened => opened,
+        })
     }
 
     /// A new file of that name.

@@ -1,5 +1,6 @@
 //! From the files that a process left to those that can be written on: they are cut to what the
-//! last sync says, the journal after that is written again, and the state says whether all is there.
+//! last sync says, the journal after that is written again, and the state says whether all is
+//! there.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -40,12 +41,7 @@ impl StreamLog {
         if synced.position > tail {
             return Err(OpenError::TailLost { synced: synced.position, tail });
         }
-        let mut found: BTreeMap<PartitionId, Vec<u64>> = BTreeMap::new();
-        for name in self.names()? {
-            if let Some((partition, base)) = file_of_name(&name) {
-                found.entry(partition).or_default().push(base);
-            }
-        }
+        let mut found = self.found()?;
         let mut catalogue = self.catalogue_mut();
         for (id, bases) in &found {
             let last = synced.ends.get(id);
@@ -54,15 +50,39 @@ impl StreamLog {
             }
         }
         for (id, end) in &synced.ends {
-            let mut bases = found.remove(id).unwrap_or_default();
-            bases.retain(|base| *base <= end.base);
-            bases.sort_unstable();
-            let files = self.files_of(*id, &bases, *end)?;
-            let files = Files { start: 0, end: end.end, files, gone: false };
-            let partition = Partition::new(*id, Arc::clone(&self.open), files);
+            let bases = found.remove(id).unwrap_or_default();
+            let partition = self.partition_of(*id, bases, *end, true)?;
             catalogue.partitions.insert(*id, Arc::new(partition));
         }
         Ok(())
+    }
+
+    /// The files that are there, by their partitions and first offsets.
+    pub(crate) fn found(&self) -> Result<BTreeMap<PartitionId, Vec<u64>>, OpenError> {
+        let mut found: BTreeMap<PartitionId, Vec<u64>> = BTreeMap::new();
+        for name in self.names()? {
+            if let Some((partition, base)) = file_of_name(&name) {
+                found.entry(partition).or_default().push(base);
+            }
+        }
+        Ok(found)
+    }
+
+    /// A partition as the last sync left it. Whether its last file is to be cut to that.
+    pub(crate) fn partition_of(
+        &self,
+        id: PartitionId,
+        mut bases: Vec<u64>,
+        end: End,
+        cut: bool,
+    ) -> Result<Partition, OpenError> {
+        bases.retain(|base| *base <= end.base);
+        bases.sort_unstable();
+        let files = self.files_of(id, &bases, end, cut)?;
+        let start = files.front().map_or(end.end, |file| file.base);
+        let start = if cut { 0 } else { start };
+        let files = Files { start, end: end.end, files, gone: false };
+        Ok(Partition::new(id, Arc::clone(&self.open), files))
     }
 
     /// The files of a partition, the last one cut.
@@ -71,6 +91,7 @@ impl StreamLog {
         id: PartitionId,
         bases: &[u64],
         end: End,
+        cut: bool,
     ) -> Result<VecDeque<EventFile>, OpenError> {
         let mut files = VecDeque::new();
         for base in bases {
@@ -90,12 +111,14 @@ impl StreamLog {
                         expected,
                     });
                 }
-                if found > expected {
+                if cut && found > expected {
                     file.cut(expected).map_err(io("cut"))?;
-                    len_bytes = expected;
                 }
+                len_bytes = expected;
                 if expected == 0 {
-                    self.remove(&name)?;
+                    if cut {
+                        self.remove(&name)?;
+                    }
                     continue;
                 }
             }
@@ -114,7 +137,22 @@ impl StreamLog {
         if position <= self.writer().position {
             return Ok(());
         }
-        Ok(self.write(position, changes)?)
+        // A group of which a full disk took only a part may be there in part, and of a partition that
+        // was removed in it nothing is. What is missing beyond that is found when this ends.
+        let missing = |change: &StreamChange| match change {
+            StreamChange::Appended { partition, base_offset, .. } => {
+                let found = self.catalogue().partitions.get(partition).cloned();
+                *base_offset == found.map_or(0, |partition| partition.ends().1)
+            }
+            _ => true,
+        };
+        for change in changes {
+            // Each as the one before it left the files.
+            if missing(&change) {
+                self.write(position, vec![change])?;
+            }
+        }
+        Ok(self.write(position, Vec::new())?)
     }
 
     /// Ends the start: the files have to be what the state says, and what is not of it goes.

@@ -177,6 +177,33 @@ fn a_power_cut_at_any_change_of_the_disk_loses_nothing_that_the_journal_let_go()
 }
 
 #[test]
+fn what_a_full_disk_has_no_room_for_waits_and_comes_later() {
+    let sim = SimDisk::new(3);
+    let mut bench = Bench::new(Arc::new(sim.clone()));
+    bench.append(2, 1, 30);
+    let synced = bench.log.sync().unwrap();
+    sim.set_capacity_bytes(Some(sim.used_bytes()));
+    let first = batch(2, 2, 30);
+    for (index, base_offset) in [2, 4].into_iter().enumerate() {
+        let batch = first.clone().into();
+        let change = StreamChange::Appended { partition: P, base_offset, events: 2, batch };
+        bench.journal.push(vec![change.clone()]);
+        let position = Position(bench.journal.len() as u64);
+        let refused = bench.log.write(position, vec![change]).unwrap_err();
+        assert!(refused.is_no_space(), "{index}: {refused}");
+    }
+    assert_eq!(bench.partition().ends(), (0, 2), "nobody sees what is not there");
+    assert_eq!(bench.log.sync().unwrap(), synced, "the journal keeps it");
+    sim.set_capacity_bytes(None);
+    bench.next = 6;
+    bench.append(2, 3, 30);
+    assert_eq!(bench.read_all(), [0, 2, 4, 6]);
+    assert!(bench.log.sync().unwrap() > synced);
+    bench.reopen(Arc::new(sim)).unwrap();
+    assert_eq!(bench.read_all(), [0, 2, 4, 6]);
+}
+
+#[test]
 fn damage_is_named_and_never_served() {
     let (dir, disk) = folder();
     let mut bench = Bench::new(disk);
@@ -192,6 +219,11 @@ fn damage_is_named_and_never_served() {
         damaged[at] ^= 4;
         std::fs::write(&path, &damaged).unwrap();
         let read = partition.read(2, 1);
+        if at.is_multiple_of(16) {
+            drop(bench.log.sync());
+            let report = crate::check(Arc::clone(&bench.disk));
+            assert_eq!(report.faults.is_empty(), read.is_ok(), "byte {at}: {report:?}");
+        }
         // Of the leader's epoch nobody is told wrongly: it is written on the way out.
         let epoch = (second + 12..second + 16).contains(&at);
         assert!(matches!(read, Err(ReadError::Damaged { .. })) || epoch, "byte {at}: {read:?}");
@@ -232,6 +264,9 @@ fn events_that_are_lost_are_missed_at_the_start() {
     let error = bench.reopen(Arc::clone(&disk)).unwrap_err();
     assert!(matches!(error, OpenError::EventsLost { found: 16, expected: 17, .. }), "{error}");
     bench.next -= 1;
+    let report = crate::check(Arc::clone(&disk));
+    assert_eq!((report.partitions, report.faults), (1, Vec::new()));
+    assert!(report.bytes > 0 && report.synced.is_some());
     bench.reopen(disk).unwrap();
 }
 

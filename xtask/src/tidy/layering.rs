@@ -43,7 +43,7 @@ const LAYERS: &[Layer] = &[
     // Itself: its tests turn its features on. The server: for the embedded one. The black-box
     // tests: its own borrow their database.
     Layer { package: SDK, below: &[DERIVE, PROTO, SDK, SERVER, TESTS], runtime: true },
-    Layer { package: CLI, below: &[ENGINE, JOURNAL, PROTO, STORE, SERVER], runtime: true },
+    Layer { package: CLI, below: &[ENGINE, JOURNAL, PROTO, STORE, STREAMS, SERVER], runtime: true },
     Layer {
         package: "longshore-fuzz",
         below: &[ENGINE, JOURNAL, PROTO, STORE, SERVER],

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::{
     AppendBatch, AppendRefusal, Appended, ProducerMark, ProducerStamp, RecentBatch, StreamChange,
 };
-use crate::ids::{NamespaceId, PartitionId};
+use crate::ids::{NamespaceId, PartitionId, TimeMs};
 use crate::map::OrderedMap;
 use crate::record::Record;
 use crate::state::{State, keys};
@@ -36,6 +36,7 @@ impl<M: OrderedMap> State<M> {
         &self,
         ns: NamespaceId,
         append: &AppendBatch,
+        now: TimeMs,
     ) -> Result<AppendDecision, AppendRefusal> {
         let partition = self.streams.partition(append.partition);
         let partition = partition.ok_or(AppendRefusal::PartitionUnknown)?;
@@ -47,7 +48,7 @@ impl<M: OrderedMap> State<M> {
         let ends = partition.ends;
         let answer = |base_offset, replayed| Appended { base_offset, start: ends.start, replayed };
         if let Some(stamp) = append.producer
-            && let Some(base_offset) = self.check_sequence(append, stamp)?
+            && let Some(base_offset) = self.check_sequence(append, stamp, now)?
         {
             return Ok(AppendDecision::Replayed(answer(base_offset, true)));
         }
@@ -68,8 +69,10 @@ impl<M: OrderedMap> State<M> {
         &self,
         append: &AppendBatch,
         stamp: ProducerStamp,
+        now: TimeMs,
     ) -> Result<Option<u64>, AppendRefusal> {
         let known = self.value::<ProducerMark>(&keys::producer(append.partition, stamp.id));
+        let known = known.filter(|known| now.since(known.at) < self.limits.producer_ms);
         // Of a producer that is not known here any sequence is taken, as Kafka does.
         let Some(known) = known else { return Ok(None) };
         let out_of_order = AppendRefusal::SequenceOutOfOrder { found: stamp.sequence };
@@ -82,7 +85,7 @@ impl<M: OrderedMap> State<M> {
         }
         let last = sequence_after(stamp.sequence, append.events.saturating_sub(1));
         let same = |batch: &&RecentBatch| batch.first == stamp.sequence && batch.last == last;
-        if let Some(batch) = known.recent.iter().find(same) {
+        if let Some(batch) = known.recent.iter().rev().find(same) {
             return Ok(Some(batch.base_offset));
         }
         let next = known.recent.last().map_or(0, |batch| sequence_after(batch.last, 1));
@@ -114,6 +117,7 @@ impl<M: OrderedMap> State<M> {
             recent.push(RecentBatch { first: stamp.sequence, last, base_offset });
             let mark = ProducerMark { epoch: stamp.epoch, at: self.now(), recent };
             self.put(&key, &mark);
+            self.streams.has_producers = true;
         }
         let change = StreamChange::Appended { partition, base_offset, events, batch };
         self.streams.changes.push(change);

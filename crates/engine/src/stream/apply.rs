@@ -38,6 +38,7 @@ impl<M: OrderedMap> State<M> {
             Record::OffsetsForgotten { namespace, group, offsets } => {
                 self.apply_offsets_forgotten(namespace, &group, &offsets);
             }
+            Record::ProducersForgotten { producers } => self.apply_producers_forgotten(&producers),
             _ => unreachable!("apply sends the records of jobs and the shard elsewhere"),
         }
     }

@@ -8,6 +8,7 @@ mod change;
 mod command;
 mod lifecycle;
 mod offsets;
+mod producers;
 #[cfg(test)]
 mod tests;
 
@@ -125,6 +126,10 @@ pub(crate) struct Streams {
     partitions: BTreeMap<PartitionId, Partition>,
     /// Partitions whose ends are newer here than in the map.
     changed: Unwritten<PartitionId>,
+    /// Whether there may be marks of producers.
+    pub(crate) has_producers: bool,
+    /// Volatile: where the look through them is.
+    round: producers::ProducerRound,
     /// Volatile: what the entries since the last group changed, for whoever keeps the events.
     pub(crate) changes: Vec<StreamChange>,
 }
@@ -167,6 +172,7 @@ impl<M: OrderedMap> State<M> {
                 ends.insert(PartitionId(id), value);
             }
         }
+        self.streams.has_producers = self.first(&[keys::PRODUCER], &[keys::PRODUCER + 1]).is_some();
         for (_, stream) in self.each::<Stream>(keys::STREAM) {
             for id in &stream.partitions {
                 let ends = ends.remove(id);

@@ -17,7 +17,7 @@ wire_struct! {
     pub struct CommittedOffset {
         /// The offset of the first event that it has not read.
         pub offset: u64,
-        /// The epoch of the partition's leader that the client had seen; `None` where it did not say.
+        /// The epoch of the leader that the client had seen; `None` where it did not say.
         pub leader_epoch: Option<u32> = 1,
         /// Whatever the client wishes to find again.
         pub metadata: String = 2,

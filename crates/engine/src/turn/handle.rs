@@ -133,7 +133,7 @@ impl<M: OrderedMap> Turn<M> {
             Command::AwaitJob { id, wait_ms } => {
                 return self.handle_await(ns, reply_to, id, wait_ms, moment);
             }
-            Command::Stream(command) => self.handle_stream(ns, created, command),
+            Command::Stream(command) => self.handle_stream(ns, created, command, moment),
             command => self.handle_admin(ns, command, moment),
         };
         self.reply(reply_to, answer.unwrap_or_else(Answer::Rejected));

@@ -4,6 +4,7 @@ use super::Turn;
 use crate::answer::Answer;
 use crate::ids::NamespaceId;
 use crate::map::OrderedMap;
+use crate::moment::Moment;
 use crate::record::Record;
 use crate::rejection::Rejection;
 use crate::stream::{AppendBatch, AppendDecision, AppendRefusal, Appended};
@@ -16,6 +17,7 @@ impl<M: OrderedMap> Turn<M> {
         ns: NamespaceId,
         created: Option<Record>,
         command: StreamCommand,
+        moment: Moment,
     ) -> Result<Answer, Rejection> {
         let answer = match command {
             StreamCommand::Create { stream, partitions, settings } => {
@@ -39,7 +41,7 @@ impl<M: OrderedMap> Turn<M> {
                 StreamAnswer::Deleted
             }
             StreamCommand::Append(batches) => {
-                let append = |append| self.append_batch(ns, append);
+                let append = |append| self.append_batch(ns, append, moment);
                 StreamAnswer::Appended(batches.iter().map(append).collect())
             }
             StreamCommand::Trim { partition, start } => {
@@ -76,8 +78,9 @@ impl<M: OrderedMap> Turn<M> {
         &mut self,
         ns: NamespaceId,
         append: &AppendBatch,
+        moment: Moment,
     ) -> Result<Appended, AppendRefusal> {
-        match self.state.decide_append(ns, append)? {
+        match self.state.decide_append(ns, append, moment.at)? {
             AppendDecision::Replayed(appended) => Ok(appended),
             AppendDecision::Append(record, appended) => {
                 let recorded = self.try_record([record]);

@@ -4,6 +4,7 @@
 mod admin;
 mod checkpoint;
 mod enqueue;
+mod events;
 mod kept;
 mod lease;
 mod operations;
@@ -16,8 +17,8 @@ use bytes::Bytes;
 use longshore_engine::{
     Answer, AttemptNote, Body, BodyId, Cap, Checkpoint, Clock, Command, ConsumerId, Delivery,
     EndKind, Job, JobId, KindId, Lease, LeaseJobs, Limits, NamespaceId, Operation, Phase, Place,
-    QueueId, QueuePattern, QueueSettings, Rejection, ReplyTo, Request, Scope, SkippedItem, TimeMs,
-    Token,
+    QueueId, QueuePattern, QueueSettings, Rejection, ReplyTo, Request, Scope, SkippedItem,
+    StreamCommand, TimeMs, Token,
 };
 
 /// A job, and its lease while it runs.
@@ -190,6 +191,7 @@ pub(crate) struct Reference {
     pub(crate) consumers: Vec<RefConsumer>,
     pub(crate) waiters: Vec<Waiter>,
     pub(crate) operations: Vec<RefOperation>,
+    pub(crate) events: events::RefEvents,
     next_sweep: u64,
     /// When queues are looked at next, and the last one that the present round looked at.
     next_look: u64,
@@ -234,6 +236,7 @@ impl Reference {
             waiters: Vec::new(),
             operations: Vec::new(),
             next_sweep: 0,
+            events: events::RefEvents::default(),
             next_look: 0,
             last_look: None,
             stopping: false,
@@ -363,6 +366,7 @@ impl Reference {
                 | Command::Subscribe(_)
                 | Command::PutQueue { .. }
                 | Command::PauseQueue { paused: true, .. }
+                | Command::Stream(StreamCommand::Create { .. })
         );
         let known = self.namespace_named(&name).map(|namespace| namespace.id);
         let ns = match known {
@@ -383,6 +387,7 @@ impl Reference {
                 Some(Ok(Answer::Settled(settled)))
             }
             Command::AwaitJob { id, wait_ms } => self.await_job(ns, reply_to, id, wait_ms),
+            Command::Stream(command) => Some(self.decide_stream(ns, command)),
             command => Some(self.decide_admin(ns, command)),
         };
         // Refused means that nothing changed: a namespace made for it is not made either.

@@ -1,5 +1,5 @@
-//! A rebalance: all members join again, the coordinator counts a generation, and one member says who
-//! gets what.
+//! A rebalance: all members join again, the coordinator counts a generation, and one member says
+//! who gets what.
 
 use super::{Answer, Group, State, Ticket};
 use crate::codes;

@@ -28,7 +28,11 @@ impl FindRequest {
 }
 
 pub fn put_find(reply: &mut Reply, version: i16, asked: &FindRequest, broker: &Broker) {
-    let error = if asked.key_type == 0 { codes::NONE } else { codes::COORDINATOR_NOT_AVAILABLE };
+    let error = if asked.key_type == 0 {
+        codes::NONE
+    } else {
+        codes::TRANSACTIONAL_ID_AUTHORIZATION_FAILED
+    };
     let refused = "there are no transactions here yet";
     let message = (error != codes::NONE).then_some(refused);
     if version >= 1 {

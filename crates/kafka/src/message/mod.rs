@@ -1,5 +1,5 @@
 //! Messages, a file for each family. Requests are read, answers are written; fields that nobody
-//! here needs are passed over. The layouts are those of Kafka's message schemas, version by version.
+//! here needs are passed over. The layouts are those of Kafka's schemas, version by version.
 #![expect(missing_docs, reason = "fields bear the names that Kafka gives them")]
 
 pub mod admin;

@@ -128,7 +128,7 @@ async fn write_answers(
 }
 
 async fn write(writer: &mut OwnedWriteHalf, answered: Answered) -> io::Result<()> {
-    let Some(pieces) = answered else { return Ok(()) };
+    let Some((pieces, _room)) = answered else { return Ok(()) };
     let total: usize = pieces.iter().map(Bytes::len).sum();
     if pieces.len() > 1 && total <= JOIN_BYTES_MAX {
         let joined = pieces.concat();

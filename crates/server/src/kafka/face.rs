@@ -8,15 +8,16 @@ use longshore_engine::{Answer, Command, StreamAnswer, StreamCommand};
 use longshore_kafka::message::metadata::{Broker, put_versions};
 use longshore_kafka::{Body, Request, codes};
 use longshore_streams::{Partition, StreamEntry, StreamLog};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::KafkaConfig;
 use super::codes_of::{Refused, of_rejection, of_unavailable};
 use super::groups::Groups;
 use crate::node::Node;
 
-/// The frame of an answer in pieces; `None` where nobody waits for one.
-pub(super) type Answered = Option<Vec<Bytes>>;
+/// The frame of an answer in pieces, and the room that it takes until it is written; `None` where
+/// nobody waits for one.
+pub(super) type Answered = Option<(Vec<Bytes>, Option<OwnedSemaphorePermit>)>;
 
 /// A request under way.
 pub(super) type Pending = Pin<Box<dyn Future<Output = Answered> + Send>>;
@@ -117,7 +118,7 @@ impl Face {
                     longshore_kafka::message::metadata::put_cluster(out, version, broker, &request);
                 }
             }
-            Some(reply.finish())
+            Some((reply.finish(), None))
         })
     }
 }

@@ -35,7 +35,7 @@ impl Face {
         // There are no sessions: whoever goes on with one begins anew.
         if request.session_id != 0 && request.session_epoch > 0 {
             put(&mut reply, version, codes::FETCH_SESSION_ID_NOT_FOUND, &[]);
-            return Some(reply.finish());
+            return Some((reply.finish(), None));
         }
         let asked = self.asked(&request, version);
         let wait_ms = u64::try_from(request.max_wait_ms.min(WAIT_MS_MAX)).unwrap_or_default();
@@ -58,8 +58,7 @@ impl Face {
             }
         }
         put(&mut reply, version, codes::NONE, &topics);
-        drop(permit);
-        Some(reply.finish())
+        Some((reply.finish(), permit.ok()))
     }
 
     fn asked(&self, request: &Request, version: i16) -> Vec<Asked> {

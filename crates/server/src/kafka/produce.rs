@@ -70,14 +70,14 @@ impl Face {
                 .collect();
             let mut reply = header.reply();
             put(&mut reply, header.version, &topics);
-            Some(reply.finish())
+            Some((reply.finish(), None))
         })
     }
 
     pub(super) async fn init_producer(&self, reply: &mut Reply, request: &InitRequest) {
         let result = if request.transactional_id.is_some() {
-            // Refused here, so that nobody believes in a transaction that is none.
-            Err(codes::INVALID_REQUEST)
+            // Refused for good, so that nobody believes in a transaction that is none.
+            Err(codes::TRANSACTIONAL_ID_AUTHORIZATION_FAILED)
         } else {
             match self.ask(StreamCommand::TakeProducerId).await {
                 Ok(StreamAnswer::ProducerId(id)) => {
@@ -93,7 +93,8 @@ impl Face {
 
 fn check_request(request: &Request) -> Result<(), BatchRefused> {
     if request.transactional_id.is_some() {
-        return Err((codes::INVALID_REQUEST, "there are no transactions here yet"));
+        let why = "there are no transactions here yet";
+        return Err((codes::TRANSACTIONAL_ID_AUTHORIZATION_FAILED, why));
     }
     if !(-1..=1).contains(&request.acks) {
         return Err((codes::INVALID_REQUIRED_ACKS, "acks is -1, 0 or 1"));

@@ -62,6 +62,10 @@ impl Reference {
                 if queues > 0 {
                     return Err(Rejection::NamespaceNotEmpty { name: String::new(), queues });
                 }
+                let streams = self.streams_of(ns);
+                if streams > 0 {
+                    return Err(Rejection::NamespaceHasStreams { name: String::new(), streams });
+                }
                 self.answer_those_in(ns);
                 self.namespaces.retain(|namespace| namespace.id != ns);
                 self.jobs.retain(|job| job.ns != ns);
