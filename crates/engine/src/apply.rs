@@ -90,6 +90,16 @@ impl<M: OrderedMap> State<M> {
             | Record::LeftoversRemoved { .. }
             | Record::Emptied { .. }
             | Record::ExpiriesPassed { .. } => self.apply_to_messages(record),
+            Record::StreamCreated { .. }
+            | Record::StreamChanged { .. }
+            | Record::PartitionsAdded { .. }
+            | Record::StreamDeleted { .. }
+            | Record::StreamAppended { .. }
+            | Record::StreamTrimmed { .. }
+            | Record::ProducerIdTaken { .. }
+            | Record::OffsetsCommitted { .. }
+            | Record::OffsetsForgotten { .. }
+            | Record::ProducersForgotten { .. } => self.apply_to_streams(record),
         }
     }
 

@@ -133,14 +133,18 @@ fn grpc_code(code: Code) -> Grpc {
         | Code::ResultUnknown
         | Code::RouteUnknown
         | Code::ScheduleUnknown
+        | Code::StreamUnknown
         | Code::WorkerUnknown => Grpc::NotFound,
-        Code::ConsumerTaken | Code::JobIdTaken | Code::UniqueTaken => Grpc::AlreadyExists,
+        Code::ConsumerTaken | Code::JobIdTaken | Code::StreamExists | Code::UniqueTaken => {
+            Grpc::AlreadyExists
+        }
         Code::ConsumerExclusive
         | Code::DeclaredOtherwise
         | Code::ExchangeInUse
         | Code::JobStateRefused
         | Code::LeaseLost
         | Code::MessageUnknown
+        | Code::NamespaceHasStreams
         | Code::NamespaceNotEmpty
         | Code::QueueExclusive
         | Code::QueueInUse
@@ -157,6 +161,7 @@ fn grpc_code(code: Code) -> Grpc {
         | Code::TooManyLimits
         | Code::TooManyNamespaces
         | Code::TooManyOperations
+        | Code::TooManyPartitions
         | Code::TooManyQueues
         | Code::TooManySchedules
         | Code::TooManySessions

@@ -69,6 +69,7 @@ codes! {
     MessageUnknown = "message_unknown", CONFLICT, "The message is not with who settles it";
     MethodRefused = "method_refused", METHOD_NOT_ALLOWED, "The method is not allowed here";
     NameReserved = "name_reserved", FORBIDDEN, "The name is reserved";
+    NamespaceHasStreams = "namespace_has_streams", CONFLICT, "The namespace still has streams";
     NamespaceNotEmpty = "namespace_not_empty", CONFLICT, "The namespace still has queues";
     NamespaceUnknown = "namespace_unknown", NOT_FOUND, "The namespace does not exist";
     OperationUnknown = "operation_unknown", NOT_FOUND, "The operation does not exist";
@@ -89,6 +90,8 @@ codes! {
     ShardStarting = "shard_starting", SERVICE_UNAVAILABLE, "The shard is starting";
     ShardStopped = "shard_stopped", SERVICE_UNAVAILABLE, "The shard has stopped";
     Stopping = "stopping", SERVICE_UNAVAILABLE, "The server is stopping";
+    StreamExists = "stream_exists", CONFLICT, "The stream exists already";
+    StreamUnknown = "stream_unknown", NOT_FOUND, "The stream does not exist";
     TargetTooLong = "target_too_long", URI_TOO_LONG, "The target is too long";
     TooManyBindings = "too_many_bindings", TOO_MANY_REQUESTS, "There are too many bindings";
     TooManyConnections = "too_many_connections", SERVICE_UNAVAILABLE, "Too many connections";
@@ -98,6 +101,7 @@ codes! {
     TooManyLimits = "too_many_limits", TOO_MANY_REQUESTS, "There are too many limits";
     TooManyNamespaces = "too_many_namespaces", TOO_MANY_REQUESTS, "There are too many namespaces";
     TooManyOperations = "too_many_operations", TOO_MANY_REQUESTS, "Too many operations go on";
+    TooManyPartitions = "too_many_partitions", TOO_MANY_REQUESTS, "There are too many partitions";
     TooManyQueues = "too_many_queues", TOO_MANY_REQUESTS, "There are too many queues";
     TooManyRequests = "too_many_requests", SERVICE_UNAVAILABLE, "Too many requests are in flight";
     TooManySchedules = "too_many_schedules", TOO_MANY_REQUESTS, "There are too many schedules";
