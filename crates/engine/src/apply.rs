@@ -29,6 +29,7 @@ impl<M: OrderedMap> State<M> {
     }
 
     /// Applies one record.
+    #[expect(clippy::too_many_lines, reason = "the one match of all records, a line each")]
     pub(crate) fn apply(&mut self, record: Record) {
         match record {
             Record::EpochStarted { .. }

@@ -95,12 +95,13 @@ fn cost_of_stream(command: &StreamCommand) -> usize {
     match command {
         StreamCommand::Create { partitions, .. }
         | StreamCommand::AddPartitions { partitions, .. } => *partitions as usize,
-        StreamCommand::Delete { .. } | StreamCommand::ForgetGroup { .. } => LONG,
+        StreamCommand::Delete { .. }
+        | StreamCommand::ForgetGroup { .. }
+        | StreamCommand::GetOffsets { of: None, .. } => LONG,
         StreamCommand::Append(batches) => {
             batches.iter().map(|append| 1 + append.batch.len() / BATCH_BYTES).sum()
         }
         StreamCommand::CommitOffsets { offsets, .. } => offsets.len(),
-        StreamCommand::GetOffsets { of: None, .. } => LONG,
         StreamCommand::GetOffsets { of: Some(of), .. } => {
             of.iter().map(|(_, partitions)| 1 + partitions.len()).sum()
         }

@@ -30,7 +30,8 @@ impl Reply {
     pub fn finish(mut self) -> Vec<Bytes> {
         self.cut();
         let len: usize = self.pieces.iter().map(Bytes::len).sum();
-        let length = (len - 4) as i32;
+        // No answer is as long as what is in memory can be.
+        let length = i32::try_from(len - 4).unwrap_or(i32::MAX);
         if let Some(first) = self.pieces.first_mut() {
             let mut head = first.to_vec();
             if let Some(field) = head.first_chunk_mut::<4>() {
@@ -89,9 +90,9 @@ impl Reply {
         if self.flexible {
             self.varint(length.map_or(0, |length| length + 1));
         } else if wide {
-            self.i32(length.map_or(-1, |length| length as i32));
+            self.i32(length.map_or(-1, |length| i32::try_from(length).unwrap_or(i32::MAX)));
         } else {
-            self.i16(length.map_or(-1, |length| length as i16));
+            self.i16(length.map_or(-1, |length| i16::try_from(length).unwrap_or(i16::MAX)));
         }
     }
 

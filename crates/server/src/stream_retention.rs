@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use longshore_engine::{Command, StreamCommand};
-use longshore_streams::Overdue;
-
 use longshore_node::{Node, wall_now};
+use longshore_streams::Overdue;
 
 /// Looks as often as `every`, for as long as it is polled.
 pub(crate) async fn keep(node: Node, every: Duration) {

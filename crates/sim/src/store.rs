@@ -53,7 +53,8 @@ impl Store {
     /// asked after whatever changes the disk.
     pub(crate) fn has_crashed(&mut self) -> bool {
         self.crashed = self.disk.take_images().pop().or_else(|| self.crashed.take());
-        self.crashed_events = self.events.take_images().pop().or(self.crashed_events.take());
+        self.crashed_events =
+            self.events.take_images().pop().or_else(|| self.crashed_events.take());
         self.crashed.is_some() || self.crashed_events.is_some()
     }
 

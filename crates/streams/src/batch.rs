@@ -198,10 +198,10 @@ pub mod sample {
             zigzag(index.into(), &mut event);
             zigzag(index.into(), &mut event);
             zigzag(-1, &mut event);
-            zigzag(filler as i64, &mut event);
+            zigzag(length(filler).into(), &mut event);
             event.extend(std::iter::repeat_n(b'x', filler));
             zigzag(0, &mut event);
-            zigzag(event.len() as i64, &mut records);
+            zigzag(length(event.len()).into(), &mut records);
             records.extend(event);
         }
         let mut checked = Vec::new();
@@ -216,12 +216,16 @@ pub mod sample {
         checked.extend(records);
         let mut batch = Vec::new();
         batch.extend(0_i64.to_be_bytes());
-        batch.extend((checked.len() as i32 + 9).to_be_bytes());
+        batch.extend((length(checked.len()) + 9).to_be_bytes());
         batch.extend((-1_i32).to_be_bytes());
         batch.push(2);
         batch.extend(crc32c::crc32c(&checked).to_be_bytes());
         batch.extend(checked);
         batch
+    }
+
+    fn length(len: usize) -> i32 {
+        i32::try_from(len).unwrap_or(i32::MAX)
     }
 
     fn zigzag(value: i64, out: &mut Vec<u8>) {
@@ -267,6 +271,6 @@ mod tests {
         assert_eq!(BatchHeader::parse(&odd), Err(BatchFault::Magic(1)));
         let header = BatchHeader::parse(&batch).unwrap();
         assert_eq!(header.check(&batch[..batch.len() - 1]), Err(BatchFault::Short));
-        assert_eq!(times(&header, &batch[..HEADER_BYTES + 1]), []);
+        assert_eq!(times(&header, &batch[..=HEADER_BYTES]), []);
     }
 }

@@ -40,7 +40,7 @@ impl Event {
 pub fn batch_of(events: &[Event]) -> Vec<u8> {
     let base_time = events.first().map_or(0, |event| event.time);
     let newest_time = events.iter().map(|event| event.time).max().unwrap_or(base_time);
-    let count = events.len() as i32;
+    let count = length(events.len());
     let mut checked = Vec::new();
     checked.extend(0_i16.to_be_bytes());
     checked.extend((count - 1).to_be_bytes());
@@ -58,17 +58,17 @@ pub fn batch_of(events: &[Event]) -> Vec<u8> {
         put_varint(index, &mut record);
         put_bytes(event.key.as_deref(), &mut record);
         put_bytes(event.value.as_deref(), &mut record);
-        put_varint(event.headers.len() as i64, &mut record);
+        put_varint(length(event.headers.len()).into(), &mut record);
         for (name, value) in &event.headers {
             put_bytes(Some(name.as_bytes()), &mut record);
             put_bytes(value.as_deref(), &mut record);
         }
-        put_varint(record.len() as i64, &mut checked);
+        put_varint(length(record.len()).into(), &mut checked);
         checked.extend_from_slice(&record);
     }
     let mut batch = Vec::with_capacity(checked.len() + 21);
     batch.extend(0_i64.to_be_bytes());
-    batch.extend((checked.len() as i32 + 9).to_be_bytes());
+    batch.extend((length(checked.len()) + 9).to_be_bytes());
     batch.extend((-1_i32).to_be_bytes());
     batch.push(2);
     batch.extend(crc32c::crc32c(&checked).to_be_bytes());
@@ -81,7 +81,7 @@ pub fn events_of(header: &BatchHeader, batch: &Bytes) -> Vec<Event> {
     let mut rest = batch.slice(HEADER_BYTES.min(batch.len())..header.len_bytes.min(batch.len()));
     let mut events = Vec::new();
     for _ in 0..header.events {
-        let Some(event) = take_bytes(&mut rest).flatten() else { break };
+        let Ok(Some(event)) = take_bytes(&mut rest) else { break };
         let Some(event) = event_of(header, event) else { break };
         events.push(event);
     }
@@ -93,13 +93,13 @@ fn event_of(header: &BatchHeader, mut rest: Bytes) -> Option<Event> {
     let time = header.base_time.wrapping_add(varint(&mut rest)?);
     let delta = u64::try_from(varint(&mut rest)?).ok()?;
     let offset = header.first_offset().checked_add(delta)?;
-    let (key, value) = (take_bytes(&mut rest)?, take_bytes(&mut rest)?);
+    let (key, value) = (take_bytes(&mut rest).ok()?, take_bytes(&mut rest).ok()?);
     let count = varint(&mut rest)?;
     let mut headers = Vec::new();
     for _ in 0..count {
-        let name = take_bytes(&mut rest)??;
+        let name = take_bytes(&mut rest).ok()??;
         let name = String::from_utf8_lossy(&name).into_owned();
-        headers.push((name, take_bytes(&mut rest)?));
+        headers.push((name, take_bytes(&mut rest).ok()?));
     }
     Some(Event { offset, time, key, value, headers })
 }
@@ -130,15 +130,26 @@ fn murmur2(data: &[u8]) -> u32 {
     hash ^ (hash >> 15)
 }
 
+/// A length as it is written; what is longer is refused before, as no batch may be so long.
+fn length(len: usize) -> i32 {
+    i32::try_from(len).unwrap_or(i32::MAX)
+}
+
 fn take(rest: &mut Bytes, len: usize) -> Option<Bytes> {
     (rest.len() >= len).then(|| rest.split_to(len))
 }
 
-/// Bytes behind their length; `Some(None)` where that is -1.
-fn take_bytes(rest: &mut Bytes) -> Option<Option<Bytes>> {
-    match varint(rest)? {
-        -1 => Some(None),
-        len => Some(Some(take(rest, usize::try_from(len).ok()?)?)),
+/// Bytes that do not go on as they should.
+struct Malformed;
+
+/// Bytes behind their length; `None` where that is -1.
+fn take_bytes(rest: &mut Bytes) -> Result<Option<Bytes>, Malformed> {
+    match varint(rest).ok_or(Malformed)? {
+        -1 => Ok(None),
+        len => {
+            let len = usize::try_from(len).map_err(|_| Malformed)?;
+            take(rest, len).map(Some).ok_or(Malformed)
+        }
     }
 }
 
@@ -159,7 +170,7 @@ fn put_bytes(bytes: Option<&[u8]>, out: &mut Vec<u8>) {
     match bytes {
         None => put_varint(-1, out),
         Some(bytes) => {
-            put_varint(bytes.len() as i64, out);
+            put_varint(length(bytes.len()).into(), out);
             out.extend_from_slice(bytes);
         }
     }

@@ -33,6 +33,7 @@ pub(crate) struct Files {
     /// The offset of the next event. Everything before it is durable in the journal or here.
     pub(crate) end: u64,
     /// In order, the one that is written to last.
+    #[expect(clippy::struct_field_names, reason = "they are the files of these")]
     pub(crate) files: VecDeque<EventFile>,
     /// The stream was removed.
     pub(crate) gone: bool,

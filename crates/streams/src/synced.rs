@@ -34,6 +34,7 @@ pub(crate) struct End {
     /// Bytes of that file; 0 where there need not be one.
     pub(crate) len_bytes: u64,
     /// The offset of the next event.
+    #[expect(clippy::struct_field_names, reason = "it is the end that counts")]
     pub(crate) end: u64,
 }
 

@@ -159,6 +159,7 @@ impl<M: OrderedMap> Turn<M> {
         self.reply(reply_to, answer.unwrap_or_else(Answer::Rejected));
     }
 
+    #[expect(clippy::too_many_lines, reason = "the one match of all that is left, an arm each")]
     fn handle_admin(
         &mut self,
         ns: NamespaceId,

@@ -46,10 +46,10 @@ impl Coordinator {
 
     /// A member asks what it gets, and the leader says who gets what. The answer comes with the
     /// ticket.
-    pub fn sync(&mut self, now_ms: u64, ticket: Ticket, request: SyncRequest) {
+    pub fn sync(&mut self, now_ms: u64, ticket: Ticket, request: &SyncRequest) {
         let answers = &mut Vec::new();
         let group = self.known(&request.group, &request.member, request.instance.as_deref());
-        let done = group.and_then(|group| group.sync(now_ms, ticket, &request, answers));
+        let done = group.and_then(|group| group.sync(now_ms, ticket, request, answers));
         self.answers.append(answers);
         if let Err(error) = done {
             let synced = Synced { error, ..Synced::default() };
@@ -105,7 +105,10 @@ impl Group {
                 // The instance is there again, under another name; the old one is powerless.
                 self.rename(&known, &id, answers);
             } else if request.instance.is_none() && client.takes_name_first {
-                self.named.insert(id.clone(), now_ms + request.session_timeout_ms as u64);
+                self.named.insert(
+                    id.clone(),
+                    now_ms + u64::try_from(request.session_timeout_ms).unwrap_or_default(),
+                );
                 return Err((codes::MEMBER_ID_REQUIRED, id));
             }
         } else if known.is_some_and(|known| known != id) {
@@ -116,7 +119,7 @@ impl Group {
         if !self.members.contains_key(&id) && self.members.len() >= MEMBERS_MAX {
             return Err(refused(codes::GROUP_MAX_SIZE_REACHED));
         }
-        self.take(now_ms, ticket, id, request, client, answers);
+        self.take(now_ms, ticket, &id, request, client, answers);
         Ok(())
     }
 
@@ -150,24 +153,24 @@ impl Group {
         &mut self,
         now_ms: u64,
         ticket: Ticket,
-        id: String,
+        id: &str,
         request: JoinRequest,
         client: Client,
         answers: &mut Vec<(Ticket, Answer)>,
     ) {
         let JoinRequest { instance, protocols, .. } = request;
-        let known = self.members.get(&id);
+        let known = self.members.get(id);
         let same = known.is_some_and(|member| member.protocols == protocols);
         let assignment = known.map(|member| member.assignment.clone()).unwrap_or_default();
-        let older = self.members.get_mut(&id).and_then(|member| member.joining.take());
+        let older = self.members.get_mut(id).and_then(|member| member.joining.take());
         if let Some(older) = older {
             // It asked again over another connection.
             let error = codes::UNKNOWN_MEMBER_ID;
-            let joined = Joined { error, member: id.clone(), ..Joined::default() };
+            let joined = Joined { error, member: id.to_owned(), ..Joined::default() };
             answers.push((older, Answer::Joined(joined)));
         }
         if let Some(instance) = &instance {
-            self.instances.insert(instance.clone(), id.clone());
+            self.instances.insert(instance.clone(), id.to_owned());
         }
         let millis = |ms: i32| u64::try_from(ms).unwrap_or_default();
         let session_ms = millis(request.session_timeout_ms);
@@ -183,7 +186,7 @@ impl Group {
             joining: Some(ticket),
             syncing: None,
         };
-        self.members.insert(id.clone(), member);
+        self.members.insert(id.to_owned(), member);
         let repeats = match self.state {
             State::Completing => same,
             State::Stable => same && self.leader != id,
@@ -191,8 +194,8 @@ impl Group {
         };
         if repeats {
             // Its answer was lost: the generation stands.
-            let joined = self.joined(&id);
-            if let Some(member) = self.members.get_mut(&id) {
+            let joined = self.joined(id);
+            if let Some(member) = self.members.get_mut(id) {
                 member.joining = None;
             }
             answers.push((ticket, Answer::Joined(joined)));

@@ -36,7 +36,7 @@ impl Bench {
             given.iter().map(|(to, what)| ((*to).into(), Bytes::from(*what))).collect();
         let (group, member, instance) = ("g".into(), member.into(), None);
         let request = SyncRequest { group, generation, member, instance, assignments };
-        self.coordinator.sync(self.now_ms, ticket, request);
+        self.coordinator.sync(self.now_ms, ticket, &request);
         ticket
     }
 

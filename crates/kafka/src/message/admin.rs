@@ -1,5 +1,5 @@
-//! CreateTopics, DeleteTopics, DeleteRecords, CreatePartitions, DescribeConfigs,
-//! IncrementalAlterConfigs.
+//! `CreateTopics`, `DeleteTopics`, `DeleteRecords`, `CreatePartitions`, `DescribeConfigs`,
+//! `IncrementalAlterConfigs`.
 
 use super::Topic;
 use crate::input::{Input, Malformed};

@@ -1,4 +1,4 @@
-//! OffsetCommit and OffsetFetch.
+//! `OffsetCommit` and `OffsetFetch`.
 
 use super::Topic;
 use crate::input::{Input, Malformed};

@@ -1,4 +1,4 @@
-//! ApiVersions, Metadata, DescribeCluster.
+//! `ApiVersions`, Metadata, `DescribeCluster`.
 
 use crate::api::APIS;
 use crate::codes;

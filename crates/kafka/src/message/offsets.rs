@@ -1,4 +1,4 @@
-//! ListOffsets and OffsetForLeaderEpoch.
+//! `ListOffsets` and `OffsetForLeaderEpoch`.
 
 use super::Topic;
 use crate::input::{Input, Malformed};

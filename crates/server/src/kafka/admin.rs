@@ -1,5 +1,5 @@
-//! CreateTopics, DeleteTopics, DeleteRecords, CreatePartitions, DescribeConfigs,
-//! IncrementalAlterConfigs.
+//! `CreateTopics`, `DeleteTopics`, `DeleteRecords`, `CreatePartitions`, `DescribeConfigs`,
+//! `IncrementalAlterConfigs`.
 
 use longshore_engine::{StreamAnswer, StreamCommand, StreamSettings};
 use longshore_kafka::message::Topic;
@@ -96,7 +96,7 @@ impl Face {
         let command = StreamCommand::Create { stream, partitions, settings };
         match self.ask(command).await? {
             StreamAnswer::Stream(view) => {
-                let partitions = view.partitions.len() as i32;
+                let partitions = i32::try_from(view.partitions.len()).unwrap_or(i32::MAX);
                 Ok((topic_id(&self.cluster_id, view.id), partitions, told))
             }
             _ => refused(codes::UNKNOWN_SERVER_ERROR, "an answer to something else"),

@@ -2,9 +2,8 @@
 
 use longshore_engine::{AppendRefusal, OffsetRefusal, Rejection};
 use longshore_kafka::codes;
-use longshore_streams::ReadError;
-
 use longshore_node::Unavailable;
+use longshore_streams::ReadError;
 
 /// Nothing was done, and the client may try again: that is how it understands this code.
 pub(super) const NOT_NOW: i16 = codes::NOT_ENOUGH_REPLICAS;
@@ -51,7 +50,28 @@ pub(super) fn of_rejection(rejection: &Rejection) -> Refused {
         | Rejection::TooManyWaiting { .. }
         | Rejection::TooManySessions { .. }
         | Rejection::OperationUnknown { .. }
-        | Rejection::TooManyOperations { .. } => codes::UNKNOWN_SERVER_ERROR,
+        | Rejection::TooManyOperations { .. }
+        | Rejection::QueueTypeRefused { .. }
+        | Rejection::QueueExclusive { .. }
+        | Rejection::QueueInUse { .. }
+        | Rejection::ConsumerExclusive { .. }
+        | Rejection::ConsumerTaken { .. }
+        | Rejection::TooManyConsumers { .. }
+        | Rejection::UniqueTaken { .. }
+        | Rejection::NamespaceHasSchedules { .. }
+        | Rejection::ScheduleUnknown { .. }
+        | Rejection::TooManySchedules { .. }
+        | Rejection::ScheduleStateRefused { .. }
+        | Rejection::LimitUnknown { .. }
+        | Rejection::TooManyLimits { .. }
+        | Rejection::DeclaredOtherwise { .. }
+        | Rejection::NameReserved { .. }
+        | Rejection::ExchangeUnknown { .. }
+        | Rejection::ExchangeInUse { .. }
+        | Rejection::ExchangeInternal { .. }
+        | Rejection::TooManyExchanges { .. }
+        | Rejection::TooManyBindings { .. }
+        | Rejection::MessageUnknown { .. } => codes::UNKNOWN_SERVER_ERROR,
     };
     (code, rejection.to_string())
 }

@@ -110,7 +110,7 @@ pub(super) fn set(
             settings.retention_bytes = value.map_or(Ok(default.retention_bytes), or_none)?;
         }
         "max.message.bytes" => {
-            let value = value.map_or(Ok(default.batch_bytes_max.into()), number)?;
+            let value = value.map_or_else(|| Ok(default.batch_bytes_max.into()), number)?;
             settings.batch_bytes_max = u32::try_from(value).unwrap_or(u32::MAX);
         }
         "segment.bytes" => {

@@ -145,7 +145,7 @@ impl Face {
     pub(super) async fn sync(&self, reply: &mut Reply, version: i16, request: SyncRequest) {
         let answer = self.groups.with(|inner, now_ms| {
             let (ticket, answer) = inner.ticket();
-            inner.coordinator.sync(now_ms, ticket, request);
+            inner.coordinator.sync(now_ms, ticket, &request);
             answer
         });
         let synced = match answer.await {

@@ -1,4 +1,4 @@
-//! ListOffsets, OffsetForLeaderEpoch, OffsetCommit, OffsetFetch.
+//! `ListOffsets`, `OffsetForLeaderEpoch`, `OffsetCommit`, `OffsetFetch`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use longshore_streams::{Partition, ReadError};
 use super::codes_of::{of_offset, of_read};
 use super::face::{Face, check_epoch, partition};
 
-/// What stands for a time in ListOffsets.
+/// What stands for a time in `ListOffsets`.
 const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;
 const NEWEST: i64 = -3;
