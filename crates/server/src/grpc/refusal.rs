@@ -99,6 +99,7 @@ fn field_name(json: &str) -> &str {
 }
 
 /// The code of gRPC that fits best. Clients go by `longshore-code`.
+#[expect(clippy::too_many_lines, reason = "the one match of all codes, a line each")]
 fn grpc_code(code: Code) -> Grpc {
     match code {
         Code::BodyMalformed
@@ -108,6 +109,7 @@ fn grpc_code(code: Code) -> Grpc {
         | Code::BodyTooLarge
         | Code::BodyTruncated
         | Code::EntryTooLarge
+        | Code::EventsTooLarge
         | Code::FieldMissing
         | Code::FieldRepeated
         | Code::FieldUnknown
@@ -124,6 +126,7 @@ fn grpc_code(code: Code) -> Grpc {
             Grpc::PermissionDenied
         }
         Code::ExchangeUnknown
+        | Code::GroupUnknown
         | Code::JobGone
         | Code::JobUnknown
         | Code::LimitUnknown
@@ -146,6 +149,7 @@ fn grpc_code(code: Code) -> Grpc {
         | Code::MessageUnknown
         | Code::NamespaceHasStreams
         | Code::NamespaceNotEmpty
+        | Code::OffsetOutOfRange
         | Code::QueueExclusive
         | Code::QueueInUse
         | Code::QueueNotEmpty
@@ -175,7 +179,7 @@ fn grpc_code(code: Code) -> Grpc {
         | Code::TooManyConnections
         | Code::TooManyRequests
         | Code::TooManyWaiting => Grpc::Unavailable,
-        Code::Internal => Grpc::Internal,
+        Code::EventsUnreadable | Code::Internal => Grpc::Internal,
     }
 }
 

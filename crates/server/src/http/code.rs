@@ -47,12 +47,15 @@ codes! {
     DeclaredOtherwise = "declared_otherwise", CONFLICT, "It is there with other settings";
     DiskLow = "disk_low", SERVICE_UNAVAILABLE, "The disk is nearly full";
     EntryTooLarge = "entry_too_large", PAYLOAD_TOO_LARGE, "It is more than one commit takes";
+    EventsTooLarge = "events_too_large", PAYLOAD_TOO_LARGE, "The events are too many bytes";
+    EventsUnreadable = "events_unreadable", INTERNAL_SERVER_ERROR, "Events cannot be read";
     ExchangeInUse = "exchange_in_use", CONFLICT, "The exchange has bindings";
     ExchangeInternal = "exchange_internal", FORBIDDEN, "The exchange is internal";
     ExchangeUnknown = "exchange_unknown", NOT_FOUND, "The exchange does not exist";
     FieldMissing = "field_missing", BAD_REQUEST, "A field is missing";
     FieldRepeated = "field_repeated", BAD_REQUEST, "A field stands twice";
     FieldUnknown = "field_unknown", BAD_REQUEST, "A field is not known";
+    GroupUnknown = "group_unknown", NOT_FOUND, "The group has read nothing";
     HeadMalformed = "head_malformed", BAD_REQUEST, "The request is not HTTP";
     HeadTooLarge = "head_too_large", REQUEST_HEADER_FIELDS_TOO_LARGE, "The head is too large";
     HostRefused = "host_refused", FORBIDDEN, "The host is not this machine";
@@ -72,6 +75,7 @@ codes! {
     NamespaceHasStreams = "namespace_has_streams", CONFLICT, "The namespace still has streams";
     NamespaceNotEmpty = "namespace_not_empty", CONFLICT, "The namespace still has queues";
     NamespaceUnknown = "namespace_unknown", NOT_FOUND, "The namespace does not exist";
+    OffsetOutOfRange = "offset_out_of_range", CONFLICT, "There is no event at that offset";
     OperationUnknown = "operation_unknown", NOT_FOUND, "The operation does not exist";
     OriginRefused = "origin_refused", FORBIDDEN, "Requests of web pages are refused";
     Overloaded = "overloaded", SERVICE_UNAVAILABLE, "Too many requests wait";
