@@ -10,7 +10,7 @@ use longshore_engine::{Limits, Position};
 use longshore_journal::disk::Folder;
 use longshore_journal::{AppendError, Journal, ReadError, Room};
 use longshore_store::{Flusher, Identity, Lsm, LsmConfig};
-use longshore_streams::{StreamLog, WriteError};
+use longshore_streams::StreamLog;
 use thiserror::Error;
 use uuid::Uuid;
 
@@ -75,13 +75,8 @@ impl RecoverError {
             | Self::Append(AppendError::NoSpace { .. }) => true,
             Self::Journal(longshore_journal::OpenError::Io { source, .. })
             | Self::State(longshore_store::OpenError::Io { source, .. })
-            | Self::Folder(StoreDirError::Io { source, .. })
-            | Self::Streams(
-                longshore_streams::OpenError::Io { source, .. }
-                | longshore_streams::OpenError::Write(
-                    WriteError::Io { source, .. } | WriteError::Begin { source, .. },
-                ),
-            ) => full(source),
+            | Self::Folder(StoreDirError::Io { source, .. }) => full(source),
+            Self::Streams(error) => error.is_no_space(),
             _ => false,
         }
     }

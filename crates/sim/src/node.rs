@@ -115,19 +115,21 @@ impl Node {
         let mut start = start.map_err(violation)?;
         let streams = Arc::new(store.events.clone());
         let streams = StreamLog::open(streams, (persisted, start.has_streams()));
-        let streams = streams.map_err(violation)?;
+        let streams = streams.map_err(|error| events_error(&error))?;
         let kept = start.kept(streams.synced());
         let entries = journal.read_from(kept.next()).map_err(violation)?;
-        streams.cut(tail).map_err(violation)?;
+        streams.cut(tail).map_err(|error| events_error(&error))?;
         for entry in entries {
             let (position, entry) = entry.map_err(violation)?;
             if start.replay(position, &entry).map_err(violation)? {
                 store.image = sealed.borrow_mut().pop_front().expect("it was sealed just now");
             }
-            streams.replay(position, start.take_stream_changes()).map_err(violation)?;
+            let replayed = streams.replay(position, start.take_stream_changes());
+            replayed.map_err(|error| events_error(&error))?;
         }
         let (driver, group) = start.serve(clock, &NAMESPACES, POLICY);
-        streams.settle(&driver.turn().streams()).map_err(violation)?;
+        let settled = streams.settle(&driver.turn().streams());
+        settled.map_err(|error| events_error(&error))?;
         let mut waiting = Waiting::new(INBOX);
         waiting.set_open(true);
         let watch = Watch::new(clock, store.image.position);
@@ -465,6 +467,13 @@ impl Node {
 
 fn violation(error: impl std::fmt::Display) -> StartError {
     StartError::Violation(error.to_string())
+}
+
+fn events_error(error: &longshore_streams::OpenError) -> StartError {
+    if error.is_no_space() {
+        return StartError::Ended(error.to_string());
+    }
+    violation(error)
 }
 
 fn open_error(error: &OpenError) -> StartError {

@@ -45,7 +45,9 @@ impl Simulation {
     fn heal(&mut self) -> Check {
         self.trace.note(format_args!("all is healed"));
         self.store.disk.fail_nothing();
+        self.store.events.fail_nothing();
         self.store.set_capacity_bytes(None);
+        self.store.events.set_capacity_bytes(None);
         self.store.refuses_tables = false;
         if self.node.is_some() && self.random.percent(50) {
             self.end("a last crash");

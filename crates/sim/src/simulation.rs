@@ -558,10 +558,15 @@ impl Simulation {
             2 | 3 => {
                 let bytes = disk.used_bytes() + self.random.below(6 << 10);
                 self.store.set_capacity_bytes(Some(bytes));
+                if self.random.percent(50) {
+                    let bytes = self.store.events.used_bytes() + self.random.below(1 << 10);
+                    self.store.events.set_capacity_bytes(Some(bytes));
+                }
                 self.trace.note(format_args!("the disk has room for {bytes} bytes"));
             }
             _ => {
                 self.store.set_capacity_bytes(None);
+                self.store.events.set_capacity_bytes(None);
                 self.store.refuses_tables = false;
                 self.trace.note(format_args!("the disk has room"));
             }
@@ -616,7 +621,11 @@ impl Simulation {
             self.end("stopping failed");
             return Ok(());
         };
-        node.watch.check_end(node.turn().position())?;
+        // Without space for events the journal keeps them.
+        let position = node.turn().position();
+        if node.streams.synced().is_none_or(|synced| synced >= position) {
+            node.watch.check_end(position)?;
+        }
         self.release(released)?;
         while let Some((client, reply_to, answer)) = self.network.deliver_answer(&mut self.random) {
             self.arrive(client, Arrival::Answer(reply_to, answer));

@@ -73,6 +73,19 @@ pub enum OpenError {
     Write(#[from] WriteError),
 }
 
+impl OpenError {
+    /// Whether nothing is wrong but that the disk is full: then a later start may succeed.
+    pub fn is_no_space(&self) -> bool {
+        match self {
+            Self::Io { source, .. }
+            | Self::Write(WriteError::Io { source, .. } | WriteError::Begin { source, .. }) => {
+                is_no_space(source)
+            }
+            _ => false,
+        }
+    }
+}
+
 /// Why events of the journal are not in their files.
 #[derive(Debug, Error)]
 pub enum WriteError {

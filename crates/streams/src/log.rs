@@ -125,6 +125,11 @@ impl StreamLog {
         self.write_late(&mut writer)
     }
 
+    /// Whether something that is durable in the journal waits for space here, and is not shown.
+    pub fn waits_for_space(&self) -> bool {
+        !self.writer().late.is_empty()
+    }
+
     /// Writes what is not written yet, as far as that can be done.
     fn write_late(&self, writer: &mut Writer) -> Result<(), WriteError> {
         let mut touched = BTreeSet::new();

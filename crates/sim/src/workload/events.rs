@@ -191,6 +191,8 @@ impl Producer {
             Ok(chunk) if !chunk.batches.is_empty() => Ok(()),
             // It was there before, and has gone meanwhile.
             Err(ReadError::OutOfRange { start, .. }) if offset < start => Ok(()),
+            // A full disk: it is in the journal, and shown once there is space.
+            Ok(_) | Err(ReadError::OutOfRange { .. }) if log.waits_for_space() => Ok(()),
             other => Err(format!("offset {offset} was acknowledged and is not read: {other:?}")),
         }
     }
