@@ -112,6 +112,7 @@ pub(crate) fn exchange_in(vhost: &str, exchange: &str) -> String {
 }
 
 /// A refusal of the engine in `RabbitMQ`'s words. `vhost` is what the client called it.
+#[expect(clippy::too_many_lines, reason = "the one match of all rejections")]
 pub(crate) fn of_rejection(rejection: &Rejection, vhost: &str) -> Failure {
     use Code::{
         AccessRefused, InternalError, NotAllowed, NotFound, PreconditionFailed, ResourceLocked,
@@ -173,6 +174,10 @@ pub(crate) fn of_rejection(rejection: &Rejection, vhost: &str) -> Failure {
         | Rejection::TooManyOperations { .. }
         | Rejection::UniqueTaken { .. }
         | Rejection::NamespaceHasSchedules { .. }
+        | Rejection::NamespaceHasStreams { .. }
+        | Rejection::StreamUnknown { .. }
+        | Rejection::StreamExists { .. }
+        | Rejection::TooManyPartitions { .. }
         | Rejection::ScheduleUnknown { .. }
         | Rejection::TooManySchedules { .. }
         | Rejection::ScheduleStateRefused { .. }

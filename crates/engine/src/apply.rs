@@ -29,6 +29,7 @@ impl<M: OrderedMap> State<M> {
     }
 
     /// Applies one record.
+    #[expect(clippy::too_many_lines, reason = "the one match of all records, a line each")]
     pub(crate) fn apply(&mut self, record: Record) {
         match record {
             Record::EpochStarted { .. }
@@ -90,6 +91,16 @@ impl<M: OrderedMap> State<M> {
             | Record::LeftoversRemoved { .. }
             | Record::Emptied { .. }
             | Record::ExpiriesPassed { .. } => self.apply_to_messages(record),
+            Record::StreamCreated { .. }
+            | Record::StreamChanged { .. }
+            | Record::PartitionsAdded { .. }
+            | Record::StreamDeleted { .. }
+            | Record::StreamAppended { .. }
+            | Record::StreamTrimmed { .. }
+            | Record::ProducerIdTaken { .. }
+            | Record::OffsetsCommitted { .. }
+            | Record::OffsetsForgotten { .. }
+            | Record::ProducersForgotten { .. } => self.apply_to_streams(record),
         }
     }
 

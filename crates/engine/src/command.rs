@@ -9,6 +9,7 @@ use crate::message::MessageCommand;
 use crate::operation::OperationKind;
 use crate::queue::QueueSettings;
 use crate::schedule::{ScheduleCommand, Tick};
+use crate::stream::StreamCommand;
 use crate::unique::NewUnique;
 
 /// Where the answer goes: a number that the caller chose and that effects bring back.
@@ -210,6 +211,8 @@ pub enum Command {
     },
     /// What is about messages, exchanges and their queues.
     Messages(MessageCommand),
+    /// Something about streams.
+    Stream(StreamCommand),
 }
 
 /// Where a job begins that is retried.

@@ -158,7 +158,7 @@ impl<M: Tree, C, F: Faults> Driver<M, C, F> {
             Input::Call(call) => self.take_up(call, clock, out),
             Input::EndTurn => self.end_turn(clock, out),
             Input::Committed(durable) => self.committed(durable, clock, out),
-            Input::Flushed(persisted) => self.flushed(persisted, out),
+            Input::Flushed { persisted, events } => self.flushed(persisted, events, out),
             Input::Starved => {
                 self.shortage.starved = true;
                 if self.faults.has(Fault::StarvedIsDurable) {

@@ -33,6 +33,7 @@ mod record;
 mod rejection;
 mod schedule;
 mod state;
+mod stream;
 mod timer;
 mod turn;
 mod unique;
@@ -51,7 +52,7 @@ pub use command::{
 pub use effect::{CloseReason, Effect};
 pub use ids::{
     BodyId, ConnectionId, Epoch, ExchangeId, JobId, KindId, MonoMs, NamespaceId, OperationId,
-    Place, QueueId, ScheduleId, TimeMs, Token,
+    PartitionId, Place, QueueId, ScheduleId, StreamId, TimeMs, Token,
 };
 pub use job::{
     AttemptNote, Body, CancelReason, Cause, Checkpoint, DeadReason, End, EndKind, FinalRun, Job,
@@ -78,6 +79,11 @@ pub use schedule::{
     JobTemplate, LastTick, Missed, NewSchedule, Overlap, PlanFault, Schedule, ScheduleCommand,
     ScheduleState, ScheduleTotals, ScheduleView, Slot, Spec, Tick, TickOutcome, local_time,
     next_slots, slot_job_id,
+};
+pub use stream::{
+    AppendBatch, AppendRefusal, Appended, BATCH_BYTES_MAX_DEFAULT, CommittedOffset, GroupOffset,
+    OffsetNote, OffsetRefusal, OffsetToCommit, PartitionEnds, ProducerStamp, RETENTION_MS_DEFAULT,
+    ReadOffset, StreamAnswer, StreamChange, StreamCommand, StreamSettings, StreamView, appends_of,
 };
 pub use timer::Subject;
 pub use turn::{QueueStats, Recovery, ReplayFault, SealedGroup, ShardStats, StatsCursor, Turn};

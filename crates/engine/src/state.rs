@@ -32,8 +32,8 @@ pub(crate) use unwritten::Unwritten;
 
 use crate::Position;
 use crate::ids::{
-    BodyId, Epoch, ExchangeId, JobId, KindId, MonoMs, NamespaceId, OperationId, Place, QueueId,
-    ScheduleId, TimeMs,
+    BodyId, Epoch, ExchangeId, JobId, KindId, MonoMs, NamespaceId, OperationId, PartitionId, Place,
+    QueueId, ScheduleId, StreamId, TimeMs,
 };
 use crate::job::{Job, Lease};
 use crate::level::LEVEL;
@@ -45,7 +45,11 @@ use crate::operation::Operation;
 use crate::queue::{GoneTotals, Queue};
 use crate::queueing::Lanes;
 use crate::schedule::ScheduleTotals;
+use crate::stream::Streams;
 use crate::wire::{Wire, wire_struct};
+
+const FIRST_STREAM: StreamId = StreamId(1);
+const FIRST_PARTITION: PartitionId = PartitionId(1);
 
 wire_struct! {
     /// Numbers that the shard counts on.
@@ -78,6 +82,12 @@ wire_struct! {
         pub(crate) last_schedule: ScheduleId = 41,
         /// The next exchange's number.
         pub(crate) next_exchange: ExchangeId = 60 default FIRST_EXCHANGE,
+        /// The next stream's number.
+        pub(crate) next_stream: StreamId = 200 default FIRST_STREAM,
+        /// The next partition's number.
+        pub(crate) next_partition: PartitionId = 201 default FIRST_PARTITION,
+        /// The next producer's number.
+        pub(crate) next_producer: u64 = 202 default 1,
     }
 }
 
@@ -97,6 +107,9 @@ impl Meta {
         schedules: ScheduleTotals::NONE,
         last_schedule: ScheduleId(0),
         next_exchange: FIRST_EXCHANGE,
+        next_stream: FIRST_STREAM,
+        next_partition: FIRST_PARTITION,
+        next_producer: 1,
     };
 }
 
@@ -236,6 +249,7 @@ pub(crate) struct State<M> {
     pub(crate) timers: Frontier,
     /// Exchanges, bindings and messages.
     pub(crate) messages: Messages,
+    pub(crate) streams: Streams,
     at_hand: RefCell<AtHand>,
     /// Whether a checkpoint was ever kept here: where not, nobody looks for one.
     pub(crate) has_checkpoints: bool,
@@ -417,6 +431,7 @@ impl<M: OrderedMap> State<M> {
         for id in self.queues.changed().take() {
             self.put_counts(id);
         }
+        self.put_partitions();
     }
 
     /// Writes some of what memory holds so, where it is more than may be left to be written when
@@ -431,6 +446,7 @@ impl<M: OrderedMap> State<M> {
         while let Some(key) = self.sessions_changed.take_excess() {
             self.put_session(&key);
         }
+        self.put_excess_partition();
     }
 
     fn put_kept(&mut self, id: NamespaceId) {

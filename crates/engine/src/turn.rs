@@ -14,6 +14,7 @@ mod recovery;
 mod schedules;
 mod slices;
 mod stats;
+mod streams;
 #[cfg(test)]
 mod tests;
 mod tick;
@@ -40,6 +41,7 @@ use crate::ids::{JobId, MonoMs, QueueId, TimeMs};
 use crate::map::OrderedMap;
 use crate::moment::{Clock, EngineTime, Moment};
 use crate::state::{SessionKey, State};
+use crate::stream::{StreamChange, StreamView};
 
 /// Heads of lanes that one turn puts forward when their time has come; more follow with the next.
 const DUE_PER_TURN: usize = 256;
@@ -54,6 +56,8 @@ pub struct SealedGroup {
     pub count: u64,
     /// The entries.
     pub bytes: Vec<u8>,
+    /// What they changed of streams, for whoever keeps the events.
+    pub stream_changes: Vec<StreamChange>,
 }
 
 impl SealedGroup {
@@ -268,7 +272,8 @@ impl<M: OrderedMap> Turn<M> {
         self.state.seal_group();
         let count = std::mem::take(&mut self.group_count);
         let first = Position(self.position.0 + 1 - count);
-        Some(SealedGroup { first, count, bytes: std::mem::take(&mut self.group) })
+        let stream_changes = std::mem::take(&mut self.state.streams.changes);
+        Some(SealedGroup { first, count, bytes: std::mem::take(&mut self.group), stream_changes })
     }
 
     /// Everything up to `durable` is on disk: releases what waited for that.
@@ -338,6 +343,11 @@ impl<M: OrderedMap> Turn<M> {
     /// The time of the last entry; wall time may have stepped back behind it.
     pub fn engine_time(&self) -> TimeMs {
         self.state.now()
+    }
+
+    /// All streams, for whoever keeps their events.
+    pub fn streams(&self) -> Vec<StreamView> {
+        self.state.stream_views()
     }
 
     /// The last entry that was decided.

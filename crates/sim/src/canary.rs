@@ -38,10 +38,12 @@ pub enum Canary {
     ScheduleBack,
     /// A flush keeps keys of limits as spent whose slots were given back since the flush before.
     LeakedSlot,
+    /// Events are shown before the journal has them.
+    EventsShownEarly,
 }
 
 /// Every canary with its name on the command line.
-pub const CANARIES: [(&str, Canary); 35] = [
+pub const CANARIES: [(&str, Canary); 38] = [
     ("no-fsync", Canary::NoFsync),
     ("token-reuse", Canary::TokenReuse),
     ("lost-dead-set", Canary::LostDeadSet),
@@ -77,6 +79,9 @@ pub const CANARIES: [(&str, Canary); 35] = [
     ("takes-in-while-crammed", Canary::Driver(Fault::TakesInWhileCrammed)),
     ("hangs-while-starved", Canary::Driver(Fault::HangsWhileStarved)),
     ("huge-group", Canary::Driver(Fault::HugeGroup)),
+    ("events-shown-early", Canary::EventsShownEarly),
+    ("events-let-go", Canary::Driver(Fault::EventsLetGo)),
+    ("events-unread", Canary::Driver(Fault::EventsUnread)),
 ];
 
 impl Canary {

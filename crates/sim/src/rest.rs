@@ -34,6 +34,9 @@ impl Simulation {
             }
             self.drain_round()?;
         }
+        if let Some(node) = &self.node {
+            self.events.check(&node.streams)?;
+        }
         let verdict = self.judge()?;
         self.check_replay()?;
         Ok(verdict)
@@ -42,7 +45,9 @@ impl Simulation {
     fn heal(&mut self) -> Check {
         self.trace.note(format_args!("all is healed"));
         self.store.disk.fail_nothing();
+        self.store.events.fail_nothing();
         self.store.set_capacity_bytes(None);
+        self.store.events.set_capacity_bytes(None);
         self.store.refuses_tables = false;
         if self.node.is_some() && self.random.percent(50) {
             self.end("a last crash");
@@ -67,7 +72,9 @@ impl Simulation {
             let clock = self.now();
             let Some(node) = &mut self.node else { return Err("the shard ended".to_owned()) };
             let quiet = node.is_quiet(clock) && node.waiting.depth() == [0; 3];
-            let released = node.flush(&mut self.store, clock);
+            let Ok(released) = node.flush(&mut self.store, clock) else {
+                return Err("a flush failed although nothing is wrong".to_owned());
+            };
             self.release(released)?;
             self.give_space_back();
             if quiet && self.unreached.is_empty() {

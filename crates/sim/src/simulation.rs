@@ -22,6 +22,7 @@ use crate::random::Random;
 use crate::store::Store;
 use crate::trace::Trace;
 use crate::workload::clients::{Client, crowd};
+use crate::workload::events::Events;
 use crate::workload::shadow::Shadow;
 use crate::workload::{Check, invariants, ops, oracle};
 
@@ -92,6 +93,7 @@ pub(crate) struct Simulation {
     pub(crate) network: Network,
     clients: Vec<Client>,
     pub(crate) shadow: Shadow,
+    pub(crate) events: Events,
     canary: Option<Canary>,
     limits: Limits,
     next_id: u64,
@@ -142,6 +144,7 @@ impl Simulation {
             network: Network::default(),
             clients,
             shadow: Shadow::default(),
+            events: Events::default(),
             canary: config.canary,
             limits,
             next_id: 0,
@@ -225,8 +228,19 @@ impl Simulation {
                 self.network.credited(Some(call.client), call.namespace, &call.command);
             }
         }
+        self.send_events();
         let rounds = self.random.below(3);
         self.turn(rounds)
+    }
+
+    /// Somebody appends to a stream, or wants that something of it is kept no longer.
+    fn send_events(&mut self) {
+        let Some(node) = &mut self.node else { return };
+        let Some((reply_to, command)) = self.events.next(&mut self.random) else { return };
+        self.trace.note(format_args!("events send {}: {command:?}", reply_to.0));
+        if node.call(reply_to, 0, command).is_err() {
+            self.events.dismissed(reply_to);
+        }
     }
 
     /// One turn, after which everything that must be true is checked.
@@ -240,6 +254,7 @@ impl Simulation {
         let network = &self.network;
         let (released, kept) = node.take_turn(rounds, clock, |id| network.stands(id));
         self.trace.note(format_args!("turn at {} {}, {level:?}", clock.wall, clock.mono));
+        self.events.look(&node.streams)?;
         self.release(released)?;
         kept?;
         if let (Some(before), Some(node)) = (before, &self.node)
@@ -332,6 +347,9 @@ impl Simulation {
     /// The caller hears that it gets no answer.
     fn dismiss(&mut self, reply_to: ReplyTo) {
         self.trace.note(format_args!("dismiss {}", reply_to.0));
+        if self.events.dismissed(reply_to) {
+            return;
+        }
         let client = self.network.listener(reply_to);
         self.network.cut(reply_to, true);
         if let Some(index) = client.filter(|index| *index < self.clients.len()) {
@@ -379,6 +397,11 @@ impl Simulation {
 
     fn release_answer(&mut self, reply_to: ReplyTo, answer: Answer, heard: bool) -> Check {
         self.trace.note(format_args!("answer {}: {}", reply_to.0, brief(&answer)));
+        if let Some(node) = &self.node
+            && let Some(checked) = self.events.told(reply_to, &answer, &node.streams)
+        {
+            return checked;
+        }
         let answered = self.network.answered(reply_to, answer.clone());
         let Some((call, listened)) = answered else { return Ok(()) };
         self.note_time();
@@ -481,12 +504,16 @@ impl Simulation {
     fn keep_house(&mut self) -> Check {
         let (choice, clock) = (self.random.below(6), self.now());
         let Some(node) = &mut self.node else { return Ok(()) };
-        let released = if self.store.refuses_tables {
-            node.fail_flush(clock)
+        let flushed = if self.store.refuses_tables {
+            Ok(node.fail_flush(clock))
         } else if choice < 5 {
             node.flush(&mut self.store, clock)
         } else {
-            Vec::new()
+            Ok(Vec::new())
+        };
+        let Ok(released) = flushed else {
+            self.end("a flush failed");
+            return Ok(());
         };
         self.release(released)?;
         if choice >= 4 {
@@ -531,10 +558,15 @@ impl Simulation {
             2 | 3 => {
                 let bytes = disk.used_bytes() + self.random.below(6 << 10);
                 self.store.set_capacity_bytes(Some(bytes));
+                if self.random.percent(50) {
+                    let bytes = self.store.events.used_bytes() + self.random.below(1 << 10);
+                    self.store.events.set_capacity_bytes(Some(bytes));
+                }
                 self.trace.note(format_args!("the disk has room for {bytes} bytes"));
             }
             _ => {
                 self.store.set_capacity_bytes(None);
+                self.store.events.set_capacity_bytes(None);
                 self.store.refuses_tables = false;
                 self.trace.note(format_args!("the disk has room"));
             }
@@ -545,7 +577,8 @@ impl Simulation {
         if self.random.percent(50) {
             let (changes, crash) = (self.random.below(20), self.any_crash());
             self.trace.note(format_args!("{crash:?} after {changes} changes of the disk"));
-            self.store.crash_after(changes, crash);
+            let in_events = self.random.percent(30);
+            self.store.crash_after(changes, crash, in_events);
         } else if self.node.is_some() {
             self.end("crash");
         }
@@ -561,6 +594,7 @@ impl Simulation {
         self.trace.note(format_args!("{why}: {crash:?}"));
         self.node = None;
         self.store.crash(crash);
+        self.events.lost();
         self.give_back.clear();
         self.unreached.clear();
         self.gone_callers.clear();
@@ -587,7 +621,11 @@ impl Simulation {
             self.end("stopping failed");
             return Ok(());
         };
-        node.watch.check_end(node.turn().position())?;
+        // Without space for events the journal keeps them.
+        let position = node.turn().position();
+        if node.streams.synced().is_none_or(|synced| synced >= position) {
+            node.watch.check_end(position)?;
+        }
         self.release(released)?;
         while let Some((client, reply_to, answer)) = self.network.deliver_answer(&mut self.random) {
             self.arrive(client, Arrival::Answer(reply_to, answer));
@@ -625,6 +663,7 @@ impl Simulation {
             Ok(node) => {
                 self.lives += 1;
                 self.flipped = None;
+                self.events.check(&node.streams)?;
                 self.node = Some(node);
                 self.check_state()
             }

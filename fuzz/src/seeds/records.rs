@@ -3,14 +3,15 @@
 use bytes::Bytes;
 use longshore_engine::wire::Wire;
 use longshore_engine::{
-    AttemptNote, Binding, Body, BodyId, CancelReason, Cause, Checkpoint, DeadReason, Death,
-    Destination, End, EndKind, Epoch, Exchange, ExchangeId, ExchangeKind, FinalRun, Grant,
-    HeaderValue, Job, JobDefaults, JobError, JobId, JobLimit, JobOptions, JobTemplate, KindId,
-    LEVEL, Lease, LimitRefill, LimitRule, LimitScope, LimitSettings, Matching, Message, MessageEnd,
-    Missed, NamespaceId, NewEntry, NewJob, NewSchedule, Next, Operation, OperationId,
-    OperationKind, OperationState, Overlap, Phase, Place, Queue, QueueCounts, QueueId,
-    QueueSettings, Record, RetryPolicy, Saved, Schedule, ScheduleId, SkippedItem, Slot, Spec,
-    Subject, TickOutcome, TimeMs, Token, UniqueLock, UniqueUntil,
+    AttemptNote, Binding, Body, BodyId, CancelReason, Cause, Checkpoint, CommittedOffset,
+    DeadReason, Death, Destination, End, EndKind, Epoch, Exchange, ExchangeId, ExchangeKind,
+    FinalRun, Grant, HeaderValue, Job, JobDefaults, JobError, JobId, JobLimit, JobOptions,
+    JobTemplate, KindId, LEVEL, Lease, LimitRefill, LimitRule, LimitScope, LimitSettings, Matching,
+    Message, MessageEnd, Missed, NamespaceId, NewEntry, NewJob, NewSchedule, Next, OffsetNote,
+    Operation, OperationId, OperationKind, OperationState, Overlap, PartitionId, Phase, Place,
+    Queue, QueueCounts, QueueId, QueueSettings, Record, RetryPolicy, Saved, Schedule, ScheduleId,
+    SkippedItem, Slot, Spec, StreamId, StreamSettings, Subject, TickOutcome, TimeMs, Token,
+    UniqueLock, UniqueUntil,
 };
 
 use crate::corpus::Named;
@@ -127,6 +128,7 @@ pub fn records() -> Vec<(&'static str, Record)> {
     records.extend(records_of_messages());
     records.extend(records_of_schedules());
     records.extend(records_of_limits());
+    records.extend(records_of_streams());
     records
 }
 
@@ -290,6 +292,54 @@ fn records_of_limits() -> Vec<(&'static str, Record)> {
         ("limit-put", Record::LimitPut { namespace, name: name.clone(), settings }),
         ("limit-deleted", Record::LimitDeleted { namespace, name }),
         ("limits-refilled", Record::LimitsRefilled { refills: vec![refill] }),
+    ]
+}
+
+fn records_of_streams() -> Vec<(&'static str, Record)> {
+    let (namespace, id, first) = (NS, StreamId(3), PartitionId(9));
+    let (name, group) = ("orders".to_owned(), "billing".to_owned());
+    let settings = StreamSettings {
+        retention_ms: Some(3_600_000),
+        retention_bytes: Some(1 << 30),
+        batch_bytes_max: 4096,
+        file_bytes: 1 << 20,
+    };
+    let committed =
+        CommittedOffset { offset: 17, leader_epoch: Some(0), metadata: "host-1".to_owned() };
+    let offsets = vec![OffsetNote { stream: id, partition: 1, committed }];
+    let created = settings.clone();
+    let batch = Bytes::from_static(b"a batch");
+    vec![
+        (
+            "stream-created",
+            Record::StreamCreated { namespace, id, name, first, partitions: 2, settings: created },
+        ),
+        ("stream-changed", Record::StreamChanged { id, settings }),
+        ("partitions-added", Record::PartitionsAdded { id, first, added: 2 }),
+        ("stream-deleted", Record::StreamDeleted { id }),
+        (
+            "stream-appended",
+            Record::StreamAppended {
+                partition: first,
+                base_offset: 17,
+                events: 3,
+                producer_id: Some(7),
+                producer_epoch: 1,
+                sequence: 40,
+                batch,
+            },
+        ),
+        ("stream-trimmed", Record::StreamTrimmed { partition: first, start: 10 }),
+        ("producer-id-taken", Record::ProducerIdTaken { id: 7 }),
+        (
+            "offsets-committed",
+            Record::OffsetsCommitted { namespace, group: group.clone(), offsets },
+        ),
+        (
+            "offsets-forgotten",
+            Record::OffsetsForgotten { namespace, group, offsets: vec![(id, 1)] },
+        ),
+        ("producers-forgotten", Record::ProducersForgotten { producers: vec![(first, 7)] }),
     ]
 }
 

@@ -168,7 +168,21 @@ fn what_costs_much_to_replay_is_flushed_once_it_is_durable_and_then_given_back()
     assert!(shard.driver.turn().map().is_sealed);
     let out = shard.step(Input::Committed(last));
     assert!(matches!(out[0], Action::Flush { durable } if durable == last), "{out:?}");
-    let out = shard.step(Input::Flushed(last));
+    let out = shard.step(Input::Flushed { persisted: last, events: None });
+    assert!(matches!(out[..], [Action::Truncate { before }] if before == last.next()), "{out:?}");
+}
+
+#[test]
+fn the_journal_is_kept_as_far_as_events_are_not_in_their_files() {
+    let mut shard = Shard::new();
+    shard.call(bulk(0..3, 1000));
+    let last = shard.seal();
+    shard.step(Input::Committed(last));
+    let events = Some(Position(last.0 - 1));
+    let out = shard.step(Input::Flushed { persisted: last, events });
+    assert!(matches!(out[..], [Action::Truncate { before }] if before == last), "{out:?}");
+    let events = Some(last.next());
+    let out = shard.step(Input::Flushed { persisted: last, events });
     assert!(matches!(out[..], [Action::Truncate { before }] if before == last.next()), "{out:?}");
 }
 
@@ -257,7 +271,7 @@ fn a_shard_ends_with_everything_durable_flushed_and_marked() {
     assert_eq!(answers(&shard.step(Input::Committed(last))), [(1, 0)]);
     assert!(shard.driver.is_finished(shard.clock));
     shard.driver.seal_tree();
-    let out = shard.step(Input::Flushed(last));
+    let out = shard.step(Input::Flushed { persisted: last, events: None });
     assert!(matches!(out[..], [Action::Truncate { .. }, Action::Mark]), "{out:?}");
 }
 

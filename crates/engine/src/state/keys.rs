@@ -59,9 +59,14 @@
 //! | 156  | namespace u32, counted limit, counted key              | -: nothing of it is left |
 //! | 170  | body u64                                               | how many hold it, u32,   |
 //! |      |                                                        | where more than one do   |
+//! | 200  | stream u32                                             | `Stream`                 |
+//! | 201  | partition u64                                          | `PartitionEnds`          |
+//! | 202  | partition u64, producer u64                            | `ProducerMark`           |
+//! | 203  | namespace u32, counted group, stream u32, index u32    | `KeptOffset`             |
 
 use crate::ids::{
-    BodyId, ExchangeId, JobId, KindId, NamespaceId, OperationId, Place, QueueId, ScheduleId, TimeMs,
+    BodyId, ExchangeId, JobId, KindId, NamespaceId, OperationId, PartitionId, Place, QueueId,
+    ScheduleId, StreamId, TimeMs,
 };
 use crate::message::{Binding, Destination, MessageTag};
 use crate::queueing::LaneId;
@@ -113,6 +118,10 @@ pub(crate) const LIMIT_BUDGET: u8 = 154;
 pub(crate) const LIMIT_REFILL: u8 = 155;
 pub(crate) const LIMIT_SPENT: u8 = 156;
 pub(crate) const BODY_HOLDERS: u8 = 170;
+pub(crate) const STREAM: u8 = 200;
+pub(crate) const PARTITION: u8 = 201;
+pub(crate) const PRODUCER: u8 = 202;
+pub(crate) const GROUP_OFFSET: u8 = 203;
 
 /// A key under construction.
 #[derive(Debug)]
@@ -463,6 +472,27 @@ pub(crate) fn emptying(ns: NamespaceId, what: Destination) -> Vec<u8> {
     Key::new(EMPTYING).namespace(ns).destination(what).done()
 }
 
+pub(crate) fn stream(id: StreamId) -> Vec<u8> {
+    Key::new(STREAM).u32(id.0).done()
+}
+
+pub(crate) fn partition(id: PartitionId) -> Vec<u8> {
+    Key::new(PARTITION).u64(id.0).done()
+}
+
+pub(crate) fn producer(partition: PartitionId, producer: u64) -> Vec<u8> {
+    Key::new(PRODUCER).u64(partition.0).u64(producer).done()
+}
+
+pub(crate) fn group_prefix(ns: NamespaceId, group: &str) -> Vec<u8> {
+    Key::new(GROUP_OFFSET).namespace(ns).text(group).done()
+}
+
+pub(crate) fn group_offset(ns: NamespaceId, group: &str, stream: StreamId, index: u32) -> Vec<u8> {
+    let key = Key::new(GROUP_OFFSET).namespace(ns).text(group);
+    key.u32(stream.0).u32(index).done()
+}
+
 /// The 16 bytes of a job id that begin at `at`.
 pub(crate) fn id_at(key: &[u8], at: usize) -> Option<JobId> {
     key.get(at..at + 16)?.try_into().ok().map(JobId)
@@ -536,6 +566,10 @@ mod tests {
             LIMIT_REFILL,
             LIMIT_SPENT,
             BODY_HOLDERS,
+            STREAM,
+            PARTITION,
+            PRODUCER,
+            GROUP_OFFSET,
         ];
         assert_eq!(named, used);
     }

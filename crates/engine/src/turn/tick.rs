@@ -47,6 +47,8 @@ impl<M: OrderedMap> Turn<M> {
         self.answer_overdue(moment);
         self.forget_sessions(moment);
         self.forget_idle_queues(moment);
+        let forgotten = self.state.look_at_producers(moment.at);
+        self.record_all(Vec::from_iter(forgotten));
         self.demand.sweep(moment.mono, SWEEP_MS);
         self.finish();
         self.next_wake_ms(clock) == Some(0)
@@ -156,11 +158,13 @@ impl<M: OrderedMap> Turn<M> {
         let waiter = self.waiters.next_deadline().map(|deadline| deadline.0);
         let look = self.next_look_at_queues().map(|at| at.0);
         let message = self.state.messages.lease_ends.first().map(|(end, _)| end.plus(1).0);
+        let producers = self.state.next_look_at_producers().map(|at| at.0);
         let by_mono = lease
             .into_iter()
             .chain(waiter)
             .chain(look)
             .chain(message)
+            .chain(producers)
             .map(|at| at.saturating_sub(mono.0));
         let timer = self.state.timers.first(&self.state).map(TimeMs);
         let expiry = self.state.messages.expiries.first(&self.state).map(TimeMs);

@@ -4,6 +4,7 @@
 mod admin;
 mod checkpoint;
 mod enqueue;
+mod events;
 mod kept;
 mod lease;
 mod limit;
@@ -20,7 +21,7 @@ use longshore_engine::{
     Answer, AttemptNote, Body, BodyId, Cap, Checkpoint, Clock, Command, ConsumerId, Delivery,
     EndKind, Job, JobId, KindId, Lease, LeaseJobs, Limits, NamespaceId, Operation, Phase, Place,
     QueueId, QueuePattern, QueueSettings, Rejection, ReplyTo, Request, ScheduleCommand,
-    ScheduleTotals, ScheduleView, Scope, SkippedItem, TimeMs, Token,
+    ScheduleTotals, ScheduleView, Scope, SkippedItem, StreamCommand, TimeMs, Token,
 };
 pub(crate) use schedule::KNOWN;
 
@@ -201,6 +202,7 @@ pub(crate) struct Reference {
     last_schedule: u64,
     pub(crate) dispatch_limits: Vec<limit::RefLimit>,
     pub(crate) budgets: Vec<limit::RefBudget>,
+    pub(crate) events: events::RefEvents,
     next_sweep: u64,
     /// When queues are looked at next, and the last one that the present round looked at.
     next_look: u64,
@@ -250,6 +252,7 @@ impl Reference {
             dispatch_limits: Vec::new(),
             budgets: Vec::new(),
             next_sweep: 0,
+            events: events::RefEvents::default(),
             next_look: 0,
             last_look: None,
             stopping: false,
@@ -382,6 +385,7 @@ impl Reference {
                 | Command::PauseQueue { paused: true, .. }
                 | Command::OfSchedule { command: ScheduleCommand::Put { .. }, .. }
                 | Command::PutLimit { .. }
+                | Command::Stream(StreamCommand::Create { .. })
         );
         let known = self.namespace_named(&name).map(|namespace| namespace.id);
         let ns = match known {
@@ -403,6 +407,7 @@ impl Reference {
             }
             Command::OfSchedule { name, command } => Some(self.of_schedule(ns, &name, command)),
             Command::AwaitJob { id, wait_ms } => self.await_job(ns, reply_to, id, wait_ms),
+            Command::Stream(command) => Some(self.decide_stream(ns, command)),
             command => Some(self.decide_admin(ns, command)),
         };
         // Refused means that nothing changed: a namespace made for it is not made either.

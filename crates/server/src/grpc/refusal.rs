@@ -109,6 +109,7 @@ fn grpc_code(code: Code) -> Grpc {
         | Code::BodyTooLarge
         | Code::BodyTruncated
         | Code::EntryTooLarge
+        | Code::EventsTooLarge
         | Code::FieldMissing
         | Code::FieldRepeated
         | Code::FieldUnknown
@@ -125,6 +126,7 @@ fn grpc_code(code: Code) -> Grpc {
             Grpc::PermissionDenied
         }
         Code::ExchangeUnknown
+        | Code::GroupUnknown
         | Code::JobGone
         | Code::JobUnknown
         | Code::LimitUnknown
@@ -134,15 +136,20 @@ fn grpc_code(code: Code) -> Grpc {
         | Code::ResultUnknown
         | Code::RouteUnknown
         | Code::ScheduleUnknown
+        | Code::StreamUnknown
         | Code::WorkerUnknown => Grpc::NotFound,
-        Code::ConsumerTaken | Code::JobIdTaken | Code::UniqueTaken => Grpc::AlreadyExists,
+        Code::ConsumerTaken | Code::JobIdTaken | Code::StreamExists | Code::UniqueTaken => {
+            Grpc::AlreadyExists
+        }
         Code::ConsumerExclusive
         | Code::DeclaredOtherwise
         | Code::ExchangeInUse
         | Code::JobStateRefused
         | Code::LeaseLost
         | Code::MessageUnknown
+        | Code::NamespaceHasStreams
         | Code::NamespaceNotEmpty
+        | Code::OffsetOutOfRange
         | Code::QueueExclusive
         | Code::QueueInUse
         | Code::QueueNotEmpty
@@ -158,6 +165,7 @@ fn grpc_code(code: Code) -> Grpc {
         | Code::TooManyLimits
         | Code::TooManyNamespaces
         | Code::TooManyOperations
+        | Code::TooManyPartitions
         | Code::TooManyQueues
         | Code::TooManySchedules
         | Code::TooManySessions
@@ -171,7 +179,7 @@ fn grpc_code(code: Code) -> Grpc {
         | Code::TooManyConnections
         | Code::TooManyRequests
         | Code::TooManyWaiting => Grpc::Unavailable,
-        Code::Internal => Grpc::Internal,
+        Code::EventsUnreadable | Code::Internal => Grpc::Internal,
     }
 }
 

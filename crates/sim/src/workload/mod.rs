@@ -1,6 +1,7 @@
 //! Clients, what they ask, what they were told, and what must be true of that.
 
 pub(crate) mod clients;
+pub(crate) mod events;
 pub(crate) mod invariants;
 pub(crate) mod limits;
 pub(crate) mod ops;
