@@ -363,7 +363,8 @@ mod tests {
             let at = Position(position - position % 2);
             let value = (!position.is_multiple_of(5)).then_some(&value[..]);
             if !brief.change(at, &key(number), value) {
-                brief.add(at, key(number), value.unwrap_or_default().into());
+                let room = (usize::MAX, usize::MAX);
+                assert!(brief.add(at, &key(number), value.unwrap_or_default(), room));
             }
             if position == 400 {
                 brief.unregister(held);
