@@ -1,6 +1,7 @@
 //! The gRPC code in `crates/proto/src/generated`, written from `proto/` without a foreign
-//! compiler, and with `--check` the check that what is committed is what would be written. A program
-//! of its own, so that nothing else waits for what it is made of: `cargo xtask proto` runs it.
+//! compiler, and with `--check` the check that what is committed is what would be written. A
+//! program of its own, so that nothing else waits for what it is made of: `cargo xtask proto` runs
+//! it.
 
 use std::collections::BTreeMap;
 use std::fs;

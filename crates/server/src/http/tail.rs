@@ -11,7 +11,7 @@ use longshore_streams::batch::BatchHeader;
 use longshore_streams::event::{Event, events_of};
 use longshore_streams::{Chunk, Partition, ReadError};
 use tokio::sync::mpsc;
-use tokio::time::{sleep_until, timeout_at};
+use tokio::time::sleep_until;
 
 use super::app::App;
 use super::code::Code;
@@ -151,7 +151,11 @@ pub(crate) async fn wait_for(readings: &[Reading], until: tokio::time::Instant) 
         // After that: what came before was not told.
         if is_ready() { Poll::Ready(()) } else { Poll::Pending }
     });
-    timeout_at(until, ready).await.is_ok()
+    tokio::select! {
+        biased;
+        () = ready => true,
+        () = sleep_until(until) => false,
+    }
 }
 
 /// Tells events as they come, until the stream is removed or the server stops.

@@ -12,9 +12,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::time::timeout;
 
 use super::face::{Answered, Face, Pending};
+use crate::running::timeout;
 
 /// Requests of one connection that are under way.
 const PIPELINE_MAX: usize = 16;

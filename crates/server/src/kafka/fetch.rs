@@ -8,7 +8,7 @@ use bytes::Bytes;
 use longshore_kafka::message::fetch::{FetchPartition, PartitionResult, Request, TopicResult, put};
 use longshore_kafka::{Header, codes};
 use longshore_streams::{Partition, StreamEntry};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until};
 
 use super::codes_of::of_read;
 use super::face::{Answered, Face, check_epoch, partition};
@@ -126,7 +126,11 @@ async fn wait_for(asked: &[Asked], min_bytes: u64, until: Instant) {
         if is_ready(asked, min_bytes) { Poll::Ready(()) } else { Poll::Pending }
     });
     // Nothing may have come; that is an answer, too.
-    drop(timeout_at(until, ready).await);
+    tokio::select! {
+        biased;
+        () = ready => {}
+        () = sleep_until(until) => {}
+    }
 }
 
 fn read_all(asked: Vec<Asked>, max_bytes: usize) -> Vec<(usize, PartitionResult)> {
