@@ -45,8 +45,8 @@ impl StreamFiles {
         }
     }
 
-    /// Makes the files durable, and answers up to where they hold what the journal has; `None` where
-    /// there are no streams.
+    /// Makes the files durable, and answers up to where they hold what the journal has; `None`
+    /// where there are no streams.
     pub(crate) fn sync(&self) -> Result<Option<Position>, String> {
         let synced = self.log.get().map(|log| log.sync());
         synced.transpose().map(Option::flatten).map_err(|error| error.to_string())

@@ -17,7 +17,8 @@ const READ_BYTES: usize = 1 << 20;
 /// What was found in the files of a shard's streams.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Report {
-    /// Up to which position of the journal they are complete; `None` where there never were streams.
+    /// Up to which position of the journal they are complete; `None` where there never were
+    /// streams.
     pub synced: Option<Position>,
     /// Partitions that have or had events.
     pub partitions: usize,

@@ -137,8 +137,8 @@ impl StreamLog {
         if position <= self.writer().position {
             return Ok(());
         }
-        // A group of which a full disk took only a part may be there in part, and of a partition that
-        // was removed in it nothing is. What is missing beyond that is found when this ends.
+        // A group of which a full disk took only a part may be there in part, and of a partition
+        // that was removed in it nothing is. What is missing beyond that is found when this ends.
         let missing = |change: &StreamChange| match change {
             StreamChange::Appended { partition, base_offset, .. } => {
                 let found = self.catalogue().partitions.get(partition).cloned();

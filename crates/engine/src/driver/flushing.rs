@@ -74,8 +74,8 @@ impl<M: Tree, C, F: Faults> Driver<M, C, F> {
         self.is_old_at().filter(|_| possible)
     }
 
-    /// The state on disk is that at `persisted`, and what was appended to streams is in their files up
-    /// to `events`: no restart needs the journal up to the earlier one.
+    /// The state on disk is that at `persisted`, and what was appended to streams is in their files
+    /// up to `events`: no restart needs the journal up to the earlier one.
     pub(super) fn flushed(
         &mut self,
         persisted: Position,

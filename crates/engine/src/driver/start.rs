@@ -78,16 +78,16 @@ impl<M: Tree, F: Faults> Start<M, F> {
         self.recovery.has_streams()
     }
 
-    /// What the last entry changed of streams. Whoever keeps the events asks after each entry, so that
-    /// no more than one is held in memory.
+    /// What the last entry changed of streams. Whoever keeps the events asks after each entry, so
+    /// that no more than one is held in memory.
     pub fn take_stream_changes(&mut self) -> Vec<StreamChange> {
         let before = std::mem::take(&mut self.events);
         if before.is_empty() { self.recovery.take_stream_changes() } else { before }
     }
 
-    /// Adds the entry that follows; of one that is in the state, what it appended to streams. Whether
-    /// something was sealed, to be flushed before the next one: what the journal holds is durable,
-    /// so memory need not hold all of a long one.
+    /// Adds the entry that follows; of one that is in the state, what it appended to streams.
+    /// Whether something was sealed, to be flushed before the next one: what the journal holds is
+    /// durable, so memory need not hold all of a long one.
     pub fn replay(&mut self, position: Position, entry: &Bytes) -> Result<bool, StartFault> {
         if position <= self.persisted {
             let events = appends_of(entry);

@@ -1,5 +1,5 @@
-//! `FindCoordinator`, `JoinGroup`, `SyncGroup`, Heartbeat, `LeaveGroup`, `DescribeGroups`, `ListGroups`,
-//! `DeleteGroups`.
+//! `FindCoordinator`, `JoinGroup`, `SyncGroup`, Heartbeat, `LeaveGroup`, `DescribeGroups`,
+//! `ListGroups`, `DeleteGroups`.
 
 use bytes::Bytes;
 

@@ -84,7 +84,8 @@ pub struct StreamList {
 #[derive(Clone, Debug, Default, Deserialize, Serialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct EventBody<'a> {
-    /// The partition. Where left out the key chooses it, as Kafka's Java client does, or the server.
+    /// The partition. Where left out the key chooses it, as Kafka's Java client does, or the
+    /// server.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub partition: Option<u32>,
     /// What events share that are to stay in order.
