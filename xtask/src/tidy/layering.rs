@@ -46,7 +46,7 @@ const LAYERS: &[Layer] = &[
     Layer { package: CLI, below: &[ENGINE, JOURNAL, PROTO, STORE, STREAMS, SERVER], runtime: true },
     Layer {
         package: "longshore-fuzz",
-        below: &[AMQP, ENGINE, JOURNAL, PROTO, STORE, SERVER],
+        below: &[AMQP, ENGINE, JOURNAL, KAFKA, PROTO, STORE, STREAMS, SERVER],
         runtime: false,
     },
     Layer {
