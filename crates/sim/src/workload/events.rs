@@ -55,7 +55,7 @@ struct Producer {
 impl Events {
     /// Something to ask of the first namespace, if there is something.
     pub(crate) fn next(&mut self, random: &mut Random) -> Option<(ReplyTo, Command)> {
-        if random.percent(50) {
+        if random.percent(75) {
             return None;
         }
         self.next_reply += 1;
