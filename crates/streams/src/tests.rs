@@ -344,6 +344,9 @@ fn a_batch_that_does_not_follow_is_not_written() {
         events: 1,
         batch: vec![0; 5].into(),
     };
+    // What was refused is kept, and would be refused again.
+    let (_dir, disk) = folder();
+    let bench = Bench::new(disk);
     let refused = bench.log.write(Position(2), vec![cut]).unwrap_err().to_string();
     assert!(refused.contains(&BatchFault::Short.to_string()), "{refused}");
 }

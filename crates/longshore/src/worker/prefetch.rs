@@ -53,8 +53,8 @@ mod tests {
 
     #[test]
     fn what_is_taken_ahead_is_earned() {
-        let jobs = |ended| Prefetch::Adaptive.jobs(8, Some(Duration::from_micros(100)), ended);
+        let jobs = |ended| Prefetch::Adaptive.jobs(8, Some(Duration::from_micros(200)), ended);
         assert_eq!(Prefetch::Adaptive.jobs(8, None, 0), 0, "nothing is known");
-        assert_eq!((jobs(1), jobs(100), jobs(1_000)), (2, 200, 1_600));
+        assert_eq!((jobs(1), jobs(100), jobs(1_000)), (2, 200, 800));
     }
 }
