@@ -467,5 +467,5 @@ fn messages_that_were_taken_for_a_time_by_a_caller_that_has_gone_go_back_uncount
     assert!(matches!(out[..], [Action::Unheard { .. }]), "{out:?}");
     shard.commit();
     shard.call(consume(50));
-    assert_eq!(handed(&shard.commit()), [(50, vec![0])]);
+    assert_eq!(handed(&shard.step(Input::EndTurn)), [(50, vec![0])]);
 }

@@ -532,6 +532,7 @@ mod tests {
             BINDING_TO,
             EMPTYING,
             EXPIRY,
+            DELAYED,
             SCHEDULE,
             SCHEDULE_NAME,
             SCHEDULE_STATE,
