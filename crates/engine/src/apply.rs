@@ -87,8 +87,11 @@ impl<M: OrderedMap> State<M> {
             | Record::MessagePublished { .. }
             | Record::MessagesEnded { .. }
             | Record::MessagesReturned { .. }
+            | Record::MessagesUntaken { .. }
             | Record::MessagesLeased { .. }
             | Record::LeftoversRemoved { .. }
+            | Record::MessageDelayed { .. }
+            | Record::DelayPassed { .. }
             | Record::Emptied { .. }
             | Record::ExpiriesPassed { .. } => self.apply_to_messages(record),
             Record::StreamCreated { .. }

@@ -204,6 +204,7 @@ impl<M: Tree, C, F: Faults> Driver<M, C, F> {
                 // With a turn, the worker asks again and gets the same answer.
                 give_back_in = lease.turn.is_none().then(|| namespace.clone());
             }
+            Command::Messages(MessageCommand::Lease(_)) => give_back_in = Some(namespace.clone()),
             Command::Subscribe(command) => {
                 self.consumers.insert(command.consumer, Consumer::new(namespace, false));
             }

@@ -4,13 +4,13 @@
 use bytes::Bytes;
 
 use crate::ids::{
-    Epoch, ExchangeId, JobId, KindId, NamespaceId, OperationId, PartitionId, Place, QueueId,
-    ScheduleId, StreamId, TimeMs, Token,
+    BodyId, Epoch, ExchangeId, JobId, KindId, NamespaceId, OperationId, PartitionId, Place,
+    QueueId, ScheduleId, StreamId, TimeMs, Token,
 };
 use crate::job::{CancelReason, Cause, DeadReason, Job, JobError, Saved};
 use crate::level::LEVEL;
 use crate::limit::{LimitRefill, LimitSettings};
-use crate::message::{Binding, Destination, Exchange, Message, MessageEnd, NewEntry};
+use crate::message::{Binding, Destination, Exchange, HeaderValue, Message, MessageEnd, NewEntry};
 use crate::operation::Operation;
 use crate::queue::QueueSettings;
 use crate::schedule::{Schedule, Slot, TickOutcome};
@@ -401,6 +401,8 @@ wire_enum! {
             bytes: u64,
             /// How.
             end: MessageEnd,
+            /// Bodies that stand apart, one for each of them that held one.
+            bodies: Vec<BodyId> = 60,
         },
         /// Messages went back to their old places, which is counted.
         106 => MessagesReturned {
@@ -428,6 +430,8 @@ wire_enum! {
         108 => LeftoversRemoved {
             /// Keys of the state that hold nothing any more.
             keys: Vec<Bytes>,
+            /// Bodies that stand apart, one for each message under these keys that held one.
+            bodies: Vec<BodyId> = 60,
         },
         /// Nothing is left of a queue or an exchange that was deleted.
         109 => Emptied {
@@ -440,6 +444,37 @@ wire_enum! {
         110 => ExpiriesPassed {
             /// Keys of the state that named them.
             keys: Vec<Bytes>,
+        },
+        /// Messages that were taken for a time came to nobody and went back, which is not counted.
+        111 => MessagesUntaken {
+            /// Its namespace.
+            namespace: NamespaceId,
+            /// The queue.
+            queue: QueueId,
+            /// Which.
+            entries: Vec<(u8, Place)>,
+        },
+        /// A message was published that is to be routed later.
+        112 => MessageDelayed {
+            /// Its namespace.
+            namespace: NamespaceId,
+            /// Its order among those of the same instant.
+            place: Place,
+            /// When.
+            at: TimeMs,
+            /// The message.
+            message: Box<Message>,
+            /// What it is routed by beside its keys.
+            headers: Vec<(String, HeaderValue)> = 1,
+        },
+        /// The time of such a message came. The record that follows has where it entered.
+        113 => DelayPassed {
+            /// When it was to be routed.
+            at: TimeMs,
+            /// Its order among those of the same instant.
+            place: Place,
+            /// Its body, where that stood apart.
+            body: Option<BodyId> = 60,
         },
         /// A schedule was created, or its settings were replaced.
         130 => SchedulePut {

@@ -150,7 +150,9 @@ impl<M: OrderedMap> Turn<M> {
     /// decided and comes as an effect.
     pub fn disconnect(&mut self, reply_to: ReplyTo) -> bool {
         self.consumers.remove(Taker::Once(reply_to));
-        self.takers.stop_waiting(reply_to);
+        if let Some(request) = self.takers.stop_waiting(reply_to) {
+            self.note_takers(request.queue);
+        }
         self.waiters.remove(reply_to).is_some()
     }
 
@@ -159,22 +161,6 @@ impl<M: OrderedMap> Turn<M> {
         let Some(gone) = self.consumers.remove(Taker::Stream(consumer)) else { return };
         let until = self.state.mono.plus(self.state.limits.consumer_ms);
         self.demand.left(&gone.session(), until);
-    }
-
-    /// A connection has ended: as [`MessageCommand::CloseConnection`](crate::MessageCommand), where
-    /// nobody waits for the answer. The namespace is the one that its commands named.
-    pub fn connection_gone(
-        &mut self,
-        namespace: &str,
-        connection: crate::ids::ConnectionId,
-        clock: Clock,
-    ) {
-        let moment = self.begin(clock);
-        if let Some(ns) = self.state.namespace_names.get(namespace).copied() {
-            self.close_connection(ns, connection, None, moment);
-        }
-        self.dispatch_messages(moment);
-        self.finish();
     }
 
     /// Whether anything may be granted from now on: a grant is a record, and takes room on the disk

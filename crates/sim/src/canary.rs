@@ -40,10 +40,18 @@ pub enum Canary {
     LeakedSlot,
     /// Events are shown before the journal has them.
     EventsShownEarly,
+    /// A flush keeps messages that were acked since the flush before.
+    ForgottenAck,
+    /// A flush has what was published to several queues in the first of them only.
+    HalfFanout,
+    /// A message that goes back goes to the end of its queue.
+    LostPlace,
+    /// Of a message that comes again it is not told that it does.
+    UntoldRedelivery,
 }
 
 /// Every canary with its name on the command line.
-pub const CANARIES: [(&str, Canary); 38] = [
+pub const CANARIES: [(&str, Canary); 42] = [
     ("no-fsync", Canary::NoFsync),
     ("token-reuse", Canary::TokenReuse),
     ("lost-dead-set", Canary::LostDeadSet),
@@ -57,6 +65,10 @@ pub const CANARIES: [(&str, Canary); 38] = [
     ("leaked-lock", Canary::LeakedLock),
     ("leaked-slot", Canary::LeakedSlot),
     ("schedule-back", Canary::ScheduleBack),
+    ("forgotten-ack", Canary::ForgottenAck),
+    ("half-fanout", Canary::HalfFanout),
+    ("lost-place", Canary::LostPlace),
+    ("untold-redelivery", Canary::UntoldRedelivery),
     ("answer-before-commit", Canary::Driver(Fault::AnswerBeforeCommit)),
     ("starved-is-durable", Canary::Driver(Fault::StarvedIsDurable)),
     ("two-groups", Canary::Driver(Fault::TwoGroups)),

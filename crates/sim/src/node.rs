@@ -194,6 +194,13 @@ impl Node {
             return released;
         }
         let mut actions = Vec::new();
+        if let (Some(Canary::LostPlace), Input::Call(call)) = (self.canary, &mut input)
+            && let Some(command) = faults::requeue_at_end(self.turn().map(), &mut call.request)
+        {
+            let namespace = NAMESPACES[0].to_owned();
+            let again = Input::GiveBack { namespace, command };
+            self.driver.step(again, clock, &mut actions);
+        }
         self.driver.step(input, clock, &mut actions);
         for action in actions {
             self.carry_out(action, clock, &mut released);
@@ -201,7 +208,12 @@ impl Node {
         released
     }
 
-    fn carry_out(&mut self, action: Action<ReplyTo>, clock: Clock, released: &mut Released) {
+    fn carry_out(&mut self, mut action: Action<ReplyTo>, clock: Clock, released: &mut Released) {
+        if let (Some(Canary::UntoldRedelivery), Action::DeliverMessages { messages, .. }) =
+            (self.canary, &mut action)
+        {
+            messages.iter_mut().for_each(|it| it.redelivered &= it.returns > 0);
+        }
         match action {
             Action::Commit { mut group, .. } => {
                 assert!(self.group.is_none(), "two groups in flight");
@@ -388,6 +400,13 @@ impl Node {
                 }
                 Some(Canary::LeakedLock) => {
                     faults::keep(UNIQUE_KEY_FIRST, &mut image.entries, &store.image.entries);
+                }
+                Some(Canary::ForgottenAck) => {
+                    let first = faults::MESSAGE_KEY_FIRST;
+                    faults::keep(first, &mut image.entries, &store.image.entries);
+                }
+                Some(Canary::HalfFanout) => {
+                    faults::halve_fanouts(&mut image.entries, &store.image.entries);
                 }
                 Some(Canary::LeakedSlot) => {
                     faults::keep(SPENT_KEY_FIRST, &mut image.entries, &store.image.entries);

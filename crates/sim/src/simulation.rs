@@ -23,6 +23,7 @@ use crate::store::Store;
 use crate::trace::Trace;
 use crate::workload::clients::{Client, crowd};
 use crate::workload::events::Events;
+use crate::workload::messages::peers::{self, Peers};
 use crate::workload::shadow::Shadow;
 use crate::workload::{Check, invariants, ops, oracle};
 
@@ -94,6 +95,8 @@ pub(crate) struct Simulation {
     clients: Vec<Client>,
     pub(crate) shadow: Shadow,
     pub(crate) events: Events,
+    /// Who publishes and consumes messages, in the runs that have them.
+    pub(crate) peers: Option<Peers>,
     canary: Option<Canary>,
     limits: Limits,
     next_id: u64,
@@ -127,7 +130,7 @@ impl Simulation {
             tombstones_max: u64::MAX,
             sessions_max: Cap { shard: 100, namespace: 100 },
             // Its workloads expect no refusal for these.
-            queues_max: Cap { shard: 12, namespace: 12 },
+            queues_max: Cap { shard: 24, namespace: 24 },
             kinds_max: Cap { shard: 12, namespace: 12 },
             schedules_max: Cap { shard: 12, namespace: 12 },
             operations_max: Cap { shard: 4, namespace: 4 },
@@ -145,6 +148,7 @@ impl Simulation {
             clients,
             shadow: Shadow::default(),
             events: Events::default(),
+            peers: Peers::of(seed),
             canary: config.canary,
             limits,
             next_id: 0,
@@ -172,6 +176,7 @@ impl Simulation {
     }
 
     fn step(&mut self) -> Check {
+        self.step_peers()?;
         match self.random.below(200) {
             0..56 => self.send(),
             56..100 => return self.take_turn(),
@@ -247,6 +252,7 @@ impl Simulation {
     pub(crate) fn turn(&mut self, rounds: u64) -> Check {
         self.tell_gone()?;
         let unreached = std::mem::take(&mut self.unreached);
+        let messages = self.messages_unreached();
         let clock = self.now();
         let Some(node) = &mut self.node else { return Ok(()) };
         let level = node.look_at_disk(&mut self.store, clock);
@@ -266,6 +272,7 @@ impl Simulation {
             self.unreached.extend(unreached);
         } else {
             self.check_unreached(&unreached)?;
+            self.check_messages_unreached(&messages)?;
         }
         self.check_state()
     }
@@ -299,7 +306,7 @@ impl Simulation {
         all.into_iter().try_for_each(|input| self.tell(input))
     }
 
-    fn tell(&mut self, input: Input<ReplyTo>) -> Check {
+    pub(crate) fn tell(&mut self, input: Input<ReplyTo>) -> Check {
         let clock = self.now();
         let Some(node) = &mut self.node else { return Ok(()) };
         let released = node.step(input, clock);
@@ -360,8 +367,16 @@ impl Simulation {
 
     /// Answers and deliveries leave the shard: from here on they are promises.
     pub(crate) fn release(&mut self, released: Released) -> Check {
+        self.note_mono();
         for action in released {
             match action {
+                Action::Reply { reply_to, answer, .. } if peers::asked(reply_to) => {
+                    self.release_to_peers(reply_to, answer, true)?;
+                }
+                Action::Unheard { reply_to, answer } if peers::asked(reply_to) => {
+                    self.release_to_peers(reply_to, answer, false)?;
+                }
+                Action::Dismiss { caller } if peers::asked(caller) => self.dismiss_peers(caller),
                 Action::Reply { reply_to, answer, .. } => {
                     self.release_answer(reply_to, answer, true)?;
                 }
@@ -370,10 +385,8 @@ impl Simulation {
                 }
                 Action::Dismiss { caller } => self.dismiss(caller),
                 Action::Deliver { consumer, jobs } => self.release_jobs(consumer, jobs, true)?,
-                // No client of it takes messages.
                 Action::DeliverMessages { consumer, messages } => {
-                    let count = messages.len();
-                    return Err(format!("{count} messages for {}, which takes jobs", consumer.0));
+                    self.release_messages(consumer, messages)?;
                 }
                 Action::Undelivered { consumer, jobs } => {
                     self.release_jobs(consumer, jobs, false)?;
@@ -381,7 +394,10 @@ impl Simulation {
                 Action::Close { consumer, reason } => {
                     self.trace.note(format_args!("close {}: {reason:?}", consumer.0));
                 }
-                Action::Left { consumer } => self.network.left(consumer),
+                Action::Left { consumer } => {
+                    self.network.left(consumer);
+                    self.consumer_left(consumer);
+                }
                 Action::Shortage { begins } => {
                     self.trace.note(format_args!("the shard is full: {begins}"));
                     self.refusing = begins;
@@ -446,7 +462,10 @@ impl Simulation {
     fn check_state(&mut self) -> Check {
         let clock = self.now();
         match self.node.as_ref().filter(|node| node.turn().group_bytes() == 0) {
-            Some(node) => invariants::check(node.turn(), &self.shadow, clock),
+            Some(node) => {
+                invariants::check(node.turn(), &self.shadow, clock)?;
+                self.check_messages(node, clock)
+            }
             None => Ok(()),
         }
     }
@@ -610,6 +629,9 @@ impl Simulation {
             client.take_gone();
         }
         self.gone.clear();
+        if let Some(peers) = &mut self.peers {
+            peers.crashed();
+        }
     }
 
     /// The process stops as asked. At rest a bit may flip.
@@ -665,6 +687,9 @@ impl Simulation {
                 self.flipped = None;
                 self.events.check(&node.streams)?;
                 self.node = Some(node);
+                if let Some(peers) = &mut self.peers {
+                    peers.started(clock.mono);
+                }
                 self.check_state()
             }
             Err(StartError::Refused(why)) => {

@@ -195,7 +195,7 @@ fn records_of_messages() -> Vec<(&'static str, Record)> {
             Record::MessagePublished {
                 namespace: NS,
                 place,
-                message: Box::new(message),
+                message: Box::new(message.clone()),
                 entries: vec![entry],
             },
         ),
@@ -207,11 +207,27 @@ fn records_of_messages() -> Vec<(&'static str, Record)> {
                 entries: entries.clone(),
                 bytes: 10,
                 end: MessageEnd::Acked,
+                bodies: vec![BodyId(3)],
             },
         ),
         (
             "messages-returned",
             Record::MessagesReturned { namespace: NS, queue, entries: entries.clone() },
+        ),
+        (
+            "message-delayed",
+            Record::MessageDelayed {
+                namespace: NS,
+                place,
+                at: AT,
+                message: Box::new(message.clone()),
+                headers: vec![("n".to_owned(), HeaderValue::Int { value: 7 })],
+            },
+        ),
+        ("delay-passed", Record::DelayPassed { at: AT, place, body: Some(BodyId(3)) }),
+        (
+            "messages-untaken",
+            Record::MessagesUntaken { namespace: NS, queue, entries: entries.clone() },
         ),
         (
             "messages-leased",
@@ -225,7 +241,10 @@ fn records_of_messages() -> Vec<(&'static str, Record)> {
         ),
         (
             "leftovers-removed",
-            Record::LeftoversRemoved { keys: vec![Bytes::from_static(&[100, 0, 0, 0, 1])] },
+            Record::LeftoversRemoved {
+                keys: vec![Bytes::from_static(&[100, 0, 0, 0, 1])],
+                bodies: vec![BodyId(3)],
+            },
         ),
         (
             "expiries-passed",

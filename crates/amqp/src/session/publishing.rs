@@ -285,9 +285,11 @@ impl Session {
             };
             properties.reply_to = Some(Short::cut(queue));
         }
-        let (mut further_keys, mut headers) = (Vec::new(), Vec::new());
+        let (mut further_keys, mut headers, mut delay_ms) = (Vec::new(), Vec::new(), None);
         if let Some(table) = properties.headers.as_ref().filter(|table| !table.is_empty()) {
             further_keys.extend(further_keys_of(table, "CC")?);
+            let delay = table.get("x-delay").and_then(|value| value.as_int());
+            delay_ms = delay.and_then(|ms| u64::try_from(ms).ok());
             let hidden = further_keys_of(table, "BCC")?;
             headers = table.fields().filter_map(header_of).collect();
             if table.get("BCC").is_some() {
@@ -306,6 +308,7 @@ impl Session {
             mandatory: publish.mandatory,
             properties: properties.to_bytes(),
             body,
+            delay_ms,
         })
     }
 }

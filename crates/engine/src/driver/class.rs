@@ -94,6 +94,7 @@ fn message_bytes(command: &MessageCommand) -> u64 {
         }
         MessageCommand::Untaken { messages, .. } => 24 * messages.len() as u64,
         MessageCommand::Settle { settlements, .. } => 24 * settlements.len() as u64,
+        MessageCommand::ReturnLeased(messages) => 64 * messages.len() as u64,
         MessageCommand::SettleLeased(settlements) => 64 * settlements.len() as u64,
         _ => 0,
     }

@@ -125,6 +125,10 @@ pub enum MessageCommand {
     /// Settle messages that were taken for a time, each on its own. Answered by
     /// `MessageAnswer::Settled`.
     SettleLeased(Vec<MessageSettlement>),
+    /// These messages were taken for a time and came to nobody: they go back to their old places,
+    /// uncounted. Those that are with somebody else are passed over. Answered by
+    /// `MessageAnswer::Settled`.
+    ReturnLeased(Vec<(Holding, Token)>),
     /// Keep messages for longer, each on its own. Answered by `MessageAnswer::Settled`.
     ExtendLeased {
         /// The messages of one queue.
@@ -205,6 +209,8 @@ pub struct PublishMessage {
     pub ttl_ms: Option<u64>,
     /// Where no queue takes it, the answer brings it back.
     pub mandatory: bool,
+    /// How long it stays aside before it is routed; it is confirmed before that.
+    pub delay_ms: Option<u64>,
     /// The face's own: see [`Message`](super::Message).
     pub properties: Bytes,
     /// What it says.

@@ -18,6 +18,7 @@ impl MessageCommand {
             Self::Untaken { messages, .. } => 1 + messages.len(),
             Self::SettleLeased(settlements) => settlements.len(),
             Self::ExtendLeased { messages, .. } => messages.len(),
+            Self::ReturnLeased(messages) => messages.len(),
             Self::Lease(lease) => lease.max.min(1000),
             Self::Consume(consume) => NAME + consume.credit.min(1000) as usize,
             Self::GetOne { .. } | Self::Cancel { .. } => 1,

@@ -9,11 +9,13 @@ mod command;
 mod cost;
 mod dead;
 mod declare;
+mod delayed;
 mod emptying;
 mod exchange;
 mod exchanges;
 pub(crate) mod peek;
 mod publish;
+mod ring;
 mod router;
 mod settings;
 mod settle;
@@ -39,7 +41,7 @@ pub use settings::{MessageSettings, Overflow};
 
 pub(crate) use exchanges::FIRST_EXCHANGE;
 pub(crate) use settle::Ends;
-pub(crate) use shelf::{Held, Holder, Stored};
+pub(crate) use shelf::{BodyRef, Held, Holder, Stored};
 pub(crate) use state::Messages;
 
 use crate::ids::{Place, QueueId, TimeMs};

@@ -44,6 +44,8 @@
 //! | 106  | namespace u32, number u8 and u32 of a `Destination`    | -: deleted, not empty    |
 //! | 107  | instant u64, namespace u32, queue u32, 255 - priority  | -: the message expires   |
 //! |      | u8, place u64                                          | then                     |
+//! | 108  | instant u64, place u64                                 | `Delayed`: a message     |
+//! |      |                                                        | that is published then   |
 //! | 130  | namespace u32, schedule u64                            | `Schedule`               |
 //! | 131  | namespace u32, name                                    | number of that schedule  |
 //! | 132  | namespace u32, schedule u64                            | `ScheduleState`          |
@@ -107,6 +109,7 @@ pub(crate) const BINDING: u8 = 104;
 pub(crate) const BINDING_TO: u8 = 105;
 pub(crate) const EMPTYING: u8 = 106;
 pub(crate) const EXPIRY: u8 = 107;
+pub(crate) const DELAYED: u8 = 108;
 pub(crate) const SCHEDULE: u8 = 130;
 pub(crate) const SCHEDULE_NAME: u8 = 131;
 pub(crate) const SCHEDULE_STATE: u8 = 132;
@@ -322,6 +325,10 @@ pub(crate) fn skipped(ns: NamespaceId, id: JobId, index: u32) -> Vec<u8> {
 
 pub(crate) fn paused(ns: NamespaceId, id: JobId) -> Vec<u8> {
     Key::new(PAUSED).namespace(ns).id(id).done()
+}
+
+pub(crate) fn delayed(at: TimeMs, place: Place) -> Vec<u8> {
+    Key::new(DELAYED).u64(at.0).u64(place.0).done()
 }
 
 pub(crate) fn unique(ns: NamespaceId, key: [u8; 16], since: Option<TimeMs>) -> Vec<u8> {
@@ -555,6 +562,7 @@ mod tests {
             BINDING_TO,
             EMPTYING,
             EXPIRY,
+            DELAYED,
             SCHEDULE,
             SCHEDULE_NAME,
             SCHEDULE_STATE,

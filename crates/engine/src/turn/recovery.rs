@@ -154,6 +154,7 @@ impl<M: OrderedMap> Recovery<M> {
         turn.record(Record::EpochStarted { epoch });
         turn.state.messages.floor = turn.state.meta.next_place;
         turn.end_what_is_not_durable();
+        turn.begin_to_expire_queues();
         for name in namespaces {
             if !turn.state.namespace_names.contains_key(*name) {
                 let id = turn.state.meta.next_namespace;

@@ -26,6 +26,8 @@ pub(crate) enum Fault {
 }
 
 const QUEUES: [&str; 3] = ["a", "b", "limited"];
+/// Where dead letters of the limited queue go.
+const GRAVES: &str = "graves";
 const LIMIT: u32 = 2;
 const KEYS: [&str; 4] = ["x.1", "x.2", "y.1", "z"];
 /// What is bound to the exchange from the beginning.
@@ -34,7 +36,8 @@ const BINDINGS: [(&str, &str); 4] = [("x.*", "a"), ("#.1", "b"), ("x.#", "b"), (
 /// What a request was about.
 #[derive(Debug)]
 enum Asked {
-    Publish(u64, BTreeSet<&'static str>),
+    /// Its number and queues, and whether it comes later.
+    Publish(u64, BTreeSet<&'static str>, bool),
     Settle(Vec<(&'static str, u64, MessageVerdict)>),
     Lease(&'static str),
     Get(&'static str, ConnectionId, bool),
@@ -91,6 +94,8 @@ impl Walk {
             let settings = MessageSettings {
                 durable: true,
                 delivery_limit: limit,
+                dead_letter_exchange: limit.map(|_| String::new()),
+                dead_letter_routing_key: limit.map(|_| GRAVES.to_owned()),
                 max_priority: (queue == "b").then_some(3),
                 ..MessageSettings::default()
             };
@@ -98,6 +103,9 @@ impl Walk {
             walk.ask(MessageCommand::DeclareQueue(Box::new(declare)), Asked::Nothing);
             walk.queues.insert(queue, RefQueue { limit, ..RefQueue::default() });
         }
+        let settings = MessageSettings { durable: true, ..MessageSettings::default() };
+        let graves = DeclareQueue { queue: GRAVES.into(), settings, connection: None };
+        walk.ask(MessageCommand::DeclareQueue(Box::new(graves)), Asked::Nothing);
         let exchange = DeclareExchange {
             exchange: "x".into(),
             kind: ExchangeKind::Topic,
@@ -168,23 +176,32 @@ impl Walk {
             let queues =
                 if to_queue { BTreeSet::from([*self.random.pick(&QUEUES)]) } else { routes(key) };
             let priority = self.random.below(5) as u8;
+            let delay_ms = self.random.percent(10).then(|| 1 + self.random.below(20_000));
             let routing_key = if to_queue { queues.first().copied().unwrap() } else { key };
             let message = PublishMessage {
                 exchange: if to_queue { String::new() } else { "x".into() },
                 routing_key: routing_key.into(),
                 priority,
                 persistent: true,
-                body: number.to_string().into(),
+                delay_ms,
+                body: self.body(number),
                 ..PublishMessage::default()
             };
             for queue in &queues {
                 let counted = if *queue == "b" { priority.min(3) } else { 0 };
-                let known = Known { priority: counted, ..Known::default() };
+                let delayed = delay_ms.is_some();
+                let known = Known { priority: counted, delayed, ..Known::default() };
                 self.queues.get_mut(queue).unwrap().messages.insert(number, known);
             }
-            let asked = Asked::Publish(number, queues);
+            let asked = Asked::Publish(number, queues, delay_ms.is_some());
             self.ask(MessageCommand::Publish(vec![message]), asked);
         }
+    }
+
+    /// Some are so large that they stand apart from the messages that have them.
+    fn body(&mut self, number: u64) -> Bytes {
+        let length = *self.random.pick(&[0, 0, 300, 1500, 5000]);
+        format!("{number:.<length$}").into()
     }
 
     fn consume(&mut self) {
@@ -421,8 +438,9 @@ impl Walk {
             other => return Err(format!("{other:?}")),
         };
         match (asked, answer) {
-            (Asked::Publish(number, queues), MessageAnswer::Published(came)) => {
+            (Asked::Publish(number, queues, delayed), MessageAnswer::Published(came)) => {
                 let expected = match queues.len() {
+                    _ if delayed => Published::Delayed,
                     0 => Published::Unroutable,
                     queues => Published::Routed { queues },
                 };
@@ -484,7 +502,11 @@ impl Walk {
         }
         self.let_go(|_| true);
         let connection = *self.connections.first().unwrap();
-        for queue in QUEUES {
+        if self.random.percent(30) {
+            self.delete("b");
+        }
+        let queues: Vec<_> = self.queues.keys().copied().collect();
+        for queue in queues {
             let consumer = ConsumerId(self.fresh());
             self.consumers.insert(consumer, (connection, queue, false));
             let consume = ConsumeMessages {
@@ -513,7 +535,30 @@ impl Walk {
                 return Err(format!("{lost} of {name} was confirmed and is lost"));
             }
         }
-        Ok(())
+        self.empty(connection)
+    }
+
+    fn delete(&mut self, queue: &'static str) {
+        self.queues.remove(queue);
+        let (if_unused, if_empty) = (false, false);
+        let (queue, connection) = (queue.to_owned(), None);
+        let delete = MessageCommand::DeleteQueue { queue, connection, if_unused, if_empty };
+        self.ask(delete, Asked::Nothing);
+    }
+
+    /// Once nothing is left of any message, no body is either.
+    fn empty(mut self, connection: ConnectionId) -> Result<(), String> {
+        let settlements =
+            self.got.iter().map(|(_, got, _)| (got.tag, MessageVerdict::Ack)).collect();
+        let settle = MessageCommand::Settle { connection, settlements, credit: Vec::new() };
+        self.ask(settle, Asked::Nothing);
+        let purge = MessageCommand::PurgeQueue { queue: GRAVES.to_owned(), connection: None };
+        self.ask(purge, Asked::Nothing);
+        while self.shard.tick() {}
+        match self.shard.message_keys() {
+            0 => Ok(()),
+            left => Err(format!("{left} messages and bodies are left of nothing")),
+        }
     }
 }
 

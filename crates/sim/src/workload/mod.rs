@@ -4,6 +4,7 @@ pub(crate) mod clients;
 pub(crate) mod events;
 pub(crate) mod invariants;
 pub(crate) mod limits;
+pub(crate) mod messages;
 pub(crate) mod ops;
 pub(crate) mod oracle;
 pub(crate) mod queues;

@@ -6,8 +6,9 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::command::{ConsumerId, ReplyTo};
-use crate::ids::{ConnectionId, NamespaceId, Place, QueueId};
-use crate::message::{LeaseMessages, MessageTag};
+use crate::ids::{ConnectionId, MonoMs, NamespaceId, Place, QueueId};
+use crate::message::{LeaseMessages, MessageTag, PublishMessage, Published};
+use crate::rejection::Rejection;
 use crate::state::Tally;
 
 /// The order in which takers came to stand in line.
@@ -72,14 +73,31 @@ pub(in crate::turn) struct Connection {
     pub(in crate::turn) holds: BTreeSet<MessageTag>,
 }
 
-/// A connection that has ended and whose messages have not all gone back.
+/// Something that a connection has.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::turn) enum Belonging {
+    Consumer(ConsumerId),
+    Queue(QueueId),
+    Message(MessageTag),
+}
+
+/// A connection that has ended and has something still.
 #[derive(Debug)]
 pub(in crate::turn) struct Closing {
     pub(in crate::turn) ns: NamespaceId,
-    pub(in crate::turn) reply_to: Option<ReplyTo>,
-    pub(in crate::turn) holds: BTreeSet<MessageTag>,
-    /// Its exclusive queues that are yet to be deleted.
-    pub(in crate::turn) queues: BTreeSet<QueueId>,
+    pub(in crate::turn) reply_to: ReplyTo,
+    pub(in crate::turn) connection: ConnectionId,
+}
+
+/// Messages that are being published.
+#[derive(Debug)]
+pub(in crate::turn) struct Publishing {
+    pub(in crate::turn) ns: NamespaceId,
+    pub(in crate::turn) reply_to: ReplyTo,
+    /// Those that are left.
+    pub(in crate::turn) messages: std::vec::IntoIter<PublishMessage>,
+    /// What became of the others.
+    pub(in crate::turn) published: Vec<Result<Published, Rejection>>,
 }
 
 /// A purge that is under way.
@@ -106,6 +124,10 @@ pub(in crate::turn) struct MessageTakers {
     consumers_of: Tally,
     pub(in crate::turn) closing: VecDeque<Closing>,
     pub(in crate::turn) purges: VecDeque<Purge>,
+    pub(in crate::turn) publishing: VecDeque<Publishing>,
+    /// When queues end that nobody uses; a use puts that off.
+    pub(in crate::turn) queue_ends: BTreeMap<QueueId, MonoMs>,
+    pub(in crate::turn) queue_ends_in_order: BTreeSet<(MonoMs, QueueId)>,
     /// Queues that are longer than they may be.
     pub(in crate::turn) too_long: BTreeSet<(NamespaceId, QueueId)>,
 }
@@ -137,6 +159,25 @@ impl MessageTakers {
     /// Whose an exclusive queue is.
     pub(in crate::turn) fn owner(&self, queue: QueueId) -> Option<ConnectionId> {
         self.owners.get(&queue).copied()
+    }
+
+    /// What ends next of a connection that ends: its consumers come first, its messages last.
+    pub(in crate::turn) fn next_of(&self, connection: ConnectionId) -> Option<Belonging> {
+        let has = self.connections.get(&connection)?;
+        let consumer = has.consumers.first().copied().map(Belonging::Consumer);
+        let queue = || has.queues.first().copied().map(Belonging::Queue);
+        let message = || has.holds.first().copied().map(Belonging::Message);
+        consumer.or_else(queue).or_else(message)
+    }
+
+    /// It ends: whatever else knows of it, the connection has it no longer.
+    pub(in crate::turn) fn drop_of(&mut self, connection: ConnectionId, what: Belonging) {
+        let Some(has) = self.connections.get_mut(&connection) else { return };
+        match what {
+            Belonging::Consumer(consumer) => drop(has.consumers.remove(&consumer)),
+            Belonging::Queue(queue) => drop(has.queues.remove(&queue)),
+            Belonging::Message(tag) => drop(has.holds.remove(&tag)),
+        }
     }
 
     /// An exclusive queue is a connection's.
@@ -292,16 +333,32 @@ impl MessageTakers {
 
     /// The requests that wait for messages of a queue.
     pub(in crate::turn) fn waiting_at(&self, queue: QueueId) -> Vec<ReplyTo> {
-        let all = self.requests.iter().filter(|(_, request)| request.queue == queue);
-        all.map(|(reply_to, _)| *reply_to).collect()
+        let line = self.queues.get(&queue).into_iter().flat_map(|takers| takers.line.values());
+        let once = line.filter_map(|taker| match taker {
+            MessageTaker::Once(reply_to) => Some(*reply_to),
+            MessageTaker::Consumer(_) => None,
+        });
+        once.collect()
     }
 
     /// A queue is gone. Those who consumed from it are removed by whoever tells them.
     pub(in crate::turn) fn forget_queue(&mut self, queue: QueueId) {
+        self.end_queue_at(queue, None);
         if let Some(owner) = self.owners.remove(&queue)
             && let Some(connection) = self.connections.get_mut(&owner)
         {
             connection.queues.remove(&queue);
+        }
+    }
+
+    /// A queue ends then, where nobody uses it before.
+    pub(in crate::turn) fn end_queue_at(&mut self, queue: QueueId, at: Option<MonoMs>) {
+        if let Some(before) = self.queue_ends.remove(&queue) {
+            self.queue_ends_in_order.remove(&(before, queue));
+        }
+        if let Some(at) = at {
+            self.queue_ends.insert(queue, at);
+            self.queue_ends_in_order.insert((at, queue));
         }
     }
 

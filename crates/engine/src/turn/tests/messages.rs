@@ -1,5 +1,9 @@
 //! Exchanges, bindings, queues of messages and those who take from them.
 
+mod bodies;
+mod later;
+mod slices;
+
 use super::*;
 use crate::command::ConsumerId;
 use crate::ids::ConnectionId;
