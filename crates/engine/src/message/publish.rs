@@ -66,7 +66,7 @@ impl<M: OrderedMap> State<M> {
             deaths: Vec::new(),
         };
         for queue in &queues {
-            self.check_room_for_messages(*queue)?;
+            self.check_room_for_messages(*queue, (0, 0))?;
         }
         let entry = |queue| self.new_entry(queue, &message, moment);
         let entries = queues.into_iter().map(entry).collect();
@@ -75,16 +75,21 @@ impl<M: OrderedMap> State<M> {
         Ok((Some(record), routed))
     }
 
-    /// Refuses one message more than a queue takes that refuses new ones.
-    fn check_room_for_messages(&self, queue: QueueId) -> Result<(), Rejection> {
+    /// Refuses one message more than a queue takes that refuses new ones. `earlier`: messages and
+    /// bytes that the same command has it take before.
+    pub(super) fn check_room_for_messages(
+        &self,
+        queue: QueueId,
+        earlier: (u64, u64),
+    ) -> Result<(), Rejection> {
         let Some(known) = self.queues.get(queue) else { return Ok(()) };
         let Some(settings) = known.settings.messages.as_deref() else { return Ok(()) };
         if settings.overflow == Overflow::DropHead {
             return Ok(());
         }
-        let length = self.ready_messages(queue);
+        let length = self.ready_messages(queue) + earlier.0;
         let full = settings.max_length.filter(|max| length >= *max);
-        let bytes = self.ready_bytes(queue);
+        let bytes = self.ready_bytes(queue) + earlier.1;
         let full = full.or(settings.max_bytes.filter(|max| bytes >= *max).map(|_| length));
         match full {
             Some(max_length) => {

@@ -3,7 +3,9 @@
 
 mod dispatch;
 mod settle;
+mod shares;
 mod takers;
+mod transact;
 
 use dispatch::{LEASE_MESSAGES_MAX, Room};
 pub(super) use takers::MessageTakers;
@@ -116,6 +118,7 @@ impl<M: OrderedMap> Turn<M> {
                 Ok(MessageAnswer::Bindings(page, next))
             }
             MessageCommand::Publish(messages) => Ok(self.publish_all(ns, &messages, moment)),
+            MessageCommand::Transact(transaction) => self.transact(ns, &transaction, moment),
             MessageCommand::Consume(command) => self.consume(ns, *command),
             MessageCommand::Cancel { consumer } => {
                 Ok(MessageAnswer::Cancelled(self.cancel_consumer(ns, consumer)))

@@ -29,6 +29,12 @@ impl<M: OrderedMap> Turn<M> {
                 self.give_credit(&credit);
                 Ok(MessageAnswer::Settled(Vec::new()))
             }
+            MessageCommand::ShareCredit(share) => {
+                for queue in self.takers.share(&share) {
+                    self.state.messages.fresh.insert(queue);
+                }
+                Ok(MessageAnswer::Settled(Vec::new()))
+            }
             MessageCommand::Settle { connection, settlements, credit } => {
                 let settled = self.settle_messages(ns, connection, &settlements, moment);
                 self.give_credit(&credit);
@@ -53,9 +59,8 @@ impl<M: OrderedMap> Turn<M> {
 
     fn give_credit(&mut self, credit: &[(ConsumerId, u64)]) {
         for (consumer, more) in credit {
-            if let Some(queue) = self.takers.add_credit(*consumer, *more) {
-                self.state.messages.fresh.insert(queue);
-            }
+            let queues = self.takers.add_credit(*consumer, *more);
+            self.state.messages.fresh.extend(queues);
         }
     }
 
@@ -185,7 +190,7 @@ impl<M: OrderedMap> Turn<M> {
         self.enforce_lengths(moment);
     }
 
-    fn message_unknown(&self, tag: MessageTag) -> Rejection {
+    pub(super) fn message_unknown(&self, tag: MessageTag) -> Rejection {
         let queue = self.state.queues.get(tag.queue).map(|queue| queue.name.clone());
         let (queue, place) = (queue.unwrap_or_default(), tag.place.0);
         Rejection::MessageUnknown { queue, urgency: tag.urgency, place }
@@ -296,6 +301,7 @@ impl<M: OrderedMap> Turn<M> {
         moment: Moment,
     ) {
         let gone = self.takers.connections.remove(&connection).unwrap_or_default();
+        self.takers.forget_shares(connection);
         let mut ends_with_it = gone.queues;
         for consumer in gone.consumers {
             let Some(gone) = self.takers.remove(consumer) else { continue };
