@@ -6,3 +6,4 @@ mod client;
 mod consuming;
 mod life;
 mod publishing;
+mod transactions;
