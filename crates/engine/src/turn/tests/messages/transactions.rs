@@ -62,11 +62,8 @@ fn what_is_published_and_settled_together_is_one_entry() {
 #[test]
 fn a_transaction_that_cannot_be_leaves_everything_as_it_was() {
     let mut shard = Shard::new();
-    let settings = MessageSettings {
-        max_length: Some(2),
-        overflow: Overflow::RejectPublish,
-        ..durable()
-    };
+    let settings =
+        MessageSettings { max_length: Some(2), overflow: Overflow::RejectPublish, ..durable() };
     shard.declare("in", durable()).unwrap();
     shard.declare("full", settings).unwrap();
     let tags = shard.held("in", &["1", "2"]);
