@@ -55,8 +55,8 @@ const BULKS: Cap = Cap { base_bytes: 64 * KIB, factor: 192 };
 /// is told what is wrong with it.
 const MESSAGES: Cap = Cap { base_bytes: 256 * KIB, factor: 2048 };
 
-/// The smallest message takes some forty bytes on the wire, and about four hundred here; the smallest
-/// method is answered with one of a hundred.
+/// The smallest message takes some forty bytes on the wire, and about four hundred here; the
+/// smallest method is answered with one of a hundred.
 const SESSIONS: Cap = Cap { base_bytes: 256 * KIB, factor: 64 };
 
 /// A journal is read through windows of 1 MiB, one per segment.

@@ -87,7 +87,7 @@ impl Connection {
             if frame.is_some() {
                 return Ok(frame);
             }
-            let mut more = [0; 65_536];
+            let mut more = [0; 16_384];
             match self.stream.read(&mut more)? {
                 0 => return Ok(None),
                 count => self.bytes.extend_from_slice(more.get(..count).unwrap_or_default()),

@@ -1,4 +1,4 @@
-//! What goes wrong, in RabbitMQ's codes and words: users' code compares both.
+//! What goes wrong, in `RabbitMQ`'s codes and words: users' code compares both.
 
 use longshore_engine::Rejection;
 
@@ -101,17 +101,17 @@ impl Failure {
     }
 }
 
-/// How RabbitMQ names a queue.
+/// How `RabbitMQ` names a queue.
 pub(crate) fn queue_in(vhost: &str, queue: &str) -> String {
     format!("queue '{queue}' in vhost '{vhost}'")
 }
 
-/// How RabbitMQ names an exchange.
+/// How `RabbitMQ` names an exchange.
 pub(crate) fn exchange_in(vhost: &str, exchange: &str) -> String {
     format!("exchange '{exchange}' in vhost '{vhost}'")
 }
 
-/// A refusal of the engine in RabbitMQ's words. `vhost` is what the client called it.
+/// A refusal of the engine in `RabbitMQ`'s words. `vhost` is what the client called it.
 pub(crate) fn of_rejection(rejection: &Rejection, vhost: &str) -> Failure {
     use Code::{
         AccessRefused, InternalError, NotAllowed, NotFound, PreconditionFailed, ResourceLocked,
@@ -222,7 +222,7 @@ fn argument_of(field: &'static str) -> &'static str {
     }
 }
 
-/// A setting's value as RabbitMQ writes it: arguments with their type, the others without.
+/// A setting's value as `RabbitMQ` writes it: arguments with their type, the others without.
 fn shown(argument: &str, value: &str) -> String {
     let value = value.strip_prefix("Some(").and_then(|it| it.strip_suffix(')')).unwrap_or(value);
     let value = value.trim_matches('"');

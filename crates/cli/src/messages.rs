@@ -343,13 +343,12 @@ async fn list_bindings(
 
 pub(crate) async fn publish(args: PublishArgs, context: &Context) -> anyhow::Result<ExitCode> {
     let client = context.client()?;
-    let text = match args.body {
-        Some(text) => text,
-        None => {
-            let mut text = String::new();
-            io::stdin().lock().read_to_string(&mut text)?;
-            text
-        }
+    let text = if let Some(text) = args.body {
+        text
+    } else {
+        let mut text = String::new();
+        io::stdin().lock().read_to_string(&mut text)?;
+        text
     };
     let path = match (&args.queue, &args.exchange) {
         (Some(queue), _) => queue_path(&client, queue, "/publish"),

@@ -83,11 +83,9 @@ pub(crate) fn execute(args: &ServeArgs, context: &Context) -> Result<ExitCode> {
             None => None,
         };
         let node = open(&config)?;
-        let mut told = format!("{LISTENING}http://{address}");
-        if let Some((_, address)) = &amqp {
-            told += &format!("\n{LISTENING}amqp://{address}");
-        }
-        if let Err(error) = output::line(&told) {
+        let mut listening = vec![format!("{LISTENING}http://{address}")];
+        listening.extend(amqp.iter().map(|(_, address)| format!("{LISTENING}amqp://{address}")));
+        if let Err(error) = output::line(&listening.join("\n")) {
             tracing::warn!(%error, "standard output does not take the address");
         }
         tracing::info!(%address, data = %config.node.dir.display(), "listening");

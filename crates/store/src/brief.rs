@@ -4,7 +4,8 @@
 //!
 //! Each key has its versions by position, so that snapshots see theirs. A version is dropped once
 //! a newer one is durable and no snapshot is older than that. What is left when a memtable is
-//! sealed is written to it, at its own positions; so is the oldest where there is too much of it.
+//! sealed is written to it, at its own positions. Where there is too much of it, what comes goes to
+//! the memtable at once: to write the oldest in its place would cost each entry both ways.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
@@ -140,9 +141,22 @@ impl Brief {
         })))
     }
 
-    /// Gives a key, which has none, a value.
-    pub(crate) fn add(&self, position: Position, key: Slice, value: Slice) {
-        lock(&self.inner).add(position, key, value);
+    /// Gives a key, which has none, a value. Whether there was room for it among so many keys and
+    /// bytes; a key that was removed is here, and stays.
+    pub(crate) fn add(
+        &self,
+        position: Position,
+        key: &[u8],
+        value: &[u8],
+        (keys_max, bytes_max): (usize, usize),
+    ) -> bool {
+        let mut inner = lock(&self.inner);
+        let is_full = inner.keys.len() >= keys_max || inner.bytes >= bytes_max;
+        if is_full && !inner.keys.contains_key(key) {
+            return false;
+        }
+        inner.add(position, key.into(), value.into());
+        true
     }
 
     /// Gives a key another value, or removes it, if it is here. Whether it was, so that nothing of

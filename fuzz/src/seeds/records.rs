@@ -225,6 +225,10 @@ fn records_of_messages() -> Vec<(&'static str, Record)> {
             "leftovers-removed",
             Record::LeftoversRemoved { keys: vec![Bytes::from_static(&[100, 0, 0, 0, 1])] },
         ),
+        (
+            "expiries-passed",
+            Record::ExpiriesPassed { keys: vec![Bytes::from_static(&[104, 0, 0, 0, 1])] },
+        ),
     ]
 }
 

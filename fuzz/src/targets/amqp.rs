@@ -87,7 +87,9 @@ fn open(session: &mut Session, heard: &mut BytesMut) {
     let virtual_host = Short::cut("/");
     let open = ConnectionOpen { virtual_host, ..ConnectionOpen::default() };
     let methods: [Method; 3] = [start.into(), tune.into(), open.into()];
-    methods.iter().for_each(|method| write_method(&mut out, 0, method));
+    for method in &methods {
+        write_method(&mut out, 0, method);
+    }
     session.receive(&mut BytesMut::from(&out[..]), 0);
     serve(session, 0);
     out.clear();
@@ -156,7 +158,7 @@ fn serve(session: &mut Session, flags: u8) -> usize {
 }
 
 fn deliver(session: &mut Session, consumer: ConsumerId) {
-    let messages = (0..3).map(|place| delivery(place)).collect();
+    let messages = (0..3).map(delivery).collect();
     session.deliver(consumer, messages);
 }
 

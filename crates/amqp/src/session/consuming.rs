@@ -68,9 +68,10 @@ impl Session {
         }
         let has_replies = channel.replies.is_some();
         let is_silent = told.nowait;
-        let tag = match told.consumer_tag.is_empty() {
-            true => Short::cut(&self.names.next("amq.ctag")),
-            false => told.consumer_tag,
+        let tag = if told.consumer_tag.is_empty() {
+            Short::cut(&self.names.next("amq.ctag"))
+        } else {
+            told.consumer_tag
         };
         if told.queue.as_bytes() == REPLY_TO.as_bytes() {
             let refused = |text| Err(Failure::new(Code::PreconditionFailed, text));
@@ -85,13 +86,14 @@ impl Session {
         }
         let priority = match told.arguments.get("x-priority") {
             None => 0,
-            Some(value) => match value.as_int().and_then(|value| i32::try_from(value).ok()) {
-                Some(priority) => priority,
-                None => {
+            Some(value) => {
+                if let Some(priority) = value.as_int().and_then(|value| i32::try_from(value).ok()) {
+                    priority
+                } else {
                     let text = format!("invalid arg 'x-priority': {value:?}");
                     return Err(Failure::new(Code::PreconditionFailed, text));
                 }
-            },
+            }
         };
         let queue = self.queue_of(number, &told.queue)?;
         let (auto_ack, exclusive) = (told.no_ack, told.exclusive);
@@ -283,9 +285,9 @@ impl Session {
     pub fn deliver(&mut self, consumer: ConsumerId, messages: Vec<MessageDelivery>) {
         let place = self.consumers.get(&consumer).cloned();
         let place = place.filter(|_| self.phase == Phase::Running);
-        for message in &messages {
+        for message in messages {
             match &place {
-                Some((number, tag)) => self.deliver_one(*number, tag, message),
+                Some((number, tag)) => self.deliver_one(*number, tag, &message),
                 // Whoever it was for has gone.
                 None => self.requeue(message.tag),
             }

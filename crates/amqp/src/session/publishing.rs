@@ -96,6 +96,7 @@ impl Publishing {
 }
 
 /// Confirms of one channel that follow each other.
+#[derive(Clone, Copy)]
 struct Run {
     channel: u16,
     first: u64,
@@ -224,7 +225,7 @@ impl Session {
                 }
             };
             if let Some(confirm) = origin.confirm {
-                run = self.joined(run, number, confirm, is_ack);
+                run = Some(self.joined(run, number, confirm, is_ack));
             }
         }
         self.confirm(run);
@@ -234,14 +235,14 @@ impl Session {
     }
 
     /// The run with one more confirm; one that it does not continue is told first.
-    fn joined(&mut self, run: Option<Run>, channel: u16, number: u64, is_ack: bool) -> Option<Run> {
+    fn joined(&mut self, run: Option<Run>, channel: u16, number: u64, is_ack: bool) -> Run {
         match run {
             Some(run) if run.channel == channel && run.is_ack == is_ack => {
-                Some(Run { last: number, ..run })
+                Run { last: number, ..run }
             }
             run => {
                 self.confirm(run);
-                Some(Run { channel, first: number, last: number, is_ack })
+                Run { channel, first: number, last: number, is_ack }
             }
         }
     }
@@ -327,7 +328,7 @@ impl Session {
     }
 }
 
-/// RabbitMQ's timers go no further.
+/// `RabbitMQ`'s timers go no further.
 const TTL_MS_MAX: u64 = u32::MAX as u64;
 
 /// Further routing keys: a list of texts.
@@ -354,13 +355,14 @@ pub(super) fn header_of((name, value): (Short, Value)) -> Option<(String, Header
         Value::Text(bytes) | Value::Bytes(bytes) => HeaderValue::Text { bytes },
         Value::F32(value) => HeaderValue::Float { bits: f64::from(value).to_bits() },
         Value::F64(value) => HeaderValue::Float { bits: value.to_bits() },
-        other => match other.as_int() {
-            Some(value) => HeaderValue::Int { value },
-            None => {
+        other => {
+            if let Some(value) = other.as_int() {
+                HeaderValue::Int { value }
+            } else {
                 let bytes = Table::of([("", other)]).as_bytes().clone();
                 HeaderValue::Other { bytes }
             }
-        },
+        }
     };
     Some((name, value))
 }

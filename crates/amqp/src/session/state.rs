@@ -15,7 +15,7 @@ use super::names::Names;
 use super::publishing::Publishing;
 use super::settling::Settling;
 
-/// The name of its namespace that clients know from RabbitMQ.
+/// The name of its namespace that clients know from `RabbitMQ`.
 pub(super) const VHOST_DEFAULT: &str = "/";
 /// What that is here.
 pub(super) const NAMESPACE_DEFAULT: &str = "default";

@@ -1,5 +1,5 @@
-//! Messages that end without an ack: what they leave in the exchange that their queue has for them, and
-//! when their time runs out.
+//! Messages that end without an ack: what they leave in the exchange that their queue has for them,
+//! and when their time runs out.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! What was deleted goes bit by bit: messages of queues, bindings of queues and exchanges. The names
-//! are free at once.
+//! What was deleted goes bit by bit: messages of queues, bindings of queues and exchanges. The
+//! names are free at once.
 
 use std::ops::ControlFlow;
 
@@ -46,12 +46,8 @@ impl<M: OrderedMap> State<M> {
             }
         }
         if gone.len() < most {
-            return Vec::from_iter(
-                (!gone.is_empty())
-                    .then_some(Record::LeftoversRemoved { keys: gone })
-                    .into_iter()
-                    .chain([Record::Emptied { namespace: ns, what }]),
-            );
+            let left = (!gone.is_empty()).then_some(Record::LeftoversRemoved { keys: gone });
+            return left.into_iter().chain([Record::Emptied { namespace: ns, what }]).collect();
         }
         vec![Record::LeftoversRemoved { keys: gone }]
     }

@@ -1,6 +1,7 @@
-//! Messages: what a producer says to an exchange, which routes it to the queues that are bound there.
-//! Each queue of type *messages* keeps its own copy of it until one consumer has settled it. Here
-//! stand the types; one file per thing that happens to them. No protocol's words: faces translate.
+//! Messages: what a producer says to an exchange, which routes it to the queues that are bound
+//! there. Each queue of type *messages* keeps its own copy of it until one consumer has settled it.
+//! Here stand the types; one file per thing that happens to them. No protocol's words: faces
+//! translate.
 
 mod answer;
 mod apply;

@@ -90,7 +90,7 @@ impl<M: OrderedMap> State<M> {
         let length = self.ready_messages(queue) + earlier.0;
         let full = settings.max_length.filter(|max| length >= *max);
         let bytes = self.ready_bytes(queue) + earlier.1;
-        let full = full.or(settings.max_bytes.filter(|max| bytes >= *max).map(|_| length));
+        let full = full.or_else(|| settings.max_bytes.filter(|max| bytes >= *max).map(|_| length));
         match full {
             Some(max_length) => {
                 let queue = known.name.clone();
@@ -146,7 +146,9 @@ impl<M: OrderedMap> State<M> {
                 Destination::Queue { .. } => {}
             };
             if let Some(router) = self.messages.exchanges.router(ns, exchange.id) {
-                keys.iter().for_each(|key| router.route(key, headers, &mut reach));
+                for key in keys {
+                    router.route(key, headers, &mut reach);
+                }
             }
             if !found && let Some(alternate) = &exchange.alternate {
                 next.extend(self.messages.exchanges.named(ns, alternate));

@@ -1,7 +1,7 @@
-//! What memory knows of the messages of one queue: how far each lane was read, who has what, and what
-//! came back. Waiting messages stand in the tree; only while somebody consumes are some of them
-//! kept here, so that what is consumed at once is not read again. Nothing here is a record's fact
-//! but the messages that were taken for a time.
+//! What memory knows of the messages of one queue: how far each lane was read, who has what, and
+//! what came back. Waiting messages stand in the tree; only while somebody consumes are some of
+//! them kept here, so that what is consumed at once is not read again. Nothing here is a record's
+//! fact but the messages that were taken for a time.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;

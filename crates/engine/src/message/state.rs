@@ -1,5 +1,5 @@
-//! What memory holds of exchanges and messages, how it is read when a shard starts, and reading on in
-//! the tree.
+//! What memory holds of exchanges and messages, how it is read when a shard starts, and reading on
+//! in the tree.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
@@ -231,7 +231,8 @@ impl<M: OrderedMap> State<M> {
         }
     }
 
-    /// Holds a message for whoever shows the token, from this instant of the clock that never steps.
+    /// Holds a message for whoever shows the token, from this instant of the clock that never
+    /// steps.
     pub(crate) fn hold_leased(
         &mut self,
         tag: MessageTag,

@@ -13,6 +13,7 @@ pub(crate) enum Has {
 }
 
 /// One message in one queue. Its body names it.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Known {
     /// Its publisher heard that it is there.

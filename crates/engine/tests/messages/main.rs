@@ -1,7 +1,7 @@
 //! Messages against what their clients know: random commands, crashes that lose what was not yet
-//! durable, and a naive account of what was promised. What is confirmed is never lost, what is acked
-//! never comes again, nobody has what another one has, each queue keeps its order, and who may
-//! have got a message before is told. A flushed image and the journal give the same state.
+//! durable, and a naive account of what was promised. What is confirmed is never lost, what is
+//! acked never comes again, nobody has what another one has, each queue keeps its order, and who
+//! may have got a message before is told. A flushed image and the journal give the same state.
 
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 

@@ -407,9 +407,10 @@ impl Walk {
                     let to = self.consumers.get(&consumer).copied();
                     let Some((connection, queue, auto_ack)) = to else {
                         if let Some(queue) = self.autos.get(&consumer) {
-                            messages
-                                .iter()
-                                .for_each(|it| self.queues.get_mut(queue).unwrap().gone(it));
+                            let queue = self.queues.get_mut(queue).unwrap();
+                            for message in &messages {
+                                queue.gone(message);
+                            }
                         }
                         continue;
                     };

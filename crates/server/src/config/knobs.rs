@@ -167,7 +167,7 @@ pub(super) const KNOBS: &[Row] = &[
         "amqp.heartbeat",
         "How often a client of AMQP is asked for a sign of life, in whole seconds; 0s for never.",
         |config, text| config.amqp.heartbeat = match duration(text, 0)? {
-            heartbeat if heartbeat.as_secs() <= u64::from(u16::MAX) => heartbeat,
+            heartbeat if u16::try_from(heartbeat.as_secs()).is_ok() => heartbeat,
             _ => return Err("at most 65535s".to_owned()),
         },
         show_duration(config.amqp.heartbeat)

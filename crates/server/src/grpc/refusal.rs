@@ -99,6 +99,7 @@ fn field_name(json: &str) -> &str {
 }
 
 /// The code of gRPC that fits best. Clients go by `longshore-code`.
+#[expect(clippy::too_many_lines, reason = "it is a table of the codes")]
 fn grpc_code(code: Code) -> Grpc {
     match code {
         Code::BodyMalformed

@@ -1,5 +1,5 @@
-//! Messages between JSON and the engine: their properties stand there as AMQP has them, so that every
-//! face reads what any other wrote.
+//! Messages between JSON and the engine: their properties stand there as AMQP has them, so that
+//! every face reads what any other wrote.
 
 use bytes::Bytes;
 use longshore_amqp::codec::{Properties, Short, Table, Value};
@@ -189,7 +189,7 @@ pub(crate) fn message_of(
 ) -> Result<PublishMessage, Refusal> {
     let (bytes, is_json) = body_of(body)?;
     let json = "application/json".to_owned();
-    let content_type = body.content_type.as_ref().or(is_json.then_some(&json));
+    let content_type = body.content_type.as_ref().or_else(|| is_json.then_some(&json));
     let persistent = body.persistent.unwrap_or(true);
     let mut headers = Vec::new();
     for (name, value) in &body.headers {

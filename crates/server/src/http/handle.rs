@@ -27,6 +27,7 @@ use crate::api::JobIdText;
 use crate::workers::Wanted;
 
 /// Gives the request to its handler.
+#[expect(clippy::too_many_lines, reason = "it is a table of the operations")]
 pub(crate) async fn dispatch(op: Op, call: Call<'_>, held: Option<Held>) -> Result<Reply, Refusal> {
     match op {
         Op::Enqueue => jobs::enqueue(call, held).await,

@@ -52,7 +52,10 @@ async fn a_message_is_routed_looked_at_taken_and_settled() {
         (&messages[0]["exchange"], &messages[0]["redelivered"]),
         (&json!("orders"), &json!(false))
     );
-    let of = |index: usize, verdict| json!({"id": messages[index]["id"], "token": messages[index]["token"], "verdict": verdict});
+    let of = |index: usize, verdict| {
+        let message = &messages[index];
+        json!({"id": message["id"], "token": message["token"], "verdict": verdict})
+    };
     let body = json!({"messages": [of(0, "requeue"), of(1, "ack"), of(1, "ack")]}).to_string();
     let settled = client.post("/v1/queues/mail/settle", &body).await.expect(200);
     assert_eq!(settled["settled"][0]["error"], json!(null));

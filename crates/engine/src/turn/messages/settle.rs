@@ -1,4 +1,5 @@
-//! The ends of messages that somebody has: settled, given back with their connection, or out of time.
+//! The ends of messages that somebody has: settled, given back with their connection, or out of
+//! time.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -85,8 +86,8 @@ impl<M: OrderedMap> Turn<M> {
         settled
     }
 
-    /// A message ends without an ack: with its letter at once, where it leaves one, or together with
-    /// others.
+    /// A message ends without an ack: with its letter at once, where it leaves one, or together
+    /// with others.
     pub(super) fn end_message(
         &mut self,
         ns: NamespaceId,
@@ -148,13 +149,12 @@ impl<M: OrderedMap> Turn<M> {
         end: MessageEnd,
         moment: Moment,
     ) {
-        match self.state.decide_death(ns, tag, end, moment) {
-            Some(records) => self.record_death(records),
-            None => {
-                let mut ends = Ends::default();
-                ends.end(tag, bytes, end);
-                self.record_all(ends.into_records(ns));
-            }
+        if let Some(records) = self.state.decide_death(ns, tag, end, moment) {
+            self.record_death(records);
+        } else {
+            let mut ends = Ends::default();
+            ends.end(tag, bytes, end);
+            self.record_all(ends.into_records(ns));
         }
     }
 

@@ -1,5 +1,5 @@
-//! Who takes messages: consumers of connections, and requests that wait for some to take for a time.
-//! Each queue serves the one with the highest priority that has credit and waited longest.
+//! Who takes messages: consumers of connections, and requests that wait for some to take for a
+//! time. Each queue serves the one with the highest priority that has credit and waited longest.
 //! Volatile: gone with the connection or the process.
 
 use std::cmp::Reverse;

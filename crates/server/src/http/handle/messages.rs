@@ -88,7 +88,7 @@ pub(super) async fn publish(
         other => return Err(odd(other)),
     };
     drop(held);
-    let told = published.into_iter().map(|came| match came {
+    let mut told = published.into_iter().map(|came| match came {
         // A queue that is named is to be there.
         Ok(Published::Unroutable) if to_queue => {
             Err(Rejection::QueueUnknown { queue: call.name.to_owned() }.into())
@@ -104,7 +104,7 @@ pub(super) async fn publish(
         });
         return Ok(ok(&PublishBulkAnswer { published: told.collect() }));
     }
-    let queues = told.last().transpose()?.unwrap_or(0);
+    let queues = told.next_back().transpose()?.unwrap_or(0);
     Ok(ok(&PublishAnswer { queues, error: None }))
 }
 

@@ -147,7 +147,7 @@ impl<M: OrderedMap> Turn<M> {
         }
         let record = self.state.decide_queue_declared(ns, name, settings)?;
         let declared = if record.is_some() { Declared::Created } else { Declared::Present };
-        self.try_record(Vec::from_iter(created.into_iter().chain(record)))?;
+        self.try_record(created.into_iter().chain(record).collect::<Vec<_>>())?;
         let queue = self.state.queues.named(ns, name).expect("declared just now at the latest");
         let (id, view) = (queue.id, self.message_view(queue));
         if settings.exclusive
@@ -166,7 +166,7 @@ impl<M: OrderedMap> Turn<M> {
     ) -> Result<MessageAnswer, Rejection> {
         let record = self.state.decide_exchange_declared(ns, command)?;
         let declared = if record.is_some() { Declared::Created } else { Declared::Present };
-        self.try_record(Vec::from_iter(created.into_iter().chain(record)))?;
+        self.try_record(created.into_iter().chain(record).collect::<Vec<_>>())?;
         let exchange = self.state.exchange(ns, &command.exchange)?;
         let view = self.state.exchange_view(ns, &exchange);
         Ok(MessageAnswer::Exchange(Box::new(view), declared))
