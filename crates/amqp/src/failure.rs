@@ -143,6 +143,10 @@ pub(crate) fn of_rejection(rejection: &Rejection, vhost: &str) -> Failure {
             let text = format!("exchange name '{name}' contains reserved prefix 'amq.*'");
             (AccessRefused, text)
         }
+        // Whose a queue is comes before what it is.
+        Rejection::DeclaredOtherwise { what: "queue", name, field: "exclusive", .. } => {
+            (ResourceLocked, locked(&queue_in(vhost, name)))
+        }
         Rejection::DeclaredOtherwise { what, name, field, given, current } => {
             let of = if *what == "queue" { queue_in } else { exchange_in };
             (PreconditionFailed, inequivalent(&of(vhost, name), field, given, current))
@@ -268,6 +272,12 @@ mod tests {
                 differs("ttl_ms", "None", "Some(1000)"),
                 "PRECONDITION_FAILED - inequivalent arg 'x-message-ttl' for queue 'q' in vhost \
                  '/': received none but current is the value '1000' of type 'signedint'",
+            ),
+            (
+                differs("exclusive", "false", "true"),
+                "RESOURCE_LOCKED - cannot obtain exclusive access to locked queue 'q' in vhost '/'. It \
+                 could be originally declared on another connection or the exclusive property value \
+                 does not match that of the original declaration.",
             ),
             (
                 Rejection::ExchangeInternal { exchange: "x".into() },

@@ -67,7 +67,8 @@ pub use message::{
     DeclareExchange, DeclareQueue, Declared, Destination, Exchange, ExchangeKind, ExchangeView,
     HeaderValue, Holding, LeaseMessages, Matching, Message, MessageAnswer, MessageCommand,
     MessageDelivery, MessageEnd, MessagePage, MessageQueueView, MessageSettings, MessageSettlement,
-    MessageTag, MessageVerdict, NewEntry, Overflow, PeekedMessage, PublishMessage, Published,
+    MessageTag, MessageTransaction, MessageVerdict, NewEntry, Overflow, PeekedMessage,
+    PublishMessage, Published, ShareCredit,
 };
 pub use moment::Clock;
 pub use operation::{Operation, OperationKind, OperationState};

@@ -194,6 +194,10 @@ fn answer(command: MessageCommand, refused: Rejection) -> MessageAnswer {
             let unroutable = Ok(Published::Unroutable);
             MessageAnswer::Published(vec![unroutable; messages.len()])
         }
+        MessageCommand::Transact(transaction) => {
+            let count = transaction.publishes.len();
+            MessageAnswer::Transacted(vec![Published::Unroutable; count])
+        }
         MessageCommand::Consume(_) => MessageAnswer::Consuming,
         MessageCommand::Cancel { .. } => MessageAnswer::Cancelled(true),
         MessageCommand::GetOne { .. } => MessageAnswer::Got(Some(Box::new(delivery(9))), 1),

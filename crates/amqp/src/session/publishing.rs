@@ -43,12 +43,34 @@ struct Origin {
     bytes: u64,
 }
 
+/// What goes back where no queue takes a message.
 #[derive(Debug)]
-struct Returned {
+pub(super) struct Returned {
     exchange: String,
     routing_key: String,
     properties: Bytes,
     body: Bytes,
+}
+
+impl Returned {
+    /// What goes back of a message, if its publisher wants that.
+    pub(super) fn of(message: &PublishMessage) -> Option<Box<Self>> {
+        message.mandatory.then(|| {
+            Box::new(Self {
+                exchange: message.exchange.clone(),
+                routing_key: message.routing_key.clone(),
+                properties: message.properties.clone(),
+                body: message.body.clone(),
+            })
+        })
+    }
+}
+
+impl Outgoing {
+    /// The message, and the bytes that it takes.
+    pub(super) fn into_message(self) -> (PublishMessage, u64) {
+        (self.message, self.bytes)
+    }
 }
 
 /// Messages of a connection that are with the engine, or about to go there.
@@ -111,17 +133,13 @@ impl Session {
 
     /// Adds a message to the next command.
     pub(super) fn send(&mut self, number: u16, outgoing: Outgoing) {
-        let Outgoing { message, confirm, bytes } = outgoing;
         let Some(channel) = self.channels.get_mut(&number) else { return };
+        if channel.transaction.is_some() {
+            return self.publish_later(number, outgoing);
+        }
+        let Outgoing { message, confirm, bytes } = outgoing;
         channel.publishes += 1;
-        let mandatory = message.mandatory.then(|| {
-            Box::new(Returned {
-                exchange: message.exchange.clone(),
-                routing_key: message.routing_key.clone(),
-                properties: message.properties.clone(),
-                body: message.body.clone(),
-            })
-        });
+        let mandatory = Returned::of(&message);
         let instance = channel.instance;
         let publishing = &mut self.publishing;
         publishing.origins.push(Origin { channel: number, instance, confirm, mandatory, bytes });
@@ -240,7 +258,7 @@ impl Session {
         }
     }
 
-    fn give_back(&mut self, number: u16, returned: &Returned) {
+    pub(super) fn give_back(&mut self, number: u16, returned: &Returned) {
         let method = BasicReturn {
             reply_code: Code::NoRoute as u16,
             reply_text: Short::cut(Code::NoRoute.name()),

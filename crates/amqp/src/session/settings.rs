@@ -111,7 +111,13 @@ fn unacceptable(name: &str, of: &str, value: &Value) -> Failure {
     invalid(name, of, &format!("{{unacceptable_type,{}}}", type_of(value)))
 }
 
-fn number_argument(table: &Table, name: &str, min: i64, of: &str) -> Result<Option<u64>, Failure> {
+/// An argument that is a number, and not below that.
+pub(super) fn number_argument(
+    table: &Table,
+    name: &str,
+    min: i64,
+    of: &str,
+) -> Result<Option<u64>, Failure> {
     let Some(value) = table.get(name) else { return Ok(None) };
     let Some(number) = value.as_int() else { return Err(unacceptable(name, of, &value)) };
     match u64::try_from(number) {

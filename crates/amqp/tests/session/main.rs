@@ -8,3 +8,4 @@ mod client;
 mod consuming;
 mod life;
 mod publishing;
+mod transactions;

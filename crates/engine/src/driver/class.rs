@@ -46,13 +46,14 @@ impl Class {
 
 const fn of_messages(command: &MessageCommand) -> Class {
     match command {
-        MessageCommand::Publish(_) => Class::Publish,
+        MessageCommand::Publish(_) | MessageCommand::Transact(_) => Class::Publish,
         // The end of a connection comes after the consumers that it has asked for.
         MessageCommand::CloseConnection { .. }
         | MessageCommand::Consume(_)
         | MessageCommand::Lease(_)
         | MessageCommand::GetOne { .. }
-        | MessageCommand::AddCredit(_) => Class::Lease,
+        | MessageCommand::AddCredit(_)
+        | MessageCommand::ShareCredit(_) => Class::Lease,
         _ => Class::Settle,
     }
 }
@@ -87,10 +88,9 @@ pub fn bytes_of(command: &Command) -> u64 {
 
 fn message_bytes(command: &MessageCommand) -> u64 {
     match command {
-        MessageCommand::Publish(messages) => {
-            let bytes =
-                |one: &PublishMessage| JOB_BYTES + (one.body.len() + one.properties.len()) as u64;
-            messages.iter().map(bytes).sum()
+        MessageCommand::Publish(messages) => published_bytes(messages),
+        MessageCommand::Transact(it) => {
+            published_bytes(&it.publishes) + 24 * it.settlements.len() as u64
         }
         MessageCommand::Untaken { messages, .. } => 24 * messages.len() as u64,
         MessageCommand::Settle { settlements, .. } => 24 * settlements.len() as u64,
@@ -98,6 +98,11 @@ fn message_bytes(command: &MessageCommand) -> u64 {
         MessageCommand::SettleLeased(settlements) => 64 * settlements.len() as u64,
         _ => 0,
     }
+}
+
+fn published_bytes(messages: &[PublishMessage]) -> u64 {
+    let bytes = |one: &PublishMessage| JOB_BYTES + (one.body.len() + one.properties.len()) as u64;
+    messages.iter().map(bytes).sum()
 }
 
 fn job_bytes(job: &NewJob) -> u64 {
@@ -146,6 +151,7 @@ pub fn enqueues(command: &Command) -> bool {
         Command::EnqueueJobs(_)
         | Command::Messages(MessageCommand::Publish(_))
         | Command::Stream(StreamCommand::Append(_) | StreamCommand::Create { .. }) => return true,
+        Command::Messages(MessageCommand::Transact(it)) => return !it.publishes.is_empty(),
         Command::OfSchedule { command, .. } => {
             return matches!(command, ScheduleCommand::Put { .. } | ScheduleCommand::Run);
         }

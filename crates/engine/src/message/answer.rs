@@ -46,6 +46,8 @@ pub enum MessageAnswer {
     ConnectionClosed,
     /// To `Lease`.
     Leased(Vec<MessageDelivery>),
+    /// To `Transact`: what became of each message that was published, in order.
+    Transacted(Vec<Published>),
 }
 
 /// What declaring came to.

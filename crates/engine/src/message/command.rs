@@ -136,6 +136,41 @@ pub enum MessageCommand {
         /// For how long from now on; `None` for as long as they were taken for.
         lease_ms: Option<u64>,
     },
+    /// Publish and settle, all of it in one commit or nothing. Answered by
+    /// `MessageAnswer::Transacted`, or refused for the first part that cannot be.
+    Transact(Box<MessageTransaction>),
+    /// Consumers share a credit beside their own: none takes more once it is spent. It is given more
+    /// as consumers are, by its number. Answered by `MessageAnswer::Settled`.
+    ShareCredit(Box<ShareCredit>),
+}
+
+/// A credit of several consumers of a connection, what becomes of it, and who takes from it.
+#[derive(Clone, Debug)]
+pub struct ShareCredit {
+    /// Its number, which no consumer has. It comes into being with its first use.
+    pub share: ConsumerId,
+    /// Whose it is: it ends with it.
+    pub connection: ConnectionId,
+    /// Who takes from it from now on as well.
+    pub consumers: Vec<ConsumerId>,
+    /// Messages more.
+    pub more: u64,
+    /// Messages less.
+    pub less: u64,
+    /// It ends; no consumer takes from it any more.
+    pub ends: bool,
+}
+
+/// What happens to messages at once: nothing of it without the rest, be there a crash or not.
+#[derive(Clone, Debug)]
+pub struct MessageTransaction {
+    /// Whose the messages are that are settled.
+    pub connection: ConnectionId,
+    /// What is published, in this order.
+    pub publishes: Vec<PublishMessage>,
+    /// Which messages of the connection are settled, and how. Those whose queue was deleted since
+    /// are passed over.
+    pub settlements: Vec<(MessageTag, MessageVerdict)>,
 }
 
 /// A queue as its owner declares it.

@@ -14,7 +14,9 @@ impl MessageCommand {
         match self {
             Self::Publish(messages) => messages.len(),
             Self::Settle { settlements, credit, .. } => settlements.len() + credit.len(),
+            Self::Transact(it) => 1 + it.publishes.len() + it.settlements.len(),
             Self::AddCredit(credit) => credit.len(),
+            Self::ShareCredit(share) => 1 + share.consumers.len(),
             Self::Untaken { messages, .. } => 1 + messages.len(),
             Self::SettleLeased(settlements) => settlements.len(),
             Self::ExtendLeased { messages, .. } => messages.len(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::exchanges::{DEFAULT_EXCHANGE, RESERVED_PREFIX};
+use super::exchanges::{DEFAULT_EXCHANGE, GENERATED_PREFIX, RESERVED_PREFIX};
 use super::ring::{WEIGHT_MAX, weight_of};
 use super::state::binding_of;
 use super::{
@@ -92,8 +92,9 @@ impl<M: OrderedMap> State<M> {
                 }
             };
         }
-        if name.starts_with(RESERVED_PREFIX) && !settings.exclusive && !settings.auto_delete {
-            // Faces name queues so that belong to one connection.
+        let is_reserved = name.starts_with(RESERVED_PREFIX) && !name.starts_with(GENERATED_PREFIX);
+        if is_reserved && !settings.exclusive && !settings.auto_delete {
+            // Faces name queues so that belong to one connection, or that are not named.
             return Err(Rejection::NameReserved { name: name.to_owned() });
         }
         self.check_message_settings(settings)?;

@@ -30,6 +30,9 @@ pub(crate) const FIRST_EXCHANGE: ExchangeId = ExchangeId(16);
 /// What names that nobody may declare begin with.
 pub(crate) const RESERVED_PREFIX: &str = "amq.";
 
+/// Queues whose names their owners left to the server begin so.
+pub(crate) const GENERATED_PREFIX: &str = "amq.gen-";
+
 fn always(namespace: NamespaceId, name: &str, id: ExchangeId, kind: ExchangeKind) -> Exchange {
     Exchange {
         id,

@@ -22,6 +22,7 @@ mod settle;
 mod shelf;
 mod state;
 mod topics;
+mod transaction;
 
 use std::sync::Arc;
 
@@ -33,7 +34,8 @@ pub use answer::{
 };
 pub use command::{
     BindingSpec, ConsumeMessages, DeclareExchange, DeclareQueue, Holding, LeaseMessages,
-    MessageCommand, MessageSettlement, MessageVerdict, PublishMessage,
+    MessageCommand, MessageSettlement, MessageTransaction, MessageVerdict, PublishMessage,
+    ShareCredit,
 };
 pub use exchange::{Binding, Destination, Exchange, ExchangeKind, HeaderValue, Matching};
 pub use peek::{MessagePage, PeekedMessage};
@@ -43,6 +45,7 @@ pub(crate) use exchanges::FIRST_EXCHANGE;
 pub(crate) use settle::Ends;
 pub(crate) use shelf::{BodyRef, Held, Holder, Stored};
 pub(crate) use state::Messages;
+pub(crate) use transaction::Settling;
 
 use crate::ids::{Place, QueueId, TimeMs};
 use crate::wire::{Input, Malformed, Wire, wire_enum, wire_struct};

@@ -82,7 +82,7 @@ impl<M: OrderedMap> State<M> {
         }
         let routed = Published::Routed { queues: queues.len() };
         for queue in &queues {
-            self.check_room_for_messages(*queue)?;
+            self.check_room_for_messages(*queue, (0, 0))?;
         }
         let entry = |queue| self.new_entry(queue, &message, moment);
         let entries = queues.into_iter().map(entry).collect();
@@ -91,14 +91,19 @@ impl<M: OrderedMap> State<M> {
         Ok((Some(record), routed))
     }
 
-    /// Refuses one message more than a queue takes that refuses new ones.
-    fn check_room_for_messages(&self, queue: QueueId) -> Result<(), Rejection> {
+    /// Refuses one message more than a queue takes that refuses new ones. `earlier`: messages and
+    /// bytes that the same command has it take before.
+    pub(super) fn check_room_for_messages(
+        &self,
+        queue: QueueId,
+        earlier: (u64, u64),
+    ) -> Result<(), Rejection> {
         let Some(known) = self.queues.get(queue) else { return Ok(()) };
         let Some(settings) = known.settings.messages.as_deref() else { return Ok(()) };
         if settings.overflow == Overflow::DropHead {
             return Ok(());
         }
-        let (length, full) = self.fullness(queue, settings);
+        let (length, full) = self.fullness(queue, settings, earlier);
         match full {
             Some(max_length) => {
                 let queue = known.name.clone();
@@ -109,11 +114,17 @@ impl<M: OrderedMap> State<M> {
     }
 
     /// How many messages of a queue wait, and at most how many may where no more do.
-    fn fullness(&self, queue: QueueId, settings: &MessageSettings) -> (u64, Option<u64>) {
-        let length = self.ready_messages(queue);
+    fn fullness(
+        &self,
+        queue: QueueId,
+        settings: &MessageSettings,
+        earlier: (u64, u64),
+    ) -> (u64, Option<u64>) {
+        let length = self.ready_messages(queue) + earlier.0;
         let full = settings.max_length.filter(|max| length >= *max);
-        let bytes = self.ready_bytes(queue);
-        (length, full.or(settings.max_bytes.filter(|max| bytes >= *max).map(|_| length)))
+        let bytes = self.ready_bytes(queue) + earlier.1;
+        let of_bytes = || settings.max_bytes.filter(|max| bytes >= *max).map(|_| length);
+        (length, full.or_else(of_bytes))
     }
 
     /// The queues that refuse a message and have it become a dead letter: each leaves one.
@@ -130,7 +141,7 @@ impl<M: OrderedMap> State<M> {
             let known = self.queues.get(*queue).and_then(|it| it.settings.messages.as_deref());
             known.is_some_and(|settings| {
                 settings.overflow == Overflow::RejectPublishDeadLetter
-                    && self.fullness(*queue, settings).1.is_some()
+                    && self.fullness(*queue, settings, (0, 0)).1.is_some()
             })
         };
         queues.unwrap_or_default().into_iter().filter(leaves).collect()

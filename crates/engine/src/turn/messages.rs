@@ -5,7 +5,9 @@ mod dispatch;
 mod later;
 mod publishing;
 mod settle;
+mod shares;
 mod takers;
+mod transact;
 
 use dispatch::{LEASE_MESSAGES_MAX, Room};
 pub(super) use takers::MessageTakers;
@@ -122,6 +124,7 @@ impl<M: OrderedMap> Turn<M> {
                 let (page, next) = self.state.bindings_page(ns, source, after, limit)?;
                 Ok(MessageAnswer::Bindings(page, next))
             }
+            MessageCommand::Transact(transaction) => self.transact(ns, &transaction, moment),
             MessageCommand::Consume(command) => self.consume(ns, *command),
             MessageCommand::Cancel { consumer } => {
                 Ok(MessageAnswer::Cancelled(self.cancel_consumer(ns, consumer)))

@@ -6,13 +6,14 @@ use bytes::Bytes;
 use longshore_engine::{
     Answer, BindingSpec, ConnectionId, ConsumeMessages, ConsumerId, DeclareExchange, DeclareQueue,
     Effect, ExchangeKind, Holding, LeaseMessages, MessageAnswer, MessageCommand, MessageDelivery,
-    MessageSettings, MessageSettlement, MessageTag, MessageVerdict, PublishMessage, Published,
-    ReplyTo, Token,
+    MessageSettings, MessageSettlement, MessageTag, MessageTransaction, MessageVerdict,
+    PublishMessage, Published, ReplyTo, Token,
 };
 
 use crate::account::{Has, Known, RefQueue, number};
 use crate::random::Random;
 use crate::shard::Shard;
+use crate::transactions::Transactions;
 
 /// Something to be caught.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -23,6 +24,8 @@ pub(crate) enum Fault {
     LosesAcks,
     /// A start does not replay the end of the journal.
     SkipsReplay,
+    /// What a transaction publishes and what it settles are decided one after the other.
+    SplitsTransactions,
 }
 
 const QUEUES: [&str; 3] = ["a", "b", "limited"];
@@ -41,6 +44,7 @@ enum Asked {
     Settle(Vec<(&'static str, u64, MessageVerdict)>),
     Lease(&'static str),
     Get(&'static str, ConnectionId, bool),
+    Transact(usize, Vec<(u64, BTreeSet<&'static str>)>, Vec<(&'static str, u64)>),
     Nothing,
 }
 
@@ -58,6 +62,7 @@ pub(crate) struct Walk {
     connections: Vec<ConnectionId>,
     /// What arrived and was not settled.
     got: Vec<(&'static str, MessageDelivery, Has)>,
+    transactions: Transactions,
     next: u64,
 }
 
@@ -87,6 +92,7 @@ impl Walk {
             autos: BTreeMap::new(),
             connections: vec![ConnectionId(1), ConnectionId(2)],
             got: Vec::new(),
+            transactions: Transactions::default(),
             next: 10,
         };
         for queue in QUEUES {
@@ -150,7 +156,8 @@ impl Walk {
 
     fn step(&mut self) {
         match self.random.below(100) {
-            0..35 => self.publish(),
+            0..30 => self.publish(),
+            30..35 => self.transact(),
             35..45 => self.consume(),
             45..65 => self.settle(),
             65..72 => self.add_credit(),
@@ -171,31 +178,37 @@ impl Walk {
     fn publish(&mut self) {
         let count = 1 + self.random.below(3);
         for _ in 0..count {
-            let (number, key) = (self.fresh(), *self.random.pick(&KEYS));
-            let to_queue = self.random.percent(30);
-            let queues =
-                if to_queue { BTreeSet::from([*self.random.pick(&QUEUES)]) } else { routes(key) };
-            let priority = self.random.below(5) as u8;
             let delay_ms = self.random.percent(10).then(|| 1 + self.random.below(20_000));
-            let routing_key = if to_queue { queues.first().copied().unwrap() } else { key };
-            let message = PublishMessage {
-                exchange: if to_queue { String::new() } else { "x".into() },
-                routing_key: routing_key.into(),
-                priority,
-                persistent: true,
-                delay_ms,
-                body: self.body(number),
-                ..PublishMessage::default()
-            };
-            for queue in &queues {
-                let counted = if *queue == "b" { priority.min(3) } else { 0 };
-                let delayed = delay_ms.is_some();
-                let known = Known { priority: counted, delayed, ..Known::default() };
-                self.queues.get_mut(queue).unwrap().messages.insert(number, known);
-            }
+            let (message, number, queues) = self.message(delay_ms);
             let asked = Asked::Publish(number, queues, delay_ms.is_some());
             self.ask(MessageCommand::Publish(vec![message]), asked);
         }
+    }
+
+    /// A message with its number, and the queues that it enters.
+    fn message(&mut self, delay_ms: Option<u64>) -> (PublishMessage, u64, BTreeSet<&'static str>) {
+        let (number, key) = (self.fresh(), *self.random.pick(&KEYS));
+        let to_queue = self.random.percent(30);
+        let queues =
+            if to_queue { BTreeSet::from([*self.random.pick(&QUEUES)]) } else { routes(key) };
+        let priority = self.random.below(5) as u8;
+        let routing_key = if to_queue { queues.first().copied().unwrap() } else { key };
+        let message = PublishMessage {
+            exchange: if to_queue { String::new() } else { "x".into() },
+            routing_key: routing_key.into(),
+            priority,
+            persistent: true,
+            delay_ms,
+            body: self.body(number),
+            ..PublishMessage::default()
+        };
+        for queue in &queues {
+            let counted = if *queue == "b" { priority.min(3) } else { 0 };
+            let delayed = delay_ms.is_some();
+            let known = Known { priority: counted, delayed, ..Known::default() };
+            self.queues.get_mut(queue).unwrap().messages.insert(number, known);
+        }
+        (message, number, queues)
     }
 
     /// Some are so large that they stand apart from the messages that have them.
@@ -278,6 +291,39 @@ impl Walk {
             let asked = Asked::Settle(asked.remove(&None).unwrap_or_default());
             self.ask(MessageCommand::SettleLeased(leased), asked);
         }
+    }
+
+    /// Publishes some and acks some of what a connection has, at once.
+    fn transact(&mut self) {
+        let connection = *self.random.pick(&self.connections);
+        let (mut publishes, mut published, mut entries) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..1 + self.random.below(2) {
+            let (message, number, queues) = self.message(None);
+            publishes.push(message);
+            entries.extend(queues.iter().map(|queue| (*queue, number)));
+            published.push((number, queues));
+        }
+        let (mut settlements, mut acked) = (Vec::new(), Vec::new());
+        for _ in 0..1 + self.random.below(2) {
+            let of = |(_, _, has): &(_, _, Has)| *has == Has::Connection(connection);
+            let Some(at) = self.got.iter().position(of) else { break };
+            let (queue, message, _) = self.got.swap_remove(at);
+            let known = self.queues.get_mut(queue).unwrap();
+            let known = known.messages.get_mut(&number(&message)).unwrap();
+            (known.has, known.ending) = (None, true);
+            settlements.push((message.tag, MessageVerdict::Ack));
+            acked.push((queue, number(&message)));
+        }
+        let index = self.transactions.begin(entries, acked.clone());
+        if self.fault == Some(Fault::SplitsTransactions) {
+            self.ask(MessageCommand::Publish(publishes), Asked::Nothing);
+            let credit = Vec::new();
+            let settle = MessageCommand::Settle { connection, settlements, credit };
+            return self.ask(settle, Asked::Nothing);
+        }
+        let transaction = MessageTransaction { connection, publishes, settlements };
+        let asked = Asked::Transact(index, published, acked);
+        self.ask(MessageCommand::Transact(Box::new(transaction)), asked);
     }
 
     fn lease(&mut self) {
@@ -402,6 +448,7 @@ impl Walk {
         has: Has,
         auto_ack: bool,
     ) -> Result<(), String> {
+        self.transactions.arrives((queue, number(&message)))?;
         self.free_what_ran_out(queue, &message);
         let known = self.queues.get_mut(queue).unwrap();
         known.arrives(&message, has)?;
@@ -450,6 +497,27 @@ impl Walk {
                 for queue in queues {
                     let queue = self.queues.get_mut(queue).unwrap();
                     queue.messages.get_mut(&number).unwrap().confirmed = true;
+                }
+            }
+            (Asked::Transact(index, published, acked), MessageAnswer::Transacted(came)) => {
+                self.transactions.happened(index)?;
+                let routed = |queues: usize| match queues {
+                    0 => Published::Unroutable,
+                    queues => Published::Routed { queues },
+                };
+                let expected: Vec<_> = published.iter().map(|(_, it)| routed(it.len())).collect();
+                if came != expected {
+                    return Err(format!("{published:?} came to {came:?}"));
+                }
+                for (number, queues) in published {
+                    for queue in queues {
+                        let queue = self.queues.get_mut(queue).unwrap();
+                        queue.messages.get_mut(&number).unwrap().confirmed = true;
+                    }
+                }
+                for (queue, number) in acked {
+                    let queue = self.queues.get_mut(queue).unwrap();
+                    queue.messages.get_mut(&number).unwrap().ended = true;
                 }
             }
             (Asked::Settle(told), MessageAnswer::Settled(settled)) => {

@@ -30,6 +30,12 @@ impl<M: OrderedMap> Turn<M> {
                 self.give_credit(&credit);
                 Ok(MessageAnswer::Settled(Vec::new()))
             }
+            MessageCommand::ShareCredit(share) => {
+                for queue in self.takers.share(&share) {
+                    self.state.messages.fresh.insert(queue);
+                }
+                Ok(MessageAnswer::Settled(Vec::new()))
+            }
             MessageCommand::Settle { connection, settlements, credit } => {
                 let settled = self.settle_messages(ns, connection, &settlements, moment);
                 self.give_credit(&credit);
@@ -65,9 +71,8 @@ impl<M: OrderedMap> Turn<M> {
 
     fn give_credit(&mut self, credit: &[(ConsumerId, u64)]) {
         for (consumer, more) in credit {
-            if let Some(queue) = self.takers.add_credit(*consumer, *more) {
-                self.state.messages.fresh.insert(queue);
-            }
+            let queues = self.takers.add_credit(*consumer, *more);
+            self.state.messages.fresh.extend(queues);
         }
     }
 
@@ -196,7 +201,7 @@ impl<M: OrderedMap> Turn<M> {
         self.enforce_lengths(moment);
     }
 
-    fn message_unknown(&self, tag: MessageTag) -> Rejection {
+    pub(super) fn message_unknown(&self, tag: MessageTag) -> Rejection {
         let queue = self.state.queues.get(tag.queue).map(|queue| queue.name.clone());
         let (queue, place) = (queue.unwrap_or_default(), tag.place.0);
         Rejection::MessageUnknown { queue, urgency: tag.urgency, place }
@@ -326,6 +331,7 @@ impl<M: OrderedMap> Turn<M> {
             return self.takers.closing.push_back(closing);
         }
         self.takers.connections.remove(&connection);
+        self.takers.forget_shares(connection);
         self.reply(closing.reply_to, Answer::Messages(MessageAnswer::ConnectionClosed));
     }
 

@@ -5,9 +5,10 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use super::shares::Shares;
 use crate::command::{ConsumerId, ReplyTo};
 use crate::ids::{ConnectionId, MonoMs, NamespaceId, Place, QueueId};
-use crate::message::{LeaseMessages, MessageTag, PublishMessage, Published};
+use crate::message::{LeaseMessages, MessageTag, PublishMessage, Published, ShareCredit};
 use crate::rejection::Rejection;
 use crate::state::Tally;
 
@@ -122,6 +123,7 @@ pub(in crate::turn) struct MessageTakers {
     /// Whose an exclusive queue is.
     owners: BTreeMap<QueueId, ConnectionId>,
     consumers_of: Tally,
+    shares: Shares,
     pub(in crate::turn) closing: VecDeque<Closing>,
     pub(in crate::turn) purges: VecDeque<Purge>,
     pub(in crate::turn) publishing: VecDeque<Publishing>,
@@ -218,6 +220,7 @@ impl MessageTakers {
     /// A consumer goes. Its queue has another one at work from then on, where it serves one.
     pub(in crate::turn) fn remove(&mut self, id: ConsumerId) -> Option<MessageConsumer> {
         self.leave_line(id);
+        self.shares.leave(id);
         let consumer = self.consumers.remove(&id)?;
         self.consumers_of.take(consumer.ns);
         if let Some(connection) = self.connections.get_mut(&consumer.connection) {
@@ -258,13 +261,44 @@ impl MessageTakers {
         self.queues.contains_key(&queue)
     }
 
-    /// Gives a consumer more credit. The queue that it takes from, where it is there.
-    pub(in crate::turn) fn add_credit(&mut self, id: ConsumerId, more: u64) -> Option<QueueId> {
-        let consumer = self.consumers.get_mut(&id)?;
+    /// Gives a consumer more credit, or those who share one. The queues that they take from.
+    pub(in crate::turn) fn add_credit(&mut self, id: ConsumerId, more: u64) -> Vec<QueueId> {
+        if let Some(members) = self.shares.add(id, more) {
+            members.iter().for_each(|member| self.queue_up(*member));
+            return self.queues_of(&members);
+        }
+        let Some(consumer) = self.consumers.get_mut(&id) else { return Vec::new() };
         consumer.credit = consumer.credit.saturating_add(more);
         let queue = consumer.queue;
         self.queue_up(id);
-        Some(queue)
+        vec![queue]
+    }
+
+    fn queues_of(&self, consumers: &[ConsumerId]) -> Vec<QueueId> {
+        let known = consumers.iter().filter_map(|id| self.consumers.get(id));
+        known.map(|consumer| consumer.queue).collect()
+    }
+
+    /// Has consumers share a credit, and changes it. The queues that somebody may take more from.
+    pub(in crate::turn) fn share(&mut self, command: &ShareCredit) -> Vec<QueueId> {
+        let ShareCredit { share, connection, consumers, more, less, ends } = command;
+        if *ends {
+            self.shares.end(*share);
+            return Vec::new();
+        }
+        let there = |id: &&ConsumerId| self.consumers.contains_key(id);
+        let there: Vec<_> = consumers.iter().filter(there).copied().collect();
+        self.shares.join(*share, *connection, &there);
+        let queues = self.add_credit(*share, *more);
+        for spent in self.shares.take(*share, *less) {
+            self.leave_line(spent);
+        }
+        queues
+    }
+
+    /// A connection has ended, with the credit that its consumers shared.
+    pub(in crate::turn) fn forget_shares(&mut self, connection: ConnectionId) {
+        self.shares.forget(connection);
     }
 
     /// A consumer was handed a message, and stands at the end of the line with what is left.
@@ -273,6 +307,9 @@ impl MessageTakers {
         if let Some(consumer) = self.consumers.get_mut(&id) {
             consumer.credit -= 1;
         }
+        for spent in self.shares.pay(id) {
+            self.leave_line(spent);
+        }
         self.queue_up(id);
     }
 
@@ -280,6 +317,7 @@ impl MessageTakers {
         let Some(consumer) = self.consumers.get_mut(&id) else { return };
         let Some(takers) = self.queues.get_mut(&consumer.queue) else { return };
         let waits_for_another = takers.single && takers.active != Some(id);
+        let waits_for_another = waits_for_another || self.shares.is_spent(id);
         if consumer.ticket.is_some() || consumer.credit == 0 || waits_for_another {
             return;
         }

@@ -13,6 +13,9 @@ use crate::message::{
     MessageSettings, MessageSettlement, MessageTag, MessageVerdict, PublishMessage, Published,
 };
 
+mod shares;
+mod transactions;
+
 const HERE: ConnectionId = ConnectionId(1);
 const THERE: ConnectionId = ConnectionId(2);
 
