@@ -629,6 +629,7 @@ impl Simulation {
             client.take_gone();
         }
         self.gone.clear();
+        self.note_mono();
         if let Some(peers) = &mut self.peers {
             peers.crashed();
         }

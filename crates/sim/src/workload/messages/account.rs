@@ -379,6 +379,7 @@ impl Account {
     /// Another life of the server begins: what it was told to keep waits, but for what somebody has
     /// for a time.
     pub(crate) fn restarted(&mut self, now: MonoMs, lease_ms: u64) {
+        let last = self.now;
         self.last_places.clear();
         self.credit.clear();
         self.purges.clear();
@@ -389,8 +390,12 @@ impl Account {
             // What comes later enters the queue that is declared anew.
             known.ended |= of.queue == PASSING && !known.delayed;
             match &mut known.holder {
-                Some(Holder::Lease(_, until)) => *until = now.plus(lease_ms),
-                holder => *holder = None,
+                Some(Holder::Lease(_, until)) if last <= *until => *until = now.plus(lease_ms),
+                holder => {
+                    // One whose time had come may be over, and nobody was told.
+                    known.in_doubt |= matches!(holder, Some(Holder::Lease(..)));
+                    *holder = None;
+                }
             }
             known.waits = known.confirmed && known.is_lasting(*of) && known.holder.is_none();
         }
