@@ -1,5 +1,5 @@
-//! A generator of load over AMQP: one thread, a raw socket, frames that are made once and looked at no
-//! further than their heads. The same for every server.
+//! A generator of load over AMQP: one thread, a raw socket, frames that are made once and looked at
+//! no further than their heads. The same for every server.
 
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};

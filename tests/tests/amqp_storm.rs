@@ -1,7 +1,7 @@
-//! Publishers, consumers and a mover over AMQP while the server is killed again and again. The verdict is by
-//! total-queue, from the clients' own histories: what was confirmed comes, what was acked (and a later
-//! answer heard) comes never again, what may have been delivered before says so, a queue with one
-//! consumer keeps its order, and what a transaction moves is in one queue, once.
+//! Publishers, consumers and a mover over AMQP while the server is killed again and again. The
+//! verdict is by total-queue, from the clients' own histories: what was confirmed comes, what was
+//! acked (and a later answer heard) comes never again, what may have been delivered before says so,
+//! a queue with one consumer keeps its order, and what a transaction moves is in one queue, once.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -96,7 +96,9 @@ impl Storm {
                     history.published.entry(queue).or_default().extend(&ids);
                 });
                 let mut out = Vec::new();
-                ids.iter().for_each(|id| publish(&mut out, queue, *id));
+                for id in &ids {
+                    publish(&mut out, queue, *id);
+                }
                 connection.send(&out)?;
                 tag += ids.len() as u64;
                 let all = |method: &Method| {
@@ -219,8 +221,8 @@ fn start(data: &Path) -> Result<(Server, String)> {
     Ok((server, address))
 }
 
-/// What a queue holds in the end. What its consumer had in its hands goes back to it a moment later,
-/// so it is waited until all that was confirmed is somewhere.
+/// What a queue holds in the end. What its consumer had in its hands goes back to it a moment
+/// later, so it is waited until all that was confirmed is somewhere.
 fn held(storm: &Storm, name: &'static str, others: &[Id]) -> Result<Vec<Id>> {
     let mut connection = storm.connect()?;
     connection.consume(name, false)?;

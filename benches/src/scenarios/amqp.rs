@@ -1,5 +1,5 @@
-//! Messages over AMQP, one connection, 100 bytes, persistent, with confirms; beside `RabbitMQ` with quorum
-//! queues, which are on disk before they are confirmed as ours are.
+//! Messages over AMQP, one connection, 100 bytes, persistent, with confirms; beside `RabbitMQ` with
+//! quorum queues, which are on disk before they are confirmed as ours are.
 
 use std::net::SocketAddr;
 use std::thread;
@@ -114,13 +114,19 @@ fn pump(connection: &mut Connection, message: &[u8], window: u64, length: Durati
     Ok(confirms.confirmed as f64 / start.elapsed().as_secs_f64())
 }
 
+/// How many come in a time at a rate.
+#[expect(clippy::cast_sign_loss, reason = "neither is negative")]
+fn in_time(rate: f64, length: Duration) -> u64 {
+    (rate * length.as_secs_f64()) as u64
+}
+
 fn publish(address: SocketAddr, pid: u32, length: Duration) -> Result<Figure> {
     let mut connection = Connection::open(address)?;
     connection.declare("publish")?;
     connection.confirm()?;
     let meter = Meter::start(&[pid]);
     let rate = pump(&mut connection, &message("", "publish", &[b'x'; BODY_BYTES]), WINDOW, length)?;
-    Ok(Figure::new(&PUBLISH, rate, meter.stop((rate * length.as_secs_f64()) as u64)))
+    Ok(Figure::new(&PUBLISH, rate, meter.stop(in_time(rate, length))))
 }
 
 fn fanout(address: SocketAddr, pid: u32, length: Duration) -> Result<Figure> {
@@ -135,7 +141,7 @@ fn fanout(address: SocketAddr, pid: u32, length: Duration) -> Result<Figure> {
     let meter = Meter::start(&[pid]);
     let message = message("to-all", "", &[b'x'; BODY_BYTES]);
     let rate = pump(&mut connection, &message, FANOUT_WINDOW, length)? * FANOUT_QUEUES as f64;
-    Ok(Figure::new(&FANOUT, rate, meter.stop((rate * length.as_secs_f64()) as u64)))
+    Ok(Figure::new(&FANOUT, rate, meter.stop(in_time(rate, length))))
 }
 
 fn through(address: SocketAddr, pid: u32, length: Duration) -> Result<Figure> {
@@ -190,7 +196,7 @@ fn latency(address: SocketAddr, pid: u32, length: Duration) -> Result<Vec<Figure
     let start = Instant::now();
     while (took.len() as u64) < count {
         ensure!(start.elapsed() < 10 * length, "{} of {count} came", took.len());
-        let due = (start.elapsed().as_secs_f64() * PACE as f64) as u64;
+        let due = in_time(PACE as f64, start.elapsed());
         while sent < count.min(due) {
             let mut body = [b'x'; BODY_BYTES];
             let now = start.elapsed().as_nanos() as u64;

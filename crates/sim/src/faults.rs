@@ -20,8 +20,8 @@ const CHECKPOINT_KEY_FIRST: u8 = 21;
 /// How keys of the state of schedules begin.
 const SCHEDULE_STATE_KEY_FIRST: u8 = 132;
 
-/// How keys of messages begin, and where in them the order of entry stands, which is the same in all
-/// queues that one publish enters.
+/// How keys of messages begin, and where in them the order of entry stands, which is the same in
+/// all queues that one publish enters.
 pub(crate) const MESSAGE_KEY_FIRST: u8 = 100;
 const PLACE_AT: usize = 10;
 

@@ -1,5 +1,5 @@
-//! Messages within a run: what connections send reaches the server, what it lets out reaches them, and
-//! at the end all that is left is taken and compared with what was promised.
+//! Messages within a run: what connections send reaches the server, what it lets out reaches them,
+//! and at the end all that is left is taken and compared with what was promised.
 
 use longshore_engine::query::peek_messages;
 use longshore_engine::{

@@ -212,7 +212,9 @@ impl Node {
         if let (Some(Canary::UntoldRedelivery), Action::DeliverMessages { messages, .. }) =
             (self.canary, &mut action)
         {
-            messages.iter_mut().for_each(|it| it.redelivered &= it.returns > 0);
+            for it in messages {
+                it.redelivered &= it.returns > 0;
+            }
         }
         match action {
             Action::Commit { mut group, .. } => {

@@ -165,10 +165,8 @@ fn records_of_exchanges() -> Vec<(&'static str, Record)> {
     ]
 }
 
-fn records_of_messages() -> Vec<(&'static str, Record)> {
-    let (queue, place) = (QueueId(2), Place(300));
-    let entries = vec![(255, place), (0, Place(u64::MAX))];
-    let message = Message {
+fn message() -> Message {
+    Message {
         exchange: "orders".to_owned(),
         routing_key: "eu.paid".to_owned(),
         further_keys: vec!["copy".to_owned()],
@@ -187,7 +185,13 @@ fn records_of_messages() -> Vec<(&'static str, Record)> {
             routing_keys: vec!["eu.paid".to_owned()],
             ttl_ms: Some(9),
         }],
-    };
+    }
+}
+
+fn records_of_messages() -> Vec<(&'static str, Record)> {
+    let (queue, place) = (QueueId(2), Place(300));
+    let entries = vec![(255, place), (0, Place(u64::MAX))];
+    let message = message();
     let entry = NewEntry { queue, urgency: 250, expires_at: Some(AT) };
     vec![
         (

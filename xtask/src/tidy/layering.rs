@@ -56,7 +56,7 @@ const LAYERS: &[Layer] = &[
     },
     Layer {
         package: "longshore-benches",
-        below: &[ENGINE, JOURNAL, PROTO, STORE, SERVER, SDK, CLI],
+        below: &[AMQP, ENGINE, JOURNAL, PROTO, STORE, SERVER, SDK, CLI],
         runtime: true,
     },
     Layer { package: "xtask", below: &[], runtime: false },

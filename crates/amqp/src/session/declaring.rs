@@ -18,7 +18,7 @@ use crate::failure::{Code, Failure, exchange_in, queue_in};
 
 const RESERVED: &str = "amq.";
 
-/// The kind of exchange of that name, as RabbitMQ and its plugins call it.
+/// The kind of exchange of that name, as `RabbitMQ` and its plugins call it.
 fn kind_of(name: &str, arguments: &Table, of: &str) -> Result<ExchangeKind, Failure> {
     let kind = match name {
         // Any exchange takes messages with a delay: this one only says how it routes.

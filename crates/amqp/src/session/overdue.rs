@@ -1,5 +1,5 @@
-//! Messages that their consumer has for longer than it said: they go back, and nothing else happens to
-//! it. It may still settle them, in vain.
+//! Messages that their consumer has for longer than it said: they go back, and nothing else happens
+//! to it. It may still settle them, in vain.
 
 use longshore_engine::MessageVerdict;
 

@@ -95,7 +95,9 @@ impl Session {
             self.let_go(number, one, &mut consumers);
         }
         self.replenish_share(number);
-        consumers.into_iter().for_each(|id| self.replenish(id));
+        for id in consumers {
+            self.replenish(id);
+        }
         if self.settling.settlements.len() >= BATCH_MAX {
             self.flush_settlements();
         }
@@ -106,7 +108,9 @@ impl Session {
         let mut consumers = Vec::new();
         settled.into_iter().for_each(|one| self.let_go(number, one, &mut consumers));
         self.replenish_share(number);
-        consumers.into_iter().for_each(|id| self.replenish(id));
+        for id in consumers {
+            self.replenish(id);
+        }
     }
 
     /// A message is with its consumer no longer, which is added to `consumers`.

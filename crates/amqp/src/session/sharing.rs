@@ -1,5 +1,5 @@
-//! What all consumers of a channel may have together (`basic.qos` with `global`): a credit that they
-//! share with the engine.
+//! What all consumers of a channel may have together (`basic.qos` with `global`): a credit that
+//! they share with the engine.
 
 use longshore_engine::{ConsumerId, MessageCommand, ShareCredit};
 
@@ -108,7 +108,9 @@ impl Session {
             self.out.method(number, &BasicQosOk {}.into());
         }
         self.replenish_share(number);
-        consumers.into_iter().for_each(|consumer| self.replenish(consumer));
+        for consumer in consumers {
+            self.replenish(consumer);
+        }
     }
 
     /// Gives the share of a channel what it may have more.

@@ -1,5 +1,5 @@
-//! Transactions of channels: what is published and settled waits here for the commit, and goes to the
-//! engine as one command.
+//! Transactions of channels: what is published and settled waits here for the commit, and goes to
+//! the engine as one command.
 
 use std::collections::BTreeMap;
 

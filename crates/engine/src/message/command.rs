@@ -139,8 +139,8 @@ pub enum MessageCommand {
     /// Publish and settle, all of it in one commit or nothing. Answered by
     /// `MessageAnswer::Transacted`, or refused for the first part that cannot be.
     Transact(Box<MessageTransaction>),
-    /// Consumers share a credit beside their own: none takes more once it is spent. It is given more
-    /// as consumers are, by its number. Answered by `MessageAnswer::Settled`.
+    /// Consumers share a credit beside their own: none takes more once it is spent. It is given
+    /// more as consumers are, by its number. Answered by `MessageAnswer::Settled`.
     ShareCredit(Box<ShareCredit>),
 }
 

@@ -22,8 +22,8 @@ pub(crate) fn weight_of(routing_key: &str) -> Option<u32> {
     routing_key.parse().ok().filter(|weight| digits && (1..=WEIGHT_MAX).contains(weight))
 }
 
-/// FNV-1a, then mixed (`SplitMix64`): on any machine the same. What was routed is in the journal, so
-/// another version may spread otherwise.
+/// FNV-1a, then mixed (`SplitMix64`): on any machine the same. What was routed is in the journal,
+/// so another version may spread otherwise.
 fn hash(parts: &[&[u8]]) -> u64 {
     let bytes = parts.iter().flat_map(|part| part.iter());
     let mut hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {

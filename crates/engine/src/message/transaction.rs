@@ -47,7 +47,9 @@ impl<M: OrderedMap> State<M> {
                     self.check_room_for_messages(entry.queue, earlier)?;
                 }
             }
-            record.into_iter().for_each(|record| overlay.record_message(record));
+            if let Some(record) = record {
+                overlay.record_message(record);
+            }
             published.push(came);
         }
         let (mut ends, mut uncounted) = (Ends::default(), Vec::new());
@@ -60,7 +62,9 @@ impl<M: OrderedMap> State<M> {
                     let death = is_death.then(|| self.decide_death(ns, tag, end, moment));
                     match death.flatten() {
                         Some(records) => {
-                            records.into_iter().for_each(|it| overlay.record_message(it));
+                            for it in records {
+                                overlay.record_message(it);
+                            }
                         }
                         None => ends.end(tag, settling.body, end),
                     }

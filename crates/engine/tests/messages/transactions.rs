@@ -1,4 +1,5 @@
-//! Transactions as their clients know them: of what one publishes and acks, all comes to be or nothing.
+//! Transactions as their clients know them: of what one publishes and acks, all comes to be or
+//! nothing.
 
 use std::collections::BTreeMap;
 

@@ -297,14 +297,14 @@ impl Walk {
     fn transact(&mut self) {
         let connection = *self.random.pick(&self.connections);
         let (mut publishes, mut published, mut entries) = (Vec::new(), Vec::new(), Vec::new());
-        for _ in 0..1 + self.random.below(2) {
+        for _ in 0..=self.random.below(2) {
             let (message, number, queues) = self.message(None);
             publishes.push(message);
             entries.extend(queues.iter().map(|queue| (*queue, number)));
             published.push((number, queues));
         }
         let (mut settlements, mut acked) = (Vec::new(), Vec::new());
-        for _ in 0..1 + self.random.below(2) {
+        for _ in 0..=self.random.below(2) {
             let of = |(_, _, has): &(_, _, Has)| *has == Has::Connection(connection);
             let Some(at) = self.got.iter().position(of) else { break };
             let (queue, message, _) = self.got.swap_remove(at);
@@ -494,10 +494,7 @@ impl Walk {
                 if came != [Ok(expected)] {
                     return Err(format!("{number} to {queues:?} came to {came:?}"));
                 }
-                for queue in queues {
-                    let queue = self.queues.get_mut(queue).unwrap();
-                    queue.messages.get_mut(&number).unwrap().confirmed = true;
-                }
+                self.confirm(number, queues);
             }
             (Asked::Transact(index, published, acked), MessageAnswer::Transacted(came)) => {
                 self.transactions.happened(index)?;
@@ -510,10 +507,7 @@ impl Walk {
                     return Err(format!("{published:?} came to {came:?}"));
                 }
                 for (number, queues) in published {
-                    for queue in queues {
-                        let queue = self.queues.get_mut(queue).unwrap();
-                        queue.messages.get_mut(&number).unwrap().confirmed = true;
-                    }
+                    self.confirm(number, queues);
                 }
                 for (queue, number) in acked {
                     let queue = self.queues.get_mut(queue).unwrap();
@@ -550,6 +544,13 @@ impl Walk {
             _ => {}
         }
         Ok(())
+    }
+
+    fn confirm(&mut self, number: u64, queues: BTreeSet<&'static str>) {
+        for queue in queues {
+            let queue = self.queues.get_mut(queue).unwrap();
+            queue.messages.get_mut(&number).unwrap().confirmed = true;
+        }
     }
 
     /// At the end all that is owed is there, and comes.

@@ -177,7 +177,9 @@ impl<M: OrderedMap> Turn<M> {
         }
         if command.auto_ack {
             let mut acked = Ends::default();
-            taken.iter().for_each(|(_, tag, body)| acked.end(*tag, *body, MessageEnd::Acked));
+            for (_, tag, body) in &taken {
+                acked.end(*tag, *body, MessageEnd::Acked);
+            }
             self.record_all(acked.into_records(ns));
             return taken.into_iter().map(|(delivery, ..)| delivery).collect();
         }

@@ -1,5 +1,5 @@
-//! What comes later by itself: messages that were published with a delay, and the end of queues that
-//! nobody uses.
+//! What comes later by itself: messages that were published with a delay, and the end of queues
+//! that nobody uses.
 
 use crate::ids::{NamespaceId, QueueId};
 use crate::map::OrderedMap;
@@ -52,7 +52,9 @@ impl<M: OrderedMap> Turn<M> {
     /// A start counts as a use of every queue.
     pub(in crate::turn) fn begin_to_expire_queues(&mut self) {
         let all: Vec<_> = self.state.queues.all_after(None).map(|queue| queue.id).collect();
-        all.into_iter().for_each(|queue| self.queue_used(queue));
+        for queue in all {
+            self.queue_used(queue);
+        }
     }
 
     /// Ends queues that nobody has used for as long as they stay then: a bounded number.

@@ -1,5 +1,5 @@
-//! Credit that several consumers of a connection share: none of them takes more once it is spent, whatever
-//! credit of its own it has. Volatile, as consumers are.
+//! Credit that several consumers of a connection share: none of them takes more once it is spent,
+//! whatever credit of its own it has. Volatile, as consumers are.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -91,6 +91,8 @@ impl Shares {
         }
         let of = self.shares.iter().filter(|(_, share)| share.connection == connection);
         let ended: Vec<_> = of.map(|(share, _)| *share).collect();
-        ended.into_iter().for_each(|share| self.end(share));
+        for share in ended {
+            self.end(share);
+        }
     }
 }

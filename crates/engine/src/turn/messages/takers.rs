@@ -264,7 +264,9 @@ impl MessageTakers {
     /// Gives a consumer more credit, or those who share one. The queues that they take from.
     pub(in crate::turn) fn add_credit(&mut self, id: ConsumerId, more: u64) -> Vec<QueueId> {
         if let Some(members) = self.shares.add(id, more) {
-            members.iter().for_each(|member| self.queue_up(*member));
+            for member in &members {
+                self.queue_up(*member);
+            }
             return self.queues_of(&members);
         }
         let Some(consumer) = self.consumers.get_mut(&id) else { return Vec::new() };

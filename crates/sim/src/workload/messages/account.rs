@@ -1,5 +1,5 @@
-//! What is known of messages from their clients' side alone: who published, got and settled what, and
-//! what everybody was told. It never looks into the engine.
+//! What is known of messages from their clients' side alone: who published, got and settled what,
+//! and what everybody was told. It never looks into the engine.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,6 +1,6 @@
 //! What must be true of the messages of a state: what was confirmed is there until it was acked or
-//! ended by a rule, and then its letter is; what is gone stays gone; and counts of queues equal what
-//! stands in them.
+//! ended by a rule, and then its letter is; what is gone stays gone; and counts of queues equal
+//! what stands in them.
 
 use std::collections::BTreeMap;
 

@@ -1,7 +1,8 @@
-//! Connections that publish and consume, and one that takes messages for a time: what each sends next,
-//! and what becomes of it when it ends.
+//! Connections that publish and consume, and one that takes messages for a time: what each sends
+//! next, and what becomes of it when it ends.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt::Write as _;
 
 use bytes::Bytes;
 use longshore_engine::driver::Input;
@@ -250,7 +251,7 @@ impl Peers {
                 body: Bytes::from(format!("{number:-<length$}")),
                 ..PublishMessage::default()
             });
-            said += &format!(" {number} to {queues:?}");
+            let _ = write!(said, " {number} to {queues:?}");
             all.push((number, queues));
         }
         self.send(Some(id), Asked::Publish(all), MessageCommand::Publish(messages));
@@ -313,8 +314,8 @@ impl Peers {
         String::new()
     }
 
-    /// Whether messages are acked before they are delivered. What is so is gone once that is decided,
-    /// which nobody hears of before it is durable: of one queue only.
+    /// Whether messages are acked before they are delivered. What is so is gone once that is
+    /// decided, which nobody hears of before it is durable: of one queue only.
     fn acks_before(&mut self, queue: &str) -> bool {
         queue == PASSING && self.random.percent(40)
     }
@@ -411,7 +412,7 @@ impl Peers {
     fn end(&mut self, at: usize) -> String {
         let Connection { id, consumers, down, .. } = self.connections.remove(at);
         for (consumer, (queue, _)) in &consumers {
-            self.account.consumer_leaves(*consumer, *queue);
+            self.account.consumer_leaves(*consumer, queue);
             self.news.push(Input::ConsumerGone(*consumer));
         }
         self.account.connection_left(id);
