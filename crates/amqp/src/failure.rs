@@ -276,8 +276,8 @@ mod tests {
             (
                 differs("exclusive", "false", "true"),
                 "RESOURCE_LOCKED - cannot obtain exclusive access to locked queue 'q' in vhost '/'. \
-                 It could be originally declared on another connection or the exclusive property value \
-                 does not match that of the original declaration.",
+                 It could be originally declared on another connection or the exclusive property \
+                 value does not match that of the original declaration.",
             ),
             (
                 Rejection::ExchangeInternal { exchange: "x".into() },

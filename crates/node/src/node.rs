@@ -621,13 +621,14 @@ fn read_snapshot<T>(
 /// The figures of one shard. Its thread tells some of them at a time, so that nobody waits long.
 async fn whole_stats(shard: &ShardShared) -> Result<ShardStats, Unavailable> {
     let page = async |after: Option<StatsCursor>| {
+        if !shard.is_running() {
+            return Err(shard.unavailable());
+        }
         let (reply, stats) = oneshot::channel();
-        if shard.is_running() {
-            shard.inbox.signal(|signals| signals.stats.push((after, reply)));
-            // It may have ended in between and hear nothing any more.
-            if !shard.is_running() {
-                drop(shard.inbox.take_signals());
-            }
+        shard.inbox.signal(|signals| signals.stats.push((after, reply)));
+        // It may have ended in between and hear nothing any more.
+        if !shard.is_running() {
+            drop(shard.inbox.take_signals());
         }
         stats.await.map_err(|_| shard.unavailable())
     };
