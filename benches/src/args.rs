@@ -89,4 +89,6 @@ pub(crate) enum Scenario {
     Checkpoint,
     /// Connected workers that have nothing to do: memory, and how soon a job starts
     Workers,
+    /// Messages over AMQP with confirms, beside `RabbitMQ`
+    Amqp,
 }

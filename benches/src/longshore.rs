@@ -22,8 +22,8 @@ pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     /// From the start of the process to the first answer that says ready.
     pub(crate) ready_after: Duration,
-    /// Nobody reads on, but a closed pipe would be an error to write to.
-    _stdout: BufReader<ChildStdout>,
+    /// Read on or not, a closed pipe would be an error to write to.
+    stdout: BufReader<ChildStdout>,
 }
 
 impl Server {
@@ -55,7 +55,14 @@ impl Server {
                 (connection.exchange(&ready).ok()?.status == 200).then_some(())
             })
             .with_context(seen)?;
-        Ok(Self { process, address, ready_after: start.elapsed(), _stdout: stdout })
+        Ok(Self { process, address, ready_after: start.elapsed(), stdout })
+    }
+
+    /// What it says next on standard output.
+    pub(crate) fn next_line(&mut self) -> Result<String> {
+        let mut line = String::new();
+        self.stdout.read_line(&mut line)?;
+        Ok(line)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Longshore and its peers side by side: one command measures both in alternating pairs and
 //! prints medians, ratios and the settings of both.
 
+mod amqp;
 mod args;
 mod bench;
 mod floor;

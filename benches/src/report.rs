@@ -32,6 +32,9 @@ pub(crate) enum Target {
     AtMost(u32),
     /// Of ours to the peer's.
     RatioAtLeast(u32),
+    RatioAtLeastPercent {
+        percent: u32,
+    },
     RatioAtMost {
         percent: u32,
     },
@@ -43,6 +46,9 @@ impl Target {
             Self::AtLeast(least) => Some(ours >= f64::from(least)),
             Self::AtMost(most) => Some(ours <= f64::from(most)),
             Self::RatioAtLeast(least) => ratio.map(|it| it >= f64::from(least)),
+            Self::RatioAtLeastPercent { percent } => {
+                ratio.map(|it| it * 100.0 >= f64::from(percent))
+            }
             Self::RatioAtMost { percent } => ratio.map(|it| it * 100.0 <= f64::from(percent)),
         }
     }
@@ -54,6 +60,9 @@ impl fmt::Display for Target {
             Self::AtLeast(least) => write!(f, ">= {}", show(f64::from(*least))),
             Self::AtMost(most) => write!(f, "<= {}", show(f64::from(*most))),
             Self::RatioAtLeast(least) => write!(f, ">= {least} x"),
+            Self::RatioAtLeastPercent { percent } => {
+                write!(f, ">= {} x", f64::from(*percent) / 100.0)
+            }
             Self::RatioAtMost { percent } => write!(f, "<= {} x", f64::from(*percent) / 100.0),
         }
     }

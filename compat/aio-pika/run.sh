@@ -4,11 +4,7 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 source "$here/../python.sh"
 cd "$COMPAT_WORK"
-[ -d aio_pika-10.2.1 ] || { "$python" -m pip download --quiet --no-deps --no-binary aio-pika aio-pika==10.2.1 && tar xzf aio_pika-10.2.1.tar.gz; }
+sdist aio-pika aio_pika 10.2.1
 cd aio_pika-10.2.1
-deselect=()
-while read -r test _; do
-    case $test in ''|'#'*) ;; *) deselect+=(--deselect "$test") ;; esac
-done <"$here/tests.allow"
 PYTHONPATH="$here:." "$python" -m pytest -q -p no:cacheprovider -p longshore_plugin --timeout 60 tests \
-    -k "not amqps" "${deselect[@]}"
+    -k "not amqps" $(deselected "$here/tests.allow") "$@"

@@ -55,9 +55,13 @@ const BULKS: Cap = Cap { base_bytes: 64 * KIB, factor: 192 };
 /// is told what is wrong with it.
 const MESSAGES: Cap = Cap { base_bytes: 256 * KIB, factor: 2048 };
 
-/// The smallest message takes some forty bytes on the wire, and about four hundred here; the smallest
-/// method is answered with one of a hundred.
+/// The smallest message takes some forty bytes on the wire, and about four hundred here; the
+/// smallest method is answered with one of a hundred.
 const SESSIONS: Cap = Cap { base_bytes: 256 * KIB, factor: 64 };
+
+/// The smallest element of an array takes a byte in a request, and some hundred in memory; a list
+/// that grows has up to twice the room that it needs.
+const REQUESTS: Cap = Cap { base_bytes: 64 * KIB, factor: 320 };
 
 /// A journal is read through windows of 1 MiB, one per segment.
 const WINDOWS: Cap = Cap { base_bytes: 24 << 20, factor: 32 };
@@ -182,6 +186,21 @@ pub const TARGETS: &[Target] = &[
             b"\x00\x3c\x00\x28",
             b"\x00\x32\x00\x0a",
             b"x-match",
+        ],
+    },
+    Target {
+        name: "kafka",
+        run: targets::kafka,
+        cap: REQUESTS,
+        bytes_max: 16 * KIB,
+        dictionary: &[
+            b"\x00\x00\x00\x03",
+            b"\x00\x01\x00\x04",
+            b"\x00\x03\x00\x09",
+            b"\xff\xff\xff\xff",
+            b"\x7f\xff\xff\xff",
+            b"\x00\x06orders",
+            b"\x02",
         ],
     },
 ];

@@ -1,17 +1,19 @@
 //! A client of AMQP that does as it is told, also what no good client does. Blocking.
 
-use std::io::{Read, Write};
+use std::collections::VecDeque;
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use bytes::{Bytes, BytesMut};
 use longshore_amqp::codec::methods::{
-    BasicConsume, BasicPublish, ChannelOpen, ConnectionOpen, ConnectionStartOk, ConnectionTuneOk,
-    QueueDeclare,
+    BasicConsume, BasicDeliver, BasicPublish, ChannelOpen, ConnectionOpen, ConnectionStartOk,
+    ConnectionTuneOk, QueueDeclare,
 };
 use longshore_amqp::codec::{
-    Frame, FrameKind, Method, PROTOCOL_HEADER, Short, read_frame, write_body, write_header,
-    write_method,
+    ContentHeader, Frame, FrameKind, Method, PROTOCOL_HEADER, Short, read_frame, write_body,
+    write_header, write_method,
 };
 
 use crate::wait;
@@ -24,6 +26,28 @@ const FRAME_MAX: u32 = 131_072;
 pub struct Connection {
     stream: TcpStream,
     bytes: BytesMut,
+    /// What was delivered while something else was waited for.
+    deliveries: VecDeque<Delivered>,
+    /// A delivery whose content has not all arrived.
+    arriving: Option<Arriving>,
+}
+
+/// A message that a consumer got.
+#[derive(Clone, Debug)]
+pub struct Delivered {
+    /// What it is settled with.
+    pub delivery_tag: u64,
+    /// Somebody may have got it before.
+    pub redelivered: bool,
+    /// What it says.
+    pub body: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct Arriving {
+    delivered: Delivered,
+    /// Bytes of its body, once they are known.
+    bytes: Option<u64>,
 }
 
 impl Connection {
@@ -31,7 +55,8 @@ impl Connection {
     pub fn silent(address: &str) -> Result<Self> {
         let stream = TcpStream::connect(address)?;
         stream.set_read_timeout(Some(wait::PATIENCE))?;
-        Ok(Self { stream, bytes: BytesMut::new() })
+        let (bytes, deliveries) = (BytesMut::new(), VecDeque::new());
+        Ok(Self { stream, bytes, deliveries, arriving: None })
     }
 
     /// An open connection, without heartbeats.
@@ -87,7 +112,7 @@ impl Connection {
             if frame.is_some() {
                 return Ok(frame);
             }
-            let mut more = [0; 65_536];
+            let mut more = [0; 16_384];
             match self.stream.read(&mut more)? {
                 0 => return Ok(None),
                 count => self.bytes.extend_from_slice(more.get(..count).unwrap_or_default()),
@@ -111,6 +136,79 @@ impl Connection {
         bail!("the server has closed the connection")
     }
 
+    /// Takes what a frame brings: deliveries are put aside, other methods are returned.
+    fn take(&mut self, frame: Frame) -> Result<Option<Method>> {
+        match frame.kind {
+            FrameKind::Method => {
+                let method = Method::read(frame.payload).map_err(|why| anyhow::anyhow!("{why}"))?;
+                match method {
+                    Method::BasicDeliver(told) => {
+                        let BasicDeliver { delivery_tag, redelivered, .. } = told;
+                        let delivered = Delivered { delivery_tag, redelivered, body: Vec::new() };
+                        self.arriving = Some(Arriving { delivered, bytes: None });
+                        return Ok(None);
+                    }
+                    Method::ChannelClose(close) => bail!("{close:?}"),
+                    Method::ConnectionClose(close) => bail!("{close:?}"),
+                    method => return Ok(Some(method)),
+                }
+            }
+            FrameKind::Header => {
+                let header = ContentHeader::read(frame.payload);
+                let header = header.map_err(|why| anyhow::anyhow!("{why}"))?;
+                let arriving = self.arriving.as_mut().context("a header of nothing")?;
+                arriving.bytes = Some(header.body_bytes);
+            }
+            FrameKind::Body => {
+                let arriving = self.arriving.as_mut().context("a body of nothing")?;
+                arriving.delivered.body.extend_from_slice(&frame.payload);
+            }
+            FrameKind::Heartbeat => {}
+        }
+        let is_whole = |it: &Arriving| it.bytes == Some(it.delivered.body.len() as u64);
+        if self.arriving.as_ref().is_some_and(is_whole) {
+            self.deliveries.extend(self.arriving.take().map(|it| it.delivered));
+        }
+        Ok(None)
+    }
+
+    /// The next message of this connection's consumers; none where none comes within that time.
+    pub fn delivered(&mut self, patience: Duration) -> Result<Option<Delivered>> {
+        let end = Instant::now() + patience;
+        while self.deliveries.is_empty() {
+            let left = end.saturating_duration_since(Instant::now());
+            self.stream.set_read_timeout(Some(left.max(Duration::from_millis(1))))?;
+            let frame = match self.frame() {
+                Err(error) if is_timeout(&error) && Instant::now() >= end => Ok(None),
+                Err(error) if is_timeout(&error) => continue,
+                Ok(None) => bail!("the server has closed the connection"),
+                other => other,
+            };
+            self.stream.set_read_timeout(Some(wait::PATIENCE))?;
+            let Some(frame) = frame? else { return Ok(None) };
+            self.take(frame)?;
+        }
+        Ok(self.deliveries.pop_front())
+    }
+
+    /// As [`Connection::wait_for`], where messages may come meanwhile, which are kept.
+    pub fn wait_beside(&mut self, is_meant: impl Fn(&Method) -> bool) -> Result<Method> {
+        while let Some(frame) = self.frame()? {
+            if let Some(method) = self.take(frame)?
+                && is_meant(&method)
+            {
+                return Ok(method);
+            }
+        }
+        bail!("the server has closed the connection")
+    }
+
+    /// As [`Connection::declare`], where messages may come meanwhile.
+    pub fn declare_beside(&mut self, declare: QueueDeclare) -> Result<()> {
+        self.say(1, declare)?;
+        self.wait_beside(|method| matches!(method, Method::QueueDeclareOk(_))).map(drop)
+    }
+
     /// Declares a queue and returns its name and how many messages wait in it.
     pub fn declare(&mut self, declare: QueueDeclare) -> Result<(String, u32)> {
         self.say(1, declare)?;
@@ -126,6 +224,11 @@ impl Connection {
         self.say(1, BasicConsume { queue, no_ack, ..BasicConsume::default() })?;
         self.wait_for(|method| matches!(method, Method::BasicConsumeOk(_))).map(drop)
     }
+}
+
+fn is_timeout(error: &anyhow::Error) -> bool {
+    let kind = error.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+    matches!(kind, Some(ErrorKind::WouldBlock | ErrorKind::TimedOut))
 }
 
 /// Adds a message to a queue.

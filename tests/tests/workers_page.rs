@@ -28,7 +28,7 @@ struct Language {
 const PYTHON: Language = Language {
     fence: "```python",
     file: "worker.py",
-    lines_max: 43,
+    lines_max: 40,
     program: &["python3"],
     version: &["python3", "--version"],
 };
@@ -42,7 +42,7 @@ const NODE: Language = Language {
 const GO: Language = Language {
     fence: "```go",
     file: "worker.go",
-    lines_max: 81,
+    lines_max: 67,
     program: &["go", "run"],
     version: &["go", "version"],
 };

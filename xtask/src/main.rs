@@ -5,7 +5,6 @@
 mod ci;
 mod deny;
 mod metadata;
-mod proto;
 mod steps;
 mod test;
 mod tidy;
@@ -43,7 +42,7 @@ fn dispatch(args: &[&str]) -> Result<()> {
         ["ci"] => ci::run(),
         ["test"] => test::run(test::Tier::Quick),
         ["test", "--full"] => test::run(test::Tier::Full),
-        ["proto"] => proto::write(root()),
+        ["proto"] => steps::run(ci::generator(&[])),
         ["tidy"] => tidy::run(root()),
         ["help" | "--help" | "-h"] => {
             print!("{USAGE}");

@@ -1,9 +1,12 @@
 //! The gRPC code in `crates/proto/src/generated`, written from `proto/` without a foreign
-//! compiler, and the check that what is committed is what would be written.
+//! compiler, and with `--check` the check that what is committed is what would be written. A
+//! program of its own, so that nothing else waits for what it is made of: `cargo xtask proto` runs
+//! it.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 
@@ -17,8 +20,25 @@ const SOURCES: [&str; 5] = [
 const GENERATED: &str = "crates/proto/src/generated";
 const DESCRIPTORS: &str = "longshore.v1.bin";
 
+fn main() -> ExitCode {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
+    let root = root.expect("xtask lies in the workspace's folder");
+    let done = match std::env::args().nth(1).as_deref() {
+        None => write(root),
+        Some("--check") => check(root),
+        Some(other) => Err(anyhow::anyhow!("unknown argument {other}")),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
 /// Writes the generated code.
-pub(crate) fn write(root: &Path) -> Result<()> {
+fn write(root: &Path) -> Result<()> {
     let folder = root.join(GENERATED);
     fs::create_dir_all(&folder)?;
     for (name, content) in generate(root)? {
@@ -29,7 +49,7 @@ pub(crate) fn write(root: &Path) -> Result<()> {
 }
 
 /// Fails where the generated code is not what `write` would write.
-pub(crate) fn check(root: &Path) -> Result<()> {
+fn check(root: &Path) -> Result<()> {
     let folder = root.join(GENERATED);
     for (name, content) in generate(root)? {
         let path = folder.join(name);

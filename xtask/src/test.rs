@@ -53,18 +53,19 @@ const TABLE: &[Test] = &[
         need: Need::Nothing,
         cargo: &["test", "--workspace", "--no-fail-fast"],
     },
-    // Test targets that `cargo test --workspace` leaves out.
+    // Test targets that `cargo test --workspace` leaves out. For a package alone cargo would build
+    // most of the others once more, with the features that this one needs.
     Test {
         name: "crash enumeration",
         tier: Tier::Quick,
         need: Need::Program("strace"),
-        cargo: &["test", "--package", "longshore-tests", "--test", "enumeration"],
+        cargo: &["test", "--workspace", "--test", "enumeration"],
     },
     Test {
         name: "failing system calls",
         tier: Tier::Quick,
         need: Need::Program("strace"),
-        cargo: &["test", "--package", "longshore-tests", "--test", "syscalls"],
+        cargo: &["test", "--workspace", "--test", "syscalls"],
     },
     Test {
         name: "storm over PostgreSQL",
@@ -158,5 +159,6 @@ mod tests {
         let quick: Vec<_> = TABLE.iter().filter(|test| test.tier == Tier::Quick).collect();
         assert!(quick.iter().any(|test| test.cargo.first() == Some(&"test")));
         assert!(quick.iter().all(|test| !test.cargo.contains(&"--release")));
+        assert!(quick.iter().all(|test| test.cargo.contains(&"--workspace")), "built once");
     }
 }

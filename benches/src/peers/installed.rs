@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-use super::{apalis, postgres};
+use super::{apalis, postgres, rabbitmq};
 
 /// A peer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -14,11 +14,12 @@ pub(crate) enum Peer {
     Sidekiq,
     Beanstalkd,
     Postgres,
+    RabbitMq,
 }
 
 impl Peer {
-    pub(crate) const ALL: [Self; 4] =
-        [Self::Apalis, Self::Sidekiq, Self::Beanstalkd, Self::Postgres];
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Apalis, Self::Sidekiq, Self::Beanstalkd, Self::Postgres, Self::RabbitMq];
 
     pub(crate) const fn name(self) -> &'static str {
         match self {
@@ -26,6 +27,7 @@ impl Peer {
             Self::Sidekiq => "Sidekiq",
             Self::Beanstalkd => "beanstalkd",
             Self::Postgres => "PostgreSQL",
+            Self::RabbitMq => "RabbitMQ",
         }
     }
 
@@ -36,6 +38,7 @@ impl Peer {
             Self::Sidekiq => &["redis-server", "ruby-sidekiq"],
             Self::Beanstalkd => &["beanstalkd"],
             Self::Postgres => &["postgresql"],
+            Self::RabbitMq => &["rabbitmq-server"],
         }
     }
 
@@ -55,6 +58,7 @@ impl Peer {
             Self::Sidekiq => find("redis-server").is_some() && find("sidekiq").is_some(),
             Self::Beanstalkd => find("beanstalkd").is_some(),
             Self::Postgres => postgres::programs().is_some(),
+            Self::RabbitMq => rabbitmq::program().is_file(),
         }
     }
 
@@ -66,6 +70,7 @@ impl Peer {
                 format!("{}; {}", says("sidekiq", "--version"), says("redis-server", "--version"))
             }
             Self::Beanstalkd => says("beanstalkd", "-v"),
+            Self::RabbitMq => rabbitmq::version(),
             Self::Postgres => postgres::programs()
                 .map(|folder| says(folder.join("postgres"), "--version"))
                 .unwrap_or_default(),

@@ -6,10 +6,12 @@ mod beanstalkd;
 mod installed;
 mod port;
 mod postgres;
+mod rabbitmq;
 mod sidekiq;
 
 pub(crate) use apalis::Apalis;
 pub(crate) use beanstalkd::{Beanstalkd, Binlog, Producer, Taker};
 pub(crate) use installed::{Peer, install};
 pub(crate) use postgres::Postgres;
+pub(crate) use rabbitmq::RabbitMq;
 pub(crate) use sidekiq::{Redis, Workers};

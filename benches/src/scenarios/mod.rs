@@ -1,5 +1,6 @@
 //! What is measured, one file per scenario.
 
+mod amqp;
 mod backlog;
 mod bulk;
 mod checkpoint;

@@ -2,7 +2,9 @@
 
 use anyhow::{Context, Result};
 
-use super::{backlog, bulk, checkpoint, drain, idle, iterate, latency, one_by_one, sdk, workers};
+use super::{
+    amqp, backlog, bulk, checkpoint, drain, idle, iterate, latency, one_by_one, sdk, workers,
+};
 use crate::args::Scenario;
 use crate::bench::Bench;
 
@@ -19,6 +21,7 @@ const SCENARIOS: &[(Scenario, &str, Run)] = &[
     (Scenario::Iterate, "iterate", iterate::run),
     (Scenario::Checkpoint, "checkpoint", checkpoint::run),
     (Scenario::Workers, "workers", workers::run),
+    (Scenario::Amqp, "amqp", amqp::run),
 ];
 
 /// Runs what the command line names.

@@ -1,4 +1,4 @@
-//! What goes wrong, in RabbitMQ's codes and words: users' code compares both.
+//! What goes wrong, in `RabbitMQ`'s codes and words: users' code compares both.
 
 use longshore_engine::Rejection;
 
@@ -101,17 +101,18 @@ impl Failure {
     }
 }
 
-/// How RabbitMQ names a queue.
+/// How `RabbitMQ` names a queue.
 pub(crate) fn queue_in(vhost: &str, queue: &str) -> String {
     format!("queue '{queue}' in vhost '{vhost}'")
 }
 
-/// How RabbitMQ names an exchange.
+/// How `RabbitMQ` names an exchange.
 pub(crate) fn exchange_in(vhost: &str, exchange: &str) -> String {
     format!("exchange '{exchange}' in vhost '{vhost}'")
 }
 
-/// A refusal of the engine in RabbitMQ's words. `vhost` is what the client called it.
+/// A refusal of the engine in `RabbitMQ`'s words. `vhost` is what the client called it.
+#[expect(clippy::too_many_lines, reason = "the one match of all rejections")]
 pub(crate) fn of_rejection(rejection: &Rejection, vhost: &str) -> Failure {
     use Code::{
         AccessRefused, InternalError, NotAllowed, NotFound, PreconditionFailed, ResourceLocked,
@@ -141,6 +142,10 @@ pub(crate) fn of_rejection(rejection: &Rejection, vhost: &str) -> Failure {
         Rejection::NameReserved { name } => {
             let text = format!("exchange name '{name}' contains reserved prefix 'amq.*'");
             (AccessRefused, text)
+        }
+        // Whose a queue is comes before what it is.
+        Rejection::DeclaredOtherwise { what: "queue", name, field: "exclusive", .. } => {
+            (ResourceLocked, locked(&queue_in(vhost, name)))
         }
         Rejection::DeclaredOtherwise { what, name, field, given, current } => {
             let of = if *what == "queue" { queue_in } else { exchange_in };
@@ -173,6 +178,10 @@ pub(crate) fn of_rejection(rejection: &Rejection, vhost: &str) -> Failure {
         | Rejection::TooManyOperations { .. }
         | Rejection::UniqueTaken { .. }
         | Rejection::NamespaceHasSchedules { .. }
+        | Rejection::NamespaceHasStreams { .. }
+        | Rejection::StreamUnknown { .. }
+        | Rejection::StreamExists { .. }
+        | Rejection::TooManyPartitions { .. }
         | Rejection::ScheduleUnknown { .. }
         | Rejection::TooManySchedules { .. }
         | Rejection::ScheduleStateRefused { .. }
@@ -223,7 +232,7 @@ fn argument_of(field: &'static str) -> &'static str {
     }
 }
 
-/// A setting's value as RabbitMQ writes it: arguments with their type, the others without.
+/// A setting's value as `RabbitMQ` writes it: arguments with their type, the others without.
 fn shown(argument: &str, value: &str) -> String {
     let value = value.strip_prefix("Some(").and_then(|it| it.strip_suffix(')')).unwrap_or(value);
     let value = value.trim_matches('"');
@@ -268,6 +277,12 @@ mod tests {
                 differs("ttl_ms", "None", "Some(1000)"),
                 "PRECONDITION_FAILED - inequivalent arg 'x-message-ttl' for queue 'q' in vhost \
                  '/': received none but current is the value '1000' of type 'signedint'",
+            ),
+            (
+                differs("exclusive", "false", "true"),
+                "RESOURCE_LOCKED - cannot obtain exclusive access to locked queue 'q' in vhost '/'. \
+                 It could be originally declared on another connection or the exclusive property \
+                 value does not match that of the original declaration.",
             ),
             (
                 Rejection::ExchangeInternal { exchange: "x".into() },

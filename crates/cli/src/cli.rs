@@ -11,8 +11,8 @@ use crate::config::{self, Config};
 use crate::failure::Failure;
 use crate::output::Format;
 use crate::{
-    bench, completions, demo, dev, enqueue, gates, holds, jobs, limits, messages, name, namespaces,
-    operations, queues, run, schedules, serve, verify, work, workers,
+    bench, completions, demo, dev, enqueue, events, gates, holds, jobs, limits, messages, name,
+    namespaces, operations, queues, run, schedules, serve, streams, verify, work, workers,
 };
 
 /// Durable background jobs: one server, one binary.
@@ -84,6 +84,16 @@ enum Command {
     Consume(messages::ConsumeArgs),
     /// Look at messages of a queue without taking them
     Peek(messages::PeekArgs),
+    /// List, show, put and delete streams of events
+    #[command(subcommand, visible_alias = "stream")]
+    Streams(streams::StreamsCommand),
+    /// Append an event to a stream, or many
+    Append(events::AppendArgs),
+    /// Print the events of a stream, and those that come
+    Tail(events::TailArgs),
+    /// List, show, set and delete how far groups have read streams
+    #[command(subcommand, visible_alias = "group")]
+    Groups(streams::GroupsCommand),
     /// List and show workers, ask them to stop
     #[command(subcommand, visible_alias = "worker")]
     Workers(workers::WorkersCommand),
@@ -177,6 +187,10 @@ impl Cli {
             Command::Publish(args) => block_on(messages::publish(args, &context)),
             Command::Consume(args) => block_on(messages::consume(args, &context)),
             Command::Peek(args) => block_on(messages::peek(args, &context)),
+            Command::Streams(command) => block_on(streams::streams(command, &context)),
+            Command::Append(args) => block_on(events::append(args, &context)),
+            Command::Tail(args) => block_on(events::tail(args, &context)),
+            Command::Groups(command) => block_on(streams::groups(command, &context)),
             Command::Workers(command) => block_on(workers::execute(command, &context)),
             Command::Limits(command) => block_on(limits::execute(command, &context)),
             Command::Holds(command) => block_on(holds::execute(command, &context)),

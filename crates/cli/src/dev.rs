@@ -11,6 +11,7 @@ use anyhow::Result;
 use clap::Args;
 use longshore_server::config::{DEFAULT_LISTEN, ServerConfig};
 use longshore_server::http::{self, Listeners};
+use longshore_server::kafka::Listener;
 use longshore_server::{Node, ShardState};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -22,11 +23,14 @@ use crate::demo::program;
 use crate::failure::{Failure, Kind};
 use crate::logs;
 use crate::output::{self, note};
-use crate::serve::{ServeArgs, listen, open, runtime, stop_signal};
+use crate::serve::{ServeArgs, listen, listen_kafka, open, runtime, stop_signal};
 use crate::work::{SHELL_KIND, Settings, Shell, run};
 
 /// Where clients of AMQP look for a server.
 const AMQP_LISTEN: &str = "127.0.0.1:5672";
+/// Where Kafka clients look first.
+const KAFKA_LISTEN: &str = "127.0.0.1:9092";
+
 /// How many shell commands run at a time.
 const CONCURRENCY: usize = 4;
 
@@ -39,7 +43,10 @@ pub(crate) struct DevArgs {
 }
 
 pub(crate) fn execute(args: &DevArgs, context: &Context) -> Result<ExitCode> {
-    let mut flags = vec![("limits.namespaces_on_first_use".to_owned(), "true".into())];
+    let mut flags = vec![
+        ("limits.namespaces_on_first_use".to_owned(), "true".into()),
+        ("kafka.partitions_default".to_owned(), "4".into()),
+    ];
     flags.extend(args.serve.flags()?);
     let config = context.config.server(config::variables().collect(), flags)?;
     logs::start("warn")?;
@@ -51,10 +58,11 @@ pub(crate) fn execute(args: &DevArgs, context: &Context) -> Result<ExitCode> {
         let amqp = listen_for_amqp(&config).await?;
         let amqp_address = amqp.as_ref().map(|(_, address)| *address);
         let node = open(&config)?;
+        let kafka = open_kafka(&config, &node).await?;
         let stop_asked = stop_signal()?;
         tokio::spawn(greet_when_ready(
             node.clone(),
-            (address, amqp_address),
+            (address, amqp_address, kafka.as_ref().map(Listener::address)),
             config.node.dir.clone(),
         ));
         let (stop, stopped) = watch::channel(false);
@@ -66,11 +74,34 @@ pub(crate) fn execute(args: &DevArgs, context: &Context) -> Result<ExitCode> {
             // The worker's last words need a server that listens.
             let _ = stop.send(true);
             let _ = worker.await;
+            if let Some(kafka) = kafka {
+                kafka.stop().await;
+            }
         })
         .await?;
         note("stopped; what was accepted is on disk");
         Ok(ExitCode::SUCCESS)
     })
+}
+
+/// Kafka's own port, where it is free and nobody said another one.
+async fn open_kafka(config: &ServerConfig, node: &Node) -> Result<Option<Listener>> {
+    if config.kafka.listen.is_some() {
+        return Ok(listen_kafka(config, node).await?);
+    }
+    // A server that is not at the usual port is one beside another.
+    if config.listen != DEFAULT_LISTEN {
+        return Ok(None);
+    }
+    let mut kafka = config.kafka.clone();
+    kafka.listen = Some(KAFKA_LISTEN.to_owned());
+    match Listener::start(&kafka, node).await {
+        Ok(listener) => Ok(listener),
+        Err(error) => {
+            note(&format!("no Kafka: {error}"));
+            Ok(None)
+        }
+    }
 }
 
 async fn work(client: Client, stop: watch::Receiver<bool>) {
@@ -89,12 +120,11 @@ async fn work(client: Client, stop: watch::Receiver<bool>) {
     }
 }
 
+/// Where it listens: for HTTP, and for AMQP and Kafka clients.
+type Addresses = (SocketAddr, Option<SocketAddr>, Option<SocketAddr>);
+
 /// What is copied from the greeting shall work at once.
-async fn greet_when_ready(
-    node: Node,
-    (address, amqp): (SocketAddr, Option<SocketAddr>),
-    data: PathBuf,
-) {
+async fn greet_when_ready(node: Node, (address, amqp, kafka): Addresses, data: PathBuf) {
     for (index, state) in node.started().await.shards.iter().enumerate() {
         if let ShardState::Stopped { why } = state {
             note(&format!("shard {index} does not serve: {why}"));
@@ -105,7 +135,7 @@ async fn greet_when_ready(
         }
     }
     // Nobody may read it.
-    let _ = greet(address, amqp, &data.display().to_string());
+    let _ = greet((address, amqp, kafka), &data.display().to_string());
 }
 
 /// Listens for AMQP where its clients look for it, unless somebody else does, or at the address
@@ -129,15 +159,18 @@ async fn listen_for_amqp(
 }
 
 /// Lines to copy.
-fn greet(address: SocketAddr, amqp: Option<SocketAddr>, data: &str) -> std::io::Result<()> {
+fn greet((address, amqp, kafka): Addresses, data: &str) -> std::io::Result<()> {
     let program = program();
     let url = format!("http://{address}");
     let at = if address.port() == 7077 { String::new() } else { format!(" --server {url}") };
     let job = r#"'{"kind":"greet","args":{"name":"Ada"}}'"#;
-    let amqp = amqp.map_or_else(String::new, |address| format!("listening on amqp://{address}\n"));
+    let listening = |face: &str, address: Option<SocketAddr>| {
+        address.map_or_else(String::new, |address| format!("listening on {face}://{address}\n"))
+    };
+    let (amqp, kafka) = (listening("amqp", amqp), listening("kafka", kafka));
     output::line(&format!(
         "listening on {url}\n\
-         {amqp}\
+         {amqp}{kafka}\
          Everything is kept in {data}; a worker for shell commands is included. Ctrl-C stops it.\n\
          \n\
          In another terminal, try\n\

@@ -47,6 +47,8 @@ enum Type {
     Topic,
     /// By headers
     Headers,
+    /// To one of what is bound, by the routing key; the key of a binding is its weight
+    ConsistentHash,
 }
 
 #[derive(Args, Debug)]
@@ -125,6 +127,9 @@ pub(crate) struct PublishArgs {
     /// 0 to 255, the highest first, where the queue has priorities
     #[arg(long)]
     priority: Option<u8>,
+    /// How long it stays aside before it is routed
+    #[arg(long, value_name = "DURATION")]
+    delay: Option<DurationText>,
 }
 
 #[derive(Args, Debug)]
@@ -189,6 +194,7 @@ pub(crate) async fn exchanges(
                 Type::Fanout => ExchangeTypeText::Fanout,
                 Type::Topic => ExchangeTypeText::Topic,
                 Type::Headers => ExchangeTypeText::Headers,
+                Type::ConsistentHash => ExchangeTypeText::ConsistentHash,
             };
             let declare = ExchangeBody {
                 kind,
@@ -343,13 +349,12 @@ async fn list_bindings(
 
 pub(crate) async fn publish(args: PublishArgs, context: &Context) -> anyhow::Result<ExitCode> {
     let client = context.client()?;
-    let text = match args.body {
-        Some(text) => text,
-        None => {
-            let mut text = String::new();
-            io::stdin().lock().read_to_string(&mut text)?;
-            text
-        }
+    let text = if let Some(text) = args.body {
+        text
+    } else {
+        let mut text = String::new();
+        io::stdin().lock().read_to_string(&mut text)?;
+        text
     };
     let path = match (&args.queue, &args.exchange) {
         (Some(queue), _) => queue_path(&client, queue, "/publish"),
@@ -362,6 +367,7 @@ pub(crate) async fn publish(args: PublishArgs, context: &Context) -> anyhow::Res
         body: Some(RawJson::of(&text)?),
         headers: headers_of(&args.headers),
         priority: args.priority,
+        delay: args.delay,
         ..PublishBody::default()
     };
     let body = client.post(&path, &message).await?;
@@ -371,6 +377,7 @@ pub(crate) async fn publish(args: PublishArgs, context: &Context) -> anyhow::Res
     }
     let answer: PublishAnswer = read(&body)?;
     match answer.queues {
+        0 if answer.delayed => output::line("kept until its time comes")?,
         0 => note("no queue is bound for that: the message is gone"),
         queues => output::line(&format!("published to {}", count(queues, "queue")))?,
     }

@@ -18,6 +18,11 @@ pub(crate) fn schedule(text: &str) -> Result<String, String> {
     check("a schedule", text)
 }
 
+/// Reads the name of a stream.
+pub(crate) fn stream(text: &str) -> Result<String, String> {
+    check("a stream", text)
+}
+
 /// Reads the name of a namespace.
 pub(crate) fn namespace(text: &str) -> Result<String, String> {
     if text.contains('*') {

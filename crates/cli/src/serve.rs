@@ -10,6 +10,7 @@ use anyhow::Result;
 use clap::Args;
 use longshore_server::config::ServerConfig;
 use longshore_server::http::{self, Listeners, ServeError};
+use longshore_server::kafka;
 use longshore_server::{Node, NodeConfig, OpenError, StoreDirError, StoreLost};
 use tokio::net::TcpListener;
 
@@ -35,6 +36,9 @@ pub(crate) struct ServeArgs {
     /// The folder of the store, made where it is not there [default: .longshore]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+    /// The address to listen at for Kafka clients, such as 127.0.0.1:9092 [default: none]
+    #[arg(long, value_name = "ADDR")]
+    kafka: Option<String>,
     /// Shards of a new store; an existing one keeps its number [default: 2]
     #[arg(long, value_name = "N")]
     shards: Option<u32>,
@@ -58,6 +62,7 @@ impl ServeArgs {
         };
         add("serve.listen", self.listen.clone().map(Into::into));
         add("serve.amqp", self.amqp.clone().map(Into::into));
+        add("kafka.listen", self.kafka.clone().map(Into::into));
         add("serve.data", self.data.clone().map(Into::into));
         add("serve.shards", self.shards.map(|shards| shards.to_string().into()));
         Ok(flags)
@@ -83,16 +88,23 @@ pub(crate) fn execute(args: &ServeArgs, context: &Context) -> Result<ExitCode> {
             None => None,
         };
         let node = open(&config)?;
-        let mut told = format!("{LISTENING}http://{address}");
-        if let Some((_, address)) = &amqp {
-            told += &format!("\n{LISTENING}amqp://{address}");
-        }
-        if let Err(error) = output::line(&told) {
+        let kafka = listen_kafka(&config, &node).await?;
+        let mut listening = vec![format!("{LISTENING}http://{address}")];
+        listening.extend(amqp.iter().map(|(_, address)| format!("{LISTENING}amqp://{address}")));
+        listening.extend(kafka.iter().map(|it| format!("{LISTENING}kafka://{}", it.address())));
+        if let Err(error) = output::line(&listening.join("\n")) {
             tracing::warn!(%error, "standard output does not take the address");
         }
         tracing::info!(%address, data = %config.node.dir.display(), "listening");
         let listeners = Listeners { http: listener, amqp: amqp.map(|(listener, _)| listener) };
-        http::serve(&config, node, listeners, stop_signal()?).await?;
+        let stop = stop_signal()?;
+        http::serve(&config, node, listeners, async {
+            stop.await;
+            if let Some(kafka) = kafka {
+                kafka.stop().await;
+            }
+        })
+        .await?;
         tracing::info!("stopped: all that was answered is on disk");
         Ok(ExitCode::SUCCESS)
     })
@@ -117,6 +129,17 @@ pub(crate) async fn listen(address: &str) -> Result<(TcpListener, SocketAddr), F
         Failure::new(Kind::Other, format!("cannot tell where it listens: {error}"))
     })?;
     Ok((listener, address))
+}
+
+/// Listens for Kafka clients, where the configuration says so.
+pub(crate) async fn listen_kafka(
+    config: &ServerConfig,
+    node: &Node,
+) -> Result<Option<kafka::Listener>, Failure> {
+    let listener = kafka::Listener::start(&config.kafka, node).await;
+    listener.map_err(|error| {
+        Failure::new(Kind::Other, error.to_string()).hint("choose another address with --kafka")
+    })
 }
 
 /// Opens the store.

@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Result;
 use clap::Args;
+use longshore_journal::disk::Folder;
 use longshore_journal::{Identity, InspectError, inspect};
 use longshore_server::{ShardDir, StoreDir, StoreDirError};
 use longshore_store::{Depth, check};
@@ -51,6 +53,9 @@ struct ShardFindings {
     state_body_files: usize,
     state_entries: u64,
     state_bytes: u64,
+    /// Partitions of streams that have or had events, and the bytes of their files.
+    stream_partitions: usize,
+    stream_bytes: u64,
     /// The end that a crash left half-written.
     #[serde(skip_serializing_if = "Option::is_none")]
     torn_tail: Option<String>,
@@ -128,6 +133,13 @@ fn verify_shard(index: u32, dir: &ShardDir, identity: Identity) -> Result<ShardF
         }
         Err(faults) => found.corrupt.extend(faults.iter().map(ToString::to_string)),
     }
+    let events = longshore_streams::check(Arc::new(Folder::new(dir.streams())));
+    found.stream_partitions = events.partitions;
+    found.stream_bytes = events.bytes;
+    found.corrupt.extend(events.faults);
+    if let Some(synced) = events.synced.filter(|_| journal_is_readable) {
+        found.corrupt.extend(gap_of_events(synced.0, &found));
+    }
     found.sound = found.corrupt.is_empty();
     Ok(found)
 }
@@ -156,6 +168,19 @@ fn gap_of(found: &ShardFindings, dir: &ShardDir) -> Option<String> {
     }
 }
 
+/// What the files of streams lack has to be in the journal.
+fn gap_of_events(synced: u64, found: &ShardFindings) -> Option<String> {
+    let ShardFindings { first, tail, .. } = *found;
+    if synced > tail {
+        Some(format!("events are complete up to position {synced}, but the journal ends at {tail}"))
+    } else if first > synced + 1 {
+        let begins = format!("but the journal begins at {first}");
+        Some(format!("events are complete up to position {synced}, {begins}"))
+    } else {
+        None
+    }
+}
+
 fn print(findings: &Findings) -> std::io::Result<()> {
     for shard in &findings.shards {
         let verdict = if shard.sound { "sound" } else { "CORRUPT" };
@@ -176,6 +201,13 @@ fn print(findings: &Findings) -> std::io::Result<()> {
             count(shard.state_entries, "entry"),
             bytes(shard.state_bytes)
         ))?;
+        if shard.stream_partitions > 0 {
+            output::line(&format!(
+                "  streams  {}, {}",
+                count(shard.stream_partitions as u64, "partition"),
+                bytes(shard.stream_bytes)
+            ))?;
+        }
         if let Some(torn) = &shard.torn_tail {
             output::line(&format!(
                 "  torn     {torn} (never acknowledged; the next start cuts it)"

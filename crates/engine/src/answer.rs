@@ -12,6 +12,7 @@ use crate::operation::Operation;
 use crate::queue::QueueSettings;
 use crate::rejection::Rejection;
 use crate::schedule::ScheduleView;
+use crate::stream::StreamAnswer;
 use crate::unique::UniqueMet;
 
 /// The answer to one command.
@@ -85,6 +86,8 @@ pub enum Answer {
     Holds(HoldAnswer),
     /// To any: refused, and nothing changed.
     Rejected(Rejection),
+    /// To `Stream`.
+    Stream(StreamAnswer),
 }
 
 /// One job of an `EnqueueJobs`.

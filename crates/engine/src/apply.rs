@@ -29,6 +29,7 @@ impl<M: OrderedMap> State<M> {
     }
 
     /// Applies one record.
+    #[expect(clippy::too_many_lines, reason = "the one match of all records, a line each")]
     pub(crate) fn apply(&mut self, record: Record) {
         match record {
             Record::EpochStarted { .. }
@@ -93,10 +94,23 @@ impl<M: OrderedMap> State<M> {
             | Record::MessagePublished { .. }
             | Record::MessagesEnded { .. }
             | Record::MessagesReturned { .. }
+            | Record::MessagesUntaken { .. }
             | Record::MessagesLeased { .. }
             | Record::LeftoversRemoved { .. }
+            | Record::MessageDelayed { .. }
+            | Record::DelayPassed { .. }
             | Record::Emptied { .. }
             | Record::ExpiriesPassed { .. } => self.apply_to_messages(record),
+            Record::StreamCreated { .. }
+            | Record::StreamChanged { .. }
+            | Record::PartitionsAdded { .. }
+            | Record::StreamDeleted { .. }
+            | Record::StreamAppended { .. }
+            | Record::StreamTrimmed { .. }
+            | Record::ProducerIdTaken { .. }
+            | Record::OffsetsCommitted { .. }
+            | Record::OffsetsForgotten { .. }
+            | Record::ProducersForgotten { .. } => self.apply_to_streams(record),
         }
     }
 

@@ -11,6 +11,7 @@ use crate::message::MessageCommand;
 use crate::operation::OperationKind;
 use crate::queue::QueueSettings;
 use crate::schedule::{ScheduleCommand, Tick};
+use crate::stream::StreamCommand;
 use crate::unique::NewUnique;
 
 /// Where the answer goes: a number that the caller chose and that effects bring back.
@@ -216,6 +217,8 @@ pub enum Command {
     Gates(GateCommand),
     /// What is about holds.
     Holds(HoldCommand),
+    /// Something about streams.
+    Stream(StreamCommand),
 }
 
 /// Where a job begins that is retried.

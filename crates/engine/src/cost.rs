@@ -3,6 +3,7 @@
 
 use crate::command::{Command, Settlement, Verdict};
 use crate::schedule::ScheduleCommand;
+use crate::stream::StreamCommand;
 
 /// What a command costs that is about more than it names: a slice of what exists, or as many
 /// things as all the slices of a turn.
@@ -65,6 +66,7 @@ impl Command {
             | Self::Gates(_)
             | Self::Holds(_)
             | Self::DeleteNamespace => LONG,
+            Self::Stream(command) => cost_of_stream(command),
         };
         jobs.max(1)
     }
@@ -86,6 +88,29 @@ fn cost_of(settlements: &[Settlement]) -> usize {
         _ => 1,
     };
     settlements.iter().map(of).sum()
+}
+
+/// A batch that comes from a known producer reads and writes what is known of it; its bytes are
+/// copied once, about 16 KiB in the time of a job.
+fn cost_of_stream(command: &StreamCommand) -> usize {
+    const BATCH_BYTES: usize = 16 << 10;
+    match command {
+        StreamCommand::Create { partitions, .. }
+        | StreamCommand::AddPartitions { partitions, .. } => *partitions as usize,
+        StreamCommand::Delete { .. }
+        | StreamCommand::ForgetGroup { .. }
+        | StreamCommand::GetOffsets { of: None, .. } => LONG,
+        StreamCommand::Append(batches) => {
+            batches.iter().map(|append| 1 + append.batch.len() / BATCH_BYTES).sum()
+        }
+        StreamCommand::CommitOffsets { offsets, .. } => offsets.len(),
+        StreamCommand::GetOffsets { of: Some(of), .. } => {
+            of.iter().map(|(_, partitions)| 1 + partitions.len()).sum()
+        }
+        StreamCommand::Change { .. }
+        | StreamCommand::Trim { .. }
+        | StreamCommand::TakeProducerId => 1,
+    }
 }
 
 #[cfg(test)]

@@ -158,7 +158,7 @@ impl<M: Tree, C, F: Faults> Driver<M, C, F> {
             Input::Call(call) => self.take_up(call, clock, out),
             Input::EndTurn => self.end_turn(clock, out),
             Input::Committed(durable) => self.committed(durable, clock, out),
-            Input::Flushed(persisted) => self.flushed(persisted, out),
+            Input::Flushed { persisted, events } => self.flushed(persisted, events, out),
             Input::Starved => {
                 self.shortage.starved = true;
                 if self.faults.has(Fault::StarvedIsDurable) {
@@ -204,6 +204,7 @@ impl<M: Tree, C, F: Faults> Driver<M, C, F> {
                 // With a turn, the worker asks again and gets the same answer.
                 give_back_in = lease.turn.is_none().then(|| namespace.clone());
             }
+            Command::Messages(MessageCommand::Lease(_)) => give_back_in = Some(namespace.clone()),
             Command::Subscribe(command) => {
                 self.consumers.insert(command.consumer, Consumer::new(namespace, false));
             }

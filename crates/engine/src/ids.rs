@@ -81,6 +81,14 @@ number!(
     /// An instant of the clock that never steps: milliseconds since any fixed point.
     MonoMs(u64)
 );
+number!(
+    /// A stream within its shard. Never reused.
+    StreamId(u32)
+);
+number!(
+    /// A partition of a stream within its shard. Never reused.
+    PartitionId(u64)
+);
 
 impl TimeMs {
     /// The instant `ms` milliseconds later, at most the end of time.

@@ -35,6 +35,7 @@ mod record;
 mod rejection;
 mod schedule;
 mod state;
+mod stream;
 mod timer;
 mod turn;
 mod unique;
@@ -55,7 +56,7 @@ pub use gate::{Gate, GateAnswer, GateChange, GateClosed, GateCommand, GateView};
 pub use hold::{Hold, HoldAnswer, HoldCommand, HoldView, LostRun};
 pub use ids::{
     BodyId, ConnectionId, Epoch, ExchangeId, GateId, JobId, KindId, MonoMs, NamespaceId,
-    OperationId, Place, QueueId, ScheduleId, TimeMs, Token,
+    OperationId, PartitionId, Place, QueueId, ScheduleId, StreamId, TimeMs, Token,
 };
 pub use job::{
     AttemptNote, Body, CancelReason, Cause, Checkpoint, DeadReason, End, EndKind, FinalRun, Job,
@@ -70,7 +71,8 @@ pub use message::{
     DeclareExchange, DeclareQueue, Declared, Destination, Exchange, ExchangeKind, ExchangeView,
     HeaderValue, Holding, LeaseMessages, Matching, Message, MessageAnswer, MessageCommand,
     MessageDelivery, MessageEnd, MessagePage, MessageQueueView, MessageSettings, MessageSettlement,
-    MessageTag, MessageVerdict, NewEntry, Overflow, PeekedMessage, PublishMessage, Published,
+    MessageTag, MessageTransaction, MessageVerdict, NewEntry, Overflow, PeekedMessage,
+    PublishMessage, Published, ShareCredit,
 };
 pub use moment::Clock;
 pub use operation::{Operation, OperationKind, OperationState};
@@ -82,6 +84,11 @@ pub use schedule::{
     JobTemplate, LastTick, Missed, NewSchedule, Overlap, PlanFault, Schedule, ScheduleCommand,
     ScheduleState, ScheduleTotals, ScheduleView, Slot, Spec, Tick, TickOutcome, local_time,
     next_slots, slot_job_id,
+};
+pub use stream::{
+    AppendBatch, AppendRefusal, Appended, BATCH_BYTES_MAX_DEFAULT, CommittedOffset, GroupOffset,
+    OffsetNote, OffsetRefusal, OffsetToCommit, PartitionEnds, ProducerStamp, RETENTION_MS_DEFAULT,
+    ReadOffset, StreamAnswer, StreamChange, StreamCommand, StreamSettings, StreamView, appends_of,
 };
 pub use timer::Subject;
 pub use turn::{QueueStats, Recovery, ReplayFault, SealedGroup, ShardStats, StatsCursor, Turn};

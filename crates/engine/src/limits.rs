@@ -138,6 +138,18 @@ pub struct Limits {
     pub namespaces_on_first_use: bool,
     /// Schedules.
     pub schedules_max: Cap,
+    /// Partitions of one stream.
+    pub stream_partitions_max: u32,
+    /// Partitions of a shard.
+    pub partitions_max: usize,
+    /// Bytes that a stream may allow a batch.
+    pub stream_batch_bytes_max: u32,
+    /// How long a producer of events is remembered after its last batch.
+    pub producer_ms: u64,
+    /// Offsets in one call.
+    pub offsets_bulk_max: usize,
+    /// Bytes of what is remembered with an offset.
+    pub offset_metadata_bytes_max: usize,
 }
 
 const SECOND: u64 = 1000;
@@ -191,6 +203,12 @@ impl Default for Limits {
             operations_kept: Cap { shard: 1024, namespace: 256 },
             namespaces_on_first_use: false,
             schedules_max: Cap { shard: 2_000_000, namespace: 1_000_000 },
+            stream_partitions_max: 10_000,
+            partitions_max: 100_000,
+            stream_batch_bytes_max: 16 << 20,
+            producer_ms: DAY,
+            offsets_bulk_max: 10_000,
+            offset_metadata_bytes_max: 4096,
         }
     }
 }
@@ -223,6 +241,10 @@ impl Limits {
             operations_kept: Cap { shard: 4, namespace: 3 },
             namespaces_on_first_use: true,
             schedules_max: Cap { shard: 6, namespace: 4 },
+            stream_partitions_max: 4,
+            partitions_max: 8,
+            offsets_bulk_max: 4,
+            offset_metadata_bytes_max: 8,
             ..Self::default()
         }
     }

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::ids::{JobId, KindId, NamespaceId, Place, TimeMs};
+use crate::ids::{JobId, KindId, NamespaceId, Place, QueueId, TimeMs};
 use crate::job::Job;
 use crate::map::OrderedMap;
 use crate::moment::Moment;
@@ -44,6 +44,8 @@ pub(crate) struct Overlay<'a, M> {
     places: u64,
     /// Locks of unique keys: who has each from here on, where the command changes that.
     uniques: BTreeMap<Vec<u8>, Option<UniqueHolder>>,
+    /// Messages that enter queues, and bytes of their bodies.
+    messages: BTreeMap<QueueId, (u64, u64)>,
 }
 
 impl<'a, M: OrderedMap> Overlay<'a, M> {
@@ -60,6 +62,7 @@ impl<'a, M: OrderedMap> Overlay<'a, M> {
             flows: BTreeMap::new(),
             places: 0,
             uniques: BTreeMap::new(),
+            messages: BTreeMap::new(),
         }
     }
 
@@ -137,6 +140,32 @@ impl<'a, M: OrderedMap> Overlay<'a, M> {
         }
         self.flows.entry(queue).or_default().entered += 1;
         self.places += 1;
+    }
+
+    /// Adds a record about messages: one that enters queues takes its place from here on.
+    pub(crate) fn record_message(&mut self, mut record: Record) {
+        match &mut record {
+            Record::MessagePublished { place, message, entries, .. } => {
+                *place = self.next_place();
+                self.places += 1;
+                for entry in entries {
+                    let (messages, bytes) = self.messages.entry(entry.queue).or_default();
+                    *messages += 1;
+                    *bytes += message.body.len() as u64;
+                }
+            }
+            Record::MessageDelayed { place, .. } => {
+                *place = self.next_place();
+                self.places += 1;
+            }
+            _ => {}
+        }
+        self.record(record);
+    }
+
+    /// Messages that the command has the queue take so far, and bytes of their bodies.
+    pub(crate) fn messages_entered(&self, queue: QueueId) -> (u64, u64) {
+        self.messages.get(&queue).copied().unwrap_or_default()
     }
 
     /// A job that runs ends, which makes room in its queue and lets go what it held until then.

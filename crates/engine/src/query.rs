@@ -15,6 +15,7 @@ use crate::queueing::blockers_of;
 use crate::rejection::Rejection;
 use crate::schedule::{Schedule, ScheduleView};
 use crate::state::{Namespace, Tombstone, keys};
+use crate::stream::{ReadOffset, groups};
 use crate::wire::Wire;
 
 /// What became of a job.
@@ -193,6 +194,28 @@ pub fn peek_messages(
         return Err(Rejection::QueueUnknown { queue: queue_name.to_owned() });
     };
     peek::peek_messages(reader, (ns, &found), cursor, bounds)
+}
+
+/// Names of groups of consumers of streams, after one of them, and whether there are more; `None`
+/// where the namespace does not exist.
+pub fn group_names(
+    reader: &dyn Reader,
+    name: &str,
+    after: Option<&str>,
+    limit: usize,
+) -> Option<(Vec<String>, bool)> {
+    Some(groups::group_names(reader, namespace(reader, name)?, after, limit))
+}
+
+/// How far a group of consumers has read, of `limit` partitions at most.
+pub fn group_offsets(
+    reader: &dyn Reader,
+    name: &str,
+    group: &str,
+    limit: usize,
+) -> Vec<ReadOffset> {
+    let found = namespace(reader, name);
+    found.map_or_else(Vec::new, |ns| groups::read_offsets(reader, ns, group, limit))
 }
 
 /// Up to `limit` jobs after `cursor`, looking at no more than `examine_max` entries. `None` where

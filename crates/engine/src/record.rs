@@ -6,16 +6,17 @@ use bytes::Bytes;
 use crate::gate::Gate;
 use crate::hold::Hold;
 use crate::ids::{
-    Epoch, ExchangeId, JobId, KindId, NamespaceId, OperationId, Place, QueueId, ScheduleId, TimeMs,
-    Token,
+    BodyId, Epoch, ExchangeId, JobId, KindId, NamespaceId, OperationId, PartitionId, Place,
+    QueueId, ScheduleId, StreamId, TimeMs, Token,
 };
 use crate::job::{CancelReason, Cause, DeadReason, Job, JobError, Saved};
 use crate::level::LEVEL;
 use crate::limit::{LimitRefill, LimitSettings};
-use crate::message::{Binding, Destination, Exchange, Message, MessageEnd, NewEntry};
+use crate::message::{Binding, Destination, Exchange, HeaderValue, Message, MessageEnd, NewEntry};
 use crate::operation::Operation;
 use crate::queue::QueueSettings;
 use crate::schedule::{Schedule, Slot, TickOutcome};
+use crate::stream::{OffsetNote, StreamSettings};
 use crate::timer::Subject;
 use crate::wire::{Input, Malformed, Wire, wire_enum, wire_struct};
 
@@ -402,6 +403,8 @@ wire_enum! {
             bytes: u64,
             /// How.
             end: MessageEnd,
+            /// Bodies that stand apart, one for each of them that held one.
+            bodies: Vec<BodyId> = 60,
         },
         /// Messages went back to their old places, which is counted.
         106 => MessagesReturned {
@@ -429,6 +432,8 @@ wire_enum! {
         108 => LeftoversRemoved {
             /// Keys of the state that hold nothing any more.
             keys: Vec<Bytes>,
+            /// Bodies that stand apart, one for each message under these keys that held one.
+            bodies: Vec<BodyId> = 60,
         },
         /// Nothing is left of a queue or an exchange that was deleted.
         109 => Emptied {
@@ -441,6 +446,37 @@ wire_enum! {
         110 => ExpiriesPassed {
             /// Keys of the state that named them.
             keys: Vec<Bytes>,
+        },
+        /// Messages that were taken for a time came to nobody and went back, which is not counted.
+        111 => MessagesUntaken {
+            /// Its namespace.
+            namespace: NamespaceId,
+            /// The queue.
+            queue: QueueId,
+            /// Which.
+            entries: Vec<(u8, Place)>,
+        },
+        /// A message was published that is to be routed later.
+        112 => MessageDelayed {
+            /// Its namespace.
+            namespace: NamespaceId,
+            /// Its order among those of the same instant.
+            place: Place,
+            /// When.
+            at: TimeMs,
+            /// The message.
+            message: Box<Message>,
+            /// What it is routed by beside its keys.
+            headers: Vec<(String, HeaderValue)> = 1,
+        },
+        /// The time of such a message came. The record that follows has where it entered.
+        113 => DelayPassed {
+            /// When it was to be routed.
+            at: TimeMs,
+            /// Its order among those of the same instant.
+            place: Place,
+            /// Its body, where that stood apart.
+            body: Option<BodyId> = 60,
         },
         /// A schedule was created, or its settings were replaced.
         130 => SchedulePut {
@@ -584,6 +620,94 @@ wire_enum! {
             tag: String,
             /// Which.
             jobs: Vec<JobId>,
+        },
+        /// A stream was created.
+        200 => StreamCreated {
+            /// Its namespace.
+            namespace: NamespaceId,
+            /// Its number.
+            id: StreamId,
+            /// Its name.
+            name: String,
+            /// The number of its first partition; the others follow.
+            first: PartitionId,
+            /// How many partitions it has.
+            partitions: u32,
+            /// Its settings.
+            settings: StreamSettings,
+        },
+        /// The settings of a stream changed.
+        201 => StreamChanged {
+            /// Which.
+            id: StreamId,
+            /// What holds from now on.
+            settings: StreamSettings,
+        },
+        /// A stream has more partitions.
+        202 => PartitionsAdded {
+            /// Which.
+            id: StreamId,
+            /// The number of the first new one; the others follow.
+            first: PartitionId,
+            /// How many are new.
+            added: u32,
+        },
+        /// A stream was removed with its events.
+        203 => StreamDeleted {
+            /// Which.
+            id: StreamId,
+        },
+        /// A batch of events was appended.
+        204 => StreamAppended {
+            /// To which partition.
+            partition: PartitionId,
+            /// The offset of the first event.
+            base_offset: u64,
+            /// How many events there are.
+            events: u32,
+            /// The producer, where it says who it is.
+            producer_id: Option<u64> = 1,
+            /// Its epoch.
+            producer_epoch: u32 = 2,
+            /// The producer's number of the first event.
+            sequence: u32 = 3,
+            /// The batch as it came: `apply` does not keep it.
+            batch: Bytes,
+        },
+        /// The first events of a partition are kept no longer.
+        205 => StreamTrimmed {
+            /// Which partition.
+            partition: PartitionId,
+            /// The first offset that is kept.
+            start: u64,
+        },
+        /// A producer took a number.
+        206 => ProducerIdTaken {
+            /// Which.
+            id: u64,
+        },
+        /// A group of consumers said how far it has read.
+        207 => OffsetsCommitted {
+            /// Its namespace.
+            namespace: NamespaceId,
+            /// The group.
+            group: String,
+            /// What it said.
+            offsets: Vec<OffsetNote>,
+        },
+        /// Offsets of a group were forgotten.
+        208 => OffsetsForgotten {
+            /// Its namespace.
+            namespace: NamespaceId,
+            /// The group.
+            group: String,
+            /// Streams and indexes of partitions.
+            offsets: Vec<(StreamId, u32)>,
+        },
+        /// Producers were forgotten that appended nothing for long, or whose partition is gone.
+        209 => ProducersForgotten {
+            /// Partitions, each with a producer.
+            producers: Vec<(PartitionId, u64)>,
         },
     }
 }

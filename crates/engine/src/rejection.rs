@@ -363,6 +363,32 @@ pub enum Rejection {
     /// The shard is stopping.
     #[error("the server is stopping")]
     Stopping,
+    /// The stream does not exist.
+    #[error("stream \"{stream}\" does not exist")]
+    StreamUnknown {
+        /// Its name.
+        stream: String,
+    },
+    /// The stream exists already.
+    #[error("stream \"{stream}\" exists already")]
+    StreamExists {
+        /// Its name.
+        stream: String,
+    },
+    /// Too many partitions.
+    #[error("the shard has room for {limit} partitions of streams, and would need more")]
+    TooManyPartitions {
+        /// How many there may be.
+        limit: usize,
+    },
+    /// The namespace still has streams.
+    #[error("namespace \"{name}\" still has {streams} streams")]
+    NamespaceHasStreams {
+        /// Its name.
+        name: String,
+        /// How many.
+        streams: u64,
+    },
 }
 
 impl Rejection {
@@ -419,6 +445,10 @@ impl Rejection {
             Self::TooManyBindings { .. } => "too_many_bindings",
             Self::MessageUnknown { .. } => "message_unknown",
             Self::Stopping => "stopping",
+            Self::StreamUnknown { .. } => "stream_unknown",
+            Self::StreamExists { .. } => "stream_exists",
+            Self::TooManyPartitions { .. } => "too_many_partitions",
+            Self::NamespaceHasStreams { .. } => "namespace_has_streams",
         }
     }
 }

@@ -34,8 +34,8 @@ use crate::Position;
 use crate::gate::Gating;
 use crate::hold::Holding;
 use crate::ids::{
-    BodyId, Epoch, ExchangeId, GateId, JobId, KindId, MonoMs, NamespaceId, OperationId, Place,
-    QueueId, ScheduleId, TimeMs,
+    BodyId, Epoch, ExchangeId, GateId, JobId, KindId, MonoMs, NamespaceId, OperationId,
+    PartitionId, Place, QueueId, ScheduleId, StreamId, TimeMs,
 };
 use crate::job::{Job, Lease};
 use crate::level::LEVEL;
@@ -47,7 +47,11 @@ use crate::operation::Operation;
 use crate::queue::{GoneTotals, Queue};
 use crate::queueing::Lanes;
 use crate::schedule::ScheduleTotals;
+use crate::stream::Streams;
 use crate::wire::{Wire, wire_struct};
+
+const FIRST_STREAM: StreamId = StreamId(1);
+const FIRST_PARTITION: PartitionId = PartitionId(1);
 
 wire_struct! {
     /// Numbers that the shard counts on.
@@ -84,6 +88,12 @@ wire_struct! {
         pub(crate) last_hold: u64 = 51,
         /// The next exchange's number.
         pub(crate) next_exchange: ExchangeId = 60 default FIRST_EXCHANGE,
+        /// The next stream's number.
+        pub(crate) next_stream: StreamId = 200 default FIRST_STREAM,
+        /// The next partition's number.
+        pub(crate) next_partition: PartitionId = 201 default FIRST_PARTITION,
+        /// The next producer's number.
+        pub(crate) next_producer: u64 = 202 default 1,
     }
 }
 
@@ -105,6 +115,9 @@ impl Meta {
         last_gate: GateId(0),
         last_hold: 0,
         next_exchange: FIRST_EXCHANGE,
+        next_stream: FIRST_STREAM,
+        next_partition: FIRST_PARTITION,
+        next_producer: 1,
     };
 }
 
@@ -244,6 +257,7 @@ pub(crate) struct State<M> {
     pub(crate) timers: Frontier,
     /// Exchanges, bindings and messages.
     pub(crate) messages: Messages,
+    pub(crate) streams: Streams,
     at_hand: RefCell<AtHand>,
     /// Whether a checkpoint was ever kept here: where not, nobody looks for one.
     pub(crate) has_checkpoints: bool,
@@ -429,6 +443,7 @@ impl<M: OrderedMap> State<M> {
         for id in self.queues.changed().take() {
             self.put_counts(id);
         }
+        self.put_partitions();
     }
 
     /// Writes some of what memory holds so, where it is more than may be left to be written when
@@ -443,6 +458,7 @@ impl<M: OrderedMap> State<M> {
         while let Some(key) = self.sessions_changed.take_excess() {
             self.put_session(&key);
         }
+        self.put_excess_partition();
     }
 
     fn put_kept(&mut self, id: NamespaceId) {

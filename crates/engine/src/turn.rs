@@ -16,6 +16,7 @@ mod recovery;
 mod schedules;
 mod slices;
 mod stats;
+mod streams;
 #[cfg(test)]
 mod tests;
 mod tick;
@@ -42,6 +43,7 @@ use crate::ids::{JobId, MonoMs, QueueId, TimeMs};
 use crate::map::OrderedMap;
 use crate::moment::{Clock, EngineTime, Moment};
 use crate::state::{SessionKey, State};
+use crate::stream::{StreamChange, StreamView};
 
 /// Heads of lanes that one turn puts forward when their time has come; more follow with the next.
 const DUE_PER_TURN: usize = 256;
@@ -56,6 +58,8 @@ pub struct SealedGroup {
     pub count: u64,
     /// The entries.
     pub bytes: Vec<u8>,
+    /// What they changed of streams, for whoever keeps the events.
+    pub stream_changes: Vec<StreamChange>,
 }
 
 impl SealedGroup {
@@ -151,7 +155,9 @@ impl<M: OrderedMap> Turn<M> {
     /// decided and comes as an effect.
     pub fn disconnect(&mut self, reply_to: ReplyTo) -> bool {
         self.consumers.remove(Taker::Once(reply_to));
-        self.takers.stop_waiting(reply_to);
+        if let Some(request) = self.takers.stop_waiting(reply_to) {
+            self.note_takers(request.queue);
+        }
         self.waiters.remove(reply_to).is_some()
     }
 
@@ -160,22 +166,6 @@ impl<M: OrderedMap> Turn<M> {
         let Some(gone) = self.consumers.remove(Taker::Stream(consumer)) else { return };
         let until = self.state.mono.plus(self.state.limits.consumer_ms);
         self.demand.left(&gone.session(), until);
-    }
-
-    /// A connection has ended: as [`MessageCommand::CloseConnection`](crate::MessageCommand), where
-    /// nobody waits for the answer. The namespace is the one that its commands named.
-    pub fn connection_gone(
-        &mut self,
-        namespace: &str,
-        connection: crate::ids::ConnectionId,
-        clock: Clock,
-    ) {
-        let moment = self.begin(clock);
-        if let Some(ns) = self.state.namespace_names.get(namespace).copied() {
-            self.close_connection(ns, connection, None, moment);
-        }
-        self.dispatch_messages(moment);
-        self.finish();
     }
 
     /// Whether anything may be granted from now on: a grant is a record, and takes room on the disk
@@ -274,7 +264,8 @@ impl<M: OrderedMap> Turn<M> {
         self.state.seal_group();
         let count = std::mem::take(&mut self.group_count);
         let first = Position(self.position.0 + 1 - count);
-        Some(SealedGroup { first, count, bytes: std::mem::take(&mut self.group) })
+        let stream_changes = std::mem::take(&mut self.state.streams.changes);
+        Some(SealedGroup { first, count, bytes: std::mem::take(&mut self.group), stream_changes })
     }
 
     /// Everything up to `durable` is on disk: releases what waited for that.
@@ -344,6 +335,11 @@ impl<M: OrderedMap> Turn<M> {
     /// The time of the last entry; wall time may have stepped back behind it.
     pub fn engine_time(&self) -> TimeMs {
         self.state.now()
+    }
+
+    /// All streams, for whoever keeps their events.
+    pub fn streams(&self) -> Vec<StreamView> {
+        self.state.stream_views()
     }
 
     /// The last entry that was decided.

@@ -337,7 +337,8 @@ impl Contents {
         let end = offset + new.len();
         for sector in offset / SECTOR_BYTES..=(end - 1) / SECTOR_BYTES {
             let start = (sector * SECTOR_BYTES).min(self.durable_len);
-            let stop = (start + SECTOR_BYTES).min(self.durable_len);
+            // What a cut took off is gone; what stands before it is not harmed by that.
+            let stop = (start + SECTOR_BYTES).min(self.durable_len).min(self.bytes.len());
             let old = match self.lost.remove(&sector) {
                 Some(old) => old,
                 None if self.dirty.contains_key(&sector) => continue,

@@ -245,6 +245,8 @@ impl Core {
             Ok(position) => {
                 let metrics = &self.shard.metrics;
                 metrics.group_committed(group.count(), group.len_bytes() as u64, begun.elapsed());
+                // Durable it is: what cannot be written now is by the next start.
+                self.shard.streams.committed(position).map_err(Attempt::Fault)?;
                 Ok(position)
             }
             Err(AppendError::NoSpace { .. }) => {

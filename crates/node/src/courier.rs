@@ -123,9 +123,7 @@ impl Caller {
             Reply::Once(reply) => reply,
             Reply::Line(line) => return line.tell(answer),
         };
-        let has_jobs = matches!(&answer, Answer::Leased { jobs, .. } if !jobs.is_empty());
-        let owner = give_back_in.filter(|_| has_jobs);
-        let owner = owner.map(|namespace| (Arc::clone(shard), namespace));
+        let owner = give_back_in.map(|namespace| (Arc::clone(shard), namespace));
         // Where it was not sent it is dropped here, and else wherever its caller is.
         drop(reply.send(Handover { answer: Some(answer), owner }));
     }
@@ -150,9 +148,11 @@ impl Handover {
 
 impl Drop for Handover {
     fn drop(&mut self) {
-        let Some(Answer::Leased { jobs, .. }) = self.answer.take() else { return };
+        let Some(answer) = self.answer.take() else { return };
         let Some((shard, namespace)) = self.owner.take() else { return };
-        give_back(&shard, namespace, jobs.iter());
+        if let Some(command) = answer.gives_back() {
+            shard.inbox.signal(|signals| signals.give_back.push((namespace, command)));
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use longshore_engine::Position;
 use longshore_engine::driver::DiskLevel;
 use longshore_store::{FlushError, Flusher};
 
+use crate::inbox::Flushed;
 use crate::shared::ShardShared;
 
 /// How long to wait before a flush that met a full disk is tried again: at first, then twice as
@@ -131,7 +132,14 @@ impl Core {
         if persisted > Position::START {
             self.shard.metrics.flushes.add(1);
             self.shard.metrics.flush_ms.add(begun.elapsed().as_millis() as u64);
-            self.shard.inbox.signal(|signals| signals.flushed = Some(persisted));
+            // What is not durable there keeps its entries in the journal.
+            match self.shard.streams.sync() {
+                Ok(events) => {
+                    let flushed = Flushed { persisted, events };
+                    self.shard.inbox.signal(|signals| signals.flushed = Some(flushed));
+                }
+                Err(why) => self.shard.fail(&why),
+            }
             self.compactor.nudge(&self.shard, &self.flusher);
         }
         Ok(())

@@ -18,6 +18,15 @@ pub(crate) type Call = driver::Call<Place>;
 /// What gives back what came to nobody, by namespace.
 pub(crate) type GiveBacks = Vec<(String, Command)>;
 
+/// What is durable beside the journal.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Flushed {
+    /// The position of the state.
+    pub(crate) persisted: Position,
+    /// The position up to which events are in the files of their streams.
+    pub(crate) events: Option<Position>,
+}
+
 /// What other threads tell the shard's.
 #[derive(Debug, Default)]
 pub(crate) struct Signals {
@@ -32,7 +41,7 @@ pub(crate) struct Signals {
     /// These want to know how the shard is, and what follows after that.
     pub(crate) stats: Vec<(Option<StatsCursor>, oneshot::Sender<ShardStats>)>,
     /// The state on disk has moved to here, so there is room in memory.
-    pub(crate) flushed: Option<Position>,
+    pub(crate) flushed: Option<Flushed>,
     /// A flush waits for space, or does so no more.
     pub(crate) flush_waits: Option<bool>,
     /// The group in flight has waited for space for so long that its callers shall know.

@@ -23,6 +23,7 @@ mod shard_thread;
 mod shared;
 mod store_dir;
 mod store_watch;
+mod stream_files;
 #[cfg(test)]
 mod tests;
 mod unavailable;

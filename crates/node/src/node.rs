@@ -12,6 +12,7 @@ use longshore_engine::{
     Subscribe, TimeMs,
 };
 use longshore_store::StoreFault;
+use longshore_streams::StreamLog;
 use thiserror::Error;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
@@ -282,6 +283,19 @@ impl Node {
             let shard = shard_of(namespace, self.inner.manifest.shards);
             Err(Unavailable::new(shard, Cause::Bug, format!("the read was not done: {error}")))
         })
+    }
+
+    /// The events of the namespace's shard.
+    pub fn stream_log(&self, namespace: &str) -> Result<Arc<StreamLog>, Unavailable> {
+        let shard = self.shard(namespace);
+        let log = shard.streams.log().filter(|_| shard.is_running());
+        log.cloned().ok_or_else(|| shard.unavailable())
+    }
+
+    /// The events of all shards that serve.
+    pub fn stream_logs(&self) -> Vec<Arc<StreamLog>> {
+        let running = self.inner.shards.iter().filter(|shard| shard.is_running());
+        running.filter_map(|shard| shard.streams.log().cloned()).collect()
     }
 
     /// How the node is.
@@ -607,9 +621,14 @@ fn read_snapshot<T>(
 /// The figures of one shard. Its thread tells some of them at a time, so that nobody waits long.
 async fn whole_stats(shard: &ShardShared) -> Result<ShardStats, Unavailable> {
     let page = async |after: Option<StatsCursor>| {
+        if !shard.is_running() {
+            return Err(shard.unavailable());
+        }
         let (reply, stats) = oneshot::channel();
-        if shard.is_running() {
-            shard.inbox.signal(|signals| signals.stats.push((after, reply)));
+        shard.inbox.signal(|signals| signals.stats.push((after, reply)));
+        // It may have ended in between and hear nothing any more.
+        if !shard.is_running() {
+            drop(shard.inbox.take_signals());
         }
         stats.await.map_err(|_| shard.unavailable())
     };

@@ -7,8 +7,10 @@ use std::time::Instant;
 
 use longshore_engine::driver::{Driver, Input, NoFaults, Policy, Start, StartFault};
 use longshore_engine::{Limits, Position};
+use longshore_journal::disk::Folder;
 use longshore_journal::{AppendError, Journal, ReadError, Room};
 use longshore_store::{Flusher, Identity, Lsm, LsmConfig};
+use longshore_streams::StreamLog;
 use thiserror::Error;
 use uuid::Uuid;
 
@@ -45,15 +47,17 @@ pub(crate) enum RecoverError {
     #[error(transparent)]
     Read(#[from] ReadError),
     #[error(
-        "the state is at position {persisted}, but the journal begins at {first}: entries are lost"
+        "state and events are at position {kept}, but the journal begins at {first}: entries are lost"
     )]
-    HeadLost { persisted: Position, first: Position },
+    HeadLost { kept: Position, first: Position },
     #[error(transparent)]
     Start(#[from] StartFault),
     #[error(transparent)]
     Append(#[from] AppendError),
     #[error(transparent)]
     Folder(#[from] StoreDirError),
+    #[error(transparent)]
+    Streams(#[from] longshore_streams::OpenError),
     #[error("a thread could not be started: {0}")]
     Thread(#[from] std::io::Error),
     #[error("the server ends")]
@@ -72,6 +76,7 @@ impl RecoverError {
             Self::Journal(longshore_journal::OpenError::Io { source, .. })
             | Self::State(longshore_store::OpenError::Io { source, .. })
             | Self::Folder(StoreDirError::Io { source, .. }) => full(source),
+            Self::Streams(error) => error.is_no_space(),
             _ => false,
         }
     }
@@ -83,6 +88,8 @@ pub(crate) struct Recovered {
     pub(crate) journal: Box<dyn Journal>,
     /// The journal's own room, where it has one.
     pub(crate) room: Option<Room>,
+    /// The files of its streams.
+    pub(crate) streams: Arc<StreamLog>,
 }
 
 /// Where a shard comes from.
@@ -115,39 +122,47 @@ pub(crate) fn recover(
     let (persisted, tail) = (map.position(), journal.tail());
     let flusher = map.flusher();
     let start = Start::begin(map, (persisted, tail), dir.is_used(), limits, NoFaults)?;
+    let folder = Arc::new(Folder::new(dir.streams()));
+    let streams = StreamLog::open(folder, (persisted, start.has_streams()))?;
+    let kept = start.kept(streams.synced());
     let begun = Instant::now();
-    let total = tail.0 - persisted.0;
+    let total = tail.0.saturating_sub(kept.0);
     shard.set_state(ShardState::Replaying { done: 0, total });
-    let start = replay(shard, &*journal, persisted, start, &flusher)?;
+    let start = replay(shard, &*journal, start, (kept, &streams), &flusher)?;
     shard.metrics.replayed_entries.set(total);
     shard.metrics.replay_ms.set(begun.elapsed().as_millis() as u64);
     let namespaces: Vec<&str> = namespaces.iter().map(String::as_str).collect();
     let (mut driver, first) = start.serve(clocks.now().1, &namespaces, policy);
+    streams.settle(&driver.turn().streams())?;
     let durable = journal.append(&group_of(first))?;
+    // It changes no stream; so the files are as far as the state.
+    streams.write(durable, Vec::new()).map_err(longshore_streams::OpenError::from)?;
     // Nobody waits for anything yet, so nothing is to be done.
     driver.step(Input::Committed(durable), clocks.now().1, &mut Vec::new());
     shard.set_durable(durable);
     shard.set_engine_time(driver.turn().engine_time());
     dir.set_used()?;
-    Ok(Recovered { driver, journal, room })
+    Ok(Recovered { driver, journal, room, streams: Arc::new(streams) })
 }
 
 fn replay(
     shard: &ShardShared,
     journal: &dyn Journal,
-    persisted: Position,
     mut start: Start<Lsm, NoFaults>,
+    (kept, streams): (Position, &StreamLog),
     flusher: &Flusher,
 ) -> Result<Start<Lsm, NoFaults>, RecoverError> {
-    let entries = journal.read_from(persisted.next()).map_err(|error| match error {
-        ReadError::Truncated { first, .. } => RecoverError::HeadLost { persisted, first },
+    let entries = journal.read_from(kept.next()).map_err(|error| match error {
+        ReadError::Truncated { first, .. } => RecoverError::HeadLost { kept, first },
         error => error.into(),
     })?;
+    streams.cut(journal.tail())?;
     for (done, entry) in (1..).zip(entries) {
         let (position, entry) = entry?;
         if start.replay(position, &entry)? {
             flusher.flush_sealed(journal.tail())?;
         }
+        streams.replay(position, start.take_stream_changes())?;
         if done % PROGRESS_ENTRIES == 0 {
             shard.set_replayed(done);
             if shard.inbox.is_ending() {

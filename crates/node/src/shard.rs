@@ -18,7 +18,7 @@ use crate::clock::Clocks;
 use crate::commit::{Committer, group_of};
 use crate::courier::{HandedJobs, HandedMessages, News, Place, Round, Subscriber};
 use crate::flush::FlushThread;
-use crate::inbox::{Call, GiveBacks, Rest, Signals};
+use crate::inbox::{Call, Flushed, GiveBacks, Rest, Signals};
 use crate::shard_thread::panic_reason;
 use crate::shared::{ShardShared, ShardState};
 
@@ -130,7 +130,15 @@ impl Shard {
             tracing::error!(shard, %error, "not flushed: the next start will replay");
         }
         let (persisted, mut last) = (driver.turn().map().persisted_position(), Vec::new());
-        driver.step(Input::Flushed(persisted), clocks.now().1, &mut last);
+        match shared.streams.sync() {
+            Ok(events) => {
+                let flushed = Input::Flushed { persisted, events };
+                driver.step(flushed, clocks.now().1, &mut last);
+            }
+            Err(why) => {
+                tracing::error!(shard = shared.index, why, "events are not synced: likewise");
+            }
+        }
         committer.end(&last);
     }
 
@@ -161,7 +169,9 @@ impl Shard {
             self.tell(Input::Starved);
         }
         signals.flush_waits.into_iter().for_each(|waits| self.tell(Input::FlushWaits(waits)));
-        signals.flushed.into_iter().for_each(|position| self.tell(Input::Flushed(position)));
+        if let Some(Flushed { persisted, events }) = signals.flushed {
+            self.tell(Input::Flushed { persisted, events });
+        }
         for reply_to in signals.disconnected {
             if self.driver.is_awaited(reply_to) {
                 self.shared.metrics.disconnects.add(1);
@@ -293,10 +303,11 @@ impl Shard {
     }
 
     /// Commits a small group here, and has others committed.
-    fn commit(&mut self, group: SealedGroup, calls: usize) -> Option<Position> {
+    fn commit(&mut self, mut group: SealedGroup, calls: usize) -> Option<Position> {
         // What is ready goes before the disk is waited for: other shards may have left answers in
         // the same parcels and expect that whoever began them tells of them.
         self.answers.end();
+        self.shared.streams.begin(std::mem::take(&mut group.stream_changes));
         let group = group_of(group);
         self.takes_guests = false;
         if calls > INLINE_CALLS_MAX || group.len_bytes() > INLINE_BYTES_MAX {

@@ -52,14 +52,15 @@ impl ShardSetup {
     fn serve(self) -> Result<(), RecoverError> {
         let mut clocks = Clocks::new(self.start);
         let recovered = recover_when_there_is_space(&self.shared, &self.origin, &mut clocks)?;
-        let Recovered { driver, journal, room } = recovered;
+        let Recovered { driver, journal, room, streams } = recovered;
         let shared = &self.shared;
-        // Both are set once: this is the only place.
+        // Each is set once: this is the only place.
         if let Some(room) = room {
             drop(shared.room.set(room));
         }
         let map = driver.turn().map();
         drop(shared.snapshots.set(map.snapshots()));
+        shared.streams.set(streams);
         let committer = Committer::start(Arc::clone(shared), journal)?;
         let flush = FlushThread::start(Arc::clone(shared), map.flusher(), self.compactor)?;
         let serving = Shard::new(Arc::clone(shared), driver, committer, flush, clocks);

@@ -14,6 +14,7 @@ use crate::clock::wall_now;
 use crate::inbox::Inbox;
 use crate::metrics::ShardMetrics;
 use crate::shard::Shard;
+use crate::stream_files::StreamFiles;
 use crate::unavailable::{Cause, Unavailable};
 
 /// How a shard is.
@@ -53,6 +54,8 @@ pub(crate) struct ShardShared {
     pub(crate) metrics: ShardMetrics,
     pub(crate) admission: Arc<Admission>,
     pub(crate) snapshots: OnceLock<Snapshots>,
+    /// The files of its streams.
+    pub(crate) streams: StreamFiles,
     /// The journal's own room, where it has one.
     pub(crate) room: OnceLock<Room>,
     state: Mutex<ShardState>,
@@ -72,6 +75,7 @@ impl ShardShared {
             metrics: ShardMetrics::new(),
             admission,
             snapshots: OnceLock::new(),
+            streams: StreamFiles::default(),
             room: OnceLock::new(),
             state: Mutex::new(ShardState::Opening),
             changed: tokio::sync::watch::Sender::new(()),

@@ -176,6 +176,11 @@ impl ShardDir {
         self.dir.join("state")
     }
 
+    /// The folder of the events of its streams, made with the first stream.
+    pub fn streams(&self) -> PathBuf {
+        self.dir.join("streams")
+    }
+
     /// Whether anything was ever durable in its journal: then an empty shard is a lost one.
     pub fn is_used(&self) -> bool {
         self.used_path().exists()

@@ -29,6 +29,8 @@ pub struct ServerConfig {
     pub http: HttpConfig,
     /// The AMQP face.
     pub amqp: AmqpConfig,
+    /// The Kafka face.
+    pub kafka: crate::kafka::KafkaConfig,
     /// The store and its shards.
     pub node: NodeConfig,
 }
@@ -134,6 +136,7 @@ impl Default for ServerConfig {
             amqp_listen: None,
             http: HttpConfig::default(),
             amqp: AmqpConfig::default(),
+            kafka: crate::kafka::KafkaConfig::default(),
             node: NodeConfig::new(DEFAULT_DATA),
         }
     }

@@ -5,9 +5,11 @@ pub mod api;
 pub mod config;
 pub mod grpc;
 pub mod http;
+pub mod kafka;
 
 mod pace;
 mod running;
+mod stream_retention;
 mod workers;
 
 pub use http::preview_schedule;

@@ -32,6 +32,12 @@ pub(crate) async fn pass(duration: Duration) {
 #[derive(Debug)]
 pub(crate) struct Late;
 
+impl From<Late> for std::io::Error {
+    fn from(_: Late) -> Self {
+        std::io::ErrorKind::TimedOut.into()
+    }
+}
+
 /// What comes of `future` before the thread has run for `duration`.
 pub(crate) async fn timeout<F: Future>(duration: Duration, future: F) -> Result<F::Output, Late> {
     tokio::select! {

@@ -42,10 +42,20 @@ pub enum Canary {
     LostGates,
     /// A flush keeps jobs aside for tags that were let go since the flush before.
     LeakedHold,
+    /// Events are shown before the journal has them.
+    EventsShownEarly,
+    /// A flush keeps messages that were acked since the flush before.
+    ForgottenAck,
+    /// A flush has what was published to several queues in the first of them only.
+    HalfFanout,
+    /// A message that goes back goes to the end of its queue.
+    LostPlace,
+    /// Of a message that comes again it is not told that it does.
+    UntoldRedelivery,
 }
 
 /// Every canary with its name on the command line.
-pub const CANARIES: [(&str, Canary); 37] = [
+pub const CANARIES: [(&str, Canary); 44] = [
     ("no-fsync", Canary::NoFsync),
     ("token-reuse", Canary::TokenReuse),
     ("lost-dead-set", Canary::LostDeadSet),
@@ -61,6 +71,10 @@ pub const CANARIES: [(&str, Canary); 37] = [
     ("lost-gates", Canary::LostGates),
     ("leaked-hold", Canary::LeakedHold),
     ("schedule-back", Canary::ScheduleBack),
+    ("forgotten-ack", Canary::ForgottenAck),
+    ("half-fanout", Canary::HalfFanout),
+    ("lost-place", Canary::LostPlace),
+    ("untold-redelivery", Canary::UntoldRedelivery),
     ("answer-before-commit", Canary::Driver(Fault::AnswerBeforeCommit)),
     ("starved-is-durable", Canary::Driver(Fault::StarvedIsDurable)),
     ("two-groups", Canary::Driver(Fault::TwoGroups)),
@@ -83,6 +97,9 @@ pub const CANARIES: [(&str, Canary); 37] = [
     ("takes-in-while-crammed", Canary::Driver(Fault::TakesInWhileCrammed)),
     ("hangs-while-starved", Canary::Driver(Fault::HangsWhileStarved)),
     ("huge-group", Canary::Driver(Fault::HugeGroup)),
+    ("events-shown-early", Canary::EventsShownEarly),
+    ("events-let-go", Canary::Driver(Fault::EventsLetGo)),
+    ("events-unread", Canary::Driver(Fault::EventsUnread)),
 ];
 
 impl Canary {

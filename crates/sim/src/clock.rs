@@ -24,6 +24,10 @@ impl SimClock {
         self.wall
     }
 
+    pub(crate) fn mono(&self) -> MonoMs {
+        self.mono
+    }
+
     pub(crate) fn pass(&mut self, ms: u64) {
         (self.wall, self.mono) = (self.wall.plus(ms), self.mono.plus(ms));
     }

@@ -1,11 +1,15 @@
 //! The switches of the canaries: what they do to the state behind the engine's back.
 
 use bytes::Bytes;
-use longshore_engine::query::{Lookup, find_job};
+use longshore_engine::query::{Lookup, find_job, peek_messages};
 use longshore_engine::wire::{Input, Wire};
-use longshore_engine::{Checkpoint, Clock, Command, Request, Verdict};
+use longshore_engine::{
+    Checkpoint, Clock, Command, MessageCommand, MessageVerdict, PublishMessage, Request, Verdict,
+};
 
 use crate::map::{Entries, Image, SimTree};
+use crate::node::NAMESPACES;
+use crate::workload::messages::QUEUES;
 
 /// The keys under which the state keeps its own numbers, its index of dead jobs and how far jobs
 /// have come, as the engine's catalogue of keys has them.
@@ -15,6 +19,11 @@ const CHECKPOINT_KEY_FIRST: u8 = 21;
 
 /// How keys of the state of schedules begin.
 const SCHEDULE_STATE_KEY_FIRST: u8 = 132;
+
+/// How keys of messages begin, and where in them the order of entry stands, which is the same in
+/// all queues that one publish enters.
+pub(crate) const MESSAGE_KEY_FIRST: u8 = 100;
+const PLACE_AT: usize = 10;
 
 /// Which of those numbers are the epoch and the counter of tokens, of how many.
 const EPOCH_AT: usize = 1;
@@ -118,4 +127,41 @@ pub(crate) fn honour_stale(map: &SimTree, request: &mut Request, clock: Clock) {
             told.token = lease.token;
         }
     }
+}
+
+/// Makes a state in which what was published since an earlier one is in one queue at most.
+pub(crate) fn halve_fanouts(entries: &mut Entries, earlier: &Entries) {
+    let mut seen = std::collections::BTreeSet::new();
+    entries.retain(|key, _| {
+        key.first() != Some(&MESSAGE_KEY_FIRST)
+            || earlier.contains_key(key)
+            || seen.insert(key.get(PLACE_AT..).unwrap_or_default().to_vec())
+    });
+}
+
+/// Turns what goes back into what is acked and published anew; what does the latter.
+pub(crate) fn requeue_at_end(map: &SimTree, request: &mut Request) -> Option<Command> {
+    let Command::Messages(MessageCommand::Settle { settlements, .. }) = &mut request.command else {
+        return None;
+    };
+    let mut anew = Vec::new();
+    for (tag, verdict) in settlements {
+        let pages = QUEUES.into_iter().filter_map(|queue| {
+            let all = (100_000, 100_000_000);
+            let page = peek_messages(map, NAMESPACES[0], queue, None, all).ok()?;
+            Some((queue, page.messages.into_iter().find(|it| it.tag == *tag)?))
+        });
+        if *verdict == MessageVerdict::Requeue
+            && let Some((queue, found)) = pages.into_iter().next()
+        {
+            *verdict = MessageVerdict::Ack;
+            anew.push(PublishMessage {
+                routing_key: queue.to_owned(),
+                priority: found.message.priority,
+                body: found.message.body.clone(),
+                ..PublishMessage::default()
+            });
+        }
+    }
+    (!anew.is_empty()).then_some(Command::Messages(MessageCommand::Publish(anew)))
 }

@@ -11,6 +11,7 @@ mod clock;
 mod faults;
 mod ledger;
 mod map;
+mod messages;
 mod network;
 mod node;
 mod random;

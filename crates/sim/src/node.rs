@@ -1,14 +1,17 @@
 //! The process that serves a shard: the driver that ships, over the real journal on a simulated
 //! disk. What the server's threads do for the driver waits here until chance has them do it.
 
+use std::sync::Arc;
+
 use longshore_engine::driver::{
     Action, Call, Class, DiskLevel, DiskMarks, Driver, Ending, InboxLimits, Input, Policy, Refused,
     ReserveMove, Space, Start, Waiting, bytes_of,
 };
 use longshore_engine::{
-    Answer, Clock, Command, ConsumerId, Instruction, Limits, ReplyTo, Request, Turn,
+    Answer, Clock, Command, ConsumerId, Instruction, Limits, ReplyTo, Request, StreamChange, Turn,
 };
 use longshore_journal::{AppendError, FaultyJournal, Group, Journal, OpenError, Position};
+use longshore_streams::StreamLog;
 
 use crate::canary::{Canary, Injected};
 use crate::faults;
@@ -63,6 +66,9 @@ pub(crate) struct Node {
     /// Entries before this one are to be given back.
     truncate: Option<Position>,
     mark: bool,
+    pub(crate) streams: StreamLog,
+    /// What the group changes of streams.
+    changes: Vec<StreamChange>,
 }
 
 /// Why a process did not come up.
@@ -109,13 +115,23 @@ impl Node {
         let faults = Injected::of(canary, random.next());
         let start = Start::begin(tree, (persisted, tail), used, limits.clone(), faults);
         let mut start = start.map_err(violation)?;
-        for entry in journal.read_from(persisted.next()).map_err(violation)? {
+        let streams = Arc::new(store.events.clone());
+        let streams = StreamLog::open(streams, (persisted, start.has_streams()));
+        let streams = streams.map_err(|error| events_error(&error))?;
+        let kept = start.kept(streams.synced());
+        let entries = journal.read_from(kept.next()).map_err(violation)?;
+        streams.cut(tail).map_err(|error| events_error(&error))?;
+        for entry in entries {
             let (position, entry) = entry.map_err(violation)?;
             if start.replay(position, &entry).map_err(violation)? {
                 store.image = sealed.borrow_mut().pop_front().expect("it was sealed just now");
             }
+            let replayed = streams.replay(position, start.take_stream_changes());
+            replayed.map_err(|error| events_error(&error))?;
         }
         let (driver, group) = start.serve(clock, &NAMESPACES, POLICY);
+        let settled = streams.settle(&driver.turn().streams());
+        settled.map_err(|error| events_error(&error))?;
         let mut waiting = Waiting::new(INBOX);
         waiting.set_open(true);
         let watch = Watch::new(clock, store.image.position);
@@ -132,6 +148,8 @@ impl Node {
             flush_waits: false,
             truncate,
             mark: false,
+            streams,
+            changes: Vec::new(),
         };
         let group = Action::Commit { group, calls: 0 };
         node.carry_out(group, clock, &mut Vec::new());
@@ -178,6 +196,13 @@ impl Node {
             return released;
         }
         let mut actions = Vec::new();
+        if let (Some(Canary::LostPlace), Input::Call(call)) = (self.canary, &mut input)
+            && let Some(command) = faults::requeue_at_end(self.turn().map(), &mut call.request)
+        {
+            let namespace = NAMESPACES[0].to_owned();
+            let again = Input::GiveBack { namespace, command };
+            self.driver.step(again, clock, &mut actions);
+        }
         self.driver.step(input, clock, &mut actions);
         for action in actions {
             self.carry_out(action, clock, &mut released);
@@ -185,11 +210,22 @@ impl Node {
         released
     }
 
-    fn carry_out(&mut self, action: Action<ReplyTo>, clock: Clock, released: &mut Released) {
+    fn carry_out(&mut self, mut action: Action<ReplyTo>, clock: Clock, released: &mut Released) {
+        if let (Some(Canary::UntoldRedelivery), Action::DeliverMessages { messages, .. }) =
+            (self.canary, &mut action)
+        {
+            for it in messages {
+                it.redelivered &= it.returns > 0;
+            }
+        }
         match action {
-            Action::Commit { group, .. } => {
+            Action::Commit { mut group, .. } => {
                 assert!(self.group.is_none(), "two groups in flight");
                 self.watch.sealed_group(&group, clock);
+                self.changes = std::mem::take(&mut group.stream_changes);
+                if self.canary == Some(Canary::EventsShownEarly) {
+                    drop(self.write_events(group.last()));
+                }
                 let group = Group::from_encoded(group.first, group.count, group.bytes);
                 self.group = Some((group.expect("the engine writes whole entries"), 0));
             }
@@ -291,6 +327,10 @@ impl Node {
             Ok(durable) => {
                 store.ledger.acknowledge();
                 self.group = None;
+                self.write_events(durable)?;
+                if store.has_crashed() {
+                    return Err(Exit);
+                }
                 Ok(self.step(Input::Committed(durable), clock))
             }
             Err(AppendError::NoSpace { .. }) => {
@@ -299,6 +339,15 @@ impl Node {
                 Ok(if tell { self.step(Input::Starved, clock) } else { Vec::new() })
             }
             Err(AppendError::Failed { .. } | AppendError::Unexpected { .. }) => Err(Exit),
+        }
+    }
+
+    /// Writes what the group changed of streams, of which nothing is answered yet.
+    fn write_events(&mut self, durable: Position) -> Result<(), Exit> {
+        match self.streams.write(durable, std::mem::take(&mut self.changes)) {
+            // The journal has it, and the next group tries again.
+            Err(error) if !error.is_no_space() => Err(Exit),
+            _ => Ok(()),
         }
     }
 
@@ -336,8 +385,8 @@ impl Node {
     }
 
     /// Flushes what was set aside, as far as the driver says that the journal has it.
-    pub(crate) fn flush(&mut self, store: &mut Store, clock: Clock) -> Released {
-        let Some(durable) = self.flush.take() else { return Vec::new() };
+    pub(crate) fn flush(&mut self, store: &mut Store, clock: Clock) -> Result<Released, Exit> {
+        let Some(durable) = self.flush.take() else { return Ok(Vec::new()) };
         let mut flushed = None;
         while let Some(mut image) = {
             let mut sealed = self.sealed.borrow_mut();
@@ -355,6 +404,13 @@ impl Node {
                 }
                 Some(Canary::LeakedLock) => {
                     faults::keep(UNIQUE_KEY_FIRST, &mut image.entries, &store.image.entries);
+                }
+                Some(Canary::ForgottenAck) => {
+                    let first = faults::MESSAGE_KEY_FIRST;
+                    faults::keep(first, &mut image.entries, &store.image.entries);
+                }
+                Some(Canary::HalfFanout) => {
+                    faults::halve_fanouts(&mut image.entries, &store.image.entries);
                 }
                 Some(Canary::LeakedSlot) => {
                     faults::keep(SPENT_KEY_FIRST, &mut image.entries, &store.image.entries);
@@ -377,9 +433,23 @@ impl Node {
         }
         if let Some(position) = flushed {
             self.watch.persisted = position;
-            released.append(&mut self.step(Input::Flushed(position), clock));
+            released.append(&mut self.tell_flushed(store, position, clock)?);
         }
-        released
+        Ok(released)
+    }
+
+    /// Makes the files of events durable too, and has the driver hear how far both are.
+    fn tell_flushed(
+        &mut self,
+        store: &mut Store,
+        persisted: Position,
+        clock: Clock,
+    ) -> Result<Released, Exit> {
+        let events = self.streams.sync().map_err(|_| Exit)?;
+        if store.has_crashed() {
+            return Err(Exit);
+        }
+        Ok(self.step(Input::Flushed { persisted, events }, clock))
     }
 
     /// Gives back the journal's space, if that is wanted.
@@ -406,7 +476,7 @@ impl Node {
         while !self.driver.is_finished(clock) || self.waiting.has_any(self.driver.admit()) {
             all.append(&mut self.take_turn(1, clock, |_| false).0);
             all.append(&mut self.commit(store, clock)?);
-            all.append(&mut self.flush(store, clock));
+            all.append(&mut self.flush(store, clock)?);
             if self.is_starved() {
                 return Ok(None);
             }
@@ -414,11 +484,11 @@ impl Node {
         // What is sealed already may leave no room for what is not.
         for _ in 0..2 {
             self.flush = Some(self.turn().durable());
-            all.append(&mut self.flush(store, clock));
+            all.append(&mut self.flush(store, clock)?);
             self.driver.seal_tree();
         }
         let persisted = store.image.position;
-        all.append(&mut self.step(Input::Flushed(persisted), clock));
+        all.append(&mut self.tell_flushed(store, persisted, clock)?);
         self.truncate(store)?;
         self.mark(store)?;
         Ok(Some(all))
@@ -427,6 +497,13 @@ impl Node {
 
 fn violation(error: impl std::fmt::Display) -> StartError {
     StartError::Violation(error.to_string())
+}
+
+fn events_error(error: &longshore_streams::OpenError) -> StartError {
+    if error.is_no_space() {
+        return StartError::Ended(error.to_string());
+    }
+    violation(error)
 }
 
 fn open_error(error: &OpenError) -> StartError {

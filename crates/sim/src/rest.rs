@@ -27,7 +27,7 @@ impl Simulation {
         for namespace in 0..NAMESPACES.len() {
             for queue in QUEUES {
                 let queue = queue.to_owned();
-                self.call(namespace, Command::PauseQueue { queue, paused: false })?;
+                self.ask(namespace, Command::PauseQueue { queue, paused: false })?;
             }
         }
         self.resume_all()?;
@@ -49,6 +49,10 @@ impl Simulation {
             }
             self.drain_round()?;
         }
+        if let Some(node) = &self.node {
+            self.events.check(&node.streams)?;
+        }
+        self.drain_messages()?;
         let verdict = self.judge()?;
         self.check_replay()?;
         Ok(verdict)
@@ -57,7 +61,9 @@ impl Simulation {
     fn heal(&mut self) -> Check {
         self.trace.note(format_args!("all is healed"));
         self.store.disk.fail_nothing();
+        self.store.events.fail_nothing();
         self.store.set_capacity_bytes(None);
+        self.store.events.set_capacity_bytes(None);
         self.store.refuses_tables = false;
         if self.node.is_some() && self.random.percent(50) {
             self.end("a last crash");
@@ -71,21 +77,25 @@ impl Simulation {
             return Err("the shard does not start although nothing is wrong".to_owned());
         }
         self.end_streams()?;
+        self.end_peers();
         self.settle_down()
     }
 
     /// Makes durable what was decided, and does what is due, until nothing is.
-    fn settle_down(&mut self) -> Check {
+    pub(crate) fn settle_down(&mut self) -> Check {
         for _ in 0..10_000 {
+            let heard = self.hear_out_peers()?;
             self.turn(1)?;
             self.commit()?;
             let clock = self.now();
             let Some(node) = &mut self.node else { return Err("the shard ended".to_owned()) };
             let quiet = node.is_quiet(clock) && node.waiting.depth() == [0; 3];
-            let released = node.flush(&mut self.store, clock);
+            let Ok(released) = node.flush(&mut self.store, clock) else {
+                return Err("a flush failed although nothing is wrong".to_owned());
+            };
             self.release(released)?;
             self.give_space_back();
-            if quiet && self.unreached.is_empty() {
+            if quiet && heard && self.unreached.is_empty() {
                 return Ok(());
             }
         }
@@ -93,7 +103,7 @@ impl Simulation {
     }
 
     /// Asks for something and waits for the answer.
-    fn call(&mut self, namespace: usize, command: Command) -> Result<Answer, String> {
+    pub(crate) fn ask(&mut self, namespace: usize, command: Command) -> Result<Answer, String> {
         self.shadow.tried(namespace, &command);
         let call = Call { client: JUDGE, namespace, command: command.clone() };
         let reply_to = self.network.send(call);
@@ -116,7 +126,7 @@ impl Simulation {
             let Some(node) = &self.node else { return Err("the shard ended".to_owned()) };
             let jobs = invariants::jobs_of(node.turn().map(), name, None, clock);
             for view in jobs.iter().filter(|view| view.paused) {
-                self.call(namespace, Command::ResumeJob { id: view.job.id })?;
+                self.ask(namespace, Command::ResumeJob { id: view.job.id })?;
             }
         }
         Ok(())
@@ -149,7 +159,7 @@ impl Simulation {
                     settle: Vec::new(),
                     prefetch: false,
                 };
-                let answer = self.call(namespace, Command::LeaseJobs(Box::new(request)))?;
+                let answer = self.ask(namespace, Command::LeaseJobs(Box::new(request)))?;
                 let Answer::Leased { jobs, .. } = answer else {
                     return Err(format!("leasing was answered with {answer:?}"));
                 };
@@ -167,7 +177,7 @@ impl Simulation {
                     },
                 };
                 let settlements: Vec<_> = jobs.iter().map(ack).collect();
-                let answer = self.call(namespace, Command::SettleJobs(settlements))?;
+                let answer = self.ask(namespace, Command::SettleJobs(settlements))?;
                 let acked = |result: &Result<EndKind, _>| *result == Ok(EndKind::Acked);
                 if !matches!(&answer, Answer::Settled(all) if all.iter().all(acked)) {
                     return Err(format!("a live lease was not settled: {answer:?}"));

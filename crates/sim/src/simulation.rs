@@ -22,6 +22,8 @@ use crate::random::Random;
 use crate::store::Store;
 use crate::trace::Trace;
 use crate::workload::clients::{Client, crowd};
+use crate::workload::events::Events;
+use crate::workload::messages::peers::{self, Peers};
 use crate::workload::shadow::Shadow;
 use crate::workload::{Check, invariants, ops, oracle};
 
@@ -92,6 +94,9 @@ pub(crate) struct Simulation {
     pub(crate) network: Network,
     clients: Vec<Client>,
     pub(crate) shadow: Shadow,
+    pub(crate) events: Events,
+    /// Who publishes and consumes messages, in the runs that have them.
+    pub(crate) peers: Option<Peers>,
     canary: Option<Canary>,
     limits: Limits,
     next_id: u64,
@@ -125,7 +130,7 @@ impl Simulation {
             tombstones_max: u64::MAX,
             sessions_max: Cap { shard: 100, namespace: 100 },
             // Its workloads expect no refusal for these.
-            queues_max: Cap { shard: 12, namespace: 12 },
+            queues_max: Cap { shard: 24, namespace: 24 },
             kinds_max: Cap { shard: 12, namespace: 12 },
             schedules_max: Cap { shard: 12, namespace: 12 },
             operations_max: Cap { shard: 4, namespace: 4 },
@@ -142,6 +147,8 @@ impl Simulation {
             network: Network::default(),
             clients,
             shadow: Shadow::default(),
+            events: Events::default(),
+            peers: Peers::of(seed),
             canary: config.canary,
             limits,
             next_id: 0,
@@ -169,6 +176,7 @@ impl Simulation {
     }
 
     fn step(&mut self) -> Check {
+        self.step_peers()?;
         match self.random.below(200) {
             0..56 => self.send(),
             56..100 => return self.take_turn(),
@@ -225,14 +233,26 @@ impl Simulation {
                 self.network.credited(Some(call.client), call.namespace, &call.command);
             }
         }
+        self.send_events();
         let rounds = self.random.below(3);
         self.turn(rounds)
+    }
+
+    /// Somebody appends to a stream, or wants that something of it is kept no longer.
+    fn send_events(&mut self) {
+        let Some(node) = &mut self.node else { return };
+        let Some((reply_to, command)) = self.events.next(&mut self.random) else { return };
+        self.trace.note(format_args!("events send {}: {command:?}", reply_to.0));
+        if node.call(reply_to, 0, command).is_err() {
+            self.events.dismissed(reply_to);
+        }
     }
 
     /// One turn, after which everything that must be true is checked.
     pub(crate) fn turn(&mut self, rounds: u64) -> Check {
         self.tell_gone()?;
         let unreached = std::mem::take(&mut self.unreached);
+        let messages = self.messages_unreached();
         let clock = self.now();
         let Some(node) = &mut self.node else { return Ok(()) };
         let level = node.look_at_disk(&mut self.store, clock);
@@ -240,6 +260,7 @@ impl Simulation {
         let network = &self.network;
         let (released, kept) = node.take_turn(rounds, clock, |id| network.stands(id));
         self.trace.note(format_args!("turn at {} {}, {level:?}", clock.wall, clock.mono));
+        self.events.look(&node.streams)?;
         self.release(released)?;
         kept?;
         if let (Some(before), Some(node)) = (before, &self.node)
@@ -251,6 +272,7 @@ impl Simulation {
             self.unreached.extend(unreached);
         } else {
             self.check_unreached(&unreached)?;
+            self.check_messages_unreached(&messages)?;
         }
         self.check_state()
     }
@@ -284,7 +306,7 @@ impl Simulation {
         all.into_iter().try_for_each(|input| self.tell(input))
     }
 
-    fn tell(&mut self, input: Input<ReplyTo>) -> Check {
+    pub(crate) fn tell(&mut self, input: Input<ReplyTo>) -> Check {
         let clock = self.now();
         let Some(node) = &mut self.node else { return Ok(()) };
         let released = node.step(input, clock);
@@ -332,6 +354,9 @@ impl Simulation {
     /// The caller hears that it gets no answer.
     fn dismiss(&mut self, reply_to: ReplyTo) {
         self.trace.note(format_args!("dismiss {}", reply_to.0));
+        if self.events.dismissed(reply_to) {
+            return;
+        }
         let client = self.network.listener(reply_to);
         self.network.cut(reply_to, true);
         if let Some(index) = client.filter(|index| *index < self.clients.len()) {
@@ -342,8 +367,16 @@ impl Simulation {
 
     /// Answers and deliveries leave the shard: from here on they are promises.
     pub(crate) fn release(&mut self, released: Released) -> Check {
+        self.note_mono();
         for action in released {
             match action {
+                Action::Reply { reply_to, answer, .. } if peers::asked(reply_to) => {
+                    self.release_to_peers(reply_to, answer, true)?;
+                }
+                Action::Unheard { reply_to, answer } if peers::asked(reply_to) => {
+                    self.release_to_peers(reply_to, answer, false)?;
+                }
+                Action::Dismiss { caller } if peers::asked(caller) => self.dismiss_peers(caller),
                 Action::Reply { reply_to, answer, .. } => {
                     self.release_answer(reply_to, answer, true)?;
                 }
@@ -352,10 +385,8 @@ impl Simulation {
                 }
                 Action::Dismiss { caller } => self.dismiss(caller),
                 Action::Deliver { consumer, jobs } => self.release_jobs(consumer, jobs, true)?,
-                // No client of it takes messages.
                 Action::DeliverMessages { consumer, messages } => {
-                    let count = messages.len();
-                    return Err(format!("{count} messages for {}, which takes jobs", consumer.0));
+                    self.release_messages(consumer, messages)?;
                 }
                 Action::Undelivered { consumer, jobs } => {
                     self.release_jobs(consumer, jobs, false)?;
@@ -363,7 +394,10 @@ impl Simulation {
                 Action::Close { consumer, reason } => {
                     self.trace.note(format_args!("close {}: {reason:?}", consumer.0));
                 }
-                Action::Left { consumer } => self.network.left(consumer),
+                Action::Left { consumer } => {
+                    self.network.left(consumer);
+                    self.consumer_left(consumer);
+                }
                 Action::Shortage { begins } => {
                     self.trace.note(format_args!("the shard is full: {begins}"));
                     self.refusing = begins;
@@ -379,6 +413,11 @@ impl Simulation {
 
     fn release_answer(&mut self, reply_to: ReplyTo, answer: Answer, heard: bool) -> Check {
         self.trace.note(format_args!("answer {}: {}", reply_to.0, brief(&answer)));
+        if let Some(node) = &self.node
+            && let Some(checked) = self.events.told(reply_to, &answer, &node.streams)
+        {
+            return checked;
+        }
         let answered = self.network.answered(reply_to, answer.clone());
         let Some((call, listened)) = answered else { return Ok(()) };
         self.note_time();
@@ -423,7 +462,10 @@ impl Simulation {
     fn check_state(&mut self) -> Check {
         let clock = self.now();
         match self.node.as_ref().filter(|node| node.turn().group_bytes() == 0) {
-            Some(node) => invariants::check(node.turn(), &self.shadow, clock),
+            Some(node) => {
+                invariants::check(node.turn(), &self.shadow, clock)?;
+                self.check_messages(node, clock)
+            }
             None => Ok(()),
         }
     }
@@ -481,12 +523,16 @@ impl Simulation {
     fn keep_house(&mut self) -> Check {
         let (choice, clock) = (self.random.below(6), self.now());
         let Some(node) = &mut self.node else { return Ok(()) };
-        let released = if self.store.refuses_tables {
-            node.fail_flush(clock)
+        let flushed = if self.store.refuses_tables {
+            Ok(node.fail_flush(clock))
         } else if choice < 5 {
             node.flush(&mut self.store, clock)
         } else {
-            Vec::new()
+            Ok(Vec::new())
+        };
+        let Ok(released) = flushed else {
+            self.end("a flush failed");
+            return Ok(());
         };
         self.release(released)?;
         if choice >= 4 {
@@ -531,10 +577,15 @@ impl Simulation {
             2 | 3 => {
                 let bytes = disk.used_bytes() + self.random.below(6 << 10);
                 self.store.set_capacity_bytes(Some(bytes));
+                if self.random.percent(50) {
+                    let bytes = self.store.events.used_bytes() + self.random.below(1 << 10);
+                    self.store.events.set_capacity_bytes(Some(bytes));
+                }
                 self.trace.note(format_args!("the disk has room for {bytes} bytes"));
             }
             _ => {
                 self.store.set_capacity_bytes(None);
+                self.store.events.set_capacity_bytes(None);
                 self.store.refuses_tables = false;
                 self.trace.note(format_args!("the disk has room"));
             }
@@ -545,7 +596,8 @@ impl Simulation {
         if self.random.percent(50) {
             let (changes, crash) = (self.random.below(20), self.any_crash());
             self.trace.note(format_args!("{crash:?} after {changes} changes of the disk"));
-            self.store.crash_after(changes, crash);
+            let in_events = self.random.percent(30);
+            self.store.crash_after(changes, crash, in_events);
         } else if self.node.is_some() {
             self.end("crash");
         }
@@ -561,6 +613,7 @@ impl Simulation {
         self.trace.note(format_args!("{why}: {crash:?}"));
         self.node = None;
         self.store.crash(crash);
+        self.events.lost();
         self.give_back.clear();
         self.unreached.clear();
         self.gone_callers.clear();
@@ -576,6 +629,10 @@ impl Simulation {
             client.take_gone();
         }
         self.gone.clear();
+        self.note_mono();
+        if let Some(peers) = &mut self.peers {
+            peers.crashed();
+        }
     }
 
     /// The process stops as asked. At rest a bit may flip.
@@ -587,7 +644,11 @@ impl Simulation {
             self.end("stopping failed");
             return Ok(());
         };
-        node.watch.check_end(node.turn().position())?;
+        // Without space for events the journal keeps them.
+        let position = node.turn().position();
+        if node.streams.synced().is_none_or(|synced| synced >= position) {
+            node.watch.check_end(position)?;
+        }
         self.release(released)?;
         while let Some((client, reply_to, answer)) = self.network.deliver_answer(&mut self.random) {
             self.arrive(client, Arrival::Answer(reply_to, answer));
@@ -625,7 +686,11 @@ impl Simulation {
             Ok(node) => {
                 self.lives += 1;
                 self.flipped = None;
+                self.events.check(&node.streams)?;
                 self.node = Some(node);
+                if let Some(peers) = &mut self.peers {
+                    peers.started(clock.mono);
+                }
                 self.check_state()
             }
             Err(StartError::Refused(why)) => {

@@ -9,10 +9,13 @@ use crate::map::Image;
 #[derive(Debug)]
 pub(crate) struct Store {
     pub(crate) disk: SimDisk,
+    /// The folder with the events of streams.
+    pub(crate) events: SimDisk,
     pub(crate) image: Image,
     pub(crate) ledger: Ledger,
     /// What a crash left that was met in the middle of something.
     crashed: Option<SimDisk>,
+    crashed_events: Option<SimDisk>,
     /// Bytes that the disk has room for, where it has a bound.
     capacity_bytes: Option<u64>,
     /// No flush finds room.
@@ -28,30 +31,37 @@ impl Store {
         let (image, ledger) = (Image::default(), Ledger::default());
         Self {
             disk: SimDisk::new(disk_seed),
+            events: SimDisk::new(disk_seed ^ 1),
             image,
             ledger,
             crashed: None,
+            crashed_events: None,
             capacity_bytes: None,
             refuses_tables: false,
             reserve: false,
         }
     }
 
-    /// Orders a crash before one of the next changes of the disk.
-    pub(crate) fn crash_after(&self, changes: u64, crash: Crash) {
-        self.disk.image_crashes_after(changes, &[crash]);
+    /// Orders a crash before one of the next changes of the disk: of the journal's folder, or of
+    /// that of the events.
+    pub(crate) fn crash_after(&self, changes: u64, crash: Crash, in_events: bool) {
+        let disk = if in_events { &self.events } else { &self.disk };
+        disk.image_crashes_after(changes, &[crash]);
     }
 
     /// Whether that crash was met. What was done since the one that did it has not heard, so it is
     /// asked after whatever changes the disk.
     pub(crate) fn has_crashed(&mut self) -> bool {
         self.crashed = self.disk.take_images().pop().or_else(|| self.crashed.take());
-        self.crashed.is_some()
+        self.crashed_events =
+            self.events.take_images().pop().or_else(|| self.crashed_events.take());
+        self.crashed.is_some() || self.crashed_events.is_some()
     }
 
     /// Ends the process, or the power with it: as it was met, else as `crash` says.
     pub(crate) fn crash(&mut self, crash: Crash) {
         self.disk = self.crashed.take().unwrap_or_else(|| self.disk.crash(crash));
+        self.events = self.crashed_events.take().unwrap_or_else(|| self.events.crash(crash));
         self.limit();
     }
 

@@ -4,7 +4,8 @@
 //!
 //! Each key has its versions by position, so that snapshots see theirs. A version is dropped once
 //! a newer one is durable and no snapshot is older than that. What is left when a memtable is
-//! sealed is written to it, at its own positions; so is the oldest where there is too much of it.
+//! sealed is written to it, at its own positions. Where there is too much of it, what comes goes to
+//! the memtable at once: to write the oldest in its place would cost each entry both ways.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
@@ -33,12 +34,25 @@ enum Version {
     Gone,
 }
 
+impl Version {
+    /// About what it takes.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Value(value) => VERSION_BYTES + value.len(),
+            Self::Gone => VERSION_BYTES,
+        }
+    }
+}
+
 /// A key's versions, oldest first, each from a position on. Before the first, what is below holds.
 #[derive(Debug)]
 struct Versions {
     /// When it came last.
     came: Position,
     list: Vec<(Position, Version)>,
+    /// About what they take: each counts, or a key that comes and goes all the time would have any
+    /// number of them while a snapshot is held.
+    bytes: usize,
 }
 
 impl Versions {
@@ -49,7 +63,10 @@ impl Versions {
 
     /// Of what one entry gives a key, the last holds.
     fn push(&mut self, position: Position, version: Version) {
-        self.list.pop_if(|(since, _)| *since == position);
+        if let Some((_, last)) = self.list.pop_if(|(since, _)| *since == position) {
+            self.bytes -= last.bytes();
+        }
+        self.bytes += version.bytes();
         self.list.push((position, version));
     }
 
@@ -61,18 +78,8 @@ impl Versions {
         {
             useless -= 1;
         }
-        self.list.drain(..useless);
+        self.bytes -= self.list.drain(..useless).map(|(_, it)| it.bytes()).sum::<usize>();
         !self.list.is_empty()
-    }
-
-    /// About what they take: each counts, or a key that comes and goes all the time would have any
-    /// number of them while a snapshot is held.
-    fn bytes(&self) -> usize {
-        let of = |(_, version): &(Position, Version)| match version {
-            Version::Value(value) => VERSION_BYTES + value.len(),
-            Version::Gone => VERSION_BYTES,
-        };
-        self.list.iter().map(of).sum()
     }
 }
 
@@ -140,9 +147,22 @@ impl Brief {
         })))
     }
 
-    /// Gives a key, which has none, a value.
-    pub(crate) fn add(&self, position: Position, key: Slice, value: Slice) {
-        lock(&self.inner).add(position, key, value);
+    /// Gives a key, which has none, a value. Whether there was room for it among so many keys and
+    /// bytes; a key that was removed is here, and stays.
+    pub(crate) fn add(
+        &self,
+        position: Position,
+        key: &[u8],
+        value: &[u8],
+        (keys_max, bytes_max): (usize, usize),
+    ) -> bool {
+        let mut inner = lock(&self.inner);
+        let is_full = inner.keys.len() >= keys_max || inner.bytes >= bytes_max;
+        if is_full && !inner.keys.contains_key(key) {
+            return false;
+        }
+        inner.add(position, key.into(), value.into());
+        true
     }
 
     /// Gives a key another value, or removes it, if it is here. Whether it was, so that nothing of
@@ -199,7 +219,7 @@ impl Brief {
             }
             inner.forget(&key, oldest);
             let Some(versions) = inner.keys.remove(&key) else { continue };
-            inner.bytes -= key.len() + versions.bytes();
+            inner.bytes -= key.len() + versions.bytes;
             for (since, version) in versions.list {
                 let (value, kind) = match version {
                     Version::Value(value) => (value, ValueType::Value),
@@ -267,12 +287,12 @@ impl Inner {
         let key_bytes = key.len();
         let versions = keys.entry(key).or_insert_with(|| {
             *bytes += key_bytes;
-            Versions { came: position, list: Vec::with_capacity(2) }
+            Versions { came: position, list: Vec::with_capacity(2), bytes: 0 }
         });
-        *bytes -= versions.bytes();
+        *bytes -= versions.bytes;
         versions.came = position;
         versions.push(position, Version::Value(value));
-        *bytes += versions.bytes();
+        *bytes += versions.bytes;
         self.sweep_order();
     }
 
@@ -297,9 +317,9 @@ impl Inner {
 
     fn replace(&mut self, position: Position, key: Slice, version: Version) {
         if let Some(versions) = self.keys.get_mut(&key) {
-            self.bytes -= versions.bytes();
+            self.bytes -= versions.bytes;
             versions.push(position, version);
-            self.bytes += versions.bytes();
+            self.bytes += versions.bytes;
             self.replaced.push_back((position, key));
         }
         if self.replaced.len() > self.bytes / VERSION_BYTES + SWEPT_MIN {
@@ -310,12 +330,50 @@ impl Inner {
 
     fn forget(&mut self, key: &Slice, oldest: Position) {
         let Some(versions) = self.keys.get_mut(key) else { return };
-        let before = versions.bytes();
+        let before = versions.bytes;
         let left = versions.forget_before(oldest);
-        self.bytes -= before - versions.bytes();
+        self.bytes -= before - versions.bytes;
         if !left {
             self.bytes -= key.len();
             self.keys.remove(key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the versions of all keys take, counted anew.
+    fn counted(inner: &Inner) -> usize {
+        let of =
+            |versions: &Versions| versions.list.iter().map(|(_, it)| it.bytes()).sum::<usize>();
+        inner.keys.iter().map(|(key, versions)| key.len() + of(versions)).sum()
+    }
+
+    /// Each change of a key went through all of its versions, of which there are any number while a
+    /// snapshot is held.
+    #[test]
+    fn the_bytes_of_versions_are_kept_and_not_counted_anew() {
+        let brief = Brief::default();
+        let key = |number: u64| -> Slice { number.to_be_bytes()[7..].into() };
+        let ((), held) = brief.register(|durable| ((), durable));
+        for position in 1..=600_u64 {
+            let (number, value) = (position % 3, vec![1; position as usize % 50]);
+            let at = Position(position - position % 2);
+            let value = (!position.is_multiple_of(5)).then_some(&value[..]);
+            if !brief.change(at, &key(number), value) {
+                let room = (usize::MAX, usize::MAX);
+                assert!(brief.add(at, &key(number), value.unwrap_or_default(), room));
+            }
+            if position == 400 {
+                brief.unregister(held);
+            }
+            if position.is_multiple_of(100) {
+                brief.note_durable(Position(position - 20));
+            }
+            let inner = lock(&brief.inner);
+            assert_eq!(inner.bytes, counted(&inner), "at {position}");
         }
     }
 }

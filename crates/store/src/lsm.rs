@@ -153,6 +153,18 @@ impl Lsm {
         self.latest = position;
     }
 
+    /// Writes an entry to the active memtable.
+    fn put_active(&mut self, position: Position, key: &[u8], value: Option<&[u8]>) {
+        let value_bytes = value.map_or(0, <[u8]>::len);
+        self.active_bytes += key.len() + value_bytes + ENTRY_OVERHEAD_BYTES;
+        self.has_bodies |= value_bytes >= self.shared.config.body_bytes_min;
+        let (value, kind) = match value {
+            Some(value) => (Slice::new(value), ValueType::Value),
+            None => (Slice::default(), ValueType::Tombstone),
+        };
+        self.active.insert(InternalValue::from_components(key, value, position.0, kind));
+    }
+
     /// The part that writes to disk, for another thread.
     pub fn flusher(&self) -> Flusher {
         Flusher { shared: Arc::clone(&self.shared) }
@@ -188,14 +200,7 @@ impl OrderedMap for Lsm {
             let config = &self.shared.config;
             return self.write_brief((config.brief_keys_max, config.brief_bytes_max));
         }
-        let value_bytes = value.map_or(0, <[u8]>::len);
-        self.active_bytes += key.len() + value_bytes + ENTRY_OVERHEAD_BYTES;
-        self.has_bodies |= value_bytes >= self.shared.config.body_bytes_min;
-        let (value, kind) = match value {
-            Some(value) => (Slice::new(value), ValueType::Value),
-            None => (Slice::default(), ValueType::Tombstone),
-        };
-        self.active.insert(InternalValue::from_components(key, value, position.0, kind));
+        self.put_active(position, key, value);
     }
 
     fn put_brief(&mut self, position: Position, key: &[u8], value: &[u8]) {
@@ -205,9 +210,13 @@ impl OrderedMap for Lsm {
         if !self.may_be_brief(key) {
             self.brief_first.extend(key.first());
         }
-        self.shared.brief.add(position, key.into(), value.into());
         let config = &self.shared.config;
-        self.write_brief((config.brief_keys_max, config.brief_bytes_max));
+        let room = (config.brief_keys_max, config.brief_bytes_max);
+        if self.shared.brief.add(position, key, value, room) {
+            self.write_brief(room);
+        } else {
+            self.put_active(position, key, Some(value));
+        }
     }
 
     fn note_durable(&mut self, position: Position) {

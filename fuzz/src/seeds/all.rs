@@ -4,7 +4,7 @@ use anyhow::Result;
 use longshore_engine::wire::Wire;
 use longshore_engine::{Entry, LEVEL, TimeMs};
 
-use super::{amqp, bodies, files, messages, records};
+use super::{amqp, bodies, files, kafka, messages, records};
 use crate::corpus::Named;
 
 /// The seeds of every target.
@@ -20,6 +20,7 @@ pub fn all() -> Result<Vec<(&'static str, Vec<Named>)>> {
         ("messages", messages::messages()),
         ("paths", bodies::paths()),
         ("amqp", amqp::sessions()),
+        ("kafka", kafka::inputs()),
     ])
 }
 
@@ -48,7 +49,7 @@ fn nasty_entries() -> Vec<Named> {
         ("nasty-integer-too-long".to_owned(), with(&[4, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80])),
         ("nasty-integer-overlong".to_owned(), with(&[4, 0x81, 0, 0])),
         ("nasty-text-not-utf8".to_owned(), with(&[3, 1, 2, 0xff, 0xfe])),
-        ("nasty-record-unknown".to_owned(), with(&[200, 0])),
+        ("nasty-record-unknown".to_owned(), with(&[99, 0])),
         ("nasty-field-unknown".to_owned(), with(&[4, 1, 9, 0])),
         (
             "nasty-field-twice".to_owned(),

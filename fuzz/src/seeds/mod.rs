@@ -6,6 +6,7 @@ mod all;
 mod amqp;
 mod bodies;
 mod files;
+mod kafka;
 mod messages;
 mod records;
 

@@ -3,14 +3,15 @@
 use bytes::Bytes;
 use longshore_engine::wire::Wire;
 use longshore_engine::{
-    AttemptNote, Binding, Body, BodyId, CancelReason, Cause, Checkpoint, DeadReason, Death,
-    Destination, End, EndKind, Epoch, Exchange, ExchangeId, ExchangeKind, FinalRun, Gate, GateId,
-    Grant, HeaderValue, Hold, Job, JobDefaults, JobError, JobId, JobLimit, JobOptions, JobTemplate,
-    KindId, LEVEL, Lease, LimitRefill, LimitRule, LimitScope, LimitSettings, Matching, Message,
-    MessageEnd, Missed, NamespaceId, NewEntry, NewJob, NewSchedule, Next, Operation, OperationId,
-    OperationKind, OperationState, Overlap, Phase, Place, Queue, QueueCounts, QueueId,
-    QueueSettings, Record, RetryPolicy, Saved, Schedule, ScheduleId, SkippedItem, Slot, Spec,
-    Subject, TickOutcome, TimeMs, Token, UniqueLock, UniqueUntil,
+    AttemptNote, Binding, Body, BodyId, CancelReason, Cause, Checkpoint, CommittedOffset,
+    DeadReason, Death, Destination, End, EndKind, Epoch, Exchange, ExchangeId, ExchangeKind,
+    FinalRun, Gate, GateId, Grant, HeaderValue, Hold, Job, JobDefaults, JobError, JobId, JobLimit,
+    JobOptions, JobTemplate, KindId, LEVEL, Lease, LimitRefill, LimitRule, LimitScope,
+    LimitSettings, Matching, Message, MessageEnd, Missed, NamespaceId, NewEntry, NewJob,
+    NewSchedule, Next, OffsetNote, Operation, OperationId, OperationKind, OperationState, Overlap,
+    PartitionId, Phase, Place, Queue, QueueCounts, QueueId, QueueSettings, Record, RetryPolicy,
+    Saved, Schedule, ScheduleId, SkippedItem, Slot, Spec, StreamId, StreamSettings, Subject,
+    TickOutcome, TimeMs, Token, UniqueLock, UniqueUntil,
 };
 
 use crate::corpus::Named;
@@ -129,6 +130,7 @@ pub fn records() -> Vec<(&'static str, Record)> {
     records.extend(records_of_schedules());
     records.extend(records_of_limits());
     records.extend(records_of_gates());
+    records.extend(records_of_streams());
     records
 }
 
@@ -165,10 +167,8 @@ fn records_of_exchanges() -> Vec<(&'static str, Record)> {
     ]
 }
 
-fn records_of_messages() -> Vec<(&'static str, Record)> {
-    let (queue, place) = (QueueId(2), Place(300));
-    let entries = vec![(255, place), (0, Place(u64::MAX))];
-    let message = Message {
+fn message() -> Message {
+    Message {
         exchange: "orders".to_owned(),
         routing_key: "eu.paid".to_owned(),
         further_keys: vec!["copy".to_owned()],
@@ -187,7 +187,13 @@ fn records_of_messages() -> Vec<(&'static str, Record)> {
             routing_keys: vec!["eu.paid".to_owned()],
             ttl_ms: Some(9),
         }],
-    };
+    }
+}
+
+fn records_of_messages() -> Vec<(&'static str, Record)> {
+    let (queue, place) = (QueueId(2), Place(300));
+    let entries = vec![(255, place), (0, Place(u64::MAX))];
+    let message = message();
     let entry = NewEntry { queue, urgency: 250, expires_at: Some(AT) };
     vec![
         (
@@ -195,7 +201,7 @@ fn records_of_messages() -> Vec<(&'static str, Record)> {
             Record::MessagePublished {
                 namespace: NS,
                 place,
-                message: Box::new(message),
+                message: Box::new(message.clone()),
                 entries: vec![entry],
             },
         ),
@@ -207,11 +213,27 @@ fn records_of_messages() -> Vec<(&'static str, Record)> {
                 entries: entries.clone(),
                 bytes: 10,
                 end: MessageEnd::Acked,
+                bodies: vec![BodyId(3)],
             },
         ),
         (
             "messages-returned",
             Record::MessagesReturned { namespace: NS, queue, entries: entries.clone() },
+        ),
+        (
+            "message-delayed",
+            Record::MessageDelayed {
+                namespace: NS,
+                place,
+                at: AT,
+                message: Box::new(message.clone()),
+                headers: vec![("n".to_owned(), HeaderValue::Int { value: 7 })],
+            },
+        ),
+        ("delay-passed", Record::DelayPassed { at: AT, place, body: Some(BodyId(3)) }),
+        (
+            "messages-untaken",
+            Record::MessagesUntaken { namespace: NS, queue, entries: entries.clone() },
         ),
         (
             "messages-leased",
@@ -225,7 +247,14 @@ fn records_of_messages() -> Vec<(&'static str, Record)> {
         ),
         (
             "leftovers-removed",
-            Record::LeftoversRemoved { keys: vec![Bytes::from_static(&[100, 0, 0, 0, 1])] },
+            Record::LeftoversRemoved {
+                keys: vec![Bytes::from_static(&[100, 0, 0, 0, 1])],
+                bodies: vec![BodyId(3)],
+            },
+        ),
+        (
+            "expiries-passed",
+            Record::ExpiriesPassed { keys: vec![Bytes::from_static(&[104, 0, 0, 0, 1])] },
         ),
     ]
 }
@@ -313,6 +342,54 @@ fn records_of_gates() -> Vec<(&'static str, Record)> {
         ("hold-deleted", Record::HoldDeleted { namespace, tag: tag() }),
         ("job-held-back", Record::JobHeldBack { namespace, id: ID, tag: tag() }),
         ("hold-let-go", Record::HoldLetGo { namespace, tag: tag(), jobs: vec![ID] }),
+    ]
+}
+
+fn records_of_streams() -> Vec<(&'static str, Record)> {
+    let (namespace, id, first) = (NS, StreamId(3), PartitionId(9));
+    let (name, group) = ("orders".to_owned(), "billing".to_owned());
+    let settings = StreamSettings {
+        retention_ms: Some(3_600_000),
+        retention_bytes: Some(1 << 30),
+        batch_bytes_max: 4096,
+        file_bytes: 1 << 20,
+    };
+    let committed =
+        CommittedOffset { offset: 17, leader_epoch: Some(0), metadata: "host-1".to_owned() };
+    let offsets = vec![OffsetNote { stream: id, partition: 1, committed }];
+    let created = settings.clone();
+    let batch = Bytes::from_static(b"a batch");
+    vec![
+        (
+            "stream-created",
+            Record::StreamCreated { namespace, id, name, first, partitions: 2, settings: created },
+        ),
+        ("stream-changed", Record::StreamChanged { id, settings }),
+        ("partitions-added", Record::PartitionsAdded { id, first, added: 2 }),
+        ("stream-deleted", Record::StreamDeleted { id }),
+        (
+            "stream-appended",
+            Record::StreamAppended {
+                partition: first,
+                base_offset: 17,
+                events: 3,
+                producer_id: Some(7),
+                producer_epoch: 1,
+                sequence: 40,
+                batch,
+            },
+        ),
+        ("stream-trimmed", Record::StreamTrimmed { partition: first, start: 10 }),
+        ("producer-id-taken", Record::ProducerIdTaken { id: 7 }),
+        (
+            "offsets-committed",
+            Record::OffsetsCommitted { namespace, group: group.clone(), offsets },
+        ),
+        (
+            "offsets-forgotten",
+            Record::OffsetsForgotten { namespace, group, offsets: vec![(id, 1)] },
+        ),
+        ("producers-forgotten", Record::ProducersForgotten { producers: vec![(first, 7)] }),
     ]
 }
 

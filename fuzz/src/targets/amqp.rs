@@ -87,7 +87,9 @@ fn open(session: &mut Session, heard: &mut BytesMut) {
     let virtual_host = Short::cut("/");
     let open = ConnectionOpen { virtual_host, ..ConnectionOpen::default() };
     let methods: [Method; 3] = [start.into(), tune.into(), open.into()];
-    methods.iter().for_each(|method| write_method(&mut out, 0, method));
+    for method in &methods {
+        write_method(&mut out, 0, method);
+    }
     session.receive(&mut BytesMut::from(&out[..]), 0);
     serve(session, 0);
     out.clear();
@@ -156,7 +158,7 @@ fn serve(session: &mut Session, flags: u8) -> usize {
 }
 
 fn deliver(session: &mut Session, consumer: ConsumerId) {
-    let messages = (0..3).map(|place| delivery(place)).collect();
+    let messages = (0..3).map(delivery).collect();
     session.deliver(consumer, messages);
 }
 
@@ -191,6 +193,10 @@ fn answer(command: MessageCommand, refused: Rejection) -> MessageAnswer {
             }
             let unroutable = Ok(Published::Unroutable);
             MessageAnswer::Published(vec![unroutable; messages.len()])
+        }
+        MessageCommand::Transact(transaction) => {
+            let count = transaction.publishes.len();
+            MessageAnswer::Transacted(vec![Published::Unroutable; count])
         }
         MessageCommand::Consume(_) => MessageAnswer::Consuming,
         MessageCommand::Cancel { .. } => MessageAnswer::Cancelled(true),

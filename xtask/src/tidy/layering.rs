@@ -21,6 +21,8 @@ const SERVER: &str = "longshore-server";
 const CLI: &str = "longshore-cli";
 const PROTO: &str = "longshore-proto";
 const SIM: &str = "longshore-sim";
+const STREAMS: &str = "longshore-streams";
+const KAFKA: &str = "longshore-kafka";
 const DERIVE: &str = "longshore-derive";
 const SDK: &str = "longshore";
 const TESTS: &str = "longshore-tests";
@@ -32,17 +34,19 @@ const LAYERS: &[Layer] = &[
     Layer { package: PROTO, below: &[], runtime: true },
     Layer { package: JOURNAL, below: &[ENGINE], runtime: false },
     Layer { package: STORE, below: &[ENGINE], runtime: false },
-    Layer { package: SIM, below: &[ENGINE, JOURNAL], runtime: false },
-    Layer { package: NODE, below: &[ENGINE, JOURNAL, STORE], runtime: true },
-    Layer { package: SERVER, below: &[AMQP, ENGINE, NODE, PROTO], runtime: true },
+    Layer { package: STREAMS, below: &[ENGINE, JOURNAL], runtime: false },
+    Layer { package: KAFKA, below: &[], runtime: false },
+    Layer { package: SIM, below: &[ENGINE, JOURNAL, STREAMS], runtime: false },
+    Layer { package: NODE, below: &[ENGINE, JOURNAL, STORE, STREAMS], runtime: true },
+    Layer { package: SERVER, below: &[AMQP, ENGINE, KAFKA, NODE, PROTO, STREAMS], runtime: true },
     Layer { package: DERIVE, below: &[], runtime: false },
     // Itself: its tests turn its features on. The server: for the embedded one. The black-box
     // tests: its own borrow their database.
     Layer { package: SDK, below: &[DERIVE, PROTO, SDK, SERVER, TESTS], runtime: true },
-    Layer { package: CLI, below: &[ENGINE, JOURNAL, PROTO, STORE, SERVER], runtime: true },
+    Layer { package: CLI, below: &[ENGINE, JOURNAL, PROTO, STORE, STREAMS, SERVER], runtime: true },
     Layer {
         package: "longshore-fuzz",
-        below: &[AMQP, ENGINE, JOURNAL, PROTO, STORE, SERVER],
+        below: &[AMQP, ENGINE, JOURNAL, KAFKA, PROTO, STORE, STREAMS, SERVER],
         runtime: false,
     },
     Layer {
@@ -52,7 +56,7 @@ const LAYERS: &[Layer] = &[
     },
     Layer {
         package: "longshore-benches",
-        below: &[ENGINE, JOURNAL, PROTO, STORE, SERVER, SDK, CLI],
+        below: &[AMQP, ENGINE, JOURNAL, PROTO, STORE, SERVER, SDK, CLI],
         runtime: true,
     },
     Layer { package: "xtask", below: &[], runtime: false },

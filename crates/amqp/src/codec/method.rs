@@ -14,7 +14,7 @@ macro_rules! methods {
             )*
         }
 
-        #[expect(
+        #[allow(
             missing_docs,
             clippy::struct_excessive_bools,
             reason = "they are named as in the specification, and have what it says"

@@ -1,5 +1,6 @@
 //! Field tables: kept as the bytes that they came in, and walked when somebody asks. The letters
-//! of the types are those that RabbitMQ, Qpid and all clients use, not those of the specification.
+//! of the types are those that `RabbitMQ`, Qpid and all clients use, not those of the
+//! specification.
 
 use std::fmt;
 
@@ -86,13 +87,13 @@ impl Value {
     fn read(reader: &mut Reader) -> Result<Self, Malformed> {
         Ok(match reader.u8()? {
             b't' => Self::Bool(reader.u8()? != 0),
-            b'b' => Self::I8(reader.u8()? as i8),
+            b'b' => Self::I8(reader.u8()?.cast_signed()),
             b'B' => Self::U8(reader.u8()?),
-            b's' | b'U' => Self::I16(reader.u16()? as i16),
+            b's' | b'U' => Self::I16(reader.u16()?.cast_signed()),
             b'u' => Self::U16(reader.u16()?),
-            b'I' => Self::I32(reader.u32()? as i32),
+            b'I' => Self::I32(reader.u32()?.cast_signed()),
             b'i' => Self::U32(reader.u32()?),
-            b'l' | b'L' => Self::I64(reader.u64()? as i64),
+            b'l' | b'L' => Self::I64(reader.u64()?.cast_signed()),
             b'f' => Self::F32(f32::from_bits(reader.u32()?)),
             b'd' => Self::F64(f64::from_bits(reader.u64()?)),
             b'D' => Self::Decimal(reader.u8()?, reader.u32()?),
@@ -139,7 +140,9 @@ impl Value {
     pub fn list(items: &[Self]) -> Self {
         let mut out = Vec::new();
         let mut writer = Writer::new(&mut out);
-        items.iter().for_each(|item| item.write(&mut writer));
+        for item in items {
+            item.write(&mut writer);
+        }
         Self::List(out.into())
     }
 }

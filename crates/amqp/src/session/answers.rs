@@ -96,6 +96,10 @@ impl Session {
                     MessageCommand::DeleteQueue { queue, connection, if_unused, if_empty };
                 self.call(command, Pending::Nothing);
             }
+            (Then::Committed(committing), answer) => {
+                self.committed_late(*committing, answer.is_ok());
+                self.note_end(&answer);
+            }
             (_, answer) => self.note_end(&answer),
         }
     }
@@ -138,6 +142,7 @@ impl Session {
                 self.tell(number, QueueDeleteOk { message_count: 0 });
                 Ok(())
             }
+            (Then::Committed(committing), why) => Err(self.not_committed(number, *committing, why)),
             (_, Unanswered::Refused(rejection)) => Err(of_rejection(&rejection, &self.vhost)),
             (_, Unanswered::Blocked(why) | Unanswered::Unknown(why)) => {
                 Err(Failure::new(Code::InternalError, why))
@@ -183,8 +188,12 @@ impl Session {
                 if let Some(consumer) = self.consumer(number, consumer) {
                     consumer.is_there = true;
                 }
+                let settles = self.consumer(number, consumer).is_some_and(|it| !it.auto_ack);
                 if !is_silent {
                     self.tell(number, BasicConsumeOk { consumer_tag: tag });
+                }
+                if settles {
+                    self.join_share(number, consumer);
                 }
             }
             (Then::Replies { queue, tag, is_silent }, MessageAnswer::Queue(..)) => {
@@ -200,6 +209,10 @@ impl Session {
                 Some(message) => self.got(number, &message, ready, auto_ack),
                 None => self.got_nothing(number),
             },
+            (Then::Shared { is_qos }, _) => self.shared(number, is_qos),
+            (Then::Committed(committing), MessageAnswer::Transacted(published)) => {
+                self.committed(number, *committing, &published);
+            }
             (then, answer) => {
                 let text = format!("the answer to {then:?} is {answer:?}");
                 return Err(Failure::new(Code::InternalError, text));

@@ -2,6 +2,7 @@
 
 use longshore_engine::{ConsumerId, MessageCommand};
 
+use super::transacting::Committing;
 use super::{Ask, Session};
 use crate::codec::Short;
 
@@ -54,6 +55,11 @@ pub(super) enum Then {
     },
     Got {
         auto_ack: bool,
+    },
+    Committed(Box<Committing>),
+    /// Consumers share a credit; it was asked for by the client, or with a consumer.
+    Shared {
+        is_qos: bool,
     },
 }
 

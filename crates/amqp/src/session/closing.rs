@@ -45,8 +45,11 @@ impl Session {
         let Some(channel) = self.channels.get_mut(&number) else { return };
         let arriving = channel.arriving.take();
         let operations = std::mem::take(&mut channel.operations);
-        let unsettled = std::mem::take(&mut channel.unsettled);
+        let mut unsettled = std::mem::take(&mut channel.unsettled);
+        let (bytes, settled) = channel.transaction.take().unwrap_or_default().forget();
+        unsettled.extend(settled);
         let tags: Vec<_> = channel.consumers.keys().cloned().collect();
+        self.transaction_bytes -= bytes;
         self.arriving_bytes -= arriving.map_or(0, |arriving| arriving.arrived() as u64);
         for operation in &operations {
             match operation {
@@ -68,6 +71,7 @@ impl Session {
                 self.call(MessageCommand::Cancel { consumer }, Pending::Forgotten { consumer });
             }
         }
+        self.end_share(number);
         self.settle_all(number, unsettled.into_values(), MessageVerdict::Requeue);
         self.flush();
     }

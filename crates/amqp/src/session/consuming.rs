@@ -8,6 +8,7 @@ use longshore_engine::{
 use super::asking::{Pending, Then};
 use super::channel::{Consumer, Unsettled};
 use super::methods::text_of;
+use super::overdue::consumer_timeout;
 use super::publishing::REPLY_TO;
 use super::{Ask, Phase, Session};
 use crate::codec::Short;
@@ -15,7 +16,7 @@ use crate::codec::methods::{
     BasicCancel, BasicCancelOk, BasicConsume, BasicDeliver, BasicGetOk, BasicQos, BasicQosOk,
 };
 use crate::deliver::properties_of;
-use crate::failure::{Code, Failure};
+use crate::failure::{Code, Failure, queue_in};
 
 /// Bytes of messages that the engine may deliver to a consumer ahead of what is written.
 const WINDOW_BYTES: u64 = 1 << 20;
@@ -37,18 +38,25 @@ impl Session {
             let text = format!("prefetch_size!=0 ({})", told.prefetch_size);
             return Err(Failure::new(Code::NotImplemented, text));
         }
-        let Some(channel) = self.channels.get_mut(&number) else { return Ok(()) };
         if told.global {
-            channel.shared_prefetch = told.prefetch_count;
-        } else {
+            return self.set_shared_prefetch(number, told.prefetch_count);
+        }
+        if let Some(channel) = self.channels.get_mut(&number) {
             channel.prefetch = told.prefetch_count;
         }
-        let consumers: Vec<_> = channel.consumers.values().map(|consumer| consumer.id).collect();
         self.out.method(number, &BasicQosOk {}.into());
-        for consumer in consumers {
-            self.replenish(consumer);
-        }
         Ok(())
+    }
+
+    /// The number of the next consumer, or of what consumers share.
+    pub(super) fn next_consumer(&mut self) -> Result<ConsumerId, Failure> {
+        self.consumers_ever += 1;
+        if self.consumers_ever >= CONSUMERS_EVER_MAX {
+            let text = "no more consumers on this connection";
+            return Err(Failure::new(Code::ResourceError, text));
+        }
+        let connection = self.settings.connection.0;
+        Ok(ConsumerId(CONSUMERS_FROM | connection << 24 | self.consumers_ever))
     }
 
     pub(super) fn consume(&mut self, number: u16, told: BasicConsume) -> Result<(), Failure> {
@@ -60,9 +68,10 @@ impl Session {
         }
         let has_replies = channel.replies.is_some();
         let is_silent = told.nowait;
-        let tag = match told.consumer_tag.is_empty() {
-            true => Short::cut(&self.names.next("amq.ctag")),
-            false => told.consumer_tag,
+        let tag = if told.consumer_tag.is_empty() {
+            Short::cut(&self.names.next("amq.ctag"))
+        } else {
+            told.consumer_tag
         };
         if told.queue.as_bytes() == REPLY_TO.as_bytes() {
             let refused = |text| Err(Failure::new(Code::PreconditionFailed, text));
@@ -77,17 +86,24 @@ impl Session {
         }
         let priority = match told.arguments.get("x-priority") {
             None => 0,
-            Some(value) => match value.as_int().and_then(|value| i32::try_from(value).ok()) {
-                Some(priority) => priority,
-                None => {
+            Some(value) => {
+                if let Some(priority) = value.as_int().and_then(|value| i32::try_from(value).ok()) {
+                    priority
+                } else {
                     let text = format!("invalid arg 'x-priority': {value:?}");
                     return Err(Failure::new(Code::PreconditionFailed, text));
                 }
-            },
+            }
         };
         let queue = self.queue_of(number, &told.queue)?;
         let (auto_ack, exclusive) = (told.no_ack, told.exclusive);
-        let wish = Wish { queue, auto_ack, exclusive, priority, is_silent };
+        let named = queue_in(&self.vhost, &queue);
+        let timeout_ms = consumer_timeout(&told.arguments, &named)?;
+        if timeout_ms > 0 {
+            let least = self.timeout_ms_min.map_or(timeout_ms, |least| least.min(timeout_ms));
+            self.timeout_ms_min = Some(least);
+        }
+        let wish = Wish { queue, auto_ack, exclusive, priority, is_silent, timeout_ms };
         self.begin_consumer(number, tag, wish)
     }
 
@@ -112,31 +128,30 @@ impl Session {
         if let Some(channel) = self.channels.get_mut(&number) {
             channel.replies = Some((queue.clone(), tag.clone()));
         }
-        let wish = Wish { queue, auto_ack: true, exclusive: true, priority: 0, is_silent };
+        let (auto_ack, exclusive, priority, timeout_ms) = (true, true, 0, 0);
+        let wish = Wish { queue, auto_ack, exclusive, priority, is_silent, timeout_ms };
         self.begin_consumer(number, tag, wish)
     }
 
     fn begin_consumer(&mut self, number: u16, tag: Short, wish: Wish) -> Result<(), Failure> {
-        self.consumers_ever += 1;
-        if self.consumers_ever >= CONSUMERS_EVER_MAX {
-            let text = "no more consumers on this connection";
-            return Err(Failure::new(Code::ResourceError, text));
-        }
+        let id = self.next_consumer()?;
         let connection = self.settings.connection;
-        let id = ConsumerId(CONSUMERS_FROM | connection.0 << 24 | self.consumers_ever);
         let Some(channel) = self.channels.get_mut(&number) else { return Ok(()) };
         let consumer = Consumer {
             id,
             is_there: false,
             auto_ack: wish.auto_ack,
             prefetch: channel.prefetch,
+            timeout_ms: wish.timeout_ms,
             unsettled: 0,
             credit: 0,
             message_bytes: MESSAGE_BYTES_ASSUMED,
         };
         channel.consumers.insert(tag.clone(), consumer);
         self.consumers.insert(id, (number, tag.clone()));
-        let credit = self.room_of(number, id);
+        // Where it shares a credit, it has none before it does.
+        let shares = self.channels.get(&number).is_some_and(|channel| channel.share.is_some());
+        let credit = if shares && !wish.auto_ack { 0 } else { self.room_of(number, id) };
         if let Some(consumer) = self.consumer(number, id) {
             consumer.credit = credit;
         }
@@ -242,12 +257,6 @@ impl Session {
         if consumer.prefetch > 0 {
             room = room.min(u64::from(consumer.prefetch).saturating_sub(has));
         }
-        if channel.shared_prefetch > 0 {
-            // Each has its share, and one at least, so that none waits for another for ever.
-            let among = channel.consumers.len().max(1) as u64;
-            let share = (u64::from(channel.shared_prefetch) / among).max(1);
-            room = room.min(share.saturating_sub(has));
-        }
         room
     }
 
@@ -262,10 +271,9 @@ impl Session {
             self.starving.insert(id);
             return;
         }
-        let shared = self.channels.get(&number).is_some_and(|it| it.shared_prefetch > 0);
         let Some(consumer) = self.consumer(number, id) else { return };
         // Without a bound, it is given much now and then.
-        let is_bounded = !consumer.auto_ack && (consumer.prefetch > 0 || shared);
+        let is_bounded = !consumer.auto_ack && consumer.prefetch > 0;
         if !is_bounded && consumer.credit > room {
             return;
         }
@@ -277,9 +285,9 @@ impl Session {
     pub fn deliver(&mut self, consumer: ConsumerId, messages: Vec<MessageDelivery>) {
         let place = self.consumers.get(&consumer).cloned();
         let place = place.filter(|_| self.phase == Phase::Running);
-        for message in &messages {
+        for message in messages {
             match &place {
-                Some((number, tag)) => self.deliver_one(*number, tag, message),
+                Some((number, tag)) => self.deliver_one(*number, tag, &message),
                 // Whoever it was for has gone.
                 None => self.requeue(message.tag),
             }
@@ -297,7 +305,12 @@ impl Session {
         channel.delivered += 1;
         if !consumer.auto_ack {
             consumer.unsettled += 1;
-            let one = Unsettled { tag: delivery.tag, consumer: Some(consumer.id) };
+            if let Some(share) = &mut channel.share {
+                share.deliver();
+            }
+            let (timeout_ms, since_ms) = (consumer.timeout_ms, None);
+            let consumer = Some(consumer.id);
+            let one = Unsettled { tag: delivery.tag, consumer, timeout_ms, since_ms };
             channel.unsettled.insert(channel.delivered, one);
         }
         let method = BasicDeliver {
@@ -317,7 +330,8 @@ impl Session {
         let Some(channel) = self.channels.get_mut(&number) else { return };
         channel.delivered += 1;
         if !ack {
-            let one = Unsettled { tag: delivery.tag, consumer: None };
+            let one =
+                Unsettled { tag: delivery.tag, consumer: None, timeout_ms: 0, since_ms: None };
             channel.unsettled.insert(channel.delivered, one);
         }
         let method = BasicGetOk {
@@ -340,4 +354,6 @@ struct Wish {
     exclusive: bool,
     priority: i32,
     is_silent: bool,
+    /// For how long it may have a message, in milliseconds; 0 for ever.
+    timeout_ms: u64,
 }

@@ -18,6 +18,37 @@ use crate::failure::{Code, Failure, exchange_in, queue_in};
 
 const RESERVED: &str = "amq.";
 
+/// The kind of exchange of that name, as `RabbitMQ` and its plugins call it.
+fn kind_of(name: &str, arguments: &Table, of: &str) -> Result<ExchangeKind, Failure> {
+    let kind = match name {
+        // Any exchange takes messages with a delay: this one only says how it routes.
+        "x-delayed-message" => {
+            let routes = text_argument(arguments, "x-delayed-type", of)?.unwrap_or_default();
+            return if routes == name {
+                Err(unknown_kind(name))
+            } else {
+                kind_of(&routes, arguments, of)
+            };
+        }
+        "x-consistent-hash" => {
+            for argument in ["hash-header", "hash-property"] {
+                if arguments.get(argument).is_some() {
+                    let text =
+                        format!("invalid arg '{argument}' for {of}: routing keys are hashed");
+                    return Err(Failure::new(Code::PreconditionFailed, text));
+                }
+            }
+            Some(ExchangeKind::ConsistentHash)
+        }
+        name => ExchangeKind::named(name),
+    };
+    kind.ok_or_else(|| unknown_kind(name))
+}
+
+fn unknown_kind(name: &str) -> Failure {
+    Failure::new(Code::PreconditionFailed, format!("unknown exchange type '{name}'"))
+}
+
 impl Session {
     pub(super) fn declare_exchange(
         &mut self,
@@ -32,12 +63,9 @@ impl Session {
             return Ok(());
         }
         let kind_name = text_of(&told.kind)?;
-        let Some(kind) = ExchangeKind::named(&kind_name) else {
-            let text = format!("unknown exchange type '{kind_name}'");
-            return Err(Failure::new(Code::PreconditionFailed, text));
-        };
         not_default(&exchange)?;
         let named = exchange_in(&self.vhost, &exchange);
+        let kind = kind_of(&kind_name, &told.arguments, &named)?;
         let declare = DeclareExchange {
             exchange,
             kind,

@@ -13,7 +13,7 @@ use crate::failure::{Code, Failure, of_rejection};
 pub(super) const FRAME_BYTES_BEFORE_LOGIN: usize = 32 << 10;
 /// The least that a client may agree on, which some always ask for.
 const FRAME_BYTES_MIN: u32 = 4096;
-/// The version of RabbitMQ whose ways these are: clients look at it.
+/// The version of `RabbitMQ` whose ways these are: clients look at it.
 const RABBITMQ_VERSION: &str = "4.2.0";
 
 impl Session {
@@ -155,7 +155,7 @@ impl Session {
             let text = format!("vhost {:?} not found", told.virtual_host);
             return Err(Failure::new(Code::NotAllowed, text).of((10, 40)));
         };
-        self.vhost = vhost.to_owned();
+        vhost.clone_into(&mut self.vhost);
         let namespace = if vhost == VHOST_DEFAULT { NAMESPACE_DEFAULT } else { vhost };
         self.asks.push_back(Ask::Open { namespace: namespace.to_owned() });
         self.phase = Phase::Looking;

@@ -42,20 +42,28 @@ impl Session {
                 self.expect_content(number, publish);
                 Ok(())
             }
-            Method::BasicAck(ack) => self.ack(number, &ack),
-            Method::BasicNack(nack) => self.nack(number, &nack),
-            Method::BasicReject(reject) => self.reject(number, &reject),
+            Method::BasicAck(ack) if !self.settles_in_turn(number) => self.ack(number, &ack),
+            Method::BasicNack(nack) if !self.settles_in_turn(number) => self.nack(number, &nack),
+            Method::BasicReject(reject) if !self.settles_in_turn(number) => {
+                self.reject(number, &reject)
+            }
             Method::ChannelOpen(_) => {
                 Err(Failure::new(Code::ChannelError, "second 'channel.open' seen"))
             }
             method => {
                 let Some(channel) = self.channels.get_mut(&number) else { return Ok(()) };
+                channel.settles_in_turn |= matches!(method, Method::TxSelect(_));
                 channel.operations.push_back(Operation::Method(method));
                 self.waiting_methods += 1;
                 self.advance(number);
                 Ok(())
             }
         }
+    }
+
+    /// Whether settlements of a channel belong to transactions.
+    fn settles_in_turn(&self, number: u16) -> bool {
+        self.channels.get(&number).is_some_and(|channel| channel.settles_in_turn)
     }
 
     /// Does what waits in a channel, as far as its turn has come.
@@ -107,6 +115,12 @@ impl Session {
                 Ok(())
             }
             Method::BasicRecoverAsync(told) => self.recover(number, told.requeue),
+            Method::BasicAck(ack) => self.ack(number, &ack),
+            Method::BasicNack(nack) => self.nack(number, &nack),
+            Method::BasicReject(reject) => self.reject(number, &reject),
+            Method::TxSelect(_) => self.begin_transactions(number),
+            Method::TxCommit(_) => self.commit(number),
+            Method::TxRollback(_) => self.roll_back(number),
             Method::ChannelClose(_) => {
                 self.close_channel(number);
                 Ok(())
@@ -120,6 +134,10 @@ impl Session {
         match method {
             Method::ConfirmSelect(told) => {
                 let Some(channel) = self.channels.get_mut(&number) else { return Ok(()) };
+                if channel.transaction.is_some() {
+                    let text = "cannot switch from tx to confirm mode";
+                    return Err(Failure::new(Code::PreconditionFailed, text));
+                }
                 channel.confirms.get_or_insert(0);
                 if !told.nowait {
                     self.out.method(number, &ConfirmSelectOk {}.into());
@@ -137,9 +155,6 @@ impl Session {
             }
             // The peer says that it has seen the end of a consumer, or that it does not stop.
             Method::BasicCancelOk(_) | Method::ChannelFlowOk(_) => Ok(()),
-            Method::TxSelect(_) | Method::TxCommit(_) | Method::TxRollback(_) => {
-                Err(Failure::new(Code::NotImplemented, "transactions (tx) are not there yet"))
-            }
             _ => Err(Failure::new(Code::CommandInvalid, "unimplemented method")),
         }
     }

@@ -16,12 +16,15 @@ mod declaring;
 mod handshake;
 mod methods;
 mod names;
+mod overdue;
 mod publishing;
 mod receiving;
 mod sasl;
 mod settings;
 mod settling;
+mod sharing;
 mod state;
+mod transacting;
 
 pub use state::{Ask, End, Session, Settings, Unanswered};
 use state::{Capabilities, NAMESPACE_DEFAULT, Phase, VHOST_DEFAULT};

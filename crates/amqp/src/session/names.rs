@@ -14,7 +14,7 @@ impl Names {
         Self { seed, count: 0 }
     }
 
-    /// The next name, with this before it and 22 letters, as RabbitMQ makes them.
+    /// The next name, with this before it and 22 letters, as `RabbitMQ` makes them.
     pub(super) fn next(&mut self, prefix: &str) -> String {
         self.count += 1;
         let mut name = String::from(prefix);

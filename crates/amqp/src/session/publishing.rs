@@ -43,12 +43,34 @@ struct Origin {
     bytes: u64,
 }
 
+/// What goes back where no queue takes a message.
 #[derive(Debug)]
-struct Returned {
+pub(super) struct Returned {
     exchange: String,
     routing_key: String,
     properties: Bytes,
     body: Bytes,
+}
+
+impl Returned {
+    /// What goes back of a message, if its publisher wants that.
+    pub(super) fn of(message: &PublishMessage) -> Option<Box<Self>> {
+        message.mandatory.then(|| {
+            Box::new(Self {
+                exchange: message.exchange.clone(),
+                routing_key: message.routing_key.clone(),
+                properties: message.properties.clone(),
+                body: message.body.clone(),
+            })
+        })
+    }
+}
+
+impl Outgoing {
+    /// The message, and the bytes that it takes.
+    pub(super) fn into_message(self) -> (PublishMessage, u64) {
+        (self.message, self.bytes)
+    }
 }
 
 /// Messages of a connection that are with the engine, or about to go there.
@@ -74,6 +96,7 @@ impl Publishing {
 }
 
 /// Confirms of one channel that follow each other.
+#[derive(Clone, Copy)]
 struct Run {
     channel: u16,
     first: u64,
@@ -110,17 +133,13 @@ impl Session {
 
     /// Adds a message to the next command.
     pub(super) fn send(&mut self, number: u16, outgoing: Outgoing) {
-        let Outgoing { message, confirm, bytes } = outgoing;
         let Some(channel) = self.channels.get_mut(&number) else { return };
+        if channel.transaction.is_some() {
+            return self.publish_later(number, outgoing);
+        }
+        let Outgoing { message, confirm, bytes } = outgoing;
         channel.publishes += 1;
-        let mandatory = message.mandatory.then(|| {
-            Box::new(Returned {
-                exchange: message.exchange.clone(),
-                routing_key: message.routing_key.clone(),
-                properties: message.properties.clone(),
-                body: message.body.clone(),
-            })
-        });
+        let mandatory = Returned::of(&message);
         let instance = channel.instance;
         let publishing = &mut self.publishing;
         publishing.origins.push(Origin { channel: number, instance, confirm, mandatory, bytes });
@@ -206,7 +225,7 @@ impl Session {
                 }
             };
             if let Some(confirm) = origin.confirm {
-                run = self.joined(run, number, confirm, is_ack);
+                run = Some(self.joined(run, number, confirm, is_ack));
             }
         }
         self.confirm(run);
@@ -216,14 +235,14 @@ impl Session {
     }
 
     /// The run with one more confirm; one that it does not continue is told first.
-    fn joined(&mut self, run: Option<Run>, channel: u16, number: u64, is_ack: bool) -> Option<Run> {
+    fn joined(&mut self, run: Option<Run>, channel: u16, number: u64, is_ack: bool) -> Run {
         match run {
             Some(run) if run.channel == channel && run.is_ack == is_ack => {
-                Some(Run { last: number, ..run })
+                Run { last: number, ..run }
             }
             run => {
                 self.confirm(run);
-                Some(Run { channel, first: number, last: number, is_ack })
+                Run { channel, first: number, last: number, is_ack }
             }
         }
     }
@@ -239,7 +258,7 @@ impl Session {
         }
     }
 
-    fn give_back(&mut self, number: u16, returned: &Returned) {
+    pub(super) fn give_back(&mut self, number: u16, returned: &Returned) {
         let method = BasicReturn {
             reply_code: Code::NoRoute as u16,
             reply_text: Short::cut(Code::NoRoute.name()),
@@ -284,9 +303,11 @@ impl Session {
             };
             properties.reply_to = Some(Short::cut(queue));
         }
-        let (mut further_keys, mut headers) = (Vec::new(), Vec::new());
+        let (mut further_keys, mut headers, mut delay_ms) = (Vec::new(), Vec::new(), None);
         if let Some(table) = properties.headers.as_ref().filter(|table| !table.is_empty()) {
             further_keys.extend(further_keys_of(table, "CC")?);
+            let delay = table.get("x-delay").and_then(|value| value.as_int());
+            delay_ms = delay.and_then(|ms| u64::try_from(ms).ok());
             let hidden = further_keys_of(table, "BCC")?;
             headers = table.fields().filter_map(header_of).collect();
             if table.get("BCC").is_some() {
@@ -305,11 +326,12 @@ impl Session {
             mandatory: publish.mandatory,
             properties: properties.to_bytes(),
             body,
+            delay_ms,
         })
     }
 }
 
-/// RabbitMQ's timers go no further.
+/// `RabbitMQ`'s timers go no further.
 const TTL_MS_MAX: u64 = u32::MAX as u64;
 
 /// Further routing keys: a list of texts.
@@ -336,13 +358,14 @@ pub(super) fn header_of((name, value): (Short, Value)) -> Option<(String, Header
         Value::Text(bytes) | Value::Bytes(bytes) => HeaderValue::Text { bytes },
         Value::F32(value) => HeaderValue::Float { bits: f64::from(value).to_bits() },
         Value::F64(value) => HeaderValue::Float { bits: value.to_bits() },
-        other => match other.as_int() {
-            Some(value) => HeaderValue::Int { value },
-            None => {
+        other => {
+            if let Some(value) = other.as_int() {
+                HeaderValue::Int { value }
+            } else {
                 let bytes = Table::of([("", other)]).as_bytes().clone();
                 HeaderValue::Other { bytes }
             }
-        },
+        }
     };
     Some((name, value))
 }

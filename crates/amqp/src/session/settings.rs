@@ -7,7 +7,7 @@ use crate::codec::methods::QueueDeclare;
 use crate::codec::{Table, Value};
 use crate::failure::{Code, Failure};
 
-/// What a declared queue is to be. `named` is what RabbitMQ calls it.
+/// What a declared queue is to be. `named` is what `RabbitMQ` calls it.
 pub(super) fn queue_settings(told: &QueueDeclare, named: &str) -> Result<MessageSettings, Failure> {
     let table = &told.arguments;
     let number = |name, min| number_argument(table, name, min, named);
@@ -28,13 +28,14 @@ pub(super) fn queue_settings(told: &QueueDeclare, named: &str) -> Result<Message
     let delivery_limit = match table.get("x-delivery-limit").map(|value| value.as_int()) {
         None => limit_default,
         Some(Some(-1)) => None,
-        Some(Some(limit)) => match u32::try_from(limit) {
-            Ok(limit) => Some(limit),
-            Err(_) => {
+        Some(Some(limit)) => {
+            if let Ok(limit) = u32::try_from(limit) {
+                Some(limit)
+            } else {
                 let why = format!("{{value_negative,{limit}}}");
                 return Err(invalid("x-delivery-limit", named, &why));
             }
-        },
+        }
         Some(None) => return Err(invalid("x-delivery-limit", named, "unacceptable_type")),
     };
     let overflow = match text("x-overflow")?.as_deref() {
@@ -78,12 +79,12 @@ pub(super) fn queue_settings(told: &QueueDeclare, named: &str) -> Result<Message
     })
 }
 
-/// What RabbitMQ says of an argument that it does not take.
+/// What `RabbitMQ` says of an argument that it does not take.
 fn invalid(name: &str, of: &str, why: &str) -> Failure {
     Failure::new(Code::PreconditionFailed, format!("invalid arg '{name}' for {of}: {why}"))
 }
 
-/// How RabbitMQ calls the type of a value.
+/// How `RabbitMQ` calls the type of a value.
 fn type_of(value: &Value) -> &'static str {
     match value {
         Value::Bool(_) => "bool",
@@ -110,7 +111,13 @@ fn unacceptable(name: &str, of: &str, value: &Value) -> Failure {
     invalid(name, of, &format!("{{unacceptable_type,{}}}", type_of(value)))
 }
 
-fn number_argument(table: &Table, name: &str, min: i64, of: &str) -> Result<Option<u64>, Failure> {
+/// An argument that is a number, and not below that.
+pub(super) fn number_argument(
+    table: &Table,
+    name: &str,
+    min: i64,
+    of: &str,
+) -> Result<Option<u64>, Failure> {
     let Some(value) = table.get(name) else { return Ok(None) };
     let Some(number) = value.as_int() else { return Err(unacceptable(name, of, &value)) };
     match u64::try_from(number) {

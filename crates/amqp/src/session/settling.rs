@@ -54,21 +54,30 @@ impl Session {
         verdict: MessageVerdict,
     ) -> Result<(), Failure> {
         let Some(channel) = self.channels.get_mut(&number) else { return Ok(()) };
-        let unsettled = &mut channel.unsettled;
+        let (unsettled, is_later) = (&mut channel.unsettled, channel.transaction.is_some());
         if !multiple {
-            let Some(one) = unsettled.remove(&tag) else { return Err(unknown(tag)) };
+            let Some(one) = unsettled.remove(&tag) else {
+                // Who had it for too long may say so.
+                return if channel.late.remove(&tag) { Ok(()) } else { Err(unknown(tag)) };
+            };
+            if is_later {
+                return self.settle_later(number, BTreeMap::from([(tag, one)]), verdict);
+            }
             self.settle_all(number, [one], verdict);
             return Ok(());
         }
         let settled = if tag == 0 {
             std::mem::take(unsettled)
         } else {
-            if !unsettled.contains_key(&tag) {
+            if !unsettled.contains_key(&tag) && !channel.late.remove(&tag) {
                 return Err(unknown(tag));
             }
             let rest = unsettled.split_off(&(tag + 1));
             std::mem::replace(unsettled, rest)
         };
+        if is_later {
+            return self.settle_later(number, settled, verdict);
+        }
         self.settle_all(number, settled.into_values(), verdict);
         Ok(())
     }
@@ -81,21 +90,42 @@ impl Session {
         verdict: MessageVerdict,
     ) {
         let mut consumers = Vec::new();
-        for Unsettled { tag, consumer } in settled {
-            self.settling.settlements.push((tag, verdict));
-            let Some(id) = consumer else { continue };
-            if let Some(consumer) = self.consumer(number, id) {
-                consumer.unsettled = consumer.unsettled.saturating_sub(1);
-            }
-            if !consumers.contains(&id) {
-                consumers.push(id);
-            }
+        for one in settled {
+            self.settling.settlements.push((one.tag, verdict));
+            self.let_go(number, one, &mut consumers);
         }
+        self.replenish_share(number);
         for id in consumers {
             self.replenish(id);
         }
         if self.settling.settlements.len() >= BATCH_MAX {
             self.flush_settlements();
+        }
+    }
+
+    /// Messages were settled some other way, after which their consumers may have more.
+    pub(super) fn make_room(&mut self, number: u16, settled: impl IntoIterator<Item = Unsettled>) {
+        let mut consumers = Vec::new();
+        settled.into_iter().for_each(|one| self.let_go(number, one, &mut consumers));
+        self.replenish_share(number);
+        for id in consumers {
+            self.replenish(id);
+        }
+    }
+
+    /// A message is with its consumer no longer, which is added to `consumers`.
+    fn let_go(&mut self, number: u16, one: Unsettled, consumers: &mut Vec<ConsumerId>) {
+        let Some(id) = one.consumer else { return };
+        if let Some(channel) = self.channels.get_mut(&number)
+            && let Some(share) = &mut channel.share
+        {
+            share.let_go();
+        }
+        if let Some(consumer) = self.consumer(number, id) {
+            consumer.unsettled = consumer.unsettled.saturating_sub(1);
+        }
+        if !consumers.contains(&id) {
+            consumers.push(id);
         }
     }
 

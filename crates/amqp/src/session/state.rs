@@ -15,7 +15,7 @@ use super::names::Names;
 use super::publishing::Publishing;
 use super::settling::Settling;
 
-/// The name of its namespace that clients know from RabbitMQ.
+/// The name of its namespace that clients know from `RabbitMQ`.
 pub(super) const VHOST_DEFAULT: &str = "/";
 /// What that is here.
 pub(super) const NAMESPACE_DEFAULT: &str = "default";
@@ -147,8 +147,14 @@ pub struct Session {
     pub(super) starving: BTreeSet<ConsumerId>,
     /// Bytes of bodies that have begun to arrive.
     pub(super) arriving_bytes: u64,
+    /// Bytes of what waits for a commit, or is being committed.
+    pub(super) transaction_bytes: u64,
     /// Methods that wait in their channels.
     pub(super) waiting_methods: usize,
+    /// The shortest of the times that consumers may have messages for, in milliseconds.
+    pub(super) timeout_ms_min: Option<u64>,
+    /// When it was last looked for messages that consumers have for too long.
+    pub(super) looked_ms: u64,
     pub(super) publishing: Publishing,
     pub(super) settling: Settling,
     pub(super) names: Names,
@@ -182,7 +188,10 @@ impl Session {
             consumers_ever: 0,
             starving: BTreeSet::new(),
             arriving_bytes: 0,
+            transaction_bytes: 0,
             waiting_methods: 0,
+            timeout_ms_min: None,
+            looked_ms: now_ms,
             publishing: Publishing::default(),
             settling: Settling::default(),
             names,
@@ -239,15 +248,17 @@ impl Session {
 
     /// When [`Session::tick`] is due.
     pub fn next_tick_ms(&self) -> Option<u64> {
-        if self.heartbeat_ms == 0 {
-            return None;
-        }
         let silent = self.received_ms + 2 * self.heartbeat_ms + 1;
-        Some(silent.min(self.sent_ms + self.heartbeat_ms / 2))
+        let life = silent.min(self.sent_ms + self.heartbeat_ms / 2);
+        let life = (self.heartbeat_ms > 0).then_some(life);
+        life.into_iter().chain(self.next_look_ms()).min()
     }
 
     /// Time has passed. `was_read`: all that the peer sent has been taken.
     pub fn tick(&mut self, now_ms: u64, was_read: bool) {
+        if self.phase == Phase::Running {
+            self.look(now_ms);
+        }
         if self.heartbeat_ms == 0 || self.end().is_some() {
             return;
         }

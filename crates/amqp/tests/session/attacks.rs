@@ -45,6 +45,9 @@ fn play(client: &mut Client) {
                 Asked::Publish(messages) => {
                     MessageAnswer::Published(vec![Ok(Published::Unroutable); messages.len()])
                 }
+                Asked::Transact(it) => {
+                    MessageAnswer::Transacted(vec![Published::Unroutable; it.publishes.len()])
+                }
                 Asked::Consume(_) => MessageAnswer::Consuming,
                 Asked::Cancel { .. } => MessageAnswer::Cancelled(true),
                 Asked::GetOne { .. } => MessageAnswer::Got(None, 0),

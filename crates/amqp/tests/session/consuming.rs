@@ -1,11 +1,11 @@
 //! Consumers: what they are given, and what becomes of it.
 
 use longshore_amqp::Ask;
-use longshore_amqp::codec::Method;
 use longshore_amqp::codec::methods::{
-    BasicAck, BasicCancel, BasicGet, BasicNack, BasicQos, BasicRecover, ChannelClose,
+    BasicAck, BasicCancel, BasicConsume, BasicGet, BasicNack, BasicQos, BasicRecover, ChannelClose,
 };
-use longshore_engine::{CloseReason, MessageAnswer, MessageCommand, MessageVerdict};
+use longshore_amqp::codec::{Method, Table, Value};
+use longshore_engine::{CloseReason, ConsumerId, MessageAnswer, MessageCommand, MessageVerdict};
 
 use super::client::{Client, consume, delivery, short};
 
@@ -62,16 +62,51 @@ fn a_tag_that_is_nobodys_closes_the_channel() {
     client.assert_silent();
 }
 
+/// The next command is one about what consumers share, and is carried out: who joins, and how much
+/// more and less there is.
+fn shares(client: &mut Client) -> (ConsumerId, Vec<ConsumerId>, u64, u64) {
+    let (number, command) = client.command();
+    let MessageCommand::ShareCredit(it) = command else { panic!("{command:?}") };
+    client.answer(number, MessageAnswer::Settled(Vec::new()));
+    (it.share, it.consumers, it.more, it.less)
+}
+
+fn credit(client: &mut Client) -> Vec<(ConsumerId, u64)> {
+    match client.command().1 {
+        MessageCommand::AddCredit(credit) | MessageCommand::Settle { credit, .. } => credit,
+        other => panic!("{other:?}"),
+    }
+}
+
 #[test]
 fn consumers_of_a_channel_share_what_is_set_for_all() {
     let mut client = Client::open(1);
-    qos(&mut client, 10, true);
-    let (first, credit) = consume(&mut client, 1, "a", false);
-    assert_eq!(credit, 10);
-    // It changes for those that are there, too.
-    qos(&mut client, 15, true);
-    let MessageCommand::AddCredit(credit) = client.command().1 else { panic!("credit") };
-    assert_eq!(credit, [(first, 5)]);
+    client.say(1, BasicQos { prefetch_size: 0, prefetch_count: 10, global: true });
+    client.assert_silent();
+    let (share, joined, more, less) = shares(&mut client);
+    assert_eq!((joined, more, less), (vec![], 10, 0));
+    assert!(matches!(client.method(1), Method::BasicQosOk(_)));
+    let (first, own) = consume(&mut client, 1, "a", false);
+    assert_eq!(own, 0, "nothing before it shares");
+    let (_, joined, more, less) = shares(&mut client);
+    assert_eq!((joined, more, less), (vec![first], 0, 0));
+    let given = credit(&mut client);
+    assert!(given.len() == 1 && given[0].0 == first && given[0].1 >= 10, "{given:?}");
+    // What is settled makes room for whoever is next.
+    client.session.deliver(first, vec![delivery(0, b"m"), delivery(1, b"m")]);
+    while client.session.next_ask().is_some() {}
+    client.say(1, BasicAck { delivery_tag: 1, multiple: false });
+    assert!(credit(&mut client).contains(&(share, 1)));
+    // It changes for those that are there, too: one of ten is with the consumer.
+    client.say(1, BasicQos { prefetch_size: 0, prefetch_count: 4, global: true });
+    let (again, joined, more, less) = shares(&mut client);
+    assert_eq!((again, joined, more, less), (share, vec![first], 0, 6));
+    client.say(1, ChannelClose::default());
+    let mut ended = false;
+    while let Some(Ask::Call { command, .. }) = client.session.next_ask() {
+        ended |= matches!(command, MessageCommand::ShareCredit(it) if it.ends && it.share == share);
+    }
+    assert!(ended);
 }
 
 #[test]
@@ -229,4 +264,31 @@ fn who_deletes_a_queue_hears_of_that_before_its_consumers_end() {
     client.answer(number, MessageAnswer::QueueDeleted { messages: 3 });
     assert!(matches!(client.method(1), Method::QueueDeleteOk(told) if told.message_count == 3));
     assert!(matches!(client.method(1), Method::BasicCancel(_)));
+}
+
+#[test]
+fn what_a_consumer_has_for_too_long_goes_back_and_it_goes_on() {
+    let mut client = Client::open(1);
+    let arguments = Table::of([("x-consumer-timeout", Value::I32(60_000))]);
+    let queue = short("q");
+    client.say(1, BasicConsume { queue, arguments, ..BasicConsume::default() });
+    let (number, command) = client.command();
+    let MessageCommand::Consume(it) = command else { panic!("{command:?}") };
+    client.answer(number, MessageAnswer::Consuming);
+    client.session.deliver(it.consumer, vec![delivery(0, b"m"), delivery(1, b"m")]);
+    while client.session.next_ask().is_some() {}
+    client.now_ms = client.session.next_tick_ms().unwrap();
+    let first_look = client.now_ms;
+    client.session.tick(client.now_ms, true);
+    client.say(1, BasicAck { delivery_tag: 1, multiple: false });
+    assert_eq!(settled(&mut client).0, [(0, MessageVerdict::Ack)]);
+    while client.now_ms < first_look + 60_000 {
+        assert!(client.asks_nothing(), "not before its time");
+        client.now_ms = client.session.next_tick_ms().unwrap();
+        client.session.tick(client.now_ms, false);
+    }
+    assert_eq!(settled(&mut client).0, [(1, MessageVerdict::Requeue)]);
+    // It is late, and hears nothing of that.
+    client.say(1, BasicAck { delivery_tag: 2, multiple: false });
+    assert!(client.asks_nothing() && !client.session.is_closing());
 }

@@ -142,6 +142,7 @@ fn what_is_said_of_a_message_is_told_to_the_engine() {
         ("CC", Value::list(&[Value::text("cc")])),
         ("BCC", Value::list(&[Value::text("bcc")])),
         ("n", Value::I8(3)),
+        ("x-delay", Value::I32(2500)),
     ]);
     let properties = Properties {
         headers: Some(headers),
@@ -153,6 +154,7 @@ fn what_is_said_of_a_message_is_told_to_the_engine() {
     let message = published(&mut client).1.remove(0);
     assert_eq!(message.further_keys, ["cc", "bcc"]);
     assert_eq!((message.ttl_ms, message.priority, message.persistent), (Some(1500), 9, false));
+    assert_eq!(message.delay_ms, Some(2500));
     assert!(message.headers.iter().any(|(name, _)| name == "n"));
     let kept = Properties::from_bytes(message.properties).unwrap().headers.unwrap();
     assert!(kept.get("CC").is_some() && kept.get("BCC").is_none(), "nobody sees BCC");

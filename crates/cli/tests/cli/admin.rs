@@ -33,7 +33,7 @@ fn a_paused_job_is_shown_as_paused_and_counted_once() {
     }
     let list = server.run(&["queues", "list"]).good();
     let row: Vec<_> = list.lines().nth(1).unwrap().split_whitespace().collect();
-    assert_eq!(row[..5], ["default", "0", "0", "0", "1"], "{list}");
+    assert_eq!(row[..6], ["default", "jobs", "0", "0", "0", "1"], "{list}");
     server.run(&["jobs", "resume", &id]).good();
     assert!(!server.run(&["jobs", "show", &id]).good().contains("paused"));
 }

@@ -18,8 +18,14 @@ pub enum Input<C> {
     EndTurn,
     /// The journal is durable up to here; the group in flight is in it.
     Committed(Position),
-    /// The state on disk is that at this position.
-    Flushed(Position),
+    /// Something is durable beside the journal.
+    Flushed {
+        /// The state on disk is that at this position.
+        persisted: Position,
+        /// The events of streams are in their files up to this position; `None` where there are
+        /// none.
+        events: Option<Position>,
+    },
     /// The group in flight has waited for space for so long that its callers shall know.
     Starved,
     /// Whether a flush waits for space.
@@ -113,14 +119,16 @@ pub enum Action<C> {
         /// Who.
         consumer: ConsumerId,
     },
-    /// Append the group to the journal, for as long as it takes, and say when it is durable.
+    /// Append the group to the journal, for as long as it takes, write what it changes of streams
+    /// to their files then, and say that it is durable.
     Commit {
         /// The entries.
         group: SealedGroup,
         /// How many calls they come from.
         calls: usize,
     },
-    /// Flush the sealed memtables at or below this position, which the journal has.
+    /// Flush the sealed memtables at or below this position, which the journal has, and the files
+    /// of the streams.
     Flush {
         /// The position.
         durable: Position,

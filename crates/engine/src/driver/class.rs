@@ -4,6 +4,7 @@
 use crate::command::{CheckpointJob, Command, FollowUp, NewJob, Settlement, Verdict};
 use crate::message::{MessageCommand, PublishMessage};
 use crate::schedule::ScheduleCommand;
+use crate::stream::StreamCommand;
 
 /// Commands of a class wait for each other; classes take turns.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -25,7 +26,7 @@ impl Class {
     /// The class of a command.
     pub const fn of(command: &Command) -> Self {
         match command {
-            Command::EnqueueJobs(_) => Self::Publish,
+            Command::EnqueueJobs(_) | Command::Stream(StreamCommand::Append(_)) => Self::Publish,
             Command::LeaseJobs(_) | Command::Subscribe(_) | Command::AwaitJob { .. } => Self::Lease,
             Command::Messages(command) => of_messages(command),
             Command::AddCredit { settle, .. } if settle.is_empty() => Self::Lease,
@@ -45,13 +46,14 @@ impl Class {
 
 const fn of_messages(command: &MessageCommand) -> Class {
     match command {
-        MessageCommand::Publish(_) => Class::Publish,
+        MessageCommand::Publish(_) | MessageCommand::Transact(_) => Class::Publish,
         // The end of a connection comes after the consumers that it has asked for.
         MessageCommand::CloseConnection { .. }
         | MessageCommand::Consume(_)
         | MessageCommand::Lease(_)
         | MessageCommand::GetOne { .. }
-        | MessageCommand::AddCredit(_) => Class::Lease,
+        | MessageCommand::AddCredit(_)
+        | MessageCommand::ShareCredit(_) => Class::Lease,
         _ => Class::Settle,
     }
 }
@@ -79,22 +81,28 @@ pub fn bytes_of(command: &Command) -> u64 {
                 JOB_BYTES + (settings.job.args.len() + metadata) as u64
             }
             Command::Messages(command) => message_bytes(command),
+            Command::Stream(command) => stream_bytes(command),
             _ => 0,
         }
 }
 
 fn message_bytes(command: &MessageCommand) -> u64 {
     match command {
-        MessageCommand::Publish(messages) => {
-            let bytes =
-                |one: &PublishMessage| JOB_BYTES + (one.body.len() + one.properties.len()) as u64;
-            messages.iter().map(bytes).sum()
+        MessageCommand::Publish(messages) => published_bytes(messages),
+        MessageCommand::Transact(it) => {
+            published_bytes(&it.publishes) + 24 * it.settlements.len() as u64
         }
         MessageCommand::Untaken { messages, .. } => 24 * messages.len() as u64,
         MessageCommand::Settle { settlements, .. } => 24 * settlements.len() as u64,
+        MessageCommand::ReturnLeased(messages) => 64 * messages.len() as u64,
         MessageCommand::SettleLeased(settlements) => 64 * settlements.len() as u64,
         _ => 0,
     }
+}
+
+fn published_bytes(messages: &[PublishMessage]) -> u64 {
+    let bytes = |one: &PublishMessage| JOB_BYTES + (one.body.len() + one.properties.len()) as u64;
+    messages.iter().map(bytes).sum()
 }
 
 fn job_bytes(job: &NewJob) -> u64 {
@@ -120,6 +128,16 @@ fn checkpoint_bytes(told: &CheckpointJob) -> u64 {
     JOB_BYTES + (cursors.map(bytes::Bytes::len).sum::<usize>() + texts) as u64
 }
 
+fn stream_bytes(command: &StreamCommand) -> u64 {
+    match command {
+        StreamCommand::Append(batches) => {
+            batches.iter().map(|append| JOB_BYTES + append.batch.len() as u64).sum()
+        }
+        StreamCommand::CommitOffsets { offsets, .. } => JOB_BYTES * offsets.len() as u64,
+        _ => 0,
+    }
+}
+
 fn follow_ups_of(settlement: &Settlement) -> &[FollowUp] {
     match &settlement.verdict {
         Verdict::Ack { follow_ups, .. } => follow_ups,
@@ -130,7 +148,10 @@ fn follow_ups_of(settlement: &Settlement) -> &[FollowUp] {
 /// Whether the command brings new jobs in.
 pub fn enqueues(command: &Command) -> bool {
     let settle = match command {
-        Command::EnqueueJobs(_) | Command::Messages(MessageCommand::Publish(_)) => return true,
+        Command::EnqueueJobs(_)
+        | Command::Messages(MessageCommand::Publish(_))
+        | Command::Stream(StreamCommand::Append(_) | StreamCommand::Create { .. }) => return true,
+        Command::Messages(MessageCommand::Transact(it)) => return !it.publishes.is_empty(),
         Command::OfSchedule { command, .. } => {
             return matches!(command, ScheduleCommand::Put { .. } | ScheduleCommand::Run);
         }

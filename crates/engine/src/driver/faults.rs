@@ -48,6 +48,10 @@ pub enum Fault {
     HangsWhileStarved,
     /// A group may be of any size.
     HugeGroup,
+    /// The journal is given back although events are not in their files.
+    EventsLetGo,
+    /// A start reads the journal from where the state is, whatever the files of the events have.
+    EventsUnread,
 }
 
 /// Which faults a driver has.

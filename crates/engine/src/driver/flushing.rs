@@ -74,10 +74,18 @@ impl<M: Tree, C, F: Faults> Driver<M, C, F> {
         self.is_old_at().filter(|_| possible)
     }
 
-    /// The state on disk is that at `persisted`: no restart needs the journal up to there.
-    pub(super) fn flushed(&mut self, persisted: Position, out: &mut Vec<Action<C>>) {
+    /// The state on disk is that at `persisted`, and what was appended to streams is in their files
+    /// up to `events`: no restart needs the journal up to the earlier one.
+    pub(super) fn flushed(
+        &mut self,
+        persisted: Position,
+        events: Option<Position>,
+        out: &mut Vec<Action<C>>,
+    ) {
         let beyond = self.faults.has(Fault::TruncateBeyondFlushed);
-        let needed = if beyond { self.turn.durable() } else { persisted };
+        let state = if beyond { self.turn.durable() } else { persisted };
+        let events = events.filter(|_| !self.faults.has(Fault::EventsLetGo));
+        let needed = events.map_or(state, |events| events.min(state));
         if !self.faults.has(Fault::KeptJournal) {
             out.push(Action::Truncate { before: needed.next() });
         }

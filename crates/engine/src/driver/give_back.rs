@@ -4,7 +4,7 @@ use super::act::Action;
 use super::{Driver, Fault, Faults, Tree};
 use crate::answer::{Answer, Delivery};
 use crate::command::{Command, ConsumerId, ReplyTo, Settlement, Verdict};
-use crate::message::{MessageCommand, MessageDelivery};
+use crate::message::{Holding, MessageAnswer, MessageCommand, MessageDelivery, MessageTag};
 
 /// What is on its way back, by namespace: what does it.
 #[derive(Debug, Default)]
@@ -45,7 +45,32 @@ impl Delivery {
     }
 }
 
+impl Answer {
+    /// What gives back the leases in it, where it comes to nobody and has any.
+    pub fn gives_back(&self) -> Option<Command> {
+        match self {
+            Self::Leased { jobs, .. } if !jobs.is_empty() => {
+                Some(Command::SettleJobs(jobs.iter().map(Delivery::released).collect()))
+            }
+            Self::Messages(MessageAnswer::Leased(messages)) => {
+                let leased = messages.iter().filter_map(|it| Some((it.holding(), it.lease?.0)));
+                let leased: Vec<_> = leased.collect();
+                // What was acked before it was delivered is gone.
+                (!leased.is_empty())
+                    .then(|| Command::Messages(MessageCommand::ReturnLeased(leased)))
+            }
+            _ => None,
+        }
+    }
+}
+
 impl MessageDelivery {
+    /// As one names it who is bound to no connection.
+    pub fn holding(&self) -> Holding {
+        let MessageTag { urgency, place, .. } = self.tag;
+        Holding { queue: self.queue.to_string(), urgency, place }
+    }
+
     /// What gives them back, where their consumer has gone.
     pub fn untaken(consumer: ConsumerId, messages: &[Self]) -> Command {
         let messages = messages.iter().map(|delivery| delivery.tag).collect();
@@ -70,11 +95,10 @@ impl<M: Tree, C, F: Faults> Driver<M, C, F> {
         if let Some(caller) = unanswered.caller {
             return out.push(Action::Reply { reply_to, caller, answer, give_back_in });
         }
-        if let (Some(namespace), Answer::Leased { jobs, .. }) = (give_back_in, &answer)
-            && !jobs.is_empty()
+        if let (Some(namespace), Some(command)) = (give_back_in, answer.gives_back())
             && !self.faults.has(Fault::StrandedAnswer)
         {
-            self.give_backs.add_jobs(&namespace, jobs);
+            self.give_backs.add(namespace, command);
         }
         out.push(Action::Unheard { reply_to, answer });
     }

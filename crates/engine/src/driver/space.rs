@@ -29,7 +29,8 @@ impl<M: Tree, C, F: Faults> Driver<M, C, F> {
         }
         let map = self.turn.map();
         if !map.is_due() || map.can_rotate() {
-            Admit::All
+            // What was taken in is published first.
+            if self.turn.is_publishing() { Admit::NoJobs } else { Admit::All }
         } else if self.is_crammed() {
             Admit::Nothing
         } else {

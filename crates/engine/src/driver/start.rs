@@ -8,6 +8,7 @@ use crate::Position;
 use crate::limits::Limits;
 use crate::moment::Clock;
 use crate::record::Entry;
+use crate::stream::{StreamChange, appends_of};
 use crate::turn::{Recovery, ReplayFault, SealedGroup};
 use crate::wire::Wire;
 
@@ -36,7 +37,11 @@ pub enum StartFault {
 #[derive(Debug)]
 pub struct Start<M, F> {
     recovery: Recovery<M>,
+    /// The position of the state.
+    persisted: Position,
     faults: F,
+    /// What was appended by the last entry, where the state has that already.
+    events: Vec<StreamChange>,
     /// Bytes of journal that are in no memtable that was sealed.
     journal_bytes: u64,
 }
@@ -58,12 +63,37 @@ impl<M: Tree, F: Faults> Start<M, F> {
             return Err(StartFault::Emptied);
         }
         let recovery = Recovery::begin(map, persisted, limits)?;
-        Ok(Self { recovery, faults, journal_bytes: 0 })
+        Ok(Self { recovery, persisted, faults, events: Vec::new(), journal_bytes: 0 })
     }
 
-    /// Adds the entry that follows. Whether something was sealed, to be flushed before the next
-    /// one: what the journal holds is durable, so memory need not hold all of a long one.
+    /// The position after which the journal is to be read, entry by entry: that of the state, or
+    /// the earlier one up to which the events of streams are in their files.
+    pub fn kept(&self, events: Option<Position>) -> Position {
+        let events = events.filter(|_| !self.faults.has(Fault::EventsUnread));
+        events.map_or(self.persisted, |events| events.min(self.persisted))
+    }
+
+    /// Whether the state has streams.
+    pub fn has_streams(&self) -> bool {
+        self.recovery.has_streams()
+    }
+
+    /// What the last entry changed of streams. Whoever keeps the events asks after each entry, so
+    /// that no more than one is held in memory.
+    pub fn take_stream_changes(&mut self) -> Vec<StreamChange> {
+        let before = std::mem::take(&mut self.events);
+        if before.is_empty() { self.recovery.take_stream_changes() } else { before }
+    }
+
+    /// Adds the entry that follows; of one that is in the state, what it appended to streams.
+    /// Whether something was sealed, to be flushed before the next one: what the journal holds is
+    /// durable, so memory need not hold all of a long one.
     pub fn replay(&mut self, position: Position, entry: &Bytes) -> Result<bool, StartFault> {
+        if position <= self.persisted {
+            let events = appends_of(entry);
+            self.events = events.map_err(|error| ReplayFault::Malformed { position, error })?;
+            return Ok(false);
+        }
         if self.faults.has(Fault::SkippedReplay)
             && let Ok(Entry { at, .. }) = Entry::from_bytes(entry)
         {

@@ -10,7 +10,9 @@ use crate::command::{EnqueueJobs, LeaseJobs, NewJob, QueuePattern};
 use crate::ids::{ConnectionId, JobId, TimeMs};
 use crate::limits::Limits;
 use crate::map::{OrderedMap, Reader};
-use crate::message::{ConsumeMessages, DeclareQueue, MessageSettings, PublishMessage};
+use crate::message::{
+    ConsumeMessages, DeclareQueue, LeaseMessages, MessageSettings, PublishMessage,
+};
 
 /// A tree that is set aside and flushed in no time.
 #[derive(Debug, Default)]
@@ -168,7 +170,21 @@ fn what_costs_much_to_replay_is_flushed_once_it_is_durable_and_then_given_back()
     assert!(shard.driver.turn().map().is_sealed);
     let out = shard.step(Input::Committed(last));
     assert!(matches!(out[0], Action::Flush { durable } if durable == last), "{out:?}");
-    let out = shard.step(Input::Flushed(last));
+    let out = shard.step(Input::Flushed { persisted: last, events: None });
+    assert!(matches!(out[..], [Action::Truncate { before }] if before == last.next()), "{out:?}");
+}
+
+#[test]
+fn the_journal_is_kept_as_far_as_events_are_not_in_their_files() {
+    let mut shard = Shard::new();
+    shard.call(bulk(0..3, 1000));
+    let last = shard.seal();
+    shard.step(Input::Committed(last));
+    let events = Some(Position(last.0 - 1));
+    let out = shard.step(Input::Flushed { persisted: last, events });
+    assert!(matches!(out[..], [Action::Truncate { before }] if before == last), "{out:?}");
+    let events = Some(last.next());
+    let out = shard.step(Input::Flushed { persisted: last, events });
     assert!(matches!(out[..], [Action::Truncate { before }] if before == last.next()), "{out:?}");
 }
 
@@ -257,7 +273,7 @@ fn a_shard_ends_with_everything_durable_flushed_and_marked() {
     assert_eq!(answers(&shard.step(Input::Committed(last))), [(1, 0)]);
     assert!(shard.driver.is_finished(shard.clock));
     shard.driver.seal_tree();
-    let out = shard.step(Input::Flushed(last));
+    let out = shard.step(Input::Flushed { persisted: last, events: None });
     assert!(matches!(out[..], [Action::Truncate { .. }, Action::Mark]), "{out:?}");
 }
 
@@ -441,4 +457,29 @@ fn messages_that_were_let_out_and_came_to_nobody_go_back_uncounted() {
     shard.step(Input::GiveBack { namespace: "default".into(), command });
     shard.call(consume(52));
     assert_eq!(handed(&shard.step(Input::EndTurn)), []);
+}
+
+/// They stayed away for as long as they had been asked for.
+#[test]
+fn messages_that_were_taken_for_a_time_by_a_caller_that_has_gone_go_back_uncounted() {
+    let mut shard = Shard::new();
+    shard.call(declare_messages());
+    shard.call(publish());
+    shard.commit();
+    let lease = LeaseMessages {
+        queue: "m".into(),
+        max: 1,
+        wait_ms: 0,
+        lease_ms: Some(60_000),
+        auto_ack: false,
+    };
+    let lease = Command::Messages(MessageCommand::Lease(Box::new(lease)));
+    shard.call(lease);
+    let last = shard.seal();
+    shard.step(Input::CallerGone(ReplyTo(3)));
+    let out = shard.step(Input::Committed(last));
+    assert!(matches!(out[..], [Action::Unheard { .. }]), "{out:?}");
+    shard.commit();
+    shard.call(consume(50));
+    assert_eq!(handed(&shard.step(Input::EndTurn)), [(50, vec![0])]);
 }

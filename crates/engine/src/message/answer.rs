@@ -46,6 +46,8 @@ pub enum MessageAnswer {
     ConnectionClosed,
     /// To `Lease`.
     Leased(Vec<MessageDelivery>),
+    /// To `Transact`: what became of each message that was published, in order.
+    Transacted(Vec<Published>),
 }
 
 /// What declaring came to.
@@ -68,6 +70,8 @@ pub enum Published {
     /// No queue wanted it, and it is gone. Where it was mandatory, whoever published it has to be
     /// told.
     Unroutable,
+    /// It is kept, and routed when its time comes. Where it reaches no queue then, it is gone.
+    Delayed,
 }
 
 /// A message on its way to a consumer.

@@ -2,12 +2,18 @@
 
 use std::sync::Arc;
 
-use super::shelf::{MessageLease, Stored};
+use bytes::Bytes;
+
+use super::shelf::{BodyRef, MessageLease, Stored};
 use super::{Binding, Destination, Exchange, Message, MessageEnd, MessageTag, NewEntry, Slot};
-use crate::ids::{ExchangeId, NamespaceId, Place, QueueId, Token};
+use crate::ids::{BodyId, ExchangeId, NamespaceId, Place, QueueId, Token};
+use crate::job::Body;
 use crate::map::OrderedMap;
 use crate::record::Record;
 use crate::state::{State, count, keys};
+
+/// Smaller bodies stand in each message that has them: a key of their own would cost more.
+const APART_BYTES_MIN: usize = 256;
 
 impl<M: OrderedMap> State<M> {
     /// Applies a record of exchanges or messages.
@@ -28,19 +34,31 @@ impl<M: OrderedMap> State<M> {
             Record::MessagePublished { namespace, place, message, entries } => {
                 self.apply_message_published(namespace, place, *message, &entries);
             }
-            Record::MessagesEnded { namespace, queue, entries, bytes, end } => {
+            Record::MessagesEnded { namespace, queue, entries, bytes, end, bodies } => {
                 self.apply_messages_ended(namespace, queue, &entries, (bytes, end));
+                self.release_bodies(&bodies);
             }
             Record::MessagesReturned { namespace, queue, entries } => {
                 self.apply_messages_returned(namespace, queue, &entries);
             }
+            Record::MessageDelayed { namespace, place, at, message, headers } => {
+                self.apply_message_delayed((namespace, place, at), *message, headers);
+            }
+            Record::DelayPassed { at, place, body } => self.apply_delay_passed(at, place, body),
+            Record::MessagesUntaken { namespace, queue, entries } => {
+                for slot in entries {
+                    self.stand_again(namespace, MessageTag::of(queue, slot));
+                }
+                self.messages.fresh.insert(queue);
+            }
             Record::MessagesLeased { namespace, queue, token, lease_ms, entries } => {
                 self.apply_messages_leased(namespace, queue, (token, lease_ms), &entries);
             }
-            Record::LeftoversRemoved { keys } => {
+            Record::LeftoversRemoved { keys, bodies } => {
                 for key in keys {
                     self.remove(&key);
                 }
+                self.release_bodies(&bodies);
             }
             Record::ExpiriesPassed { keys } => {
                 for key in keys {
@@ -92,14 +110,21 @@ impl<M: OrderedMap> State<M> {
         self.meta_mut().next_place = Place(place.0 + 1);
         let message = Arc::new(message);
         let bytes = message.body.len() as u64;
-        // Many queues keep it as it is: it is encoded once for all that do not differ.
+        let apart = self.keep_apart(&message.body, entries.len());
+        // As it stands under its keys: without a body that stands apart.
+        let kept = match apart {
+            Some(_) => Arc::new(Message { body: Bytes::new(), ..Message::clone(&message) }),
+            None => Arc::clone(&message),
+        };
+        // Memory has it once for all queues in which it does not differ.
         let mut last: Option<Arc<Stored>> = None;
         for entry in entries {
             let same = last.take().filter(|last| last.expires_at == entry.expires_at);
             let (message, expires_at) = (Arc::clone(&message), entry.expires_at);
-            let stored = same.unwrap_or_else(|| Arc::new(Stored { expires_at, message }));
+            let stored = same.unwrap_or_else(|| Arc::new(Stored { expires_at, message, apart }));
             let tag = MessageTag { queue: entry.queue, urgency: entry.urgency, place };
-            self.put(&keys::message(ns, tag), &*stored);
+            let under_key = Stored { expires_at, message: Arc::clone(&kept), apart };
+            self.put(&keys::message(ns, tag), &under_key);
             if let Some(at) = entry.expires_at {
                 let key = keys::expiry(at, ns, tag);
                 self.put_bytes(&key, &[]);
@@ -114,6 +139,23 @@ impl<M: OrderedMap> State<M> {
             self.messages.young_bytes += young;
             self.messages.fresh.insert(entry.queue);
             last = Some(stored);
+        }
+    }
+
+    /// Keeps a body apart from the messages that have it, where that is worth it.
+    pub(super) fn keep_apart(&mut self, body: &Bytes, holders: usize) -> Option<(BodyId, u64)> {
+        if holders == 0 || body.len() < APART_BYTES_MIN {
+            return None;
+        }
+        match self.store_body(body.clone(), holders as u32) {
+            Body::Stored { id, length } => Some((id, length)),
+            Body::Inline { .. } => None,
+        }
+    }
+
+    pub(super) fn release_bodies(&mut self, bodies: &[BodyId]) {
+        for id in bodies {
+            self.release_body(&Body::Stored { id: *id, length: 0 });
         }
     }
 
@@ -158,16 +200,20 @@ impl<M: OrderedMap> State<M> {
             let key = keys::returns(ns, tag);
             let returns: u32 = self.value(&key).unwrap_or(0);
             self.put(&key, &(returns + 1));
-            let shelf = self.messages.shelf(queue);
-            shelf.has_returns = true;
-            if let Some(held) = shelf.give_back(*slot) {
-                self.messages.forget_end(tag, &held);
-                if held.is_leased() {
-                    self.remove(&keys::message_lease(ns, tag));
-                }
-            }
+            self.messages.shelf(queue).has_returns = true;
+            self.stand_again(ns, tag);
         }
         self.messages.fresh.insert(queue);
+    }
+
+    /// A message is with nobody and stands where it stood.
+    fn stand_again(&mut self, ns: NamespaceId, tag: MessageTag) {
+        if let Some(held) = self.messages.shelf(tag.queue).give_back(tag.slot()) {
+            self.messages.forget_end(tag, &held);
+            if held.is_leased() {
+                self.remove(&keys::message_lease(ns, tag));
+            }
+        }
     }
 
     fn apply_messages_leased(
@@ -181,7 +227,9 @@ impl<M: OrderedMap> State<M> {
             let tag = MessageTag::of(queue, *slot);
             let token = Token { counter: first.counter + index as u64, ..first };
             self.put(&keys::message_lease(ns, tag), &MessageLease { token, lease_ms });
-            self.hold_leased(tag, token, lease_ms, *bytes);
+            let stored = self.body_ref_of(ns, tag);
+            let body = stored.unwrap_or(BodyRef { bytes: *bytes, apart: None });
+            self.hold_leased(tag, token, lease_ms, body);
             self.meta_mut().next_token = token.counter + 1;
         }
     }

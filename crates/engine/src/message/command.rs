@@ -125,6 +125,10 @@ pub enum MessageCommand {
     /// Settle messages that were taken for a time, each on its own. Answered by
     /// `MessageAnswer::Settled`.
     SettleLeased(Vec<MessageSettlement>),
+    /// These messages were taken for a time and came to nobody: they go back to their old places,
+    /// uncounted. Those that are with somebody else are passed over. Answered by
+    /// `MessageAnswer::Settled`.
+    ReturnLeased(Vec<(Holding, Token)>),
     /// Keep messages for longer, each on its own. Answered by `MessageAnswer::Settled`.
     ExtendLeased {
         /// The messages of one queue.
@@ -132,6 +136,41 @@ pub enum MessageCommand {
         /// For how long from now on; `None` for as long as they were taken for.
         lease_ms: Option<u64>,
     },
+    /// Publish and settle, all of it in one commit or nothing. Answered by
+    /// `MessageAnswer::Transacted`, or refused for the first part that cannot be.
+    Transact(Box<MessageTransaction>),
+    /// Consumers share a credit beside their own: none takes more once it is spent. It is given
+    /// more as consumers are, by its number. Answered by `MessageAnswer::Settled`.
+    ShareCredit(Box<ShareCredit>),
+}
+
+/// A credit of several consumers of a connection, what becomes of it, and who takes from it.
+#[derive(Clone, Debug)]
+pub struct ShareCredit {
+    /// Its number, which no consumer has. It comes into being with its first use.
+    pub share: ConsumerId,
+    /// Whose it is: it ends with it.
+    pub connection: ConnectionId,
+    /// Who takes from it from now on as well.
+    pub consumers: Vec<ConsumerId>,
+    /// Messages more.
+    pub more: u64,
+    /// Messages less.
+    pub less: u64,
+    /// It ends; no consumer takes from it any more.
+    pub ends: bool,
+}
+
+/// What happens to messages at once: nothing of it without the rest, be there a crash or not.
+#[derive(Clone, Debug)]
+pub struct MessageTransaction {
+    /// Whose the messages are that are settled.
+    pub connection: ConnectionId,
+    /// What is published, in this order.
+    pub publishes: Vec<PublishMessage>,
+    /// Which messages of the connection are settled, and how. Those whose queue was deleted since
+    /// are passed over.
+    pub settlements: Vec<(MessageTag, MessageVerdict)>,
 }
 
 /// A queue as its owner declares it.
@@ -205,6 +244,8 @@ pub struct PublishMessage {
     pub ttl_ms: Option<u64>,
     /// Where no queue takes it, the answer brings it back.
     pub mandatory: bool,
+    /// How long it stays aside before it is routed; it is confirmed before that.
+    pub delay_ms: Option<u64>,
     /// The face's own: see [`Message`](super::Message).
     pub properties: Bytes,
     /// What it says.

@@ -14,10 +14,12 @@ impl MessageCommand {
         match self {
             Self::Publish(messages) => messages.len(),
             Self::Settle { settlements, credit, .. } => settlements.len() + credit.len(),
+            Self::Transact(it) => 1 + it.publishes.len() + it.settlements.len(),
             Self::AddCredit(credit) => credit.len(),
+            Self::ShareCredit(share) => 1 + share.consumers.len(),
             Self::Untaken { messages, .. } => 1 + messages.len(),
             Self::SettleLeased(settlements) => settlements.len(),
-            Self::ExtendLeased { messages, .. } => messages.len(),
+            Self::ExtendLeased { messages, .. } | Self::ReturnLeased(messages) => messages.len(),
             Self::Lease(lease) => lease.max.min(1000),
             Self::Consume(consume) => NAME + consume.credit.min(1000) as usize,
             Self::GetOne { .. } | Self::Cancel { .. } => 1,

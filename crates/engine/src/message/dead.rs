@@ -1,13 +1,15 @@
-//! Messages that end without an ack: what they leave in the exchange that their queue has for them, and
-//! when their time runs out.
+//! Messages that end without an ack: what they leave in the exchange that their queue has for them,
+//! and when their time runs out.
 
 use std::ops::ControlFlow;
-use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::state::{stored_of, tag_of_expiry};
-use super::{Death, Message, MessageEnd, MessageTag, Overflow};
+use super::{
+    BodyRef, Death, Ends, HeaderValue, Message, MessageEnd, MessageSettings, MessageTag, Overflow,
+    PublishMessage,
+};
 use crate::ids::{NamespaceId, QueueId, TimeMs};
 use crate::map::OrderedMap;
 use crate::moment::Moment;
@@ -29,38 +31,61 @@ impl<M: OrderedMap> State<M> {
     ) -> Option<Vec<Record>> {
         let queue = self.queues.get(tag.queue)?;
         let settings = queue.settings.messages.as_deref()?;
-        let exchange = settings.dead_letter_exchange.as_ref()?;
+        settings.dead_letter_exchange.as_ref()?;
         let stored = self.stored(ns, tag)?;
-        let bytes = stored.message.body.len() as u64;
-        let (queue_id, entries) = (tag.queue, vec![tag.slot()]);
-        let ended = Record::MessagesEnded { namespace: ns, queue: queue_id, entries, bytes, end };
-        let mut records = vec![ended];
-        let letter = letter(&stored.message, &queue.name, end, moment.at);
+        let mut ends = Ends::default();
+        ends.end(tag, stored.body_ref(), end);
+        let mut records = ends.into_records(ns);
+        let dead = (&*stored.message, end);
+        records.extend(self.decide_letter_of(ns, (queue.name.as_str(), settings), dead, moment));
+        Some(records)
+    }
+
+    /// The letter that a message leaves which a queue refuses that is full.
+    pub(crate) fn decide_refused_letter(
+        &self,
+        ns: NamespaceId,
+        queue: QueueId,
+        command: &PublishMessage,
+        moment: Moment,
+    ) -> Option<Record> {
+        let queue = self.queues.get(queue)?;
+        let settings = queue.settings.messages.as_deref()?;
+        let dead = (&command.message(moment), MessageEnd::Overflown);
+        self.decide_letter_of(ns, (queue.name.as_str(), settings), dead, moment)
+    }
+
+    fn decide_letter_of(
+        &self,
+        ns: NamespaceId,
+        (queue, settings): (&str, &MessageSettings),
+        (message, end): (&Message, MessageEnd),
+        moment: Moment,
+    ) -> Option<Record> {
+        let exchange = settings.dead_letter_exchange.clone()?;
+        let letter = letter(message, queue, end, moment.at);
         let key = settings.dead_letter_routing_key.clone();
         let message = Message {
-            exchange: exchange.clone(),
+            exchange,
             further_keys: if key.is_some() { Vec::new() } else { letter.further_keys.clone() },
             routing_key: key.unwrap_or_else(|| letter.routing_key.clone()),
             ..letter
         };
-        records.extend(self.decide_letter(ns, message, moment));
-        Some(records)
+        self.decide_entry(ns, message, &[], moment)
     }
 
-    /// The entry of a dead letter, where its exchange is there and leads anywhere.
-    fn decide_letter(
+    /// The entry of a message that nobody waits for, such as a dead letter, where its exchange is
+    /// there and leads anywhere. It enters however long its queues are.
+    pub(super) fn decide_entry(
         &self,
         namespace: NamespaceId,
         message: Message,
+        headers: &[(String, HeaderValue)],
         moment: Moment,
     ) -> Option<Record> {
         let exchange = self.messages.exchanges.named(namespace, &message.exchange)?;
-        let keys: Vec<&str> = std::iter::once(&message.routing_key)
-            .chain(&message.further_keys)
-            .map(String::as_str)
-            .collect();
         // A queue of jobs under that name takes no messages.
-        let queues = self.route(namespace, exchange, &keys, &[]).ok()?;
+        let queues = self.route(namespace, exchange, &message.keys(), headers).ok()?;
         let goes_round = |id: &QueueId| {
             let name = self.queues.get(*id).map(|queue| queue.name.as_str());
             let before = message.deaths.iter().position(|death| Some(&*death.queue) == name);
@@ -100,8 +125,8 @@ impl<M: OrderedMap> State<M> {
         (due, passed)
     }
 
-    /// Bytes of a message that waits and whose time has run out; none where it is with somebody.
-    pub(crate) fn expired(&self, ns: NamespaceId, tag: MessageTag, now: TimeMs) -> Option<u64> {
+    /// The body of a message that waits and whose time has run out; none where it is with somebody.
+    pub(crate) fn expired(&self, ns: NamespaceId, tag: MessageTag, now: TimeMs) -> Option<BodyRef> {
         self.queues.get(tag.queue)?;
         let shelf = self.messages.shelves.get(&tag.queue);
         if shelf.is_some_and(|shelf| shelf.unsettled.contains_key(&tag.slot())) {
@@ -110,7 +135,7 @@ impl<M: OrderedMap> State<M> {
         let key = keys::message(ns, tag);
         let stored = stored_of(&key, &self.get(&key)?);
         let is_over = stored.expires_at.is_some_and(|at| at <= now);
-        is_over.then_some(stored.message.body.len() as u64)
+        is_over.then_some(stored.body_ref())
     }
 
     /// Messages that are too many in a queue that drops its first ones for that.
@@ -133,7 +158,7 @@ impl<M: OrderedMap> State<M> {
 
 /// A message as the letter that it leaves: the newest death comes first, one of the same queue and
 /// reason counts on.
-fn letter(message: &Arc<Message>, queue: &str, reason: MessageEnd, at: TimeMs) -> Message {
+fn letter(message: &Message, queue: &str, reason: MessageEnd, at: TimeMs) -> Message {
     let mut letter = Message::clone(message);
     let same = letter.deaths.iter().position(|it| it.queue == queue && it.reason == reason);
     let mut death = match same {

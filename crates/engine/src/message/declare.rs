@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::exchanges::{DEFAULT_EXCHANGE, RESERVED_PREFIX};
+use super::exchanges::{DEFAULT_EXCHANGE, GENERATED_PREFIX, RESERVED_PREFIX};
+use super::ring::{WEIGHT_MAX, weight_of};
 use super::state::binding_of;
 use super::{
-    Binding, BindingSpec, BindingView, DeclareExchange, Destination, Exchange, ExchangeView,
-    MessageQueueView, MessageSettings,
+    Binding, BindingSpec, BindingView, DeclareExchange, Destination, Exchange, ExchangeKind,
+    ExchangeView, MessageQueueView, MessageSettings,
 };
 use crate::bounds::{check_duration, check_name};
 use crate::ids::NamespaceId;
@@ -91,8 +92,9 @@ impl<M: OrderedMap> State<M> {
                 }
             };
         }
-        if name.starts_with(RESERVED_PREFIX) && !settings.exclusive && !settings.auto_delete {
-            // Faces name queues so that belong to one connection.
+        let is_reserved = name.starts_with(RESERVED_PREFIX) && !name.starts_with(GENERATED_PREFIX);
+        if is_reserved && !settings.exclusive && !settings.auto_delete {
+            // Faces name queues so that belong to one connection, or that are not named.
             return Err(Rejection::NameReserved { name: name.to_owned() });
         }
         self.check_message_settings(settings)?;
@@ -103,20 +105,17 @@ impl<M: OrderedMap> State<M> {
 
     fn check_message_settings(&self, settings: &MessageSettings) -> Result<(), Rejection> {
         check_arguments(settings.arguments.len())?;
-        let unknown = |field, is_set: bool| {
-            let refusal = || refused(field, "set".to_owned(), "nothing so far".to_owned());
-            if is_set { Err(refusal()) } else { Ok(()) }
-        };
-        unknown("expires", settings.expires_ms.is_some())?;
-        let with_letters = settings.overflow == super::Overflow::RejectPublishDeadLetter;
-        unknown("overflow", with_letters)?;
+        check_duration(&self.limits, "expires", settings.expires_ms, 1)?;
         check_duration(&self.limits, "ttl", settings.ttl_ms, 0)?;
         if let Some(exchange) = settings.dead_letter_exchange.as_ref().filter(|it| !it.is_empty()) {
             check_name(&self.limits, "dead_letter_exchange", exchange)?;
         }
         if let Some(key) = &settings.dead_letter_routing_key {
             check_routing_key(key)?;
-            unknown("dead_letter_routing_key", settings.dead_letter_exchange.is_none())?;
+            if settings.dead_letter_exchange.is_none() {
+                let allowed = "nothing without dead_letter_exchange".to_owned();
+                return Err(refused("dead_letter_routing_key", key.clone(), allowed));
+            }
         }
         Ok(())
     }
@@ -227,6 +226,10 @@ impl<M: OrderedMap> State<M> {
         let default = Destination::Exchange { id: DEFAULT_EXCHANGE };
         if source.id == DEFAULT_EXCHANGE || destination == default {
             return Err(Rejection::NameReserved { name: String::new() });
+        }
+        if source.kind == ExchangeKind::ConsistentHash && weight_of(&spec.routing_key).is_none() {
+            let allowed = format!("a weight: a whole number from 1 to {WEIGHT_MAX}");
+            return Err(refused("routing_key", spec.routing_key.clone(), allowed));
         }
         let binding = Binding {
             source: source.id,

@@ -1,13 +1,13 @@
-//! What was deleted goes bit by bit: messages of queues, bindings of queues and exchanges. The names
-//! are free at once.
+//! What was deleted goes bit by bit: messages of queues, bindings of queues and exchanges. The
+//! names are free at once.
 
 use std::ops::ControlFlow;
 
 use bytes::Bytes;
 
 use super::state::{binding_of, slot_at, stored_of};
-use super::{Destination, MessageEnd};
-use crate::ids::{NamespaceId, Place, QueueId};
+use super::{Destination, Ends, MessageEnd, MessageTag};
+use crate::ids::{BodyId, NamespaceId, Place, QueueId};
 use crate::map::OrderedMap;
 use crate::record::Record;
 use crate::state::{State, keys};
@@ -39,29 +39,36 @@ impl<M: OrderedMap> State<M> {
         if !bindings.is_empty() {
             return self.unbinding(ns, bindings);
         }
-        let mut gone = Vec::new();
+        let (mut keys, mut bodies) = (Vec::new(), Vec::new());
         if let Destination::Queue { id } = what {
             for first in [keys::MESSAGE, keys::RETURNS, keys::MESSAGE_LEASE] {
-                self.keys_of(&keys::of_queue(first, ns, id), most, &mut gone);
+                let prefix = keys::of_queue(first, ns, id);
+                self.leftovers_of(&prefix, most, (&mut keys, &mut bodies));
             }
         }
-        if gone.len() < most {
-            return Vec::from_iter(
-                (!gone.is_empty())
-                    .then_some(Record::LeftoversRemoved { keys: gone })
-                    .into_iter()
-                    .chain([Record::Emptied { namespace: ns, what }]),
-            );
+        if keys.len() < most {
+            let left = (!keys.is_empty()).then_some(Record::LeftoversRemoved { keys, bodies });
+            return left.into_iter().chain([Record::Emptied { namespace: ns, what }]).collect();
         }
-        vec![Record::LeftoversRemoved { keys: gone }]
+        vec![Record::LeftoversRemoved { keys, bodies }]
     }
 
-    fn keys_of(&self, prefix: &[u8], most: usize, keys: &mut Vec<Bytes>) {
+    /// Keys of a queue, and the bodies that messages under them hold.
+    fn leftovers_of(
+        &self,
+        prefix: &[u8],
+        most: usize,
+        (keys, bodies): (&mut Vec<Bytes>, &mut Vec<BodyId>),
+    ) {
         if keys.len() >= most {
             return;
         }
-        self.scan(prefix, &keys::after_prefix(prefix), &mut |key, _| {
+        let holds = prefix.first() == Some(&keys::MESSAGE);
+        self.scan(prefix, &keys::after_prefix(prefix), &mut |key, value| {
             keys.push(Bytes::copy_from_slice(key));
+            if holds {
+                bodies.extend(stored_of(key, value).body_ref().apart);
+            }
             if keys.len() < most { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         });
     }
@@ -104,7 +111,7 @@ impl<M: OrderedMap> State<M> {
         let most = 4 * self.limits.slice_items_max;
         let shelf = self.messages.shelves.get(&queue);
         let to = keys::after_prefix(&keys::of_queue(keys::MESSAGE, ns, queue));
-        let (mut entries, mut bytes, mut looked, mut next) = (Vec::new(), 0, 0, None);
+        let (mut ends, mut messages, mut looked, mut next) = (Ends::default(), 0, 0, None);
         self.scan(from, &to, &mut |key, value| {
             if looked >= most {
                 next = Some(key.to_vec());
@@ -114,14 +121,12 @@ impl<M: OrderedMap> State<M> {
             let slot = slot_at(key);
             let held = shelf.is_some_and(|shelf| shelf.unsettled.contains_key(&slot));
             if slot.1 < upper && !held {
-                entries.push(slot);
-                bytes += stored_of(key, value).message.body.len() as u64;
+                let body = stored_of(key, value).body_ref();
+                ends.end(MessageTag::of(queue, slot), body, MessageEnd::Purged);
+                messages += 1;
             }
             ControlFlow::Continue(())
         });
-        let messages = entries.len() as u64;
-        let end = MessageEnd::Purged;
-        let record = Record::MessagesEnded { namespace: ns, queue, entries, bytes, end };
-        PurgeSlice { record: (messages > 0).then_some(record), messages, next }
+        PurgeSlice { record: ends.into_records(ns).pop(), messages, next }
     }
 }

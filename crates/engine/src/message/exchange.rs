@@ -18,6 +18,8 @@ wire_enum! {
         3 => Topic,
         /// To bindings whose headers the message has.
         4 => Headers,
+        /// To one binding for each routing key, by the weights that their routing keys say.
+        5 => ConsistentHash,
     }
 }
 
@@ -29,12 +31,13 @@ impl ExchangeKind {
             Self::Fanout => "fanout",
             Self::Topic => "topic",
             Self::Headers => "headers",
+            Self::ConsistentHash => "consistent-hash",
         }
     }
 
     /// The kind of that name.
     pub fn named(name: &str) -> Option<Self> {
-        [Self::Direct, Self::Fanout, Self::Topic, Self::Headers]
+        [Self::Direct, Self::Fanout, Self::Topic, Self::Headers, Self::ConsistentHash]
             .into_iter()
             .find(|kind| kind.name() == name)
     }

@@ -30,6 +30,9 @@ pub(crate) const FIRST_EXCHANGE: ExchangeId = ExchangeId(16);
 /// What names that nobody may declare begin with.
 pub(crate) const RESERVED_PREFIX: &str = "amq.";
 
+/// Queues whose names their owners left to the server begin so.
+pub(crate) const GENERATED_PREFIX: &str = "amq.gen-";
+
 fn always(namespace: NamespaceId, name: &str, id: ExchangeId, kind: ExchangeKind) -> Exchange {
     Exchange {
         id,
@@ -74,8 +77,8 @@ impl Exchanges {
             }
         }
         if let Some(router) = self.routers.remove(&(ns, id)) {
-            self.bindings -= router.len();
-            self.bindings_of.take_many(ns, router.len());
+            self.bindings -= router.weight();
+            self.bindings_of.take_many(ns, router.weight());
         }
     }
 
@@ -84,7 +87,7 @@ impl Exchanges {
         (self.names.get(&ns).map_or(0, BTreeMap::len), self.by_id.len())
     }
 
-    /// How many bindings a namespace has, and all have.
+    /// How many bindings a namespace has, and all have; one with a weight counts as so many.
     pub(crate) fn binding_counts(&self, ns: NamespaceId) -> (usize, usize) {
         (self.bindings_of.of(ns), self.bindings)
     }
@@ -146,16 +149,21 @@ impl Exchanges {
     pub(crate) fn bind(&mut self, ns: NamespaceId, binding: &Binding) {
         let Some(kind) = self.get(ns, binding.source).map(|exchange| exchange.kind) else { return };
         let router = self.routers.entry((ns, binding.source));
-        router.or_insert_with(|| Router::new(kind)).add(binding);
-        self.bindings += 1;
-        self.bindings_of.add(ns);
+        let router = router.or_insert_with(|| Router::new(kind));
+        let before = router.weight();
+        router.add(binding);
+        let more = router.weight() - before;
+        self.bindings += more;
+        self.bindings_of.add_many(ns, more);
     }
 
     /// Nothing where the exchange went before.
     pub(crate) fn unbind(&mut self, ns: NamespaceId, binding: &Binding) {
         let Some(router) = self.routers.get_mut(&(ns, binding.source)) else { return };
+        let before = router.weight();
         router.remove(binding);
-        self.bindings -= 1;
-        self.bindings_of.take(ns);
+        let less = before - router.weight();
+        self.bindings -= less;
+        self.bindings_of.take_many(ns, less);
     }
 }

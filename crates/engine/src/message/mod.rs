@@ -1,6 +1,7 @@
-//! Messages: what a producer says to an exchange, which routes it to the queues that are bound there.
-//! Each queue of type *messages* keeps its own copy of it until one consumer has settled it. Here
-//! stand the types; one file per thing that happens to them. No protocol's words: faces translate.
+//! Messages: what a producer says to an exchange, which routes it to the queues that are bound
+//! there. Each queue of type *messages* keeps its own copy of it until one consumer has settled it.
+//! Here stand the types; one file per thing that happens to them. No protocol's words: faces
+//! translate.
 
 mod answer;
 mod apply;
@@ -8,17 +9,20 @@ mod command;
 mod cost;
 mod dead;
 mod declare;
+mod delayed;
 mod emptying;
 mod exchange;
 mod exchanges;
 pub(crate) mod peek;
 mod publish;
+mod ring;
 mod router;
 mod settings;
 mod settle;
 mod shelf;
 mod state;
 mod topics;
+mod transaction;
 
 use std::sync::Arc;
 
@@ -30,7 +34,8 @@ pub use answer::{
 };
 pub use command::{
     BindingSpec, ConsumeMessages, DeclareExchange, DeclareQueue, Holding, LeaseMessages,
-    MessageCommand, MessageSettlement, MessageVerdict, PublishMessage,
+    MessageCommand, MessageSettlement, MessageTransaction, MessageVerdict, PublishMessage,
+    ShareCredit,
 };
 pub use exchange::{Binding, Destination, Exchange, ExchangeKind, HeaderValue, Matching};
 pub use peek::{MessagePage, PeekedMessage};
@@ -38,8 +43,9 @@ pub use settings::{MessageSettings, Overflow};
 
 pub(crate) use exchanges::FIRST_EXCHANGE;
 pub(crate) use settle::Ends;
-pub(crate) use shelf::{Held, Holder, Stored};
+pub(crate) use shelf::{BodyRef, Held, Holder, Stored};
 pub(crate) use state::Messages;
+pub(crate) use transaction::Settling;
 
 use crate::ids::{Place, QueueId, TimeMs};
 use crate::wire::{Input, Malformed, Wire, wire_enum, wire_struct};

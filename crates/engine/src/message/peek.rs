@@ -59,13 +59,14 @@ pub(crate) fn peek_messages(
             return ControlFlow::Break(());
         }
         let stored = stored_of(key, value);
-        bytes += stored.message.body.len() + stored.message.properties.len();
+        bytes += stored.body_ref().bytes as usize + stored.message.properties.len();
         let (queue, urgency) = lane_at(key);
         found.push((MessageTag { queue, urgency, place: place_at(key) }, stored));
         ControlFlow::Continue(())
     });
     let told = found.into_iter().map(|(tag, stored)| {
         let returns = reader.get(&keys::returns(ns, tag));
+        let stored = stored.with_body(reader);
         PeekedMessage {
             tag,
             message: stored.message,

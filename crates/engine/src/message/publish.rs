@@ -6,7 +6,8 @@ use std::sync::Arc;
 use super::declare::check_routing_key;
 use super::exchanges::DEFAULT_EXCHANGE;
 use super::{
-    Destination, Exchange, HeaderValue, Message, NewEntry, Overflow, PublishMessage, Published,
+    Destination, Exchange, ExchangeKind, HeaderValue, Message, MessageSettings, NewEntry, Overflow,
+    PublishMessage, Published,
 };
 use crate::bounds::check_size;
 use crate::ids::{NamespaceId, QueueId};
@@ -24,6 +25,31 @@ const PROPERTY_BYTES_MAX: u64 = 128 << 10;
 
 /// Queues that one message enters at most.
 const QUEUES_MAX: usize = 10_000;
+
+impl PublishMessage {
+    /// The message that it becomes.
+    pub(super) fn message(&self, moment: Moment) -> Message {
+        Message {
+            exchange: self.exchange.clone(),
+            routing_key: self.routing_key.clone(),
+            further_keys: self.further_keys.clone(),
+            priority: self.priority,
+            persistent: self.persistent,
+            ttl_ms: self.ttl_ms,
+            published_at: moment.at,
+            properties: self.properties.clone(),
+            body: self.body.clone(),
+            deaths: Vec::new(),
+        }
+    }
+}
+
+impl Message {
+    /// All its routing keys.
+    pub(super) fn keys(&self) -> Vec<&str> {
+        std::iter::once(&self.routing_key).chain(&self.further_keys).map(String::as_str).collect()
+    }
+}
 
 impl<M: OrderedMap> State<M> {
     /// What publishing a message comes to, and the record where any queue takes it.
@@ -46,27 +72,17 @@ impl<M: OrderedMap> State<M> {
         further.iter().try_for_each(|key| check_routing_key(key))?;
         check_size("body", command.body.len(), self.limits.message_bytes_max)?;
         check_size("properties", command.properties.len(), PROPERTY_BYTES_MAX)?;
-        let keys: Vec<&str> =
-            std::iter::once(&command.routing_key).chain(further).map(String::as_str).collect();
-        let queues = self.route(ns, exchange, &keys, &command.headers)?;
+        let message = command.message(moment);
+        if let Some(delayed) = self.decide_delayed(ns, command, &message, moment)? {
+            return Ok(delayed);
+        }
+        let queues = self.route(ns, exchange, &message.keys(), &command.headers)?;
         if queues.is_empty() {
             return Ok((None, Published::Unroutable));
         }
         let routed = Published::Routed { queues: queues.len() };
-        let message = Message {
-            exchange: command.exchange.clone(),
-            routing_key: command.routing_key.clone(),
-            further_keys: further.clone(),
-            priority: command.priority,
-            persistent: command.persistent,
-            ttl_ms: command.ttl_ms,
-            published_at: moment.at,
-            properties: command.properties.clone(),
-            body: command.body.clone(),
-            deaths: Vec::new(),
-        };
         for queue in &queues {
-            self.check_room_for_messages(*queue)?;
+            self.check_room_for_messages(*queue, (0, 0))?;
         }
         let entry = |queue| self.new_entry(queue, &message, moment);
         let entries = queues.into_iter().map(entry).collect();
@@ -75,17 +91,19 @@ impl<M: OrderedMap> State<M> {
         Ok((Some(record), routed))
     }
 
-    /// Refuses one message more than a queue takes that refuses new ones.
-    fn check_room_for_messages(&self, queue: QueueId) -> Result<(), Rejection> {
+    /// Refuses one message more than a queue takes that refuses new ones. `earlier`: messages and
+    /// bytes that the same command has it take before.
+    pub(super) fn check_room_for_messages(
+        &self,
+        queue: QueueId,
+        earlier: (u64, u64),
+    ) -> Result<(), Rejection> {
         let Some(known) = self.queues.get(queue) else { return Ok(()) };
         let Some(settings) = known.settings.messages.as_deref() else { return Ok(()) };
         if settings.overflow == Overflow::DropHead {
             return Ok(());
         }
-        let length = self.ready_messages(queue);
-        let full = settings.max_length.filter(|max| length >= *max);
-        let bytes = self.ready_bytes(queue);
-        let full = full.or(settings.max_bytes.filter(|max| bytes >= *max).map(|_| length));
+        let (length, full) = self.fullness(queue, settings, earlier);
         match full {
             Some(max_length) => {
                 let queue = known.name.clone();
@@ -95,6 +113,40 @@ impl<M: OrderedMap> State<M> {
         }
     }
 
+    /// How many messages of a queue wait, and at most how many may where no more do.
+    fn fullness(
+        &self,
+        queue: QueueId,
+        settings: &MessageSettings,
+        earlier: (u64, u64),
+    ) -> (u64, Option<u64>) {
+        let length = self.ready_messages(queue) + earlier.0;
+        let full = settings.max_length.filter(|max| length >= *max);
+        let bytes = self.ready_bytes(queue) + earlier.1;
+        let of_bytes = || settings.max_bytes.filter(|max| bytes >= *max).map(|_| length);
+        (length, full.or_else(of_bytes))
+    }
+
+    /// The queues that refuse a message and have it become a dead letter: each leaves one.
+    pub(crate) fn refusing_with_letter(
+        &self,
+        ns: NamespaceId,
+        command: &PublishMessage,
+        moment: Moment,
+    ) -> Vec<QueueId> {
+        let Ok(exchange) = self.exchange(ns, &command.exchange) else { return Vec::new() };
+        let keys = command.message(moment);
+        let queues = self.route(ns, exchange, &keys.keys(), &command.headers);
+        let leaves = |queue: &QueueId| {
+            let known = self.queues.get(*queue).and_then(|it| it.settings.messages.as_deref());
+            known.is_some_and(|settings| {
+                settings.overflow == Overflow::RejectPublishDeadLetter
+                    && self.fullness(*queue, settings, (0, 0)).1.is_some()
+            })
+        };
+        queues.unwrap_or_default().into_iter().filter(leaves).collect()
+    }
+
     pub(super) fn new_entry(&self, queue: QueueId, message: &Message, moment: Moment) -> NewEntry {
         let settings = self.queues.get(queue).and_then(|queue| queue.settings.messages.as_deref());
         let most = settings.and_then(|settings| settings.max_priority).unwrap_or(0);
@@ -102,6 +154,13 @@ impl<M: OrderedMap> State<M> {
         let of_queue = settings.and_then(|settings| settings.ttl_ms);
         let ttl_ms = [of_queue, message.ttl_ms].into_iter().flatten().min();
         NewEntry { queue, urgency, expires_at: ttl_ms.map(|ttl_ms| moment.at.plus(ttl_ms)) }
+    }
+
+    /// Bindings that an exchange compares with each message.
+    pub(crate) fn bindings_compared(&self, ns: NamespaceId, exchange: &str) -> usize {
+        let exchange = self.messages.exchanges.named(ns, exchange);
+        let compares = exchange.filter(|it| it.kind == ExchangeKind::Headers);
+        compares.map_or(0, |it| self.messages.exchanges.bindings_from(ns, it.id))
     }
 
     /// The queues that a message reaches from an exchange with any of its keys.
@@ -141,7 +200,9 @@ impl<M: OrderedMap> State<M> {
                 Destination::Queue { .. } => {}
             };
             if let Some(router) = self.messages.exchanges.router(ns, exchange.id) {
-                keys.iter().for_each(|key| router.route(key, headers, &mut reach));
+                for key in keys {
+                    router.route(key, headers, &mut reach);
+                }
             }
             if !found && let Some(alternate) = &exchange.alternate {
                 next.extend(self.messages.exchanges.named(ns, alternate));

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::ring::{Ring, weight_of};
 use super::topics::Topics;
 use super::{Binding, Destination, ExchangeKind, HeaderValue, Matching};
 
@@ -66,6 +67,7 @@ enum Table {
     Fanout(Fans),
     Topic(Topics),
     Headers(Vec<ByHeaders>),
+    Hash(Ring),
 }
 
 /// The bindings that lead from one exchange.
@@ -73,6 +75,16 @@ enum Table {
 pub(crate) struct Router {
     table: Table,
     count: usize,
+    /// What they count as where bindings are limited.
+    weight: usize,
+}
+
+/// What a binding takes of the room for bindings.
+fn weight(table: &Table, binding: &Binding) -> usize {
+    match table {
+        Table::Hash(_) => weight_of(&binding.routing_key).unwrap_or(1) as usize,
+        _ => 1,
+    }
 }
 
 impl Router {
@@ -82,8 +94,9 @@ impl Router {
             ExchangeKind::Fanout => Table::Fanout(Fans::default()),
             ExchangeKind::Topic => Table::Topic(Topics::default()),
             ExchangeKind::Headers => Table::Headers(Vec::new()),
+            ExchangeKind::ConsistentHash => Table::Hash(Ring::default()),
         };
-        Self { table, count: 0 }
+        Self { table, count: 0, weight: 0 }
     }
 
     /// How many bindings there are.
@@ -91,8 +104,14 @@ impl Router {
         self.count
     }
 
+    /// What they take of the room for bindings.
+    pub(crate) fn weight(&self) -> usize {
+        self.weight
+    }
+
     pub(crate) fn add(&mut self, binding: &Binding) {
         self.count += 1;
+        self.weight += weight(&self.table, binding);
         let (key, to) = (binding.routing_key.as_str(), binding.destination);
         match &mut self.table {
             Table::Direct(keys) => match keys.get_mut(key) {
@@ -102,11 +121,13 @@ impl Router {
             Table::Fanout(fans) => fans.add(to),
             Table::Topic(topics) => topics.add(key, to),
             Table::Headers(all) => all.push(ByHeaders::of(binding)),
+            Table::Hash(ring) => ring.add(key, to),
         }
     }
 
     pub(crate) fn remove(&mut self, binding: &Binding) {
         self.count -= 1;
+        self.weight -= weight(&self.table, binding);
         let (key, to) = (binding.routing_key.as_str(), binding.destination);
         match &mut self.table {
             Table::Direct(keys) => {
@@ -118,6 +139,7 @@ impl Router {
                 }
             }
             Table::Fanout(fans) => fans.take(to),
+            Table::Hash(ring) => ring.remove(key, to),
             Table::Topic(topics) => topics.remove(key, to),
             Table::Headers(all) => {
                 let gone = ByHeaders::of(binding);
@@ -143,6 +165,7 @@ impl Router {
             }
             Table::Fanout(fans) => fans.iter().for_each(found),
             Table::Topic(topics) => topics.route(key, found),
+            Table::Hash(ring) => ring.route(key).into_iter().for_each(found),
             Table::Headers(all) => {
                 let matching = all.iter().filter(|one| one.matches(headers));
                 matching.map(|one| one.to).for_each(found);

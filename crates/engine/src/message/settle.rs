@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{MessageEnd, MessageTag, Slot};
-use crate::ids::{NamespaceId, QueueId};
+use super::{BodyRef, MessageEnd, MessageTag, Slot};
+use crate::ids::{BodyId, NamespaceId, QueueId};
 use crate::map::OrderedMap;
 use crate::record::Record;
 use crate::state::State;
@@ -11,20 +11,32 @@ use crate::state::State;
 /// Messages of one record at most.
 const PER_RECORD: usize = 256;
 
+/// Messages of one queue that ended in one way.
+#[derive(Debug)]
+struct Ended {
+    end: MessageEnd,
+    entries: Vec<Slot>,
+    bytes: u64,
+    bodies: Vec<BodyId>,
+}
+
 /// Ends of messages, gathered into as few records as may be.
 #[derive(Debug, Default)]
 pub(crate) struct Ends {
-    ended: BTreeMap<(QueueId, u8), (MessageEnd, Vec<Slot>, u64)>,
+    ended: BTreeMap<(QueueId, u8), Ended>,
     returned: BTreeMap<QueueId, Vec<Slot>>,
+    untaken: BTreeMap<QueueId, Vec<Slot>>,
 }
 
 impl Ends {
     /// A message is gone.
-    pub(crate) fn end(&mut self, tag: MessageTag, bytes: u64, end: MessageEnd) {
+    pub(crate) fn end(&mut self, tag: MessageTag, body: BodyRef, end: MessageEnd) {
         let entry = self.ended.entry((tag.queue, end as u8));
-        let (_, slots, total) = entry.or_insert_with(|| (end, Vec::new(), 0));
-        slots.push(tag.slot());
-        *total += bytes;
+        let none = || Ended { end, entries: Vec::new(), bytes: 0, bodies: Vec::new() };
+        let ended = entry.or_insert_with(none);
+        ended.entries.push(tag.slot());
+        ended.bytes += body.bytes;
+        ended.bodies.extend(body.apart);
     }
 
     /// A message goes back, which counts.
@@ -32,17 +44,25 @@ impl Ends {
         self.returned.entry(tag.queue).or_default().push(tag.slot());
     }
 
+    /// A message that came to nobody goes back, which does not count.
+    pub(crate) fn untaken(&mut self, tag: MessageTag) {
+        self.untaken.entry(tag.queue).or_default().push(tag.slot());
+    }
+
     /// The records of all.
     pub(crate) fn into_records(self, namespace: NamespaceId) -> Vec<Record> {
         let mut records = Vec::new();
-        for ((queue, _), (end, entries, bytes)) in self.ended {
-            records.push(Record::MessagesEnded { namespace, queue, entries, bytes, end });
+        for ((queue, _), Ended { end, entries, bytes, bodies }) in self.ended {
+            records.push(Record::MessagesEnded { namespace, queue, entries, bytes, end, bodies });
         }
         for (queue, slots) in self.returned {
             for entries in slots.chunks(PER_RECORD) {
                 let entries = entries.to_vec();
                 records.push(Record::MessagesReturned { namespace, queue, entries });
             }
+        }
+        for (queue, entries) in self.untaken {
+            records.push(Record::MessagesUntaken { namespace, queue, entries });
         }
         records
     }

@@ -1,14 +1,17 @@
-//! What memory knows of the messages of one queue: how far each lane was read, who has what, and what
-//! came back. Waiting messages stand in the tree; only while somebody consumes are some of them
-//! kept here, so that what is consumed at once is not read again. Nothing here is a record's fact
-//! but the messages that were taken for a time.
+//! What memory knows of the messages of one queue: how far each lane was read, who has what, and
+//! what came back. Waiting messages stand in the tree; only while somebody consumes are some of
+//! them kept here, so that what is consumed at once is not read again. Nothing here is a record's
+//! fact but the messages that were taken for a time.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::{Message, Slot};
 use crate::command::ConsumerId;
-use crate::ids::{ConnectionId, MonoMs, Place, TimeMs, Token};
+use crate::ids::{BodyId, ConnectionId, MonoMs, Place, TimeMs, Token};
+use crate::job::Body;
+use crate::map::Reader;
+use crate::query::body_of;
 use crate::wire::wire_struct;
 
 wire_struct! {
@@ -16,8 +19,37 @@ wire_struct! {
     pub(crate) struct Stored {
         /// From when on it is not delivered any more.
         pub(crate) expires_at: Option<TimeMs> = 1,
-        /// The message.
+        /// The message; under its key without its body, where that stands apart.
         pub(crate) message: Arc<Message>,
+        /// Where its body stands, where that is not here, and its bytes.
+        pub(crate) apart: Option<(BodyId, u64)> = 2,
+    }
+}
+
+/// The body of a message: what counts of it, and what is let go with its end.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct BodyRef {
+    pub(crate) bytes: u64,
+    /// Where it stands, where that is not in the message.
+    pub(crate) apart: Option<BodyId>,
+}
+
+impl Stored {
+    /// Its body, whether that was read or not.
+    pub(crate) fn body_ref(&self) -> BodyRef {
+        match self.apart {
+            Some((id, bytes)) => BodyRef { bytes, apart: Some(id) },
+            None => BodyRef { bytes: self.message.body.len() as u64, apart: None },
+        }
+    }
+
+    /// With its body, wherever that stands.
+    pub(crate) fn with_body(mut self, reader: &dyn Reader) -> Self {
+        if let Some((id, length)) = self.apart {
+            let body = body_of(reader, &Body::Stored { id, length });
+            Arc::make_mut(&mut self.message).body = body;
+        }
+        self
     }
 }
 
@@ -44,8 +76,7 @@ pub(crate) enum Holder {
 #[derive(Clone, Debug)]
 pub(crate) struct Held {
     pub(crate) holder: Holder,
-    /// Bytes of its body.
-    pub(crate) bytes: u64,
+    pub(crate) body: BodyRef,
 }
 
 impl Held {
@@ -67,7 +98,7 @@ const MESSAGE_BYTES: usize = 256;
 
 /// What a message takes of the memory for young ones.
 pub(crate) fn weight(stored: &Stored) -> usize {
-    MESSAGE_BYTES + stored.message.body.len() + stored.message.properties.len()
+    MESSAGE_BYTES + stored.body_ref().bytes as usize + stored.message.properties.len()
 }
 
 /// The messages of one priority that were not taken yet.
@@ -214,13 +245,13 @@ impl Shelf {
 
     /// A message is with somebody.
     pub(crate) fn hold(&mut self, slot: Slot, held: Held) {
-        self.held_bytes += held.bytes;
+        self.held_bytes += held.body.bytes;
         self.unsettled.insert(slot, held);
     }
 
     fn let_go(&mut self, slot: Slot) -> Option<Held> {
         let held = self.unsettled.remove(&slot)?;
-        self.held_bytes -= held.bytes;
+        self.held_bytes -= held.body.bytes;
         Some(held)
     }
 

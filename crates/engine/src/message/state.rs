@@ -1,5 +1,5 @@
-//! What memory holds of exchanges and messages, how it is read when a shard starts, and reading on in
-//! the tree.
+//! What memory holds of exchanges and messages, how it is read when a shard starts, and reading on
+//! in the tree.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
@@ -8,7 +8,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::exchanges::Exchanges;
-use super::shelf::{Held, Holder, MessageLease, Next, Shelf, Stored, YOUNG_BYTES_TOTAL, weight};
+use super::shelf::{
+    BodyRef, Held, Holder, MessageLease, Next, Shelf, Stored, YOUNG_BYTES_TOTAL, weight,
+};
 use super::{Binding, Destination, Exchange, MessageTag, Slot};
 use crate::ids::{ExchangeId, MonoMs, NamespaceId, Place, QueueId, TimeMs};
 use crate::map::OrderedMap;
@@ -37,6 +39,8 @@ pub(crate) struct Messages {
     pub(crate) floor: Place,
     /// When messages expire.
     pub(crate) expiries: Frontier,
+    /// When messages are published that wait for that.
+    pub(crate) delays: Frontier,
 }
 
 impl Default for Messages {
@@ -50,6 +54,7 @@ impl Default for Messages {
             young_bytes: 0,
             floor: Place(0),
             expiries: Frontier::new(vec![keys::EXPIRY]),
+            delays: Frontier::new(vec![keys::DELAYED]),
         }
     }
 }
@@ -125,7 +130,12 @@ impl<M: OrderedMap> State<M> {
 
     /// The message of that tag, as it stands in the tree.
     pub(crate) fn stored(&self, ns: NamespaceId, tag: MessageTag) -> Option<Stored> {
-        self.value(&keys::message(ns, tag))
+        self.value::<Stored>(&keys::message(ns, tag)).map(|stored| stored.with_body(self))
+    }
+
+    /// The body of the message of that tag.
+    pub(crate) fn body_ref_of(&self, ns: NamespaceId, tag: MessageTag) -> Option<BodyRef> {
+        self.value::<Stored>(&keys::message(ns, tag)).map(|stored| stored.body_ref())
     }
 
     /// How often a message came back.
@@ -152,10 +162,12 @@ impl<M: OrderedMap> State<M> {
             if !shelf.unsettled.contains_key(&(urgency, place)) {
                 let stored = stored_of(key, value);
                 bytes += weight(&stored);
-                entries.push((place, Arc::new(stored)));
+                entries.push((place, stored));
             }
             ControlFlow::Continue(())
         });
+        let whole = |(place, stored): (Place, Stored)| (place, Arc::new(stored.with_body(self)));
+        let entries = entries.into_iter().map(whole).collect();
         if let Some(shelf) = self.messages.shelves.get_mut(&queue) {
             self.messages.young_bytes += shelf.refill(urgency, (entries, read), more);
         }
@@ -220,29 +232,25 @@ impl<M: OrderedMap> State<M> {
             let (queue, urgency) = lane_at(&key);
             let tag = MessageTag { queue, urgency, place: place_at(&key) };
             if let Some(ns) = self.queues.get(queue).map(|queue| queue.namespace) {
-                let stored = self.stored(ns, tag).expect("a lease is of a message that exists");
-                self.hold_leased(
-                    tag,
-                    lease.token,
-                    lease.lease_ms,
-                    stored.message.body.len() as u64,
-                );
+                let body = self.body_ref_of(ns, tag).expect("a lease is of a message that exists");
+                self.hold_leased(tag, lease.token, lease.lease_ms, body);
             }
         }
     }
 
-    /// Holds a message for whoever shows the token, from this instant of the clock that never steps.
+    /// Holds a message for whoever shows the token, from this instant of the clock that never
+    /// steps.
     pub(crate) fn hold_leased(
         &mut self,
         tag: MessageTag,
         token: crate::ids::Token,
         lease_ms: u64,
-        bytes: u64,
+        body: BodyRef,
     ) {
         let expires = self.mono.plus(lease_ms);
         let holder = Holder::Lease { token, lease_ms, expires };
         self.messages.lease_ends.insert((expires, tag));
-        self.messages.shelf(tag.queue).hold(tag.slot(), Held { holder, bytes });
+        self.messages.shelf(tag.queue).hold(tag.slot(), Held { holder, body });
     }
 
     /// What was taken for a time stands for as long once more.

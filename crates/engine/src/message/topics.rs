@@ -85,13 +85,12 @@ impl Topics {
     pub(crate) fn add(&mut self, pattern: &str, to: Destination) {
         let mut at = ROOT;
         for word in words(pattern) {
-            at = match self.child(at, word) {
-                Some(child) => child,
-                None => {
-                    let child = self.grow();
-                    self.set_child(at, word, Some(child));
-                    child
-                }
+            at = if let Some(child) = self.child(at, word) {
+                child
+            } else {
+                let child = self.grow();
+                self.set_child(at, word, Some(child));
+                child
             };
         }
         self.node_mut(at).fans.add(to);

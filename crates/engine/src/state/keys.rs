@@ -44,6 +44,8 @@
 //! | 106  | namespace u32, number u8 and u32 of a `Destination`    | -: deleted, not empty    |
 //! | 107  | instant u64, namespace u32, queue u32, 255 - priority  | -: the message expires   |
 //! |      | u8, place u64                                          | then                     |
+//! | 108  | instant u64, place u64                                 | `Delayed`: a message     |
+//! |      |                                                        | that is published then   |
 //! | 130  | namespace u32, schedule u64                            | `Schedule`               |
 //! | 131  | namespace u32, name                                    | number of that schedule  |
 //! | 132  | namespace u32, schedule u64                            | `ScheduleState`          |
@@ -65,9 +67,14 @@
 //! | 174  | namespace u32, counted tag, id 16                      | -: waits aside for it    |
 //! | 175  | namespace u32, id 16                                   | that tag                 |
 //! | 176  | namespace u32, counted tag, id 16                      | `LostRun`                |
+//! | 200  | stream u32                                             | `Stream`                 |
+//! | 201  | partition u64                                          | `PartitionEnds`          |
+//! | 202  | partition u64, producer u64                            | `ProducerMark`           |
+//! | 203  | namespace u32, counted group, stream u32, index u32    | `KeptOffset`             |
 
 use crate::ids::{
-    BodyId, ExchangeId, JobId, KindId, NamespaceId, OperationId, Place, QueueId, ScheduleId, TimeMs,
+    BodyId, ExchangeId, JobId, KindId, NamespaceId, OperationId, PartitionId, Place, QueueId,
+    ScheduleId, StreamId, TimeMs,
 };
 use crate::message::{Binding, Destination, MessageTag};
 use crate::queueing::LaneId;
@@ -108,6 +115,7 @@ pub(crate) const BINDING: u8 = 104;
 pub(crate) const BINDING_TO: u8 = 105;
 pub(crate) const EMPTYING: u8 = 106;
 pub(crate) const EXPIRY: u8 = 107;
+pub(crate) const DELAYED: u8 = 108;
 pub(crate) const SCHEDULE: u8 = 130;
 pub(crate) const SCHEDULE_NAME: u8 = 131;
 pub(crate) const SCHEDULE_STATE: u8 = 132;
@@ -128,6 +136,10 @@ pub(crate) const LOST_RUN: u8 = 176;
 
 /// Where the name begins in the key of a gate.
 pub(crate) const GATE_NAME_AT: usize = 6;
+pub(crate) const STREAM: u8 = 200;
+pub(crate) const PARTITION: u8 = 201;
+pub(crate) const PRODUCER: u8 = 202;
+pub(crate) const GROUP_OFFSET: u8 = 203;
 
 /// A key under construction.
 #[derive(Debug)]
@@ -330,6 +342,10 @@ pub(crate) fn paused(ns: NamespaceId, id: JobId) -> Vec<u8> {
     Key::new(PAUSED).namespace(ns).id(id).done()
 }
 
+pub(crate) fn delayed(at: TimeMs, place: Place) -> Vec<u8> {
+    Key::new(DELAYED).u64(at.0).u64(place.0).done()
+}
+
 pub(crate) fn unique(ns: NamespaceId, key: [u8; 16], since: Option<TimeMs>) -> Vec<u8> {
     Key::new(UNIQUE).namespace(ns).id(JobId(key)).u64(since.map_or(0, |since| since.0)).done()
 }
@@ -517,6 +533,27 @@ pub(crate) fn emptying(ns: NamespaceId, what: Destination) -> Vec<u8> {
     Key::new(EMPTYING).namespace(ns).destination(what).done()
 }
 
+pub(crate) fn stream(id: StreamId) -> Vec<u8> {
+    Key::new(STREAM).u32(id.0).done()
+}
+
+pub(crate) fn partition(id: PartitionId) -> Vec<u8> {
+    Key::new(PARTITION).u64(id.0).done()
+}
+
+pub(crate) fn producer(partition: PartitionId, producer: u64) -> Vec<u8> {
+    Key::new(PRODUCER).u64(partition.0).u64(producer).done()
+}
+
+pub(crate) fn group_prefix(ns: NamespaceId, group: &str) -> Vec<u8> {
+    Key::new(GROUP_OFFSET).namespace(ns).text(group).done()
+}
+
+pub(crate) fn group_offset(ns: NamespaceId, group: &str, stream: StreamId, index: u32) -> Vec<u8> {
+    let key = Key::new(GROUP_OFFSET).namespace(ns).text(group);
+    key.u32(stream.0).u32(index).done()
+}
+
 /// The 16 bytes of a job id that begin at `at`.
 pub(crate) fn id_at(key: &[u8], at: usize) -> Option<JobId> {
     key.get(at..at + 16)?.try_into().ok().map(JobId)
@@ -579,6 +616,7 @@ mod tests {
             BINDING_TO,
             EMPTYING,
             EXPIRY,
+            DELAYED,
             SCHEDULE,
             SCHEDULE_NAME,
             SCHEDULE_STATE,
@@ -596,6 +634,10 @@ mod tests {
             HELD_BACK,
             HELD_BACK_JOB,
             LOST_RUN,
+            STREAM,
+            PARTITION,
+            PRODUCER,
+            GROUP_OFFSET,
         ];
         assert_eq!(named, used);
     }

@@ -54,6 +54,7 @@ impl<M: OrderedMap> State<M> {
             operations: BTreeMap::new(),
             timers: Frontier::new(vec![keys::TIMER]),
             messages: crate::message::Messages::default(),
+            streams: crate::stream::Streams::default(),
             at_hand: std::cell::RefCell::default(),
             has_checkpoints: false,
             has_paused: false,
@@ -80,6 +81,7 @@ impl<M: OrderedMap> State<M> {
         state.load_lanes();
         state.load_runs();
         state.load_messages();
+        state.load_streams();
         Ok(state)
     }
 

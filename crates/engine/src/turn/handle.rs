@@ -19,6 +19,7 @@ use crate::queue::{Queue, QueueSettings};
 use crate::record::Record;
 use crate::rejection::Rejection;
 use crate::schedule::ScheduleCommand;
+use crate::stream::StreamCommand;
 
 /// The namespace that always exists where it is asked for.
 const DEFAULT_NAMESPACE: &str = "default";
@@ -79,6 +80,7 @@ impl<M: OrderedMap> Turn<M> {
                 | Command::Messages(
                     MessageCommand::DeclareQueue(_) | MessageCommand::DeclareExchange(_)
                 )
+                | Command::Stream(StreamCommand::Create { .. })
         );
         if !uses || !(self.state.limits.namespaces_on_first_use || name == DEFAULT_NAMESPACE) {
             return Err(Rejection::NamespaceUnknown { name: name.to_owned() });
@@ -162,11 +164,13 @@ impl<M: OrderedMap> Turn<M> {
             Command::OfSchedule { name, command } => {
                 self.handle_schedule(ns, created, (&name, command), moment)
             }
+            Command::Stream(command) => self.handle_stream(ns, created, command, moment),
             command => self.handle_admin(ns, command, moment),
         };
         self.reply(reply_to, answer.unwrap_or_else(Answer::Rejected));
     }
 
+    #[expect(clippy::too_many_lines, reason = "the one match of all that is left, an arm each")]
     fn handle_admin(
         &mut self,
         ns: NamespaceId,
@@ -230,6 +234,7 @@ impl<M: OrderedMap> Turn<M> {
             Command::GetNamespace => Ok(self.namespace_answer(ns)),
             Command::EnqueueJobs(_)
             | Command::OfSchedule { .. }
+            | Command::Stream(_)
             | Command::LeaseJobs(_)
             | Command::Subscribe(_)
             | Command::PutQueue { .. }
@@ -529,6 +534,12 @@ impl<M: OrderedMap> Turn<M> {
                 0 => Rejection::NamespaceHasSchedules { name, schedules },
                 queues => Rejection::NamespaceNotEmpty { name, queues },
             });
+        }
+        let streams = self.state.streams.count_of(id) as u64;
+        if streams > 0 {
+            let slot = self.state.namespaces.get(&id);
+            let name = slot.map(|slot| slot.namespace.name.clone()).unwrap_or_default();
+            return Err(Rejection::NamespaceHasStreams { name, streams });
         }
         self.record(Record::NamespaceDeleted { id });
         // They would wait for what nobody can enqueue there: the name, used anew, is another one.

@@ -11,6 +11,7 @@ use crate::map::OrderedMap;
 use crate::moment::Clock;
 use crate::record::{Entry, Record};
 use crate::state::State;
+use crate::stream::StreamChange;
 use crate::wire::{Malformed, Wire};
 
 /// Entries that make a group during replay.
@@ -109,6 +110,17 @@ impl<M: OrderedMap> Recovery<M> {
         }
     }
 
+    /// What the entries replayed since the last call changed of streams. Whoever keeps the events
+    /// asks after each entry, so that no more than one is held in memory.
+    pub fn take_stream_changes(&mut self) -> Vec<StreamChange> {
+        std::mem::take(&mut self.state.streams.changes)
+    }
+
+    /// Whether the state has streams.
+    pub fn has_streams(&self) -> bool {
+        !self.state.streams.is_empty()
+    }
+
     /// The last position applied.
     pub fn position(&self) -> Position {
         self.position
@@ -131,6 +143,7 @@ impl<M: OrderedMap> Recovery<M> {
         self.seal();
         let Self { mut state, position, .. } = self;
         state.mono = clock.mono;
+        state.streams.changes.clear();
         state.renew_leases();
         state.renew_message_leases();
         state.touch_sessions();
@@ -141,6 +154,7 @@ impl<M: OrderedMap> Recovery<M> {
         turn.record(Record::EpochStarted { epoch });
         turn.state.messages.floor = turn.state.meta.next_place;
         turn.end_what_is_not_durable();
+        turn.begin_to_expire_queues();
         for name in namespaces {
             if !turn.state.namespace_names.contains_key(*name) {
                 let id = turn.state.meta.next_namespace;

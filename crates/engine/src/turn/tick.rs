@@ -49,6 +49,8 @@ impl<M: OrderedMap> Turn<M> {
         self.answer_overdue(moment);
         self.forget_sessions(moment);
         self.forget_idle_queues(moment);
+        let forgotten = self.state.look_at_producers(moment.at);
+        self.record_all(Vec::from_iter(forgotten));
         self.demand.sweep(moment.mono, SWEEP_MS);
         self.finish();
         self.next_wake_ms(clock) == Some(0)
@@ -161,11 +163,16 @@ impl<M: OrderedMap> Turn<M> {
         let waiter = self.waiters.next_deadline().map(|deadline| deadline.0);
         let look = self.next_look_at_queues().map(|at| at.0);
         let message = self.state.messages.lease_ends.first().map(|(end, _)| end.plus(1).0);
+        let producers = self.state.next_look_at_producers().map(|at| at.0);
+        let unused = self.takers.queue_ends_in_order.first().map(|(at, _)| at.0);
+        let unused = unused.filter(|_| !self.stopping);
         let by_mono = lease
             .into_iter()
+            .chain(unused)
             .chain(waiter)
             .chain(look)
             .chain(message)
+            .chain(producers)
             .map(|at| at.saturating_sub(mono.0));
         let timer = self.state.timers.first(&self.state).map(TimeMs);
         let expiry = self.state.messages.expiries.first(&self.state).map(TimeMs);
@@ -174,7 +181,9 @@ impl<M: OrderedMap> Turn<M> {
         let due = self.state.lanes.next_due().filter(|at| *at <= now || takes);
         let forget = if self.stopping { None } else { self.state.next_forgetting() };
         let refill = self.state.next_refill();
-        let by_wall = [timer, expiry, due, forget, refill].into_iter().flatten();
+        let delay = self.state.messages.delays.first(&self.state).map(TimeMs);
+        let delay = delay.filter(|_| self.may_grant());
+        let by_wall = [timer, expiry, delay, due, forget, refill].into_iter().flatten();
         by_mono.chain(by_wall.map(|at| at.since(now))).min()
     }
 }

@@ -13,6 +13,7 @@ pub(crate) enum Has {
 }
 
 /// One message in one queue. Its body names it.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Known {
     /// Its publisher heard that it is there.
@@ -25,6 +26,8 @@ pub(crate) struct Known {
     pub(crate) delivered: bool,
     pub(crate) has: Option<Has>,
     pub(crate) priority: u8,
+    /// It is routed later than it was published: in no order with others.
+    pub(crate) delayed: bool,
     /// It came back, or may have, since it was delivered: its order is not that of a new one.
     pub(crate) returned: bool,
     /// How often it went back as far as the account knows: it may end by that.
@@ -57,7 +60,7 @@ impl RefQueue {
         if known.delivered && !got.redelivered {
             return Err(format!("{number} of {} is not told to come again", got.queue));
         }
-        if !known.delivered && !got.redelivered {
+        if !known.delivered && !got.redelivered && !known.delayed {
             let last = self.last.entry(known.priority).or_default();
             if *last > number {
                 return Err(format!("{number} of {} comes after {last}", got.queue));
@@ -101,5 +104,6 @@ impl RefQueue {
 
 /// The number that a message has from its publisher.
 pub(crate) fn number(got: &MessageDelivery) -> u64 {
-    std::str::from_utf8(&got.message.body).unwrap().parse().unwrap()
+    let body = std::str::from_utf8(&got.message.body).unwrap();
+    body.trim_end_matches('.').parse().unwrap()
 }

@@ -84,6 +84,13 @@ impl Shard {
         }
     }
 
+    /// Keys of messages, of bodies and of how many hold these.
+    pub(crate) fn message_keys(&mut self) -> usize {
+        let firsts = [100, 101, 102, 108, 15, 170];
+        let keys = self.turn.complete_map().keys();
+        keys.filter(|key| key.first().is_some_and(|first| firsts.contains(first))).count()
+    }
+
     /// A new life with what was durable, from the image and from the journal alone. `skips` entries
     /// of the journal's end are lost on top.
     pub(crate) fn crash(&mut self, skips: usize) {

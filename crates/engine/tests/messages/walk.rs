@@ -6,13 +6,14 @@ use bytes::Bytes;
 use longshore_engine::{
     Answer, BindingSpec, ConnectionId, ConsumeMessages, ConsumerId, DeclareExchange, DeclareQueue,
     Effect, ExchangeKind, Holding, LeaseMessages, MessageAnswer, MessageCommand, MessageDelivery,
-    MessageSettings, MessageSettlement, MessageTag, MessageVerdict, PublishMessage, Published,
-    ReplyTo, Token,
+    MessageSettings, MessageSettlement, MessageTag, MessageTransaction, MessageVerdict,
+    PublishMessage, Published, ReplyTo, Token,
 };
 
 use crate::account::{Has, Known, RefQueue, number};
 use crate::random::Random;
 use crate::shard::Shard;
+use crate::transactions::Transactions;
 
 /// Something to be caught.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -23,9 +24,13 @@ pub(crate) enum Fault {
     LosesAcks,
     /// A start does not replay the end of the journal.
     SkipsReplay,
+    /// What a transaction publishes and what it settles are decided one after the other.
+    SplitsTransactions,
 }
 
 const QUEUES: [&str; 3] = ["a", "b", "limited"];
+/// Where dead letters of the limited queue go.
+const GRAVES: &str = "graves";
 const LIMIT: u32 = 2;
 const KEYS: [&str; 4] = ["x.1", "x.2", "y.1", "z"];
 /// What is bound to the exchange from the beginning.
@@ -34,10 +39,12 @@ const BINDINGS: [(&str, &str); 4] = [("x.*", "a"), ("#.1", "b"), ("x.#", "b"), (
 /// What a request was about.
 #[derive(Debug)]
 enum Asked {
-    Publish(u64, BTreeSet<&'static str>),
+    /// Its number and queues, and whether it comes later.
+    Publish(u64, BTreeSet<&'static str>, bool),
     Settle(Vec<(&'static str, u64, MessageVerdict)>),
     Lease(&'static str),
     Get(&'static str, ConnectionId, bool),
+    Transact(usize, Vec<(u64, BTreeSet<&'static str>)>, Vec<(&'static str, u64)>),
     Nothing,
 }
 
@@ -55,6 +62,7 @@ pub(crate) struct Walk {
     connections: Vec<ConnectionId>,
     /// What arrived and was not settled.
     got: Vec<(&'static str, MessageDelivery, Has)>,
+    transactions: Transactions,
     next: u64,
 }
 
@@ -84,6 +92,7 @@ impl Walk {
             autos: BTreeMap::new(),
             connections: vec![ConnectionId(1), ConnectionId(2)],
             got: Vec::new(),
+            transactions: Transactions::default(),
             next: 10,
         };
         for queue in QUEUES {
@@ -91,6 +100,8 @@ impl Walk {
             let settings = MessageSettings {
                 durable: true,
                 delivery_limit: limit,
+                dead_letter_exchange: limit.map(|_| String::new()),
+                dead_letter_routing_key: limit.map(|_| GRAVES.to_owned()),
                 max_priority: (queue == "b").then_some(3),
                 ..MessageSettings::default()
             };
@@ -98,6 +109,9 @@ impl Walk {
             walk.ask(MessageCommand::DeclareQueue(Box::new(declare)), Asked::Nothing);
             walk.queues.insert(queue, RefQueue { limit, ..RefQueue::default() });
         }
+        let settings = MessageSettings { durable: true, ..MessageSettings::default() };
+        let graves = DeclareQueue { queue: GRAVES.into(), settings, connection: None };
+        walk.ask(MessageCommand::DeclareQueue(Box::new(graves)), Asked::Nothing);
         let exchange = DeclareExchange {
             exchange: "x".into(),
             kind: ExchangeKind::Topic,
@@ -142,7 +156,8 @@ impl Walk {
 
     fn step(&mut self) {
         match self.random.below(100) {
-            0..35 => self.publish(),
+            0..30 => self.publish(),
+            30..35 => self.transact(),
             35..45 => self.consume(),
             45..65 => self.settle(),
             65..72 => self.add_credit(),
@@ -163,28 +178,43 @@ impl Walk {
     fn publish(&mut self) {
         let count = 1 + self.random.below(3);
         for _ in 0..count {
-            let (number, key) = (self.fresh(), *self.random.pick(&KEYS));
-            let to_queue = self.random.percent(30);
-            let queues =
-                if to_queue { BTreeSet::from([*self.random.pick(&QUEUES)]) } else { routes(key) };
-            let priority = self.random.below(5) as u8;
-            let routing_key = if to_queue { queues.first().copied().unwrap() } else { key };
-            let message = PublishMessage {
-                exchange: if to_queue { String::new() } else { "x".into() },
-                routing_key: routing_key.into(),
-                priority,
-                persistent: true,
-                body: number.to_string().into(),
-                ..PublishMessage::default()
-            };
-            for queue in &queues {
-                let counted = if *queue == "b" { priority.min(3) } else { 0 };
-                let known = Known { priority: counted, ..Known::default() };
-                self.queues.get_mut(queue).unwrap().messages.insert(number, known);
-            }
-            let asked = Asked::Publish(number, queues);
+            let delay_ms = self.random.percent(10).then(|| 1 + self.random.below(20_000));
+            let (message, number, queues) = self.message(delay_ms);
+            let asked = Asked::Publish(number, queues, delay_ms.is_some());
             self.ask(MessageCommand::Publish(vec![message]), asked);
         }
+    }
+
+    /// A message with its number, and the queues that it enters.
+    fn message(&mut self, delay_ms: Option<u64>) -> (PublishMessage, u64, BTreeSet<&'static str>) {
+        let (number, key) = (self.fresh(), *self.random.pick(&KEYS));
+        let to_queue = self.random.percent(30);
+        let queues =
+            if to_queue { BTreeSet::from([*self.random.pick(&QUEUES)]) } else { routes(key) };
+        let priority = self.random.below(5) as u8;
+        let routing_key = if to_queue { queues.first().copied().unwrap() } else { key };
+        let message = PublishMessage {
+            exchange: if to_queue { String::new() } else { "x".into() },
+            routing_key: routing_key.into(),
+            priority,
+            persistent: true,
+            delay_ms,
+            body: self.body(number),
+            ..PublishMessage::default()
+        };
+        for queue in &queues {
+            let counted = if *queue == "b" { priority.min(3) } else { 0 };
+            let delayed = delay_ms.is_some();
+            let known = Known { priority: counted, delayed, ..Known::default() };
+            self.queues.get_mut(queue).unwrap().messages.insert(number, known);
+        }
+        (message, number, queues)
+    }
+
+    /// Some are so large that they stand apart from the messages that have them.
+    fn body(&mut self, number: u64) -> Bytes {
+        let length = *self.random.pick(&[0, 0, 300, 1500, 5000]);
+        format!("{number:.<length$}").into()
     }
 
     fn consume(&mut self) {
@@ -261,6 +291,39 @@ impl Walk {
             let asked = Asked::Settle(asked.remove(&None).unwrap_or_default());
             self.ask(MessageCommand::SettleLeased(leased), asked);
         }
+    }
+
+    /// Publishes some and acks some of what a connection has, at once.
+    fn transact(&mut self) {
+        let connection = *self.random.pick(&self.connections);
+        let (mut publishes, mut published, mut entries) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..=self.random.below(2) {
+            let (message, number, queues) = self.message(None);
+            publishes.push(message);
+            entries.extend(queues.iter().map(|queue| (*queue, number)));
+            published.push((number, queues));
+        }
+        let (mut settlements, mut acked) = (Vec::new(), Vec::new());
+        for _ in 0..=self.random.below(2) {
+            let of = |(_, _, has): &(_, _, Has)| *has == Has::Connection(connection);
+            let Some(at) = self.got.iter().position(of) else { break };
+            let (queue, message, _) = self.got.swap_remove(at);
+            let known = self.queues.get_mut(queue).unwrap();
+            let known = known.messages.get_mut(&number(&message)).unwrap();
+            (known.has, known.ending) = (None, true);
+            settlements.push((message.tag, MessageVerdict::Ack));
+            acked.push((queue, number(&message)));
+        }
+        let index = self.transactions.begin(entries, acked.clone());
+        if self.fault == Some(Fault::SplitsTransactions) {
+            self.ask(MessageCommand::Publish(publishes), Asked::Nothing);
+            let credit = Vec::new();
+            let settle = MessageCommand::Settle { connection, settlements, credit };
+            return self.ask(settle, Asked::Nothing);
+        }
+        let transaction = MessageTransaction { connection, publishes, settlements };
+        let asked = Asked::Transact(index, published, acked);
+        self.ask(MessageCommand::Transact(Box::new(transaction)), asked);
     }
 
     fn lease(&mut self) {
@@ -361,9 +424,10 @@ impl Walk {
                     let to = self.consumers.get(&consumer).copied();
                     let Some((connection, queue, auto_ack)) = to else {
                         if let Some(queue) = self.autos.get(&consumer) {
-                            messages
-                                .iter()
-                                .for_each(|it| self.queues.get_mut(queue).unwrap().gone(it));
+                            let queue = self.queues.get_mut(queue).unwrap();
+                            for message in &messages {
+                                queue.gone(message);
+                            }
                         }
                         continue;
                     };
@@ -384,6 +448,7 @@ impl Walk {
         has: Has,
         auto_ack: bool,
     ) -> Result<(), String> {
+        self.transactions.arrives((queue, number(&message)))?;
         self.free_what_ran_out(queue, &message);
         let known = self.queues.get_mut(queue).unwrap();
         known.arrives(&message, has)?;
@@ -420,17 +485,33 @@ impl Walk {
             other => return Err(format!("{other:?}")),
         };
         match (asked, answer) {
-            (Asked::Publish(number, queues), MessageAnswer::Published(came)) => {
+            (Asked::Publish(number, queues, delayed), MessageAnswer::Published(came)) => {
                 let expected = match queues.len() {
+                    _ if delayed => Published::Delayed,
                     0 => Published::Unroutable,
                     queues => Published::Routed { queues },
                 };
                 if came != [Ok(expected)] {
                     return Err(format!("{number} to {queues:?} came to {came:?}"));
                 }
-                for queue in queues {
+                self.confirm(number, queues);
+            }
+            (Asked::Transact(index, published, acked), MessageAnswer::Transacted(came)) => {
+                self.transactions.happened(index)?;
+                let routed = |queues: usize| match queues {
+                    0 => Published::Unroutable,
+                    queues => Published::Routed { queues },
+                };
+                let expected: Vec<_> = published.iter().map(|(_, it)| routed(it.len())).collect();
+                if came != expected {
+                    return Err(format!("{published:?} came to {came:?}"));
+                }
+                for (number, queues) in published {
+                    self.confirm(number, queues);
+                }
+                for (queue, number) in acked {
                     let queue = self.queues.get_mut(queue).unwrap();
-                    queue.messages.get_mut(&number).unwrap().confirmed = true;
+                    queue.messages.get_mut(&number).unwrap().ended = true;
                 }
             }
             (Asked::Settle(told), MessageAnswer::Settled(settled)) => {
@@ -465,6 +546,13 @@ impl Walk {
         Ok(())
     }
 
+    fn confirm(&mut self, number: u64, queues: BTreeSet<&'static str>) {
+        for queue in queues {
+            let queue = self.queues.get_mut(queue).unwrap();
+            queue.messages.get_mut(&number).unwrap().confirmed = true;
+        }
+    }
+
     /// At the end all that is owed is there, and comes.
     fn drain(mut self) -> Result<(), String> {
         let all = self.shard.decided();
@@ -483,7 +571,11 @@ impl Walk {
         }
         self.let_go(|_| true);
         let connection = *self.connections.first().unwrap();
-        for queue in QUEUES {
+        if self.random.percent(30) {
+            self.delete("b");
+        }
+        let queues: Vec<_> = self.queues.keys().copied().collect();
+        for queue in queues {
             let consumer = ConsumerId(self.fresh());
             self.consumers.insert(consumer, (connection, queue, false));
             let consume = ConsumeMessages {
@@ -512,7 +604,30 @@ impl Walk {
                 return Err(format!("{lost} of {name} was confirmed and is lost"));
             }
         }
-        Ok(())
+        self.empty(connection)
+    }
+
+    fn delete(&mut self, queue: &'static str) {
+        self.queues.remove(queue);
+        let (if_unused, if_empty) = (false, false);
+        let (queue, connection) = (queue.to_owned(), None);
+        let delete = MessageCommand::DeleteQueue { queue, connection, if_unused, if_empty };
+        self.ask(delete, Asked::Nothing);
+    }
+
+    /// Once nothing is left of any message, no body is either.
+    fn empty(mut self, connection: ConnectionId) -> Result<(), String> {
+        let settlements =
+            self.got.iter().map(|(_, got, _)| (got.tag, MessageVerdict::Ack)).collect();
+        let settle = MessageCommand::Settle { connection, settlements, credit: Vec::new() };
+        self.ask(settle, Asked::Nothing);
+        let purge = MessageCommand::PurgeQueue { queue: GRAVES.to_owned(), connection: None };
+        self.ask(purge, Asked::Nothing);
+        while self.shard.tick() {}
+        match self.shard.message_keys() {
+            0 => Ok(()),
+            left => Err(format!("{left} messages and bodies are left of nothing")),
+        }
     }
 }
 

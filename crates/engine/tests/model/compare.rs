@@ -80,6 +80,7 @@ pub(crate) fn states(expected: &Reference, shard: &Shard, clock: Clock) {
         assert_eq!(*found, expected.queue_view(queue), "queue {} of {name}", queue.name);
     }
     assert_eq!(stats.queues.len(), expected.queues.len(), "queues");
+    assert_eq!(shard.turn.streams(), expected.stream_views(), "streams");
     for namespace in &expected.namespaces {
         let found = stats.namespaces.iter().find(|found| found.name == namespace.name);
         let expected = expected.namespace_view(namespace);

@@ -54,7 +54,8 @@ impl Generator {
 
     pub(crate) fn command(&mut self, known: &Reference, now: TimeMs) -> (String, Command) {
         let namespace = (*self.random.pick(&NAMESPACES)).to_owned();
-        let command = match self.random.below(100) {
+        let command = match self.random.below(110) {
+            100.. => Command::Stream(crate::events::command(&mut self.random, known)),
             0..25 => self.enqueue(now),
             25..51 if self.waits && self.random.percent(35) => return self.stream(),
             25..51 => return self.lease(),

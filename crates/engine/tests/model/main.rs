@@ -5,6 +5,7 @@
 //! does; `LONGSHORE_SEEDS=10000` runs so many.
 
 mod compare;
+mod events;
 mod generate;
 mod random;
 mod reference;

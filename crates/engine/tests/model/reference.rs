@@ -4,6 +4,7 @@
 mod admin;
 mod checkpoint;
 mod enqueue;
+mod events;
 mod gate;
 mod hold;
 mod kept;
@@ -22,7 +23,8 @@ use longshore_engine::{
     Answer, AttemptNote, Body, BodyId, Cap, Checkpoint, Clock, Command, ConsumerId, Delivery,
     EndKind, GateCommand, HoldCommand, Job, JobId, KindId, Lease, LeaseJobs, Limits, NamespaceId,
     Operation, Phase, Place, QueueId, QueuePattern, QueueSettings, Rejection, ReplyTo, Request,
-    ScheduleCommand, ScheduleTotals, ScheduleView, Scope, SkippedItem, TimeMs, Token,
+    ScheduleCommand, ScheduleTotals, ScheduleView, Scope, SkippedItem, StreamCommand, TimeMs,
+    Token,
 };
 pub(crate) use schedule::KNOWN;
 
@@ -215,6 +217,7 @@ pub(crate) struct Reference {
     last_gate: u32,
     pub(crate) holds: Vec<hold::RefHold>,
     last_hold: u64,
+    pub(crate) events: events::RefEvents,
     next_sweep: u64,
     /// When queues are looked at next, and the last one that the present round looked at.
     next_look: u64,
@@ -269,6 +272,7 @@ impl Reference {
             holds: Vec::new(),
             last_hold: 0,
             next_sweep: 0,
+            events: events::RefEvents::default(),
             next_look: 0,
             last_look: None,
             stopping: false,
@@ -406,6 +410,7 @@ impl Reference {
                 | Command::PutLimit { .. }
                 | Command::Gates(GateCommand::Change { .. })
                 | Command::Holds(HoldCommand::Put { .. })
+                | Command::Stream(StreamCommand::Create { .. })
         );
         let known = self.namespace_named(&name).map(|namespace| namespace.id);
         let ns = match known {
@@ -428,6 +433,7 @@ impl Reference {
             Command::OfSchedule { name, command } => Some(self.of_schedule(ns, &name, command)),
             Command::Holds(command) => self.of_holds(ns, reply_to, command),
             Command::AwaitJob { id, wait_ms } => self.await_job(ns, reply_to, id, wait_ms),
+            Command::Stream(command) => Some(self.decide_stream(ns, command)),
             command => Some(self.decide_admin(ns, command)),
         };
         // Refused means that nothing changed: a namespace made for it is not made either.

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use longshore_engine::wire::Wire;
 use longshore_engine::{
     Answer, Clock, ConsumerId, Delivery, Effect, Entry, Limits, Position, Recovery, ReplyTo,
-    Request, TimeMs, Turn,
+    Request, StreamChange, TimeMs, Turn, appends_of,
 };
 
 /// Who was answered what, and which consumer was handed what.
@@ -19,6 +19,8 @@ pub(crate) type Map = BTreeMap<Vec<u8>, Bytes>;
 pub(crate) struct Shard {
     pub(crate) turn: Turn<Map>,
     journal: Vec<Bytes>,
+    /// What the entries changed of streams, with the position of the last entry of their group.
+    changes: Vec<(Position, StreamChange)>,
     /// The state at an earlier position, as a flush would have left it.
     image: (Position, Map),
     limits: Limits,
@@ -30,7 +32,7 @@ impl Shard {
         let recovery = Recovery::begin(Map::new(), Position::START, limits.clone())
             .expect("an empty state has no level");
         let turn = recovery.start(clock, &["default"]);
-        let mut shard = Self { turn, journal: Vec::new(), image, limits };
+        let mut shard = Self { turn, journal: Vec::new(), changes: Vec::new(), image, limits };
         shard.seal();
         shard
     }
@@ -55,7 +57,9 @@ impl Shard {
             self.journal.push(Bytes::copy_from_slice(entry));
             rest = after;
         }
-        assert_eq!(self.journal.len() as u64, group.last().0);
+        let last = group.last();
+        assert_eq!(self.journal.len() as u64, last.0);
+        self.changes.extend(group.stream_changes.into_iter().map(|change| (last, change)));
     }
 
     /// What was answered, and what was delivered.
@@ -98,6 +102,17 @@ impl Shard {
             if whole { (Position::START, Map::new()) } else { self.image.clone() };
         let mut recovery = self.replay(map, persisted);
         assert_eq!(recovery.position(), self.turn.position());
+        // Whoever keeps the events is told the same by a replay, and by the entries alone.
+        let after = |(position, _): &&(Position, StreamChange)| *position > persisted;
+        let changes: Vec<_> = self.changes.iter().filter(after).map(|(_, it)| it).collect();
+        let again = recovery.take_stream_changes();
+        assert_eq!(format!("{again:?}"), format!("{changes:?}"), "changes of streams");
+        let appends = self.changes.iter().map(|(_, change)| change);
+        let appends: Vec<_> =
+            appends.filter(|it| matches!(it, StreamChange::Appended { .. })).collect();
+        let entries = self.journal.iter();
+        let found: Vec<_> = entries.flat_map(|it| appends_of(it).expect("it decodes")).collect();
+        assert_eq!(format!("{found:?}"), format!("{appends:?}"), "batches in the journal");
         let (alive, replayed) = (self.turn.complete_map(), recovery.complete_map());
         for (key, value) in &*alive {
             assert_eq!(replayed.get(key), Some(value), "key {key:02x?} after replay");

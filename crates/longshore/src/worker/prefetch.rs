@@ -5,7 +5,9 @@ use std::time::Duration;
 /// As many as start within this time: enough that no slot waits for the server, and few enough
 /// that none waits here while another worker is idle.
 const AHEAD: Duration = Duration::from_millis(20);
-const JOBS_MAX: u32 = 4_096;
+/// More than a server starts of one worker within a few commits. What it has on loan beyond 2,048
+/// costs it more each.
+const JOBS_MAX: u32 = 1_536;
 /// Jobs taken ahead per run that has ended: one short run says little of those that follow.
 const JOBS_PER_RUN: u64 = 2;
 
@@ -51,8 +53,8 @@ mod tests {
 
     #[test]
     fn what_is_taken_ahead_is_earned() {
-        let jobs = |ended| Prefetch::Adaptive.jobs(8, Some(Duration::from_micros(100)), ended);
+        let jobs = |ended| Prefetch::Adaptive.jobs(8, Some(Duration::from_micros(200)), ended);
         assert_eq!(Prefetch::Adaptive.jobs(8, None, 0), 0, "nothing is known");
-        assert_eq!((jobs(1), jobs(100), jobs(1_000)), (2, 200, 1_600));
+        assert_eq!((jobs(1), jobs(100), jobs(1_000)), (2, 200, 800));
     }
 }

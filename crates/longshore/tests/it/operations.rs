@@ -275,6 +275,12 @@ async fn long_jobs_that_were_taken_ahead_go_to_idle_workers() {
     }
     let jobs = client.enqueue_all((0..6).map(Gated)).await.unwrap();
     app.until_entered().await;
+    // Well before the two seconds after which anything that does not start goes back.
+    let began = Instant::now();
+    for job in &jobs[1..] {
+        until(job, |job| job.state == JobState::Ready).await;
+    }
+    assert!(began.elapsed() < Duration::from_millis(1_800), "{:?}", began.elapsed());
     let urgent = client.enqueue(Gated(6)).priority(9).await.unwrap();
     let second = Running::start_with(&client, &app, one);
     app.until_entered().await;

@@ -21,14 +21,19 @@ use crate::node::Surroundings;
 use crate::recover::OpenedJournal;
 use crate::{Cause, EXIT_JOURNAL_FAILED, Node, NodeConfig, Publishing, ShardState};
 
-const SOUND: u8 = 0;
+pub(super) const SOUND: u8 = 0;
 const NO_SPACE: u8 = 1;
 const FAILED: u8 = 2;
 /// A bug that only callers meet that commit by themselves.
 const PANICS_AT_CALLERS: u8 = 3;
 /// The next append takes until the mode is another one again, and says so.
-const HOLDS: u8 = 4;
-const IS_HELD: u8 = 5;
+pub(super) const HOLDS: u8 = 4;
+pub(super) const IS_HELD: u8 = 5;
+/// The same of the last mark of a shard that ends.
+pub(super) const HOLDS_AT_END: u8 = 6;
+/// The same of the next append that is large. What a shard appends by itself is small.
+const HOLDS_LARGE: u8 = 7;
+const LARGE_BYTES: usize = 64 << 10;
 
 struct FaultyJournal {
     inner: Box<dyn Journal>,
@@ -38,19 +43,23 @@ struct FaultyJournal {
 }
 
 impl FaultyJournal {
-    fn check(&self) -> Result<(), AppendError> {
-        let _ = self.mode.compare_exchange(HOLDS, IS_HELD, Ordering::SeqCst, Ordering::SeqCst);
-        while self.mode.load(Ordering::SeqCst) == IS_HELD {
-            std::thread::yield_now();
+    fn hold(&self, mode: u8) {
+        if self.mode.compare_exchange(mode, IS_HELD, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
+            while self.mode.load(Ordering::SeqCst) == IS_HELD {
+                std::thread::yield_now();
+            }
         }
+    }
+
+    fn check(&self) -> Result<(), AppendError> {
         match self.mode.load(Ordering::SeqCst) {
-            SOUND | PANICS_AT_CALLERS => Ok(()),
             NO_SPACE => Err(AppendError::NoSpace { needed_bytes: 1 }),
-            _ => Err(AppendError::Failed {
+            FAILED => Err(AppendError::Failed {
                 operation: "sync",
                 path: "segment".into(),
                 source: std::io::Error::other("put in by a test"),
             }),
+            _ => Ok(()),
         }
     }
 }
@@ -63,6 +72,10 @@ impl Journal for FaultyJournal {
             assert!(self.mode.load(Ordering::SeqCst) != PANICS_AT_CALLERS, "put in by a test");
             self.by_callers.fetch_add(1, Ordering::SeqCst);
         }
+        self.hold(HOLDS);
+        if group.len_bytes() >= LARGE_BYTES {
+            self.hold(HOLDS_LARGE);
+        }
         self.check()?;
         self.inner.append(group)
     }
@@ -72,6 +85,10 @@ impl Journal for FaultyJournal {
     }
 
     fn mark(&mut self) -> Result<(), AppendError> {
+        let thread = std::thread::current();
+        if thread.name().unwrap_or_default().starts_with("shard-") {
+            self.hold(HOLDS_AT_END);
+        }
         self.check()?;
         self.inner.mark()
     }
@@ -85,7 +102,7 @@ impl Journal for FaultyJournal {
     }
 }
 
-async fn open_faulty(config: &NodeConfig) -> (Node, Arc<AtomicU8>) {
+pub(super) async fn open_faulty(config: &NodeConfig) -> (Node, Arc<AtomicU8>) {
     let (node, mode, _) = open_counting(config).await;
     (node, mode)
 }
@@ -143,7 +160,7 @@ fn a_start_on_a_full_disk_waits_for_space() {
 }
 
 /// Runs a test on one thread, with a handle of the node for it.
-fn on_one_thread<F: Future<Output = ()>>(
+pub(super) fn on_one_thread<F: Future<Output = ()>>(
     test: impl FnOnce(Node, Arc<AtomicU8>, Arc<AtomicUsize>) -> F,
 ) {
     let root = tempfile::tempdir().unwrap();
@@ -297,7 +314,7 @@ fn what_would_be_delivered_while_a_shard_stops_goes_back() {
         let config = config(root.path());
         let (node, mode) = open_faulty(&config).await;
         let consumer = consumer(&node, 1).await;
-        mode.store(HOLDS, Ordering::SeqCst);
+        mode.store(HOLDS_LARGE, Ordering::SeqCst);
         // Large enough for a thread of its own to commit it.
         let args = format!("\"{}\"", "x".repeat(100 << 10));
         let once = NewJob { at_most_once: true, ..NewJob::new(job_id(1), "k", args) };
@@ -316,7 +333,8 @@ fn what_would_be_delivered_while_a_shard_stops_goes_back() {
         }
         mode.store(SOUND, Ordering::SeqCst);
         stop.await;
-        assert!(matches!(enqueued.await.unwrap(), Ok(Answer::Enqueued(_))));
+        let answer = enqueued.await.unwrap();
+        assert!(matches!(answer, Ok(Answer::Enqueued(_))), "{answer:?}");
         drop(consumer);
         drop(node);
         let node = open(&config).await;

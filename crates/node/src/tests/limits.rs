@@ -103,7 +103,14 @@ fn who_waits_is_granted_jobs_soon_after_the_disk_has_room_again() {
         node.look_at_disk();
         let Settlement { id, token, .. } = settlement(leased[0].id, leased[0].token);
         let release = vec![Settlement { id, token, verdict: Verdict::Release }];
+        let marks =
+            || -> u64 { node.stats().shards.iter().map(|shard| shard.counters.marks_total).sum() };
+        let before = marks();
         node.call("default", Command::SettleJobs(release)).await.unwrap();
+        // From then on the shard has nothing else to wake up for.
+        while marks() == before {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
         assert!(waits.as_mut().now_or_never().is_none(), "nothing is granted");
         free.store(100, Ordering::SeqCst);
         node.look_at_disk();

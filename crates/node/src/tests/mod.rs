@@ -4,4 +4,5 @@ mod crash;
 mod faulty;
 mod life;
 mod limits;
+mod slow_disk;
 mod support;

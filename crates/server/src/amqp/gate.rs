@@ -78,7 +78,7 @@ impl Gate {
 
     fn call(&mut self, session: &mut Session, number: u64, command: MessageCommand) {
         let Some(wire) = &self.wire else { return };
-        let publishes = matches!(command, MessageCommand::Publish(_));
+        let publishes = is_publish(&command);
         let line = if publishes { &mut self.held } else { &mut self.others };
         if !line.is_empty() {
             return line.push_back((number, command));
@@ -182,7 +182,7 @@ impl Gate {
                 }
                 Ask::Open { .. } => continue,
             };
-            let is_publish = matches!(&command, Command::Messages(MessageCommand::Publish(_)));
+            let is_publish = matches!(&command, Command::Messages(command) if is_publish(command));
             if !left.is_empty() && !is_publish {
                 left.push(command);
             } else if let Err((why, command)) = wire.post(OPENING, command)
@@ -193,6 +193,15 @@ impl Gate {
             }
         }
         (!left.is_empty()).then_some((wire, left))
+    }
+}
+
+/// Whether it brings messages in, for which there may be no room.
+fn is_publish(command: &MessageCommand) -> bool {
+    match command {
+        MessageCommand::Publish(_) => true,
+        MessageCommand::Transact(transaction) => !transaction.publishes.is_empty(),
+        _ => false,
     }
 }
 

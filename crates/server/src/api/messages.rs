@@ -28,6 +28,9 @@ pub struct MessageSettingsBody {
     /// How long a message is worth to be delivered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ttl: Option<DurationText>,
+    /// How long the queue stays while nobody consumes from it, takes from it or declares it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires: Option<DurationText>,
     /// Messages that wait, at most.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_length: Option<u64>,
@@ -53,6 +56,8 @@ pub enum OverflowText {
     DropHead,
     /// The new one is refused.
     RejectPublish,
+    /// The new one is refused, and becomes a dead letter.
+    RejectPublishDlx,
 }
 
 impl Default for MessageSettingsBody {
@@ -64,6 +69,7 @@ impl Default for MessageSettingsBody {
             delivery_limit: longshore_engine::DELIVERY_LIMIT_DEFAULT,
             single_active_consumer: false,
             ttl: None,
+            expires: None,
             max_length: None,
             max_bytes: None,
             overflow: OverflowText::DropHead,
@@ -107,6 +113,9 @@ pub enum ExchangeTypeText {
     Topic,
     /// By headers.
     Headers,
+    /// To one of what is bound, by the routing key: each gets a share by its weight.
+    #[serde(rename = "consistent-hash")]
+    ConsistentHash,
 }
 
 /// An exchange as it is declared.
@@ -269,6 +278,9 @@ pub struct PublishBody<'a> {
     /// How long it is worth to be delivered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ttl: Option<DurationText>,
+    /// How long it stays aside before it is routed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delay: Option<DurationText>,
 }
 
 /// Messages to publish, each on its own.
@@ -285,6 +297,9 @@ pub struct PublishBulk<'a> {
 pub struct PublishAnswer {
     /// How many queues have it; 0 where none wanted it, and it is gone.
     pub queues: u64,
+    /// It is kept and routed later.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub delayed: bool,
     /// Why it was refused, in the answer to a bulk.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Problem>,

@@ -20,6 +20,7 @@ mod retry;
 mod schedule;
 mod shown;
 mod skipped;
+mod streams;
 mod unique;
 mod work;
 mod worker;
@@ -64,6 +65,11 @@ pub use schedule::{
 };
 pub(crate) use shown::progress_in_words;
 pub use skipped::{SkipText, Skips};
+pub use streams::{
+    AppendAnswer, AppendBulkAnswer, EventBody, EventBulk, EventHeaders, EventList, EventRecord,
+    GroupList, GroupOffsetRecord, GroupRecord, GroupSummary, OffsetBody, OffsetsBody,
+    PartitionRecord, StreamBody, StreamList, StreamRecord, StreamSummary,
+};
 pub use unique::{
     OnConflictText, UniqueMetText, UniqueOutcome, UniqueRecord, UniqueText, UniqueUntilText,
 };

@@ -6,7 +6,9 @@ use longshore_engine::ENTRY_BYTES_MAX;
 use longshore_node::SHARDS_MAX;
 
 use super::ServerConfig;
-use super::value::{NONE, bytes, count, duration, origins, show_bytes, show_duration};
+use super::value::{
+    NONE, bytes, count, duration, host_and_port, origins, show_bytes, show_duration,
+};
 
 /// One row.
 pub(super) struct Row {
@@ -167,7 +169,7 @@ pub(super) const KNOBS: &[Row] = &[
         "amqp.heartbeat",
         "How often a client of AMQP is asked for a sign of life, in whole seconds; 0s for never.",
         |config, text| config.amqp.heartbeat = match duration(text, 0)? {
-            heartbeat if heartbeat.as_secs() <= u64::from(u16::MAX) => heartbeat,
+            heartbeat if u16::try_from(heartbeat.as_secs()).is_ok() => heartbeat,
             _ => return Err("at most 65535s".to_owned()),
         },
         show_duration(config.amqp.heartbeat)
@@ -469,5 +471,75 @@ pub(super) const KNOBS: &[Row] = &[
         "Bytes of each shard's cache of its state.",
         node.lsm.cache_bytes,
         u64
+    ),
+    row!(
+        "kafka.listen",
+        "The address to listen at for Kafka clients: a loopback address and a port.",
+        |config, text| config.kafka.listen = Some(text.to_owned()),
+        config.kafka.listen.clone().unwrap_or_else(|| NONE.to_owned())
+    ),
+    row!(
+        "kafka.advertised",
+        "Host and port that Kafka clients are told; those listened at, where not set.",
+        |config, text| config.kafka.advertised = Some(host_and_port(text)?),
+        config
+            .kafka
+            .advertised
+            .as_ref()
+            .map_or_else(|| NONE.to_owned(), |(host, port)| format!("{host}:{port}"))
+    ),
+    row!(
+        "kafka.namespace",
+        "The namespace whose streams Kafka clients see.",
+        |config, text| text.clone_into(&mut config.kafka.namespace),
+        config.kafka.namespace.clone()
+    ),
+    row!(
+        "kafka.auto_create",
+        "Whether a stream comes into being when a Kafka client first asks for it: true or false.",
+        |config, text| config.kafka.auto_create = match text {
+            "true" => true,
+            "false" => false,
+            _ => return Err("true or false".to_owned()),
+        },
+        config.kafka.auto_create.to_string()
+    ),
+    count_row!(
+        "kafka.partitions_default",
+        "Partitions of a stream where its creator does not say.",
+        kafka.partitions_default,
+        u32,
+        1,
+        1000
+    ),
+    count_row!(
+        "kafka.connections_max",
+        "Connections of Kafka clients; further ones wait.",
+        kafka.connections_max,
+        usize,
+        1,
+        100_000
+    ),
+    bytes_row!(
+        "kafka.request_bytes_max",
+        "Bytes of one request of a Kafka client.",
+        kafka.request_bytes_max,
+        u64
+    ),
+    bytes_row!(
+        "kafka.in_flight_bytes_max",
+        "Bytes of Kafka requests without an answer, and of answers that are not taken.",
+        kafka.in_flight_bytes_max,
+        u64
+    ),
+    duration_row!(
+        "kafka.idle_timeout",
+        "How long a connection of a Kafka client may be idle.",
+        kafka.idle_timeout
+    ),
+    duration_row!(
+        "kafka.retention_look",
+        "How often it is looked which events of streams are kept no longer.",
+        kafka.retention_look
     ),
 ];

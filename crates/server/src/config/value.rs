@@ -57,6 +57,13 @@ pub(super) fn count(text: &str, min: u64, max: u64) -> Result<u64, String> {
     }
 }
 
+/// Reads a host and a port.
+pub(super) fn host_and_port(text: &str) -> Result<(String, u16), String> {
+    let parts = text.rsplit_once(':').filter(|(host, _)| !host.is_empty());
+    let parts = parts.and_then(|(host, port)| Some((host.to_owned(), port.parse().ok()?)));
+    parts.ok_or_else(|| "a host and a port, as in 127.0.0.1:9092".to_owned())
+}
+
 /// Reads a duration of at least `min_ms`.
 pub(super) fn duration(text: &str, min_ms: u64) -> Result<Duration, String> {
     match text.parse::<DurationText>() {

@@ -99,6 +99,7 @@ fn field_name(json: &str) -> &str {
 }
 
 /// The code of gRPC that fits best. Clients go by `longshore-code`.
+#[expect(clippy::too_many_lines, reason = "it is a table of the codes")]
 fn grpc_code(code: Code) -> Grpc {
     match code {
         Code::BodyMalformed
@@ -108,6 +109,7 @@ fn grpc_code(code: Code) -> Grpc {
         | Code::BodyTooLarge
         | Code::BodyTruncated
         | Code::EntryTooLarge
+        | Code::EventsTooLarge
         | Code::FieldMissing
         | Code::FieldRepeated
         | Code::FieldUnknown
@@ -125,6 +127,7 @@ fn grpc_code(code: Code) -> Grpc {
         }
         Code::ExchangeUnknown
         | Code::GateUnknown
+        | Code::GroupUnknown
         | Code::HoldUnknown
         | Code::JobGone
         | Code::JobUnknown
@@ -135,15 +138,20 @@ fn grpc_code(code: Code) -> Grpc {
         | Code::ResultUnknown
         | Code::RouteUnknown
         | Code::ScheduleUnknown
+        | Code::StreamUnknown
         | Code::WorkerUnknown => Grpc::NotFound,
-        Code::ConsumerTaken | Code::JobIdTaken | Code::UniqueTaken => Grpc::AlreadyExists,
+        Code::ConsumerTaken | Code::JobIdTaken | Code::StreamExists | Code::UniqueTaken => {
+            Grpc::AlreadyExists
+        }
         Code::ConsumerExclusive
         | Code::DeclaredOtherwise
         | Code::ExchangeInUse
         | Code::JobStateRefused
         | Code::LeaseLost
         | Code::MessageUnknown
+        | Code::NamespaceHasStreams
         | Code::NamespaceNotEmpty
+        | Code::OffsetOutOfRange
         | Code::QueueExclusive
         | Code::QueueInUse
         | Code::QueueNotEmpty
@@ -162,6 +170,7 @@ fn grpc_code(code: Code) -> Grpc {
         | Code::TooManyLimits
         | Code::TooManyNamespaces
         | Code::TooManyOperations
+        | Code::TooManyPartitions
         | Code::TooManyQueues
         | Code::TooManySchedules
         | Code::TooManySessions
@@ -175,7 +184,7 @@ fn grpc_code(code: Code) -> Grpc {
         | Code::TooManyConnections
         | Code::TooManyRequests
         | Code::TooManyWaiting => Grpc::Unavailable,
-        Code::Internal => Grpc::Internal,
+        Code::EventsUnreadable | Code::Internal => Grpc::Internal,
     }
 }
 

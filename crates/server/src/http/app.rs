@@ -108,6 +108,8 @@ pub(crate) struct Call<'a> {
     pub(crate) name: &'a str,
     pub(crate) query: Query<'a>,
     pub(crate) preferences: Preferences,
+    /// The last event that whoever comes back to server-sent events has.
+    pub(crate) last_event_id: Option<&'a str>,
     pub(crate) body: Bytes,
 }
 
@@ -220,7 +222,8 @@ impl App {
             _ => Preferences::default(),
         };
         let (namespace, name) = (&*found.namespace, &*found.name);
-        let call = Call { app: self, namespace, name, query, preferences, body };
+        let last_event_id = headers.get("last-event-id").and_then(|id| id.to_str().ok());
+        let call = Call { app: self, namespace, name, query, preferences, last_event_id, body };
         handle::dispatch(found.route.op, call, held).await
     }
 
@@ -289,7 +292,8 @@ impl App {
         incoming: Incoming,
     ) -> Result<(Bytes, Option<Held>), Refusal> {
         // A worker's texts are cut, not refused: that would cost the run.
-        let takes_much = route.op == Op::Enqueue || route.op.is_of_worker();
+        let takes_much =
+            matches!(route.op, Op::Enqueue | Op::AppendEvents) || route.op.is_of_worker();
         let bytes_max = if takes_much { self.config.body_bytes_max } else { ADMIN_BODY_BYTES_MAX };
         let bodies = &self.lane(route.class).bodies;
         body::read(incoming, bytes_max, self.config.body_timeout, bodies).await
@@ -332,6 +336,12 @@ fn only_asks(op: Op) -> bool {
             | Op::ListBindings
             | Op::ListExchanges
             | Op::PeekMessages
+            | Op::ReadEvents
+            | Op::ListGroups
+            | Op::GetGroup
+            | Op::ListStreams
+            | Op::GetStream
+            | Op::FollowStream
             | Op::ListWorkers
             | Op::WatchJob
     )

@@ -47,6 +47,8 @@ codes! {
     DeclaredOtherwise = "declared_otherwise", CONFLICT, "It is there with other settings";
     DiskLow = "disk_low", SERVICE_UNAVAILABLE, "The disk is nearly full";
     EntryTooLarge = "entry_too_large", PAYLOAD_TOO_LARGE, "It is more than one commit takes";
+    EventsTooLarge = "events_too_large", PAYLOAD_TOO_LARGE, "The events are too many bytes";
+    EventsUnreadable = "events_unreadable", INTERNAL_SERVER_ERROR, "Events cannot be read";
     ExchangeInUse = "exchange_in_use", CONFLICT, "The exchange has bindings";
     ExchangeInternal = "exchange_internal", FORBIDDEN, "The exchange is internal";
     ExchangeUnknown = "exchange_unknown", NOT_FOUND, "The exchange does not exist";
@@ -54,6 +56,7 @@ codes! {
     FieldRepeated = "field_repeated", BAD_REQUEST, "A field stands twice";
     FieldUnknown = "field_unknown", BAD_REQUEST, "A field is not known";
     GateUnknown = "gate_unknown", NOT_FOUND, "The gate does not exist";
+    GroupUnknown = "group_unknown", NOT_FOUND, "The group has read nothing";
     HeadMalformed = "head_malformed", BAD_REQUEST, "The request is not HTTP";
     HeadTooLarge = "head_too_large", REQUEST_HEADER_FIELDS_TOO_LARGE, "The head is too large";
     HoldUnknown = "hold_unknown", NOT_FOUND, "The tag is not held";
@@ -71,8 +74,10 @@ codes! {
     MessageUnknown = "message_unknown", CONFLICT, "The message is not with who settles it";
     MethodRefused = "method_refused", METHOD_NOT_ALLOWED, "The method is not allowed here";
     NameReserved = "name_reserved", FORBIDDEN, "The name is reserved";
+    NamespaceHasStreams = "namespace_has_streams", CONFLICT, "The namespace still has streams";
     NamespaceNotEmpty = "namespace_not_empty", CONFLICT, "The namespace still has queues";
     NamespaceUnknown = "namespace_unknown", NOT_FOUND, "The namespace does not exist";
+    OffsetOutOfRange = "offset_out_of_range", CONFLICT, "There is no event at that offset";
     OperationUnknown = "operation_unknown", NOT_FOUND, "The operation does not exist";
     OriginRefused = "origin_refused", FORBIDDEN, "Requests of web pages are refused";
     Overloaded = "overloaded", SERVICE_UNAVAILABLE, "Too many requests wait";
@@ -91,6 +96,8 @@ codes! {
     ShardStarting = "shard_starting", SERVICE_UNAVAILABLE, "The shard is starting";
     ShardStopped = "shard_stopped", SERVICE_UNAVAILABLE, "The shard has stopped";
     Stopping = "stopping", SERVICE_UNAVAILABLE, "The server is stopping";
+    StreamExists = "stream_exists", CONFLICT, "The stream exists already";
+    StreamUnknown = "stream_unknown", NOT_FOUND, "The stream does not exist";
     TargetTooLong = "target_too_long", URI_TOO_LONG, "The target is too long";
     TooManyBindings = "too_many_bindings", TOO_MANY_REQUESTS, "There are too many bindings";
     TooManyConnections = "too_many_connections", SERVICE_UNAVAILABLE, "Too many connections";
@@ -103,6 +110,7 @@ codes! {
     TooManyLimits = "too_many_limits", TOO_MANY_REQUESTS, "There are too many limits";
     TooManyNamespaces = "too_many_namespaces", TOO_MANY_REQUESTS, "There are too many namespaces";
     TooManyOperations = "too_many_operations", TOO_MANY_REQUESTS, "Too many operations go on";
+    TooManyPartitions = "too_many_partitions", TOO_MANY_REQUESTS, "There are too many partitions";
     TooManyQueues = "too_many_queues", TOO_MANY_REQUESTS, "There are too many queues";
     TooManyRequests = "too_many_requests", SERVICE_UNAVAILABLE, "Too many requests are in flight";
     TooManySchedules = "too_many_schedules", TOO_MANY_REQUESTS, "There are too many schedules";

@@ -1,5 +1,5 @@
-//! Messages between JSON and the engine: their properties stand there as AMQP has them, so that every
-//! face reads what any other wrote.
+//! Messages between JSON and the engine: their properties stand there as AMQP has them, so that
+//! every face reads what any other wrote.
 
 use bytes::Bytes;
 use longshore_amqp::codec::{Properties, Short, Table, Value};
@@ -30,13 +30,13 @@ pub(crate) fn settings_body(settings: &MessageSettings) -> MessageSettingsBody {
         delivery_limit: settings.delivery_limit.unwrap_or(0),
         single_active_consumer: settings.single_active_consumer,
         ttl: settings.ttl_ms.map(DurationText),
+        expires: settings.expires_ms.map(DurationText),
         max_length: settings.max_length,
         max_bytes: settings.max_bytes,
         overflow: match settings.overflow {
             Overflow::DropHead => OverflowText::DropHead,
-            Overflow::RejectPublish | Overflow::RejectPublishDeadLetter => {
-                OverflowText::RejectPublish
-            }
+            Overflow::RejectPublish => OverflowText::RejectPublish,
+            Overflow::RejectPublishDeadLetter => OverflowText::RejectPublishDlx,
         },
         dead_letter_exchange: settings.dead_letter_exchange.clone(),
         dead_letter_routing_key: settings.dead_letter_routing_key.clone(),
@@ -52,11 +52,13 @@ pub(crate) fn settings_of(body: &MessageSettingsBody) -> MessageSettings {
         delivery_limit: Some(body.delivery_limit).filter(|limit| *limit > 0),
         single_active_consumer: body.single_active_consumer,
         ttl_ms: body.ttl.map(|ttl| ttl.0),
+        expires_ms: body.expires.map(|expires| expires.0),
         max_length: body.max_length,
         max_bytes: body.max_bytes,
         overflow: match body.overflow {
             OverflowText::DropHead => Overflow::DropHead,
             OverflowText::RejectPublish => Overflow::RejectPublish,
+            OverflowText::RejectPublishDlx => Overflow::RejectPublishDeadLetter,
         },
         dead_letter_exchange: body.dead_letter_exchange.clone(),
         dead_letter_routing_key: body.dead_letter_routing_key.clone(),
@@ -86,6 +88,7 @@ pub(crate) fn exchange_record(view: &ExchangeView) -> ExchangeRecord {
         ExchangeKind::Fanout => ExchangeTypeText::Fanout,
         ExchangeKind::Topic => ExchangeTypeText::Topic,
         ExchangeKind::Headers => ExchangeTypeText::Headers,
+        ExchangeKind::ConsistentHash => ExchangeTypeText::ConsistentHash,
     };
     let settings = ExchangeBody {
         kind,
@@ -104,6 +107,7 @@ pub(crate) fn exchange_kind(text: ExchangeTypeText) -> ExchangeKind {
         ExchangeTypeText::Fanout => ExchangeKind::Fanout,
         ExchangeTypeText::Topic => ExchangeKind::Topic,
         ExchangeTypeText::Headers => ExchangeKind::Headers,
+        ExchangeTypeText::ConsistentHash => ExchangeKind::ConsistentHash,
     }
 }
 
@@ -189,7 +193,7 @@ pub(crate) fn message_of(
 ) -> Result<PublishMessage, Refusal> {
     let (bytes, is_json) = body_of(body)?;
     let json = "application/json".to_owned();
-    let content_type = body.content_type.as_ref().or(is_json.then_some(&json));
+    let content_type = body.content_type.as_ref().or_else(|| is_json.then_some(&json));
     let persistent = body.persistent.unwrap_or(true);
     let mut headers = Vec::new();
     for (name, value) in &body.headers {
@@ -215,6 +219,7 @@ pub(crate) fn message_of(
         priority: body.priority.unwrap_or(0),
         persistent,
         ttl_ms: body.ttl.map(|ttl| ttl.0),
+        delay_ms: body.delay.map(|delay| delay.0),
         properties: properties.to_bytes(),
         body: bytes,
         ..PublishMessage::default()

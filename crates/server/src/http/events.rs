@@ -22,7 +22,7 @@ const SILENCE_MAX: Duration = Duration::from_secs(15);
 /// Over how much of the past the speed is taken at most.
 const SPEED_OVER: Duration = Duration::from_secs(60);
 /// Events that a slow reader may owe.
-const UNREAD_MAX: usize = 4;
+pub(super) const UNREAD_MAX: usize = 4;
 
 /// Runs when a stream of events has ended.
 type OnEnd = Box<dyn FnOnce() + Send>;
@@ -41,6 +41,11 @@ impl std::fmt::Debug for EventStream {
 }
 
 impl EventStream {
+    /// What comes out of a channel, in a place for as long as it goes on.
+    pub(super) fn new(events: mpsc::Receiver<Bytes>, place: Place) -> Self {
+        Self { events, on_end: None, _place: place }
+    }
+
     /// Has this done when the stream ends.
     pub(crate) fn on_end(&mut self, end: impl FnOnce() + Send + 'static) {
         self.on_end = Some(Box::new(end));
@@ -80,7 +85,7 @@ pub(crate) fn of_job(
         // Whoever listens has gone, or the server goes: the stream ends either way.
         let _ = teller.follow(&app, &namespace, first).await;
     });
-    EventStream { events, on_end: None, _place: place }
+    EventStream::new(events, place)
 }
 
 /// The stream is over.

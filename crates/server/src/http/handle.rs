@@ -2,6 +2,7 @@
 
 mod admin;
 mod gates;
+mod groups;
 mod health;
 mod holds;
 mod jobs;
@@ -9,6 +10,7 @@ mod limits;
 mod messages;
 mod operations;
 mod schedules;
+mod streams;
 mod work;
 mod workers;
 
@@ -29,6 +31,7 @@ use crate::api::JobIdText;
 use crate::workers::Wanted;
 
 /// Gives the request to its handler.
+#[expect(clippy::too_many_lines, reason = "it is a table of the operations")]
 pub(crate) async fn dispatch(op: Op, call: Call<'_>, held: Option<Held>) -> Result<Reply, Refusal> {
     match op {
         Op::Enqueue => jobs::enqueue(call, held).await,
@@ -101,6 +104,17 @@ pub(crate) async fn dispatch(op: Op, call: Call<'_>, held: Option<Held>) -> Resu
         Op::Bind => Box::pin(messages::bind(call, true)).await,
         Op::Unbind => Box::pin(messages::bind(call, false)).await,
         Op::ListBindings => Box::pin(messages::list_bindings(call)).await,
+        Op::AppendEvents => Box::pin(streams::append(call, held)).await,
+        Op::ReadEvents => Box::pin(streams::read_events(call)).await,
+        Op::FollowStream => Box::pin(streams::follow(call)).await,
+        Op::ListStreams => streams::list(&call),
+        Op::GetStream => streams::get(&call),
+        Op::PutStream => Box::pin(streams::put(call)).await,
+        Op::DeleteStream => Box::pin(streams::delete(call)).await,
+        Op::ListGroups => Box::pin(groups::list(call)).await,
+        Op::GetGroup => Box::pin(groups::get(call)).await,
+        Op::PutGroup => Box::pin(groups::put(call)).await,
+        Op::DeleteGroup => Box::pin(groups::delete(call)).await,
         Op::ListWorkers => Ok(workers::list(&call)),
         Op::GetWorker => workers::asked(&call, Wanted::Working),
         Op::QuietWorker => workers::asked(&call, Wanted::Quiet),

@@ -11,12 +11,14 @@ use longshore_node::{HistogramView, ShardCounters, ShardNumbers, ShardState, Una
 use super::app::App;
 use super::figures::Figures;
 use super::series::{Name, OTHER, Series, Shard, Told};
+use super::stream_metrics::{self, StreamFigures};
 
 /// The text of an answer to a scrape.
 pub(crate) fn text(
     app: &App,
     figures: &mut Figures,
     stats: &[Result<ShardStats, Unavailable>],
+    streams: &StreamFigures,
 ) -> String {
     let mut page = Page(String::with_capacity(16 << 10));
     http(&mut page, app);
@@ -79,18 +81,24 @@ pub(crate) fn text(
     let max = app.config.metrics_queues_max;
     queues(&mut page, &mut figures.queues, stats, max);
     namespaces(&mut page, &mut figures.namespaces, stats, max);
+    stream_metrics::write(&mut page, streams, max);
     page.0
 }
 
-struct Page(String);
+pub(super) struct Page(String);
 
 impl Page {
-    fn head(&mut self, name: &str, kind: &str, about: &str) {
+    pub(super) fn head(&mut self, name: &str, kind: &str, about: &str) {
         // Writing to a string cannot fail.
         let _ = writeln!(self.0, "# HELP {name} {about}\n# TYPE {name} {kind}");
     }
 
-    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl std::fmt::Display) {
+    pub(super) fn sample(
+        &mut self,
+        name: &str,
+        labels: &[(&str, &str)],
+        value: impl std::fmt::Display,
+    ) {
         self.0.push_str(name);
         for (index, (label, text)) in labels.iter().enumerate() {
             let _ = write!(self.0, "{}{label}=\"", if index == 0 { '{' } else { ',' });

@@ -28,6 +28,8 @@ mod route;
 mod routes;
 mod series;
 mod serve;
+mod stream_metrics;
+mod tail;
 pub(crate) mod text;
 mod threads;
 mod unparsed;

@@ -302,6 +302,24 @@ impl From<Rejection> for Refusal {
                 quoted(&name),
                 "a namespace without queues".to_owned(),
             ),
+            Rejection::NamespaceHasStreams { name, .. } => say(Code::NamespaceHasStreams).about(
+                "namespace",
+                quoted(&name),
+                "a namespace without streams".to_owned(),
+            ),
+            Rejection::StreamUnknown { stream } => say(Code::StreamUnknown).about(
+                "stream",
+                quoted(&stream),
+                "a stream that exists".to_owned(),
+            ),
+            Rejection::StreamExists { stream } => say(Code::StreamExists).about(
+                "stream",
+                quoted(&stream),
+                "a name that is free".to_owned(),
+            ),
+            Rejection::TooManyPartitions { .. } => {
+                say(Code::TooManyPartitions).field("partitions").retry_after_s(60)
+            }
             Rejection::TooManyNamespaces { .. } => {
                 say(Code::TooManyNamespaces).field("namespace").retry_after_s(60)
             }

@@ -98,6 +98,17 @@ pub(crate) enum Op {
     Started,
     TerminateWorker,
     WatchJob,
+    AppendEvents,
+    DeleteGroup,
+    DeleteStream,
+    FollowStream,
+    GetGroup,
+    GetStream,
+    ListGroups,
+    ListStreams,
+    PutGroup,
+    PutStream,
+    ReadEvents,
 }
 
 impl Op {

@@ -6,17 +6,19 @@ use utoipa::openapi::{Ref, RefOr, Schema};
 
 use super::route::{Base, Op, Outcome, Parameter, ParameterKind, Route, SchemaOf};
 use crate::api::{
-    AckRequest, BindingBody, BindingList, ChangedAnswer, CheckpointRequest, CloseGateRequest,
-    ConsumeAnswer, ConsumeRequest, DiscardRequest, EnqueueAnswer, EnqueueBulk, EnqueueBulkAnswer,
-    ExchangeBody, ExchangeList, ExchangeRecord, ExtendMessagesRequest, FailRequest, GateBody,
-    GateList, GateRecord, HealthAnswer, HeartbeatAnswer, HeartbeatRequest, HoldList, HoldRecord,
-    HoldRequest, InterruptRequest, JobList, JobRecord, LeaseAnswer, LeaseRequest, LimitList,
-    LimitRecord, LimitSettingsBody, MessageList, NamespaceList, NamespaceRecord, NewJob,
-    NextRequest, OperationList, OperationRecord, PublishAnswer, PublishBody, PublishBulk,
-    PublishBulkAnswer, PurgeRequest, QueueList, QueueRecord, QueueSettingsBody, RawJson,
-    ReleaseRequest, RemovedAnswer, RescheduleRequest, RetryDeadRequest, RetryRequest, ScheduleBody,
-    ScheduleList, ScheduleRecord, SettleAnswer, SettleMessagesAnswer, SettleMessagesRequest,
-    SettleRequest, SettledText, SlotList, SnoozeRequest, StatusRecord, WorkerList, WorkerRecord,
+    AckRequest, AppendAnswer, AppendBulkAnswer, BindingBody, BindingList, ChangedAnswer,
+    CheckpointRequest, CloseGateRequest, ConsumeAnswer, ConsumeRequest, DiscardRequest,
+    EnqueueAnswer, EnqueueBulk, EnqueueBulkAnswer, EventBody, EventBulk, EventList, ExchangeBody,
+    ExchangeList, ExchangeRecord, ExtendMessagesRequest, FailRequest, GateBody, GateList,
+    GateRecord, GroupList, GroupRecord, HealthAnswer, HeartbeatAnswer, HeartbeatRequest, HoldList,
+    HoldRecord, HoldRequest, InterruptRequest, JobList, JobRecord, LeaseAnswer, LeaseRequest,
+    LimitList, LimitRecord, LimitSettingsBody, MessageList, NamespaceList, NamespaceRecord, NewJob,
+    NextRequest, OffsetsBody, OperationList, OperationRecord, PublishAnswer, PublishBody,
+    PublishBulk, PublishBulkAnswer, PurgeRequest, QueueList, QueueRecord, QueueSettingsBody,
+    RawJson, ReleaseRequest, RemovedAnswer, RescheduleRequest, RetryDeadRequest, RetryRequest,
+    ScheduleBody, ScheduleList, ScheduleRecord, SettleAnswer, SettleMessagesAnswer,
+    SettleMessagesRequest, SettleRequest, SettledText, SlotList, SnoozeRequest, StatusRecord,
+    StreamBody, StreamList, StreamRecord, WorkerList, WorkerRecord,
 };
 
 /// A reference to the schema of `T`, which is added to the list with all that it refers to.
@@ -101,6 +103,18 @@ const EXCHANGE: &[Outcome] = &[outcome(200, "The exchange.", &[of::<ExchangeReco
 const QUEUE: &[Outcome] = &[outcome(200, "The queue.", &[of::<QueueRecord>])];
 const HOLD: &[Outcome] = &[outcome(200, "The hold as it is now.", &[of::<HoldRecord>])];
 const GATE: &[Outcome] = &[outcome(200, "The gate as it is now.", &[of::<GateRecord>])];
+const STREAM: &[Outcome] = &[outcome(200, "The stream.", &[of::<StreamRecord>])];
+const GROUP: &[Outcome] = &[outcome(200, "By partition.", &[of::<GroupRecord>])];
+const PARTITION: Parameter = parameter(
+    "partition",
+    ParameterKind::Number,
+    "Which; of a stream with one it may be left out.",
+);
+const FROM: Parameter = parameter(
+    "from",
+    ParameterKind::Text,
+    "Where to begin: `earliest`, `latest` or an instant; `earliest` where left out.",
+);
 const SCHEDULE: &[Outcome] =
     &[outcome(200, "The schedule as it is now.", &[of::<ScheduleRecord<'static>>])];
 const JOB: &[Outcome] = &[outcome(200, "The job as it is now.", &[of::<JobRecord<'static>>])];
@@ -539,6 +553,75 @@ pub(crate) const ROUTES: &[Route] = &[
     Route {
         outcomes: &[outcome(200, "It was asked.", &[of::<WorkerRecord>])],
         ..route("POST", "/workers/{}/terminate", Op::TerminateWorker, "Ask a worker to leave")
+    },
+    Route {
+        class: Class::Publish,
+        bodies: &[of::<EventBody<'static>>, of::<EventBulk<'static>>],
+        outcomes: &[outcome(
+            200,
+            "Durable: where it stands, or of a bulk where each does.",
+            &[of::<AppendAnswer>, of::<AppendBulkAnswer>],
+        )],
+        ..route("POST", "/streams/{}/events", Op::AppendEvents, "Append an event, or many")
+    },
+    Route {
+        class: Class::Lease,
+        parameters: &[
+            PARTITION,
+            parameter("offset", ParameterKind::Number, "Where to begin."),
+            FROM,
+            parameter("wait", ParameterKind::Duration, "Wait so long for the first event."),
+            LIMIT,
+        ],
+        outcomes: &[outcome(200, "The events, perhaps none.", &[of::<EventList>])],
+        ..route("GET", "/streams/{}/events", Op::ReadEvents, "Read events of a partition")
+    },
+    Route {
+        parameters: &[parameter("partition", ParameterKind::Number, "Only this one."), FROM],
+        outcomes: &[outcome(
+            200,
+            "`text/event-stream`: an event `event` for each. With its id as `Last-Event-ID` the \
+             stream goes on behind it.",
+            &[],
+        )],
+        ..route("GET", "/streams/{}/live", Op::FollowStream, "Follow a stream: server-sent events")
+    },
+    Route {
+        parameters: &[CURSOR, LIMIT],
+        outcomes: &[outcome(200, "A page of streams.", &[of::<StreamList>])],
+        ..route("GET", "/streams", Op::ListStreams, "List streams in the order of their names")
+    },
+    Route { outcomes: STREAM, ..route("GET", "/streams/{}", Op::GetStream, "Describe a stream") },
+    Route {
+        bodies: &[of::<StreamBody>],
+        body_is_optional: true,
+        outcomes: STREAM,
+        ..route("PUT", "/streams/{}", Op::PutStream, "Create a stream or replace its settings")
+    },
+    Route {
+        outcomes: &[outcome(204, "It is removed.", &[])],
+        ..route("DELETE", "/streams/{}", Op::DeleteStream, "Remove a stream with its events")
+    },
+    Route {
+        parameters: &[
+            CURSOR,
+            parameter("limit", ParameterKind::Number, "1 to 200; 50 where left out."),
+        ],
+        outcomes: &[outcome(200, "A page of groups.", &[of::<GroupList>])],
+        ..route("GET", "/groups", Op::ListGroups, "List groups that read streams, with their lag")
+    },
+    Route {
+        outcomes: GROUP,
+        ..route("GET", "/groups/{}", Op::GetGroup, "How far a group has read")
+    },
+    Route {
+        bodies: &[of::<OffsetsBody>],
+        outcomes: GROUP,
+        ..route("PUT", "/groups/{}", Op::PutGroup, "Say how far a group has read")
+    },
+    Route {
+        outcomes: &[outcome(204, "It is forgotten.", &[])],
+        ..route("DELETE", "/groups/{}", Op::DeleteGroup, "Forget how far a group has read")
     },
     Route {
         parameters: &[CURSOR, LIMIT],

@@ -101,6 +101,8 @@ pub async fn serve(
     let threads = Threads::start(&server.app)?;
     let (stop, stopping) = watch::channel(false);
     let watch = tokio::spawn(server.clone().watch());
+    let retention =
+        tokio::spawn(crate::stream_retention::keep(node.clone(), config.kafka.retention_look));
     let (mut connections, mut told) = (JoinSet::new(), None);
     tokio::pin!(shutdown);
     loop {
@@ -137,6 +139,7 @@ pub async fn serve(
     }
     connections.shutdown().await;
     watch.abort();
+    retention.abort();
     node.stop().await;
     Ok(())
 }

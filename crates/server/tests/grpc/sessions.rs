@@ -275,6 +275,15 @@ async fn a_silent_worker_loses_its_leases_and_hears_it() {
     let jobs = worker.take(1).await;
     // It took the job and says nothing more. Its stream stands; the lease does not.
     server.until(&ids[0], "ready").await;
+    // Whoever asks is not told any more that it has the job, though it has not heard so itself.
+    let has = v1::WorkerRequest { worker: "w".into(), ..Default::default() };
+    let mut operator = server.workers().await;
+    let told = async {
+        while operator.get_worker(has.clone()).await.unwrap().into_inner().waiting > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), told).await.expect("it is told");
     assert_eq!(words(&worker.beat().await), [(jobs[0].id.clone(), "lost".to_owned())]);
     assert_eq!(words(&worker.beat().await), []);
     assert_eq!(worker.ack(&jobs[0]).await.unwrap().code, "lease_lost");

@@ -11,4 +11,5 @@ mod jobs;
 mod long_jobs;
 mod messages;
 mod schedules;
+mod streams;
 mod unread;

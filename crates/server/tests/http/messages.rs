@@ -52,7 +52,10 @@ async fn a_message_is_routed_looked_at_taken_and_settled() {
         (&messages[0]["exchange"], &messages[0]["redelivered"]),
         (&json!("orders"), &json!(false))
     );
-    let of = |index: usize, verdict| json!({"id": messages[index]["id"], "token": messages[index]["token"], "verdict": verdict});
+    let of = |index: usize, verdict| {
+        let message = &messages[index];
+        json!({"id": message["id"], "token": message["token"], "verdict": verdict})
+    };
     let body = json!({"messages": [of(0, "requeue"), of(1, "ack"), of(1, "ack")]}).to_string();
     let settled = client.post("/v1/queues/mail/settle", &body).await.expect(200);
     assert_eq!(settled["settled"][0]["error"], json!(null));
@@ -130,5 +133,41 @@ async fn what_does_not_fit_is_refused_by_name() {
     let bulk = json!({"messages": [{"body": "a"}, {"body": "b"}]}).to_string();
     let published = client.post("/v1/queues/m/publish", &bulk).await.expect(200);
     assert_eq!(published["published"].as_array().unwrap().len(), 2);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_come_later_are_spread_and_queues_end_that_nobody_uses() {
+    let server = Server::start().await;
+    let client = &mut server.client().await;
+    let settings = json!({"messages": {
+        "expires": "1h", "max_length": 1, "overflow": "reject-publish-dlx",
+        "dead_letter_exchange": "", "dead_letter_routing_key": "graves",
+    }});
+    let put = client.put("/v1/queues/short", &settings.to_string()).await.expect(200);
+    assert_eq!(
+        (&put["settings"]["messages"]["expires"], &put["settings"]["messages"]["overflow"]),
+        (&json!("1h"), &json!("reject-publish-dlx")),
+        "{put}"
+    );
+    queue(client, "graves").await;
+    publish(client, "/v1/queues/short", json!({"body": "one"})).await;
+    let two = json!({"body": "two"}).to_string();
+    client.post("/v1/queues/short/publish", &two).await.refused(429, "queue_full");
+    let letters = client.post("/v1/queues/graves/consume", "{}").await.expect(200);
+    assert_eq!(letters["messages"][0]["body"], "two");
+    assert_eq!(letters["messages"][0]["deaths"][0]["reason"], "maxlen");
+
+    let spread = client.put("/v1/exchanges/spread", "{\"type\":\"consistent-hash\"}").await;
+    assert_eq!(spread.expect(200)["settings"]["type"], "consistent-hash");
+    let binding = |weight| json!({"queue": "graves", "routing_key": weight}).to_string();
+    let heavy = client.post("/v1/exchanges/spread/bind", &binding("heavy")).await;
+    heavy.refused(400, "value_refused");
+    client.post("/v1/exchanges/spread/bind", &binding("3")).await.expect(200);
+    let later = json!({"routing_key": "k", "body": "later", "delay": "20ms"});
+    let kept = publish(client, "/v1/exchanges/spread", later).await;
+    assert_eq!((&kept["queues"], &kept["delayed"]), (&json!(0), &json!(true)));
+    let waits = client.post("/v1/queues/graves/consume", "{\"wait\":\"20s\"}").await.expect(200);
+    assert_eq!(waits["messages"][0]["body"], "later");
     server.stop().await;
 }

@@ -1,10 +1,12 @@
 //! Clients, what they ask, what they were told, and what must be true of that.
 
 pub(crate) mod clients;
+pub(crate) mod events;
 pub(crate) mod gates;
 pub(crate) mod holds;
 pub(crate) mod invariants;
 pub(crate) mod limits;
+pub(crate) mod messages;
 pub(crate) mod ops;
 pub(crate) mod oracle;
 pub(crate) mod queues;

@@ -9,6 +9,7 @@ use longshore_engine::{OrderedMap, Position, Reader};
 use crate::LsmConfig;
 
 mod bodies;
+mod brief;
 mod flips;
 mod folder;
 mod kill;

@@ -10,7 +10,8 @@ use crate::effect::Effect;
 use crate::ids::{ConnectionId, NamespaceId, QueueId, Token};
 use crate::map::OrderedMap;
 use crate::message::{
-    Held, Holder, LeaseMessages, MessageAnswer, MessageDelivery, MessageEnd, MessageTag, Stored,
+    Ends, Held, Holder, LeaseMessages, MessageAnswer, MessageDelivery, MessageEnd, MessageTag,
+    Stored,
 };
 use crate::moment::Moment;
 use crate::record::Record;
@@ -66,8 +67,7 @@ impl<M: OrderedMap> Turn<M> {
     fn dispatch_queue(&mut self, queue: QueueId, room: &mut Room, moment: Moment) {
         let Some(ns) = self.state.queues.get(queue).map(|queue| queue.namespace) else { return };
         let mut deliveries: BTreeMap<ConsumerId, Vec<MessageDelivery>> = BTreeMap::new();
-        let mut acked = Vec::new();
-        let mut bytes = 0;
+        let mut acked = Ends::default();
         while let Some(taker) = self.takers.next_at(queue) {
             if room.is_used_up() {
                 self.state.messages.fresh.insert(queue);
@@ -88,8 +88,7 @@ impl<M: OrderedMap> Turn<M> {
                     let (connection, auto_ack) = (consumer.connection, consumer.auto_ack);
                     let delivery = self.delivery(ns, tag, &stored, again);
                     if auto_ack {
-                        acked.push(tag.slot());
-                        bytes += stored.message.body.len() as u64;
+                        acked.end(tag, stored.body_ref(), MessageEnd::Acked);
                     } else {
                         self.hold_for(connection, Some(id), tag, &stored);
                     }
@@ -98,10 +97,7 @@ impl<M: OrderedMap> Turn<M> {
                 }
             }
         }
-        if !acked.is_empty() {
-            let (entries, end) = (acked, MessageEnd::Acked);
-            self.record(Record::MessagesEnded { namespace: ns, queue, entries, bytes, end });
-        }
+        self.record_all(acked.into_records(ns));
         for (consumer, messages) in deliveries {
             self.new_effects.push(Effect::DeliverMessages { consumer, messages });
         }
@@ -116,7 +112,7 @@ impl<M: OrderedMap> Turn<M> {
         stored: &Stored,
     ) {
         let holder = Holder::Connection(connection, consumer);
-        let held = Held { holder, bytes: stored.message.body.len() as u64 };
+        let held = Held { holder, body: stored.body_ref() };
         self.state.messages.shelf(tag.queue).hold(tag.slot(), held);
         self.takers.hold(connection, tag);
     }
@@ -174,26 +170,25 @@ impl<M: OrderedMap> Turn<M> {
         while taken.len() < command.max && !room.is_used_up() {
             let Some((tag, stored, again)) = self.next_message(ns, queue, moment) else { break };
             room.take(stored.message.body.len());
-            taken.push((self.delivery(ns, tag, &stored, again), tag));
+            taken.push((self.delivery(ns, tag, &stored, again), tag, stored.body_ref()));
         }
         if taken.is_empty() {
             return Vec::new();
         }
-        let size = |delivery: &MessageDelivery| delivery.message.body.len() as u64;
         if command.auto_ack {
-            let entries = taken.iter().map(|(_, tag)| tag.slot()).collect();
-            let bytes = taken.iter().map(|(delivery, _)| size(delivery)).sum();
-            let end = MessageEnd::Acked;
-            self.record(Record::MessagesEnded { namespace: ns, queue, entries, bytes, end });
-            return taken.into_iter().map(|(delivery, _)| delivery).collect();
+            let mut acked = Ends::default();
+            for (_, tag, body) in &taken {
+                acked.end(*tag, *body, MessageEnd::Acked);
+            }
+            self.record_all(acked.into_records(ns));
+            return taken.into_iter().map(|(delivery, ..)| delivery).collect();
         }
         let lease_ms = command.lease_ms.unwrap_or(LEASE_MS_DEFAULT);
         let first = Token { epoch: self.state.meta.epoch, counter: self.state.meta.next_token };
-        let entries: Vec<_> =
-            taken.iter().map(|(delivery, tag)| (tag.slot(), size(delivery))).collect();
+        let entries: Vec<_> = taken.iter().map(|(_, tag, body)| (tag.slot(), body.bytes)).collect();
         let token = first;
         self.record(Record::MessagesLeased { namespace: ns, queue, token, lease_ms, entries });
-        let leased = taken.into_iter().enumerate().map(|(index, (mut delivery, _))| {
+        let leased = taken.into_iter().enumerate().map(|(index, (mut delivery, ..))| {
             let counter = first.counter + index as u64;
             delivery.lease = Some((Token { counter, ..first }, lease_ms));
             delivery

@@ -1,15 +1,16 @@
-//! The ends of messages that somebody has: settled, given back with their connection, or out of time.
+//! The ends of messages that somebody has: settled, given back with their connection, or out of
+//! time.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::takers::Closing;
+use super::takers::{Belonging, Closing};
 use crate::answer::Answer;
 use crate::command::{ConsumerId, ReplyTo};
 use crate::ids::{ConnectionId, NamespaceId, QueueId, Token};
 use crate::map::OrderedMap;
 use crate::message::{
-    Ends, Holder, Holding, MessageAnswer, MessageCommand, MessageEnd, MessageSettlement,
+    BodyRef, Ends, Holder, Holding, MessageAnswer, MessageCommand, MessageEnd, MessageSettlement,
     MessageTag, MessageVerdict, Stored,
 };
 use crate::moment::Moment;
@@ -29,6 +30,12 @@ impl<M: OrderedMap> Turn<M> {
                 self.give_credit(&credit);
                 Ok(MessageAnswer::Settled(Vec::new()))
             }
+            MessageCommand::ShareCredit(share) => {
+                for queue in self.takers.share(&share) {
+                    self.state.messages.fresh.insert(queue);
+                }
+                Ok(MessageAnswer::Settled(Vec::new()))
+            }
             MessageCommand::Settle { connection, settlements, credit } => {
                 let settled = self.settle_messages(ns, connection, &settlements, moment);
                 self.give_credit(&credit);
@@ -39,6 +46,17 @@ impl<M: OrderedMap> Turn<M> {
             }
             MessageCommand::SettleLeased(settlements) => {
                 Ok(MessageAnswer::Settled(self.settle_leased(ns, &settlements, moment)))
+            }
+            MessageCommand::ReturnLeased(messages) => {
+                let mut ends = Ends::default();
+                let mut give_back = |(message, token): &(Holding, Token)| -> Result<(), Rejection> {
+                    let (tag, _) = self.leased_tag(ns, message, *token)?;
+                    ends.untaken(tag);
+                    Ok(())
+                };
+                let settled = messages.iter().map(&mut give_back).collect();
+                self.record_all(ends.into_records(ns));
+                Ok(MessageAnswer::Settled(settled))
             }
             MessageCommand::ExtendLeased { messages, lease_ms } => {
                 crate::job::check_lease(&self.state, lease_ms)?;
@@ -53,9 +71,8 @@ impl<M: OrderedMap> Turn<M> {
 
     fn give_credit(&mut self, credit: &[(ConsumerId, u64)]) {
         for (consumer, more) in credit {
-            if let Some(queue) = self.takers.add_credit(*consumer, *more) {
-                self.state.messages.fresh.insert(queue);
-            }
+            let queues = self.takers.add_credit(*consumer, *more);
+            self.state.messages.fresh.extend(queues);
         }
     }
 
@@ -80,12 +97,12 @@ impl<M: OrderedMap> Turn<M> {
         settled
     }
 
-    /// A message ends without an ack: with its letter at once, where it leaves one, or together with
-    /// others.
+    /// A message ends without an ack: with its letter at once, where it leaves one, or together
+    /// with others.
     pub(super) fn end_message(
         &mut self,
         ns: NamespaceId,
-        (tag, bytes): (MessageTag, u64),
+        (tag, body): (MessageTag, BodyRef),
         end: MessageEnd,
         ends: &mut Ends,
         moment: Moment,
@@ -95,7 +112,7 @@ impl<M: OrderedMap> Turn<M> {
                 self.record_death(records);
                 self.enforce_lengths(moment);
             }
-            None => ends.end(tag, bytes, end),
+            None => ends.end(tag, body, end),
         }
     }
 
@@ -129,8 +146,8 @@ impl<M: OrderedMap> Turn<M> {
             }
             if let Some((tag, stored, _)) = self.state.take_message(ns, queue) {
                 self.takers.too_long.insert((ns, queue));
-                let bytes = stored.message.body.len() as u64;
-                self.end_alone(ns, (tag, bytes), MessageEnd::Overflown, moment);
+                let body = stored.body_ref();
+                self.end_alone(ns, (tag, body), MessageEnd::Overflown, moment);
             }
         }
     }
@@ -139,17 +156,16 @@ impl<M: OrderedMap> Turn<M> {
     fn end_alone(
         &mut self,
         ns: NamespaceId,
-        (tag, bytes): (MessageTag, u64),
+        (tag, body): (MessageTag, BodyRef),
         end: MessageEnd,
         moment: Moment,
     ) {
-        match self.state.decide_death(ns, tag, end, moment) {
-            Some(records) => self.record_death(records),
-            None => {
-                let mut ends = Ends::default();
-                ends.end(tag, bytes, end);
-                self.record_all(ends.into_records(ns));
-            }
+        if let Some(records) = self.state.decide_death(ns, tag, end, moment) {
+            self.record_death(records);
+        } else {
+            let mut ends = Ends::default();
+            ends.end(tag, body, end);
+            self.record_all(ends.into_records(ns));
         }
     }
 
@@ -166,8 +182,8 @@ impl<M: OrderedMap> Turn<M> {
             if stored.expires_at.is_none_or(|at| at > moment.at) {
                 return Some((tag, stored, again));
             }
-            let bytes = stored.message.body.len() as u64;
-            self.end_alone(ns, (tag, bytes), MessageEnd::Expired, moment);
+            let body = stored.body_ref();
+            self.end_alone(ns, (tag, body), MessageEnd::Expired, moment);
         }
     }
 
@@ -175,8 +191,8 @@ impl<M: OrderedMap> Turn<M> {
     pub(super) fn expire_messages(&mut self, moment: Moment) {
         let (due, keys) = self.state.due_expiries(moment.at);
         for (ns, tag) in due {
-            if let Some(bytes) = self.state.expired(ns, tag, moment.at) {
-                self.end_alone(ns, (tag, bytes), MessageEnd::Expired, moment);
+            if let Some(body) = self.state.expired(ns, tag, moment.at) {
+                self.end_alone(ns, (tag, body), MessageEnd::Expired, moment);
             }
         }
         if !keys.is_empty() {
@@ -185,7 +201,7 @@ impl<M: OrderedMap> Turn<M> {
         self.enforce_lengths(moment);
     }
 
-    fn message_unknown(&self, tag: MessageTag) -> Rejection {
+    pub(super) fn message_unknown(&self, tag: MessageTag) -> Rejection {
         let queue = self.state.queues.get(tag.queue).map(|queue| queue.name.clone());
         let (queue, place) = (queue.unwrap_or_default(), tag.place.0);
         Rejection::MessageUnknown { queue, urgency: tag.urgency, place }
@@ -207,17 +223,17 @@ impl<M: OrderedMap> Turn<M> {
         if !matches!(held.holder, Holder::Connection(by, _) if by == connection) {
             return;
         }
-        let bytes = held.bytes;
+        let body = held.body;
         match verdict {
-            MessageVerdict::Ack => ends.end(tag, bytes, MessageEnd::Acked),
+            MessageVerdict::Ack => ends.end(tag, body, MessageEnd::Acked),
             MessageVerdict::Reject => {
-                self.end_message(ns, (tag, bytes), MessageEnd::Rejected, ends, moment);
+                self.end_message(ns, (tag, body), MessageEnd::Rejected, ends, moment);
             }
             MessageVerdict::Requeue => {
                 let settings = self.state.queues.get(tag.queue);
                 let settings = settings.and_then(|queue| queue.settings.messages.as_deref());
                 if settings.is_some_and(|settings| settings.delivery_limit.is_some()) {
-                    self.return_message(ns, (tag, bytes), ends, moment);
+                    self.return_message(ns, (tag, body), ends, moment);
                 } else {
                     // Nothing counts how often: it goes back without a record.
                     shelf.give_back(tag.slot());
@@ -248,14 +264,14 @@ impl<M: OrderedMap> Turn<M> {
     fn return_message(
         &mut self,
         ns: NamespaceId,
-        (tag, bytes): (MessageTag, u64),
+        (tag, body): (MessageTag, BodyRef),
         ends: &mut Ends,
         moment: Moment,
     ) {
         if self.state.may_return(ns, tag) {
             ends.give_back(tag);
         } else {
-            self.end_message(ns, (tag, bytes), MessageEnd::DeliveryLimit, ends, moment);
+            self.end_message(ns, (tag, body), MessageEnd::DeliveryLimit, ends, moment);
         }
     }
 
@@ -272,6 +288,7 @@ impl<M: OrderedMap> Turn<M> {
             return Err(Rejection::ConsumerExclusive { queue: name.to_owned() });
         }
         let queue = queue.id;
+        self.queue_used(queue);
         let Some((tag, stored, again)) = self.next_message(ns, queue, moment) else {
             return Ok(MessageAnswer::Got(None, 0));
         };
@@ -280,74 +297,71 @@ impl<M: OrderedMap> Turn<M> {
         if auto_ack {
             self.takers.release(connection, tag);
             let mut ends = Ends::default();
-            ends.end(tag, stored.message.body.len() as u64, MessageEnd::Acked);
+            ends.end(tag, stored.body_ref(), MessageEnd::Acked);
             self.record_all(ends.into_records(ns));
         }
         Ok(MessageAnswer::Got(Some(Box::new(delivery)), self.state.ready_messages(queue)))
     }
 
-    /// Ends a connection: its consumers at once, then its exclusive queues, then what it has not
-    /// settled goes back, in slices.
-    pub(in crate::turn) fn close_connection(
+    /// Ends a connection, in slices: its consumers, then its exclusive queues, then what it has not
+    /// settled goes back.
+    pub(super) fn close_connection(
         &mut self,
         ns: NamespaceId,
         connection: ConnectionId,
-        reply_to: Option<ReplyTo>,
+        reply_to: ReplyTo,
         moment: Moment,
     ) {
-        let gone = self.takers.connections.remove(&connection).unwrap_or_default();
-        let mut ends_with_it = gone.queues;
-        for consumer in gone.consumers {
-            let Some(gone) = self.takers.remove(consumer) else { continue };
-            if !ends_with_it.contains(&gone.queue) {
-                self.after_consumer(ns, gone.queue);
-            }
-        }
-        ends_with_it.retain(|queue| self.state.queues.get(*queue).is_some());
-        let closing = Closing { ns, reply_to, holds: gone.holds, queues: ends_with_it };
-        self.takers.closing.push_back(closing);
+        self.takers.closing.push_back(Closing { ns, reply_to, connection });
         self.go_on_closing(moment);
     }
 
     pub(super) fn go_on_closing(&mut self, moment: Moment) {
-        let Some(mut closing) = self.takers.closing.pop_front() else { return };
-        let ns = closing.ns;
-        let mut left = self.state.limits.slice_items_max;
-        while left > 0
-            && let Some(queue) = closing.queues.pop_first()
-        {
-            self.remove_message_queue(ns, queue);
-            left -= left.min(4);
-        }
+        let Some(closing) = self.takers.closing.pop_front() else { return };
+        let Closing { ns, connection, .. } = closing;
         let mut ends = Ends::default();
-        let mut left = 4 * left;
+        let mut left = 4 * self.state.limits.slice_items_max;
         while left > 0
-            && let Some(tag) = closing.holds.pop_first()
+            && let Some(what) = self.takers.next_of(connection)
         {
-            // The queue's shelf says whose it is; that this was its connection is known from here.
-            self.give_back_held(ns, tag, &mut ends, moment);
-            left -= 1;
+            left -= left.min(self.end_of_connection(ns, (connection, what), &mut ends, moment));
         }
         self.record_all(ends.into_records(ns));
-        if !closing.queues.is_empty() || !closing.holds.is_empty() {
+        if self.takers.next_of(connection).is_some() {
             return self.takers.closing.push_back(closing);
         }
-        if let Some(reply_to) = closing.reply_to {
-            self.reply(reply_to, Answer::Messages(MessageAnswer::ConnectionClosed));
-        }
+        self.takers.connections.remove(&connection);
+        self.takers.forget_shares(connection);
+        self.reply(closing.reply_to, Answer::Messages(MessageAnswer::ConnectionClosed));
     }
 
-    fn give_back_held(
+    /// Something of a connection ends. What that costs, in messages.
+    fn end_of_connection(
         &mut self,
         ns: NamespaceId,
-        tag: MessageTag,
+        (connection, what): (ConnectionId, Belonging),
         ends: &mut Ends,
         moment: Moment,
-    ) {
-        let shelf = self.state.messages.shelves.get(&tag.queue);
-        let held = shelf.and_then(|shelf| shelf.unsettled.get(&tag.slot()));
-        if let Some(Holder::Connection(by, _)) = held.map(|held| held.holder) {
-            self.end_with(ns, (by, tag), MessageVerdict::Requeue, ends, moment);
+    ) -> usize {
+        self.takers.drop_of(connection, what);
+        match what {
+            // Until it has gone, it is handed messages: these go back below.
+            Belonging::Consumer(consumer) => {
+                if let Some(gone) = self.takers.remove(consumer)
+                    && self.takers.owner(gone.queue) != Some(connection)
+                {
+                    self.after_consumer(ns, gone.queue);
+                }
+                4
+            }
+            Belonging::Queue(queue) => {
+                self.remove_message_queue(ns, queue);
+                16
+            }
+            Belonging::Message(tag) => {
+                self.end_with(ns, (connection, tag), MessageVerdict::Requeue, ends, moment);
+                1
+            }
         }
     }
 
@@ -356,14 +370,14 @@ impl<M: OrderedMap> Turn<M> {
         ns: NamespaceId,
         message: &Holding,
         token: Token,
-    ) -> Result<(MessageTag, u64), Rejection> {
+    ) -> Result<(MessageTag, BodyRef), Rejection> {
         let queue = self.usable_queue(ns, &message.queue, None)?.id;
         let tag = MessageTag { queue, urgency: message.urgency, place: message.place };
         let shelf = self.state.messages.shelves.get(&queue);
         let held = shelf.and_then(|shelf| shelf.unsettled.get(&tag.slot()));
         match held {
             Some(held) if matches!(held.holder, Holder::Lease { token: of, .. } if of == token) => {
-                Ok((tag, held.bytes))
+                Ok((tag, held.body))
             }
             _ => Err(self.message_unknown(tag)),
         }
@@ -380,18 +394,18 @@ impl<M: OrderedMap> Turn<M> {
         let mut settled = Vec::with_capacity(settlements.len());
         for MessageSettlement { message, token, verdict } in settlements {
             let found = self.leased_tag(ns, message, *token);
-            settled.push(found.and_then(|(tag, bytes)| {
+            settled.push(found.and_then(|(tag, body)| {
                 if !seen.insert(tag) {
                     return Err(self.message_unknown(tag));
                 }
                 match verdict {
-                    MessageVerdict::Ack => ends.end(tag, bytes, MessageEnd::Acked),
+                    MessageVerdict::Ack => ends.end(tag, body, MessageEnd::Acked),
                     MessageVerdict::Reject => {
                         let end = MessageEnd::Rejected;
-                        self.end_message(ns, (tag, bytes), end, &mut ends, moment);
+                        self.end_message(ns, (tag, body), end, &mut ends, moment);
                     }
                     MessageVerdict::Requeue => {
-                        self.return_message(ns, (tag, bytes), &mut ends, moment);
+                        self.return_message(ns, (tag, body), &mut ends, moment);
                     }
                 }
                 Ok(())
@@ -441,7 +455,7 @@ impl<M: OrderedMap> Turn<M> {
                 self.state.messages.lease_ends.pop_first();
                 continue;
             };
-            self.return_message(ns, (tag, held.bytes), &mut ends, moment);
+            self.return_message(ns, (tag, held.body), &mut ends, moment);
             self.record_all(ends.into_records(ns));
         }
     }

@@ -1,13 +1,15 @@
-//! Who takes messages: consumers of connections, and requests that wait for some to take for a time.
-//! Each queue serves the one with the highest priority that has credit and waited longest.
+//! Who takes messages: consumers of connections, and requests that wait for some to take for a
+//! time. Each queue serves the one with the highest priority that has credit and waited longest.
 //! Volatile: gone with the connection or the process.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use super::shares::Shares;
 use crate::command::{ConsumerId, ReplyTo};
-use crate::ids::{ConnectionId, NamespaceId, Place, QueueId};
-use crate::message::{LeaseMessages, MessageTag};
+use crate::ids::{ConnectionId, MonoMs, NamespaceId, Place, QueueId};
+use crate::message::{LeaseMessages, MessageTag, PublishMessage, Published, ShareCredit};
+use crate::rejection::Rejection;
 use crate::state::Tally;
 
 /// The order in which takers came to stand in line.
@@ -72,14 +74,31 @@ pub(in crate::turn) struct Connection {
     pub(in crate::turn) holds: BTreeSet<MessageTag>,
 }
 
-/// A connection that has ended and whose messages have not all gone back.
+/// Something that a connection has.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::turn) enum Belonging {
+    Consumer(ConsumerId),
+    Queue(QueueId),
+    Message(MessageTag),
+}
+
+/// A connection that has ended and has something still.
 #[derive(Debug)]
 pub(in crate::turn) struct Closing {
     pub(in crate::turn) ns: NamespaceId,
-    pub(in crate::turn) reply_to: Option<ReplyTo>,
-    pub(in crate::turn) holds: BTreeSet<MessageTag>,
-    /// Its exclusive queues that are yet to be deleted.
-    pub(in crate::turn) queues: BTreeSet<QueueId>,
+    pub(in crate::turn) reply_to: ReplyTo,
+    pub(in crate::turn) connection: ConnectionId,
+}
+
+/// Messages that are being published.
+#[derive(Debug)]
+pub(in crate::turn) struct Publishing {
+    pub(in crate::turn) ns: NamespaceId,
+    pub(in crate::turn) reply_to: ReplyTo,
+    /// Those that are left.
+    pub(in crate::turn) messages: std::vec::IntoIter<PublishMessage>,
+    /// What became of the others.
+    pub(in crate::turn) published: Vec<Result<Published, Rejection>>,
 }
 
 /// A purge that is under way.
@@ -104,8 +123,13 @@ pub(in crate::turn) struct MessageTakers {
     /// Whose an exclusive queue is.
     owners: BTreeMap<QueueId, ConnectionId>,
     consumers_of: Tally,
+    shares: Shares,
     pub(in crate::turn) closing: VecDeque<Closing>,
     pub(in crate::turn) purges: VecDeque<Purge>,
+    pub(in crate::turn) publishing: VecDeque<Publishing>,
+    /// When queues end that nobody uses; a use puts that off.
+    pub(in crate::turn) queue_ends: BTreeMap<QueueId, MonoMs>,
+    pub(in crate::turn) queue_ends_in_order: BTreeSet<(MonoMs, QueueId)>,
     /// Queues that are longer than they may be.
     pub(in crate::turn) too_long: BTreeSet<(NamespaceId, QueueId)>,
 }
@@ -137,6 +161,25 @@ impl MessageTakers {
     /// Whose an exclusive queue is.
     pub(in crate::turn) fn owner(&self, queue: QueueId) -> Option<ConnectionId> {
         self.owners.get(&queue).copied()
+    }
+
+    /// What ends next of a connection that ends: its consumers come first, its messages last.
+    pub(in crate::turn) fn next_of(&self, connection: ConnectionId) -> Option<Belonging> {
+        let has = self.connections.get(&connection)?;
+        let consumer = has.consumers.first().copied().map(Belonging::Consumer);
+        let queue = || has.queues.first().copied().map(Belonging::Queue);
+        let message = || has.holds.first().copied().map(Belonging::Message);
+        consumer.or_else(queue).or_else(message)
+    }
+
+    /// It ends: whatever else knows of it, the connection has it no longer.
+    pub(in crate::turn) fn drop_of(&mut self, connection: ConnectionId, what: Belonging) {
+        let Some(has) = self.connections.get_mut(&connection) else { return };
+        match what {
+            Belonging::Consumer(consumer) => drop(has.consumers.remove(&consumer)),
+            Belonging::Queue(queue) => drop(has.queues.remove(&queue)),
+            Belonging::Message(tag) => drop(has.holds.remove(&tag)),
+        }
     }
 
     /// An exclusive queue is a connection's.
@@ -177,6 +220,7 @@ impl MessageTakers {
     /// A consumer goes. Its queue has another one at work from then on, where it serves one.
     pub(in crate::turn) fn remove(&mut self, id: ConsumerId) -> Option<MessageConsumer> {
         self.leave_line(id);
+        self.shares.leave(id);
         let consumer = self.consumers.remove(&id)?;
         self.consumers_of.take(consumer.ns);
         if let Some(connection) = self.connections.get_mut(&consumer.connection) {
@@ -217,13 +261,46 @@ impl MessageTakers {
         self.queues.contains_key(&queue)
     }
 
-    /// Gives a consumer more credit. The queue that it takes from, where it is there.
-    pub(in crate::turn) fn add_credit(&mut self, id: ConsumerId, more: u64) -> Option<QueueId> {
-        let consumer = self.consumers.get_mut(&id)?;
+    /// Gives a consumer more credit, or those who share one. The queues that they take from.
+    pub(in crate::turn) fn add_credit(&mut self, id: ConsumerId, more: u64) -> Vec<QueueId> {
+        if let Some(members) = self.shares.add(id, more) {
+            for member in &members {
+                self.queue_up(*member);
+            }
+            return self.queues_of(&members);
+        }
+        let Some(consumer) = self.consumers.get_mut(&id) else { return Vec::new() };
         consumer.credit = consumer.credit.saturating_add(more);
         let queue = consumer.queue;
         self.queue_up(id);
-        Some(queue)
+        vec![queue]
+    }
+
+    fn queues_of(&self, consumers: &[ConsumerId]) -> Vec<QueueId> {
+        let known = consumers.iter().filter_map(|id| self.consumers.get(id));
+        known.map(|consumer| consumer.queue).collect()
+    }
+
+    /// Has consumers share a credit, and changes it. The queues that somebody may take more from.
+    pub(in crate::turn) fn share(&mut self, command: &ShareCredit) -> Vec<QueueId> {
+        let ShareCredit { share, connection, consumers, more, less, ends } = command;
+        if *ends {
+            self.shares.end(*share);
+            return Vec::new();
+        }
+        let there = |id: &&ConsumerId| self.consumers.contains_key(id);
+        let there: Vec<_> = consumers.iter().filter(there).copied().collect();
+        self.shares.join(*share, *connection, &there);
+        let queues = self.add_credit(*share, *more);
+        for spent in self.shares.take(*share, *less) {
+            self.leave_line(spent);
+        }
+        queues
+    }
+
+    /// A connection has ended, with the credit that its consumers shared.
+    pub(in crate::turn) fn forget_shares(&mut self, connection: ConnectionId) {
+        self.shares.forget(connection);
     }
 
     /// A consumer was handed a message, and stands at the end of the line with what is left.
@@ -232,6 +309,9 @@ impl MessageTakers {
         if let Some(consumer) = self.consumers.get_mut(&id) {
             consumer.credit -= 1;
         }
+        for spent in self.shares.pay(id) {
+            self.leave_line(spent);
+        }
         self.queue_up(id);
     }
 
@@ -239,6 +319,7 @@ impl MessageTakers {
         let Some(consumer) = self.consumers.get_mut(&id) else { return };
         let Some(takers) = self.queues.get_mut(&consumer.queue) else { return };
         let waits_for_another = takers.single && takers.active != Some(id);
+        let waits_for_another = waits_for_another || self.shares.is_spent(id);
         if consumer.ticket.is_some() || consumer.credit == 0 || waits_for_another {
             return;
         }
@@ -292,16 +373,32 @@ impl MessageTakers {
 
     /// The requests that wait for messages of a queue.
     pub(in crate::turn) fn waiting_at(&self, queue: QueueId) -> Vec<ReplyTo> {
-        let all = self.requests.iter().filter(|(_, request)| request.queue == queue);
-        all.map(|(reply_to, _)| *reply_to).collect()
+        let line = self.queues.get(&queue).into_iter().flat_map(|takers| takers.line.values());
+        let once = line.filter_map(|taker| match taker {
+            MessageTaker::Once(reply_to) => Some(*reply_to),
+            MessageTaker::Consumer(_) => None,
+        });
+        once.collect()
     }
 
     /// A queue is gone. Those who consumed from it are removed by whoever tells them.
     pub(in crate::turn) fn forget_queue(&mut self, queue: QueueId) {
+        self.end_queue_at(queue, None);
         if let Some(owner) = self.owners.remove(&queue)
             && let Some(connection) = self.connections.get_mut(&owner)
         {
             connection.queues.remove(&queue);
+        }
+    }
+
+    /// A queue ends then, where nobody uses it before.
+    pub(in crate::turn) fn end_queue_at(&mut self, queue: QueueId, at: Option<MonoMs>) {
+        if let Some(before) = self.queue_ends.remove(&queue) {
+            self.queue_ends_in_order.remove(&(before, queue));
+        }
+        if let Some(at) = at {
+            self.queue_ends.insert(queue, at);
+            self.queue_ends_in_order.insert((at, queue));
         }
     }
 

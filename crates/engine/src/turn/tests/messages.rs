@@ -1,5 +1,9 @@
 //! Exchanges, bindings, queues of messages and those who take from them.
 
+mod bodies;
+mod later;
+mod slices;
+
 use super::*;
 use crate::command::ConsumerId;
 use crate::ids::ConnectionId;
@@ -8,6 +12,9 @@ use crate::message::{
     LeaseMessages, MessageAnswer, MessageCommand, MessageDelivery, MessageQueueView,
     MessageSettings, MessageSettlement, MessageTag, MessageVerdict, PublishMessage, Published,
 };
+
+mod shares;
+mod transactions;
 
 const HERE: ConnectionId = ConnectionId(1);
 const THERE: ConnectionId = ConnectionId(2);
@@ -191,8 +198,8 @@ fn got(consumer: u64, body: &str, again: bool) -> (u64, String, bool) {
     (consumer, body.to_owned(), again)
 }
 
-fn routed(queues: usize) -> Result<Published, Rejection> {
-    Ok(Published::Routed { queues })
+fn routed(queues: usize) -> Published {
+    Published::Routed { queues }
 }
 
 #[test]
@@ -205,14 +212,14 @@ fn a_message_goes_to_each_queue_that_is_bound_and_is_stored_with_one_record() {
     }
     shard.bind("orders", "eu.#", "a");
     let entries = shard.journal.len();
-    assert_eq!(shard.publish("orders", "eu.paid", "m"), routed(2));
+    assert_eq!(shard.publish("orders", "eu.paid", "m"), Ok(routed(2)));
     assert_eq!(shard.journal.len(), entries + 1);
     let ready = |shard: &mut Shard, queue| shard.stand_of(queue).ready;
     assert_eq!([ready(&mut shard, "a"), ready(&mut shard, "b"), ready(&mut shard, "c")], [1, 1, 0]);
     let mut shard = shard.restart();
     assert_eq!(texts(&shard.take("b", 9)), ["m"]);
-    assert_eq!(shard.publish("orders", "us.paid", "n"), routed(2));
-    assert_eq!(shard.publish("", "c", "to the queue"), routed(1));
+    assert_eq!(shard.publish("orders", "us.paid", "n"), Ok(routed(2)));
+    assert_eq!(shard.publish("", "c", "to the queue"), Ok(routed(1)));
     assert_eq!(texts(&shard.take("c", 9)), ["n", "to the queue"]);
     assert_eq!(shard.publish("", "nobody", "m"), Ok(Published::Unroutable));
     let unknown = Rejection::ExchangeUnknown { exchange: "x".into() };
@@ -239,8 +246,8 @@ fn exchanges_lead_to_others_and_to_their_alternates_without_going_round_for_ever
     }
     shard.bind("inner", "", "q");
     shard.bind("unrouted", "", "lost");
-    assert_eq!(shard.publish("first", "k", "one"), routed(1));
-    assert_eq!(shard.publish("first", "other", "two"), routed(1));
+    assert_eq!(shard.publish("first", "k", "one"), Ok(routed(1)));
+    assert_eq!(shard.publish("first", "other", "two"), Ok(routed(1)));
     assert_eq!(
         (texts(&shard.take("q", 9)), texts(&shard.take("lost", 9))),
         (vec!["one".into()], vec!["two".into()])
@@ -268,8 +275,8 @@ fn headers_are_compared_all_or_any() {
         let exchange = "amq.headers".to_owned();
         shard.publish_one(PublishMessage { exchange, headers, ..PublishMessage::default() })
     };
-    assert_eq!(publish(&[("a", 1), ("b", 7)]), routed(2));
-    assert_eq!(publish(&[("a", 1)]), routed(1));
+    assert_eq!(publish(&[("a", 1), ("b", 7)]), Ok(routed(2)));
+    assert_eq!(publish(&[("a", 1)]), Ok(routed(1)));
     assert_eq!(publish(&[("a", 2)]), Ok(Published::Unroutable));
 }
 
@@ -463,12 +470,12 @@ fn what_belongs_to_a_connection_ends_with_it_and_what_is_transient_with_the_proc
         let unknown = restarted.publish("", queue, "m");
         assert_eq!(unknown, Ok(Published::Unroutable), "{queue}");
     }
-    assert_eq!(restarted.publish("", "temporary", "m"), routed(1));
+    assert_eq!(restarted.publish("", "temporary", "m"), Ok(routed(1)));
     shard.carry_out(MessageCommand::CloseConnection { connection: HERE }).unwrap();
     for queue in ["mine", "temporary"] {
         assert_eq!(shard.publish("", queue, "m"), Ok(Published::Unroutable), "{queue}");
     }
-    assert_eq!(shard.publish("", "transient", "m"), routed(1));
+    assert_eq!(shard.publish("", "transient", "m"), Ok(routed(1)));
 }
 
 #[test]
@@ -545,7 +552,7 @@ fn priorities_go_first_and_one_active_consumer_gets_all() {
     for (priority, body) in [(0, "low"), (3, "mid"), (200, "high"), (5, "also high")] {
         let body = Bytes::copy_from_slice(body.as_bytes());
         let routing_key = "q".to_owned();
-        let message = PublishMessage { priority, body, routing_key, ..PublishMessage::default() };
+        let message = PublishMessage { routing_key, priority, body, ..PublishMessage::default() };
         shard.publish_one(message).unwrap();
     }
     assert_eq!(shard.got(), [], "the second waits for the first");
@@ -608,7 +615,7 @@ fn what_ends_without_an_ack_leaves_a_letter_that_tells_why() {
     for body in ["rejected", "too often", "expired"] {
         let ttl_ms = (body == "expired").then_some(100);
         let (routing_key, body) = ("q".to_owned(), Bytes::copy_from_slice(body.as_bytes()));
-        let message = PublishMessage { ttl_ms, routing_key, body, ..PublishMessage::default() };
+        let message = PublishMessage { routing_key, ttl_ms, body, ..PublishMessage::default() };
         shard.publish_one(message).unwrap();
     }
     let first = shard.take("q", 1);
@@ -662,15 +669,15 @@ fn a_queue_that_is_too_long_drops_its_head_or_refuses() {
     let overflow = crate::message::Overflow::RejectPublish;
     shard.declare("refuses", MessageSettings { overflow, ..settings }).unwrap();
     for body in ["1", "2", "3"] {
-        assert_eq!(shard.publish("", "drops", body), routed(1));
+        assert_eq!(shard.publish("", "drops", body), Ok(routed(1)));
     }
     assert_eq!(texts(&shard.take("drops", 9)), ["2", "3"]);
-    assert_eq!(shard.publish("", "refuses", "1"), routed(1));
-    assert_eq!(shard.publish("", "refuses", "2"), routed(1));
+    assert_eq!(shard.publish("", "refuses", "1"), Ok(routed(1)));
+    assert_eq!(shard.publish("", "refuses", "2"), Ok(routed(1)));
     let full = Rejection::QueueFull { queue: "refuses".into(), length: 2, max_length: 2 };
     assert_eq!(shard.publish("", "refuses", "3"), Err(full));
     shard.take("refuses", 1);
-    assert_eq!(shard.publish("", "refuses", "3"), routed(1), "what somebody has does not wait");
+    assert_eq!(shard.publish("", "refuses", "3"), Ok(routed(1)), "what somebody has does not wait");
 }
 
 /// A start finds a message that somebody took for a time in the midst of its lane. Once it was

@@ -421,6 +421,16 @@ fn args_that_are_missing_are_a_fault() {
     shard.lease(1);
 }
 
+/// Whoever looked at such a job was told that it has no args.
+#[test]
+fn a_read_of_args_that_are_missing_is_a_fault() {
+    let missing = crate::ids::BodyId(7);
+    let body = crate::job::Body::Stored { id: missing, length: 10_000 };
+    let read = std::panic::catch_unwind(|| crate::query::body_of(&Map::new(), &body));
+    let fault = read.unwrap_err().downcast::<crate::query::BodyMissing>().unwrap();
+    assert_eq!(fault.body, missing);
+}
+
 /// The level was written and never read, so an older program would have opened newer data and
 /// passed over the keys that it does not know.
 #[test]

@@ -81,6 +81,10 @@ impl Reference {
         if schedules > 0 {
             return Err(Rejection::NamespaceHasSchedules { name: String::new(), schedules });
         }
+        let streams = self.streams_of(ns);
+        if streams > 0 {
+            return Err(Rejection::NamespaceHasStreams { name: String::new(), streams });
+        }
         self.answer_those_in(ns);
         self.namespaces.retain(|namespace| namespace.id != ns);
         self.jobs.retain(|job| job.ns != ns);

@@ -9,7 +9,7 @@ use crate::api::{HealthAnswer, ShardHealth, ShardState as ShardStateText};
 use crate::http::app::Call;
 use crate::http::refusal::Refusal;
 use crate::http::reply::Reply;
-use crate::http::{figures, metrics};
+use crate::http::{figures, metrics, stream_metrics};
 
 /// Every code explained: what the `type` of a problem document points to.
 const ERRORS: &str = include_str!("../../../../../docs/errors.md");
@@ -71,7 +71,8 @@ fn shards(states: &[ShardState]) -> Vec<ShardHealth> {
 pub(super) async fn metrics(call: Call<'_>) -> Result<Reply, Refusal> {
     let mut known = call.app.figures.lock().await;
     let stats = call.app.node.shard_stats().await;
-    let text = metrics::text(call.app, &mut known, &stats);
+    let streams = stream_metrics::look(call.app).await;
+    let text = metrics::text(call.app, &mut known, &stats, &streams);
     if let Some(changed) = known.take_changed() {
         // While the others wait, or an older one might be written last.
         let written = tokio::task::spawn_blocking(move || figures::write(&changed)).await;

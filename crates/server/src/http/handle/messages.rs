@@ -88,24 +88,27 @@ pub(super) async fn publish(
         other => return Err(odd(other)),
     };
     drop(held);
-    let told = published.into_iter().map(|came| match came {
+    let mut told = published.into_iter().map(|came| match came {
         // A queue that is named is to be there.
         Ok(Published::Unroutable) if to_queue => {
             Err(Rejection::QueueUnknown { queue: call.name.to_owned() }.into())
         }
-        Ok(Published::Unroutable) => Ok(0),
-        Ok(Published::Routed { queues }) => Ok(queues as u64),
+        Ok(Published::Unroutable) => Ok((0, false)),
+        Ok(Published::Delayed) => Ok((0, true)),
+        Ok(Published::Routed { queues }) => Ok((queues as u64, false)),
         Err(rejection) => Err(Refusal::from(rejection)),
     });
     if is_bulk {
         let told = told.map(|came| match came {
-            Ok(queues) => PublishAnswer { queues, error: None },
-            Err(refusal) => PublishAnswer { queues: 0, error: Some(refusal.problem()) },
+            Ok((queues, delayed)) => PublishAnswer { queues, delayed, error: None },
+            Err(refusal) => {
+                PublishAnswer { queues: 0, delayed: false, error: Some(refusal.problem()) }
+            }
         });
         return Ok(ok(&PublishBulkAnswer { published: told.collect() }));
     }
-    let queues = told.last().transpose()?.unwrap_or(0);
-    Ok(ok(&PublishAnswer { queues, error: None }))
+    let (queues, delayed) = told.next_back().transpose()?.unwrap_or((0, false));
+    Ok(ok(&PublishAnswer { queues, delayed, error: None }))
 }
 
 fn check_bulk(count: usize) -> Result<(), Refusal> {

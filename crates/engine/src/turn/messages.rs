@@ -2,8 +2,12 @@
 //! how it is answered.
 
 mod dispatch;
+mod later;
+mod publishing;
 mod settle;
+mod shares;
 mod takers;
+mod transact;
 
 use dispatch::{LEASE_MESSAGES_MAX, Room};
 pub(super) use takers::MessageTakers;
@@ -18,7 +22,7 @@ use crate::ids::{ConnectionId, NamespaceId, QueueId};
 use crate::map::OrderedMap;
 use crate::message::{
     ConsumeMessages, DeclareExchange, DeclareQueue, Declared, Destination, LeaseMessages,
-    MessageAnswer, MessageCommand, MessageQueueView, PublishMessage,
+    MessageAnswer, MessageCommand, MessageQueueView,
 };
 use crate::moment::Moment;
 use crate::queue::Queue;
@@ -50,8 +54,11 @@ impl<M: OrderedMap> Turn<M> {
                     Err(rejection) => Err(rejection),
                 }
             }
+            MessageCommand::Publish(messages) => {
+                return self.start_publishing(ns, reply_to, messages, moment);
+            }
             MessageCommand::CloseConnection { connection } => {
-                return self.close_connection(ns, connection, Some(reply_to), moment);
+                return self.close_connection(ns, connection, reply_to, moment);
             }
             MessageCommand::Lease(command) => {
                 match self.handle_message_lease(ns, reply_to, *command, moment) {
@@ -74,7 +81,9 @@ impl<M: OrderedMap> Turn<M> {
     ) -> Result<MessageAnswer, Rejection> {
         match command {
             MessageCommand::GetQueue { queue, connection } => {
-                let view = self.message_view(self.usable_queue(ns, &queue, connection)?);
+                let known = self.usable_queue(ns, &queue, connection)?;
+                let (id, view) = (known.id, self.message_view(known));
+                self.queue_used(id);
                 Ok(MessageAnswer::Queue(Box::new(view), Declared::Present))
             }
             MessageCommand::DeleteQueue { queue, connection, if_unused, if_empty } => {
@@ -115,7 +124,7 @@ impl<M: OrderedMap> Turn<M> {
                 let (page, next) = self.state.bindings_page(ns, source, after, limit)?;
                 Ok(MessageAnswer::Bindings(page, next))
             }
-            MessageCommand::Publish(messages) => Ok(self.publish_all(ns, &messages, moment)),
+            MessageCommand::Transact(transaction) => self.transact(ns, &transaction, moment),
             MessageCommand::Consume(command) => self.consume(ns, *command),
             MessageCommand::Cancel { consumer } => {
                 Ok(MessageAnswer::Cancelled(self.cancel_consumer(ns, consumer)))
@@ -144,7 +153,7 @@ impl<M: OrderedMap> Turn<M> {
         }
         let record = self.state.decide_queue_declared(ns, name, settings)?;
         let declared = if record.is_some() { Declared::Created } else { Declared::Present };
-        self.try_record(Vec::from_iter(created.into_iter().chain(record)))?;
+        self.try_record(created.into_iter().chain(record).collect::<Vec<_>>())?;
         let queue = self.state.queues.named(ns, name).expect("declared just now at the latest");
         let (id, view) = (queue.id, self.message_view(queue));
         if settings.exclusive
@@ -152,6 +161,7 @@ impl<M: OrderedMap> Turn<M> {
         {
             self.takers.own(id, *connection);
         }
+        self.queue_used(id);
         Ok(MessageAnswer::Queue(Box::new(view), declared))
     }
 
@@ -163,7 +173,7 @@ impl<M: OrderedMap> Turn<M> {
     ) -> Result<MessageAnswer, Rejection> {
         let record = self.state.decide_exchange_declared(ns, command)?;
         let declared = if record.is_some() { Declared::Created } else { Declared::Present };
-        self.try_record(Vec::from_iter(created.into_iter().chain(record)))?;
+        self.try_record(created.into_iter().chain(record).collect::<Vec<_>>())?;
         let exchange = self.state.exchange(ns, &command.exchange)?;
         let view = self.state.exchange_view(ns, &exchange);
         Ok(MessageAnswer::Exchange(Box::new(view), declared))
@@ -311,26 +321,6 @@ impl<M: OrderedMap> Turn<M> {
         self.reply(purge.reply_to, Answer::Messages(answer));
     }
 
-    fn publish_all(
-        &mut self,
-        ns: NamespaceId,
-        messages: &[PublishMessage],
-        moment: Moment,
-    ) -> MessageAnswer {
-        let mut published = Vec::with_capacity(messages.len());
-        for message in messages {
-            let decided = self.state.decide_publish(ns, message, moment);
-            published.push(decided.and_then(|(record, came)| {
-                let queues = record.as_ref().map(settle::entered).unwrap_or_default();
-                self.try_record(Vec::from_iter(record))?;
-                self.note_lengths(&queues);
-                Ok(came)
-            }));
-            self.enforce_lengths(moment);
-        }
-        MessageAnswer::Published(published)
-    }
-
     fn consume(
         &mut self,
         ns: NamespaceId,
@@ -362,7 +352,8 @@ impl<M: OrderedMap> Turn<M> {
     }
 
     /// Whether anybody takes from a queue decides whether memory keeps messages of it.
-    fn note_takers(&mut self, queue: QueueId) {
+    pub(super) fn note_takers(&mut self, queue: QueueId) {
+        self.queue_used(queue);
         let any = self.takers.any(queue);
         self.state.set_consumed(queue, any);
     }
@@ -394,6 +385,7 @@ impl<M: OrderedMap> Turn<M> {
         moment: Moment,
     ) -> Result<Option<MessageAnswer>, Rejection> {
         let queue = self.usable_queue(ns, &command.queue, None)?.id;
+        self.queue_used(queue);
         let refused = |field, value: String, allowed: String| {
             Err(Rejection::ValueRefused { field, value, allowed })
         };
@@ -441,6 +433,13 @@ impl<M: OrderedMap> Turn<M> {
     pub(super) fn tick_messages(&mut self, moment: Moment) {
         self.end_message_leases(moment);
         self.expire_messages(moment);
+        self.go_on_publishing(moment);
+        if self.may_grant() {
+            self.publish_delayed(moment);
+        }
+        if !self.stopping {
+            self.expire_queues(moment);
+        }
         if let Some(purge) = self.takers.purges.pop_front() {
             self.go_on_purging(purge);
         }
@@ -456,6 +455,7 @@ impl<M: OrderedMap> Turn<M> {
         let offered = self.state.messages.fresh.is_empty() || self.stopping;
         !offered
             || !self.takers.purges.is_empty()
+            || self.is_publishing()
             || !self.takers.too_long.is_empty()
             || !self.takers.closing.is_empty()
             || (!self.stopping && !self.state.messages.emptying.is_empty())

@@ -1,0 +1,294 @@
+"""Unmodified Kafka clients in Python against a broker: confluent-kafka (librdkafka), kafka-python,
+aiokafka. Each check is a function; `suite.py BOOTSTRAP [NAME...]` runs them all, or those named, and
+says PASS or FAIL for each. It knows nothing of which broker it talks to."""
+
+import asyncio
+import sys
+import time
+import traceback
+import uuid
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from confluent_kafka import (
+    OFFSET_BEGINNING, Consumer, KafkaException, Producer, TopicPartition,
+)
+from confluent_kafka.admin import (
+    AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewPartitions, NewTopic,
+)
+import kafka
+
+PATIENCE = 30
+CODECS = ["none", "gzip", "snappy", "lz4", "zstd"]
+
+
+class Broker:
+    def __init__(self, bootstrap):
+        self.bootstrap = bootstrap
+        self.admin = AdminClient({"bootstrap.servers": bootstrap})
+
+    def topic(self, partitions=1, **config):
+        name = "t-" + uuid.uuid4().hex
+        new = NewTopic(name, partitions, 1, config=config)
+        self.admin.create_topics([new])[name].result(PATIENCE)
+        return name
+
+    def producer(self, **config):
+        return Producer({"bootstrap.servers": self.bootstrap, **config})
+
+    def consumer(self, group=None, **config):
+        return Consumer({
+            "bootstrap.servers": self.bootstrap,
+            "group.id": group or "g-" + uuid.uuid4().hex,
+            "auto.offset.reset": "earliest",
+            "session.timeout.ms": 6000,
+            "enable.auto.commit": False,
+            **config,
+        })
+
+
+def take(consumer, count, patience=PATIENCE):
+    """Polls until there are so many messages."""
+    found, until = [], time.monotonic() + patience
+    while len(found) < count:
+        assert time.monotonic() < until, f"{len(found)} of {count} messages"
+        message = consumer.poll(0.2)
+        if message is None:
+            continue
+        if message.error():
+            raise KafkaException(message.error())
+        found.append(message)
+    return found
+
+
+def produce(producer, topic, values, **kwargs):
+    """Produces and answers what was delivered, in order."""
+    delivered = []
+
+    def told(error, message):
+        assert error is None, error
+        delivered.append((message.partition(), message.offset()))
+
+    for value in values:
+        producer.produce(topic, value, on_delivery=told, **kwargs)
+        producer.poll(0)
+    assert producer.flush(PATIENCE) == 0
+    return delivered
+
+
+def read_all(broker, topic, count, partition=0):
+    consumer = broker.consumer()
+    consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING)])
+    found = take(consumer, count)
+    consumer.close()
+    return found
+
+
+def check_produce_and_consume(broker):
+    topic = broker.topic()
+    values = [b"v%d" % n for n in range(500)]
+    delivered = produce(broker.producer(), topic, values, key=b"k", headers=[("h", b"1"), ("h", b"2")])
+    assert [offset for _, offset in delivered] == list(range(500)), delivered[:5]
+    found = read_all(broker, topic, 500)
+    assert [message.value() for message in found] == values
+    assert [message.offset() for message in found] == list(range(500))
+    assert found[0].key() == b"k" and found[0].headers() == [("h", b"1"), ("h", b"2")]
+
+
+def check_every_codec_comes_back(broker):
+    topic = broker.topic()
+    values = []
+    for codec in CODECS:
+        own = [codec.encode() * 50 + b"%d" % n for n in range(50)]
+        produce(broker.producer(**{"compression.type": codec, "linger.ms": 20}), topic, own)
+        values += own
+    assert [message.value() for message in read_all(broker, topic, len(values))] == values
+
+
+def check_reading_from_the_middle_of_a_batch(broker):
+    topic = broker.topic()
+    produce(broker.producer(**{"linger.ms": 100}), topic, [b"%d" % n for n in range(100)])
+    consumer = broker.consumer()
+    consumer.assign([TopicPartition(topic, 0, 57)])
+    assert [message.value() for message in take(consumer, 43)] == [b"%d" % n for n in range(57, 100)]
+    assert consumer.get_watermark_offsets(TopicPartition(topic, 0), PATIENCE) == (0, 100)
+    consumer.close()
+
+
+def check_offsets_by_time(broker):
+    topic = broker.topic()
+    producer = broker.producer()
+    for n in range(10):
+        produce(producer, topic, [b"x"], timestamp=1_000_000 + 1000 * n)
+    consumer = broker.consumer()
+    asked = [TopicPartition(topic, 0, 1_004_500)]
+    assert consumer.offsets_for_times(asked, PATIENCE)[0].offset == 5
+    late = consumer.offsets_for_times([TopicPartition(topic, 0, 9_000_000)], PATIENCE)[0].offset
+    assert late in (-1, 10), late
+    consumer.close()
+
+
+def check_idempotent_producer(broker):
+    topic = broker.topic(3)
+    producer = broker.producer(**{"enable.idempotence": True})
+    delivered = produce(producer, topic, [b"%d" % n for n in range(3000)])
+    assert len(set(delivered)) == 3000
+
+
+def check_message_too_large_is_refused(broker):
+    topic = broker.topic(**{"max.message.bytes": "2000"})
+    producer = broker.producer()
+    errors = []
+    producer.produce(topic, b"x" * 5000, on_delivery=lambda error, _: errors.append(error))
+    producer.flush(PATIENCE)
+    assert errors[0] is not None and errors[0].name() == "MSG_SIZE_TOO_LARGE", errors
+
+
+def check_groups_share_partitions_and_go_on_from_what_was_committed(broker):
+    topic, group = broker.topic(4), "g-" + uuid.uuid4().hex
+    producer = broker.producer()
+    for partition in range(4):
+        produce(producer, topic, [b"%d" % n for n in range(25)], partition=partition)
+    first = broker.consumer(group)
+    first.subscribe([topic])
+    found = take(first, 100)
+    assert len({(m.partition(), m.offset()) for m in found}) == 100
+    first.commit(asynchronous=False)
+    assert len(first.assignment()) == 4
+    second = broker.consumer(group)
+    second.subscribe([topic])
+    until = time.monotonic() + PATIENCE
+    while not (len(first.assignment()) == 2 and len(second.assignment()) == 2):
+        assert time.monotonic() < until, (first.assignment(), second.assignment())
+        for consumer in (first, second):
+            message = consumer.poll(0.1)
+            assert message is None or message.error() is None
+    for partition in range(4):
+        produce(producer, topic, [b"more"], partition=partition)
+    more = []
+    while len(more) < 4:
+        assert time.monotonic() < until + PATIENCE
+        more += [m for m in (first.poll(0.1), second.poll(0.1)) if m is not None]
+    assert sorted((m.partition(), m.offset()) for m in more) == [(p, 25) for p in range(4)]
+    first.close()
+    until = time.monotonic() + PATIENCE
+    while len(second.assignment()) < 4:
+        assert time.monotonic() < until
+        second.poll(0.1)
+    listed = broker.admin.list_consumer_groups().result(PATIENCE).valid
+    assert group in [one.group_id for one in listed]
+    described = broker.admin.describe_consumer_groups([group])[group].result(PATIENCE)
+    assert len(described.members) == 1 and described.state.name == "STABLE", described.state
+    second.close()
+    third = broker.consumer(group)
+    asked = [TopicPartition(topic, partition) for partition in range(4)]
+    assert sum(tp.offset for tp in third.committed(asked, PATIENCE)) >= 100
+    third.close()
+
+
+def check_offsets_keep_their_metadata(broker):
+    topic, group = broker.topic(), "g-" + uuid.uuid4().hex
+    consumer = broker.consumer(group)
+    produce(broker.producer(), topic, [b"x"])
+    consumer.commit(offsets=[TopicPartition(topic, 0, 1, metadata="note")], asynchronous=False)
+    [committed] = consumer.committed([TopicPartition(topic, 0)], PATIENCE)
+    assert (committed.offset, committed.metadata) == (1, "note"), committed
+    consumer.close()
+    broker.admin.delete_consumer_groups([group])[group].result(PATIENCE)
+
+
+def check_admin(broker):
+    admin, topic = broker.admin, broker.topic(2, **{"retention.ms": "3600000"})
+    try:
+        admin.create_topics([NewTopic(topic, 1, 1)])[topic].result(PATIENCE)
+        raise AssertionError("it exists")
+    except KafkaException as error:
+        assert error.args[0].name() == "TOPIC_ALREADY_EXISTS", error
+    admin.create_partitions([NewPartitions(topic, 5)])[topic].result(PATIENCE)
+    until = time.monotonic() + PATIENCE
+    while len(admin.list_topics(topic, PATIENCE).topics[topic].partitions) != 5:
+        assert time.monotonic() < until
+    resource = ConfigResource(ConfigResource.Type.TOPIC, topic)
+    config = admin.describe_configs([resource])[resource].result(PATIENCE)
+    assert config["retention.ms"].value == "3600000" and config["cleanup.policy"].value == "delete"
+    entry = ConfigEntry("retention.ms", "7200000", incremental_operation=AlterConfigOpType.SET)
+    change = ConfigResource(ConfigResource.Type.TOPIC, topic, incremental_configs=[entry])
+    admin.incremental_alter_configs([change])[change].result(PATIENCE)
+    config = admin.describe_configs([resource])[resource].result(PATIENCE)
+    assert config["retention.ms"].value == "7200000"
+    produce(broker.producer(), topic, [b"%d" % n for n in range(10)], partition=0)
+    deleted = admin.delete_records([TopicPartition(topic, 0, 4)])
+    [result] = [future.result(PATIENCE) for future in deleted.values()]
+    assert result.low_watermark == 4
+    assert read_all(broker, topic, 6)[0].offset() == 4
+    admin.delete_topics([topic])[topic].result(PATIENCE)
+    until = time.monotonic() + PATIENCE
+    while topic in admin.list_topics(timeout=PATIENCE).topics:
+        assert time.monotonic() < until
+    assert admin.describe_cluster().result(PATIENCE).cluster_id
+
+
+def check_topics_are_created_when_asked_for(broker):
+    topic = "auto-" + uuid.uuid4().hex
+    produce(broker.producer(), topic, [b"x"])
+    assert broker.admin.list_topics(topic, PATIENCE).topics[topic].partitions
+
+
+def check_kafka_python(broker):
+    topic = broker.topic(2)
+    producer = kafka.KafkaProducer(bootstrap_servers=broker.bootstrap, compression_type="gzip")
+    sent = [producer.send(topic, b"%d" % n, partition=n % 2) for n in range(100)]
+    assert [one.get(PATIENCE).offset for one in sent] == [n // 2 for n in range(100)]
+    producer.close()
+    consumer = kafka.KafkaConsumer(
+        topic, bootstrap_servers=broker.bootstrap, group_id="g-" + uuid.uuid4().hex,
+        auto_offset_reset="earliest", consumer_timeout_ms=PATIENCE * 1000)
+    found = []
+    for message in consumer:
+        found.append(int(message.value))
+        if len(found) == 100:
+            break
+    assert sorted(found) == list(range(100))
+    consumer.commit()
+    consumer.close()
+
+
+def check_aiokafka(broker):
+    topic = broker.topic(2)
+
+    async def run():
+        producer = AIOKafkaProducer(bootstrap_servers=broker.bootstrap, enable_idempotence=True)
+        await producer.start()
+        for n in range(50):
+            await producer.send_and_wait(topic, b"%d" % n)
+        await producer.stop()
+        consumer = AIOKafkaConsumer(
+            topic, bootstrap_servers=broker.bootstrap, group_id="g-" + uuid.uuid4().hex,
+            auto_offset_reset="earliest")
+        await consumer.start()
+        found = [int((await asyncio.wait_for(consumer.getone(), PATIENCE)).value) for _ in range(50)]
+        await consumer.commit()
+        await consumer.stop()
+        assert sorted(found) == list(range(50))
+
+    asyncio.run(run())
+
+
+def main():
+    broker, only = Broker(sys.argv[1]), sys.argv[2:]
+    checks = {name[6:]: check for name, check in globals().items() if name.startswith("check_")}
+    failed = 0
+    for name, check in checks.items():
+        if only and name not in only:
+            continue
+        begun = time.monotonic()
+        try:
+            check(broker)
+            print(f"PASS {name} ({time.monotonic() - begun:.1f} s)", flush=True)
+        except Exception:
+            failed += 1
+            print(f"FAIL {name}", flush=True)
+            traceback.print_exc()
+    sys.exit(1 if failed else 0)
+
+
+main()

@@ -1,0 +1,259 @@
+//! `longshore streams` and `groups`: streams of events and who reads them, for people and scripts.
+
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+use longshore_server::api::{
+    DurationText, GroupList, GroupRecord, OffsetBody, OffsetsBody, StreamBody, StreamList,
+    StreamRecord,
+};
+
+use crate::cli::Context;
+use crate::client::{Client, query, read, segment};
+use crate::name;
+use crate::output::{self, Format, Table, bytes, facts, grouped, note};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum StreamsCommand {
+    /// List streams
+    List,
+    /// Show a stream and its partitions
+    Show(StreamArgs),
+    /// Create a stream, or replace its settings
+    Put(PutArgs),
+    /// Delete a stream with its events
+    Delete(StreamArgs),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct StreamArgs {
+    /// The stream
+    #[arg(value_parser = name::stream)]
+    stream: String,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct PutArgs {
+    /// The stream
+    #[arg(value_parser = name::stream)]
+    stream: String,
+    /// How many partitions; they may only grow [default: 1 for a new one]
+    #[arg(long, short, value_name = "N")]
+    partitions: Option<u32>,
+    /// How long events are kept, 0s for ever [default: 7d]
+    #[arg(long, value_name = "DURATION")]
+    retention: Option<DurationText>,
+    /// Bytes kept of each partition [default: all]
+    #[arg(long, value_name = "BYTES")]
+    retention_bytes: Option<u64>,
+    /// Bytes of one batch [default: 1048588]
+    #[arg(long, value_name = "BYTES")]
+    batch_bytes_max: Option<u32>,
+    /// Bytes of one file; what goes, goes in whole files [default: 67108864]
+    #[arg(long, value_name = "BYTES")]
+    file_bytes: Option<u64>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum GroupsCommand {
+    /// List groups, with the events that they have yet to read
+    List,
+    /// Show how far a group has read
+    Show(GroupArgs),
+    /// Say how far a group has read, while none of its members is connected
+    Set(SetArgs),
+    /// Forget how far a group has read, while none of its members is connected
+    Delete(GroupArgs),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct GroupArgs {
+    /// The group
+    group: String,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct SetArgs {
+    /// The group
+    group: String,
+    /// The stream
+    #[arg(value_parser = name::stream)]
+    stream: String,
+    /// The partition, and the offset of the first event that it has not read
+    #[arg(value_name = "PARTITION=OFFSET", value_parser = place, required = true)]
+    offsets: Vec<(u32, u64)>,
+}
+
+fn place(text: &str) -> Result<(u32, u64), String> {
+    let parts = text.split_once('=');
+    let read =
+        parts.and_then(|(partition, offset)| Some((partition.parse().ok()?, offset.parse().ok()?)));
+    read.ok_or_else(|| "it has to be PARTITION=OFFSET, as in 0=17".to_owned())
+}
+
+pub(crate) fn stream_path(client: &Client, stream: &str, rest: &str) -> String {
+    client.path(&format!("/streams/{}{rest}", segment(stream)))
+}
+
+fn group_path(client: &Client, group: &str) -> String {
+    client.path(&format!("/groups/{}", segment(group)))
+}
+
+pub(crate) async fn streams(
+    command: StreamsCommand,
+    context: &Context,
+) -> anyhow::Result<ExitCode> {
+    let (client, format) = (context.client()?, context.format);
+    match command {
+        StreamsCommand::List => list(&client, format).await?,
+        StreamsCommand::Show(args) => {
+            show(&client.get(&stream_path(&client, &args.stream, "")).await?, format)?;
+        }
+        StreamsCommand::Put(args) => {
+            let body = StreamBody {
+                partitions: args.partitions,
+                retention: args.retention,
+                retention_bytes: args.retention_bytes,
+                batch_bytes_max: args.batch_bytes_max,
+                file_bytes: args.file_bytes,
+            };
+            show(&client.put(&stream_path(&client, &args.stream, ""), &body).await?, format)?;
+        }
+        StreamsCommand::Delete(args) => {
+            client.delete(&stream_path(&client, &args.stream, "")).await?;
+            note(&format!("{} is deleted", args.stream));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn list(client: &Client, format: Format) -> anyhow::Result<()> {
+    let mut table = Table::new(&["stream", ">partitions", ">events", ">bytes"]);
+    let mut cursor: Option<String> = None;
+    loop {
+        let parameters = [("cursor", cursor.as_deref())];
+        let body = client.get(&client.path(&format!("/streams{}", query(&parameters)))).await?;
+        let page: StreamList = read(&body)?;
+        if format == Format::Json {
+            output::json_text(&body)?;
+        }
+        for stream in page.streams {
+            table.row(&[
+                stream.name,
+                grouped(stream.partitions.into()),
+                grouped(stream.events),
+                bytes(stream.bytes),
+            ]);
+        }
+        cursor = page.next;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    if format == Format::Table {
+        table.print()?;
+    }
+    Ok(())
+}
+
+fn show(body: &[u8], format: Format) -> anyhow::Result<()> {
+    if format == Format::Json {
+        return Ok(output::json_text(body)?);
+    }
+    let stream: StreamRecord = read(body)?;
+    let settings = stream.settings;
+    let retention = settings.retention.map(|kept| match kept.0 {
+        0 => "for ever".to_owned(),
+        _ => kept.to_string(),
+    });
+    output::line(&facts(&[
+        ("stream", Some(stream.name)),
+        ("kept", retention),
+        ("kept bytes", settings.retention_bytes.map(bytes)),
+        ("largest batch", settings.batch_bytes_max.map(|most| bytes(most.into()))),
+        ("file", settings.file_bytes.map(bytes)),
+    ]))?;
+    let mut table = Table::new(&[">partition", ">start", ">end", ">bytes"]);
+    for partition in stream.partitions {
+        table.row(&[
+            partition.partition.to_string(),
+            grouped(partition.start),
+            grouped(partition.end),
+            bytes(partition.bytes),
+        ]);
+    }
+    table.print()?;
+    Ok(())
+}
+
+pub(crate) async fn groups(command: GroupsCommand, context: &Context) -> anyhow::Result<ExitCode> {
+    let (client, format) = (context.client()?, context.format);
+    match command {
+        GroupsCommand::List => list_groups(&client, format).await?,
+        GroupsCommand::Show(args) => {
+            show_group(&client.get(&group_path(&client, &args.group)).await?, format)?;
+        }
+        GroupsCommand::Set(args) => {
+            let offset = |(partition, offset): (u32, u64)| OffsetBody {
+                stream: args.stream.clone(),
+                partition,
+                offset,
+                metadata: String::new(),
+            };
+            let body = OffsetsBody { offsets: args.offsets.into_iter().map(offset).collect() };
+            show_group(&client.put(&group_path(&client, &args.group), &body).await?, format)?;
+        }
+        GroupsCommand::Delete(args) => {
+            client.delete(&group_path(&client, &args.group)).await?;
+            note(&format!("how far {} has read is forgotten", args.group));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn list_groups(client: &Client, format: Format) -> anyhow::Result<()> {
+    let mut table = Table::new(&["group", ">partitions", ">lag"]);
+    let mut cursor: Option<String> = None;
+    loop {
+        let parameters = [("cursor", cursor.as_deref())];
+        let body = client.get(&client.path(&format!("/groups{}", query(&parameters)))).await?;
+        let page: GroupList = read(&body)?;
+        if format == Format::Json {
+            output::json_text(&body)?;
+        }
+        for group in page.groups {
+            table.row(&[group.name, grouped(group.partitions), grouped(group.lag)]);
+        }
+        cursor = page.next;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    if format == Format::Table && table.is_empty() {
+        note("no group has read anything");
+    } else if format == Format::Table {
+        table.print()?;
+    }
+    Ok(())
+}
+
+fn show_group(body: &[u8], format: Format) -> anyhow::Result<()> {
+    if format == Format::Json {
+        return Ok(output::json_text(body)?);
+    }
+    let group: GroupRecord = read(body)?;
+    let columns = ["stream", ">partition", ">offset", ">end", ">lag", "committed"];
+    let mut table = Table::new(&columns);
+    for of in group.offsets {
+        table.row(&[
+            of.stream,
+            of.partition.to_string(),
+            grouped(of.offset),
+            grouped(of.end),
+            grouped(of.lag),
+            of.at.to_string(),
+        ]);
+    }
+    table.print()?;
+    Ok(())
+}

@@ -1,0 +1,95 @@
+//! Publishes and settlements that hold together: decided whole, each part knowing what those before
+//! it use up, and recorded in one entry.
+
+use super::{BodyRef, Ends, MessageEnd, MessageTag, MessageVerdict, PublishMessage, Published};
+use crate::ids::NamespaceId;
+use crate::map::OrderedMap;
+use crate::moment::Moment;
+use crate::overlay::Overlay;
+use crate::record::Record;
+use crate::rejection::Rejection;
+use crate::state::State;
+
+/// A message that somebody has and that ends or goes back.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settling {
+    pub(crate) tag: MessageTag,
+    pub(crate) body: BodyRef,
+    pub(crate) verdict: MessageVerdict,
+}
+
+/// What a transaction comes to.
+#[derive(Debug)]
+pub(crate) struct Transacted {
+    pub(crate) records: Vec<Record>,
+    /// What becomes of each message that is published.
+    pub(crate) published: Vec<Published>,
+    /// What goes back without a record, since nothing counts how often.
+    pub(crate) uncounted: Vec<MessageTag>,
+}
+
+impl<M: OrderedMap> State<M> {
+    /// Decides a transaction, or refuses it for its first part that cannot be.
+    pub(crate) fn decide_transaction(
+        &self,
+        ns: NamespaceId,
+        publishes: &[PublishMessage],
+        settlements: &[Settling],
+        moment: Moment,
+    ) -> Result<Transacted, Rejection> {
+        let mut overlay = Overlay::new(self, ns, moment);
+        let mut published = Vec::with_capacity(publishes.len());
+        for message in publishes {
+            let (record, came) = self.decide_publish(ns, message, moment)?;
+            if let Some(Record::MessagePublished { entries, .. }) = &record {
+                for entry in entries {
+                    let earlier = overlay.messages_entered(entry.queue);
+                    self.check_room_for_messages(entry.queue, earlier)?;
+                }
+            }
+            if let Some(record) = record {
+                overlay.record_message(record);
+            }
+            published.push(came);
+        }
+        let (mut ends, mut uncounted) = (Ends::default(), Vec::new());
+        for settling in settlements {
+            match self.end_of(ns, settling) {
+                Some(end) => {
+                    // An ack leaves no letter.
+                    let is_death = end != MessageEnd::Acked;
+                    let tag = settling.tag;
+                    let death = is_death.then(|| self.decide_death(ns, tag, end, moment));
+                    match death.flatten() {
+                        Some(records) => {
+                            for it in records {
+                                overlay.record_message(it);
+                            }
+                        }
+                        None => ends.end(tag, settling.body, end),
+                    }
+                }
+                None if self.counts_returns(settling.tag) => ends.give_back(settling.tag),
+                None => uncounted.push(settling.tag),
+            }
+        }
+        ends.into_records(ns).into_iter().for_each(|record| overlay.record(record));
+        Ok(Transacted { records: overlay.into_records()?, published, uncounted })
+    }
+
+    /// How a message ends, unless it goes back.
+    fn end_of(&self, ns: NamespaceId, settling: &Settling) -> Option<MessageEnd> {
+        match settling.verdict {
+            MessageVerdict::Ack => Some(MessageEnd::Acked),
+            MessageVerdict::Reject => Some(MessageEnd::Rejected),
+            MessageVerdict::Requeue if self.may_return(ns, settling.tag) => None,
+            MessageVerdict::Requeue => Some(MessageEnd::DeliveryLimit),
+        }
+    }
+
+    /// Whether a queue counts how often a message comes back.
+    fn counts_returns(&self, tag: MessageTag) -> bool {
+        let settings = self.queues.get(tag.queue).and_then(|it| it.settings.messages.as_deref());
+        settings.is_some_and(|settings| settings.delivery_limit.is_some())
+    }
+}

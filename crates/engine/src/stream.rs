@@ -1,0 +1,232 @@
+//! Streams: partitions of events that are kept in order, the producers that append to them, and how
+//! far groups of consumers have read. Events come in batches that the engine neither opens nor
+//! keeps: it decides where a batch stands, and hands its bytes on as a [`StreamChange`].
+
+mod append;
+mod apply;
+mod change;
+mod command;
+pub(crate) mod groups;
+mod lifecycle;
+mod offsets;
+mod producers;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+pub(crate) use append::AppendDecision;
+pub use change::{StreamChange, appends_of};
+pub use command::{
+    AppendBatch, AppendRefusal, Appended, GroupOffset, OffsetRefusal, OffsetToCommit,
+    ProducerStamp, StreamAnswer, StreamCommand, StreamView,
+};
+pub use groups::ReadOffset;
+pub use offsets::{CommittedOffset, OffsetNote};
+
+use crate::ids::{NamespaceId, PartitionId, StreamId, TimeMs};
+use crate::map::OrderedMap;
+use crate::state::{State, Unwritten, keys};
+use crate::wire::wire_struct;
+
+/// How long events are kept where nobody says: 7 days, as Kafka does.
+pub const RETENTION_MS_DEFAULT: u64 = 7 * 24 * 3600 * 1000;
+
+/// Bytes of one batch where nobody says: 1 MiB and its header, as Kafka allows.
+pub const BATCH_BYTES_MAX_DEFAULT: u32 = 1_048_588;
+
+wire_struct! {
+    /// What can be set of a stream.
+    #[derive(Eq)]
+    pub struct StreamSettings {
+        /// How long events are kept; `None` for ever.
+        pub retention_ms: Option<u64> = 1,
+        /// Bytes kept of each partition; `None` for all. What goes, goes in whole files.
+        pub retention_bytes: Option<u64> = 2,
+        /// Bytes of one batch.
+        pub batch_bytes_max: u32 = 3 default 1_048_588,
+        /// Bytes after which a partition begins its next file.
+        pub file_bytes: u64 = 4 default 67_108_864,
+    }
+}
+
+impl Default for StreamSettings {
+    fn default() -> Self {
+        Self {
+            retention_ms: Some(RETENTION_MS_DEFAULT),
+            retention_bytes: None,
+            batch_bytes_max: BATCH_BYTES_MAX_DEFAULT,
+            file_bytes: 64 << 20,
+        }
+    }
+}
+
+wire_struct! {
+    /// A stream as it is kept.
+    pub(crate) struct Stream {
+        /// Its number.
+        pub(crate) id: StreamId,
+        /// Its namespace.
+        pub(crate) namespace: NamespaceId,
+        /// Its name.
+        pub(crate) name: String,
+        /// Its partitions, in the order of their indexes.
+        pub(crate) partitions: Vec<PartitionId>,
+        /// Its settings.
+        pub(crate) settings: StreamSettings,
+    }
+}
+
+wire_struct! {
+    /// From where to where the events of a partition go.
+    #[derive(Copy, Default, Eq)]
+    pub struct PartitionEnds {
+        /// The first offset that is kept.
+        pub start: u64,
+        /// The offset of the next event.
+        pub next: u64,
+    }
+}
+
+/// A partition in memory.
+#[derive(Debug)]
+pub(crate) struct Partition {
+    pub(crate) stream: StreamId,
+    pub(crate) ends: PartitionEnds,
+}
+
+wire_struct! {
+    /// A batch that a producer appended lately.
+    #[derive(Copy)]
+    pub(crate) struct RecentBatch {
+        /// The sequence number of its first event.
+        pub(crate) first: u32,
+        /// The sequence number of its last event.
+        pub(crate) last: u32,
+        /// The offset of its first event.
+        pub(crate) base_offset: u64,
+    }
+}
+
+wire_struct! {
+    /// What is known of a producer in a partition.
+    pub(crate) struct ProducerMark {
+        /// The newest epoch that appended.
+        pub(crate) epoch: u32,
+        /// When.
+        pub(crate) at: TimeMs,
+        /// Its last batches of this epoch, oldest first.
+        pub(crate) recent: Vec<RecentBatch>,
+    }
+}
+
+/// The streams of a shard in memory: names and ends, no events.
+#[derive(Debug, Default)]
+pub(crate) struct Streams {
+    by_id: BTreeMap<StreamId, Stream>,
+    by_name: BTreeMap<(NamespaceId, String), StreamId>,
+    partitions: BTreeMap<PartitionId, Partition>,
+    /// Partitions whose ends are newer here than in the map.
+    changed: Unwritten<PartitionId>,
+    /// Whether there may be marks of producers.
+    pub(crate) has_producers: bool,
+    /// Volatile: where the look through them is.
+    round: producers::ProducerRound,
+    /// Volatile: what the entries since the last group changed, for whoever keeps the events.
+    pub(crate) changes: Vec<StreamChange>,
+}
+
+impl Streams {
+    pub(crate) fn named(&self, ns: NamespaceId, name: &str) -> Option<&Stream> {
+        self.by_id.get(self.by_name.get(&(ns, name.to_owned()))?)
+    }
+
+    pub(crate) fn get(&self, id: StreamId) -> Option<&Stream> {
+        self.by_id.get(&id)
+    }
+
+    pub(crate) fn partition(&self, id: PartitionId) -> Option<&Partition> {
+        self.partitions.get(&id)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.by_id.is_empty()
+    }
+
+    /// How many streams a namespace has.
+    pub(crate) fn count_of(&self, ns: NamespaceId) -> usize {
+        self.by_id.values().filter(|stream| stream.namespace == ns).count()
+    }
+
+    fn ends_mut(&mut self, id: PartitionId) -> &mut PartitionEnds {
+        self.changed.note(&id);
+        let partition = self.partitions.get_mut(&id);
+        &mut partition.expect("records name partitions that exist").ends
+    }
+}
+
+impl<M: OrderedMap> State<M> {
+    /// Reads streams and partitions out of the map.
+    pub(crate) fn load_streams(&mut self) {
+        let mut ends: BTreeMap<PartitionId, PartitionEnds> = BTreeMap::new();
+        for (key, value) in self.each(keys::PARTITION) {
+            if let Some(id) = keys::u64_at(&key, 1) {
+                ends.insert(PartitionId(id), value);
+            }
+        }
+        self.streams.has_producers = self.first(&[keys::PRODUCER], &[keys::PRODUCER + 1]).is_some();
+        for (_, stream) in self.each::<Stream>(keys::STREAM) {
+            for id in &stream.partitions {
+                let ends = ends.remove(id);
+                let ends = ends.unwrap_or_else(|| panic!("partition {id} has lost its ends"));
+                self.streams.partitions.insert(*id, Partition { stream: stream.id, ends });
+            }
+            self.add_stream(stream);
+        }
+    }
+
+    fn add_stream(&mut self, stream: Stream) {
+        self.streams.by_name.insert((stream.namespace, stream.name.clone()), stream.id);
+        self.streams.by_id.insert(stream.id, stream);
+    }
+
+    /// Writes the ends that memory has newer to the map.
+    pub(crate) fn put_partitions(&mut self) {
+        for id in self.streams.changed.take() {
+            self.put_ends(id);
+        }
+    }
+
+    /// Writes one of them, where there are too many.
+    pub(crate) fn put_excess_partition(&mut self) {
+        if let Some(id) = self.streams.changed.take_excess() {
+            self.put_ends(id);
+        }
+    }
+
+    fn put_ends(&mut self, id: PartitionId) {
+        if let Some(ends) = self.streams.partition(id).map(|partition| partition.ends) {
+            self.put(&keys::partition(id), &ends);
+        }
+    }
+
+    /// All streams, as whoever keeps their events has to know them.
+    pub(crate) fn stream_views(&self) -> Vec<StreamView> {
+        self.streams.by_id.values().map(|stream| self.stream_view(stream)).collect()
+    }
+
+    pub(crate) fn stream_view(&self, stream: &Stream) -> StreamView {
+        let namespace = self.namespaces.get(&stream.namespace);
+        let ends = |id: &PartitionId| {
+            let ends = self.streams.partition(*id).map(|partition| partition.ends);
+            (*id, ends.unwrap_or_default())
+        };
+        StreamView {
+            id: stream.id,
+            namespace: namespace.map(|slot| slot.namespace.name.clone()).unwrap_or_default(),
+            name: stream.name.clone(),
+            partitions: stream.partitions.iter().map(ends).collect(),
+            settings: stream.settings.clone(),
+        }
+    }
+}

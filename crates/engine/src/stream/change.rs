@@ -1,0 +1,59 @@
+//! What a group of entries changes for whoever keeps the events: in the order in which it happened,
+//! to be carried out once the group is durable.
+
+use bytes::Bytes;
+
+use super::{StreamSettings, StreamView};
+use crate::ids::{PartitionId, StreamId};
+use crate::record::{Entry, Record};
+use crate::wire::{Malformed, Wire};
+
+/// Something that happened to a stream.
+#[derive(Clone, Debug)]
+pub enum StreamChange {
+    /// It was created, or has more partitions.
+    Created(Box<StreamView>),
+    /// Its settings changed.
+    Changed {
+        /// Which.
+        stream: StreamId,
+        /// What holds from now on.
+        settings: StreamSettings,
+    },
+    /// It was removed with its events.
+    Deleted {
+        /// Which.
+        stream: StreamId,
+    },
+    /// A batch was appended.
+    Appended {
+        /// To which partition.
+        partition: PartitionId,
+        /// The offset of its first event.
+        base_offset: u64,
+        /// How many events it has.
+        events: u32,
+        /// The batch as it came.
+        batch: Bytes,
+    },
+    /// Events before an offset are kept no longer.
+    Trimmed {
+        /// Of which partition.
+        partition: PartitionId,
+        /// The first offset that is kept.
+        start: u64,
+    },
+}
+
+/// The batches in an entry of the journal, where the state has its effect already and only the
+/// events are wanted.
+pub fn appends_of(entry: &Bytes) -> Result<Vec<StreamChange>, Malformed> {
+    let entry = Entry::from_bytes(entry)?;
+    let appended = |record| match record {
+        Record::StreamAppended { partition, base_offset, events, batch, .. } => {
+            Some(StreamChange::Appended { partition, base_offset, events, batch })
+        }
+        _ => None,
+    };
+    Ok(entry.records.into_iter().filter_map(appended).collect())
+}

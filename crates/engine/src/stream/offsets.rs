@@ -1,0 +1,176 @@
+//! How far groups of consumers have read, and numbers for producers.
+
+use std::ops::ControlFlow;
+
+use super::{GroupOffset, OffsetRefusal, OffsetToCommit};
+use crate::bounds::check_name;
+use crate::ids::{NamespaceId, StreamId, TimeMs};
+use crate::map::OrderedMap;
+use crate::record::Record;
+use crate::rejection::Rejection;
+use crate::state::{State, keys};
+use crate::wire::{Wire, wire_struct};
+
+wire_struct! {
+    /// What a group committed of a partition.
+    #[derive(Eq)]
+    pub struct CommittedOffset {
+        /// The offset of the first event that it has not read.
+        pub offset: u64,
+        /// The epoch of the leader that the client had seen; `None` where it did not say.
+        pub leader_epoch: Option<u32> = 1,
+        /// Whatever the client wishes to find again.
+        pub metadata: String = 2,
+    }
+}
+
+wire_struct! {
+    /// A committed offset in a record.
+    pub struct OffsetNote {
+        /// The stream.
+        pub stream: StreamId,
+        /// The index of the partition.
+        pub partition: u32,
+        /// What was committed.
+        pub committed: CommittedOffset,
+    }
+}
+
+wire_struct! {
+    /// A committed offset as it is kept.
+    pub(crate) struct KeptOffset {
+        /// When it was committed.
+        pub(crate) at: TimeMs,
+        /// What was committed.
+        pub(crate) committed: CommittedOffset,
+    }
+}
+
+/// What became of each offset, and the record of those that are remembered.
+type CommitDecision = (Vec<Result<(), OffsetRefusal>>, Option<Record>);
+
+impl<M: OrderedMap> State<M> {
+    pub(crate) fn decide_offsets_committed(
+        &self,
+        ns: NamespaceId,
+        group: &str,
+        offsets: &[OffsetToCommit],
+    ) -> Result<CommitDecision, Rejection> {
+        check_name(&self.limits, "group", group)?;
+        let limit = self.limits.offsets_bulk_max;
+        if offsets.len() > limit {
+            let (value, allowed) = (offsets.len().to_string(), format!("at most {limit}"));
+            return Err(Rejection::ValueRefused { field: "offsets", value, allowed });
+        }
+        let mut notes = Vec::with_capacity(offsets.len());
+        let results = offsets.iter().map(|offset| {
+            let stream = self.streams.named(ns, &offset.stream);
+            let stream = stream.filter(|it| (offset.partition as usize) < it.partitions.len());
+            let stream = stream.ok_or(OffsetRefusal::PartitionUnknown)?;
+            if offset.committed.metadata.len() > self.limits.offset_metadata_bytes_max {
+                return Err(OffsetRefusal::MetadataTooLarge);
+            }
+            let (partition, committed) = (offset.partition, offset.committed.clone());
+            notes.push(OffsetNote { stream: stream.id, partition, committed });
+            Ok(())
+        });
+        let results = results.collect();
+        let (namespace, group) = (ns, group.to_owned());
+        let record = (!notes.is_empty()).then_some(Record::OffsetsCommitted {
+            namespace,
+            group,
+            offsets: notes,
+        });
+        Ok((results, record))
+    }
+
+    pub(crate) fn apply_offsets_committed(
+        &mut self,
+        ns: NamespaceId,
+        group: &str,
+        offsets: Vec<OffsetNote>,
+    ) {
+        let at = self.now();
+        for note in offsets {
+            let key = keys::group_offset(ns, group, note.stream, note.partition);
+            self.put(&key, &KeptOffset { at, committed: note.committed });
+        }
+    }
+
+    /// What a group has committed: of what is asked, or of everything up to a bound.
+    pub(crate) fn group_offsets(
+        &self,
+        ns: NamespaceId,
+        group: &str,
+        of: Option<Vec<(String, Vec<u32>)>>,
+    ) -> Vec<GroupOffset> {
+        let Some(of) = of else { return self.all_group_offsets(ns, group) };
+        let mut found = Vec::new();
+        for (stream, partitions) in of {
+            let id = self.streams.named(ns, &stream).map(|stream| stream.id);
+            for partition in partitions {
+                let key = id.map(|id| keys::group_offset(ns, group, id, partition));
+                let kept = key.and_then(|key| self.value::<KeptOffset>(&key));
+                let committed = kept.map(|kept| kept.committed);
+                found.push(GroupOffset { stream: stream.clone(), partition, committed });
+            }
+        }
+        found
+    }
+
+    fn all_group_offsets(&self, ns: NamespaceId, group: &str) -> Vec<GroupOffset> {
+        let prefix = keys::group_prefix(ns, group);
+        let limit = self.limits.offsets_bulk_max;
+        let mut found = Vec::new();
+        self.scan(&prefix, &keys::after_prefix(&prefix), &mut |key, value| {
+            let at = |at: usize| keys::u32_at(key, prefix.len() + at);
+            let (Some(id), Some(partition)) = (at(0), at(4)) else {
+                return ControlFlow::Break(());
+            };
+            // What was committed of a stream that was removed since is not told.
+            let stream = self.streams.get(StreamId(id));
+            let kept = KeptOffset::from_bytes(value);
+            if let (Some(stream), Ok(kept)) = (stream, kept) {
+                let (stream, committed) = (stream.name.clone(), Some(kept.committed));
+                found.push(GroupOffset { stream, partition, committed });
+            }
+            if found.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        });
+        found
+    }
+
+    /// The record that forgets some of a group's offsets, and whether more are left.
+    pub(crate) fn decide_group_forgotten(
+        &self,
+        ns: NamespaceId,
+        group: &str,
+    ) -> (Option<Record>, usize, bool) {
+        let prefix = keys::group_prefix(ns, group);
+        let limit = self.limits.slice_items_max;
+        let (mut offsets, mut more) = (Vec::new(), false);
+        self.scan(&prefix, &keys::after_prefix(&prefix), &mut |key, _| {
+            let at = |at: usize| keys::u32_at(key, prefix.len() + at);
+            more = offsets.len() == limit;
+            if let (Some(id), Some(partition), false) = (at(0), at(4), more) {
+                offsets.push((StreamId(id), partition));
+                return ControlFlow::Continue(());
+            }
+            ControlFlow::Break(())
+        });
+        let count = offsets.len();
+        let (namespace, group) = (ns, group.to_owned());
+        let record = (count > 0).then_some(Record::OffsetsForgotten { namespace, group, offsets });
+        (record, count, more)
+    }
+
+    pub(crate) fn apply_offsets_forgotten(
+        &mut self,
+        ns: NamespaceId,
+        group: &str,
+        offsets: &[(StreamId, u32)],
+    ) {
+        for (stream, partition) in offsets {
+            self.remove(&keys::group_offset(ns, group, *stream, *partition));
+        }
+    }
+}

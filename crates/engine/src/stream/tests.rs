@@ -1,0 +1,205 @@
+//! Lives of streams on plain values: what is appended where, what is refused, what a restart finds.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use super::*;
+use crate::{
+    Answer, Clock, Command, Effect, Limits, MonoMs, Position, Recovery, Rejection, ReplyTo,
+    Request, Turn, appends_of,
+};
+
+type Map = BTreeMap<Vec<u8>, Bytes>;
+
+struct Bench {
+    turn: Turn<Map>,
+    journal: Vec<Bytes>,
+    changes: Vec<StreamChange>,
+}
+
+const CLOCK: Clock = Clock { mono: MonoMs(5), wall: TimeMs(1_000), random: 0 };
+
+impl Bench {
+    fn new() -> Self {
+        let recovery = Recovery::begin(Map::new(), Position::START, Limits::tiny()).unwrap();
+        let turn = recovery.start(CLOCK, &["default"]);
+        let mut bench = Self { turn, journal: Vec::new(), changes: Vec::new() };
+        bench.seal();
+        bench
+    }
+
+    fn seal(&mut self) {
+        let Some(group) = self.turn.seal() else { return };
+        let mut rest = Bytes::from(group.bytes);
+        while !rest.is_empty() {
+            let length = u32::from_le_bytes(rest.split_to(4)[..].try_into().unwrap());
+            self.journal.push(rest.split_to(length as usize));
+        }
+        self.changes.extend(group.stream_changes);
+    }
+
+    fn ask(&mut self, command: StreamCommand) -> Result<StreamAnswer, Rejection> {
+        let (namespace, command) = ("default".to_owned(), Command::Stream(command));
+        self.turn.submit(Request { namespace, reply_to: ReplyTo(1), command }, CLOCK);
+        self.seal();
+        match self.turn.committed(self.turn.position()).pop() {
+            Some(Effect::Reply { answer: Answer::Stream(answer), .. }) => Ok(answer),
+            Some(Effect::Reply { answer: Answer::Rejected(rejection), .. }) => Err(rejection),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn create(&mut self, partitions: u32) -> Result<Vec<PartitionId>, Rejection> {
+        let (stream, settings) = ("s".to_owned(), StreamSettings::default());
+        match self.ask(StreamCommand::Create { stream, partitions, settings })? {
+            StreamAnswer::Stream(view) => Ok(view.partitions.iter().map(|(id, _)| *id).collect()),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn append(
+        &mut self,
+        partition: PartitionId,
+        events: u32,
+        producer: Option<(u64, u32, u32)>,
+    ) -> Result<Appended, AppendRefusal> {
+        let producer = producer.map(|(id, epoch, sequence)| ProducerStamp { id, epoch, sequence });
+        let batch = Bytes::from_static(b"any bytes");
+        let batches = vec![AppendBatch { partition, events, producer, batch }];
+        match self.ask(StreamCommand::Append(batches)).unwrap() {
+            StreamAnswer::Appended(mut results) => results.pop().unwrap(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn base(&mut self, partition: PartitionId, producer: (u64, u32, u32)) -> (u64, bool) {
+        let appended = self.append(partition, 2, Some(producer)).unwrap();
+        (appended.base_offset, appended.replayed)
+    }
+
+    /// A new life from the journal, which finds the state that the last one left.
+    fn restart(&mut self) {
+        let mut recovery = Recovery::begin(Map::new(), Position::START, Limits::tiny()).unwrap();
+        for (position, entry) in (1..).zip(&self.journal) {
+            recovery.replay(Position(position), entry).unwrap();
+        }
+        let replayed = recovery.take_stream_changes();
+        assert_eq!(format!("{replayed:?}"), format!("{:?}", self.changes));
+        assert_eq!(recovery.complete_map(), self.turn.complete_map());
+        self.turn = recovery.start(CLOCK, &["default"]);
+        self.seal();
+    }
+}
+
+#[test]
+fn batches_of_a_partition_stand_one_after_the_other_across_restarts() {
+    let mut bench = Bench::new();
+    let partitions = bench.create(2).unwrap();
+    for (partition, events, base) in [(0, 3, 0), (1, 1, 0), (0, 2, 3), (1, 5, 1)] {
+        let appended = bench.append(partitions[partition], events, None).unwrap();
+        assert_eq!((appended.base_offset, appended.start), (base, 0));
+    }
+    bench.restart();
+    assert_eq!(bench.append(partitions[0], 1, None).unwrap().base_offset, 5);
+    let entry = bench.journal.last().unwrap();
+    let found = appends_of(entry).unwrap();
+    assert!(
+        matches!(&found[..], [StreamChange::Appended { base_offset: 5, batch, .. }]
+            if batch[..] == *b"any bytes"),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn a_producers_batch_is_appended_once_and_in_its_order() {
+    let mut bench = Bench::new();
+    let partition = bench.create(1).unwrap()[0];
+    assert_eq!(bench.base(partition, (7, 0, 0)), (0, false));
+    assert_eq!(bench.base(partition, (7, 0, 2)), (2, false));
+    assert_eq!(bench.base(partition, (7, 0, 0)), (0, true), "as it had been");
+    bench.restart();
+    assert_eq!(bench.base(partition, (7, 0, 2)), (2, true), "in the next life, too");
+    let refused = bench.append(partition, 2, Some((7, 0, 6)));
+    assert_eq!(refused, Err(AppendRefusal::SequenceOutOfOrder { found: 6 }));
+    assert_eq!(bench.base(partition, (7, 1, 0)), (4, false), "a new epoch begins at 0");
+    let refused = bench.append(partition, 2, Some((7, 0, 4)));
+    assert_eq!(refused, Err(AppendRefusal::EpochPassed { found: 0, current: 1 }));
+    assert_eq!(bench.base(partition, (8, 0, 2_147_483_646)), (6, false));
+    assert_eq!(bench.base(partition, (8, 0, 0)), (8, false), "0 follows the last number");
+}
+
+#[test]
+fn bounds_and_what_is_not_there_are_refused_by_name() {
+    let mut bench = Bench::new();
+    assert!(matches!(bench.create(5), Err(Rejection::ValueRefused { field: "partitions", .. })));
+    let first = bench.create(3).unwrap();
+    assert!(matches!(bench.create(1), Err(Rejection::StreamExists { .. })));
+    let missing = bench.append(PartitionId(99), 1, None);
+    assert_eq!(missing, Err(AppendRefusal::PartitionUnknown));
+    let more = StreamCommand::AddPartitions { stream: "s".into(), partitions: 4 };
+    let StreamAnswer::Stream(view) = bench.ask(more).unwrap() else { panic!() };
+    assert_eq!(view.partitions.len(), 4);
+    let delete = || StreamCommand::Delete { stream: "s".into() };
+    assert!(matches!(bench.ask(delete()), Ok(StreamAnswer::Deleted)));
+    assert!(matches!(bench.ask(delete()), Err(Rejection::StreamUnknown { .. })));
+    assert_eq!(bench.append(first[0], 1, None), Err(AppendRefusal::PartitionUnknown));
+    let again = bench.create(1).unwrap();
+    assert!(again[0] > first[2], "the number of a partition is not used again");
+    bench.restart();
+}
+
+#[test]
+fn trimming_moves_the_beginning_forward_only() {
+    let mut bench = Bench::new();
+    let partition = bench.create(1).unwrap()[0];
+    bench.append(partition, 10, None).unwrap();
+    let mut trim = |start| match bench.ask(StreamCommand::Trim { partition, start }).unwrap() {
+        StreamAnswer::Trimmed(start) => start,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(
+        [trim(Some(4)), trim(Some(2)), trim(Some(11)), trim(None)],
+        [Some(4), Some(4), None, Some(10)]
+    );
+    bench.restart();
+    assert_eq!(bench.append(partition, 1, None).unwrap().start, 10);
+}
+
+#[test]
+fn a_groups_offsets_outlive_a_restart_and_end_with_their_stream() {
+    let mut bench = Bench::new();
+    bench.create(2).unwrap();
+    let committed = CommittedOffset { offset: 5, leader_epoch: Some(0), metadata: "m".into() };
+    let of = |partition: u32, committed: &CommittedOffset| OffsetToCommit {
+        stream: "s".into(),
+        partition,
+        committed: committed.clone(),
+    };
+    let long = CommittedOffset { metadata: "123456789".into(), ..committed.clone() };
+    let offsets = vec![of(1, &committed), of(2, &committed), of(0, &long)];
+    let commit = StreamCommand::CommitOffsets { group: "g".into(), offsets };
+    let StreamAnswer::Committed(results) = bench.ask(commit).unwrap() else { panic!() };
+    let refused = [OffsetRefusal::PartitionUnknown, OffsetRefusal::MetadataTooLarge].map(Err);
+    assert_eq!(results, [&[Ok(())][..], &refused[..]].concat());
+    bench.restart();
+    let kept = |bench: &mut Bench, of| match bench
+        .ask(StreamCommand::GetOffsets { group: "g".into(), of })
+        .unwrap()
+    {
+        StreamAnswer::Offsets(offsets) => {
+            offsets.into_iter().map(|it| (it.partition, it.committed)).collect::<Vec<_>>()
+        }
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(kept(&mut bench, None), [(1, Some(committed.clone()))]);
+    let asked = Some(vec![("s".to_owned(), vec![0, 1])]);
+    assert_eq!(kept(&mut bench, asked), [(0, None), (1, Some(committed))]);
+    bench.ask(StreamCommand::Delete { stream: "s".into() }).unwrap();
+    bench.create(2).unwrap();
+    assert_eq!(kept(&mut bench, Some(vec![("s".to_owned(), vec![1])])), [(1, None)]);
+    let forget = StreamCommand::ForgetGroup { group: "g".into() };
+    let answer = bench.ask(forget).unwrap();
+    assert!(matches!(answer, StreamAnswer::GroupForgotten { offsets: 1, more: false }));
+    bench.restart();
+}

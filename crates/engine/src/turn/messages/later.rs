@@ -1,0 +1,75 @@
+//! What comes later by itself: messages that were published with a delay, and the end of queues
+//! that nobody uses.
+
+use crate::ids::{NamespaceId, QueueId};
+use crate::map::OrderedMap;
+use crate::message::PublishMessage;
+use crate::moment::Moment;
+use crate::turn::Turn;
+
+impl<M: OrderedMap> Turn<M> {
+    /// Routes some of the messages whose time has come.
+    pub(super) fn publish_delayed(&mut self, moment: Moment) {
+        for _ in 0..self.state.limits.slice_items_max {
+            let Some(records) = self.state.decide_due_message(moment) else { break };
+            let passed = records.first().cloned();
+            let entered = records.get(1).map(super::settle::entered).unwrap_or_default();
+            // It fitted when it was given; only its queues may be more than an entry takes.
+            if self.try_record(records).is_err() {
+                self.record_all(Vec::from_iter(passed));
+            }
+            self.note_lengths(&entered);
+        }
+        self.enforce_lengths(moment);
+    }
+
+    /// A message was refused by queues that have it become a dead letter.
+    pub(super) fn leave_refused_letters(
+        &mut self,
+        ns: NamespaceId,
+        message: &PublishMessage,
+        moment: Moment,
+    ) {
+        for queue in self.state.refusing_with_letter(ns, message, moment) {
+            let letter = self.state.decide_refused_letter(ns, queue, message, moment);
+            let entered = letter.as_ref().map(super::settle::entered).unwrap_or_default();
+            // Its publisher knows that it was refused, letter or not.
+            if self.try_record(Vec::from_iter(letter)).is_ok() {
+                self.note_lengths(&entered);
+            }
+        }
+    }
+
+    /// Somebody uses a queue: where it ends when nobody does, that is put off.
+    pub(in crate::turn) fn queue_used(&mut self, queue: QueueId) {
+        let known = self.state.queues.get(queue);
+        let settings = known.and_then(|queue| queue.settings.messages.as_deref());
+        if let Some(expires_ms) = settings.and_then(|settings| settings.expires_ms) {
+            self.takers.end_queue_at(queue, Some(self.state.mono.plus(expires_ms)));
+        }
+    }
+
+    /// A start counts as a use of every queue.
+    pub(in crate::turn) fn begin_to_expire_queues(&mut self) {
+        let all: Vec<_> = self.state.queues.all_after(None).map(|queue| queue.id).collect();
+        for queue in all {
+            self.queue_used(queue);
+        }
+    }
+
+    /// Ends queues that nobody has used for as long as they stay then: a bounded number.
+    pub(super) fn expire_queues(&mut self, moment: Moment) {
+        for _ in 0..self.state.limits.slice_items_max.div_ceil(4) {
+            let first = self.takers.queue_ends_in_order.first().copied();
+            let Some((_, queue)) = first.filter(|(at, _)| *at <= moment.mono) else { return };
+            self.takers.end_queue_at(queue, None);
+            // Whoever consumes or waits uses it, and puts its end off when it leaves.
+            if self.takers.any(queue) {
+                continue;
+            }
+            if let Some(ns) = self.state.queues.get(queue).map(|queue| queue.namespace) {
+                self.remove_message_queue(ns, queue);
+            }
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! Publishing, a bounded part in each turn: one message may enter ten thousand queues. What was
+//! published first enters first.
+
+use super::takers::Publishing;
+use crate::answer::Answer;
+use crate::command::ReplyTo;
+use crate::ids::NamespaceId;
+use crate::map::OrderedMap;
+use crate::message::{MessageAnswer, PublishMessage};
+use crate::moment::Moment;
+use crate::rejection::Rejection;
+use crate::turn::Turn;
+
+/// Entries of queues in one turn, before the rest follows with the next tick.
+const TURN_ENTRIES_MAX: usize = 4096;
+
+/// Bindings that are compared at the cost of an entry, where an exchange compares all.
+const BINDINGS_PER_ENTRY: usize = 64;
+
+impl<M: OrderedMap> Turn<M> {
+    pub(super) fn start_publishing(
+        &mut self,
+        ns: NamespaceId,
+        reply_to: ReplyTo,
+        messages: Vec<PublishMessage>,
+        moment: Moment,
+    ) {
+        let published = Vec::with_capacity(messages.len());
+        let waits = self.is_publishing();
+        let publishing = Publishing { ns, reply_to, messages: messages.into_iter(), published };
+        self.takers.publishing.push_back(publishing);
+        if !waits {
+            self.go_on_publishing(moment);
+        }
+    }
+
+    /// Whether something that was taken in is not published yet.
+    pub(crate) fn is_publishing(&self) -> bool {
+        !self.takers.publishing.is_empty()
+    }
+
+    pub(super) fn go_on_publishing(&mut self, moment: Moment) {
+        let mut left = TURN_ENTRIES_MAX;
+        while left > 0
+            && let Some(mut publishing) = self.takers.publishing.pop_front()
+        {
+            while left > 0
+                && let Some(message) = publishing.messages.next()
+            {
+                left = left.saturating_sub(self.publish(&mut publishing, &message, moment));
+            }
+            if publishing.messages.len() > 0 {
+                return self.takers.publishing.push_front(publishing);
+            }
+            let answer = MessageAnswer::Published(publishing.published);
+            self.reply(publishing.reply_to, Answer::Messages(answer));
+        }
+    }
+
+    /// Publishes a message. What that cost, in entries.
+    fn publish(
+        &mut self,
+        publishing: &mut Publishing,
+        message: &PublishMessage,
+        moment: Moment,
+    ) -> usize {
+        let ns = publishing.ns;
+        let compared = self.state.bindings_compared(ns, &message.exchange) / BINDINGS_PER_ENTRY;
+        let mut entered = 0;
+        let decided = self.state.decide_publish(ns, message, moment);
+        let came = decided.and_then(|(record, came)| {
+            let queues = record.as_ref().map(super::settle::entered).unwrap_or_default();
+            entered = queues.len();
+            self.try_record(Vec::from_iter(record))?;
+            self.note_lengths(&queues);
+            Ok(came)
+        });
+        if let Err(Rejection::QueueFull { .. }) = came {
+            self.leave_refused_letters(ns, message, moment);
+        }
+        self.enforce_lengths(moment);
+        publishing.published.push(came);
+        1 + entered + compared
+    }
+}

@@ -1,0 +1,64 @@
+//! Publishes and settlements in one commit.
+
+use std::collections::BTreeSet;
+
+use super::settle::entered;
+use crate::ids::{NamespaceId, QueueId};
+use crate::map::OrderedMap;
+use crate::message::{BodyRef, Holder, MessageAnswer, MessageTag, MessageTransaction, Settling};
+use crate::moment::Moment;
+use crate::rejection::Rejection;
+use crate::turn::Turn;
+
+impl<M: OrderedMap> Turn<M> {
+    /// Carries out a transaction, or refuses it whole.
+    pub(super) fn transact(
+        &mut self,
+        ns: NamespaceId,
+        transaction: &MessageTransaction,
+        moment: Moment,
+    ) -> Result<MessageAnswer, Rejection> {
+        let settling = self.settling(transaction)?;
+        let decided =
+            self.state.decide_transaction(ns, &transaction.publishes, &settling, moment)?;
+        let queues: Vec<QueueId> = decided.records.iter().flat_map(entered).collect();
+        self.try_record(decided.records)?;
+        for Settling { tag, .. } in &settling {
+            self.takers.release(transaction.connection, *tag);
+        }
+        for tag in decided.uncounted {
+            if let Some(shelf) = self.state.messages.shelves.get_mut(&tag.queue) {
+                shelf.give_back(tag.slot());
+                self.state.messages.fresh.insert(tag.queue);
+            }
+        }
+        self.note_lengths(&queues);
+        self.enforce_lengths(moment);
+        Ok(MessageAnswer::Transacted(decided.published))
+    }
+
+    /// What the connection settles and has. What went with its queue is settled already; what it
+    /// has no more for another reason makes the transaction another than it was meant to be.
+    fn settling(&self, transaction: &MessageTransaction) -> Result<Vec<Settling>, Rejection> {
+        let mut seen = BTreeSet::new();
+        let mut settling = Vec::with_capacity(transaction.settlements.len());
+        for (tag, verdict) in &transaction.settlements {
+            if self.state.queues.get(tag.queue).is_none() {
+                continue;
+            }
+            let body = self.body_held(transaction, *tag).filter(|_| seen.insert(*tag));
+            let body = body.ok_or_else(|| self.message_unknown(*tag))?;
+            settling.push(Settling { tag: *tag, body, verdict: *verdict });
+        }
+        Ok(settling)
+    }
+
+    /// The body of a message that the connection has.
+    fn body_held(&self, transaction: &MessageTransaction, tag: MessageTag) -> Option<BodyRef> {
+        let held = self.state.messages.shelves.get(&tag.queue)?.unsettled.get(&tag.slot())?;
+        match held.holder {
+            Holder::Connection(by, _) if by == transaction.connection => Some(held.body),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! Commands about streams: what each decides and how it is answered.
+
+use super::Turn;
+use crate::answer::Answer;
+use crate::ids::NamespaceId;
+use crate::map::OrderedMap;
+use crate::moment::Moment;
+use crate::record::Record;
+use crate::rejection::Rejection;
+use crate::stream::{AppendBatch, AppendDecision, AppendRefusal, Appended};
+use crate::stream::{StreamAnswer, StreamCommand};
+
+impl<M: OrderedMap> Turn<M> {
+    /// `created` creates the namespace, where the command does that.
+    pub(super) fn handle_stream(
+        &mut self,
+        ns: NamespaceId,
+        created: Option<Record>,
+        command: StreamCommand,
+        moment: Moment,
+    ) -> Result<Answer, Rejection> {
+        let answer = match command {
+            StreamCommand::Create { stream, partitions, settings } => {
+                let record = self.state.decide_stream_created(ns, &stream, partitions, settings)?;
+                self.try_record(created.into_iter().chain([record]).collect::<Vec<_>>())?;
+                self.stream_answer(ns, &stream)?
+            }
+            StreamCommand::Change { stream, settings } => {
+                let record = self.state.decide_stream_changed(ns, &stream, settings)?;
+                self.record_all(Vec::from_iter(record));
+                self.stream_answer(ns, &stream)?
+            }
+            StreamCommand::AddPartitions { stream, partitions } => {
+                let record = self.state.decide_partitions_added(ns, &stream, partitions)?;
+                self.record(record);
+                self.stream_answer(ns, &stream)?
+            }
+            StreamCommand::Delete { stream } => {
+                let record = self.state.decide_stream_deleted(ns, &stream)?;
+                self.record(record);
+                StreamAnswer::Deleted
+            }
+            StreamCommand::Append(batches) => {
+                let append = |append| self.append_batch(ns, append, moment);
+                StreamAnswer::Appended(batches.iter().map(append).collect())
+            }
+            StreamCommand::Trim { partition, start } => {
+                let decided = self.state.decide_trim(ns, partition, start);
+                StreamAnswer::Trimmed(decided.map(|(record, start)| {
+                    self.record_all(Vec::from_iter(record));
+                    start
+                }))
+            }
+            StreamCommand::TakeProducerId => {
+                let id = self.state.meta.next_producer;
+                self.record(Record::ProducerIdTaken { id });
+                StreamAnswer::ProducerId(id)
+            }
+            StreamCommand::CommitOffsets { group, offsets } => {
+                let (results, record) =
+                    self.state.decide_offsets_committed(ns, &group, &offsets)?;
+                self.try_record(Vec::from_iter(record))?;
+                StreamAnswer::Committed(results)
+            }
+            StreamCommand::GetOffsets { group, of } => {
+                StreamAnswer::Offsets(self.state.group_offsets(ns, &group, of))
+            }
+            StreamCommand::ForgetGroup { group } => {
+                let (record, offsets, more) = self.state.decide_group_forgotten(ns, &group);
+                self.record_all(Vec::from_iter(record));
+                StreamAnswer::GroupForgotten { offsets, more }
+            }
+        };
+        Ok(Answer::Stream(answer))
+    }
+
+    fn append_batch(
+        &mut self,
+        ns: NamespaceId,
+        append: &AppendBatch,
+        moment: Moment,
+    ) -> Result<Appended, AppendRefusal> {
+        match self.state.decide_append(ns, append, moment.at)? {
+            AppendDecision::Replayed(appended) => Ok(appended),
+            AppendDecision::Append(record, appended) => {
+                let recorded = self.try_record([record]);
+                recorded.map(|()| appended).map_err(|_| AppendRefusal::TooLarge)
+            }
+        }
+    }
+
+    fn stream_answer(&self, ns: NamespaceId, name: &str) -> Result<StreamAnswer, Rejection> {
+        let stream = self.state.streams.named(ns, name);
+        let stream = stream.ok_or_else(|| Rejection::StreamUnknown { stream: name.to_owned() })?;
+        Ok(StreamAnswer::Stream(Box::new(self.state.stream_view(stream))))
+    }
+}

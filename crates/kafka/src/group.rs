@@ -1,0 +1,303 @@
+//! Groups of consumers that share partitions: the classic protocol, in which one member assigns and
+//! the coordinator only counts. Time and chance come in as arguments; who waits has a ticket, and
+//! answers come out with theirs. What a group has read is not kept here: a group itself ends with
+//! the process, and its members join again.
+
+mod members;
+mod rebalance;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+
+use crate::codes;
+use crate::message::groups::{GroupView, JoinRequest, Joined, Synced};
+
+/// How long a member may be silent: bounds of what it may ask for, in milliseconds.
+const SESSION_MS_MIN: i32 = 1;
+const SESSION_MS_MAX: i32 = 1_800_000;
+/// Members of a group.
+const MEMBERS_MAX: usize = 1000;
+/// Groups with members.
+const GROUPS_MAX: usize = 10_000;
+/// Bytes that all groups keep of their members.
+const BYTES_MAX: usize = 64 << 20;
+
+/// Who waits for an answer: a number that the caller chose.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Ticket(pub u64);
+
+/// An answer to somebody who waits.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Answer {
+    /// To a join.
+    Joined(Joined),
+    /// To a sync.
+    Synced(Synced),
+}
+
+/// Who joins, beside what the request says.
+#[derive(Clone, Debug)]
+pub struct Client {
+    /// How it calls itself.
+    pub id: String,
+    /// Where it is.
+    pub host: String,
+    /// Whether it understands that it gets its name first and joins with that.
+    pub takes_name_first: bool,
+}
+
+/// All groups.
+#[derive(Debug, Default)]
+pub struct Coordinator {
+    groups: BTreeMap<String, Group>,
+    answers: Vec<(Ticket, Answer)>,
+    /// When something is to be done next in which group.
+    bytes: usize,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum State {
+    /// Members join again, until this instant at most.
+    Preparing {
+        until_ms: u64,
+    },
+    /// The leader is to say who gets what.
+    Completing,
+    Stable,
+}
+
+#[derive(Debug)]
+struct Group {
+    state: State,
+    generation: i32,
+    protocol_type: String,
+    protocol: String,
+    leader: String,
+    members: BTreeMap<String, Member>,
+    /// Instances that outlive their connections, with the member that each is.
+    instances: BTreeMap<String, String>,
+    /// Names that were given out, until they join or this instant.
+    named: BTreeMap<String, u64>,
+}
+
+#[derive(Debug)]
+struct Member {
+    instance: Option<String>,
+    client: Client,
+    session_ms: u64,
+    rebalance_ms: u64,
+    protocols: Vec<(String, Bytes)>,
+    assignment: Bytes,
+    /// When it counts as gone unless it is heard.
+    expires_ms: u64,
+    joining: Option<Ticket>,
+    syncing: Option<Ticket>,
+}
+
+impl Member {
+    /// Whether it waits for an answer, so that it cannot be heard.
+    fn waits(&self) -> bool {
+        self.joining.is_some() || self.syncing.is_some()
+    }
+
+    fn bytes(&self) -> usize {
+        self.protocols.iter().map(|(name, metadata)| name.len() + metadata.len()).sum::<usize>()
+            + self.assignment.len()
+    }
+
+    fn heard(&mut self, now_ms: u64) {
+        self.expires_ms = now_ms + self.session_ms;
+    }
+}
+
+impl Coordinator {
+    /// The answers that are due, with the tickets of those who wait for them.
+    pub fn take_answers(&mut self) -> Vec<(Ticket, Answer)> {
+        std::mem::take(&mut self.answers)
+    }
+
+    /// A member joins, for the first time or again. The answer comes with the ticket.
+    pub fn join(
+        &mut self,
+        now_ms: u64,
+        random: u128,
+        ticket: Ticket,
+        request: JoinRequest,
+        client: Client,
+    ) {
+        let (group, member) = (request.group.clone(), request.member.clone());
+        if let Err((error, member)) = self.try_join(now_ms, random, ticket, request, client) {
+            let joined = Joined { error, member, generation: -1, ..Joined::default() };
+            self.answers.push((ticket, Answer::Joined(joined)));
+        } else if member.is_empty() {
+            self.count_bytes();
+        }
+        self.forget_if_empty(&group);
+    }
+
+    fn count_bytes(&mut self) {
+        let of = |group: &Group| group.members.values().map(Member::bytes).sum::<usize>();
+        self.bytes = self.groups.values().map(of).sum();
+    }
+
+    fn forget_if_empty(&mut self, name: &str) {
+        let empty = |group: &Group| group.members.is_empty() && group.named.is_empty();
+        if self.groups.get(name).is_some_and(empty) {
+            self.groups.remove(name);
+        }
+    }
+
+    /// A member is there. Answers an error code.
+    pub fn heartbeat(
+        &mut self,
+        now_ms: u64,
+        (group, generation): (&str, i32),
+        member: &str,
+        instance: Option<&str>,
+    ) -> i16 {
+        let group = match self.known(group, member, instance) {
+            Ok(group) => group,
+            Err(error) => return error,
+        };
+        if group.generation != generation {
+            return codes::ILLEGAL_GENERATION;
+        }
+        let preparing = matches!(group.state, State::Preparing { .. });
+        if let Some(member) = group.members.get_mut(member) {
+            member.heard(now_ms);
+        }
+        if preparing { codes::REBALANCE_IN_PROGRESS } else { codes::NONE }
+    }
+
+    /// Whether a member may commit offsets. Answers an error code.
+    pub fn may_commit(
+        &mut self,
+        now_ms: u64,
+        (group, generation): (&str, i32),
+        member: &str,
+        instance: Option<&str>,
+    ) -> i16 {
+        if generation < 0 && member.is_empty() {
+            // Whoever assigns partitions to itself is in no group; beside one it would be lost.
+            return if self.groups.get(group).is_some_and(|group| !group.members.is_empty()) {
+                codes::UNKNOWN_MEMBER_ID
+            } else {
+                codes::NONE
+            };
+        }
+        let group = match self.known(group, member, instance) {
+            Ok(group) => group,
+            Err(error) => return error,
+        };
+        if group.generation != generation {
+            return codes::ILLEGAL_GENERATION;
+        }
+        if let Some(member) = group.members.get_mut(member) {
+            member.heard(now_ms);
+        }
+        if group.state == State::Completing { codes::REBALANCE_IN_PROGRESS } else { codes::NONE }
+    }
+
+    /// The group of a member that is in it.
+    fn known(
+        &mut self,
+        group: &str,
+        member: &str,
+        instance: Option<&str>,
+    ) -> Result<&mut Group, i16> {
+        if group.is_empty() {
+            return Err(codes::INVALID_GROUP_ID);
+        }
+        let group = self.groups.get_mut(group).ok_or(codes::UNKNOWN_MEMBER_ID)?;
+        if let Some(current) = instance.and_then(|instance| group.instances.get(instance))
+            && current != member
+        {
+            return Err(codes::FENCED_INSTANCE_ID);
+        }
+        if !group.members.contains_key(member) {
+            return Err(codes::UNKNOWN_MEMBER_ID);
+        }
+        Ok(group)
+    }
+
+    /// The groups that have members, or of those names.
+    pub fn views(&self, names: Option<&[String]>) -> Vec<GroupView> {
+        let named = |name: &String| match self.groups.get(name) {
+            Some(group) => group.view(name),
+            None => GroupView { group: name.clone(), state: "Dead", ..GroupView::default() },
+        };
+        match names {
+            Some(names) => names.iter().map(named).collect(),
+            None => self.groups.keys().map(named).collect(),
+        }
+    }
+
+    /// Whether the group has members.
+    pub fn has_members(&self, group: &str) -> bool {
+        self.groups.get(group).is_some_and(|group| !group.members.is_empty())
+    }
+
+    /// When [`Coordinator::tick`] has something to do.
+    pub fn next_due_ms(&self) -> Option<u64> {
+        self.groups.values().filter_map(Group::next_due_ms).min()
+    }
+
+    /// Does what is due: members that were not heard go, rebalances end.
+    pub fn tick(&mut self, now_ms: u64) {
+        let due = |(name, group): (&String, &Group)| {
+            group.next_due_ms().is_some_and(|due| due <= now_ms).then(|| name.clone())
+        };
+        let due: BTreeSet<String> = self.groups.iter().filter_map(due).collect();
+        for name in due {
+            if let Some(group) = self.groups.get_mut(&name) {
+                group.tick(now_ms, &mut self.answers);
+            }
+            self.forget_if_empty(&name);
+        }
+        self.count_bytes();
+    }
+}
+
+impl Group {
+    fn new(protocol_type: String) -> Self {
+        Self {
+            state: State::Stable,
+            generation: 0,
+            protocol_type,
+            protocol: String::new(),
+            leader: String::new(),
+            members: BTreeMap::new(),
+            instances: BTreeMap::new(),
+            named: BTreeMap::new(),
+        }
+    }
+
+    fn next_due_ms(&self) -> Option<u64> {
+        let silent = self.members.values().filter(|it| !it.waits()).map(|it| it.expires_ms);
+        let named = self.named.values().copied();
+        let until = match self.state {
+            State::Preparing { until_ms } => Some(until_ms),
+            State::Completing | State::Stable => None,
+        };
+        silent.chain(named).chain(until).min()
+    }
+
+    fn view(&self, name: &str) -> GroupView {
+        let state = match self.state {
+            State::Preparing { .. } => "PreparingRebalance",
+            State::Completing => "CompletingRebalance",
+            State::Stable => "Stable",
+        };
+        let members = self.members.iter().map(|(id, member)| member.view(id, &self.protocol));
+        GroupView {
+            group: name.to_owned(),
+            state,
+            protocol_type: self.protocol_type.clone(),
+            protocol: self.protocol.clone(),
+            members: members.collect(),
+        }
+    }
+}

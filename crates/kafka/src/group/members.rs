@@ -1,0 +1,307 @@
+//! Members come, come back, and go.
+
+use bytes::Bytes;
+
+use super::{
+    Answer, BYTES_MAX, Client, Coordinator, GROUPS_MAX, Group, MEMBERS_MAX, Member, SESSION_MS_MAX,
+    SESSION_MS_MIN, State, Ticket,
+};
+use crate::codes;
+use crate::message::groups::{JoinRequest, Joined, MemberView, SyncRequest, Synced};
+
+/// An error code, and the member that it is told to.
+type JoinError = (i16, String);
+
+impl Coordinator {
+    pub(super) fn try_join(
+        &mut self,
+        now_ms: u64,
+        random: u128,
+        ticket: Ticket,
+        request: JoinRequest,
+        client: Client,
+    ) -> Result<(), JoinError> {
+        let refused = |error| (error, request.member.clone());
+        if request.group.is_empty() {
+            return Err(refused(codes::INVALID_GROUP_ID));
+        }
+        if !(SESSION_MS_MIN..=SESSION_MS_MAX).contains(&request.session_timeout_ms) {
+            return Err(refused(codes::INVALID_SESSION_TIMEOUT));
+        }
+        if request.protocols.is_empty() || request.protocol_type.is_empty() {
+            return Err(refused(codes::INCONSISTENT_GROUP_PROTOCOL));
+        }
+        let asks: usize = request.protocols.iter().map(|(name, it)| name.len() + it.len()).sum();
+        let full = !self.groups.contains_key(&request.group) && self.groups.len() >= GROUPS_MAX;
+        if full || self.bytes + asks > BYTES_MAX {
+            return Err(refused(codes::GROUP_MAX_SIZE_REACHED));
+        }
+        if !request.member.is_empty() && !self.groups.contains_key(&request.group) {
+            return Err(refused(codes::UNKNOWN_MEMBER_ID));
+        }
+        let new = || Group::new(request.protocol_type.clone());
+        let group = self.groups.entry(request.group.clone()).or_insert_with(new);
+        group.join(now_ms, random, ticket, request, client, &mut self.answers)
+    }
+
+    /// A member asks what it gets, and the leader says who gets what. The answer comes with the
+    /// ticket.
+    pub fn sync(&mut self, now_ms: u64, ticket: Ticket, request: &SyncRequest) {
+        let answers = &mut Vec::new();
+        let group = self.known(&request.group, &request.member, request.instance.as_deref());
+        let done = group.and_then(|group| group.sync(now_ms, ticket, request, answers));
+        self.answers.append(answers);
+        if let Err(error) = done {
+            let synced = Synced { error, ..Synced::default() };
+            self.answers.push((ticket, Answer::Synced(synced)));
+        }
+    }
+
+    /// A member goes, by its name or that of its instance. Answers an error code.
+    pub fn leave(&mut self, now_ms: u64, name: &str, member: &str, instance: Option<&str>) -> i16 {
+        let Some(group) = self.groups.get_mut(name) else { return codes::UNKNOWN_MEMBER_ID };
+        let id = match instance {
+            Some(instance) => match group.instances.get(instance) {
+                None => return codes::UNKNOWN_MEMBER_ID,
+                Some(id) if !member.is_empty() && id != member => {
+                    return codes::FENCED_INSTANCE_ID;
+                }
+                Some(id) => id.clone(),
+            },
+            None => member.to_owned(),
+        };
+        if group.named.remove(&id).is_none() && !group.members.contains_key(&id) {
+            return codes::UNKNOWN_MEMBER_ID;
+        }
+        group.remove(&id, &mut self.answers);
+        group.rebalance(now_ms, &mut self.answers);
+        self.forget_if_empty(name);
+        codes::NONE
+    }
+}
+
+impl Group {
+    fn join(
+        &mut self,
+        now_ms: u64,
+        random: u128,
+        ticket: Ticket,
+        request: JoinRequest,
+        client: Client,
+        answers: &mut Vec<(Ticket, Answer)>,
+    ) -> Result<(), JoinError> {
+        let refused = |error| (error, request.member.clone());
+        if self.members.is_empty() {
+            self.protocol_type.clone_from(&request.protocol_type);
+        }
+        if self.protocol_type != request.protocol_type || !self.is_shared(&request) {
+            return Err(refused(codes::INCONSISTENT_GROUP_PROTOCOL));
+        }
+        let known = request.instance.as_ref().and_then(|it| self.instances.get(it)).cloned();
+        let mut id = request.member.clone();
+        if id.is_empty() {
+            id = name_of(&request, &client, random);
+            if let Some(known) = known {
+                // The instance is there again, under another name; the old one is powerless.
+                self.rename(&known, &id, answers);
+            } else if request.instance.is_none() && client.takes_name_first {
+                self.named.insert(
+                    id.clone(),
+                    now_ms + u64::try_from(request.session_timeout_ms).unwrap_or_default(),
+                );
+                return Err((codes::MEMBER_ID_REQUIRED, id));
+            }
+        } else if known.is_some_and(|known| known != id) {
+            return Err(refused(codes::FENCED_INSTANCE_ID));
+        } else if self.named.remove(&id).is_none() && !self.members.contains_key(&id) {
+            return Err(refused(codes::UNKNOWN_MEMBER_ID));
+        }
+        if !self.members.contains_key(&id) && self.members.len() >= MEMBERS_MAX {
+            return Err(refused(codes::GROUP_MAX_SIZE_REACHED));
+        }
+        self.take(now_ms, ticket, &id, request, client, answers);
+        Ok(())
+    }
+
+    /// Whether a protocol is spoken by all members and by whoever joins.
+    fn is_shared(&self, request: &JoinRequest) -> bool {
+        let others = || self.members.iter().filter(|(id, _)| **id != request.member);
+        request.protocols.iter().any(|(name, _)| others().all(|(_, member)| member.speaks(name)))
+    }
+
+    fn rename(&mut self, from: &str, to: &str, answers: &mut Vec<(Ticket, Answer)>) {
+        let Some(mut member) = self.members.remove(from) else { return };
+        let error = codes::FENCED_INSTANCE_ID;
+        if let Some(ticket) = member.joining.take() {
+            let joined = Joined { error, member: from.to_owned(), ..Joined::default() };
+            answers.push((ticket, Answer::Joined(joined)));
+        }
+        if let Some(ticket) = member.syncing.take() {
+            answers.push((ticket, Answer::Synced(Synced { error, ..Synced::default() })));
+        }
+        if let Some(instance) = &member.instance {
+            self.instances.insert(instance.clone(), to.to_owned());
+        }
+        if self.leader == from {
+            to.clone_into(&mut self.leader);
+        }
+        self.members.insert(to.to_owned(), member);
+    }
+
+    /// Takes the member in, and says what follows from it.
+    fn take(
+        &mut self,
+        now_ms: u64,
+        ticket: Ticket,
+        id: &str,
+        request: JoinRequest,
+        client: Client,
+        answers: &mut Vec<(Ticket, Answer)>,
+    ) {
+        let JoinRequest { instance, protocols, .. } = request;
+        let known = self.members.get(id);
+        let same = known.is_some_and(|member| member.protocols == protocols);
+        let assignment = known.map(|member| member.assignment.clone()).unwrap_or_default();
+        let older = self.members.get_mut(id).and_then(|member| member.joining.take());
+        if let Some(older) = older {
+            // It asked again over another connection.
+            let error = codes::UNKNOWN_MEMBER_ID;
+            let joined = Joined { error, member: id.to_owned(), ..Joined::default() };
+            answers.push((older, Answer::Joined(joined)));
+        }
+        if let Some(instance) = &instance {
+            self.instances.insert(instance.clone(), id.to_owned());
+        }
+        let millis = |ms: i32| u64::try_from(ms).unwrap_or_default();
+        let session_ms = millis(request.session_timeout_ms);
+        let rebalance_ms = millis(request.rebalance_timeout_ms);
+        let member = Member {
+            instance,
+            client,
+            session_ms,
+            rebalance_ms,
+            protocols,
+            assignment,
+            expires_ms: now_ms + session_ms,
+            joining: Some(ticket),
+            syncing: None,
+        };
+        self.members.insert(id.to_owned(), member);
+        let repeats = match self.state {
+            State::Completing => same,
+            State::Stable => same && self.leader != id,
+            State::Preparing { .. } => false,
+        };
+        if repeats {
+            // Its answer was lost: the generation stands.
+            let joined = self.joined(id);
+            if let Some(member) = self.members.get_mut(id) {
+                member.joining = None;
+            }
+            answers.push((ticket, Answer::Joined(joined)));
+        } else {
+            self.rebalance(now_ms, answers);
+        }
+    }
+
+    fn sync(
+        &mut self,
+        now_ms: u64,
+        ticket: Ticket,
+        request: &SyncRequest,
+        answers: &mut Vec<(Ticket, Answer)>,
+    ) -> Result<(), i16> {
+        if self.generation != request.generation {
+            return Err(codes::ILLEGAL_GENERATION);
+        }
+        match self.state {
+            State::Preparing { .. } => return Err(codes::REBALANCE_IN_PROGRESS),
+            State::Completing | State::Stable => {}
+        }
+        let completing = self.state == State::Completing;
+        if let Some(member) = self.members.get_mut(&request.member) {
+            member.heard(now_ms);
+            let older = member.syncing.replace(ticket);
+            if let Some(older) = older {
+                let error = codes::UNKNOWN_MEMBER_ID;
+                answers.push((older, Answer::Synced(Synced { error, ..Synced::default() })));
+            }
+        }
+        if completing && self.leader == request.member {
+            for (id, member) in &mut self.members {
+                let given = request.assignments.iter().find(|(to, _)| to == id);
+                // A copy of its own: a slice would keep the whole request.
+                member.assignment =
+                    given.map(|(_, it)| Bytes::copy_from_slice(it)).unwrap_or_default();
+            }
+            self.state = State::Stable;
+        }
+        if self.state == State::Stable {
+            self.answer_syncs(now_ms, answers);
+        }
+        Ok(())
+    }
+
+    fn answer_syncs(&mut self, now_ms: u64, answers: &mut Vec<(Ticket, Answer)>) {
+        for member in self.members.values_mut() {
+            let Some(ticket) = member.syncing.take() else { continue };
+            member.heard(now_ms);
+            let synced = Synced {
+                error: codes::NONE,
+                protocol_type: self.protocol_type.clone(),
+                protocol: self.protocol.clone(),
+                assignment: member.assignment.clone(),
+            };
+            answers.push((ticket, Answer::Synced(synced)));
+        }
+    }
+
+    /// A member is no more. Whoever waited for it hears that.
+    pub(super) fn remove(&mut self, id: &str, answers: &mut Vec<(Ticket, Answer)>) {
+        let Some(member) = self.members.remove(id) else { return };
+        let error = codes::UNKNOWN_MEMBER_ID;
+        if let Some(ticket) = member.joining {
+            let joined = Joined { error, member: id.to_owned(), ..Joined::default() };
+            answers.push((ticket, Answer::Joined(joined)));
+        }
+        if let Some(ticket) = member.syncing {
+            answers.push((ticket, Answer::Synced(Synced { error, ..Synced::default() })));
+        }
+        if let Some(instance) = member.instance
+            && self.instances.get(&instance).is_some_and(|of| of == id)
+        {
+            self.instances.remove(&instance);
+        }
+        if self.leader == id {
+            self.leader.clear();
+        }
+    }
+}
+
+impl Member {
+    pub(super) fn speaks(&self, protocol: &str) -> bool {
+        self.protocols.iter().any(|(name, _)| name == protocol)
+    }
+
+    pub(super) fn metadata(&self, protocol: &str) -> Bytes {
+        let found = self.protocols.iter().find(|(name, _)| name == protocol);
+        found.map(|(_, metadata)| metadata.clone()).unwrap_or_default()
+    }
+
+    pub(super) fn view(&self, id: &str, protocol: &str) -> MemberView {
+        MemberView {
+            member: id.to_owned(),
+            instance: self.instance.clone(),
+            client_id: self.client.id.clone(),
+            client_host: self.client.host.clone(),
+            metadata: self.metadata(protocol),
+            assignment: self.assignment.clone(),
+        }
+    }
+}
+
+/// A name that nobody has.
+fn name_of(request: &JoinRequest, client: &Client, random: u128) -> String {
+    let what = request.instance.as_ref().unwrap_or(&client.id);
+    format!("{what}-{random:032x}")
+}

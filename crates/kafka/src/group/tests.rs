@@ -1,0 +1,187 @@
+//! Lives of groups: who gets what generation, who waits, who is fenced.
+
+use super::*;
+use crate::message::groups::SyncRequest;
+
+#[derive(Default)]
+struct Bench {
+    coordinator: Coordinator,
+    now_ms: u64,
+    tickets: u64,
+}
+
+impl Bench {
+    fn join(&mut self, member: &str, instance: Option<&str>, protocol: &str) -> Ticket {
+        self.tickets += 1;
+        let (ticket, random) = (Ticket(self.tickets), u128::from(self.tickets));
+        let request = JoinRequest {
+            group: "g".into(),
+            session_timeout_ms: 100,
+            rebalance_timeout_ms: 300,
+            member: member.into(),
+            instance: instance.map(Into::into),
+            protocol_type: "consumer".into(),
+            protocols: vec![(protocol.into(), Bytes::from_static(b"topics"))],
+        };
+        let client =
+            Client { id: "c".into(), host: "h".into(), takes_name_first: instance.is_none() };
+        self.coordinator.join(self.now_ms, random, ticket, request, client);
+        ticket
+    }
+
+    fn sync(&mut self, generation: i32, member: &str, given: &[(&str, &'static str)]) -> Ticket {
+        self.tickets += 1;
+        let ticket = Ticket(self.tickets);
+        let assignments =
+            given.iter().map(|(to, what)| ((*to).into(), Bytes::from(*what))).collect();
+        let (group, member, instance) = ("g".into(), member.into(), None);
+        let request = SyncRequest { group, generation, member, instance, assignments };
+        self.coordinator.sync(self.now_ms, ticket, &request);
+        ticket
+    }
+
+    fn joined(&mut self) -> Vec<Joined> {
+        let answers = self.coordinator.take_answers().into_iter();
+        let joined = answers.filter_map(|(_, answer)| match answer {
+            Answer::Joined(joined) => Some(joined),
+            Answer::Synced(_) => None,
+        });
+        joined.collect()
+    }
+
+    fn synced(&mut self) -> Vec<(i16, Bytes)> {
+        let answers = self.coordinator.take_answers().into_iter();
+        let synced = answers.filter_map(|(_, answer)| match answer {
+            Answer::Synced(synced) => Some((synced.error, synced.assignment)),
+            Answer::Joined(_) => None,
+        });
+        synced.collect()
+    }
+
+    fn heartbeat(&mut self, generation: i32, member: &str) -> i16 {
+        self.coordinator.heartbeat(self.now_ms, ("g", generation), member, None)
+    }
+
+    /// Joins as clients do: with the name that it is given.
+    fn enter(&mut self) -> String {
+        self.join("", None, "range");
+        let named = self.joined().pop().unwrap();
+        assert_eq!(named.error, codes::MEMBER_ID_REQUIRED);
+        self.join(&named.member, None, "range");
+        named.member
+    }
+
+    /// Two members in a stable group, the leader first.
+    fn pair(&mut self) -> (String, String) {
+        let first = self.enter();
+        assert_eq!(self.joined()[0].generation, 1);
+        self.sync(1, &first, &[(&first, "all")]);
+        assert_eq!(self.synced(), [(0, Bytes::from_static(b"all"))]);
+        let second = self.enter();
+        assert_eq!(self.joined(), [], "the first one has to join again");
+        assert_eq!(self.heartbeat(1, &first), codes::REBALANCE_IN_PROGRESS);
+        self.join(&first, None, "range");
+        let joined = self.joined();
+        assert_eq!(joined.len(), 2);
+        for joined in joined {
+            assert_eq!((joined.generation, joined.leader), (2, first.clone()));
+            assert_eq!(joined.members.len(), if joined.member == first { 2 } else { 0 });
+        }
+        self.sync(2, &second, &[]);
+        assert_eq!(self.synced(), [], "the leader has not said who gets what");
+        self.sync(2, &first, &[(&first, "a"), (&second, "b")]);
+        let mut synced = self.synced();
+        synced.sort();
+        assert_eq!(synced, [(0, Bytes::from_static(b"a")), (0, Bytes::from_static(b"b"))]);
+        (first, second)
+    }
+}
+
+#[test]
+fn members_share_a_generation_and_get_what_the_leader_says() {
+    let mut bench = Bench::default();
+    let (first, second) = bench.pair();
+    assert_eq!((bench.heartbeat(2, &first), bench.heartbeat(2, &second)), (0, 0));
+    assert_eq!(bench.heartbeat(1, &first), codes::ILLEGAL_GENERATION);
+    assert_eq!(bench.heartbeat(2, "nobody"), codes::UNKNOWN_MEMBER_ID);
+    let commit = |bench: &mut Bench, generation, member: &str| {
+        bench.coordinator.may_commit(0, ("g", generation), member, None)
+    };
+    assert_eq!(commit(&mut bench, 2, &second), codes::NONE);
+    assert_eq!(commit(&mut bench, 1, &second), codes::ILLEGAL_GENERATION);
+    assert_eq!(commit(&mut bench, -1, ""), codes::UNKNOWN_MEMBER_ID, "beside the group");
+    let free = bench.coordinator.may_commit(0, ("other", -1), "", None);
+    assert_eq!(free, codes::NONE, "whoever is in no group");
+}
+
+#[test]
+fn whoever_is_silent_or_late_goes_and_the_others_go_on() {
+    let mut bench = Bench::default();
+    let (first, second) = bench.pair();
+    bench.now_ms = 90;
+    assert_eq!(bench.heartbeat(2, &first), 0);
+    assert_eq!(bench.coordinator.next_due_ms(), Some(100));
+    bench.now_ms = 100;
+    bench.coordinator.tick(100);
+    assert_eq!(bench.heartbeat(2, &second), codes::UNKNOWN_MEMBER_ID);
+    assert_eq!(bench.heartbeat(2, &first), codes::REBALANCE_IN_PROGRESS);
+    bench.join(&first, None, "range");
+    assert_eq!(bench.joined()[0].generation, 3);
+    bench.sync(3, &first, &[(&first, "all")]);
+    bench.synced();
+    let late = bench.enter();
+    bench.now_ms = 150;
+    assert_eq!(bench.heartbeat(3, &first), codes::REBALANCE_IN_PROGRESS);
+    for now_ms in [240, 330, 399] {
+        bench.now_ms = now_ms;
+        bench.coordinator.tick(now_ms);
+        bench.heartbeat(3, &first);
+    }
+    assert_eq!(bench.joined(), []);
+    bench.coordinator.tick(400);
+    let joined = bench.joined();
+    assert_eq!((joined.len(), &joined[0].leader), (1, &late), "the first one came too late");
+}
+
+#[test]
+fn leaving_begins_a_rebalance_and_the_last_one_takes_the_group_along() {
+    let mut bench = Bench::default();
+    let (first, second) = bench.pair();
+    assert_eq!(bench.coordinator.leave(0, "g", &first, None), codes::NONE);
+    assert_eq!(bench.coordinator.leave(0, "g", &first, None), codes::UNKNOWN_MEMBER_ID);
+    assert_eq!(bench.heartbeat(2, &second), codes::REBALANCE_IN_PROGRESS);
+    bench.join(&second, None, "range");
+    assert_eq!(bench.joined()[0].leader, second);
+    assert_eq!(bench.coordinator.leave(0, "g", &second, None), codes::NONE);
+    assert!(!bench.coordinator.has_members("g"));
+    assert_eq!(bench.coordinator.views(Some(&["g".into()]))[0].state, "Dead");
+    assert_eq!(bench.coordinator.views(None), []);
+}
+
+#[test]
+fn an_instance_that_comes_back_fences_its_older_self() {
+    let mut bench = Bench::default();
+    bench.join("", Some("i"), "range");
+    let old = bench.joined().pop().unwrap();
+    assert_eq!(old.error, 0);
+    bench.join("", Some("i"), "range");
+    let new = bench.joined().pop().unwrap();
+    assert!(new.error == 0 && new.member != old.member);
+    let beat = |bench: &mut Bench, joined: &Joined| {
+        bench.coordinator.heartbeat(0, ("g", joined.generation), &joined.member, Some("i"))
+    };
+    assert_eq!(beat(&mut bench, &old), codes::FENCED_INSTANCE_ID);
+    assert_eq!(beat(&mut bench, &new), codes::NONE);
+    bench.join(&old.member, Some("i"), "range");
+    assert_eq!(bench.joined()[0].error, codes::FENCED_INSTANCE_ID);
+}
+
+#[test]
+fn whoever_shares_no_protocol_is_refused() {
+    let mut bench = Bench::default();
+    bench.pair();
+    bench.join("", None, "other");
+    assert_eq!(bench.joined()[0].error, codes::INCONSISTENT_GROUP_PROTOCOL);
+    bench.join("made up", None, "range");
+    assert_eq!(bench.joined()[0].error, codes::UNKNOWN_MEMBER_ID);
+}

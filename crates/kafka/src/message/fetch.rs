@@ -1,0 +1,133 @@
+//! Fetch.
+
+use bytes::Bytes;
+
+use crate::input::{Input, Malformed};
+use crate::output::Reply;
+
+#[derive(Clone, Debug)]
+pub struct Request {
+    pub max_wait_ms: i32,
+    pub min_bytes: i32,
+    pub max_bytes: i32,
+    pub session_id: i32,
+    pub session_epoch: i32,
+    pub topics: Vec<FetchTopic>,
+}
+
+/// A topic by its name, from version 13 on by its id.
+#[derive(Clone, Debug)]
+pub struct FetchTopic {
+    pub name: String,
+    pub id: [u8; 16],
+    pub partitions: Vec<FetchPartition>,
+}
+
+#[derive(Clone, Debug)]
+pub struct FetchPartition {
+    pub index: i32,
+    pub leader_epoch: i32,
+    pub offset: i64,
+    pub max_bytes: i32,
+}
+
+fn topic(input: &mut Input, version: i16) -> Result<(String, [u8; 16]), Malformed> {
+    if version >= 13 { Ok((String::new(), input.uuid()?)) } else { Ok((input.string()?, [0; 16])) }
+}
+
+impl Request {
+    pub(crate) fn parse(input: &mut Input, version: i16) -> Result<Self, Malformed> {
+        if version < 15 {
+            input.i32()?;
+        }
+        let (max_wait_ms, min_bytes) = (input.i32()?, input.i32()?);
+        let max_bytes = input.i32()?;
+        // What is read is committed here: both levels of isolation are the same.
+        input.i8()?;
+        let (mut session_id, mut session_epoch) = (0, -1);
+        if version >= 7 {
+            (session_id, session_epoch) = (input.i32()?, input.i32()?);
+        }
+        let topics = input.array(|input| {
+            let (name, id) = topic(input, version)?;
+            let partitions = input.array(|input| partition(input, version))?;
+            input.tags().map(|()| FetchTopic { name, id, partitions })
+        })?;
+        if version >= 7 {
+            input.array(|input| {
+                topic(input, version)?;
+                input.array(Input::i32)?;
+                input.tags()
+            })?;
+        }
+        if version >= 11 {
+            input.string()?;
+        }
+        input.tags()?;
+        Ok(Self { max_wait_ms, min_bytes, max_bytes, session_id, session_epoch, topics })
+    }
+}
+
+fn partition(input: &mut Input, version: i16) -> Result<FetchPartition, Malformed> {
+    let index = input.i32()?;
+    let leader_epoch = if version >= 9 { input.i32()? } else { -1 };
+    let offset = input.i64()?;
+    if version >= 12 {
+        input.i32()?;
+    }
+    if version >= 5 {
+        input.i64()?;
+    }
+    let max_bytes = input.i32()?;
+    input.tags()?;
+    Ok(FetchPartition { index, leader_epoch, offset, max_bytes })
+}
+
+#[derive(Clone, Debug)]
+pub struct TopicResult {
+    pub name: String,
+    pub id: [u8; 16],
+    pub partitions: Vec<PartitionResult>,
+}
+
+#[derive(Clone, Debug)]
+pub struct PartitionResult {
+    pub index: i32,
+    pub error: i16,
+    pub high_watermark: i64,
+    pub log_start: i64,
+    pub records: Bytes,
+}
+
+/// Without a session: each request names all that it wants.
+pub fn put(reply: &mut Reply, version: i16, error: i16, topics: &[TopicResult]) {
+    reply.i32(0);
+    if version >= 7 {
+        reply.i16(error);
+        reply.i32(0);
+    }
+    reply.array(topics, |reply, topic| {
+        if version >= 13 {
+            reply.uuid(topic.id);
+        } else {
+            reply.string(&topic.name);
+        }
+        reply.array(&topic.partitions, |reply, result| {
+            reply.i32(result.index);
+            reply.i16(result.error);
+            reply.i64(result.high_watermark);
+            reply.i64(result.high_watermark);
+            if version >= 5 {
+                reply.i64(result.log_start);
+            }
+            reply.no_array();
+            if version >= 11 {
+                reply.i32(-1);
+            }
+            reply.bytes(&result.records);
+            reply.tags();
+        });
+        reply.tags();
+    });
+    reply.tags();
+}

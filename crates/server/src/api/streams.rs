@@ -1,0 +1,261 @@
+//! Streams, their events, and groups that read them, as they are told and set.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{DurationText, InstantText, Problem, RawJson};
+
+/// Headers of an event, by name.
+pub type EventHeaders = BTreeMap<String, Option<String>>;
+
+/// What is to hold for a stream.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct StreamBody {
+    /// How many partitions it has. A new one has 1 where left out; of one that is there it may only
+    /// grow.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub partitions: Option<u32>,
+    /// How long events are kept; 7 days where left out, `0s` for ever.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retention: Option<DurationText>,
+    /// Bytes kept of each partition; left out for all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retention_bytes: Option<u64>,
+    /// Bytes of one batch; 1,048,588 where left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub batch_bytes_max: Option<u32>,
+    /// Bytes after which a partition begins its next file; 67,108,864 where left out. What goes,
+    /// goes in whole files.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file_bytes: Option<u64>,
+}
+
+/// A partition of a stream.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+pub struct PartitionRecord {
+    /// Its number in the stream.
+    pub partition: u32,
+    /// The first offset that is kept.
+    pub start: u64,
+    /// The offset of the next event: what stands before it is on disk.
+    pub end: u64,
+    /// Bytes of its files.
+    pub bytes: u64,
+}
+
+/// A stream at one moment.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+pub struct StreamRecord {
+    /// Its name.
+    pub name: String,
+    /// What holds for it.
+    pub settings: StreamBody,
+    /// Its partitions.
+    pub partitions: Vec<PartitionRecord>,
+}
+
+/// A stream in a list.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+pub struct StreamSummary {
+    /// Its name.
+    pub name: String,
+    /// How many partitions it has.
+    pub partitions: u32,
+    /// How many events are kept.
+    pub events: u64,
+    /// Bytes of its files.
+    pub bytes: u64,
+}
+
+/// A page of streams, in the order of their names.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+pub struct StreamList {
+    /// The streams.
+    pub streams: Vec<StreamSummary>,
+    /// What to hand in as `cursor` for the next page; left out at the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// An event to append.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct EventBody<'a> {
+    /// The partition. Where left out the key chooses it, as Kafka's Java client does, or the
+    /// server.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub partition: Option<u32>,
+    /// What events share that are to stay in order.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// A key of any bytes, in base64; instead of `key`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_base64: Option<String>,
+    /// What it says: a text as it is, any other JSON as its text. Left out, it is a tombstone.
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    pub value: Option<RawJson<'a>>,
+    /// What it says, of any bytes, in base64; instead of `value`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub value_base64: Option<String>,
+    /// Headers: texts, or `null`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(value_type = Object)]
+    pub headers: EventHeaders,
+    /// Its time; now where left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub at: Option<InstantText>,
+}
+
+/// Events to append. Those of one partition stand in it in this order, all of them or none.
+#[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EventBulk<'a> {
+    /// The events.
+    #[serde(borrow)]
+    pub events: Vec<EventBody<'a>>,
+}
+
+/// Where an event stands.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
+pub struct AppendAnswer {
+    /// The partition.
+    pub partition: u32,
+    /// Its offset there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offset: Option<u64>,
+    /// Why it was refused, in the answer to a bulk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<Problem>,
+}
+
+/// Where many events stand.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+pub struct AppendBulkAnswer {
+    /// Of each, in order.
+    pub appended: Vec<AppendAnswer>,
+}
+
+/// An event as it is told.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
+pub struct EventRecord {
+    /// The partition.
+    pub partition: u32,
+    /// Its offset there; of a compressed batch the first one.
+    pub offset: u64,
+    /// Its time.
+    pub at: InstantText,
+    /// Its key, where that is a text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// Its key otherwise, in base64.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_base64: Option<String>,
+    /// What it says, where that is a text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<String>,
+    /// What it says otherwise, in base64.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value_base64: Option<String>,
+    /// Headers; of one that is no text the base64, of one that stands twice the last.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(value_type = Object)]
+    pub headers: EventHeaders,
+    /// Its producer compressed this many events with `codec`: they are told as they are, as the
+    /// base64 of their batch of Kafka in `value_base64`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compressed_events: Option<u64>,
+    /// How.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub codec: Option<String>,
+}
+
+/// Events of a partition.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+pub struct EventList {
+    /// The events, in order; perhaps none.
+    pub events: Vec<EventRecord>,
+    /// The offset to go on from.
+    pub next: u64,
+    /// The first offset that is kept.
+    pub start: u64,
+    /// The offset of the next event of the partition.
+    pub end: u64,
+}
+
+/// How far a group has read a partition.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+pub struct GroupOffsetRecord {
+    /// The stream.
+    pub stream: String,
+    /// The partition.
+    pub partition: u32,
+    /// The offset of the first event that it has not read.
+    pub offset: u64,
+    /// The offset of the next event of the partition.
+    pub end: u64,
+    /// Events that it has yet to read.
+    pub lag: u64,
+    /// When it said so.
+    pub at: InstantText,
+    /// What it wishes to find again.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub metadata: String,
+}
+
+/// A group of consumers.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+pub struct GroupRecord {
+    /// Its name.
+    pub name: String,
+    /// Events that it has yet to read, of all partitions that it has read.
+    pub lag: u64,
+    /// Those partitions.
+    pub offsets: Vec<GroupOffsetRecord>,
+}
+
+/// A group of consumers in a list.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+pub struct GroupSummary {
+    /// Its name.
+    pub name: String,
+    /// Partitions that it has read.
+    pub partitions: u64,
+    /// Events that it has yet to read of them.
+    pub lag: u64,
+}
+
+/// A page of groups.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+pub struct GroupList {
+    /// The groups.
+    pub groups: Vec<GroupSummary>,
+    /// What to hand in as `cursor` for the next page; left out at the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// How far a group is to have read a partition.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OffsetBody {
+    /// The stream.
+    pub stream: String,
+    /// The partition.
+    pub partition: u32,
+    /// The offset of the first event that it has not read.
+    pub offset: u64,
+    /// What it wishes to find again.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub metadata: String,
+}
+
+/// How far a group has read. All of it is remembered, or nothing.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OffsetsBody {
+    /// By partition.
+    pub offsets: Vec<OffsetBody>,
+}

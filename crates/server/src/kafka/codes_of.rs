@@ -1,0 +1,106 @@
+//! Refusals in Kafka's words: the one place where codes of this server become codes of Kafka.
+
+use longshore_engine::{AppendRefusal, OffsetRefusal, Rejection};
+use longshore_kafka::codes;
+use longshore_node::Unavailable;
+use longshore_streams::ReadError;
+
+/// Nothing was done, and the client may try again: that is how it understands this code.
+pub(super) const NOT_NOW: i16 = codes::NOT_ENOUGH_REPLICAS;
+
+/// A code and what it is about.
+pub(super) type Refused = (i16, String);
+
+/// A shard that does not take it.
+pub(super) fn of_unavailable(why: &Unavailable) -> Refused {
+    (NOT_NOW, why.to_string())
+}
+
+/// A decision of the engine.
+pub(super) fn of_rejection(rejection: &Rejection) -> Refused {
+    let code = match rejection {
+        Rejection::StreamUnknown { .. } | Rejection::NamespaceUnknown { .. } => {
+            codes::UNKNOWN_TOPIC_OR_PARTITION
+        }
+        Rejection::StreamExists { .. } => codes::TOPIC_ALREADY_EXISTS,
+        Rejection::TooManyPartitions { .. }
+        | Rejection::ValueRefused { field: "partitions", .. } => codes::INVALID_PARTITIONS,
+        Rejection::ValueRefused { field: "stream", .. } => codes::INVALID_TOPIC_EXCEPTION,
+        Rejection::ValueRefused { field: "group", .. } => codes::INVALID_GROUP_ID,
+        Rejection::ValueRefused { field: "batch_bytes_max" | "file_bytes", .. } => {
+            codes::INVALID_CONFIG
+        }
+        Rejection::ValueRefused { .. } | Rejection::EntryTooLarge { .. } => codes::INVALID_REQUEST,
+        Rejection::Stopping => NOT_NOW,
+        Rejection::NamespaceNotEmpty { .. }
+        | Rejection::NamespaceHasStreams { .. }
+        | Rejection::TooManyNamespaces { .. }
+        | Rejection::QueueUnknown { .. }
+        | Rejection::QueueFull { .. }
+        | Rejection::QueueNotEmpty { .. }
+        | Rejection::TooManyQueues { .. }
+        | Rejection::TooManyKinds { .. }
+        | Rejection::JobsRefused { .. }
+        | Rejection::JobIdTaken { .. }
+        | Rejection::JobUnknown { .. }
+        | Rejection::JobStateRefused { .. }
+        | Rejection::LeaseLost { .. }
+        | Rejection::TurnPassed { .. }
+        | Rejection::RequestSuperseded { .. }
+        | Rejection::TooManyWaiting { .. }
+        | Rejection::TooManySessions { .. }
+        | Rejection::OperationUnknown { .. }
+        | Rejection::TooManyOperations { .. }
+        | Rejection::QueueTypeRefused { .. }
+        | Rejection::QueueExclusive { .. }
+        | Rejection::QueueInUse { .. }
+        | Rejection::ConsumerExclusive { .. }
+        | Rejection::ConsumerTaken { .. }
+        | Rejection::TooManyConsumers { .. }
+        | Rejection::UniqueTaken { .. }
+        | Rejection::NamespaceHasSchedules { .. }
+        | Rejection::ScheduleUnknown { .. }
+        | Rejection::TooManySchedules { .. }
+        | Rejection::ScheduleStateRefused { .. }
+        | Rejection::LimitUnknown { .. }
+        | Rejection::TooManyLimits { .. }
+        | Rejection::DeclaredOtherwise { .. }
+        | Rejection::NameReserved { .. }
+        | Rejection::ExchangeUnknown { .. }
+        | Rejection::ExchangeInUse { .. }
+        | Rejection::ExchangeInternal { .. }
+        | Rejection::TooManyExchanges { .. }
+        | Rejection::TooManyBindings { .. }
+        | Rejection::MessageUnknown { .. } => codes::UNKNOWN_SERVER_ERROR,
+    };
+    (code, rejection.to_string())
+}
+
+/// A batch that is not appended.
+pub(super) fn of_append(refusal: AppendRefusal) -> i16 {
+    match refusal {
+        AppendRefusal::PartitionUnknown => codes::UNKNOWN_TOPIC_OR_PARTITION,
+        AppendRefusal::TooLarge => codes::MESSAGE_TOO_LARGE,
+        AppendRefusal::SequenceOutOfOrder { .. } => codes::OUT_OF_ORDER_SEQUENCE_NUMBER,
+        AppendRefusal::EpochPassed { .. } => codes::INVALID_PRODUCER_EPOCH,
+    }
+}
+
+/// An offset that is not remembered.
+pub(super) fn of_offset(refusal: OffsetRefusal) -> i16 {
+    match refusal {
+        OffsetRefusal::PartitionUnknown => codes::UNKNOWN_TOPIC_OR_PARTITION,
+        OffsetRefusal::MetadataTooLarge => codes::OFFSET_METADATA_TOO_LARGE,
+    }
+}
+
+/// Events that cannot be read; what is wrong with the files is logged.
+pub(super) fn of_read(error: &ReadError) -> i16 {
+    match error {
+        ReadError::OutOfRange { .. } => codes::OFFSET_OUT_OF_RANGE,
+        ReadError::Damaged { .. } | ReadError::Io { .. } => {
+            tracing::error!(%error, "events cannot be read");
+            codes::KAFKA_STORAGE_ERROR
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! One connection: frames are read ahead of their answers, so many at most, and answers go out in
+//! the order of the requests.
+
+use std::io;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use longshore_kafka::Request;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+
+use super::face::{Answered, Face, Pending};
+use crate::running::timeout;
+
+/// Requests of one connection that are under way.
+const PIPELINE_MAX: usize = 16;
+/// How long the rest of a frame may take, and how long an answer may not be taken.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Memory grows by so much at most before there are bytes to put into it.
+const GROW_BYTES: usize = 64 << 10;
+/// Pieces of an answer up to this many bytes together are copied, to be sent at once.
+const JOIN_BYTES_MAX: usize = 64 << 10;
+
+/// A request under way, and the room that it takes until it is answered.
+struct Underway {
+    pending: Pending,
+    _room: OwnedSemaphorePermit,
+}
+
+/// Speaks until one side ends it.
+pub(super) async fn speak(face: Arc<Face>, room: Arc<Semaphore>, stream: TcpStream) {
+    let host = stream.peer_addr().map(|peer| format!("/{}", peer.ip())).unwrap_or_default();
+    // Without it answers wait for one another; where it fails they come all the same.
+    drop(stream.set_nodelay(true));
+    let (reader, writer) = stream.into_split();
+    let (sender, receiver) = mpsc::channel(PIPELINE_MAX);
+    // Either may end first: a client that is gone gets no answer, one that gets none is done.
+    tokio::select! {
+        read = read_requests(&face, &room, reader, &host, sender) => told(&host, read),
+        wrote = write_answers(writer, receiver) => told(&host, wrote),
+    }
+}
+
+fn told(peer: &str, ended: io::Result<()>) {
+    if let Err(error) = ended {
+        tracing::debug!(peer, %error, "a Kafka connection has ended");
+    }
+}
+
+async fn read_requests(
+    face: &Arc<Face>,
+    room: &Arc<Semaphore>,
+    mut reader: OwnedReadHalf,
+    host: &str,
+    sender: mpsc::Sender<Underway>,
+) -> io::Result<()> {
+    loop {
+        let mut length = [0; 4];
+        let first = timeout(face.config.idle_timeout, reader.read_exact(&mut length)).await;
+        match first {
+            Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => break,
+            Err(_) => break,
+            Ok(read) => drop(read?),
+        }
+        let length = u64::try_from(i32::from_be_bytes(length)).unwrap_or(u64::MAX);
+        if length > face.config.request_bytes_max {
+            let peer = host;
+            tracing::warn!(peer, length, "a request is too large: no Kafka client, perhaps");
+            break;
+        }
+        let held = (length >> 10).max(1) as u32;
+        let permit = Arc::clone(room).acquire_many_owned(held).await;
+        let permit = permit.map_err(io::Error::other)?;
+        let frame = timeout(PATIENCE, read_frame(&mut reader, length as usize)).await??;
+        let request = match Request::parse(frame) {
+            Ok(request) => request,
+            Err(error) => {
+                tracing::warn!(peer = host, %error, "a Kafka request is refused");
+                break;
+            }
+        };
+        let pending = begin(face.handle(request, host));
+        if sender.send(Underway { pending, _room: permit }).await.is_err() {
+            return Ok(());
+        }
+    }
+    // What is under way is answered; the writer ends when all of it is.
+    drop(sender);
+    std::future::pending().await
+}
+
+async fn read_frame(reader: &mut OwnedReadHalf, length: usize) -> io::Result<Bytes> {
+    let mut frame = BytesMut::new();
+    while frame.len() < length {
+        let left = length - frame.len();
+        frame.reserve(left.min(GROW_BYTES.max(frame.len())));
+        let read = (&mut *reader).take(left as u64).read_buf(&mut frame).await?;
+        if read == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+    Ok(frame.freeze())
+}
+
+/// Begins at once: what it sends to a shard goes in the order of the requests.
+fn begin(mut pending: Pending) -> Pending {
+    let mut context = Context::from_waker(Waker::noop());
+    match pending.as_mut().poll(&mut context) {
+        Poll::Ready(answered) => Box::pin(std::future::ready(answered)),
+        // Whoever awaits it polls it again, with a waker of its own.
+        Poll::Pending => pending,
+    }
+}
+
+async fn write_answers(
+    mut writer: OwnedWriteHalf,
+    mut receiver: mpsc::Receiver<Underway>,
+) -> io::Result<()> {
+    while let Some(Underway { pending, _room }) = receiver.recv().await {
+        let answered = pending.await;
+        write(&mut writer, answered).await?;
+    }
+    Ok(())
+}
+
+async fn write(writer: &mut OwnedWriteHalf, answered: Answered) -> io::Result<()> {
+    let Some((pieces, _room)) = answered else { return Ok(()) };
+    let total: usize = pieces.iter().map(Bytes::len).sum();
+    if pieces.len() > 1 && total <= JOIN_BYTES_MAX {
+        let joined = pieces.concat();
+        return timeout(PATIENCE, writer.write_all(&joined)).await?;
+    }
+    for piece in pieces {
+        timeout(PATIENCE, writer.write_all(&piece)).await??;
+    }
+    Ok(())
+}

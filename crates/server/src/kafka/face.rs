@@ -1,0 +1,135 @@
+//! What all connections of one thread share, and which handler a request goes to.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use longshore_engine::{Answer, Command, StreamAnswer, StreamCommand};
+use longshore_kafka::message::metadata::{Broker, put_versions};
+use longshore_kafka::{Body, Request, codes};
+use longshore_streams::{Partition, StreamEntry, StreamLog};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::KafkaConfig;
+use super::codes_of::{Refused, of_rejection, of_unavailable};
+use super::groups::Groups;
+use longshore_node::Node;
+
+/// The frame of an answer in pieces, and the room that it takes until it is written; `None` where
+/// nobody waits for one.
+pub(super) type Answered = Option<(Vec<Bytes>, Option<OwnedSemaphorePermit>)>;
+
+/// A request under way.
+pub(super) type Pending = Pin<Box<dyn Future<Output = Answered> + Send>>;
+
+/// The Kafka face on one thread.
+#[derive(Debug)]
+pub(super) struct Face {
+    pub(super) node: Node,
+    pub(super) config: Arc<KafkaConfig>,
+    pub(super) broker: Broker,
+    pub(super) cluster_id: String,
+    pub(super) groups: Arc<Groups>,
+    /// Bytes that answers with events may take, in KiB.
+    pub(super) answer_room: Arc<Semaphore>,
+}
+
+impl Face {
+    /// The streams of this face's namespace.
+    pub(super) fn log(&self) -> Result<Arc<StreamLog>, Refused> {
+        let log = self.node.stream_log(&self.config.namespace);
+        log.map_err(|why| of_unavailable(&why))
+    }
+
+    /// The stream of that name.
+    pub(super) fn stream(&self, name: &str) -> Result<Arc<StreamEntry>, i16> {
+        let log = self.log().map_err(|(code, _)| code)?;
+        let stream = log.stream(&self.config.namespace, name);
+        stream.ok_or(codes::UNKNOWN_TOPIC_OR_PARTITION)
+    }
+
+    /// Has the engine carry out a command.
+    pub(super) async fn ask(&self, command: StreamCommand) -> Result<StreamAnswer, Refused> {
+        let answer = self.node.call(&self.config.namespace, Command::Stream(command)).await;
+        match answer {
+            Ok(Answer::Stream(answer)) => Ok(answer),
+            Ok(Answer::Rejected(rejection)) => Err(of_rejection(&rejection)),
+            Ok(other) => {
+                tracing::error!(?other, "an answer to something else: a bug");
+                Err((codes::UNKNOWN_SERVER_ERROR, "an answer to something else".to_owned()))
+            }
+            Err(why) => Err(of_unavailable(&why)),
+        }
+    }
+
+    /// Begins to carry out a request of a client at `host`.
+    pub(super) fn handle(self: &Arc<Self>, request: Request, host: &str) -> Pending {
+        let face = Arc::clone(self);
+        let Request { header, body } = request;
+        let version = header.version;
+        if let Body::Produce(request) = body {
+            return face.produce(header, request);
+        }
+        let host = host.to_owned();
+        Box::pin(async move {
+            let mut reply = header.reply();
+            let out = &mut reply;
+            match body {
+                Body::ApiVersions { known } => {
+                    // Whoever asked at a version that is not known reads the lowest one.
+                    reply = longshore_kafka::Reply::new(
+                        header.correlation_id,
+                        known && version >= 3,
+                        false,
+                    );
+                    put_versions(&mut reply, version, known);
+                }
+                Body::Produce(_) => return None,
+                Body::Fetch(request) => return face.fetch(&header, request).await,
+                Body::ListOffsets(request) => face.list_offsets(out, version, request).await,
+                Body::Metadata(request) => face.metadata(out, version, &request).await,
+                Body::OffsetCommit(request) => face.commit_offsets(out, version, request).await,
+                Body::OffsetFetch(request) => face.fetch_offsets(out, version, request).await,
+                Body::FindCoordinator(request) => {
+                    longshore_kafka::message::groups::put_find(
+                        out,
+                        version,
+                        &request,
+                        &face.broker,
+                    );
+                }
+                Body::JoinGroup(request) => face.join(out, &header, request, host).await,
+                Body::Heartbeat(request) => face.heartbeat(out, version, &request),
+                Body::LeaveGroup(request) => face.leave(out, version, &request),
+                Body::SyncGroup(request) => face.sync(out, version, request).await,
+                Body::DescribeGroups(request) => face.describe_groups(out, version, request).await,
+                Body::ListGroups(request) => face.list_groups(out, version, &request),
+                Body::DeleteGroups(request) => face.delete_groups(out, request).await,
+                Body::CreateTopics(request) => face.create_topics(out, version, request).await,
+                Body::DeleteTopics(request) => face.delete_topics(out, version, request).await,
+                Body::DeleteRecords(request) => face.trim(out, request).await,
+                Body::InitProducerId(request) => face.init_producer(out, &request).await,
+                Body::OffsetForLeaderEpoch(request) => face.epochs(out, request),
+                Body::DescribeConfigs(request) => face.describe_configs(out, version, request),
+                Body::CreatePartitions(request) => face.add_partitions(out, request).await,
+                Body::IncrementalAlterConfigs(request) => face.alter_configs(out, request).await,
+                Body::DescribeCluster(request) => {
+                    let broker = (face.cluster_id.as_str(), &face.broker);
+                    longshore_kafka::message::metadata::put_cluster(out, version, broker, &request);
+                }
+            }
+            Some((reply.finish(), None))
+        })
+    }
+}
+
+/// The partition of that index.
+pub(super) fn partition(stream: &StreamEntry, index: i32) -> Result<&Arc<Partition>, i16> {
+    let partition = usize::try_from(index).ok().and_then(|index| stream.partitions.get(index));
+    partition.ok_or(codes::UNKNOWN_TOPIC_OR_PARTITION)
+}
+
+/// Whether a client that says which epoch of the leader it knows knows the only one.
+pub(super) fn check_epoch(epoch: i32) -> Result<(), i16> {
+    if epoch > 0 { Err(codes::UNKNOWN_LEADER_EPOCH) } else { Ok(()) }
+}

@@ -1,0 +1,186 @@
+//! Fetch: batches from files to the socket, and waiting for some.
+
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use longshore_kafka::message::fetch::{FetchPartition, PartitionResult, Request, TopicResult, put};
+use longshore_kafka::{Header, codes};
+use longshore_streams::{Partition, StreamEntry};
+use tokio::time::{Instant, sleep_until};
+
+use super::codes_of::of_read;
+use super::face::{Answered, Face, check_epoch, partition};
+use super::metadata::stream_id;
+
+/// Bytes of events in one answer, at most; the first batch may be larger.
+pub(super) const ANSWER_BYTES_MAX: usize = 8 << 20;
+/// How long anybody waits.
+const WAIT_MS_MAX: i32 = 120_000;
+
+/// What is asked of one partition.
+struct Asked {
+    topic: usize,
+    index: i32,
+    offset: u64,
+    max_bytes: usize,
+    partition: Result<Arc<Partition>, i16>,
+}
+
+impl Face {
+    pub(super) async fn fetch(&self, header: &Header, request: Request) -> Answered {
+        let version = header.version;
+        let mut reply = header.reply();
+        // There are no sessions: whoever goes on with one begins anew.
+        if request.session_id != 0 && request.session_epoch > 0 {
+            put(&mut reply, version, codes::FETCH_SESSION_ID_NOT_FOUND, &[]);
+            return Some((reply.finish(), None));
+        }
+        let asked = self.asked(&request, version);
+        let wait_ms = u64::try_from(request.max_wait_ms.min(WAIT_MS_MAX)).unwrap_or_default();
+        let until = Instant::now() + Duration::from_millis(wait_ms);
+        let min_bytes = u64::try_from(request.min_bytes).unwrap_or_default();
+        wait_for(&asked, min_bytes, until).await;
+        let max_bytes = usize::try_from(request.max_bytes).unwrap_or(0).min(ANSWER_BYTES_MAX);
+        let room = (max_bytes >> 10).max(1) as u32;
+        let permit = Arc::clone(&self.answer_room).acquire_many_owned(room).await;
+        let reading = tokio::task::spawn_blocking(move || read_all(asked, max_bytes));
+        let Ok(results) = reading.await else { return None };
+        let mut topics: Vec<TopicResult> = request
+            .topics
+            .into_iter()
+            .map(|topic| TopicResult { name: topic.name, id: topic.id, partitions: Vec::new() })
+            .collect();
+        for (topic, result) in results {
+            if let Some(topic) = topics.get_mut(topic) {
+                topic.partitions.push(result);
+            }
+        }
+        put(&mut reply, version, codes::NONE, &topics);
+        Some((reply.finish(), permit.ok()))
+    }
+
+    fn asked(&self, request: &Request, version: i16) -> Vec<Asked> {
+        let mut asked = Vec::new();
+        for (topic, of) in request.topics.iter().enumerate() {
+            let stream =
+                if version >= 13 { self.stream_of_id(of.id) } else { self.stream(&of.name) };
+            for wanted in &of.partitions {
+                asked.push(Asked {
+                    topic,
+                    index: wanted.index,
+                    offset: u64::try_from(wanted.offset).unwrap_or(u64::MAX),
+                    max_bytes: usize::try_from(wanted.max_bytes).unwrap_or_default(),
+                    partition: resolve(stream.as_ref(), wanted),
+                });
+            }
+        }
+        asked
+    }
+
+    fn stream_of_id(&self, id: [u8; 16]) -> Result<Arc<StreamEntry>, i16> {
+        let log = self.log().map_err(|(code, _)| code)?;
+        let number = stream_id(&self.cluster_id, id);
+        let stream = number.and_then(|number| log.stream_by_id(number));
+        let own = stream.filter(|stream| stream.namespace == self.config.namespace);
+        own.ok_or(codes::UNKNOWN_TOPIC_ID)
+    }
+}
+
+fn resolve(
+    stream: Result<&Arc<StreamEntry>, &i16>,
+    wanted: &FetchPartition,
+) -> Result<Arc<Partition>, i16> {
+    let stream = stream.map_err(|code| *code)?;
+    let partition = partition(stream, wanted.index)?;
+    check_epoch(wanted.leader_epoch)?;
+    Ok(Arc::clone(partition))
+}
+
+/// Whether there is something to tell at once: an error, or as many events as are asked for at
+/// least. How many bytes they have is not known without reading, so any event counts as enough:
+/// that is one answer more, and no event later.
+fn is_ready(asked: &[Asked], min_bytes: u64) -> bool {
+    min_bytes == 0
+        || asked.iter().any(|asked| match &asked.partition {
+            Err(_) => true,
+            Ok(partition) => partition.is_gone() || partition.ends().1 != asked.offset,
+        })
+}
+
+async fn wait_for(asked: &[Asked], min_bytes: u64, until: Instant) {
+    if is_ready(asked, min_bytes) {
+        return;
+    }
+    let waiting: Vec<_> = asked
+        .iter()
+        .filter_map(|asked| asked.partition.as_ref().ok())
+        .map(Partition::wait)
+        .collect();
+    let ready = std::future::poll_fn(|context| {
+        for place in &waiting {
+            place.set(context.waker());
+        }
+        // After that: what came before was not told.
+        if is_ready(asked, min_bytes) { Poll::Ready(()) } else { Poll::Pending }
+    });
+    // Nothing may have come; that is an answer, too.
+    tokio::select! {
+        biased;
+        () = ready => {}
+        () = sleep_until(until) => {}
+    }
+}
+
+fn read_all(asked: Vec<Asked>, max_bytes: usize) -> Vec<(usize, PartitionResult)> {
+    let mut left = max_bytes;
+    let mut first = true;
+    let mut results = Vec::with_capacity(asked.len());
+    for Asked { topic, index, offset, max_bytes, partition } in asked {
+        let empty = |error| PartitionResult {
+            index,
+            error,
+            high_watermark: -1,
+            log_start: -1,
+            records: Bytes::new(),
+        };
+        let result = match partition {
+            Err(code) => empty(code),
+            Ok(partition) if partition.is_gone() => empty(codes::UNKNOWN_TOPIC_OR_PARTITION),
+            Ok(partition) => {
+                let (start, end) = partition.ends();
+                // Only the first batch of an answer may be larger than what is asked for.
+                let room = left.min(max_bytes);
+                let nothing = offset == end || (!first && room == 0);
+                let read = if nothing && (start..=end).contains(&offset) {
+                    Ok((start, end, Bytes::new()))
+                } else {
+                    partition.read(offset, room).map(|it| (it.start, it.end, it.batches))
+                };
+                match read {
+                    Ok((start, end, batches)) => {
+                        let fits = first || batches.len() <= room;
+                        let records = if fits { batches } else { Bytes::new() };
+                        first &= records.is_empty();
+                        left = left.saturating_sub(records.len());
+                        PartitionResult {
+                            index,
+                            error: codes::NONE,
+                            high_watermark: end.cast_signed(),
+                            log_start: start.cast_signed(),
+                            records,
+                        }
+                    }
+                    Err(error) => PartitionResult {
+                        high_watermark: end.cast_signed(),
+                        log_start: start.cast_signed(),
+                        ..empty(of_read(&error))
+                    },
+                }
+            }
+        };
+        results.push((topic, result));
+    }
+    results
+}

@@ -1,0 +1,237 @@
+//! Groups: the coordinator with a clock, and those who wait for its answers.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use longshore_engine::{StreamAnswer, StreamCommand};
+use longshore_kafka::group::{Answer, Client, Coordinator, Ticket};
+use longshore_kafka::message::groups::{
+    DeleteRequest, DescribeRequest, HeartbeatRequest, JoinRequest, Joined, LeaveRequest,
+    ListRequest, SyncRequest, Synced, put_delete, put_describe, put_heartbeat, put_join, put_leave,
+    put_list, put_sync,
+};
+use longshore_kafka::{Header, Reply, codes};
+use tokio::sync::{Notify, oneshot};
+use uuid::Uuid;
+
+use super::face::Face;
+
+/// From this version on a member gets its name before it joins.
+const JOIN_WITH_NAME: i16 = 4;
+
+/// The groups of a namespace, of all threads.
+#[derive(Debug)]
+pub(super) struct Groups {
+    inner: Mutex<Inner>,
+    start: Instant,
+    /// Something may be due earlier than was thought.
+    changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    coordinator: Coordinator,
+    waiting: HashMap<u64, oneshot::Sender<Answer>>,
+    next_ticket: u64,
+}
+
+impl Inner {
+    fn ticket(&mut self) -> (Ticket, oneshot::Receiver<Answer>) {
+        self.next_ticket += 1;
+        let (sender, receiver) = oneshot::channel();
+        self.waiting.insert(self.next_ticket, sender);
+        (Ticket(self.next_ticket), receiver)
+    }
+
+    fn deliver(&mut self) {
+        for (Ticket(number), answer) in self.coordinator.take_answers() {
+            if let Some(waiting) = self.waiting.remove(&number) {
+                // Whoever waited may have gone; it asks again, or counts as silent.
+                drop(waiting.send(answer));
+            }
+        }
+    }
+}
+
+impl Groups {
+    pub(super) fn new() -> Self {
+        Self { inner: Mutex::default(), start: Instant::now(), changed: Notify::new() }
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.start.elapsed().as_millis() as u64
+    }
+
+    /// No code between lock and unlock panics half-way through a change.
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does something with the coordinator, and tells those whom it concerns.
+    fn with<T>(&self, act: impl FnOnce(&mut Inner, u64) -> T) -> T {
+        let mut inner = self.inner();
+        let before = inner.coordinator.next_due_ms();
+        let result = act(&mut inner, self.now_ms());
+        inner.deliver();
+        let earlier = match (before, inner.coordinator.next_due_ms()) {
+            (_, None) => false,
+            (None, Some(_)) => true,
+            (Some(before), Some(after)) => after < before,
+        };
+        drop(inner);
+        if earlier {
+            self.changed.notify_one();
+        }
+        result
+    }
+
+    /// Has done what time brings about, for as long as it is polled.
+    pub(super) async fn keep_time(&self) {
+        loop {
+            let due_ms = self.inner().coordinator.next_due_ms();
+            let Some(due_ms) = due_ms else {
+                self.changed.notified().await;
+                continue;
+            };
+            let at = self.start + Duration::from_millis(due_ms);
+            tokio::select! {
+                () = tokio::time::sleep_until(at.into()) => {
+                    self.with(|inner, now_ms| inner.coordinator.tick(now_ms));
+                }
+                () = self.changed.notified() => {}
+            }
+        }
+    }
+
+    pub(super) fn may_commit(
+        &self,
+        group: &str,
+        generation: i32,
+        (member, instance): (&str, Option<&str>),
+    ) -> i16 {
+        self.with(|inner, now_ms| {
+            inner.coordinator.may_commit(now_ms, (group, generation), member, instance)
+        })
+    }
+}
+
+impl Face {
+    pub(super) async fn join(
+        &self,
+        reply: &mut Reply,
+        header: &Header,
+        request: JoinRequest,
+        host: String,
+    ) {
+        let client = Client {
+            id: header.client_id.clone(),
+            host,
+            takes_name_first: header.version >= JOIN_WITH_NAME,
+        };
+        let random = Uuid::now_v7().as_u128();
+        let answer = self.groups.with(|inner, now_ms| {
+            let (ticket, answer) = inner.ticket();
+            inner.coordinator.join(now_ms, random, ticket, request, client);
+            answer
+        });
+        let joined = match answer.await {
+            Ok(Answer::Joined(joined)) => joined,
+            _ => Joined { error: codes::COORDINATOR_NOT_AVAILABLE, ..Joined::default() },
+        };
+        put_join(reply, header.version, &joined);
+    }
+
+    pub(super) async fn sync(&self, reply: &mut Reply, version: i16, request: SyncRequest) {
+        let answer = self.groups.with(|inner, now_ms| {
+            let (ticket, answer) = inner.ticket();
+            inner.coordinator.sync(now_ms, ticket, &request);
+            answer
+        });
+        let synced = match answer.await {
+            Ok(Answer::Synced(synced)) => synced,
+            _ => Synced { error: codes::COORDINATOR_NOT_AVAILABLE, ..Synced::default() },
+        };
+        put_sync(reply, version, &synced);
+    }
+
+    pub(super) fn heartbeat(&self, reply: &mut Reply, version: i16, request: &HeartbeatRequest) {
+        let HeartbeatRequest { group, generation, member, instance } = request;
+        let code = self.groups.with(|inner, now_ms| {
+            let at = (group.as_str(), *generation);
+            inner.coordinator.heartbeat(now_ms, at, member, instance.as_deref())
+        });
+        put_heartbeat(reply, version, code);
+    }
+
+    pub(super) fn leave(&self, reply: &mut Reply, version: i16, request: &LeaveRequest) {
+        let results = self.groups.with(|inner, now_ms| {
+            let leave = |(member, instance): &(String, Option<String>)| {
+                inner.coordinator.leave(now_ms, &request.group, member, instance.as_deref())
+            };
+            request.members.iter().map(leave).collect::<Vec<_>>()
+        });
+        put_leave(reply, version, request, &results);
+    }
+
+    pub(super) async fn describe_groups(
+        &self,
+        reply: &mut Reply,
+        version: i16,
+        request: DescribeRequest,
+    ) {
+        let mut views = self.groups.inner().coordinator.views(Some(&request.groups));
+        for view in &mut views {
+            // One without members exists for as long as something is remembered of it.
+            if view.state == "Dead" && self.has_offsets(&view.group).await {
+                view.state = "Empty";
+                "consumer".clone_into(&mut view.protocol_type);
+            }
+        }
+        put_describe(reply, version, &views);
+    }
+
+    async fn has_offsets(&self, group: &str) -> bool {
+        let command = StreamCommand::GetOffsets { group: group.to_owned(), of: None };
+        matches!(self.ask(command).await, Ok(StreamAnswer::Offsets(offsets)) if !offsets.is_empty())
+    }
+
+    pub(super) fn list_groups(&self, reply: &mut Reply, version: i16, request: &ListRequest) {
+        let mut views = self.groups.inner().coordinator.views(None);
+        let among = |names: &[String], name: &str| {
+            names.is_empty() || names.iter().any(|it| it.eq_ignore_ascii_case(name))
+        };
+        views.retain(|view| among(&request.states, view.state));
+        views.retain(|_| among(&request.types, "classic"));
+        put_list(reply, version, &views);
+    }
+
+    pub(super) async fn delete_groups(&self, reply: &mut Reply, request: DeleteRequest) {
+        let mut results = Vec::new();
+        for group in request.groups {
+            let code = self.delete_group(&group).await;
+            results.push((group, code));
+        }
+        put_delete(reply, &results);
+    }
+
+    async fn delete_group(&self, group: &str) -> i16 {
+        if self.groups.inner().coordinator.has_members(group) {
+            return codes::NON_EMPTY_GROUP;
+        }
+        let mut any = false;
+        loop {
+            let command = StreamCommand::ForgetGroup { group: group.to_owned() };
+            match self.ask(command).await {
+                Ok(StreamAnswer::GroupForgotten { offsets, more }) => {
+                    any |= offsets > 0;
+                    if !more {
+                        return if any { codes::NONE } else { codes::GROUP_ID_NOT_FOUND };
+                    }
+                }
+                Ok(_) => return codes::UNKNOWN_SERVER_ERROR,
+                Err(_) => return codes::COORDINATOR_NOT_AVAILABLE,
+            }
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! Produce and `InitProducerId`.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use longshore_engine::{AppendBatch, Appended, ProducerStamp, StreamAnswer, StreamCommand};
+use longshore_kafka::message::Topic;
+use longshore_kafka::message::produce::{
+    InitRequest, PartitionData, PartitionResult, Request, put, put_init,
+};
+use longshore_kafka::{Header, Reply, codes};
+use longshore_streams::batch::{BatchFault, BatchHeader};
+
+use super::codes_of::{Refused, of_append};
+use super::face::{Face, Pending, partition};
+
+/// Bits of a batch's attributes.
+const CODEC: i16 = 0b111;
+const CODEC_MAX: i16 = 4;
+const LOG_APPEND_TIME: i16 = 1 << 3;
+const TRANSACTIONAL_OR_CONTROL: i16 = 0b11 << 4;
+
+/// Why a batch is not sent on.
+type BatchRefused = (i16, &'static str);
+
+impl Face {
+    /// Sends the batches on at once, in the order of the requests; the answer comes later.
+    pub(super) fn produce(self: Arc<Self>, header: Header, request: Request) -> Pending {
+        let mut batches = Vec::new();
+        let mut places = Vec::new();
+        let checked = check_request(&request);
+        for topic in &request.topics {
+            let stream = self.stream(&topic.name);
+            for data in &topic.partitions {
+                let batch = checked.and_then(|()| {
+                    let stream = stream.as_ref().map_err(|code| (*code, "no such topic"))?;
+                    let partition = partition(stream, data.index);
+                    let partition = partition.map_err(|code| (code, "no such partition"))?;
+                    let (events, producer, batch) = check_batch(data)?;
+                    Ok(AppendBatch { partition: partition.id(), events, producer, batch })
+                });
+                places.push(batch.map(|batch| batches.push(batch)));
+            }
+        }
+        Box::pin(async move {
+            let results = if batches.is_empty() {
+                Ok(Vec::new())
+            } else {
+                self.ask(StreamCommand::Append(batches)).await.map(|answer| match answer {
+                    StreamAnswer::Appended(results) => results,
+                    _ => Vec::new(),
+                })
+            };
+            if request.acks == 0 {
+                return None;
+            }
+            let mut results = results.map(Vec::into_iter);
+            let mut places = places.into_iter();
+            let topics: Vec<_> = request
+                .topics
+                .into_iter()
+                .map(|topic| {
+                    let result = |data: PartitionData| {
+                        let sent = places.next().unwrap_or(Err((codes::INVALID_REQUEST, "")));
+                        result_of(data.index, sent, &mut results)
+                    };
+                    let partitions = topic.partitions.into_iter().map(result).collect();
+                    Topic { name: topic.name, partitions }
+                })
+                .collect();
+            let mut reply = header.reply();
+            put(&mut reply, header.version, &topics);
+            Some((reply.finish(), None))
+        })
+    }
+
+    pub(super) async fn init_producer(&self, reply: &mut Reply, request: &InitRequest) {
+        let result = if request.transactional_id.is_some() {
+            // Refused for good, so that nobody believes in a transaction that is none.
+            Err(codes::TRANSACTIONAL_ID_AUTHORIZATION_FAILED)
+        } else {
+            match self.ask(StreamCommand::TakeProducerId).await {
+                Ok(StreamAnswer::ProducerId(id)) => {
+                    i64::try_from(id).map(|id| (id, 0)).map_err(|_| codes::UNKNOWN_SERVER_ERROR)
+                }
+                Ok(_) => Err(codes::UNKNOWN_SERVER_ERROR),
+                Err(_) => Err(codes::COORDINATOR_NOT_AVAILABLE),
+            }
+        };
+        put_init(reply, result);
+    }
+}
+
+fn check_request(request: &Request) -> Result<(), BatchRefused> {
+    if request.transactional_id.is_some() {
+        let why = "there are no transactions here yet";
+        return Err((codes::TRANSACTIONAL_ID_AUTHORIZATION_FAILED, why));
+    }
+    if !(-1..=1).contains(&request.acks) {
+        return Err((codes::INVALID_REQUIRED_ACKS, "acks is -1, 0 or 1"));
+    }
+    Ok(())
+}
+
+/// What the engine is told of a batch.
+fn check_batch(data: &PartitionData) -> Result<(u32, Option<ProducerStamp>, Bytes), BatchRefused> {
+    let records = data.records.clone().unwrap_or_default();
+    let header = BatchHeader::parse(&records).map_err(fault)?;
+    if header.len_bytes != records.len() {
+        return Err((codes::INVALID_RECORD, "a partition takes one batch at a time"));
+    }
+    header.check(&records).map_err(fault)?;
+    if header.events <= 0 || header.events != header.last_offset_delta.saturating_add(1) {
+        return Err((
+            codes::INVALID_RECORD,
+            "the offsets of the batch are not those of its events",
+        ));
+    }
+    if header.attributes & CODEC > CODEC_MAX {
+        return Err((codes::UNSUPPORTED_COMPRESSION_TYPE, "the codec is not known"));
+    }
+    if header.attributes & TRANSACTIONAL_OR_CONTROL != 0 {
+        return Err((codes::INVALID_RECORD, "there are no transactions here yet"));
+    }
+    if header.attributes & LOG_APPEND_TIME != 0 {
+        return Err((codes::INVALID_RECORD, "the time of append is not the producer's to set"));
+    }
+    let producer = match u64::try_from(header.producer_id) {
+        Err(_) => None,
+        Ok(id) => Some(ProducerStamp {
+            id,
+            epoch: u32::try_from(header.producer_epoch)
+                .map_err(|_| (codes::INVALID_RECORD, "a producer has an epoch"))?,
+            sequence: u32::try_from(header.base_sequence)
+                .map_err(|_| (codes::INVALID_RECORD, "a producer has a sequence"))?,
+        }),
+    };
+    Ok((header.events.cast_unsigned(), producer, records))
+}
+
+fn fault(fault: BatchFault) -> BatchRefused {
+    match fault {
+        BatchFault::Checksum => {
+            (codes::CORRUPT_MESSAGE, "the checksum of the batch is another one")
+        }
+        BatchFault::Magic(_) => (codes::INVALID_RECORD, "batches are of version 2"),
+        BatchFault::Short | BatchFault::Numbers | BatchFault::Order => {
+            (codes::INVALID_RECORD, "the batch is malformed")
+        }
+    }
+}
+
+type Results = std::vec::IntoIter<Result<Appended, longshore_engine::AppendRefusal>>;
+
+fn result_of(
+    index: i32,
+    sent: Result<(), BatchRefused>,
+    results: &mut Result<Results, Refused>,
+) -> PartitionResult {
+    let refused = |error, message: String| PartitionResult {
+        index,
+        error,
+        message: (!message.is_empty()).then_some(message),
+        base_offset: -1,
+        log_start: -1,
+    };
+    if let Err((error, message)) = sent {
+        return refused(error, message.to_owned());
+    }
+    match results {
+        Err((error, message)) => refused(*error, message.clone()),
+        Ok(results) => match results.next() {
+            Some(Ok(appended)) => PartitionResult {
+                index,
+                error: codes::NONE,
+                message: None,
+                base_offset: appended.base_offset.cast_signed(),
+                log_start: appended.start.cast_signed(),
+            },
+            Some(Err(refusal)) => refused(of_append(refusal), refusal.to_string()),
+            None => refused(codes::UNKNOWN_SERVER_ERROR, String::new()),
+        },
+    }
+}

@@ -1,0 +1,28 @@
+//! The events of a shard's streams in files, one row of files for each partition. What the journal
+//! has made durable is written here, without a sync, and read from here by everybody; a sync in the
+//! background lets the journal go. It opens no batch beyond its header, and knows no protocol.
+//!
+//! Where to begin: [`StreamLog::write`] takes what a group changed, [`StreamLog::sync`] makes it
+//! durable, [`Partition`] is what faces read.
+
+pub mod batch;
+mod check;
+mod error;
+pub mod event;
+mod log;
+mod open_files;
+mod partition;
+mod recover;
+mod retention;
+mod synced;
+#[cfg(test)]
+mod tests;
+mod time;
+mod walk;
+
+pub use check::{Report, check};
+pub use error::{OpenError, ReadError, SyncError, WriteError};
+pub use log::{StreamEntry, StreamLog};
+pub use partition::{Chunk, Partition, Waiting};
+pub use retention::Overdue;
+pub use time::OffsetAndTime;

@@ -1,0 +1,384 @@
+//! All streams of a shard: their catalogue, and the two ways in: what a group changed is written
+//! here by whoever committed it, and a sync in the background makes it durable.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use longshore_engine::{PartitionId, Position, StreamChange, StreamId, StreamSettings, StreamView};
+use longshore_journal::disk::Disk;
+
+use crate::batch::{BatchHeader, place};
+use crate::error::{SyncError, WriteError, is_no_space};
+use crate::open_files::OpenFiles;
+use crate::partition::{EventFile, Files, Partition, file_name};
+use crate::synced::{End, SYNCED_NAME, Synced};
+use crate::walk::Walk;
+
+/// Memory kept for putting batches together between two groups.
+const SCRATCH_BYTES_MAX: usize = 1 << 20;
+
+/// The streams of one shard in its folder.
+#[derive(Debug)]
+pub struct StreamLog {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) open: Arc<OpenFiles>,
+    catalogue: RwLock<Catalogue>,
+    writer: Mutex<Writer>,
+    /// One sync at a time.
+    syncing: Mutex<()>,
+}
+
+/// Who is there.
+#[derive(Debug, Default)]
+pub(crate) struct Catalogue {
+    pub(crate) streams: BTreeMap<StreamId, Arc<StreamEntry>>,
+    names: BTreeMap<(String, String), StreamId>,
+    pub(crate) partitions: BTreeMap<PartitionId, Arc<Partition>>,
+}
+
+/// A stream.
+#[derive(Clone, Debug)]
+pub struct StreamEntry {
+    /// Its number in the shard.
+    pub id: StreamId,
+    /// The name of its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its partitions, in the order of their indexes.
+    pub partitions: Vec<Arc<Partition>>,
+    /// Its settings.
+    pub settings: StreamSettings,
+}
+
+/// What was written since the last sync.
+#[derive(Debug, Default)]
+pub(crate) struct Writer {
+    /// Everything up to here is in the files.
+    pub(crate) position: Position,
+    /// The position of the last sync; `None` where there was none.
+    pub(crate) synced: Option<Position>,
+    dirty: BTreeSet<(PartitionId, u64)>,
+    /// Files were made.
+    made: bool,
+    /// What is durable in the journal and not written here, up to which position.
+    late: VecDeque<StreamChange>,
+    late_to: Position,
+    /// Files that nobody needs once the next sync no longer names them.
+    pub(crate) gone: Vec<String>,
+    scratch: Vec<u8>,
+}
+
+impl Writer {
+    pub(crate) fn new(position: Position, synced: Option<Position>) -> Self {
+        Self { position, synced, ..Self::default() }
+    }
+}
+
+impl StreamLog {
+    pub(crate) fn new(disk: Arc<dyn Disk>, catalogue: Catalogue, writer: Writer) -> Self {
+        let open = Arc::new(OpenFiles::new(Arc::clone(&disk)));
+        Self {
+            disk,
+            open,
+            catalogue: RwLock::new(catalogue),
+            writer: Mutex::new(writer),
+            syncing: Mutex::default(),
+        }
+    }
+
+    /// The stream of that name.
+    pub fn stream(&self, namespace: &str, name: &str) -> Option<Arc<StreamEntry>> {
+        let catalogue = self.catalogue();
+        let id = catalogue.names.get(&(namespace.to_owned(), name.to_owned()))?;
+        catalogue.streams.get(id).cloned()
+    }
+
+    /// The stream of that number.
+    pub fn stream_by_id(&self, id: StreamId) -> Option<Arc<StreamEntry>> {
+        self.catalogue().streams.get(&id).cloned()
+    }
+
+    /// All streams, in the order of their namespaces and names.
+    pub fn all(&self) -> Vec<Arc<StreamEntry>> {
+        let catalogue = self.catalogue();
+        catalogue.names.values().filter_map(|id| catalogue.streams.get(id).cloned()).collect()
+    }
+
+    /// All streams of a namespace, in the order of their names.
+    pub fn streams(&self, namespace: &str) -> Vec<Arc<StreamEntry>> {
+        let catalogue = self.catalogue();
+        let of = (namespace.to_owned(), String::new());
+        let names = catalogue.names.range(of..).take_while(|((ns, _), _)| ns == namespace);
+        names.filter_map(|(_, id)| catalogue.streams.get(id).cloned()).collect()
+    }
+
+    /// Carries out what a group changed that is durable up to `position`. To be called with each
+    /// group, in their order. Where it fails, nothing is shown that is not there. What a full disk
+    /// has no room for waits for the next call, and the journal keeps it; after any other fault
+    /// nothing more may be written, and a start does it anew from the journal.
+    pub fn write(&self, position: Position, changes: Vec<StreamChange>) -> Result<(), WriteError> {
+        let mut writer = self.writer();
+        writer.late.extend(changes);
+        writer.late_to = writer.late_to.max(position);
+        self.write_late(&mut writer)
+    }
+
+    /// Whether something that is durable in the journal waits for space here, and is not shown.
+    pub fn waits_for_space(&self) -> bool {
+        !self.writer().late.is_empty()
+    }
+
+    /// Writes what is not written yet, as far as that can be done.
+    fn write_late(&self, writer: &mut Writer) -> Result<(), WriteError> {
+        let mut touched = BTreeSet::new();
+        let mut written = Ok(());
+        while let Some(change) = writer.late.pop_front() {
+            if let StreamChange::Appended { partition, .. } = &change {
+                touched.insert(*partition);
+            }
+            written = self.carry_out(writer, &change);
+            if written.is_err() {
+                writer.late.push_front(change);
+                break;
+            }
+        }
+        if written.is_ok() {
+            writer.position = writer.position.max(writer.late_to);
+        }
+        writer.scratch.shrink_to(SCRATCH_BYTES_MAX);
+        for partition in touched.into_iter().filter_map(|id| self.partition(id)) {
+            partition.wake();
+        }
+        written
+    }
+
+    fn carry_out(&self, writer: &mut Writer, change: &StreamChange) -> Result<(), WriteError> {
+        match change {
+            StreamChange::Created(view) => return self.add(view, writer),
+            StreamChange::Changed { stream, settings } => self.change(*stream, settings.clone()),
+            StreamChange::Deleted { stream } => self.delete(*stream, writer),
+            StreamChange::Trimmed { partition, start } => {
+                if let Some(partition) = self.partition(*partition) {
+                    partition.trim(*start, &mut writer.gone);
+                }
+            }
+            StreamChange::Appended { partition, base_offset, batch, .. } => {
+                return self.append(writer, *partition, *base_offset, batch);
+            }
+        }
+        Ok(())
+    }
+
+    fn partition(&self, id: PartitionId) -> Option<Arc<Partition>> {
+        self.catalogue().partitions.get(&id).cloned()
+    }
+
+    /// Puts a batch behind the last one of its partition.
+    fn append(
+        &self,
+        writer: &mut Writer,
+        id: PartitionId,
+        base_offset: u64,
+        batch: &[u8],
+    ) -> Result<(), WriteError> {
+        let partition = self.partition(id).unwrap_or_else(|| self.add_partition(id));
+        let (end, last) = {
+            let files = partition.files();
+            (files.end, files.files.back().map(|file| (file.base, file.len_bytes)))
+        };
+        if end != base_offset {
+            return Err(WriteError::Gap { partition: id, found: base_offset, end });
+        }
+        let full = |len: u64| len > 0 && len + batch.len() as u64 > partition.file_bytes();
+        let (base, len_bytes, made) = match last {
+            Some((base, len)) if !full(len) => (base, len, false),
+            _ => (base_offset, 0, true),
+        };
+        let name = file_name(id, base);
+        let io = |source| WriteError::Io { path: self.disk.path(&name), source };
+        let file = if made { self.open.create(&name) } else { self.open.get(&name) };
+        let file = file.map_err(io)?;
+        writer.scratch.clear();
+        writer.scratch.extend_from_slice(batch);
+        place(&mut writer.scratch, base_offset);
+        let header = BatchHeader::parse(&writer.scratch);
+        let header = header.map_err(|fault| io(std::io::Error::other(fault)))?;
+        file.write_at(&writer.scratch, len_bytes).map_err(io)?;
+        writer.made |= made;
+        writer.dirty.insert((id, base));
+        let mut files = partition.files_mut();
+        if made {
+            files.files.push_back(EventFile { base, len_bytes: 0, walk: Walk::new(base) });
+        }
+        if let Some(file) = files.files.back_mut() {
+            if file.walk.at() == file.len_bytes {
+                // Whoever appended it was checked; what is not in order is found by readers.
+                let _ = file.walk.step(&header);
+            }
+            file.len_bytes += batch.len() as u64;
+        }
+        files.end = header.end_offset();
+        Ok(())
+    }
+
+    /// A partition that nobody has told of yet: during a start the state comes last.
+    fn add_partition(&self, id: PartitionId) -> Arc<Partition> {
+        let mut catalogue = self.catalogue_mut();
+        let new = || Arc::new(Partition::new(id, Arc::clone(&self.open), Files::default()));
+        Arc::clone(catalogue.partitions.entry(id).or_insert_with(new))
+    }
+
+    pub(crate) fn add(&self, view: &StreamView, writer: &mut Writer) -> Result<(), WriteError> {
+        let partitions: Vec<_> = view
+            .partitions
+            .iter()
+            .map(|(id, _)| self.partition(*id).unwrap_or_else(|| self.add_partition(*id)))
+            .collect();
+        for partition in &partitions {
+            partition.file_bytes.store(view.settings.file_bytes, Ordering::Relaxed);
+        }
+        let entry = StreamEntry {
+            id: view.id,
+            namespace: view.namespace.clone(),
+            name: view.name.clone(),
+            partitions,
+            settings: view.settings.clone(),
+        };
+        let mut catalogue = self.catalogue_mut();
+        catalogue.names.insert((view.namespace.clone(), view.name.clone()), view.id);
+        catalogue.streams.insert(view.id, Arc::new(entry));
+        drop(catalogue);
+        if writer.synced.is_none() {
+            // From now on a start that does not find it knows that events are lost.
+            let synced = Synced { position: writer.position, ends: BTreeMap::new() };
+            let written = self.disk.create_folder().and_then(|()| synced.write(&*self.disk));
+            let path = || self.disk.path(SYNCED_NAME);
+            written.map_err(|source| WriteError::Begin { path: path(), source })?;
+            writer.synced = Some(writer.position);
+        }
+        Ok(())
+    }
+
+    fn change(&self, id: StreamId, settings: StreamSettings) {
+        let mut catalogue = self.catalogue_mut();
+        let Some(entry) = catalogue.streams.get_mut(&id) else { return };
+        for partition in &entry.partitions {
+            partition.file_bytes.store(settings.file_bytes, Ordering::Relaxed);
+        }
+        *entry = Arc::new(StreamEntry { settings, ..(**entry).clone() });
+    }
+
+    fn delete(&self, id: StreamId, writer: &mut Writer) {
+        let mut catalogue = self.catalogue_mut();
+        let Some(entry) = catalogue.streams.remove(&id) else { return };
+        catalogue.names.remove(&(entry.namespace.clone(), entry.name.clone()));
+        for partition in &entry.partitions {
+            catalogue.partitions.remove(&partition.id);
+            let mut files = partition.files_mut();
+            files.gone = true;
+            let names = files.files.drain(..).map(|file| file_name(partition.id, file.base));
+            writer.gone.extend(names);
+            files.start = files.end;
+            drop(files);
+            partition.wake();
+        }
+    }
+
+    /// Makes what was written durable and notes how far that is. The journal before the position
+    /// that it answers is not needed for streams any more; `None` where there are none.
+    pub fn sync(&self) -> Result<Option<Position>, SyncError> {
+        let _one = self.syncing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut writer = self.writer();
+        match self.write_late(&mut writer) {
+            Err(WriteError::Io { path, source } | WriteError::Begin { path, source })
+                if !is_no_space(&source) =>
+            {
+                return Err(SyncError { path, source });
+            }
+            _ => {}
+        }
+        let Some(last) = writer.synced else {
+            // What a full disk has no room for yet is nowhere but in the journal.
+            return Ok((!writer.late.is_empty()).then_some(writer.position));
+        };
+        let position = writer.position;
+        if position == last && writer.dirty.is_empty() && writer.gone.is_empty() {
+            return Ok(Some(last));
+        }
+        let dirty = std::mem::take(&mut writer.dirty);
+        let (made, gone) = (std::mem::take(&mut writer.made), std::mem::take(&mut writer.gone));
+        let synced = Synced { position, ends: self.ends() };
+        drop(writer);
+        let gone: BTreeSet<String> = gone.into_iter().collect();
+        for (partition, base) in dirty {
+            let name = file_name(partition, base);
+            if gone.contains(&name) {
+                continue;
+            }
+            let done = self.open.get(&name).and_then(|file| file.sync_data());
+            done.map_err(|source| SyncError { path: self.disk.path(&name), source })?;
+        }
+        if made {
+            let done = self.disk.sync();
+            done.map_err(|source| SyncError { path: self.disk.path(""), source })?;
+        }
+        if let Err(source) = synced.write(&*self.disk) {
+            if !is_no_space(&source) {
+                return Err(SyncError { path: self.disk.path(SYNCED_NAME), source });
+            }
+            // The files are durable; what says so finds no room. The next sync says it.
+            self.writer().gone.extend(gone);
+            return Ok(Some(last));
+        }
+        for name in gone {
+            self.open.forget(&name);
+            // What is left is found by the next start.
+            drop(self.disk.remove(&name));
+        }
+        self.writer().synced = Some(position);
+        Ok(Some(position))
+    }
+
+    /// Where each partition ends.
+    fn ends(&self) -> BTreeMap<PartitionId, End> {
+        let end = |(id, partition): (&PartitionId, &Arc<Partition>)| {
+            let files = partition.files();
+            let last = files.files.back().map(|file| (file.base, file.len_bytes));
+            let (base, len_bytes) = last.unwrap_or((files.end, 0));
+            (files.end > 0).then_some((*id, End { base, len_bytes, end: files.end }))
+        };
+        self.catalogue().partitions.iter().filter_map(end).collect()
+    }
+
+    /// No code between lock and unlock panics half-way through a change.
+    pub(crate) fn catalogue(&self) -> RwLockReadGuard<'_, Catalogue> {
+        self.catalogue.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn catalogue_mut(&self) -> RwLockWriteGuard<'_, Catalogue> {
+        self.catalogue.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn writer(&self) -> MutexGuard<'_, Writer> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Partition {
+    /// Forgets events before `start`, and the files that hold nothing else.
+    pub(crate) fn trim(&self, start: u64, gone: &mut Vec<String>) {
+        let mut files = self.files_mut();
+        files.start = files.start.max(start);
+        let (start, end) = (files.start, files.end);
+        while let Some(first) = files.files.front() {
+            let file_end = files.files.get(1).map_or(end, |next| next.base);
+            if file_end > start {
+                break;
+            }
+            gone.push(file_name(self.id, first.base));
+            files.files.pop_front();
+        }
+    }
+}

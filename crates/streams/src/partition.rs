@@ -1,0 +1,322 @@
+//! A partition: its row of files, from where to where they go, and who waits for more. Files are
+//! read without a lock; what stands behind `len_bytes` of one is nobody's business yet.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::task::Waker;
+
+use bytes::Bytes;
+use longshore_engine::PartitionId;
+
+use crate::batch::{BatchFault, BatchHeader, HEADER_BYTES};
+use crate::error::ReadError;
+use crate::open_files::OpenFiles;
+use crate::walk::{INDEX_EVERY_BYTES, Mark, Walk};
+
+/// A partition of a stream.
+#[derive(Debug)]
+pub struct Partition {
+    pub(crate) id: PartitionId,
+    pub(crate) open: Arc<OpenFiles>,
+    /// Bytes after which the next file begins.
+    pub(crate) file_bytes: AtomicU64,
+    files: RwLock<Files>,
+    waiters: Mutex<Waiters>,
+}
+
+/// The files of a partition.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Files {
+    /// The first offset that is kept.
+    pub(crate) start: u64,
+    /// The offset of the next event. Everything before it is durable in the journal or here.
+    pub(crate) end: u64,
+    /// In order, the one that is written to last.
+    #[expect(clippy::struct_field_names, reason = "they are the files of these")]
+    pub(crate) files: VecDeque<EventFile>,
+    /// The stream was removed.
+    pub(crate) gone: bool,
+}
+
+/// One file of events: batches from `base` on, to the next file's base or the partition's end.
+#[derive(Clone, Debug)]
+pub(crate) struct EventFile {
+    pub(crate) base: u64,
+    pub(crate) len_bytes: u64,
+    /// What is known of its batches, up to a place in it.
+    pub(crate) walk: Walk,
+}
+
+#[derive(Debug, Default)]
+struct Waiters {
+    next: u64,
+    wakers: BTreeMap<u64, Option<Waker>>,
+}
+
+/// Whole batches as they lie in the file.
+#[derive(Clone, Debug)]
+pub struct Chunk {
+    /// The batches; empty where there is nothing yet at the offset.
+    pub batches: Bytes,
+    /// The first offset that is kept.
+    pub start: u64,
+    /// The offset of the next event.
+    pub end: u64,
+}
+
+/// Somebody who waits for events of a partition. He does no more once this is dropped.
+#[derive(Debug)]
+pub struct Waiting {
+    partition: Arc<Partition>,
+    number: u64,
+}
+
+impl Waiting {
+    /// Has this waker woken when there are more events, or the partition is gone.
+    pub fn set(&self, waker: &Waker) {
+        let mut waiters = self.partition.waiters();
+        waiters.wakers.insert(self.number, Some(waker.clone()));
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.partition.waiters().wakers.remove(&self.number);
+    }
+}
+
+/// Where reading begins.
+struct Place {
+    base: u64,
+    /// A place in the file at or before the batch that is looked for.
+    at: u64,
+    len_bytes: u64,
+    start: u64,
+    end: u64,
+}
+
+impl Partition {
+    pub(crate) fn new(id: PartitionId, open: Arc<OpenFiles>, files: Files) -> Self {
+        let file_bytes = AtomicU64::new(64 << 20);
+        Self { id, open, file_bytes, files: RwLock::new(files), waiters: Mutex::default() }
+    }
+
+    /// Its number.
+    pub fn id(&self) -> PartitionId {
+        self.id
+    }
+
+    /// The first offset that is kept, and that of the next event: what stands before it is durable.
+    pub fn ends(&self) -> (u64, u64) {
+        let files = self.files();
+        (files.start, files.end)
+    }
+
+    /// Whether its stream was removed.
+    pub fn is_gone(&self) -> bool {
+        self.files().gone
+    }
+
+    /// Bytes of its files.
+    pub fn len_bytes(&self) -> u64 {
+        self.files().files.iter().map(|file| file.len_bytes).sum()
+    }
+
+    /// A place to wait for more events at.
+    pub fn wait(self: &Arc<Self>) -> Waiting {
+        let mut waiters = self.waiters();
+        waiters.next += 1;
+        let number = waiters.next;
+        waiters.wakers.insert(number, None);
+        drop(waiters);
+        Waiting { partition: Arc::clone(self), number }
+    }
+
+    pub(crate) fn wake(&self) {
+        let woken: Vec<Waker> = {
+            let mut waiters = self.waiters();
+            waiters.wakers.values_mut().filter_map(Option::take).collect()
+        };
+        woken.into_iter().for_each(Waker::wake);
+    }
+
+    /// Batches from the one with `offset` on, as many as fit into `bytes_max`, but one at least.
+    /// Each is checked. May wait for the disk.
+    pub fn read(&self, offset: u64, bytes_max: usize) -> Result<Chunk, ReadError> {
+        let Some(place) = self.find(offset)? else {
+            let (start, end) = self.ends();
+            return Ok(Chunk { batches: Bytes::new(), start, end });
+        };
+        let Place { base, at, len_bytes, start, end } = place;
+        let wanted = bytes_max.saturating_add(2 * INDEX_EVERY_BYTES).max(HEADER_BYTES);
+        let mut buffer = self.read_at(base, at, wanted.min((len_bytes - at) as usize))?;
+        let damaged = |at, fault| self.damaged(base, at, fault);
+        let (mut from, mut to) = (None, 0_usize);
+        let mut next = None;
+        loop {
+            let place = at + to as u64;
+            if place >= len_bytes {
+                break;
+            }
+            if buffer.len() < to + HEADER_BYTES && from.is_some() {
+                break;
+            }
+            let header = BatchHeader::parse(buffer.get(to..).unwrap_or_default());
+            let header = header.map_err(|fault| damaged(place, fault))?;
+            if next.is_some_and(|next| next != header.first_offset()) {
+                return Err(damaged(place, BatchFault::Order));
+            }
+            next = Some(header.end_offset());
+            if header.end_offset() <= offset {
+                to += header.len_bytes;
+                if buffer.len() < to + HEADER_BYTES {
+                    // A batch larger than what is read at once stands before the one wanted.
+                    let at = at + to as u64;
+                    return self.read_from(base, (at, len_bytes), (start, end), bytes_max);
+                }
+                continue;
+            }
+            let begin = *from.get_or_insert(to);
+            if to > begin && to + header.len_bytes - begin > bytes_max {
+                break;
+            }
+            if buffer.len() < to + header.len_bytes {
+                if to > begin {
+                    break;
+                }
+                let whole = header.len_bytes.min((len_bytes - place) as usize);
+                buffer = self.read_at(base, place, whole)?;
+                header.check(&buffer).map_err(|fault| damaged(place, fault))?;
+                return Ok(Chunk { batches: buffer.into(), start, end });
+            }
+            let batch = buffer.get(to..).unwrap_or_default();
+            header.check(batch).map_err(|fault| damaged(place, fault))?;
+            to += header.len_bytes;
+        }
+        let batches = Bytes::from(buffer).slice(from.unwrap_or(to)..to);
+        Ok(Chunk { batches, start, end })
+    }
+
+    /// As [`Partition::read`], from a place in the file at which a batch begins that is wanted.
+    fn read_from(
+        &self,
+        base: u64,
+        (at, len_bytes): (u64, u64),
+        (start, end): (u64, u64),
+        bytes_max: usize,
+    ) -> Result<Chunk, ReadError> {
+        let mut buffer = self.read_at(base, at, HEADER_BYTES)?;
+        let damaged = |at, fault| self.damaged(base, at, fault);
+        let header = BatchHeader::parse(&buffer).map_err(|fault| damaged(at, fault))?;
+        let wanted = header.len_bytes.max(bytes_max).min((len_bytes - at) as usize);
+        buffer = self.read_at(base, at, wanted)?;
+        let mut to = 0;
+        while let Some(rest) = buffer.get(to..).filter(|rest| rest.len() >= HEADER_BYTES) {
+            let place = at + to as u64;
+            let header = BatchHeader::parse(rest).map_err(|fault| damaged(place, fault))?;
+            if to > 0 && header.len_bytes > rest.len() {
+                break;
+            }
+            header.check(rest).map_err(|fault| damaged(place, fault))?;
+            to += header.len_bytes;
+        }
+        Ok(Chunk { batches: Bytes::from(buffer).slice(..to), start, end })
+    }
+
+    /// A place at or before the batch with that offset; `None` where it is that of the next event.
+    fn find(&self, offset: u64) -> Result<Option<Place>, ReadError> {
+        loop {
+            let (base, at, len_bytes, start, end) = {
+                let files = self.files();
+                let (start, end) = (files.start, files.end);
+                if offset == end && offset >= start {
+                    return Ok(None);
+                }
+                if offset < start || offset > end {
+                    return Err(ReadError::OutOfRange { asked: offset, start, end });
+                }
+                let after = files.files.partition_point(|file| file.base <= offset);
+                let file = after.checked_sub(1).and_then(|index| files.files.get(index));
+                let Some(file) = file else {
+                    return Err(ReadError::OutOfRange { asked: offset, start, end });
+                };
+                let Mark { at, .. } = file.walk.mark_before(offset);
+                if file.walk.reaches(offset, file.len_bytes) {
+                    let len_bytes = file.len_bytes;
+                    return Ok(Some(Place { base: file.base, at, len_bytes, start, end }));
+                }
+                (file.base, file.walk.clone(), file.len_bytes, start, end)
+            };
+            let _ = (start, end);
+            self.walk_on(base, at, len_bytes)?;
+        }
+    }
+
+    /// Looks at the batches of a file that were not looked at, up to `to`, and remembers them.
+    pub(crate) fn walk_on(&self, base: u64, mut walk: Walk, to: u64) -> Result<(), ReadError> {
+        let from = walk.at();
+        let name = file_name(self.id, base);
+        let io = |source| self.io(base, source);
+        let file = self.open.get(&name).map_err(io)?;
+        walk.go(&*file, to).map_err(|error| match error {
+            crate::walk::Stumble::Io(source) => self.io(base, source),
+            crate::walk::Stumble::Damaged { at, fault } => self.damaged(base, at, fault),
+        })?;
+        let mut files = self.files_mut();
+        let file = files.files.iter_mut().find(|file| file.base == base);
+        if let Some(file) = file
+            && file.walk.at() == from
+        {
+            file.walk = walk;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn read_at(&self, base: u64, at: u64, len: usize) -> Result<Vec<u8>, ReadError> {
+        let file = self.open.get(&file_name(self.id, base));
+        let file = file.map_err(|source| self.io(base, source))?;
+        let mut buffer = vec![0; len];
+        let read = file.read_at(&mut buffer, at).map_err(|source| self.io(base, source))?;
+        buffer.truncate(read);
+        Ok(buffer)
+    }
+
+    pub(crate) fn damaged(&self, base: u64, at: u64, fault: BatchFault) -> ReadError {
+        ReadError::Damaged { path: self.open.path(&file_name(self.id, base)), at, fault }
+    }
+
+    fn io(&self, base: u64, source: std::io::Error) -> ReadError {
+        ReadError::Io { path: self.open.path(&file_name(self.id, base)), source }
+    }
+
+    /// No code between lock and unlock panics half-way through a change.
+    pub(crate) fn files(&self) -> RwLockReadGuard<'_, Files> {
+        self.files.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn files_mut(&self) -> RwLockWriteGuard<'_, Files> {
+        self.files.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn file_bytes(&self) -> u64 {
+        self.file_bytes.load(Ordering::Relaxed)
+    }
+
+    fn waiters(&self) -> MutexGuard<'_, Waiters> {
+        self.waiters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The name of a file: partition and first offset, 16 hexadecimal digits each.
+pub(crate) fn file_name(partition: PartitionId, base: u64) -> String {
+    format!("{:016x}-{base:016x}.events", partition.0)
+}
+
+/// The partition and the first offset in the name of a file.
+pub(crate) fn file_of_name(name: &str) -> Option<(PartitionId, u64)> {
+    let (partition, base) = name.strip_suffix(".events")?.split_once('-')?;
+    let number =
+        |text: &str| (text.len() == 16).then(|| u64::from_str_radix(text, 16).ok()).flatten();
+    Some((PartitionId(number(partition)?), number(base)?))
+}

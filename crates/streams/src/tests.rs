@@ -1,0 +1,352 @@
+//! What was written is read, over restarts and crashes; what is damaged or missing is named.
+
+use std::sync::Arc;
+
+use longshore_engine::{
+    PartitionEnds, PartitionId, Position, StreamChange, StreamId, StreamSettings, StreamView,
+};
+use longshore_journal::disk::{Disk, Folder};
+use longshore_journal::{Crash, SimDisk};
+
+use crate::batch::sample::batch;
+use crate::batch::{BatchFault, BatchHeader};
+use crate::{OpenError, Partition, ReadError, StreamLog, WriteError};
+
+const P: PartitionId = PartitionId(7);
+
+fn settings() -> StreamSettings {
+    StreamSettings { file_bytes: 400, ..StreamSettings::default() }
+}
+
+fn view(start: u64, next: u64) -> StreamView {
+    StreamView {
+        id: StreamId(1),
+        namespace: "default".into(),
+        name: "s".into(),
+        partitions: vec![(P, PartitionEnds { start, next })],
+        settings: settings(),
+    }
+}
+
+/// A log with the journal that it is written from.
+struct Bench {
+    disk: Arc<dyn Disk>,
+    log: StreamLog,
+    journal: Vec<Vec<StreamChange>>,
+    start: u64,
+    next: u64,
+}
+
+impl Bench {
+    fn new(disk: Arc<dyn Disk>) -> Self {
+        let log = StreamLog::open(Arc::clone(&disk), (Position::START, false)).unwrap();
+        let mut bench = Self { disk, log, journal: Vec::new(), start: 0, next: 0 };
+        bench.log.settle(&[]).unwrap();
+        bench.write(StreamChange::Created(Box::new(view(0, 0))));
+        bench
+    }
+
+    fn write(&mut self, change: StreamChange) {
+        self.journal.push(vec![change.clone()]);
+        self.log.write(Position(self.journal.len() as u64), vec![change]).unwrap();
+    }
+
+    fn append(&mut self, events: u32, time: i64, filler: usize) {
+        let batch = batch(events.cast_signed(), time, filler).into();
+        let base_offset = self.next;
+        self.write(StreamChange::Appended { partition: P, base_offset, events, batch });
+        self.next += u64::from(events);
+    }
+
+    fn trim(&mut self, start: u64) {
+        self.start = start;
+        self.write(StreamChange::Trimmed { partition: P, start });
+    }
+
+    fn partition(&self) -> Arc<Partition> {
+        Arc::clone(&self.log.stream("default", "s").unwrap().partitions[0])
+    }
+
+    /// A start on `disk` from the journal after the last sync.
+    fn reopen(&mut self, disk: Arc<dyn Disk>) -> Result<(), OpenError> {
+        let log = StreamLog::open(Arc::clone(&disk), (Position::START, true))?;
+        let tail = Position(self.journal.len() as u64);
+        log.cut(tail)?;
+        let from = log.synced().map_or(0, |synced| synced.0 as usize);
+        for (index, changes) in self.journal.iter().enumerate().skip(from) {
+            log.replay(Position(index as u64 + 1), changes.clone())?;
+        }
+        log.settle(&[view(self.start, self.next)])?;
+        (self.log, self.disk) = (log, disk);
+        Ok(())
+    }
+
+    /// Reads everything batch by batch, and answers the offsets at which they begin.
+    fn read_all(&self) -> Vec<u64> {
+        let (partition, mut offset) = (self.partition(), self.start);
+        let mut found = Vec::new();
+        loop {
+            let chunk = partition.read(offset, 1).unwrap();
+            assert_eq!((chunk.start, chunk.end), (self.start, self.next));
+            let Ok(header) = BatchHeader::parse(&chunk.batches) else { return found };
+            assert_eq!(header.check(&chunk.batches).unwrap().len(), chunk.batches.len());
+            found.push(header.first_offset());
+            offset = header.end_offset();
+        }
+    }
+}
+
+fn folder() -> (tempfile::TempDir, Arc<dyn Disk>) {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = Arc::new(Folder::new(dir.path().join("streams")));
+    (dir, disk)
+}
+
+#[test]
+fn batches_are_read_whole_from_wherever_one_likes() {
+    let (_dir, disk) = folder();
+    let mut bench = Bench::new(disk);
+    for _ in 0..20 {
+        bench.append(3, 1000, 10);
+    }
+    assert_eq!(bench.read_all(), (0..20).map(|n| 3 * n).collect::<Vec<_>>());
+    let partition = bench.partition();
+    let chunk = partition.read(4, 1 << 20).unwrap();
+    let header = BatchHeader::parse(&chunk.batches).unwrap();
+    assert_eq!(header.first_offset(), 3, "the batch begins below what was asked for");
+    assert!(chunk.batches.len() > header.len_bytes, "several at once, to the end of the file");
+    assert!(partition.read(60, 1).unwrap().batches.is_empty(), "nothing yet");
+    assert!(matches!(partition.read(61, 1), Err(ReadError::OutOfRange { end: 60, .. })));
+}
+
+#[test]
+fn a_batch_larger_than_what_is_read_at_once_comes_whole() {
+    let (_dir, disk) = folder();
+    let mut bench = Bench::new(disk);
+    for _ in 0..3 {
+        bench.append(2, 5, 200_000);
+    }
+    assert_eq!(bench.read_all(), [0, 2, 4]);
+    let big = StreamSettings { file_bytes: 1 << 30, ..settings() };
+    bench.write(StreamChange::Changed { stream: StreamId(1), settings: big });
+    for _ in 0..4 {
+        bench.append(2, 5, 200_000);
+    }
+    bench.reopen(Arc::clone(&bench.disk)).unwrap();
+    assert_eq!(bench.partition().read(9, 1).unwrap().batches.len(), batch(2, 5, 200_000).len());
+}
+
+#[test]
+fn a_start_finds_all_whether_it_was_synced_or_not() {
+    let (_dir, disk) = folder();
+    let mut bench = Bench::new(disk);
+    for round in 0..6 {
+        bench.append(2, round, 30);
+        if round == 3 {
+            assert_eq!(bench.log.sync().unwrap(), Some(Position(bench.journal.len() as u64)));
+        }
+    }
+    let all = bench.read_all();
+    bench.reopen(Arc::clone(&bench.disk)).unwrap();
+    assert_eq!(bench.read_all(), all);
+    bench.append(2, 9, 30);
+    assert_eq!(bench.read_all().len(), all.len() + 1);
+}
+
+#[test]
+fn a_power_cut_at_any_change_of_the_disk_loses_nothing_that_the_journal_let_go() {
+    for changes in 0..60 {
+        let sim = SimDisk::new(changes);
+        let mut bench = Bench::new(Arc::new(sim.clone()));
+        sim.image_crashes_after(changes, &[Crash::PowerCut]);
+        for round in 0..12 {
+            bench.append(2, round, 30);
+            if round % 3 == 2 {
+                bench.log.sync().unwrap();
+            }
+            if round == 7 {
+                bench.trim(5);
+            }
+        }
+        let Some(left) = sim.take_images().pop() else { continue };
+        // The journal has everything; whatever the last sync let go of is in the files.
+        bench.reopen(Arc::new(left)).unwrap_or_else(|error| panic!("{changes}: {error}"));
+        let expected: Vec<u64> = (2..12).map(|n| 2 * n).collect();
+        assert_eq!(bench.read_all(), expected, "{changes}");
+    }
+}
+
+#[test]
+fn what_a_full_disk_has_no_room_for_waits_and_comes_later() {
+    let sim = SimDisk::new(3);
+    let mut bench = Bench::new(Arc::new(sim.clone()));
+    bench.append(2, 1, 30);
+    let synced = bench.log.sync().unwrap();
+    sim.set_capacity_bytes(Some(sim.used_bytes()));
+    let first = batch(2, 2, 30);
+    for (index, base_offset) in [2, 4].into_iter().enumerate() {
+        let batch = first.clone().into();
+        let change = StreamChange::Appended { partition: P, base_offset, events: 2, batch };
+        bench.journal.push(vec![change.clone()]);
+        let position = Position(bench.journal.len() as u64);
+        let refused = bench.log.write(position, vec![change]).unwrap_err();
+        assert!(refused.is_no_space(), "{index}: {refused}");
+    }
+    assert_eq!(bench.partition().ends(), (0, 2), "nobody sees what is not there");
+    assert_eq!(bench.log.sync().unwrap(), synced, "the journal keeps it");
+    sim.set_capacity_bytes(None);
+    bench.next = 6;
+    bench.append(2, 3, 30);
+    assert_eq!(bench.read_all(), [0, 2, 4, 6]);
+    assert!(bench.log.sync().unwrap() > synced);
+    bench.reopen(Arc::new(sim)).unwrap();
+    assert_eq!(bench.read_all(), [0, 2, 4, 6]);
+}
+
+#[test]
+fn damage_is_named_and_never_served() {
+    let (dir, disk) = folder();
+    let mut bench = Bench::new(disk);
+    bench.append(2, 5, 30);
+    bench.append(2, 5, 30);
+    let partition = bench.partition();
+    let name = format!("{:016x}-{:016x}.events", P.0, 0);
+    let path = dir.path().join("streams").join(&name);
+    let sound = std::fs::read(&path).unwrap();
+    let second = sound.len() / 2;
+    for at in second..sound.len() {
+        let mut damaged = sound.clone();
+        damaged[at] ^= 4;
+        std::fs::write(&path, &damaged).unwrap();
+        let read = partition.read(2, 1);
+        if at.is_multiple_of(16) {
+            drop(bench.log.sync());
+            let report = crate::check(Arc::clone(&bench.disk));
+            assert_eq!(report.faults.is_empty(), read.is_ok(), "byte {at}: {report:?}");
+        }
+        // Of the leader's epoch nobody is told wrongly: it is written on the way out.
+        let epoch = (second + 12..second + 16).contains(&at);
+        assert!(matches!(read, Err(ReadError::Damaged { .. })) || epoch, "byte {at}: {read:?}");
+        if let Err(error) = read {
+            assert!(error.to_string().contains(&name), "{error}");
+        }
+    }
+}
+
+#[test]
+fn events_that_are_lost_are_missed_at_the_start() {
+    let (dir, disk) = folder();
+    let mut bench = Bench::new(Arc::clone(&disk));
+    for _ in 0..8 {
+        bench.append(2, 5, 30);
+    }
+    bench.log.sync().unwrap();
+    let streams = dir.path().join("streams");
+    let mut names: Vec<_> =
+        std::fs::read_dir(&streams).unwrap().map(|entry| entry.unwrap().path()).collect();
+    names.sort();
+    let events: Vec<_> = names.iter().filter(|it| it.extension().is_some()).collect();
+    let synced = streams.join("synced");
+    for path in [events[0], *events.last().unwrap(), &synced] {
+        let sound = std::fs::read(path).unwrap();
+        std::fs::remove_file(path).unwrap();
+        let error = bench.reopen(Arc::clone(&disk)).unwrap_err().to_string();
+        assert!(error.contains("are lost"), "{error}");
+        std::fs::write(path, &sound).unwrap();
+    }
+    let last = *events.last().unwrap();
+    let sound = std::fs::read(last).unwrap();
+    std::fs::write(last, &sound[..sound.len() - 1]).unwrap();
+    let error = bench.reopen(Arc::clone(&disk)).unwrap_err();
+    assert!(matches!(error, OpenError::FileShort { .. }), "{error}");
+    std::fs::write(last, &sound).unwrap();
+    bench.next += 1;
+    let error = bench.reopen(Arc::clone(&disk)).unwrap_err();
+    assert!(matches!(error, OpenError::EventsLost { found: 16, expected: 17, .. }), "{error}");
+    bench.next -= 1;
+    let report = crate::check(Arc::clone(&disk));
+    assert_eq!((report.partitions, report.faults), (1, Vec::new()));
+    assert!(report.bytes > 0 && report.synced.is_some());
+    bench.reopen(disk).unwrap();
+}
+
+#[test]
+fn what_is_kept_no_longer_goes_with_the_next_sync() {
+    let (_dir, disk) = folder();
+    let mut bench = Bench::new(Arc::clone(&disk));
+    for round in 0..12 {
+        bench.append(2, 1000 * round, 30);
+    }
+    let files = |disk: &dyn Disk| {
+        disk.names().unwrap().iter().filter(|name| name.ends_with(".events")).count()
+    };
+    let before = files(&*disk);
+    assert!(before >= 4, "{before}");
+    let by_bytes = StreamSettings { retention_bytes: Some(500), retention_ms: None, ..settings() };
+    bench.write(StreamChange::Changed { stream: StreamId(1), settings: by_bytes });
+    let [overdue] = &bench.log.overdue(0)[..] else { panic!() };
+    let left = bench.partition().len_bytes();
+    bench.trim(overdue.start);
+    assert!(bench.partition().len_bytes() >= 500 && bench.partition().len_bytes() < left);
+    assert_eq!(files(&*disk), before);
+    bench.log.sync().unwrap();
+    assert!(files(&*disk) < before);
+    let first = bench.read_all()[0];
+    assert_eq!(first, bench.start);
+    let by_time = StreamSettings { retention_ms: Some(1000), retention_bytes: None, ..settings() };
+    bench.write(StreamChange::Changed { stream: StreamId(1), settings: by_time });
+    assert_eq!(bench.log.overdue(first * 500), [], "it is young yet");
+    bench.reopen(Arc::clone(&disk)).unwrap();
+    let by_time = StreamSettings { retention_ms: Some(1000), retention_bytes: None, ..settings() };
+    bench.write(StreamChange::Changed { stream: StreamId(1), settings: by_time });
+    assert_eq!(bench.log.overdue(1_000_000)[0].start, 24, "the last file, too");
+    bench.trim(24);
+    bench.log.sync().unwrap();
+    assert_eq!(files(&*disk), 0);
+    bench.reopen(Arc::clone(&disk)).unwrap();
+    bench.append(1, 5, 0);
+    assert_eq!(bench.read_all(), [24]);
+}
+
+#[test]
+fn events_are_found_by_their_time() {
+    let (_dir, disk) = folder();
+    let mut bench = Bench::new(disk);
+    for time in [100, 300, 200, 400] {
+        bench.append(5, time, 30);
+    }
+    for reopened in [false, true] {
+        if reopened {
+            bench.reopen(Arc::clone(&bench.disk)).unwrap();
+        }
+        let partition = bench.partition();
+        let find = |time| partition.find_time(time).unwrap();
+        assert_eq!(find(0), Some((0, 100)));
+        assert_eq!(find(103), Some((3, 103)));
+        assert_eq!(find(200), Some((5, 300)));
+        assert_eq!(find(404), Some((19, 404)));
+        assert_eq!(find(405), None);
+        assert_eq!(partition.newest().unwrap(), Some((19, 404)));
+    }
+}
+
+#[test]
+fn a_batch_that_does_not_follow_is_not_written() {
+    let (_dir, disk) = folder();
+    let bench = Bench::new(disk);
+    let batch = batch(1, 5, 0).into();
+    let change = StreamChange::Appended { partition: P, base_offset: 1, events: 1, batch };
+    let refused = bench.log.write(Position(2), vec![change]);
+    assert!(matches!(refused, Err(WriteError::Gap { found: 1, end: 0, .. })));
+    let cut = StreamChange::Appended {
+        partition: P,
+        base_offset: 0,
+        events: 1,
+        batch: vec![0; 5].into(),
+    };
+    // What was refused is kept, and would be refused again.
+    let (_dir, disk) = folder();
+    let bench = Bench::new(disk);
+    let refused = bench.log.write(Position(2), vec![cut]).unwrap_err().to_string();
+    assert!(refused.contains(&BatchFault::Short.to_string()), "{refused}");
+}

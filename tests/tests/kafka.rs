@@ -1,0 +1,168 @@
+//! Unmodified Kafka clients against a real server, and what they were told over its death. Needs
+//! Python and packages from `PyPI`; skipped where those are missing.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use longshore_tests::server::{Server, serve};
+use longshore_tests::skip::skip;
+
+/// Acknowledgements that are waited for before each death of the server.
+const ACKS: usize = 300;
+const DEATHS: usize = 3;
+
+fn suite() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../compat/kafka-python-clients")
+}
+
+fn succeeds(command: &mut Command) -> Result<(), String> {
+    let output = command.stdin(Stdio::null()).output().map_err(|error| error.to_string())?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    Err(said.lines().last().unwrap_or_default().to_owned())
+}
+
+/// A Python with the clients, which are kept from run to run; or what is missing, and why.
+fn python() -> Result<PathBuf, (&'static str, String)> {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("kafka-python-clients");
+    let python = folder.join("bin/python");
+    let imports = ["-c", "import aiokafka, confluent_kafka, kafka"];
+    if succeeds(Command::new(&python).args(imports)).is_ok() {
+        return Ok(python);
+    }
+    succeeds(Command::new("python3").args(["-m", "venv"]).arg(&folder))
+        .map_err(|why| ("python3", format!("no virtual environment can be made: {why}")))?;
+    let install = ["-m", "pip", "install", "--quiet", "--retries", "1", "--timeout", "20", "-r"];
+    let list = suite().join("requirements.txt");
+    succeeds(Command::new(&python).args(install).arg(list))
+        .map_err(|why| ("pypi", format!("pip does not reach its packages: {why}")))?;
+    Ok(python)
+}
+
+/// A server, and where Kafka clients find it. It stays there when it is started again.
+struct Broker {
+    data: PathBuf,
+    kafka: String,
+    server: Server,
+}
+
+impl Broker {
+    fn start(folder: &Path) -> Result<Self> {
+        // Clients have to find it there again: the port cannot be the system's choice later.
+        let kafka = TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
+        let data = folder.join("data");
+        let server = Self::serve(&data, &kafka)?;
+        Ok(Self { data, kafka, server })
+    }
+
+    fn serve(data: &Path, kafka: &str) -> Result<Server> {
+        let mut command = serve(data)?;
+        command.args(["--kafka", kafka]);
+        let mut server = Server::start_as(command, &data.with_extension("log"))?;
+        server.wait_ready()?;
+        Ok(server)
+    }
+
+    fn restart(&mut self) -> Result<()> {
+        self.server.kill()?;
+        self.server = Self::serve(&self.data, &self.kafka)?;
+        Ok(())
+    }
+}
+
+/// Ends a client that a failing test leaves behind.
+struct Client(Child);
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn survive(python: &Path, broker: &Broker, what: &str) -> Result<(Client, ChildStdout)> {
+    let mut child = Command::new(python)
+        .arg(suite().join("survive.py"))
+        .args([&broker.kafka, what, "survivors"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let stdout = child.stdout.take().context("no standard output")?;
+    Ok((Client(child), stdout))
+}
+
+#[test]
+fn kafka_clients_find_here_what_they_find_at_kafka() {
+    let python = match python() {
+        Ok(python) => python,
+        Err((need, why)) => return skip(need, &why),
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let broker = Broker::start(folder.path()).unwrap();
+    let output = Command::new(&python)
+        .arg(suite().join("suite.py"))
+        .arg(&broker.kafka)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    let failed = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}{failed}{}", broker.server.log_text());
+    assert!(said.lines().filter(|line| line.starts_with("PASS")).count() >= 12, "{said}");
+}
+
+#[test]
+fn what_a_kafka_producer_was_told_outlives_kill_9() {
+    let python = match python() {
+        Ok(python) => python,
+        Err((need, why)) => return skip(need, &why),
+    };
+    kill_and_look(&python).unwrap();
+}
+
+fn kill_and_look(python: &Path) -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let mut broker = Broker::start(folder.path())?;
+    // Two partitions: the topic is made by whoever asks for it first.
+    let made =
+        Command::new(python).args(["-c", MAKE, &broker.kafka]).stdin(Stdio::null()).status()?;
+    ensure!(made.success(), "the topic was not made");
+    let (mut producer, stdout) = survive(python, &broker, "produce")?;
+    let mut lines = BufReader::new(stdout).lines();
+    let mut acks = Vec::new();
+    for _ in 0..DEATHS {
+        for _ in 0..ACKS {
+            acks.push(lines.next().context("the producer has ended")??);
+        }
+        broker.restart()?;
+    }
+    drop(producer.0.stdin.take());
+    for line in lines {
+        acks.push(line?);
+    }
+    ensure!(producer.0.wait()?.success(), "the producer failed");
+    // Once more after the last acknowledgement.
+    broker.restart()?;
+    let (mut checker, stdout) = survive(python, &broker, "check")?;
+    let mut stdin = checker.0.stdin.take().context("no standard input")?;
+    stdin.write_all(acks.join("\n").as_bytes())?;
+    drop(stdin);
+    let said = std::io::read_to_string(stdout)?;
+    let passed = checker.0.wait()?.success();
+    ensure!(passed, "{said}{}", broker.server.log_text());
+    ensure!(said.starts_with("OK ") && acks.len() >= ACKS * DEATHS, "{said}");
+    Ok(())
+}
+
+const MAKE: &str = "\
+import sys
+from confluent_kafka.admin import AdminClient, NewTopic
+admin = AdminClient({'bootstrap.servers': sys.argv[1]})
+new = NewTopic('survivors', 2, 1, config={'segment.bytes': '20000'})
+admin.create_topics([new])['survivors'].result(30)
+";
