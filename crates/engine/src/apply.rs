@@ -156,7 +156,7 @@ impl<M: OrderedMap> State<M> {
             Record::LimitDeleted { namespace, name } => self.apply_limit_deleted(namespace, &name),
             Record::LimitsRefilled { refills } => self.apply_limits_refilled(refills),
             Record::GatePut { namespace, name, gate } => {
-                self.apply_gate_put(namespace, &name, *gate);
+                self.apply_gate_put(namespace, &name, &gate);
             }
             Record::GateDeleted { namespace, name } => self.apply_gate_deleted(namespace, &name),
             Record::GateSetNamed { namespace, set, gates } => {

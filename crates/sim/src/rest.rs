@@ -34,11 +34,11 @@ impl Simulation {
         for namespace in 0..NAMESPACES.len() {
             for tag in TAGS {
                 let command = HoldCommand::Delete { tag: tag.to_owned() };
-                self.call(namespace, Command::Holds(command))?;
+                self.ask(namespace, Command::Holds(command))?;
             }
             for name in GATES {
                 let command = GateCommand::Delete { name: name.to_owned() };
-                self.call(namespace, Command::Gates(command))?;
+                self.ask(namespace, Command::Gates(command))?;
             }
         }
         let mut rounds = 0;

@@ -160,7 +160,7 @@ impl<M: OrderedMap> State<M> {
         self.gating.sets.entry(ns).or_default().insert(gates, set);
     }
 
-    pub(crate) fn apply_gate_put(&mut self, ns: NamespaceId, name: &str, gate: Gate) {
+    pub(crate) fn apply_gate_put(&mut self, ns: NamespaceId, name: &str, gate: &Gate) {
         if gate.id > self.meta.last_gate {
             self.meta_mut().last_gate = gate.id;
         }
@@ -171,12 +171,12 @@ impl<M: OrderedMap> State<M> {
                 self.clear_timer(at, Subject::Gate { namespace: ns, id: before.id });
             }
         }
-        self.put(&keys::gate(ns, gate.closed, name), &gate);
+        self.put(&keys::gate(ns, gate.closed, name), gate);
         if let Some(at) = gate.expires_at {
             self.set_timer(at, Subject::Gate { namespace: ns, id: gate.id });
         }
         self.gating.gates.entry(ns).or_default().insert(name.to_owned(), gate.clone());
-        self.turn_gates(ns, name, (before.as_ref(), Some(&gate)));
+        self.turn_gates(ns, name, (before.as_ref(), Some(gate)));
     }
 
     pub(crate) fn apply_gate_deleted(&mut self, ns: NamespaceId, name: &str) {

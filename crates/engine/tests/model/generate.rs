@@ -82,12 +82,11 @@ impl Generator {
             85..87 => Command::PauseJob { id: self.job_id(known) },
             87 | 88 => Command::ResumeJob { id: self.job_id(known) },
             89 if self.random.percent(50) => self.queue_command(now),
-            89 => Command::Gates(self.gate_command(now)),
+            89 | 96 => Command::Gates(self.gate_command(now)),
             91..95 => self.operation(now),
             95 if self.waits => self.of_schedule(now),
             90 => self.limit_command(),
             95 => Command::Holds(self.hold_command()),
-            96 => Command::Gates(self.gate_command(now)),
             97 => Command::ListQueues { after: None, limit: self.random.below(4) as usize },
             _ => match self.random.below(5) {
                 0 => Command::CreateNamespace,

@@ -29,6 +29,7 @@ use longshore_engine::{
 pub(crate) use schedule::KNOWN;
 
 /// A job, and its lease while it runs.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 #[derive(Clone, Debug)]
 pub(crate) struct RefJob {
     pub(crate) ns: NamespaceId,

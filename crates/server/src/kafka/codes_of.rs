@@ -71,7 +71,12 @@ pub(super) fn of_rejection(rejection: &Rejection) -> Refused {
         | Rejection::ExchangeInternal { .. }
         | Rejection::TooManyExchanges { .. }
         | Rejection::TooManyBindings { .. }
-        | Rejection::MessageUnknown { .. } => codes::UNKNOWN_SERVER_ERROR,
+        | Rejection::MessageUnknown { .. }
+        | Rejection::GateUnknown { .. }
+        | Rejection::TooManyGates { .. }
+        | Rejection::TooManyGateSets { .. }
+        | Rejection::HoldUnknown { .. }
+        | Rejection::TooManyHolds { .. } => codes::UNKNOWN_SERVER_ERROR,
     };
     (code, rejection.to_string())
 }

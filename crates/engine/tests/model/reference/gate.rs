@@ -134,12 +134,11 @@ impl Reference {
         if let Some(kinds) = &change.kinds {
             gate.kinds = in_order(kinds);
         }
-        match at {
-            Some(at) => self.gates[at].gate = gate,
-            None => {
-                self.last_gate += 1;
-                self.gates.push(RefGate { ns, name: name.to_owned(), gate });
-            }
+        if let Some(at) = at {
+            self.gates[at].gate = gate;
+        } else {
+            self.last_gate += 1;
+            self.gates.push(RefGate { ns, name: name.to_owned(), gate });
         }
         Ok(())
     }
