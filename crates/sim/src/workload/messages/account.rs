@@ -83,6 +83,8 @@ pub(crate) struct Known {
     waits: bool,
     /// Somebody may have it for a time, and nobody was told.
     in_doubt: bool,
+    /// Who had it for a time has settled it, and heard nothing yet.
+    is_settling: bool,
 }
 
 /// What is known of all.
@@ -240,7 +242,7 @@ impl Account {
             return Err(format!("{of} stood at {:?} and stands at {slot:?}", known.slot));
         }
         (known.slot, known.holder, known.returns) = (Some(slot), holder, got.returns);
-        known.waits = false;
+        (known.waits, known.is_settling) = (false, false);
         // Where nobody heard of it, it stands for its time after a restart.
         known.in_doubt = got.lease.is_some() && holder.is_none();
         Ok(())
@@ -301,7 +303,7 @@ impl Account {
     pub(crate) fn settling(&mut self, got: &MessageDelivery, verdict: MessageVerdict) -> Check {
         let of = Of::message(&got.queue, &got.message)?;
         if let Some(known) = self.messages.get_mut(&of) {
-            known.holder = None;
+            known.is_settling = matches!(known.holder.take(), Some(Holder::Lease(..)));
             known.may_be_gone |= match verdict {
                 MessageVerdict::Ack => true,
                 MessageVerdict::Reject => !leaves_letters(of.queue),
@@ -315,6 +317,7 @@ impl Account {
     pub(crate) fn settled(&mut self, got: &MessageDelivery, verdict: MessageVerdict) -> Check {
         let of = Of::message(&got.queue, &got.message)?;
         let Some(known) = self.messages.get_mut(&of) else { return Ok(()) };
+        known.is_settling = false;
         match verdict {
             MessageVerdict::Ack => {
                 if known.ended {
@@ -387,6 +390,8 @@ impl Account {
         self.active = None;
         for (of, known) in &mut self.messages {
             known.may_be_gone |= known.transient;
+            // Where the shard did not hear of it, it stands for its time anew.
+            known.in_doubt |= std::mem::take(&mut known.is_settling);
             // What comes later enters the queue that is declared anew.
             known.ended |= of.queue == PASSING && !known.delayed;
             match &mut known.holder {
