@@ -382,7 +382,7 @@ impl Account {
     /// Another life of the server begins: what it was told to keep waits, but for what somebody has
     /// for a time.
     pub(crate) fn restarted(&mut self, now: MonoMs, lease_ms: u64) {
-        let last = self.now;
+        let last = std::mem::replace(&mut self.now, now);
         self.last_places.clear();
         self.credit.clear();
         self.purges.clear();
