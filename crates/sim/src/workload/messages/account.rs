@@ -83,7 +83,7 @@ pub(crate) struct Known {
     waits: bool,
     /// Somebody may have it for a time, and nobody was told.
     in_doubt: bool,
-    /// Who had it for a time has settled it, and heard nothing yet.
+    /// Who had it for a time has settled it, or it is rejected, and nobody was told yet.
     is_settling: bool,
 }
 
@@ -303,7 +303,8 @@ impl Account {
     pub(crate) fn settling(&mut self, got: &MessageDelivery, verdict: MessageVerdict) -> Check {
         let of = Of::message(&got.queue, &got.message)?;
         if let Some(known) = self.messages.get_mut(&of) {
-            known.is_settling = matches!(known.holder.take(), Some(Holder::Lease(..)));
+            let by_lease = matches!(known.holder.take(), Some(Holder::Lease(..)));
+            known.is_settling = by_lease || verdict == MessageVerdict::Reject;
             known.may_be_gone |= match verdict {
                 MessageVerdict::Ack => true,
                 MessageVerdict::Reject => !leaves_letters(of.queue),
@@ -390,7 +391,7 @@ impl Account {
         self.active = None;
         for (of, known) in &mut self.messages {
             known.may_be_gone |= known.transient;
-            // Where the shard did not hear of it, it stands for its time anew.
+            // It stands for its time anew, or is a letter by now.
             known.in_doubt |= std::mem::take(&mut known.is_settling);
             // What comes later enters the queue that is declared anew.
             known.ended |= of.queue == PASSING && !known.delayed;
