@@ -61,10 +61,11 @@ impl Simulation {
         }
     }
 
-    /// What is heard now was decided by now.
+    /// What is heard now was decided by now. A start that did not come to its end has a clock of
+    /// its own, which may be behind.
     pub(crate) fn note_mono(&mut self) {
         if let Some(peers) = &mut self.peers {
-            peers.account.now = self.clock.mono();
+            peers.account.now = peers.account.now.max(self.clock.mono());
         }
     }
 

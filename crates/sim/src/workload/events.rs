@@ -15,7 +15,7 @@ use super::Check;
 use crate::random::Random;
 
 /// Numbers of its requests begin here; those of other clients are far below.
-const FIRST_REPLY: u64 = 1 << 40;
+const FIRST_REPLY: u64 = 1 << 39;
 const STREAM: &str = "events";
 const PARTITIONS: u32 = 3;
 const PRODUCER: u64 = 7;

@@ -83,6 +83,8 @@ pub(crate) struct Known {
     waits: bool,
     /// Somebody may have it for a time, and nobody was told.
     in_doubt: bool,
+    /// Who had it for a time has settled it, or it is rejected, and nobody was told yet.
+    is_settling: bool,
 }
 
 /// What is known of all.
@@ -240,7 +242,7 @@ impl Account {
             return Err(format!("{of} stood at {:?} and stands at {slot:?}", known.slot));
         }
         (known.slot, known.holder, known.returns) = (Some(slot), holder, got.returns);
-        known.waits = false;
+        (known.waits, known.is_settling) = (false, false);
         // Where nobody heard of it, it stands for its time after a restart.
         known.in_doubt = got.lease.is_some() && holder.is_none();
         Ok(())
@@ -301,7 +303,8 @@ impl Account {
     pub(crate) fn settling(&mut self, got: &MessageDelivery, verdict: MessageVerdict) -> Check {
         let of = Of::message(&got.queue, &got.message)?;
         if let Some(known) = self.messages.get_mut(&of) {
-            known.holder = None;
+            let by_lease = matches!(known.holder.take(), Some(Holder::Lease(..)));
+            known.is_settling = by_lease || verdict == MessageVerdict::Reject;
             known.may_be_gone |= match verdict {
                 MessageVerdict::Ack => true,
                 MessageVerdict::Reject => !leaves_letters(of.queue),
@@ -315,6 +318,7 @@ impl Account {
     pub(crate) fn settled(&mut self, got: &MessageDelivery, verdict: MessageVerdict) -> Check {
         let of = Of::message(&got.queue, &got.message)?;
         let Some(known) = self.messages.get_mut(&of) else { return Ok(()) };
+        known.is_settling = false;
         match verdict {
             MessageVerdict::Ack => {
                 if known.ended {
@@ -379,7 +383,7 @@ impl Account {
     /// Another life of the server begins: what it was told to keep waits, but for what somebody has
     /// for a time.
     pub(crate) fn restarted(&mut self, now: MonoMs, lease_ms: u64) {
-        let last = self.now;
+        let last = std::mem::replace(&mut self.now, now);
         self.last_places.clear();
         self.credit.clear();
         self.purges.clear();
@@ -387,6 +391,8 @@ impl Account {
         self.active = None;
         for (of, known) in &mut self.messages {
             known.may_be_gone |= known.transient;
+            // It stands for its time anew, or is a letter by now.
+            known.in_doubt |= std::mem::take(&mut known.is_settling);
             // What comes later enters the queue that is declared anew.
             known.ended |= of.queue == PASSING && !known.delayed;
             match &mut known.holder {
