@@ -27,7 +27,7 @@ pub(crate) fn gate_of(name: &str, body: GateBody, bounds: &Bounds) -> Result<Gat
     let said = reason.is_some() || expires_in.is_some() || expires_at.is_some();
     if said && closed != Some(true) {
         let allowed = "true, beside a reason or an end: an open gate has neither";
-        let value = closed.map_or("left out".to_owned(), |closed| closed.to_string());
+        let value = closed.map_or_else(|| "left out".to_owned(), |closed| closed.to_string());
         return Err(Refusal::value("closed", value, allowed));
     }
     let expiry = next_start((("expires_in", expires_in), ("expires_at", expires_at)), bounds)?;
