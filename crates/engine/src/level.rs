@@ -10,7 +10,7 @@
 /// | --- | --- |
 /// | 1, 2 | before, each place had a number of its own |
 /// | 3 | fields behind tags; one number everywhere |
-/// | 4 | schedules, unique keys, limits, bodies with several holders, exchanges and messages |
+/// | 4 | schedules, unique keys, limits, gates, holds, messages, streams; bodies of several |
 pub const LEVEL: u8 = 4;
 
 /// Says which levels are at odds, and what to do about it.
