@@ -14,6 +14,7 @@ pub mod judge;
 pub mod once;
 pub mod postgres;
 pub mod producer;
+pub mod python;
 pub mod random;
 pub mod sdk;
 pub mod server;

@@ -1,12 +1,13 @@
 //! AMQP, as a client that other people wrote speaks it: pika against a real server, which is
 //! killed. Needs Python and pika from `PyPI`; skipped where those are missing.
 
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::OnceLock;
 
 use anyhow::{Context, Result, bail, ensure};
+use longshore_tests::python::{Missing, python, succeeds};
 use longshore_tests::server::{Server, serve};
 use longshore_tests::skip::skip;
 
@@ -14,38 +15,10 @@ fn compat() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../compat/pika")
 }
 
-fn succeeds(command: &mut Command) -> Result<(), String> {
-    let output = command.stdin(Stdio::null()).output().map_err(|error| error.to_string())?;
-    if output.status.success() {
-        return Ok(());
-    }
-    Err(String::from_utf8_lossy(&output.stderr).into_owned())
-}
-
-/// What is missing, and why.
-type Missing = (&'static str, String);
-
-/// A Python with pika. It is made once, however many tests want it.
-fn python() -> Result<PathBuf, Missing> {
-    static PYTHON: OnceLock<Result<PathBuf, Missing>> = OnceLock::new();
-    PYTHON.get_or_init(make_python).clone()
-}
-
-/// It is kept from run to run.
-fn make_python() -> Result<PathBuf, Missing> {
+/// A Python with pika.
+fn pika() -> Result<PathBuf, Missing> {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("pika");
-    let python = folder.join("bin/python");
-    if !python.exists() {
-        succeeds(Command::new("python3").args(["-m", "venv"]).arg(&folder))
-            .map_err(|why| ("python3", format!("no virtual environment can be made: {why}")))?;
-    }
-    if succeeds(Command::new(&python).args(["-c", "import pika"])).is_err() {
-        let install =
-            ["-m", "pip", "install", "--quiet", "--retries", "1", "--timeout", "20", "-r"];
-        succeeds(Command::new(&python).args(install).arg(compat().join("requirements.txt")))
-            .map_err(|why| ("pypi", format!("pip does not reach its packages: {why}")))?;
-    }
-    Ok(python)
+    python(&folder, "pika", &[OsStr::new("-r"), compat().join("requirements.txt").as_os_str()])
 }
 
 fn start(data: &Path) -> Result<Server> {
@@ -87,7 +60,7 @@ fn publish(python: &Path, address: &str) -> Result<std::process::Child> {
 
 #[test]
 fn what_pika_got_confirmed_is_there_after_a_kill() -> Result<()> {
-    let python = match python() {
+    let python = match pika() {
         Ok(python) => python,
         Err((need, why)) => {
             skip(need, &why);
@@ -109,7 +82,7 @@ fn what_pika_got_confirmed_is_there_after_a_kill() -> Result<()> {
 
 #[test]
 fn pika_gets_what_it_relies_on() -> Result<()> {
-    let python = match python() {
+    let python = match pika() {
         Ok(python) => python,
         Err((need, why)) => {
             skip(need, &why);

@@ -1,12 +1,14 @@
 //! Unmodified Kafka clients against a real server, and what they were told over its death. Needs
 //! Python and packages from `PyPI`; skipped where those are missing.
 
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
+use longshore_tests::python::{Missing, python};
 use longshore_tests::server::{Server, serve};
 use longshore_tests::skip::skip;
 
@@ -18,30 +20,11 @@ fn suite() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../compat/kafka-python-clients")
 }
 
-fn succeeds(command: &mut Command) -> Result<(), String> {
-    let output = command.stdin(Stdio::null()).output().map_err(|error| error.to_string())?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let said = String::from_utf8_lossy(&output.stderr);
-    Err(said.lines().last().unwrap_or_default().to_owned())
-}
-
-/// A Python with the clients, which are kept from run to run; or what is missing, and why.
-fn python() -> Result<PathBuf, (&'static str, String)> {
+/// A Python with the clients.
+fn clients() -> Result<PathBuf, Missing> {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("kafka-python-clients");
-    let python = folder.join("bin/python");
-    let imports = ["-c", "import aiokafka, confluent_kafka, kafka"];
-    if succeeds(Command::new(&python).args(imports)).is_ok() {
-        return Ok(python);
-    }
-    succeeds(Command::new("python3").args(["-m", "venv"]).arg(&folder))
-        .map_err(|why| ("python3", format!("no virtual environment can be made: {why}")))?;
-    let install = ["-m", "pip", "install", "--quiet", "--retries", "1", "--timeout", "20", "-r"];
     let list = suite().join("requirements.txt");
-    succeeds(Command::new(&python).args(install).arg(list))
-        .map_err(|why| ("pypi", format!("pip does not reach its packages: {why}")))?;
-    Ok(python)
+    python(&folder, "aiokafka, confluent_kafka, kafka", &[OsStr::new("-r"), list.as_os_str()])
 }
 
 /// A server, and where Kafka clients find it. It stays there when it is started again.
@@ -98,7 +81,7 @@ fn survive(python: &Path, broker: &Broker, what: &str) -> Result<(Client, ChildS
 
 #[test]
 fn kafka_clients_find_here_what_they_find_at_kafka() {
-    let python = match python() {
+    let python = match clients() {
         Ok(python) => python,
         Err((need, why)) => return skip(need, &why),
     };
@@ -118,7 +101,7 @@ fn kafka_clients_find_here_what_they_find_at_kafka() {
 
 #[test]
 fn what_a_kafka_producer_was_told_outlives_kill_9() {
-    let python = match python() {
+    let python = match clients() {
         Ok(python) => python,
         Err((need, why)) => return skip(need, &why),
     };

@@ -2,9 +2,10 @@
 //! against a real server. Needs Python and packages from `PyPI`; skipped where those are missing.
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 
 use anyhow::{Context, Result, ensure};
+use longshore_tests::python::{Missing, python, succeeds};
 use longshore_tests::server::Server;
 use longshore_tests::skip::skip;
 use serde_json::{Value, json};
@@ -18,29 +19,10 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-fn succeeds(command: &mut Command) -> Result<(), String> {
-    let output = command.stdin(Stdio::null()).output().map_err(|error| error.to_string())?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let said = String::from_utf8_lossy(&output.stderr);
-    Err(said.lines().last().unwrap_or_default().to_owned())
-}
-
-/// A Python with the packages, which are kept from run to run; or what is missing, and why.
-fn python() -> Result<PathBuf, (&'static str, String)> {
+/// A Python with the packages.
+fn generator() -> Result<PathBuf, Missing> {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("python-worker");
-    let python = folder.join("bin/python");
-    if !python.exists() {
-        succeeds(Command::new("python3").args(["-m", "venv"]).arg(&folder))
-            .map_err(|why| ("python3", format!("no virtual environment can be made: {why}")))?;
-    }
-    if succeeds(Command::new(&python).args(["-c", "import grpc, grpc_tools"])).is_err() {
-        let install = ["-m", "pip", "install", "--quiet", "--retries", "1", "--timeout", "20"];
-        succeeds(Command::new(&python).args(install).args(PACKAGES))
-            .map_err(|why| ("pypi", format!("pip does not reach its packages: {why}")))?;
-    }
-    Ok(python)
+    python(&folder, "grpc, grpc_tools", &PACKAGES)
 }
 
 /// Writes what the example imports.
@@ -91,7 +73,7 @@ fn the_python_example_fits_on_a_page() {
 
 #[test]
 fn a_python_worker_of_generated_code_does_its_jobs() {
-    let python = match python() {
+    let python = match generator() {
         Ok(python) => python,
         Err((need, why)) => return skip(need, &why),
     };
