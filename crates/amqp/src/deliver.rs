@@ -22,7 +22,9 @@ pub(crate) fn properties_of(delivery: &MessageDelivery) -> Bytes {
     if delivery.returns > 0 {
         set("x-delivery-count", Value::I64(delivery.returns.into()));
     }
-    if let (Some(last), Some(first)) = (message.deaths.first(), message.deaths.last()) {
+    // One that happens again comes to the front, with the time of its first.
+    let first = message.deaths.iter().rev().min_by_key(|death| death.at);
+    if let (Some(last), Some(first)) = (message.deaths.first(), first) {
         let deaths: Vec<_> = message.deaths.iter().map(told).collect();
         set("x-death", Value::list(&deaths));
         for (when, death) in [("first", first), ("last", last)] {

@@ -20,12 +20,13 @@ impl Session {
             Some(Pending::Nothing) => self.note_end(&answer),
             Some(Pending::Forgotten { consumer }) => self.asks.push_back(Ask::Gone { consumer }),
             Some(Pending::Publish) => match answer {
-                Ok(MessageAnswer::Published(results)) => self.published(Ok(results)),
+                Ok(MessageAnswer::Published(results)) => self.published(number, Ok(results)),
                 answer => {
-                    self.published(Err(match &answer {
+                    let why = match &answer {
                         Err(Unanswered::Blocked(why)) => Some(why.clone()),
                         _ => None,
-                    }));
+                    };
+                    self.published(number, Err(why));
                     self.note_end(&answer);
                 }
             },

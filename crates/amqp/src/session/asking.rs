@@ -9,7 +9,7 @@ use crate::codec::Short;
 /// What an answer is for.
 #[derive(Debug)]
 pub(super) enum Pending {
-    /// Messages that were published, the oldest of all that wait.
+    /// Messages that were published.
     Publish,
     /// Nobody waits for it.
     Nothing,

@@ -2,9 +2,9 @@
 
 use longshore_engine::MessageCommand;
 
-use super::Session;
 use super::asking::Then;
 use super::channel::Operation;
+use super::{Phase, Session};
 use crate::codec::methods::{
     AccessRequestOk, BasicGetEmpty, BasicRecoverOk, ChannelFlowOk, ConfirmSelectOk,
     ConnectionUpdateSecretOk,
@@ -73,6 +73,12 @@ impl Session {
                 return;
             }
             let is_method = matches!(channel.operations.front(), Some(Operation::Method(_)));
+            if is_method && self.phase != Phase::Running {
+                // Nobody hears it, and what it takes would belong to a connection that has ended.
+                channel.operations.pop_front();
+                self.waiting_methods -= 1;
+                continue;
+            }
             if is_method && channel.publishes > 0 {
                 // Its answer comes back here.
                 return self.flush_publishes();

@@ -79,8 +79,8 @@ pub(super) struct Publishing {
     batch: Vec<PublishMessage>,
     origins: Vec<Origin>,
     batch_bytes: u64,
-    /// Commands without an answer, the oldest first. They are answered in this order.
-    sent: VecDeque<Vec<Origin>>,
+    /// Commands without an answer, by their numbers, the oldest first.
+    sent: VecDeque<(u64, Vec<Origin>)>,
     messages: usize,
     bytes: u64,
 }
@@ -158,9 +158,16 @@ impl Session {
             return;
         }
         publishing.batch_bytes = 0;
-        publishing.sent.push_back(std::mem::take(&mut publishing.origins));
+        let origins = std::mem::take(&mut publishing.origins);
         let batch = std::mem::take(&mut publishing.batch);
         self.call(MessageCommand::Publish(batch), Pending::Publish);
+        self.publishing.sent.push_back((self.number, origins));
+    }
+
+    /// Whether everything that was published before this command is answered, so that it may be
+    /// refused: confirms go in order.
+    pub fn is_oldest_publish(&self, number: u64) -> bool {
+        self.publishing.sent.front().is_none_or(|(oldest, _)| number <= *oldest)
     }
 
     /// What waits in a channel that ends is published by nobody.
@@ -169,13 +176,16 @@ impl Session {
         self.publishing.bytes -= outgoing.bytes;
     }
 
-    /// What became of the oldest command that was handed over; or why nothing did, or `None` where
+    /// What became of a command that was handed over; or why nothing did, or `None` where
     /// nobody knows.
     pub(super) fn published(
         &mut self,
+        number: u64,
         results: Result<Vec<Result<Published, Rejection>>, Option<String>>,
     ) {
-        let Some(origins) = self.publishing.sent.pop_front() else { return };
+        // It is the oldest, but where the shard has ended and nothing more is taken there.
+        let at = self.publishing.sent.iter().position(|(sent, _)| *sent == number);
+        let Some((_, origins)) = at.and_then(|at| self.publishing.sent.remove(at)) else { return };
         let (mut results, blocked) = match results {
             Ok(results) => (Some(results.into_iter()), None),
             Err(why) => (None, why),

@@ -93,13 +93,14 @@ impl Session {
         for one in settled {
             self.settling.settlements.push((one.tag, verdict));
             self.let_go(number, one, &mut consumers);
+            // There is no bound on what one ack settles.
+            if self.settling.settlements.len() >= BATCH_MAX {
+                self.flush_settlements();
+            }
         }
         self.replenish_share(number);
         for id in consumers {
             self.replenish(id);
-        }
-        if self.settling.settlements.len() >= BATCH_MAX {
-            self.flush_settlements();
         }
     }
 

@@ -3,9 +3,9 @@
 
 use longshore_engine::{ConsumerId, MessageCommand, ShareCredit};
 
-use super::Session;
 use super::asking::{Pending, Then};
 use super::channel::Channel;
+use super::{Phase, Session};
 use crate::codec::methods::BasicQosOk;
 use crate::failure::Failure;
 
@@ -79,7 +79,9 @@ impl Session {
 
     /// A consumer takes from what its channel's consumers share.
     pub(super) fn join_share(&mut self, number: u16, consumer: ConsumerId) {
-        if self.channels.get(&number).is_some_and(|channel| channel.share.is_some()) {
+        if self.phase == Phase::Running
+            && self.channels.get(&number).is_some_and(|channel| channel.share.is_some())
+        {
             self.ask_share(number, vec![consumer], Then::Shared { is_qos: false });
         }
     }

@@ -292,3 +292,21 @@ fn what_a_consumer_has_for_too_long_goes_back_and_it_goes_on() {
     client.say(1, BasicAck { delivery_tag: 2, multiple: false });
     assert!(client.asks_nothing() && !client.session.is_closing());
 }
+
+#[test]
+fn one_ack_of_much_is_many_commands() {
+    let mut client = Client::open(1);
+    let (consumer, _) = consume(&mut client, 1, "c", false);
+    let messages = (0..1000).map(|place| delivery(place, b"m")).collect();
+    client.session.deliver(consumer, messages);
+    while client.session.next_ask().is_some() {}
+    client.say(1, BasicAck { delivery_tag: 0, multiple: true });
+    let mut settled = 0;
+    while let Some(Ask::Call { command, .. }) = client.session.next_ask() {
+        if let MessageCommand::Settle { settlements, .. } = command {
+            assert!(settlements.len() <= 256, "{}", settlements.len());
+            settled += settlements.len();
+        }
+    }
+    assert_eq!(settled, 1000);
+}

@@ -1,7 +1,10 @@
 //! What is published, confirmed, refused and given back.
 
 use bytes::Bytes;
-use longshore_amqp::codec::methods::{BasicPublish, ConfirmSelect, QueueDeclare};
+use longshore_amqp::Unanswered;
+use longshore_amqp::codec::methods::{
+    BasicGet, BasicPublish, ConfirmSelect, ConnectionClose, QueueDeclare,
+};
 use longshore_amqp::codec::{Method, Properties, Table, Value, write_method};
 use longshore_engine::{MessageAnswer, MessageCommand, PublishMessage, Published, Rejection};
 
@@ -207,4 +210,40 @@ fn a_connection_that_publishes_faster_than_the_engine_is_not_read() {
     assert!(!client.session.is_stuffed());
     client.bytes(b"");
     assert!(!client.asks_nothing());
+}
+
+/// It was taken for the answer to what had been published first: that was nacked, and the last
+/// message, which nobody had published, was confirmed.
+#[test]
+fn an_answer_is_that_of_its_own_command() {
+    let mut client = confirming();
+    let mut say = |body: u8| {
+        client.say_all(|out| publish(out, 1, to("", "q"), &Properties::default(), &[body]));
+        published(&mut client).0
+    };
+    let (first, second) = (say(1), say(2));
+    assert!(client.session.is_oldest_publish(first));
+    assert!(!client.session.is_oldest_publish(second), "its confirm would come too early");
+    client.session.answer(second, Err(Unanswered::Blocked("the disk is full".into())));
+    let Method::BasicNack(nack) = client.method(1) else { panic!("nack") };
+    assert_eq!((nack.delivery_tag, nack.multiple), (2, false));
+    client.answer(first, MessageAnswer::Published(vec![ROUTED]));
+    let Method::BasicAck(ack) = client.method(1) else { panic!("ack") };
+    assert_eq!((ack.delivery_tag, ack.multiple), (1, false));
+}
+
+/// What it took belonged to a connection that nothing ended any more.
+#[test]
+fn a_method_that_waits_ends_with_its_connection() {
+    let mut client = Client::open(1);
+    client.say_all(|out| {
+        publish(out, 1, to("", "q"), &Properties::default(), b"m");
+        write_method(out, 1, &BasicGet { queue: short("q"), ..BasicGet::default() }.into());
+        write_method(out, 0, &ConnectionClose::default().into());
+    });
+    let (number, _) = published(&mut client);
+    let (_, command) = client.command();
+    assert!(matches!(command, MessageCommand::CloseConnection { .. }), "{command:?}");
+    client.answer(number, MessageAnswer::Published(vec![ROUTED]));
+    assert!(client.asks_nothing(), "it is not carried out for nobody");
 }

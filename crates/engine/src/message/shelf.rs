@@ -168,8 +168,14 @@ impl Shelf {
     pub(crate) fn next(&self) -> Option<Next> {
         let lane = self.lanes.iter().find(|(_, lane)| !lane.young.is_empty() || lane.more);
         match (self.returned.first(), lane) {
-            // What came back of a lane stands before what was not taken of it.
-            (Some(slot), Some((urgency, _))) if slot.0 <= *urgency => Some(Next::Returned(*slot)),
+            // Somebody may have had it when what stands around it was read.
+            (Some(slot), Some((urgency, lane)))
+                if slot.0 < *urgency
+                    || slot.0 == *urgency
+                        && lane.young.front().is_none_or(|(place, _)| slot.1 < *place) =>
+            {
+                Some(Next::Returned(*slot))
+            }
             (Some(slot), None) => Some(Next::Returned(*slot)),
             (_, Some((urgency, lane))) if lane.young.is_empty() => Some(Next::Unread(*urgency)),
             (_, Some((urgency, _))) => Some(Next::Young(*urgency)),

@@ -10,6 +10,20 @@ use crate::record::Record;
 use crate::rejection::Rejection;
 use crate::state::State;
 
+/// Messages, and entries of queues, that one transaction has at most: all of it is one turn.
+const STEPS_MAX: usize = 40_000;
+
+/// Bindings that are compared at the cost of a step.
+const BINDINGS_PER_STEP: usize = 64;
+
+fn check_steps(steps: usize) -> Result<(), Rejection> {
+    if steps <= STEPS_MAX {
+        return Ok(());
+    }
+    let (value, allowed) = (steps.to_string(), format!("at most {STEPS_MAX} entries of queues"));
+    Err(Rejection::ValueRefused { field: "transaction", value, allowed })
+}
+
 /// A message that somebody has and that ends or goes back.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Settling {
@@ -39,9 +53,14 @@ impl<M: OrderedMap> State<M> {
     ) -> Result<Transacted, Rejection> {
         let mut overlay = Overlay::new(self, ns, moment);
         let mut published = Vec::with_capacity(publishes.len());
+        let mut steps = 0;
         for message in publishes {
+            steps += 1 + self.bindings_compared(ns, &message.exchange) / BINDINGS_PER_STEP;
+            check_steps(steps)?;
             let (record, came) = self.decide_publish(ns, message, moment)?;
             if let Some(Record::MessagePublished { entries, .. }) = &record {
+                steps += entries.len();
+                check_steps(steps)?;
                 for entry in entries {
                     let earlier = overlay.messages_entered(entry.queue);
                     self.check_room_for_messages(entry.queue, earlier)?;

@@ -47,6 +47,21 @@ impl Gate {
 
     /// Does what the session asks for.
     pub(super) fn serve(&mut self, session: &mut Session) {
+        self.ask(session);
+        // A connection that consumes is read in any case, so what waits is refused, once what was
+        // published before it is answered.
+        while session.is_stuffed()
+            && session.consumes()
+            && self.held.front().is_some_and(|(number, _)| session.is_oldest_publish(*number))
+            && let Some((number, _)) = self.held.pop_front()
+        {
+            let why = format!("publishing is blocked: {}", self.reason);
+            session.answer(number, Err(Unanswered::Blocked(why)));
+            self.ask(session);
+        }
+    }
+
+    fn ask(&mut self, session: &mut Session) {
         while let Some(ask) = session.next_ask() {
             match ask {
                 Ask::Open { namespace } => {
@@ -64,15 +79,6 @@ impl Gate {
                     }
                 }
             }
-        }
-        if session.is_stuffed()
-            && session.consumes()
-            && let Some((number, _)) = self.held.pop_front()
-        {
-            // A connection that consumes is read in any case, so what waits is refused.
-            let why = format!("publishing is blocked: {}", self.reason);
-            session.answer(number, Err(Unanswered::Blocked(why)));
-            self.serve(session);
         }
     }
 

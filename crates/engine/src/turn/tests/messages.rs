@@ -704,3 +704,23 @@ fn what_was_taken_before_a_start_and_passed_by_comes_back() {
         assert_eq!(bodies, ["2", "3", "4"]);
     }
 }
+
+/// It came before those that had not been taken yet, since its place had been passed over.
+#[test]
+fn what_comes_back_stands_where_it_stood_among_what_was_not_taken() {
+    let mut shard = Shard::new();
+    shard.declare("q", durable()).unwrap();
+    for body in ["1", "2", "3"] {
+        shard.publish("", "q", body).unwrap();
+    }
+    shard.consume(1, HERE, "q", 3);
+    shard.publish("", "q", "4").unwrap();
+    let fourth = shard.take("q", 1);
+    shard.publish("", "q", "5").unwrap();
+    let mut shard = shard.restart();
+    shard.consume(2, HERE, "q", 1);
+    assert_eq!(shard.settle_taken(&fourth, MessageVerdict::Requeue), [Ok(())]);
+    shard.consume(3, HERE, "q", 9);
+    let got: Vec<_> = shard.got().into_iter().map(|(_, text, _)| text).collect();
+    assert_eq!(got, ["1", "2", "3", "4", "5"]);
+}

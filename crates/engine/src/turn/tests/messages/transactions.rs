@@ -117,3 +117,25 @@ fn a_message_rejected_in_a_transaction_leaves_its_letter_behind_what_is_publishe
     let again = shard.take("in", 9);
     assert_eq!((texts(&again), again[0].returns), (vec!["3".into()], 1));
 }
+
+#[test]
+fn a_transaction_into_too_many_queues_is_refused() {
+    let mut shard = Shard::new();
+    shard.exchange("all", ExchangeKind::Fanout);
+    for queue in 0..500 {
+        let queue = format!("q{queue}");
+        shard.declare(&queue, durable()).unwrap();
+        shard.bind("all", "", &queue);
+    }
+    let publishes = |count| {
+        let message = || PublishMessage { exchange: "all".into(), ..to("", "m") };
+        (0..count).map(|_| message()).collect()
+    };
+    assert_eq!(shard.transact(publishes(2), Vec::new()).map(|it| it.len()), Ok(2));
+    let entries = shard.journal.len();
+    let refused = shard.transact(publishes(100), Vec::new());
+    let is_bound = |it: &Rejection| matches!(it, Rejection::ValueRefused { field, .. } if *field == "transaction");
+    assert!(refused.as_ref().is_err_and(is_bound), "{refused:?}");
+    assert_eq!(shard.journal.len(), entries);
+    assert_eq!(shard.stand_of("q7").ready, 2);
+}
