@@ -116,11 +116,16 @@ impl Connection {
         let declare =
             ExchangeDeclare { exchange, kind, durable: true, ..ExchangeDeclare::default() };
         self.call(declare, (40, 11))?;
-        for (queue, key) in bound {
+        for (index, (queue, key)) in bound.iter().enumerate() {
             let (queue, routing_key) = (Short::cut(queue), Short::cut(key));
             let exchange = Short::cut(name);
-            let bind = QueueBind { queue, exchange, routing_key, ..QueueBind::default() };
-            self.call(bind, (50, 21))?;
+            // The last is answered when all are done.
+            let nowait = index + 1 < bound.len();
+            let bind = QueueBind { queue, exchange, routing_key, nowait, ..QueueBind::default() };
+            self.say(1, bind)?;
+        }
+        if !bound.is_empty() {
+            self.wait_for(50, 21)?;
         }
         Ok(())
     }

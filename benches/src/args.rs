@@ -33,6 +33,9 @@ pub(crate) struct Args {
     /// Seconds of `bulk`
     #[arg(long, default_value_t = 10)]
     pub(crate) bulk_seconds: u64,
+    /// Messages that wait in `amqp-many`
+    #[arg(long, default_value_t = 1_000_000)]
+    pub(crate) waiting_messages: u64,
     /// Where both sides store: the disk that is measured
     #[arg(long, default_value = "/var/tmp", value_name = "FOLDER")]
     pub(crate) dir: PathBuf,
@@ -91,4 +94,8 @@ pub(crate) enum Scenario {
     Workers,
     /// Messages over AMQP with confirms, beside `RabbitMQ`
     Amqp,
+    /// Many queues, bindings, connections and waiting messages over AMQP
+    AmqpMany,
+    /// Events over Kafka's protocol, loaded by Kafka's own tools, beside Apache Kafka
+    Kafka,
 }

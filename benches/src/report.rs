@@ -207,17 +207,30 @@ impl Report {
                 measures.push(sample.measure);
             }
         }
-        measures.into_iter().map(|measure| self.row(measure)).collect()
+        measures.into_iter().flat_map(|measure| self.rows_of(measure)).collect()
     }
 
-    fn row(&self, measure: &'static Measure) -> Row {
+    /// One beside each peer, or one alone.
+    fn rows_of(&self, measure: &'static Measure) -> Vec<Row> {
+        let mut peers: Vec<Side> = Vec::new();
+        for sample in self.samples.iter().filter(|it| it.measure == measure) {
+            if sample.side.is_some() && !peers.contains(&sample.side) {
+                peers.push(sample.side);
+            }
+        }
+        if peers.is_empty() {
+            peers.push(None);
+        }
+        peers.into_iter().map(|peer| self.row(measure, peer)).collect()
+    }
+
+    fn row(&self, measure: &'static Measure, peer: Side) -> Row {
         let of = |side: Side| {
             let samples = self.samples.iter();
             let samples = samples.filter(|it| it.measure == measure && it.side == side);
             median(samples.map(|it| it.value).collect())
         };
         let ours = of(None);
-        let peer = self.samples.iter().filter(|it| it.measure == measure).find_map(|it| it.side);
         let theirs = peer.and_then(|peer| of(Some(peer)));
         let ratio = ours.zip(theirs).map(|(ours, theirs)| ours / theirs);
         Row {

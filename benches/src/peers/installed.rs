@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-use super::{apalis, postgres, rabbitmq};
+use super::{apalis, kafka, postgres, rabbitmq};
 
 /// A peer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -15,11 +15,18 @@ pub(crate) enum Peer {
     Beanstalkd,
     Postgres,
     RabbitMq,
+    Kafka,
 }
 
 impl Peer {
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Apalis, Self::Sidekiq, Self::Beanstalkd, Self::Postgres, Self::RabbitMq];
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Apalis,
+        Self::Sidekiq,
+        Self::Beanstalkd,
+        Self::Postgres,
+        Self::RabbitMq,
+        Self::Kafka,
+    ];
 
     pub(crate) const fn name(self) -> &'static str {
         match self {
@@ -28,6 +35,7 @@ impl Peer {
             Self::Beanstalkd => "beanstalkd",
             Self::Postgres => "PostgreSQL",
             Self::RabbitMq => "RabbitMQ",
+            Self::Kafka => "Kafka",
         }
     }
 
@@ -39,6 +47,7 @@ impl Peer {
             Self::Beanstalkd => &["beanstalkd"],
             Self::Postgres => &["postgresql"],
             Self::RabbitMq => &["rabbitmq-server"],
+            Self::Kafka => &["default-jre-headless"],
         }
     }
 
@@ -48,6 +57,9 @@ impl Peer {
         let install = format!("apt-get install --no-install-recommends {packages}");
         match self {
             Self::Apalis => format!("{install}; cargo {}", apalis::BUILD.join(" ")),
+            Self::Kafka => {
+                format!("{install}; then name a release of Apache Kafka by KAFKA_HOME")
+            }
             _ => install,
         }
     }
@@ -59,6 +71,7 @@ impl Peer {
             Self::Beanstalkd => find("beanstalkd").is_some(),
             Self::Postgres => postgres::programs().is_some(),
             Self::RabbitMq => rabbitmq::program().is_file(),
+            Self::Kafka => find("java").is_some() && kafka::jars().is_some(),
         }
     }
 
@@ -71,6 +84,7 @@ impl Peer {
             }
             Self::Beanstalkd => says("beanstalkd", "-v"),
             Self::RabbitMq => rabbitmq::version(),
+            Self::Kafka => kafka::version(),
             Self::Postgres => postgres::programs()
                 .map(|folder| says(folder.join("postgres"), "--version"))
                 .unwrap_or_default(),

@@ -4,6 +4,7 @@
 mod apalis;
 mod beanstalkd;
 mod installed;
+mod kafka;
 mod port;
 mod postgres;
 mod rabbitmq;
@@ -12,6 +13,7 @@ mod sidekiq;
 pub(crate) use apalis::Apalis;
 pub(crate) use beanstalkd::{Beanstalkd, Binlog, Producer, Taker};
 pub(crate) use installed::{Peer, install};
+pub(crate) use kafka::{Kafka, tool as kafka_tool};
 pub(crate) use postgres::Postgres;
 pub(crate) use rabbitmq::RabbitMq;
 pub(crate) use sidekiq::{Redis, Workers};

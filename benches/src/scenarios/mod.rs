@@ -1,6 +1,7 @@
 //! What is measured, one file per scenario.
 
 mod amqp;
+mod amqp_many;
 mod backlog;
 mod bulk;
 mod checkpoint;
@@ -8,6 +9,7 @@ mod crowd;
 mod drain;
 mod idle;
 mod iterate;
+mod kafka;
 mod latency;
 mod one_by_one;
 mod sdk;

@@ -3,7 +3,8 @@
 use anyhow::{Context, Result};
 
 use super::{
-    amqp, backlog, bulk, checkpoint, drain, idle, iterate, latency, one_by_one, sdk, workers,
+    amqp, amqp_many, backlog, bulk, checkpoint, drain, idle, iterate, kafka, latency, one_by_one,
+    sdk, workers,
 };
 use crate::args::Scenario;
 use crate::bench::Bench;
@@ -22,6 +23,8 @@ const SCENARIOS: &[(Scenario, &str, Run)] = &[
     (Scenario::Checkpoint, "checkpoint", checkpoint::run),
     (Scenario::Workers, "workers", workers::run),
     (Scenario::Amqp, "amqp", amqp::run),
+    (Scenario::AmqpMany, "amqp-many", amqp_many::run),
+    (Scenario::Kafka, "kafka", kafka::run),
 ];
 
 /// Runs what the command line names.

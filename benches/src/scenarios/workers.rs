@@ -59,7 +59,7 @@ pub(super) fn run(bench: &mut Bench) -> Result<()> {
 }
 
 /// The descriptors that so many connections need.
-fn make_room(connections: usize) -> Result<()> {
+pub(super) fn make_room(connections: usize) -> Result<()> {
     let wanted = connections as u64 + 500;
     let limit = getrlimit(Resource::Nofile);
     if limit.current.is_some_and(|current| current < wanted) {
