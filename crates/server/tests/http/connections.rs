@@ -159,7 +159,7 @@ async fn every_connection_beyond_the_limit_hears_why() {
     // One that is still sending when it is told: more than lies between the two.
     let body = format!("{{\"kind\":\"k\",\"args\":\"{}\"}}", "x".repeat(20 << 20));
     let mut sends = Client::connect(server.address).await;
-    sends.send(&request("POST", "/v1/queues/q/jobs", &[], &body)).await;
+    sends.send_whole(&request("POST", "/v1/queues/q/jobs", &[], &body)).await;
     sends.answer().await.refused(503, "too_many_connections");
     first.get("/livez").await.expect(200);
     server.stop().await;

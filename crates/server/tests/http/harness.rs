@@ -117,6 +117,11 @@ impl Client {
         let _ = self.stream.write_all(bytes).await;
     }
 
+    /// The same where the server is to read all of it.
+    pub(crate) async fn send_whole(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).await.expect("the server reads what is sent");
+    }
+
     pub(crate) async fn get(&mut self, path: &str) -> Answer {
         self.ask("GET", path, &[], "").await
     }
