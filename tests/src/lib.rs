@@ -5,6 +5,7 @@
 
 pub mod amqp;
 pub mod enumeration;
+pub mod events;
 pub mod faults;
 pub mod fixture;
 pub mod fleet;
