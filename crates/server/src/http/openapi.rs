@@ -152,6 +152,7 @@ fn query_parameter(parameter: &Parameter) -> Value {
         ParameterKind::Duration => json!({ "type": "string", "description": DURATION_EXPECTED }),
         ParameterKind::Flag => json!({ "type": "boolean" }),
         ParameterKind::Number => json!({ "type": "integer", "minimum": 1, "maximum": 1000 }),
+        ParameterKind::Place => json!({ "type": "integer", "minimum": 0 }),
         ParameterKind::State => {
             json!({ "type": "string", "enum": StateText::ALL.map(StateText::as_str) })
         }

@@ -144,7 +144,10 @@ pub(crate) enum Base {
 pub(crate) enum ParameterKind {
     Duration,
     Flag,
+    /// How many: of a page.
     Number,
+    /// A partition or an offset.
+    Place,
     State,
     Text,
 }

@@ -107,7 +107,7 @@ const STREAM: &[Outcome] = &[outcome(200, "The stream.", &[of::<StreamRecord>])]
 const GROUP: &[Outcome] = &[outcome(200, "By partition.", &[of::<GroupRecord>])];
 const PARTITION: Parameter = parameter(
     "partition",
-    ParameterKind::Number,
+    ParameterKind::Place,
     "Which; of a stream with one it may be left out.",
 );
 const FROM: Parameter = parameter(
@@ -568,7 +568,7 @@ pub(crate) const ROUTES: &[Route] = &[
         class: Class::Lease,
         parameters: &[
             PARTITION,
-            parameter("offset", ParameterKind::Number, "Where to begin."),
+            parameter("offset", ParameterKind::Place, "Where to begin."),
             FROM,
             parameter("wait", ParameterKind::Duration, "Wait so long for the first event."),
             LIMIT,
@@ -577,7 +577,7 @@ pub(crate) const ROUTES: &[Route] = &[
         ..route("GET", "/streams/{}/events", Op::ReadEvents, "Read events of a partition")
     },
     Route {
-        parameters: &[parameter("partition", ParameterKind::Number, "Only this one."), FROM],
+        parameters: &[parameter("partition", ParameterKind::Place, "Only this one."), FROM],
         outcomes: &[outcome(
             200,
             "`text/event-stream`: an event `event` for each. With its id as `Last-Event-ID` the \
