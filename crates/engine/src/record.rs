@@ -671,6 +671,8 @@ wire_enum! {
             producer_epoch: u32 = 2,
             /// The producer's number of the first event.
             sequence: u32 = 3,
+            /// Whether it belongs to the producer's transaction.
+            transactional: bool = 80,
             /// The batch as it came: `apply` does not keep it.
             batch: Bytes,
         },
@@ -708,6 +710,59 @@ wire_enum! {
         209 => ProducersForgotten {
             /// Partitions, each with a producer.
             producers: Vec<(PartitionId, u64)>,
+        },
+        /// A producer took a transactional id, for the first time or in a new epoch.
+        230 => TransactionalIdTaken {
+            /// Its namespace.
+            namespace: NamespaceId,
+            /// The id.
+            id: String,
+            /// The number of the producer.
+            producer: u64,
+            /// Its epoch.
+            epoch: u32,
+            /// How long a transaction may be open.
+            timeout_ms: u64,
+            /// The epoch in place of which the producer itself asked for this one.
+            previous: Option<u32> = 1,
+        },
+        /// A transaction was opened, or may append to more partitions.
+        231 => TransactionExtended {
+            /// Its producer.
+            producer: u64,
+            /// Which partitions are new.
+            partitions: Vec<PartitionId>,
+        },
+        /// A transaction has offsets of a group, which hold once it is committed.
+        232 => TransactionOffsets {
+            /// Its producer.
+            producer: u64,
+            /// The group.
+            group: String,
+            /// What it said.
+            offsets: Vec<OffsetNote>,
+        },
+        /// A transaction was committed or aborted, in all of its partitions.
+        233 => TransactionEnded {
+            /// Its producer.
+            producer: u64,
+            /// The epoch that is the current one from now on: a higher one where somebody else
+            /// ended it.
+            epoch: u32,
+            /// Whether it was committed.
+            committed: bool,
+            /// Partitions, each with the offset of the marker there.
+            markers: Vec<(PartitionId, u64)>,
+        },
+        /// Transactional ids were forgotten that nobody used for long.
+        234 => TransactionalIdsForgotten {
+            /// Their producers.
+            producers: Vec<u64>,
+        },
+        /// Aborted transactions were forgotten whose events are kept no longer.
+        235 => AbortedForgotten {
+            /// Partitions, each with the offset of the marker.
+            aborted: Vec<(PartitionId, u64)>,
         },
     }
 }

@@ -239,6 +239,11 @@ impl Coordinator {
         }
     }
 
+    /// The names of all groups.
+    pub fn names(&self) -> impl Iterator<Item = &String> {
+        self.groups.keys()
+    }
+
     /// Whether the group has members.
     pub fn has_members(&self, group: &str) -> bool {
         self.groups.get(group).is_some_and(|group| !group.members.is_empty())

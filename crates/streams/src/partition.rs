@@ -144,6 +144,34 @@ impl Partition {
     /// Batches from the one with `offset` on, as many as fit into `bytes_max`, but one at least.
     /// Each is checked. May wait for the disk.
     pub fn read(&self, offset: u64, bytes_max: usize) -> Result<Chunk, ReadError> {
+        let read = self.read_batches(offset, bytes_max, false);
+        read.map_err(|error| self.or_trimmed(offset, error))
+    }
+
+    /// As [`Partition::read`], but none where the first batch does not fit: it is not read either.
+    pub fn read_within(&self, offset: u64, bytes_max: usize) -> Result<Chunk, ReadError> {
+        let read = self.read_batches(offset, bytes_max, true);
+        read.map_err(|error| self.or_trimmed(offset, error))
+    }
+
+    /// A file that is not there any more may have gone while it was to be read.
+    pub(crate) fn or_trimmed(&self, offset: u64, error: ReadError) -> ReadError {
+        let missing = |source: &std::io::Error| source.kind() == std::io::ErrorKind::NotFound;
+        let (start, end) = self.ends();
+        match error {
+            ReadError::Io { source, .. } if missing(&source) && offset < start => {
+                ReadError::OutOfRange { asked: offset, start, end }
+            }
+            error => error,
+        }
+    }
+
+    fn read_batches(
+        &self,
+        offset: u64,
+        bytes_max: usize,
+        within: bool,
+    ) -> Result<Chunk, ReadError> {
         let Some(place) = self.find(offset)? else {
             let (start, end) = self.ends();
             return Ok(Chunk { batches: Bytes::new(), start, end });
@@ -173,11 +201,19 @@ impl Partition {
                 if buffer.len() < to + HEADER_BYTES {
                     // A batch larger than what is read at once stands before the one wanted.
                     let at = at + to as u64;
-                    return self.read_from(base, (at, len_bytes), (start, end), bytes_max);
+                    return self.read_from(
+                        base,
+                        (at, len_bytes),
+                        (start, end),
+                        (bytes_max, within),
+                    );
                 }
                 continue;
             }
             let begin = *from.get_or_insert(to);
+            if within && to == begin && header.len_bytes > bytes_max {
+                return Ok(Chunk { batches: Bytes::new(), start, end });
+            }
             if to > begin && to + header.len_bytes - begin > bytes_max {
                 break;
             }
@@ -204,11 +240,14 @@ impl Partition {
         base: u64,
         (at, len_bytes): (u64, u64),
         (start, end): (u64, u64),
-        bytes_max: usize,
+        (bytes_max, within): (usize, bool),
     ) -> Result<Chunk, ReadError> {
         let mut buffer = self.read_at(base, at, HEADER_BYTES)?;
         let damaged = |at, fault| self.damaged(base, at, fault);
         let header = BatchHeader::parse(&buffer).map_err(|fault| damaged(at, fault))?;
+        if within && header.len_bytes > bytes_max {
+            return Ok(Chunk { batches: Bytes::new(), start, end });
+        }
         let wanted = header.len_bytes.max(bytes_max).min((len_bytes - at) as usize);
         buffer = self.read_at(base, at, wanted)?;
         let mut to = 0;
@@ -258,7 +297,16 @@ impl Partition {
         let from = walk.at();
         let name = file_name(self.id, base);
         let io = |source| self.io(base, source);
-        let file = self.open.get(&name).map_err(io)?;
+        let file = match self.open.get(&name) {
+            // It was trimmed meanwhile: whoever looks again does not find it.
+            Err(error)
+                if error.kind() == std::io::ErrorKind::NotFound
+                    && self.files().files.iter().all(|file| file.base != base) =>
+            {
+                return Ok(());
+            }
+            file => file.map_err(io)?,
+        };
         walk.go(&*file, to).map_err(|error| match error {
             crate::walk::Stumble::Io(source) => self.io(base, source),
             crate::walk::Stumble::Damaged { at, fault } => self.damaged(base, at, fault),

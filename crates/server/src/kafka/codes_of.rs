@@ -16,6 +16,11 @@ pub(super) fn of_unavailable(why: &Unavailable) -> Refused {
     (NOT_NOW, why.to_string())
 }
 
+/// What a coordinator says instead: of a shard that does not take it now, that it is not there.
+pub(super) fn of_coordinator((code, _): Refused) -> i16 {
+    if code == NOT_NOW { codes::COORDINATOR_NOT_AVAILABLE } else { code }
+}
+
 /// A decision of the engine.
 pub(super) fn of_rejection(rejection: &Rejection) -> Refused {
     let code = match rejection {

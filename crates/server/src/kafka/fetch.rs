@@ -156,12 +156,11 @@ fn read_all(asked: Vec<Asked>, max_bytes: usize) -> Vec<(usize, PartitionResult)
                 let read = if nothing && (start..=end).contains(&offset) {
                     Ok((start, end, Bytes::new()))
                 } else {
-                    partition.read(offset, room).map(|it| (it.start, it.end, it.batches))
+                    let read = if first { Partition::read } else { Partition::read_within };
+                    read(&partition, offset, room).map(|it| (it.start, it.end, it.batches))
                 };
                 match read {
-                    Ok((start, end, batches)) => {
-                        let fits = first || batches.len() <= room;
-                        let records = if fits { batches } else { Bytes::new() };
+                    Ok((start, end, records)) => {
                         first &= records.is_empty();
                         left = left.saturating_sub(records.len());
                         PartitionResult {

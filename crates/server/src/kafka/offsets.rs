@@ -14,8 +14,9 @@ use longshore_kafka::message::offsets::{
 use longshore_kafka::{Reply, codes};
 use longshore_streams::{Partition, ReadError};
 
-use super::codes_of::{of_offset, of_read};
+use super::codes_of::{of_coordinator, of_offset, of_read};
 use super::face::{Face, check_epoch, partition};
+use super::metadata::is_topic_name;
 
 /// What stands for a time in `ListOffsets`.
 const LATEST: i64 = -1;
@@ -94,10 +95,14 @@ impl Face {
     async fn commit(&self, request: &CommitRequest) -> Result<Vec<i16>, i16> {
         let mut offsets = Vec::new();
         for topic in &request.topics {
+            if !is_topic_name(&topic.name) {
+                return Err(codes::INVALID_TOPIC_EXCEPTION);
+            }
+            let stream: Arc<str> = topic.name.as_str().into();
             for partition in &topic.partitions {
                 let offset = u64::try_from(partition.offset);
                 offsets.push(OffsetToCommit {
-                    stream: topic.name.clone(),
+                    stream: Arc::clone(&stream),
                     // What is not there is refused by the engine.
                     partition: u32::try_from(partition.index).unwrap_or(u32::MAX),
                     committed: CommittedOffset {
@@ -114,8 +119,7 @@ impl Face {
                 Ok(results.into_iter().map(|it| it.map_or_else(of_offset, |()| 0)).collect())
             }
             Ok(_) => Err(codes::UNKNOWN_SERVER_ERROR),
-            Err((super::codes_of::NOT_NOW, _)) => Err(codes::COORDINATOR_NOT_AVAILABLE),
-            Err((code, _)) => Err(code),
+            Err(refused) => Err(of_coordinator(refused)),
         }
     }
 
@@ -133,8 +137,12 @@ impl Face {
     }
 
     async fn offsets_of(&self, asked: FetchGroup) -> GroupResult {
-        let FetchGroup { group, topics } = asked;
+        let FetchGroup { group, mut topics } = asked;
         let index = |index: &i32| u32::try_from(*index).unwrap_or(u32::MAX);
+        // Of what has no such name nothing was committed, and nothing is told.
+        if let Some(topics) = &mut topics {
+            topics.retain(|topic| is_topic_name(&topic.name));
+        }
         let of = topics.as_ref().map(|topics| {
             let topic = |topic: &Topic<i32>| {
                 (topic.name.clone(), topic.partitions.iter().map(index).collect())
@@ -145,9 +153,9 @@ impl Face {
         let (error, offsets) = match answer {
             Ok(StreamAnswer::Offsets(offsets)) => (codes::NONE, offsets),
             Ok(_) => (codes::UNKNOWN_SERVER_ERROR, Vec::new()),
-            Err(_) => (codes::COORDINATOR_NOT_AVAILABLE, Vec::new()),
+            Err(refused) => (of_coordinator(refused), Vec::new()),
         };
-        let mut found: BTreeMap<String, Vec<OffsetResult>> = BTreeMap::new();
+        let mut found: BTreeMap<Arc<str>, Vec<OffsetResult>> = BTreeMap::new();
         for GroupOffset { stream, partition, committed } in offsets {
             let result = OffsetResult {
                 index: i32::try_from(partition).unwrap_or(-1),
@@ -160,7 +168,9 @@ impl Face {
             };
             found.entry(stream).or_default().push(result);
         }
-        let topics = found.into_iter().map(|(name, partitions)| Topic { name, partitions });
+        let topics = found
+            .into_iter()
+            .map(|(name, partitions)| Topic { name: name.to_string(), partitions });
         GroupResult { group, error, topics: topics.collect() }
     }
 }

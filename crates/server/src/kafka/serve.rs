@@ -118,6 +118,7 @@ async fn accept(
     let room = Arc::new(Semaphore::new(((bytes >> 10) + 1) as usize));
     let groups = Arc::clone(&face.groups);
     let time = tokio::spawn(async move { groups.keep_time().await });
+    let tells = tokio::spawn(Arc::clone(&face).tell_used_groups());
     let mut connections = JoinSet::new();
     loop {
         let more = connections.len() < face.config.connections_max;
@@ -138,5 +139,6 @@ async fn accept(
         }
     }
     time.abort();
+    tells.abort();
     connections.shutdown().await;
 }

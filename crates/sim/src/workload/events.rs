@@ -175,7 +175,7 @@ impl Producer {
         let (events, filler) = (self.events, 10 * (self.sequence as usize % 7));
         let batch = sample::batch(events.cast_signed(), self.sequence.into(), filler);
         let producer = Some(ProducerStamp { id: PRODUCER, epoch: 0, sequence: self.sequence });
-        AppendBatch { partition: self.id, events, producer, batch: Bytes::from(batch) }
+        AppendBatch { partition: self.id, events, producer, transactional: false, batch: Bytes::from(batch) }
     }
 
     fn partition(&self, log: &StreamLog) -> Result<std::sync::Arc<Partition>, String> {

@@ -250,7 +250,7 @@ pub(super) async fn append(call: Call<'_>, held: Option<Held>) -> Result<Reply, 
         .filter_map(|(index, lot)| {
             let partition = stream.partitions.get(*index as usize)?.id();
             let (events, batch) = (lot.events.len() as u32, batch_of(&lot.events).into());
-            Some(AppendBatch { partition, events, producer: None, batch })
+            Some(AppendBatch { partition, events, producer: None, transactional: false, batch })
         })
         .collect();
     let results = match ask_streams(&call, StreamCommand::Append(batches)).await? {
