@@ -12,16 +12,16 @@ use crate::{
 
 type Map = BTreeMap<Vec<u8>, Bytes>;
 
-struct Bench {
-    turn: Turn<Map>,
+pub(super) struct Bench {
+    pub(super) turn: Turn<Map>,
     journal: Vec<Bytes>,
-    changes: Vec<StreamChange>,
+    pub(super) changes: Vec<StreamChange>,
 }
 
-const CLOCK: Clock = Clock { mono: MonoMs(5), wall: TimeMs(1_000), random: 0 };
+pub(super) const CLOCK: Clock = Clock { mono: MonoMs(5), wall: TimeMs(1_000), random: 0 };
 
 impl Bench {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let recovery = Recovery::begin(Map::new(), Position::START, Limits::tiny()).unwrap();
         let turn = recovery.start(CLOCK, &["default"]);
         let mut bench = Self { turn, journal: Vec::new(), changes: Vec::new() };
@@ -29,7 +29,7 @@ impl Bench {
         bench
     }
 
-    fn seal(&mut self) {
+    pub(super) fn seal(&mut self) {
         let Some(group) = self.turn.seal() else { return };
         let mut rest = Bytes::from(group.bytes);
         while !rest.is_empty() {
@@ -39,7 +39,7 @@ impl Bench {
         self.changes.extend(group.stream_changes);
     }
 
-    fn ask(&mut self, command: StreamCommand) -> Result<StreamAnswer, Rejection> {
+    pub(super) fn ask(&mut self, command: StreamCommand) -> Result<StreamAnswer, Rejection> {
         let (namespace, command) = ("default".to_owned(), Command::Stream(command));
         self.turn.submit(Request { namespace, reply_to: ReplyTo(1), command }, CLOCK);
         self.seal();
@@ -50,7 +50,7 @@ impl Bench {
         }
     }
 
-    fn create(&mut self, partitions: u32) -> Result<Vec<PartitionId>, Rejection> {
+    pub(super) fn create(&mut self, partitions: u32) -> Result<Vec<PartitionId>, Rejection> {
         let (stream, settings) = ("s".to_owned(), StreamSettings::default());
         match self.ask(StreamCommand::Create { stream, partitions, settings })? {
             StreamAnswer::Stream(view) => Ok(view.partitions.iter().map(|(id, _)| *id).collect()),
@@ -80,7 +80,7 @@ impl Bench {
     }
 
     /// A new life from the journal, which finds the state that the last one left.
-    fn restart(&mut self) {
+    pub(super) fn restart(&mut self) {
         let mut recovery = Recovery::begin(Map::new(), Position::START, Limits::tiny()).unwrap();
         for (position, entry) in (1..).zip(&self.journal) {
             recovery.replay(Position(position), entry).unwrap();
@@ -217,8 +217,8 @@ fn commit(bench: &mut Bench, group: &str, stream: &str, partitions: u32) {
     bench.ask(StreamCommand::CommitOffsets { group: group.into(), offsets }).unwrap();
 }
 
-fn kept_offsets(bench: &mut Bench) -> usize {
-    let map = bench.turn.complete_map();
+fn kept_offsets(bench: &Bench) -> usize {
+    let map = bench.turn.map();
     map.keys().filter(|key| key.first() == Some(&crate::state::keys::GROUP_OFFSET)).count()
 }
 
@@ -245,15 +245,15 @@ fn offsets_of_a_removed_stream_are_forgotten_in_slices() {
     for group in 0..6 {
         commit(&mut bench, &format!("g{group}"), "s", 4);
     }
-    assert_eq!(kept_offsets(&mut bench), 24);
+    assert_eq!(kept_offsets(&bench), 24);
     bench.turn.tick(CLOCK);
-    assert_eq!(kept_offsets(&mut bench), 24, "it is there");
+    assert_eq!(kept_offsets(&bench), 24, "it is there");
     bench.ask(StreamCommand::Delete { stream: "s".into() }).unwrap();
-    let mut left = vec![kept_offsets(&mut bench)];
+    let mut left = vec![kept_offsets(&bench)];
     while left.last() != Some(&0) && left.len() < 10 {
         bench.turn.tick(CLOCK);
         bench.seal();
-        left.push(kept_offsets(&mut bench));
+        left.push(kept_offsets(&bench));
     }
     assert_eq!(left, [24, 8, 0], "16 in one look");
     bench.restart();
@@ -291,12 +291,12 @@ fn offsets_of_groups_without_members_are_forgotten_by_age() {
     };
     used(&mut bench, 0);
     bench.turn.tick(at(1));
-    assert_eq!(kept_offsets(&mut bench), 2, "members may come again after a start");
+    assert_eq!(kept_offsets(&bench), 2, "members may come again after a start");
     bench.turn.tick(at(3));
-    assert_eq!(kept_offsets(&mut bench), 1, "one has none");
+    assert_eq!(kept_offsets(&bench), 1, "one has none");
     used(&mut bench, 20);
     bench.turn.tick(at(40));
-    assert_eq!(kept_offsets(&mut bench), 1, "it had members within a day");
+    assert_eq!(kept_offsets(&bench), 1, "it had members within a day");
     bench.turn.tick(at(45));
-    assert_eq!(kept_offsets(&mut bench), 0);
+    assert_eq!(kept_offsets(&bench), 0);
 }

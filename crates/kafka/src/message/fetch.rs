@@ -10,6 +10,8 @@ pub struct Request {
     pub max_wait_ms: i32,
     pub min_bytes: i32,
     pub max_bytes: i32,
+    /// Whether nothing of open transactions is wanted, and aborted ones are to be told.
+    pub committed: bool,
     pub session_id: i32,
     pub session_epoch: i32,
     pub topics: Vec<FetchTopic>,
@@ -42,8 +44,7 @@ impl Request {
         }
         let (max_wait_ms, min_bytes) = (input.i32()?, input.i32()?);
         let max_bytes = input.i32()?;
-        // What is read is committed here: both levels of isolation are the same.
-        input.i8()?;
+        let committed = input.bool()?;
         let (mut session_id, mut session_epoch) = (0, -1);
         if version >= 7 {
             (session_id, session_epoch) = (input.i32()?, input.i32()?);
@@ -64,7 +65,7 @@ impl Request {
             input.string()?;
         }
         input.tags()?;
-        Ok(Self { max_wait_ms, min_bytes, max_bytes, session_id, session_epoch, topics })
+        Ok(Self { max_wait_ms, min_bytes, max_bytes, committed, session_id, session_epoch, topics })
     }
 }
 
@@ -95,6 +96,10 @@ pub struct PartitionResult {
     pub index: i32,
     pub error: i16,
     pub high_watermark: i64,
+    /// The offset up to which no transaction is open.
+    pub stable: i64,
+    /// Producer and first offset of aborted transactions, where that was asked for.
+    pub aborted: Option<Vec<(i64, i64)>>,
     pub log_start: i64,
     pub records: Bytes,
 }
@@ -116,11 +121,18 @@ pub fn put(reply: &mut Reply, version: i16, error: i16, topics: &[TopicResult]) 
             reply.i32(result.index);
             reply.i16(result.error);
             reply.i64(result.high_watermark);
-            reply.i64(result.high_watermark);
+            reply.i64(result.stable);
             if version >= 5 {
                 reply.i64(result.log_start);
             }
-            reply.no_array();
+            match &result.aborted {
+                None => reply.no_array(),
+                Some(aborted) => reply.array(aborted, |reply, (producer, first)| {
+                    reply.i64(*producer);
+                    reply.i64(*first);
+                    reply.tags();
+                }),
+            }
             if version >= 11 {
                 reply.i32(-1);
             }

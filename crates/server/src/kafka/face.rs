@@ -108,7 +108,17 @@ impl Face {
                 Body::CreateTopics(request) => face.create_topics(out, version, request).await,
                 Body::DeleteTopics(request) => face.delete_topics(out, version, request).await,
                 Body::DeleteRecords(request) => face.trim(out, request).await,
-                Body::InitProducerId(request) => face.init_producer(out, &request).await,
+                Body::InitProducerId(request) => face.init_producer(out, version, request).await,
+                Body::AddPartitionsToTxn(request) => {
+                    face.add_partitions_to_transaction(out, version, request).await;
+                }
+                Body::AddOffsetsToTxn(request) => {
+                    face.add_offsets_to_transaction(out, version, request).await;
+                }
+                Body::EndTxn(request) => face.end_transaction(out, version, request).await,
+                Body::TxnOffsetCommit(request) => {
+                    face.commit_offsets_of_transaction(out, request).await;
+                }
                 Body::OffsetForLeaderEpoch(request) => face.epochs(out, request),
                 Body::DescribeConfigs(request) => face.describe_configs(out, version, request),
                 Body::CreatePartitions(request) => face.add_partitions(out, request).await,

@@ -299,9 +299,9 @@ fn refused(refusal: AppendRefusal, stream: &str) -> Refusal {
             Refusal::new(Code::EventsTooLarge, detail)
         }
         // No producer was named.
-        AppendRefusal::SequenceOutOfOrder { .. } | AppendRefusal::EpochPassed { .. } => {
-            Refusal::new(Code::Internal, refusal.to_string())
-        }
+        AppendRefusal::SequenceOutOfOrder { .. }
+        | AppendRefusal::EpochPassed { .. }
+        | AppendRefusal::NotInTransaction => Refusal::new(Code::Internal, refusal.to_string()),
     }
 }
 
