@@ -57,7 +57,8 @@ fn commit_offset(bench: &mut Bench, stamp: TransactionStamp, offset: u64) -> Ask
 
 /// The group's offset, and whether a transaction has another one.
 fn offset(bench: &mut Bench) -> (Option<u64>, bool) {
-    let get = StreamCommand::GetOffsets { group: "g".into(), of: Some(vec![("s".into(), vec![0])]) };
+    let get =
+        StreamCommand::GetOffsets { group: "g".into(), of: Some(vec![("s".into(), vec![0])]) };
     match bench.ask(get).unwrap() {
         StreamAnswer::Offsets(offsets) => {
             (offsets[0].committed.as_ref().map(|it| it.offset), offsets[0].pending)
