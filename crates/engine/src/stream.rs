@@ -227,11 +227,12 @@ impl<M: OrderedMap> State<M> {
 
     /// All streams, as whoever keeps their events has to know them.
     pub(crate) fn stream_views(&self) -> Vec<StreamView> {
-        let view = |stream: &Stream| StreamView {
-            transactions: self.transaction_marks(&stream.partitions),
-            ..self.stream_view(stream)
+        let mut marks = self.transaction_marks();
+        let mut view = |stream: &Stream| {
+            let of = stream.partitions.iter().filter_map(|id| marks.remove(id));
+            StreamView { transactions: of.flatten().collect(), ..self.stream_view(stream) }
         };
-        self.streams.by_id.values().map(view).collect()
+        self.streams.by_id.values().map(&mut view).collect()
     }
 
     pub(crate) fn stream_view(&self, stream: &Stream) -> StreamView {

@@ -426,10 +426,7 @@ fn records_of_transactions() -> Vec<(&'static str, Record)> {
                 markers: vec![(partition, 20)],
             },
         ),
-        (
-            "transactional-ids-forgotten",
-            Record::TransactionalIdsForgotten { producers: vec![7] },
-        ),
+        ("transactional-ids-forgotten", Record::TransactionalIdsForgotten { producers: vec![7] }),
         ("aborted-forgotten", Record::AbortedForgotten { aborted: vec![(partition, 20)] }),
     ]
 }

@@ -187,31 +187,25 @@ impl<M: OrderedMap> State<M> {
         }
     }
 
-    /// What readers of committed events have to know of some partitions, as of a start: what is
-    /// open in them, and what was aborted.
-    pub(super) fn transaction_marks(&self, partitions: &[PartitionId]) -> Vec<TransactionMark> {
-        let mut marks = Vec::new();
-        let transactions = &self.streams.transactions;
-        for (producer, known) in &transactions.all {
+    /// What readers of committed events have to know, as of a start: what is open in each partition,
+    /// and what was aborted.
+    pub(super) fn transaction_marks(&self) -> BTreeMap<PartitionId, Vec<TransactionMark>> {
+        let mut marks: BTreeMap<PartitionId, Vec<TransactionMark>> = BTreeMap::new();
+        let mut mark = |partition, producer, first, last| {
+            let mark = TransactionMark { partition, producer, first, last };
+            marks.entry(partition).or_default().push(mark);
+        };
+        for (producer, known) in &self.streams.transactions.all {
             for (partition, first) in &known.partitions {
-                if let (Some(first), true) = (first, partitions.contains(partition)) {
-                    let (partition, producer, first) = (*partition, *producer, *first);
-                    marks.push(TransactionMark { partition, producer, first, last: None });
+                if let Some(first) = first {
+                    mark(*partition, *producer, *first, None);
                 }
             }
         }
-        for partition in partitions.iter().filter(|_| transactions.has_aborted) {
-            let prefix = keys::aborted_prefix(*partition);
-            self.scan(&prefix, &keys::after_prefix(&prefix), &mut |key, value| {
-                if let (Some(last), Ok(aborted)) =
-                    (keys::u64_at(key, 9), <Aborted as crate::wire::Wire>::from_bytes(value))
-                {
-                    let (partition, last) = (*partition, Some(last));
-                    let Aborted { producer, first } = aborted;
-                    marks.push(TransactionMark { partition, producer, first, last });
-                }
-                std::ops::ControlFlow::Continue(())
-            });
+        for (key, Aborted { producer, first }) in self.each::<Aborted>(keys::ABORTED) {
+            if let (Some(partition), Some(last)) = (keys::u64_at(&key, 1), keys::u64_at(&key, 9)) {
+                mark(PartitionId(partition), producer, first, Some(last));
+            }
         }
         marks
     }

@@ -58,9 +58,10 @@ impl<M: OrderedMap> State<M> {
     ) {
         let (at, mono) = (self.now(), self.mono);
         let known = self.transaction_mut(producer);
-        known.kept.at = at;
         let begins = !known.kept.open;
-        known.kept.open = true;
+        if begins {
+            (known.kept.open, known.kept.at) = (true, at);
+        }
         let deadline = mono.plus(known.kept.timeout_ms);
         for partition in &partitions {
             known.partitions.insert(*partition, None);
