@@ -574,10 +574,6 @@ pub(crate) fn pending_offset(producer: u64, group: &str, stream: StreamId, index
     Key::new(PENDING_OFFSET).u64(producer).text(group).u32(stream.0).u32(index).done()
 }
 
-pub(crate) fn aborted_prefix(partition: PartitionId) -> Vec<u8> {
-    Key::new(ABORTED).u64(partition.0).done()
-}
-
 pub(crate) fn aborted(partition: PartitionId, last: u64) -> Vec<u8> {
     Key::new(ABORTED).u64(partition.0).u64(last).done()
 }

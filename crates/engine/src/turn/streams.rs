@@ -69,16 +69,7 @@ impl<M: OrderedMap> Turn<M> {
                 self.state.groups_used(ns, groups);
                 StreamAnswer::GroupsNoted
             }
-            StreamCommand::Transact(TransactionCommand { id, ask }) => {
-                let decided = self.state.decide_transact(ns, &id, ask)?;
-                StreamAnswer::Transacted(match decided {
-                    Ok((records, answer)) => {
-                        self.try_record(records)?;
-                        Ok(answer)
-                    }
-                    Err(refusal) => Err(refusal),
-                })
-            }
+            StreamCommand::Transact(command) => self.transact_streams(ns, command)?,
             StreamCommand::ForgetGroup { group } => {
                 let (record, offsets, more) = self.state.decide_group_forgotten(ns, &group)?;
                 self.record_all(Vec::from_iter(record));
@@ -86,6 +77,21 @@ impl<M: OrderedMap> Turn<M> {
             }
         };
         Ok(Answer::Stream(answer))
+    }
+
+    fn transact_streams(
+        &mut self,
+        ns: NamespaceId,
+        TransactionCommand { id, ask }: TransactionCommand,
+    ) -> Result<StreamAnswer, Rejection> {
+        let decided = self.state.decide_transact(ns, &id, ask)?;
+        Ok(StreamAnswer::Transacted(match decided {
+            Ok((records, answer)) => {
+                self.try_record(records)?;
+                Ok(answer)
+            }
+            Err(refusal) => Err(refusal),
+        }))
     }
 
     fn append_batch(

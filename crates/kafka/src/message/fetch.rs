@@ -15,17 +15,19 @@ pub struct Request {
     pub session_id: i32,
     pub session_epoch: i32,
     pub topics: Vec<FetchTopic>,
+    /// Topics, each with indexes of partitions, that the session is to leave out from now on.
+    pub forgotten: Vec<((String, [u8; 16]), Vec<i32>)>,
 }
 
 /// A topic by its name, from version 13 on by its id.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct FetchTopic {
     pub name: String,
     pub id: [u8; 16],
     pub partitions: Vec<FetchPartition>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct FetchPartition {
     pub index: i32,
     pub leader_epoch: i32,
@@ -54,18 +56,27 @@ impl Request {
             let partitions = input.array(|input| partition(input, version))?;
             input.tags().map(|()| FetchTopic { name, id, partitions })
         })?;
+        let mut forgotten = Vec::new();
         if version >= 7 {
-            input.array(|input| {
-                topic(input, version)?;
-                input.array(Input::i32)?;
-                input.tags()
+            forgotten = input.array(|input| {
+                let of = (topic(input, version)?, input.array(Input::i32)?);
+                input.tags().map(|()| of)
             })?;
         }
         if version >= 11 {
             input.string()?;
         }
         input.tags()?;
-        Ok(Self { max_wait_ms, min_bytes, max_bytes, committed, session_id, session_epoch, topics })
+        Ok(Self {
+            max_wait_ms,
+            min_bytes,
+            max_bytes,
+            committed,
+            session_id,
+            session_epoch,
+            topics,
+            forgotten,
+        })
     }
 }
 
@@ -104,12 +115,12 @@ pub struct PartitionResult {
     pub records: Bytes,
 }
 
-/// Without a session: each request names all that it wants.
-pub fn put(reply: &mut Reply, version: i16, error: i16, topics: &[TopicResult]) {
+/// `session` is the number of the fetch session that it is in; 0 for none.
+pub fn put(reply: &mut Reply, version: i16, (error, session): (i16, i32), topics: &[TopicResult]) {
     reply.i32(0);
     if version >= 7 {
         reply.i16(error);
-        reply.i32(0);
+        reply.i32(session);
     }
     reply.array(topics, |reply, topic| {
         if version >= 13 {

@@ -1,10 +1,11 @@
 //! What all connections of one thread share, and which handler a request goes to.
 
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use longshore_engine::{Answer, Command, StreamAnswer, StreamCommand};
+use longshore_kafka::fetch_session::Sessions;
 use longshore_kafka::message::metadata::{Broker, put_versions};
 use longshore_kafka::{Body, Request, codes};
 use longshore_streams::{Partition, StreamEntry, StreamLog};
@@ -32,6 +33,7 @@ pub(super) struct Face {
     pub(super) groups: Arc<Groups>,
     /// Bytes that answers with events may take, in KiB.
     pub(super) answer_room: Arc<Semaphore>,
+    pub(super) fetch_sessions: Mutex<Sessions>,
 }
 
 impl Face {

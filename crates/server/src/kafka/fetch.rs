@@ -1,11 +1,12 @@
 //! Fetch: batches from files to the socket, and waiting for some.
 
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use longshore_kafka::message::fetch::{FetchPartition, PartitionResult, Request, TopicResult, put};
+use longshore_kafka::fetch_session::Sessions;
+use longshore_kafka::message::fetch::{FetchPartition, FetchTopic, PartitionResult, Request, put};
 use longshore_kafka::{Header, codes};
 use longshore_streams::{AbortedTransaction, Partition, Read, StreamEntry};
 use tokio::time::{Instant, sleep_until};
@@ -41,15 +42,18 @@ impl Asked {
 }
 
 impl Face {
-    pub(super) async fn fetch(&self, header: &Header, request: Request) -> Answered {
+    pub(super) async fn fetch(&self, header: &Header, mut request: Request) -> Answered {
         let version = header.version;
         let mut reply = header.reply();
-        // There are no sessions: whoever goes on with one begins anew.
-        if request.session_id != 0 && request.session_epoch > 0 {
-            put(&mut reply, version, codes::FETCH_SESSION_ID_NOT_FOUND, &[]);
-            return Some((reply.finish(), None));
-        }
-        let asked = self.asked(&request, version);
+        let plan = self.fetch_sessions().begin(self.groups.now_ms(), &mut request);
+        let plan = match plan {
+            Ok(plan) => plan,
+            Err(code) => {
+                put(&mut reply, version, (code, 0), &[]);
+                return Some((reply.finish(), None));
+            }
+        };
+        let asked = self.asked(&request, &plan.topics, version);
         let wait_ms = u64::try_from(request.max_wait_ms.min(WAIT_MS_MAX)).unwrap_or_default();
         let until = Instant::now() + Duration::from_millis(wait_ms);
         let min_bytes = u64::try_from(request.min_bytes).unwrap_or_default();
@@ -59,23 +63,20 @@ impl Face {
         let permit = Arc::clone(&self.answer_room).acquire_many_owned(room).await;
         let reading = tokio::task::spawn_blocking(move || read_all(asked, max_bytes));
         let Ok(results) = reading.await else { return None };
-        let mut topics: Vec<TopicResult> = request
-            .topics
-            .into_iter()
-            .map(|topic| TopicResult { name: topic.name, id: topic.id, partitions: Vec::new() })
-            .collect();
-        for (topic, result) in results {
-            if let Some(topic) = topics.get_mut(topic) {
-                topic.partitions.push(result);
-            }
-        }
-        put(&mut reply, version, codes::NONE, &topics);
+        let session = plan.id;
+        let topics = self.fetch_sessions().end(plan, results);
+        put(&mut reply, version, (codes::NONE, session), &topics);
         Some((reply.finish(), permit.ok()))
     }
 
-    fn asked(&self, request: &Request, version: i16) -> Vec<Asked> {
+    /// No code between lock and unlock panics half-way through a change.
+    fn fetch_sessions(&self) -> MutexGuard<'_, Sessions> {
+        self.fetch_sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn asked(&self, request: &Request, topics: &[FetchTopic], version: i16) -> Vec<Asked> {
         let mut asked = Vec::new();
-        for (topic, of) in request.topics.iter().enumerate() {
+        for (topic, of) in topics.iter().enumerate() {
             let stream =
                 if version >= 13 { self.stream_of_id(of.id) } else { self.stream(&of.name) };
             for wanted in &of.partitions {

@@ -64,7 +64,8 @@ impl Groups {
         Self { inner: Mutex::default(), start: Instant::now(), changed: Notify::new() }
     }
 
-    fn now_ms(&self) -> u64 {
+    /// Milliseconds since this face began.
+    pub(super) fn now_ms(&self) -> u64 {
         self.start.elapsed().as_millis() as u64
     }
 

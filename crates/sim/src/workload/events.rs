@@ -58,11 +58,11 @@ struct Producer {
 impl Events {
     /// Something to ask of the first namespace, if there is something.
     pub(crate) fn next(&mut self, random: &mut Random) -> Option<(ReplyTo, Command)> {
-        if random.percent(75) {
-            return None;
-        }
-        if random.percent(50) {
+        if random.percent(25) {
             return self.transactions.next(random);
+        }
+        if random.percent(67) {
+            return None;
         }
         self.next_reply += 1;
         let reply_to = ReplyTo(FIRST_REPLY + self.next_reply);

@@ -86,7 +86,7 @@ impl Transactions {
     fn command(&mut self, commit: bool, random: &mut Random) -> StreamCommand {
         let transact = |ask| StreamCommand::Transact(TransactionCommand { id: ID.to_owned(), ask });
         let Some(stamp) = self.stamp.filter(|_| self.step != Step::Take) else {
-            let timeout_ms = 1 + random.below(5000);
+            let timeout_ms = if random.percent(80) { 900_000 } else { 1 + random.below(5000) };
             return transact(TransactionAsk::Take { timeout_ms, current: None });
         };
         match self.step {

@@ -328,7 +328,8 @@ async fn begin(call: &Call<'_>, partition: &Arc<Partition>) -> Result<u64, Refus
     let (start, end) = partition.ends();
     match call.query.text("from") {
         None | Some("earliest") => Ok(start),
-        Some("latest") => Ok(end),
+        // Where a transaction is open, what it commits comes after that.
+        Some("latest") => Ok(partition.stable_end()),
         Some(text) => {
             let allowed = format!("earliest, latest, or {INSTANT_EXPECTED}");
             let at = text.parse::<InstantText>();
