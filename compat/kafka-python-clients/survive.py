@@ -96,6 +96,8 @@ def transact(bootstrap, topic):
         producer.begin_transaction()
         for partition in (0, 1):
             producer.produce(topic, str(number).encode(), partition=partition)
+        # What is aborted is there before: else it is never sent.
+        producer.flush(60)
         print("ACK", number, ended(producer, number % 3 > 0), flush=True)
         number += 1
 

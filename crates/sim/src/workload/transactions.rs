@@ -17,7 +17,7 @@ use super::Check;
 use crate::random::Random;
 
 /// Numbers of its requests begin here.
-const FIRST_REPLY: u64 = 1 << 40;
+const FIRST_REPLY: u64 = 3 << 38;
 const STREAM: &str = "moved";
 const GROUP: &str = "mover";
 const ID: &str = "moving";
