@@ -5,7 +5,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::codes;
-use crate::message::fetch::{FetchPartition, FetchTopic, PartitionResult, Request, TopicResult};
+use crate::message::fetch::{
+    FetchPartition, FetchTopic, PartitionResult, Request, TopicKey, TopicResult,
+};
 
 /// Sessions at a time, as Kafka has them.
 const SESSIONS_MAX: usize = 1000;
@@ -15,9 +17,6 @@ const PARTITIONS_MAX: usize = 50_000;
 const NAME_BYTES_MAX: usize = 249;
 /// A session that was not used for so long makes room for another one, in milliseconds.
 const IDLE_MS: u64 = 120_000;
-
-/// A topic in a session: by its name or its id, as its client says.
-type TopicKey = (String, [u8; 16]);
 
 /// All fetch sessions.
 #[derive(Debug, Default)]
@@ -137,7 +136,7 @@ impl Sessions {
     }
 
     /// What is told of what was read, each result with the index of its topic in the plan.
-    pub fn end(&mut self, plan: Plan, results: Vec<(usize, PartitionResult)>) -> Vec<TopicResult> {
+    pub fn end(&mut self, plan: &Plan, results: Vec<(usize, PartitionResult)>) -> Vec<TopicResult> {
         let Some(session) = self.all.get_mut(&plan.id) else {
             return by_topic(&plan.topics, results);
         };
@@ -207,12 +206,12 @@ impl Session {
         let (mut changed, mut new) = (Vec::new(), BTreeMap::new());
         for topic in topics {
             for partition in topic.partitions {
-                match places.get(&(topic.name.as_str(), topic.id, partition.index)) {
-                    Some(place) => changed.push((*place, partition)),
-                    None => {
-                        let key = ((topic.name.clone(), topic.id), partition.index);
-                        new.insert(key, partition);
-                    }
+                let key = (topic.name.as_str(), topic.id, partition.index);
+                if let Some(place) = places.get(&key) {
+                    changed.push((*place, partition));
+                } else {
+                    let key = ((topic.name.clone(), topic.id), partition.index);
+                    new.insert(key, partition);
                 }
             }
         }
@@ -330,21 +329,21 @@ mod tests {
         let id = plan.id;
         assert!(id > 0 && !plan.incremental);
         let results = read(&plan, |_, _| (9, 0));
-        assert_eq!(names(&sessions.end(plan, results)), [("a", 1), ("b", 1), ("c", 1)]);
+        assert_eq!(names(&sessions.end(&plan, results)), [("a", 1), ("b", 1), ("c", 1)]);
         // Nothing new; then one has events, which goes to the end; then another one has an end.
         let plan = sessions.begin(1, &mut request((id, 1), &[])).unwrap();
         assert_eq!(wants(&plan).len(), 3);
         let results = read(&plan, |_, _| (9, 0));
-        assert_eq!(names(&sessions.end(plan, results)), []);
+        assert_eq!(names(&sessions.end(&plan, results)), []);
         let plan = sessions.begin(2, &mut request((id, 2), &[])).unwrap();
         let results = read(&plan, |name, _| (9, usize::from(name == "a")));
-        assert_eq!(names(&sessions.end(plan, results)), [("a", 1)]);
+        assert_eq!(names(&sessions.end(&plan, results)), [("a", 1)]);
         let mut changed = request((id, 3), &[("a", 0, 6)]);
         changed.forgotten = vec![(("c".to_owned(), [0; 16]), vec![0])];
         let plan = sessions.begin(3, &mut changed).unwrap();
         assert_eq!(wants(&plan), [("b".to_owned(), 0, 7), ("a".to_owned(), 0, 6)]);
         let results = read(&plan, |name, _| (if name == "b" { 10 } else { 9 }, 0));
-        assert_eq!(names(&sessions.end(plan, results)), [("b", 1)]);
+        assert_eq!(names(&sessions.end(&plan, results)), [("b", 1)]);
         let late = sessions.begin(4, &mut request((id, 3), &[]));
         assert_eq!(late, Err(codes::INVALID_FETCH_SESSION_EPOCH));
         sessions.begin(5, &mut request((id, -1), &all)).unwrap();

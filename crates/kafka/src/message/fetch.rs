@@ -5,6 +5,9 @@ use bytes::Bytes;
 use crate::input::{Input, Malformed};
 use crate::output::Reply;
 
+/// A topic by its name, or by its id where there is no name.
+pub type TopicKey = (String, [u8; 16]);
+
 #[derive(Clone, Debug)]
 pub struct Request {
     pub max_wait_ms: i32,
@@ -16,7 +19,7 @@ pub struct Request {
     pub session_epoch: i32,
     pub topics: Vec<FetchTopic>,
     /// Topics, each with indexes of partitions, that the session is to leave out from now on.
-    pub forgotten: Vec<((String, [u8; 16]), Vec<i32>)>,
+    pub forgotten: Vec<(TopicKey, Vec<i32>)>,
 }
 
 /// A topic by its name, from version 13 on by its id.
@@ -35,7 +38,7 @@ pub struct FetchPartition {
     pub max_bytes: i32,
 }
 
-fn topic(input: &mut Input, version: i16) -> Result<(String, [u8; 16]), Malformed> {
+fn topic(input: &mut Input, version: i16) -> Result<TopicKey, Malformed> {
     if version >= 13 { Ok((String::new(), input.uuid()?)) } else { Ok((input.string()?, [0; 16])) }
 }
 

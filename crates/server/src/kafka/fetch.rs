@@ -64,7 +64,7 @@ impl Face {
         let reading = tokio::task::spawn_blocking(move || read_all(asked, max_bytes));
         let Ok(results) = reading.await else { return None };
         let session = plan.id;
-        let topics = self.fetch_sessions().end(plan, results);
+        let topics = self.fetch_sessions().end(&plan, results);
         put(&mut reply, version, (codes::NONE, session), &topics);
         Some((reply.finish(), permit.ok()))
     }

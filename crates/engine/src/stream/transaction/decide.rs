@@ -32,7 +32,7 @@ impl<M: OrderedMap> State<M> {
             TransactionAsk::AddOffsets { stamp } => self.decide_extended(ns, id, stamp, Vec::new()),
             TransactionAsk::CommitOffsets { stamp, group, offsets } => {
                 check_name(&self.limits, "group", &group)?;
-                self.decide_pending(ns, id, stamp, (group, &offsets))?
+                self.decide_pending(ns, id, stamp, (group, &offsets))
             }
             TransactionAsk::End { stamp, commit } => self.decide_ended(ns, id, stamp, commit),
         })
@@ -149,16 +149,15 @@ impl<M: OrderedMap> State<M> {
         id: &str,
         stamp: TransactionStamp,
         (group, offsets): (String, &[OffsetToCommit]),
-    ) -> Result<Decided, Rejection> {
-        let known = match self.transactional(ns, id, stamp) {
-            Ok(known) if known.kept.open => known,
-            Ok(_) => return Ok(Err(TransactionRefusal::NotOpen)),
-            Err(refusal) => return Ok(Err(refusal)),
-        };
+    ) -> Decided {
+        let known = self.transactional(ns, id, stamp)?;
+        if !known.kept.open {
+            return Err(TransactionRefusal::NotOpen);
+        }
         let limit = self.limits.offsets_bulk_max;
         if known.offsets.len() + offsets.len() > limit {
             let what = "offsets of one transaction";
-            return Ok(Err(TransactionRefusal::TooMany { what, limit }));
+            return Err(TransactionRefusal::TooMany { what, limit });
         }
         let (results, notes) = self.offset_notes(ns, offsets);
         let producer = stamp.producer;
@@ -167,7 +166,7 @@ impl<M: OrderedMap> State<M> {
             group,
             offsets: notes,
         });
-        Ok(Ok((Vec::from_iter(record), TransactionAnswer::Offsets(results))))
+        Ok((Vec::from_iter(record), TransactionAnswer::Offsets(results)))
     }
 
     fn decide_ended(
