@@ -148,8 +148,8 @@ impl BatchHeader {
 }
 
 /// The marker that ends a producer's transaction: a batch of one control record, whose key is its
-/// version (0) and whether it was committed (1) or aborted (0), and whose value is a version (0) and
-/// the epoch of the coordinator (0).
+/// version (0) and whether it was committed (1) or aborted (0), and whose value is a version (0)
+/// and the epoch of the coordinator (0).
 pub fn marker((producer, epoch): (u64, u32), committed: bool, time: i64) -> Vec<u8> {
     let mut record = vec![0, 0, 0];
     // Lengths as zigzag numbers: a key of 4 bytes, a value of 6, no headers.
@@ -244,8 +244,8 @@ pub mod sample {
         batch_of((-1, -1, -1), false, (events, time, filler))
     }
 
-    /// As [`batch`], of a producer with its epoch and the sequence number of the first event, in its
-    /// transaction or not.
+    /// As [`batch`], of a producer with its epoch and the sequence number of the first event, in
+    /// its transaction or not.
     pub fn batch_of(
         (producer, epoch, sequence): (i64, i16, i32),
         transactional: bool,

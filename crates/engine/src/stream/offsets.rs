@@ -48,8 +48,8 @@ wire_struct! {
     }
 }
 
-/// So many offsets are looked at for each that is told, at most: the others are of streams that were
-/// removed.
+/// So many offsets are looked at for each that is told, at most: the others are of streams that
+/// were removed.
 pub(super) const LOOKS: usize = 4;
 /// Slices of offsets of removed streams that are forgotten with one of those that are told.
 const FORGETS: usize = 16;
@@ -155,7 +155,7 @@ impl<M: OrderedMap> State<M> {
             let (Some(id), Some(partition)) = (at(0), at(4)) else {
                 return ControlFlow::Break(());
             };
-            // What was committed of a stream that was removed since is not told; a round removes it.
+            // What was committed of a stream that was removed is not told; a round removes it.
             let name = names.entry(id).or_insert_with(|| {
                 self.streams.get(StreamId(id)).map(|stream| Arc::from(stream.name.as_str()))
             });

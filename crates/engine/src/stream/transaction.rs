@@ -187,8 +187,8 @@ impl<M: OrderedMap> State<M> {
         }
     }
 
-    /// What readers of committed events have to know, as of a start: what is open in each partition,
-    /// and what was aborted.
+    /// What readers of committed events have to know, as of a start: what is open in each
+    /// partition, and what was aborted.
     pub(super) fn transaction_marks(&self) -> BTreeMap<PartitionId, Vec<TransactionMark>> {
         let mut marks: BTreeMap<PartitionId, Vec<TransactionMark>> = BTreeMap::new();
         let mut mark = |partition, producer, first, last| {
