@@ -9,6 +9,7 @@ import traceback
 import uuid
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import TopicPartition as AioTopicPartition
 from confluent_kafka import (
     OFFSET_BEGINNING, Consumer, KafkaException, Producer, TopicPartition,
 )
@@ -271,6 +272,181 @@ def check_aiokafka(broker):
         assert sorted(found) == list(range(50))
 
     asyncio.run(run())
+
+
+def transactional(broker, id=None, **config):
+    producer = broker.producer(**{"transactional.id": id or "x-" + uuid.uuid4().hex, **config})
+    producer.init_transactions(PATIENCE)
+    return producer
+
+
+def values_of(broker, topic, count, isolation="read_committed", partition=0):
+    """The first values that such a reader sees."""
+    consumer = broker.consumer(**{"isolation.level": isolation})
+    consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING)])
+    found = [message.value() for message in take(consumer, count)]
+    consumer.close()
+    return found
+
+
+def check_a_transaction_is_seen_whole_or_not_at_all(broker):
+    topic = broker.topic(2)
+    producer = transactional(broker)
+    for commit in [False, True, False, True]:
+        producer.begin_transaction()
+        for n in range(20):
+            producer.produce(topic, b"%s %d" % (str(commit).encode(), n), partition=n % 2)
+        assert producer.flush(PATIENCE) == 0
+        if commit:
+            producer.commit_transaction(PATIENCE)
+        else:
+            producer.abort_transaction(PATIENCE)
+    for partition in (0, 1):
+        kept = [b"True %d" % n for n in range(partition, 20, 2)] * 2
+        found = values_of(broker, topic, len(kept), partition=partition)
+        assert found == kept, found
+        every = values_of(broker, topic, 40, "read_uncommitted", partition)
+        assert every.count(b"False %d" % partition) == 2, every
+
+
+def check_readers_of_committed_events_wait_for_what_is_open(broker):
+    topic = broker.topic()
+    producer = transactional(broker)
+    producer.begin_transaction()
+    produce(producer, topic, [b"open"])
+    produce(broker.producer(), topic, [b"after"])
+    consumer = broker.consumer(**{"isolation.level": "read_committed"})
+    consumer.assign([TopicPartition(topic, 0, OFFSET_BEGINNING)])
+    until = time.monotonic() + 2
+    while time.monotonic() < until:
+        message = consumer.poll(0.2)
+        assert message is None or message.error(), message.value()
+    assert values_of(broker, topic, 2, "read_uncommitted") == [b"open", b"after"]
+    producer.commit_transaction(PATIENCE)
+    assert [message.value() for message in take(consumer, 2)] == [b"open", b"after"]
+    consumer.close()
+
+
+def check_offsets_are_committed_with_the_events(broker):
+    source, target = broker.topic(), broker.topic()
+    produce(broker.producer(), source, [b"%d" % n for n in range(30)])
+    group = "g-" + uuid.uuid4().hex
+    consumer = broker.consumer(group, **{"isolation.level": "read_committed"})
+    consumer.subscribe([source])
+    producer = transactional(broker)
+    for commit in [True, False]:
+        messages = take(consumer, 15)
+        producer.begin_transaction()
+        for message in messages:
+            producer.produce(target, message.value())
+        producer.send_offsets_to_transaction(
+            consumer.position(consumer.assignment()), consumer.consumer_group_metadata(), PATIENCE)
+        if commit:
+            producer.commit_transaction(PATIENCE)
+        else:
+            producer.abort_transaction(PATIENCE)
+    assert consumer.committed([TopicPartition(source, 0)], PATIENCE)[0].offset == 15
+    consumer.close()
+    assert values_of(broker, target, 15) == [b"%d" % n for n in range(15)]
+
+
+def check_an_older_producer_of_the_same_id_is_fenced(broker):
+    topic, id = broker.topic(), "x-" + uuid.uuid4().hex
+    older = transactional(broker, id)
+    older.begin_transaction()
+    produce(older, topic, [b"older"])
+    newer = transactional(broker, id)
+    newer.begin_transaction()
+    produce(newer, topic, [b"newer"])
+    try:
+        older.commit_transaction(PATIENCE)
+        raise AssertionError("the older one has committed")
+    except KafkaException as error:
+        assert error.args[0].fatal(), error
+    newer.commit_transaction(PATIENCE)
+    assert values_of(broker, topic, 1) == [b"newer"]
+
+
+def check_a_transaction_that_hangs_is_aborted(broker):
+    topic = broker.topic()
+    hung = transactional(broker, **{"transaction.timeout.ms": 2000})
+    hung.begin_transaction()
+    produce(hung, topic, [b"hung"])
+    produce(broker.producer(), topic, [b"after"])
+    # Kafka looks for them every 10 s.
+    assert values_of(broker, topic, 1) == [b"after"]
+    try:
+        hung.commit_transaction(PATIENCE)
+        raise AssertionError("what hung was committed")
+    except KafkaException:
+        pass
+
+
+def check_a_transaction_may_not_take_for_ever(broker):
+    try:
+        transactional(broker, **{"transaction.timeout.ms": 2147483647, "message.timeout.ms": 5000})
+        raise AssertionError("it may")
+    except KafkaException as error:
+        assert error.args[0].name() == "INVALID_TRANSACTION_TIMEOUT", error
+
+
+def check_transactions_of_kafka_python(broker):
+    topic = broker.topic()
+    producer = kafka.KafkaProducer(
+        bootstrap_servers=broker.bootstrap, transactional_id="x-" + uuid.uuid4().hex)
+    producer.init_transactions()
+    for commit in [False, True]:
+        producer.begin_transaction()
+        for n in range(10):
+            producer.send(topic, b"%s %d" % (str(commit).encode(), n))
+        producer.flush()
+        if commit:
+            producer.commit_transaction()
+        else:
+            producer.abort_transaction()
+    producer.close()
+    consumer = kafka.KafkaConsumer(
+        topic, bootstrap_servers=broker.bootstrap, isolation_level="read_committed",
+        auto_offset_reset="earliest", consumer_timeout_ms=PATIENCE * 1000)
+    found = []
+    for message in consumer:
+        found.append(message.value)
+        if len(found) == 10:
+            break
+    consumer.close()
+    assert found == [b"True %d" % n for n in range(10)], found
+
+
+def check_transactions_of_aiokafka(broker):
+    source, target, group = broker.topic(), broker.topic(), "g-" + uuid.uuid4().hex
+
+    async def run():
+        producer = AIOKafkaProducer(
+            bootstrap_servers=broker.bootstrap, transactional_id="x-" + uuid.uuid4().hex)
+        await producer.start()
+        for commit in [False, True]:
+            await producer.begin_transaction()
+            for n in range(10):
+                await producer.send_and_wait(target, b"%s %d" % (str(commit).encode(), n))
+            where = {AioTopicPartition(source, 0): 5 if commit else 3}
+            await producer.send_offsets_to_transaction(where, group)
+            if commit:
+                await producer.commit_transaction()
+            else:
+                await producer.abort_transaction()
+        await producer.stop()
+        consumer = AIOKafkaConsumer(
+            target, bootstrap_servers=broker.bootstrap, isolation_level="read_committed",
+            auto_offset_reset="earliest")
+        await consumer.start()
+        found = [(await asyncio.wait_for(consumer.getone(), PATIENCE)).value for _ in range(10)]
+        await consumer.stop()
+        assert found == [b"True %d" % n for n in range(10)], found
+
+    asyncio.run(run())
+    consumer = broker.consumer(group)
+    assert consumer.committed([TopicPartition(source, 0)], PATIENCE)[0].offset == 5
+    consumer.close()
 
 
 def main():

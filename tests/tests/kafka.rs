@@ -14,6 +14,8 @@ use longshore_tests::skip::skip;
 
 /// Acknowledgements that are waited for before each death of the server.
 const ACKS: usize = 300;
+/// Transactions that end before each death.
+const TRANSACTIONS: usize = 40;
 const DEATHS: usize = 3;
 
 fn suite() -> PathBuf {
@@ -105,21 +107,30 @@ fn what_a_kafka_producer_was_told_outlives_kill_9() {
         Ok(python) => python,
         Err((need, why)) => return skip(need, &why),
     };
-    kill_and_look(&python).unwrap();
+    kill_and_look(&python, ("produce", "check"), ACKS).unwrap();
 }
 
-fn kill_and_look(python: &Path) -> Result<()> {
+#[test]
+fn transactions_of_a_kafka_producer_outlive_kill_9_whole() {
+    let python = match clients() {
+        Ok(python) => python,
+        Err((need, why)) => return skip(need, &why),
+    };
+    kill_and_look(&python, ("transact", "check-transactions"), TRANSACTIONS).unwrap();
+}
+
+fn kill_and_look(python: &Path, (act, check): (&str, &str), acks_each: usize) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let mut broker = Broker::start(folder.path())?;
     // Two partitions: the topic is made by whoever asks for it first.
     let made =
         Command::new(python).args(["-c", MAKE, &broker.kafka]).stdin(Stdio::null()).status()?;
     ensure!(made.success(), "the topic was not made");
-    let (mut producer, stdout) = survive(python, &broker, "produce")?;
+    let (mut producer, stdout) = survive(python, &broker, act)?;
     let mut lines = BufReader::new(stdout).lines();
     let mut acks = Vec::new();
     for _ in 0..DEATHS {
-        for _ in 0..ACKS {
+        for _ in 0..acks_each {
             acks.push(lines.next().context("the producer has ended")??);
         }
         broker.restart()?;
@@ -131,14 +142,14 @@ fn kill_and_look(python: &Path) -> Result<()> {
     ensure!(producer.0.wait()?.success(), "the producer failed");
     // Once more after the last acknowledgement.
     broker.restart()?;
-    let (mut checker, stdout) = survive(python, &broker, "check")?;
+    let (mut checker, stdout) = survive(python, &broker, check)?;
     let mut stdin = checker.0.stdin.take().context("no standard input")?;
     stdin.write_all(acks.join("\n").as_bytes())?;
     drop(stdin);
     let said = std::io::read_to_string(stdout)?;
     let passed = checker.0.wait()?.success();
     ensure!(passed, "{said}{}", broker.server.log_text());
-    ensure!(said.starts_with("OK ") && acks.len() >= ACKS * DEATHS, "{said}");
+    ensure!(said.starts_with("OK ") && acks.len() >= acks_each * DEATHS, "{said}");
     Ok(())
 }
 

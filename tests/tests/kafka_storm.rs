@@ -24,6 +24,8 @@ const PARTITIONS: u32 = 4;
 const CLIENTS: &[(&str, &str)] = &[
     ("sender-1", "send"),
     ("sender-2", "send"),
+    ("transactor-1", "transact"),
+    ("transactor-2", "transact"),
     ("reader-1", "assign"),
     ("member-1", "subscribe"),
     ("member-2", "subscribe"),

@@ -62,7 +62,7 @@ impl ServeArgs {
         };
         add("serve.listen", self.listen.clone().map(Into::into));
         add("serve.amqp", self.amqp.clone().map(Into::into));
-        add("kafka.listen", self.kafka.clone().map(Into::into));
+        add("serve.kafka", self.kafka.clone().map(Into::into));
         add("serve.data", self.data.clone().map(Into::into));
         add("serve.shards", self.shards.map(|shards| shards.to_string().into()));
         Ok(flags)

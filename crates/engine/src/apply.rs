@@ -110,7 +110,13 @@ impl<M: OrderedMap> State<M> {
             | Record::ProducerIdTaken { .. }
             | Record::OffsetsCommitted { .. }
             | Record::OffsetsForgotten { .. }
-            | Record::ProducersForgotten { .. } => self.apply_to_streams(record),
+            | Record::ProducersForgotten { .. }
+            | Record::TransactionalIdTaken { .. }
+            | Record::TransactionExtended { .. }
+            | Record::TransactionOffsets { .. }
+            | Record::TransactionEnded { .. }
+            | Record::TransactionalIdsForgotten { .. }
+            | Record::AbortedForgotten { .. } => self.apply_to_streams(record),
         }
     }
 

@@ -3,7 +3,7 @@
 
 use crate::command::{Command, Settlement, Verdict};
 use crate::schedule::ScheduleCommand;
-use crate::stream::StreamCommand;
+use crate::stream::{StreamCommand, TransactionAsk};
 
 /// What a command costs that is about more than it names: a slice of what exists, or as many
 /// things as all the slices of a turn.
@@ -90,6 +90,16 @@ fn cost_of(settlements: &[Settlement]) -> usize {
     settlements.iter().map(of).sum()
 }
 
+/// What ends a transaction touches all of its partitions and offsets.
+fn cost_of_transaction(ask: &TransactionAsk) -> usize {
+    match ask {
+        TransactionAsk::Take { .. } | TransactionAsk::End { .. } => LONG,
+        TransactionAsk::AddPartitions { partitions, .. } => partitions.len(),
+        TransactionAsk::CommitOffsets { offsets, .. } => offsets.len(),
+        TransactionAsk::AddOffsets { .. } => 1,
+    }
+}
+
 /// A batch that comes from a known producer reads and writes what is known of it; its bytes are
 /// copied once, about 16 KiB in the time of a job.
 fn cost_of_stream(command: &StreamCommand) -> usize {
@@ -104,6 +114,8 @@ fn cost_of_stream(command: &StreamCommand) -> usize {
             batches.iter().map(|append| 1 + append.batch.len() / BATCH_BYTES).sum()
         }
         StreamCommand::CommitOffsets { offsets, .. } => offsets.len(),
+        StreamCommand::GroupsUsed { groups } => groups.len(),
+        StreamCommand::Transact(command) => cost_of_transaction(&command.ask),
         StreamCommand::GetOffsets { of: Some(of), .. } => {
             of.iter().map(|(_, partitions)| 1 + partitions.len()).sum()
         }

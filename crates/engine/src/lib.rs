@@ -88,7 +88,9 @@ pub use schedule::{
 pub use stream::{
     AppendBatch, AppendRefusal, Appended, BATCH_BYTES_MAX_DEFAULT, CommittedOffset, GroupOffset,
     OffsetNote, OffsetRefusal, OffsetToCommit, PartitionEnds, ProducerStamp, RETENTION_MS_DEFAULT,
-    ReadOffset, StreamAnswer, StreamChange, StreamCommand, StreamSettings, StreamView, appends_of,
+    ReadOffset, StreamAnswer, StreamChange, StreamCommand, StreamSettings, StreamView,
+    TransactionAnswer, TransactionAsk, TransactionCommand, TransactionMark, TransactionRefusal,
+    TransactionStamp, appends_of,
 };
 pub use timer::Subject;
 pub use turn::{QueueStats, Recovery, ReplayFault, SealedGroup, ShardStats, StatsCursor, Turn};

@@ -146,6 +146,16 @@ pub struct Limits {
     pub stream_batch_bytes_max: u32,
     /// How long a producer of events is remembered after its last batch.
     pub producer_ms: u64,
+    /// How long offsets of a group are remembered after its last member or commit; `None` for ever.
+    pub offsets_ms: Option<u64>,
+    /// The longest that a producer's transaction may be open.
+    pub transaction_ms_max: u64,
+    /// Partitions of one transaction.
+    pub transaction_partitions_max: usize,
+    /// Transactional ids of a shard.
+    pub transactional_ids_max: usize,
+    /// How long a transactional id is remembered after it was last used.
+    pub transactional_id_ms: u64,
     /// Offsets in one call.
     pub offsets_bulk_max: usize,
     /// Bytes of what is remembered with an offset.
@@ -207,6 +217,11 @@ impl Default for Limits {
             partitions_max: 100_000,
             stream_batch_bytes_max: 16 << 20,
             producer_ms: DAY,
+            offsets_ms: Some(7 * DAY),
+            transaction_ms_max: 900 * SECOND,
+            transaction_partitions_max: 2000,
+            transactional_ids_max: 10_000,
+            transactional_id_ms: 7 * DAY,
             offsets_bulk_max: 10_000,
             offset_metadata_bytes_max: 4096,
         }
@@ -244,6 +259,10 @@ impl Limits {
             stream_partitions_max: 4,
             partitions_max: 8,
             offsets_bulk_max: 4,
+            transaction_partitions_max: 3,
+            transactional_ids_max: 4,
+            // The model does not know when a round comes.
+            offsets_ms: None,
             offset_metadata_bytes_max: 8,
             ..Self::default()
         }

@@ -1,7 +1,11 @@
 //! Facts that happened. Their numbers are permanent: retired, never reused. A changed meaning is
 //! a new number.
 
+mod entry;
+
 use bytes::Bytes;
+
+pub use entry::Entry;
 
 use crate::gate::Gate;
 use crate::hold::Hold;
@@ -10,7 +14,6 @@ use crate::ids::{
     QueueId, ScheduleId, StreamId, TimeMs, Token,
 };
 use crate::job::{CancelReason, Cause, DeadReason, Job, JobError, Saved};
-use crate::level::LEVEL;
 use crate::limit::{LimitRefill, LimitSettings};
 use crate::message::{Binding, Destination, Exchange, HeaderValue, Message, MessageEnd, NewEntry};
 use crate::operation::Operation;
@@ -18,7 +21,7 @@ use crate::queue::QueueSettings;
 use crate::schedule::{Schedule, Slot, TickOutcome};
 use crate::stream::{OffsetNote, StreamSettings};
 use crate::timer::Subject;
-use crate::wire::{Input, Malformed, Wire, wire_enum, wire_struct};
+use crate::wire::{wire_enum, wire_struct};
 
 wire_struct! {
     /// A job and the token of its new lease.
@@ -671,6 +674,8 @@ wire_enum! {
             producer_epoch: u32 = 2,
             /// The producer's number of the first event.
             sequence: u32 = 3,
+            /// Whether it belongs to the producer's transaction.
+            transactional: bool = 80,
             /// The batch as it came: `apply` does not keep it.
             batch: Bytes,
         },
@@ -709,47 +714,58 @@ wire_enum! {
             /// Partitions, each with a producer.
             producers: Vec<(PartitionId, u64)>,
         },
-    }
-}
-
-/// The records of one command, at one instant: what the journal calls an entry.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Entry {
-    /// Engine time; never less than that of the entry before.
-    pub at: TimeMs,
-    /// What happened, in order.
-    pub records: Vec<Record>,
-}
-
-impl Entry {
-    /// Bytes before its records.
-    pub(crate) const HEAD_BYTES: usize = 9;
-
-    /// Begins the encoding of an entry; the records follow, one after the other. The first byte is
-    /// the level of all that follows.
-    pub(crate) fn begin(at: TimeMs, out: &mut Vec<u8>) {
-        out.push(LEVEL);
-        at.put(out);
-    }
-}
-
-impl Wire for Entry {
-    fn put(&self, out: &mut Vec<u8>) {
-        Self::begin(self.at, out);
-        for record in &self.records {
-            record.put(out);
-        }
-    }
-
-    fn take(input: &mut Input<'_>) -> Result<Self, Malformed> {
-        if input.byte()? != LEVEL {
-            return Err(input.malformed("an entry of the known level"));
-        }
-        let at = Wire::take(input)?;
-        let mut records = Vec::new();
-        while input.remaining() > 0 {
-            records.push(Record::take(input)?);
-        }
-        Ok(Self { at, records })
+        /// A producer took a transactional id, for the first time or in a new epoch.
+        230 => TransactionalIdTaken {
+            /// Its namespace.
+            namespace: NamespaceId,
+            /// The id.
+            id: String,
+            /// The number of the producer.
+            producer: u64,
+            /// Its epoch.
+            epoch: u32,
+            /// How long a transaction may be open.
+            timeout_ms: u64,
+            /// The epoch in place of which the producer itself asked for this one.
+            previous: Option<u32> = 1,
+        },
+        /// A transaction was opened, or may append to more partitions.
+        231 => TransactionExtended {
+            /// Its producer.
+            producer: u64,
+            /// Which partitions are new.
+            partitions: Vec<PartitionId>,
+        },
+        /// A transaction has offsets of a group, which hold once it is committed.
+        232 => TransactionOffsets {
+            /// Its producer.
+            producer: u64,
+            /// The group.
+            group: String,
+            /// What it said.
+            offsets: Vec<OffsetNote>,
+        },
+        /// A transaction was committed or aborted, in all of its partitions.
+        233 => TransactionEnded {
+            /// Its producer.
+            producer: u64,
+            /// The epoch that is the current one from now on: a higher one where somebody else
+            /// ended it.
+            epoch: u32,
+            /// Whether it was committed.
+            committed: bool,
+            /// Partitions, each with the offset of the marker there.
+            markers: Vec<(PartitionId, u64)>,
+        },
+        /// Transactional ids were forgotten that nobody used for long.
+        234 => TransactionalIdsForgotten {
+            /// Their producers.
+            producers: Vec<u64>,
+        },
+        /// Aborted transactions were forgotten whose events are kept no longer.
+        235 => AbortedForgotten {
+            /// Partitions, each with the offset of the marker.
+            aborted: Vec<(PartitionId, u64)>,
+        },
     }
 }

@@ -8,10 +8,12 @@ mod change;
 mod command;
 pub(crate) mod groups;
 mod lifecycle;
+mod offset_round;
 mod offsets;
 mod producers;
 #[cfg(test)]
 mod tests;
+mod transaction;
 
 use std::collections::BTreeMap;
 
@@ -23,6 +25,10 @@ pub use command::{
 };
 pub use groups::ReadOffset;
 pub use offsets::{CommittedOffset, OffsetNote};
+pub use transaction::{
+    TransactionAnswer, TransactionAsk, TransactionCommand, TransactionMark, TransactionRefusal,
+    TransactionStamp,
+};
 
 use crate::ids::{NamespaceId, PartitionId, StreamId, TimeMs};
 use crate::map::OrderedMap;
@@ -132,6 +138,12 @@ pub(crate) struct Streams {
     pub(crate) has_producers: bool,
     /// Volatile: where the look through them is.
     round: producers::ProducerRound,
+    /// Whether there may be offsets of groups.
+    pub(crate) has_offsets: bool,
+    /// Volatile: where the look through them is.
+    pub(crate) offset_round: offset_round::OffsetRound,
+    /// Transactional ids, and what is open.
+    pub(crate) transactions: transaction::Transactions,
     /// Volatile: what the entries since the last group changed, for whoever keeps the events.
     pub(crate) changes: Vec<StreamChange>,
 }
@@ -175,6 +187,8 @@ impl<M: OrderedMap> State<M> {
             }
         }
         self.streams.has_producers = self.first(&[keys::PRODUCER], &[keys::PRODUCER + 1]).is_some();
+        let offsets = self.first(&[keys::GROUP_OFFSET], &[keys::GROUP_OFFSET + 1]);
+        self.streams.has_offsets = offsets.is_some();
         for (_, stream) in self.each::<Stream>(keys::STREAM) {
             for id in &stream.partitions {
                 let ends = ends.remove(id);
@@ -183,6 +197,7 @@ impl<M: OrderedMap> State<M> {
             }
             self.add_stream(stream);
         }
+        self.load_transactions();
     }
 
     fn add_stream(&mut self, stream: Stream) {
@@ -212,7 +227,12 @@ impl<M: OrderedMap> State<M> {
 
     /// All streams, as whoever keeps their events has to know them.
     pub(crate) fn stream_views(&self) -> Vec<StreamView> {
-        self.streams.by_id.values().map(|stream| self.stream_view(stream)).collect()
+        let mut marks = self.transaction_marks();
+        let mut view = |stream: &Stream| {
+            let of = stream.partitions.iter().filter_map(|id| marks.remove(id));
+            StreamView { transactions: of.flatten().collect(), ..self.stream_view(stream) }
+        };
+        self.streams.by_id.values().map(&mut view).collect()
     }
 
     pub(crate) fn stream_view(&self, stream: &Stream) -> StreamView {
@@ -227,6 +247,7 @@ impl<M: OrderedMap> State<M> {
             name: stream.name.clone(),
             partitions: stream.partitions.iter().map(ends).collect(),
             settings: stream.settings.clone(),
+            transactions: Vec::new(),
         }
     }
 }

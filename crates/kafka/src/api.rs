@@ -33,6 +33,10 @@ pub const DELETE_TOPICS: i16 = 20;
 pub const DELETE_RECORDS: i16 = 21;
 pub const INIT_PRODUCER_ID: i16 = 22;
 pub const OFFSET_FOR_LEADER_EPOCH: i16 = 23;
+pub const ADD_PARTITIONS_TO_TXN: i16 = 24;
+pub const ADD_OFFSETS_TO_TXN: i16 = 25;
+pub const END_TXN: i16 = 26;
+pub const TXN_OFFSET_COMMIT: i16 = 28;
 pub const DESCRIBE_CONFIGS: i16 = 32;
 pub const CREATE_PARTITIONS: i16 = 37;
 pub const DELETE_GROUPS: i16 = 42;
@@ -65,6 +69,10 @@ pub const APIS: &[Api] = &[
     api(DELETE_RECORDS, 0, 2, 2),
     api(INIT_PRODUCER_ID, 0, 4, 2),
     api(OFFSET_FOR_LEADER_EPOCH, 2, 4, 4),
+    api(ADD_PARTITIONS_TO_TXN, 0, 3, 3),
+    api(ADD_OFFSETS_TO_TXN, 0, 3, 3),
+    api(END_TXN, 0, 3, 3),
+    api(TXN_OFFSET_COMMIT, 0, 3, 3),
     api(DESCRIBE_CONFIGS, 1, 4, 4),
     api(CREATE_PARTITIONS, 0, 3, 2),
     api(DELETE_GROUPS, 0, 2, 2),

@@ -4,6 +4,7 @@
 //! the process, and its members join again.
 
 mod members;
+mod protocols;
 mod rebalance;
 #[cfg(test)]
 mod tests;
@@ -24,6 +25,10 @@ const MEMBERS_MAX: usize = 1000;
 const GROUPS_MAX: usize = 10_000;
 /// Bytes that all groups keep of their members.
 const BYTES_MAX: usize = 64 << 20;
+/// Protocols of a member, or ways to assign.
+const PROTOCOLS_MAX: usize = 64;
+/// What a group, a member or a name that was given out takes beside its texts, about.
+const ENTRY_BYTES: usize = 256;
 
 /// Who waits for an answer: a number that the caller chose.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -54,7 +59,7 @@ pub struct Client {
 pub struct Coordinator {
     groups: BTreeMap<String, Group>,
     answers: Vec<(Ticket, Answer)>,
-    /// When something is to be done next in which group.
+    /// What all groups keep, as of the last change of each.
     bytes: usize,
 }
 
@@ -77,10 +82,16 @@ struct Group {
     protocol: String,
     leader: String,
     members: BTreeMap<String, Member>,
+    /// Protocols, each with how many members speak it.
+    spoken: BTreeMap<String, usize>,
     /// Instances that outlive their connections, with the member that each is.
     instances: BTreeMap<String, String>,
     /// Names that were given out, until they join or this instant.
     named: BTreeMap<String, u64>,
+    /// What its members and names take.
+    bytes: usize,
+    /// As much of that as is in the sum of all groups.
+    counted: usize,
 }
 
 #[derive(Debug)]
@@ -89,6 +100,7 @@ struct Member {
     client: Client,
     session_ms: u64,
     rebalance_ms: u64,
+    /// Each named once; in memory of its own.
     protocols: Vec<(String, Bytes)>,
     assignment: Bytes,
     /// When it counts as gone unless it is heard.
@@ -101,11 +113,6 @@ impl Member {
     /// Whether it waits for an answer, so that it cannot be heard.
     fn waits(&self) -> bool {
         self.joining.is_some() || self.syncing.is_some()
-    }
-
-    fn bytes(&self) -> usize {
-        self.protocols.iter().map(|(name, metadata)| name.len() + metadata.len()).sum::<usize>()
-            + self.assignment.len()
     }
 
     fn heard(&mut self, now_ms: u64) {
@@ -128,24 +135,21 @@ impl Coordinator {
         request: JoinRequest,
         client: Client,
     ) {
-        let (group, member) = (request.group.clone(), request.member.clone());
+        let group = request.group.clone();
         if let Err((error, member)) = self.try_join(now_ms, random, ticket, request, client) {
             let joined = Joined { error, member, generation: -1, ..Joined::default() };
             self.answers.push((ticket, Answer::Joined(joined)));
-        } else if member.is_empty() {
-            self.count_bytes();
         }
-        self.forget_if_empty(&group);
+        self.settle(&group);
     }
 
-    fn count_bytes(&mut self) {
-        let of = |group: &Group| group.members.values().map(Member::bytes).sum::<usize>();
-        self.bytes = self.groups.values().map(of).sum();
-    }
-
-    fn forget_if_empty(&mut self, name: &str) {
-        let empty = |group: &Group| group.members.is_empty() && group.named.is_empty();
-        if self.groups.get(name).is_some_and(empty) {
+    /// Ends a change of a group: what it takes is counted, and one without members goes.
+    fn settle(&mut self, name: &str) {
+        let Some(group) = self.groups.get_mut(name) else { return };
+        self.bytes = self.bytes.saturating_sub(group.counted) + group.bytes;
+        group.counted = group.bytes;
+        if group.members.is_empty() && group.named.is_empty() {
+            self.bytes = self.bytes.saturating_sub(group.counted);
             self.groups.remove(name);
         }
     }
@@ -235,6 +239,11 @@ impl Coordinator {
         }
     }
 
+    /// The names of all groups.
+    pub fn names(&self) -> impl Iterator<Item = &String> {
+        self.groups.keys()
+    }
+
     /// Whether the group has members.
     pub fn has_members(&self, group: &str) -> bool {
         self.groups.get(group).is_some_and(|group| !group.members.is_empty())
@@ -255,14 +264,14 @@ impl Coordinator {
             if let Some(group) = self.groups.get_mut(&name) {
                 group.tick(now_ms, &mut self.answers);
             }
-            self.forget_if_empty(&name);
+            self.settle(&name);
         }
-        self.count_bytes();
     }
 }
 
 impl Group {
-    fn new(protocol_type: String) -> Self {
+    fn new(name: &str, protocol_type: String) -> Self {
+        let bytes = ENTRY_BYTES + name.len() + protocol_type.len();
         Self {
             state: State::Stable,
             generation: 0,
@@ -270,8 +279,11 @@ impl Group {
             protocol: String::new(),
             leader: String::new(),
             members: BTreeMap::new(),
+            spoken: BTreeMap::new(),
             instances: BTreeMap::new(),
             named: BTreeMap::new(),
+            bytes,
+            counted: 0,
         }
     }
 

@@ -7,6 +7,9 @@ use thiserror::Error;
 /// Elements of all arrays of one request, at most.
 const ELEMENTS_MAX: usize = 200_000;
 
+/// Bytes of a text: what a length of two bytes can say, in compact lengths, too.
+const STRING_BYTES_MAX: usize = 32_767;
+
 /// Bytes that are not the message that they should be.
 #[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
 #[error("malformed: {0} expected")]
@@ -108,6 +111,9 @@ impl Input {
     /// Text, if it is there.
     pub fn nullable_string(&mut self) -> Result<Option<String>> {
         let Some(length) = self.length(false)? else { return Ok(None) };
+        if length > STRING_BYTES_MAX {
+            return Err(Malformed("a shorter text"));
+        }
         let bytes = self.take(length)?;
         let text = std::str::from_utf8(&bytes).map_err(|_| Malformed("UTF-8 text"))?;
         Ok(Some(text.to_owned()))

@@ -6,6 +6,7 @@
 
 pub mod api;
 pub mod codes;
+pub mod fetch_session;
 pub mod group;
 pub mod input;
 pub mod message;

@@ -5,7 +5,7 @@ use thiserror::Error;
 
 use crate::api::{self, Api};
 use crate::input::{Input, Malformed};
-use crate::message::{admin, commit, fetch, groups, metadata, offsets, produce};
+use crate::message::{admin, commit, fetch, groups, metadata, offsets, produce, transactions};
 use crate::output::Reply;
 
 /// What every request begins with.
@@ -92,6 +92,10 @@ bodies! {
     DeleteRecords(admin::TrimRequest) = api::DELETE_RECORDS,
     InitProducerId(produce::InitRequest) = api::INIT_PRODUCER_ID,
     OffsetForLeaderEpoch(offsets::EpochRequest) = api::OFFSET_FOR_LEADER_EPOCH,
+    AddPartitionsToTxn(transactions::AddPartitionsRequest) = api::ADD_PARTITIONS_TO_TXN,
+    AddOffsetsToTxn(transactions::AddOffsetsRequest) = api::ADD_OFFSETS_TO_TXN,
+    EndTxn(transactions::EndRequest) = api::END_TXN,
+    TxnOffsetCommit(transactions::OffsetsRequest) = api::TXN_OFFSET_COMMIT,
     DescribeConfigs(admin::DescribeRequest) = api::DESCRIBE_CONFIGS,
     CreatePartitions(admin::PartitionsRequest) = api::CREATE_PARTITIONS,
     DeleteGroups(groups::DeleteRequest) = api::DELETE_GROUPS,

@@ -137,3 +137,17 @@ fn large_pieces_of_an_answer_are_not_copied() {
     assert_eq!(pieces[1].as_ptr(), piece.as_ptr());
     assert_eq!(pieces.concat()[..4], (4 + 4 + 10_000 + 1_u32).to_be_bytes());
 }
+
+#[test]
+fn a_text_longer_than_two_bytes_can_say_is_refused_in_compact_lengths_too() {
+    let text = |length: usize| {
+        // One more than the length, seven bits at a time.
+        let told = length + 1;
+        let mut bytes =
+            vec![(told & 0x7f) as u8 | 0x80, (told >> 7 & 0x7f) as u8 | 0x80, (told >> 14) as u8];
+        bytes.extend(vec![b'x'; length]);
+        Input::new(bytes.into(), true).nullable_string()
+    };
+    assert_eq!(text(32_767).unwrap().unwrap().len(), 32_767);
+    assert!(text(32_768).is_err());
+}

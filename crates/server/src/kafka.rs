@@ -12,6 +12,7 @@ mod metadata;
 mod offsets;
 mod produce;
 mod serve;
+mod transactions;
 
 use std::time::Duration;
 

@@ -44,6 +44,8 @@ pub enum Canary {
     LeakedHold,
     /// Events are shown before the journal has them.
     EventsShownEarly,
+    /// The last marker of a transaction says that it was aborted.
+    HalfTransaction,
     /// A flush keeps messages that were acked since the flush before.
     ForgottenAck,
     /// A flush has what was published to several queues in the first of them only.
@@ -55,7 +57,7 @@ pub enum Canary {
 }
 
 /// Every canary with its name on the command line.
-pub const CANARIES: [(&str, Canary); 44] = [
+pub const CANARIES: [(&str, Canary); 45] = [
     ("no-fsync", Canary::NoFsync),
     ("token-reuse", Canary::TokenReuse),
     ("lost-dead-set", Canary::LostDeadSet),
@@ -98,6 +100,7 @@ pub const CANARIES: [(&str, Canary); 44] = [
     ("hangs-while-starved", Canary::Driver(Fault::HangsWhileStarved)),
     ("huge-group", Canary::Driver(Fault::HugeGroup)),
     ("events-shown-early", Canary::EventsShownEarly),
+    ("half-transaction", Canary::HalfTransaction),
     ("events-let-go", Canary::Driver(Fault::EventsLetGo)),
     ("events-unread", Canary::Driver(Fault::EventsUnread)),
 ];

@@ -223,6 +223,11 @@ impl Node {
                 assert!(self.group.is_none(), "two groups in flight");
                 self.watch.sealed_group(&group, clock);
                 self.changes = std::mem::take(&mut group.stream_changes);
+                if self.canary == Some(Canary::HalfTransaction)
+                    && let Some(StreamChange::Marked { committed, .. }) = self.changes.last_mut()
+                {
+                    *committed = false;
+                }
                 if self.canary == Some(Canary::EventsShownEarly) {
                     drop(self.write_events(group.last()));
                 }

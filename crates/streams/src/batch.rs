@@ -131,6 +131,55 @@ impl BatchHeader {
     }
 }
 
+/// Kinds of batches in their attributes.
+const TRANSACTIONAL: i16 = 1 << 4;
+const CONTROL: i16 = 1 << 5;
+
+impl BatchHeader {
+    /// Whether it belongs to a transaction.
+    pub fn is_transactional(&self) -> bool {
+        self.attributes & TRANSACTIONAL != 0
+    }
+
+    /// Whether it is a marker and no event.
+    pub fn is_control(&self) -> bool {
+        self.attributes & CONTROL != 0
+    }
+}
+
+/// The marker that ends a producer's transaction: a batch of one control record, whose key is its
+/// version (0) and whether it was committed (1) or aborted (0), and whose value is a version (0)
+/// and the epoch of the coordinator (0).
+pub fn marker((producer, epoch): (u64, u32), committed: bool, time: i64) -> Vec<u8> {
+    let mut record = vec![0, 0, 0];
+    // Lengths as zigzag numbers: a key of 4 bytes, a value of 6, no headers.
+    record.push(8);
+    record.extend(0_i16.to_be_bytes());
+    record.extend(i16::from(committed).to_be_bytes());
+    record.push(12);
+    record.extend([0; 6]);
+    record.push(0);
+    let mut checked = Vec::with_capacity(HEADER_BYTES);
+    checked.extend((TRANSACTIONAL | CONTROL).to_be_bytes());
+    checked.extend(0_i32.to_be_bytes());
+    checked.extend(time.to_be_bytes());
+    checked.extend(time.to_be_bytes());
+    checked.extend(producer.to_be_bytes());
+    checked.extend(i16::try_from(epoch).unwrap_or(i16::MAX).to_be_bytes());
+    checked.extend((-1_i32).to_be_bytes());
+    checked.extend(1_i32.to_be_bytes());
+    checked.push(2 * record.len() as u8);
+    checked.extend(record);
+    let mut batch = Vec::with_capacity(checked.len() + UNCHECKED_BYTES);
+    batch.extend(0_i64.to_be_bytes());
+    batch.extend((checked.len() as i32 + 9).to_be_bytes());
+    batch.extend(0_i32.to_be_bytes());
+    batch.push(2);
+    batch.extend(crc32c::crc32c(&checked).to_be_bytes());
+    batch.extend(checked);
+    batch
+}
+
 /// The offset after the last whole batch of `bytes`.
 pub fn end_of(mut bytes: &[u8]) -> Option<u64> {
     let mut end = None;
@@ -192,6 +241,17 @@ pub mod sample {
 
     /// A batch of as many empty events, the first of them at `time` and each a millisecond later.
     pub fn batch(events: i32, time: i64, filler: usize) -> Vec<u8> {
+        batch_of((-1, -1, -1), false, (events, time, filler))
+    }
+
+    /// As [`batch`], of a producer with its epoch and the sequence number of the first event, in
+    /// its transaction or not.
+    pub fn batch_of(
+        (producer, epoch, sequence): (i64, i16, i32),
+        transactional: bool,
+        (events, time, filler): (i32, i64, usize),
+    ) -> Vec<u8> {
+        let attributes = if transactional { super::TRANSACTIONAL } else { 0 };
         let mut records = Vec::new();
         for index in 0..events {
             let mut event = vec![0];
@@ -205,13 +265,13 @@ pub mod sample {
             records.extend(event);
         }
         let mut checked = Vec::new();
-        checked.extend(0_i16.to_be_bytes());
+        checked.extend(attributes.to_be_bytes());
         checked.extend((events - 1).to_be_bytes());
         checked.extend(time.to_be_bytes());
         checked.extend((time + i64::from(events) - 1).to_be_bytes());
-        checked.extend((-1_i64).to_be_bytes());
-        checked.extend((-1_i16).to_be_bytes());
-        checked.extend((-1_i32).to_be_bytes());
+        checked.extend(producer.to_be_bytes());
+        checked.extend(epoch.to_be_bytes());
+        checked.extend(sequence.to_be_bytes());
         checked.extend(events.to_be_bytes());
         checked.extend(records);
         let mut batch = Vec::new();

@@ -121,7 +121,10 @@ pub enum WriteError {
 impl WriteError {
     /// Whether nothing is wrong but that the disk is full, and what is not written can wait.
     pub fn is_no_space(&self) -> bool {
-        matches!(self, Self::Io { source, .. } if is_no_space(source))
+        match self {
+            Self::Io { source, .. } | Self::Begin { source, .. } => is_no_space(source),
+            Self::Gap { .. } => false,
+        }
     }
 }
 

@@ -18,11 +18,13 @@ mod synced;
 #[cfg(test)]
 mod tests;
 mod time;
+mod transactions;
 mod walk;
 
 pub use check::{Report, check};
 pub use error::{OpenError, ReadError, SyncError, WriteError};
 pub use log::{StreamEntry, StreamLog};
-pub use partition::{Chunk, Partition, Waiting};
+pub use partition::{Chunk, Partition, Read, Waiting};
 pub use retention::Overdue;
 pub use time::OffsetAndTime;
+pub use transactions::{AbortedTransaction, Hidden};

@@ -8,11 +8,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 use longshore_engine::{PartitionId, Position, StreamChange, StreamId, StreamSettings, StreamView};
 use longshore_journal::disk::Disk;
 
-use crate::batch::{BatchHeader, place};
+use crate::batch::{BatchHeader, marker, place};
 use crate::error::{SyncError, WriteError, is_no_space};
 use crate::open_files::OpenFiles;
 use crate::partition::{EventFile, Files, Partition, file_name};
 use crate::synced::{End, SYNCED_NAME, Synced};
+use crate::transactions::Transactions;
 use crate::walk::Walk;
 
 /// Memory kept for putting batches together between two groups.
@@ -135,7 +136,9 @@ impl StreamLog {
         let mut touched = BTreeSet::new();
         let mut written = Ok(());
         while let Some(change) = writer.late.pop_front() {
-            if let StreamChange::Appended { partition, .. } = &change {
+            if let StreamChange::Appended { partition, .. }
+            | StreamChange::Marked { partition, .. } = &change
+            {
                 touched.insert(*partition);
             }
             written = self.carry_out(writer, &change);
@@ -164,8 +167,20 @@ impl StreamLog {
                     partition.trim(*start, &mut writer.gone);
                 }
             }
-            StreamChange::Appended { partition, base_offset, batch, .. } => {
-                return self.append(writer, *partition, *base_offset, batch);
+            StreamChange::Appended { partition, base_offset, transaction, batch, .. } => {
+                let changes = |transactions: &mut Transactions| {
+                    if let Some(producer) = transaction {
+                        transactions.appended(*producer, *base_offset);
+                    }
+                };
+                return self.append(writer, (*partition, *base_offset), batch, changes);
+            }
+            StreamChange::Marked { partition, base_offset, producer, epoch, committed, at } => {
+                let time = i64::try_from(at.0).unwrap_or(i64::MAX);
+                let batch = marker((*producer, *epoch), *committed, time);
+                return self.append(writer, (*partition, *base_offset), &batch, |transactions| {
+                    transactions.marked(*producer, *base_offset, *committed);
+                });
             }
         }
         Ok(())
@@ -175,13 +190,14 @@ impl StreamLog {
         self.catalogue().partitions.get(&id).cloned()
     }
 
-    /// Puts a batch behind the last one of its partition.
+    /// Puts a batch behind the last one of its partition. What it changes of transactions is seen
+    /// with it.
     fn append(
         &self,
         writer: &mut Writer,
-        id: PartitionId,
-        base_offset: u64,
+        (id, base_offset): (PartitionId, u64),
         batch: &[u8],
+        changes: impl FnOnce(&mut Transactions),
     ) -> Result<(), WriteError> {
         let partition = self.partition(id).unwrap_or_else(|| self.add_partition(id));
         let (end, last) = {
@@ -220,6 +236,7 @@ impl StreamLog {
             file.len_bytes += batch.len() as u64;
         }
         files.end = header.end_offset();
+        changes(&mut files.transactions);
         Ok(())
     }
 
@@ -372,6 +389,7 @@ impl Partition {
         let mut files = self.files_mut();
         files.start = files.start.max(start);
         let (start, end) = (files.start, files.end);
+        files.transactions.trim(start);
         while let Some(first) = files.files.front() {
             let file_end = files.files.get(1).map_or(end, |next| next.base);
             if file_end > start {

@@ -9,9 +9,10 @@ use std::task::Waker;
 use bytes::Bytes;
 use longshore_engine::PartitionId;
 
-use crate::batch::{BatchFault, BatchHeader, HEADER_BYTES};
+use crate::batch::{BatchFault, BatchHeader, HEADER_BYTES, end_of};
 use crate::error::ReadError;
 use crate::open_files::OpenFiles;
+use crate::transactions::{AbortedTransaction, Transactions};
 use crate::walk::{INDEX_EVERY_BYTES, Mark, Walk};
 
 /// A partition of a stream.
@@ -37,6 +38,8 @@ pub(crate) struct Files {
     pub(crate) files: VecDeque<EventFile>,
     /// The stream was removed.
     pub(crate) gone: bool,
+    /// Those that have something in it.
+    pub(crate) transactions: Transactions,
 }
 
 /// One file of events: batches from `base` on, to the next file's base or the partition's end.
@@ -63,6 +66,24 @@ pub struct Chunk {
     pub start: u64,
     /// The offset of the next event.
     pub end: u64,
+    /// The offset up to which no transaction is open.
+    pub stable: u64,
+    /// Aborted transactions that have something in the batches; where only committed events are
+    /// asked for.
+    pub aborted: Vec<AbortedTransaction>,
+}
+
+/// What is to be read.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Read {
+    /// From the batch with this offset on.
+    pub offset: u64,
+    /// As many batches as fit into this.
+    pub bytes_max: usize,
+    /// Not even one where the first does not fit: it is not read either. Else one at least.
+    pub within: bool,
+    /// Nothing from the first event on whose transaction is open.
+    pub committed: bool,
 }
 
 /// Somebody who waits for events of a partition. He does no more once this is dropped.
@@ -83,6 +104,12 @@ impl Waiting {
 impl Drop for Waiting {
     fn drop(&mut self) {
         self.partition.waiters().wakers.remove(&self.number);
+    }
+}
+
+impl Chunk {
+    fn new(batches: Bytes, (start, end): (u64, u64)) -> Self {
+        Self { batches, start, end, stable: end, aborted: Vec::new() }
     }
 }
 
@@ -111,6 +138,13 @@ impl Partition {
     pub fn ends(&self) -> (u64, u64) {
         let files = self.files();
         (files.start, files.end)
+    }
+
+    /// The offset up to which no transaction is open: readers of committed events stop there.
+    pub fn stable_end(&self) -> u64 {
+        let files = self.files();
+        let first = files.transactions.first_open();
+        first.map_or(files.end, |first| first.max(files.start).min(files.end))
     }
 
     /// Whether its stream was removed.
@@ -144,9 +178,42 @@ impl Partition {
     /// Batches from the one with `offset` on, as many as fit into `bytes_max`, but one at least.
     /// Each is checked. May wait for the disk.
     pub fn read(&self, offset: u64, bytes_max: usize) -> Result<Chunk, ReadError> {
+        self.read_as(Read { offset, bytes_max, within: false, committed: false })
+    }
+
+    /// As [`Partition::read`], in other ways.
+    pub fn read_as(&self, read: Read) -> Result<Chunk, ReadError> {
+        // Before anything is read: what is settled meanwhile may lie behind it.
+        let stable = self.stable_end();
+        let limit = if read.committed { stable } else { u64::MAX };
+        let chunk = self.read_batches(read, limit);
+        let mut chunk = chunk.map_err(|error| self.or_trimmed(read.offset, error))?;
+        chunk.stable = stable;
+        if read.committed
+            && let Some(end) = end_of(&chunk.batches)
+        {
+            chunk.aborted = self.files().transactions.aborted_between(read.offset, end);
+        }
+        Ok(chunk)
+    }
+
+    /// A file that is not there any more may have gone while it was to be read.
+    pub(crate) fn or_trimmed(&self, offset: u64, error: ReadError) -> ReadError {
+        let missing = |source: &std::io::Error| source.kind() == std::io::ErrorKind::NotFound;
+        let (start, end) = self.ends();
+        match error {
+            ReadError::Io { source, .. } if missing(&source) && offset < start => {
+                ReadError::OutOfRange { asked: offset, start, end }
+            }
+            error => error,
+        }
+    }
+
+    fn read_batches(&self, read: Read, limit: u64) -> Result<Chunk, ReadError> {
+        let Read { offset, bytes_max, within, .. } = read;
         let Some(place) = self.find(offset)? else {
             let (start, end) = self.ends();
-            return Ok(Chunk { batches: Bytes::new(), start, end });
+            return Ok(Chunk::new(Bytes::new(), (start, end)));
         };
         let Place { base, at, len_bytes, start, end } = place;
         let wanted = bytes_max.saturating_add(2 * INDEX_EVERY_BYTES).max(HEADER_BYTES);
@@ -168,16 +235,22 @@ impl Partition {
                 return Err(damaged(place, BatchFault::Order));
             }
             next = Some(header.end_offset());
+            if header.first_offset() >= limit {
+                break;
+            }
             if header.end_offset() <= offset {
                 to += header.len_bytes;
                 if buffer.len() < to + HEADER_BYTES {
                     // A batch larger than what is read at once stands before the one wanted.
                     let at = at + to as u64;
-                    return self.read_from(base, (at, len_bytes), (start, end), bytes_max);
+                    return self.read_from(base, (at, len_bytes), (start, end), (read, limit));
                 }
                 continue;
             }
             let begin = *from.get_or_insert(to);
+            if within && to == begin && header.len_bytes > bytes_max {
+                return Ok(Chunk::new(Bytes::new(), (start, end)));
+            }
             if to > begin && to + header.len_bytes - begin > bytes_max {
                 break;
             }
@@ -188,14 +261,14 @@ impl Partition {
                 let whole = header.len_bytes.min((len_bytes - place) as usize);
                 buffer = self.read_at(base, place, whole)?;
                 header.check(&buffer).map_err(|fault| damaged(place, fault))?;
-                return Ok(Chunk { batches: buffer.into(), start, end });
+                return Ok(Chunk::new(buffer.into(), (start, end)));
             }
             let batch = buffer.get(to..).unwrap_or_default();
             header.check(batch).map_err(|fault| damaged(place, fault))?;
             to += header.len_bytes;
         }
         let batches = Bytes::from(buffer).slice(from.unwrap_or(to)..to);
-        Ok(Chunk { batches, start, end })
+        Ok(Chunk::new(batches, (start, end)))
     }
 
     /// As [`Partition::read`], from a place in the file at which a batch begins that is wanted.
@@ -204,24 +277,28 @@ impl Partition {
         base: u64,
         (at, len_bytes): (u64, u64),
         (start, end): (u64, u64),
-        bytes_max: usize,
+        (read, limit): (Read, u64),
     ) -> Result<Chunk, ReadError> {
+        let Read { bytes_max, within, .. } = read;
         let mut buffer = self.read_at(base, at, HEADER_BYTES)?;
         let damaged = |at, fault| self.damaged(base, at, fault);
         let header = BatchHeader::parse(&buffer).map_err(|fault| damaged(at, fault))?;
+        if header.first_offset() >= limit || (within && header.len_bytes > bytes_max) {
+            return Ok(Chunk::new(Bytes::new(), (start, end)));
+        }
         let wanted = header.len_bytes.max(bytes_max).min((len_bytes - at) as usize);
         buffer = self.read_at(base, at, wanted)?;
         let mut to = 0;
         while let Some(rest) = buffer.get(to..).filter(|rest| rest.len() >= HEADER_BYTES) {
             let place = at + to as u64;
             let header = BatchHeader::parse(rest).map_err(|fault| damaged(place, fault))?;
-            if to > 0 && header.len_bytes > rest.len() {
+            if to > 0 && (header.len_bytes > rest.len() || header.first_offset() >= limit) {
                 break;
             }
             header.check(rest).map_err(|fault| damaged(place, fault))?;
             to += header.len_bytes;
         }
-        Ok(Chunk { batches: Bytes::from(buffer).slice(..to), start, end })
+        Ok(Chunk::new(Bytes::from(buffer).slice(..to), (start, end)))
     }
 
     /// A place at or before the batch with that offset; `None` where it is that of the next event.
@@ -258,7 +335,16 @@ impl Partition {
         let from = walk.at();
         let name = file_name(self.id, base);
         let io = |source| self.io(base, source);
-        let file = self.open.get(&name).map_err(io)?;
+        let file = match self.open.get(&name) {
+            // It was trimmed meanwhile: whoever looks again does not find it.
+            Err(error)
+                if error.kind() == std::io::ErrorKind::NotFound
+                    && self.files().files.iter().all(|file| file.base != base) =>
+            {
+                return Ok(());
+            }
+            file => file.map_err(io)?,
+        };
         walk.go(&*file, to).map_err(|error| match error {
             crate::walk::Stumble::Io(source) => self.io(base, source),
             crate::walk::Stumble::Damaged { at, fault } => self.damaged(base, at, fault),

@@ -13,6 +13,7 @@ use crate::error::OpenError;
 use crate::log::{Catalogue, StreamLog, Writer};
 use crate::partition::{EventFile, Files, Partition, file_name, file_of_name};
 use crate::synced::{End, SYNCED_NAME, Synced};
+use crate::transactions::Transactions;
 use crate::walk::Walk;
 
 impl StreamLog {
@@ -81,7 +82,7 @@ impl StreamLog {
         let files = self.files_of(id, &bases, end, cut)?;
         let start = files.front().map_or(end.end, |file| file.base);
         let start = if cut { 0 } else { start };
-        let files = Files { start, end: end.end, files, gone: false };
+        let files = Files { start, end: end.end, files, ..Files::default() };
         Ok(Partition::new(id, Arc::clone(&self.open), files))
     }
 
@@ -140,7 +141,8 @@ impl StreamLog {
         // A group of which a full disk took only a part may be there in part, and of a partition
         // that was removed in it nothing is. What is missing beyond that is found when this ends.
         let missing = |change: &StreamChange| match change {
-            StreamChange::Appended { partition, base_offset, .. } => {
+            StreamChange::Appended { partition, base_offset, .. }
+            | StreamChange::Marked { partition, base_offset, .. } => {
                 let found = self.catalogue().partitions.get(partition).cloned();
                 *base_offset == found.map_or(0, |partition| partition.ends().1)
             }
@@ -170,6 +172,8 @@ impl StreamLog {
                     let expected = ends.next;
                     return Err(OpenError::EventsLost { stream, partition, found, expected });
                 }
+                let marks = view.transactions.iter().filter(|mark| mark.partition == *id);
+                partition.files_mut().transactions = Transactions::set(marks.copied());
                 partition.trim(ends.start, &mut writer.gone);
                 known.insert(*id, partition.files().files.front().map_or(u64::MAX, |it| it.base));
                 let first = partition.files().files.front().map(|file| file.base);

@@ -59,9 +59,11 @@ impl Partition {
         start
     }
 
-    /// The offset before which files go whose newest event is older than `time_ms`.
+    /// The offset before which files go whose newest event is older than `time_ms`. An event with a
+    /// time before 1970 has none (-1 is how producers say that) and does not grow old: nobody knows
+    /// when it came.
     fn older_than(&self, time_ms: u64) -> Result<Option<u64>, ReadError> {
-        let old = |time: i64| time < time_ms.cast_signed();
+        let old = |time: i64| (0..time_ms.cast_signed()).contains(&time);
         let mut start = None;
         loop {
             let (file, end) = {

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use longshore_engine::{
     PartitionEnds, PartitionId, Position, StreamChange, StreamId, StreamSettings, StreamView,
+    TimeMs, TransactionMark,
 };
 use longshore_journal::disk::{Disk, Folder};
 use longshore_journal::{Crash, SimDisk};
 
-use crate::batch::sample::batch;
+use crate::batch::sample::{batch, batch_of};
 use crate::batch::{BatchFault, BatchHeader};
-use crate::{OpenError, Partition, ReadError, StreamLog, WriteError};
+use crate::{Hidden, OpenError, Partition, Read, ReadError, StreamLog, WriteError};
 
 const P: PartitionId = PartitionId(7);
 
@@ -25,6 +26,7 @@ fn view(start: u64, next: u64) -> StreamView {
         name: "s".into(),
         partitions: vec![(P, PartitionEnds { start, next })],
         settings: settings(),
+        transactions: Vec::new(),
     }
 }
 
@@ -54,7 +56,13 @@ impl Bench {
     fn append(&mut self, events: u32, time: i64, filler: usize) {
         let batch = batch(events.cast_signed(), time, filler).into();
         let base_offset = self.next;
-        self.write(StreamChange::Appended { partition: P, base_offset, events, batch });
+        self.write(StreamChange::Appended {
+            partition: P,
+            base_offset,
+            events,
+            transaction: None,
+            batch,
+        });
         self.next += u64::from(events);
     }
 
@@ -186,7 +194,13 @@ fn what_a_full_disk_has_no_room_for_waits_and_comes_later() {
     let first = batch(2, 2, 30);
     for (index, base_offset) in [2, 4].into_iter().enumerate() {
         let batch = first.clone().into();
-        let change = StreamChange::Appended { partition: P, base_offset, events: 2, batch };
+        let change = StreamChange::Appended {
+            partition: P,
+            base_offset,
+            events: 2,
+            transaction: None,
+            batch,
+        };
         bench.journal.push(vec![change.clone()]);
         let position = Position(bench.journal.len() as u64);
         let refused = bench.log.write(position, vec![change]).unwrap_err();
@@ -335,13 +349,20 @@ fn a_batch_that_does_not_follow_is_not_written() {
     let (_dir, disk) = folder();
     let bench = Bench::new(disk);
     let batch = batch(1, 5, 0).into();
-    let change = StreamChange::Appended { partition: P, base_offset: 1, events: 1, batch };
+    let change = StreamChange::Appended {
+        partition: P,
+        base_offset: 1,
+        events: 1,
+        transaction: None,
+        batch,
+    };
     let refused = bench.log.write(Position(2), vec![change]);
     assert!(matches!(refused, Err(WriteError::Gap { found: 1, end: 0, .. })));
     let cut = StreamChange::Appended {
         partition: P,
         base_offset: 0,
         events: 1,
+        transaction: None,
         batch: vec![0; 5].into(),
     };
     // What was refused is kept, and would be refused again.
@@ -349,4 +370,136 @@ fn a_batch_that_does_not_follow_is_not_written() {
     let bench = Bench::new(disk);
     let refused = bench.log.write(Position(2), vec![cut]).unwrap_err().to_string();
     assert!(refused.contains(&BatchFault::Short.to_string()), "{refused}");
+}
+
+#[test]
+fn a_batch_that_does_not_fit_is_not_read_where_it_is_not_wanted() {
+    let (_dir, disk) = folder();
+    let mut bench = Bench::new(disk);
+    bench.append(1, 5, 0);
+    bench.append(1, 5, 300_000);
+    bench.append(1, 5, 0);
+    let partition = bench.partition();
+    let within = |offset, bytes_max| Read { offset, bytes_max, within: true, committed: false };
+    let read = |offset, bytes| partition.read_as(within(offset, bytes)).unwrap().batches.len();
+    assert!(partition.read(1, 10).unwrap().batches.len() > 300_000, "the first one in any case");
+    assert_eq!((read(1, 10), read(0, 10)), (0, 0));
+    let small = read(0, 1000);
+    assert!((1..1000).contains(&small));
+    assert_eq!(read(2, small), small);
+    assert!(read(1, 400_000) > 300_000);
+}
+
+#[test]
+fn events_without_a_time_do_not_grow_old() {
+    let (_dir, disk) = folder();
+    let mut bench = Bench::new(disk);
+    for _ in 0..8 {
+        bench.append(1, -1, 100);
+    }
+    assert!(bench.partition().files().files.len() > 2);
+    assert_eq!(bench.log.overdue(u64::MAX), []);
+    bench.append(1, 5, 400);
+    bench.append(1, 5, 400);
+    assert_eq!(bench.log.overdue(u64::MAX), [], "what follows them stays as well");
+}
+
+#[test]
+fn what_is_trimmed_while_it_is_read_is_out_of_range_and_no_fault() {
+    let (_dir, disk) = folder();
+    let mut bench = Bench::new(Arc::clone(&disk));
+    for _ in 0..8 {
+        bench.append(1, 5, 100);
+    }
+    let partition = bench.partition();
+    // As a reader that has found the file before it went.
+    let first = crate::partition::file_name(P, 0);
+    bench.trim(8);
+    bench.log.sync().unwrap();
+    assert!(!disk.names().unwrap().contains(&first));
+    let missing = || std::io::Error::from(std::io::ErrorKind::NotFound);
+    let error = ReadError::Io { path: first.into(), source: missing() };
+    let told = partition.or_trimmed(0, error);
+    assert!(matches!(told, ReadError::OutOfRange { asked: 0, start: 8, .. }), "{told:?}");
+    let error = ReadError::Io { path: "x".into(), source: missing() };
+    assert!(matches!(partition.or_trimmed(8, error), ReadError::Io { .. }), "it should be there");
+    partition.walk_on(0, crate::walk::Walk::new(0), 10).unwrap();
+}
+
+/// What a reader of committed events sees: offsets of batches.
+fn committed(partition: &Partition) -> Vec<u64> {
+    let (mut offset, mut found) = (partition.ends().0, Vec::new());
+    loop {
+        let read = Read { offset, bytes_max: 200, within: false, committed: true };
+        let chunk = partition.read_as(read).unwrap();
+        let mut hidden = Hidden::new(chunk.aborted);
+        let mut rest = &chunk.batches[..];
+        if rest.is_empty() {
+            return found;
+        }
+        while let Ok(header) = BatchHeader::parse(rest) {
+            if !hidden.hides(&header) {
+                found.push(header.first_offset());
+            }
+            rest = &rest[header.len_bytes..];
+            offset = header.end_offset();
+        }
+    }
+}
+
+#[test]
+fn readers_of_committed_events_see_transactions_whole_or_not_at_all() {
+    let (_dir, disk) = folder();
+    let mut bench = Bench::new(Arc::clone(&disk));
+    let append = |bench: &mut Bench, transaction: Option<u64>| {
+        let producer = transaction.map_or(-1, u64::cast_signed);
+        let batch = batch_of((producer, 0, 0), transaction.is_some(), (1, 1000, 30)).into();
+        let base_offset = bench.next;
+        bench.write(StreamChange::Appended {
+            partition: P,
+            base_offset,
+            events: 1,
+            transaction,
+            batch,
+        });
+        bench.next += 1;
+    };
+    let end = |bench: &mut Bench, producer, committed| {
+        let (partition, base_offset, epoch, at) = (P, bench.next, 0, TimeMs(7));
+        bench.write(StreamChange::Marked {
+            partition,
+            base_offset,
+            producer,
+            epoch,
+            committed,
+            at,
+        });
+        bench.next += 1;
+    };
+    append(&mut bench, None);
+    append(&mut bench, Some(5));
+    append(&mut bench, Some(6));
+    append(&mut bench, None);
+    let partition = bench.partition();
+    assert_eq!((partition.stable_end(), partition.ends().1), (1, 4));
+    assert_eq!(committed(&partition), [0]);
+    end(&mut bench, 6, false);
+    assert_eq!(committed(&partition), [0], "the first one is still open");
+    append(&mut bench, Some(6));
+    end(&mut bench, 5, true);
+    assert_eq!(committed(&partition), [0, 1, 3], "up to what the aborted one's producer does next");
+    end(&mut bench, 6, true);
+    assert_eq!(committed(&partition), [0, 1, 3, 5]);
+    append(&mut bench, Some(5));
+    assert_eq!(bench.read_all().len(), 9, "all of it, markers too, where that is asked for");
+    // A start learns from the state what is open and what was aborted.
+    bench.log.sync().unwrap();
+    let log = StreamLog::open(Arc::clone(&disk), (Position::START, true)).unwrap();
+    log.cut(Position(bench.journal.len() as u64)).unwrap();
+    let mark = |producer, first, last| TransactionMark { partition: P, producer, first, last };
+    let transactions = vec![mark(5, 8, None), mark(6, 2, Some(4))];
+    log.settle(&[StreamView { transactions, ..view(0, 9) }]).unwrap();
+    let partition = Arc::clone(&log.stream("default", "s").unwrap().partitions[0]);
+    assert_eq!(partition.stable_end(), 8);
+    assert_eq!(committed(&partition), [0, 1, 3, 5]);
 }

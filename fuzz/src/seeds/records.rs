@@ -131,6 +131,7 @@ pub fn records() -> Vec<(&'static str, Record)> {
     records.extend(records_of_limits());
     records.extend(records_of_gates());
     records.extend(records_of_streams());
+    records.extend(records_of_transactions());
     records
 }
 
@@ -376,6 +377,7 @@ fn records_of_streams() -> Vec<(&'static str, Record)> {
                 producer_id: Some(7),
                 producer_epoch: 1,
                 sequence: 40,
+                transactional: true,
                 batch,
             },
         ),
@@ -390,6 +392,42 @@ fn records_of_streams() -> Vec<(&'static str, Record)> {
             Record::OffsetsForgotten { namespace, group, offsets: vec![(id, 1)] },
         ),
         ("producers-forgotten", Record::ProducersForgotten { producers: vec![(first, 7)] }),
+    ]
+}
+
+fn records_of_transactions() -> Vec<(&'static str, Record)> {
+    let (namespace, partition, group) = (NS, PartitionId(9), "billing".to_owned());
+    let committed =
+        CommittedOffset { offset: 17, leader_epoch: Some(0), metadata: "host-1".to_owned() };
+    let offsets = vec![OffsetNote { stream: StreamId(3), partition: 1, committed }];
+    vec![
+        (
+            "transactional-id-taken",
+            Record::TransactionalIdTaken {
+                namespace,
+                id: "payments-1".to_owned(),
+                producer: 7,
+                epoch: 3,
+                timeout_ms: 60_000,
+                previous: Some(2),
+            },
+        ),
+        (
+            "transaction-extended",
+            Record::TransactionExtended { producer: 7, partitions: vec![partition] },
+        ),
+        ("transaction-offsets", Record::TransactionOffsets { producer: 7, group, offsets }),
+        (
+            "transaction-ended",
+            Record::TransactionEnded {
+                producer: 7,
+                epoch: 3,
+                committed: true,
+                markers: vec![(partition, 20)],
+            },
+        ),
+        ("transactional-ids-forgotten", Record::TransactionalIdsForgotten { producers: vec![7] }),
+        ("aborted-forgotten", Record::AbortedForgotten { aborted: vec![(partition, 20)] }),
     ]
 }
 

@@ -4,7 +4,7 @@
 use crate::command::{CheckpointJob, Command, FollowUp, NewJob, Settlement, Verdict};
 use crate::message::{MessageCommand, PublishMessage};
 use crate::schedule::ScheduleCommand;
-use crate::stream::StreamCommand;
+use crate::stream::{StreamCommand, TransactionAsk, TransactionCommand};
 
 /// Commands of a class wait for each other; classes take turns.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -133,7 +133,11 @@ fn stream_bytes(command: &StreamCommand) -> u64 {
         StreamCommand::Append(batches) => {
             batches.iter().map(|append| JOB_BYTES + append.batch.len() as u64).sum()
         }
-        StreamCommand::CommitOffsets { offsets, .. } => JOB_BYTES * offsets.len() as u64,
+        StreamCommand::CommitOffsets { offsets, .. }
+        | StreamCommand::Transact(TransactionCommand {
+            ask: TransactionAsk::CommitOffsets { offsets, .. },
+            ..
+        }) => JOB_BYTES * offsets.len() as u64,
         _ => 0,
     }
 }

@@ -71,6 +71,10 @@
 //! | 201  | partition u64                                          | `PartitionEnds`          |
 //! | 202  | partition u64, producer u64                            | `ProducerMark`           |
 //! | 203  | namespace u32, counted group, stream u32, index u32    | `KeptOffset`             |
+//! | 204  | namespace u32, counted transactional id                | `Transactional`          |
+//! | 205  | producer u64, partition u64                            | `OpenPartition`          |
+//! | 206  | producer u64, counted group, stream u32, index u32     | `CommittedOffset`        |
+//! | 207  | partition u64, offset of the marker u64                | `Aborted`                |
 
 use crate::ids::{
     BodyId, ExchangeId, JobId, KindId, NamespaceId, OperationId, PartitionId, Place, QueueId,
@@ -140,6 +144,10 @@ pub(crate) const STREAM: u8 = 200;
 pub(crate) const PARTITION: u8 = 201;
 pub(crate) const PRODUCER: u8 = 202;
 pub(crate) const GROUP_OFFSET: u8 = 203;
+pub(crate) const TRANSACTIONAL: u8 = 204;
+pub(crate) const OPEN_PARTITION: u8 = 205;
+pub(crate) const PENDING_OFFSET: u8 = 206;
+pub(crate) const ABORTED: u8 = 207;
 
 /// A key under construction.
 #[derive(Debug)]
@@ -554,6 +562,22 @@ pub(crate) fn group_offset(ns: NamespaceId, group: &str, stream: StreamId, index
     key.u32(stream.0).u32(index).done()
 }
 
+pub(crate) fn transactional(ns: NamespaceId, id: &str) -> Vec<u8> {
+    Key::new(TRANSACTIONAL).namespace(ns).text(id).done()
+}
+
+pub(crate) fn open_partition(producer: u64, partition: PartitionId) -> Vec<u8> {
+    Key::new(OPEN_PARTITION).u64(producer).u64(partition.0).done()
+}
+
+pub(crate) fn pending_offset(producer: u64, group: &str, stream: StreamId, index: u32) -> Vec<u8> {
+    Key::new(PENDING_OFFSET).u64(producer).text(group).u32(stream.0).u32(index).done()
+}
+
+pub(crate) fn aborted(partition: PartitionId, last: u64) -> Vec<u8> {
+    Key::new(ABORTED).u64(partition.0).u64(last).done()
+}
+
 /// The 16 bytes of a job id that begin at `at`.
 pub(crate) fn id_at(key: &[u8], at: usize) -> Option<JobId> {
     key.get(at..at + 16)?.try_into().ok().map(JobId)
@@ -638,6 +662,10 @@ mod tests {
             PARTITION,
             PRODUCER,
             GROUP_OFFSET,
+            TRANSACTIONAL,
+            OPEN_PARTITION,
+            PENDING_OFFSET,
+            ABORTED,
         ];
         assert_eq!(named, used);
     }

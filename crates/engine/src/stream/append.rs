@@ -45,6 +45,8 @@ impl<M: OrderedMap> State<M> {
         if append.batch.len() as u64 > u64::from(stream.settings.batch_bytes_max) {
             return Err(AppendRefusal::TooLarge);
         }
+        let transactional = append.transactional;
+        self.check_transaction(ns, append.partition, append.producer, transactional)?;
         let ends = partition.ends;
         let answer = |base_offset, replayed| Appended { base_offset, start: ends.start, replayed };
         if let Some(stamp) = append.producer
@@ -59,6 +61,7 @@ impl<M: OrderedMap> State<M> {
             producer_id: append.producer.map(|stamp| stamp.id),
             producer_epoch: append.producer.map_or(0, |stamp| stamp.epoch),
             sequence: append.producer.map_or(0, |stamp| stamp.sequence),
+            transactional: append.transactional,
             batch: append.batch.clone(),
         };
         Ok(AppendDecision::Append(record, answer(ends.next, false)))
@@ -96,6 +99,7 @@ impl<M: OrderedMap> State<M> {
         &mut self,
         (partition, base_offset, events): (PartitionId, u64, u32),
         producer: Option<ProducerStamp>,
+        transactional: bool,
         batch: Bytes,
     ) {
         let ends = self.streams.ends_mut(partition);
@@ -119,7 +123,11 @@ impl<M: OrderedMap> State<M> {
             self.put(&key, &mark);
             self.streams.has_producers = true;
         }
-        let change = StreamChange::Appended { partition, base_offset, events, batch };
+        let transaction = producer.filter(|_| transactional).map(|stamp| stamp.id);
+        if let Some(producer) = transaction {
+            self.apply_transaction_appended(producer, partition, base_offset);
+        }
+        let change = StreamChange::Appended { partition, base_offset, events, transaction, batch };
         self.streams.changes.push(change);
     }
 }

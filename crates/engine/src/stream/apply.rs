@@ -23,10 +23,12 @@ impl<M: OrderedMap> State<M> {
                 producer_id,
                 producer_epoch: epoch,
                 sequence,
+                transactional,
                 batch,
             } => {
                 let producer = producer_id.map(|id| ProducerStamp { id, epoch, sequence });
-                self.apply_stream_appended((partition, base_offset, events), producer, batch);
+                let place = (partition, base_offset, events);
+                self.apply_stream_appended(place, producer, transactional, batch);
             }
             Record::StreamTrimmed { partition, start } => {
                 self.apply_stream_trimmed(partition, start);
@@ -39,6 +41,36 @@ impl<M: OrderedMap> State<M> {
                 self.apply_offsets_forgotten(namespace, &group, &offsets);
             }
             Record::ProducersForgotten { producers } => self.apply_producers_forgotten(&producers),
+            record => self.apply_to_transactions(record),
+        }
+    }
+
+    fn apply_to_transactions(&mut self, record: Record) {
+        match record {
+            Record::TransactionalIdTaken {
+                namespace,
+                id,
+                producer,
+                epoch,
+                timeout_ms,
+                previous,
+            } => {
+                let of = (namespace, id);
+                self.apply_transactional_id_taken(of, (producer, epoch), timeout_ms, previous);
+            }
+            Record::TransactionExtended { producer, partitions } => {
+                self.apply_transaction_extended(producer, partitions);
+            }
+            Record::TransactionOffsets { producer, group, offsets } => {
+                self.apply_transaction_offsets(producer, &group, offsets);
+            }
+            Record::TransactionEnded { producer, epoch, committed, markers } => {
+                self.apply_transaction_ended(producer, epoch, committed, markers);
+            }
+            Record::TransactionalIdsForgotten { producers } => {
+                self.apply_transactional_ids_forgotten(&producers);
+            }
+            Record::AbortedForgotten { aborted } => self.apply_aborted_forgotten(&aborted),
             _ => unreachable!("apply sends the records of jobs and the shard elsewhere"),
         }
     }

@@ -4,7 +4,7 @@
 use bytes::Bytes;
 
 use super::{StreamSettings, StreamView};
-use crate::ids::{PartitionId, StreamId};
+use crate::ids::{PartitionId, StreamId, TimeMs};
 use crate::record::{Entry, Record};
 use crate::wire::{Malformed, Wire};
 
@@ -33,8 +33,25 @@ pub enum StreamChange {
         base_offset: u64,
         /// How many events it has.
         events: u32,
+        /// The producer in whose transaction it is, where it is in one.
+        transaction: Option<u64>,
         /// The batch as it came.
         batch: Bytes,
+    },
+    /// A transaction has ended in a partition, with a marker behind its events.
+    Marked {
+        /// Which partition.
+        partition: PartitionId,
+        /// The offset of the marker.
+        base_offset: u64,
+        /// The producer.
+        producer: u64,
+        /// Its epoch.
+        epoch: u32,
+        /// Whether it was committed, or aborted.
+        committed: bool,
+        /// When.
+        at: TimeMs,
     },
     /// Events before an offset are kept no longer.
     Trimmed {
@@ -49,11 +66,40 @@ pub enum StreamChange {
 /// events are wanted.
 pub fn appends_of(entry: &Bytes) -> Result<Vec<StreamChange>, Malformed> {
     let entry = Entry::from_bytes(entry)?;
-    let appended = |record| match record {
-        Record::StreamAppended { partition, base_offset, events, batch, .. } => {
-            Some(StreamChange::Appended { partition, base_offset, events, batch })
+    let (at, mut changes) = (entry.at, Vec::new());
+    for record in entry.records {
+        match record {
+            Record::StreamAppended {
+                partition,
+                base_offset,
+                events,
+                producer_id,
+                transactional,
+                batch,
+                ..
+            } => {
+                let transaction = producer_id.filter(|_| transactional);
+                changes.push(StreamChange::Appended {
+                    partition,
+                    base_offset,
+                    events,
+                    transaction,
+                    batch,
+                });
+            }
+            Record::TransactionEnded { producer, epoch, committed, markers } => {
+                let marked = |(partition, base_offset)| StreamChange::Marked {
+                    partition,
+                    base_offset,
+                    producer,
+                    epoch,
+                    committed,
+                    at,
+                };
+                changes.extend(markers.into_iter().map(marked));
+            }
+            _ => {}
         }
-        _ => None,
-    };
-    Ok(entry.records.into_iter().filter_map(appended).collect())
+    }
+    Ok(changes)
 }

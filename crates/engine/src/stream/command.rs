@@ -1,8 +1,13 @@
 //! What can be asked of streams, and how it is answered.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
-use super::{CommittedOffset, PartitionEnds, StreamSettings};
+use super::{
+    CommittedOffset, PartitionEnds, StreamSettings, TransactionAnswer, TransactionCommand,
+    TransactionMark, TransactionRefusal,
+};
 use crate::ids::{PartitionId, StreamId};
 
 /// What to do with the streams of a namespace.
@@ -66,6 +71,14 @@ pub enum StreamCommand {
         /// The group.
         group: String,
     },
+    /// Hear which groups have members, so that their offsets are not forgotten by age. To be told
+    /// again within two hours.
+    GroupsUsed {
+        /// Their names.
+        groups: Vec<String>,
+    },
+    /// Something about a transaction.
+    Transact(TransactionCommand),
 }
 
 /// One batch of events for one partition.
@@ -77,6 +90,8 @@ pub struct AppendBatch {
     pub events: u32,
     /// Who appends it, where that is to be done once.
     pub producer: Option<ProducerStamp>,
+    /// Whether it belongs to the producer's transaction.
+    pub transactional: bool,
     /// Its bytes, which the engine does not read.
     pub batch: Bytes,
 }
@@ -126,13 +141,16 @@ pub enum AppendRefusal {
         /// The newest.
         current: u32,
     },
+    /// The producer has no transaction open that may append there.
+    #[error("no transaction of the producer is open that appends to the partition")]
+    NotInTransaction,
 }
 
 /// How far a group has read a partition.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct OffsetToCommit {
-    /// The stream.
-    pub stream: String,
+    /// The stream. Partitions of one share its name.
+    pub stream: Arc<str>,
     /// The index of the partition.
     pub partition: u32,
     /// What is to be remembered.
@@ -151,12 +169,14 @@ pub enum OffsetRefusal {
 /// How far a group has read a partition; `None` where it has committed nothing.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct GroupOffset {
-    /// The stream.
-    pub stream: String,
+    /// The stream. Partitions of one share its name.
+    pub stream: Arc<str>,
     /// The index of the partition.
     pub partition: u32,
     /// What was committed last.
     pub committed: Option<CommittedOffset>,
+    /// Whether a transaction is open that has another one.
+    pub pending: bool,
 }
 
 /// A stream as it is told.
@@ -172,6 +192,8 @@ pub struct StreamView {
     pub partitions: Vec<(PartitionId, PartitionEnds)>,
     /// Its settings.
     pub settings: StreamSettings,
+    /// Transactions that are open in its partitions or were aborted; told of at a start only.
+    pub transactions: Vec<TransactionMark>,
 }
 
 /// The answer to a [`StreamCommand`].
@@ -199,4 +221,8 @@ pub enum StreamAnswer {
         /// Whether more are left.
         more: bool,
     },
+    /// To `GroupsUsed`.
+    GroupsNoted,
+    /// To `Transact`.
+    Transacted(Result<TransactionAnswer, TransactionRefusal>),
 }

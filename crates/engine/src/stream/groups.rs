@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-use super::offsets::KeptOffset;
+use super::offsets::{KeptOffset, LOOKS};
 use super::{CommittedOffset, Stream};
 use crate::ids::{NamespaceId, StreamId, TimeMs};
 use crate::map::Reader;
@@ -59,7 +59,7 @@ pub(crate) fn read_offsets(
     limit: usize,
 ) -> Vec<ReadOffset> {
     let prefix = keys::group_prefix(ns, group);
-    let (mut names, mut found) = (BTreeMap::new(), Vec::new());
+    let (mut names, mut found, mut looked) = (BTreeMap::new(), Vec::new(), 0);
     reader.scan(&prefix, &keys::after_prefix(&prefix), &mut |key, value| {
         let at = |at: usize| keys::u32_at(key, prefix.len() + at);
         let (Some(id), Some(partition)) = (at(0), at(4)) else { return ControlFlow::Break(()) };
@@ -72,7 +72,9 @@ pub(crate) fn read_offsets(
             let KeptOffset { at, committed } = kept;
             found.push(ReadOffset { stream, partition, at, committed });
         }
-        if found.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        looked += 1;
+        let goes_on = found.len() < limit && looked < limit.saturating_mul(LOOKS);
+        if goes_on { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     });
     found.sort_by(|a, b| (&a.stream, a.partition).cmp(&(&b.stream, b.partition)));
     found

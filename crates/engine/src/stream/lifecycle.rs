@@ -172,6 +172,7 @@ impl<M: OrderedMap> State<M> {
             self.remove(&keys::partition(partition));
         }
         self.remove(&keys::stream(id));
+        self.streams.offset_round.hasten();
         self.streams.changes.push(StreamChange::Deleted { stream: id });
     }
 

@@ -1,6 +1,8 @@
 //! How far groups of consumers have read, and numbers for producers.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use super::{GroupOffset, OffsetRefusal, OffsetToCommit};
 use crate::bounds::check_name;
@@ -46,6 +48,12 @@ wire_struct! {
     }
 }
 
+/// So many offsets are looked at for each that is told, at most: the others are of streams that
+/// were removed.
+pub(super) const LOOKS: usize = 4;
+/// Slices of offsets of removed streams that are forgotten with one of those that are told.
+const FORGETS: usize = 16;
+
 /// What became of each offset, and the record of those that are remembered.
 type CommitDecision = (Vec<Result<(), OffsetRefusal>>, Option<Record>);
 
@@ -62,6 +70,22 @@ impl<M: OrderedMap> State<M> {
             let (value, allowed) = (offsets.len().to_string(), format!("at most {limit}"));
             return Err(Rejection::ValueRefused { field: "offsets", value, allowed });
         }
+        let (results, notes) = self.offset_notes(ns, offsets);
+        let (namespace, group) = (ns, group.to_owned());
+        let record = (!notes.is_empty()).then_some(Record::OffsetsCommitted {
+            namespace,
+            group,
+            offsets: notes,
+        });
+        Ok((results, record))
+    }
+
+    /// What becomes of each offset, and those that can be remembered.
+    pub(super) fn offset_notes(
+        &self,
+        ns: NamespaceId,
+        offsets: &[OffsetToCommit],
+    ) -> (Vec<Result<(), OffsetRefusal>>, Vec<OffsetNote>) {
         let mut notes = Vec::with_capacity(offsets.len());
         let results = offsets.iter().map(|offset| {
             let stream = self.streams.named(ns, &offset.stream);
@@ -74,14 +98,13 @@ impl<M: OrderedMap> State<M> {
             notes.push(OffsetNote { stream: stream.id, partition, committed });
             Ok(())
         });
-        let results = results.collect();
-        let (namespace, group) = (ns, group.to_owned());
-        let record = (!notes.is_empty()).then_some(Record::OffsetsCommitted {
-            namespace,
-            group,
-            offsets: notes,
-        });
-        Ok((results, record))
+        (results.collect(), notes)
+    }
+
+    fn is_pending(&self, ns: NamespaceId, group: &str, stream: StreamId, index: u32) -> bool {
+        let transactions = &self.streams.transactions;
+        !transactions.none_pending()
+            && transactions.is_pending(ns, (group.to_owned(), stream, index))
     }
 
     pub(crate) fn apply_offsets_committed(
@@ -95,6 +118,7 @@ impl<M: OrderedMap> State<M> {
             let key = keys::group_offset(ns, group, note.stream, note.partition);
             self.put(&key, &KeptOffset { at, committed: note.committed });
         }
+        self.streams.has_offsets = true;
     }
 
     /// What a group has committed: of what is asked, or of everything up to a bound.
@@ -103,38 +127,47 @@ impl<M: OrderedMap> State<M> {
         ns: NamespaceId,
         group: &str,
         of: Option<Vec<(String, Vec<u32>)>>,
-    ) -> Vec<GroupOffset> {
-        let Some(of) = of else { return self.all_group_offsets(ns, group) };
+    ) -> Result<Vec<GroupOffset>, Rejection> {
+        check_name(&self.limits, "group", group)?;
+        let Some(of) = of else { return Ok(self.all_group_offsets(ns, group)) };
         let mut found = Vec::new();
         for (stream, partitions) in of {
             let id = self.streams.named(ns, &stream).map(|stream| stream.id);
+            let stream: Arc<str> = stream.into();
             for partition in partitions {
                 let key = id.map(|id| keys::group_offset(ns, group, id, partition));
                 let kept = key.and_then(|key| self.value::<KeptOffset>(&key));
                 let committed = kept.map(|kept| kept.committed);
-                found.push(GroupOffset { stream: stream.clone(), partition, committed });
+                let pending = id.is_some_and(|id| self.is_pending(ns, group, id, partition));
+                let stream = Arc::clone(&stream);
+                found.push(GroupOffset { stream, partition, committed, pending });
             }
         }
-        found
+        Ok(found)
     }
 
     fn all_group_offsets(&self, ns: NamespaceId, group: &str) -> Vec<GroupOffset> {
         let prefix = keys::group_prefix(ns, group);
         let limit = self.limits.offsets_bulk_max;
-        let mut found = Vec::new();
+        let (mut names, mut found, mut looked) = (BTreeMap::new(), Vec::new(), 0);
         self.scan(&prefix, &keys::after_prefix(&prefix), &mut |key, value| {
             let at = |at: usize| keys::u32_at(key, prefix.len() + at);
             let (Some(id), Some(partition)) = (at(0), at(4)) else {
                 return ControlFlow::Break(());
             };
-            // What was committed of a stream that was removed since is not told.
-            let stream = self.streams.get(StreamId(id));
+            // What was committed of a stream that was removed is not told; a round removes it.
+            let name = names.entry(id).or_insert_with(|| {
+                self.streams.get(StreamId(id)).map(|stream| Arc::from(stream.name.as_str()))
+            });
             let kept = KeptOffset::from_bytes(value);
-            if let (Some(stream), Ok(kept)) = (stream, kept) {
-                let (stream, committed) = (stream.name.clone(), Some(kept.committed));
-                found.push(GroupOffset { stream, partition, committed });
+            if let (Some(stream), Ok(kept)) = (name, kept) {
+                let (stream, committed) = (Arc::clone(stream), Some(kept.committed));
+                let pending = self.is_pending(ns, group, StreamId(id), partition);
+                found.push(GroupOffset { stream, partition, committed, pending });
             }
-            if found.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            looked += 1;
+            let goes_on = found.len() < limit && looked < LOOKS * limit;
+            if goes_on { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         });
         found
     }
@@ -144,23 +177,28 @@ impl<M: OrderedMap> State<M> {
         &self,
         ns: NamespaceId,
         group: &str,
-    ) -> (Option<Record>, usize, bool) {
+    ) -> Result<(Option<Record>, usize, bool), Rejection> {
+        check_name(&self.limits, "group", group)?;
         let prefix = keys::group_prefix(ns, group);
         let limit = self.limits.slice_items_max;
-        let (mut offsets, mut more) = (Vec::new(), false);
+        let (mut offsets, mut count, mut more) = (Vec::new(), 0, false);
         self.scan(&prefix, &keys::after_prefix(&prefix), &mut |key, _| {
             let at = |at: usize| keys::u32_at(key, prefix.len() + at);
-            more = offsets.len() == limit;
-            if let (Some(id), Some(partition), false) = (at(0), at(4), more) {
-                offsets.push((StreamId(id), partition));
-                return ControlFlow::Continue(());
+            let (Some(id), Some(partition)) = (at(0), at(4)) else { return ControlFlow::Break(()) };
+            // Those of removed streams go along, uncounted: a round may have removed them before.
+            let counts = self.streams.get(StreamId(id)).is_some();
+            more = offsets.len() >= FORGETS * limit || (counts && count == limit);
+            if more {
+                return ControlFlow::Break(());
             }
-            ControlFlow::Break(())
+            count += usize::from(counts);
+            offsets.push((StreamId(id), partition));
+            ControlFlow::Continue(())
         });
-        let count = offsets.len();
         let (namespace, group) = (ns, group.to_owned());
-        let record = (count > 0).then_some(Record::OffsetsForgotten { namespace, group, offsets });
-        (record, count, more)
+        let record =
+            (!offsets.is_empty()).then_some(Record::OffsetsForgotten { namespace, group, offsets });
+        Ok((record, count, more))
     }
 
     pub(crate) fn apply_offsets_forgotten(

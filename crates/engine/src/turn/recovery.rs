@@ -146,6 +146,7 @@ impl<M: OrderedMap> Recovery<M> {
         state.streams.changes.clear();
         state.renew_leases();
         state.renew_message_leases();
+        state.renew_transactions();
         state.touch_sessions();
         let mut turn = Turn::new(state, position, clock);
         let at = turn.begin(clock).at;

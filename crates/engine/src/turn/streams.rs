@@ -8,7 +8,7 @@ use crate::moment::Moment;
 use crate::record::Record;
 use crate::rejection::Rejection;
 use crate::stream::{AppendBatch, AppendDecision, AppendRefusal, Appended};
-use crate::stream::{StreamAnswer, StreamCommand};
+use crate::stream::{StreamAnswer, StreamCommand, TransactionCommand};
 
 impl<M: OrderedMap> Turn<M> {
     /// `created` creates the namespace, where the command does that.
@@ -63,15 +63,35 @@ impl<M: OrderedMap> Turn<M> {
                 StreamAnswer::Committed(results)
             }
             StreamCommand::GetOffsets { group, of } => {
-                StreamAnswer::Offsets(self.state.group_offsets(ns, &group, of))
+                StreamAnswer::Offsets(self.state.group_offsets(ns, &group, of)?)
             }
+            StreamCommand::GroupsUsed { groups } => {
+                self.state.groups_used(ns, groups);
+                StreamAnswer::GroupsNoted
+            }
+            StreamCommand::Transact(command) => self.transact_streams(ns, command)?,
             StreamCommand::ForgetGroup { group } => {
-                let (record, offsets, more) = self.state.decide_group_forgotten(ns, &group);
+                let (record, offsets, more) = self.state.decide_group_forgotten(ns, &group)?;
                 self.record_all(Vec::from_iter(record));
                 StreamAnswer::GroupForgotten { offsets, more }
             }
         };
         Ok(Answer::Stream(answer))
+    }
+
+    fn transact_streams(
+        &mut self,
+        ns: NamespaceId,
+        TransactionCommand { id, ask }: TransactionCommand,
+    ) -> Result<StreamAnswer, Rejection> {
+        let decided = self.state.decide_transact(ns, &id, ask)?;
+        Ok(StreamAnswer::Transacted(match decided {
+            Ok((records, answer)) => {
+                self.try_record(records)?;
+                Ok(answer)
+            }
+            Err(refusal) => Err(refusal),
+        }))
     }
 
     fn append_batch(

@@ -16,6 +16,9 @@ use crate::record::Record;
 /// How often consumers and sessions are looked through, in milliseconds.
 const SWEEP_MS: u64 = 10_000;
 
+/// Transactions that are aborted in one tick because they took too long.
+const TRANSACTION_ENDS_MAX: usize = 4;
+
 impl<M: OrderedMap> Turn<M> {
     /// Does a bounded part of what is due; true where more is due now.
     pub fn tick(&mut self, clock: Clock) -> bool {
@@ -51,6 +54,9 @@ impl<M: OrderedMap> Turn<M> {
         self.forget_idle_queues(moment);
         let forgotten = self.state.look_at_producers(moment.at);
         self.record_all(Vec::from_iter(forgotten));
+        let forgotten = self.state.look_at_offsets(moment.at);
+        self.record_all(forgotten);
+        self.end_transactions(moment);
         self.demand.sweep(moment.mono, SWEEP_MS);
         self.finish();
         self.next_wake_ms(clock) == Some(0)
@@ -75,6 +81,18 @@ impl<M: OrderedMap> Turn<M> {
             };
             self.record(record);
         }
+    }
+
+    /// Aborts some of the transactions that have been open for too long, and forgets what nobody
+    /// needs of others.
+    fn end_transactions(&mut self, moment: Moment) {
+        // Each may have thousands of partitions.
+        for _ in 0..TRANSACTION_ENDS_MAX {
+            let Some(record) = self.state.decide_transaction_overdue() else { break };
+            self.record(record);
+        }
+        let forgotten = self.state.look_at_transactions(moment.at);
+        self.record_all(forgotten);
     }
 
     /// Answers some of those who have waited long enough, which are all where the shard stops.
@@ -164,6 +182,10 @@ impl<M: OrderedMap> Turn<M> {
         let look = self.next_look_at_queues().map(|at| at.0);
         let message = self.state.messages.lease_ends.first().map(|(end, _)| end.plus(1).0);
         let producers = self.state.next_look_at_producers().map(|at| at.0);
+        let offsets = self.state.next_look_at_offsets().map(|at| at.0);
+        let transactions = self.state.next_look_at_transactions();
+        let transactions = transactions.into_iter().chain(self.state.next_transaction_end());
+        let transactions = transactions.map(|at| at.0);
         let unused = self.takers.queue_ends_in_order.first().map(|(at, _)| at.0);
         let unused = unused.filter(|_| !self.stopping);
         let by_mono = lease
@@ -173,6 +195,8 @@ impl<M: OrderedMap> Turn<M> {
             .chain(look)
             .chain(message)
             .chain(producers)
+            .chain(offsets)
+            .chain(transactions)
             .map(|at| at.saturating_sub(mono.0));
         let timer = self.state.timers.first(&self.state).map(TimeMs);
         let expiry = self.state.messages.expiries.first(&self.state).map(TimeMs);

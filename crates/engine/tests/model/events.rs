@@ -70,12 +70,18 @@ fn batch(random: &mut Random, known: &Reference) -> AppendBatch {
         sequence: random.below(8) as u32,
     });
     let batch = Bytes::from(vec![b'e'; 1 + random.below(30) as usize]);
-    AppendBatch { partition: partition(random, known), events, producer, batch }
+    AppendBatch {
+        partition: partition(random, known),
+        events,
+        producer,
+        transactional: false,
+        batch,
+    }
 }
 
 fn offset(random: &mut Random) -> OffsetToCommit {
     OffsetToCommit {
-        stream: (*random.pick(&STREAMS)).to_owned(),
+        stream: (*random.pick(&STREAMS)).into(),
         partition: random.below(4) as u32,
         committed: CommittedOffset {
             offset: random.below(50),

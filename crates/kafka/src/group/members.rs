@@ -1,10 +1,12 @@
 //! Members come, come back, and go.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 
 use super::{
-    Answer, BYTES_MAX, Client, Coordinator, GROUPS_MAX, Group, MEMBERS_MAX, Member, SESSION_MS_MAX,
-    SESSION_MS_MIN, State, Ticket,
+    Answer, BYTES_MAX, Client, Coordinator, ENTRY_BYTES, GROUPS_MAX, Group, MEMBERS_MAX, Member,
+    PROTOCOLS_MAX, SESSION_MS_MAX, SESSION_MS_MIN, State, Ticket,
 };
 use crate::codes;
 use crate::message::groups::{JoinRequest, Joined, MemberView, SyncRequest, Synced};
@@ -28,10 +30,11 @@ impl Coordinator {
         if !(SESSION_MS_MIN..=SESSION_MS_MAX).contains(&request.session_timeout_ms) {
             return Err(refused(codes::INVALID_SESSION_TIMEOUT));
         }
-        if request.protocols.is_empty() || request.protocol_type.is_empty() {
+        let protocols = 1..=PROTOCOLS_MAX;
+        if !protocols.contains(&request.protocols.len()) || request.protocol_type.is_empty() {
             return Err(refused(codes::INCONSISTENT_GROUP_PROTOCOL));
         }
-        let asks: usize = request.protocols.iter().map(|(name, it)| name.len() + it.len()).sum();
+        let asks = asked_bytes(&request, &client);
         let full = !self.groups.contains_key(&request.group) && self.groups.len() >= GROUPS_MAX;
         if full || self.bytes + asks > BYTES_MAX {
             return Err(refused(codes::GROUP_MAX_SIZE_REACHED));
@@ -39,7 +42,7 @@ impl Coordinator {
         if !request.member.is_empty() && !self.groups.contains_key(&request.group) {
             return Err(refused(codes::UNKNOWN_MEMBER_ID));
         }
-        let new = || Group::new(request.protocol_type.clone());
+        let new = || Group::new(&request.group, request.protocol_type.clone());
         let group = self.groups.entry(request.group.clone()).or_insert_with(new);
         group.join(now_ms, random, ticket, request, client, &mut self.answers)
     }
@@ -48,9 +51,11 @@ impl Coordinator {
     /// ticket.
     pub fn sync(&mut self, now_ms: u64, ticket: Ticket, request: &SyncRequest) {
         let answers = &mut Vec::new();
+        let left = BYTES_MAX.saturating_sub(self.bytes);
         let group = self.known(&request.group, &request.member, request.instance.as_deref());
-        let done = group.and_then(|group| group.sync(now_ms, ticket, request, answers));
+        let done = group.and_then(|group| group.sync(now_ms, ticket, (request, left), answers));
         self.answers.append(answers);
+        self.settle(&request.group);
         if let Err(error) = done {
             let synced = Synced { error, ..Synced::default() };
             self.answers.push((ticket, Answer::Synced(synced)));
@@ -70,12 +75,12 @@ impl Coordinator {
             },
             None => member.to_owned(),
         };
-        if group.named.remove(&id).is_none() && !group.members.contains_key(&id) {
+        if !group.forget_name(&id) && !group.members.contains_key(&id) {
             return codes::UNKNOWN_MEMBER_ID;
         }
         group.remove(&id, &mut self.answers);
         group.rebalance(now_ms, &mut self.answers);
-        self.forget_if_empty(name);
+        self.settle(name);
         codes::NONE
     }
 }
@@ -105,15 +110,16 @@ impl Group {
                 // The instance is there again, under another name; the old one is powerless.
                 self.rename(&known, &id, answers);
             } else if request.instance.is_none() && client.takes_name_first {
-                self.named.insert(
-                    id.clone(),
-                    now_ms + u64::try_from(request.session_timeout_ms).unwrap_or_default(),
-                );
+                if self.members.len() + self.named.len() >= MEMBERS_MAX {
+                    return Err(refused(codes::GROUP_MAX_SIZE_REACHED));
+                }
+                let session_ms = u64::try_from(request.session_timeout_ms).unwrap_or_default();
+                self.give_name(&id, now_ms + session_ms);
                 return Err((codes::MEMBER_ID_REQUIRED, id));
             }
         } else if known.is_some_and(|known| known != id) {
             return Err(refused(codes::FENCED_INSTANCE_ID));
-        } else if self.named.remove(&id).is_none() && !self.members.contains_key(&id) {
+        } else if !self.forget_name(&id) && !self.members.contains_key(&id) {
             return Err(refused(codes::UNKNOWN_MEMBER_ID));
         }
         if !self.members.contains_key(&id) && self.members.len() >= MEMBERS_MAX {
@@ -123,14 +129,8 @@ impl Group {
         Ok(())
     }
 
-    /// Whether a protocol is spoken by all members and by whoever joins.
-    fn is_shared(&self, request: &JoinRequest) -> bool {
-        let others = || self.members.iter().filter(|(id, _)| **id != request.member);
-        request.protocols.iter().any(|(name, _)| others().all(|(_, member)| member.speaks(name)))
-    }
-
     fn rename(&mut self, from: &str, to: &str, answers: &mut Vec<(Ticket, Answer)>) {
-        let Some(mut member) = self.members.remove(from) else { return };
+        let Some(mut member) = self.take_member(from) else { return };
         let error = codes::FENCED_INSTANCE_ID;
         if let Some(ticket) = member.joining.take() {
             let joined = Joined { error, member: from.to_owned(), ..Joined::default() };
@@ -145,7 +145,7 @@ impl Group {
         if self.leader == from {
             to.clone_into(&mut self.leader);
         }
-        self.members.insert(to.to_owned(), member);
+        self.put_member(to, member);
     }
 
     /// Takes the member in, and says what follows from it.
@@ -159,15 +159,20 @@ impl Group {
         answers: &mut Vec<(Ticket, Answer)>,
     ) {
         let JoinRequest { instance, protocols, .. } = request;
-        let known = self.members.get(id);
-        let same = known.is_some_and(|member| member.protocols == protocols);
-        let assignment = known.map(|member| member.assignment.clone()).unwrap_or_default();
-        let older = self.members.get_mut(id).and_then(|member| member.joining.take());
-        if let Some(older) = older {
+        let protocols = kept(protocols);
+        let known = self.take_member(id);
+        let same = known.as_ref().is_some_and(|member| member.protocols == protocols);
+        let assignment = known.as_ref().map(|member| member.assignment.clone()).unwrap_or_default();
+        if let Some(older) = known.as_ref().and_then(|member| member.joining) {
             // It asked again over another connection.
             let error = codes::UNKNOWN_MEMBER_ID;
             let joined = Joined { error, member: id.to_owned(), ..Joined::default() };
             answers.push((older, Answer::Joined(joined)));
+        }
+        if let Some(older) = known.and_then(|member| member.syncing) {
+            // It joins instead of waiting for what it gets.
+            let error = codes::REBALANCE_IN_PROGRESS;
+            answers.push((older, Answer::Synced(Synced { error, ..Synced::default() })));
         }
         if let Some(instance) = &instance {
             self.instances.insert(instance.clone(), id.to_owned());
@@ -186,7 +191,7 @@ impl Group {
             joining: Some(ticket),
             syncing: None,
         };
-        self.members.insert(id.to_owned(), member);
+        self.put_member(id, member);
         let repeats = match self.state {
             State::Completing => same,
             State::Stable => same && self.leader != id,
@@ -208,7 +213,7 @@ impl Group {
         &mut self,
         now_ms: u64,
         ticket: Ticket,
-        request: &SyncRequest,
+        (request, bytes_left): (&SyncRequest, usize),
         answers: &mut Vec<(Ticket, Answer)>,
     ) -> Result<(), i16> {
         if self.generation != request.generation {
@@ -219,6 +224,17 @@ impl Group {
             State::Completing | State::Stable => {}
         }
         let completing = self.state == State::Completing;
+        let assigns = completing && self.leader == request.member;
+        let given: BTreeMap<&str, &Bytes> = if assigns {
+            request.assignments.iter().map(|(to, what)| (to.as_str(), what)).collect()
+        } else {
+            BTreeMap::new()
+        };
+        let asks: usize =
+            self.members.keys().filter_map(|id| given.get(id.as_str())).map(|it| it.len()).sum();
+        if asks > bytes_left {
+            return Err(codes::UNKNOWN_SERVER_ERROR);
+        }
         if let Some(member) = self.members.get_mut(&request.member) {
             member.heard(now_ms);
             let older = member.syncing.replace(ticket);
@@ -227,12 +243,13 @@ impl Group {
                 answers.push((older, Answer::Synced(Synced { error, ..Synced::default() })));
             }
         }
-        if completing && self.leader == request.member {
+        if assigns {
             for (id, member) in &mut self.members {
-                let given = request.assignments.iter().find(|(to, _)| to == id);
+                let given = given.get(id.as_str());
+                let before = member.assignment.len();
                 // A copy of its own: a slice would keep the whole request.
-                member.assignment =
-                    given.map(|(_, it)| Bytes::copy_from_slice(it)).unwrap_or_default();
+                member.assignment = given.map(|it| Bytes::copy_from_slice(it)).unwrap_or_default();
+                self.bytes = self.bytes - before + member.assignment.len();
             }
             self.state = State::Stable;
         }
@@ -258,7 +275,7 @@ impl Group {
 
     /// A member is no more. Whoever waited for it hears that.
     pub(super) fn remove(&mut self, id: &str, answers: &mut Vec<(Ticket, Answer)>) {
-        let Some(member) = self.members.remove(id) else { return };
+        let Some(member) = self.take_member(id) else { return };
         let error = codes::UNKNOWN_MEMBER_ID;
         if let Some(ticket) = member.joining {
             let joined = Joined { error, member: id.to_owned(), ..Joined::default() };
@@ -279,10 +296,6 @@ impl Group {
 }
 
 impl Member {
-    pub(super) fn speaks(&self, protocol: &str) -> bool {
-        self.protocols.iter().any(|(name, _)| name == protocol)
-    }
-
     pub(super) fn metadata(&self, protocol: &str) -> Bytes {
         let found = self.protocols.iter().find(|(name, _)| name == protocol);
         found.map(|(_, metadata)| metadata.clone()).unwrap_or_default()
@@ -298,6 +311,27 @@ impl Member {
             assignment: self.assignment.clone(),
         }
     }
+}
+
+/// What a join asks to be kept.
+fn asked_bytes(request: &JoinRequest, client: &Client) -> usize {
+    let protocols = request.protocols.iter().map(|(name, it)| 2 * name.len() + it.len());
+    let instance = request.instance.as_ref().map_or(0, String::len);
+    let texts = request.group.len() + request.protocol_type.len();
+    let client = client.id.len() + client.host.len();
+    protocols.sum::<usize>() + texts + 3 * (instance + client) + 3 * ENTRY_BYTES
+}
+
+/// The protocols of a request, each once, in memory of their own: a slice of the request would
+/// keep all of it.
+fn kept(protocols: Vec<(String, Bytes)>) -> Vec<(String, Bytes)> {
+    let mut kept: Vec<(String, Bytes)> = Vec::with_capacity(protocols.len());
+    for (name, metadata) in protocols {
+        if kept.iter().all(|(other, _)| *other != name) {
+            kept.push((name, Bytes::copy_from_slice(&metadata)));
+        }
+    }
+    kept
 }
 
 /// A name that nobody has.

@@ -48,26 +48,6 @@ impl Group {
         }
     }
 
-    /// The protocol that most members like best, of those that all of them speak.
-    fn vote(&self) -> String {
-        let Some(first) = self.members.values().next() else { return String::new() };
-        let shared: Vec<&str> = first
-            .protocols
-            .iter()
-            .map(|(name, _)| name.as_str())
-            .filter(|name| self.members.values().all(|member| member.speaks(name)))
-            .collect();
-        let votes = |name: &str| {
-            let likes = |member: &&super::Member| {
-                let best = member.protocols.iter().find(|(it, _)| shared.contains(&it.as_str()));
-                best.is_some_and(|(it, _)| it == name)
-            };
-            self.members.values().filter(likes).count()
-        };
-        let best = shared.iter().rev().max_by_key(|name| votes(name));
-        best.map(|name| (*name).to_owned()).unwrap_or_default()
-    }
-
     /// What a member is told of the present generation.
     pub(super) fn joined(&self, id: &str) -> Joined {
         let told = |(id, member): (&String, &super::Member)| JoinedMember {
@@ -88,14 +68,14 @@ impl Group {
     }
 
     pub(super) fn tick(&mut self, now_ms: u64, answers: &mut Vec<(Ticket, Answer)>) {
-        self.named.retain(|_, until_ms| *until_ms > now_ms);
+        self.forget_names(|until_ms| until_ms <= now_ms);
         let silent = |(id, member): (&String, &super::Member)| {
             (!member.waits() && member.expires_ms <= now_ms).then(|| id.clone())
         };
         let mut gone: Vec<String> = self.members.iter().filter_map(silent).collect();
         let overdue = matches!(self.state, State::Preparing { until_ms } if until_ms <= now_ms);
         if overdue {
-            self.named.clear();
+            self.forget_names(|_| true);
             let late = |(id, member): (&String, &super::Member)| {
                 member.joining.is_none().then(|| id.clone())
             };

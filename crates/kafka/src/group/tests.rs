@@ -185,3 +185,105 @@ fn whoever_shares_no_protocol_is_refused() {
     bench.join("made up", None, "range");
     assert_eq!(bench.joined()[0].error, codes::UNKNOWN_MEMBER_ID);
 }
+
+fn join_as(bench: &mut Bench, member: &str, protocols: Vec<(String, Bytes)>) -> Ticket {
+    bench.tickets += 1;
+    let (ticket, random) = (Ticket(bench.tickets), u128::from(bench.tickets));
+    let request = JoinRequest {
+        group: "g".into(),
+        session_timeout_ms: 100,
+        rebalance_timeout_ms: 300,
+        member: member.into(),
+        instance: None,
+        protocol_type: "consumer".into(),
+        protocols,
+    };
+    let client = Client { id: "c".into(), host: "h".into(), takes_name_first: true };
+    bench.coordinator.join(bench.now_ms, random, ticket, request, client);
+    ticket
+}
+
+#[test]
+fn a_member_that_joins_again_while_it_waits_for_its_share_is_told_so() {
+    let mut bench = Bench::default();
+    let first = bench.enter();
+    bench.coordinator.take_answers();
+    bench.sync(1, &first, &[(&first, "all")]);
+    bench.coordinator.take_answers();
+    let second = bench.enter();
+    bench.join(&first, None, "range");
+    bench.coordinator.take_answers();
+    // The second one waits for the leader, and asks for the generation that it has once more.
+    let waiting = bench.sync(2, &second, &[]);
+    assert_eq!(bench.coordinator.take_answers(), []);
+    bench.join(&second, None, "range");
+    let answers = bench.coordinator.take_answers();
+    let synced = answers.iter().find(|(ticket, _)| *ticket == waiting);
+    let error = codes::REBALANCE_IN_PROGRESS;
+    let told = Answer::Synced(Synced { error, ..Synced::default() });
+    assert_eq!(synced.map(|(_, answer)| answer), Some(&told));
+}
+
+#[test]
+fn names_that_nobody_uses_and_protocols_are_bounded() {
+    let mut bench = Bench::default();
+    let many = |count: usize| {
+        let name = |index| (format!("p{index}"), Bytes::from_static(b"m"));
+        (0..count).map(name).collect::<Vec<_>>()
+    };
+    join_as(&mut bench, "", many(PROTOCOLS_MAX + 1));
+    assert_eq!(bench.joined()[0].error, codes::INCONSISTENT_GROUP_PROTOCOL);
+    for _ in 0..MEMBERS_MAX {
+        join_as(&mut bench, "", many(1));
+    }
+    let named = bench.joined();
+    assert!(named.iter().all(|joined| joined.error == codes::MEMBER_ID_REQUIRED));
+    join_as(&mut bench, "", many(1));
+    assert_eq!(bench.joined()[0].error, codes::GROUP_MAX_SIZE_REACHED);
+}
+
+#[test]
+fn what_groups_keep_is_counted_whole_and_let_go_with_them() {
+    let mut bench = Bench::default();
+    let request = Bytes::from(vec![7; 10_000]);
+    let protocols = || vec![("range".to_owned(), request.slice(4..8))];
+    join_as(&mut bench, "", protocols());
+    let name = bench.joined()[0].member.clone();
+    let named = bench.coordinator.bytes;
+    assert!(named >= 2 * ENTRY_BYTES, "a group and a name: {named}");
+    join_as(&mut bench, &name, protocols());
+    let joined = bench.joined();
+    let kept = &joined[0].members[0].metadata;
+    assert_eq!(kept[..], [7; 4]);
+    assert!(!request.as_ptr_range().contains(&kept.as_ptr()), "the request is not kept");
+    let before = bench.coordinator.bytes;
+    bench.sync(1, &name, &[(&name, "0123456789"), ("nobody", "x")]);
+    assert_eq!(bench.coordinator.bytes, before + 10);
+    // Joining again counts it once.
+    join_as(&mut bench, &name, protocols());
+    assert_eq!(bench.coordinator.bytes, before + 10);
+    assert_eq!(bench.coordinator.leave(bench.now_ms, "g", &name, None), codes::NONE);
+    assert_eq!(bench.coordinator.bytes, 0);
+}
+
+#[test]
+fn the_protocol_that_most_like_best_of_those_that_all_speak_is_taken() {
+    let mut bench = Bench::default();
+    let of = |names: &[&str]| {
+        names.iter().map(|name| ((*name).to_owned(), Bytes::new())).collect::<Vec<_>>()
+    };
+    let speaks = [of(&["a", "x", "b", "x"]), of(&["b", "x", "c"]), of(&["x", "b", "d"])];
+    let mut names = Vec::new();
+    for protocols in &speaks {
+        join_as(&mut bench, "", protocols.clone());
+        names.push(bench.joined()[0].member.clone());
+    }
+    for (name, protocols) in names.iter().zip(&speaks) {
+        join_as(&mut bench, name, protocols.clone());
+    }
+    let joined = bench.joined();
+    assert_eq!(joined.len(), 3);
+    assert_eq!(joined[0].protocol, "x", "two of three like it best of \"x\" and \"b\"");
+    join_as(&mut bench, "", of(&["d"]));
+    assert_eq!(bench.joined()[0].error, codes::INCONSISTENT_GROUP_PROTOCOL);
+}

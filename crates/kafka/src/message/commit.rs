@@ -64,6 +64,8 @@ pub fn put_commit(reply: &mut Reply, version: i16, topics: &[Topic<(i32, i16)>])
 
 #[derive(Clone, Debug)]
 pub struct FetchRequest {
+    /// Whether an offset is to be told only once no transaction has another one.
+    pub stable: bool,
     /// One before version 8.
     pub groups: Vec<FetchGroup>,
 }
@@ -97,11 +99,9 @@ impl FetchRequest {
                 input.tags().map(|()| FetchGroup { group, topics })
             })?
         };
-        if version >= 7 {
-            input.bool()?;
-        }
+        let stable = version >= 7 && input.bool()?;
         input.tags()?;
-        Ok(Self { groups })
+        Ok(Self { stable, groups })
     }
 }
 
@@ -115,6 +115,7 @@ pub struct GroupResult {
 #[derive(Clone, Debug)]
 pub struct OffsetResult {
     pub index: i32,
+    pub error: i16,
     /// -1 where nothing was committed.
     pub offset: i64,
     pub leader_epoch: i32,
@@ -152,7 +153,7 @@ fn put_topics(reply: &mut Reply, version: i16, group: &GroupResult) {
             }
             reply.nullable_string(Some(&result.metadata));
             // Before version 2 there is no other place for what is wrong with the group.
-            reply.i16(if version < 2 { group.error } else { 0 });
+            reply.i16(if version < 2 { group.error } else { result.error });
             reply.tags();
         });
         reply.tags();

@@ -28,12 +28,9 @@ impl FindRequest {
 }
 
 pub fn put_find(reply: &mut Reply, version: i16, asked: &FindRequest, broker: &Broker) {
-    let error = if asked.key_type == 0 {
-        codes::NONE
-    } else {
-        codes::TRANSACTIONAL_ID_AUTHORIZATION_FAILED
-    };
-    let refused = "there are no transactions here yet";
+    let known = (0..=1).contains(&asked.key_type);
+    let error = if known { codes::NONE } else { codes::INVALID_REQUEST };
+    let refused = "coordinators are those of groups and of transactions";
     let message = (error != codes::NONE).then_some(refused);
     if version >= 1 {
         reply.i32(0);

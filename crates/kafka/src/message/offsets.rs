@@ -6,6 +6,8 @@ use crate::output::Reply;
 
 #[derive(Clone, Debug)]
 pub struct ListRequest {
+    /// Whether the end is that of committed events.
+    pub committed: bool,
     pub topics: Vec<Topic<ListPartition>>,
 }
 
@@ -20,9 +22,7 @@ pub struct ListPartition {
 impl ListRequest {
     pub(crate) fn parse(input: &mut Input, version: i16) -> Result<Self, Malformed> {
         input.i32()?;
-        if version >= 2 {
-            input.i8()?;
-        }
+        let committed = version >= 2 && input.bool()?;
         let topics = input.array(|input| {
             let name = input.string()?;
             let partitions = input.array(|input| {
@@ -34,7 +34,7 @@ impl ListRequest {
             input.tags().map(|()| Topic { name, partitions })
         })?;
         input.tags()?;
-        Ok(Self { topics })
+        Ok(Self { committed, topics })
     }
 }
 

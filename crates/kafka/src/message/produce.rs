@@ -76,6 +76,7 @@ pub fn put(reply: &mut Reply, version: i16, topics: &[Topic<PartitionResult>]) {
 #[derive(Clone, Debug)]
 pub struct InitRequest {
     pub transactional_id: Option<String>,
+    pub timeout_ms: i32,
     pub producer_id: i64,
     pub producer_epoch: i16,
 }
@@ -83,13 +84,13 @@ pub struct InitRequest {
 impl InitRequest {
     pub(crate) fn parse(input: &mut Input, version: i16) -> Result<Self, Malformed> {
         let transactional_id = input.nullable_string()?;
-        input.i32()?;
+        let timeout_ms = input.i32()?;
         let (mut producer_id, mut producer_epoch) = (-1, -1);
         if version >= 3 {
             (producer_id, producer_epoch) = (input.i64()?, input.i16()?);
         }
         input.tags()?;
-        Ok(Self { transactional_id, producer_id, producer_epoch })
+        Ok(Self { transactional_id, timeout_ms, producer_id, producer_epoch })
     }
 }
 

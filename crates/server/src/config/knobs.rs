@@ -113,6 +113,7 @@ macro_rules! mark_row {
 /// them.
 const VALUE_BYTES_MAX: u64 = 16 << 20;
 const MANY: u64 = 100_000_000;
+const NEVER: &str = "never";
 
 /// Every row, by section.
 pub(super) const KNOBS: &[Row] = &[
@@ -127,6 +128,12 @@ pub(super) const KNOBS: &[Row] = &[
         "The address to listen at for AMQP, such as 127.0.0.1:5672; nobody listens without one.",
         |config, text| config.amqp_listen = Some(text.to_owned()),
         config.amqp_listen.clone().unwrap_or_else(|| NONE.to_owned())
+    ),
+    row!(
+        "serve.kafka",
+        "The address to listen at for Kafka clients, such as 127.0.0.1:9092; nobody without one.",
+        |config, text| config.kafka.listen = Some(text.to_owned()),
+        config.kafka.listen.clone().unwrap_or_else(|| NONE.to_owned())
     ),
     Row {
         key: "serve.data",
@@ -473,12 +480,6 @@ pub(super) const KNOBS: &[Row] = &[
         u64
     ),
     row!(
-        "kafka.listen",
-        "The address to listen at for Kafka clients: a loopback address and a port.",
-        |config, text| config.kafka.listen = Some(text.to_owned()),
-        config.kafka.listen.clone().unwrap_or_else(|| NONE.to_owned())
-    ),
-    row!(
         "kafka.advertised",
         "Host and port that Kafka clients are told; those listened at, where not set.",
         |config, text| config.kafka.advertised = Some(host_and_port(text)?),
@@ -536,6 +537,20 @@ pub(super) const KNOBS: &[Row] = &[
         "kafka.idle_timeout",
         "How long a connection of a Kafka client may be idle.",
         kafka.idle_timeout
+    ),
+    row!(
+        "kafka.offsets_retention",
+        "How long offsets of a group without members are remembered, from the last member or from the \
+         commit on: a duration, or never for without end.",
+        |config, text| config.node.limits.offsets_ms = match text {
+            NEVER => None,
+            text => Some(duration(text, 1)?.as_millis() as u64),
+        },
+        config
+            .node
+            .limits
+            .offsets_ms
+            .map_or_else(|| NEVER.to_owned(), |ms| crate::api::DurationText(ms).to_string())
     ),
     duration_row!(
         "kafka.retention_look",

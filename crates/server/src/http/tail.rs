@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use longshore_streams::batch::BatchHeader;
 use longshore_streams::event::{Event, events_of};
-use longshore_streams::{Chunk, Partition, ReadError};
+use longshore_streams::{Chunk, Hidden, Partition, Read, ReadError};
 use tokio::sync::mpsc;
 use tokio::time::sleep_until;
 
@@ -40,13 +40,17 @@ pub(crate) struct Reading {
 impl Reading {
     /// Whether there is something to read, or never will be.
     fn is_ready(&self) -> bool {
-        self.partition.is_gone() || self.partition.ends().1 != self.offset
+        let (start, end) = self.partition.ends();
+        let within = (start..=end).contains(&self.offset);
+        self.partition.is_gone() || !within || self.partition.stable_end() > self.offset
     }
 
     /// What stands from the offset on.
     pub(crate) async fn read(&self) -> Result<Chunk, Refusal> {
         let (partition, offset) = (Arc::clone(&self.partition), self.offset);
-        let read = tokio::task::spawn_blocking(move || partition.read(offset, READ_BYTES));
+        // Events of a transaction are shown once it is committed.
+        let read = Read { offset, bytes_max: READ_BYTES, within: false, committed: true };
+        let read = tokio::task::spawn_blocking(move || partition.read_as(read));
         let read = read.await.map_err(|error| Refusal::new(Code::Internal, error.to_string()))?;
         read.map_err(|error| refusal(&error))
     }
@@ -54,12 +58,17 @@ impl Reading {
     /// Up to `limit` events of what was read, and moves the offset behind the last one told.
     pub(crate) fn told(&mut self, chunk: &Chunk, limit: usize) -> Vec<EventRecord> {
         let (mut rest, mut records) = (chunk.batches.clone(), Vec::new());
+        let mut hidden = Hidden::new(chunk.aborted.clone());
         while records.len() < limit
             && let Ok(header) = BatchHeader::parse(&rest)
             && rest.len() >= header.len_bytes
         {
             let batch = rest.split_to(header.len_bytes);
             let end = header.end_offset();
+            if hidden.hides(&header) {
+                self.offset = end;
+                continue;
+            }
             if header.is_compressed() {
                 records.push(compressed(self.index, &header, &batch));
                 self.offset = end;

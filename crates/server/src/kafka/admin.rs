@@ -1,6 +1,8 @@
 //! `CreateTopics`, `DeleteTopics`, `DeleteRecords`, `CreatePartitions`, `DescribeConfigs`,
 //! `IncrementalAlterConfigs`.
 
+use std::collections::BTreeMap;
+
 use longshore_engine::{StreamAnswer, StreamCommand, StreamSettings};
 use longshore_kafka::message::Topic;
 use longshore_kafka::message::admin::{
@@ -25,9 +27,12 @@ impl Face {
         version: i16,
         request: CreateRequest,
     ) {
-        let mut topics = Vec::new();
+        let (mut topics, mut named) = (Vec::new(), BTreeMap::new());
         for topic in &request.topics {
-            let twice = request.topics.iter().filter(|other| other.name == topic.name).count() > 1;
+            *named.entry(topic.name.as_str()).or_insert(0) += 1;
+        }
+        for topic in &request.topics {
+            let twice = named.get(topic.name.as_str()).is_some_and(|count| *count > 1);
             let created = if twice {
                 Err((codes::INVALID_REQUEST, "the topic is named twice".to_owned()))
             } else {

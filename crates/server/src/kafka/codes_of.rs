@@ -1,6 +1,6 @@
 //! Refusals in Kafka's words: the one place where codes of this server become codes of Kafka.
 
-use longshore_engine::{AppendRefusal, OffsetRefusal, Rejection};
+use longshore_engine::{AppendRefusal, OffsetRefusal, Rejection, TransactionRefusal};
 use longshore_kafka::codes;
 use longshore_node::Unavailable;
 use longshore_streams::ReadError;
@@ -14,6 +14,11 @@ pub(super) type Refused = (i16, String);
 /// A shard that does not take it.
 pub(super) fn of_unavailable(why: &Unavailable) -> Refused {
     (NOT_NOW, why.to_string())
+}
+
+/// What a coordinator says instead: of a shard that does not take it now, that it is not there.
+pub(super) fn of_coordinator((code, _): Refused) -> i16 {
+    if code == NOT_NOW { codes::COORDINATOR_NOT_AVAILABLE } else { code }
 }
 
 /// A decision of the engine.
@@ -88,6 +93,19 @@ pub(super) fn of_append(refusal: AppendRefusal) -> i16 {
         AppendRefusal::TooLarge => codes::MESSAGE_TOO_LARGE,
         AppendRefusal::SequenceOutOfOrder { .. } => codes::OUT_OF_ORDER_SEQUENCE_NUMBER,
         AppendRefusal::EpochPassed { .. } => codes::INVALID_PRODUCER_EPOCH,
+        AppendRefusal::NotInTransaction => codes::INVALID_TXN_STATE,
+    }
+}
+
+/// A transaction that does not go on.
+pub(super) fn of_transaction(refusal: TransactionRefusal) -> i16 {
+    match refusal {
+        TransactionRefusal::NotTheProducer => codes::INVALID_PRODUCER_ID_MAPPING,
+        TransactionRefusal::Fenced { .. } => codes::PRODUCER_FENCED,
+        TransactionRefusal::NotOpen => codes::INVALID_TXN_STATE,
+        TransactionRefusal::PartitionUnknown => codes::UNKNOWN_TOPIC_OR_PARTITION,
+        TransactionRefusal::TimeoutRefused { .. } => codes::INVALID_TRANSACTION_TIMEOUT,
+        TransactionRefusal::TooMany { .. } => codes::POLICY_VIOLATION,
     }
 }
 

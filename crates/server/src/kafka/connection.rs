@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use longshore_kafka::Request;
+use longshore_kafka::{Body, Request};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -83,7 +83,11 @@ async fn read_requests(
                 break;
             }
         };
-        let pending = begin(face.handle(request, host));
+        // Nothing else goes ahead of the answers before it: a fetch that is done would hold its
+        // room until they are written, and so keep it from those that it waits for.
+        let ahead = matches!(request.body, Body::Produce(_));
+        let pending = face.handle(request, host);
+        let pending = if ahead { begin(pending) } else { pending };
         if sender.send(Underway { pending, _room: permit }).await.is_err() {
             return Ok(());
         }
@@ -106,7 +110,7 @@ async fn read_frame(reader: &mut OwnedReadHalf, length: usize) -> io::Result<Byt
     Ok(frame.freeze())
 }
 
-/// Begins at once: what it sends to a shard goes in the order of the requests.
+/// Begins at once what goes to a shard: appends follow one another without waiting for answers.
 fn begin(mut pending: Pending) -> Pending {
     let mut context = Context::from_waker(Waker::noop());
     match pending.as_mut().poll(&mut context) {

@@ -1,10 +1,11 @@
 //! What all connections of one thread share, and which handler a request goes to.
 
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use longshore_engine::{Answer, Command, StreamAnswer, StreamCommand};
+use longshore_kafka::fetch_session::Sessions;
 use longshore_kafka::message::metadata::{Broker, put_versions};
 use longshore_kafka::{Body, Request, codes};
 use longshore_streams::{Partition, StreamEntry, StreamLog};
@@ -32,6 +33,7 @@ pub(super) struct Face {
     pub(super) groups: Arc<Groups>,
     /// Bytes that answers with events may take, in KiB.
     pub(super) answer_room: Arc<Semaphore>,
+    pub(super) fetch_sessions: Mutex<Sessions>,
 }
 
 impl Face {
@@ -108,7 +110,17 @@ impl Face {
                 Body::CreateTopics(request) => face.create_topics(out, version, request).await,
                 Body::DeleteTopics(request) => face.delete_topics(out, version, request).await,
                 Body::DeleteRecords(request) => face.trim(out, request).await,
-                Body::InitProducerId(request) => face.init_producer(out, &request).await,
+                Body::InitProducerId(request) => face.init_producer(out, version, request).await,
+                Body::AddPartitionsToTxn(request) => {
+                    face.add_partitions_to_transaction(out, version, request).await;
+                }
+                Body::AddOffsetsToTxn(request) => {
+                    face.add_offsets_to_transaction(out, version, request).await;
+                }
+                Body::EndTxn(request) => face.end_transaction(out, version, request).await,
+                Body::TxnOffsetCommit(request) => {
+                    face.commit_offsets_of_transaction(out, request).await;
+                }
                 Body::OffsetForLeaderEpoch(request) => face.epochs(out, request),
                 Body::DescribeConfigs(request) => face.describe_configs(out, version, request),
                 Body::CreatePartitions(request) => face.add_partitions(out, request).await,

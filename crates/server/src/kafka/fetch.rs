@@ -1,13 +1,14 @@
 //! Fetch: batches from files to the socket, and waiting for some.
 
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use longshore_kafka::message::fetch::{FetchPartition, PartitionResult, Request, TopicResult, put};
+use longshore_kafka::fetch_session::Sessions;
+use longshore_kafka::message::fetch::{FetchPartition, FetchTopic, PartitionResult, Request, put};
 use longshore_kafka::{Header, codes};
-use longshore_streams::{Partition, StreamEntry};
+use longshore_streams::{AbortedTransaction, Partition, Read, StreamEntry};
 use tokio::time::{Instant, sleep_until};
 
 use super::codes_of::of_read;
@@ -25,19 +26,34 @@ struct Asked {
     index: i32,
     offset: u64,
     max_bytes: usize,
+    /// Only committed events.
+    committed: bool,
     partition: Result<Arc<Partition>, i16>,
 }
 
+impl Asked {
+    /// Whether there is something to tell at once: an error, or an event.
+    fn is_ready(&self) -> bool {
+        let Ok(partition) = &self.partition else { return true };
+        let (start, end) = partition.ends();
+        let to = if self.committed { partition.stable_end() } else { end };
+        partition.is_gone() || !(start..=end).contains(&self.offset) || to > self.offset
+    }
+}
+
 impl Face {
-    pub(super) async fn fetch(&self, header: &Header, request: Request) -> Answered {
+    pub(super) async fn fetch(&self, header: &Header, mut request: Request) -> Answered {
         let version = header.version;
         let mut reply = header.reply();
-        // There are no sessions: whoever goes on with one begins anew.
-        if request.session_id != 0 && request.session_epoch > 0 {
-            put(&mut reply, version, codes::FETCH_SESSION_ID_NOT_FOUND, &[]);
-            return Some((reply.finish(), None));
-        }
-        let asked = self.asked(&request, version);
+        let plan = self.fetch_sessions().begin(self.groups.now_ms(), &mut request);
+        let plan = match plan {
+            Ok(plan) => plan,
+            Err(code) => {
+                put(&mut reply, version, (code, 0), &[]);
+                return Some((reply.finish(), None));
+            }
+        };
+        let asked = self.asked(&request, &plan.topics, version);
         let wait_ms = u64::try_from(request.max_wait_ms.min(WAIT_MS_MAX)).unwrap_or_default();
         let until = Instant::now() + Duration::from_millis(wait_ms);
         let min_bytes = u64::try_from(request.min_bytes).unwrap_or_default();
@@ -47,23 +63,20 @@ impl Face {
         let permit = Arc::clone(&self.answer_room).acquire_many_owned(room).await;
         let reading = tokio::task::spawn_blocking(move || read_all(asked, max_bytes));
         let Ok(results) = reading.await else { return None };
-        let mut topics: Vec<TopicResult> = request
-            .topics
-            .into_iter()
-            .map(|topic| TopicResult { name: topic.name, id: topic.id, partitions: Vec::new() })
-            .collect();
-        for (topic, result) in results {
-            if let Some(topic) = topics.get_mut(topic) {
-                topic.partitions.push(result);
-            }
-        }
-        put(&mut reply, version, codes::NONE, &topics);
+        let session = plan.id;
+        let topics = self.fetch_sessions().end(&plan, results);
+        put(&mut reply, version, (codes::NONE, session), &topics);
         Some((reply.finish(), permit.ok()))
     }
 
-    fn asked(&self, request: &Request, version: i16) -> Vec<Asked> {
+    /// No code between lock and unlock panics half-way through a change.
+    fn fetch_sessions(&self) -> MutexGuard<'_, Sessions> {
+        self.fetch_sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn asked(&self, request: &Request, topics: &[FetchTopic], version: i16) -> Vec<Asked> {
         let mut asked = Vec::new();
-        for (topic, of) in request.topics.iter().enumerate() {
+        for (topic, of) in topics.iter().enumerate() {
             let stream =
                 if version >= 13 { self.stream_of_id(of.id) } else { self.stream(&of.name) };
             for wanted in &of.partitions {
@@ -72,6 +85,7 @@ impl Face {
                     index: wanted.index,
                     offset: u64::try_from(wanted.offset).unwrap_or(u64::MAX),
                     max_bytes: usize::try_from(wanted.max_bytes).unwrap_or_default(),
+                    committed: request.committed,
                     partition: resolve(stream.as_ref(), wanted),
                 });
             }
@@ -102,11 +116,7 @@ fn resolve(
 /// least. How many bytes they have is not known without reading, so any event counts as enough:
 /// that is one answer more, and no event later.
 fn is_ready(asked: &[Asked], min_bytes: u64) -> bool {
-    min_bytes == 0
-        || asked.iter().any(|asked| match &asked.partition {
-            Err(_) => true,
-            Ok(partition) => partition.is_gone() || partition.ends().1 != asked.offset,
-        })
+    min_bytes == 0 || asked.iter().any(Asked::is_ready)
 }
 
 async fn wait_for(asked: &[Asked], min_bytes: u64, until: Instant) {
@@ -137,50 +147,62 @@ fn read_all(asked: Vec<Asked>, max_bytes: usize) -> Vec<(usize, PartitionResult)
     let mut left = max_bytes;
     let mut first = true;
     let mut results = Vec::with_capacity(asked.len());
-    for Asked { topic, index, offset, max_bytes, partition } in asked {
-        let empty = |error| PartitionResult {
-            index,
-            error,
-            high_watermark: -1,
-            log_start: -1,
-            records: Bytes::new(),
-        };
-        let result = match partition {
-            Err(code) => empty(code),
-            Ok(partition) if partition.is_gone() => empty(codes::UNKNOWN_TOPIC_OR_PARTITION),
-            Ok(partition) => {
-                let (start, end) = partition.ends();
-                // Only the first batch of an answer may be larger than what is asked for.
-                let room = left.min(max_bytes);
-                let nothing = offset == end || (!first && room == 0);
-                let read = if nothing && (start..=end).contains(&offset) {
-                    Ok((start, end, Bytes::new()))
-                } else {
-                    partition.read(offset, room).map(|it| (it.start, it.end, it.batches))
-                };
-                match read {
-                    Ok((start, end, batches)) => {
-                        let fits = first || batches.len() <= room;
-                        let records = if fits { batches } else { Bytes::new() };
-                        first &= records.is_empty();
-                        left = left.saturating_sub(records.len());
-                        PartitionResult {
-                            index,
-                            error: codes::NONE,
-                            high_watermark: end.cast_signed(),
-                            log_start: start.cast_signed(),
-                            records,
-                        }
-                    }
-                    Err(error) => PartitionResult {
-                        high_watermark: end.cast_signed(),
-                        log_start: start.cast_signed(),
-                        ..empty(of_read(&error))
-                    },
-                }
-            }
-        };
+    for asked in asked {
+        let (topic, room) = (asked.topic, left.min(asked.max_bytes));
+        let result = read_one(&asked, room, first);
+        first &= result.records.is_empty();
+        left = left.saturating_sub(result.records.len());
         results.push((topic, result));
     }
     results
+}
+
+/// Only the first batch of an answer may be larger than what is asked for.
+fn read_one(asked: &Asked, room: usize, first: bool) -> PartitionResult {
+    let Asked { index, offset, committed, .. } = *asked;
+    let empty = |error| PartitionResult {
+        index,
+        error,
+        high_watermark: -1,
+        stable: -1,
+        aborted: committed.then(Vec::new),
+        log_start: -1,
+        records: Bytes::new(),
+    };
+    let partition = match &asked.partition {
+        Err(code) => return empty(*code),
+        Ok(partition) if partition.is_gone() => return empty(codes::UNKNOWN_TOPIC_OR_PARTITION),
+        Ok(partition) => partition,
+    };
+    let (start, end) = partition.ends();
+    if !first && room == 0 && (start..=end).contains(&offset) {
+        return PartitionResult {
+            high_watermark: end.cast_signed(),
+            stable: partition.stable_end().cast_signed(),
+            log_start: start.cast_signed(),
+            ..empty(codes::NONE)
+        };
+    }
+    let read = Read { offset, bytes_max: room, within: !first, committed };
+    match partition.read_as(read) {
+        Ok(chunk) => {
+            let of = |it: &AbortedTransaction| (it.producer.cast_signed(), it.first.cast_signed());
+            PartitionResult {
+                high_watermark: chunk.end.cast_signed(),
+                stable: chunk.stable.cast_signed(),
+                aborted: committed.then(|| chunk.aborted.iter().map(of).collect()),
+                log_start: chunk.start.cast_signed(),
+                records: chunk.batches,
+                ..empty(codes::NONE)
+            }
+        }
+        Err(error) => {
+            let (start, end) = partition.ends();
+            PartitionResult {
+                high_watermark: end.cast_signed(),
+                log_start: start.cast_signed(),
+                ..empty(of_read(&error))
+            }
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! Groups: the coordinator with a clock, and those who wait for its answers.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use longshore_engine::{StreamAnswer, StreamCommand};
@@ -15,7 +15,12 @@ use longshore_kafka::{Header, Reply, codes};
 use tokio::sync::{Notify, oneshot};
 use uuid::Uuid;
 
+use super::codes_of::of_coordinator;
 use super::face::Face;
+
+/// How often the engine is told which groups have members, and of how many at a time.
+const TELL: Duration = Duration::from_secs(600);
+const TELL_GROUPS: usize = 500;
 
 /// From this version on a member gets its name before it joins.
 const JOIN_WITH_NAME: i16 = 4;
@@ -59,7 +64,8 @@ impl Groups {
         Self { inner: Mutex::default(), start: Instant::now(), changed: Notify::new() }
     }
 
-    fn now_ms(&self) -> u64 {
+    /// Milliseconds since this face began.
+    pub(super) fn now_ms(&self) -> u64 {
         self.start.elapsed().as_millis() as u64
     }
 
@@ -102,6 +108,11 @@ impl Groups {
                 () = self.changed.notified() => {}
             }
         }
+    }
+
+    /// The names of all groups with members.
+    fn used(&self) -> Vec<String> {
+        self.inner().coordinator.names().cloned().collect()
     }
 
     pub(super) fn may_commit(
@@ -178,8 +189,11 @@ impl Face {
         &self,
         reply: &mut Reply,
         version: i16,
-        request: DescribeRequest,
+        mut request: DescribeRequest,
     ) {
+        // Each once: a group is told with all of its members.
+        let mut told = BTreeSet::new();
+        request.groups.retain(|group| told.insert(group.clone()));
         let mut views = self.groups.inner().coordinator.views(Some(&request.groups));
         for view in &mut views {
             // One without members exists for as long as something is remembered of it.
@@ -189,6 +203,22 @@ impl Face {
             }
         }
         put_describe(reply, version, &views);
+    }
+
+    /// Tells the engine now and then which groups have members, for as long as it is polled: their
+    /// offsets are not forgotten by age.
+    pub(super) async fn tell_used_groups(self: Arc<Self>) {
+        let mut tells = tokio::time::interval(TELL);
+        loop {
+            tells.tick().await;
+            for groups in self.groups.used().chunks(TELL_GROUPS) {
+                let told = self.ask(StreamCommand::GroupsUsed { groups: groups.to_vec() }).await;
+                if let Err((_, why)) = told {
+                    tracing::debug!(why, "it is not told which groups have members");
+                    break;
+                }
+            }
+        }
     }
 
     async fn has_offsets(&self, group: &str) -> bool {
@@ -230,7 +260,7 @@ impl Face {
                     }
                 }
                 Ok(_) => return codes::UNKNOWN_SERVER_ERROR,
-                Err(_) => return codes::COORDINATOR_NOT_AVAILABLE,
+                Err(refused) => return of_coordinator(refused),
             }
         }
     }

@@ -1,5 +1,7 @@
 //! Metadata: which streams there are, and creating those that somebody asks for.
 
+use std::collections::BTreeSet;
+
 use longshore_engine::{StreamCommand, StreamId, StreamSettings};
 use longshore_kafka::message::metadata::{Request, TopicAsked, TopicResult, put};
 use longshore_kafka::{Reply, codes};
@@ -28,8 +30,9 @@ impl Face {
                 streams.iter().map(|stream| self.told(stream)).collect()
             }
             (Ok(log), Some(asked)) => {
-                let mut topics = Vec::with_capacity(asked.len());
-                for asked in asked {
+                let (mut topics, mut told) = (Vec::new(), BTreeSet::new());
+                // Each once: a topic is told with all of its partitions.
+                for asked in asked.iter().filter(|it| told.insert((&it.name, it.id))) {
                     topics.push(self.find(&log, asked, request.may_create).await);
                 }
                 topics

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use longshore_engine::{CommittedOffset, GroupOffset, OffsetToCommit, StreamAnswer, StreamCommand};
 use longshore_kafka::message::Topic;
 use longshore_kafka::message::commit::{
-    CommitRequest, FetchGroup, FetchRequest, GroupResult, OffsetResult, put_commit, put_fetch,
+    CommitPartition, CommitRequest, FetchGroup, FetchRequest, GroupResult, OffsetResult,
+    put_commit, put_fetch,
 };
 use longshore_kafka::message::offsets::{
     EpochRequest, EpochResult, ListPartition, ListRequest, ListResult, put_epochs, put_list,
@@ -14,8 +15,9 @@ use longshore_kafka::message::offsets::{
 use longshore_kafka::{Reply, codes};
 use longshore_streams::{Partition, ReadError};
 
-use super::codes_of::{of_offset, of_read};
+use super::codes_of::{of_coordinator, of_offset, of_read};
 use super::face::{Face, check_epoch, partition};
+use super::metadata::is_topic_name;
 
 /// What stands for a time in `ListOffsets`.
 const LATEST: i64 = -1;
@@ -33,7 +35,9 @@ impl Face {
                     Err(code) => Err(*code),
                     Ok(stream) => match partition(stream, wanted.index) {
                         Err(code) => Err(code),
-                        Ok(partition) => look_up(Arc::clone(partition), &wanted).await,
+                        Ok(partition) => {
+                            look_up(Arc::clone(partition), &wanted, asked.committed).await
+                        }
                     },
                 };
                 let (offset, timestamp) = found.unwrap_or((-1, -1));
@@ -92,30 +96,14 @@ impl Face {
 
     /// The code of each partition, in order.
     async fn commit(&self, request: &CommitRequest) -> Result<Vec<i16>, i16> {
-        let mut offsets = Vec::new();
-        for topic in &request.topics {
-            for partition in &topic.partitions {
-                let offset = u64::try_from(partition.offset);
-                offsets.push(OffsetToCommit {
-                    stream: topic.name.clone(),
-                    // What is not there is refused by the engine.
-                    partition: u32::try_from(partition.index).unwrap_or(u32::MAX),
-                    committed: CommittedOffset {
-                        offset: offset.map_err(|_| codes::INVALID_REQUEST)?,
-                        leader_epoch: u32::try_from(partition.leader_epoch).ok(),
-                        metadata: partition.metadata.clone().unwrap_or_default(),
-                    },
-                });
-            }
-        }
+        let offsets = to_commit(&request.topics)?;
         let group = request.group.clone();
         match self.ask(StreamCommand::CommitOffsets { group, offsets }).await {
             Ok(StreamAnswer::Committed(results)) => {
                 Ok(results.into_iter().map(|it| it.map_or_else(of_offset, |()| 0)).collect())
             }
             Ok(_) => Err(codes::UNKNOWN_SERVER_ERROR),
-            Err((super::codes_of::NOT_NOW, _)) => Err(codes::COORDINATOR_NOT_AVAILABLE),
-            Err((code, _)) => Err(code),
+            Err(refused) => Err(of_coordinator(refused)),
         }
     }
 
@@ -127,14 +115,18 @@ impl Face {
     ) {
         let mut groups = Vec::new();
         for asked in request.groups {
-            groups.push(self.offsets_of(asked).await);
+            groups.push(self.offsets_of(asked, request.stable).await);
         }
         put_fetch(reply, version, &groups);
     }
 
-    async fn offsets_of(&self, asked: FetchGroup) -> GroupResult {
-        let FetchGroup { group, topics } = asked;
+    async fn offsets_of(&self, asked: FetchGroup, stable: bool) -> GroupResult {
+        let FetchGroup { group, mut topics } = asked;
         let index = |index: &i32| u32::try_from(*index).unwrap_or(u32::MAX);
+        // Of what has no such name nothing was committed, and nothing is told.
+        if let Some(topics) = &mut topics {
+            topics.retain(|topic| is_topic_name(&topic.name));
+        }
         let of = topics.as_ref().map(|topics| {
             let topic = |topic: &Topic<i32>| {
                 (topic.name.clone(), topic.partitions.iter().map(index).collect())
@@ -145,12 +137,15 @@ impl Face {
         let (error, offsets) = match answer {
             Ok(StreamAnswer::Offsets(offsets)) => (codes::NONE, offsets),
             Ok(_) => (codes::UNKNOWN_SERVER_ERROR, Vec::new()),
-            Err(_) => (codes::COORDINATOR_NOT_AVAILABLE, Vec::new()),
+            Err(refused) => (of_coordinator(refused), Vec::new()),
         };
-        let mut found: BTreeMap<String, Vec<OffsetResult>> = BTreeMap::new();
-        for GroupOffset { stream, partition, committed } in offsets {
+        let mut found: BTreeMap<Arc<str>, Vec<OffsetResult>> = BTreeMap::new();
+        for GroupOffset { stream, partition, mut committed, pending } in offsets {
+            let error = if pending && stable { codes::UNSTABLE_OFFSET_COMMIT } else { 0 };
+            committed = committed.filter(|_| error == codes::NONE);
             let result = OffsetResult {
                 index: i32::try_from(partition).unwrap_or(-1),
+                error,
                 offset: committed.as_ref().map_or(-1, |it| it.offset.cast_signed()),
                 leader_epoch: committed
                     .as_ref()
@@ -160,15 +155,47 @@ impl Face {
             };
             found.entry(stream).or_default().push(result);
         }
-        let topics = found.into_iter().map(|(name, partitions)| Topic { name, partitions });
+        let topics = found
+            .into_iter()
+            .map(|(name, partitions)| Topic { name: name.to_string(), partitions });
         GroupResult { group, error, topics: topics.collect() }
     }
 }
 
+/// What is to be remembered of each partition, in order.
+pub(super) fn to_commit(topics: &[Topic<CommitPartition>]) -> Result<Vec<OffsetToCommit>, i16> {
+    let mut offsets = Vec::new();
+    for topic in topics {
+        if !is_topic_name(&topic.name) {
+            return Err(codes::INVALID_TOPIC_EXCEPTION);
+        }
+        let stream: Arc<str> = topic.name.as_str().into();
+        for partition in &topic.partitions {
+            let offset = u64::try_from(partition.offset);
+            offsets.push(OffsetToCommit {
+                stream: Arc::clone(&stream),
+                // What is not there is refused by the engine.
+                partition: u32::try_from(partition.index).unwrap_or(u32::MAX),
+                committed: CommittedOffset {
+                    offset: offset.map_err(|_| codes::INVALID_REQUEST)?,
+                    leader_epoch: u32::try_from(partition.leader_epoch).ok(),
+                    metadata: partition.metadata.clone().unwrap_or_default(),
+                },
+            });
+        }
+    }
+    Ok(offsets)
+}
+
 /// Offset and time.
-async fn look_up(partition: Arc<Partition>, wanted: &ListPartition) -> Result<(i64, i64), i16> {
+async fn look_up(
+    partition: Arc<Partition>,
+    wanted: &ListPartition,
+    committed: bool,
+) -> Result<(i64, i64), i16> {
     check_epoch(wanted.leader_epoch)?;
     let (start, end) = partition.ends();
+    let end = if committed { partition.stable_end() } else { end };
     let time = match wanted.timestamp {
         LATEST => return Ok((end.cast_signed(), -1)),
         EARLIEST => return Ok((start.cast_signed(), -1)),

@@ -1,14 +1,13 @@
-//! Produce and `InitProducerId`.
+//! Produce.
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-use longshore_engine::{AppendBatch, Appended, ProducerStamp, StreamAnswer, StreamCommand};
-use longshore_kafka::message::Topic;
-use longshore_kafka::message::produce::{
-    InitRequest, PartitionData, PartitionResult, Request, put, put_init,
+use longshore_engine::{
+    AppendBatch, Appended, PartitionId, ProducerStamp, StreamAnswer, StreamCommand,
 };
-use longshore_kafka::{Header, Reply, codes};
+use longshore_kafka::message::Topic;
+use longshore_kafka::message::produce::{PartitionData, PartitionResult, Request, put};
+use longshore_kafka::{Header, codes};
 use longshore_streams::batch::{BatchFault, BatchHeader};
 
 use super::codes_of::{Refused, of_append};
@@ -18,7 +17,6 @@ use super::face::{Face, Pending, partition};
 const CODEC: i16 = 0b111;
 const CODEC_MAX: i16 = 4;
 const LOG_APPEND_TIME: i16 = 1 << 3;
-const TRANSACTIONAL_OR_CONTROL: i16 = 0b11 << 4;
 
 /// Why a batch is not sent on.
 type BatchRefused = (i16, &'static str);
@@ -29,6 +27,7 @@ impl Face {
         let mut batches = Vec::new();
         let mut places = Vec::new();
         let checked = check_request(&request);
+        let transactional = request.transactional_id.is_some();
         for topic in &request.topics {
             let stream = self.stream(&topic.name);
             for data in &topic.partitions {
@@ -36,8 +35,7 @@ impl Face {
                     let stream = stream.as_ref().map_err(|code| (*code, "no such topic"))?;
                     let partition = partition(stream, data.index);
                     let partition = partition.map_err(|code| (code, "no such partition"))?;
-                    let (events, producer, batch) = check_batch(data)?;
-                    Ok(AppendBatch { partition: partition.id(), events, producer, batch })
+                    check_batch(data, transactional, partition.id())
                 });
                 places.push(batch.map(|batch| batches.push(batch)));
             }
@@ -73,28 +71,11 @@ impl Face {
             Some((reply.finish(), None))
         })
     }
-
-    pub(super) async fn init_producer(&self, reply: &mut Reply, request: &InitRequest) {
-        let result = if request.transactional_id.is_some() {
-            // Refused for good, so that nobody believes in a transaction that is none.
-            Err(codes::TRANSACTIONAL_ID_AUTHORIZATION_FAILED)
-        } else {
-            match self.ask(StreamCommand::TakeProducerId).await {
-                Ok(StreamAnswer::ProducerId(id)) => {
-                    i64::try_from(id).map(|id| (id, 0)).map_err(|_| codes::UNKNOWN_SERVER_ERROR)
-                }
-                Ok(_) => Err(codes::UNKNOWN_SERVER_ERROR),
-                Err(_) => Err(codes::COORDINATOR_NOT_AVAILABLE),
-            }
-        };
-        put_init(reply, result);
-    }
 }
 
 fn check_request(request: &Request) -> Result<(), BatchRefused> {
-    if request.transactional_id.is_some() {
-        let why = "there are no transactions here yet";
-        return Err((codes::TRANSACTIONAL_ID_AUTHORIZATION_FAILED, why));
+    if request.transactional_id.is_some() && request.acks != -1 {
+        return Err((codes::INVALID_REQUIRED_ACKS, "within a transaction acks is -1"));
     }
     if !(-1..=1).contains(&request.acks) {
         return Err((codes::INVALID_REQUIRED_ACKS, "acks is -1, 0 or 1"));
@@ -103,7 +84,11 @@ fn check_request(request: &Request) -> Result<(), BatchRefused> {
 }
 
 /// What the engine is told of a batch.
-fn check_batch(data: &PartitionData) -> Result<(u32, Option<ProducerStamp>, Bytes), BatchRefused> {
+fn check_batch(
+    data: &PartitionData,
+    transactional: bool,
+    partition: PartitionId,
+) -> Result<AppendBatch, BatchRefused> {
     let records = data.records.clone().unwrap_or_default();
     let header = BatchHeader::parse(&records).map_err(fault)?;
     if header.len_bytes != records.len() {
@@ -119,8 +104,12 @@ fn check_batch(data: &PartitionData) -> Result<(u32, Option<ProducerStamp>, Byte
     if header.attributes & CODEC > CODEC_MAX {
         return Err((codes::UNSUPPORTED_COMPRESSION_TYPE, "the codec is not known"));
     }
-    if header.attributes & TRANSACTIONAL_OR_CONTROL != 0 {
-        return Err((codes::INVALID_RECORD, "there are no transactions here yet"));
+    if header.is_control() {
+        return Err((codes::INVALID_RECORD, "markers are the broker's to write"));
+    }
+    if header.is_transactional() != transactional {
+        let why = "a batch belongs to a transaction where the request does";
+        return Err((codes::INVALID_TXN_STATE, why));
     }
     if header.attributes & LOG_APPEND_TIME != 0 {
         return Err((codes::INVALID_RECORD, "the time of append is not the producer's to set"));
@@ -135,7 +124,8 @@ fn check_batch(data: &PartitionData) -> Result<(u32, Option<ProducerStamp>, Byte
                 .map_err(|_| (codes::INVALID_RECORD, "a producer has a sequence"))?,
         }),
     };
-    Ok((header.events.cast_unsigned(), producer, records))
+    let (events, batch) = (header.events.cast_unsigned(), records);
+    Ok(AppendBatch { partition, events, producer, transactional, batch })
 }
 
 fn fault(fault: BatchFault) -> BatchRefused {

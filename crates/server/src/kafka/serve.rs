@@ -1,7 +1,7 @@
 //! The listener: accepts connections on a thread of their own, and ends them in order.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use longshore_kafka::message::metadata::Broker;
@@ -101,6 +101,7 @@ fn face(config: &KafkaConfig, node: Node, address: SocketAddr) -> Face {
         cluster_id,
         groups: Arc::new(Groups::new()),
         answer_room: room(config.in_flight_bytes_max.max(super::fetch::ANSWER_BYTES_MAX as u64)),
+        fetch_sessions: Mutex::default(),
         config: Arc::new(config.clone()),
     }
 }
@@ -118,6 +119,7 @@ async fn accept(
     let room = Arc::new(Semaphore::new(((bytes >> 10) + 1) as usize));
     let groups = Arc::clone(&face.groups);
     let time = tokio::spawn(async move { groups.keep_time().await });
+    let tells = tokio::spawn(Arc::clone(&face).tell_used_groups());
     let mut connections = JoinSet::new();
     loop {
         let more = connections.len() < face.config.connections_max;
@@ -138,5 +140,6 @@ async fn accept(
         }
     }
     time.abort();
+    tells.abort();
     connections.shutdown().await;
 }

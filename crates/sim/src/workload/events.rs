@@ -12,6 +12,7 @@ use longshore_streams::batch::{BatchHeader, sample};
 use longshore_streams::{Partition, ReadError, StreamLog};
 
 use super::Check;
+use super::transactions::Transactions;
 use crate::random::Random;
 
 /// Numbers of its requests begin here; those of other clients are far below.
@@ -26,6 +27,8 @@ pub(crate) struct Events {
     next_reply: u64,
     asked: BTreeMap<ReplyTo, Asked>,
     partitions: Vec<Producer>,
+    /// Whoever appends in transactions.
+    transactions: Transactions,
 }
 
 #[derive(Debug)]
@@ -55,7 +58,10 @@ struct Producer {
 impl Events {
     /// Something to ask of the first namespace, if there is something.
     pub(crate) fn next(&mut self, random: &mut Random) -> Option<(ReplyTo, Command)> {
-        if random.percent(75) {
+        if random.percent(25) {
+            return self.transactions.next(random);
+        }
+        if random.percent(67) {
             return None;
         }
         self.next_reply += 1;
@@ -83,6 +89,9 @@ impl Events {
 
     /// An answer that is one of its requests'; it is a promise from here on.
     pub(crate) fn told(&mut self, to: ReplyTo, answer: &Answer, log: &StreamLog) -> Option<Check> {
+        if let Some(checked) = self.transactions.told(to, answer, log) {
+            return Some(checked);
+        }
         let asked = self.asked.remove(&to)?;
         Some(self.hear(&asked, answer, log))
     }
@@ -134,6 +143,7 @@ impl Events {
     /// The process has ended: what was not answered is asked again.
     pub(crate) fn lost(&mut self) {
         self.asked.clear();
+        self.transactions.lost();
         for producer in &mut self.partitions {
             producer.waits = false;
         }
@@ -141,6 +151,9 @@ impl Events {
 
     /// Whoever sent this gets no answer; whether it is one of these.
     pub(crate) fn dismissed(&mut self, to: ReplyTo) -> bool {
+        if self.transactions.dismissed(to) {
+            return true;
+        }
         let asked = self.asked.remove(&to);
         if let Some(Asked::Append(index)) = asked
             && let Some(producer) = self.partitions.get_mut(index)
@@ -152,12 +165,14 @@ impl Events {
 
     /// Consumers read on.
     pub(crate) fn look(&mut self, log: &StreamLog) -> Check {
-        self.partitions.iter_mut().try_for_each(|producer| producer.read_on(log))
+        self.partitions.iter_mut().try_for_each(|producer| producer.read_on(log))?;
+        self.transactions.look(log)
     }
 
     /// Everything that was acknowledged or read is read back, in order and once.
-    pub(crate) fn check(&self, log: &StreamLog) -> Check {
-        self.partitions.iter().try_for_each(|producer| producer.check(log))
+    pub(crate) fn check(&mut self, log: &StreamLog) -> Check {
+        self.partitions.iter().try_for_each(|producer| producer.check(log))?;
+        self.transactions.look(log)
     }
 }
 
@@ -175,7 +190,13 @@ impl Producer {
         let (events, filler) = (self.events, 10 * (self.sequence as usize % 7));
         let batch = sample::batch(events.cast_signed(), self.sequence.into(), filler);
         let producer = Some(ProducerStamp { id: PRODUCER, epoch: 0, sequence: self.sequence });
-        AppendBatch { partition: self.id, events, producer, batch: Bytes::from(batch) }
+        AppendBatch {
+            partition: self.id,
+            events,
+            producer,
+            transactional: false,
+            batch: Bytes::from(batch),
+        }
     }
 
     fn partition(&self, log: &StreamLog) -> Result<std::sync::Arc<Partition>, String> {

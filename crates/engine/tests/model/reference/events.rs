@@ -106,6 +106,7 @@ impl Reference {
             name: stream.name.clone(),
             partitions: stream.partitions.iter().map(partition).collect(),
             settings: stream.settings.clone(),
+            transactions: Vec::new(),
         }
     }
 
@@ -145,7 +146,9 @@ impl Reference {
             }
             StreamCommand::Delete { stream } => {
                 let index = self.known_stream(ns, &stream)?;
-                self.events.streams.remove(index);
+                let gone = self.events.streams.remove(index).id;
+                // Nobody is told of them any more; when they are forgotten does not matter.
+                self.events.offsets.retain(|it| it.2 != gone);
                 StreamAnswer::Deleted
             }
             StreamCommand::Append(batches) => {
@@ -170,6 +173,8 @@ impl Reference {
             StreamCommand::GetOffsets { group, of } => {
                 StreamAnswer::Offsets(self.offsets_told(ns, &group, of))
             }
+            StreamCommand::GroupsUsed { .. } => StreamAnswer::GroupsNoted,
+            StreamCommand::Transact(_) => unreachable!("none is drawn"),
             StreamCommand::ForgetGroup { group } => self.forget_group(ns, &group),
         };
         Ok(Answer::Stream(answer))
@@ -284,8 +289,8 @@ impl Reference {
         let Some(of) = of else {
             let told = own().filter_map(|(_, _, id, partition, committed)| {
                 let stream = self.events.streams.iter().find(|stream| stream.id == *id)?;
-                let (stream, committed) = (stream.name.clone(), Some(committed.clone()));
-                Some(GroupOffset { stream, partition: *partition, committed })
+                let (stream, committed) = (stream.name.as_str().into(), Some(committed.clone()));
+                Some(GroupOffset { stream, partition: *partition, committed, pending: false })
             });
             return told.take(self.limits.offsets_bulk_max).collect();
         };
@@ -295,7 +300,12 @@ impl Reference {
             for partition in partitions {
                 let found = own().find(|it| Some(it.2) == id && it.3 == partition);
                 let committed = found.map(|it| it.4.clone());
-                told.push(GroupOffset { stream: stream.clone(), partition, committed });
+                told.push(GroupOffset {
+                    stream: stream.as_str().into(),
+                    partition,
+                    committed,
+                    pending: false,
+                });
             }
         }
         told

@@ -127,7 +127,8 @@ pub(super) async fn put(call: Call<'_>) -> Result<Reply, Refusal> {
         }
         let (offset, metadata) = (of.offset, of.metadata);
         let committed = CommittedOffset { offset, leader_epoch: None, metadata };
-        offsets.push(OffsetToCommit { stream: of.stream, partition: of.partition, committed });
+        let (stream, partition) = (of.stream.into(), of.partition);
+        offsets.push(OffsetToCommit { stream, partition, committed });
     }
     let group = call.name.to_owned();
     match ask_streams(&call, StreamCommand::CommitOffsets { group, offsets }).await? {

@@ -250,7 +250,7 @@ pub(super) async fn append(call: Call<'_>, held: Option<Held>) -> Result<Reply, 
         .filter_map(|(index, lot)| {
             let partition = stream.partitions.get(*index as usize)?.id();
             let (events, batch) = (lot.events.len() as u32, batch_of(&lot.events).into());
-            Some(AppendBatch { partition, events, producer: None, batch })
+            Some(AppendBatch { partition, events, producer: None, transactional: false, batch })
         })
         .collect();
     let results = match ask_streams(&call, StreamCommand::Append(batches)).await? {
@@ -299,9 +299,9 @@ fn refused(refusal: AppendRefusal, stream: &str) -> Refusal {
             Refusal::new(Code::EventsTooLarge, detail)
         }
         // No producer was named.
-        AppendRefusal::SequenceOutOfOrder { .. } | AppendRefusal::EpochPassed { .. } => {
-            Refusal::new(Code::Internal, refusal.to_string())
-        }
+        AppendRefusal::SequenceOutOfOrder { .. }
+        | AppendRefusal::EpochPassed { .. }
+        | AppendRefusal::NotInTransaction => Refusal::new(Code::Internal, refusal.to_string()),
     }
 }
 
@@ -328,7 +328,8 @@ async fn begin(call: &Call<'_>, partition: &Arc<Partition>) -> Result<u64, Refus
     let (start, end) = partition.ends();
     match call.query.text("from") {
         None | Some("earliest") => Ok(start),
-        Some("latest") => Ok(end),
+        // Where a transaction is open, what it commits comes after that.
+        Some("latest") => Ok(partition.stable_end()),
         Some(text) => {
             let allowed = format!("earliest, latest, or {INSTANT_EXPECTED}");
             let at = text.parse::<InstantText>();

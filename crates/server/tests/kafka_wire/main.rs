@@ -1,0 +1,6 @@
+//! Kafka's protocol byte by byte, where clients do not go by themselves: requests far ahead of
+//! their answers, what is repeated, too long, or late.
+
+mod harness;
+mod requests;
+mod transactions;
