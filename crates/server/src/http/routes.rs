@@ -105,11 +105,8 @@ const HOLD: &[Outcome] = &[outcome(200, "The hold as it is now.", &[of::<HoldRec
 const GATE: &[Outcome] = &[outcome(200, "The gate as it is now.", &[of::<GateRecord>])];
 const STREAM: &[Outcome] = &[outcome(200, "The stream.", &[of::<StreamRecord>])];
 const GROUP: &[Outcome] = &[outcome(200, "By partition.", &[of::<GroupRecord>])];
-const PARTITION: Parameter = parameter(
-    "partition",
-    ParameterKind::Place,
-    "Which; of a stream with one it may be left out.",
-);
+const PARTITION: Parameter =
+    parameter("partition", ParameterKind::Place, "Which; of a stream with one it may be left out.");
 const FROM: Parameter = parameter(
     "from",
     ParameterKind::Text,
