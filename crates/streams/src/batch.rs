@@ -172,7 +172,7 @@ pub fn marker((producer, epoch): (u64, u32), committed: bool, time: i64) -> Vec<
     checked.extend(record);
     let mut batch = Vec::with_capacity(checked.len() + UNCHECKED_BYTES);
     batch.extend(0_i64.to_be_bytes());
-    batch.extend((checked.len() as i32 + 9).to_be_bytes());
+    batch.extend((checked.len() as u32 + 9).to_be_bytes());
     batch.extend(0_i32.to_be_bytes());
     batch.push(2);
     batch.extend(crc32c::crc32c(&checked).to_be_bytes());

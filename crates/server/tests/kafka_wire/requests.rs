@@ -1,5 +1,6 @@
 //! Requests that take more than their share: pipelined, repeated, too long.
 
+use longshore_kafka::input::Input;
 use longshore_kafka::{api, codes};
 use longshore_streams::batch::sample;
 
@@ -42,7 +43,7 @@ async fn fetches_ahead_of_one_that_waits_leave_room_for_others() {
                 assert_eq!(it.i16()?, 0);
                 it.i64()?;
                 it.i64()?;
-                it.nullable_array(|it| it.i64())?;
+                it.nullable_array(Input::i64)?;
                 it.bytes()
             })
         });
@@ -75,8 +76,8 @@ async fn what_is_named_again_and_again_is_told_once() {
             it.i16()?;
             it.i32()?;
             it.i32()?;
-            it.array(|it| it.i32())?;
-            it.array(|it| it.i32())
+            it.array(Input::i32)?;
+            it.array(Input::i32)
         })
     });
     let topics = topics.unwrap();
@@ -88,7 +89,7 @@ async fn what_is_named_again_and_again_is_told_once() {
         for _ in 0..4 {
             it.string()?;
         }
-        it.array(|it| it.string())
+        it.array(Input::string)
     });
     assert_eq!(groups.unwrap().len(), 1);
     server.stop().await;
@@ -105,7 +106,7 @@ async fn names_of_groups_and_topics_that_are_too_long_are_refused_by_name() {
             body.text(topic).array(3, |body, index| body.i32(i32::try_from(index).unwrap()))
         })
     };
-    let told = |mut answer: longshore_kafka::input::Input| {
+    let told = |mut answer: Input| {
         let topics = answer.array(|it| {
             let name = it.string()?;
             it.array(|it| {
