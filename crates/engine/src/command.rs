@@ -300,6 +300,8 @@ pub struct NewJob {
     pub limit: Option<JobLimit>,
     /// Gates behind which it waits while they are closed. One that does not exist is open.
     pub gates: Vec<String>,
+    /// Whose it is: the tenants of a queue take turns.
+    pub tenant: Option<String>,
 }
 
 impl NewJob {
@@ -329,6 +331,7 @@ impl NewJob {
             tick: None,
             limit: None,
             gates: Vec::new(),
+            tenant: None,
         }
     }
 }

@@ -36,6 +36,7 @@ mod rejection;
 mod schedule;
 mod state;
 mod stream;
+mod tenant;
 mod timer;
 mod turn;
 mod unique;
@@ -90,6 +91,7 @@ pub use stream::{
     OffsetNote, OffsetRefusal, OffsetToCommit, PartitionEnds, ProducerStamp, RETENTION_MS_DEFAULT,
     ReadOffset, StreamAnswer, StreamChange, StreamCommand, StreamSettings, StreamView, appends_of,
 };
+pub use tenant::TenantWeight;
 pub use timer::Subject;
 pub use turn::{QueueStats, Recovery, ReplayFault, SealedGroup, ShardStats, StatsCursor, Turn};
 pub use unique::{NewUnique, OnConflict, UniqueLock, UniqueMet, UniqueUntil};

@@ -11,7 +11,7 @@ use longshore_engine::{
     NewSchedule, Next, OffsetNote, Operation, OperationId, OperationKind, OperationState, Overlap,
     PartitionId, Phase, Place, Queue, QueueCounts, QueueId, QueueSettings, Record, RetryPolicy,
     Saved, Schedule, ScheduleId, SkippedItem, Slot, Spec, StreamId, StreamSettings, Subject,
-    TickOutcome, TimeMs, Token, UniqueLock, UniqueUntil,
+    TenantWeight, TickOutcome, TimeMs, Token, UniqueLock, UniqueUntil,
 };
 
 use crate::corpus::Named;
@@ -58,6 +58,7 @@ fn job(phase: Phase) -> Job {
             unique: Some(UniqueLock { key: [9; 16], until: UniqueUntil::Started, since: Some(AT) }),
             limit: Some(JobLimit { name: "api".to_owned(), key: "acme".to_owned() }),
             gates: vec!["bank".to_owned()],
+            tenant: Some("acme".to_owned()),
         },
         fingerprint: Some([7; 16]),
         place: Place(12),
@@ -93,6 +94,7 @@ fn settings() -> QueueSettings {
             retain_ms: Some(6000),
         },
         messages: None,
+        tenants: vec![TenantWeight { tenant: "acme".to_owned(), weight: 3 }],
     }
 }
 

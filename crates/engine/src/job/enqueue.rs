@@ -124,7 +124,7 @@ fn bytes_of(job: &NewJob) -> usize {
 
 impl<'a, M: OrderedMap> Bulk<'a, M> {
     fn of(overlay: Overlay<'a, M>) -> Self {
-        let defaults = &QueueSettings::DEFAULT.defaults;
+        let defaults = &QueueSettings::of_none().defaults;
         Self { overlay, queue: "", defaults, answers: Vec::new() }
     }
 
@@ -208,6 +208,7 @@ impl<'a, M: OrderedMap> Bulk<'a, M> {
                 unique: new.unique.as_ref().map(|unique| unique.lock(now)),
                 limit: new.limit.clone(),
                 gates: sorted(&new.gates),
+                tenant: new.tenant.clone(),
             },
             fingerprint: new.fingerprint,
             place: self.overlay.next_place(),
@@ -283,6 +284,9 @@ pub(crate) fn check_new_job<M: OrderedMap>(
         check_name(limits, "limit.key", key)?;
     }
     check_gates(limits, &new.gates)?;
+    if let Some(tenant) = &new.tenant {
+        check_name(limits, "tenant", tenant)?;
+    }
     if let Some(unique) = &new.unique {
         check_unique(limits, unique)?;
     }

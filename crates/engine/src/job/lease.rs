@@ -172,6 +172,7 @@ impl<M: OrderedMap> State<M> {
             let job = self.job(ns, grant.id).expect("a grant names a job that exists");
             let queue = self.queue_of(ns, &job);
             self.take_from_lane(ns, queue, &job);
+            self.take_turn(ns, queue, &job, grant.token);
             self.leave_unique_started(ns, &job);
             self.queues.change(queue).counts.running += 1;
             let lease = Lease {

@@ -66,8 +66,8 @@ impl<M: OrderedMap> State<M> {
             && let Some((lane, job)) = merge.next()
         {
             jobs.push(job);
-            // What comes next may be behind it in the line of its key.
-            if lane.part.is_limited() {
+            // What comes next may be behind it in the line of its key or tenant.
+            if lane.part.is_lined() {
                 break;
             }
         }

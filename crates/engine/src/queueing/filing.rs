@@ -46,10 +46,10 @@ impl<M: OrderedMap> State<M> {
 
     fn lane_of(&self, ns: NamespaceId, queue: QueueId, job: &Job) -> LaneId {
         let kind = self.kinds.named(ns, &job.kind).unwrap_or(KindId(0));
-        let urgency = u8::MAX - job.options.priority;
+        let urgency = job.urgency();
         let set = self.gating.set_of(ns, &job.options.gates);
         let set = set.expect("a set of gates is numbered before its first job");
-        let part = PartId::of(set, job.options.limit.is_some());
+        let part = PartId::of(set, job.options.limit.is_some(), job.options.tenant.is_some());
         LaneId { queue, urgency, part, kind }
     }
 
@@ -57,9 +57,10 @@ impl<M: OrderedMap> State<M> {
     pub(crate) fn file_in_lane(&mut self, ns: NamespaceId, queue: QueueId, job: &Job) {
         let lane = self.lane_of(ns, queue, job);
         let slot = (job.available_at, job.place);
+        let tenant = job.options.tenant.as_deref();
         match &job.options.limit {
-            Some(limit) => self.enter_line(&Line::of(ns, lane, limit), slot, job.id),
-            None => self.put_in_lane(ns, lane, slot, job.id),
+            Some(limit) => self.enter_line(&Line::of(ns, lane, limit, tenant), slot, job.id),
+            None => self.stand(ns, lane, tenant, (slot, job.id)),
         }
         self.count_due(ns, queue, job, 1);
         self.queues.change(queue).counts.waiting += 1;
@@ -72,9 +73,10 @@ impl<M: OrderedMap> State<M> {
     pub(crate) fn take_from_lane(&mut self, ns: NamespaceId, queue: QueueId, job: &Job) {
         let lane = self.lane_of(ns, queue, job);
         let slot = (job.available_at, job.place);
+        let tenant = job.options.tenant.as_deref();
         match &job.options.limit {
-            Some(limit) => self.leave_line(&Line::of(ns, lane, limit), slot),
-            None => self.remove_from_lane(ns, lane, slot),
+            Some(limit) => self.leave_line(&Line::of(ns, lane, limit, tenant), slot),
+            None => self.stand_back(ns, lane, tenant, slot),
         }
         self.count_due(ns, queue, job, -1);
         let counts = &mut self.queues.change(queue).counts;

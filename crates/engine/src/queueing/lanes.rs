@@ -40,7 +40,8 @@ const LOOKS_FOR_ROOM: usize = 64;
 
 /// Which switches apply to an entry, the pause of its queue and gates over its queue and kind
 /// apart, which are over all of their parts: twice the number of the set of gates that it names,
-/// and 1 more where it names a key of a limit. Of each key only the first stands in the lane.
+/// and 1 more where it names a key of a limit; its highest bit where it has a tenant. Of each key
+/// and of each tenant only the first stands in the lane.
 #[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) struct PartId(pub(crate) u16);
 
@@ -48,9 +49,13 @@ impl PartId {
     /// No switch but those of queues and kinds.
     pub(crate) const NONE: Self = Self(0);
 
-    /// Entries that name a set of gates, and keys of limits or none.
-    pub(crate) fn of(set: u16, limited: bool) -> Self {
-        Self(set << 1 | u16::from(limited))
+    /// Where entries have a tenant.
+    const TENANTED: u16 = 1 << 15;
+
+    /// Entries that name a set of gates, and keys of limits or none, and tenants or none.
+    pub(crate) fn of(set: u16, limited: bool, tenanted: bool) -> Self {
+        let tenanted = if tenanted { Self::TENANTED } else { 0 };
+        Self(tenanted | set << 1 | u16::from(limited))
     }
 
     /// The one that begins in a key at `at`.
@@ -60,12 +65,23 @@ impl PartId {
 
     /// The set of gates that its entries name.
     fn set(self) -> u16 {
-        self.0 >> 1
+        (self.0 & !Self::TENANTED) >> 1
     }
 
     /// Whether its entries name keys of limits.
     pub(crate) fn is_limited(self) -> bool {
         self.0 & 1 == 1
+    }
+
+    /// Whether its entries have tenants.
+    pub(crate) fn is_tenanted(self) -> bool {
+        self.0 & Self::TENANTED != 0
+    }
+
+    /// Whether its entries stand in lines, of keys of limits or of tenants: who comes after one of
+    /// them is known once that was granted.
+    pub(crate) fn is_lined(self) -> bool {
+        self.is_limited() || self.is_tenanted()
     }
 }
 
@@ -619,9 +635,11 @@ impl Lanes {
         lanes.take_while(move |(id, _)| id.queue == queue)
     }
 
-    /// When the longest waiting entry of the queue became available.
+    /// When the longest waiting entry of the queue became available that has no tenant: those with
+    /// one do not stand in the order of their times.
     pub(crate) fn oldest(&self, queue: QueueId) -> Option<TimeMs> {
-        let heads = self.lanes_of(queue).filter_map(|(_, lane)| lane.head());
+        let ordered = self.lanes_of(queue).filter(|(id, _)| !id.part.is_tenanted());
+        let heads = ordered.filter_map(|(_, lane)| lane.head());
         heads.map(|((at, _), _)| at).min()
     }
 

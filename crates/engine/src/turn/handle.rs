@@ -396,6 +396,7 @@ impl<M: OrderedMap> Turn<M> {
             let (value, allowed) = ("0".to_owned(), "at least 1".to_owned());
             return Err(Rejection::ValueRefused { field: "max_attempts", value, allowed });
         }
+        crate::tenant::check_weights(limits, &settings.tenants)?;
         self.state.check_holds_jobs(ns, name)?;
         Ok(match self.state.queues.named(ns, name) {
             Some(known) if known.settings == settings => Vec::new(),

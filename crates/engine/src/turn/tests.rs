@@ -19,6 +19,7 @@ mod schedules;
 mod sessions;
 mod snoozes;
 mod stats;
+mod tenants;
 mod uniques;
 
 use std::collections::BTreeMap;

@@ -1,6 +1,7 @@
 //! Commands drawn from a seed, most of them about things that exist.
 
 use bytes::Bytes;
+use longshore_engine::TenantWeight;
 use longshore_engine::{
     CheckpointJob, Command, ConsumerId, Credit, Delivery, EnqueueJobs, Epoch, Extension, FollowUp,
     GateChange, GateClosed, GateCommand, HoldCommand, Holder, JobDefaults, JobError, JobId,
@@ -18,6 +19,7 @@ const KINDS: [&str; 5] = ["k1", "k2", "k3", "k4", "longshore.shell"];
 const KEYS: [&str; 2] = ["key", "lock"];
 const LIMITS: [&str; 3] = ["l1", "l2", "l3"];
 const GATES: [&str; 3] = ["g", "g2", "gate"];
+const TENANTS: [&str; 3] = ["acme", "big", "small"];
 const TAGS: [&str; 3] = ["shard=1", "shard=2", "x"];
 const WORKERS: [&str; 3] = ["w1", "w2", "w3"];
 const NAMESPACES: [&str; 6] = ["default", "default", "default", "default", "a", "b"];
@@ -201,6 +203,7 @@ impl Generator {
             name: (*random.pick(&LIMITS)).to_owned(),
             key: (*random.pick(&KEYS)).to_owned(),
         });
+        new.tenant = self.random.maybe(30, |random| (*random.pick(&TENANTS)).to_owned());
         new.tags = self.random.maybe(25, tags).unwrap_or_default();
         new.gates = self.random.maybe(25, gates).unwrap_or_default();
         new
@@ -460,10 +463,16 @@ impl Generator {
                 };
                 let max_length = self.random.maybe(30, |random| random.below(12));
                 let paused = self.random.percent(10);
-                Command::PutQueue {
-                    queue,
-                    settings: QueueSettings { paused, max_length, defaults, messages: None },
-                }
+                let weights = self.random.below(4) as usize;
+                let weighed = TENANTS.iter().take(weights);
+                let tenants = weighed.map(|tenant| TenantWeight {
+                    tenant: (*tenant).to_owned(),
+                    weight: 1 + self.random.below(3) as u32,
+                });
+                let tenants = tenants.collect();
+                let settings =
+                    QueueSettings { paused, max_length, defaults, messages: None, tenants };
+                Command::PutQueue { queue, settings }
             }
         }
     }

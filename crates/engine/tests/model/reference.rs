@@ -16,6 +16,7 @@ mod settle;
 mod stream;
 mod time;
 mod unique;
+mod tenant;
 mod view;
 
 use bytes::Bytes;
@@ -212,6 +213,8 @@ pub(crate) struct Reference {
     last_schedule: u64,
     pub(crate) dispatch_limits: Vec<limit::RefLimit>,
     pub(crate) budgets: Vec<limit::RefBudget>,
+    /// Where tenants stand.
+    turns: Vec<tenant::RefTurn>,
     pub(crate) gates: Vec<gate::RefGate>,
     /// Sets of gates that jobs ever named.
     pub(crate) gate_sets: Vec<(NamespaceId, Vec<String>)>,
@@ -267,6 +270,7 @@ impl Reference {
             last_schedule: 0,
             dispatch_limits: Vec::new(),
             budgets: Vec::new(),
+            turns: Vec::new(),
             gates: Vec::new(),
             gate_sets: Vec::new(),
             last_gate: 0,

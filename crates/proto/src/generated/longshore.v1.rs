@@ -75,6 +75,9 @@ pub struct NewJob {
     /// Gates behind which it waits while they are closed. One that does not exist is open.
     #[prost(string, repeated, tag = "52")]
     pub gates: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Whose it is: inside a queue and priority, tenants take turns.
+    #[prost(string, tag = "70")]
+    pub tenant: ::prost::alloc::string::String,
 }
 /// The limit that a job names, and where its key there comes from: one of `key`, `by` and `tag`.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -361,6 +364,9 @@ pub struct ListJobsRequest {
     /// Only of this ordering key.
     #[prost(string, tag = "8")]
     pub ordering_key: ::prost::alloc::string::String,
+    /// Only of this tenant.
+    #[prost(string, tag = "70")]
+    pub tenant: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListJobsResponse {
@@ -1479,7 +1485,7 @@ pub mod jobs_server {
     }
 }
 /// What holds for a queue.
-#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct QueueSettings {
     /// Hands out nothing while set.
     #[prost(bool, tag = "1")]
@@ -1490,6 +1496,9 @@ pub struct QueueSettings {
     /// Options for jobs that do not say otherwise.
     #[prost(message, optional, tag = "3")]
     pub defaults: ::core::option::Option<JobDefaults>,
+    /// How many jobs of a tenant start in one of its turns, by its name; 1 where nothing is said.
+    #[prost(map = "string, uint32", tag = "70")]
+    pub tenants: ::std::collections::HashMap<::prost::alloc::string::String, u32>,
 }
 /// Options for jobs that do not say otherwise, with the meanings of NewJob.
 #[derive(Clone, Copy, PartialEq, ::prost::Message)]

@@ -246,6 +246,7 @@ pub(crate) const ROUTES: &[Route] = &[
             parameter("kind", ParameterKind::Text, "Only of this kind."),
             parameter("tag", ParameterKind::Text, "Only with this tag."),
             parameter("ordering_key", ParameterKind::Text, "Only of this ordering key."),
+            parameter("tenant", ParameterKind::Text, "Only of this tenant."),
             CURSOR,
             LIMIT,
         ],

@@ -209,6 +209,7 @@ impl Reference {
     }
 
     pub(super) fn retry_dead(&mut self, ns: NamespaceId, id: JobId) {
+        self.forget_tenants();
         let (now, place) = (self.now, self.take_place());
         let job = self.job_mut(ns, id);
         (job.size, job.started) = (0, false);

@@ -8,7 +8,7 @@ use longshore_engine::{
 use super::lease;
 use crate::random::Random;
 use crate::workload::shadow::{JobKey, Shadow};
-use crate::workload::{Check, LIMIT, QUEUES, gates, holds};
+use crate::workload::{Check, LIMIT, QUEUES, gates, holds, tenants};
 
 pub(crate) fn sample(random: &mut Random, shadow: &Shadow, namespace: usize) -> Command {
     let ids: Vec<JobId> =
@@ -70,6 +70,7 @@ fn settings(random: &mut Random) -> QueueSettings {
             ..QueueSettings::DEFAULT.defaults
         },
         messages: None,
+        tenants: random.maybe(30, tenants::weights).unwrap_or_default(),
     }
 }
 
