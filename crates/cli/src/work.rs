@@ -1,5 +1,6 @@
 //! `longshore work`: a worker in any language, by running a command for each job.
 
+mod autoscale;
 mod backoff;
 mod child;
 mod exec;
@@ -10,6 +11,7 @@ mod worker;
 
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use clap::Args;
@@ -58,6 +60,9 @@ pub(crate) struct WorkArgs {
     /// How many jobs at a time [default: 1]
     #[arg(long, short, value_name = "N", env = "LONGSHORE_CONCURRENCY")]
     concurrency: Option<usize>,
+    /// As many jobs at a time as the service levels of its queues need, from MIN to MAX
+    #[arg(long, value_name = "MIN..MAX", conflicts_with = "concurrency")]
+    autoscale: Option<autoscale::Range>,
     /// The lease to ask for [default: what job or queue say, else 30s]
     #[arg(long, value_name = "DURATION", env = "LONGSHORE_LEASE")]
     lease: Option<DurationText>,
@@ -96,6 +101,7 @@ pub(crate) async fn execute(args: WorkArgs, context: &Context) -> anyhow::Result
         queues: queues.unwrap_or_else(|| vec!["default".to_owned()]),
         kinds: Some(args.kinds).filter(|kinds| !kinds.is_empty()),
         concurrency: args.concurrency.or(config.concurrency).unwrap_or(1),
+        scale: args.autoscale.map(|range| Arc::new(AtomicUsize::new(range.min))),
         lease,
         grace: Duration::from_millis(grace.unwrap_or(DurationText::seconds(25)).0),
         name: args.name.unwrap_or_else(worker_name),
@@ -124,13 +130,22 @@ pub(crate) async fn execute(args: WorkArgs, context: &Context) -> anyhow::Result
         let runner = Arc::new(Exec { command, server, namespace, quiet });
         run(&client, settings.clone(), runner, stop.clone())
     });
+    let follow = async {
+        let of = args.autoscale.zip(settings.scale.clone());
+        let Some((range, scale)) = of else { return std::future::pending().await };
+        autoscale::follow(client.another(), settings.clone(), range, scale).await;
+    };
     let both = async {
         tokio::try_join!(
             async { if let Some(shell) = shell { shell.await } else { Ok(()) } },
             async { if let Some(exec) = exec { exec.await } else { Ok(()) } },
         )
     };
-    both.await.map_err(|failure| explain(failure, &settings.queues))?;
+    let done = tokio::select! {
+        done = both => done.map(|_| ()),
+        () = follow => Ok(()),
+    };
+    done.map_err(|failure| explain(failure, &settings.queues))?;
     Ok(ExitCode::SUCCESS)
 }
 

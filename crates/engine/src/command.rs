@@ -11,6 +11,7 @@ use crate::message::MessageCommand;
 use crate::operation::OperationKind;
 use crate::queue::QueueSettings;
 use crate::schedule::{ScheduleCommand, Tick};
+use crate::sla::SlaCommand;
 use crate::stream::StreamCommand;
 use crate::unique::NewUnique;
 
@@ -213,6 +214,8 @@ pub enum Command {
     },
     /// What is about messages, exchanges and their queues.
     Messages(MessageCommand),
+    /// Look at service levels, or change them.
+    Sla(SlaCommand),
     /// What is about gates.
     Gates(GateCommand),
     /// What is about holds.

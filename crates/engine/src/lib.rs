@@ -34,6 +34,7 @@ mod queueing;
 mod record;
 mod rejection;
 mod schedule;
+mod sla;
 mod state;
 mod stream;
 mod tenant;
@@ -85,6 +86,9 @@ pub use schedule::{
     JobTemplate, LastTick, Missed, NewSchedule, Overlap, PlanFault, Schedule, ScheduleCommand,
     ScheduleState, ScheduleTotals, ScheduleView, Slot, Spec, Tick, TickOutcome, local_time,
     next_slots, slot_job_id,
+};
+pub use sla::{
+    Sla, SlaAnswer, SlaCommand, SlaCount, SlaGoal, SlaSettings, SlaTarget, SlaView, workers_needed,
 };
 pub use stream::{
     AppendBatch, AppendRefusal, Appended, BATCH_BYTES_MAX_DEFAULT, CommittedOffset, GroupOffset,

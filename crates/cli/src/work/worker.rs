@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use longshore_server::api::{
@@ -15,6 +16,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
+use super::autoscale::Scale;
 use super::backoff::Backoff;
 use super::child::Stop;
 use super::job::{Assignment, News, Runner, Verdict};
@@ -45,6 +47,8 @@ pub(crate) struct Settings {
     pub(crate) kinds: Option<Vec<String>>,
     /// How many jobs at a time.
     pub(crate) concurrency: usize,
+    /// The same, where that changes.
+    pub(crate) scale: Option<Scale>,
     /// The lease to ask for.
     pub(crate) lease: Option<DurationText>,
     /// How long running jobs may go on once the worker is to stop.
@@ -177,7 +181,8 @@ impl<R: Runner> Worker<R> {
     /// Starts the requests that are due.
     fn ask(&mut self) {
         let short = self.short.map_or(usize::MAX, |short| short.most(Instant::now()));
-        let most = self.settings.concurrency.min(short);
+        let scale = self.settings.scale.as_ref().map(|scale| scale.load(Ordering::Relaxed));
+        let most = scale.unwrap_or(self.settings.concurrency).min(short);
         let free = most.saturating_sub(self.in_hand.len());
         if self.leasing.is_none() && free > 0 && self.drain_until.is_none() && !self.one_by_one {
             self.lease(free);

@@ -14,6 +14,7 @@ use crate::overlay::Overlay;
 use crate::queue::{JobDefaults, QueueSettings};
 use crate::record::Record;
 use crate::rejection::Rejection;
+use crate::sla::SlaEvent;
 use crate::state::State;
 use crate::timer::Subject;
 use crate::unique::check_unique;
@@ -111,6 +112,7 @@ impl<M: OrderedMap> State<M> {
         }
         self.enter_unique(ns, &job);
         self.file_new(ns, queue, &job);
+        self.note_sla(ns, &job, SlaEvent::Arrived);
         self.put_job(ns, job);
     }
 }
@@ -226,6 +228,7 @@ impl<'a, M: OrderedMap> Bulk<'a, M> {
             notes_bytes: 0,
             ran_ms: 0,
             tick: new.tick.clone(),
+            due_at: (available_at > now).then_some(available_at),
         })
     }
 }

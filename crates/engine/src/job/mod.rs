@@ -337,10 +337,17 @@ wire_struct! {
         pub ran_ms: u64 = 12,
         /// The slot of a schedule that it stands for.
         pub tick: Option<Tick> = 40,
+        /// When it could first start, where that was not when it was enqueued.
+        pub due_at: Option<TimeMs> = 70,
     }
 }
 
 impl Job {
+    /// When it could first start.
+    pub(crate) fn due(&self) -> TimeMs {
+        self.due_at.unwrap_or(self.enqueued_at)
+    }
+
     /// 255 - priority, so that the most urgent sorts first.
     pub(crate) fn urgency(&self) -> u8 {
         u8::MAX - self.options.priority

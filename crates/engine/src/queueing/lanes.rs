@@ -114,6 +114,8 @@ pub(crate) struct Site<'a> {
     pub(crate) shut: bool,
     /// Only who asks for the kind by name gets any.
     pub(crate) reserved: bool,
+    /// How long its jobs have: lanes are merged by deadline.
+    pub(crate) deadline_ms: u64,
 }
 
 /// How a lane goes on after an entry.
@@ -146,6 +148,7 @@ struct Lane {
     read_on: Cell<u16>,
     use_of: Use,
     reserved: bool,
+    deadline_ms: u64,
     /// The head's time has come.
     due: bool,
     /// Where it stands in the trees of its namespace and of its kind.
@@ -263,6 +266,7 @@ impl Lanes {
             read_on: Cell::new(READ_ON_MIN),
             use_of: Use::Cold,
             reserved: site.reserved,
+            deadline_ms: site.deadline_ms,
             due: false,
             nodes: [NONE; 2],
         };
@@ -489,7 +493,8 @@ impl Lanes {
         };
         let Some((head, _)) = lane.head() else { return };
         let own = self.of_kind.entry((id.kind, id.part.set())).or_insert(NONE);
-        lane.nodes[1] = self.heads.insert(own, (&queue.name, id), head);
+        let of = (&queue.name, id, lane.deadline_ms);
+        lane.nodes[1] = self.heads.insert(own, of, head);
         self.open_to_all(id);
     }
 
@@ -517,7 +522,8 @@ impl Lanes {
         if !lane.reserved && !self.shut_kinds.contains(&id.kind) {
             let of = (queue.namespace, id.part.set());
             let all = self.in_namespace.entry(of).or_insert(NONE);
-            lane.nodes[0] = self.heads.insert(all, (&queue.name, id), head);
+            let of = (&queue.name, id, lane.deadline_ms);
+            lane.nodes[0] = self.heads.insert(all, of, head);
         }
     }
 
@@ -617,6 +623,49 @@ impl Lanes {
             self.withdraw(id);
             self.future.insert((at, id));
         }
+    }
+
+    /// Deadlines have changed: says how long jobs of a queue and kind have.
+    pub(crate) fn set_deadlines(
+        &mut self,
+        ns: NamespaceId,
+        deadline_ms: impl Fn(&str, KindId) -> u64,
+    ) {
+        let mut moved = Vec::new();
+        for (id, lane) in &self.by_id {
+            let queue = self.queues.get(&id.queue).filter(|queue| queue.namespace == ns);
+            let of = queue.map(|queue| (deadline_ms(&queue.name, id.kind), queue.shut));
+            if let Some((ms, shut)) = of.filter(|(ms, _)| *ms != lane.deadline_ms) {
+                moved.push((*id, ms, lane.due && !shut));
+            }
+        }
+        for (id, ms, stands) in moved {
+            if stands {
+                self.close(id);
+            }
+            if let Some(lane) = self.by_id.get_mut(&id) {
+                lane.deadline_ms = ms;
+            }
+            if stands {
+                self.open(id);
+            }
+        }
+    }
+
+    /// How long the jobs of a lane have.
+    pub(super) fn deadline_ms(&self, id: LaneId) -> u64 {
+        self.by_id.get(&id).map_or(0, |lane| lane.deadline_ms)
+    }
+
+    /// The lanes of a queue, up to so many.
+    pub(crate) fn ids_of(&self, queue: QueueId, most: usize) -> Vec<LaneId> {
+        self.lanes_of(queue).take(most).map(|(id, _)| *id).collect()
+    }
+
+    /// Lanes of a kind whose first job could be handed out, as far as queues and gates let it.
+    pub(crate) fn due_of(&self, kind: KindId, most: usize) -> Vec<LaneId> {
+        let roots = self.of_kind.range((kind, 0)..=(kind, u16::MAX)).map(|(_, root)| *root);
+        roots.flat_map(|root| self.heads.lanes(root)).take(most).collect()
     }
 
     /// Whether an entry of the queue could be handed out.

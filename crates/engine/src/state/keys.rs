@@ -75,6 +75,8 @@
 //! | 192  | namespace u32, queue u32, 255 - priority u8, part u16, |                          |
 //! |      | kind u32, counted tenant, available at u64, place u64  | id: waits in a line      |
 //! | 193  | namespace u32, queue u32, available at u64, place u64  | -: first of a line       |
+//! | 194  | namespace u32, counted name                            | `Sla`                    |
+//! | 195  | namespace u32, counted name, minute u64                | `SlaCount`               |
 //! | 200  | stream u32                                             | `Stream`                 |
 //! | 201  | partition u64                                          | `PartitionEnds`          |
 //! | 202  | partition u64, producer u64                            | `ProducerMark`           |
@@ -145,6 +147,8 @@ pub(crate) const TENANT: u8 = 190;
 pub(crate) const TENANT_LINE: u8 = 191;
 pub(crate) const TENANTED: u8 = 192;
 pub(crate) const TENANT_FIRST: u8 = 193;
+pub(crate) const SLA: u8 = 194;
+pub(crate) const SLA_MINUTE: u8 = 195;
 
 /// Where the name begins in the key of a gate.
 pub(crate) const GATE_NAME_AT: usize = 6;
@@ -507,6 +511,14 @@ pub(crate) fn tenant_first(
     key.u64(available_at.0).u64(place.0).done()
 }
 
+pub(crate) fn sla(ns: NamespaceId, name: &str) -> Vec<u8> {
+    Key::new(SLA).namespace(ns).text(name).done()
+}
+
+pub(crate) fn sla_minute(ns: NamespaceId, name: &str, minute: u64) -> Vec<u8> {
+    Key::new(SLA_MINUTE).namespace(ns).text(name).u64(minute).done()
+}
+
 /// The counted text that begins at `at`, and where it ends.
 pub(crate) fn text_at(key: &[u8], at: usize) -> Option<(String, usize)> {
     let length = u16::from_be_bytes(key.get(at..at + 2)?.try_into().ok()?);
@@ -697,6 +709,8 @@ mod tests {
             TENANT_LINE,
             TENANTED,
             TENANT_FIRST,
+            SLA,
+            SLA_MINUTE,
             STREAM,
             PARTITION,
             PRODUCER,

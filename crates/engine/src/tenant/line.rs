@@ -69,13 +69,7 @@ impl<M: OrderedMap> State<M> {
         }
     }
 
-    fn put_first(
-        &mut self,
-        ns: NamespaceId,
-        lane: LaneId,
-        tenant: &str,
-        (own, id): (Slot, JobId),
-    ) {
+    fn put_first(&mut self, ns: NamespaceId, lane: LaneId, tenant: &str, (own, id): (Slot, JobId)) {
         let turn = self.tenant_turn(ns, (lane.queue, lane.urgency), tenant);
         let stands = turn.stands(own);
         self.put(&keys::tenant_line(ns, lane, tenant), &(own, stands));

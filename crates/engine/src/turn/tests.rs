@@ -17,6 +17,7 @@ mod queueing;
 mod regressions;
 mod schedules;
 mod sessions;
+mod slas;
 mod snoozes;
 mod stats;
 mod tenants;

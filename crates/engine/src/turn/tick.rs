@@ -42,6 +42,7 @@ impl<M: OrderedMap> Turn<M> {
         if !self.stopping {
             self.record_all(self.state.decide_slice(moment));
         }
+        self.look_at_slas(moment);
         self.state.fresh_queues.append(&mut self.deferred);
         self.tick_messages(moment);
         self.dispatch(moment);
@@ -163,6 +164,7 @@ impl<M: OrderedMap> Turn<M> {
         let waiter = self.waiters.next_deadline().map(|deadline| deadline.0);
         let look = self.next_look_at_queues().map(|at| at.0);
         let message = self.state.messages.lease_ends.first().map(|(end, _)| end.plus(1).0);
+        let slas = self.next_look_at_slas().map(|at| at.0);
         let producers = self.state.next_look_at_producers().map(|at| at.0);
         let unused = self.takers.queue_ends_in_order.first().map(|(at, _)| at.0);
         let unused = unused.filter(|_| !self.stopping);
@@ -173,6 +175,7 @@ impl<M: OrderedMap> Turn<M> {
             .chain(look)
             .chain(message)
             .chain(producers)
+            .chain(slas)
             .map(|at| at.saturating_sub(mono.0));
         let timer = self.state.timers.first(&self.state).map(TimeMs);
         let expiry = self.state.messages.expiries.first(&self.state).map(TimeMs);

@@ -14,9 +14,9 @@ mod operations;
 mod schedule;
 mod settle;
 mod stream;
+mod tenant;
 mod time;
 mod unique;
-mod tenant;
 mod view;
 
 use bytes::Bytes;

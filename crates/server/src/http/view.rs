@@ -26,7 +26,7 @@ use crate::api::{
     SlotRecord, TickRecord, TokenText, UnaccountedRunRecord,
 };
 
-fn instant(at: TimeMs) -> InstantText {
+pub(crate) fn instant(at: TimeMs) -> InstantText {
     InstantText(at.0)
 }
 
@@ -651,7 +651,8 @@ fn schedule_settings(view: &ScheduleView) -> ScheduleBody<'static> {
     }
 }
 
-fn template(of: &JobTemplate) -> NewJob<'static> {
+/// A template as it is told.
+pub(crate) fn template(of: &JobTemplate) -> NewJob<'static> {
     NewJob {
         queue: Some(of.queue.clone()),
         args: stored(&of.args),

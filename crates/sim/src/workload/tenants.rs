@@ -59,9 +59,7 @@ pub(crate) fn check(map: &SimTree, jobs: &[(u32, Vec<JobView>)]) -> Check {
     if (in_lanes, firsts) == (lines, lines) {
         return Ok(());
     }
-    Err(format!(
-        "{in_lanes} jobs of tenants are in lanes and {firsts} are noted, of {lines} lines"
-    ))
+    Err(format!("{in_lanes} jobs of tenants are in lanes and {firsts} are noted, of {lines} lines"))
 }
 
 /// What is known of each tenant are its jobs that have not ended.

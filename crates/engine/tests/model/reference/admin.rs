@@ -67,6 +67,7 @@ impl Reference {
                 let namespace = self.namespaces.iter().find(|namespace| namespace.id == ns);
                 Ok(Answer::Namespace(self.namespace_view(namespace.expect("resolved before"))))
             }
+            Command::Sla(command) => unreachable!("nothing generates {command:?}"),
             other => unreachable!("{other:?} is decided elsewhere"),
         }
     }
@@ -174,6 +175,7 @@ impl Reference {
         }
         let of = &mut self.job_mut(ns, id).job;
         of.available_at = at_once;
+        of.due_at = Some(at_once);
         if of.ends.last().is_some_and(|end| *end != moved_by_hand()) {
             of.ends.push(moved_by_hand());
         }

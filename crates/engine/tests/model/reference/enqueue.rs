@@ -340,6 +340,7 @@ impl Reference {
             notes_bytes: 0,
             ran_ms: 0,
             tick: new.tick.clone(),
+            due_at: (available_at > now).then_some(available_at),
         }
     }
 

@@ -217,6 +217,7 @@ impl Reference {
         job.place = place;
         job.phase = Phase::Waiting;
         job.available_at = now;
+        job.due_at = Some(now);
         job.budget_from = job.attempt;
         (job.losses, job.snoozes) = (0, 0);
         job.deadline = job.options.max_age_ms.map(|ms| now.plus(ms));

@@ -1,0 +1,72 @@
+//! How many workers a level needs: Little's law for what runs, Erlang's formula for who waits.
+
+/// Workers that are looked at.
+const WORKERS_MAX: u64 = 100_000;
+
+/// The least number of workers, each of one job at a time, with which of jobs that come at random,
+/// `arrivals` in a second, and take `run_s` on average, no more than `missed` (a share) wait longer
+/// than `wait_s`; and which work off `backlog` within that time.
+///
+/// By Little's law `arrivals * run_s` of them are busy on average. The share that waits longer than
+/// `t` is that of the queue M/M/c: `C(c, a) * exp(-(c - a) * t / run_s)` with Erlang's C (Cooper,
+/// Introduction to Queueing Theory, 1981).
+pub fn workers_needed(arrivals: f64, run_s: f64, wait_s: f64, missed: f64, backlog: u64) -> u64 {
+    let busy = arrivals * run_s;
+    if !busy.is_finite() || run_s <= 0.0 {
+        return u64::from(backlog > 0);
+    }
+    let offered = if busy > 0.0 { for_arrivals(busy, run_s, wait_s, missed) } else { 0 };
+    let work_off = busy + backlog as f64 * run_s / wait_s.max(run_s.max(0.001));
+    let work_off = if backlog > 0 { work_off.ceil().clamp(1.0, WORKERS_MAX as f64) } else { 0.0 };
+    #[expect(clippy::cast_sign_loss, reason = "it is clamped")]
+    let work_off = work_off as u64;
+    offered.max(work_off)
+}
+
+fn for_arrivals(busy: f64, run_s: f64, wait_s: f64, missed: f64) -> u64 {
+    // Erlang's B with 0 workers; each step gives that with one more.
+    let mut blocked = 1.0;
+    for workers in 1..=WORKERS_MAX {
+        let count = workers as f64;
+        blocked = busy * blocked / (count + busy * blocked);
+        if count <= busy {
+            continue;
+        }
+        let waits = blocked / (1.0 - busy / count * (1.0 - blocked));
+        if waits * (-(count - busy) * wait_s.max(0.0) / run_s).exp() <= missed {
+            return workers;
+        }
+    }
+    WORKERS_MAX
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_seeds_example_needs_few_more_than_are_busy() {
+        // A job takes 5 s and shall start within 30 s, 99 times of 100.
+        let needed = |arrivals, backlog| workers_needed(arrivals, 5.0, 30.0, 0.01, backlog);
+        assert_eq!(needed(0.0, 0), 0);
+        assert_eq!(needed(0.01, 0), 1, "who is nearly always free");
+        assert_eq!(needed(1.0, 0), 6, "five are busy");
+        assert_eq!(needed(10.0, 0), 51);
+        assert_eq!(needed(0.0, 600), 100, "each does six in 30 s");
+        assert_eq!(needed(1.0, 600), 105);
+    }
+
+    #[test]
+    fn who_may_not_wait_needs_more() {
+        // Erlang's C for 8 workers and 5 that are busy is 0.167, for 11 0.015, for 12 0.0059.
+        assert_eq!(workers_needed(5.0, 1.0, 0.0, 0.17, 0), 8);
+        assert_eq!(workers_needed(5.0, 1.0, 0.0, 0.01, 0), 12);
+    }
+
+    #[test]
+    fn odd_figures_need_a_bounded_number() {
+        assert_eq!(workers_needed(f64::INFINITY, 1.0, 1.0, 0.01, 3), 1);
+        assert_eq!(workers_needed(1e9, 1e3, 1.0, 0.01, u64::MAX), WORKERS_MAX);
+        assert_eq!(workers_needed(1.0, 0.0, 0.0, 0.01, 0), 0);
+    }
+}
