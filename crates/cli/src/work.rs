@@ -9,6 +9,7 @@ mod shell;
 mod shortage;
 mod worker;
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -48,6 +49,10 @@ pub(crate) struct WorkArgs {
     #[arg(long = "queue", short, value_name = "QUEUE", env = "LONGSHORE_QUEUES")]
     #[arg(value_delimiter = ',', value_parser = name::pattern)]
     queues: Vec<String>,
+    /// Queues with weights in place of an order: critical=6,default=3
+    #[arg(long, value_name = "QUEUE=N", value_delimiter = ',', value_parser = weight)]
+    #[arg(conflicts_with = "queues")]
+    weights: Vec<(String, u32)>,
     /// The command to run for each job, for sh
     #[arg(long, short, value_name = "CMD", env = "LONGSHORE_EXEC")]
     exec: Option<String>,
@@ -77,6 +82,12 @@ pub(crate) struct WorkArgs {
     quiet: bool,
 }
 
+fn weight(text: &str) -> Result<(String, u32), String> {
+    let (queue, weight) = text.split_once('=').ok_or("it has to be as in critical=6")?;
+    let weight = weight.parse().map_err(|_| format!("\"{weight}\" is no weight"))?;
+    Ok((name::pattern(queue)?, weight))
+}
+
 pub(crate) async fn execute(args: WorkArgs, context: &Context) -> anyhow::Result<ExitCode> {
     let config = &context.config.work;
     let client = context.client()?;
@@ -95,10 +106,13 @@ pub(crate) async fn execute(args: WorkArgs, context: &Context) -> anyhow::Result
     };
     let lease = args.lease.or(configured(&config.lease, "lease")?);
     let grace = args.grace.or(configured(&config.grace, "grace")?);
-    let named = Some(args.queues).filter(|queues| !queues.is_empty());
+    let weights: BTreeMap<String, u32> = args.weights.into_iter().collect();
+    let queues = if weights.is_empty() { args.queues } else { weights.keys().cloned().collect() };
+    let named = Some(queues).filter(|queues| !queues.is_empty());
     let queues = named.or_else(|| config.queues.clone());
     let settings = Settings {
         queues: queues.unwrap_or_else(|| vec!["default".to_owned()]),
+        weights,
         kinds: Some(args.kinds).filter(|kinds| !kinds.is_empty()),
         concurrency: args.concurrency.or(config.concurrency).unwrap_or(1),
         scale: args.autoscale.map(|range| Arc::new(AtomicUsize::new(range.min))),

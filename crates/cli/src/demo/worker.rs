@@ -51,6 +51,7 @@ pub(crate) async fn execute_worker(args: DemoWorkerArgs) -> anyhow::Result<ExitC
         kinds: Some(vec![KIND.to_owned()]),
         concurrency: CONCURRENCY,
         scale: None,
+        weights: std::collections::BTreeMap::new(),
         lease: Some(LEASE),
         grace: Duration::from_secs(5),
         name: args.name,

@@ -124,6 +124,7 @@ mod tests {
     fn settings() -> Settings {
         Settings {
             queues: vec!["mail".to_owned(), "calls.*".to_owned()],
+            weights: BTreeMap::new(),
             kinds: None,
             concurrency: 1,
             scale: None,

@@ -2,7 +2,7 @@
 //! heartbeats keep what runs; a server that is away is waited for, and nothing is lost meanwhile.
 //! It knows no child processes: a `Runner` does the work.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -43,6 +43,8 @@ const SETTLE_BYTES_MAX: usize = 4 << 20;
 pub(crate) struct Settings {
     /// In strict order, with patterns.
     pub(crate) queues: Vec<String>,
+    /// In place of these: drawn anew for each request.
+    pub(crate) weights: BTreeMap<String, u32>,
     /// Only these kinds.
     pub(crate) kinds: Option<Vec<String>>,
     /// How many jobs at a time.
@@ -199,8 +201,12 @@ impl<R: Runner> Worker<R> {
         self.turn += 1;
         let settle = if self.settling.is_none() { self.take_done() } else { Vec::new() };
         let request = LeaseRequest {
-            queues: self.settings.queues.clone(),
-            weights: std::collections::BTreeMap::new(),
+            queues: if self.settings.weights.is_empty() {
+                self.settings.queues.clone()
+            } else {
+                Vec::new()
+            },
+            weights: self.settings.weights.clone(),
             kinds: self.settings.kinds.clone(),
             max: Some(free.min(1000)),
             wait: Some(WAIT),

@@ -18,8 +18,8 @@ pub(super) type NodeId = u32;
 /// No node: the root of an empty tree.
 pub(super) const NONE: NodeId = NodeId::MAX;
 
-/// The order in which heads are handed out: by urgency, then by deadline. No two jobs of a shard have the same place, so no two
-/// ranks are the same.
+/// The order in which heads are handed out: by urgency, then by deadline. No two jobs of a shard
+/// have the same place, so no two ranks are the same.
 pub(super) type Rank = (u8, Slot);
 
 /// The rank of an entry that has so long from when it became available.

@@ -1,7 +1,7 @@
 //! Service levels: how soon jobs of a queue or kind shall start or be done, or how often a schedule
 //! shall succeed, and for which share. What became of that is counted by minutes, derived from the
-//! records of jobs; a breach, and its end, are records of their own. Where a level is set, lanes are
-//! merged by deadline.
+//! records of jobs; a breach, and its end, are records of their own. Where a level is set, lanes
+//! are merged by deadline.
 
 mod decide;
 mod measure;

@@ -63,6 +63,43 @@ mod tests {
         assert_eq!(workers_needed(5.0, 1.0, 0.0, 0.01, 0), 12);
     }
 
+    /// `SplitMix64`, from 0 to 1.
+    fn random(state: &mut u64) -> f64 {
+        *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = *state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ (z >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
+    }
+
+    /// The share of jobs that start in time, of 100,000 that come at random and take a random time.
+    fn attained(workers: u64, arrivals: f64, run_s: f64, wait_s: f64) -> f64 {
+        let (mut seed, mut now, mut kept) = (7, 0.0, 0_u32);
+        let mut free_at = vec![0.0_f64; workers as usize];
+        let exponential = |mean: f64, seed: &mut u64| -mean * (1.0 - random(seed)).ln();
+        for _ in 0..100_000 {
+            now += exponential(1.0 / arrivals, &mut seed);
+            let next = free_at.iter_mut().min_by(|a, b| a.total_cmp(b)).unwrap();
+            let start = next.max(now);
+            *next = start + exponential(run_s, &mut seed);
+            kept += u32::from(start - now <= wait_s);
+        }
+        f64::from(kept) / 100_000.0
+    }
+
+    #[test]
+    fn so_many_workers_keep_the_level_and_fewer_do_not() {
+        for (arrivals, run_s, wait_s) in
+            [(1.0, 5.0, 30.0), (1.0, 5.0, 0.5), (10.0, 5.0, 30.0), (4.0, 0.5, 2.0), (0.2, 3.0, 1.0)]
+        {
+            let workers = workers_needed(arrivals, run_s, wait_s, 0.01, 0);
+            let share = attained(workers, arrivals, run_s, wait_s);
+            assert!(share > 0.985, "{workers} workers keep {share} of {arrivals}/s of {run_s} s");
+            let fewer = attained(workers - 1, arrivals, run_s, wait_s);
+            assert!(fewer < 0.99, "{} would do: {fewer}", workers - 1);
+        }
+    }
+
     #[test]
     fn odd_figures_need_a_bounded_number() {
         assert_eq!(workers_needed(f64::INFINITY, 1.0, 1.0, 0.01, 3), 1);

@@ -2,7 +2,8 @@
 
 use std::ops::ControlFlow;
 
-use super::{TenantTurn, weight_of};
+use super::TenantTurn;
+use super::weight::weight_of;
 use crate::ids::{JobId, KindId, NamespaceId, Place, QueueId, TimeMs, Token};
 use crate::job::Job;
 use crate::map::OrderedMap;

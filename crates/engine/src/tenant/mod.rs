@@ -5,12 +5,11 @@
 //! job costs one (Shreedhar and Varghese 1995), whose list of tenants is the lane itself.
 
 mod line;
+mod weight;
 
-use crate::bounds::check_name;
-use crate::ids::{Place, TimeMs};
-use crate::limits::Limits;
-use crate::queueing::Slot;
-use crate::rejection::Rejection;
+pub(crate) use weight::check_weights;
+
+use crate::ids::TimeMs;
 use crate::wire::wire_struct;
 
 /// Tenants that a queue may give weights to.
@@ -46,43 +45,4 @@ wire_struct! {
         /// The counter of the token of the grant that ended it; none before the first end.
         pub(crate) turn: Option<u64> = 1,
     }
-}
-
-impl TenantTurn {
-    /// Where the first job of one of the tenant's lines stands: in its own place at first, and
-    /// behind all that waited when the tenant's last turn ended from then on. No two jobs have the
-    /// same: two lines of one tenant differ in the places of their first jobs.
-    fn stands(&self, own: Slot) -> Slot {
-        let Some(turn) = self.turn else { return own };
-        let place = TURNS | (turn << 16) & (TURNS - 1) | own.1.0 & 0xffff;
-        own.max((self.ended_at, Place(place)))
-    }
-}
-
-/// Weights in the order of their tenants, which is how they are kept.
-pub(crate) fn check_weights(limits: &Limits, weights: &[TenantWeight]) -> Result<(), Rejection> {
-    let refused = |value: String, allowed: String| {
-        Err(Rejection::ValueRefused { field: "tenants", value, allowed })
-    };
-    if weights.len() > WEIGHTS_MAX {
-        let value = format!("{} tenants", weights.len());
-        return refused(value, format!("at most {WEIGHTS_MAX} tenants with a weight"));
-    }
-    for TenantWeight { tenant, weight } in weights {
-        check_name(limits, "tenants", tenant)?;
-        if !(1..=WEIGHT_MAX).contains(weight) {
-            return refused(weight.to_string(), format!("weights of 1 to {WEIGHT_MAX}"));
-        }
-    }
-    if weights.windows(2).any(|pair| matches!(pair, [a, b] if a.tenant >= b.tenant)) {
-        let allowed = "each tenant once, in their order".to_owned();
-        return refused("tenants out of order".to_owned(), allowed);
-    }
-    Ok(())
-}
-
-/// The weight of a tenant.
-pub(crate) fn weight_of(weights: &[TenantWeight], tenant: &str) -> u32 {
-    let found = weights.binary_search_by(|it| it.tenant.as_str().cmp(tenant));
-    found.ok().and_then(|at| weights.get(at)).map_or(1, |it| it.weight)
 }
