@@ -112,7 +112,7 @@ fn show(sla: &SlaRecord<'_>) -> anyhow::Result<()> {
         .windows
         .iter()
         .map(|it| {
-            let share = it.attained.map_or("nothing".to_owned(), percent);
+            let share = it.attained.map_or_else(|| "nothing".to_owned(), percent);
             let burn = it.burn_rate.map(|rate| format!(", burn rate {rate:.2}"));
             let burn = burn.unwrap_or_default();
             format!("{share} of {}{burn}, the worst {}", grouped(it.measured), it.worst)

@@ -82,6 +82,17 @@ pub(crate) struct WorkArgs {
     quiet: bool,
 }
 
+/// The queues that are asked for: as they are named here, or in the file.
+fn queues_of(
+    named: Vec<String>,
+    weights: &BTreeMap<String, u32>,
+    configured: Option<Vec<String>>,
+) -> Vec<String> {
+    let queues = if weights.is_empty() { named } else { weights.keys().cloned().collect() };
+    let queues = Some(queues).filter(|queues| !queues.is_empty()).or(configured);
+    queues.unwrap_or_else(|| vec!["default".to_owned()])
+}
+
 fn weight(text: &str) -> Result<(String, u32), String> {
     let (queue, weight) = text.split_once('=').ok_or("it has to be as in critical=6")?;
     let weight = weight.parse().map_err(|_| format!("\"{weight}\" is no weight"))?;
@@ -107,11 +118,8 @@ pub(crate) async fn execute(args: WorkArgs, context: &Context) -> anyhow::Result
     let lease = args.lease.or(configured(&config.lease, "lease")?);
     let grace = args.grace.or(configured(&config.grace, "grace")?);
     let weights: BTreeMap<String, u32> = args.weights.into_iter().collect();
-    let queues = if weights.is_empty() { args.queues } else { weights.keys().cloned().collect() };
-    let named = Some(queues).filter(|queues| !queues.is_empty());
-    let queues = named.or_else(|| config.queues.clone());
     let settings = Settings {
-        queues: queues.unwrap_or_else(|| vec!["default".to_owned()]),
+        queues: queues_of(args.queues, &weights, config.queues.clone()),
         weights,
         kinds: Some(args.kinds).filter(|kinds| !kinds.is_empty()),
         concurrency: args.concurrency.or(config.concurrency).unwrap_or(1),
@@ -147,7 +155,7 @@ pub(crate) async fn execute(args: WorkArgs, context: &Context) -> anyhow::Result
     let follow = async {
         let of = args.autoscale.zip(settings.scale.clone());
         let Some((range, scale)) = of else { return std::future::pending().await };
-        autoscale::follow(client.another(), settings.clone(), range, scale).await;
+        autoscale::follow(client.another(), settings.clone(), (range, scale), args.quiet).await;
     };
     let both = async {
         tokio::try_join!(

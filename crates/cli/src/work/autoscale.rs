@@ -79,7 +79,12 @@ fn needed(slas: &[SlaRecord<'_>], settings: &Settings, workers: u64) -> Option<u
 
 /// Follows the levels until it is dropped. More is taken at once, fewer only once that was so for a
 /// minute.
-pub(super) async fn follow(client: Client, settings: Settings, range: Range, scale: Scale) {
+pub(super) async fn follow(
+    client: Client,
+    settings: Settings,
+    (range, scale): (Range, Scale),
+    quiet: bool,
+) {
     let mut fewer = 0;
     loop {
         if let Some(wanted) = look(&client, &settings).await {
@@ -90,7 +95,9 @@ pub(super) async fn follow(client: Client, settings: Settings, range: Range, sca
             if wanted > before || fewer >= PATIENCE {
                 fewer = 0;
                 scale.store(wanted, Ordering::Relaxed);
-                note(&format!("runs {wanted} jobs at a time from now on, {before} before"));
+                if !quiet {
+                    note(&format!("runs {wanted} jobs at a time from now on, {before} before"));
+                }
             }
         }
         sleep(EVERY).await;

@@ -78,12 +78,11 @@ impl<M: OrderedMap> State<M> {
             let same = (&known.settings.target, &known.settings.goal);
             same == (&settings.target, &settings.goal)
         });
-        let sla = match same {
-            Some(same) => Sla { settings, ..same.clone() },
-            None => {
-                let (breached_at, breaches, last_at) = (None, 0, None);
-                Sla { settings, since: moment.at, breached_at, breaches, last_at }
-            }
+        let sla = if let Some(same) = same {
+            Sla { settings, ..same.clone() }
+        } else {
+            let (breached_at, breaches, last_at) = (None, 0, None);
+            Sla { settings, since: moment.at, breached_at, breaches, last_at }
         };
         let (name, sla) = (name.to_owned(), Box::new(sla));
         Ok(Some(Record::SlaPut { namespace, name, sla }))

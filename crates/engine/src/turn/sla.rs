@@ -12,6 +12,9 @@ use crate::sla::{SlaAnswer, SlaCommand};
 /// How often it is looked whether levels are kept, in milliseconds.
 const LOOK_MS: u64 = 1000;
 
+/// Namespaces whose levels one turn looks at.
+const NAMESPACES_LOOKED_AT: usize = 4;
+
 impl<M: OrderedMap> Turn<M> {
     pub(super) fn handle_sla(
         &mut self,
@@ -38,13 +41,17 @@ impl<M: OrderedMap> Turn<M> {
         Ok(Answer::Sla(SlaAnswer::Sla(Box::new(view))))
     }
 
-    /// Looks now and then whether levels are breached, or kept again.
+    /// Looks now and then whether levels are breached, or kept again: of some namespaces in a turn.
     pub(super) fn look_at_slas(&mut self, moment: Moment) {
         if self.stopping || self.next_look_at_slas().is_none_or(|at| at > moment.mono) {
             return;
         }
-        self.slas_looked_at = moment.mono;
-        for ns in self.state.slas.namespaces() {
+        if self.sla_round.is_empty() {
+            self.slas_looked_at = moment.mono;
+            self.sla_round = self.state.slas.namespaces();
+        }
+        for _ in 0..NAMESPACES_LOOKED_AT {
+            let Some(ns) = self.sla_round.pop() else { return };
             let records = self.state.decide_breaches(ns, moment);
             self.record_all(records);
         }
@@ -52,6 +59,10 @@ impl<M: OrderedMap> Turn<M> {
 
     /// When it is to be looked next; never where there are none.
     pub(super) fn next_look_at_slas(&self) -> Option<MonoMs> {
-        (!self.stopping && !self.state.slas.is_empty()).then(|| self.slas_looked_at.plus(LOOK_MS))
+        if self.stopping || self.state.slas.is_empty() {
+            return None;
+        }
+        let goes_on = !self.sla_round.is_empty();
+        Some(if goes_on { self.slas_looked_at } else { self.slas_looked_at.plus(LOOK_MS) })
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use longshore_engine::query::{Lookup, attempts_of, body_of, find_job, find_schedule, skipped_of};
 use longshore_engine::{
-    Answer, Clock, ConsumerId, Delivery, JobView, Operation, Rejection, ReplyTo,
+    Answer, Clock, ConsumerId, Delivery, JobView, Operation, Rejection, ReplyTo, SlaAnswer, SlaView,
 };
 
 use crate::reference::{RefJob, Reference};
@@ -20,10 +20,14 @@ pub(crate) fn plain(answer: &Answer) -> String {
         results.iter().map(one).collect::<Vec<_>>().join(", ")
     }
     let operation = |o: &Operation| format!("{:?}", Operation { cursor: None, ..o.clone() });
+    let level = |view: &SlaView| format!("level {} {:?}", view.name, view.sla.settings);
     match answer {
         Answer::Leased { jobs, settled } => format!("leased {jobs:#?}, settled {}", each(settled)),
         Answer::Settled(settled) => format!("settled {}", each(settled)),
         Answer::Extended(extended) => format!("extended {}", each(extended)),
+        // What levels measured is tested by itself.
+        Answer::Sla(SlaAnswer::Sla(view)) => level(view),
+        Answer::Sla(SlaAnswer::Slas(all)) => all.iter().map(level).collect::<Vec<_>>().join("\n"),
         Answer::Operation(o) => operation(o),
         Answer::Operations(all) => all.iter().map(operation).collect::<Vec<_>>().join("\n"),
         Answer::Rejected(rejection) => code(rejection),

@@ -1,7 +1,6 @@
 //! Commands drawn from a seed, most of them about things that exist.
 
 use bytes::Bytes;
-use longshore_engine::TenantWeight;
 use longshore_engine::{
     CheckpointJob, Command, ConsumerId, Credit, Delivery, EnqueueJobs, Epoch, Extension, FollowUp,
     GateChange, GateClosed, GateCommand, HoldCommand, Holder, JobDefaults, JobError, JobId,
@@ -10,6 +9,7 @@ use longshore_engine::{
     QueueSettings, RetryFrom, RetryPolicy, ScheduleCommand, Settlement, Spec, Start, Subscribe,
     TimeMs, Token, UniqueUntil, Verdict,
 };
+use longshore_engine::{SlaCommand, SlaGoal, SlaSettings, SlaTarget, TenantWeight};
 
 use crate::random::Random;
 use crate::reference::{KNOWN, Reference};
@@ -83,6 +83,7 @@ impl Generator {
             83 | 84 => Command::RetryJob { id: self.job_id(known), from: self.retry_from() },
             85..87 => Command::PauseJob { id: self.job_id(known) },
             87 | 88 => Command::ResumeJob { id: self.job_id(known) },
+            90 if self.random.percent(50) => self.sla_command(),
             89 if self.random.percent(50) => self.queue_command(now),
             89 | 96 => Command::Gates(self.gate_command(now)),
             91..95 => self.operation(now),
@@ -475,6 +476,29 @@ impl Generator {
                 Command::PutQueue { queue, settings }
             }
         }
+    }
+
+    fn sla_command(&mut self) -> Command {
+        let (queue, random) = (self.queue(), &mut self.random);
+        let name = (*random.pick(&LIMITS)).to_owned();
+        let target = if random.percent(60) {
+            SlaTarget::Queue { name: queue }
+        } else {
+            SlaTarget::Kind { name: (*random.pick(&KINDS)).to_owned() }
+        };
+        let within_ms = [1, 1_000, 60_000, 7_200_000][random.below(4) as usize];
+        let goal = if random.percent(50) {
+            SlaGoal::StartedWithin { within_ms }
+        } else {
+            SlaGoal::DoneWithin { within_ms }
+        };
+        let settings = Box::new(SlaSettings { target, goal, share: 9_900, breach: None });
+        Command::Sla(match random.below(6) {
+            0 => SlaCommand::Delete { name },
+            1 => SlaCommand::Get { name },
+            2 => SlaCommand::List,
+            _ => SlaCommand::Put { name, settings },
+        })
     }
 
     fn limit_command(&mut self) -> Command {

@@ -13,6 +13,7 @@ mod limit;
 mod operations;
 mod schedule;
 mod settle;
+mod sla;
 mod stream;
 mod tenant;
 mod time;
@@ -215,6 +216,7 @@ pub(crate) struct Reference {
     pub(crate) budgets: Vec<limit::RefBudget>,
     /// Where tenants stand.
     turns: Vec<tenant::RefTurn>,
+    slas: Vec<sla::RefSla>,
     pub(crate) gates: Vec<gate::RefGate>,
     /// Sets of gates that jobs ever named.
     pub(crate) gate_sets: Vec<(NamespaceId, Vec<String>)>,
@@ -271,6 +273,7 @@ impl Reference {
             dispatch_limits: Vec::new(),
             budgets: Vec::new(),
             turns: Vec::new(),
+            slas: Vec::new(),
             gates: Vec::new(),
             gate_sets: Vec::new(),
             last_gate: 0,
@@ -414,6 +417,7 @@ impl Reference {
                 | Command::OfSchedule { command: ScheduleCommand::Put { .. }, .. }
                 | Command::PutLimit { .. }
                 | Command::Gates(GateCommand::Change { .. })
+                | Command::Sla(longshore_engine::SlaCommand::Put { .. })
                 | Command::Holds(HoldCommand::Put { .. })
                 | Command::Stream(StreamCommand::Create { .. })
         );

@@ -38,9 +38,9 @@ async fn tenants_take_turns_and_are_listed() {
 
     let put = client.put("/v1/queues/q", "{\"tenants\":{\"big\":3}}").await.expect(200);
     assert_eq!(put["settings"]["tenants"], json!({"big": 3}));
-    client.put("/v1/queues/q", "{\"tenants\":{\"big\":0}}").await.refused(422, "value_refused");
+    client.put("/v1/queues/q", "{\"tenants\":{\"big\":0}}").await.refused(400, "value_refused");
     let wrong = client.post("/v1/queues/q/jobs", "{\"kind\":\"k\",\"tenant\":\"\"}").await;
-    wrong.refused(422, "value_refused");
+    wrong.refused(400, "value_refused");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -95,10 +95,10 @@ async fn a_service_level_that_cannot_be_is_refused() {
     let client = &mut server.client().await;
     for (body, status) in [
         (json!({"on": {"queue": "q"}}), 400),
-        (json!({"on": {"queue": "q"}, "started_within": "1s", "done_within": "1s"}), 422),
-        (json!({"on": {"queue": "q"}, "started_within": "1s", "share": 1}), 422),
-        (json!({"on": {"queue": "q"}, "at_least_every": "1s"}), 422),
-        (json!({"on": {"schedule": "s"}, "started_within": "1s"}), 422),
+        (json!({"on": {"queue": "q"}, "started_within": "1s", "done_within": "1s"}), 400),
+        (json!({"on": {"queue": "q"}, "started_within": "1s", "share": 1}), 400),
+        (json!({"on": {"queue": "q"}, "at_least_every": "1s"}), 400),
+        (json!({"on": {"schedule": "s"}, "started_within": "1s"}), 400),
         (json!({"on": {"queue": "q"}, "started_within": "1s", "breach": {"kind": "k"}}), 400),
     ] {
         let answer = client.put("/v1/sla/x", &body.to_string()).await;

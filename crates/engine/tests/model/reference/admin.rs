@@ -54,6 +54,7 @@ impl Reference {
             Command::GetLimit { name } => self.limit_answer(ns, &name),
             Command::ListLimits => Ok(self.list_limits(ns)),
             Command::Gates(command) => self.of_gates(ns, command),
+            Command::Sla(command) => self.of_sla(ns, command),
             Command::StartOperation(kind) => self.start_operation(ns, kind),
             Command::CancelOperation { id } => self.operation(ns, id, true),
             Command::GetOperation { id } => self.operation(ns, id, false),
@@ -67,7 +68,6 @@ impl Reference {
                 let namespace = self.namespaces.iter().find(|namespace| namespace.id == ns);
                 Ok(Answer::Namespace(self.namespace_view(namespace.expect("resolved before"))))
             }
-            Command::Sla(command) => unreachable!("nothing generates {command:?}"),
             other => unreachable!("{other:?} is decided elsewhere"),
         }
     }
@@ -94,6 +94,7 @@ impl Reference {
         self.drop_limits(ns);
         self.drop_gates(ns);
         self.drop_holds(ns);
+        self.drop_slas(ns);
         Ok(Answer::NamespaceDeleted)
     }
 

@@ -204,7 +204,7 @@ impl Reference {
             .filter(|job| self.held_by_gates(job).is_empty())
             .filter(|job| self.is_first_of_tenant(job))
             .collect();
-        found.sort_by_key(|job| (u8::MAX - job.job.options.priority, self.stands(job)));
+        found.sort_by_key(|job| (u8::MAX - job.job.options.priority, self.by_deadline(job)));
         // What names a key or a tenant is the last of a step: what comes next may be behind it in a
         // line.
         let lined =
