@@ -10,9 +10,10 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 
-const SOURCES: [&str; 5] = [
+const SOURCES: [&str; 6] = [
     "longshore/v1/admin.proto",
     "longshore/v1/control.proto",
+    "longshore/v1/levels.proto",
     "longshore/v1/jobs.proto",
     "longshore/v1/schedules.proto",
     "longshore/v1/workers.proto",

@@ -186,6 +186,8 @@ pub(crate) fn of_rejection(rejection: &Rejection, vhost: &str) -> Failure {
         | Rejection::TooManySchedules { .. }
         | Rejection::ScheduleStateRefused { .. }
         | Rejection::LimitUnknown { .. }
+        | Rejection::SlaUnknown { .. }
+        | Rejection::TooManySlas { .. }
         | Rejection::GateUnknown { .. }
         | Rejection::HoldUnknown { .. }
         | Rejection::TooManyHolds { .. }

@@ -109,6 +109,8 @@ async fn work(client: Client, stop: watch::Receiver<bool>) {
         queues: vec!["*".to_owned()],
         kinds: Some(vec![SHELL_KIND.to_owned()]),
         concurrency: CONCURRENCY,
+        scale: None,
+        weights: std::collections::BTreeMap::new(),
         lease: None,
         grace: Duration::from_secs(5),
         name: "dev".to_owned(),

@@ -104,6 +104,9 @@ struct Options {
     /// A gate behind which it waits while that is closed; may be repeated
     #[arg(long = "gate", value_name = "GATE")]
     gates: Vec<String>,
+    /// Whose it is: inside a queue and priority, tenants take turns
+    #[arg(long, value_name = "TENANT")]
+    tenant: Option<String>,
     /// A name to find it by; may be repeated
     #[arg(long = "tag", value_name = "TAG")]
     tags: Vec<String>,
@@ -156,6 +159,7 @@ impl Options {
             });
         }
         job.limit = self.limit.clone().or_else(|| job.limit.take());
+        job.tenant = self.tenant.clone().or_else(|| job.tenant.take());
         if !self.gates.is_empty() {
             job.gates = Some(self.gates.clone());
         }

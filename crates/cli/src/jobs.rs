@@ -60,6 +60,9 @@ pub(crate) struct ListArgs {
     /// Only of this ordering key
     #[arg(long)]
     ordering_key: Option<String>,
+    /// Only of this tenant
+    #[arg(long)]
+    tenant: Option<String>,
     /// How many at most
     #[arg(long, short, default_value_t = 50)]
     limit: usize,
@@ -182,6 +185,7 @@ async fn list(client: &Client, args: ListArgs, format: Format) -> anyhow::Result
             ("kind", args.kind.as_deref()),
             ("tag", args.tag.as_deref()),
             ("ordering_key", args.ordering_key.as_deref()),
+            ("tenant", args.tenant.as_deref()),
             ("limit", Some(limit.as_str())),
             ("cursor", cursor.as_deref()),
         ];
@@ -348,6 +352,7 @@ fn describe(job: &JobRecord<'_>) -> String {
         ("expires", job.expires_at.map(moment)),
         ("deadline", job.deadline.map(moment)),
         ("ordering key", job.ordering_key.clone()),
+        ("tenant", job.tenant.clone()),
         ("at most once", job.at_most_once.then(|| "yes".to_owned())),
         ("timeout", job.timeout.map(|timeout| timeout.to_string())),
         ("retry", Some(job.retry.to_string())),

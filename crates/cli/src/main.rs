@@ -28,6 +28,7 @@ mod run;
 mod schedules;
 mod serve;
 mod signals;
+mod sla;
 mod stderr;
 mod streams;
 mod verify;

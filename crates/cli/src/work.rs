@@ -1,5 +1,6 @@
 //! `longshore work`: a worker in any language, by running a command for each job.
 
+mod autoscale;
 mod backoff;
 mod child;
 mod exec;
@@ -8,8 +9,10 @@ mod shell;
 mod shortage;
 mod worker;
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use clap::Args;
@@ -46,6 +49,10 @@ pub(crate) struct WorkArgs {
     #[arg(long = "queue", short, value_name = "QUEUE", env = "LONGSHORE_QUEUES")]
     #[arg(value_delimiter = ',', value_parser = name::pattern)]
     queues: Vec<String>,
+    /// Queues with weights in place of an order: critical=6,default=3
+    #[arg(long, value_name = "QUEUE=N", value_delimiter = ',', value_parser = weight)]
+    #[arg(conflicts_with = "queues")]
+    weights: Vec<(String, u32)>,
     /// The command to run for each job, for sh
     #[arg(long, short, value_name = "CMD", env = "LONGSHORE_EXEC")]
     exec: Option<String>,
@@ -58,6 +65,9 @@ pub(crate) struct WorkArgs {
     /// How many jobs at a time [default: 1]
     #[arg(long, short, value_name = "N", env = "LONGSHORE_CONCURRENCY")]
     concurrency: Option<usize>,
+    /// As many jobs at a time as the service levels of its queues need, from MIN to MAX
+    #[arg(long, value_name = "MIN..MAX", conflicts_with = "concurrency")]
+    autoscale: Option<autoscale::Range>,
     /// The lease to ask for [default: what job or queue say, else 30s]
     #[arg(long, value_name = "DURATION", env = "LONGSHORE_LEASE")]
     lease: Option<DurationText>,
@@ -70,6 +80,23 @@ pub(crate) struct WorkArgs {
     /// Tell only what goes wrong
     #[arg(long)]
     quiet: bool,
+}
+
+/// The queues that are asked for: as they are named here, or in the file.
+fn queues_of(
+    named: Vec<String>,
+    weights: &BTreeMap<String, u32>,
+    configured: Option<Vec<String>>,
+) -> Vec<String> {
+    let queues = if weights.is_empty() { named } else { weights.keys().cloned().collect() };
+    let queues = Some(queues).filter(|queues| !queues.is_empty()).or(configured);
+    queues.unwrap_or_else(|| vec!["default".to_owned()])
+}
+
+fn weight(text: &str) -> Result<(String, u32), String> {
+    let (queue, weight) = text.split_once('=').ok_or("it has to be as in critical=6")?;
+    let weight = weight.parse().map_err(|_| format!("\"{weight}\" is no weight"))?;
+    Ok((name::pattern(queue)?, weight))
 }
 
 pub(crate) async fn execute(args: WorkArgs, context: &Context) -> anyhow::Result<ExitCode> {
@@ -90,12 +117,13 @@ pub(crate) async fn execute(args: WorkArgs, context: &Context) -> anyhow::Result
     };
     let lease = args.lease.or(configured(&config.lease, "lease")?);
     let grace = args.grace.or(configured(&config.grace, "grace")?);
-    let named = Some(args.queues).filter(|queues| !queues.is_empty());
-    let queues = named.or_else(|| config.queues.clone());
+    let weights: BTreeMap<String, u32> = args.weights.into_iter().collect();
     let settings = Settings {
-        queues: queues.unwrap_or_else(|| vec!["default".to_owned()]),
+        queues: queues_of(args.queues, &weights, config.queues.clone()),
+        weights,
         kinds: Some(args.kinds).filter(|kinds| !kinds.is_empty()),
         concurrency: args.concurrency.or(config.concurrency).unwrap_or(1),
+        scale: args.autoscale.map(|range| Arc::new(AtomicUsize::new(range.min))),
         lease,
         grace: Duration::from_millis(grace.unwrap_or(DurationText::seconds(25)).0),
         name: args.name.unwrap_or_else(worker_name),
@@ -124,13 +152,22 @@ pub(crate) async fn execute(args: WorkArgs, context: &Context) -> anyhow::Result
         let runner = Arc::new(Exec { command, server, namespace, quiet });
         run(&client, settings.clone(), runner, stop.clone())
     });
+    let follow = async {
+        let of = args.autoscale.zip(settings.scale.clone());
+        let Some((range, scale)) = of else { return std::future::pending().await };
+        autoscale::follow(client.another(), settings.clone(), (range, scale), args.quiet).await;
+    };
     let both = async {
         tokio::try_join!(
             async { if let Some(shell) = shell { shell.await } else { Ok(()) } },
             async { if let Some(exec) = exec { exec.await } else { Ok(()) } },
         )
     };
-    both.await.map_err(|failure| explain(failure, &settings.queues))?;
+    let done = tokio::select! {
+        done = both => done.map(|_| ()),
+        () = follow => Ok(()),
+    };
+    done.map_err(|failure| explain(failure, &settings.queues))?;
     Ok(ExitCode::SUCCESS)
 }
 

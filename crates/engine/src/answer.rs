@@ -12,6 +12,7 @@ use crate::operation::Operation;
 use crate::queue::QueueSettings;
 use crate::rejection::Rejection;
 use crate::schedule::ScheduleView;
+use crate::sla::SlaAnswer;
 use crate::stream::StreamAnswer;
 use crate::unique::UniqueMet;
 
@@ -80,6 +81,8 @@ pub enum Answer {
     Limits(Vec<LimitView>),
     /// To `Messages`.
     Messages(MessageAnswer),
+    /// To `Sla`.
+    Sla(SlaAnswer),
     /// To `Gates`.
     Gates(GateAnswer),
     /// To `Holds`.

@@ -51,6 +51,8 @@ impl<M: OrderedMap> State<M> {
             | Record::GatePut { .. }
             | Record::GateDeleted { .. }
             | Record::GateSetNamed { .. }
+            | Record::SlaPut { .. }
+            | Record::SlaDeleted { .. }
             | Record::HoldPut { .. }
             | Record::HoldDeleted { .. }
             | Record::HoldLetGo { .. } => self.apply_to_shard(record),
@@ -168,6 +170,8 @@ impl<M: OrderedMap> State<M> {
             Record::GateSetNamed { namespace, set, gates } => {
                 self.apply_gate_set_named(namespace, set, gates);
             }
+            Record::SlaPut { namespace, name, sla } => self.apply_sla_put(namespace, &name, *sla),
+            Record::SlaDeleted { namespace, name } => self.apply_sla_deleted(namespace, &name),
             Record::HoldPut { namespace, tag, hold } => self.apply_hold_put(namespace, &tag, *hold),
             Record::HoldDeleted { namespace, tag } => self.apply_hold_deleted(namespace, &tag),
             Record::HoldLetGo { namespace, tag, jobs } => {
@@ -282,6 +286,7 @@ impl<M: OrderedMap> State<M> {
         self.drop_limits(id);
         self.drop_gates(id);
         self.drop_holds(id);
+        self.drop_slas(id);
         for id in self.messages.exchanges.numbers_of(id) {
             self.apply_exchange_deleted(ns, id);
         }

@@ -11,6 +11,7 @@ use crate::message::MessageCommand;
 use crate::operation::OperationKind;
 use crate::queue::QueueSettings;
 use crate::schedule::{ScheduleCommand, Tick};
+use crate::sla::SlaCommand;
 use crate::stream::StreamCommand;
 use crate::unique::NewUnique;
 
@@ -213,6 +214,8 @@ pub enum Command {
     },
     /// What is about messages, exchanges and their queues.
     Messages(MessageCommand),
+    /// Look at service levels, or change them.
+    Sla(SlaCommand),
     /// What is about gates.
     Gates(GateCommand),
     /// What is about holds.
@@ -300,6 +303,8 @@ pub struct NewJob {
     pub limit: Option<JobLimit>,
     /// Gates behind which it waits while they are closed. One that does not exist is open.
     pub gates: Vec<String>,
+    /// Whose it is: the tenants of a queue take turns.
+    pub tenant: Option<String>,
 }
 
 impl NewJob {
@@ -329,6 +334,7 @@ impl NewJob {
             tick: None,
             limit: None,
             gates: Vec::new(),
+            tenant: None,
         }
     }
 }

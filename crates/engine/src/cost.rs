@@ -64,6 +64,7 @@ impl Command {
             | Self::DeleteLimit { .. }
             | Self::ListLimits
             | Self::Gates(_)
+            | Self::Sla(_)
             | Self::Holds(_)
             | Self::DeleteNamespace => LONG,
             Self::Stream(command) => cost_of_stream(command),

@@ -34,8 +34,10 @@ mod queueing;
 mod record;
 mod rejection;
 mod schedule;
+mod sla;
 mod state;
 mod stream;
+mod tenant;
 mod timer;
 mod turn;
 mod unique;
@@ -85,6 +87,9 @@ pub use schedule::{
     ScheduleState, ScheduleTotals, ScheduleView, Slot, Spec, Tick, TickOutcome, local_time,
     next_slots, slot_job_id,
 };
+pub use sla::{
+    Sla, SlaAnswer, SlaCommand, SlaCount, SlaGoal, SlaSettings, SlaTarget, SlaView, workers_needed,
+};
 pub use stream::{
     AppendBatch, AppendRefusal, Appended, BATCH_BYTES_MAX_DEFAULT, CommittedOffset, GroupOffset,
     OffsetNote, OffsetRefusal, OffsetToCommit, PartitionEnds, ProducerStamp, RETENTION_MS_DEFAULT,
@@ -92,6 +97,7 @@ pub use stream::{
     TransactionAnswer, TransactionAsk, TransactionCommand, TransactionMark, TransactionRefusal,
     TransactionStamp, appends_of,
 };
+pub use tenant::TenantWeight;
 pub use timer::Subject;
 pub use turn::{QueueStats, Recovery, ReplayFault, SealedGroup, ShardStats, StatsCursor, Turn};
 pub use unique::{NewUnique, OnConflict, UniqueLock, UniqueMet, UniqueUntil};

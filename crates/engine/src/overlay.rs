@@ -81,7 +81,7 @@ impl<'a, M: OrderedMap> Overlay<'a, M> {
             self.state.check_holds_jobs(self.ns, name)?;
             return Ok(&known.settings);
         }
-        let settings = &QueueSettings::DEFAULT;
+        let settings = QueueSettings::of_none();
         if !self.new_queues.contains(name) {
             let earlier = self.new_queues.len();
             let record =

@@ -44,6 +44,8 @@ pub struct ListFilter {
     pub tag: Option<String>,
     /// Only of this ordering key.
     pub ordering_key: Option<String>,
+    /// Only of this tenant.
+    pub tenant: Option<String>,
 }
 
 /// A page of jobs.
@@ -267,6 +269,10 @@ fn matches(filter: &ListFilter, view: &JobView) -> bool {
             .ordering_key
             .as_ref()
             .is_none_or(|key| view.job.options.ordering_key.as_ref() == Some(key))
+        && filter
+            .tenant
+            .as_ref()
+            .is_none_or(|tenant| view.job.options.tenant.as_ref() == Some(tenant))
         && filter.state.is_none_or(|state| state == view.state())
 }
 

@@ -19,6 +19,7 @@ use crate::message::{Binding, Destination, Exchange, HeaderValue, Message, Messa
 use crate::operation::Operation;
 use crate::queue::QueueSettings;
 use crate::schedule::{Schedule, Slot, TickOutcome};
+use crate::sla::Sla;
 use crate::stream::{OffsetNote, StreamSettings};
 use crate::timer::Subject;
 use crate::wire::{wire_enum, wire_struct};
@@ -623,6 +624,22 @@ wire_enum! {
             tag: String,
             /// Which.
             jobs: Vec<JobId>,
+        },
+        /// A service level was put, breached or kept again.
+        190 => SlaPut {
+            /// Its namespace.
+            namespace: NamespaceId,
+            /// Its name.
+            name: String,
+            /// As it is now.
+            sla: Box<Sla>,
+        },
+        /// A service level was removed.
+        191 => SlaDeleted {
+            /// Its namespace.
+            namespace: NamespaceId,
+            /// Its name.
+            name: String,
         },
         /// A stream was created.
         200 => StreamCreated {

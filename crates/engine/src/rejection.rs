@@ -264,6 +264,18 @@ pub enum Rejection {
         /// How many there may be.
         limit: usize,
     },
+    /// The service level does not exist.
+    #[error("service level \"{name}\" does not exist")]
+    SlaUnknown {
+        /// Its name.
+        name: String,
+    },
+    /// Too many service levels.
+    #[error("the namespace has {limit} service levels, as many as it may")]
+    TooManySlas {
+        /// How many there may be.
+        limit: usize,
+    },
     /// The gate does not exist.
     #[error("gate \"{name}\" does not exist")]
     GateUnknown {
@@ -425,6 +437,8 @@ impl Rejection {
             Self::ScheduleStateRefused { .. } => "schedule_state_refused",
             Self::LimitUnknown { .. } => "limit_unknown",
             Self::TooManyLimits { .. } => "too_many_limits",
+            Self::SlaUnknown { .. } => "sla_unknown",
+            Self::TooManySlas { .. } => "too_many_slas",
             Self::GateUnknown { .. } => "gate_unknown",
             Self::TooManyGates { .. } => "too_many_gates",
             Self::TooManyGateSets { .. } => "too_many_gate_sets",

@@ -269,6 +269,7 @@ pub(crate) struct State<M> {
     pub(crate) limiting: Limiting,
     /// Gates.
     pub(crate) gating: Gating,
+    pub(crate) slas: crate::sla::Slas,
     /// Holds.
     pub(crate) holding: Holding,
     /// Volatile: queues in which something became available since the last dispatch.

@@ -14,6 +14,7 @@ mod leasing;
 mod messages;
 mod recovery;
 mod schedules;
+mod sla;
 mod slices;
 mod stats;
 mod streams;
@@ -96,6 +97,10 @@ pub struct Turn<M> {
     asked: AskedTurns,
     idle_queues: IdleQueues,
     slices: Slices,
+    /// When it was looked last whether service levels are kept.
+    slas_looked_at: MonoMs,
+    /// Namespaces whose levels are to be looked at in this round.
+    sla_round: Vec<crate::ids::NamespaceId>,
     /// The tags of holds for which somebody waits, or did, by their epochs.
     holds_awaited: BTreeMap<u64, String>,
     /// Who waited for the end of a job and is to be told what came of it.
@@ -119,6 +124,8 @@ impl<M: OrderedMap> Turn<M> {
             entry: Moment::new(clock, time),
             idle_queues: IdleQueues::default(),
             slices: Slices::default(),
+            slas_looked_at: clock.mono,
+            sla_round: Vec::new(),
             holds_awaited: BTreeMap::new(),
             untold: VecDeque::new(),
             session_round: None,

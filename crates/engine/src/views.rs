@@ -79,7 +79,9 @@ impl<M: OrderedMap> State<M> {
         let counts = &queue.counts;
         let (scheduled, retrying) = self.not_yet_due(queue, now);
         let held = self.held.waiting(queue.id);
-        let oldest = self.lanes.oldest(queue.id).filter(|at| *at <= now);
+        let of_tenants = self.oldest_of_tenants(queue.namespace, queue.id);
+        let oldest = self.lanes.oldest(queue.id).into_iter().chain(of_tenants).min();
+        let oldest = oldest.filter(|at| *at <= now);
         QueueView {
             name: queue.name.clone(),
             settings: queue.settings.clone(),

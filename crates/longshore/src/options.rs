@@ -78,6 +78,8 @@ pub struct JobOptions {
     pub limit: Option<(String, String)>,
     /// Gates behind which it waits while they are closed.
     pub gates: Vec<String>,
+    /// Whose it is.
+    pub tenant: Option<String>,
 }
 
 /// Writes the same setters for everything that holds options.
@@ -237,6 +239,13 @@ macro_rules! option_setters {
             options.gates.push(gate.into());
             self
         }
+        /// Whose it is: inside a queue and priority, tenants take turns.
+        pub fn tenant(mut self, tenant: impl Into<String>) -> Self {
+            let $this = &mut self;
+            let options: &mut $crate::JobOptions = $options;
+            options.tenant = Some(tenant.into());
+            self
+        }
     };
 }
 pub(crate) use option_setters;
@@ -289,6 +298,7 @@ impl JobOptions {
             unique: self.unique.or(defaults.unique),
             limit: self.limit.or(defaults.limit),
             gates,
+            tenant: self.tenant.or(defaults.tenant),
         }
     }
 
@@ -332,6 +342,7 @@ impl JobOptions {
             unique: self.unique.map(Unique::into_wire),
             limit: self.limit.map(|(name, key)| v1::JobLimit { name, key, ..Default::default() }),
             gates: self.gates,
+            tenant: self.tenant.unwrap_or_default(),
         }
     }
 }

@@ -38,6 +38,8 @@ pub enum Canary {
     ScheduleBack,
     /// A flush keeps keys of limits as spent whose slots were given back since the flush before.
     LeakedSlot,
+    /// A flush keeps what is known of tenants whose last jobs ended since the flush before.
+    LeakedTenant,
     /// A flush leaves out gates.
     LostGates,
     /// A flush keeps jobs aside for tags that were let go since the flush before.
@@ -70,6 +72,7 @@ pub const CANARIES: [(&str, Canary); 45] = [
     ("progress-unheard", Canary::ProgressUnheard),
     ("leaked-lock", Canary::LeakedLock),
     ("leaked-slot", Canary::LeakedSlot),
+    ("leaked-tenant", Canary::LeakedTenant),
     ("lost-gates", Canary::LostGates),
     ("leaked-hold", Canary::LeakedHold),
     ("schedule-back", Canary::ScheduleBack),

@@ -24,6 +24,7 @@ use crate::workload::Check;
 use crate::workload::gates::GATE_KEY_FIRST;
 use crate::workload::holds::HELD_BACK_JOB_KEY_FIRST;
 use crate::workload::limits::SPENT_KEY_FIRST;
+use crate::workload::tenants::TENANT_KEY_FIRST;
 use crate::workload::uniques::UNIQUE_KEY_FIRST;
 
 /// What is for clients, in order.
@@ -419,6 +420,9 @@ impl Node {
                 }
                 Some(Canary::LeakedSlot) => {
                     faults::keep(SPENT_KEY_FIRST, &mut image.entries, &store.image.entries);
+                }
+                Some(Canary::LeakedTenant) => {
+                    faults::keep(TENANT_KEY_FIRST, &mut image.entries, &store.image.entries);
                 }
                 Some(Canary::LeakedHold) => {
                     let (earlier, first) = (&store.image.entries, HELD_BACK_JOB_KEY_FIRST);

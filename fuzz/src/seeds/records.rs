@@ -11,8 +11,9 @@ use longshore_engine::{
     NewSchedule, Next, OffsetNote, Operation, OperationId, OperationKind, OperationState, Overlap,
     PartitionId, Phase, Place, Queue, QueueCounts, QueueId, QueueSettings, Record, RetryPolicy,
     Saved, Schedule, ScheduleId, SkippedItem, Slot, Spec, StreamId, StreamSettings, Subject,
-    TickOutcome, TimeMs, Token, UniqueLock, UniqueUntil,
+    TenantWeight, TickOutcome, TimeMs, Token, UniqueLock, UniqueUntil,
 };
+use longshore_engine::{Sla, SlaGoal, SlaSettings, SlaTarget};
 
 use crate::corpus::Named;
 
@@ -58,6 +59,7 @@ fn job(phase: Phase) -> Job {
             unique: Some(UniqueLock { key: [9; 16], until: UniqueUntil::Started, since: Some(AT) }),
             limit: Some(JobLimit { name: "api".to_owned(), key: "acme".to_owned() }),
             gates: vec!["bank".to_owned()],
+            tenant: Some("acme".to_owned()),
         },
         fingerprint: Some([7; 16]),
         place: Place(12),
@@ -75,6 +77,7 @@ fn job(phase: Phase) -> Job {
         notes_bytes: 90,
         ran_ms: 3_600_000,
         tick: None,
+        due_at: Some(AT.plus(15_000)),
     }
 }
 
@@ -93,6 +96,7 @@ fn settings() -> QueueSettings {
             retain_ms: Some(6000),
         },
         messages: None,
+        tenants: vec![TenantWeight { tenant: "acme".to_owned(), weight: 3 }],
     }
 }
 
@@ -337,6 +341,26 @@ fn records_of_gates() -> Vec<(&'static str, Record)> {
     let hold = Box::new(Hold { epoch: 7, since: AT, reason: Some("it moves".to_owned()) });
     vec![
         ("gate-put", Record::GatePut { namespace, name: name.clone(), gate }),
+        (
+            "sla-put",
+            Record::SlaPut {
+                namespace,
+                name: name.clone(),
+                sla: Box::new(Sla {
+                    settings: SlaSettings {
+                        target: SlaTarget::Queue { name: "mail".to_owned() },
+                        goal: SlaGoal::StartedWithin { within_ms: 30_000 },
+                        share: 9_900,
+                        breach: None,
+                    },
+                    since: AT,
+                    breached_at: Some(AT),
+                    breaches: 2,
+                    last_at: Some(AT),
+                }),
+            },
+        ),
+        ("sla-deleted", Record::SlaDeleted { namespace, name: name.clone() }),
         ("gate-deleted", Record::GateDeleted { namespace, name }),
         ("gate-set-named", Record::GateSetNamed { namespace, set: 1, gates }),
         ("hold-put", Record::HoldPut { namespace, tag: tag(), hold }),

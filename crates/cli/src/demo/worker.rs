@@ -50,6 +50,8 @@ pub(crate) async fn execute_worker(args: DemoWorkerArgs) -> anyhow::Result<ExitC
         queues: vec![QUEUE.to_owned()],
         kinds: Some(vec![KIND.to_owned()]),
         concurrency: CONCURRENCY,
+        scale: None,
+        weights: std::collections::BTreeMap::new(),
         lease: Some(LEASE),
         grace: Duration::from_secs(5),
         name: args.name,

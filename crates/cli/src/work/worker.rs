@@ -2,8 +2,9 @@
 //! heartbeats keep what runs; a server that is away is waited for, and nothing is lost meanwhile.
 //! It knows no child processes: a `Runner` does the work.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use longshore_server::api::{
@@ -15,6 +16,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
+use super::autoscale::Scale;
 use super::backoff::Backoff;
 use super::child::Stop;
 use super::job::{Assignment, News, Runner, Verdict};
@@ -41,10 +43,14 @@ const SETTLE_BYTES_MAX: usize = 4 << 20;
 pub(crate) struct Settings {
     /// In strict order, with patterns.
     pub(crate) queues: Vec<String>,
+    /// In place of these: drawn anew for each request.
+    pub(crate) weights: BTreeMap<String, u32>,
     /// Only these kinds.
     pub(crate) kinds: Option<Vec<String>>,
     /// How many jobs at a time.
     pub(crate) concurrency: usize,
+    /// The same, where that changes.
+    pub(crate) scale: Option<Scale>,
     /// The lease to ask for.
     pub(crate) lease: Option<DurationText>,
     /// How long running jobs may go on once the worker is to stop.
@@ -177,7 +183,8 @@ impl<R: Runner> Worker<R> {
     /// Starts the requests that are due.
     fn ask(&mut self) {
         let short = self.short.map_or(usize::MAX, |short| short.most(Instant::now()));
-        let most = self.settings.concurrency.min(short);
+        let scale = self.settings.scale.as_ref().map(|scale| scale.load(Ordering::Relaxed));
+        let most = scale.unwrap_or(self.settings.concurrency).min(short);
         let free = most.saturating_sub(self.in_hand.len());
         if self.leasing.is_none() && free > 0 && self.drain_until.is_none() && !self.one_by_one {
             self.lease(free);
@@ -194,8 +201,12 @@ impl<R: Runner> Worker<R> {
         self.turn += 1;
         let settle = if self.settling.is_none() { self.take_done() } else { Vec::new() };
         let request = LeaseRequest {
-            queues: self.settings.queues.clone(),
-            weights: std::collections::BTreeMap::new(),
+            queues: if self.settings.weights.is_empty() {
+                self.settings.queues.clone()
+            } else {
+                Vec::new()
+            },
+            weights: self.settings.weights.clone(),
             kinds: self.settings.kinds.clone(),
             max: Some(free.min(1000)),
             wait: Some(WAIT),

@@ -14,6 +14,7 @@ use crate::overlay::Overlay;
 use crate::queue::{JobDefaults, QueueSettings};
 use crate::record::Record;
 use crate::rejection::Rejection;
+use crate::sla::SlaEvent;
 use crate::state::State;
 use crate::timer::Subject;
 use crate::unique::check_unique;
@@ -111,6 +112,7 @@ impl<M: OrderedMap> State<M> {
         }
         self.enter_unique(ns, &job);
         self.file_new(ns, queue, &job);
+        self.note_sla(ns, &job, SlaEvent::Arrived);
         self.put_job(ns, job);
     }
 }
@@ -124,7 +126,7 @@ fn bytes_of(job: &NewJob) -> usize {
 
 impl<'a, M: OrderedMap> Bulk<'a, M> {
     fn of(overlay: Overlay<'a, M>) -> Self {
-        let defaults = &QueueSettings::DEFAULT.defaults;
+        let defaults = &QueueSettings::of_none().defaults;
         Self { overlay, queue: "", defaults, answers: Vec::new() }
     }
 
@@ -208,6 +210,7 @@ impl<'a, M: OrderedMap> Bulk<'a, M> {
                 unique: new.unique.as_ref().map(|unique| unique.lock(now)),
                 limit: new.limit.clone(),
                 gates: sorted(&new.gates),
+                tenant: new.tenant.clone(),
             },
             fingerprint: new.fingerprint,
             place: self.overlay.next_place(),
@@ -225,6 +228,7 @@ impl<'a, M: OrderedMap> Bulk<'a, M> {
             notes_bytes: 0,
             ran_ms: 0,
             tick: new.tick.clone(),
+            due_at: (available_at > now).then_some(available_at),
         })
     }
 }
@@ -283,6 +287,9 @@ pub(crate) fn check_new_job<M: OrderedMap>(
         check_name(limits, "limit.key", key)?;
     }
     check_gates(limits, &new.gates)?;
+    if let Some(tenant) = &new.tenant {
+        check_name(limits, "tenant", tenant)?;
+    }
     if let Some(unique) = &new.unique {
         check_unique(limits, unique)?;
     }

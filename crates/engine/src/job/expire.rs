@@ -5,6 +5,7 @@ use crate::job::{DeadReason, Job, Phase};
 use crate::map::OrderedMap;
 use crate::moment::Moment;
 use crate::record::Record;
+use crate::sla::SlaEvent;
 use crate::state::{State, keys};
 use crate::timer::Subject;
 
@@ -71,6 +72,7 @@ impl<M: OrderedMap> State<M> {
         self.unfile(ns, queue, &job);
         self.queues.change(queue).counts.cancelled_total += 1;
         self.leave_keys(ns, &job);
+        self.note_sla(ns, &job, SlaEvent::Failed);
         let mut job = (*job).clone();
         job.phase = Phase::Expired { ended_at: self.now() };
         self.keep_outcome(ns, job);
@@ -98,6 +100,7 @@ impl<M: OrderedMap> State<M> {
         forget_at: TimeMs,
     ) {
         self.leave_keys(ns, &job);
+        self.note_sla(ns, &job, SlaEvent::Failed);
         job.phase = Phase::Dead { ended_at: self.now(), reason, forget_at };
         self.keep_dead(ns, job);
     }

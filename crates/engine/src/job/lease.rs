@@ -11,6 +11,7 @@ use crate::map::OrderedMap;
 use crate::moment::Moment;
 use crate::queueing::Offer;
 use crate::record::{Grant, Record};
+use crate::sla::SlaEvent;
 use crate::state::{LiveLease, State, count, keys};
 
 /// What one step of a lease decides.
@@ -172,6 +173,10 @@ impl<M: OrderedMap> State<M> {
             let job = self.job(ns, grant.id).expect("a grant names a job that exists");
             let queue = self.queue_of(ns, &job);
             self.take_from_lane(ns, queue, &job);
+            if !job.has_run() && job.losses == 0 {
+                self.note_sla(ns, &job, SlaEvent::Started);
+            }
+            self.take_turn(ns, queue, &job, grant.token);
             self.leave_unique_started(ns, &job);
             self.queues.change(queue).counts.running += 1;
             let lease = Lease {
@@ -208,6 +213,7 @@ impl<M: OrderedMap> State<M> {
         let counts = &mut self.queues.change(queue).counts;
         count::take(&mut counts.running, 1, "running jobs");
         self.give_back_slots(ns, &job);
+        self.note_sla(ns, &job, SlaEvent::Ran(self.now().since(lease.started_at)));
         self.holding.count_lease(ns, &job.options.tags, false);
         Some((job, lease))
     }

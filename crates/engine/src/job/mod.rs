@@ -113,6 +113,8 @@ wire_struct! {
         pub limit: Option<JobLimit> = 51,
         /// Gates behind which it waits while they are closed, in the order of their names.
         pub gates: Vec<String> = 52,
+        /// Whose it is: the tenants of a queue take turns.
+        pub tenant: Option<String> = 70,
     }
 }
 
@@ -335,10 +337,22 @@ wire_struct! {
         pub ran_ms: u64 = 12,
         /// The slot of a schedule that it stands for.
         pub tick: Option<Tick> = 40,
+        /// When it could first start, where that was not when it was enqueued.
+        pub due_at: Option<TimeMs> = 70,
     }
 }
 
 impl Job {
+    /// When it could first start.
+    pub(crate) fn due(&self) -> TimeMs {
+        self.due_at.unwrap_or(self.enqueued_at)
+    }
+
+    /// 255 - priority, so that the most urgent sorts first.
+    pub(crate) fn urgency(&self) -> u8 {
+        u8::MAX - self.options.priority
+    }
+
     /// Whether another attempt after `attempt` is left in the budget.
     pub fn has_attempts_after(&self, attempt: u32) -> bool {
         attempt.saturating_sub(self.budget_from) < self.options.max_attempts

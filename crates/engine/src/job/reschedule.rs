@@ -48,6 +48,7 @@ impl<M: OrderedMap> State<M> {
         let queue = self.queue_of(ns, &job);
         let mut job = (*job).clone();
         self.refile(ns, queue, &mut job, |job| job.available_at = available_at);
+        job.due_at = Some(available_at);
         job.note_moved();
         self.put_job(ns, job);
     }

@@ -63,6 +63,7 @@ impl<M: OrderedMap> State<M> {
         job.place = place;
         job.phase = Phase::Waiting;
         job.available_at = self.now();
+        job.due_at = Some(job.available_at);
         job.budget_from = job.attempt;
         (job.losses, job.snoozes) = (0, 0);
         job.deadline = job.options.max_age_ms.map(|max_age_ms| self.now().plus(max_age_ms));

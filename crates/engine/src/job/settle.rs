@@ -14,6 +14,7 @@ use crate::moment::Moment;
 use crate::overlay::Overlay;
 use crate::record::{Next, Record};
 use crate::rejection::Rejection;
+use crate::sla::SlaEvent;
 use crate::state::{Held, LiveLease, State, count, keys};
 
 /// What a settlement decides.
@@ -287,6 +288,7 @@ impl<M: OrderedMap> State<M> {
         let queue = self.queue_of(ns, &job);
         self.queues.change(queue).counts.succeeded_total += 1;
         self.leave_keys(ns, &job);
+        self.note_sla(ns, &job, SlaEvent::Succeeded);
         job.phase = Phase::Succeeded { ended_at: self.now(), result, location };
         self.keep_outcome(ns, job);
     }

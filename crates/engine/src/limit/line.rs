@@ -9,29 +9,40 @@ use crate::map::OrderedMap;
 use crate::queueing::{LaneId, PartId, Slot};
 use crate::state::{State, keys};
 
-/// A line: a lane, and a key of a limit.
+/// A line: a lane, a key of a limit, and the tenant whose jobs these are.
 #[derive(Clone, Debug)]
 pub(crate) struct Line {
     ns: NamespaceId,
     lane: LaneId,
     of: LimitKey,
+    tenant: Option<String>,
 }
 
 impl Line {
-    pub(crate) fn of(ns: NamespaceId, lane: LaneId, limit: &JobLimit) -> Self {
-        Self { ns, lane, of: LimitKey::new(ns, &limit.name, &limit.key) }
+    pub(crate) fn of(
+        ns: NamespaceId,
+        lane: LaneId,
+        limit: &JobLimit,
+        tenant: Option<&str>,
+    ) -> Self {
+        let of = LimitKey::new(ns, &limit.name, &limit.key);
+        Self { ns, lane, of, tenant: tenant.map(str::to_owned) }
+    }
+
+    fn names(&self) -> (&str, &str, Option<&str>) {
+        (&self.of.name, &self.of.key, self.tenant.as_deref())
     }
 
     fn head(&self) -> Vec<u8> {
-        keys::limit_line(self.ns, &self.of.name, &self.of.key, self.lane)
+        keys::limit_line(self.ns, self.names(), self.lane)
     }
 
     fn entry(&self, slot: Slot) -> Vec<u8> {
-        keys::limited(self.ns, self.lane, (&self.of.name, &self.of.key), slot)
+        keys::limited(self.ns, self.lane, self.names(), slot)
     }
 
     fn end(&self) -> Vec<u8> {
-        keys::after_prefix(&keys::limited_prefix(self.ns, self.lane, &self.of.name, &self.of.key))
+        keys::after_prefix(&keys::limited_prefix(self.ns, self.lane, self.names()))
     }
 }
 
@@ -53,9 +64,9 @@ impl<M: OrderedMap> State<M> {
         self.put(&line.head(), &slot);
         if !self.is_spent_key(&line.of) {
             if let Some(head) = head {
-                self.remove_from_lane(line.ns, line.lane, head);
+                self.stand_back(line.ns, line.lane, line.tenant.as_deref(), head);
             }
-            self.put_in_lane(line.ns, line.lane, slot, id);
+            self.stand(line.ns, line.lane, line.tenant.as_deref(), (slot, id));
         }
     }
 
@@ -76,7 +87,7 @@ impl<M: OrderedMap> State<M> {
         }
         let open = !self.is_spent_key(&line.of);
         if open {
-            self.remove_from_lane(line.ns, line.lane, slot);
+            self.stand_back(line.ns, line.lane, line.tenant.as_deref(), slot);
         }
         let Some((key, id)) = self.first(&keys::after(&own), &line.end()) else {
             return self.remove(&line.head());
@@ -85,39 +96,42 @@ impl<M: OrderedMap> State<M> {
         self.put(&line.head(), &next);
         if open {
             let id = keys::id_at(&id, 0).expect("ids were encoded by this engine");
-            self.put_in_lane(line.ns, line.lane, next, id);
+            self.stand(line.ns, line.lane, line.tenant.as_deref(), (next, id));
         }
     }
 
     /// The first of each line of a key goes out of its lane, or comes forward to it.
     pub(super) fn turn_lines(&mut self, of: &LimitKey, open: bool) {
-        for (lane, slot) in self.lines(of) {
+        for (line, slot) in self.lines(of) {
+            let tenant = line.tenant.as_deref();
             if open {
-                let line = Line { ns: of.ns, lane, of: of.clone() };
                 let id = self.value(&line.entry(slot)).expect("a line has a first job");
-                self.put_in_lane(of.ns, lane, slot, id);
-                self.fresh_queues.insert(lane.queue);
+                self.stand(of.ns, line.lane, tenant, (slot, id));
+                self.fresh_queues.insert(line.lane.queue);
             } else {
-                self.remove_from_lane(of.ns, lane, slot);
+                self.stand_back(of.ns, line.lane, tenant, slot);
             }
         }
     }
 
-    fn lines(&self, of: &LimitKey) -> Vec<(LaneId, Slot)> {
+    fn lines(&self, of: &LimitKey) -> Vec<(Line, Slot)> {
         let prefix = keys::limit_lines(of.ns, &of.name, &of.key);
         let mut lines = Vec::new();
         self.scan(&prefix, &keys::after_prefix(&prefix), &mut |key, value| {
             let at = prefix.len();
-            let lane = || {
+            let line = || {
                 let queue = QueueId(keys::u32_at(key, at)?);
                 let urgency = *key.get(at + 4)?;
                 let part = PartId::at(key, at + 5)?;
                 let kind = KindId(keys::u32_at(key, at + 7)?);
-                Some(LaneId { queue, urgency, part, kind })
+                let lane = LaneId { queue, urgency, part, kind };
+                let named = part.is_tenanted();
+                let tenant = if named { Some(keys::text_at(key, at + 11)?.0) } else { None };
+                Some(Line { ns: of.ns, lane, of: of.clone(), tenant })
             };
             let slot = crate::wire::Wire::from_bytes(value);
-            let lane = lane().zip(slot.ok());
-            lines.push(lane.unwrap_or_else(|| panic!("key {key:02x?} in the state is no line's")));
+            let line = line().zip(slot.ok());
+            lines.push(line.unwrap_or_else(|| panic!("key {key:02x?} in the state is no line's")));
             ControlFlow::Continue(())
         });
         lines

@@ -77,10 +77,12 @@ impl<M: OrderedMap> State<M> {
     /// the job before it would make it come forward to where the operation has been.
     fn ranges(&self, operation: &Operation) -> Vec<Range> {
         let indexes: &[u8] = match &operation.kind {
-            OperationKind::PurgeQueue { .. } => &[keys::BLOCKED, keys::LIMITED, keys::LANE],
+            OperationKind::PurgeQueue { .. } => {
+                &[keys::BLOCKED, keys::LIMITED, keys::TENANTED, keys::LANE]
+            }
             OperationKind::RetryDead { .. } | OperationKind::PurgeDead { .. } => &[keys::DEAD],
             OperationKind::DeleteQueue { .. } => {
-                &[keys::BLOCKED, keys::LIMITED, keys::LANE, keys::DEAD]
+                &[keys::BLOCKED, keys::LIMITED, keys::TENANTED, keys::LANE, keys::DEAD]
             }
         };
         let ns = operation.namespace;
@@ -147,9 +149,14 @@ impl<M: OrderedMap> State<M> {
     }
 }
 
-/// Whether a lane's entry stands there as the first of its line, where it was met before.
+/// Whether an entry stands there as the first of its line, where it was met before.
 fn is_of_a_line(key: &[u8]) -> bool {
-    key.first() == Some(&keys::LANE) && PartId::at(key, 10).is_some_and(PartId::is_limited)
+    let Some(part) = PartId::at(key, 10) else { return false };
+    match key.first() {
+        Some(&keys::LANE) => part.is_lined(),
+        Some(&keys::TENANTED) => part.is_limited(),
+        _ => false,
+    }
 }
 
 impl OperationKind {

@@ -2,6 +2,7 @@
 
 use crate::job::RetryPolicy;
 use crate::message::MessageSettings;
+use crate::tenant::TenantWeight;
 use crate::wire::wire_struct;
 
 wire_struct! {
@@ -37,6 +38,8 @@ wire_struct! {
         pub defaults: JobDefaults,
         /// What is set of a queue of type *messages*; `None` where it is of type *jobs*.
         pub messages: Option<Box<MessageSettings>> = 60,
+        /// Tenants whose turns have more than one job, in the order of their names.
+        pub tenants: Vec<TenantWeight> = 70,
     }
 }
 
@@ -44,6 +47,12 @@ impl QueueSettings {
     /// What a queue of this type holds.
     pub fn holds(&self) -> &'static str {
         if self.messages.is_some() { "messages" } else { "jobs" }
+    }
+
+    /// [`QueueSettings::DEFAULT`], for whoever keeps a reference.
+    pub(crate) fn of_none() -> &'static Self {
+        static OF_NONE: QueueSettings = QueueSettings::DEFAULT;
+        &OF_NONE
     }
 
     /// What a queue has that nobody set up.
@@ -61,6 +70,7 @@ impl QueueSettings {
             retain_ms: None,
         },
         messages: None,
+        tenants: Vec::new(),
     };
 }
 

@@ -46,6 +46,7 @@ impl<M: OrderedMap> State<M> {
     /// Files an entry that comes into its queue.
     pub(crate) fn file_new(&mut self, ns: NamespaceId, queue: QueueId, job: &Job) {
         self.enter_ordering_key(ns, job);
+        self.enter_tenant(ns, queue, job);
         self.file(ns, queue, job);
     }
 
@@ -56,6 +57,7 @@ impl<M: OrderedMap> State<M> {
         self.leave_ordering_key(ns, job);
         self.leave_pause(ns, job.id);
         self.leave_hold(ns, job.id);
+        self.leave_tenant(ns, job);
     }
 
     /// Files an entry that waits: in its lane, or aside where a key blocks it.

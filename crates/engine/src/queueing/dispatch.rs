@@ -4,7 +4,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
 
-use super::heads::{Part, Rank};
+use super::heads::{Part, Rank, rank};
 use super::lanes::{LaneId, Next, Slot};
 use crate::command::QueuePattern;
 use crate::ids::{JobId, KindId, NamespaceId, QueueId, TimeMs};
@@ -25,8 +25,8 @@ pub(crate) struct Offer {
 enum Source {
     /// Lanes whose best head has that rank.
     Lanes(Part),
-    /// An entry of a lane whose head came before.
-    Entry(LaneId, JobId),
+    /// An entry of a lane whose head came before, and where it stands there.
+    Entry(LaneId, JobId, Slot),
 }
 
 /// A merge of lanes.
@@ -66,8 +66,8 @@ impl<M: OrderedMap> State<M> {
             && let Some((lane, job)) = merge.next()
         {
             jobs.push(job);
-            // What comes next may be behind it in the line of its key.
-            if lane.part.is_limited() {
+            // What comes next may be behind it in the line of its key or tenant.
+            if lane.part.is_lined() {
                 break;
             }
         }
@@ -126,10 +126,10 @@ impl<M: OrderedMap> State<M> {
 impl<M: OrderedMap> Merge<'_, M> {
     fn next(&mut self) -> Option<(LaneId, JobId)> {
         loop {
-            let Reverse(((_, slot), source)) = self.open.pop()?;
+            let Reverse((_, source)) = self.open.pop()?;
             self.looked += 1;
             match source {
-                Source::Entry(lane, job) => {
+                Source::Entry(lane, job, slot) => {
                     self.go_on(lane, slot);
                     return Some((lane, job));
                 }
@@ -161,8 +161,8 @@ impl<M: OrderedMap> Merge<'_, M> {
         }
         match next {
             Next::Entry((slot, job)) if slot.0 <= self.now => {
-                let rank = (lane.urgency, slot);
-                self.open.push(Reverse((rank, Source::Entry(lane, job))));
+                let rank = rank(lane.urgency, slot, self.state.lanes.deadline_ms(lane));
+                self.open.push(Reverse((rank, Source::Entry(lane, job, slot))));
             }
             _ => {}
         }

@@ -12,6 +12,7 @@ use crate::job::{Job, Phase};
 use crate::limit::{Limiting, Line};
 use crate::map::OrderedMap;
 use crate::queue::Queue;
+use crate::sla::Slas;
 use crate::state::{Kinds, Queues, State, count, keys};
 use crate::wire::{Wire, wire_struct};
 
@@ -46,10 +47,10 @@ impl<M: OrderedMap> State<M> {
 
     fn lane_of(&self, ns: NamespaceId, queue: QueueId, job: &Job) -> LaneId {
         let kind = self.kinds.named(ns, &job.kind).unwrap_or(KindId(0));
-        let urgency = u8::MAX - job.options.priority;
+        let urgency = job.urgency();
         let set = self.gating.set_of(ns, &job.options.gates);
         let set = set.expect("a set of gates is numbered before its first job");
-        let part = PartId::of(set, job.options.limit.is_some());
+        let part = PartId::of(set, job.options.limit.is_some(), job.options.tenant.is_some());
         LaneId { queue, urgency, part, kind }
     }
 
@@ -57,9 +58,10 @@ impl<M: OrderedMap> State<M> {
     pub(crate) fn file_in_lane(&mut self, ns: NamespaceId, queue: QueueId, job: &Job) {
         let lane = self.lane_of(ns, queue, job);
         let slot = (job.available_at, job.place);
+        let tenant = job.options.tenant.as_deref();
         match &job.options.limit {
-            Some(limit) => self.enter_line(&Line::of(ns, lane, limit), slot, job.id),
-            None => self.put_in_lane(ns, lane, slot, job.id),
+            Some(limit) => self.enter_line(&Line::of(ns, lane, limit, tenant), slot, job.id),
+            None => self.stand(ns, lane, tenant, (slot, job.id)),
         }
         self.count_due(ns, queue, job, 1);
         self.queues.change(queue).counts.waiting += 1;
@@ -72,9 +74,10 @@ impl<M: OrderedMap> State<M> {
     pub(crate) fn take_from_lane(&mut self, ns: NamespaceId, queue: QueueId, job: &Job) {
         let lane = self.lane_of(ns, queue, job);
         let slot = (job.available_at, job.place);
+        let tenant = job.options.tenant.as_deref();
         match &job.options.limit {
-            Some(limit) => self.leave_line(&Line::of(ns, lane, limit), slot),
-            None => self.remove_from_lane(ns, lane, slot),
+            Some(limit) => self.leave_line(&Line::of(ns, lane, limit, tenant), slot),
+            None => self.stand_back(ns, lane, tenant, slot),
         }
         self.count_due(ns, queue, job, -1);
         let counts = &mut self.queues.change(queue).counts;
@@ -84,8 +87,8 @@ impl<M: OrderedMap> State<M> {
     /// Puts an entry into a lane.
     pub(crate) fn put_in_lane(&mut self, ns: NamespaceId, lane: LaneId, slot: Slot, id: JobId) {
         self.put(&keys::lane_entry(ns, lane, slot.0, slot.1), &id);
-        let Self { queues, kinds, lanes, limiting, gating, .. } = self;
-        lanes.insert(|| site(queues, kinds, (limiting, gating), (ns, lane)), lane, slot, id);
+        let Self { queues, kinds, lanes, limiting, gating, slas, .. } = self;
+        lanes.insert(|| site(queues, kinds, (limiting, gating, slas), (ns, lane)), lane, slot, id);
     }
 
     /// Takes an entry out of a lane.
@@ -240,13 +243,16 @@ impl<M: OrderedMap> State<M> {
 fn site<'a>(
     queues: &'a Queues,
     kinds: &Kinds,
-    (limiting, gating): (&Limiting, &Gating),
+    (limiting, gating, slas): (&Limiting, &Gating, &Slas),
     (namespace, lane): (NamespaceId, LaneId),
 ) -> Site<'a> {
     let (queue, paused) = queues.site(lane.queue).expect("a queue outlives its jobs");
     let held = limiting.holds_queue(namespace, queue) || gating.holds_queue(namespace, queue);
     let shut = paused || held;
-    Site { namespace, queue, shut, reserved: kinds.reserved().contains(&lane.kind) }
+    let reserved = kinds.reserved().contains(&lane.kind);
+    let kind = kinds.name(lane.kind).unwrap_or_default();
+    let deadline_ms = slas.deadline_ms(namespace, queue, kind);
+    Site { namespace, queue, shut, reserved, deadline_ms }
 }
 
 /// The lane that a start is reading.
@@ -276,7 +282,8 @@ impl Loading {
         let (ns, lane) = lane_at(&self.prefix);
         let entries = std::mem::take(&mut self.entries);
         let more = self.passed > entries.len() || self.passed >= PASSED_MAX;
-        let site = site(&state.queues, &state.kinds, (&state.limiting, &state.gating), (ns, lane));
+        let held_by = (&state.limiting, &state.gating, &state.slas);
+        let site = site(&state.queues, &state.kinds, held_by, (ns, lane));
         lanes.add(site, lane, entries, more);
     }
 }

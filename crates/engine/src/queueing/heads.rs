@@ -18,9 +18,14 @@ pub(super) type NodeId = u32;
 /// No node: the root of an empty tree.
 pub(super) const NONE: NodeId = NodeId::MAX;
 
-/// The order in which heads are handed out. No two jobs of a shard have the same place, so no two
-/// ranks are the same.
+/// The order in which heads are handed out: by urgency, then by deadline. No two jobs of a shard
+/// have the same place, so no two ranks are the same.
 pub(super) type Rank = (u8, Slot);
+
+/// The rank of an entry that has so long from when it became available.
+pub(super) fn rank(urgency: u8, (at, place): Slot, deadline_ms: u64) -> Rank {
+    (urgency, (at.plus(deadline_ms), place))
+}
 
 /// Some of what a tree holds.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -36,6 +41,8 @@ struct Node {
     lane: LaneId,
     /// The name of the lane's queue.
     name: Arc<str>,
+    /// How long the lane's entries have.
+    deadline_ms: u64,
     /// Where the lane's first entry stands.
     head: Slot,
     /// Which node below, or this one, has the best head.
@@ -86,7 +93,7 @@ impl Heads {
     /// The rank of a node's own head.
     pub(super) fn rank(&self, id: NodeId) -> Rank {
         let node = self.node(id);
-        (node.lane.urgency, node.head)
+        rank(node.lane.urgency, node.head, node.deadline_ms)
     }
 
     /// The best rank in a part.
@@ -119,14 +126,15 @@ impl Heads {
     pub(super) fn insert(
         &mut self,
         root: &mut NodeId,
-        (name, lane): (&Arc<str>, LaneId),
+        (name, lane, deadline_ms): (&Arc<str>, LaneId, u64),
         head: Slot,
     ) -> NodeId {
         let at = self.free.pop();
         let id = at.unwrap_or(self.nodes.len() as NodeId);
         let name = Arc::clone(name);
         let (left, right) = (NONE, NONE);
-        let mut node = Node { lane, name, head, best: id, left, right, parent: NONE };
+        let best = id;
+        let mut node = Node { lane, name, deadline_ms, head, best, left, right, parent: NONE };
         let mut next = *root;
         let mut before = false;
         while next != NONE {
@@ -373,7 +381,7 @@ mod tests {
                 }
                 None => {
                     let name = Arc::from(name(lane.queue.0));
-                    let id = heads.insert(&mut root, (&name, lane), slot);
+                    let id = heads.insert(&mut root, (&name, lane, 0), slot);
                     naive.insert(lane, (id, slot));
                 }
             }

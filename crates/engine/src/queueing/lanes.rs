@@ -40,7 +40,8 @@ const LOOKS_FOR_ROOM: usize = 64;
 
 /// Which switches apply to an entry, the pause of its queue and gates over its queue and kind
 /// apart, which are over all of their parts: twice the number of the set of gates that it names,
-/// and 1 more where it names a key of a limit. Of each key only the first stands in the lane.
+/// and 1 more where it names a key of a limit; its highest bit where it has a tenant. Of each key
+/// and of each tenant only the first stands in the lane.
 #[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) struct PartId(pub(crate) u16);
 
@@ -48,9 +49,13 @@ impl PartId {
     /// No switch but those of queues and kinds.
     pub(crate) const NONE: Self = Self(0);
 
-    /// Entries that name a set of gates, and keys of limits or none.
-    pub(crate) fn of(set: u16, limited: bool) -> Self {
-        Self(set << 1 | u16::from(limited))
+    /// Where entries have a tenant.
+    const TENANTED: u16 = 1 << 15;
+
+    /// Entries that name a set of gates, and keys of limits or none, and tenants or none.
+    pub(crate) fn of(set: u16, limited: bool, tenanted: bool) -> Self {
+        let tenanted = if tenanted { Self::TENANTED } else { 0 };
+        Self(tenanted | set << 1 | u16::from(limited))
     }
 
     /// The one that begins in a key at `at`.
@@ -60,12 +65,23 @@ impl PartId {
 
     /// The set of gates that its entries name.
     fn set(self) -> u16 {
-        self.0 >> 1
+        (self.0 & !Self::TENANTED) >> 1
     }
 
     /// Whether its entries name keys of limits.
     pub(crate) fn is_limited(self) -> bool {
         self.0 & 1 == 1
+    }
+
+    /// Whether its entries have tenants.
+    pub(crate) fn is_tenanted(self) -> bool {
+        self.0 & Self::TENANTED != 0
+    }
+
+    /// Whether its entries stand in lines, of keys of limits or of tenants: who comes after one of
+    /// them is known once that was granted.
+    pub(crate) fn is_lined(self) -> bool {
+        self.is_limited() || self.is_tenanted()
     }
 }
 
@@ -98,6 +114,8 @@ pub(crate) struct Site<'a> {
     pub(crate) shut: bool,
     /// Only who asks for the kind by name gets any.
     pub(crate) reserved: bool,
+    /// How long its jobs have: lanes are merged by deadline.
+    pub(crate) deadline_ms: u64,
 }
 
 /// How a lane goes on after an entry.
@@ -130,6 +148,7 @@ struct Lane {
     read_on: Cell<u16>,
     use_of: Use,
     reserved: bool,
+    deadline_ms: u64,
     /// The head's time has come.
     due: bool,
     /// Where it stands in the trees of its namespace and of its kind.
@@ -247,6 +266,7 @@ impl Lanes {
             read_on: Cell::new(READ_ON_MIN),
             use_of: Use::Cold,
             reserved: site.reserved,
+            deadline_ms: site.deadline_ms,
             due: false,
             nodes: [NONE; 2],
         };
@@ -473,7 +493,8 @@ impl Lanes {
         };
         let Some((head, _)) = lane.head() else { return };
         let own = self.of_kind.entry((id.kind, id.part.set())).or_insert(NONE);
-        lane.nodes[1] = self.heads.insert(own, (&queue.name, id), head);
+        let of = (&queue.name, id, lane.deadline_ms);
+        lane.nodes[1] = self.heads.insert(own, of, head);
         self.open_to_all(id);
     }
 
@@ -501,7 +522,8 @@ impl Lanes {
         if !lane.reserved && !self.shut_kinds.contains(&id.kind) {
             let of = (queue.namespace, id.part.set());
             let all = self.in_namespace.entry(of).or_insert(NONE);
-            lane.nodes[0] = self.heads.insert(all, (&queue.name, id), head);
+            let of = (&queue.name, id, lane.deadline_ms);
+            lane.nodes[0] = self.heads.insert(all, of, head);
         }
     }
 
@@ -603,6 +625,49 @@ impl Lanes {
         }
     }
 
+    /// Deadlines have changed: says how long jobs of a queue and kind have.
+    pub(crate) fn set_deadlines(
+        &mut self,
+        ns: NamespaceId,
+        deadline_ms: impl Fn(&str, KindId) -> u64,
+    ) {
+        let mut moved = Vec::new();
+        for (id, lane) in &self.by_id {
+            let queue = self.queues.get(&id.queue).filter(|queue| queue.namespace == ns);
+            let of = queue.map(|queue| (deadline_ms(&queue.name, id.kind), queue.shut));
+            if let Some((ms, shut)) = of.filter(|(ms, _)| *ms != lane.deadline_ms) {
+                moved.push((*id, ms, lane.due && !shut));
+            }
+        }
+        for (id, ms, stands) in moved {
+            if stands {
+                self.close(id);
+            }
+            if let Some(lane) = self.by_id.get_mut(&id) {
+                lane.deadline_ms = ms;
+            }
+            if stands {
+                self.open(id);
+            }
+        }
+    }
+
+    /// How long the jobs of a lane have.
+    pub(super) fn deadline_ms(&self, id: LaneId) -> u64 {
+        self.by_id.get(&id).map_or(0, |lane| lane.deadline_ms)
+    }
+
+    /// The lanes of a queue, up to so many.
+    pub(crate) fn ids_of(&self, queue: QueueId, most: usize) -> Vec<LaneId> {
+        self.lanes_of(queue).take(most).map(|(id, _)| *id).collect()
+    }
+
+    /// Lanes of a kind whose first job could be handed out, as far as queues and gates let it.
+    pub(crate) fn due_of(&self, kind: KindId, most: usize) -> Vec<LaneId> {
+        let roots = self.of_kind.range((kind, 0)..=(kind, u16::MAX)).map(|(_, root)| *root);
+        roots.flat_map(|root| self.heads.lanes(root)).take(most).collect()
+    }
+
     /// Whether an entry of the queue could be handed out.
     pub(crate) fn any_due(&self, queue: QueueId) -> bool {
         self.queues.get(&queue).is_some_and(|queue| queue.due > 0 && !queue.shut)
@@ -619,9 +684,11 @@ impl Lanes {
         lanes.take_while(move |(id, _)| id.queue == queue)
     }
 
-    /// When the longest waiting entry of the queue became available.
+    /// When the longest waiting entry of the queue became available that has no tenant: those with
+    /// one do not stand in the order of their times.
     pub(crate) fn oldest(&self, queue: QueueId) -> Option<TimeMs> {
-        let heads = self.lanes_of(queue).filter_map(|(_, lane)| lane.head());
+        let ordered = self.lanes_of(queue).filter(|(id, _)| !id.part.is_tenanted());
+        let heads = ordered.filter_map(|(_, lane)| lane.head());
         heads.map(|((at, _), _)| at).min()
     }
 

@@ -96,6 +96,8 @@ wire_struct! {
         pub gates: Vec<String> = 50,
         /// The limit that it names, and its key there.
         pub limit: Option<JobLimit> = 51,
+        /// Whose it is: the tenants of a queue take turns.
+        pub tenant: Option<String> = 70,
     }
 }
 
@@ -125,6 +127,7 @@ impl JobTemplate {
             metadata: job.metadata,
             gates: job.gates,
             limit: job.limit,
+            tenant: job.tenant,
         }
     }
 
@@ -145,6 +148,7 @@ impl JobTemplate {
         job.metadata.clone_from(&self.metadata);
         job.gates.clone_from(&self.gates);
         job.limit.clone_from(&self.limit);
+        job.tenant.clone_from(&self.tenant);
         job.tick = tick;
         job
     }

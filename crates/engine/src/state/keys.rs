@@ -51,10 +51,11 @@
 //! | 132  | namespace u32, schedule u64                            | `ScheduleState`          |
 //! | 150  | namespace u32, key 16, beginning of a period u64, or 0 | id: has that unique key  |
 //! | 151  | namespace u32, queue u32, 255 - priority u8, part u16, |                          |
-//! |      | kind u32, counted limit, counted key,                  |                          |
-//! |      | available at u64, place u64                            | id: waits in a line      |
+//! |      | kind u32, counted limit, counted key, counted tenant   |                          |
+//! |      | where it has one, available at u64, place u64          | id: waits in a line      |
 //! | 152  | namespace u32, counted limit, counted key, queue u32,  | available at and place   |
-//! |      | 255 - priority u8, part u16, kind u32                  | of the line's first      |
+//! |      | 255 - priority u8, part u16, kind u32, counted tenant  | of the line's first      |
+//! |      | where it has one                                       |                          |
 //! | 153  | namespace u32, counted limit                           | `LimitSettings`          |
 //! | 154  | namespace u32, counted limit, counted key              | `LimitBudget`            |
 //! | 155  | instant u64, namespace u32, counted limit, counted key | -: the budget comes back |
@@ -67,6 +68,15 @@
 //! | 174  | namespace u32, counted tag, id 16                      | -: waits aside for it    |
 //! | 175  | namespace u32, id 16                                   | that tag                 |
 //! | 176  | namespace u32, counted tag, id 16                      | `LostRun`                |
+//! | 190  | namespace u32, queue u32, 255 - priority u8, counted   | `TenantTurn`             |
+//! |      | tenant                                                 |                          |
+//! | 191  | namespace u32, queue u32, 255 - priority u8, counted   | slot of a line's first,  |
+//! |      | tenant, part u16, kind u32                             | and where it stands      |
+//! | 192  | namespace u32, queue u32, 255 - priority u8, part u16, |                          |
+//! |      | kind u32, counted tenant, available at u64, place u64  | id: waits in a line      |
+//! | 193  | namespace u32, queue u32, available at u64, place u64  | -: first of a line       |
+//! | 194  | namespace u32, counted name                            | `Sla`                    |
+//! | 195  | namespace u32, counted name, minute u64                | `SlaCount`               |
 //! | 200  | stream u32                                             | `Stream`                 |
 //! | 201  | partition u64                                          | `PartitionEnds`          |
 //! | 202  | partition u64, producer u64                            | `ProducerMark`           |
@@ -137,6 +147,12 @@ pub(crate) const HOLD: u8 = 173;
 pub(crate) const HELD_BACK: u8 = 174;
 pub(crate) const HELD_BACK_JOB: u8 = 175;
 pub(crate) const LOST_RUN: u8 = 176;
+pub(crate) const TENANT: u8 = 190;
+pub(crate) const TENANT_LINE: u8 = 191;
+pub(crate) const TENANTED: u8 = 192;
+pub(crate) const TENANT_FIRST: u8 = 193;
+pub(crate) const SLA: u8 = 194;
+pub(crate) const SLA_MINUTE: u8 = 195;
 
 /// Where the name begins in the key of a gate.
 pub(crate) const GATE_NAME_AT: usize = 6;
@@ -374,25 +390,36 @@ fn lane_of(key: Key, lane: LaneId) -> Key {
     key.u32(lane.queue.0).u8(lane.urgency).u16(lane.part.0).u32(lane.kind.0)
 }
 
-pub(crate) fn limited_prefix(ns: NamespaceId, lane: LaneId, limit: &str, key: &str) -> Vec<u8> {
-    lane_of(Key::new(LIMITED).namespace(ns), lane).text(limit).text(key).done()
+/// What the entries of a line begin with: (limit, key, tenant).
+pub(crate) fn limited_prefix(
+    ns: NamespaceId,
+    lane: LaneId,
+    (limit, key, tenant): (&str, &str, Option<&str>),
+) -> Vec<u8> {
+    let line = lane_of(Key::new(LIMITED).namespace(ns), lane).text(limit).text(key);
+    tenant.into_iter().fold(line, Key::text).done()
 }
 
 pub(crate) fn limited(
     ns: NamespaceId,
     lane: LaneId,
-    (limit, key): (&str, &str),
+    of: (&str, &str, Option<&str>),
     (available_at, place): (TimeMs, Place),
 ) -> Vec<u8> {
-    Key(limited_prefix(ns, lane, limit, key)).u64(available_at.0).u64(place.0).done()
+    Key(limited_prefix(ns, lane, of)).u64(available_at.0).u64(place.0).done()
 }
 
 pub(crate) fn limit_lines(ns: NamespaceId, limit: &str, key: &str) -> Vec<u8> {
     Key::new(LIMIT_LINE).namespace(ns).text(limit).text(key).done()
 }
 
-pub(crate) fn limit_line(ns: NamespaceId, limit: &str, key: &str, lane: LaneId) -> Vec<u8> {
-    lane_of(Key(limit_lines(ns, limit, key)), lane).done()
+pub(crate) fn limit_line(
+    ns: NamespaceId,
+    (limit, key, tenant): (&str, &str, Option<&str>),
+    lane: LaneId,
+) -> Vec<u8> {
+    let line = lane_of(Key(limit_lines(ns, limit, key)), lane);
+    tenant.into_iter().fold(line, Key::text).done()
 }
 
 pub(crate) fn limit(ns: NamespaceId, limit: &str) -> Vec<u8> {
@@ -454,6 +481,50 @@ pub(crate) fn lost_runs(ns: NamespaceId, tag: &str) -> Vec<u8> {
 
 pub(crate) fn lost_run(ns: NamespaceId, tag: &str, id: JobId) -> Vec<u8> {
     Key(lost_runs(ns, tag)).id(id).done()
+}
+
+pub(crate) fn tenant(ns: NamespaceId, of: (QueueId, u8), tenant: &str) -> Vec<u8> {
+    Key::new(TENANT).namespace(ns).u32(of.0.0).u8(of.1).text(tenant).done()
+}
+
+/// What the keys of a tenant's lines in a queue and urgency begin with.
+pub(crate) fn tenant_lines(ns: NamespaceId, of: (QueueId, u8), tenant: &str) -> Vec<u8> {
+    Key::new(TENANT_LINE).namespace(ns).u32(of.0.0).u8(of.1).text(tenant).done()
+}
+
+pub(crate) fn tenant_line(ns: NamespaceId, lane: LaneId, tenant: &str) -> Vec<u8> {
+    let lines = Key(tenant_lines(ns, (lane.queue, lane.urgency), tenant));
+    lines.u16(lane.part.0).u32(lane.kind.0).done()
+}
+
+pub(crate) fn tenanted_prefix(ns: NamespaceId, lane: LaneId, tenant: &str) -> Vec<u8> {
+    lane_of(Key::new(TENANTED).namespace(ns), lane).text(tenant).done()
+}
+
+pub(crate) fn tenanted(
+    ns: NamespaceId,
+    lane: LaneId,
+    tenant: &str,
+    (available_at, place): (TimeMs, Place),
+) -> Vec<u8> {
+    Key(tenanted_prefix(ns, lane, tenant)).u64(available_at.0).u64(place.0).done()
+}
+
+pub(crate) fn tenant_first(
+    ns: NamespaceId,
+    queue: QueueId,
+    (available_at, place): (TimeMs, Place),
+) -> Vec<u8> {
+    let key = Key::new(TENANT_FIRST).namespace(ns).u32(queue.0);
+    key.u64(available_at.0).u64(place.0).done()
+}
+
+pub(crate) fn sla(ns: NamespaceId, name: &str) -> Vec<u8> {
+    Key::new(SLA).namespace(ns).text(name).done()
+}
+
+pub(crate) fn sla_minute(ns: NamespaceId, name: &str, minute: u64) -> Vec<u8> {
+    Key::new(SLA_MINUTE).namespace(ns).text(name).u64(minute).done()
 }
 
 /// The counted text that begins at `at`, and where it ends.
@@ -658,6 +729,12 @@ mod tests {
             HELD_BACK,
             HELD_BACK_JOB,
             LOST_RUN,
+            TENANT,
+            TENANT_LINE,
+            TENANTED,
+            TENANT_FIRST,
+            SLA,
+            SLA_MINUTE,
             STREAM,
             PARTITION,
             PRODUCER,

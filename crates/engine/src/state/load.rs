@@ -61,6 +61,7 @@ impl<M: OrderedMap> State<M> {
             has_shared_bodies: false,
             limiting: crate::limit::Limiting::default(),
             gating: crate::gate::Gating::default(),
+            slas: crate::sla::Slas::default(),
             holding: crate::hold::Holding::default(),
             fresh_queues: std::collections::BTreeSet::new(),
             ended_jobs: Vec::new(),
@@ -76,6 +77,7 @@ impl<M: OrderedMap> State<M> {
         state.load_limits();
         state.load_gates();
         state.load_holds();
+        state.load_slas();
         let now = state.now();
         state.lanes.advance(now, 0, |_| {});
         state.load_lanes();

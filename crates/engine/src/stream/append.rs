@@ -18,6 +18,7 @@ const SEQUENCE_LAST: u32 = i32::MAX as u32;
 
 /// What is to be done with a batch.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "it lives for the length of one decision")]
 pub(crate) enum AppendDecision {
     /// It is appended.
     Append(Record, Appended),

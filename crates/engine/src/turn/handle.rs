@@ -19,6 +19,7 @@ use crate::queue::{Queue, QueueSettings};
 use crate::record::Record;
 use crate::rejection::Rejection;
 use crate::schedule::ScheduleCommand;
+use crate::sla::SlaCommand;
 use crate::stream::StreamCommand;
 
 /// The namespace that always exists where it is asked for.
@@ -76,6 +77,7 @@ impl<M: OrderedMap> Turn<M> {
                 | Command::OfSchedule { command: ScheduleCommand::Put { .. }, .. }
                 | Command::PutLimit { .. }
                 | Command::Gates(GateCommand::Change { .. })
+                | Command::Sla(SlaCommand::Put { .. })
                 | Command::Holds(HoldCommand::Put { .. })
                 | Command::Messages(
                     MessageCommand::DeclareQueue(_) | MessageCommand::DeclareExchange(_)
@@ -154,6 +156,7 @@ impl<M: OrderedMap> Turn<M> {
             Command::Messages(command) => {
                 return self.handle_messages(ns, created, reply_to, command, moment);
             }
+            Command::Sla(command) => self.handle_sla(ns, created, command, moment),
             Command::Gates(command) => self.handle_gates(ns, created, command, moment),
             Command::Holds(command) => {
                 match self.handle_holds(ns, created, (reply_to, command), moment) {
@@ -246,6 +249,7 @@ impl<M: OrderedMap> Turn<M> {
             | Command::AwaitJob { .. }
             | Command::Messages(_)
             | Command::Gates(_)
+            | Command::Sla(_)
             | Command::Holds(_)
             | Command::CreateNamespace
             | Command::ListNamespaces { .. } => unreachable!("handled before"),
@@ -396,6 +400,7 @@ impl<M: OrderedMap> Turn<M> {
             let (value, allowed) = ("0".to_owned(), "at least 1".to_owned());
             return Err(Rejection::ValueRefused { field: "max_attempts", value, allowed });
         }
+        crate::tenant::check_weights(limits, &settings.tenants)?;
         self.state.check_holds_jobs(ns, name)?;
         Ok(match self.state.queues.named(ns, name) {
             Some(known) if known.settings == settings => Vec::new(),

@@ -6,10 +6,15 @@ use super::Turn;
 use crate::Position;
 use crate::answer::{NamespaceView, QueueView};
 use crate::ids::{NamespaceId, QueueId, TimeMs};
+use crate::limit::LimitView;
 use crate::map::OrderedMap;
 use crate::moment::Clock;
 use crate::queue::GoneTotals;
 use crate::schedule::ScheduleTotals;
+use crate::sla::SlaView;
+
+/// Limits, and service levels, of which figures are told.
+const NAMED_TOLD_MAX: usize = 100;
 
 /// A queue and its namespace.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,6 +52,10 @@ pub struct ShardStats {
     pub gates: (u64, u64),
     /// Tags that are held.
     pub holds: u64,
+    /// Limits with their namespaces, some of very many; none where a part is told that follows.
+    pub limits: Vec<(String, LimitView)>,
+    /// Service levels likewise.
+    pub slas: Vec<(String, SlaView)>,
     /// Namespaces, in the order of their ids.
     pub namespaces: Vec<NamespaceView>,
     /// Queues, in the order of their ids: none before all namespaces were told.
@@ -81,6 +90,8 @@ impl<M: OrderedMap> Turn<M> {
             schedules: self.state.meta.schedules,
             gates: self.state.gating.totals(),
             holds: self.state.holding.total(),
+            limits: Vec::new(),
+            slas: Vec::new(),
             namespaces: Vec::new(),
             queues: Vec::new(),
             more_after: None,
@@ -92,6 +103,7 @@ impl<M: OrderedMap> Turn<M> {
                 None
             }
             None => {
+                self.tell_named(&mut stats, now);
                 self.tell_namespaces(&mut stats, Unbounded, limit);
                 None
             }
@@ -101,6 +113,19 @@ impl<M: OrderedMap> Turn<M> {
             self.tell_queues(&mut stats, after, limit, now);
         }
         stats
+    }
+
+    /// Limits and service levels, up to [`NAMED_TOLD_MAX`] of each: what they count is looked up.
+    fn tell_named(&self, stats: &mut ShardStats, now: TimeMs) {
+        for (ns, slot) in &self.state.namespaces {
+            let name = &slot.namespace.name;
+            let room = NAMED_TOLD_MAX.saturating_sub(stats.limits.len());
+            let limits = self.state.limit_views(*ns).into_iter().take(room);
+            stats.limits.extend(limits.map(|limit| (name.clone(), limit)));
+            let room = NAMED_TOLD_MAX.saturating_sub(stats.slas.len());
+            let slas = self.state.sla_views(*ns, room, now).into_iter();
+            stats.slas.extend(slas.map(|sla| (name.clone(), sla)));
+        }
     }
 
     fn tell_namespaces(&self, stats: &mut ShardStats, from: Bound<NamespaceId>, limit: usize) {

@@ -17,8 +17,10 @@ mod queueing;
 mod regressions;
 mod schedules;
 mod sessions;
+mod slas;
 mod snoozes;
 mod stats;
+mod tenants;
 mod uniques;
 
 use std::collections::BTreeMap;

@@ -45,6 +45,7 @@ impl<M: OrderedMap> Turn<M> {
         if !self.stopping {
             self.record_all(self.state.decide_slice(moment));
         }
+        self.look_at_slas(moment);
         self.state.fresh_queues.append(&mut self.deferred);
         self.tick_messages(moment);
         self.dispatch(moment);
@@ -181,6 +182,7 @@ impl<M: OrderedMap> Turn<M> {
         let waiter = self.waiters.next_deadline().map(|deadline| deadline.0);
         let look = self.next_look_at_queues().map(|at| at.0);
         let message = self.state.messages.lease_ends.first().map(|(end, _)| end.plus(1).0);
+        let slas = self.next_look_at_slas().map(|at| at.0);
         let producers = self.state.next_look_at_producers().map(|at| at.0);
         let offsets = self.state.next_look_at_offsets().map(|at| at.0);
         let transactions = self.state.next_look_at_transactions();
@@ -197,6 +199,7 @@ impl<M: OrderedMap> Turn<M> {
             .chain(producers)
             .chain(offsets)
             .chain(transactions)
+            .chain(slas)
             .map(|at| at.saturating_sub(mono.0));
         let timer = self.state.timers.first(&self.state).map(TimeMs);
         let expiry = self.state.messages.expiries.first(&self.state).map(TimeMs);

@@ -93,6 +93,7 @@ impl<M: OrderedMap> State<M> {
         }
         if let Some(available_at) = available_at {
             self.refile(ns, queue, &mut job, |job| job.available_at = available_at);
+            job.due_at = Some(available_at);
             job.note_moved();
         }
         self.put_job(ns, job);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use longshore_engine::query::{Lookup, attempts_of, body_of, find_job, find_schedule, skipped_of};
 use longshore_engine::{
-    Answer, Clock, ConsumerId, Delivery, JobView, Operation, Rejection, ReplyTo,
+    Answer, Clock, ConsumerId, Delivery, JobView, Operation, Rejection, ReplyTo, SlaAnswer, SlaView,
 };
 
 use crate::reference::{RefJob, Reference};
@@ -20,10 +20,14 @@ pub(crate) fn plain(answer: &Answer) -> String {
         results.iter().map(one).collect::<Vec<_>>().join(", ")
     }
     let operation = |o: &Operation| format!("{:?}", Operation { cursor: None, ..o.clone() });
+    let level = |view: &SlaView| format!("level {} {:?}", view.name, view.sla.settings);
     match answer {
         Answer::Leased { jobs, settled } => format!("leased {jobs:#?}, settled {}", each(settled)),
         Answer::Settled(settled) => format!("settled {}", each(settled)),
         Answer::Extended(extended) => format!("extended {}", each(extended)),
+        // What levels measured is tested by itself.
+        Answer::Sla(SlaAnswer::Sla(view)) => level(view),
+        Answer::Sla(SlaAnswer::Slas(all)) => all.iter().map(level).collect::<Vec<_>>().join("\n"),
         Answer::Operation(o) => operation(o),
         Answer::Operations(all) => all.iter().map(operation).collect::<Vec<_>>().join("\n"),
         Answer::Rejected(rejection) => code(rejection),
@@ -145,6 +149,14 @@ fn jobs(expected: &Reference, shard: &Shard) {
     assert_eq!(count(156), expected.all_keys_spent(), "keys of which nothing is left");
     let lined = |job: &&RefJob| expected.is_filed(job) && job.job.options.limit.is_some();
     assert_eq!(count(151), expected.jobs.iter().filter(lined).count(), "jobs in lines");
+    let of_tenants = |job: &&RefJob| {
+        let waits = expected.is_filed(job) && !expected.is_parked(job);
+        let limited = job.job.options.limit.is_some();
+        job.job.options.tenant.is_some() && waits && (!limited || expected.is_first_of_key(job))
+    };
+    assert_eq!(count(190), expected.tenants(), "tenants with jobs");
+    let waiting = expected.jobs.iter().filter(of_tenants).count();
+    assert_eq!(count(192), waiting, "jobs in lines of tenants");
     let held_back = |job: &RefJob| usize::from(job.held_back.is_some());
     assert_eq!(count(173), expected.holds.len(), "holds in the map");
     assert_eq!(count(174), of_all(held_back), "jobs that stand aside for tags");

@@ -9,6 +9,7 @@ use longshore_engine::{
     QueueSettings, RetryFrom, RetryPolicy, ScheduleCommand, Settlement, Spec, Start, Subscribe,
     TimeMs, Token, UniqueUntil, Verdict,
 };
+use longshore_engine::{SlaCommand, SlaGoal, SlaSettings, SlaTarget, TenantWeight};
 
 use crate::random::Random;
 use crate::reference::{KNOWN, Reference};
@@ -18,6 +19,7 @@ const KINDS: [&str; 5] = ["k1", "k2", "k3", "k4", "longshore.shell"];
 const KEYS: [&str; 2] = ["key", "lock"];
 const LIMITS: [&str; 3] = ["l1", "l2", "l3"];
 const GATES: [&str; 3] = ["g", "g2", "gate"];
+const TENANTS: [&str; 3] = ["acme", "big", "small"];
 const TAGS: [&str; 3] = ["shard=1", "shard=2", "x"];
 const WORKERS: [&str; 3] = ["w1", "w2", "w3"];
 const NAMESPACES: [&str; 6] = ["default", "default", "default", "default", "a", "b"];
@@ -81,6 +83,7 @@ impl Generator {
             83 | 84 => Command::RetryJob { id: self.job_id(known), from: self.retry_from() },
             85..87 => Command::PauseJob { id: self.job_id(known) },
             87 | 88 => Command::ResumeJob { id: self.job_id(known) },
+            90 if self.random.percent(50) => self.sla_command(),
             89 if self.random.percent(50) => self.queue_command(now),
             89 | 96 => Command::Gates(self.gate_command(now)),
             91..95 => self.operation(now),
@@ -201,6 +204,7 @@ impl Generator {
             name: (*random.pick(&LIMITS)).to_owned(),
             key: (*random.pick(&KEYS)).to_owned(),
         });
+        new.tenant = self.random.maybe(30, |random| (*random.pick(&TENANTS)).to_owned());
         new.tags = self.random.maybe(25, tags).unwrap_or_default();
         new.gates = self.random.maybe(25, gates).unwrap_or_default();
         new
@@ -460,12 +464,41 @@ impl Generator {
                 };
                 let max_length = self.random.maybe(30, |random| random.below(12));
                 let paused = self.random.percent(10);
-                Command::PutQueue {
-                    queue,
-                    settings: QueueSettings { paused, max_length, defaults, messages: None },
-                }
+                let weights = self.random.below(4) as usize;
+                let weighed = TENANTS.iter().take(weights);
+                let tenants = weighed.map(|tenant| TenantWeight {
+                    tenant: (*tenant).to_owned(),
+                    weight: 1 + self.random.below(3) as u32,
+                });
+                let tenants = tenants.collect();
+                let settings =
+                    QueueSettings { paused, max_length, defaults, messages: None, tenants };
+                Command::PutQueue { queue, settings }
             }
         }
+    }
+
+    fn sla_command(&mut self) -> Command {
+        let (queue, random) = (self.queue(), &mut self.random);
+        let name = (*random.pick(&LIMITS)).to_owned();
+        let target = if random.percent(60) {
+            SlaTarget::Queue { name: queue }
+        } else {
+            SlaTarget::Kind { name: (*random.pick(&KINDS)).to_owned() }
+        };
+        let within_ms = [1, 1_000, 60_000, 7_200_000][random.below(4) as usize];
+        let goal = if random.percent(50) {
+            SlaGoal::StartedWithin { within_ms }
+        } else {
+            SlaGoal::DoneWithin { within_ms }
+        };
+        let settings = Box::new(SlaSettings { target, goal, share: 9_900, breach: None });
+        Command::Sla(match random.below(6) {
+            0 => SlaCommand::Delete { name },
+            1 => SlaCommand::Get { name },
+            2 => SlaCommand::List,
+            _ => SlaCommand::Put { name, settings },
+        })
     }
 
     fn limit_command(&mut self) -> Command {

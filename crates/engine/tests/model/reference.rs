@@ -13,7 +13,9 @@ mod limit;
 mod operations;
 mod schedule;
 mod settle;
+mod sla;
 mod stream;
+mod tenant;
 mod time;
 mod unique;
 mod view;
@@ -212,6 +214,9 @@ pub(crate) struct Reference {
     last_schedule: u64,
     pub(crate) dispatch_limits: Vec<limit::RefLimit>,
     pub(crate) budgets: Vec<limit::RefBudget>,
+    /// Where tenants stand.
+    turns: Vec<tenant::RefTurn>,
+    slas: Vec<sla::RefSla>,
     pub(crate) gates: Vec<gate::RefGate>,
     /// Sets of gates that jobs ever named.
     pub(crate) gate_sets: Vec<(NamespaceId, Vec<String>)>,
@@ -267,6 +272,8 @@ impl Reference {
             last_schedule: 0,
             dispatch_limits: Vec::new(),
             budgets: Vec::new(),
+            turns: Vec::new(),
+            slas: Vec::new(),
             gates: Vec::new(),
             gate_sets: Vec::new(),
             last_gate: 0,
@@ -410,6 +417,7 @@ impl Reference {
                 | Command::OfSchedule { command: ScheduleCommand::Put { .. }, .. }
                 | Command::PutLimit { .. }
                 | Command::Gates(GateCommand::Change { .. })
+                | Command::Sla(longshore_engine::SlaCommand::Put { .. })
                 | Command::Holds(HoldCommand::Put { .. })
                 | Command::Stream(StreamCommand::Create { .. })
         );

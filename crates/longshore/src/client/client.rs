@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use longshore_proto::v1::blockers_client::BlockersClient;
 use longshore_proto::v1::jobs_client::JobsClient;
+use longshore_proto::v1::levels_client::LevelsClient;
 use longshore_proto::v1::schedules_client::SchedulesClient;
 use longshore_proto::v1::workers_client::WorkersClient;
 use tonic::transport::{Channel, Endpoint};
@@ -212,6 +213,11 @@ impl Client {
 
     pub(super) fn control(&self) -> Result<BlockersClient<Channel>, ClientError> {
         let client = BlockersClient::new(self.connected()?);
+        Ok(client.max_decoding_message_size(usize::MAX))
+    }
+
+    pub(super) fn levels(&self) -> Result<LevelsClient<Channel>, ClientError> {
+        let client = LevelsClient::new(self.connected()?);
         Ok(client.max_decoding_message_size(usize::MAX))
     }
 

@@ -45,6 +45,7 @@ pub struct Jobs {
     kind: String,
     tag: String,
     ordering_key: String,
+    tenant: String,
 }
 
 impl Jobs {
@@ -85,6 +86,13 @@ impl Jobs {
     #[must_use]
     pub fn ordering_key(mut self, key: impl Into<String>) -> Self {
         self.ordering_key = key.into();
+        self
+    }
+
+    /// Only those of a tenant.
+    #[must_use]
+    pub fn tenant(mut self, tenant: impl Into<String>) -> Self {
+        self.tenant = tenant.into();
         self
     }
 }
@@ -131,6 +139,7 @@ impl Client {
             cursor: cursor.into(),
             tag: jobs.tag.clone(),
             ordering_key: jobs.ordering_key.clone(),
+            tenant: jobs.tenant.clone(),
             limit: 0,
         };
         let page = ask!(self, jobs.list_jobs, message);

@@ -75,6 +75,9 @@ pub struct NewJob {
     /// Gates behind which it waits while they are closed. One that does not exist is open.
     #[prost(string, repeated, tag = "52")]
     pub gates: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Whose it is: inside a queue and priority, tenants take turns.
+    #[prost(string, tag = "70")]
+    pub tenant: ::prost::alloc::string::String,
 }
 /// The limit that a job names, and where its key there comes from: one of `key`, `by` and `tag`.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -361,6 +364,9 @@ pub struct ListJobsRequest {
     /// Only of this ordering key.
     #[prost(string, tag = "8")]
     pub ordering_key: ::prost::alloc::string::String,
+    /// Only of this tenant.
+    #[prost(string, tag = "70")]
+    pub tenant: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListJobsResponse {
@@ -1479,7 +1485,7 @@ pub mod jobs_server {
     }
 }
 /// What holds for a queue.
-#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct QueueSettings {
     /// Hands out nothing while set.
     #[prost(bool, tag = "1")]
@@ -1490,6 +1496,9 @@ pub struct QueueSettings {
     /// Options for jobs that do not say otherwise.
     #[prost(message, optional, tag = "3")]
     pub defaults: ::core::option::Option<JobDefaults>,
+    /// How many jobs of a tenant start in one of its turns, by its name; 1 where nothing is said.
+    #[prost(map = "string, uint32", tag = "70")]
+    pub tenants: ::std::collections::HashMap<::prost::alloc::string::String, u32>,
 }
 /// Options for jobs that do not say otherwise, with the meanings of NewJob.
 #[derive(Clone, Copy, PartialEq, ::prost::Message)]
@@ -4413,6 +4422,602 @@ pub mod blockers_server {
     /// Generated gRPC service name
     pub const SERVICE_NAME: &str = "longshore.v1.Blockers";
     impl<T> tonic::server::NamedService for BlockersServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListSlasRequest {
+    /// `default` where empty.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListSlasResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub slas: ::prost::alloc::vec::Vec<Sla>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SlaRequest {
+    /// `default` where empty.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PutSlaRequest {
+    /// `default` where empty.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "3")]
+    pub settings: ::core::option::Option<SlaSettings>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeletedSla {}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SlaSettings {
+    /// For which share of them; 0.99 where absent.
+    #[prost(double, optional, tag = "7")]
+    pub share: ::core::option::Option<f64>,
+    /// What is enqueued when the level is breached, with its queue.
+    #[prost(message, optional, tag = "8")]
+    pub breach: ::core::option::Option<NewJob>,
+    /// What it is about.
+    #[prost(oneof = "sla_settings::On", tags = "1, 2, 3")]
+    pub on: ::core::option::Option<sla_settings::On>,
+    /// What is promised: of a schedule the last, of the others one of the first two.
+    #[prost(oneof = "sla_settings::Goal", tags = "4, 5, 6")]
+    pub goal: ::core::option::Option<sla_settings::Goal>,
+}
+/// Nested message and enum types in `SlaSettings`.
+pub mod sla_settings {
+    /// What it is about.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum On {
+        #[prost(string, tag = "1")]
+        Queue(::prost::alloc::string::String),
+        #[prost(string, tag = "2")]
+        Kind(::prost::alloc::string::String),
+        #[prost(string, tag = "3")]
+        Schedule(::prost::alloc::string::String),
+    }
+    /// What is promised: of a schedule the last, of the others one of the first two.
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Goal {
+        /// A job is handed out so soon after it may start.
+        #[prost(uint64, tag = "4")]
+        StartedWithinMs(u64),
+        /// A job has succeeded so soon after it may first start.
+        #[prost(uint64, tag = "5")]
+        DoneWithinMs(u64),
+        /// So much time passes at most between two successes.
+        #[prost(uint64, tag = "6")]
+        AtLeastEveryMs(u64),
+    }
+}
+/// A level at one moment.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Sla {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Since when it is breached.
+    #[prost(uint64, optional, tag = "2")]
+    pub breached_since_unix_ms: ::core::option::Option<u64>,
+    /// The share that was kept in the last hour; absent where nothing was measured.
+    #[prost(double, optional, tag = "3")]
+    pub attained: ::core::option::Option<f64>,
+    /// Jobs that wait and have missed the goal; counted up to 100.
+    #[prost(uint64, tag = "4")]
+    pub late: u64,
+    /// Jobs that wait and have less than half of the time left; counted up to 100.
+    #[prost(uint64, tag = "5")]
+    pub at_risk: u64,
+    /// Workers of one job at a time that it needs now.
+    #[prost(uint64, optional, tag = "6")]
+    pub workers_needed: ::core::option::Option<u64>,
+    /// The whole record as the HTTP API tells it: JSON.
+    #[prost(bytes = "bytes", tag = "7")]
+    pub record: ::prost::bytes::Bytes,
+}
+/// Generated client implementations.
+pub mod levels_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// Looking at service levels, and changing them.
+    #[derive(Debug, Clone)]
+    pub struct LevelsClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl<T> LevelsClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> LevelsClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            LevelsClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Tells the levels of a namespace in the order of their names.
+        pub async fn list_slas(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListSlasRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListSlasResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::Codec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/longshore.v1.Levels/ListSlas",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("longshore.v1.Levels", "ListSlas"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Tells one level.
+        pub async fn get_sla(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SlaRequest>,
+        ) -> std::result::Result<tonic::Response<super::Sla>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::Codec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/longshore.v1.Levels/GetSla",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("longshore.v1.Levels", "GetSla"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Creates a level or changes it.
+        pub async fn put_sla(
+            &mut self,
+            request: impl tonic::IntoRequest<super::PutSlaRequest>,
+        ) -> std::result::Result<tonic::Response<super::Sla>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::Codec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/longshore.v1.Levels/PutSla",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("longshore.v1.Levels", "PutSla"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Removes a level.
+        pub async fn delete_sla(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SlaRequest>,
+        ) -> std::result::Result<tonic::Response<super::DeletedSla>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::Codec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/longshore.v1.Levels/DeleteSla",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("longshore.v1.Levels", "DeleteSla"));
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod levels_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with LevelsServer.
+    #[async_trait]
+    pub trait Levels: std::marker::Send + std::marker::Sync + 'static {
+        /// Tells the levels of a namespace in the order of their names.
+        async fn list_slas(
+            &self,
+            request: tonic::Request<super::ListSlasRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListSlasResponse>,
+            tonic::Status,
+        >;
+        /// Tells one level.
+        async fn get_sla(
+            &self,
+            request: tonic::Request<super::SlaRequest>,
+        ) -> std::result::Result<tonic::Response<super::Sla>, tonic::Status>;
+        /// Creates a level or changes it.
+        async fn put_sla(
+            &self,
+            request: tonic::Request<super::PutSlaRequest>,
+        ) -> std::result::Result<tonic::Response<super::Sla>, tonic::Status>;
+        /// Removes a level.
+        async fn delete_sla(
+            &self,
+            request: tonic::Request<super::SlaRequest>,
+        ) -> std::result::Result<tonic::Response<super::DeletedSla>, tonic::Status>;
+    }
+    /// Looking at service levels, and changing them.
+    #[derive(Debug)]
+    pub struct LevelsServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> LevelsServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for LevelsServer<T>
+    where
+        T: Levels,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/longshore.v1.Levels/ListSlas" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListSlasSvc<T: Levels>(pub Arc<T>);
+                    impl<T: Levels> tonic::server::UnaryService<super::ListSlasRequest>
+                    for ListSlasSvc<T> {
+                        type Response = super::ListSlasResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListSlasRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Levels>::list_slas(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListSlasSvc(inner);
+                        let codec = crate::codec::Codec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/longshore.v1.Levels/GetSla" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetSlaSvc<T: Levels>(pub Arc<T>);
+                    impl<T: Levels> tonic::server::UnaryService<super::SlaRequest>
+                    for GetSlaSvc<T> {
+                        type Response = super::Sla;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SlaRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Levels>::get_sla(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetSlaSvc(inner);
+                        let codec = crate::codec::Codec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/longshore.v1.Levels/PutSla" => {
+                    #[allow(non_camel_case_types)]
+                    struct PutSlaSvc<T: Levels>(pub Arc<T>);
+                    impl<T: Levels> tonic::server::UnaryService<super::PutSlaRequest>
+                    for PutSlaSvc<T> {
+                        type Response = super::Sla;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::PutSlaRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Levels>::put_sla(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PutSlaSvc(inner);
+                        let codec = crate::codec::Codec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/longshore.v1.Levels/DeleteSla" => {
+                    #[allow(non_camel_case_types)]
+                    struct DeleteSlaSvc<T: Levels>(pub Arc<T>);
+                    impl<T: Levels> tonic::server::UnaryService<super::SlaRequest>
+                    for DeleteSlaSvc<T> {
+                        type Response = super::DeletedSla;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SlaRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Levels>::delete_sla(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DeleteSlaSvc(inner);
+                        let codec = crate::codec::Codec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for LevelsServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "longshore.v1.Levels";
+    impl<T> tonic::server::NamedService for LevelsServer<T> {
         const NAME: &'static str = SERVICE_NAME;
     }
 }

@@ -1,5 +1,7 @@
 //! Queues, operations, namespaces and health as they are told and set.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -22,6 +24,9 @@ pub struct QueueSettingsBody {
     #[serde(deserialize_with = "super::object::optional")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub messages: Option<MessageSettingsBody>,
+    /// How many jobs of a tenant start in one of its turns, by its name; 1 where nothing is said.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub tenants: BTreeMap<String, u32>,
 }
 
 /// Options for jobs that do not say otherwise.

@@ -95,6 +95,9 @@ pub struct NewJob<'a> {
     #[serde(default, deserialize_with = "super::object::optional_names")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gates: Option<Vec<String>>,
+    /// Whose it is: inside a queue and priority, tenants take turns.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
 }
 
 impl NewJob<'_> {
@@ -125,6 +128,7 @@ impl NewJob<'_> {
             unique: None,
             limit: None,
             gates: None,
+            tenant: None,
         }
     }
 }

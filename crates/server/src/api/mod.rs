@@ -20,6 +20,7 @@ mod retry;
 mod schedule;
 mod shown;
 mod skipped;
+mod sla;
 mod streams;
 mod unique;
 mod work;
@@ -65,6 +66,7 @@ pub use schedule::{
 };
 pub(crate) use shown::progress_in_words;
 pub use skipped::{SkipText, Skips};
+pub use sla::{SlaBody, SlaList, SlaRecord, SlaTargetText, SlaWindowRecord};
 pub use streams::{
     AppendAnswer, AppendBulkAnswer, EventBody, EventBulk, EventHeaders, EventList, EventRecord,
     GroupList, GroupOffsetRecord, GroupRecord, GroupSummary, OffsetBody, OffsetsBody,

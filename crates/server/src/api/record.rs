@@ -419,6 +419,9 @@ pub struct JobRecord<'a> {
     /// Gates behind which it waits while they are closed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gates: Vec<String>,
+    /// Whose it is: inside a queue and priority, tenants take turns.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
     /// How far the run is, from 0 to 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<f64>,

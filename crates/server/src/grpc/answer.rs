@@ -10,6 +10,7 @@ use longshore_proto::FILE_DESCRIPTOR_SET;
 use longshore_proto::v1::admin_server::AdminServer;
 use longshore_proto::v1::blockers_server::BlockersServer;
 use longshore_proto::v1::jobs_server::JobsServer;
+use longshore_proto::v1::levels_server::LevelsServer;
 use longshore_proto::v1::schedules_server::SchedulesServer;
 use longshore_proto::v1::workers_server::WorkersServer;
 use tonic::body::Body;
@@ -21,6 +22,7 @@ use super::admin::AdminFace;
 use super::arriving::{Arriving, InTime};
 use super::control::ControlFace;
 use super::jobs::JobsFace;
+use super::levels::LevelsFace;
 use super::refusal::{coded, status_of};
 use super::schedules::SchedulesFace;
 use super::workers::WorkersFace;
@@ -32,7 +34,7 @@ use crate::http::text::quoted;
 
 /// Where HTTP says that there is nothing.
 const SERVICES: &str = "longshore.v1.Admin, longshore.v1.Blockers, longshore.v1.Jobs, \
-    longshore.v1.Schedules, longshore.v1.Workers and gRPC server reflection";
+    longshore.v1.Levels, longshore.v1.Schedules, longshore.v1.Workers and gRPC server reflection";
 
 /// Answers one request.
 pub(super) async fn answer(face: Arc<Face>, request: Request<Incoming>) -> Response<Body> {
@@ -76,6 +78,12 @@ pub(super) async fn answer(face: Arc<Face>, request: Request<Incoming>) -> Respo
             let control = BlockersServer::new(ControlFace(face));
             let mut control = control.max_decoding_message_size(bytes_max);
             told(control.call(request).await.unwrap_or_else(|never| match never {}))
+        }
+        "longshore.v1.Levels" => {
+            let request = arriving(request);
+            let levels = LevelsServer::new(LevelsFace(face));
+            let mut levels = levels.max_decoding_message_size(bytes_max);
+            told(levels.call(request).await.unwrap_or_else(|never| match never {}))
         }
         "longshore.v1.Workers" => {
             let request = arriving(request);

@@ -129,6 +129,7 @@ pub(super) fn api_job(job: &v1::NewJob) -> Result<api::NewJob<'_>, Refusal> {
             tag: some(limit.tag.clone()),
         }),
         gates: (!job.gates.is_empty()).then(|| job.gates.clone()),
+        tenant: some(job.tenant.clone()),
     })
 }
 

@@ -153,6 +153,7 @@ fn list_filter(request: &v1::ListJobsRequest) -> Result<ListFilter, Refusal> {
         kind: named("kind", &request.kind)?,
         tag: named("tag", &request.tag)?,
         ordering_key: named("ordering_key", &request.ordering_key)?,
+        tenant: named("tenant", &request.tenant)?,
     })
 }
 
@@ -233,8 +234,8 @@ impl Jobs for JobsFace {
             limit if limit <= PAGE_MAX => limit,
             limit => return Err(Refusal::value("limit", limit, format!("0 to {PAGE_MAX}")).into()),
         };
-        let v1::ListJobsRequest { queue, state, kind, tag, ordering_key, .. } = &request;
-        let of = [queue, state, kind, tag, ordering_key];
+        let v1::ListJobsRequest { queue, state, kind, tag, ordering_key, tenant, .. } = &request;
+        let of = [queue, state, kind, tag, ordering_key, tenant];
         let of = of.map(|named| (!named.is_empty()).then_some(named.as_str()));
         let scope = cursor::scope("jobs", namespace, &of);
         let from = match request.cursor.as_str() {

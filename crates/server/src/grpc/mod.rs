@@ -11,6 +11,7 @@ pub mod fuzz;
 mod job_in;
 mod job_out;
 mod jobs;
+mod levels;
 mod outgoing;
 mod refusal;
 mod schedules;

@@ -127,6 +127,7 @@ fn grpc_code(code: Code) -> Grpc {
         }
         Code::ExchangeUnknown
         | Code::GateUnknown
+        | Code::SlaUnknown
         | Code::GroupUnknown
         | Code::HoldUnknown
         | Code::JobGone
@@ -165,6 +166,7 @@ fn grpc_code(code: Code) -> Grpc {
         | Code::TooManyExchanges
         | Code::TooManyGateSets
         | Code::TooManyGates
+        | Code::TooManySlas
         | Code::TooManyHolds
         | Code::TooManyKinds
         | Code::TooManyLimits

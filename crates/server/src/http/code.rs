@@ -55,6 +55,8 @@ codes! {
     FieldMissing = "field_missing", BAD_REQUEST, "A field is missing";
     FieldRepeated = "field_repeated", BAD_REQUEST, "A field stands twice";
     FieldUnknown = "field_unknown", BAD_REQUEST, "A field is not known";
+    SlaUnknown = "sla_unknown", NOT_FOUND, "The service level does not exist";
+    TooManySlas = "too_many_slas", TOO_MANY_REQUESTS, "There are too many service levels";
     GateUnknown = "gate_unknown", NOT_FOUND, "The gate does not exist";
     GroupUnknown = "group_unknown", NOT_FOUND, "The group has read nothing";
     HeadMalformed = "head_malformed", BAD_REQUEST, "The request is not HTTP";

@@ -10,6 +10,7 @@ mod limits;
 mod messages;
 mod operations;
 mod schedules;
+mod slas;
 mod streams;
 mod work;
 mod workers;
@@ -64,6 +65,10 @@ pub(crate) async fn dispatch(op: Op, call: Call<'_>, held: Option<Held>) -> Resu
         Op::GetLimit => Box::pin(limits::get(call)).await,
         Op::PutLimit => Box::pin(limits::put(call)).await,
         Op::DeleteLimit => Box::pin(limits::delete(call)).await,
+        Op::ListSlas => Box::pin(slas::list(call)).await,
+        Op::GetSla => Box::pin(slas::get(call)).await,
+        Op::PutSla => Box::pin(slas::put(call)).await,
+        Op::DeleteSla => Box::pin(slas::delete(call)).await,
         Op::ListGates => Box::pin(gates::list(call)).await,
         Op::GetGate => Box::pin(gates::get(call)).await,
         Op::PutGate => Box::pin(gates::put(call)).await,

@@ -10,6 +10,7 @@ use longshore_node::{HistogramView, ShardCounters, ShardNumbers, ShardState, Una
 
 use super::app::App;
 use super::figures::Figures;
+use super::level_metrics;
 use super::series::{Name, OTHER, Series, Shard, Told};
 use super::stream_metrics::{self, StreamFigures};
 
@@ -292,6 +293,7 @@ fn engine(page: &mut Page, stats: &[Result<ShardStats, Unavailable>]) {
         }
     }
     schedules(page, stats);
+    level_metrics::write(page, stats);
 }
 
 fn schedules(page: &mut Page, stats: &[Result<ShardStats, Unavailable>]) {

@@ -361,6 +361,12 @@ impl From<Rejection> for Refusal {
             Rejection::TooManyLimits { .. } => {
                 say(Code::TooManyLimits).field("limit").retry_after_s(60)
             }
+            Rejection::SlaUnknown { name } => say(Code::SlaUnknown).about(
+                "sla",
+                quoted(&name),
+                "a service level that exists".to_owned(),
+            ),
+            Rejection::TooManySlas { .. } => say(Code::TooManySlas).field("sla").retry_after_s(60),
             Rejection::GateUnknown { name } => {
                 say(Code::GateUnknown).about("gate", quoted(&name), "a gate that exists".to_owned())
             }

@@ -20,6 +20,7 @@ use crate::api::{
     SettleMessagesRequest, SettleRequest, SettledText, SlotList, SnoozeRequest, StatusRecord,
     StreamBody, StreamList, StreamRecord, WorkerList, WorkerRecord,
 };
+use crate::api::{SlaBody, SlaList, SlaRecord};
 
 /// A reference to the schema of `T`, which is added to the list with all that it refers to.
 fn of<T: ToSchema>(schemas: &mut Vec<(String, RefOr<Schema>)>) -> RefOr<Schema> {
@@ -102,6 +103,8 @@ const PUBLISHED: &[Outcome] = &[outcome(
 const EXCHANGE: &[Outcome] = &[outcome(200, "The exchange.", &[of::<ExchangeRecord>])];
 const QUEUE: &[Outcome] = &[outcome(200, "The queue.", &[of::<QueueRecord>])];
 const HOLD: &[Outcome] = &[outcome(200, "The hold as it is now.", &[of::<HoldRecord>])];
+const SLA: &[Outcome] =
+    &[outcome(200, "The service level as it is now.", &[of::<SlaRecord<'static>>])];
 const GATE: &[Outcome] = &[outcome(200, "The gate as it is now.", &[of::<GateRecord>])];
 const STREAM: &[Outcome] = &[outcome(200, "The stream.", &[of::<StreamRecord>])];
 const GROUP: &[Outcome] = &[outcome(200, "By partition.", &[of::<GroupRecord>])];
@@ -243,6 +246,7 @@ pub(crate) const ROUTES: &[Route] = &[
             parameter("kind", ParameterKind::Text, "Only of this kind."),
             parameter("tag", ParameterKind::Text, "Only with this tag."),
             parameter("ordering_key", ParameterKind::Text, "Only of this ordering key."),
+            parameter("tenant", ParameterKind::Text, "Only of this tenant."),
             CURSOR,
             LIMIT,
         ],
@@ -358,6 +362,20 @@ pub(crate) const ROUTES: &[Route] = &[
     Route {
         outcomes: &[outcome(204, "It is removed.", &[])],
         ..route("DELETE", "/limits/{}", Op::DeleteLimit, "Remove a limit")
+    },
+    Route {
+        outcomes: &[outcome(200, "In the order of their names.", &[of::<SlaList<'static>>])],
+        ..route("GET", "/sla", Op::ListSlas, "List service levels")
+    },
+    Route { outcomes: SLA, ..route("GET", "/sla/{}", Op::GetSla, "Describe a service level") },
+    Route {
+        bodies: &[of::<SlaBody<'static>>],
+        outcomes: SLA,
+        ..route("PUT", "/sla/{}", Op::PutSla, "Create a service level or change it")
+    },
+    Route {
+        outcomes: &[outcome(204, "It is removed.", &[])],
+        ..route("DELETE", "/sla/{}", Op::DeleteSla, "Remove a service level")
     },
     Route {
         outcomes: &[outcome(200, "In the order of their names.", &[of::<GateList>])],

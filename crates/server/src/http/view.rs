@@ -26,7 +26,7 @@ use crate::api::{
     SlotRecord, TickRecord, TokenText, UnaccountedRunRecord,
 };
 
-fn instant(at: TimeMs) -> InstantText {
+pub(crate) fn instant(at: TimeMs) -> InstantText {
     InstantText(at.0)
 }
 
@@ -175,6 +175,7 @@ pub(crate) fn job(view: &JobView) -> JobRecord<'static> {
         retain: duration(options.retain_ms),
         tags: options.tags.clone(),
         gates: options.gates.clone(),
+        tenant: options.tenant.clone(),
         metadata: options.metadata.as_ref().and_then(stored),
         traceparent: options.traceparent.clone(),
         unique: options.unique.as_ref().map(unique),
@@ -451,6 +452,7 @@ fn settings(settings: &QueueSettings) -> QueueSettingsBody {
             retain: duration(*retain_ms),
         },
         messages: settings.messages.as_deref().map(content::settings_body),
+        tenants: settings.tenants.iter().map(|it| (it.tenant.clone(), it.weight)).collect(),
     }
 }
 
@@ -649,7 +651,8 @@ fn schedule_settings(view: &ScheduleView) -> ScheduleBody<'static> {
     }
 }
 
-fn template(of: &JobTemplate) -> NewJob<'static> {
+/// A template as it is told.
+pub(crate) fn template(of: &JobTemplate) -> NewJob<'static> {
     NewJob {
         queue: Some(of.queue.clone()),
         args: stored(&of.args),
@@ -665,6 +668,7 @@ fn template(of: &JobTemplate) -> NewJob<'static> {
         retain: duration(of.retain_ms),
         tags: (!of.tags.is_empty()).then(|| of.tags.clone()),
         gates: (!of.gates.is_empty()).then(|| of.gates.clone()),
+        tenant: of.tenant.clone(),
         limit: of.limit.as_ref().map(|JobLimit { name, key }| JobLimitText {
             name: name.clone(),
             key: Some(key.clone()),

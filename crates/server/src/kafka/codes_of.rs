@@ -77,6 +77,8 @@ pub(super) fn of_rejection(rejection: &Rejection) -> Refused {
         | Rejection::TooManyExchanges { .. }
         | Rejection::TooManyBindings { .. }
         | Rejection::MessageUnknown { .. }
+        | Rejection::SlaUnknown { .. }
+        | Rejection::TooManySlas { .. }
         | Rejection::GateUnknown { .. }
         | Rejection::TooManyGates { .. }
         | Rejection::TooManyGateSets { .. }

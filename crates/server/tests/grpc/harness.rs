@@ -8,6 +8,7 @@ use std::time::Duration;
 use longshore_proto::v1::admin_client::AdminClient;
 use longshore_proto::v1::blockers_client::BlockersClient;
 use longshore_proto::v1::jobs_client::JobsClient;
+use longshore_proto::v1::levels_client::LevelsClient;
 use longshore_proto::v1::schedules_client::SchedulesClient;
 use longshore_proto::v1::server_message::Message as Told;
 use longshore_proto::v1::worker_message::Message as Tells;
@@ -105,6 +106,10 @@ impl Server {
 
     pub(crate) async fn schedules(&self) -> SchedulesClient<Channel> {
         SchedulesClient::new(self.channel().await)
+    }
+
+    pub(crate) async fn levels(&self) -> LevelsClient<Channel> {
+        LevelsClient::new(self.channel().await)
     }
 
     pub(crate) async fn control(&self) -> BlockersClient<Channel> {

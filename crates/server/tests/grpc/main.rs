@@ -8,6 +8,7 @@ mod connections;
 mod control;
 mod harness;
 mod jobs;
+mod levels;
 mod lying;
 mod schedules;
 mod sessions;

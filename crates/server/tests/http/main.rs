@@ -8,6 +8,7 @@ mod connections;
 mod gates;
 mod harness;
 mod jobs;
+mod levels;
 mod long_jobs;
 mod messages;
 mod schedules;

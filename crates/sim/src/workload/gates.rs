@@ -113,7 +113,7 @@ pub(crate) fn check(map: &SimTree, jobs: &[(u32, Vec<JobView>)]) -> Check {
             return Err(format!("key {key:02x?} is no lane's"));
         };
         let id = JobId::from_bytes(value).map_err(|error| format!("a lane: {error}"))?;
-        let set = part >> 1;
+        let set = (part & 0x7fff) >> 1;
         let named = [&[SET_KEY_FIRST][..], &ns.to_be_bytes(), &set.to_be_bytes()].concat();
         let named = map.entries.get(&named).map(Vec::<String>::from_bytes);
         let named = named.transpose().map_err(|error| format!("a set of gates: {error}"))?;

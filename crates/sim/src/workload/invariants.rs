@@ -11,7 +11,7 @@ use longshore_engine::{Cause, Clock, EndKind, JobId, JobState, JobView, Place, T
 use super::Check;
 use super::ops::{self, checkpoint};
 use super::shadow::{Outcome, Shadow, Told};
-use super::{gates, holds, limits, uniques};
+use super::{gates, holds, limits, slas, tenants, uniques};
 use crate::map::SimTree;
 use crate::node::NAMESPACES;
 
@@ -64,6 +64,8 @@ pub(crate) fn check(turn: &Turn<SimTree>, shadow: &Shadow, clock: Clock) -> Chec
     holds::check(map, &all)?;
     let numbered = by_number(map, all);
     limits::check(map, &numbered)?;
+    tenants::check(map, &numbered)?;
+    slas::check(map)?;
     gates::check(map, &numbered)?;
     check_settings(turn, shadow, clock)?;
     check_counts(turn, clock, &counted)

@@ -11,6 +11,8 @@ pub(crate) mod ops;
 pub(crate) mod oracle;
 pub(crate) mod queues;
 pub(crate) mod shadow;
+pub(crate) mod slas;
+pub(crate) mod tenants;
 pub(crate) mod transactions;
 pub(crate) mod uniques;
 

@@ -54,6 +54,7 @@ impl Reference {
             Command::GetLimit { name } => self.limit_answer(ns, &name),
             Command::ListLimits => Ok(self.list_limits(ns)),
             Command::Gates(command) => self.of_gates(ns, command),
+            Command::Sla(command) => self.of_sla(ns, command),
             Command::StartOperation(kind) => self.start_operation(ns, kind),
             Command::CancelOperation { id } => self.operation(ns, id, true),
             Command::GetOperation { id } => self.operation(ns, id, false),
@@ -93,6 +94,7 @@ impl Reference {
         self.drop_limits(ns);
         self.drop_gates(ns);
         self.drop_holds(ns);
+        self.drop_slas(ns);
         Ok(Answer::NamespaceDeleted)
     }
 
@@ -174,6 +176,7 @@ impl Reference {
         }
         let of = &mut self.job_mut(ns, id).job;
         of.available_at = at_once;
+        of.due_at = Some(at_once);
         if of.ends.last().is_some_and(|end| *end != moved_by_hand()) {
             of.ends.push(moved_by_hand());
         }

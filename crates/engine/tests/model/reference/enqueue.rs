@@ -151,6 +151,7 @@ impl Reference {
                 self.replace(ns, (change.id, change.args, change.at));
             }
             self.name_gates(ns, &new.gates);
+            self.forget_tenants();
             let place = self.take_place();
             let settings = self.queue_mut(ns, queue).settings.clone();
             let mut job = self.describe(new, queue, &settings, place);
@@ -317,6 +318,7 @@ impl Reference {
                 traceparent: new.traceparent.clone(),
                 unique: self.lock_of(new),
                 limit: new.limit.clone(),
+                tenant: new.tenant.clone(),
                 gates: {
                     let gates: BTreeSet<_> = new.gates.iter().cloned().collect();
                     gates.into_iter().collect()
@@ -338,6 +340,7 @@ impl Reference {
             notes_bytes: 0,
             ran_ms: 0,
             tick: new.tick.clone(),
+            due_at: (available_at > now).then_some(available_at),
         }
     }
 

@@ -202,13 +202,14 @@ impl Reference {
             .filter(|job| self.is_filed(job) && self.suits(request, pattern, job))
             .filter(|job| self.held_by_limits(job).is_empty())
             .filter(|job| self.held_by_gates(job).is_empty())
+            .filter(|job| self.is_first_of_tenant(job))
             .collect();
-        found.sort_by_key(|job| {
-            let urgency = u8::MAX - job.job.options.priority;
-            (urgency, job.job.available_at, job.job.place)
-        });
-        // What names a key is the last of a step: what comes next may be behind it in a line.
-        let keyed = found.iter().position(|job| job.job.options.limit.is_some());
+        found.sort_by_key(|job| (u8::MAX - job.job.options.priority, self.by_deadline(job)));
+        // What names a key or a tenant is the last of a step: what comes next may be behind it in a
+        // line.
+        let lined =
+            |job: &&RefJob| job.job.options.limit.is_some() || job.job.options.tenant.is_some();
+        let keyed = found.iter().position(lined);
         found.truncate(keyed.map_or(want, |at| want.min(at + 1)));
         found.iter().map(|job| job.job.id).collect()
     }
@@ -278,6 +279,7 @@ impl Reference {
         job.run = Some(Run { lease: lease.clone(), expires, timeout, held, begun });
         let job = job.clone();
         self.spend(&job);
+        self.take_turn(&job, token);
         self.delivery(&job, &lease)
     }
 

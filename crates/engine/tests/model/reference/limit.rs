@@ -78,7 +78,7 @@ impl Reference {
     }
 
     /// Whether the limit that the job names holds it back: then it is in no lane.
-    pub(super) fn is_parked(&self, of: &RefJob) -> bool {
+    pub(crate) fn is_parked(&self, of: &RefJob) -> bool {
         let mut own = self.counting(of).into_iter();
         own.any(|(limit, key)| {
             limit.settings.scope == LimitScope::Key && self.is_spent_limit(&limit, &key)

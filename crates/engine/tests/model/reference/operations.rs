@@ -209,6 +209,7 @@ impl Reference {
     }
 
     pub(super) fn retry_dead(&mut self, ns: NamespaceId, id: JobId) {
+        self.forget_tenants();
         let (now, place) = (self.now, self.take_place());
         let job = self.job_mut(ns, id);
         (job.size, job.started) = (0, false);
@@ -216,6 +217,7 @@ impl Reference {
         job.place = place;
         job.phase = Phase::Waiting;
         job.available_at = now;
+        job.due_at = Some(now);
         job.budget_from = job.attempt;
         (job.losses, job.snoozes) = (0, 0);
         job.deadline = job.options.max_age_ms.map(|ms| now.plus(ms));

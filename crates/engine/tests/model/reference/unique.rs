@@ -129,6 +129,7 @@ impl Reference {
         let Some(at) = at else { return };
         let job = &mut self.job_mut(ns, id).job;
         job.available_at = at;
+        job.due_at = Some(at);
         if job.ends.last().is_some_and(|end| *end != moved_by_hand()) {
             job.ends.push(moved_by_hand());
         }

@@ -166,7 +166,8 @@ pub(super) async fn result(call: Call<'_>) -> Result<Reply, Refusal> {
 pub(super) async fn list(call: Call<'_>) -> Result<Reply, Refusal> {
     let filter = list_filter(&call)?;
     let limit = call.query.count("limit", PAGE_DEFAULT, PAGE_MAX)?;
-    let of = ["queue", "state", "kind", "tag", "ordering_key"].map(|name| call.query.text(name));
+    let of = ["queue", "state", "kind", "tag", "ordering_key", "tenant"];
+    let of = of.map(|name| call.query.text(name));
     let scope = cursor::scope("jobs", call.namespace, &of);
     let cursor = match call.query.text("cursor") {
         Some(text) => Some(cursor::decode(text, scope)?),
@@ -199,6 +200,7 @@ fn list_filter(call: &Call<'_>) -> Result<ListFilter, Refusal> {
         kind: named("kind")?,
         tag: named("tag")?,
         ordering_key: named("ordering_key")?,
+        tenant: named("tenant")?,
     })
 }
 

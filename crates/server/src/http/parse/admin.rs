@@ -1,7 +1,7 @@
 //! Settings of queues, and which jobs an operation touches.
 
 use bytes::Bytes;
-use longshore_engine::{JobDefaults, QueueSettings, TimeMs};
+use longshore_engine::{JobDefaults, QueueSettings, TenantWeight, TimeMs};
 
 use super::Bounds;
 use super::enqueue::retry_policy;
@@ -35,7 +35,7 @@ pub(crate) fn settings_of(
     settings: QueueSettingsBody,
     bounds: &Bounds,
 ) -> Result<QueueSettings, Refusal> {
-    let QueueSettingsBody { paused, max_length, defaults, messages: _ } = settings;
+    let QueueSettingsBody { paused, max_length, defaults, messages: _, tenants } = settings;
     let JobDefaultsBody { priority, lease, timeout, retry, max_attempts, max_age, ttl, retain } =
         defaults;
     let ms = |name: &str, duration, min_ms| {
@@ -55,6 +55,10 @@ pub(crate) fn settings_of(
             retain_ms: ms("retain", retain, 0)?,
         },
         messages: None,
+        tenants: tenants
+            .into_iter()
+            .map(|(tenant, weight)| TenantWeight { tenant, weight })
+            .collect(),
     })
 }
 

@@ -173,6 +173,9 @@ impl Reading<'_> {
         if let Some(key) = &job.ordering_key {
             check_name("ordering_key", key)?;
         }
+        if let Some(tenant) = &job.tenant {
+            check_name("tenant", tenant)?;
+        }
         self.bounds.tags(job.tags.as_deref().unwrap_or_default())?;
         check_names("gates", job.gates.as_deref().unwrap_or_default())?;
         if let Some(traceparent) = &job.traceparent {
@@ -233,6 +236,7 @@ impl Reading<'_> {
             tick: None,
             limit,
             gates: job.gates.unwrap_or_default(),
+            tenant: job.tenant,
         })
     }
 }

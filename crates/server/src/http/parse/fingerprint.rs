@@ -35,6 +35,7 @@ pub(super) fn fingerprint(queue: &str, job: &NewJob<'_>) -> [u8; 16] {
         unique,
         limit,
         gates,
+        tenant,
     } = job;
     let mut form = Form(Sha256::new());
     form.text(1, Some(queue));
@@ -72,6 +73,7 @@ pub(super) fn fingerprint(queue: &str, job: &NewJob<'_>) -> [u8; 16] {
     for gate in gates.iter().flatten() {
         form.text(28, Some(gate));
     }
+    form.text(29, tenant.as_deref());
     form.finish()
 }
 

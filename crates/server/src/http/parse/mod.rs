@@ -16,6 +16,7 @@ mod location;
 mod progress;
 mod schedule;
 mod settle;
+mod sla;
 #[cfg(test)]
 mod tests;
 mod unique;
@@ -44,3 +45,5 @@ pub(super) use settle::{
     Settlements, parse_ack, parse_discard, parse_fail, parse_interrupt, parse_release,
     parse_settle, parse_snooze,
 };
+pub(super) use sla::parse_sla;
+pub(crate) use sla::sla_of;

@@ -70,7 +70,8 @@ pub(crate) fn schedule_of(
     Ok(ScheduleCommand::Put { settings: Box::new(settings), paused: request.paused })
 }
 
-fn template(
+/// What all jobs of a template have.
+pub(super) fn template(
     mut job: api::NewJob<'_>,
     body: &Bytes,
     bounds: &Bounds,

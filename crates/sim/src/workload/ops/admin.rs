@@ -8,14 +8,14 @@ use longshore_engine::{
 use super::lease;
 use crate::random::Random;
 use crate::workload::shadow::{JobKey, Shadow};
-use crate::workload::{Check, LIMIT, QUEUES, gates, holds};
+use crate::workload::{Check, LIMIT, QUEUES, gates, holds, slas, tenants};
 
 pub(crate) fn sample(random: &mut Random, shadow: &Shadow, namespace: usize) -> Command {
     let ids: Vec<JobId> =
         shadow.jobs.keys().filter(|key| key.0 == namespace).map(|key| key.1).collect();
     let queue = (*random.pick(&QUEUES)).to_owned();
     let id = if ids.is_empty() { JobId([9; 16]) } else { *random.pick(&ids) };
-    match random.below(33) {
+    match random.below(35) {
         0..2 => Command::CancelJob { id, force: random.percent(30) },
         2..5 => Command::RetryJob { id, from: RetryFrom::Kept },
         5..7 => Command::PauseJob { id },
@@ -33,6 +33,7 @@ pub(crate) fn sample(random: &mut Random, shadow: &Shadow, namespace: usize) -> 
         27 | 28 => limit(random),
         29 | 30 => gates::sample(random),
         31 | 32 => holds::sample(random),
+        33 | 34 => slas::sample(random),
         24 | 25 => Command::RescheduleJob { id, start: start(random) },
         _ => Command::ListNamespaces { after: None, limit: 9 },
     }
@@ -70,6 +71,7 @@ fn settings(random: &mut Random) -> QueueSettings {
             ..QueueSettings::DEFAULT.defaults
         },
         messages: None,
+        tenants: random.maybe(30, tenants::weights).unwrap_or_default(),
     }
 }
 

@@ -11,6 +11,7 @@ use crate::random::Random;
 use crate::workload::gates::GATES;
 use crate::workload::holds::TAGS;
 use crate::workload::shadow::{Shadow, Told};
+use crate::workload::tenants::TENANTS;
 use crate::workload::{Check, KEYS, KINDS, LIMIT, QUEUES};
 
 pub(crate) fn sample(random: &mut Random, next_id: &mut u64) -> EnqueueJobs {
@@ -75,6 +76,7 @@ fn new_job(random: &mut Random, next_id: &mut u64, named: bool) -> NewJob {
         name: LIMIT.to_owned(),
         key: (*random.pick(&KEYS)).to_owned(),
     });
+    new.tenant = random.maybe(25, |random| (*random.pick(&TENANTS)).to_owned());
     new.tags =
         random.maybe(20, |random| vec![(*random.pick(&TAGS)).to_owned()]).unwrap_or_default();
     new.gates = random.maybe(20, gates).unwrap_or_default();

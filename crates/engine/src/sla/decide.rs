@@ -1,0 +1,316 @@
+//! What may be asked of levels, how they are told, and when they are breached.
+
+use std::ops::ControlFlow;
+
+use super::measure::Measured;
+use super::{
+    BACKLOG_TOLD_MAX, LATE_TOLD_MAX, SLAS_MAX, Sla, SlaAnswer, SlaGoal, SlaSettings, SlaTarget,
+    SlaView, workers_needed,
+};
+use crate::bounds::{check_duration, check_name};
+use crate::command::FollowUp;
+use crate::ids::{JobId, KindId, NamespaceId, ScheduleId, TimeMs};
+use crate::map::OrderedMap;
+use crate::moment::Moment;
+use crate::overlay::Overlay;
+use crate::queueing::LaneId;
+use crate::record::Record;
+use crate::rejection::Rejection;
+use crate::schedule::slot_job_id;
+use crate::state::{State, keys};
+
+/// Hundredths of a per cent in a whole.
+const WHOLE: u64 = 10_000;
+
+/// Lanes of a level that are looked at for late jobs.
+const LANES_MAX: usize = 256;
+
+impl<M: OrderedMap> State<M> {
+    fn check_sla(&self, settings: &SlaSettings) -> Result<(), Rejection> {
+        let limits = &self.limits;
+        let refused = |field, value: String, allowed: &str| {
+            Err(Rejection::ValueRefused { field, value, allowed: allowed.to_owned() })
+        };
+        let (SlaTarget::Queue { name } | SlaTarget::Kind { name } | SlaTarget::Schedule { name }) =
+            &settings.target;
+        check_name(limits, "on", name)?;
+        let of_schedule = matches!(settings.target, SlaTarget::Schedule { .. });
+        match settings.goal {
+            SlaGoal::AtLeastEvery { .. } if !of_schedule => {
+                let allowed = "a schedule, of which alone this can be promised";
+                return refused("at_least_every", name.clone(), allowed);
+            }
+            SlaGoal::StartedWithin { .. } | SlaGoal::DoneWithin { .. } if of_schedule => {
+                let allowed = "at_least_every, where it is about a schedule";
+                return refused("on", name.clone(), allowed);
+            }
+            _ => {}
+        }
+        check_duration(limits, "within", Some(settings.goal.within_ms()), 1)?;
+        if !(1..WHOLE).contains(&u64::from(settings.share)) {
+            return refused("share", settings.share.to_string(), "more than 0 and less than 1");
+        }
+        if let Some(breach) = &settings.breach {
+            check_name(limits, "queue", &breach.queue)?;
+            crate::job::check_new_job(self, &breach.job(JobId([0; 16]), None))?;
+        }
+        Ok(())
+    }
+
+    /// The record that puts a level; none where it is so already.
+    pub(crate) fn decide_sla_put(
+        &self,
+        namespace: NamespaceId,
+        name: &str,
+        settings: SlaSettings,
+        moment: Moment,
+    ) -> Result<Option<Record>, Rejection> {
+        check_name(&self.limits, "sla", name)?;
+        self.check_sla(&settings)?;
+        let known = self.slas.of(namespace, name).map(|it| &it.sla);
+        if known.is_some_and(|known| known.settings == settings) {
+            return Ok(None);
+        }
+        if known.is_none() && self.slas.count(namespace) >= SLAS_MAX {
+            return Err(Rejection::TooManySlas { limit: SLAS_MAX });
+        }
+        let same = known.filter(|known| {
+            let same = (&known.settings.target, &known.settings.goal);
+            same == (&settings.target, &settings.goal)
+        });
+        let sla = if let Some(same) = same {
+            Sla { settings, ..same.clone() }
+        } else {
+            let (breached_at, breaches, last_at) = (None, 0, None);
+            Sla { settings, since: moment.at, breached_at, breaches, last_at }
+        };
+        let (name, sla) = (name.to_owned(), Box::new(sla));
+        Ok(Some(Record::SlaPut { namespace, name, sla }))
+    }
+
+    pub(crate) fn decide_sla_deleted(
+        &self,
+        namespace: NamespaceId,
+        name: &str,
+    ) -> Result<Record, Rejection> {
+        self.known_sla(namespace, name)?;
+        Ok(Record::SlaDeleted { namespace, name: name.to_owned() })
+    }
+
+    fn known_sla(&self, ns: NamespaceId, name: &str) -> Result<&Measured, Rejection> {
+        let unknown = || Rejection::SlaUnknown { name: name.to_owned() };
+        self.slas.of(ns, name).ok_or_else(unknown)
+    }
+
+    pub(crate) fn sla_view(
+        &self,
+        ns: NamespaceId,
+        name: &str,
+        now: TimeMs,
+    ) -> Result<SlaView, Rejection> {
+        let it = self.known_sla(ns, name)?;
+        let (settings, within_ms) = (&it.sla.settings, it.sla.settings.goal.within_ms());
+        let lanes = self.lanes_of_sla(ns, &settings.target);
+        let waits = |ms: u64| {
+            let since = TimeMs(now.0.saturating_sub(ms));
+            self.waiting_since(ns, &lanes, since, LATE_TOLD_MAX)
+        };
+        let (late, oldest) = waits(within_ms.saturating_add(1));
+        let (at_risk, at) = waits(within_ms / 2);
+        let oldest = oldest.or(at).or_else(|| waits(0).1);
+        let windows = SlaView::WINDOWS.map(|minutes| it.sum(minutes, now));
+        let of_schedule = matches!(settings.goal, SlaGoal::AtLeastEvery { .. });
+        let oldest = if of_schedule { it.sla.last_at.or(Some(it.sla.since)) } else { oldest };
+        let mut view = SlaView {
+            name: name.to_owned(),
+            sla: it.sla.clone(),
+            windows,
+            late,
+            at_risk,
+            oldest_ms: oldest.map(|at| now.since(at)),
+            running: self.running_of(ns, &settings.target),
+            arrivals_per_second: 0.0,
+            run_ms: None,
+            workers_needed: None,
+        };
+        if of_schedule {
+            let gap_ms = view.oldest_ms.unwrap_or_default();
+            view.late = u64::from(gap_ms > within_ms);
+            view.at_risk = u64::from(gap_ms > within_ms / 2);
+        } else {
+            self.tell_need(&mut view, it, (ns, &lanes, now));
+        }
+        Ok(view)
+    }
+
+    /// What comes, how long that takes, and how many workers it needs.
+    fn tell_need(
+        &self,
+        view: &mut SlaView,
+        it: &Measured,
+        (ns, lanes, now): (NamespaceId, &[LaneId], TimeMs),
+    ) {
+        let [lately, ..] = &view.windows;
+        let per_second = lately.arrived as f64 * 1000.0;
+        let per_second = per_second / it.covers_ms(SlaView::WINDOWS[0], now) as f64;
+        view.arrivals_per_second = per_second;
+        let ran = view.windows.iter().find(|window| window.runs > 0);
+        let Some(ran) = ran else { return };
+        let run_ms = ran.run_ms as f64 / ran.runs as f64;
+        // A job whose runs fail or are interrupted comes more than once.
+        let runs_of_a_job = (ran.runs as f64 / ran.started.max(1) as f64).max(1.0);
+        let settings = &it.sla.settings;
+        let within_s = settings.goal.within_ms() as f64 / 1000.0;
+        let run_s = run_ms / 1000.0;
+        let wait_s = match settings.goal {
+            SlaGoal::DoneWithin { .. } => (within_s - run_s).max(0.0),
+            _ => within_s,
+        };
+        let missed = 1.0 - f64::from(settings.share) / WHOLE as f64;
+        let backlog = match &settings.target {
+            SlaTarget::Queue { name } => self.ready_in(ns, name, now),
+            _ => self.waiting_since(ns, lanes, now, BACKLOG_TOLD_MAX).0,
+        };
+        let arrivals = per_second * runs_of_a_job;
+        view.run_ms = Some(run_ms);
+        view.workers_needed = Some(workers_needed(arrivals, run_s, wait_s, missed, backlog));
+    }
+
+    /// The levels of the namespace.
+    pub(crate) fn sla_views(&self, ns: NamespaceId, most: usize, now: TimeMs) -> Vec<SlaView> {
+        let names = self.slas.all(ns).take(most).map(|(name, _)| name.clone());
+        let names: Vec<_> = names.collect();
+        names.iter().filter_map(|name| self.sla_view(ns, name, now).ok()).collect()
+    }
+
+    pub(crate) fn slas_told(&self, ns: NamespaceId, now: TimeMs) -> SlaAnswer {
+        SlaAnswer::Slas(self.sla_views(ns, SLAS_MAX, now))
+    }
+
+    fn lanes_of_sla(&self, ns: NamespaceId, target: &SlaTarget) -> Vec<LaneId> {
+        match target {
+            SlaTarget::Queue { name } => {
+                let queue = self.queues.named(ns, name).map(|queue| queue.id);
+                queue.map(|queue| self.lanes.ids_of(queue, LANES_MAX)).unwrap_or_default()
+            }
+            SlaTarget::Kind { name } => {
+                let kind: Option<KindId> = self.kinds.named(ns, name);
+                kind.map(|kind| self.lanes.due_of(kind, LANES_MAX)).unwrap_or_default()
+            }
+            SlaTarget::Schedule { .. } => Vec::new(),
+        }
+    }
+
+    /// How many jobs stand in these lanes that could have started since `since`, up to
+    /// `most`, and the time of the first. Of tenants the first of each line is counted.
+    fn waiting_since(
+        &self,
+        ns: NamespaceId,
+        lanes: &[LaneId],
+        since: TimeMs,
+        most: usize,
+    ) -> (u64, Option<TimeMs>) {
+        let (mut count, mut oldest) = (0, None);
+        for lane in lanes {
+            let to = keys::lane_entry(ns, *lane, since.plus(1), crate::ids::Place(0));
+            self.scan(&keys::lane_prefix(ns, *lane).done(), &to, &mut |key, _| {
+                let at = keys::u64_at(key, 16).map(TimeMs);
+                oldest = oldest.into_iter().chain(at).min();
+                count += 1;
+                if count < most { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            });
+            if count >= most {
+                break;
+            }
+        }
+        (count as u64, oldest)
+    }
+
+    /// Jobs of a queue that could start.
+    fn ready_in(&self, ns: NamespaceId, name: &str, now: TimeMs) -> u64 {
+        let Some(queue) = self.queues.named(ns, name) else { return 0 };
+        let (scheduled, retrying) = self.not_yet_due(queue, now);
+        queue.counts.waiting.saturating_sub(scheduled + retrying)
+    }
+
+    fn running_of(&self, ns: NamespaceId, target: &SlaTarget) -> u64 {
+        match target {
+            SlaTarget::Queue { name } => {
+                self.queues.named(ns, name).map_or(0, |queue| queue.counts.running)
+            }
+            SlaTarget::Kind { name } => {
+                let leases = self.leases.range((ns, JobId([0; 16]))..=(ns, JobId([u8::MAX; 16])));
+                leases.filter(|(_, live)| live.job.kind == *name).count() as u64
+            }
+            SlaTarget::Schedule { name } => {
+                let leases = self.leases.range((ns, JobId([0; 16]))..=(ns, JobId([u8::MAX; 16])));
+                let of = |live: &&crate::state::LiveLease| {
+                    live.job.tick.as_ref().is_some_and(|tick| tick.name == *name)
+                };
+                leases.map(|(_, live)| &**live).filter(of).count() as u64
+            }
+        }
+    }
+
+    /// Whether a level is missed now: over five minutes, with what is late already.
+    fn is_missed(&self, ns: NamespaceId, it: &Measured, now: TimeMs) -> bool {
+        let settings = &it.sla.settings;
+        let within_ms = settings.goal.within_ms();
+        if matches!(settings.goal, SlaGoal::AtLeastEvery { .. }) {
+            return now.since(it.sla.last_at.unwrap_or(it.sla.since)) > within_ms;
+        }
+        let lanes = self.lanes_of_sla(ns, &settings.target);
+        let before = TimeMs(now.0.saturating_sub(within_ms.saturating_add(1)));
+        let (late, _) = self.waiting_since(ns, &lanes, before, LATE_TOLD_MAX);
+        let lately = it.sum(SlaView::WINDOWS[0], now);
+        let (measured, missed) = (lately.measured + late, lately.missed + late);
+        missed * WHOLE > measured * (WHOLE - u64::from(settings.share))
+    }
+
+    /// The records of levels that are breached from now on, with the jobs that this brings about,
+    /// or are kept again; at most a slice of them.
+    pub(crate) fn decide_breaches(&self, ns: NamespaceId, moment: Moment) -> Vec<Record> {
+        let mut records = Vec::new();
+        for (name, it) in self.slas.all(ns) {
+            let missed = self.is_missed(ns, it, moment.at);
+            if missed == it.sla.breached_at.is_some() {
+                continue;
+            }
+            let mut sla = it.sla.clone();
+            sla.breached_at = missed.then_some(moment.at);
+            sla.breaches += u64::from(missed);
+            if missed && records.is_empty() {
+                records.extend(self.decide_breach_job(ns, name, &sla, moment));
+            } else if missed && sla.settings.breach.is_some() {
+                // One job at a time, so that each is decided against what the ones before it did.
+                continue;
+            }
+            let (namespace, name, sla) = (ns, name.clone(), Box::new(sla));
+            records.push(Record::SlaPut { namespace, name, sla });
+        }
+        records
+    }
+
+    /// The job of a breach. One that is refused, as its queue is full, does not come.
+    fn decide_breach_job(
+        &self,
+        ns: NamespaceId,
+        name: &str,
+        sla: &Sla,
+        moment: Moment,
+    ) -> Vec<Record> {
+        let Some(template) = &sla.settings.breach else { return Vec::new() };
+        // Numbers that no schedule has.
+        let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+        let of = ScheduleId(hash | 1 << 63);
+        let mut ids = (0..).map(|salt| slot_job_id(ns, of, moment.at, salt));
+        let id = ids.find(|id| self.job(ns, *id).is_none()).expect("there are more ids");
+        let mut job = template.job(id, None);
+        job.tags.push(format!("sla={name}"));
+        let follow_ups = [FollowUp { queue: template.queue.clone(), job }];
+        let overlay = Overlay::new(self, ns, moment);
+        self.decide_follow_ups(overlay, &follow_ups).unwrap_or_default()
+    }
+}

@@ -1,0 +1,47 @@
+//! Where the jobs of a tenant stand, and how many of them its turns have.
+
+use super::{TURNS, TenantTurn, TenantWeight, WEIGHT_MAX, WEIGHTS_MAX};
+use crate::bounds::check_name;
+use crate::ids::Place;
+use crate::limits::Limits;
+use crate::queueing::Slot;
+use crate::rejection::Rejection;
+
+impl TenantTurn {
+    /// Where the first job of one of the tenant's lines stands: in its own place at first, and
+    /// behind all that waited when the tenant's last turn ended from then on. No two jobs have the
+    /// same: two lines of one tenant differ in the places of their first jobs.
+    pub(super) fn stands(&self, own: Slot) -> Slot {
+        let Some(turn) = self.turn else { return own };
+        let place = TURNS | (turn << 16) & (TURNS - 1) | own.1.0 & 0xffff;
+        own.max((self.ended_at, Place(place)))
+    }
+}
+
+/// Weights in the order of their tenants, which is how they are kept.
+pub(crate) fn check_weights(limits: &Limits, weights: &[TenantWeight]) -> Result<(), Rejection> {
+    let refused = |value: String, allowed: String| {
+        Err(Rejection::ValueRefused { field: "tenants", value, allowed })
+    };
+    if weights.len() > WEIGHTS_MAX {
+        let value = format!("{} tenants", weights.len());
+        return refused(value, format!("at most {WEIGHTS_MAX} tenants with a weight"));
+    }
+    for TenantWeight { tenant, weight } in weights {
+        check_name(limits, "tenants", tenant)?;
+        if !(1..=WEIGHT_MAX).contains(weight) {
+            return refused(weight.to_string(), format!("weights of 1 to {WEIGHT_MAX}"));
+        }
+    }
+    if weights.windows(2).any(|pair| matches!(pair, [a, b] if a.tenant >= b.tenant)) {
+        let allowed = "each tenant once, in their order".to_owned();
+        return refused("tenants out of order".to_owned(), allowed);
+    }
+    Ok(())
+}
+
+/// The weight of a tenant.
+pub(super) fn weight_of(weights: &[TenantWeight], tenant: &str) -> u32 {
+    let found = weights.binary_search_by(|it| it.tenant.as_str().cmp(tenant));
+    found.ok().and_then(|at| weights.get(at)).map_or(1, |it| it.weight)
+}

@@ -1,0 +1,188 @@
+//! Service levels: measured by minutes, breached once and kept again, and merged by deadline.
+
+use super::*;
+use crate::sla::{SlaAnswer, SlaCommand, SlaGoal, SlaSettings, SlaTarget, SlaView};
+
+fn put(shard: &mut Shard, name: &str, settings: SlaSettings) -> Answer {
+    let settings = Box::new(settings);
+    shard.call(Command::Sla(SlaCommand::Put { name: name.to_owned(), settings }))
+}
+
+fn of_queue(queue: &str, goal: SlaGoal) -> SlaSettings {
+    let target = SlaTarget::Queue { name: queue.to_owned() };
+    SlaSettings { target, goal, share: 9_900, breach: None }
+}
+
+fn started(within_ms: u64) -> SlaGoal {
+    SlaGoal::StartedWithin { within_ms }
+}
+
+fn view(shard: &mut Shard, name: &str) -> SlaView {
+    match shard.call(Command::Sla(SlaCommand::Get { name: name.to_owned() })) {
+        Answer::Sla(SlaAnswer::Sla(view)) => *view,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn lease_all(shard: &mut Shard, max: usize) -> Vec<Delivery> {
+    let queues = vec![QueuePattern::Prefix(String::new())];
+    match shard.call(Command::LeaseJobs(Box::new(LeaseJobs { queues, max, ..wish() }))) {
+        Answer::Leased { jobs, .. } => jobs,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn enqueue_in(shard: &mut Shard, queue: &str, n: u8) {
+    let jobs = vec![job(n)];
+    shard.call(Command::EnqueueJobs(EnqueueJobs { queue: queue.to_owned(), jobs }));
+}
+
+/// Lets time pass in steps in which levels are looked at.
+fn pass(shard: &mut Shard, seconds: u64) {
+    for _ in 0..seconds {
+        shard.advance(1_000);
+    }
+}
+
+#[test]
+fn what_started_late_is_counted_in_every_window_and_survives_a_restart() {
+    let mut shard = Shard::new();
+    put(&mut shard, "mail", of_queue("q", started(20_000)));
+    for n in 1..=4 {
+        shard.enqueue(job(n));
+    }
+    let jobs = shard.lease(3);
+    pass(&mut shard, 21);
+    shard.settle(&jobs[0], ack()).unwrap();
+    let now = view(&mut shard, "mail");
+    assert_eq!((now.late, now.at_risk, now.running), (1, 1, 2), "the one that waits");
+    shard.lease(1);
+    let now = view(&mut shard, "mail");
+    for window in now.windows {
+        assert_eq!((window.measured, window.missed, window.worst_ms), (4, 1, 21_000));
+        assert_eq!((window.arrived, window.started, window.runs), (4, 4, 1));
+    }
+    let mut shard = shard.restart();
+    assert_eq!(view(&mut shard, "mail").windows, now.windows);
+    shard.advance(400_000);
+    let [five, hour, _] = view(&mut shard, "mail").windows;
+    assert_eq!((five.measured, hour.measured), (0, 4));
+    shard.advance(25 * 3_600_000);
+    shard.enqueue(job(5));
+    shard.lease(1);
+    let minutes = || shard.turn.map().range(vec![195]..vec![196]).count();
+    assert!(minutes() <= 2, "what is older than a day is gone: {}", minutes());
+}
+
+#[test]
+fn done_counts_from_when_a_job_could_first_start_and_the_dead_missed() {
+    let mut shard = Shard::new();
+    let goal = SlaGoal::DoneWithin { within_ms: 60_000 };
+    put(&mut shard, "done", of_queue("q", goal));
+    shard.enqueue(NewJob { start: Some(Start::After(100_000)), ..job(1) });
+    shard.enqueue(NewJob { max_attempts: Some(1), ..job(2) });
+    let dead = shard.lease(1);
+    shard.settle(&dead[0], fail()).unwrap();
+    shard.advance(100_000);
+    let first = shard.lease(1);
+    shard.advance(10_000);
+    shard.settle(&first[0], ack()).unwrap();
+    let [_, hour, _] = view(&mut shard, "done").windows;
+    assert_eq!((hour.measured, hour.missed, hour.worst_ms), (2, 1, 10_000));
+}
+
+#[test]
+fn a_breach_enqueues_one_job_and_ends_when_the_level_is_kept_again() {
+    let mut shard = Shard::new();
+    let alarm = NewJob::new(id(0), "page", "{\"who\":7}");
+    let breach = crate::schedule::JobTemplate::of("alarms".to_owned(), alarm);
+    let settings = SlaSettings { breach: Some(Box::new(breach)), ..of_queue("q", started(5_000)) };
+    put(&mut shard, "mail", settings);
+    shard.enqueue(job(1));
+    pass(&mut shard, 5);
+    assert_eq!(view(&mut shard, "mail").sla.breached_at, None);
+    pass(&mut shard, 20);
+    let breached = view(&mut shard, "mail").sla;
+    assert!(breached.breached_at.is_some());
+    let queues = vec![QueuePattern::Exactly("alarms".to_owned())];
+    let asks = LeaseJobs { queues, max: 9, ..wish() };
+    let Answer::Leased { jobs, .. } = shard.call(Command::LeaseJobs(Box::new(asks))) else {
+        panic!("no answer")
+    };
+    assert_eq!(jobs.len(), 1, "once, however long it lasts");
+    assert_eq!((&*jobs[0].kind, &jobs[0].tags), ("page", &vec!["sla=mail".to_owned()]));
+    let mut shard = shard.restart();
+    let late = shard.lease(1);
+    shard.settle(&late[0], ack()).unwrap();
+    pass(&mut shard, 2);
+    assert_eq!(view(&mut shard, "mail").sla.breached_at, breached.breached_at, "it is fresh");
+    pass(&mut shard, 400);
+    let kept = view(&mut shard, "mail").sla;
+    assert_eq!((kept.breached_at, kept.breaches), (None, 1));
+}
+
+#[test]
+fn the_earliest_deadline_is_first_among_equal_priorities() {
+    let mut shard = Shard::new();
+    for (queue, n) in [("slow", 1), ("none", 2), ("fast", 3), ("fast", 4)] {
+        enqueue_in(&mut shard, queue, n);
+    }
+    put(&mut shard, "slow", of_queue("slow", started(60_000)));
+    put(&mut shard, "fast", of_queue("fast", started(5_000)));
+    let fast = lease_all(&mut shard, 2);
+    assert_eq!(ids(&fast), [3, 4], "those who wait already, too");
+    for job in fast {
+        shard.settle(&job, ack()).unwrap();
+    }
+    shard.advance(56_000);
+    enqueue_in(&mut shard, "fast", 5);
+    let mut shard = shard.restart();
+    assert_eq!(ids(&lease_all(&mut shard, 9)), [1, 5, 2], "by deadline, the rest has an hour");
+    for (queue, n) in [("slow", 6), ("fast", 7)] {
+        enqueue_in(&mut shard, queue, n);
+    }
+    shard.call(Command::Sla(SlaCommand::Delete { name: "fast".to_owned() }));
+    assert_eq!(ids(&lease_all(&mut shard, 9)), [6, 7]);
+    assert!(matches!(
+        shard.call(Command::Sla(SlaCommand::Delete { name: "fast".to_owned() })),
+        Answer::Rejected(_)
+    ));
+}
+
+#[test]
+fn workers_are_told_from_what_comes_and_how_long_it_takes() {
+    let mut shard = Shard::new();
+    put(&mut shard, "mail", of_queue("q", started(30_000)));
+    // One job a second, of five seconds each: five run at a time.
+    let mut running: std::collections::VecDeque<Delivery> = std::collections::VecDeque::new();
+    for n in 0..200_u8 {
+        shard.enqueue(job(n));
+        running.extend(shard.lease(1));
+        if running.len() > 5 {
+            let first = running.pop_front().unwrap();
+            shard.settle(&first, ack()).unwrap();
+        }
+        shard.advance(1_000);
+    }
+    let told = view(&mut shard, "mail");
+    assert!((told.arrivals_per_second - 1.0).abs() < 0.05, "{told:?}");
+    assert!((told.run_ms.unwrap() - 5_000.0).abs() < 50.0, "{told:?}");
+    assert_eq!(told.workers_needed, Some(6));
+}
+
+#[test]
+fn a_level_that_makes_no_sense_is_refused() {
+    let mut shard = Shard::new();
+    let every = SlaGoal::AtLeastEvery { within_ms: 1_000 };
+    for settings in [
+        SlaSettings { share: 0, ..of_queue("q", started(1)) },
+        SlaSettings { share: 10_000, ..of_queue("q", started(1)) },
+        of_queue("q", started(0)),
+        of_queue("q", every),
+        of_queue("", started(1)),
+    ] {
+        assert!(matches!(put(&mut shard, "x", settings), Answer::Rejected(_)));
+    }
+    let all = shard.call(Command::Sla(SlaCommand::List));
+    assert!(matches!(all, Answer::Sla(SlaAnswer::Slas(all)) if all.is_empty()));
+}

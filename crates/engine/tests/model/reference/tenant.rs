@@ -1,0 +1,114 @@
+//! Tenants: who is next is found by looking at all that waits.
+
+use longshore_engine::{NamespaceId, Place, TimeMs, Token};
+
+use super::{RefJob, Reference};
+
+/// Where a tenant stands in a queue and priority.
+#[derive(Clone, Debug)]
+pub(crate) struct RefTurn {
+    ns: NamespaceId,
+    queue: String,
+    priority: u8,
+    tenant: String,
+    used: u32,
+    /// When its last turn ended, and the counter of the grant that ended it.
+    ended: Option<(TimeMs, u64)>,
+}
+
+impl RefTurn {
+    fn is_of(&self, of: &RefJob) -> bool {
+        let options = &of.job.options;
+        self.ns == of.ns
+            && self.queue == of.job.queue
+            && self.priority == options.priority
+            && options.tenant.as_ref() == Some(&self.tenant)
+    }
+}
+
+fn slot(of: &RefJob) -> (TimeMs, Place) {
+    (of.job.available_at, of.job.place)
+}
+
+impl Reference {
+    /// Forgets what was known of tenants without jobs. Before a job enters, that is what is known.
+    pub(crate) fn forget_tenants(&mut self) {
+        let mut turns = std::mem::take(&mut self.turns);
+        let lives = |turn: &RefTurn| {
+            let mut jobs = self.jobs.iter().filter(|job| job.job.phase.is_unfinished());
+            jobs.any(|job| turn.is_of(job))
+        };
+        turns.retain(lives);
+        self.turns = turns;
+    }
+
+    /// How many tenants have jobs that have not ended, each once per queue and priority.
+    pub(crate) fn tenants(&self) -> usize {
+        let unfinished = self.jobs.iter().filter(|job| job.job.phase.is_unfinished());
+        let of = unfinished.filter_map(|it| {
+            let options = &it.job.options;
+            Some((it.ns, &it.job.queue, options.priority, options.tenant.as_ref()?))
+        });
+        of.collect::<std::collections::BTreeSet<_>>().len()
+    }
+
+    /// Whether no other job of its line comes before it.
+    pub(super) fn is_first_of_tenant(&self, of: &RefJob) -> bool {
+        let options = &of.job.options;
+        if options.tenant.is_none() {
+            return true;
+        }
+        !self.jobs.iter().any(|other| {
+            let it = &other.job.options;
+            other.ns == of.ns
+                && other.job.queue == of.job.queue
+                && other.job.kind == of.job.kind
+                && (it.priority, &it.tenant) == (options.priority, &options.tenant)
+                && (&it.gates, it.limit.is_some()) == (&options.gates, options.limit.is_some())
+                && slot(other) < slot(of)
+                && self.is_filed(other)
+                && !self.is_parked(other)
+        })
+    }
+
+    /// Whether no other job of its key, tenant and lane comes before it.
+    pub(crate) fn is_first_of_key(&self, of: &RefJob) -> bool {
+        let options = &of.job.options;
+        !self.jobs.iter().any(|other| {
+            let it = &other.job.options;
+            other.ns == of.ns
+                && other.job.queue == of.job.queue
+                && other.job.kind == of.job.kind
+                && (it.priority, &it.tenant) == (options.priority, &options.tenant)
+                && (&it.gates, &it.limit) == (&options.gates, &options.limit)
+                && slot(other) < slot(of)
+                && self.is_filed(other)
+        })
+    }
+
+    /// Where a job stands among those that may be handed out.
+    pub(super) fn stands(&self, of: &RefJob) -> (TimeMs, Place) {
+        let own = slot(of);
+        let turn = self.turns.iter().find(|turn| turn.is_of(of)).and_then(|turn| turn.ended);
+        let Some((at, counter)) = turn else { return own };
+        own.max((at, Place(1 << 63 | counter << 16 | own.1.0 & 0xffff)))
+    }
+
+    /// A job was handed over.
+    pub(super) fn take_turn(&mut self, of: &RefJob, token: Token) {
+        let Some(tenant) = of.job.options.tenant.clone() else { return };
+        let (ns, now) = (of.ns, self.now);
+        let weights = self.queue_named(ns, &of.job.queue).map(|it| it.settings.tenants.clone());
+        let weights = weights.unwrap_or_default();
+        let weight = weights.iter().find(|it| it.tenant == tenant).map_or(1, |it| it.weight);
+        if !self.turns.iter().any(|turn| turn.is_of(of)) {
+            let (queue, priority) = (of.job.queue.clone(), of.job.options.priority);
+            self.turns.push(RefTurn { ns, queue, priority, tenant, used: 0, ended: None });
+        }
+        let turn = self.turns.iter_mut().find(|turn| turn.is_of(of)).expect("it was added");
+        turn.used += 1;
+        if turn.used >= weight {
+            (turn.used, turn.ended) = (0, Some((now, token.counter)));
+        }
+    }
+}

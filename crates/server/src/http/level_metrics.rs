@@ -1,0 +1,108 @@
+//! Metrics of service levels and of limits at dispatch, by their names: as many of each as a shard
+//! tells.
+
+use longshore_engine::{LimitRule, LimitView, ShardStats, SlaView};
+use longshore_node::Unavailable;
+
+use super::metrics::Page;
+use super::sla_view::sla;
+
+type Stats<'s> = &'s [Result<ShardStats, Unavailable>];
+type SlaMetric = (&'static str, &'static str, fn(&SlaView) -> Option<f64>);
+type LimitMetric = (&'static str, &'static str, fn(&LimitView) -> Option<u64>);
+
+const SLA_METRICS: [SlaMetric; 6] = [
+    (
+        "longshore_sla_workers_needed",
+        "Workers of one job at a time that a service level needs now.",
+        |it| it.workers_needed.map(|needed| needed as f64),
+    ),
+    ("longshore_sla_breached", "1 where a service level is breached.", |it| {
+        Some(f64::from(u8::from(it.sla.breached_at.is_some())))
+    }),
+    ("longshore_sla_late", "Jobs that wait and missed their service level, up to 100.", |it| {
+        Some(it.late as f64)
+    }),
+    (
+        "longshore_sla_at_risk",
+        "Jobs that wait with less than half of their time, up to 100.",
+        |it| Some(it.at_risk as f64),
+    ),
+    ("longshore_sla_oldest_seconds", "How long the oldest job waits.", |it| {
+        it.oldest_ms.map(|ms| ms as f64 / 1e3)
+    }),
+    ("longshore_sla_arrivals_per_second", "Jobs that come, over about five minutes.", |it| {
+        Some(it.arrivals_per_second)
+    }),
+];
+
+const LIMIT_METRICS: [LimitMetric; 3] = [
+    ("longshore_limit_running", "Jobs that run and that a limit counts.", |it| {
+        matches!(it.settings.rule, LimitRule::Concurrency { .. }).then_some(it.running)
+    }),
+    ("longshore_limit_concurrency", "How many a limit lets run at a time, of each key.", |it| {
+        match it.settings.rule {
+            LimitRule::Concurrency { max } => Some(max),
+            _ => None,
+        }
+    }),
+    ("longshore_limit_spent_keys", "Keys that a limit holds back, up to 1000.", |it| {
+        Some(it.spent)
+    }),
+];
+
+pub(super) fn write(page: &mut Page, stats: Stats<'_>) {
+    let slas = || stats.iter().flatten().flat_map(|shard| &shard.slas);
+    let limits = || stats.iter().flatten().flat_map(|shard| &shard.limits);
+    for (name, about, value) in SLA_METRICS {
+        if slas().next().is_none() {
+            break;
+        }
+        page.head(name, "gauge", about);
+        for (namespace, view) in slas() {
+            if let Some(value) = value(view) {
+                page.sample(name, &[("namespace", namespace), ("sla", &view.name)], value);
+            }
+        }
+    }
+    if slas().next().is_some() {
+        shares(page, slas());
+    }
+    for (name, about, value) in LIMIT_METRICS {
+        if limits().next().is_none() {
+            return;
+        }
+        page.head(name, "gauge", about);
+        for (namespace, view) in limits() {
+            if let Some(value) = value(view) {
+                page.sample(name, &[("namespace", namespace), ("limit", &view.name)], value);
+            }
+        }
+    }
+}
+
+/// What was kept, and how fast what may be missed is used up, by window.
+fn shares<'v>(page: &mut Page, slas: impl Iterator<Item = &'v (String, SlaView)>) {
+    let told: Vec<_> = slas.map(|(namespace, view)| (namespace, sla(view))).collect();
+    let (attained, burn) = ("longshore_sla_attained", "longshore_sla_burn_rate");
+    page.head(attained, "gauge", "The share of jobs that kept a service level.");
+    for (namespace, it) in &told {
+        for window in &it.windows {
+            let over = window.over.to_string();
+            let labels = [("namespace", namespace.as_str()), ("sla", &it.name), ("over", &over)];
+            if let Some(value) = window.attained {
+                page.sample(attained, &labels, value);
+            }
+        }
+    }
+    page.head(burn, "gauge", "How many times as many missed a service level as may.");
+    for (namespace, it) in &told {
+        for window in &it.windows {
+            let over = window.over.to_string();
+            let labels = [("namespace", namespace.as_str()), ("sla", &it.name), ("over", &over)];
+            if let Some(value) = window.burn_rate {
+                page.sample(burn, &labels, value);
+            }
+        }
+    }
+}
