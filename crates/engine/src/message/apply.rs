@@ -208,11 +208,8 @@ impl<M: OrderedMap> State<M> {
 
     /// A message is with nobody and stands where it stood.
     fn stand_again(&mut self, ns: NamespaceId, tag: MessageTag) {
-        if let Some(held) = self.messages.shelf(tag.queue).give_back(tag.slot()) {
-            self.messages.forget_end(tag, &held);
-            if held.is_leased() {
-                self.remove(&keys::message_lease(ns, tag));
-            }
+        if self.messages.give_back(tag).is_some_and(|held| held.is_leased()) {
+            self.remove(&keys::message_lease(ns, tag));
         }
     }
 

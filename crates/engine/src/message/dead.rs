@@ -3,8 +3,6 @@
 
 use std::ops::ControlFlow;
 
-use bytes::Bytes;
-
 use super::state::{stored_of, tag_of_expiry};
 use super::{
     BodyRef, Death, Ends, HeaderValue, Message, MessageEnd, MessageSettings, MessageTag, Overflow,
@@ -105,33 +103,34 @@ impl<M: OrderedMap> State<M> {
         Some(Record::MessagePublished { namespace, place, message, entries })
     }
 
-    /// Messages whose time has run out, and the keys that said so: a bounded number.
-    pub(crate) fn due_expiries(&self, now: TimeMs) -> (Vec<(NamespaceId, MessageTag)>, Vec<Bytes>) {
-        let (mut due, mut passed) = (Vec::new(), Vec::new());
-        let Some(first) = self.messages.expiries.first(self) else { return (due, passed) };
-        if first > now.0 {
-            return (due, passed);
+    /// Messages whose time has run out, and when: a bounded number.
+    pub(crate) fn due_expiries(&self, now: TimeMs) -> Vec<(TimeMs, NamespaceId, MessageTag)> {
+        let most = self.limits.slice_items_max;
+        let mut due: Vec<_> = self.messages.overdue_back.iter().take(most).copied().collect();
+        if self.messages.expiries.first(self).is_none_or(|first| first > now.0) {
+            return due;
         }
         let (from, to) = self.messages.expiries.range();
         self.scan(&from, &to, &mut |key, _| {
             let (at, ns, tag) = tag_of_expiry(key);
-            if at > now || passed.len() >= self.limits.slice_items_max {
+            if at > now || due.len() >= most {
                 return ControlFlow::Break(());
             }
-            passed.push(Bytes::copy_from_slice(key));
-            due.push((ns, tag));
+            due.push((at, ns, tag));
             ControlFlow::Continue(())
         });
-        (due, passed)
+        due
     }
 
-    /// The body of a message that waits and whose time has run out; none where it is with somebody.
+    /// Whether a message is with somebody.
+    pub(crate) fn is_held(&self, tag: MessageTag) -> bool {
+        let shelf = self.messages.shelves.get(&tag.queue);
+        shelf.is_some_and(|shelf| shelf.unsettled.contains_key(&tag.slot()))
+    }
+
+    /// The body of a message that waits and whose time has run out.
     pub(crate) fn expired(&self, ns: NamespaceId, tag: MessageTag, now: TimeMs) -> Option<BodyRef> {
         self.queues.get(tag.queue)?;
-        let shelf = self.messages.shelves.get(&tag.queue);
-        if shelf.is_some_and(|shelf| shelf.unsettled.contains_key(&tag.slot())) {
-            return None;
-        }
         let key = keys::message(ns, tag);
         let stored = stored_of(&key, &self.get(&key)?);
         let is_over = stored.expires_at.is_some_and(|at| at <= now);

@@ -45,7 +45,7 @@ pub(crate) use exchanges::FIRST_EXCHANGE;
 pub(crate) use settle::Ends;
 pub(crate) use shelf::{BodyRef, Held, Holder, Stored};
 pub(crate) use state::Messages;
-pub(crate) use transaction::Settling;
+pub(crate) use transaction::{Refused, Settling};
 
 use crate::ids::{Place, QueueId, TimeMs};
 use crate::wire::{Input, Malformed, Wire, wire_enum, wire_struct};

@@ -127,21 +127,23 @@ impl<M: OrderedMap> State<M> {
         (length, full.or_else(of_bytes))
     }
 
-    /// The queues that refuse a message and have it become a dead letter: each leaves one.
+    /// The queues that refuse a message and have it become a dead letter: each leaves one. `full`
+    /// refused it, be it for what the same command has it take before.
     pub(crate) fn refusing_with_letter(
         &self,
         ns: NamespaceId,
         command: &PublishMessage,
+        full: &str,
         moment: Moment,
     ) -> Vec<QueueId> {
         let Ok(exchange) = self.exchange(ns, &command.exchange) else { return Vec::new() };
         let keys = command.message(moment);
         let queues = self.route(ns, exchange, &keys.keys(), &command.headers);
         let leaves = |queue: &QueueId| {
-            let known = self.queues.get(*queue).and_then(|it| it.settings.messages.as_deref());
-            known.is_some_and(|settings| {
+            let Some(known) = self.queues.get(*queue) else { return false };
+            known.settings.messages.as_deref().is_some_and(|settings| {
                 settings.overflow == Overflow::RejectPublishDeadLetter
-                    && self.fullness(*queue, settings, (0, 0)).1.is_some()
+                    && (known.name == full || self.fullness(*queue, settings, (0, 0)).1.is_some())
             })
         };
         queues.unwrap_or_default().into_iter().filter(leaves).collect()

@@ -39,8 +39,15 @@ pub(crate) struct Messages {
     pub(crate) floor: Place,
     /// When messages expire.
     pub(crate) expiries: Frontier,
+    /// Volatile: messages that are with somebody while their time ran out, and when that was. What
+    /// says so in the tree stays until they have come back or ended.
+    pub(crate) overdue: BTreeMap<MessageTag, (NamespaceId, TimeMs)>,
+    /// Volatile: those of them that are with nobody any more, to be looked at.
+    pub(crate) overdue_back: BTreeSet<(TimeMs, NamespaceId, MessageTag)>,
     /// When messages are published that wait for that.
     pub(crate) delays: Frontier,
+    /// Volatile: messages that no queue took when their time came.
+    pub(crate) delayed_lost: u64,
 }
 
 impl Default for Messages {
@@ -54,7 +61,10 @@ impl Default for Messages {
             young_bytes: 0,
             floor: Place(0),
             expiries: Frontier::new(vec![keys::EXPIRY]),
+            overdue: BTreeMap::new(),
+            overdue_back: BTreeSet::new(),
             delays: Frontier::new(vec![keys::DELAYED]),
+            delayed_lost: 0,
         }
     }
 }
@@ -91,6 +101,18 @@ impl Messages {
         if let Holder::Lease { expires, .. } = held.holder {
             self.lease_ends.remove(&(expires, tag));
         }
+        if let Some((ns, at)) = self.overdue.remove(&tag) {
+            self.overdue_back.insert((at, ns, tag));
+        }
+    }
+
+    /// A message is with nobody any more and stands where it stood. Who had it.
+    pub(crate) fn give_back(&mut self, tag: MessageTag) -> Option<Held> {
+        let held = self.shelf(tag.queue).give_back(tag.slot());
+        if let Some(held) = &held {
+            self.forget_end(tag, held);
+        }
+        held
     }
 }
 

@@ -24,12 +24,34 @@ fn check_steps(steps: usize) -> Result<(), Rejection> {
     Err(Rejection::ValueRefused { field: "transaction", value, allowed })
 }
 
+/// The queues that a message enters with a record.
+fn entries_of(record: &Record) -> usize {
+    match record {
+        Record::MessagePublished { entries, .. } => entries.len(),
+        _ => 0,
+    }
+}
+
 /// A message that somebody has and that ends or goes back.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Settling {
     pub(crate) tag: MessageTag,
     pub(crate) body: BodyRef,
     pub(crate) verdict: MessageVerdict,
+}
+
+/// That a transaction cannot be.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    /// The message that is published and cannot be, by its index.
+    pub(crate) at: Option<usize>,
+    pub(crate) rejection: Rejection,
+}
+
+impl From<Rejection> for Refused {
+    fn from(rejection: Rejection) -> Self {
+        Self { at: None, rejection }
+    }
 }
 
 /// What a transaction comes to.
@@ -50,26 +72,14 @@ impl<M: OrderedMap> State<M> {
         publishes: &[PublishMessage],
         settlements: &[Settling],
         moment: Moment,
-    ) -> Result<Transacted, Rejection> {
+    ) -> Result<Transacted, Refused> {
         let mut overlay = Overlay::new(self, ns, moment);
         let mut published = Vec::with_capacity(publishes.len());
         let mut steps = 0;
-        for message in publishes {
-            steps += 1 + self.bindings_compared(ns, &message.exchange) / BINDINGS_PER_STEP;
-            check_steps(steps)?;
-            let (record, came) = self.decide_publish(ns, message, moment)?;
-            if let Some(Record::MessagePublished { entries, .. }) = &record {
-                steps += entries.len();
-                check_steps(steps)?;
-                for entry in entries {
-                    let earlier = overlay.messages_entered(entry.queue);
-                    self.check_room_for_messages(entry.queue, earlier)?;
-                }
-            }
-            if let Some(record) = record {
-                overlay.record_message(record);
-            }
-            published.push(came);
+        for (index, message) in publishes.iter().enumerate() {
+            let came = self.decide_published(message, &mut overlay, &mut steps);
+            let refused = |rejection| Refused { at: Some(index), rejection };
+            published.push(came.map_err(refused)?);
         }
         let (mut ends, mut uncounted) = (Ends::default(), Vec::new());
         for settling in settlements {
@@ -82,6 +92,8 @@ impl<M: OrderedMap> State<M> {
                     match death.flatten() {
                         Some(records) => {
                             for it in records {
+                                steps += entries_of(&it);
+                                check_steps(steps)?;
                                 overlay.record_message(it);
                             }
                         }
@@ -94,6 +106,31 @@ impl<M: OrderedMap> State<M> {
         }
         ends.into_records(ns).into_iter().for_each(|record| overlay.record(record));
         Ok(Transacted { records: overlay.into_records()?, published, uncounted })
+    }
+
+    /// One message of a transaction.
+    fn decide_published(
+        &self,
+        message: &PublishMessage,
+        overlay: &mut Overlay<'_, M>,
+        steps: &mut usize,
+    ) -> Result<Published, Rejection> {
+        let (ns, moment) = (overlay.ns, overlay.moment);
+        *steps += 1 + self.bindings_compared(ns, &message.exchange) / BINDINGS_PER_STEP;
+        check_steps(*steps)?;
+        let (record, came) = self.decide_publish(ns, message, moment)?;
+        if let Some(record) = record {
+            *steps += entries_of(&record);
+            check_steps(*steps)?;
+            if let Record::MessagePublished { entries, .. } = &record {
+                for entry in entries {
+                    let earlier = overlay.messages_entered(entry.queue);
+                    self.check_room_for_messages(entry.queue, earlier)?;
+                }
+            }
+            overlay.record_message(record);
+        }
+        Ok(came)
     }
 
     /// How a message ends, unless it goes back.

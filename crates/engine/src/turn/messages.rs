@@ -259,19 +259,41 @@ impl<M: OrderedMap> Turn<M> {
     pub(super) fn remove_message_queue(&mut self, ns: NamespaceId, id: QueueId) {
         let Some(name) = self.state.queues.get(id).map(|queue| queue.name.clone()) else { return };
         self.record(Record::QueueDeleted { id });
-        for consumer in self.takers.all_of(id) {
-            self.takers.remove(consumer);
-            self.close(consumer, CloseReason::QueueDeleted);
-        }
-        for reply_to in self.takers.waiting_at(id) {
-            self.takers.stop_waiting(reply_to);
-            self.waiters.remove(reply_to);
-            let unknown = Rejection::QueueUnknown { queue: name.clone() };
-            self.reply(reply_to, Answer::Rejected(unknown));
+        if self.takers.any(id) {
+            self.takers.leaving.push_back((id, name));
+            self.go_on_telling_takers();
         }
         self.takers.forget_queue(id);
         let records = self.state.emptying_slice(ns, Destination::Queue { id });
         self.record_all(records);
+    }
+
+    /// Tells some of those who took from queues that were deleted.
+    fn go_on_telling_takers(&mut self) {
+        let mut left = 4 * self.state.limits.slice_items_max;
+        while left > 0
+            && let Some((queue, name)) = self.takers.leaving.pop_front()
+        {
+            while left > 0
+                && let Some(consumer) = self.takers.consumer_of(queue)
+            {
+                left -= 1;
+                self.takers.remove(consumer);
+                self.close(consumer, CloseReason::QueueDeleted);
+            }
+            while left > 0
+                && let Some(reply_to) = self.takers.waiting_at(queue)
+            {
+                left -= 1;
+                self.takers.stop_waiting(reply_to);
+                self.waiters.remove(reply_to);
+                let unknown = Rejection::QueueUnknown { queue: name.clone() };
+                self.reply(reply_to, Answer::Rejected(unknown));
+            }
+            if self.takers.any(queue) {
+                self.takers.leaving.push_front((queue, name));
+            }
+        }
     }
 
     /// Queues and exchanges that do not outlive a restart, or belonged to a connection.
@@ -311,7 +333,7 @@ impl<M: OrderedMap> Turn<M> {
         if self.state.queues.get(purge.queue).is_some() {
             let slice = self.state.decide_purge(of, &purge.from, purge.upper);
             purge.messages += slice.messages;
-            self.record_all(Vec::from_iter(slice.record));
+            self.record_all(slice.records);
             if let Some(next) = slice.next {
                 purge.from = next;
                 return self.takers.purges.push_back(purge);
@@ -353,6 +375,10 @@ impl<M: OrderedMap> Turn<M> {
 
     /// Whether anybody takes from a queue decides whether memory keeps messages of it.
     pub(super) fn note_takers(&mut self, queue: QueueId) {
+        // Of a queue that was deleted nothing is kept.
+        if self.state.queues.get(queue).is_none() {
+            return;
+        }
         self.queue_used(queue);
         let any = self.takers.any(queue);
         self.state.set_consumed(queue, any);
@@ -384,8 +410,15 @@ impl<M: OrderedMap> Turn<M> {
         command: LeaseMessages,
         moment: Moment,
     ) -> Result<Option<MessageAnswer>, Rejection> {
-        let queue = self.usable_queue(ns, &command.queue, None)?.id;
+        let queue = self.usable_queue(ns, &command.queue, None)?;
+        let settings = queue.settings.messages.as_deref();
+        let single = settings.is_some_and(|settings| settings.single_active_consumer);
+        let queue = queue.id;
         self.queue_used(queue);
+        if single {
+            // The one that gets all is a consumer: who takes for a time is none.
+            return Err(Rejection::ConsumerExclusive { queue: command.queue });
+        }
         let refused = |field, value: String, allowed: String| {
             Err(Rejection::ValueRefused { field, value, allowed })
         };
@@ -431,6 +464,8 @@ impl<M: OrderedMap> Turn<M> {
 
     /// Does a bounded part of what time and earlier turns brought about.
     pub(super) fn tick_messages(&mut self, moment: Moment) {
+        self.enforce_lengths(moment);
+        self.go_on_telling_takers();
         self.end_message_leases(moment);
         self.expire_messages(moment);
         self.go_on_publishing(moment);
@@ -457,6 +492,8 @@ impl<M: OrderedMap> Turn<M> {
             || !self.takers.purges.is_empty()
             || self.is_publishing()
             || !self.takers.too_long.is_empty()
+            || !self.takers.leaving.is_empty()
+            || !self.state.messages.overdue_back.is_empty()
             || !self.takers.closing.is_empty()
             || (!self.stopping && !self.state.messages.emptying.is_empty())
     }

@@ -47,6 +47,8 @@ pub struct ShardStats {
     pub gates: (u64, u64),
     /// Tags that are held.
     pub holds: u64,
+    /// Messages that no queue took when their time came, since the start.
+    pub delayed_lost: u64,
     /// Namespaces, in the order of their ids.
     pub namespaces: Vec<NamespaceView>,
     /// Queues, in the order of their ids: none before all namespaces were told.
@@ -81,6 +83,7 @@ impl<M: OrderedMap> Turn<M> {
             schedules: self.state.meta.schedules,
             gates: self.state.gating.totals(),
             holds: self.state.holding.total(),
+            delayed_lost: self.state.messages.delayed_lost,
             namespaces: Vec::new(),
             queues: Vec::new(),
             more_after: None,

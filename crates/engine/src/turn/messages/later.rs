@@ -13,24 +13,32 @@ impl<M: OrderedMap> Turn<M> {
         for _ in 0..self.state.limits.slice_items_max {
             let Some(records) = self.state.decide_due_message(moment) else { break };
             let passed = records.first().cloned();
-            let entered = records.get(1).map(super::settle::entered).unwrap_or_default();
+            let mut entered = records.get(1).map(super::settle::entered).unwrap_or_default();
             // It fitted when it was given; only its queues may be more than an entry takes.
             if self.try_record(records).is_err() {
                 self.record_all(Vec::from_iter(passed));
+                entered.clear();
+            }
+            if entered.is_empty() {
+                self.state.messages.delayed_lost += 1;
             }
             self.note_lengths(&entered);
+            if self.takers.is_used_up() {
+                break;
+            }
         }
         self.enforce_lengths(moment);
     }
 
-    /// A message was refused by queues that have it become a dead letter.
+    /// A message was refused by queues that have it become a dead letter, `full` among them.
     pub(super) fn leave_refused_letters(
         &mut self,
         ns: NamespaceId,
         message: &PublishMessage,
+        full: &str,
         moment: Moment,
     ) {
-        for queue in self.state.refusing_with_letter(ns, message, moment) {
+        for queue in self.state.refusing_with_letter(ns, message, full, moment) {
             let letter = self.state.decide_refused_letter(ns, queue, message, moment);
             let entered = letter.as_ref().map(super::settle::entered).unwrap_or_default();
             // Its publisher knows that it was refused, letter or not.

@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use super::settle::entered;
 use crate::ids::{NamespaceId, QueueId};
 use crate::map::OrderedMap;
-use crate::message::{BodyRef, Holder, MessageAnswer, MessageTag, MessageTransaction, Settling};
+use crate::message::{
+    BodyRef, Holder, MessageAnswer, MessageTag, MessageTransaction, Refused, Settling,
+};
 use crate::moment::Moment;
 use crate::rejection::Rejection;
 use crate::turn::Turn;
@@ -19,18 +21,29 @@ impl<M: OrderedMap> Turn<M> {
         moment: Moment,
     ) -> Result<MessageAnswer, Rejection> {
         let settling = self.settling(transaction)?;
-        let decided =
-            self.state.decide_transaction(ns, &transaction.publishes, &settling, moment)?;
+        let publishes = &transaction.publishes;
+        let decided = match self.state.decide_transaction(ns, publishes, &settling, moment) {
+            Ok(decided) => decided,
+            Err(Refused { at, rejection }) => {
+                // Nothing of it happens, but for the letter of what a full queue refused.
+                if let Rejection::QueueFull { queue, .. } = &rejection
+                    && let Some(message) = at.and_then(|at| publishes.get(at))
+                {
+                    self.leave_refused_letters(ns, message, queue, moment);
+                    self.enforce_lengths(moment);
+                }
+                return Err(rejection);
+            }
+        };
         let queues: Vec<QueueId> = decided.records.iter().flat_map(entered).collect();
         self.try_record(decided.records)?;
-        for Settling { tag, .. } in &settling {
+        // Those of queues that were deleted since as well: the connection names them no more.
+        for (tag, _) in &transaction.settlements {
             self.takers.release(transaction.connection, *tag);
         }
         for tag in decided.uncounted {
-            if let Some(shelf) = self.state.messages.shelves.get_mut(&tag.queue) {
-                shelf.give_back(tag.slot());
-                self.state.messages.fresh.insert(tag.queue);
-            }
+            self.state.messages.give_back(tag);
+            self.state.messages.fresh.insert(tag.queue);
         }
         self.note_lengths(&queues);
         self.enforce_lengths(moment);

@@ -1,6 +1,7 @@
 //! Exchanges, bindings, queues of messages and those who take from them.
 
 mod bodies;
+mod bounds;
 mod later;
 mod slices;
 
