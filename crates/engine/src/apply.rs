@@ -124,6 +124,7 @@ impl<M: OrderedMap> State<M> {
             Record::QueueCreated { namespace, id, name, settings } => {
                 self.meta_mut().next_queue = QueueId(id.0 + 1);
                 let counts = QueueCounts::EMPTY;
+                self.note_outcomes(id, settings.outcomes.as_ref());
                 self.put(&keys::queue_name(namespace, &name), &id);
                 self.queues.insert(Queue { id, namespace, name, settings, counts }, None);
                 self.queues.change(id);
@@ -131,6 +132,7 @@ impl<M: OrderedMap> State<M> {
             }
             Record::QueueChanged { id, settings } => {
                 let shut = self.is_shut(id, settings.paused);
+                self.note_outcomes(id, settings.outcomes.as_ref());
                 self.lanes.shut(id, shut);
                 self.queues.change(id).settings = settings;
                 self.put_queue(id);
@@ -246,9 +248,13 @@ impl<M: OrderedMap> State<M> {
             self.remove(&name);
             if holds_messages {
                 self.messages.drop_shelf(id);
-                self.begin_emptying(namespace, Destination::Queue { id });
+            }
+            let what = Destination::Queue { id };
+            if holds_messages || self.is_bound(namespace, what) {
+                self.begin_emptying(namespace, what);
             }
         }
+        self.note_outcomes(id, None);
         self.queues.delete(id);
         self.remove(&keys::queue(id));
         self.remove(&keys::queue_counts(id));

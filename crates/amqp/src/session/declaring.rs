@@ -1,7 +1,7 @@
 //! Exchanges, queues and bindings.
 
 use longshore_engine::{
-    BindingSpec, DeclareExchange, DeclareQueue, ExchangeKind, Matching, MessageCommand,
+    BindingSpec, DeclareExchange, DeclareQueue, ExchangeKind, JobBinding, Matching, MessageCommand,
 };
 
 use super::Session;
@@ -13,7 +13,7 @@ use crate::codec::methods::{
     ExchangeBind, ExchangeDeclare, ExchangeDelete, ExchangeUnbind, QueueBind, QueueDeclare,
     QueueDelete, QueuePurge, QueueUnbind,
 };
-use crate::codec::{Short, Table};
+use crate::codec::{Short, Table, Value};
 use crate::failure::{Code, Failure, exchange_in, queue_in};
 
 const RESERVED: &str = "amq.";
@@ -254,9 +254,37 @@ fn with_arguments(binding: BindingSpec, arguments: &Table) -> Result<BindingSpec
     };
     let counts = |name: &Short| {
         let name = name.as_bytes();
-        name.as_ref() != b"x-match" && (with_x || !name.starts_with(b"x-"))
+        let of_job = name.starts_with(b"x-job-");
+        name.as_ref() != b"x-match" && !of_job && (with_x || !name.starts_with(b"x-"))
     };
     let headers =
         arguments.fields().filter(|(name, _)| counts(name)).filter_map(header_of).collect();
-    Ok(BindingSpec { matching, headers, arguments: arguments.as_bytes().clone(), ..binding })
+    let (job, arguments) = (job_of(arguments)?, arguments.as_bytes().clone());
+    Ok(BindingSpec { matching, headers, arguments, job, ..binding })
+}
+
+/// What a message becomes at the end of a binding to a queue of jobs: where `x-job-kind` says so.
+fn job_of(arguments: &Table) -> Result<Option<JobBinding>, Failure> {
+    let invalid = |name: &str, value: &Value, expected: &str| {
+        let text = format!("invalid arg '{name}' of the binding: {value:?}; expected {expected}");
+        Failure::new(Code::PreconditionFailed, text)
+    };
+    let number = |name: &str| match arguments.get(name) {
+        None => Ok(None),
+        Some(value) => match value.as_int().and_then(|number| u64::try_from(number).ok()) {
+            Some(number) => Ok(Some(number)),
+            None => Err(invalid(name, &value, "a whole number from 0 on")),
+        },
+    };
+    let Some(value) = arguments.get("x-job-kind") else { return Ok(None) };
+    let expected = "the name of a kind of jobs";
+    let kind = value.as_text().ok_or_else(|| invalid("x-job-kind", &value, expected))?.to_owned();
+    let priority = number("x-job-priority")?.map(|it| u8::try_from(it).unwrap_or(u8::MAX));
+    let delay_ms = number("x-job-delay")?;
+    let ordered = match arguments.get("x-job-ordered") {
+        None => false,
+        Some(Value::Bool(ordered)) => ordered,
+        Some(value) => return Err(invalid("x-job-ordered", &value, "true or false")),
+    };
+    Ok(Some(JobBinding { kind, priority, delay_ms, ordered }))
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::{BindingSpec, Exchange, Message, MessageSettings, MessageTag};
+use crate::answer::Enqueued;
 use crate::ids::Token;
 use crate::rejection::Rejection;
 
@@ -46,8 +47,8 @@ pub enum MessageAnswer {
     ConnectionClosed,
     /// To `Lease`.
     Leased(Vec<MessageDelivery>),
-    /// To `Transact`: what became of each message that was published, in order.
-    Transacted(Vec<Published>),
+    /// To `Transact`: what became of each message that was published and of each job, in order.
+    Transacted(Vec<Published>, Vec<Enqueued>),
 }
 
 /// What declaring came to.

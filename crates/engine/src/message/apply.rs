@@ -86,6 +86,12 @@ impl<M: OrderedMap> State<M> {
         self.begin_emptying(ns, Destination::Exchange { id });
     }
 
+    /// Whether any binding leads there.
+    pub(crate) fn is_bound(&self, ns: NamespaceId, to: Destination) -> bool {
+        let prefix = keys::bindings_to(ns, to).done();
+        self.first(&prefix, &keys::after_prefix(&prefix)).is_some()
+    }
+
     /// What was deleted goes bit by bit.
     pub(crate) fn begin_emptying(&mut self, ns: NamespaceId, what: Destination) {
         self.put_bytes(&keys::emptying(ns, what), &[]);

@@ -11,6 +11,7 @@ use super::{
 use crate::ids::{NamespaceId, QueueId, TimeMs};
 use crate::map::OrderedMap;
 use crate::moment::Moment;
+use crate::overlay::Overlay;
 use crate::record::Record;
 use crate::state::{State, keys};
 
@@ -46,21 +47,22 @@ impl<M: OrderedMap> State<M> {
         queue: QueueId,
         command: &PublishMessage,
         moment: Moment,
-    ) -> Option<Record> {
-        let queue = self.queues.get(queue)?;
-        let settings = queue.settings.messages.as_deref()?;
+    ) -> Vec<Record> {
+        let Some(queue) = self.queues.get(queue) else { return Vec::new() };
+        let Some(settings) = queue.settings.messages.as_deref() else { return Vec::new() };
         let dead = (&command.message(moment), MessageEnd::Overflown);
         self.decide_letter_of(ns, (queue.name.as_str(), settings), dead, moment)
     }
 
+    /// The records of a letter: none where it reaches nothing.
     fn decide_letter_of(
         &self,
         ns: NamespaceId,
         (queue, settings): (&str, &MessageSettings),
         (message, end): (&Message, MessageEnd),
         moment: Moment,
-    ) -> Option<Record> {
-        let exchange = settings.dead_letter_exchange.clone()?;
+    ) -> Vec<Record> {
+        let Some(exchange) = settings.dead_letter_exchange.clone() else { return Vec::new() };
         let letter = letter(message, queue, end, moment.at);
         let key = settings.dead_letter_routing_key.clone();
         let message = Message {
@@ -73,17 +75,19 @@ impl<M: OrderedMap> State<M> {
     }
 
     /// The entry of a message that nobody waits for, such as a dead letter, where its exchange is
-    /// there and leads anywhere. It enters however long its queues are.
+    /// there and leads anywhere. It enters however long its queues are, those of jobs as well.
     pub(super) fn decide_entry(
         &self,
         namespace: NamespaceId,
         message: Message,
         headers: &[(String, HeaderValue)],
         moment: Moment,
-    ) -> Option<Record> {
-        let exchange = self.messages.exchanges.named(namespace, &message.exchange)?;
+    ) -> Vec<Record> {
+        let exchange = self.messages.exchanges.named(namespace, &message.exchange);
+        let Some(exchange) = exchange else { return Vec::new() };
         // A queue of jobs under that name takes no messages.
-        let queues = self.route(namespace, exchange, &message.keys(), headers).ok()?;
+        let routed = self.route(namespace, exchange, &message.keys(), headers);
+        let Ok(mut routed) = routed else { return Vec::new() };
         let goes_round = |id: &QueueId| {
             let name = self.queues.get(*id).map(|queue| queue.name.as_str());
             let before = message.deaths.iter().position(|death| Some(&*death.queue) == name);
@@ -93,14 +97,15 @@ impl<M: OrderedMap> State<M> {
                 round.into_iter().all(|death| death.reason != MessageEnd::Rejected)
             })
         };
-        let queues: Vec<_> = queues.into_iter().filter(|id| !goes_round(id)).collect();
-        if queues.is_empty() {
-            return None;
+        routed.queues.retain(|id| !goes_round(id));
+        let (record, jobs) = self.enter(namespace, routed, (message, headers), moment);
+        if jobs.is_empty() {
+            return Vec::from_iter(record);
         }
-        let entry = |queue| self.new_entry(queue, &message, moment);
-        let entries = queues.into_iter().map(entry).collect();
-        let (place, message) = (self.meta.next_place, Box::new(message));
-        Some(Record::MessagePublished { namespace, place, message, entries })
+        let overlay = Overlay::new(self, namespace, moment).without_bounds();
+        let decided = self.decide_with_jobs(overlay, record.clone(), &jobs);
+        // What cannot be a job, such as args that are too large, is a message elsewhere still.
+        decided.unwrap_or_else(|_| Vec::from_iter(record))
     }
 
     /// Messages whose time has run out, and when: a bounded number.

@@ -13,6 +13,8 @@ mod delayed;
 mod emptying;
 mod exchange;
 mod exchanges;
+mod into_jobs;
+mod json;
 pub(crate) mod peek;
 mod publish;
 mod ring;
@@ -33,15 +35,16 @@ pub use answer::{
     Published,
 };
 pub use command::{
-    BindingSpec, ConsumeMessages, DeclareExchange, DeclareQueue, Holding, LeaseMessages,
-    MessageCommand, MessageSettlement, MessageTransaction, MessageVerdict, PublishMessage,
-    ShareCredit,
+    BindingSpec, ConsumeMessages, DeclareExchange, DeclareQueue, Holding, JobBinding,
+    LeaseMessages, MessageCommand, MessageSettlement, MessageTransaction, MessageVerdict,
+    PublishMessage, ShareCredit,
 };
 pub use exchange::{Binding, Destination, Exchange, ExchangeKind, HeaderValue, Matching};
 pub use peek::{MessagePage, PeekedMessage};
 pub use settings::{MessageSettings, Overflow};
 
 pub(crate) use exchanges::FIRST_EXCHANGE;
+pub(crate) use into_jobs::Publication;
 pub(crate) use settle::Ends;
 pub(crate) use shelf::{BodyRef, Held, Holder, Stored};
 pub(crate) use state::Messages;

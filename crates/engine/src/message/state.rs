@@ -48,6 +48,10 @@ pub(crate) struct Messages {
     pub(crate) delays: Frontier,
     /// Volatile: messages that no queue took when their time came.
     pub(crate) delayed_lost: u64,
+    /// Queues whose jobs are told of when they end.
+    pub(crate) telling: BTreeSet<QueueId>,
+    /// Volatile: ends of jobs that were to be told and reached no queue.
+    pub(crate) outcomes_lost: u64,
 }
 
 impl Default for Messages {
@@ -65,6 +69,8 @@ impl Default for Messages {
             overdue_back: BTreeSet::new(),
             delays: Frontier::new(vec![keys::DELAYED]),
             delayed_lost: 0,
+            telling: BTreeSet::new(),
+            outcomes_lost: 0,
         }
     }
 }
@@ -214,6 +220,9 @@ impl<M: OrderedMap> State<M> {
 
     /// Reads what memory holds of exchanges and messages, when a shard starts.
     pub(crate) fn load_messages(&mut self) {
+        let tells = |queue: &&crate::queue::Queue| queue.settings.outcomes.is_some();
+        let telling = self.queues.all_after(None).filter(tells).map(|queue| queue.id);
+        self.messages.telling = telling.collect();
         for (_, exchange) in self.each::<Exchange>(keys::EXCHANGE) {
             self.messages.exchanges.insert(exchange);
         }

@@ -1,8 +1,12 @@
 //! Publishes and settlements that hold together: decided whole, each part knowing what those before
 //! it use up, and recorded in one entry.
 
-use super::{BodyRef, Ends, MessageEnd, MessageTag, MessageVerdict, PublishMessage, Published};
-use crate::ids::NamespaceId;
+use super::{
+    BodyRef, Ends, MessageEnd, MessageTag, MessageVerdict, Publication, PublishMessage, Published,
+};
+use crate::answer::Enqueued;
+use crate::command::FollowUp;
+use crate::ids::{NamespaceId, Place};
 use crate::map::OrderedMap;
 use crate::moment::Moment;
 use crate::overlay::Overlay;
@@ -28,6 +32,7 @@ fn check_steps(steps: usize) -> Result<(), Rejection> {
 fn entries_of(record: &Record) -> usize {
     match record {
         Record::MessagePublished { entries, .. } => entries.len(),
+        Record::JobEnqueued { .. } => 1,
         _ => 0,
     }
 }
@@ -38,6 +43,8 @@ pub(crate) struct Settling {
     pub(crate) tag: MessageTag,
     pub(crate) body: BodyRef,
     pub(crate) verdict: MessageVerdict,
+    /// It was taken for a time, which is a record: its return is one, too.
+    pub(crate) leased: bool,
 }
 
 /// That a transaction cannot be.
@@ -60,6 +67,8 @@ pub(crate) struct Transacted {
     pub(crate) records: Vec<Record>,
     /// What becomes of each message that is published.
     pub(crate) published: Vec<Published>,
+    /// What becomes of each job.
+    pub(crate) enqueued: Vec<Enqueued>,
     /// What goes back without a record, since nothing counts how often.
     pub(crate) uncounted: Vec<MessageTag>,
 }
@@ -69,15 +78,16 @@ impl<M: OrderedMap> State<M> {
     pub(crate) fn decide_transaction(
         &self,
         ns: NamespaceId,
-        publishes: &[PublishMessage],
+        (publishes, enqueues): (&[PublishMessage], &[FollowUp]),
         settlements: &[Settling],
         moment: Moment,
     ) -> Result<Transacted, Refused> {
+        let mut jobs = Vec::new();
         let mut overlay = Overlay::new(self, ns, moment);
         let mut published = Vec::with_capacity(publishes.len());
         let mut steps = 0;
         for (index, message) in publishes.iter().enumerate() {
-            let came = self.decide_published(message, &mut overlay, &mut steps);
+            let came = self.decide_published(message, &mut overlay, (&mut steps, &mut jobs));
             let refused = |rejection| Refused { at: Some(index), rejection };
             published.push(came.map_err(refused)?);
         }
@@ -100,12 +110,22 @@ impl<M: OrderedMap> State<M> {
                         None => ends.end(tag, settling.body, end),
                     }
                 }
-                None if self.counts_returns(settling.tag) => ends.give_back(settling.tag),
+                None if settling.leased || self.counts_returns(settling.tag) => {
+                    ends.give_back(settling.tag);
+                }
                 None => uncounted.push(settling.tag),
             }
         }
         ends.into_records(ns).into_iter().for_each(|record| overlay.record(record));
-        Ok(Transacted { records: overlay.into_records()?, published, uncounted })
+        let from = jobs.len();
+        jobs.extend_from_slice(enqueues);
+        if jobs.is_empty() {
+            let (records, enqueued) = (overlay.into_records()?, Vec::new());
+            return Ok(Transacted { records, published, enqueued, uncounted });
+        }
+        let (records, mut enqueued) = self.decide_follow_ups(overlay, &jobs)?;
+        enqueued.drain(..from);
+        Ok(Transacted { records, published, enqueued, uncounted })
     }
 
     /// One message of a transaction.
@@ -113,12 +133,20 @@ impl<M: OrderedMap> State<M> {
         &self,
         message: &PublishMessage,
         overlay: &mut Overlay<'_, M>,
-        steps: &mut usize,
+        (steps, jobs): (&mut usize, &mut Vec<FollowUp>),
     ) -> Result<Published, Rejection> {
         let (ns, moment) = (overlay.ns, overlay.moment);
         *steps += 1 + self.bindings_compared(ns, &message.exchange) / BINDINGS_PER_STEP;
         check_steps(*steps)?;
-        let (record, came) = self.decide_publish(ns, message, moment)?;
+        let Publication { record, jobs: mut more, came } =
+            self.decide_publish(ns, message, moment)?;
+        *steps += more.len();
+        check_steps(*steps)?;
+        for (index, one) in more.iter_mut().enumerate() {
+            let place = Place(self.meta.next_place.0 + (jobs.len() + index) as u64);
+            one.job.id = self.message_job_id(ns, place, moment, 0);
+        }
+        jobs.append(&mut more);
         if let Some(record) = record {
             *steps += entries_of(&record);
             check_steps(*steps)?;

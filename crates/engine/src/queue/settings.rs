@@ -37,6 +37,8 @@ wire_struct! {
         pub defaults: JobDefaults,
         /// What is set of a queue of type *messages*; `None` where it is of type *jobs*.
         pub messages: Option<Box<MessageSettings>> = 60,
+        /// The exchange to which the end of each of its jobs is published; of queues of jobs only.
+        pub outcomes: Option<String> = 61,
     }
 }
 
@@ -61,6 +63,7 @@ impl QueueSettings {
             retain_ms: None,
         },
         messages: None,
+        outcomes: None,
     };
 }
 

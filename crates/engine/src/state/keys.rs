@@ -500,7 +500,7 @@ pub(crate) fn exchange(id: ExchangeId) -> Vec<u8> {
 impl Key {
     fn destination(self, to: Destination) -> Self {
         match to {
-            Destination::Queue { id } => self.u8(1).u32(id.0),
+            Destination::Queue { id } | Destination::Jobs { id, .. } => self.u8(1).u32(id.0),
             Destination::Exchange { id } => self.u8(2).u32(id.0),
         }
     }

@@ -9,6 +9,8 @@ mod shares;
 mod takers;
 mod transact;
 
+pub(super) use settle::entered;
+
 use dispatch::{LEASE_MESSAGES_MAX, Room};
 pub(super) use takers::MessageTakers;
 use takers::Purge;
@@ -106,9 +108,9 @@ impl<M: OrderedMap> Turn<M> {
             MessageCommand::Bind(spec) => {
                 let binding = self.state.resolve_binding(ns, &spec)?;
                 self.check_owner_of(binding.destination, spec.connection)?;
-                let record = self.state.decide_bound(ns, binding)?;
-                let changed = record.is_some();
-                self.try_record(Vec::from_iter(record))?;
+                let records = self.state.decide_bound(ns, binding, spec.job.as_ref())?;
+                let changed = !records.is_empty();
+                self.try_record(records)?;
                 Ok(MessageAnswer::Changed(changed))
             }
             MessageCommand::Unbind(spec) => {
@@ -214,7 +216,7 @@ impl<M: OrderedMap> Turn<M> {
                 Some(queue) => self.check_owner(queue, connection),
                 None => Ok(()),
             },
-            Destination::Exchange { .. } => Ok(()),
+            Destination::Exchange { .. } | Destination::Jobs { .. } => Ok(()),
         }
     }
 

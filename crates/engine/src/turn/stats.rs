@@ -49,6 +49,8 @@ pub struct ShardStats {
     pub holds: u64,
     /// Messages that no queue took when their time came, since the start.
     pub delayed_lost: u64,
+    /// Ends of jobs that were to be published and reached nobody, since the start.
+    pub outcomes_lost: u64,
     /// Namespaces, in the order of their ids.
     pub namespaces: Vec<NamespaceView>,
     /// Queues, in the order of their ids: none before all namespaces were told.
@@ -84,6 +86,7 @@ impl<M: OrderedMap> Turn<M> {
             gates: self.state.gating.totals(),
             holds: self.state.holding.total(),
             delayed_lost: self.state.messages.delayed_lost,
+            outcomes_lost: self.state.messages.outcomes_lost,
             namespaces: Vec::new(),
             queues: Vec::new(),
             more_after: None,

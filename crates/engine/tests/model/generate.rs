@@ -462,7 +462,12 @@ impl Generator {
                 let paused = self.random.percent(10);
                 Command::PutQueue {
                     queue,
-                    settings: QueueSettings { paused, max_length, defaults, messages: None },
+                    settings: QueueSettings {
+                        paused,
+                        max_length,
+                        defaults,
+                        ..QueueSettings::DEFAULT
+                    },
                 }
             }
         }

@@ -1479,7 +1479,7 @@ pub mod jobs_server {
     }
 }
 /// What holds for a queue.
-#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct QueueSettings {
     /// Hands out nothing while set.
     #[prost(bool, tag = "1")]
@@ -1490,6 +1490,9 @@ pub struct QueueSettings {
     /// Options for jobs that do not say otherwise.
     #[prost(message, optional, tag = "3")]
     pub defaults: ::core::option::Option<JobDefaults>,
+    /// The exchange to which the end of each job is published; to none where absent.
+    #[prost(string, optional, tag = "4")]
+    pub outcomes: ::core::option::Option<::prost::alloc::string::String>,
 }
 /// Options for jobs that do not say otherwise, with the meanings of NewJob.
 #[derive(Clone, Copy, PartialEq, ::prost::Message)]

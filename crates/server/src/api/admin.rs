@@ -22,6 +22,10 @@ pub struct QueueSettingsBody {
     #[serde(deserialize_with = "super::object::optional")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub messages: Option<MessageSettingsBody>,
+    /// The exchange to which the end of each job is published, with the routing key
+    /// `state.queue.kind`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outcomes: Option<String>,
 }
 
 /// Options for jobs that do not say otherwise.

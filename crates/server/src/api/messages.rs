@@ -194,6 +194,28 @@ pub struct BindingBody {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schema(value_type = Object)]
     pub headers: HeadersBody,
+    /// The queue is one of jobs, and this is what each message becomes there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub job: Option<JobBindingBody>,
+}
+
+/// What each message becomes at the end of a binding that leads to a queue of jobs.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct JobBindingBody {
+    /// The kind of the job.
+    pub kind: String,
+    /// Its priority, 0 to 9; the message's where left out, or the queue's where that has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(maximum = 9)]
+    pub priority: Option<u8>,
+    /// How long after the message it may start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delay: Option<DurationText>,
+    /// Jobs of the same routing key run one after the other; otherwise those of the same header
+    /// `x-job-key`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ordered: bool,
 }
 
 /// Whether a binding changed anything.
@@ -223,6 +245,9 @@ pub struct BindingRecord {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schema(value_type = Object)]
     pub headers: HeadersBody,
+    /// What each message becomes in a queue of jobs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<JobBindingBody>,
 }
 
 /// A page of bindings.

@@ -21,6 +21,7 @@ mod schedule;
 mod shown;
 mod skipped;
 mod streams;
+mod transaction;
 mod unique;
 mod work;
 mod worker;
@@ -44,10 +45,10 @@ pub use limit::{
 pub use messages::{
     BindingBody, BindingList, BindingRecord, ChangedAnswer, ConsumeAnswer, ConsumeRequest,
     DeathRecord, ExchangeBody, ExchangeList, ExchangeRecord, ExchangeTypeText,
-    ExtendMessagesRequest, HeadersBody, MatchText, MessageList, MessageQueueRecord, MessageRecord,
-    MessageSettingsBody, MessageSettlementBody, MessageVerdictText, OverflowText, PublishAnswer,
-    PublishBody, PublishBulk, PublishBulkAnswer, RemovedAnswer, SettleMessagesAnswer,
-    SettleMessagesRequest, SettledMessage, TakenMessageBody,
+    ExtendMessagesRequest, HeadersBody, JobBindingBody, MatchText, MessageList, MessageQueueRecord,
+    MessageRecord, MessageSettingsBody, MessageSettlementBody, MessageVerdictText, OverflowText,
+    PublishAnswer, PublishBody, PublishBulk, PublishBulkAnswer, RemovedAnswer,
+    SettleMessagesAnswer, SettleMessagesRequest, SettledMessage, TakenMessageBody,
 };
 use object::misplaced;
 pub(crate) use object::{NoFields, Object};
@@ -69,6 +70,9 @@ pub use streams::{
     AppendAnswer, AppendBulkAnswer, EventBody, EventBulk, EventHeaders, EventList, EventRecord,
     GroupList, GroupOffsetRecord, GroupRecord, GroupSummary, OffsetBody, OffsetsBody,
     PartitionRecord, StreamBody, StreamList, StreamRecord, StreamSummary,
+};
+pub use transaction::{
+    TransactionAnswer, TransactionPublish, TransactionRequest, TransactionSettlement,
 };
 pub use unique::{
     OnConflictText, UniqueMetText, UniqueOutcome, UniqueRecord, UniqueText, UniqueUntilText,

@@ -116,6 +116,7 @@ fn settings(of: Option<v1::QueueSettings>, bounds: &Bounds) -> Result<QueueSetti
             retain: defaults.retain_ms.map(DurationText),
         },
         messages: None,
+        outcomes: of.outcomes.clone(),
     };
     settings_of(body, bounds)
 }

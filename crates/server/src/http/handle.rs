@@ -11,6 +11,7 @@ mod messages;
 mod operations;
 mod schedules;
 mod streams;
+mod transactions;
 mod work;
 mod workers;
 
@@ -92,6 +93,7 @@ pub(crate) async fn dispatch(op: Op, call: Call<'_>, held: Option<Held>) -> Resu
         Op::DeleteNamespace => Box::pin(admin::delete_namespace(call)).await,
         Op::PublishToExchange => messages::publish(call, held, false).await,
         Op::PublishToQueue => messages::publish(call, held, true).await,
+        Op::Transact => transactions::transact(call, held).await,
         Op::Consume => messages::consume(call, held).await,
         Op::SettleMessages => messages::settle(call).await,
         Op::ExtendMessages => messages::extend(call).await,

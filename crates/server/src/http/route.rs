@@ -97,6 +97,7 @@ pub(crate) enum Op {
     Snooze,
     Started,
     TerminateWorker,
+    Transact,
     WatchJob,
     AppendEvents,
     DeleteGroup,

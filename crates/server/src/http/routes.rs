@@ -18,7 +18,8 @@ use crate::api::{
     RawJson, ReleaseRequest, RemovedAnswer, RescheduleRequest, RetryDeadRequest, RetryRequest,
     ScheduleBody, ScheduleList, ScheduleRecord, SettleAnswer, SettleMessagesAnswer,
     SettleMessagesRequest, SettleRequest, SettledText, SlotList, SnoozeRequest, StatusRecord,
-    StreamBody, StreamList, StreamRecord, WorkerList, WorkerRecord,
+    StreamBody, StreamList, StreamRecord, TransactionAnswer, TransactionRequest, WorkerList,
+    WorkerRecord,
 };
 
 /// A reference to the schema of `T`, which is added to the list with all that it refers to.
@@ -164,6 +165,17 @@ pub(crate) const ROUTES: &[Route] = &[
             "/queues/{}/publish",
             Op::PublishToQueue,
             "Publish a message, or many, to a queue",
+        )
+    },
+    Route {
+        class: Class::Publish,
+        bodies: &[of::<TransactionRequest<'static>>],
+        outcomes: &[outcome(200, "All of it is on disk.", &[of::<TransactionAnswer>])],
+        ..route(
+            "POST",
+            "/transactions",
+            Op::Transact,
+            "Settle messages, publish and enqueue in one commit, or do nothing",
         )
     },
     Route {

@@ -451,6 +451,7 @@ fn settings(settings: &QueueSettings) -> QueueSettingsBody {
             retain: duration(*retain_ms),
         },
         messages: settings.messages.as_deref().map(content::settings_body),
+        outcomes: settings.outcomes.clone(),
     }
 }
 

@@ -13,15 +13,15 @@ impl<M: OrderedMap> Turn<M> {
         for _ in 0..self.state.limits.slice_items_max {
             let Some(records) = self.state.decide_due_message(moment) else { break };
             let passed = records.first().cloned();
-            let mut entered = records.get(1).map(super::settle::entered).unwrap_or_default();
+            let mut entered = super::settle::entered(&records);
+            let mut lost = records.len() == 1;
             // It fitted when it was given; only its queues may be more than an entry takes.
             if self.try_record(records).is_err() {
                 self.record_all(Vec::from_iter(passed));
                 entered.clear();
+                lost = true;
             }
-            if entered.is_empty() {
-                self.state.messages.delayed_lost += 1;
-            }
+            self.state.messages.delayed_lost += u64::from(lost);
             self.note_lengths(&entered);
             if self.takers.is_used_up() {
                 break;
@@ -40,9 +40,9 @@ impl<M: OrderedMap> Turn<M> {
     ) {
         for queue in self.state.refusing_with_letter(ns, message, full, moment) {
             let letter = self.state.decide_refused_letter(ns, queue, message, moment);
-            let entered = letter.as_ref().map(super::settle::entered).unwrap_or_default();
+            let entered = super::settle::entered(&letter);
             // Its publisher knows that it was refused, letter or not.
-            if self.try_record(Vec::from_iter(letter)).is_ok() {
+            if self.try_record(letter).is_ok() {
                 self.note_lengths(&entered);
             }
         }

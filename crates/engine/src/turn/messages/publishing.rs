@@ -60,10 +60,10 @@ impl<M: OrderedMap> Turn<M> {
         let ns = publishing.ns;
         let compared = self.state.bindings_compared(ns, &message.exchange) / BINDINGS_PER_ENTRY;
         self.takers.entered += 1 + compared;
-        let decided = self.state.decide_publish(ns, message, moment);
-        let came = decided.and_then(|(record, came)| {
-            let queues = record.as_ref().map(super::settle::entered).unwrap_or_default();
-            self.try_record(Vec::from_iter(record))?;
+        let decided = self.state.decide_publication(ns, message, moment);
+        let came = decided.and_then(|(records, came)| {
+            let queues = super::settle::entered(&records);
+            self.try_record(records)?;
             self.note_lengths(&queues);
             Ok(came)
         });

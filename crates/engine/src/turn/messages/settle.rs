@@ -123,7 +123,7 @@ impl<M: OrderedMap> Turn<M> {
     /// not, the message ends without one.
     fn record_death(&mut self, records: Vec<Record>) {
         let ended = records.first().cloned();
-        let entered = records.get(1).map(entered).unwrap_or_default();
+        let entered = entered(&records);
         if self.try_record(records).is_err() {
             self.record_all(Vec::from_iter(ended));
         }
@@ -131,7 +131,7 @@ impl<M: OrderedMap> Turn<M> {
     }
 
     /// Queues that something entered may be too long by that.
-    pub(super) fn note_lengths(&mut self, entered: &[QueueId]) {
+    pub(in crate::turn) fn note_lengths(&mut self, entered: &[QueueId]) {
         self.takers.entered += entered.len();
         for queue in entered.iter().filter(|queue| self.state.is_too_long(**queue)) {
             if let Some(ns) = self.state.queues.get(*queue).map(|queue| queue.namespace) {
@@ -386,7 +386,7 @@ impl<M: OrderedMap> Turn<M> {
         }
     }
 
-    fn leased_tag(
+    pub(super) fn leased_tag(
         &self,
         ns: NamespaceId,
         message: &Holding,
@@ -485,10 +485,13 @@ impl<M: OrderedMap> Turn<M> {
     }
 }
 
-/// The queues that a message enters.
-pub(super) fn entered(record: &Record) -> Vec<QueueId> {
-    match record {
-        Record::MessagePublished { entries, .. } => entries.iter().map(|it| it.queue).collect(),
-        _ => Vec::new(),
+/// The queues that messages enter.
+pub(in crate::turn) fn entered(records: &[Record]) -> Vec<QueueId> {
+    let mut queues = Vec::new();
+    for record in records {
+        if let Record::MessagePublished { entries, .. } = record {
+            queues.extend(entries.iter().map(|entry| entry.queue));
+        }
     }
+    queues
 }

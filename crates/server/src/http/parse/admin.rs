@@ -35,7 +35,10 @@ pub(crate) fn settings_of(
     settings: QueueSettingsBody,
     bounds: &Bounds,
 ) -> Result<QueueSettings, Refusal> {
-    let QueueSettingsBody { paused, max_length, defaults, messages: _ } = settings;
+    let QueueSettingsBody { paused, max_length, defaults, messages: _, outcomes } = settings;
+    if let Some(exchange) = &outcomes {
+        check_name("outcomes", exchange)?;
+    }
     let JobDefaultsBody { priority, lease, timeout, retry, max_attempts, max_age, ttl, retain } =
         defaults;
     let ms = |name: &str, duration, min_ms| {
@@ -55,6 +58,7 @@ pub(crate) fn settings_of(
             retain_ms: ms("retain", retain, 0)?,
         },
         messages: None,
+        outcomes,
     })
 }
 

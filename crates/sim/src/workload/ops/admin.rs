@@ -70,6 +70,7 @@ fn settings(random: &mut Random) -> QueueSettings {
             ..QueueSettings::DEFAULT.defaults
         },
         messages: None,
+        outcomes: None,
     }
 }
 

@@ -2,7 +2,7 @@
 //! not left.
 
 use super::*;
-use crate::message::{MessageTransaction, Overflow};
+use crate::message::Overflow;
 
 /// Keys of messages that are there.
 fn there(shard: &Shard) -> usize {
@@ -109,7 +109,7 @@ fn a_transaction_lets_go_what_went_with_its_queue() {
     let delete = MessageCommand::DeleteQueue { queue, connection, if_unused, if_empty };
     shard.carry_out(delete).unwrap();
     let settlements = vec![(tag, MessageVerdict::Ack)];
-    let transaction = MessageTransaction { connection: HERE, publishes: Vec::new(), settlements };
+    let transaction = MessageTransaction { settlements, ..a_transaction() };
     shard.carry_out(MessageCommand::Transact(Box::new(transaction))).unwrap();
     let left = shard.turn.takers.connections.get(&HERE).map_or(0, |it| it.holds.len());
     assert_eq!(left, 0);
@@ -146,7 +146,7 @@ fn letters_of_a_transaction_count_as_what_it_publishes() {
     shard.consume(1, HERE, "in", 100);
     let tags: Vec<_> = shard.messages.drain(..).map(|(_, it)| it.tag).collect();
     let settlements = tags.iter().map(|tag| (*tag, MessageVerdict::Reject)).collect();
-    let transaction = MessageTransaction { connection: HERE, publishes: Vec::new(), settlements };
+    let transaction = MessageTransaction { settlements, ..a_transaction() };
     let refused = shard.carry_out(MessageCommand::Transact(Box::new(transaction))).map(|_| ());
     let is_bound = |it: &Rejection| matches!(it, Rejection::ValueRefused { field, .. } if *field == "transaction");
     assert!(refused.as_ref().is_err_and(is_bound), "{refused:?}");
@@ -167,7 +167,7 @@ fn a_transaction_that_a_full_queue_refuses_leaves_the_letter_of_what_it_refused(
     shard.declare("q", full).unwrap();
     // Each of them alone would have room.
     let publishes = vec![to("q", "one"), to("q", "two")];
-    let transaction = MessageTransaction { connection: HERE, publishes, settlements: Vec::new() };
+    let transaction = MessageTransaction { publishes, ..a_transaction() };
     let refused = shard.carry_out(MessageCommand::Transact(Box::new(transaction))).map(|_| ());
     assert!(matches!(refused, Err(Rejection::QueueFull { .. })), "{refused:?}");
     assert_eq!(shard.stand_of("q").ready, 0);
