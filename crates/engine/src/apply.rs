@@ -100,7 +100,9 @@ impl<M: OrderedMap> State<M> {
             | Record::MessageDelayed { .. }
             | Record::DelayPassed { .. }
             | Record::Emptied { .. }
-            | Record::ExpiriesPassed { .. } => self.apply_to_messages(record),
+            | Record::ExpiriesPassed { .. }
+            | Record::PolicyPut { .. }
+            | Record::PolicyDeleted { .. } => self.apply_to_messages(record),
             Record::StreamCreated { .. }
             | Record::StreamChanged { .. }
             | Record::PartitionsAdded { .. }
@@ -282,6 +284,7 @@ impl<M: OrderedMap> State<M> {
         self.drop_limits(id);
         self.drop_gates(id);
         self.drop_holds(id);
+        self.drop_policies(id);
         for id in self.messages.exchanges.numbers_of(id) {
             self.apply_exchange_deleted(ns, id);
         }

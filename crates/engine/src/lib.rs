@@ -72,7 +72,7 @@ pub use message::{
     HeaderValue, Holding, JobBinding, LeaseMessages, Matching, Message, MessageAnswer,
     MessageCommand, MessageDelivery, MessageEnd, MessagePage, MessageQueueView, MessageSettings,
     MessageSettlement, MessageTag, MessageTransaction, MessageVerdict, NewEntry, Overflow,
-    PeekedMessage, PublishMessage, Published, ShareCredit,
+    PeekedMessage, Policy, PolicyTarget, PublishMessage, Published, ShareCredit,
 };
 pub use moment::Clock;
 pub use operation::{Operation, OperationKind, OperationState};

@@ -66,6 +66,12 @@ impl<M: OrderedMap> State<M> {
                     self.messages.expiries.eaten(&key);
                 }
             }
+            Record::PolicyPut { namespace, name, policy } => {
+                self.apply_policy_put(namespace, name, *policy);
+            }
+            Record::PolicyDeleted { namespace, name } => {
+                self.apply_policy_deleted(namespace, &name);
+            }
             Record::Emptied { namespace, what } => {
                 self.remove(&keys::emptying(namespace, what));
                 self.messages.emptying.remove(&(namespace, what));

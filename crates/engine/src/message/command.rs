@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{ExchangeKind, HeaderValue, Matching, MessageSettings, MessageTag};
+use super::{ExchangeKind, HeaderValue, Matching, MessageSettings, MessageTag, Policy};
 use crate::command::{ConsumerId, FollowUp};
 use crate::ids::{ConnectionId, Token};
 
@@ -139,6 +139,20 @@ pub enum MessageCommand {
     /// Publish and settle, all of it in one commit or nothing. Answered by
     /// `MessageAnswer::Transacted`, or refused for the first part that cannot be.
     Transact(Box<MessageTransaction>),
+    /// Create or change a policy. Answered by `MessageAnswer::Changed`.
+    PutPolicy {
+        /// Its name.
+        name: String,
+        /// What is to hold.
+        policy: Box<Policy>,
+    },
+    /// Remove a policy. Answered by `MessageAnswer::Changed`.
+    DeletePolicy {
+        /// Its name.
+        name: String,
+    },
+    /// Describe the policies of the namespace. Answered by `MessageAnswer::Policies`.
+    ListPolicies,
     /// Consumers share a credit beside their own: none takes more once it is spent. It is given
     /// more as consumers are, by its number. Answered by `MessageAnswer::Settled`.
     ShareCredit(Box<ShareCredit>),

@@ -35,6 +35,9 @@ impl MessageCommand {
             Self::DeleteQueue { .. }
             | Self::PurgeQueue { .. }
             | Self::DeleteExchange { .. }
+            | Self::PutPolicy { .. }
+            | Self::DeletePolicy { .. }
+            | Self::ListPolicies
             | Self::ListExchanges { .. }
             | Self::ListBindings { .. }
             | Self::CloseConnection { .. } => LONG,

@@ -29,7 +29,7 @@ impl<M: OrderedMap> State<M> {
         moment: Moment,
     ) -> Option<Vec<Record>> {
         let queue = self.queues.get(tag.queue)?;
-        let settings = queue.settings.messages.as_deref()?;
+        let settings = &*self.message_settings(tag.queue)?;
         settings.dead_letter_exchange.as_ref()?;
         let stored = self.stored(ns, tag)?;
         let mut ends = Ends::default();
@@ -48,10 +48,10 @@ impl<M: OrderedMap> State<M> {
         command: &PublishMessage,
         moment: Moment,
     ) -> Vec<Record> {
+        let Some(settings) = self.message_settings(queue) else { return Vec::new() };
         let Some(queue) = self.queues.get(queue) else { return Vec::new() };
-        let Some(settings) = queue.settings.messages.as_deref() else { return Vec::new() };
         let dead = (&command.message(moment), MessageEnd::Overflown);
-        self.decide_letter_of(ns, (queue.name.as_str(), settings), dead, moment)
+        self.decide_letter_of(ns, (queue.name.as_str(), &settings), dead, moment)
     }
 
     /// The records of a letter: none where it reaches nothing.
@@ -144,8 +144,7 @@ impl<M: OrderedMap> State<M> {
 
     /// Messages that are too many in a queue that drops its first ones for that.
     pub(crate) fn is_too_long(&self, queue: QueueId) -> bool {
-        let Some(known) = self.queues.get(queue) else { return false };
-        let Some(settings) = known.settings.messages.as_deref() else { return false };
+        let Some(settings) = self.message_settings(queue) else { return false };
         if settings.overflow != Overflow::DropHead {
             return false;
         }

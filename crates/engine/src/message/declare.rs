@@ -127,6 +127,7 @@ impl<M: OrderedMap> State<M> {
         MessageQueueView {
             name: queue.name.clone(),
             settings: queue.settings.messages.as_deref().cloned().unwrap_or_default(),
+            policy: self.messages.policies.of_queue(queue).map(|(name, _)| name.clone()),
             ready: counts.messages.saturating_sub(unsettled),
             unsettled,
             bytes: counts.message_bytes,
@@ -145,7 +146,8 @@ impl<M: OrderedMap> State<M> {
 
     pub(crate) fn exchange_view(&self, ns: NamespaceId, exchange: &Exchange) -> ExchangeView {
         let bindings = self.messages.exchanges.bindings_from(ns, exchange.id) as u64;
-        ExchangeView { exchange: exchange.clone(), bindings }
+        let policy = self.messages.policies.of_exchange(exchange).map(|(name, _)| name.clone());
+        ExchangeView { exchange: exchange.clone(), bindings, policy }
     }
 
     /// The record that creates an exchange, or none where it is there as declared.

@@ -15,7 +15,9 @@ mod exchange;
 mod exchanges;
 mod into_jobs;
 mod json;
+mod pattern;
 pub(crate) mod peek;
+mod policy;
 mod publish;
 mod ring;
 mod router;
@@ -41,10 +43,12 @@ pub use command::{
 };
 pub use exchange::{Binding, Destination, Exchange, ExchangeKind, HeaderValue, Matching};
 pub use peek::{MessagePage, PeekedMessage};
+pub use policy::{Policy, PolicyTarget};
 pub use settings::{MessageSettings, Overflow};
 
 pub(crate) use exchanges::FIRST_EXCHANGE;
 pub(crate) use into_jobs::Publication;
+pub(crate) use policy::Found;
 pub(crate) use settle::Ends;
 pub(crate) use shelf::{BodyRef, Held, Holder, Stored};
 pub(crate) use state::Messages;

@@ -134,7 +134,8 @@ impl<M: OrderedMap> State<M> {
         earlier: (u64, u64),
     ) -> Result<(), Rejection> {
         let Some(known) = self.queues.get(queue) else { return Ok(()) };
-        let Some(settings) = known.settings.messages.as_deref() else { return Ok(()) };
+        let Some(settings) = self.message_settings(queue) else { return Ok(()) };
+        let settings = &*settings;
         if settings.overflow == Overflow::DropHead {
             return Ok(());
         }
@@ -176,16 +177,17 @@ impl<M: OrderedMap> State<M> {
         let queues = self.route(ns, exchange, &keys.keys(), &command.headers);
         let leaves = |queue: &QueueId| {
             let Some(known) = self.queues.get(*queue) else { return false };
-            known.settings.messages.as_deref().is_some_and(|settings| {
+            self.message_settings(*queue).is_some_and(|settings| {
                 settings.overflow == Overflow::RejectPublishDeadLetter
-                    && (known.name == full || self.fullness(*queue, settings, (0, 0)).1.is_some())
+                    && (known.name == full || self.fullness(*queue, &settings, (0, 0)).1.is_some())
             })
         };
         queues.unwrap_or_default().queues.into_iter().filter(leaves).collect()
     }
 
     pub(super) fn new_entry(&self, queue: QueueId, message: &Message, moment: Moment) -> NewEntry {
-        let settings = self.queues.get(queue).and_then(|queue| queue.settings.messages.as_deref());
+        let settings = self.message_settings(queue);
+        let settings = settings.as_deref();
         let most = settings.and_then(|settings| settings.max_priority).unwrap_or(0);
         let urgency = u8::MAX - message.priority.min(most);
         let of_queue = settings.and_then(|settings| settings.ttl_ms);
@@ -246,8 +248,8 @@ impl<M: OrderedMap> State<M> {
                     router.route(key, headers, &mut reach);
                 }
             }
-            if !found && let Some(alternate) = &exchange.alternate {
-                next.extend(self.messages.exchanges.named(ns, alternate));
+            if !found && let Some(alternate) = self.alternate_of(&exchange) {
+                next.extend(self.messages.exchanges.named(ns, &alternate));
             }
             open.extend(next.into_iter().filter(|exchange| seen.insert(exchange.id)));
         }

@@ -75,7 +75,7 @@ impl Ends {
 impl<M: OrderedMap> State<M> {
     /// Whether a message that its consumer does not keep may go back once more.
     pub(crate) fn may_return(&self, ns: NamespaceId, tag: MessageTag) -> bool {
-        let settings = self.queues.get(tag.queue).and_then(|it| it.settings.messages.as_deref());
+        let settings = self.message_settings(tag.queue);
         let limit = settings.and_then(|settings| settings.delivery_limit);
         limit.is_none_or(|limit| self.returns(ns, tag) < limit)
     }

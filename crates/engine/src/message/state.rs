@@ -8,10 +8,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::exchanges::Exchanges;
+use super::policy::Policies;
 use super::shelf::{
     BodyRef, Held, Holder, MessageLease, Next, Shelf, Stored, YOUNG_BYTES_TOTAL, weight,
 };
-use super::{Binding, Destination, Exchange, MessageTag, Slot};
+use super::{Binding, Destination, Exchange, MessageTag, Policy, Slot};
 use crate::ids::{ExchangeId, MonoMs, NamespaceId, Place, QueueId, TimeMs};
 use crate::map::OrderedMap;
 use crate::state::{Frontier, State, keys};
@@ -50,6 +51,7 @@ pub(crate) struct Messages {
     pub(crate) delayed_lost: u64,
     /// Queues whose jobs are told of when they end.
     pub(crate) telling: BTreeSet<QueueId>,
+    pub(crate) policies: Policies,
     /// Volatile: ends of jobs that were to be told and reached no queue.
     pub(crate) outcomes_lost: u64,
 }
@@ -70,6 +72,7 @@ impl Default for Messages {
             delays: Frontier::new(vec![keys::DELAYED]),
             delayed_lost: 0,
             telling: BTreeSet::new(),
+            policies: Policies::default(),
             outcomes_lost: 0,
         }
     }
@@ -223,6 +226,12 @@ impl<M: OrderedMap> State<M> {
         let tells = |queue: &&crate::queue::Queue| queue.settings.outcomes.is_some();
         let telling = self.queues.all_after(None).filter(tells).map(|queue| queue.id);
         self.messages.telling = telling.collect();
+        let of = |key: &[u8]| Some((NamespaceId(keys::u32_at(key, 1)?), keys::text_at(key, 5)?.0));
+        for (key, policy) in self.each::<Policy>(keys::POLICY) {
+            let found = of(&key);
+            let (ns, name) = found.unwrap_or_else(|| panic!("key {key:02x?} is no policy's"));
+            self.messages.policies.insert(ns, name, policy);
+        }
         for (_, exchange) in self.each::<Exchange>(keys::EXCHANGE) {
             self.messages.exchanges.insert(exchange);
         }

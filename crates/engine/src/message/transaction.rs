@@ -173,7 +173,7 @@ impl<M: OrderedMap> State<M> {
 
     /// Whether a queue counts how often a message comes back.
     fn counts_returns(&self, tag: MessageTag) -> bool {
-        let settings = self.queues.get(tag.queue).and_then(|it| it.settings.messages.as_deref());
+        let settings = self.message_settings(tag.queue);
         settings.is_some_and(|settings| settings.delivery_limit.is_some())
     }
 }

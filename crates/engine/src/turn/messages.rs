@@ -126,6 +126,17 @@ impl<M: OrderedMap> Turn<M> {
                 let (page, next) = self.state.bindings_page(ns, source, after, limit)?;
                 Ok(MessageAnswer::Bindings(page, next))
             }
+            MessageCommand::PutPolicy { name, policy } => {
+                let record = self.state.decide_policy_put(ns, &name, &policy)?;
+                Ok(self.change_policies(record))
+            }
+            MessageCommand::DeletePolicy { name } => {
+                let record = self.state.decide_policy_deleted(ns, &name);
+                Ok(self.change_policies(record))
+            }
+            MessageCommand::ListPolicies => {
+                Ok(MessageAnswer::Policies(self.state.messages.policies.all(ns)))
+            }
             MessageCommand::Transact(transaction) => self.transact(ns, &transaction, moment),
             MessageCommand::Consume(command) => self.consume(ns, *command),
             MessageCommand::Cancel { consumer } => {
@@ -468,6 +479,7 @@ impl<M: OrderedMap> Turn<M> {
     pub(super) fn tick_messages(&mut self, moment: Moment) {
         self.enforce_lengths(moment);
         self.go_on_telling_takers();
+        self.go_on_with_policies();
         self.end_message_leases(moment);
         self.expire_messages(moment);
         self.go_on_publishing(moment);
@@ -495,6 +507,7 @@ impl<M: OrderedMap> Turn<M> {
             || self.is_publishing()
             || !self.takers.too_long.is_empty()
             || !self.takers.leaving.is_empty()
+            || self.takers.policy_round.is_some()
             || !self.state.messages.overdue_back.is_empty()
             || !self.takers.closing.is_empty()
             || (!self.stopping && !self.state.messages.emptying.is_empty())

@@ -3,8 +3,9 @@
 
 use crate::ids::{NamespaceId, QueueId};
 use crate::map::OrderedMap;
-use crate::message::PublishMessage;
+use crate::message::{MessageAnswer, PublishMessage};
 use crate::moment::Moment;
+use crate::record::Record;
 use crate::turn::Turn;
 
 impl<M: OrderedMap> Turn<M> {
@@ -50,10 +51,39 @@ impl<M: OrderedMap> Turn<M> {
 
     /// Somebody uses a queue: where it ends when nobody does, that is put off.
     pub(in crate::turn) fn queue_used(&mut self, queue: QueueId) {
-        let known = self.state.queues.get(queue);
-        let settings = known.and_then(|queue| queue.settings.messages.as_deref());
+        let settings = self.state.message_settings(queue);
         if let Some(expires_ms) = settings.and_then(|settings| settings.expires_ms) {
             self.takers.end_queue_at(queue, Some(self.state.mono.plus(expires_ms)));
+        }
+    }
+
+    /// Changes a policy. What that means for queues that are there follows as the shard ticks.
+    pub(super) fn change_policies(&mut self, record: Option<Record>) -> MessageAnswer {
+        let changed = record.is_some();
+        self.record_all(Vec::from_iter(record));
+        if changed {
+            self.takers.policy_round = Some(None);
+        }
+        MessageAnswer::Changed(changed)
+    }
+
+    /// Looks at some queues after policies have changed: they may be too long now, and their end by
+    /// want of use is counted anew.
+    pub(super) fn go_on_with_policies(&mut self) {
+        let Some(after) = self.takers.policy_round.take() else { return };
+        let most = self.state.limits.slice_items_max;
+        let queues = self.state.queues.all_after(after).take(most);
+        let queues: Vec<_> = queues.map(|queue| queue.id).collect();
+        self.takers.policy_round =
+            queues.last().filter(|_| queues.len() == most).map(|id| Some(*id));
+        for queue in queues {
+            self.takers.end_queue_at(queue, None);
+            self.queue_used(queue);
+            if self.state.is_too_long(queue)
+                && let Some(ns) = self.state.queues.get(queue).map(|queue| queue.namespace)
+            {
+                self.takers.too_long.insert((ns, queue));
+            }
         }
     }
 

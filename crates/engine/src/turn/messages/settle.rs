@@ -249,8 +249,7 @@ impl<M: OrderedMap> Turn<M> {
                 self.end_message(ns, (tag, body), MessageEnd::Rejected, ends, moment);
             }
             MessageVerdict::Requeue => {
-                let settings = self.state.queues.get(tag.queue);
-                let settings = settings.and_then(|queue| queue.settings.messages.as_deref());
+                let settings = self.state.message_settings(tag.queue);
                 if settings.is_some_and(|settings| settings.delivery_limit.is_some()) {
                     self.return_message(ns, (tag, body), ends, moment);
                 } else {

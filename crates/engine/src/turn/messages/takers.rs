@@ -134,6 +134,8 @@ pub(in crate::turn) struct MessageTakers {
     pub(in crate::turn) too_long: BTreeSet<(NamespaceId, QueueId)>,
     /// Queues that were deleted, by their numbers and names, and have takers that were not told.
     pub(in crate::turn) leaving: VecDeque<(QueueId, String)>,
+    /// Policies changed: queues after this one are to be looked at.
+    pub(in crate::turn) policy_round: Option<Option<QueueId>>,
     /// Entries of queues that this turn has brought about so far.
     pub(in crate::turn) entered: usize,
 }
