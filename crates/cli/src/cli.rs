@@ -12,7 +12,8 @@ use crate::failure::Failure;
 use crate::output::Format;
 use crate::{
     bench, completions, demo, dev, enqueue, events, gates, holds, jobs, limits, messages, name,
-    namespaces, operations, queues, run, schedules, serve, streams, verify, work, workers,
+    namespaces, operations, policies, queues, run, schedules, serve, streams, verify, work,
+    workers,
 };
 
 /// Durable background jobs: one server, one binary.
@@ -97,6 +98,9 @@ enum Command {
     /// List and show workers, ask them to stop
     #[command(subcommand, visible_alias = "worker")]
     Workers(workers::WorkersCommand),
+    /// Change what holds for queues of messages and exchanges by their names
+    #[command(subcommand)]
+    Policies(policies::PoliciesCommand),
     /// Close and open gates: named switches behind which nothing starts
     #[command(subcommand, visible_alias = "gate")]
     Gates(gates::GatesCommand),
@@ -194,6 +198,7 @@ impl Cli {
             Command::Workers(command) => block_on(workers::execute(command, &context)),
             Command::Limits(command) => block_on(limits::execute(command, &context)),
             Command::Holds(command) => block_on(holds::execute(command, &context)),
+            Command::Policies(command) => block_on(policies::execute(command, &context)),
             Command::Gates(command) => block_on(gates::execute(command, &context)),
             Command::Namespaces(command) => block_on(namespaces::execute(command, &context)),
             Command::Operations(command) => block_on(operations::execute(command, &context)),

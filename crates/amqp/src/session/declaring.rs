@@ -19,7 +19,7 @@ use crate::failure::{Code, Failure, exchange_in, queue_in};
 const RESERVED: &str = "amq.";
 
 /// The kind of exchange of that name, as `RabbitMQ` and its plugins call it.
-fn kind_of(name: &str, arguments: &Table, of: &str) -> Result<ExchangeKind, Failure> {
+pub fn exchange_kind(name: &str, arguments: &Table, of: &str) -> Result<ExchangeKind, Failure> {
     let kind = match name {
         // Any exchange takes messages with a delay: this one only says how it routes.
         "x-delayed-message" => {
@@ -27,7 +27,7 @@ fn kind_of(name: &str, arguments: &Table, of: &str) -> Result<ExchangeKind, Fail
             return if routes == name {
                 Err(unknown_kind(name))
             } else {
-                kind_of(&routes, arguments, of)
+                exchange_kind(&routes, arguments, of)
             };
         }
         "x-consistent-hash" => {
@@ -65,7 +65,7 @@ impl Session {
         let kind_name = text_of(&told.kind)?;
         not_default(&exchange)?;
         let named = exchange_in(&self.vhost, &exchange);
-        let kind = kind_of(&kind_name, &told.arguments, &named)?;
+        let kind = exchange_kind(&kind_name, &told.arguments, &named)?;
         let declare = DeclareExchange {
             exchange,
             kind,
@@ -130,7 +130,10 @@ impl Session {
         not_default(&source)?;
         not_default(&destination)?;
         let binding = BindingSpec { source, destination, to_exchange: true, ..self.binding() };
-        with_arguments(BindingSpec { routing_key: plain_text_of(key)?, ..binding }, arguments)
+        binding_with_arguments(
+            BindingSpec { routing_key: plain_text_of(key)?, ..binding },
+            arguments,
+        )
     }
 
     fn binding(&self) -> BindingSpec {
@@ -203,7 +206,7 @@ impl Session {
             return Err(Failure::new(Code::AccessRefused, text));
         }
         let binding = BindingSpec { source, destination, routing_key, ..self.binding() };
-        with_arguments(binding, arguments)
+        binding_with_arguments(binding, arguments)
     }
 
     pub(super) fn purge_queue(&mut self, number: u16, told: &QueuePurge) -> Result<(), Failure> {
@@ -238,7 +241,10 @@ fn not_default(exchange: &str) -> Result<(), Failure> {
 }
 
 /// The binding with how its headers are compared.
-fn with_arguments(binding: BindingSpec, arguments: &Table) -> Result<BindingSpec, Failure> {
+pub fn binding_with_arguments(
+    binding: BindingSpec,
+    arguments: &Table,
+) -> Result<BindingSpec, Failure> {
     let (matching, with_x) = match arguments.get("x-match") {
         None => (Matching::All, false),
         Some(value) => match value.as_text() {

@@ -85,6 +85,9 @@ pub struct MessageQueueRecord {
     /// It belongs to one connection.
     #[serde(default)]
     pub exclusive: bool,
+    /// The policy that counts for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
     /// Messages that wait.
     pub ready: u64,
     /// Messages that consumers have and have not settled.
@@ -152,6 +155,9 @@ pub struct ExchangeRecord {
     pub settings: ExchangeBody,
     /// Bindings that lead from it.
     pub bindings: u64,
+    /// The policy that counts for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
 }
 
 /// A page of exchanges, in the order of their names.

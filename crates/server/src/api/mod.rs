@@ -13,6 +13,7 @@ mod limit;
 mod messages;
 mod number;
 mod object;
+mod policy;
 mod problem;
 mod raw;
 mod record;
@@ -52,6 +53,7 @@ pub use messages::{
 };
 use object::misplaced;
 pub(crate) use object::{NoFields, Object};
+pub use policy::{PolicyBody, PolicyList, PolicyRecord, PolicyTargetText};
 pub use problem::{JobFault, Problem};
 pub use raw::RawJson;
 pub use record::{

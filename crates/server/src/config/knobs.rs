@@ -473,6 +473,12 @@ pub(super) const KNOBS: &[Row] = &[
         u64
     ),
     row!(
+        "management.listen",
+        "The address to listen at for RabbitMQ's management API, such as 127.0.0.1:15672; nobody listens without one.",
+        |config, text| config.management.listen = Some(text.to_owned()),
+        config.management.listen.clone().unwrap_or_else(|| NONE.to_owned())
+    ),
+    row!(
         "kafka.listen",
         "The address to listen at for Kafka clients: a loopback address and a port.",
         |config, text| config.kafka.listen = Some(text.to_owned()),

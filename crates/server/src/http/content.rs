@@ -70,6 +70,7 @@ pub(crate) fn settings_of(body: &MessageSettingsBody) -> MessageSettings {
 pub(crate) fn queue_record(view: &MessageQueueView) -> MessageQueueRecord {
     MessageQueueRecord {
         exclusive: view.settings.exclusive,
+        policy: view.policy.clone(),
         ready: view.ready,
         unsettled: view.unsettled,
         bytes: view.bytes,
@@ -97,7 +98,8 @@ pub(crate) fn exchange_record(view: &ExchangeView) -> ExchangeRecord {
         internal: exchange.internal,
         alternate: exchange.alternate.clone(),
     };
-    ExchangeRecord { name: exchange.name.clone(), settings, bindings: view.bindings }
+    let (name, policy) = (exchange.name.clone(), view.policy.clone());
+    ExchangeRecord { name, settings, bindings: view.bindings, policy }
 }
 
 /// How an exchange routes.

@@ -9,6 +9,7 @@ mod jobs;
 mod limits;
 mod messages;
 mod operations;
+mod policies;
 mod schedules;
 mod streams;
 mod transactions;
@@ -104,6 +105,9 @@ pub(crate) async fn dispatch(op: Op, call: Call<'_>, held: Option<Held>) -> Resu
         Op::PutExchange => Box::pin(messages::put_exchange(call)).await,
         Op::DeleteExchange => Box::pin(messages::delete_exchange(call)).await,
         Op::Bind => Box::pin(messages::bind(call, true)).await,
+        Op::ListPolicies => Box::pin(policies::list(call)).await,
+        Op::PutPolicy => Box::pin(policies::put(call)).await,
+        Op::DeletePolicy => Box::pin(policies::delete(call)).await,
         Op::Unbind => Box::pin(messages::bind(call, false)).await,
         Op::ListBindings => Box::pin(messages::list_bindings(call)).await,
         Op::AppendEvents => Box::pin(streams::append(call, held)).await,

@@ -13,13 +13,13 @@ use crate::api::{
     GateRecord, GroupList, GroupRecord, HealthAnswer, HeartbeatAnswer, HeartbeatRequest, HoldList,
     HoldRecord, HoldRequest, InterruptRequest, JobList, JobRecord, LeaseAnswer, LeaseRequest,
     LimitList, LimitRecord, LimitSettingsBody, MessageList, NamespaceList, NamespaceRecord, NewJob,
-    NextRequest, OffsetsBody, OperationList, OperationRecord, PublishAnswer, PublishBody,
-    PublishBulk, PublishBulkAnswer, PurgeRequest, QueueList, QueueRecord, QueueSettingsBody,
-    RawJson, ReleaseRequest, RemovedAnswer, RescheduleRequest, RetryDeadRequest, RetryRequest,
-    ScheduleBody, ScheduleList, ScheduleRecord, SettleAnswer, SettleMessagesAnswer,
-    SettleMessagesRequest, SettleRequest, SettledText, SlotList, SnoozeRequest, StatusRecord,
-    StreamBody, StreamList, StreamRecord, TransactionAnswer, TransactionRequest, WorkerList,
-    WorkerRecord,
+    NextRequest, OffsetsBody, OperationList, OperationRecord, PolicyBody, PolicyList,
+    PublishAnswer, PublishBody, PublishBulk, PublishBulkAnswer, PurgeRequest, QueueList,
+    QueueRecord, QueueSettingsBody, RawJson, ReleaseRequest, RemovedAnswer, RescheduleRequest,
+    RetryDeadRequest, RetryRequest, ScheduleBody, ScheduleList, ScheduleRecord, SettleAnswer,
+    SettleMessagesAnswer, SettleMessagesRequest, SettleRequest, SettledText, SlotList,
+    SnoozeRequest, StatusRecord, StreamBody, StreamList, StreamRecord, TransactionAnswer,
+    TransactionRequest, WorkerList, WorkerRecord,
 };
 
 /// A reference to the schema of `T`, which is added to the list with all that it refers to.
@@ -479,6 +479,19 @@ pub(crate) const ROUTES: &[Route] = &[
         ],
         outcomes: &[outcome(200, "A page of bindings.", &[of::<BindingList>])],
         ..route("GET", "/bindings", Op::ListBindings, "List bindings")
+    },
+    Route {
+        outcomes: &[outcome(200, "In the order of their names.", &[of::<PolicyList>])],
+        ..route("GET", "/policies", Op::ListPolicies, "List policies")
+    },
+    Route {
+        bodies: &[of::<PolicyBody>],
+        outcomes: &[outcome(200, "It holds.", &[of::<ChangedAnswer>])],
+        ..route("PUT", "/policies/{}", Op::PutPolicy, "Create a policy, or replace it")
+    },
+    Route {
+        outcomes: &[outcome(200, "It does not hold.", &[of::<ChangedAnswer>])],
+        ..route("DELETE", "/policies/{}", Op::DeletePolicy, "Remove a policy")
     },
     Route {
         outcomes: &[outcome(200, "The newest first.", &[of::<OperationList>])],

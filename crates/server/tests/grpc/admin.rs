@@ -21,7 +21,7 @@ async fn a_queue_is_set_paused_told_and_removed() {
         v1::QueueSettings { max_length: Some(5), defaults: Some(defaults), ..Default::default() };
     let put = v1::PutQueueRequest {
         queue: "mail".into(),
-        settings: Some(settings),
+        settings: Some(settings.clone()),
         ..Default::default()
     };
     let told = admin.put_queue(put.clone()).await.unwrap().into_inner();

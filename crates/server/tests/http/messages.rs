@@ -212,6 +212,28 @@ async fn messages_become_jobs_and_ends_of_jobs_become_messages() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_policy_holds_for_what_is_there() {
+    let server = Server::start().await;
+    let client = &mut server.client().await;
+    queue(client, "mail.a").await;
+    let policy =
+        json!({"pattern": "^mail[.]", "max_length": 1, "ttl": "1h", "overflow": "reject-publish"});
+    let path = "/v1/policies/short";
+    assert_eq!(client.put(path, &policy.to_string()).await.expect(200)["changed"], true);
+    let told = client.get("/v1/policies").await.expect(200);
+    let expected = json!({"pattern": "^mail[.]", "apply_to": "all", "priority": 0, "ttl": "1h", "max_length": 1, "overflow": "reject-publish"});
+    assert_eq!(told["policies"], json!([{"name": "short", "settings": expected}]));
+    publish(client, "/v1/queues/mail.a", json!({"body": "1"})).await;
+    let refused = client.post("/v1/queues/mail.a/publish", "{\"body\":\"2\"}").await.expect(429);
+    assert_eq!(refused["code"], "queue_full");
+    assert_eq!(client.get("/v1/queues/mail.a").await.expect(200)["messages"]["policy"], "short");
+    let bad = client.put(path, "{\"pattern\":\"(\"}").await.expect(422);
+    assert_eq!(bad["field"], "pattern");
+    assert_eq!(client.delete(path).await.expect(200)["changed"], true);
+    publish(client, "/v1/queues/mail.a", json!({"body": "2"})).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn acks_publishes_and_jobs_are_one_commit_or_nothing() {
     let server = Server::start().await;
     let client = &mut server.client().await;
