@@ -11,7 +11,7 @@ if [ "${1:-}" = --full ]; then
 fi
 if [ -z "${AMQP:-}" ]; then
     data=$(mktemp -d)
-    "$bin" serve --listen 127.0.0.1:0 --amqp 127.0.0.1:0 --data "$data/store" \
+    "$bin" serve --listen 127.0.0.1:0 --amqp 127.0.0.1:0 --management 127.0.0.1:0 --data "$data/store" \
         >"$data/said" 2>"$data/log" &
     server=$!
     trap 'kill $server 2>/dev/null; wait $server 2>/dev/null; rm -rf "$data"' EXIT
@@ -20,9 +20,14 @@ if [ -z "${AMQP:-}" ]; then
         [ -n "$AMQP" ] && break
         sleep 0.1
     done
+    for _ in $(seq 100); do
+        MANAGEMENT=$(sed -n 's,^listening on management://,,p' "$data/said")
+        [ -n "$MANAGEMENT" ] && break
+        sleep 0.1
+    done
     [ -n "$AMQP" ] || { cat "$data/log" >&2; exit 1; }
 fi
-export AMQP COMPAT_WORK=$work
+export AMQP MANAGEMENT=${MANAGEMENT:-} COMPAT_WORK=$work
 failed=0 missing=0
 for client in "$@"; do
     echo "== $client against $AMQP"

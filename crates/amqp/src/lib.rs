@@ -11,3 +11,4 @@ mod session;
 pub use failure::{Code, Failure};
 pub use output::Output;
 pub use session::{Ask, End, Session, Settings, Unanswered};
+pub use session::{binding_with_arguments, exchange_kind, header_of, queue_settings};

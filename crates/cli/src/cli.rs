@@ -12,7 +12,8 @@ use crate::failure::Failure;
 use crate::output::Format;
 use crate::{
     bench, completions, demo, dev, enqueue, events, gates, holds, jobs, limits, messages, name,
-    namespaces, operations, queues, run, schedules, serve, sla, streams, verify, work, workers,
+    namespaces, operations, policies, queues, run, schedules, serve, sla, streams, verify, work,
+    workers,
 };
 
 /// Durable background jobs: one server, one binary.
@@ -100,6 +101,9 @@ enum Command {
     /// Say how soon jobs shall start or be done, and see whether they do
     #[command(subcommand, visible_alias = "slas")]
     Sla(sla::SlaCommand),
+    /// Change what holds for queues of messages and exchanges by their names
+    #[command(subcommand)]
+    Policies(policies::PoliciesCommand),
     /// Close and open gates: named switches behind which nothing starts
     #[command(subcommand, visible_alias = "gate")]
     Gates(gates::GatesCommand),
@@ -198,6 +202,7 @@ impl Cli {
             Command::Limits(command) => block_on(limits::execute(command, &context)),
             Command::Holds(command) => block_on(holds::execute(command, &context)),
             Command::Sla(command) => block_on(sla::execute(command, &context)),
+            Command::Policies(command) => block_on(policies::execute(command, &context)),
             Command::Gates(command) => block_on(gates::execute(command, &context)),
             Command::Namespaces(command) => block_on(namespaces::execute(command, &context)),
             Command::Operations(command) => block_on(operations::execute(command, &context)),

@@ -23,6 +23,7 @@ mod namespaces;
 mod operations;
 mod output;
 mod patient;
+mod policies;
 mod queues;
 mod run;
 mod schedules;

@@ -7,9 +7,9 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand, ValueEnum};
 use longshore_server::api::{
     BindingBody, BindingList, ChangedAnswer, ConsumeAnswer, ConsumeRequest, DurationText,
-    ExchangeBody, ExchangeList, ExchangeRecord, ExchangeTypeText, HeadersBody, MatchText,
-    MessageList, MessageRecord, MessageSettlementBody, MessageVerdictText, PublishAnswer,
-    PublishBody, RawJson, SettleMessagesAnswer, SettleMessagesRequest,
+    ExchangeBody, ExchangeList, ExchangeRecord, ExchangeTypeText, HeadersBody, JobBindingBody,
+    MatchText, MessageList, MessageRecord, MessageSettlementBody, MessageVerdictText,
+    PublishAnswer, PublishBody, RawJson, SettleMessagesAnswer, SettleMessagesRequest,
 };
 
 use crate::cli::Context;
@@ -106,6 +106,18 @@ pub(crate) struct BindingArgs {
     /// One of the headers will do
     #[arg(long)]
     any: bool,
+    /// The queue is one of jobs: the kind that each message becomes there
+    #[arg(long, value_name = "KIND", conflicts_with = "to_exchange")]
+    job_kind: Option<String>,
+    /// The priority of these jobs, 0 to 9
+    #[arg(long, value_name = "N", requires = "job_kind")]
+    job_priority: Option<u8>,
+    /// How long after the message they may start
+    #[arg(long, value_name = "DURATION", requires = "job_kind")]
+    job_delay: Option<DurationText>,
+    /// Those of the same routing key run one after the other
+    #[arg(long, requires = "job_kind")]
+    job_ordered: bool,
 }
 
 #[derive(Args, Debug)]
@@ -306,6 +318,12 @@ fn binding_of(args: &BindingArgs) -> BindingBody {
         routing_key: args.key.clone(),
         matching: if args.any { MatchText::Any } else { MatchText::All },
         headers: headers_of(&args.headers),
+        job: args.job_kind.as_ref().map(|kind| JobBindingBody {
+            kind: kind.clone(),
+            priority: args.job_priority,
+            delay: args.job_delay,
+            ordered: args.job_ordered,
+        }),
     }
 }
 
@@ -329,7 +347,11 @@ async fn list_bindings(
             } else {
                 serde_json::to_string(&binding.headers)?
             };
-            let what = if binding.queue.is_some() { "queue" } else { "exchange" };
+            let what = match (&binding.job, &binding.queue) {
+                (Some(job), _) => &format!("jobs of kind {}", job.kind),
+                (None, Some(_)) => "queue",
+                (None, None) => "exchange",
+            };
             let to = binding.queue.or(binding.to_exchange).unwrap_or_default();
             let cells = [binding.exchange, to, what.to_owned(), binding.routing_key, headers];
             table.row(&cells);

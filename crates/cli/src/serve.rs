@@ -11,6 +11,7 @@ use clap::Args;
 use longshore_server::config::ServerConfig;
 use longshore_server::http::{self, Listeners, ServeError};
 use longshore_server::kafka;
+use longshore_server::management;
 use longshore_server::{Node, NodeConfig, OpenError, StoreDirError, StoreLost};
 use tokio::net::TcpListener;
 
@@ -39,6 +40,9 @@ pub(crate) struct ServeArgs {
     /// The address to listen at for Kafka clients, such as 127.0.0.1:9092 [default: none]
     #[arg(long, value_name = "ADDR")]
     kafka: Option<String>,
+    /// The address to listen at for RabbitMQ's management API, such as 127.0.0.1:15672 [default: none]
+    #[arg(long, value_name = "ADDR")]
+    management: Option<String>,
     /// Shards of a new store; an existing one keeps its number [default: 2]
     #[arg(long, value_name = "N")]
     shards: Option<u32>,
@@ -63,6 +67,7 @@ impl ServeArgs {
         add("serve.listen", self.listen.clone().map(Into::into));
         add("serve.amqp", self.amqp.clone().map(Into::into));
         add("serve.kafka", self.kafka.clone().map(Into::into));
+        add("serve.management", self.management.clone().map(Into::into));
         add("serve.data", self.data.clone().map(Into::into));
         add("serve.shards", self.shards.map(|shards| shards.to_string().into()));
         Ok(flags)
@@ -89,9 +94,12 @@ pub(crate) fn execute(args: &ServeArgs, context: &Context) -> Result<ExitCode> {
         };
         let node = open(&config)?;
         let kafka = listen_kafka(&config, &node).await?;
+        let management = listen_management(&config, &node).await?;
         let mut listening = vec![format!("{LISTENING}http://{address}")];
         listening.extend(amqp.iter().map(|(_, address)| format!("{LISTENING}amqp://{address}")));
         listening.extend(kafka.iter().map(|it| format!("{LISTENING}kafka://{}", it.address())));
+        let told = management.iter().map(|it| format!("{LISTENING}management://{}", it.address()));
+        listening.extend(told);
         if let Err(error) = output::line(&listening.join("\n")) {
             tracing::warn!(%error, "standard output does not take the address");
         }
@@ -100,6 +108,9 @@ pub(crate) fn execute(args: &ServeArgs, context: &Context) -> Result<ExitCode> {
         let stop = stop_signal()?;
         http::serve(&config, node, listeners, async {
             stop.await;
+            if let Some(management) = management {
+                management.stop().await;
+            }
             if let Some(kafka) = kafka {
                 kafka.stop().await;
             }
@@ -139,6 +150,18 @@ pub(crate) async fn listen_kafka(
     let listener = kafka::Listener::start(&config.kafka, node).await;
     listener.map_err(|error| {
         Failure::new(Kind::Other, error.to_string()).hint("choose another address with --kafka")
+    })
+}
+
+/// Listens for tools that speak `RabbitMQ`'s management API, where the configuration says so.
+async fn listen_management(
+    config: &ServerConfig,
+    node: &Node,
+) -> Result<Option<management::Listener>, Failure> {
+    let listener = management::Listener::start(&config.management, node).await;
+    listener.map_err(|error| {
+        Failure::new(Kind::Other, error.to_string())
+            .hint("choose another address with --management")
     })
 }
 

@@ -102,7 +102,9 @@ impl<M: OrderedMap> State<M> {
             | Record::MessageDelayed { .. }
             | Record::DelayPassed { .. }
             | Record::Emptied { .. }
-            | Record::ExpiriesPassed { .. } => self.apply_to_messages(record),
+            | Record::ExpiriesPassed { .. }
+            | Record::PolicyPut { .. }
+            | Record::PolicyDeleted { .. } => self.apply_to_messages(record),
             Record::StreamCreated { .. }
             | Record::StreamChanged { .. }
             | Record::PartitionsAdded { .. }
@@ -132,6 +134,7 @@ impl<M: OrderedMap> State<M> {
             Record::QueueCreated { namespace, id, name, settings } => {
                 self.meta_mut().next_queue = QueueId(id.0 + 1);
                 let counts = QueueCounts::EMPTY;
+                self.note_outcomes(id, settings.outcomes.as_ref());
                 self.put(&keys::queue_name(namespace, &name), &id);
                 self.queues.insert(Queue { id, namespace, name, settings, counts }, None);
                 self.queues.change(id);
@@ -139,6 +142,7 @@ impl<M: OrderedMap> State<M> {
             }
             Record::QueueChanged { id, settings } => {
                 let shut = self.is_shut(id, settings.paused);
+                self.note_outcomes(id, settings.outcomes.as_ref());
                 self.lanes.shut(id, shut);
                 self.queues.change(id).settings = settings;
                 self.put_queue(id);
@@ -256,9 +260,13 @@ impl<M: OrderedMap> State<M> {
             self.remove(&name);
             if holds_messages {
                 self.messages.drop_shelf(id);
-                self.begin_emptying(namespace, Destination::Queue { id });
+            }
+            let what = Destination::Queue { id };
+            if holds_messages || self.is_bound(namespace, what) {
+                self.begin_emptying(namespace, what);
             }
         }
+        self.note_outcomes(id, None);
         self.queues.delete(id);
         self.remove(&keys::queue(id));
         self.remove(&keys::queue_counts(id));
@@ -287,6 +295,7 @@ impl<M: OrderedMap> State<M> {
         self.drop_gates(id);
         self.drop_holds(id);
         self.drop_slas(id);
+        self.drop_policies(id);
         for id in self.messages.exchanges.numbers_of(id) {
             self.apply_exchange_deleted(ns, id);
         }

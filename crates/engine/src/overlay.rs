@@ -46,6 +46,8 @@ pub(crate) struct Overlay<'a, M> {
     uniques: BTreeMap<Vec<u8>, Option<UniqueHolder>>,
     /// Messages that enter queues, and bytes of their bodies.
     messages: BTreeMap<QueueId, (u64, u64)>,
+    /// Jobs enter however long their queues are.
+    unbounded: bool,
 }
 
 impl<'a, M: OrderedMap> Overlay<'a, M> {
@@ -63,7 +65,20 @@ impl<'a, M: OrderedMap> Overlay<'a, M> {
             places: 0,
             uniques: BTreeMap::new(),
             messages: BTreeMap::new(),
+            unbounded: false,
         }
+    }
+
+    /// Jobs enter however long their queues are.
+    pub(crate) fn without_bounds(mut self) -> Self {
+        self.unbounded = true;
+        self
+    }
+
+    /// Its records follow others that take so many places.
+    pub(crate) fn behind(mut self, places: u64) -> Self {
+        self.places = places;
+        self
     }
 
     pub(crate) fn reserve(&mut self, records: usize) {
@@ -158,6 +173,11 @@ impl<'a, M: OrderedMap> Overlay<'a, M> {
                 *place = self.next_place();
                 self.places += 1;
             }
+            Record::JobEnqueued { namespace, job } => {
+                job.place = self.next_place();
+                job.id = self.state.message_job_id(*namespace, job.place, self.moment, 1);
+                self.places += 1;
+            }
             _ => {}
         }
         self.record(record);
@@ -201,7 +221,7 @@ impl<'a, M: OrderedMap> Overlay<'a, M> {
         for (name, flow) in self.flows.iter().filter(|(_, flow)| flow.entered > 0) {
             let Some(queue) = self.state.queues.named(self.ns, name) else { continue };
             let length = queue.counts.backlog().saturating_sub(flow.left);
-            match queue.settings.max_length {
+            match queue.settings.max_length.filter(|_| !self.unbounded) {
                 Some(max_length) if length + flow.entered > max_length => {
                     let queue = (*name).to_owned();
                     return Err(Rejection::QueueFull { queue, length, max_length });

@@ -15,7 +15,9 @@ use crate::ids::{
 };
 use crate::job::{CancelReason, Cause, DeadReason, Job, JobError, Saved};
 use crate::limit::{LimitRefill, LimitSettings};
-use crate::message::{Binding, Destination, Exchange, HeaderValue, Message, MessageEnd, NewEntry};
+use crate::message::{
+    Binding, Destination, Exchange, HeaderValue, Message, MessageEnd, NewEntry, Policy,
+};
 use crate::operation::Operation;
 use crate::queue::QueueSettings;
 use crate::schedule::{Schedule, Slot, TickOutcome};
@@ -481,6 +483,22 @@ wire_enum! {
             place: Place,
             /// Its body, where that stood apart.
             body: Option<BodyId> = 60,
+        },
+        /// A policy was created or changed.
+        140 => PolicyPut {
+            /// Its namespace.
+            namespace: NamespaceId,
+            /// Its name.
+            name: String,
+            /// As it is now.
+            policy: Box<Policy>,
+        },
+        /// A policy was removed.
+        141 => PolicyDeleted {
+            /// Its namespace.
+            namespace: NamespaceId,
+            /// Its name.
+            name: String,
         },
         /// A schedule was created, or its settings were replaced.
         130 => SchedulePut {

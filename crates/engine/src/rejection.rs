@@ -194,7 +194,8 @@ pub enum Rejection {
         /// How many.
         consumers: u64,
     },
-    /// The queue has a consumer that wants to be the only one, or others where this one does.
+    /// The queue has a consumer that wants to be the only one, or others where this one does; or it
+    /// serves one consumer at a time, and this is none.
     #[error("queue \"{queue}\" cannot have this consumer beside an exclusive one")]
     ConsumerExclusive {
         /// Its name.

@@ -199,6 +199,7 @@ impl<M: OrderedMap> Turn<M> {
         self.state.mono = self.state.mono.max(moment.mono);
         self.state.come_due(moment.at, DUE_PER_TURN);
         self.entry = moment;
+        self.takers.entered = 0;
         moment
     }
 

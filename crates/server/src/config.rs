@@ -31,6 +31,8 @@ pub struct ServerConfig {
     pub amqp: AmqpConfig,
     /// The Kafka face.
     pub kafka: crate::kafka::KafkaConfig,
+    /// The management face.
+    pub management: crate::management::ManagementConfig,
     /// The store and its shards.
     pub node: NodeConfig,
 }
@@ -137,6 +139,7 @@ impl Default for ServerConfig {
             http: HttpConfig::default(),
             amqp: AmqpConfig::default(),
             kafka: crate::kafka::KafkaConfig::default(),
+            management: crate::management::ManagementConfig::default(),
             node: NodeConfig::new(DEFAULT_DATA),
         }
     }

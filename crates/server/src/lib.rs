@@ -6,6 +6,7 @@ pub mod config;
 pub mod grpc;
 pub mod http;
 pub mod kafka;
+pub mod management;
 
 mod pace;
 mod running;

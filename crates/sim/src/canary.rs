@@ -59,7 +59,7 @@ pub enum Canary {
 }
 
 /// Every canary with its name on the command line.
-pub const CANARIES: [(&str, Canary); 45] = [
+pub const CANARIES: [(&str, Canary); 46] = [
     ("no-fsync", Canary::NoFsync),
     ("token-reuse", Canary::TokenReuse),
     ("lost-dead-set", Canary::LostDeadSet),

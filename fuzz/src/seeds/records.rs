@@ -8,10 +8,10 @@ use longshore_engine::{
     FinalRun, Gate, GateId, Grant, HeaderValue, Hold, Job, JobDefaults, JobError, JobId, JobLimit,
     JobOptions, JobTemplate, KindId, LEVEL, Lease, LimitRefill, LimitRule, LimitScope,
     LimitSettings, Matching, Message, MessageEnd, Missed, NamespaceId, NewEntry, NewJob,
-    NewSchedule, Next, OffsetNote, Operation, OperationId, OperationKind, OperationState, Overlap,
-    PartitionId, Phase, Place, Queue, QueueCounts, QueueId, QueueSettings, Record, RetryPolicy,
-    Saved, Schedule, ScheduleId, SkippedItem, Slot, Spec, StreamId, StreamSettings, Subject,
-    TenantWeight, TickOutcome, TimeMs, Token, UniqueLock, UniqueUntil,
+    NewSchedule, Next, OffsetNote, Operation, OperationId, OperationKind, OperationState, Overflow,
+    Overlap, PartitionId, Phase, Place, Policy, Queue, QueueCounts, QueueId, QueueSettings, Record,
+    RetryPolicy, Saved, Schedule, ScheduleId, SkippedItem, Slot, Spec, StreamId, StreamSettings,
+    Subject, TenantWeight, TickOutcome, TimeMs, Token, UniqueLock, UniqueUntil,
 };
 use longshore_engine::{Sla, SlaGoal, SlaSettings, SlaTarget};
 
@@ -97,6 +97,7 @@ fn settings() -> QueueSettings {
         },
         messages: None,
         tenants: vec![TenantWeight { tenant: "acme".to_owned(), weight: 3 }],
+        outcomes: Some("outcomes".to_owned()),
     }
 }
 
@@ -167,6 +168,21 @@ fn records_of_exchanges() -> Vec<(&'static str, Record)> {
             "binding-added",
             Record::BindingAdded { namespace: NS, binding: Box::new(binding.clone()) },
         ),
+        (
+            "policy-put",
+            Record::PolicyPut {
+                namespace: NS,
+                name: "short".to_owned(),
+                policy: Box::new(Policy {
+                    pattern: "^mail\\.".to_owned(),
+                    priority: -1,
+                    max_length: Some(9),
+                    overflow: Some(Overflow::RejectPublish),
+                    ..Policy::default()
+                }),
+            },
+        ),
+        ("policy-deleted", Record::PolicyDeleted { namespace: NS, name: "short".to_owned() }),
         ("bindings-removed", Record::BindingsRemoved { namespace: NS, bindings: vec![binding] }),
         ("emptied", Record::Emptied { namespace: NS, what: to }),
     ]

@@ -196,7 +196,7 @@ fn answer(command: MessageCommand, refused: Rejection) -> MessageAnswer {
         }
         MessageCommand::Transact(transaction) => {
             let count = transaction.publishes.len();
-            MessageAnswer::Transacted(vec![Published::Unroutable; count])
+            MessageAnswer::Transacted(vec![Published::Unroutable; count], Vec::new())
         }
         MessageCommand::Consume(_) => MessageAnswer::Consuming,
         MessageCommand::Cancel { .. } => MessageAnswer::Cancelled(true),

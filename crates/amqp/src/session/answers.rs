@@ -211,7 +211,7 @@ impl Session {
                 None => self.got_nothing(number),
             },
             (Then::Shared { is_qos }, _) => self.shared(number, is_qos),
-            (Then::Committed(committing), MessageAnswer::Transacted(published)) => {
+            (Then::Committed(committing), MessageAnswer::Transacted(published, _)) => {
                 self.committed(number, *committing, &published);
             }
             (then, answer) => {

@@ -1,7 +1,7 @@
 //! Exchanges, queues and bindings.
 
 use longshore_engine::{
-    BindingSpec, DeclareExchange, DeclareQueue, ExchangeKind, Matching, MessageCommand,
+    BindingSpec, DeclareExchange, DeclareQueue, ExchangeKind, JobBinding, Matching, MessageCommand,
 };
 
 use super::Session;
@@ -13,13 +13,13 @@ use crate::codec::methods::{
     ExchangeBind, ExchangeDeclare, ExchangeDelete, ExchangeUnbind, QueueBind, QueueDeclare,
     QueueDelete, QueuePurge, QueueUnbind,
 };
-use crate::codec::{Short, Table};
+use crate::codec::{Short, Table, Value};
 use crate::failure::{Code, Failure, exchange_in, queue_in};
 
 const RESERVED: &str = "amq.";
 
 /// The kind of exchange of that name, as `RabbitMQ` and its plugins call it.
-fn kind_of(name: &str, arguments: &Table, of: &str) -> Result<ExchangeKind, Failure> {
+pub fn exchange_kind(name: &str, arguments: &Table, of: &str) -> Result<ExchangeKind, Failure> {
     let kind = match name {
         // Any exchange takes messages with a delay: this one only says how it routes.
         "x-delayed-message" => {
@@ -27,7 +27,7 @@ fn kind_of(name: &str, arguments: &Table, of: &str) -> Result<ExchangeKind, Fail
             return if routes == name {
                 Err(unknown_kind(name))
             } else {
-                kind_of(&routes, arguments, of)
+                exchange_kind(&routes, arguments, of)
             };
         }
         "x-consistent-hash" => {
@@ -65,7 +65,7 @@ impl Session {
         let kind_name = text_of(&told.kind)?;
         not_default(&exchange)?;
         let named = exchange_in(&self.vhost, &exchange);
-        let kind = kind_of(&kind_name, &told.arguments, &named)?;
+        let kind = exchange_kind(&kind_name, &told.arguments, &named)?;
         let declare = DeclareExchange {
             exchange,
             kind,
@@ -130,7 +130,10 @@ impl Session {
         not_default(&source)?;
         not_default(&destination)?;
         let binding = BindingSpec { source, destination, to_exchange: true, ..self.binding() };
-        with_arguments(BindingSpec { routing_key: plain_text_of(key)?, ..binding }, arguments)
+        binding_with_arguments(
+            BindingSpec { routing_key: plain_text_of(key)?, ..binding },
+            arguments,
+        )
     }
 
     fn binding(&self) -> BindingSpec {
@@ -203,7 +206,7 @@ impl Session {
             return Err(Failure::new(Code::AccessRefused, text));
         }
         let binding = BindingSpec { source, destination, routing_key, ..self.binding() };
-        with_arguments(binding, arguments)
+        binding_with_arguments(binding, arguments)
     }
 
     pub(super) fn purge_queue(&mut self, number: u16, told: &QueuePurge) -> Result<(), Failure> {
@@ -238,7 +241,10 @@ fn not_default(exchange: &str) -> Result<(), Failure> {
 }
 
 /// The binding with how its headers are compared.
-fn with_arguments(binding: BindingSpec, arguments: &Table) -> Result<BindingSpec, Failure> {
+pub fn binding_with_arguments(
+    binding: BindingSpec,
+    arguments: &Table,
+) -> Result<BindingSpec, Failure> {
     let (matching, with_x) = match arguments.get("x-match") {
         None => (Matching::All, false),
         Some(value) => match value.as_text() {
@@ -254,9 +260,37 @@ fn with_arguments(binding: BindingSpec, arguments: &Table) -> Result<BindingSpec
     };
     let counts = |name: &Short| {
         let name = name.as_bytes();
-        name.as_ref() != b"x-match" && (with_x || !name.starts_with(b"x-"))
+        let of_job = name.starts_with(b"x-job-");
+        name.as_ref() != b"x-match" && !of_job && (with_x || !name.starts_with(b"x-"))
     };
     let headers =
         arguments.fields().filter(|(name, _)| counts(name)).filter_map(header_of).collect();
-    Ok(BindingSpec { matching, headers, arguments: arguments.as_bytes().clone(), ..binding })
+    let (job, arguments) = (job_of(arguments)?, arguments.as_bytes().clone());
+    Ok(BindingSpec { matching, headers, arguments, job, ..binding })
+}
+
+/// What a message becomes at the end of a binding to a queue of jobs: where `x-job-kind` says so.
+fn job_of(arguments: &Table) -> Result<Option<JobBinding>, Failure> {
+    let invalid = |name: &str, value: &Value, expected: &str| {
+        let text = format!("invalid arg '{name}' of the binding: {value:?}; expected {expected}");
+        Failure::new(Code::PreconditionFailed, text)
+    };
+    let number = |name: &str| match arguments.get(name) {
+        None => Ok(None),
+        Some(value) => match value.as_int().and_then(|number| u64::try_from(number).ok()) {
+            Some(number) => Ok(Some(number)),
+            None => Err(invalid(name, &value, "a whole number from 0 on")),
+        },
+    };
+    let Some(value) = arguments.get("x-job-kind") else { return Ok(None) };
+    let expected = "the name of a kind of jobs";
+    let kind = value.as_text().ok_or_else(|| invalid("x-job-kind", &value, expected))?.to_owned();
+    let priority = number("x-job-priority")?.map(|it| u8::try_from(it).unwrap_or(u8::MAX));
+    let delay_ms = number("x-job-delay")?;
+    let ordered = match arguments.get("x-job-ordered") {
+        None => false,
+        Some(Value::Bool(ordered)) => ordered,
+        Some(value) => return Err(invalid("x-job-ordered", &value, "true or false")),
+    };
+    Ok(Some(JobBinding { kind, priority, delay_ms, ordered }))
 }

@@ -26,5 +26,8 @@ mod sharing;
 mod state;
 mod transacting;
 
+pub use declaring::{binding_with_arguments, exchange_kind};
+pub use publishing::header_of;
+pub use settings::queue_settings;
 pub use state::{Ask, End, Session, Settings, Unanswered};
 use state::{Capabilities, NAMESPACE_DEFAULT, Phase, VHOST_DEFAULT};

@@ -360,7 +360,7 @@ fn further_keys_of(table: &Table, name: &str) -> Result<Vec<String>, Failure> {
 }
 
 /// A header as routing compares it; names that are no text cannot be compared.
-pub(super) fn header_of((name, value): (Short, Value)) -> Option<(String, HeaderValue)> {
+pub fn header_of((name, value): (Short, Value)) -> Option<(String, HeaderValue)> {
     let name = name.as_text()?.to_owned();
     let value = match value {
         Value::Nothing => HeaderValue::Void,

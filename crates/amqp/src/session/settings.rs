@@ -8,7 +8,7 @@ use crate::codec::{Table, Value};
 use crate::failure::{Code, Failure};
 
 /// What a declared queue is to be. `named` is what `RabbitMQ` calls it.
-pub(super) fn queue_settings(told: &QueueDeclare, named: &str) -> Result<MessageSettings, Failure> {
+pub fn queue_settings(told: &QueueDeclare, named: &str) -> Result<MessageSettings, Failure> {
     let table = &told.arguments;
     let number = |name, min| number_argument(table, name, min, named);
     let text = |name| text_argument(table, name, named);

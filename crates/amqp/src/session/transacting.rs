@@ -118,7 +118,10 @@ impl Session {
         }
         let mandatory = publishes.iter().map(Returned::of).collect();
         let settlements = settled.values().map(|(one, verdict)| (one.tag, *verdict)).collect();
-        let transaction = MessageTransaction { connection, publishes, settlements };
+        let (leased, enqueues) = (Vec::new(), Vec::new());
+        let connection = Some(connection);
+        let transaction =
+            MessageTransaction { connection, publishes, settlements, leased, enqueues };
         let then = Then::Committed(Box::new(Committing { mandatory, settled, bytes }));
         self.call_for(number, COMMIT, MessageCommand::Transact(Box::new(transaction)), then);
         Ok(())

@@ -46,7 +46,8 @@ fn play(client: &mut Client) {
                     MessageAnswer::Published(vec![Ok(Published::Unroutable); messages.len()])
                 }
                 Asked::Transact(it) => {
-                    MessageAnswer::Transacted(vec![Published::Unroutable; it.publishes.len()])
+                    let came = vec![Published::Unroutable; it.publishes.len()];
+                    MessageAnswer::Transacted(came, Vec::new())
                 }
                 Asked::Consume(_) => MessageAnswer::Consuming,
                 Asked::Cancel { .. } => MessageAnswer::Cancelled(true),

@@ -86,7 +86,8 @@ fn a_commit_is_one_command_and_tells_of_what_came_back_first() {
     assert_eq!(told.settlements, tags.into_iter().zip(verdicts).collect::<Vec<_>>());
     client.assert_silent();
     let routed = Published::Routed { queues: 1 };
-    client.answer(number, MessageAnswer::Transacted(vec![routed, Published::Unroutable]));
+    client
+        .answer(number, MessageAnswer::Transacted(vec![routed, Published::Unroutable], Vec::new()));
     let Method::BasicReturn(returned) = client.method(1) else { panic!("return") };
     assert_eq!(returned.reply_code, 312);
     assert_eq!(client.content().1, "second");

@@ -90,7 +90,9 @@ fn message_bytes(command: &MessageCommand) -> u64 {
     match command {
         MessageCommand::Publish(messages) => published_bytes(messages),
         MessageCommand::Transact(it) => {
-            published_bytes(&it.publishes) + 24 * it.settlements.len() as u64
+            let jobs: u64 = it.enqueues.iter().map(|one| job_bytes(&one.job)).sum();
+            let settled = 24 * it.settlements.len() as u64 + 64 * it.leased.len() as u64;
+            published_bytes(&it.publishes) + settled + jobs
         }
         MessageCommand::Untaken { messages, .. } => 24 * messages.len() as u64,
         MessageCommand::Settle { settlements, .. } => 24 * settlements.len() as u64,
@@ -155,7 +157,9 @@ pub fn enqueues(command: &Command) -> bool {
         Command::EnqueueJobs(_)
         | Command::Messages(MessageCommand::Publish(_))
         | Command::Stream(StreamCommand::Append(_) | StreamCommand::Create { .. }) => return true,
-        Command::Messages(MessageCommand::Transact(it)) => return !it.publishes.is_empty(),
+        Command::Messages(MessageCommand::Transact(it)) => {
+            return !it.publishes.is_empty() || !it.enqueues.is_empty();
+        }
         Command::OfSchedule { command, .. } => {
             return matches!(command, ScheduleCommand::Put { .. } | ScheduleCommand::Run);
         }

@@ -62,12 +62,13 @@ impl<M: OrderedMap> State<M> {
         Ok((bulk.overlay.into_records()?, Answer::Enqueued(bulk.answers)))
     }
 
-    /// The records of jobs that enter with the end of another one, which the overlay knows of.
+    /// The records of jobs that enter with something else, such as the end of another one, which the
+    /// overlay knows of; and what became of each.
     pub(crate) fn decide_follow_ups<'a>(
         &'a self,
         overlay: Overlay<'a, M>,
         follow_ups: &'a [FollowUp],
-    ) -> Result<Vec<Record>, Rejection> {
+    ) -> Result<(Vec<Record>, Vec<Enqueued>), Rejection> {
         let bytes = follow_ups.iter().map(|one| bytes_of(&one.job)).sum();
         self.check_bulk("enqueue", follow_ups.len(), bytes)?;
         let mut bulk = Bulk::of(overlay);
@@ -82,7 +83,7 @@ impl<M: OrderedMap> State<M> {
         if !faults.is_empty() {
             return Err(Rejection::JobsRefused { faults });
         }
-        bulk.overlay.into_records()
+        Ok((bulk.overlay.into_records()?, bulk.answers))
     }
 
     fn check_bulk(&self, field: &'static str, count: usize, bytes: usize) -> Result<(), Rejection> {

@@ -48,7 +48,7 @@ impl<M: OrderedMap> State<M> {
             Verdict::Ack { follow_ups, .. } if !follow_ups.is_empty() => {
                 let mut overlay = Overlay::new(self, ns, moment);
                 overlay.leave(&live.job);
-                self.decide_follow_ups(overlay, follow_ups)?
+                self.decide_follow_ups(overlay, follow_ups)?.0
             }
             _ => Vec::new(),
         };

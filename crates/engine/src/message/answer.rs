@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{BindingSpec, Exchange, Message, MessageSettings, MessageTag};
+use super::{BindingSpec, Exchange, Message, MessageSettings, MessageTag, Policy};
+use crate::answer::Enqueued;
 use crate::ids::Token;
 use crate::rejection::Rejection;
 
@@ -27,7 +28,9 @@ pub enum MessageAnswer {
     Exchange(Box<ExchangeView>, Declared),
     /// To `ListExchanges`; whether more follow.
     Exchanges(Vec<ExchangeView>, bool),
-    /// To `DeleteExchange`, `Bind`, `Unbind`: whether anything changed.
+    /// To `ListPolicies`, in the order of their names.
+    Policies(Vec<(String, Policy)>),
+    /// To `DeleteExchange`, `Bind`, `Unbind`, `PutPolicy`, `DeletePolicy`: whether anything changed.
     Changed(bool),
     /// To `ListBindings`; where to go on if more follow.
     Bindings(Vec<BindingView>, Option<Bytes>),
@@ -46,8 +49,8 @@ pub enum MessageAnswer {
     ConnectionClosed,
     /// To `Lease`.
     Leased(Vec<MessageDelivery>),
-    /// To `Transact`: what became of each message that was published, in order.
-    Transacted(Vec<Published>),
+    /// To `Transact`: what became of each message that was published and of each job, in order.
+    Transacted(Vec<Published>, Vec<Enqueued>),
 }
 
 /// What declaring came to.
@@ -98,6 +101,8 @@ pub struct MessageQueueView {
     pub name: String,
     /// What its owner set.
     pub settings: MessageSettings,
+    /// The policy that counts for it.
+    pub policy: Option<String>,
     /// Messages that wait.
     pub ready: u64,
     /// Messages with consumers that have not settled them.
@@ -121,6 +126,8 @@ pub struct ExchangeView {
     pub exchange: Exchange,
     /// Bindings that lead from it.
     pub bindings: u64,
+    /// The policy that counts for it.
+    pub policy: Option<String>,
 }
 
 /// A binding, by names.

@@ -66,6 +66,12 @@ impl<M: OrderedMap> State<M> {
                     self.messages.expiries.eaten(&key);
                 }
             }
+            Record::PolicyPut { namespace, name, policy } => {
+                self.apply_policy_put(namespace, name, *policy);
+            }
+            Record::PolicyDeleted { namespace, name } => {
+                self.apply_policy_deleted(namespace, &name);
+            }
             Record::Emptied { namespace, what } => {
                 self.remove(&keys::emptying(namespace, what));
                 self.messages.emptying.remove(&(namespace, what));
@@ -84,6 +90,12 @@ impl<M: OrderedMap> State<M> {
         self.messages.exchanges.remove(ns, id);
         self.remove(&keys::exchange(id));
         self.begin_emptying(ns, Destination::Exchange { id });
+    }
+
+    /// Whether any binding leads there.
+    pub(crate) fn is_bound(&self, ns: NamespaceId, to: Destination) -> bool {
+        let prefix = keys::bindings_to(ns, to).done();
+        self.first(&prefix, &keys::after_prefix(&prefix)).is_some()
     }
 
     /// What was deleted goes bit by bit.
@@ -208,11 +220,8 @@ impl<M: OrderedMap> State<M> {
 
     /// A message is with nobody and stands where it stood.
     fn stand_again(&mut self, ns: NamespaceId, tag: MessageTag) {
-        if let Some(held) = self.messages.shelf(tag.queue).give_back(tag.slot()) {
-            self.messages.forget_end(tag, &held);
-            if held.is_leased() {
-                self.remove(&keys::message_lease(ns, tag));
-            }
+        if self.messages.give_back(tag).is_some_and(|held| held.is_leased()) {
+            self.remove(&keys::message_lease(ns, tag));
         }
     }
 

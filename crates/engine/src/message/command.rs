@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 
-use super::{ExchangeKind, HeaderValue, Matching, MessageSettings, MessageTag};
-use crate::command::ConsumerId;
+use super::{ExchangeKind, HeaderValue, Matching, MessageSettings, MessageTag, Policy};
+use crate::command::{ConsumerId, FollowUp};
 use crate::ids::{ConnectionId, Token};
 
 /// What to do with messages in a namespace.
@@ -139,6 +139,20 @@ pub enum MessageCommand {
     /// Publish and settle, all of it in one commit or nothing. Answered by
     /// `MessageAnswer::Transacted`, or refused for the first part that cannot be.
     Transact(Box<MessageTransaction>),
+    /// Create or change a policy. Answered by `MessageAnswer::Changed`.
+    PutPolicy {
+        /// Its name.
+        name: String,
+        /// What is to hold.
+        policy: Box<Policy>,
+    },
+    /// Remove a policy. Answered by `MessageAnswer::Changed`.
+    DeletePolicy {
+        /// Its name.
+        name: String,
+    },
+    /// Describe the policies of the namespace. Answered by `MessageAnswer::Policies`.
+    ListPolicies,
     /// Consumers share a credit beside their own: none takes more once it is spent. It is given
     /// more as consumers are, by its number. Answered by `MessageAnswer::Settled`.
     ShareCredit(Box<ShareCredit>),
@@ -165,12 +179,16 @@ pub struct ShareCredit {
 #[derive(Clone, Debug)]
 pub struct MessageTransaction {
     /// Whose the messages are that are settled.
-    pub connection: ConnectionId,
+    pub connection: Option<ConnectionId>,
     /// What is published, in this order.
     pub publishes: Vec<PublishMessage>,
     /// Which messages of the connection are settled, and how. Those whose queue was deleted since
     /// are passed over.
     pub settlements: Vec<(MessageTag, MessageVerdict)>,
+    /// Which messages that were taken for a time are settled, and how.
+    pub leased: Vec<MessageSettlement>,
+    /// Jobs that enter, behind those that published messages become.
+    pub enqueues: Vec<FollowUp>,
 }
 
 /// A queue as its owner declares it.
@@ -223,6 +241,22 @@ pub struct BindingSpec {
     pub arguments: Bytes,
     /// Who binds: an exclusive queue is bound by its own connection only.
     pub connection: Option<ConnectionId>,
+    /// It leads to a queue of jobs, and what each message becomes there.
+    pub job: Option<JobBinding>,
+}
+
+/// What a message becomes at the end of a binding that leads to a queue of jobs. Its args are what
+/// the message says, where that is JSON, else `{"body": ...}` or `{"body_base64": ...}`.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct JobBinding {
+    /// The kind of the job.
+    pub kind: String,
+    /// Its priority, 0 to 9; `None` for the message's, or the queue's where that has none.
+    pub priority: Option<u8>,
+    /// How long after the message it may start.
+    pub delay_ms: Option<u64>,
+    /// Its ordering key is the routing key; else the header `x-job-key`, where there is one.
+    pub ordered: bool,
 }
 
 /// A message as its producer gives it.

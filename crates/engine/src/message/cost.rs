@@ -14,7 +14,10 @@ impl MessageCommand {
         match self {
             Self::Publish(messages) => messages.len(),
             Self::Settle { settlements, credit, .. } => settlements.len() + credit.len(),
-            Self::Transact(it) => 1 + it.publishes.len() + it.settlements.len(),
+            Self::Transact(it) => {
+                let settled = it.settlements.len() + it.leased.len();
+                1 + it.publishes.len() + settled + it.enqueues.len()
+            }
             Self::AddCredit(credit) => credit.len(),
             Self::ShareCredit(share) => 1 + share.consumers.len(),
             Self::Untaken { messages, .. } => 1 + messages.len(),
@@ -32,6 +35,9 @@ impl MessageCommand {
             Self::DeleteQueue { .. }
             | Self::PurgeQueue { .. }
             | Self::DeleteExchange { .. }
+            | Self::PutPolicy { .. }
+            | Self::DeletePolicy { .. }
+            | Self::ListPolicies
             | Self::ListExchanges { .. }
             | Self::ListBindings { .. }
             | Self::CloseConnection { .. } => LONG,

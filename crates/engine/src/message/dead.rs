@@ -3,8 +3,6 @@
 
 use std::ops::ControlFlow;
 
-use bytes::Bytes;
-
 use super::state::{stored_of, tag_of_expiry};
 use super::{
     BodyRef, Death, Ends, HeaderValue, Message, MessageEnd, MessageSettings, MessageTag, Overflow,
@@ -13,6 +11,7 @@ use super::{
 use crate::ids::{NamespaceId, QueueId, TimeMs};
 use crate::map::OrderedMap;
 use crate::moment::Moment;
+use crate::overlay::Overlay;
 use crate::record::Record;
 use crate::state::{State, keys};
 
@@ -30,7 +29,7 @@ impl<M: OrderedMap> State<M> {
         moment: Moment,
     ) -> Option<Vec<Record>> {
         let queue = self.queues.get(tag.queue)?;
-        let settings = queue.settings.messages.as_deref()?;
+        let settings = &*self.message_settings(tag.queue)?;
         settings.dead_letter_exchange.as_ref()?;
         let stored = self.stored(ns, tag)?;
         let mut ends = Ends::default();
@@ -48,21 +47,22 @@ impl<M: OrderedMap> State<M> {
         queue: QueueId,
         command: &PublishMessage,
         moment: Moment,
-    ) -> Option<Record> {
-        let queue = self.queues.get(queue)?;
-        let settings = queue.settings.messages.as_deref()?;
+    ) -> Vec<Record> {
+        let Some(settings) = self.message_settings(queue) else { return Vec::new() };
+        let Some(queue) = self.queues.get(queue) else { return Vec::new() };
         let dead = (&command.message(moment), MessageEnd::Overflown);
-        self.decide_letter_of(ns, (queue.name.as_str(), settings), dead, moment)
+        self.decide_letter_of(ns, (queue.name.as_str(), &settings), dead, moment)
     }
 
+    /// The records of a letter: none where it reaches nothing.
     fn decide_letter_of(
         &self,
         ns: NamespaceId,
         (queue, settings): (&str, &MessageSettings),
         (message, end): (&Message, MessageEnd),
         moment: Moment,
-    ) -> Option<Record> {
-        let exchange = settings.dead_letter_exchange.clone()?;
+    ) -> Vec<Record> {
+        let Some(exchange) = settings.dead_letter_exchange.clone() else { return Vec::new() };
         let letter = letter(message, queue, end, moment.at);
         let key = settings.dead_letter_routing_key.clone();
         let message = Message {
@@ -75,17 +75,19 @@ impl<M: OrderedMap> State<M> {
     }
 
     /// The entry of a message that nobody waits for, such as a dead letter, where its exchange is
-    /// there and leads anywhere. It enters however long its queues are.
+    /// there and leads anywhere. It enters however long its queues are, those of jobs as well.
     pub(super) fn decide_entry(
         &self,
         namespace: NamespaceId,
         message: Message,
         headers: &[(String, HeaderValue)],
         moment: Moment,
-    ) -> Option<Record> {
-        let exchange = self.messages.exchanges.named(namespace, &message.exchange)?;
+    ) -> Vec<Record> {
+        let exchange = self.messages.exchanges.named(namespace, &message.exchange);
+        let Some(exchange) = exchange else { return Vec::new() };
         // A queue of jobs under that name takes no messages.
-        let queues = self.route(namespace, exchange, &message.keys(), headers).ok()?;
+        let routed = self.route(namespace, exchange, &message.keys(), headers);
+        let Ok(mut routed) = routed else { return Vec::new() };
         let goes_round = |id: &QueueId| {
             let name = self.queues.get(*id).map(|queue| queue.name.as_str());
             let before = message.deaths.iter().position(|death| Some(&*death.queue) == name);
@@ -95,43 +97,45 @@ impl<M: OrderedMap> State<M> {
                 round.into_iter().all(|death| death.reason != MessageEnd::Rejected)
             })
         };
-        let queues: Vec<_> = queues.into_iter().filter(|id| !goes_round(id)).collect();
-        if queues.is_empty() {
-            return None;
+        routed.queues.retain(|id| !goes_round(id));
+        let (record, jobs) = self.enter(namespace, routed, (message, headers), moment);
+        if jobs.is_empty() {
+            return Vec::from_iter(record);
         }
-        let entry = |queue| self.new_entry(queue, &message, moment);
-        let entries = queues.into_iter().map(entry).collect();
-        let (place, message) = (self.meta.next_place, Box::new(message));
-        Some(Record::MessagePublished { namespace, place, message, entries })
+        let overlay = Overlay::new(self, namespace, moment).without_bounds();
+        let decided = self.decide_with_jobs(overlay, record.clone(), &jobs);
+        // What cannot be a job, such as args that are too large, is a message elsewhere still.
+        decided.unwrap_or_else(|_| Vec::from_iter(record))
     }
 
-    /// Messages whose time has run out, and the keys that said so: a bounded number.
-    pub(crate) fn due_expiries(&self, now: TimeMs) -> (Vec<(NamespaceId, MessageTag)>, Vec<Bytes>) {
-        let (mut due, mut passed) = (Vec::new(), Vec::new());
-        let Some(first) = self.messages.expiries.first(self) else { return (due, passed) };
-        if first > now.0 {
-            return (due, passed);
+    /// Messages whose time has run out, and when: a bounded number.
+    pub(crate) fn due_expiries(&self, now: TimeMs) -> Vec<(TimeMs, NamespaceId, MessageTag)> {
+        let most = self.limits.slice_items_max;
+        let mut due: Vec<_> = self.messages.overdue_back.iter().take(most).copied().collect();
+        if self.messages.expiries.first(self).is_none_or(|first| first > now.0) {
+            return due;
         }
         let (from, to) = self.messages.expiries.range();
         self.scan(&from, &to, &mut |key, _| {
             let (at, ns, tag) = tag_of_expiry(key);
-            if at > now || passed.len() >= self.limits.slice_items_max {
+            if at > now || due.len() >= most {
                 return ControlFlow::Break(());
             }
-            passed.push(Bytes::copy_from_slice(key));
-            due.push((ns, tag));
+            due.push((at, ns, tag));
             ControlFlow::Continue(())
         });
-        (due, passed)
+        due
     }
 
-    /// The body of a message that waits and whose time has run out; none where it is with somebody.
+    /// Whether a message is with somebody.
+    pub(crate) fn is_held(&self, tag: MessageTag) -> bool {
+        let shelf = self.messages.shelves.get(&tag.queue);
+        shelf.is_some_and(|shelf| shelf.unsettled.contains_key(&tag.slot()))
+    }
+
+    /// The body of a message that waits and whose time has run out.
     pub(crate) fn expired(&self, ns: NamespaceId, tag: MessageTag, now: TimeMs) -> Option<BodyRef> {
         self.queues.get(tag.queue)?;
-        let shelf = self.messages.shelves.get(&tag.queue);
-        if shelf.is_some_and(|shelf| shelf.unsettled.contains_key(&tag.slot())) {
-            return None;
-        }
         let key = keys::message(ns, tag);
         let stored = stored_of(&key, &self.get(&key)?);
         let is_over = stored.expires_at.is_some_and(|at| at <= now);
@@ -140,8 +144,7 @@ impl<M: OrderedMap> State<M> {
 
     /// Messages that are too many in a queue that drops its first ones for that.
     pub(crate) fn is_too_long(&self, queue: QueueId) -> bool {
-        let Some(known) = self.queues.get(queue) else { return false };
-        let Some(settings) = known.settings.messages.as_deref() else { return false };
+        let Some(settings) = self.message_settings(queue) else { return false };
         if settings.overflow != Overflow::DropHead {
             return false;
         }

@@ -10,7 +10,7 @@ use super::ring::{WEIGHT_MAX, weight_of};
 use super::state::binding_of;
 use super::{
     Binding, BindingSpec, BindingView, DeclareExchange, Destination, Exchange, ExchangeKind,
-    ExchangeView, MessageQueueView, MessageSettings,
+    ExchangeView, JobBinding, MessageQueueView, MessageSettings,
 };
 use crate::bounds::{check_duration, check_name};
 use crate::ids::NamespaceId;
@@ -127,6 +127,7 @@ impl<M: OrderedMap> State<M> {
         MessageQueueView {
             name: queue.name.clone(),
             settings: queue.settings.messages.as_deref().cloned().unwrap_or_default(),
+            policy: self.messages.policies.of_queue(queue).map(|(name, _)| name.clone()),
             ready: counts.messages.saturating_sub(unsettled),
             unsettled,
             bytes: counts.message_bytes,
@@ -145,7 +146,8 @@ impl<M: OrderedMap> State<M> {
 
     pub(crate) fn exchange_view(&self, ns: NamespaceId, exchange: &Exchange) -> ExchangeView {
         let bindings = self.messages.exchanges.bindings_from(ns, exchange.id) as u64;
-        ExchangeView { exchange: exchange.clone(), bindings }
+        let policy = self.messages.policies.of_exchange(exchange).map(|(name, _)| name.clone());
+        ExchangeView { exchange: exchange.clone(), bindings, policy }
     }
 
     /// The record that creates an exchange, or none where it is there as declared.
@@ -220,9 +222,15 @@ impl<M: OrderedMap> State<M> {
         let source = self.exchange(ns, &spec.source)?;
         let destination = if spec.to_exchange {
             Destination::Exchange { id: self.exchange(ns, &spec.destination)?.id }
+        } else if let Some(job) = &spec.job {
+            self.resolve_job_binding(ns, &spec.destination, job)?
         } else {
             Destination::Queue { id: self.message_queue(ns, &spec.destination)?.0.id }
         };
+        if spec.to_exchange && spec.job.is_some() {
+            let (value, allowed) = (spec.destination.clone(), "a queue of jobs".to_owned());
+            return Err(refused("to_exchange", value, allowed));
+        }
         let default = Destination::Exchange { id: DEFAULT_EXCHANGE };
         if source.id == DEFAULT_EXCHANGE || destination == default {
             return Err(Rejection::NameReserved { name: String::new() });
@@ -243,19 +251,26 @@ impl<M: OrderedMap> State<M> {
         Ok(binding)
     }
 
-    /// The record that adds a binding, or none where it is there.
+    /// The records that add a binding, or none where it is there. `job` where it ends in a queue of
+    /// jobs.
     pub(crate) fn decide_bound(
         &self,
         ns: NamespaceId,
         binding: Binding,
-    ) -> Result<Option<Record>, Rejection> {
+        job: Option<&JobBinding>,
+    ) -> Result<Vec<Record>, Rejection> {
         if self.get(&keys::binding(ns, &binding)).is_some() {
-            return Ok(None);
+            return Ok(Vec::new());
+        }
+        let mut records = Vec::new();
+        if let (Destination::Jobs { kind, .. }, Some(job)) = (binding.destination, job) {
+            records.extend(self.decide_kind_of_binding(ns, (kind, &job.kind))?);
         }
         let (of_namespace, of_shard) = self.messages.exchanges.binding_counts(ns);
         let room = self.limits.bindings_max.check(of_namespace, of_shard);
         room.map_err(|(scope, limit)| Rejection::TooManyBindings { scope, limit })?;
-        Ok(Some(Record::BindingAdded { namespace: ns, binding: Box::new(binding) }))
+        records.push(Record::BindingAdded { namespace: ns, binding: Box::new(binding) });
+        Ok(records)
     }
 
     /// The records that remove a binding and, with its last one, an exchange that ends so.
@@ -312,8 +327,14 @@ impl<M: OrderedMap> State<M> {
     /// A binding by names; none where one of its ends is gone.
     fn binding_view(&self, ns: NamespaceId, binding: &Binding) -> Option<BindingView> {
         let source = self.messages.exchanges.get(ns, binding.source)?;
+        let mut job = None;
         let (destination, to_exchange) = match binding.destination {
             Destination::Queue { id } => (self.queues.get(id)?.name.clone(), false),
+            Destination::Jobs { id, kind, priority, delay_ms, ordered } => {
+                let kind = self.kinds.name(kind)?.to_owned();
+                job = Some(JobBinding { kind, priority, delay_ms, ordered });
+                (self.queues.get(id)?.name.clone(), false)
+            }
             Destination::Exchange { id } => {
                 (self.messages.exchanges.get(ns, id)?.name.clone(), true)
             }
@@ -327,6 +348,7 @@ impl<M: OrderedMap> State<M> {
             headers: binding.headers.clone(),
             arguments: binding.arguments.clone(),
             connection: None,
+            job,
         };
         Some(BindingView { binding })
     }

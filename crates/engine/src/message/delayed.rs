@@ -4,7 +4,7 @@
 use bytes::Bytes;
 
 use super::shelf::Stored;
-use super::{HeaderValue, Message, PublishMessage, Published};
+use super::{HeaderValue, Message, PublishMessage};
 use crate::bounds::check_duration;
 use crate::ids::{BodyId, NamespaceId, Place, TimeMs};
 use crate::map::OrderedMap;
@@ -34,7 +34,7 @@ impl<M: OrderedMap> State<M> {
         command: &PublishMessage,
         message: &Message,
         moment: Moment,
-    ) -> Result<Option<(Option<Record>, Published)>, Rejection> {
+    ) -> Result<Option<Record>, Rejection> {
         let Some(delay_ms) = command.delay_ms.filter(|delay_ms| *delay_ms > 0) else {
             return Ok(None);
         };
@@ -46,7 +46,7 @@ impl<M: OrderedMap> State<M> {
             message: Box::new(message.clone()),
             headers: command.headers.clone(),
         };
-        Ok(Some((Some(record), Published::Delayed)))
+        Ok(Some(record))
     }
 
     /// The first message whose time to be published has come: what is recorded then. What reaches

@@ -15,8 +15,8 @@ use crate::state::{State, keys};
 /// What a purge has come to.
 #[derive(Debug)]
 pub(crate) struct PurgeSlice {
-    /// The record, where any message goes.
-    pub(crate) record: Option<Record>,
+    /// The records, where any message goes.
+    pub(crate) records: Vec<Record>,
     /// How many go.
     pub(crate) messages: u64,
     /// Where the next slice begins; none at the end.
@@ -127,6 +127,6 @@ impl<M: OrderedMap> State<M> {
             }
             ControlFlow::Continue(())
         });
-        PurgeSlice { record: ends.into_records(ns).pop(), messages, next }
+        PurgeSlice { records: ends.into_records(ns), messages, next }
     }
 }

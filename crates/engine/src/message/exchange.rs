@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::ids::{ExchangeId, NamespaceId, QueueId};
+use crate::ids::{ExchangeId, KindId, NamespaceId, QueueId};
 use crate::wire::{wire_enum, wire_struct};
 
 wire_enum! {
@@ -80,6 +80,19 @@ wire_enum! {
         2 => Exchange {
             /// Which.
             id: ExchangeId,
+        },
+        /// To a queue of jobs: each message becomes one.
+        3 => Jobs {
+            /// Which.
+            id: QueueId,
+            /// Of what kind.
+            kind: KindId,
+            /// Its priority; `None` for the message's.
+            priority: Option<u8> = 1,
+            /// How long after the message it may start.
+            delay_ms: Option<u64> = 2,
+            /// Jobs of the same routing key run one after the other.
+            ordered: bool = 3,
         },
     }
 }

@@ -13,7 +13,11 @@ mod delayed;
 mod emptying;
 mod exchange;
 mod exchanges;
+mod into_jobs;
+mod json;
+mod pattern;
 pub(crate) mod peek;
+mod policy;
 mod publish;
 mod ring;
 mod router;
@@ -33,19 +37,22 @@ pub use answer::{
     Published,
 };
 pub use command::{
-    BindingSpec, ConsumeMessages, DeclareExchange, DeclareQueue, Holding, LeaseMessages,
-    MessageCommand, MessageSettlement, MessageTransaction, MessageVerdict, PublishMessage,
-    ShareCredit,
+    BindingSpec, ConsumeMessages, DeclareExchange, DeclareQueue, Holding, JobBinding,
+    LeaseMessages, MessageCommand, MessageSettlement, MessageTransaction, MessageVerdict,
+    PublishMessage, ShareCredit,
 };
 pub use exchange::{Binding, Destination, Exchange, ExchangeKind, HeaderValue, Matching};
 pub use peek::{MessagePage, PeekedMessage};
+pub use policy::{Policy, PolicyTarget};
 pub use settings::{MessageSettings, Overflow};
 
 pub(crate) use exchanges::FIRST_EXCHANGE;
+pub(crate) use into_jobs::Publication;
+pub(crate) use policy::Found;
 pub(crate) use settle::Ends;
 pub(crate) use shelf::{BodyRef, Held, Holder, Stored};
 pub(crate) use state::Messages;
-pub(crate) use transaction::Settling;
+pub(crate) use transaction::{Refused, Settling};
 
 use crate::ids::{Place, QueueId, TimeMs};
 use crate::wire::{Input, Malformed, Wire, wire_enum, wire_struct};

@@ -7,9 +7,10 @@ use super::declare::check_routing_key;
 use super::exchanges::DEFAULT_EXCHANGE;
 use super::{
     Destination, Exchange, ExchangeKind, HeaderValue, Message, MessageSettings, NewEntry, Overflow,
-    PublishMessage, Published,
+    Publication, PublishMessage, Published,
 };
 use crate::bounds::check_size;
+use crate::command::FollowUp;
 use crate::ids::{NamespaceId, QueueId};
 use crate::map::OrderedMap;
 use crate::moment::Moment;
@@ -25,6 +26,21 @@ const PROPERTY_BYTES_MAX: u64 = 128 << 10;
 
 /// Queues that one message enters at most.
 const QUEUES_MAX: usize = 10_000;
+
+/// What a message reaches.
+#[derive(Debug, Default)]
+pub(super) struct Routed {
+    /// Queues of messages that it enters.
+    pub(super) queues: BTreeSet<QueueId>,
+    /// Bindings by which it becomes a job.
+    pub(super) jobs: BTreeSet<Destination>,
+}
+
+impl Routed {
+    fn len(&self) -> usize {
+        self.queues.len() + self.jobs.len()
+    }
+}
 
 impl PublishMessage {
     /// The message that it becomes.
@@ -52,13 +68,13 @@ impl Message {
 }
 
 impl<M: OrderedMap> State<M> {
-    /// What publishing a message comes to, and the record where any queue takes it.
+    /// What publishing a message comes to.
     pub(crate) fn decide_publish(
         &self,
         ns: NamespaceId,
         command: &PublishMessage,
         moment: Moment,
-    ) -> Result<(Option<Record>, Published), Rejection> {
+    ) -> Result<Publication, Rejection> {
         let exchange = self.exchange(ns, &command.exchange)?;
         if exchange.internal {
             return Err(Rejection::ExchangeInternal { exchange: exchange.name.clone() });
@@ -73,22 +89,41 @@ impl<M: OrderedMap> State<M> {
         check_size("body", command.body.len(), self.limits.message_bytes_max)?;
         check_size("properties", command.properties.len(), PROPERTY_BYTES_MAX)?;
         let message = command.message(moment);
-        if let Some(delayed) = self.decide_delayed(ns, command, &message, moment)? {
-            return Ok(delayed);
+        if let Some(record) = self.decide_delayed(ns, command, &message, moment)? {
+            let (record, jobs) = (Some(record), Vec::new());
+            return Ok(Publication { record, jobs, came: Published::Delayed });
         }
-        let queues = self.route(ns, exchange, &message.keys(), &command.headers)?;
-        if queues.is_empty() {
-            return Ok((None, Published::Unroutable));
-        }
-        let routed = Published::Routed { queues: queues.len() };
-        for queue in &queues {
+        let routed = self.route(ns, exchange, &message.keys(), &command.headers)?;
+        for queue in &routed.queues {
             self.check_room_for_messages(*queue, (0, 0))?;
         }
+        let came = match routed.len() {
+            0 => Published::Unroutable,
+            queues => Published::Routed { queues },
+        };
+        let (record, jobs) = self.enter(ns, routed, (message, &command.headers), moment);
+        Ok(Publication { record, jobs, came })
+    }
+
+    /// The record of a message that enters queues, and the jobs that it becomes.
+    pub(super) fn enter(
+        &self,
+        namespace: NamespaceId,
+        routed: Routed,
+        (message, headers): (Message, &[(String, HeaderValue)]),
+        moment: Moment,
+    ) -> (Option<Record>, Vec<FollowUp>) {
+        let jobs = routed.jobs.into_iter().enumerate().filter_map(|(index, to)| {
+            self.job_of(namespace, to, (&message, headers), (moment, index as u64))
+        });
+        let jobs = jobs.collect();
+        if routed.queues.is_empty() {
+            return (None, jobs);
+        }
         let entry = |queue| self.new_entry(queue, &message, moment);
-        let entries = queues.into_iter().map(entry).collect();
+        let entries = routed.queues.into_iter().map(entry).collect();
         let (place, message) = (self.meta.next_place, Box::new(message));
-        let record = Record::MessagePublished { namespace: ns, place, message, entries };
-        Ok((Some(record), routed))
+        (Some(Record::MessagePublished { namespace, place, message, entries }), jobs)
     }
 
     /// Refuses one message more than a queue takes that refuses new ones. `earlier`: messages and
@@ -99,7 +134,8 @@ impl<M: OrderedMap> State<M> {
         earlier: (u64, u64),
     ) -> Result<(), Rejection> {
         let Some(known) = self.queues.get(queue) else { return Ok(()) };
-        let Some(settings) = known.settings.messages.as_deref() else { return Ok(()) };
+        let Some(settings) = self.message_settings(queue) else { return Ok(()) };
+        let settings = &*settings;
         if settings.overflow == Overflow::DropHead {
             return Ok(());
         }
@@ -127,28 +163,31 @@ impl<M: OrderedMap> State<M> {
         (length, full.or_else(of_bytes))
     }
 
-    /// The queues that refuse a message and have it become a dead letter: each leaves one.
+    /// The queues that refuse a message and have it become a dead letter: each leaves one. `full`
+    /// refused it, be it for what the same command has it take before.
     pub(crate) fn refusing_with_letter(
         &self,
         ns: NamespaceId,
         command: &PublishMessage,
+        full: &str,
         moment: Moment,
     ) -> Vec<QueueId> {
         let Ok(exchange) = self.exchange(ns, &command.exchange) else { return Vec::new() };
         let keys = command.message(moment);
         let queues = self.route(ns, exchange, &keys.keys(), &command.headers);
         let leaves = |queue: &QueueId| {
-            let known = self.queues.get(*queue).and_then(|it| it.settings.messages.as_deref());
-            known.is_some_and(|settings| {
+            let Some(known) = self.queues.get(*queue) else { return false };
+            self.message_settings(*queue).is_some_and(|settings| {
                 settings.overflow == Overflow::RejectPublishDeadLetter
-                    && self.fullness(*queue, settings, (0, 0)).1.is_some()
+                    && (known.name == full || self.fullness(*queue, &settings, (0, 0)).1.is_some())
             })
         };
-        queues.unwrap_or_default().into_iter().filter(leaves).collect()
+        queues.unwrap_or_default().queues.into_iter().filter(leaves).collect()
     }
 
     pub(super) fn new_entry(&self, queue: QueueId, message: &Message, moment: Moment) -> NewEntry {
-        let settings = self.queues.get(queue).and_then(|queue| queue.settings.messages.as_deref());
+        let settings = self.message_settings(queue);
+        let settings = settings.as_deref();
         let most = settings.and_then(|settings| settings.max_priority).unwrap_or(0);
         let urgency = u8::MAX - message.priority.min(most);
         let of_queue = settings.and_then(|settings| settings.ttl_ms);
@@ -163,15 +202,16 @@ impl<M: OrderedMap> State<M> {
         compares.map_or(0, |it| self.messages.exchanges.bindings_from(ns, it.id))
     }
 
-    /// The queues that a message reaches from an exchange with any of its keys.
+    /// What a message reaches from an exchange with any of its keys.
     pub(super) fn route(
         &self,
         ns: NamespaceId,
         from: Arc<Exchange>,
         keys: &[&str],
         headers: &[(String, HeaderValue)],
-    ) -> Result<BTreeSet<QueueId>, Rejection> {
-        let (mut queues, mut seen) = (BTreeSet::new(), BTreeSet::from([from.id]));
+    ) -> Result<Routed, Rejection> {
+        let (mut queues, mut jobs) = (BTreeSet::new(), BTreeSet::new());
+        let mut seen = BTreeSet::from([from.id]);
         let mut open = vec![from];
         while let Some(exchange) = open.pop() {
             let mut next = Vec::new();
@@ -197,22 +237,27 @@ impl<M: OrderedMap> State<M> {
                         next.push(exchange);
                     }
                 }
-                Destination::Queue { .. } => {}
+                Destination::Jobs { id, .. } if self.queues.get(id).is_some() => {
+                    found = true;
+                    jobs.insert(to);
+                }
+                Destination::Queue { .. } | Destination::Jobs { .. } => {}
             };
             if let Some(router) = self.messages.exchanges.router(ns, exchange.id) {
                 for key in keys {
                     router.route(key, headers, &mut reach);
                 }
             }
-            if !found && let Some(alternate) = &exchange.alternate {
-                next.extend(self.messages.exchanges.named(ns, alternate));
+            if !found && let Some(alternate) = self.alternate_of(&exchange) {
+                next.extend(self.messages.exchanges.named(ns, &alternate));
             }
             open.extend(next.into_iter().filter(|exchange| seen.insert(exchange.id)));
         }
-        if queues.len() > QUEUES_MAX {
-            let (value, allowed) = (queues.len().to_string(), format!("at most {QUEUES_MAX}"));
+        let routed = Routed { queues, jobs };
+        if routed.len() > QUEUES_MAX {
+            let (value, allowed) = (routed.len().to_string(), format!("at most {QUEUES_MAX}"));
             return Err(Rejection::ValueRefused { field: "queues", value, allowed });
         }
-        Ok(queues)
+        Ok(routed)
     }
 }

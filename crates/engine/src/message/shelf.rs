@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use super::{Message, Slot};
+use super::{Death, Message, Slot};
 use crate::command::ConsumerId;
 use crate::ids::{BodyId, ConnectionId, MonoMs, Place, TimeMs, Token};
 use crate::job::Body;
@@ -96,9 +96,24 @@ pub(crate) const YOUNG_BYTES_TOTAL: usize = 16 << 20;
 /// Beside its body, what a message in memory takes, about.
 const MESSAGE_BYTES: usize = 256;
 
+/// Beside its texts, what a further key or a death takes of it, about.
+const TEXT_BYTES: usize = 32;
+const DEATH_BYTES: usize = 160;
+
 /// What a message takes of the memory for young ones.
 pub(crate) fn weight(stored: &Stored) -> usize {
-    MESSAGE_BYTES + stored.body_ref().bytes as usize + stored.message.properties.len()
+    let message = &stored.message;
+    let keys = |keys: &[String]| keys.iter().map(|key| TEXT_BYTES + key.len()).sum::<usize>();
+    let of_death = |death: &Death| {
+        DEATH_BYTES + death.queue.len() + death.exchange.len() + keys(&death.routing_keys)
+    };
+    MESSAGE_BYTES
+        + stored.body_ref().bytes as usize
+        + message.properties.len()
+        + message.exchange.len()
+        + message.routing_key.len()
+        + keys(&message.further_keys)
+        + message.deaths.iter().map(of_death).sum::<usize>()
 }
 
 /// The messages of one priority that were not taken yet.
@@ -301,5 +316,44 @@ impl Shelf {
             && self.unsettled.is_empty()
             && !self.consumed
             && !self.has_returns
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::message::MessageEnd;
+
+    #[test]
+    fn a_message_weighs_what_its_keys_and_deaths_take() {
+        let message = |further_keys: Vec<String>, deaths: Vec<Death>| Message {
+            exchange: String::new(),
+            routing_key: "k".into(),
+            further_keys,
+            priority: 0,
+            persistent: true,
+            ttl_ms: None,
+            published_at: TimeMs(0),
+            properties: Bytes::new(),
+            body: Bytes::new(),
+            deaths,
+        };
+        let stored =
+            |message: Message| Stored { expires_at: None, message: message.into(), apart: None };
+        let plain = weight(&stored(message(Vec::new(), Vec::new())));
+        let keys = vec!["k".repeat(200); 100];
+        let death = Death {
+            queue: "q".into(),
+            reason: MessageEnd::Rejected,
+            count: 1,
+            at: TimeMs(0),
+            exchange: String::new(),
+            routing_keys: keys.clone(),
+            ttl_ms: None,
+        };
+        assert!(weight(&stored(message(keys, Vec::new()))) > plain + 20_000);
+        assert!(weight(&stored(message(Vec::new(), vec![death; 3]))) > plain + 60_000);
     }
 }

@@ -8,10 +8,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::exchanges::Exchanges;
+use super::policy::Policies;
 use super::shelf::{
     BodyRef, Held, Holder, MessageLease, Next, Shelf, Stored, YOUNG_BYTES_TOTAL, weight,
 };
-use super::{Binding, Destination, Exchange, MessageTag, Slot};
+use super::{Binding, Destination, Exchange, MessageTag, Policy, Slot};
 use crate::ids::{ExchangeId, MonoMs, NamespaceId, Place, QueueId, TimeMs};
 use crate::map::OrderedMap;
 use crate::state::{Frontier, State, keys};
@@ -39,8 +40,20 @@ pub(crate) struct Messages {
     pub(crate) floor: Place,
     /// When messages expire.
     pub(crate) expiries: Frontier,
+    /// Volatile: messages that are with somebody while their time ran out, and when that was. What
+    /// says so in the tree stays until they have come back or ended.
+    pub(crate) overdue: BTreeMap<MessageTag, (NamespaceId, TimeMs)>,
+    /// Volatile: those of them that are with nobody any more, to be looked at.
+    pub(crate) overdue_back: BTreeSet<(TimeMs, NamespaceId, MessageTag)>,
     /// When messages are published that wait for that.
     pub(crate) delays: Frontier,
+    /// Volatile: messages that no queue took when their time came.
+    pub(crate) delayed_lost: u64,
+    /// Queues whose jobs are told of when they end.
+    pub(crate) telling: BTreeSet<QueueId>,
+    pub(crate) policies: Policies,
+    /// Volatile: ends of jobs that were to be told and reached no queue.
+    pub(crate) outcomes_lost: u64,
 }
 
 impl Default for Messages {
@@ -54,7 +67,13 @@ impl Default for Messages {
             young_bytes: 0,
             floor: Place(0),
             expiries: Frontier::new(vec![keys::EXPIRY]),
+            overdue: BTreeMap::new(),
+            overdue_back: BTreeSet::new(),
             delays: Frontier::new(vec![keys::DELAYED]),
+            delayed_lost: 0,
+            telling: BTreeSet::new(),
+            policies: Policies::default(),
+            outcomes_lost: 0,
         }
     }
 }
@@ -91,6 +110,18 @@ impl Messages {
         if let Holder::Lease { expires, .. } = held.holder {
             self.lease_ends.remove(&(expires, tag));
         }
+        if let Some((ns, at)) = self.overdue.remove(&tag) {
+            self.overdue_back.insert((at, ns, tag));
+        }
+    }
+
+    /// A message is with nobody any more and stands where it stood. Who had it.
+    pub(crate) fn give_back(&mut self, tag: MessageTag) -> Option<Held> {
+        let held = self.shelf(tag.queue).give_back(tag.slot());
+        if let Some(held) = &held {
+            self.forget_end(tag, held);
+        }
+        held
     }
 }
 
@@ -192,6 +223,15 @@ impl<M: OrderedMap> State<M> {
 
     /// Reads what memory holds of exchanges and messages, when a shard starts.
     pub(crate) fn load_messages(&mut self) {
+        let tells = |queue: &&crate::queue::Queue| queue.settings.outcomes.is_some();
+        let telling = self.queues.all_after(None).filter(tells).map(|queue| queue.id);
+        self.messages.telling = telling.collect();
+        let of = |key: &[u8]| Some((NamespaceId(keys::u32_at(key, 1)?), keys::text_at(key, 5)?.0));
+        for (key, policy) in self.each::<Policy>(keys::POLICY) {
+            let found = of(&key);
+            let (ns, name) = found.unwrap_or_else(|| panic!("key {key:02x?} is no policy's"));
+            self.messages.policies.insert(ns, name, policy);
+        }
         for (_, exchange) in self.each::<Exchange>(keys::EXCHANGE) {
             self.messages.exchanges.insert(exchange);
         }

@@ -1,8 +1,12 @@
 //! Publishes and settlements that hold together: decided whole, each part knowing what those before
 //! it use up, and recorded in one entry.
 
-use super::{BodyRef, Ends, MessageEnd, MessageTag, MessageVerdict, PublishMessage, Published};
-use crate::ids::NamespaceId;
+use super::{
+    BodyRef, Ends, MessageEnd, MessageTag, MessageVerdict, Publication, PublishMessage, Published,
+};
+use crate::answer::Enqueued;
+use crate::command::FollowUp;
+use crate::ids::{NamespaceId, Place};
 use crate::map::OrderedMap;
 use crate::moment::Moment;
 use crate::overlay::Overlay;
@@ -24,12 +28,37 @@ fn check_steps(steps: usize) -> Result<(), Rejection> {
     Err(Rejection::ValueRefused { field: "transaction", value, allowed })
 }
 
+/// The queues that a message enters with a record.
+fn entries_of(record: &Record) -> usize {
+    match record {
+        Record::MessagePublished { entries, .. } => entries.len(),
+        Record::JobEnqueued { .. } => 1,
+        _ => 0,
+    }
+}
+
 /// A message that somebody has and that ends or goes back.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Settling {
     pub(crate) tag: MessageTag,
     pub(crate) body: BodyRef,
     pub(crate) verdict: MessageVerdict,
+    /// It was taken for a time, which is a record: its return is one, too.
+    pub(crate) leased: bool,
+}
+
+/// That a transaction cannot be.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    /// The message that is published and cannot be, by its index.
+    pub(crate) at: Option<usize>,
+    pub(crate) rejection: Rejection,
+}
+
+impl From<Rejection> for Refused {
+    fn from(rejection: Rejection) -> Self {
+        Self { at: None, rejection }
+    }
 }
 
 /// What a transaction comes to.
@@ -38,6 +67,8 @@ pub(crate) struct Transacted {
     pub(crate) records: Vec<Record>,
     /// What becomes of each message that is published.
     pub(crate) published: Vec<Published>,
+    /// What becomes of each job.
+    pub(crate) enqueued: Vec<Enqueued>,
     /// What goes back without a record, since nothing counts how often.
     pub(crate) uncounted: Vec<MessageTag>,
 }
@@ -47,29 +78,18 @@ impl<M: OrderedMap> State<M> {
     pub(crate) fn decide_transaction(
         &self,
         ns: NamespaceId,
-        publishes: &[PublishMessage],
+        (publishes, enqueues): (&[PublishMessage], &[FollowUp]),
         settlements: &[Settling],
         moment: Moment,
-    ) -> Result<Transacted, Rejection> {
+    ) -> Result<Transacted, Refused> {
+        let mut jobs = Vec::new();
         let mut overlay = Overlay::new(self, ns, moment);
         let mut published = Vec::with_capacity(publishes.len());
         let mut steps = 0;
-        for message in publishes {
-            steps += 1 + self.bindings_compared(ns, &message.exchange) / BINDINGS_PER_STEP;
-            check_steps(steps)?;
-            let (record, came) = self.decide_publish(ns, message, moment)?;
-            if let Some(Record::MessagePublished { entries, .. }) = &record {
-                steps += entries.len();
-                check_steps(steps)?;
-                for entry in entries {
-                    let earlier = overlay.messages_entered(entry.queue);
-                    self.check_room_for_messages(entry.queue, earlier)?;
-                }
-            }
-            if let Some(record) = record {
-                overlay.record_message(record);
-            }
-            published.push(came);
+        for (index, message) in publishes.iter().enumerate() {
+            let came = self.decide_published(message, &mut overlay, (&mut steps, &mut jobs));
+            let refused = |rejection| Refused { at: Some(index), rejection };
+            published.push(came.map_err(refused)?);
         }
         let (mut ends, mut uncounted) = (Ends::default(), Vec::new());
         for settling in settlements {
@@ -82,18 +102,63 @@ impl<M: OrderedMap> State<M> {
                     match death.flatten() {
                         Some(records) => {
                             for it in records {
+                                steps += entries_of(&it);
+                                check_steps(steps)?;
                                 overlay.record_message(it);
                             }
                         }
                         None => ends.end(tag, settling.body, end),
                     }
                 }
-                None if self.counts_returns(settling.tag) => ends.give_back(settling.tag),
+                None if settling.leased || self.counts_returns(settling.tag) => {
+                    ends.give_back(settling.tag);
+                }
                 None => uncounted.push(settling.tag),
             }
         }
         ends.into_records(ns).into_iter().for_each(|record| overlay.record(record));
-        Ok(Transacted { records: overlay.into_records()?, published, uncounted })
+        let from = jobs.len();
+        jobs.extend_from_slice(enqueues);
+        if jobs.is_empty() {
+            let (records, enqueued) = (overlay.into_records()?, Vec::new());
+            return Ok(Transacted { records, published, enqueued, uncounted });
+        }
+        let (records, mut enqueued) = self.decide_follow_ups(overlay, &jobs)?;
+        enqueued.drain(..from);
+        Ok(Transacted { records, published, enqueued, uncounted })
+    }
+
+    /// One message of a transaction.
+    fn decide_published(
+        &self,
+        message: &PublishMessage,
+        overlay: &mut Overlay<'_, M>,
+        (steps, jobs): (&mut usize, &mut Vec<FollowUp>),
+    ) -> Result<Published, Rejection> {
+        let (ns, moment) = (overlay.ns, overlay.moment);
+        *steps += 1 + self.bindings_compared(ns, &message.exchange) / BINDINGS_PER_STEP;
+        check_steps(*steps)?;
+        let Publication { record, jobs: mut more, came } =
+            self.decide_publish(ns, message, moment)?;
+        *steps += more.len();
+        check_steps(*steps)?;
+        for (index, one) in more.iter_mut().enumerate() {
+            let place = Place(self.meta.next_place.0 + (jobs.len() + index) as u64);
+            one.job.id = self.message_job_id(ns, place, moment, 0);
+        }
+        jobs.append(&mut more);
+        if let Some(record) = record {
+            *steps += entries_of(&record);
+            check_steps(*steps)?;
+            if let Record::MessagePublished { entries, .. } = &record {
+                for entry in entries {
+                    let earlier = overlay.messages_entered(entry.queue);
+                    self.check_room_for_messages(entry.queue, earlier)?;
+                }
+            }
+            overlay.record_message(record);
+        }
+        Ok(came)
     }
 
     /// How a message ends, unless it goes back.
@@ -108,7 +173,7 @@ impl<M: OrderedMap> State<M> {
 
     /// Whether a queue counts how often a message comes back.
     fn counts_returns(&self, tag: MessageTag) -> bool {
-        let settings = self.queues.get(tag.queue).and_then(|it| it.settings.messages.as_deref());
+        let settings = self.message_settings(tag.queue);
         settings.is_some_and(|settings| settings.delivery_limit.is_some())
     }
 }

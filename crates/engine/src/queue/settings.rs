@@ -40,6 +40,8 @@ wire_struct! {
         pub messages: Option<Box<MessageSettings>> = 60,
         /// Tenants whose turns have more than one job, in the order of their names.
         pub tenants: Vec<TenantWeight> = 70,
+        /// The exchange to which the end of each of its jobs is published; of queues of jobs only.
+        pub outcomes: Option<String> = 61,
     }
 }
 
@@ -71,6 +73,7 @@ impl QueueSettings {
         },
         messages: None,
         tenants: Vec::new(),
+        outcomes: None,
     };
 }
 

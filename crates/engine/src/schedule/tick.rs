@@ -193,7 +193,7 @@ impl<M: OrderedMap> State<M> {
             }
             records.push(record);
         }
-        records.extend(self.decide_follow_ups(overlay, &follow_ups)?);
+        records.extend(self.decide_follow_ups(overlay, &follow_ups)?.0);
         if settings.overlap != Overlap::Allow {
             live.push(id);
             live.drain(..live.len().saturating_sub(LIVE_MAX));

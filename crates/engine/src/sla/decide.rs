@@ -311,6 +311,7 @@ impl<M: OrderedMap> State<M> {
         job.tags.push(format!("sla={name}"));
         let follow_ups = [FollowUp { queue: template.queue.clone(), job }];
         let overlay = Overlay::new(self, ns, moment);
-        self.decide_follow_ups(overlay, &follow_ups).unwrap_or_default()
+        self.decide_follow_ups(overlay, &follow_ups)
+            .map_or_else(|_| Vec::new(), |(records, _)| records)
     }
 }

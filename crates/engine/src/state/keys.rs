@@ -46,6 +46,7 @@
 //! |      | u8, place u64                                          | then                     |
 //! | 108  | instant u64, place u64                                 | `Delayed`: a message     |
 //! |      |                                                        | that is published then   |
+//! | 109  | namespace u32, counted name                            | `Policy`                 |
 //! | 130  | namespace u32, schedule u64                            | `Schedule`               |
 //! | 131  | namespace u32, name                                    | number of that schedule  |
 //! | 132  | namespace u32, schedule u64                            | `ScheduleState`          |
@@ -130,6 +131,7 @@ pub(crate) const BINDING_TO: u8 = 105;
 pub(crate) const EMPTYING: u8 = 106;
 pub(crate) const EXPIRY: u8 = 107;
 pub(crate) const DELAYED: u8 = 108;
+pub(crate) const POLICY: u8 = 109;
 pub(crate) const SCHEDULE: u8 = 130;
 pub(crate) const SCHEDULE_NAME: u8 = 131;
 pub(crate) const SCHEDULE_STATE: u8 = 132;
@@ -572,6 +574,10 @@ pub(crate) fn of_queue(first: u8, ns: NamespaceId, queue: QueueId) -> Vec<u8> {
     Key::new(first).namespace(ns).u32(queue.0).done()
 }
 
+pub(crate) fn policy(ns: NamespaceId, name: &str) -> Vec<u8> {
+    Key::new(POLICY).namespace(ns).text(name).done()
+}
+
 pub(crate) fn exchange(id: ExchangeId) -> Vec<u8> {
     Key::new(EXCHANGE).u32(id.0).done()
 }
@@ -579,7 +585,7 @@ pub(crate) fn exchange(id: ExchangeId) -> Vec<u8> {
 impl Key {
     fn destination(self, to: Destination) -> Self {
         match to {
-            Destination::Queue { id } => self.u8(1).u32(id.0),
+            Destination::Queue { id } | Destination::Jobs { id, .. } => self.u8(1).u32(id.0),
             Destination::Exchange { id } => self.u8(2).u32(id.0),
         }
     }

@@ -1,5 +1,6 @@
 //! Queues and kinds by name and by number. Both live in memory whole; the limits bound them.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::Arc;
@@ -7,6 +8,7 @@ use std::sync::Arc;
 use super::Unwritten;
 use crate::ids::{KindId, MonoMs, NamespaceId, QueueId};
 use crate::job::RESERVED_KIND_PREFIX;
+use crate::message::Found;
 use crate::queue::Queue;
 use crate::wire::wire_struct;
 
@@ -18,6 +20,8 @@ struct QueueSlot {
     next_due: Option<u64>,
     /// Whether it was empty when it was last looked at; volatile.
     empty: Option<Empty>,
+    /// What policies come to for it; volatile.
+    policy: RefCell<Option<Found>>,
 }
 
 /// What a look at an empty queue found.
@@ -43,7 +47,10 @@ impl Queues {
         let id = queue.id;
         let name: Arc<str> = queue.name.as_str().into();
         self.names.entry(queue.namespace).or_default().insert(Arc::clone(&name), id);
-        self.slots.insert(id, Box::new(QueueSlot { queue, name, next_due, empty: None }));
+        self.slots.insert(
+            id,
+            Box::new(QueueSlot { queue, name, next_due, empty: None, policy: RefCell::default() }),
+        );
     }
 
     pub(crate) fn delete(&mut self, id: QueueId) {
@@ -68,6 +75,17 @@ impl Queues {
 
     pub(crate) fn get(&self, id: QueueId) -> Option<&Queue> {
         self.slots.get(&id).map(|slot| &slot.queue)
+    }
+
+    /// What policies were found to come to for a queue.
+    pub(crate) fn found_policy(&self, id: QueueId) -> Option<Found> {
+        self.slots.get(&id)?.policy.borrow().clone()
+    }
+
+    pub(crate) fn set_found_policy(&self, id: QueueId, found: Found) {
+        if let Some(slot) = self.slots.get(&id) {
+            *slot.policy.borrow_mut() = Some(found);
+        }
     }
 
     /// The name of a queue, and whether it is paused.

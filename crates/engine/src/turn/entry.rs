@@ -2,6 +2,7 @@
 //! entry may be, and nothing of what a record means.
 
 use super::Turn;
+use super::messages::entered;
 use crate::map::OrderedMap;
 use crate::record::{Entry, Record};
 use crate::rejection::Rejection;
@@ -33,6 +34,37 @@ impl<M: OrderedMap> Turn<M> {
         if records.as_ref().is_empty() {
             return Ok(());
         }
+        if !self.state.messages.telling.is_empty() {
+            let (told, lost) = self.state.decide_outcomes(records.as_ref(), self.entry);
+            self.state.messages.outcomes_lost += lost;
+            if !told.is_empty() {
+                return self.record_with_outcomes(records.into_iter().collect(), told);
+            }
+        }
+        self.record_step(records)
+    }
+
+    /// Records facts with what is published of them; without that, where both are more than an
+    /// entry takes.
+    fn record_with_outcomes(
+        &mut self,
+        records: Vec<Record>,
+        told: Vec<Record>,
+    ) -> Result<(), Rejection> {
+        let (queues, count) = (entered(&told), told.len() as u64);
+        let both: Vec<_> = records.iter().cloned().chain(told).collect();
+        if self.record_step(both).is_ok() {
+            self.note_lengths(&queues);
+            return Ok(());
+        }
+        self.state.messages.outcomes_lost += count;
+        self.record_step(records)
+    }
+
+    fn record_step(
+        &mut self,
+        records: impl AsRef<[Record]> + IntoIterator<Item = Record>,
+    ) -> Result<(), Rejection> {
         let limit = self.state.limits.entry_bytes_max;
         let before = self.group.len();
         let mut begins = self.entry_start.is_none();

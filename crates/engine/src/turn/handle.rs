@@ -396,6 +396,9 @@ impl<M: OrderedMap> Turn<M> {
         check_duration(limits, "max_age", defaults.max_age_ms, 1)?;
         check_duration(limits, "ttl", defaults.ttl_ms, 1)?;
         check_duration(limits, "retain", defaults.retain_ms, 0)?;
+        if let Some(exchange) = &settings.outcomes {
+            check_name(limits, "outcomes", exchange)?;
+        }
         if settings.defaults.max_attempts == Some(0) {
             let (value, allowed) = ("0".to_owned(), "at least 1".to_owned());
             return Err(Rejection::ValueRefused { field: "max_attempts", value, allowed });

@@ -5,6 +5,7 @@
 use super::Turn;
 use crate::ids::{MonoMs, QueueId};
 use crate::map::OrderedMap;
+use crate::message::Destination;
 use crate::moment::Moment;
 use crate::queue::{Queue, QueueSettings};
 use crate::record::Record;
@@ -58,7 +59,11 @@ impl<M: OrderedMap> Turn<M> {
             self.idle_queues.next_look = moment.mono.plus(every_ms);
         }
         for (id, empty) in looked {
-            if empty.is_some_and(|empty| empty.since.plus(idle_ms) <= moment.mono) {
+            let idle = empty.is_some_and(|empty| empty.since.plus(idle_ms) <= moment.mono);
+            let bound = |queue: &Queue| {
+                self.state.is_bound(queue.namespace, Destination::Queue { id: queue.id })
+            };
+            if idle && !self.state.queues.get(id).is_some_and(bound) {
                 self.record(Record::QueueDeleted { id });
             } else {
                 self.state.queues.set_empty(id, empty);

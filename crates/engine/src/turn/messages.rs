@@ -9,6 +9,8 @@ mod shares;
 mod takers;
 mod transact;
 
+pub(super) use settle::entered;
+
 use dispatch::{LEASE_MESSAGES_MAX, Room};
 pub(super) use takers::MessageTakers;
 use takers::Purge;
@@ -106,9 +108,9 @@ impl<M: OrderedMap> Turn<M> {
             MessageCommand::Bind(spec) => {
                 let binding = self.state.resolve_binding(ns, &spec)?;
                 self.check_owner_of(binding.destination, spec.connection)?;
-                let record = self.state.decide_bound(ns, binding)?;
-                let changed = record.is_some();
-                self.try_record(Vec::from_iter(record))?;
+                let records = self.state.decide_bound(ns, binding, spec.job.as_ref())?;
+                let changed = !records.is_empty();
+                self.try_record(records)?;
                 Ok(MessageAnswer::Changed(changed))
             }
             MessageCommand::Unbind(spec) => {
@@ -123,6 +125,17 @@ impl<M: OrderedMap> Turn<M> {
                 let (source, after) = (source.as_deref(), after.as_ref());
                 let (page, next) = self.state.bindings_page(ns, source, after, limit)?;
                 Ok(MessageAnswer::Bindings(page, next))
+            }
+            MessageCommand::PutPolicy { name, policy } => {
+                let record = self.state.decide_policy_put(ns, &name, &policy)?;
+                Ok(self.change_policies(record))
+            }
+            MessageCommand::DeletePolicy { name } => {
+                let record = self.state.decide_policy_deleted(ns, &name);
+                Ok(self.change_policies(record))
+            }
+            MessageCommand::ListPolicies => {
+                Ok(MessageAnswer::Policies(self.state.messages.policies.all(ns)))
             }
             MessageCommand::Transact(transaction) => self.transact(ns, &transaction, moment),
             MessageCommand::Consume(command) => self.consume(ns, *command),
@@ -214,7 +227,7 @@ impl<M: OrderedMap> Turn<M> {
                 Some(queue) => self.check_owner(queue, connection),
                 None => Ok(()),
             },
-            Destination::Exchange { .. } => Ok(()),
+            Destination::Exchange { .. } | Destination::Jobs { .. } => Ok(()),
         }
     }
 
@@ -259,19 +272,41 @@ impl<M: OrderedMap> Turn<M> {
     pub(super) fn remove_message_queue(&mut self, ns: NamespaceId, id: QueueId) {
         let Some(name) = self.state.queues.get(id).map(|queue| queue.name.clone()) else { return };
         self.record(Record::QueueDeleted { id });
-        for consumer in self.takers.all_of(id) {
-            self.takers.remove(consumer);
-            self.close(consumer, CloseReason::QueueDeleted);
-        }
-        for reply_to in self.takers.waiting_at(id) {
-            self.takers.stop_waiting(reply_to);
-            self.waiters.remove(reply_to);
-            let unknown = Rejection::QueueUnknown { queue: name.clone() };
-            self.reply(reply_to, Answer::Rejected(unknown));
+        if self.takers.any(id) {
+            self.takers.leaving.push_back((id, name));
+            self.go_on_telling_takers();
         }
         self.takers.forget_queue(id);
         let records = self.state.emptying_slice(ns, Destination::Queue { id });
         self.record_all(records);
+    }
+
+    /// Tells some of those who took from queues that were deleted.
+    fn go_on_telling_takers(&mut self) {
+        let mut left = 4 * self.state.limits.slice_items_max;
+        while left > 0
+            && let Some((queue, name)) = self.takers.leaving.pop_front()
+        {
+            while left > 0
+                && let Some(consumer) = self.takers.consumer_of(queue)
+            {
+                left -= 1;
+                self.takers.remove(consumer);
+                self.close(consumer, CloseReason::QueueDeleted);
+            }
+            while left > 0
+                && let Some(reply_to) = self.takers.waiting_at(queue)
+            {
+                left -= 1;
+                self.takers.stop_waiting(reply_to);
+                self.waiters.remove(reply_to);
+                let unknown = Rejection::QueueUnknown { queue: name.clone() };
+                self.reply(reply_to, Answer::Rejected(unknown));
+            }
+            if self.takers.any(queue) {
+                self.takers.leaving.push_front((queue, name));
+            }
+        }
     }
 
     /// Queues and exchanges that do not outlive a restart, or belonged to a connection.
@@ -311,7 +346,7 @@ impl<M: OrderedMap> Turn<M> {
         if self.state.queues.get(purge.queue).is_some() {
             let slice = self.state.decide_purge(of, &purge.from, purge.upper);
             purge.messages += slice.messages;
-            self.record_all(Vec::from_iter(slice.record));
+            self.record_all(slice.records);
             if let Some(next) = slice.next {
                 purge.from = next;
                 return self.takers.purges.push_back(purge);
@@ -353,6 +388,10 @@ impl<M: OrderedMap> Turn<M> {
 
     /// Whether anybody takes from a queue decides whether memory keeps messages of it.
     pub(super) fn note_takers(&mut self, queue: QueueId) {
+        // Of a queue that was deleted nothing is kept.
+        if self.state.queues.get(queue).is_none() {
+            return;
+        }
         self.queue_used(queue);
         let any = self.takers.any(queue);
         self.state.set_consumed(queue, any);
@@ -384,8 +423,15 @@ impl<M: OrderedMap> Turn<M> {
         command: LeaseMessages,
         moment: Moment,
     ) -> Result<Option<MessageAnswer>, Rejection> {
-        let queue = self.usable_queue(ns, &command.queue, None)?.id;
+        let queue = self.usable_queue(ns, &command.queue, None)?;
+        let settings = queue.settings.messages.as_deref();
+        let single = settings.is_some_and(|settings| settings.single_active_consumer);
+        let queue = queue.id;
         self.queue_used(queue);
+        if single {
+            // The one that gets all is a consumer: who takes for a time is none.
+            return Err(Rejection::ConsumerExclusive { queue: command.queue });
+        }
         let refused = |field, value: String, allowed: String| {
             Err(Rejection::ValueRefused { field, value, allowed })
         };
@@ -431,6 +477,9 @@ impl<M: OrderedMap> Turn<M> {
 
     /// Does a bounded part of what time and earlier turns brought about.
     pub(super) fn tick_messages(&mut self, moment: Moment) {
+        self.enforce_lengths(moment);
+        self.go_on_telling_takers();
+        self.go_on_with_policies();
         self.end_message_leases(moment);
         self.expire_messages(moment);
         self.go_on_publishing(moment);
@@ -457,6 +506,9 @@ impl<M: OrderedMap> Turn<M> {
             || !self.takers.purges.is_empty()
             || self.is_publishing()
             || !self.takers.too_long.is_empty()
+            || !self.takers.leaving.is_empty()
+            || self.takers.policy_round.is_some()
+            || !self.state.messages.overdue_back.is_empty()
             || !self.takers.closing.is_empty()
             || (!self.stopping && !self.state.messages.emptying.is_empty())
     }

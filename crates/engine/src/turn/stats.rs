@@ -56,6 +56,10 @@ pub struct ShardStats {
     pub limits: Vec<(String, LimitView)>,
     /// Service levels likewise.
     pub slas: Vec<(String, SlaView)>,
+    /// Messages that no queue took when their time came, since the start.
+    pub delayed_lost: u64,
+    /// Ends of jobs that were to be published and reached nobody, since the start.
+    pub outcomes_lost: u64,
     /// Namespaces, in the order of their ids.
     pub namespaces: Vec<NamespaceView>,
     /// Queues, in the order of their ids: none before all namespaces were told.
@@ -92,6 +96,8 @@ impl<M: OrderedMap> Turn<M> {
             holds: self.state.holding.total(),
             limits: Vec::new(),
             slas: Vec::new(),
+            delayed_lost: self.state.messages.delayed_lost,
+            outcomes_lost: self.state.messages.outcomes_lost,
             namespaces: Vec::new(),
             queues: Vec::new(),
             more_after: None,

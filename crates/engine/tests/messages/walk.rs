@@ -321,7 +321,9 @@ impl Walk {
             let settle = MessageCommand::Settle { connection, settlements, credit };
             return self.ask(settle, Asked::Nothing);
         }
-        let transaction = MessageTransaction { connection, publishes, settlements };
+        let (connection, leased, enqueues) = (Some(connection), Vec::new(), Vec::new());
+        let transaction =
+            MessageTransaction { connection, publishes, settlements, leased, enqueues };
         let asked = Asked::Transact(index, published, acked);
         self.ask(MessageCommand::Transact(Box::new(transaction)), asked);
     }
@@ -496,7 +498,7 @@ impl Walk {
                 }
                 self.confirm(number, queues);
             }
-            (Asked::Transact(index, published, acked), MessageAnswer::Transacted(came)) => {
+            (Asked::Transact(index, published, acked), MessageAnswer::Transacted(came, _)) => {
                 self.transactions.happened(index)?;
                 let routed = |queues: usize| match queues {
                     0 => Published::Unroutable,

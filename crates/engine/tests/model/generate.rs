@@ -471,8 +471,13 @@ impl Generator {
                     weight: 1 + self.random.below(3) as u32,
                 });
                 let tenants = tenants.collect();
-                let settings =
-                    QueueSettings { paused, max_length, defaults, messages: None, tenants };
+                let settings = QueueSettings {
+                    paused,
+                    max_length,
+                    defaults,
+                    tenants,
+                    ..QueueSettings::DEFAULT
+                };
                 Command::PutQueue { queue, settings }
             }
         }

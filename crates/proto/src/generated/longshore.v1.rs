@@ -1499,6 +1499,9 @@ pub struct QueueSettings {
     /// How many jobs of a tenant start in one of its turns, by its name; 1 where nothing is said.
     #[prost(map = "string, uint32", tag = "70")]
     pub tenants: ::std::collections::HashMap<::prost::alloc::string::String, u32>,
+    /// The exchange to which the end of each job is published; to none where absent.
+    #[prost(string, optional, tag = "4")]
+    pub outcomes: ::core::option::Option<::prost::alloc::string::String>,
 }
 /// Options for jobs that do not say otherwise, with the meanings of NewJob.
 #[derive(Clone, Copy, PartialEq, ::prost::Message)]

@@ -27,6 +27,10 @@ pub struct QueueSettingsBody {
     /// How many jobs of a tenant start in one of its turns, by its name; 1 where nothing is said.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub tenants: BTreeMap<String, u32>,
+    /// The exchange to which the end of each job is published, with the routing key
+    /// `state.queue.kind`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outcomes: Option<String>,
 }
 
 /// Options for jobs that do not say otherwise.

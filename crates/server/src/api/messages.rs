@@ -85,6 +85,9 @@ pub struct MessageQueueRecord {
     /// It belongs to one connection.
     #[serde(default)]
     pub exclusive: bool,
+    /// The policy that counts for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
     /// Messages that wait.
     pub ready: u64,
     /// Messages that consumers have and have not settled.
@@ -152,6 +155,9 @@ pub struct ExchangeRecord {
     pub settings: ExchangeBody,
     /// Bindings that lead from it.
     pub bindings: u64,
+    /// The policy that counts for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
 }
 
 /// A page of exchanges, in the order of their names.
@@ -194,6 +200,28 @@ pub struct BindingBody {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schema(value_type = Object)]
     pub headers: HeadersBody,
+    /// The queue is one of jobs, and this is what each message becomes there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub job: Option<JobBindingBody>,
+}
+
+/// What each message becomes at the end of a binding that leads to a queue of jobs.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct JobBindingBody {
+    /// The kind of the job.
+    pub kind: String,
+    /// Its priority, 0 to 9; the message's where left out, or the queue's where that has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(maximum = 9)]
+    pub priority: Option<u8>,
+    /// How long after the message it may start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delay: Option<DurationText>,
+    /// Jobs of the same routing key run one after the other; otherwise those of the same header
+    /// `x-job-key`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ordered: bool,
 }
 
 /// Whether a binding changed anything.
@@ -223,6 +251,9 @@ pub struct BindingRecord {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schema(value_type = Object)]
     pub headers: HeadersBody,
+    /// What each message becomes in a queue of jobs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<JobBindingBody>,
 }
 
 /// A page of bindings.

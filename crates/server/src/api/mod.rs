@@ -13,6 +13,7 @@ mod limit;
 mod messages;
 mod number;
 mod object;
+mod policy;
 mod problem;
 mod raw;
 mod record;
@@ -22,6 +23,7 @@ mod shown;
 mod skipped;
 mod sla;
 mod streams;
+mod transaction;
 mod unique;
 mod work;
 mod worker;
@@ -45,13 +47,14 @@ pub use limit::{
 pub use messages::{
     BindingBody, BindingList, BindingRecord, ChangedAnswer, ConsumeAnswer, ConsumeRequest,
     DeathRecord, ExchangeBody, ExchangeList, ExchangeRecord, ExchangeTypeText,
-    ExtendMessagesRequest, HeadersBody, MatchText, MessageList, MessageQueueRecord, MessageRecord,
-    MessageSettingsBody, MessageSettlementBody, MessageVerdictText, OverflowText, PublishAnswer,
-    PublishBody, PublishBulk, PublishBulkAnswer, RemovedAnswer, SettleMessagesAnswer,
-    SettleMessagesRequest, SettledMessage, TakenMessageBody,
+    ExtendMessagesRequest, HeadersBody, JobBindingBody, MatchText, MessageList, MessageQueueRecord,
+    MessageRecord, MessageSettingsBody, MessageSettlementBody, MessageVerdictText, OverflowText,
+    PublishAnswer, PublishBody, PublishBulk, PublishBulkAnswer, RemovedAnswer,
+    SettleMessagesAnswer, SettleMessagesRequest, SettledMessage, TakenMessageBody,
 };
 use object::misplaced;
 pub(crate) use object::{NoFields, Object};
+pub use policy::{PolicyBody, PolicyList, PolicyRecord, PolicyTargetText};
 pub use problem::{JobFault, Problem};
 pub use raw::RawJson;
 pub use record::{
@@ -71,6 +74,9 @@ pub use streams::{
     AppendAnswer, AppendBulkAnswer, EventBody, EventBulk, EventHeaders, EventList, EventRecord,
     GroupList, GroupOffsetRecord, GroupRecord, GroupSummary, OffsetBody, OffsetsBody,
     PartitionRecord, StreamBody, StreamList, StreamRecord, StreamSummary,
+};
+pub use transaction::{
+    TransactionAnswer, TransactionPublish, TransactionRequest, TransactionSettlement,
 };
 pub use unique::{
     OnConflictText, UniqueMetText, UniqueOutcome, UniqueRecord, UniqueText, UniqueUntilText,

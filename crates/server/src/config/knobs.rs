@@ -135,6 +135,12 @@ pub(super) const KNOBS: &[Row] = &[
         |config, text| config.kafka.listen = Some(text.to_owned()),
         config.kafka.listen.clone().unwrap_or_else(|| NONE.to_owned())
     ),
+    row!(
+        "serve.management",
+        "The address to listen at for RabbitMQ's management API; nobody listens without one.",
+        |config, text| config.management.listen = Some(text.to_owned()),
+        config.management.listen.clone().unwrap_or_else(|| NONE.to_owned())
+    ),
     Row {
         key: "serve.data",
         about: "The folder of the store.",

@@ -117,6 +117,7 @@ fn settings(of: Option<v1::QueueSettings>, bounds: &Bounds) -> Result<QueueSetti
         },
         messages: None,
         tenants: of.tenants.into_iter().collect(),
+        outcomes: of.outcomes.clone(),
     };
     settings_of(body, bounds)
 }

@@ -4,9 +4,9 @@
 use bytes::Bytes;
 use longshore_amqp::codec::{Properties, Short, Table, Value};
 use longshore_engine::{
-    BindingView, Death, Epoch, ExchangeKind, ExchangeView, HeaderValue, Holding, Matching, Message,
-    MessageDelivery, MessageQueueView, MessageSettings, MessageTag, Overflow, PeekedMessage, Place,
-    PublishMessage, Token,
+    BindingView, Death, Epoch, ExchangeKind, ExchangeView, HeaderValue, Holding, JobBinding,
+    Matching, Message, MessageDelivery, MessageQueueView, MessageSettings, MessageTag, Overflow,
+    PeekedMessage, Place, PublishMessage, Token,
 };
 
 use super::json::repeated;
@@ -14,8 +14,8 @@ use super::refusal::Refusal;
 use super::text::quoted;
 use crate::api::{
     BindingRecord, DeathRecord, DurationText, ExchangeBody, ExchangeRecord, ExchangeTypeText,
-    HeadersBody, InstantText, MatchText, MessageQueueRecord, MessageRecord, MessageSettingsBody,
-    OverflowText, PublishBody, TokenText,
+    HeadersBody, InstantText, JobBindingBody, MatchText, MessageQueueRecord, MessageRecord,
+    MessageSettingsBody, OverflowText, PublishBody, TokenText,
 };
 
 /// Delivered so, a message is to outlive a restart.
@@ -70,6 +70,7 @@ pub(crate) fn settings_of(body: &MessageSettingsBody) -> MessageSettings {
 pub(crate) fn queue_record(view: &MessageQueueView) -> MessageQueueRecord {
     MessageQueueRecord {
         exclusive: view.settings.exclusive,
+        policy: view.policy.clone(),
         ready: view.ready,
         unsettled: view.unsettled,
         bytes: view.bytes,
@@ -97,7 +98,8 @@ pub(crate) fn exchange_record(view: &ExchangeView) -> ExchangeRecord {
         internal: exchange.internal,
         alternate: exchange.alternate.clone(),
     };
-    ExchangeRecord { name: exchange.name.clone(), settings, bindings: view.bindings }
+    let (name, policy) = (exchange.name.clone(), view.policy.clone());
+    ExchangeRecord { name, settings, bindings: view.bindings, policy }
 }
 
 /// How an exchange routes.
@@ -126,7 +128,19 @@ pub(crate) fn binding_record(view: &BindingView) -> BindingRecord {
             Matching::Any => MatchText::Any,
         },
         headers: headers.map(|(name, value)| (name.clone(), header_json(value))).collect(),
+        job: binding.job.as_ref().map(|job| JobBindingBody {
+            kind: job.kind.clone(),
+            priority: job.priority,
+            delay: job.delay_ms.map(DurationText),
+            ordered: job.ordered,
+        }),
     }
+}
+
+/// What each message becomes at the end of a binding.
+pub(crate) fn job_binding(body: JobBindingBody) -> JobBinding {
+    let JobBindingBody { kind, priority, delay, ordered } = body;
+    JobBinding { kind, priority, delay_ms: delay.map(|delay| delay.0), ordered }
 }
 
 fn header_json(value: &HeaderValue) -> serde_json::Value {

@@ -9,9 +9,11 @@ mod jobs;
 mod limits;
 mod messages;
 mod operations;
+mod policies;
 mod schedules;
 mod slas;
 mod streams;
+mod transactions;
 mod work;
 mod workers;
 
@@ -97,6 +99,7 @@ pub(crate) async fn dispatch(op: Op, call: Call<'_>, held: Option<Held>) -> Resu
         Op::DeleteNamespace => Box::pin(admin::delete_namespace(call)).await,
         Op::PublishToExchange => messages::publish(call, held, false).await,
         Op::PublishToQueue => messages::publish(call, held, true).await,
+        Op::Transact => transactions::transact(call, held).await,
         Op::Consume => messages::consume(call, held).await,
         Op::SettleMessages => messages::settle(call).await,
         Op::ExtendMessages => messages::extend(call).await,
@@ -107,6 +110,9 @@ pub(crate) async fn dispatch(op: Op, call: Call<'_>, held: Option<Held>) -> Resu
         Op::PutExchange => Box::pin(messages::put_exchange(call)).await,
         Op::DeleteExchange => Box::pin(messages::delete_exchange(call)).await,
         Op::Bind => Box::pin(messages::bind(call, true)).await,
+        Op::ListPolicies => Box::pin(policies::list(call)).await,
+        Op::PutPolicy => Box::pin(policies::put(call)).await,
+        Op::DeletePolicy => Box::pin(policies::delete(call)).await,
         Op::Unbind => Box::pin(messages::bind(call, false)).await,
         Op::ListBindings => Box::pin(messages::list_bindings(call)).await,
         Op::AppendEvents => Box::pin(streams::append(call, held)).await,

@@ -297,7 +297,17 @@ fn engine(page: &mut Page, stats: &[Result<ShardStats, Unavailable>]) {
 }
 
 fn schedules(page: &mut Page, stats: &[Result<ShardStats, Unavailable>]) {
-    let counters: [EngineMetric; 4] = [
+    let counters: [EngineMetric; 6] = [
+        (
+            "longshore_outcomes_lost_total",
+            "Ends of jobs that were to be published and reached nobody, since the start.",
+            |it| it.outcomes_lost,
+        ),
+        (
+            "longshore_messages_delayed_lost_total",
+            "Delayed messages that no queue took when their time came, since the start.",
+            |it| it.delayed_lost,
+        ),
         ("longshore_schedule_ticks_total", "Slots that enqueued a job.", |it| {
             it.schedules.enqueued
         }),

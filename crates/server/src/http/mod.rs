@@ -6,7 +6,7 @@ pub(crate) mod app;
 pub(crate) mod body;
 pub(crate) mod code;
 pub(crate) mod connection;
-mod content;
+pub(crate) mod content;
 pub(crate) mod cursor;
 mod descriptors;
 mod events;

@@ -13,12 +13,13 @@ use crate::api::{
     GateRecord, GroupList, GroupRecord, HealthAnswer, HeartbeatAnswer, HeartbeatRequest, HoldList,
     HoldRecord, HoldRequest, InterruptRequest, JobList, JobRecord, LeaseAnswer, LeaseRequest,
     LimitList, LimitRecord, LimitSettingsBody, MessageList, NamespaceList, NamespaceRecord, NewJob,
-    NextRequest, OffsetsBody, OperationList, OperationRecord, PublishAnswer, PublishBody,
-    PublishBulk, PublishBulkAnswer, PurgeRequest, QueueList, QueueRecord, QueueSettingsBody,
-    RawJson, ReleaseRequest, RemovedAnswer, RescheduleRequest, RetryDeadRequest, RetryRequest,
-    ScheduleBody, ScheduleList, ScheduleRecord, SettleAnswer, SettleMessagesAnswer,
-    SettleMessagesRequest, SettleRequest, SettledText, SlotList, SnoozeRequest, StatusRecord,
-    StreamBody, StreamList, StreamRecord, WorkerList, WorkerRecord,
+    NextRequest, OffsetsBody, OperationList, OperationRecord, PolicyBody, PolicyList,
+    PublishAnswer, PublishBody, PublishBulk, PublishBulkAnswer, PurgeRequest, QueueList,
+    QueueRecord, QueueSettingsBody, RawJson, ReleaseRequest, RemovedAnswer, RescheduleRequest,
+    RetryDeadRequest, RetryRequest, ScheduleBody, ScheduleList, ScheduleRecord, SettleAnswer,
+    SettleMessagesAnswer, SettleMessagesRequest, SettleRequest, SettledText, SlotList,
+    SnoozeRequest, StatusRecord, StreamBody, StreamList, StreamRecord, TransactionAnswer,
+    TransactionRequest, WorkerList, WorkerRecord,
 };
 use crate::api::{SlaBody, SlaList, SlaRecord};
 
@@ -164,6 +165,17 @@ pub(crate) const ROUTES: &[Route] = &[
             "/queues/{}/publish",
             Op::PublishToQueue,
             "Publish a message, or many, to a queue",
+        )
+    },
+    Route {
+        class: Class::Publish,
+        bodies: &[of::<TransactionRequest<'static>>],
+        outcomes: &[outcome(200, "All of it is on disk.", &[of::<TransactionAnswer>])],
+        ..route(
+            "POST",
+            "/transactions",
+            Op::Transact,
+            "Settle messages, publish and enqueue in one commit, or do nothing",
         )
     },
     Route {
@@ -482,6 +494,19 @@ pub(crate) const ROUTES: &[Route] = &[
         ],
         outcomes: &[outcome(200, "A page of bindings.", &[of::<BindingList>])],
         ..route("GET", "/bindings", Op::ListBindings, "List bindings")
+    },
+    Route {
+        outcomes: &[outcome(200, "In the order of their names.", &[of::<PolicyList>])],
+        ..route("GET", "/policies", Op::ListPolicies, "List policies")
+    },
+    Route {
+        bodies: &[of::<PolicyBody>],
+        outcomes: &[outcome(200, "It holds.", &[of::<ChangedAnswer>])],
+        ..route("PUT", "/policies/{}", Op::PutPolicy, "Create a policy, or replace it")
+    },
+    Route {
+        outcomes: &[outcome(200, "It does not hold.", &[of::<ChangedAnswer>])],
+        ..route("DELETE", "/policies/{}", Op::DeletePolicy, "Remove a policy")
     },
     Route {
         outcomes: &[outcome(200, "The newest first.", &[of::<OperationList>])],

@@ -453,6 +453,7 @@ fn settings(settings: &QueueSettings) -> QueueSettingsBody {
         },
         messages: settings.messages.as_deref().map(content::settings_body),
         tenants: settings.tenants.iter().map(|it| (it.tenant.clone(), it.weight)).collect(),
+        outcomes: settings.outcomes.clone(),
     }
 }
 

@@ -171,3 +171,101 @@ async fn messages_come_later_are_spread_and_queues_end_that_nobody_uses() {
     assert_eq!(waits["messages"][0]["body"], "later");
     server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_become_jobs_and_ends_of_jobs_become_messages() {
+    let server = Server::start().await;
+    let client = &mut server.client().await;
+    queue(client, "told").await;
+    client.put("/v1/exchanges/orders", "{\"type\":\"topic\"}").await.expect(200);
+    client.put("/v1/exchanges/outcomes", "{\"type\":\"topic\"}").await.expect(200);
+    let put = client.put("/v1/queues/bills", "{\"outcomes\":\"outcomes\"}").await.expect(200);
+    assert_eq!(put["settings"]["outcomes"], "outcomes");
+    let binding = json!({"queue": "told", "routing_key": "succeeded.bills.*"}).to_string();
+    client.post("/v1/exchanges/outcomes/bind", &binding).await.expect(200);
+    let job = json!({"kind": "bill", "priority": 7, "ordered": true});
+    let binding = json!({"queue": "bills", "routing_key": "paid.*", "job": job});
+    client.post("/v1/exchanges/orders/bind", &binding.to_string()).await.expect(200);
+    let bindings = client.get("/v1/bindings?exchange=orders").await.expect(200);
+    assert_eq!(bindings["bindings"][0]["job"], job);
+    let message = json!({"routing_key": "paid.eu", "body": {"order": 7}});
+    assert_eq!(publish(client, "/v1/exchanges/orders", message).await["queues"], 1);
+    let lease = json!({"queues": ["bills"], "max": 5, "worker": "w"}).to_string();
+    let leased = client.post("/v1/lease", &lease).await.expect(200);
+    let job = &leased["jobs"][0];
+    assert_eq!((&job["kind"], &job["args"]), (&json!("bill"), &json!({"order": 7})));
+    let id = job["id"].as_str().unwrap();
+    let shown = client.get(&format!("/v1/jobs/{id}")).await.expect(200);
+    assert_eq!(shown["ordering_key"], "paid.eu");
+    assert_eq!(shown["metadata"], json!({"exchange": "orders", "routing_key": "paid.eu"}));
+    let ack = json!({"token": job["token"], "result": {"bill": 1}}).to_string();
+    client.post(&format!("/v1/jobs/{id}/ack"), &ack).await.expect(200);
+    let peeked = client.get("/v1/queues/told/messages").await.expect(200);
+    let told = &peeked["messages"][0];
+    assert_eq!(
+        (&told["routing_key"], &told["content_type"]),
+        (&json!("succeeded.bills.bill"), &json!("application/json"))
+    );
+    let body: serde_json::Value = serde_json::from_str(told["body"].as_str().unwrap()).unwrap();
+    let expected = json!({"id": id, "queue": "bills", "kind": "bill", "state": "succeeded", "result": {"bill": 1}});
+    assert_eq!(body, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_holds_for_what_is_there() {
+    let server = Server::start().await;
+    let client = &mut server.client().await;
+    queue(client, "mail.a").await;
+    let policy =
+        json!({"pattern": "^mail[.]", "max_length": 1, "ttl": "1h", "overflow": "reject-publish"});
+    let path = "/v1/policies/short";
+    assert_eq!(client.put(path, &policy.to_string()).await.expect(200)["changed"], true);
+    let told = client.get("/v1/policies").await.expect(200);
+    let expected = json!({"pattern": "^mail[.]", "apply_to": "all", "priority": 0, "ttl": "1h", "max_length": 1, "overflow": "reject-publish"});
+    assert_eq!(told["policies"], json!([{"name": "short", "settings": expected}]));
+    publish(client, "/v1/queues/mail.a", json!({"body": "1"})).await;
+    let refused = client.post("/v1/queues/mail.a/publish", "{\"body\":\"2\"}").await.expect(429);
+    assert_eq!(refused["code"], "queue_full");
+    assert_eq!(client.get("/v1/queues/mail.a").await.expect(200)["messages"]["policy"], "short");
+    let bad = client.put(path, "{\"pattern\":\"(\"}").await.expect(400);
+    assert_eq!(bad["field"], "pattern");
+    assert_eq!(client.delete(path).await.expect(200)["changed"], true);
+    publish(client, "/v1/queues/mail.a", json!({"body": "2"})).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn acks_publishes_and_jobs_are_one_commit_or_nothing() {
+    let server = Server::start().await;
+    let client = &mut server.client().await;
+    for name in ["in", "out"] {
+        queue(client, name).await;
+    }
+    publish(client, "/v1/queues/in", json!({"body": "1"})).await;
+    let taken = client.post("/v1/queues/in/consume", "{}").await.expect(200);
+    let taken = &taken["messages"][0];
+    let settle = json!([{"queue": "in", "id": taken["id"], "token": taken["token"]}]);
+    let to = |queue| json!({"queue": queue, "message": {"body": "2"}});
+    let jobs = json!([{"queue": "work", "kind": "k", "args": [1]}]);
+    let ask =
+        |queue| json!({"settle": settle, "publish": [to(queue)], "enqueue": jobs}).to_string();
+    let refused = client.post("/v1/transactions", &ask("nowhere")).await.expect(404);
+    assert_eq!(refused["code"], "queue_unknown");
+    let missing = client.get("/v1/queues/work").await;
+    missing.expect(404);
+    let done = client.post("/v1/transactions", &ask("out")).await.expect(200);
+    assert_eq!(done["published"], json!([{"queues": 1}]));
+    let status = done["enqueued"][0]["status"].as_str().unwrap();
+    assert_eq!(client.get(status).await.expect(200)["state"], "ready");
+    let refused = client.post("/v1/transactions", &ask("out")).await.expect(409);
+    assert_eq!(refused["code"], "message_unknown");
+    let out = client.get("/v1/queues/out").await.expect(200);
+    assert_eq!(out["messages"]["ready"], 1);
+    for bad in [
+        "{}",
+        "{\"publish\":[{\"message\":{}}]}",
+        "{\"settle\":[{\"queue\":\"in\",\"id\":\"x\",\"token\":\"y\"}]}",
+    ] {
+        let refused = client.post("/v1/transactions", bad).await;
+        assert!((400..=422).contains(&refused.status), "{bad}");
+    }
+}

@@ -3,8 +3,9 @@
 
 use crate::ids::{NamespaceId, QueueId};
 use crate::map::OrderedMap;
-use crate::message::PublishMessage;
+use crate::message::{MessageAnswer, PublishMessage};
 use crate::moment::Moment;
+use crate::record::Record;
 use crate::turn::Turn;
 
 impl<M: OrderedMap> Turn<M> {
@@ -13,28 +14,36 @@ impl<M: OrderedMap> Turn<M> {
         for _ in 0..self.state.limits.slice_items_max {
             let Some(records) = self.state.decide_due_message(moment) else { break };
             let passed = records.first().cloned();
-            let entered = records.get(1).map(super::settle::entered).unwrap_or_default();
+            let mut entered = super::settle::entered(&records);
+            let mut lost = records.len() == 1;
             // It fitted when it was given; only its queues may be more than an entry takes.
             if self.try_record(records).is_err() {
                 self.record_all(Vec::from_iter(passed));
+                entered.clear();
+                lost = true;
             }
+            self.state.messages.delayed_lost += u64::from(lost);
             self.note_lengths(&entered);
+            if self.takers.is_used_up() {
+                break;
+            }
         }
         self.enforce_lengths(moment);
     }
 
-    /// A message was refused by queues that have it become a dead letter.
+    /// A message was refused by queues that have it become a dead letter, `full` among them.
     pub(super) fn leave_refused_letters(
         &mut self,
         ns: NamespaceId,
         message: &PublishMessage,
+        full: &str,
         moment: Moment,
     ) {
-        for queue in self.state.refusing_with_letter(ns, message, moment) {
+        for queue in self.state.refusing_with_letter(ns, message, full, moment) {
             let letter = self.state.decide_refused_letter(ns, queue, message, moment);
-            let entered = letter.as_ref().map(super::settle::entered).unwrap_or_default();
+            let entered = super::settle::entered(&letter);
             // Its publisher knows that it was refused, letter or not.
-            if self.try_record(Vec::from_iter(letter)).is_ok() {
+            if self.try_record(letter).is_ok() {
                 self.note_lengths(&entered);
             }
         }
@@ -42,10 +51,39 @@ impl<M: OrderedMap> Turn<M> {
 
     /// Somebody uses a queue: where it ends when nobody does, that is put off.
     pub(in crate::turn) fn queue_used(&mut self, queue: QueueId) {
-        let known = self.state.queues.get(queue);
-        let settings = known.and_then(|queue| queue.settings.messages.as_deref());
+        let settings = self.state.message_settings(queue);
         if let Some(expires_ms) = settings.and_then(|settings| settings.expires_ms) {
             self.takers.end_queue_at(queue, Some(self.state.mono.plus(expires_ms)));
+        }
+    }
+
+    /// Changes a policy. What that means for queues that are there follows as the shard ticks.
+    pub(super) fn change_policies(&mut self, record: Option<Record>) -> MessageAnswer {
+        let changed = record.is_some();
+        self.record_all(Vec::from_iter(record));
+        if changed {
+            self.takers.policy_round = Some(None);
+        }
+        MessageAnswer::Changed(changed)
+    }
+
+    /// Looks at some queues after policies have changed: they may be too long now, and their end by
+    /// want of use is counted anew.
+    pub(super) fn go_on_with_policies(&mut self) {
+        let Some(after) = self.takers.policy_round.take() else { return };
+        let most = self.state.limits.slice_items_max;
+        let queues = self.state.queues.all_after(after).take(most);
+        let queues: Vec<_> = queues.map(|queue| queue.id).collect();
+        self.takers.policy_round =
+            queues.last().filter(|_| queues.len() == most).map(|id| Some(*id));
+        for queue in queues {
+            self.takers.end_queue_at(queue, None);
+            self.queue_used(queue);
+            if self.state.is_too_long(queue)
+                && let Some(ns) = self.state.queues.get(queue).map(|queue| queue.namespace)
+            {
+                self.takers.too_long.insert((ns, queue));
+            }
         }
     }
 

@@ -11,9 +11,6 @@ use crate::moment::Moment;
 use crate::rejection::Rejection;
 use crate::turn::Turn;
 
-/// Entries of queues in one turn, before the rest follows with the next tick.
-const TURN_ENTRIES_MAX: usize = 4096;
-
 /// Bindings that are compared at the cost of an entry, where an exchange compares all.
 const BINDINGS_PER_ENTRY: usize = 64;
 
@@ -40,46 +37,40 @@ impl<M: OrderedMap> Turn<M> {
     }
 
     pub(super) fn go_on_publishing(&mut self, moment: Moment) {
-        let mut left = TURN_ENTRIES_MAX;
-        while left > 0
-            && let Some(mut publishing) = self.takers.publishing.pop_front()
-        {
-            while left > 0
-                && let Some(message) = publishing.messages.next()
-            {
-                left = left.saturating_sub(self.publish(&mut publishing, &message, moment));
+        while let Some(mut publishing) = self.takers.publishing.pop_front() {
+            while let Some(message) = publishing.messages.next() {
+                self.publish(&mut publishing, &message, moment);
+                if self.takers.is_used_up() {
+                    break;
+                }
             }
             if publishing.messages.len() > 0 {
                 return self.takers.publishing.push_front(publishing);
             }
             let answer = MessageAnswer::Published(publishing.published);
             self.reply(publishing.reply_to, Answer::Messages(answer));
+            if self.takers.is_used_up() {
+                return;
+            }
         }
     }
 
-    /// Publishes a message. What that cost, in entries.
-    fn publish(
-        &mut self,
-        publishing: &mut Publishing,
-        message: &PublishMessage,
-        moment: Moment,
-    ) -> usize {
+    /// Publishes a message. What that costs counts as entries.
+    fn publish(&mut self, publishing: &mut Publishing, message: &PublishMessage, moment: Moment) {
         let ns = publishing.ns;
         let compared = self.state.bindings_compared(ns, &message.exchange) / BINDINGS_PER_ENTRY;
-        let mut entered = 0;
-        let decided = self.state.decide_publish(ns, message, moment);
-        let came = decided.and_then(|(record, came)| {
-            let queues = record.as_ref().map(super::settle::entered).unwrap_or_default();
-            entered = queues.len();
-            self.try_record(Vec::from_iter(record))?;
+        self.takers.entered += 1 + compared;
+        let decided = self.state.decide_publication(ns, message, moment);
+        let came = decided.and_then(|(records, came)| {
+            let queues = super::settle::entered(&records);
+            self.try_record(records)?;
             self.note_lengths(&queues);
             Ok(came)
         });
-        if let Err(Rejection::QueueFull { .. }) = came {
-            self.leave_refused_letters(ns, message, moment);
+        if let Err(Rejection::QueueFull { queue, .. }) = &came {
+            self.leave_refused_letters(ns, message, queue, moment);
         }
         self.enforce_lengths(moment);
         publishing.published.push(came);
-        1 + entered + compared
     }
 }

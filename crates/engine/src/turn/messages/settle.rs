@@ -4,6 +4,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::takers::{Belonging, Closing};
 use crate::answer::Answer;
 use crate::command::{ConsumerId, ReplyTo};
@@ -16,6 +18,7 @@ use crate::message::{
 use crate::moment::Moment;
 use crate::record::Record;
 use crate::rejection::Rejection;
+use crate::state::keys;
 use crate::turn::Turn;
 
 impl<M: OrderedMap> Turn<M> {
@@ -120,7 +123,7 @@ impl<M: OrderedMap> Turn<M> {
     /// not, the message ends without one.
     fn record_death(&mut self, records: Vec<Record>) {
         let ended = records.first().cloned();
-        let entered = records.get(1).map(entered).unwrap_or_default();
+        let entered = entered(&records);
         if self.try_record(records).is_err() {
             self.record_all(Vec::from_iter(ended));
         }
@@ -128,7 +131,8 @@ impl<M: OrderedMap> Turn<M> {
     }
 
     /// Queues that something entered may be too long by that.
-    pub(super) fn note_lengths(&mut self, entered: &[QueueId]) {
+    pub(in crate::turn) fn note_lengths(&mut self, entered: &[QueueId]) {
+        self.takers.entered += entered.len();
         for queue in entered.iter().filter(|queue| self.state.is_too_long(**queue)) {
             if let Some(ns) = self.state.queues.get(*queue).map(|queue| queue.namespace) {
                 self.takers.too_long.insert((ns, *queue));
@@ -140,6 +144,10 @@ impl<M: OrderedMap> Turn<M> {
     /// ticks.
     pub(super) fn enforce_lengths(&mut self, moment: Moment) {
         for _ in 0..self.state.limits.slice_items_max {
+            // What is dropped may enter ten thousand queues as a letter.
+            if self.takers.is_used_up() {
+                return;
+            }
             let Some((ns, queue)) = self.takers.too_long.pop_first() else { return };
             if !self.state.is_too_long(queue) {
                 continue;
@@ -189,10 +197,22 @@ impl<M: OrderedMap> Turn<M> {
 
     /// Ends some of the messages whose time has run out and that wait.
     pub(super) fn expire_messages(&mut self, moment: Moment) {
-        let (due, keys) = self.state.due_expiries(moment.at);
-        for (ns, tag) in due {
+        let mut keys = Vec::new();
+        for (at, ns, tag) in self.state.due_expiries(moment.at) {
+            let key = keys::expiry(at, ns, tag);
+            self.state.messages.overdue_back.remove(&(at, ns, tag));
+            if self.state.is_held(tag) {
+                // Its time counts once it is back, across a restart, too.
+                self.state.messages.overdue.insert(tag, (ns, at));
+                self.state.messages.expiries.eaten(&key);
+                continue;
+            }
             if let Some(body) = self.state.expired(ns, tag, moment.at) {
                 self.end_alone(ns, (tag, body), MessageEnd::Expired, moment);
+            }
+            keys.push(Bytes::from(key));
+            if self.takers.is_used_up() {
+                break;
             }
         }
         if !keys.is_empty() {
@@ -217,8 +237,7 @@ impl<M: OrderedMap> Turn<M> {
         ends: &mut Ends,
         moment: Moment,
     ) {
-        let shelf = self.state.messages.shelves.get_mut(&tag.queue);
-        let Some(shelf) = shelf else { return };
+        let Some(shelf) = self.state.messages.shelves.get(&tag.queue) else { return };
         let Some(held) = shelf.unsettled.get(&tag.slot()) else { return };
         if !matches!(held.holder, Holder::Connection(by, _) if by == connection) {
             return;
@@ -230,13 +249,12 @@ impl<M: OrderedMap> Turn<M> {
                 self.end_message(ns, (tag, body), MessageEnd::Rejected, ends, moment);
             }
             MessageVerdict::Requeue => {
-                let settings = self.state.queues.get(tag.queue);
-                let settings = settings.and_then(|queue| queue.settings.messages.as_deref());
+                let settings = self.state.message_settings(tag.queue);
                 if settings.is_some_and(|settings| settings.delivery_limit.is_some()) {
                     self.return_message(ns, (tag, body), ends, moment);
                 } else {
                     // Nothing counts how often: it goes back without a record.
-                    shelf.give_back(tag.slot());
+                    self.state.messages.give_back(tag);
                     self.state.messages.fresh.insert(tag.queue);
                 }
             }
@@ -246,15 +264,14 @@ impl<M: OrderedMap> Turn<M> {
     /// Messages that their consumer never got go back without a record: nobody has seen them.
     pub(super) fn return_untaken(&mut self, consumer: ConsumerId, messages: &[MessageTag]) {
         for tag in messages {
-            let shelf = self.state.messages.shelves.get_mut(&tag.queue);
-            let Some(shelf) = shelf else { continue };
+            let Some(shelf) = self.state.messages.shelves.get(&tag.queue) else { continue };
             let Some(held) = shelf.unsettled.get(&tag.slot()) else { continue };
             // What the connection has no more goes back with its end, or is somebody else's.
             if let Holder::Connection(by, Some(of)) = held.holder
                 && of == consumer
                 && self.takers.release(by, *tag)
             {
-                shelf.give_back(tag.slot());
+                self.state.messages.give_back(*tag);
                 self.state.messages.fresh.insert(tag.queue);
             }
         }
@@ -325,6 +342,9 @@ impl<M: OrderedMap> Turn<M> {
             && let Some(what) = self.takers.next_of(connection)
         {
             left -= left.min(self.end_of_connection(ns, (connection, what), &mut ends, moment));
+            if self.takers.is_used_up() {
+                break;
+            }
         }
         self.record_all(ends.into_records(ns));
         if self.takers.next_of(connection).is_some() {
@@ -365,7 +385,7 @@ impl<M: OrderedMap> Turn<M> {
         }
     }
 
-    fn leased_tag(
+    pub(super) fn leased_tag(
         &self,
         ns: NamespaceId,
         message: &Holding,
@@ -457,14 +477,20 @@ impl<M: OrderedMap> Turn<M> {
             };
             self.return_message(ns, (tag, held.body), &mut ends, moment);
             self.record_all(ends.into_records(ns));
+            if self.takers.is_used_up() {
+                return;
+            }
         }
     }
 }
 
-/// The queues that a message enters.
-pub(super) fn entered(record: &Record) -> Vec<QueueId> {
-    match record {
-        Record::MessagePublished { entries, .. } => entries.iter().map(|it| it.queue).collect(),
-        _ => Vec::new(),
+/// The queues that messages enter.
+pub(in crate::turn) fn entered(records: &[Record]) -> Vec<QueueId> {
+    let mut queues = Vec::new();
+    for record in records {
+        if let Record::MessagePublished { entries, .. } = record {
+            queues.extend(entries.iter().map(|entry| entry.queue));
+        }
     }
+    queues
 }

@@ -132,9 +132,23 @@ pub(in crate::turn) struct MessageTakers {
     pub(in crate::turn) queue_ends_in_order: BTreeSet<(MonoMs, QueueId)>,
     /// Queues that are longer than they may be.
     pub(in crate::turn) too_long: BTreeSet<(NamespaceId, QueueId)>,
+    /// Queues that were deleted, by their numbers and names, and have takers that were not told.
+    pub(in crate::turn) leaving: VecDeque<(QueueId, String)>,
+    /// Policies changed: queues after this one are to be looked at.
+    pub(in crate::turn) policy_round: Option<Option<QueueId>>,
+    /// Entries of queues that this turn has brought about so far.
+    pub(in crate::turn) entered: usize,
 }
 
+/// Entries of queues that one turn brings about, before the rest follows with the next tick.
+const TURN_ENTRIES_MAX: usize = 4096;
+
 impl MessageTakers {
+    /// Whether this turn has brought about as many entries as one may.
+    pub(in crate::turn) fn is_used_up(&self) -> bool {
+        self.entered >= TURN_ENTRIES_MAX
+    }
+
     pub(in crate::turn) fn consumer(&self, id: ConsumerId) -> Option<&MessageConsumer> {
         self.consumers.get(&id)
     }
@@ -244,10 +258,9 @@ impl MessageTakers {
         Some(consumer)
     }
 
-    /// All consumers of a queue.
-    pub(in crate::turn) fn all_of(&self, queue: QueueId) -> Vec<ConsumerId> {
-        let takers = self.queues.get(&queue).into_iter();
-        takers.flat_map(|takers| &takers.consumers).map(|(_, id)| *id).collect()
+    /// A consumer of a queue.
+    pub(in crate::turn) fn consumer_of(&self, queue: QueueId) -> Option<ConsumerId> {
+        self.queues.get(&queue)?.consumers.first().map(|(_, id)| *id)
     }
 
     /// All consumers of a namespace.
@@ -371,14 +384,13 @@ impl MessageTakers {
         Some(request)
     }
 
-    /// The requests that wait for messages of a queue.
-    pub(in crate::turn) fn waiting_at(&self, queue: QueueId) -> Vec<ReplyTo> {
-        let line = self.queues.get(&queue).into_iter().flat_map(|takers| takers.line.values());
-        let once = line.filter_map(|taker| match taker {
+    /// A request that waits for messages of a queue without consumers.
+    pub(in crate::turn) fn waiting_at(&self, queue: QueueId) -> Option<ReplyTo> {
+        let mut line = self.queues.get(&queue)?.line.values();
+        line.find_map(|taker| match taker {
             MessageTaker::Once(reply_to) => Some(*reply_to),
             MessageTaker::Consumer(_) => None,
-        });
-        once.collect()
+        })
     }
 
     /// A queue is gone. Those who consumed from it are removed by whoever tells them.

@@ -3,9 +3,12 @@
 use std::collections::BTreeSet;
 
 use super::settle::entered;
-use crate::ids::{NamespaceId, QueueId};
+use crate::ids::NamespaceId;
 use crate::map::OrderedMap;
-use crate::message::{BodyRef, Holder, MessageAnswer, MessageTag, MessageTransaction, Settling};
+use crate::message::{
+    BodyRef, Holder, MessageAnswer, MessageSettlement, MessageTag, MessageTransaction, Published,
+    Refused, Settling,
+};
 use crate::moment::Moment;
 use crate::rejection::Rejection;
 use crate::turn::Turn;
@@ -18,37 +21,71 @@ impl<M: OrderedMap> Turn<M> {
         transaction: &MessageTransaction,
         moment: Moment,
     ) -> Result<MessageAnswer, Rejection> {
-        let settling = self.settling(transaction)?;
-        let decided =
-            self.state.decide_transaction(ns, &transaction.publishes, &settling, moment)?;
-        let queues: Vec<QueueId> = decided.records.iter().flat_map(entered).collect();
+        let settling = self.settling(ns, transaction)?;
+        let publishes = &transaction.publishes;
+        let new = (&publishes[..], &transaction.enqueues[..]);
+        let decided = match self.state.decide_transaction(ns, new, &settling, moment) {
+            Ok(decided) => decided,
+            Err(Refused { at, rejection }) => {
+                // Nothing of it happens, but for the letter of what a full queue refused.
+                if let Rejection::QueueFull { queue, .. } = &rejection
+                    && let Some(message) = at.and_then(|at| publishes.get(at))
+                {
+                    self.leave_refused_letters(ns, message, queue, moment);
+                    self.enforce_lengths(moment);
+                }
+                return Err(rejection);
+            }
+        };
+        // There is nobody to bring back to what no queue takes.
+        let alone = transaction.connection.is_none();
+        let taken = publishes.iter().zip(&decided.published);
+        for (message, came) in taken.filter(|(message, _)| alone && message.mandatory) {
+            if *came == Published::Unroutable {
+                return Err(Rejection::QueueUnknown { queue: message.routing_key.clone() });
+            }
+        }
+        let queues = entered(&decided.records);
         self.try_record(decided.records)?;
-        for Settling { tag, .. } in &settling {
-            self.takers.release(transaction.connection, *tag);
+        // Those of queues that were deleted since as well: the connection names them no more.
+        if let Some(connection) = transaction.connection {
+            for (tag, _) in &transaction.settlements {
+                self.takers.release(connection, *tag);
+            }
         }
         for tag in decided.uncounted {
-            if let Some(shelf) = self.state.messages.shelves.get_mut(&tag.queue) {
-                shelf.give_back(tag.slot());
-                self.state.messages.fresh.insert(tag.queue);
-            }
+            self.state.messages.give_back(tag);
+            self.state.messages.fresh.insert(tag.queue);
         }
         self.note_lengths(&queues);
         self.enforce_lengths(moment);
-        Ok(MessageAnswer::Transacted(decided.published))
+        Ok(MessageAnswer::Transacted(decided.published, decided.enqueued))
     }
 
     /// What the connection settles and has. What went with its queue is settled already; what it
     /// has no more for another reason makes the transaction another than it was meant to be.
-    fn settling(&self, transaction: &MessageTransaction) -> Result<Vec<Settling>, Rejection> {
+    fn settling(
+        &self,
+        ns: NamespaceId,
+        transaction: &MessageTransaction,
+    ) -> Result<Vec<Settling>, Rejection> {
         let mut seen = BTreeSet::new();
-        let mut settling = Vec::with_capacity(transaction.settlements.len());
+        let MessageTransaction { settlements, leased, .. } = transaction;
+        let mut settling = Vec::with_capacity(settlements.len() + leased.len());
+        for MessageSettlement { message, token, verdict } in leased {
+            let (tag, body) = self.leased_tag(ns, message, *token)?;
+            if !seen.insert(tag) {
+                return Err(self.message_unknown(tag));
+            }
+            settling.push(Settling { tag, body, verdict: *verdict, leased: true });
+        }
         for (tag, verdict) in &transaction.settlements {
             if self.state.queues.get(tag.queue).is_none() {
                 continue;
             }
             let body = self.body_held(transaction, *tag).filter(|_| seen.insert(*tag));
             let body = body.ok_or_else(|| self.message_unknown(*tag))?;
-            settling.push(Settling { tag: *tag, body, verdict: *verdict });
+            settling.push(Settling { tag: *tag, body, verdict: *verdict, leased: false });
         }
         Ok(settling)
     }
@@ -57,7 +94,7 @@ impl<M: OrderedMap> Turn<M> {
     fn body_held(&self, transaction: &MessageTransaction, tag: MessageTag) -> Option<BodyRef> {
         let held = self.state.messages.shelves.get(&tag.queue)?.unsettled.get(&tag.slot())?;
         match held.holder {
-            Holder::Connection(by, _) if by == transaction.connection => Some(held.body),
+            Holder::Connection(by, _) if Some(by) == transaction.connection => Some(held.body),
             _ => None,
         }
     }

@@ -1,7 +1,10 @@
 //! Exchanges, bindings, queues of messages and those who take from them.
 
 mod bodies;
+mod bounds;
+mod jobs;
 mod later;
+mod policies;
 mod slices;
 
 use super::*;
@@ -10,7 +13,8 @@ use crate::ids::ConnectionId;
 use crate::message::{
     BindingSpec, ConsumeMessages, DeclareExchange, DeclareQueue, Declared, ExchangeKind, Holding,
     LeaseMessages, MessageAnswer, MessageCommand, MessageDelivery, MessageQueueView,
-    MessageSettings, MessageSettlement, MessageTag, MessageVerdict, PublishMessage, Published,
+    MessageSettings, MessageSettlement, MessageTag, MessageTransaction, MessageVerdict,
+    PublishMessage, Published,
 };
 
 mod shares;
@@ -180,6 +184,16 @@ fn a_consumer(consumer: u64, connection: ConnectionId, queue: &str) -> ConsumeMe
 
 fn a_lease(queue: &str) -> LeaseMessages {
     LeaseMessages { queue: queue.into(), max: 10, wait_ms: 0, lease_ms: None, auto_ack: false }
+}
+
+fn a_transaction() -> MessageTransaction {
+    MessageTransaction {
+        connection: Some(HERE),
+        publishes: Vec::new(),
+        settlements: Vec::new(),
+        leased: Vec::new(),
+        enqueues: Vec::new(),
+    }
 }
 
 fn holding(it: &MessageDelivery) -> Holding {

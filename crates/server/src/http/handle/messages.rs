@@ -24,17 +24,20 @@ use crate::http::reply::Reply;
 use crate::http::text::check_path_name;
 
 /// Messages in one bulk, and in one settlement.
-const BULK_MAX: usize = 1000;
+pub(super) const BULK_MAX: usize = 1000;
 
 /// Bytes of messages on one page, about.
 const PAGE_BYTES_MAX: usize = 1 << 20;
 
 /// The engine answered something else than what the command is answered with: a bug.
-fn odd(answer: MessageAnswer) -> Refusal {
+pub(super) fn odd(answer: MessageAnswer) -> Refusal {
     super::unexpected(&Answer::Messages(answer))
 }
 
-async fn ask_messages(call: &Call<'_>, command: MessageCommand) -> Result<MessageAnswer, Refusal> {
+pub(super) async fn ask_messages(
+    call: &Call<'_>,
+    command: MessageCommand,
+) -> Result<MessageAnswer, Refusal> {
     match ask(call, Command::Messages(command)).await? {
         Answer::Messages(answer) => Ok(answer),
         other => Err(super::unexpected(&other)),
@@ -291,6 +294,7 @@ pub(super) async fn bind(call: Call<'_>, bind: bool) -> Result<Reply, Refusal> {
         headers: content::headers_of(&body.headers)?,
         arguments: bytes::Bytes::new(),
         connection: None,
+        job: body.job.map(content::job_binding),
     };
     let spec = Box::new(spec);
     let command = if bind { MessageCommand::Bind(spec) } else { MessageCommand::Unbind(spec) };

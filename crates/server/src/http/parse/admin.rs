@@ -35,7 +35,11 @@ pub(crate) fn settings_of(
     settings: QueueSettingsBody,
     bounds: &Bounds,
 ) -> Result<QueueSettings, Refusal> {
-    let QueueSettingsBody { paused, max_length, defaults, messages: _, tenants } = settings;
+    let QueueSettingsBody { paused, max_length, defaults, messages: _, tenants, outcomes } =
+        settings;
+    if let Some(exchange) = &outcomes {
+        check_name("outcomes", exchange)?;
+    }
     let JobDefaultsBody { priority, lease, timeout, retry, max_attempts, max_age, ttl, retain } =
         defaults;
     let ms = |name: &str, duration, min_ms| {
@@ -59,6 +63,7 @@ pub(crate) fn settings_of(
             .into_iter()
             .map(|(tenant, weight)| TenantWeight { tenant, weight })
             .collect(),
+        outcomes,
     })
 }
 

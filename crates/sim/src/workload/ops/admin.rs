@@ -72,6 +72,7 @@ fn settings(random: &mut Random) -> QueueSettings {
         },
         messages: None,
         tenants: random.maybe(30, tenants::weights).unwrap_or_default(),
+        outcomes: None,
     }
 }
 

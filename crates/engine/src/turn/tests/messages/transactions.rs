@@ -1,7 +1,7 @@
 //! Publishes and settlements in one commit.
 
 use super::*;
-use crate::message::{MessageTransaction, Overflow};
+use crate::message::Overflow;
 
 fn to(queue: &str, body: &str) -> PublishMessage {
     PublishMessage {
@@ -18,9 +18,9 @@ impl Shard {
         publishes: Vec<PublishMessage>,
         settlements: Vec<(MessageTag, MessageVerdict)>,
     ) -> Result<Vec<Published>, Rejection> {
-        let transaction = MessageTransaction { connection: HERE, publishes, settlements };
+        let transaction = MessageTransaction { publishes, settlements, ..a_transaction() };
         match self.carry_out(MessageCommand::Transact(Box::new(transaction)))? {
-            MessageAnswer::Transacted(published) => Ok(published),
+            MessageAnswer::Transacted(published, _) => Ok(published),
             other => panic!("{other:?}"),
         }
     }

@@ -1,0 +1,95 @@
+//! Policies: list, put, remove.
+
+use longshore_engine::{MessageAnswer, MessageCommand, Overflow, Policy, PolicyTarget};
+
+use super::messages::{ask_messages, odd};
+use super::ok;
+use crate::api::{
+    ChangedAnswer, DurationText, OverflowText, PolicyBody, PolicyList, PolicyRecord,
+    PolicyTargetText,
+};
+use crate::http::app::Call;
+use crate::http::json::{read, text_of};
+use crate::http::refusal::Refusal;
+use crate::http::reply::Reply;
+use crate::http::text::check_path_name;
+
+pub(super) async fn list(call: Call<'_>) -> Result<Reply, Refusal> {
+    match ask_messages(&call, MessageCommand::ListPolicies).await? {
+        MessageAnswer::Policies(all) => {
+            let record = |(name, policy)| PolicyRecord { name, settings: told(policy) };
+            let policies = all.into_iter().map(record).collect();
+            Ok(ok(&PolicyList { policies }).not_cached())
+        }
+        other => Err(odd(other)),
+    }
+}
+
+pub(super) async fn put(call: Call<'_>) -> Result<Reply, Refusal> {
+    check_path_name("policy", call.name)?;
+    let body: PolicyBody = read(text_of(&call.body)?)?;
+    let (name, policy) = (call.name.to_owned(), Box::new(meant(body)));
+    changed(&call, MessageCommand::PutPolicy { name, policy }).await
+}
+
+pub(super) async fn delete(call: Call<'_>) -> Result<Reply, Refusal> {
+    check_path_name("policy", call.name)?;
+    changed(&call, MessageCommand::DeletePolicy { name: call.name.to_owned() }).await
+}
+
+async fn changed(call: &Call<'_>, command: MessageCommand) -> Result<Reply, Refusal> {
+    match ask_messages(call, command).await? {
+        MessageAnswer::Changed(changed) => Ok(ok(&ChangedAnswer { changed })),
+        other => Err(odd(other)),
+    }
+}
+
+fn meant(body: PolicyBody) -> Policy {
+    Policy {
+        pattern: body.pattern,
+        target: match body.apply_to {
+            PolicyTargetText::All => PolicyTarget::All,
+            PolicyTargetText::Queues => PolicyTarget::Queues,
+            PolicyTargetText::Exchanges => PolicyTarget::Exchanges,
+        },
+        priority: body.priority,
+        ttl_ms: body.ttl.map(|ttl| ttl.0),
+        expires_ms: body.expires.map(|expires| expires.0),
+        max_length: body.max_length,
+        max_bytes: body.max_bytes,
+        overflow: body.overflow.map(|overflow| match overflow {
+            OverflowText::DropHead => Overflow::DropHead,
+            OverflowText::RejectPublish => Overflow::RejectPublish,
+            OverflowText::RejectPublishDlx => Overflow::RejectPublishDeadLetter,
+        }),
+        dead_letter_exchange: body.dead_letter_exchange,
+        dead_letter_routing_key: body.dead_letter_routing_key,
+        delivery_limit: body.delivery_limit,
+        alternate: body.alternate,
+    }
+}
+
+fn told(policy: Policy) -> PolicyBody {
+    PolicyBody {
+        pattern: policy.pattern,
+        apply_to: match policy.target {
+            PolicyTarget::All => PolicyTargetText::All,
+            PolicyTarget::Queues => PolicyTargetText::Queues,
+            PolicyTarget::Exchanges => PolicyTargetText::Exchanges,
+        },
+        priority: policy.priority,
+        ttl: policy.ttl_ms.map(DurationText),
+        expires: policy.expires_ms.map(DurationText),
+        max_length: policy.max_length,
+        max_bytes: policy.max_bytes,
+        overflow: policy.overflow.map(|overflow| match overflow {
+            Overflow::DropHead => OverflowText::DropHead,
+            Overflow::RejectPublish => OverflowText::RejectPublish,
+            Overflow::RejectPublishDeadLetter => OverflowText::RejectPublishDlx,
+        }),
+        dead_letter_exchange: policy.dead_letter_exchange,
+        dead_letter_routing_key: policy.dead_letter_routing_key,
+        delivery_limit: policy.delivery_limit,
+        alternate: policy.alternate,
+    }
+}

@@ -1,0 +1,93 @@
+//! Acks of messages, publishes and jobs in one commit.
+
+use longshore_engine::{
+    Enqueued, MessageAnswer, MessageCommand, MessageSettlement, MessageTransaction, MessageVerdict,
+    PublishMessage, Published,
+};
+
+use super::messages::{BULK_MAX, ask_messages, odd};
+use super::ok;
+use crate::api::{
+    EnqueueAnswer, JobIdText, MessageVerdictText, PublishAnswer, TransactionAnswer,
+    TransactionPublish, TransactionRequest, TransactionSettlement,
+};
+use crate::http::app::Call;
+use crate::http::body::Held;
+use crate::http::content;
+use crate::http::json::{missing, read, repeated, text_of};
+use crate::http::parse::follow_ups;
+use crate::http::refusal::Refusal;
+use crate::http::reply::Reply;
+use crate::http::text::check_path_name;
+use crate::http::view;
+
+pub(super) async fn transact(call: Call<'_>, held: Option<Held>) -> Result<Reply, Refusal> {
+    let request: TransactionRequest<'_> = read(text_of(&call.body)?)?;
+    let TransactionRequest { settle, publish, enqueue } = request;
+    for (field, count) in [("settle", settle.len()), ("publish", publish.len())] {
+        if count > BULK_MAX {
+            let (value, allowed) = (format!("{count} messages"), format!("at most {BULK_MAX}"));
+            return Err(Refusal::value(field, value, allowed));
+        }
+    }
+    if settle.is_empty() && publish.is_empty() && enqueue.is_empty() {
+        return Err(missing("publish", "something to settle, publish or enqueue"));
+    }
+    let leased = settle.iter().map(settlement).collect::<Result<_, _>>()?;
+    let publishes = publish.iter().map(message).collect::<Result<_, _>>()?;
+    let enqueues = match enqueue.is_empty() {
+        true => Vec::new(),
+        false => follow_ups(enqueue, &call.body, &call.app.bounds)?,
+    };
+    let settlements = Vec::new();
+    let transaction =
+        MessageTransaction { connection: None, publishes, settlements, leased, enqueues };
+    let queues: Vec<_> = publish.iter().map(|it| it.queue.clone()).collect();
+    let answer = ask_messages(&call, MessageCommand::Transact(Box::new(transaction))).await?;
+    drop(held);
+    let MessageAnswer::Transacted(published, enqueued) = answer else { return Err(odd(answer)) };
+    let published = published.iter().zip(queues).map(|(came, queue)| told(came, queue.as_ref()));
+    let enqueued = enqueued.iter().map(|one| accepted(&call, one)).collect();
+    Ok(ok(&TransactionAnswer { published: published.collect(), enqueued }))
+}
+
+fn settlement(body: &TransactionSettlement) -> Result<MessageSettlement, Refusal> {
+    check_path_name("queue", &body.queue)?;
+    let (message, token) = content::holding(&body.queue, &body.id, &body.token)?;
+    let verdict = match body.verdict {
+        MessageVerdictText::Ack => MessageVerdict::Ack,
+        MessageVerdictText::Requeue => MessageVerdict::Requeue,
+        MessageVerdictText::Reject => MessageVerdict::Reject,
+    };
+    Ok(MessageSettlement { message, token, verdict })
+}
+
+fn message(body: &TransactionPublish<'_>) -> Result<PublishMessage, Refusal> {
+    let to = match (&body.exchange, &body.queue) {
+        (Some(exchange), None) => (exchange.as_str(), &*body.message.routing_key),
+        (None, Some(queue)) if body.message.routing_key.is_empty() => ("", queue.as_str()),
+        (None, Some(_)) => return Err(repeated("routing_key", "where the message goes")),
+        (Some(_), Some(_)) => return Err(repeated("queue", "where the message goes")),
+        (None, None) => return Err(missing("exchange", "the name of an exchange, a string")),
+    };
+    let mut message = content::message_of(&body.message, to)?;
+    // A queue that is named is to be there.
+    message.mandatory = body.queue.is_some();
+    Ok(message)
+}
+
+fn told(came: &Published, queue: Option<&String>) -> PublishAnswer {
+    match (came, queue) {
+        (Published::Routed { queues }, _) => {
+            PublishAnswer { queues: *queues as u64, ..PublishAnswer::default() }
+        }
+        (Published::Delayed, _) => PublishAnswer { delayed: true, ..PublishAnswer::default() },
+        (Published::Unroutable, _) => PublishAnswer::default(),
+    }
+}
+
+fn accepted(call: &Call<'_>, one: &Enqueued) -> EnqueueAnswer {
+    let id = JobIdText(one.id.0);
+    let status = call.path("status", &id.to_string());
+    EnqueueAnswer { id, status, replayed: one.replayed, unique: one.met.map(view::unique_outcome) }
+}

@@ -1,0 +1,18 @@
+//! The management HTTP API of `RabbitMQ`, the part that `rabbitmqadmin` and clients' tools use:
+//! exchanges, queues, bindings, policies and definitions by RabbitMQ's words. What it asks for is
+//! what every face may ask of the engine.
+
+mod arguments;
+mod definitions;
+mod messages;
+mod objects;
+mod serve;
+
+pub use serve::{ListenError, Listener};
+
+/// Where the management face is.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct ManagementConfig {
+    /// The address to listen at, a loopback address; `None` for nowhere.
+    pub listen: Option<String>,
+}

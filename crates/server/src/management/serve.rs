@@ -1,0 +1,386 @@
+//! The listener: HTTP/1.1 on a thread of its own, and where each request goes.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, WWW_AUTHENTICATE};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use longshore_engine::{Answer, Command, MessageAnswer, MessageCommand};
+use longshore_node::Node;
+use serde_json::{Value, json};
+use thiserror::Error;
+use tokio::net::TcpListener;
+use tokio::runtime::Builder;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::ManagementConfig;
+use crate::http::refusal::Refusal;
+use crate::http::text::percent_decode;
+use crate::http::{ServeError, bind};
+use crate::running::timeout;
+
+/// Connections at the same time.
+const CONNECTIONS_MAX: usize = 64;
+
+/// Bytes of a body: definitions are the largest.
+const BODY_BYTES_MAX: usize = 16 << 20;
+
+/// How long a client has to send what it asks for.
+const READ_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// After an error of `accept`, before it is tried again.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// `guest:guest` in base64: who there is until there are accounts.
+const GUEST: &str = "Basic Z3Vlc3Q6Z3Vlc3Q=";
+
+/// Why the management face does not listen.
+#[derive(Debug, Error)]
+pub enum ListenError {
+    /// The address cannot be listened at.
+    #[error("for management: {0}")]
+    Bind(#[from] ServeError),
+    /// The system has no more threads, or no more files.
+    #[error("for management: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+/// A management face that listens. Dropping it ends the connections at once.
+#[derive(Debug)]
+pub struct Listener {
+    address: SocketAddr,
+    stop: watch::Sender<bool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Listener {
+    /// Listens where the configuration says; `None` where it says nothing.
+    pub async fn start(
+        config: &ManagementConfig,
+        node: &Node,
+    ) -> Result<Option<Self>, ListenError> {
+        let Some(listen) = &config.listen else { return Ok(None) };
+        let listener = bind(listen).await?;
+        let address = listener.local_addr()?;
+        let listener = listener.into_std()?;
+        let (stop, stopped) = watch::channel(false);
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let (node, courier) = node.for_thread();
+        let run = move || {
+            runtime.spawn(courier);
+            runtime.block_on(accept(node, listener, stopped));
+            runtime.shutdown_background();
+        };
+        let thread = std::thread::Builder::new().name("management".into()).spawn(run)?;
+        tracing::info!(%address, "listening for management");
+        Ok(Some(Self { address, stop, thread: Some(thread) }))
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Ends all connections.
+    pub async fn stop(mut self) {
+        let thread = self.end();
+        // A panic there was told when it happened.
+        drop(tokio::task::spawn_blocking(move || thread.map(JoinHandle::join)).await);
+    }
+
+    fn end(&mut self) -> Option<JoinHandle<()>> {
+        // Nobody listens where the thread has ended by itself.
+        let _ = self.stop.send(true);
+        self.thread.take()
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        drop(self.end());
+    }
+}
+
+async fn accept(node: Node, listener: std::net::TcpListener, mut stopped: watch::Receiver<bool>) {
+    let listener = match TcpListener::from_std(listener) {
+        Ok(listener) => listener,
+        Err(error) => return tracing::error!(%error, "management cannot be listened for"),
+    };
+    let api = Arc::new(Api { node });
+    let mut connections = JoinSet::new();
+    loop {
+        let more = connections.len() < CONNECTIONS_MAX;
+        tokio::select! {
+            biased;
+            _ = stopped.changed() => break,
+            accepted = listener.accept(), if more => match accepted {
+                Ok((stream, _)) => {
+                    let api = Arc::clone(&api);
+                    let serve = service_fn(move |request| answer(Arc::clone(&api), request));
+                    let connection = http1::Builder::new()
+                        .timer(TokioTimer::new())
+                        .header_read_timeout(READ_TIME_MAX)
+                        .serve_connection(TokioIo::new(stream), serve);
+                    connections.spawn(async move {
+                        if let Err(error) = connection.await {
+                            tracing::debug!(%error, "a connection of management ended early");
+                        }
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "a connection of management was not accepted");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            },
+            Some(_) = connections.join_next(), if !connections.is_empty() => {}
+        }
+    }
+    connections.shutdown().await;
+}
+
+/// What is asked for cannot be: a status and why.
+#[derive(Debug)]
+pub(super) struct Fault {
+    pub(super) status: StatusCode,
+    pub(super) reason: String,
+}
+
+impl Fault {
+    pub(super) fn bad(reason: impl Into<String>) -> Self {
+        Self { status: StatusCode::BAD_REQUEST, reason: reason.into() }
+    }
+
+    pub(super) fn not_found() -> Self {
+        Self { status: StatusCode::NOT_FOUND, reason: "Not Found".to_owned() }
+    }
+}
+
+impl From<Refusal> for Fault {
+    /// Conflicts are `RabbitMQ`'s 400.
+    fn from(refusal: Refusal) -> Self {
+        let status = match refusal.code().status() {
+            status if status == StatusCode::NOT_FOUND => status,
+            status if status.is_server_error() => status,
+            _ => StatusCode::BAD_REQUEST,
+        };
+        Self { status, reason: refusal.problem().detail }
+    }
+}
+
+/// What handlers need.
+#[derive(Debug)]
+pub(super) struct Api {
+    pub(super) node: Node,
+}
+
+/// What a handler answers: nothing new, something created, or a value.
+pub(super) enum Told {
+    Done,
+    Created,
+    Value(Value),
+}
+
+impl Api {
+    pub(super) async fn ask(&self, ns: &str, command: Command) -> Result<Answer, Fault> {
+        match self.node.call(ns, command).await.map_err(Refusal::from)? {
+            Answer::Rejected(rejection) => Err(Refusal::from(rejection).into()),
+            answer => Ok(answer),
+        }
+    }
+
+    pub(super) async fn ask_messages(
+        &self,
+        ns: &str,
+        command: MessageCommand,
+    ) -> Result<MessageAnswer, Fault> {
+        match self.ask(ns, Command::Messages(command)).await? {
+            Answer::Messages(answer) => Ok(answer),
+            _ => Err(odd()),
+        }
+    }
+}
+
+/// The engine answered something else than what the command is answered with: a bug.
+pub(super) fn odd() -> Fault {
+    let reason = "the answer is another one than the question has".to_owned();
+    Fault { status: StatusCode::INTERNAL_SERVER_ERROR, reason }
+}
+
+async fn answer(
+    api: Arc<Api>,
+    request: Request<Incoming>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    let told = match respond(&api, request).await {
+        Ok(Told::Done) => reply(StatusCode::NO_CONTENT, None),
+        Ok(Told::Created) => reply(StatusCode::CREATED, None),
+        Ok(Told::Value(value)) => reply(StatusCode::OK, Some(&value)),
+        Err(Fault { status, reason }) => {
+            let error = match status {
+                StatusCode::BAD_REQUEST => "bad_request",
+                StatusCode::UNAUTHORIZED => "not_authorised",
+                StatusCode::NOT_FOUND => "Object Not Found",
+                StatusCode::METHOD_NOT_ALLOWED => "Method Not Allowed",
+                StatusCode::NOT_IMPLEMENTED => "not_implemented",
+                _ => "error",
+            };
+            reply(status, Some(&json!({"error": error, "reason": reason})))
+        }
+    };
+    Ok(told)
+}
+
+fn reply(status: StatusCode, value: Option<&Value>) -> Response<Full<Bytes>> {
+    let body = value.map(Value::to_string).unwrap_or_default();
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static("application/json"));
+    if status == StatusCode::UNAUTHORIZED {
+        let realm = hyper::header::HeaderValue::from_static("Basic realm=\"RabbitMQ Management\"");
+        headers.insert(WWW_AUTHENTICATE, realm);
+    }
+    response
+}
+
+/// A name that leads here from elsewhere is no browser's page that was made to ask us.
+fn is_local(request: &Request<Incoming>) -> bool {
+    let Some(host) = request.headers().get(HOST).and_then(|it| it.to_str().ok()) else {
+        return false;
+    };
+    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+    name == "localhost"
+        || name.trim_matches(['[', ']']).parse().is_ok_and(|it: std::net::IpAddr| it.is_loopback())
+}
+
+async fn respond(api: &Api, request: Request<Incoming>) -> Result<Told, Fault> {
+    let authorized = request.headers().get(AUTHORIZATION).is_some_and(|it| it == GUEST);
+    if !authorized || !is_local(&request) {
+        let reason = "Login failed".to_owned();
+        return Err(Fault { status: StatusCode::UNAUTHORIZED, reason });
+    }
+    let (parts, body) = request.into_parts();
+    let body = timeout(READ_TIME_MAX, Limited::new(body, BODY_BYTES_MAX).collect()).await;
+    let body = match body {
+        Ok(Ok(body)) => body.to_bytes(),
+        Ok(Err(error)) => return Err(Fault::bad(error.to_string())),
+        Err(_) => {
+            let reason = "the body did not come in time".to_owned();
+            return Err(Fault { status: StatusCode::REQUEST_TIMEOUT, reason });
+        }
+    };
+    let body = if body.is_empty() {
+        json!({})
+    } else {
+        serde_json::from_slice(&body).map_err(|error| Fault::bad(format!("not_json: {error}")))?
+    };
+    let path = parts.uri.path().strip_prefix("/api").ok_or_else(Fault::not_found)?;
+    let segments = path.split('/').filter(|segment| !segment.is_empty());
+    let segments = segments.map(|segment| percent_decode(segment, false).map(String::from));
+    let segments: Vec<String> = segments.collect::<Option<_>>().ok_or_else(Fault::not_found)?;
+    let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
+    route(api, &parts.method, &segments, &body).await
+}
+
+/// The namespace of a virtual host.
+pub(super) fn namespace_of(vhost: &str) -> &str {
+    if vhost == "/" { "default" } else { vhost }
+}
+
+/// The virtual host of a namespace.
+pub(super) fn vhost_of(namespace: &str) -> &str {
+    if namespace == "default" { "/" } else { namespace }
+}
+
+#[expect(clippy::too_many_lines, reason = "it is a table of what can be asked")]
+async fn route(api: &Api, method: &Method, path: &[&str], body: &Value) -> Result<Told, Fault> {
+    let value = |value| Ok(Told::Value(value));
+    match (method.as_str(), path) {
+        ("GET", ["overview"]) => value(api.overview().await?),
+        ("GET", ["whoami"] | ["users", "guest"]) => {
+            value(json!({"name": "guest", "tags": ["administrator"]}))
+        }
+        ("GET", ["users"]) => {
+            value(json!([{"name": "guest", "tags": ["administrator"], "limits": {}}]))
+        }
+        ("GET", ["permissions"]) => value(api.permissions().await?),
+        ("GET", ["nodes"]) => value(json!([api.this_node()])),
+        ("GET", ["vhosts"]) => value(api.vhosts().await?),
+        ("GET", ["vhosts", vhost]) => value(api.vhost(vhost).await?),
+        ("PUT", ["vhosts", vhost]) => api.put_vhost(vhost).await,
+        ("DELETE", ["vhosts", vhost]) => api.delete_vhost(vhost).await,
+        ("GET", ["exchanges"]) => value(api.exchanges(None).await?),
+        ("GET", ["exchanges", vhost]) => value(api.exchanges(Some(vhost)).await?),
+        ("GET", ["exchanges", vhost, name]) => value(api.exchange(vhost, name).await?),
+        ("PUT", ["exchanges", vhost, name]) => api.put_exchange(vhost, name, body).await,
+        ("DELETE", ["exchanges", vhost, name]) => api.delete_exchange(vhost, name).await,
+        ("POST", ["exchanges", vhost, name, "publish"]) => {
+            value(api.publish(vhost, name, body).await?)
+        }
+        ("GET", ["queues"]) => value(api.queues(None).await?),
+        ("GET", ["queues", vhost]) => value(api.queues(Some(vhost)).await?),
+        ("GET", ["queues", vhost, name]) => value(api.queue(vhost, name).await?),
+        ("PUT", ["queues", vhost, name]) => api.put_queue(vhost, name, body).await,
+        ("DELETE", ["queues", vhost, name]) => api.delete_queue(vhost, name).await,
+        ("DELETE", ["queues", vhost, name, "contents"]) => api.purge(vhost, name).await,
+        ("POST", ["queues", vhost, name, "get"]) => value(api.get(vhost, name, body).await?),
+        ("GET", ["bindings"]) => value(api.bindings(None, &|_| true).await?),
+        ("GET", ["bindings", vhost]) => value(api.bindings(Some(vhost), &|_| true).await?),
+        ("GET", ["queues", vhost, name, "bindings"]) => {
+            let leads =
+                |it: &Value| it["destination_type"] == "queue" && it["destination"] == *name;
+            value(api.bindings(Some(vhost), &leads).await?)
+        }
+        ("GET", ["exchanges", vhost, name, "bindings", "source"]) => {
+            value(api.bindings(Some(vhost), &|it| it["source"] == *name).await?)
+        }
+        ("GET", ["exchanges", vhost, name, "bindings", "destination"]) => {
+            let leads =
+                |it: &Value| it["destination_type"] == "exchange" && it["destination"] == *name;
+            value(api.bindings(Some(vhost), &leads).await?)
+        }
+        ("GET", ["bindings", vhost, "e", source, kind @ ("q" | "e"), to]) => {
+            let of = if *kind == "q" { "queue" } else { "exchange" };
+            let leads = |it: &Value| {
+                it["source"] == *source && it["destination"] == *to && it["destination_type"] == of
+            };
+            value(api.bindings(Some(vhost), &leads).await?)
+        }
+        ("POST", ["bindings", vhost, "e", source, kind @ ("q" | "e"), to]) => {
+            api.bind(vhost, (source, *kind == "e", to), body).await
+        }
+        ("DELETE", ["bindings", vhost, "e", source, kind @ ("q" | "e"), to, key]) => {
+            api.unbind(vhost, (source, *kind == "e", to), key).await
+        }
+        ("GET", ["policies"]) => value(api.policies(None).await?),
+        ("GET", ["policies", vhost]) => value(api.policies(Some(vhost)).await?),
+        ("GET", ["policies", vhost, name]) => value(api.policy(vhost, name).await?),
+        ("PUT", ["policies", vhost, name]) => api.put_policy(vhost, name, body).await,
+        ("DELETE", ["policies", vhost, name]) => api.delete_policy(vhost, name).await,
+        ("GET", ["definitions"]) => value(api.export(None).await?),
+        ("GET", ["definitions", vhost]) => value(api.export(Some(vhost)).await?),
+        ("POST" | "PUT", ["definitions"]) => value(api.import(None, body).await?),
+        ("POST" | "PUT", ["definitions", vhost]) => value(api.import(Some(vhost), body).await?),
+        (
+            _,
+            [
+                "connections" | "channels" | "consumers" | "users" | "permissions" | "parameters"
+                | "operator-policies" | "vhost-limits" | "topic-permissions" | "global-parameters",
+                ..,
+            ],
+        ) => {
+            let reason = format!("{} are not told or changed here", path.join("/"));
+            Err(Fault { status: StatusCode::NOT_IMPLEMENTED, reason })
+        }
+        _ => Err(Fault::not_found()),
+    }
+}
