@@ -38,10 +38,10 @@ wire_struct! {
         pub defaults: JobDefaults,
         /// What is set of a queue of type *messages*; `None` where it is of type *jobs*.
         pub messages: Option<Box<MessageSettings>> = 60,
-        /// Tenants whose turns have more than one job, in the order of their names.
-        pub tenants: Vec<TenantWeight> = 70,
         /// The exchange to which the end of each of its jobs is published; of queues of jobs only.
         pub outcomes: Option<String> = 61,
+        /// Tenants whose turns have more than one job, in the order of their names.
+        pub tenants: Vec<TenantWeight> = 70,
     }
 }
 
