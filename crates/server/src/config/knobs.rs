@@ -474,7 +474,7 @@ pub(super) const KNOBS: &[Row] = &[
     ),
     row!(
         "management.listen",
-        "The address to listen at for RabbitMQ's management API, such as 127.0.0.1:15672; nobody listens without one.",
+        "The address to listen at for RabbitMQ's management API; nobody listens without one.",
         |config, text| config.management.listen = Some(text.to_owned()),
         config.management.listen.clone().unwrap_or_else(|| NONE.to_owned())
     ),
