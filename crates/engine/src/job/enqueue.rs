@@ -62,8 +62,8 @@ impl<M: OrderedMap> State<M> {
         Ok((bulk.overlay.into_records()?, Answer::Enqueued(bulk.answers)))
     }
 
-    /// The records of jobs that enter with something else, such as the end of another one, which the
-    /// overlay knows of; and what became of each.
+    /// The records of jobs that enter with something else, such as the end of another one, which
+    /// the overlay knows of; and what became of each.
     pub(crate) fn decide_follow_ups<'a>(
         &'a self,
         overlay: Overlay<'a, M>,

@@ -30,7 +30,8 @@ pub enum MessageAnswer {
     Exchanges(Vec<ExchangeView>, bool),
     /// To `ListPolicies`, in the order of their names.
     Policies(Vec<(String, Policy)>),
-    /// To `DeleteExchange`, `Bind`, `Unbind`, `PutPolicy`, `DeletePolicy`: whether anything changed.
+    /// To `DeleteExchange`, `Bind`, `Unbind`, `PutPolicy`, `DeletePolicy`: whether anything
+    /// changed.
     Changed(bool),
     /// To `ListBindings`; where to go on if more follow.
     Bindings(Vec<BindingView>, Option<Bytes>),

@@ -1,5 +1,5 @@
-//! As much of JSON as it takes to make the args of a job from what a message says: whether bytes are
-//! JSON text, and how other bytes stand in it.
+//! As much of JSON as it takes to make the args of a job from what a message says: whether bytes
+//! are JSON text, and how other bytes stand in it.
 
 /// Lists and objects within each other, at most: what readers of JSON take.
 const DEPTH_MAX: usize = 120;

@@ -69,7 +69,8 @@ wire_struct! {
         pub dead_letter_exchange: Option<String> = 6,
         /// Their routing key then, where the queue does not say.
         pub dead_letter_routing_key: Option<String> = 7,
-        /// How often a message may come back; the lower one counts, unless the queue has the default.
+        /// How often a message may come back; the lower one counts, unless the queue has the
+        /// default.
         pub delivery_limit: Option<u32> = 8,
         /// Where messages go that no binding takes, where the exchange does not say.
         pub alternate: Option<String> = 9,

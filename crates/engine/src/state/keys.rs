@@ -718,6 +718,7 @@ mod tests {
             EMPTYING,
             EXPIRY,
             DELAYED,
+            POLICY,
             SCHEDULE,
             SCHEDULE_NAME,
             SCHEDULE_STATE,

@@ -102,7 +102,8 @@ impl Api {
                 "messages_unacknowledged": sum("messages_unacknowledged"),
             },
             "object_totals": {
-                "queues": count(&queues), "exchanges": count(&exchanges), "consumers": sum("consumers"),
+                "queues": count(&queues), "exchanges": count(&exchanges),
+                "consumers": sum("consumers"),
             },
             "message_stats": {}, "listeners": [], "contexts": [],
         }))
@@ -115,7 +116,8 @@ impl Api {
 
     pub(super) async fn permissions(&self) -> Result<Value, Fault> {
         let all = self.namespaces().await?.into_iter().map(|name| {
-            json!({"user": "guest", "vhost": vhost_of(&name), "configure": ".*", "write": ".*", "read": ".*"})
+            json!({"user": "guest", "vhost": vhost_of(&name), "configure": ".*",
+                "write": ".*", "read": ".*"})
         });
         Ok(Value::Array(all.collect()))
     }
@@ -412,7 +414,8 @@ fn exchange_types() -> Value {
 }
 
 fn vhost(name: &str) -> Value {
-    json!({"name": vhost_of(name), "tracing": false, "description": "", "tags": [], "metadata": {"description": "", "tags": []}})
+    json!({"name": vhost_of(name), "tracing": false, "description": "", "tags": [],
+        "metadata": {"description": "", "tags": []}})
 }
 
 fn exchange(ns: &str, view: &ExchangeView) -> Value {
@@ -425,8 +428,8 @@ fn exchange(ns: &str, view: &ExchangeView) -> Value {
         ExchangeKind::ConsistentHash => "x-consistent-hash",
         kind => kind.name(),
     };
-    let mut told = json!({"name": it.name, "vhost": vhost_of(ns), "type": kind, "durable": it.durable,
-        "auto_delete": it.auto_delete, "internal": it.internal, "arguments": arguments});
+    let mut told = json!({"name": it.name, "vhost": vhost_of(ns), "type": kind,
+        "durable": it.durable, "auto_delete": it.auto_delete, "internal": it.internal, "arguments": arguments});
     if let (Some(policy), Some(told)) = (&view.policy, told.as_object_mut()) {
         told.insert("policy".to_owned(), policy.clone().into());
     }
@@ -438,7 +441,8 @@ fn queue(ns: &str, view: &MessageQueueView) -> Value {
     let arguments = of_queue(settings);
     let kind = arguments["x-queue-type"].as_str().unwrap_or("quorum").to_owned();
     json!({"name": view.name, "vhost": vhost_of(ns), "type": kind, "durable": settings.durable,
-        "auto_delete": settings.auto_delete, "exclusive": settings.exclusive, "arguments": arguments,
+        "auto_delete": settings.auto_delete, "exclusive": settings.exclusive,
+        "arguments": arguments,
         "node": NODE, "state": "running", "policy": view.policy, "consumers": view.consumers,
         "messages": view.ready + view.unsettled, "messages_ready": view.ready,
         "messages_unacknowledged": view.unsettled, "message_bytes": view.bytes,

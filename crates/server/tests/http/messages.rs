@@ -207,7 +207,8 @@ async fn messages_become_jobs_and_ends_of_jobs_become_messages() {
         (&json!("succeeded.bills.bill"), &json!("application/json"))
     );
     let body: serde_json::Value = serde_json::from_str(told["body"].as_str().unwrap()).unwrap();
-    let expected = json!({"id": id, "queue": "bills", "kind": "bill", "state": "succeeded", "result": {"bill": 1}});
+    let expected = json!({"id": id, "queue": "bills", "kind": "bill", "state": "succeeded",
+        "result": {"bill": 1}});
     assert_eq!(body, expected);
 }
 
@@ -221,7 +222,8 @@ async fn a_policy_holds_for_what_is_there() {
     let path = "/v1/policies/short";
     assert_eq!(client.put(path, &policy.to_string()).await.expect(200)["changed"], true);
     let told = client.get("/v1/policies").await.expect(200);
-    let expected = json!({"pattern": "^mail[.]", "apply_to": "all", "priority": 0, "ttl": "1h", "max_length": 1, "overflow": "reject-publish"});
+    let expected = json!({"pattern": "^mail[.]", "apply_to": "all", "priority": 0, "ttl": "1h",
+        "max_length": 1, "overflow": "reject-publish"});
     assert_eq!(told["policies"], json!([{"name": "short", "settings": expected}]));
     publish(client, "/v1/queues/mail.a", json!({"body": "1"})).await;
     let refused = client.post("/v1/queues/mail.a/publish", "{\"body\":\"2\"}").await.expect(429);

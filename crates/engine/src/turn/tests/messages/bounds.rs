@@ -1,5 +1,5 @@
-//! What reviews found: times that ran out unseen, work of one turn without a bound, letters that were
-//! not left.
+//! What reviews found: times that ran out unseen, work of one turn without a bound, letters that
+//! were not left.
 
 use super::*;
 use crate::message::Overflow;
