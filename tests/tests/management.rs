@@ -1,34 +1,33 @@
 //! The real `rabbitmqadmin` against the management API. Needs Debian's package `rabbitmq-server`;
 //! skipped where that is missing.
 
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use anyhow::{Context, Result};
 use longshore_tests::server::{Server, serve};
 use longshore_tests::skip::skip;
 use serde_json::Value;
 
 /// A server, and where its management API is.
-fn start(folder: &Path) -> (Server, String) {
-    let mut command = serve(&folder.join("data")).unwrap();
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let management = free.local_addr().unwrap().to_string();
-    drop(free);
+fn start(folder: &Path) -> Result<(Server, String)> {
+    let mut command = serve(&folder.join("data"))?;
+    let management = TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
     command.args(["--management", &management]);
-    let mut server = Server::start_as(command, &folder.join("log")).unwrap();
-    server.wait_ready().unwrap();
-    (server, management)
+    let mut server = Server::start_as(command, &folder.join("log"))?;
+    server.wait_ready()?;
+    Ok((server, management))
 }
 
-fn ask(management: &str, arguments: &[&str]) -> (u16, Value) {
+fn ask(management: &str, arguments: &[&str]) -> Result<(u16, Value)> {
     let output = Command::new("curl")
         .args(["-s", "-w", "\n%{http_code}"])
         .args(arguments.iter().map(|it| it.replace("API", &format!("http://{management}/api"))))
-        .output()
-        .unwrap();
-    let said = String::from_utf8(output.stdout).unwrap();
-    let (body, status) = said.rsplit_once('\n').unwrap();
-    (status.parse().unwrap(), serde_json::from_str(body).unwrap_or(Value::Null))
+        .output()?;
+    let said = String::from_utf8(output.stdout)?;
+    let (body, status) = said.rsplit_once('\n').context("no status")?;
+    Ok((status.parse()?, serde_json::from_str(body).unwrap_or(Value::Null)))
 }
 
 #[test]
@@ -37,7 +36,7 @@ fn rabbitmqadmin_works_as_with_rabbitmq() {
         return skip("rabbitmqadmin", "it is of the package rabbitmq-server");
     }
     let folder = tempfile::tempdir().unwrap();
-    let (server, management) = start(folder.path());
+    let (server, management) = start(folder.path()).unwrap();
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../compat/rabbitmqadmin/run.sh");
     let output =
         Command::new(script).env("MANAGEMENT", &management).stdin(Stdio::null()).output().unwrap();
@@ -50,14 +49,14 @@ fn rabbitmqadmin_works_as_with_rabbitmq() {
 #[test]
 fn what_of_definitions_has_no_meaning_here_is_told_and_who_is_not_let_in() {
     let folder = tempfile::tempdir().unwrap();
-    let (_server, management) = start(folder.path());
+    let (_server, management) = start(folder.path()).unwrap();
     let definitions =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../compat/rabbitmqadmin/definitions-3.10.json");
     let data = format!("@{}", definitions.display());
     let json = "content-type: application/json";
     let login = ["-u", "guest:guest"];
     let import = [&login[..], &["-X", "POST", "-H", json, "-d", &data, "API/definitions"]].concat();
-    let (status, came) = ask(&management, &import);
+    let (status, came) = ask(&management, &import).unwrap();
     assert_eq!(status, 200, "{came}");
     assert_eq!((&came["taken"]["queues"], &came["taken"]["policies"]), (&2.into(), &1.into()));
     let refused = came["not_taken"].as_array().unwrap();
@@ -65,13 +64,13 @@ fn what_of_definitions_has_no_meaning_here_is_told_and_who_is_not_let_in() {
     assert_eq!(ha["item"]["name"], "ha");
     assert!(refused.iter().any(|it| it["section"] == "users"), "{came}");
     for arguments in [&["API/overview"][..], &["-u", "guest:wrong", "API/overview"]] {
-        assert_eq!(ask(&management, arguments).0, 401);
+        assert_eq!(ask(&management, arguments).unwrap().0, 401);
     }
     let elsewhere = [&login[..], &["-H", "host: example.com", "API/overview"]].concat();
-    assert_eq!(ask(&management, &elsewhere).0, 401);
+    assert_eq!(ask(&management, &elsewhere).unwrap().0, 401);
     let connections = [&login[..], &["API/connections"]].concat();
-    let (status, why) = ask(&management, &connections);
+    let (status, why) = ask(&management, &connections).unwrap();
     assert_eq!((status, &why["error"]), (501, &"not_implemented".into()));
     let unknown = [&login[..], &["API/queues/%2F/nowhere"]].concat();
-    assert_eq!(ask(&management, &unknown).0, 404);
+    assert_eq!(ask(&management, &unknown).unwrap().0, 404);
 }

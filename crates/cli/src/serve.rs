@@ -40,7 +40,7 @@ pub(crate) struct ServeArgs {
     /// The address to listen at for Kafka clients, such as 127.0.0.1:9092 [default: none]
     #[arg(long, value_name = "ADDR")]
     kafka: Option<String>,
-    /// The address for RabbitMQ's management API, such as 127.0.0.1:15672 [default: none]
+    /// The address for rabbitmqadmin and the like, such as 127.0.0.1:15672 [default: none]
     #[arg(long, value_name = "ADDR")]
     management: Option<String>,
     /// Shards of a new store; an existing one keeps its number [default: 2]

@@ -2,10 +2,12 @@
 //! a new number.
 
 mod entry;
+mod grant;
 
 use bytes::Bytes;
 
 pub use entry::Entry;
+pub use grant::Grant;
 
 use crate::gate::Gate;
 use crate::hold::Hold;
@@ -24,19 +26,7 @@ use crate::schedule::{Schedule, Slot, TickOutcome};
 use crate::sla::Sla;
 use crate::stream::{OffsetNote, StreamSettings};
 use crate::timer::Subject;
-use crate::wire::{wire_enum, wire_struct};
-
-wire_struct! {
-    /// A job and the token of its new lease.
-    pub struct Grant {
-        /// The job.
-        pub id: JobId,
-        /// The new lease.
-        pub token: Token,
-        /// How long it holds without a heartbeat.
-        pub lease_ms: u64,
-    }
-}
+use crate::wire::wire_enum;
 
 wire_enum! {
     /// What follows an attempt that did not succeed.

@@ -1,5 +1,5 @@
 //! The management HTTP API of `RabbitMQ`, the part that `rabbitmqadmin` and clients' tools use:
-//! exchanges, queues, bindings, policies and definitions by RabbitMQ's words. What it asks for is
+//! exchanges, queues, bindings, policies and definitions by `RabbitMQ`'s words. What it asks for is
 //! what every face may ask of the engine.
 
 mod arguments;

@@ -106,7 +106,7 @@ impl<M: OrderedMap> State<M> {
         let job = NewJob {
             // Of a message without a priority the queue's default counts.
             priority: priority
-                .or((message.priority > 0).then(|| message.priority.min(PRIORITY_MAX))),
+                .or_else(|| (message.priority > 0).then(|| message.priority.min(PRIORITY_MAX))),
             start: delay_ms.filter(|delay_ms| *delay_ms > 0).map(Start::After),
             ordering_key: key.filter(fits).map(str::to_owned),
             expiry: message.ttl_ms.filter(|ttl_ms| *ttl_ms > 0).map(Start::After),

@@ -1,6 +1,8 @@
 //! As much of JSON as it takes to make the args of a job from what a message says: whether bytes
 //! are JSON text, and how other bytes stand in it.
 
+use std::fmt::Write;
+
 /// Lists and objects within each other, at most: what readers of JSON take.
 const DEPTH_MAX: usize = 120;
 
@@ -138,7 +140,7 @@ pub(crate) fn quoted(text: &str) -> String {
             '\r' => out.push_str("\\r"),
             '\t' => out.push_str("\\t"),
             control if (control as u32) < 0x20 => {
-                out.push_str(&format!("\\u{:04x}", control as u32));
+                let _ = write!(out, "\\u{:04x}", control as u32);
             }
             other => out.push(other),
         }

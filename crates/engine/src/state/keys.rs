@@ -678,6 +678,7 @@ mod tests {
     const STORE: u8 = 0;
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a line for each of them")]
     fn the_catalogue_names_every_first_byte() {
         let rows = include_str!("keys.rs").lines().filter_map(|line| line.strip_prefix("//! | "));
         let named: Vec<u8> = rows.filter_map(|row| row.split(' ').next()?.parse().ok()).collect();

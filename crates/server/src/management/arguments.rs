@@ -99,7 +99,7 @@ pub(super) fn of_queue(settings: &MessageSettings) -> Value {
     add("x-dead-letter-exchange", settings.dead_letter_exchange.clone().map(Value::from));
     add("x-dead-letter-routing-key", settings.dead_letter_routing_key.clone().map(Value::from));
     add("x-max-priority", settings.max_priority.map(Value::from));
-    let limit = settings.delivery_limit.map_or(json!(-1), Value::from);
+    let limit = settings.delivery_limit.map_or_else(|| json!(-1), Value::from);
     add("x-delivery-limit", Some(limit));
     add("x-single-active-consumer", settings.single_active_consumer.then(|| true.into()));
     Value::Object(all)

@@ -22,7 +22,7 @@ impl Api {
             let items = items.map(|mut item| {
                 if let Some(fields) = item.as_object_mut() {
                     fields.retain(|name, _| {
-                        !drop.contains(&&**name) && !(vhost.is_some() && name == "vhost")
+                        !(drop.contains(&&**name) || vhost.is_some() && name == "vhost")
                     });
                 }
                 item

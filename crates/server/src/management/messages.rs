@@ -92,10 +92,8 @@ impl Api {
             lease_ms: Some(LOOK_MS),
             auto_ack: mode == "ack_requeue_false",
         };
-        let messages = match self.ask_messages(ns, MessageCommand::Lease(Box::new(lease))).await? {
-            MessageAnswer::Leased(messages) => messages,
-            _ => return Err(odd()),
-        };
+        let answer = self.ask_messages(ns, MessageCommand::Lease(Box::new(lease))).await?;
+        let MessageAnswer::Leased(messages) = answer else { return Err(odd()) };
         let held = messages.iter().filter_map(|it| Some((holding(it), it.lease?.0)));
         let back = match verdict {
             None => MessageCommand::ReturnLeased(held.collect()),

@@ -109,7 +109,7 @@ impl Api {
         }))
     }
 
-    pub(super) fn this_node(&self) -> Value {
+    pub(super) fn this_node() -> Value {
         json!({"name": NODE, "type": "disc", "running": true, "mem_alarm": false,
             "disk_free_alarm": false, "partitions": [], "exchange_types": exchange_types()})
     }
@@ -155,10 +155,8 @@ impl Api {
             let mut after = None;
             loop {
                 let ask = MessageCommand::ListExchanges { after, limit: PAGE };
-                let (page, more) = match self.ask_messages(&ns, ask).await? {
-                    MessageAnswer::Exchanges(page, more) => (page, more),
-                    _ => return Err(odd()),
-                };
+                let answer = self.ask_messages(&ns, ask).await?;
+                let MessageAnswer::Exchanges(page, more) = answer else { return Err(odd()) };
                 all.extend(page.iter().map(|view| exchange(&ns, view)));
                 after = page.last().map(|view| view.exchange.name.clone()).filter(|_| more);
                 if all.len() > ANSWER_MAX {
@@ -226,9 +224,8 @@ impl Api {
             let mut after = None;
             loop {
                 let ask = Command::ListQueues { after, limit: PAGE };
-                let (page, more) = match self.ask(&ns, ask).await? {
-                    Answer::Queues(page, more) => (page, more),
-                    _ => return Err(odd()),
+                let Answer::Queues(page, more) = self.ask(&ns, ask).await? else {
+                    return Err(odd());
                 };
                 let views = page.iter().filter_map(|view| view.messages.as_deref());
                 all.extend(views.map(|view| queue(&ns, view)));
@@ -420,7 +417,8 @@ fn vhost(name: &str) -> Value {
 
 fn exchange(ns: &str, view: &ExchangeView) -> Value {
     let it = &view.exchange;
-    let mut arguments = Table::checked(it.arguments.clone()).map_or(json!({}), |it| json_of(&it));
+    let mut arguments =
+        Table::checked(it.arguments.clone()).map_or_else(|_| json!({}), |it| json_of(&it));
     if let (Some(alternate), Some(all)) = (&it.alternate, arguments.as_object_mut()) {
         all.insert("alternate-exchange".to_owned(), alternate.clone().into());
     }
@@ -467,7 +465,8 @@ fn properties_key(spec: &BindingSpec) -> String {
 }
 
 fn binding(ns: &str, spec: &BindingSpec) -> Value {
-    let mut arguments = Table::checked(spec.arguments.clone()).map_or(json!({}), |it| json_of(&it));
+    let mut arguments =
+        Table::checked(spec.arguments.clone()).map_or_else(|_| json!({}), |it| json_of(&it));
     if let (Some(job), Some(all), true) =
         (&spec.job, arguments.as_object_mut(), spec.arguments.is_empty())
     {

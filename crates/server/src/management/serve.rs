@@ -313,7 +313,7 @@ async fn route(api: &Api, method: &Method, path: &[&str], body: &Value) -> Resul
             value(json!([{"name": "guest", "tags": ["administrator"], "limits": {}}]))
         }
         ("GET", ["permissions"]) => value(api.permissions().await?),
-        ("GET", ["nodes"]) => value(json!([api.this_node()])),
+        ("GET", ["nodes"]) => value(json!([Api::this_node()])),
         ("GET", ["vhosts"]) => value(api.vhosts().await?),
         ("GET", ["vhosts", vhost]) => value(api.vhost(vhost).await?),
         ("PUT", ["vhosts", vhost]) => api.put_vhost(vhost).await,

@@ -7,6 +7,7 @@ use crate::message::{MessageAnswer, PublishMessage};
 use crate::moment::Moment;
 use crate::record::Record;
 use crate::turn::Turn;
+use crate::turn::messages::takers::PolicyRound;
 
 impl<M: OrderedMap> Turn<M> {
     /// Routes some of the messages whose time has come.
@@ -62,7 +63,7 @@ impl<M: OrderedMap> Turn<M> {
         let changed = record.is_some();
         self.record_all(Vec::from_iter(record));
         if changed {
-            self.takers.policy_round = Some(None);
+            self.takers.policy_round = Some(PolicyRound::default());
         }
         MessageAnswer::Changed(changed)
     }
@@ -70,12 +71,12 @@ impl<M: OrderedMap> Turn<M> {
     /// Looks at some queues after policies have changed: they may be too long now, and their end by
     /// want of use is counted anew.
     pub(super) fn go_on_with_policies(&mut self) {
-        let Some(after) = self.takers.policy_round.take() else { return };
+        let Some(PolicyRound { after }) = self.takers.policy_round.take() else { return };
         let most = self.state.limits.slice_items_max;
         let queues = self.state.queues.all_after(after).take(most);
         let queues: Vec<_> = queues.map(|queue| queue.id).collect();
-        self.takers.policy_round =
-            queues.last().filter(|_| queues.len() == most).map(|id| Some(*id));
+        let last = queues.last().filter(|_| queues.len() == most).copied();
+        self.takers.policy_round = last.map(|last| PolicyRound { after: Some(last) });
         for queue in queues {
             self.takers.end_queue_at(queue, None);
             self.queue_used(queue);

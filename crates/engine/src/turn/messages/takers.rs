@@ -24,6 +24,13 @@ pub(in crate::turn) enum MessageTaker {
     Once(ReplyTo),
 }
 
+/// How far queues were looked at after policies had changed.
+#[derive(Clone, Copy, Debug, Default)]
+pub(in crate::turn) struct PolicyRound {
+    /// Those after this one are left; all of them, where there is none.
+    pub(in crate::turn) after: Option<QueueId>,
+}
+
 /// A consumer of a connection.
 #[derive(Debug)]
 pub(in crate::turn) struct MessageConsumer {
@@ -134,8 +141,8 @@ pub(in crate::turn) struct MessageTakers {
     pub(in crate::turn) too_long: BTreeSet<(NamespaceId, QueueId)>,
     /// Queues that were deleted, by their numbers and names, and have takers that were not told.
     pub(in crate::turn) leaving: VecDeque<(QueueId, String)>,
-    /// Policies changed: queues after this one are to be looked at.
-    pub(in crate::turn) policy_round: Option<Option<QueueId>>,
+    /// Policies changed: queues are to be looked at.
+    pub(in crate::turn) policy_round: Option<PolicyRound>,
     /// Entries of queues that this turn has brought about so far.
     pub(in crate::turn) entered: usize,
 }

@@ -35,9 +35,10 @@ pub(super) async fn transact(call: Call<'_>, held: Option<Held>) -> Result<Reply
     }
     let leased = settle.iter().map(settlement).collect::<Result<_, _>>()?;
     let publishes = publish.iter().map(message).collect::<Result<_, _>>()?;
-    let enqueues = match enqueue.is_empty() {
-        true => Vec::new(),
-        false => follow_ups(enqueue, &call.body, &call.app.bounds)?,
+    let enqueues = if enqueue.is_empty() {
+        Vec::new()
+    } else {
+        follow_ups(enqueue, &call.body, &call.app.bounds)?
     };
     let settlements = Vec::new();
     let transaction =

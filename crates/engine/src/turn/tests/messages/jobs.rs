@@ -25,7 +25,7 @@ impl Shard {
     fn args(&mut self, max: usize) -> Vec<(String, String)> {
         let jobs = self.lease(max);
         let text = |bytes: &Bytes| String::from_utf8(bytes.to_vec()).unwrap();
-        jobs.iter().map(|job| (job.kind.to_string(), text(&job.args))).collect()
+        jobs.iter().map(|job| (job.kind.clone(), text(&job.args))).collect()
     }
 }
 
@@ -72,7 +72,7 @@ fn a_binding_says_what_the_job_is_like() {
     shard.bind_job("#", "q", later).unwrap();
     shard.bind_job("#", "q", ordered).unwrap();
     assert_eq!(shard.publish("amq.topic", "k", "1"), Ok(routed(4)));
-    let kinds = |jobs: &[Delivery]| jobs.iter().map(|job| job.kind.to_string()).collect::<Vec<_>>();
+    let kinds = |jobs: &[Delivery]| jobs.iter().map(|job| job.kind.clone()).collect::<Vec<_>>();
     let jobs = shard.lease(9);
     let mut now = kinds(&jobs);
     assert_eq!(now.remove(0), "urgent");
