@@ -12,7 +12,7 @@ use crate::simulation::Simulation;
 use crate::workload::Check;
 use crate::workload::messages::account::{Holder, Known, Of};
 use crate::workload::messages::peers::{LEASE_MS, Peers, consumes, settlement};
-use crate::workload::messages::{PASSING, QUEUES, check};
+use crate::workload::messages::{PASSING, QUEUES, SINGLE, check};
 
 /// Rounds of taking what is left, each at a later time, after which something hangs.
 const ROUNDS_MAX: u32 = 100;
@@ -158,12 +158,20 @@ impl Simulation {
         if self.peers.is_none() {
             return Ok(());
         }
-        let queue = PASSING.to_owned();
-        let (if_unused, if_empty) = (false, false);
-        let delete = MessageCommand::DeleteQueue { queue, connection: None, if_unused, if_empty };
-        self.ask(0, Command::Messages(delete))?;
-        if let Some(peers) = &mut self.peers {
-            peers.account.queue_deleted(PASSING);
+        // Nobody takes from the second for a time. What it holds was compared at every step.
+        for queue in [PASSING, SINGLE] {
+            let (if_unused, if_empty) = (false, false);
+            let connection = None;
+            let queue_name = queue.to_owned();
+            let delete =
+                MessageCommand::DeleteQueue { queue: queue_name, connection, if_unused, if_empty };
+            if let Some(peers) = &mut self.peers {
+                peers.account.queue_goes(queue);
+            }
+            self.ask(0, Command::Messages(delete))?;
+            if let Some(peers) = &mut self.peers {
+                peers.account.queue_deleted(queue);
+            }
         }
         // Some come later.
         let mut quiet = 0;

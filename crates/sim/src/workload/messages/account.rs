@@ -359,6 +359,13 @@ impl Account {
         }
     }
 
+    /// A queue is being deleted: what it holds may be gone from now on.
+    pub(crate) fn queue_goes(&mut self, queue: &str) {
+        for (_, known) in self.messages.iter_mut().filter(|(of, _)| of.queue == queue) {
+            known.may_be_gone = true;
+        }
+    }
+
     /// The queue is there no longer.
     pub(crate) fn queue_deleted(&mut self, queue: &str) {
         for (_, known) in self.messages.iter_mut().filter(|(of, _)| of.queue == queue) {
