@@ -91,10 +91,11 @@ pub(crate) struct Known {
 #[derive(Debug, Default)]
 pub(crate) struct Account {
     pub(crate) messages: BTreeMap<Of, Known>,
-    /// Where the last one stood that was delivered for the first time, by queue and urgency.
-    last_places: BTreeMap<(&'static str, u8), Place>,
+    /// Where the last one stood that was delivered for the first time, by queue, urgency and who
+    /// got it.
+    last_places: BTreeMap<(&'static str, u8, Option<ConsumerId>), Place>,
     /// The last one of each publisher that was, likewise.
-    last_numbers: BTreeMap<(&'static str, u8, ConnectionId), u64>,
+    last_numbers: BTreeMap<(&'static str, u8, ConnectionId, Option<ConsumerId>), u64>,
     publishers: BTreeMap<u64, (ConnectionId, u8)>,
     /// What consumers may still get.
     credit: BTreeMap<ConsumerId, u64>,
@@ -212,14 +213,23 @@ impl Account {
                 return Err(format!("consumers {one} and {other} are active at one queue"));
             }
         }
-        self.handed(got, holder)
+        self.handed_to(Some(consumer), got, holder)
     }
 
     /// The shard hands a message to somebody, or nobody any more.
     pub(crate) fn handed(&mut self, got: &MessageDelivery, holder: Option<Holder>) -> Check {
+        self.handed_to(None, got, holder)
+    }
+
+    fn handed_to(
+        &mut self,
+        consumer: Option<ConsumerId>,
+        got: &MessageDelivery,
+        holder: Option<Holder>,
+    ) -> Check {
         let of = Of::message(&got.queue, &got.message)?;
         let slot = (got.tag.urgency, got.tag.place);
-        self.check_order(of, got)?;
+        self.check_order(of, consumer, got)?;
         let origin = Of { queue: of.died_in.unwrap_or(of.queue), died_in: None, ..of };
         if of.died_in.is_some() && self.messages.contains_key(&origin) {
             self.messages.entry(of).or_default();
@@ -249,8 +259,9 @@ impl Account {
     }
 
     /// What comes for the first time comes in the order of its publisher, and nothing comes before
-    /// what waits at an earlier place.
-    fn check_order(&mut self, of: Of, got: &MessageDelivery) -> Check {
+    /// what waits at an earlier place. What one turn hands to several consumers has no order among
+    /// them.
+    fn check_order(&mut self, of: Of, to: Option<ConsumerId>, got: &MessageDelivery) -> Check {
         let (urgency, place) = (got.tag.urgency, got.tag.place);
         let first = Of { queue: of.queue, died_in: None, number: 0 };
         let of_queue = self.messages.range(first..).take_while(|(it, _)| it.queue == of.queue);
@@ -264,7 +275,7 @@ impl Account {
         if got.redelivered {
             return Ok(());
         }
-        let last = self.last_places.insert((of.queue, urgency), place).unwrap_or_default();
+        let last = self.last_places.insert((of.queue, urgency, to), place).unwrap_or_default();
         if last >= place {
             return Err(format!("{of} at {place} comes after one at {last}"));
         }
@@ -272,7 +283,7 @@ impl Account {
             && let Some((by, priority)) = self.publishers.get(&of.number)
         {
             let urgency = self::urgency(of.queue, *priority);
-            let last = self.last_numbers.insert((of.queue, urgency, *by), of.number);
+            let last = self.last_numbers.insert((of.queue, urgency, *by, to), of.number);
             if last.is_some_and(|last| last > of.number) || urgency != got.tag.urgency {
                 return Err(format!("{of} comes after {last:?} of its publisher"));
             }
