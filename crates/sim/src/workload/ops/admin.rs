@@ -15,7 +15,7 @@ pub(crate) fn sample(random: &mut Random, shadow: &Shadow, namespace: usize) -> 
         shadow.jobs.keys().filter(|key| key.0 == namespace).map(|key| key.1).collect();
     let queue = (*random.pick(&QUEUES)).to_owned();
     let id = if ids.is_empty() { JobId([9; 16]) } else { *random.pick(&ids) };
-    match random.below(35) {
+    match random.below(36) {
         0..2 => Command::CancelJob { id, force: random.percent(30) },
         2..5 => Command::RetryJob { id, from: RetryFrom::Kept },
         5..7 => Command::PauseJob { id },
@@ -31,9 +31,9 @@ pub(crate) fn sample(random: &mut Random, shadow: &Shadow, namespace: usize) -> 
         22 => Command::ListOperations,
         23 => Command::RemoveJob { id },
         27 | 28 => limit(random),
-        29 | 30 => gates::sample(random),
-        31 | 32 => holds::sample(random),
-        33 | 34 => slas::sample(random),
+        29..32 => gates::sample(random),
+        32 | 33 => holds::sample(random),
+        34 | 35 => slas::sample(random),
         24 | 25 => Command::RescheduleJob { id, start: start(random) },
         _ => Command::ListNamespaces { after: None, limit: 9 },
     }
