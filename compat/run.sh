@@ -11,6 +11,7 @@ if [ "${1:-}" = --full ]; then
 fi
 if [ -z "${AMQP:-}" ]; then
     data=$(mktemp -d)
+    : >"$data/said"
     "$bin" serve --listen 127.0.0.1:0 --amqp 127.0.0.1:0 --management 127.0.0.1:0 --data "$data/store" \
         >"$data/said" 2>"$data/log" &
     server=$!
