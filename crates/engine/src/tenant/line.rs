@@ -111,7 +111,8 @@ impl<M: OrderedMap> State<M> {
     }
 
     /// A job is granted, and out of its lane: where its tenant had its turn by that, all that the
-    /// tenant has in the lanes goes behind what waits.
+    /// tenant has in the lanes goes behind what waits, as far as it has the same time by its
+    /// levels. What has more stays: going back each time, it would wait for ever beside the rest.
     pub(crate) fn take_turn(&mut self, ns: NamespaceId, queue: QueueId, job: &Job, token: Token) {
         let Some(tenant) = &job.options.tenant else { return };
         let of = (queue, job.urgency());
@@ -128,7 +129,11 @@ impl<M: OrderedMap> State<M> {
         if !over {
             return;
         }
+        let deadline_ms = self.slas.deadline_ms(ns, &job.queue, &job.kind);
         for (lane, (own, before)) in self.tenant_lines(ns, of, tenant) {
+            if self.lanes.deadline_ms(lane) != deadline_ms {
+                continue;
+            }
             let stands = turn.stands(own);
             if stands != before {
                 let id = self.value(&keys::tenanted(ns, lane, tenant, own));
