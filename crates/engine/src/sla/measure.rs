@@ -206,7 +206,7 @@ impl<M: OrderedMap> State<M> {
             _ => {
                 let target = sla.settings.target.clone();
                 let before = all.insert(name.to_owned(), Measured::new(sla));
-                let target_before = before.as_ref().map(|before| before.target());
+                let target_before = before.as_ref().map(Measured::target);
                 self.drop_minutes(ns, name, before);
                 for target in target_before.iter().chain([&target]) {
                     self.set_deadlines(ns, target);
@@ -222,7 +222,7 @@ impl<M: OrderedMap> State<M> {
         if all.is_empty() {
             self.slas.0.remove(&ns);
         }
-        let target = before.as_ref().map(|before| before.target());
+        let target = before.as_ref().map(Measured::target);
         self.drop_minutes(ns, name, before);
         if let Some(target) = target {
             self.set_deadlines(ns, &target);

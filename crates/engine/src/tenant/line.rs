@@ -25,7 +25,7 @@ fn slot_of(key: &[u8]) -> Slot {
 }
 
 impl<M: OrderedMap> State<M> {
-    /// What may be handed out next, as far as limits have a say: of a tenant's jobs the first.
+    /// What may be handed out next, where no limit has a say: of a tenant's jobs the first.
     pub(crate) fn stand(
         &mut self,
         ns: NamespaceId,
@@ -114,7 +114,7 @@ impl<M: OrderedMap> State<M> {
     /// tenant has in the lanes goes behind what waits, as far as it has the same time by its
     /// levels. What has more stays: going back each time, it would wait for ever beside the rest.
     pub(crate) fn take_turn(&mut self, ns: NamespaceId, queue: QueueId, job: &Job, token: Token) {
-        let Some(tenant) = &job.options.tenant else { return };
+        let Some(tenant) = job.turns_of() else { return };
         let of = (queue, job.urgency());
         let weights = self.queues.get(queue).map(|it| it.settings.tenants.as_slice());
         let weight = weight_of(weights.unwrap_or_default(), tenant);

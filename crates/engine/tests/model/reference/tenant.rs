@@ -54,10 +54,15 @@ impl Reference {
         of.collect::<std::collections::BTreeSet<_>>().len()
     }
 
+    /// Whether a job waits for turns of its tenant: those that name a key wait for that.
+    pub(crate) fn takes_turns(of: &RefJob) -> bool {
+        of.job.options.tenant.is_some() && of.job.options.limit.is_none()
+    }
+
     /// Whether no other job of its line comes before it.
     pub(super) fn is_first_of_tenant(&self, of: &RefJob) -> bool {
         let options = &of.job.options;
-        if options.tenant.is_none() {
+        if !Self::takes_turns(of) {
             return true;
         }
         !self.jobs.iter().any(|other| {
@@ -66,23 +71,8 @@ impl Reference {
                 && other.job.queue == of.job.queue
                 && other.job.kind == of.job.kind
                 && (it.priority, &it.tenant) == (options.priority, &options.tenant)
-                && (&it.gates, it.limit.is_some()) == (&options.gates, options.limit.is_some())
-                && slot(other) < slot(of)
-                && self.is_filed(other)
-                && !self.is_parked(other)
-        })
-    }
-
-    /// Whether no other job of its key, tenant and lane comes before it.
-    pub(crate) fn is_first_of_key(&self, of: &RefJob) -> bool {
-        let options = &of.job.options;
-        !self.jobs.iter().any(|other| {
-            let it = &other.job.options;
-            other.ns == of.ns
-                && other.job.queue == of.job.queue
-                && other.job.kind == of.job.kind
-                && (it.priority, &it.tenant) == (options.priority, &options.tenant)
-                && (&it.gates, &it.limit) == (&options.gates, &options.limit)
+                && it.gates == options.gates
+                && Self::takes_turns(other)
                 && slot(other) < slot(of)
                 && self.is_filed(other)
         })
@@ -91,6 +81,9 @@ impl Reference {
     /// Where a job stands among those that may be handed out.
     pub(super) fn stands(&self, of: &RefJob) -> (TimeMs, Place) {
         let own = slot(of);
+        if !Self::takes_turns(of) {
+            return own;
+        }
         let Some(turn) = self.turns.iter().find(|turn| turn.is_of(of)) else { return own };
         if let Some((_, kept)) = turn.kept.iter().find(|(id, _)| *id == of.job.id) {
             return *kept;
@@ -100,7 +93,7 @@ impl Reference {
     }
 
     fn is_head(&self, of: &RefJob) -> bool {
-        self.is_filed(of) && !self.is_parked(of) && self.is_first_of_tenant(of)
+        self.is_filed(of) && Self::takes_turns(of) && self.is_first_of_tenant(of)
     }
 
     /// Who is not the first of a line any more has no place that it keeps.
@@ -115,7 +108,9 @@ impl Reference {
 
     /// A job is about to be handed over.
     pub(super) fn take_turn(&mut self, of: &RefJob, token: Token) {
-        let Some(tenant) = of.job.options.tenant.clone() else { return };
+        let Some(tenant) = of.job.options.tenant.clone().filter(|_| Self::takes_turns(of)) else {
+            return;
+        };
         let (ns, now) = (of.ns, self.now);
         let weights = self.queue_named(ns, &of.job.queue).map(|it| it.settings.tenants.clone());
         let weights = weights.unwrap_or_default();
