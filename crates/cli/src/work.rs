@@ -122,7 +122,10 @@ pub(crate) async fn execute(args: WorkArgs, context: &Context) -> anyhow::Result
         queues: queues_of(args.queues, &weights, config.queues.clone()),
         weights,
         kinds: Some(args.kinds).filter(|kinds| !kinds.is_empty()),
-        concurrency: args.concurrency.or(config.concurrency).unwrap_or(1),
+        concurrency: match args.autoscale {
+            Some(range) => range.max,
+            None => args.concurrency.or(config.concurrency).unwrap_or(1),
+        },
         scale: args.autoscale.map(|range| Arc::new(AtomicUsize::new(range.min))),
         lease,
         grace: Duration::from_millis(grace.unwrap_or(DurationText::seconds(25)).0),

@@ -1,6 +1,6 @@
 //! How many jobs a worker runs at a time, as service levels need it: `--autoscale MIN..MAX`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,7 +18,7 @@ use crate::output::note;
 const EVERY: Duration = Duration::from_secs(10);
 
 /// Looks that have to ask for fewer before it is fewer.
-const PATIENCE: u32 = 6;
+const PATIENCE: usize = 6;
 
 /// From so many jobs at a time to so many.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -52,29 +52,58 @@ fn is_meant(pattern: &str, queue: &str) -> bool {
     }
 }
 
-/// Whether a level is about what this worker takes.
+/// Whether a level is about what this worker takes: one of a kind, where it takes only some.
 fn is_own(sla: &SlaRecord<'_>, settings: &Settings) -> bool {
     match &sla.settings.on {
         SlaTargetText::Queue(name) => settings.queues.iter().any(|it| is_meant(it, name)),
         SlaTargetText::Kind(name) => {
-            settings.kinds.as_ref().is_none_or(|kinds| kinds.contains(name))
+            settings.kinds.as_ref().is_some_and(|kinds| kinds.contains(name))
         }
         SlaTargetText::Schedule(_) => false,
     }
 }
 
 /// Of what the levels need together, the most demanding of each queue and kind, the share of one of
-/// so many workers; none where that is not known.
-fn needed(slas: &[SlaRecord<'_>], settings: &Settings, workers: u64) -> Option<u64> {
+/// the workers that ask for that queue; for a kind, of those of the worker's queue that has the
+/// most. None where that is not known.
+fn needed(
+    slas: &[SlaRecord<'_>],
+    settings: &Settings,
+    workers: &BTreeMap<String, u64>,
+) -> Option<u64> {
     let own = slas.iter().filter(|sla| is_own(sla, settings));
     let mut by_target: BTreeMap<String, u64> = BTreeMap::new();
     for sla in own {
         let Some(needed) = sla.workers_needed else { continue };
+        let workers = match &sla.settings.on {
+            SlaTargetText::Queue(name) => workers.get(name),
+            _ => workers.values().max(),
+        };
+        let share = needed.div_ceil(workers.copied().unwrap_or(1).max(1));
         let most = by_target.entry(format!("{:?}", sla.settings.on)).or_default();
-        *most = (*most).max(needed);
+        *most = (*most).max(share);
     }
-    let all = by_target.values().copied().reduce(u64::saturating_add)?;
-    Some(all.div_ceil(workers.max(1)))
+    by_target.values().copied().reduce(u64::saturating_add)
+}
+
+/// Looks in a row that asked for fewer.
+#[derive(Default)]
+struct Patience(Vec<usize>);
+
+impl Patience {
+    /// How many are to run from now on, where these are others: more at once, fewer once every look
+    /// of a while asked for fewer, and then as many as the one of these that asked for the most.
+    fn next(&mut self, before: usize, wanted: usize) -> Option<usize> {
+        if wanted >= before {
+            self.0.clear();
+            return Some(wanted).filter(|wanted| *wanted > before);
+        }
+        self.0.push(wanted);
+        if self.0.len() < PATIENCE {
+            return None;
+        }
+        std::mem::take(&mut self.0).into_iter().max()
+    }
 }
 
 /// Follows the levels until it is dropped. More is taken at once, fewer only once that was so for a
@@ -85,15 +114,13 @@ pub(super) async fn follow(
     (range, scale): (Range, Scale),
     quiet: bool,
 ) {
-    let mut fewer = 0;
+    let mut patience = Patience::default();
     loop {
         if let Some(wanted) = look(&client, &settings).await {
             let wanted = usize::try_from(wanted).unwrap_or(range.max);
             let wanted = wanted.clamp(range.min, range.max);
             let before = scale.load(Ordering::Relaxed);
-            fewer = if wanted < before { fewer + 1 } else { 0 };
-            if wanted > before || fewer >= PATIENCE {
-                fewer = 0;
+            if let Some(wanted) = patience.next(before, wanted) {
                 scale.store(wanted, Ordering::Relaxed);
                 if !quiet {
                     note(&format!("runs {wanted} jobs at a time from now on, {before} before"));
@@ -108,18 +135,25 @@ pub(super) async fn follow(
 async fn look(client: &Client, settings: &Settings) -> Option<u64> {
     let body = client.get(&client.path("/sla")).await.ok()?;
     let list: SlaList<'_> = read(&body).ok()?;
-    let mut workers = 1;
+    let mut queues = BTreeSet::new();
     for sla in list.slas.iter().filter(|sla| is_own(sla, settings)) {
-        if let SlaTargetText::Queue(name) = &sla.settings.on {
-            let path = client.path(&format!("/queues/{}", segment(name)));
-            if let Ok(body) = client.get(&path).await
-                && let Ok(queue) = read::<QueueRecord>(&body)
-            {
-                workers = workers.max(queue.consumers);
+        match &sla.settings.on {
+            SlaTargetText::Queue(name) => {
+                queues.insert(name.clone());
             }
+            _ => queues.extend(settings.queues.iter().filter(|it| !it.ends_with('*')).cloned()),
         }
     }
-    needed(&list.slas, settings, workers)
+    let mut workers = BTreeMap::new();
+    for name in queues {
+        let path = client.path(&format!("/queues/{}", segment(&name)));
+        if let Ok(body) = client.get(&path).await
+            && let Ok(queue) = read::<QueueRecord>(&body)
+        {
+            workers.insert(name, queue.consumers);
+        }
+    }
+    needed(&list.slas, settings, &workers)
 }
 
 #[cfg(test)]
@@ -158,9 +192,26 @@ mod tests {
     #[test]
     fn queues_of_the_worker_are_summed_and_shared_among_its_like() {
         let list = slas(&[("mail", 6), ("mail", 4), ("calls.eu", 5), ("other", 90)]);
-        assert_eq!(needed(&list.slas, &settings(), 1), Some(11));
-        assert_eq!(needed(&list.slas, &settings(), 4), Some(3));
-        assert_eq!(needed(&slas(&[("other", 3)]).slas, &settings(), 1), None);
+        let workers = |of: &[(&str, u64)]| {
+            of.iter().map(|(queue, count)| ((*queue).to_owned(), *count)).collect()
+        };
+        let needed_by = |of| needed(&list.slas, &settings(), &workers(of));
+        assert_eq!(needed_by(&[]), Some(11));
+        assert_eq!(needed_by(&[("mail", 4), ("calls.eu", 4)]), Some(4));
+        assert_eq!(needed_by(&[("mail", 6), ("calls.eu", 1)]), Some(6), "each by its own");
+        assert_eq!(needed(&slas(&[("other", 3)]).slas, &settings(), &workers(&[])), None);
+    }
+
+    #[test]
+    fn fewer_are_run_only_as_the_largest_look_of_a_while_says() {
+        let mut patience = Patience::default();
+        assert_eq!(patience.next(4, 9), Some(9), "more at once");
+        assert_eq!(patience.next(9, 9), None);
+        for wanted in [2, 7, 1, 1, 1] {
+            assert_eq!(patience.next(9, wanted), None);
+        }
+        assert_eq!(patience.next(9, 1), Some(7));
+        assert_eq!(patience.next(7, 1), None, "and then it begins anew");
     }
 
     #[test]

@@ -348,6 +348,12 @@ impl Job {
         self.due_at.unwrap_or(self.enqueued_at)
     }
 
+    /// The tenant whose turns the job waits for. One that names a key of a limit waits for that
+    /// key alone: a grant may spend it, and would move a line of each tenant that shares it.
+    pub(crate) fn turns_of(&self) -> Option<&str> {
+        self.options.tenant.as_deref().filter(|_| self.options.limit.is_none())
+    }
+
     /// 255 - priority, so that the most urgent sorts first.
     pub(crate) fn urgency(&self) -> u8 {
         u8::MAX - self.options.priority

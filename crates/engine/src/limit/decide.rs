@@ -124,9 +124,10 @@ impl<M: OrderedMap> State<M> {
         Ok(LimitView { name: name.to_owned(), settings, running, spent: spent as u64 })
     }
 
-    pub(crate) fn limit_views(&self, ns: NamespaceId) -> Vec<LimitView> {
+    /// The limits of the namespace, up to so many.
+    pub(crate) fn limit_views(&self, ns: NamespaceId, most: usize) -> Vec<LimitView> {
         let names = self.limiting.settings.get(&ns).into_iter().flat_map(|all| all.keys());
-        names.filter_map(|name| self.limit_view(ns, name).ok()).collect()
+        names.take(most).filter_map(|name| self.limit_view(ns, name).ok()).collect()
     }
 
     pub(crate) fn apply_limit_put(&mut self, ns: NamespaceId, name: &str, new: &LimitSettings) {

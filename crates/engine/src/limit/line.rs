@@ -9,28 +9,21 @@ use crate::map::OrderedMap;
 use crate::queueing::{LaneId, PartId, Slot};
 use crate::state::{State, keys};
 
-/// A line: a lane, a key of a limit, and the tenant whose jobs these are.
+/// A line: a lane and a key of a limit.
 #[derive(Clone, Debug)]
 pub(crate) struct Line {
     ns: NamespaceId,
     lane: LaneId,
     of: LimitKey,
-    tenant: Option<String>,
 }
 
 impl Line {
-    pub(crate) fn of(
-        ns: NamespaceId,
-        lane: LaneId,
-        limit: &JobLimit,
-        tenant: Option<&str>,
-    ) -> Self {
-        let of = LimitKey::new(ns, &limit.name, &limit.key);
-        Self { ns, lane, of, tenant: tenant.map(str::to_owned) }
+    pub(crate) fn of(ns: NamespaceId, lane: LaneId, limit: &JobLimit) -> Self {
+        Self { ns, lane, of: LimitKey::new(ns, &limit.name, &limit.key) }
     }
 
-    fn names(&self) -> (&str, &str, Option<&str>) {
-        (&self.of.name, &self.of.key, self.tenant.as_deref())
+    fn names(&self) -> (&str, &str) {
+        (&self.of.name, &self.of.key)
     }
 
     fn head(&self) -> Vec<u8> {
@@ -64,9 +57,9 @@ impl<M: OrderedMap> State<M> {
         self.put(&line.head(), &slot);
         if !self.is_spent_key(&line.of) {
             if let Some(head) = head {
-                self.stand_back(line.ns, line.lane, line.tenant.as_deref(), head);
+                self.remove_from_lane(line.ns, line.lane, head);
             }
-            self.stand(line.ns, line.lane, line.tenant.as_deref(), (slot, id));
+            self.put_in_lane(line.ns, line.lane, slot, id);
         }
     }
 
@@ -87,7 +80,7 @@ impl<M: OrderedMap> State<M> {
         }
         let open = !self.is_spent_key(&line.of);
         if open {
-            self.stand_back(line.ns, line.lane, line.tenant.as_deref(), slot);
+            self.remove_from_lane(line.ns, line.lane, slot);
         }
         let Some((key, id)) = self.first(&keys::after(&own), &line.end()) else {
             return self.remove(&line.head());
@@ -96,20 +89,19 @@ impl<M: OrderedMap> State<M> {
         self.put(&line.head(), &next);
         if open {
             let id = keys::id_at(&id, 0).expect("ids were encoded by this engine");
-            self.stand(line.ns, line.lane, line.tenant.as_deref(), (next, id));
+            self.put_in_lane(line.ns, line.lane, next, id);
         }
     }
 
     /// The first of each line of a key goes out of its lane, or comes forward to it.
     pub(super) fn turn_lines(&mut self, of: &LimitKey, open: bool) {
         for (line, slot) in self.lines(of) {
-            let tenant = line.tenant.as_deref();
             if open {
                 let id = self.value(&line.entry(slot)).expect("a line has a first job");
-                self.stand(of.ns, line.lane, tenant, (slot, id));
+                self.put_in_lane(of.ns, line.lane, slot, id);
                 self.fresh_queues.insert(line.lane.queue);
             } else {
-                self.stand_back(of.ns, line.lane, tenant, slot);
+                self.remove_from_lane(of.ns, line.lane, slot);
             }
         }
     }
@@ -125,9 +117,7 @@ impl<M: OrderedMap> State<M> {
                 let part = PartId::at(key, at + 5)?;
                 let kind = KindId(keys::u32_at(key, at + 7)?);
                 let lane = LaneId { queue, urgency, part, kind };
-                let named = part.is_tenanted();
-                let tenant = if named { Some(keys::text_at(key, at + 11)?.0) } else { None };
-                Some(Line { ns: of.ns, lane, of: of.clone(), tenant })
+                Some(Line { ns: of.ns, lane, of: of.clone() })
             };
             let slot = crate::wire::Wire::from_bytes(value);
             let line = line().zip(slot.ok());

@@ -50,7 +50,7 @@ impl<M: OrderedMap> State<M> {
         let urgency = job.urgency();
         let set = self.gating.set_of(ns, &job.options.gates);
         let set = set.expect("a set of gates is numbered before its first job");
-        let part = PartId::of(set, job.options.limit.is_some(), job.options.tenant.is_some());
+        let part = PartId::of(set, job.options.limit.is_some(), job.turns_of().is_some());
         LaneId { queue, urgency, part, kind }
     }
 
@@ -58,10 +58,9 @@ impl<M: OrderedMap> State<M> {
     pub(crate) fn file_in_lane(&mut self, ns: NamespaceId, queue: QueueId, job: &Job) {
         let lane = self.lane_of(ns, queue, job);
         let slot = (job.available_at, job.place);
-        let tenant = job.options.tenant.as_deref();
         match &job.options.limit {
-            Some(limit) => self.enter_line(&Line::of(ns, lane, limit, tenant), slot, job.id),
-            None => self.stand(ns, lane, tenant, (slot, job.id)),
+            Some(limit) => self.enter_line(&Line::of(ns, lane, limit), slot, job.id),
+            None => self.stand(ns, lane, job.turns_of(), (slot, job.id)),
         }
         self.count_due(ns, queue, job, 1);
         self.queues.change(queue).counts.waiting += 1;
@@ -74,10 +73,9 @@ impl<M: OrderedMap> State<M> {
     pub(crate) fn take_from_lane(&mut self, ns: NamespaceId, queue: QueueId, job: &Job) {
         let lane = self.lane_of(ns, queue, job);
         let slot = (job.available_at, job.place);
-        let tenant = job.options.tenant.as_deref();
         match &job.options.limit {
-            Some(limit) => self.leave_line(&Line::of(ns, lane, limit, tenant), slot),
-            None => self.stand_back(ns, lane, tenant, slot),
+            Some(limit) => self.leave_line(&Line::of(ns, lane, limit), slot),
+            None => self.stand_back(ns, lane, job.turns_of(), slot),
         }
         self.count_due(ns, queue, job, -1);
         let counts = &mut self.queues.change(queue).counts;

@@ -111,15 +111,14 @@ impl Heads {
         [Part::One(id)].into_iter().chain(below)
     }
 
-    /// The lanes of a tree.
-    pub(super) fn lanes(&self, root: NodeId) -> Vec<LaneId> {
-        let (mut lanes, mut open) = (Vec::new(), Vec::from_iter((root != NONE).then_some(root)));
-        while let Some(id) = open.pop() {
-            let Node { lane, left, right, .. } = *self.node(id);
-            lanes.push(lane);
+    /// The lanes of a tree, one after the other as they are asked for.
+    pub(super) fn lanes(&self, root: NodeId) -> impl Iterator<Item = LaneId> {
+        let mut open = Vec::from_iter((root != NONE).then_some(root));
+        std::iter::from_fn(move || {
+            let Node { lane, left, right, .. } = *self.node(open.pop()?);
             open.extend([left, right].into_iter().filter(|child| *child != NONE));
-        }
-        lanes
+            Some(lane)
+        })
     }
 
     /// Adds a lane to a tree.

@@ -339,7 +339,7 @@ impl Lanes {
     }
 
     /// The first entry of a lane.
-    pub(super) fn head(&self, id: LaneId) -> Option<Filed> {
+    pub(crate) fn head(&self, id: LaneId) -> Option<Filed> {
         self.by_id.get(&id)?.head()
     }
 
@@ -625,41 +625,46 @@ impl Lanes {
         }
     }
 
-    /// Deadlines have changed: says how long jobs of a queue and kind have.
+    /// Deadlines of lanes have changed: says how long jobs of a queue and kind have.
     pub(crate) fn set_deadlines(
         &mut self,
-        ns: NamespaceId,
+        lanes: &[LaneId],
         deadline_ms: impl Fn(&str, KindId) -> u64,
     ) {
-        let mut moved = Vec::new();
-        for (id, lane) in &self.by_id {
-            let queue = self.queues.get(&id.queue).filter(|queue| queue.namespace == ns);
-            let of = queue.map(|queue| (deadline_ms(&queue.name, id.kind), queue.shut));
-            if let Some((ms, shut)) = of.filter(|(ms, _)| *ms != lane.deadline_ms) {
-                moved.push((*id, ms, lane.due && !shut));
+        for id in lanes {
+            let (Some(lane), Some(queue)) = (self.by_id.get(id), self.queues.get(&id.queue)) else {
+                continue;
+            };
+            let ms = deadline_ms(&queue.name, id.kind);
+            if ms == lane.deadline_ms {
+                continue;
             }
-        }
-        for (id, ms, stands) in moved {
+            let stands = lane.due && !queue.shut;
             if stands {
-                self.close(id);
+                self.close(*id);
             }
-            if let Some(lane) = self.by_id.get_mut(&id) {
+            if let Some(lane) = self.by_id.get_mut(id) {
                 lane.deadline_ms = ms;
             }
             if stands {
-                self.open(id);
+                self.open(*id);
             }
         }
     }
 
     /// How long the jobs of a lane have.
-    pub(super) fn deadline_ms(&self, id: LaneId) -> u64 {
+    pub(crate) fn deadline_ms(&self, id: LaneId) -> u64 {
         self.by_id.get(&id).map_or(0, |lane| lane.deadline_ms)
     }
 
     /// The lanes of a queue, up to so many.
     pub(crate) fn ids_of(&self, queue: QueueId, most: usize) -> Vec<LaneId> {
         self.lanes_of(queue).take(most).map(|(id, _)| *id).collect()
+    }
+
+    /// The lanes of a kind, found among all.
+    pub(crate) fn ids_of_kind(&self, kind: KindId) -> Vec<LaneId> {
+        self.by_id.keys().filter(|id| id.kind == kind).copied().collect()
     }
 
     /// Lanes of a kind whose first job could be handed out, as far as queues and gates let it.

@@ -1,5 +1,6 @@
 //! What may be asked of levels, how they are told, and when they are breached.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use super::measure::Measured;
@@ -7,8 +8,8 @@ use super::{
     BACKLOG_TOLD_MAX, LATE_TOLD_MAX, SLAS_MAX, Sla, SlaAnswer, SlaGoal, SlaSettings, SlaTarget,
     SlaView, workers_needed,
 };
-use crate::bounds::{check_duration, check_name};
-use crate::command::FollowUp;
+use crate::bounds::{check_duration, check_name, check_size};
+use crate::command::{FollowUp, NewJob};
 use crate::ids::{JobId, KindId, NamespaceId, ScheduleId, TimeMs};
 use crate::map::OrderedMap;
 use crate::moment::Moment;
@@ -16,7 +17,7 @@ use crate::overlay::Overlay;
 use crate::queueing::LaneId;
 use crate::record::Record;
 use crate::rejection::Rejection;
-use crate::schedule::slot_job_id;
+use crate::schedule::{JobTemplate, slot_job_id};
 use crate::state::{State, keys};
 
 /// Hundredths of a per cent in a whole.
@@ -25,8 +26,29 @@ const WHOLE: u64 = 10_000;
 /// Lanes of a level that are looked at for late jobs.
 const LANES_MAX: usize = 256;
 
+/// Bytes of the arguments of what a breach enqueues: an entry of the journal has room for that of
+/// each level of a namespace.
+const BREACH_ARGS_MAX: u64 = 128 << 10;
+
+/// Late jobs that are counted to find out whether a level is missed.
+const LATE_LOOKED_AT_MAX: u64 = 10_000;
+
+/// How much runs of what levels are about, in one pass over what runs.
+#[derive(Default)]
+struct Running<'a> {
+    kinds: BTreeMap<&'a str, u64>,
+    schedules: BTreeMap<&'a str, u64>,
+}
+
+/// The job of a breach of a level.
+fn breach_job(template: &JobTemplate, name: &str, id: JobId) -> NewJob {
+    let mut job = template.job(id, None);
+    job.tags.push(format!("sla={name}"));
+    job
+}
+
 impl<M: OrderedMap> State<M> {
-    fn check_sla(&self, settings: &SlaSettings) -> Result<(), Rejection> {
+    fn check_sla(&self, level: &str, settings: &SlaSettings) -> Result<(), Rejection> {
         let limits = &self.limits;
         let refused = |field, value: String, allowed: &str| {
             Err(Rejection::ValueRefused { field, value, allowed: allowed.to_owned() })
@@ -52,7 +74,9 @@ impl<M: OrderedMap> State<M> {
         }
         if let Some(breach) = &settings.breach {
             check_name(limits, "queue", &breach.queue)?;
-            crate::job::check_new_job(self, &breach.job(JobId([0; 16]), None))?;
+            check_size("breach", breach.args.len(), BREACH_ARGS_MAX)?;
+            // As it will be enqueued: what is refused then would never come.
+            crate::job::check_new_job(self, &breach_job(breach, level, JobId([0; 16])))?;
         }
         Ok(())
     }
@@ -66,7 +90,7 @@ impl<M: OrderedMap> State<M> {
         moment: Moment,
     ) -> Result<Option<Record>, Rejection> {
         check_name(&self.limits, "sla", name)?;
-        self.check_sla(&settings)?;
+        self.check_sla(name, &settings)?;
         let known = self.slas.of(namespace, name).map(|it| &it.sla);
         if known.is_some_and(|known| known.settings == settings) {
             return Ok(None);
@@ -109,6 +133,17 @@ impl<M: OrderedMap> State<M> {
         now: TimeMs,
     ) -> Result<SlaView, Rejection> {
         let it = self.known_sla(ns, name)?;
+        let running = self.running(ns, [&it.sla.settings.target]);
+        Ok(self.view_of(ns, (name, it), &running, now))
+    }
+
+    fn view_of(
+        &self,
+        ns: NamespaceId,
+        (name, it): (&str, &Measured),
+        running: &Running<'_>,
+        now: TimeMs,
+    ) -> SlaView {
         let (settings, within_ms) = (&it.sla.settings, it.sla.settings.goal.within_ms());
         let lanes = self.lanes_of_sla(ns, &settings.target);
         let waits = |ms: u64| {
@@ -128,7 +163,7 @@ impl<M: OrderedMap> State<M> {
             late,
             at_risk,
             oldest_ms: oldest.map(|at| now.since(at)),
-            running: self.running_of(ns, &settings.target),
+            running: self.running_of(ns, &settings.target, running),
             arrivals_per_second: 0.0,
             run_ms: None,
             workers_needed: None,
@@ -140,7 +175,7 @@ impl<M: OrderedMap> State<M> {
         } else {
             self.tell_need(&mut view, it, (ns, &lanes, now));
         }
-        Ok(view)
+        view
     }
 
     /// What comes, how long that takes, and how many workers it needs.
@@ -150,15 +185,16 @@ impl<M: OrderedMap> State<M> {
         it: &Measured,
         (ns, lanes, now): (NamespaceId, &[LaneId], TimeMs),
     ) {
-        let [lately, ..] = &view.windows;
+        let [lately, _, day] = &view.windows;
         let per_second = lately.arrived as f64 * 1000.0;
         let per_second = per_second / it.covers_ms(SlaView::WINDOWS[0], now) as f64;
         view.arrivals_per_second = per_second;
         let ran = view.windows.iter().find(|window| window.runs > 0);
         let Some(ran) = ran else { return };
         let run_ms = ran.run_ms as f64 / ran.runs as f64;
-        // A job whose runs fail or are interrupted comes more than once.
-        let runs_of_a_job = (ran.runs as f64 / ran.started.max(1) as f64).max(1.0);
+        // A job whose runs fail or are interrupted comes more than once; over a day, as in a short
+        // time many runs end of jobs that started before it.
+        let runs_of_a_job = (day.runs as f64 / day.started.max(1) as f64).max(1.0);
         let settings = &it.sla.settings;
         let within_s = settings.goal.within_ms() as f64 / 1000.0;
         let run_s = run_ms / 1000.0;
@@ -178,9 +214,9 @@ impl<M: OrderedMap> State<M> {
 
     /// The levels of the namespace.
     pub(crate) fn sla_views(&self, ns: NamespaceId, most: usize, now: TimeMs) -> Vec<SlaView> {
-        let names = self.slas.all(ns).take(most).map(|(name, _)| name.clone());
-        let names: Vec<_> = names.collect();
-        names.iter().filter_map(|name| self.sla_view(ns, name, now).ok()).collect()
+        let all = || self.slas.all(ns).take(most);
+        let running = self.running(ns, all().map(|(_, it)| &it.sla.settings.target));
+        all().map(|(name, it)| self.view_of(ns, (name, it), &running, now)).collect()
     }
 
     pub(crate) fn slas_told(&self, ns: NamespaceId, now: TimeMs) -> SlaAnswer {
@@ -212,8 +248,14 @@ impl<M: OrderedMap> State<M> {
     ) -> (u64, Option<TimeMs>) {
         let (mut count, mut oldest) = (0, None);
         for lane in lanes {
+            // What was taken from the tree before the head is passed over.
+            let Some(((at, place), _)) = self.lanes.head(*lane) else { continue };
+            if at > since {
+                continue;
+            }
+            let from = keys::lane_entry(ns, *lane, at, place);
             let to = keys::lane_entry(ns, *lane, since.plus(1), crate::ids::Place(0));
-            self.scan(&keys::lane_prefix(ns, *lane).done(), &to, &mut |key, _| {
+            self.scan(&from, &to, &mut |key, _| {
                 let at = keys::u64_at(key, 16).map(TimeMs);
                 oldest = oldest.into_iter().chain(at).min();
                 count += 1;
@@ -226,30 +268,54 @@ impl<M: OrderedMap> State<M> {
         (count as u64, oldest)
     }
 
-    /// Jobs of a queue that could start.
+    /// Jobs of a queue that could start: none while it hands out nothing.
     fn ready_in(&self, ns: NamespaceId, name: &str, now: TimeMs) -> u64 {
         let Some(queue) = self.queues.named(ns, name) else { return 0 };
+        if self.is_shut(queue.id, queue.settings.paused) {
+            return 0;
+        }
         let (scheduled, retrying) = self.not_yet_due(queue, now);
         queue.counts.waiting.saturating_sub(scheduled + retrying)
     }
 
-    fn running_of(&self, ns: NamespaceId, target: &SlaTarget) -> u64 {
-        match target {
-            SlaTarget::Queue { name } => {
-                self.queues.named(ns, name).map_or(0, |queue| queue.counts.running)
+    fn running<'a>(
+        &self,
+        ns: NamespaceId,
+        of: impl IntoIterator<Item = &'a SlaTarget>,
+    ) -> Running<'a> {
+        let mut running = Running::default();
+        for target in of {
+            match target {
+                SlaTarget::Queue { .. } => None,
+                SlaTarget::Kind { name } => running.kinds.insert(name, 0),
+                SlaTarget::Schedule { name } => running.schedules.insert(name, 0),
+            };
+        }
+        if running.kinds.is_empty() && running.schedules.is_empty() {
+            return running;
+        }
+        let leases = self.leases.range((ns, JobId([0; 16]))..=(ns, JobId([u8::MAX; 16])));
+        for (_, live) in leases {
+            if let Some(count) = running.kinds.get_mut(live.job.kind.as_str()) {
+                *count += 1;
             }
-            SlaTarget::Kind { name } => {
-                let leases = self.leases.range((ns, JobId([0; 16]))..=(ns, JobId([u8::MAX; 16])));
-                leases.filter(|(_, live)| live.job.kind == *name).count() as u64
-            }
-            SlaTarget::Schedule { name } => {
-                let leases = self.leases.range((ns, JobId([0; 16]))..=(ns, JobId([u8::MAX; 16])));
-                let of = |live: &&crate::state::LiveLease| {
-                    live.job.tick.as_ref().is_some_and(|tick| tick.name == *name)
-                };
-                leases.map(|(_, live)| &**live).filter(of).count() as u64
+            let tick = live.job.tick.as_ref();
+            if let Some(count) = tick.and_then(|it| running.schedules.get_mut(it.name.as_str())) {
+                *count += 1;
             }
         }
+        running
+    }
+
+    fn running_of(&self, ns: NamespaceId, target: &SlaTarget, running: &Running<'_>) -> u64 {
+        let counted = match target {
+            SlaTarget::Queue { name } => {
+                return self.queues.named(ns, name).map_or(0, |queue| queue.counts.running);
+            }
+            SlaTarget::Kind { name } => running.kinds.get(name.as_str()),
+            SlaTarget::Schedule { name } => running.schedules.get(name.as_str()),
+        };
+        counted.copied().unwrap_or_default()
     }
 
     /// Whether a level is missed now: over five minutes, with what is late already.
@@ -261,10 +327,14 @@ impl<M: OrderedMap> State<M> {
         }
         let lanes = self.lanes_of_sla(ns, &settings.target);
         let before = TimeMs(now.0.saturating_sub(within_ms.saturating_add(1)));
-        let (late, _) = self.waiting_since(ns, &lanes, before, LATE_TOLD_MAX);
         let lately = it.sum(SlaView::WINDOWS[0], now);
+        let share = u64::from(settings.share);
+        // So many late ones miss the level whatever was kept.
+        let enough = lately.measured.saturating_mul(WHOLE - share) / share.max(1) + 1;
+        let most = LATE_TOLD_MAX.max(enough.min(LATE_LOOKED_AT_MAX) as usize);
+        let (late, _) = self.waiting_since(ns, &lanes, before, most);
         let (measured, missed) = (lately.measured + late, lately.missed + late);
-        missed * WHOLE > measured * (WHOLE - u64::from(settings.share))
+        missed * WHOLE > measured * (WHOLE - share)
     }
 
     /// The records of levels that are breached from now on, with the jobs that this brings about,
@@ -307,8 +377,7 @@ impl<M: OrderedMap> State<M> {
         let of = ScheduleId(hash | 1 << 63);
         let mut ids = (0..).map(|salt| slot_job_id(ns, of, moment.at, salt));
         let id = ids.find(|id| self.job(ns, *id).is_none()).expect("there are more ids");
-        let mut job = template.job(id, None);
-        job.tags.push(format!("sla={name}"));
+        let job = breach_job(template, name, id);
         let follow_ups = [FollowUp { queue: template.queue.clone(), job }];
         let overlay = Overlay::new(self, ns, moment);
         self.decide_follow_ups(overlay, &follow_ups)

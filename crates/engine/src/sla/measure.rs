@@ -39,6 +39,16 @@ impl Measured {
         Self { sla, minutes: VecDeque::new() }
     }
 
+    fn target(&self) -> SlaTarget {
+        self.sla.settings.target.clone()
+    }
+
+    /// Whether what was measured, and the deadlines, are those of another state of the level, too.
+    fn measures_as(&self, other: &Sla) -> bool {
+        let of = |sla: &Sla| (sla.since, sla.settings.target.clone(), sla.settings.goal.clone());
+        of(&self.sla) == of(other)
+    }
+
     /// The sum of the last so many minutes, with the present one.
     pub(super) fn sum(&self, minutes: u64, now: TimeMs) -> SlaCount {
         let present = now.0 / MINUTE_MS;
@@ -138,8 +148,11 @@ fn counted(sla: &Sla, job: &Job, event: SlaEvent, now: TimeMs) -> (SlaCount, Opt
         _ => {}
     }
     match event {
-        SlaEvent::Arrived => count.arrived = 1,
-        SlaEvent::Started => count.started = 1,
+        // What is scheduled for later comes when it starts.
+        SlaEvent::Arrived => count.arrived = u64::from(job.due_at.is_none()),
+        SlaEvent::Started => {
+            (count.started, count.arrived) = (1, u64::from(job.due_at.is_some()));
+        }
         SlaEvent::Ran(ms) => (count.runs, count.run_ms) = (1, ms),
         SlaEvent::Succeeded | SlaEvent::Failed => {}
     }
@@ -188,13 +201,18 @@ impl<M: OrderedMap> State<M> {
         self.put(&keys::sla(ns, name), &sla);
         let all = self.slas.0.entry(ns).or_default();
         match all.get_mut(name) {
-            Some(known) if known.sla.since == sla.since => known.sla = sla,
+            // A breach or its end changes no deadline, and they come often.
+            Some(known) if known.measures_as(&sla) => known.sla = sla,
             _ => {
+                let target = sla.settings.target.clone();
                 let before = all.insert(name.to_owned(), Measured::new(sla));
+                let target_before = before.as_ref().map(Measured::target);
                 self.drop_minutes(ns, name, before);
+                for target in target_before.iter().chain([&target]) {
+                    self.set_deadlines(ns, target);
+                }
             }
         }
-        self.set_deadlines(ns);
     }
 
     pub(crate) fn apply_sla_deleted(&mut self, ns: NamespaceId, name: &str) {
@@ -204,8 +222,11 @@ impl<M: OrderedMap> State<M> {
         if all.is_empty() {
             self.slas.0.remove(&ns);
         }
+        let target = before.as_ref().map(Measured::target);
         self.drop_minutes(ns, name, before);
-        self.set_deadlines(ns);
+        if let Some(target) = target {
+            self.set_deadlines(ns, &target);
+        }
     }
 
     /// A namespace is removed, and its levels with it.
@@ -222,10 +243,17 @@ impl<M: OrderedMap> State<M> {
         }
     }
 
-    /// Lanes of a namespace are merged by the deadlines that hold from now on.
-    fn set_deadlines(&mut self, ns: NamespaceId) {
-        let Self { lanes, kinds, slas, .. } = self;
-        lanes.set_deadlines(ns, |queue, kind| {
+    /// The lanes that a level is about are merged by the deadlines that hold from now on.
+    fn set_deadlines(&mut self, ns: NamespaceId, target: &SlaTarget) {
+        let Self { lanes, kinds, slas, queues, .. } = self;
+        let about = match target {
+            SlaTarget::Queue { name } => {
+                queues.named(ns, name).map(|queue| lanes.ids_of(queue.id, usize::MAX))
+            }
+            SlaTarget::Kind { name } => kinds.named(ns, name).map(|kind| lanes.ids_of_kind(kind)),
+            SlaTarget::Schedule { .. } => None,
+        };
+        lanes.set_deadlines(&about.unwrap_or_default(), |queue, kind| {
             slas.deadline_ms(ns, queue, kinds.name(kind).unwrap_or_default())
         });
     }

@@ -52,11 +52,10 @@
 //! | 132  | namespace u32, schedule u64                            | `ScheduleState`          |
 //! | 150  | namespace u32, key 16, beginning of a period u64, or 0 | id: has that unique key  |
 //! | 151  | namespace u32, queue u32, 255 - priority u8, part u16, |                          |
-//! |      | kind u32, counted limit, counted key, counted tenant   |                          |
-//! |      | where it has one, available at u64, place u64          | id: waits in a line      |
+//! |      | kind u32, counted limit, counted key, available at     |                          |
+//! |      | u64, place u64                                         | id: waits in a line      |
 //! | 152  | namespace u32, counted limit, counted key, queue u32,  | available at and place   |
-//! |      | 255 - priority u8, part u16, kind u32, counted tenant  | of the line's first      |
-//! |      | where it has one                                       |                          |
+//! |      | 255 - priority u8, part u16, kind u32                  | of the line's first      |
 //! | 153  | namespace u32, counted limit                           | `LimitSettings`          |
 //! | 154  | namespace u32, counted limit, counted key              | `LimitBudget`            |
 //! | 155  | instant u64, namespace u32, counted limit, counted key | -: the budget comes back |
@@ -392,20 +391,15 @@ fn lane_of(key: Key, lane: LaneId) -> Key {
     key.u32(lane.queue.0).u8(lane.urgency).u16(lane.part.0).u32(lane.kind.0)
 }
 
-/// What the entries of a line begin with: (limit, key, tenant).
-pub(crate) fn limited_prefix(
-    ns: NamespaceId,
-    lane: LaneId,
-    (limit, key, tenant): (&str, &str, Option<&str>),
-) -> Vec<u8> {
-    let line = lane_of(Key::new(LIMITED).namespace(ns), lane).text(limit).text(key);
-    tenant.into_iter().fold(line, Key::text).done()
+/// What the entries of a line begin with: (limit, key).
+pub(crate) fn limited_prefix(ns: NamespaceId, lane: LaneId, (limit, key): (&str, &str)) -> Vec<u8> {
+    lane_of(Key::new(LIMITED).namespace(ns), lane).text(limit).text(key).done()
 }
 
 pub(crate) fn limited(
     ns: NamespaceId,
     lane: LaneId,
-    of: (&str, &str, Option<&str>),
+    of: (&str, &str),
     (available_at, place): (TimeMs, Place),
 ) -> Vec<u8> {
     Key(limited_prefix(ns, lane, of)).u64(available_at.0).u64(place.0).done()
@@ -415,13 +409,8 @@ pub(crate) fn limit_lines(ns: NamespaceId, limit: &str, key: &str) -> Vec<u8> {
     Key::new(LIMIT_LINE).namespace(ns).text(limit).text(key).done()
 }
 
-pub(crate) fn limit_line(
-    ns: NamespaceId,
-    (limit, key, tenant): (&str, &str, Option<&str>),
-    lane: LaneId,
-) -> Vec<u8> {
-    let line = lane_of(Key(limit_lines(ns, limit, key)), lane);
-    tenant.into_iter().fold(line, Key::text).done()
+pub(crate) fn limit_line(ns: NamespaceId, (limit, key): (&str, &str), lane: LaneId) -> Vec<u8> {
+    lane_of(Key(limit_lines(ns, limit, key)), lane).done()
 }
 
 pub(crate) fn limit(ns: NamespaceId, limit: &str) -> Vec<u8> {

@@ -25,7 +25,7 @@ fn slot_of(key: &[u8]) -> Slot {
 }
 
 impl<M: OrderedMap> State<M> {
-    /// What may be handed out next, as far as limits have a say: of a tenant's jobs the first.
+    /// What may be handed out next, where no limit has a say: of a tenant's jobs the first.
     pub(crate) fn stand(
         &mut self,
         ns: NamespaceId,
@@ -111,9 +111,10 @@ impl<M: OrderedMap> State<M> {
     }
 
     /// A job is granted, and out of its lane: where its tenant had its turn by that, all that the
-    /// tenant has in the lanes goes behind what waits.
+    /// tenant has in the lanes goes behind what waits, as far as it has the same time by its
+    /// levels. What has more stays: going back each time, it would wait for ever beside the rest.
     pub(crate) fn take_turn(&mut self, ns: NamespaceId, queue: QueueId, job: &Job, token: Token) {
-        let Some(tenant) = &job.options.tenant else { return };
+        let Some(tenant) = job.turns_of() else { return };
         let of = (queue, job.urgency());
         let weights = self.queues.get(queue).map(|it| it.settings.tenants.as_slice());
         let weight = weight_of(weights.unwrap_or_default(), tenant);
@@ -128,7 +129,11 @@ impl<M: OrderedMap> State<M> {
         if !over {
             return;
         }
+        let deadline_ms = self.slas.deadline_ms(ns, &job.queue, &job.kind);
         for (lane, (own, before)) in self.tenant_lines(ns, of, tenant) {
+            if self.lanes.deadline_ms(lane) != deadline_ms {
+                continue;
+            }
             let stands = turn.stands(own);
             if stands != before {
                 let id = self.value(&keys::tenanted(ns, lane, tenant, own));

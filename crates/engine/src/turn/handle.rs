@@ -232,7 +232,7 @@ impl<M: OrderedMap> Turn<M> {
             }
             Command::DeleteLimit { name } => self.handle_delete_limit(ns, &name),
             Command::GetLimit { name } => self.limit_answer(ns, &name),
-            Command::ListLimits => Ok(Answer::Limits(self.state.limit_views(ns))),
+            Command::ListLimits => Ok(Answer::Limits(self.state.limit_views(ns, usize::MAX))),
             Command::DeleteNamespace => self.handle_delete_namespace(ns, moment),
             Command::GetNamespace => Ok(self.namespace_answer(ns)),
             Command::EnqueueJobs(_)

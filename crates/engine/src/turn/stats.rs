@@ -125,11 +125,14 @@ impl<M: OrderedMap> Turn<M> {
     fn tell_named(&self, stats: &mut ShardStats, now: TimeMs) {
         for (ns, slot) in &self.state.namespaces {
             let name = &slot.namespace.name;
-            let room = NAMED_TOLD_MAX.saturating_sub(stats.limits.len());
-            let limits = self.state.limit_views(*ns).into_iter().take(room);
+            let [limits, slas] = [stats.limits.len(), stats.slas.len()]
+                .map(|told| NAMED_TOLD_MAX.saturating_sub(told));
+            if (limits, slas) == (0, 0) {
+                break;
+            }
+            let limits = self.state.limit_views(*ns, limits).into_iter();
             stats.limits.extend(limits.map(|limit| (name.clone(), limit)));
-            let room = NAMED_TOLD_MAX.saturating_sub(stats.slas.len());
-            let slas = self.state.sla_views(*ns, room, now).into_iter();
+            let slas = self.state.sla_views(*ns, slas, now).into_iter();
             stats.slas.extend(slas.map(|sla| (name.clone(), sla)));
         }
     }

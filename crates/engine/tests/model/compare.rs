@@ -149,11 +149,7 @@ fn jobs(expected: &Reference, shard: &Shard) {
     assert_eq!(count(156), expected.all_keys_spent(), "keys of which nothing is left");
     let lined = |job: &&RefJob| expected.is_filed(job) && job.job.options.limit.is_some();
     assert_eq!(count(151), expected.jobs.iter().filter(lined).count(), "jobs in lines");
-    let of_tenants = |job: &&RefJob| {
-        let waits = expected.is_filed(job) && !expected.is_parked(job);
-        let limited = job.job.options.limit.is_some();
-        job.job.options.tenant.is_some() && waits && (!limited || expected.is_first_of_key(job))
-    };
+    let of_tenants = |job: &&RefJob| expected.is_filed(job) && Reference::takes_turns(job);
     assert_eq!(count(190), expected.tenants(), "tenants with jobs");
     let waiting = expected.jobs.iter().filter(of_tenants).count();
     assert_eq!(count(192), waiting, "jobs in lines of tenants");

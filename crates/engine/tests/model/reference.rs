@@ -361,6 +361,7 @@ impl Reference {
         self.now = self.time_at(clock.wall);
         self.random = clock.random;
         self.steps += 1;
+        self.forget_kept();
     }
 
     pub(crate) fn submit(&mut self, request: Request, clock: Clock) {
@@ -381,6 +382,7 @@ impl Reference {
     /// Tells those who wait for jobs that ended in this step.
     fn finish(&mut self) {
         self.hold_back();
+        self.forget_kept();
         self.tell_quiet();
         for (ns, id) in std::mem::take(&mut self.ended) {
             let told: Vec<ReplyTo> = self

@@ -186,3 +186,66 @@ fn a_level_that_makes_no_sense_is_refused() {
     let all = shard.call(Command::Sla(SlaCommand::List));
     assert!(matches!(all, Answer::Sla(SlaAnswer::Slas(all)) if all.is_empty()));
 }
+
+fn set_paused(shard: &mut Shard, paused: bool) {
+    let settings = QueueSettings { paused, ..QueueSettings::DEFAULT };
+    shard.call(Command::PutQueue { queue: "q".to_owned(), settings });
+}
+
+/// Puts a level whose breach enqueues a job with so many bytes of arguments.
+fn put_breach(shard: &mut Shard, name: &str, bytes: usize) -> Answer {
+    let args = format!("{{}}{}", " ".repeat(bytes - 2));
+    let alarm = NewJob::new(id(0), "page", args);
+    let breach = crate::schedule::JobTemplate::of("alarms".to_owned(), alarm);
+    let breach = Some(Box::new(breach));
+    put(shard, name, SlaSettings { breach, ..of_queue("q", started(5_000)) })
+}
+
+#[test]
+fn a_breach_that_could_not_be_enqueued_is_refused_with_its_level() {
+    let mut shard = Shard::new();
+    assert!(matches!(put_breach(&mut shard, "big", (128 << 10) + 1), Answer::Rejected(_)));
+    assert!(matches!(put_breach(&mut shard, "big", 128 << 10), Answer::Sla(_)));
+    let longest = shard.turn.state.limits.name_bytes_max;
+    let too_long = put_breach(&mut shard, &"n".repeat(longest), 2);
+    assert!(matches!(too_long, Answer::Rejected(_)), "its tag is too long");
+    assert!(matches!(put_breach(&mut shard, &"n".repeat(longest - 4), 2), Answer::Sla(_)));
+}
+
+#[test]
+fn as_many_late_jobs_are_counted_as_break_a_level_of_a_low_share() {
+    let mut shard = Shard::new();
+    put(&mut shard, "mail", SlaSettings { share: 5_000, ..of_queue("q", started(5_000)) });
+    for n in 0..120 {
+        shard.enqueue(job(n));
+    }
+    assert_eq!(shard.lease(120).len(), 120);
+    for n in 120..250 {
+        shard.enqueue(job(n));
+    }
+    pass(&mut shard, 20);
+    assert!(view(&mut shard, "mail").sla.breached_at.is_some(), "130 of 250 are late");
+}
+
+#[test]
+fn what_is_paused_or_scheduled_for_later_needs_no_workers_yet() {
+    let mut shard = Shard::new();
+    put(&mut shard, "mail", of_queue("q", started(30_000)));
+    shard.enqueue(job(1));
+    let first = shard.lease(1);
+    shard.advance(5_000);
+    shard.settle(&first[0], ack()).unwrap();
+    shard.enqueue(NewJob { start: Some(Start::After(3_600_000)), ..job(2) });
+    assert_eq!(view(&mut shard, "mail").windows[0].arrived, 1);
+    for n in 10..70 {
+        shard.enqueue(job(n));
+    }
+    shard.advance(400_000);
+    assert_eq!(view(&mut shard, "mail").workers_needed, Some(10));
+    set_paused(&mut shard, true);
+    assert_eq!(view(&mut shard, "mail").workers_needed, Some(0));
+    set_paused(&mut shard, false);
+    shard.advance(3_600_000);
+    assert_eq!(shard.lease(99).len(), 61);
+    assert_eq!(view(&mut shard, "mail").windows[0].arrived, 1, "it comes when it starts");
+}

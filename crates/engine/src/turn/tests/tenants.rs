@@ -93,7 +93,7 @@ fn what_is_more_urgent_or_not_due_yet_keeps_its_place() {
 }
 
 #[test]
-fn a_key_that_is_spent_does_not_hold_up_its_tenants_others() {
+fn jobs_of_a_key_start_in_their_order_and_hold_up_no_other_of_their_tenants() {
     let mut shard = Shard::new();
     let settings =
         LimitSettings { scope: LimitScope::Key, rule: LimitRule::Concurrency { max: 1 } };
@@ -110,7 +110,7 @@ fn a_key_that_is_spent_does_not_hold_up_its_tenants_others() {
     assert_eq!(ids(&jobs), [1, 3, 5], "of the key that one has, nobody gets a second");
     let mut shard = shard.restart();
     shard.settle(&jobs[0], ack()).unwrap();
-    assert_eq!(ids(&shard.lease(9)), [4], "it is the other tenant's turn");
+    assert_eq!(ids(&shard.lease(9)), [2], "they wait for the key, not for turns");
 }
 
 #[test]
@@ -165,4 +165,27 @@ fn handing_out_among_ten_thousand_tenants_looks_at_no_more_than_with_one() {
     let (one, many) = (looked(1), looked(10_000));
     assert!(one > 0);
     assert!(many * 10 <= one * 13, "{many} looks instead of {one}");
+}
+
+#[test]
+fn a_tenants_job_without_a_level_does_not_wait_for_ever_behind_those_with_one() {
+    use crate::sla::{SlaCommand, SlaGoal, SlaSettings, SlaTarget};
+    let mut shard = Shard::new();
+    let target = SlaTarget::Kind { name: "fast".to_owned() };
+    let goal = SlaGoal::StartedWithin { within_ms: 5_000 };
+    let settings = Box::new(SlaSettings { target, goal, share: 9_900, breach: None });
+    shard.call(Command::Sla(SlaCommand::Put { name: "fast".to_owned(), settings }));
+    shard.enqueue(of(1, "a"));
+    let fast = |n| NewJob { kind: "fast".to_owned(), ..of(n, "a") };
+    shard.enqueue(fast(2));
+    let mut taken = Vec::new();
+    for n in 3..=70 {
+        shard.enqueue(fast(n));
+        let jobs = shard.lease(1);
+        taken.extend(ids(&jobs));
+        shard.settle(&jobs[0], ack()).unwrap();
+        shard.advance(60_000);
+    }
+    let at = taken.iter().position(|n| *n == 1);
+    assert!(at.is_some_and(|at| (50..65).contains(&at)), "it has an hour: {at:?}");
 }

@@ -245,6 +245,9 @@ impl Reference {
     fn hand_over(&mut self, ns: NamespaceId, id: JobId, request: &LeaseJobs) -> Delivery {
         let token = Token { epoch: Epoch(self.epoch), counter: self.next_token };
         self.next_token += 1;
+        self.forget_kept();
+        let next = self.job_mut(ns, id).clone();
+        self.take_turn(&next, token);
         let (now, mono, default_ms) = (self.now, self.mono, self.limits.lease_ms_default);
         let job = self.job_mut(ns, id);
         let own_ms = job.job.options.lease_ms;
@@ -279,7 +282,6 @@ impl Reference {
         job.run = Some(Run { lease: lease.clone(), expires, timeout, held, begun });
         let job = job.clone();
         self.spend(&job);
-        self.take_turn(&job, token);
         self.delivery(&job, &lease)
     }
 

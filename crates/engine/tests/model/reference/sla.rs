@@ -46,9 +46,14 @@ impl Reference {
     /// The slot of a job with its deadline in place of its time.
     pub(super) fn by_deadline(&self, of: &RefJob) -> (TimeMs, longshore_engine::Place) {
         let (at, place) = self.stands(of);
+        (at.plus(self.deadline_ms(of)), place)
+    }
+
+    /// How long a job has by its levels.
+    pub(super) fn deadline_ms(&self, of: &RefJob) -> u64 {
         let all = self.slas.iter().filter(|it| it.ns == of.ns && is_about(it, &of.job));
         let least = all.map(|it| it.settings.goal.within_ms()).min().unwrap_or(NONE_MS);
-        (at.plus(least.min(NONE_MS)), place)
+        least.min(NONE_MS)
     }
 
     pub(super) fn of_sla(&mut self, ns: NamespaceId, command: SlaCommand) -> Refusable<Answer> {

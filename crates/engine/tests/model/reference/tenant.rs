@@ -1,6 +1,6 @@
 //! Tenants: who is next is found by looking at all that waits.
 
-use longshore_engine::{NamespaceId, Place, TimeMs, Token};
+use longshore_engine::{JobId, NamespaceId, Place, TimeMs, Token};
 
 use super::{RefJob, Reference};
 
@@ -14,6 +14,8 @@ pub(crate) struct RefTurn {
     used: u32,
     /// When its last turn ended, and the counter of the grant that ended it.
     ended: Option<(TimeMs, u64)>,
+    /// First jobs of lines that did not move at ends of turns, and where they stand.
+    kept: Vec<(JobId, (TimeMs, Place))>,
 }
 
 impl RefTurn {
@@ -52,10 +54,15 @@ impl Reference {
         of.collect::<std::collections::BTreeSet<_>>().len()
     }
 
+    /// Whether a job waits for turns of its tenant: those that name a key wait for that.
+    pub(crate) fn takes_turns(of: &RefJob) -> bool {
+        of.job.options.tenant.is_some() && of.job.options.limit.is_none()
+    }
+
     /// Whether no other job of its line comes before it.
     pub(super) fn is_first_of_tenant(&self, of: &RefJob) -> bool {
         let options = &of.job.options;
-        if options.tenant.is_none() {
+        if !Self::takes_turns(of) {
             return true;
         }
         !self.jobs.iter().any(|other| {
@@ -64,23 +71,8 @@ impl Reference {
                 && other.job.queue == of.job.queue
                 && other.job.kind == of.job.kind
                 && (it.priority, &it.tenant) == (options.priority, &options.tenant)
-                && (&it.gates, it.limit.is_some()) == (&options.gates, options.limit.is_some())
-                && slot(other) < slot(of)
-                && self.is_filed(other)
-                && !self.is_parked(other)
-        })
-    }
-
-    /// Whether no other job of its key, tenant and lane comes before it.
-    pub(crate) fn is_first_of_key(&self, of: &RefJob) -> bool {
-        let options = &of.job.options;
-        !self.jobs.iter().any(|other| {
-            let it = &other.job.options;
-            other.ns == of.ns
-                && other.job.queue == of.job.queue
-                && other.job.kind == of.job.kind
-                && (it.priority, &it.tenant) == (options.priority, &options.tenant)
-                && (&it.gates, &it.limit) == (&options.gates, &options.limit)
+                && it.gates == options.gates
+                && Self::takes_turns(other)
                 && slot(other) < slot(of)
                 && self.is_filed(other)
         })
@@ -89,26 +81,63 @@ impl Reference {
     /// Where a job stands among those that may be handed out.
     pub(super) fn stands(&self, of: &RefJob) -> (TimeMs, Place) {
         let own = slot(of);
-        let turn = self.turns.iter().find(|turn| turn.is_of(of)).and_then(|turn| turn.ended);
-        let Some((at, counter)) = turn else { return own };
-        own.max((at, Place(1 << 63 | counter << 16 | own.1.0 & 0xffff)))
+        if !Self::takes_turns(of) {
+            return own;
+        }
+        let Some(turn) = self.turns.iter().find(|turn| turn.is_of(of)) else { return own };
+        if let Some((_, kept)) = turn.kept.iter().find(|(id, _)| *id == of.job.id) {
+            return *kept;
+        }
+        let Some((at, counter)) = turn.ended else { return own };
+        own.max((at, Place(1 << 63 | counter << 40 | own.1.0)))
     }
 
-    /// A job was handed over.
+    fn is_head(&self, of: &RefJob) -> bool {
+        self.is_filed(of) && Self::takes_turns(of) && self.is_first_of_tenant(of)
+    }
+
+    /// Who is not the first of a line any more has no place that it keeps.
+    pub(super) fn forget_kept(&mut self) {
+        let mut turns = std::mem::take(&mut self.turns);
+        for turn in &mut turns {
+            let ns = turn.ns;
+            turn.kept.retain(|(id, _)| self.job(ns, *id).is_some_and(|job| self.is_head(job)));
+        }
+        self.turns = turns;
+    }
+
+    /// A job is about to be handed over.
     pub(super) fn take_turn(&mut self, of: &RefJob, token: Token) {
-        let Some(tenant) = of.job.options.tenant.clone() else { return };
+        let Some(tenant) = of.job.options.tenant.clone().filter(|_| Self::takes_turns(of)) else {
+            return;
+        };
         let (ns, now) = (of.ns, self.now);
         let weights = self.queue_named(ns, &of.job.queue).map(|it| it.settings.tenants.clone());
         let weights = weights.unwrap_or_default();
         let weight = weights.iter().find(|it| it.tenant == tenant).map_or(1, |it| it.weight);
         if !self.turns.iter().any(|turn| turn.is_of(of)) {
             let (queue, priority) = (of.job.queue.clone(), of.job.options.priority);
-            self.turns.push(RefTurn { ns, queue, priority, tenant, used: 0, ended: None });
+            self.turns.push(RefTurn {
+                ns,
+                queue,
+                priority,
+                tenant,
+                used: 0,
+                ended: None,
+                kept: Vec::new(),
+            });
         }
         let turn = self.turns.iter_mut().find(|turn| turn.is_of(of)).expect("it was added");
         turn.used += 1;
-        if turn.used >= weight {
-            (turn.used, turn.ended) = (0, Some((now, token.counter)));
+        if turn.used < weight {
+            return;
         }
+        let turn = turn.clone();
+        let deadline_ms = self.deadline_ms(of);
+        let lines = self.jobs.iter().filter(|job| turn.is_of(job) && self.is_head(job));
+        let kept = lines.filter(|job| self.deadline_ms(job) != deadline_ms);
+        let kept = kept.map(|job| (job.job.id, self.stands(job))).collect();
+        let turn = self.turns.iter_mut().find(|turn| turn.is_of(of)).expect("it was added");
+        (turn.used, turn.ended, turn.kept) = (0, Some((now, token.counter)), kept);
     }
 }
