@@ -322,6 +322,21 @@ fn what_is_kept_no_longer_goes_with_the_next_sync() {
     assert_eq!(bench.read_all(), [24]);
 }
 
+/// One file of events without a time kept all behind it for ever.
+#[test]
+fn a_file_of_events_without_a_time_goes_with_the_first_old_one_behind_it() {
+    let (_dir, disk) = folder();
+    let mut bench = Bench::new(disk);
+    for time in [-1; 6].into_iter().chain([1000; 6]).chain([-1; 6]) {
+        bench.append(1, time, 30);
+    }
+    let by_time = StreamSettings { retention_ms: Some(1000), retention_bytes: None, ..settings() };
+    bench.write(StreamChange::Changed { stream: StreamId(1), settings: by_time });
+    assert_eq!(bench.log.overdue(1500), [], "what has a time is young yet");
+    let [overdue] = &bench.log.overdue(1_000_000)[..] else { panic!() };
+    assert!((12..18).contains(&overdue.start), "{overdue:?}");
+}
+
 #[test]
 fn events_are_found_by_their_time() {
     let (_dir, disk) = folder();
