@@ -192,7 +192,13 @@ impl Partition {
         if read.committed
             && let Some(end) = end_of(&chunk.batches)
         {
-            chunk.aborted = self.files().transactions.aborted_between(read.offset, end);
+            let files = self.files();
+            if read.offset < files.start {
+                // What was aborted before that is forgotten: the batches may hold some of it.
+                let (asked, start, end) = (read.offset, files.start, files.end);
+                return Err(ReadError::OutOfRange { asked, start, end });
+            }
+            chunk.aborted = files.transactions.aborted_between(read.offset, end);
         }
         Ok(chunk)
     }
