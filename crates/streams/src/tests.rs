@@ -439,6 +439,10 @@ fn what_is_trimmed_while_it_is_read_is_out_of_range_and_no_fault() {
     let error = ReadError::Io { path: "x".into(), source: missing() };
     assert!(matches!(partition.or_trimmed(8, error), ReadError::Io { .. }), "it should be there");
     partition.walk_on(0, crate::walk::Walk::new(0), 10).unwrap();
+    // As a reader that has the batches, and looks now at which of them were aborted.
+    let told = partition.aborted_between(0, 4);
+    assert!(matches!(told, Err(ReadError::OutOfRange { asked: 0, start: 8, .. })), "{told:?}");
+    assert_eq!(partition.aborted_between(8, 8).unwrap(), []);
 }
 
 /// What a reader of committed events sees: offsets of batches.

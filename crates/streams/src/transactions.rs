@@ -113,3 +113,28 @@ impl Hidden {
         header.is_transactional() && self.within.contains(&producer)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn aborted_ones_are_found_wherever_their_markers_are() {
+        let mut all = Transactions::default();
+        for (producer, offset) in [(1, 0), (2, 2), (3, 5), (4, 20)] {
+            all.appended(producer, offset);
+        }
+        for (producer, offset) in [(2, 8), (3, 9), (1, 12), (4, 22)] {
+            all.marked(producer, offset, false);
+        }
+        let between = |from, to| -> Vec<u64> {
+            all.aborted_between(from, to).iter().map(|it| it.producer).collect()
+        };
+        assert_eq!(between(0, 1), [1]);
+        assert_eq!(between(0, 3), [2, 1]);
+        assert_eq!(between(3, 21), [2, 3, 1, 4]);
+        assert_eq!(between(9, 10), [3, 1]);
+        assert_eq!(between(13, 20), []);
+        assert_eq!(between(13, u64::MAX), [4]);
+    }
+}
