@@ -160,6 +160,8 @@ pub struct Limits {
     pub offsets_bulk_max: usize,
     /// Bytes of what is remembered with an offset.
     pub offset_metadata_bytes_max: usize,
+    /// Bytes that the offsets of all open transactions of a shard may take in memory.
+    pub transaction_offset_bytes_max: usize,
 }
 
 const SECOND: u64 = 1000;
@@ -224,6 +226,7 @@ impl Default for Limits {
             transactional_id_ms: 7 * DAY,
             offsets_bulk_max: 10_000,
             offset_metadata_bytes_max: 4096,
+            transaction_offset_bytes_max: 64 << 20,
         }
     }
 }
@@ -264,6 +267,7 @@ impl Limits {
             // The model does not know when a round comes.
             offsets_ms: None,
             offset_metadata_bytes_max: 8,
+            transaction_offset_bytes_max: 400,
             ..Self::default()
         }
     }

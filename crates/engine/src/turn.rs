@@ -331,11 +331,14 @@ impl<M: OrderedMap> Turn<M> {
     /// The shard takes things in again. Every lease holds for one more of its lengths from now on,
     /// so that its worker can be heard, but no run past its timeout. Where the worker was not heard
     /// since the last shortage either, only the time of this one does not count: or shortages that
-    /// come again and again would keep the jobs of a worker that has died for ever.
+    /// come again and again would keep the jobs of a worker that has died for ever. For
+    /// transactions of producers the time of a shortage does not count.
     pub fn end_shortage(&mut self, clock: Clock) {
         let moment = self.begin(clock);
         if let Some(since) = self.shortage_since.take() {
-            self.state.spare_leases(moment.mono.0.saturating_sub(since.0));
+            let shortage_ms = moment.mono.0.saturating_sub(since.0);
+            self.state.spare_leases(shortage_ms);
+            self.state.spare_transactions(shortage_ms);
         }
         self.finish();
     }

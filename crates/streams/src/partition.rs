@@ -192,9 +192,25 @@ impl Partition {
         if read.committed
             && let Some(end) = end_of(&chunk.batches)
         {
-            chunk.aborted = self.files().transactions.aborted_between(read.offset, end);
+            chunk.aborted = self.aborted_between(read.offset, end)?;
         }
         Ok(chunk)
+    }
+
+    /// The aborted transactions that have something in what was read.
+    pub(crate) fn aborted_between(
+        &self,
+        from: u64,
+        to: u64,
+    ) -> Result<Vec<AbortedTransaction>, ReadError> {
+        let files = self.files();
+        if from < files.start {
+            // It was trimmed since: what was aborted before that is forgotten, and the batches may
+            // hold some of it.
+            let (asked, start, end) = (from, files.start, files.end);
+            return Err(ReadError::OutOfRange { asked, start, end });
+        }
+        Ok(files.transactions.aborted_between(from, to))
     }
 
     /// A file that is not there any more may have gone while it was to be read.

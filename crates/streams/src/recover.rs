@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 
-use longshore_engine::{PartitionId, Position, StreamChange, StreamView};
+use longshore_engine::{PartitionId, Position, StreamChange, StreamView, TransactionMark};
 use longshore_journal::disk::Disk;
 
 use crate::error::OpenError;
@@ -163,6 +163,10 @@ impl StreamLog {
         let mut known: BTreeMap<PartitionId, u64> = BTreeMap::new();
         for view in streams {
             self.add(view, &mut writer)?;
+            let mut marks: BTreeMap<PartitionId, Vec<TransactionMark>> = BTreeMap::new();
+            for mark in &view.transactions {
+                marks.entry(mark.partition).or_default().push(*mark);
+            }
             for (id, ends) in &view.partitions {
                 let partition = self.catalogue().partitions.get(id).cloned();
                 let Some(partition) = partition else { continue };
@@ -172,8 +176,8 @@ impl StreamLog {
                     let expected = ends.next;
                     return Err(OpenError::EventsLost { stream, partition, found, expected });
                 }
-                let marks = view.transactions.iter().filter(|mark| mark.partition == *id);
-                partition.files_mut().transactions = Transactions::set(marks.copied());
+                let marks = marks.remove(id).unwrap_or_default();
+                partition.files_mut().transactions = Transactions::set(marks.into_iter());
                 partition.trim(ends.start, &mut writer.gone);
                 known.insert(*id, partition.files().files.front().map_or(u64::MAX, |it| it.base));
                 let first = partition.files().files.front().map(|file| file.base);

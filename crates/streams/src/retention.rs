@@ -61,16 +61,16 @@ impl Partition {
 
     /// The offset before which files go whose newest event is older than `time_ms`. An event with a
     /// time before 1970 has none (-1 is how producers say that) and does not grow old: nobody knows
-    /// when it came.
+    /// when it came. A file of such events goes with the first old one behind it.
     fn older_than(&self, time_ms: u64) -> Result<Option<u64>, ReadError> {
         let old = |time: i64| (0..time_ms.cast_signed()).contains(&time);
-        let mut start = None;
+        let young = |time: i64| time >= 0 && !old(time);
+        let (mut start, mut from) = (None, None);
         loop {
             let (file, end) = {
                 let files = self.files();
-                let from = start.unwrap_or(files.start);
-                let index = files.files.iter().position(|file| file.base >= from);
-                let index = if start.is_none() { Some(0) } else { index };
+                let of = |from| files.files.iter().position(|file| file.base == from);
+                let index = from.map_or(Some(0), of);
                 let Some(file) = index.and_then(|index| files.files.get(index)).cloned() else {
                     return Ok(start);
                 };
@@ -81,16 +81,19 @@ impl Partition {
                 // Mostly the first batch says that the file is young.
                 let head = self.read_at(file.base, 0, HEADER_BYTES)?;
                 let header = BatchHeader::parse(&head);
-                if header.is_ok_and(|header| !old(header.newest_time)) {
+                if header.is_ok_and(|header| young(header.newest_time)) {
                     return Ok(start);
                 }
                 self.walk_on(file.base, file.walk, file.len_bytes)?;
                 continue;
             }
-            if !file.walk.newest_time().is_some_and(old) {
-                return Ok(start);
+            match file.walk.newest_time() {
+                None => return Ok(start),
+                Some(time) if young(time) => return Ok(start),
+                Some(time) if old(time) => start = Some(end),
+                Some(_) => {}
             }
-            start = Some(end);
+            from = Some(end);
         }
     }
 }

@@ -322,6 +322,21 @@ fn what_is_kept_no_longer_goes_with_the_next_sync() {
     assert_eq!(bench.read_all(), [24]);
 }
 
+/// One file of events without a time kept all behind it for ever.
+#[test]
+fn a_file_of_events_without_a_time_goes_with_the_first_old_one_behind_it() {
+    let (_dir, disk) = folder();
+    let mut bench = Bench::new(disk);
+    for time in [-1; 6].into_iter().chain([1000; 6]).chain([-1; 6]) {
+        bench.append(1, time, 30);
+    }
+    let by_time = StreamSettings { retention_ms: Some(1000), retention_bytes: None, ..settings() };
+    bench.write(StreamChange::Changed { stream: StreamId(1), settings: by_time });
+    assert_eq!(bench.log.overdue(1500), [], "what has a time is young yet");
+    let [overdue] = &bench.log.overdue(1_000_000)[..] else { panic!() };
+    assert!((12..18).contains(&overdue.start), "{overdue:?}");
+}
+
 #[test]
 fn events_are_found_by_their_time() {
     let (_dir, disk) = folder();
@@ -424,6 +439,10 @@ fn what_is_trimmed_while_it_is_read_is_out_of_range_and_no_fault() {
     let error = ReadError::Io { path: "x".into(), source: missing() };
     assert!(matches!(partition.or_trimmed(8, error), ReadError::Io { .. }), "it should be there");
     partition.walk_on(0, crate::walk::Walk::new(0), 10).unwrap();
+    // As a reader that has the batches, and looks now at which of them were aborted.
+    let told = partition.aborted_between(0, 4);
+    assert!(matches!(told, Err(ReadError::OutOfRange { asked: 0, start: 8, .. })), "{told:?}");
+    assert_eq!(partition.aborted_between(8, 8).unwrap(), []);
 }
 
 /// What a reader of committed events sees: offsets of batches.

@@ -25,6 +25,8 @@ pub(crate) struct Transactions {
     open: BTreeMap<u64, u64>,
     /// In the order of their markers.
     aborted: Vec<AbortedTransaction>,
+    /// The longest way from the first event of one of these to its marker.
+    span: u64,
 }
 
 impl Transactions {
@@ -36,8 +38,13 @@ impl Transactions {
     /// A marker was appended.
     pub(crate) fn marked(&mut self, producer: u64, offset: u64, committed: bool) {
         if let (Some(first), false) = (self.open.remove(&producer), committed) {
-            self.aborted.push(AbortedTransaction { producer, first, last: offset });
+            self.aborted_one(AbortedTransaction { producer, first, last: offset });
         }
+    }
+
+    fn aborted_one(&mut self, aborted: AbortedTransaction) {
+        self.span = self.span.max(aborted.last.saturating_sub(aborted.first));
+        self.aborted.push(aborted);
     }
 
     /// The state knows them all.
@@ -45,7 +52,7 @@ impl Transactions {
         let mut all = Self::default();
         for TransactionMark { producer, first, last, .. } in marks {
             match last {
-                Some(last) => all.aborted.push(AbortedTransaction { producer, first, last }),
+                Some(last) => all.aborted_one(AbortedTransaction { producer, first, last }),
                 None => all.appended(producer, first),
             }
         }
@@ -68,7 +75,10 @@ impl Transactions {
     pub(crate) fn aborted_between(&self, from: u64, to: u64) -> Vec<AbortedTransaction> {
         let begin = self.aborted.partition_point(|it| it.last < from);
         let rest = self.aborted.get(begin..).unwrap_or_default();
-        rest.iter().filter(|it| it.first < to).copied().collect()
+        // One whose marker is a span behind the end begins there at the earliest.
+        let bound = to.saturating_add(self.span);
+        let near = rest.iter().take_while(|it| it.last < bound);
+        near.filter(|it| it.first < to).copied().collect()
     }
 }
 
@@ -101,5 +111,30 @@ impl Hidden {
             return true;
         }
         header.is_transactional() && self.within.contains(&producer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn aborted_ones_are_found_wherever_their_markers_are() {
+        let mut all = Transactions::default();
+        for (producer, offset) in [(1, 0), (2, 2), (3, 5), (4, 20)] {
+            all.appended(producer, offset);
+        }
+        for (producer, offset) in [(2, 8), (3, 9), (1, 12), (4, 22)] {
+            all.marked(producer, offset, false);
+        }
+        let between = |from, to| -> Vec<u64> {
+            all.aborted_between(from, to).iter().map(|it| it.producer).collect()
+        };
+        assert_eq!(between(0, 1), [1]);
+        assert_eq!(between(0, 3), [2, 1]);
+        assert_eq!(between(3, 21), [2, 3, 1, 4]);
+        assert_eq!(between(9, 10), [3, 1]);
+        assert_eq!(between(13, 20), []);
+        assert_eq!(between(13, u64::MAX), [4]);
     }
 }

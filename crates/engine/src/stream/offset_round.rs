@@ -50,9 +50,10 @@ impl<M: OrderedMap> State<M> {
 
     /// These groups have members.
     pub(crate) fn groups_used(&mut self, ns: NamespaceId, groups: Vec<String>) {
-        let now = self.mono;
+        let (now, name_bytes_max) = (self.mono, self.limits.name_bytes_max);
         let round = &mut self.streams.offset_round;
-        for group in groups {
+        // None that is longer can have offsets.
+        for group in groups.into_iter().filter(|it| it.len() <= name_bytes_max) {
             let key = (ns, group);
             if round.used.len() < GROUPS_MAX || round.used.contains_key(&key) {
                 round.used.insert(key, now);
@@ -72,7 +73,7 @@ impl<M: OrderedMap> State<M> {
         let keeps_ms = self.limits.offsets_ms;
         let round = &mut self.streams.offset_round;
         let begun = *round.begun.get_or_insert(mono);
-        let long_ago = |at: MonoMs| keeps_ms.is_some_and(|ms| at.plus(ms) <= mono);
+        let long_ago = |at: MonoMs| keeps_ms.is_some_and(|ms| at.plus(ms.max(GRACE_MS)) <= mono);
         if round.after.is_none() {
             round.used.retain(|_, at| !long_ago(*at));
         }
@@ -80,7 +81,8 @@ impl<M: OrderedMap> State<M> {
         let from = from.map_or_else(|| vec![keys::GROUP_OFFSET], |key| keys::after(&key));
         // A life that is younger than offsets are kept has not seen that a group had no members.
         let by_age = [Some(begun), self.streams.offset_round.crowded];
-        let by_age = by_age.into_iter().flatten().all(|at| at.plus(GRACE_MS) <= mono);
+        let kept_ms = keeps_ms.unwrap_or(u64::MAX).max(GRACE_MS);
+        let by_age = by_age.into_iter().flatten().all(|at| at.plus(kept_ms) <= mono);
         let (most, mut looked, mut found) = (4 * self.limits.slice_items_max, 0, 0);
         let (mut records, mut last) = (Vec::new(), None);
         self.scan(&from, &[keys::GROUP_OFFSET + 1], &mut |key, value| {
@@ -110,8 +112,9 @@ impl<M: OrderedMap> State<M> {
     }
 }
 
-/// After a start, or after a group could not be remembered: members have come again by then, or
-/// have been told of again.
+/// The least time for which a group counts as having members after it was said to have some, after
+/// a start, or after one could not be remembered: it is told of again within that, however short
+/// offsets are kept.
 const GRACE_MS: u64 = 2 * 3_600_000;
 
 /// Namespace, group, stream and partition of a key.

@@ -259,44 +259,63 @@ fn offsets_of_a_removed_stream_are_forgotten_in_slices() {
     bench.restart();
 }
 
-#[test]
-fn offsets_of_groups_without_members_are_forgotten_by_age() {
-    const HOUR: u64 = 3_600_000;
+const HOUR: u64 = 3_600_000;
+
+/// So many hours after a start.
+fn at(hours: u64) -> Clock {
+    Clock { mono: MonoMs(5 + hours * HOUR), wall: TimeMs(1_000 + (100 + hours) * HOUR), random: 0 }
+}
+
+/// Offsets of the groups "old" and "used" from long before a start, kept for so long.
+fn kept_for(offsets_ms: u64) -> Bench {
     let mut bench = Bench::new();
     bench.create(1).unwrap();
     for group in ["old", "used"] {
         commit(&mut bench, group, "s", 1);
     }
-    let mut recovery = Recovery::begin(
-        Map::new(),
-        Position::START,
-        Limits { offsets_ms: Some(24 * HOUR), ..Limits::tiny() },
-    )
-    .unwrap();
+    let limits = Limits { offsets_ms: Some(offsets_ms), ..Limits::tiny() };
+    let mut recovery = Recovery::begin(Map::new(), Position::START, limits).unwrap();
     for (position, entry) in (1..).zip(&bench.journal) {
         recovery.replay(Position(position), entry).unwrap();
     }
     recovery.take_stream_changes();
-    let at = |hours: u64| Clock {
-        mono: MonoMs(5 + hours * HOUR),
-        wall: TimeMs(1_000 + (100 + hours) * HOUR),
-        random: 0,
-    };
     bench.turn = recovery.start(at(0), &["default"]);
+    bench.turn.tick(at(0));
     bench.seal();
-    let used = |bench: &mut Bench, hours| {
-        let command = Command::Stream(StreamCommand::GroupsUsed { groups: vec!["used".into()] });
-        let namespace = "default".to_owned();
-        bench.turn.submit(Request { namespace, reply_to: ReplyTo(1), command }, at(hours));
-    };
+    bench
+}
+
+/// The group has members.
+fn used(bench: &mut Bench, hours: u64) {
+    let command = Command::Stream(StreamCommand::GroupsUsed { groups: vec!["used".into()] });
+    let namespace = "default".to_owned();
+    bench.turn.submit(Request { namespace, reply_to: ReplyTo(1), command }, at(hours));
+}
+
+#[test]
+fn offsets_of_groups_without_members_are_forgotten_by_age() {
+    let mut bench = kept_for(24 * HOUR);
     used(&mut bench, 0);
+    bench.turn.tick(at(23));
+    assert_eq!(kept_offsets(&bench), 2, "it may have had members until the start");
+    used(&mut bench, 23);
+    bench.turn.tick(at(24));
+    assert_eq!(kept_offsets(&bench), 1, "one has none");
+    bench.turn.tick(at(46));
+    assert_eq!(kept_offsets(&bench), 1, "it had members within a day");
+    bench.turn.tick(at(47));
+    assert_eq!(kept_offsets(&bench), 0);
+}
+
+/// Those of groups with members went where they are kept for less than it takes to be told again.
+#[test]
+fn offsets_that_are_kept_for_a_minute_stay_while_their_group_has_members() {
+    let mut bench = kept_for(60_000);
     bench.turn.tick(at(1));
-    assert_eq!(kept_offsets(&bench), 2, "members may come again after a start");
+    assert_eq!(kept_offsets(&bench), 2);
+    used(&mut bench, 2);
     bench.turn.tick(at(3));
     assert_eq!(kept_offsets(&bench), 1, "one has none");
-    used(&mut bench, 20);
-    bench.turn.tick(at(40));
-    assert_eq!(kept_offsets(&bench), 1, "it had members within a day");
-    bench.turn.tick(at(45));
-    assert_eq!(kept_offsets(&bench), 0);
+    bench.turn.tick(at(4));
+    assert_eq!(kept_offsets(&bench), 0, "it has none any more");
 }

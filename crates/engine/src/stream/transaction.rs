@@ -72,6 +72,14 @@ wire_struct! {
 /// An offset that a transaction has: group, stream and index of the partition.
 type OffsetKey = (String, StreamId, u32);
 
+/// What an offset of a transaction takes beside its texts: entries of two maps.
+const OFFSET_ENTRY_BYTES: usize = 128;
+
+/// What an offset of a transaction takes in memory, in bytes: the group is in two keys.
+fn offset_bytes(group: &str, committed: &CommittedOffset) -> usize {
+    OFFSET_ENTRY_BYTES + 2 * group.len() + committed.metadata.len()
+}
+
 /// A transactional id in memory.
 #[derive(Debug)]
 pub(crate) struct Known {
@@ -93,6 +101,8 @@ pub(crate) struct Transactions {
     deadlines: BTreeSet<(MonoMs, u64)>,
     /// Offsets that open transactions have, each with how many of these.
     pending: BTreeMap<(NamespaceId, OffsetKey), u32>,
+    /// What the offsets of open transactions take in memory, in bytes.
+    offset_bytes: usize,
     /// Whether there may be aborted ones that are remembered.
     has_aborted: bool,
     round: round::TransactionRound,
@@ -167,6 +177,7 @@ impl<M: OrderedMap> State<M> {
             let known = keys::u64_at(&key, 1).and_then(|it| transactions.all.get_mut(&it));
             if let (Some(known), Some(stream), Some(index)) = (known, stream, index) {
                 let (ns, offset) = (known.namespace, (group, StreamId(stream), index));
+                transactions.offset_bytes += offset_bytes(&offset.0, &committed);
                 known.offsets.insert(offset.clone(), committed);
                 transactions.count_pending(ns, offset);
             }
@@ -184,6 +195,15 @@ impl<M: OrderedMap> State<M> {
         transactions.deadlines.clear();
         for (producer, timeout_ms) in open {
             transactions.set_deadline(producer, Some(mono.plus(timeout_ms)));
+        }
+    }
+
+    /// For so long no producer could be heard: see `Turn::end_shortage`.
+    pub(crate) fn spare_transactions(&mut self, shortage_ms: u64) {
+        let transactions = &mut self.streams.transactions;
+        let deadlines: Vec<(MonoMs, u64)> = transactions.deadlines.iter().copied().collect();
+        for (deadline, producer) in deadlines {
+            transactions.set_deadline(producer, Some(deadline.plus(shortage_ms)));
         }
     }
 

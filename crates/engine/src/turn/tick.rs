@@ -87,9 +87,14 @@ impl<M: OrderedMap> Turn<M> {
     /// Aborts some of the transactions that have been open for too long, and forgets what nobody
     /// needs of others.
     fn end_transactions(&mut self, moment: Moment) {
-        // Each may have thousands of partitions.
-        for _ in 0..TRANSACTION_ENDS_MAX {
-            let Some(record) = self.state.decide_transaction_overdue() else { break };
+        // Each may have thousands of partitions and offsets.
+        let mut items = 0;
+        for index in 0..TRANSACTION_ENDS_MAX {
+            let Some((record, more)) = self.state.decide_transaction_overdue() else { break };
+            items += more;
+            if index > 0 && items > self.state.limits.slice_items_max {
+                break;
+            }
             self.record(record);
         }
         let forgotten = self.state.look_at_transactions(moment.at);

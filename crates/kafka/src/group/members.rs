@@ -169,6 +169,10 @@ impl Group {
             let joined = Joined { error, member: id.to_owned(), ..Joined::default() };
             answers.push((older, Answer::Joined(joined)));
         }
+        let former = known.as_ref().and_then(|member| member.instance.clone());
+        if let Some(former) = former.filter(|former| Some(former) != instance.as_ref()) {
+            self.forget_instance(&former, id);
+        }
         if let Some(older) = known.and_then(|member| member.syncing) {
             // It joins instead of waiting for what it gets.
             let error = codes::REBALANCE_IN_PROGRESS;
@@ -284,13 +288,18 @@ impl Group {
         if let Some(ticket) = member.syncing {
             answers.push((ticket, Answer::Synced(Synced { error, ..Synced::default() })));
         }
-        if let Some(instance) = member.instance
-            && self.instances.get(&instance).is_some_and(|of| of == id)
-        {
-            self.instances.remove(&instance);
+        if let Some(instance) = member.instance {
+            self.forget_instance(&instance, id);
         }
         if self.leader == id {
             self.leader.clear();
+        }
+    }
+
+    /// A member is this instance no more, unless another one is by now.
+    fn forget_instance(&mut self, instance: &str, id: &str) {
+        if self.instances.get(instance).is_some_and(|of| of == id) {
+            self.instances.remove(instance);
         }
     }
 }

@@ -287,3 +287,16 @@ fn the_protocol_that_most_like_best_of_those_that_all_speak_is_taken() {
     join_as(&mut bench, "", of(&["d"]));
     assert_eq!(bench.joined()[0].error, codes::INCONSISTENT_GROUP_PROTOCOL);
 }
+
+#[test]
+fn a_member_that_takes_another_instance_leaves_the_former_to_others() {
+    let mut bench = Bench::default();
+    bench.join("", Some("i0"), "range");
+    let member = bench.joined().pop().unwrap().member;
+    for instance in ["i1", "i2", "i3"] {
+        bench.join(&member, Some(instance), "range");
+        assert_eq!(bench.joined().pop().unwrap().error, 0);
+    }
+    let group = bench.coordinator.groups.get("g").unwrap();
+    assert_eq!(group.instances.keys().collect::<Vec<_>>(), ["i3"]);
+}

@@ -169,7 +169,11 @@ impl Face {
         let member = (request.member.as_str(), request.instance.as_deref());
         // Whoever says of what generation it is has to be in it; others are not asked.
         let allowed = if request.generation >= 0 || !request.member.is_empty() {
-            self.groups.may_commit(&request.group, request.generation, member)
+            match self.groups.may_commit(&request.group, request.generation, member) {
+                // Unlike OffsetCommit, as Kafka has it: producers do not know that answer.
+                codes::REBALANCE_IN_PROGRESS => codes::NONE,
+                code => code,
+            }
         } else {
             codes::NONE
         };

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Aborted, Known, OpenPartition, Transactional};
+use super::{Aborted, Known, OpenPartition, Transactional, offset_bytes};
 use crate::ids::{NamespaceId, PartitionId};
 use crate::map::OrderedMap;
 use crate::state::{State, keys};
@@ -103,8 +103,13 @@ impl<M: OrderedMap> State<M> {
             let offset = (group.to_owned(), stream, partition);
             let known = self.transaction_mut(producer);
             let ns = known.namespace;
-            if known.offsets.insert(offset.clone(), committed).is_none() {
-                self.streams.transactions.count_pending(ns, offset);
+            let added = offset_bytes(group, &committed);
+            let before = known.offsets.insert(offset.clone(), committed);
+            let transactions = &mut self.streams.transactions;
+            transactions.offset_bytes += added;
+            match before {
+                Some(before) => transactions.offset_bytes -= offset_bytes(group, &before),
+                None => transactions.count_pending(ns, offset),
             }
         }
     }
@@ -150,6 +155,7 @@ impl<M: OrderedMap> State<M> {
             self.remove(&keys::open_partition(producer, partition));
         }
         for ((group, stream, index), offset) in offsets {
+            self.streams.transactions.offset_bytes -= offset_bytes(&group, &offset);
             self.remove(&keys::pending_offset(producer, &group, stream, index));
             if committed && self.streams.get(stream).is_some() {
                 let key = keys::group_offset(ns, &group, stream, index);

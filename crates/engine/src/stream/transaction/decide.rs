@@ -1,7 +1,10 @@
 //! What becomes of a command about a transaction.
 
+use std::collections::BTreeMap;
+
 use super::{
     EPOCH_LAST, Known, TransactionAnswer, TransactionAsk, TransactionRefusal, TransactionStamp,
+    offset_bytes,
 };
 use crate::bounds::check_name;
 use crate::ids::{NamespaceId, PartitionId, TimeMs};
@@ -155,11 +158,31 @@ impl<M: OrderedMap> State<M> {
             return Err(TransactionRefusal::NotOpen);
         }
         let limit = self.limits.offsets_bulk_max;
-        if known.offsets.len() + offsets.len() > limit {
-            let what = "offsets of one transaction";
+        let what = "offsets of one transaction";
+        if offsets.len() > limit {
             return Err(TransactionRefusal::TooMany { what, limit });
         }
         let (results, notes) = self.offset_notes(ns, offsets);
+        // Of those that are named again the last one counts.
+        let last: BTreeMap<_, _> =
+            notes.iter().map(|it| ((it.stream, it.partition), &it.committed)).collect();
+        let (mut new, mut added, mut replaced) = (0, 0, 0);
+        for ((stream, partition), committed) in last {
+            added += offset_bytes(&group, committed);
+            match known.offsets.get(&(group.clone(), stream, partition)) {
+                Some(before) => replaced += offset_bytes(&group, before),
+                None => new += 1,
+            }
+        }
+        if known.offsets.len() + new > limit {
+            return Err(TransactionRefusal::TooMany { what, limit });
+        }
+        let taken = self.streams.transactions.offset_bytes;
+        let limit = self.limits.transaction_offset_bytes_max;
+        if added > replaced && taken + (added - replaced) > limit {
+            let what = "bytes of offsets of open transactions";
+            return Err(TransactionRefusal::TooMany { what, limit });
+        }
         let producer = stamp.producer;
         let record = (!notes.is_empty()).then_some(Record::TransactionOffsets {
             producer,
@@ -198,13 +221,15 @@ impl<M: OrderedMap> State<M> {
         Record::TransactionEnded { producer: known.kept.producer, epoch, committed, markers }
     }
 
-    /// The record that aborts the transaction that has been open for too long, if one has.
-    pub(crate) fn decide_transaction_overdue(&self) -> Option<Record> {
+    /// The record that aborts the transaction that has been open for too long, if one has, and of
+    /// how many partitions and offsets that is.
+    pub(crate) fn decide_transaction_overdue(&self) -> Option<(Record, usize)> {
         let transactions = &self.streams.transactions;
         let (deadline, producer) = transactions.deadlines.first()?;
         let known = transactions.all.get(producer).filter(|_| *deadline <= self.mono)?;
         // Whoever it belongs to finds out by its epoch.
-        Some(self.ending(known, known.kept.epoch + 1, false))
+        let items = known.partitions.len() + known.offsets.len();
+        Some((self.ending(known, known.kept.epoch + 1, false), items))
     }
 
     /// Whether a batch may be appended as far as transactions go.

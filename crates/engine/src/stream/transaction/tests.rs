@@ -241,3 +241,60 @@ fn partitions_and_ids_are_bounded_and_ids_are_forgotten() {
     assert!(matches!(taken(&mut bench, 9), Ok(TransactionAnswer::Taken(_))));
     bench.restart();
 }
+
+/// The shard took nothing in, so no producer could end its transaction.
+#[test]
+fn the_time_of_a_shortage_does_not_count_for_a_transaction() {
+    let mut bench = Bench::new();
+    let partitions = bench.create(1).unwrap();
+    let stamp = take(&mut bench, None);
+    add(&mut bench, stamp, &partitions).unwrap();
+    append(&mut bench, partitions[0], (stamp, 0), true).unwrap();
+    let at = |ms| Clock { mono: MonoMs(CLOCK.mono.0 + ms), ..CLOCK };
+    bench.turn.begin_shortage(at(500));
+    bench.turn.end_shortage(at(60_500));
+    bench.turn.tick(at(60_999));
+    bench.seal();
+    assert_eq!(markers(&bench), []);
+    bench.turn.tick(at(61_000));
+    bench.seal();
+    assert_eq!(markers(&bench), [(partitions[0], 2, 1, false)], "half a second was left");
+}
+
+fn commit_offsets(
+    bench: &mut Bench,
+    stamp: TransactionStamp,
+    indexes: &[u32],
+    metadata: &str,
+) -> Asked {
+    let committed = CommittedOffset { offset: 1, leader_epoch: None, metadata: metadata.into() };
+    let offset = |partition: &u32| OffsetToCommit {
+        stream: "s".into(),
+        partition: *partition,
+        committed: committed.clone(),
+    };
+    let offsets = indexes.iter().map(offset).collect();
+    ask(bench, TransactionAsk::CommitOffsets { stamp, group: "g".into(), offsets })
+}
+
+#[test]
+fn offsets_of_open_transactions_are_bounded_and_repeats_count_once() {
+    let mut bench = Bench::new();
+    let partitions = bench.create(4).unwrap();
+    let stamp = take(&mut bench, None);
+    for commit in [true, false] {
+        add(&mut bench, stamp, &partitions[..1]).unwrap();
+        for metadata in ["", "m", "mm"] {
+            commit_offsets(&mut bench, stamp, &[0, 1, 2, 2], metadata).unwrap();
+        }
+        bench.restart();
+        // 130 bytes of each and their metadata: 396 of 400.
+        for (indexes, metadata) in [(&[3][..], ""), (&[0, 1], "mmmmm")] {
+            let refused = commit_offsets(&mut bench, stamp, indexes, metadata);
+            assert!(matches!(refused, Err(TransactionRefusal::TooMany { limit: 400, .. })));
+        }
+        commit_offsets(&mut bench, stamp, &[0, 1, 2], "").unwrap();
+        assert_eq!(end(&mut bench, stamp, commit), Ok(TransactionAnswer::Done));
+    }
+    bench.restart();
+}
