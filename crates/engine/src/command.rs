@@ -305,6 +305,8 @@ pub struct NewJob {
     pub gates: Vec<String>,
     /// Whose it is: the tenants of a queue take turns.
     pub tenant: Option<String>,
+    /// How many ends of jobs it follows from; only messages say so.
+    pub hops: u8,
 }
 
 impl NewJob {
@@ -335,6 +337,7 @@ impl NewJob {
             limit: None,
             gates: Vec::new(),
             tenant: None,
+            hops: 0,
         }
     }
 }

@@ -75,12 +75,6 @@ impl<'a, M: OrderedMap> Overlay<'a, M> {
         self
     }
 
-    /// Its records follow others that take so many places.
-    pub(crate) fn behind(mut self, places: u64) -> Self {
-        self.places = places;
-        self
-    }
-
     pub(crate) fn reserve(&mut self, records: usize) {
         self.records.reserve(records);
     }
@@ -186,6 +180,14 @@ impl<'a, M: OrderedMap> Overlay<'a, M> {
     /// Messages that the command has the queue take so far, and bytes of their bodies.
     pub(crate) fn messages_entered(&self, queue: QueueId) -> (u64, u64) {
         self.messages.get(&queue).copied().unwrap_or_default()
+    }
+
+    /// Whether a queue of jobs takes one more, behind those that have entered so far.
+    pub(crate) fn has_room(&self, name: &str) -> bool {
+        let Some(queue) = self.state.queues.named(self.ns, name) else { return true };
+        let entered = self.flows.get(name).map_or(0, |flow| flow.entered);
+        let length = queue.counts.backlog() + entered;
+        queue.settings.max_length.is_none_or(|max_length| length < max_length)
     }
 
     /// A job that runs ends, which makes room in its queue and lets go what it held until then.

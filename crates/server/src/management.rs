@@ -6,6 +6,7 @@ mod arguments;
 mod definitions;
 mod messages;
 mod objects;
+mod patient;
 mod serve;
 
 pub use serve::{ListenError, Listener};

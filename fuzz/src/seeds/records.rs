@@ -60,6 +60,7 @@ fn job(phase: Phase) -> Job {
             limit: Some(JobLimit { name: "api".to_owned(), key: "acme".to_owned() }),
             gates: vec!["bank".to_owned()],
             tenant: Some("acme".to_owned()),
+            hops: 1,
         },
         fingerprint: Some([7; 16]),
         place: Place(12),
@@ -208,6 +209,7 @@ fn message() -> Message {
             routing_keys: vec!["eu.paid".to_owned()],
             ttl_ms: Some(9),
         }],
+        hops: 2,
     }
 }
 

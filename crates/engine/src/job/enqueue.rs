@@ -19,6 +19,9 @@ use crate::state::State;
 use crate::timer::Subject;
 use crate::unique::check_unique;
 
+/// Bytes that a job of a message takes in its entry beside its args and metadata, at most.
+const HEAD_BYTES: usize = 2048;
+
 /// What one command decides: records, and the answer that they justify.
 pub(crate) type Decision = Result<(Vec<Record>, Answer), Rejection>;
 
@@ -84,6 +87,33 @@ impl<M: OrderedMap> State<M> {
             return Err(Rejection::JobsRefused { faults });
         }
         Ok((bulk.overlay.into_records()?, bulk.answers))
+    }
+
+    /// The records of those jobs of a message that nobody waits for that can be, the first ones
+    /// first, and how many cannot. `room`: bytes that they may take in their entry; `bounded`: a
+    /// queue that is full takes none.
+    pub(crate) fn decide_fitting<'a>(
+        &'a self,
+        overlay: Overlay<'a, M>,
+        jobs: &'a [FollowUp],
+        (room, bounded): (usize, bool),
+    ) -> (Vec<Record>, u64) {
+        let mut room = room.min(usize::try_from(self.limits.bulk_bytes_max).unwrap_or(room));
+        let (mut kept, mut dropped) = (0, 0);
+        let mut bulk = Bulk::of(overlay.without_bounds());
+        for FollowUp { queue, job } in jobs {
+            let bytes = bytes_of(job) + HEAD_BYTES;
+            let fits = kept < self.limits.bulk_jobs_max
+                && bytes <= room
+                && (!bounded || bulk.overlay.has_room(queue));
+            if fits && bulk.turn_to(queue).and_then(|()| bulk.add(job)).is_ok() {
+                kept += 1;
+                room -= bytes;
+            } else {
+                dropped += 1;
+            }
+        }
+        (bulk.overlay.into_records().unwrap_or_default(), dropped)
     }
 
     fn check_bulk(&self, field: &'static str, count: usize, bytes: usize) -> Result<(), Rejection> {
@@ -212,6 +242,7 @@ impl<'a, M: OrderedMap> Bulk<'a, M> {
                 limit: new.limit.clone(),
                 gates: sorted(&new.gates),
                 tenant: new.tenant.clone(),
+                hops: new.hops,
             },
             fingerprint: new.fingerprint,
             place: self.overlay.next_place(),

@@ -113,6 +113,8 @@ wire_struct! {
         pub limit: Option<JobLimit> = 51,
         /// Gates behind which it waits while they are closed, in the order of their names.
         pub gates: Vec<String> = 52,
+        /// How many ends of jobs, told as messages, it follows from.
+        pub hops: u8 = 60,
         /// Whose it is: the tenants of a queue take turns.
         pub tenant: Option<String> = 70,
     }

@@ -14,9 +14,13 @@ use crate::moment::Moment;
 use crate::overlay::Overlay;
 use crate::record::Record;
 use crate::state::{State, keys};
+use crate::wire::Wire;
 
 /// What is remembered of where a message died, at most: the oldest goes.
 const DEATHS_MAX: usize = 64;
+
+/// Bytes of an entry for what is recorded with a letter: how its message ended.
+const BESIDE_BYTES: usize = 4096;
 
 impl<M: OrderedMap> State<M> {
     /// The end of a message with the letter that it leaves, where its queue has an exchange for
@@ -75,7 +79,8 @@ impl<M: OrderedMap> State<M> {
     }
 
     /// The entry of a message that nobody waits for, such as a dead letter, where its exchange is
-    /// there and leads anywhere. It enters however long its queues are, those of jobs as well.
+    /// there and leads anywhere. It enters however long its queues are, those of jobs as well, but
+    /// for what tells of the end of a job: that could fill them by itself.
     pub(super) fn decide_entry(
         &self,
         namespace: NamespaceId,
@@ -98,14 +103,22 @@ impl<M: OrderedMap> State<M> {
             })
         };
         routed.queues.retain(|id| !goes_round(id));
+        let is_outcome = message.hops > 0;
         let (record, jobs) = self.enter(namespace, routed, (message, headers), moment);
         if jobs.is_empty() {
             return Vec::from_iter(record);
         }
-        let overlay = Overlay::new(self, namespace, moment).without_bounds();
-        let decided = self.decide_with_jobs(overlay, record.clone(), &jobs);
+        let mut overlay = Overlay::new(self, namespace, moment);
+        let mut taken = Vec::new();
+        if let Some(record) = record {
+            record.put(&mut taken);
+            overlay.record_message(record);
+        }
         // What cannot be a job, such as args that are too large, is a message elsewhere still.
-        decided.unwrap_or_else(|_| Vec::from_iter(record))
+        let room = self.limits.entry_bytes_max.saturating_sub(taken.len() + BESIDE_BYTES);
+        let (records, dropped) = self.decide_fitting(overlay, &jobs, (room, is_outcome));
+        self.messages.jobs_dropped.set(self.messages.jobs_dropped.get() + dropped);
+        records
     }
 
     /// Messages whose time has run out, and when: a bounded number.

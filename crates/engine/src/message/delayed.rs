@@ -50,8 +50,8 @@ impl<M: OrderedMap> State<M> {
     }
 
     /// The first message whose time to be published has come: what is recorded then. What reaches
-    /// no queue any more is gone.
-    pub(crate) fn decide_due_message(&self, moment: Moment) -> Option<Vec<Record>> {
+    /// no queue any more is gone. And whether it tells of the end of a job.
+    pub(crate) fn decide_due_message(&self, moment: Moment) -> Option<(Vec<Record>, bool)> {
         if self.messages.delays.first(self)? > moment.at.0 {
             return None;
         }
@@ -63,8 +63,9 @@ impl<M: OrderedMap> State<M> {
         let body = stored.body_ref().apart;
         let mut records = vec![Record::DelayPassed { at, place, body }];
         let message = Message { published_at: moment.at, ..Message::clone(&stored.message) };
+        let is_outcome = message.hops > 0;
         records.extend(self.decide_entry(delayed.namespace, message, &delayed.headers, moment));
-        Some(records)
+        Some((records, is_outcome))
     }
 
     pub(super) fn apply_message_delayed(

@@ -26,8 +26,9 @@ const KEY_HEADER: &str = "x-job-key";
 /// Bytes of a routing key.
 const KEY_BYTES_MAX: usize = 255;
 
-/// The properties of a message that tells of a job, as faces keep them: JSON, and persistent.
-const PROPERTIES: &[u8] = b"\x90\x00\x10application/json\x02";
+/// Ends of jobs that are told in a row, each of a job that the one before brought about: what goes
+/// round by itself ends here.
+const HOPS_MAX: u8 = 8;
 
 /// What publishing one message comes to.
 #[derive(Debug)]
@@ -83,7 +84,7 @@ impl<M: OrderedMap> State<M> {
         &self,
         ns: NamespaceId,
         to: Destination,
-        (message, headers): (&Message, &[(String, HeaderValue)]),
+        (message, headers, args): (&Message, &[(String, HeaderValue)], &Bytes),
         (moment, index): (Moment, u64),
     ) -> Option<FollowUp> {
         let Destination::Jobs { id, kind, priority, delay_ms, ordered } = to else { return None };
@@ -112,7 +113,8 @@ impl<M: OrderedMap> State<M> {
             expiry: message.ttl_ms.filter(|ttl_ms| *ttl_ms > 0).map(Start::After),
             metadata: Some(metadata.into()),
             traceparent: text("traceparent").filter(fits).map(str::to_owned),
-            ..NewJob::new(self.message_job_id(ns, place, moment, 0), kind, args_of(&message.body))
+            hops: message.hops,
+            ..NewJob::new(self.message_job_id(ns, place, moment, 0), kind, args.clone())
         };
         Some(FollowUp { queue: queue.name.clone(), job })
     }
@@ -178,8 +180,8 @@ impl<M: OrderedMap> State<M> {
         }
     }
 
-    /// What is published of the jobs that end with records: records that follow these in their
-    /// entry, and how many ends reach nobody.
+    /// What is published of the jobs that end with records, as messages whose time comes at once:
+    /// records that follow these in their entry, and how many ends reach nobody.
     pub(crate) fn decide_outcomes(&self, records: &[Record], moment: Moment) -> (Vec<Record>, u64) {
         let (mut told, mut lost, mut taken) = (Vec::new(), 0, 0);
         for record in records {
@@ -191,20 +193,25 @@ impl<M: OrderedMap> State<M> {
             let Some(job) = live.or_else(|| self.job(ns, id)) else { continue };
             let Some(queue) = self.queues.named(ns, &job.queue) else { continue };
             let Some(exchange) = queue.settings.outcomes.clone() else { continue };
-            let message = outcome(&job, (record, state), exchange, moment);
+            let goes_on = job.options.hops + 1 < HOPS_MAX;
+            if !goes_on || self.messages.exchanges.named(ns, &exchange).is_none() {
+                lost += 1;
+                continue;
+            }
             let headers = [("state", state), ("queue", &job.queue), ("kind", &job.kind)];
+            let message = outcome(&job, (record, state), (exchange, properties(&headers)), moment);
             let headers = headers.map(|(name, value)| {
                 let bytes = Bytes::copy_from_slice(value.as_bytes());
                 (name.to_owned(), HeaderValue::Text { bytes })
             });
-            let mut overlay = Overlay::new(self, ns, moment).behind(taken);
-            for record in self.decide_entry(ns, message, &headers, moment) {
-                taken += record.takes_place();
-                overlay.record_message(record);
-            }
-            let records = overlay.into_records().unwrap_or_default();
-            lost += u64::from(records.is_empty());
-            told.extend(records);
+            told.push(Record::MessageDelayed {
+                namespace: ns,
+                place: Place(self.meta.next_place.0 + taken),
+                at: moment.at,
+                message: Box::new(message),
+                headers: headers.into(),
+            });
+            taken += 1;
         }
         (told, lost)
     }
@@ -224,7 +231,7 @@ impl Record {
 }
 
 /// The args of a job: what its message says where that is JSON, else an object with it.
-fn args_of(body: &Bytes) -> Bytes {
+pub(super) fn args_of(body: &Bytes) -> Bytes {
     if is_json(body) {
         return body.clone();
     }
@@ -247,11 +254,29 @@ fn end_of(record: &Record) -> Option<(NamespaceId, JobId, &'static str)> {
     })
 }
 
+/// The properties of a message that tells of a job, as faces keep them: JSON, with headers, and
+/// persistent (the content header of AMQP 0-9-1, section 4.2.6.1).
+fn properties(headers: &[(&str, &str)]) -> Bytes {
+    let mut table = Vec::new();
+    for (name, value) in headers {
+        table.push(name.len() as u8);
+        table.extend_from_slice(name.as_bytes());
+        table.push(b'S');
+        table.extend_from_slice(&(value.len() as u32).to_be_bytes());
+        table.extend_from_slice(value.as_bytes());
+    }
+    let mut properties = b"\xb0\x00\x10application/json".to_vec();
+    properties.extend_from_slice(&(table.len() as u32).to_be_bytes());
+    properties.append(&mut table);
+    properties.push(2);
+    properties.into()
+}
+
 /// The message that tells how a job ended.
 fn outcome(
     job: &Job,
     (record, state): (&Record, &'static str),
-    exchange: String,
+    (exchange, properties): (String, Bytes),
     moment: Moment,
 ) -> Message {
     let (mut result, mut error): (Option<&Bytes>, Option<&JobError>) =
@@ -288,8 +313,9 @@ fn outcome(
         persistent: true,
         ttl_ms: None,
         published_at: moment.at,
-        properties: Bytes::from_static(PROPERTIES),
+        properties,
         body: body.into(),
         deaths: Vec::new(),
+        hops: job.options.hops + 1,
     }
 }

@@ -86,6 +86,8 @@ wire_struct! {
         pub body: Bytes,
         /// Why and where it became a dead letter, the newest first.
         pub deaths: Vec<Death> = 5,
+        /// How many ends of jobs it follows from, each of which was told and became a job.
+        pub hops: u8 = 60,
     }
 }
 

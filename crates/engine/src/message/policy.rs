@@ -1,14 +1,16 @@
 //! Policies: what holds for all queues and exchanges whose names match a pattern, beside what their
 //! owners declared. Changing one changes what is there: nothing of it is written to the queues.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
 use std::sync::Arc;
 
 use super::pattern::Pattern;
 use super::{DELIVERY_LIMIT_DEFAULT, Exchange, MessageSettings, Overflow};
 use crate::bounds::{check_duration, check_name};
-use crate::ids::{NamespaceId, QueueId};
+use crate::ids::{ExchangeId, NamespaceId, QueueId};
 use crate::map::OrderedMap;
 use crate::queue::Queue;
 use crate::record::Record;
@@ -18,6 +20,12 @@ use crate::wire::{wire_enum, wire_struct};
 
 /// Policies that a namespace has at most: each is compared with each name.
 const POLICIES_MAX: usize = 100;
+
+/// Policies that a shard has at most.
+const POLICIES_OF_SHARD_MAX: usize = 10_000;
+
+/// Exchanges for which it is remembered what policies come to.
+const REMEMBERED_MAX: usize = 10_000;
 
 wire_enum! {
     /// What a policy is for.
@@ -103,36 +111,65 @@ pub(crate) type Found = (u64, Option<Arc<MessageSettings>>);
 /// The policies of a shard, in memory whole.
 #[derive(Debug, Default)]
 pub(crate) struct Policies {
-    of: BTreeMap<NamespaceId, BTreeMap<String, (Policy, Pattern)>>,
+    of: BTreeMap<NamespaceId, OfNamespace>,
+    count: usize,
     /// Grows with each change: what was found under another one is found anew.
     age: u64,
+    /// What was found for exchanges since the last change.
+    alternates: RefCell<BTreeMap<(NamespaceId, ExchangeId), Option<String>>>,
+}
+
+/// The policies of a namespace.
+#[derive(Debug, Default)]
+struct OfNamespace {
+    named: BTreeMap<String, (Policy, Pattern)>,
+    /// Which counts before which.
+    order: BTreeSet<(Reverse<i64>, String)>,
+}
+
+impl OfNamespace {
+    fn remove(&mut self, name: &str) -> bool {
+        let Some((policy, _)) = self.named.remove(name) else { return false };
+        self.order.remove(&(Reverse(policy.priority), name.to_owned()))
+    }
 }
 
 impl Policies {
     pub(crate) fn insert(&mut self, ns: NamespaceId, name: String, policy: Policy) {
         let pattern = Pattern::of(&policy.pattern).expect("records have patterns that were read");
-        self.of.entry(ns).or_default().insert(name, (policy, pattern));
-        self.age += 1;
+        let all = self.of.entry(ns).or_default();
+        let was_there = all.remove(&name);
+        all.order.insert((Reverse(policy.priority), name.clone()));
+        all.named.insert(name, (policy, pattern));
+        self.count += usize::from(!was_there);
+        self.changed();
     }
 
     fn remove(&mut self, ns: NamespaceId, name: &str) {
         if let Some(all) = self.of.get_mut(&ns) {
-            all.remove(name);
-            if all.is_empty() {
+            self.count -= usize::from(all.remove(name));
+            if all.named.is_empty() {
                 self.of.remove(&ns);
             }
         }
+        self.changed();
+    }
+
+    fn changed(&mut self) {
         self.age += 1;
+        self.alternates.get_mut().clear();
     }
 
     fn remove_of(&mut self, ns: NamespaceId) -> Vec<String> {
-        self.age += 1;
-        self.of.remove(&ns).into_iter().flatten().map(|(name, _)| name).collect()
+        self.changed();
+        let all = self.of.remove(&ns).unwrap_or_default();
+        self.count -= all.named.len();
+        all.named.into_keys().collect()
     }
 
     /// Those of a namespace, by name.
     pub(crate) fn all(&self, ns: NamespaceId) -> Vec<(String, Policy)> {
-        let all = self.of.get(&ns).into_iter().flatten();
+        let all = self.of.get(&ns).into_iter().flat_map(|all| &all.named);
         all.map(|(name, (policy, _))| (name.clone(), policy.clone())).collect()
     }
 
@@ -140,14 +177,19 @@ impl Policies {
         !self.of.is_empty()
     }
 
+    /// How many the namespace has that has most.
+    pub(crate) fn most(&self) -> usize {
+        self.of.values().map(|all| all.named.len()).max().unwrap_or(0)
+    }
+
     /// The one that counts for a name.
     fn found(&self, ns: NamespaceId, name: &str, to: PolicyTarget) -> Option<(&String, &Policy)> {
-        let all = self.of.get(&ns)?.iter();
-        let meant = all.filter(|(_, (policy, pattern))| {
+        let all = self.of.get(&ns)?;
+        let mut in_order = all.order.iter().filter_map(|(_, name)| all.named.get_key_value(name));
+        let found = in_order.find(|(_, (policy, pattern))| {
             (policy.target == PolicyTarget::All || policy.target == to) && pattern.matches(name)
         });
-        let meant = meant.map(|(name, (policy, _))| (name, policy));
-        meant.rev().max_by_key(|(_, policy)| policy.priority)
+        found.map(|(name, (policy, _))| (name, policy))
     }
 
     /// The one that counts for a queue.
@@ -167,9 +209,11 @@ impl Policy {
         let least = |one: Option<u64>, other: Option<u64>| one.into_iter().chain(other).min();
         let of_letters = declared.dead_letter_exchange.is_none();
         let limit = match (declared.delivery_limit, self.delivery_limit) {
-            (Some(DELIVERY_LIMIT_DEFAULT) | None, Some(limit)) => Some(limit),
-            (Some(one), Some(other)) => Some(one.min(other)),
             (declared, None) => declared,
+            // 0 of a policy is none; 0 that was declared is none at all to come back.
+            (Some(DELIVERY_LIMIT_DEFAULT) | None, Some(limit)) => Some(limit).filter(|it| *it > 0),
+            (Some(one), Some(0)) => Some(one),
+            (Some(one), Some(other)) => Some(one.min(other)),
         };
         MessageSettings {
             ttl_ms: least(declared.ttl_ms, self.ttl_ms),
@@ -189,7 +233,7 @@ impl Policy {
                 .dead_letter_routing_key
                 .clone()
                 .or_else(|| self.dead_letter_routing_key.clone().filter(|_| of_letters)),
-            delivery_limit: limit.filter(|limit| *limit > 0),
+            delivery_limit: limit,
             ..declared.clone()
         }
     }
@@ -218,12 +262,22 @@ impl<M: OrderedMap> State<M> {
 
     /// The exchange for what no binding of this one takes.
     pub(super) fn alternate_of(&self, exchange: &Exchange) -> Option<String> {
-        let by_policy = || {
-            let policies = &self.messages.policies;
-            let policy = policies.any().then(|| policies.of_exchange(exchange)).flatten();
-            policy.and_then(|(_, policy)| policy.alternate.clone())
-        };
-        exchange.alternate.clone().or_else(by_policy)
+        let policies = &self.messages.policies;
+        if exchange.alternate.is_some() || !policies.any() {
+            return exchange.alternate.clone();
+        }
+        let key = (exchange.namespace, exchange.id);
+        let mut known = policies.alternates.borrow_mut();
+        if let Some(found) = known.get(&key) {
+            return found.clone();
+        }
+        let policy = policies.of_exchange(exchange);
+        let found = policy.and_then(|(_, policy)| policy.alternate.clone());
+        if known.len() >= REMEMBERED_MAX {
+            known.clear();
+        }
+        known.insert(key, found.clone());
+        found
     }
 
     /// The record that creates a policy or changes it; none where it is so.
@@ -250,14 +304,20 @@ impl<M: OrderedMap> State<M> {
             super::declare::check_routing_key(key)?;
         }
         let known = self.messages.policies.of.get(&namespace);
-        let current = known.and_then(|all| all.get(name));
+        let current = known.and_then(|all| all.named.get(name));
         if current.is_some_and(|(current, _)| current == policy) {
             return Ok(None);
         }
-        let count = known.map_or(0, BTreeMap::len);
+        let count = known.map_or(0, |all| all.named.len());
         if current.is_none() && count >= POLICIES_MAX {
             let (value, allowed) =
                 (format!("{} policies", count + 1), format!("at most {POLICIES_MAX}"));
+            return Err(Rejection::ValueRefused { field: "policy", value, allowed });
+        }
+        let count = self.messages.policies.count;
+        if current.is_none() && count >= POLICIES_OF_SHARD_MAX {
+            let value = format!("{} policies of all namespaces of a shard", count + 1);
+            let allowed = format!("at most {POLICIES_OF_SHARD_MAX}");
             return Err(Rejection::ValueRefused { field: "policy", value, allowed });
         }
         let (name, policy) = (name.to_owned(), Box::new(policy.clone()));
@@ -270,7 +330,7 @@ impl<M: OrderedMap> State<M> {
         namespace: NamespaceId,
         name: &str,
     ) -> Option<Record> {
-        self.messages.policies.of.get(&namespace)?.get(name)?;
+        self.messages.policies.of.get(&namespace)?.named.get(name)?;
         Some(Record::PolicyDeleted { namespace, name: name.to_owned() })
     }
 

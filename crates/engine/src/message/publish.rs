@@ -3,8 +3,11 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::declare::check_routing_key;
 use super::exchanges::DEFAULT_EXCHANGE;
+use super::into_jobs::args_of;
 use super::{
     Destination, Exchange, ExchangeKind, HeaderValue, Message, MessageSettings, NewEntry, Overflow,
     Publication, PublishMessage, Published,
@@ -56,6 +59,7 @@ impl PublishMessage {
             properties: self.properties.clone(),
             body: self.body.clone(),
             deaths: Vec::new(),
+            hops: 0,
         }
     }
 }
@@ -94,6 +98,8 @@ impl<M: OrderedMap> State<M> {
             return Ok(Publication { record, jobs, came: Published::Delayed });
         }
         let routed = self.route(ns, exchange, &message.keys(), &command.headers)?;
+        let bytes = routed.jobs.len().saturating_mul(message.body.len());
+        check_size("body", bytes, self.limits.bulk_bytes_max)?;
         for queue in &routed.queues {
             self.check_room_for_messages(*queue, (0, 0))?;
         }
@@ -113,8 +119,10 @@ impl<M: OrderedMap> State<M> {
         (message, headers): (Message, &[(String, HeaderValue)]),
         moment: Moment,
     ) -> (Option<Record>, Vec<FollowUp>) {
+        // Built once: there may be ten thousand of them.
+        let args = if routed.jobs.is_empty() { Bytes::new() } else { args_of(&message.body) };
         let jobs = routed.jobs.into_iter().enumerate().filter_map(|(index, to)| {
-            self.job_of(namespace, to, (&message, headers), (moment, index as u64))
+            self.job_of(namespace, to, (&message, headers, &args), (moment, index as u64))
         });
         let jobs = jobs.collect();
         if routed.queues.is_empty() {

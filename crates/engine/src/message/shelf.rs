@@ -339,6 +339,7 @@ mod tests {
             properties: Bytes::new(),
             body: Bytes::new(),
             deaths,
+            hops: 0,
         };
         let stored =
             |message: Message| Stored { expires_at: None, message: message.into(), apart: None };

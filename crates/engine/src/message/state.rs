@@ -1,6 +1,7 @@
 //! What memory holds of exchanges and messages, how it is read when a shard starts, and reading on
 //! in the tree.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -54,6 +55,8 @@ pub(crate) struct Messages {
     pub(crate) policies: Policies,
     /// Volatile: ends of jobs that were to be told and reached no queue.
     pub(crate) outcomes_lost: u64,
+    /// Volatile: jobs that letters, delayed messages and ends of jobs were to become and did not.
+    pub(crate) jobs_dropped: Cell<u64>,
 }
 
 impl Default for Messages {
@@ -74,6 +77,7 @@ impl Default for Messages {
             telling: BTreeSet::new(),
             policies: Policies::default(),
             outcomes_lost: 0,
+            jobs_dropped: Cell::new(0),
         }
     }
 }

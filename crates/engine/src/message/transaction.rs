@@ -28,12 +28,14 @@ fn check_steps(steps: usize) -> Result<(), Rejection> {
     Err(Rejection::ValueRefused { field: "transaction", value, allowed })
 }
 
-/// The queues that a message enters with a record.
-fn entries_of(record: &Record) -> usize {
-    match record {
-        Record::MessagePublished { entries, .. } => entries.len(),
-        Record::JobEnqueued { .. } => 1,
-        _ => 0,
+impl Record {
+    /// The queues that a message enters with it, or a job.
+    pub(crate) fn entries(&self) -> usize {
+        match self {
+            Self::MessagePublished { entries, .. } => entries.len(),
+            Self::JobEnqueued { .. } => 1,
+            _ => 0,
+        }
     }
 }
 
@@ -102,7 +104,7 @@ impl<M: OrderedMap> State<M> {
                     match death.flatten() {
                         Some(records) => {
                             for it in records {
-                                steps += entries_of(&it);
+                                steps += it.entries();
                                 check_steps(steps)?;
                                 overlay.record_message(it);
                             }
@@ -148,7 +150,7 @@ impl<M: OrderedMap> State<M> {
         }
         jobs.append(&mut more);
         if let Some(record) = record {
-            *steps += entries_of(&record);
+            *steps += record.entries();
             check_steps(*steps)?;
             if let Record::MessagePublished { entries, .. } = &record {
                 for entry in entries {

@@ -2,7 +2,6 @@
 //! entry may be, and nothing of what a record means.
 
 use super::Turn;
-use super::messages::entered;
 use crate::map::OrderedMap;
 use crate::record::{Entry, Record};
 use crate::rejection::Rejection;
@@ -44,21 +43,32 @@ impl<M: OrderedMap> Turn<M> {
         self.record_step(records)
     }
 
-    /// Records facts with what is published of them; without that, where both are more than an
-    /// entry takes.
+    /// Records facts with what is published of them: as much of that as fits.
     fn record_with_outcomes(
         &mut self,
         records: Vec<Record>,
         told: Vec<Record>,
     ) -> Result<(), Rejection> {
-        let (queues, count) = (entered(&told), told.len() as u64);
-        let both: Vec<_> = records.iter().cloned().chain(told).collect();
+        let both: Vec<_> = records.iter().chain(&told).cloned().collect();
         if self.record_step(both).is_ok() {
-            self.note_lengths(&queues);
             return Ok(());
         }
-        self.state.messages.outcomes_lost += count;
-        self.record_step(records)
+        let mut bytes = Vec::new();
+        records.iter().for_each(|record| record.put(&mut bytes));
+        let limit = self.state.limits.entry_bytes_max;
+        let mut left = limit.saturating_sub(Entry::HEAD_BYTES + bytes.len());
+        let mut both = records;
+        for record in told {
+            bytes.clear();
+            record.put(&mut bytes);
+            if bytes.len() <= left {
+                left -= bytes.len();
+                both.push(record);
+            } else {
+                self.state.messages.outcomes_lost += 1;
+            }
+        }
+        self.record_step(both)
     }
 
     fn record_step(
@@ -91,6 +101,7 @@ impl<M: OrderedMap> Turn<M> {
             self.entry_start = Some(before);
         }
         for record in records {
+            self.takers.entered += record.entries();
             self.state.apply(record);
         }
         Ok(())

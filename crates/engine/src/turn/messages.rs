@@ -9,8 +9,6 @@ mod shares;
 mod takers;
 mod transact;
 
-pub(super) use settle::entered;
-
 use dispatch::{LEASE_MESSAGES_MAX, Room};
 pub(super) use takers::MessageTakers;
 use takers::Purge;
@@ -128,11 +126,11 @@ impl<M: OrderedMap> Turn<M> {
             }
             MessageCommand::PutPolicy { name, policy } => {
                 let record = self.state.decide_policy_put(ns, &name, &policy)?;
-                Ok(self.change_policies(record))
+                Ok(self.change_policies(ns, record))
             }
             MessageCommand::DeletePolicy { name } => {
                 let record = self.state.decide_policy_deleted(ns, &name);
-                Ok(self.change_policies(record))
+                Ok(self.change_policies(ns, record))
             }
             MessageCommand::ListPolicies => {
                 Ok(MessageAnswer::Policies(self.state.messages.policies.all(ns)))

@@ -60,6 +60,8 @@ pub struct ShardStats {
     pub delayed_lost: u64,
     /// Ends of jobs that were to be published and reached nobody, since the start.
     pub outcomes_lost: u64,
+    /// Jobs that messages were to become which nobody waited for, and that could not be.
+    pub jobs_dropped: u64,
     /// Namespaces, in the order of their ids.
     pub namespaces: Vec<NamespaceView>,
     /// Queues, in the order of their ids: none before all namespaces were told.
@@ -98,6 +100,7 @@ impl<M: OrderedMap> Turn<M> {
             slas: Vec::new(),
             delayed_lost: self.state.messages.delayed_lost,
             outcomes_lost: self.state.messages.outcomes_lost,
+            jobs_dropped: self.state.messages.jobs_dropped.get(),
             namespaces: Vec::new(),
             queues: Vec::new(),
             more_after: None,

@@ -297,7 +297,12 @@ fn engine(page: &mut Page, stats: &[Result<ShardStats, Unavailable>]) {
 }
 
 fn schedules(page: &mut Page, stats: &[Result<ShardStats, Unavailable>]) {
-    let counters: [EngineMetric; 6] = [
+    let counters: [EngineMetric; 7] = [
+        (
+            "longshore_messages_jobs_dropped_total",
+            "Jobs of letters, delayed messages and ends of jobs that could not be, since the start.",
+            |it| it.jobs_dropped,
+        ),
         (
             "longshore_outcomes_lost_total",
             "Ends of jobs that were to be published and reached nobody, since the start.",

@@ -86,7 +86,8 @@ impl Api {
             let empty = value.as_array().is_some_and(Vec::is_empty) || !value.is_array();
             if !SECTIONS.contains(&&**name) && !empty {
                 let reason = "there is nothing like it here";
-                refused.push(json!({"section": name, "item": value, "reason": reason}));
+                let items = value.as_array().map_or(0, Vec::len);
+                refused.push(json!({"section": name, "items": items, "reason": reason}));
             }
         }
         tracing::info!(%taken, refused = refused.len(), "definitions were taken over");

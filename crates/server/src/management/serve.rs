@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Incoming;
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, WWW_AUTHENTICATE};
+use hyper::body::{Body, Incoming};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -20,10 +20,12 @@ use serde_json::{Value, json};
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::runtime::Builder;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use super::ManagementConfig;
+use super::patient::Patient;
+use crate::http::guard::check_authority;
 use crate::http::refusal::Refusal;
 use crate::http::text::percent_decode;
 use crate::http::{ServeError, bind};
@@ -32,11 +34,17 @@ use crate::running::timeout;
 /// Connections at the same time.
 const CONNECTIONS_MAX: usize = 64;
 
-/// Bytes of a body: definitions are the largest.
-const BODY_BYTES_MAX: usize = 16 << 20;
+/// Bytes of a body: definitions are the largest. As JSON values they take many times that.
+const BODY_BYTES_MAX: usize = 2 << 20;
+
+/// Requests with a body at the same time.
+const BODIES_MAX: usize = 2;
 
 /// How long a client has to send what it asks for.
 const READ_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// How long a client has to take some of what it is sent.
+const WRITE_TIME_MAX: Duration = Duration::from_secs(30);
 
 /// After an error of `accept`, before it is tried again.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -116,7 +124,7 @@ async fn accept(node: Node, listener: std::net::TcpListener, mut stopped: watch:
         Ok(listener) => listener,
         Err(error) => return tracing::error!(%error, "management cannot be listened for"),
     };
-    let api = Arc::new(Api { node });
+    let api = Arc::new(Api { node, bodies: Semaphore::new(BODIES_MAX) });
     let mut connections = JoinSet::new();
     loop {
         let more = connections.len() < CONNECTIONS_MAX;
@@ -130,7 +138,7 @@ async fn accept(node: Node, listener: std::net::TcpListener, mut stopped: watch:
                     let connection = http1::Builder::new()
                         .timer(TokioTimer::new())
                         .header_read_timeout(READ_TIME_MAX)
-                        .serve_connection(TokioIo::new(stream), serve);
+                        .serve_connection(TokioIo::new(Patient::new(stream, WRITE_TIME_MAX)), serve);
                     connections.spawn(async move {
                         if let Err(error) = connection.await {
                             tracing::debug!(%error, "a connection of management ended early");
@@ -181,6 +189,8 @@ impl From<Refusal> for Fault {
 #[derive(Debug)]
 pub(super) struct Api {
     pub(super) node: Node,
+    /// Requests with a body take turns.
+    bodies: Semaphore,
 }
 
 /// What a handler answers: nothing new, something created, or a value.
@@ -252,31 +262,31 @@ fn reply(status: StatusCode, value: Option<&Value>) -> Response<Full<Bytes>> {
     response
 }
 
-/// A name that leads here from elsewhere is no browser's page that was made to ask us.
-fn is_local(request: &Request<Incoming>) -> bool {
-    let Some(host) = request.headers().get(HOST).and_then(|it| it.to_str().ok()) else {
-        return false;
-    };
-    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
-    name == "localhost"
-        || name.trim_matches(['[', ']']).parse().is_ok_and(|it: std::net::IpAddr| it.is_loopback())
+fn too_late(reason: &str) -> Fault {
+    Fault { status: StatusCode::REQUEST_TIMEOUT, reason: reason.to_owned() }
 }
 
 async fn respond(api: &Api, request: Request<Incoming>) -> Result<Told, Fault> {
     let authorized = request.headers().get(AUTHORIZATION).is_some_and(|it| it == GUEST);
-    if !authorized || !is_local(&request) {
+    // The password is no secret: a browser's page that was made to ask us knows it, too.
+    let own = check_authority(request.uri(), request.headers()).is_ok();
+    if !authorized || !own {
         let reason = "Login failed".to_owned();
         return Err(Fault { status: StatusCode::UNAUTHORIZED, reason });
     }
     let (parts, body) = request.into_parts();
+    // Held until the request is answered, as what was read of it is.
+    let _turn = if body.is_end_stream() {
+        None
+    } else {
+        let turn = timeout(READ_TIME_MAX, api.bodies.acquire()).await;
+        Some(turn.map_err(|_| too_late("others are busy with theirs"))?)
+    };
     let body = timeout(READ_TIME_MAX, Limited::new(body, BODY_BYTES_MAX).collect()).await;
     let body = match body {
         Ok(Ok(body)) => body.to_bytes(),
         Ok(Err(error)) => return Err(Fault::bad(error.to_string())),
-        Err(_) => {
-            let reason = "the body did not come in time".to_owned();
-            return Err(Fault { status: StatusCode::REQUEST_TIMEOUT, reason });
-        }
+        Err(_) => return Err(too_late("the body did not come in time")),
     };
     let body = if body.is_empty() {
         json!({})

@@ -1,6 +1,8 @@
 //! What comes later by itself: messages that were published with a delay, and the end of queues
 //! that nobody uses.
 
+use std::collections::BTreeSet;
+
 use crate::ids::{NamespaceId, QueueId};
 use crate::map::OrderedMap;
 use crate::message::{MessageAnswer, PublishMessage};
@@ -9,11 +11,14 @@ use crate::record::Record;
 use crate::turn::Turn;
 use crate::turn::messages::takers::PolicyRound;
 
+/// Policies that a queue's name is compared with at the cost of an item of a slice.
+const POLICIES_PER_ITEM: usize = 2;
+
 impl<M: OrderedMap> Turn<M> {
     /// Routes some of the messages whose time has come.
     pub(super) fn publish_delayed(&mut self, moment: Moment) {
         for _ in 0..self.state.limits.slice_items_max {
-            let Some(records) = self.state.decide_due_message(moment) else { break };
+            let Some((records, is_outcome)) = self.state.decide_due_message(moment) else { break };
             let passed = records.first().cloned();
             let mut entered = super::settle::entered(&records);
             let mut lost = records.len() == 1;
@@ -23,7 +28,11 @@ impl<M: OrderedMap> Turn<M> {
                 entered.clear();
                 lost = true;
             }
-            self.state.messages.delayed_lost += u64::from(lost);
+            if is_outcome {
+                self.state.messages.outcomes_lost += u64::from(lost);
+            } else {
+                self.state.messages.delayed_lost += u64::from(lost);
+            }
             self.note_lengths(&entered);
             if self.takers.is_used_up() {
                 break;
@@ -54,38 +63,61 @@ impl<M: OrderedMap> Turn<M> {
     pub(in crate::turn) fn queue_used(&mut self, queue: QueueId) {
         let settings = self.state.message_settings(queue);
         if let Some(expires_ms) = settings.and_then(|settings| settings.expires_ms) {
+            self.takers.stays_ms.insert(queue, expires_ms);
             self.takers.end_queue_at(queue, Some(self.state.mono.plus(expires_ms)));
         }
     }
 
     /// Changes a policy. What that means for queues that are there follows as the shard ticks.
-    pub(super) fn change_policies(&mut self, record: Option<Record>) -> MessageAnswer {
+    pub(super) fn change_policies(
+        &mut self,
+        ns: NamespaceId,
+        record: Option<Record>,
+    ) -> MessageAnswer {
         let changed = record.is_some();
         self.record_all(Vec::from_iter(record));
         if changed {
-            self.takers.policy_round = Some(PolicyRound::default());
+            match &mut self.takers.policy_round {
+                // What was looked at already is looked at again, once the others were.
+                Some(round) => drop(round.next.insert(ns)),
+                None => {
+                    let of = BTreeSet::from([ns]);
+                    let round = PolicyRound { of, ..PolicyRound::default() };
+                    self.takers.policy_round = Some(round);
+                }
+            }
         }
         MessageAnswer::Changed(changed)
     }
 
-    /// Looks at some queues after policies have changed: they may be too long now, and their end by
-    /// want of use is counted anew.
+    /// Looks at some queues after policies have changed: they may be too long now, and where they
+    /// stay for another time, their end by want of use is counted anew.
     pub(super) fn go_on_with_policies(&mut self) {
-        let Some(PolicyRound { after }) = self.takers.policy_round.take() else { return };
-        let most = self.state.limits.slice_items_max;
+        let Some(PolicyRound { after, of, next }) = self.takers.policy_round.take() else {
+            return;
+        };
+        // Each name is compared with each pattern.
+        let compared = 1 + self.state.messages.policies.most() / POLICIES_PER_ITEM;
+        let most = self.state.limits.slice_items_max.div_ceil(compared);
         let queues = self.state.queues.all_after(after).take(most);
-        let queues: Vec<_> = queues.map(|queue| queue.id).collect();
-        let last = queues.last().filter(|_| queues.len() == most).copied();
-        self.takers.policy_round = last.map(|last| PolicyRound { after: Some(last) });
-        for queue in queues {
-            self.takers.end_queue_at(queue, None);
-            self.queue_used(queue);
-            if self.state.is_too_long(queue)
-                && let Some(ns) = self.state.queues.get(queue).map(|queue| queue.namespace)
-            {
+        let queues: Vec<_> = queues.map(|queue| (queue.namespace, queue.id)).collect();
+        let last = queues.last().filter(|_| queues.len() == most).map(|(_, last)| *last);
+        for (ns, queue) in queues.into_iter().filter(|(ns, _)| of.contains(ns)) {
+            let expires_ms = self.state.message_settings(queue).and_then(|it| it.expires_ms);
+            if expires_ms != self.takers.stays_ms.get(&queue).copied() {
+                self.takers.end_queue_at(queue, None);
+                self.takers.stays_ms.remove(&queue);
+                self.queue_used(queue);
+            }
+            if self.state.is_too_long(queue) {
                 self.takers.too_long.insert((ns, queue));
             }
         }
+        self.takers.policy_round = match last {
+            Some(last) => Some(PolicyRound { after: Some(last), of, next }),
+            None if next.is_empty() => None,
+            None => Some(PolicyRound { of: next, ..PolicyRound::default() }),
+        };
     }
 
     /// A start counts as a use of every queue.

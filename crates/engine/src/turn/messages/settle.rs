@@ -132,7 +132,6 @@ impl<M: OrderedMap> Turn<M> {
 
     /// Queues that something entered may be too long by that.
     pub(in crate::turn) fn note_lengths(&mut self, entered: &[QueueId]) {
-        self.takers.entered += entered.len();
         for queue in entered.iter().filter(|queue| self.state.is_too_long(**queue)) {
             if let Some(ns) = self.state.queues.get(*queue).map(|queue| queue.namespace) {
                 self.takers.too_long.insert((ns, *queue));
@@ -485,7 +484,7 @@ impl<M: OrderedMap> Turn<M> {
 }
 
 /// The queues that messages enter.
-pub(in crate::turn) fn entered(records: &[Record]) -> Vec<QueueId> {
+pub(super) fn entered(records: &[Record]) -> Vec<QueueId> {
     let mut queues = Vec::new();
     for record in records {
         if let Record::MessagePublished { entries, .. } = record {

@@ -25,10 +25,14 @@ pub(in crate::turn) enum MessageTaker {
 }
 
 /// How far queues were looked at after policies had changed.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(in crate::turn) struct PolicyRound {
     /// Those after this one are left; all of them, where there is none.
     pub(in crate::turn) after: Option<QueueId>,
+    /// Those whose policies changed.
+    pub(in crate::turn) of: BTreeSet<NamespaceId>,
+    /// Those whose policies changed meanwhile: another round is for them.
+    pub(in crate::turn) next: BTreeSet<NamespaceId>,
 }
 
 /// A consumer of a connection.
@@ -137,6 +141,8 @@ pub(in crate::turn) struct MessageTakers {
     /// When queues end that nobody uses; a use puts that off.
     pub(in crate::turn) queue_ends: BTreeMap<QueueId, MonoMs>,
     pub(in crate::turn) queue_ends_in_order: BTreeSet<(MonoMs, QueueId)>,
+    /// How long they stay then, as was known when that was counted last.
+    pub(in crate::turn) stays_ms: BTreeMap<QueueId, u64>,
     /// Queues that are longer than they may be.
     pub(in crate::turn) too_long: BTreeSet<(NamespaceId, QueueId)>,
     /// Queues that were deleted, by their numbers and names, and have takers that were not told.
@@ -403,6 +409,7 @@ impl MessageTakers {
     /// A queue is gone. Those who consumed from it are removed by whoever tells them.
     pub(in crate::turn) fn forget_queue(&mut self, queue: QueueId) {
         self.end_queue_at(queue, None);
+        self.stays_ms.remove(&queue);
         if let Some(owner) = self.owners.remove(&queue)
             && let Some(connection) = self.connections.get_mut(&owner)
         {

@@ -28,8 +28,11 @@ impl<M: OrderedMap> Turn<M> {
             Ok(decided) => decided,
             Err(Refused { at, rejection }) => {
                 // Nothing of it happens, but for the letter of what a full queue refused.
-                if let Rejection::QueueFull { queue, .. } = &rejection
+                // What is full only by the rest of it has refused nothing.
+                if matches!(rejection, Rejection::QueueFull { .. })
                     && let Some(message) = at.and_then(|at| publishes.get(at))
+                    && let Err(Rejection::QueueFull { queue, .. }) =
+                        &self.state.decide_publication(ns, message, moment)
                 {
                     self.leave_refused_letters(ns, message, queue, moment);
                     self.enforce_lengths(moment);

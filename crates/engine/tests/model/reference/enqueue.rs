@@ -319,6 +319,7 @@ impl Reference {
                 unique: self.lock_of(new),
                 limit: new.limit.clone(),
                 tenant: new.tenant.clone(),
+                hops: 0,
                 gates: {
                     let gates: BTreeSet<_> = new.gates.iter().cloned().collect();
                     gates.into_iter().collect()

@@ -237,6 +237,7 @@ impl Reading<'_> {
             limit,
             gates: job.gates.unwrap_or_default(),
             tenant: job.tenant,
+            hops: 0,
         })
     }
 }

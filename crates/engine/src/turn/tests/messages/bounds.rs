@@ -171,7 +171,12 @@ fn a_transaction_that_a_full_queue_refuses_leaves_the_letter_of_what_it_refused(
     let refused = shard.carry_out(MessageCommand::Transact(Box::new(transaction))).map(|_| ());
     assert!(matches!(refused, Err(Rejection::QueueFull { .. })), "{refused:?}");
     assert_eq!(shard.stand_of("q").ready, 0);
-    assert_eq!(texts(&shard.take("graves", 9)), ["two"]);
+    assert_eq!(shard.stand_of("graves").ready, 0, "it was full by the transaction only");
+    shard.publish("", "q", "there").unwrap();
+    let publishes = vec![to("q", "three")];
+    let transaction = MessageTransaction { publishes, ..a_transaction() };
+    shard.carry_out(MessageCommand::Transact(Box::new(transaction))).unwrap_err();
+    assert_eq!(texts(&shard.take("graves", 9)), ["three"]);
 }
 
 #[test]

@@ -161,6 +161,9 @@ fn ends_of_jobs_are_published_where_their_queue_says_so_in_the_entry_that_ends_t
     let told = shard.take("told", 9);
     let keys: Vec<_> = told.iter().map(|it| it.message.routing_key.clone()).collect();
     assert_eq!(keys, ["succeeded.q.k", "dead.q.k", "cancelled.q.k", "expired.q.k"]);
+    let table = b"\x05stateS\0\0\0\x09succeeded\x05queueS\0\0\0\x01q\x04kindS\0\0\0\x01k";
+    let expected = [b"\xb0\x00\x10application/json\0\0\0\x2b", table.as_slice(), b"\x02"].concat();
+    assert_eq!(told[0].message.properties, expected);
     let body = text(&told[0]);
     let expected = format!(
         "{{\"id\":\"{}\",\"queue\":\"q\",\"kind\":\"k\",\"state\":\"succeeded\",\"result\":7}}",
@@ -199,8 +202,72 @@ fn an_outcome_may_become_a_job_in_turn_beside_follow_ups() {
     let verdict = Verdict::Ack { result: None, location: None, follow_ups, next_tick: None };
     shard.settle(&jobs[0], verdict).unwrap();
     let mut shard = shard.restart();
+    shard.advance(1);
     let kinds: Vec<_> = shard.args(9).into_iter().map(|(kind, _)| kind).collect();
     assert_eq!(kinds, ["k", "next"]);
+}
+
+#[test]
+fn ends_that_become_jobs_whose_ends_are_told_come_to_an_end() {
+    let mut shard = Shard::new();
+    shard.exchange("outcomes", ExchangeKind::Topic);
+    let outcomes = Some("outcomes".to_owned());
+    shard.job_queue("q", QueueSettings { outcomes, ..QueueSettings::DEFAULT });
+    let spec = BindingSpec { job: Some(of_kind("next")), ..a_binding("outcomes", "#", "q") };
+    shard.carry_out(MessageCommand::Bind(Box::new(spec))).unwrap();
+    shard.enqueue(job(1));
+    let mut ended = 0;
+    for _ in 0..20 {
+        for job in shard.lease(9) {
+            shard.settle(&job, ack()).unwrap();
+            ended += 1;
+        }
+        shard = shard.restart();
+        shard.advance(1);
+    }
+    assert_eq!(ended, 8);
+}
+
+#[test]
+fn a_queue_of_jobs_that_is_full_takes_no_ends_of_jobs() {
+    let mut shard = Shard::new();
+    shard.exchange("outcomes", ExchangeKind::Topic);
+    let outcomes = Some("outcomes".to_owned());
+    let settings = QueueSettings { max_length: Some(1), ..QueueSettings::DEFAULT };
+    shard.job_queue("full", settings);
+    shard.job_queue("q", QueueSettings { outcomes, ..QueueSettings::DEFAULT });
+    let spec = BindingSpec { job: Some(of_kind("next")), ..a_binding("outcomes", "#", "full") };
+    shard.carry_out(MessageCommand::Bind(Box::new(spec))).unwrap();
+    shard.enqueue(job(1));
+    shard.enqueue(job(2));
+    for job in shard.lease(2) {
+        shard.settle(&job, ack()).unwrap();
+        shard.advance(1);
+    }
+    let stats = shard.turn.stats(shard.clock, None, 10);
+    assert_eq!((stats.outcomes_lost, stats.jobs_dropped), (1, 1));
+}
+
+#[test]
+fn a_body_times_the_job_bindings_that_it_reaches_is_bounded() {
+    let limits = Limits { bulk_bytes_max: 32 << 10, ..Limits::default() };
+    let mut shard = Shard::recover(&[], limits);
+    shard.job_queue("q", QueueSettings::DEFAULT);
+    for n in 0..9 {
+        shard.bind_job("#", "q", of_kind(&format!("k{n}"))).unwrap();
+    }
+    let large = "y".repeat(5 << 10);
+    let refused = shard.publish("amq.topic", "a", &large);
+    assert!(refused.is_err(), "{refused:?}");
+    // As a letter it becomes as many jobs as fit.
+    let settings = MessageSettings { dead_letter_exchange: Some("amq.topic".into()), ..durable() };
+    shard.declare("in", settings).unwrap();
+    shard.publish("", "in", &large).unwrap();
+    let taken = shard.take("in", 1);
+    shard.settle_taken(&taken, MessageVerdict::Reject);
+    let jobs = shard.lease(20).len() as u64;
+    let dropped = shard.turn.stats(shard.clock, None, 10).jobs_dropped;
+    assert!(jobs > 0 && dropped > 0 && jobs + dropped == 9, "{jobs} and {dropped}");
 }
 
 #[test]

@@ -66,6 +66,38 @@ fn a_policy_changes_queues_that_are_there_and_its_end_changes_them_back() {
 }
 
 #[test]
+fn a_policy_without_a_limit_leaves_what_was_declared_and_the_first_by_name_counts() {
+    let mut shard = Shard::new();
+    shard.declare("never", limited(0)).unwrap();
+    let of_none = Policy { delivery_limit: Some(0), ..of("never") };
+    for (name, policy) in [("b", of("never")), ("a", of_none)] {
+        shard.policy(name, policy).unwrap();
+        shard.publish("", "never", "m").unwrap();
+        let taken = shard.take("never", 1);
+        shard.settle_taken(&taken, MessageVerdict::Requeue);
+        assert_eq!(shard.stand_of("never").ready, 0, "{name}");
+        assert_eq!(shard.stand_of("never").policy, Some(name.into()));
+    }
+    shard.policy("b", Policy { priority: 1, ..of("never") }).unwrap();
+    assert_eq!(shard.stand_of("never").policy, Some("b".into()));
+    shard.policy("b", of("never")).unwrap();
+    assert_eq!(shard.stand_of("never").policy, Some("a".into()));
+}
+
+#[test]
+fn a_policy_of_something_else_puts_no_end_of_a_queue_off() {
+    let mut shard = Shard::new();
+    let expires_ms = Some(1000);
+    shard.declare("q", MessageSettings { expires_ms, ..durable() }).unwrap();
+    for n in 0..4 {
+        shard.advance(300);
+        shard.policy("other", Policy { max_length: Some(10 + n), ..of("") }).unwrap();
+        shard.advance(1);
+    }
+    assert_eq!(shard.publish("", "q", "m"), Ok(Published::Unroutable), "it has ended");
+}
+
+#[test]
 fn a_policy_ends_queues_gives_times_and_limits_and_routes_what_nobody_takes() {
     let mut shard = Shard::new();
     shard.declare("rest", durable()).unwrap();
