@@ -54,7 +54,9 @@ impl<M: OrderedMap> Turn<M> {
             return Ok(());
         }
         let mut bytes = Vec::new();
-        records.iter().for_each(|record| record.put(&mut bytes));
+        for record in &records {
+            record.put(&mut bytes);
+        }
         let limit = self.state.limits.entry_bytes_max;
         let mut left = limit.saturating_sub(Entry::HEAD_BYTES + bytes.len());
         let mut both = records;

@@ -77,14 +77,13 @@ impl<M: OrderedMap> Turn<M> {
         let changed = record.is_some();
         self.record_all(Vec::from_iter(record));
         if changed {
-            match &mut self.takers.policy_round {
+            if let Some(round) = &mut self.takers.policy_round {
                 // What was looked at already is looked at again, once the others were.
-                Some(round) => drop(round.next.insert(ns)),
-                None => {
-                    let of = BTreeSet::from([ns]);
-                    let round = PolicyRound { of, ..PolicyRound::default() };
-                    self.takers.policy_round = Some(round);
-                }
+                round.next.insert(ns);
+            } else {
+                let of = BTreeSet::from([ns]);
+                let round = PolicyRound { of, ..PolicyRound::default() };
+                self.takers.policy_round = Some(round);
             }
         }
         MessageAnswer::Changed(changed)
