@@ -174,6 +174,7 @@ fn delivery(place: u64) -> MessageDelivery {
         properties: Bytes::from_static(&[0, 0]),
         body: Bytes::from_static(b"body"),
         deaths: Vec::new(),
+        hops: 0,
     };
     MessageDelivery {
         tag: MessageTag { queue: QueueId(1), urgency: 255, place: Place(place) },

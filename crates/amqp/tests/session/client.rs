@@ -173,6 +173,7 @@ pub(crate) fn delivery(place: u64, body: &[u8]) -> MessageDelivery {
         properties: Properties::default().to_bytes(),
         body: Bytes::copy_from_slice(body),
         deaths: Vec::new(),
+        hops: 0,
     };
     MessageDelivery {
         tag: MessageTag { queue: QueueId(1), urgency: 255, place: Place(place) },

@@ -428,6 +428,7 @@ mod tests {
             properties: published.properties,
             body: published.body,
             deaths: Vec::new(),
+            hops: 0,
         };
         let tag = MessageTag { queue: QueueId(1), urgency: 252, place: Place(9) };
         let told = record(tag, &message);

@@ -135,10 +135,11 @@ async fn accept(node: Node, listener: std::net::TcpListener, mut stopped: watch:
                 Ok((stream, _)) => {
                     let api = Arc::clone(&api);
                     let serve = service_fn(move |request| answer(Arc::clone(&api), request));
+                    let stream = TokioIo::new(Patient::new(stream, WRITE_TIME_MAX));
                     let connection = http1::Builder::new()
                         .timer(TokioTimer::new())
                         .header_read_timeout(READ_TIME_MAX)
-                        .serve_connection(TokioIo::new(Patient::new(stream, WRITE_TIME_MAX)), serve);
+                        .serve_connection(stream, serve);
                     connections.spawn(async move {
                         if let Err(error) = connection.await {
                             tracing::debug!(%error, "a connection of management ended early");

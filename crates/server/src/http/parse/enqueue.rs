@@ -170,11 +170,8 @@ impl Reading<'_> {
     fn job(&self, job: api::NewJob<'_>) -> Result<NewJob, Refusal> {
         check_name("kind", &job.kind)?;
         check_alternatives(&job)?;
-        if let Some(key) = &job.ordering_key {
-            check_name("ordering_key", key)?;
-        }
-        if let Some(tenant) = &job.tenant {
-            check_name("tenant", tenant)?;
+        for (field, name) in [("ordering_key", &job.ordering_key), ("tenant", &job.tenant)] {
+            name.as_ref().map(|name| check_name(field, name)).transpose()?;
         }
         self.bounds.tags(job.tags.as_deref().unwrap_or_default())?;
         check_names("gates", job.gates.as_deref().unwrap_or_default())?;
