@@ -99,6 +99,14 @@ fn weight(text: &str) -> Result<(String, u32), String> {
     Ok((name::pattern(queue)?, weight))
 }
 
+fn check_concurrency(given: usize) -> Result<(), Failure> {
+    if (1..=CONCURRENCY_MAX).contains(&given) {
+        return Ok(());
+    }
+    let message = format!("a concurrency of {given}: 1 to {CONCURRENCY_MAX} can be had");
+    Err(Failure::usage(message))
+}
+
 pub(crate) async fn execute(args: WorkArgs, context: &Context) -> anyhow::Result<ExitCode> {
     let config = &context.config.work;
     let client = context.client()?;
@@ -131,11 +139,7 @@ pub(crate) async fn execute(args: WorkArgs, context: &Context) -> anyhow::Result
         grace: Duration::from_millis(grace.unwrap_or(DurationText::seconds(25)).0),
         name: args.name.unwrap_or_else(worker_name),
     };
-    if !(1..=CONCURRENCY_MAX).contains(&settings.concurrency) {
-        let given = settings.concurrency;
-        let message = format!("a concurrency of {given}: 1 to {CONCURRENCY_MAX} can be had");
-        return Err(Failure::usage(message).into());
-    }
+    check_concurrency(settings.concurrency)?;
     let stop = stop_on_signal()?;
     stderr::start(Form::Plain)?;
     if !args.quiet {
