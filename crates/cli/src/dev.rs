@@ -11,7 +11,7 @@ use anyhow::Result;
 use clap::Args;
 use longshore_server::config::{DEFAULT_LISTEN, ServerConfig};
 use longshore_server::http::{self, Listeners};
-use longshore_server::kafka::Listener;
+use longshore_server::{Listener, kafka};
 use longshore_server::{Node, ShardState};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -23,7 +23,7 @@ use crate::demo::program;
 use crate::failure::{Failure, Kind};
 use crate::logs;
 use crate::output::{self, note};
-use crate::serve::{ServeArgs, listen, listen_kafka, open, runtime, stop_signal};
+use crate::serve::{ServeArgs, listen, listens, open, runtime, stop_signal};
 use crate::work::{SHELL_KIND, Settings, Shell, run};
 
 /// Where clients of AMQP look for a server.
@@ -87,15 +87,15 @@ pub(crate) fn execute(args: &DevArgs, context: &Context) -> Result<ExitCode> {
 /// Kafka's own port, where it is free and nobody said another one.
 async fn open_kafka(config: &ServerConfig, node: &Node) -> Result<Option<Listener>> {
     if config.kafka.listen.is_some() {
-        return Ok(listen_kafka(config, node).await?);
+        return Ok(listens(kafka::listen(&config.kafka, node).await, "--kafka")?);
     }
     // A server that is not at the usual port is one beside another.
     if config.listen != DEFAULT_LISTEN {
         return Ok(None);
     }
-    let mut kafka = config.kafka.clone();
-    kafka.listen = Some(KAFKA_LISTEN.to_owned());
-    match Listener::start(&kafka, node).await {
+    let mut usual = config.kafka.clone();
+    usual.listen = Some(KAFKA_LISTEN.to_owned());
+    match kafka::listen(&usual, node).await {
         Ok(listener) => Ok(listener),
         Err(error) => {
             note(&format!("no Kafka: {error}"));

@@ -10,8 +10,7 @@ use anyhow::Result;
 use clap::Args;
 use longshore_server::config::ServerConfig;
 use longshore_server::http::{self, Listeners, ServeError};
-use longshore_server::kafka;
-use longshore_server::management;
+use longshore_server::{ListenError, Listener, kafka, management};
 use longshore_server::{Node, NodeConfig, OpenError, StoreDirError, StoreLost};
 use tokio::net::TcpListener;
 
@@ -93,8 +92,9 @@ pub(crate) fn execute(args: &ServeArgs, context: &Context) -> Result<ExitCode> {
             None => None,
         };
         let node = open(&config)?;
-        let kafka = listen_kafka(&config, &node).await?;
-        let management = listen_management(&config, &node).await?;
+        let kafka = listens(kafka::listen(&config.kafka, &node).await, "--kafka")?;
+        let management =
+            listens(management::listen(&config.management, &node).await, "--management")?;
         let mut listening = vec![format!("{LISTENING}http://{address}")];
         listening.extend(amqp.iter().map(|(_, address)| format!("{LISTENING}amqp://{address}")));
         listening.extend(kafka.iter().map(|it| format!("{LISTENING}kafka://{}", it.address())));
@@ -142,26 +142,13 @@ pub(crate) async fn listen(address: &str) -> Result<(TcpListener, SocketAddr), F
     Ok((listener, address))
 }
 
-/// Listens for Kafka clients, where the configuration says so.
-pub(crate) async fn listen_kafka(
-    config: &ServerConfig,
-    node: &Node,
-) -> Result<Option<kafka::Listener>, Failure> {
-    let listener = kafka::Listener::start(&config.kafka, node).await;
-    listener.map_err(|error| {
-        Failure::new(Kind::Other, error.to_string()).hint("choose another address with --kafka")
-    })
-}
-
-/// Listens for tools that speak `RabbitMQ`'s management API, where the configuration says so.
-async fn listen_management(
-    config: &ServerConfig,
-    node: &Node,
-) -> Result<Option<management::Listener>, Failure> {
-    let listener = management::Listener::start(&config.management, node).await;
-    listener.map_err(|error| {
-        Failure::new(Kind::Other, error.to_string())
-            .hint("choose another address with --management")
+/// What came of listening for a face that is only there where the configuration says so.
+pub(crate) fn listens(
+    started: Result<Option<Listener>, ListenError>,
+    flag: &str,
+) -> Result<Option<Listener>, Failure> {
+    started.map_err(|error| {
+        Failure::new(Kind::Other, error.to_string()).hint(format!("choose another with {flag}"))
     })
 }
 

@@ -16,7 +16,7 @@ mod transactions;
 
 use std::time::Duration;
 
-pub use serve::{ListenError, Listener};
+pub use serve::listen;
 
 /// Bounds of the Kafka face, and where it is.
 #[derive(Clone, Debug, Eq, PartialEq)]

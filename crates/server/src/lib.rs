@@ -6,6 +6,7 @@ pub mod config;
 pub mod grpc;
 pub mod http;
 pub mod kafka;
+mod listener;
 pub mod management;
 
 mod pace;
@@ -14,6 +15,7 @@ mod stream_retention;
 mod workers;
 
 pub use http::preview_schedule;
+pub use listener::{ListenError, Listener};
 pub use longshore_node::{
     Cause, DiskLevel, DiskMarks, DiskProbe, EXIT_JOURNAL_FAILED, EXIT_STORE_LOST, FileSystem,
     HistogramView, InFlight, InboxLimits, Manifest, ManifestError, Node, NodeConfig, NodeStats,

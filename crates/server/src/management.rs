@@ -9,7 +9,7 @@ mod objects;
 mod patient;
 mod serve;
 
-pub use serve::{ListenError, Listener};
+pub use serve::listen;
 
 /// Where the management face is.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]

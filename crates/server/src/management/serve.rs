@@ -1,9 +1,7 @@
-//! The listener: HTTP/1.1 on a thread of its own, and where each request goes.
+//! Listens for HTTP/1.1, and where each request goes.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,18 +15,15 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use longshore_engine::{Answer, Command, MessageAnswer, MessageCommand};
 use longshore_node::Node;
 use serde_json::{Value, json};
-use thiserror::Error;
-use tokio::net::TcpListener;
-use tokio::runtime::Builder;
-use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinSet;
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 
 use super::ManagementConfig;
 use super::patient::Patient;
 use crate::http::guard::check_authority;
 use crate::http::refusal::Refusal;
 use crate::http::text::percent_decode;
-use crate::http::{ServeError, bind};
+use crate::listener::{Accepting, ListenError, Listener};
 use crate::running::timeout;
 
 /// Connections at the same time.
@@ -46,115 +41,37 @@ const READ_TIME_MAX: Duration = Duration::from_secs(30);
 /// How long a client has to take some of what it is sent.
 const WRITE_TIME_MAX: Duration = Duration::from_secs(30);
 
-/// After an error of `accept`, before it is tried again.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-
 /// `guest:guest` in base64: who there is until there are accounts.
 const GUEST: &str = "Basic Z3Vlc3Q6Z3Vlc3Q=";
 
-/// Why the management face does not listen.
-#[derive(Debug, Error)]
-pub enum ListenError {
-    /// The address cannot be listened at.
-    #[error("for management: {0}")]
-    Bind(#[from] ServeError),
-    /// The system has no more threads, or no more files.
-    #[error("for management: {0}")]
-    Thread(#[from] std::io::Error),
+/// Listens where the configuration says; `None` where it says nothing.
+///
+/// # Errors
+///
+/// The address cannot be listened at, or the system has no more threads or files.
+pub async fn listen(
+    config: &ManagementConfig,
+    node: &Node,
+) -> Result<Option<Listener>, ListenError> {
+    let Some(listen) = &config.listen else { return Ok(None) };
+    Listener::start(("management", "management"), listen, node, serve).await.map(Some)
 }
 
-/// A management face that listens. Dropping it ends the connections at once.
-#[derive(Debug)]
-pub struct Listener {
-    address: SocketAddr,
-    stop: watch::Sender<bool>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Listener {
-    /// Listens where the configuration says; `None` where it says nothing.
-    pub async fn start(
-        config: &ManagementConfig,
-        node: &Node,
-    ) -> Result<Option<Self>, ListenError> {
-        let Some(listen) = &config.listen else { return Ok(None) };
-        let listener = bind(listen).await?;
-        let address = listener.local_addr()?;
-        let listener = listener.into_std()?;
-        let (stop, stopped) = watch::channel(false);
-        let runtime = Builder::new_current_thread().enable_all().build()?;
-        let (node, courier) = node.for_thread();
-        let run = move || {
-            runtime.spawn(courier);
-            runtime.block_on(accept(node, listener, stopped));
-            runtime.shutdown_background();
-        };
-        let thread = std::thread::Builder::new().name("management".into()).spawn(run)?;
-        tracing::info!(%address, "listening for management");
-        Ok(Some(Self { address, stop, thread: Some(thread) }))
-    }
-
-    /// Where it listens.
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-
-    /// Ends all connections.
-    pub async fn stop(mut self) {
-        let thread = self.end();
-        // A panic there was told when it happened.
-        drop(tokio::task::spawn_blocking(move || thread.map(JoinHandle::join)).await);
-    }
-
-    fn end(&mut self) -> Option<JoinHandle<()>> {
-        // Nobody listens where the thread has ended by itself.
-        let _ = self.stop.send(true);
-        self.thread.take()
-    }
-}
-
-impl Drop for Listener {
-    fn drop(&mut self) {
-        drop(self.end());
-    }
-}
-
-async fn accept(node: Node, listener: std::net::TcpListener, mut stopped: watch::Receiver<bool>) {
-    let listener = match TcpListener::from_std(listener) {
-        Ok(listener) => listener,
-        Err(error) => return tracing::error!(%error, "management cannot be listened for"),
-    };
+async fn serve(node: Node, accepting: Accepting) {
     let api = Arc::new(Api { node, bodies: Semaphore::new(BODIES_MAX) });
-    let mut connections = JoinSet::new();
-    loop {
-        let more = connections.len() < CONNECTIONS_MAX;
-        tokio::select! {
-            biased;
-            _ = stopped.changed() => break,
-            accepted = listener.accept(), if more => match accepted {
-                Ok((stream, _)) => {
-                    let api = Arc::clone(&api);
-                    let serve = service_fn(move |request| answer(Arc::clone(&api), request));
-                    let stream = TokioIo::new(Patient::new(stream, WRITE_TIME_MAX));
-                    let connection = http1::Builder::new()
-                        .timer(TokioTimer::new())
-                        .header_read_timeout(READ_TIME_MAX)
-                        .serve_connection(stream, serve);
-                    connections.spawn(async move {
-                        if let Err(error) = connection.await {
-                            tracing::debug!(%error, "a connection of management ended early");
-                        }
-                    });
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "a connection of management was not accepted");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
-            },
-            Some(_) = connections.join_next(), if !connections.is_empty() => {}
-        }
+    accepting.serve_each(CONNECTIONS_MAX, |stream| speak(Arc::clone(&api), stream)).await;
+}
+
+async fn speak(api: Arc<Api>, stream: TcpStream) {
+    let respond = service_fn(move |request| answer(Arc::clone(&api), request));
+    let stream = TokioIo::new(Patient::new(stream, WRITE_TIME_MAX));
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(READ_TIME_MAX)
+        .serve_connection(stream, respond);
+    if let Err(error) = connection.await {
+        tracing::debug!(%error, "a connection of management ended early");
     }
-    connections.shutdown().await;
 }
 
 /// What is asked for cannot be: a status and why.
