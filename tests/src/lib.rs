@@ -12,6 +12,7 @@ pub mod fleet;
 pub mod history;
 pub mod http;
 pub mod judge;
+pub mod kafka;
 pub mod once;
 pub mod postgres;
 pub mod producer;

@@ -115,6 +115,15 @@ impl Server {
         Ok(server)
     }
 
+    /// The same with more arguments.
+    pub fn start_with(data: &Path, more: &[&str]) -> Result<Self> {
+        let mut command = serve(data)?;
+        command.args(more);
+        let mut server = Self::start_as(command, &data.with_extension("log"))?;
+        server.wait_ready()?;
+        Ok(server)
+    }
+
     /// Waits until every shard serves.
     pub fn wait_ready(&mut self) -> Result<()> {
         let mut client = self.client();
@@ -135,6 +144,13 @@ impl Server {
     pub fn next_line(&self) -> Result<String> {
         let line = self.lines.recv_timeout(wait::PATIENCE);
         Ok(line.with_context(|| format!("it says nothing more\n{}", self.log_text()))??)
+    }
+
+    /// `host:port` of a further face, told on the next line of standard output.
+    pub fn next_address(&self, scheme: &str) -> Result<String> {
+        let line = self.next_line()?;
+        let address = line.strip_prefix(&format!("{LISTENING}{scheme}://"));
+        address.map(str::to_owned).with_context(|| format!("it said {line:?}"))
     }
 
     /// A client of it.

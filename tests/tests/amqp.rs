@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 use longshore_tests::python::{Missing, python, succeeds};
-use longshore_tests::server::{Server, serve};
+use longshore_tests::server::Server;
 use longshore_tests::skip::skip;
 
 fn compat() -> PathBuf {
@@ -22,17 +22,7 @@ fn pika() -> Result<PathBuf, Missing> {
 }
 
 fn start(data: &Path) -> Result<Server> {
-    let mut command = serve(data)?;
-    command.args(["--amqp", "127.0.0.1:0"]);
-    let mut server = Server::start_as(command, &data.with_extension("log"))?;
-    server.wait_ready()?;
-    Ok(server)
-}
-
-fn amqp_address(server: &Server) -> Result<String> {
-    let line = server.next_line()?;
-    let address = line.strip_prefix("listening on amqp://");
-    address.map(str::to_owned).with_context(|| format!("it said {line:?}"))
+    Server::start_with(data, &["--amqp", "127.0.0.1:0"])
 }
 
 fn step(python: &Path, address: &str, step: &str) -> Result<()> {
@@ -70,12 +60,12 @@ fn what_pika_got_confirmed_is_there_after_a_kill() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let data = folder.path().join("data");
     let mut server = start(&data)?;
-    let mut client = publish(&python, &amqp_address(&server)?)?;
+    let mut client = publish(&python, &server.next_address("amqp")?)?;
     server.kill()?;
     client.kill()?;
     client.wait()?;
     let mut server = start(&data)?;
-    step(&python, &amqp_address(&server)?, "consume")?;
+    step(&python, &server.next_address("amqp")?, "consume")?;
     ensure!(server.terminate()?.success(), "{}", server.log_text());
     Ok(())
 }
@@ -91,7 +81,7 @@ fn pika_gets_what_it_relies_on() -> Result<()> {
     };
     let folder = tempfile::tempdir()?;
     let mut server = start(&folder.path().join("data"))?;
-    let address = amqp_address(&server)?;
+    let address = server.next_address("amqp")?;
     for name in ["routing", "refusals", "settling", "lives", "replies", "large", "heartbeats"] {
         step(&python, &address, name)?;
     }

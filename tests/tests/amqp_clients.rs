@@ -7,19 +7,14 @@ use anyhow::{Context, Result, ensure};
 use longshore_amqp::codec::methods::{BasicAck, ConfirmSelect, QueueDeclare};
 use longshore_amqp::codec::{Method, Short};
 use longshore_tests::amqp::{Connection, publish};
-use longshore_tests::server::{Server, serve};
+use longshore_tests::server::Server;
 use longshore_tests::wait;
 
 fn start(data: &Path, settings: &[&str]) -> Result<(Server, String)> {
-    let mut command = serve(data)?;
-    command.args(["--amqp", "127.0.0.1:0"]);
-    for setting in settings {
-        command.args(["--set", setting]);
-    }
-    let mut server = Server::start_as(command, &data.with_extension("log"))?;
-    server.wait_ready()?;
-    let line = server.next_line()?;
-    let address = line.strip_prefix("listening on amqp://").context("no address")?.to_owned();
+    let settings = settings.iter().flat_map(|setting| ["--set", setting]);
+    let more: Vec<_> = ["--amqp", "127.0.0.1:0"].into_iter().chain(settings).collect();
+    let server = Server::start_with(data, &more)?;
+    let address = server.next_address("amqp")?;
     Ok((server, address))
 }
 

@@ -17,7 +17,7 @@ use longshore_amqp::codec::methods::{
 use longshore_amqp::codec::{Method, Short, write_body, write_header, write_method};
 use longshore_tests::amqp::{Connection, Delivered};
 use longshore_tests::random::Random;
-use longshore_tests::server::{Server, serve};
+use longshore_tests::server::Server;
 use longshore_tests::{tier, wait};
 
 /// What publishers fill, and one consumer empties.
@@ -212,12 +212,8 @@ fn queue(name: &str) -> QueueDeclare {
 }
 
 fn start(data: &Path) -> Result<(Server, String)> {
-    let mut command = serve(data)?;
-    command.args(["--amqp", "127.0.0.1:0"]);
-    let mut server = Server::start_as(command, &data.with_extension("log"))?;
-    server.wait_ready()?;
-    let line = server.next_line()?;
-    let address = line.strip_prefix("listening on amqp://").context("no address")?.to_owned();
+    let server = Server::start_with(data, &["--amqp", "127.0.0.1:0"])?;
+    let address = server.next_address("amqp")?;
     Ok((server, address))
 }
 

@@ -1,15 +1,12 @@
 //! Unmodified Kafka clients against a real server, and what they were told over its death. Needs
 //! Python and packages from `PyPI`; skipped where those are missing.
 
-use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write};
-use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
-use longshore_tests::python::{Missing, python};
-use longshore_tests::server::{Server, serve};
+use longshore_tests::kafka::{Broker, clients, suite};
 use longshore_tests::skip::skip;
 
 /// Acknowledgements that are waited for before each death of the server.
@@ -17,48 +14,6 @@ const ACKS: usize = 300;
 /// Transactions that end before each death.
 const TRANSACTIONS: usize = 40;
 const DEATHS: usize = 3;
-
-fn suite() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../compat/kafka-python-clients")
-}
-
-/// A Python with the clients.
-fn clients() -> Result<PathBuf, Missing> {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("kafka-python-clients");
-    let list = suite().join("requirements.txt");
-    python(&folder, "aiokafka, confluent_kafka, kafka", &[OsStr::new("-r"), list.as_os_str()])
-}
-
-/// A server, and where Kafka clients find it. It stays there when it is started again.
-struct Broker {
-    data: PathBuf,
-    kafka: String,
-    server: Server,
-}
-
-impl Broker {
-    fn start(folder: &Path) -> Result<Self> {
-        // Clients have to find it there again: the port cannot be the system's choice later.
-        let kafka = TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
-        let data = folder.join("data");
-        let server = Self::serve(&data, &kafka)?;
-        Ok(Self { data, kafka, server })
-    }
-
-    fn serve(data: &Path, kafka: &str) -> Result<Server> {
-        let mut command = serve(data)?;
-        command.args(["--kafka", kafka]);
-        let mut server = Server::start_as(command, &data.with_extension("log"))?;
-        server.wait_ready()?;
-        Ok(server)
-    }
-
-    fn restart(&mut self) -> Result<()> {
-        self.server.kill()?;
-        self.server = Self::serve(&self.data, &self.kafka)?;
-        Ok(())
-    }
-}
 
 /// Ends a client that a failing test leaves behind.
 struct Client(Child);
@@ -83,7 +38,7 @@ fn survive(python: &Path, broker: &Broker, what: &str) -> Result<(Client, ChildS
 
 #[test]
 fn kafka_clients_find_here_what_they_find_at_kafka() {
-    let python = match clients() {
+    let python = match clients(env!("CARGO_TARGET_TMPDIR")) {
         Ok(python) => python,
         Err((need, why)) => return skip(need, &why),
     };
@@ -103,7 +58,7 @@ fn kafka_clients_find_here_what_they_find_at_kafka() {
 
 #[test]
 fn what_a_kafka_producer_was_told_outlives_kill_9() {
-    let python = match clients() {
+    let python = match clients(env!("CARGO_TARGET_TMPDIR")) {
         Ok(python) => python,
         Err((need, why)) => return skip(need, &why),
     };
@@ -112,7 +67,7 @@ fn what_a_kafka_producer_was_told_outlives_kill_9() {
 
 #[test]
 fn transactions_of_a_kafka_producer_outlive_kill_9_whole() {
-    let python = match clients() {
+    let python = match clients(env!("CARGO_TARGET_TMPDIR")) {
         Ok(python) => python,
         Err((need, why)) => return skip(need, &why),
     };

@@ -2,7 +2,6 @@
 //! again; the verdict is by the anomalies of Jepsen's workload for Kafka. Needs Python and packages
 //! from `PyPI`; skipped where those are missing.
 
-use std::ffi::OsStr;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -11,11 +10,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use longshore_tests::events::{Fate, Operation, Step, judge, read};
-use longshore_tests::python::{Missing, python};
+use longshore_tests::kafka::{Broker, clients, suite};
 use longshore_tests::random::Random;
-use longshore_tests::server::{Server, serve, signal};
+use longshore_tests::server::signal;
 use longshore_tests::skip::skip;
-use longshore_tests::tier;
+use longshore_tests::{tier, wait};
 use rustix::process::Signal;
 
 const TOPIC: &str = "storm";
@@ -30,19 +29,10 @@ const CLIENTS: &[(&str, &str)] = &[
     ("member-1", "subscribe"),
     ("member-2", "subscribe"),
 ];
+/// Bytes of a sender's history between two deaths of the server, at most: a second or so of it.
+const PROGRESS_BYTES_MAX: u64 = 1 << 20;
 /// Acknowledged events that a run has at least: fewer are no storm.
 const ACKNOWLEDGED_MIN: usize = 1_000;
-
-fn suite() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../compat/kafka-python-clients")
-}
-
-/// A Python with the clients.
-fn clients() -> Result<PathBuf, Missing> {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("kafka-python-clients");
-    let list = suite().join("requirements.txt");
-    python(&folder, "aiokafka, confluent_kafka, kafka", &[OsStr::new("-r"), list.as_os_str()])
-}
 
 /// A client in a process of its own, which ends with a test that fails.
 struct Client {
@@ -80,27 +70,24 @@ impl Drop for Client {
     }
 }
 
-fn start(data: &Path, kafka: &str) -> Result<Server> {
-    let mut command = serve(data)?;
-    command.args(["--kafka", kafka]);
-    let mut server = Server::start_as(command, &data.with_extension("log"))?;
-    server.wait_ready()?;
-    Ok(server)
-}
-
-/// Kills the server at random moments and starts it again, or lets it stand still for a while.
-fn torment(server: &mut Server, data: &Path, kafka: &str) -> Result<()> {
+/// Kills the server and starts it again whenever clients have got on by something, or lets it stand
+/// still for a while.
+fn torment(broker: &mut Broker, progress: &Path) -> Result<()> {
     let mut random = Random::new(u64::from(std::process::id()));
     let end = Instant::now() + Duration::from_secs(tier::pick(25, 30 * 60));
+    let mut seen = 0;
     while Instant::now() < end {
-        thread::sleep(Duration::from_millis(300 + random.below(1500)));
+        let aim = seen + 1 + random.below(PROGRESS_BYTES_MAX);
+        seen = wait::until("senders go on", || {
+            Ok(Some(std::fs::metadata(progress)?.len()).filter(|told| *told >= aim))
+        })?;
         if random.once_in(4) {
-            signal(server.pid(), Signal::STOP)?;
+            let pid = broker.server.pid();
+            signal(pid, Signal::STOP)?;
             thread::sleep(Duration::from_millis(random.below(1000)));
-            signal(server.pid(), Signal::CONT)?;
+            signal(pid, Signal::CONT)?;
         } else {
-            server.kill()?;
-            *server = start(data, kafka)?;
+            broker.restart()?;
         }
     }
     Ok(())
@@ -108,7 +95,7 @@ fn torment(server: &mut Server, data: &Path, kafka: &str) -> Result<()> {
 
 #[test]
 fn clients_of_kafka_see_no_anomaly_however_often_the_server_is_killed() {
-    let python = match clients() {
+    let python = match clients(env!("CARGO_TARGET_TMPDIR")) {
         Ok(python) => python,
         Err((need, why)) => return skip(need, &why),
     };
@@ -117,26 +104,24 @@ fn clients_of_kafka_see_no_anomaly_however_often_the_server_is_killed() {
 
 fn storm(python: &Path) -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let data = folder.path().join("data");
-    // Clients have to find it there again: the port cannot be the system's choice later.
-    let kafka = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
-    let mut server = start(&data, &kafka)?;
+    let mut broker = Broker::start(folder.path())?;
+    let kafka = broker.kafka.clone();
     run(python, &kafka, folder.path(), "make")?;
     let begin =
         |(name, what): &(&str, &str)| Client::start(python, &kafka, folder.path(), name, what);
     let clients = CLIENTS.iter().map(begin).collect::<Result<Vec<_>>>()?;
-    let tormented = torment(&mut server, &data, &kafka);
-    tormented.with_context(|| server.log_text())?;
+    let progress = clients.first().context("no clients")?.said.clone();
+    let tormented = torment(&mut broker, &progress);
+    tormented.with_context(|| broker.server.log_text())?;
     let mut history = Vec::new();
     for client in clients {
         history.extend(client.stop()?);
     }
     // Once more: what is there now has to be on disk.
-    server.kill()?;
-    server = start(&data, &kafka)?;
+    broker.restart()?;
     history.extend(run(python, &kafka, folder.path(), "final")?);
     verdict(&history)?;
-    ensure!(server.terminate()?.success(), "{}", server.log_text());
+    ensure!(broker.server.terminate()?.success(), "{}", broker.server.log_text());
     Ok(())
 }
 

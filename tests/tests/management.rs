@@ -1,22 +1,18 @@
 //! The real `rabbitmqadmin` against the management API. Needs Debian's package `rabbitmq-server`;
 //! skipped where that is missing.
 
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
-use longshore_tests::server::{Server, serve};
+use longshore_tests::server::Server;
 use longshore_tests::skip::skip;
 use serde_json::Value;
 
 /// A server, and where its management API is.
 fn start(folder: &Path) -> Result<(Server, String)> {
-    let mut command = serve(&folder.join("data"))?;
-    let management = TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
-    command.args(["--management", &management]);
-    let mut server = Server::start_as(command, &folder.join("log"))?;
-    server.wait_ready()?;
+    let server = Server::start_with(&folder.join("data"), &["--management", "127.0.0.1:0"])?;
+    let management = server.next_address("management")?;
     Ok((server, management))
 }
 
