@@ -67,8 +67,10 @@ impl Steps {
 
 /// The cargo that runs this program, in the folder of the workspace, with nothing to read.
 pub(crate) fn cargo(args: &[&str]) -> Command {
-    let mut command = program(std::env::var("CARGO").as_deref().unwrap_or("cargo"));
-    command.args(args);
+    // Tests hang up servers and workers, which ignore that where they were started under `nohup`.
+    let mut command = program("env");
+    command.arg("--default-signal=HUP");
+    command.arg(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())).args(args);
     command
 }
 
