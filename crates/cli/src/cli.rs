@@ -98,10 +98,10 @@ enum Command {
     /// List and show workers, ask them to stop
     #[command(subcommand, visible_alias = "worker")]
     Workers(workers::WorkersCommand),
-    /// Say how soon jobs shall start or be done, and see whether they do
+    /// List, show, set and delete service levels: how soon jobs are to start or be done
     #[command(subcommand, visible_alias = "slas")]
     Sla(sla::SlaCommand),
-    /// Change what holds for queues of messages and exchanges by their names
+    /// List, set and delete policies: settings for queues of messages and exchanges by name
     #[command(subcommand)]
     Policies(policies::PoliciesCommand),
     /// Close and open gates: named switches behind which nothing starts

@@ -30,7 +30,7 @@ pub(crate) struct PolicyArgs {
 pub(crate) struct SetArgs {
     /// The policy
     policy: String,
-    /// A regular expression that is found in the names that it is for
+    /// A regular expression, matched anywhere in the names of queues and exchanges
     pattern: String,
     #[arg(help = r#"As JSON, such as '{"max_length":1000,"overflow":"reject-publish"}'"#)]
     settings: String,

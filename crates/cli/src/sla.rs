@@ -50,10 +50,10 @@ pub(crate) struct SetArgs {
     /// A job is handed out so soon after it may start
     #[arg(long, value_name = "DURATION")]
     started_within: Option<DurationText>,
-    /// A job has succeeded so soon after it may first start
+    /// A job succeeds within this time after it may first start
     #[arg(long, value_name = "DURATION", conflicts_with = "started_within")]
     done_within: Option<DurationText>,
-    /// So much time passes at most between two successes of the schedule
+    /// The longest time between two successes of the schedule
     #[arg(long, value_name = "DURATION", conflicts_with_all = ["started_within", "done_within"])]
     at_least_every: Option<DurationText>,
     /// For which share of them [default: 0.99]

@@ -37,7 +37,9 @@ impl FromStr for Range {
         };
         let range = read().ok_or("it has to be two numbers, as in 1..20")?;
         let sound = 1 <= range.min && range.min <= range.max && range.max <= CONCURRENCY_MAX;
-        let allowed = || format!("it has to grow, from 1 to {CONCURRENCY_MAX} at most");
+        let allowed = || {
+            format!("MIN has to be 1 or more, MAX no less than MIN and {CONCURRENCY_MAX} at most")
+        };
         sound.then_some(range).ok_or_else(allowed)
     }
 }

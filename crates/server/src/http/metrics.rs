@@ -300,7 +300,7 @@ fn schedules(page: &mut Page, stats: &[Result<ShardStats, Unavailable>]) {
     let counters: [EngineMetric; 7] = [
         (
             "longshore_messages_jobs_dropped_total",
-            "Jobs of letters, delayed messages and ends of jobs that could not be, since the start.",
+            "Jobs that dead letters, delayed messages and ends of jobs could not become, since the start.",
             |it| it.jobs_dropped,
         ),
         (

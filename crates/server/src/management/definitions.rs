@@ -77,7 +77,11 @@ impl Api {
                         refused
                             .push(json!({"section": name, "item": item, "reason": fault.reason}));
                     }
-                    Err(_) => return Err(Fault::bad("too much of it has no meaning here")),
+                    Err(_) => {
+                        let reason = "more than 1000 items cannot be taken over; the import \
+                                      stopped, items before them are in effect";
+                        return Err(Fault::bad(reason));
+                    }
                 }
             }
             taken[name] = count.into();

@@ -31,7 +31,7 @@ impl Api {
             "string" => Bytes::copy_from_slice(payload.as_bytes()),
             "base64" => match decode_base64(payload) {
                 Some(bytes) => bytes.into(),
-                None => return Err(Fault::bad("payload is no base64")),
+                None => return Err(Fault::bad("payload is not valid base64")),
             },
             other => return Err(Fault::bad(format!("unsupported_encoding: {other}"))),
         };

@@ -538,7 +538,7 @@ pub(super) fn policy_of(body: &Value) -> Result<Policy, Fault> {
                 let found = all.into_iter().find(|it| Some(it.name()) == value.as_str());
                 policy.overflow = Some(found.ok_or_else(bad)?);
             }
-            _ => return Err(Fault::bad(format!("definition {name} has no meaning here"))),
+            _ => return Err(Fault::bad(format!("definition {name} is not supported"))),
         }
     }
     Ok(policy)

@@ -140,7 +140,7 @@ impl Api {
 
 /// The engine answered something else than what the command is answered with: a bug.
 pub(super) fn odd() -> Fault {
-    let reason = "the answer is another one than the question has".to_owned();
+    let reason = "the engine gave an unexpected answer: this is a bug in Longshore".to_owned();
     Fault { status: StatusCode::INTERNAL_SERVER_ERROR, reason }
 }
 
@@ -194,12 +194,15 @@ async fn respond(api: &Api, request: Request<Incoming>) -> Result<Told, Fault> {
     }
     let (parts, body) = request.into_parts();
     // Held until the request is answered, as what was read of it is.
-    let _turn = if body.is_end_stream() {
-        None
-    } else {
-        let turn = timeout(READ_TIME_MAX, api.bodies.acquire()).await;
-        Some(turn.map_err(|_| too_late("others are busy with theirs"))?)
-    };
+    let _turn =
+        if body.is_end_stream() {
+            None
+        } else {
+            let turn = timeout(READ_TIME_MAX, api.bodies.acquire()).await;
+            Some(turn.map_err(|_| {
+                too_late("other requests with a body are in progress; try again later")
+            })?)
+        };
     let body = timeout(READ_TIME_MAX, Limited::new(body, BODY_BYTES_MAX).collect()).await;
     let body = match body {
         Ok(Ok(body)) => body.to_bytes(),
@@ -306,7 +309,7 @@ async fn route(api: &Api, method: &Method, path: &[&str], body: &Value) -> Resul
                 ..,
             ],
         ) => {
-            let reason = format!("{} are not told or changed here", path.join("/"));
+            let reason = format!("{} is not supported by this management API", path.join("/"));
             Err(Fault { status: StatusCode::NOT_IMPLEMENTED, reason })
         }
         _ => Err(Fault::not_found()),
