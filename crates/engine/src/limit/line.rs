@@ -4,7 +4,7 @@
 use std::ops::ControlFlow;
 
 use super::{JobLimit, LimitKey, LimitScope};
-use crate::ids::{JobId, KindId, NamespaceId, Place, QueueId, TimeMs};
+use crate::ids::{JobId, KindId, NamespaceId, QueueId};
 use crate::map::OrderedMap;
 use crate::queueing::{LaneId, PartId, Slot};
 use crate::state::{State, keys};
@@ -37,13 +37,6 @@ impl Line {
     fn end(&self) -> Vec<u8> {
         keys::after_prefix(&keys::limited_prefix(self.ns, self.lane, self.names()))
     }
-}
-
-/// The slot at the end of an entry's key.
-fn slot_of(key: &[u8]) -> Slot {
-    let at = key.len().checked_sub(16).expect("entries of lines end with their slots");
-    let slot = || Some((TimeMs(keys::u64_at(key, at)?), Place(keys::u64_at(key, at + 8)?)));
-    slot().expect("entries of lines end with their slots")
 }
 
 impl<M: OrderedMap> State<M> {
@@ -85,7 +78,7 @@ impl<M: OrderedMap> State<M> {
         let Some((key, id)) = self.first(&keys::after(&own), &line.end()) else {
             return self.remove(&line.head());
         };
-        let next = slot_of(&key);
+        let next = keys::slot_at_end(&key);
         self.put(&line.head(), &next);
         if open {
             let id = keys::id_at(&id, 0).expect("ids were encoded by this engine");

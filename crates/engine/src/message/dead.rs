@@ -22,6 +22,21 @@ const DEATHS_MAX: usize = 64;
 /// Bytes of an entry for what is recorded with a letter: how its message ended.
 const BESIDE_BYTES: usize = 4096;
 
+/// What is recorded of a message that nobody waits for, such as a dead letter.
+#[derive(Debug, Default)]
+pub(crate) struct Entering {
+    /// None where it reaches nothing.
+    pub(crate) records: Vec<Record>,
+    /// Jobs that it was to become and cannot.
+    pub(crate) jobs_dropped: u64,
+}
+
+impl From<Option<Record>> for Entering {
+    fn from(record: Option<Record>) -> Self {
+        Self { records: Vec::from_iter(record), jobs_dropped: 0 }
+    }
+}
+
 impl<M: OrderedMap> State<M> {
     /// The end of a message with the letter that it leaves, where its queue has an exchange for
     /// these. They hold together.
@@ -31,7 +46,7 @@ impl<M: OrderedMap> State<M> {
         tag: MessageTag,
         end: MessageEnd,
         moment: Moment,
-    ) -> Option<Vec<Record>> {
+    ) -> Option<Entering> {
         let queue = self.queues.get(tag.queue)?;
         let settings = &*self.message_settings(tag.queue)?;
         settings.dead_letter_exchange.as_ref()?;
@@ -40,8 +55,9 @@ impl<M: OrderedMap> State<M> {
         ends.end(tag, stored.body_ref(), end);
         let mut records = ends.into_records(ns);
         let dead = (&*stored.message, end);
-        records.extend(self.decide_letter_of(ns, (queue.name.as_str(), settings), dead, moment));
-        Some(records)
+        let letter = self.decide_letter_of(ns, (queue.name.as_str(), settings), dead, moment);
+        records.extend(letter.records);
+        Some(Entering { records, jobs_dropped: letter.jobs_dropped })
     }
 
     /// The letter that a message leaves which a queue refuses that is full.
@@ -51,22 +67,24 @@ impl<M: OrderedMap> State<M> {
         queue: QueueId,
         command: &PublishMessage,
         moment: Moment,
-    ) -> Vec<Record> {
-        let Some(settings) = self.message_settings(queue) else { return Vec::new() };
-        let Some(queue) = self.queues.get(queue) else { return Vec::new() };
+    ) -> Entering {
+        let Some(settings) = self.message_settings(queue) else { return Entering::default() };
+        let Some(queue) = self.queues.get(queue) else { return Entering::default() };
         let dead = (&command.message(moment), MessageEnd::Overflown);
         self.decide_letter_of(ns, (queue.name.as_str(), &settings), dead, moment)
     }
 
-    /// The records of a letter: none where it reaches nothing.
+    /// The letter of a message: nothing where it reaches nothing.
     fn decide_letter_of(
         &self,
         ns: NamespaceId,
         (queue, settings): (&str, &MessageSettings),
         (message, end): (&Message, MessageEnd),
         moment: Moment,
-    ) -> Vec<Record> {
-        let Some(exchange) = settings.dead_letter_exchange.clone() else { return Vec::new() };
+    ) -> Entering {
+        let Some(exchange) = settings.dead_letter_exchange.clone() else {
+            return Entering::default();
+        };
         let letter = letter(message, queue, end, moment.at);
         let key = settings.dead_letter_routing_key.clone();
         let message = Message {
@@ -87,12 +105,12 @@ impl<M: OrderedMap> State<M> {
         message: Message,
         headers: &[(String, HeaderValue)],
         moment: Moment,
-    ) -> Vec<Record> {
+    ) -> Entering {
         let exchange = self.messages.exchanges.named(namespace, &message.exchange);
-        let Some(exchange) = exchange else { return Vec::new() };
+        let Some(exchange) = exchange else { return Entering::default() };
         // A queue of jobs under that name takes no messages.
         let routed = self.route(namespace, exchange, &message.keys(), headers);
-        let Ok(mut routed) = routed else { return Vec::new() };
+        let Ok(mut routed) = routed else { return Entering::default() };
         let goes_round = |id: &QueueId| {
             let name = self.queues.get(*id).map(|queue| queue.name.as_str());
             let before = message.deaths.iter().position(|death| Some(&*death.queue) == name);
@@ -106,7 +124,7 @@ impl<M: OrderedMap> State<M> {
         let is_outcome = message.hops > 0;
         let (record, jobs) = self.enter(namespace, routed, (message, headers), moment);
         if jobs.is_empty() {
-            return Vec::from_iter(record);
+            return record.into();
         }
         let mut overlay = Overlay::new(self, namespace, moment);
         let mut taken = Vec::new();
@@ -116,9 +134,8 @@ impl<M: OrderedMap> State<M> {
         }
         // What cannot be a job, such as args that are too large, is a message elsewhere still.
         let room = self.limits.entry_bytes_max.saturating_sub(taken.len() + BESIDE_BYTES);
-        let (records, dropped) = self.decide_fitting(overlay, &jobs, (room, is_outcome));
-        self.messages.jobs_dropped.set(self.messages.jobs_dropped.get() + dropped);
-        records
+        let (records, jobs_dropped) = self.decide_fitting(overlay, &jobs, (room, is_outcome));
+        Entering { records, jobs_dropped }
     }
 
     /// Messages whose time has run out, and when: a bounded number.

@@ -21,7 +21,7 @@ use crate::rejection::Rejection;
 use crate::state::{State, keys};
 
 /// Bytes of a routing key, and of what a face adds to a binding or to settings.
-const KEY_BYTES_MAX: usize = 255;
+pub(super) const KEY_BYTES_MAX: usize = 255;
 const ARGUMENT_BYTES_MAX: usize = 8 << 10;
 
 /// Bindings in one answer at most, and those that are looked at for it.

@@ -4,7 +4,7 @@
 use bytes::Bytes;
 
 use super::shelf::Stored;
-use super::{HeaderValue, Message, PublishMessage};
+use super::{Entering, HeaderValue, Message, PublishMessage};
 use crate::bounds::check_duration;
 use crate::ids::{BodyId, NamespaceId, Place, TimeMs};
 use crate::map::OrderedMap;
@@ -51,7 +51,7 @@ impl<M: OrderedMap> State<M> {
 
     /// The first message whose time to be published has come: what is recorded then. What reaches
     /// no queue any more is gone. And whether it tells of the end of a job.
-    pub(crate) fn decide_due_message(&self, moment: Moment) -> Option<(Vec<Record>, bool)> {
+    pub(crate) fn decide_due_message(&self, moment: Moment) -> Option<(Entering, bool)> {
         if self.messages.delays.first(self)? > moment.at.0 {
             return None;
         }
@@ -61,11 +61,12 @@ impl<M: OrderedMap> State<M> {
         let delayed: Delayed = self.value(&key).unwrap_or_else(|| panic!("{value:02x?} has gone"));
         let stored = delayed.stored.with_body(self);
         let body = stored.body_ref().apart;
-        let mut records = vec![Record::DelayPassed { at, place, body }];
+        let passed = Record::DelayPassed { at, place, body };
         let message = Message { published_at: moment.at, ..Message::clone(&stored.message) };
         let is_outcome = message.hops > 0;
-        records.extend(self.decide_entry(delayed.namespace, message, &delayed.headers, moment));
-        Some((records, is_outcome))
+        let mut entering = self.decide_entry(delayed.namespace, message, &delayed.headers, moment);
+        entering.records.insert(0, passed);
+        Some((entering, is_outcome))
     }
 
     pub(super) fn apply_message_delayed(

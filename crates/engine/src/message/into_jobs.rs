@@ -3,6 +3,7 @@
 
 use bytes::Bytes;
 
+use super::declare::KEY_BYTES_MAX;
 use super::json::{base64, is_json, quoted};
 use super::{Destination, HeaderValue, JobBinding, Message, PublishMessage, Published};
 use crate::bounds::{check_duration, check_name, cut};
@@ -22,9 +23,6 @@ const PRIORITY_MAX: u8 = 9;
 
 /// The header that names the ordering key of the job, where the binding does not say.
 const KEY_HEADER: &str = "x-job-key";
-
-/// Bytes of a routing key.
-const KEY_BYTES_MAX: usize = 255;
 
 /// Ends of jobs that are told in a row, each of a job that the one before brought about: what goes
 /// round by itself ends here.
@@ -171,7 +169,7 @@ impl<M: OrderedMap> State<M> {
         })
     }
 
-    /// Whether any queue publishes the ends of its jobs.
+    /// A queue publishes the ends of its jobs from now on, or no more.
     pub(crate) fn note_outcomes(&mut self, queue: QueueId, exchange: Option<&String>) {
         if exchange.is_some() {
             self.messages.telling.insert(queue);
@@ -183,10 +181,8 @@ impl<M: OrderedMap> State<M> {
     /// What is published of the jobs that end with records, as messages whose time comes at once:
     /// records that follow these in their entry, and how many ends reach nobody.
     pub(crate) fn decide_outcomes(&self, records: &[Record], moment: Moment) -> (Vec<Record>, u64) {
-        let (mut told, mut lost, mut taken) = (Vec::new(), 0, 0);
-        for record in records {
-            taken += record.takes_place();
-        }
+        let (mut told, mut lost) = (Vec::new(), 0);
+        let mut taken: u64 = records.iter().map(Record::takes_place).sum();
         for record in records {
             let Some((ns, id, state)) = end_of(record) else { continue };
             let live = self.leases.get(&(ns, id)).map(|live| live.job.clone());

@@ -46,6 +46,7 @@ pub use peek::{MessagePage, PeekedMessage};
 pub use policy::{Policy, PolicyTarget};
 pub use settings::{MessageSettings, Overflow};
 
+pub(crate) use dead::Entering;
 pub(crate) use exchanges::FIRST_EXCHANGE;
 pub(crate) use into_jobs::Publication;
 pub(crate) use policy::Found;

@@ -291,11 +291,8 @@ impl<M: OrderedMap> State<M> {
         Pattern::of(&policy.pattern)?;
         check_duration(&self.limits, "expires", policy.expires_ms, 1)?;
         check_duration(&self.limits, "ttl", policy.ttl_ms, 0)?;
-        let names = [("alternate", &policy.alternate)];
-        for (field, exchange) in names {
-            if let Some(exchange) = exchange {
-                check_name(&self.limits, field, exchange)?;
-            }
+        if let Some(exchange) = &policy.alternate {
+            check_name(&self.limits, "alternate", exchange)?;
         }
         if let Some(exchange) = policy.dead_letter_exchange.as_ref().filter(|it| !it.is_empty()) {
             check_name(&self.limits, "dead_letter_exchange", exchange)?;

@@ -1,7 +1,6 @@
 //! What memory holds of exchanges and messages, how it is read when a shard starts, and reading on
 //! in the tree.
 
-use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -56,7 +55,7 @@ pub(crate) struct Messages {
     /// Volatile: ends of jobs that were to be told and reached no queue.
     pub(crate) outcomes_lost: u64,
     /// Volatile: jobs that letters, delayed messages and ends of jobs were to become and did not.
-    pub(crate) jobs_dropped: Cell<u64>,
+    pub(crate) jobs_dropped: u64,
 }
 
 impl Default for Messages {
@@ -77,7 +76,7 @@ impl Default for Messages {
             telling: BTreeSet::new(),
             policies: Policies::default(),
             outcomes_lost: 0,
-            jobs_dropped: Cell::new(0),
+            jobs_dropped: 0,
         }
     }
 }

@@ -73,6 +73,8 @@ pub(crate) struct Transacted {
     pub(crate) enqueued: Vec<Enqueued>,
     /// What goes back without a record, since nothing counts how often.
     pub(crate) uncounted: Vec<MessageTag>,
+    /// Jobs that letters were to become and cannot.
+    pub(crate) jobs_dropped: u64,
 }
 
 impl<M: OrderedMap> State<M> {
@@ -87,7 +89,7 @@ impl<M: OrderedMap> State<M> {
         let mut jobs = Vec::new();
         let mut overlay = Overlay::new(self, ns, moment);
         let mut published = Vec::with_capacity(publishes.len());
-        let mut steps = 0;
+        let (mut steps, mut jobs_dropped) = (0, 0);
         for (index, message) in publishes.iter().enumerate() {
             let came = self.decide_published(message, &mut overlay, (&mut steps, &mut jobs));
             let refused = |rejection| Refused { at: Some(index), rejection };
@@ -102,8 +104,9 @@ impl<M: OrderedMap> State<M> {
                     let tag = settling.tag;
                     let death = is_death.then(|| self.decide_death(ns, tag, end, moment));
                     match death.flatten() {
-                        Some(records) => {
-                            for it in records {
+                        Some(death) => {
+                            jobs_dropped += death.jobs_dropped;
+                            for it in death.records {
                                 steps += it.entries();
                                 check_steps(steps)?;
                                 overlay.record_message(it);
@@ -123,11 +126,11 @@ impl<M: OrderedMap> State<M> {
         jobs.extend_from_slice(enqueues);
         if jobs.is_empty() {
             let (records, enqueued) = (overlay.into_records()?, Vec::new());
-            return Ok(Transacted { records, published, enqueued, uncounted });
+            return Ok(Transacted { records, published, enqueued, uncounted, jobs_dropped });
         }
         let (records, mut enqueued) = self.decide_follow_ups(overlay, &jobs)?;
         enqueued.drain(..from);
-        Ok(Transacted { records, published, enqueued, uncounted })
+        Ok(Transacted { records, published, enqueued, uncounted, jobs_dropped })
     }
 
     /// One message of a transaction.

@@ -151,12 +151,7 @@ impl<M: OrderedMap> State<M> {
 
 /// Whether an entry stands there as the first of its line, where it was met before.
 fn is_of_a_line(key: &[u8]) -> bool {
-    let Some(part) = PartId::at(key, 10) else { return false };
-    match key.first() {
-        Some(&keys::LANE) => part.is_lined(),
-        Some(&keys::TENANTED) => part.is_limited(),
-        _ => false,
-    }
+    key.first() == Some(&keys::LANE) && PartId::at(key, 10).is_some_and(PartId::is_lined)
 }
 
 impl OperationKind {

@@ -91,7 +91,7 @@ use crate::ids::{
     ScheduleId, StreamId, TimeMs,
 };
 use crate::message::{Binding, Destination, MessageTag};
-use crate::queueing::LaneId;
+use crate::queueing::{LaneId, Slot};
 use crate::timer::Subject;
 use crate::wire::Wire;
 
@@ -652,6 +652,13 @@ pub(crate) fn id_at(key: &[u8], at: usize) -> Option<JobId> {
 /// The big-endian `u64` that begins at `at`.
 pub(crate) fn u64_at(key: &[u8], at: usize) -> Option<u64> {
     key.get(at..at + 8)?.try_into().ok().map(u64::from_be_bytes)
+}
+
+/// The slot at the end of a waiting entry's key.
+pub(crate) fn slot_at_end(key: &[u8]) -> Slot {
+    let at = key.len().checked_sub(16).expect("entries of lines end with their slots");
+    let slot = || Some((TimeMs(u64_at(key, at)?), Place(u64_at(key, at + 8)?)));
+    slot().expect("entries of lines end with their slots")
 }
 
 /// The big-endian `u32` that begins at `at`.

@@ -149,13 +149,19 @@ impl Transactions {
     }
 }
 
+/// What the key of a pending offset says: the group, the stream and the partition's index.
+fn pending_at(key: &[u8]) -> Option<(String, StreamId, u32)> {
+    let (group, end) = keys::text_at(key, 9)?;
+    Some((group, StreamId(keys::u32_at(key, end)?), keys::u32_at(key, end + 4)?))
+}
+
 impl<M: OrderedMap> State<M> {
     /// Reads transactions out of the map.
     pub(super) fn load_transactions(&mut self) {
         let mut transactions = Transactions::default();
         for (key, kept) in self.each::<Transactional>(keys::TRANSACTIONAL) {
             let (Some(ns), Some((id, _))) = (keys::u32_at(&key, 1), keys::text_at(&key, 5)) else {
-                continue;
+                panic!("key {key:02x?} of a transactional id is malformed");
             };
             let (namespace, producer) = (NamespaceId(ns), kept.producer);
             transactions.by_id.insert((namespace, id.clone()), producer);
@@ -164,23 +170,21 @@ impl<M: OrderedMap> State<M> {
             transactions.all.insert(producer, known);
         }
         for (key, open) in self.each::<OpenPartition>(keys::OPEN_PARTITION) {
-            let (producer, partition) = (keys::u64_at(&key, 1), keys::u64_at(&key, 9));
-            if let Some(known) = producer.and_then(|it| transactions.all.get_mut(&it))
-                && let Some(partition) = partition
-            {
-                known.partitions.insert(PartitionId(partition), open.first);
-            }
+            let producer = keys::u64_at(&key, 1).and_then(|it| transactions.all.get_mut(&it));
+            let (Some(known), Some(partition)) = (producer, keys::u64_at(&key, 9)) else {
+                panic!("key {key:02x?} of an open partition is malformed or of no producer");
+            };
+            known.partitions.insert(PartitionId(partition), open.first);
         }
         for (key, committed) in self.each::<CommittedOffset>(keys::PENDING_OFFSET) {
-            let Some((group, end)) = keys::text_at(&key, 9) else { continue };
-            let (stream, index) = (keys::u32_at(&key, end), keys::u32_at(&key, end + 4));
-            let known = keys::u64_at(&key, 1).and_then(|it| transactions.all.get_mut(&it));
-            if let (Some(known), Some(stream), Some(index)) = (known, stream, index) {
-                let (ns, offset) = (known.namespace, (group, StreamId(stream), index));
-                transactions.offset_bytes += offset_bytes(&offset.0, &committed);
-                known.offsets.insert(offset.clone(), committed);
-                transactions.count_pending(ns, offset);
-            }
+            let producer = keys::u64_at(&key, 1).and_then(|it| transactions.all.get_mut(&it));
+            let (Some(known), Some(offset)) = (producer, pending_at(&key)) else {
+                panic!("key {key:02x?} of a pending offset is malformed or of no producer");
+            };
+            let ns = known.namespace;
+            transactions.offset_bytes += offset_bytes(&offset.0, &committed);
+            known.offsets.insert(offset.clone(), committed);
+            transactions.count_pending(ns, offset);
         }
         transactions.has_aborted = self.first(&[keys::ABORTED], &[keys::ABORTED + 1]).is_some();
         self.streams.transactions = transactions;
@@ -223,9 +227,11 @@ impl<M: OrderedMap> State<M> {
             }
         }
         for (key, Aborted { producer, first }) in self.each::<Aborted>(keys::ABORTED) {
-            if let (Some(partition), Some(last)) = (keys::u64_at(&key, 1), keys::u64_at(&key, 9)) {
-                mark(PartitionId(partition), producer, first, Some(last));
-            }
+            let (Some(partition), Some(last)) = (keys::u64_at(&key, 1), keys::u64_at(&key, 9))
+            else {
+                panic!("key {key:02x?} of an aborted transaction is malformed");
+            };
+            mark(PartitionId(partition), producer, first, Some(last));
         }
         marks
     }

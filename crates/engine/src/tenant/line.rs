@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use super::TenantTurn;
 use super::weight::weight_of;
-use crate::ids::{JobId, KindId, NamespaceId, Place, QueueId, TimeMs, Token};
+use crate::ids::{JobId, KindId, NamespaceId, QueueId, TimeMs, Token};
 use crate::job::Job;
 use crate::map::OrderedMap;
 use crate::queueing::{LaneId, PartId, Slot};
@@ -16,13 +16,6 @@ const LINES_MOVED_MAX: usize = 64;
 
 /// The own slot of a line's first job, and the one at which it stands in the lane.
 type Head = (Slot, Slot);
-
-/// The slot at the end of an entry's key.
-fn slot_of(key: &[u8]) -> Slot {
-    let at = key.len().checked_sub(16).expect("entries of lines end with their slots");
-    let slot = || Some((TimeMs(keys::u64_at(key, at)?), Place(keys::u64_at(key, at + 8)?)));
-    slot().expect("entries of lines end with their slots")
-}
 
 impl<M: OrderedMap> State<M> {
     /// What may be handed out next, where no limit has a say: of a tenant's jobs the first.
@@ -64,7 +57,7 @@ impl<M: OrderedMap> State<M> {
         match self.first(&keys::after(&own), &end) {
             Some((key, id)) => {
                 let id = keys::id_at(&id, 0).expect("ids were encoded by this engine");
-                self.put_first(ns, lane, tenant, (slot_of(&key), id));
+                self.put_first(ns, lane, tenant, (keys::slot_at_end(&key), id));
             }
             None => self.remove(&line),
         }
@@ -176,6 +169,6 @@ impl<M: OrderedMap> State<M> {
     pub(crate) fn oldest_of_tenants(&self, ns: NamespaceId, queue: QueueId) -> Option<TimeMs> {
         let prefix = keys::of_queue(keys::TENANT_FIRST, ns, queue);
         let (key, _) = self.first(&prefix, &keys::after_prefix(&prefix))?;
-        Some(slot_of(&key).0)
+        Some(keys::slot_at_end(&key).0)
     }
 }

@@ -100,7 +100,7 @@ impl<M: OrderedMap> Turn<M> {
             slas: Vec::new(),
             delayed_lost: self.state.messages.delayed_lost,
             outcomes_lost: self.state.messages.outcomes_lost,
-            jobs_dropped: self.state.messages.jobs_dropped.get(),
+            jobs_dropped: self.state.messages.jobs_dropped,
             namespaces: Vec::new(),
             queues: Vec::new(),
             more_after: None,

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use crate::ids::{NamespaceId, QueueId};
 use crate::map::OrderedMap;
-use crate::message::{MessageAnswer, PublishMessage};
+use crate::message::{Entering, MessageAnswer, PublishMessage};
 use crate::moment::Moment;
 use crate::record::Record;
 use crate::turn::Turn;
@@ -18,7 +18,8 @@ impl<M: OrderedMap> Turn<M> {
     /// Routes some of the messages whose time has come.
     pub(super) fn publish_delayed(&mut self, moment: Moment) {
         for _ in 0..self.state.limits.slice_items_max {
-            let Some((records, is_outcome)) = self.state.decide_due_message(moment) else { break };
+            let Some((entering, is_outcome)) = self.state.decide_due_message(moment) else { break };
+            let Entering { records, jobs_dropped } = entering;
             let passed = records.first().cloned();
             let mut entered = super::settle::entered(&records);
             let mut lost = records.len() == 1;
@@ -27,6 +28,8 @@ impl<M: OrderedMap> Turn<M> {
                 self.record_all(Vec::from_iter(passed));
                 entered.clear();
                 lost = true;
+            } else {
+                self.state.messages.jobs_dropped += jobs_dropped;
             }
             if is_outcome {
                 self.state.messages.outcomes_lost += u64::from(lost);
@@ -51,9 +54,10 @@ impl<M: OrderedMap> Turn<M> {
     ) {
         for queue in self.state.refusing_with_letter(ns, message, full, moment) {
             let letter = self.state.decide_refused_letter(ns, queue, message, moment);
-            let entered = super::settle::entered(&letter);
+            let entered = super::settle::entered(&letter.records);
             // Its publisher knows that it was refused, letter or not.
-            if self.try_record(letter).is_ok() {
+            if self.try_record(letter.records).is_ok() {
+                self.state.messages.jobs_dropped += letter.jobs_dropped;
                 self.note_lengths(&entered);
             }
         }

@@ -12,8 +12,8 @@ use crate::command::{ConsumerId, ReplyTo};
 use crate::ids::{ConnectionId, NamespaceId, QueueId, Token};
 use crate::map::OrderedMap;
 use crate::message::{
-    BodyRef, Ends, Holder, Holding, MessageAnswer, MessageCommand, MessageEnd, MessageSettlement,
-    MessageTag, MessageVerdict, Stored,
+    BodyRef, Ends, Entering, Holder, Holding, MessageAnswer, MessageCommand, MessageEnd,
+    MessageSettlement, MessageTag, MessageVerdict, Stored,
 };
 use crate::moment::Moment;
 use crate::record::Record;
@@ -111,8 +111,8 @@ impl<M: OrderedMap> Turn<M> {
         moment: Moment,
     ) {
         match self.state.decide_death(ns, tag, end, moment) {
-            Some(records) => {
-                self.record_death(records);
+            Some(death) => {
+                self.record_death(death);
                 self.enforce_lengths(moment);
             }
             None => ends.end(tag, body, end),
@@ -121,17 +121,20 @@ impl<M: OrderedMap> Turn<M> {
 
     /// A letter fits where its message did, but for what it remembers of its ends: where it does
     /// not, the message ends without one.
-    fn record_death(&mut self, records: Vec<Record>) {
+    fn record_death(&mut self, death: Entering) {
+        let Entering { records, jobs_dropped } = death;
         let ended = records.first().cloned();
         let entered = entered(&records);
         if self.try_record(records).is_err() {
             self.record_all(Vec::from_iter(ended));
+        } else {
+            self.state.messages.jobs_dropped += jobs_dropped;
         }
         self.note_lengths(&entered);
     }
 
     /// Queues that something entered may be too long by that.
-    pub(in crate::turn) fn note_lengths(&mut self, entered: &[QueueId]) {
+    pub(super) fn note_lengths(&mut self, entered: &[QueueId]) {
         for queue in entered.iter().filter(|queue| self.state.is_too_long(**queue)) {
             if let Some(ns) = self.state.queues.get(*queue).map(|queue| queue.namespace) {
                 self.takers.too_long.insert((ns, *queue));
@@ -167,8 +170,8 @@ impl<M: OrderedMap> Turn<M> {
         end: MessageEnd,
         moment: Moment,
     ) {
-        if let Some(records) = self.state.decide_death(ns, tag, end, moment) {
-            self.record_death(records);
+        if let Some(death) = self.state.decide_death(ns, tag, end, moment) {
+            self.record_death(death);
         } else {
             let mut ends = Ends::default();
             ends.end(tag, body, end);
