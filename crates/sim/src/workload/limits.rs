@@ -14,6 +14,8 @@ use crate::map::{Entries, SimTree};
 const LANE_KEY_FIRST: u8 = 6;
 const LINE_KEY_FIRST: u8 = 152;
 const TENANTED_KEY_FIRST: u8 = 192;
+/// Bytes that name a lane: queue, urgency, part, kind.
+const LANE_BYTES: usize = 11;
 const LIMIT_KEY_FIRST: u8 = 153;
 pub(crate) const SPENT_KEY_FIRST: u8 = 156;
 
@@ -25,17 +27,6 @@ fn is_limited(key: &[u8]) -> bool {
 /// Whether a lane is of a part whose entries have tenants: those have the highest bit.
 fn is_tenanted(key: &[u8]) -> bool {
     key.get(10).is_some_and(|high| high & 0x80 != 0)
-}
-
-/// The limit with its key, the lane and the tenant of a line.
-fn split(key: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
-    let mut at = 4;
-    for _ in 0..2 {
-        let length = u16::from_be_bytes(key.get(at..at + 2)?.try_into().ok()?);
-        at += 2 + usize::from(length);
-    }
-    let lane = at + 11;
-    Some((key.get(..at)?, key.get(at..lane)?, key.get(lane..)?))
 }
 
 /// The end of a key: the namespace's number, then counted texts.
@@ -90,14 +81,13 @@ fn check_lines(map: &SimTree, spent: &BTreeSet<Vec<u8>>) -> Check {
     let mut heads = 0;
     for (key, slot) in of(&map.entries, LINE_KEY_FIRST) {
         let key = tail(key);
-        let (limit, lane, tenant) = split(&key).ok_or("a line without a lane")?;
+        let at = key.len().checked_sub(LANE_BYTES).ok_or("a line without a lane")?;
+        let (limit, lane) = key.split_at(at);
         let slot = <(u64, u64)>::from_bytes(&slot.to_vec().into());
         let (at, place) = slot.map_err(|error| format!("a line: {error}"))?;
         let ns = limit.get(..4).unwrap_or_default();
         let (at, place) = (at.to_be_bytes(), place.to_be_bytes());
-        // Of a tenant's jobs the first of a key stands in the tenant's line.
-        let first = if tenant.is_empty() { LANE_KEY_FIRST } else { TENANTED_KEY_FIRST };
-        let entry = [&[first][..], ns, lane, tenant, &at, &place].concat();
+        let entry = [&[LANE_KEY_FIRST][..], ns, lane, &at, &place].concat();
         let open = !spent.contains(limit);
         heads += usize::from(open);
         if map.entries.contains_key(&entry) != open {
@@ -105,9 +95,15 @@ fn check_lines(map: &SimTree, spent: &BTreeSet<Vec<u8>>) -> Check {
             return Err(format!("the first of the line {limit:02x?} {is} in its lane"));
         }
     }
-    let in_lanes = of(&map.entries, LANE_KEY_FIRST).filter(|(key, _)| !is_tenanted(key));
-    let in_lanes = in_lanes.chain(of(&map.entries, TENANTED_KEY_FIRST));
-    let in_lanes = in_lanes.filter(|(key, _)| is_limited(key)).count();
+    // Jobs that name a limit take no turns of tenants.
+    let mut in_lines = of(&map.entries, TENANTED_KEY_FIRST);
+    let mut lanes = of(&map.entries, LANE_KEY_FIRST);
+    if in_lines.any(|(key, _)| is_limited(key))
+        || lanes.any(|(key, _)| is_limited(key) && is_tenanted(key))
+    {
+        return Err("a job that names a limit stands in the line of a tenant".to_owned());
+    }
+    let in_lanes = of(&map.entries, LANE_KEY_FIRST).filter(|(key, _)| is_limited(key)).count();
     if in_lanes == heads {
         return Ok(());
     }
