@@ -5,8 +5,8 @@ use bytes::Bytes;
 use longshore_amqp::codec::{Properties, Short, Table, Value};
 use longshore_engine::{
     BindingView, Death, Epoch, ExchangeKind, ExchangeView, HeaderValue, Holding, JobBinding,
-    Matching, Message, MessageDelivery, MessageQueueView, MessageSettings, MessageTag, Overflow,
-    PeekedMessage, Place, PublishMessage, Token,
+    Matching, Message, MessageDelivery, MessageQueueView, MessageSettings, MessageTag,
+    MessageVerdict, Overflow, PeekedMessage, Place, PublishMessage, Published, Token,
 };
 
 use super::json::repeated;
@@ -15,7 +15,7 @@ use super::text::quoted;
 use crate::api::{
     BindingRecord, DeathRecord, DurationText, ExchangeBody, ExchangeRecord, ExchangeTypeText,
     HeadersBody, InstantText, JobBindingBody, MatchText, MessageQueueRecord, MessageRecord,
-    MessageSettingsBody, OverflowText, PublishBody, TokenText,
+    MessageSettingsBody, MessageVerdictText, OverflowText, PublishAnswer, PublishBody, TokenText,
 };
 
 /// Delivered so, a message is to outlive a restart.
@@ -33,13 +33,47 @@ pub(crate) fn settings_body(settings: &MessageSettings) -> MessageSettingsBody {
         expires: settings.expires_ms.map(DurationText),
         max_length: settings.max_length,
         max_bytes: settings.max_bytes,
-        overflow: match settings.overflow {
-            Overflow::DropHead => OverflowText::DropHead,
-            Overflow::RejectPublish => OverflowText::RejectPublish,
-            Overflow::RejectPublishDeadLetter => OverflowText::RejectPublishDlx,
-        },
+        overflow: overflow_text(settings.overflow),
         dead_letter_exchange: settings.dead_letter_exchange.clone(),
         dead_letter_routing_key: settings.dead_letter_routing_key.clone(),
+    }
+}
+
+/// What a full queue does, as it is told.
+pub(crate) const fn overflow_text(overflow: Overflow) -> OverflowText {
+    match overflow {
+        Overflow::DropHead => OverflowText::DropHead,
+        Overflow::RejectPublish => OverflowText::RejectPublish,
+        Overflow::RejectPublishDeadLetter => OverflowText::RejectPublishDlx,
+    }
+}
+
+/// What a full queue does, as it is set.
+pub(crate) const fn overflow_of(text: OverflowText) -> Overflow {
+    match text {
+        OverflowText::DropHead => Overflow::DropHead,
+        OverflowText::RejectPublish => Overflow::RejectPublish,
+        OverflowText::RejectPublishDlx => Overflow::RejectPublishDeadLetter,
+    }
+}
+
+/// What becomes of a message.
+pub(crate) const fn verdict_of(text: MessageVerdictText) -> MessageVerdict {
+    match text {
+        MessageVerdictText::Ack => MessageVerdict::Ack,
+        MessageVerdictText::Requeue => MessageVerdict::Requeue,
+        MessageVerdictText::Reject => MessageVerdict::Reject,
+    }
+}
+
+/// What came of a message that was published.
+pub(crate) fn published(came: &Published) -> PublishAnswer {
+    match came {
+        Published::Routed { queues } => {
+            PublishAnswer { queues: *queues as u64, ..PublishAnswer::default() }
+        }
+        Published::Delayed => PublishAnswer { delayed: true, ..PublishAnswer::default() },
+        Published::Unroutable => PublishAnswer::default(),
     }
 }
 
@@ -55,11 +89,7 @@ pub(crate) fn settings_of(body: &MessageSettingsBody) -> MessageSettings {
         expires_ms: body.expires.map(|expires| expires.0),
         max_length: body.max_length,
         max_bytes: body.max_bytes,
-        overflow: match body.overflow {
-            OverflowText::DropHead => Overflow::DropHead,
-            OverflowText::RejectPublish => Overflow::RejectPublish,
-            OverflowText::RejectPublishDlx => Overflow::RejectPublishDeadLetter,
-        },
+        overflow: overflow_of(body.overflow),
         dead_letter_exchange: body.dead_letter_exchange.clone(),
         dead_letter_routing_key: body.dead_letter_routing_key.clone(),
         ..MessageSettings::default()

@@ -1,17 +1,20 @@
 //! Metrics of service levels and of limits at dispatch, by their names: as many of each as a shard
 //! tells.
 
+use std::fmt::Display;
+
 use longshore_engine::{LimitRule, LimitView, ShardStats, SlaView};
 use longshore_node::Unavailable;
 
 use super::metrics::Page;
 use super::sla_view::sla;
+use crate::api::SlaWindowRecord;
 
 type Stats<'s> = &'s [Result<ShardStats, Unavailable>];
-type SlaMetric = (&'static str, &'static str, fn(&SlaView) -> Option<f64>);
-type LimitMetric = (&'static str, &'static str, fn(&LimitView) -> Option<u64>);
+/// Its name, what it says, and its value.
+type Gauge<V, N> = (&'static str, &'static str, fn(&V) -> Option<N>);
 
-const SLA_METRICS: [SlaMetric; 6] = [
+const SLA_METRICS: [Gauge<SlaView, f64>; 6] = [
     (
         "longshore_sla_workers_needed",
         "Workers of one job at a time that a service level needs now.",
@@ -36,7 +39,7 @@ const SLA_METRICS: [SlaMetric; 6] = [
     }),
 ];
 
-const LIMIT_METRICS: [LimitMetric; 3] = [
+const LIMIT_METRICS: [Gauge<LimitView, u64>; 3] = [
     ("longshore_limit_running", "Jobs that run and that a limit counts.", |it| {
         matches!(it.settings.rule, LimitRule::Concurrency { .. }).then_some(it.running)
     }),
@@ -54,28 +57,27 @@ const LIMIT_METRICS: [LimitMetric; 3] = [
 pub(super) fn write(page: &mut Page, stats: Stats<'_>) {
     let slas = || stats.iter().flatten().flat_map(|shard| &shard.slas);
     let limits = || stats.iter().flatten().flat_map(|shard| &shard.limits);
-    for (name, about, value) in SLA_METRICS {
-        if slas().next().is_none() {
-            break;
-        }
-        page.head(name, "gauge", about);
-        for (namespace, view) in slas() {
-            if let Some(value) = value(view) {
-                page.sample(name, &[("namespace", namespace), ("sla", &view.name)], value);
-            }
-        }
-    }
     if slas().next().is_some() {
+        gauges(page, &SLA_METRICS, "sla", || slas().map(|(ns, it)| (ns, &it.name, it)));
         shares(page, slas());
     }
-    for (name, about, value) in LIMIT_METRICS {
-        if limits().next().is_none() {
-            return;
-        }
+    if limits().next().is_some() {
+        gauges(page, &LIMIT_METRICS, "limit", || limits().map(|(ns, it)| (ns, &it.name, it)));
+    }
+}
+
+/// A gauge of each, by namespace and name.
+fn gauges<'v, V: 'v, N: Display, I: Iterator<Item = (&'v String, &'v String, &'v V)>>(
+    page: &mut Page,
+    metrics: &[Gauge<V, N>],
+    label: &'static str,
+    all: impl Fn() -> I,
+) {
+    for (name, about, value) in metrics {
         page.head(name, "gauge", about);
-        for (namespace, view) in limits() {
+        for (namespace, own, view) in all() {
             if let Some(value) = value(view) {
-                page.sample(name, &[("namespace", namespace), ("limit", &view.name)], value);
+                page.sample(name, &[("namespace", namespace), (label, own)], value);
             }
         }
     }
@@ -84,24 +86,26 @@ pub(super) fn write(page: &mut Page, stats: Stats<'_>) {
 /// What was kept, and how fast what may be missed is used up, by window.
 fn shares<'v>(page: &mut Page, slas: impl Iterator<Item = &'v (String, SlaView)>) {
     let told: Vec<_> = slas.map(|(namespace, view)| (namespace, sla(view))).collect();
-    let (attained, burn) = ("longshore_sla_attained", "longshore_sla_burn_rate");
-    page.head(attained, "gauge", "The share of jobs that kept a service level.");
-    for (namespace, it) in &told {
-        for window in &it.windows {
-            let over = window.over.to_string();
-            let labels = [("namespace", namespace.as_str()), ("sla", &it.name), ("over", &over)];
-            if let Some(value) = window.attained {
-                page.sample(attained, &labels, value);
-            }
-        }
-    }
-    page.head(burn, "gauge", "How many times as many missed a service level as may.");
-    for (namespace, it) in &told {
-        for window in &it.windows {
-            let over = window.over.to_string();
-            let labels = [("namespace", namespace.as_str()), ("sla", &it.name), ("over", &over)];
-            if let Some(value) = window.burn_rate {
-                page.sample(burn, &labels, value);
+    let shares: [Gauge<SlaWindowRecord, f64>; 2] = [
+        ("longshore_sla_attained", "The share of jobs that kept a service level.", |it| {
+            it.attained
+        }),
+        (
+            "longshore_sla_burn_rate",
+            "The share that missed a service level, divided by the share that may.",
+            |it| it.burn_rate,
+        ),
+    ];
+    for (name, about, share) in shares {
+        page.head(name, "gauge", about);
+        for (namespace, it) in &told {
+            for window in &it.windows {
+                let over = window.over.to_string();
+                let labels =
+                    [("namespace", namespace.as_str()), ("sla", &it.name), ("over", &over)];
+                if let Some(value) = share(window) {
+                    page.sample(name, &labels, value);
+                }
             }
         }
     }

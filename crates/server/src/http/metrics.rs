@@ -292,11 +292,12 @@ fn engine(page: &mut Page, stats: &[Result<ShardStats, Unavailable>]) {
             }
         }
     }
-    schedules(page, stats);
+    engine_counters(page, stats);
     level_metrics::write(page, stats);
 }
 
-fn schedules(page: &mut Page, stats: &[Result<ShardStats, Unavailable>]) {
+/// Of schedules, and of what messages could not become.
+fn engine_counters(page: &mut Page, stats: &[Result<ShardStats, Unavailable>]) {
     let counters: [EngineMetric; 7] = [
         (
             "longshore_messages_jobs_dropped_total",

@@ -5,8 +5,8 @@ use longshore_engine::{SlaGoal, SlaTarget, SlaView};
 use super::view::{instant, template};
 use crate::api::{DurationText, SlaBody, SlaRecord, SlaTargetText, SlaWindowRecord};
 
-/// How far the windows of a level go back, in milliseconds.
-const WINDOW_MS: u64 = 60_000;
+/// A minute: what windows are counted in.
+const MINUTE_MS: u64 = 60_000;
 
 /// A level as it is told.
 pub(crate) fn sla(view: &SlaView) -> SlaRecord<'static> {
@@ -56,7 +56,7 @@ fn windows(view: &SlaView, share: f64) -> Vec<SlaWindowRecord> {
         let known = count.measured > 0;
         let missed = count.missed as f64 / count.measured.max(1) as f64;
         SlaWindowRecord {
-            over: DurationText(minutes * WINDOW_MS),
+            over: DurationText(minutes * MINUTE_MS),
             measured: count.measured,
             missed: count.missed,
             attained: known.then_some(1.0 - missed),

@@ -3,15 +3,15 @@
 use longshore_engine::query;
 use longshore_engine::{
     Answer, BindingSpec, Command, DeclareExchange, DeclareQueue, LeaseMessages, Matching,
-    MessageAnswer, MessageCommand, MessageSettlement, MessageVerdict, Published, Reader, Rejection,
+    MessageAnswer, MessageCommand, MessageSettlement, Published, Reader, Rejection,
 };
 
 use super::{ask, ok};
 use crate::api::{
     BindingBody, BindingList, ChangedAnswer, ConsumeAnswer, ConsumeRequest, ExchangeBody,
-    ExchangeList, ExtendMessagesRequest, MatchText, MessageList, MessageVerdictText, PublishAnswer,
-    PublishBody, PublishBulk, PublishBulkAnswer, QueueSettingsBody, RemovedAnswer,
-    SettleMessagesAnswer, SettleMessagesRequest, SettledMessage,
+    ExchangeList, ExtendMessagesRequest, MatchText, MessageList, PublishAnswer, PublishBody,
+    PublishBulk, PublishBulkAnswer, QueueSettingsBody, RemovedAnswer, SettleMessagesAnswer,
+    SettleMessagesRequest, SettledMessage,
 };
 use crate::http::app::Call;
 use crate::http::body::Held;
@@ -96,22 +96,18 @@ pub(super) async fn publish(
         Ok(Published::Unroutable) if to_queue => {
             Err(Rejection::QueueUnknown { queue: call.name.to_owned() }.into())
         }
-        Ok(Published::Unroutable) => Ok((0, false)),
-        Ok(Published::Delayed) => Ok((0, true)),
-        Ok(Published::Routed { queues }) => Ok((queues as u64, false)),
+        Ok(came) => Ok(content::published(&came)),
         Err(rejection) => Err(Refusal::from(rejection)),
     });
     if is_bulk {
-        let told = told.map(|came| match came {
-            Ok((queues, delayed)) => PublishAnswer { queues, delayed, error: None },
-            Err(refusal) => {
-                PublishAnswer { queues: 0, delayed: false, error: Some(refusal.problem()) }
-            }
-        });
+        let refused = |refusal: Refusal| PublishAnswer {
+            error: Some(refusal.problem()),
+            ..PublishAnswer::default()
+        };
+        let told = told.map(|came| came.unwrap_or_else(refused));
         return Ok(ok(&PublishBulkAnswer { published: told.collect() }));
     }
-    let (queues, delayed) = told.next_back().transpose()?.unwrap_or((0, false));
-    Ok(ok(&PublishAnswer { queues, delayed, error: None }))
+    Ok(ok(&told.next_back().transpose()?.unwrap_or_default()))
 }
 
 fn check_bulk(count: usize) -> Result<(), Refusal> {
@@ -152,11 +148,7 @@ pub(super) async fn settle(call: Call<'_>) -> Result<Reply, Refusal> {
     let mut settlements = Vec::with_capacity(request.messages.len());
     for body in &request.messages {
         let (message, token) = content::holding(call.name, &body.id, &body.token)?;
-        let verdict = match body.verdict {
-            MessageVerdictText::Ack => MessageVerdict::Ack,
-            MessageVerdictText::Requeue => MessageVerdict::Requeue,
-            MessageVerdictText::Reject => MessageVerdict::Reject,
-        };
+        let verdict = content::verdict_of(body.verdict);
         settlements.push(MessageSettlement { message, token, verdict });
     }
     let ids = request.messages.into_iter().map(|body| body.id);

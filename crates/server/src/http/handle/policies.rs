@@ -1,14 +1,14 @@
 //! Policies: list, put, remove.
 
-use longshore_engine::{MessageAnswer, MessageCommand, Overflow, Policy, PolicyTarget};
+use longshore_engine::{MessageAnswer, MessageCommand, Policy, PolicyTarget};
 
 use super::messages::{ask_messages, odd};
 use super::ok;
 use crate::api::{
-    ChangedAnswer, DurationText, OverflowText, PolicyBody, PolicyList, PolicyRecord,
-    PolicyTargetText,
+    ChangedAnswer, DurationText, PolicyBody, PolicyList, PolicyRecord, PolicyTargetText,
 };
 use crate::http::app::Call;
+use crate::http::content;
 use crate::http::json::{read, text_of};
 use crate::http::refusal::Refusal;
 use crate::http::reply::Reply;
@@ -57,11 +57,7 @@ fn meant(body: PolicyBody) -> Policy {
         expires_ms: body.expires.map(|expires| expires.0),
         max_length: body.max_length,
         max_bytes: body.max_bytes,
-        overflow: body.overflow.map(|overflow| match overflow {
-            OverflowText::DropHead => Overflow::DropHead,
-            OverflowText::RejectPublish => Overflow::RejectPublish,
-            OverflowText::RejectPublishDlx => Overflow::RejectPublishDeadLetter,
-        }),
+        overflow: body.overflow.map(content::overflow_of),
         dead_letter_exchange: body.dead_letter_exchange,
         dead_letter_routing_key: body.dead_letter_routing_key,
         delivery_limit: body.delivery_limit,
@@ -82,11 +78,7 @@ fn told(policy: Policy) -> PolicyBody {
         expires: policy.expires_ms.map(DurationText),
         max_length: policy.max_length,
         max_bytes: policy.max_bytes,
-        overflow: policy.overflow.map(|overflow| match overflow {
-            Overflow::DropHead => OverflowText::DropHead,
-            Overflow::RejectPublish => OverflowText::RejectPublish,
-            Overflow::RejectPublishDeadLetter => OverflowText::RejectPublishDlx,
-        }),
+        overflow: policy.overflow.map(content::overflow_text),
         dead_letter_exchange: policy.dead_letter_exchange,
         dead_letter_routing_key: policy.dead_letter_routing_key,
         delivery_limit: policy.delivery_limit,

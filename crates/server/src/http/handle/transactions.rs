@@ -1,15 +1,14 @@
 //! Acks of messages, publishes and jobs in one commit.
 
 use longshore_engine::{
-    Enqueued, MessageAnswer, MessageCommand, MessageSettlement, MessageTransaction, MessageVerdict,
-    PublishMessage, Published,
+    Enqueued, MessageAnswer, MessageCommand, MessageSettlement, MessageTransaction, PublishMessage,
 };
 
 use super::messages::{BULK_MAX, ask_messages, odd};
 use super::ok;
 use crate::api::{
-    EnqueueAnswer, JobIdText, MessageVerdictText, PublishAnswer, TransactionAnswer,
-    TransactionPublish, TransactionRequest, TransactionSettlement,
+    EnqueueAnswer, JobIdText, TransactionAnswer, TransactionPublish, TransactionRequest,
+    TransactionSettlement,
 };
 use crate::http::app::Call;
 use crate::http::body::Held;
@@ -43,11 +42,10 @@ pub(super) async fn transact(call: Call<'_>, held: Option<Held>) -> Result<Reply
     let settlements = Vec::new();
     let transaction =
         MessageTransaction { connection: None, publishes, settlements, leased, enqueues };
-    let queues: Vec<_> = publish.iter().map(|it| it.queue.clone()).collect();
     let answer = ask_messages(&call, MessageCommand::Transact(Box::new(transaction))).await?;
     drop(held);
     let MessageAnswer::Transacted(published, enqueued) = answer else { return Err(odd(answer)) };
-    let published = published.iter().zip(queues).map(|(came, queue)| told(came, queue.as_ref()));
+    let published = published.iter().map(content::published);
     let enqueued = enqueued.iter().map(|one| accepted(&call, one)).collect();
     Ok(ok(&TransactionAnswer { published: published.collect(), enqueued }))
 }
@@ -55,12 +53,7 @@ pub(super) async fn transact(call: Call<'_>, held: Option<Held>) -> Result<Reply
 fn settlement(body: &TransactionSettlement) -> Result<MessageSettlement, Refusal> {
     check_path_name("queue", &body.queue)?;
     let (message, token) = content::holding(&body.queue, &body.id, &body.token)?;
-    let verdict = match body.verdict {
-        MessageVerdictText::Ack => MessageVerdict::Ack,
-        MessageVerdictText::Requeue => MessageVerdict::Requeue,
-        MessageVerdictText::Reject => MessageVerdict::Reject,
-    };
-    Ok(MessageSettlement { message, token, verdict })
+    Ok(MessageSettlement { message, token, verdict: content::verdict_of(body.verdict) })
 }
 
 fn message(body: &TransactionPublish<'_>) -> Result<PublishMessage, Refusal> {
@@ -75,16 +68,6 @@ fn message(body: &TransactionPublish<'_>) -> Result<PublishMessage, Refusal> {
     // A queue that is named is to be there.
     message.mandatory = body.queue.is_some();
     Ok(message)
-}
-
-fn told(came: &Published, queue: Option<&String>) -> PublishAnswer {
-    match (came, queue) {
-        (Published::Routed { queues }, _) => {
-            PublishAnswer { queues: *queues as u64, ..PublishAnswer::default() }
-        }
-        (Published::Delayed, _) => PublishAnswer { delayed: true, ..PublishAnswer::default() },
-        (Published::Unroutable, _) => PublishAnswer::default(),
-    }
 }
 
 fn accepted(call: &Call<'_>, one: &Enqueued) -> EnqueueAnswer {
