@@ -52,6 +52,8 @@ pub enum Canary {
     ForgottenAck,
     /// A flush has what was published to several queues in the first of them only.
     HalfFanout,
+    /// A flush leaves out messages whose time has not come, ends of jobs that are to be told among them.
+    LostDelayed,
     /// A message that goes back goes to the end of its queue.
     LostPlace,
     /// Of a message that comes again it is not told that it does.
@@ -59,7 +61,7 @@ pub enum Canary {
 }
 
 /// Every canary with its name on the command line.
-pub const CANARIES: [(&str, Canary); 46] = [
+pub const CANARIES: [(&str, Canary); 47] = [
     ("no-fsync", Canary::NoFsync),
     ("token-reuse", Canary::TokenReuse),
     ("lost-dead-set", Canary::LostDeadSet),
@@ -78,6 +80,7 @@ pub const CANARIES: [(&str, Canary); 46] = [
     ("schedule-back", Canary::ScheduleBack),
     ("forgotten-ack", Canary::ForgottenAck),
     ("half-fanout", Canary::HalfFanout),
+    ("lost-delayed", Canary::LostDelayed),
     ("lost-place", Canary::LostPlace),
     ("untold-redelivery", Canary::UntoldRedelivery),
     ("answer-before-commit", Canary::Driver(Fault::AnswerBeforeCommit)),

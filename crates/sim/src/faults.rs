@@ -25,6 +25,9 @@ const SCHEDULE_STATE_KEY_FIRST: u8 = 132;
 pub(crate) const MESSAGE_KEY_FIRST: u8 = 100;
 const PLACE_AT: usize = 10;
 
+/// How keys of messages begin whose time has not come.
+const DELAYED_KEY_FIRST: u8 = 108;
+
 /// Which of those numbers are the epoch and the counter of tokens, of how many.
 const EPOCH_AT: usize = 1;
 const NEXT_TOKEN_AT: usize = 7;
@@ -137,6 +140,11 @@ pub(crate) fn halve_fanouts(entries: &mut Entries, earlier: &Entries) {
             || earlier.contains_key(key)
             || seen.insert(key.get(PLACE_AT..).unwrap_or_default().to_vec())
     });
+}
+
+/// Makes a state without the messages whose time has not come.
+pub(crate) fn lose_delayed(entries: &mut Entries) {
+    entries.retain(|key, _| key.first() != Some(&DELAYED_KEY_FIRST));
 }
 
 /// Turns what goes back into what is acked and published anew; what does the latter.

@@ -243,7 +243,8 @@ impl Simulation {
         let clock = self.now();
         let Some(node) = &self.node else { return false };
         let queues = node.turn().stats(clock, None, usize::MAX).queues;
-        let mut all = queues.iter().filter_map(|stats| stats.queue.messages.as_ref());
+        let own = queues.iter().filter(|stats| stats.namespace == NAMESPACES[0]);
+        let mut all = own.filter_map(|stats| stats.queue.messages.as_ref());
         all.any(|view| view.ready + view.unsettled > 0)
     }
 }

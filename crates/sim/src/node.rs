@@ -24,6 +24,7 @@ use crate::workload::Check;
 use crate::workload::gates::GATE_KEY_FIRST;
 use crate::workload::holds::HELD_BACK_JOB_KEY_FIRST;
 use crate::workload::limits::SPENT_KEY_FIRST;
+use crate::workload::relay;
 use crate::workload::tenants::TENANT_KEY_FIRST;
 use crate::workload::uniques::UNIQUE_KEY_FIRST;
 
@@ -130,7 +131,8 @@ impl Node {
             let replayed = streams.replay(position, start.take_stream_changes());
             replayed.map_err(|error| events_error(&error))?;
         }
-        let (driver, group) = start.serve(clock, &NAMESPACES, POLICY);
+        let (driver, group) =
+            start.serve(clock, &[NAMESPACES[0], NAMESPACES[1], relay::NAMESPACE], POLICY);
         let settled = streams.settle(&driver.turn().streams());
         settled.map_err(|error| events_error(&error))?;
         let mut waiting = Waiting::new(INBOX);
@@ -178,11 +180,21 @@ impl Node {
         namespace: usize,
         command: Command,
     ) -> Result<(), Refused> {
+        self.call_in(NAMESPACES[namespace], reply_to, command)
+    }
+
+    /// The same in the namespace of that name.
+    pub(crate) fn call_in(
+        &mut self,
+        namespace: &str,
+        reply_to: ReplyTo,
+        command: Command,
+    ) -> Result<(), Refused> {
         if !self.driver.disk().admits(&command) {
             return Err(Refused::Full);
         }
         let (class, bytes) = (Class::of(&command), bytes_of(&command));
-        let namespace = NAMESPACES[namespace].to_owned();
+        let namespace = namespace.to_owned();
         let request = Request { namespace, reply_to, command };
         self.waiting.push(Call { request, caller: reply_to, class, bytes })
     }
@@ -421,6 +433,7 @@ impl Node {
                 Some(Canary::LeakedSlot) => {
                     faults::keep(SPENT_KEY_FIRST, &mut image.entries, &store.image.entries);
                 }
+                Some(Canary::LostDelayed) => faults::lose_delayed(&mut image.entries),
                 Some(Canary::LeakedTenant) => {
                     faults::keep(TENANT_KEY_FIRST, &mut image.entries, &store.image.entries);
                 }

@@ -49,8 +49,12 @@ impl Simulation {
             }
             self.drain_round()?;
         }
+        let clock = self.now();
         if let Some(node) = &self.node {
             self.events.check(&node.streams)?;
+        }
+        if let (Some(node), Some(relay)) = (&self.node, &self.relay) {
+            relay.check(node.turn().map(), clock, true)?;
         }
         self.drain_messages()?;
         let verdict = self.judge()?;

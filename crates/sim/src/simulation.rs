@@ -24,6 +24,7 @@ use crate::trace::Trace;
 use crate::workload::clients::{Client, crowd};
 use crate::workload::events::Events;
 use crate::workload::messages::peers::{self, Peers};
+use crate::workload::relay::{self, Relay};
 use crate::workload::shadow::Shadow;
 use crate::workload::{Check, invariants, ops, oracle};
 
@@ -97,6 +98,8 @@ pub(crate) struct Simulation {
     pub(crate) events: Events,
     /// Who publishes and consumes messages, in the runs that have them.
     pub(crate) peers: Option<Peers>,
+    /// Whose messages become jobs, in the runs that have some.
+    pub(crate) relay: Option<Relay>,
     canary: Option<Canary>,
     limits: Limits,
     next_id: u64,
@@ -149,6 +152,7 @@ impl Simulation {
             shadow: Shadow::default(),
             events: Events::default(),
             peers: Peers::of(seed),
+            relay: Relay::of(seed),
             canary: config.canary,
             limits,
             next_id: 0,
@@ -234,6 +238,7 @@ impl Simulation {
             }
         }
         self.send_events();
+        self.send_relayed();
         let rounds = self.random.below(3);
         self.turn(rounds)
     }
@@ -245,6 +250,16 @@ impl Simulation {
         self.trace.note(format_args!("events send {}: {command:?}", reply_to.0));
         if node.call(reply_to, 0, command).is_err() {
             self.events.dismissed(reply_to);
+        }
+    }
+
+    /// Somebody publishes what becomes a job, or runs such a job.
+    fn send_relayed(&mut self) {
+        let (Some(node), Some(relay)) = (&mut self.node, &mut self.relay) else { return };
+        let Some((reply_to, command)) = relay.next() else { return };
+        self.trace.note(format_args!("relay sends {}: {command:?}", reply_to.0));
+        if node.call_in(relay::NAMESPACE, reply_to, command).is_err() {
+            relay.dismissed(reply_to);
         }
     }
 
@@ -354,7 +369,8 @@ impl Simulation {
     /// The caller hears that it gets no answer.
     fn dismiss(&mut self, reply_to: ReplyTo) {
         self.trace.note(format_args!("dismiss {}", reply_to.0));
-        if self.events.dismissed(reply_to) {
+        let is_relay = |relay: &mut Relay| relay.dismissed(reply_to);
+        if self.events.dismissed(reply_to) || self.relay.as_mut().is_some_and(is_relay) {
             return;
         }
         let client = self.network.listener(reply_to);
@@ -418,6 +434,10 @@ impl Simulation {
         {
             return checked;
         }
+        let relayed = self.relay.as_mut().and_then(|relay| relay.told(reply_to, &answer));
+        if let Some(checked) = relayed {
+            return checked;
+        }
         let answered = self.network.answered(reply_to, answer.clone());
         let Some((call, listened)) = answered else { return Ok(()) };
         self.note_time();
@@ -464,6 +484,9 @@ impl Simulation {
         match self.node.as_ref().filter(|node| node.turn().group_bytes() == 0) {
             Some(node) => {
                 invariants::check(node.turn(), &self.shadow, clock)?;
+                if let Some(relay) = &self.relay {
+                    relay.check(node.turn().map(), clock, false)?;
+                }
                 self.check_messages(node, clock)
             }
             None => Ok(()),
@@ -614,6 +637,9 @@ impl Simulation {
         self.node = None;
         self.store.crash(crash);
         self.events.lost();
+        if let Some(relay) = &mut self.relay {
+            relay.lost();
+        }
         self.give_back.clear();
         self.unreached.clear();
         self.gone_callers.clear();

@@ -10,6 +10,7 @@ pub(crate) mod messages;
 pub(crate) mod ops;
 pub(crate) mod oracle;
 pub(crate) mod queues;
+pub(crate) mod relay;
 pub(crate) mod shadow;
 pub(crate) mod slas;
 pub(crate) mod tenants;
