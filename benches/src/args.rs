@@ -98,4 +98,6 @@ pub(crate) enum Scenario {
     AmqpMany,
     /// Events over Kafka's protocol, loaded by Kafka's own tools, beside Apache Kafka
     Kafka,
+    /// Unique keys, keys of limits, tenants, gates and schedules, many of each
+    When,
 }

@@ -14,9 +14,18 @@ const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Writes a request with a JSON body to `out`, which it clears.
 pub(crate) fn post(out: &mut Vec<u8>, path: &str, body: &[u8]) {
+    send(out, "POST", path, body);
+}
+
+/// The same for what is to be stored under a path.
+pub(crate) fn put(out: &mut Vec<u8>, path: &str, body: &[u8]) {
+    send(out, "PUT", path, body);
+}
+
+fn send(out: &mut Vec<u8>, method: &str, path: &str, body: &[u8]) {
     out.clear();
     let head = format_args!(
-        "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
+        "{method} {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
          content-length: {}\r\n\r\n",
         body.len()
     );

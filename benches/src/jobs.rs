@@ -56,6 +56,7 @@ pub(crate) async fn fill(address: SocketAddr, count: u64) -> Result<()> {
 #[derive(Debug)]
 pub(crate) struct Worker {
     connection: Connection,
+    queue: &'static str,
     max: usize,
     /// The settlements of the jobs in hand, as JSON.
     settle: Vec<u8>,
@@ -73,8 +74,18 @@ pub(crate) struct Turn {
 
 impl Worker {
     pub(crate) async fn open(address: SocketAddr, max: usize) -> Result<Self> {
+        Self::of_queue(address, "bench", max).await
+    }
+
+    /// One of another queue.
+    pub(crate) async fn of_queue(
+        address: SocketAddr,
+        queue: &'static str,
+        max: usize,
+    ) -> Result<Self> {
         Ok(Self {
             connection: Connection::open(address).await?,
+            queue,
             max,
             settle: Vec::new(),
             in_hand: 0,
@@ -85,10 +96,9 @@ impl Worker {
 
     /// Acknowledges the jobs in hand and leases the next ones, without waiting for any.
     pub(crate) async fn turn(&mut self) -> Result<Turn> {
-        let Self { connection, max, settle, in_hand, body, request } = self;
+        let Self { connection, queue, max, settle, in_hand, body, request } = self;
         body.clear();
-        body.extend_from_slice(b"{\"queues\":[\"bench\"],\"max\":");
-        body.extend_from_slice(max.to_string().as_bytes());
+        body.extend_from_slice(format!("{{\"queues\":[\"{queue}\"],\"max\":{max}").as_bytes());
         body.extend_from_slice(b",\"settle\":[");
         body.extend_from_slice(settle);
         body.extend_from_slice(b"]}");

@@ -14,6 +14,7 @@ mod latency;
 mod one_by_one;
 mod sdk;
 mod select;
+mod when;
 mod workers;
 
 pub(crate) use select::run;

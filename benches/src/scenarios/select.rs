@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 
 use super::{
     amqp, amqp_many, backlog, bulk, checkpoint, drain, idle, iterate, kafka, latency, one_by_one,
-    sdk, workers,
+    sdk, when, workers,
 };
 use crate::args::Scenario;
 use crate::bench::Bench;
@@ -25,6 +25,7 @@ const SCENARIOS: &[(Scenario, &str, Run)] = &[
     (Scenario::Amqp, "amqp", amqp::run),
     (Scenario::AmqpMany, "amqp-many", amqp_many::run),
     (Scenario::Kafka, "kafka", kafka::run),
+    (Scenario::When, "when", when::run),
 ];
 
 /// Runs what the command line names.
