@@ -33,6 +33,8 @@ pub struct ServerConfig {
     pub kafka: crate::kafka::KafkaConfig,
     /// The management face.
     pub management: crate::management::ManagementConfig,
+    /// Who may come in.
+    pub access: crate::access::AccessConfig,
     /// The store and its shards.
     pub node: NodeConfig,
 }
@@ -140,6 +142,7 @@ impl Default for ServerConfig {
             amqp: AmqpConfig::default(),
             kafka: crate::kafka::KafkaConfig::default(),
             management: crate::management::ManagementConfig::default(),
+            access: crate::access::AccessConfig::default(),
             node: NodeConfig::new(DEFAULT_DATA),
         }
     }
