@@ -7,8 +7,12 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use anyhow::{Context, Result, bail, ensure};
+use longshore::{
+    Client, ClientError, Context as JobContext, Job, JobResult, Outcome, Perform, Worker,
+};
 use longshore_tests::server::{self, Server};
 use longshore_tests::wait;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// Runs the command line against a server, with a token from a file where one is named.
@@ -142,6 +146,100 @@ fn what_would_let_anybody_in_does_not_start() {
     }
     let said = refused("127.0.0.1:0", &["--access", "perhaps"]).unwrap();
     assert!(said.contains("off or required"), "{said}");
-    let said = refused("127.0.0.1:0", &["--access", "required", "--set", "serve.admin_token=short"]).unwrap();
+    let said =
+        refused("127.0.0.1:0", &["--access", "required", "--set", "serve.admin_token=short"])
+            .unwrap();
     assert!(said.contains("24 bytes") && !said.contains("short"), "{said}");
+}
+
+/// A request over plain HTTP with a name and a password in base64: the status and the body.
+fn basic(address: &str, path: &str, pair: &str) -> Result<(u16, String)> {
+    use std::io::{Read, Write};
+    let mut stream = std::net::TcpStream::connect(address)?;
+    let request = format!(
+        "GET {path} HTTP/1.1\r\nhost: {address}\r\nauthorization: Basic {pair}\r\n\
+         connection: close\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let status = answer.split(' ').nth(1).context("no status")?.parse()?;
+    Ok((status, answer))
+}
+
+#[test]
+fn the_management_api_lets_the_same_accounts_in() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let server = start(&data, &[], &["--management", "127.0.0.1:0"]).unwrap();
+    let management = server.next_address("management").unwrap();
+    let admin = data.join("admin-token");
+    let secret = folder.path().join("password");
+    fs::write(&secret, "correct horse\n").unwrap();
+    let file = secret.to_str().unwrap();
+    let put = ["accounts", "put", "ann", "--role", "read", "--password-file", file];
+    let shown = said(&server, &admin, &put).unwrap();
+    assert!(!shown.contains("horse"), "{shown}");
+    // ann:correct horse, ann:correct horsf, guest:guest
+    let [right, wrong, guest] =
+        ["YW5uOmNvcnJlY3QgaG9yc2U=", "YW5uOmNvcnJlY3QgaG9yc2Y=", "Z3Vlc3Q6Z3Vlc3Q="];
+    let (status, body) = basic(&management, "/api/whoami", right).unwrap();
+    assert!(status == 200 && body.contains("\"ann\""), "{body}");
+    assert_eq!(basic(&management, "/api/queues", right).unwrap().0, 200);
+    for pair in [wrong, guest, "", "x"] {
+        assert_eq!(basic(&management, "/api/whoami", pair).unwrap().0, 401, "{pair}");
+    }
+    assert_eq!(basic(&server.address, "/v1/queues", right).unwrap().0, 200);
+    said(&server, &admin, &["accounts", "delete", "ann"]).unwrap();
+    assert_eq!(basic(&management, "/api/whoami", right).unwrap().0, 401);
+}
+
+/// A job that returns what it was given.
+#[derive(Debug, Deserialize, Job, Serialize)]
+#[job(output = u32)]
+struct Echo {
+    number: u32,
+}
+
+impl Perform<()> for Echo {
+    async fn perform(self, _: JobContext<()>) -> JobResult<u32> {
+        Ok(Outcome::done(self.number))
+    }
+}
+
+#[test]
+fn the_sdk_comes_in_with_a_token() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let server = start(&data, &[], &[]).unwrap();
+    let admin = data.join("admin-token");
+    let token = |name: &str, roles: &[&str]| -> Result<String> {
+        let mut put = vec!["accounts", "put", name];
+        put.extend(roles.iter().flat_map(|role| ["--role", role]));
+        said(&server, &admin, &put)?;
+        let made = said(&server, &admin, &["accounts", "token", "create", name, "t"])?;
+        Ok(made.trim().to_owned())
+    };
+    let (shop, worker) =
+        (token("shop", &["enqueue"]).unwrap(), token("worker", &["work"]).unwrap());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let client = |token: &str| Client::builder(&server.address).token(token).build().unwrap();
+        let of_worker = client(&worker);
+        let works = Worker::new(&of_worker, ()).register::<Echo>();
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let working = tokio::spawn(works.run_until(async {
+            let _ = stopped.await;
+        }));
+        let job = client(&shop).enqueue(Echo { number: 7 }).await.unwrap();
+        assert_eq!(job.result(wait::PATIENCE).await.unwrap(), 7);
+        let _ = stop.send(());
+        working.await.unwrap().unwrap();
+        for (token, code) in [("wrong", "unauthenticated"), (&worker, "access_denied")] {
+            match client(token).enqueue(Echo { number: 8 }).await {
+                Err(ClientError::Refused(refusal)) => assert_eq!(refusal.code, code),
+                other => panic!("{other:?}"),
+            }
+        }
+    });
 }

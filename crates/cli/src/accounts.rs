@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -236,7 +236,7 @@ fn show(account: &AccountRecord) -> anyhow::Result<()> {
 }
 
 /// A password out of a file, without the end of its line.
-fn password(path: &PathBuf) -> Result<String, Failure> {
+fn password(path: &Path) -> Result<String, Failure> {
     let text = if path.as_os_str() == "-" {
         let mut text = String::new();
         std::io::stdin().take(4096).read_to_string(&mut text).map(|_| text)
@@ -250,7 +250,7 @@ fn password(path: &PathBuf) -> Result<String, Failure> {
 }
 
 fn body_of(args: &PutArgs) -> Result<AccountBody, Failure> {
-    let given = args.password_file.as_ref().map(password).transpose()?;
+    let given = args.password_file.as_deref().map(password).transpose()?;
     if given.as_ref().is_some_and(String::is_empty) {
         return Err(Failure::usage(
             "the password is empty; --no-password takes it away".to_owned(),

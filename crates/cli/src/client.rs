@@ -57,9 +57,19 @@ impl Client {
 
     /// The same with a token, where there is one.
     #[must_use]
-    pub(crate) fn with_token(mut self, token: Option<&str>) -> Self {
-        self.authorization = token.map(|token| format!("Bearer {token}"));
-        self
+    pub(crate) fn with_token(self, token: Option<&str>) -> Self {
+        self.authorized(token.map(|token| format!("Bearer {token}")))
+    }
+
+    /// The same with this value of `Authorization`, where there is one.
+    #[must_use]
+    pub(crate) fn authorized(self, authorization: Option<String>) -> Self {
+        Self { authorization, ..self }
+    }
+
+    /// The value of `Authorization`.
+    pub(crate) fn authorization(&self) -> Option<&str> {
+        self.authorization.as_deref()
     }
 
     /// Another client of the same server, with a connection of its own.
@@ -138,12 +148,9 @@ impl Client {
         path: &str,
         body: Option<&[u8]>,
     ) -> Result<Reply, Fault> {
-        let authorization = self.authorization.as_deref();
-        let headers: Vec<_> =
-            authorization.map(|value| ("authorization", value)).into_iter().collect();
         let mut idle = self.idle.lock().await;
         if let Some(mut connection) = idle.take().filter(Connection::is_usable) {
-            match connection.request(method, path, &headers, body).await {
+            match connection.request(method, path, &[], body).await {
                 Ok(reply) => {
                     *idle = Some(connection);
                     return answer_of(reply);
@@ -153,8 +160,9 @@ impl Client {
                 Err(error) => return Err(Fault::Away(error)),
             }
         }
-        let mut connection = Connection::open(&self.host).await.map_err(Fault::Away)?;
-        let reply = connection.request(method, path, &headers, body).await.map_err(Fault::Away)?;
+        let connection = Connection::open(&self.host).await.map_err(Fault::Away)?;
+        let mut connection = connection.authorized(self.authorization());
+        let reply = connection.request(method, path, &[], body).await.map_err(Fault::Away)?;
         *idle = Some(connection);
         answer_of(reply)
     }

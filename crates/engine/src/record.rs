@@ -3,11 +3,13 @@
 
 mod entry;
 mod grant;
+mod next;
 
 use bytes::Bytes;
 
 pub use entry::Entry;
 pub use grant::Grant;
+pub use next::Next;
 
 use crate::account::{Account, AuditEntry};
 use crate::gate::Gate;
@@ -28,30 +30,6 @@ use crate::sla::Sla;
 use crate::stream::{OffsetNote, StreamSettings};
 use crate::timer::Subject;
 use crate::wire::wire_enum;
-
-wire_enum! {
-    /// What follows an attempt that did not succeed.
-    pub enum Next {
-        /// Another attempt, from this instant.
-        1 => RetryAt {
-            /// The instant.
-            available_at: TimeMs,
-        },
-        /// Another attempt, at its old place.
-        2 => Requeue,
-        /// Nothing: the job is dead.
-        3 => Dead {
-            /// Why.
-            reason: DeadReason,
-            /// Until when it is kept.
-            forget_at: TimeMs,
-        },
-        /// Nothing: somebody had asked to cancel it.
-        4 => Cancelled,
-        /// The same attempt again, at its old place, from the cursor that this run moved.
-        5 => Resume,
-    }
-}
 
 wire_enum! {
     /// One fact. All of an entry happened together, at the entry's instant.

@@ -411,7 +411,8 @@ mod tests {
         assert!(said.ends_with("allowed: UTF-8"), "{said}");
         assert!(load(Vec::new(), set("http.idle_timeout")).is_err());
         for knob in ServerConfig::knobs() {
-            assert_eq!(knob.is_path, knob.key == "serve.data", "{}", knob.key);
+            let paths = ["serve.data", "serve.accounts_file", "serve.admin_token_file"];
+            assert_eq!(knob.is_path, paths.contains(&knob.key), "{}", knob.key);
         }
     }
 

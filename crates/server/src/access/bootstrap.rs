@@ -84,7 +84,8 @@ impl AccessConfig {
         if let Some(path) = &self.accounts_file {
             let at_fault = |said: String| invalid(format!("{}: {said}", path.display()));
             accounts = toml::from_str(&read(path)?)
-                .map_err(|error: toml::de::Error| at_fault(error.to_string()))?;
+                // Without the line at fault, which may have a secret.
+                .map_err(|error: toml::de::Error| at_fault(error.message().to_owned()))?;
             for account in &accounts.account {
                 account.check().map_err(at_fault)?;
             }

@@ -4,9 +4,9 @@
 use std::fmt;
 
 use longshore_engine::{
-    Command, FollowUp, GateCommand, HoldCommand, JobId, MessageCommand, OperationKind,
-    PublishMessage, QueuePattern, Role, SYSTEM_NAMESPACE, ScheduleCommand, Settlement, SlaCommand,
-    StreamCommand, TransactionAsk, Verdict,
+    Command, FollowUp, GateCommand, HoldCommand, JobId, MessageCommand, MessageSettings,
+    OperationKind, PublishMessage, QueuePattern, Role, SYSTEM_NAMESPACE, ScheduleCommand,
+    Settlement, SlaCommand, StreamCommand, TransactionAsk, Verdict,
 };
 
 use super::principal::EVERYWHERE;
@@ -127,7 +127,20 @@ fn publishing<'a>(messages: &'a [PublishMessage], needs: &mut Vec<Need<'a>>) {
     }
 }
 
+/// Whoever says where the dead letters of a queue go has to be able to publish there. Without an
+/// exchange and a key they go to whatever queue their keys name.
+fn dead_letters(settings: &MessageSettings) -> Option<Need<'_>> {
+    let exchange = settings.dead_letter_exchange.as_deref()?;
+    let to = if exchange.is_empty() {
+        settings.dead_letter_routing_key.as_deref()
+    } else {
+        Some(exchange)
+    };
+    Some(to.map_or(Need::all(PUBLISH), |to| Need::named(PUBLISH, to)))
+}
+
 /// All that a command asks for.
+#[expect(clippy::too_many_lines, reason = "the one match of all commands")]
 pub(crate) fn needs_of(command: &Command) -> Vec<Need<'_>> {
     let mut needs = Vec::new();
     match command {
@@ -173,9 +186,14 @@ pub(crate) fn needs_of(command: &Command) -> Vec<Need<'_>> {
         | Command::RetryJob { id, .. }
         | Command::PauseJob { id }
         | Command::ResumeJob { id } => needs.push(job(ADMIN, *id)),
-        Command::PutQueue { queue, .. }
-        | Command::PauseQueue { queue, .. }
-        | Command::DeleteQueue { queue } => needs.push(Need::named(ADMIN, queue)),
+        Command::PutQueue { queue, settings } => {
+            needs.push(Need::named(ADMIN, queue));
+            needs.extend(settings.outcomes.iter().map(|to| Need::named(PUBLISH, to)));
+            needs.extend(settings.messages.as_deref().and_then(dead_letters));
+        }
+        Command::PauseQueue { queue, .. } | Command::DeleteQueue { queue } => {
+            needs.push(Need::named(ADMIN, queue))
+        }
         Command::GetQueue { queue } => needs.push(Need::named(READ, queue)),
         Command::PutLimit { name, .. } | Command::DeleteLimit { name } => {
             needs.push(Need::named(ADMIN, name));
@@ -250,13 +268,17 @@ fn of_sla<'a>(command: &'a SlaCommand, needs: &mut Vec<Need<'a>>) {
 
 fn of_messages<'a>(command: &'a MessageCommand, needs: &mut Vec<Need<'a>>) {
     match command {
-        MessageCommand::DeclareQueue(declare) => needs.push(Need::named(ADMIN, &declare.queue)),
+        MessageCommand::DeclareQueue(declare) => {
+            needs.push(Need::named(ADMIN, &declare.queue));
+            needs.extend(dead_letters(&declare.settings));
+        }
         MessageCommand::GetQueue { queue, .. } => needs.push(Need::named(LOOK, queue)),
         MessageCommand::DeleteQueue { queue, .. } | MessageCommand::PurgeQueue { queue, .. } => {
             needs.push(Need::named(ADMIN, queue));
         }
         MessageCommand::DeclareExchange(declare) => {
             needs.push(Need::named(ADMIN, &declare.exchange));
+            needs.extend(declare.alternate.iter().map(|to| Need::named(PUBLISH, to)));
         }
         MessageCommand::GetExchange { exchange } => needs.push(Need::named(LOOK, exchange)),
         MessageCommand::DeleteExchange { exchange, .. } => {
@@ -283,14 +305,21 @@ fn of_messages<'a>(command: &'a MessageCommand, needs: &mut Vec<Need<'a>>) {
         | MessageCommand::AddCredit(_)
         | MessageCommand::ShareCredit(_)
         | MessageCommand::Settle { .. }
-        | MessageCommand::CloseConnection { .. }
-        | MessageCommand::SettleLeased(_)
-        | MessageCommand::ReturnLeased(_)
-        | MessageCommand::ExtendLeased { .. } => needs.push(Need::any(CONSUME)),
+        | MessageCommand::CloseConnection { .. } => needs.push(Need::any(CONSUME)),
+        MessageCommand::SettleLeased(settlements) => {
+            needs.push(Need::any(CONSUME));
+            needs.extend(settlements.iter().map(|it| Need::named(CONSUME, &it.message.queue)));
+        }
+        MessageCommand::ReturnLeased(messages) | MessageCommand::ExtendLeased { messages, .. } => {
+            needs.push(Need::any(CONSUME));
+            needs.extend(messages.iter().map(|(it, _)| Need::named(CONSUME, &it.queue)));
+        }
         MessageCommand::Transact(transaction) => {
-            if !transaction.settlements.is_empty() || !transaction.leased.is_empty() {
+            if !transaction.settlements.is_empty() {
                 needs.push(Need::any(CONSUME));
             }
+            let leased = transaction.leased.iter();
+            needs.extend(leased.map(|it| Need::named(CONSUME, &it.message.queue)));
             publishing(&transaction.publishes, needs);
             enqueuing(&transaction.enqueues, needs);
         }

@@ -42,6 +42,7 @@ pub(super) enum Asks {
 }
 
 /// What a route asks.
+#[expect(clippy::too_many_lines, reason = "it is a table of the operations")]
 pub(super) const fn asks(op: Op) -> Asks {
     match op {
         Op::Live | Op::Ready | Op::Started | Op::OpenApi | Op::ErrorPage => Asks::Nothing,

@@ -143,9 +143,10 @@ impl Api {
             self.who.demand(ns, &need).map_err(Refusal::from)?;
         }
         let by = self.who.name().to_owned();
-        let command = match command.is_audited() {
-            true => Command::Audited(Box::new(AuditedCommand { by, command })),
-            false => command,
+        let command = if command.is_audited() {
+            Command::Audited(Box::new(AuditedCommand { by, command }))
+        } else {
+            command
         };
         match self.node.call(ns, command).await.map_err(Refusal::from)? {
             Answer::Rejected(rejection) => Err(Refusal::from(rejection).into()),

@@ -98,7 +98,7 @@ fn expected(service: &str, method: &str) -> &'static [&'static str] {
     }
 }
 
-async fn account(server: &Server, admin: &str, name: &str, grants: serde_json::Value) -> String {
+async fn account(server: &Server, admin: &str, name: &str, grants: &serde_json::Value) -> String {
     let body = json!({"grants": grants}).to_string();
     server.ask_http(("PUT", &format!("/v1/accounts/{name}")), admin, &body).await;
     let path = format!("/v1/accounts/{name}/tokens");
@@ -113,7 +113,7 @@ async fn every_method_lets_in_its_roles_and_no_others() {
     let mut tokens = Vec::new();
     for role in ROLES {
         let (name, grants) = (format!("only-{role}"), json!([{"role": role}]));
-        tokens.push((role, account(&server, &admin, &name, grants).await));
+        tokens.push((role, account(&server, &admin, &name, &grants).await));
     }
     let methods = methods();
     assert!(methods.len() >= 57, "{}", methods.len());
@@ -145,7 +145,7 @@ async fn every_method_lets_in_its_roles_and_no_others() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_whose_account_is_removed_is_sent_away_and_its_jobs_are_free() {
     let (server, admin) = Server::start_asking().await;
-    let token = account(&server, &admin, "worker", json!([{"role": "work", "names": "q"}])).await;
+    let token = account(&server, &admin, "worker", &json!([{"role": "work", "names": "q"}])).await;
     let job = v1::NewJob { kind: "k".into(), args: "{}".into(), ..Default::default() };
     let mut jobs = JobsClient::new(server.channel().await);
     let batch = v1::EnqueueRequest { queue: "q".into(), jobs: vec![job], ..Default::default() };
@@ -177,7 +177,7 @@ async fn a_worker_whose_account_is_removed_is_sent_away_and_its_jobs_are_free() 
     assert_eq!(end.code(), Code::Unauthenticated, "{end:?}");
     drop(tells);
 
-    let other = account(&server, &admin, "other", json!([{"role": "work", "names": "x"}])).await;
+    let other = account(&server, &admin, "other", &json!([{"role": "work", "names": "x"}])).await;
     let (tells, told) = mpsc::channel(16);
     tells.send(say(Tells::Hello(hello_to("q")))).await.unwrap();
     tells.send(say(Tells::Credit(credit(1)))).await.unwrap();

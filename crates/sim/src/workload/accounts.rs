@@ -35,6 +35,7 @@ pub(crate) fn sample(random: &mut Random) -> Command {
 
 /// What is known of one account.
 #[derive(Debug, Default)]
+#[expect(clippy::option_option, reason = "what is not known, and what is not there")]
 struct Known {
     /// Changes of which nobody heard yet.
     untold: u32,
@@ -102,9 +103,10 @@ impl KnownAccounts {
         for (name, known) in &self.0 {
             let Some(is) = known.is else { continue };
             let key = [&[ACCOUNT_KEY_FIRST], name.as_bytes()].concat();
-            let found = map.entries.get(&key).map(|value| {
-                Account::from_bytes(value).map(|account| account.requests_per_second)
-            });
+            let found = map
+                .entries
+                .get(&key)
+                .map(|value| Account::from_bytes(value).map(|account| account.requests_per_second));
             let found = found.transpose().map_err(|error| format!("{name}: {error}"))?.flatten();
             if found != is {
                 return Err(format!("{name} was told to be {is:?} and is {found:?}"));
