@@ -186,7 +186,10 @@ impl<M: OrderedMap> State<M> {
     }
 
     pub(crate) fn accounts_told(&self, after: Option<&str>, limit: usize) -> AccountAnswer {
-        let from = after.map_or(vec![keys::ACCOUNT], |name| keys::after(&keys::account(name)));
+        let from = match after {
+            Some(name) => keys::after(&keys::account(name)),
+            None => vec![keys::ACCOUNT],
+        };
         let most = limit.clamp(1, ACCOUNTS_PER_PAGE_MAX);
         let (mut accounts, mut more) = (Vec::new(), false);
         self.scan(&from, &[keys::ACCOUNT + 1], &mut |_, value| {

@@ -171,7 +171,6 @@ pub struct NewToken {
 
 /// What is to change of an account; `None` leaves what there is.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-#[expect(clippy::option_option, reason = "what is left out, and what is taken away")]
 pub struct AccountChange {
     /// Its password, or that it has none.
     pub password: Option<Option<PasswordKeys>>,

@@ -229,6 +229,6 @@ fn write_secret(path: &Path, text: &str) -> io::Result<()> {
     file.write_all(b"\n")?;
     file.sync_all()?;
     std::fs::rename(&temporary, path)?;
-    let folder = path.parent().unwrap_or(Path::new("."));
+    let folder = path.parent().unwrap_or_else(|| Path::new("."));
     std::fs::File::open(folder)?.sync_all()
 }

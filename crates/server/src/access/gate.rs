@@ -125,6 +125,11 @@ impl Access {
         let _ = inner.versions().wait_for(|version| *version > 0).await;
     }
 
+    /// Whether accounts are read, where they are asked for.
+    pub(crate) fn is_read(&self) -> bool {
+        self.0.as_ref().is_none_or(|inner| inner.snapshot().is_ok())
+    }
+
     /// Whether everybody is asked who it is.
     pub fn is_required(&self) -> bool {
         self.0.is_some()

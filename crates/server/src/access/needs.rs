@@ -192,7 +192,7 @@ pub(crate) fn needs_of(command: &Command) -> Vec<Need<'_>> {
             needs.extend(settings.messages.as_deref().and_then(dead_letters));
         }
         Command::PauseQueue { queue, .. } | Command::DeleteQueue { queue } => {
-            needs.push(Need::named(ADMIN, queue))
+            needs.push(Need::named(ADMIN, queue));
         }
         Command::GetQueue { queue } => needs.push(Need::named(READ, queue)),
         Command::PutLimit { name, .. } | Command::DeleteLimit { name } => {
@@ -205,7 +205,7 @@ pub(crate) fn needs_of(command: &Command) -> Vec<Need<'_>> {
         | Command::ListOperations => needs.push(Need::all(READ)),
         Command::StartOperation(kind) => needs.push(of_operation(kind)),
         Command::CancelOperation { .. } | Command::CreateNamespace | Command::DeleteNamespace => {
-            needs.push(Need::all(ADMIN))
+            needs.push(Need::all(ADMIN));
         }
         Command::GetNamespace => needs.push(Need::any(READ)),
         Command::ListNamespaces { .. } => needs.push(Need::everywhere(READ)),

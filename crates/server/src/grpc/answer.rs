@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderMap};
-use hyper::{Request, Response};
+use hyper::{Request, Response, Uri};
 use longshore_engine::driver::Class;
 use longshore_proto::FILE_DESCRIPTOR_SET;
 use longshore_proto::v1::admin_server::AdminServer;
@@ -42,19 +42,11 @@ pub(super) async fn answer(face: Arc<Face>, request: Request<Incoming>) -> Respo
     if !is_grpc(&request) {
         return no_grpc(&request);
     }
-    let anywhere = face.app.access.is_required();
-    if let Err(refusal) = guard::check_authority(request.uri(), request.headers(), anywhere) {
-        return status_of(&refusal).into_http();
-    }
-    let face = match let_in(face, request.headers()).await {
+    let face = match let_in(face, request.uri(), request.headers()).await {
         Ok(face) => face,
         Err(refusal) => return status_of(&refusal).into_http(),
     };
-    let path = request.uri().path();
-    let (service, method) = path.trim_start_matches('/').split_once('/').unwrap_or((path, ""));
-    if let Err(refusal) = needs::check(&face.app, service, method) {
-        return status_of(&refusal).into_http();
-    }
+    let (service, method) = named(request.uri());
     let bytes_max = face.app.config.body_bytes_max as usize;
     let class = if method.starts_with("Enqueue") { Class::Publish } else { Class::Settle };
     let in_time = match method {
@@ -111,9 +103,18 @@ pub(super) async fn answer(face: Arc<Face>, request: Request<Incoming>) -> Respo
     }
 }
 
+/// The service and the method that a path names.
+fn named(uri: &Uri) -> (&str, &str) {
+    let path = uri.path();
+    path.trim_start_matches('/').split_once('/').unwrap_or((path, ""))
+}
+
 /// Lets somebody in, in a server that asks who it is.
-async fn let_in(face: Arc<Face>, headers: &HeaderMap) -> Result<Arc<Face>, Refusal> {
+async fn let_in(face: Arc<Face>, uri: &Uri, headers: &HeaderMap) -> Result<Arc<Face>, Refusal> {
+    guard::check_authority(uri, headers, face.app.access.is_required())?;
     let Some(app) = admit::by_headers(&face.app, headers).await? else { return Ok(face) };
+    let (service, method) = named(uri);
+    needs::check(&app, service, method)?;
     let (earlier, stopping) = (face.earlier, face.stopping.clone());
     let account = face.account.clone();
     Ok(Arc::new(Face { app: Arc::new(app), earlier, stopping, account }))

@@ -12,11 +12,10 @@ fn asks(service: &str, method: &str) -> Option<&'static [Role]> {
     let roles = match (service.strip_prefix("longshore.v1.")?, method) {
         ("Jobs", "Enqueue" | "EnqueueStream" | "CancelJob" | "RescheduleJob") => ENQUEUE,
         ("Jobs", "GetJob" | "AwaitJob" | "WatchJob") => FOLLOW,
-        ("Jobs", "RetryJob" | "PauseJob" | "ResumeJob") => ADMIN,
-        ("Jobs", "ListJobs") => READ,
+        ("Jobs", "RetryJob" | "PauseJob" | "ResumeJob")
+        | ("Workers", "QuietWorker" | "TerminateWorker") => ADMIN,
+        ("Jobs", "ListJobs") | ("Workers", "ListWorkers" | "GetWorker") => READ,
         ("Workers", "Work") => WORK,
-        ("Workers", "ListWorkers" | "GetWorker") => READ,
-        ("Workers", "QuietWorker" | "TerminateWorker") => ADMIN,
         ("Admin" | "Blockers" | "Levels" | "Schedules", method) => {
             if method.starts_with("Get") || method.starts_with("List") { READ } else { ADMIN }
         }

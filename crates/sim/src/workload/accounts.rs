@@ -35,14 +35,15 @@ pub(crate) fn sample(random: &mut Random) -> Command {
 
 /// What is known of one account.
 #[derive(Debug, Default)]
-#[expect(clippy::option_option, reason = "what is not known, and what is not there")]
 struct Known {
     /// Changes of which nobody heard yet.
     untold: u32,
     /// Two of these were under way at the same time, so that nobody knows which came last.
     unclear: bool,
-    /// How it is, once that is known: `Some(None)` where it is not there.
-    is: Option<Option<u32>>,
+    /// Whether it is known how it is.
+    known: bool,
+    /// How it is; `None` where it is not there.
+    is: Option<u32>,
 }
 
 /// What is known of accounts.
@@ -59,7 +60,7 @@ impl KnownAccounts {
         let known = self.0.entry(name.clone()).or_default();
         known.unclear |= known.untold > 0;
         known.untold += 1;
-        known.is = None;
+        known.known = false;
     }
 
     /// What the server said.
@@ -92,7 +93,7 @@ impl KnownAccounts {
             return Err(format!("{name} was changed, and told to be otherwise: {answer:?}"));
         }
         if !known.unclear {
-            known.is = Some(wanted);
+            (known.known, known.is) = (true, wanted);
         }
         known.unclear = false;
         Ok(())
@@ -101,7 +102,10 @@ impl KnownAccounts {
     /// Each account of which that is known is as somebody was told, and the trail has no gaps.
     pub(crate) fn check(&self, map: &SimTree) -> Check {
         for (name, known) in &self.0 {
-            let Some(is) = known.is else { continue };
+            if !known.known {
+                continue;
+            }
+            let is = known.is;
             let key = [&[ACCOUNT_KEY_FIRST], name.as_bytes()].concat();
             let found = map
                 .entries
