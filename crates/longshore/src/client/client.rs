@@ -151,9 +151,10 @@ impl Client {
     }
 
     /// A client of what the surroundings name: the server `LONGSHORE_SERVER`, or else
-    /// `http://127.0.0.1:7077`, and the namespace `LONGSHORE_NAMESPACE`, or else `default`, with the
-    /// token `LONGSHORE_TOKEN`, or else that of the file `LONGSHORE_TOKEN_FILE`, if any. The
-    /// command line reads the same, and `longshore work --exec` hands them to what it runs.
+    /// `http://127.0.0.1:7077`, and the namespace `LONGSHORE_NAMESPACE`, or else `default`, with
+    /// the token `LONGSHORE_TOKEN`, or else that of the file `LONGSHORE_TOKEN_FILE`, if any. The
+    /// command line reads the same; `longshore work --exec` hands the server and the namespace to
+    /// what it runs, which inherits the variables with a token.
     pub fn from_env() -> Result<Self, ClientError> {
         Self::from_variables(std::env::var_os)
     }
