@@ -41,7 +41,7 @@ struct Known {
     /// Two of these were under way at the same time, so that nobody knows which came last.
     unclear: bool,
     /// Whether it is known how it is.
-    known: bool,
+    sure: bool,
     /// How it is; `None` where it is not there.
     is: Option<u32>,
 }
@@ -60,7 +60,7 @@ impl KnownAccounts {
         let known = self.0.entry(name.clone()).or_default();
         known.unclear |= known.untold > 0;
         known.untold += 1;
-        known.known = false;
+        known.sure = false;
     }
 
     /// What the server said.
@@ -93,7 +93,7 @@ impl KnownAccounts {
             return Err(format!("{name} was changed, and told to be otherwise: {answer:?}"));
         }
         if !known.unclear {
-            (known.known, known.is) = (true, wanted);
+            (known.sure, known.is) = (true, wanted);
         }
         known.unclear = false;
         Ok(())
@@ -102,7 +102,7 @@ impl KnownAccounts {
     /// Each account of which that is known is as somebody was told, and the trail has no gaps.
     pub(crate) fn check(&self, map: &SimTree) -> Check {
         for (name, known) in &self.0 {
-            if !known.known {
+            if !known.sure {
                 continue;
             }
             let is = known.is;
