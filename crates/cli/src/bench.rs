@@ -120,6 +120,7 @@ pub(crate) async fn execute(args: BenchArgs, context: &Context) -> Result<ExitCo
     };
     let target = Target {
         host: client.host().to_owned(),
+        authorization: client.authorization().map(str::to_owned),
         prefix: client.path(""),
         queue: format!("bench-{}", uuid::Uuid::now_v7()),
         args_bytes: args.args_bytes,
@@ -201,7 +202,7 @@ async fn measure_latency(args: &BenchArgs, target: &Target, results: &mut Result
 
 /// Enqueues until about so many jobs wait.
 async fn fill(args: &BenchArgs, target: &Target, jobs: u64) -> Result<()> {
-    let client = Client::new(&target.host, None)?;
+    let client = target.client()?;
     let path = format!("{}/queues/{}", target.prefix, target.queue);
     let start = std::time::Instant::now();
     loop {

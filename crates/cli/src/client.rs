@@ -20,6 +20,8 @@ const DEFAULT_PORT: &str = "7077";
 pub(crate) struct Client {
     host: String,
     namespace: Option<String>,
+    /// The value of `Authorization`.
+    authorization: Option<String>,
     /// A connection that no request uses, kept alive.
     idle: Mutex<Option<Connection>>,
 }
@@ -49,13 +51,32 @@ impl Client {
     /// `server` is `http://host:port` or `host:port`.
     pub(crate) fn new(server: &str, namespace: Option<&str>) -> Result<Self, Failure> {
         let namespace = namespace.filter(|name| *name != "default").map(str::to_owned);
-        Ok(Self { host: host_of(server)?, namespace, idle: Mutex::new(None) })
+        let host = host_of(server)?;
+        Ok(Self { host, namespace, authorization: None, idle: Mutex::new(None) })
+    }
+
+    /// The same with a token, where there is one.
+    #[must_use]
+    pub(crate) fn with_token(self, token: Option<&str>) -> Self {
+        self.authorized(token.map(|token| format!("Bearer {token}")))
+    }
+
+    /// The same with this value of `Authorization`, where there is one.
+    #[must_use]
+    pub(crate) fn authorized(self, authorization: Option<String>) -> Self {
+        Self { authorization, ..self }
+    }
+
+    /// The value of `Authorization`.
+    pub(crate) fn authorization(&self) -> Option<&str> {
+        self.authorization.as_deref()
     }
 
     /// Another client of the same server, with a connection of its own.
     pub(crate) fn another(&self) -> Self {
         let (host, namespace) = (self.host.clone(), self.namespace.clone());
-        Self { host, namespace, idle: Mutex::new(None) }
+        let authorization = self.authorization.clone();
+        Self { host, namespace, authorization, idle: Mutex::new(None) }
     }
 
     /// The address, as a URL.
@@ -139,7 +160,8 @@ impl Client {
                 Err(error) => return Err(Fault::Away(error)),
             }
         }
-        let mut connection = Connection::open(&self.host).await.map_err(Fault::Away)?;
+        let connection = Connection::open(&self.host).await.map_err(Fault::Away)?;
+        let mut connection = connection.authorized(self.authorization());
         let reply = connection.request(method, path, &[], body).await.map_err(Fault::Away)?;
         *idle = Some(connection);
         answer_of(reply)
@@ -180,6 +202,10 @@ impl Refusal {
         let (first, rest) =
             self.message.split_at(self.message.find('\n').unwrap_or(self.message.len()));
         let failure = Failure::new(self.kind(), format!("{first}{code}{rest}"));
+        if self.status == 401 {
+            let hint = "give a token with --token-file, LONGSHORE_TOKEN_FILE or LONGSHORE_TOKEN";
+            return failure.hint(hint);
+        }
         match self.retry_after_s {
             Some(seconds) => failure.hint(format!("try again in {seconds} s")),
             None => failure,

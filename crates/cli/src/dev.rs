@@ -11,7 +11,7 @@ use anyhow::Result;
 use clap::Args;
 use longshore_server::config::{DEFAULT_LISTEN, ServerConfig};
 use longshore_server::http::{self, Listeners};
-use longshore_server::{Listener, kafka};
+use longshore_server::{Access, Listener, kafka};
 use longshore_server::{Node, ShardState};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -49,6 +49,10 @@ pub(crate) fn execute(args: &DevArgs, context: &Context) -> Result<ExitCode> {
     ];
     flags.extend(args.serve.flags()?);
     let config = context.config.server(config::variables().collect(), flags)?;
+    if config.access.required {
+        let said = "`longshore dev` asks nobody who it is; use `longshore serve` for accounts";
+        return Err(Failure::usage(said.to_owned()).into());
+    }
     logs::start("warn")?;
     runtime()?.block_on(async {
         let (listener, address) = match listen(&config.listen).await {
@@ -68,7 +72,8 @@ pub(crate) fn execute(args: &DevArgs, context: &Context) -> Result<ExitCode> {
         let (stop, stopped) = watch::channel(false);
         let client = Client::new(&address.to_string(), None)?;
         let worker = tokio::spawn(work(client, stopped));
-        let listeners = Listeners { http: listener, amqp: amqp.map(|(listener, _)| listener) };
+        let amqp = amqp.map(|(listener, _)| listener);
+        let listeners = Listeners { http: listener, amqp, access: Access::off() };
         http::serve(&config, node, listeners, async {
             stop_asked.await;
             // The worker's last words need a server that listens.

@@ -31,6 +31,8 @@ pub(crate) struct Connection {
     stream: TcpStream,
     /// `Host` of every request.
     host: String,
+    /// `Authorization` of every request, where there is one.
+    authorization: Option<String>,
     /// What arrived and was not consumed.
     inbox: Vec<u8>,
     outbox: Vec<u8>,
@@ -60,10 +62,17 @@ impl Connection {
         Ok(Self {
             stream,
             host: host.to_owned(),
+            authorization: None,
             inbox: Vec::new(),
             outbox: Vec::new(),
             closed: false,
         })
+    }
+
+    /// The same with an `Authorization`, where there is one.
+    #[must_use]
+    pub(crate) fn authorized(self, authorization: Option<&str>) -> Self {
+        Self { authorization: authorization.map(str::to_owned), ..self }
     }
 
     /// Whether another request can be sent.
@@ -105,6 +114,9 @@ impl Connection {
         body: Option<&[u8]>,
     ) -> io::Result<()> {
         let mut head = format!("{method} {path} HTTP/1.1\r\nhost: {}\r\n", self.host);
+        if let Some(value) = &self.authorization {
+            let _ = write!(head, "authorization: {value}\r\n");
+        }
         for (name, value) in headers {
             let _ = write!(head, "{name}: {value}\r\n");
         }

@@ -10,7 +10,7 @@ use anyhow::Result;
 use clap::Args;
 use longshore_server::config::ServerConfig;
 use longshore_server::http::{self, Listeners, ServeError};
-use longshore_server::{ListenError, Listener, kafka, management};
+use longshore_server::{Access, ListenError, Listener, kafka, management};
 use longshore_server::{Node, NodeConfig, OpenError, StoreDirError, StoreLost};
 use tokio::net::TcpListener;
 
@@ -39,6 +39,12 @@ pub(crate) struct ServeArgs {
     /// The address to listen at for Kafka clients, such as 127.0.0.1:9092 [default: none]
     #[arg(long, value_name = "ADDR")]
     kafka: Option<String>,
+    /// Who comes in: off for everybody on this machine, or required for accounts [default: off]
+    #[arg(long, value_name = "off|required")]
+    access: Option<String>,
+    /// A TOML file of accounts that are put at each start [default: none]
+    #[arg(long, value_name = "FILE")]
+    accounts_file: Option<PathBuf>,
     /// The address for rabbitmqadmin and the like, such as 127.0.0.1:15672 [default: none]
     #[arg(long, value_name = "ADDR")]
     management: Option<String>,
@@ -67,6 +73,8 @@ impl ServeArgs {
         add("serve.amqp", self.amqp.clone().map(Into::into));
         add("serve.kafka", self.kafka.clone().map(Into::into));
         add("serve.management", self.management.clone().map(Into::into));
+        add("serve.access", self.access.clone().map(Into::into));
+        add("serve.accounts_file", self.accounts_file.clone().map(Into::into));
         add("serve.data", self.data.clone().map(Into::into));
         add("serve.shards", self.shards.map(|shards| shards.to_string().into()));
         Ok(flags)
@@ -86,15 +94,18 @@ pub(crate) fn execute(args: &ServeArgs, context: &Context) -> Result<ExitCode> {
     let config = context.config.server(config::variables().collect(), args.flags()?)?;
     logs::start("info")?;
     runtime()?.block_on(async {
-        let (listener, address) = listen(&config.listen).await?;
+        check_faces(&config)?;
+        let (listener, address) = listen_as(&config.listen, config.access.required).await?;
         let amqp = match &config.amqp_listen {
             Some(address) => Some(listen(address).await?),
             None => None,
         };
         let node = open(&config)?;
+        let access = Access::start(&config.access, &node)
+            .map_err(|error| Failure::usage(error.to_string()))?;
         let kafka = listens(kafka::listen(&config.kafka, &node).await, "--kafka")?;
         let management =
-            listens(management::listen(&config.management, &node).await, "--management")?;
+            listens(management::listen(&config.management, &node, &access).await, "--management")?;
         let mut listening = vec![format!("{LISTENING}http://{address}")];
         listening.extend(amqp.iter().map(|(_, address)| format!("{LISTENING}amqp://{address}")));
         listening.extend(kafka.iter().map(|it| format!("{LISTENING}kafka://{}", it.address())));
@@ -104,7 +115,8 @@ pub(crate) fn execute(args: &ServeArgs, context: &Context) -> Result<ExitCode> {
             tracing::warn!(%error, "standard output does not take the address");
         }
         tracing::info!(%address, data = %config.node.dir.display(), "listening");
-        let listeners = Listeners { http: listener, amqp: amqp.map(|(listener, _)| listener) };
+        let amqp = amqp.map(|(listener, _)| listener);
+        let listeners = Listeners { http: listener, amqp, access };
         let stop = stop_signal()?;
         http::serve(&config, node, listeners, async {
             stop.await;
@@ -126,9 +138,30 @@ pub(crate) fn runtime() -> Result<tokio::runtime::Runtime> {
     Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
 }
 
+/// Refuses faces that ask nobody who it is, in a server that has to.
+fn check_faces(config: &ServerConfig) -> Result<(), Failure> {
+    if !config.access.required {
+        return Ok(());
+    }
+    let open = [(&config.amqp_listen, "--amqp"), (&config.kafka.listen, "--kafka")];
+    match open.iter().find(|(listen, _)| listen.is_some()) {
+        None => Ok(()),
+        Some((_, flag)) => Err(Failure::usage(format!(
+            "{flag} with --access required: clients there cannot say yet who they are, so anybody \
+             could do anything"
+        ))),
+    }
+}
+
 /// Listens, and tells which address that is.
 pub(crate) async fn listen(address: &str) -> Result<(TcpListener, SocketAddr), Failure> {
-    let listener = http::bind(address).await.map_err(|error| match &error {
+    listen_as(address, false).await
+}
+
+async fn listen_as(address: &str, anywhere: bool) -> Result<(TcpListener, SocketAddr), Failure> {
+    let bound =
+        if anywhere { http::bind_anywhere(address).await } else { http::bind(address).await };
+    let listener = bound.map_err(|error| match &error {
         ServeError::Bind { error: cause, .. } if cause.kind() == std::io::ErrorKind::AddrInUse => {
             Failure::new(Kind::Other, error.to_string())
                 .hint("choose another with --listen or --amqp; 127.0.0.1:0 takes a free port")

@@ -3,12 +3,15 @@
 
 mod entry;
 mod grant;
+mod next;
 
 use bytes::Bytes;
 
 pub use entry::Entry;
 pub use grant::Grant;
+pub use next::Next;
 
+use crate::account::{Account, AuditEntry};
 use crate::gate::Gate;
 use crate::hold::Hold;
 use crate::ids::{
@@ -27,30 +30,6 @@ use crate::sla::Sla;
 use crate::stream::{OffsetNote, StreamSettings};
 use crate::timer::Subject;
 use crate::wire::wire_enum;
-
-wire_enum! {
-    /// What follows an attempt that did not succeed.
-    pub enum Next {
-        /// Another attempt, from this instant.
-        1 => RetryAt {
-            /// The instant.
-            available_at: TimeMs,
-        },
-        /// Another attempt, at its old place.
-        2 => Requeue,
-        /// Nothing: the job is dead.
-        3 => Dead {
-            /// Why.
-            reason: DeadReason,
-            /// Until when it is kept.
-            forget_at: TimeMs,
-        },
-        /// Nothing: somebody had asked to cancel it.
-        4 => Cancelled,
-        /// The same attempt again, at its old place, from the cursor that this run moved.
-        5 => Resume,
-    }
-}
 
 wire_enum! {
     /// One fact. All of an entry happened together, at the entry's instant.
@@ -791,6 +770,26 @@ wire_enum! {
         235 => AbortedForgotten {
             /// Partitions, each with the offset of the marker.
             aborted: Vec<(PartitionId, u64)>,
+        },
+        /// An account was created or changed.
+        210 => AccountPut {
+            /// As it is now.
+            account: Box<Account>,
+        },
+        /// An account was removed.
+        211 => AccountRemoved {
+            /// Its name.
+            name: String,
+        },
+        /// A change was noted in the trail.
+        212 => AuditNoted {
+            /// The entry.
+            entry: Box<AuditEntry>,
+        },
+        /// The oldest entries of the trail were forgotten.
+        213 => AuditForgotten {
+            /// The last of them.
+            through: u64,
         },
     }
 }

@@ -1,5 +1,6 @@
 //! The server: HTTP and gRPC before a node, configuration, limits and metrics.
 
+mod access;
 mod amqp;
 pub mod api;
 pub mod config;
@@ -14,6 +15,7 @@ mod running;
 mod stream_retention;
 mod workers;
 
+pub use access::{Access, AccessConfig};
 pub use http::preview_schedule;
 pub use listener::{ListenError, Listener};
 pub use longshore_node::{

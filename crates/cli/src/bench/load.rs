@@ -10,6 +10,7 @@ use serde::Deserialize;
 use tokio::task::JoinSet;
 
 use super::sample::Sample;
+use crate::client::Client;
 use crate::http::{Connection, Reply};
 
 /// Where the load goes.
@@ -17,6 +18,8 @@ use crate::http::{Connection, Reply};
 pub(super) struct Target {
     /// `host:port`.
     pub(super) host: String,
+    /// The value of `Authorization`.
+    pub(super) authorization: Option<String>,
     /// `/v1` or that of a namespace.
     pub(super) prefix: String,
     pub(super) queue: String,
@@ -51,6 +54,15 @@ struct Grants {
 }
 
 impl Target {
+    pub(super) fn client(&self) -> Result<Client> {
+        Ok(Client::new(&self.host, None)?.authorized(self.authorization.clone()))
+    }
+
+    async fn open(&self) -> std::io::Result<Connection> {
+        let connection = Connection::open(&self.host).await?;
+        Ok(connection.authorized(self.authorization.as_deref()))
+    }
+
     fn job(&self) -> String {
         // The quotes count.
         let text = "x".repeat(self.args_bytes.saturating_sub(2));
@@ -63,7 +75,7 @@ impl Target {
 
     /// One enqueue after the other on one connection.
     pub(super) async fn enqueue_times(&self, times: usize, sample: &mut Sample) -> Result<()> {
-        let mut connection = Connection::open(&self.host).await?;
+        let mut connection = self.open().await?;
         let (path, body) = (self.jobs_path(), self.job());
         for _ in 0..times {
             let start = Instant::now();
@@ -76,7 +88,7 @@ impl Target {
 
     /// One request that does nothing after the other.
     pub(super) async fn round_trips(&self, times: usize, sample: &mut Sample) -> Result<()> {
-        let mut connection = Connection::open(&self.host).await?;
+        let mut connection = self.open().await?;
         for _ in 0..times {
             let start = Instant::now();
             let reply = connection.request("GET", "/livez", &[], None).await?;
@@ -141,7 +153,7 @@ impl Target {
     {
         let mut open = Vec::new();
         for _ in 0..connections {
-            open.push(Connection::open(&self.host).await?);
+            open.push(self.open().await?);
         }
         let start = Instant::now();
         let mut tasks = JoinSet::new();

@@ -155,6 +155,8 @@ fn jobs(expected: &Reference, shard: &Shard) {
     assert_eq!(count(192), waiting, "jobs in lines of tenants");
     let held_back = |job: &RefJob| usize::from(job.held_back.is_some());
     assert_eq!(count(173), expected.holds.len(), "holds in the map");
+    assert_eq!(count(210), expected.accounts.accounts.len(), "accounts in the map");
+    assert_eq!(count(211), expected.accounts.trail.len(), "entries of the trail in the map");
     assert_eq!(count(174), of_all(held_back), "jobs that stand aside for tags");
     assert_eq!(count(175), of_all(held_back), "tags for which jobs stand aside");
     let lost = expected.holds.iter().map(|it| it.lost.len()).sum::<usize>();

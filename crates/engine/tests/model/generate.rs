@@ -1,6 +1,7 @@
 //! Commands drawn from a seed, most of them about things that exist.
 
 use bytes::Bytes;
+use longshore_engine::{AccountChange, AccountCommand, NewToken};
 use longshore_engine::{
     CheckpointJob, Command, ConsumerId, Credit, Delivery, EnqueueJobs, Epoch, Extension, FollowUp,
     GateChange, GateClosed, GateCommand, HoldCommand, Holder, JobDefaults, JobError, JobId,
@@ -90,6 +91,9 @@ impl Generator {
             95 if self.waits => self.of_schedule(now),
             90 => self.limit_command(),
             95 => Command::Holds(self.hold_command()),
+            98 if self.random.percent(60) => {
+                Command::Accounts(account_command(&mut self.random, now))
+            }
             97 => Command::ListQueues { after: None, limit: self.random.below(4) as usize },
             _ => match self.random.below(5) {
                 0 => Command::CreateNamespace,
@@ -633,4 +637,35 @@ fn server_id(n: u64) -> JobId {
     id[0] = 0xf0;
     id[8..].copy_from_slice(&n.to_be_bytes());
     JobId(id)
+}
+
+fn account_command(random: &mut Random, now: TimeMs) -> AccountCommand {
+    let (name, by) = (format!("account-{}", random.below(3)), "somebody".to_owned());
+    let token = |random: &mut Random| format!("t{}", random.below(2));
+    match random.below(10) {
+        0 => AccountCommand::Get { name },
+        1 => {
+            let after = random.percent(50).then_some(name);
+            AccountCommand::List { after, limit: random.below(4) as usize }
+        }
+        2 | 3 => AccountCommand::Delete { name, by },
+        _ => {
+            let mut change = AccountChange::default();
+            match random.below(5) {
+                0 => {
+                    change.requests_per_second = Some(random.maybe(70, |it| it.below(9) as u32 + 1))
+                }
+                1 => change.certificates = Some(vec![format!("CN={}", random.below(3))]),
+                2 => change.revoke_token = Some(token(random)),
+                _ => {
+                    let (id, byte) = (token(random), random.below(2) as u8);
+                    let expires_at = random.maybe(50, |it| now.plus(it.below(20_000)));
+                    let hash = Bytes::from(vec![byte; 32]);
+                    change.add_token = Some(NewToken { id, hash, expires_at });
+                }
+            }
+            let create = random.percent(80);
+            AccountCommand::Change { name, create, change: Box::new(change), by }
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! The naive reference: all there is in plain lists, searched from end to end. It shares types with
 //! the engine and no code; where the two differ, one of them is wrong.
 
+mod account;
 mod admin;
 mod checkpoint;
 mod enqueue;
@@ -221,6 +222,7 @@ pub(crate) struct Reference {
     /// Sets of gates that jobs ever named.
     pub(crate) gate_sets: Vec<(NamespaceId, Vec<String>)>,
     last_gate: u32,
+    pub(crate) accounts: account::RefAccounts,
     pub(crate) holds: Vec<hold::RefHold>,
     last_hold: u64,
     pub(crate) events: events::RefEvents,
@@ -277,6 +279,7 @@ impl Reference {
             gates: Vec::new(),
             gate_sets: Vec::new(),
             last_gate: 0,
+            accounts: account::RefAccounts::default(),
             holds: Vec::new(),
             last_hold: 0,
             next_sweep: 0,
@@ -407,6 +410,7 @@ impl Reference {
             Command::ListNamespaces { after, limit } => {
                 return Some(Ok(self.list_namespaces(after.as_deref(), *limit)));
             }
+            Command::Accounts(command) => return Some(self.of_accounts(command.clone())),
             _ => {}
         }
         let uses = matches!(

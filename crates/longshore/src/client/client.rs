@@ -14,6 +14,7 @@ use tonic::transport::{Channel, Endpoint};
 use tower::util::BoxCloneSyncService;
 use tower::{Layer, Service};
 
+use super::bearer::{Bearer, Way};
 use super::call::Bounds;
 use super::enqueue::{GrpcEnqueue, RecordEnqueue};
 use super::held::{Held, Place};
@@ -31,6 +32,8 @@ pub struct Client {
 pub(super) struct Inner {
     /// None where a recorder stands for the server.
     pub(super) channel: Option<Channel>,
+    /// What calls bring.
+    pub(super) bearer: Bearer,
     /// For calls that the server holds.
     held: Option<Held>,
     pub(super) namespace: String,
@@ -54,6 +57,7 @@ type Wrap = Box<dyn FnOnce(EnqueueService) -> EnqueueService + Send>;
 pub struct ClientBuilder {
     url: String,
     namespace: String,
+    token: Option<String>,
     attempt: Duration,
     deadline: Duration,
     layers: Vec<Wrap>,
@@ -69,6 +73,12 @@ impl ClientBuilder {
     /// Default: `default`.
     pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
         self.namespace = namespace.into();
+        self
+    }
+
+    /// The token of an account, where the server asks who comes in. Default: none.
+    pub fn token(mut self, token: impl Into<String>) -> Self {
+        self.token = Some(token.into());
         self
     }
 
@@ -116,10 +126,13 @@ impl ClientBuilder {
             .http2_keep_alive_interval(Duration::from_secs(15))
             .keep_alive_timeout(Duration::from_secs(10))
             .keep_alive_while_idle(true);
+        let bearer = Bearer::of(self.token.as_deref())?;
         let channel = endpoint.connect_lazy();
         let bounds = Bounds { url: self.url.clone(), attempt, deadline: self.deadline };
-        let base = EnqueueService::new(GrpcEnqueue::new(channel.clone(), bounds.clone()));
+        let base =
+            EnqueueService::new(GrpcEnqueue::new(bearer.over(channel.clone()), bounds.clone()));
         let ways = Some((channel, Held::new(endpoint)));
+        let ways = (ways, bearer);
         Ok(Client::assemble(ways, self.namespace, bounds, base, self.layers))
     }
 
@@ -127,7 +140,7 @@ impl ClientBuilder {
     pub fn build_recording(self, recorder: &Recorder) -> Client {
         let bounds = Bounds { url: self.url, attempt: self.attempt, deadline: self.deadline };
         let base = EnqueueService::new(RecordEnqueue(recorder.clone()));
-        Client::assemble(None, self.namespace, bounds, base, self.layers)
+        Client::assemble((None, Bearer::default()), self.namespace, bounds, base, self.layers)
     }
 }
 
@@ -138,8 +151,10 @@ impl Client {
     }
 
     /// A client of what the surroundings name: the server `LONGSHORE_SERVER`, or else
-    /// `http://127.0.0.1:7077`, and the namespace `LONGSHORE_NAMESPACE`, or else `default`. The
-    /// command line reads the same, and `longshore work --exec` hands them to what it runs.
+    /// `http://127.0.0.1:7077`, and the namespace `LONGSHORE_NAMESPACE`, or else `default`, with
+    /// the token `LONGSHORE_TOKEN`, or else that of the file `LONGSHORE_TOKEN_FILE`, if any. The
+    /// command line reads the same; `longshore work --exec` hands the server and the namespace to
+    /// what it runs, which inherits the variables with a token.
     pub fn from_env() -> Result<Self, ClientError> {
         Self::from_variables(std::env::var_os)
     }
@@ -154,7 +169,23 @@ impl Client {
             Some(value) => value.into_string().map_err(|_| ClientError::Variable { variable }),
         };
         let url = text("LONGSHORE_SERVER", "http://127.0.0.1:7077")?;
-        Self::builder(url).namespace(text("LONGSHORE_NAMESPACE", "default")?).build()
+        let namespace = text("LONGSHORE_NAMESPACE", "default")?;
+        let builder = Self::builder(url).namespace(namespace);
+        let given = text("LONGSHORE_TOKEN", "")?;
+        if !given.is_empty() {
+            return builder.token(given).build();
+        }
+        match variables("LONGSHORE_TOKEN_FILE").filter(|path| !path.is_empty()) {
+            None => builder.build(),
+            Some(path) => {
+                let text = std::fs::read_to_string(&path);
+                let text = text.map_err(|error| ClientError::TokenFile {
+                    path: path.into(),
+                    reason: error.to_string(),
+                })?;
+                builder.token(text.trim()).build()
+            }
+        }
     }
 
     /// The same, with more to say.
@@ -165,6 +196,7 @@ impl Client {
         ClientBuilder {
             url,
             namespace: "default".to_owned(),
+            token: None,
             attempt: Duration::from_secs(10),
             deadline: Duration::from_secs(30),
             layers: Vec::new(),
@@ -172,7 +204,7 @@ impl Client {
     }
 
     fn assemble(
-        ways: Option<(Channel, Held)>,
+        (ways, bearer): (Option<(Channel, Held)>, Bearer),
         namespace: String,
         bounds: Bounds,
         base: EnqueueService,
@@ -180,7 +212,7 @@ impl Client {
     ) -> Self {
         let enqueue = layers.into_iter().rev().fold(base, |inner, wrap| wrap(inner));
         let (channel, held) = ways.unzip();
-        Self { inner: Arc::new(Inner { channel, held, namespace, bounds, enqueue }) }
+        Self { inner: Arc::new(Inner { channel, bearer, held, namespace, bounds, enqueue }) }
     }
 
     /// The namespace that it works in.
@@ -193,46 +225,53 @@ impl Client {
         &self.inner.bounds.url
     }
 
-    /// The connection, for whatever this crate has no function for: see `longshore_proto`. None
+    /// The connection whose calls bring the client's token.
+    pub(crate) fn way(&self) -> Option<Way> {
+        self.channel().map(|channel| self.inner.bearer.over(channel))
+    }
+
+    /// The connection, for whatever this crate has no function for: see `longshore_proto`. Calls
+    /// on it bring no token. None
     /// where a recorder stands for the server.
     pub fn channel(&self) -> Option<Channel> {
         self.inner.channel.clone()
     }
 
-    pub(super) fn jobs(&self) -> Result<JobsClient<Channel>, ClientError> {
+    pub(super) fn jobs(&self) -> Result<JobsClient<Way>, ClientError> {
         let client = JobsClient::new(self.connected()?);
         Ok(client.max_decoding_message_size(usize::MAX))
     }
 
     /// The same for a call that the server holds, and its place, to be kept until it is over.
-    pub(super) fn held_jobs(&self) -> Result<(JobsClient<Channel>, Place), ClientError> {
+    pub(super) fn held_jobs(&self) -> Result<(JobsClient<Way>, Place), ClientError> {
         let held = self.inner.held.as_ref().ok_or_else(|| self.has_no_server())?;
         let (channel, place) = held.place();
+        let channel = self.inner.bearer.over(channel);
         Ok((JobsClient::new(channel).max_decoding_message_size(usize::MAX), place))
     }
 
-    pub(super) fn control(&self) -> Result<BlockersClient<Channel>, ClientError> {
+    pub(super) fn control(&self) -> Result<BlockersClient<Way>, ClientError> {
         let client = BlockersClient::new(self.connected()?);
         Ok(client.max_decoding_message_size(usize::MAX))
     }
 
-    pub(super) fn levels(&self) -> Result<LevelsClient<Channel>, ClientError> {
+    pub(super) fn levels(&self) -> Result<LevelsClient<Way>, ClientError> {
         let client = LevelsClient::new(self.connected()?);
         Ok(client.max_decoding_message_size(usize::MAX))
     }
 
-    pub(super) fn schedules(&self) -> Result<SchedulesClient<Channel>, ClientError> {
+    pub(super) fn schedules(&self) -> Result<SchedulesClient<Way>, ClientError> {
         let client = SchedulesClient::new(self.connected()?);
         Ok(client.max_decoding_message_size(usize::MAX))
     }
 
-    pub(super) fn workers(&self) -> Result<WorkersClient<Channel>, ClientError> {
+    pub(super) fn workers(&self) -> Result<WorkersClient<Way>, ClientError> {
         let client = WorkersClient::new(self.connected()?);
         Ok(client.max_decoding_message_size(usize::MAX))
     }
 
-    fn connected(&self) -> Result<Channel, ClientError> {
-        self.channel().ok_or_else(|| self.has_no_server())
+    fn connected(&self) -> Result<Way, ClientError> {
+        self.way().ok_or_else(|| self.has_no_server())
     }
 
     fn has_no_server(&self) -> ClientError {
@@ -263,5 +302,14 @@ mod tests {
             assert_eq!((client.url(), client.namespace()), ("http://127.0.0.1:7077", "default"));
         }
         assert!(matches!(of("https://x", ""), Err(ClientError::Address { .. })));
+        let no_file = Client::from_variables(|variable| match variable {
+            "LONGSHORE_TOKEN_FILE" => Some("/nowhere/token".into()),
+            _ => None,
+        });
+        assert!(matches!(no_file, Err(ClientError::TokenFile { .. })));
+        for odd in ["", "two words", "line\n", "\u{e4}"] {
+            let built = Client::builder("x:1").token(odd).build();
+            assert!(matches!(built, Err(ClientError::Token)), "{odd:?}");
+        }
     }
 }

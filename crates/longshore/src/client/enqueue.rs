@@ -8,11 +8,11 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use longshore_proto::v1;
 use longshore_proto::v1::jobs_client::JobsClient;
-use tonic::transport::Channel;
 use tower::Service;
 use tower::util::{BoxCloneSyncService, ServiceExt};
 use uuid::Uuid;
 
+use super::bearer::Way;
 use super::call::Bounds;
 use super::{Client, ClientError, JobHandle};
 use crate::options::{JobOptions, option_setters};
@@ -85,12 +85,12 @@ pub type EnqueueService = BoxCloneSyncService<EnqueueCall, Enqueued, ClientError
 /// The innermost service: the call to the server.
 #[derive(Clone, Debug)]
 pub(super) struct GrpcEnqueue {
-    client: JobsClient<Channel>,
+    client: JobsClient<Way>,
     bounds: Bounds,
 }
 
 impl GrpcEnqueue {
-    pub(super) fn new(channel: Channel, bounds: Bounds) -> Self {
+    pub(super) fn new(channel: Way, bounds: Bounds) -> Self {
         Self { client: JobsClient::new(channel).max_decoding_message_size(usize::MAX), bounds }
     }
 }

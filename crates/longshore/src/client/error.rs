@@ -85,6 +85,17 @@ pub enum ClientError {
         /// Its name.
         variable: &'static str,
     },
+    /// The token is no token: it is empty, or has spaces or other characters than those of ASCII.
+    #[error("the token is empty, or has characters that no token has")]
+    Token,
+    /// The surroundings name a file with a token that cannot be read.
+    #[error("cannot read the token in {}: {reason}", path.display())]
+    TokenFile {
+        /// The file.
+        path: std::path::PathBuf,
+        /// Why.
+        reason: String,
+    },
     /// No answer came in time. Nothing is known of what was asked; enqueues may be repeated with
     /// the same ids, which has one effect.
     #[error(

@@ -1,5 +1,6 @@
 //! The producer's side: it hands jobs over, follows them and changes them.
 
+mod bearer;
 mod call;
 #[expect(clippy::module_inception, reason = "the main type of the module")]
 mod client;
@@ -14,6 +15,7 @@ mod record;
 mod schedules;
 mod stream;
 
+pub(crate) use bearer::Way;
 pub(crate) use call::reason;
 pub use client::{Client, ClientBuilder};
 pub use control::{Gate, Hold};

@@ -12,7 +12,6 @@ use longshore_proto::v1::worker_message::Message;
 use longshore_proto::v1::workers_client::WorkersClient;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
-use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
 
 use super::intake::Intake;
@@ -21,6 +20,7 @@ use super::settling::{self, Settling};
 use super::slot::Load;
 use super::{Event, Phase, Prefetch};
 use crate::backoff::Backoff;
+use crate::client::Way;
 use crate::client::reason;
 use crate::delivery::Delivery;
 use crate::mailbox::{Durable, skipped_bytes};
@@ -52,7 +52,7 @@ const CANCEL_GRACE: Duration = Duration::from_secs(5);
 /// How a session is set up.
 #[derive(Debug)]
 pub(super) struct Setup {
-    pub(super) channel: Channel,
+    pub(super) channel: Way,
     pub(super) url: String,
     /// Which of the worker's lanes it is.
     pub(super) lane: usize,

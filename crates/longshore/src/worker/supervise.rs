@@ -139,7 +139,7 @@ pub(super) async fn supervise(
 
 /// Starts a session and slots for each lane.
 fn start(client: &Client, plan: &Plan, service: &JobService) -> Result<Running, WorkerError> {
-    let channel = client.channel().ok_or(WorkerError::NoServer)?;
+    let channel = client.way().ok_or(WorkerError::NoServer)?;
     let (phase, phases) = watch::channel(Phase::Working);
     let (event_sender, events) = mpsc::unbounded_channel();
     let lanes = lanes(&plan.wishes, plan.concurrency);

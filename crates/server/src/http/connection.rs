@@ -26,6 +26,7 @@ use tokio::task::AbortHandle;
 use super::app::{App, Counts};
 use super::reply::closing_answer;
 use super::unparsed::answer_instead;
+use crate::access::Peer;
 use crate::config::HttpConfig;
 use crate::running::{Ticks, timeout};
 
@@ -318,6 +319,7 @@ pub(crate) async fn speak(
 ) {
     // A lost socket option costs speed, not sense.
     let _ = stream.set_nodelay(true);
+    let app = app.seen_from(|| peer_of(&stream));
     let header_bytes_max = app.config.header_bytes_max;
     let first = tokio::select! {
         biased;
@@ -373,6 +375,11 @@ pub(crate) async fn speak(
     if let Err(error) = ended {
         tracing::debug!(%error, "a connection ended early");
     }
+}
+
+/// Where a connection comes from.
+fn peer_of(stream: &TcpStream) -> Peer {
+    Peer { address: stream.peer_addr().ok().map(|peer| peer.ip()), certificate: None }
 }
 
 /// How far a connection of HTTP/2 is, and when it came.

@@ -151,6 +151,11 @@ fn http(page: &mut Page, app: &App) {
     ] {
         page.counter(name, about, count.load(Ordering::Relaxed));
     }
+    page.counter(
+        "longshore_access_failures_total",
+        "Attempts to come in that failed.",
+        app.access.failures_total(),
+    );
     page.head("longshore_http_answers_total", "counter", "Answers by the class of their status.");
     for (class, count) in counts.answers_total.iter().enumerate().skip(1) {
         let label = format!("{class}xx");

@@ -20,15 +20,16 @@ pub(super) fn live() -> Reply {
 
 pub(super) fn ready(call: &Call<'_>) -> Reply {
     let readiness = call.app.node.readiness();
+    let ok = readiness.is_ready() && call.app.access.is_read();
     let status = if readiness.draining {
         "stopping"
-    } else if readiness.is_ready() {
+    } else if ok {
         "ready"
     } else {
         "not ready"
     };
     let shards = shards(&readiness.shards);
-    answer(&HealthAnswer { ok: readiness.is_ready(), status: status.into(), shards })
+    answer(&HealthAnswer { ok, status: status.into(), shards })
 }
 
 pub(super) fn started(call: &Call<'_>) -> Reply {
