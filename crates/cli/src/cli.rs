@@ -40,6 +40,10 @@ struct Global {
     #[arg(long, short, global = true, env = "LONGSHORE_NAMESPACE", value_name = "NAME")]
     #[arg(help_heading = "Everywhere", value_parser = name::namespace)]
     namespace: Option<String>,
+    /// The authorities of the server's certificate, in PEM [default: those of the system]
+    #[arg(long, global = true, env = "LONGSHORE_CA", value_name = "FILE")]
+    #[arg(help_heading = "Everywhere")]
+    ca: Option<PathBuf>,
     /// How to print answers [default: table]
     #[arg(long, short, global = true, env = "LONGSHORE_OUTPUT", value_name = "FORMAT")]
     #[arg(help_heading = "Everywhere")]
@@ -136,6 +140,8 @@ pub(crate) struct Context {
     pub(crate) format: Format,
     server: String,
     namespace: Option<String>,
+    /// Whose certificates are trusted.
+    pub(crate) ca: Option<PathBuf>,
     /// Whether anybody named a server.
     pub(crate) server_named: bool,
 }
@@ -143,12 +149,12 @@ pub(crate) struct Context {
 impl Context {
     /// A client of the server that was named.
     pub(crate) fn client(&self) -> Result<Client, Failure> {
-        Client::new(&self.server, self.namespace.as_deref())
+        self.client_of(&self.server)
     }
 
     /// A client of a server at another address, in the namespace that was named.
     pub(crate) fn client_of(&self, server: &str) -> Result<Client, Failure> {
-        Client::new(server, self.namespace.as_deref())
+        Client::trusting(server, self.namespace.as_deref(), self.ca.as_deref())
     }
 }
 
@@ -172,6 +178,7 @@ impl Cli {
         let context = Context {
             format: self.global.output.or(config.client.output).unwrap_or_default(),
             namespace: self.global.namespace.or_else(|| config.client.namespace.clone()),
+            ca: self.global.ca.or_else(|| config.client.ca.clone()),
             server_named: server.is_some(),
             server: server.unwrap_or_else(|| format!("http://{DEFAULT_LISTEN}")),
             config,

@@ -25,6 +25,12 @@ pub struct ServerConfig {
     pub listen: String,
     /// The address to listen at for AMQP; a loopback address. Nobody listens without one.
     pub amqp_listen: Option<String>,
+    /// The address to listen at for HTTP and gRPC over TLS. Nobody listens without one.
+    pub https_listen: Option<String>,
+    /// The address to listen at for AMQP over TLS. Nobody listens without one.
+    pub amqps_listen: Option<String>,
+    /// Certificates.
+    pub tls: crate::tls::TlsConfig,
     /// The HTTP face.
     pub http: HttpConfig,
     /// The AMQP face.
@@ -136,6 +142,9 @@ impl Default for ServerConfig {
         Self {
             listen: DEFAULT_LISTEN.to_owned(),
             amqp_listen: None,
+            https_listen: None,
+            amqps_listen: None,
+            tls: crate::tls::TlsConfig::default(),
             http: HttpConfig::default(),
             amqp: AmqpConfig::default(),
             kafka: crate::kafka::KafkaConfig::default(),
@@ -408,7 +417,8 @@ mod tests {
         assert!(said.ends_with("allowed: UTF-8"), "{said}");
         assert!(load(Vec::new(), set("http.idle_timeout")).is_err());
         for knob in ServerConfig::knobs() {
-            assert_eq!(knob.is_path, knob.key == "serve.data", "{}", knob.key);
+            let paths = ["serve.data", "tls.certificate", "tls.key", "tls.client_ca"];
+            assert_eq!(knob.is_path, paths.contains(&knob.key), "{}", knob.key);
         }
     }
 

@@ -12,6 +12,7 @@ pub mod management;
 mod pace;
 mod running;
 mod stream_retention;
+mod tls;
 mod workers;
 
 pub use http::preview_schedule;
@@ -23,3 +24,4 @@ pub use longshore_node::{
     ShardState, Space, StoreDir, StoreDirError, StoreLost, Unavailable, shard_of,
 };
 pub use pace::Pace;
+pub use tls::{ClientCertificates, Exposed, Tls, TlsConfig, TlsError, check_exposure};

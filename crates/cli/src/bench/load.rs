@@ -10,13 +10,13 @@ use serde::Deserialize;
 use tokio::task::JoinSet;
 
 use super::sample::Sample;
-use crate::http::{Connection, Reply};
+use crate::http::{Connection, Reply, Target as Server};
 
 /// Where the load goes.
 #[derive(Clone, Debug)]
 pub(super) struct Target {
-    /// `host:port`.
-    pub(super) host: String,
+    /// The server.
+    pub(super) at: Server,
     /// `/v1` or that of a namespace.
     pub(super) prefix: String,
     pub(super) queue: String,
@@ -63,7 +63,7 @@ impl Target {
 
     /// One enqueue after the other on one connection.
     pub(super) async fn enqueue_times(&self, times: usize, sample: &mut Sample) -> Result<()> {
-        let mut connection = Connection::open(&self.host).await?;
+        let mut connection = Connection::open(&self.at).await?;
         let (path, body) = (self.jobs_path(), self.job());
         for _ in 0..times {
             let start = Instant::now();
@@ -76,7 +76,7 @@ impl Target {
 
     /// One request that does nothing after the other.
     pub(super) async fn round_trips(&self, times: usize, sample: &mut Sample) -> Result<()> {
-        let mut connection = Connection::open(&self.host).await?;
+        let mut connection = Connection::open(&self.at).await?;
         for _ in 0..times {
             let start = Instant::now();
             let reply = connection.request("GET", "/livez", &[], None).await?;
@@ -141,7 +141,7 @@ impl Target {
     {
         let mut open = Vec::new();
         for _ in 0..connections {
-            open.push(Connection::open(&self.host).await?);
+            open.push(Connection::open(&self.at).await?);
         }
         let start = Instant::now();
         let mut tasks = JoinSet::new();

@@ -101,6 +101,8 @@ codes! {
     StreamExists = "stream_exists", CONFLICT, "The stream exists already";
     StreamUnknown = "stream_unknown", NOT_FOUND, "The stream does not exist";
     TargetTooLong = "target_too_long", URI_TOO_LONG, "The target is too long";
+    TlsExpected = "tls_expected", BAD_REQUEST, "The port speaks TLS";
+    TlsUnexpected = "tls_unexpected", BAD_REQUEST, "The port speaks plain text";
     TooManyBindings = "too_many_bindings", TOO_MANY_REQUESTS, "There are too many bindings";
     TooManyConnections = "too_many_connections", SERVICE_UNAVAILABLE, "Too many connections";
     TooManyConsumers = "too_many_consumers", TOO_MANY_REQUESTS, "There are too many consumers";

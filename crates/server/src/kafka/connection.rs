@@ -8,13 +8,12 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use longshore_kafka::{Body, Request};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf, split};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::face::{Answered, Face, Pending};
 use crate::running::timeout;
+use crate::tls::stream::Stream;
 
 /// Requests of one connection that are under way.
 const PIPELINE_MAX: usize = 16;
@@ -32,11 +31,9 @@ struct Underway {
 }
 
 /// Speaks until one side ends it.
-pub(super) async fn speak(face: Arc<Face>, room: Arc<Semaphore>, stream: TcpStream) {
-    let host = stream.peer_addr().map(|peer| format!("/{}", peer.ip())).unwrap_or_default();
-    // Without it answers wait for one another; where it fails they come all the same.
-    drop(stream.set_nodelay(true));
-    let (reader, writer) = stream.into_split();
+pub(super) async fn speak(face: Arc<Face>, room: Arc<Semaphore>, stream: Stream) {
+    let host = format!("/{}", stream.peer().address.ip());
+    let (reader, writer) = split(stream);
     let (sender, receiver) = mpsc::channel(PIPELINE_MAX);
     // Either may end first: a client that is gone gets no answer, one that gets none is done.
     tokio::select! {
@@ -54,7 +51,7 @@ fn told(peer: &str, ended: io::Result<()>) {
 async fn read_requests(
     face: &Arc<Face>,
     room: &Arc<Semaphore>,
-    mut reader: OwnedReadHalf,
+    mut reader: ReadHalf<Stream>,
     host: &str,
     sender: mpsc::Sender<Underway>,
 ) -> io::Result<()> {
@@ -97,7 +94,7 @@ async fn read_requests(
     std::future::pending().await
 }
 
-async fn read_frame(reader: &mut OwnedReadHalf, length: usize) -> io::Result<Bytes> {
+async fn read_frame(reader: &mut ReadHalf<Stream>, length: usize) -> io::Result<Bytes> {
     let mut frame = BytesMut::new();
     while frame.len() < length {
         let left = length - frame.len();
@@ -121,7 +118,7 @@ fn begin(mut pending: Pending) -> Pending {
 }
 
 async fn write_answers(
-    mut writer: OwnedWriteHalf,
+    mut writer: WriteHalf<Stream>,
     mut receiver: mpsc::Receiver<Underway>,
 ) -> io::Result<()> {
     while let Some(Underway { pending, _room }) = receiver.recv().await {
@@ -131,15 +128,17 @@ async fn write_answers(
     Ok(())
 }
 
-async fn write(writer: &mut OwnedWriteHalf, answered: Answered) -> io::Result<()> {
+async fn write(writer: &mut WriteHalf<Stream>, answered: Answered) -> io::Result<()> {
     let Some((pieces, _room)) = answered else { return Ok(()) };
     let total: usize = pieces.iter().map(Bytes::len).sum();
     if pieces.len() > 1 && total <= JOIN_BYTES_MAX {
         let joined = pieces.concat();
-        return timeout(PATIENCE, writer.write_all(&joined)).await?;
+        timeout(PATIENCE, writer.write_all(&joined)).await??;
+    } else {
+        for piece in pieces {
+            timeout(PATIENCE, writer.write_all(&piece)).await??;
+        }
     }
-    for piece in pieces {
-        timeout(PATIENCE, writer.write_all(&piece)).await??;
-    }
-    Ok(())
+    // TLS may keep something back until it is asked for.
+    timeout(PATIENCE, writer.flush()).await?
 }

@@ -23,8 +23,8 @@ pub(super) type Answered = Option<(Vec<Bytes>, Option<OwnedSemaphorePermit>)>;
 /// A request under way.
 pub(super) type Pending = Pin<Box<dyn Future<Output = Answered> + Send>>;
 
-/// The Kafka face on one thread.
-#[derive(Debug)]
+/// The Kafka face on one thread, as those see it who came in the same way.
+#[derive(Clone, Debug)]
 pub(super) struct Face {
     pub(super) node: Node,
     pub(super) config: Arc<KafkaConfig>,
@@ -33,7 +33,7 @@ pub(super) struct Face {
     pub(super) groups: Arc<Groups>,
     /// Bytes that answers with events may take, in KiB.
     pub(super) answer_room: Arc<Semaphore>,
-    pub(super) fetch_sessions: Mutex<Sessions>,
+    pub(super) fetch_sessions: Arc<Mutex<Sessions>>,
 }
 
 impl Face {

@@ -15,7 +15,6 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use longshore_engine::{Answer, Command, MessageAnswer, MessageCommand};
 use longshore_node::Node;
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
 use super::ManagementConfig;
@@ -23,8 +22,11 @@ use super::patient::Patient;
 use crate::http::guard::check_authority;
 use crate::http::refusal::Refusal;
 use crate::http::text::percent_decode;
-use crate::listener::{Accepting, ListenError, Listener};
+use crate::listener::{Accepting, ListenError, Listener, Places};
 use crate::running::timeout;
+use crate::tls::Tls;
+use crate::tls::door::Spoken;
+use crate::tls::stream::Stream;
 
 /// Connections at the same time.
 const CONNECTIONS_MAX: usize = 64;
@@ -52,17 +54,21 @@ const GUEST: &str = "Basic Z3Vlc3Q6Z3Vlc3Q=";
 pub async fn listen(
     config: &ManagementConfig,
     node: &Node,
+    tls: Option<&Arc<Tls>>,
 ) -> Result<Option<Listener>, ListenError> {
-    let Some(listen) = &config.listen else { return Ok(None) };
-    Listener::start(("management", "management"), listen, node, serve).await.map(Some)
+    let (plain, with_tls) = (config.listen.as_deref(), config.listen_tls.as_deref());
+    let places = Places { plain, tls: with_tls, shown: tls };
+    let named = ("management", "management", Spoken::Management);
+    Listener::start(named, places, node, serve).await
 }
 
 async fn serve(node: Node, accepting: Accepting) {
     let api = Arc::new(Api { node, bodies: Semaphore::new(BODIES_MAX) });
-    accepting.serve_each(CONNECTIONS_MAX, |stream| speak(Arc::clone(&api), stream)).await;
+    let bounds = (CONNECTIONS_MAX, READ_TIME_MAX);
+    accepting.serve_each(bounds, move |stream| speak(Arc::clone(&api), stream)).await;
 }
 
-async fn speak(api: Arc<Api>, stream: TcpStream) {
+async fn speak(api: Arc<Api>, stream: Stream) {
     let respond = service_fn(move |request| answer(Arc::clone(&api), request));
     let stream = TokioIo::new(Patient::new(stream, WRITE_TIME_MAX));
     let connection = http1::Builder::new()

@@ -31,7 +31,7 @@ impl Server {
         let mut config =
             KafkaConfig { listen: Some("127.0.0.1:0".into()), ..KafkaConfig::default() };
         change(&mut config);
-        let listener = kafka::listen(&config, &node).await.unwrap().unwrap();
+        let listener = kafka::listen(&config, &node, None).await.unwrap().unwrap();
         Self { listener, node, _dir: dir }
     }
 
@@ -40,7 +40,7 @@ impl Server {
     }
 
     pub(crate) async fn client(&self) -> Client {
-        let stream = TcpStream::connect(self.listener.address()).await.unwrap();
+        let stream = TcpStream::connect(self.listener.plain().unwrap()).await.unwrap();
         Client { stream, asked: 0 }
     }
 
