@@ -186,6 +186,9 @@ pub(crate) fn of_rejection(rejection: &Rejection, vhost: &str) -> Failure {
         | Rejection::TooManySchedules { .. }
         | Rejection::ScheduleStateRefused { .. }
         | Rejection::LimitUnknown { .. }
+        | Rejection::AccountUnknown { .. }
+        | Rejection::TokenUnknown { .. }
+        | Rejection::TooManyAccounts { .. }
         | Rejection::SlaUnknown { .. }
         | Rejection::TooManySlas { .. }
         | Rejection::GateUnknown { .. }

@@ -1,7 +1,7 @@
 //! The tree of commands and what all of them share: which server, which namespace, how to print.
 
 use std::future::Future;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
@@ -11,9 +11,9 @@ use crate::config::{self, Config};
 use crate::failure::Failure;
 use crate::output::Format;
 use crate::{
-    bench, completions, demo, dev, enqueue, events, gates, holds, jobs, limits, messages, name,
-    namespaces, operations, policies, queues, run, schedules, serve, sla, streams, verify, work,
-    workers,
+    accounts, bench, completions, demo, dev, enqueue, events, gates, holds, jobs, limits, messages,
+    name, namespaces, operations, policies, queues, run, schedules, serve, sla, streams, verify,
+    work, workers,
 };
 
 /// Durable background jobs: one server, one binary.
@@ -44,6 +44,14 @@ struct Global {
     #[arg(long, global = true, env = "LONGSHORE_CA", value_name = "FILE")]
     #[arg(help_heading = "Everywhere")]
     ca: Option<PathBuf>,
+    /// A token to come in with; better in a file, since others see what a process was started with
+    #[arg(long, global = true, env = "LONGSHORE_TOKEN", value_name = "TOKEN")]
+    #[arg(help_heading = "Everywhere", hide_env_values = true)]
+    token: Option<String>,
+    /// A file with a token to come in with
+    #[arg(long, global = true, env = "LONGSHORE_TOKEN_FILE", value_name = "FILE")]
+    #[arg(help_heading = "Everywhere")]
+    token_file: Option<PathBuf>,
     /// How to print answers [default: table]
     #[arg(long, short, global = true, env = "LONGSHORE_OUTPUT", value_name = "FORMAT")]
     #[arg(help_heading = "Everywhere")]
@@ -117,6 +125,12 @@ enum Command {
     /// Limit how many jobs run, or start in a time
     #[command(subcommand, visible_alias = "limit")]
     Limits(limits::LimitsCommand),
+    /// List, show, put and delete accounts; make and revoke their tokens
+    #[command(subcommand, visible_alias = "account")]
+    Accounts(accounts::AccountsCommand),
+    /// Print what administrators changed
+    #[command(subcommand)]
+    Audit(accounts::AuditCommand),
     /// List, create and delete namespaces
     #[command(subcommand, visible_alias = "namespace")]
     Namespaces(namespaces::NamespacesCommand),
@@ -142,6 +156,8 @@ pub(crate) struct Context {
     namespace: Option<String>,
     /// Whose certificates are trusted.
     pub(crate) ca: Option<PathBuf>,
+    /// What to come in with.
+    token: Option<String>,
     /// Whether anybody named a server.
     pub(crate) server_named: bool,
 }
@@ -154,7 +170,9 @@ impl Context {
 
     /// A client of a server at another address, in the namespace that was named.
     pub(crate) fn client_of(&self, server: &str) -> Result<Client, Failure> {
-        Client::trusting(server, self.namespace.as_deref(), self.ca.as_deref())
+        let ca = self.ca.as_deref();
+        let client = Client::trusting(server, self.namespace.as_deref(), ca)?;
+        Ok(client.with_token(self.token.as_deref()))
     }
 }
 
@@ -175,7 +193,9 @@ impl Cli {
         let config = Config::load(self.global.config.as_deref())?;
         config::check_variables(config::variables())?;
         let server = self.global.server.or_else(|| config.client.server.clone());
+        let token = token_of(self.global.token, self.global.token_file.as_deref())?;
         let context = Context {
+            token,
             format: self.global.output.or(config.client.output).unwrap_or_default(),
             namespace: self.global.namespace.or_else(|| config.client.namespace.clone()),
             ca: self.global.ca.or_else(|| config.client.ca.clone()),
@@ -211,11 +231,26 @@ impl Cli {
             Command::Sla(command) => block_on(sla::execute(command, &context)),
             Command::Policies(command) => block_on(policies::execute(command, &context)),
             Command::Gates(command) => block_on(gates::execute(command, &context)),
+            Command::Accounts(command) => block_on(accounts::execute(command, &context)),
+            Command::Audit(command) => block_on(accounts::audit(command, &context)),
             Command::Namespaces(command) => block_on(namespaces::execute(command, &context)),
             Command::Operations(command) => block_on(operations::execute(command, &context)),
             Command::Bench(args) => block_on(bench::execute(args, &context)),
         }
     }
+}
+
+/// The token that is named, or that the file holds which is named.
+fn token_of(token: Option<String>, file: Option<&Path>) -> Result<Option<String>, Failure> {
+    let Some(path) = file.filter(|_| token.is_none()) else { return Ok(token) };
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        Failure::usage(format!("cannot read the token of {}: {error}", path.display()))
+    })?;
+    let token = text.trim();
+    if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(Failure::usage(format!("there is no token in {}", path.display())));
+    }
+    Ok(Some(token.to_owned()))
 }
 
 /// Runs a command on this thread: processes that are to end with their parent are bound to the

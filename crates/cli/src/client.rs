@@ -24,6 +24,8 @@ const HTTPS_PORT: &str = "443";
 pub(crate) struct Client {
     target: Target,
     namespace: Option<String>,
+    /// The value of `Authorization`.
+    authorization: Option<String>,
     /// A connection that no request uses, kept alive.
     idle: Mutex<Option<Connection>>,
 }
@@ -62,18 +64,27 @@ impl Client {
         ca: Option<&Path>,
     ) -> Result<Self, Failure> {
         let namespace = namespace.filter(|name| *name != "default").map(str::to_owned);
-        Ok(Self { target: target_of(server, ca)?, namespace, idle: Mutex::new(None) })
+        let target = target_of(server, ca)?;
+        Ok(Self { target, namespace, authorization: None, idle: Mutex::new(None) })
     }
 
     /// A client of a server, in the default namespace.
     pub(crate) fn of(target: Target) -> Self {
-        Self { target, namespace: None, idle: Mutex::new(None) }
+        Self { target, namespace: None, authorization: None, idle: Mutex::new(None) }
+    }
+
+    /// The same with a token, where there is one.
+    #[must_use]
+    pub(crate) fn with_token(mut self, token: Option<&str>) -> Self {
+        self.authorization = token.map(|token| format!("Bearer {token}"));
+        self
     }
 
     /// Another client of the same server, with a connection of its own.
     pub(crate) fn another(&self) -> Self {
         let (target, namespace) = (self.target.clone(), self.namespace.clone());
-        Self { target, namespace, idle: Mutex::new(None) }
+        let authorization = self.authorization.clone();
+        Self { target, namespace, authorization, idle: Mutex::new(None) }
     }
 
     /// The address, as a URL.
@@ -145,9 +156,12 @@ impl Client {
         path: &str,
         body: Option<&[u8]>,
     ) -> Result<Reply, Fault> {
+        let authorization = self.authorization.as_deref();
+        let headers: Vec<_> =
+            authorization.map(|value| ("authorization", value)).into_iter().collect();
         let mut idle = self.idle.lock().await;
         if let Some(mut connection) = idle.take().filter(Connection::is_usable) {
-            match connection.request(method, path, &[], body).await {
+            match connection.request(method, path, &headers, body).await {
                 Ok(reply) => {
                     *idle = Some(connection);
                     return answer_of(reply);
@@ -158,7 +172,7 @@ impl Client {
             }
         }
         let mut connection = Connection::open(&self.target).await.map_err(Fault::Away)?;
-        let reply = connection.request(method, path, &[], body).await.map_err(Fault::Away)?;
+        let reply = connection.request(method, path, &headers, body).await.map_err(Fault::Away)?;
         *idle = Some(connection);
         answer_of(reply)
     }
@@ -204,6 +218,10 @@ impl Refusal {
         let (first, rest) =
             self.message.split_at(self.message.find('\n').unwrap_or(self.message.len()));
         let failure = Failure::new(self.kind(), format!("{first}{code}{rest}"));
+        if self.status == 401 {
+            let hint = "give a token with --token-file, LONGSHORE_TOKEN_FILE or LONGSHORE_TOKEN";
+            return failure.hint(hint);
+        }
         match self.retry_after_s {
             Some(seconds) => failure.hint(format!("try again in {seconds} s")),
             None => failure,

@@ -11,7 +11,7 @@ use anyhow::Result;
 use clap::Args;
 use longshore_server::config::{DEFAULT_LISTEN, ServerConfig};
 use longshore_server::http::{self, Listeners};
-use longshore_server::{Listener, Tls, kafka};
+use longshore_server::{Access, Listener, Tls, kafka};
 use longshore_server::{Node, ShardState};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -49,6 +49,10 @@ pub(crate) fn execute(args: &DevArgs, context: &Context) -> Result<ExitCode> {
     ];
     flags.extend(args.serve.flags()?);
     let config = context.config.server(config::variables().collect(), flags)?;
+    if config.access.required {
+        let said = "`longshore dev` asks nobody who it is; use `longshore serve` for accounts";
+        return Err(Failure::usage(said.to_owned()).into());
+    }
     logs::start("warn")?;
     runtime()?.block_on(async {
         let (listener, address) = match listen(&config.listen).await {
@@ -56,8 +60,8 @@ pub(crate) fn execute(args: &DevArgs, context: &Context) -> Result<ExitCode> {
             Err(failure) => return Err(explain_taken(failure, &config.listen).await.into()),
         };
         let tls = tls(&config)?;
-        let https = listen_if(config.https_listen.as_deref()).await?;
-        let amqps = listen_if(config.amqps_listen.as_deref()).await?;
+        let https = listen_if(config.https_listen.as_deref(), false).await?;
+        let amqps = listen_if(config.amqps_listen.as_deref(), false).await?;
         let amqp = listen_for_amqp(&config).await?;
         let amqp_address = amqp.as_ref().map(|(_, address)| *address);
         let node = open(&config)?;
@@ -77,6 +81,7 @@ pub(crate) fn execute(args: &DevArgs, context: &Context) -> Result<ExitCode> {
             https: https.map(|(listener, _)| listener),
             amqps: amqps.map(|(listener, _)| listener),
             tls,
+            access: Access::off(),
         };
         http::serve(&config, node, listeners, async {
             stop_asked.await;
@@ -100,7 +105,10 @@ async fn open_kafka(
     tls: Option<&Arc<Tls>>,
 ) -> Result<Option<Listener>> {
     if config.kafka.listen.is_some() || config.kafka.listen_tls.is_some() {
-        return Ok(listens(kafka::listen(&config.kafka, node, tls).await, "--kafka")?);
+        return Ok(listens(
+            kafka::listen(&config.kafka, node, (&Access::off(), tls)).await,
+            "--kafka",
+        )?);
     }
     // A server that is not at the usual port is one beside another.
     if config.listen != DEFAULT_LISTEN {
@@ -108,7 +116,7 @@ async fn open_kafka(
     }
     let mut usual = config.kafka.clone();
     usual.listen = Some(KAFKA_LISTEN.to_owned());
-    match kafka::listen(&usual, node, tls).await {
+    match kafka::listen(&usual, node, (&Access::off(), tls)).await {
         Ok(listener) => Ok(listener),
         Err(error) => {
             note(&format!("no Kafka: {error}"));

@@ -1,5 +1,6 @@
 //! The `longshore` binary: reads the command line, hands over to one command, ends with its code.
 
+mod accounts;
 mod bench;
 mod cli;
 mod client;

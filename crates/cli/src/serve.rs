@@ -11,7 +11,7 @@ use anyhow::Result;
 use clap::Args;
 use longshore_server::config::ServerConfig;
 use longshore_server::http::{self, Listeners, ServeError};
-use longshore_server::{ListenError, Listener, Tls, check_exposure, kafka, management};
+use longshore_server::{Access, ListenError, Listener, Tls, check_exposure, kafka, management};
 use longshore_server::{Node, NodeConfig, OpenError, StoreDirError, StoreLost};
 use tokio::net::TcpListener;
 
@@ -58,6 +58,12 @@ pub(crate) struct ServeArgs {
     /// The address to listen at for Kafka clients, such as 127.0.0.1:9092 [default: none]
     #[arg(long, value_name = "ADDR")]
     kafka: Option<String>,
+    /// Who comes in: off for everybody on this machine, or required for accounts [default: off]
+    #[arg(long, value_name = "off|required")]
+    access: Option<String>,
+    /// A TOML file of accounts that are put at each start [default: none]
+    #[arg(long, value_name = "FILE")]
+    accounts_file: Option<PathBuf>,
     /// The address for rabbitmqadmin and the like, such as 127.0.0.1:15672 [default: none]
     #[arg(long, value_name = "ADDR")]
     management: Option<String>,
@@ -92,6 +98,8 @@ impl ServeArgs {
         add("serve.management_tls", self.management_tls.clone().map(Into::into));
         add("tls.certificate", self.tls_certificate.clone().map(Into::into));
         add("tls.key", self.tls_key.clone().map(Into::into));
+        add("serve.access", self.access.clone().map(Into::into));
+        add("serve.accounts_file", self.accounts_file.clone().map(Into::into));
         add("serve.data", self.data.clone().map(Into::into));
         add("serve.shards", self.shards.map(|shards| shards.to_string().into()));
         Ok(flags)
@@ -111,14 +119,19 @@ pub(crate) fn execute(args: &ServeArgs, context: &Context) -> Result<ExitCode> {
     let config = context.config.server(config::variables().collect(), args.flags()?)?;
     logs::start("info")?;
     runtime()?.block_on(async {
+        check_faces(&config)?;
         let tls = tls(&config)?;
-        let (listener, address) = listen(&config.listen).await?;
-        let amqp = listen_if(config.amqp_listen.as_deref()).await?;
-        let https = listen_if(config.https_listen.as_deref()).await?;
-        let amqps = listen_if(config.amqps_listen.as_deref()).await?;
+        let required = config.access.required;
+        let (listener, address) = listen_as(&config.listen, required).await?;
+        let amqp = listen_if(config.amqp_listen.as_deref(), required).await?;
+        let https = listen_if(config.https_listen.as_deref(), required).await?;
+        let amqps = listen_if(config.amqps_listen.as_deref(), required).await?;
         let node = open(&config)?;
-        let kafka = listens(kafka::listen(&config.kafka, &node, tls.as_ref()).await, "--kafka")?;
-        let management = management::listen(&config.management, &node, tls.as_ref()).await;
+        let access = Access::start(&config.access, &node)
+            .map_err(|error| Failure::usage(error.to_string()))?;
+        let shared = (&access, tls.as_ref());
+        let kafka = listens(kafka::listen(&config.kafka, &node, shared).await, "--kafka")?;
+        let management = management::listen(&config.management, &node, shared).await;
         let management = listens(management, "--management")?;
         let at = |listening: &Option<(TcpListener, SocketAddr)>| listening.as_ref().map(|it| it.1);
         let listening = [
@@ -145,6 +158,7 @@ pub(crate) fn execute(args: &ServeArgs, context: &Context) -> Result<ExitCode> {
             https: https.map(|(listener, _)| listener),
             amqps: amqps.map(|(listener, _)| listener),
             tls,
+            access,
         };
         let stop = stop_signal()?;
         http::serve(&config, node, listeners, async {
@@ -167,9 +181,35 @@ pub(crate) fn runtime() -> Result<tokio::runtime::Runtime> {
     Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
 }
 
+/// Refuses faces that ask nobody who it is, in a server that has to.
+fn check_faces(config: &ServerConfig) -> Result<(), Failure> {
+    if !config.access.required {
+        return Ok(());
+    }
+    let open = [
+        (&config.amqp_listen, "--amqp"),
+        (&config.amqps_listen, "--amqps"),
+        (&config.kafka.listen, "--kafka"),
+        (&config.kafka.listen_tls, "--kafka-tls"),
+    ];
+    match open.iter().find(|(listen, _)| listen.is_some()) {
+        None => Ok(()),
+        Some((_, flag)) => Err(Failure::usage(format!(
+            "{flag} with --access required: clients there cannot say yet who they are, so anybody \
+             could do anything"
+        ))),
+    }
+}
+
 /// Listens, and tells which address that is.
 pub(crate) async fn listen(address: &str) -> Result<(TcpListener, SocketAddr), Failure> {
-    let listener = http::bind(address).await.map_err(|error| match &error {
+    listen_as(address, false).await
+}
+
+async fn listen_as(address: &str, anywhere: bool) -> Result<(TcpListener, SocketAddr), Failure> {
+    let bound =
+        if anywhere { http::bind_anywhere(address).await } else { http::bind(address).await };
+    let listener = bound.map_err(|error| match &error {
         ServeError::Bind { error: cause, .. } if cause.kind() == std::io::ErrorKind::AddrInUse => {
             Failure::new(Kind::Other, error.to_string())
                 .hint("choose another with --listen or --amqp; 127.0.0.1:0 takes a free port")
@@ -186,9 +226,10 @@ pub(crate) async fn listen(address: &str) -> Result<(TcpListener, SocketAddr), F
 /// Listens where an address is named.
 pub(crate) async fn listen_if(
     address: Option<&str>,
+    anywhere: bool,
 ) -> Result<Option<(TcpListener, SocketAddr)>, Failure> {
     match address {
-        Some(address) => listen(address).await.map(Some),
+        Some(address) => listen_as(address, anywhere).await.map(Some),
         None => Ok(None),
     }
 }

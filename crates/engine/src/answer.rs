@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use crate::account::AccountAnswer;
 use crate::gate::GateAnswer;
 use crate::hold::HoldAnswer;
 use crate::ids::{JobId, TimeMs, Token};
@@ -91,6 +92,8 @@ pub enum Answer {
     Rejected(Rejection),
     /// To `Stream`.
     Stream(StreamAnswer),
+    /// To `Accounts`.
+    Accounts(AccountAnswer),
 }
 
 /// One job of an `EnqueueJobs`.

@@ -121,6 +121,10 @@ impl<M: OrderedMap> State<M> {
             | Record::TransactionEnded { .. }
             | Record::TransactionalIdsForgotten { .. }
             | Record::AbortedForgotten { .. } => self.apply_to_streams(record),
+            Record::AccountPut { .. }
+            | Record::AccountRemoved { .. }
+            | Record::AuditNoted { .. }
+            | Record::AuditForgotten { .. } => self.apply_to_accounts(record),
         }
     }
 

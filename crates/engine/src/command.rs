@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use crate::account::{AccountCommand, AuditedCommand};
 use crate::gate::GateCommand;
 use crate::hold::HoldCommand;
 use crate::ids::{JobId, OperationId, Place, TimeMs, Token};
@@ -222,6 +223,10 @@ pub enum Command {
     Holds(HoldCommand),
     /// Something about streams.
     Stream(StreamCommand),
+    /// What is about accounts and the trail of changes.
+    Accounts(AccountCommand),
+    /// A command whose change goes into the trail.
+    Audited(Box<AuditedCommand>),
 }
 
 /// Where a job begins that is retried.

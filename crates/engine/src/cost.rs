@@ -1,6 +1,7 @@
 //! What a command costs, known before anybody takes it up: by what it names, and where it is about
 //! what exists, by the bound that it keeps to.
 
+use crate::account::AccountCommand;
 use crate::command::{Command, Settlement, Verdict};
 use crate::schedule::ScheduleCommand;
 use crate::stream::{StreamCommand, TransactionAsk};
@@ -68,6 +69,9 @@ impl Command {
             | Self::Holds(_)
             | Self::DeleteNamespace => LONG,
             Self::Stream(command) => cost_of_stream(command),
+            Self::Accounts(command) => cost_of_accounts(command),
+            // How it was and how it is are told.
+            Self::Audited(audited) => audited.command.cost() + QUEUE,
         };
         jobs.max(1)
     }
@@ -89,6 +93,16 @@ fn cost_of(settlements: &[Settlement]) -> usize {
         _ => 1,
     };
     settlements.iter().map(of).sum()
+}
+
+/// Pages are as long as what they tell is large.
+fn cost_of_accounts(command: &AccountCommand) -> usize {
+    match command {
+        AccountCommand::Change { .. }
+        | AccountCommand::Delete { .. }
+        | AccountCommand::Get { .. } => QUEUE,
+        AccountCommand::List { .. } | AccountCommand::Audit { .. } => LONG,
+    }
 }
 
 /// What ends a transaction touches all of its partitions and offsets.

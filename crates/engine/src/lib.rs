@@ -8,6 +8,7 @@
 //! can happen, [`Rejection`] what can be refused; `job/` has one file per thing that happens to a
 //! job.
 
+mod account;
 mod answer;
 mod apply;
 mod bounds;
@@ -44,6 +45,10 @@ mod unique;
 mod views;
 pub mod wire;
 
+pub use account::{
+    Account, AccountAnswer, AccountChange, AccountCommand, AccountGrant, AccountToken, AuditEntry,
+    AuditedCommand, NewToken, PasswordKeys, Role, SYSTEM_NAMESPACE, ScramKeys, matches_pattern,
+};
 pub use answer::{
     Answer, BlockedBy, Delivery, Enqueued, HeldJob, Instruction, JobState, JobView, NamespaceView,
     QueueView, SessionView,

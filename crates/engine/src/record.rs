@@ -9,6 +9,7 @@ use bytes::Bytes;
 pub use entry::Entry;
 pub use grant::Grant;
 
+use crate::account::{Account, AuditEntry};
 use crate::gate::Gate;
 use crate::hold::Hold;
 use crate::ids::{
@@ -791,6 +792,26 @@ wire_enum! {
         235 => AbortedForgotten {
             /// Partitions, each with the offset of the marker.
             aborted: Vec<(PartitionId, u64)>,
+        },
+        /// An account was created or changed.
+        210 => AccountPut {
+            /// As it is now.
+            account: Box<Account>,
+        },
+        /// An account was removed.
+        211 => AccountRemoved {
+            /// Its name.
+            name: String,
+        },
+        /// A change was noted in the trail.
+        212 => AuditNoted {
+            /// The entry.
+            entry: Box<AuditEntry>,
+        },
+        /// The oldest entries of the trail were forgotten.
+        213 => AuditForgotten {
+            /// The last of them.
+            through: u64,
         },
     }
 }

@@ -265,6 +265,26 @@ pub enum Rejection {
         /// How many there may be.
         limit: usize,
     },
+    /// The account does not exist.
+    #[error("account \"{name}\" does not exist")]
+    AccountUnknown {
+        /// Its name.
+        name: String,
+    },
+    /// The account has no such token.
+    #[error("account \"{account}\" has no token \"{id}\"")]
+    TokenUnknown {
+        /// The account.
+        account: String,
+        /// The token.
+        id: String,
+    },
+    /// Too many accounts.
+    #[error("there are {limit} accounts, as many as there may be")]
+    TooManyAccounts {
+        /// How many there may be.
+        limit: u64,
+    },
     /// The service level does not exist.
     #[error("service level \"{name}\" does not exist")]
     SlaUnknown {
@@ -438,6 +458,9 @@ impl Rejection {
             Self::ScheduleStateRefused { .. } => "schedule_state_refused",
             Self::LimitUnknown { .. } => "limit_unknown",
             Self::TooManyLimits { .. } => "too_many_limits",
+            Self::AccountUnknown { .. } => "account_unknown",
+            Self::TokenUnknown { .. } => "token_unknown",
+            Self::TooManyAccounts { .. } => "too_many_accounts",
             Self::SlaUnknown { .. } => "sla_unknown",
             Self::TooManySlas { .. } => "too_many_slas",
             Self::GateUnknown { .. } => "gate_unknown",

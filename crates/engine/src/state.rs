@@ -88,6 +88,10 @@ wire_struct! {
         pub(crate) last_hold: u64 = 51,
         /// The next exchange's number.
         pub(crate) next_exchange: ExchangeId = 60 default FIRST_EXCHANGE,
+        /// The number of the last entry of the trail of changes.
+        pub(crate) last_audit: u64 = 90,
+        /// Its entries up to this one are kept no longer.
+        pub(crate) audit_forgotten: u64 = 91,
         /// The next stream's number.
         pub(crate) next_stream: StreamId = 200 default FIRST_STREAM,
         /// The next partition's number.
@@ -115,6 +119,8 @@ impl Meta {
         last_gate: GateId(0),
         last_hold: 0,
         next_exchange: FIRST_EXCHANGE,
+        last_audit: 0,
+        audit_forgotten: 0,
         next_stream: FIRST_STREAM,
         next_partition: FIRST_PARTITION,
         next_producer: 1,
@@ -272,6 +278,8 @@ pub(crate) struct State<M> {
     pub(crate) slas: crate::sla::Slas,
     /// Holds.
     pub(crate) holding: Holding,
+    /// Accounts and the trail of changes.
+    pub(crate) accounts: crate::account::Accounts,
     /// Volatile: queues in which something became available since the last dispatch.
     pub(crate) fresh_queues: BTreeSet<QueueId>,
     /// Volatile: jobs that ended since their waiters were last told.

@@ -1,7 +1,9 @@
 //! The turn of a shard: decide, apply, append, release. Sans-I/O: the server gives it a thread,
 //! the simulator its own clock and disk.
 
+mod accounts;
 mod asked;
+mod audited;
 mod consumers;
 mod demand;
 mod entry;

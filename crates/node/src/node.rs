@@ -173,6 +173,18 @@ impl Node {
         answers
     }
 
+    /// Has every shard carry out a command of its own, in the order of the shards.
+    pub async fn call_each(
+        &self,
+        command: impl Fn(usize) -> Command,
+    ) -> Vec<Result<Answer, Unavailable>> {
+        let mut answers = Vec::with_capacity(self.inner.shards.len());
+        for (index, shard) in self.inner.shards.iter().enumerate() {
+            answers.push(self.call_shard(shard, String::new(), command(index)).await);
+        }
+        answers
+    }
+
     /// A consumer of that namespace, which gets nothing before [`Node::subscribe`].
     pub fn consumer(&self, namespace: &str) -> Subscription {
         let shard = Arc::clone(self.shard(namespace));

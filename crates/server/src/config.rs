@@ -39,6 +39,8 @@ pub struct ServerConfig {
     pub kafka: crate::kafka::KafkaConfig,
     /// The management face.
     pub management: crate::management::ManagementConfig,
+    /// Who may come in.
+    pub access: crate::access::AccessConfig,
     /// The store and its shards.
     pub node: NodeConfig,
 }
@@ -149,6 +151,7 @@ impl Default for ServerConfig {
             amqp: AmqpConfig::default(),
             kafka: crate::kafka::KafkaConfig::default(),
             management: crate::management::ManagementConfig::default(),
+            access: crate::access::AccessConfig::default(),
             node: NodeConfig::new(DEFAULT_DATA),
         }
     }
@@ -417,7 +420,14 @@ mod tests {
         assert!(said.ends_with("allowed: UTF-8"), "{said}");
         assert!(load(Vec::new(), set("http.idle_timeout")).is_err());
         for knob in ServerConfig::knobs() {
-            let paths = ["serve.data", "tls.certificate", "tls.key", "tls.client_ca"];
+            let paths = [
+                "serve.data",
+                "serve.accounts_file",
+                "serve.admin_token_file",
+                "tls.certificate",
+                "tls.key",
+                "tls.client_ca",
+            ];
             assert_eq!(knob.is_path, paths.contains(&knob.key), "{}", knob.key);
         }
     }

@@ -1,5 +1,6 @@
 //! The server: HTTP and gRPC before a node, configuration, limits and metrics.
 
+mod access;
 mod amqp;
 pub mod api;
 pub mod config;
@@ -15,6 +16,7 @@ mod stream_retention;
 mod tls;
 mod workers;
 
+pub use access::{Access, AccessConfig};
 pub use http::preview_schedule;
 pub use listener::{ListenError, Listener};
 pub use longshore_node::{

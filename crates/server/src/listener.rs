@@ -16,7 +16,7 @@ use tokio::runtime::Builder;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::http::{ServeError, bind};
+use crate::http::{ServeError, bind, bind_anywhere};
 use crate::tls::Tls;
 use crate::tls::door::{Door, Spoken};
 use crate::tls::stream::Stream;
@@ -57,6 +57,8 @@ pub(crate) struct Places<'a> {
     pub(crate) plain: Option<&'a str>,
     pub(crate) tls: Option<&'a str>,
     pub(crate) shown: Option<&'a Arc<Tls>>,
+    /// Who comes in is asked who it is, so others than this machine may.
+    pub(crate) anywhere: bool,
 }
 
 /// A face that listens. Dropping it ends the connections at once.
@@ -84,7 +86,8 @@ impl Listener {
             if is_tls && tls.is_none() {
                 return Err(ListenError::NoCertificate { clients });
             }
-            let listener = bind(address).await;
+            let listener =
+                if places.anywhere { bind_anywhere(address).await } else { bind(address).await };
             let listener = listener.map_err(|error| ListenError::Bind { clients, error })?;
             entrances.push((listener, Door::new(spoken, tls)));
         }

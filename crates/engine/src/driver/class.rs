@@ -30,6 +30,7 @@ impl Class {
             Command::LeaseJobs(_) | Command::Subscribe(_) | Command::AwaitJob { .. } => Self::Lease,
             Command::Messages(command) => of_messages(command),
             Command::AddCredit { settle, .. } if settle.is_empty() => Self::Lease,
+            Command::Audited(audited) => Self::of(&audited.command),
             _ => Self::Settle,
         }
     }
@@ -67,6 +68,7 @@ pub fn bytes_of(command: &Command) -> u64 {
     COMMAND_BYTES
         + match command {
             Command::EnqueueJobs(enqueue) => enqueue.jobs.iter().map(job_bytes).sum(),
+            Command::Audited(audited) => bytes_of(&audited.command),
             Command::LeaseJobs(lease) => lease.settle.iter().map(settlement_bytes).sum(),
             Command::SettleJobs(settlements) | Command::AddCredit { settle: settlements, .. } => {
                 settlements.iter().map(settlement_bytes).sum()
@@ -167,6 +169,7 @@ pub fn enqueues(command: &Command) -> bool {
         Command::SettleJobs(settlements) | Command::AddCredit { settle: settlements, .. } => {
             settlements
         }
+        Command::Audited(audited) => return enqueues(&audited.command),
         _ => return false,
     };
     settle.iter().any(|settlement| !follow_ups_of(settlement).is_empty())

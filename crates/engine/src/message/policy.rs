@@ -331,6 +331,11 @@ impl<M: OrderedMap> State<M> {
         Some(Record::PolicyDeleted { namespace, name: name.to_owned() })
     }
 
+    /// The policy of a name.
+    pub(crate) fn policy_named(&self, ns: NamespaceId, name: &str) -> Option<Policy> {
+        self.value(&keys::policy(ns, name))
+    }
+
     pub(super) fn apply_policy_put(&mut self, ns: NamespaceId, name: String, policy: Policy) {
         self.put(&keys::policy(ns, &name), &policy);
         self.messages.policies.insert(ns, name, policy);

@@ -85,6 +85,8 @@
 //! | 205  | producer u64, partition u64                            | `OpenPartition`          |
 //! | 206  | producer u64, counted group, stream u32, index u32     | `CommittedOffset`        |
 //! | 207  | partition u64, offset of the marker u64                | `Aborted`                |
+//! | 210  | name                                                   | `Account`                |
+//! | 211  | number u64                                             | `AuditEntry`             |
 
 use crate::ids::{
     BodyId, ExchangeId, JobId, KindId, NamespaceId, OperationId, PartitionId, Place, QueueId,
@@ -165,6 +167,8 @@ pub(crate) const TRANSACTIONAL: u8 = 204;
 pub(crate) const OPEN_PARTITION: u8 = 205;
 pub(crate) const PENDING_OFFSET: u8 = 206;
 pub(crate) const ABORTED: u8 = 207;
+pub(crate) const ACCOUNT: u8 = 210;
+pub(crate) const AUDIT: u8 = 211;
 
 /// A key under construction.
 #[derive(Debug)]
@@ -510,6 +514,14 @@ pub(crate) fn tenant_first(
     key.u64(available_at.0).u64(place.0).done()
 }
 
+pub(crate) fn account(name: &str) -> Vec<u8> {
+    Key::new(ACCOUNT).last(name).done()
+}
+
+pub(crate) fn audit(number: u64) -> Vec<u8> {
+    Key::new(AUDIT).u64(number).done()
+}
+
 pub(crate) fn sla(ns: NamespaceId, name: &str) -> Vec<u8> {
     Key::new(SLA).namespace(ns).text(name).done()
 }
@@ -747,6 +759,8 @@ mod tests {
             OPEN_PARTITION,
             PENDING_OFFSET,
             ABORTED,
+            ACCOUNT,
+            AUDIT,
         ];
         assert_eq!(named, used);
     }

@@ -63,6 +63,7 @@ impl<M: OrderedMap> State<M> {
             gating: crate::gate::Gating::default(),
             slas: crate::sla::Slas::default(),
             holding: crate::hold::Holding::default(),
+            accounts: crate::account::Accounts::default(),
             fresh_queues: std::collections::BTreeSet::new(),
             ended_jobs: Vec::new(),
             mono: MonoMs(0),
@@ -78,6 +79,7 @@ impl<M: OrderedMap> State<M> {
         state.load_gates();
         state.load_holds();
         state.load_slas();
+        state.load_accounts();
         let now = state.now();
         state.lanes.advance(now, 0, |_| {});
         state.load_lanes();

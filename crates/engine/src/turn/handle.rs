@@ -47,6 +47,10 @@ impl<M: OrderedMap> Turn<M> {
             Command::ListNamespaces { after, limit } => {
                 Ok(self.list_namespaces(after.as_deref(), limit))
             }
+            Command::Accounts(command) => self.handle_accounts(command, moment),
+            Command::Audited(audited) => {
+                return self.handle_audited((namespace, reply_to), *audited, moment);
+            }
             command => match self.resolve(&namespace, &command) {
                 Ok((ns, created)) => {
                     return self.handle_in(ns, created, reply_to, command, moment);
@@ -93,6 +97,9 @@ impl<M: OrderedMap> Turn<M> {
 
     fn decide_namespace_created(&self, name: &str) -> Result<Record, Rejection> {
         check_name(&self.state.limits, "namespace", name)?;
+        if name.starts_with('_') {
+            return Err(Rejection::NameReserved { name: name.to_owned() });
+        }
         let limit = self.state.limits.namespaces_max;
         if self.state.namespace_names.len() >= limit {
             return Err(Rejection::TooManyNamespaces { limit });
@@ -252,6 +259,8 @@ impl<M: OrderedMap> Turn<M> {
             | Command::Sla(_)
             | Command::Holds(_)
             | Command::CreateNamespace
+            | Command::Accounts(_)
+            | Command::Audited(_)
             | Command::ListNamespaces { .. } => unreachable!("handled before"),
         }
     }

@@ -1,5 +1,6 @@
 //! Whole lives of jobs, on plain values: no disk, no clock but the test's.
 
+mod accounts;
 mod caps;
 mod checkpoints;
 mod consumers;

@@ -45,6 +45,9 @@ impl<M: OrderedMap> Turn<M> {
         if !self.stopping {
             self.record_all(self.state.decide_slice(moment));
         }
+        if self.state.next_audit_to_forget().is_some_and(|at| at <= moment.at) {
+            self.record_all(Vec::from_iter(self.state.decide_audit_forgotten(moment.at)));
+        }
         self.look_at_slas(moment);
         self.state.fresh_queues.append(&mut self.deferred);
         self.tick_messages(moment);
@@ -215,7 +218,8 @@ impl<M: OrderedMap> Turn<M> {
         let refill = self.state.next_refill();
         let delay = self.state.messages.delays.first(&self.state).map(TimeMs);
         let delay = delay.filter(|_| self.may_grant());
-        let by_wall = [timer, expiry, delay, due, forget, refill].into_iter().flatten();
+        let audit = self.state.next_audit_to_forget();
+        let by_wall = [timer, expiry, delay, due, forget, refill, audit].into_iter().flatten();
         by_mono.chain(by_wall.map(|at| at.since(now))).min()
     }
 }

@@ -1,6 +1,7 @@
 //! Every body of the HTTP API as a type, for the server, the command line and `OpenAPI` alike. It
 //! knows how values look in JSON, not what the engine makes of them.
 
+mod access;
 mod admin;
 mod counters;
 mod duration;
@@ -28,6 +29,10 @@ mod unique;
 mod work;
 mod worker;
 
+pub use access::{
+    AccountBody, AccountList, AccountRecord, AuditList, AuditRecord, GrantBody, RoleText,
+    TokenAnswer, TokenRecord, TokenRequest,
+};
 pub use admin::{
     HealthAnswer, JobDefaultsBody, NamespaceList, NamespaceRecord, OperationList, OperationRecord,
     OperationStateText, PurgeRequest, QueueList, QueueRecord, QueueSettingsBody, RetryDeadRequest,

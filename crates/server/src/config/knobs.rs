@@ -134,7 +134,7 @@ const NEVER: &str = "never";
 pub(super) const KNOBS: &[Row] = &[
     row!(
         "serve.listen",
-        "The address to listen at: a loopback address and a port, 0 for a free one.",
+        "The address to listen at: an address of this machine and a port, 0 for a free one.",
         |config, text| text.clone_into(&mut config.listen),
         config.listen.clone()
     ),
@@ -179,6 +179,50 @@ pub(super) const KNOBS: &[Row] = &[
         "The address to listen at for RabbitMQ's management API over TLS, such as 127.0.0.1:15671.",
         |config, text| config.management.listen_tls = Some(text.to_owned()),
         config.management.listen_tls.clone().unwrap_or_else(|| NONE.to_owned())
+    ),
+    row!(
+        "serve.access",
+        "Who comes in: `off` for everybody on this machine, `required` for accounts only.",
+        |config, text| config.access.required = match text {
+            "off" => false,
+            "required" => true,
+            _ => return Err("off or required".to_owned()),
+        },
+        if config.access.required { "required" } else { "off" }.to_owned()
+    ),
+    Row {
+        key: "serve.accounts_file",
+        about: "A TOML file of accounts that are put at each start; see access.md.",
+        set: Set::Path(|config, path| config.access.accounts_file = Some(path)),
+        show: |config| {
+            let path = config.access.accounts_file.as_ref();
+            path.map_or_else(|| NONE.to_owned(), |path| path.display().to_string())
+        },
+    },
+    row!(
+        "serve.admin_token",
+        "A token of the account `admin`, of at least 24 bytes; better given as a variable.",
+        |config, text| config.access.admin_token = Some(text.to_owned()),
+        config.access.admin_token.as_ref().map_or(NONE, |_| "(set)").to_owned()
+    ),
+    Row {
+        key: "serve.admin_token_file",
+        about: "A file with such a token.",
+        set: Set::Path(|config, path| config.access.admin_token_file = Some(path)),
+        show: |config| {
+            let path = config.access.admin_token_file.as_ref();
+            path.map_or_else(|| NONE.to_owned(), |path| path.display().to_string())
+        },
+    },
+    row!(
+        "serve.open_metrics",
+        "Whether /metrics is told to whoever asks where accounts are required: true or false.",
+        |config, text| config.access.open_metrics = match text {
+            "true" => true,
+            "false" => false,
+            _ => return Err("true or false".to_owned()),
+        },
+        config.access.open_metrics.to_string()
     ),
     Row {
         key: "serve.data",

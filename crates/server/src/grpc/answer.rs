@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use hyper::body::Incoming;
-use hyper::header::CONTENT_TYPE;
+use hyper::header::{CONTENT_TYPE, HeaderMap};
 use hyper::{Request, Response};
 use longshore_engine::driver::Class;
 use longshore_proto::FILE_DESCRIPTOR_SET;
@@ -17,7 +17,6 @@ use tonic::body::Body;
 use tonic::codegen::Service;
 use tonic::{Code as Grpc, Status};
 
-use super::Face;
 use super::admin::AdminFace;
 use super::arriving::{Arriving, InTime};
 use super::control::ControlFace;
@@ -26,6 +25,8 @@ use super::levels::LevelsFace;
 use super::refusal::{coded, status_of};
 use super::schedules::SchedulesFace;
 use super::workers::WorkersFace;
+use super::{Face, needs};
+use crate::http::admit;
 use crate::http::code::Code;
 use crate::http::guard;
 use crate::http::refusal::Refusal;
@@ -41,11 +42,19 @@ pub(super) async fn answer(face: Arc<Face>, request: Request<Incoming>) -> Respo
     if !is_grpc(&request) {
         return no_grpc(&request);
     }
-    if let Err(refusal) = guard::check_authority(request.uri(), request.headers()) {
+    let anywhere = face.app.access.is_required();
+    if let Err(refusal) = guard::check_authority(request.uri(), request.headers(), anywhere) {
         return status_of(&refusal).into_http();
     }
+    let face = match let_in(face, request.headers()).await {
+        Ok(face) => face,
+        Err(refusal) => return status_of(&refusal).into_http(),
+    };
     let path = request.uri().path();
     let (service, method) = path.trim_start_matches('/').split_once('/').unwrap_or((path, ""));
+    if let Err(refusal) = needs::check(&face.app, service, method) {
+        return status_of(&refusal).into_http();
+    }
     let bytes_max = face.app.config.body_bytes_max as usize;
     let class = if method.starts_with("Enqueue") { Class::Publish } else { Class::Settle };
     let in_time = match method {
@@ -100,6 +109,14 @@ pub(super) async fn answer(face: Arc<Face>, request: Request<Incoming>) -> Respo
             coded(Status::unimplemented(detail)).into_http()
         }
     }
+}
+
+/// Lets somebody in, in a server that asks who it is.
+async fn let_in(face: Arc<Face>, headers: &HeaderMap) -> Result<Arc<Face>, Refusal> {
+    let Some(app) = admit::by_headers(&face.app, headers).await? else { return Ok(face) };
+    let (earlier, stopping) = (face.earlier, face.stopping.clone());
+    let account = face.account.clone();
+    Ok(Arc::new(Face { app: Arc::new(app), earlier, stopping, account }))
 }
 
 /// Gives an answer that the library made its code.

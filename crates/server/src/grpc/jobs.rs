@@ -193,7 +193,7 @@ impl Jobs for JobsFace {
             loop {
                 let batch = tokio::select! {
                     biased;
-                    () = face.stopped() => {
+                    () = face.ended() => {
                         return answers.end(status_of(&stopping())).await;
                     }
                     () = answers.closed() => return,
@@ -286,7 +286,7 @@ impl Jobs for JobsFace {
             let _admitted = admitted;
             let first = whole_job(&face.app, &namespace, &first);
             let end = tokio::select! {
-                () = face.stopped() => Err(stopping()),
+                () = face.ended() => Err(stopping()),
                 () = answers.closed() => Ok(()),
                 watched = watch(&face, &namespace, id, first, &answers) => watched,
             };

@@ -12,6 +12,7 @@ mod job_in;
 mod job_out;
 mod jobs;
 mod levels;
+mod needs;
 mod outgoing;
 mod refusal;
 mod schedules;
@@ -47,6 +48,14 @@ impl Face {
     pub(crate) async fn stopped(&self) {
         // The server being gone is a stop as well.
         let _ = self.stopping.clone().wait_for(|stopping| *stopping).await;
+    }
+
+    /// Is ready once the server is about to stop, or whoever asks may no longer do what it did.
+    pub(crate) async fn ended(&self) {
+        tokio::select! {
+            () = self.stopped() => {}
+            () = self.app.who.ended() => {}
+        }
     }
 
     /// Refuses a question that may be answered with much, where too much is unread.

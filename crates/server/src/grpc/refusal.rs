@@ -124,10 +124,14 @@ fn grpc_code(code: Code) -> Grpc {
         | Code::TargetTooLong
         | Code::ValueRefused => Grpc::InvalidArgument,
         Code::BodyTimeout => Grpc::DeadlineExceeded,
-        Code::ExchangeInternal | Code::HostRefused | Code::NameReserved | Code::OriginRefused => {
-            Grpc::PermissionDenied
-        }
+        Code::AccessDenied
+        | Code::ExchangeInternal
+        | Code::HostRefused
+        | Code::NameReserved
+        | Code::OriginRefused => Grpc::PermissionDenied,
+        Code::Unauthenticated => Grpc::Unauthenticated,
         Code::ExchangeUnknown
+        | Code::AccountUnknown
         | Code::GateUnknown
         | Code::SlaUnknown
         | Code::GroupUnknown
@@ -142,6 +146,7 @@ fn grpc_code(code: Code) -> Grpc {
         | Code::RouteUnknown
         | Code::ScheduleUnknown
         | Code::StreamUnknown
+        | Code::TokenUnknown
         | Code::WorkerUnknown => Grpc::NotFound,
         Code::ConsumerTaken | Code::JobIdTaken | Code::StreamExists | Code::UniqueTaken => {
             Grpc::AlreadyExists
@@ -162,7 +167,10 @@ fn grpc_code(code: Code) -> Grpc {
         | Code::ScheduleStateRefused
         | Code::TurnPassed => Grpc::FailedPrecondition,
         Code::RequestSuperseded => Grpc::Aborted,
-        Code::QueueFull
+        Code::AccountRate
+        | Code::QueueFull
+        | Code::TooManyAccounts
+        | Code::TooManyFailures
         | Code::TooManyBindings
         | Code::TooManyConsumers
         | Code::TooManyExchanges

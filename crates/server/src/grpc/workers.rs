@@ -10,7 +10,9 @@ use tonic::{Request, Response, Status, Streaming};
 use super::job_out::worker;
 use super::outgoing::Incoming;
 use super::{Face, namespace_of, work};
+use crate::access::{ADMIN, Need, READ};
 use crate::http::look::worker_named;
+use crate::http::refusal::Refusal;
 use crate::workers::Wanted;
 
 /// The service on one connection.
@@ -24,6 +26,8 @@ impl WorkersFace {
     ) -> Result<Response<v1::Worker>, Status> {
         let _admitted = self.0.app.enter(Class::Settle, self.0.earlier)?;
         let namespace = namespace_of(&request.namespace)?;
+        let roles = if wanted == Wanted::Working { READ } else { ADMIN };
+        self.0.app.who.demand(namespace, &Need::all(roles)).map_err(Refusal::from)?;
         let found = worker_named(&self.0.app, namespace, &request.worker)?;
         self.0.app.workers.want(&found, wanted);
         Ok(Response::new(worker(&found)))
@@ -47,7 +51,9 @@ impl Workers for WorkersFace {
     ) -> Result<Response<v1::ListWorkersResponse>, Status> {
         let _admitted = self.0.app.enter(Class::Settle, self.0.earlier)?;
         let request = request.into_inner();
-        let workers = self.0.app.workers.list(namespace_of(&request.namespace)?);
+        let namespace = namespace_of(&request.namespace)?;
+        self.0.app.who.demand(namespace, &Need::all(READ)).map_err(Refusal::from)?;
+        let workers = self.0.app.workers.list(namespace);
         let workers = workers.iter().map(worker).collect();
         let list = v1::ListWorkersResponse { workers };
         self.0.read(list)

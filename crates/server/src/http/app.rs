@@ -12,6 +12,7 @@ use longshore_engine::Limits;
 use longshore_engine::driver::Class;
 use longshore_node::{Node, Publishing};
 
+use super::admit;
 use super::body::{self, Gauge, Held};
 use super::code::Code;
 use super::events::Places;
@@ -27,6 +28,7 @@ use super::refusal::{Refusal, code_of};
 use super::reply::{AnswerBody, Reply};
 use super::route::{Found, NotFound, Op, Route, find};
 use super::text::{check_path_name, percent_encode, quoted};
+use crate::access::{Access, Peer, Principal};
 use crate::config::{AmqpConfig, HttpConfig};
 use crate::workers::Registry;
 
@@ -46,6 +48,12 @@ pub(crate) struct App {
     /// Places for streams of events.
     pub(crate) streams: Arc<Places>,
     pub(crate) workers: Arc<Registry>,
+    /// Who comes in.
+    pub(crate) access: Access,
+    /// Who asks, as far as it is known here.
+    pub(crate) who: Principal,
+    /// Where the connection comes from, in a server that asks who comes in.
+    pub(crate) peer: Arc<Peer>,
     /// Held while the shards are asked, so that what is heard later is also told later.
     pub(crate) figures: Arc<tokio::sync::Mutex<Figures>>,
     /// Answers that their readers have not taken.
@@ -131,7 +139,12 @@ impl Call<'_> {
 }
 
 impl App {
-    pub(crate) fn new(node: Node, config: HttpConfig, amqp: AmqpConfig, limits: Limits) -> Self {
+    pub(crate) fn new(
+        (node, access): (Node, Access),
+        config: HttpConfig,
+        amqp: AmqpConfig,
+        limits: Limits,
+    ) -> Self {
         let lane = |class: Class| {
             let (requests_max, bytes_max) = match class {
                 Class::Publish => (config.publishes_max, config.publish_bytes_max),
@@ -149,6 +162,9 @@ impl App {
             counts: Arc::default(),
             streams: Arc::default(),
             workers: Arc::default(),
+            who: access.anybody(),
+            access,
+            peer: Arc::default(),
             figures: Arc::new(figures.into()),
             answers: Arc::new(Gauge::new(config.answer_bytes_max)),
             lanes: Arc::new([lane(Class::Settle), lane(Class::Lease), lane(Class::Publish)]),
@@ -160,6 +176,19 @@ impl App {
     /// The same for connections that call through `node`.
     pub(crate) fn through(&self, node: Node) -> Self {
         Self { node, ..self.clone() }
+    }
+
+    /// The same for a connection from there, in a server that asks who comes in.
+    pub(crate) fn seen_from(self: Arc<Self>, peer: impl FnOnce() -> Peer) -> Arc<Self> {
+        if !self.access.is_required() {
+            return self;
+        }
+        Arc::new(Self { peer: Arc::new(peer()), ..(*self).clone() })
+    }
+
+    /// The same as somebody asks.
+    pub(crate) fn asked_by(&self, who: Principal) -> Self {
+        Self { who, ..self.clone() }
     }
 
     /// Answers one request. `earlier` connections were open when its own was accepted.
@@ -188,10 +217,14 @@ impl App {
     ) -> Result<(Reply, Op), Refusal> {
         let (parts, incoming) = request.into_parts();
         let has_body = !incoming.is_end_stream();
-        guard::check(&parts.method, &parts.uri, &parts.headers, has_body)?;
+        let anywhere = self.access.is_required();
+        guard::check(&parts.method, &parts.uri, &parts.headers, has_body, anywhere)?;
         let path = parts.uri.path();
         let found = find(&parts.method, path).map_err(|why| not_found(why, path))?;
+        let asked = admit::let_in(self, &found, &parts.headers).await?;
+        let app = asked.as_ref().unwrap_or(self);
         let query = Query::parse(found.route, parts.uri.query())?;
+        admit::check_route(app, &found, &query)?;
         self.check_room(found.route.class, earlier)?;
         let _admitted = self.admit(found.route.class)?;
         self.check_publishing(found.route.class)?;
@@ -201,7 +234,7 @@ impl App {
             _ => {}
         }
         let (body, held) = self.body(found.route, incoming).await?;
-        let reply = self.call(&found, query, &parts.headers, body, held).await?;
+        let reply = app.call(&found, query, &parts.headers, body, held).await?;
         Ok((reply, found.route.op))
     }
 

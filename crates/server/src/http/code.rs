@@ -35,6 +35,9 @@ macro_rules! codes {
 }
 
 codes! {
+    AccessDenied = "access_denied", FORBIDDEN, "The account may not do that";
+    AccountRate = "account_rate", TOO_MANY_REQUESTS, "The account makes too many requests";
+    AccountUnknown = "account_unknown", NOT_FOUND, "The account does not exist";
     BodyMalformed = "body_malformed", BAD_REQUEST, "The body is not JSON";
     BodyMissing = "body_missing", BAD_REQUEST, "The request needs a body";
     BodyNotUtf8 = "body_not_utf8", BAD_REQUEST, "The body is not UTF-8";
@@ -103,6 +106,9 @@ codes! {
     TargetTooLong = "target_too_long", URI_TOO_LONG, "The target is too long";
     TlsExpected = "tls_expected", BAD_REQUEST, "The port speaks TLS";
     TlsUnexpected = "tls_unexpected", BAD_REQUEST, "The port speaks plain text";
+    TokenUnknown = "token_unknown", NOT_FOUND, "The account has no such token";
+    TooManyAccounts = "too_many_accounts", TOO_MANY_REQUESTS, "There are too many accounts";
+    TooManyFailures = "too_many_failures", TOO_MANY_REQUESTS, "Too many attempts to come in failed";
     TooManyBindings = "too_many_bindings", TOO_MANY_REQUESTS, "There are too many bindings";
     TooManyConnections = "too_many_connections", SERVICE_UNAVAILABLE, "Too many connections";
     TooManyConsumers = "too_many_consumers", TOO_MANY_REQUESTS, "There are too many consumers";
@@ -122,6 +128,7 @@ codes! {
     TooManyWaiting = "too_many_waiting", SERVICE_UNAVAILABLE, "Too many requests wait for jobs";
     TooManyWorkers = "too_many_workers", TOO_MANY_REQUESTS, "Too many workers are connected";
     TurnPassed = "turn_passed", CONFLICT, "The turn is older than one that was answered";
+    Unauthenticated = "unauthenticated", UNAUTHORIZED, "Nobody comes in like that";
     UniqueTaken = "unique_taken", CONFLICT, "Another job has the unique key";
     ValueRefused = "value_refused", BAD_REQUEST, "A value is not allowed";
     WorkerUnknown = "worker_unknown", NOT_FOUND, "The worker is not connected";

@@ -319,6 +319,7 @@ pub(crate) async fn speak(
     ticks: Arc<Ticks>,
     mut stopping: watch::Receiver<bool>,
 ) {
+    let app = app.seen_from(|| stream.peer().of_access());
     let header_bytes_max = app.config.header_bytes_max;
     let first = tokio::select! {
         biased;

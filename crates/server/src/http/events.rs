@@ -103,7 +103,7 @@ impl Teller {
         let mut view = first;
         loop {
             self.tell(app, ns, &view).await?;
-            if !view.job.phase.is_unfinished() || app.node.is_stopping() {
+            if !view.job.phase.is_unfinished() || app.node.is_stopping() || !app.who.holds() {
                 return Ok(());
             }
             // Else its outcome is not kept any longer, or the server is stopping.

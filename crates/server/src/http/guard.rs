@@ -8,14 +8,16 @@ use super::code::Code;
 use super::refusal::Refusal;
 use super::text::quoted;
 
-/// Checks a request's head.
+/// Checks a request's head. The server may be `anywhere` where it asks for credentials: then the
+/// host may be called as people like.
 pub(crate) fn check(
     method: &Method,
     uri: &Uri,
     headers: &HeaderMap,
     has_body: bool,
+    anywhere: bool,
 ) -> Result<(), Refusal> {
-    let host = host_of(uri, headers)?;
+    let host = host_of(uri, headers, anywhere)?;
     check_origin(headers, host)?;
     check_coding(headers)?;
     let changes = !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
@@ -26,13 +28,18 @@ pub(crate) fn check(
 }
 
 /// Checks the head of a request over HTTP/2, which names its host as the authority.
-pub(crate) fn check_authority(uri: &Uri, headers: &HeaderMap) -> Result<(), Refusal> {
+pub(crate) fn check_authority(
+    uri: &Uri,
+    headers: &HeaderMap,
+    anywhere: bool,
+) -> Result<(), Refusal> {
     let Some(authority) = uri.authority().map(hyper::http::uri::Authority::as_str) else {
-        let host = host_of(uri, headers)?;
+        let host = host_of(uri, headers, anywhere)?;
         return check_origin(headers, host);
     };
     let others = headers.get_all(HOST).iter().map(|host| host.to_str().unwrap_or_default());
-    let named = std::iter::once(authority).chain(others).find(|host| !is_loopback(host));
+    let named =
+        std::iter::once(authority).chain(others).find(|host| !anywhere && !is_loopback(host));
     match named {
         None => check_origin(headers, authority),
         Some(host) => Err(strange_host(host)),
@@ -41,11 +48,14 @@ pub(crate) fn check_authority(uri: &Uri, headers: &HeaderMap) -> Result<(), Refu
 
 /// The one host that the request names, if it is this machine: a name that somebody else's DNS
 /// points here is not.
-fn host_of<'h>(uri: &'h Uri, headers: &'h HeaderMap) -> Result<&'h str, Refusal> {
+fn host_of<'h>(uri: &'h Uri, headers: &'h HeaderMap, anywhere: bool) -> Result<&'h str, Refusal> {
     let mut named = headers.get_all(HOST).iter();
     let host = named.next().and_then(|host| host.to_str().ok()).unwrap_or_default();
     let repeated = named.next().is_some();
     let target = uri.authority().map(hyper::http::uri::Authority::as_str);
+    if anywhere && !repeated {
+        return Ok(target.unwrap_or(host));
+    }
     if !repeated && is_loopback(host) && target.is_none_or(is_loopback) {
         return Ok(host);
     }
@@ -84,7 +94,8 @@ fn all_digits(text: &str) -> bool {
 fn check_origin(headers: &HeaderMap, host: &str) -> Result<(), Refusal> {
     let own = |origin: &HeaderValue| {
         let text = origin.to_str().unwrap_or_default();
-        text.strip_prefix("http://").is_some_and(|origin| origin.eq_ignore_ascii_case(host))
+        let origin = text.strip_prefix("http://");
+        origin.is_some_and(|origin| origin.eq_ignore_ascii_case(host))
     };
     if let Some(origin) = headers.get_all(ORIGIN).iter().find(|origin| !own(origin)) {
         let shown = quoted(&String::from_utf8_lossy(origin.as_bytes()));
@@ -162,7 +173,7 @@ mod tests {
             let name: hyper::header::HeaderName = name.parse().unwrap();
             headers.append(name, value.parse().unwrap());
         }
-        check(method, &Uri::from_static("/v1/jobs"), &headers, has_body)
+        check(method, &Uri::from_static("/v1/jobs"), &headers, has_body, false)
             .err()
             .map(|refusal| refusal.code())
     }
@@ -198,7 +209,7 @@ mod tests {
         assert_eq!(check_head(&Method::GET, &two, false), Some(Code::HostRefused));
         let absolute = Uri::from_static("http://evil.example/v1/jobs");
         let headers = HeaderMap::from_iter([(HOST, HeaderValue::from_static("localhost"))]);
-        assert!(check(&Method::GET, &absolute, &headers, false).is_err());
+        assert!(check(&Method::GET, &absolute, &headers, false, false).is_err());
     }
 
     #[test]

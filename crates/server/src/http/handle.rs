@@ -1,5 +1,6 @@
 //! One handler per operation: request to command, answer to reply.
 
+mod accounts;
 mod admin;
 mod gates;
 mod groups;
@@ -130,6 +131,13 @@ pub(crate) async fn dispatch(op: Op, call: Call<'_>, held: Option<Held>) -> Resu
         Op::GetWorker => workers::asked(&call, Wanted::Working),
         Op::QuietWorker => workers::asked(&call, Wanted::Quiet),
         Op::TerminateWorker => workers::asked(&call, Wanted::Terminate),
+        Op::ListAccounts => Box::pin(accounts::list(call)).await,
+        Op::GetAccount => Box::pin(accounts::get(call)).await,
+        Op::PutAccount => Box::pin(accounts::put(call)).await,
+        Op::DeleteAccount => Box::pin(accounts::delete(call)).await,
+        Op::CreateToken => Box::pin(accounts::create_token(call)).await,
+        Op::RevokeToken => Box::pin(accounts::revoke_token(call)).await,
+        Op::ListAudit => Box::pin(accounts::audit(call)).await,
         Op::Live => Ok(health::live()),
         Op::Ready => Ok(health::ready(&call)),
         Op::Started => Ok(health::started(&call)),

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use longshore_engine::query::{self, ListFilter, Lookup, Page};
-use longshore_engine::{Answer, AttemptNote, Command, JobId, JobView, Phase, Reader, SkippedItem};
+use longshore_engine::{
+    Answer, AttemptNote, AuditedCommand, Command, JobId, JobView, Phase, Reader, Role, SkippedItem,
+};
 use longshore_node::{Cause, Publishing, wall_now};
 
 use super::app::App;
@@ -14,6 +16,7 @@ use super::parse::is_made_here;
 use super::refusal::Refusal;
 use super::text::{quoted, shorten};
 use super::view;
+use crate::access::{FOLLOW, Need, READ, Wanted, needs_of};
 use crate::api::{JobIdText, JobRecord};
 use crate::workers::{NotFound, Worker};
 
@@ -28,6 +31,7 @@ const EXAMINED_MAX: usize = 10_000;
 /// Asks the node; what it or the engine refuses becomes a refusal. A worker whose run is cancelled,
 /// paused or ended by force hears it at once.
 pub(crate) async fn ask(app: &App, ns: &str, command: Command) -> Result<Answer, Refusal> {
+    let command = check(app, ns, command).await?;
     let stops = matches!(command, Command::CancelJob { .. } | Command::PauseJob { .. });
     match app.node.call(ns, command).await? {
         Answer::Rejected(rejection) => Err(rejection.into()),
@@ -41,6 +45,55 @@ pub(crate) async fn ask(app: &App, ns: &str, command: Command) -> Result<Answer,
         }
         answer => Ok(answer),
     }
+}
+
+/// Refuses a command that whoever asks may not send. What an administrator changes is to go into
+/// the trail.
+pub(crate) async fn check(app: &App, ns: &str, command: Command) -> Result<Command, Refusal> {
+    check_needs(app, ns, &command).await?;
+    if !command.is_audited() {
+        return Ok(command);
+    }
+    let by = app.who.name().to_owned();
+    Ok(Command::Audited(Box::new(AuditedCommand { by, command })))
+}
+
+async fn check_needs(app: &App, ns: &str, command: &Command) -> Result<(), Refusal> {
+    if app.who.is_local() {
+        return Ok(());
+    }
+    let mut jobs: Vec<(JobId, &'static [Role])> = Vec::new();
+    for need in needs_of(command) {
+        jobs.extend(app.who.demand(ns, &need)?.map(|id| (id, need.roles)));
+    }
+    if jobs.is_empty() {
+        return Ok(());
+    }
+    // It may only do this to jobs of some queues: those have to be looked up.
+    let (namespace, ids) = (ns.to_owned(), jobs.clone());
+    let look = move |reader: &dyn Reader, now| {
+        let queue = |(id, _): &(JobId, _)| match query::find_job(reader, &namespace, *id, now) {
+            Lookup::Found(view) => Some(view.job.queue.clone()),
+            _ => None,
+        };
+        ids.iter().map(queue).collect::<Vec<Option<String>>>()
+    };
+    let queues = app.node.read(ns, look).await?;
+    for ((_, roles), queue) in jobs.iter().zip(queues) {
+        // What is said of a job that is not there tells nothing.
+        let Some(queue) = queue else { continue };
+        let of = Wanted::Name(&queue);
+        if !app.who.may(ns, roles, &of) {
+            return Err(app.who.denied(ns, roles, &Wanted::Anything).into());
+        }
+    }
+    Ok(())
+}
+
+/// Refuses to tell of a job of a queue that whoever asks may not follow.
+fn check_follows(app: &App, ns: &str, view: &JobView) -> Result<(), Refusal> {
+    app.who.demand(ns, &Need::named(FOLLOW, &view.job.queue))?;
+    Ok(())
 }
 
 /// A job that is watched, a moment later: at its end, or when it is time to look again.
@@ -89,7 +142,10 @@ pub(crate) async fn find(app: &App, ns: &str, id: JobId) -> Result<Box<JobView>,
     let namespace = ns.to_owned();
     let look = move |reader: &dyn Reader, now| query::find_job(reader, &namespace, id, now);
     match app.node.read(ns, look).await? {
-        Lookup::Found(view) => Ok(view),
+        Lookup::Found(view) => {
+            check_follows(app, ns, &view)?;
+            Ok(view)
+        }
         other => Err(missing(app, ns, id, &other)),
     }
 }
@@ -151,7 +207,10 @@ pub(crate) async fn whole(app: &App, ns: &str, id: JobId) -> Result<WholeJob, Re
         };
         Ok(WholeJob { view, args, result, attempts, skipped })
     };
-    app.node.read(ns, look).await?.map_err(|lookup| missing(app, ns, id, &lookup))
+    let whole = app.node.read(ns, look).await?;
+    let whole = whole.map_err(|lookup| missing(app, ns, id, &lookup))?;
+    check_follows(app, ns, &whole.view)?;
+    Ok(whole)
 }
 
 /// The one worker of that name or session.
@@ -187,6 +246,8 @@ pub(crate) async fn page(
     cursor: Option<Bytes>,
     limit: usize,
 ) -> Result<Page, Refusal> {
+    let of = filter.queue.as_deref().map_or(Wanted::Everything, Wanted::Name);
+    app.who.demand(ns, &Need::new(READ, of))?;
     let namespace = ns.to_owned();
     let look = move |reader: &dyn Reader, now| {
         let bounds = (limit, EXAMINED_MAX);

@@ -1,6 +1,8 @@
 //! The HTTP face: bytes of a request to a command, the engine's answer to bytes. It holds no state
 //! that must survive, and no rule about jobs that the engine does not have.
 
+pub(crate) mod account_view;
+pub(crate) mod admit;
 pub(crate) mod answers;
 pub(crate) mod app;
 pub(crate) mod body;
@@ -41,4 +43,4 @@ mod write;
 
 pub use parse::preview_schedule;
 pub(crate) use route::DEFAULT_NAMESPACE;
-pub use serve::{Listeners, ServeError, bind, serve};
+pub use serve::{Listeners, ServeError, bind, bind_anywhere, serve};

@@ -361,6 +361,18 @@ impl From<Rejection> for Refusal {
             Rejection::TooManyLimits { .. } => {
                 say(Code::TooManyLimits).field("limit").retry_after_s(60)
             }
+            Rejection::AccountUnknown { name } => say(Code::AccountUnknown).about(
+                "account",
+                quoted(&name),
+                "an account that exists".to_owned(),
+            ),
+            Rejection::TokenUnknown { id, .. } => {
+                let allowed = "a token that the account has".to_owned();
+                say(Code::TokenUnknown).about("token", quoted(&id), allowed)
+            }
+            Rejection::TooManyAccounts { .. } => {
+                say(Code::TooManyAccounts).field("account").retry_after_s(60)
+            }
             Rejection::SlaUnknown { name } => say(Code::SlaUnknown).about(
                 "sla",
                 quoted(&name),

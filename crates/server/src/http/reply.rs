@@ -4,6 +4,7 @@ use bytes::Bytes;
 use http_body_util::{Either, Full};
 use hyper::header::{
     ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, RETRY_AFTER,
+    WWW_AUTHENTICATE,
 };
 use hyper::{Response, StatusCode};
 use serde::Serialize;
@@ -142,6 +143,13 @@ impl From<Refusal> for Reply {
         }
         if let Some(methods) = refusal.allow_header() {
             reply = reply.header(ALLOW, methods);
+        }
+        if refusal.code() == Code::Unauthenticated {
+            for way in
+                ["Bearer realm=\"longshore\"", "Basic realm=\"longshore\", charset=\"UTF-8\""]
+            {
+                reply.0.headers_mut().append(WWW_AUTHENTICATE, HeaderValue::from_static(way));
+            }
         }
         if refusal.closes() {
             reply.0.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

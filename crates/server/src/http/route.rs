@@ -117,6 +117,13 @@ pub(crate) enum Op {
     PutGroup,
     PutStream,
     ReadEvents,
+    ListAccounts,
+    GetAccount,
+    PutAccount,
+    DeleteAccount,
+    CreateToken,
+    RevokeToken,
+    ListAudit,
 }
 
 impl Op {

@@ -5,6 +5,7 @@ use utoipa::ToSchema;
 use utoipa::openapi::{Ref, RefOr, Schema};
 
 use super::route::{Base, Op, Outcome, Parameter, ParameterKind, Route, SchemaOf};
+use crate::api::{AccountBody, AccountList, AccountRecord, AuditList, TokenAnswer, TokenRequest};
 use crate::api::{
     AckRequest, AppendAnswer, AppendBulkAnswer, BindingBody, BindingList, ChangedAnswer,
     CheckpointRequest, CloseGateRequest, ConsumeAnswer, ConsumeRequest, DiscardRequest,
@@ -107,6 +108,7 @@ const HOLD: &[Outcome] = &[outcome(200, "The hold as it is now.", &[of::<HoldRec
 const SLA: &[Outcome] =
     &[outcome(200, "The service level as it is now.", &[of::<SlaRecord<'static>>])];
 const GATE: &[Outcome] = &[outcome(200, "The gate as it is now.", &[of::<GateRecord>])];
+const ACCOUNT: &[Outcome] = &[outcome(200, "The account as it is now.", &[of::<AccountRecord>])];
 const STREAM: &[Outcome] = &[outcome(200, "The stream.", &[of::<StreamRecord>])];
 const GROUP: &[Outcome] = &[outcome(200, "By partition.", &[of::<GroupRecord>])];
 const PARTITION: Parameter =
@@ -679,6 +681,46 @@ pub(crate) const ROUTES: &[Route] = &[
     Route {
         outcomes: &[outcome(204, "It is removed.", &[])],
         ..at_root("DELETE", "/v1/namespaces/{}", Op::DeleteNamespace, "Remove an empty namespace")
+    },
+    Route {
+        parameters: &[CURSOR, LIMIT],
+        outcomes: &[outcome(200, "A page of accounts.", &[of::<AccountList>])],
+        ..at_root("GET", "/v1/accounts", Op::ListAccounts, "List accounts")
+    },
+    Route {
+        outcomes: ACCOUNT,
+        ..at_root("GET", "/v1/accounts/{}", Op::GetAccount, "Describe an account")
+    },
+    Route {
+        bodies: &[of::<AccountBody>],
+        outcomes: ACCOUNT,
+        ..at_root("PUT", "/v1/accounts/{}", Op::PutAccount, "Create an account or change it")
+    },
+    Route {
+        outcomes: &[outcome(204, "It is removed, and its connections end.", &[])],
+        ..at_root("DELETE", "/v1/accounts/{}", Op::DeleteAccount, "Remove an account")
+    },
+    Route {
+        bodies: &[of::<TokenRequest>],
+        outcomes: &[outcome(201, "The token, which nobody tells again.", &[of::<TokenAnswer>])],
+        ..at_root("POST", "/v1/accounts/{}/tokens", Op::CreateToken, "Make a token of an account")
+    },
+    Route {
+        parameters: &[parameter("id", ParameterKind::Text, "Which.")],
+        outcomes: ACCOUNT,
+        ..at_root("DELETE", "/v1/accounts/{}/tokens", Op::RevokeToken, "Revoke a token")
+    },
+    Route {
+        parameters: &[
+            parameter(
+                "after",
+                ParameterKind::Text,
+                "`next` of an answer before: only what came since. Left out, the newest.",
+            ),
+            LIMIT,
+        ],
+        outcomes: &[outcome(200, "The changes, the oldest first.", &[of::<AuditList>])],
+        ..at_root("GET", "/v1/audit", Op::ListAudit, "Tell what administrators changed")
     },
     Route {
         outcomes: &[outcome(200, "It does.", &[of::<HealthAnswer>])],

@@ -24,6 +24,7 @@ use super::descriptors::fit;
 use super::refusal::Refusal;
 use super::reply::{closing_answer, going_away};
 use super::threads::{Place, Threads};
+use crate::access::Access;
 use crate::config::ServerConfig;
 use crate::running::{Ticks, timeout};
 use crate::tls::Tls;
@@ -56,9 +57,10 @@ pub enum ServeError {
     },
     /// Others than this machine could reach it.
     #[error(
-        "{address} can be reached from other machines, and this server has no credentials \
-             yet, so anybody there could run jobs; allowed: loopback addresses such as \
-             127.0.0.1:{port} or [::1]:{port}"
+        "{address} can be reached from other machines, and this server asks nobody who it is, so \
+             anybody there could run jobs; set `access` to `required` (--access required) so that \
+             only accounts come in, or listen at a loopback address such as 127.0.0.1:{port} or \
+             [::1]:{port}"
     )]
     NotLoopback {
         /// What was given.
@@ -77,12 +79,29 @@ pub enum ServeError {
 }
 
 /// Listens at a loopback address; any other is refused. Port 0 takes a free one.
+///
+/// # Errors
+///
+/// The address is none or another one, or the system refuses.
 pub async fn bind(address: &str) -> Result<TcpListener, ServeError> {
+    bind_within(address, false).await
+}
+
+/// Listens at any address, of a server that asks who comes in.
+///
+/// # Errors
+///
+/// The address is none, or the system refuses.
+pub async fn bind_anywhere(address: &str) -> Result<TcpListener, ServeError> {
+    bind_within(address, true).await
+}
+
+async fn bind_within(address: &str, anywhere: bool) -> Result<TcpListener, ServeError> {
     let malformed = || ServeError::AddressMalformed { address: address.to_owned() };
     let resolved = address.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
     let address: SocketAddr =
         resolved.as_deref().unwrap_or(address).parse().map_err(|_| malformed())?;
-    if !address.ip().is_loopback() {
+    if !anywhere && !address.ip().is_loopback() {
         return Err(ServeError::NotLoopback { address, port: address.port() });
     }
     TcpListener::bind(address).await.map_err(|error| ServeError::Bind { address, error })
@@ -96,10 +115,10 @@ pub async fn serve(
     listeners: impl Into<Listeners>,
     shutdown: impl Future<Output = ()>,
 ) -> std::io::Result<()> {
-    let Listeners { http, amqp, https, amqps, tls } = listeners.into();
+    let Listeners { http, amqp, https, amqps, tls, access } = listeners.into();
     let bounds = fit(config.http.clone(), node.shards());
-    let app =
-        Arc::new(App::new(node.clone(), bounds, config.amqp.clone(), config.node.limits.clone()));
+    let of = (node.clone(), access);
+    let app = Arc::new(App::new(of, bounds, config.amqp.clone(), config.node.limits.clone()));
     let server =
         Server { app, watched: Arc::default(), refusing: Arc::new(Semaphore::new(REFUSING_MAX)) };
     let threads = Threads::start(&server.app)?;
@@ -165,11 +184,14 @@ pub struct Listeners {
     pub amqps: Option<TcpListener>,
     /// The certificates of those two; without them nobody listens there.
     pub tls: Option<Arc<Tls>>,
+    /// Who comes in.
+    pub access: Access,
 }
 
 impl From<TcpListener> for Listeners {
     fn from(http: TcpListener) -> Self {
-        Self { http, amqp: None, https: None, amqps: None, tls: None }
+        let access = Access::off();
+        Self { http, amqp: None, https: None, amqps: None, tls: None, access }
     }
 }
 
@@ -426,7 +448,7 @@ mod tests {
         for address in ["0.0.0.0:0", "[::]:0", "192.168.1.1:4200", "[2001:db8::1]:4200"] {
             let refused = bind(address).await.unwrap_err();
             assert!(matches!(refused, ServeError::NotLoopback { .. }), "{address}");
-            assert!(refused.to_string().contains("no credentials yet"));
+            assert!(refused.to_string().contains("--access required"));
         }
         for address in ["", "4200", "127.0.0.1", "example.com:80", "127.0.0.1:99999"] {
             let refused = bind(address).await.unwrap_err();

@@ -193,7 +193,7 @@ impl Teller {
         loop {
             let until = tokio::time::Instant::now() + LOOK_EVERY;
             let is_ready = wait_for(&self.readings, until).await;
-            if self.app.node.is_stopping() {
+            if self.app.node.is_stopping() || !self.app.who.holds() {
                 return Ok(());
             }
             if !is_ready && self.sender.is_closed() {

@@ -77,6 +77,9 @@ pub(super) fn of_rejection(rejection: &Rejection) -> Refused {
         | Rejection::TooManyExchanges { .. }
         | Rejection::TooManyBindings { .. }
         | Rejection::MessageUnknown { .. }
+        | Rejection::AccountUnknown { .. }
+        | Rejection::TokenUnknown { .. }
+        | Rejection::TooManyAccounts { .. }
         | Rejection::SlaUnknown { .. }
         | Rejection::TooManySlas { .. }
         | Rejection::GateUnknown { .. }

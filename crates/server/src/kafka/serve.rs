@@ -11,6 +11,7 @@ use super::KafkaConfig;
 use super::connection::speak;
 use super::face::Face;
 use super::groups::Groups;
+use crate::access::Access;
 use crate::listener::{Accepting, ListenError, Listener, Places};
 use crate::tls::Tls;
 use crate::tls::door::Spoken;
@@ -27,10 +28,10 @@ const BROKER_ID: i32 = 1;
 pub async fn listen(
     config: &KafkaConfig,
     node: &Node,
-    tls: Option<&Arc<Tls>>,
+    (access, tls): (&Access, Option<&Arc<Tls>>),
 ) -> Result<Option<Listener>, ListenError> {
     let (plain, with_tls) = (config.listen.as_deref(), config.listen_tls.as_deref());
-    let places = Places { plain, tls: with_tls, shown: tls };
+    let places = Places { plain, tls: with_tls, shown: tls, anywhere: access.is_required() };
     let config = config.clone();
     let serve = move |node, accepting| serve(config, node, accepting);
     Listener::start(("kafka", "Kafka clients", Spoken::Kafka), places, node, serve).await

@@ -13,6 +13,8 @@ use serde_json::{Map, Value, json};
 
 use super::arguments::{json_of, of_queue, table_of};
 use super::serve::{Api, Fault, Told, namespace_of, odd, vhost_of};
+use crate::access::{Need, READ};
+use crate::http::refusal::Refusal;
 
 /// Things in one answer at most; of more, none are told rather than some.
 const ANSWER_MAX: usize = 50_000;
@@ -60,6 +62,7 @@ impl Api {
     pub(super) async fn namespaces(&self) -> Result<Vec<String>, Fault> {
         let ask = Command::ListNamespaces { after: None, limit: 1000 };
         let mut names = Vec::new();
+        self.who.demand("", &Need::everywhere(READ)).map_err(Refusal::from)?;
         for answer in self.node.call_shards(ask).await {
             match answer.map_err(crate::http::refusal::Refusal::from)? {
                 Answer::Namespaces(_, true) => return Err(too_many()),
@@ -116,7 +119,7 @@ impl Api {
 
     pub(super) async fn permissions(&self) -> Result<Value, Fault> {
         let all = self.namespaces().await?.into_iter().map(|name| {
-            json!({"user": "guest", "vhost": vhost_of(&name), "configure": ".*",
+            json!({"user": self.user(), "vhost": vhost_of(&name), "configure": ".*",
                 "write": ".*", "read": ".*"})
         });
         Ok(Value::Array(all.collect()))

@@ -12,13 +12,15 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use longshore_engine::{Answer, Command, MessageAnswer, MessageCommand};
+use longshore_engine::{Answer, AuditedCommand, Command, MessageAnswer, MessageCommand};
 use longshore_node::Node;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use super::ManagementConfig;
 use super::patient::Patient;
+use crate::access::{Access, Credentials, Peer, Principal, decode_base64, needs_of};
+use crate::http::code::Code;
 use crate::http::guard::check_authority;
 use crate::http::refusal::Refusal;
 use crate::http::text::percent_decode;
@@ -43,7 +45,10 @@ const READ_TIME_MAX: Duration = Duration::from_secs(30);
 /// How long a client has to take some of what it is sent.
 const WRITE_TIME_MAX: Duration = Duration::from_secs(30);
 
-/// `guest:guest` in base64: who there is until there are accounts.
+/// Bytes of a name and a password.
+const PAIR_BYTES_MAX: usize = 2048;
+
+/// `guest:guest` in base64: who there is where nobody is asked.
 const GUEST: &str = "Basic Z3Vlc3Q6Z3Vlc3Q=";
 
 /// Listens where the configuration says; `None` where it says nothing.
@@ -54,22 +59,26 @@ const GUEST: &str = "Basic Z3Vlc3Q6Z3Vlc3Q=";
 pub async fn listen(
     config: &ManagementConfig,
     node: &Node,
-    tls: Option<&Arc<Tls>>,
+    (access, tls): (&Access, Option<&Arc<Tls>>),
 ) -> Result<Option<Listener>, ListenError> {
     let (plain, with_tls) = (config.listen.as_deref(), config.listen_tls.as_deref());
-    let places = Places { plain, tls: with_tls, shown: tls };
+    let places = Places { plain, tls: with_tls, shown: tls, anywhere: access.is_required() };
+    let access = access.clone();
+    let serve = move |node, accepting| serve(node, access, accepting);
     let named = ("management", "management", Spoken::Management);
     Listener::start(named, places, node, serve).await
 }
 
-async fn serve(node: Node, accepting: Accepting) {
-    let api = Arc::new(Api { node, bodies: Semaphore::new(BODIES_MAX) });
+async fn serve(node: Node, access: Access, accepting: Accepting) {
+    let (who, bodies) = (access.anybody(), Arc::new(Semaphore::new(BODIES_MAX)));
+    let api = Arc::new(Api { node, access, who, bodies });
     let bounds = (CONNECTIONS_MAX, READ_TIME_MAX);
     accepting.serve_each(bounds, move |stream| speak(Arc::clone(&api), stream)).await;
 }
 
 async fn speak(api: Arc<Api>, stream: Stream) {
-    let respond = service_fn(move |request| answer(Arc::clone(&api), request));
+    let peer = Arc::new(stream.peer().of_access());
+    let respond = service_fn(move |request| answer(Arc::clone(&api), Arc::clone(&peer), request));
     let stream = TokioIo::new(Patient::new(stream, WRITE_TIME_MAX));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -102,6 +111,11 @@ impl From<Refusal> for Fault {
     fn from(refusal: Refusal) -> Self {
         let status = match refusal.code().status() {
             status if status == StatusCode::NOT_FOUND => status,
+            status @ (StatusCode::UNAUTHORIZED | StatusCode::TOO_MANY_REQUESTS) => status,
+            // As RabbitMQ answers whoever lacks a permission.
+            StatusCode::FORBIDDEN if refusal.code() == Code::AccessDenied => {
+                StatusCode::UNAUTHORIZED
+            }
             status if status.is_server_error() => status,
             _ => StatusCode::BAD_REQUEST,
         };
@@ -110,11 +124,14 @@ impl From<Refusal> for Fault {
 }
 
 /// What handlers need.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Api {
     pub(super) node: Node,
+    access: Access,
+    /// Who asks.
+    pub(super) who: Principal,
     /// Requests with a body take turns.
-    bodies: Semaphore,
+    bodies: Arc<Semaphore>,
 }
 
 /// What a handler answers: nothing new, something created, or a value.
@@ -126,10 +143,23 @@ pub(super) enum Told {
 
 impl Api {
     pub(super) async fn ask(&self, ns: &str, command: Command) -> Result<Answer, Fault> {
+        for need in needs_of(&command) {
+            self.who.demand(ns, &need).map_err(Refusal::from)?;
+        }
+        let by = self.who.name().to_owned();
+        let command = match command.is_audited() {
+            true => Command::Audited(Box::new(AuditedCommand { by, command })),
+            false => command,
+        };
         match self.node.call(ns, command).await.map_err(Refusal::from)? {
             Answer::Rejected(rejection) => Err(Refusal::from(rejection).into()),
             answer => Ok(answer),
         }
+    }
+
+    /// The name of whoever asks, as this API tells it.
+    pub(super) fn user(&self) -> &str {
+        if self.who.is_local() { "guest" } else { self.who.name() }
     }
 
     pub(super) async fn ask_messages(
@@ -152,9 +182,10 @@ pub(super) fn odd() -> Fault {
 
 async fn answer(
     api: Arc<Api>,
+    peer: Arc<Peer>,
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
-    let told = match respond(&api, request).await {
+    let told = match respond(&api, &peer, request).await {
         Ok(Told::Done) => reply(StatusCode::NO_CONTENT, None),
         Ok(Told::Created) => reply(StatusCode::CREATED, None),
         Ok(Told::Value(value)) => reply(StatusCode::OK, Some(&value)),
@@ -190,14 +221,44 @@ fn too_late(reason: &str) -> Fault {
     Fault { status: StatusCode::REQUEST_TIMEOUT, reason: reason.to_owned() }
 }
 
-async fn respond(api: &Api, request: Request<Incoming>) -> Result<Told, Fault> {
+/// Lets somebody in by a name and a password, or by a token as the password.
+async fn let_in(api: &Api, peer: &Peer, request: &Request<Incoming>) -> Result<Api, Fault> {
+    let failed = || {
+        let reason = "Login failed".to_owned();
+        Fault { status: StatusCode::UNAUTHORIZED, reason }
+    };
+    let header = request.headers().get(AUTHORIZATION).and_then(|it| it.to_str().ok());
+    let (scheme, value) = header.and_then(|it| it.split_once(' ')).ok_or_else(failed)?;
+    let who = if scheme.eq_ignore_ascii_case("bearer") {
+        api.access.authenticate(Credentials::Bearer(value.trim()), peer.address).await?
+    } else {
+        let pair = decode_base64(value.trim().as_bytes()).filter(|it| it.len() <= PAIR_BYTES_MAX);
+        let pair = pair.and_then(|pair| String::from_utf8(pair).ok()).ok_or_else(failed)?;
+        let (name, password) = pair.split_once(':').ok_or_else(failed)?;
+        let given = Credentials::Password { name, password };
+        api.access.authenticate(given, peer.address).await?
+    };
+    who.take_turn()?;
+    Ok(Api { who, ..api.clone() })
+}
+
+async fn respond(api: &Api, peer: &Peer, request: Request<Incoming>) -> Result<Told, Fault> {
+    if api.access.is_required() {
+        check_authority(request.uri(), request.headers(), true)?;
+        let api = let_in(api, peer, &request).await?;
+        return carry_out(&api, request).await;
+    }
     let authorized = request.headers().get(AUTHORIZATION).is_some_and(|it| it == GUEST);
     // The password is no secret: a browser's page that was made to ask us knows it, too.
-    let own = check_authority(request.uri(), request.headers()).is_ok();
+    let own = check_authority(request.uri(), request.headers(), false).is_ok();
     if !authorized || !own {
         let reason = "Login failed".to_owned();
         return Err(Fault { status: StatusCode::UNAUTHORIZED, reason });
     }
+    carry_out(api, request).await
+}
+
+async fn carry_out(api: &Api, request: Request<Incoming>) -> Result<Told, Fault> {
     let (parts, body) = request.into_parts();
     // Held until the request is answered, as what was read of it is.
     let _turn =
@@ -244,10 +305,10 @@ async fn route(api: &Api, method: &Method, path: &[&str], body: &Value) -> Resul
     match (method.as_str(), path) {
         ("GET", ["overview"]) => value(api.overview().await?),
         ("GET", ["whoami"] | ["users", "guest"]) => {
-            value(json!({"name": "guest", "tags": ["administrator"]}))
+            value(json!({"name": api.user(), "tags": ["administrator"]}))
         }
         ("GET", ["users"]) => {
-            value(json!([{"name": "guest", "tags": ["administrator"], "limits": {}}]))
+            value(json!([{"name": api.user(), "tags": ["administrator"], "limits": {}}]))
         }
         ("GET", ["permissions"]) => value(api.permissions().await?),
         ("GET", ["nodes"]) => value(json!([Api::this_node()])),

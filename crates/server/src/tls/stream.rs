@@ -29,6 +29,14 @@ pub(crate) struct Peer {
     pub(crate) certificate: Option<Certificate>,
 }
 
+impl Peer {
+    /// What decides who it is.
+    pub(crate) fn of_access(&self) -> crate::access::Peer {
+        let certificate = self.certificate.as_ref().map(|shown| shown.subject.as_str().into());
+        crate::access::Peer { address: Some(self.address.ip()), certificate }
+    }
+}
+
 /// A connection.
 #[derive(Debug)]
 pub(crate) struct Stream {

@@ -15,7 +15,8 @@ use longshore_proto::v1::worker_message::Message as Tells;
 use longshore_proto::v1::workers_client::WorkersClient;
 use longshore_proto::v1::{self, settlement::Verdict};
 use longshore_server::config::ServerConfig;
-use longshore_server::{Node, NodeConfig, http};
+use longshore_server::http::Listeners;
+use longshore_server::{Access, Node, NodeConfig, http};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -62,14 +63,25 @@ impl Server {
         assert!(node.started().await.is_ready());
         let listener = http::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
+        let access = Access::start(&config.access, &node).unwrap();
+        access.ready().await;
+        let listeners = Listeners { access, ..Listeners::from(listener) };
         let (stop, stopped) = oneshot::channel::<()>();
         let served = tokio::spawn(async move {
             let shutdown = async {
                 let _ = stopped.await;
             };
-            http::serve(&config, node, listener, shutdown).await.unwrap();
+            http::serve(&config, node, listeners, shutdown).await.unwrap();
         });
         Self { address, stop: Some(stop), served, dir }
+    }
+
+    /// A server that asks who comes in, and the token of its administrator.
+    pub(crate) async fn start_asking() -> (Self, String) {
+        let server = Self::start_with(|config| config.access.required = true).await;
+        let token = std::fs::read_to_string(server.dir.path().join("store/admin-token"));
+        let token = token.unwrap().trim().to_owned();
+        (server, token)
     }
 
     pub(crate) fn begin_stop(&mut self) {
@@ -133,6 +145,27 @@ impl Server {
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
         (status, serde_json::from_str(body).unwrap_or_else(|_| Value::String(body.to_owned())))
+    }
+
+    /// A request over HTTP with a body and a token, which has to succeed.
+    pub(crate) async fn ask_http(
+        &self,
+        (method, path): (&str, &str),
+        token: &str,
+        body: &str,
+    ) -> Value {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
+             authorization: Bearer {token}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+            body.len()
+        );
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        soon(stream.read_to_string(&mut answer)).await.unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.1 2"), "{answer}");
+        serde_json::from_str(body).unwrap_or(Value::Null)
     }
 
     /// Enqueues jobs of kind `k` in queue `q` and answers their ids.

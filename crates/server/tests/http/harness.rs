@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use longshore_server::config::ServerConfig;
-use longshore_server::{Node, NodeConfig, http};
+use longshore_server::http::Listeners;
+use longshore_server::{Access, Node, NodeConfig, http};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -21,7 +22,7 @@ pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
     served: JoinHandle<()>,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 impl Server {
@@ -40,14 +41,29 @@ impl Server {
         assert!(node.started().await.is_ready());
         let listener = http::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
+        let access = Access::start(&config.access, &node).unwrap();
+        access.ready().await;
+        let listeners = Listeners { access, ..Listeners::from(listener) };
         let (stop, stopped) = oneshot::channel::<()>();
         let served = tokio::spawn(async move {
             let shutdown = async {
                 let _ = stopped.await;
             };
-            http::serve(&config, node, listener, shutdown).await.unwrap();
+            http::serve(&config, node, listeners, shutdown).await.unwrap();
         });
-        Self { address, stop: Some(stop), served, _dir: dir }
+        Self { address, stop: Some(stop), served, dir }
+    }
+
+    /// A server that asks who comes in, and the token of its administrator.
+    pub(crate) async fn start_asking() -> (Self, String) {
+        let server = Self::start_with(|config| config.access.required = true).await;
+        let token = std::fs::read_to_string(server.dir.path().join("store/admin-token"));
+        let token = token.unwrap().trim().to_owned();
+        (server, token)
+    }
+
+    pub(crate) fn dir(&self) -> &std::path::Path {
+        self.dir.path()
     }
 
     pub(crate) async fn client(&self) -> Client {

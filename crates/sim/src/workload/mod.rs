@@ -1,5 +1,6 @@
 //! Clients, what they ask, what they were told, and what must be true of that.
 
+pub(crate) mod accounts;
 pub(crate) mod clients;
 pub(crate) mod events;
 pub(crate) mod gates;

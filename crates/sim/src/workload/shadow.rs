@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use longshore_engine::{Answer, Command, EndKind, JobId, JobState, JobView, NewJob, TimeMs, Token};
 
+use super::accounts::KnownAccounts;
 use super::gates::KnownGates;
 use super::holds::KnownHolds;
 use super::queues::SetQueues;
@@ -106,6 +107,8 @@ pub(crate) struct Shadow {
     pub(crate) gates: KnownGates,
     /// What is known of holds.
     pub(crate) holds: KnownHolds,
+    /// What is known of accounts.
+    pub(crate) accounts: KnownAccounts,
 }
 
 impl Shadow {
@@ -128,6 +131,7 @@ impl Shadow {
             Command::ResumeJob { id } => ops::admin::resume_tried(self, namespace, *id),
             Command::Gates(command) => self.gates.tried(namespace, command),
             Command::Holds(command) => self.holds.tried(namespace, command),
+            Command::Accounts(command) => self.accounts.tried(command),
             Command::StartOperation(kind) => ops::operation::tried(self, namespace, kind),
             _ => {}
         }
@@ -159,6 +163,7 @@ impl Shadow {
                 Ok(())
             }
             Command::Holds(command) => self.holds.told(namespace, command, answer),
+            Command::Accounts(command) => self.accounts.told(command, answer),
             Command::Gates(command) => {
                 self.gates.told(namespace, command, answer);
                 Ok(())

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use longshore_engine::{Answer, ConsumerId, Credit, Delivery, Subscribe};
+use longshore_engine::{Answer, Command, ConsumerId, Credit, Delivery, Subscribe};
 use longshore_node::{HandedJobs, News, Subscription};
 
 use super::End;
@@ -14,7 +14,7 @@ use super::hello::Wish;
 use crate::http::app::App;
 use crate::http::body::Gauge;
 use crate::http::code::Code;
-use crate::http::look::unexpected;
+use crate::http::look::{check, unexpected};
 use crate::http::refusal::Refusal;
 use crate::running::timeout;
 
@@ -171,9 +171,13 @@ impl Intake {
             credit: Credit { jobs: self.credit, bytes: WINDOW_BYTES },
         };
         (self.untold, self.untold_bytes, self.pauses_until) = (0, 0, None);
-        let node = self.app.node.clone();
+        let (app, namespace) = (Arc::clone(&self.app), self.wish.namespace.clone());
         let opening: Opening = Box::pin(async move {
-            match node.subscribe(subscriber, Box::new(command)).await? {
+            let command = Command::Subscribe(Box::new(command));
+            let Command::Subscribe(command) = check(&app, &namespace, command).await? else {
+                return Err(Refusal::new(Code::Internal, "a subscription became something else"));
+            };
+            match app.node.subscribe(subscriber, command).await? {
                 Answer::Rejected(rejection) => Err(rejection.into()),
                 answer => Ok(answer),
             }

@@ -59,6 +59,8 @@ pub(super) struct Session {
     under_way: UnderWay,
     /// The look at which leases are lost, one at a time: it must not keep messages from being read.
     looking: Option<Working>,
+    /// Ready once the worker's account may no longer do what it did.
+    ended: Pin<Box<dyn Future<Output = ()> + Send>>,
     /// The worker has said that it leaves.
     leaves: bool,
     /// When anything was heard of it.
@@ -80,6 +82,8 @@ impl Session {
         let held = std::mem::take(&mut wish.held);
         let telling = Telling { app: Arc::clone(&face.app), worker: Arc::clone(worker) };
         let wish = Arc::new(wish);
+        let who = face.app.who.clone();
+        let ended = Box::pin(async move { who.ended().await });
         let intake = Intake::new(Arc::clone(&face.app), Arc::clone(&wish));
         Self {
             face,
@@ -92,6 +96,7 @@ impl Session {
             settles: None,
             under_way: FuturesUnordered::new(),
             looking: None,
+            ended,
             leaves: false,
             heard: Instant::now(),
             beaten: Instant::now(),
@@ -213,6 +218,7 @@ impl Session {
         tokio::select! {
             biased;
             () = self.face.stopped() => Err(End::Stopping),
+            () = self.ended.as_mut() => Err(End::Refused(crate::access::unauthenticated())),
             () = self.telling.worker.superseded(self.number) => Err(End::Superseded),
             () = self.telling.worker.bell.notified() => self.obey().await,
             Some(answers) = self.under_way.next(), if !self.under_way.is_empty() => {

@@ -4,6 +4,7 @@ use hyper::StatusCode;
 use longshore_engine::{Answer, Command, OperationKind, QueueView};
 
 use super::{ask, messages, ok, operations, unexpected};
+use crate::access::{Need, READ};
 use crate::api::{NamespaceList, QueueList, QueueRecord, UnreachableShard};
 use crate::http::app::{App, Call};
 use crate::http::code::Code;
@@ -133,6 +134,7 @@ pub(crate) async fn namespaces(
     from: Option<&str>,
     limit: usize,
 ) -> Result<NamespaceList, Refusal> {
+    app.who.demand("", &Need::everywhere(READ))?;
     let scope = cursor::scope("namespaces", "", &[]);
     let after = name_before(from, scope)?;
     let mut list = NamespaceList { namespaces: Vec::new(), next: None, unavailable: Vec::new() };

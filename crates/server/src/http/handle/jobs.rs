@@ -30,7 +30,8 @@ pub(super) async fn enqueue(call: Call<'_>, held: Option<Held>) -> Result<Reply,
     let parsed = parse_enqueue(call.name, &call.body, &call.app.bounds)?;
     call.app.check_batch(write::enqueued_bulk_bytes(parsed.jobs.len()))?;
     let command = EnqueueJobs { queue: call.name.to_owned(), jobs: parsed.jobs };
-    let answer = call.app.node.call(call.namespace, Command::EnqueueJobs(command)).await?;
+    let command = look::check(call.app, call.namespace, Command::EnqueueJobs(command)).await?;
+    let answer = call.app.node.call(call.namespace, command).await?;
     let jobs = match answer {
         Answer::Enqueued(jobs) => jobs,
         Answer::Rejected(rejection) if parsed.is_bulk => return Err(Refusal::of_bulk(rejection)),

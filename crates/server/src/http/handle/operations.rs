@@ -9,6 +9,7 @@ use longshore_node::wall_now;
 
 use super::jobs::waits;
 use super::{ask, ok, unexpected};
+use crate::access::of_operation;
 use crate::api::{OperationList, OperationRecord};
 use crate::http::app::{App, Call};
 use crate::http::look;
@@ -108,6 +109,7 @@ pub(crate) async fn count(
         let in_time = before.is_none_or(|before| since.is_some_and(|since| since < before));
         in_time && (dead || waits(view.state()))
     };
+    app.who.demand(ns, &of_operation(&kind))?;
     let namespace = ns.to_owned();
     let look = move |reader: &dyn longshore_engine::Reader, now| {
         let (mut matched, mut examined, mut cursor) = (0_u64, 0_usize, None);

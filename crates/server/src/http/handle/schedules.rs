@@ -6,6 +6,7 @@ use longshore_engine::{Answer, Command, Reader, Rejection, ScheduleCommand, Sche
 use longshore_node::wall_now;
 
 use super::{ask, ok, unexpected};
+use crate::access::{Need, READ};
 use crate::api::{ScheduleList, ScheduleRecord, SlotList};
 use crate::http::app::{App, Call};
 use crate::http::cursor;
@@ -31,6 +32,7 @@ pub(crate) async fn schedules(
     from: Option<&str>,
     limit: usize,
 ) -> Result<ScheduleList<'static>, Refusal> {
+    app.who.demand(ns, &Need::all(READ))?;
     let scope = cursor::scope("schedules", ns, &[]);
     let from = from.map(|text| cursor::decode(text, scope)).transpose()?;
     let namespace = ns.to_owned();

@@ -11,7 +11,7 @@ use crate::http::text::check_name;
 
 impl Bounds {
     /// A duration of at least `min_ms` that does not reach beyond the horizon, in milliseconds.
-    pub(super) fn duration(
+    pub(crate) fn duration(
         &self,
         field: &str,
         given: Option<DurationText>,

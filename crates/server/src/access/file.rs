@@ -1,0 +1,133 @@
+//! The file of accounts that a server puts at each start.
+
+use longshore_engine::{Account, AccountChange, NewToken, TimeMs};
+use serde::Deserialize;
+
+use super::password;
+use super::token::hash_of;
+use crate::api::{GrantBody, InstantText};
+use crate::http::account_view::grant_of;
+
+/// A file of accounts in TOML: `[[account]]` for each.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct AccountFile {
+    pub(super) account: Vec<FileAccount>,
+}
+
+/// An account in the file. What it says holds from the start on; what it does not say stays.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FileAccount {
+    pub(super) name: String,
+    #[serde(default)]
+    password: Option<String>,
+    #[serde(default)]
+    password_hash: Option<String>,
+    #[serde(default)]
+    tokens: Vec<FileToken>,
+    #[serde(default)]
+    certificates: Option<Vec<String>>,
+    #[serde(default)]
+    grants: Option<Vec<GrantBody>>,
+    #[serde(default)]
+    requests_per_second: Option<u32>,
+    #[serde(default)]
+    namespace: Option<String>,
+}
+
+impl std::fmt::Debug for FileAccount {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FileAccount").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// A token in the file: itself, or its hash.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileToken {
+    id: String,
+    #[serde(default)]
+    token: Option<String>,
+    #[serde(default)]
+    sha256: Option<String>,
+    #[serde(default)]
+    expires_at: Option<InstantText>,
+}
+
+impl FileToken {
+    fn hash(&self) -> Result<[u8; 32], String> {
+        match (&self.token, &self.sha256) {
+            (Some(token), None) if token.len() >= super::bootstrap::TOKEN_BYTES_MIN => {
+                Ok(hash_of(token))
+            }
+            (None, Some(text)) => hex(text).ok_or_else(|| "sha256 is no SHA-256 in hex".to_owned()),
+            (Some(_), None) => Err("token has fewer than 24 bytes".to_owned()),
+            _ => Err("it has either token or sha256".to_owned()),
+        }
+        .map_err(|said| format!("token {:?}: {said}", self.id))
+    }
+}
+
+fn hex(text: &str) -> Option<[u8; 32]> {
+    let mut bytes = [0; 32];
+    if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return None;
+    }
+    for (index, byte) in bytes.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(text.get(2 * index..2 * index + 2)?, 16).ok()?;
+    }
+    Some(bytes)
+}
+
+impl FileAccount {
+    /// Whether it says what can be.
+    pub(super) fn check(&self) -> Result<(), String> {
+        let at_fault = |said: String| format!("account {:?}: {said}", self.name);
+        if self.password.is_some() && self.password_hash.is_some() {
+            return Err(at_fault("it has either password or password_hash".to_owned()));
+        }
+        if self.password_hash.as_deref().is_some_and(|hash| !password::is_sound(hash)) {
+            let said = "password_hash is no hash of Argon2id (`$argon2id$v=19$m=...`, at most \
+                        64 MiB and 8 passes)";
+            return Err(at_fault(said.to_owned()));
+        }
+        self.tokens.iter().try_for_each(|token| token.hash().map(|_| ())).map_err(at_fault)
+    }
+
+    /// What makes an account as the file says: its name, and changes one after the other.
+    pub(super) fn changes(
+        &self,
+        before: Option<&Account>,
+    ) -> std::io::Result<(String, Vec<AccountChange>)> {
+        let kept = before.and_then(|before| before.password.as_ref());
+        let (given, hash) = (self.password.as_deref(), self.password_hash.as_deref());
+        let keys = password::given(given, hash, kept)?;
+        let grants = self.grants.as_ref();
+        let first = AccountChange {
+            password: keys.map(Some),
+            certificates: self.certificates.clone(),
+            grants: grants.map(|grants| grants.iter().map(grant_of).collect()),
+            requests_per_second: self.requests_per_second.map(|most| (most > 0).then_some(most)),
+            namespace: self.namespace.clone().map(|name| (!name.is_empty()).then_some(name)),
+            ..AccountChange::default()
+        };
+        let mut changes = vec![first];
+        for token in &self.tokens {
+            let hash = token.hash().map_err(std::io::Error::other)?;
+            let expires_at = token.expires_at.map(|at| TimeMs(at.0));
+            let known = before.and_then(|it| it.tokens.iter().find(|it| it.id == token.id));
+            let same = known.is_some_and(|it| it.hash[..] == hash && it.expires_at == expires_at);
+            if same {
+                continue;
+            }
+            let hash = bytes::Bytes::copy_from_slice(&hash);
+            changes.push(AccountChange {
+                revoke_token: known.map(|it| it.id.clone()),
+                add_token: Some(NewToken { id: token.id.clone(), hash, expires_at }),
+                ..AccountChange::default()
+            });
+        }
+        Ok((self.name.clone(), changes))
+    }
+}

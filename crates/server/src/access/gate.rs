@@ -1,0 +1,332 @@
+//! Who comes in: credentials against the accounts. What an attempt may cost is bounded: passwords
+//! are hashed a few at a time, an address that fails often waits, and a name that no account has
+//! takes as long as a wrong password.
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Instant;
+
+use longshore_engine::{Account, ScramKeys};
+use longshore_node::{Node, wall_now};
+use tokio::sync::{Semaphore, watch};
+
+use super::bootstrap::AccessConfig;
+use super::password::{PASSWORD_BYTES_MAX, matches, nobodys};
+use super::peers::Peers;
+use super::principal::{Known, Principal, Proof};
+use super::rates::Rates;
+use super::scram::{ITERATIONS, ScramHash, hmac_sha_256};
+use super::snapshot::Snapshot;
+use super::token::{hash_of, random};
+use crate::http::code::Code;
+use crate::http::refusal::Refusal;
+
+/// Passwords that are hashed at the same time, at 19 MiB each, and attempts that wait for that.
+const HASHING_MAX: usize = 2;
+const WAITING_MAX: usize = 64;
+/// Passwords that were right, of which it is remembered that they were.
+const VERIFIED_MAX: usize = 1024;
+/// Bytes of a token: what is longer is none.
+const TOKEN_BYTES_MAX: usize = 512;
+
+/// What somebody comes in with.
+#[derive(Clone, Copy)]
+pub(crate) enum Credentials<'a> {
+    /// A token.
+    Bearer(&'a str),
+    /// A name and a password.
+    Password {
+        /// The account.
+        name: &'a str,
+        /// Its password.
+        password: &'a str,
+    },
+    /// The subject of a certificate that TLS has verified.
+    Certificate(&'a str),
+}
+
+/// Where a connection comes from, and what TLS knows of it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Peer {
+    /// Its address.
+    pub(crate) address: Option<IpAddr>,
+    /// The subject of its certificate, once TLS has verified it.
+    pub(crate) certificate: Option<Arc<str>>,
+}
+
+/// Whether and how a server asks who comes in. Clones share all of it.
+#[derive(Clone, Debug, Default)]
+pub struct Access(pub(super) Option<Arc<Inner>>);
+
+/// What is kept of a server that asks.
+pub(crate) struct Inner {
+    pub(super) node: Node,
+    pub(super) config: AccessConfig,
+    /// `None` until the shard that has the accounts was asked.
+    snapshot: RwLock<Option<Arc<Snapshot>>>,
+    versions: watch::Sender<u64>,
+    /// Changes go one after the other.
+    pub(super) changing: tokio::sync::Mutex<()>,
+    hashing: Semaphore,
+    waiting: Semaphore,
+    /// What no other process knows.
+    secret: [u8; 32],
+    verified: Mutex<VecDeque<[u8; 32]>>,
+    peers: Mutex<Peers>,
+    rates: Mutex<Rates>,
+}
+
+impl std::fmt::Debug for Inner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Inner").finish_non_exhaustive()
+    }
+}
+
+impl Access {
+    /// Asks nobody.
+    pub fn off() -> Self {
+        Self(None)
+    }
+
+    /// As the configuration says. Where accounts are required, they are read in the background, as
+    /// soon as their shard has started, and nobody comes in before.
+    ///
+    /// # Errors
+    ///
+    /// The system has no randomness, or the configuration names a file that cannot be read or says
+    /// what cannot be.
+    pub fn start(config: &AccessConfig, node: &Node) -> std::io::Result<Self> {
+        if !config.required {
+            return Ok(Self::off());
+        }
+        let bootstrap = config.read()?;
+        let inner = Arc::new(Inner {
+            node: node.clone(),
+            config: config.clone(),
+            snapshot: RwLock::default(),
+            versions: watch::Sender::new(0),
+            changing: tokio::sync::Mutex::default(),
+            hashing: Semaphore::new(HASHING_MAX),
+            waiting: Semaphore::new(WAITING_MAX),
+            secret: random()?,
+            verified: Mutex::default(),
+            peers: Mutex::default(),
+            rates: Mutex::default(),
+        });
+        tokio::spawn(super::bootstrap::load(Arc::clone(&inner), bootstrap));
+        Ok(Self(Some(inner)))
+    }
+
+    /// Is ready once accounts are read, where they are asked for.
+    pub async fn ready(&self) {
+        let Some(inner) = &self.0 else { return };
+        // The sender is there for as long as this is.
+        let _ = inner.versions().wait_for(|version| *version > 0).await;
+    }
+
+    /// Whether everybody is asked who it is.
+    pub fn is_required(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Whether metrics are told to whoever asks.
+    pub(crate) fn opens_metrics(&self) -> bool {
+        self.0.as_ref().is_none_or(|inner| inner.config.open_metrics)
+    }
+
+    /// Who may do what where nobody has come in yet.
+    pub(crate) fn anybody(&self) -> Principal {
+        if self.0.is_some() { Principal::Nobody } else { Principal::Local }
+    }
+
+    /// Failures to come in so far.
+    pub(crate) fn failures_total(&self) -> u64 {
+        self.0.as_ref().map_or(0, |inner| lock(&inner.peers).total)
+    }
+
+    /// Lets somebody in, or says why not.
+    pub(crate) async fn authenticate(
+        &self,
+        with: Credentials<'_>,
+        peer: Option<IpAddr>,
+    ) -> Result<Principal, Refusal> {
+        let Some(inner) = &self.0 else { return Ok(Principal::Local) };
+        let snapshot = inner.snapshot()?;
+        let found = match with {
+            Credentials::Bearer(token) => by_token(&snapshot, token),
+            Credentials::Certificate(subject) => snapshot
+                .of_certificate(subject)
+                .map(|account| (Arc::clone(account), Proof::Certificate(subject.to_owned()))),
+            Credentials::Password { name, password } => {
+                inner.by_password(&snapshot, (name, password), peer).await?
+            }
+        };
+        match found {
+            Some((account, proof)) => Ok(inner.known(account, proof)),
+            None => Err(inner.failed(peer)),
+        }
+    }
+
+    /// The keys of an account for SCRAM; of a name that no account with a password has, keys that
+    /// nobody's proof fits.
+    #[expect(dead_code, reason = "SASL of AMQP and Kafka asks for it")]
+    pub(crate) fn scram_keys(&self, name: &str, hash: ScramHash) -> Result<ScramKeys, Refusal> {
+        let Some(inner) = &self.0 else { return Err(unauthenticated()) };
+        let account = inner.snapshot()?.accounts.get(name).cloned();
+        let password = account.as_ref().and_then(|account| account.password.as_ref());
+        let keys = password.and_then(|keys| match hash {
+            ScramHash::Sha256 => keys.scram_sha_256.clone(),
+            ScramHash::Sha512 => keys.scram_sha_512.clone(),
+        });
+        Ok(keys.unwrap_or_else(|| inner.nobodys_keys(name)))
+    }
+
+    /// Lets an account in whose client has proven to know what belongs to `keys`.
+    #[expect(dead_code, reason = "SASL of AMQP and Kafka asks for it")]
+    pub(crate) fn after_scram(&self, name: &str, keys: &ScramKeys) -> Result<Principal, Refusal> {
+        let Some(inner) = &self.0 else { return Ok(Principal::Local) };
+        let account = inner.account(name).ok_or_else(unauthenticated)?;
+        let password = account.password.as_ref().ok_or_else(unauthenticated)?;
+        let known = [&password.scram_sha_256, &password.scram_sha_512];
+        if !known.into_iter().flatten().any(|known| known == keys) {
+            return Err(unauthenticated());
+        }
+        let proof = Proof::Password(password.hash.clone());
+        Ok(inner.known(account, proof))
+    }
+
+    /// Notes that somebody failed to come in, and says what it is told.
+    pub(crate) fn failed(&self, peer: Option<IpAddr>) -> Refusal {
+        self.0.as_ref().map_or_else(unauthenticated, |inner| inner.failed(peer))
+    }
+}
+
+fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What somebody is told who is not let in, whatever the reason.
+pub(crate) fn unauthenticated() -> Refusal {
+    let detail = "no account comes in with these credentials, or there are none; send \
+                  `Authorization: Bearer TOKEN`, or a name and a password";
+    Refusal::new(Code::Unauthenticated, detail)
+}
+
+fn by_token(snapshot: &Snapshot, token: &str) -> Option<(Arc<Account>, Proof)> {
+    if token.len() > TOKEN_BYTES_MAX {
+        return None;
+    }
+    let hash = hash_of(token);
+    let account = snapshot.of_token(&hash)?;
+    let token = account.tokens.iter().find(|token| token.hash[..] == hash)?;
+    let valid = token.expires_at.is_none_or(|at| at > wall_now());
+    valid.then(|| (Arc::clone(account), Proof::Token(token.id.clone(), token.hash.clone())))
+}
+
+impl Inner {
+    fn known(self: &Arc<Self>, account: Arc<Account>, proof: Proof) -> Principal {
+        Principal::Account(Arc::new(Known { inner: Arc::clone(self), account, proof }))
+    }
+
+    /// The accounts as they are now.
+    fn snapshot(&self) -> Result<Arc<Snapshot>, Refusal> {
+        let snapshot = self.snapshot.read().unwrap_or_else(PoisonError::into_inner).clone();
+        snapshot.ok_or_else(|| {
+            let detail = "the accounts are not read yet";
+            Refusal::new(Code::ShardStarting, detail).retry_after_s(1)
+        })
+    }
+
+    pub(super) fn account(&self, name: &str) -> Option<Arc<Account>> {
+        self.snapshot().ok()?.accounts.get(name).cloned()
+    }
+
+    /// The accounts are these from now on.
+    pub(super) fn put_snapshot(&self, snapshot: Snapshot) {
+        let snapshot = Arc::new(snapshot);
+        self.rates().retain(|name| snapshot.accounts.contains_key(name));
+        *self.snapshot.write().unwrap_or_else(PoisonError::into_inner) = Some(snapshot);
+        self.versions.send_modify(|version| *version += 1);
+    }
+
+    /// An account is so from now on, or is there no longer.
+    pub(super) fn put_account(&self, name: &str, account: Option<Account>) {
+        // Before the first look there is nothing to change.
+        if let Ok(snapshot) = self.snapshot() {
+            self.put_snapshot(snapshot.with(name, account));
+        }
+    }
+
+    pub(super) fn versions(&self) -> watch::Receiver<u64> {
+        self.versions.subscribe()
+    }
+
+    pub(super) fn rates(&self) -> MutexGuard<'_, Rates> {
+        lock(&self.rates)
+    }
+
+    async fn by_password(
+        &self,
+        snapshot: &Snapshot,
+        (name, password): (&str, &str),
+        peer: Option<IpAddr>,
+    ) -> Result<Option<(Arc<Account>, Proof)>, Refusal> {
+        let account = snapshot.accounts.get(name);
+        let keys = account.and_then(|account| account.password.as_ref());
+        let hash = keys.map_or_else(nobodys, |keys| keys.hash.clone());
+        let seen = [name.as_bytes(), hash.as_bytes(), password.as_bytes()];
+        let seen = hmac_sha_256(&self.secret, &seen);
+        let known = || {
+            let account = account.filter(|_| keys.is_some()).cloned();
+            account.map(|account| (account, Proof::Password(hash.clone())))
+        };
+        if lock(&self.verified).contains(&seen) {
+            return Ok(known());
+        }
+        if let Some(wait_s) = lock(&self.peers).waits_s(peer, Instant::now()) {
+            let detail = "too many attempts to come in failed from this address";
+            return Err(Refusal::new(Code::TooManyFailures, detail).retry_after_s(wait_s));
+        }
+        if password.len() > PASSWORD_BYTES_MAX {
+            return Ok(None);
+        }
+        let busy = || {
+            let detail = "too many passwords wait to be checked";
+            Refusal::new(Code::TooManyFailures, detail).retry_after_s(1)
+        };
+        let _waiting = self.waiting.try_acquire().map_err(|_| busy())?;
+        let _hashing = self.hashing.acquire().await.map_err(|_| busy())?;
+        let (given, against) = (password.to_owned(), hash.clone());
+        let checked = tokio::task::spawn_blocking(move || matches(&given, &against)).await;
+        if !checked.unwrap_or(false) || keys.is_none() {
+            return Ok(None);
+        }
+        let mut verified = lock(&self.verified);
+        if verified.len() >= VERIFIED_MAX {
+            verified.pop_front();
+        }
+        verified.push_back(seen);
+        drop(verified);
+        Ok(known())
+    }
+
+    fn failed(&self, peer: Option<IpAddr>) -> Refusal {
+        if let Some(count) = lock(&self.peers).note(peer, Instant::now()) {
+            let peer = peer.map_or_else(|| "somewhere".to_owned(), |peer| peer.to_string());
+            tracing::warn!(peer, count, "somebody was not let in; as often since this was said");
+        }
+        unauthenticated()
+    }
+
+    /// As if somebody had that name. The same for as long as the process runs.
+    fn nobodys_keys(&self, name: &str) -> ScramKeys {
+        let part = |of: &[u8]| hmac_sha_256(&self.secret, &[b"scram", of, name.as_bytes()]);
+        ScramKeys {
+            iterations: ITERATIONS,
+            salt: bytes::Bytes::copy_from_slice(&part(b"salt")[..16]),
+            stored_key: bytes::Bytes::copy_from_slice(&part(b"stored")),
+            server_key: bytes::Bytes::copy_from_slice(&part(b"server")),
+        }
+    }
+}

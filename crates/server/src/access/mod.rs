@@ -1,0 +1,31 @@
+//! Who comes in, and what they may do: accounts as a snapshot of what the shard of `_system` has,
+//! credentials, and what each command asks of who sends it. All faces share it; it knows no
+//! protocol.
+
+mod base64;
+mod bootstrap;
+mod change;
+mod file;
+mod gate;
+mod needs;
+mod password;
+mod peers;
+mod principal;
+mod rates;
+mod scram;
+mod snapshot;
+mod token;
+
+pub(crate) use base64::decode as decode_base64;
+pub use bootstrap::AccessConfig;
+pub use gate::Access;
+pub(crate) use gate::{Credentials, Peer, unauthenticated};
+pub(crate) use needs::{
+    ADMIN, CONSUME, ENQUEUE, FOLLOW, LOOK, Need, PROGRESS, PUBLISH, READ, WORK, Wanted, needs_of,
+    of_operation,
+};
+pub(crate) use password::keys_of as password_keys_of;
+pub(crate) use principal::Principal;
+#[expect(unused_imports, reason = "SASL of AMQP and Kafka asks for it")]
+pub(crate) use scram::ScramHash;
+pub(crate) use token::{hash_of as token_hash_of, new_token};

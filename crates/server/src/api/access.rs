@@ -1,0 +1,177 @@
+//! Accounts and the trail of changes as they are set and told.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{DurationText, InstantText};
+
+/// What a grant lets an account do.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RoleText {
+    /// Look at everything and change nothing.
+    Read,
+    /// Enqueue jobs, and follow what becomes of them.
+    Enqueue,
+    /// Publish messages and append events.
+    Publish,
+    /// Take and settle messages, read events.
+    Consume,
+    /// Lease jobs and settle them.
+    Work,
+    /// Everything.
+    Admin,
+}
+
+/// The pattern of everything.
+fn any() -> String {
+    "*".to_owned()
+}
+
+/// What an account may do, and where. A pattern is a name, or the beginning of names and `*`.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct GrantBody {
+    /// What it may do.
+    pub role: RoleText,
+    /// In which namespaces. Left out, `*`.
+    #[serde(default = "any")]
+    pub namespace: String,
+    /// With which queues, exchanges, streams and so on. Left out, `*`.
+    #[serde(default = "any")]
+    pub names: String,
+}
+
+/// What is to hold of an account. What is left out stays as it is.
+#[derive(Clone, Default, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AccountBody {
+    /// Its password; an empty text for none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password: Option<String>,
+    /// Subjects of certificates that stand for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificates: Option<Vec<String>>,
+    /// What it may do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grants: Option<Vec<GrantBody>>,
+    /// Requests that it may make in a second; 0 for no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requests_per_second: Option<u32>,
+    /// The namespace of protocols that name none; an empty text for none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+}
+
+impl std::fmt::Debug for AccountBody {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AccountBody").field("grants", &self.grants).finish_non_exhaustive()
+    }
+}
+
+/// A token of an account, without what it is made of.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+pub struct TokenRecord {
+    /// Its name within the account.
+    pub id: String,
+    /// When it was made.
+    pub created_at: InstantText,
+    /// When it is valid no longer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<InstantText>,
+}
+
+/// An account as it is told: no secret and no hash of one.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+pub struct AccountRecord {
+    /// Its name.
+    pub name: String,
+    /// When it was created.
+    pub created_at: InstantText,
+    /// When it was changed last.
+    pub changed_at: InstantText,
+    /// Whether it has a password.
+    pub has_password: bool,
+    /// Its tokens.
+    pub tokens: Vec<TokenRecord>,
+    /// Subjects of certificates that stand for it.
+    pub certificates: Vec<String>,
+    /// What it may do.
+    pub grants: Vec<GrantBody>,
+    /// Requests that it may make in a second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requests_per_second: Option<u32>,
+    /// The namespace of protocols that name none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+}
+
+/// A page of accounts.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+pub struct AccountList {
+    /// In the order of their names.
+    pub accounts: Vec<AccountRecord>,
+    /// The cursor of the page after this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// A token to make.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TokenRequest {
+    /// Its name within the account.
+    pub id: String,
+    /// It is valid for so long. Left out, until it is revoked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_in: Option<DurationText>,
+}
+
+/// A token that was made: nobody tells it again.
+#[derive(Clone, Deserialize, PartialEq, Serialize, ToSchema)]
+pub struct TokenAnswer {
+    /// Its name within the account.
+    pub id: String,
+    /// The token.
+    pub token: String,
+    /// When it is valid no longer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<InstantText>,
+}
+
+impl std::fmt::Debug for TokenAnswer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TokenAnswer").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// One change that somebody made.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+pub struct AuditRecord {
+    /// When.
+    pub at: InstantText,
+    /// Who: an account, or the local user.
+    pub by: String,
+    /// What was done, such as `queue.put`.
+    pub action: String,
+    /// To what.
+    pub object: String,
+    /// In which namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// How it was, in words; absent where it was not there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<String>,
+    /// How it is since; absent where it is gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
+}
+
+/// Changes, the oldest first.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+pub struct AuditList {
+    /// The changes.
+    pub entries: Vec<AuditRecord>,
+    /// What to give as `after`, for those that come.
+    pub next: String,
+}

@@ -1,0 +1,305 @@
+//! Who comes in and what they may do: every route with every role, absurd credentials, accounts
+//! that change while they are used.
+
+use std::fmt::Write;
+use std::os::unix::fs::PermissionsExt;
+
+use serde_json::{Value, json};
+
+use crate::harness::{Answer, Client, Server};
+
+const ROLES: [&str; 6] = ["read", "enqueue", "publish", "consume", "work", "admin"];
+const GUIDE: &str = include_str!("../../../../docs/access.md");
+
+async fn as_(client: &mut Client, token: &str, method: &str, path: &str, body: &str) -> Answer {
+    let header = format!("Bearer {token}");
+    client.ask(method, path, &[("authorization", &header)], body).await
+}
+
+/// Makes an account with these grants, and a token of it.
+async fn account(client: &mut Client, admin: &str, name: &str, grants: &Value) -> String {
+    let body = json!({"grants": grants}).to_string();
+    as_(client, admin, "PUT", &format!("/v1/accounts/{name}"), &body).await.expect(200);
+    let path = format!("/v1/accounts/{name}/tokens");
+    let made = as_(client, admin, "POST", &path, r#"{"id": "t"}"#).await.expect(201);
+    made["token"].as_str().unwrap().to_owned()
+}
+
+/// The rows of the guide's table: method, path, and the roles that will do.
+fn rows() -> Vec<(String, String, Option<Vec<String>>)> {
+    let table = GUIDE.split("<!-- routes").nth(1).unwrap();
+    let rows = table.lines().filter_map(|line| line.strip_prefix("| `"));
+    let row = |row: &str| {
+        let (request, asks) = row.split_once("` | ").unwrap();
+        let (method, path) = request.split_once(' ').unwrap();
+        let roles = (!asks.starts_with("nothing")).then(|| {
+            let mut roles: Vec<String> =
+                asks.split('`').skip(1).step_by(2).map(str::to_owned).collect();
+            roles.retain(|role| ROLES.contains(&role.as_str()));
+            roles
+        });
+        (method.to_owned(), path.replace("{name}", "x"), roles)
+    };
+    rows.map(row).collect()
+}
+
+#[tokio::test]
+async fn every_route_lets_in_the_roles_of_the_table_and_no_others() {
+    let (server, admin) = Server::start_asking().await;
+    let mut client = server.client().await;
+    let mut tokens = Vec::new();
+    for role in ROLES {
+        let grants = json!([{"role": role}]);
+        tokens.push((role, account(&mut client, &admin, &format!("only-{role}"), &grants).await));
+    }
+    let elsewhere = json!([{"role": "admin", "namespace": "elsewhere"}]);
+    let elsewhere = account(&mut client, &admin, "elsewhere", &elsewhere).await;
+    let rows = rows();
+    assert!(rows.len() > 100, "{}", rows.len());
+    let mut odd = String::new();
+    for (method, path, roles) in &rows {
+        let body = if method == "POST" || method == "PUT" { "{}" } else { "" };
+        let none = client.ask(method, path, &[], body).await;
+        if (none.status == 401) != roles.is_some() {
+            writeln!(odd, "{method} {path} without credentials: {}", none.status).unwrap();
+        }
+        let Some(roles) = roles else { continue };
+        for (role, token) in &tokens {
+            let answer = as_(&mut client, token, method, path, body).await;
+            let denied = answer.status == 403 && answer.json()["code"] == "access_denied";
+            let may = *role == "admin" || roles.iter().any(|it| it == role);
+            if denied == may || answer.status == 401 {
+                let said = String::from_utf8_lossy(&answer.body).into_owned();
+                writeln!(odd, "{method} {path} as {role}: {} {said}", answer.status).unwrap();
+            }
+        }
+        let other = as_(&mut client, &elsewhere, method, path, body).await;
+        if other.status != 403 && path != "/metrics" {
+            writeln!(odd, "{method} {path} of another namespace: {}", other.status).unwrap();
+        }
+    }
+    assert!(odd.is_empty(), "{odd}");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn absurd_credentials_are_all_told_the_same() {
+    let (server, admin) = Server::start_asking().await;
+    let mut client = server.client().await;
+    let other = account(&mut client, &admin, "other", &json!([{"role": "read"}])).await;
+    let cut = &admin[..admin.len() - 1];
+    let swapped: String = admin.chars().rev().collect();
+    let lower = admin.to_ascii_lowercase();
+    let huge = "x".repeat(30_000);
+    let mut told = Vec::new();
+    for header in [
+        String::new(),
+        "Bearer".to_owned(),
+        "Bearer ".to_owned(),
+        format!("Bearer {cut}"),
+        format!("Bearer {admin}x"),
+        format!("Bearer {swapped}"),
+        format!("Bearer {lower}"),
+        format!("Bearer {admin} {admin}"),
+        format!("Bearer {admin}, Bearer {admin}"),
+        format!("Basic {admin}"),
+        "Basic YWRtaW4=".to_owned(),
+        "Basic Og==".to_owned(),
+        "Basic !!!!".to_owned(),
+        format!("Bearer {huge}"),
+        format!("Basic {huge}"),
+        format!("Digest {admin}"),
+        admin.clone(),
+    ] {
+        let answer = client.ask("GET", "/v1/queues", &[("authorization", &header)], "").await;
+        let problem = answer.refused(401, "unauthenticated");
+        let ways: Vec<_> =
+            answer.headers.iter().filter(|(name, _)| name == "www-authenticate").collect();
+        assert_eq!(ways.len(), 2, "{header}");
+        told.push(problem["detail"].clone());
+    }
+    assert!(told.iter().all(|it| *it == told[0]), "{told:?}");
+    let (one, two) = (format!("Bearer {admin}"), format!("Bearer {other}"));
+    let both = [("authorization", one.as_str()), ("authorization", two.as_str())];
+    client.ask("GET", "/v1/queues", &both, "").await.refused(401, "unauthenticated");
+    as_(&mut client, &admin, "GET", "/v1/queues", "").await.expect(200);
+    as_(&mut client, &other, "GET", "/v1/queues", "").await.expect(200);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn tokens_expire_are_revoked_and_go_with_their_account() {
+    let (server, admin) = Server::start_asking().await;
+    let mut client = server.client().await;
+    let token = account(&mut client, &admin, "ann", &json!([{"role": "read"}])).await;
+    let short = json!({"id": "short", "expires_in": "1ms"}).to_string();
+    let made = as_(&mut client, &admin, "POST", "/v1/accounts/ann/tokens", &short).await;
+    let made = made.expect(201);
+    let short = made["token"].as_str().unwrap();
+    while as_(&mut client, short, "GET", "/v1/queues", "").await.status == 200 {}
+    as_(&mut client, short, "GET", "/v1/queues", "").await.refused(401, "unauthenticated");
+    as_(&mut client, &token, "GET", "/v1/queues", "").await.expect(200);
+    let revoke = "/v1/accounts/ann/tokens?id=t";
+    as_(&mut client, &admin, "DELETE", revoke, "").await.expect(200);
+    as_(&mut client, &token, "GET", "/v1/queues", "").await.refused(401, "unauthenticated");
+    as_(&mut client, &admin, "DELETE", revoke, "").await.refused(404, "token_unknown");
+    let again = as_(&mut client, &admin, "POST", "/v1/accounts/ann/tokens", r#"{"id": "u"}"#).await;
+    let again = again.expect(201)["token"].as_str().unwrap().to_owned();
+    as_(&mut client, &again, "GET", "/v1/queues", "").await.expect(200);
+    as_(&mut client, &admin, "DELETE", "/v1/accounts/ann", "").await.expect(204);
+    as_(&mut client, &again, "GET", "/v1/queues", "").await.refused(401, "unauthenticated");
+    as_(&mut client, &admin, "GET", "/v1/accounts/ann", "").await.refused(404, "account_unknown");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_password_comes_in_and_whoever_guesses_waits() {
+    let (server, admin) = Server::start_asking().await;
+    let mut client = server.client().await;
+    let body = json!({"password": "correct horse", "grants": [{"role": "read"}]}).to_string();
+    let made = as_(&mut client, &admin, "PUT", "/v1/accounts/ann", &body).await.expect(200);
+    assert_eq!(made["has_password"], true);
+    assert!(!made.to_string().contains("argon2"), "{made}");
+    // ann:correct horse, ann:correct horsf, bob:correct horse
+    let [right, wrong, nobody] = [
+        "Basic YW5uOmNvcnJlY3QgaG9yc2U=",
+        "Basic YW5uOmNvcnJlY3QgaG9yc2Y=",
+        "Basic Ym9iOmNvcnJlY3QgaG9yc2U=",
+    ];
+    async fn ask(client: &mut Client, header: &str) -> Answer {
+        client.ask("GET", "/v1/queues", &[("authorization", header)], "").await
+    }
+    ask(&mut client, right).await.expect(200);
+    ask(&mut client, wrong).await.refused(401, "unauthenticated");
+    ask(&mut client, nobody).await.refused(401, "unauthenticated");
+    for _ in 0..18 {
+        ask(&mut client, wrong).await.refused(401, "unauthenticated");
+    }
+    let waits = ask(&mut client, wrong).await;
+    waits.refused(429, "too_many_failures");
+    assert!(waits.header("retry-after").is_some());
+    ask(&mut client, right).await.expect(200);
+    as_(&mut client, &admin, "GET", "/v1/queues", "").await.expect(200);
+    let body = json!({"password": "another one"}).to_string();
+    as_(&mut client, &admin, "PUT", "/v1/accounts/ann", &body).await.expect(200);
+    assert_ne!(ask(&mut client, right).await.status, 200, "the old one is remembered no longer");
+    let short = json!({"password": "short"}).to_string();
+    let refused = as_(&mut client, &admin, "PUT", "/v1/accounts/ann", &short).await;
+    refused.refused(400, "value_refused");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_worker_of_some_queues_has_no_hold_of_others() {
+    let (server, admin) = Server::start_asking().await;
+    let mut client = server.client().await;
+    let grants = json!([{"role": "work", "names": "mail*"}, {"role": "enqueue", "names": "sms"}]);
+    let worker = account(&mut client, &admin, "worker", &grants).await;
+    for queue in ["mail-eu", "bills"] {
+        let path = format!("/v1/queues/{queue}/jobs");
+        as_(&mut client, &admin, "POST", &path, r#"{"kind": "k", "args": {}}"#).await.expect(202);
+    }
+    let lease = |queues: &[&str]| json!({"queues": queues, "worker": "w", "max": 5}).to_string();
+    for queues in [&["*"][..], &["bills"], &["mail-eu", "bills"], &["ma*"]] {
+        let answer = as_(&mut client, &worker, "POST", "/v1/lease", &lease(queues)).await;
+        let problem = answer.refused(403, "access_denied");
+        assert!(problem["detail"].as_str().unwrap().contains("work"), "{problem}");
+    }
+    let body = lease(&["mail*"]);
+    let mine = as_(&mut client, &worker, "POST", "/v1/lease", &body).await.expect(200);
+    let job = &mine["jobs"][0];
+    assert_eq!(job["queue"], "mail-eu");
+    let body = lease(&["bills"]);
+    let theirs = as_(&mut client, &admin, "POST", "/v1/lease", &body).await.expect(200);
+    let (id, token) = (theirs["jobs"][0]["id"].clone(), theirs["jobs"][0]["token"].clone());
+    let ack = json!({"token": token}).to_string();
+    let path = format!("/v1/jobs/{}/ack", id.as_str().unwrap());
+    as_(&mut client, &worker, "POST", &path, &ack).await.refused(403, "access_denied");
+    let path = format!("/v1/jobs/{}", id.as_str().unwrap());
+    as_(&mut client, &worker, "GET", &path, "").await.refused(403, "access_denied");
+    let path = format!("/v1/jobs/{}/ack", job["id"].as_str().unwrap());
+    let follow = |queue: &str| {
+        let jobs = json!([{"queue": queue, "kind": "k", "args": {}}]);
+        json!({"token": job["token"], "enqueue": jobs}).to_string()
+    };
+    let refused = as_(&mut client, &worker, "POST", &path, &follow("bills")).await;
+    refused.refused(403, "access_denied");
+    as_(&mut client, &worker, "POST", &path, &follow("sms")).await.expect(200);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn an_account_makes_so_many_requests_in_a_second() {
+    let (server, admin) = Server::start_asking().await;
+    let mut client = server.client().await;
+    let token = account(&mut client, &admin, "ann", &json!([{"role": "read"}])).await;
+    let body = json!({"requests_per_second": 2}).to_string();
+    as_(&mut client, &admin, "PUT", "/v1/accounts/ann", &body).await.expect(200);
+    let mut refused = None;
+    for _ in 0..100 {
+        let answer = as_(&mut client, &token, "GET", "/v1/queues", "").await;
+        if answer.status != 200 {
+            refused = Some(answer);
+            break;
+        }
+    }
+    let refused = refused.expect("a hundred requests take less than fifty seconds");
+    refused.refused(429, "account_rate");
+    assert_eq!(refused.header("retry-after"), Some("1"));
+    let body = json!({"requests_per_second": 0}).to_string();
+    as_(&mut client, &admin, "PUT", "/v1/accounts/ann", &body).await.expect(200);
+    as_(&mut client, &token, "GET", "/v1/queues", "").await.expect(200);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn the_trail_tells_what_was_changed_and_by_whom() {
+    let (server, admin) = Server::start_asking().await;
+    let mut client = server.client().await;
+    account(&mut client, &admin, "ann", &json!([{"role": "read"}])).await;
+    as_(&mut client, &admin, "POST", "/v1/queues/mail/pause", "").await.expect(200);
+    let trail = as_(&mut client, &admin, "GET", "/v1/audit", "").await.expect(200);
+    let told: Vec<_> = trail["entries"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| (it["by"].clone(), it["action"].clone(), it["object"].clone()))
+        .collect();
+    let entry = |by: &str, action: &str, object: &str| (json!(by), json!(action), json!(object));
+    let expected = [
+        entry("first start", "account.put", "admin"),
+        entry("admin", "account.put", "ann"),
+        entry("admin", "account.put", "ann"),
+        entry("admin", "queue.put", "mail"),
+    ];
+    assert_eq!(told, expected);
+    let next = trail["next"].as_str().unwrap();
+    as_(&mut client, &admin, "DELETE", "/v1/accounts/ann", "").await.expect(204);
+    let path = format!("/v1/audit?after={next}");
+    let more = as_(&mut client, &admin, "GET", &path, "").await.expect(200);
+    assert_eq!(more["entries"].as_array().unwrap().len(), 1, "{more}");
+    assert_eq!(more["entries"][0]["action"], "account.delete");
+    for odd in ["1", "x.y", "1.2.3", "99999999999999999999.1"] {
+        let path = format!("/v1/audit?after={odd}");
+        as_(&mut client, &admin, "GET", &path, "").await.refused(400, "value_refused");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn only_its_owner_reads_the_first_token_and_the_host_may_be_any() {
+    let (server, admin) = Server::start_asking().await;
+    let file = server.dir().join("store/admin-token");
+    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    let mut client = server.client().await;
+    let header = format!("Bearer {admin}");
+    let from = |host: &'static str| [("host", host), ("authorization", header.as_str())];
+    client.ask("GET", "/v1/queues", &from("jobs.example"), "").await.expect(200);
+    let page = [
+        ("host", "jobs.example"),
+        ("authorization", header.as_str()),
+        ("origin", "http://evil.example"),
+    ];
+    client.ask("GET", "/v1/queues", &page, "").await.refused(403, "origin_refused");
+    server.stop().await;
+}
