@@ -145,3 +145,41 @@ fn clients_in_python_speak_to_every_face_over_tls() -> Result<()> {
     arguments.push(ca.as_os_str());
     python_says("clients.py", &arguments)
 }
+
+/// What `compat/tls/access.py` finds.
+const ACCOUNTS: &str = r#"
+[[account]]
+name = "app"
+password = "secret"
+grants = [{ role = "admin", namespace = "default", names = "app*" }]
+
+[[account]]
+name = "reader"
+password = "reader"
+grants = [{ role = "consume", namespace = "default", names = "app*" }]
+
+[[account]]
+name = "certified"
+certificates = ["CN=app,OU=clients,O=Longshore tests"]
+grants = [{ role = "admin", namespace = "default", names = "app*" }]
+"#;
+
+#[test]
+fn clients_of_amqp_and_kafka_log_in_to_accounts_and_are_held_to_their_roles() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let accounts = folder.path().join("accounts.toml");
+    std::fs::write(&accounts, ACCOUNTS)?;
+    let [certificate, key] = shows("server");
+    let accounts = format!("--accounts-file={}", accounts.display());
+    let client_ca = format!("tls.client_ca={}", made("ca.pem").display());
+    let more = ["--access", "required", &accounts, "--amqps", "127.0.0.1:0", "--kafka-tls"];
+    let tls = ["127.0.0.1:0", &certificate, &key, "--set", &client_ca];
+    let optional = ["--set", "tls.client_certificates=optional"];
+    let more = [&more[..], &tls, &optional].concat();
+    let server = Server::start_with(&folder.path().join("data"), &more)?;
+    let (amqps, kafka) = (server.next_address("amqps")?, server.next_address("kafka+tls")?);
+    let (ca, own, own_key) = (made("ca.pem"), made("client.pem"), made("client.key"));
+    let arguments =
+        [OsStr::new(&amqps), OsStr::new(&kafka), ca.as_ref(), own.as_ref(), own_key.as_ref()];
+    python_says("access.py", &arguments).map_err(|error| error.context(server.log_text()))
+}

@@ -119,7 +119,6 @@ pub(crate) fn execute(args: &ServeArgs, context: &Context) -> Result<ExitCode> {
     let config = context.config.server(config::variables().collect(), args.flags()?)?;
     logs::start("info")?;
     runtime()?.block_on(async {
-        check_faces(&config)?;
         let tls = tls(&config)?;
         let required = config.access.required;
         let (listener, address) = listen_as(&config.listen, required).await?;
@@ -179,26 +178,6 @@ pub(crate) fn execute(args: &ServeArgs, context: &Context) -> Result<ExitCode> {
 /// For what has no thread of its own; connections and shards have.
 pub(crate) fn runtime() -> Result<tokio::runtime::Runtime> {
     Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
-}
-
-/// Refuses faces that ask nobody who it is, in a server that has to.
-fn check_faces(config: &ServerConfig) -> Result<(), Failure> {
-    if !config.access.required {
-        return Ok(());
-    }
-    let open = [
-        (&config.amqp_listen, "--amqp"),
-        (&config.amqps_listen, "--amqps"),
-        (&config.kafka.listen, "--kafka"),
-        (&config.kafka.listen_tls, "--kafka-tls"),
-    ];
-    match open.iter().find(|(listen, _)| listen.is_some()) {
-        None => Ok(()),
-        Some((_, flag)) => Err(Failure::usage(format!(
-            "{flag} with --access required: clients there cannot say yet who they are, so anybody \
-             could do anything"
-        ))),
-    }
 }
 
 /// Listens, and tells which address that is.

@@ -6,11 +6,13 @@ mod codes_of;
 mod configs;
 mod connection;
 mod face;
+mod faces;
 mod fetch;
 mod groups;
 mod metadata;
 mod offsets;
 mod produce;
+mod sasl;
 mod serve;
 mod transactions;
 

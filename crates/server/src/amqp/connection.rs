@@ -9,14 +9,16 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
-use longshore_amqp::{End, Session, Settings};
+use longshore_amqp::{End, Identity, Logins, Session, Settings};
 use longshore_engine::ConnectionId;
 use longshore_node::{News, Wire};
 use tokio::io::AsyncWrite;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, sleep_until};
 
+use super::access::{Changed, Login, log_in};
 use super::gate::{Gate, is_passing};
+use crate::access::Principal;
 use crate::http::app::App;
 use crate::http::connection::{Progress, told};
 use crate::running::Ticks;
@@ -48,6 +50,9 @@ struct Connection {
     writing: Bytes,
     progress: Arc<Progress>,
     ticks: Arc<Ticks>,
+    app: Arc<App>,
+    /// Who has logged in.
+    who: Principal,
 }
 
 impl Drop for Connection {
@@ -87,6 +92,7 @@ pub(crate) async fn speak(
 ) {
     let (sender, mut news) = mpsc::unbounded_channel();
     let makes_namespaces = app.limits.namespaces_on_first_use;
+    let app = app.seen_from(|| stream.peer().of_access());
     let settings = settings(&app, &stream, number);
     let mut connection = Connection {
         session: Some(Session::new(settings, 0)),
@@ -97,6 +103,8 @@ pub(crate) async fn speak(
         writing: Bytes::new(),
         progress,
         ticks,
+        who: app.who.clone(),
+        app,
     };
     if let Err(error) = connection.serve(&mut stream, &mut news, &mut stopping).await {
         tracing::debug!(%error, "a connection of AMQP ended early");
@@ -110,6 +118,11 @@ fn settings(app: &App, stream: &Stream, number: u64) -> Settings {
     Settings {
         connection: ConnectionId(CONNECTIONS_FROM + number),
         seed: [chance(), chance()],
+        logins: if app.access.is_required() {
+            Logins::Accounts { certificate: app.peer.certificate.is_some() }
+        } else {
+            Logins::Guest
+        },
         is_loopback: stream.peer().address.ip().is_loopback(),
         version: env!("CARGO_PKG_VERSION"),
         channel_max: config.channels_max,
@@ -137,9 +150,14 @@ impl Connection {
     ) -> io::Result<()> {
         let (mut is_stopping, mut was_open) = (false, false);
         let (mut closing_at, progress) = (None, Arc::clone(&self.progress));
+        let (mut changed, mut login) = (Changed::of(&self.who), None);
         loop {
             let (session, gate) = self.parts();
             gate.serve(session);
+            if let Some(credentials) = gate.take_credentials() {
+                login = Some(log_in(&self.app, credentials));
+            }
+            let session = self.parts().0;
             if session.is_open() != was_open {
                 was_open = session.is_open();
                 self.progress.serve_for_long(self.ticks.now());
@@ -166,6 +184,14 @@ impl Connection {
                     self.parts().0.stop();
                 }
                 () = at(closing_at) => return Ok(()),
+                told = poll_fn(|context| poll_login(&mut login, context)) => {
+                    login = None;
+                    self.logged_in(told, &mut changed);
+                }
+                () = changed.pass() => {
+                    changed = Changed::never();
+                    self.parts().0.account_changed();
+                }
                 one = news.recv() => {
                     self.hear(one, news);
                     // Who hears much is heard all the same.
@@ -199,6 +225,17 @@ impl Connection {
                 }
             }
         }
+    }
+
+    /// Tells the session whose the credentials are.
+    fn logged_in(&mut self, told: Option<(Principal, Identity)>, changed: &mut Changed) {
+        let (who, identity) = told.unzip();
+        if let Some(who) = who {
+            *changed = Changed::of(&who);
+            self.parts().1.set_asker(&who);
+            self.who = who;
+        }
+        self.parts().0.logged_in(identity);
     }
 
     /// Hears what the shard says, and what it has said meanwhile.
@@ -301,6 +338,16 @@ impl Connection {
             gate.serve(session);
         }
         Ok(true)
+    }
+}
+
+fn poll_login(
+    login: &mut Option<Login>,
+    context: &mut Context<'_>,
+) -> Poll<Option<(Principal, Identity)>> {
+    match login {
+        Some(login) => login.as_mut().poll(context),
+        None => Poll::Pending,
     }
 }
 

@@ -11,14 +11,18 @@ use longshore_kafka::{Body, Request};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf, split};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use super::face::{Answered, Face, Pending};
+use super::face::{Answered, Pending};
+use super::faces::{Faces, Stage};
 use crate::running::timeout;
-use crate::tls::stream::Stream;
+use crate::tls::stream::{Peer, Stream};
 
 /// Requests of one connection that are under way.
 const PIPELINE_MAX: usize = 16;
 /// How long the rest of a frame may take, and how long an answer may not be taken.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a client that is not let in may be silent, and bytes of its requests.
+const LOGIN_TIME_MAX: Duration = Duration::from_secs(10);
+const LOGIN_BYTES_MAX: u64 = 64 << 10;
 /// Memory grows by so much at most before there are bytes to put into it.
 const GROW_BYTES: usize = 64 << 10;
 /// Pieces of an answer up to this many bytes together are copied, to be sent at once.
@@ -31,13 +35,14 @@ struct Underway {
 }
 
 /// Speaks until one side ends it.
-pub(super) async fn speak(face: Arc<Face>, room: Arc<Semaphore>, stream: Stream) {
+pub(super) async fn speak(faces: Arc<Faces>, room: Arc<Semaphore>, stream: Stream) {
+    let peer = Arc::clone(stream.peer());
     let host = format!("/{}", stream.peer().address.ip());
     let (reader, writer) = split(stream);
     let (sender, receiver) = mpsc::channel(PIPELINE_MAX);
     // Either may end first: a client that is gone gets no answer, one that gets none is done.
     tokio::select! {
-        read = read_requests(&face, &room, reader, &host, sender) => told(&host, read),
+        read = read_requests(&faces, &room, reader, (&peer, &host), sender) => told(&host, read),
         wrote = write_answers(writer, receiver) => told(&host, wrote),
     }
 }
@@ -49,22 +54,31 @@ fn told(peer: &str, ended: io::Result<()>) {
 }
 
 async fn read_requests(
-    face: &Arc<Face>,
+    faces: &Arc<Faces>,
     room: &Arc<Semaphore>,
     mut reader: ReadHalf<Stream>,
-    host: &str,
+    (peer, host): (&Peer, &str),
     sender: mpsc::Sender<Underway>,
 ) -> io::Result<()> {
+    let (config, mut stage) = (faces.config(), faces.stage(peer).await);
     loop {
         let mut length = [0; 4];
-        let first = timeout(face.config.idle_timeout, reader.read_exact(&mut length)).await;
+        let (patience, length_max) = match &stage {
+            Stage::In(..) => (config.idle_timeout, config.request_bytes_max),
+            Stage::Before(_) => (LOGIN_TIME_MAX, LOGIN_BYTES_MAX),
+        };
+        let first = tokio::select! {
+            biased;
+            () = stage.ended() => break,
+            first = timeout(patience, reader.read_exact(&mut length)) => first,
+        };
         match first {
             Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => break,
             Err(_) => break,
             Ok(read) => drop(read?),
         }
         let length = u64::try_from(i32::from_be_bytes(length)).unwrap_or(u64::MAX);
-        if length > face.config.request_bytes_max {
+        if length > length_max {
             let peer = host;
             tracing::warn!(peer, length, "a request is too large: no Kafka client, perhaps");
             break;
@@ -78,6 +92,27 @@ async fn read_requests(
             Err(error) => {
                 tracing::warn!(peer = host, %error, "a Kafka request is refused");
                 break;
+            }
+        };
+        let face = match &mut stage {
+            Stage::In(face, _) => face,
+            Stage::Before(login) => {
+                let Some(told) = login.answer(request).await else {
+                    tracing::debug!(peer = host, "a Kafka client asks before it has logged in");
+                    break;
+                };
+                let pending: Pending = Box::pin(std::future::ready(Some((told.reply, None))));
+                let sent = sender.send(Underway { pending, _room: permit }).await;
+                if told.ends {
+                    break;
+                }
+                if let Some(who) = told.who {
+                    stage = faces.let_in(peer, who);
+                }
+                if sent.is_err() {
+                    return Ok(());
+                }
+                continue;
             }
         };
         // Nothing else goes ahead of the answers before it: a fetch that is done would hold its

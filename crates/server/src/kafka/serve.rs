@@ -10,12 +10,12 @@ use tokio::sync::Semaphore;
 use super::KafkaConfig;
 use super::connection::speak;
 use super::face::Face;
+use super::faces::Faces;
 use super::groups::Groups;
-use crate::access::Access;
+use crate::access::{Access, Principal};
 use crate::listener::{Accepting, ListenError, Listener, Places};
 use crate::tls::Tls;
 use crate::tls::door::Spoken;
-use crate::tls::stream::Stream;
 
 /// The number of the one broker.
 const BROKER_ID: i32 = 1;
@@ -33,7 +33,8 @@ pub async fn listen(
     let (plain, with_tls) = (config.listen.as_deref(), config.listen_tls.as_deref());
     let places = Places { plain, tls: with_tls, shown: tls, anywhere: access.is_required() };
     let config = config.clone();
-    let serve = move |node, accepting| serve(config, node, accepting);
+    let access = access.clone();
+    let serve = move |node, accepting| serve(config, (node, access), accepting);
     Listener::start(("kafka", "Kafka clients", Spoken::Kafka), places, node, serve).await
 }
 
@@ -56,25 +57,22 @@ fn face(config: KafkaConfig, node: Node, broker: Broker) -> Face {
         answer_room: room(config.in_flight_bytes_max.max(super::fetch::ANSWER_BYTES_MAX as u64)),
         fetch_sessions: Arc::new(Mutex::default()),
         config: Arc::new(config),
+        who: Principal::Local,
     }
 }
 
-async fn serve(config: KafkaConfig, node: Node, accepting: Accepting) {
+async fn serve(config: KafkaConfig, (node, access): (Node, Access), accepting: Accepting) {
     let by_tls = broker(config.advertised_tls.as_ref(), accepting.tls);
     let by_plain = broker(config.advertised.as_ref(), accepting.plain);
-    let face = face(config, node, by_plain);
-    let face_of_tls = Arc::new(Face { broker: by_tls, ..face.clone() });
-    let face = Arc::new(face);
+    let face = Arc::new(face(config, node, by_plain));
+    let faces = Arc::new(Faces::new(Arc::clone(&face), by_tls, access));
     let bytes = face.config.in_flight_bytes_max.max(face.config.request_bytes_max);
     let room = Arc::new(Semaphore::new(((bytes >> 10) + 1) as usize));
     let groups = Arc::clone(&face.groups);
     let time = tokio::spawn(async move { groups.keep_time().await });
     let tells = tokio::spawn(Arc::clone(&face).tell_used_groups());
     let bounds = (face.config.connections_max, face.config.idle_timeout);
-    let connect = move |stream: Stream| {
-        let face = if stream.peer().is_tls { &face_of_tls } else { &face };
-        speak(Arc::clone(face), Arc::clone(&room), stream)
-    };
+    let connect = move |stream| speak(Arc::clone(&faces), Arc::clone(&room), stream);
     accepting.serve_each(bounds, connect).await;
     time.abort();
     tells.abort();
