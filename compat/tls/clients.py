@@ -23,12 +23,12 @@ def http():
     base = f"https://{https}"
     job = {"kind": "greet", "args": {}}
     with requests.Session() as session:
-        session.verify = ca
         for _ in range(3):
-            answer = session.post(f"{base}/v1/queues/default/jobs", json=job, timeout=30)
+            answer = session.post(f"{base}/v1/queues/default/jobs", json=job, timeout=30, verify=ca)
             assert answer.status_code == 202, answer.text
     try:
-        requests.get(f"{base}/livez", timeout=30)
+        # Certifi's authorities, whatever the surroundings say.
+        requests.get(f"{base}/livez", timeout=30, verify=requests.certs.where())
     except requests.exceptions.SSLError:
         pass
     else:

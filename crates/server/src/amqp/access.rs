@@ -1,7 +1,9 @@
 //! Accounts behind sessions: who logs in, and what roles the methods of AMQP ask for.
 
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 
 use longshore_amqp::{Credentials, Identity, Right, Rights};
 use longshore_engine::Role;
@@ -10,7 +12,7 @@ use crate::access::{self, ADMIN, CONSUME, LOOK, PUBLISH, Principal, Wanted};
 use crate::http::app::App;
 
 /// A login that is being looked at.
-pub(super) type Login = Pin<Box<dyn Future<Output = Option<(Principal, Identity)>> + Send>>;
+type Login = Pin<Box<dyn Future<Output = Option<(Principal, Identity)>> + Send>>;
 
 /// What an account may do, as sessions ask for it.
 #[derive(Debug)]
@@ -37,7 +39,7 @@ impl Rights for RightsOf {
 }
 
 /// Looks whose credentials these are. Why they are nobody's stands in the log, not in the answer.
-pub(super) fn log_in(app: &Arc<App>, credentials: Credentials) -> Login {
+fn log_in(app: &Arc<App>, credentials: Credentials) -> Login {
     let app = Arc::clone(app);
     Box::pin(async move {
         let certificate = app.peer.certificate.clone().unwrap_or_default();
@@ -63,10 +65,10 @@ pub(super) fn log_in(app: &Arc<App>, credentials: Credentials) -> Login {
 }
 
 /// Is ready once an account is there no longer, or may do other things.
-pub(super) struct Changed(Pin<Box<dyn Future<Output = ()> + Send>>);
+struct Changed(Pin<Box<dyn Future<Output = ()> + Send>>);
 
 impl Changed {
-    pub(super) fn of(who: &Principal) -> Self {
+    fn of(who: &Principal) -> Self {
         match who {
             Principal::Account(_) => {
                 let who = who.clone();
@@ -76,11 +78,56 @@ impl Changed {
         }
     }
 
-    pub(super) fn never() -> Self {
+    fn never() -> Self {
         Self(Box::pin(std::future::pending()))
     }
+}
 
-    pub(super) async fn pass(&mut self) {
-        self.0.as_mut().await;
+/// What is awaited of the account of a connection.
+pub(super) struct Awaited {
+    changed: Changed,
+    login: Option<Login>,
+}
+
+/// What has come of that.
+pub(super) enum AccountNews {
+    /// Whose the credentials are; `None` where they are nobody's.
+    LoggedIn(Option<(Principal, Identity)>),
+    /// The account is there no longer, or may do other things.
+    Changed,
+}
+
+impl Awaited {
+    pub(super) fn of(who: &Principal) -> Self {
+        Self { changed: Changed::of(who), login: None }
+    }
+
+    /// Looks whose credentials these are.
+    pub(super) fn log_in(&mut self, app: &Arc<App>, credentials: Credentials) {
+        self.login = Some(log_in(app, credentials));
+    }
+
+    /// Its change is awaited from now on.
+    pub(super) fn follow(&mut self, who: &Principal) {
+        self.changed = Changed::of(who);
+    }
+
+    /// The next news, each once.
+    pub(super) async fn news(&mut self) -> AccountNews {
+        let Self { changed, login } = self;
+        let told = poll_fn(|context| match login {
+            Some(login) => login.as_mut().poll(context),
+            None => Poll::Pending,
+        });
+        tokio::select! {
+            told = told => {
+                self.login = None;
+                AccountNews::LoggedIn(told)
+            }
+            () = changed.0.as_mut() => {
+                *changed = Changed::never();
+                AccountNews::Changed
+            }
+        }
     }
 }

@@ -9,16 +9,15 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
-use longshore_amqp::{End, Identity, Logins, Session, Settings};
+use longshore_amqp::{End, Logins, Session, Settings};
 use longshore_engine::ConnectionId;
 use longshore_node::{News, Wire};
 use tokio::io::AsyncWrite;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, sleep_until};
 
-use super::access::{Changed, Login, log_in};
+use super::access::{AccountNews, Awaited};
 use super::gate::{Gate, is_passing};
-use crate::access::Principal;
 use crate::http::app::App;
 use crate::http::connection::{Progress, told};
 use crate::running::Ticks;
@@ -51,8 +50,6 @@ struct Connection {
     progress: Arc<Progress>,
     ticks: Arc<Ticks>,
     app: Arc<App>,
-    /// Who has logged in.
-    who: Principal,
 }
 
 impl Drop for Connection {
@@ -103,7 +100,6 @@ pub(crate) async fn speak(
         writing: Bytes::new(),
         progress,
         ticks,
-        who: app.who.clone(),
         app,
     };
     if let Err(error) = connection.serve(&mut stream, &mut news, &mut stopping).await {
@@ -150,12 +146,12 @@ impl Connection {
     ) -> io::Result<()> {
         let (mut is_stopping, mut was_open) = (false, false);
         let (mut closing_at, progress) = (None, Arc::clone(&self.progress));
-        let (mut changed, mut login) = (Changed::of(&self.who), None);
+        let mut account = Awaited::of(&self.app.who);
         loop {
             let (session, gate) = self.parts();
             gate.serve(session);
             if let Some(credentials) = gate.take_credentials() {
-                login = Some(log_in(&self.app, credentials));
+                account.log_in(&self.app, credentials);
             }
             let session = self.parts().0;
             if session.is_open() != was_open {
@@ -184,25 +180,12 @@ impl Connection {
                     self.parts().0.stop();
                 }
                 () = at(closing_at) => return Ok(()),
-                told = poll_fn(|context| poll_login(&mut login, context)) => {
-                    login = None;
-                    self.logged_in(told, &mut changed);
-                }
-                () = changed.pass() => {
-                    changed = Changed::never();
-                    self.parts().0.account_changed();
-                }
+                told = account.news() => self.hear_of_account(told, &mut account),
                 one = news.recv() => {
                     self.hear(one, news);
                     // Who hears much is heard all the same.
-                    if reads {
-                        let read = |context: &mut Context<'_>| match self.read(stream, context) {
-                            Poll::Pending => Poll::Ready(Ok(true)),
-                            read => read,
-                        };
-                        if !poll_fn(read).await? {
-                            return Ok(());
-                        }
+                    if reads && !poll_fn(|context| self.read_now(stream, context)).await? {
+                        return Ok(());
                     }
                 }
                 goes_on = poll_fn(|context| {
@@ -227,15 +210,30 @@ impl Connection {
         }
     }
 
-    /// Tells the session whose the credentials are.
-    fn logged_in(&mut self, told: Option<(Principal, Identity)>, changed: &mut Changed) {
-        let (who, identity) = told.unzip();
-        if let Some(who) = who {
-            *changed = Changed::of(&who);
-            self.parts().1.set_asker(&who);
-            self.who = who;
+    /// Tells the session what has come of its account.
+    fn hear_of_account(&mut self, told: AccountNews, account: &mut Awaited) {
+        let (session, gate) = self.parts();
+        match told {
+            AccountNews::Changed => session.account_changed(),
+            AccountNews::LoggedIn(None) => session.logged_in(None),
+            AccountNews::LoggedIn(Some((who, identity))) => {
+                account.follow(&who);
+                gate.set_asker(&who);
+                session.logged_in(Some(identity));
+            }
         }
-        self.parts().0.logged_in(identity);
+    }
+
+    /// Reads what is there, and does not wait for more.
+    fn read_now(
+        &mut self,
+        stream: &mut Stream,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<bool>> {
+        match self.read(stream, context) {
+            Poll::Pending => Poll::Ready(Ok(true)),
+            read => read,
+        }
     }
 
     /// Hears what the shard says, and what it has said meanwhile.
@@ -338,16 +336,6 @@ impl Connection {
             gate.serve(session);
         }
         Ok(true)
-    }
-}
-
-fn poll_login(
-    login: &mut Option<Login>,
-    context: &mut Context<'_>,
-) -> Poll<Option<(Principal, Identity)>> {
-    match login {
-        Some(login) => login.as_mut().poll(context),
-        None => Poll::Pending,
     }
 }
 

@@ -62,22 +62,16 @@ async fn read_requests(
 ) -> io::Result<()> {
     let (config, mut stage) = (faces.config(), faces.stage(peer).await);
     loop {
-        let mut length = [0; 4];
         let (patience, length_max) = match &stage {
             Stage::In(..) => (config.idle_timeout, config.request_bytes_max),
             Stage::Before(_) => (LOGIN_TIME_MAX, LOGIN_BYTES_MAX),
         };
-        let first = tokio::select! {
+        let length = tokio::select! {
             biased;
             () = stage.ended() => break,
-            first = timeout(patience, reader.read_exact(&mut length)) => first,
+            length = next_length(&mut reader, patience) => length?,
         };
-        match first {
-            Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => break,
-            Err(_) => break,
-            Ok(read) => drop(read?),
-        }
-        let length = u64::try_from(i32::from_be_bytes(length)).unwrap_or(u64::MAX);
+        let Some(length) = length else { break };
         if length > length_max {
             let peer = host;
             tracing::warn!(peer, length, "a request is too large: no Kafka client, perhaps");
@@ -127,6 +121,19 @@ async fn read_requests(
     // What is under way is answered; the writer ends when all of it is.
     drop(sender);
     std::future::pending().await
+}
+
+/// How long the next frame is; `None` where there is none.
+async fn next_length(reader: &mut ReadHalf<Stream>, patience: Duration) -> io::Result<Option<u64>> {
+    let mut length = [0; 4];
+    match timeout(patience, reader.read_exact(&mut length)).await {
+        Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+        Err(_) => Ok(None),
+        Ok(read) => {
+            read?;
+            Ok(Some(u64::try_from(i32::from_be_bytes(length)).unwrap_or(u64::MAX)))
+        }
+    }
 }
 
 async fn read_frame(reader: &mut ReadHalf<Stream>, length: usize) -> io::Result<Bytes> {

@@ -182,18 +182,8 @@ impl Face {
                 Body::DescribeConfigs(request) => face.describe_configs(out, version, request),
                 Body::CreatePartitions(request) => face.add_partitions(out, request).await,
                 Body::IncrementalAlterConfigs(request) => face.alter_configs(out, request).await,
-                // Whoever is let in already, or lets everybody in, has no need of it.
-                Body::SaslHandshake(_) => {
-                    longshore_kafka::message::sasl::put_handshake(
-                        out,
-                        codes::ILLEGAL_SASL_STATE,
-                        &[],
-                    );
-                }
-                Body::SaslAuthenticate(_) => {
-                    let why = (codes::ILLEGAL_SASL_STATE, "nobody is asked who it is now");
-                    longshore_kafka::message::sasl::put_authenticate(out, version, Err(why));
-                }
+                Body::SaslHandshake(_) => super::sasl::no_handshake(out),
+                Body::SaslAuthenticate(_) => super::sasl::no_login(out, version),
                 Body::DescribeCluster(request) => {
                     let broker = (face.cluster_id.as_str(), &face.broker);
                     longshore_kafka::message::metadata::put_cluster(out, version, broker, &request);

@@ -165,6 +165,17 @@ impl Login {
     }
 }
 
+/// Whoever is let in already, or where everybody is, has no need of a login.
+pub(super) fn no_handshake(reply: &mut Reply) {
+    put_handshake(reply, codes::ILLEGAL_SASL_STATE, &[]);
+}
+
+/// The same.
+pub(super) fn no_login(reply: &mut Reply, version: i16) {
+    let why = (codes::ILLEGAL_SASL_STATE, "nobody is asked who it is now");
+    put_authenticate(reply, version, Err(why));
+}
+
 /// Why nobody is let in: of credentials that are nobody's, no more than that.
 fn why_of(refusal: &crate::http::refusal::Refusal) -> String {
     match refusal.code() {

@@ -34,7 +34,7 @@ const TELLING_BYTES_MAX: usize = 1 << 20;
 /// What is spoken behind a door.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Spoken {
-    /// HTTP/1.1 and HTTP/2.
+    /// HTTP/1.1, and gRPC over HTTP/2.
     Http,
     /// HTTP/1.1 alone.
     Management,

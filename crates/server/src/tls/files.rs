@@ -65,7 +65,7 @@ pub enum TlsError {
 /// What is spoken inside, where both ends say it while they shake hands (RFC 7301).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Inside {
-    /// HTTP/2 and HTTP/1.1.
+    /// HTTP/1.1, and HTTP/2 for who offers nothing else.
     Http,
     /// HTTP/1.1 alone.
     Http1,
@@ -259,7 +259,9 @@ impl Files {
         };
         Ok(Loaded {
             digest: texts.digest(),
-            http: inside(&[b"h2", b"http/1.1"]),
+            // HTTP/2 is for gRPC, whose clients offer nothing else; others would rather have it, and
+            // find no routes there.
+            http: inside(&[b"http/1.1", b"h2"]),
             http1: inside(&[b"http/1.1"]),
             silent: inside(&[]),
         })
