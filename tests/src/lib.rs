@@ -23,5 +23,6 @@ pub mod server;
 pub mod skip;
 pub mod storm;
 pub mod tier;
+pub mod tls;
 pub mod wait;
 pub mod worker;

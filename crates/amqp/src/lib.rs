@@ -10,5 +10,6 @@ mod session;
 
 pub use failure::{Code, Failure};
 pub use output::Output;
-pub use session::{Ask, End, Session, Settings, Unanswered};
+pub use session::Unanswered;
+pub use session::{Ask, Credentials, End, Identity, Logins, Right, Rights, Session, Settings};
 pub use session::{binding_with_arguments, exchange_kind, header_of, queue_settings};

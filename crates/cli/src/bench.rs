@@ -119,7 +119,7 @@ pub(crate) async fn execute(args: BenchArgs, context: &Context) -> Result<ExitCo
         None => context.client()?,
     };
     let target = Target {
-        host: client.host().to_owned(),
+        at: client.target().clone(),
         authorization: client.authorization().map(str::to_owned),
         prefix: client.path(""),
         queue: format!("bench-{}", uuid::Uuid::now_v7()),
@@ -202,7 +202,7 @@ async fn measure_latency(args: &BenchArgs, target: &Target, results: &mut Result
 
 /// Enqueues until about so many jobs wait.
 async fn fill(args: &BenchArgs, target: &Target, jobs: u64) -> Result<()> {
-    let client = target.client()?;
+    let client = target.client();
     let path = format!("{}/queues/{}", target.prefix, target.queue);
     let start = std::time::Instant::now();
     loop {
@@ -260,7 +260,7 @@ fn settings(args: &BenchArgs, target: &Target, own: bool) -> Vec<(&'static str, 
     let server = if own { "a process of its own, empty store" } else { "running already" };
     vec![
         ("longshore", format!("{} ({build})", env!("CARGO_PKG_VERSION"))),
-        ("server", format!("http://{}{}, {server}", target.host, target.prefix)),
+        ("server", format!("{}{}, {server}", target.at.url(), target.prefix)),
         ("machine", format!("{cores} cores, shared by server and load")),
         ("args", format!("{} bytes per job", args.args_bytes)),
         ("acknowledged", "when on disk (fdatasync)".to_owned()),

@@ -40,6 +40,10 @@ struct Global {
     #[arg(long, short, global = true, env = "LONGSHORE_NAMESPACE", value_name = "NAME")]
     #[arg(help_heading = "Everywhere", value_parser = name::namespace)]
     namespace: Option<String>,
+    /// The authorities of the server's certificate, in PEM [default: those of the system]
+    #[arg(long, global = true, env = "LONGSHORE_CA", value_name = "FILE")]
+    #[arg(help_heading = "Everywhere")]
+    ca: Option<PathBuf>,
     /// A token to come in with; better in a file, since others see what a process was started with
     #[arg(long, global = true, env = "LONGSHORE_TOKEN", value_name = "TOKEN")]
     #[arg(help_heading = "Everywhere", hide_env_values = true)]
@@ -150,6 +154,8 @@ pub(crate) struct Context {
     pub(crate) format: Format,
     server: String,
     namespace: Option<String>,
+    /// Whose certificates are trusted.
+    pub(crate) ca: Option<PathBuf>,
     /// What to come in with.
     token: Option<String>,
     /// Whether anybody named a server.
@@ -164,7 +170,8 @@ impl Context {
 
     /// A client of a server at another address, in the namespace that was named.
     pub(crate) fn client_of(&self, server: &str) -> Result<Client, Failure> {
-        let client = Client::new(server, self.namespace.as_deref())?;
+        let ca = self.ca.as_deref();
+        let client = Client::trusting(server, self.namespace.as_deref(), ca)?;
         Ok(client.with_token(self.token.as_deref()))
     }
 }
@@ -191,6 +198,7 @@ impl Cli {
             token,
             format: self.global.output.or(config.client.output).unwrap_or_default(),
             namespace: self.global.namespace.or_else(|| config.client.namespace.clone()),
+            ca: self.global.ca.or_else(|| config.client.ca.clone()),
             server_named: server.is_some(),
             server: server.unwrap_or_else(|| format!("http://{DEFAULT_LISTEN}")),
             config,

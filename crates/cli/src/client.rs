@@ -3,22 +3,26 @@
 
 use std::fmt::Write;
 use std::io;
+use std::path::Path;
 
 use longshore_server::api::{JobFault, Problem};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
 use crate::failure::{Failure, Kind};
-use crate::http::{Connection, Reply};
+use crate::http::{Connection, Reply, Target};
+use crate::tls::Tls;
 
 /// Where `longshore dev` and `longshore serve` listen unless told otherwise.
 pub(crate) const DEFAULT_LISTEN: &str = "127.0.0.1:7077";
 const DEFAULT_PORT: &str = "7077";
+/// With TLS the port of the web: what is reached from elsewhere stands behind it.
+const HTTPS_PORT: &str = "443";
 
 /// A server and a namespace in it.
 #[derive(Debug)]
 pub(crate) struct Client {
-    host: String,
+    target: Target,
     namespace: Option<String>,
     /// The value of `Authorization`.
     authorization: Option<String>,
@@ -48,11 +52,25 @@ pub(crate) struct Refusal {
 }
 
 impl Client {
-    /// `server` is `http://host:port` or `host:port`.
+    /// `server` is `http://host:port`, `host:port` or `https://host:port`.
     pub(crate) fn new(server: &str, namespace: Option<&str>) -> Result<Self, Failure> {
+        Self::trusting(server, namespace, None)
+    }
+
+    /// The same; with TLS the authorities in the file are trusted, or else those of the system.
+    pub(crate) fn trusting(
+        server: &str,
+        namespace: Option<&str>,
+        ca: Option<&Path>,
+    ) -> Result<Self, Failure> {
         let namespace = namespace.filter(|name| *name != "default").map(str::to_owned);
-        let host = host_of(server)?;
-        Ok(Self { host, namespace, authorization: None, idle: Mutex::new(None) })
+        let target = target_of(server, ca)?;
+        Ok(Self { target, namespace, authorization: None, idle: Mutex::new(None) })
+    }
+
+    /// A client of a server, in the default namespace.
+    pub(crate) fn of(target: Target) -> Self {
+        Self { target, namespace: None, authorization: None, idle: Mutex::new(None) }
     }
 
     /// The same with a token, where there is one.
@@ -74,18 +92,18 @@ impl Client {
 
     /// Another client of the same server, with a connection of its own.
     pub(crate) fn another(&self) -> Self {
-        let (host, namespace) = (self.host.clone(), self.namespace.clone());
+        let (target, namespace) = (self.target.clone(), self.namespace.clone());
         let authorization = self.authorization.clone();
-        Self { host, namespace, authorization, idle: Mutex::new(None) }
+        Self { target, namespace, authorization, idle: Mutex::new(None) }
     }
 
     /// The address, as a URL.
     pub(crate) fn url(&self) -> String {
-        format!("http://{}", self.host)
+        self.target.url()
     }
 
-    pub(crate) fn host(&self) -> &str {
-        &self.host
+    pub(crate) fn target(&self) -> &Target {
+        &self.target
     }
 
     pub(crate) fn namespace(&self) -> &str {
@@ -160,7 +178,7 @@ impl Client {
                 Err(error) => return Err(Fault::Away(error)),
             }
         }
-        let connection = Connection::open(&self.host).await.map_err(Fault::Away)?;
+        let connection = Connection::open(&self.target).await.map_err(Fault::Away)?;
         let mut connection = connection.authorized(self.authorization());
         let reply = connection.request(method, path, &[], body).await.map_err(Fault::Away)?;
         *idle = Some(connection);
@@ -172,10 +190,16 @@ impl Client {
         match fault {
             Fault::Away(error) => {
                 let message = format!("no answer from the server at {}: {error}", self.url());
-                Failure::new(Kind::Unavailable, message).hint(
+                let is_untrusted = self.target.tls.is_some()
+                    && error.kind() == io::ErrorKind::InvalidData
+                    && error.to_string().contains("certificate");
+                Failure::new(Kind::Unavailable, message).hint(if is_untrusted {
+                    "name a file with the authority of the server's certificate with --ca or \
+                     LONGSHORE_CA"
+                } else {
                     "start one with `longshore dev`, or name another with --server or \
-                     LONGSHORE_SERVER",
-                )
+                     LONGSHORE_SERVER"
+                })
             }
             Fault::Refused(refusal) => refusal.failure(),
         }
@@ -254,14 +278,21 @@ pub(crate) fn read<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Failure>
     })
 }
 
-fn host_of(server: &str) -> Result<String, Failure> {
+fn target_of(server: &str, ca: Option<&Path>) -> Result<Target, Failure> {
+    let Some(rest) = server.strip_prefix("https://") else {
+        return Ok(Target { host: host_of(server, DEFAULT_PORT)?, tls: None });
+    };
+    let host = host_of(rest, HTTPS_PORT)?;
+    let name = host.rsplit_once(':').map_or(host.as_str(), |(name, _)| name);
+    let tls = Tls::new(name, ca)?;
+    Ok(Target { host, tls: Some(tls) })
+}
+
+fn host_of(server: &str, default_port: &str) -> Result<String, Failure> {
     let unusable = |why: &str| {
         Failure::usage(format!("server \"{server}\" {why}"))
             .hint(format!("write it like http://{DEFAULT_LISTEN}"))
     };
-    if server.starts_with("https://") {
-        return Err(unusable("asks for TLS, which is not supported yet"));
-    }
     let host = server.strip_prefix("http://").unwrap_or(server);
     let host = host.strip_suffix('/').unwrap_or(host);
     let odd = |c: char| c.is_whitespace() || c.is_control() || "/?#@".contains(c);
@@ -272,7 +303,7 @@ fn host_of(server: &str) -> Result<String, Failure> {
     match port {
         Some((_, port)) if port.parse::<u16>().is_ok() => Ok(host.to_owned()),
         Some((_, port)) => Err(unusable(&format!("has the port \"{port}\""))),
-        None => Ok(format!("{host}:{DEFAULT_PORT}")),
+        None => Ok(format!("{host}:{default_port}")),
     }
 }
 
@@ -313,11 +344,25 @@ mod tests {
             ("http://[::1]:7", "[::1]:7"),
             ("[::1]", "[::1]:7077"),
         ] {
-            assert_eq!(host_of(server).unwrap(), host);
+            assert_eq!(target_of(server, None).unwrap().host, host);
         }
-        for server in ["", "https://a", "http://", "a:port", "a:99999", "a b", "http://a/b"] {
-            assert_eq!(host_of(server).unwrap_err().kind, Kind::Usage, "{server}");
+        let odd = ["", "https://", "https://a b", "http://", "a:port", "a:99999", "http://a/b"];
+        for server in odd {
+            assert_eq!(target_of(server, None).unwrap_err().kind, Kind::Usage, "{server}");
         }
+    }
+
+    #[test]
+    fn servers_with_tls() {
+        let ca = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/certificates/ca.pem");
+        for (server, url) in [
+            ("https://jobs.example", "https://jobs.example:443"),
+            ("https://[::1]:7443/", "https://[::1]:7443"),
+        ] {
+            assert_eq!(Client::trusting(server, None, Some(&ca)).unwrap().url(), url);
+        }
+        let absent = Client::trusting("https://a", None, Some(Path::new("absent.pem")));
+        assert!(absent.unwrap_err().message.contains("absent.pem"));
     }
 
     #[test]

@@ -32,6 +32,7 @@ pub(crate) struct Config {
 pub(crate) struct ClientConfig {
     pub(crate) server: Option<String>,
     pub(crate) namespace: Option<String>,
+    pub(crate) ca: Option<PathBuf>,
     pub(crate) output: Option<Format>,
 }
 
@@ -48,7 +49,7 @@ pub(crate) struct WorkConfig {
 
 /// Every key that is read here, by its section.
 const KEYS: &[(&str, &[&str])] = &[
-    ("client", &["server", "namespace", "output"]),
+    ("client", &["server", "namespace", "ca", "output"]),
     ("work", &["queues", "exec", "concurrency", "lease", "grace"]),
 ];
 
@@ -138,6 +139,7 @@ const VARIABLES: &[&str] = &[
     CONFIG,
     "LONGSHORE_SERVER",
     "LONGSHORE_NAMESPACE",
+    "LONGSHORE_CA",
     "LONGSHORE_TOKEN",
     "LONGSHORE_TOKEN_FILE",
     "LONGSHORE_OUTPUT",
@@ -202,7 +204,7 @@ pub(crate) fn check_variables(
     if ours.peek().is_none() {
         return Ok(());
     }
-    let (mut known, mut paths) = (Vec::new(), vec![CONFIG.to_owned()]);
+    let (mut known, mut paths) = (Vec::new(), vec![CONFIG.to_owned(), "LONGSHORE_CA".to_owned()]);
     for knob in ServerConfig::knobs() {
         if knob.is_path {
             paths.push(knob.variable.clone());
@@ -252,7 +254,7 @@ mod tests {
     #[test]
     fn every_key_is_read() {
         let config = Config::parse(
-            "[client]\nserver = 'http://127.0.0.1:1'\nnamespace = 'shop'\noutput = 'json'\n\
+            "[client]\nserver = 'http://127.0.0.1:1'\nnamespace = 'shop'\nca = 'c'\noutput = 'json'\n\
              [serve]\nlisten = '127.0.0.1:1'\ndata = 'd'\nshards = 3\n\
              [work]\nqueues = ['a', 'b*']\nexec = 'x'\nconcurrency = 2\nlease = '1m'\ngrace = '5s'",
             Path::new("x"),

@@ -11,7 +11,7 @@ use anyhow::Result;
 use clap::Args;
 use longshore_server::config::{DEFAULT_LISTEN, ServerConfig};
 use longshore_server::http::{self, Listeners};
-use longshore_server::{Access, Listener, kafka};
+use longshore_server::{Access, Listener, Tls, kafka};
 use longshore_server::{Node, ShardState};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -23,8 +23,8 @@ use crate::demo::program;
 use crate::failure::{Failure, Kind};
 use crate::logs;
 use crate::output::{self, note};
-use crate::serve::{ServeArgs, listen, listens, open, runtime, stop_signal};
-use crate::work::{SHELL_KIND, Settings, Shell, run};
+use crate::serve::{ServeArgs, listen, listen_if, listens, open, runtime, stop_signal, tls};
+use crate::work::{SHELL_KIND, Settings, Shell, Way, run};
 
 /// Where clients of AMQP look for a server.
 const AMQP_LISTEN: &str = "127.0.0.1:5672";
@@ -59,21 +59,30 @@ pub(crate) fn execute(args: &DevArgs, context: &Context) -> Result<ExitCode> {
             Ok(listening) => listening,
             Err(failure) => return Err(explain_taken(failure, &config.listen).await.into()),
         };
+        let tls = tls(&config)?;
+        let https = listen_if(config.https_listen.as_deref(), false).await?;
+        let amqps = listen_if(config.amqps_listen.as_deref(), false).await?;
         let amqp = listen_for_amqp(&config).await?;
         let amqp_address = amqp.as_ref().map(|(_, address)| *address);
         let node = open(&config)?;
-        let kafka = open_kafka(&config, &node).await?;
+        let kafka = open_kafka(&config, &node, tls.as_ref()).await?;
         let stop_asked = stop_signal()?;
         tokio::spawn(greet_when_ready(
             node.clone(),
-            (address, amqp_address, kafka.as_ref().map(Listener::address)),
+            (address, amqp_address, kafka.as_ref().and_then(Listener::plain)),
             config.node.dir.clone(),
         ));
         let (stop, stopped) = watch::channel(false);
         let client = Client::new(&address.to_string(), None)?;
         let worker = tokio::spawn(work(client, stopped));
-        let amqp = amqp.map(|(listener, _)| listener);
-        let listeners = Listeners { http: listener, amqp, access: Access::off() };
+        let listeners = Listeners {
+            http: listener,
+            amqp: amqp.map(|(listener, _)| listener),
+            https: https.map(|(listener, _)| listener),
+            amqps: amqps.map(|(listener, _)| listener),
+            tls,
+            access: Access::off(),
+        };
         http::serve(&config, node, listeners, async {
             stop_asked.await;
             // The worker's last words need a server that listens.
@@ -90,9 +99,16 @@ pub(crate) fn execute(args: &DevArgs, context: &Context) -> Result<ExitCode> {
 }
 
 /// Kafka's own port, where it is free and nobody said another one.
-async fn open_kafka(config: &ServerConfig, node: &Node) -> Result<Option<Listener>> {
-    if config.kafka.listen.is_some() {
-        return Ok(listens(kafka::listen(&config.kafka, node).await, "--kafka")?);
+async fn open_kafka(
+    config: &ServerConfig,
+    node: &Node,
+    tls: Option<&Arc<Tls>>,
+) -> Result<Option<Listener>> {
+    if config.kafka.listen.is_some() || config.kafka.listen_tls.is_some() {
+        return Ok(listens(
+            kafka::listen(&config.kafka, node, (&Access::off(), tls)).await,
+            "--kafka",
+        )?);
     }
     // A server that is not at the usual port is one beside another.
     if config.listen != DEFAULT_LISTEN {
@@ -100,7 +116,7 @@ async fn open_kafka(config: &ServerConfig, node: &Node) -> Result<Option<Listene
     }
     let mut usual = config.kafka.clone();
     usual.listen = Some(KAFKA_LISTEN.to_owned());
-    match kafka::listen(&usual, node).await {
+    match kafka::listen(&usual, node, (&Access::off(), tls)).await {
         Ok(listener) => Ok(listener),
         Err(error) => {
             note(&format!("no Kafka: {error}"));
@@ -121,7 +137,7 @@ async fn work(client: Client, stop: watch::Receiver<bool>) {
         name: "dev".to_owned(),
     };
     let (server, namespace) = (client.url(), client.namespace().to_owned());
-    let shell = Shell { server, namespace, quiet: false };
+    let shell = Shell { way: Way { server, namespace, ca: None }, quiet: false };
     if let Err(failure) = run(&client, settings, Arc::new(shell), stop).await {
         note(&format!("the worker has ended: {failure}"));
     }

@@ -6,6 +6,9 @@ use std::io;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
+
+use crate::tls::Tls;
 
 /// The longest head of an answer.
 const HEAD_BYTES_MAX: usize = 64 << 10;
@@ -28,7 +31,7 @@ pub(crate) struct Reply {
 /// A connection with at most one request under way.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    stream: TcpStream,
+    stream: Socket,
     /// `Host` of every request.
     host: String,
     /// `Authorization` of every request, where there is one.
@@ -38,6 +41,29 @@ pub(crate) struct Connection {
     outbox: Vec<u8>,
     /// The server, or an error, ended it.
     closed: bool,
+}
+
+/// Which server, and how it is spoken to.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    /// `name:port`.
+    pub(crate) host: String,
+    /// With TLS, where that is so.
+    pub(crate) tls: Option<Tls>,
+}
+
+impl Target {
+    /// As a URL.
+    pub(crate) fn url(&self) -> String {
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.host)
+    }
+}
+
+#[derive(Debug)]
+enum Socket {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
 }
 
 /// How the body of an answer is delimited.
@@ -55,13 +81,17 @@ struct Head {
 }
 
 impl Connection {
-    /// Connects to `host` (`name:port`).
-    pub(crate) async fn open(host: &str) -> io::Result<Self> {
-        let stream = TcpStream::connect(host).await?;
+    /// Connects to a server.
+    pub(crate) async fn open(target: &Target) -> io::Result<Self> {
+        let stream = TcpStream::connect(&target.host).await?;
         stream.set_nodelay(true)?;
+        let stream = match &target.tls {
+            None => Socket::Plain(stream),
+            Some(tls) => Socket::Tls(Box::new(tls.connect(stream).await?)),
+        };
         Ok(Self {
             stream,
-            host: host.to_owned(),
+            host: target.host.clone(),
             authorization: None,
             inbox: Vec::new(),
             outbox: Vec::new(),
@@ -128,7 +158,13 @@ impl Connection {
         self.outbox.clear();
         self.outbox.extend_from_slice(head.as_bytes());
         self.outbox.extend_from_slice(body.unwrap_or_default());
-        let sent = self.stream.write_all(&self.outbox).await;
+        let sent = match &mut self.stream {
+            Socket::Plain(stream) => stream.write_all(&self.outbox).await,
+            Socket::Tls(stream) => match stream.write_all(&self.outbox).await {
+                Ok(()) => stream.flush().await,
+                error => error,
+            },
+        };
         // A server that refuses a large body answers before it has read it.
         match sent {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
@@ -211,7 +247,11 @@ impl Connection {
 
     async fn fill(&mut self, room: usize) -> io::Result<()> {
         self.inbox.reserve(room);
-        if self.stream.read_buf(&mut self.inbox).await? == 0 {
+        let read = match &mut self.stream {
+            Socket::Plain(stream) => stream.read_buf(&mut self.inbox).await?,
+            Socket::Tls(stream) => stream.read_buf(&mut self.inbox).await?,
+        };
+        if read == 0 {
             return Err(io::Error::new(
                 io::ErrorKind::UnexpectedEof,
                 "the server closed the connection before its answer was complete",
@@ -278,7 +318,7 @@ mod tests {
             }
             String::from_utf8(request[..length].to_vec()).unwrap()
         });
-        let mut connection = Connection::open(&address).await?;
+        let mut connection = Connection::open(&Target { host: address, tls: None }).await?;
         let reply = connection.request("POST", "/v1/x", &[("prefer", "wait=1")], Some(b"{}")).await;
         let request = server.await.unwrap();
         assert!(request.starts_with("POST /v1/x HTTP/1.1\r\n"), "{request}");

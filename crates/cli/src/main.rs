@@ -33,6 +33,7 @@ mod signals;
 mod sla;
 mod stderr;
 mod streams;
+mod tls;
 mod verify;
 mod watch;
 mod work;

@@ -5,12 +5,13 @@ use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Result;
 use clap::Args;
 use longshore_server::config::ServerConfig;
 use longshore_server::http::{self, Listeners, ServeError};
-use longshore_server::{Access, ListenError, Listener, kafka, management};
+use longshore_server::{Access, ListenError, Listener, Tls, check_exposure, kafka, management};
 use longshore_server::{Node, NodeConfig, OpenError, StoreDirError, StoreLost};
 use tokio::net::TcpListener;
 
@@ -33,6 +34,24 @@ pub(crate) struct ServeArgs {
     /// The address to listen at for AMQP, such as 127.0.0.1:5672 [default: none]
     #[arg(long, value_name = "ADDR")]
     amqp: Option<String>,
+    /// The address for HTTP and gRPC over TLS, such as 127.0.0.1:7443 [default: none]
+    #[arg(long, value_name = "ADDR")]
+    https: Option<String>,
+    /// The address for AMQP over TLS, such as 127.0.0.1:5671 [default: none]
+    #[arg(long, value_name = "ADDR")]
+    amqps: Option<String>,
+    /// The address for Kafka clients over TLS, such as 127.0.0.1:9093 [default: none]
+    #[arg(long, value_name = "ADDR")]
+    kafka_tls: Option<String>,
+    /// The address for rabbitmqadmin over TLS, such as 127.0.0.1:15671 [default: none]
+    #[arg(long, value_name = "ADDR")]
+    management_tls: Option<String>,
+    /// The certificate for these, with those up to its authority, in PEM
+    #[arg(long, value_name = "FILE")]
+    tls_certificate: Option<PathBuf>,
+    /// The key to the certificate, in PEM
+    #[arg(long, value_name = "FILE")]
+    tls_key: Option<PathBuf>,
     /// The folder of the store, made where it is not there [default: .longshore]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
@@ -73,6 +92,12 @@ impl ServeArgs {
         add("serve.amqp", self.amqp.clone().map(Into::into));
         add("serve.kafka", self.kafka.clone().map(Into::into));
         add("serve.management", self.management.clone().map(Into::into));
+        add("serve.https", self.https.clone().map(Into::into));
+        add("serve.amqps", self.amqps.clone().map(Into::into));
+        add("serve.kafka_tls", self.kafka_tls.clone().map(Into::into));
+        add("serve.management_tls", self.management_tls.clone().map(Into::into));
+        add("tls.certificate", self.tls_certificate.clone().map(Into::into));
+        add("tls.key", self.tls_key.clone().map(Into::into));
         add("serve.access", self.access.clone().map(Into::into));
         add("serve.accounts_file", self.accounts_file.clone().map(Into::into));
         add("serve.data", self.data.clone().map(Into::into));
@@ -94,29 +119,46 @@ pub(crate) fn execute(args: &ServeArgs, context: &Context) -> Result<ExitCode> {
     let config = context.config.server(config::variables().collect(), args.flags()?)?;
     logs::start("info")?;
     runtime()?.block_on(async {
-        check_faces(&config)?;
-        let (listener, address) = listen_as(&config.listen, config.access.required).await?;
-        let amqp = match &config.amqp_listen {
-            Some(address) => Some(listen(address).await?),
-            None => None,
-        };
+        let tls = tls(&config)?;
+        let required = config.access.required;
+        let (listener, address) = listen_as(&config.listen, required).await?;
+        let amqp = listen_if(config.amqp_listen.as_deref(), required).await?;
+        let https = listen_if(config.https_listen.as_deref(), required).await?;
+        let amqps = listen_if(config.amqps_listen.as_deref(), required).await?;
         let node = open(&config)?;
         let access = Access::start(&config.access, &node)
             .map_err(|error| Failure::usage(error.to_string()))?;
-        let kafka = listens(kafka::listen(&config.kafka, &node).await, "--kafka")?;
-        let management =
-            listens(management::listen(&config.management, &node, &access).await, "--management")?;
-        let mut listening = vec![format!("{LISTENING}http://{address}")];
-        listening.extend(amqp.iter().map(|(_, address)| format!("{LISTENING}amqp://{address}")));
-        listening.extend(kafka.iter().map(|it| format!("{LISTENING}kafka://{}", it.address())));
-        let told = management.iter().map(|it| format!("{LISTENING}management://{}", it.address()));
-        listening.extend(told);
+        let shared = (&access, tls.as_ref());
+        let kafka = listens(kafka::listen(&config.kafka, &node, shared).await, "--kafka")?;
+        let management = management::listen(&config.management, &node, shared).await;
+        let management = listens(management, "--management")?;
+        let at = |listening: &Option<(TcpListener, SocketAddr)>| listening.as_ref().map(|it| it.1);
+        let listening = [
+            ("http", Some(address)),
+            ("amqp", at(&amqp)),
+            ("kafka", kafka.as_ref().and_then(Listener::plain)),
+            ("management", management.as_ref().and_then(Listener::plain)),
+            ("https", at(&https)),
+            ("amqps", at(&amqps)),
+            ("kafka+tls", kafka.as_ref().and_then(Listener::tls)),
+            ("management+tls", management.as_ref().and_then(Listener::tls)),
+        ];
+        let listening: Vec<_> = listening
+            .into_iter()
+            .filter_map(|(scheme, at)| Some(format!("{LISTENING}{scheme}://{}", at?)))
+            .collect();
         if let Err(error) = output::line(&listening.join("\n")) {
             tracing::warn!(%error, "standard output does not take the address");
         }
         tracing::info!(%address, data = %config.node.dir.display(), "listening");
-        let amqp = amqp.map(|(listener, _)| listener);
-        let listeners = Listeners { http: listener, amqp, access };
+        let listeners = Listeners {
+            http: listener,
+            amqp: amqp.map(|(listener, _)| listener),
+            https: https.map(|(listener, _)| listener),
+            amqps: amqps.map(|(listener, _)| listener),
+            tls,
+            access,
+        };
         let stop = stop_signal()?;
         http::serve(&config, node, listeners, async {
             stop.await;
@@ -136,21 +178,6 @@ pub(crate) fn execute(args: &ServeArgs, context: &Context) -> Result<ExitCode> {
 /// For what has no thread of its own; connections and shards have.
 pub(crate) fn runtime() -> Result<tokio::runtime::Runtime> {
     Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
-}
-
-/// Refuses faces that ask nobody who it is, in a server that has to.
-fn check_faces(config: &ServerConfig) -> Result<(), Failure> {
-    if !config.access.required {
-        return Ok(());
-    }
-    let open = [(&config.amqp_listen, "--amqp"), (&config.kafka.listen, "--kafka")];
-    match open.iter().find(|(listen, _)| listen.is_some()) {
-        None => Ok(()),
-        Some((_, flag)) => Err(Failure::usage(format!(
-            "{flag} with --access required: clients there cannot say yet who they are, so anybody \
-             could do anything"
-        ))),
-    }
 }
 
 /// Listens, and tells which address that is.
@@ -173,6 +200,36 @@ async fn listen_as(address: &str, anywhere: bool) -> Result<(TcpListener, Socket
         Failure::new(Kind::Other, format!("cannot tell where it listens: {error}"))
     })?;
     Ok((listener, address))
+}
+
+/// Listens where an address is named.
+pub(crate) async fn listen_if(
+    address: Option<&str>,
+    anywhere: bool,
+) -> Result<Option<(TcpListener, SocketAddr)>, Failure> {
+    match address {
+        Some(address) => listen_as(address, anywhere).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+/// What is shown and demanded where TLS is spoken. Says what travels in the open where it is not.
+pub(crate) fn tls(config: &ServerConfig) -> Result<Option<Arc<Tls>>, Failure> {
+    check_exposure(config).map_err(|error| Failure::usage(error.to_string()))?;
+    let is_spoken = [
+        &config.https_listen,
+        &config.amqps_listen,
+        &config.kafka.listen_tls,
+        &config.management.listen_tls,
+    ];
+    let tls = if is_spoken.iter().any(|address| address.is_some()) {
+        Tls::load_for(&config.tls, "an address for TLS is").map(Some)
+    } else {
+        Tls::load(&config.tls)
+    };
+    tls.map_err(|error| {
+        Failure::usage(error.to_string()).hint("docs/tls.md tells how certificates are made")
+    })
 }
 
 /// What came of listening for a face that is only there where the configuration says so.

@@ -20,7 +20,7 @@ use longshore_server::api::DurationText;
 
 pub(crate) use self::backoff::Backoff;
 pub(crate) use self::child::Stop;
-pub(crate) use self::exec::Exec;
+pub(crate) use self::exec::{Exec, Way};
 pub(crate) use self::job::{Assignment, News, Runner, Verdict};
 pub(crate) use self::shell::{SHELL_KIND, Shell, ShellArgs, ShellResult, exit_code_of, outputs_of};
 pub(crate) use self::worker::{Settings, run};
@@ -145,18 +145,20 @@ pub(crate) async fn execute(args: WorkArgs, context: &Context) -> anyhow::Result
     if !args.quiet {
         note(&format!("working on {} at {}", settings.queues.join(", "), client.url()));
     }
-    let (server, namespace) = (client.url(), client.namespace().to_owned());
+    let way = Way {
+        server: client.url(),
+        namespace: client.namespace().to_owned(),
+        ca: context.ca.as_deref().map(std::path::absolute).transpose()?,
+    };
     // A worker that names kinds gets only those: running both takes two.
     let shell = args.allow_shell.then(|| {
         let kinds = Some(vec![SHELL_KIND.to_owned()]);
-        let (server, namespace) = (server.clone(), namespace.clone());
-        let runner = Arc::new(Shell { server, namespace, quiet: args.quiet });
+        let runner = Arc::new(Shell { way: way.clone(), quiet: args.quiet });
         run(&client, Settings { kinds, ..settings.clone() }, runner, stop.clone())
     });
     let exec = exec.map(|command| {
         let quiet = args.quiet;
-        let (server, namespace) = (server.clone(), namespace.clone());
-        let runner = Arc::new(Exec { command, server, namespace, quiet });
+        let runner = Arc::new(Exec { command, way: way.clone(), quiet });
         run(&client, settings.clone(), runner, stop.clone())
     });
     let follow = async {

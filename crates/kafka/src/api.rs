@@ -27,6 +27,7 @@ pub const LEAVE_GROUP: i16 = 13;
 pub const SYNC_GROUP: i16 = 14;
 pub const DESCRIBE_GROUPS: i16 = 15;
 pub const LIST_GROUPS: i16 = 16;
+pub const SASL_HANDSHAKE: i16 = 17;
 pub const API_VERSIONS: i16 = 18;
 pub const CREATE_TOPICS: i16 = 19;
 pub const DELETE_TOPICS: i16 = 20;
@@ -38,10 +39,14 @@ pub const ADD_OFFSETS_TO_TXN: i16 = 25;
 pub const END_TXN: i16 = 26;
 pub const TXN_OFFSET_COMMIT: i16 = 28;
 pub const DESCRIBE_CONFIGS: i16 = 32;
+pub const SASL_AUTHENTICATE: i16 = 36;
 pub const CREATE_PARTITIONS: i16 = 37;
 pub const DELETE_GROUPS: i16 = 42;
 pub const INCREMENTAL_ALTER_CONFIGS: i16 = 44;
 pub const DESCRIBE_CLUSTER: i16 = 60;
+
+/// What has no flexible version.
+const NEVER: i16 = i16::MAX;
 
 const fn api(key: i16, min: i16, max: i16, flexible: i16) -> Api {
     Api { key, min, max, flexible }
@@ -63,6 +68,8 @@ pub const APIS: &[Api] = &[
     api(SYNC_GROUP, 0, 5, 4),
     api(DESCRIBE_GROUPS, 0, 5, 5),
     api(LIST_GROUPS, 0, 5, 3),
+    // Version 0 would be followed by messages without a frame of their own.
+    api(SASL_HANDSHAKE, 1, 1, NEVER),
     api(API_VERSIONS, 0, 4, 3),
     api(CREATE_TOPICS, 2, 7, 5),
     api(DELETE_TOPICS, 1, 6, 4),
@@ -74,6 +81,7 @@ pub const APIS: &[Api] = &[
     api(END_TXN, 0, 3, 3),
     api(TXN_OFFSET_COMMIT, 0, 3, 3),
     api(DESCRIBE_CONFIGS, 1, 4, 4),
+    api(SASL_AUTHENTICATE, 0, 2, 2),
     api(CREATE_PARTITIONS, 0, 3, 2),
     api(DELETE_GROUPS, 0, 2, 2),
     api(INCREMENTAL_ALTER_CONFIGS, 0, 1, 1),

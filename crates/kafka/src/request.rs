@@ -5,7 +5,9 @@ use thiserror::Error;
 
 use crate::api::{self, Api};
 use crate::input::{Input, Malformed};
-use crate::message::{admin, commit, fetch, groups, metadata, offsets, produce, transactions};
+use crate::message::{
+    admin, commit, fetch, groups, metadata, offsets, produce, sasl, transactions,
+};
 use crate::output::Reply;
 
 /// What every request begins with.
@@ -101,6 +103,8 @@ bodies! {
     DeleteGroups(groups::DeleteRequest) = api::DELETE_GROUPS,
     IncrementalAlterConfigs(admin::AlterRequest) = api::INCREMENTAL_ALTER_CONFIGS,
     DescribeCluster(metadata::ClusterRequest) = api::DESCRIBE_CLUSTER,
+    SaslHandshake(sasl::HandshakeRequest) = api::SASL_HANDSHAKE,
+    SaslAuthenticate(sasl::AuthenticateRequest) = api::SASL_AUTHENTICATE,
 }
 
 impl Request {

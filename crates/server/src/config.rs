@@ -25,6 +25,12 @@ pub struct ServerConfig {
     pub listen: String,
     /// The address to listen at for AMQP; a loopback address. Nobody listens without one.
     pub amqp_listen: Option<String>,
+    /// The address to listen at for HTTP and gRPC over TLS. Nobody listens without one.
+    pub https_listen: Option<String>,
+    /// The address to listen at for AMQP over TLS. Nobody listens without one.
+    pub amqps_listen: Option<String>,
+    /// Certificates.
+    pub tls: crate::tls::TlsConfig,
     /// The HTTP face.
     pub http: HttpConfig,
     /// The AMQP face.
@@ -138,6 +144,9 @@ impl Default for ServerConfig {
         Self {
             listen: DEFAULT_LISTEN.to_owned(),
             amqp_listen: None,
+            https_listen: None,
+            amqps_listen: None,
+            tls: crate::tls::TlsConfig::default(),
             http: HttpConfig::default(),
             amqp: AmqpConfig::default(),
             kafka: crate::kafka::KafkaConfig::default(),
@@ -411,7 +420,14 @@ mod tests {
         assert!(said.ends_with("allowed: UTF-8"), "{said}");
         assert!(load(Vec::new(), set("http.idle_timeout")).is_err());
         for knob in ServerConfig::knobs() {
-            let paths = ["serve.data", "serve.accounts_file", "serve.admin_token_file"];
+            let paths = [
+                "serve.data",
+                "serve.accounts_file",
+                "serve.admin_token_file",
+                "tls.certificate",
+                "tls.key",
+                "tls.client_ca",
+            ];
             assert_eq!(knob.is_path, paths.contains(&knob.key), "{}", knob.key);
         }
     }

@@ -6,11 +6,13 @@ mod codes_of;
 mod configs;
 mod connection;
 mod face;
+mod faces;
 mod fetch;
 mod groups;
 mod metadata;
 mod offsets;
 mod produce;
+mod sasl;
 mod serve;
 mod transactions;
 
@@ -23,8 +25,12 @@ pub use serve::listen;
 pub struct KafkaConfig {
     /// The address to listen at, a loopback address; `None` for nowhere.
     pub listen: Option<String>,
+    /// The address to listen at with TLS; `None` for nowhere.
+    pub listen_tls: Option<String>,
     /// Host and port that clients are told; `None` for those listened at.
     pub advertised: Option<(String, u16)>,
+    /// Those that clients with TLS are told.
+    pub advertised_tls: Option<(String, u16)>,
     /// The namespace of its clients.
     pub namespace: String,
     /// Whether a stream comes into being when somebody first asks for it.
@@ -48,7 +54,9 @@ impl Default for KafkaConfig {
     fn default() -> Self {
         Self {
             listen: None,
+            listen_tls: None,
             advertised: None,
+            advertised_tls: None,
             namespace: "default".into(),
             auto_create: true,
             partitions_default: 1,

@@ -13,6 +13,7 @@ pub mod management;
 mod pace;
 mod running;
 mod stream_retention;
+mod tls;
 mod workers;
 
 pub use access::{Access, AccessConfig};
@@ -25,3 +26,4 @@ pub use longshore_node::{
     ShardState, Space, StoreDir, StoreDirError, StoreLost, Unavailable, shard_of,
 };
 pub use pace::Pace;
+pub use tls::{ClientCertificates, Exposed, Tls, TlsConfig, TlsError, check_exposure};

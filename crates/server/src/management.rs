@@ -16,4 +16,6 @@ pub use serve::listen;
 pub struct ManagementConfig {
     /// The address to listen at, a loopback address; `None` for nowhere.
     pub listen: Option<String>,
+    /// The address to listen at with TLS; `None` for nowhere.
+    pub listen_tls: Option<String>,
 }

@@ -9,7 +9,7 @@ use longshore_amqp::codec::methods::{
 use longshore_amqp::codec::{
     ContentHeader, FrameKind, Method, PROTOCOL_HEADER, Short, read_frame, write_method,
 };
-use longshore_amqp::{Ask, Session, Settings, Unanswered};
+use longshore_amqp::{Ask, Identity, Logins, Session, Settings, Unanswered};
 use longshore_engine::{
     ConnectionId, ConsumerId, Message, MessageAnswer, MessageCommand, MessageDelivery, MessageTag,
     Place, Published, QueueId, Rejection, TimeMs,
@@ -25,6 +25,8 @@ const FLAG_REFUSED: u8 = 2;
 const FLAG_LATE: u8 = 4;
 /// It arrives in small pieces.
 const FLAG_PIECES: u8 = 8;
+/// There are accounts.
+const FLAG_ACCOUNTS: u8 = 16;
 
 const MESSAGE_BYTES_MAX: u64 = 4096;
 const FRAME_MAX: u32 = 4096;
@@ -34,7 +36,7 @@ const ASKS_MAX: usize = 100_000;
 /// Drives a session through an input.
 pub fn target(input: &[u8]) {
     let Some((flags, bytes)) = input.split_first() else { return };
-    let mut session = Session::new(settings(), 0);
+    let mut session = Session::new(settings(*flags), 0);
     let mut heard = BytesMut::new();
     if flags & FLAG_OPEN > 0 {
         open(&mut session, &mut heard);
@@ -63,11 +65,15 @@ pub fn target(input: &[u8]) {
     assert!(session.end().is_some(), "a lost connection has ended");
 }
 
-fn settings() -> Settings {
+fn settings(flags: u8) -> Settings {
+    // Who has not opened it yet may be an account of which nothing is known.
+    let certificate = flags & FLAG_REFUSED > 0;
+    let accounts = flags & (FLAG_OPEN | FLAG_ACCOUNTS) == FLAG_ACCOUNTS;
     Settings {
         connection: ConnectionId(1),
         seed: [1, 2],
         is_loopback: true,
+        logins: if accounts { Logins::Accounts { certificate } } else { Logins::Guest },
         version: "0.0.0",
         channel_max: 16,
         frame_max: FRAME_MAX,
@@ -150,6 +156,10 @@ fn serve(session: &mut Session, flags: u8) -> usize {
                 if let Some(consumer) = consumer {
                     deliver(session, consumer);
                 }
+            }
+            Ask::LogIn { .. } => {
+                let identity = Identity { user: "app".into(), rights: None };
+                session.logged_in((flags & FLAG_REFUSED == 0).then_some(identity));
             }
             Ask::Gone { .. } => {}
         }

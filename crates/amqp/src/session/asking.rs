@@ -79,6 +79,9 @@ impl Session {
         command: MessageCommand,
         then: Then,
     ) {
+        if let Err(failure) = self.check(&command) {
+            return self.fail(channel, &failure.of(method));
+        }
         let Some(open) = self.channels.get_mut(&channel) else { return };
         open.is_busy = true;
         let instance = open.instance;

@@ -90,7 +90,12 @@ impl Session {
                 return;
             }
             Phase::Closing | Phase::Leaving => return,
-            Phase::Starting | Phase::Tuning | Phase::Opening | Phase::Looking | Phase::Running => {}
+            Phase::Starting
+            | Phase::LoggingIn
+            | Phase::Tuning
+            | Phase::Opening
+            | Phase::Looking
+            | Phase::Running => {}
         }
         let (class_id, method_id) = failure.method;
         let close = ConnectionClose {

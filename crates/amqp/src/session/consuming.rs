@@ -99,6 +99,7 @@ impl Session {
         let (auto_ack, exclusive) = (told.no_ack, told.exclusive);
         let named = queue_in(&self.vhost, &queue);
         let timeout_ms = consumer_timeout(&told.arguments, &named)?;
+        self.check_consume(&queue)?;
         if timeout_ms > 0 {
             let least = self.timeout_ms_min.map_or(timeout_ms, |least| least.min(timeout_ms));
             self.timeout_ms_min = Some(least);

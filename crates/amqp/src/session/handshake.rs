@@ -1,10 +1,13 @@
 //! From the first byte to the open connection.
 
 use super::sasl::{self, Login};
-use super::{Ask, Capabilities, End, NAMESPACE_DEFAULT, Phase, Session, Unanswered, VHOST_DEFAULT};
+use super::{
+    Ask, Capabilities, End, Identity, Logins, NAMESPACE_DEFAULT, Phase, Session, Unanswered,
+    VHOST_DEFAULT,
+};
 use crate::codec::methods::{
     ConnectionClose, ConnectionOpen, ConnectionOpenOk, ConnectionStart, ConnectionStartOk,
-    ConnectionTune, ConnectionTuneOk,
+    ConnectionTune, ConnectionTuneOk, ConnectionUpdateSecretOk,
 };
 use crate::codec::{Method, Short, Table, Value};
 use crate::failure::{Code, Failure, of_rejection};
@@ -48,7 +51,7 @@ impl Session {
             version_major: 0,
             version_minor: 9,
             server_properties,
-            mechanisms: sasl::MECHANISMS.into(),
+            mechanisms: sasl::mechanisms(self.settings.logins).into(),
             locales: "en_US".into(),
         };
         self.out.method(0, &start.into());
@@ -68,7 +71,7 @@ impl Session {
             }
             (phase, method) => {
                 let phase = match phase {
-                    Phase::Starting => "starting",
+                    Phase::Starting | Phase::LoggingIn => "starting",
                     Phase::Tuning => "tuning",
                     _ => "opening",
                 };
@@ -95,10 +98,22 @@ impl Session {
             .and_then(|name| name.as_text().map(str::to_owned));
         let mechanism = told.mechanism.as_text().unwrap_or_default();
         let refused = |code, text: String| Err(Failure::new(code, text).of((10, 11)));
-        match sasl::login(mechanism, &told.response, self.settings.is_loopback) {
+        mechanism.clone_into(&mut self.mechanism);
+        let login = match self.settings.logins {
+            Logins::Guest => sasl::login(mechanism, &told.response, self.settings.is_loopback),
+            Logins::Accounts { certificate } => {
+                sasl::login_to_account(mechanism, &told.response, certificate)
+            }
+        };
+        match login {
             Login::User(user) => self.user = user,
+            Login::Asked(credentials) => {
+                self.asks.push_back(Ask::LogIn { credentials });
+                self.phase = Phase::LoggingIn;
+                return Ok(());
+            }
             Login::Refused => {
-                self.refuse_login(mechanism);
+                self.refuse_login();
                 return Ok(());
             }
             Login::Malformed(text) => return refused(Code::SyntaxError, text),
@@ -107,6 +122,37 @@ impl Session {
                 return refused(Code::CommandInvalid, text);
             }
         }
+        self.tell_bounds();
+        Ok(())
+    }
+
+    /// Whose the credentials of [`Ask::LogIn`] are; `None` where they are nobody's.
+    pub fn logged_in(&mut self, identity: Option<Identity>) {
+        self.secret_is_asked = false;
+        match (self.phase, identity) {
+            (Phase::LoggingIn, Some(Identity { user, rights })) => {
+                (self.user, self.rights) = (user, rights);
+                self.tell_bounds();
+            }
+            (Phase::LoggingIn, None) => self.refuse_login(),
+            (Phase::Running, Some(Identity { user, .. })) if user == self.user => {
+                self.out.method(0, &ConnectionUpdateSecretOk {}.into());
+            }
+            (Phase::Running, _) => {
+                let text = "New secret was refused by one of the backends";
+                self.fail_connection(&Failure::new(Code::NotAllowed, text).of((10, 70)));
+            }
+            _ => {}
+        }
+    }
+
+    /// The account is there no longer, or may do other things from now on.
+    pub fn account_changed(&mut self) {
+        let text = "the account was changed or removed";
+        self.fail_connection(&Failure::new(Code::ConnectionForced, text));
+    }
+
+    fn tell_bounds(&mut self) {
         let tune = ConnectionTune {
             channel_max: self.settings.channel_max,
             frame_max: self.settings.frame_max,
@@ -114,15 +160,15 @@ impl Session {
         };
         self.out.method(0, &tune.into());
         self.phase = Phase::Tuning;
-        Ok(())
     }
 
     /// Who can be told is told; others see the connection end.
-    fn refuse_login(&mut self, mechanism: &str) {
+    fn refuse_login(&mut self) {
         self.phase = Phase::Closed(End::Closed);
         if !self.capabilities.authentication_failure_close {
             return;
         }
+        let mechanism = &self.mechanism;
         let text = format!(
             "Login was refused using authentication mechanism {mechanism}. For details see the \
              broker logfile."
@@ -157,6 +203,11 @@ impl Session {
         };
         vhost.clone_into(&mut self.vhost);
         let namespace = if vhost == VHOST_DEFAULT { NAMESPACE_DEFAULT } else { vhost };
+        namespace.clone_into(&mut self.namespace);
+        if self.rights.as_ref().is_some_and(|rights| !rights.may_open(namespace)) {
+            let text = format!("access to vhost '{vhost}' refused for user '{}'", self.user);
+            return Err(Failure::new(Code::NotAllowed, text).of((10, 40)));
+        }
         self.asks.push_back(Ask::Open { namespace: namespace.to_owned() });
         self.phase = Phase::Looking;
         Ok(())

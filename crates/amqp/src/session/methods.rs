@@ -4,7 +4,7 @@ use longshore_engine::MessageCommand;
 
 use super::asking::Then;
 use super::channel::Operation;
-use super::{Phase, Session};
+use super::{Ask, Credentials, Logins, Phase, Session};
 use crate::codec::methods::{
     AccessRequestOk, BasicGetEmpty, BasicRecoverOk, ChannelFlowOk, ConfirmSelectOk,
     ConnectionUpdateSecretOk,
@@ -20,9 +20,22 @@ impl Session {
                 self.leave();
                 Ok(())
             }
-            // There is one user, whose secret does not change.
-            Method::ConnectionUpdateSecret(_) => {
-                self.out.method(0, &ConnectionUpdateSecretOk {}.into());
+            Method::ConnectionUpdateSecret(told) => {
+                // Where there is one user, its secret does not change.
+                if self.settings.logins == Logins::Guest {
+                    self.out.method(0, &ConnectionUpdateSecretOk {}.into());
+                    return Ok(());
+                }
+                let secret = std::str::from_utf8(&told.new_secret).ok();
+                // One at a time: each costs the server as much as a login.
+                let Some(secret) = secret.filter(|_| !self.secret_is_asked) else {
+                    let text = "New secret was refused by one of the backends";
+                    return Err(Failure::new(Code::NotAllowed, text).of((10, 70)));
+                };
+                self.secret_is_asked = true;
+                let (user, password) = (self.user.clone(), secret.to_owned());
+                let credentials = Credentials::Password { user, password };
+                self.asks.push_back(Ask::LogIn { credentials });
                 Ok(())
             }
             _ => {

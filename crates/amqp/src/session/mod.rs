@@ -19,6 +19,7 @@ mod names;
 mod overdue;
 mod publishing;
 mod receiving;
+mod rights;
 mod sasl;
 mod settings;
 mod settling;
@@ -28,6 +29,8 @@ mod transacting;
 
 pub use declaring::{binding_with_arguments, exchange_kind};
 pub use publishing::header_of;
+pub use rights::{Identity, Right, Rights};
+pub use sasl::Credentials;
 pub use settings::queue_settings;
-pub use state::{Ask, End, Session, Settings, Unanswered};
+pub use state::{Ask, End, Logins, Session, Settings, Unanswered};
 use state::{Capabilities, NAMESPACE_DEFAULT, Phase, VHOST_DEFAULT};

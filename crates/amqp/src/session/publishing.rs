@@ -114,6 +114,7 @@ impl Session {
         body: Bytes,
     ) -> Result<(), Failure> {
         let message = self.message(number, publish, properties, body)?;
+        self.check_publish(&message)?;
         let Some(channel) = self.channels.get_mut(&number) else { return Ok(()) };
         let confirm = channel.confirms.as_mut().map(|last| {
             *last += 1;

@@ -1,6 +1,7 @@
 //! The session itself: what it holds, and what the server asks it whatever is spoken.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use longshore_engine::{ConnectionId, ConsumerId, MessageCommand, Rejection};
 
@@ -13,6 +14,8 @@ use super::channel::Channel;
 use super::handshake;
 use super::names::Names;
 use super::publishing::Publishing;
+use super::rights::Rights;
+use super::sasl::Credentials;
 use super::settling::Settling;
 
 /// The name of its namespace that clients know from `RabbitMQ`.
@@ -29,6 +32,8 @@ pub struct Settings {
     pub seed: [u64; 2],
     /// The peer is on this machine.
     pub is_loopback: bool,
+    /// Who is let in.
+    pub logins: Logins,
     /// The server's own version.
     pub version: &'static str,
     /// Channels that may be open.
@@ -41,9 +46,26 @@ pub struct Settings {
     pub message_bytes_max: u64,
 }
 
+/// Who is let in.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Logins {
+    /// `guest` of this machine, who may do everything.
+    Guest,
+    /// Accounts, which the server knows.
+    Accounts {
+        /// The peer has shown a certificate that may stand for one.
+        certificate: bool,
+    },
+}
+
 /// What a session wants of the server.
 #[derive(Debug)]
 pub enum Ask {
+    /// Whose these are. See [`Session::logged_in`].
+    LogIn {
+        /// What the client has shown.
+        credentials: Credentials,
+    },
     /// Whether there is this namespace; everything else is asked of it. See
     /// [`Session::namespace_found`].
     Open {
@@ -91,6 +113,8 @@ pub(super) enum Phase {
     Header,
     /// `start` was sent.
     Starting,
+    /// The server looks who it is.
+    LoggingIn,
     /// `tune` was sent.
     Tuning,
     /// `open` is awaited.
@@ -125,6 +149,15 @@ pub struct Session {
     pub(super) client_name: Option<String>,
     pub(super) user: String,
     pub(super) vhost: String,
+    pub(super) namespace: String,
+    /// What the account may do; `None` for everything.
+    pub(super) rights: Option<Arc<dyn Rights>>,
+    /// Where it was let publish last: exchange, and the key where that names a queue.
+    pub(super) publishes_to: (String, String),
+    /// It is looked whether a new secret is that of its account.
+    pub(super) secret_is_asked: bool,
+    /// How it says who it is.
+    pub(super) mechanism: String,
     pub(super) frame_max: usize,
     pub(super) channel_max: u16,
     pub(super) heartbeat_ms: u64,
@@ -170,6 +203,11 @@ impl Session {
             client_name: None,
             user: String::new(),
             vhost: String::new(),
+            namespace: String::new(),
+            rights: None,
+            publishes_to: <(String, String)>::default(),
+            secret_is_asked: false,
+            mechanism: String::new(),
             // Before that is agreed on: enough for long tokens, and little for who is not let in.
             frame_max: handshake::FRAME_BYTES_BEFORE_LOGIN,
             channel_max: settings.channel_max,

@@ -8,7 +8,7 @@ use longshore_amqp::codec::{
     ContentHeader, Frame, FrameKind, Method, PROTOCOL_HEADER, Properties, Short, Table, Value,
     read_frame, write_body, write_header, write_method,
 };
-use longshore_amqp::{Ask, Session, Settings, Unanswered};
+use longshore_amqp::{Ask, Logins, Session, Settings, Unanswered};
 use longshore_engine::{
     ConnectionId, ConsumerId, Message, MessageAnswer, MessageCommand, MessageDelivery, MessageTag,
     Place, QueueId, TimeMs,
@@ -30,10 +30,16 @@ pub(crate) fn short(text: &str) -> Short {
 impl Client {
     /// A client that has said nothing.
     pub(crate) fn new() -> Self {
+        Self::of(Logins::Guest)
+    }
+
+    /// The same, where others are let in.
+    pub(crate) fn of(logins: Logins) -> Self {
         let settings = Settings {
             connection: ConnectionId(7),
             seed: [1, 2],
             is_loopback: true,
+            logins,
             version: "0.0.0",
             channel_max: 2047,
             frame_max: 131_072,

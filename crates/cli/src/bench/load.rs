@@ -11,13 +11,13 @@ use tokio::task::JoinSet;
 
 use super::sample::Sample;
 use crate::client::Client;
-use crate::http::{Connection, Reply};
+use crate::http::{Connection, Reply, Target as Server};
 
 /// Where the load goes.
 #[derive(Clone, Debug)]
 pub(super) struct Target {
-    /// `host:port`.
-    pub(super) host: String,
+    /// The server.
+    pub(super) at: Server,
     /// The value of `Authorization`.
     pub(super) authorization: Option<String>,
     /// `/v1` or that of a namespace.
@@ -54,12 +54,12 @@ struct Grants {
 }
 
 impl Target {
-    pub(super) fn client(&self) -> Result<Client> {
-        Ok(Client::new(&self.host, None)?.authorized(self.authorization.clone()))
+    pub(super) fn client(&self) -> Client {
+        Client::of(self.at.clone()).authorized(self.authorization.clone())
     }
 
     async fn open(&self) -> std::io::Result<Connection> {
-        let connection = Connection::open(&self.host).await?;
+        let connection = Connection::open(&self.at).await?;
         Ok(connection.authorized(self.authorization.as_deref()))
     }
 

@@ -1,6 +1,7 @@
 //! One child process in a process group of its own: its input, the bounded part of its output
 //! that is kept, and its end. It knows no job and no server.
 
+use std::ffi::OsString;
 use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitStatus, Stdio};
@@ -35,7 +36,7 @@ pub(crate) struct Invocation {
     /// Run by `sh -c`.
     pub(crate) command: String,
     /// Added to the environment.
-    pub(crate) environment: Vec<(&'static str, String)>,
+    pub(crate) environment: Vec<(&'static str, OsString)>,
     /// Given on standard input.
     pub(crate) input: Vec<u8>,
     /// How much of the beginning of standard output is kept.
@@ -78,7 +79,7 @@ pub(crate) async fn run(
     let mut child = Command::new("sh")
         .arg("-c")
         .arg(&invocation.command)
-        .envs(invocation.environment.iter().map(|(name, value)| (*name, value.as_str())))
+        .envs(invocation.environment.iter().map(|(name, value)| (*name, value.as_os_str())))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -239,7 +240,7 @@ mod tests {
     fn invocation(command: &str) -> Invocation {
         Invocation {
             command: command.to_owned(),
-            environment: vec![("LONGSHORE_KIND", "greet".to_owned())],
+            environment: vec![("LONGSHORE_KIND", "greet".into())],
             input: b"{\"to\":\"you\"}".to_vec(),
             stdout_bytes_max: 64,
             stderr_bytes_max: 8,

@@ -1,7 +1,9 @@
 //! Runs each job as a command of the user: args on standard input, the rest in the environment,
 //! the exit code as the verdict.
 
+use std::ffi::OsString;
 use std::io;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use longshore_server::api::{ErrorText, RawJson};
@@ -25,17 +27,24 @@ const EXIT_DISCARD: i32 = 65;
 pub(crate) struct Exec {
     /// For `sh -c`.
     pub(crate) command: String,
-    /// Told to the command, so that it can enqueue jobs of its own.
+    pub(crate) way: Way,
+    pub(crate) quiet: bool,
+}
+
+/// Told to a command, so that it can enqueue jobs of its own.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Way {
     pub(crate) server: String,
     pub(crate) namespace: String,
-    pub(crate) quiet: bool,
+    /// The authorities of the server's certificate, where the system's are not those.
+    pub(crate) ca: Option<PathBuf>,
 }
 
 impl Runner for Exec {
     async fn run(&self, job: Assignment, stop: watch::Receiver<Stop>) -> Verdict {
         let invocation = Invocation {
             command: self.command.clone(),
-            environment: environment(&job, &self.server, &self.namespace),
+            environment: environment(&job, &self.way),
             input: job.args.into_bytes(),
             stdout_bytes_max: RESULT_BYTES_MAX,
             stderr_bytes_max: STDERR_BYTES_MAX,
@@ -55,10 +64,9 @@ impl Runner for Exec {
 /// What a command finds in its environment.
 pub(super) fn environment(
     job: &Assignment,
-    server: &str,
-    namespace: &str,
-) -> Vec<(&'static str, String)> {
-    let mut environment = vec![
+    Way { server, namespace, ca }: &Way,
+) -> Vec<(&'static str, OsString)> {
+    let texts = vec![
         ("LONGSHORE_JOB_ID", job.id.to_string()),
         ("LONGSHORE_QUEUE", job.queue.clone()),
         ("LONGSHORE_KIND", job.kind.clone()),
@@ -68,7 +76,10 @@ pub(super) fn environment(
         ("LONGSHORE_SERVER", server.to_owned()),
         ("LONGSHORE_NAMESPACE", namespace.to_owned()),
     ];
-    environment.extend(job.traceparent.clone().map(|parent| ("TRACEPARENT", parent)));
+    let mut environment: Vec<_> =
+        texts.into_iter().map(|(name, value)| (name, OsString::from(value))).collect();
+    environment.extend(job.traceparent.clone().map(|parent| ("TRACEPARENT", parent.into())));
+    environment.extend(ca.clone().map(|ca| ("LONGSHORE_CA", ca.into())));
     environment
 }
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use super::child::{self, Ending, Invocation, Stop};
-use super::exec::{environment, error_of, not_run, tell};
+use super::exec::{Way, environment, error_of, not_run, tell};
 use super::job::{Assignment, News, Runner, Verdict};
 
 /// The kind that such workers name.
@@ -42,8 +42,7 @@ pub(crate) struct ShellResult {
 /// Runs what jobs say.
 #[derive(Clone, Debug)]
 pub(crate) struct Shell {
-    pub(crate) server: String,
-    pub(crate) namespace: String,
+    pub(crate) way: Way,
     pub(crate) quiet: bool,
 }
 
@@ -58,7 +57,7 @@ impl Runner for Shell {
         };
         let invocation = Invocation {
             command: in_folder(&args),
-            environment: environment(&job, &self.server, &self.namespace),
+            environment: environment(&job, &self.way),
             input: Vec::new(),
             stdout_bytes_max: OUTPUT_BYTES_MAX,
             stderr_bytes_max: OUTPUT_BYTES_MAX,
@@ -164,7 +163,7 @@ mod tests {
             at_most_once: false,
             traceparent: None,
         };
-        let shell = Shell { server: String::new(), namespace: "default".into(), quiet: true };
+        let shell = Shell { way: Way::default(), quiet: true };
         let (_keep, stop) = watch::channel(Stop::No);
         shell.run(job, stop).await
     }

@@ -9,6 +9,7 @@ pub mod groups;
 pub mod metadata;
 pub mod offsets;
 pub mod produce;
+pub mod sasl;
 pub mod transactions;
 
 /// What is asked or told of a topic: its name, and the partitions.

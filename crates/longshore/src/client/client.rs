@@ -10,7 +10,7 @@ use longshore_proto::v1::jobs_client::JobsClient;
 use longshore_proto::v1::levels_client::LevelsClient;
 use longshore_proto::v1::schedules_client::SchedulesClient;
 use longshore_proto::v1::workers_client::WorkersClient;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 use tower::util::BoxCloneSyncService;
 use tower::{Layer, Service};
 
@@ -60,6 +60,8 @@ pub struct ClientBuilder {
     token: Option<String>,
     attempt: Duration,
     deadline: Duration,
+    /// Authorities in PEM, or why they cannot be had.
+    ca: Option<Result<Vec<u8>, String>>,
     layers: Vec<Wrap>,
 }
 
@@ -79,6 +81,13 @@ impl ClientBuilder {
     /// The token of an account, where the server asks who comes in. Default: none.
     pub fn token(mut self, token: impl Into<String>) -> Self {
         self.token = Some(token.into());
+        self
+    }
+
+    /// With an `https` URL: the authorities that the server's certificate may be from, in PEM, and
+    /// no others. Default: those that the system trusts.
+    pub fn ca(mut self, pem: impl Into<Vec<u8>>) -> Self {
+        self.ca = Some(Ok(pem.into()));
         self
     }
 
@@ -114,9 +123,18 @@ impl ClientBuilder {
         let address = |reason: String| ClientError::Address { url: self.url.clone(), reason };
         let endpoint =
             Endpoint::from_shared(self.url.clone()).map_err(|error| address(error.to_string()))?;
-        if endpoint.uri().scheme_str() != Some("http") {
-            return Err(address("its scheme is not http".to_owned()));
-        }
+        let endpoint = match endpoint.uri().scheme_str() {
+            Some("http") => endpoint,
+            Some("https") => {
+                let tls = ClientTlsConfig::new();
+                let tls = match self.ca {
+                    None => tls.with_native_roots(),
+                    Some(ca) => tls.ca_certificate(Certificate::from_pem(ca.map_err(address)?)),
+                };
+                endpoint.tls_config(tls).map_err(|error| address(error.to_string()))?
+            }
+            _ => return Err(address("its scheme is neither http nor https".to_owned())),
+        };
         let attempt = self.attempt.min(self.deadline);
         let endpoint = endpoint
             .connect_timeout(attempt.min(Duration::from_secs(5)))
@@ -145,16 +163,18 @@ impl ClientBuilder {
 }
 
 impl Client {
-    /// A client of the server at `url`, such as `http://127.0.0.1:7077`. Nothing is connected yet.
+    /// A client of the server at `url`, such as `http://127.0.0.1:7077`, or with TLS
+    /// `https://jobs.example:7443`. Nothing is connected yet.
     pub fn new(url: impl Into<String>) -> Result<Self, ClientError> {
         Self::builder(url).build()
     }
 
     /// A client of what the surroundings name: the server `LONGSHORE_SERVER`, or else
     /// `http://127.0.0.1:7077`, and the namespace `LONGSHORE_NAMESPACE`, or else `default`, with
-    /// the token `LONGSHORE_TOKEN`, or else that of the file `LONGSHORE_TOKEN_FILE`, if any. The
-    /// command line reads the same; `longshore work --exec` hands the server and the namespace to
-    /// what it runs, which inherits the variables with a token.
+    /// the token `LONGSHORE_TOKEN`, or else that of the file `LONGSHORE_TOKEN_FILE`, if any. With
+    /// an `https` URL the authorities in the file `LONGSHORE_CA` are trusted, or else those of the
+    /// system. The command line reads the same; `longshore work --exec` hands the server and the
+    /// namespace to what it runs, which inherits the variables with a token.
     pub fn from_env() -> Result<Self, ClientError> {
         Self::from_variables(std::env::var_os)
     }
@@ -169,8 +189,11 @@ impl Client {
             Some(value) => value.into_string().map_err(|_| ClientError::Variable { variable }),
         };
         let url = text("LONGSHORE_SERVER", "http://127.0.0.1:7077")?;
-        let namespace = text("LONGSHORE_NAMESPACE", "default")?;
-        let builder = Self::builder(url).namespace(namespace);
+        let mut builder = Self::builder(url).namespace(text("LONGSHORE_NAMESPACE", "default")?);
+        builder.ca = variables("LONGSHORE_CA").filter(|path| !path.is_empty()).map(|path| {
+            std::fs::read(&path)
+                .map_err(|error| format!("LONGSHORE_CA: {}: {error}", path.display()))
+        });
         let given = text("LONGSHORE_TOKEN", "")?;
         if !given.is_empty() {
             return builder.token(given).build();
@@ -199,6 +222,7 @@ impl Client {
             token: None,
             attempt: Duration::from_secs(10),
             deadline: Duration::from_secs(30),
+            ca: None,
             layers: Vec::new(),
         }
     }
@@ -292,6 +316,7 @@ mod tests {
             let (server, namespace) = (server.to_owned(), namespace.to_owned());
             Client::from_variables(move |variable| match variable {
                 "LONGSHORE_SERVER" => Some(server.clone().into()),
+                "LONGSHORE_CA" => None,
                 _ => Some(namespace.clone().into()),
             })
         };
@@ -301,7 +326,14 @@ mod tests {
             let client = unset.unwrap();
             assert_eq!((client.url(), client.namespace()), ("http://127.0.0.1:7077", "default"));
         }
-        assert!(matches!(of("https://x", ""), Err(ClientError::Address { .. })));
+        assert!(matches!(of("ftp://x", ""), Err(ClientError::Address { .. })));
+        let absent = Client::from_variables(|variable| match variable {
+            "LONGSHORE_SERVER" => Some("https://jobs.example".into()),
+            "LONGSHORE_CA" => Some("absent.pem".into()),
+            _ => None,
+        });
+        let said = absent.unwrap_err().to_string();
+        assert!(said.contains("LONGSHORE_CA: absent.pem"), "{said}");
         let no_file = Client::from_variables(|variable| match variable {
             "LONGSHORE_TOKEN_FILE" => Some("/nowhere/token".into()),
             _ => None,

@@ -4,7 +4,7 @@
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 /// Writes bytes without padding.
-pub(super) fn encode(bytes: &[u8]) -> String {
+pub(crate) fn encode(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for chunk in bytes.chunks(3) {
         let at = |index: usize| u32::from(chunk.get(index).copied().unwrap_or(0));
@@ -13,6 +13,15 @@ pub(super) fn encode(bytes: &[u8]) -> String {
             let index = group >> (18 - 6 * sextet) & 0x3f;
             text.push(char::from(ALPHABET.get(index as usize).copied().unwrap_or(b'A')));
         }
+    }
+    text
+}
+
+/// Writes bytes with padding, as SCRAM has them.
+pub(crate) fn encode_padded(bytes: &[u8]) -> String {
+    let mut text = encode(bytes);
+    while !text.len().is_multiple_of(4) {
+        text.push('=');
     }
     text
 }

@@ -175,7 +175,6 @@ impl Access {
 
     /// The keys of an account for SCRAM; of a name that no account with a password has, keys that
     /// nobody's proof fits.
-    #[expect(dead_code, reason = "SASL of AMQP and Kafka asks for it")]
     pub(crate) fn scram_keys(&self, name: &str, hash: ScramHash) -> Result<ScramKeys, Refusal> {
         let Some(inner) = &self.0 else { return Err(unauthenticated()) };
         let account = inner.snapshot()?.accounts.get(name).cloned();
@@ -188,7 +187,6 @@ impl Access {
     }
 
     /// Lets an account in whose client has proven to know what belongs to `keys`.
-    #[expect(dead_code, reason = "SASL of AMQP and Kafka asks for it")]
     pub(crate) fn after_scram(&self, name: &str, keys: &ScramKeys) -> Result<Principal, Refusal> {
         let Some(inner) = &self.0 else { return Ok(Principal::Local) };
         let account = inner.account(name).ok_or_else(unauthenticated)?;

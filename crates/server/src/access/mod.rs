@@ -16,7 +16,7 @@ mod scram;
 mod snapshot;
 mod token;
 
-pub(crate) use base64::decode as decode_base64;
+pub(crate) use base64::{decode as decode_base64, encode_padded as encode_base64};
 pub use bootstrap::AccessConfig;
 pub use gate::Access;
 pub(crate) use gate::{Credentials, Peer, unauthenticated};
@@ -26,6 +26,5 @@ pub(crate) use needs::{
 };
 pub(crate) use password::keys_of as password_keys_of;
 pub(crate) use principal::Principal;
-#[expect(unused_imports, reason = "SASL of AMQP and Kafka asks for it")]
 pub(crate) use scram::ScramHash;
 pub(crate) use token::{hash_of as token_hash_of, new_token};

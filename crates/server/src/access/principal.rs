@@ -82,7 +82,6 @@ impl Principal {
     }
 
     /// The namespace that the account has for protocols that name none.
-    #[expect(dead_code, reason = "SASL of Kafka asks for it")]
     pub(crate) fn namespace(&self) -> Option<&str> {
         match self {
             Self::Account(known) => known.account.namespace.as_deref(),

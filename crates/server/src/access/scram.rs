@@ -50,7 +50,6 @@ impl ScramHash {
 
     /// Checks a client's proof of what was said (`AuthMessage`). The server's signature, which
     /// proves to the client that the server has the keys, where it holds.
-    #[cfg_attr(not(test), expect(dead_code, reason = "SASL of AMQP and Kafka asks for it"))]
     pub(crate) fn check(self, keys: &ScramKeys, said: &[u8], proof: &[u8]) -> Option<Vec<u8>> {
         let signature = self.mac(&keys.stored_key, said);
         if signature.len() != proof.len() {

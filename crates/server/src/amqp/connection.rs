@@ -1,23 +1,27 @@
 //! One connection of AMQP: what has arrived goes to its session as long as that takes it, what it
 //! has to say is written as the peer takes it.
 
+use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
-use longshore_amqp::{End, Session, Settings};
+use longshore_amqp::{End, Logins, Session, Settings};
 use longshore_engine::ConnectionId;
 use longshore_node::{News, Wire};
-use tokio::net::TcpStream;
+use tokio::io::AsyncWrite;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, sleep_until};
 
+use super::access::{AccountNews, Awaited};
 use super::gate::{Gate, is_passing};
 use crate::http::app::App;
 use crate::http::connection::{Progress, told};
 use crate::running::Ticks;
+use crate::tls::stream::Stream;
 
 /// Connections have numbers from here on, so that they are nobody else's.
 const CONNECTIONS_FROM: u64 = 1 << 38;
@@ -45,6 +49,7 @@ struct Connection {
     writing: Bytes,
     progress: Arc<Progress>,
     ticks: Arc<Ticks>,
+    app: Arc<App>,
 }
 
 impl Drop for Connection {
@@ -76,16 +81,15 @@ async fn tell_until_heard(wire: Wire, commands: Vec<longshore_engine::Command>) 
 /// Speaks AMQP on one connection until it ends, or the server stops. `number` is its own.
 pub(crate) async fn speak(
     app: Arc<App>,
-    stream: TcpStream,
+    mut stream: Stream,
     number: u64,
     progress: Arc<Progress>,
     ticks: Arc<Ticks>,
     mut stopping: watch::Receiver<bool>,
 ) {
-    // A lost socket option costs speed, not sense.
-    let _ = stream.set_nodelay(true);
     let (sender, mut news) = mpsc::unbounded_channel();
     let makes_namespaces = app.limits.namespaces_on_first_use;
+    let app = app.seen_from(|| stream.peer().of_access());
     let settings = settings(&app, &stream, number);
     let mut connection = Connection {
         session: Some(Session::new(settings, 0)),
@@ -96,21 +100,26 @@ pub(crate) async fn speak(
         writing: Bytes::new(),
         progress,
         ticks,
+        app,
     };
-    if let Err(error) = connection.serve(&stream, &mut news, &mut stopping).await {
+    if let Err(error) = connection.serve(&mut stream, &mut news, &mut stopping).await {
         tracing::debug!(%error, "a connection of AMQP ended early");
     }
 }
 
-fn settings(app: &App, stream: &TcpStream, number: u64) -> Settings {
-    let is_loopback = |address: SocketAddr| address.ip().is_loopback();
+fn settings(app: &App, stream: &Stream, number: u64) -> Settings {
     let config = &app.amqp;
     // Its lower half is chance.
     let chance = || uuid::Uuid::now_v7().as_u64_pair().1;
     Settings {
         connection: ConnectionId(CONNECTIONS_FROM + number),
         seed: [chance(), chance()],
-        is_loopback: stream.peer_addr().is_ok_and(is_loopback),
+        logins: if app.access.is_required() {
+            Logins::Accounts { certificate: app.peer.certificate.is_some() }
+        } else {
+            Logins::Guest
+        },
+        is_loopback: stream.peer().address.ip().is_loopback(),
         version: env!("CARGO_PKG_VERSION"),
         channel_max: config.channels_max,
         frame_max: config.frame_bytes_max,
@@ -131,20 +140,25 @@ impl Connection {
 
     async fn serve(
         &mut self,
-        stream: &TcpStream,
+        stream: &mut Stream,
         news: &mut mpsc::UnboundedReceiver<News>,
         stopping: &mut watch::Receiver<bool>,
     ) -> io::Result<()> {
         let (mut is_stopping, mut was_open) = (false, false);
-        let mut closing_at = None;
+        let (mut closing_at, progress) = (None, Arc::clone(&self.progress));
+        let mut account = Awaited::of(&self.app.who);
         loop {
             let (session, gate) = self.parts();
             gate.serve(session);
+            if let Some(credentials) = gate.take_credentials() {
+                account.log_in(&self.app, credentials);
+            }
+            let session = self.parts().0;
             if session.is_open() != was_open {
                 was_open = session.is_open();
                 self.progress.serve_for_long(self.ticks.now());
             }
-            let is_written = self.write(stream)?;
+            let is_written = poll_fn(|context| Poll::Ready(self.write(stream, context))).await?;
             let (session, gate) = self.parts();
             match session.end() {
                 Some(End::Silent) => return Ok(()),
@@ -161,25 +175,29 @@ impl Connection {
             };
             tokio::select! {
                 biased;
-                () = told(stopping, &self.progress), if !is_stopping => {
+                () = told(stopping, &progress), if !is_stopping => {
                     is_stopping = true;
                     self.parts().0.stop();
                 }
                 () = at(closing_at) => return Ok(()),
+                told = account.news() => self.hear_of_account(told, &mut account),
                 one = news.recv() => {
                     self.hear(one, news);
                     // Who hears much is heard all the same.
-                    if reads && !self.read(stream)? {
+                    if reads && !poll_fn(|context| self.read_now(stream, context)).await? {
                         return Ok(());
                     }
                 }
-                ready = stream.readable(), if reads => {
-                    ready?;
-                    if !self.read(stream)? {
+                goes_on = poll_fn(|context| {
+                    if reads && let Poll::Ready(read) = self.read(stream, context) {
+                        return Poll::Ready(read);
+                    }
+                    if is_written { Poll::Pending } else { self.write_more(stream, context) }
+                }), if reads || !is_written => {
+                    if !goes_on? {
                         return Ok(());
                     }
                 }
-                ready = stream.writable(), if !is_written => ready?,
                 () = at(tick_at) => {
                     let now_ms = self.now_ms();
                     self.parts().0.tick(now_ms, reads);
@@ -189,6 +207,32 @@ impl Connection {
                     gate.retry(session);
                 }
             }
+        }
+    }
+
+    /// Tells the session what has come of its account.
+    fn hear_of_account(&mut self, told: AccountNews, account: &mut Awaited) {
+        let (session, gate) = self.parts();
+        match told {
+            AccountNews::Changed => session.account_changed(),
+            AccountNews::LoggedIn(None) => session.logged_in(None),
+            AccountNews::LoggedIn(Some((who, identity))) => {
+                account.follow(&who);
+                gate.set_asker(&who);
+                session.logged_in(Some(identity));
+            }
+        }
+    }
+
+    /// Reads what is there, and does not wait for more.
+    fn read_now(
+        &mut self,
+        stream: &mut Stream,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<bool>> {
+        match self.read(stream, context) {
+            Poll::Pending => Poll::Ready(Ok(true)),
+            read => read,
         }
     }
 
@@ -210,19 +254,16 @@ impl Connection {
     }
 
     /// Reads what is there. Whether the peer has not closed its end.
-    fn read(&mut self, stream: &TcpStream) -> io::Result<bool> {
-        self.bytes.reserve(self.read_bytes);
-        match stream.try_read_buf(&mut self.bytes) {
-            Ok(0) => return Ok(false),
-            Ok(count) if count >= self.read_bytes => {
-                self.read_bytes = (2 * self.read_bytes).min(READ_BYTES_MAX);
-            }
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(true),
-            Err(error) => return Err(error),
+    fn read(&mut self, stream: &mut Stream, context: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        let count = ready!(stream.poll_read_into(context, &mut self.bytes, self.read_bytes))?;
+        if count == 0 {
+            return Poll::Ready(Ok(false));
+        }
+        if count >= self.read_bytes {
+            self.read_bytes = (2 * self.read_bytes).min(READ_BYTES_MAX);
         }
         self.take();
-        Ok(true)
+        Poll::Ready(Ok(true))
     }
 
     /// Gives the session what has arrived.
@@ -241,29 +282,52 @@ impl Connection {
         }
     }
 
+    /// Writes a part of what is being written, or has TLS write what it keeps back. Never `false`.
+    fn write_more(
+        &mut self,
+        stream: &mut Stream,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<bool>> {
+        let mut stream = Pin::new(stream);
+        let polled = if self.writing.is_empty() {
+            stream.as_mut().poll_flush(context).map_ok(|()| 0)
+        } else {
+            stream.as_mut().poll_write(context, &self.writing)
+        };
+        match polled {
+            Poll::Ready(Ok(0)) if !self.writing.is_empty() => {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            Poll::Ready(Ok(count)) => {
+                self.progress.take(count, self.ticks.now());
+                self.writing.advance(count);
+            }
+            Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+            Poll::Pending => {
+                self.progress.fall_behind(self.ticks.now());
+                return Poll::Pending;
+            }
+        }
+        Poll::Ready(Ok(true))
+    }
+
     /// Writes as much as the peer takes. Whether that is all there is.
-    fn write(&mut self, stream: &TcpStream) -> io::Result<bool> {
+    fn write(&mut self, stream: &mut Stream, context: &mut Context<'_>) -> io::Result<bool> {
         let mut wrote = false;
         loop {
             if self.writing.is_empty() {
                 let Some(next) = self.parts().0.output().take() else { break };
                 self.writing = next;
             }
-            match stream.try_write(&self.writing) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(count) => {
-                    self.progress.take(count, self.ticks.now());
-                    self.writing.advance(count);
-                    wrote = true;
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.progress.fall_behind(self.ticks.now());
-                    return Ok(false);
-                }
-                Err(error) => return Err(error),
+            match self.write_more(stream, context) {
+                Poll::Ready(more) => wrote |= more?,
+                Poll::Pending => return Ok(false),
             }
         }
         self.writing = Bytes::new();
+        if self.write_more(stream, context)?.is_pending() {
+            return Ok(false);
+        }
         self.progress.catch_up();
         if wrote {
             let now_ms = self.now_ms();

@@ -3,11 +3,12 @@
 
 use std::collections::VecDeque;
 
-use longshore_amqp::{Ask, Session, Unanswered};
-use longshore_engine::{Answer, Command, MessageCommand, Rejection};
+use longshore_amqp::{Ask, Credentials, Session, Unanswered};
+use longshore_engine::{Answer, AuditedCommand, Command, MessageCommand, Rejection};
 use longshore_node::{Cause, News, Node, Unavailable, Wire};
 use tokio::sync::mpsc;
 
+use crate::access::Principal;
 use crate::http::DEFAULT_NAMESPACE;
 
 /// The number of the question whether there is the namespace; a session's begin with 1.
@@ -28,6 +29,10 @@ pub(super) struct Gate {
     others: VecDeque<(u64, MessageCommand)>,
     /// Why it waits.
     reason: String,
+    /// What a client has shown of itself, to be looked at.
+    credentials: Option<Credentials>,
+    /// The account that asks, for the trail of changes; `None` where nobody is asked who it is.
+    asker: Option<String>,
 }
 
 impl Gate {
@@ -37,7 +42,18 @@ impl Gate {
         news: mpsc::UnboundedSender<News>,
     ) -> Self {
         let (held, others, reason) = (VecDeque::new(), VecDeque::new(), String::new());
-        Self { node, makes_namespaces, news, wire: None, held, others, reason }
+        let (wire, credentials, asker) = (None, None, None);
+        Self { node, makes_namespaces, news, wire, held, others, reason, credentials, asker }
+    }
+
+    /// What a client has shown of itself since this was asked.
+    pub(super) fn take_credentials(&mut self) -> Option<Credentials> {
+        self.credentials.take()
+    }
+
+    /// Whom the trail of changes is to name.
+    pub(super) fn set_asker(&mut self, who: &Principal) {
+        self.asker = (!who.is_local()).then(|| who.name().to_owned());
     }
 
     /// Whether something waits.
@@ -72,6 +88,7 @@ impl Gate {
                     }
                     self.wire = Some(wire);
                 }
+                Ask::LogIn { credentials } => self.credentials = Some(credentials),
                 Ask::Call { number, command } => self.call(session, number, command),
                 Ask::Gone { consumer } => {
                     if let Some(wire) = &self.wire {
@@ -89,9 +106,10 @@ impl Gate {
         if !line.is_empty() {
             return line.push_back((number, command));
         }
-        let Err((why, command)) = wire.post(number, Command::Messages(command)) else { return };
-        match *command {
-            Command::Messages(command) if is_passing(&why) => {
+        let command = audited(self.asker.as_deref(), command);
+        let Err((why, command)) = wire.post(number, command) else { return };
+        match messages_of(*command) {
+            Some(command) if is_passing(&why) => {
                 line.push_back((number, command));
                 if publishes {
                     self.reason.clone_from(&why.reason);
@@ -107,11 +125,10 @@ impl Gate {
         let Some(wire) = &self.wire else { return };
         for line in [&mut self.others, &mut self.held] {
             while let Some((number, command)) = line.pop_front() {
-                let Err((why, command)) = wire.post(number, Command::Messages(command)) else {
-                    continue;
-                };
-                match *command {
-                    Command::Messages(command) if is_passing(&why) => {
+                let command = audited(self.asker.as_deref(), command);
+                let Err((why, command)) = wire.post(number, command) else { continue };
+                match messages_of(*command) {
+                    Some(command) if is_passing(&why) => {
                         line.push_front((number, command));
                         break;
                     }
@@ -186,7 +203,7 @@ impl Gate {
                     wire.forget(consumer);
                     continue;
                 }
-                Ask::Open { .. } => continue,
+                Ask::Open { .. } | Ask::LogIn { .. } => continue,
             };
             let is_publish = matches!(&command, Command::Messages(command) if is_publish(command));
             if !left.is_empty() && !is_publish {
@@ -199,6 +216,26 @@ impl Gate {
             }
         }
         (!left.is_empty()).then_some((wire, left))
+    }
+}
+
+/// What changes something that administrators care for goes to the trail of changes with it.
+fn audited(asker: Option<&str>, command: MessageCommand) -> Command {
+    let command = Command::Messages(command);
+    match asker {
+        Some(by) if command.is_audited() => {
+            Command::Audited(Box::new(AuditedCommand { by: by.to_owned(), command }))
+        }
+        _ => command,
+    }
+}
+
+/// What was wrapped so.
+fn messages_of(command: Command) -> Option<MessageCommand> {
+    match command {
+        Command::Messages(command) => Some(command),
+        Command::Audited(audited) => messages_of(audited.command),
+        _ => None,
     }
 }
 

@@ -1,6 +1,7 @@
 //! The AMQP face: sockets around the sessions of `longshore-amqp`, on the threads of all
 //! connections. What a session asks for goes to its namespace's shard; nothing is decided here.
 
+mod access;
 mod connection;
 mod gate;
 

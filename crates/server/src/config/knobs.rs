@@ -7,8 +7,9 @@ use longshore_node::SHARDS_MAX;
 
 use super::ServerConfig;
 use super::value::{
-    NONE, bytes, count, duration, host_and_port, origins, show_bytes, show_duration,
+    NONE, bytes, count, duration, host_and_port, origins, show_address, show_bytes, show_duration,
 };
+use crate::tls::ClientCertificates;
 
 /// One row.
 pub(super) struct Row {
@@ -98,6 +99,20 @@ macro_rules! ms_row {
     };
 }
 
+macro_rules! path_row {
+    ($key:literal, $about:literal, $field:ident) => {
+        Row {
+            key: $key,
+            about: $about,
+            set: Set::Path(|config, path| config.tls.$field = Some(path)),
+            show: |config| match &config.tls.$field {
+                Some(path) => path.display().to_string(),
+                None => NONE.to_owned(),
+            },
+        }
+    };
+}
+
 macro_rules! mark_row {
     ($key:literal, $about:literal, $field:ident) => {
         row!(
@@ -140,6 +155,30 @@ pub(super) const KNOBS: &[Row] = &[
         "The address to listen at for RabbitMQ's management API; nobody listens without one.",
         |config, text| config.management.listen = Some(text.to_owned()),
         config.management.listen.clone().unwrap_or_else(|| NONE.to_owned())
+    ),
+    row!(
+        "serve.https",
+        "The address to listen at for HTTP and gRPC over TLS, such as 127.0.0.1:7443.",
+        |config, text| config.https_listen = Some(text.to_owned()),
+        config.https_listen.clone().unwrap_or_else(|| NONE.to_owned())
+    ),
+    row!(
+        "serve.amqps",
+        "The address to listen at for AMQP over TLS, such as 127.0.0.1:5671.",
+        |config, text| config.amqps_listen = Some(text.to_owned()),
+        config.amqps_listen.clone().unwrap_or_else(|| NONE.to_owned())
+    ),
+    row!(
+        "serve.kafka_tls",
+        "The address to listen at for Kafka clients over TLS, such as 127.0.0.1:9093.",
+        |config, text| config.kafka.listen_tls = Some(text.to_owned()),
+        config.kafka.listen_tls.clone().unwrap_or_else(|| NONE.to_owned())
+    ),
+    row!(
+        "serve.management_tls",
+        "The address to listen at for RabbitMQ's management API over TLS, such as 127.0.0.1:15671.",
+        |config, text| config.management.listen_tls = Some(text.to_owned()),
+        config.management.listen_tls.clone().unwrap_or_else(|| NONE.to_owned())
     ),
     row!(
         "serve.access",
@@ -533,11 +572,7 @@ pub(super) const KNOBS: &[Row] = &[
         "kafka.advertised",
         "Host and port that Kafka clients are told; those listened at, where not set.",
         |config, text| config.kafka.advertised = Some(host_and_port(text)?),
-        config
-            .kafka
-            .advertised
-            .as_ref()
-            .map_or_else(|| NONE.to_owned(), |(host, port)| format!("{host}:{port}"))
+        show_address(config.kafka.advertised.as_ref())
     ),
     row!(
         "kafka.namespace",
@@ -606,5 +641,43 @@ pub(super) const KNOBS: &[Row] = &[
         "kafka.retention_look",
         "How often it is looked which events of streams are kept no longer.",
         kafka.retention_look
+    ),
+    row!(
+        "kafka.advertised_tls",
+        "Host and port that Kafka clients with TLS are told; those listened at, where not set.",
+        |config, text| config.kafka.advertised_tls = Some(host_and_port(text)?),
+        show_address(config.kafka.advertised_tls.as_ref())
+    ),
+    path_row!(
+        "tls.certificate",
+        "The file with the server's certificate and those up to its authority, in PEM.",
+        certificate
+    ),
+    path_row!("tls.key", "The file with the key to that certificate, in PEM.", key),
+    path_row!(
+        "tls.client_ca",
+        "The file with the authorities of clients' certificates; without it none is asked for.",
+        client_ca
+    ),
+    row!(
+        "tls.client_certificates",
+        "Whether clients have to show a certificate where `tls.client_ca` is set: required or optional.",
+        |config, text| {
+            let all = [ClientCertificates::Required, ClientCertificates::Optional];
+            let found = all.into_iter().find(|one| one.name() == text);
+            config.tls.client_certificates =
+                found.ok_or_else(|| "required or optional".to_owned())?;
+        },
+        config.tls.client_certificates.name().to_owned()
+    ),
+    row!(
+        "tls.required",
+        "Whether plain text at addresses that other machines reach is refused: true or false.",
+        |config, text| config.tls.required = match text {
+            "true" => true,
+            "false" => false,
+            _ => return Err("true or false".to_owned()),
+        },
+        config.tls.required.to_string()
     ),
 ];

@@ -64,6 +64,11 @@ pub(super) fn host_and_port(text: &str) -> Result<(String, u16), String> {
     parts.ok_or_else(|| "a host and a port, as in 127.0.0.1:9092".to_owned())
 }
 
+/// Writes a host and a port.
+pub(super) fn show_address(address: Option<&(String, u16)>) -> String {
+    address.map_or_else(|| NONE.to_owned(), |(host, port)| format!("{host}:{port}"))
+}
+
 /// Reads a duration of at least `min_ms`.
 pub(super) fn duration(text: &str, min_ms: u64) -> Result<Duration, String> {
     match text.parse::<DurationText>() {

@@ -113,6 +113,8 @@ fn grpc_code(code: Code) -> Grpc {
         | Code::FieldMissing
         | Code::FieldRepeated
         | Code::FieldUnknown
+        | Code::TlsExpected
+        | Code::TlsUnexpected
         | Code::HeadMalformed
         | Code::HeadTooLarge
         | Code::JobsRefused

@@ -104,6 +104,8 @@ codes! {
     StreamExists = "stream_exists", CONFLICT, "The stream exists already";
     StreamUnknown = "stream_unknown", NOT_FOUND, "The stream does not exist";
     TargetTooLong = "target_too_long", URI_TOO_LONG, "The target is too long";
+    TlsExpected = "tls_expected", BAD_REQUEST, "The port speaks TLS";
+    TlsUnexpected = "tls_unexpected", BAD_REQUEST, "The port speaks plain text";
     TokenUnknown = "token_unknown", NOT_FOUND, "The account has no such token";
     TooManyAccounts = "too_many_accounts", TOO_MANY_REQUESTS, "There are too many accounts";
     TooManyFailures = "too_many_failures", TOO_MANY_REQUESTS, "Too many attempts to come in failed";

@@ -7,7 +7,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,17 +18,16 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::AbortHandle;
 
 use super::app::{App, Counts};
 use super::reply::closing_answer;
 use super::unparsed::answer_instead;
-use crate::access::Peer;
 use crate::config::HttpConfig;
 use crate::running::{Ticks, timeout};
+use crate::tls::stream::Stream;
 
 /// A peer's connection waits for the next request.
 const IDLE: u8 = 0;
@@ -172,7 +171,7 @@ static LINGERING: Semaphore = Semaphore::const_new(LINGERING_MAX);
 #[derive(Debug)]
 pub(crate) struct Watched {
     /// There until it is dropped.
-    io: Option<TokioIo<TcpStream>>,
+    io: Option<TokioIo<Stream>>,
     progress: Arc<Progress>,
     ticks: Arc<Ticks>,
     header_bytes_max: usize,
@@ -190,9 +189,12 @@ impl Drop for Watched {
     fn drop(&mut self) {
         let Some(mut stream) = self.io.take().map(TokioIo::into_inner) else { return };
         let mut dropped = [0_u8; 4096];
-        let may_send = match stream.try_read(&mut dropped) {
-            Ok(count) => count > 0,
-            Err(error) => error.kind() == io::ErrorKind::WouldBlock,
+        let mut unread = ReadBuf::new(&mut dropped);
+        let mut context = Context::from_waker(Waker::noop());
+        let may_send = match Pin::new(&mut stream).poll_read(&mut context, &mut unread) {
+            Poll::Ready(Ok(())) => !unread.filled().is_empty(),
+            Poll::Ready(Err(_)) => false,
+            Poll::Pending => true,
         };
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         let Some(permit) = LINGERING.try_acquire().ok().filter(|_| may_send) else { return };
@@ -209,7 +211,7 @@ impl Drop for Watched {
 }
 
 impl Watched {
-    fn io(&mut self) -> io::Result<Pin<&mut TokioIo<TcpStream>>> {
+    fn io(&mut self) -> io::Result<Pin<&mut TokioIo<Stream>>> {
         self.io.as_mut().map(Pin::new).ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
 
@@ -311,19 +313,17 @@ impl Write for Watched {
 /// request under way is answered first. `earlier` connections were open when it was accepted.
 pub(crate) async fn speak(
     app: Arc<App>,
-    stream: TcpStream,
+    mut stream: Stream,
     earlier: usize,
     progress: Arc<Progress>,
     ticks: Arc<Ticks>,
     mut stopping: watch::Receiver<bool>,
 ) {
-    // A lost socket option costs speed, not sense.
-    let _ = stream.set_nodelay(true);
-    let app = app.seen_from(|| peer_of(&stream));
+    let app = app.seen_from(|| stream.peer().of_access());
     let header_bytes_max = app.config.header_bytes_max;
     let first = tokio::select! {
         biased;
-        first = first_bytes(&stream) => first,
+        first = first_bytes(&mut stream) => first,
         () = told(&mut stopping, &progress) => return,
     };
     let Ok(first) = first else { return };
@@ -377,11 +377,6 @@ pub(crate) async fn speak(
     }
 }
 
-/// Where a connection comes from.
-fn peer_of(stream: &TcpStream) -> Peer {
-    Peer { address: stream.peer_addr().ok().map(|peer| peer.ip()), certificate: None }
-}
-
 /// How far a connection of HTTP/2 is, and when it came.
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
@@ -392,17 +387,14 @@ pub(crate) struct Seen {
 }
 
 /// So many bytes that it is clear which protocol they are of, or all where the peer sends no more.
-async fn first_bytes(stream: &TcpStream) -> io::Result<Bytes> {
+async fn first_bytes(stream: &mut Stream) -> io::Result<Bytes> {
     let mut first = Vec::with_capacity(PREFACE.len());
     while first.len() < PREFACE.len() && PREFACE.starts_with(&first) {
-        stream.readable().await?;
         let mut more = [0; PREFACE.len()];
         let room = more.get_mut(first.len()..).unwrap_or_default();
-        match stream.try_read(room) {
-            Ok(0) => break,
-            Ok(count) => first.extend_from_slice(room.get(..count).unwrap_or_default()),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error),
+        match stream.read(room).await? {
+            0 => break,
+            count => first.extend_from_slice(room.get(..count).unwrap_or_default()),
         }
     }
     Ok(first.into())

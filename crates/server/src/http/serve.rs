@@ -1,10 +1,12 @@
 //! Accepts connections, bounds and watches them, and ends them in order.
 
 use std::collections::HashMap;
+use std::future::poll_fn;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use longshore_node::Node;
@@ -17,7 +19,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::app::App;
 use super::code::Code;
-use super::connection::{PREFACE, Progress, speak};
+use super::connection::{PREFACE, Progress, speak, told as telling};
 use super::descriptors::fit;
 use super::refusal::Refusal;
 use super::reply::{closing_answer, going_away};
@@ -25,6 +27,8 @@ use super::threads::{Place, Threads};
 use crate::access::Access;
 use crate::config::ServerConfig;
 use crate::running::{Ticks, timeout};
+use crate::tls::Tls;
+use crate::tls::door::{Door, Spoken};
 
 /// Connections beyond the bound that hear why at the same time; further ones wait to be accepted.
 const REFUSING_MAX: usize = 64;
@@ -111,10 +115,10 @@ pub async fn serve(
     listeners: impl Into<Listeners>,
     shutdown: impl Future<Output = ()>,
 ) -> std::io::Result<()> {
-    let Listeners { http: listener, amqp, access } = listeners.into();
-    let http = fit(config.http.clone(), node.shards());
+    let Listeners { http, amqp, https, amqps, tls, access } = listeners.into();
+    let bounds = fit(config.http.clone(), node.shards());
     let of = (node.clone(), access);
-    let app = Arc::new(App::new(of, http, config.amqp.clone(), config.node.limits.clone()));
+    let app = Arc::new(App::new(of, bounds, config.amqp.clone(), config.node.limits.clone()));
     let server =
         Server { app, watched: Arc::default(), refusing: Arc::new(Semaphore::new(REFUSING_MAX)) };
     let threads = Threads::start(&server.app)?;
@@ -122,6 +126,14 @@ pub async fn serve(
     let watch = tokio::spawn(server.clone().watch());
     let retention =
         tokio::spawn(crate::stream_retention::keep(node.clone(), config.kafka.retention_look));
+    let keeping = tls.clone().map(|tls| tokio::spawn(tls.keep()));
+    let entrances = [
+        Entrance::new(Spoken::Http, Some(http), None),
+        Entrance::new(Spoken::Http, https, tls.clone()),
+        Entrance::new(Spoken::Amqp, amqp, None),
+        Entrance::new(Spoken::Amqp, amqps, tls),
+    ];
+    let entrances: Vec<_> = entrances.into_iter().flatten().collect();
     let (mut connections, mut told) = (JoinSet::new(), None);
     tokio::pin!(shutdown);
     loop {
@@ -131,24 +143,17 @@ pub async fn serve(
             biased;
             () = &mut shutdown => break,
             // A refusal that has ended is a connection that has ended, and this is looked at again.
-            accepted = listener.accept(), if may_refuse => match accepted {
-                Ok((stream, _)) => {
+            (door, accepted) = accept(&entrances, may_refuse) => match accepted {
+                Ok(accepted) => {
                     let place = threads.place();
-                    server.take(stream, (Face::Http, place), &mut connections, &stopping);
-                }
-                Err(error) => server.not_accepted(&error, &mut told).await,
-            },
-            accepted = accept(amqp.as_ref()) => match accepted {
-                Ok((stream, _)) => {
-                    let place = threads.place();
-                    server.take(stream, (Face::Amqp, place), &mut connections, &stopping);
+                    server.take(accepted, (door, place), &mut connections, &stopping);
                 }
                 Err(error) => server.not_accepted(&error, &mut told).await,
             },
             Some(_) = connections.join_next(), if !connections.is_empty() => {}
         }
     }
-    drop((listener, amqp));
+    drop(entrances);
     node.begin_stop();
     // Every connection holds a receiver or has ended; nobody being left is no failure.
     let _ = stop.send(true);
@@ -159,6 +164,9 @@ pub async fn serve(
     connections.shutdown().await;
     watch.abort();
     retention.abort();
+    if let Some(keeping) = keeping {
+        keeping.abort();
+    }
     node.stop().await;
     Ok(())
 }
@@ -170,29 +178,55 @@ pub struct Listeners {
     pub http: TcpListener,
     /// For AMQP.
     pub amqp: Option<TcpListener>,
+    /// For HTTP and gRPC over TLS.
+    pub https: Option<TcpListener>,
+    /// For AMQP over TLS.
+    pub amqps: Option<TcpListener>,
+    /// The certificates of those two; without them nobody listens there.
+    pub tls: Option<Arc<Tls>>,
     /// Who comes in.
     pub access: Access,
 }
 
 impl From<TcpListener> for Listeners {
     fn from(http: TcpListener) -> Self {
-        Self { http, amqp: None, access: Access::off() }
+        let access = Access::off();
+        Self { http, amqp: None, https: None, amqps: None, tls: None, access }
     }
 }
 
-/// What is spoken on a connection.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Face {
-    Http,
-    Amqp,
+/// Where connections come from, and the door that they go through.
+struct Entrance {
+    listener: TcpListener,
+    door: Arc<Door>,
 }
 
-/// The next connection; where nobody listens, none ever.
-async fn accept(listener: Option<&TcpListener>) -> std::io::Result<(TcpStream, SocketAddr)> {
-    match listener {
-        Some(listener) => listener.accept().await,
-        None => std::future::pending().await,
+impl Entrance {
+    /// `None` where nobody listens.
+    fn new(spoken: Spoken, listener: Option<TcpListener>, tls: Option<Arc<Tls>>) -> Option<Self> {
+        Some(Self { listener: listener?, door: Arc::new(Door::new(spoken, tls)) })
     }
+}
+
+type Accepted = (TcpStream, SocketAddr);
+
+/// The next connection at any of the entrances, at those for HTTP only where some may be refused.
+async fn accept(
+    entrances: &[Entrance],
+    may_refuse: bool,
+) -> (Arc<Door>, std::io::Result<Accepted>) {
+    poll_fn(|context| {
+        for Entrance { listener, door } in entrances {
+            if door.spoken() == Spoken::Http && !may_refuse {
+                continue;
+            }
+            if let Poll::Ready(accepted) = listener.poll_accept(context) {
+                return Poll::Ready((Arc::clone(door), accepted));
+            }
+        }
+        Poll::Pending
+    })
+    .await
 }
 
 /// Connections by number.
@@ -234,8 +268,8 @@ impl Server {
 
     fn take(
         &self,
-        stream: TcpStream,
-        (face, place): (Face, Place),
+        (stream, address): Accepted,
+        (door, place): (Arc<Door>, Place),
         connections: &mut JoinSet<()>,
         stopping: &watch::Receiver<bool>,
     ) {
@@ -244,8 +278,9 @@ impl Server {
         let earlier = counts.connections.load(Ordering::Relaxed);
         if earlier >= self.connections_max() {
             counts.connections_refused_total.fetch_add(1, Ordering::Relaxed);
-            // A client of AMQP is told nothing before it has spoken: it tries again.
-            if face == Face::Http {
+            // A client of AMQP is told nothing before it has spoken: it tries again. A handshake
+            // would cost what there is too little of.
+            if door.spoken() == Spoken::Http && !door.is_tls() {
                 self.refuse(stream, connections);
             }
             return;
@@ -255,17 +290,26 @@ impl Server {
         let ticks = Arc::clone(&place.ticks);
         let progress = Arc::new(Progress::new(ticks.now()));
         let (app, clock) = (Arc::clone(&place.app), Arc::clone(&ticks));
-        let (seen, stopping) = (Arc::clone(&progress), stopping.clone());
+        let (seen, mut stopping) = (Arc::clone(&progress), stopping.clone());
         let handle = place.handle.clone();
         let connection = async move {
             let _held = (counted, place);
             // What the accepting thread watches, this one has to watch from now on.
-            match stream.into_std().and_then(TcpStream::from_std) {
-                Ok(stream) if face == Face::Amqp => {
-                    crate::amqp::speak(app, stream, number, seen, clock, stopping).await;
-                }
-                Ok(stream) => speak(app, stream, earlier, seen, clock, stopping).await,
-                Err(error) => tracing::warn!(%error, "a connection could not be watched"),
+            let stream = match stream.into_std().and_then(TcpStream::from_std) {
+                Ok(stream) => stream,
+                Err(error) => return tracing::warn!(%error, "a connection could not be watched"),
+            };
+            // Who says nothing is ended by the watch.
+            let stream = tokio::select! {
+                biased;
+                stream = door.open(stream, address, Duration::MAX) => stream,
+                () = telling(&mut stopping, &seen) => None,
+            };
+            let Some(stream) = stream else { return };
+            if door.spoken() == Spoken::Amqp {
+                crate::amqp::speak(app, stream, number, seen, clock, stopping).await;
+            } else {
+                speak(app, stream, earlier, seen, clock, stopping).await;
             }
         };
         // The lock is held until the entry is there, so that an early end does not leave it.

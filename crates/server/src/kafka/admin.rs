@@ -12,6 +12,8 @@ use longshore_kafka::message::admin::{
 };
 use longshore_kafka::{Reply, codes};
 
+use crate::access::{ADMIN, LOOK};
+
 use super::codes_of::Refused;
 use super::configs;
 use super::face::{Face, partition};
@@ -89,6 +91,9 @@ impl Face {
         }
         let told = configs::of_stream(&settings);
         if validate_only {
+            if !self.has(ADMIN, &topic.name) {
+                return refused(codes::TOPIC_AUTHORIZATION_FAILED, "the account may not create it");
+            }
             if self.stream(&topic.name).is_ok() {
                 return refused(codes::TOPIC_ALREADY_EXISTS, "the topic exists");
             }
@@ -119,7 +124,7 @@ impl Face {
             let mut topic = DeletedTopic { name, id, error: codes::NONE };
             let stream = match (&topic.name, self.log()) {
                 (_, Err((code, _))) => Err(code),
-                (Some(name), Ok(_)) => self.stream(name),
+                (Some(name), Ok(_)) => self.stream_as(ADMIN, name),
                 (None, Ok(log)) => stream_id(&self.cluster_id, id)
                     .and_then(|number| log.stream_by_id(number))
                     .filter(|stream| stream.namespace == self.config.namespace)
@@ -154,7 +159,7 @@ impl Face {
     }
 
     async fn trim_partition(&self, name: &str, index: i32, offset: i64) -> Result<i64, i16> {
-        let stream = self.stream(name)?;
+        let stream = self.stream_as(ADMIN, name)?;
         let partition = partition(&stream, index)?.id();
         let start = match offset {
             -1 => None,
@@ -170,7 +175,7 @@ impl Face {
     pub(super) async fn add_partitions(&self, reply: &mut Reply, request: PartitionsRequest) {
         let mut results = Vec::new();
         for (name, count) in request.topics {
-            let has = self.stream(&name).map(|stream| stream.partitions.len());
+            let has = self.stream_as(ADMIN, &name).map(|stream| stream.partitions.len());
             let partitions = u32::try_from(count).unwrap_or_default();
             let done = match has {
                 Err(code) => Err((code, "no such topic".to_owned())),
@@ -197,7 +202,9 @@ impl Face {
     ) {
         let results = request.resources.into_iter().map(|(kind, name, only)| {
             let found = match kind {
-                RESOURCE_TOPIC => self.stream(&name).map(|it| configs::of_stream(&it.settings)),
+                RESOURCE_TOPIC => {
+                    self.stream_as(LOOK, &name).map(|it| configs::of_stream(&it.settings))
+                }
                 RESOURCE_BROKER if name.is_empty() || name == self.broker.id.to_string() => {
                     Ok(configs::of_broker(&self.config))
                 }
@@ -228,7 +235,7 @@ impl Face {
             let why = "only the configs of topics can be changed".to_owned();
             return Err((codes::INVALID_REQUEST, why));
         }
-        let stream = self.stream(&resource.name);
+        let stream = self.stream_as(ADMIN, &resource.name);
         let stream = stream.map_err(|code| (code, "no such topic".to_owned()))?;
         let mut settings = stream.settings.clone();
         for config in &resource.configs {

@@ -8,18 +8,21 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use longshore_kafka::{Body, Request};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf, split};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use super::face::{Answered, Face, Pending};
+use super::face::{Answered, Pending};
+use super::faces::{Faces, Stage};
 use crate::running::timeout;
+use crate::tls::stream::{Peer, Stream};
 
 /// Requests of one connection that are under way.
 const PIPELINE_MAX: usize = 16;
 /// How long the rest of a frame may take, and how long an answer may not be taken.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a client that is not let in may be silent, and bytes of its requests.
+const LOGIN_TIME_MAX: Duration = Duration::from_secs(10);
+const LOGIN_BYTES_MAX: u64 = 64 << 10;
 /// Memory grows by so much at most before there are bytes to put into it.
 const GROW_BYTES: usize = 64 << 10;
 /// Pieces of an answer up to this many bytes together are copied, to be sent at once.
@@ -32,15 +35,14 @@ struct Underway {
 }
 
 /// Speaks until one side ends it.
-pub(super) async fn speak(face: Arc<Face>, room: Arc<Semaphore>, stream: TcpStream) {
-    let host = stream.peer_addr().map(|peer| format!("/{}", peer.ip())).unwrap_or_default();
-    // Without it answers wait for one another; where it fails they come all the same.
-    drop(stream.set_nodelay(true));
-    let (reader, writer) = stream.into_split();
+pub(super) async fn speak(faces: Arc<Faces>, room: Arc<Semaphore>, stream: Stream) {
+    let peer = Arc::clone(stream.peer());
+    let host = format!("/{}", stream.peer().address.ip());
+    let (reader, writer) = split(stream);
     let (sender, receiver) = mpsc::channel(PIPELINE_MAX);
     // Either may end first: a client that is gone gets no answer, one that gets none is done.
     tokio::select! {
-        read = read_requests(&face, &room, reader, &host, sender) => told(&host, read),
+        read = read_requests(&faces, &room, reader, (&peer, &host), sender) => told(&host, read),
         wrote = write_answers(writer, receiver) => told(&host, wrote),
     }
 }
@@ -52,22 +54,25 @@ fn told(peer: &str, ended: io::Result<()>) {
 }
 
 async fn read_requests(
-    face: &Arc<Face>,
+    faces: &Arc<Faces>,
     room: &Arc<Semaphore>,
-    mut reader: OwnedReadHalf,
-    host: &str,
+    mut reader: ReadHalf<Stream>,
+    (peer, host): (&Peer, &str),
     sender: mpsc::Sender<Underway>,
 ) -> io::Result<()> {
+    let (config, mut stage) = (faces.config(), faces.stage(peer).await);
     loop {
-        let mut length = [0; 4];
-        let first = timeout(face.config.idle_timeout, reader.read_exact(&mut length)).await;
-        match first {
-            Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => break,
-            Err(_) => break,
-            Ok(read) => drop(read?),
-        }
-        let length = u64::try_from(i32::from_be_bytes(length)).unwrap_or(u64::MAX);
-        if length > face.config.request_bytes_max {
+        let (patience, length_max) = match &stage {
+            Stage::In(..) => (config.idle_timeout, config.request_bytes_max),
+            Stage::Before(_) => (LOGIN_TIME_MAX, LOGIN_BYTES_MAX),
+        };
+        let length = tokio::select! {
+            biased;
+            () = stage.ended() => break,
+            length = next_length(&mut reader, patience) => length?,
+        };
+        let Some(length) = length else { break };
+        if length > length_max {
             let peer = host;
             tracing::warn!(peer, length, "a request is too large: no Kafka client, perhaps");
             break;
@@ -81,6 +86,27 @@ async fn read_requests(
             Err(error) => {
                 tracing::warn!(peer = host, %error, "a Kafka request is refused");
                 break;
+            }
+        };
+        let face = match &mut stage {
+            Stage::In(face, _) => face,
+            Stage::Before(login) => {
+                let Some(told) = login.answer(request).await else {
+                    tracing::debug!(peer = host, "a Kafka client asks before it has logged in");
+                    break;
+                };
+                let pending: Pending = Box::pin(std::future::ready(Some((told.reply, None))));
+                let sent = sender.send(Underway { pending, _room: permit }).await;
+                if told.ends {
+                    break;
+                }
+                if let Some(who) = told.who {
+                    stage = faces.let_in(peer, who);
+                }
+                if sent.is_err() {
+                    return Ok(());
+                }
+                continue;
             }
         };
         // Nothing else goes ahead of the answers before it: a fetch that is done would hold its
@@ -97,7 +123,20 @@ async fn read_requests(
     std::future::pending().await
 }
 
-async fn read_frame(reader: &mut OwnedReadHalf, length: usize) -> io::Result<Bytes> {
+/// How long the next frame is; `None` where there is none.
+async fn next_length(reader: &mut ReadHalf<Stream>, patience: Duration) -> io::Result<Option<u64>> {
+    let mut length = [0; 4];
+    match timeout(patience, reader.read_exact(&mut length)).await {
+        Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+        Err(_) => Ok(None),
+        Ok(read) => {
+            read?;
+            Ok(Some(u64::try_from(i32::from_be_bytes(length)).unwrap_or(u64::MAX)))
+        }
+    }
+}
+
+async fn read_frame(reader: &mut ReadHalf<Stream>, length: usize) -> io::Result<Bytes> {
     let mut frame = BytesMut::new();
     while frame.len() < length {
         let left = length - frame.len();
@@ -121,7 +160,7 @@ fn begin(mut pending: Pending) -> Pending {
 }
 
 async fn write_answers(
-    mut writer: OwnedWriteHalf,
+    mut writer: WriteHalf<Stream>,
     mut receiver: mpsc::Receiver<Underway>,
 ) -> io::Result<()> {
     while let Some(Underway { pending, _room }) = receiver.recv().await {
@@ -131,15 +170,17 @@ async fn write_answers(
     Ok(())
 }
 
-async fn write(writer: &mut OwnedWriteHalf, answered: Answered) -> io::Result<()> {
+async fn write(writer: &mut WriteHalf<Stream>, answered: Answered) -> io::Result<()> {
     let Some((pieces, _room)) = answered else { return Ok(()) };
     let total: usize = pieces.iter().map(Bytes::len).sum();
     if pieces.len() > 1 && total <= JOIN_BYTES_MAX {
         let joined = pieces.concat();
-        return timeout(PATIENCE, writer.write_all(&joined)).await?;
+        timeout(PATIENCE, writer.write_all(&joined)).await??;
+    } else {
+        for piece in pieces {
+            timeout(PATIENCE, writer.write_all(&piece)).await??;
+        }
     }
-    for piece in pieces {
-        timeout(PATIENCE, writer.write_all(&piece)).await??;
-    }
-    Ok(())
+    // TLS may keep something back until it is asked for.
+    timeout(PATIENCE, writer.flush()).await?
 }

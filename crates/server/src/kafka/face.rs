@@ -4,7 +4,9 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use longshore_engine::{Answer, Command, StreamAnswer, StreamCommand};
+use longshore_engine::{
+    Answer, AuditedCommand, Command, Role, StreamAnswer, StreamCommand, TransactionAsk,
+};
 use longshore_kafka::fetch_session::Sessions;
 use longshore_kafka::message::metadata::{Broker, put_versions};
 use longshore_kafka::{Body, Request, codes};
@@ -14,6 +16,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::KafkaConfig;
 use super::codes_of::{Refused, of_rejection, of_unavailable};
 use super::groups::Groups;
+use crate::access::{Principal, Wanted, needs_of};
+use crate::http::refusal::Refusal;
 use longshore_node::Node;
 
 /// The frame of an answer in pieces, and the room that it takes until it is written; `None` where
@@ -23,8 +27,8 @@ pub(super) type Answered = Option<(Vec<Bytes>, Option<OwnedSemaphorePermit>)>;
 /// A request under way.
 pub(super) type Pending = Pin<Box<dyn Future<Output = Answered> + Send>>;
 
-/// The Kafka face on one thread.
-#[derive(Debug)]
+/// The Kafka face on one thread, as those see it who came in the same way.
+#[derive(Clone, Debug)]
 pub(super) struct Face {
     pub(super) node: Node,
     pub(super) config: Arc<KafkaConfig>,
@@ -33,7 +37,9 @@ pub(super) struct Face {
     pub(super) groups: Arc<Groups>,
     /// Bytes that answers with events may take, in KiB.
     pub(super) answer_room: Arc<Semaphore>,
-    pub(super) fetch_sessions: Mutex<Sessions>,
+    pub(super) fetch_sessions: Arc<Mutex<Sessions>>,
+    /// Who asks.
+    pub(super) who: Principal,
 }
 
 impl Face {
@@ -50,9 +56,60 @@ impl Face {
         stream.ok_or(codes::UNKNOWN_TOPIC_OR_PARTITION)
     }
 
-    /// Has the engine carry out a command.
+    /// The stream of that name, where whoever asks has one of these roles for it.
+    pub(super) fn stream_as(
+        &self,
+        roles: &'static [Role],
+        name: &str,
+    ) -> Result<Arc<StreamEntry>, i16> {
+        if !self.has(roles, name) {
+            return Err(codes::TOPIC_AUTHORIZATION_FAILED);
+        }
+        self.stream(name)
+    }
+
+    /// Whether whoever asks has one of these roles for the stream or the group of that name.
+    pub(super) fn has(&self, roles: &'static [Role], name: &str) -> bool {
+        self.who.may(&self.config.namespace, roles, &Wanted::Name(name))
+    }
+
+    /// The command as whoever asks may have it carried out.
+    fn allowed(&self, command: StreamCommand) -> Result<Command, Refused> {
+        let code = match &command {
+            StreamCommand::Create { .. }
+            | StreamCommand::Change { .. }
+            | StreamCommand::AddPartitions { .. }
+            | StreamCommand::Delete { .. }
+            | StreamCommand::Append(_)
+            | StreamCommand::Trim { .. } => codes::TOPIC_AUTHORIZATION_FAILED,
+            StreamCommand::CommitOffsets { .. }
+            | StreamCommand::GetOffsets { .. }
+            | StreamCommand::ForgetGroup { .. }
+            | StreamCommand::GroupsUsed { .. } => codes::GROUP_AUTHORIZATION_FAILED,
+            StreamCommand::TakeProducerId => codes::CLUSTER_AUTHORIZATION_FAILED,
+            StreamCommand::Transact(command) => match &command.ask {
+                TransactionAsk::CommitOffsets { .. } => codes::GROUP_AUTHORIZATION_FAILED,
+                _ => codes::TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+            },
+        };
+        let command = Command::Stream(command);
+        for need in needs_of(&command) {
+            let denied = self.who.demand(&self.config.namespace, &need).err();
+            if let Some(denied) = denied {
+                return Err((code, Refusal::from(denied).problem().detail));
+            }
+        }
+        if self.who.is_local() || !command.is_audited() {
+            return Ok(command);
+        }
+        let by = self.who.name().to_owned();
+        Ok(Command::Audited(Box::new(AuditedCommand { by, command })))
+    }
+
+    /// Has the engine carry out a command, where whoever asks may have it carried out.
     pub(super) async fn ask(&self, command: StreamCommand) -> Result<StreamAnswer, Refused> {
-        let answer = self.node.call(&self.config.namespace, Command::Stream(command)).await;
+        let command = self.allowed(command)?;
+        let answer = self.node.call(&self.config.namespace, command).await;
         match answer {
             Ok(Answer::Stream(answer)) => Ok(answer),
             Ok(Answer::Rejected(rejection)) => Err(of_rejection(&rejection)),
@@ -125,6 +182,8 @@ impl Face {
                 Body::DescribeConfigs(request) => face.describe_configs(out, version, request),
                 Body::CreatePartitions(request) => face.add_partitions(out, request).await,
                 Body::IncrementalAlterConfigs(request) => face.alter_configs(out, request).await,
+                Body::SaslHandshake(_) => super::sasl::no_handshake(out),
+                Body::SaslAuthenticate(_) => super::sasl::no_login(out, version),
                 Body::DescribeCluster(request) => {
                     let broker = (face.cluster_id.as_str(), &face.broker);
                     longshore_kafka::message::metadata::put_cluster(out, version, broker, &request);

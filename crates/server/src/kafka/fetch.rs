@@ -11,6 +11,8 @@ use longshore_kafka::{Header, codes};
 use longshore_streams::{AbortedTransaction, Partition, Read, StreamEntry};
 use tokio::time::{Instant, sleep_until};
 
+use crate::access::CONSUME;
+
 use super::codes_of::of_read;
 use super::face::{Answered, Face, check_epoch, partition};
 use super::metadata::stream_id;
@@ -77,8 +79,11 @@ impl Face {
     fn asked(&self, request: &Request, topics: &[FetchTopic], version: i16) -> Vec<Asked> {
         let mut asked = Vec::new();
         for (topic, of) in topics.iter().enumerate() {
-            let stream =
-                if version >= 13 { self.stream_of_id(of.id) } else { self.stream(&of.name) };
+            let stream = if version >= 13 {
+                self.stream_of_id(of.id)
+            } else {
+                self.stream_as(CONSUME, &of.name)
+            };
             for wanted in &of.partitions {
                 asked.push(Asked {
                     topic,
@@ -98,7 +103,9 @@ impl Face {
         let number = stream_id(&self.cluster_id, id);
         let stream = number.and_then(|number| log.stream_by_id(number));
         let own = stream.filter(|stream| stream.namespace == self.config.namespace);
-        own.ok_or(codes::UNKNOWN_TOPIC_ID)
+        let own = own.ok_or(codes::UNKNOWN_TOPIC_ID)?;
+        let may = self.has(CONSUME, &own.name);
+        if may { Ok(own) } else { Err(codes::TOPIC_AUTHORIZATION_FAILED) }
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use longshore_engine::{StreamAnswer, StreamCommand};
 use longshore_kafka::group::{Answer, Client, Coordinator, Ticket};
 use longshore_kafka::message::groups::{
-    DeleteRequest, DescribeRequest, HeartbeatRequest, JoinRequest, Joined, LeaveRequest,
+    DeleteRequest, DescribeRequest, GroupView, HeartbeatRequest, JoinRequest, Joined, LeaveRequest,
     ListRequest, SyncRequest, Synced, put_delete, put_describe, put_heartbeat, put_join, put_leave,
     put_list, put_sync,
 };
@@ -17,6 +17,7 @@ use uuid::Uuid;
 
 use super::codes_of::of_coordinator;
 use super::face::Face;
+use crate::access::{ADMIN, CONSUME, PROGRESS};
 
 /// How often the engine is told which groups have members, and of how many at a time.
 const TELL: Duration = Duration::from_secs(600);
@@ -140,6 +141,10 @@ impl Face {
             host,
             takes_name_first: header.version >= JOIN_WITH_NAME,
         };
+        if !self.has(CONSUME, &request.group) {
+            let error = codes::GROUP_AUTHORIZATION_FAILED;
+            return put_join(reply, header.version, &Joined { error, ..Joined::default() });
+        }
         let random = Uuid::now_v7().as_u128();
         let answer = self.groups.with(|inner, now_ms| {
             let (ticket, answer) = inner.ticket();
@@ -154,6 +159,10 @@ impl Face {
     }
 
     pub(super) async fn sync(&self, reply: &mut Reply, version: i16, request: SyncRequest) {
+        if !self.has(CONSUME, &request.group) {
+            let error = codes::GROUP_AUTHORIZATION_FAILED;
+            return put_sync(reply, version, &Synced { error, ..Synced::default() });
+        }
         let answer = self.groups.with(|inner, now_ms| {
             let (ticket, answer) = inner.ticket();
             inner.coordinator.sync(now_ms, ticket, &request);
@@ -168,6 +177,9 @@ impl Face {
 
     pub(super) fn heartbeat(&self, reply: &mut Reply, version: i16, request: &HeartbeatRequest) {
         let HeartbeatRequest { group, generation, member, instance } = request;
+        if !self.has(CONSUME, group) {
+            return put_heartbeat(reply, version, codes::GROUP_AUTHORIZATION_FAILED);
+        }
         let code = self.groups.with(|inner, now_ms| {
             let at = (group.as_str(), *generation);
             inner.coordinator.heartbeat(now_ms, at, member, instance.as_deref())
@@ -176,6 +188,10 @@ impl Face {
     }
 
     pub(super) fn leave(&self, reply: &mut Reply, version: i16, request: &LeaveRequest) {
+        if !self.has(CONSUME, &request.group) {
+            let refused = vec![codes::GROUP_AUTHORIZATION_FAILED; request.members.len()];
+            return put_leave(reply, version, request, &refused);
+        }
         let results = self.groups.with(|inner, now_ms| {
             let leave = |(member, instance): &(String, Option<String>)| {
                 inner.coordinator.leave(now_ms, &request.group, member, instance.as_deref())
@@ -193,9 +209,15 @@ impl Face {
     ) {
         // Each once: a group is told with all of its members.
         let mut told = BTreeSet::new();
+        // Of those that it may not look at, an account is told as of those that are not there.
         request.groups.retain(|group| told.insert(group.clone()));
         let mut views = self.groups.inner().coordinator.views(Some(&request.groups));
         for view in &mut views {
+            if !self.has(PROGRESS, &view.group) {
+                let group = std::mem::take(&mut view.group);
+                *view = GroupView { group, state: "Dead", ..GroupView::default() };
+                continue;
+            }
             // One without members exists for as long as something is remembered of it.
             if view.state == "Dead" && self.has_offsets(&view.group).await {
                 view.state = "Empty";
@@ -232,6 +254,7 @@ impl Face {
             names.is_empty() || names.iter().any(|it| it.eq_ignore_ascii_case(name))
         };
         views.retain(|view| among(&request.states, view.state));
+        views.retain(|view| self.has(PROGRESS, &view.group));
         views.retain(|_| among(&request.types, "classic"));
         put_list(reply, version, &views);
     }
@@ -246,6 +269,9 @@ impl Face {
     }
 
     async fn delete_group(&self, group: &str) -> i16 {
+        if !self.has(ADMIN, group) {
+            return codes::GROUP_AUTHORIZATION_FAILED;
+        }
         if self.groups.inner().coordinator.has_members(group) {
             return codes::NON_EMPTY_GROUP;
         }

@@ -8,6 +8,7 @@ use longshore_kafka::{Reply, codes};
 use longshore_streams::{StreamEntry, StreamLog};
 
 use super::face::Face;
+use crate::access::LOOK;
 
 /// Bytes of a topic's name.
 const NAME_BYTES_MAX: usize = 249;
@@ -27,7 +28,8 @@ impl Face {
             }
             (Ok(log), None) => {
                 let streams = log.streams(&self.config.namespace);
-                streams.iter().map(|stream| self.told(stream)).collect()
+                let shown = streams.iter().filter(|stream| self.has(LOOK, &stream.name));
+                shown.map(|stream| self.told(stream)).collect()
             }
             (Ok(log), Some(asked)) => {
                 let (mut topics, mut told) = (Vec::new(), BTreeSet::new());
@@ -57,8 +59,12 @@ impl Face {
             let number = stream_id(&self.cluster_id, asked.id);
             let stream = number.and_then(|number| log.stream_by_id(number));
             let own = stream.filter(|stream| stream.namespace == self.config.namespace);
+            let own = own.filter(|stream| self.has(LOOK, &stream.name));
             return own.map_or_else(|| refused(codes::UNKNOWN_TOPIC_ID), |it| self.told(&it));
         };
+        if !self.has(LOOK, name) {
+            return refused(codes::TOPIC_AUTHORIZATION_FAILED);
+        }
         if let Some(stream) = log.stream(&self.config.namespace, name) {
             return self.told(&stream);
         }

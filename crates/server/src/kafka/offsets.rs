@@ -15,6 +15,8 @@ use longshore_kafka::message::offsets::{
 use longshore_kafka::{Reply, codes};
 use longshore_streams::{Partition, ReadError};
 
+use crate::access::LOOK;
+
 use super::codes_of::{of_coordinator, of_offset, of_read};
 use super::face::{Face, check_epoch, partition};
 use super::metadata::is_topic_name;
@@ -28,7 +30,7 @@ impl Face {
     pub(super) async fn list_offsets(&self, reply: &mut Reply, version: i16, asked: ListRequest) {
         let mut topics = Vec::new();
         for topic in asked.topics {
-            let stream = self.stream(&topic.name);
+            let stream = self.stream_as(LOOK, &topic.name);
             let mut partitions = Vec::new();
             for wanted in topic.partitions {
                 let found = match &stream {
@@ -51,7 +53,7 @@ impl Face {
 
     pub(super) fn epochs(&self, reply: &mut Reply, asked: EpochRequest) {
         let topics = asked.topics.into_iter().map(|topic| {
-            let stream = self.stream(&topic.name);
+            let stream = self.stream_as(LOOK, &topic.name);
             let result = |asked: &longshore_kafka::message::offsets::EpochPartition| {
                 let end = stream.as_ref().map_err(|code| *code).and_then(|stream| {
                     check_epoch(asked.current_epoch)?;

@@ -10,6 +10,8 @@ use longshore_kafka::message::produce::{PartitionData, PartitionResult, Request,
 use longshore_kafka::{Header, codes};
 use longshore_streams::batch::{BatchFault, BatchHeader};
 
+use crate::access::PUBLISH;
+
 use super::codes_of::{Refused, of_append};
 use super::face::{Face, Pending, partition};
 
@@ -29,10 +31,10 @@ impl Face {
         let checked = check_request(&request);
         let transactional = request.transactional_id.is_some();
         for topic in &request.topics {
-            let stream = self.stream(&topic.name);
+            let stream = self.stream_as(PUBLISH, &topic.name);
             for data in &topic.partitions {
                 let batch = checked.and_then(|()| {
-                    let stream = stream.as_ref().map_err(|code| (*code, "no such topic"))?;
+                    let stream = stream.as_ref().map_err(|code| (*code, why_not(*code)))?;
                     let partition = partition(stream, data.index);
                     let partition = partition.map_err(|code| (code, "no such partition"))?;
                     check_batch(data, transactional, partition.id())
@@ -70,6 +72,13 @@ impl Face {
             put(&mut reply, header.version, &topics);
             Some((reply.finish(), None))
         })
+    }
+}
+
+fn why_not(code: i16) -> &'static str {
+    match code {
+        codes::TOPIC_AUTHORIZATION_FAILED => "the account may not publish to it",
+        _ => "no such topic",
     }
 }
 

@@ -10,8 +10,12 @@ use tokio::sync::Semaphore;
 use super::KafkaConfig;
 use super::connection::speak;
 use super::face::Face;
+use super::faces::Faces;
 use super::groups::Groups;
-use crate::listener::{Accepting, ListenError, Listener};
+use crate::access::{Access, Principal};
+use crate::listener::{Accepting, ListenError, Listener, Places};
+use crate::tls::Tls;
+use crate::tls::door::Spoken;
 
 /// The number of the one broker.
 const BROKER_ID: i32 = 1;
@@ -21,39 +25,55 @@ const BROKER_ID: i32 = 1;
 /// # Errors
 ///
 /// The address cannot be listened at, or the system has no more threads or files.
-pub async fn listen(config: &KafkaConfig, node: &Node) -> Result<Option<Listener>, ListenError> {
-    let Some(listen) = &config.listen else { return Ok(None) };
+pub async fn listen(
+    config: &KafkaConfig,
+    node: &Node,
+    (access, tls): (&Access, Option<&Arc<Tls>>),
+) -> Result<Option<Listener>, ListenError> {
+    let (plain, with_tls) = (config.listen.as_deref(), config.listen_tls.as_deref());
+    let places = Places { plain, tls: with_tls, shown: tls, anywhere: access.is_required() };
     let config = config.clone();
-    let serve = move |node, accepting| serve(config, node, accepting);
-    Listener::start(("kafka", "Kafka clients"), listen, node, serve).await.map(Some)
+    let access = access.clone();
+    let serve = move |node, accepting| serve(config, (node, access), accepting);
+    Listener::start(("kafka", "Kafka clients", Spoken::Kafka), places, node, serve).await
 }
 
-fn face(config: KafkaConfig, node: Node, address: SocketAddr) -> Face {
-    let (host, port) =
-        config.advertised.clone().unwrap_or_else(|| (address.ip().to_string(), address.port()));
+/// What clients are told who came in at an address.
+fn broker(advertised: Option<&(String, u16)>, address: Option<SocketAddr>) -> Broker {
+    let listened_at = || address.map(|address| (address.ip().to_string(), address.port()));
+    // Nobody comes in where nobody listens.
+    let (host, port) = advertised.cloned().or_else(listened_at).unwrap_or_default();
+    Broker { id: BROKER_ID, host, port: port.into() }
+}
+
+fn face(config: KafkaConfig, node: Node, broker: Broker) -> Face {
     let cluster_id = node.stats().manifest.store_id.simple().to_string();
     let room = |bytes: u64| Arc::new(Semaphore::new((bytes >> 10).max(1) as usize));
     Face {
         node,
-        broker: Broker { id: BROKER_ID, host, port: port.into() },
+        broker,
         cluster_id,
         groups: Arc::new(Groups::new()),
         answer_room: room(config.in_flight_bytes_max.max(super::fetch::ANSWER_BYTES_MAX as u64)),
-        fetch_sessions: Mutex::default(),
+        fetch_sessions: Arc::new(Mutex::default()),
         config: Arc::new(config),
+        who: Principal::Local,
     }
 }
 
-async fn serve(config: KafkaConfig, node: Node, accepting: Accepting) {
-    let face = Arc::new(face(config, node, accepting.address));
+async fn serve(config: KafkaConfig, (node, access): (Node, Access), accepting: Accepting) {
+    let by_tls = broker(config.advertised_tls.as_ref(), accepting.tls);
+    let by_plain = broker(config.advertised.as_ref(), accepting.plain);
+    let face = Arc::new(face(config, node, by_plain));
+    let faces = Arc::new(Faces::new(Arc::clone(&face), by_tls, access));
     let bytes = face.config.in_flight_bytes_max.max(face.config.request_bytes_max);
     let room = Arc::new(Semaphore::new(((bytes >> 10) + 1) as usize));
     let groups = Arc::clone(&face.groups);
     let time = tokio::spawn(async move { groups.keep_time().await });
     let tells = tokio::spawn(Arc::clone(&face).tell_used_groups());
-    let most = face.config.connections_max;
-    let connect = |stream| speak(Arc::clone(&face), Arc::clone(&room), stream);
-    accepting.serve_each(most, connect).await;
+    let bounds = (face.config.connections_max, face.config.idle_timeout);
+    let connect = move |stream| speak(Arc::clone(&faces), Arc::clone(&room), stream);
+    accepting.serve_each(bounds, connect).await;
     time.abort();
     tells.abort();
 }

@@ -100,7 +100,7 @@ impl Face {
         let mut topics: Vec<Topic<(i32, i16)>> = Vec::new();
         let mut refused = false;
         for topic in request.topics {
-            let stream = self.stream(&topic.name);
+            let stream = self.stream_as(crate::access::PUBLISH, &topic.name);
             let result = |index: i32| {
                 let found = stream.as_ref().map_err(|code| *code);
                 let found = found.and_then(|stream| partition(stream, index));

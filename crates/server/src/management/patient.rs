@@ -6,23 +6,23 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
 use crate::running::pass;
+use crate::tls::stream::Stream;
 
 /// What is ready once the peer has taken nothing for too long.
 type Patience = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// A socket whose peer has to take something of what is written to it within a time.
 pub(super) struct Patient {
-    io: TcpStream,
+    io: Stream,
     most: Duration,
     /// Runs while the peer takes nothing.
     patience: Option<Patience>,
 }
 
 impl Patient {
-    pub(super) fn new(io: TcpStream, most: Duration) -> Self {
+    pub(super) fn new(io: Stream, most: Duration) -> Self {
         Self { io, most, patience: None }
     }
 

@@ -15,7 +15,6 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use longshore_engine::{Answer, AuditedCommand, Command, MessageAnswer, MessageCommand};
 use longshore_node::Node;
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
 use super::ManagementConfig;
@@ -25,8 +24,11 @@ use crate::http::code::Code;
 use crate::http::guard::check_authority;
 use crate::http::refusal::Refusal;
 use crate::http::text::percent_decode;
-use crate::listener::{Accepting, ListenError, Listener};
+use crate::listener::{Accepting, ListenError, Listener, Places};
 use crate::running::timeout;
+use crate::tls::Tls;
+use crate::tls::door::Spoken;
+use crate::tls::stream::Stream;
 
 /// Connections at the same time.
 const CONNECTIONS_MAX: usize = 64;
@@ -57,23 +59,25 @@ const GUEST: &str = "Basic Z3Vlc3Q6Z3Vlc3Q=";
 pub async fn listen(
     config: &ManagementConfig,
     node: &Node,
-    access: &Access,
+    (access, tls): (&Access, Option<&Arc<Tls>>),
 ) -> Result<Option<Listener>, ListenError> {
-    let Some(listen) = &config.listen else { return Ok(None) };
+    let (plain, with_tls) = (config.listen.as_deref(), config.listen_tls.as_deref());
+    let places = Places { plain, tls: with_tls, shown: tls, anywhere: access.is_required() };
     let access = access.clone();
     let serve = move |node, accepting| serve(node, access, accepting);
-    Listener::start(("management", "management"), listen, node, serve).await.map(Some)
+    let named = ("management", "management", Spoken::Management);
+    Listener::start(named, places, node, serve).await
 }
 
 async fn serve(node: Node, access: Access, accepting: Accepting) {
     let (who, bodies) = (access.anybody(), Arc::new(Semaphore::new(BODIES_MAX)));
     let api = Arc::new(Api { node, access, who, bodies });
-    accepting.serve_each(CONNECTIONS_MAX, |stream| speak(Arc::clone(&api), stream)).await;
+    let bounds = (CONNECTIONS_MAX, READ_TIME_MAX);
+    accepting.serve_each(bounds, move |stream| speak(Arc::clone(&api), stream)).await;
 }
 
-async fn speak(api: Arc<Api>, stream: TcpStream) {
-    let address = stream.peer_addr().ok().map(|peer| peer.ip());
-    let peer = Arc::new(Peer { address, certificate: None });
+async fn speak(api: Arc<Api>, stream: Stream) {
+    let peer = Arc::new(stream.peer().of_access());
     let respond = service_fn(move |request| answer(Arc::clone(&api), Arc::clone(&peer), request));
     let stream = TokioIo::new(Patient::new(stream, WRITE_TIME_MAX));
     let connection = http1::Builder::new()

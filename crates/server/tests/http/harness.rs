@@ -43,7 +43,7 @@ impl Server {
         let address = listener.local_addr().unwrap();
         let access = Access::start(&config.access, &node).unwrap();
         access.ready().await;
-        let listeners = Listeners { http: listener, amqp: None, access };
+        let listeners = Listeners { access, ..Listeners::from(listener) };
         let (stop, stopped) = oneshot::channel::<()>();
         let served = tokio::spawn(async move {
             let shutdown = async {

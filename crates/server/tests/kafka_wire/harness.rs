@@ -5,8 +5,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use longshore_kafka::api;
 use longshore_kafka::input::Input;
-use longshore_server::Listener;
 use longshore_server::kafka::{self, KafkaConfig};
+use longshore_server::{Access, Listener};
 use longshore_server::{Node, NodeConfig};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -31,7 +31,8 @@ impl Server {
         let mut config =
             KafkaConfig { listen: Some("127.0.0.1:0".into()), ..KafkaConfig::default() };
         change(&mut config);
-        let listener = kafka::listen(&config, &node).await.unwrap().unwrap();
+        let listener =
+            kafka::listen(&config, &node, (&Access::off(), None)).await.unwrap().unwrap();
         Self { listener, node, _dir: dir }
     }
 
@@ -40,7 +41,7 @@ impl Server {
     }
 
     pub(crate) async fn client(&self) -> Client {
-        let stream = TcpStream::connect(self.listener.address()).await.unwrap();
+        let stream = TcpStream::connect(self.listener.plain().unwrap()).await.unwrap();
         Client { stream, asked: 0 }
     }
 

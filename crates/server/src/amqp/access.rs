@@ -1,0 +1,133 @@
+//! Accounts behind sessions: who logs in, and what roles the methods of AMQP ask for.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+
+use longshore_amqp::{Credentials, Identity, Right, Rights};
+use longshore_engine::Role;
+
+use crate::access::{self, ADMIN, CONSUME, LOOK, PUBLISH, Principal, Wanted};
+use crate::http::app::App;
+
+/// A login that is being looked at.
+type Login = Pin<Box<dyn Future<Output = Option<(Principal, Identity)>> + Send>>;
+
+/// What an account may do, as sessions ask for it.
+#[derive(Debug)]
+struct RightsOf(Principal);
+
+/// Any role that lets somebody do something with messages.
+const ANY: &[Role] = &[Role::Read, Role::Publish, Role::Consume];
+
+impl Rights for RightsOf {
+    fn may_open(&self, namespace: &str) -> bool {
+        self.0.may(namespace, ANY, &Wanted::Anything)
+    }
+
+    fn may(&self, namespace: &str, right: Right, name: &str) -> bool {
+        let roles = match right {
+            // The same as over HTTP: see `access/needs.rs`.
+            Right::Declare | Right::Bind | Right::Purge => ADMIN,
+            Right::Look => LOOK,
+            Right::Publish => PUBLISH,
+            Right::Consume => CONSUME,
+        };
+        self.0.may(namespace, roles, &Wanted::Name(name))
+    }
+}
+
+/// Looks whose credentials these are. Why they are nobody's stands in the log, not in the answer.
+fn log_in(app: &Arc<App>, credentials: Credentials) -> Login {
+    let app = Arc::clone(app);
+    Box::pin(async move {
+        let certificate = app.peer.certificate.clone().unwrap_or_default();
+        let with = match &credentials {
+            Credentials::Password { user, password } => {
+                access::Credentials::Password { name: user, password }
+            }
+            Credentials::Certificate => access::Credentials::Certificate(&certificate),
+        };
+        match app.access.authenticate(with, app.peer.address).await {
+            Ok(who) => {
+                let user = who.name().to_owned();
+                let rights: Arc<dyn Rights> = Arc::new(RightsOf(who.clone()));
+                Some((who, Identity { user, rights: Some(rights) }))
+            }
+            Err(refusal) => {
+                let why = refusal.problem().detail;
+                tracing::debug!(why, "a login over AMQP is refused");
+                None
+            }
+        }
+    })
+}
+
+/// Is ready once an account is there no longer, or may do other things.
+struct Changed(Pin<Box<dyn Future<Output = ()> + Send>>);
+
+impl Changed {
+    fn of(who: &Principal) -> Self {
+        match who {
+            Principal::Account(_) => {
+                let who = who.clone();
+                Self(Box::pin(async move { who.ended().await }))
+            }
+            Principal::Local | Principal::Nobody => Self::never(),
+        }
+    }
+
+    fn never() -> Self {
+        Self(Box::pin(std::future::pending()))
+    }
+}
+
+/// What is awaited of the account of a connection.
+pub(super) struct Awaited {
+    changed: Changed,
+    login: Option<Login>,
+}
+
+/// What has come of that.
+pub(super) enum AccountNews {
+    /// Whose the credentials are; `None` where they are nobody's.
+    LoggedIn(Option<(Principal, Identity)>),
+    /// The account is there no longer, or may do other things.
+    Changed,
+}
+
+impl Awaited {
+    pub(super) fn of(who: &Principal) -> Self {
+        Self { changed: Changed::of(who), login: None }
+    }
+
+    /// Looks whose credentials these are.
+    pub(super) fn log_in(&mut self, app: &Arc<App>, credentials: Credentials) {
+        self.login = Some(log_in(app, credentials));
+    }
+
+    /// Its change is awaited from now on.
+    pub(super) fn follow(&mut self, who: &Principal) {
+        self.changed = Changed::of(who);
+    }
+
+    /// The next news, each once.
+    pub(super) async fn news(&mut self) -> AccountNews {
+        let Self { changed, login } = self;
+        let told = poll_fn(|context| match login {
+            Some(login) => login.as_mut().poll(context),
+            None => Poll::Pending,
+        });
+        tokio::select! {
+            told = told => {
+                self.login = None;
+                AccountNews::LoggedIn(told)
+            }
+            () = changed.0.as_mut() => {
+                *changed = Changed::never();
+                AccountNews::Changed
+            }
+        }
+    }
+}

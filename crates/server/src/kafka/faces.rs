@@ -1,0 +1,111 @@
+//! The Kafka face as each connection sees it: by which address it came in, who it is, and whose
+//! streams and groups it has.
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use longshore_kafka::message::metadata::Broker;
+use tokio::task::JoinSet;
+
+use super::KafkaConfig;
+use super::face::Face;
+use super::groups::Groups;
+use super::sasl::Login;
+use crate::access::{Access, Credentials, Principal};
+use crate::tls::stream::Peer;
+
+/// Whether a client is let in.
+pub(super) enum Stage {
+    /// Not yet.
+    Before(Login),
+    /// It is, until that is ready.
+    In(Arc<Face>, Pin<Box<dyn Future<Output = ()> + Send>>),
+}
+
+impl Stage {
+    /// Is ready once its account is there no longer, or may do other things.
+    pub(super) async fn ended(&mut self) {
+        match self {
+            Self::In(_, ended) => ended.as_mut().await,
+            Self::Before(_) => std::future::pending().await,
+        }
+    }
+}
+
+/// What all connections share.
+#[derive(Debug)]
+pub(super) struct Faces {
+    /// That of the server itself, in the namespace of the configuration.
+    own: Arc<Face>,
+    /// What those are told who came in with TLS.
+    by_tls: Broker,
+    access: Access,
+    /// Groups of accounts with a namespace of their own.
+    others: Mutex<Others>,
+}
+
+#[derive(Debug, Default)]
+struct Others {
+    groups: HashMap<String, Arc<Groups>>,
+    /// What keeps their time; it ends with this.
+    tasks: JoinSet<()>,
+}
+
+impl Faces {
+    pub(super) fn new(own: Arc<Face>, by_tls: Broker, access: Access) -> Self {
+        Self { own, by_tls, access, others: Mutex::default() }
+    }
+
+    pub(super) fn config(&self) -> &KafkaConfig {
+        &self.own.config
+    }
+
+    /// Where a connection begins: a certificate that stands for an account lets in by itself, as
+    /// with a listener of Kafka for SSL.
+    pub(super) async fn stage(&self, peer: &Peer) -> Stage {
+        if !self.access.is_required() {
+            return self.let_in(peer, Principal::Local);
+        }
+        let address = peer.address.ip();
+        if let Some(shown) = &peer.certificate {
+            let with = Credentials::Certificate(&shown.subject);
+            if let Ok(who) = self.access.authenticate(with, Some(address)).await {
+                return self.let_in(peer, who);
+            }
+        }
+        Stage::Before(Login::new(self.access.clone(), address))
+    }
+
+    /// The face as somebody sees it.
+    pub(super) fn let_in(&self, peer: &Peer, who: Principal) -> Stage {
+        let mut face = Face::clone(&self.own);
+        if peer.is_tls {
+            face.broker = self.by_tls.clone();
+        }
+        if let Some(namespace) = who.namespace()
+            && namespace != face.config.namespace
+        {
+            let namespace = namespace.to_owned();
+            face.config = Arc::new(KafkaConfig { namespace, ..KafkaConfig::clone(&face.config) });
+            face.groups = self.groups_of(&face);
+        }
+        let account = who.clone();
+        face.who = who;
+        Stage::In(Arc::new(face), Box::pin(async move { account.ended().await }))
+    }
+
+    fn groups_of(&self, face: &Face) -> Arc<Groups> {
+        let mut others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
+        let Others { groups, tasks } = &mut *others;
+        let known = groups.entry(face.config.namespace.clone()).or_insert_with(|| {
+            let groups = Arc::new(Groups::new());
+            let (keeping, of_server) = (Arc::clone(&groups), Face::clone(face));
+            tasks.spawn(async move { keeping.keep_time().await });
+            let of_server = Face { groups: Arc::clone(&groups), ..of_server };
+            tasks.spawn(Arc::new(of_server).tell_used_groups());
+            groups
+        });
+        Arc::clone(known)
+    }
+}

@@ -1,0 +1,168 @@
+//! The bytes of a connection, plain or over TLS, and what is known of who is there.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::{BufMut, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
+
+use super::certificate::Certificate;
+
+/// What is read at once where it is not known whether there is anything: no connection keeps room
+/// for what does not come.
+const LOOK_BYTES: usize = 4 << 10;
+
+/// Who is at the other end.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Peer {
+    /// Where from.
+    pub(crate) address: SocketAddr,
+    /// Whether nobody in between can read along.
+    pub(crate) is_tls: bool,
+    /// The certificate that it has shown, which one of the authorities for clients has signed.
+    pub(crate) certificate: Option<Certificate>,
+}
+
+impl Peer {
+    /// What decides who it is.
+    pub(crate) fn of_access(&self) -> crate::access::Peer {
+        let certificate = self.certificate.as_ref().map(|shown| shown.subject.as_str().into());
+        crate::access::Peer { address: Some(self.address.ip()), certificate }
+    }
+}
+
+/// A connection.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    bytes: Bytes,
+    peer: Arc<Peer>,
+}
+
+#[derive(Debug)]
+enum Bytes {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Stream {
+    pub(super) fn plain(stream: TcpStream, address: SocketAddr) -> Self {
+        let peer = Arc::new(Peer { address, is_tls: false, certificate: None });
+        Self { bytes: Bytes::Plain(stream), peer }
+    }
+
+    pub(super) fn tls(
+        stream: TlsStream<TcpStream>,
+        address: SocketAddr,
+        certificate: Option<Certificate>,
+    ) -> Self {
+        let peer = Arc::new(Peer { address, is_tls: true, certificate });
+        Self { bytes: Bytes::Tls(Box::new(stream)), peer }
+    }
+
+    /// Who is at the other end.
+    pub(crate) fn peer(&self) -> &Arc<Peer> {
+        &self.peer
+    }
+
+    /// Reads what has arrived into `bytes`, which gets `room` only once something is there; 0 where
+    /// the peer sends no more.
+    pub(crate) fn poll_read_into(
+        &mut self,
+        context: &mut Context<'_>,
+        bytes: &mut BytesMut,
+        room: usize,
+    ) -> Poll<io::Result<usize>> {
+        match &mut self.bytes {
+            Bytes::Plain(stream) => loop {
+                ready!(stream.poll_read_ready(context))?;
+                bytes.reserve(room);
+                match stream.try_read_buf(bytes) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    read => return Poll::Ready(read),
+                }
+            },
+            Bytes::Tls(stream) => {
+                let mut look = [MaybeUninit::uninit(); LOOK_BYTES];
+                let mut look = ReadBuf::uninit(&mut look);
+                let mut stream = Pin::new(&mut **stream);
+                ready!(stream.as_mut().poll_read(context, &mut look))?;
+                let mut count = look.filled().len();
+                bytes.extend_from_slice(look.filled());
+                while count < room && count.is_multiple_of(LOOK_BYTES) && count > 0 {
+                    bytes.reserve(room - count);
+                    let mut place = (&mut *bytes).limit((room - count).min(LOOK_BYTES));
+                    // What is wrong after what has arrived is met by the next read.
+                    match pin!(stream.read_buf(&mut place)).poll(context) {
+                        Poll::Ready(Ok(more)) if more > 0 => count += more,
+                        _ => break,
+                    }
+                }
+                Poll::Ready(Ok(count))
+            }
+        }
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match &mut self.bytes {
+            Bytes::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
+            Bytes::Tls(stream) => Pin::new(&mut **stream).poll_read(context, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match &mut self.bytes {
+            Bytes::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
+            Bytes::Tls(stream) => Pin::new(&mut **stream).poll_write(context, bytes),
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.bytes {
+            Bytes::Plain(stream) => Pin::new(stream).poll_flush(context),
+            Bytes::Tls(stream) => Pin::new(&mut **stream).poll_flush(context),
+        }
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.bytes {
+            Bytes::Plain(stream) => Pin::new(stream).poll_shutdown(context),
+            Bytes::Tls(stream) => Pin::new(&mut **stream).poll_shutdown(context),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match &self.bytes {
+            Bytes::Plain(stream) => stream.is_write_vectored(),
+            Bytes::Tls(stream) => stream.is_write_vectored(),
+        }
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match &mut self.bytes {
+            Bytes::Plain(stream) => Pin::new(stream).poll_write_vectored(context, parts),
+            Bytes::Tls(stream) => Pin::new(&mut **stream).poll_write_vectored(context, parts),
+        }
+    }
+}
