@@ -116,6 +116,7 @@ fn cost_of_stream(command: &StreamCommand) -> usize {
         }
         StreamCommand::CommitOffsets { offsets, .. } => offsets.len(),
         StreamCommand::GroupsUsed { groups } => groups.len(),
+        StreamCommand::ForgetAborted { markers, .. } => markers.len(),
         StreamCommand::Transact(command) => cost_of_transaction(&command.ask),
         StreamCommand::GetOffsets { of: Some(of), .. } => {
             of.iter().map(|(_, partitions)| 1 + partitions.len()).sum()

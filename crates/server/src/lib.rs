@@ -11,6 +11,7 @@ pub mod management;
 
 mod pace;
 mod running;
+mod stream_compaction;
 mod stream_retention;
 mod workers;
 

@@ -176,7 +176,7 @@ fn put_bytes(bytes: Option<&[u8]>, out: &mut Vec<u8>) {
     }
 }
 
-fn put_varint(value: i64, out: &mut Vec<u8>) {
+pub(crate) fn put_varint(value: i64, out: &mut Vec<u8>) {
     let mut rest = ((value << 1) ^ (value >> 63)).cast_unsigned();
     while rest >= 0x80 {
         out.push(rest as u8 | 0x80);

@@ -396,6 +396,13 @@ fn records_of_streams() -> Vec<(&'static str, Record)> {
         retention_bytes: Some(1 << 30),
         batch_bytes_max: 4096,
         file_bytes: 1 << 20,
+        compact: true,
+        delete: false,
+        compaction_dirty_ppm: 10_000,
+        compaction_lag_ms_min: 1,
+        compaction_lag_ms_max: Some(60_000),
+        tombstone_ms: 1000,
+        file_ms: 5000,
     };
     let committed =
         CommittedOffset { offset: 17, leader_epoch: Some(0), metadata: "host-1".to_owned() };

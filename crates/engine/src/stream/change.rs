@@ -53,6 +53,13 @@ pub enum StreamChange {
         /// When.
         at: TimeMs,
     },
+    /// Aborted transactions of which nothing is left need not be told of any more.
+    Forgotten {
+        /// Of which partition.
+        partition: PartitionId,
+        /// The offsets of their markers.
+        markers: Vec<u64>,
+    },
     /// Events before an offset are kept no longer.
     Trimmed {
         /// Of which partition.

@@ -50,6 +50,13 @@ pub enum StreamCommand {
         /// The first offset that is kept; `None` for the next event's.
         start: Option<u64>,
     },
+    /// Forget aborted transactions of a partition of whose events nothing is left.
+    ForgetAborted {
+        /// Which partition.
+        partition: PartitionId,
+        /// The offsets of their markers.
+        markers: Vec<u64>,
+    },
     /// Take a number for a producer that appends nothing twice.
     TakeProducerId,
     /// Remember how far a group has read.
@@ -208,6 +215,8 @@ pub enum StreamAnswer {
     /// To `Trim`: the first offset that is kept now; `None` where there is no such partition, or
     /// where it does not go so far.
     Trimmed(Option<u64>),
+    /// To `ForgetAborted`.
+    AbortedForgotten,
     /// To `TakeProducerId`.
     ProducerId(u64),
     /// To `CommitOffsets`: what became of each, in order.

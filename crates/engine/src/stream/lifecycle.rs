@@ -43,6 +43,10 @@ impl<M: OrderedMap> State<M> {
             let allowed = format!("at least {FILE_BYTES_MIN}");
             return refused("file_bytes", settings.file_bytes, allowed);
         }
+        if settings.compaction_dirty_ppm > 1_000_000 {
+            let value = settings.compaction_dirty_ppm.into();
+            return refused("compaction_dirty_ppm", value, "at most 1000000".to_owned());
+        }
         Ok(())
     }
 

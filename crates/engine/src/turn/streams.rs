@@ -51,6 +51,11 @@ impl<M: OrderedMap> Turn<M> {
                     start
                 }))
             }
+            StreamCommand::ForgetAborted { partition, markers } => {
+                let record = self.state.decide_aborted_forgotten(ns, partition, &markers);
+                self.try_record(Vec::from_iter(record))?;
+                StreamAnswer::AbortedForgotten
+            }
             StreamCommand::TakeProducerId => {
                 let id = self.state.meta.next_producer;
                 self.record(Record::ProducerIdTaken { id });

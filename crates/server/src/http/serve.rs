@@ -103,6 +103,7 @@ pub async fn serve(
     let watch = tokio::spawn(server.clone().watch());
     let retention =
         tokio::spawn(crate::stream_retention::keep(node.clone(), config.kafka.retention_look));
+    let compaction = tokio::spawn(crate::stream_compaction::keep(node.clone(), &config.kafka));
     let (mut connections, mut told) = (JoinSet::new(), None);
     tokio::pin!(shutdown);
     loop {
@@ -140,6 +141,7 @@ pub async fn serve(
     connections.shutdown().await;
     watch.abort();
     retention.abort();
+    compaction.abort();
     node.stop().await;
     Ok(())
 }

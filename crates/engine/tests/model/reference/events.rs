@@ -174,6 +174,7 @@ impl Reference {
                 StreamAnswer::Offsets(self.offsets_told(ns, &group, of))
             }
             StreamCommand::GroupsUsed { .. } => StreamAnswer::GroupsNoted,
+            StreamCommand::ForgetAborted { .. } => StreamAnswer::AbortedForgotten,
             StreamCommand::Transact(_) => unreachable!("none is drawn"),
             StreamCommand::ForgetGroup { group } => self.forget_group(ns, &group),
         };
