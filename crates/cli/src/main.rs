@@ -32,6 +32,7 @@ mod signals;
 mod sla;
 mod stderr;
 mod streams;
+mod triggers;
 mod verify;
 mod watch;
 mod work;

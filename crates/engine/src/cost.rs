@@ -117,6 +117,8 @@ fn cost_of_stream(command: &StreamCommand) -> usize {
         StreamCommand::CommitOffsets { offsets, .. } => offsets.len(),
         StreamCommand::GroupsUsed { groups } => groups.len(),
         StreamCommand::ForgetAborted { markers, .. } => markers.len(),
+        StreamCommand::FireTrigger(fire) => 1 + fire.events.len(),
+        StreamCommand::PutTrigger { .. } | StreamCommand::DeleteTrigger { .. } => LONG,
         StreamCommand::Transact(command) => cost_of_transaction(&command.ask),
         StreamCommand::GetOffsets { of: Some(of), .. } => {
             of.iter().map(|(_, partitions)| 1 + partitions.len()).sum()

@@ -91,11 +91,11 @@ pub use sla::{
     Sla, SlaAnswer, SlaCommand, SlaCount, SlaGoal, SlaSettings, SlaTarget, SlaView, workers_needed,
 };
 pub use stream::{
-    AppendBatch, AppendRefusal, Appended, BATCH_BYTES_MAX_DEFAULT, CommittedOffset, GroupOffset,
-    OffsetNote, OffsetRefusal, OffsetToCommit, PartitionEnds, ProducerStamp, RETENTION_MS_DEFAULT,
-    ReadOffset, StreamAnswer, StreamChange, StreamCommand, StreamSettings, StreamView,
-    TransactionAnswer, TransactionAsk, TransactionCommand, TransactionMark, TransactionRefusal,
-    TransactionStamp, appends_of,
+    AppendBatch, AppendRefusal, Appended, BATCH_BYTES_MAX_DEFAULT, CommittedOffset, FireTrigger,
+    GroupOffset, OffsetNote, OffsetRefusal, OffsetToCommit, PartitionEnds, ProducerStamp,
+    RETENTION_MS_DEFAULT, ReadOffset, StreamAnswer, StreamChange, StreamCommand, StreamSettings,
+    StreamView, TransactionAnswer, TransactionAsk, TransactionCommand, TransactionMark,
+    TransactionRefusal, TransactionStamp, Trigger, TriggerEvent, appends_of,
 };
 pub use tenant::TenantWeight;
 pub use timer::Subject;

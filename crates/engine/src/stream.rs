@@ -14,6 +14,7 @@ mod producers;
 #[cfg(test)]
 mod tests;
 mod transaction;
+mod trigger;
 
 use std::collections::BTreeMap;
 
@@ -29,6 +30,7 @@ pub use transaction::{
     TransactionAnswer, TransactionAsk, TransactionCommand, TransactionMark, TransactionRefusal,
     TransactionStamp,
 };
+pub use trigger::{FireTrigger, Trigger, TriggerEvent};
 
 use crate::ids::{NamespaceId, PartitionId, StreamId, TimeMs};
 use crate::map::OrderedMap;
@@ -68,6 +70,8 @@ wire_struct! {
         pub tombstone_ms: u64 = 85 default 86_400_000,
         /// How far the times of the events of one file may be apart, in milliseconds.
         pub file_ms: u64 = 86 default 604_800_000,
+        /// What becomes of its events by themselves.
+        pub triggers: Vec<Trigger> = 87,
     }
 }
 
@@ -85,6 +89,7 @@ impl Default for StreamSettings {
             compaction_lag_ms_max: None,
             tombstone_ms: 24 * 3600 * 1000,
             file_ms: 7 * 24 * 3600 * 1000,
+            triggers: Vec::new(),
         }
     }
 }
@@ -190,6 +195,11 @@ impl Streams {
 
     pub(crate) fn partition(&self, id: PartitionId) -> Option<&Partition> {
         self.partitions.get(&id)
+    }
+
+    /// All of them.
+    fn all(&self) -> impl Iterator<Item = &Stream> {
+        self.by_id.values()
     }
 
     pub(crate) fn is_empty(&self) -> bool {

@@ -13,6 +13,7 @@ mod pace;
 mod running;
 mod stream_compaction;
 mod stream_retention;
+mod triggers;
 mod workers;
 
 pub use http::preview_schedule;

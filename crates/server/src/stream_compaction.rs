@@ -1,7 +1,6 @@
 //! Has older events of a key go, now and then, from streams that keep only the newest of each.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use longshore_engine::{Command, StreamCommand};
@@ -13,15 +12,6 @@ use crate::kafka::KafkaConfig;
 /// Rounds of one shard before another shard has its turn.
 const ROUNDS: usize = 64;
 
-/// Ends the round that is under way, once nobody waits for it any more.
-struct Stop(Arc<AtomicBool>);
-
-impl Drop for Stop {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
 /// Looks as often as the configuration says, for as long as it is polled.
 pub(crate) fn keep(node: Node, config: &KafkaConfig) -> impl Future<Output = ()> + use<> {
     let memory_bytes = usize::try_from(config.compaction_memory_bytes).unwrap_or(usize::MAX);
@@ -29,7 +19,6 @@ pub(crate) fn keep(node: Node, config: &KafkaConfig) -> impl Future<Output = ()>
 }
 
 async fn run(node: Node, every: Duration, memory_bytes: usize) {
-    let stop = Stop(Arc::default());
     let mut looks = tokio::time::interval(every);
     looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -37,12 +26,8 @@ async fn run(node: Node, every: Duration, memory_bytes: usize) {
         for log in node.stream_logs() {
             forget(&node, log.spent()).await;
             for _ in 0..ROUNDS {
-                let (log, stopped) = (Arc::clone(&log), Arc::clone(&stop.0));
-                let round = move || {
-                    let go_on = || !stopped.load(Ordering::Relaxed);
-                    let now_ms = wall_now().0;
-                    log.compact(&Compaction { now_ms, memory_bytes, go_on: &go_on })
-                };
+                let log = Arc::clone(&log);
+                let round = move || log.compact(Compaction { now_ms: wall_now().0, memory_bytes });
                 let done = tokio::task::spawn_blocking(round).await;
                 let Ok(done) = done else { break };
                 if !tell(done) {
@@ -50,6 +35,13 @@ async fn run(node: Node, every: Duration, memory_bytes: usize) {
                 }
             }
         }
+    }
+}
+
+/// Begins no round any more, and waits for the one that is under way.
+pub(crate) async fn end(node: &Node) {
+    for log in node.stream_logs() {
+        drop(tokio::task::spawn_blocking(move || log.end_compaction()).await);
     }
 }
 

@@ -464,9 +464,9 @@ impl Node {
 
     /// Has older events of keys go.
     fn compact(&self, clock: Clock) {
-        let with = Compaction { now_ms: clock.wall.0, memory_bytes: 1000, go_on: &|| true };
+        let with = Compaction { now_ms: clock.wall.0, memory_bytes: 1000 };
         for _ in 0..3 {
-            match self.streams.compact(&with) {
+            match self.streams.compact(with) {
                 Ok(Some(_)) => {}
                 Err(CompactError::Read(error)) => panic!("compaction reads: {error}"),
                 Ok(None) | Err(_) => break,

@@ -37,20 +37,12 @@ const READ_BYTES: usize = 1 << 20;
 const SPENT_MAX: usize = 1000;
 
 /// What a round may use.
-#[derive(Clone, Copy)]
-pub struct Compaction<'a> {
+#[derive(Clone, Copy, Debug)]
+pub struct Compaction {
     /// Milliseconds since 1970.
     pub now_ms: u64,
     /// Memory for the keys of a round: what finds no room is left to the next one.
     pub memory_bytes: usize,
-    /// Asked now and then: whether to go on.
-    pub go_on: &'a dyn Fn() -> bool,
-}
-
-impl std::fmt::Debug for Compaction<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Compaction").field("now_ms", &self.now_ms).finish_non_exhaustive()
-    }
 }
 
 /// What a round did.
@@ -116,8 +108,9 @@ impl CompactError {
 impl StreamLog {
     /// One round in the partition that has most to gain from one; `None` where none has enough. May
     /// read and write all files of a partition.
-    pub fn compact(&self, with: &Compaction<'_>) -> Result<Option<Round>, CompactError> {
+    pub fn compact(&self, with: Compaction) -> Result<Option<Round>, CompactError> {
         let _one = self.compacting.lock().unwrap_or_else(PoisonError::into_inner);
+        self.go_on()?;
         let mut best: Option<(Plan, Arc<Partition>, Arc<StreamEntry>)> = None;
         for stream in self.all() {
             let settings = &stream.settings;
@@ -144,8 +137,33 @@ impl StreamLog {
                 Ok(None)
             }
             Err(CompactError::Read(error)) => noted(&partition, Err(error)),
-            done => done.map(Some),
+            done => {
+                if let Ok(round) = &done {
+                    let freed = round.before_bytes.saturating_sub(round.after_bytes);
+                    for (counter, more) in self.compacted.iter().zip([1, freed]) {
+                        counter.fetch_add(more, Ordering::Relaxed);
+                    }
+                }
+                done.map(Some)
+            }
         }
+    }
+
+    /// No round begins any more, and none is under way once this returns: whoever uses the folder
+    /// next has it alone.
+    pub fn end_compaction(&self) {
+        self.compaction_ended.store(true, Ordering::Relaxed);
+        drop(self.compacting.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    fn go_on(&self) -> Result<(), CompactError> {
+        let ended = self.compaction_ended.load(Ordering::Relaxed);
+        if ended { Err(CompactError::Stopped) } else { Ok(()) }
+    }
+
+    /// Rounds of this life, and bytes that they freed.
+    pub fn compacted(&self) -> [u64; 2] {
+        [0, 1].map(|at| self.compacted.get(at).map_or(0, |it| it.load(Ordering::Relaxed)))
     }
 
     /// Aborted transactions that nobody needs to be told of any more. To be forgotten by whoever
@@ -173,7 +191,7 @@ impl StreamLog {
         partition: &Partition,
         stream: &StreamEntry,
         plan: &Plan,
-        with: &Compaction<'_>,
+        with: Compaction,
     ) -> Result<Round, CompactError> {
         let (mut sources, from) = (&plan.sources[..], plan.clean());
         let aborted = {
@@ -192,7 +210,7 @@ impl StreamLog {
             within: BTreeSet::new(),
         };
         for (index, source) in sources.iter().enumerate().filter(|(_, it)| it.id.clean() < it.end) {
-            if !learn(partition, source, from, &mut filter, with)? {
+            if !self.learn(partition, source, from, &mut filter)? {
                 // All that is known of the rest is that it is newer.
                 sources = sources.get(..=index).unwrap_or(sources);
                 break;
@@ -203,7 +221,7 @@ impl StreamLog {
         let mut round =
             Round { partition: partition.id, before_bytes: 0, after_bytes: 0, unopened: 0 };
         for group in groups(sources, partition.file_bytes()) {
-            if !self.rewrite(partition, group, &mut filter, (&mut round, with))? {
+            if !self.rewrite(partition, group, &mut filter, &mut round)? {
                 break;
             }
         }
@@ -216,7 +234,7 @@ impl StreamLog {
         partition: &Partition,
         group: &[Source],
         filter: &mut Filter,
-        (round, with): (&mut Round, &Compaction<'_>),
+        round: &mut Round,
     ) -> Result<bool, CompactError> {
         let (Some(first), Some(last)) = (group.first(), group.last()) else { return Ok(true) };
         let before: u64 = group.iter().map(|source| source.len_bytes).sum();
@@ -230,7 +248,7 @@ impl StreamLog {
         let id = FileId { base: first.id.base, compacted };
         let mut output = Output::begin(self, partition, id)?;
         for source in group {
-            each_batch(partition, source, with, |header, batch| {
+            self.each_batch(partition, source, |header, batch| {
                 let left = filter.take(header, batch).unwrap_or_else(|_| {
                     round.unopened += 1;
                     filter::Left::Whole
@@ -245,6 +263,7 @@ impl StreamLog {
             output.drop_it();
             return Ok(true);
         }
+        self.go_on()?;
         round.after_bytes += output.len_bytes();
         output.put_in_place(group)
     }
@@ -256,37 +275,6 @@ fn noted<T>(partition: &Partition, read: Result<T, ReadError>) -> Result<T, Comp
         partition.unreadable.store(true, Ordering::Relaxed);
     }
     Ok(read?)
-}
-
-/// Learns which offset of each key is the newest; `false` where there is no room for all keys. Up
-/// to where they are known, the filter says then.
-fn learn(
-    partition: &Partition,
-    source: &Source,
-    from: u64,
-    filter: &mut Filter,
-    with: &Compaction<'_>,
-) -> Result<bool, CompactError> {
-    let mut full = false;
-    each_batch(partition, source, with, |header, batch| {
-        if full || header.end_offset() <= from || header.is_control() || filter.aborted.has(header)
-        {
-            return Ok(());
-        }
-        let closed = batch.get(HEADER_BYTES..header.len_bytes).unwrap_or_default();
-        // What cannot be opened is kept as it is, and so is what is older.
-        let Ok(opened) = codec::open(header.attributes, closed) else { return Ok(()) };
-        for record in records(header, &opened).unwrap_or_default() {
-            let offset = header.first_offset() + record.delta;
-            let Some(key) = record.key.filter(|_| offset >= from) else { continue };
-            if !filter.newest.put(key, offset) {
-                (full, filter.known_to) = (true, offset);
-                break;
-            }
-        }
-        Ok(())
-    })?;
-    Ok(!full)
 }
 
 /// Files whose bytes fit into one, together.
@@ -307,50 +295,84 @@ fn groups(sources: &[Source], file_bytes: u64) -> Vec<&[Source]> {
     groups
 }
 
-/// Goes through a file, each batch of which is checked.
-fn each_batch(
-    partition: &Partition,
-    source: &Source,
-    with: &Compaction<'_>,
-    mut take: impl FnMut(&BatchHeader, &[u8]) -> Result<(), CompactError>,
-) -> Result<(), CompactError> {
-    let (mut at, mut buffer, mut stuck) = (0, Vec::new(), false);
-    let mut next = source.id.base;
-    while at < source.len_bytes {
-        if !(with.go_on)() {
-            return Err(CompactError::Stopped);
-        }
-        let left = (source.len_bytes - at) as usize;
-        let damaged = |at, fault| partition.damaged(source.id, at, fault);
-        let mut wanted = READ_BYTES.min(left);
-        if let Ok(header) = BatchHeader::parse(&buffer) {
-            wanted = header.len_bytes.max(READ_BYTES).min(left);
-        }
-        buffer = partition.read_at(source.id, at, wanted)?;
-        let mut taken = 0;
-        while let Some(rest) = buffer.get(taken..).filter(|rest| rest.len() >= HEADER_BYTES) {
-            let place = at + taken as u64;
-            let header = BatchHeader::parse(rest).map_err(|fault| damaged(place, fault))?;
-            if header.len_bytes > rest.len()
-                && (place + header.len_bytes as u64) <= source.len_bytes
+impl StreamLog {
+    /// Learns which offset of each key is the newest; `false` where there is no room for all keys. Up
+    /// to where they are known, the filter says then.
+    fn learn(
+        &self,
+        partition: &Partition,
+        source: &Source,
+        from: u64,
+        filter: &mut Filter,
+    ) -> Result<bool, CompactError> {
+        let mut full = false;
+        self.each_batch(partition, source, |header, batch| {
+            if full
+                || header.end_offset() <= from
+                || header.is_control()
+                || filter.aborted.has(header)
             {
-                break;
+                return Ok(());
             }
-            let batch = header.check(rest).map_err(|fault| damaged(place, fault))?;
-            if !follows(&header, next, source.id) {
-                return Err(damaged(place, BatchFault::Order).into());
+            let closed = batch.get(HEADER_BYTES..header.len_bytes).unwrap_or_default();
+            // What cannot be opened is kept as it is, and so is what is older.
+            let Ok(opened) = codec::open(header.attributes, closed) else { return Ok(()) };
+            for record in records(header, &opened).unwrap_or_default() {
+                let offset = header.first_offset() + record.delta;
+                let Some(key) = record.key.filter(|_| offset >= from) else { continue };
+                if !filter.newest.put(key, offset) {
+                    (full, filter.known_to) = (true, offset);
+                    break;
+                }
             }
-            next = header.end_offset();
-            take(&header, batch)?;
-            taken += header.len_bytes;
-        }
-        // A batch larger than what is read at once is whole at the second reading.
-        if taken == 0 && std::mem::replace(&mut stuck, true) {
-            return Err(damaged(at, BatchFault::Short).into());
-        }
-        stuck &= taken == 0;
-        at += taken as u64;
-        buffer.drain(..taken);
+            Ok(())
+        })?;
+        Ok(!full)
     }
-    Ok(())
+
+    /// Goes through a file, each batch of which is checked.
+    fn each_batch(
+        &self,
+        partition: &Partition,
+        source: &Source,
+        mut take: impl FnMut(&BatchHeader, &[u8]) -> Result<(), CompactError>,
+    ) -> Result<(), CompactError> {
+        let (mut at, mut buffer, mut stuck) = (0, Vec::new(), false);
+        let mut next = source.id.base;
+        while at < source.len_bytes {
+            self.go_on()?;
+            let left = (source.len_bytes - at) as usize;
+            let damaged = |at, fault| partition.damaged(source.id, at, fault);
+            let mut wanted = READ_BYTES.min(left);
+            if let Ok(header) = BatchHeader::parse(&buffer) {
+                wanted = header.len_bytes.max(READ_BYTES).min(left);
+            }
+            buffer = partition.read_at(source.id, at, wanted)?;
+            let mut taken = 0;
+            while let Some(rest) = buffer.get(taken..).filter(|rest| rest.len() >= HEADER_BYTES) {
+                let place = at + taken as u64;
+                let header = BatchHeader::parse(rest).map_err(|fault| damaged(place, fault))?;
+                if header.len_bytes > rest.len()
+                    && (place + header.len_bytes as u64) <= source.len_bytes
+                {
+                    break;
+                }
+                let batch = header.check(rest).map_err(|fault| damaged(place, fault))?;
+                if !follows(&header, next, source.id) {
+                    return Err(damaged(place, BatchFault::Order).into());
+                }
+                next = header.end_offset();
+                take(&header, batch)?;
+                taken += header.len_bytes;
+            }
+            // A batch larger than what is read at once is whole at the second reading.
+            if taken == 0 && std::mem::replace(&mut stuck, true) {
+                return Err(damaged(at, BatchFault::Short).into());
+            }
+            stuck &= taken == 0;
+            at += taken as u64;
+            buffer.drain(..taken);
+        }
+        Ok(())
+    }
 }

@@ -4,6 +4,7 @@
 use bytes::Bytes;
 
 use crate::batch::{BatchHeader, HEADER_BYTES};
+use crate::codec::{self, CodecError};
 
 /// What one event takes beside its key, value and headers, at most.
 const EVENT_OVERHEAD_BYTES: usize = 64;
@@ -76,9 +77,23 @@ pub fn batch_of(events: &[Event]) -> Vec<u8> {
     batch
 }
 
+/// The events of a batch, compressed or not; as many as are well formed.
+pub fn open_events(header: &BatchHeader, batch: &Bytes) -> Result<Vec<Event>, CodecError> {
+    if !header.is_compressed() {
+        return Ok(events_of(header, batch));
+    }
+    let closed = batch.get(HEADER_BYTES..header.len_bytes).unwrap_or_default();
+    let opened = codec::open(header.attributes, closed)?.into_owned();
+    Ok(events_in(header, opened.into()))
+}
+
 /// The events of a batch that is not compressed; as many as are well formed.
 pub fn events_of(header: &BatchHeader, batch: &Bytes) -> Vec<Event> {
-    let mut rest = batch.slice(HEADER_BYTES.min(batch.len())..header.len_bytes.min(batch.len()));
+    let (from, to) = (HEADER_BYTES.min(batch.len()), header.len_bytes.min(batch.len()));
+    events_in(header, batch.slice(from..to))
+}
+
+fn events_in(header: &BatchHeader, mut rest: Bytes) -> Vec<Event> {
     let mut events = Vec::new();
     for _ in 0..header.events {
         let Ok(Some(event)) = take_bytes(&mut rest) else { break };

@@ -2,7 +2,7 @@
 //! here by whoever committed it, and a sync in the background makes it durable.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use longshore_engine::{PartitionId, Position, StreamChange, StreamId, StreamSettings, StreamView};
@@ -31,6 +31,9 @@ pub struct StreamLog {
     syncing: Mutex<()>,
     /// One round of compaction at a time.
     pub(crate) compacting: Mutex<()>,
+    pub(crate) compaction_ended: AtomicBool,
+    /// Rounds of compaction, and bytes that they freed.
+    pub(crate) compacted: [AtomicU64; 2],
 }
 
 /// Who is there.
@@ -90,6 +93,8 @@ impl StreamLog {
             writer: Mutex::new(writer),
             syncing: Mutex::default(),
             compacting: Mutex::default(),
+            compaction_ended: AtomicBool::new(false),
+            compacted: Default::default(),
         }
     }
 

@@ -13,7 +13,7 @@ use longshore_engine::{
     RetryPolicy, Saved, Schedule, ScheduleId, SkippedItem, Slot, Spec, StreamId, StreamSettings,
     Subject, TenantWeight, TickOutcome, TimeMs, Token, UniqueLock, UniqueUntil,
 };
-use longshore_engine::{Sla, SlaGoal, SlaSettings, SlaTarget};
+use longshore_engine::{Sla, SlaGoal, SlaSettings, SlaTarget, Trigger};
 
 use crate::corpus::Named;
 
@@ -403,6 +403,13 @@ fn records_of_streams() -> Vec<(&'static str, Record)> {
         compaction_lag_ms_max: Some(60_000),
         tombstone_ms: 1000,
         file_ms: 5000,
+        triggers: vec![Trigger {
+            name: "receipts".to_owned(),
+            queue: "mail".to_owned(),
+            kind: "SendReceipt".to_owned(),
+            ordered: true,
+            priority: Some(3),
+        }],
     };
     let committed =
         CommittedOffset { offset: 17, leader_epoch: Some(0), metadata: "host-1".to_owned() };

@@ -4,7 +4,7 @@
 use crate::command::{CheckpointJob, Command, FollowUp, NewJob, Settlement, Verdict};
 use crate::message::{MessageCommand, PublishMessage};
 use crate::schedule::ScheduleCommand;
-use crate::stream::{StreamCommand, TransactionAsk, TransactionCommand};
+use crate::stream::{StreamCommand, TransactionAsk, TransactionCommand, TriggerEvent};
 
 /// Commands of a class wait for each other; classes take turns.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -26,7 +26,10 @@ impl Class {
     /// The class of a command.
     pub const fn of(command: &Command) -> Self {
         match command {
-            Command::EnqueueJobs(_) | Command::Stream(StreamCommand::Append(_)) => Self::Publish,
+            Command::EnqueueJobs(_)
+            | Command::Stream(StreamCommand::Append(_) | StreamCommand::FireTrigger(_)) => {
+                Self::Publish
+            }
             Command::LeaseJobs(_) | Command::Subscribe(_) | Command::AwaitJob { .. } => Self::Lease,
             Command::Messages(command) => of_messages(command),
             Command::AddCredit { settle, .. } if settle.is_empty() => Self::Lease,
@@ -135,6 +138,13 @@ fn stream_bytes(command: &StreamCommand) -> u64 {
         StreamCommand::Append(batches) => {
             batches.iter().map(|append| JOB_BYTES + append.batch.len() as u64).sum()
         }
+        StreamCommand::FireTrigger(fire) => {
+            let bytes = |it: &TriggerEvent| {
+                let of = |bytes: &Option<bytes::Bytes>| bytes.as_ref().map_or(0, bytes::Bytes::len);
+                JOB_BYTES + (of(&it.key) + of(&it.value)) as u64
+            };
+            fire.events.iter().map(bytes).sum()
+        }
         StreamCommand::CommitOffsets { offsets, .. }
         | StreamCommand::Transact(TransactionCommand {
             ask: TransactionAsk::CommitOffsets { offsets, .. },
@@ -156,7 +166,9 @@ pub fn enqueues(command: &Command) -> bool {
     let settle = match command {
         Command::EnqueueJobs(_)
         | Command::Messages(MessageCommand::Publish(_))
-        | Command::Stream(StreamCommand::Append(_) | StreamCommand::Create { .. }) => return true,
+        | Command::Stream(
+            StreamCommand::Append(_) | StreamCommand::Create { .. } | StreamCommand::FireTrigger(_),
+        ) => return true,
         Command::Messages(MessageCommand::Transact(it)) => {
             return !it.publishes.is_empty() || !it.enqueues.is_empty();
         }

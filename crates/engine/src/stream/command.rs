@@ -5,8 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::{
-    CommittedOffset, PartitionEnds, StreamSettings, TransactionAnswer, TransactionCommand,
-    TransactionMark, TransactionRefusal,
+    CommittedOffset, FireTrigger, PartitionEnds, StreamSettings, TransactionAnswer,
+    TransactionCommand, TransactionMark, TransactionRefusal, Trigger,
 };
 use crate::ids::{PartitionId, StreamId};
 
@@ -57,6 +57,22 @@ pub enum StreamCommand {
         /// The offsets of their markers.
         markers: Vec<u64>,
     },
+    /// Create a trigger of a stream, or change it.
+    PutTrigger {
+        /// The stream.
+        stream: String,
+        /// What is to hold from now on.
+        trigger: Trigger,
+        /// Whether a new one begins behind the events that are there.
+        from_end: bool,
+    },
+    /// Remove a trigger.
+    DeleteTrigger {
+        /// Its name.
+        trigger: String,
+    },
+    /// Make jobs of events, and note how far their trigger has come with them.
+    FireTrigger(FireTrigger),
     /// Take a number for a producer that appends nothing twice.
     TakeProducerId,
     /// Remember how far a group has read.
@@ -217,6 +233,12 @@ pub enum StreamAnswer {
     Trimmed(Option<u64>),
     /// To `ForgetAborted`.
     AbortedForgotten,
+    /// To `PutTrigger`.
+    TriggerPut,
+    /// To `DeleteTrigger`: whether there was one.
+    TriggerDeleted(bool),
+    /// To `FireTrigger`: whether it was where the events begin.
+    Fired(bool),
     /// To `TakeProducerId`.
     ProducerId(u64),
     /// To `CommitOffsets`: what became of each, in order.

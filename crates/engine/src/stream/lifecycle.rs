@@ -64,7 +64,7 @@ impl<M: OrderedMap> State<M> {
         Ok(())
     }
 
-    fn stream_named(&self, ns: NamespaceId, name: &str) -> Result<&Stream, Rejection> {
+    pub(super) fn stream_named(&self, ns: NamespaceId, name: &str) -> Result<&Stream, Rejection> {
         let stream = self.streams.named(ns, name);
         stream.ok_or_else(|| Rejection::StreamUnknown { stream: name.to_owned() })
     }
@@ -77,6 +77,9 @@ impl<M: OrderedMap> State<M> {
     ) -> Result<Option<Record>, Rejection> {
         let stream = self.stream_named(ns, name)?;
         self.check_settings(&settings)?;
+        // They are put and deleted by themselves.
+        let triggers = stream.settings.triggers.clone();
+        let settings = StreamSettings { triggers, ..settings };
         let changes = stream.settings != settings;
         Ok(changes.then_some(Record::StreamChanged { id: stream.id, settings }))
     }

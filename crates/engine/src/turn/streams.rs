@@ -56,6 +56,24 @@ impl<M: OrderedMap> Turn<M> {
                 self.try_record(Vec::from_iter(record))?;
                 StreamAnswer::AbortedForgotten
             }
+            StreamCommand::PutTrigger { stream, trigger, from_end } => {
+                let of = (stream.as_str(), trigger);
+                let records = self.state.decide_trigger_put(ns, of, from_end)?;
+                self.try_record(records)?;
+                StreamAnswer::TriggerPut
+            }
+            StreamCommand::DeleteTrigger { trigger } => {
+                let records = self.state.decide_trigger_deleted(ns, &trigger);
+                let was_there = !records.is_empty();
+                self.try_record(records)?;
+                StreamAnswer::TriggerDeleted(was_there)
+            }
+            StreamCommand::FireTrigger(fire) => {
+                let records = self.state.decide_fired(ns, &fire, moment)?;
+                let fired = records.is_some();
+                self.try_record(records.unwrap_or_default())?;
+                StreamAnswer::Fired(fired)
+            }
             StreamCommand::TakeProducerId => {
                 let id = self.state.meta.next_producer;
                 self.record(Record::ProducerIdTaken { id });

@@ -140,6 +140,7 @@ fn grpc_code(code: Code) -> Grpc {
         | Code::RouteUnknown
         | Code::ScheduleUnknown
         | Code::StreamUnknown
+        | Code::TriggerUnknown
         | Code::WorkerUnknown => Grpc::NotFound,
         Code::ConsumerTaken | Code::JobIdTaken | Code::StreamExists | Code::UniqueTaken => {
             Grpc::AlreadyExists

@@ -117,6 +117,10 @@ pub(crate) enum Op {
     PutGroup,
     PutStream,
     ReadEvents,
+    DeleteTrigger,
+    GetTrigger,
+    ListTriggers,
+    PutTrigger,
 }
 
 impl Op {

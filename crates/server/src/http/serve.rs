@@ -104,6 +104,7 @@ pub async fn serve(
     let retention =
         tokio::spawn(crate::stream_retention::keep(node.clone(), config.kafka.retention_look));
     let compaction = tokio::spawn(crate::stream_compaction::keep(node.clone(), &config.kafka));
+    let triggers = tokio::spawn(crate::triggers::run(node.clone()));
     let (mut connections, mut told) = (JoinSet::new(), None);
     tokio::pin!(shutdown);
     loop {
@@ -142,6 +143,8 @@ pub async fn serve(
     watch.abort();
     retention.abort();
     compaction.abort();
+    crate::stream_compaction::end(&node).await;
+    triggers.abort();
     node.stop().await;
     Ok(())
 }

@@ -118,8 +118,8 @@ impl Bench {
     }
 
     fn compact_at(&self, now_ms: u64) -> Option<Round> {
-        let with = Compaction { now_ms, memory_bytes: 1 << 20, go_on: &|| true };
-        self.log.compact(&with).unwrap()
+        let with = Compaction { now_ms, memory_bytes: 1 << 20 };
+        self.log.compact(with).unwrap()
     }
 
     /// A start on `disk` from the journal after the last sync.
@@ -314,9 +314,9 @@ fn keys_that_find_no_room_are_left_to_further_rounds() {
     }
     bench.close_file();
     let before = bench.newest();
-    let with = Compaction { now_ms: 0, memory_bytes: 2000, go_on: &|| true };
+    let with = Compaction { now_ms: 0, memory_bytes: 2000 };
     let mut rounds = 0;
-    while bench.log.compact(&with).unwrap().is_some() {
+    while bench.log.compact(with).unwrap().is_some() {
         rounds += 1;
         assert_eq!(bench.newest(), before);
     }
@@ -393,9 +393,9 @@ fn a_damaged_file_is_named_and_left_alone() {
     bench.close_file();
     let name = crate::file_id::FileId::raw(0).name(P);
     sim.flip_bit(&name, 70, 1);
-    let with = Compaction { now_ms: 0, memory_bytes: 1 << 20, go_on: &|| true };
-    let error = bench.log.compact(&with).unwrap_err();
+    let with = Compaction { now_ms: 0, memory_bytes: 1 << 20 };
+    let error = bench.log.compact(with).unwrap_err();
     assert!(error.to_string().contains("is damaged at byte 70"), "{error}");
-    assert_eq!(bench.log.compact(&with).unwrap(), None, "it is told once");
+    assert_eq!(bench.log.compact(with).unwrap(), None, "it is told once");
     assert!(sim.bytes(&name).is_some());
 }

@@ -53,7 +53,7 @@ pub(super) async fn ask_streams(
     }
 }
 
-fn odd(answer: StreamAnswer) -> Refusal {
+pub(super) fn odd(answer: StreamAnswer) -> Refusal {
     unexpected(&Answer::Stream(answer))
 }
 
@@ -110,6 +110,7 @@ fn settings_of(body: &StreamBody) -> StreamSettings {
         retention_bytes: body.retention_bytes,
         batch_bytes_max: body.batch_bytes_max.unwrap_or(default.batch_bytes_max),
         file_bytes: body.file_bytes.unwrap_or(default.file_bytes),
+        triggers: Vec::new(),
     }
 }
 
