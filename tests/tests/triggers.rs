@@ -139,3 +139,51 @@ fn a_stream_keeps_the_newest_event_of_each_key_after_its_files_are_closed() {
     assert_eq!(newest, BTreeMap::from(expected));
     assert_eq!(left.last().unwrap()["offset"], 99, "offsets stay");
 }
+
+#[test]
+fn a_message_is_an_event_as_well_where_its_exchange_is_bound_to_a_stream() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let mut server = Server::start_ready(&data).unwrap();
+    let mut client = server.client();
+    put(&mut client, "/v1/queues/inbox", &json!({ "messages": {} })).unwrap();
+    put(&mut client, "/v1/streams/history", &json!({})).unwrap();
+    for to in [json!({ "to_stream": "history" }), json!({ "queue": "inbox" })] {
+        let mut binding = to;
+        binding["routing_key"] = json!("order.#");
+        let bound = client.post("/v1/exchanges/amq.topic/bind", &binding).unwrap();
+        assert_eq!(bound.body["changed"], true, "{bound:?}");
+    }
+    let listed = client.get("/v1/bindings").unwrap();
+    assert!(listed.body.to_string().contains("\"to_stream\":\"history\""), "{listed:?}");
+    let publish = |client: &mut Client, numbers: std::ops::Range<u64>| {
+        let message = |n| json!({ "routing_key": format!("order.{}", n % 3), "body": { "n": n } });
+        let messages: Vec<Value> = numbers.map(message).collect();
+        let body = json!({ "messages": messages });
+        client.post("/v1/exchanges/amq.topic/publish", &body).unwrap()
+    };
+    // Several of one request stand one after the other.
+    let published = publish(&mut client, 0..20);
+    assert_eq!(published.body["published"][7]["queues"], 2, "{published:?}");
+    server.kill().unwrap();
+    server = Server::start_ready(&data).unwrap();
+    client = server.client();
+    publish(&mut client, 20..30);
+    let events = all_events(&mut client, "history").unwrap();
+    assert_eq!(events.len(), 30);
+    for (number, event) in (0_u64..).zip(&events) {
+        assert_eq!(event["offset"], number);
+        assert_eq!(event["key"], format!("order.{}", number % 3));
+        assert_eq!(event["value"], json!({ "n": number }).to_string());
+        assert_eq!(event["headers"]["exchange"], "amq.topic");
+    }
+    let inbox = client.get("/v1/queues/inbox").unwrap();
+    assert_eq!(inbox.body["messages"]["ready"], 30, "{inbox:?}");
+    // What went with its stream takes nothing any more.
+    assert!(client.ask("DELETE", "/v1/streams/history", None).unwrap().is_success());
+    assert_eq!(publish(&mut client, 30..31).body["published"][0]["queues"], 1);
+    let unknown = client
+        .post("/v1/exchanges/amq.topic/bind", &json!({ "to_stream": "history", "routing_key": "" }))
+        .unwrap();
+    assert_eq!(unknown.code(), "stream_unknown");
+}

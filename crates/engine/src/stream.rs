@@ -11,6 +11,7 @@ mod lifecycle;
 mod offset_round;
 mod offsets;
 mod producers;
+mod published;
 #[cfg(test)]
 mod tests;
 mod transaction;
@@ -26,11 +27,12 @@ pub use command::{
 };
 pub use groups::ReadOffset;
 pub use offsets::{CommittedOffset, OffsetNote};
+pub use published::{EventPlace, partition_of};
 pub use transaction::{
     TransactionAnswer, TransactionAsk, TransactionCommand, TransactionMark, TransactionRefusal,
     TransactionStamp,
 };
-pub use trigger::{FireTrigger, Trigger, TriggerEvent};
+pub use trigger::{FireTrigger, Trigger, TriggerCommand, TriggerEvent};
 
 use crate::ids::{NamespaceId, PartitionId, StreamId, TimeMs};
 use crate::map::OrderedMap;

@@ -50,7 +50,7 @@ fn tell(done: Result<Option<Round>, CompactError>) -> bool {
     match done {
         Ok(None) | Err(CompactError::Stopped) => false,
         Ok(Some(Round { partition, before_bytes, after_bytes, unopened })) => {
-            tracing::debug!(%partition, before_bytes, after_bytes, "older events of keys have gone");
+            tracing::debug!(%partition, before_bytes, after_bytes, "older events have gone");
             if unopened > 0 {
                 tracing::warn!(%partition, unopened, "batches cannot be opened and are kept");
             }

@@ -1,5 +1,5 @@
-//! Brings the events of streams to their triggers: reads what is committed, from where a trigger has
-//! come, and has the shard record the jobs with the offset behind their events. Whoever brings the
+//! Brings the events of streams to their triggers: reads what is committed, from where a trigger
+//! has come, and has the shard record the jobs with the offset behind their events. Whoever brings the
 //! same events twice is told that the trigger has come on meanwhile.
 
 use std::collections::BTreeMap;
@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use longshore_engine::{
-    Answer, Command, FireTrigger, Rejection, StreamAnswer, StreamCommand, Trigger, TriggerEvent,
+    Answer, Command, FireTrigger, Rejection, StreamAnswer, StreamCommand, Trigger, TriggerCommand,
+    TriggerEvent,
 };
 use longshore_node::Node;
 use longshore_streams::batch::BatchHeader;
@@ -93,8 +94,8 @@ impl Runner {
         (waiting, rests)
     }
 
-    /// Brings what a partition has, a chunk at most. How far its trigger has come then; `None` where
-    /// that is not known or is to be tried again later.
+    /// Brings what a partition has, a chunk at most. How far its trigger has come then; `None`
+    /// where that is not known or is to be tried again later.
     async fn bring(
         &self,
         of: &Of,
@@ -180,7 +181,7 @@ impl Runner {
 
     /// Has the shard make jobs; a rejection where none can be made of one of the events.
     async fn fire(&self, of: &Of, fire: FireTrigger) -> Result<Brought, Rejection> {
-        let command = Command::Stream(StreamCommand::FireTrigger(fire));
+        let command = Command::Stream(StreamCommand::Trigger(TriggerCommand::Fire(fire)));
         match self.node.call(&of.0, command).await {
             Ok(Answer::Stream(StreamAnswer::Fired(true))) => Ok(Brought::Done),
             Ok(Answer::Stream(StreamAnswer::Fired(false))) => Ok(Brought::Elsewhere),

@@ -296,8 +296,8 @@ fn groups(sources: &[Source], file_bytes: u64) -> Vec<&[Source]> {
 }
 
 impl StreamLog {
-    /// Learns which offset of each key is the newest; `false` where there is no room for all keys. Up
-    /// to where they are known, the filter says then.
+    /// Learns which offset of each key is the newest; `false` where there is no room for all keys.
+    /// Up to where they are known, the filter says then.
     fn learn(
         &self,
         partition: &Partition,

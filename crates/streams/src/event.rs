@@ -6,6 +6,8 @@ use bytes::Bytes;
 use crate::batch::{BatchHeader, HEADER_BYTES};
 use crate::codec::{self, CodecError};
 
+pub use longshore_engine::partition_of;
+
 /// What one event takes beside its key, value and headers, at most.
 const EVENT_OVERHEAD_BYTES: usize = 64;
 
@@ -117,32 +119,6 @@ fn event_of(header: &BatchHeader, mut rest: Bytes) -> Option<Event> {
         headers.push((name, take_bytes(&mut rest).ok()?));
     }
     Some(Event { offset, time, key, value, headers })
-}
-
-/// The partition of a key among so many, as Kafka's Java client chooses it.
-pub fn partition_of(key: &[u8], partitions: u32) -> u32 {
-    (murmur2(key) & 0x7fff_ffff) % partitions.max(1)
-}
-
-/// `MurmurHash2` with the seed of Kafka.
-fn murmur2(data: &[u8]) -> u32 {
-    const M: u32 = 0x5bd1_e995;
-    let mut hash = 0x9747_b28c ^ data.len() as u32;
-    let (words, rest) = data.as_chunks::<4>();
-    for word in words {
-        let mut word = u32::from_le_bytes(*word).wrapping_mul(M);
-        word ^= word >> 24;
-        hash = hash.wrapping_mul(M) ^ word.wrapping_mul(M);
-    }
-    for (at, byte) in rest.iter().enumerate().rev() {
-        hash ^= u32::from(*byte) << (8 * at);
-    }
-    if !rest.is_empty() {
-        hash = hash.wrapping_mul(M);
-    }
-    hash ^= hash >> 13;
-    hash = hash.wrapping_mul(M);
-    hash ^ (hash >> 15)
 }
 
 /// A length as it is written; what is longer is refused before, as no batch may be so long.

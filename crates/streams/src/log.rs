@@ -10,6 +10,7 @@ use longshore_journal::disk::Disk;
 
 use crate::batch::{BatchHeader, marker, place};
 use crate::error::{SyncError, WriteError, is_no_space};
+use crate::event::{Event, batch_of};
 use crate::file_id::FileId;
 use crate::open_files::OpenFiles;
 use crate::partition::{EventFile, Files, Partition};
@@ -146,7 +147,8 @@ impl StreamLog {
         let mut written = Ok(());
         while let Some(change) = writer.late.pop_front() {
             if let StreamChange::Appended { partition, .. }
-            | StreamChange::Marked { partition, .. } = &change
+            | StreamChange::Marked { partition, .. }
+            | StreamChange::Published { partition, .. } = &change
             {
                 touched.insert(*partition);
             }
@@ -171,6 +173,17 @@ impl StreamLog {
             StreamChange::Created(view) => return self.add(view, writer),
             StreamChange::Changed { stream, settings } => self.change(*stream, settings.clone()),
             StreamChange::Deleted { stream } => self.delete(*stream, writer),
+            StreamChange::Published { partition, base_offset, at, exchange, key, value } => {
+                let event = Event {
+                    offset: *base_offset,
+                    time: i64::try_from(at.0).unwrap_or(i64::MAX),
+                    key: Some(key.clone()),
+                    value: Some(value.clone()),
+                    headers: vec![("exchange".to_owned(), Some(exchange.clone().into()))],
+                };
+                let batch = batch_of(&[event]);
+                return self.append(writer, (*partition, *base_offset), &batch, |_| {});
+            }
             StreamChange::Forgotten { partition, markers } => {
                 if let Some(partition) = self.partition(*partition) {
                     let mut files = partition.files_mut();

@@ -1,5 +1,5 @@
-//! The events in a batch one by one, as far as keeping the newest of each key needs them: where each
-//! stands, its key, whether it has a value. What else is in one is passed on as it is.
+//! The events in a batch one by one, as far as keeping the newest of each key needs them: where
+//! each stands, its key, whether it has a value. What else is in one is passed on as it is.
 
 use crate::batch::{BatchFault, BatchHeader, HEADER_BYTES, varint};
 use crate::codec::{self, CodecError};
@@ -67,7 +67,7 @@ impl Record<'_> {
         put_varint(self.time.wrapping_sub(base_time), &mut event);
         put_varint(self.delta.cast_signed(), &mut event);
         event.extend_from_slice(self.rest);
-        put_varint(event.len() as i64, out);
+        put_varint((event.len() as u64).cast_signed(), out);
         out.extend(event);
     }
 }

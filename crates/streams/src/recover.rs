@@ -151,7 +151,8 @@ impl StreamLog {
         // that was removed in it nothing is. What is missing beyond that is found when this ends.
         let missing = |change: &StreamChange| match change {
             StreamChange::Appended { partition, base_offset, .. }
-            | StreamChange::Marked { partition, base_offset, .. } => {
+            | StreamChange::Marked { partition, base_offset, .. }
+            | StreamChange::Published { partition, base_offset, .. } => {
                 let found = self.catalogue().partitions.get(partition).cloned();
                 *base_offset == found.map_or(0, |partition| partition.ends().1)
             }

@@ -4,14 +4,15 @@ use bytes::Bytes;
 use longshore_engine::wire::Wire;
 use longshore_engine::{
     AttemptNote, Binding, Body, BodyId, CancelReason, Cause, Checkpoint, CommittedOffset,
-    DeadReason, Death, Destination, End, EndKind, Epoch, Exchange, ExchangeId, ExchangeKind,
-    FinalRun, Gate, GateId, Grant, HeaderValue, Hold, Job, JobDefaults, JobError, JobId, JobLimit,
-    JobOptions, JobTemplate, KindId, LEVEL, Lease, LimitRefill, LimitRule, LimitScope,
-    LimitSettings, Matching, Message, MessageEnd, Missed, NamespaceId, NewEntry, NewJob,
-    NewSchedule, Next, OffsetNote, Operation, OperationId, OperationKind, OperationState, Overflow,
-    Overlap, PartitionId, Phase, Place, Policy, Queue, QueueCounts, QueueId, QueueSettings, Record,
-    RetryPolicy, Saved, Schedule, ScheduleId, SkippedItem, Slot, Spec, StreamId, StreamSettings,
-    Subject, TenantWeight, TickOutcome, TimeMs, Token, UniqueLock, UniqueUntil,
+    DeadReason, Death, Destination, End, EndKind, Epoch, EventPlace, Exchange, ExchangeId,
+    ExchangeKind, FinalRun, Gate, GateId, Grant, HeaderValue, Hold, Job, JobDefaults, JobError,
+    JobId, JobLimit, JobOptions, JobTemplate, KindId, LEVEL, Lease, LimitRefill, LimitRule,
+    LimitScope, LimitSettings, Matching, Message, MessageEnd, Missed, NamespaceId, NewEntry,
+    NewJob, NewSchedule, Next, OffsetNote, Operation, OperationId, OperationKind, OperationState,
+    Overflow, Overlap, PartitionId, Phase, Place, Policy, Queue, QueueCounts, QueueId,
+    QueueSettings, Record, RetryPolicy, Saved, Schedule, ScheduleId, SkippedItem, Slot, Spec,
+    StreamId, StreamSettings, Subject, TenantWeight, TickOutcome, TimeMs, Token, UniqueLock,
+    UniqueUntil,
 };
 use longshore_engine::{Sla, SlaGoal, SlaSettings, SlaTarget, Trigger};
 
@@ -226,6 +227,7 @@ fn records_of_messages() -> Vec<(&'static str, Record)> {
                 place,
                 message: Box::new(message.clone()),
                 entries: vec![entry],
+                events: vec![EventPlace { partition: PartitionId(9), offset: 17 }],
             },
         ),
         (

@@ -4,7 +4,9 @@
 use crate::command::{CheckpointJob, Command, FollowUp, NewJob, Settlement, Verdict};
 use crate::message::{MessageCommand, PublishMessage};
 use crate::schedule::ScheduleCommand;
-use crate::stream::{StreamCommand, TransactionAsk, TransactionCommand, TriggerEvent};
+use crate::stream::{
+    StreamCommand, TransactionAsk, TransactionCommand, TriggerCommand, TriggerEvent,
+};
 
 /// Commands of a class wait for each other; classes take turns.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -27,9 +29,9 @@ impl Class {
     pub const fn of(command: &Command) -> Self {
         match command {
             Command::EnqueueJobs(_)
-            | Command::Stream(StreamCommand::Append(_) | StreamCommand::FireTrigger(_)) => {
-                Self::Publish
-            }
+            | Command::Stream(
+                StreamCommand::Append(_) | StreamCommand::Trigger(TriggerCommand::Fire(_)),
+            ) => Self::Publish,
             Command::LeaseJobs(_) | Command::Subscribe(_) | Command::AwaitJob { .. } => Self::Lease,
             Command::Messages(command) => of_messages(command),
             Command::AddCredit { settle, .. } if settle.is_empty() => Self::Lease,
@@ -138,7 +140,7 @@ fn stream_bytes(command: &StreamCommand) -> u64 {
         StreamCommand::Append(batches) => {
             batches.iter().map(|append| JOB_BYTES + append.batch.len() as u64).sum()
         }
-        StreamCommand::FireTrigger(fire) => {
+        StreamCommand::Trigger(TriggerCommand::Fire(fire)) => {
             let bytes = |it: &TriggerEvent| {
                 let of = |bytes: &Option<bytes::Bytes>| bytes.as_ref().map_or(0, bytes::Bytes::len);
                 JOB_BYTES + (of(&it.key) + of(&it.value)) as u64
@@ -167,7 +169,9 @@ pub fn enqueues(command: &Command) -> bool {
         Command::EnqueueJobs(_)
         | Command::Messages(MessageCommand::Publish(_))
         | Command::Stream(
-            StreamCommand::Append(_) | StreamCommand::Create { .. } | StreamCommand::FireTrigger(_),
+            StreamCommand::Append(_)
+            | StreamCommand::Create { .. }
+            | StreamCommand::Trigger(TriggerCommand::Fire(_)),
         ) => return true,
         Command::Messages(MessageCommand::Transact(it)) => {
             return !it.publishes.is_empty() || !it.enqueues.is_empty();

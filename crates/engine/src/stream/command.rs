@@ -5,8 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::{
-    CommittedOffset, FireTrigger, PartitionEnds, StreamSettings, TransactionAnswer,
-    TransactionCommand, TransactionMark, TransactionRefusal, Trigger,
+    CommittedOffset, PartitionEnds, StreamSettings, TransactionAnswer, TransactionCommand,
+    TransactionMark, TransactionRefusal, TriggerCommand,
 };
 use crate::ids::{PartitionId, StreamId};
 
@@ -57,22 +57,8 @@ pub enum StreamCommand {
         /// The offsets of their markers.
         markers: Vec<u64>,
     },
-    /// Create a trigger of a stream, or change it.
-    PutTrigger {
-        /// The stream.
-        stream: String,
-        /// What is to hold from now on.
-        trigger: Trigger,
-        /// Whether a new one begins behind the events that are there.
-        from_end: bool,
-    },
-    /// Remove a trigger.
-    DeleteTrigger {
-        /// Its name.
-        trigger: String,
-    },
-    /// Make jobs of events, and note how far their trigger has come with them.
-    FireTrigger(FireTrigger),
+    /// Something about a trigger.
+    Trigger(TriggerCommand),
     /// Take a number for a producer that appends nothing twice.
     TakeProducerId,
     /// Remember how far a group has read.
@@ -233,11 +219,11 @@ pub enum StreamAnswer {
     Trimmed(Option<u64>),
     /// To `ForgetAborted`.
     AbortedForgotten,
-    /// To `PutTrigger`.
+    /// To the creation or change of a trigger.
     TriggerPut,
-    /// To `DeleteTrigger`: whether there was one.
+    /// To the removal of a trigger: whether there was one.
     TriggerDeleted(bool),
-    /// To `FireTrigger`: whether it was where the events begin.
+    /// To events for a trigger: whether it was where the events begin.
     Fired(bool),
     /// To `TakeProducerId`.
     ProducerId(u64),

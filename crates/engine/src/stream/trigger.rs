@@ -1,5 +1,5 @@
-//! Triggers: events of a stream that become jobs by themselves. A trigger is a setting of its stream;
-//! how far it has come is what a group of its own has committed. Whoever reads the events brings
+//! Triggers: events of a stream that become jobs by themselves. A trigger is a setting of its
+//! stream; how far it has come is what a group of its own has committed. Whoever reads the events brings
 //! them, and says from where on: the jobs and the offset behind them are recorded together, so each
 //! event becomes one job, however often it is brought.
 
@@ -85,9 +85,30 @@ pub struct FireTrigger {
     pub events: Vec<TriggerEvent>,
 }
 
+/// What to do with a trigger.
+#[derive(Clone, Debug)]
+pub enum TriggerCommand {
+    /// Create one, or change it.
+    Put {
+        /// The stream.
+        stream: String,
+        /// What is to hold from now on.
+        trigger: Trigger,
+        /// Whether a new one begins behind the events that are there.
+        from_end: bool,
+    },
+    /// Remove one.
+    Delete {
+        /// Its name.
+        trigger: String,
+    },
+    /// Make jobs of events, and note how far their trigger has come with them.
+    Fire(FireTrigger),
+}
+
 impl<M: OrderedMap> State<M> {
-    /// The records that create a trigger or change it. A new one begins where each partition begins,
-    /// or behind what is there.
+    /// The records that create a trigger or change it. A new one begins where each partition
+    /// begins, or behind what is there.
     pub(crate) fn decide_trigger_put(
         &self,
         ns: NamespaceId,
@@ -222,7 +243,8 @@ impl<M: OrderedMap> State<M> {
             event.offset
         );
         if let Some(key) = key {
-            metadata.push_str(&format!(",\"key\":{}", quoted(key)));
+            metadata.push_str(",\"key\":");
+            metadata.push_str(&quoted(key));
         }
         metadata.push('}');
         let args = event.value.as_ref().map_or_else(|| Bytes::from_static(b"null"), args_of);

@@ -119,7 +119,12 @@ impl Events {
             }
             // It was there: the answer of an earlier life never came.
             (Asked::Create, Answer::Rejected(_)) => {
-                let entry = log.stream("default", STREAM).ok_or("the stream is not there")?;
+                let entry = log.stream("default", STREAM);
+                if entry.is_none() && log.waits_for_space() {
+                    // It is in the journal, and shown once there is space.
+                    return Ok(());
+                }
+                let entry = entry.ok_or("the stream is not there")?;
                 self.learn(entry.partitions.iter().map(|partition| partition.id()));
                 Ok(())
             }

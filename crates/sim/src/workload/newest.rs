@@ -157,8 +157,14 @@ impl Newest {
 
     fn hear(&mut self, step: Step, answer: &Answer, log: &StreamLog) -> Check {
         match (step, answer) {
-            (Step::Create, Answer::Stream(StreamAnswer::Stream(_)) | Answer::Rejected(_)) => {
-                let entry = log.stream("default", STREAM).ok_or("the stream is not there")?;
+            (Step::Create, Answer::Stream(StreamAnswer::Stream(view))) => {
+                self.partition = view.partitions.first().map(|(id, _)| *id);
+                self.step = Step::Take;
+            }
+            // It was there: the answer of an earlier life never came. On a full disk it may not be
+            // shown yet.
+            (Step::Create, Answer::Rejected(_)) => {
+                let Some(entry) = log.stream("default", STREAM) else { return Ok(()) };
                 self.partition = entry.partitions.first().map(|it| it.id());
                 self.step = Step::Take;
             }

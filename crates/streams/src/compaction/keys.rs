@@ -30,11 +30,9 @@ impl NewestOffsets {
     /// Notes an offset that is newer than all before; `false` where there is no room for its key.
     pub(super) fn put(&mut self, key: &[u8], offset: u64) -> bool {
         let hash = hash(key);
-        if let Some((.., newest)) = self.slot(hash) {
-            if *newest > 0 {
-                *newest = offset + 1;
-                return true;
-            }
+        if let Some((.., newest)) = self.slot(hash).filter(|slot| slot.2 > 0) {
+            *newest = offset + 1;
+            return true;
         }
         if self.len >= self.slots.len() / 2 {
             if self.slots.len() >= self.slots_max {

@@ -1,5 +1,5 @@
-//! What is left is the newest event of each key, wherever a crash falls; nobody reads what was taken
-//! back, and what says that a key is gone goes after its time.
+//! What is left is the newest event of each key, wherever a crash falls; nobody reads what was
+//! taken back, and what says that a key is gone goes after its time.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -73,7 +73,7 @@ impl Bench {
     fn append(&mut self, pairs: &[Pair<'_>], transaction: Option<u64>) {
         let bytes = |text: &str| Bytes::copy_from_slice(text.as_bytes());
         let event = |(key, value): &Pair<'_>| Event {
-            time: 1000 + self.next as i64,
+            time: 1000 + self.next.cast_signed(),
             key: Some(bytes(key)),
             value: value.map(bytes),
             ..Event::default()
@@ -84,7 +84,7 @@ impl Bench {
         header.attributes = self.codec;
         if let Some(producer) = transaction {
             header.attributes |= 1 << 4;
-            header.producer_id = producer as i64;
+            header.producer_id = producer.cast_signed();
             header.producer_epoch = 0;
         }
         let closed = codec::close(self.codec, plain[HEADER_BYTES..].to_vec()).unwrap();

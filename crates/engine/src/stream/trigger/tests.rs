@@ -32,7 +32,7 @@ fn bench() -> (Bench, PartitionId) {
 
 fn put(bench: &mut Bench, trigger: Trigger, from_end: bool) -> Result<StreamAnswer, Rejection> {
     let stream = "s".to_owned();
-    bench.ask(StreamCommand::PutTrigger { stream, trigger, from_end })
+    bench.ask(StreamCommand::Trigger(TriggerCommand::Put { stream, trigger, from_end }))
 }
 
 fn fire(bench: &mut Bench, (from, next): (u64, u64), texts: &[&'static str]) -> bool {
@@ -50,7 +50,7 @@ fn fire(bench: &mut Bench, (from, next): (u64, u64), texts: &[&'static str]) -> 
         next,
         events: (from..).zip(texts).map(event).collect(),
     };
-    match bench.ask(StreamCommand::FireTrigger(fire)).unwrap() {
+    match bench.ask(StreamCommand::Trigger(TriggerCommand::Fire(fire))).unwrap() {
         StreamAnswer::Fired(fired) => fired,
         other => panic!("{other:?}"),
     }
@@ -91,7 +91,8 @@ fn events_become_jobs_once_and_a_trigger_stays_where_it_is() {
     put(&mut bench, Trigger { kind: "Other".to_owned(), ..trigger() }, false).unwrap();
     assert_eq!(come(&mut bench), Some(5), "a changed one goes on");
     bench.restart();
-    let deleted = bench.ask(StreamCommand::DeleteTrigger { trigger: "t".to_owned() }).unwrap();
+    let delete = TriggerCommand::Delete { trigger: "t".to_owned() };
+    let deleted = bench.ask(StreamCommand::Trigger(delete)).unwrap();
     assert!(matches!(deleted, StreamAnswer::TriggerDeleted(true)));
     assert_eq!(come(&mut bench), None);
     assert!(!fire(&mut bench, (5, 5), &[]));

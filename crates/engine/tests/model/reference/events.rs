@@ -175,9 +175,7 @@ impl Reference {
             }
             StreamCommand::GroupsUsed { .. } => StreamAnswer::GroupsNoted,
             StreamCommand::ForgetAborted { .. } => StreamAnswer::AbortedForgotten,
-            StreamCommand::PutTrigger { .. }
-            | StreamCommand::DeleteTrigger { .. }
-            | StreamCommand::FireTrigger(_) => unreachable!("none is drawn"),
+            StreamCommand::Trigger(_) => unreachable!("none is drawn"),
             StreamCommand::Transact(_) => unreachable!("none is drawn"),
             StreamCommand::ForgetGroup { group } => self.forget_group(ns, &group),
         };

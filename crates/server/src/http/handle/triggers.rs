@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use hyper::StatusCode;
-use longshore_engine::{StreamAnswer, StreamCommand, Trigger};
+use longshore_engine::{StreamAnswer, StreamCommand, Trigger, TriggerCommand};
 use longshore_streams::StreamEntry;
 
 use super::ok;
@@ -65,8 +65,8 @@ pub(super) async fn put(call: Call<'_>) -> Result<Reply, Refusal> {
         ordered: body.ordered.unwrap_or(true),
         priority: body.priority,
     };
-    let command = StreamCommand::PutTrigger { stream: body.stream, trigger, from_end };
-    match ask_streams(&call, command).await? {
+    let command = TriggerCommand::Put { stream: body.stream, trigger, from_end };
+    match ask_streams(&call, StreamCommand::Trigger(command)).await? {
         StreamAnswer::TriggerPut => get(&call),
         other => Err(odd(other)),
     }
@@ -74,8 +74,8 @@ pub(super) async fn put(call: Call<'_>) -> Result<Reply, Refusal> {
 
 pub(super) async fn delete(call: Call<'_>) -> Result<Reply, Refusal> {
     check_path_name("trigger", call.name)?;
-    let command = StreamCommand::DeleteTrigger { trigger: call.name.to_owned() };
-    match ask_streams(&call, command).await? {
+    let command = TriggerCommand::Delete { trigger: call.name.to_owned() };
+    match ask_streams(&call, StreamCommand::Trigger(command)).await? {
         StreamAnswer::TriggerDeleted(true) => Ok(Reply::empty(StatusCode::NO_CONTENT)),
         StreamAnswer::TriggerDeleted(false) => Err(unknown(&call)),
         other => Err(odd(other)),
