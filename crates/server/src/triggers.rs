@@ -1,6 +1,6 @@
 //! Brings the events of streams to their triggers: reads what is committed, from where a trigger
-//! has come, and has the shard record the jobs with the offset behind their events. Whoever brings the
-//! same events twice is told that the trigger has come on meanwhile.
+//! has come, and has the shard record the jobs with the offset behind their events. Whoever brings
+//! the same events twice is told that the trigger has come on meanwhile.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -8,7 +8,7 @@
 //! | 12 | 4 | epoch of the partition's leader: written by the broker |
 //! | 16 | 1 | magic: 2 |
 //! | 17 | 4 | CRC32C of all from byte 21 on |
-//! | 21 | 2 | attributes: codec (0 to 2), time of append (3), transaction (4), control (5), horizon (6) |
+//! | 21 | 2 | bits: codec (0 to 2), time of append (3), transaction (4), control (5), horizon (6) |
 //! | 23 | 4 | offset of the last event, from the base offset |
 //! | 27 | 8 | time that those of events count from, milliseconds: the first one's, or the horizon |
 //! | 35 | 8 | time of the newest event |

@@ -1,7 +1,7 @@
 //! Triggers: events of a stream that become jobs by themselves. A trigger is a setting of its
-//! stream; how far it has come is what a group of its own has committed. Whoever reads the events brings
-//! them, and says from where on: the jobs and the offset behind them are recorded together, so each
-//! event becomes one job, however often it is brought.
+//! stream; how far it has come is what a group of its own has committed. Whoever reads the events
+//! brings them, and says from where on: the jobs and the offset behind them are recorded together,
+//! so each event becomes one job, however often it is brought.
 
 #[cfg(test)]
 mod tests;
