@@ -41,14 +41,25 @@ impl Broker {
         // Clients have to find it there again: the port cannot be the system's choice later.
         let kafka = TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
         let data = folder.join("data");
-        let server = Server::start_with(&data, &["--kafka", &kafka])?;
+        let server = start(&data, &kafka)?;
         Ok(Self { data, kafka, server })
     }
 
     /// SIGKILL, and a start on the same folder.
     pub fn restart(&mut self) -> Result<()> {
         self.server.kill()?;
-        self.server = Server::start_with(&self.data, &["--kafka", &self.kafka])?;
+        self.server = start(&self.data, &self.kafka)?;
         Ok(())
     }
+
+    /// SIGTERM, after which all files are synced, and a start on the same folder.
+    pub fn stop_and_start(&mut self) -> Result<()> {
+        self.server.terminate()?;
+        self.server = start(&self.data, &self.kafka)?;
+        Ok(())
+    }
+}
+
+fn start(data: &Path, kafka: &str) -> Result<Server> {
+    Server::start_with(data, &["--kafka", kafka, "--set", "kafka.compaction_look=1s"])
 }

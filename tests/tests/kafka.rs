@@ -74,6 +74,49 @@ fn transactions_of_a_kafka_producer_outlive_kill_9_whole() {
     kill_and_look(&python, ("transact", "check-transactions"), TRANSACTIONS).unwrap();
 }
 
+#[test]
+fn what_compaction_leaves_is_what_it_leaves_at_kafka() {
+    let python = match clients(env!("CARGO_TARGET_TMPDIR")) {
+        Ok(python) => python,
+        Err((need, why)) => return skip(need, &why),
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let mut broker = Broker::start(folder.path()).unwrap();
+    // A stop syncs files, and only those are compacted.
+    for steps in [&["write"][..], &["look", "close"], &["gone"]] {
+        let output = Command::new(&python)
+            .arg(suite().join("compaction.py"))
+            .arg(&broker.kafka)
+            .args(steps)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let failed = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{steps:?}: {failed}{}", broker.server.log_text());
+        broker.stop_and_start().unwrap();
+    }
+}
+
+#[test]
+fn kafka_streams_counts_words_exactly_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = Broker::start(folder.path()).unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../compat/kafka-streams/run.sh");
+    let output = Command::new(script)
+        .env("KAFKA", &broker.kafka)
+        .env("COMPAT_WORK", Path::new(env!("CARGO_TARGET_TMPDIR")).join("compat"))
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8_lossy(&said);
+    match output.status.code() {
+        Some(0) => {}
+        Some(69) => skip("compat", &said),
+        code => panic!("{code:?}: {said}{}", broker.server.log_text()),
+    }
+}
+
 fn kill_and_look(python: &Path, (act, check): (&str, &str), acks_each: usize) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let mut broker = Broker::start(folder.path())?;

@@ -12,8 +12,8 @@ use crate::failure::Failure;
 use crate::output::Format;
 use crate::{
     accounts, bench, completions, demo, dev, enqueue, events, gates, holds, jobs, limits, messages,
-    name, namespaces, operations, policies, queues, run, schedules, serve, sla, streams, verify,
-    work, workers,
+    name, namespaces, operations, policies, queues, run, schedules, serve, sla, streams, triggers,
+    verify, work, workers,
 };
 
 /// Durable background jobs: one server, one binary.
@@ -107,6 +107,9 @@ enum Command {
     /// List, show, set and delete how far groups have read streams
     #[command(subcommand, visible_alias = "group")]
     Groups(streams::GroupsCommand),
+    /// List, show, put and delete triggers: events of streams that become jobs by themselves
+    #[command(subcommand, visible_alias = "trigger")]
+    Triggers(triggers::TriggersCommand),
     /// List and show workers, ask them to stop
     #[command(subcommand, visible_alias = "worker")]
     Workers(workers::WorkersCommand),
@@ -225,6 +228,7 @@ impl Cli {
             Command::Append(args) => block_on(events::append(args, &context)),
             Command::Tail(args) => block_on(events::tail(args, &context)),
             Command::Groups(command) => block_on(streams::groups(command, &context)),
+            Command::Triggers(command) => block_on(triggers::triggers(command, &context)),
             Command::Workers(command) => block_on(workers::execute(command, &context)),
             Command::Limits(command) => block_on(limits::execute(command, &context)),
             Command::Holds(command) => block_on(holds::execute(command, &context)),

@@ -34,6 +34,7 @@ mod sla;
 mod stderr;
 mod streams;
 mod tls;
+mod triggers;
 mod verify;
 mod watch;
 mod work;

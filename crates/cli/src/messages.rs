@@ -97,6 +97,9 @@ pub(crate) struct BindingArgs {
     /// It leads to an exchange instead
     #[arg(long)]
     to_exchange: bool,
+    /// It leads to a stream instead: each message becomes an event, too
+    #[arg(long, conflicts_with_all = ["to_exchange", "job_kind"])]
+    to_stream: bool,
     /// The routing key, or the pattern of a topic exchange
     #[arg(long, short, default_value = "")]
     key: String,
@@ -313,8 +316,9 @@ pub(crate) async fn bindings(
 fn binding_of(args: &BindingArgs) -> BindingBody {
     let to = Some(args.to.clone());
     BindingBody {
-        queue: to.clone().filter(|_| !args.to_exchange),
-        to_exchange: to.filter(|_| args.to_exchange),
+        queue: to.clone().filter(|_| !args.to_exchange && !args.to_stream),
+        to_exchange: to.clone().filter(|_| args.to_exchange),
+        to_stream: to.filter(|_| args.to_stream),
         routing_key: args.key.clone(),
         matching: if args.any { MatchText::Any } else { MatchText::All },
         headers: headers_of(&args.headers),
@@ -350,9 +354,11 @@ async fn list_bindings(
             let what = match (&binding.job, &binding.queue) {
                 (Some(job), _) => &format!("jobs of kind {}", job.kind),
                 (None, Some(_)) => "queue",
+                (None, None) if binding.to_stream.is_some() => "stream",
                 (None, None) => "exchange",
             };
-            let to = binding.queue.or(binding.to_exchange).unwrap_or_default();
+            let to =
+                binding.queue.or(binding.to_exchange).or(binding.to_stream).unwrap_or_default();
             let cells = [binding.exchange, to, what.to_owned(), binding.routing_key, headers];
             table.row(&cells);
         }

@@ -52,6 +52,24 @@ pub(crate) struct PutArgs {
     /// Bytes of one file; what goes, goes in whole files [default: 67108864]
     #[arg(long, value_name = "BYTES")]
     file_bytes: Option<u64>,
+    /// Keep only the newest event of each key; every event has to have one
+    #[arg(long)]
+    compact: bool,
+    /// How much of a partition has to be new before older events of its keys go [default: 50]
+    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u32).range(0..=100))]
+    compaction_dirty_percent: Option<u32>,
+    /// How old an event has to be before it may go for a newer one [default: 0s]
+    #[arg(long, value_name = "DURATION")]
+    compaction_lag_min: Option<DurationText>,
+    /// After how long it goes even where little is new [default: never]
+    #[arg(long, value_name = "DURATION")]
+    compaction_lag_max: Option<DurationText>,
+    /// How long an event without a value stays, which says that its key is gone [default: 1d]
+    #[arg(long, value_name = "DURATION")]
+    tombstone_retention: Option<DurationText>,
+    /// How far the times of the events of one file may be apart [default: 7d]
+    #[arg(long, value_name = "DURATION")]
+    file_age: Option<DurationText>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -116,6 +134,12 @@ pub(crate) async fn streams(
                 retention_bytes: args.retention_bytes,
                 batch_bytes_max: args.batch_bytes_max,
                 file_bytes: args.file_bytes,
+                compact: args.compact.then_some(true),
+                compaction_dirty_percent: args.compaction_dirty_percent,
+                compaction_lag_min: args.compaction_lag_min,
+                compaction_lag_max: args.compaction_lag_max,
+                tombstone_retention: args.tombstone_retention,
+                file_age: args.file_age,
             };
             show(&client.put(&stream_path(&client, &args.stream, ""), &body).await?, format)?;
         }
@@ -169,6 +193,10 @@ fn show(body: &[u8], format: Format) -> anyhow::Result<()> {
     output::line(&facts(&[
         ("stream", Some(stream.name)),
         ("kept", retention),
+        (
+            "compacted",
+            settings.compact.filter(|it| *it).map(|_| "to the newest of each key".into()),
+        ),
         ("kept bytes", settings.retention_bytes.map(bytes)),
         ("largest batch", settings.batch_bytes_max.map(|most| bytes(most.into()))),
         ("file", settings.file_bytes.map(bytes)),

@@ -4,7 +4,7 @@
 use crate::account::AccountCommand;
 use crate::command::{Command, Settlement, Verdict};
 use crate::schedule::ScheduleCommand;
-use crate::stream::{StreamCommand, TransactionAsk};
+use crate::stream::{StreamCommand, TransactionAsk, TriggerCommand};
 
 /// What a command costs that is about more than it names: a slice of what exists, or as many
 /// things as all the slices of a turn.
@@ -124,12 +124,15 @@ fn cost_of_stream(command: &StreamCommand) -> usize {
         | StreamCommand::AddPartitions { partitions, .. } => *partitions as usize,
         StreamCommand::Delete { .. }
         | StreamCommand::ForgetGroup { .. }
+        | StreamCommand::Trigger(TriggerCommand::Put { .. } | TriggerCommand::Delete { .. })
         | StreamCommand::GetOffsets { of: None, .. } => LONG,
         StreamCommand::Append(batches) => {
             batches.iter().map(|append| 1 + append.batch.len() / BATCH_BYTES).sum()
         }
         StreamCommand::CommitOffsets { offsets, .. } => offsets.len(),
         StreamCommand::GroupsUsed { groups } => groups.len(),
+        StreamCommand::ForgetAborted { markers, .. } => markers.len(),
+        StreamCommand::Trigger(TriggerCommand::Fire(fire)) => 1 + fire.events.len(),
         StreamCommand::Transact(command) => cost_of_transaction(&command.ask),
         StreamCommand::GetOffsets { of: Some(of), .. } => {
             of.iter().map(|(_, partitions)| 1 + partitions.len()).sum()

@@ -96,11 +96,12 @@ pub use sla::{
     Sla, SlaAnswer, SlaCommand, SlaCount, SlaGoal, SlaSettings, SlaTarget, SlaView, workers_needed,
 };
 pub use stream::{
-    AppendBatch, AppendRefusal, Appended, BATCH_BYTES_MAX_DEFAULT, CommittedOffset, GroupOffset,
-    OffsetNote, OffsetRefusal, OffsetToCommit, PartitionEnds, ProducerStamp, RETENTION_MS_DEFAULT,
-    ReadOffset, StreamAnswer, StreamChange, StreamCommand, StreamSettings, StreamView,
-    TransactionAnswer, TransactionAsk, TransactionCommand, TransactionMark, TransactionRefusal,
-    TransactionStamp, appends_of,
+    AppendBatch, AppendRefusal, Appended, BATCH_BYTES_MAX_DEFAULT, CommittedOffset, EventPlace,
+    FireTrigger, GroupOffset, OffsetNote, OffsetRefusal, OffsetToCommit, PartitionEnds,
+    ProducerStamp, RETENTION_MS_DEFAULT, ReadOffset, StreamAnswer, StreamChange, StreamCommand,
+    StreamSettings, StreamView, TransactionAnswer, TransactionAsk, TransactionCommand,
+    TransactionMark, TransactionRefusal, TransactionStamp, Trigger, TriggerCommand, TriggerEvent,
+    appends_of, partition_of,
 };
 pub use tenant::TenantWeight;
 pub use timer::Subject;

@@ -27,7 +27,7 @@ use crate::operation::Operation;
 use crate::queue::QueueSettings;
 use crate::schedule::{Schedule, Slot, TickOutcome};
 use crate::sla::Sla;
-use crate::stream::{OffsetNote, StreamSettings};
+use crate::stream::{EventPlace, OffsetNote, StreamSettings};
 use crate::timer::Subject;
 use crate::wire::wire_enum;
 
@@ -365,6 +365,8 @@ wire_enum! {
             message: Box<Message>,
             /// Where it entered.
             entries: Vec<NewEntry>,
+            /// Where it is an event.
+            events: Vec<EventPlace> = 80,
         },
         /// Messages left their queue.
         105 => MessagesEnded {

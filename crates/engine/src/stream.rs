@@ -11,9 +11,11 @@ mod lifecycle;
 mod offset_round;
 mod offsets;
 mod producers;
+mod published;
 #[cfg(test)]
 mod tests;
 mod transaction;
+mod trigger;
 
 use std::collections::BTreeMap;
 
@@ -25,10 +27,12 @@ pub use command::{
 };
 pub use groups::ReadOffset;
 pub use offsets::{CommittedOffset, OffsetNote};
+pub use published::{EventPlace, partition_of};
 pub use transaction::{
     TransactionAnswer, TransactionAsk, TransactionCommand, TransactionMark, TransactionRefusal,
     TransactionStamp,
 };
+pub use trigger::{FireTrigger, Trigger, TriggerCommand, TriggerEvent};
 
 use crate::ids::{NamespaceId, PartitionId, StreamId, TimeMs};
 use crate::map::OrderedMap;
@@ -53,6 +57,23 @@ wire_struct! {
         pub batch_bytes_max: u32 = 3 default 1_048_588,
         /// Bytes after which a partition begins its next file.
         pub file_bytes: u64 = 4 default 67_108_864,
+        /// Whether only the newest event of each key is kept, in time.
+        pub compact: bool = 80,
+        /// Whether events are kept no longer than the two above say.
+        pub delete: bool = 81 default true,
+        /// How much of a partition has to be new before older events of its keys go, in millionths.
+        pub compaction_dirty_ppm: u32 = 82 default 500_000,
+        /// How old an event has to be before it may go for a newer one, in milliseconds.
+        pub compaction_lag_ms_min: u64 = 83,
+        /// After how long it goes even where little is new, in milliseconds; `None` for never.
+        pub compaction_lag_ms_max: Option<u64> = 84,
+        /// How long an event without a value, which says that its key is gone, stays after that, in
+        /// milliseconds.
+        pub tombstone_ms: u64 = 85 default 86_400_000,
+        /// How far the times of the events of one file may be apart, in milliseconds.
+        pub file_ms: u64 = 86 default 604_800_000,
+        /// What becomes of its events by themselves.
+        pub triggers: Vec<Trigger> = 87,
     }
 }
 
@@ -63,7 +84,24 @@ impl Default for StreamSettings {
             retention_bytes: None,
             batch_bytes_max: BATCH_BYTES_MAX_DEFAULT,
             file_bytes: 64 << 20,
+            compact: false,
+            delete: true,
+            compaction_dirty_ppm: 500_000,
+            compaction_lag_ms_min: 0,
+            compaction_lag_ms_max: None,
+            tombstone_ms: 24 * 3600 * 1000,
+            file_ms: 7 * 24 * 3600 * 1000,
+            triggers: Vec::new(),
         }
+    }
+}
+
+impl StreamSettings {
+    /// How far the times of the events of one file may be apart: only files that are written to no
+    /// more are compacted.
+    pub fn file_ms_max(&self) -> u64 {
+        let lag_ms = self.compaction_lag_ms_max.filter(|_| self.compact);
+        lag_ms.map_or(self.file_ms, |lag_ms| lag_ms.min(self.file_ms))
     }
 }
 
@@ -159,6 +197,11 @@ impl Streams {
 
     pub(crate) fn partition(&self, id: PartitionId) -> Option<&Partition> {
         self.partitions.get(&id)
+    }
+
+    /// All of them.
+    fn all(&self) -> impl Iterator<Item = &Stream> {
+        self.by_id.values()
     }
 
     pub(crate) fn is_empty(&self) -> bool {

@@ -48,6 +48,10 @@ pub struct KafkaConfig {
     pub idle_timeout: Duration,
     /// How often it is looked which events are kept no longer.
     pub retention_look: Duration,
+    /// How often it is looked where older events of a key can go.
+    pub compaction_look: Duration,
+    /// Memory for the keys of one round of that.
+    pub compaction_memory_bytes: u64,
 }
 
 impl Default for KafkaConfig {
@@ -65,6 +69,8 @@ impl Default for KafkaConfig {
             in_flight_bytes_max: 64 << 20,
             idle_timeout: Duration::from_secs(600),
             retention_look: Duration::from_secs(30),
+            compaction_look: Duration::from_secs(15),
+            compaction_memory_bytes: 32 << 20,
         }
     }
 }

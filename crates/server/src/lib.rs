@@ -12,8 +12,10 @@ pub mod management;
 
 mod pace;
 mod running;
+mod stream_compaction;
 mod stream_retention;
 mod tls;
+mod triggers;
 mod workers;
 
 pub use access::{Access, AccessConfig};

@@ -48,6 +48,8 @@ pub enum Canary {
     EventsShownEarly,
     /// The last marker of a transaction says that it was aborted.
     HalfTransaction,
+    /// Nobody is told of aborted transactions whose events compaction has not taken out yet.
+    AbortedForgottenEarly,
     /// A flush keeps messages that were acked since the flush before.
     ForgottenAck,
     /// A flush has what was published to several queues in the first of them only.
@@ -61,7 +63,7 @@ pub enum Canary {
 }
 
 /// Every canary with its name on the command line.
-pub const CANARIES: [(&str, Canary); 47] = [
+pub const CANARIES: [(&str, Canary); 48] = [
     ("no-fsync", Canary::NoFsync),
     ("token-reuse", Canary::TokenReuse),
     ("lost-dead-set", Canary::LostDeadSet),
@@ -107,6 +109,7 @@ pub const CANARIES: [(&str, Canary); 47] = [
     ("huge-group", Canary::Driver(Fault::HugeGroup)),
     ("events-shown-early", Canary::EventsShownEarly),
     ("half-transaction", Canary::HalfTransaction),
+    ("aborted-forgotten-early", Canary::AbortedForgottenEarly),
     ("events-let-go", Canary::Driver(Fault::EventsLetGo)),
     ("events-unread", Canary::Driver(Fault::EventsUnread)),
 ];

@@ -11,7 +11,7 @@ use longshore_engine::{
     Answer, Clock, Command, ConsumerId, Instruction, Limits, ReplyTo, Request, StreamChange, Turn,
 };
 use longshore_journal::{AppendError, FaultyJournal, Group, Journal, OpenError, Position};
-use longshore_streams::StreamLog;
+use longshore_streams::{CompactError, Compaction, StreamLog};
 
 use crate::canary::{Canary, Injected};
 use crate::faults;
@@ -468,10 +468,23 @@ impl Node {
         clock: Clock,
     ) -> Result<Released, Exit> {
         let events = self.streams.sync().map_err(|_| Exit)?;
+        self.compact(clock);
         if store.has_crashed() {
             return Err(Exit);
         }
         Ok(self.step(Input::Flushed { persisted, events }, clock))
+    }
+
+    /// Has older events of keys go.
+    fn compact(&self, clock: Clock) {
+        let with = Compaction { now_ms: clock.wall.0, memory_bytes: 1000 };
+        for _ in 0..3 {
+            match self.streams.compact(with) {
+                Ok(Some(_)) => {}
+                Err(CompactError::Read(error)) => panic!("compaction reads: {error}"),
+                Ok(None) | Err(_) => break,
+            }
+        }
     }
 
     /// Gives back the journal's space, if that is wanted.

@@ -150,7 +150,7 @@ impl Simulation {
             network: Network::default(),
             clients,
             shadow: Shadow::default(),
-            events: Events::default(),
+            events: Events::new(config.canary),
             peers: Peers::of(seed),
             relay: Relay::of(seed),
             canary: config.canary,

@@ -8,9 +8,9 @@
 //! | 12 | 4 | epoch of the partition's leader: written by the broker |
 //! | 16 | 1 | magic: 2 |
 //! | 17 | 4 | CRC32C of all from byte 21 on |
-//! | 21 | 2 | attributes: codec (bits 0 to 2), time of append (3), transaction (4), control (5) |
+//! | 21 | 2 | bits: codec (0 to 2), time of append (3), transaction (4), control (5), horizon (6) |
 //! | 23 | 4 | offset of the last event, from the base offset |
-//! | 27 | 8 | time of the first event, milliseconds |
+//! | 27 | 8 | time that those of events count from, milliseconds: the first one's, or the horizon |
 //! | 35 | 8 | time of the newest event |
 //! | 43 | 8 | producer, -1 for none |
 //! | 51 | 2 | its epoch |
@@ -134,11 +134,49 @@ impl BatchHeader {
 /// Kinds of batches in their attributes.
 const TRANSACTIONAL: i16 = 1 << 4;
 const CONTROL: i16 = 1 << 5;
+/// Its times count from when what says that something is gone may go itself.
+const DELETE_HORIZON: i16 = 1 << 6;
 
 impl BatchHeader {
     /// Whether it belongs to a transaction.
     pub fn is_transactional(&self) -> bool {
         self.attributes & TRANSACTIONAL != 0
+    }
+
+    /// From when on those of its events that have no value, or the marker that it is, may go,
+    /// milliseconds since 1970; `None` where compaction has not said so yet.
+    pub fn delete_horizon(&self) -> Option<i64> {
+        (self.attributes & DELETE_HORIZON != 0).then_some(self.base_time)
+    }
+
+    /// The batch with this header and what follows it, with a horizon where one is given. Its
+    /// offsets, its producer and its sequence stay.
+    pub(crate) fn with(
+        &self,
+        (horizon, newest_time, events): (Option<i64>, i64, i32),
+        payload: &[u8],
+    ) -> Vec<u8> {
+        let bit = if horizon.is_some() { DELETE_HORIZON } else { 0 };
+        let kept =
+            if events == 0 { self.attributes & (TRANSACTIONAL | CONTROL) } else { self.attributes };
+        let mut checked = Vec::with_capacity(HEADER_BYTES + payload.len());
+        checked.extend((kept | bit).to_be_bytes());
+        checked.extend(self.last_offset_delta.to_be_bytes());
+        checked.extend(horizon.unwrap_or(self.base_time).to_be_bytes());
+        checked.extend(newest_time.to_be_bytes());
+        checked.extend(self.producer_id.to_be_bytes());
+        checked.extend(self.producer_epoch.to_be_bytes());
+        checked.extend(self.base_sequence.to_be_bytes());
+        checked.extend(events.to_be_bytes());
+        checked.extend_from_slice(payload);
+        let mut batch = Vec::with_capacity(checked.len() + UNCHECKED_BYTES);
+        batch.extend(self.base_offset.to_be_bytes());
+        batch.extend((checked.len() as u32 + 9).to_be_bytes());
+        batch.extend(self.leader_epoch.to_be_bytes());
+        batch.push(2);
+        batch.extend(crc32c::crc32c(&checked).to_be_bytes());
+        batch.extend(checked);
+        batch
     }
 
     /// Whether it is a marker and no event.
@@ -217,7 +255,7 @@ pub fn times(header: &BatchHeader, batch: &[u8]) -> Vec<(i64, i64)> {
 }
 
 /// A zigzag varint.
-fn varint(bytes: &mut &[u8]) -> Option<i64> {
+pub(crate) fn varint(bytes: &mut &[u8]) -> Option<i64> {
     let mut value = 0_u64;
     for shift in (0..64).step_by(7) {
         let (byte, rest) = bytes.split_first()?;
@@ -282,6 +320,25 @@ pub mod sample {
         batch.extend(crc32c::crc32c(&checked).to_be_bytes());
         batch.extend(checked);
         batch
+    }
+
+    /// Events of a producer, in its transaction or not.
+    pub fn keyed(
+        (producer, epoch, sequence): (i64, i16, i32),
+        transactional: bool,
+        events: &[crate::event::Event],
+    ) -> Vec<u8> {
+        let plain = crate::event::batch_of(events);
+        let Ok(header) = super::BatchHeader::parse(&plain) else { return plain };
+        let of = super::BatchHeader {
+            attributes: if transactional { super::TRANSACTIONAL } else { 0 },
+            producer_id: producer,
+            producer_epoch: epoch,
+            base_sequence: sequence,
+            ..header
+        };
+        let payload = plain.get(super::HEADER_BYTES..).unwrap_or_default();
+        of.with((None, header.newest_time, header.events), payload)
     }
 
     fn length(len: usize) -> i32 {

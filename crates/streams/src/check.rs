@@ -50,8 +50,8 @@ pub fn check(disk: Arc<dyn Disk>) -> Report {
     };
     for (id, end) in &synced.ends {
         report.partitions += 1;
-        let bases = found.get(id).cloned().unwrap_or_default();
-        let partition = log.partition_of(*id, bases, *end, false);
+        let files = found.get(id).cloned().unwrap_or_default();
+        let partition = log.partition_of(*id, files, *end, false);
         let checked = partition.map_err(Fault::Open).and_then(|partition| {
             report.bytes += partition.len_bytes();
             read_all(&partition).map_err(Fault::Read)
@@ -74,7 +74,7 @@ enum Fault {
 fn read_all(partition: &Partition) -> Result<(), ReadError> {
     let (first, end) = {
         let files = partition.files();
-        (files.files.front().map_or(files.end, |file| file.base), files.end)
+        (files.files.front().map_or(files.end, |file| file.id.base), files.end)
     };
     let mut offset = first;
     while offset < end {

@@ -4,6 +4,9 @@
 use bytes::Bytes;
 
 use crate::batch::{BatchHeader, HEADER_BYTES};
+use crate::codec::{self, CodecError};
+
+pub use longshore_engine::partition_of;
 
 /// What one event takes beside its key, value and headers, at most.
 const EVENT_OVERHEAD_BYTES: usize = 64;
@@ -76,9 +79,23 @@ pub fn batch_of(events: &[Event]) -> Vec<u8> {
     batch
 }
 
+/// The events of a batch, compressed or not; as many as are well formed.
+pub fn open_events(header: &BatchHeader, batch: &Bytes) -> Result<Vec<Event>, CodecError> {
+    if !header.is_compressed() {
+        return Ok(events_of(header, batch));
+    }
+    let closed = batch.get(HEADER_BYTES..header.len_bytes).unwrap_or_default();
+    let opened = codec::open(header.attributes, closed)?.into_owned();
+    Ok(events_in(header, opened.into()))
+}
+
 /// The events of a batch that is not compressed; as many as are well formed.
 pub fn events_of(header: &BatchHeader, batch: &Bytes) -> Vec<Event> {
-    let mut rest = batch.slice(HEADER_BYTES.min(batch.len())..header.len_bytes.min(batch.len()));
+    let (from, to) = (HEADER_BYTES.min(batch.len()), header.len_bytes.min(batch.len()));
+    events_in(header, batch.slice(from..to))
+}
+
+fn events_in(header: &BatchHeader, mut rest: Bytes) -> Vec<Event> {
     let mut events = Vec::new();
     for _ in 0..header.events {
         let Ok(Some(event)) = take_bytes(&mut rest) else { break };
@@ -102,32 +119,6 @@ fn event_of(header: &BatchHeader, mut rest: Bytes) -> Option<Event> {
         headers.push((name, take_bytes(&mut rest).ok()?));
     }
     Some(Event { offset, time, key, value, headers })
-}
-
-/// The partition of a key among so many, as Kafka's Java client chooses it.
-pub fn partition_of(key: &[u8], partitions: u32) -> u32 {
-    (murmur2(key) & 0x7fff_ffff) % partitions.max(1)
-}
-
-/// `MurmurHash2` with the seed of Kafka.
-fn murmur2(data: &[u8]) -> u32 {
-    const M: u32 = 0x5bd1_e995;
-    let mut hash = 0x9747_b28c ^ data.len() as u32;
-    let (words, rest) = data.as_chunks::<4>();
-    for word in words {
-        let mut word = u32::from_le_bytes(*word).wrapping_mul(M);
-        word ^= word >> 24;
-        hash = hash.wrapping_mul(M) ^ word.wrapping_mul(M);
-    }
-    for (at, byte) in rest.iter().enumerate().rev() {
-        hash ^= u32::from(*byte) << (8 * at);
-    }
-    if !rest.is_empty() {
-        hash = hash.wrapping_mul(M);
-    }
-    hash ^= hash >> 13;
-    hash = hash.wrapping_mul(M);
-    hash ^ (hash >> 15)
 }
 
 /// A length as it is written; what is longer is refused before, as no batch may be so long.
@@ -176,7 +167,7 @@ fn put_bytes(bytes: Option<&[u8]>, out: &mut Vec<u8>) {
     }
 }
 
-fn put_varint(value: i64, out: &mut Vec<u8>) {
+pub(crate) fn put_varint(value: i64, out: &mut Vec<u8>) {
     let mut rest = ((value << 1) ^ (value >> 63)).cast_unsigned();
     while rest >= 0x80 {
         out.push(rest as u8 | 0x80);
@@ -223,22 +214,6 @@ mod tests {
             let mut damaged = batch.clone();
             damaged[at] ^= 0xff;
             events_of(&header, &damaged.into());
-        }
-    }
-
-    /// Expected values of Kafka's own `UtilsTest.testMurmur2`.
-    #[test]
-    fn keys_hash_as_with_kafka() {
-        let cases: [(&str, i32); 6] = [
-            ("21", -973_932_308),
-            ("foobar", -790_332_482),
-            ("a-little-bit-long-string", -985_981_536),
-            ("a-little-bit-longer-string", -1_486_304_829),
-            ("lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8", -58_897_971),
-            ("abc", 479_470_107),
-        ];
-        for (key, hash) in cases {
-            assert_eq!(murmur2(key.as_bytes()).cast_signed(), hash, "{key}");
         }
     }
 }

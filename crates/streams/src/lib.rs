@@ -1,17 +1,22 @@
 //! The events of a shard's streams in files, one row of files for each partition. What the journal
 //! has made durable is written here, without a sync, and read from here by everybody; a sync in the
-//! background lets the journal go. It opens no batch beyond its header, and knows no protocol.
+//! background lets the journal go. It opens no batch beyond its header, except to keep only the
+//! newest event of each key where a stream is kept so, and knows no protocol.
 //!
 //! Where to begin: [`StreamLog::write`] takes what a group changed, [`StreamLog::sync`] makes it
 //! durable, [`Partition`] is what faces read.
 
 pub mod batch;
 mod check;
+pub mod codec;
+mod compaction;
 mod error;
 pub mod event;
+mod file_id;
 mod log;
 mod open_files;
 mod partition;
+mod records;
 mod recover;
 mod retention;
 mod synced;
@@ -22,9 +27,11 @@ mod transactions;
 mod walk;
 
 pub use check::{Report, check};
+pub use compaction::{CompactError, Compaction, Round, Spent};
 pub use error::{OpenError, ReadError, SyncError, WriteError};
 pub use log::{StreamEntry, StreamLog};
 pub use partition::{Chunk, Partition, Read, Waiting};
+pub use records::all_have_keys;
 pub use retention::Overdue;
 pub use time::OffsetAndTime;
 pub use transactions::{AbortedTransaction, Hidden};

@@ -2,7 +2,7 @@
 //! here by whoever committed it, and a sync in the background makes it durable.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use longshore_engine::{PartitionId, Position, StreamChange, StreamId, StreamSettings, StreamView};
@@ -10,8 +10,10 @@ use longshore_journal::disk::Disk;
 
 use crate::batch::{BatchHeader, marker, place};
 use crate::error::{SyncError, WriteError, is_no_space};
+use crate::event::{Event, batch_of};
+use crate::file_id::FileId;
 use crate::open_files::OpenFiles;
-use crate::partition::{EventFile, Files, Partition, file_name};
+use crate::partition::{EventFile, Files, Partition};
 use crate::synced::{End, SYNCED_NAME, Synced};
 use crate::transactions::Transactions;
 use crate::walk::Walk;
@@ -28,6 +30,11 @@ pub struct StreamLog {
     writer: Mutex<Writer>,
     /// One sync at a time.
     syncing: Mutex<()>,
+    /// One round of compaction at a time.
+    pub(crate) compacting: Mutex<()>,
+    pub(crate) compaction_ended: AtomicBool,
+    /// Rounds of compaction, and bytes that they freed.
+    pub(crate) compacted: [AtomicU64; 2],
 }
 
 /// Who is there.
@@ -86,6 +93,9 @@ impl StreamLog {
             catalogue: RwLock::new(catalogue),
             writer: Mutex::new(writer),
             syncing: Mutex::default(),
+            compacting: Mutex::default(),
+            compaction_ended: AtomicBool::new(false),
+            compacted: Default::default(),
         }
     }
 
@@ -137,7 +147,8 @@ impl StreamLog {
         let mut written = Ok(());
         while let Some(change) = writer.late.pop_front() {
             if let StreamChange::Appended { partition, .. }
-            | StreamChange::Marked { partition, .. } = &change
+            | StreamChange::Marked { partition, .. }
+            | StreamChange::Published { partition, .. } = &change
             {
                 touched.insert(*partition);
             }
@@ -162,6 +173,24 @@ impl StreamLog {
             StreamChange::Created(view) => return self.add(view, writer),
             StreamChange::Changed { stream, settings } => self.change(*stream, settings.clone()),
             StreamChange::Deleted { stream } => self.delete(*stream, writer),
+            StreamChange::Published { partition, base_offset, at, exchange, key, value } => {
+                let event = Event {
+                    offset: *base_offset,
+                    time: i64::try_from(at.0).unwrap_or(i64::MAX),
+                    key: Some(key.clone()),
+                    value: Some(value.clone()),
+                    headers: vec![("exchange".to_owned(), Some(exchange.clone().into()))],
+                };
+                let batch = batch_of(&[event]);
+                return self.append(writer, (*partition, *base_offset), &batch, |_| {});
+            }
+            StreamChange::Forgotten { partition, markers } => {
+                if let Some(partition) = self.partition(*partition) {
+                    let mut files = partition.files_mut();
+                    files.transactions.forget(markers);
+                    files.forgotten += 1;
+                }
+            }
             StreamChange::Trimmed { partition, start } => {
                 if let Some(partition) = self.partition(*partition) {
                     partition.trim(*start, &mut writer.gone);
@@ -202,17 +231,16 @@ impl StreamLog {
         let partition = self.partition(id).unwrap_or_else(|| self.add_partition(id));
         let (end, last) = {
             let files = partition.files();
-            (files.end, files.files.back().map(|file| (file.base, file.len_bytes)))
+            (files.end, files.files.back().cloned())
         };
         if end != base_offset {
             return Err(WriteError::Gap { partition: id, found: base_offset, end });
         }
-        let full = |len: u64| len > 0 && len + batch.len() as u64 > partition.file_bytes();
         let (base, len_bytes, made) = match last {
-            Some((base, len)) if !full(len) => (base, len, false),
+            Some(last) if !partition.is_full(&last, batch) => (last.id.base, last.len_bytes, false),
             _ => (base_offset, 0, true),
         };
-        let name = file_name(id, base);
+        let name = FileId::raw(base).name(id);
         let io = |source| WriteError::Io { path: self.disk.path(&name), source };
         let file = if made { self.open.create(&name) } else { self.open.get(&name) };
         let file = file.map_err(io)?;
@@ -226,7 +254,8 @@ impl StreamLog {
         writer.dirty.insert((id, base));
         let mut files = partition.files_mut();
         if made {
-            files.files.push_back(EventFile { base, len_bytes: 0, walk: Walk::new(base) });
+            let id = FileId::raw(base);
+            files.files.push_back(EventFile { id, len_bytes: 0, walk: Walk::new(id) });
         }
         if let Some(file) = files.files.back_mut() {
             if file.walk.at() == file.len_bytes {
@@ -254,7 +283,7 @@ impl StreamLog {
             .map(|(id, _)| self.partition(*id).unwrap_or_else(|| self.add_partition(*id)))
             .collect();
         for partition in &partitions {
-            partition.file_bytes.store(view.settings.file_bytes, Ordering::Relaxed);
+            partition.set(&view.settings);
         }
         let entry = StreamEntry {
             id: view.id,
@@ -282,7 +311,7 @@ impl StreamLog {
         let mut catalogue = self.catalogue_mut();
         let Some(entry) = catalogue.streams.get_mut(&id) else { return };
         for partition in &entry.partitions {
-            partition.file_bytes.store(settings.file_bytes, Ordering::Relaxed);
+            partition.set(&settings);
         }
         *entry = Arc::new(StreamEntry { settings, ..(**entry).clone() });
     }
@@ -295,7 +324,7 @@ impl StreamLog {
             catalogue.partitions.remove(&partition.id);
             let mut files = partition.files_mut();
             files.gone = true;
-            let names = files.files.drain(..).map(|file| file_name(partition.id, file.base));
+            let names = files.files.drain(..).map(|file| file.id.name(partition.id));
             writer.gone.extend(names);
             files.start = files.end;
             drop(files);
@@ -330,7 +359,7 @@ impl StreamLog {
         drop(writer);
         let gone: BTreeSet<String> = gone.into_iter().collect();
         for (partition, base) in dirty {
-            let name = file_name(partition, base);
+            let name = FileId::raw(base).name(partition);
             if gone.contains(&name) {
                 continue;
             }
@@ -355,14 +384,26 @@ impl StreamLog {
             drop(self.disk.remove(&name));
         }
         self.writer().synced = Some(position);
+        self.note_synced(&synced);
         Ok(Some(position))
+    }
+
+    /// What a start will find: files before the last one of these are read no more then to know
+    /// where a partition ends.
+    pub(crate) fn note_synced(&self, synced: &Synced) {
+        let catalogue = self.catalogue();
+        for (id, end) in &synced.ends {
+            if let Some(partition) = catalogue.partitions.get(id) {
+                partition.synced_base.store(end.base, Ordering::Relaxed);
+            }
+        }
     }
 
     /// Where each partition ends.
     fn ends(&self) -> BTreeMap<PartitionId, End> {
         let end = |(id, partition): (&PartitionId, &Arc<Partition>)| {
             let files = partition.files();
-            let last = files.files.back().map(|file| (file.base, file.len_bytes));
+            let last = files.files.back().map(|file| (file.id.base, file.len_bytes));
             let (base, len_bytes) = last.unwrap_or((files.end, 0));
             (files.end > 0).then_some((*id, End { base, len_bytes, end: files.end }))
         };
@@ -391,11 +432,11 @@ impl Partition {
         let (start, end) = (files.start, files.end);
         files.transactions.trim(start);
         while let Some(first) = files.files.front() {
-            let file_end = files.files.get(1).map_or(end, |next| next.base);
+            let file_end = files.files.get(1).map_or(end, |next| next.id.base);
             if file_end > start {
                 break;
             }
-            gone.push(file_name(self.id, first.base));
+            gone.push(first.id.name(self.id));
             files.files.pop_front();
         }
     }

@@ -2,18 +2,19 @@
 //! read without a lock; what stands behind `len_bytes` of one is nobody's business yet.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::task::Waker;
 
 use bytes::Bytes;
-use longshore_engine::PartitionId;
+use longshore_engine::{PartitionId, StreamSettings};
 
 use crate::batch::{BatchFault, BatchHeader, HEADER_BYTES, end_of};
 use crate::error::ReadError;
+use crate::file_id::FileId;
 use crate::open_files::OpenFiles;
 use crate::transactions::{AbortedTransaction, Transactions};
-use crate::walk::{INDEX_EVERY_BYTES, Mark, Walk};
+use crate::walk::{INDEX_EVERY_BYTES, Mark, Walk, follows};
 
 /// A partition of a stream.
 #[derive(Debug)]
@@ -22,6 +23,12 @@ pub struct Partition {
     pub(crate) open: Arc<OpenFiles>,
     /// Bytes after which the next file begins.
     pub(crate) file_bytes: AtomicU64,
+    /// How far the times of a file's events may be apart, in milliseconds.
+    file_ms: AtomicU64,
+    /// The first offset of what the last sync calls its last file: a start wants that one as it is.
+    pub(crate) synced_base: AtomicU64,
+    /// Something in its files cannot be read; whoever reads it is told what.
+    pub(crate) unreadable: AtomicBool,
     files: RwLock<Files>,
     waiters: Mutex<Waiters>,
 }
@@ -40,12 +47,14 @@ pub(crate) struct Files {
     pub(crate) gone: bool,
     /// Those that have something in it.
     pub(crate) transactions: Transactions,
+    /// How often some of those were forgotten of which compaction left nothing.
+    pub(crate) forgotten: u64,
 }
 
 /// One file of events: batches from `base` on, to the next file's base or the partition's end.
 #[derive(Clone, Debug)]
 pub(crate) struct EventFile {
-    pub(crate) base: u64,
+    pub(crate) id: FileId,
     pub(crate) len_bytes: u64,
     /// What is known of its batches, up to a place in it.
     pub(crate) walk: Walk,
@@ -114,19 +123,52 @@ impl Chunk {
 }
 
 /// Where reading begins.
+#[derive(Clone, Copy)]
 struct Place {
-    base: u64,
+    file: FileId,
     /// A place in the file at or before the batch that is looked for.
     at: u64,
     len_bytes: u64,
+    /// Where the next file begins, if there is one.
+    next: Option<u64>,
     start: u64,
     end: u64,
 }
 
 impl Partition {
     pub(crate) fn new(id: PartitionId, open: Arc<OpenFiles>, files: Files) -> Self {
-        let file_bytes = AtomicU64::new(64 << 20);
-        Self { id, open, file_bytes, files: RwLock::new(files), waiters: Mutex::default() }
+        let (file_bytes, file_ms) = (AtomicU64::new(64 << 20), AtomicU64::new(u64::MAX));
+        Self {
+            id,
+            open,
+            file_bytes,
+            file_ms,
+            synced_base: AtomicU64::new(0),
+            unreadable: AtomicBool::new(false),
+            files: RwLock::new(files),
+            waiters: Mutex::default(),
+        }
+    }
+
+    /// Takes over what its stream's settings say.
+    pub(crate) fn set(&self, settings: &StreamSettings) {
+        self.file_bytes.store(settings.file_bytes, Ordering::Relaxed);
+        self.file_ms.store(settings.file_ms_max(), Ordering::Relaxed);
+    }
+
+    /// Whether a batch belongs into the next file: this one has all that it may, or began long ago
+    /// by the times of its events.
+    pub(crate) fn is_full(&self, file: &EventFile, batch: &[u8]) -> bool {
+        if file.len_bytes == 0 {
+            return false;
+        }
+        let begun = file.walk.marks().first().map(|mark| mark.newest_time);
+        let time = BatchHeader::parse(batch).map(|header| header.newest_time);
+        let old = begun.zip(time.ok()).is_some_and(|(begun, time)| {
+            let file_ms = self.file_ms.load(Ordering::Relaxed);
+            begun >= 0 && u64::try_from(time.saturating_sub(begun)).is_ok_and(|ms| ms > file_ms)
+        });
+        old || file.len_bytes + batch.len() as u64 > self.file_bytes()
     }
 
     /// Its number.
@@ -183,18 +225,24 @@ impl Partition {
 
     /// As [`Partition::read`], in other ways.
     pub fn read_as(&self, read: Read) -> Result<Chunk, ReadError> {
-        // Before anything is read: what is settled meanwhile may lie behind it.
-        let stable = self.stable_end();
-        let limit = if read.committed { stable } else { u64::MAX };
-        let chunk = self.read_batches(read, limit);
-        let mut chunk = chunk.map_err(|error| self.or_trimmed(read.offset, error))?;
-        chunk.stable = stable;
-        if read.committed
-            && let Some(end) = end_of(&chunk.batches)
-        {
-            chunk.aborted = self.aborted_between(read.offset, end)?;
+        loop {
+            // Before anything is read: what is settled meanwhile may lie behind it.
+            let (stable, forgotten) = (self.stable_end(), self.files().forgotten);
+            let limit = if read.committed { stable } else { u64::MAX };
+            let chunk = self.read_batches(read, limit);
+            let mut chunk = chunk.map_err(|error| self.or_trimmed(read.offset, error))?;
+            chunk.stable = stable;
+            if read.committed
+                && let Some(end) = end_of(&chunk.batches)
+            {
+                chunk.aborted = self.aborted_between(read.offset, end)?;
+                if self.files().forgotten != forgotten {
+                    // What was read may hold some of what is not told any more.
+                    continue;
+                }
+            }
+            return Ok(chunk);
         }
-        Ok(chunk)
     }
 
     /// The aborted transactions that have something in what was read.
@@ -226,20 +274,49 @@ impl Partition {
     }
 
     fn read_batches(&self, read: Read, limit: u64) -> Result<Chunk, ReadError> {
+        let mut offset = read.offset;
+        loop {
+            let Some(place) = self.find(offset)? else {
+                let (start, end) = self.ends();
+                return Ok(Chunk::new(Bytes::new(), (start, end)));
+            };
+            match self.read_file(place, Read { offset, ..read }, limit) {
+                Err(error) if self.was_replaced(place.file, &error) => {}
+                Ok(None) => match place.next {
+                    // Compaction has left nothing from here to the next file.
+                    Some(next) => offset = next,
+                    None => return Ok(Chunk::new(Bytes::new(), (place.start, place.end))),
+                },
+                Ok(Some(chunk)) => return Ok(chunk),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Whether a file is not there because another one stands in its place now.
+    fn was_replaced(&self, file: FileId, error: &ReadError) -> bool {
+        let missing = matches!(error, ReadError::Io { source, .. }
+            if source.kind() == std::io::ErrorKind::NotFound);
+        let files = self.files();
+        let within = files.files.front().is_some_and(|first| first.id.base <= file.base);
+        missing && within && files.files.iter().all(|it| it.id != file)
+    }
+
+    /// What a file has from an offset on; `None` where it has no batch that reaches so far.
+    fn read_file(&self, place: Place, read: Read, limit: u64) -> Result<Option<Chunk>, ReadError> {
         let Read { offset, bytes_max, within, .. } = read;
-        let Some(place) = self.find(offset)? else {
-            let (start, end) = self.ends();
-            return Ok(Chunk::new(Bytes::new(), (start, end)));
-        };
-        let Place { base, at, len_bytes, start, end } = place;
+        let Place { file, at, len_bytes, start, end, .. } = place;
         let wanted = bytes_max.saturating_add(2 * INDEX_EVERY_BYTES).max(HEADER_BYTES);
-        let mut buffer = self.read_at(base, at, wanted.min((len_bytes - at) as usize))?;
-        let damaged = |at, fault| self.damaged(base, at, fault);
+        let mut buffer = self.read_at(file, at, wanted.min((len_bytes - at) as usize))?;
+        let damaged = |at, fault| self.damaged(file, at, fault);
         let (mut from, mut to) = (None, 0_usize);
         let mut next = None;
         loop {
             let place = at + to as u64;
             if place >= len_bytes {
+                if from.is_none() {
+                    return Ok(None);
+                }
                 break;
             }
             if buffer.len() < to + HEADER_BYTES && from.is_some() {
@@ -247,7 +324,7 @@ impl Partition {
             }
             let header = BatchHeader::parse(buffer.get(to..).unwrap_or_default());
             let header = header.map_err(|fault| damaged(place, fault))?;
-            if next.is_some_and(|next| next != header.first_offset()) {
+            if next.is_some_and(|next| !follows(&header, next, file)) {
                 return Err(damaged(place, BatchFault::Order));
             }
             next = Some(header.end_offset());
@@ -256,16 +333,16 @@ impl Partition {
             }
             if header.end_offset() <= offset {
                 to += header.len_bytes;
-                if buffer.len() < to + HEADER_BYTES {
+                if at + (to as u64) < len_bytes && buffer.len() < to + HEADER_BYTES {
                     // A batch larger than what is read at once stands before the one wanted.
                     let at = at + to as u64;
-                    return self.read_from(base, (at, len_bytes), (start, end), (read, limit));
+                    return self.read_from(file, (at, len_bytes), (start, end), (read, limit));
                 }
                 continue;
             }
             let begin = *from.get_or_insert(to);
             if within && to == begin && header.len_bytes > bytes_max {
-                return Ok(Chunk::new(Bytes::new(), (start, end)));
+                return Ok(Some(Chunk::new(Bytes::new(), (start, end))));
             }
             if to > begin && to + header.len_bytes - begin > bytes_max {
                 break;
@@ -275,35 +352,44 @@ impl Partition {
                     break;
                 }
                 let whole = header.len_bytes.min((len_bytes - place) as usize);
-                buffer = self.read_at(base, place, whole)?;
+                buffer = self.read_at(file, place, whole)?;
                 header.check(&buffer).map_err(|fault| damaged(place, fault))?;
-                return Ok(Chunk::new(buffer.into(), (start, end)));
+                return Ok(Some(Chunk::new(buffer.into(), (start, end))));
             }
             let batch = buffer.get(to..).unwrap_or_default();
             header.check(batch).map_err(|fault| damaged(place, fault))?;
             to += header.len_bytes;
         }
         let batches = Bytes::from(buffer).slice(from.unwrap_or(to)..to);
-        Ok(Chunk::new(batches, (start, end)))
+        Ok(Some(Chunk::new(batches, (start, end))))
     }
 
     /// As [`Partition::read`], from a place in the file at which a batch begins that is wanted.
     fn read_from(
         &self,
-        base: u64,
-        (at, len_bytes): (u64, u64),
+        file: FileId,
+        (mut at, len_bytes): (u64, u64),
         (start, end): (u64, u64),
         (read, limit): (Read, u64),
-    ) -> Result<Chunk, ReadError> {
-        let Read { bytes_max, within, .. } = read;
-        let mut buffer = self.read_at(base, at, HEADER_BYTES)?;
-        let damaged = |at, fault| self.damaged(base, at, fault);
-        let header = BatchHeader::parse(&buffer).map_err(|fault| damaged(at, fault))?;
+    ) -> Result<Option<Chunk>, ReadError> {
+        let Read { offset, bytes_max, within, .. } = read;
+        let damaged = |at, fault| self.damaged(file, at, fault);
+        let header = loop {
+            if at >= len_bytes {
+                return Ok(None);
+            }
+            let head = self.read_at(file, at, HEADER_BYTES)?;
+            let header = BatchHeader::parse(&head).map_err(|fault| damaged(at, fault))?;
+            if header.end_offset() > offset {
+                break header;
+            }
+            at += header.len_bytes as u64;
+        };
         if header.first_offset() >= limit || (within && header.len_bytes > bytes_max) {
-            return Ok(Chunk::new(Bytes::new(), (start, end)));
+            return Ok(Some(Chunk::new(Bytes::new(), (start, end))));
         }
         let wanted = header.len_bytes.max(bytes_max).min((len_bytes - at) as usize);
-        buffer = self.read_at(base, at, wanted)?;
+        let buffer = self.read_at(file, at, wanted)?;
         let mut to = 0;
         while let Some(rest) = buffer.get(to..).filter(|rest| rest.len() >= HEADER_BYTES) {
             let place = at + to as u64;
@@ -314,13 +400,13 @@ impl Partition {
             header.check(rest).map_err(|fault| damaged(place, fault))?;
             to += header.len_bytes;
         }
-        Ok(Chunk::new(Bytes::from(buffer).slice(..to), (start, end)))
+        Ok(Some(Chunk::new(Bytes::from(buffer).slice(..to), (start, end))))
     }
 
     /// A place at or before the batch with that offset; `None` where it is that of the next event.
     fn find(&self, offset: u64) -> Result<Option<Place>, ReadError> {
         loop {
-            let (base, at, len_bytes, start, end) = {
+            let (file, walk, len_bytes) = {
                 let files = self.files();
                 let (start, end) = (files.start, files.end);
                 if offset == end && offset >= start {
@@ -329,44 +415,44 @@ impl Partition {
                 if offset < start || offset > end {
                     return Err(ReadError::OutOfRange { asked: offset, start, end });
                 }
-                let after = files.files.partition_point(|file| file.base <= offset);
-                let file = after.checked_sub(1).and_then(|index| files.files.get(index));
-                let Some(file) = file else {
+                let after = files.files.partition_point(|file| file.id.base <= offset);
+                let found = after.checked_sub(1).and_then(|index| files.files.get(index));
+                let Some(found) = found else {
                     return Err(ReadError::OutOfRange { asked: offset, start, end });
                 };
-                let Mark { at, .. } = file.walk.mark_before(offset);
-                if file.walk.reaches(offset, file.len_bytes) {
-                    let len_bytes = file.len_bytes;
-                    return Ok(Some(Place { base: file.base, at, len_bytes, start, end }));
+                let (file, len_bytes) = (found.id, found.len_bytes);
+                if found.walk.reaches(offset, len_bytes) {
+                    let Mark { at, .. } = found.walk.mark_before(offset);
+                    let next = files.files.get(after).map(|next| next.id.base);
+                    return Ok(Some(Place { file, at, len_bytes, next, start, end }));
                 }
-                (file.base, file.walk.clone(), file.len_bytes, start, end)
+                (file, found.walk.clone(), len_bytes)
             };
-            let _ = (start, end);
-            self.walk_on(base, at, len_bytes)?;
+            self.walk_on(file, walk, len_bytes)?;
         }
     }
 
     /// Looks at the batches of a file that were not looked at, up to `to`, and remembers them.
-    pub(crate) fn walk_on(&self, base: u64, mut walk: Walk, to: u64) -> Result<(), ReadError> {
+    pub(crate) fn walk_on(&self, id: FileId, mut walk: Walk, to: u64) -> Result<(), ReadError> {
         let from = walk.at();
-        let name = file_name(self.id, base);
-        let io = |source| self.io(base, source);
+        let name = id.name(self.id);
+        let io = |source| self.io(id, source);
         let file = match self.open.get(&name) {
-            // It was trimmed meanwhile: whoever looks again does not find it.
+            // It was trimmed or compacted meanwhile: whoever looks again does not find it.
             Err(error)
                 if error.kind() == std::io::ErrorKind::NotFound
-                    && self.files().files.iter().all(|file| file.base != base) =>
+                    && self.files().files.iter().all(|file| file.id != id) =>
             {
                 return Ok(());
             }
             file => file.map_err(io)?,
         };
         walk.go(&*file, to).map_err(|error| match error {
-            crate::walk::Stumble::Io(source) => self.io(base, source),
-            crate::walk::Stumble::Damaged { at, fault } => self.damaged(base, at, fault),
+            crate::walk::Stumble::Io(source) => self.io(id, source),
+            crate::walk::Stumble::Damaged { at, fault } => self.damaged(id, at, fault),
         })?;
         let mut files = self.files_mut();
-        let file = files.files.iter_mut().find(|file| file.base == base);
+        let file = files.files.iter_mut().find(|file| file.id == id);
         if let Some(file) = file
             && file.walk.at() == from
         {
@@ -375,21 +461,21 @@ impl Partition {
         Ok(())
     }
 
-    pub(crate) fn read_at(&self, base: u64, at: u64, len: usize) -> Result<Vec<u8>, ReadError> {
-        let file = self.open.get(&file_name(self.id, base));
-        let file = file.map_err(|source| self.io(base, source))?;
+    pub(crate) fn read_at(&self, id: FileId, at: u64, len: usize) -> Result<Vec<u8>, ReadError> {
+        let file = self.open.get(&id.name(self.id));
+        let file = file.map_err(|source| self.io(id, source))?;
         let mut buffer = vec![0; len];
-        let read = file.read_at(&mut buffer, at).map_err(|source| self.io(base, source))?;
+        let read = file.read_at(&mut buffer, at).map_err(|source| self.io(id, source))?;
         buffer.truncate(read);
         Ok(buffer)
     }
 
-    pub(crate) fn damaged(&self, base: u64, at: u64, fault: BatchFault) -> ReadError {
-        ReadError::Damaged { path: self.open.path(&file_name(self.id, base)), at, fault }
+    pub(crate) fn damaged(&self, id: FileId, at: u64, fault: BatchFault) -> ReadError {
+        ReadError::Damaged { path: self.open.path(&id.name(self.id)), at, fault }
     }
 
-    fn io(&self, base: u64, source: std::io::Error) -> ReadError {
-        ReadError::Io { path: self.open.path(&file_name(self.id, base)), source }
+    fn io(&self, id: FileId, source: std::io::Error) -> ReadError {
+        ReadError::Io { path: self.open.path(&id.name(self.id)), source }
     }
 
     /// No code between lock and unlock panics half-way through a change.
@@ -408,17 +494,4 @@ impl Partition {
     fn waiters(&self) -> MutexGuard<'_, Waiters> {
         self.waiters.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// The name of a file: partition and first offset, 16 hexadecimal digits each.
-pub(crate) fn file_name(partition: PartitionId, base: u64) -> String {
-    format!("{:016x}-{base:016x}.events", partition.0)
-}
-
-/// The partition and the first offset in the name of a file.
-pub(crate) fn file_of_name(name: &str) -> Option<(PartitionId, u64)> {
-    let (partition, base) = name.strip_suffix(".events")?.split_once('-')?;
-    let number =
-        |text: &str| (text.len() == 16).then(|| u64::from_str_radix(text, 16).ok()).flatten();
-    Some((PartitionId(number(partition)?), number(base)?))
 }

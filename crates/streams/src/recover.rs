@@ -10,8 +10,9 @@ use longshore_engine::{PartitionId, Position, StreamChange, StreamView, Transact
 use longshore_journal::disk::Disk;
 
 use crate::error::OpenError;
+use crate::file_id::{FileId, UNFINISHED_NAME, sort_out};
 use crate::log::{Catalogue, StreamLog, Writer};
-use crate::partition::{EventFile, Files, Partition, file_name, file_of_name};
+use crate::partition::{EventFile, Files, Partition};
 use crate::synced::{End, SYNCED_NAME, Synced};
 use crate::transactions::Transactions;
 use crate::walk::Walk;
@@ -43,27 +44,32 @@ impl StreamLog {
             return Err(OpenError::TailLost { synced: synced.position, tail });
         }
         let mut found = self.found()?;
+        if self.names()?.iter().any(|name| name == UNFINISHED_NAME) {
+            self.remove(UNFINISHED_NAME)?;
+        }
         let mut catalogue = self.catalogue_mut();
-        for (id, bases) in &found {
+        for (id, files) in &found {
             let last = synced.ends.get(id);
-            for base in bases.iter().filter(|base| last.is_none_or(|end| **base > end.base)) {
-                self.remove(&file_name(*id, *base))?;
+            for file in files.iter().filter(|file| last.is_none_or(|end| file.base > end.base)) {
+                self.remove(&file.name(*id))?;
             }
         }
         for (id, end) in &synced.ends {
-            let bases = found.remove(id).unwrap_or_default();
-            let partition = self.partition_of(*id, bases, *end, true)?;
+            let files = found.remove(id).unwrap_or_default();
+            let partition = self.partition_of(*id, files, *end, true)?;
             catalogue.partitions.insert(*id, Arc::new(partition));
         }
+        drop(catalogue);
+        self.note_synced(&synced);
         Ok(())
     }
 
-    /// The files that are there, by their partitions and first offsets.
-    pub(crate) fn found(&self) -> Result<BTreeMap<PartitionId, Vec<u64>>, OpenError> {
-        let mut found: BTreeMap<PartitionId, Vec<u64>> = BTreeMap::new();
+    /// The files that are there, by their partitions.
+    pub(crate) fn found(&self) -> Result<BTreeMap<PartitionId, Vec<FileId>>, OpenError> {
+        let mut found: BTreeMap<PartitionId, Vec<FileId>> = BTreeMap::new();
         for name in self.names()? {
-            if let Some((partition, base)) = file_of_name(&name) {
-                found.entry(partition).or_default().push(base);
+            if let Some((partition, file)) = FileId::of_name(&name) {
+                found.entry(partition).or_default().push(file);
             }
         }
         Ok(found)
@@ -73,14 +79,17 @@ impl StreamLog {
     pub(crate) fn partition_of(
         &self,
         id: PartitionId,
-        mut bases: Vec<u64>,
+        mut found: Vec<FileId>,
         end: End,
         cut: bool,
     ) -> Result<Partition, OpenError> {
-        bases.retain(|base| *base <= end.base);
-        bases.sort_unstable();
-        let files = self.files_of(id, &bases, end, cut)?;
-        let start = files.front().map_or(end.end, |file| file.base);
+        found.retain(|file| file.base <= end.base);
+        let (counting, replaced) = sort_out(found);
+        for file in replaced.iter().filter(|_| cut) {
+            self.remove(&file.name(id))?;
+        }
+        let files = self.files_of(id, &counting, end, cut)?;
+        let start = files.front().map_or(end.end, |file| file.id.base);
         let start = if cut { 0 } else { start };
         let files = Files { start, end: end.end, files, ..Files::default() };
         Ok(Partition::new(id, Arc::clone(&self.open), files))
@@ -90,20 +99,20 @@ impl StreamLog {
     fn files_of(
         &self,
         id: PartitionId,
-        bases: &[u64],
+        found: &[FileId],
         end: End,
         cut: bool,
     ) -> Result<VecDeque<EventFile>, OpenError> {
         let mut files = VecDeque::new();
-        for base in bases {
-            let name = file_name(id, *base);
+        for file_id in found {
+            let name = file_id.name(id);
             let io = |operation| {
                 let path = self.disk.path(&name);
                 move |source| OpenError::Io { operation, path, source }
             };
             let file = self.open.get(&name).map_err(io("open"))?;
             let mut len_bytes = file.len_bytes().map_err(io("look at"))?;
-            if *base == end.base {
+            if file_id.base == end.base {
                 let (found, expected) = (len_bytes, end.len_bytes);
                 if found < expected {
                     return Err(OpenError::FileShort {
@@ -123,11 +132,11 @@ impl StreamLog {
                     continue;
                 }
             }
-            files.push_back(EventFile { base: *base, len_bytes, walk: Walk::new(*base) });
+            files.push_back(EventFile { id: *file_id, len_bytes, walk: Walk::new(*file_id) });
         }
-        let has_last = files.back().is_some_and(|file: &EventFile| file.base == end.base);
+        let has_last = files.back().is_some_and(|file: &EventFile| file.id.base == end.base);
         if end.len_bytes > 0 && !has_last {
-            let path = self.disk.path(&file_name(id, end.base));
+            let path = self.disk.path(&FileId::raw(end.base).name(id));
             return Err(OpenError::FileShort { path, found: 0, expected: end.len_bytes });
         }
         Ok(files)
@@ -142,7 +151,8 @@ impl StreamLog {
         // that was removed in it nothing is. What is missing beyond that is found when this ends.
         let missing = |change: &StreamChange| match change {
             StreamChange::Appended { partition, base_offset, .. }
-            | StreamChange::Marked { partition, base_offset, .. } => {
+            | StreamChange::Marked { partition, base_offset, .. }
+            | StreamChange::Published { partition, base_offset, .. } => {
                 let found = self.catalogue().partitions.get(partition).cloned();
                 *base_offset == found.map_or(0, |partition| partition.ends().1)
             }
@@ -179,18 +189,19 @@ impl StreamLog {
                 let marks = marks.remove(id).unwrap_or_default();
                 partition.files_mut().transactions = Transactions::set(marks.into_iter());
                 partition.trim(ends.start, &mut writer.gone);
-                known.insert(*id, partition.files().files.front().map_or(u64::MAX, |it| it.base));
-                let first = partition.files().files.front().map(|file| file.base);
+                known
+                    .insert(*id, partition.files().files.front().map_or(u64::MAX, |it| it.id.base));
+                let first = partition.files().files.front().map(|file| file.id.base);
                 if first.is_none_or(|first| first > ends.start) && ends.start < ends.next {
-                    let path = self.disk.path(&file_name(*id, ends.start));
+                    let path = self.disk.path(&FileId::raw(ends.start).name(*id));
                     return Err(OpenError::FileShort { path, found: 0, expected: 1 });
                 }
             }
         }
         self.catalogue_mut().partitions.retain(|id, _| known.contains_key(id));
         for name in self.names()? {
-            if let Some((partition, base)) = file_of_name(&name)
-                && known.get(&partition).is_none_or(|first| base < *first)
+            if let Some((partition, file)) = FileId::of_name(&name)
+                && known.get(&partition).is_none_or(|first| file.base < *first)
             {
                 writer.gone.push(name);
             }

@@ -29,6 +29,9 @@ impl StreamLog {
         for stream in streams {
             for partition in &stream.partitions {
                 let settings = &stream.settings;
+                if !settings.delete {
+                    continue;
+                }
                 let by_bytes = settings.retention_bytes.and_then(|it| partition.beyond(it));
                 let oldest = settings.retention_ms.map(|kept_ms| now_ms.saturating_sub(kept_ms));
                 // What cannot be read is kept: whoever reads it is told.
@@ -54,7 +57,7 @@ impl Partition {
                 break;
             }
             total -= file.len_bytes;
-            start = Some(next.base);
+            start = Some(next.id.base);
         }
         start
     }
@@ -67,24 +70,24 @@ impl Partition {
         let young = |time: i64| time >= 0 && !old(time);
         let (mut start, mut from) = (None, None);
         loop {
-            let (file, end) = {
+            let (file, next, end) = {
                 let files = self.files();
-                let of = |from| files.files.iter().position(|file| file.base == from);
+                let of = |from| files.files.iter().position(|file| file.id == from);
                 let index = from.map_or(Some(0), of);
                 let Some(file) = index.and_then(|index| files.files.get(index)).cloned() else {
                     return Ok(start);
                 };
                 let next = index.and_then(|index| files.files.get(index + 1));
-                (file, next.map_or(files.end, |next| next.base))
+                (file, next.map(|next| next.id), next.map_or(files.end, |next| next.id.base))
             };
             if file.walk.at() < file.len_bytes {
                 // Mostly the first batch says that the file is young.
-                let head = self.read_at(file.base, 0, HEADER_BYTES)?;
+                let head = self.read_at(file.id, 0, HEADER_BYTES)?;
                 let header = BatchHeader::parse(&head);
                 if header.is_ok_and(|header| young(header.newest_time)) {
                     return Ok(start);
                 }
-                self.walk_on(file.base, file.walk, file.len_bytes)?;
+                self.walk_on(file.id, file.walk, file.len_bytes)?;
                 continue;
             }
             match file.walk.newest_time() {
@@ -93,7 +96,8 @@ impl Partition {
                 Some(time) if old(time) => start = Some(end),
                 Some(_) => {}
             }
-            from = Some(end);
+            let Some(next) = next else { return Ok(start) };
+            from = Some(next);
         }
     }
 }

@@ -428,7 +428,7 @@ fn what_is_trimmed_while_it_is_read_is_out_of_range_and_no_fault() {
     }
     let partition = bench.partition();
     // As a reader that has found the file before it went.
-    let first = crate::partition::file_name(P, 0);
+    let first = crate::file_id::FileId::raw(0).name(P);
     bench.trim(8);
     bench.log.sync().unwrap();
     assert!(!disk.names().unwrap().contains(&first));
@@ -438,7 +438,8 @@ fn what_is_trimmed_while_it_is_read_is_out_of_range_and_no_fault() {
     assert!(matches!(told, ReadError::OutOfRange { asked: 0, start: 8, .. }), "{told:?}");
     let error = ReadError::Io { path: "x".into(), source: missing() };
     assert!(matches!(partition.or_trimmed(8, error), ReadError::Io { .. }), "it should be there");
-    partition.walk_on(0, crate::walk::Walk::new(0), 10).unwrap();
+    let id = crate::file_id::FileId::raw(0);
+    partition.walk_on(id, crate::walk::Walk::new(id), 10).unwrap();
     // As a reader that has the batches, and looks now at which of them were aborted.
     let told = partition.aborted_between(0, 4);
     assert!(matches!(told, Err(ReadError::OutOfRange { asked: 0, start: 8, .. })), "{told:?}");

@@ -3,6 +3,7 @@
 
 use crate::batch::{self, BatchHeader};
 use crate::error::ReadError;
+use crate::file_id::FileId;
 use crate::partition::{EventFile, Partition};
 
 /// An event: its offset and its time in milliseconds since 1970.
@@ -52,16 +53,16 @@ impl Partition {
     /// Its files, each looked at as far as it goes.
     fn walked(&self) -> Result<Vec<EventFile>, ReadError> {
         let mut walked = Vec::new();
-        let bases: Vec<u64> = self.files().files.iter().map(|file| file.base).collect();
-        for base in bases {
+        let ids: Vec<FileId> = self.files().files.iter().map(|file| file.id).collect();
+        for id in ids {
             loop {
-                let file = self.files().files.iter().find(|file| file.base == base).cloned();
+                let file = self.files().files.iter().find(|file| file.id == id).cloned();
                 let Some(file) = file else { break };
                 if file.walk.at() >= file.len_bytes {
                     walked.push(file);
                     break;
                 }
-                self.walk_on(base, file.walk, file.len_bytes)?;
+                self.walk_on(id, file.walk, file.len_bytes)?;
             }
         }
         Ok(walked)
@@ -75,7 +76,8 @@ fn event_in(
 ) -> OffsetAndTime {
     let first = header.first_offset();
     if header.is_compressed() {
-        return (first, header.base_time);
+        let began = header.delete_horizon().is_none();
+        return (first, if began { header.base_time } else { header.newest_time });
     }
     let events = batch::times(header, bytes.get(..header.len_bytes).unwrap_or(bytes));
     let found = events.into_iter().find(wanted);

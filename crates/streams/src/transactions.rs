@@ -71,6 +71,18 @@ impl Transactions {
         self.aborted.drain(..gone);
     }
 
+    /// Forgets those with these markers: nothing of them is left.
+    pub(crate) fn forget(&mut self, markers: &[u64]) {
+        let markers: BTreeSet<u64> = markers.iter().copied().collect();
+        self.aborted.retain(|it| !markers.contains(&it.last));
+    }
+
+    /// The markers of those that have ended before an offset, so many at most.
+    pub(crate) fn aborted_before(&self, end: u64, most: usize) -> Vec<u64> {
+        let before = self.aborted.iter().take_while(|it| it.last < end);
+        before.map(|it| it.last).take(most).collect()
+    }
+
     /// Aborted ones that have something between two offsets.
     pub(crate) fn aborted_between(&self, from: u64, to: u64) -> Vec<AbortedTransaction> {
         let begin = self.aborted.partition_point(|it| it.last < from);

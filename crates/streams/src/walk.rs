@@ -6,6 +6,7 @@ use std::io;
 use longshore_journal::disk::DiskFile;
 
 use crate::batch::{BatchFault, BatchHeader, HEADER_BYTES};
+use crate::file_id::FileId;
 
 /// A batch is remembered for about so many bytes: 10 GiB of events take 4 MB of memory so.
 pub(crate) const INDEX_EVERY_BYTES: usize = 64 << 10;
@@ -24,10 +25,18 @@ pub(crate) struct Mark {
     pub(crate) newest_time: i64,
 }
 
+/// Whether a batch of a file may stand where the one before it ends at `next`: at once after it,
+/// but where others were left out in between.
+pub(crate) fn follows(header: &BatchHeader, next: u64, file: FileId) -> bool {
+    let first = header.first_offset();
+    let within = |end| first >= next && header.end_offset() <= end;
+    file.compacted.map_or(first == next, |file| within(file.end))
+}
+
 /// How far a file was looked at, and what is remembered of it.
 #[derive(Clone, Debug)]
 pub(crate) struct Walk {
-    base: u64,
+    file: FileId,
     at: u64,
     /// The offset of the batch at `at`.
     next: u64,
@@ -43,8 +52,8 @@ pub(crate) enum Stumble {
 
 impl Walk {
     /// At the beginning of a file.
-    pub(crate) fn new(base: u64) -> Self {
-        Self { base, at: 0, next: base, marks: Vec::new() }
+    pub(crate) fn new(id: FileId) -> Self {
+        Self { file: id, at: 0, next: id.base, marks: Vec::new() }
     }
 
     /// The place up to which it was looked at.
@@ -65,7 +74,7 @@ impl Walk {
     pub(crate) fn mark_before(&self, offset: u64) -> Mark {
         let after = self.marks.partition_point(|mark| mark.offset <= offset);
         let mark = after.checked_sub(1).and_then(|index| self.marks.get(index));
-        mark.copied().unwrap_or(Mark { offset: self.base, at: 0, newest_time: i64::MIN })
+        mark.copied().unwrap_or(Mark { offset: self.file.base, at: 0, newest_time: i64::MIN })
     }
 
     /// Whether the mark before an offset is close to it.
@@ -75,7 +84,7 @@ impl Walk {
 
     /// Takes the batch that follows.
     pub(crate) fn step(&mut self, header: &BatchHeader) -> Result<(), BatchFault> {
-        if header.first_offset() != self.next {
+        if !follows(header, self.next, self.file) {
             return Err(BatchFault::Order);
         }
         match self.marks.last_mut() {
@@ -83,7 +92,7 @@ impl Walk {
                 mark.newest_time = mark.newest_time.max(header.newest_time);
             }
             _ => self.marks.push(Mark {
-                offset: self.next,
+                offset: header.first_offset(),
                 at: self.at,
                 newest_time: header.newest_time,
             }),

@@ -7,16 +7,17 @@ use longshore_engine::{
 };
 use longshore_engine::{
     AttemptNote, Binding, Body, BodyId, CancelReason, Cause, Checkpoint, CommittedOffset,
-    DeadReason, Death, Destination, End, EndKind, Epoch, Exchange, ExchangeId, ExchangeKind,
-    FinalRun, Gate, GateId, Grant, HeaderValue, Hold, Job, JobDefaults, JobError, JobId, JobLimit,
-    JobOptions, JobTemplate, KindId, LEVEL, Lease, LimitRefill, LimitRule, LimitScope,
-    LimitSettings, Matching, Message, MessageEnd, Missed, NamespaceId, NewEntry, NewJob,
-    NewSchedule, Next, OffsetNote, Operation, OperationId, OperationKind, OperationState, Overflow,
-    Overlap, PartitionId, Phase, Place, Policy, Queue, QueueCounts, QueueId, QueueSettings, Record,
-    RetryPolicy, Saved, Schedule, ScheduleId, SkippedItem, Slot, Spec, StreamId, StreamSettings,
-    Subject, TenantWeight, TickOutcome, TimeMs, Token, UniqueLock, UniqueUntil,
+    DeadReason, Death, Destination, End, EndKind, Epoch, EventPlace, Exchange, ExchangeId,
+    ExchangeKind, FinalRun, Gate, GateId, Grant, HeaderValue, Hold, Job, JobDefaults, JobError,
+    JobId, JobLimit, JobOptions, JobTemplate, KindId, LEVEL, Lease, LimitRefill, LimitRule,
+    LimitScope, LimitSettings, Matching, Message, MessageEnd, Missed, NamespaceId, NewEntry,
+    NewJob, NewSchedule, Next, OffsetNote, Operation, OperationId, OperationKind, OperationState,
+    Overflow, Overlap, PartitionId, Phase, Place, Policy, Queue, QueueCounts, QueueId,
+    QueueSettings, Record, RetryPolicy, Saved, Schedule, ScheduleId, SkippedItem, Slot, Spec,
+    StreamId, StreamSettings, Subject, TenantWeight, TickOutcome, TimeMs, Token, UniqueLock,
+    UniqueUntil,
 };
-use longshore_engine::{Sla, SlaGoal, SlaSettings, SlaTarget};
+use longshore_engine::{Sla, SlaGoal, SlaSettings, SlaTarget, Trigger};
 
 use crate::corpus::Named;
 
@@ -230,6 +231,7 @@ fn records_of_messages() -> Vec<(&'static str, Record)> {
                 place,
                 message: Box::new(message.clone()),
                 entries: vec![entry],
+                events: vec![EventPlace { partition: PartitionId(9), offset: 17 }],
             },
         ),
         (
@@ -447,6 +449,20 @@ fn records_of_streams() -> Vec<(&'static str, Record)> {
         retention_bytes: Some(1 << 30),
         batch_bytes_max: 4096,
         file_bytes: 1 << 20,
+        compact: true,
+        delete: false,
+        compaction_dirty_ppm: 10_000,
+        compaction_lag_ms_min: 1,
+        compaction_lag_ms_max: Some(60_000),
+        tombstone_ms: 1000,
+        file_ms: 5000,
+        triggers: vec![Trigger {
+            name: "receipts".to_owned(),
+            queue: "mail".to_owned(),
+            kind: "SendReceipt".to_owned(),
+            ordered: true,
+            priority: Some(3),
+        }],
     };
     let committed =
         CommittedOffset { offset: 17, leader_epoch: Some(0), metadata: "host-1".to_owned() };

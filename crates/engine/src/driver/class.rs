@@ -4,7 +4,9 @@
 use crate::command::{CheckpointJob, Command, FollowUp, NewJob, Settlement, Verdict};
 use crate::message::{MessageCommand, PublishMessage};
 use crate::schedule::ScheduleCommand;
-use crate::stream::{StreamCommand, TransactionAsk, TransactionCommand};
+use crate::stream::{
+    StreamCommand, TransactionAsk, TransactionCommand, TriggerCommand, TriggerEvent,
+};
 
 /// Commands of a class wait for each other; classes take turns.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -26,7 +28,10 @@ impl Class {
     /// The class of a command.
     pub const fn of(command: &Command) -> Self {
         match command {
-            Command::EnqueueJobs(_) | Command::Stream(StreamCommand::Append(_)) => Self::Publish,
+            Command::EnqueueJobs(_)
+            | Command::Stream(
+                StreamCommand::Append(_) | StreamCommand::Trigger(TriggerCommand::Fire(_)),
+            ) => Self::Publish,
             Command::LeaseJobs(_) | Command::Subscribe(_) | Command::AwaitJob { .. } => Self::Lease,
             Command::Messages(command) => of_messages(command),
             Command::AddCredit { settle, .. } if settle.is_empty() => Self::Lease,
@@ -137,6 +142,13 @@ fn stream_bytes(command: &StreamCommand) -> u64 {
         StreamCommand::Append(batches) => {
             batches.iter().map(|append| JOB_BYTES + append.batch.len() as u64).sum()
         }
+        StreamCommand::Trigger(TriggerCommand::Fire(fire)) => {
+            let bytes = |it: &TriggerEvent| {
+                let of = |bytes: &Option<bytes::Bytes>| bytes.as_ref().map_or(0, bytes::Bytes::len);
+                JOB_BYTES + (of(&it.key) + of(&it.value)) as u64
+            };
+            fire.events.iter().map(bytes).sum()
+        }
         StreamCommand::CommitOffsets { offsets, .. }
         | StreamCommand::Transact(TransactionCommand {
             ask: TransactionAsk::CommitOffsets { offsets, .. },
@@ -158,7 +170,11 @@ pub fn enqueues(command: &Command) -> bool {
     let settle = match command {
         Command::EnqueueJobs(_)
         | Command::Messages(MessageCommand::Publish(_))
-        | Command::Stream(StreamCommand::Append(_) | StreamCommand::Create { .. }) => return true,
+        | Command::Stream(
+            StreamCommand::Append(_)
+            | StreamCommand::Create { .. }
+            | StreamCommand::Trigger(TriggerCommand::Fire(_)),
+        ) => return true,
         Command::Messages(MessageCommand::Transact(it)) => {
             return !it.publishes.is_empty() || !it.enqueues.is_empty();
         }

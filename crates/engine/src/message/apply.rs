@@ -31,7 +31,8 @@ impl<M: OrderedMap> State<M> {
             Record::BindingsRemoved { namespace, bindings } => {
                 self.apply_bindings_removed(namespace, &bindings);
             }
-            Record::MessagePublished { namespace, place, message, entries } => {
+            Record::MessagePublished { namespace, place, message, entries, events } => {
+                self.apply_events_published(&message, &events);
                 self.apply_message_published(namespace, place, *message, &entries);
             }
             Record::MessagesEnded { namespace, queue, entries, bytes, end, bodies } => {

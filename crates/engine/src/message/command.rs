@@ -226,10 +226,12 @@ pub struct DeclareExchange {
 pub struct BindingSpec {
     /// The exchange that it leads from.
     pub source: String,
-    /// The queue or exchange that it leads to.
+    /// The queue, exchange or stream that it leads to.
     pub destination: String,
     /// It leads to an exchange.
     pub to_exchange: bool,
+    /// It leads to a stream.
+    pub to_stream: bool,
     /// The routing key, or the pattern of a topic exchange.
     pub routing_key: String,
     /// How its headers are compared.

@@ -222,14 +222,21 @@ impl<M: OrderedMap> State<M> {
         let source = self.exchange(ns, &spec.source)?;
         let destination = if spec.to_exchange {
             Destination::Exchange { id: self.exchange(ns, &spec.destination)?.id }
+        } else if spec.to_stream {
+            Destination::Stream { id: self.stream_named(ns, &spec.destination)?.id }
         } else if let Some(job) = &spec.job {
             self.resolve_job_binding(ns, &spec.destination, job)?
         } else {
             Destination::Queue { id: self.message_queue(ns, &spec.destination)?.0.id }
         };
-        if spec.to_exchange && spec.job.is_some() {
+        if spec.to_exchange && spec.to_stream {
+            let (value, allowed) = (spec.destination.clone(), "one of the two".to_owned());
+            return Err(refused("to_stream", value, allowed));
+        }
+        if (spec.to_exchange || spec.to_stream) && spec.job.is_some() {
+            let field = if spec.to_stream { "to_stream" } else { "to_exchange" };
             let (value, allowed) = (spec.destination.clone(), "a queue of jobs".to_owned());
-            return Err(refused("to_exchange", value, allowed));
+            return Err(refused(field, value, allowed));
         }
         let default = Destination::Exchange { id: DEFAULT_EXCHANGE };
         if source.id == DEFAULT_EXCHANGE || destination == default {
@@ -327,13 +334,17 @@ impl<M: OrderedMap> State<M> {
     /// A binding by names; none where one of its ends is gone.
     fn binding_view(&self, ns: NamespaceId, binding: &Binding) -> Option<BindingView> {
         let source = self.messages.exchanges.get(ns, binding.source)?;
-        let mut job = None;
+        let (mut job, mut to_stream) = (None, false);
         let (destination, to_exchange) = match binding.destination {
             Destination::Queue { id } => (self.queues.get(id)?.name.clone(), false),
             Destination::Jobs { id, kind, priority, delay_ms, ordered } => {
                 let kind = self.kinds.name(kind)?.to_owned();
                 job = Some(JobBinding { kind, priority, delay_ms, ordered });
                 (self.queues.get(id)?.name.clone(), false)
+            }
+            Destination::Stream { id } => {
+                to_stream = true;
+                (self.streams.get(id)?.name.clone(), false)
             }
             Destination::Exchange { id } => {
                 (self.messages.exchanges.get(ns, id)?.name.clone(), true)
@@ -343,6 +354,7 @@ impl<M: OrderedMap> State<M> {
             source: source.name.clone(),
             destination,
             to_exchange,
+            to_stream,
             routing_key: binding.routing_key.clone(),
             matching: binding.matching,
             headers: binding.headers.clone(),

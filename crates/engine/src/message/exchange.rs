@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::ids::{ExchangeId, KindId, NamespaceId, QueueId};
+use crate::ids::{ExchangeId, KindId, NamespaceId, QueueId, StreamId};
 use crate::wire::{wire_enum, wire_struct};
 
 wire_enum! {
@@ -93,6 +93,11 @@ wire_enum! {
             delay_ms: Option<u64> = 2,
             /// Jobs of the same routing key run one after the other.
             ordered: bool = 3,
+        },
+        /// To a stream: each message becomes an event, too.
+        4 => Stream {
+            /// Which.
+            id: StreamId,
         },
     }
 }

@@ -227,7 +227,7 @@ impl Record {
 }
 
 /// The args of a job: what its message says where that is JSON, else an object with it.
-pub(super) fn args_of(body: &Bytes) -> Bytes {
+pub(crate) fn args_of(body: &Bytes) -> Bytes {
     if is_json(body) {
         return body.clone();
     }

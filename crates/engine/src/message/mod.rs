@@ -48,7 +48,8 @@ pub use settings::{MessageSettings, Overflow};
 
 pub(crate) use dead::Entering;
 pub(crate) use exchanges::FIRST_EXCHANGE;
-pub(crate) use into_jobs::Publication;
+pub(crate) use into_jobs::{Publication, args_of};
+pub(crate) use json::quoted;
 pub(crate) use policy::Found;
 pub(crate) use settle::Ends;
 pub(crate) use shelf::{BodyRef, Held, Holder, Stored};

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::bounds::check_size;
 use crate::command::FollowUp;
-use crate::ids::{NamespaceId, QueueId};
+use crate::ids::{NamespaceId, QueueId, StreamId};
 use crate::map::OrderedMap;
 use crate::moment::Moment;
 use crate::record::Record;
@@ -37,11 +37,13 @@ pub(super) struct Routed {
     pub(super) queues: BTreeSet<QueueId>,
     /// Bindings by which it becomes a job.
     pub(super) jobs: BTreeSet<Destination>,
+    /// Streams in which it becomes an event.
+    pub(super) streams: BTreeSet<StreamId>,
 }
 
 impl Routed {
     fn len(&self) -> usize {
-        self.queues.len() + self.jobs.len()
+        self.queues.len() + self.jobs.len() + self.streams.len()
     }
 }
 
@@ -100,6 +102,7 @@ impl<M: OrderedMap> State<M> {
         let routed = self.route(ns, exchange, &message.keys(), &command.headers)?;
         let bytes = routed.jobs.len().saturating_mul(message.body.len());
         check_size("body", bytes, self.limits.bulk_bytes_max)?;
+        self.check_events(&routed.streams, &message)?;
         for queue in &routed.queues {
             self.check_room_for_messages(*queue, (0, 0))?;
         }
@@ -125,13 +128,16 @@ impl<M: OrderedMap> State<M> {
             self.job_of(namespace, to, (&message, headers, &args), (moment, index as u64))
         });
         let jobs = jobs.collect();
-        if routed.queues.is_empty() {
+        let place = self.meta.next_place;
+        let events = routed.streams.iter();
+        let events = events.filter_map(|id| self.event_place(*id, &message, place)).collect();
+        if routed.queues.is_empty() && routed.streams.is_empty() {
             return (None, jobs);
         }
         let entry = |queue| self.new_entry(queue, &message, moment);
         let entries = routed.queues.into_iter().map(entry).collect();
-        let (place, message) = (self.meta.next_place, Box::new(message));
-        (Some(Record::MessagePublished { namespace, place, message, entries }), jobs)
+        let message = Box::new(message);
+        (Some(Record::MessagePublished { namespace, place, message, entries, events }), jobs)
     }
 
     /// Refuses one message more than a queue takes that refuses new ones. `earlier`: messages and
@@ -218,7 +224,8 @@ impl<M: OrderedMap> State<M> {
         keys: &[&str],
         headers: &[(String, HeaderValue)],
     ) -> Result<Routed, Rejection> {
-        let (mut queues, mut jobs) = (BTreeSet::new(), BTreeSet::new());
+        let (mut queues, mut jobs, mut streams) =
+            (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         let mut seen = BTreeSet::from([from.id]);
         let mut open = vec![from];
         while let Some(exchange) = open.pop() {
@@ -249,7 +256,13 @@ impl<M: OrderedMap> State<M> {
                     found = true;
                     jobs.insert(to);
                 }
-                Destination::Queue { .. } | Destination::Jobs { .. } => {}
+                Destination::Stream { id } if self.streams.get(id).is_some() => {
+                    found = true;
+                    streams.insert(id);
+                }
+                Destination::Queue { .. }
+                | Destination::Jobs { .. }
+                | Destination::Stream { .. } => {}
             };
             if let Some(router) = self.messages.exchanges.router(ns, exchange.id) {
                 for key in keys {
@@ -261,7 +274,7 @@ impl<M: OrderedMap> State<M> {
             }
             open.extend(next.into_iter().filter(|exchange| seen.insert(exchange.id)));
         }
-        let routed = Routed { queues, jobs };
+        let routed = Routed { queues, jobs, streams };
         if routed.len() > QUEUES_MAX {
             let (value, allowed) = (routed.len().to_string(), format!("at most {QUEUES_MAX}"));
             return Err(Rejection::ValueRefused { field: "queues", value, allowed });

@@ -38,6 +38,7 @@ fn points(routing_key: &str, to: Destination) -> impl Iterator<Item = (u64, Dest
     let (kind, id) = match to {
         Destination::Queue { id } => (1_u8, id.0),
         Destination::Exchange { id } => (2, id.0),
+        Destination::Stream { id } => (4, id.0),
         Destination::Jobs { id, kind, .. } => (3, id.0 ^ kind.0.rotate_left(16)),
     };
     let count = POINTS * weight_of(routing_key).unwrap_or(0);

@@ -13,7 +13,7 @@ use super::shelf::{
     BodyRef, Held, Holder, MessageLease, Next, Shelf, Stored, YOUNG_BYTES_TOTAL, weight,
 };
 use super::{Binding, Destination, Exchange, MessageTag, Policy, Slot};
-use crate::ids::{ExchangeId, MonoMs, NamespaceId, Place, QueueId, TimeMs};
+use crate::ids::{ExchangeId, MonoMs, NamespaceId, Place, QueueId, StreamId, TimeMs};
 use crate::map::OrderedMap;
 use crate::state::{Frontier, State, keys};
 use crate::wire::Wire;
@@ -360,6 +360,7 @@ fn emptying_of(key: &[u8]) -> (NamespaceId, Destination) {
         let what = match key.get(5)? {
             1 => Destination::Queue { id: QueueId(id) },
             2 => Destination::Exchange { id: ExchangeId(id) },
+            3 => Destination::Stream { id: StreamId(id) },
             _ => return None,
         };
         Some((ns, what))

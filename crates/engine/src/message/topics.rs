@@ -205,7 +205,7 @@ mod tests {
             let found = routed(&topics, key).into_iter();
             let index = |to| match to {
                 Destination::Queue { id } => patterns[id.0 as usize],
-                Destination::Exchange { .. } | Destination::Jobs { .. } => unreachable!(),
+                _ => unreachable!(),
             };
             found.map(index).collect::<Vec<_>>()
         };

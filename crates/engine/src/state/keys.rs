@@ -588,6 +588,7 @@ impl Key {
         match to {
             Destination::Queue { id } | Destination::Jobs { id, .. } => self.u8(1).u32(id.0),
             Destination::Exchange { id } => self.u8(2).u32(id.0),
+            Destination::Stream { id } => self.u8(3).u32(id.0),
         }
     }
 

@@ -3,6 +3,7 @@
 
 use bytes::Bytes;
 
+use super::published::published;
 use super::{StreamSettings, StreamView};
 use crate::ids::{PartitionId, StreamId, TimeMs};
 use crate::record::{Entry, Record};
@@ -53,6 +54,28 @@ pub enum StreamChange {
         /// When.
         at: TimeMs,
     },
+    /// A message is an event as well.
+    Published {
+        /// In which partition.
+        partition: PartitionId,
+        /// Its offset.
+        base_offset: u64,
+        /// When it was published.
+        at: TimeMs,
+        /// The exchange that it was published to.
+        exchange: String,
+        /// Its routing key.
+        key: Bytes,
+        /// Its body.
+        value: Bytes,
+    },
+    /// Aborted transactions of which nothing is left need not be told of any more.
+    Forgotten {
+        /// Of which partition.
+        partition: PartitionId,
+        /// The offsets of their markers.
+        markers: Vec<u64>,
+    },
     /// Events before an offset are kept no longer.
     Trimmed {
         /// Of which partition.
@@ -86,6 +109,9 @@ pub fn appends_of(entry: &Bytes) -> Result<Vec<StreamChange>, Malformed> {
                     transaction,
                     batch,
                 });
+            }
+            Record::MessagePublished { message, events, .. } => {
+                changes.extend(events.iter().map(|place| published(place, &message)));
             }
             Record::TransactionEnded { producer, epoch, committed, markers } => {
                 let marked = |(partition, base_offset)| StreamChange::Marked {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::{
     CommittedOffset, PartitionEnds, StreamSettings, TransactionAnswer, TransactionCommand,
-    TransactionMark, TransactionRefusal,
+    TransactionMark, TransactionRefusal, TriggerCommand,
 };
 use crate::ids::{PartitionId, StreamId};
 
@@ -50,6 +50,15 @@ pub enum StreamCommand {
         /// The first offset that is kept; `None` for the next event's.
         start: Option<u64>,
     },
+    /// Forget aborted transactions of a partition of whose events nothing is left.
+    ForgetAborted {
+        /// Which partition.
+        partition: PartitionId,
+        /// The offsets of their markers.
+        markers: Vec<u64>,
+    },
+    /// Something about a trigger.
+    Trigger(TriggerCommand),
     /// Take a number for a producer that appends nothing twice.
     TakeProducerId,
     /// Remember how far a group has read.
@@ -208,6 +217,14 @@ pub enum StreamAnswer {
     /// To `Trim`: the first offset that is kept now; `None` where there is no such partition, or
     /// where it does not go so far.
     Trimmed(Option<u64>),
+    /// To `ForgetAborted`.
+    AbortedForgotten,
+    /// To the creation or change of a trigger.
+    TriggerPut,
+    /// To the removal of a trigger: whether there was one.
+    TriggerDeleted(bool),
+    /// To events for a trigger: whether it was where the events begin.
+    Fired(bool),
     /// To `TakeProducerId`.
     ProducerId(u64),
     /// To `CommitOffsets`: what became of each, in order.

@@ -4,6 +4,7 @@ use super::{Partition, PartitionEnds, Stream, StreamChange, StreamSettings};
 use crate::bounds::check_name;
 use crate::ids::{NamespaceId, PartitionId, StreamId};
 use crate::map::OrderedMap;
+use crate::message::Destination;
 use crate::record::Record;
 use crate::rejection::Rejection;
 use crate::state::{State, keys};
@@ -43,6 +44,10 @@ impl<M: OrderedMap> State<M> {
             let allowed = format!("at least {FILE_BYTES_MIN}");
             return refused("file_bytes", settings.file_bytes, allowed);
         }
+        if settings.compaction_dirty_ppm > 1_000_000 {
+            let value = settings.compaction_dirty_ppm.into();
+            return refused("compaction_dirty_ppm", value, "at most 1000000".to_owned());
+        }
         Ok(())
     }
 
@@ -60,7 +65,7 @@ impl<M: OrderedMap> State<M> {
         Ok(())
     }
 
-    fn stream_named(&self, ns: NamespaceId, name: &str) -> Result<&Stream, Rejection> {
+    pub(crate) fn stream_named(&self, ns: NamespaceId, name: &str) -> Result<&Stream, Rejection> {
         let stream = self.streams.named(ns, name);
         stream.ok_or_else(|| Rejection::StreamUnknown { stream: name.to_owned() })
     }
@@ -69,10 +74,12 @@ impl<M: OrderedMap> State<M> {
         &self,
         ns: NamespaceId,
         name: &str,
-        settings: StreamSettings,
+        mut settings: StreamSettings,
     ) -> Result<Option<Record>, Rejection> {
         let stream = self.stream_named(ns, name)?;
         self.check_settings(&settings)?;
+        // They are put and deleted by themselves.
+        settings.triggers.clone_from(&stream.settings.triggers);
         let changes = stream.settings != settings;
         Ok(changes.then_some(Record::StreamChanged { id: stream.id, settings }))
     }
@@ -165,6 +172,10 @@ impl<M: OrderedMap> State<M> {
 
     pub(crate) fn apply_stream_deleted(&mut self, id: StreamId) {
         let Some(stream) = self.streams.by_id.remove(&id) else { return };
+        let (ns, what) = (stream.namespace, Destination::Stream { id });
+        if self.is_bound(ns, what) {
+            self.begin_emptying(ns, what);
+        }
         self.streams.by_name.remove(&(stream.namespace, stream.name));
         for partition in stream.partitions {
             self.streams.partitions.remove(&partition);

@@ -94,6 +94,7 @@ impl<M: OrderedMap> State<M> {
                         && !self.streams.offset_round.used.contains_key(&(ns, group.clone()))
                 };
                 let gone = self.streams.get(stream).is_none();
+                let old = |kept| old(kept) && !self.is_of_trigger(stream, &group);
                 if gone || (by_age && KeptOffset::from_bytes(value).is_ok_and(old)) {
                     found += 1;
                     note(&mut records, (ns, group), (stream, partition));

@@ -74,6 +74,11 @@ impl Bench {
         }
     }
 
+    /// Appends so many events to a partition of the stream.
+    pub(super) fn append_some(&mut self, partition: PartitionId, events: u32) {
+        self.append(partition, events, None).unwrap();
+    }
+
     fn base(&mut self, partition: PartitionId, producer: (u64, u32, u32)) -> (u64, bool) {
         let appended = self.append(partition, 2, Some(producer)).unwrap();
         (appended.base_offset, appended.replayed)

@@ -33,6 +33,18 @@ impl<M: OrderedMap> Turn<M> {
         if records.as_ref().is_empty() {
             return Ok(());
         }
+        if records.as_ref().iter().any(Record::has_events) {
+            let mut records: Vec<Record> = records.into_iter().collect();
+            self.state.place_events(&mut records);
+            return self.try_placed(records);
+        }
+        self.try_placed(records)
+    }
+
+    fn try_placed(
+        &mut self,
+        records: impl AsRef<[Record]> + IntoIterator<Item = Record>,
+    ) -> Result<(), Rejection> {
         if !self.state.messages.telling.is_empty() {
             let (told, lost) = self.state.decide_outcomes(records.as_ref(), self.entry);
             self.state.messages.outcomes_lost += lost;

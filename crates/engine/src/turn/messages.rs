@@ -225,7 +225,9 @@ impl<M: OrderedMap> Turn<M> {
                 Some(queue) => self.check_owner(queue, connection),
                 None => Ok(()),
             },
-            Destination::Exchange { .. } | Destination::Jobs { .. } => Ok(()),
+            Destination::Exchange { .. }
+            | Destination::Jobs { .. }
+            | Destination::Stream { .. } => Ok(()),
         }
     }
 

@@ -8,7 +8,7 @@ use crate::moment::Moment;
 use crate::record::Record;
 use crate::rejection::Rejection;
 use crate::stream::{AppendBatch, AppendDecision, AppendRefusal, Appended};
-use crate::stream::{StreamAnswer, StreamCommand, TransactionCommand};
+use crate::stream::{StreamAnswer, StreamCommand, TransactionCommand, TriggerCommand};
 
 impl<M: OrderedMap> Turn<M> {
     /// `created` creates the namespace, where the command does that.
@@ -51,6 +51,12 @@ impl<M: OrderedMap> Turn<M> {
                     start
                 }))
             }
+            StreamCommand::ForgetAborted { partition, markers } => {
+                let record = self.state.decide_aborted_forgotten(ns, partition, &markers);
+                self.try_record(Vec::from_iter(record))?;
+                StreamAnswer::AbortedForgotten
+            }
+            StreamCommand::Trigger(command) => self.handle_trigger(ns, command, moment)?,
             StreamCommand::TakeProducerId => {
                 let id = self.state.meta.next_producer;
                 self.record(Record::ProducerIdTaken { id });
@@ -77,6 +83,34 @@ impl<M: OrderedMap> Turn<M> {
             }
         };
         Ok(Answer::Stream(answer))
+    }
+
+    fn handle_trigger(
+        &mut self,
+        ns: NamespaceId,
+        command: TriggerCommand,
+        moment: Moment,
+    ) -> Result<StreamAnswer, Rejection> {
+        Ok(match command {
+            TriggerCommand::Put { stream, trigger, from_end } => {
+                let of = (stream.as_str(), trigger);
+                let records = self.state.decide_trigger_put(ns, of, from_end)?;
+                self.try_record(records)?;
+                StreamAnswer::TriggerPut
+            }
+            TriggerCommand::Delete { trigger } => {
+                let records = self.state.decide_trigger_deleted(ns, &trigger);
+                let was_there = !records.is_empty();
+                self.try_record(records)?;
+                StreamAnswer::TriggerDeleted(was_there)
+            }
+            TriggerCommand::Fire(fire) => {
+                let records = self.state.decide_fired(ns, &fire, moment)?;
+                let fired = records.is_some();
+                self.try_record(records.unwrap_or_default())?;
+                StreamAnswer::Fired(fired)
+            }
+        })
     }
 
     fn transact_streams(

@@ -338,7 +338,9 @@ fn of_streams(command: &StreamCommand) -> Need<'_> {
         | StreamCommand::AddPartitions { stream, .. }
         | StreamCommand::Delete { stream } => Need::named(ADMIN, stream),
         StreamCommand::Append(_) | StreamCommand::TakeProducerId => Need::any(PUBLISH),
-        StreamCommand::Trim { .. } => Need::any(ADMIN),
+        StreamCommand::Trim { .. } | StreamCommand::ForgetAborted { .. } => Need::any(ADMIN),
+        // It makes jobs of what others publish.
+        StreamCommand::Trigger(_) => Need::all(ADMIN),
         StreamCommand::CommitOffsets { group, .. } => Need::named(CONSUME, group),
         StreamCommand::GetOffsets { group, .. } => Need::named(PROGRESS, group),
         StreamCommand::ForgetGroup { group } => Need::named(ADMIN, group),

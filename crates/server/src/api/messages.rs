@@ -191,6 +191,9 @@ pub struct BindingBody {
     /// The exchange that it leads to, instead of a queue.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub to_exchange: Option<String>,
+    /// The stream that it leads to, instead of a queue: each message becomes an event, too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to_stream: Option<String>,
     /// The routing key, or the pattern of a topic exchange.
     pub routing_key: String,
     /// How headers are compared.
@@ -242,6 +245,9 @@ pub struct BindingRecord {
     /// The exchange that it leads to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to_exchange: Option<String>,
+    /// The stream that it leads to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to_stream: Option<String>,
     /// The routing key, or the pattern.
     pub routing_key: String,
     /// How headers are compared.

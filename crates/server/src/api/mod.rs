@@ -25,6 +25,7 @@ mod skipped;
 mod sla;
 mod streams;
 mod transaction;
+mod trigger;
 mod unique;
 mod work;
 mod worker;
@@ -83,6 +84,7 @@ pub use streams::{
 pub use transaction::{
     TransactionAnswer, TransactionPublish, TransactionRequest, TransactionSettlement,
 };
+pub use trigger::{TriggerBody, TriggerList, TriggerRecord};
 pub use unique::{
     OnConflictText, UniqueMetText, UniqueOutcome, UniqueRecord, UniqueText, UniqueUntilText,
 };

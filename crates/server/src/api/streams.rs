@@ -31,6 +31,28 @@ pub struct StreamBody {
     /// goes in whole files.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub file_bytes: Option<u64>,
+    /// Whether only the newest event of each key is kept, in time, and every event has one. Where
+    /// true, events are kept for ever unless `retention` or `retention_bytes` says otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compact: Option<bool>,
+    /// How much of a partition has to be new before older events of its keys go, in percent; 50
+    /// where left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compaction_dirty_percent: Option<u32>,
+    /// How old an event has to be before it may go for a newer one; `0s` where left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compaction_lag_min: Option<DurationText>,
+    /// After how long it goes even where little is new; never where left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compaction_lag_max: Option<DurationText>,
+    /// How long an event without a value, which says that its key is gone, stays after that; 1 day
+    /// where left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tombstone_retention: Option<DurationText>,
+    /// How far the times of the events of one file may be apart; 7 days where left out. Only files
+    /// that are written to no more are compacted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file_age: Option<DurationText>,
 }
 
 /// A partition of a stream.

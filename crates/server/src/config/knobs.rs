@@ -680,4 +680,17 @@ pub(super) const KNOBS: &[Row] = &[
         },
         config.tls.required.to_string()
     ),
+    duration_row!(
+        "kafka.compaction_look",
+        "How often it is looked where older events of a key can go, in streams that keep the newest \
+         of each.",
+        kafka.compaction_look
+    ),
+    bounded_bytes_row!(
+        "kafka.compaction_memory",
+        "Memory for the keys of one round of compaction, of which each takes about 70 bytes. What \
+         finds no room is left to the next round.",
+        kafka.compaction_memory_bytes,
+        1 << 30
+    ),
 ];

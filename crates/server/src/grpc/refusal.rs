@@ -147,6 +147,7 @@ fn grpc_code(code: Code) -> Grpc {
         | Code::ScheduleUnknown
         | Code::StreamUnknown
         | Code::TokenUnknown
+        | Code::TriggerUnknown
         | Code::WorkerUnknown => Grpc::NotFound,
         Code::ConsumerTaken | Code::JobIdTaken | Code::StreamExists | Code::UniqueTaken => {
             Grpc::AlreadyExists

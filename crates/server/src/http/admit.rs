@@ -113,11 +113,15 @@ pub(super) const fn asks(op: Op) -> Asks {
         | Op::ListBindings
         | Op::ListStreams
         | Op::ListGroups
+        | Op::GetTrigger
+        | Op::ListTriggers
         | Op::ListWorkers
         | Op::GetWorker => Asks::All(READ),
         Op::CancelOperation
         | Op::PutPolicy
         | Op::DeletePolicy
+        | Op::PutTrigger
+        | Op::DeleteTrigger
         | Op::QuietWorker
         | Op::TerminateWorker => Asks::All(ADMIN),
         Op::ListNamespaces => Asks::Everywhere(READ),

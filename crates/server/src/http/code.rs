@@ -127,6 +127,7 @@ codes! {
     TooManySessions = "too_many_sessions", TOO_MANY_REQUESTS, "Too many workers are remembered";
     TooManyWaiting = "too_many_waiting", SERVICE_UNAVAILABLE, "Too many requests wait for jobs";
     TooManyWorkers = "too_many_workers", TOO_MANY_REQUESTS, "Too many workers are connected";
+    TriggerUnknown = "trigger_unknown", NOT_FOUND, "The trigger does not exist";
     TurnPassed = "turn_passed", CONFLICT, "The turn is older than one that was answered";
     Unauthenticated = "unauthenticated", UNAUTHORIZED, "Nobody comes in like that";
     UniqueTaken = "unique_taken", CONFLICT, "Another job has the unique key";

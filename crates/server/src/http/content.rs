@@ -150,8 +150,9 @@ pub(crate) fn binding_record(view: &BindingView) -> BindingRecord {
     let headers = binding.headers.iter();
     BindingRecord {
         exchange: binding.source.clone(),
-        queue: to.clone().filter(|_| !binding.to_exchange),
-        to_exchange: to.filter(|_| binding.to_exchange),
+        queue: to.clone().filter(|_| !binding.to_exchange && !binding.to_stream),
+        to_exchange: to.clone().filter(|_| binding.to_exchange),
+        to_stream: to.filter(|_| binding.to_stream),
         routing_key: binding.routing_key.clone(),
         matching: match binding.matching {
             Matching::All => MatchText::All,

@@ -15,6 +15,7 @@ mod schedules;
 mod slas;
 mod streams;
 mod transactions;
+mod triggers;
 mod work;
 mod workers;
 
@@ -123,6 +124,10 @@ pub(crate) async fn dispatch(op: Op, call: Call<'_>, held: Option<Held>) -> Resu
         Op::GetStream => streams::get(&call),
         Op::PutStream => Box::pin(streams::put(call)).await,
         Op::DeleteStream => Box::pin(streams::delete(call)).await,
+        Op::ListTriggers => triggers::list(&call),
+        Op::GetTrigger => triggers::get(&call),
+        Op::PutTrigger => Box::pin(triggers::put(call)).await,
+        Op::DeleteTrigger => Box::pin(triggers::delete(call)).await,
         Op::ListGroups => Box::pin(groups::list(call)).await,
         Op::GetGroup => Box::pin(groups::get(call)).await,
         Op::PutGroup => Box::pin(groups::put(call)).await,

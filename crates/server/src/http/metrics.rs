@@ -121,7 +121,7 @@ impl Page {
         self.sample(name, &[], value);
     }
 
-    fn counter(&mut self, name: &str, about: &str, value: u64) {
+    pub(super) fn counter(&mut self, name: &str, about: &str, value: u64) {
         self.head(name, "counter", about);
         self.sample(name, &[], value);
     }

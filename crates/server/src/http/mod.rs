@@ -33,7 +33,7 @@ mod series;
 mod serve;
 pub(crate) mod sla_view;
 mod stream_metrics;
-mod tail;
+pub(crate) mod tail;
 pub(crate) mod text;
 mod threads;
 mod unparsed;

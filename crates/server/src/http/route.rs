@@ -124,6 +124,10 @@ pub(crate) enum Op {
     CreateToken,
     RevokeToken,
     ListAudit,
+    DeleteTrigger,
+    GetTrigger,
+    ListTriggers,
+    PutTrigger,
 }
 
 impl Op {

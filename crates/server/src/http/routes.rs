@@ -22,7 +22,7 @@ use crate::api::{
     SnoozeRequest, StatusRecord, StreamBody, StreamList, StreamRecord, TransactionAnswer,
     TransactionRequest, WorkerList, WorkerRecord,
 };
-use crate::api::{SlaBody, SlaList, SlaRecord};
+use crate::api::{SlaBody, SlaList, SlaRecord, TriggerBody, TriggerList, TriggerRecord};
 
 /// A reference to the schema of `T`, which is added to the list with all that it refers to.
 fn of<T: ToSchema>(schemas: &mut Vec<(String, RefOr<Schema>)>) -> RefOr<Schema> {
@@ -110,6 +110,7 @@ const SLA: &[Outcome] =
 const GATE: &[Outcome] = &[outcome(200, "The gate as it is now.", &[of::<GateRecord>])];
 const ACCOUNT: &[Outcome] = &[outcome(200, "The account as it is now.", &[of::<AccountRecord>])];
 const STREAM: &[Outcome] = &[outcome(200, "The stream.", &[of::<StreamRecord>])];
+const TRIGGER: &[Outcome] = &[outcome(200, "The trigger.", &[of::<TriggerRecord>])];
 const GROUP: &[Outcome] = &[outcome(200, "By partition.", &[of::<GroupRecord>])];
 const PARTITION: Parameter =
     parameter("partition", ParameterKind::Place, "Which; of a stream with one it may be left out.");
@@ -643,6 +644,23 @@ pub(crate) const ROUTES: &[Route] = &[
     Route {
         outcomes: &[outcome(204, "It is removed.", &[])],
         ..route("DELETE", "/streams/{}", Op::DeleteStream, "Remove a stream with its events")
+    },
+    Route {
+        outcomes: &[outcome(200, "In the order of their streams.", &[of::<TriggerList>])],
+        ..route("GET", "/triggers", Op::ListTriggers, "List what makes jobs of events")
+    },
+    Route {
+        outcomes: TRIGGER,
+        ..route("GET", "/triggers/{}", Op::GetTrigger, "Describe a trigger")
+    },
+    Route {
+        bodies: &[of::<TriggerBody>],
+        outcomes: TRIGGER,
+        ..route("PUT", "/triggers/{}", Op::PutTrigger, "Have each event of a stream become a job")
+    },
+    Route {
+        outcomes: &[outcome(204, "It is removed.", &[])],
+        ..route("DELETE", "/triggers/{}", Op::DeleteTrigger, "Remove a trigger; its jobs stay")
     },
     Route {
         parameters: &[

@@ -134,6 +134,8 @@ pub async fn serve(
         Entrance::new(Spoken::Amqp, amqps, tls),
     ];
     let entrances: Vec<_> = entrances.into_iter().flatten().collect();
+    let compaction = tokio::spawn(crate::stream_compaction::keep(node.clone(), &config.kafka));
+    let triggers = tokio::spawn(crate::triggers::run(node.clone()));
     let (mut connections, mut told) = (JoinSet::new(), None);
     tokio::pin!(shutdown);
     loop {
@@ -167,6 +169,9 @@ pub async fn serve(
     if let Some(keeping) = keeping {
         keeping.abort();
     }
+    compaction.abort();
+    crate::stream_compaction::end(&node).await;
+    triggers.abort();
     node.stop().await;
     Ok(())
 }

@@ -20,6 +20,8 @@ const PARTITIONS_MAX: usize = 20_000;
 pub(crate) struct StreamFigures {
     /// By namespace and stream: partitions, events, bytes, events ever.
     streams: Vec<(String, String, [u64; 4])>,
+    /// Rounds of compaction, and bytes that they freed.
+    compacted: [u64; 2],
     /// By namespace, group and stream: events that it has yet to read.
     lag: BTreeMap<(String, String, String), u64>,
 }
@@ -36,6 +38,9 @@ pub(crate) async fn look(app: &App) -> StreamFigures {
     let mut figures = StreamFigures::default();
     let mut left = PARTITIONS_MAX;
     for log in app.node.stream_logs() {
+        for (sum, more) in figures.compacted.iter_mut().zip(log.compacted()) {
+            *sum += more;
+        }
         let mut namespaces = Vec::new();
         for stream in log.all() {
             let ends = stream.partitions.iter().map(|partition| partition.ends());
@@ -108,6 +113,10 @@ pub(super) fn write(page: &mut Page, figures: &StreamFigures, max: usize) {
             page.sample(name, &[("namespace", OTHER), ("stream", OTHER)], others);
         }
     }
+    let [rounds, freed] = figures.compacted;
+    page.counter("longshore_stream_compactions_total", "Rounds of compaction.", rounds);
+    let about = "Bytes of streams that compaction freed.";
+    page.counter("longshore_stream_compacted_bytes_total", about, freed);
     let name = "longshore_group_lag";
     page.head(name, "gauge", "Events of a stream that a group has yet to read.");
     let mut others = 0_u64;

@@ -81,6 +81,8 @@ impl Face {
             | StreamCommand::AddPartitions { .. }
             | StreamCommand::Delete { .. }
             | StreamCommand::Append(_)
+            | StreamCommand::ForgetAborted { .. }
+            | StreamCommand::Trigger(_)
             | StreamCommand::Trim { .. } => codes::TOPIC_AUTHORIZATION_FAILED,
             StreamCommand::CommitOffsets { .. }
             | StreamCommand::GetOffsets { .. }

@@ -8,6 +8,7 @@ use longshore_engine::{
 use longshore_kafka::message::Topic;
 use longshore_kafka::message::produce::{PartitionData, PartitionResult, Request, put};
 use longshore_kafka::{Header, codes};
+use longshore_streams::all_have_keys;
 use longshore_streams::batch::{BatchFault, BatchHeader};
 
 use crate::access::PUBLISH;
@@ -37,7 +38,8 @@ impl Face {
                     let stream = stream.as_ref().map_err(|code| (*code, why_not(*code)))?;
                     let partition = partition(stream, data.index);
                     let partition = partition.map_err(|code| (code, "no such partition"))?;
-                    check_batch(data, transactional, partition.id())
+                    let batch = check_batch(data, transactional, partition.id())?;
+                    if stream.settings.compact { check_keys(batch) } else { Ok(batch) }
                 });
                 places.push(batch.map(|batch| batches.push(batch)));
             }
@@ -135,6 +137,16 @@ fn check_batch(
     };
     let (events, batch) = (header.events.cast_unsigned(), records);
     Ok(AppendBatch { partition, events, producer, transactional, batch })
+}
+
+/// In a stream that keeps the newest event of each key, each has one.
+fn check_keys(batch: AppendBatch) -> Result<AppendBatch, BatchRefused> {
+    let header = BatchHeader::parse(&batch.batch).map_err(fault)?;
+    match all_have_keys(&header, &batch.batch) {
+        Ok(true) => Ok(batch),
+        Ok(false) => Err((codes::INVALID_RECORD, "an event of a compacted topic has a key")),
+        Err(_) => Err((codes::INVALID_RECORD, "the batch cannot be opened")),
+    }
 }
 
 fn fault(fault: BatchFault) -> BatchRefused {

@@ -299,7 +299,9 @@ impl Api {
             let ask = MessageCommand::ListBindings { source: None, after, limit: PAGE };
             match self.ask_messages(ns, ask).await? {
                 MessageAnswer::Bindings(page, next) => {
-                    all.extend(page.into_iter().map(|view| view.binding));
+                    // RabbitMQ's tools know of none that lead to a stream of events.
+                    let bindings = page.into_iter().map(|view| view.binding);
+                    all.extend(bindings.filter(|binding| !binding.to_stream));
                     after = next;
                 }
                 _ => return Err(odd()),

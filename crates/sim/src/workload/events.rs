@@ -12,7 +12,9 @@ use longshore_streams::batch::{BatchHeader, sample};
 use longshore_streams::{Partition, ReadError, StreamLog};
 
 use super::Check;
+use super::newest::Newest;
 use super::transactions::Transactions;
+use crate::canary::Canary;
 use crate::random::Random;
 
 /// Numbers of its requests begin here; those of other clients are far below.
@@ -29,6 +31,8 @@ pub(crate) struct Events {
     partitions: Vec<Producer>,
     /// Whoever appends in transactions.
     transactions: Transactions,
+    /// Whoever writes the stream that keeps the newest event of each key.
+    newest: Newest,
 }
 
 #[derive(Debug)]
@@ -56,10 +60,18 @@ struct Producer {
 }
 
 impl Events {
+    pub(crate) fn new(canary: Option<Canary>) -> Self {
+        let forgets_early = canary == Some(Canary::AbortedForgottenEarly);
+        Self { newest: Newest::new(forgets_early), ..Self::default() }
+    }
+
     /// Something to ask of the first namespace, if there is something.
     pub(crate) fn next(&mut self, random: &mut Random) -> Option<(ReplyTo, Command)> {
         if random.percent(25) {
             return self.transactions.next(random);
+        }
+        if random.percent(25) {
+            return self.newest.next(random);
         }
         if random.percent(67) {
             return None;
@@ -92,6 +104,9 @@ impl Events {
         if let Some(checked) = self.transactions.told(to, answer, log) {
             return Some(checked);
         }
+        if let Some(checked) = self.newest.told(to, answer, log) {
+            return Some(checked);
+        }
         let asked = self.asked.remove(&to)?;
         Some(self.hear(&asked, answer, log))
     }
@@ -104,7 +119,12 @@ impl Events {
             }
             // It was there: the answer of an earlier life never came.
             (Asked::Create, Answer::Rejected(_)) => {
-                let entry = log.stream("default", STREAM).ok_or("the stream is not there")?;
+                let entry = log.stream("default", STREAM);
+                if entry.is_none() && log.waits_for_space() {
+                    // It is in the journal, and shown once there is space.
+                    return Ok(());
+                }
+                let entry = entry.ok_or("the stream is not there")?;
                 self.learn(entry.partitions.iter().map(|partition| partition.id()));
                 Ok(())
             }
@@ -144,6 +164,7 @@ impl Events {
     pub(crate) fn lost(&mut self) {
         self.asked.clear();
         self.transactions.lost();
+        self.newest.lost();
         for producer in &mut self.partitions {
             producer.waits = false;
         }
@@ -151,7 +172,7 @@ impl Events {
 
     /// Whoever sent this gets no answer; whether it is one of these.
     pub(crate) fn dismissed(&mut self, to: ReplyTo) -> bool {
-        if self.transactions.dismissed(to) {
+        if self.transactions.dismissed(to) || self.newest.dismissed(to) {
             return true;
         }
         let asked = self.asked.remove(&to);
@@ -166,12 +187,14 @@ impl Events {
     /// Consumers read on.
     pub(crate) fn look(&mut self, log: &StreamLog) -> Check {
         self.partitions.iter_mut().try_for_each(|producer| producer.read_on(log))?;
+        self.newest.look(log)?;
         self.transactions.look(log)
     }
 
     /// Everything that was acknowledged or read is read back, in order and once.
     pub(crate) fn check(&mut self, log: &StreamLog) -> Check {
         self.partitions.iter().try_for_each(|producer| producer.check(log))?;
+        self.newest.look(log)?;
         self.transactions.look(log)
     }
 }

@@ -8,6 +8,7 @@ pub(crate) mod holds;
 pub(crate) mod invariants;
 pub(crate) mod limits;
 pub(crate) mod messages;
+pub(crate) mod newest;
 pub(crate) mod ops;
 pub(crate) mod oracle;
 pub(crate) mod queues;

@@ -140,7 +140,12 @@ impl Transactions {
         };
         match (step, answer) {
             (Step::Create, Answer::Stream(StreamAnswer::Stream(_)) | Answer::Rejected(_)) => {
-                let entry = log.stream("default", STREAM).ok_or("the stream is not there")?;
+                let entry = log.stream("default", STREAM);
+                if entry.is_none() && log.waits_for_space() {
+                    // It is in the journal, and shown once there is space.
+                    return Ok(());
+                }
+                let entry = entry.ok_or("the stream is not there")?;
                 self.partitions = entry.partitions.iter().map(|it| it.id()).collect();
                 self.step = Step::Take;
                 Ok(())

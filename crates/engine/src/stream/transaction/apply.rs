@@ -186,8 +186,14 @@ impl<M: OrderedMap> State<M> {
     }
 
     pub(crate) fn apply_aborted_forgotten(&mut self, aborted: &[(PartitionId, u64)]) {
+        let mut of: BTreeMap<PartitionId, Vec<u64>> = BTreeMap::new();
         for (partition, last) in aborted {
             self.remove(&keys::aborted(*partition, *last));
+            of.entry(*partition).or_default().push(*last);
         }
+        let changes = of.into_iter();
+        let changes =
+            changes.map(|(partition, markers)| StreamChange::Forgotten { partition, markers });
+        self.streams.changes.extend(changes);
     }
 }

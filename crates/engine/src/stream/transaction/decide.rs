@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 
 use super::{
-    EPOCH_LAST, Known, TransactionAnswer, TransactionAsk, TransactionRefusal, TransactionStamp,
-    offset_bytes,
+    Aborted, EPOCH_LAST, Known, TransactionAnswer, TransactionAsk, TransactionRefusal,
+    TransactionStamp, offset_bytes,
 };
 use crate::bounds::check_name;
 use crate::ids::{NamespaceId, PartitionId, TimeMs};
 use crate::map::OrderedMap;
 use crate::record::Record;
 use crate::rejection::Rejection;
-use crate::state::State;
+use crate::state::{State, keys};
 use crate::stream::{AppendRefusal, OffsetToCommit, ProducerStamp};
 
 /// Records that hold together, and what is answered.
@@ -219,6 +219,21 @@ impl<M: OrderedMap> State<M> {
         };
         let markers = known.partitions.keys().filter_map(marker).collect();
         Record::TransactionEnded { producer: known.kept.producer, epoch, committed, markers }
+    }
+
+    /// The record that forgets aborted transactions of a partition by their markers, as far as they
+    /// are known.
+    pub(crate) fn decide_aborted_forgotten(
+        &self,
+        ns: NamespaceId,
+        id: PartitionId,
+        markers: &[u64],
+    ) -> Option<Record> {
+        let partition = self.streams.partition(id)?;
+        self.streams.get(partition.stream).filter(|stream| stream.namespace == ns)?;
+        let known = |marker: &&u64| self.value::<Aborted>(&keys::aborted(id, **marker)).is_some();
+        let aborted: Vec<_> = markers.iter().filter(known).map(|marker| (id, *marker)).collect();
+        (!aborted.is_empty()).then_some(Record::AbortedForgotten { aborted })
     }
 
     /// The record that aborts the transaction that has been open for too long, if one has, and of

@@ -137,6 +137,28 @@ fn what_is_aborted_leaves_no_offset_and_is_remembered_until_it_is_trimmed() {
 }
 
 #[test]
+fn an_aborted_transaction_of_which_nothing_is_left_is_forgotten_where_that_is_said() {
+    let mut bench = Bench::new();
+    let partitions = bench.create(2).unwrap();
+    let stamp = take(&mut bench, None);
+    add(&mut bench, stamp, &partitions[..1]).unwrap();
+    append(&mut bench, partitions[0], (stamp, 0), true).unwrap();
+    assert_eq!(end(&mut bench, stamp, false), Ok(TransactionAnswer::Done));
+    let before = bench.changes.len();
+    for (partition, marker) in [(partitions[0], 1), (partitions[1], 2)] {
+        let forget = StreamCommand::ForgetAborted { partition, markers: vec![marker] };
+        bench.ask(forget).unwrap();
+    }
+    assert_eq!((marks(&bench).len(), bench.changes.len()), (1, before), "none of these is known");
+    let (partition, markers) = (partitions[0], vec![1, 2]);
+    bench.ask(StreamCommand::ForgetAborted { partition, markers }).unwrap();
+    assert_eq!(marks(&bench), []);
+    let told = bench.changes.last();
+    assert!(matches!(told, Some(StreamChange::Forgotten { markers, .. }) if *markers == [2]));
+    bench.restart();
+}
+
+#[test]
 fn whoever_takes_the_id_fences_those_before_and_aborts_what_they_left() {
     let mut bench = Bench::new();
     let partitions = bench.create(1).unwrap();

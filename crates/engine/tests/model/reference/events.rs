@@ -174,6 +174,8 @@ impl Reference {
                 StreamAnswer::Offsets(self.offsets_told(ns, &group, of))
             }
             StreamCommand::GroupsUsed { .. } => StreamAnswer::GroupsNoted,
+            StreamCommand::ForgetAborted { .. } => StreamAnswer::AbortedForgotten,
+            StreamCommand::Trigger(_) => unreachable!("none is drawn"),
             StreamCommand::Transact(_) => unreachable!("none is drawn"),
             StreamCommand::ForgetGroup { group } => self.forget_group(ns, &group),
         };

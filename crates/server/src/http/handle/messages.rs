@@ -266,18 +266,24 @@ async fn changed(call: &Call<'_>, command: MessageCommand) -> Result<Reply, Refu
 pub(super) async fn bind(call: Call<'_>, bind: bool) -> Result<Reply, Refusal> {
     check_path_name("exchange", call.name)?;
     let body: BindingBody = read(text_of(&call.body)?)?;
-    let (destination, to_exchange) = match (body.queue, body.to_exchange) {
-        (Some(queue), None) => (queue, false),
-        (None, Some(exchange)) => (exchange, true),
-        (None, None) => {
+    let to_stream = body.to_stream.is_some();
+    let (destination, to_exchange) = match (body.queue, body.to_exchange, body.to_stream) {
+        (Some(queue), None, None) => (queue, false),
+        (None, Some(exchange), None) => (exchange, true),
+        (None, None, Some(stream)) => (stream, false),
+        (None, None, None) => {
             return Err(crate::http::json::missing("queue", "the name of a queue, a string"));
         }
-        (Some(_), Some(_)) => return Err(repeated("to_exchange", "where the binding leads")),
+        _ => {
+            let twice = if to_stream { "to_stream" } else { "to_exchange" };
+            return Err(repeated(twice, "where the binding leads"));
+        }
     };
     let spec = BindingSpec {
         source: call.name.to_owned(),
         destination,
         to_exchange,
+        to_stream,
         routing_key: body.routing_key,
         matching: match body.matching {
             MatchText::All => Matching::All,

@@ -36,6 +36,8 @@ use crate::http::text::{check_path_name, quoted};
 
 /// Events in one request.
 const BULK_MAX: usize = 10_000;
+/// Of how much is new of a partition, one is told in percent and the other kept in millionths.
+const PPM_PER_PERCENT: u32 = 10_000;
 /// How long a request for events may wait.
 const WAIT_MS_MAX: u64 = 60_000;
 /// Partitions of one live stream: its ids name each of them.
@@ -51,7 +53,7 @@ pub(super) async fn ask_streams(
     }
 }
 
-fn odd(answer: StreamAnswer) -> Refusal {
+pub(super) fn odd(answer: StreamAnswer) -> Refusal {
     unexpected(&Answer::Stream(answer))
 }
 
@@ -69,17 +71,38 @@ fn named(call: &Call<'_>) -> Result<Arc<StreamEntry>, Refusal> {
 fn settings_body(settings: &StreamSettings, partitions: usize) -> StreamBody {
     StreamBody {
         partitions: Some(partitions as u32),
-        retention: Some(DurationText(settings.retention_ms.unwrap_or(0))),
-        retention_bytes: settings.retention_bytes,
+        retention: Some(DurationText(
+            settings.retention_ms.filter(|_| settings.delete).unwrap_or(0),
+        )),
+        retention_bytes: settings.retention_bytes.filter(|_| settings.delete),
         batch_bytes_max: Some(settings.batch_bytes_max),
         file_bytes: Some(settings.file_bytes),
+        compact: Some(settings.compact),
+        compaction_dirty_percent: Some(settings.compaction_dirty_ppm / PPM_PER_PERCENT),
+        compaction_lag_min: Some(DurationText(settings.compaction_lag_ms_min)),
+        compaction_lag_max: settings.compaction_lag_ms_max.map(DurationText),
+        tombstone_retention: Some(DurationText(settings.tombstone_ms)),
+        file_age: Some(DurationText(settings.file_ms)),
     }
 }
 
 fn settings_of(body: &StreamBody) -> StreamSettings {
     let default = StreamSettings::default();
+    let compact = body.compact.unwrap_or(false);
+    let bounded = body.retention_bytes.is_some() || body.retention.is_some_and(|it| it.0 > 0);
+    let ms = |text: Option<DurationText>, default| text.map_or(default, |text| text.0);
     StreamSettings {
+        compact,
+        delete: !compact || bounded,
+        compaction_dirty_ppm: body
+            .compaction_dirty_percent
+            .map_or(default.compaction_dirty_ppm, |it| it.saturating_mul(PPM_PER_PERCENT)),
+        compaction_lag_ms_min: ms(body.compaction_lag_min, default.compaction_lag_ms_min),
+        compaction_lag_ms_max: body.compaction_lag_max.map(|text| text.0),
+        tombstone_ms: ms(body.tombstone_retention, default.tombstone_ms),
+        file_ms: ms(body.file_age, default.file_ms),
         retention_ms: match body.retention {
+            None if compact => None,
             None => default.retention_ms,
             Some(DurationText(0)) => None,
             Some(DurationText(kept_ms)) => Some(kept_ms),
@@ -87,6 +110,7 @@ fn settings_of(body: &StreamBody) -> StreamSettings {
         retention_bytes: body.retention_bytes,
         batch_bytes_max: body.batch_bytes_max.unwrap_or(default.batch_bytes_max),
         file_bytes: body.file_bytes.unwrap_or(default.file_bytes),
+        triggers: Vec::new(),
     }
 }
 
@@ -231,6 +255,10 @@ pub(super) async fn append(call: Call<'_>, held: Option<Held>) -> Result<Reply, 
     let mut lots: BTreeMap<u32, Lot> = BTreeMap::new();
     for (index, body) in bodies.iter().enumerate() {
         let event = event_of(body, now_ms)?;
+        if stream.settings.compact && event.key.is_none() {
+            let allowed = "a key: the stream keeps the newest event of each";
+            return Err(Refusal::value("key", "none", allowed));
+        }
         let partition = match (body.partition, &event.key) {
             (Some(partition), _) if partition >= count => {
                 let allowed = format!("0 to {}", count.saturating_sub(1));

@@ -1,0 +1,159 @@
+//! Messages that are events as well, where a binding leads to a stream. The record of the message
+//! says where each event stands; what it is follows from the message, so its body is in the journal
+//! once, however many queues and streams it reaches.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+
+use super::StreamChange;
+use crate::bounds::check_size;
+use crate::ids::{PartitionId, Place, StreamId};
+use crate::map::OrderedMap;
+use crate::message::Message;
+use crate::record::Record;
+use crate::rejection::Rejection;
+use crate::state::State;
+use crate::wire::wire_struct;
+
+/// What an event has beside its key and its value, in bytes, at most: names of headers, lengths,
+/// the header of its batch.
+const OVERHEAD_BYTES: usize = 256;
+
+wire_struct! {
+    /// Where an event stands.
+    #[derive(Copy, Eq)]
+    pub struct EventPlace {
+        /// In which partition.
+        pub partition: PartitionId,
+        /// At which offset.
+        pub offset: u64,
+    }
+}
+
+impl Record {
+    /// Whether it has events whose places are given with it.
+    pub(crate) fn has_events(&self) -> bool {
+        matches!(self, Self::MessagePublished { events, .. } if !events.is_empty())
+    }
+}
+
+/// The partition of a key among so many, as Kafka's Java client chooses it.
+pub fn partition_of(key: &[u8], partitions: u32) -> u32 {
+    (murmur2(key) & 0x7fff_ffff) % partitions.max(1)
+}
+
+/// `MurmurHash2` with the seed of Kafka.
+fn murmur2(data: &[u8]) -> u32 {
+    const M: u32 = 0x5bd1_e995;
+    let mut hash = 0x9747_b28c ^ data.len() as u32;
+    let (words, rest) = data.as_chunks::<4>();
+    for word in words {
+        let mut word = u32::from_le_bytes(*word).wrapping_mul(M);
+        word ^= word >> 24;
+        hash = hash.wrapping_mul(M) ^ word.wrapping_mul(M);
+    }
+    for (at, byte) in rest.iter().enumerate().rev() {
+        hash ^= u32::from(*byte) << (8 * at);
+    }
+    if !rest.is_empty() {
+        hash = hash.wrapping_mul(M);
+    }
+    hash ^= hash >> 13;
+    hash = hash.wrapping_mul(M);
+    hash ^ (hash >> 15)
+}
+
+/// What whoever keeps the events is told of one.
+pub(super) fn published(place: &EventPlace, message: &Message) -> StreamChange {
+    StreamChange::Published {
+        partition: place.partition,
+        base_offset: place.offset,
+        at: message.published_at,
+        exchange: message.exchange.clone(),
+        key: Bytes::copy_from_slice(message.routing_key.as_bytes()),
+        value: message.body.clone(),
+    }
+}
+
+impl<M: OrderedMap> State<M> {
+    /// Refuses a message that is more than one of its streams takes as a batch.
+    pub(crate) fn check_events(
+        &self,
+        streams: &BTreeSet<StreamId>,
+        message: &Message,
+    ) -> Result<(), Rejection> {
+        let bytes = message.body.len()
+            + message.routing_key.len()
+            + message.exchange.len()
+            + OVERHEAD_BYTES;
+        let mut all = streams.iter().filter_map(|id| self.streams.get(*id));
+        all.try_for_each(|it| check_size("body", bytes, it.settings.batch_bytes_max.into()))
+    }
+
+    /// Where a message stands in a stream: in the partition of its routing key, or, where it has
+    /// none, in any. The offset is given with the record.
+    pub(crate) fn event_place(
+        &self,
+        stream: StreamId,
+        message: &Message,
+        place: Place,
+    ) -> Option<EventPlace> {
+        let partitions = &self.streams.get(stream)?.partitions;
+        let count = partitions.len() as u32;
+        let index = match message.routing_key.as_bytes() {
+            [] => (place.0 % u64::from(count.max(1))) as u32,
+            key => partition_of(key, count),
+        };
+        Some(EventPlace { partition: *partitions.get(index as usize)?, offset: 0 })
+    }
+
+    /// Gives the events of records that are about to be recorded together their offsets.
+    pub(crate) fn place_events(&self, records: &mut [Record]) {
+        let mut ends: BTreeMap<PartitionId, u64> = BTreeMap::new();
+        for record in records {
+            let Record::MessagePublished { events, .. } = record else { continue };
+            for event in events {
+                let next = || self.streams.partition(event.partition).map_or(0, |it| it.ends.next);
+                let end = ends.entry(event.partition).or_insert_with(next);
+                event.offset = *end;
+                *end += 1;
+            }
+        }
+    }
+
+    pub(crate) fn apply_events_published(&mut self, message: &Message, events: &[EventPlace]) {
+        for place in events {
+            let ends = self.streams.ends_mut(place.partition);
+            let (partition, next) = (place.partition, ends.next);
+            assert!(
+                next == place.offset,
+                "an event of partition {partition} stands at {}, not at {next}",
+                place.offset
+            );
+            ends.next += 1;
+            self.streams.changes.push(published(place, message));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Expected values of Kafka's own `UtilsTest.testMurmur2`.
+    #[test]
+    fn keys_hash_as_with_kafka() {
+        let cases: [(&str, i32); 6] = [
+            ("21", -973_932_308),
+            ("foobar", -790_332_482),
+            ("a-little-bit-long-string", -985_981_536),
+            ("a-little-bit-longer-string", -1_486_304_829),
+            ("lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8", -58_897_971),
+            ("abc", 479_470_107),
+        ];
+        for (key, hash) in cases {
+            assert_eq!(murmur2(key.as_bytes()).cast_signed(), hash, "{key}");
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! Triggers: events of a stream that become jobs by themselves. A trigger is a setting of its
+//! stream; how far it has come is what a group of its own has committed. Whoever reads the events
+//! brings them, and says from where on: the jobs and the offset behind them are recorded together,
+//! so each event becomes one job, however often it is brought.
+
+#[cfg(test)]
+mod tests;
+
+use bytes::Bytes;
+
+use super::{CommittedOffset, OffsetNote, Stream};
+use crate::bounds::check_name;
+use crate::command::{FollowUp, NewJob};
+use crate::ids::{NamespaceId, Place};
+use crate::map::OrderedMap;
+use crate::message::{args_of, quoted};
+use crate::moment::Moment;
+use crate::overlay::Overlay;
+use crate::record::Record;
+use crate::rejection::Rejection;
+use crate::state::{State, keys};
+use crate::stream::offsets::KeptOffset;
+use crate::wire::wire_struct;
+
+/// What the group of a trigger begins with; its name follows.
+const GROUP_PREFIX: &str = "trigger.";
+
+/// Triggers of one stream.
+const TRIGGERS_MAX: usize = 16;
+
+/// The highest priority of the jobs.
+const PRIORITY_MAX: u8 = 9;
+
+wire_struct! {
+    /// What becomes of the events of a stream by themselves.
+    #[derive(Eq)]
+    pub struct Trigger {
+        /// Its name, of which there is one in a namespace.
+        pub name: String,
+        /// The queue of the jobs.
+        pub queue: String,
+        /// Their kind.
+        pub kind: String,
+        /// Whether jobs of events with the same key run one after the other.
+        pub ordered: bool = 1,
+        /// Their priority; `None` for the queue's.
+        pub priority: Option<u8> = 2,
+    }
+}
+
+impl Trigger {
+    /// The group whose offsets say how far it has come.
+    pub fn group(&self) -> String {
+        format!("{GROUP_PREFIX}{}", self.name)
+    }
+}
+
+/// An event as a trigger takes it.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct TriggerEvent {
+    /// Its offset.
+    pub offset: u64,
+    /// Its key.
+    pub key: Option<Bytes>,
+    /// What it says; `None` where it says that its key is gone.
+    pub value: Option<Bytes>,
+    /// W3C Trace Context, where it has some.
+    pub traceparent: Option<String>,
+}
+
+/// Events that a trigger is to make jobs of.
+#[derive(Clone, Debug)]
+pub struct FireTrigger {
+    /// The stream.
+    pub stream: String,
+    /// The name of the trigger.
+    pub trigger: String,
+    /// The index of the partition.
+    pub partition: u32,
+    /// How far it had come, as whoever brings the events knows.
+    pub expected: Option<u64>,
+    /// How far it has come with these.
+    pub next: u64,
+    /// The events, in order; perhaps none.
+    pub events: Vec<TriggerEvent>,
+}
+
+/// What to do with a trigger.
+#[derive(Clone, Debug)]
+pub enum TriggerCommand {
+    /// Create one, or change it.
+    Put {
+        /// The stream.
+        stream: String,
+        /// What is to hold from now on.
+        trigger: Trigger,
+        /// Whether a new one begins behind the events that are there.
+        from_end: bool,
+    },
+    /// Remove one.
+    Delete {
+        /// Its name.
+        trigger: String,
+    },
+    /// Make jobs of events, and note how far their trigger has come with them.
+    Fire(FireTrigger),
+}
+
+impl<M: OrderedMap> State<M> {
+    /// The records that create a trigger or change it. A new one begins where each partition
+    /// begins, or behind what is there.
+    pub(crate) fn decide_trigger_put(
+        &self,
+        ns: NamespaceId,
+        (stream, trigger): (&str, Trigger),
+        from_end: bool,
+    ) -> Result<Vec<Record>, Rejection> {
+        let refused = |field, value: String, allowed: String| {
+            Err(Rejection::ValueRefused { field, value, allowed })
+        };
+        check_name(&self.limits, "trigger", &trigger.name)?;
+        let group = trigger.group();
+        check_name(&self.limits, "trigger", &group)?;
+        check_name(&self.limits, "kind", &trigger.kind)?;
+        if self.queues.named(ns, &trigger.queue).is_none() {
+            return Err(Rejection::QueueUnknown { queue: trigger.queue });
+        }
+        self.check_holds_jobs(ns, &trigger.queue)?;
+        if let Some(priority) = trigger.priority.filter(|priority| *priority > PRIORITY_MAX) {
+            return refused("priority", priority.to_string(), format!("0 to {PRIORITY_MAX}"));
+        }
+        let stream = self.stream_named(ns, stream)?;
+        if let Some(other) = self.stream_of_trigger(ns, &trigger.name)
+            && other.id != stream.id
+        {
+            let allowed = format!("\"{}\", whose trigger it is", other.name);
+            return refused("stream", format!("\"{}\"", stream.name), allowed);
+        }
+        let mut settings = stream.settings.clone();
+        let known = settings.triggers.iter_mut().find(|known| known.name == trigger.name);
+        if let Some(known) = known {
+            *known = trigger;
+            let changes = settings != stream.settings;
+            return Ok(Vec::from_iter(
+                changes.then_some(Record::StreamChanged { id: stream.id, settings }),
+            ));
+        }
+        if settings.triggers.len() >= TRIGGERS_MAX {
+            let (value, most) = (settings.triggers.len() + 1, TRIGGERS_MAX);
+            return refused("triggers", value.to_string(), format!("at most {most} of a stream"));
+        }
+        settings.triggers.push(trigger);
+        let note = |(partition, id): (u32, &crate::ids::PartitionId)| {
+            let ends = self.streams.partition(*id).map(|it| it.ends).unwrap_or_default();
+            let offset = if from_end { ends.next } else { ends.start };
+            let committed = CommittedOffset { offset, leader_epoch: None, metadata: String::new() };
+            OffsetNote { stream: stream.id, partition, committed }
+        };
+        let offsets = (0..).zip(&stream.partitions).map(note).collect();
+        Ok(vec![
+            Record::StreamChanged { id: stream.id, settings },
+            Record::OffsetsCommitted { namespace: ns, group, offsets },
+        ])
+    }
+
+    /// The records that remove a trigger; none where there is none.
+    pub(crate) fn decide_trigger_deleted(&self, ns: NamespaceId, name: &str) -> Vec<Record> {
+        let Some(stream) = self.stream_of_trigger(ns, name) else { return Vec::new() };
+        let mut settings = stream.settings.clone();
+        let gone = settings.triggers.extract_if(.., |trigger| trigger.name == name).next();
+        let Some(gone) = gone else { return Vec::new() };
+        let offsets = (0..stream.partitions.len() as u32).map(|index| (stream.id, index)).collect();
+        let group = gone.group();
+        vec![
+            Record::StreamChanged { id: stream.id, settings },
+            Record::OffsetsForgotten { namespace: ns, group, offsets },
+        ]
+    }
+
+    fn stream_of_trigger(&self, ns: NamespaceId, name: &str) -> Option<&Stream> {
+        let mut streams = self.streams.all().filter(|stream| stream.namespace == ns);
+        streams.find(|stream| stream.settings.triggers.iter().any(|it| it.name == name))
+    }
+
+    /// Whether a group is that of a trigger of a stream: its offsets are not forgotten by age.
+    pub(super) fn is_of_trigger(&self, stream: crate::ids::StreamId, group: &str) -> bool {
+        let Some(name) = group.strip_prefix(GROUP_PREFIX) else { return false };
+        let stream = self.streams.get(stream);
+        stream.is_some_and(|it| it.settings.triggers.iter().any(|trigger| trigger.name == name))
+    }
+
+    /// The jobs of some events, and how far their trigger has come with them; `None` where it is
+    /// gone or has come elsewhere meanwhile.
+    pub(crate) fn decide_fired(
+        &self,
+        ns: NamespaceId,
+        fire: &FireTrigger,
+        moment: Moment,
+    ) -> Result<Option<Vec<Record>>, Rejection> {
+        let Some(stream) = self.streams.named(ns, &fire.stream) else { return Ok(None) };
+        let mut triggers = stream.settings.triggers.iter();
+        let trigger = triggers.find(|trigger| trigger.name == fire.trigger);
+        let id = stream.partitions.get(fire.partition as usize);
+        let Some((trigger, id)) = trigger.zip(id) else { return Ok(None) };
+        let ends = self.streams.partition(*id).map(|it| it.ends).unwrap_or_default();
+        let group = trigger.group();
+        let key = keys::group_offset(ns, &group, stream.id, fire.partition);
+        let kept = self.value::<KeptOffset>(&key).map(|kept| kept.committed.offset);
+        if kept != fire.expected || fire.next > ends.next || kept.is_some_and(|it| it > fire.next) {
+            return Ok(None);
+        }
+        let place = self.meta.next_place.0;
+        let jobs: Vec<FollowUp> = (place..)
+            .zip(&fire.events)
+            .map(|(place, event)| {
+                let id = self.message_job_id(ns, Place(place), moment, 0);
+                let job = self.job_of_event((stream, fire.partition), trigger, event);
+                FollowUp { queue: trigger.queue.clone(), job: NewJob { id, ..job } }
+            })
+            .collect();
+        let mut records = Vec::new();
+        if !jobs.is_empty() {
+            records = self.decide_follow_ups(Overlay::new(self, ns, moment), &jobs)?.0;
+        }
+        let (offset, leader_epoch, metadata) = (fire.next, None, String::new());
+        let committed = CommittedOffset { offset, leader_epoch, metadata };
+        let note = OffsetNote { stream: stream.id, partition: fire.partition, committed };
+        records.push(Record::OffsetsCommitted { namespace: ns, group, offsets: vec![note] });
+        Ok(Some(records))
+    }
+
+    fn job_of_event(
+        &self,
+        (stream, partition): (&Stream, u32),
+        trigger: &Trigger,
+        event: &TriggerEvent,
+    ) -> NewJob {
+        let fits = |name: &&str| check_name(&self.limits, "ordering_key", name).is_ok();
+        let key = event.key.as_deref().and_then(|key| std::str::from_utf8(key).ok()).filter(fits);
+        let mut metadata = format!(
+            "{{\"stream\":{},\"partition\":{partition},\"offset\":{}",
+            quoted(&stream.name),
+            event.offset
+        );
+        if let Some(key) = key {
+            metadata.push_str(",\"key\":");
+            metadata.push_str(&quoted(key));
+        }
+        metadata.push('}');
+        let args = event.value.as_ref().map_or_else(|| Bytes::from_static(b"null"), args_of);
+        NewJob {
+            priority: trigger.priority,
+            ordering_key: key.filter(|_| trigger.ordered).map(str::to_owned),
+            metadata: Some(metadata.into()),
+            traceparent: event.traceparent.as_deref().filter(fits).map(str::to_owned),
+            ..NewJob::new(crate::ids::JobId::default(), trigger.kind.clone(), args)
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! What producers compress batches with: opened within a bound, and written again. It knows nothing
+//! of what is in them.
+
+use std::borrow::Cow;
+use std::io::{self, Read, Write};
+
+use flate2::Compression;
+use flate2::read::MultiGzDecoder;
+use flate2::write::GzEncoder;
+use lz4_flex::frame::{FrameDecoder as Lz4Decoder, FrameEncoder as Lz4Encoder};
+use ruzstd::decoding::{FrameDecoder, StreamingDecoder};
+use ruzstd::encoding::{CompressionLevel, compress_to_vec};
+use thiserror::Error;
+
+/// What a batch may have opened, in bytes.
+pub const OPENED_BYTES_MAX: usize = 64 << 20;
+
+/// How far back a zstd frame may point, in bytes: what its highest usual level takes.
+const WINDOW_BYTES_MAX: u64 = 16 << 20;
+
+/// How Java's snappy streams begin, with the two versions that follow.
+const XERIAL_MAGIC: [u8; 8] = [0x82, b'S', b'N', b'A', b'P', b'P', b'Y', 0];
+const XERIAL_HEAD_BYTES: usize = 16;
+/// What Java puts into one block of such a stream.
+const XERIAL_BLOCK_BYTES: usize = 32 << 10;
+
+/// Why the events of a batch cannot be looked at.
+#[derive(Debug, Error)]
+pub enum CodecError {
+    /// There is no such codec.
+    #[error("codec {0} is not known")]
+    Unknown(i16),
+    /// It is more than is taken into memory.
+    #[error("the batch has more than {OPENED_BYTES_MAX} bytes opened")]
+    TooLarge,
+    /// It is not what its codec writes.
+    #[error("the batch cannot be opened: {0}")]
+    Malformed(String),
+}
+
+fn malformed(error: impl std::fmt::Display) -> CodecError {
+    CodecError::Malformed(error.to_string())
+}
+
+/// What `bytes` say, compressed with the codec of these attributes of a batch.
+pub fn open(attributes: i16, bytes: &[u8]) -> Result<Cow<'_, [u8]>, CodecError> {
+    let opened = match attributes & 0b111 {
+        0 => return Ok(Cow::Borrowed(bytes)),
+        1 => read_all(MultiGzDecoder::new(bytes))?,
+        2 => open_snappy(bytes)?,
+        3 => read_all(Lz4Decoder::new(bytes))?,
+        4 => {
+            let mut decoder = FrameDecoder::new();
+            decoder.set_max_window_size(WINDOW_BYTES_MAX);
+            let decoder = StreamingDecoder::new_with_decoder(bytes, decoder);
+            read_all(decoder.map_err(malformed)?)?
+        }
+        codec => return Err(CodecError::Unknown(codec)),
+    };
+    Ok(Cow::Owned(opened))
+}
+
+fn read_all(reader: impl Read) -> Result<Vec<u8>, CodecError> {
+    let mut opened = Vec::new();
+    let read = reader.take(OPENED_BYTES_MAX as u64 + 1).read_to_end(&mut opened);
+    if read.map_err(malformed)? > OPENED_BYTES_MAX {
+        return Err(CodecError::TooLarge);
+    }
+    Ok(opened)
+}
+
+/// A raw block, or a stream of Java's: counted blocks behind a head.
+fn open_snappy(bytes: &[u8]) -> Result<Vec<u8>, CodecError> {
+    let mut opened = Vec::new();
+    if !bytes.starts_with(&XERIAL_MAGIC) {
+        open_block(bytes, &mut opened)?;
+        return Ok(opened);
+    }
+    let short = || CodecError::Malformed("it ends too early".to_owned());
+    let mut rest = bytes.get(XERIAL_HEAD_BYTES..).ok_or_else(short)?;
+    while !rest.is_empty() {
+        let (length, after) = rest.split_first_chunk::<4>().ok_or_else(short)?;
+        let length = u32::from_be_bytes(*length) as usize;
+        let (block, after) = after.split_at_checked(length).ok_or_else(short)?;
+        open_block(block, &mut opened)?;
+        rest = after;
+    }
+    Ok(opened)
+}
+
+fn open_block(block: &[u8], opened: &mut Vec<u8>) -> Result<(), CodecError> {
+    let len = snap::raw::decompress_len(block).map_err(malformed)?;
+    // No block says more than some twenty bytes with one of its own.
+    if len > OPENED_BYTES_MAX - opened.len().min(OPENED_BYTES_MAX) || len / 64 > block.len() {
+        return Err(CodecError::TooLarge);
+    }
+    opened.extend(snap::raw::Decoder::new().decompress_vec(block).map_err(malformed)?);
+    Ok(())
+}
+
+/// As [`open`], the other way.
+pub fn close(attributes: i16, bytes: Vec<u8>) -> Result<Vec<u8>, CodecError> {
+    match attributes & 0b111 {
+        0 => Ok(bytes),
+        1 => {
+            let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+            let written = encoder.write_all(&bytes).and_then(|()| encoder.finish());
+            written.map_err(malformed)
+        }
+        2 => close_snappy(&bytes),
+        3 => {
+            // Blocks on their own, which is all that Java reads.
+            let mut encoder = Lz4Encoder::new(Vec::new());
+            let written: io::Result<()> = encoder.write_all(&bytes);
+            written.map_err(malformed)?;
+            encoder.finish().map_err(malformed)
+        }
+        4 => Ok(compress_to_vec(&bytes[..], CompressionLevel::Fastest)),
+        codec => Err(CodecError::Unknown(codec)),
+    }
+}
+
+fn close_snappy(bytes: &[u8]) -> Result<Vec<u8>, CodecError> {
+    let mut closed = XERIAL_MAGIC.to_vec();
+    closed.extend(1_u32.to_be_bytes());
+    closed.extend(1_u32.to_be_bytes());
+    let mut encoder = snap::raw::Encoder::new();
+    for block in bytes.chunks(XERIAL_BLOCK_BYTES) {
+        let block = encoder.compress_vec(block).map_err(malformed)?;
+        closed.extend((block.len() as u32).to_be_bytes());
+        closed.extend(block);
+    }
+    Ok(closed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_closed_opens_again_with_each_codec() {
+        for len in [0, 1, 100, 200_000] {
+            let bytes: Vec<u8> =
+                (0..len).map(|at: u32| (at % 251) as u8 ^ (at >> 9) as u8).collect();
+            for codec in 0..=4 {
+                let closed = close(codec, bytes.clone()).unwrap();
+                assert_eq!(open(codec, &closed).unwrap(), &bytes[..], "codec {codec}, {len} bytes");
+            }
+        }
+        assert!(matches!(open(5, b""), Err(CodecError::Unknown(5))));
+    }
+
+    #[test]
+    fn what_opens_to_more_than_is_taken_or_is_broken_is_refused() {
+        let bomb = vec![0_u8; OPENED_BYTES_MAX + 1];
+        for codec in 1..=4 {
+            let closed = close(codec, bomb.clone()).unwrap();
+            assert!(matches!(open(codec, &closed), Err(CodecError::TooLarge)), "codec {codec}");
+            let short = close(codec, b"some bytes that are cut off".to_vec()).unwrap();
+            assert!(open(codec, &short[..short.len() / 2]).is_err(), "codec {codec}");
+        }
+        // A head that promises four gigabytes.
+        assert!(open(2, &[0xff, 0xff, 0xff, 0xff, 0x0f, 0]).is_err());
+    }
+}

@@ -1,0 +1,157 @@
+//! What a round of compaction leaves of one batch, by the rules of Kafka's log cleaner.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::keys::NewestOffsets;
+use crate::batch::{BatchHeader, HEADER_BYTES};
+use crate::codec::{self, CodecError};
+use crate::records::{Record, records};
+use crate::transactions::AbortedTransaction;
+
+/// What is left of a batch.
+#[derive(Debug, Eq, PartialEq)]
+pub(super) enum Left {
+    /// All of it, byte for byte.
+    Whole,
+    /// This.
+    Part(Vec<u8>),
+    Nothing,
+}
+
+/// The aborted transactions of a partition.
+#[derive(Debug, Default)]
+pub(super) struct Aborted {
+    /// Of each producer: first offset and that of the marker.
+    of: BTreeMap<u64, Vec<(u64, u64)>>,
+    markers: BTreeSet<u64>,
+}
+
+impl Aborted {
+    pub(super) fn new(all: &[AbortedTransaction]) -> Self {
+        let mut aborted = Self::default();
+        for one in all {
+            aborted.of.entry(one.producer).or_default().push((one.first, one.last));
+            aborted.markers.insert(one.last);
+        }
+        aborted
+    }
+
+    /// Whether the events of a batch were taken back.
+    pub(super) fn has(&self, header: &BatchHeader) -> bool {
+        let of = u64::try_from(header.producer_id).ok().and_then(|id| self.of.get(&id));
+        let at = header.first_offset();
+        let within = |(first, last): &(u64, u64)| (*first..*last).contains(&at);
+        header.is_transactional() && of.is_some_and(|all| all.iter().any(within))
+    }
+}
+
+/// What is known while a partition is gone through from its beginning.
+#[derive(Debug)]
+pub(super) struct Filter {
+    pub(super) newest: NewestOffsets,
+    pub(super) aborted: Aborted,
+    /// Keys are known of events before this offset.
+    pub(super) known_to: u64,
+    /// Where the files end that are gone through.
+    pub(super) end: u64,
+    pub(super) now_ms: i64,
+    /// How long what says that a key is gone stays.
+    pub(super) tombstone_ms: i64,
+    /// Producers of transactions of which something was seen, and no marker since.
+    pub(super) within: BTreeSet<i64>,
+}
+
+impl Filter {
+    /// Takes the next batch. One that cannot be opened is an error, and nothing is left out of it.
+    pub(super) fn take(&mut self, header: &BatchHeader, batch: &[u8]) -> Result<Left, CodecError> {
+        if header.is_control() {
+            return self.take_marker(header, batch);
+        }
+        if header.is_transactional() {
+            self.within.insert(header.producer_id);
+        }
+        if self.aborted.has(header) || header.events == 0 {
+            return Ok(self.emptied(header));
+        }
+        if header.first_offset() >= self.known_to {
+            return Ok(Left::Whole);
+        }
+        let closed = batch.get(HEADER_BYTES..header.len_bytes).unwrap_or_default();
+        let opened = codec::open(header.attributes, closed)?;
+        let all = records(header, &opened);
+        let all = all.map_err(|fault| CodecError::Malformed(fault.to_string()))?;
+        let horizon = header.delete_horizon();
+        let past = horizon.is_some_and(|horizon| self.now_ms >= horizon);
+        let mut stays = |record: &&Record<'_>| {
+            let offset = header.first_offset() + record.delta;
+            let newest = |key| !self.newest.has_newer(key, offset);
+            offset >= self.known_to
+                || (record.key.is_some_and(newest) && (record.has_value || !past))
+        };
+        let kept: Vec<&Record<'_>> = all.iter().filter(|record| stays(record)).collect();
+        let gone_keys = kept.iter().any(|record| !record.has_value);
+        let new_horizon = horizon.is_none() && gone_keys;
+        if kept.is_empty() {
+            return Ok(self.emptied(header));
+        }
+        if kept.len() == all.len() && !new_horizon {
+            return Ok(Left::Whole);
+        }
+        let horizon = if new_horizon { Some(self.horizon()) } else { horizon };
+        Ok(Left::Part(rewritten(header, &kept, horizon)?))
+    }
+
+    /// A marker goes once nothing of its transaction is left, after as long as what says that a
+    /// key is gone, and once nobody is told of the transaction: who hears that it was aborted
+    /// waits for the marker to know where it ends.
+    fn take_marker(&mut self, header: &BatchHeader, batch: &[u8]) -> Result<Left, CodecError> {
+        let alone = !self.within.remove(&header.producer_id);
+        if header.events == 0 {
+            return Ok(self.emptied(header));
+        }
+        let told = self.aborted.markers.contains(&header.first_offset());
+        match header.delete_horizon() {
+            _ if !alone => Ok(Left::Whole),
+            Some(horizon) if horizon <= self.now_ms && !told => Ok(self.emptied(header)),
+            Some(_) => Ok(Left::Whole),
+            None => {
+                let payload = batch.get(HEADER_BYTES..header.len_bytes).unwrap_or_default();
+                let all = records(header, payload);
+                let all = all.map_err(|fault| CodecError::Malformed(fault.to_string()))?;
+                let all: Vec<&Record<'_>> = all.iter().collect();
+                Ok(Left::Part(rewritten(header, &all, Some(self.horizon()))?))
+            }
+        }
+    }
+
+    fn horizon(&self) -> i64 {
+        self.now_ms.saturating_add(self.tombstone_ms)
+    }
+
+    /// The last batch stays as an empty one: readers learn from it that they have come to the end.
+    fn emptied(&self, header: &BatchHeader) -> Left {
+        if header.end_offset() != self.end {
+            return Left::Nothing;
+        }
+        if header.events == 0 {
+            return Left::Whole;
+        }
+        Left::Part(header.with((None, header.newest_time, 0), &[]))
+    }
+}
+
+fn rewritten(
+    header: &BatchHeader,
+    kept: &[&Record<'_>],
+    horizon: Option<i64>,
+) -> Result<Vec<u8>, CodecError> {
+    let base_time = horizon.unwrap_or(header.base_time);
+    let mut payload = Vec::new();
+    for record in kept {
+        record.put(base_time, &mut payload);
+    }
+    let newest_time = kept.iter().map(|record| record.time).max().unwrap_or(base_time);
+    let payload = codec::close(header.attributes, payload)?;
+    let count = i32::try_from(kept.len()).unwrap_or(i32::MAX);
+    Ok(header.with((horizon, newest_time, count), &payload))
+}
