@@ -61,6 +61,9 @@ public class WordCount {
         config.put("processing.guarantee", "exactly_once_v2");
         config.put("commit.interval.ms", "100");
         config.put("replication.factor", "1");
+        // The first life does not leave the group: the second one waits for as long.
+        config.put("session.timeout.ms", "6000");
+        config.put("heartbeat.interval.ms", "1000");
         // Each life has a folder of its own: the second one restores from the changelog.
         config.put("state.dir", System.getProperty("java.io.tmpdir") + "/word-count-" + ProcessHandle.current().pid() + "-" + life);
         try (KafkaStreams streams = new KafkaStreams(builder.build(), config)) {

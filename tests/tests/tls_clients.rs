@@ -1,5 +1,5 @@
-//! Clients that other people wrote, over TLS: curl, pika, py-amqp, Kafka's; and the command line and
-//! the SDK. Those of Python need packages from `PyPI`; skipped where these are missing.
+//! Clients that other people wrote, over TLS: curl, pika, py-amqp, Kafka's; and the command line
+//! and the SDK. Those of Python need packages from `PyPI`; skipped where these are missing.
 
 use std::ffi::OsStr;
 use std::path::Path;

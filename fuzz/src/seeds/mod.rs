@@ -2,6 +2,7 @@
 //! every kind of record, bodies for every route, and nasty ones. Written with
 //! `longshore-fuzz --write-seeds`.
 
+mod accounts;
 mod all;
 mod amqp;
 mod bodies;

@@ -3,9 +3,6 @@
 use bytes::Bytes;
 use longshore_engine::wire::Wire;
 use longshore_engine::{
-    Account, AccountGrant, AccountToken, AuditEntry, PasswordKeys, Role, ScramKeys,
-};
-use longshore_engine::{
     AttemptNote, Binding, Body, BodyId, CancelReason, Cause, Checkpoint, CommittedOffset,
     DeadReason, Death, Destination, End, EndKind, Epoch, EventPlace, Exchange, ExchangeId,
     ExchangeKind, FinalRun, Gate, GateId, Grant, HeaderValue, Hold, Job, JobDefaults, JobError,
@@ -141,7 +138,7 @@ pub fn records() -> Vec<(&'static str, Record)> {
     records.extend(records_of_limits());
     records.extend(records_of_gates());
     records.extend(records_of_streams());
-    records.extend(records_of_accounts());
+    records.extend(super::accounts::records(AT));
     records.extend(records_of_transactions());
     records
 }
@@ -391,53 +388,6 @@ fn records_of_gates() -> Vec<(&'static str, Record)> {
         ("hold-deleted", Record::HoldDeleted { namespace, tag: tag() }),
         ("job-held-back", Record::JobHeldBack { namespace, id: ID, tag: tag() }),
         ("hold-let-go", Record::HoldLetGo { namespace, tag: tag(), jobs: vec![ID] }),
-    ]
-}
-
-fn records_of_accounts() -> Vec<(&'static str, Record)> {
-    let name = || "ann".to_owned();
-    let part = |byte: u8| Bytes::from(vec![byte; 32]);
-    let keys =
-        ScramKeys { iterations: 4096, salt: part(1), stored_key: part(2), server_key: part(3) };
-    let account = Account {
-        name: name(),
-        created_at: AT,
-        changed_at: AT,
-        password: Some(PasswordKeys {
-            hash: "$argon2id$v=19$m=19456,t=2,p=1$c2FsdA$aGFzaA".to_owned(),
-            scram_sha_256: Some(keys.clone()),
-            scram_sha_512: Some(keys),
-        }),
-        tokens: vec![AccountToken {
-            id: "ci".to_owned(),
-            hash: part(4),
-            created_at: AT,
-            expires_at: Some(AT.plus(1000)),
-        }],
-        certificates: vec!["CN=ann".to_owned()],
-        grants: vec![AccountGrant {
-            namespace: "shop".to_owned(),
-            role: Role::Work,
-            names: "mail*".to_owned(),
-        }],
-        requests_per_second: Some(100),
-        namespace: Some("shop".to_owned()),
-    };
-    let entry = AuditEntry {
-        number: 7,
-        at: AT,
-        by: "root".to_owned(),
-        action: "account.put".to_owned(),
-        object: name(),
-        namespace: Some("shop".to_owned()),
-        before: Some("a password".to_owned()),
-        after: Some("a password; token ci".to_owned()),
-    };
-    vec![
-        ("account-put", Record::AccountPut { account: Box::new(account) }),
-        ("account-removed", Record::AccountRemoved { name: name() }),
-        ("audit-noted", Record::AuditNoted { entry: Box::new(entry) }),
-        ("audit-forgotten", Record::AuditForgotten { through: 7 }),
     ]
 }
 

@@ -259,8 +259,8 @@ impl Files {
         };
         Ok(Loaded {
             digest: texts.digest(),
-            // HTTP/2 is for gRPC, whose clients offer nothing else; others would rather have it, and
-            // find no routes there.
+            // HTTP/2 is for gRPC, whose clients offer nothing else. Others would rather have it,
+            // and find no routes there.
             http: inside(&[b"http/1.1", b"h2"]),
             http1: inside(&[b"http/1.1"]),
             silent: inside(&[]),
