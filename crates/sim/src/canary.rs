@@ -54,7 +54,7 @@ pub enum Canary {
     ForgottenAck,
     /// A flush has what was published to several queues in the first of them only.
     HalfFanout,
-    /// A flush leaves out messages whose time has not come, ends of jobs that are to be told among them.
+    /// A flush leaves out messages whose time has not come, and with them ends of jobs.
     LostDelayed,
     /// A message that goes back goes to the end of its queue.
     LostPlace,

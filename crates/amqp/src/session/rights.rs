@@ -110,9 +110,9 @@ fn wanted(command: &MessageCommand) -> Vec<Wanted<'_>> {
         | MessageCommand::Settle { .. }
         | MessageCommand::CloseConnection { .. }
         | MessageCommand::Publish(_)
-        | MessageCommand::Transact(_) => Vec::new(),
+        | MessageCommand::Transact(_)
         // No method asks for these.
-        MessageCommand::ListExchanges { .. }
+        | MessageCommand::ListExchanges { .. }
         | MessageCommand::ListBindings { .. }
         | MessageCommand::ListPolicies
         | MessageCommand::Lease(_)
