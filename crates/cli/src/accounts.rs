@@ -345,7 +345,7 @@ async fn list(client: &Client, context: &Context) -> anyhow::Result<()> {
     }
     match context.format {
         Format::Json => {
-            output::json_text(&serde_json::to_vec(&AccountList { accounts: all, next: None })?)?
+            output::json_text(&serde_json::to_vec(&AccountList { accounts: all, next: None })?)?;
         }
         Format::Table => print(&all)?,
     }
