@@ -6,6 +6,7 @@ use crate::gate::GateAnswer;
 use crate::hold::HoldAnswer;
 use crate::ids::{JobId, TimeMs, Token};
 use crate::job::{Checkpoint, EndKind, Job, Lease};
+use crate::kind::KindAnswer;
 use crate::limit::LimitView;
 use crate::message::{MessageAnswer, MessageQueueView};
 use crate::operation::Operation;
@@ -91,6 +92,8 @@ pub enum Answer {
     Rejected(Rejection),
     /// To `Stream`.
     Stream(StreamAnswer),
+    /// To `Kinds`.
+    Kinds(KindAnswer),
 }
 
 /// One job of an `EnqueueJobs`.
@@ -114,6 +117,8 @@ pub struct Delivery {
     pub queue: String,
     /// The name of its type.
     pub kind: String,
+    /// The version of its kind; 0 for none.
+    pub version: u32,
     /// JSON text.
     pub args: Bytes,
     /// 1-based.
@@ -241,6 +246,13 @@ pub enum BlockedBy {
         reason: Option<String>,
         /// The hold's epoch.
         epoch: u64,
+    },
+    /// No worker asks for this version of its kind in its queue, or did lately.
+    NoWorker {
+        /// The kind.
+        kind: String,
+        /// The version; 0 for none.
+        version: u32,
     },
 }
 

@@ -22,6 +22,7 @@ mod snoozes;
 mod stats;
 mod tenants;
 mod uniques;
+mod versions;
 
 use std::collections::BTreeMap;
 
