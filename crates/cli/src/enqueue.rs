@@ -107,6 +107,9 @@ struct Options {
     /// Whose it is: inside a queue and priority, tenants take turns
     #[arg(long, value_name = "TENANT")]
     tenant: Option<String>,
+    /// The version of its kind: only workers that run it get it
+    #[arg(long, value_name = "N")]
+    kind_version: Option<u32>,
     /// A name to find it by; may be repeated
     #[arg(long = "tag", value_name = "TAG")]
     tags: Vec<String>,
@@ -160,6 +163,7 @@ impl Options {
         }
         job.limit = self.limit.clone().or_else(|| job.limit.take());
         job.tenant = self.tenant.clone().or_else(|| job.tenant.take());
+        job.version = self.kind_version.or(job.version);
         if !self.gates.is_empty() {
             job.gates = Some(self.gates.clone());
         }

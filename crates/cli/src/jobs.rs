@@ -240,7 +240,8 @@ pub(crate) fn state(job: &JobRecord<'_>) -> String {
     let limit = if by(|by| by.limit.is_some()) { ", limited" } else { "" };
     let gate = if by(|by| by.gate.is_some()) { ", gate closed" } else { "" };
     let hold = if by(|by| by.hold.is_some()) { ", tag held" } else { "" };
-    format!("{}{reason}{held}{behind}{paused}{queue}{limit}{gate}{hold}", job.state)
+    let nobody = if by(|by| by.no_worker_for.is_some()) { ", no worker for it" } else { "" };
+    format!("{}{reason}{held}{behind}{paused}{queue}{limit}{gate}{hold}{nobody}", job.state)
 }
 
 /// What keeps a job from being handed out, in words.
@@ -265,6 +266,12 @@ fn in_words(by: &BlockedByRecord) -> String {
     if let Some(tag) = &by.hold {
         let why = by.reason.as_ref().map(|why| format!(" ({why})")).unwrap_or_default();
         return format!("the hold of tag {tag}{why}");
+    }
+    if let Some(kind) = &by.no_worker_for {
+        return match by.version {
+            Some(version) => format!("no worker runs version {version} of {kind}"),
+            None => format!("no worker runs {kind} without a version"),
+        };
     }
     match by.paused.as_deref() {
         Some("job") => "its own pause, until it is resumed".to_owned(),
@@ -353,6 +360,7 @@ fn describe(job: &JobRecord<'_>) -> String {
         ("deadline", job.deadline.map(moment)),
         ("ordering key", job.ordering_key.clone()),
         ("tenant", job.tenant.clone()),
+        ("version", job.version.map(|version| version.to_string())),
         ("at most once", job.at_most_once.then(|| "yes".to_owned())),
         ("timeout", job.timeout.map(|timeout| timeout.to_string())),
         ("retry", Some(job.retry.to_string())),

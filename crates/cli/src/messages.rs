@@ -324,6 +324,7 @@ fn binding_of(args: &BindingArgs) -> BindingBody {
         matching: if args.any { MatchText::Any } else { MatchText::All },
         headers: headers_of(&args.headers),
         job: args.job_kind.as_ref().map(|kind| JobBindingBody {
+            version: None,
             kind: kind.clone(),
             priority: args.job_priority,
             delay: args.job_delay,

@@ -7,6 +7,7 @@ use crate::gate::GateAnswer;
 use crate::hold::HoldAnswer;
 use crate::ids::{JobId, TimeMs, Token};
 use crate::job::{Checkpoint, EndKind, Job, Lease};
+use crate::kind::KindAnswer;
 use crate::limit::LimitView;
 use crate::message::{MessageAnswer, MessageQueueView};
 use crate::operation::Operation;
@@ -94,6 +95,8 @@ pub enum Answer {
     Stream(StreamAnswer),
     /// To `Accounts`.
     Accounts(AccountAnswer),
+    /// To `Kinds`.
+    Kinds(KindAnswer),
 }
 
 /// One job of an `EnqueueJobs`.
@@ -117,6 +120,8 @@ pub struct Delivery {
     pub queue: String,
     /// The name of its type.
     pub kind: String,
+    /// The version of its kind; 0 for none.
+    pub version: u32,
     /// JSON text.
     pub args: Bytes,
     /// 1-based.
@@ -244,6 +249,13 @@ pub enum BlockedBy {
         reason: Option<String>,
         /// The hold's epoch.
         epoch: u64,
+    },
+    /// No worker asks for this version of its kind in its queue, or did lately.
+    NoWorker {
+        /// The kind.
+        kind: String,
+        /// The version; 0 for none.
+        version: u32,
     },
 }
 

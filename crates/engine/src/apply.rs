@@ -153,10 +153,11 @@ impl<M: OrderedMap> State<M> {
                 self.fresh_queues.insert(id);
             }
             Record::QueueDeleted { id } => self.apply_queue_deleted(id),
-            Record::KindNamed { namespace, id, name } => {
+            Record::KindNamed { namespace, id, name, version } => {
                 self.meta_mut().next_kind = KindId(id.0 + 1);
-                let kind = Kind { namespace, name: name.clone() };
+                let kind = Kind { namespace, name: name.clone(), version, waiting: 0 };
                 self.put(&keys::kind(id), &kind);
+                self.limit_new_kind((namespace, &name), id);
                 self.kinds.insert(id, kind);
                 self.shut_new_kind(namespace, &name);
             }

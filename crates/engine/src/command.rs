@@ -7,6 +7,7 @@ use crate::gate::GateCommand;
 use crate::hold::HoldCommand;
 use crate::ids::{JobId, OperationId, Place, TimeMs, Token};
 use crate::job::{JobError, RetryPolicy};
+use crate::kind::{KindCommand, KindRange};
 use crate::limit::{JobLimit, LimitSettings};
 use crate::message::MessageCommand;
 use crate::operation::OperationKind;
@@ -227,6 +228,8 @@ pub enum Command {
     Accounts(AccountCommand),
     /// A command whose change goes into the trail.
     Audited(Box<AuditedCommand>),
+    /// Look at kinds.
+    Kinds(KindCommand),
 }
 
 /// Where a job begins that is retried.
@@ -312,6 +315,8 @@ pub struct NewJob {
     pub tenant: Option<String>,
     /// How many ends of jobs it follows from; only messages say so.
     pub hops: u8,
+    /// The version of its kind; 0 for none.
+    pub version: u32,
 }
 
 impl NewJob {
@@ -343,6 +348,7 @@ impl NewJob {
             gates: Vec::new(),
             tenant: None,
             hops: 0,
+            version: 0,
         }
     }
 }
@@ -400,8 +406,8 @@ pub struct HeldLease {
 pub struct LeaseJobs {
     /// In strict order: a later one is served only where the earlier ones have nothing ready.
     pub queues: Vec<QueuePattern>,
-    /// Only these kinds; `None` for all but reserved ones.
-    pub kinds: Option<Vec<String>>,
+    /// Only these kinds in these versions; `None` for all but reserved ones.
+    pub kinds: Option<Vec<KindRange>>,
     /// How many at most. 0 only settles.
     pub max: usize,
     /// How long to wait for the first.
@@ -445,8 +451,8 @@ pub struct Subscribe {
     /// The queues, each with its weight: all 0 for strict order, where a later one is served only
     /// if the earlier ones have nothing ready; else a queue with none is not served.
     pub queues: Vec<(QueuePattern, u32)>,
-    /// Only these kinds; `None` for all but reserved ones.
-    pub kinds: Option<Vec<String>>,
+    /// Only these kinds in these versions; `None` for all but reserved ones.
+    pub kinds: Option<Vec<KindRange>>,
     /// The lease, or longer where a job asks for it; `None` for the default.
     pub lease_ms: Option<u64>,
     /// What it can take to begin with.

@@ -3,6 +3,7 @@
 
 use crate::account::AccountCommand;
 use crate::command::{Command, Settlement, Verdict};
+use crate::kind::KindRange;
 use crate::schedule::ScheduleCommand;
 use crate::stream::{StreamCommand, TransactionAsk, TriggerCommand};
 
@@ -64,6 +65,7 @@ impl Command {
             | Self::PutLimit { .. }
             | Self::DeleteLimit { .. }
             | Self::ListLimits
+            | Self::Kinds(_)
             | Self::Gates(_)
             | Self::Sla(_)
             | Self::Holds(_)
@@ -82,7 +84,7 @@ const PAIRS: usize = 32;
 
 /// What it costs to look for each of so many kinds in each of so many queues. Of kinds of which
 /// nothing is due, only the name is looked for.
-fn meant(queues: usize, kinds: Option<&[String]>) -> usize {
+fn meant(queues: usize, kinds: Option<&[KindRange]>) -> usize {
     kinds.map_or(0, |kinds| queues.saturating_mul(kinds.len()) / PAIRS)
 }
 
@@ -165,7 +167,7 @@ mod tests {
         assert_eq!((beat(known).cost(), beat(Vec::new()).cost()), (LONG, 1));
         let lease = |queues: usize, kinds: usize| {
             let queues = vec![QueuePattern::Exactly("q".into()); queues];
-            let kinds = Some(vec!["k".to_owned(); kinds]);
+            let kinds = Some(vec![KindRange::unversioned("k"); kinds]);
             let credit = Credit { jobs: 1, bytes: 1 };
             let (consumer, holder) = (ConsumerId(1), holder());
             let queues = queues.into_iter().map(|pattern| (pattern, 1)).collect();

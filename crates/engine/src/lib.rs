@@ -20,6 +20,7 @@ mod gate;
 mod hold;
 mod ids;
 mod job;
+mod kind;
 mod level;
 mod limit;
 mod limits;
@@ -69,6 +70,7 @@ pub use job::{
     AttemptNote, Body, CancelReason, Cause, Checkpoint, DeadReason, End, EndKind, FinalRun, Job,
     JobError, JobOptions, Lease, Phase, RESERVED_KIND_PREFIX, RetryPolicy, Saved, SkippedItem,
 };
+pub use kind::{KindAnswer, KindCommand, KindInQueue, KindRange, KindView};
 pub use level::{LEVEL, OtherLevel};
 pub use limit::{JobLimit, LimitRefill, LimitRule, LimitScope, LimitSettings, LimitView};
 pub use limits::{Cap, ENTRY_BYTES_MAX, Limits, Scope};

@@ -36,7 +36,7 @@ pub(crate) struct Overlay<'a, M> {
     pub(crate) moment: Moment,
     records: Vec<Record>,
     new_queues: BTreeSet<&'a str>,
-    new_kinds: BTreeSet<&'a str>,
+    new_kinds: BTreeSet<(&'a str, u32)>,
     new_gate_sets: BTreeSet<Vec<String>>,
     /// Of ids that their clients chose.
     new_ids: BTreeMap<JobId, Earlier>,
@@ -101,10 +101,12 @@ impl<'a, M: OrderedMap> Overlay<'a, M> {
         Ok(settings)
     }
 
-    /// Names a kind where it has no number yet.
-    pub(crate) fn kind(&mut self, name: &'a str) -> Result<(), Rejection> {
+    /// Names a version of a kind where it has no number yet.
+    pub(crate) fn kind(&mut self, name: &'a str, version: u32) -> Result<(), Rejection> {
         let known = &self.state.kinds;
-        if known.named(self.ns, name).is_some() || self.new_kinds.contains(name) {
+        if known.named(self.ns, name, version).is_some()
+            || self.new_kinds.contains(&(name, version))
+        {
             return Ok(());
         }
         let earlier = self.new_kinds.len();
@@ -112,9 +114,9 @@ impl<'a, M: OrderedMap> Overlay<'a, M> {
         let room = self.state.limits.kinds_max.check(of_namespace, of_shard);
         room.map_err(|(scope, limit)| Rejection::TooManyKinds { scope, limit })?;
         let id = KindId(self.state.meta.next_kind.0 + earlier as u32);
-        self.new_kinds.insert(name);
+        self.new_kinds.insert((name, version));
         let namespace = self.ns;
-        self.record(Record::KindNamed { namespace, id, name: name.to_owned() });
+        self.record(Record::KindNamed { namespace, id, name: name.to_owned(), version });
         Ok(())
     }
 
@@ -213,7 +215,8 @@ impl<'a, M: OrderedMap> Overlay<'a, M> {
     /// The job that enters has the lock of its key from here on.
     pub(crate) fn enter_unique(&mut self, job: &Job) {
         if let Some(lock) = &job.options.unique {
-            let holder = UniqueHolder { id: job.id, waits: true, end: job.cannot_start_from() };
+            let (end, version) = (job.cannot_start_from(), job.options.version);
+            let holder = UniqueHolder { id: job.id, waits: true, end, version };
             self.uniques.insert(lock.place(self.ns), Some(holder));
         }
     }

@@ -80,7 +80,7 @@ wire_enum! {
             /// Which.
             id: QueueId,
         },
-        /// The name of a kind was seen for the first time in a namespace.
+        /// A kind in one version was seen for the first time in a namespace.
         8 => KindNamed {
             /// The namespace.
             namespace: NamespaceId,
@@ -88,6 +88,8 @@ wire_enum! {
             id: KindId,
             /// Its name.
             name: String,
+            /// Its version; 0 for none.
+            version: u32 = 70,
         },
         /// A job entered.
         9 => JobEnqueued {

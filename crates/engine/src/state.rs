@@ -7,6 +7,7 @@ mod forgetting;
 mod frontier;
 mod held;
 pub(crate) mod keys;
+mod kinds;
 mod load;
 mod names;
 mod sessions;
@@ -24,7 +25,8 @@ use bytes::Bytes;
 pub(crate) use forgetting::Forgetting;
 pub(crate) use frontier::Frontier;
 pub(crate) use held::{Held, HeldIndex, HolderKey, Vanished};
-pub(crate) use names::{Empty, Kind, Kinds, Queues};
+pub(crate) use kinds::{Kind, Kinds};
+pub(crate) use names::{Empty, Queues};
 pub(crate) use sessions::{Session, SessionKey};
 pub(crate) use settled::Tombstone;
 pub(crate) use tally::Tally;
@@ -452,6 +454,9 @@ impl<M: OrderedMap> State<M> {
         for id in self.queues.changed().take() {
             self.put_counts(id);
         }
+        for id in self.kinds.changed().take() {
+            self.put_kind(id);
+        }
         self.put_partitions();
     }
 
@@ -463,6 +468,9 @@ impl<M: OrderedMap> State<M> {
         }
         while let Some(id) = self.queues.changed().take_excess() {
             self.put_counts(id);
+        }
+        while let Some(id) = self.kinds.changed().take_excess() {
+            self.put_kind(id);
         }
         while let Some(key) = self.sessions_changed.take_excess() {
             self.put_session(&key);
@@ -479,6 +487,12 @@ impl<M: OrderedMap> State<M> {
     fn put_counts(&mut self, id: QueueId) {
         if let Some(counts) = self.queues.get(id).map(|queue| queue.counts.clone()) {
             self.put(&keys::queue_counts(id), &counts);
+        }
+    }
+
+    fn put_kind(&mut self, id: KindId) {
+        if let Some(value) = self.kinds.get(id).map(Wire::to_bytes) {
+            self.put_bytes(&keys::kind(id), &value);
         }
     }
 

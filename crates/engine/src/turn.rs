@@ -12,6 +12,7 @@ mod handle;
 mod holding;
 mod holds;
 mod idle_queues;
+mod kinds;
 mod leasing;
 mod messages;
 mod recovery;

@@ -13,12 +13,14 @@ pub(crate) struct Attributes {
     pub(crate) kind: Option<String>,
     pub(crate) queue: Option<String>,
     pub(crate) output: Option<Type>,
+    pub(crate) version: Option<u32>,
+    pub(crate) runs_from: Option<u32>,
     /// Fields of `JobOptions` and their values.
     pub(crate) options: Vec<(&'static str, TokenStream)>,
 }
 
 const KNOWN: &str = "kind, queue, output, priority, max_attempts, timeout, lease, ttl, max_age, \
-                     retain, retry, at_most_once, ordering_key, tags";
+                     retain, retry, at_most_once, ordering_key, tags, version, runs_from";
 
 /// Reads all `#[job(...)]` of a type.
 pub(crate) fn read(attributes: &[Attribute]) -> Result<Attributes> {
@@ -38,6 +40,17 @@ impl Attributes {
             "kind" => self.kind = Some(name_of(meta)?),
             "queue" => self.queue = Some(name_of(meta)?),
             "output" => self.output = Some(meta.value()?.parse()?),
+            "version" => {
+                let literal: LitInt = meta.value()?.parse()?;
+                let version: u32 = literal.base10_parse()?;
+                if version == 0 {
+                    return Err(Error::new(literal.span(), "versions begin with 1"));
+                }
+                self.version = Some(version);
+            }
+            "runs_from" => {
+                self.runs_from = Some(meta.value()?.parse::<LitInt>()?.base10_parse()?);
+            }
             "priority" => {
                 let literal: LitInt = meta.value()?.parse()?;
                 let priority: u8 = literal.base10_parse()?;

@@ -17,6 +17,12 @@ fn implementation(input: &DeriveInput) -> Result<TokenStream> {
     let kind = said.kind.unwrap_or_else(|| snake_case(&name.to_string()));
     let queue = said.queue.unwrap_or_else(|| "default".to_owned());
     let output = said.output.map_or_else(|| quote!(()), |it| quote!(#it));
+    let version = said.version.unwrap_or(0);
+    let runs_from = said.runs_from.unwrap_or(version);
+    if runs_from > version {
+        let text = "runs_from is the oldest version that is run, and later than version";
+        return Err(syn::Error::new_spanned(name, text));
+    }
     let (generics, arguments, bounds) = input.generics.split_for_impl();
     let settings = said.options.iter().map(|(field, value)| {
         let field = format_ident!("{field}");
@@ -28,6 +34,8 @@ fn implementation(input: &DeriveInput) -> Result<TokenStream> {
             type Output = #output;
             const KIND: &'static str = #kind;
             const QUEUE: &'static str = #queue;
+            const VERSION: u32 = #version;
+            const RUNS_FROM: u32 = #runs_from;
             fn options(&self) -> ::longshore::JobOptions {
                 let #changed options = ::longshore::JobOptions::new();
                 #(#settings)*

@@ -171,7 +171,7 @@ impl<S> Context<S> {
         let args = serde_json::to_vec(&job).map_err(|error| {
             JobError::new("args_not_json", format!("a {} is no JSON: {error}", J::KIND))
         })?;
-        self.run.follow_up(FollowUp(options.into_wire(J::KIND, args.into())));
+        self.run.follow_up(FollowUp(options.into_wire::<J>(args.into())));
         Ok(id)
     }
 

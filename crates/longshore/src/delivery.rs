@@ -19,6 +19,8 @@ pub struct Delivery {
     pub queue: String,
     /// The name of its type.
     pub kind: String,
+    /// The version of its kind; 0 where it has none.
+    pub version: u32,
     /// Its arguments: JSON.
     pub args: Bytes,
     /// Which attempt this is, from 1.
@@ -57,6 +59,7 @@ impl Delivery {
             id: job.id,
             queue: job.queue,
             kind: job.kind,
+            version: job.version,
             args: job.args,
             attempt: job.attempt,
             max_attempts: job.max_attempts,
@@ -81,6 +84,7 @@ impl Delivery {
             id: if job.id.is_empty() { Uuid::now_v7().to_string() } else { job.id.clone() },
             queue: job.queue.clone(),
             kind: job.kind.clone(),
+            version: job.version,
             args: job.args.clone(),
             attempt: 1,
             max_attempts: job.max_attempts.unwrap_or(26),

@@ -42,6 +42,8 @@ pub type JobResult<T = ()> = Result<Outcome<T>, JobError>;
 /// | `at_most_once` | the first run is the last one |
 /// | `ordering_key = EXPR` | an expression over `self`: jobs with equal keys run one at a time |
 /// | `tags("a", "b")` | names to find jobs by |
+/// | `version = 3` | the version of the type: its jobs go only to workers that run it |
+/// | `runs_from = 2` | the oldest version whose jobs this code runs, too; 0: without one |
 pub trait Job: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// What a run returns where it is done.
     type Output: Serialize + DeserializeOwned + Send + 'static;
@@ -51,6 +53,12 @@ pub trait Job: Serialize + DeserializeOwned + Send + Sync + 'static {
 
     /// The queue that it goes to where the producer does not say.
     const QUEUE: &'static str = "default";
+
+    /// The version of the type; 0 for none. Its jobs go only to workers that run it.
+    const VERSION: u32 = 0;
+
+    /// The oldest version whose jobs this code runs, too; 0 for those without one.
+    const RUNS_FROM: u32 = Self::VERSION;
 
     /// How it is to run where the producer does not say.
     fn options(&self) -> JobOptions {

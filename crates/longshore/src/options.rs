@@ -7,6 +7,7 @@ use longshore_proto::v1;
 use serde_json::Value;
 use uuid::Uuid;
 
+use crate::Job;
 use crate::unique::Unique;
 
 /// How long a failed job waits for its next attempt.
@@ -80,6 +81,8 @@ pub struct JobOptions {
     pub gates: Vec<String>,
     /// Whose it is.
     pub tenant: Option<String>,
+    /// The version of its kind; that of its type where absent.
+    pub version: Option<u32>,
 }
 
 /// Writes the same setters for everything that holds options.
@@ -239,6 +242,13 @@ macro_rules! option_setters {
             options.gates.push(gate.into());
             self
         }
+        /// The version of its kind, in place of its type's: only workers that run it get it.
+        pub fn version(mut self, version: u32) -> Self {
+            let $this = &mut self;
+            let options: &mut $crate::JobOptions = $options;
+            options.version = Some(version);
+            self
+        }
         /// Whose it is: inside a queue and priority, tenants take turns.
         pub fn tenant(mut self, tenant: impl Into<String>) -> Self {
             let $this = &mut self;
@@ -299,6 +309,7 @@ impl JobOptions {
             limit: self.limit.or(defaults.limit),
             gates,
             tenant: self.tenant.or(defaults.tenant),
+            version: self.version.or(defaults.version),
         }
     }
 
@@ -315,12 +326,12 @@ impl JobOptions {
     }
 
     /// The job as it travels.
-    pub(crate) fn into_wire(self, kind: &str, args: Bytes) -> v1::NewJob {
+    pub(crate) fn into_wire<J: Job>(self, args: Bytes) -> v1::NewJob {
         let json = |value: Option<Value>| value.map_or_else(Bytes::new, |it| it.to_string().into());
         v1::NewJob {
             id: self.id.unwrap_or_else(Uuid::now_v7).to_string(),
             queue: self.queue.unwrap_or_default(),
-            kind: kind.to_owned(),
+            kind: J::KIND.to_owned(),
             args,
             priority: self.priority.map(u32::from),
             run_at_unix_ms: self.run_at.map(unix_ms),
@@ -343,6 +354,7 @@ impl JobOptions {
             limit: self.limit.map(|(name, key)| v1::JobLimit { name, key, ..Default::default() }),
             gates: self.gates,
             tenant: self.tenant.unwrap_or_default(),
+            version: self.version.unwrap_or(J::VERSION),
         }
     }
 }

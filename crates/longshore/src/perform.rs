@@ -9,6 +9,7 @@ use std::task::{Context as TaskContext, Poll};
 use std::thread;
 
 use futures_util::future::{BoxFuture, Either};
+use longshore_proto::v1;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tower::Service;
@@ -44,6 +45,8 @@ pub(crate) struct Handlers<S> {
     state: Arc<S>,
     by_kind: HashMap<&'static str, Code>,
     types: HashMap<&'static str, &'static str>,
+    /// The versions that the code of each type runs, from and to.
+    versions: HashMap<&'static str, (u32, u32)>,
     /// A kind that was added twice, and by which types.
     pub(crate) twice: Option<(&'static str, &'static str, &'static str)>,
 }
@@ -57,13 +60,28 @@ impl<S> fmt::Debug for Handlers<S> {
 impl<S: Send + Sync + 'static> Handlers<S> {
     pub(crate) fn new(state: Arc<S>) -> Self {
         crate::panics::watch();
-        Self { state, by_kind: HashMap::new(), types: HashMap::new(), twice: None }
+        Self {
+            state,
+            by_kind: HashMap::new(),
+            types: HashMap::new(),
+            versions: HashMap::new(),
+            twice: None,
+        }
     }
 
-    pub(crate) fn kinds(&self) -> Vec<String> {
-        let mut kinds: Vec<_> = self.by_kind.keys().map(|kind| (*kind).to_owned()).collect();
-        kinds.sort();
-        kinds
+    /// The kinds of types without versions, and the ranges of the others.
+    pub(crate) fn kinds(&self) -> (Vec<String>, Vec<v1::KindVersions>) {
+        let mut all: Vec<_> = self.versions.iter().collect();
+        all.sort();
+        let (without, with): (Vec<_>, Vec<_>) =
+            all.into_iter().partition(|(_, range)| **range == (0, 0));
+        let kinds = without.into_iter().map(|(kind, _)| (*kind).to_owned()).collect();
+        let versions = with.into_iter().map(|(kind, (from, to))| v1::KindVersions {
+            kind: (*kind).to_owned(),
+            from: *from,
+            to: *to,
+        });
+        (kinds, versions.collect())
     }
 
     pub(crate) fn perform<J: Perform<S>>(&mut self) {
@@ -124,6 +142,7 @@ impl<S: Send + Sync + 'static> Handlers<S> {
             })
         });
         self.by_kind.insert(J::KIND, handle);
+        self.versions.insert(J::KIND, (J::RUNS_FROM.min(J::VERSION), J::VERSION));
         let this = std::any::type_name::<J>();
         if let Some(first) = self.types.insert(J::KIND, this) {
             self.twice.get_or_insert((J::KIND, first, this));

@@ -30,6 +30,7 @@ pub(crate) struct Facts {
     pub(crate) software: String,
     pub(crate) labels: Vec<(String, String)>,
     pub(crate) kinds: Vec<String>,
+    pub(crate) versions: Vec<crate::api::KindVersions>,
     /// Each with its weight.
     pub(crate) queues: Vec<(String, u32)>,
     pub(crate) concurrency: u32,

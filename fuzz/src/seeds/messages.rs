@@ -65,6 +65,7 @@ fn told() -> Vec<(&'static str, Message)> {
         concurrency: 4,
         lease_ms: Some(30_000),
         held: vec![v1::HeldLease { id: ID.into(), token: TOKEN.into(), started: true }],
+        versions: vec![v1::KindVersions { kind: "k".into(), from: 1, to: 3 }],
     };
     let settlement =
         |verdict| v1::Settlement { id: ID.into(), token: TOKEN.into(), verdict: Some(verdict) };

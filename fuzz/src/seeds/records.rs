@@ -62,6 +62,7 @@ fn job(phase: Phase) -> Job {
             gates: vec!["bank".to_owned()],
             tenant: Some("acme".to_owned()),
             hops: 1,
+            version: 2,
         },
         fingerprint: Some([7; 16]),
         place: Place(12),
@@ -511,7 +512,12 @@ fn records_of_names() -> Vec<(&'static str, Record)> {
         ("queue-deleted", Record::QueueDeleted { id: queue }),
         (
             "kind-named",
-            Record::KindNamed { namespace: NS, id: KindId(3), name: "welcome_email".to_owned() },
+            Record::KindNamed {
+                namespace: NS,
+                id: KindId(3),
+                name: "welcome_email".to_owned(),
+                version: 2,
+            },
         ),
         (
             "operation-changed",

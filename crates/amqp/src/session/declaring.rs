@@ -287,10 +287,11 @@ fn job_of(arguments: &Table) -> Result<Option<JobBinding>, Failure> {
     let kind = value.as_text().ok_or_else(|| invalid("x-job-kind", &value, expected))?.to_owned();
     let priority = number("x-job-priority")?.map(|it| u8::try_from(it).unwrap_or(u8::MAX));
     let delay_ms = number("x-job-delay")?;
+    let version = number("x-job-version")?.map_or(0, |it| u32::try_from(it).unwrap_or(u32::MAX));
     let ordered = match arguments.get("x-job-ordered") {
         None => false,
         Some(Value::Bool(ordered)) => ordered,
         Some(value) => return Err(invalid("x-job-ordered", &value, "true or false")),
     };
-    Ok(Some(JobBinding { kind, priority, delay_ms, ordered }))
+    Ok(Some(JobBinding { kind, priority, delay_ms, ordered, version }))
 }

@@ -208,6 +208,7 @@ impl<R: Runner> Worker<R> {
             },
             weights: self.settings.weights.clone(),
             kinds: self.settings.kinds.clone(),
+            versions: Vec::new(),
             max: Some(free.min(1000)),
             wait: Some(WAIT),
             lease: self.settings.lease,

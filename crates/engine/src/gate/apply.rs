@@ -224,7 +224,7 @@ impl<M: OrderedMap> State<M> {
                 }
             }
             for kind in &gate.kinds {
-                if let Some(id) = self.kinds.named(ns, kind) {
+                for id in self.kinds.all_of(ns, kind) {
                     self.lanes.shut_kind(id, self.gating.holds_kind(ns, kind));
                 }
             }
@@ -241,12 +241,12 @@ impl<M: OrderedMap> State<M> {
         }
     }
 
-    /// A kind has a number from now on.
+    /// A version of a kind has a number from now on.
     pub(crate) fn shut_new_kind(&mut self, ns: NamespaceId, kind: &str) {
-        if self.gating.holds_kind(ns, kind)
-            && let Some(id) = self.kinds.named(ns, kind)
-        {
-            self.lanes.shut_kind(id, true);
+        if self.gating.holds_kind(ns, kind) {
+            for id in self.kinds.all_of(ns, kind) {
+                self.lanes.shut_kind(id, true);
+            }
         }
     }
 

@@ -190,7 +190,7 @@ impl<'a, M: OrderedMap> Bulk<'a, M> {
             self.answers.push(Enqueued { id: holder.id, replayed: false, met: Some(met) });
             return Ok(());
         }
-        self.overlay.kind(&new.kind)?;
+        self.overlay.kind(&new.kind, new.version)?;
         self.overlay.gate_set(&job.options.gates)?;
         self.answers.push(Enqueued { id, replayed: false, met: None });
         self.overlay.enter_unique(&job);
@@ -243,6 +243,7 @@ impl<'a, M: OrderedMap> Bulk<'a, M> {
                 gates: sorted(&new.gates),
                 tenant: new.tenant.clone(),
                 hops: new.hops,
+                version: new.version,
             },
             fingerprint: new.fingerprint,
             place: self.overlay.next_place(),

@@ -141,6 +141,7 @@ impl<M: OrderedMap> State<M> {
             id: job.id,
             queue: job.queue.clone(),
             kind: job.kind.clone(),
+            version: job.options.version,
             args: job.args.as_ref().map(|args| self.body(args)).unwrap_or_default(),
             attempt,
             max_attempts: job.budget_from.saturating_add(job.options.max_attempts),
@@ -215,6 +216,9 @@ impl<M: OrderedMap> State<M> {
         self.give_back_slots(ns, &job);
         self.note_sla(ns, &job, SlaEvent::Ran(self.now().since(lease.started_at)));
         self.holding.count_lease(ns, &job.options.tags, false);
+        if let Some(kind) = self.kind_of(ns, &job) {
+            self.kinds.count_running(kind, false);
+        }
         Some((job, lease))
     }
 }

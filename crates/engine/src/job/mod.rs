@@ -117,6 +117,8 @@ wire_struct! {
         pub hops: u8 = 60,
         /// Whose it is: the tenants of a queue take turns.
         pub tenant: Option<String> = 70,
+        /// The version of its kind; 0 for none.
+        pub version: u32 = 71,
     }
 }
 

@@ -219,6 +219,15 @@ impl<M: OrderedMap> State<M> {
         }
     }
 
+    /// A version of a kind gets a number: what limits hold back of its other versions now, they
+    /// hold back of it. It is not one of them yet.
+    pub(crate) fn limit_new_kind(&mut self, (ns, name): (NamespaceId, &str), id: KindId) {
+        let other = self.kinds.all_of(ns, name).first().copied();
+        if let Some(spent) = other.and_then(|other| self.limiting.kinds.get(&other).copied()) {
+            self.limiting.kinds.insert(id, spent);
+        }
+    }
+
     /// What a limit held back over whole lanes is offered to those who wait.
     fn offer_again(&mut self, of: &LimitKey, scope: &LimitScope) {
         let ns = of.ns;
@@ -229,9 +238,9 @@ impl<M: OrderedMap> State<M> {
                 self.fresh_queues.extend(queue);
             }
             LimitScope::Kind { .. } => {
-                let Some(kind) = self.kinds.named(ns, &of.key) else { return };
+                let kinds = self.kinds.all_of(ns, &of.key);
                 let all = QueuePattern::Prefix(String::new());
-                let due = self.due_queues(ns, &all, Some(&[kind]), FRESH_MAX);
+                let due = self.due_queues(ns, &all, Some(&kinds), FRESH_MAX);
                 self.fresh_queues.extend(due);
             }
             LimitScope::Namespace => {
@@ -250,7 +259,7 @@ impl<M: OrderedMap> State<M> {
             LimitScope::Key => {}
             LimitScope::Namespace => turn(&mut self.limiting.namespaces, of.ns, spent),
             LimitScope::Kind { .. } => {
-                if let Some(kind) = self.kinds.named(of.ns, &of.key) {
+                for kind in self.kinds.all_of(of.ns, &of.key) {
                     turn(&mut self.limiting.kinds, kind, spent);
                 }
             }

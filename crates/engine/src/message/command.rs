@@ -259,6 +259,8 @@ pub struct JobBinding {
     pub delay_ms: Option<u64>,
     /// Its ordering key is the routing key; else the header `x-job-key`, where there is one.
     pub ordered: bool,
+    /// The version of the kind; 0 for none.
+    pub version: u32,
 }
 
 /// A message as its producer gives it.

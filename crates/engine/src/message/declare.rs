@@ -271,7 +271,7 @@ impl<M: OrderedMap> State<M> {
         }
         let mut records = Vec::new();
         if let (Destination::Jobs { kind, .. }, Some(job)) = (binding.destination, job) {
-            records.extend(self.decide_kind_of_binding(ns, (kind, &job.kind))?);
+            records.extend(self.decide_kind_of_binding(ns, (kind, (&job.kind, job.version)))?);
         }
         let (of_namespace, of_shard) = self.messages.exchanges.binding_counts(ns);
         let room = self.limits.bindings_max.check(of_namespace, of_shard);
@@ -338,8 +338,9 @@ impl<M: OrderedMap> State<M> {
         let (destination, to_exchange) = match binding.destination {
             Destination::Queue { id } => (self.queues.get(id)?.name.clone(), false),
             Destination::Jobs { id, kind, priority, delay_ms, ordered } => {
-                let kind = self.kinds.name(kind)?.to_owned();
-                job = Some(JobBinding { kind, priority, delay_ms, ordered });
+                let known = self.kinds.get(kind)?;
+                let (kind, version) = (known.name.clone(), known.version);
+                job = Some(JobBinding { kind, priority, delay_ms, ordered, version });
                 (self.queues.get(id)?.name.clone(), false)
             }
             Destination::Stream { id } => {

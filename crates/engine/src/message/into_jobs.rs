@@ -57,7 +57,7 @@ impl<M: OrderedMap> State<M> {
             return Err(Rejection::ValueRefused { field: "job.priority", value, allowed });
         }
         // One that has no number yet gets the next one with the binding.
-        let kind = self.kinds.named(ns, &job.kind).unwrap_or(self.meta.next_kind);
+        let kind = self.kinds.named(ns, &job.kind, job.version).unwrap_or(self.meta.next_kind);
         let JobBinding { priority, delay_ms, ordered, .. } = *job;
         Ok(Destination::Jobs { id: known.id, kind, priority, delay_ms, ordered })
     }
@@ -66,14 +66,14 @@ impl<M: OrderedMap> State<M> {
     pub(super) fn decide_kind_of_binding(
         &self,
         namespace: NamespaceId,
-        (id, name): (KindId, &str),
+        (id, (name, version)): (KindId, (&str, u32)),
     ) -> Result<Option<Record>, Rejection> {
-        if self.kinds.named(namespace, name).is_some() {
+        if self.kinds.named(namespace, name, version).is_some() {
             return Ok(None);
         }
         let room = self.limits.kinds_max.check(self.kinds.len_of(namespace), self.kinds.len());
         room.map_err(|(scope, limit)| Rejection::TooManyKinds { scope, limit })?;
-        Ok(Some(Record::KindNamed { namespace, id, name: name.to_owned() }))
+        Ok(Some(Record::KindNamed { namespace, id, name: name.to_owned(), version }))
     }
 
     /// The job that a message becomes where a binding leads. `index` tells the jobs of one
@@ -86,7 +86,7 @@ impl<M: OrderedMap> State<M> {
         (moment, index): (Moment, u64),
     ) -> Option<FollowUp> {
         let Destination::Jobs { id, kind, priority, delay_ms, ordered } = to else { return None };
-        let (queue, kind) = (self.queues.get(id)?, self.kinds.name(kind)?);
+        let (queue, kind) = (self.queues.get(id)?, self.kinds.get(kind)?);
         let text = |wanted: &str| {
             let found = headers.iter().find(|(name, _)| name == wanted);
             found.and_then(|(_, value)| match value {
@@ -112,7 +112,8 @@ impl<M: OrderedMap> State<M> {
             metadata: Some(metadata.into()),
             traceparent: text("traceparent").filter(fits).map(str::to_owned),
             hops: message.hops,
-            ..NewJob::new(self.message_job_id(ns, place, moment, 0), kind, args.clone())
+            version: kind.version,
+            ..NewJob::new(self.message_job_id(ns, place, moment, 0), &*kind.name, args.clone())
         };
         Some(FollowUp { queue: queue.name.clone(), job })
     }

@@ -120,11 +120,17 @@ impl<M: OrderedMap> State<M> {
     fn put_aside(&mut self, ns: NamespaceId, queue: QueueId, job: &Job) {
         self.put(&keys::blocked(ns, queue, job.place), &job.id);
         self.queues.change(queue).counts.blocked += 1;
+        if let Some(kind) = self.kind_of(ns, job) {
+            self.kinds.count_waiting(kind, true);
+        }
     }
 
     fn take_from_aside(&mut self, ns: NamespaceId, queue: QueueId, job: &Job) {
         self.remove(&keys::blocked(ns, queue, job.place));
         let counts = &mut self.queues.change(queue).counts;
         count::take(&mut counts.blocked, 1, "blocked jobs");
+        if let Some(kind) = self.kind_of(ns, job) {
+            self.kinds.count_waiting(kind, false);
+        }
     }
 }

@@ -8,6 +8,7 @@ use super::heads::{Part, Rank, rank};
 use super::lanes::{LaneId, Next, Slot};
 use crate::command::QueuePattern;
 use crate::ids::{JobId, KindId, NamespaceId, QueueId, TimeMs};
+use crate::kind::KindRange;
 use crate::map::OrderedMap;
 use crate::state::State;
 
@@ -105,10 +106,10 @@ impl<M: OrderedMap> State<M> {
         queues
     }
 
-    /// The kinds that a request names, as far as there is anything due of them: each is looked for
+    /// The kinds in the versions that a request names, as far as there is anything due of them: each is looked for
     /// in each of its queues.
-    pub(crate) fn kinds_due(&self, ns: NamespaceId, names: &[String]) -> Vec<KindId> {
-        let known = names.iter().filter_map(|kind| self.kinds.named(ns, kind));
+    pub(crate) fn kinds_due(&self, ns: NamespaceId, ranges: &[KindRange]) -> Vec<KindId> {
+        let known = ranges.iter().flat_map(|range| self.kinds.within(ns, range));
         let known = known.filter(|kind| self.lanes.is_kind_due(*kind));
         known.collect::<BTreeSet<_>>().into_iter().collect()
     }

@@ -45,8 +45,12 @@ impl<M: OrderedMap> State<M> {
         self.queues.named(ns, &job.queue).expect("a queue outlives its jobs").id
     }
 
+    pub(crate) fn kind_of(&self, ns: NamespaceId, job: &Job) -> Option<KindId> {
+        self.kinds.named(ns, &job.kind, job.options.version)
+    }
+
     fn lane_of(&self, ns: NamespaceId, queue: QueueId, job: &Job) -> LaneId {
-        let kind = self.kinds.named(ns, &job.kind).unwrap_or(KindId(0));
+        let kind = self.kind_of(ns, job).unwrap_or(KindId(0));
         let urgency = job.urgency();
         let set = self.gating.set_of(ns, &job.options.gates);
         let set = set.expect("a set of gates is numbered before its first job");
@@ -64,6 +68,7 @@ impl<M: OrderedMap> State<M> {
         }
         self.count_due(ns, queue, job, 1);
         self.queues.change(queue).counts.waiting += 1;
+        self.kinds.count_waiting(lane.kind, true);
         if self.lanes.hands_out(ns, lane) {
             self.fresh_queues.insert(queue);
         }
@@ -80,6 +85,7 @@ impl<M: OrderedMap> State<M> {
         self.count_due(ns, queue, job, -1);
         let counts = &mut self.queues.change(queue).counts;
         count::take(&mut counts.waiting, 1, "waiting jobs");
+        self.kinds.count_waiting(lane.kind, false);
     }
 
     /// Puts an entry into a lane.

@@ -98,6 +98,8 @@ wire_struct! {
         pub limit: Option<JobLimit> = 51,
         /// Whose it is: the tenants of a queue take turns.
         pub tenant: Option<String> = 70,
+        /// The version of its kind; 0 for none.
+        pub version: u32 = 71,
     }
 }
 
@@ -128,6 +130,7 @@ impl JobTemplate {
             gates: job.gates,
             limit: job.limit,
             tenant: job.tenant,
+            version: job.version,
         }
     }
 
@@ -149,6 +152,7 @@ impl JobTemplate {
         job.gates.clone_from(&self.gates);
         job.limit.clone_from(&self.limit);
         job.tenant.clone_from(&self.tenant);
+        job.version = self.version;
         job.tick = tick;
         job
     }

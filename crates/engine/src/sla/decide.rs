@@ -10,7 +10,7 @@ use super::{
 };
 use crate::bounds::{check_duration, check_name, check_size};
 use crate::command::{FollowUp, NewJob};
-use crate::ids::{JobId, KindId, NamespaceId, ScheduleId, TimeMs};
+use crate::ids::{JobId, NamespaceId, ScheduleId, TimeMs};
 use crate::map::OrderedMap;
 use crate::moment::Moment;
 use crate::overlay::Overlay;
@@ -230,8 +230,9 @@ impl<M: OrderedMap> State<M> {
                 queue.map(|queue| self.lanes.ids_of(queue, LANES_MAX)).unwrap_or_default()
             }
             SlaTarget::Kind { name } => {
-                let kind: Option<KindId> = self.kinds.named(ns, name);
-                kind.map(|kind| self.lanes.due_of(kind, LANES_MAX)).unwrap_or_default()
+                let kinds = self.kinds.all_of(ns, name).into_iter();
+                let due = kinds.flat_map(|kind| self.lanes.due_of(kind, LANES_MAX));
+                due.take(LANES_MAX).collect()
             }
             SlaTarget::Schedule { .. } => Vec::new(),
         }

@@ -250,7 +250,10 @@ impl<M: OrderedMap> State<M> {
             SlaTarget::Queue { name } => {
                 queues.named(ns, name).map(|queue| lanes.ids_of(queue.id, usize::MAX))
             }
-            SlaTarget::Kind { name } => kinds.named(ns, name).map(|kind| lanes.ids_of_kind(kind)),
+            SlaTarget::Kind { name } => {
+                let of = kinds.all_of(ns, name).into_iter();
+                Some(of.flat_map(|kind| lanes.ids_of_kind(kind)).collect())
+            }
             SlaTarget::Schedule { .. } => None,
         };
         lanes.set_deadlines(&about.unwrap_or_default(), |queue, kind| {

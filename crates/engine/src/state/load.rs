@@ -195,6 +195,9 @@ impl<M: OrderedMap> State<M> {
         let (held, begun, spared) = (Held::Apart, false, false);
         let live = LiveLease { lease, job, expires, timeout, spared, paused, held, begun };
         self.count_lease(ns, &live.job);
+        if let Some(kind) = self.kind_of(ns, &live.job) {
+            self.kinds.count_running(kind, true);
+        }
         self.holding.count_lease(ns, &live.job.options.tags, true);
         self.leases.insert((ns, id), Box::new(live));
     }

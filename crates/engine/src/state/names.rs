@@ -1,16 +1,14 @@
-//! Queues and kinds by name and by number. Both live in memory whole; the limits bound them.
+//! Queues by name and by number. They live in memory whole; the limits bound them.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::Arc;
 
 use super::Unwritten;
-use crate::ids::{KindId, MonoMs, NamespaceId, QueueId};
-use crate::job::RESERVED_KIND_PREFIX;
+use crate::ids::{MonoMs, NamespaceId, QueueId};
 use crate::message::Found;
 use crate::queue::Queue;
-use crate::wire::wire_struct;
 
 #[derive(Debug)]
 struct QueueSlot {
@@ -149,66 +147,5 @@ impl Queues {
     pub(crate) fn all_after(&self, after: Option<QueueId>) -> impl Iterator<Item = &Queue> {
         let from = (after.map_or(Unbounded, Excluded), Unbounded);
         self.slots.range(from).map(|(_, slot)| &slot.queue)
-    }
-}
-
-wire_struct! {
-    /// A kind as it is kept.
-    pub(crate) struct Kind {
-        /// Whose jobs it is of.
-        pub(crate) namespace: NamespaceId,
-        /// Its name.
-        pub(crate) name: String,
-    }
-}
-
-/// The kinds of a shard. Each namespace has its own, and they go with it.
-#[derive(Debug, Default)]
-pub(crate) struct Kinds {
-    ids: BTreeMap<NamespaceId, BTreeMap<Arc<str>, KindId>>,
-    names: BTreeMap<KindId, Arc<str>>,
-    reserved: BTreeSet<KindId>,
-}
-
-impl Kinds {
-    pub(crate) fn insert(&mut self, id: KindId, Kind { namespace, name }: Kind) {
-        if name.starts_with(RESERVED_KIND_PREFIX) {
-            self.reserved.insert(id);
-        }
-        let name: Arc<str> = name.into();
-        self.names.insert(id, Arc::clone(&name));
-        self.ids.entry(namespace).or_default().insert(name, id);
-    }
-
-    /// Forgets the kinds of a namespace.
-    pub(crate) fn remove_of(&mut self, ns: NamespaceId) -> Vec<KindId> {
-        let gone: Vec<_> = self.ids.remove(&ns).into_iter().flatten().map(|(_, id)| id).collect();
-        for id in &gone {
-            self.names.remove(id);
-            self.reserved.remove(id);
-        }
-        gone
-    }
-
-    pub(crate) fn name(&self, id: KindId) -> Option<&str> {
-        self.names.get(&id).map(AsRef::as_ref)
-    }
-
-    pub(crate) fn named(&self, ns: NamespaceId, name: &str) -> Option<KindId> {
-        self.ids.get(&ns)?.get(name).copied()
-    }
-
-    /// Those handed only to workers that ask for them by name.
-    pub(crate) fn reserved(&self) -> &BTreeSet<KindId> {
-        &self.reserved
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.names.len()
-    }
-
-    /// How many a namespace has.
-    pub(crate) fn len_of(&self, ns: NamespaceId) -> usize {
-        self.ids.get(&ns).map_or(0, BTreeMap::len)
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::command::{LeaseJobs, QueuePattern};
 use crate::ids::{MonoMs, NamespaceId};
+use crate::kind::KindRange;
 use crate::limits::Cap;
 use crate::state::SessionKey;
 
@@ -22,7 +23,7 @@ const NAME_BYTES: usize = 64;
 const SETS_PER_QUEUE_MAX: usize = 64;
 
 /// The kinds that a worker asks for; `None` for all but reserved ones.
-type Kinds = Option<Vec<String>>;
+type Kinds = Option<Vec<KindRange>>;
 
 /// What one session asks for.
 #[derive(Debug)]
@@ -44,34 +45,37 @@ impl Wish {
 /// A set of kinds that somebody asks for.
 #[derive(Debug)]
 struct KindSet {
-    kinds: Arc<Vec<String>>,
-    /// Where each of them stands, in the order of their names.
+    kinds: Arc<Vec<KindRange>>,
+    /// Where each of them stands, in the order of their names and versions.
     sorted: Vec<u32>,
     /// Sessions that ask for it.
     sessions: u64,
 }
 
 impl KindSet {
-    fn new(kinds: Arc<Vec<String>>) -> Self {
+    fn new(kinds: Arc<Vec<KindRange>>) -> Self {
         let mut sorted: Vec<u32> = (0..kinds.len() as u32).collect();
         sorted.sort_unstable_by(|a, b| kinds[*a as usize].cmp(&kinds[*b as usize]));
+        sorted.dedup_by(|a, b| kinds[*a as usize] == kinds[*b as usize]);
         Self { kinds, sorted, sessions: 0 }
     }
 
-    fn holds(&self, kind: &str) -> bool {
-        let name = |index: &u32| self.kinds[*index as usize].as_str();
-        self.sorted.binary_search_by(|index| name(index).cmp(kind)).is_ok()
+    fn holds(&self, kind: &str, version: u32) -> bool {
+        let range = |index: &u32| &self.kinds[*index as usize];
+        let first = self.sorted.partition_point(|index| range(index).kind.as_str() < kind);
+        let mut of = self.sorted[first..].iter().map(range).take_while(|range| range.kind == kind);
+        of.any(|range| range.holds(version))
     }
 
-    fn bytes(kinds: &[String]) -> usize {
-        kinds.iter().map(|kind| kind.len() + NAME_BYTES).sum()
+    fn bytes(kinds: &[KindRange]) -> usize {
+        kinds.iter().map(|range| range.kind.len() + NAME_BYTES).sum()
     }
 }
 
 /// Sets of kinds, each with a number of its own while somebody asks for it.
 #[derive(Debug, Default)]
 struct KindSets {
-    numbers: BTreeMap<Arc<Vec<String>>, u64>,
+    numbers: BTreeMap<Arc<Vec<KindRange>>, u64>,
     by_number: BTreeMap<u64, KindSet>,
     next: u64,
 }
@@ -115,8 +119,8 @@ impl KindSets {
         KindSet::bytes(&kinds)
     }
 
-    fn holds(&self, number: u64, kind: &str, reserved: bool) -> bool {
-        self.by_number.get(&number).map_or(!reserved, |set| set.holds(kind))
+    fn holds(&self, number: u64, (kind, version): (&str, u32), reserved: bool) -> bool {
+        self.by_number.get(&number).map_or(!reserved, |set| set.holds(kind, version))
     }
 }
 
@@ -281,15 +285,59 @@ impl Demand {
         patterns_for(queue).filter_map(|pattern| asked.patterns.get(&pattern)).sum()
     }
 
+    /// How many sessions ask for each of `kinds`, in whatever queue. `None` where that takes more
+    /// than `looks` comparisons, of which those that it took are gone.
+    pub(super) fn consumers<'a>(
+        &self,
+        ns: NamespaceId,
+        kinds: impl Iterator<Item = ((&'a str, u32), bool)>,
+        looks: &mut usize,
+    ) -> Vec<Option<u64>> {
+        let none = Asked::default();
+        let asked = self.namespaces.get(&ns).unwrap_or(&none);
+        let sets = &asked.kinds.by_number;
+        let of_sets: u64 = sets.values().map(|set| set.sessions).sum();
+        let of_all = asked.by_session.len() as u64 - of_sets;
+        let count = |((kind, version), reserved): ((&str, u32), bool)| {
+            *looks = looks.checked_sub(1 + sets.len())?;
+            let by_name = sets.values().filter(|set| set.holds(kind, version));
+            let by_name: u64 = by_name.map(|set| set.sessions).sum();
+            Some(by_name + if reserved { 0 } else { of_all })
+        };
+        kinds.map(count).collect()
+    }
+
+    /// Names of workers that ask for a version of a kind, in whatever queue: up to `most`, as far
+    /// as `looks` reach.
+    pub(super) fn workers_of(
+        &self,
+        ns: NamespaceId,
+        kind: (&str, u32),
+        reserved: bool,
+        (most, looks): (usize, &mut usize),
+    ) -> Vec<String> {
+        let Some(asked) = self.namespaces.get(&ns) else { return Vec::new() };
+        let mut workers: Vec<String> = Vec::new();
+        for ((worker, _), wish) in &asked.by_session {
+            let Some(left) = looks.checked_sub(1).filter(|_| workers.len() < most) else { break };
+            *looks = left;
+            // They come in the order of their names.
+            if workers.last() != Some(worker) && asked.kinds.holds(wish.set, kind, reserved) {
+                workers.push(worker.clone());
+            }
+        }
+        workers
+    }
+
     /// Those of `kinds`, each with whether it is reserved, that nobody asks for in the queue.
     /// None where that takes more than `looks` comparisons, of which those that it took are gone.
     pub(super) fn without<'a>(
         &self,
         ns: NamespaceId,
         queue: &str,
-        kinds: impl Iterator<Item = (&'a str, bool)>,
+        kinds: impl Iterator<Item = ((&'a str, u32), bool)>,
         looks: &mut usize,
-    ) -> Vec<String> {
+    ) -> Vec<(String, u32)> {
         let none = Asked::default();
         let asked = self.namespaces.get(&ns).unwrap_or(&none);
         let sets: BTreeSet<u64> = asked.sets_for(queue).take(SETS_PER_QUEUE_MAX + 1).collect();
@@ -301,7 +349,7 @@ impl Demand {
             let Some(left) = looks.checked_sub(1 + sets.len()) else { return Vec::new() };
             *looks = left;
             if !sets.iter().any(|set| asked.kinds.holds(*set, kind, reserved)) {
-                unasked.push(kind.to_owned());
+                unasked.push((kind.0.to_owned(), kind.1));
             }
         }
         unasked
@@ -400,10 +448,10 @@ mod tests {
     #[test]
     fn what_one_namespace_asks_for_is_nothing_to_another() {
         let mut demand = small();
-        let kinds = || [("k", false)].into_iter();
+        let kinds = || [(("k", 0), false)].into_iter();
         demand.saw(NamespaceId(1), &asks(1, "q"), MonoMs(9));
-        assert_eq!(demand.without(NamespaceId(1), "q", kinds(), &mut 99), [""; 0]);
-        assert_eq!(demand.without(NamespaceId(2), "q", kinds(), &mut 99), ["k"]);
+        assert_eq!(demand.without(NamespaceId(1), "q", kinds(), &mut 99), []);
+        assert_eq!(demand.without(NamespaceId(2), "q", kinds(), &mut 99), [("k".to_owned(), 0)]);
         assert_eq!((demand.of(NamespaceId(1), "q"), demand.of(NamespaceId(2), "q")), (1, 0));
     }
 
@@ -411,7 +459,7 @@ mod tests {
     fn who_has_not_asked_for_long_leaves_nothing_behind() {
         let mut demand = small();
         demand.saw(NamespaceId(1), &asks(1, "q"), MonoMs(5));
-        let some = LeaseJobs { kinds: Some(vec!["k".to_owned()]), ..asks(2, "q") };
+        let some = LeaseJobs { kinds: Some(vec!["k".into()]), ..asks(2, "q") };
         demand.saw(NamespaceId(2), &some, MonoMs(50));
         demand.saw(NamespaceId(2), &LeaseJobs { kinds: None, ..some }, MonoMs(50));
         demand.left(&(NamespaceId(2), "w".to_owned(), "s00002".to_owned()), MonoMs(20));

@@ -36,8 +36,8 @@ const LANES_TOLD_MAX: usize = 1024;
 
 /// Comparisons of kinds with what workers ask for, and seconds that jobs became due in and no
 /// record has settled, in one answer at most: about a millisecond.
-const LOOKS_MAX: usize = 20_000;
-const KINDS_TOLD_MAX: usize = 100;
+pub(super) const LOOKS_MAX: usize = 20_000;
+pub(super) const KINDS_TOLD_MAX: usize = 100;
 
 impl<M: OrderedMap> Turn<M> {
     pub(super) fn handle(&mut self, request: Request, moment: Moment) {
@@ -163,6 +163,7 @@ impl<M: OrderedMap> Turn<M> {
             Command::Messages(command) => {
                 return self.handle_messages(ns, created, reply_to, command, moment);
             }
+            Command::Kinds(command) => Ok(self.handle_kinds(ns, command)),
             Command::Sla(command) => self.handle_sla(ns, created, command, moment),
             Command::Gates(command) => self.handle_gates(ns, created, command, moment),
             Command::Holds(command) => {
@@ -257,6 +258,7 @@ impl<M: OrderedMap> Turn<M> {
             | Command::Messages(_)
             | Command::Gates(_)
             | Command::Sla(_)
+            | Command::Kinds(_)
             | Command::Holds(_)
             | Command::CreateNamespace
             | Command::Accounts(_)
@@ -478,10 +480,15 @@ impl<M: OrderedMap> Turn<M> {
         *looks = looks.saturating_sub(self.state.seconds_to_settle(queue, now));
         let kinds = self.state.lanes.kinds(queue.id, LANES_TOLD_MAX);
         let reserved = self.state.kinds.reserved();
-        let named = |id| Some((self.state.kinds.name(id)?, reserved.contains(&id)));
+        let named = |id| {
+            let kind = self.state.kinds.get(id)?;
+            Some(((kind.name.as_str(), kind.version), reserved.contains(&id)))
+        };
         let kinds = kinds.into_iter().filter_map(named);
-        let mut unconsumed = self.demand.without(ns, name, kinds, looks);
+        let unconsumed = self.demand.without(ns, name, kinds, looks);
+        let mut unconsumed: Vec<String> = unconsumed.into_iter().map(|(kind, _)| kind).collect();
         unconsumed.sort_unstable();
+        unconsumed.dedup();
         unconsumed.truncate(KINDS_TOLD_MAX);
         let messages = queue.settings.messages.is_some();
         let messages = messages.then(|| Box::new(self.message_view(queue)));

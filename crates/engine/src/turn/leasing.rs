@@ -1,7 +1,7 @@
 //! The worker's loop from the shard's side: settle, lease, wait; streams that give credit instead;
 //! and handing what becomes available to those who stand in line.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Turn;
 use super::consumers::{Consumer, Taker, Ticket};
@@ -12,6 +12,7 @@ use crate::command::{ConsumerId, Credit, Holder, LeaseJobs, ReplyTo, Settlement,
 use crate::effect::{CloseReason, Effect};
 use crate::ids::{NamespaceId, QueueId};
 use crate::job::EndKind;
+use crate::kind::KindRange;
 use crate::map::OrderedMap;
 use crate::moment::Moment;
 use crate::record::Record;
@@ -59,6 +60,29 @@ const DEFERRED_MAX: usize = 256;
 
 /// Kinds that one request may name.
 const KINDS_MAX: usize = 1024;
+
+/// Ranges of versions that one request may name of one kind.
+const RANGES_PER_KIND_MAX: usize = 16;
+
+fn check_ranges(ranges: &[KindRange]) -> Result<(), Rejection> {
+    let field = "versions";
+    let mut counts = BTreeMap::new();
+    for range in ranges.iter().filter(|range| (range.from, range.to) != (0, 0)) {
+        if range.from > range.to {
+            let value = format!("{} to {} of {}", range.from, range.to, range.kind);
+            let allowed = "the first version, then the last".to_owned();
+            return Err(Rejection::ValueRefused { field, value, allowed });
+        }
+        let count: &mut usize = counts.entry(&range.kind).or_default();
+        *count += 1;
+        if *count > RANGES_PER_KIND_MAX {
+            let value = format!("more of {}", range.kind);
+            let allowed = format!("at most {RANGES_PER_KIND_MAX} ranges of a kind");
+            return Err(Rejection::ValueRefused { field, value, allowed });
+        }
+    }
+    Ok(())
+}
 
 impl<M: OrderedMap> Turn<M> {
     /// Carries out a request that [`Turn::check_lease_request`] let pass.
@@ -201,6 +225,7 @@ impl<M: OrderedMap> Turn<M> {
         if request.kinds.as_ref().is_some_and(|kinds| kinds.len() > KINDS_MAX) {
             return refused("kinds", "more".to_owned(), format!("at most {KINDS_MAX} kinds"));
         }
+        check_ranges(request.kinds.as_deref().unwrap_or_default())?;
         if request.wait_ms > limits.wait_ms_max {
             let max = limits.wait_ms_max;
             return refused("wait", format!("{}ms", request.wait_ms), format!("0ms to {max}ms"));

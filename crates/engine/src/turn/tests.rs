@@ -23,6 +23,7 @@ mod snoozes;
 mod stats;
 mod tenants;
 mod uniques;
+mod versions;
 
 use std::collections::BTreeMap;
 

@@ -13,7 +13,7 @@ impl<M: OrderedMap> State<M> {
         let id: JobId = self.value(place)?;
         let job = self.job(ns, id).expect("a lock names a job that exists");
         let waits = job.phase.is_unfinished() && !self.leases.contains_key(&(ns, id));
-        Some(UniqueHolder { id, waits, end: job.cannot_start_from() })
+        Some(UniqueHolder { id, waits, end: job.cannot_start_from(), version: job.options.version })
     }
 
     /// Refuses to let a dead job start again while another one has its key.

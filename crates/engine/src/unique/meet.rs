@@ -58,7 +58,9 @@ impl NewUnique {
             }
             OnConflict::Debounce => (None, true, UniqueMet::Debounced),
         };
-        if !holder.waits {
+        // Args of one version are none of another's.
+        let is_other = args.is_some() && holder.version != new.options.version;
+        if !holder.waits || is_other {
             return Err(Rejection::UniqueTaken { holder: holder.id });
         }
         let available_at = time.then_some(new.available_at);

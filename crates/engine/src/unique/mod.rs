@@ -99,4 +99,6 @@ pub(crate) struct UniqueHolder {
     pub(crate) waits: bool,
     /// At this instant it can start no more.
     pub(crate) end: Option<TimeMs>,
+    /// The version of its kind.
+    pub(crate) version: u32,
 }

@@ -5,10 +5,10 @@ use longshore_engine::{AccountChange, AccountCommand, NewToken};
 use longshore_engine::{
     CheckpointJob, Command, ConsumerId, Credit, Delivery, EnqueueJobs, Epoch, Extension, FollowUp,
     GateChange, GateClosed, GateCommand, HoldCommand, Holder, JobDefaults, JobError, JobId,
-    JobLimit, JobTemplate, LeaseJobs, LimitRule, LimitScope, LimitSettings, Missed, NewJob,
-    NewSchedule, NewUnique, OnConflict, OperationId, OperationKind, Overlap, QueuePattern,
-    QueueSettings, RetryFrom, RetryPolicy, ScheduleCommand, Settlement, Spec, Start, Subscribe,
-    TimeMs, Token, UniqueUntil, Verdict,
+    JobLimit, JobTemplate, KindCommand, KindInQueue, KindRange, LeaseJobs, LimitRule, LimitScope,
+    LimitSettings, Missed, NewJob, NewSchedule, NewUnique, OnConflict, OperationId, OperationKind,
+    Overlap, QueuePattern, QueueSettings, RetryFrom, RetryPolicy, ScheduleCommand, Settlement,
+    Spec, Start, Subscribe, TimeMs, Token, UniqueUntil, Verdict,
 };
 use longshore_engine::{SlaCommand, SlaGoal, SlaSettings, SlaTarget, TenantWeight};
 
@@ -208,6 +208,7 @@ impl Generator {
             name: (*random.pick(&LIMITS)).to_owned(),
             key: (*random.pick(&KEYS)).to_owned(),
         });
+        new.version = self.random.maybe(40, |random| random.below(4) as u32).unwrap_or(0);
         new.tenant = self.random.maybe(30, |random| (*random.pick(&TENANTS)).to_owned());
         new.tags = self.random.maybe(25, tags).unwrap_or_default();
         new.gates = self.random.maybe(25, gates).unwrap_or_default();
@@ -271,9 +272,8 @@ impl Generator {
             _ => QueuePattern::Exactly((*random.pick(&QUEUES)).to_owned()),
         };
         let queues = (0..=random.below(3)).map(|_| pattern(random)).collect();
-        let kinds = random.maybe(25, |random| {
-            (0..random.below(3)).map(|_| (*random.pick(&KINDS)).to_owned()).collect()
-        });
+        let kinds =
+            random.maybe(25, |random| (0..random.below(3)).map(|_| kind_range(random)).collect());
         let waits = self.waits && random.percent(50);
         let request = LeaseJobs {
             queues,
@@ -450,6 +450,7 @@ impl Generator {
         let queue = self.queue();
         match self.random.below(6) {
             0 => Command::DeleteQueue { queue },
+            1 if self.random.percent(40) => Command::Kinds(kind_command(&mut self.random, queue)),
             1 => Command::GetQueue { queue },
             2 | 3 => Command::PauseQueue { queue, paused: self.random.percent(40) },
             _ => {
@@ -666,6 +667,32 @@ fn account_command(random: &mut Random, now: TimeMs) -> AccountCommand {
             }
             let create = random.percent(80);
             AccountCommand::Change { name, create, change: Box::new(change), by }
+        }
+    }
+}
+
+/// Versions of a kind that a worker runs; now and then none.
+fn kind_range(random: &mut Random) -> KindRange {
+    let kind = (*random.pick(&KINDS)).to_owned();
+    let from = if random.percent(40) { 0 } else { random.below(4) as u32 };
+    let to = if random.percent(5) { from.saturating_sub(1) } else { from + random.below(3) as u32 };
+    KindRange { kind, from, to }
+}
+
+fn kind_command(random: &mut Random, queue: String) -> KindCommand {
+    let kind = |random: &mut Random| (*random.pick(&KINDS)).to_owned();
+    match random.below(3) {
+        0 => {
+            let after = random.maybe(30, |random| (kind(random), random.below(4) as u32));
+            KindCommand::List { after, limit: 1 + random.below(6) as usize }
+        }
+        1 => KindCommand::Get { name: kind(random) },
+        _ => {
+            let of = |random: &mut Random| {
+                let version = random.below(4) as u32;
+                KindInQueue { queue: queue.clone(), kind: kind(random), version }
+            };
+            KindCommand::Unserved { of: (0..3).map(|_| of(random)).collect() }
         }
     }
 }

@@ -9,6 +9,7 @@ mod events;
 mod gate;
 mod hold;
 mod kept;
+mod kind;
 mod lease;
 mod limit;
 mod operations;
@@ -24,10 +25,10 @@ mod view;
 use bytes::Bytes;
 use longshore_engine::{
     Answer, AttemptNote, Body, BodyId, Cap, Checkpoint, Clock, Command, ConsumerId, Delivery,
-    EndKind, GateCommand, HoldCommand, Job, JobId, KindId, Lease, LeaseJobs, Limits, NamespaceId,
-    Operation, Phase, Place, QueueId, QueuePattern, QueueSettings, Rejection, ReplyTo, Request,
-    ScheduleCommand, ScheduleTotals, ScheduleView, Scope, SkippedItem, StreamCommand, TimeMs,
-    Token,
+    EndKind, GateCommand, HoldCommand, Job, JobId, KindId, KindRange, Lease, LeaseJobs, Limits,
+    NamespaceId, Operation, Phase, Place, QueueId, QueuePattern, QueueSettings, Rejection, ReplyTo,
+    Request, ScheduleCommand, ScheduleTotals, ScheduleView, Scope, SkippedItem, StreamCommand,
+    TimeMs, Token,
 };
 pub(crate) use schedule::KNOWN;
 
@@ -142,7 +143,7 @@ pub(crate) type SessionKey = (NamespaceId, String, String);
 pub(crate) struct RefConsumer {
     pub(crate) key: SessionKey,
     pub(crate) queues: Vec<QueuePattern>,
-    pub(crate) kinds: Option<Vec<String>>,
+    pub(crate) kinds: Option<Vec<KindRange>>,
     pub(crate) until: u64,
 }
 
@@ -200,7 +201,7 @@ pub(crate) struct Reference {
     pub(crate) namespaces: Vec<RefNamespace>,
     pub(crate) queues: Vec<RefQueue>,
     /// With the number of each.
-    pub(crate) kinds: Vec<(NamespaceId, String, KindId)>,
+    pub(crate) kinds: Vec<(NamespaceId, (String, u32), KindId)>,
     pub(crate) jobs: Vec<RefJob>,
     pub(crate) bodies: Vec<(BodyId, Bytes)>,
     pub(crate) tombstones: Vec<RefTombstone>,
@@ -472,8 +473,9 @@ impl Reference {
         queue.expect("a queue outlives its jobs")
     }
 
-    fn kind(&self, ns: NamespaceId, name: &str) -> Option<KindId> {
-        let found = self.kinds.iter().find(|(of, kind, _)| *of == ns && kind == name);
+    fn kind(&self, ns: NamespaceId, name: &str, version: u32) -> Option<KindId> {
+        let is_it = |kind: &(String, u32)| kind.0 == name && kind.1 == version;
+        let found = self.kinds.iter().find(|(of, kind, _)| *of == ns && is_it(kind));
         found.map(|(.., id)| *id)
     }
 

@@ -247,7 +247,7 @@ pub(super) fn prepare<J: Job>(
         what: J::KIND.to_owned(),
         reason: error.to_string(),
     })?;
-    Ok((queue, options.into_wire(J::KIND, args.into())))
+    Ok((queue, options.into_wire::<J>(args.into())))
 }
 
 impl Client {

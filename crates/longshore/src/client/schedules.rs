@@ -24,7 +24,7 @@ impl Schedule {
         let args = serde_json::to_vec(job).map_err(|error| {
             JobError::new("args_not_json", format!("a {} is no JSON: {error}", J::KIND))
         })?;
-        let job = options.into_wire(J::KIND, args.into());
+        let job = options.into_wire::<J>(args.into());
         Ok(Self(v1::ScheduleSettings {
             when: Some(when),
             // The server makes the ids: one for each slot.

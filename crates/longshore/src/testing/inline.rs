@@ -301,7 +301,7 @@ pub(super) fn new_job<J: Job>(job: &J, options: JobOptions) -> v1::NewJob {
     options.queue.get_or_insert_with(|| J::QUEUE.to_owned());
     let args =
         serde_json::to_vec(job).unwrap_or_else(|error| panic!("a {} is no JSON: {error}", J::KIND));
-    options.into_wire(J::KIND, args.into())
+    options.into_wire::<J>(args.into())
 }
 
 impl Ran {

@@ -215,8 +215,8 @@ impl<S: Send + Sync + 'static> Worker<S> {
         shutdown: impl Future<Output = ()> + Send,
     ) -> Result<Stopped, WorkerError> {
         let mut plan = self.plan;
-        plan.kinds = self.handlers.kinds();
-        if plan.kinds.is_empty() {
+        (plan.kinds, plan.versions) = self.handlers.kinds();
+        if plan.kinds.is_empty() && plan.versions.is_empty() {
             return Err(WorkerError::NoTypes);
         }
         if let Some((kind, first, second)) = self.handlers.twice {
@@ -246,6 +246,7 @@ impl Plan {
             name: supervise::host(),
             labels: HashMap::new(),
             kinds: Vec::new(),
+            versions: Vec::new(),
             served: Vec::new(),
             wishes: Vec::new(),
             concurrency: 16,

@@ -36,6 +36,7 @@ pub(super) struct Plan {
     pub(super) name: String,
     pub(super) labels: HashMap<String, String>,
     pub(super) kinds: Vec<String>,
+    pub(super) versions: Vec<v1::KindVersions>,
     /// Each kind with the queue of its type.
     pub(super) served: Vec<(String, String)>,
     pub(super) wishes: Vec<Wish>,
@@ -187,6 +188,7 @@ fn hello(client: &Client, plan: &Plan, lane: Lane) -> v1::Hello {
         software: concat!("longshore-rust/", env!("CARGO_PKG_VERSION")).to_owned(),
         labels: plan.labels.clone(),
         kinds: plan.kinds.clone(),
+        versions: plan.versions.clone(),
         queues: lane.queues,
         concurrency: lane.concurrency,
         lease_ms: plan.lease.map(span_ms),

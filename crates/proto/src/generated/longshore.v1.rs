@@ -78,6 +78,9 @@ pub struct NewJob {
     /// Whose it is: inside a queue and priority, tenants take turns.
     #[prost(string, tag = "70")]
     pub tenant: ::prost::alloc::string::String,
+    /// The version of its kind, from 1; 0 where it has none. Only workers that run it get it.
+    #[prost(uint32, tag = "71")]
+    pub version: u32,
 }
 /// The limit that a job names, and where its key there comes from: one of `key`, `by` and `tag`.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -429,6 +432,9 @@ pub struct Job {
     /// What keeps it from being handed out while it waits, its time apart.
     #[prost(message, repeated, tag = "20")]
     pub blocked_by: ::prost::alloc::vec::Vec<BlockedBy>,
+    /// The version of its kind; 0 where it has none.
+    #[prost(uint32, tag = "70")]
+    pub version: u32,
 }
 /// What keeps a job from being handed out: another job of its ordering key, or a pause.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -457,6 +463,12 @@ pub struct BlockedBy {
     /// This tag is held.
     #[prost(string, tag = "54")]
     pub hold: ::prost::alloc::string::String,
+    /// No worker runs this kind,
+    #[prost(string, tag = "70")]
+    pub no_worker_for: ::prost::alloc::string::String,
+    /// in this version; 0: without one.
+    #[prost(uint32, tag = "71")]
+    pub version: u32,
 }
 /// Generated client implementations.
 pub mod jobs_client {
@@ -6173,7 +6185,8 @@ pub struct Hello {
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,
-    /// Only these kinds; empty: all but those that begin with `longshore.`.
+    /// Only these kinds, of each only jobs without a version; where this and `versions` are empty:
+    /// all but those that begin with `longshore.`, in every version.
     #[prost(string, repeated, tag = "8")]
     pub kinds: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     /// At least one, at most 256.
@@ -6189,6 +6202,21 @@ pub struct Hello {
     /// Leases that it holds from the stream before.
     #[prost(message, repeated, tag = "12")]
     pub held: ::prost::alloc::vec::Vec<HeldLease>,
+    /// Kinds in the versions that the worker runs, besides `kinds`.
+    #[prost(message, repeated, tag = "70")]
+    pub versions: ::prost::alloc::vec::Vec<KindVersions>,
+}
+/// Versions of a kind.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct KindVersions {
+    #[prost(string, tag = "1")]
+    pub kind: ::prost::alloc::string::String,
+    /// The first one; 0 stands for jobs without a version.
+    #[prost(uint32, tag = "2")]
+    pub from: u32,
+    /// The last one, which is part of it.
+    #[prost(uint32, tag = "3")]
+    pub to: u32,
 }
 /// A queue that a worker wants.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -6450,6 +6478,9 @@ pub struct Delivery {
     /// have it run again fails it.
     #[prost(bool, tag = "19")]
     pub at_most_once: bool,
+    /// The version of its kind; 0 where it has none.
+    #[prost(uint32, tag = "70")]
+    pub version: u32,
 }
 /// Answers Settle: one for each settlement, in any order.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -6617,6 +6648,9 @@ pub struct Worker {
     /// Its stream is open; else it may still come back.
     #[prost(bool, tag = "16")]
     pub connected: bool,
+    /// Kinds in the versions that it runs, besides `kinds`.
+    #[prost(message, repeated, tag = "70")]
+    pub versions: ::prost::alloc::vec::Vec<KindVersions>,
 }
 /// What a worker runs.
 #[derive(Clone, PartialEq, ::prost::Message)]

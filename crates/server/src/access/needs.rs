@@ -211,6 +211,7 @@ pub(crate) fn needs_of(command: &Command) -> Vec<Need<'_>> {
         Command::ListNamespaces { .. } => needs.push(Need::everywhere(READ)),
         Command::OfSchedule { name, command } => of_schedule(name, command, &mut needs),
         Command::Messages(command) => of_messages(command, &mut needs),
+        Command::Kinds(_) => needs.push(Need::all(READ)),
         Command::Sla(command) => of_sla(command, &mut needs),
         Command::Gates(command) => needs.push(match command {
             GateCommand::Change { name, .. } | GateCommand::Delete { name } => {

@@ -98,6 +98,10 @@ pub struct NewJob<'a> {
     /// Whose it is: inside a queue and priority, tenants take turns.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenant: Option<String>,
+    /// The version of its kind, from 1: only workers that run it get the job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1)]
+    pub version: Option<u32>,
 }
 
 impl NewJob<'_> {
@@ -129,6 +133,7 @@ impl NewJob<'_> {
             limit: None,
             gates: None,
             tenant: None,
+            version: None,
         }
     }
 }

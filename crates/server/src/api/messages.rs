@@ -225,6 +225,10 @@ pub struct JobBindingBody {
     /// `x-job-key`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub ordered: bool,
+    /// The version of the kind, from 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1)]
+    pub version: Option<u32>,
 }
 
 /// Whether a binding changed anything.

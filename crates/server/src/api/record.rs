@@ -300,7 +300,8 @@ pub struct SkippedRecord<'a> {
     pub at: InstantText,
 }
 
-/// What keeps a job from being handed out: another job of its ordering key, or a pause.
+/// What keeps a job from being handed out: another job of its ordering key, a pause, or that nobody
+/// runs it.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
 pub struct BlockedByRecord {
     /// Its ordering key, where another job comes first.
@@ -333,6 +334,12 @@ pub struct BlockedByRecord {
     /// The hold's epoch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub epoch: Option<u64>,
+    /// No worker runs this kind in the queue,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub no_worker_for: Option<String>,
+    /// in this version; left out for jobs without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<u32>,
 }
 
 /// The whole record of a job.
@@ -422,6 +429,9 @@ pub struct JobRecord<'a> {
     /// Whose it is: inside a queue and priority, tenants take turns.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenant: Option<String>,
+    /// The version of its kind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<u32>,
     /// How far the run is, from 0 to 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<f64>,

@@ -7,6 +7,7 @@ use serde::de;
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
+use super::kind::KindVersions;
 use super::record::ErrorText;
 use super::skipped::{SkipText, Skips};
 use super::{
@@ -28,11 +29,17 @@ pub struct LeaseRequest<'a> {
     /// has nothing ready, drawn in the same way.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub weights: BTreeMap<String, u32>,
-    /// Only these kinds; left out, all but those that begin with `longshore.`.
+    /// Only these kinds, of each only jobs without a version; left out, all but those that begin with `longshore.`.
     #[serde(deserialize_with = "super::object::optional_names")]
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(max_items = 1000)]
     pub kinds: Option<Vec<String>>,
+    /// Kinds in the versions that the worker runs, besides `kinds`, which then mean jobs without a
+    /// version. Where both are left out, every version is meant.
+    #[serde(deserialize_with = "super::object::list")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(max_items = 1000)]
+    pub versions: Vec<KindVersions>,
     /// How many jobs at most; 1 where left out, 0 only settles.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(maximum = 1000)]
@@ -366,6 +373,9 @@ pub struct LeasedJob<'a> {
     pub queue: String,
     /// The name of its type.
     pub kind: String,
+    /// The version of its kind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<u32>,
     /// Its arguments, as the producer wrote them.
     #[serde(borrow)]
     pub args: RawJson<'a>,

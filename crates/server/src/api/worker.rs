@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::kind::KindVersions;
 use super::{InstantText, JobIdText};
 
 /// What was asked of a worker.
@@ -90,6 +91,9 @@ pub struct WorkerRecord {
     pub labels: BTreeMap<String, String>,
     /// Only these kinds; empty: all but those that begin with `longshore.`.
     pub kinds: Vec<String>,
+    /// Kinds in the versions that it runs, besides `kinds`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub versions: Vec<KindVersions>,
     /// What it serves.
     pub queues: Vec<WorkerQueue>,
     /// How many jobs it runs at once.

@@ -130,6 +130,7 @@ pub(super) fn api_job(job: &v1::NewJob) -> Result<api::NewJob<'_>, Refusal> {
         }),
         gates: (!job.gates.is_empty()).then(|| job.gates.clone()),
         tenant: some(job.tenant.clone()),
+        version: (job.version > 0).then_some(job.version),
     })
 }
 

@@ -67,6 +67,7 @@ fn job(of: &JobView, record: &JobRecord<'_>, result: Option<&Bytes>) -> v1::Job 
         blocked_by: record.blocked_by.iter().map(blocked_by).collect(),
         record: serde_json::to_vec(record).unwrap_or_default().into(),
         snoozes: job.snoozes,
+        version: job.options.version,
     }
 }
 
@@ -80,6 +81,8 @@ fn blocked_by(by: &BlockedByRecord) -> v1::BlockedBy {
         gate: by.gate.clone().unwrap_or_default(),
         reason: by.reason.clone().unwrap_or_default(),
         hold: by.hold.clone().unwrap_or_default(),
+        no_worker_for: by.no_worker_for.clone().unwrap_or_default(),
+        version: by.version.unwrap_or_default(),
     }
 }
 
@@ -110,6 +113,7 @@ pub(super) fn delivery(job: Delivery) -> v1::Delivery {
         priority: u32::from(job.priority),
         ordering_key: job.ordering_key.unwrap_or_default(),
         at_most_once: job.at_most_once,
+        version: job.version,
     }
 }
 
@@ -140,7 +144,12 @@ pub(super) fn worker(worker: &Arc<crate::workers::Worker>) -> v1::Worker {
         running: started.into_iter().map(run).collect(),
         waiting: waiting.len() as u32,
         connected: told.connected,
+        versions: facts.versions.iter().map(versions).collect(),
     }
+}
+
+fn versions(of: &crate::api::KindVersions) -> v1::KindVersions {
+    v1::KindVersions { kind: of.kind.clone(), from: of.from, to: of.to }
 }
 
 /// What was asked of a worker.

@@ -110,6 +110,8 @@ pub(super) const fn asks(op: Op) -> Asks {
         | Op::ListSchedules
         | Op::ListExchanges
         | Op::ListPolicies
+        | Op::GetKind
+        | Op::ListKinds
         | Op::ListBindings
         | Op::ListStreams
         | Op::ListGroups

@@ -164,14 +164,16 @@ pub(crate) fn binding_record(view: &BindingView) -> BindingRecord {
             priority: job.priority,
             delay: job.delay_ms.map(DurationText),
             ordered: job.ordered,
+            version: super::view::version_told(job.version),
         }),
     }
 }
 
 /// What each message becomes at the end of a binding.
 pub(crate) fn job_binding(body: JobBindingBody) -> JobBinding {
-    let JobBindingBody { kind, priority, delay, ordered } = body;
-    JobBinding { kind, priority, delay_ms: delay.map(|delay| delay.0), ordered }
+    let JobBindingBody { kind, priority, delay, ordered, version } = body;
+    let (delay_ms, version) = (delay.map(|delay| delay.0), version.unwrap_or(0));
+    JobBinding { kind, priority, delay_ms, ordered, version }
 }
 
 fn header_json(value: &HeaderValue) -> serde_json::Value {

@@ -7,6 +7,7 @@ mod groups;
 mod health;
 mod holds;
 mod jobs;
+mod kinds;
 mod limits;
 mod messages;
 mod operations;
@@ -65,6 +66,8 @@ pub(crate) async fn dispatch(op: Op, call: Call<'_>, held: Option<Held>) -> Resu
         Op::ResumeQueue => Box::pin(admin::pause(call, false)).await,
         Op::PurgeQueue => Box::pin(operations::purge(call)).await,
         Op::RetryDead => Box::pin(operations::retry_dead(call)).await,
+        Op::ListKinds => Box::pin(kinds::list(call)).await,
+        Op::GetKind => Box::pin(kinds::get(call)).await,
         Op::ListLimits => Box::pin(limits::list(call)).await,
         Op::GetLimit => Box::pin(limits::get(call)).await,
         Op::PutLimit => Box::pin(limits::put(call)).await,

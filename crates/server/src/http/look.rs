@@ -1,12 +1,14 @@
 //! What every face asks of the node: commands, and jobs looked up on a snapshot. Refusals are the
 //! same whoever asks.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use longshore_engine::query::{self, ListFilter, Lookup, Page};
 use longshore_engine::{
-    Answer, AttemptNote, AuditedCommand, Command, JobId, JobView, Phase, Reader, Role, SkippedItem,
+    Answer, AttemptNote, AuditedCommand, BlockedBy, Command, JobId, JobState, JobView, KindAnswer,
+    KindCommand, KindInQueue, Phase, Reader, Role, SkippedItem,
 };
 use longshore_node::{Cause, Publishing, wall_now};
 
@@ -208,9 +210,46 @@ pub(crate) async fn whole(app: &App, ns: &str, id: JobId) -> Result<WholeJob, Re
         Ok(WholeJob { view, args, result, attempts, skipped })
     };
     let whole = app.node.read(ns, look).await?;
-    let whole = whole.map_err(|lookup| missing(app, ns, id, &lookup))?;
+    let mut whole = whole.map_err(|lookup| missing(app, ns, id, &lookup))?;
     check_follows(app, ns, &whole.view)?;
+    mark_unserved(app, ns, std::slice::from_mut(&mut *whole.view)).await?;
     Ok(whole)
+}
+
+/// Notes of jobs that are ready and that nothing else blocks where no worker runs their version.
+/// Who asks for what is known to the shard alone: it is asked once for all of them.
+async fn mark_unserved(app: &App, ns: &str, views: &mut [JobView]) -> Result<(), Refusal> {
+    let waits = |view: &&mut JobView| {
+        view.job.options.version != 0
+            && view.state() == JobState::Ready
+            && view.blocked_by.is_empty()
+    };
+    let of = |view: &JobView| KindInQueue {
+        queue: view.job.queue.clone(),
+        kind: view.job.kind.clone(),
+        version: view.job.options.version,
+    };
+    let mut ready: Vec<_> = views.iter_mut().filter(waits).collect();
+    let asked: BTreeSet<_> = ready.iter().map(|view| of(view)).collect();
+    if asked.is_empty() {
+        return Ok(());
+    }
+    let asked: Vec<_> = asked.into_iter().collect();
+    let command = Command::Kinds(KindCommand::Unserved { of: asked.clone() });
+    // Whoever may see a job may see what it waits for.
+    let unserved = match app.node.call(ns, command).await? {
+        Answer::Kinds(KindAnswer::Unserved(unserved)) => unserved,
+        other => return Err(unexpected(&other)),
+    };
+    let unserved = asked.into_iter().zip(unserved).filter(|(_, unserved)| *unserved);
+    let unserved: BTreeSet<_> = unserved.map(|(of, _)| of).collect();
+    for view in &mut ready {
+        let KindInQueue { kind, version, .. } = of(view);
+        if unserved.contains(&of(view)) {
+            view.blocked_by.push(BlockedBy::NoWorker { kind, version });
+        }
+    }
+    Ok(())
 }
 
 /// The one worker of that name or session.
@@ -254,5 +293,8 @@ pub(crate) async fn page(
         query::list_jobs(reader, &namespace, &filter, cursor.as_ref(), bounds, now)
     };
     let page = app.node.read(ns, look).await?;
-    page.ok_or_else(|| missing(app, ns, JobId::default(), &Lookup::NamespaceUnknown))
+    let page = page.ok_or_else(|| missing(app, ns, JobId::default(), &Lookup::NamespaceUnknown));
+    let mut page = page?;
+    mark_unserved(app, ns, &mut page.jobs).await?;
+    Ok(page)
 }

@@ -22,7 +22,7 @@ use crate::api::{
     SnoozeRequest, StatusRecord, StreamBody, StreamList, StreamRecord, TransactionAnswer,
     TransactionRequest, WorkerList, WorkerRecord,
 };
-use crate::api::{SlaBody, SlaList, SlaRecord, TriggerBody, TriggerList, TriggerRecord};
+use crate::api::{KindList, SlaBody, SlaList, SlaRecord, TriggerBody, TriggerList, TriggerRecord};
 
 /// A reference to the schema of `T`, which is added to the list with all that it refers to.
 fn of<T: ToSchema>(schemas: &mut Vec<(String, RefOr<Schema>)>) -> RefOr<Schema> {
@@ -377,6 +377,15 @@ pub(crate) const ROUTES: &[Route] = &[
     Route {
         outcomes: &[outcome(204, "It is removed.", &[])],
         ..route("DELETE", "/limits/{}", Op::DeleteLimit, "Remove a limit")
+    },
+    Route {
+        parameters: &[LIMIT, CURSOR],
+        outcomes: &[outcome(200, "In the order of names and versions.", &[of::<KindList>])],
+        ..route("GET", "/kinds", Op::ListKinds, "List kinds and their versions")
+    },
+    Route {
+        outcomes: &[outcome(200, "Its versions; none of a kind without jobs.", &[of::<KindList>])],
+        ..route("GET", "/kinds/{}", Op::GetKind, "Describe the versions of a kind")
     },
     Route {
         outcomes: &[outcome(200, "In the order of their names.", &[of::<SlaList<'static>>])],

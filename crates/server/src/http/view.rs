@@ -176,6 +176,7 @@ pub(crate) fn job(view: &JobView) -> JobRecord<'static> {
         tags: options.tags.clone(),
         gates: options.gates.clone(),
         tenant: options.tenant.clone(),
+        version: version_told(options.version),
         metadata: options.metadata.as_ref().and_then(stored),
         traceparent: options.traceparent.clone(),
         unique: options.unique.as_ref().map(unique),
@@ -291,6 +292,11 @@ pub(crate) fn hold(of: &HoldView) -> HoldRecord {
     }
 }
 
+/// A version of a kind, where there is one.
+pub(crate) fn version_told(version: u32) -> Option<u32> {
+    (version > 0).then_some(version)
+}
+
 /// What keeps a job from being handed out.
 fn blocked_by(by: &BlockedBy) -> BlockedByRecord {
     let paused = |what: &str| Some(what.to_owned());
@@ -315,6 +321,11 @@ fn blocked_by(by: &BlockedBy) -> BlockedByRecord {
             hold: Some(tag.clone()),
             epoch: Some(*epoch),
             reason: reason.clone(),
+            ..BlockedByRecord::default()
+        },
+        BlockedBy::NoWorker { kind, version } => BlockedByRecord {
+            no_worker_for: Some(kind.clone()),
+            version: version_told(*version),
             ..BlockedByRecord::default()
         },
         BlockedBy::JobPause => {
@@ -670,6 +681,7 @@ pub(crate) fn template(of: &JobTemplate) -> NewJob<'static> {
         tags: (!of.tags.is_empty()).then(|| of.tags.clone()),
         gates: (!of.gates.is_empty()).then(|| of.gates.clone()),
         tenant: of.tenant.clone(),
+        version: version_told(of.version),
         limit: of.limit.as_ref().map(|JobLimit { name, key }| JobLimitText {
             name: name.clone(),
             key: Some(key.clone()),

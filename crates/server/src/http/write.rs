@@ -169,6 +169,10 @@ fn write_delivery(out: &mut Vec<u8>, job: &Delivery) {
     write_string(out, &job.queue);
     out.extend_from_slice(b",\"kind\":");
     write_string(out, &job.kind);
+    if job.version > 0 {
+        out.extend_from_slice(b",\"version\":");
+        write_number(out, u64::from(job.version));
+    }
     out.extend_from_slice(b",\"args\":");
     out.extend_from_slice(&job.args);
     out.extend_from_slice(b",\"attempt\":");
@@ -266,6 +270,7 @@ mod tests {
             id: JobId([7; 16]),
             queue: "a \"queue\"".into(),
             kind: "k\n".into(),
+            version: 3,
             args: Bytes::from_static(b"{\"a\": [1, 2.50]}"),
             attempt: 3,
             max_attempts: 26,

@@ -478,6 +478,8 @@ fn binding(ns: &str, spec: &BindingSpec) -> Value {
         all.insert("x-job-kind".to_owned(), job.kind.clone().into());
         all.extend(job.priority.map(|it| ("x-job-priority".to_owned(), it.into())));
         all.extend(job.delay_ms.map(|it| ("x-job-delay".to_owned(), it.into())));
+        let version = (job.version > 0).then_some(job.version);
+        all.extend(version.map(|it| ("x-job-version".to_owned(), it.into())));
         all.extend(job.ordered.then(|| ("x-job-ordered".to_owned(), true.into())));
     }
     let kind = if spec.to_exchange { "exchange" } else { "queue" };

@@ -81,7 +81,7 @@ fn a_gate_may_be_over_queues_and_kinds() {
     assert_eq!((view.gate.kinds.len(), view.running), (2, 0));
     shard.enqueue(NewJob { kind: "new".to_owned(), ..job(3) });
     assert_eq!(ids(&shard.lease(9)), [2], "kinds that are new are held back, too");
-    let by_kind = LeaseJobs { kinds: Some(vec!["k".to_owned()]), ..wish() };
+    let by_kind = LeaseJobs { kinds: Some(vec!["k".into()]), ..wish() };
     match shard.call(Command::LeaseJobs(Box::new(by_kind))) {
         Answer::Leased { jobs, .. } => assert!(jobs.is_empty(), "nor is one who asks for them"),
         other => panic!("{other:?}"),

@@ -149,7 +149,7 @@ impl Bench {
                 let kind = state.kinds.name(KindId(keys::u32_at(key, 12).unwrap())).unwrap();
                 let at = TimeMs(keys::u64_at(key, 16).unwrap());
                 let asked = match &wish.kinds {
-                    Some(kinds) => kinds.iter().any(|asked| asked == kind),
+                    Some(kinds) => kinds.iter().any(|asked| asked.kind == *kind),
                     None => !kind.starts_with(crate::job::RESERVED_KIND_PREFIX),
                 };
                 let open = pattern.matches(&queue.name) && !queue.settings.paused;
@@ -178,7 +178,7 @@ fn a_lease_of_all_queues_looks_at_what_it_answers() {
     for queue in 0..9_000 {
         bench.fill(&format!("{}.{queue}", ["a", "b", "c"][queue % 3]), 2);
     }
-    let kind = bench.turn.state.kinds.named(bench.ns(), "k").unwrap();
+    let kind = bench.turn.state.kinds.named(bench.ns(), "k", 0).unwrap();
     for pattern in [all(""), all("b."), all("c.77")] {
         for kinds in [None, Some(&[kind][..])] {
             let one = bench.looked(&pattern, kinds, 1);
@@ -391,10 +391,8 @@ fn some_wish(random: &mut Random) -> LeaseJobs {
     };
     let queues = (0..=random.below(2)).map(|_| pattern(random)).collect();
     let kinds = match random.below(4) {
-        0 => Some(vec!["k".to_owned()]),
-        1 => {
-            Some(vec!["l".to_owned(), "k".to_owned(), "longshore.m".to_owned(), "never".to_owned()])
-        }
+        0 => Some(vec!["k".into()]),
+        1 => Some(vec!["l".into(), "k".into(), "longshore.m".into(), "never".into()]),
         _ => None,
     };
     LeaseJobs { queues, kinds, max: 1 + random.below(12), ..wish() }

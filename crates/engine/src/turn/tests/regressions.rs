@@ -323,7 +323,7 @@ fn what_nobody_asks_for_is_told_within_bounds() {
     };
     assert_eq!(kinds_told(&mut shard).1, ["kind-0", "kind-1", "kind-2"]);
     let asks = |shard: &mut Shard, n: u32| {
-        let (worker, kinds) = (format!("w{n}"), Some(vec![format!("kind-{n}")]));
+        let (worker, kinds) = (format!("w{n}"), Some(vec![format!("kind-{n}").as_str().into()]));
         shard.send(Command::LeaseJobs(Box::new(LeaseJobs { kinds, worker, ..wish() })));
     };
     asks(&mut shard, 7);

@@ -55,6 +55,7 @@ impl Reference {
             Command::ListLimits => Ok(self.list_limits(ns)),
             Command::Gates(command) => self.of_gates(ns, command),
             Command::Sla(command) => self.of_sla(ns, command),
+            Command::Kinds(command) => Ok(Answer::Kinds(self.of_kinds(ns, command))),
             Command::StartOperation(kind) => self.start_operation(ns, kind),
             Command::CancelOperation { id } => self.operation(ns, id, true),
             Command::GetOperation { id } => self.operation(ns, id, false),

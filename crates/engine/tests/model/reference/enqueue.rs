@@ -19,7 +19,7 @@ pub(super) struct Entering<'a> {
     pub(super) leaving: Option<JobId>,
     answers: Vec<Enqueued>,
     queues: Vec<&'a str>,
-    kinds: Vec<String>,
+    kinds: Vec<(String, u32)>,
 }
 
 /// What a job that waits gets of one that does not enter, after so many have entered.
@@ -211,13 +211,14 @@ impl Reference {
         if let Some((id, met)) = self.meet(ns, (queue, new), entering)? {
             return Ok(Enqueued { id, replayed: false, met: Some(met) });
         }
-        if self.kind(ns, &new.kind).is_none() && !entering.kinds.contains(&new.kind) {
+        let kind = (new.kind.clone(), new.version);
+        if self.kind(ns, &kind.0, kind.1).is_none() && !entering.kinds.contains(&kind) {
             let all = self.kinds.iter().map(|(of, ..)| *of);
             let all = all.chain(entering.kinds.iter().map(|_| ns));
             if let Err((scope, limit)) = room(self.limits.kinds_max, ns, all) {
                 return Err(Rejection::TooManyKinds { scope, limit });
             }
-            entering.kinds.push(new.kind.clone());
+            entering.kinds.push(kind);
         }
         entering.jobs.push((queue, new));
         Ok(Enqueued { id: new.id, replayed: false, met: None })
@@ -320,6 +321,7 @@ impl Reference {
                 limit: new.limit.clone(),
                 tenant: new.tenant.clone(),
                 hops: 0,
+                version: new.version,
                 gates: {
                     let gates: BTreeSet<_> = new.gates.iter().cloned().collect();
                     gates.into_iter().collect()

@@ -1,7 +1,7 @@
 //! Leasing, and the requests that wait for a job or for the end of one.
 
 use longshore_engine::{
-    Answer, Delivery, Epoch, JobId, Lease, LeaseJobs, NamespaceId, QueuePattern,
+    Answer, Delivery, Epoch, JobId, KindRange, Lease, LeaseJobs, NamespaceId, QueuePattern,
     RESERVED_KIND_PREFIX, Rejection, ReplyTo, Settlement, Token, Verdict,
 };
 
@@ -52,6 +52,10 @@ impl Reference {
             || request.wait_ms > limits.wait_ms_max;
         if bad {
             return Err(refused("max"));
+        }
+        let ranges = request.kinds.as_deref().unwrap_or_default();
+        if ranges.iter().any(|range| range.from > range.to) {
+            return Err(refused("versions"));
         }
         self.check_lease_ms(request.lease_ms)?;
         let Some(turn) = request.turn else { return Ok(()) };
@@ -217,7 +221,7 @@ impl Reference {
     fn suits(&self, request: &LeaseJobs, pattern: &QueuePattern, job: &RefJob) -> bool {
         let (kind, queue) = (&job.job.kind, &job.job.queue);
         let wanted = match &request.kinds {
-            Some(kinds) => kinds.contains(kind),
+            Some(kinds) => runs(kinds, kind, job.job.options.version),
             None => !kind.starts_with(RESERVED_KIND_PREFIX),
         };
         let matching = match pattern {
@@ -292,6 +296,7 @@ impl Reference {
             id: job.id,
             queue: job.queue.clone(),
             kind: job.kind.clone(),
+            version: job.options.version,
             args: job.args.as_ref().map(|args| self.body(args)).expect("a job that runs has args"),
             attempt: lease.attempt,
             max_attempts: job.budget_from + job.options.max_attempts,
@@ -390,4 +395,9 @@ impl Reference {
         self.waiters.push(Waiter { reply_to, ns, deadline, target: Target::End(id) });
         None
     }
+}
+
+/// Whether what a worker runs has a version of a kind.
+pub(super) fn runs(kinds: &[KindRange], kind: &str, version: u32) -> bool {
+    kinds.iter().any(|range| range.kind == kind && range.from <= version && version <= range.to)
 }

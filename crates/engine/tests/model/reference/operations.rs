@@ -129,8 +129,10 @@ impl Reference {
                 if self.is_held(job) {
                     return Some((0, queue, 0, 0, 0, place.0, [0; 16]));
                 }
-                let (urgency, kind) =
-                    (u8::MAX - options.priority, self.kind(job.ns, &job.job.kind)?);
+                let (urgency, kind) = (
+                    u8::MAX - options.priority,
+                    self.kind(job.ns, &job.job.kind, options.version)?,
+                );
                 Some((1, queue, urgency, kind.0, available_at.0, place.0, [0; 16]))
             }
             _ => None,

@@ -346,6 +346,7 @@ impl Reference {
         new.gates = template.gates;
         new.limit = template.limit;
         new.tenant = template.tenant;
+        new.version = template.version;
         new.tick = Some(Tick { schedule: of, name: name.clone(), slot: due.slot, by_hand });
         if settings.overlap == Overlap::QueueOne {
             new.ordering_key = Some(format!("schedule:{name}"));

@@ -11,7 +11,7 @@ use super::settle::moved_by_hand;
 use super::{RefJob, Reference, Refusable, refused};
 
 /// A job that has a lock: whether it waits, and from when on it can start no more.
-type Holder = (JobId, bool, Option<TimeMs>);
+type Holder = (JobId, bool, Option<TimeMs>, u32);
 
 impl Reference {
     /// Whether the job has the lock of its key now.
@@ -75,7 +75,7 @@ impl Reference {
         });
         let holder: Option<Holder> = if let Some((queue, other)) = pending {
             let job = self.described(ns, queue, other);
-            Some((job.id, true, end_of(&job)))
+            Some((job.id, true, end_of(&job), other.version))
         } else {
             let holder = self.unique_holder(ns, &lock);
             let leaves = |of: &&RefJob| entering.leaving == Some(of.job.id);
@@ -83,10 +83,10 @@ impl Reference {
             let holder = holder.filter(|of| !leaves(of) || forgets);
             holder.map(|of| {
                 let waits = of.run.is_none() && of.job.phase.is_unfinished();
-                (of.job.id, waits, end_of(&of.job))
+                (of.job.id, waits, end_of(&of.job), of.job.options.version)
             })
         };
-        let Some((id, waits, end)) = holder else { return Ok(None) };
+        let Some((id, waits, end, version)) = holder else { return Ok(None) };
         let (args, time, met) = match unique.on_conflict {
             OnConflict::Reject => return Err(Rejection::UniqueTaken { holder: id }),
             OnConflict::Existing => return Ok(Some((id, UniqueMet::Existing))),
@@ -94,7 +94,7 @@ impl Reference {
             OnConflict::Replace { args, time } => (args, time, UniqueMet::Replaced),
             OnConflict::Debounce => (false, true, UniqueMet::Debounced),
         };
-        if !waits {
+        if !waits || args && version != new.version {
             return Err(Rejection::UniqueTaken { holder: id });
         }
         let at = self.described(ns, queue, new).available_at;

@@ -7,6 +7,7 @@ use longshore_engine::{
     Rejection,
 };
 
+use super::kind::asks_for;
 use super::{RefConsumer, RefJob, RefNamespace, RefQueue, Reference, Refusable, Run};
 
 impl Reference {
@@ -118,14 +119,14 @@ impl Reference {
 
     fn unconsumed_kinds(&self, queue: &RefQueue, filed: &[&&RefJob]) -> Vec<String> {
         let consumers = self.consumers_of(queue);
-        let asked = |kind: &String| {
-            consumers.iter().any(|consumer| match &consumer.kinds {
-                Some(kinds) => kinds.contains(kind),
-                None => !kind.starts_with("longshore."),
-            })
+        let version = |job: &RefJob| job.job.options.version;
+        let kinds: BTreeSet<_> = filed.iter().map(|job| (&job.job.kind, version(job))).collect();
+        let asked = |kind: &str, version: u32| {
+            consumers.iter().any(|consumer| asks_for(consumer, kind, version))
         };
-        let kinds: BTreeSet<&String> = filed.iter().map(|job| &job.job.kind).collect();
-        kinds.into_iter().filter(|kind| !asked(kind)).cloned().collect()
+        let unasked = kinds.into_iter().filter(|(kind, version)| !asked(kind, *version));
+        let unasked: BTreeSet<_> = unasked.map(|(kind, _)| kind).collect();
+        unasked.into_iter().cloned().collect()
     }
 
     pub(crate) fn namespace_view(&self, namespace: &RefNamespace) -> NamespaceView {

@@ -1,13 +1,13 @@
 //! The hello: who a worker is and what it wants, each field within its bounds.
 
-use longshore_engine::{HeldLease, Holder, Limits, QueuePattern};
+use longshore_engine::{HeldLease, Holder, KindRange, Limits, QueuePattern};
 use longshore_proto::v1;
 
-use crate::api::DurationText;
+use crate::api::{DurationText, KindVersions};
 use crate::grpc::job_in::lease;
 use crate::grpc::namespace_of;
 use crate::http::code::Code;
-use crate::http::parse::{Bounds, pattern};
+use crate::http::parse::{Bounds, kind_ranges, pattern};
 use crate::http::refusal::Refusal;
 use crate::http::text::{check_name, quoted};
 use crate::workers::Facts;
@@ -26,7 +26,7 @@ pub(in crate::grpc) struct Wish {
     pub(super) namespace: String,
     pub(super) holder: Holder,
     /// None: all but reserved ones.
-    pub(super) kinds: Option<Vec<String>>,
+    pub(super) kinds: Option<Vec<KindRange>>,
     /// With weights: all 0 for strict order, else none.
     pub(super) queues: Vec<(QueuePattern, u32)>,
     pub(super) lease_ms: Option<u64>,
@@ -51,10 +51,11 @@ pub(in crate::grpc) fn read(
         check_name("labels", name)?;
         check_text("labels", value)?;
     }
-    count("kinds", hello.kinds.len(), 0, bounds.kinds_max)?;
-    for (index, kind) in hello.kinds.iter().enumerate() {
-        check_name(&format!("kinds[{index}]"), kind)?;
-    }
+    let versions = hello.versions.into_iter();
+    let versions =
+        versions.map(|v1::KindVersions { kind, from, to }| KindVersions { kind, from, to });
+    let versions: Vec<_> = versions.collect();
+    let kinds = kind_ranges(&hello.kinds, &versions, bounds)?;
     if !(1..=CONCURRENCY_MAX).contains(&hello.concurrency) {
         let allowed = format!("1 to {CONCURRENCY_MAX}");
         return Err(Refusal::value("concurrency", hello.concurrency, allowed));
@@ -67,7 +68,7 @@ pub(in crate::grpc) fn read(
     let wish = Wish {
         namespace,
         holder: Holder { worker: hello.name, session: hello.session },
-        kinds: (!hello.kinds.is_empty()).then(|| hello.kinds.clone()),
+        kinds,
         queues: queues(&hello.queues)?,
         lease_ms: hello.lease_ms,
         held: held(&hello.held)?,
@@ -80,6 +81,7 @@ pub(in crate::grpc) fn read(
         software: hello.software,
         labels,
         kinds: hello.kinds,
+        versions,
         queues: hello.queues.into_iter().map(|wish| (wish.queue, wish.weight)).collect(),
         concurrency: hello.concurrency,
     };

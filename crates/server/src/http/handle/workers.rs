@@ -44,6 +44,7 @@ fn record(worker: &Worker) -> WorkerRecord {
         software: facts.software.clone(),
         labels: facts.labels.iter().cloned().collect(),
         kinds: facts.kinds.clone(),
+        versions: facts.versions.clone(),
         queues: facts.queues.iter().map(queue).collect(),
         concurrency: facts.concurrency,
         connected_at: InstantText(connected_at.0),

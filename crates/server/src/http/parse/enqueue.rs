@@ -173,6 +173,9 @@ impl Reading<'_> {
         for (field, name) in [("ordering_key", &job.ordering_key), ("tenant", &job.tenant)] {
             name.as_ref().map(|name| check_name(field, name)).transpose()?;
         }
+        if job.version == Some(0) {
+            return Err(Refusal::value("version", 0, "1 or more, or no such field"));
+        }
         self.bounds.tags(job.tags.as_deref().unwrap_or_default())?;
         check_names("gates", job.gates.as_deref().unwrap_or_default())?;
         if let Some(traceparent) = &job.traceparent {
@@ -235,6 +238,7 @@ impl Reading<'_> {
             gates: job.gates.unwrap_or_default(),
             tenant: job.tenant,
             hops: 0,
+            version: job.version.unwrap_or(0),
         })
     }
 }

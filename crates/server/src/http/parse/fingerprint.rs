@@ -36,6 +36,7 @@ pub(super) fn fingerprint(queue: &str, job: &NewJob<'_>) -> [u8; 16] {
         limit,
         gates,
         tenant,
+        version,
     } = job;
     let mut form = Form(Sha256::new());
     form.text(1, Some(queue));
@@ -74,6 +75,7 @@ pub(super) fn fingerprint(queue: &str, job: &NewJob<'_>) -> [u8; 16] {
         form.text(28, Some(gate));
     }
     form.text(29, tenant.as_deref());
+    form.number(30, version.map(u64::from));
     form.finish()
 }
 

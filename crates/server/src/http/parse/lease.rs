@@ -9,6 +9,7 @@ use super::Bounds;
 use super::check::check_count;
 use super::id_source::draw;
 use super::informing::{Spots, informing, unreadable};
+use super::kinds::kind_ranges;
 use super::settle::{Settlements, apart_of, each_apart, settlements};
 use crate::api::{DurationText, LeaseRequest, RawJson};
 use crate::http::code::Code;
@@ -89,15 +90,13 @@ fn lease_of(
     let queues = names.into_iter().enumerate().map(|(index, name)| pattern(index, name));
     let queues = queues.collect::<Result<_, _>>()?;
     if let Some(kinds) = &request.kinds {
-        check_count("kinds", kinds.len(), bounds.kinds_max, "names")?;
-        for (index, kind) in kinds.iter().enumerate() {
-            check_name(&format!("kinds[{index}]"), kind)?;
-        }
-        if kinds.is_empty() {
+        if kinds.is_empty() && request.versions.is_empty() {
             let allowed = "at least one kind, or no such field for all";
             return Err(Refusal::value("kinds", "[]", allowed));
         }
     }
+    let named = request.kinds.as_deref().unwrap_or_default();
+    let kinds = kind_ranges(named, &request.versions, bounds)?;
     if request.turn.is_some() {
         for (field, value) in [("worker", &request.worker), ("session", &request.session)] {
             if value.is_none() {
@@ -122,7 +121,7 @@ fn lease_of(
     let Settlements { told, sound } = settle()?;
     let lease = LeaseJobs {
         queues,
-        kinds: request.kinds,
+        kinds,
         max,
         wait_ms,
         lease_ms: bounds.lease("lease", request.lease)?,

@@ -1,6 +1,6 @@
 //! Leasing: what may be handed over, and to whom again.
 
-use longshore_engine::{Answer, Delivery, LeaseJobs, QueuePattern, Subscribe};
+use longshore_engine::{Answer, Delivery, KindRange, LeaseJobs, QueuePattern, Subscribe};
 
 use super::{checkpoint, settle};
 use crate::random::Random;
@@ -15,7 +15,7 @@ pub(crate) fn sample(random: &mut Random) -> LeaseJobs {
         _ => QueuePattern::Exactly((*random.pick(&QUEUES)).to_owned()),
     };
     let queues = (0..=random.below(3)).map(|_| pattern(random)).collect();
-    let kinds = random.maybe(15, |random| vec![(*random.pick(&KINDS)).to_owned()]);
+    let kinds = random.maybe(15, |random| vec![KindRange::unversioned(*random.pick(&KINDS))]);
     LeaseJobs {
         queues,
         kinds,
@@ -107,7 +107,9 @@ fn handed(shadow: &mut Shadow, namespace: usize, request: &LeaseJobs, job: &Deli
         return Err(format!("job {} was handed over as another: {job:?}", job.id));
     }
     checkpoint::handed(told, job)?;
-    let wanted = request.kinds.as_ref().is_none_or(|kinds| kinds.contains(&job.kind));
+    let wanted = request.kinds.as_ref().is_none_or(|kinds| {
+        kinds.iter().any(|range| range.kind == job.kind && range.holds(job.version))
+    });
     if !wanted || !request.queues.iter().any(|pattern| pattern.matches(&job.queue)) {
         return Err(format!("job {} of {} was not asked for", job.id, job.queue));
     }
