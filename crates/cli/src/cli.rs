@@ -11,9 +11,9 @@ use crate::config::{self, Config};
 use crate::failure::Failure;
 use crate::output::Format;
 use crate::{
-    accounts, bench, completions, demo, dev, enqueue, events, gates, holds, jobs, limits, messages,
-    name, namespaces, operations, policies, queues, run, schedules, serve, sla, streams, triggers,
-    verify, work, workers,
+    accounts, bench, completions, demo, dev, enqueue, events, gates, holds, jobs, kinds, limits,
+    messages, name, namespaces, operations, policies, queues, run, schedules, serve, sla, streams,
+    triggers, verify, work, workers,
 };
 
 /// Durable background jobs: one server, one binary.
@@ -125,6 +125,9 @@ enum Command {
     /// Hold tags: no job with one starts, and it is told when none runs
     #[command(subcommand, visible_alias = "hold")]
     Holds(holds::HoldsCommand),
+    /// List kinds of jobs and their versions: what waits, what runs, and who runs it
+    #[command(subcommand, visible_alias = "kind")]
+    Kinds(kinds::KindsCommand),
     /// Limit how many jobs run, or start in a time
     #[command(subcommand, visible_alias = "limit")]
     Limits(limits::LimitsCommand),
@@ -230,6 +233,7 @@ impl Cli {
             Command::Groups(command) => block_on(streams::groups(command, &context)),
             Command::Triggers(command) => block_on(triggers::triggers(command, &context)),
             Command::Workers(command) => block_on(workers::execute(command, &context)),
+            Command::Kinds(command) => block_on(kinds::execute(command, &context)),
             Command::Limits(command) => block_on(limits::execute(command, &context)),
             Command::Holds(command) => block_on(holds::execute(command, &context)),
             Command::Sla(command) => block_on(sla::execute(command, &context)),

@@ -15,6 +15,7 @@ mod gates;
 mod holds;
 mod http;
 mod jobs;
+mod kinds;
 mod launch;
 mod limits;
 mod logs;

@@ -201,6 +201,7 @@ pub(crate) fn needs_of(command: &Command) -> Vec<Need<'_>> {
         Command::GetLimit { name } => needs.push(Need::named(READ, name)),
         Command::ListQueues { .. }
         | Command::ListLimits
+        | Command::Kinds(_)
         | Command::GetOperation { .. }
         | Command::ListOperations => needs.push(Need::all(READ)),
         Command::StartOperation(kind) => needs.push(of_operation(kind)),
@@ -211,7 +212,6 @@ pub(crate) fn needs_of(command: &Command) -> Vec<Need<'_>> {
         Command::ListNamespaces { .. } => needs.push(Need::everywhere(READ)),
         Command::OfSchedule { name, command } => of_schedule(name, command, &mut needs),
         Command::Messages(command) => of_messages(command, &mut needs),
-        Command::Kinds(_) => needs.push(Need::all(READ)),
         Command::Sla(command) => of_sla(command, &mut needs),
         Command::Gates(command) => needs.push(match command {
             GateCommand::Change { name, .. } | GateCommand::Delete { name } => {

@@ -173,9 +173,6 @@ impl Reading<'_> {
         for (field, name) in [("ordering_key", &job.ordering_key), ("tenant", &job.tenant)] {
             name.as_ref().map(|name| check_name(field, name)).transpose()?;
         }
-        if job.version == Some(0) {
-            return Err(Refusal::value("version", 0, "1 or more, or no such field"));
-        }
         self.bounds.tags(job.tags.as_deref().unwrap_or_default())?;
         check_names("gates", job.gates.as_deref().unwrap_or_default())?;
         if let Some(traceparent) = &job.traceparent {
@@ -244,6 +241,9 @@ impl Reading<'_> {
 }
 
 fn check_alternatives(job: &api::NewJob<'_>) -> Result<(), Refusal> {
+    if job.version == Some(0) {
+        return Err(Refusal::value("version", 0, "1 or more, or no such field"));
+    }
     let both = |field: &str, given: String, other: &str| {
         let allowed = format!("{field} or {other}, not both");
         Err(Refusal::value(field, format!("{given}, beside {other}"), allowed))

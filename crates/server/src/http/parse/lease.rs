@@ -89,11 +89,9 @@ fn lease_of(
     check_count("queues", names.len(), bounds.queues_max, "names")?;
     let queues = names.into_iter().enumerate().map(|(index, name)| pattern(index, name));
     let queues = queues.collect::<Result<_, _>>()?;
-    if let Some(kinds) = &request.kinds {
-        if kinds.is_empty() && request.versions.is_empty() {
-            let allowed = "at least one kind, or no such field for all";
-            return Err(Refusal::value("kinds", "[]", allowed));
-        }
+    if request.kinds.as_ref().is_some_and(Vec::is_empty) && request.versions.is_empty() {
+        let allowed = "at least one kind, or no such field for all";
+        return Err(Refusal::value("kinds", "[]", allowed));
     }
     let named = request.kinds.as_deref().unwrap_or_default();
     let kinds = kind_ranges(named, &request.versions, bounds)?;
