@@ -53,6 +53,8 @@ pub(crate) struct Peer {
     pub(crate) address: Option<IpAddr>,
     /// The subject of its certificate, once TLS has verified it.
     pub(crate) certificate: Option<Arc<str>>,
+    /// Whether it is encrypted.
+    pub(crate) is_tls: bool,
 }
 
 /// Whether and how a server asks who comes in. Clones share all of it.
