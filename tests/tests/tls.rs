@@ -1,7 +1,7 @@
 //! TLS on the ports that there are, byte by byte: who is let in, what is told to whom, and what
 //! becomes of connections when the certificate changes. Other people's clients: `tls_clients.rs`.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
@@ -179,6 +179,53 @@ fn a_handshake_that_takes_too_long_is_ended_and_holds_up_nobody() -> Result<()> 
     let took = begun.elapsed();
     // A bound that was counted in less would be one of the test's; a busy machine takes longer.
     ensure!((Duration::from_secs(5)..Duration::from_secs(30)).contains(&took), "{took:?}");
+    Ok(())
+}
+
+#[test]
+fn hundreds_that_never_finish_their_handshake_hold_up_nobody() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let server = start(&folder.path().join("data"), &[])?;
+    let https = server.next_address("https")?;
+    let mut slow = Vec::new();
+    for _ in 0..300 {
+        let mut stream = TcpStream::connect(&https)?;
+        stream.write_all(b"\x16")?;
+        slow.push(stream);
+    }
+    let said = answer(&mut connect(&https, None, &[])?, ASK)?;
+    ensure!(said.starts_with("HTTP/1.1 200 "), "{said}");
+    // They are there still: nobody had to go first.
+    let last = slow.last_mut().context("they are there")?;
+    last.set_nonblocking(true)?;
+    let read = last.read(&mut [0]);
+    ensure!(read.is_err_and(|error| error.kind() == ErrorKind::WouldBlock));
+    Ok(())
+}
+
+#[test]
+fn a_browser_that_is_sent_to_another_face_is_not_let_in() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let more = ["--amqps", "127.0.0.1:0", "--kafka-tls", "127.0.0.1:0"];
+    let server = start(&folder.path().join("data"), &more)?;
+    for face in ["amqps", "kafka+tls"] {
+        let address = server.next_address(face)?;
+        ensure!(connect(&address, None, &["h2", "http/1.1"]).is_err(), "{face}");
+        connect(&address, None, &[])?;
+    }
+    Ok(())
+}
+
+#[test]
+fn the_end_of_a_connection_of_amqp_is_told_within_tls() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let server = start(&folder.path().join("data"), &["--amqps", "127.0.0.1:0"])?;
+    let mut amqp = connect(&server.next_address("amqps")?, None, &[])?;
+    // What is not AMQP is told the version, and then the end: an end without notice is an error.
+    amqp.write_all(b"AMQP\x00\x01\x00\x00")?;
+    let mut said = Vec::new();
+    amqp.read_to_end(&mut said)?;
+    ensure!(said == AMQP, "{said:?}");
     Ok(())
 }
 

@@ -280,12 +280,27 @@ pub(crate) fn read<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Failure>
 
 fn target_of(server: &str, ca: Option<&Path>) -> Result<Target, Failure> {
     let Some(rest) = server.strip_prefix("https://") else {
-        return Ok(Target { host: host_of(server, DEFAULT_PORT)?, tls: None });
+        let host = host_of(server, DEFAULT_PORT)?;
+        // Whoever names authorities means TLS, and a token would go out before anybody says no.
+        if ca.is_some() && !is_loopback(&host) {
+            let hint = format!("write https://{host}, or leave --ca and LONGSHORE_CA out");
+            let message = format!("server \"{server}\" is without TLS, and an authority is named");
+            return Err(Failure::usage(message).hint(hint));
+        }
+        return Ok(Target { host, tls: None });
     };
     let host = host_of(rest, HTTPS_PORT)?;
     let name = host.rsplit_once(':').map_or(host.as_str(), |(name, _)| name);
     let tls = Tls::new(name, ca)?;
     Ok(Target { host, tls: Some(tls) })
+}
+
+/// Whether a host with its port is this machine: nobody else hears what is sent there.
+fn is_loopback(host: &str) -> bool {
+    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+    let bare = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
+    let address = bare.parse::<std::net::IpAddr>();
+    bare.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
 }
 
 fn host_of(server: &str, default_port: &str) -> Result<String, Failure> {
@@ -360,6 +375,14 @@ mod tests {
             ("https://[::1]:7443/", "https://[::1]:7443"),
         ] {
             assert_eq!(Client::trusting(server, None, Some(&ca)).unwrap().url(), url);
+        }
+        for plain in ["jobs.example", "http://jobs.example:7443", "10.0.0.1", "[2001:db8::1]:7"] {
+            let refused = Client::trusting(plain, None, Some(&ca)).unwrap_err();
+            assert_eq!(refused.kind, Kind::Usage, "{plain}");
+            assert!(refused.message.contains("without TLS"), "{}", refused.message);
+        }
+        for here in ["localhost", "http://127.0.0.1:7077", "[::1]:7077"] {
+            assert!(Client::trusting(here, None, Some(&ca)).is_ok(), "{here}");
         }
         let absent = Client::trusting("https://a", None, Some(Path::new("absent.pem")));
         assert!(absent.unwrap_err().message.contains("absent.pem"));

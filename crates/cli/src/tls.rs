@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
@@ -14,6 +15,9 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::failure::Failure;
+
+/// How long a server that accepts the connection may take to shake hands.
+const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// The authorities that are trusted, and the name that the server has to prove.
 #[derive(Clone)]
@@ -48,7 +52,12 @@ impl Tls {
     }
 
     pub(crate) async fn connect(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
-        self.connector.connect(self.name.clone(), stream).await
+        let shaking = self.connector.connect(self.name.clone(), stream);
+        let done = tokio::time::timeout(HANDSHAKE_TIME_MAX, shaking).await;
+        done.unwrap_or_else(|_| {
+            let why = "no handshake of TLS within 10 s";
+            Err(io::Error::new(io::ErrorKind::TimedOut, why))
+        })
     }
 }
 

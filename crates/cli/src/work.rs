@@ -157,8 +157,7 @@ pub(crate) async fn execute(args: WorkArgs, context: &Context) -> anyhow::Result
         run(&client, Settings { kinds, ..settings.clone() }, runner, stop.clone())
     });
     let exec = exec.map(|command| {
-        let quiet = args.quiet;
-        let runner = Arc::new(Exec { command, way: way.clone(), quiet });
+        let runner = Arc::new(Exec { command, way: way.clone(), quiet: args.quiet });
         run(&client, settings.clone(), runner, stop.clone())
     });
     let follow = async {

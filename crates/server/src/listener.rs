@@ -19,6 +19,7 @@ use tokio::task::JoinSet;
 use crate::http::{ServeError, bind, bind_anywhere};
 use crate::tls::Tls;
 use crate::tls::door::{Door, Spoken};
+use crate::tls::sparse::Sparse;
 use crate::tls::stream::Stream;
 
 /// After an error of `accept`, before it is tried again.
@@ -187,14 +188,14 @@ impl Accepting {
                 Err(error) => return tracing::error!(%error, "cannot listen for {clients}"),
             }
         }
-        let mut connections = JoinSet::new();
+        let (mut connections, mut next, failures) = (JoinSet::new(), 0, Sparse::default());
         loop {
             let more = connections.len() < most;
             tokio::select! {
                 biased;
                 // An error says that whoever stops it is gone.
                 _ = self.stopped.changed() => break,
-                (door, accepted) = accept(&entrances), if more => match accepted {
+                (door, accepted) = accept(&entrances, &mut next), if more => match accepted {
                     Ok((stream, address)) => {
                         let connect = Arc::clone(&connect);
                         connections.spawn(async move {
@@ -204,7 +205,11 @@ impl Accepting {
                         });
                     }
                     Err(error) => {
-                        tracing::warn!(%error, "a connection of {clients} was not accepted");
+                        if let Some(times) = failures.happens() {
+                            tracing::warn!(
+                                %error, times, "a connection of {clients} was not accepted"
+                            );
+                        }
                         tokio::time::sleep(ACCEPT_PAUSE).await;
                     }
                 },
@@ -215,13 +220,18 @@ impl Accepting {
     }
 }
 
-/// The next connection, and the door that it comes to.
+/// The next connection, and the door that it comes to. The one at `next` is looked at first: where
+/// connections come all the time at one, others are not kept waiting.
 async fn accept(
     entrances: &[(TcpListener, Arc<Door>)],
+    next: &mut usize,
 ) -> (Arc<Door>, io::Result<(TcpStream, SocketAddr)>) {
     poll_fn(|context| {
-        for (listener, door) in entrances {
+        let first = *next % entrances.len().max(1);
+        for index in (first..entrances.len()).chain(0..first) {
+            let Some((listener, door)) = entrances.get(index) else { continue };
             if let Poll::Ready(accepted) = listener.poll_accept(context) {
+                *next = index + 1;
                 return Poll::Ready((Arc::clone(door), accepted));
             }
         }

@@ -6,7 +6,7 @@ mod der;
 pub(crate) mod door;
 pub(crate) mod exposure;
 mod files;
-mod sparse;
+pub(crate) mod sparse;
 pub(crate) mod stream;
 
 use std::path::PathBuf;
@@ -23,8 +23,9 @@ pub struct TlsConfig {
     pub key: Option<PathBuf>,
     /// The file with the authorities of clients' certificates; without one none is asked for.
     pub client_ca: Option<PathBuf>,
-    /// Whether a client has to show a certificate.
-    pub client_certificates: ClientCertificates,
+    /// Whether a client has to show a certificate, where there are authorities for them. Where it is
+    /// not set it has to; setting it without authorities is an error.
+    pub client_certificates: Option<ClientCertificates>,
     /// Whether plain text is spoken on loopback addresses only.
     pub required: bool,
 }

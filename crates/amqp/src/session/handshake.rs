@@ -135,7 +135,9 @@ impl Session {
                 self.tell_bounds();
             }
             (Phase::LoggingIn, None) => self.refuse_login(),
-            (Phase::Running, Some(Identity { user, .. })) if user == self.user => {
+            (Phase::Running, Some(Identity { user, rights })) if user == self.user => {
+                self.rights = rights;
+                self.publishes_to = Default::default();
                 self.out.method(0, &ConnectionUpdateSecretOk {}.into());
             }
             (Phase::Running, _) => {

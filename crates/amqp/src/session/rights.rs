@@ -168,7 +168,12 @@ impl Session {
         let Wanted { right, word, is_exchange, name } = *wanted;
         let Some(rights) = &self.rights else { return Ok(()) };
         // Their names cannot be guessed, so who has one was told it by whom it belongs to.
-        let is_reply = !is_exchange && name.starts_with(REPLY_TO);
+        let is_reply = !is_exchange
+            && match right {
+                Right::Publish | Right::Look => name.starts_with(REPLY_TO),
+                Right::Consume => name == REPLY_TO,
+                Right::Declare | Right::Bind | Right::Purge => false,
+            };
         if is_reply || rights.may(&self.namespace, right, name) {
             return Ok(());
         }

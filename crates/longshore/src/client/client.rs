@@ -85,7 +85,8 @@ impl ClientBuilder {
     }
 
     /// With an `https` URL: the authorities that the server's certificate may be from, in PEM, and
-    /// no others. Default: those that the system trusts.
+    /// no others. Default: those that the system trusts. With an `http` URL of another machine the
+    /// client is not built: it would send in plain text what was meant to be encrypted.
     pub fn ca(mut self, pem: impl Into<Vec<u8>>) -> Self {
         self.ca = Some(Ok(pem.into()));
         self
@@ -124,12 +125,17 @@ impl ClientBuilder {
         let endpoint =
             Endpoint::from_shared(self.url.clone()).map_err(|error| address(error.to_string()))?;
         let endpoint = match endpoint.uri().scheme_str() {
+            // Whoever names authorities means TLS, and a token would go out before anybody says no.
+            Some("http") if self.ca.is_some() && !is_loopback(endpoint.uri().host()) => {
+                let reason = "it is without TLS, and an authority is named: write https://";
+                return Err(address(reason.to_owned()));
+            }
             Some("http") => endpoint,
             Some("https") => {
                 let tls = ClientTlsConfig::new();
                 let tls = match self.ca {
                     None => tls.with_native_roots(),
-                    Some(ca) => tls.ca_certificate(Certificate::from_pem(ca.map_err(address)?)),
+                    Some(ca) => tls.ca_certificate(authority(ca).map_err(address)?),
                 };
                 endpoint.tls_config(tls).map_err(|error| address(error.to_string()))?
             }
@@ -306,9 +312,39 @@ impl Client {
     }
 }
 
+/// Whether a host is this machine: nobody else hears what is sent there.
+fn is_loopback(host: Option<&str>) -> bool {
+    let host = host.unwrap_or_default();
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    let address = bare.parse::<std::net::IpAddr>();
+    bare.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
+}
+
+/// Authorities that are in PEM: what is not would be taken for none, and no server be trusted.
+fn authority(ca: Result<Vec<u8>, String>) -> Result<Certificate, String> {
+    const BEGINS: &[u8] = b"-----BEGIN CERTIFICATE-----";
+    let pem = ca?;
+    let has_any = pem.windows(BEGINS.len()).any(|part| part == BEGINS);
+    if has_any { Ok(Certificate::from_pem(pem)) } else { Err("the authority is not in PEM".into()) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn an_authority_means_tls() {
+        let pem = "-----BEGIN CERTIFICATE-----\n";
+        for plain in ["jobs.example:7443", "http://jobs.example", "http://10.0.0.1:1"] {
+            let said = Client::builder(plain).ca(pem).token("t").build().unwrap_err().to_string();
+            assert!(said.contains("write https://"), "{said}");
+        }
+        for here in ["localhost:1", "http://127.0.0.1:7077", "http://[::1]:7077"] {
+            assert!(Client::builder(here).ca(pem).build().is_ok(), "{here}");
+        }
+        let said = Client::builder("https://a").ca("no PEM").build().unwrap_err().to_string();
+        assert!(said.contains("is not in PEM"), "{said}");
+    }
 
     #[tokio::test]
     async fn a_client_of_what_the_surroundings_name() {

@@ -53,6 +53,8 @@ pub(crate) struct Peer {
     pub(crate) address: Option<IpAddr>,
     /// The subject of its certificate, once TLS has verified it.
     pub(crate) certificate: Option<Arc<str>>,
+    /// Whether it is encrypted.
+    pub(crate) is_tls: bool,
 }
 
 /// Whether and how a server asks who comes in. Clones share all of it.
@@ -158,6 +160,7 @@ impl Access {
     ) -> Result<Principal, Refusal> {
         let Some(inner) = &self.0 else { return Ok(Principal::Local) };
         let snapshot = inner.snapshot()?;
+        let is_certificate = matches!(with, Credentials::Certificate(_));
         let found = match with {
             Credentials::Bearer(token) => by_token(&snapshot, token),
             Credentials::Certificate(subject) => snapshot
@@ -169,14 +172,28 @@ impl Access {
         };
         match found {
             Some((account, proof)) => Ok(inner.known(account, proof)),
+            // Only who has one of an authority that is trusted gets here, so nothing is guessed, and
+            // many show theirs for TLS alone and say by other means who they are.
+            None if is_certificate => Err(unauthenticated()),
             None => Err(inner.failed(peer)),
         }
     }
 
+    /// Refuses the peer where it has failed too often.
+    pub(crate) fn check_turn(&self, peer: Option<IpAddr>) -> Result<(), Refusal> {
+        self.0.as_ref().map_or(Ok(()), |inner| inner.check_turn(peer))
+    }
+
     /// The keys of an account for SCRAM; of a name that no account with a password has, keys that
-    /// nobody's proof fits.
-    pub(crate) fn scram_keys(&self, name: &str, hash: ScramHash) -> Result<ScramKeys, Refusal> {
+    /// nobody's proof fits. None for a peer that has failed too often.
+    pub(crate) fn scram_keys(
+        &self,
+        name: &str,
+        hash: ScramHash,
+        peer: Option<IpAddr>,
+    ) -> Result<ScramKeys, Refusal> {
         let Some(inner) = &self.0 else { return Err(unauthenticated()) };
+        inner.check_turn(peer)?;
         let account = inner.snapshot()?.accounts.get(name).cloned();
         let password = account.as_ref().and_then(|account| account.password.as_ref());
         let keys = password.and_then(|keys| match hash {
@@ -287,10 +304,7 @@ impl Inner {
         if lock(&self.verified).contains(&seen) {
             return Ok(known());
         }
-        if let Some(wait_s) = lock(&self.peers).waits_s(peer, Instant::now()) {
-            let detail = "too many attempts to come in failed from this address";
-            return Err(Refusal::new(Code::TooManyFailures, detail).retry_after_s(wait_s));
-        }
+        self.check_turn(peer)?;
         if password.len() > PASSWORD_BYTES_MAX {
             return Ok(None);
         }
@@ -312,6 +326,12 @@ impl Inner {
         verified.push_back(seen);
         drop(verified);
         Ok(known())
+    }
+
+    fn check_turn(&self, peer: Option<IpAddr>) -> Result<(), Refusal> {
+        let Some(wait_s) = lock(&self.peers).waits_s(peer, Instant::now()) else { return Ok(()) };
+        let detail = "too many attempts to come in failed from this address";
+        Err(Refusal::new(Code::TooManyFailures, detail).retry_after_s(wait_s))
     }
 
     fn failed(&self, peer: Option<IpAddr>) -> Refusal {

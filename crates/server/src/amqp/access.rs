@@ -87,6 +87,7 @@ impl Changed {
 
 /// What is awaited of the account of a connection.
 pub(super) struct Awaited {
+    who: Principal,
     changed: Changed,
     login: Option<Login>,
 }
@@ -101,7 +102,7 @@ pub(super) enum AccountNews {
 
 impl Awaited {
     pub(super) fn of(who: &Principal) -> Self {
-        Self { changed: Changed::of(who), login: None }
+        Self { who: who.clone(), changed: Changed::of(who), login: None }
     }
 
     /// Looks whose credentials these are.
@@ -109,26 +110,31 @@ impl Awaited {
         self.login = Some(log_in(app, credentials));
     }
 
-    /// Its change is awaited from now on.
-    pub(super) fn follow(&mut self, who: &Principal) {
+    /// Its change is awaited from now on. `false` where that which was awaited before has come: the
+    /// session may have begun things by it that it may do no longer.
+    pub(super) fn follow(&mut self, who: &Principal) -> bool {
+        let held = !matches!(self.who, Principal::Account(_)) || self.who.holds();
+        self.who = who.clone();
         self.changed = Changed::of(who);
+        held
     }
 
     /// The next news, each once.
     pub(super) async fn news(&mut self) -> AccountNews {
-        let Self { changed, login } = self;
+        let Self { changed, login, .. } = self;
         let told = poll_fn(|context| match login {
             Some(login) => login.as_mut().poll(context),
             None => Poll::Pending,
         });
         tokio::select! {
-            told = told => {
-                self.login = None;
-                AccountNews::LoggedIn(told)
-            }
+            biased;
             () = changed.0.as_mut() => {
                 *changed = Changed::never();
                 AccountNews::Changed
+            }
+            told = told => {
+                self.login = None;
+                AccountNews::LoggedIn(told)
             }
         }
     }

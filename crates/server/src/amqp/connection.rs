@@ -12,7 +12,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use longshore_amqp::{End, Logins, Session, Settings};
 use longshore_engine::ConnectionId;
 use longshore_node::{News, Wire};
-use tokio::io::AsyncWrite;
+use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, sleep_until};
 
@@ -20,7 +20,7 @@ use super::access::{AccountNews, Awaited};
 use super::gate::{Gate, is_passing};
 use crate::http::app::App;
 use crate::http::connection::{Progress, told};
-use crate::running::Ticks;
+use crate::running::{Ticks, timeout};
 use crate::tls::stream::Stream;
 
 /// Connections have numbers from here on, so that they are nobody else's.
@@ -34,6 +34,8 @@ const NEWS_MAX: usize = 256;
 const RETRY_EVERY: Duration = Duration::from_millis(50);
 /// How long a peer has to answer that the connection is closed.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long it may take to tell the peer that nothing more comes.
+const ENDING_TIME_MAX: Duration = Duration::from_secs(1);
 /// How often the end of a connection is told again to a shard that has no room for it.
 const TELL_AGAIN: Duration = Duration::from_millis(100);
 
@@ -105,6 +107,9 @@ pub(crate) async fn speak(
     if let Err(error) = connection.serve(&mut stream, &mut news, &mut stopping).await {
         tracing::debug!(%error, "a connection of AMQP ended early");
     }
+    drop(connection);
+    // TLS tells that this is the end, and not somebody who cuts the line.
+    let _ = timeout(ENDING_TIME_MAX, stream.shutdown()).await;
 }
 
 fn settings(app: &App, stream: &Stream, number: u64) -> Settings {
@@ -217,7 +222,9 @@ impl Connection {
             AccountNews::Changed => session.account_changed(),
             AccountNews::LoggedIn(None) => session.logged_in(None),
             AccountNews::LoggedIn(Some((who, identity))) => {
-                account.follow(&who);
+                if !account.follow(&who) {
+                    return session.account_changed();
+                }
                 gate.set_asker(&who);
                 session.logged_in(Some(identity));
             }
@@ -232,7 +239,7 @@ impl Connection {
     ) -> Poll<io::Result<bool>> {
         match self.read(stream, context) {
             Poll::Pending => Poll::Ready(Ok(true)),
-            read => read,
+            read @ Poll::Ready(_) => read,
         }
     }
 

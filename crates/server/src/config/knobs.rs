@@ -661,14 +661,14 @@ pub(super) const KNOBS: &[Row] = &[
     ),
     row!(
         "tls.client_certificates",
-        "Whether clients have to show a certificate where `tls.client_ca` is set: required or optional.",
+        "Whether clients have to show a certificate of `tls.client_ca`: required, as where not set, or optional.",
         |config, text| {
             let all = [ClientCertificates::Required, ClientCertificates::Optional];
             let found = all.into_iter().find(|one| one.name() == text);
-            config.tls.client_certificates =
-                found.ok_or_else(|| "required or optional".to_owned())?;
+            let found = found.ok_or_else(|| "required or optional".to_owned())?;
+            config.tls.client_certificates = Some(found);
         },
-        config.tls.client_certificates.name().to_owned()
+        config.tls.client_certificates.map_or(NONE, ClientCertificates::name).to_owned()
     ),
     row!(
         "tls.required",

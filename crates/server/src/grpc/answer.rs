@@ -111,7 +111,8 @@ fn named(uri: &Uri) -> (&str, &str) {
 
 /// Lets somebody in, in a server that asks who it is.
 async fn let_in(face: Arc<Face>, uri: &Uri, headers: &HeaderMap) -> Result<Arc<Face>, Refusal> {
-    guard::check_authority(uri, headers, face.app.access.is_required())?;
+    let (anywhere, is_tls) = (face.app.access.is_required(), face.app.peer.is_tls);
+    guard::check_authority(uri, headers, guard::Reached { anywhere, is_tls })?;
     let Some(app) = admit::by_headers(&face.app, headers).await? else { return Ok(face) };
     let (service, method) = named(uri);
     needs::check(&app, service, method)?;

@@ -17,7 +17,7 @@ use super::body::{self, Gauge, Held};
 use super::code::Code;
 use super::events::Places;
 use super::figures::Figures;
-use super::guard;
+use super::guard::{self, Reached};
 use super::handle;
 use super::json::check_empty;
 use super::parse::Bounds;
@@ -180,10 +180,11 @@ impl App {
 
     /// The same for a connection from there, in a server that asks who comes in.
     pub(crate) fn seen_from(self: Arc<Self>, peer: impl FnOnce() -> Peer) -> Arc<Self> {
-        if !self.access.is_required() {
+        let peer = peer();
+        if !self.access.is_required() && !peer.is_tls {
             return self;
         }
-        Arc::new(Self { peer: Arc::new(peer()), ..(*self).clone() })
+        Arc::new(Self { peer: Arc::new(peer), ..(*self).clone() })
     }
 
     /// The same as somebody asks.
@@ -218,7 +219,8 @@ impl App {
         let (parts, incoming) = request.into_parts();
         let has_body = !incoming.is_end_stream();
         let anywhere = self.access.is_required();
-        guard::check(&parts.method, &parts.uri, &parts.headers, has_body, anywhere)?;
+        let reached = Reached { anywhere, is_tls: self.peer.is_tls };
+        guard::check(&parts.method, &parts.uri, &parts.headers, has_body, reached)?;
         let path = parts.uri.path();
         let found = find(&parts.method, path).map_err(|why| not_found(why, path))?;
         let asked = admit::let_in(self, &found, &parts.headers).await?;

@@ -283,9 +283,14 @@ impl Write for Watched {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // It is asked for once all that there was to write is written.
-        self.progress.catch_up();
-        self.io()?.poll_flush(context)
+        let flushed = self.io()?.poll_flush(context);
+        match &flushed {
+            // It is asked for once all that there was to write is written.
+            Poll::Ready(_) => self.progress.catch_up(),
+            // TLS keeps something back that the peer does not take.
+            Poll::Pending => self.progress.fall_behind(self.ticks.now()),
+        }
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

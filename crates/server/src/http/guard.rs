@@ -8,17 +8,38 @@ use super::code::Code;
 use super::refusal::Refusal;
 use super::text::quoted;
 
-/// Checks a request's head. The server may be `anywhere` where it asks for credentials: then the
-/// host may be called as people like.
+/// How a server is reached.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reached {
+    /// It asks for credentials, so it may be anywhere, and its host be called as people like.
+    pub(crate) anywhere: bool,
+    /// The request came over TLS.
+    pub(crate) is_tls: bool,
+}
+
+impl Reached {
+    /// The beginnings of the origins of its own pages. What comes in plain text may come from a
+    /// proxy that ends TLS in front of it; what comes over TLS does not come from a page in plain
+    /// text, which anybody on the way can write, and to whose requests browsers add certificates.
+    fn own_schemes(self) -> &'static [&'static str] {
+        match (self.is_tls, self.anywhere) {
+            (true, _) => &["https://"],
+            (false, true) => &["http://", "https://"],
+            (false, false) => &["http://"],
+        }
+    }
+}
+
+/// Checks a request's head.
 pub(crate) fn check(
     method: &Method,
     uri: &Uri,
     headers: &HeaderMap,
     has_body: bool,
-    anywhere: bool,
+    reached: Reached,
 ) -> Result<(), Refusal> {
-    let host = host_of(uri, headers, anywhere)?;
-    check_origin(headers, host)?;
+    let host = host_of(uri, headers, reached.anywhere)?;
+    check_origin(headers, host, reached)?;
     check_coding(headers)?;
     let changes = !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
     if (changes && *method == Method::POST) || has_body {
@@ -31,17 +52,17 @@ pub(crate) fn check(
 pub(crate) fn check_authority(
     uri: &Uri,
     headers: &HeaderMap,
-    anywhere: bool,
+    reached: Reached,
 ) -> Result<(), Refusal> {
     let Some(authority) = uri.authority().map(hyper::http::uri::Authority::as_str) else {
-        let host = host_of(uri, headers, anywhere)?;
-        return check_origin(headers, host);
+        let host = host_of(uri, headers, reached.anywhere)?;
+        return check_origin(headers, host, reached);
     };
     let others = headers.get_all(HOST).iter().map(|host| host.to_str().unwrap_or_default());
-    let named =
-        std::iter::once(authority).chain(others).find(|host| !anywhere && !is_loopback(host));
+    let strange = |host: &&str| !reached.anywhere && !is_loopback(host);
+    let named = std::iter::once(authority).chain(others).find(strange);
     match named {
-        None => check_origin(headers, authority),
+        None => check_origin(headers, authority, reached),
         Some(host) => Err(strange_host(host)),
     }
 }
@@ -91,16 +112,18 @@ fn all_digits(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-fn check_origin(headers: &HeaderMap, host: &str) -> Result<(), Refusal> {
+fn check_origin(headers: &HeaderMap, host: &str, reached: Reached) -> Result<(), Refusal> {
     let own = |origin: &HeaderValue| {
         let text = origin.to_str().unwrap_or_default();
-        let origin = text.strip_prefix("http://");
-        origin.is_some_and(|origin| origin.eq_ignore_ascii_case(host))
+        let mut origins = reached.own_schemes().iter().filter_map(|it| text.strip_prefix(it));
+        origins.any(|origin| origin.eq_ignore_ascii_case(host))
     };
     if let Some(origin) = headers.get_all(ORIGIN).iter().find(|origin| !own(origin)) {
         let shown = quoted(&String::from_utf8_lossy(origin.as_bytes()));
-        let allowed = format!("no Origin, or http://{host}");
-        let detail = format!("the origin is {shown}; without credentials no other page may ask");
+        let own = reached.own_schemes().iter().map(|scheme| format!("{scheme}{host}"));
+        let own: Vec<_> = own.collect();
+        let allowed = format!("no Origin, or {}", own.join(" or "));
+        let detail = format!("the origin is {shown}; no other page than this server's may ask");
         return Err(Refusal::new(Code::OriginRefused, detail).about("Origin", shown, allowed));
     }
     // What is not known is foreign: a list of what is refused would miss what browsers say next.
@@ -167,13 +190,24 @@ fn is_json(value: &[u8]) -> bool {
 mod tests {
     use super::*;
 
+    const HERE: Reached = Reached { anywhere: false, is_tls: false };
+
     fn check_head(method: &Method, pairs: &[(&str, &str)], has_body: bool) -> Option<Code> {
+        check_reached(method, pairs, has_body, HERE)
+    }
+
+    fn check_reached(
+        method: &Method,
+        pairs: &[(&str, &str)],
+        has_body: bool,
+        reached: Reached,
+    ) -> Option<Code> {
         let mut headers = HeaderMap::new();
         for (name, value) in pairs {
             let name: hyper::header::HeaderName = name.parse().unwrap();
             headers.append(name, value.parse().unwrap());
         }
-        check(method, &Uri::from_static("/v1/jobs"), &headers, has_body, false)
+        check(method, &Uri::from_static("/v1/jobs"), &headers, has_body, reached)
             .err()
             .map(|refusal| refusal.code())
     }
@@ -209,7 +243,7 @@ mod tests {
         assert_eq!(check_head(&Method::GET, &two, false), Some(Code::HostRefused));
         let absolute = Uri::from_static("http://evil.example/v1/jobs");
         let headers = HeaderMap::from_iter([(HOST, HeaderValue::from_static("localhost"))]);
-        assert!(check(&Method::GET, &absolute, &headers, false, false).is_err());
+        assert!(check(&Method::GET, &absolute, &headers, false, HERE).is_err());
     }
 
     #[test]
@@ -239,6 +273,30 @@ mod tests {
         ] {
             let found = check_head(&Method::GET, &[host, (name, value)], false);
             assert_eq!(found.is_some(), refused, "{name}: {value}");
+        }
+    }
+
+    #[test]
+    fn an_own_page_speaks_as_the_request_does() {
+        for (anywhere, is_tls, origin, refused) in [
+            (false, true, "https://localhost:7443", false),
+            (false, true, "http://localhost:7443", true),
+            (true, true, "https://localhost:7443", false),
+            (true, true, "http://localhost:7443", true),
+            (true, true, "https://other.example:7443", true),
+            (true, false, "http://localhost:7443", false),
+            // That of a proxy in front.
+            (true, false, "https://localhost:7443", false),
+            (false, false, "https://localhost:7443", true),
+        ] {
+            let pairs = [("host", "localhost:7443"), ("origin", origin)];
+            let reached = Reached { anywhere, is_tls };
+            let found = check_reached(&Method::GET, &pairs, false, reached);
+            assert_eq!(found.is_some(), refused, "{reached:?} {origin}");
+            let mut headers = HeaderMap::new();
+            headers.append(ORIGIN, origin.parse().unwrap());
+            let uri = Uri::from_static("https://localhost:7443/longshore.v1.Jobs/Get");
+            assert_eq!(check_authority(&uri, &headers, reached).is_err(), refused, "{origin}");
         }
     }
 

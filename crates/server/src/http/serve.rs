@@ -136,7 +136,7 @@ pub async fn serve(
     let entrances: Vec<_> = entrances.into_iter().flatten().collect();
     let compaction = tokio::spawn(crate::stream_compaction::keep(node.clone(), &config.kafka));
     let triggers = tokio::spawn(crate::triggers::run(node.clone()));
-    let (mut connections, mut told) = (JoinSet::new(), None);
+    let (mut connections, mut told, mut next) = (JoinSet::new(), None, 0);
     tokio::pin!(shutdown);
     loop {
         let may_refuse =
@@ -145,7 +145,7 @@ pub async fn serve(
             biased;
             () = &mut shutdown => break,
             // A refusal that has ended is a connection that has ended, and this is looked at again.
-            (door, accepted) = accept(&entrances, may_refuse) => match accepted {
+            (door, accepted) = accept(&entrances, may_refuse, &mut next) => match accepted {
                 Ok(accepted) => {
                     let place = threads.place();
                     server.take(accepted, (door, place), &mut connections, &stopping);
@@ -216,16 +216,22 @@ impl Entrance {
 type Accepted = (TcpStream, SocketAddr);
 
 /// The next connection at any of the entrances, at those for HTTP only where some may be refused.
+/// The one at `next` is looked at first: where connections come all the time at one, others are not
+/// kept waiting.
 async fn accept(
     entrances: &[Entrance],
     may_refuse: bool,
+    next: &mut usize,
 ) -> (Arc<Door>, std::io::Result<Accepted>) {
     poll_fn(|context| {
-        for Entrance { listener, door } in entrances {
+        let first = *next % entrances.len().max(1);
+        for index in (first..entrances.len()).chain(0..first) {
+            let Some(Entrance { listener, door }) = entrances.get(index) else { continue };
             if door.spoken() == Spoken::Http && !may_refuse {
                 continue;
             }
             if let Poll::Ready(accepted) = listener.poll_accept(context) {
+                *next = index + 1;
                 return Poll::Ready((Arc::clone(door), accepted));
             }
         }

@@ -128,6 +128,8 @@ impl Face {
                 (None, Ok(log)) => stream_id(&self.cluster_id, id)
                     .and_then(|number| log.stream_by_id(number))
                     .filter(|stream| stream.namespace == self.config.namespace)
+                    // Numbers can be guessed: names are for those who may look.
+                    .filter(|stream| self.has(LOOK, &stream.name))
                     .ok_or(codes::UNKNOWN_TOPIC_ID),
             };
             match stream {

@@ -4,25 +4,30 @@
 use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use longshore_kafka::{Body, Request};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf, split};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
+use super::KafkaConfig;
 use super::face::{Answered, Pending};
 use super::faces::{Faces, Stage};
 use crate::running::timeout;
+use crate::tls::sparse::Sparse;
 use crate::tls::stream::{Peer, Stream};
 
 /// Requests of one connection that are under way.
 const PIPELINE_MAX: usize = 16;
 /// How long the rest of a frame may take, and how long an answer may not be taken.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// How long a client that is not let in may be silent, and bytes of its requests.
-const LOGIN_TIME_MAX: Duration = Duration::from_secs(10);
+/// How long a login may take as a whole, how many requests, and how many bytes each.
+pub(super) const LOGIN_TIME_MAX: Duration = Duration::from_secs(10);
+const LOGIN_REQUESTS_MAX: usize = 16;
 const LOGIN_BYTES_MAX: u64 = 64 << 10;
+/// How long it may take to tell the peer that nothing more comes.
+const ENDING_TIME_MAX: Duration = Duration::from_secs(1);
 /// Memory grows by so much at most before there are bytes to put into it.
 const GROW_BYTES: usize = 64 << 10;
 /// Pieces of an answer up to this many bytes together are copied, to be sent at once.
@@ -31,20 +36,22 @@ const JOIN_BYTES_MAX: usize = 64 << 10;
 /// A request under way, and the room that it takes until it is answered.
 struct Underway {
     pending: Pending,
-    _room: OwnedSemaphorePermit,
+    _room: Option<OwnedSemaphorePermit>,
 }
 
 /// Speaks until one side ends it.
 pub(super) async fn speak(faces: Arc<Faces>, room: Arc<Semaphore>, stream: Stream) {
     let peer = Arc::clone(stream.peer());
     let host = format!("/{}", stream.peer().address.ip());
-    let (reader, writer) = split(stream);
+    let (reader, mut writer) = split(stream);
     let (sender, receiver) = mpsc::channel(PIPELINE_MAX);
     // Either may end first: a client that is gone gets no answer, one that gets none is done.
     tokio::select! {
         read = read_requests(&faces, &room, reader, (&peer, &host), sender) => told(&host, read),
-        wrote = write_answers(writer, receiver) => told(&host, wrote),
+        wrote = write_answers(&mut writer, receiver) => told(&host, wrote),
     }
+    // TLS tells that this is the end, and not somebody who cuts the line.
+    let _ = timeout(ENDING_TIME_MAX, writer.shutdown()).await;
 }
 
 fn told(peer: &str, ended: io::Result<()>) {
@@ -60,37 +67,30 @@ async fn read_requests(
     (peer, host): (&Peer, &str),
     sender: mpsc::Sender<Underway>,
 ) -> io::Result<()> {
-    let (config, mut stage) = (faces.config(), faces.stage(peer).await);
+    let mut stage = faces.stage(peer).await;
+    let (login_until, mut before) = (Instant::now() + LOGIN_TIME_MAX, 0);
     loop {
-        let (patience, length_max) = match &stage {
-            Stage::In(..) => (config.idle_timeout, config.request_bytes_max),
-            Stage::Before(_) => (LOGIN_TIME_MAX, LOGIN_BYTES_MAX),
+        let bounds = match stage.is_known() {
+            true => Bounds::of(faces.config(), room),
+            false if before >= LOGIN_REQUESTS_MAX => break,
+            false => Bounds::of_login(login_until.saturating_duration_since(Instant::now())),
         };
-        let length = tokio::select! {
+        let next = tokio::select! {
             biased;
-            () = stage.ended() => break,
-            length = next_length(&mut reader, patience) => length?,
+            // What is under way is not for an account that may have lost the right to it.
+            () = stage.ended() => return Ok(()),
+            next = next_request(&mut reader, &bounds, (&faces.strangers, host)) => next?,
         };
-        let Some(length) = length else { break };
-        if length > length_max {
-            let peer = host;
-            tracing::warn!(peer, length, "a request is too large: no Kafka client, perhaps");
-            break;
+        let Some((request, permit)) = next else { break };
+        if let Stage::Before(login) = &mut stage
+            && let Some(who) = login.by_certificate(&request.body)
+        {
+            stage = faces.let_in(peer, who);
         }
-        let held = (length >> 10).max(1) as u32;
-        let permit = Arc::clone(room).acquire_many_owned(held).await;
-        let permit = permit.map_err(io::Error::other)?;
-        let frame = timeout(PATIENCE, read_frame(&mut reader, length as usize)).await??;
-        let request = match Request::parse(frame) {
-            Ok(request) => request,
-            Err(error) => {
-                tracing::warn!(peer = host, %error, "a Kafka request is refused");
-                break;
-            }
-        };
         let face = match &mut stage {
             Stage::In(face, _) => face,
             Stage::Before(login) => {
+                before += 1;
                 let Some(told) = login.answer(request).await else {
                     tracing::debug!(peer = host, "a Kafka client asks before it has logged in");
                     break;
@@ -121,6 +121,69 @@ async fn read_requests(
     // What is under way is answered; the writer ends when all of it is.
     drop(sender);
     std::future::pending().await
+}
+
+/// What a client may have the server wait for and keep.
+struct Bounds<'a> {
+    /// How long it may be silent.
+    patience: Duration,
+    /// How long the rest of a request may take once it has begun.
+    frame: Duration,
+    length_max: u64,
+    /// The memory that requests share. Those before a login have none of it: they are small, and
+    /// strangers must not keep it from others.
+    room: Option<&'a Arc<Semaphore>>,
+}
+
+impl<'a> Bounds<'a> {
+    fn of(config: &KafkaConfig, room: &'a Arc<Semaphore>) -> Self {
+        let (patience, length_max) = (config.idle_timeout, config.request_bytes_max);
+        Self { patience, frame: PATIENCE, length_max, room: Some(room) }
+    }
+
+    fn of_login(left: Duration) -> Self {
+        Self { patience: left, frame: left, length_max: LOGIN_BYTES_MAX, room: None }
+    }
+}
+
+/// The next request and its room; `None` where the connection is to end.
+async fn next_request(
+    reader: &mut ReadHalf<Stream>,
+    bounds: &Bounds<'_>,
+    (strangers, host): (&Sparse, &str),
+) -> io::Result<Option<(Request, Option<OwnedSemaphorePermit>)>> {
+    let refused = |why: &str| {
+        tracing::debug!(peer = host, why, "a Kafka request is refused");
+        if let Some(times) = strangers.happens() {
+            tracing::warn!(
+                peer = host,
+                why,
+                times,
+                "a Kafka request is refused; told once in 10 s"
+            );
+        }
+    };
+    let Some(length) = next_length(reader, bounds.patience).await? else { return Ok(None) };
+    if length > bounds.length_max {
+        refused(&format!("it has {length} bytes: the client speaks something else, perhaps"));
+        return Ok(None);
+    }
+    let permit = match bounds.room {
+        None => None,
+        Some(room) => {
+            let held = (length >> 10).max(1) as u32;
+            let permit = Arc::clone(room).acquire_many_owned(held).await;
+            Some(permit.map_err(io::Error::other)?)
+        }
+    };
+    let frame = timeout(bounds.frame, read_frame(reader, length as usize)).await??;
+    match Request::parse(frame) {
+        Ok(request) => Ok(Some((request, permit))),
+        Err(error) => {
+            refused(&error.to_string());
+            Ok(None)
+        }
+    }
 }
 
 /// How long the next frame is; `None` where there is none.
@@ -160,12 +223,12 @@ fn begin(mut pending: Pending) -> Pending {
 }
 
 async fn write_answers(
-    mut writer: WriteHalf<Stream>,
+    writer: &mut WriteHalf<Stream>,
     mut receiver: mpsc::Receiver<Underway>,
 ) -> io::Result<()> {
     while let Some(Underway { pending, _room }) = receiver.recv().await {
         let answered = pending.await;
-        write(&mut writer, answered).await?;
+        write(writer, answered).await?;
     }
     Ok(())
 }

@@ -15,6 +15,7 @@ use super::groups::Groups;
 use super::sasl::Login;
 use crate::access::{Access, Credentials, Principal};
 use crate::running::timeout;
+use crate::tls::sparse::Sparse;
 use crate::tls::stream::Peer;
 
 /// How long the accounts are waited for.
@@ -29,6 +30,14 @@ pub(super) enum Stage {
 }
 
 impl Stage {
+    /// Whether it is known who it is, though it may say otherwise yet.
+    pub(super) fn is_known(&self) -> bool {
+        match self {
+            Self::In(..) => true,
+            Self::Before(login) => login.has_certificate(),
+        }
+    }
+
     /// Is ready once its account is there no longer, or may do other things.
     pub(super) async fn ended(&mut self) {
         match self {
@@ -46,6 +55,8 @@ pub(super) struct Faces {
     /// What those are told who came in with TLS.
     by_tls: Broker,
     access: Access,
+    /// Clients that speak something else.
+    pub(super) strangers: Sparse,
     /// Groups of accounts with a namespace of their own.
     others: Mutex<Others>,
 }
@@ -59,7 +70,7 @@ struct Others {
 
 impl Faces {
     pub(super) fn new(own: Arc<Face>, by_tls: Broker, access: Access) -> Self {
-        Self { own, by_tls, access, others: Mutex::default() }
+        Self { own, by_tls, access, strangers: Sparse::default(), others: Mutex::default() }
     }
 
     pub(super) fn config(&self) -> &KafkaConfig {
@@ -67,7 +78,7 @@ impl Faces {
     }
 
     /// Where a connection begins: a certificate that stands for an account lets in by itself, as
-    /// with a listener of Kafka for SSL.
+    /// with a listener of Kafka for SSL, unless the client logs in all the same.
     pub(super) async fn stage(&self, peer: &Peer) -> Stage {
         if !self.access.is_required() {
             return self.let_in(peer, Principal::Local);
@@ -77,11 +88,10 @@ impl Faces {
         let address = peer.address.ip();
         if let Some(shown) = &peer.certificate {
             let with = Credentials::Certificate(&shown.subject);
-            if let Ok(who) = self.access.authenticate(with, Some(address)).await {
-                return self.let_in(peer, who);
-            }
+            let who = self.access.authenticate(with, Some(address)).await.ok();
+            return Stage::Before(Login::new(self.access.clone(), address, who));
         }
-        Stage::Before(Login::new(self.access.clone(), address))
+        Stage::Before(Login::new(self.access.clone(), address, None))
     }
 
     /// The face as somebody sees it.

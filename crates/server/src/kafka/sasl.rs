@@ -50,6 +50,8 @@ pub(super) struct Login {
     access: Access,
     peer: IpAddr,
     stage: Stage,
+    /// Whose certificate it has shown.
+    certificate: Option<Principal>,
 }
 
 /// What comes of a request of it.
@@ -63,8 +65,24 @@ pub(super) struct Told {
 }
 
 impl Login {
-    pub(super) fn new(access: Access, peer: IpAddr) -> Self {
-        Self { access, peer, stage: Stage::Begun }
+    pub(super) fn new(access: Access, peer: IpAddr, certificate: Option<Principal>) -> Self {
+        Self { access, peer, stage: Stage::Begun, certificate }
+    }
+
+    /// Whether it has shown the certificate of an account.
+    pub(super) fn has_certificate(&self) -> bool {
+        self.certificate.is_some()
+    }
+
+    /// Who it is by its certificate, once it asks for something without a login before it. Of a
+    /// client that logs in as well, the login says who it is, as with Kafka.
+    pub(super) fn by_certificate(&mut self, asked: &Body) -> Option<Principal> {
+        let logs_in = matches!(
+            asked,
+            Body::ApiVersions { .. } | Body::SaslHandshake(_) | Body::SaslAuthenticate(_)
+        );
+        let may = !logs_in && matches!(self.stage, Stage::Begun);
+        self.certificate.take_if(|_| may)
     }
 
     /// Answers a request of a client that is not let in. `None` where there is none for it: the
@@ -138,7 +156,7 @@ impl Login {
             }
             Stage::Scram(hash) => {
                 let first = ClientFirst::parse(message).ok_or_else(|| failed("malformed SCRAM"))?;
-                let keys = self.access.scram_keys(&first.user, hash);
+                let keys = self.access.scram_keys(&first.user, hash, Some(self.peer));
                 let keys = keys.map_err(|refusal| failed(&why_of(&refusal)))?;
                 let nonce = format!("{}{}", first.nonce, Uuid::now_v7().simple());
                 let salt = encode_base64(&keys.salt);
@@ -151,6 +169,8 @@ impl Login {
                 Ok((answer.into(), None))
             }
             Stage::Proof(proof) => {
+                let turn = self.access.check_turn(Some(self.peer));
+                turn.map_err(|refusal| failed(&why_of(&refusal)))?;
                 let signature = proof.check(message);
                 let known = signature.and_then(|signature| {
                     let who = self.access.after_scram(&proof.user, &proof.keys).ok()?;
@@ -206,14 +226,16 @@ impl ClientFirst {
     fn parse(message: &[u8]) -> Option<Self> {
         let text = std::str::from_utf8(message).ok()?;
         let rest = text.strip_prefix("n,").or_else(|| text.strip_prefix("y,"))?;
-        let (_act_as, bare) = rest.split_once(',')?;
+        let (act_as, bare) = rest.split_once(',')?;
         let header = text.strip_suffix(bare)?;
         let mut parts = bare.split(',');
         let user = parts.next()?.strip_prefix("n=")?;
         let nonce = parts.next()?.strip_prefix("r=")?;
         // What follows are extensions, which may be passed over.
         let fits = user.len() <= PART_BYTES_MAX && nonce.len() <= PART_BYTES_MAX;
-        let is_sound = fits && !nonce.is_empty() && bare.len() <= 4 * PART_BYTES_MAX;
+        // Nobody acts as somebody else, as with PLAIN.
+        let as_itself = act_as.is_empty() || act_as.strip_prefix("a=") == Some(user);
+        let is_sound = fits && as_itself && !nonce.is_empty() && bare.len() <= 4 * PART_BYTES_MAX;
         let user = user.replace("=2C", ",").replace("=3D", "=");
         is_sound.then(|| Self {
             header: header.to_owned(),
@@ -253,6 +275,8 @@ mod tests {
             (first.nonce.as_str(), first.bare.as_str()),
             ("nonce", "n=a=2Cb=3D,r=nonce,x=y")
         );
+        let itself = ClientFirst::parse(b"n,a=app,n=app,r=x").unwrap();
+        assert_eq!((itself.header.as_str(), itself.user.as_str()), ("n,a=app,", "app"));
         for odd in [
             &b""[..],
             b"n,",
@@ -260,6 +284,8 @@ mod tests {
             b"n,,n=a",
             b"n,,n=a,r=",
             b"p=tls-unique,,n=a,r=x",
+            b"n,a=admin,n=app,r=x",
+            b"n,app,n=app,r=x",
             b"n,,r=x,n=a",
             b"\xff",
         ] {

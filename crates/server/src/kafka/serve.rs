@@ -8,7 +8,7 @@ use longshore_node::Node;
 use tokio::sync::Semaphore;
 
 use super::KafkaConfig;
-use super::connection::speak;
+use super::connection::{LOGIN_TIME_MAX, speak};
 use super::face::Face;
 use super::faces::Faces;
 use super::groups::Groups;
@@ -62,6 +62,7 @@ fn face(config: KafkaConfig, node: Node, broker: Broker) -> Face {
 }
 
 async fn serve(config: KafkaConfig, (node, access): (Node, Access), accepting: Accepting) {
+    let asks = access.is_required();
     let by_tls = broker(config.advertised_tls.as_ref(), accepting.tls);
     let by_plain = broker(config.advertised.as_ref(), accepting.plain);
     let face = Arc::new(face(config, node, by_plain));
@@ -71,7 +72,10 @@ async fn serve(config: KafkaConfig, (node, access): (Node, Access), accepting: A
     let groups = Arc::clone(&face.groups);
     let time = tokio::spawn(async move { groups.keep_time().await });
     let tells = tokio::spawn(Arc::clone(&face).tell_used_groups());
-    let bounds = (face.config.connections_max, face.config.idle_timeout);
+    let patience = face.config.idle_timeout;
+    // Who is to log in is not waited for as long as those that are let in.
+    let patience = if asks { patience.min(LOGIN_TIME_MAX) } else { patience };
+    let bounds = (face.config.connections_max, patience);
     let connect = move |stream| speak(Arc::clone(&faces), Arc::clone(&room), stream);
     accepting.serve_each(bounds, connect).await;
     time.abort();

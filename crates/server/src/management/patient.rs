@@ -1,4 +1,5 @@
-//! A socket that gives up on a peer that takes nothing of what it is sent.
+//! A socket that gives up on a peer that takes nothing of what it is sent. TLS keeps back what it was
+//! given, so a peer is met when that is flushed, or when the end is told, as well.
 
 use std::io;
 use std::pin::Pin;
@@ -66,10 +67,12 @@ impl AsyncWrite for Patient {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(context)
+        let flushed = Pin::new(&mut self.io).poll_flush(context);
+        self.judge(flushed, context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(context)
+        let ended = Pin::new(&mut self.io).poll_shutdown(context);
+        self.judge(ended, context)
     }
 }

@@ -21,7 +21,7 @@ use super::ManagementConfig;
 use super::patient::Patient;
 use crate::access::{Access, Credentials, Peer, Principal, decode_base64, needs_of};
 use crate::http::code::Code;
-use crate::http::guard::check_authority;
+use crate::http::guard::{Reached, check_authority};
 use crate::http::refusal::Refusal;
 use crate::http::text::percent_decode;
 use crate::listener::{Accepting, ListenError, Listener, Places};
@@ -245,13 +245,15 @@ async fn let_in(api: &Api, peer: &Peer, request: &Request<Incoming>) -> Result<A
 
 async fn respond(api: &Api, peer: &Peer, request: Request<Incoming>) -> Result<Told, Fault> {
     if api.access.is_required() {
-        check_authority(request.uri(), request.headers(), true)?;
+        let reached = Reached { anywhere: true, is_tls: peer.is_tls };
+        check_authority(request.uri(), request.headers(), reached)?;
         let api = let_in(api, peer, &request).await?;
         return carry_out(&api, request).await;
     }
     let authorized = request.headers().get(AUTHORIZATION).is_some_and(|it| it == GUEST);
+    let reached = Reached { anywhere: false, is_tls: peer.is_tls };
     // The password is no secret: a browser's page that was made to ask us knows it, too.
-    let own = check_authority(request.uri(), request.headers(), false).is_ok();
+    let own = check_authority(request.uri(), request.headers(), reached).is_ok();
     if !authorized || !own {
         let reason = "Login failed".to_owned();
         return Err(Fault { status: StatusCode::UNAUTHORIZED, reason });

@@ -9,7 +9,9 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 use super::certificate::Certificate;
 use super::files::{Inside, Tls};
@@ -20,7 +22,9 @@ use crate::http::refusal::Refusal;
 use crate::http::reply::closing_answer;
 use crate::running::timeout;
 
-/// How long a handshake may take, with the wait for its turn.
+/// How long a handshake may take, with the wait for its first byte. Nothing but the number of
+/// connections bounds how many shake hands: a turn that is held while the peer is waited for would
+/// be for silent peers to keep.
 const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
 /// What a record of TLS that begins a handshake begins with (RFC 8446 5.1).
 const HANDSHAKE: u8 = 0x16;
@@ -110,6 +114,7 @@ impl Door {
         // A lost socket option costs speed, not sense.
         let _ = stream.set_nodelay(true);
         let patience = if self.is_tls() { HANDSHAKE_TIME_MAX.min(patience) } else { patience };
+        let begun = Instant::now();
         let mut first = [0];
         let begins = timeout(patience, stream.peek(&mut first)).await;
         if !matches!(begins, Ok(Ok(1))) {
@@ -123,23 +128,26 @@ impl Door {
             }
             return Some(Stream::plain(stream, address));
         };
-        match timeout(HANDSHAKE_TIME_MAX, self.shake_hands(tls, stream, address)).await {
-            Ok(Ok(stream)) => return Some(stream),
-            Ok(Err(error)) => self.failed(tls, address, &error.to_string()),
-            Err(_) => self.failed(tls, address, "it took longer than 10 s"),
-        }
+        let accepting = TlsAcceptor::from(tls.config(self.spoken.inside())).accept(stream);
+        let left = HANDSHAKE_TIME_MAX.saturating_sub(begun.elapsed());
+        let why = match timeout(left, accepting.into_fallible()).await {
+            Ok(Ok(stream)) => match Self::shown(stream, address) {
+                Ok(stream) => return Some(stream),
+                Err(error) => error.to_string(),
+            },
+            Ok(Err((error, stream))) => {
+                self.failed(tls, address, &error.to_string());
+                tell(stream, &[]).await;
+                return None;
+            }
+            Err(_) => "it took longer than 10 s".to_owned(),
+        };
+        self.failed(tls, address, &why);
         None
     }
 
-    async fn shake_hands(
-        &self,
-        tls: &Tls,
-        stream: TcpStream,
-        address: SocketAddr,
-    ) -> io::Result<Stream> {
-        let _turn = tls.handshakes.acquire().await.map_err(io::Error::other)?;
-        let config = tls.config(self.spoken.inside());
-        let stream = TlsAcceptor::from(config).accept(stream).await?;
+    /// The connection, and what the peer has shown.
+    fn shown(stream: TlsStream<TcpStream>, address: SocketAddr) -> io::Result<Stream> {
         let certificate = match stream.get_ref().1.peer_certificates().and_then(<[_]>::first) {
             None => None,
             Some(shown) => Some(Certificate::read(shown).ok_or_else(|| {
@@ -157,28 +165,35 @@ impl Door {
         }
     }
 
-    async fn refuse(&self, mut stream: TcpStream, address: SocketAddr, speaks_tls: bool) {
+    async fn refuse(&self, stream: TcpStream, address: SocketAddr, speaks_tls: bool) {
         let face = self.spoken.name();
         if let Some(times) = self.strangers.happens() {
             let (speaks, spoken) =
                 if speaks_tls { ("TLS", "plain text") } else { ("plain text", "TLS") };
             tracing::warn!(%address, face, times, "a client speaks {speaks} at a port for {spoken}");
         }
-        let Some(answer) = self.spoken.refusal(speaks_tls) else { return };
-        let Ok(_permit) = TELLING.try_acquire() else { return };
-        let telling = async {
-            stream.write_all(&answer).await?;
-            stream.shutdown().await?;
-            let (mut dropped, mut bytes) = ([0_u8; 1024], 0);
-            while bytes < TELLING_BYTES_MAX {
-                match stream.read(&mut dropped).await? {
-                    0 => break,
-                    count => bytes += count,
-                }
-            }
-            io::Result::Ok(())
-        };
-        // The peer may have gone, or send for ever.
-        let _ = timeout(TELLING_TIME_MAX, telling).await;
+        if let Some(answer) = self.spoken.refusal(speaks_tls) {
+            tell(stream, &answer).await;
+        }
     }
+}
+
+/// Has a peer that is not let in hear `answer`, and whatever was said before: what it still sends
+/// is read for a while, since a connection that is closed over it takes back what was said.
+async fn tell(mut stream: TcpStream, answer: &[u8]) {
+    let Ok(_permit) = TELLING.try_acquire() else { return };
+    let telling = async {
+        stream.write_all(answer).await?;
+        stream.shutdown().await?;
+        let (mut dropped, mut bytes) = ([0_u8; 1024], 0);
+        while bytes < TELLING_BYTES_MAX {
+            match stream.read(&mut dropped).await? {
+                0 => break,
+                count => bytes += count,
+            }
+        }
+        io::Result::Ok(())
+    };
+    // The peer may have gone, or send for ever.
+    let _ = timeout(TELLING_TIME_MAX, telling).await;
 }

@@ -4,16 +4,15 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::WebPkiClientVerifier;
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
-use tokio::sync::Semaphore;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::certificate::Certificate;
@@ -24,10 +23,13 @@ use super::{ClientCertificates, TlsConfig};
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// Bytes of a file, far more than authorities of the whole world take.
 const FILE_BYTES_MAX: u64 = 4 << 20;
-/// Handshakes at the same time; further ones wait for their turn.
-const HANDSHAKES_MAX: usize = 256;
-/// A certificate that ends sooner is told at every look that reads a new one.
+/// A certificate that ends sooner is told as a warning, when it is loaded and then every day.
 const SOON_DAYS: i64 = 14;
+const TOLD_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
+/// What is agreed on inside, where both ends name it, with clients of AMQP and Kafka. They name
+/// nothing; a browser that was sent here names what it speaks, and is not let in, or what it sends
+/// would be taken for theirs (the attack ALPACA).
+const SILENT: &[u8] = b"longshore";
 
 /// Why there is no TLS.
 #[derive(Debug, Error)]
@@ -78,7 +80,6 @@ pub(super) enum Inside {
 pub struct Tls {
     files: Files,
     loaded: RwLock<Loaded>,
-    pub(super) handshakes: Semaphore,
     pub(super) failures: Sparse,
 }
 
@@ -93,9 +94,26 @@ struct Files {
 #[derive(Debug)]
 struct Loaded {
     digest: [u8; 32],
+    shown: Option<Shown>,
     http: Arc<ServerConfig>,
     http1: Arc<ServerConfig>,
     silent: Arc<ServerConfig>,
+}
+
+/// The certificate of this server.
+#[derive(Clone, Debug)]
+struct Shown {
+    subject: String,
+    ends: jiff::Timestamp,
+}
+
+/// What the looks at the files have found that is not taken over.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+struct Found {
+    /// What the last look found; it may be half written.
+    seen: Option<[u8; 32]>,
+    /// What cannot be used, so that it is told only once.
+    refused: Option<[u8; 32]>,
 }
 
 /// What the files held when they were read together.
@@ -118,9 +136,11 @@ impl Tls {
     pub fn load(config: &TlsConfig) -> Result<Option<Arc<Self>>, TlsError> {
         let (certificate, key) = match (&config.certificate, &config.key) {
             (Some(certificate), Some(key)) => (certificate.clone(), key.clone()),
-            (None, None) if config.client_ca.is_none() => return Ok(None),
+            (None, None) if config.client_ca.is_none() && config.client_certificates.is_none() => {
+                return Ok(None);
+            }
             (None, _) => {
-                let because = "tls.key and tls.client_ca mean nothing without it";
+                let because = "the other keys of TLS mean nothing without it";
                 return Err(TlsError::Missing { wanted: CERTIFICATE, because });
             }
             (_, None) => {
@@ -128,17 +148,18 @@ impl Tls {
                 return Err(TlsError::Missing { wanted: KEY, because });
             }
         };
-        let client_certificates = config.client_certificates;
+        if config.client_ca.is_none() && config.client_certificates.is_some() {
+            let because = "tls.client_certificates means nothing without it";
+            return Err(TlsError::Missing { wanted: CLIENT_CA, because });
+        }
+        let client_certificates = config.client_certificates.unwrap_or_default();
         let files =
             Files { certificate, key, client_ca: config.client_ca.clone(), client_certificates };
         let texts = files.read()?;
-        let loaded = RwLock::new(files.load(&texts)?);
-        Ok(Some(Arc::new(Self {
-            files,
-            loaded,
-            handshakes: Semaphore::new(HANDSHAKES_MAX),
-            failures: Sparse::default(),
-        })))
+        let loaded = files.load(&texts)?;
+        loaded.tell(&files.certificate);
+        let loaded = RwLock::new(loaded);
+        Ok(Some(Arc::new(Self { files, loaded, failures: Sparse::default() })))
     }
 
     /// The same, where something that is to be encrypted needs it.
@@ -159,24 +180,31 @@ impl Tls {
         })
     }
 
-    /// Looks at the files again and again. What is new holds for connections from then on; where
-    /// that cannot be used, what was there stays, and it is told once.
+    /// Looks at the files again and again. What is new, and the same at two looks, holds for
+    /// connections from then on; where that cannot be used, what was there stays, and it is told
+    /// once. That the certificate ends soon is told every day.
     pub(crate) async fn keep(self: Arc<Self>) {
         let mut looks = interval(LOOK_EVERY);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut refused = None;
+        let (mut found, mut told_at) = (Found::default(), Instant::now());
         loop {
             looks.tick().await;
             let tls = Arc::clone(&self);
-            let looked = tokio::task::spawn_blocking(move || tls.look(refused)).await;
+            let looked = tokio::task::spawn_blocking(move || tls.look(found)).await;
             // It is cancelled only where the runtime ends.
             let Ok(looked) = looked else { return };
-            refused = looked;
+            found = looked;
+            if told_at.elapsed() >= TOLD_EVERY {
+                told_at = Instant::now();
+                let loaded = self.loaded.read().unwrap_or_else(PoisonError::into_inner);
+                loaded.tell(&self.files.certificate);
+            }
         }
     }
 
-    /// Takes over what has changed. What was refused, so that it is told only once.
-    fn look(&self, refused: Option<[u8; 32]>) -> Option<[u8; 32]> {
+    /// Takes over what has changed and is the same as at the last look: whoever writes the files in
+    /// place may be halfway through, and half a list of authorities is a list. What was found.
+    fn look(&self, before: Found) -> Found {
         let digest = |texts: &Result<Texts, TlsError>| match texts {
             Ok(texts) => texts.digest(),
             Err(error) => Sha256::digest(error.to_string().as_bytes()).into(),
@@ -184,21 +212,26 @@ impl Tls {
         let texts = self.files.read();
         let now = digest(&texts);
         let current = self.loaded.read().unwrap_or_else(PoisonError::into_inner).digest;
-        if now == current || Some(now) == refused {
-            return if now == current { None } else { refused };
+        if now == current {
+            return Found::default();
+        }
+        let seen = Some(now);
+        if before.refused == seen || before.seen != seen {
+            return Found { seen, ..before };
         }
         match texts.and_then(|texts| self.files.load(&texts)) {
             Ok(loaded) => {
+                loaded.tell(&self.files.certificate);
                 *self.loaded.write().unwrap_or_else(PoisonError::into_inner) = loaded;
                 tracing::info!("the files of TLS have changed: new connections get what is new");
-                None
+                Found::default()
             }
             Err(error) => {
                 tracing::error!(
                     %error,
                     "the files of TLS have changed and cannot be used: what was there before stays"
                 );
-                Some(now)
+                Found { seen, refused: seen }
             }
         }
     }
@@ -242,14 +275,17 @@ impl Files {
             }
             _ => builder.with_no_client_auth(),
         };
-        if let Some(leaf) = chain.first() {
-            tell(leaf, &self.certificate);
-        }
+        let shown = chain.first().and_then(Shown::read);
         let mut config = builder.with_single_cert(chain, key).map_err(|error| {
             let why = format!("cannot be used with {}: {error}", self.key.display());
             odd(CERTIFICATE, &self.certificate, why)
         })?;
-        if let Ok(ticketer) = ring::Ticketer::new() {
+        if self.client_ca.is_some() {
+            // A connection that goes on with an earlier one shows no certificate: it would be let in
+            // after the end of the one that was shown then.
+            config.session_storage = Arc::new(NoServerSessionStorage {});
+            config.send_tls13_tickets = 0;
+        } else if let Ok(ticketer) = ring::Ticketer::new() {
             config.ticketer = ticketer;
         }
         let inside = |protocols: &[&[u8]]| {
@@ -259,26 +295,36 @@ impl Files {
         };
         Ok(Loaded {
             digest: texts.digest(),
+            shown,
             // HTTP/2 is for gRPC, whose clients offer nothing else. Others would rather have it,
             // and find no routes there.
             http: inside(&[b"http/1.1", b"h2"]),
             http1: inside(&[b"http/1.1"]),
-            silent: inside(&[]),
+            silent: inside(&[SILENT]),
         })
     }
 }
 
-/// Says which certificate is shown from now on, and whether it ends soon.
-fn tell(leaf: &CertificateDer<'_>, path: &Path) {
-    let Some(Certificate { subject, ends: Some(ends), .. }) = Certificate::read(leaf) else {
-        return;
-    };
-    let days = ends.duration_since(jiff::Timestamp::now()).as_hours() / 24;
-    let path = path.display();
-    if days < SOON_DAYS {
-        tracing::warn!(%path, subject, %ends, "the certificate of this server ends soon or has ended");
-    } else {
-        tracing::info!(%path, subject, %ends, "this certificate is shown");
+impl Shown {
+    fn read(leaf: &CertificateDer<'_>) -> Option<Self> {
+        let Certificate { subject, ends, .. } = Certificate::read(leaf)?;
+        Some(Self { subject, ends: ends? })
+    }
+}
+
+impl Loaded {
+    /// Says which certificate is shown, and whether it ends soon.
+    fn tell(&self, path: &Path) {
+        let Some(Shown { subject, ends }) = &self.shown else { return };
+        let days = ends.duration_since(jiff::Timestamp::now()).as_hours() / 24;
+        let path = path.display();
+        if days < SOON_DAYS {
+            tracing::warn!(
+                %path, subject, %ends, "the certificate of this server ends soon or has ended"
+            );
+        } else {
+            tracing::info!(%path, subject, %ends, "this certificate is shown");
+        }
     }
 }
 
@@ -297,6 +343,10 @@ impl Texts {
 fn read(key: &'static str, path: &Path) -> Result<Vec<u8>, TlsError> {
     let read = || {
         let mut text = Vec::new();
+        // A pipe would be waited for.
+        if !std::fs::metadata(path)?.is_file() {
+            return Err(io::Error::other("it is not a file"));
+        }
         let read = File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_end(&mut text)?;
         let fits = read as u64 <= FILE_BYTES_MAX;
         if fits { Ok(text) } else { Err(io::Error::other("it is larger than 4 MiB")) }
@@ -343,6 +393,10 @@ mod tests {
         let told = |config: &TlsConfig| Tls::load(config).unwrap_err().to_string();
         let said = told(&TlsConfig { key: None, ..whole.clone() });
         assert!(said.starts_with("tls.key is not set"), "{said}");
+        let required = Some(ClientCertificates::Required);
+        let unasked = TlsConfig { client_ca: None, client_certificates: required, ..whole.clone() };
+        let said = told(&unasked);
+        assert!(said.starts_with("tls.client_ca is not set"), "{said}");
         let said = told(&TlsConfig { certificate: None, ..whole.clone() });
         assert!(said.starts_with("tls.certificate is not set"), "{said}");
         let said = told(&TlsConfig { certificate: Some("absent.pem".into()), ..whole.clone() });
@@ -364,18 +418,24 @@ mod tests {
             std::fs::copy(made(from), folder.path().join(to)).unwrap();
         };
         let first = tls.config(Inside::Silent);
-        assert_eq!(tls.look(None), None);
+        let nothing = Found::default();
+        assert_eq!(tls.look(nothing), nothing);
         assert!(Arc::ptr_eq(&first, &tls.config(Inside::Silent)));
         copy("renewed.pem", "server.pem");
-        let refused = tls.look(None);
-        assert!(refused.is_some(), "the key is that of another certificate");
+        let once = tls.look(nothing);
+        assert!(once.seen.is_some() && once.refused.is_none(), "it may be half written");
+        let refused = tls.look(once);
+        assert!(refused.refused.is_some(), "the key is that of another certificate");
         assert_eq!(tls.look(refused), refused);
         assert!(Arc::ptr_eq(&first, &tls.config(Inside::Silent)));
         std::fs::remove_file(folder.path().join("ca.pem")).unwrap();
-        assert!(tls.look(refused).is_some());
+        let gone = tls.look(tls.look(refused));
+        assert!(gone.refused.is_some() && gone != refused);
         copy("ca.pem", "ca.pem");
         copy("renewed.key", "server.key");
-        assert_eq!(tls.look(refused), None);
+        let once = tls.look(gone);
+        assert!(Arc::ptr_eq(&first, &tls.config(Inside::Silent)), "two looks have to agree");
+        assert_eq!(tls.look(once), nothing);
         assert!(!Arc::ptr_eq(&first, &tls.config(Inside::Silent)));
     }
 }

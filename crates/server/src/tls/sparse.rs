@@ -8,11 +8,11 @@ const TOLD_EVERY: Duration = Duration::from_secs(10);
 
 /// When something was told, and how often it happened since.
 #[derive(Debug, Default)]
-pub(super) struct Sparse(Mutex<(Option<Instant>, u64)>);
+pub(crate) struct Sparse(Mutex<(Option<Instant>, u64)>);
 
 impl Sparse {
     /// Notes that it happened. How often it did since it was told, where it is to be told again.
-    pub(super) fn happens(&self) -> Option<u64> {
+    pub(crate) fn happens(&self) -> Option<u64> {
         let mut noted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (told, count) = &mut *noted;
         *count += 1;

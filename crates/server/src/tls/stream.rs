@@ -33,7 +33,7 @@ impl Peer {
     /// What decides who it is.
     pub(crate) fn of_access(&self) -> crate::access::Peer {
         let certificate = self.certificate.as_ref().map(|shown| shown.subject.as_str().into());
-        crate::access::Peer { address: Some(self.address.ip()), certificate }
+        crate::access::Peer { address: Some(self.address.ip()), certificate, is_tls: self.is_tls }
     }
 }
 
@@ -42,6 +42,8 @@ impl Peer {
 pub(crate) struct Stream {
     bytes: Bytes,
     peer: Arc<Peer>,
+    /// What was wrong after what a read has given, for the next one.
+    broken: Option<io::Error>,
 }
 
 #[derive(Debug)]
@@ -53,7 +55,7 @@ enum Bytes {
 impl Stream {
     pub(super) fn plain(stream: TcpStream, address: SocketAddr) -> Self {
         let peer = Arc::new(Peer { address, is_tls: false, certificate: None });
-        Self { bytes: Bytes::Plain(stream), peer }
+        Self { bytes: Bytes::Plain(stream), peer, broken: None }
     }
 
     pub(super) fn tls(
@@ -62,7 +64,7 @@ impl Stream {
         certificate: Option<Certificate>,
     ) -> Self {
         let peer = Arc::new(Peer { address, is_tls: true, certificate });
-        Self { bytes: Bytes::Tls(Box::new(stream)), peer }
+        Self { bytes: Bytes::Tls(Box::new(stream)), peer, broken: None }
     }
 
     /// Who is at the other end.
@@ -78,6 +80,9 @@ impl Stream {
         bytes: &mut BytesMut,
         room: usize,
     ) -> Poll<io::Result<usize>> {
+        if let Some(error) = self.broken.take() {
+            return Poll::Ready(Err(error));
+        }
         match &mut self.bytes {
             Bytes::Plain(stream) => loop {
                 ready!(stream.poll_read_ready(context))?;
@@ -97,9 +102,13 @@ impl Stream {
                 while count < room && count.is_multiple_of(LOOK_BYTES) && count > 0 {
                     bytes.reserve(room - count);
                     let mut place = (&mut *bytes).limit((room - count).min(LOOK_BYTES));
-                    // What is wrong after what has arrived is met by the next read.
                     match pin!(stream.read_buf(&mut place)).poll(context) {
                         Poll::Ready(Ok(more)) if more > 0 => count += more,
+                        // TLS does not tell it again, and the peer may wait for an answer.
+                        Poll::Ready(Err(error)) => {
+                            self.broken = Some(error);
+                            break;
+                        }
                         _ => break,
                     }
                 }
