@@ -240,18 +240,17 @@ fn apply_change(account: &mut Account, change: AccountChange) {
 
 /// What the trail tells of an account: which credentials it has, and nothing of their contents.
 fn told(account: &Account) -> String {
-    let mut parts = Vec::new();
+    // What it may do comes first: the text is cut where it is long.
+    let grant = |grant: &AccountGrant| {
+        format!("{} on {} in {}", grant.role.as_str(), grant.names, grant.namespace)
+    };
+    let mut parts: Vec<String> = account.grants.iter().map(grant).collect();
     if account.password.is_some() {
         parts.push("a password".to_owned());
     }
     let tokens: BTreeSet<&str> = account.tokens.iter().map(|token| token.id.as_str()).collect();
     parts.extend(tokens.into_iter().map(|id| format!("token {id}")));
     parts.extend(account.certificates.iter().map(|subject| format!("certificate {subject}")));
-    parts.extend(
-        account.grants.iter().map(|grant| {
-            format!("{} on {} in {}", grant.role.as_str(), grant.names, grant.namespace)
-        }),
-    );
     parts.extend(account.requests_per_second.map(|most| format!("{most} requests/s")));
     parts.extend(account.namespace.iter().map(|name| format!("namespace {name}")));
     parts.join("; ")
