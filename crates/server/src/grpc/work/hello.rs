@@ -82,6 +82,7 @@ pub(in crate::grpc) fn read(
         kinds: hello.kinds,
         queues: hello.queues.into_iter().map(|wish| (wish.queue, wish.weight)).collect(),
         concurrency: hello.concurrency,
+        account: None,
     };
     Ok((wish, facts))
 }
