@@ -98,6 +98,12 @@ fn each_event_becomes_one_job_whenever_the_server_dies() {
     let partitions = groups.body["offsets"].as_array().unwrap();
     let read: u64 = partitions.iter().map(|it| it["offset"].as_u64().unwrap()).sum();
     assert_eq!(read, count as u64 + 1, "it began behind the event that was there: {groups:?}");
+    // Whoever sets it back has events become jobs again.
+    let last = partitions.iter().find(|it| it["offset"] != 0).unwrap();
+    let back = json!({ "stream": "orders", "partition": last["partition"],
+        "offset": last["offset"].as_u64().unwrap() - 1 });
+    put(&mut client, "/v1/groups/trigger.receipts", &json!({ "offsets": [back] })).unwrap();
+    take(&mut client, 1).unwrap();
     let gone = client.ask("DELETE", "/v1/triggers/receipts", None).unwrap();
     assert!(gone.is_success(), "{gone:?}");
     let unknown = client.get("/v1/triggers/receipts").unwrap();

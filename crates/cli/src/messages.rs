@@ -89,6 +89,7 @@ pub(crate) struct ListBindingsArgs {
 }
 
 #[derive(Args, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "they are flags of a command line")]
 pub(crate) struct BindingArgs {
     /// The exchange that it leads from
     exchange: String,

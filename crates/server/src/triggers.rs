@@ -20,6 +20,8 @@ use crate::http::tail::{Reading, wait_for};
 
 /// How long new triggers and streams may go unnoticed, and a partition rests that was refused.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// How long it may go unnoticed that somebody has set how far a trigger has come.
+const ASK_EVERY: Duration = Duration::from_secs(5);
 /// Bytes of events that are read at a time; the first batch may be larger.
 const READ_BYTES: usize = 256 << 10;
 /// Events that become jobs in one commit.
@@ -31,7 +33,12 @@ type Of = (String, String, String, u32);
 /// Runs triggers for as long as it is polled.
 pub(crate) async fn run(node: Node) {
     let mut runner = Runner { node, at: BTreeMap::new() };
+    let mut asked = Instant::now();
     loop {
+        if asked.elapsed() > ASK_EVERY {
+            runner.at.clear();
+            asked = Instant::now();
+        }
         let again = Instant::now() + LOOK_EVERY;
         let (waiting, rests) = runner.round().await;
         if waiting.is_empty() || rests {
@@ -46,7 +53,17 @@ struct Runner {
     node: Node,
     /// How far each has come, as far as is known: what the shard has committed for it, and from
     /// where on to read.
-    at: BTreeMap<Of, Option<u64>>,
+    at: BTreeMap<Of, Come>,
+}
+
+/// How far a trigger has come: what is committed for it, if anything is.
+#[derive(Clone, Copy)]
+struct Come(Option<u64>);
+
+impl Come {
+    fn offset(self) -> u64 {
+        self.0.unwrap_or(0)
+    }
 }
 
 /// What became of some events.
@@ -82,7 +99,7 @@ impl Runner {
                             continue;
                         };
                         there.insert(of, at);
-                        let offset = at.unwrap_or(0).max(partition.ends().0);
+                        let offset = at.offset().max(partition.ends().0);
                         let partition = Arc::clone(partition);
                         waiting.push(Reading { index, partition, offset });
                     }
@@ -101,13 +118,13 @@ impl Runner {
         of: &Of,
         trigger: &Trigger,
         (stream, partition): (&StreamEntry, &Arc<Partition>),
-        known: Option<Option<u64>>,
-    ) -> Option<Option<u64>> {
+        known: Option<Come>,
+    ) -> Option<Come> {
         let at = match known {
             Some(at) => at,
             None => self.committed(of, trigger).await?,
         };
-        let from = at.unwrap_or(0).max(partition.ends().0);
+        let from = at.offset().max(partition.ends().0);
         if partition.stable_end() <= from {
             return Some(at);
         }
@@ -133,15 +150,15 @@ impl Runner {
             next,
             events,
         };
-        match self.fire(of, fire(events.clone(), at, next)).await {
-            Ok(Brought::Done) => Some(Some(next)),
+        match self.fire(of, fire(events.clone(), at.0, next)).await {
+            Ok(Brought::Done) => Some(Come(Some(next))),
             Ok(Brought::Elsewhere | Brought::Later) => None,
             // One of them is what no job can be: the others become one each.
             Err(_) => {
                 let mut at = at;
                 for (index, event) in events.iter().enumerate() {
                     let after = events.get(index + 1).map_or(next, |after| after.offset);
-                    let fired = self.fire(of, fire(vec![event.clone()], at, after)).await;
+                    let fired = self.fire(of, fire(vec![event.clone()], at.0, after)).await;
                     let fired = match fired {
                         Err(rejection) => {
                             let (_, stream, trigger, partition) = of;
@@ -150,12 +167,12 @@ impl Runner {
                                 %stream, %trigger, partition, offset, %rejection,
                                 "an event is passed over, no job can be made of it"
                             );
-                            self.fire(of, fire(Vec::new(), at, after)).await
+                            self.fire(of, fire(Vec::new(), at.0, after)).await
                         }
                         fired => fired,
                     };
                     match fired {
-                        Ok(Brought::Done) => at = Some(after),
+                        Ok(Brought::Done) => at = Come(Some(after)),
                         _ => return None,
                     }
                 }
@@ -165,7 +182,7 @@ impl Runner {
     }
 
     /// How far a trigger has come.
-    async fn committed(&self, of: &Of, trigger: &Trigger) -> Option<Option<u64>> {
+    async fn committed(&self, of: &Of, trigger: &Trigger) -> Option<Come> {
         let (namespace, stream, _, index) = of;
         let group = trigger.group();
         let of = Some(vec![(stream.clone(), vec![*index])]);
@@ -173,7 +190,7 @@ impl Runner {
         match self.node.call(namespace, Command::Stream(command)).await {
             Ok(Answer::Stream(StreamAnswer::Offsets(offsets))) => {
                 let committed = offsets.into_iter().next().and_then(|it| it.committed);
-                Some(committed.map(|committed| committed.offset))
+                Some(Come(committed.map(|committed| committed.offset)))
             }
             _ => None,
         }

@@ -162,4 +162,31 @@ mod tests {
         // A head that promises four gigabytes.
         assert!(open(2, &[0xff, 0xff, 0xff, 0xff, 0x0f, 0]).is_err());
     }
+
+    #[test]
+    fn whatever_is_there_is_opened_or_refused() {
+        let text: Vec<u8> = (0..4000_u32).map(|at| (at * at / 7 % 23) as u8).collect();
+        let mut random = 0x9e37_79b9_u64;
+        let mut next = |bound: usize| {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (random >> 33) as usize % bound
+        };
+        for codec in 1..=4 {
+            let closed = close(codec, text.clone()).unwrap();
+            for _ in 0..3000 {
+                let mut odd = closed.clone();
+                for _ in 0..=next(3) {
+                    let within = if next(2) == 0 { 40 } else { odd.len() };
+                    let at = next(within.min(odd.len()));
+                    odd[at] = next(256) as u8;
+                }
+                if next(4) == 0 {
+                    let len = next(odd.len());
+                    odd.truncate(len);
+                }
+                // Without a panic, that is.
+                let _ = open(codec, &odd);
+            }
+        }
+    }
 }

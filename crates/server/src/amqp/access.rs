@@ -42,6 +42,8 @@ impl Rights for RightsOf {
 fn log_in(app: &Arc<App>, credentials: Credentials) -> Login {
     let app = Arc::clone(app);
     Box::pin(async move {
+        // Just after a start; who has waited for too long is ended by the watch.
+        app.access.ready().await;
         let certificate = app.peer.certificate.clone().unwrap_or_default();
         let with = match &credentials {
             Credentials::Password { user, password } => {

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use longshore_kafka::message::metadata::Broker;
 use tokio::task::JoinSet;
@@ -13,7 +14,11 @@ use super::face::Face;
 use super::groups::Groups;
 use super::sasl::Login;
 use crate::access::{Access, Credentials, Principal};
+use crate::running::timeout;
 use crate::tls::stream::Peer;
+
+/// How long the accounts are waited for.
+const READY_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// Whether a client is let in.
 pub(super) enum Stage {
@@ -67,6 +72,8 @@ impl Faces {
         if !self.access.is_required() {
             return self.let_in(peer, Principal::Local);
         }
+        // Just after a start; what is not there by then is told with the login.
+        let _ = timeout(READY_TIME_MAX, self.access.ready()).await;
         let address = peer.address.ip();
         if let Some(shown) = &peer.certificate {
             let with = Credentials::Certificate(&shown.subject);
