@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use super::audit::AuditNote;
 use super::{
     ACCOUNTS_MAX, ACCOUNTS_PER_PAGE_MAX, Account, AccountAnswer, AccountChange, AccountGrant,
-    AccountToken, CERTIFICATES_MAX, GRANTS_MAX, NewToken, PasswordKeys, TOKENS_MAX,
+    AccountToken, CERTIFICATES_MAX, GRANTS_MAX, NewToken, PAGE_BYTES_MAX, PasswordKeys, TOKENS_MAX,
 };
 use crate::bounds::{check_name, check_size};
 use crate::ids::TimeMs;
@@ -191,9 +191,10 @@ impl<M: OrderedMap> State<M> {
             None => vec![keys::ACCOUNT],
         };
         let most = limit.clamp(1, ACCOUNTS_PER_PAGE_MAX);
-        let (mut accounts, mut more) = (Vec::new(), false);
+        let (mut accounts, mut more, mut bytes) = (Vec::new(), false, 0);
         self.scan(&from, &[keys::ACCOUNT + 1], &mut |_, value| {
-            if accounts.len() == most {
+            bytes += value.len();
+            if accounts.len() == most || (bytes > PAGE_BYTES_MAX && !accounts.is_empty()) {
                 more = true;
                 return ControlFlow::Break(());
             }

@@ -26,6 +26,8 @@ pub const CERTIFICATES_MAX: usize = 16;
 pub(crate) const ACCOUNTS_PER_PAGE_MAX: usize = 100;
 /// Entries of the trail in one answer at most.
 pub(crate) const ENTRIES_PER_PAGE_MAX: usize = 1000;
+/// Bytes in one answer, about, as they are kept.
+pub(crate) const PAGE_BYTES_MAX: usize = 256 << 10;
 /// Entries of the trail that a shard keeps; older ones go.
 pub(crate) const ENTRIES_MAX: u64 = 10_000;
 /// For how long it keeps them: 90 days.

@@ -59,7 +59,8 @@ impl What {
     }
 }
 
-/// How something is: what the trail tells of it, and what it does not, which may be secret and long.
+/// How something is: what the trail tells of it, and what it does not, as that may be secret and
+/// long.
 #[derive(Debug, PartialEq)]
 struct Told {
     text: String,

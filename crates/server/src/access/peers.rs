@@ -1,5 +1,5 @@
-//! Failures to come in, by peer: whoever gives many wrong passwords is refused without a look at what
-//! it says, and the log hears of failures at a bounded rate.
+//! Failures to come in, by peer: whoever gives many wrong passwords is refused without a look at
+//! what it says, and the log hears of failures at a bounded rate.
 
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;

@@ -47,8 +47,8 @@ pub(crate) async fn ask(app: &App, ns: &str, command: Command) -> Result<Answer,
     }
 }
 
-/// Asks, as [`ask`], what may wait. Whoever may not ask any more gets nothing of what it waited for:
-/// it goes back where it came from.
+/// Asks, as [`ask`], what may wait. Whoever may not ask any more gets nothing of what it waited
+/// for: it goes back where it came from.
 pub(crate) async fn ask_waiting(app: &App, ns: &str, command: Command) -> Result<Answer, Refusal> {
     tokio::select! {
         biased;

@@ -25,8 +25,11 @@ async fn account(client: &mut Client, admin: &str, name: &str, grants: &Value) -
     made["token"].as_str().unwrap().to_owned()
 }
 
-/// The rows of the guide's table: method, path, and the roles that will do.
-fn rows() -> Vec<(String, String, Option<Vec<String>>)> {
+/// A row of the guide's table: method, path, the roles that will do, and whether the path says what
+/// they are asked for.
+type Row = (String, String, Option<Vec<String>>, bool);
+
+fn rows() -> Vec<Row> {
     let table = GUIDE.split("<!-- routes").nth(1).unwrap();
     let rows = table.lines().filter_map(|line| line.strip_prefix("| `"));
     let row = |row: &str| {
@@ -38,7 +41,8 @@ fn rows() -> Vec<(String, String, Option<Vec<String>>)> {
             roles.retain(|role| ROLES.contains(&role.as_str()));
             roles
         });
-        (method.to_owned(), path.replace("{name}", "x"), roles)
+        let is_named = !asks.contains("for what it is about");
+        (method.to_owned(), path.replace("{name}", "x"), roles, is_named)
     };
     rows.map(row).collect()
 }
@@ -57,7 +61,9 @@ async fn every_route_lets_in_the_roles_of_the_table_and_no_others() {
     let rows = rows();
     assert!(rows.len() > 100, "{}", rows.len());
     let mut odd = String::new();
-    for (method, path, roles) in &rows {
+    let of_others = json!([{"role": "admin", "names": "y"}]);
+    let of_others = account(&mut client, &admin, "of-others", &of_others).await;
+    for (method, path, roles, is_named) in &rows {
         let body = if method == "POST" || method == "PUT" { "{}" } else { "" };
         let none = client.ask(method, path, &[], body).await;
         if (none.status == 401) != roles.is_some() {
@@ -76,6 +82,10 @@ async fn every_route_lets_in_the_roles_of_the_table_and_no_others() {
         let other = as_(&mut client, &elsewhere, method, path, body).await;
         if other.status != 403 && path != "/metrics" {
             writeln!(odd, "{method} {path} of another namespace: {}", other.status).unwrap();
+        }
+        let other = as_(&mut client, &of_others, method, path, body).await;
+        if *is_named && other.status != 403 {
+            writeln!(odd, "{method} {path} of another name: {}", other.status).unwrap();
         }
     }
     assert!(odd.is_empty(), "{odd}");
