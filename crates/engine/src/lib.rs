@@ -48,7 +48,8 @@ pub mod wire;
 
 pub use account::{
     Account, AccountAnswer, AccountChange, AccountCommand, AccountGrant, AccountToken, AuditEntry,
-    AuditedCommand, NewToken, PasswordKeys, Role, SYSTEM_NAMESPACE, ScramKeys, matches_pattern,
+    AuditedCommand, CERTIFICATES_MAX, GRANTS_MAX, NewToken, PasswordKeys, Role, SYSTEM_NAMESPACE,
+    ScramKeys, TOKENS_MAX, matches_pattern,
 };
 pub use answer::{
     Answer, BlockedBy, Delivery, Enqueued, HeldJob, Instruction, JobState, JobView, NamespaceView,

@@ -12,6 +12,7 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use longshore_engine::OtherLevel;
@@ -215,7 +216,8 @@ fn create_dir(dir: &Path) -> Result<(), StoreDirError> {
         _ => Path::new("."),
     };
     create_dir(parent)?;
-    fs::create_dir(dir).map_err(io_error("create", dir))?;
+    // Hashes of passwords and what jobs carry are in there: it is nobody's but its owner's.
+    fs::DirBuilder::new().mode(0o700).create(dir).map_err(io_error("create", dir))?;
     sync_dir(parent)
 }
 

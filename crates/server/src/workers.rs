@@ -34,6 +34,8 @@ pub(crate) struct Facts {
     /// Each with its weight.
     pub(crate) queues: Vec<(String, u32)>,
     pub(crate) concurrency: u32,
+    /// The account that it came in as, where one has to; nobody else takes its session over.
+    pub(crate) account: Option<String>,
 }
 
 /// What was asked of a worker.
@@ -113,12 +115,17 @@ pub(crate) struct Told {
     pub(crate) runs: Vec<(JobId, Run)>,
 }
 
-/// Too many workers are there.
+/// Why a session is not opened.
 #[derive(Debug)]
-pub(crate) struct TooMany {
-    /// Of the namespace alone, or of all.
-    pub(crate) of_namespace: bool,
-    pub(crate) max: usize,
+pub(crate) enum Unopened {
+    /// Too many workers are there.
+    TooMany {
+        /// Of the namespace alone, or of all.
+        of_namespace: bool,
+        max: usize,
+    },
+    /// It is that of a worker of another account.
+    OfAnother,
 }
 
 /// Why no one worker is meant.
@@ -135,7 +142,7 @@ fn check_room<T>(
     workers: &BTreeMap<WorkerKey, T>,
     namespace: &str,
     max: Cap,
-) -> Result<(), TooMany> {
+) -> Result<(), Unopened> {
     let first = |name: &str| WorkerKey {
         namespace: name.to_owned(),
         name: String::new(),
@@ -144,10 +151,10 @@ fn check_room<T>(
     let own =
         || workers.range(first(namespace)..).take_while(|(key, _)| key.namespace == namespace);
     if workers.len() >= max.namespace && own().count() >= max.namespace {
-        return Err(TooMany { of_namespace: true, max: max.namespace });
+        return Err(Unopened::TooMany { of_namespace: true, max: max.namespace });
     }
     if workers.len() >= max.shard {
-        return Err(TooMany { of_namespace: false, max: max.shard });
+        return Err(Unopened::TooMany { of_namespace: false, max: max.shard });
     }
     Ok(())
 }
@@ -174,10 +181,18 @@ pub(crate) struct Registry {
 impl Registry {
     /// A stream opens the session and takes it over from the one before. Answers the worker and
     /// the stream's number.
-    pub(crate) fn open(&self, key: WorkerKey, facts: Facts) -> Result<(Arc<Worker>, u64), TooMany> {
+    pub(crate) fn open(
+        &self,
+        key: WorkerKey,
+        facts: Facts,
+    ) -> Result<(Arc<Worker>, u64), Unopened> {
         let mut workers = self.lock();
-        if !workers.contains_key(&key) {
-            check_room(&workers, &key.namespace, WORKERS_MAX)?;
+        match workers.get(&key) {
+            Some(worker) if worker.live().facts.account != facts.account => {
+                return Err(Unopened::OfAnother);
+            }
+            Some(_) => {}
+            None => check_room(&workers, &key.namespace, WORKERS_MAX)?,
         }
         self.streams_total.fetch_add(1, Ordering::Relaxed);
         let worker = workers.entry(key.clone()).or_insert_with(|| Arc::new(Worker::new(key)));
@@ -545,11 +560,23 @@ mod tests {
     }
 
     #[test]
+    fn a_session_is_that_of_one_account() {
+        let registry = Registry::default();
+        let of = |account: &str| Facts { account: Some(account.to_owned()), ..Facts::default() };
+        let (worker, first) = registry.open(key("w", "s"), of("ann")).unwrap();
+        assert!(matches!(registry.open(key("w", "s"), of("bob")), Err(Unopened::OfAnother)));
+        assert!(worker.is_of(first), "its stream goes on");
+        registry.open(key("w", "s"), of("ann")).unwrap();
+        registry.open(key("w", "t"), of("bob")).unwrap();
+    }
+
+    #[test]
     fn a_namespace_with_many_workers_leaves_room_for_others() {
         let max = Cap { shard: 3, namespace: 2 };
         let mut workers = BTreeMap::new();
         let mut open = |namespace: &str, name: &str| -> Result<(), bool> {
-            check_room(&workers, namespace, max).map_err(|many| many.of_namespace)?;
+            check_room(&workers, namespace, max)
+                .map_err(|why| matches!(why, Unopened::TooMany { of_namespace: true, .. }))?;
             let key = WorkerKey { namespace: namespace.to_owned(), ..key(name, "s") };
             workers.insert(key, 0);
             Ok(())

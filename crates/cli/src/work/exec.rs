@@ -72,7 +72,7 @@ pub(super) fn environment(
         ("LONGSHORE_KIND", job.kind.clone()),
         ("LONGSHORE_ATTEMPT", job.attempt.to_string()),
         ("LONGSHORE_MAX_ATTEMPTS", job.max_attempts.to_string()),
-        ("LONGSHORE_TOKEN", job.token.to_string()),
+        ("LONGSHORE_LEASE_TOKEN", job.token.to_string()),
         ("LONGSHORE_SERVER", server.to_owned()),
         ("LONGSHORE_NAMESPACE", namespace.to_owned()),
     ];

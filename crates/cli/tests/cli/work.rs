@@ -19,7 +19,7 @@ fn standard_output_is_the_result_and_args_are_standard_input() {
 #[test]
 fn the_environment_tells_the_job() {
     let server = Server::start();
-    let command = "echo $LONGSHORE_JOB_ID $LONGSHORE_KIND $LONGSHORE_ATTEMPT $LONGSHORE_TOKEN \
+    let command = "echo $LONGSHORE_JOB_ID $LONGSHORE_KIND $LONGSHORE_ATTEMPT $LONGSHORE_LEASE_TOKEN \
         $LONGSHORE_QUEUE $LONGSHORE_SERVER";
     let _worker = server.worker(&["--exec", command]);
     let id = server.enqueue(&["greet"]);

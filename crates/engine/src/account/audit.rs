@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use super::{
     AccountAnswer, AuditEntry, ENTRIES_MAX, ENTRIES_MS_MAX, ENTRIES_PER_PAGE_MAX,
-    ENTRY_TEXT_BYTES_MAX,
+    ENTRY_TEXT_BYTES_MAX, PAGE_BYTES_MAX,
 };
 use crate::bounds::cut;
 use crate::ids::TimeMs;
@@ -77,10 +77,11 @@ impl<M: OrderedMap> State<M> {
         let most = limit.clamp(1, ENTRIES_PER_PAGE_MAX);
         let newest = || self.meta.last_audit.saturating_sub(most as u64);
         let after = after.unwrap_or_else(newest).max(self.meta.audit_forgotten);
-        let (mut entries, mut more) = (Vec::new(), false);
+        let (mut entries, mut more, mut bytes) = (Vec::new(), false, 0);
         let from = keys::audit(after.saturating_add(1));
         self.scan(&from, &[keys::AUDIT + 1], &mut |_, value| {
-            if entries.len() == most {
+            bytes += value.len();
+            if entries.len() == most || (bytes > PAGE_BYTES_MAX && !entries.is_empty()) {
                 more = true;
                 return ControlFlow::Break(());
             }

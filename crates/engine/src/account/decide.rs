@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use super::audit::AuditNote;
 use super::{
     ACCOUNTS_MAX, ACCOUNTS_PER_PAGE_MAX, Account, AccountAnswer, AccountChange, AccountGrant,
-    AccountToken, CERTIFICATES_MAX, GRANTS_MAX, NewToken, PasswordKeys, TOKENS_MAX,
+    AccountToken, CERTIFICATES_MAX, GRANTS_MAX, NewToken, PAGE_BYTES_MAX, PasswordKeys, TOKENS_MAX,
 };
 use crate::bounds::{check_name, check_size};
 use crate::ids::TimeMs;
@@ -191,9 +191,10 @@ impl<M: OrderedMap> State<M> {
             None => vec![keys::ACCOUNT],
         };
         let most = limit.clamp(1, ACCOUNTS_PER_PAGE_MAX);
-        let (mut accounts, mut more) = (Vec::new(), false);
+        let (mut accounts, mut more, mut bytes) = (Vec::new(), false, 0);
         self.scan(&from, &[keys::ACCOUNT + 1], &mut |_, value| {
-            if accounts.len() == most {
+            bytes += value.len();
+            if accounts.len() == most || (bytes > PAGE_BYTES_MAX && !accounts.is_empty()) {
                 more = true;
                 return ControlFlow::Break(());
             }
@@ -240,18 +241,17 @@ fn apply_change(account: &mut Account, change: AccountChange) {
 
 /// What the trail tells of an account: which credentials it has, and nothing of their contents.
 fn told(account: &Account) -> String {
-    let mut parts = Vec::new();
+    // What it may do comes first: the text is cut where it is long.
+    let grant = |grant: &AccountGrant| {
+        format!("{} on {} in {}", grant.role.as_str(), grant.names, grant.namespace)
+    };
+    let mut parts: Vec<String> = account.grants.iter().map(grant).collect();
     if account.password.is_some() {
         parts.push("a password".to_owned());
     }
     let tokens: BTreeSet<&str> = account.tokens.iter().map(|token| token.id.as_str()).collect();
     parts.extend(tokens.into_iter().map(|id| format!("token {id}")));
     parts.extend(account.certificates.iter().map(|subject| format!("certificate {subject}")));
-    parts.extend(
-        account.grants.iter().map(|grant| {
-            format!("{} on {} in {}", grant.role.as_str(), grant.names, grant.namespace)
-        }),
-    );
     parts.extend(account.requests_per_second.map(|most| format!("{most} requests/s")));
     parts.extend(account.namespace.iter().map(|name| format!("namespace {name}")));
     parts.join("; ")

@@ -17,15 +17,17 @@ pub use types::{
 /// Accounts that there may be.
 pub(crate) const ACCOUNTS_MAX: u64 = 10_000;
 /// Tokens of an account, those that have expired included.
-pub(crate) const TOKENS_MAX: usize = 64;
+pub const TOKENS_MAX: usize = 64;
 /// Grants of an account.
-pub(crate) const GRANTS_MAX: usize = 64;
+pub const GRANTS_MAX: usize = 64;
 /// Subjects of certificates of an account.
-pub(crate) const CERTIFICATES_MAX: usize = 16;
+pub const CERTIFICATES_MAX: usize = 16;
 /// Accounts in one answer at most.
 pub(crate) const ACCOUNTS_PER_PAGE_MAX: usize = 100;
 /// Entries of the trail in one answer at most.
 pub(crate) const ENTRIES_PER_PAGE_MAX: usize = 1000;
+/// Bytes in one answer, about, as they are kept.
+pub(crate) const PAGE_BYTES_MAX: usize = 256 << 10;
 /// Entries of the trail that a shard keeps; older ones go.
 pub(crate) const ENTRIES_MAX: u64 = 10_000;
 /// For how long it keeps them: 90 days.

@@ -106,8 +106,8 @@ impl<M: OrderedMap> State<M> {
         queues
     }
 
-    /// The kinds in the versions that a request names, as far as there is anything due of them: each is looked for
-    /// in each of its queues.
+    /// The kinds in the versions that a request names, as far as there is anything due of them:
+    /// each is looked for in each of its queues.
     pub(crate) fn kinds_due(&self, ns: NamespaceId, ranges: &[KindRange]) -> Vec<KindId> {
         let known = ranges.iter().flat_map(|range| self.kinds.within(ns, range));
         let known = known.filter(|kind| self.lanes.is_kind_due(*kind));

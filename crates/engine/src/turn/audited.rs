@@ -1,6 +1,8 @@
 //! Commands of administrators: what is there is told before and after, and where that differs, the
 //! trail has it, in the same commit.
 
+use bytes::Bytes;
+
 use super::Turn;
 use crate::account::{AuditNote, AuditedCommand};
 use crate::command::{Command, ReplyTo, Request};
@@ -10,7 +12,7 @@ use crate::ids::{NamespaceId, ScheduleId};
 use crate::map::OrderedMap;
 use crate::message::MessageCommand;
 use crate::moment::Moment;
-use crate::schedule::{Schedule, ScheduleCommand, ScheduleState};
+use crate::schedule::{JobTemplate, Schedule, ScheduleCommand, ScheduleState};
 use crate::sla::{Sla, SlaCommand};
 use crate::state::keys;
 use crate::stream::StreamCommand;
@@ -57,12 +59,32 @@ impl What {
     }
 }
 
+/// How something is: what the trail tells of it, and what it does not, as that may be secret and
+/// long.
+#[derive(Debug, PartialEq)]
+struct Told {
+    text: String,
+    untold: Option<Contents>,
+}
+
+/// The args and the metadata of a job.
+type Contents = (Bytes, Option<Bytes>);
+
+/// Puts in the place of what a job carries how long it is.
+fn take_contents(job: &mut JobTemplate) -> Contents {
+    let length = |of: &Bytes| Bytes::from(format!("{} bytes", of.len()));
+    let args = length(&job.args);
+    let metadata = job.metadata.as_ref().map(length);
+    (std::mem::replace(&mut job.args, args), std::mem::replace(&mut job.metadata, metadata))
+}
+
 /// What a command may change, and its name; `None` where it changes nothing that is noted.
 fn subject(command: &Command) -> Option<(What, String)> {
     let (what, name) = match command {
         Command::PutQueue { queue, .. }
         | Command::PauseQueue { queue, .. }
-        | Command::DeleteQueue { queue } => (What::Queue, queue),
+        | Command::DeleteQueue { queue }
+        | Command::Messages(MessageCommand::DeleteQueue { queue, .. }) => (What::Queue, queue),
         Command::PutLimit { name, .. } | Command::DeleteLimit { name } => (What::Limit, name),
         Command::Sla(SlaCommand::Put { name, .. } | SlaCommand::Delete { name }) => {
             (What::Sla, name)
@@ -80,6 +102,7 @@ fn subject(command: &Command) -> Option<(What, String)> {
         Command::Messages(
             MessageCommand::PutPolicy { name, .. } | MessageCommand::DeletePolicy { name },
         ) => (What::Policy, name),
+        Command::Messages(MessageCommand::DeclareQueue(declare)) => (What::Queue, &declare.queue),
         Command::Stream(
             StreamCommand::Create { stream: name, .. }
             | StreamCommand::Change { stream: name, .. }
@@ -124,21 +147,38 @@ impl<M: OrderedMap> Turn<M> {
             action: what.action(before.is_some(), after.is_some()),
             namespace: (!is_namespace).then_some(namespace.as_str()),
             object: if is_namespace { &namespace } else { &name },
-            before,
-            after,
+            before: before.map(|told| told.text),
+            after: after.map(|told| told.text),
         };
         let record = self.state.decide_audit(&by, note, moment);
         self.record(record);
     }
 
     /// How something is now.
-    fn told_of(&self, what: What, namespace: &str, name: &str) -> Option<String> {
+    fn told_of(&self, what: What, namespace: &str, name: &str) -> Option<Told> {
         let ns = *self.state.namespace_names.get(namespace)?;
+        let text = match what {
+            What::Sla => {
+                let mut sla = self.state.value::<Sla>(&keys::sla(ns, name))?;
+                let untold = sla.settings.breach.as_deref_mut().map(take_contents);
+                return Some(Told { text: format!("{:?}", sla.settings), untold });
+            }
+            What::Schedule => return self.schedule_told(ns, name),
+            _ => self.text_of(what, ns, name)?,
+        };
+        Some(Told { text, untold: None })
+    }
+
+    fn text_of(&self, what: What, ns: NamespaceId, name: &str) -> Option<String> {
         match what {
             What::Namespace => Some("there".to_owned()),
             What::Queue => {
                 let queue = self.state.queues.named(ns, name)?;
-                Some(format!("{:?}", queue.settings))
+                // Those of a connection come and go with it.
+                let passing = queue.settings.messages.as_deref().is_some_and(|it| {
+                    it.exclusive || it.auto_delete || !it.durable || it.expires_ms.is_some()
+                });
+                (!passing).then(|| format!("{:?}", queue.settings))
             }
             What::Limit => {
                 let limit = self.state.limit_view(ns, name).ok()?;
@@ -147,10 +187,6 @@ impl<M: OrderedMap> Turn<M> {
             What::Gate => {
                 let view = self.state.gate_view(ns, name).ok()?;
                 Some(format!("{:?}", view.gate))
-            }
-            What::Sla => {
-                let sla = self.state.value::<Sla>(&keys::sla(ns, name))?;
-                Some(format!("{:?}", sla.settings))
             }
             What::Hold => {
                 let hold = self.state.value::<Hold>(&keys::hold(ns, name))?;
@@ -164,18 +200,21 @@ impl<M: OrderedMap> Turn<M> {
                 let stream = self.state.streams.named(ns, name)?;
                 Some(format!("{} partitions, {:?}", stream.partitions.len(), stream.settings))
             }
-            What::Schedule => self.schedule_told(ns, name),
+            // Told with what is not told of them.
+            What::Sla | What::Schedule => None,
             What::Operation => {
                 Some(format!("{} operations so far", self.state.meta.next_operation.0 - 1))
             }
         }
     }
 
-    fn schedule_told(&self, ns: NamespaceId, name: &str) -> Option<String> {
+    fn schedule_told(&self, ns: NamespaceId, name: &str) -> Option<Told> {
         let id = self.state.value::<ScheduleId>(&keys::schedule_name(ns, name))?;
-        let schedule = self.state.value::<Schedule>(&keys::schedule(ns, id))?;
+        let mut schedule = self.state.value::<Schedule>(&keys::schedule(ns, id))?;
+        let untold = Some(take_contents(&mut schedule.settings.job));
         let state = self.state.value::<ScheduleState>(&keys::schedule_state(ns, id));
         let paused = state.is_some_and(|state| state.paused);
-        Some(format!("{}{schedule:?}", if paused { "paused, " } else { "" }))
+        let text = format!("{}{schedule:?}", if paused { "paused, " } else { "" });
+        Some(Told { text, untold })
     }
 }

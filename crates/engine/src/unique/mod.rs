@@ -54,6 +54,9 @@ pub struct NewUnique {
     pub until: UniqueUntil,
     /// What happens where another job has it.
     pub on_conflict: OnConflict,
+    /// Whether jobs of other queues may have the same key. The engine does not look at it: whoever
+    /// asks for it has to be somebody who may enqueue to all of them.
+    pub spans_queues: bool,
 }
 
 /// What becomes of a job whose key another one has.

@@ -614,6 +614,7 @@ fn unique(random: &mut Random) -> NewUnique {
         period_ms: random.maybe(50, |random| [0, 1, 10_000, 3_600_000][random.below(4) as usize]),
         until: until[random.below(3) as usize],
         on_conflict,
+        spans_queues: true,
     }
 }
 
@@ -654,7 +655,8 @@ fn account_command(random: &mut Random, now: TimeMs) -> AccountCommand {
             let mut change = AccountChange::default();
             match random.below(5) {
                 0 => {
-                    change.requests_per_second = Some(random.maybe(70, |it| it.below(9) as u32 + 1))
+                    change.requests_per_second =
+                        Some(random.maybe(70, |it| it.below(9) as u32 + 1));
                 }
                 1 => change.certificates = Some(vec![format!("CN={}", random.below(3))]),
                 2 => change.revoke_token = Some(token(random)),

@@ -35,7 +35,7 @@ const FILE_BYTES_MAX: u64 = 4 << 20;
 const ASK_AGAIN: Duration = Duration::from_millis(500);
 
 /// Who may come in.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Default, Eq, PartialEq)]
 pub struct AccessConfig {
     /// Whether everybody is asked who it is.
     pub required: bool,
@@ -49,8 +49,21 @@ pub struct AccessConfig {
     pub open_metrics: bool,
 }
 
+impl std::fmt::Debug for AccessConfig {
+    /// Without the token.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AccessConfig")
+            .field("required", &self.required)
+            .field("accounts_file", &self.accounts_file)
+            .field("has_admin_token", &self.admin_token.is_some())
+            .field("admin_token_file", &self.admin_token_file)
+            .field("open_metrics", &self.open_metrics)
+            .finish()
+    }
+}
+
 /// What the configuration says of accounts.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Bootstrap {
     accounts: AccountFile,
     token: Option<String>,
@@ -72,6 +85,21 @@ fn read(path: &Path) -> io::Result<String> {
 }
 
 impl AccessConfig {
+    /// Refuses what names accounts for a server that would ask nobody.
+    pub(super) fn check(&self) -> io::Result<()> {
+        let given = [
+            ("an accounts file", self.accounts_file.is_some()),
+            ("a token of admin", self.admin_token.is_some() || self.admin_token_file.is_some()),
+        ];
+        match given.into_iter().find(|(_, is_given)| *is_given) {
+            Some((what, _)) if !self.required => Err(invalid(format!(
+                "{what} is given and access is off, so that everybody may do everything; set \
+                 serve.access = \"required\" (--access required), or take it away"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
     /// Reads what the configuration names.
     pub(super) fn read(&self) -> io::Result<Bootstrap> {
         let from_file = self.admin_token_file.as_deref().map(read).transpose()?;
@@ -86,8 +114,11 @@ impl AccessConfig {
             accounts = toml::from_str(&read(path)?)
                 // Without the line at fault, which may have a secret.
                 .map_err(|error: toml::de::Error| at_fault(error.message().to_owned()))?;
-            for account in &accounts.account {
-                account.check().map_err(at_fault)?;
+            accounts.check().map_err(at_fault)?;
+            if token.is_some() && accounts.account.iter().any(|it| it.name == ADMIN) {
+                let said = "it names the account admin, to which the configuration gives a token \
+                            and everything; give it another name, or leave the token out";
+                return Err(at_fault(said.to_owned()));
             }
         }
         Ok(Bootstrap { accounts, token })
@@ -129,14 +160,22 @@ async fn begin(inner: &Inner, bootstrap: &Bootstrap) -> Option<Vec<Account>> {
             put(inner, &name, change, "accounts file").await?;
         }
     }
-    if let Some(token) = &bootstrap.token {
-        let admin = known.iter().find(|it| it.name == ADMIN);
-        if let Some(change) = given_token(admin, token) {
-            put(inner, ADMIN, change, "configuration").await?;
-        }
+    let admin = known.iter().find(|it| it.name == ADMIN);
+    let change = match &bootstrap.token {
+        Some(token) => given_token(admin, token),
+        None => given_no_longer(admin),
+    };
+    if let Some(change) = change {
+        put(inner, ADMIN, change, "configuration").await?;
     }
     let accounts = all(inner).await?;
     if !accounts.is_empty() {
+        if let Some(path) =
+            inner.node.dir().map(|dir| dir.join(FIRST_FILE)).filter(|it| it.exists())
+        {
+            let path = path.display();
+            tracing::warn!(%path, "the token of the first start is still in its file");
+        }
         return Some(accounts);
     }
     let token = new_token().ok()?;
@@ -183,8 +222,9 @@ async fn put(inner: &Inner, name: &str, change: AccountChange, by: &str) -> Opti
     match ask(&inner.node, command).await {
         Outcome::Told(_) => Some(()),
         Outcome::Rejected(rejection) => {
+            // It would be refused again, and others are not to wait for it.
             tracing::error!(account = name, %rejection, "an account cannot be put");
-            None
+            Some(())
         }
         Outcome::Unknown(_) => None,
     }
@@ -216,6 +256,12 @@ fn given_token(admin: Option<&Account>, token: &str) -> Option<AccountChange> {
     Some(AccountChange { grants, revoke_token, add_token, ..AccountChange::default() })
 }
 
+/// What takes the token of the configuration away that has none any more.
+fn given_no_longer(admin: Option<&Account>) -> Option<AccountChange> {
+    let known = admin?.tokens.iter().find(|it| it.id == GIVEN)?;
+    Some(AccountChange { revoke_token: Some(known.id.clone()), ..AccountChange::default() })
+}
+
 /// Writes a file that only its owner reads, whole or not at all.
 fn write_secret(path: &Path, text: &str) -> io::Result<()> {
     let temporary = path.with_extension("tmp");
@@ -231,4 +277,50 @@ fn write_secret(path: &Path, text: &str) -> io::Result<()> {
     std::fs::rename(&temporary, path)?;
     let folder = path.parent().unwrap_or_else(|| Path::new("."));
     std::fs::File::open(folder)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use longshore_engine::{AccountToken, TimeMs};
+
+    use super::*;
+
+    #[test]
+    fn accounts_are_given_only_to_a_server_that_asks() {
+        let token = || Some("a secret of the operator's".to_owned());
+        let off = AccessConfig { admin_token: token(), ..AccessConfig::default() };
+        assert!(off.check().unwrap_err().to_string().contains("required"));
+        let file = Some(PathBuf::from("accounts.toml"));
+        let off = AccessConfig { accounts_file: file, ..AccessConfig::default() };
+        assert!(off.check().is_err());
+        let asks = AccessConfig { required: true, admin_token: token(), ..AccessConfig::default() };
+        assert!(asks.check().is_ok());
+        assert!(!format!("{asks:?}").contains("secret"));
+        assert!(AccessConfig::default().check().is_ok());
+    }
+
+    #[test]
+    fn a_token_of_the_configuration_goes_with_it() {
+        let known = AccountToken {
+            id: GIVEN.to_owned(),
+            hash: Bytes::new(),
+            created_at: TimeMs(1),
+            expires_at: None,
+        };
+        let of = |tokens: Vec<AccountToken>| Account {
+            name: ADMIN.to_owned(),
+            created_at: TimeMs(1),
+            changed_at: TimeMs(1),
+            password: None,
+            tokens,
+            certificates: Vec::new(),
+            grants: everything(),
+            requests_per_second: None,
+            namespace: None,
+        };
+        let change = given_no_longer(Some(&of(vec![known]))).unwrap();
+        assert_eq!(change.revoke_token.as_deref(), Some(GIVEN));
+        assert!(given_no_longer(Some(&of(Vec::new()))).is_none());
+        assert!(given_no_longer(None).is_none());
+    }
 }

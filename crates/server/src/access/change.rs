@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use longshore_engine::{
-    AccountAnswer, AccountCommand, Answer, Command, Rejection, SYSTEM_NAMESPACE,
+    Account, AccountAnswer, AccountChange, AccountCommand, Answer, Command, Rejection, Role,
+    SYSTEM_NAMESPACE,
 };
 use longshore_node::Node;
 
@@ -12,9 +13,39 @@ use super::gate::{Access, Inner};
 use crate::http::code::Code;
 use crate::http::look::unexpected;
 use crate::http::refusal::Refusal;
+use crate::http::text::quoted;
 
 /// How often a shard is asked again that could not say what became of a change.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
+
+/// Whether it may do everything, and always comes in.
+fn is_operator(account: &Account) -> bool {
+    let everything = account
+        .grants
+        .iter()
+        .any(|grant| grant.role == Role::Admin && grant.namespace == "*" && grant.names == "*");
+    let comes_in = account.password.is_some()
+        || !account.certificates.is_empty()
+        || account.tokens.iter().any(|token| token.expires_at.is_none());
+    everything && comes_in
+}
+
+/// How an account is after a change, as far as that lets it be an operator's. A token that the
+/// change adds does not count: nobody has it yet.
+fn changed(account: &Account, change: &AccountChange) -> Account {
+    let mut account = account.clone();
+    if let Some(grants) = &change.grants {
+        account.grants.clone_from(grants);
+    }
+    if let Some(password) = &change.password {
+        account.password.clone_from(password);
+    }
+    if let Some(certificates) = &change.certificates {
+        account.certificates.clone_from(certificates);
+    }
+    account.tokens.retain(|token| change.revoke_token.as_ref() != Some(&token.id));
+    account
+}
 
 /// What came of a command.
 pub(super) enum Outcome {
@@ -66,6 +97,9 @@ impl Inner {
             AccountCommand::List { .. } | AccountCommand::Audit { .. } => String::new(),
         };
         let _alone = self.changing.lock().await;
+        if let Err(rejection) = self.check_change(&command) {
+            return Outcome::Rejected(rejection);
+        }
         let outcome = ask(&self.node, command).await;
         match &outcome {
             Outcome::Told(AccountAnswer::Account(account)) => {
@@ -78,6 +112,38 @@ impl Inner {
             }
         }
         outcome
+    }
+
+    /// Refuses what would let two accounts in by one certificate, or leave nobody who may do
+    /// everything and can come in.
+    fn check_change(&self, command: &AccountCommand) -> Result<(), Rejection> {
+        let Ok(snapshot) = self.snapshot() else { return Ok(()) };
+        let (name, change) = match command {
+            AccountCommand::Change { name, change, .. } => (name, Some(&**change)),
+            AccountCommand::Delete { name, .. } => (name, None),
+            _ => return Ok(()),
+        };
+        let subjects = change.and_then(|change| change.certificates.as_ref());
+        let taken = subjects.into_iter().flatten().find(|subject| {
+            snapshot.of_certificate(subject).is_some_and(|other| other.name != *name)
+        });
+        if let Some(subject) = taken {
+            let allowed = "a subject that stands for no other account".to_owned();
+            let (field, value) = ("certificates", quoted(subject));
+            return Err(Rejection::ValueRefused { field, value, allowed });
+        }
+        let Some(before) = snapshot.accounts.get(name).filter(|it| is_operator(it)) else {
+            return Ok(());
+        };
+        let stays = change.is_some_and(|change| is_operator(&changed(before, change)));
+        let mut others = snapshot.accounts.values().filter(|it| it.name != *name);
+        if stays || others.any(|it| is_operator(it)) {
+            return Ok(());
+        }
+        let (field, value) = ("account", quoted(name));
+        let allowed = "a change that leaves an account with `admin` for everything and a password, a \
+                       certificate or a token that does not expire";
+        Err(Rejection::ValueRefused { field, value, allowed: allowed.to_owned() })
     }
 
     /// Asks until the shard says how an account is.

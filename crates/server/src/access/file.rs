@@ -1,18 +1,60 @@
 //! The file of accounts that a server puts at each start.
 
-use longshore_engine::{Account, AccountChange, NewToken, TimeMs};
+use std::collections::HashSet;
+
+use longshore_engine::{
+    Account, AccountChange, CERTIFICATES_MAX, GRANTS_MAX, NewToken, TOKENS_MAX, TimeMs,
+};
 use serde::Deserialize;
 
 use super::password;
 use super::token::hash_of;
 use crate::api::{GrantBody, InstantText};
 use crate::http::account_view::grant_of;
+use crate::http::text::check_name;
+
+/// Names by which the trail calls what no account does.
+const SIGNERS: [&str; 5] =
+    ["accounts file", "configuration", "first start", "local user", "nobody"];
+
+/// Whether no account may have this name: those that begin with `_` are the system's, the trail has
+/// its own, and no name with a colon goes into `Authorization: Basic`.
+pub(crate) fn is_reserved(name: &str) -> bool {
+    name.starts_with('_') || name.contains(':') || SIGNERS.contains(&name)
+}
 
 /// A file of accounts in TOML: `[[account]]` for each.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct AccountFile {
     pub(super) account: Vec<FileAccount>,
+}
+
+impl AccountFile {
+    /// Whether it says what can be.
+    pub(super) fn check(&self) -> Result<(), String> {
+        let (mut names, mut hashes) = (HashSet::new(), HashSet::new());
+        let mut subjects = HashSet::new();
+        for account in &self.account {
+            account.check()?;
+            let name = &account.name;
+            if !names.insert(name) {
+                return Err(format!("account {name:?} is there twice"));
+            }
+            let mut ids = HashSet::new();
+            for token in &account.tokens {
+                if !ids.insert(&token.id) || !hashes.insert(token.hash()?) {
+                    return Err(format!("account {name:?}: token {:?} is there twice", token.id));
+                }
+            }
+            for subject in account.certificates.iter().flatten() {
+                if !subjects.insert(subject) {
+                    return Err(format!("certificate {subject:?} stands for two accounts"));
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 /// An account in the file. What it says holds from the start on; what it does not say stays.
@@ -84,6 +126,35 @@ impl FileAccount {
     /// Whether it says what can be.
     pub(super) fn check(&self) -> Result<(), String> {
         let at_fault = |said: String| format!("account {:?}: {said}", self.name);
+        let name = |field: &'static str, name: &str| {
+            check_name(field, name).map_err(|refusal| at_fault(refusal.problem().detail))
+        };
+        name("name", &self.name)?;
+        if is_reserved(&self.name) {
+            return Err(at_fault("the name is reserved".to_owned()));
+        }
+        for grant in self.grants.iter().flatten().map(grant_of) {
+            for pattern in [&grant.namespace, &grant.names] {
+                name("grants", pattern)?;
+                if pattern.strip_suffix('*').unwrap_or(pattern).contains('*') {
+                    return Err(at_fault(format!("{pattern:?} has a * before its end")));
+                }
+            }
+        }
+        let counts = [
+            ("grants", self.grants.as_ref().map_or(0, Vec::len), GRANTS_MAX),
+            ("certificates", self.certificates.as_ref().map_or(0, Vec::len), CERTIFICATES_MAX),
+            ("tokens", self.tokens.len(), TOKENS_MAX),
+        ];
+        if let Some((what, count, max)) = counts.into_iter().find(|(_, count, max)| count > max) {
+            return Err(at_fault(format!("it has {count} {what}, and may have {max}")));
+        }
+        for token in &self.tokens {
+            name("tokens", &token.id)?;
+        }
+        for subject in self.certificates.iter().flatten() {
+            name("certificates", subject)?;
+        }
         if self.password.is_some() && self.password_hash.is_some() {
             return Err(at_fault("it has either password or password_hash".to_owned()));
         }
@@ -129,5 +200,45 @@ impl FileAccount {
             });
         }
         Ok((self.name.clone(), changes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_says_what_the_engine_would_refuse() {
+        let check = |text: &str| toml::from_str::<AccountFile>(text).unwrap().check();
+        let (one, two) = ("1".repeat(64), "2".repeat(64));
+        let token = |id: &str, hash: &str| format!("{{ id = \"{id}\", sha256 = \"{hash}\" }}");
+        let with = |name: &str, rest: &str| format!("[[account]]\nname = \"{name}\"\n{rest}\n");
+        let tokens = |all: &[String]| format!("tokens = [{}]", all.join(", "));
+        let sound = [
+            with("ann", &tokens(&[token("a", &one), token("b", &two)])),
+            with(
+                "bob",
+                "grants = [{ role = \"read\", names = \"mail*\" }]\ncertificates = [\"CN=bob\"]",
+            ),
+        ]
+        .concat();
+        assert_eq!(check(&sound), Ok(()));
+        for odd in [
+            with("", ""),
+            with("_ann", ""),
+            with("a:b", ""),
+            with("configuration", ""),
+            with("ann", "grants = [{ role = \"read\", names = \"a*b\" }]"),
+            with("ann", "grants = [{ role = \"read\", namespace = \"**\" }]"),
+            with("ann", &tokens(&[token("a", &one), token("a", &two)])),
+            with("ann", &tokens(&[token("a", &one), token("b", &one)])),
+            with("ann", &tokens(&[token("", &one)])),
+            with("ann", &format!("certificates = [{}]", vec!["\"CN=x\""; 17].join(", "))),
+            [with("ann", ""), with("ann", "")].concat(),
+            ["ann", "bob"].map(|name| with(name, &tokens(&[token("a", &one)]))).concat(),
+            ["ann", "bob"].map(|name| with(name, "certificates = [\"CN=x\"]")).concat(),
+        ] {
+            assert!(check(&odd).is_err(), "{odd}");
+        }
     }
 }

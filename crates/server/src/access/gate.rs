@@ -7,12 +7,12 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;
 
-use longshore_engine::{Account, ScramKeys};
+use longshore_engine::{Account, PasswordKeys, ScramKeys};
 use longshore_node::{Node, wall_now};
 use tokio::sync::{Semaphore, watch};
 
 use super::bootstrap::AccessConfig;
-use super::password::{PASSWORD_BYTES_MAX, matches, nobodys};
+use super::password::{PASSWORD_BYTES_MAX, keys_of, matches, nobodys};
 use super::peers::Peers;
 use super::principal::{Known, Principal, Proof};
 use super::rates::Rates;
@@ -25,6 +25,9 @@ use crate::http::refusal::Refusal;
 /// Passwords that are hashed at the same time, at 19 MiB each, and attempts that wait for that.
 const HASHING_MAX: usize = 2;
 const WAITING_MAX: usize = 64;
+/// Places for both. They go with the work and not with whoever waits for it, who may hang up.
+static HASHING: Semaphore = Semaphore::const_new(HASHING_MAX);
+static WAITING: Semaphore = Semaphore::const_new(WAITING_MAX);
 /// Passwords that were right, of which it is remembered that they were.
 const VERIFIED_MAX: usize = 1024;
 /// Bytes of a token: what is longer is none.
@@ -70,8 +73,6 @@ pub(crate) struct Inner {
     versions: watch::Sender<u64>,
     /// Changes go one after the other.
     pub(super) changing: tokio::sync::Mutex<()>,
-    hashing: Semaphore,
-    waiting: Semaphore,
     /// What no other process knows.
     secret: [u8; 32],
     verified: Mutex<VecDeque<[u8; 32]>>,
@@ -99,6 +100,7 @@ impl Access {
     /// The system has no randomness, or the configuration names a file that cannot be read or says
     /// what cannot be.
     pub fn start(config: &AccessConfig, node: &Node) -> std::io::Result<Self> {
+        config.check()?;
         if !config.required {
             return Ok(Self::off());
         }
@@ -109,8 +111,6 @@ impl Access {
             snapshot: RwLock::default(),
             versions: watch::Sender::new(0),
             changing: tokio::sync::Mutex::default(),
-            hashing: Semaphore::new(HASHING_MAX),
-            waiting: Semaphore::new(WAITING_MAX),
             secret: random()?,
             verified: Mutex::default(),
             peers: Mutex::default(),
@@ -167,7 +167,10 @@ impl Access {
                 .of_certificate(subject)
                 .map(|account| (Arc::clone(account), Proof::Certificate(subject.to_owned()))),
             Credentials::Password { name, password } => {
-                inner.by_password(&snapshot, (name, password), peer).await?
+                let found = inner.by_password(&snapshot, (name, password), peer).await?;
+                // A wrong one is counted where it was found to be wrong.
+                let (account, proof) = found.ok_or_else(unauthenticated)?;
+                return Ok(inner.known(account, proof));
             }
         };
         match found {
@@ -179,9 +182,9 @@ impl Access {
         }
     }
 
-    /// Refuses the peer where it has failed too often.
-    pub(crate) fn check_turn(&self, peer: Option<IpAddr>) -> Result<(), Refusal> {
-        self.0.as_ref().map_or(Ok(()), |inner| inner.check_turn(peer))
+    /// Refuses the peer where it has given too many wrong passwords.
+    pub(crate) fn may_guess(&self, peer: Option<IpAddr>, name: &str) -> Result<(), Refusal> {
+        self.0.as_ref().map_or(Ok(()), |inner| inner.may_guess(peer, name))
     }
 
     /// The keys of an account for SCRAM; of a name that no account with a password has, keys that
@@ -193,7 +196,7 @@ impl Access {
         peer: Option<IpAddr>,
     ) -> Result<ScramKeys, Refusal> {
         let Some(inner) = &self.0 else { return Err(unauthenticated()) };
-        inner.check_turn(peer)?;
+        inner.may_guess(peer, name)?;
         let account = inner.snapshot()?.accounts.get(name).cloned();
         let password = account.as_ref().and_then(|account| account.password.as_ref());
         let keys = password.and_then(|keys| match hash {
@@ -216,6 +219,14 @@ impl Access {
         Ok(inner.known(account, proof))
     }
 
+    /// Notes that somebody did not prove to know the password of a name, and says what it is told.
+    pub(crate) fn guessed_wrong(&self, peer: Option<IpAddr>, name: &str) -> Refusal {
+        if let Some(inner) = &self.0 {
+            inner.guessed_wrong(peer, name);
+        }
+        unauthenticated()
+    }
+
     /// Notes that somebody failed to come in, and says what it is told.
     pub(crate) fn failed(&self, peer: Option<IpAddr>) -> Refusal {
         self.0.as_ref().map_or_else(unauthenticated, |inner| inner.failed(peer))
@@ -224,6 +235,25 @@ impl Access {
 
 fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
     of.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn busy() -> Refusal {
+    let detail = "too many passwords wait to be hashed";
+    Refusal::new(Code::TooManyFailures, detail).retry_after_s(1)
+}
+
+/// Makes all that is kept of a new password, in turn with those that are checked.
+pub(crate) async fn new_password(password: String) -> Result<PasswordKeys, Refusal> {
+    let hashing = HASHING.acquire().await.map_err(|_| busy())?;
+    let made = tokio::task::spawn_blocking(move || {
+        let made = keys_of(&password);
+        drop(hashing);
+        made
+    });
+    made.await.map_err(std::io::Error::other).and_then(|made| made).map_err(|error| {
+        tracing::error!(%error, "a password cannot be hashed");
+        Refusal::new(Code::Internal, "the password cannot be hashed")
+    })
 }
 
 /// What somebody is told who is not let in, whatever the reason.
@@ -250,7 +280,7 @@ impl Inner {
     }
 
     /// The accounts as they are now.
-    fn snapshot(&self) -> Result<Arc<Snapshot>, Refusal> {
+    pub(super) fn snapshot(&self) -> Result<Arc<Snapshot>, Refusal> {
         let snapshot = self.snapshot.read().unwrap_or_else(PoisonError::into_inner).clone();
         snapshot.ok_or_else(|| {
             let detail = "the accounts are not read yet";
@@ -287,7 +317,7 @@ impl Inner {
     }
 
     async fn by_password(
-        &self,
+        self: &Arc<Self>,
         snapshot: &Snapshot,
         (name, password): (&str, &str),
         peer: Option<IpAddr>,
@@ -304,19 +334,26 @@ impl Inner {
         if lock(&self.verified).contains(&seen) {
             return Ok(known());
         }
-        self.check_turn(peer)?;
+        self.may_guess(peer, name)?;
         if password.len() > PASSWORD_BYTES_MAX {
+            self.guessed_wrong(peer, name);
             return Ok(None);
         }
-        let busy = || {
-            let detail = "too many passwords wait to be checked";
-            Refusal::new(Code::TooManyFailures, detail).retry_after_s(1)
-        };
-        let _waiting = self.waiting.try_acquire().map_err(|_| busy())?;
-        let _hashing = self.hashing.acquire().await.map_err(|_| busy())?;
-        let (given, against) = (password.to_owned(), hash.clone());
-        let checked = tokio::task::spawn_blocking(move || matches(&given, &against)).await;
-        if !checked.unwrap_or(false) || keys.is_none() {
+        let waiting = WAITING.try_acquire().map_err(|_| busy())?;
+        let hashing = HASHING.acquire().await.map_err(|_| busy())?;
+        // Those that waited with this one may have been wrong meanwhile.
+        self.may_guess(peer, name)?;
+        let (given, against, is_known) = (password.to_owned(), hash.clone(), keys.is_some());
+        let (inner, named) = (Arc::clone(self), name.to_owned());
+        let checked = tokio::task::spawn_blocking(move || {
+            let is_right = matches(&given, &against) && is_known;
+            if !is_right {
+                inner.guessed_wrong(peer, &named);
+            }
+            drop((waiting, hashing));
+            is_right
+        });
+        if !checked.await.unwrap_or(false) {
             return Ok(None);
         }
         let mut verified = lock(&self.verified);
@@ -328,14 +365,23 @@ impl Inner {
         Ok(known())
     }
 
-    fn check_turn(&self, peer: Option<IpAddr>) -> Result<(), Refusal> {
-        let Some(wait_s) = lock(&self.peers).waits_s(peer, Instant::now()) else { return Ok(()) };
+    /// Refuses to look at a password of a peer that has given too many wrong ones.
+    fn may_guess(&self, peer: Option<IpAddr>, name: &str) -> Result<(), Refusal> {
+        let Some(wait_s) = lock(&self.peers).waits_s(peer, name, Instant::now()) else {
+            return Ok(());
+        };
         let detail = "too many attempts to come in failed from this address";
         Err(Refusal::new(Code::TooManyFailures, detail).retry_after_s(wait_s))
     }
 
+    /// Notes a wrong password.
+    fn guessed_wrong(&self, peer: Option<IpAddr>, name: &str) {
+        lock(&self.peers).guessed_wrong(peer, name, Instant::now());
+        self.failed(peer);
+    }
+
     fn failed(&self, peer: Option<IpAddr>) -> Refusal {
-        if let Some(count) = lock(&self.peers).note(peer, Instant::now()) {
+        if let Some(count) = lock(&self.peers).note(Instant::now()) {
             let peer = peer.map_or_else(|| "somewhere".to_owned(), |peer| peer.to_string());
             tracing::warn!(peer, count, "somebody was not let in; as often since this was said");
         }

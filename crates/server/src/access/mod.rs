@@ -18,13 +18,13 @@ mod token;
 
 pub(crate) use base64::{decode as decode_base64, encode_padded as encode_base64};
 pub use bootstrap::AccessConfig;
+pub(crate) use file::is_reserved;
 pub use gate::Access;
-pub(crate) use gate::{Credentials, Peer, unauthenticated};
+pub(crate) use gate::{Credentials, Peer, new_password, unauthenticated};
 pub(crate) use needs::{
     ADMIN, CONSUME, ENQUEUE, FOLLOW, LOOK, Need, PROGRESS, PUBLISH, READ, WORK, Wanted, needs_of,
-    of_operation,
+    of_operation, of_pattern,
 };
-pub(crate) use password::keys_of as password_keys_of;
 pub(crate) use principal::Principal;
 pub(crate) use scram::ScramHash;
 pub(crate) use token::{hash_of as token_hash_of, new_token};

@@ -4,7 +4,7 @@
 use std::fmt;
 
 use longshore_engine::{
-    Command, FollowUp, GateCommand, HoldCommand, JobId, MessageCommand, MessageSettings,
+    Command, FollowUp, GateCommand, HoldCommand, JobId, MessageCommand, MessageSettings, NewJob,
     OperationKind, PublishMessage, QueuePattern, Role, SYSTEM_NAMESPACE, ScheduleCommand,
     Settlement, SlaCommand, StreamCommand, TransactionAsk, Verdict,
 };
@@ -91,7 +91,8 @@ impl<'a> Need<'a> {
     }
 }
 
-fn pattern<'a>(roles: &'static [Role], pattern: &'a QueuePattern) -> Need<'a> {
+/// For the queues that a pattern means.
+pub(crate) fn of_pattern<'a>(roles: &'static [Role], pattern: &'a QueuePattern) -> Need<'a> {
     match pattern {
         QueuePattern::Exactly(name) => Need::named(roles, name),
         QueuePattern::Prefix(beginning) => Need::new(roles, Wanted::Beginning(beginning)),
@@ -113,6 +114,13 @@ fn settling<'a>(settlements: &'a [Settlement], needs: &mut Vec<Need<'a>>) {
 
 fn enqueuing<'a>(jobs: &'a [FollowUp], needs: &mut Vec<Need<'a>>) {
     needs.extend(jobs.iter().map(|job| Need::named(ENQUEUE, &job.queue)));
+    needs.extend(jobs.iter().find_map(|job| spanning(&job.job)));
+}
+
+/// A job that is unique among those of all queues meets jobs of any, and may change them.
+fn spanning(job: &NewJob) -> Option<Need<'static>> {
+    let spans = job.unique.as_ref().is_some_and(|unique| unique.spans_queues);
+    spans.then_some(Need::all(ENQUEUE))
 }
 
 /// What is published to the exchange without a name goes to the queues that the keys name.
@@ -144,15 +152,18 @@ fn dead_letters(settings: &MessageSettings) -> Option<Need<'_>> {
 pub(crate) fn needs_of(command: &Command) -> Vec<Need<'_>> {
     let mut needs = Vec::new();
     match command {
-        Command::EnqueueJobs(enqueue) => needs.push(Need::named(ENQUEUE, &enqueue.queue)),
+        Command::EnqueueJobs(enqueue) => {
+            needs.push(Need::named(ENQUEUE, &enqueue.queue));
+            needs.extend(enqueue.jobs.iter().find_map(spanning));
+        }
         Command::LeaseJobs(lease) => {
             needs.push(Need::any(WORK));
-            needs.extend(lease.queues.iter().map(|queue| pattern(WORK, queue)));
+            needs.extend(lease.queues.iter().map(|queue| of_pattern(WORK, queue)));
             settling(&lease.settle, &mut needs);
         }
         Command::Subscribe(subscribe) => {
             needs.push(Need::any(WORK));
-            needs.extend(subscribe.queues.iter().map(|(queue, _)| pattern(WORK, queue)));
+            needs.extend(subscribe.queues.iter().map(|(queue, _)| of_pattern(WORK, queue)));
         }
         Command::AddCredit { settle, .. } => {
             needs.push(Need::any(WORK));

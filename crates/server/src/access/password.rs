@@ -126,7 +126,9 @@ impl Parsed {
         }
         let cost = Cost { memory_kib, passes, lanes };
         let (salt, hash) = (decode(salt.as_bytes())?, decode(hash.as_bytes())?);
-        let sound = (8..=64).contains(&salt.len()) && (16..=64).contains(&hash.len());
+        let sound = (8..=64).contains(&salt.len())
+            && (16..=64).contains(&hash.len())
+            && Params::new(memory_kib, passes, lanes, Some(hash.len())).is_ok();
         sound.then_some(Self { cost, salt, hash })
     }
 }
@@ -154,6 +156,10 @@ mod tests {
             "$argon2id$v=19$m=9999999,t=2,p=1$c29tZXNhbHQ$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
             "$argon2id$v=19$m=64,t=900,p=1$c29tZXNhbHQ$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
             "$argon2id$v=19$m=64,t=2,p=1,x=1$c29tZXNhbHQ$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+            "$argon2id$v=19$m=0,t=2,p=1$c29tZXNhbHQ$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+            "$argon2id$v=19$m=64,t=0,p=1$c29tZXNhbHQ$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+            "$argon2id$v=19$m=64,t=2,p=0$c29tZXNhbHQ$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+            "$argon2id$v=19$m=64,t=2,p=9$c29tZXNhbHQ$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
             "$argon2i$v=19$m=64,t=2,p=1$c29tZXNhbHQ$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
             "$argon2id$v=19$m=64,t=2,p=1$c29tZXNhbHQ$AAAA",
             "$argon2id$v=19$m=64,t=2,p=1$c29tZXNhbHQ$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA$",

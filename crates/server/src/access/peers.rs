@@ -1,15 +1,20 @@
-//! Failures to come in, by peer: whoever fails often is refused without a look at what it says, and
-//! the log hears of it at a bounded rate.
+//! Failures to come in, by peer: whoever gives many wrong passwords is refused without a look at
+//! what it says, and the log hears of failures at a bounded rate.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
+use std::net::{IpAddr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
-/// Failures of one address after which it waits.
-const FAILURES_MAX: u32 = 20;
+/// Wrong passwords of one name from one address after which it waits with that name.
+const OF_NAME_MAX: u32 = 20;
+/// Wrong passwords of one address after which it waits with every name. An address may be that of
+/// many, behind a proxy or a gateway.
+const OF_ADDRESS_MAX: u32 = 200;
 /// After that long without a failure nothing is held against an address.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
-/// Addresses that are remembered.
+/// Addresses, and names with each, that are remembered.
 const PEERS_MAX: usize = 4096;
 /// How often the log hears of failures.
 const TOLD_EVERY: Duration = Duration::from_secs(10);
@@ -20,32 +25,50 @@ struct Failed {
     last: Instant,
 }
 
+/// An address, alone or with the hash of a name.
+type Of = (IpAddr, Option<u64>);
+
 /// What is remembered of failures.
 #[derive(Debug, Default)]
 pub(super) struct Peers {
-    failed: HashMap<IpAddr, Failed>,
+    failed: HashMap<Of, Failed>,
+    names: RandomState,
     told: Option<Instant>,
     untold: u64,
     pub(super) total: u64,
 }
 
+/// What stands for an address: of IPv6, the part that one network has.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => {
+            let kept = v6.to_bits() >> 64 << 64;
+            // Of this machine's own address nothing is left of the first half.
+            IpAddr::V6(if v6.is_loopback() { v6 } else { Ipv6Addr::from_bits(kept) })
+        }
+        v4 @ IpAddr::V4(_) => v4,
+    }
+}
+
 impl Peers {
-    /// How many seconds an address has to wait, where it has failed too often.
-    pub(super) fn waits_s(&self, peer: Option<IpAddr>, now: Instant) -> Option<u64> {
-        let failed = self.failed.get(&peer?)?;
-        let since = now.saturating_duration_since(failed.last);
-        let left = FORGOTTEN_AFTER.checked_sub(since)?;
-        (failed.count >= FAILURES_MAX).then(|| left.as_secs() + 1)
+    /// How many seconds an address has to wait with a name, where it has failed too often.
+    pub(super) fn waits_s(&self, peer: Option<IpAddr>, name: &str, now: Instant) -> Option<u64> {
+        let peer = network(peer?);
+        let left = |of: Of, max: u32| {
+            let failed = self.failed.get(&of).filter(|failed| failed.count >= max)?;
+            FORGOTTEN_AFTER.checked_sub(now.saturating_duration_since(failed.last))
+        };
+        // What comes from this machine may be everybody, through a proxy.
+        let of_all = || left((peer, None), OF_ADDRESS_MAX).filter(|_| !peer.is_loopback());
+        let waits = left((peer, Some(self.names.hash_one(name))), OF_NAME_MAX).or_else(of_all);
+        waits.map(|left| left.as_secs() + 1)
     }
 
-    /// Notes a failure. How many there were since the log heard of one, where it shall hear of
-    /// this one.
-    pub(super) fn note(&mut self, peer: Option<IpAddr>, now: Instant) -> Option<u64> {
+    /// Notes a failure of any kind. How many there were since the log heard of one, where it shall
+    /// hear of this one.
+    pub(super) fn note(&mut self, now: Instant) -> Option<u64> {
         self.total += 1;
         self.untold += 1;
-        if let Some(peer) = peer {
-            self.remember(peer, now);
-        }
         if self.told.is_some_and(|told| now.saturating_duration_since(told) < TOLD_EVERY) {
             return None;
         }
@@ -53,16 +76,23 @@ impl Peers {
         Some(std::mem::take(&mut self.untold))
     }
 
-    fn remember(&mut self, peer: IpAddr, now: Instant) {
+    /// Remembers a wrong password.
+    pub(super) fn guessed_wrong(&mut self, peer: Option<IpAddr>, name: &str, now: Instant) {
+        let Some(peer) = peer.map(network) else { return };
+        self.remember((peer, None), now);
+        self.remember((peer, Some(self.names.hash_one(name))), now);
+    }
+
+    fn remember(&mut self, of: Of, now: Instant) {
         let is_old = |it: &Failed| now.saturating_duration_since(it.last) > FORGOTTEN_AFTER;
-        if self.failed.len() >= PEERS_MAX && !self.failed.contains_key(&peer) {
+        if self.failed.len() >= 2 * PEERS_MAX && !self.failed.contains_key(&of) {
             self.failed.retain(|_, it| !is_old(it));
-            if self.failed.len() >= PEERS_MAX {
-                // So many fail at once that addresses mean nothing.
-                self.failed.clear();
+            let oldest = self.failed.iter().min_by_key(|(_, it)| it.last).map(|(of, _)| *of);
+            if let Some(oldest) = oldest.filter(|_| self.failed.len() >= 2 * PEERS_MAX) {
+                self.failed.remove(&oldest);
             }
         }
-        let failed = self.failed.entry(peer).or_insert(Failed { count: 0, last: now });
+        let failed = self.failed.entry(of).or_insert(Failed { count: 0, last: now });
         if is_old(failed) {
             failed.count = 0;
         }
@@ -75,27 +105,61 @@ impl Peers {
 mod tests {
     use super::*;
 
-    #[test]
-    fn whoever_fails_often_waits_and_others_do_not() {
-        let (mut peers, now) = (Peers::default(), Instant::now());
-        let [bad, good] = [1, 2].map(|last| Some(IpAddr::from([10, 0, 0, last])));
-        let told: Vec<_> = (0..20).map(|_| peers.note(bad, now)).collect();
-        assert_eq!((told[0], told[19]), (Some(1), None), "the log hears of the first");
-        assert_eq!(peers.waits_s(good, now), None);
-        assert_eq!(peers.waits_s(bad, now), Some(61));
-        let later = now + Duration::from_secs(59);
-        assert_eq!(peers.waits_s(bad, later), Some(2));
-        assert_eq!(peers.waits_s(bad, now + Duration::from_secs(61)), None);
-        assert_eq!(peers.note(bad, now + Duration::from_secs(62)), Some(20));
-        assert_eq!(peers.waits_s(bad, now + Duration::from_secs(62)), None, "it begins anew");
+    fn guess(peers: &mut Peers, peer: [u8; 4], name: &str, now: Instant) -> Option<u64> {
+        peers.guessed_wrong(Some(IpAddr::from(peer)), name, now);
+        peers.note(now)
     }
 
     #[test]
-    fn memory_of_peers_is_bounded() {
+    fn whoever_fails_often_waits_and_others_do_not() {
         let (mut peers, now) = (Peers::default(), Instant::now());
-        for n in 0..3 * PEERS_MAX as u32 {
-            peers.note(Some(IpAddr::from(n.to_be_bytes())), now);
+        let [bad, good] = [[10, 0, 0, 1], [10, 0, 0, 2]];
+        let told: Vec<_> = (0..20).map(|_| guess(&mut peers, bad, "ann", now)).collect();
+        assert_eq!((told[0], told[19]), (Some(1), None), "the log hears of the first");
+        let [bad_at, good] = [bad, good].map(|it| Some(IpAddr::from(it)));
+        assert_eq!(peers.waits_s(good, "ann", now), None);
+        assert_eq!(peers.waits_s(bad_at, "bob", now), None, "others share its address");
+        assert_eq!(peers.waits_s(bad_at, "ann", now), Some(61));
+        let later = now + Duration::from_secs(59);
+        assert_eq!(peers.waits_s(bad_at, "ann", later), Some(2));
+        assert_eq!(peers.waits_s(bad_at, "ann", now + Duration::from_secs(61)), None);
+        let later = now + Duration::from_secs(62);
+        assert_eq!(guess(&mut peers, bad, "ann", later), Some(20));
+        assert_eq!(peers.waits_s(bad_at, "ann", later), None, "it begins anew");
+    }
+
+    #[test]
+    fn an_address_that_guesses_names_waits_unless_it_is_this_machine() {
+        let now = Instant::now();
+        for (address, waits) in [("10.0.0.1", true), ("127.0.0.1", false), ("::1", false)] {
+            let (mut peers, peer) = (Peers::default(), Some(address.parse().unwrap()));
+            for n in 0..OF_ADDRESS_MAX {
+                peers.guessed_wrong(peer, &format!("name {n}"), now);
+            }
+            assert_eq!(peers.waits_s(peer, "ann", now).is_some(), waits, "{address}");
         }
-        assert!(peers.failed.len() <= PEERS_MAX);
+        let mut peers = Peers::default();
+        let of = |n: u32| Some(format!("2001:db8::{n:x}").parse().unwrap());
+        for n in 0..OF_NAME_MAX {
+            peers.guessed_wrong(of(n), "ann", now);
+        }
+        assert!(peers.waits_s(of(999), "ann", now).is_some(), "it is one network");
+        let other = Some("2001:db8:0:1::1".parse().unwrap());
+        assert_eq!(peers.waits_s(other, "ann", now), None);
+    }
+
+    #[test]
+    fn memory_of_peers_is_bounded_and_forgets_the_oldest_first() {
+        let (mut peers, now) = (Peers::default(), Instant::now());
+        let one = IpAddr::from([10, 0, 0, 1]);
+        for n in 0..2 * PEERS_MAX as u32 {
+            let at = now + Duration::from_micros(n.into());
+            peers.guessed_wrong(Some(IpAddr::from(n.to_be_bytes())), "ann", at);
+            if n % 100 == 0 {
+                peers.guessed_wrong(Some(one), "ann", at);
+            }
+        }
+        assert!(peers.failed.len() <= 2 * PEERS_MAX);
+        assert!(peers.waits_s(Some(one), "ann", now).is_some());
     }
 }

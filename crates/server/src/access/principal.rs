@@ -157,6 +157,23 @@ impl Principal {
         })
     }
 
+    /// The same with what it may do now; `None` where it would not be let in any more.
+    pub(crate) fn now(&self) -> Option<Self> {
+        let Self::Account(known) = self else { return Some(self.clone()) };
+        let account = known.inner.account(&known.account.name)?;
+        if Arc::ptr_eq(&account, &known.account) {
+            return known.is_proven_by(&account).then(|| self.clone());
+        }
+        let (inner, proof) = (Arc::clone(&known.inner), known.proof.clone());
+        let now = known.is_proven_by(&account).then_some(Known { inner, account, proof });
+        now.map(|known| Self::Account(Arc::new(known)))
+    }
+
+    /// Whether it would be let in now.
+    pub(crate) fn is_in(&self) -> bool {
+        !matches!(self, Self::Account(_)) || self.now().is_some()
+    }
+
     /// Whether what it came in with holds, and what it may do is as it was.
     pub(crate) fn holds(&self) -> bool {
         match self {
@@ -200,16 +217,20 @@ impl Known {
     /// Whether the account is as it was, as far as that decides what it may do.
     fn holds(&self) -> bool {
         let Some(now) = self.inner.account(&self.account.name) else { return false };
-        let (was, now) = (&*self.account, &*now);
-        let proven = match &self.proof {
+        let was = &*self.account;
+        self.is_proven_by(&now) && was.grants == now.grants && was.namespace == now.namespace
+    }
+
+    /// Whether an account is let in with what it came in with.
+    fn is_proven_by(&self, now: &Account) -> bool {
+        match &self.proof {
             Proof::Token(id, hash) => now.tokens.iter().any(|token| {
                 let valid = token.expires_at.is_none_or(|at| at > wall_now());
                 token.id == *id && token.hash == *hash && valid
             }),
             Proof::Password(hash) => now.password.as_ref().is_some_and(|it| it.hash == *hash),
             Proof::Certificate(subject) => now.certificates.contains(subject),
-        };
-        proven && was.grants == now.grants && was.namespace == now.namespace
+        }
     }
 }
 

@@ -17,12 +17,17 @@ pub(super) struct Snapshot {
 impl Snapshot {
     pub(super) fn of(accounts: impl IntoIterator<Item = Arc<Account>>) -> Self {
         let mut snapshot = Self::default();
+        let mut accounts: Vec<Arc<Account>> = accounts.into_iter().collect();
+        // Where two have the same, it is always the same one that comes in.
+        accounts.sort_unstable_by(|one, other| one.name.cmp(&other.name));
         for account in accounts {
             for token in &account.tokens {
-                snapshot.tokens.insert(token.hash.clone(), Arc::clone(&account));
+                let of = snapshot.tokens.entry(token.hash.clone());
+                of.or_insert_with(|| Arc::clone(&account));
             }
             for subject in &account.certificates {
-                snapshot.certificates.insert(subject.clone(), Arc::clone(&account));
+                let of = snapshot.certificates.entry(subject.clone());
+                of.or_insert_with(|| Arc::clone(&account));
             }
             snapshot.accounts.insert(account.name.clone(), account);
         }

@@ -29,7 +29,8 @@ pub struct LeaseRequest<'a> {
     /// has nothing ready, drawn in the same way.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub weights: BTreeMap<String, u32>,
-    /// Only these kinds, of each only jobs without a version; left out, all but those that begin with `longshore.`.
+    /// Only these kinds, of each only jobs without a version; left out, all but those that begin
+    /// with `longshore.`.
     #[serde(deserialize_with = "super::object::optional_names")]
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(max_items = 1000)]

@@ -19,6 +19,7 @@ use super::job_out::{id_text, listed_job, whole_job};
 use super::outgoing::{self, Gone, Incoming, Outgoing};
 use super::refusal::{coded, problem_of, status_of};
 use super::{Face, namespace_of};
+use crate::access::unauthenticated;
 use crate::api::{DurationText, InstantText, RescheduleRequest, StateText};
 use crate::http::code::Code;
 use crate::http::cursor;
@@ -193,8 +194,11 @@ impl Jobs for JobsFace {
             loop {
                 let batch = tokio::select! {
                     biased;
-                    () = face.ended() => {
+                    () = face.stopped() => {
                         return answers.end(status_of(&stopping())).await;
+                    }
+                    () = face.app.who.ended() => {
+                        return answers.end(status_of(&unauthenticated())).await;
                     }
                     () = answers.closed() => return,
                     batch = batches.message() => batch,

@@ -204,9 +204,10 @@ pub(super) fn check_route(app: &App, found: &Found<'_>, query: &Query<'_>) -> Re
     let need = match asks(found.route.op) {
         Asks::Nothing => return Ok(()),
         Asks::Metrics => {
-            if app.access.opens_metrics() || app.who.may_anywhere(READ) {
+            if app.access.opens_metrics() {
                 return Ok(());
             }
+            // They name the queues and streams of all namespaces.
             Need::everywhere(READ)
         }
         Asks::Any(roles) => Need::any(roles),
@@ -241,7 +242,9 @@ mod tests {
     fn told(asks: Asks) -> String {
         match asks {
             Asks::Nothing => "nothing".to_owned(),
-            Asks::Metrics => roles(READ, "for anything anywhere, or nothing by setting"),
+            Asks::Metrics => {
+                roles(READ, "for everything in every namespace, or nothing by setting")
+            }
             Asks::Any(of) => roles(of, "for what it is about"),
             Asks::Named(of) => roles(of, "for the name"),
             Asks::All(of) => roles(of, "for everything in the namespace"),

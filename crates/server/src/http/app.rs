@@ -192,6 +192,11 @@ impl App {
         Self { who, ..self.clone() }
     }
 
+    /// For what the server does on its own, such as giving back what nobody takes.
+    pub(crate) fn for_itself(&self) -> Self {
+        self.asked_by(Principal::Local)
+    }
+
     /// Answers one request. `earlier` connections were open when its own was accepted.
     pub(crate) async fn answer(
         &self,

@@ -102,8 +102,11 @@ impl Teller {
     async fn follow(&mut self, app: &App, ns: &str, first: Box<JobView>) -> Result<(), Over> {
         let mut view = first;
         loop {
+            if !app.who.holds() {
+                return Ok(());
+            }
             self.tell(app, ns, &view).await?;
-            if !view.job.phase.is_unfinished() || app.node.is_stopping() || !app.who.holds() {
+            if !view.job.phase.is_unfinished() || app.node.is_stopping() {
                 return Ok(());
             }
             // Else its outcome is not kept any longer, or the server is stopping.

@@ -18,7 +18,7 @@ use super::parse::is_made_here;
 use super::refusal::Refusal;
 use super::text::{quoted, shorten};
 use super::view;
-use crate::access::{FOLLOW, Need, READ, Wanted, needs_of};
+use crate::access::{FOLLOW, Need, READ, WORK, Wanted, needs_of, unauthenticated};
 use crate::api::{JobIdText, JobRecord};
 use crate::workers::{NotFound, Worker};
 
@@ -49,10 +49,24 @@ pub(crate) async fn ask(app: &App, ns: &str, command: Command) -> Result<Answer,
     }
 }
 
+/// Asks, as [`ask`], what may wait. Whoever may not ask any more gets nothing of what it waited
+/// for: it goes back where it came from.
+pub(crate) async fn ask_waiting(app: &App, ns: &str, command: Command) -> Result<Answer, Refusal> {
+    tokio::select! {
+        biased;
+        () = app.who.ended() => Err(unauthenticated()),
+        answer = ask(app, ns, command) => answer,
+    }
+}
+
 /// Refuses a command that whoever asks may not send. What an administrator changes is to go into
 /// the trail.
 pub(crate) async fn check(app: &App, ns: &str, command: Command) -> Result<Command, Refusal> {
     check_needs(app, ns, &command).await?;
+    // What was let in a while ago, and has waited for its body since, may be somebody's no longer.
+    if !app.who.is_in() {
+        return Err(unauthenticated());
+    }
     if !command.is_audited() {
         return Ok(command);
     }
@@ -61,12 +75,14 @@ pub(crate) async fn check(app: &App, ns: &str, command: Command) -> Result<Comma
 }
 
 async fn check_needs(app: &App, ns: &str, command: &Command) -> Result<(), Refusal> {
-    if app.who.is_local() {
+    // It may do less by now than when it came in.
+    let Some(who) = app.who.now() else { return Err(unauthenticated()) };
+    if who.is_local() {
         return Ok(());
     }
     let mut jobs: Vec<(JobId, &'static [Role])> = Vec::new();
     for need in needs_of(command) {
-        jobs.extend(app.who.demand(ns, &need)?.map(|id| (id, need.roles)));
+        jobs.extend(who.demand(ns, &need)?.map(|id| (id, need.roles)));
     }
     if jobs.is_empty() {
         return Ok(());
@@ -75,18 +91,24 @@ async fn check_needs(app: &App, ns: &str, command: &Command) -> Result<(), Refus
     let (namespace, ids) = (ns.to_owned(), jobs.clone());
     let look = move |reader: &dyn Reader, now| {
         let queue = |(id, _): &(JobId, _)| match query::find_job(reader, &namespace, *id, now) {
-            Lookup::Found(view) => Some(view.job.queue.clone()),
-            _ => None,
+            Lookup::Found(view) => Ok(view.job.queue.clone()),
+            other => Err(other),
         };
-        ids.iter().map(queue).collect::<Vec<Option<String>>>()
+        ids.iter().map(queue).collect::<Vec<Result<String, Lookup>>>()
     };
     let queues = app.node.read(ns, look).await?;
-    for ((_, roles), queue) in jobs.iter().zip(queues) {
-        // What is said of a job that is not there tells nothing.
-        let Some(queue) = queue else { continue };
+    for ((id, roles), queue) in jobs.iter().zip(queues) {
+        let queue = match queue {
+            Ok(queue) => queue,
+            // With a lease one says what became of its job, each for itself: a worker has one only
+            // of a job that was there.
+            Err(_) if *roles == WORK => continue,
+            // The shard may know it already, and of which queue it is nobody knows here.
+            Err(lookup) => return Err(missing(app, ns, *id, &lookup)),
+        };
         let of = Wanted::Name(&queue);
-        if !app.who.may(ns, roles, &of) {
-            return Err(app.who.denied(ns, roles, &Wanted::Anything).into());
+        if !who.may(ns, roles, &of) {
+            return Err(who.denied(ns, roles, &Wanted::Anything).into());
         }
     }
     Ok(())
@@ -108,7 +130,10 @@ pub(crate) async fn later(app: &App, ns: &str, id: JobId) -> Result<Box<JobView>
 
 /// The engine answered something else than what the command is answered with: a bug.
 pub(crate) fn unexpected(answer: &Answer) -> Refusal {
-    tracing::error!(?answer, "the engine's answer does not fit the command");
+    // Without its contents, which may be what nobody shall read in a log.
+    let kind = format!("{answer:?}");
+    let kind = kind.split(|it: char| !it.is_alphanumeric()).next().unwrap_or_default();
+    tracing::error!(kind, "the engine's answer does not fit the command");
     Refusal::new(Code::Internal, "the engine's answer does not fit the command")
 }
 

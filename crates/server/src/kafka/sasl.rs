@@ -169,7 +169,7 @@ impl Login {
                 Ok((answer.into(), None))
             }
             Stage::Proof(proof) => {
-                let turn = self.access.check_turn(Some(self.peer));
+                let turn = self.access.may_guess(Some(self.peer), &proof.user);
                 turn.map_err(|refusal| failed(&why_of(&refusal)))?;
                 let signature = proof.check(message);
                 let known = signature.and_then(|signature| {
@@ -177,7 +177,7 @@ impl Login {
                     Some((format!("v={}", encode_base64(&signature)).into(), Some(who)))
                 });
                 known.ok_or_else(|| {
-                    let refusal = self.access.failed(Some(self.peer));
+                    let refusal = self.access.guessed_wrong(Some(self.peer), &proof.user);
                     failed(&why_of(&refusal))
                 })
             }

@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 
 use super::arguments::{json_of, of_queue, table_of};
 use super::serve::{Api, Fault, Told, namespace_of, odd, vhost_of};
-use crate::access::{Need, READ};
+use crate::access::{ADMIN, Need, READ};
 use crate::http::refusal::Refusal;
 
 /// Things in one answer at most; of more, none are told rather than some.
@@ -115,6 +115,12 @@ impl Api {
     pub(super) fn this_node() -> Value {
         json!({"name": NODE, "type": "disc", "running": true, "mem_alarm": false,
             "disk_free_alarm": false, "partitions": [], "exchange_types": exchange_types()})
+    }
+
+    /// What tools decide by whether to show what only an administrator may do.
+    pub(super) fn tags(&self) -> &'static [&'static str] {
+        let everything = Need::everywhere(ADMIN);
+        if self.who.demand("", &everything).is_ok() { &["administrator"] } else { &["monitoring"] }
     }
 
     pub(super) async fn permissions(&self) -> Result<Value, Fault> {

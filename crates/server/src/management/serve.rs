@@ -47,6 +47,8 @@ const WRITE_TIME_MAX: Duration = Duration::from_secs(30);
 
 /// Bytes of a name and a password.
 const PAIR_BYTES_MAX: usize = 2048;
+/// Bytes of a request that are read ahead, its head among them.
+const HEAD_BYTES_MAX: usize = 64 << 10;
 
 /// `guest:guest` in base64: who there is where nobody is asked.
 const GUEST: &str = "Basic Z3Vlc3Q6Z3Vlc3Q=";
@@ -81,6 +83,8 @@ async fn speak(api: Arc<Api>, stream: Stream) {
     let respond = service_fn(move |request| answer(Arc::clone(&api), Arc::clone(&peer), request));
     let stream = TokioIo::new(Patient::new(stream, WRITE_TIME_MAX));
     let connection = http1::Builder::new()
+        // Whoever has not come in yet is to cost little.
+        .max_buf_size(HEAD_BYTES_MAX)
         .timer(TokioTimer::new())
         .header_read_timeout(READ_TIME_MAX)
         .serve_connection(stream, respond);
@@ -233,7 +237,8 @@ async fn let_in(api: &Api, peer: &Peer, request: &Request<Incoming>) -> Result<A
     let who = if scheme.eq_ignore_ascii_case("bearer") {
         api.access.authenticate(Credentials::Bearer(value.trim()), peer.address).await?
     } else {
-        let pair = decode_base64(value.trim().as_bytes()).filter(|it| it.len() <= PAIR_BYTES_MAX);
+        let value = Some(value.trim()).filter(|it| it.len() <= PAIR_BYTES_MAX.div_ceil(3) * 4);
+        let pair = value.and_then(|value| decode_base64(value.as_bytes()));
         let pair = pair.and_then(|pair| String::from_utf8(pair).ok()).ok_or_else(failed)?;
         let (name, password) = pair.split_once(':').ok_or_else(failed)?;
         let given = Credentials::Password { name, password };
@@ -308,10 +313,10 @@ async fn route(api: &Api, method: &Method, path: &[&str], body: &Value) -> Resul
     match (method.as_str(), path) {
         ("GET", ["overview"]) => value(api.overview().await?),
         ("GET", ["whoami"] | ["users", "guest"]) => {
-            value(json!({"name": api.user(), "tags": ["administrator"]}))
+            value(json!({"name": api.user(), "tags": api.tags()}))
         }
         ("GET", ["users"]) => {
-            value(json!([{"name": api.user(), "tags": ["administrator"], "limits": {}}]))
+            value(json!([{"name": api.user(), "tags": api.tags(), "limits": {}}]))
         }
         ("GET", ["permissions"]) => value(api.permissions().await?),
         ("GET", ["nodes"]) => value(json!([Api::this_node()])),

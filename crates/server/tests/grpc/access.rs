@@ -197,3 +197,51 @@ async fn a_worker_whose_account_is_removed_is_sent_away_and_its_jobs_are_free() 
     assert_eq!(end.code(), Code::PermissionDenied, "{end:?}");
     server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hello_takes_no_session_over_from_another_account() {
+    let (server, admin) = Server::start_asking().await;
+    let work = json!([{"role": "work", "names": "q"}]);
+    let owner = account(&server, &admin, "owner", &work).await;
+    let peer = account(&server, &admin, "peer", &work).await;
+    let elsewhere = json!([{"role": "work", "namespace": "elsewhere"}]);
+    let elsewhere = account(&server, &admin, "elsewhere", &elsewhere).await;
+    let other = account(&server, &admin, "other", &json!([{"role": "work", "names": "x"}])).await;
+    let say = |what| v1::WorkerMessage { message: Some(what) };
+    let queues = vec![v1::QueueWish { queue: "q".into(), weight: 0 }];
+    let greeting = v1::Hello { queues, ..hello() };
+    let mut client = WorkersClient::new(server.channel().await);
+    let (tells, told) = mpsc::channel(16);
+    tells.send(say(Tells::Hello(greeting.clone()))).await.unwrap();
+    tells.send(say(Tells::Credit(credit(1)))).await.unwrap();
+    let stream = client.work(bearer(ReceiverStream::new(told), &owner)).await;
+    let mut stream = stream.unwrap().into_inner();
+    let welcome = soon(stream.message()).await.unwrap().unwrap();
+    assert!(welcome.message.is_some());
+    for thief in [&peer, &elsewhere, &other] {
+        let (tells, told) = mpsc::channel(16);
+        tells.send(say(Tells::Hello(greeting.clone()))).await.unwrap();
+        let end = match client.work(bearer(ReceiverStream::new(told), thief)).await {
+            Err(status) => status,
+            Ok(mut stream) => loop {
+                match soon(stream.get_mut().message()).await {
+                    Ok(Some(_)) => {}
+                    Ok(None) => panic!("it ended without a word"),
+                    Err(status) => break status,
+                }
+            },
+        };
+        assert_eq!(end.code(), Code::PermissionDenied, "{end:?}");
+    }
+    let job = v1::NewJob { kind: "k".into(), args: "{}".into(), ..Default::default() };
+    let batch = v1::EnqueueRequest { queue: "q".into(), jobs: vec![job], ..Default::default() };
+    let mut jobs = JobsClient::new(server.channel().await);
+    jobs.enqueue(bearer(batch, &admin)).await.unwrap();
+    loop {
+        let message = soon(stream.message()).await.expect("its stream goes on").unwrap().message;
+        if matches!(message, Some(v1::server_message::Message::Deliver(_))) {
+            break;
+        }
+    }
+    server.stop().await;
+}

@@ -25,8 +25,11 @@ async fn account(client: &mut Client, admin: &str, name: &str, grants: &Value) -
     made["token"].as_str().unwrap().to_owned()
 }
 
-/// The rows of the guide's table: method, path, and the roles that will do.
-fn rows() -> Vec<(String, String, Option<Vec<String>>)> {
+/// A row of the guide's table: method, path, the roles that will do, and whether the path says what
+/// they are asked for.
+type Row = (String, String, Option<Vec<String>>, bool);
+
+fn rows() -> Vec<Row> {
     let table = GUIDE.split("<!-- routes").nth(1).unwrap();
     let rows = table.lines().filter_map(|line| line.strip_prefix("| `"));
     let row = |row: &str| {
@@ -38,7 +41,8 @@ fn rows() -> Vec<(String, String, Option<Vec<String>>)> {
             roles.retain(|role| ROLES.contains(&role.as_str()));
             roles
         });
-        (method.to_owned(), path.replace("{name}", "x"), roles)
+        let is_named = !asks.contains("for what it is about");
+        (method.to_owned(), path.replace("{name}", "x"), roles, is_named)
     };
     rows.map(row).collect()
 }
@@ -57,7 +61,9 @@ async fn every_route_lets_in_the_roles_of_the_table_and_no_others() {
     let rows = rows();
     assert!(rows.len() > 100, "{}", rows.len());
     let mut odd = String::new();
-    for (method, path, roles) in &rows {
+    let of_others = json!([{"role": "admin", "names": "y"}]);
+    let of_others = account(&mut client, &admin, "of-others", &of_others).await;
+    for (method, path, roles, is_named) in &rows {
         let body = if method == "POST" || method == "PUT" { "{}" } else { "" };
         let none = client.ask(method, path, &[], body).await;
         if (none.status == 401) != roles.is_some() {
@@ -76,6 +82,10 @@ async fn every_route_lets_in_the_roles_of_the_table_and_no_others() {
         let other = as_(&mut client, &elsewhere, method, path, body).await;
         if other.status != 403 && path != "/metrics" {
             writeln!(odd, "{method} {path} of another namespace: {}", other.status).unwrap();
+        }
+        let other = as_(&mut client, &of_others, method, path, body).await;
+        if *is_named && other.status != 403 {
+            writeln!(odd, "{method} {path} of another name: {}", other.status).unwrap();
         }
     }
     assert!(odd.is_empty(), "{odd}");
@@ -173,7 +183,7 @@ async fn a_password_comes_in_and_whoever_guesses_waits() {
     ask(&mut client, right).await.expect(200);
     ask(&mut client, wrong).await.refused(401, "unauthenticated");
     ask(&mut client, nobody).await.refused(401, "unauthenticated");
-    for _ in 0..18 {
+    for _ in 0..19 {
         ask(&mut client, wrong).await.refused(401, "unauthenticated");
     }
     let waits = ask(&mut client, wrong).await;
@@ -369,5 +379,123 @@ async fn messages_are_published_and_taken_where_an_account_may() {
     answer.refused(403, "access_denied");
     as_(&mut client, &admin, "POST", "/v1/transactions", &settle).await.expect(200);
     as_(&mut client, &token, "POST", "/v1/queues/mine/consume", "{}").await.expect(200);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_job_that_meets_those_of_other_queues_asks_for_all_of_them() {
+    let (server, admin) = Server::start_asking().await;
+    let mut client = server.client().await;
+    let grants = json!([{"role": "enqueue", "names": "public"}, {"role": "work", "names": "mine"}]);
+    let token = account(&mut client, &admin, "app", &grants).await;
+    let job = |by: &Value| {
+        let unique = json!({"by": by, "on_conflict": "replace"});
+        json!({"kind": "pay", "args": {"to": "me"}, "unique": unique}).to_string()
+    };
+    let path = "/v1/queues/billing/jobs";
+    as_(&mut client, &admin, "POST", path, &job(&json!(["kind"]))).await.expect(202);
+    let path = "/v1/queues/public/jobs";
+    let refused = as_(&mut client, &token, "POST", path, &job(&json!(["kind"]))).await;
+    refused.refused(403, "access_denied");
+    let own = job(&json!(["kind", "queue"]));
+    as_(&mut client, &token, "POST", path, &own).await.expect(202);
+    let all = as_(&mut client, &admin, "POST", path, &job(&json!(["kind"]))).await.expect(202);
+    assert_eq!(all["unique"], "replaced");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_job_of_which_nobody_knows_the_queue_is_not_touched() {
+    let (server, admin) = Server::start_asking().await;
+    let mut client = server.client().await;
+    let grants = json!([{"role": "enqueue", "names": "mail"}]);
+    let token = account(&mut client, &admin, "app", &grants).await;
+    let path = "/v1/jobs/00000000-0000-4000-8000-000000000001";
+    let answer = as_(&mut client, &token, "DELETE", path, "").await;
+    assert!([404, 410].contains(&answer.status), "{}", answer.status);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn what_waits_for_a_removed_account_ends_and_takes_nothing() {
+    let (server, admin) = Server::start_asking().await;
+    let mut client = server.client().await;
+    let token = account(&mut client, &admin, "thief", &json!([{"role": "work"}])).await;
+    let mut waiting = server.client().await;
+    let lease = |wait: &str| json!({"queues": ["q"], "worker": "w", "wait": wait}).to_string();
+    let body = lease("60s");
+    let waits = tokio::spawn(async move {
+        let begun = std::time::Instant::now();
+        let answer = as_(&mut waiting, &token, "POST", "/v1/lease", &body).await;
+        (answer, begun.elapsed())
+    });
+    // Whether the request or the removal comes first, it gets nothing.
+    as_(&mut client, &admin, "DELETE", "/v1/accounts/thief", "").await.expect(204);
+    let job = r#"{"kind": "k", "args": {}}"#;
+    as_(&mut client, &admin, "POST", "/v1/queues/q/jobs", job).await.expect(202);
+    let (answer, took) = waits.await.unwrap();
+    answer.refused(401, "unauthenticated");
+    assert!(took.as_secs() < 30, "{took:?}");
+    let body = lease("10s");
+    let got = as_(&mut client, &admin, "POST", "/v1/lease", &body).await.expect(200);
+    assert_eq!(got["jobs"].as_array().unwrap().len(), 1, "{got}");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn names_that_are_the_systems_are_no_accounts() {
+    let (server, admin) = Server::start_asking().await;
+    let mut client = server.client().await;
+    for name in ["_x", "local%20user", "first%20start", "a%3Ab"] {
+        let path = format!("/v1/accounts/{name}");
+        let answer = as_(&mut client, &admin, "PUT", &path, "{}").await;
+        assert_eq!(answer.json()["code"], "name_reserved", "{name}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn the_last_who_may_do_everything_stays() {
+    let (server, admin) = Server::start_asking().await;
+    let mut client = server.client().await;
+    let certificate = json!({"certificates": ["CN=one"]}).to_string();
+    as_(&mut client, &admin, "PUT", "/v1/accounts/one", &certificate).await.expect(200);
+    let two = as_(&mut client, &admin, "PUT", "/v1/accounts/two", &certificate).await;
+    two.refused(400, "value_refused");
+    let lesser = json!({"grants": [{"role": "read"}]}).to_string();
+    for (method, path, body) in [
+        ("DELETE", "/v1/accounts/admin", ""),
+        ("PUT", "/v1/accounts/admin", lesser.as_str()),
+        ("DELETE", "/v1/accounts/admin/tokens?id=first", ""),
+    ] {
+        let answer = as_(&mut client, &admin, method, path, body).await;
+        answer.refused(400, "value_refused");
+    }
+    let other = account(&mut client, &admin, "other", &json!([{"role": "admin"}])).await;
+    as_(&mut client, &other, "DELETE", "/v1/accounts/admin", "").await.expect(204);
+    as_(&mut client, &admin, "GET", "/v1/queues", "").await.refused(401, "unauthenticated");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn the_trail_has_queues_of_messages_and_no_contents_of_jobs() {
+    let (server, admin) = Server::start_asking().await;
+    let mut client = server.client().await;
+    let path = "/v1/queues/letters";
+    as_(&mut client, &admin, "PUT", path, r#"{"messages": {}}"#).await.expect(200);
+    as_(&mut client, &admin, "DELETE", path, "").await;
+    let job = json!({"queue": "q", "kind": "k", "args": {"password": "swordfish"}});
+    let schedule = json!({"every": "1h", "job": job}).to_string();
+    let put = as_(&mut client, &admin, "PUT", "/v1/schedules/nightly", &schedule).await;
+    assert!([200, 201].contains(&put.status), "{}", put.json());
+    let trail = as_(&mut client, &admin, "GET", "/v1/audit", "").await.expect(200);
+    let actions: Vec<_> = trail["entries"].as_array().unwrap().iter().collect();
+    let of = |object: &str| -> Vec<&str> {
+        let own = actions.iter().filter(|it| it["object"] == object);
+        own.map(|it| it["action"].as_str().unwrap()).collect()
+    };
+    assert_eq!(of("letters"), ["queue.put", "queue.delete"]);
+    assert_eq!(of("nightly"), ["schedule.put"]);
+    assert!(!trail.to_string().contains("swordfish"), "{trail}");
     server.stop().await;
 }

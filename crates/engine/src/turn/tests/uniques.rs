@@ -5,7 +5,8 @@ use crate::command::FollowUp;
 use crate::unique::{NewUnique, OnConflict, UniqueMet, UniqueUntil};
 
 fn unique(n: u8, until: UniqueUntil, on_conflict: OnConflict) -> NewJob {
-    let unique = NewUnique { key: [1; 16], period_ms: None, until, on_conflict };
+    let unique =
+        NewUnique { key: [1; 16], period_ms: None, until, on_conflict, spans_queues: false };
     NewJob { unique: Some(unique), ..job(n) }
 }
 
@@ -135,7 +136,7 @@ fn one_a_period_and_the_rest_is_dropped() {
     let of = |n| {
         let period_ms = Some(60_000);
         let (until, on_conflict) = (UniqueUntil::Forgotten, OnConflict::Throttle);
-        let unique = NewUnique { key: [1; 16], period_ms, until, on_conflict };
+        let unique = NewUnique { key: [1; 16], period_ms, until, on_conflict, spans_queues: false };
         NewJob { retain_ms: Some(0), unique: Some(unique), ..job(n) }
     };
     shard.enqueue(of(1));
@@ -225,6 +226,7 @@ fn no_lock_is_left_after_many_jobs_with_random_ends() {
             period_ms: (below(2) == 0).then_some(1_000),
             until: untils[below(3) as usize],
             on_conflict: OnConflict::Existing,
+            spans_queues: false,
         };
         let mut of = NewJob { unique: Some(unique), max_attempts: Some(1), ..job(0) };
         (of.id, of.retain_ms) = (JobId(u128::from(n).to_be_bytes()), Some(100));

@@ -84,6 +84,7 @@ pub(in crate::grpc) fn read(
         versions,
         queues: hello.queues.into_iter().map(|wish| (wish.queue, wish.weight)).collect(),
         concurrency: hello.concurrency,
+        account: None,
     };
     Ok((wish, facts))
 }

@@ -11,6 +11,7 @@ use tonic::{Code as Grpc, Response, Status, Streaming};
 
 use super::hello::{Wish, read as read_hello};
 use super::session::Session;
+use crate::access::{Need, WORK, of_pattern};
 use crate::api::DurationText;
 use crate::grpc::Face;
 use crate::grpc::jobs::stopping;
@@ -21,7 +22,7 @@ use crate::http::code::Code;
 use crate::http::look::ask;
 use crate::http::refusal::Refusal;
 use crate::running::{pass, timeout};
-use crate::workers::{Worker, WorkerKey};
+use crate::workers::{Facts, Unopened, Worker, WorkerKey};
 
 /// How often `http.write_timeout` passes until the call of a worker that takes nothing is cut:
 /// where its stream is ended, it gets time to hear why.
@@ -115,15 +116,28 @@ async fn opened(
     let (wish, facts) = read_hello(hello, &face.app.limits, &face.app.bounds)?;
     // Let in like a request for jobs; it does not count as one for as long as it stands.
     drop(face.app.enter(Class::Lease, face.earlier)?);
+    // Before the session is taken over from the stream that may have it.
+    let who = &face.app.who;
+    let queues = wish.queues.iter().map(|(queue, _)| of_pattern(WORK, queue));
+    for need in std::iter::once(Need::any(WORK)).chain(queues) {
+        who.demand(&wish.namespace, &need).map_err(Refusal::from)?;
+    }
+    let facts = Facts { account: (!who.is_local()).then(|| who.name().to_owned()), ..facts };
     let key = WorkerKey {
         namespace: wish.namespace.clone(),
         name: wish.holder.worker.clone(),
         session: wish.holder.session.clone(),
     };
-    let (worker, number) = face.app.workers.open(key, facts).map_err(|many| {
-        let of = if many.of_namespace { " of the namespace" } else { "" };
-        let detail = format!("{} workers{of} are connected, as many as may be", many.max);
-        Refusal::new(Code::TooManyWorkers, detail).retry_after_s(10)
+    let (worker, number) = face.app.workers.open(key, facts).map_err(|why| match why {
+        Unopened::TooMany { of_namespace, max } => {
+            let of = if of_namespace { " of the namespace" } else { "" };
+            let detail = format!("{max} workers{of} are connected, as many as may be");
+            Refusal::new(Code::TooManyWorkers, detail).retry_after_s(10)
+        }
+        Unopened::OfAnother => {
+            let detail = "a worker of another account has this name and session";
+            Refusal::new(Code::AccessDenied, detail)
+        }
     })?;
     Ok((wish, worker, number))
 }
@@ -181,7 +195,7 @@ async fn end_session(app: &App, worker: &Worker, holder: &Holder, (why, goodbye)
     let (namespace, holder) = (&worker.key.namespace, holder.clone());
     let command = Command::EndSession { holder, why: why.to_owned(), goodbye };
     // Where the shard does not answer, the leases end by their time.
-    if let Err(refusal) = ask(app, namespace, command).await {
+    if let Err(refusal) = ask(&app.for_itself(), namespace, command).await {
         let why = refusal.problem().detail;
         tracing::debug!(worker = worker.key.name, why, "a session could not be ended");
     }

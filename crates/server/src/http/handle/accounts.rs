@@ -8,7 +8,7 @@ use longshore_engine::{
 use longshore_node::wall_now;
 
 use super::ok;
-use crate::access::{new_token, password_keys_of, token_hash_of};
+use crate::access::{is_reserved, new_password, new_token, token_hash_of};
 use crate::api::{AccountBody, AccountList, AuditList, AuditRecord, TokenAnswer, TokenRequest};
 use crate::http::account_view;
 use crate::http::app::Call;
@@ -32,10 +32,10 @@ fn odd(answer: AccountAnswer) -> Refusal {
     unexpected(&Answer::Accounts(answer))
 }
 
-/// The account that the path names. Names that begin with `_` are the system's.
+/// The account that the path names. Some names are the system's.
 fn named(call: &Call<'_>) -> Result<String, Refusal> {
     check_path_name("account", call.name)?;
-    if call.name.starts_with('_') {
+    if is_reserved(call.name) {
         let detail = format!("the name {} is reserved", quoted(call.name));
         return Err(Refusal::new(Code::NameReserved, detail).field("account"));
     }
@@ -91,13 +91,7 @@ pub(super) async fn put(call: Call<'_>) -> Result<Reply, Refusal> {
         None => None,
         Some(password) if password.is_empty() => Some(None),
         Some(password) if PASSWORD_BYTES.contains(&password.len()) => {
-            // It takes a while, and must not keep the thread's other connections waiting.
-            let keys = tokio::task::spawn_blocking(move || password_keys_of(&password)).await;
-            let keys = keys.map_err(std::io::Error::other).and_then(|keys| keys);
-            Some(Some(keys.map_err(|error| {
-                tracing::error!(%error, "a password cannot be hashed");
-                Refusal::new(Code::Internal, "the password cannot be hashed")
-            })?))
+            Some(Some(new_password(password).await?))
         }
         Some(password) => {
             let value = format!("{} bytes", password.len());

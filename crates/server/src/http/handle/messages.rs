@@ -18,7 +18,7 @@ use crate::http::body::Held;
 use crate::http::content;
 use crate::http::cursor;
 use crate::http::json::{members, read, read_or_default, repeated, text_of};
-use crate::http::look::{PAGE_DEFAULT, PAGE_MAX};
+use crate::http::look::{self, PAGE_DEFAULT, PAGE_MAX};
 use crate::http::refusal::Refusal;
 use crate::http::reply::Reply;
 use crate::http::text::check_path_name;
@@ -132,12 +132,13 @@ pub(super) async fn consume(call: Call<'_>, held: Option<Held>) -> Result<Reply,
         // A request may wait for a minute; what it waits with is small.
         drop(held);
     }
-    match ask_messages(&call, MessageCommand::Lease(Box::new(lease))).await? {
-        MessageAnswer::Leased(messages) => {
+    let command = Command::Messages(MessageCommand::Lease(Box::new(lease)));
+    match look::ask_waiting(call.app, call.namespace, command).await? {
+        Answer::Messages(MessageAnswer::Leased(messages)) => {
             let messages = messages.iter().map(content::delivered).collect();
             Ok(ok(&ConsumeAnswer { messages }))
         }
-        other => Err(odd(other)),
+        other => Err(super::unexpected(&other)),
     }
 }
 

@@ -17,6 +17,7 @@ use longshore_streams::{Partition, StreamEntry, StreamLog};
 use tokio::time::Instant;
 
 use super::{ask, ok};
+use crate::access::unauthenticated;
 use crate::api::{
     AppendAnswer, AppendBulkAnswer, DurationText, EventBody, EventBulk, EventList,
     INSTANT_EXPECTED, InstantText, PartitionRecord, RawJson, StreamBody, StreamList, StreamRecord,
@@ -388,6 +389,9 @@ pub(super) async fn read_events(call: Call<'_>) -> Result<Reply, Refusal> {
     if wait_ms > 0 {
         let until = Instant::now() + Duration::from_millis(wait_ms);
         tail::wait_for(std::slice::from_ref(&reading), until).await;
+    }
+    if !call.app.who.holds() {
+        return Err(unauthenticated());
     }
     if reading.partition.is_gone() {
         return Err(Rejection::StreamUnknown { stream: call.name.to_owned() }.into());

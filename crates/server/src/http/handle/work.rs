@@ -41,7 +41,8 @@ pub(super) async fn lease(call: Call<'_>, held: Option<Held>) -> Result<Reply, R
         drop(held);
     }
     let has_turn = request.turn.is_some();
-    match ask(&call, Command::LeaseJobs(Box::new(request))).await? {
+    let command = Command::LeaseJobs(Box::new(request));
+    match look::ask_waiting(call.app, call.namespace, command).await? {
         Answer::Leased { mut jobs, settled } => {
             let settled = outcomes(told, settled);
             if !jobs.is_empty()
@@ -73,7 +74,7 @@ async fn give_back(call: &Call<'_>, jobs: Vec<Delivery>) {
     let release =
         |job: Delivery| Settlement { id: job.id, token: job.token, verdict: Verdict::Release };
     let settlements = jobs.into_iter().map(release).collect();
-    let (app, namespace) = (call.app.clone(), call.namespace.to_owned());
+    let (app, namespace) = (call.app.for_itself(), call.namespace.to_owned());
     // It goes on where the caller goes meanwhile.
     let given_back = tokio::spawn(async move {
         look::ask(&app, &namespace, Command::SettleJobs(settlements)).await.map(drop)

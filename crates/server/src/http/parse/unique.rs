@@ -45,7 +45,9 @@ pub(super) fn new_unique(
     };
     let period_ms = bounds.duration("unique.period", unique.period, 1)?;
     let key = key(queue, job, unique, period_ms)?;
-    Ok(NewUnique { key, period_ms, until, on_conflict })
+    let by = unique.by.as_ref();
+    let spans_queues = by.is_some_and(|by| !by.iter().any(|part| part == "queue"));
+    Ok(NewUnique { key, period_ms, until, on_conflict, spans_queues })
 }
 
 fn on_conflict(unique: &UniqueText) -> Result<OnConflict, Refusal> {

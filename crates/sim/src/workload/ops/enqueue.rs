@@ -42,6 +42,7 @@ fn unique_or_not(random: &mut Random, next_id: &mut u64, named: bool) -> NewJob 
             period_ms: periodic.then(|| 1000 + random.below(2) * 100_000),
             until: *random.pick(&until),
             on_conflict,
+            spans_queues: true,
         });
     }
     new
