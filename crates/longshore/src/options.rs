@@ -436,7 +436,15 @@ mod tests {
 
     #[test]
     fn every_job_gets_an_id_of_version_7() {
-        let job = JobOptions::new().into_wire("x", Bytes::from_static(b"{}"));
+        #[derive(serde::Deserialize, serde::Serialize)]
+        struct Sent;
+        impl Job for Sent {
+            type Output = ();
+            const KIND: &'static str = "sent";
+            const VERSION: u32 = 3;
+        }
+        let job = JobOptions::new().into_wire::<Sent>(Bytes::from_static(b"{}"));
+        assert_eq!((job.kind.as_str(), job.version), ("sent", 3));
         let id: Uuid = job.id.parse().unwrap();
         assert_eq!(id.get_version_num(), 7);
     }

@@ -450,7 +450,7 @@ impl Generator {
         let queue = self.queue();
         match self.random.below(6) {
             0 => Command::DeleteQueue { queue },
-            1 if self.random.percent(40) => Command::Kinds(kind_command(&mut self.random, queue)),
+            1 if self.random.percent(40) => Command::Kinds(kind_command(&mut self.random, &queue)),
             1 => Command::GetQueue { queue },
             2 | 3 => Command::PauseQueue { queue, paused: self.random.percent(40) },
             _ => {
@@ -681,7 +681,7 @@ fn kind_range(random: &mut Random) -> KindRange {
     KindRange { kind, from, to }
 }
 
-fn kind_command(random: &mut Random, queue: String) -> KindCommand {
+fn kind_command(random: &mut Random, queue: &str) -> KindCommand {
     let kind = |random: &mut Random| (*random.pick(&KINDS)).to_owned();
     match random.below(3) {
         0 => {
@@ -692,7 +692,7 @@ fn kind_command(random: &mut Random, queue: String) -> KindCommand {
         _ => {
             let of = |random: &mut Random| {
                 let version = random.below(4) as u32;
-                KindInQueue { queue: queue.clone(), kind: kind(random), version }
+                KindInQueue { queue: queue.to_owned(), kind: kind(random), version }
             };
             KindCommand::Unserved { of: (0..3).map(|_| of(random)).collect() }
         }

@@ -22,7 +22,7 @@ use crate::random::Random;
 pub(crate) const NAMESPACE: &str = "relay";
 
 /// Numbers of its requests begin here.
-const FIRST_REPLY: u64 = 7 << 37;
+const FIRST_REPLY: u64 = 15 << 36;
 
 const IN: &str = "r.in";
 const OUT: &str = "r.out";

@@ -175,8 +175,9 @@ impl Reference {
             }
             StreamCommand::GroupsUsed { .. } => StreamAnswer::GroupsNoted,
             StreamCommand::ForgetAborted { .. } => StreamAnswer::AbortedForgotten,
-            StreamCommand::Trigger(_) => unreachable!("none is drawn"),
-            StreamCommand::Transact(_) => unreachable!("none is drawn"),
+            StreamCommand::Trigger(_) | StreamCommand::Transact(_) => {
+                unreachable!("none is drawn")
+            }
             StreamCommand::ForgetGroup { group } => self.forget_group(ns, &group),
         };
         Ok(Answer::Stream(answer))

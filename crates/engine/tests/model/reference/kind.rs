@@ -30,7 +30,9 @@ impl Reference {
                 views.retain(|it| after.as_ref().is_none_or(|after| key_of(it) > *after));
                 let more = views.len() > limit;
                 views.truncate(limit);
-                views.iter_mut().for_each(|view| view.workers.clear());
+                for view in &mut views {
+                    view.workers.clear();
+                }
                 KindAnswer::Kinds(views, more)
             }
             KindCommand::Get { name } => {
