@@ -69,6 +69,10 @@ const WINDOWS: Cap = Cap { base_bytes: 24 << 20, factor: 32 };
 /// The checks of a table open it with a cache and buffers.
 const TABLES: Cap = Cap { base_bytes: 4 << 20, factor: 32 };
 
+/// What a batch opens to has an end here, a list that grows has twice the room, and one frame of
+/// zstd looks back on 16 MiB at most.
+const OPENED: Cap = Cap { base_bytes: 40 << 20, factor: 64 };
+
 const JSON: &[&[u8]] = &[
     b"{",
     b"}",
@@ -201,6 +205,19 @@ pub const TARGETS: &[Target] = &[
             b"\x7f\xff\xff\xff",
             b"\x00\x06orders",
             b"\x02",
+        ],
+    },
+    Target {
+        name: "batches",
+        run: targets::batches,
+        cap: OPENED,
+        bytes_max: 16 * KIB,
+        dictionary: &[
+            b"\x1f\x8b\x08\x00",
+            b"\x82SNAPPY\x00",
+            b"\x04\x22\x4d\x18",
+            b"\x28\xb5\x2f\xfd",
+            b"\xff\xff\xff\xff\x0f",
         ],
     },
 ];

@@ -47,7 +47,7 @@ macro_rules! targets {
     };
 }
 
-targets! { frames journal entries values manifest store bodies messages paths amqp kafka }
+targets! { frames journal entries values manifest store bodies messages paths amqp kafka batches }
 
 /// What grows in short inputs has to end in long ones: a body as long as one may be takes some
 /// times its length and no more, whatever it is full of.

@@ -6,13 +6,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use longshore_engine::{
-    Answer, Command, FireTrigger, Rejection, StreamAnswer, StreamCommand, Trigger, TriggerCommand,
-    TriggerEvent,
+    Answer, Command, FireTrigger, PartitionId, Rejection, StreamAnswer, StreamCommand, Trigger,
+    TriggerCommand, TriggerEvent,
 };
 use longshore_node::Node;
 use longshore_streams::batch::BatchHeader;
-use longshore_streams::event::{Event, open_events};
+use longshore_streams::event::{Event, Events, open_events};
 use longshore_streams::{Chunk, Hidden, Partition, Read, ReadError, StreamEntry};
 use tokio::time::Instant;
 
@@ -26,13 +27,21 @@ const ASK_EVERY: Duration = Duration::from_secs(5);
 const READ_BYTES: usize = 256 << 10;
 /// Events that become jobs in one commit.
 const EVENTS_MAX: usize = 256;
+/// Bytes of such events; the last one may reach beyond.
+const BYTES_MAX: usize = 1 << 20;
+/// Commits of one partition before another one has its turn.
+const SLICES_MAX: usize = 64;
+/// How long a partition rests that cannot be read.
+const UNREADABLE_REST: Duration = Duration::from_secs(30);
+/// How long one rests that a bug cannot be looked through for.
+const PANICKED_REST: Duration = Duration::from_secs(3600);
 
 /// Namespace, stream, trigger and partition.
 type Of = (String, String, String, u32);
 
 /// Runs triggers for as long as it is polled.
 pub(crate) async fn run(node: Node) {
-    let mut runner = Runner { node, at: BTreeMap::new() };
+    let mut runner = Runner { node, at: BTreeMap::new(), aside: BTreeMap::new() };
     let mut asked = Instant::now();
     loop {
         if asked.elapsed() > ASK_EVERY {
@@ -54,6 +63,8 @@ struct Runner {
     /// How far each has come, as far as is known: what the shard has committed for it, and from
     /// where on to read.
     at: BTreeMap<Of, Come>,
+    /// Which rest, and until when.
+    aside: BTreeMap<Of, Instant>,
 }
 
 /// How far a trigger has come: what is committed for it, if anything is.
@@ -82,6 +93,8 @@ impl Runner {
     async fn round(&mut self) -> (Vec<Reading>, bool) {
         let (mut waiting, mut rests) = (Vec::new(), false);
         let mut there = BTreeMap::new();
+        let now = Instant::now();
+        self.aside.retain(|_, until| *until > now);
         for log in self.node.stream_logs() {
             for stream in log.all() {
                 for trigger in &stream.settings.triggers {
@@ -92,6 +105,9 @@ impl Runner {
                             trigger.name.clone(),
                             index,
                         );
+                        if self.aside.contains_key(&of) {
+                            continue;
+                        }
                         let known = self.at.get(&of).copied();
                         let gone_on = self.bring(&of, trigger, (&stream, partition), known).await;
                         let Some(at) = gone_on else {
@@ -111,10 +127,10 @@ impl Runner {
         (waiting, rests)
     }
 
-    /// Brings what a partition has, a chunk at most. How far its trigger has come then; `None`
+    /// Brings what a partition has, so many commits at most. How far its trigger has come then; `None`
     /// where that is not known or is to be tried again later.
     async fn bring(
-        &self,
+        &mut self,
         of: &Of,
         trigger: &Trigger,
         (stream, partition): (&StreamEntry, &Arc<Partition>),
@@ -128,57 +144,77 @@ impl Runner {
         if partition.stable_end() <= from {
             return Some(at);
         }
-        let chunk = match read(Arc::clone(partition), from).await {
-            Ok(chunk) => chunk,
+        let mut unread = match read(Arc::clone(partition), from).await {
+            Ok(chunk) => Unread::new(&chunk, from),
             // It was trimmed meanwhile.
-            Err(ReadError::OutOfRange { .. }) => return Some(at),
-            Err(error) => {
-                let (_, stream, trigger, _) = of;
-                tracing::error!(%stream, %trigger, %error, "events do not become jobs");
-                return None;
+            Err(Stumble::Read(ReadError::OutOfRange { .. })) => return Some(at),
+            Err(error) => return self.set_aside(of, &error),
+        };
+        let mut at = at;
+        for _ in 0..SLICES_MAX {
+            let (rest, events) = match unread.slice().await {
+                Ok(slice) => slice,
+                Err(error) => return self.set_aside(of, &error),
+            };
+            unread = rest;
+            if unread.next <= at.offset().max(from) {
+                // Nothing was there, though there should be something: not at once again.
+                return (unread.next > from).then_some(at);
             }
-        };
-        let (events, next) = committed_events(&chunk, from);
-        if next <= from {
-            return Some(at);
+            let fire = Fire { of, stream, trigger, id: partition.id() };
+            at = self.fire_all(fire, at, &events, unread.next).await?;
         }
-        let fire = |events, expected, next| FireTrigger {
-            stream: stream.name.clone(),
-            trigger: trigger.name.clone(),
-            partition: of.3,
-            expected,
-            next,
-            events,
+        Some(at)
+    }
+
+    /// Leaves a partition alone for a while, and says so once.
+    fn set_aside(&mut self, of: &Of, error: &Stumble) -> Option<Come> {
+        let (_, stream, trigger, partition) = of;
+        let rest = match error {
+            Stumble::Read(_) => UNREADABLE_REST,
+            Stumble::Panicked(_) => PANICKED_REST,
         };
-        match self.fire(of, fire(events.clone(), at.0, next)).await {
-            Ok(Brought::Done) => Some(Come(Some(next))),
-            Ok(Brought::Elsewhere | Brought::Later) => None,
+        tracing::error!(
+            %stream, %trigger, partition, %error, rest_s = rest.as_secs(),
+            "events do not become jobs"
+        );
+        self.aside.insert(of.clone(), Instant::now() + rest);
+        None
+    }
+
+    /// Has events become jobs, up to an offset. How far the trigger has come then; `None` where
+    /// that is not known or is to be tried again later.
+    async fn fire_all(
+        &self,
+        of: Fire<'_>,
+        mut at: Come,
+        events: &[TriggerEvent],
+        next: u64,
+    ) -> Option<Come> {
+        match self.fire(of.of, of.command(events, at, next)).await {
+            Ok(Brought::Done) => return Some(Come(Some(next))),
+            Ok(Brought::Elsewhere | Brought::Later) => return None,
             // One of them is what no job can be: the others become one each.
-            Err(_) => {
-                let mut at = at;
-                for (index, event) in events.iter().enumerate() {
-                    let after = events.get(index + 1).map_or(next, |after| after.offset);
-                    let fired = self.fire(of, fire(vec![event.clone()], at.0, after)).await;
-                    let fired = match fired {
-                        Err(rejection) => {
-                            let (_, stream, trigger, partition) = of;
-                            let offset = event.offset;
-                            tracing::warn!(
-                                %stream, %trigger, partition, offset, %rejection,
-                                "an event is passed over, no job can be made of it"
-                            );
-                            self.fire(of, fire(Vec::new(), at.0, after)).await
-                        }
-                        fired => fired,
-                    };
-                    match fired {
-                        Ok(Brought::Done) => at = Come(Some(after)),
-                        _ => return None,
-                    }
-                }
-                Some(at)
+            Err(_) => {}
+        }
+        for (index, event) in events.iter().enumerate() {
+            let after = events.get(index + 1).map_or(next, |after| after.offset);
+            let one = std::slice::from_ref(event);
+            let mut fired = self.fire(of.of, of.command(one, at, after)).await;
+            if let Err(rejection) = fired {
+                let (_, stream, trigger, partition) = of.of;
+                tracing::warn!(
+                    %stream, %trigger, partition, offset = event.offset, %rejection,
+                    "an event is passed over, no job can be made of it"
+                );
+                fired = self.fire(of.of, of.command(&[], at, after)).await;
+            }
+            match fired {
+                Ok(Brought::Done) => at = Come(Some(after)),
+                _ => return None,
             }
         }
+        Some(at)
     }
 
     /// How far a trigger has come.
@@ -223,36 +259,116 @@ fn is_of_event(rejection: &Rejection) -> bool {
     }
 }
 
-async fn read(partition: Arc<Partition>, offset: u64) -> Result<Chunk, ReadError> {
-    let read = Read { offset, bytes_max: READ_BYTES, within: false, committed: true };
-    let read = tokio::task::spawn_blocking(move || partition.read_as(read)).await;
-    read.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+/// A trigger at a partition of its stream.
+#[derive(Clone, Copy)]
+struct Fire<'a> {
+    of: &'a Of,
+    stream: &'a StreamEntry,
+    trigger: &'a Trigger,
+    id: PartitionId,
 }
 
-/// Events that are to become jobs, from an offset on, and the offset behind them.
-fn committed_events(chunk: &Chunk, from: u64) -> (Vec<TriggerEvent>, u64) {
-    let (mut rest, mut found, mut next) = (chunk.batches.clone(), Vec::new(), from);
-    let mut hidden = Hidden::new(chunk.aborted.clone());
-    while let Ok(header) = BatchHeader::parse(&rest)
-        && rest.len() >= header.len_bytes
-    {
-        let batch = rest.split_to(header.len_bytes);
-        if !hidden.hides(&header) {
-            let events = open_events(&header, &batch).unwrap_or_else(|error| {
-                let offset = header.first_offset();
-                tracing::warn!(offset, %error, "a batch is passed over, it cannot be opened");
-                Vec::new()
-            });
-            for event in events.into_iter().filter(|event| event.offset >= from) {
-                if found.len() == EVENTS_MAX {
-                    return (found, event.offset);
-                }
-                found.push(event_of(event));
-            }
+impl Fire<'_> {
+    fn command(&self, events: &[TriggerEvent], at: Come, next: u64) -> FireTrigger {
+        FireTrigger {
+            stream: self.stream.name.clone(),
+            trigger: self.trigger.name.clone(),
+            partition: self.of.3,
+            id: self.id,
+            expected: at.0,
+            next,
+            events: events.to_vec(),
         }
-        next = header.end_offset();
     }
-    (found, next)
+}
+
+/// Why events do not become jobs.
+#[derive(Debug, thiserror::Error)]
+enum Stumble {
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error("it cannot be looked through: {0}")]
+    Panicked(#[from] tokio::task::JoinError),
+}
+
+async fn read(partition: Arc<Partition>, offset: u64) -> Result<Chunk, Stumble> {
+    let read = Read { offset, bytes_max: READ_BYTES, within: false, committed: true };
+    let read = tokio::task::spawn_blocking(move || partition.read_as(read)).await;
+    Ok(read??)
+}
+
+/// Events that were read and are no jobs yet. A batch is opened once, for all of its events.
+struct Unread {
+    batches: Bytes,
+    hidden: Hidden,
+    /// The batch that is under way, and where it ends.
+    open: Option<(Events, u64)>,
+    /// The offset behind those that were taken.
+    next: u64,
+}
+
+impl Unread {
+    fn new(chunk: &Chunk, next: u64) -> Self {
+        let hidden = Hidden::new(chunk.aborted.clone());
+        Self { batches: chunk.batches.clone(), hidden, open: None, next }
+    }
+
+    /// Takes some events, away from the thread that serves.
+    async fn slice(mut self) -> Result<(Self, Vec<TriggerEvent>), Stumble> {
+        let slice = tokio::task::spawn_blocking(move || {
+            let events = self.take();
+            (self, events)
+        });
+        Ok(slice.await?)
+    }
+
+    fn take(&mut self) -> Vec<TriggerEvent> {
+        let (mut found, mut bytes) = (Vec::new(), 0);
+        while let Some((mut events, end)) = self.open.take().or_else(|| self.open_next()) {
+            while let Some(event) = events.next() {
+                let event = match event {
+                    Ok(event) => event,
+                    Err(error) => {
+                        tracing::warn!(offset = self.next, %error, "events are passed over");
+                        break;
+                    }
+                };
+                if event.offset < self.next {
+                    continue;
+                }
+                self.next = event.offset + 1;
+                bytes += event.len_bytes();
+                found.push(event_of(event));
+                if found.len() >= EVENTS_MAX || bytes >= BYTES_MAX {
+                    self.open = Some((events, end));
+                    return found;
+                }
+            }
+            self.next = self.next.max(end);
+        }
+        found
+    }
+
+    /// Opens the next batch that anybody is to see. What is before it is passed over.
+    fn open_next(&mut self) -> Option<(Events, u64)> {
+        while let Ok(header) = BatchHeader::parse(&self.batches)
+            && self.batches.len() >= header.len_bytes
+        {
+            let batch = self.batches.split_to(header.len_bytes);
+            let end = header.end_offset();
+            if !self.hidden.hides(&header) && end > self.next {
+                match open_events(&header, &batch) {
+                    Ok(events) => return Some((events, end)),
+                    Err(error) => {
+                        let offset = header.first_offset();
+                        tracing::warn!(offset, %error, "a batch is passed over");
+                    }
+                }
+            }
+            self.next = self.next.max(end);
+        }
+        None
+    }
 }
 
 fn event_of(event: Event) -> TriggerEvent {

@@ -5,7 +5,7 @@
 //! | --- | --- | --- |
 //! | 0 | 8 | base offset: written by the broker |
 //! | 8 | 4 | length of what follows |
-//! | 12 | 4 | epoch of the partition's leader: written by the broker |
+//! | 12 | 4 | epoch of the partition's leader: written by the broker; on disk a seal after compaction |
 //! | 16 | 1 | magic: 2 |
 //! | 17 | 4 | CRC32C of all from byte 21 on |
 //! | 21 | 2 | bits: codec (0 to 2), time of append (3), transaction (4), control (5), horizon (6) |
@@ -125,6 +125,12 @@ impl BatchHeader {
         self.base_offset.cast_unsigned()
     }
 
+    /// Whether it stands at the offset at which it was sealed.
+    pub(crate) fn is_sealed(&self) -> bool {
+        let seal = crc32c::crc32c(&self.base_offset.to_be_bytes());
+        self.leader_epoch.cast_unsigned() == seal
+    }
+
     /// Whether its events are compressed, so that nobody can look into it here.
     pub fn is_compressed(&self) -> bool {
         self.attributes & 0b111 != 0
@@ -235,6 +241,26 @@ pub fn place(batch: &mut [u8], base_offset: u64) {
     }
     if let Some(field) = batch.get_mut(12..16) {
         field.copy_from_slice(&[0; 4]);
+    }
+}
+
+/// Writes a checksum of the base offset, which that of the batch does not cover, where the epoch of
+/// the leader stands: in a file with gaps nothing else says that a batch stands at its own.
+pub(crate) fn seal(batch: &mut [u8]) {
+    let offset = batch.first_chunk::<8>().map(|offset| crc32c::crc32c(offset));
+    if let Some((field, seal)) = batch.get_mut(12..16).zip(offset) {
+        field.copy_from_slice(&seal.to_be_bytes());
+    }
+}
+
+/// Has batches be as they were before they were sealed: the epoch is 0 for whoever reads.
+pub(crate) fn unseal(mut batches: &mut [u8]) {
+    while let Ok(header) = BatchHeader::parse(batches) {
+        if let Some(field) = batches.get_mut(12..16) {
+            field.copy_from_slice(&[0; 4]);
+        }
+        let Some(rest) = batches.get_mut(header.len_bytes..) else { return };
+        batches = rest;
     }
 }
 

@@ -7,6 +7,7 @@ use longshore_engine::Position;
 use longshore_journal::disk::Disk;
 
 use crate::error::{OpenError, ReadError};
+use crate::file_id::FileId;
 use crate::log::{Catalogue, StreamLog, Writer};
 use crate::partition::Partition;
 use crate::synced::Synced;
@@ -76,6 +77,11 @@ fn read_all(partition: &Partition) -> Result<(), ReadError> {
         let files = partition.files();
         (files.files.front().map_or(files.end, |file| file.id.base), files.end)
     };
+    if let Some(hole) = partition.hole() {
+        let path = partition.open.path(&FileId::raw(hole).name(partition.id));
+        let source = std::io::Error::from(std::io::ErrorKind::NotFound);
+        return Err(ReadError::Io { path, source });
+    }
     let mut offset = first;
     while offset < end {
         let chunk = partition.read(offset, READ_BYTES)?;

@@ -31,7 +31,7 @@ pub enum CodecError {
     #[error("codec {0} is not known")]
     Unknown(i16),
     /// It is more than is taken into memory.
-    #[error("the batch has more than {OPENED_BYTES_MAX} bytes opened")]
+    #[error("the batch has more bytes opened than are taken")]
     TooLarge,
     /// It is not what its codec writes.
     #[error("the batch cannot be opened: {0}")]
@@ -42,38 +42,48 @@ fn malformed(error: impl std::fmt::Display) -> CodecError {
     CodecError::Malformed(error.to_string())
 }
 
-/// What `bytes` say, compressed with the codec of these attributes of a batch.
+/// What `bytes` say, compressed with the codec of these attributes of a batch; no more than
+/// [`OPENED_BYTES_MAX`].
 pub fn open(attributes: i16, bytes: &[u8]) -> Result<Cow<'_, [u8]>, CodecError> {
+    open_within(attributes, bytes, OPENED_BYTES_MAX)
+}
+
+/// As [`open`], no more than `bytes_max`.
+pub fn open_within(
+    attributes: i16,
+    bytes: &[u8],
+    bytes_max: usize,
+) -> Result<Cow<'_, [u8]>, CodecError> {
     let opened = match attributes & 0b111 {
         0 => return Ok(Cow::Borrowed(bytes)),
-        1 => read_all(MultiGzDecoder::new(bytes))?,
-        2 => open_snappy(bytes)?,
-        3 => read_all(Lz4Decoder::new(bytes))?,
+        1 => read_all(MultiGzDecoder::new(bytes), bytes_max)?,
+        2 => open_snappy(bytes, bytes_max)?,
+        3 => read_all(Lz4Decoder::new(bytes), bytes_max)?,
         4 => {
             let mut decoder = FrameDecoder::new();
             decoder.set_max_window_size(WINDOW_BYTES_MAX);
             let decoder = StreamingDecoder::new_with_decoder(bytes, decoder);
-            read_all(decoder.map_err(malformed)?)?
+            read_all(decoder.map_err(malformed)?, bytes_max)?
         }
         codec => return Err(CodecError::Unknown(codec)),
     };
     Ok(Cow::Owned(opened))
 }
 
-fn read_all(reader: impl Read) -> Result<Vec<u8>, CodecError> {
+fn read_all(reader: impl Read, bytes_max: usize) -> Result<Vec<u8>, CodecError> {
     let mut opened = Vec::new();
-    let read = reader.take(OPENED_BYTES_MAX as u64 + 1).read_to_end(&mut opened);
-    if read.map_err(malformed)? > OPENED_BYTES_MAX {
+    let read = reader.take(bytes_max as u64 + 1).read_to_end(&mut opened);
+    if read.map_err(malformed)? > bytes_max {
         return Err(CodecError::TooLarge);
     }
     Ok(opened)
 }
 
 /// A raw block, or a stream of Java's: counted blocks behind a head.
-fn open_snappy(bytes: &[u8]) -> Result<Vec<u8>, CodecError> {
+fn open_snappy(bytes: &[u8], bytes_max: usize) -> Result<Vec<u8>, CodecError> {
     let mut opened = Vec::new();
     if !bytes.starts_with(&XERIAL_MAGIC) {
-        open_block(bytes, &mut opened)?;
+        open_block(bytes, &mut opened, bytes_max)?;
         return Ok(opened);
     }
     let short = || CodecError::Malformed("it ends too early".to_owned());
@@ -82,16 +92,16 @@ fn open_snappy(bytes: &[u8]) -> Result<Vec<u8>, CodecError> {
         let (length, after) = rest.split_first_chunk::<4>().ok_or_else(short)?;
         let length = u32::from_be_bytes(*length) as usize;
         let (block, after) = after.split_at_checked(length).ok_or_else(short)?;
-        open_block(block, &mut opened)?;
+        open_block(block, &mut opened, bytes_max)?;
         rest = after;
     }
     Ok(opened)
 }
 
-fn open_block(block: &[u8], opened: &mut Vec<u8>) -> Result<(), CodecError> {
+fn open_block(block: &[u8], opened: &mut Vec<u8>, bytes_max: usize) -> Result<(), CodecError> {
     let len = snap::raw::decompress_len(block).map_err(malformed)?;
     // No block says more than some twenty bytes with one of its own.
-    if len > OPENED_BYTES_MAX - opened.len().min(OPENED_BYTES_MAX) || len / 64 > block.len() {
+    if len > bytes_max.saturating_sub(opened.len()) || len / 64 > block.len() {
         return Err(CodecError::TooLarge);
     }
     opened.extend(snap::raw::Decoder::new().decompress_vec(block).map_err(malformed)?);

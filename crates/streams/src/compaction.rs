@@ -34,7 +34,10 @@ use crate::walk::follows;
 const READ_BYTES: usize = 1 << 20;
 
 /// Transactions that are forgotten at a time.
-const SPENT_MAX: usize = 1000;
+const SPENT_MAX: usize = 64;
+
+/// How long a partition is left alone in which a round failed, in milliseconds.
+const ASIDE_MS: u64 = 60_000;
 
 /// What a round may use.
 #[derive(Clone, Copy, Debug)]
@@ -43,6 +46,8 @@ pub struct Compaction {
     pub now_ms: u64,
     /// Memory for the keys of a round: what finds no room is left to the next one.
     pub memory_bytes: usize,
+    /// Bytes of the disk that are not its to take.
+    pub spare_bytes: u64,
 }
 
 /// What a round did.
@@ -54,7 +59,7 @@ pub struct Round {
     pub before_bytes: u64,
     /// Bytes that are left of them.
     pub after_bytes: u64,
-    /// Batches that could not be opened and are kept as they are.
+    /// Batches that could not be opened, or would have grown, and are kept as they are.
     pub unopened: u64,
 }
 
@@ -89,6 +94,14 @@ pub enum CompactError {
         /// Bytes needed for a moment.
         bytes: u64,
     },
+    /// What was written may not be durable: nothing is compacted until the next start.
+    #[error("cannot make the files in {} durable: {source}", path.display())]
+    Unsure {
+        /// The folder.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
     /// It was told to stop.
     #[error("it was stopped")]
     Stopped,
@@ -100,25 +113,56 @@ impl CompactError {
         match self {
             Self::NoSpace { .. } => true,
             Self::Io { source, .. } => is_no_space(source),
-            Self::Read(_) | Self::Stopped => false,
+            Self::Read(_) | Self::Unsure { .. } | Self::Stopped => false,
         }
     }
 }
+
+/// What there is to gain in a partition.
+type Candidate = (Plan, Arc<Partition>, Arc<StreamEntry>);
 
 impl StreamLog {
     /// One round in the partition that has most to gain from one; `None` where none has enough. May
     /// read and write all files of a partition.
     pub fn compact(&self, with: Compaction) -> Result<Option<Round>, CompactError> {
         let _one = self.compacting.lock().unwrap_or_else(PoisonError::into_inner);
-        self.go_on()?;
-        let mut best: Option<(Plan, Arc<Partition>, Arc<StreamEntry>)> = None;
+        loop {
+            self.go_on()?;
+            let Some((plan, partition, stream)) = self.best(with.now_ms)? else { return Ok(None) };
+            // Should it panic, it is not tried again.
+            partition.aside_until_ms.store(u64::MAX, Ordering::Relaxed);
+            let done = self.round(&partition, &stream, &plan, with);
+            let aside = if done.is_ok() { 0 } else { with.now_ms.saturating_add(ASIDE_MS) };
+            partition.aside_until_ms.store(aside, Ordering::Relaxed);
+            match done {
+                // It was trimmed, or its stream removed: another one has its turn.
+                Err(CompactError::Read(ReadError::Io { source, .. }))
+                    if source.kind() == std::io::ErrorKind::NotFound => {}
+                Err(CompactError::Read(error)) => return noted(&partition, Err(error)),
+                Err(error) => return Err(error),
+                Ok(round) => {
+                    let freed = round.before_bytes.saturating_sub(round.after_bytes);
+                    for (counter, more) in self.compacted.iter().zip([1, freed]) {
+                        counter.fetch_add(more, Ordering::Relaxed);
+                    }
+                    return Ok(Some(round));
+                }
+            }
+        }
+    }
+
+    /// The partition that has most to gain from a round.
+    fn best(&self, now_ms: u64) -> Result<Option<Candidate>, CompactError> {
+        let mut best: Option<Candidate> = None;
         for stream in self.all() {
             let settings = &stream.settings;
             for partition in stream.partitions.iter().filter(|_| settings.compact) {
-                if partition.unreadable.load(Ordering::Relaxed) {
+                if partition.unreadable.load(Ordering::Relaxed)
+                    || partition.aside_until_ms.load(Ordering::Relaxed) > now_ms
+                {
                     continue;
                 }
-                let plan = noted(partition, plan(partition, settings, with.now_ms))?;
+                let plan = noted(partition, plan(partition, settings, now_ms))?;
                 let Some(plan) = plan else { continue };
                 let worth = plan.is_late || plan.dirty_ppm > settings.compaction_dirty_ppm;
                 let rank = |plan: &Plan| (plan.is_late, plan.dirty_ppm);
@@ -127,26 +171,7 @@ impl StreamLog {
                 }
             }
         }
-        let Some((plan, partition, stream)) = best else { return Ok(None) };
-        let done = self.round(&partition, &stream, &plan, with);
-        match done {
-            // It was trimmed, or its stream removed.
-            Err(CompactError::Read(ReadError::Io { source, .. }))
-                if source.kind() == std::io::ErrorKind::NotFound =>
-            {
-                Ok(None)
-            }
-            Err(CompactError::Read(error)) => noted(&partition, Err(error)),
-            done => {
-                if let Ok(round) = &done {
-                    let freed = round.before_bytes.saturating_sub(round.after_bytes);
-                    for (counter, more) in self.compacted.iter().zip([1, freed]) {
-                        counter.fetch_add(more, Ordering::Relaxed);
-                    }
-                }
-                done.map(Some)
-            }
-        }
+        Ok(best)
     }
 
     /// No round begins any more, and none is under way once this returns: whoever uses the folder
@@ -194,6 +219,10 @@ impl StreamLog {
         with: Compaction,
     ) -> Result<Round, CompactError> {
         let (mut sources, from) = (&plan.sources[..], plan.clean());
+        // Before all of it is read for nothing.
+        for group in groups(sources, partition.file_bytes()) {
+            self.check_space(bytes_of(group), with)?;
+        }
         let aborted = {
             let files = partition.files();
             Aborted::new(&files.transactions.aborted_between(0, u64::MAX))
@@ -208,6 +237,7 @@ impl StreamLog {
             now_ms: with.now_ms.cast_signed(),
             tombstone_ms,
             within: BTreeSet::new(),
+            unopened: false,
         };
         for (index, source) in sources.iter().enumerate().filter(|(_, it)| it.id.clean() < it.end) {
             if !self.learn(partition, source, from, &mut filter)? {
@@ -221,11 +251,18 @@ impl StreamLog {
         let mut round =
             Round { partition: partition.id, before_bytes: 0, after_bytes: 0, unopened: 0 };
         for group in groups(sources, partition.file_bytes()) {
-            if !self.rewrite(partition, group, &mut filter, &mut round)? {
+            if !self.rewrite(partition, group, &mut filter, (&mut round, with))? {
                 break;
             }
         }
         Ok(round)
+    }
+
+    /// Whether there is room for what is left of so many bytes, which may be written otherwise.
+    fn check_space(&self, before: u64, with: Compaction) -> Result<(), CompactError> {
+        let free = self.disk.free_bytes().unwrap_or(u64::MAX);
+        let bytes = before.saturating_mul(2).saturating_add(with.spare_bytes);
+        if free < bytes { Err(CompactError::NoSpace { bytes }) } else { Ok(()) }
     }
 
     /// Puts what is left of some files in their place; `false` where they went meanwhile.
@@ -234,17 +271,14 @@ impl StreamLog {
         partition: &Partition,
         group: &[Source],
         filter: &mut Filter,
-        round: &mut Round,
+        (round, with): (&mut Round, Compaction),
     ) -> Result<bool, CompactError> {
         let (Some(first), Some(last)) = (group.first(), group.last()) else { return Ok(true) };
-        let before: u64 = group.iter().map(|source| source.len_bytes).sum();
-        let free = self.disk.free_bytes().unwrap_or(u64::MAX);
-        if free < before.saturating_mul(2) {
-            return Err(CompactError::NoSpace { bytes: before.saturating_mul(2) });
-        }
+        let before = bytes_of(group);
+        self.check_space(before, with)?;
         let generation = group.iter().map(|it| it.id.generation()).max().unwrap_or(0) + 1;
         let clean = filter.known_to.clamp(first.id.base, last.end);
-        let compacted = Some(Compacted { generation, end: last.end, clean });
+        let compacted = Some(Compacted { generation, end: last.end, clean, len_bytes: 0 });
         let id = FileId { base: first.id.base, compacted };
         let mut output = Output::begin(self, partition, id)?;
         for source in group {
@@ -253,20 +287,23 @@ impl StreamLog {
                     round.unopened += 1;
                     filter::Left::Whole
                 });
-                output.take(header, batch, left)
+                output.take(batch, left)
             })?;
         }
         let unchanged = group.len() == 1 && first.id.clean() == clean && !output.has_changed();
         round.before_bytes += before;
         if unchanged {
             round.after_bytes += before;
-            output.drop_it();
             return Ok(true);
         }
         self.go_on()?;
         round.after_bytes += output.len_bytes();
         output.put_in_place(group)
     }
+}
+
+fn bytes_of(sources: &[Source]) -> u64 {
+    sources.iter().map(|source| source.len_bytes).sum()
 }
 
 /// Notes that a partition cannot be read, where that is so: whoever is told does so once.
@@ -317,7 +354,11 @@ impl StreamLog {
             let closed = batch.get(HEADER_BYTES..header.len_bytes).unwrap_or_default();
             // What cannot be opened is kept as it is, and so is what is older.
             let Ok(opened) = codec::open(header.attributes, closed) else { return Ok(()) };
-            for record in records(header, &opened).unwrap_or_default() {
+            let all = records(header, &opened);
+            if all.clone().any(|record| record.is_err()) {
+                return Ok(());
+            }
+            for record in all.flatten() {
                 let offset = header.first_offset() + record.delta;
                 let Some(key) = record.key.filter(|_| offset >= from) else { continue };
                 if !filter.newest.put(key, offset) {
@@ -372,6 +413,10 @@ impl StreamLog {
             stuck &= taken == 0;
             at += taken as u64;
             buffer.drain(..taken);
+        }
+        if source.id.compacted.is_none() && next != source.end {
+            // Or what is missing would never be missed any more.
+            return Err(partition.damaged(source.id, at, BatchFault::Short).into());
         }
         Ok(())
     }

@@ -79,30 +79,51 @@ pub fn batch_of(events: &[Event]) -> Vec<u8> {
     batch
 }
 
-/// The events of a batch, compressed or not; as many as are well formed.
-pub fn open_events(header: &BatchHeader, batch: &Bytes) -> Result<Vec<Event>, CodecError> {
-    if !header.is_compressed() {
-        return Ok(events_of(header, batch));
+/// The events of a batch one after the other, up to one that is malformed.
+#[derive(Clone, Debug)]
+pub struct Events {
+    header: BatchHeader,
+    left: i32,
+    rest: Bytes,
+}
+
+impl Iterator for Events {
+    type Item = Result<Event, CodecError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.left <= 0 {
+            return None;
+        }
+        self.left -= 1;
+        let event = take_bytes(&mut self.rest).ok().flatten();
+        let event = event.and_then(|event| event_of(&self.header, event));
+        if event.is_none() {
+            self.left = 0;
+        }
+        Some(event.ok_or_else(|| CodecError::Malformed("an event is malformed".to_owned())))
     }
-    let closed = batch.get(HEADER_BYTES..header.len_bytes).unwrap_or_default();
-    let opened = codec::open(header.attributes, closed)?.into_owned();
-    Ok(events_in(header, opened.into()))
+}
+
+/// The events of a batch, compressed or not. It is opened, so it may take a while.
+pub fn open_events(header: &BatchHeader, batch: &Bytes) -> Result<Events, CodecError> {
+    let payload = payload(header, batch);
+    let rest = if header.is_compressed() {
+        codec::open(header.attributes, &payload)?.into_owned().into()
+    } else {
+        payload
+    };
+    Ok(Events { header: *header, left: header.events, rest })
 }
 
 /// The events of a batch that is not compressed; as many as are well formed.
 pub fn events_of(header: &BatchHeader, batch: &Bytes) -> Vec<Event> {
-    let (from, to) = (HEADER_BYTES.min(batch.len()), header.len_bytes.min(batch.len()));
-    events_in(header, batch.slice(from..to))
+    let (left, rest) = (header.events, payload(header, batch));
+    Events { header: *header, left, rest }.map_while(Result::ok).collect()
 }
 
-fn events_in(header: &BatchHeader, mut rest: Bytes) -> Vec<Event> {
-    let mut events = Vec::new();
-    for _ in 0..header.events {
-        let Ok(Some(event)) = take_bytes(&mut rest) else { break };
-        let Some(event) = event_of(header, event) else { break };
-        events.push(event);
-    }
-    events
+fn payload(header: &BatchHeader, batch: &Bytes) -> Bytes {
+    let (from, to) = (HEADER_BYTES.min(batch.len()), header.len_bytes.min(batch.len()));
+    batch.slice(from..to)
 }
 
 fn event_of(header: &BatchHeader, mut rest: Bytes) -> Option<Event> {

@@ -2,6 +2,8 @@
 //! of compaction says what it holds in whose place, so that a rename is all that puts it there: it
 //! needs no list beside the folder, and whatever a crash leaves is told apart by the names.
 
+use std::cmp::Reverse;
+
 use longshore_engine::PartitionId;
 
 /// A file of a partition.
@@ -22,6 +24,8 @@ pub(crate) struct Compacted {
     pub(crate) end: u64,
     /// Before this offset, nothing is in it of which a newer one was known.
     pub(crate) clean: u64,
+    /// Its bytes: gaps being usual in it, nothing else says that its end is missing.
+    pub(crate) len_bytes: u64,
 }
 
 impl FileId {
@@ -40,13 +44,14 @@ impl FileId {
     }
 
     /// Its name: partition and first offset, and after compaction its end, how far it is clean, and
-    /// its generation, 16 hexadecimal digits each.
+    /// its generation and its length, 16 hexadecimal digits each.
     pub(crate) fn name(&self, partition: PartitionId) -> String {
         let (partition, base) = (partition.0, self.base);
         match self.compacted {
             None => format!("{partition:016x}-{base:016x}.events"),
-            Some(Compacted { generation, end, clean }) => format!(
-                "{partition:016x}-{base:016x}-{end:016x}-{clean:016x}-{generation:016x}.events"
+            Some(Compacted { generation, end, clean, len_bytes }) => format!(
+                "{partition:016x}-{base:016x}-{end:016x}-{clean:016x}-{generation:016x}-\
+                 {len_bytes:016x}.events"
             ),
         }
     }
@@ -55,15 +60,15 @@ impl FileId {
     pub(crate) fn of_name(name: &str) -> Option<(PartitionId, Self)> {
         let mut numbers = Vec::new();
         for text in name.strip_suffix(".events")?.split('-') {
-            let hex = text.len() == 16 && numbers.len() < 5;
+            let hex = text.len() == 16 && numbers.len() < 6;
             numbers.push(u64::from_str_radix(text, 16).ok().filter(|_| hex)?);
         }
         match numbers[..] {
             [partition, base] => Some((PartitionId(partition), Self::raw(base))),
-            [partition, base, end, clean, generation]
+            [partition, base, end, clean, generation, len_bytes]
                 if base < end && (base..=end).contains(&clean) && generation > 0 =>
             {
-                let compacted = Some(Compacted { generation, end, clean });
+                let compacted = Some(Compacted { generation, end, clean, len_bytes });
                 Some((PartitionId(partition), Self { base, compacted }))
             }
             _ => None,
@@ -76,13 +81,14 @@ pub(crate) const UNFINISHED_NAME: &str = "compacting";
 
 /// Those of a partition's files that count, in order, and those that others stand in place of. What
 /// compaction makes stands for whole files that it found, so of two that overlap one holds what the
-/// other does, and is of a later generation.
+/// other does, and is of a later generation; of the same one, the one that reaches further does.
 pub(crate) fn sort_out(mut files: Vec<FileId>) -> (Vec<FileId>, Vec<FileId>) {
-    files.sort_unstable_by_key(|file| (file.base, std::cmp::Reverse(file.generation())));
+    let end = |file: &FileId| file.compacted.map_or(file.base, |it| it.end);
+    files.sort_unstable_by_key(|file| (file.base, Reverse(file.generation()), Reverse(end(file))));
     let (mut counting, mut replaced) = (Vec::new(), Vec::new());
     let (mut covered, mut generation) = (0, 0);
     for file in files {
-        if file.base < covered && file.generation() < generation {
+        if file.base < covered && file.generation() <= generation {
             replaced.push(file);
             continue;
         }
@@ -99,7 +105,7 @@ mod tests {
     use super::*;
 
     fn compacted(base: u64, end: u64, generation: u64) -> FileId {
-        FileId { base, compacted: Some(Compacted { generation, end, clean: end }) }
+        FileId { base, compacted: Some(Compacted { generation, end, clean: end, len_bytes: 8 }) }
     }
 
     #[test]
@@ -122,5 +128,8 @@ mod tests {
         let all = vec![of(0, 5, 1), of(5, 9, 1), of(0, 9, 2), raw(0), raw(5), raw(9)];
         let replaced = vec![of(0, 5, 1), raw(0), of(5, 9, 1), raw(5)];
         assert_eq!(sort_out(all), (vec![of(0, 9, 2), raw(9)], replaced));
+        // A sync that failed left the first one, and a later life went on from its sources.
+        let all = vec![of(0, 9, 1), of(0, 14, 1), raw(9), raw(14)];
+        assert_eq!(sort_out(all), (vec![of(0, 14, 1), raw(14)], vec![of(0, 9, 1), raw(9)]));
     }
 }

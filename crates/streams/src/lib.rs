@@ -31,7 +31,7 @@ pub use compaction::{CompactError, Compaction, Round, Spent};
 pub use error::{OpenError, ReadError, SyncError, WriteError};
 pub use log::{StreamEntry, StreamLog};
 pub use partition::{Chunk, Partition, Read, Waiting};
-pub use records::all_have_keys;
+pub use records::{KeysSeen, all_have_keys};
 pub use retention::Overdue;
 pub use time::OffsetAndTime;
 pub use transactions::{AbortedTransaction, Hidden};

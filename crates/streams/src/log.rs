@@ -177,7 +177,8 @@ impl StreamLog {
                 let event = Event {
                     offset: *base_offset,
                     time: i64::try_from(at.0).unwrap_or(i64::MAX),
-                    key: Some(key.clone()),
+                    // Without a routing key it belongs together with no other.
+                    key: Some(key.clone()).filter(|key| !key.is_empty()),
                     value: Some(value.clone()),
                     headers: vec![("exchange".to_owned(), Some(exchange.clone().into()))],
                 };
@@ -237,7 +238,9 @@ impl StreamLog {
             return Err(WriteError::Gap { partition: id, found: base_offset, end });
         }
         let (base, len_bytes, made) = match last {
-            Some(last) if !partition.is_full(&last, batch) => (last.id.base, last.len_bytes, false),
+            Some(last) if last.id.compacted.is_none() && !partition.is_full(&last, batch) => {
+                (last.id.base, last.len_bytes, false)
+            }
             _ => (base_offset, 0, true),
         };
         let name = FileId::raw(base).name(id);
@@ -379,9 +382,10 @@ impl StreamLog {
             return Ok(Some(last));
         }
         for name in gone {
-            self.open.forget(&name);
-            // What is left is found by the next start.
+            // What is left is found by the next start. Forgotten after that, nobody opens it again
+            // and has it keep its space.
             drop(self.disk.remove(&name));
+            self.open.forget(&name);
         }
         self.writer().synced = Some(position);
         self.note_synced(&synced);
@@ -425,6 +429,15 @@ impl StreamLog {
 }
 
 impl Partition {
+    /// Where a file is missing, as far as the others say: those that compaction left say up to
+    /// where they stand.
+    pub(crate) fn hole(&self) -> Option<u64> {
+        let files = self.files();
+        let bases = files.files.iter().skip(1).map(|next| next.id.base);
+        let mut row = files.files.iter().zip(bases.chain([files.end]));
+        row.find_map(|(file, next)| file.id.compacted.map(|it| it.end).filter(|end| *end != next))
+    }
+
     /// Forgets events before `start`, and the files that hold nothing else.
     pub(crate) fn trim(&self, start: u64, gone: &mut Vec<String>) {
         let mut files = self.files_mut();

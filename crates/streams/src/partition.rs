@@ -6,15 +6,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::task::Waker;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use longshore_engine::{PartitionId, StreamSettings};
 
-use crate::batch::{BatchFault, BatchHeader, HEADER_BYTES, end_of};
+use crate::batch::{BatchFault, BatchHeader, HEADER_BYTES, end_of, unseal};
 use crate::error::ReadError;
 use crate::file_id::FileId;
 use crate::open_files::OpenFiles;
 use crate::transactions::{AbortedTransaction, Transactions};
-use crate::walk::{INDEX_EVERY_BYTES, Mark, Walk, follows};
+use crate::walk::{INDEX_EVERY_BYTES, Mark, Walk, follows, stands};
 
 /// A partition of a stream.
 #[derive(Debug)]
@@ -29,6 +29,8 @@ pub struct Partition {
     pub(crate) synced_base: AtomicU64,
     /// Something in its files cannot be read; whoever reads it is told what.
     pub(crate) unreadable: AtomicBool,
+    /// Until when compaction leaves it alone, milliseconds since 1970.
+    pub(crate) aside_until_ms: AtomicU64,
     files: RwLock<Files>,
     waiters: Mutex<Waiters>,
 }
@@ -120,6 +122,14 @@ impl Chunk {
     fn new(batches: Bytes, (start, end): (u64, u64)) -> Self {
         Self { batches, start, end, stable: end, aborted: Vec::new() }
     }
+
+    /// With its batches as producers made them.
+    fn unsealed(self) -> Self {
+        let mut batches =
+            self.batches.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
+        unseal(&mut batches);
+        Self { batches: batches.freeze(), ..self }
+    }
 }
 
 /// Where reading begins.
@@ -145,6 +155,7 @@ impl Partition {
             file_ms,
             synced_base: AtomicU64::new(0),
             unreadable: AtomicBool::new(false),
+            aside_until_ms: AtomicU64::new(0),
             files: RwLock::new(files),
             waiters: Mutex::default(),
         }
@@ -284,9 +295,16 @@ impl Partition {
                 Err(error) if self.was_replaced(place.file, &error) => {}
                 Ok(None) => match place.next {
                     // Compaction has left nothing from here to the next file.
-                    Some(next) => offset = next,
+                    Some(next) if place.file.compacted.is_some_and(|it| it.end == next) => {
+                        offset = next;
+                    }
+                    // Its end is missing, or a file behind it.
+                    Some(_) => {
+                        return Err(self.damaged(place.file, place.len_bytes, BatchFault::Short));
+                    }
                     None => return Ok(Chunk::new(Bytes::new(), (place.start, place.end))),
                 },
+                Ok(Some(chunk)) if place.file.compacted.is_some() => return Ok(chunk.unsealed()),
                 Ok(Some(chunk)) => return Ok(chunk),
                 Err(error) => return Err(error),
             }
@@ -324,7 +342,8 @@ impl Partition {
             }
             let header = BatchHeader::parse(buffer.get(to..).unwrap_or_default());
             let header = header.map_err(|fault| damaged(place, fault))?;
-            if next.is_some_and(|next| !follows(&header, next, file)) {
+            let follows = |next| follows(&header, next, file);
+            if !next.map_or_else(|| stands(&header, file), follows) {
                 return Err(damaged(place, BatchFault::Order));
             }
             next = Some(header.end_offset());
@@ -394,6 +413,9 @@ impl Partition {
         while let Some(rest) = buffer.get(to..).filter(|rest| rest.len() >= HEADER_BYTES) {
             let place = at + to as u64;
             let header = BatchHeader::parse(rest).map_err(|fault| damaged(place, fault))?;
+            if !stands(&header, file) {
+                return Err(damaged(place, BatchFault::Order));
+            }
             if to > 0 && (header.len_bytes > rest.len() || header.first_offset() >= limit) {
                 break;
             }

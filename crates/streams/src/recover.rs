@@ -88,6 +88,12 @@ impl StreamLog {
         for file in replaced.iter().filter(|_| cut) {
             self.remove(&file.name(id))?;
         }
+        if cut && !replaced.is_empty() {
+            // Or a power cut could bring one back when what stands in its place is trimmed.
+            let path = || self.disk.path("");
+            let io = |source| OpenError::Io { operation: "sync", path: path(), source };
+            self.disk.sync().map_err(io)?;
+        }
         let files = self.files_of(id, &counting, end, cut)?;
         let start = files.front().map_or(end.end, |file| file.id.base);
         let start = if cut { 0 } else { start };
@@ -112,6 +118,12 @@ impl StreamLog {
             };
             let file = self.open.get(&name).map_err(io("open"))?;
             let mut len_bytes = file.len_bytes().map_err(io("look at"))?;
+            if let Some(expected) = file_id.compacted.map(|it| it.len_bytes)
+                && expected != len_bytes
+            {
+                let (path, found) = (self.disk.path(&name), len_bytes);
+                return Err(OpenError::FileShort { path, found, expected });
+            }
             if file_id.base == end.base {
                 let (found, expected) = (len_bytes, end.len_bytes);
                 if found < expected {
@@ -192,8 +204,10 @@ impl StreamLog {
                 known
                     .insert(*id, partition.files().files.front().map_or(u64::MAX, |it| it.id.base));
                 let first = partition.files().files.front().map(|file| file.id.base);
-                if first.is_none_or(|first| first > ends.start) && ends.start < ends.next {
-                    let path = self.disk.path(&FileId::raw(ends.start).name(*id));
+                let beyond = first.is_none_or(|first| first > ends.start);
+                let hole = (beyond && ends.start < ends.next).then_some(ends.start);
+                if let Some(hole) = hole.or_else(|| partition.hole()) {
+                    let path = self.disk.path(&FileId::raw(hole).name(*id));
                     return Err(OpenError::FileShort { path, found: 0, expected: 1 });
                 }
             }
@@ -220,9 +234,9 @@ impl StreamLog {
     }
 
     fn remove(&self, name: &str) -> Result<(), OpenError> {
-        self.open.forget(name);
         let path = self.disk.path(name);
         let removed = self.disk.remove(name);
+        self.open.forget(name);
         removed.map_err(|source| OpenError::Io { operation: "remove", path, source })
     }
 }

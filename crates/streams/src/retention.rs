@@ -91,10 +91,10 @@ impl Partition {
                 continue;
             }
             match file.walk.newest_time() {
-                None => return Ok(start),
                 Some(time) if young(time) => return Ok(start),
                 Some(time) if old(time) => start = Some(end),
-                Some(_) => {}
+                // Compaction may leave a file without a batch: what follows it decides.
+                Some(_) | None => {}
             }
             let Some(next) = next else { return Ok(start) };
             from = Some(next);

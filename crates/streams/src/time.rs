@@ -41,7 +41,7 @@ impl Partition {
                     chunk => chunk?,
                 };
                 let Ok(header) = BatchHeader::parse(&chunk.batches) else { break };
-                if holds(header.newest_time) {
+                if header.events > 0 && holds(header.newest_time) {
                     return Ok(Some(event_in(&header, &chunk.batches, &wanted)));
                 }
                 offset = header.end_offset();

@@ -25,11 +25,16 @@ pub(crate) struct Mark {
     pub(crate) newest_time: i64,
 }
 
+/// Whether a batch of a file stands at the offset at which it was put there, where that is said.
+pub(crate) fn stands(header: &BatchHeader, file: FileId) -> bool {
+    file.compacted.is_none() || header.is_sealed()
+}
+
 /// Whether a batch of a file may stand where the one before it ends at `next`: at once after it,
 /// but where others were left out in between.
 pub(crate) fn follows(header: &BatchHeader, next: u64, file: FileId) -> bool {
     let first = header.first_offset();
-    let within = |end| first >= next && header.end_offset() <= end;
+    let within = |end| first >= next && header.end_offset() <= end && stands(header, file);
     file.compacted.map_or(first == next, |file| within(file.end))
 }
 
@@ -54,6 +59,11 @@ impl Walk {
     /// At the beginning of a file.
     pub(crate) fn new(id: FileId) -> Self {
         Self { file: id, at: 0, next: id.base, marks: Vec::new() }
+    }
+
+    /// The same of a file that has its name now.
+    pub(crate) fn named(self, file: FileId) -> Self {
+        Self { file, ..self }
     }
 
     /// The place up to which it was looked at.

@@ -21,6 +21,7 @@ pub fn all() -> Result<Vec<(&'static str, Vec<Named>)>> {
         ("paths", bodies::paths()),
         ("amqp", amqp::sessions()),
         ("kafka", kafka::inputs()),
+        ("batches", kafka::batches()),
     ])
 }
 

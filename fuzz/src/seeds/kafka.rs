@@ -1,6 +1,8 @@
 //! Requests of Kafka's clients, one of each kind, and batches of events.
 
 use bytes::Bytes;
+use longshore_streams::batch::HEADER_BYTES;
+use longshore_streams::codec;
 use longshore_streams::event::{Event, batch_of};
 
 use crate::corpus::Named;
@@ -42,6 +44,19 @@ pub(super) fn inputs() -> Vec<Named> {
     inputs.push(("nasty-count".to_owned(), request(3, 1, &[0x7f, 0xff, 0xff, 0xff])));
     inputs.push(("nasty-compact".to_owned(), request(3, 9, &[0xff, 0xff, 0xff, 0xff, 0x0f])));
     inputs
+}
+
+/// What follows the header of a batch of two events, by each codec.
+pub(super) fn batches() -> Vec<Named> {
+    let event = || Event { key: Some(Bytes::from_static(b"key")), ..Event::default() };
+    let batch = batch_of(&[event(), Event { value: Some(vec![7; 900].into()), ..event() }]);
+    let payload = batch.get(HEADER_BYTES..).unwrap_or_default();
+    let names = ["plain", "gzip", "snappy", "lz4", "zstd"];
+    let closed = (0_u8..).zip(names).filter_map(|(codec, name)| {
+        let closed = codec::close(codec.into(), payload.to_vec()).ok()?;
+        Some((name.to_owned(), [vec![codec + 2 * 6], closed].concat()))
+    });
+    closed.collect()
 }
 
 fn request(key: i16, version: i16, body: &[u8]) -> Vec<u8> {

@@ -2,6 +2,7 @@
 //! more memory than its line in the table allows, and asserts what must hold of what it reads.
 
 mod amqp;
+mod batches;
 mod bodies;
 mod entries;
 mod frames;
@@ -14,6 +15,7 @@ mod store;
 mod values;
 
 pub use amqp::target as amqp;
+pub use batches::target as batches;
 pub use bodies::target as bodies;
 pub use entries::target as entries;
 pub use frames::target as frames;

@@ -121,6 +121,8 @@ impl<M: OrderedMap> State<M> {
             })
         };
         routed.queues.retain(|id| !goes_round(id));
+        // Nobody is there to be told that a stream takes no such event.
+        routed.streams.retain(|id| self.check_event(*id, &message).is_ok());
         let is_outcome = message.hops > 0;
         let (record, jobs) = self.enter(namespace, routed, (message, headers), moment);
         if jobs.is_empty() {

@@ -48,6 +48,15 @@ impl<M: OrderedMap> State<M> {
             let value = settings.compaction_dirty_ppm.into();
             return refused("compaction_dirty_ppm", value, "at most 1000000".to_owned());
         }
+        if settings.file_ms == 0 {
+            return refused("file_ms", 0, "at least 1".to_owned());
+        }
+        if let Some(lag_ms) = settings.compaction_lag_ms_max.filter(|_| settings.compact)
+            && lag_ms < settings.compaction_lag_ms_min.max(1)
+        {
+            let allowed = "at least 1, and no less than the shortest".to_owned();
+            return refused("compaction_lag_ms_max", lag_ms, allowed);
+        }
         Ok(())
     }
 

@@ -77,18 +77,29 @@ pub(super) fn published(place: &EventPlace, message: &Message) -> StreamChange {
 }
 
 impl<M: OrderedMap> State<M> {
-    /// Refuses a message that is more than one of its streams takes as a batch.
+    /// Refuses a message that is more than one of its streams takes as a batch, or has no routing
+    /// key where only the newest event of each key is kept.
     pub(crate) fn check_events(
         &self,
         streams: &BTreeSet<StreamId>,
         message: &Message,
     ) -> Result<(), Rejection> {
+        streams.iter().try_for_each(|id| self.check_event(*id, message))
+    }
+
+    /// As [`Self::check_events`], for one of them.
+    pub(crate) fn check_event(&self, stream: StreamId, message: &Message) -> Result<(), Rejection> {
+        let Some(settings) = self.streams.get(stream).map(|it| &it.settings) else { return Ok(()) };
+        if settings.compact && message.routing_key.is_empty() {
+            let allowed = "one that is not empty, as a stream keeps the newest event of each key";
+            let (field, value) = ("routing_key", String::new());
+            return Err(Rejection::ValueRefused { field, value, allowed: allowed.to_owned() });
+        }
         let bytes = message.body.len()
             + message.routing_key.len()
             + message.exchange.len()
             + OVERHEAD_BYTES;
-        let mut all = streams.iter().filter_map(|id| self.streams.get(*id));
-        all.try_for_each(|it| check_size("body", bytes, it.settings.batch_bytes_max.into()))
+        check_size("body", bytes, settings.batch_bytes_max.into())
     }
 
     /// Where a message stands in a stream: in the partition of its routing key, or, where it has

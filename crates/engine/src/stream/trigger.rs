@@ -11,7 +11,7 @@ use bytes::Bytes;
 use super::{CommittedOffset, OffsetNote, Stream};
 use crate::bounds::check_name;
 use crate::command::{FollowUp, NewJob};
-use crate::ids::{NamespaceId, Place};
+use crate::ids::{NamespaceId, PartitionId, Place};
 use crate::map::OrderedMap;
 use crate::message::{args_of, quoted};
 use crate::moment::Moment;
@@ -77,6 +77,8 @@ pub struct FireTrigger {
     pub trigger: String,
     /// The index of the partition.
     pub partition: u32,
+    /// The partition that was read: another stream may have the name meanwhile.
+    pub id: PartitionId,
     /// How far it had come, as whoever brings the events knows.
     pub expected: Option<u64>,
     /// How far it has come with these.
@@ -150,7 +152,7 @@ impl<M: OrderedMap> State<M> {
             return refused("triggers", value.to_string(), format!("at most {most} of a stream"));
         }
         settings.triggers.push(trigger);
-        let note = |(partition, id): (u32, &crate::ids::PartitionId)| {
+        let note = |(partition, id): (u32, &PartitionId)| {
             let ends = self.streams.partition(*id).map(|it| it.ends).unwrap_or_default();
             let offset = if from_end { ends.next } else { ends.start };
             let committed = CommittedOffset { offset, leader_epoch: None, metadata: String::new() };
@@ -201,6 +203,7 @@ impl<M: OrderedMap> State<M> {
         let mut triggers = stream.settings.triggers.iter();
         let trigger = triggers.find(|trigger| trigger.name == fire.trigger);
         let id = stream.partitions.get(fire.partition as usize);
+        let id = id.filter(|id| **id == fire.id);
         let Some((trigger, id)) = trigger.zip(id) else { return Ok(None) };
         let ends = self.streams.partition(*id).map(|it| it.ends).unwrap_or_default();
         let group = trigger.group();

@@ -32,7 +32,8 @@ pub struct StreamBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub file_bytes: Option<u64>,
     /// Whether only the newest event of each key is kept, in time, and every event has one. Where
-    /// true, events are kept for ever unless `retention` or `retention_bytes` says otherwise.
+    /// true, events are kept for ever unless `retention` or `retention_bytes` says otherwise. Left
+    /// out, it stays as it is, and is false for a new stream.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub compact: Option<bool>,
     /// How much of a partition has to be new before older events of its keys go, in percent; 50

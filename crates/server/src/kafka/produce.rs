@@ -10,6 +10,7 @@ use longshore_kafka::message::produce::{PartitionData, PartitionResult, Request,
 use longshore_kafka::{Header, codes};
 use longshore_streams::all_have_keys;
 use longshore_streams::batch::{BatchFault, BatchHeader};
+use longshore_streams::codec::CodecError;
 
 use crate::access::PUBLISH;
 
@@ -20,6 +21,12 @@ use super::face::{Face, Pending, partition};
 const CODEC: i16 = 0b111;
 const CODEC_MAX: i16 = 4;
 const LOG_APPEND_TIME: i16 = 1 << 3;
+const TRANSACTIONAL: i16 = 1 << 4;
+
+/// What a batch for a compacted topic may have opened, unless it comes as large.
+const OPENED_BYTES_MAX: usize = 16 << 20;
+/// What all of a request may have: they are looked through by the thread of the connection.
+const OPENED_BYTES_OF_REQUEST_MAX: usize = 64 << 20;
 
 /// Why a batch is not sent on.
 type BatchRefused = (i16, &'static str);
@@ -29,6 +36,7 @@ impl Face {
     pub(super) fn produce(self: Arc<Self>, header: Header, request: Request) -> Pending {
         let mut batches = Vec::new();
         let mut places = Vec::new();
+        let mut room = OPENED_BYTES_OF_REQUEST_MAX;
         let checked = check_request(&request);
         let transactional = request.transactional_id.is_some();
         for topic in &request.topics {
@@ -39,7 +47,7 @@ impl Face {
                     let partition = partition(stream, data.index);
                     let partition = partition.map_err(|code| (code, "no such partition"))?;
                     let batch = check_batch(data, transactional, partition.id())?;
-                    if stream.settings.compact { check_keys(batch) } else { Ok(batch) }
+                    if stream.settings.compact { check_keys(batch, &mut room) } else { Ok(batch) }
                 });
                 places.push(batch.map(|batch| batches.push(batch)));
             }
@@ -125,6 +133,9 @@ fn check_batch(
     if header.attributes & LOG_APPEND_TIME != 0 {
         return Err((codes::INVALID_RECORD, "the time of append is not the producer's to set"));
     }
+    if header.attributes & !(CODEC | TRANSACTIONAL) != 0 {
+        return Err((codes::INVALID_RECORD, "attributes of the batch are not a producer's to set"));
+    }
     let producer = match u64::try_from(header.producer_id) {
         Err(_) => None,
         Ok(id) => Some(ProducerStamp {
@@ -139,12 +150,21 @@ fn check_batch(
     Ok(AppendBatch { partition, events, producer, transactional, batch })
 }
 
-/// In a stream that keeps the newest event of each key, each has one.
-fn check_keys(batch: AppendBatch) -> Result<AppendBatch, BatchRefused> {
+/// In a stream that keeps the newest event of each key, each has one. What the batch has opened
+/// is taken from `room`.
+fn check_keys(batch: AppendBatch, room: &mut usize) -> Result<AppendBatch, BatchRefused> {
     let header = BatchHeader::parse(&batch.batch).map_err(fault)?;
-    match all_have_keys(&header, &batch.batch) {
-        Ok(true) => Ok(batch),
-        Ok(false) => Err((codes::INVALID_RECORD, "an event of a compacted topic has a key")),
+    let one = OPENED_BYTES_MAX.max(4 * batch.batch.len());
+    match all_have_keys(&header, &batch.batch, one.min(*room)) {
+        Ok(seen) => {
+            *room = room.saturating_sub(seen.opened_bytes);
+            let why = "an event of a compacted topic has a key";
+            if seen.all { Ok(batch) } else { Err((codes::INVALID_RECORD, why)) }
+        }
+        Err(CodecError::TooLarge) => {
+            *room = room.saturating_sub(one);
+            Err((codes::MESSAGE_TOO_LARGE, "the batches have too much opened"))
+        }
         Err(_) => Err((codes::INVALID_RECORD, "the batch cannot be opened")),
     }
 }

@@ -185,3 +185,38 @@ async fn a_namespace_sees_its_own_streams_and_groups() {
     client.delete("/v1/namespaces/shop").await.refused(409, "namespace_has_streams");
     server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_keeps_the_newest_of_each_key_stays_so_and_takes_no_message_without_one() {
+    let server = Server::start().await;
+    let client = &mut server.client().await;
+    put(client, "state", "{\"compact\":true}").await;
+    let changed = put(client, "state", "{\"partitions\":2}").await;
+    assert_eq!(
+        (&changed["settings"]["compact"], &changed["settings"]["retention"]),
+        (&json!(true), &json!("0s"))
+    );
+    client.put("/v1/streams/state", "{\"file_age\":\"0s\"}").await.refused(400, "value_refused");
+    let lags = "{\"compaction_lag_min\":\"2h\",\"compaction_lag_max\":\"1h\"}";
+    client.put("/v1/streams/state", lags).await.refused(400, "value_refused");
+
+    client.put("/v1/exchanges/news", "{\"type\":\"fanout\"}").await.expect(200);
+    client.post("/v1/exchanges/news/bind", "{\"to_stream\":\"state\"}").await.expect(200);
+    let path = "/v1/exchanges/news/publish";
+    let refused = client.post(path, "{\"body\":\"all of them\"}").await;
+    assert_eq!(refused.refused(400, "value_refused")["field"], "routing_key");
+    client.post(path, "{\"body\":\"one\",\"routing_key\":\"k\"}").await.expect(200);
+
+    let plain = put(client, "state", "{\"compact\":false}").await;
+    assert_eq!(plain["settings"]["retention"], "7d");
+    client.post(path, "{\"body\":\"all of them\"}").await.expect(200);
+    let mut keys = Vec::new();
+    for partition in 0..2 {
+        let events = format!("/v1/streams/state/events?partition={partition}");
+        let page = client.get(&events).await.expect(200);
+        keys.extend(page["events"].as_array().unwrap().iter().map(|event| event["key"].clone()));
+    }
+    keys.sort_by_key(Value::is_null);
+    assert_eq!(keys, [json!("k"), json!(null)], "without a routing key there is no key");
+    server.stop().await;
+}

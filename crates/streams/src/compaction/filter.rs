@@ -3,10 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::keys::NewestOffsets;
-use crate::batch::{BatchHeader, HEADER_BYTES};
+use crate::batch::{BatchFault, BatchHeader, HEADER_BYTES};
 use crate::codec::{self, CodecError};
-use crate::records::{Record, records};
+use crate::records::records;
 use crate::transactions::AbortedTransaction;
+
+/// What a batch may grow to where that is more than twice what it was.
+const GROWN_BYTES: usize = 4 << 10;
+
+/// A marker is one event.
+const EVENTS_OF_MARKER: u32 = 1;
 
 /// What is left of a batch.
 #[derive(Debug, Eq, PartialEq)]
@@ -59,11 +65,20 @@ pub(super) struct Filter {
     pub(super) tombstone_ms: i64,
     /// Producers of transactions of which something was seen, and no marker since.
     pub(super) within: BTreeSet<i64>,
+    /// Something before this was kept unopened.
+    pub(super) unopened: bool,
 }
 
 impl Filter {
-    /// Takes the next batch. One that cannot be opened is an error, and nothing is left out of it.
+    /// Takes the next batch. One that cannot be opened, or would grow, is an error, and nothing is
+    /// left out of it.
     pub(super) fn take(&mut self, header: &BatchHeader, batch: &[u8]) -> Result<Left, CodecError> {
+        let left = self.left_of(header, batch);
+        self.unopened |= left.is_err();
+        left
+    }
+
+    fn left_of(&mut self, header: &BatchHeader, batch: &[u8]) -> Result<Left, CodecError> {
         if header.is_control() {
             return self.take_marker(header, batch);
         }
@@ -78,27 +93,37 @@ impl Filter {
         }
         let closed = batch.get(HEADER_BYTES..header.len_bytes).unwrap_or_default();
         let opened = codec::open(header.attributes, closed)?;
-        let all = records(header, &opened);
-        let all = all.map_err(|fault| CodecError::Malformed(fault.to_string()))?;
         let horizon = header.delete_horizon();
-        let past = horizon.is_some_and(|horizon| self.now_ms >= horizon);
-        let mut stays = |record: &&Record<'_>| {
+        // What was kept unopened may hold an older value of any key.
+        let past = !self.unopened && horizon.is_some_and(|horizon| self.now_ms >= horizon);
+        // One for each: there may be millions.
+        let (mut stays, mut gone_keys) = (Vec::new(), false);
+        for record in records(header, &opened) {
+            let record = record.map_err(malformed)?;
             let offset = header.first_offset() + record.delta;
             let newest = |key| !self.newest.has_newer(key, offset);
-            offset >= self.known_to
-                || (record.key.is_some_and(newest) && (record.has_value || !past))
-        };
-        let kept: Vec<&Record<'_>> = all.iter().filter(|record| stays(record)).collect();
-        let gone_keys = kept.iter().any(|record| !record.has_value);
-        let new_horizon = horizon.is_none() && gone_keys;
-        if kept.is_empty() {
+            let stay = offset >= self.known_to
+                || (record.key.is_some_and(newest) && (record.has_value || !past));
+            stays.push(stay);
+            gone_keys |= stay && !record.has_value;
+        }
+        // Older events of a key go before what says that it is gone: not yet where they are not
+        // looked for yet.
+        let all_known = header.end_offset() <= self.known_to;
+        let new_horizon = horizon.is_none() && gone_keys && all_known;
+        if !stays.contains(&true) {
             return Ok(self.emptied(header));
         }
-        if kept.len() == all.len() && !new_horizon {
+        if !stays.contains(&false) && !new_horizon {
             return Ok(Left::Whole);
         }
         let horizon = if new_horizon { Some(self.horizon()) } else { horizon };
-        Ok(Left::Part(rewritten(header, &kept, horizon)?))
+        let part = rewritten(header, &opened, &stays, horizon)?;
+        // Its producer may have compressed it far better than is done here.
+        if part.len() > header.len_bytes.saturating_mul(2).max(GROWN_BYTES) {
+            return Err(CodecError::TooLarge);
+        }
+        Ok(Left::Part(part))
     }
 
     /// A marker goes once nothing of its transaction is left, after as long as what says that a
@@ -116,10 +141,8 @@ impl Filter {
             Some(_) => Ok(Left::Whole),
             None => {
                 let payload = batch.get(HEADER_BYTES..header.len_bytes).unwrap_or_default();
-                let all = records(header, payload);
-                let all = all.map_err(|fault| CodecError::Malformed(fault.to_string()))?;
-                let all: Vec<&Record<'_>> = all.iter().collect();
-                Ok(Left::Part(rewritten(header, &all, Some(self.horizon()))?))
+                let all = vec![true; header.events.cast_unsigned().min(EVENTS_OF_MARKER) as usize];
+                Ok(Left::Part(rewritten(header, payload, &all, Some(self.horizon()))?))
             }
         }
     }
@@ -136,22 +159,32 @@ impl Filter {
         if header.events == 0 {
             return Left::Whole;
         }
-        Left::Part(header.with((None, header.newest_time, 0), &[]))
+        // Nothing in it has a time.
+        Left::Part(header.with((None, -1, 0), &[]))
     }
 }
 
+fn malformed(fault: BatchFault) -> CodecError {
+    CodecError::Malformed(fault.to_string())
+}
+
+/// A batch with those of its events that stay.
 fn rewritten(
     header: &BatchHeader,
-    kept: &[&Record<'_>],
+    opened: &[u8],
+    stays: &[bool],
     horizon: Option<i64>,
 ) -> Result<Vec<u8>, CodecError> {
     let base_time = horizon.unwrap_or(header.base_time);
-    let mut payload = Vec::new();
-    for record in kept {
-        record.put(base_time, &mut payload);
+    let (mut payload, mut newest_time, mut count) = (Vec::new(), None, 0);
+    for (record, stay) in records(header, opened).zip(stays) {
+        let record = record.map_err(malformed)?;
+        if *stay {
+            record.put(base_time, &mut payload);
+            newest_time = newest_time.max(Some(record.time));
+            count += 1;
+        }
     }
-    let newest_time = kept.iter().map(|record| record.time).max().unwrap_or(base_time);
     let payload = codec::close(header.attributes, payload)?;
-    let count = i32::try_from(kept.len()).unwrap_or(i32::MAX);
-    Ok(header.with((horizon, newest_time, count), &payload))
+    Ok(header.with((horizon, newest_time.unwrap_or(base_time), count), &payload))
 }

@@ -27,11 +27,11 @@ impl NewestOffsets {
         Self { slots, len: 0, slots_max }
     }
 
-    /// Notes an offset that is newer than all before; `false` where there is no room for its key.
+    /// Notes an offset, the newest one counts; `false` where there is no room for its key.
     pub(super) fn put(&mut self, key: &[u8], offset: u64) -> bool {
         let hash = hash(key);
         if let Some((.., newest)) = self.slot(hash).filter(|slot| slot.2 > 0) {
-            *newest = offset + 1;
+            *newest = (*newest).max(offset + 1);
             return true;
         }
         if self.len >= self.slots.len() / 2 {

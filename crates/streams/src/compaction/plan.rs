@@ -76,7 +76,8 @@ pub(super) fn plan(
         Some(lag_ms) => {
             let head = partition.read_at(first.id, 0, HEADER_BYTES)?;
             let late = now_ms.saturating_sub(lag_ms).cast_signed();
-            BatchHeader::parse(&head).is_ok_and(|header| header.newest_time < late)
+            // Without a time, nobody knows since when it waits.
+            BatchHeader::parse(&head).is_ok_and(|header| (0..late).contains(&header.newest_time))
         }
     };
     Ok(Some(Plan { sources: all, dirty_ppm, is_late }))

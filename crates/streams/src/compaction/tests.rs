@@ -1,6 +1,8 @@
 //! What is left is the newest event of each key, wherever a crash falls; nobody reads what was
 //! taken back, and what says that a key is gone goes after its time.
 
+mod faults;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -118,7 +120,7 @@ impl Bench {
     }
 
     fn compact_at(&self, now_ms: u64) -> Option<Round> {
-        let with = Compaction { now_ms, memory_bytes: 1 << 20 };
+        let with = Compaction { now_ms, memory_bytes: 1 << 20, spare_bytes: 0 };
         self.log.compact(with).unwrap()
     }
 
@@ -314,7 +316,7 @@ fn keys_that_find_no_room_are_left_to_further_rounds() {
     }
     bench.close_file();
     let before = bench.newest();
-    let with = Compaction { now_ms: 0, memory_bytes: 2000 };
+    let with = Compaction { now_ms: 0, memory_bytes: 2000, spare_bytes: 0 };
     let mut rounds = 0;
     while bench.log.compact(with).unwrap().is_some() {
         rounds += 1;
@@ -393,7 +395,7 @@ fn a_damaged_file_is_named_and_left_alone() {
     bench.close_file();
     let name = crate::file_id::FileId::raw(0).name(P);
     sim.flip_bit(&name, 70, 1);
-    let with = Compaction { now_ms: 0, memory_bytes: 1 << 20 };
+    let with = Compaction { now_ms: 0, memory_bytes: 1 << 20, spare_bytes: 0 };
     let error = bench.log.compact(with).unwrap_err();
     assert!(error.to_string().contains("is damaged at byte 70"), "{error}");
     assert_eq!(bench.log.compact(with).unwrap(), None, "it is told once");

@@ -35,7 +35,11 @@ fn put(bench: &mut Bench, trigger: Trigger, from_end: bool) -> Result<StreamAnsw
     bench.ask(StreamCommand::Trigger(TriggerCommand::Put { stream, trigger, from_end }))
 }
 
-fn fire(bench: &mut Bench, (from, next): (u64, u64), texts: &[&'static str]) -> bool {
+fn fire(
+    (bench, id): (&mut Bench, PartitionId),
+    (from, next): (u64, u64),
+    texts: &[&'static str],
+) -> bool {
     let event = |(offset, text): (u64, &&'static str)| TriggerEvent {
         offset,
         key: Some(Bytes::from(format!("k{offset}"))),
@@ -46,6 +50,7 @@ fn fire(bench: &mut Bench, (from, next): (u64, u64), texts: &[&'static str]) -> 
         stream: "s".to_owned(),
         trigger: "t".to_owned(),
         partition: 0,
+        id,
         expected: Some(from),
         next,
         events: (from..).zip(texts).map(event).collect(),
@@ -78,12 +83,15 @@ fn events_become_jobs_once_and_a_trigger_stays_where_it_is() {
     bench.append_some(first, 5);
     put(&mut bench, trigger(), false).unwrap();
     assert_eq!(come(&mut bench), Some(0));
-    assert!(fire(&mut bench, (0, 2), &["{\"a\":1}", "not json"]));
-    assert!(!fire(&mut bench, (0, 2), &["{\"a\":1}", "not json"]), "it was brought before");
-    assert!(!fire(&mut bench, (2, 6), &["1"]), "there is no event that far");
+    assert!(fire((&mut bench, first), (0, 2), &["{\"a\":1}", "not json"]));
+    assert!(
+        !fire((&mut bench, first), (0, 2), &["{\"a\":1}", "not json"]),
+        "it was brought before"
+    );
+    assert!(!fire((&mut bench, first), (2, 6), &["1"]), "there is no event that far");
     assert_eq!((come(&mut bench), jobs(&bench)), (Some(2), 2));
     bench.restart();
-    assert!(fire(&mut bench, (2, 5), &[]), "what nothing is to come of is passed over");
+    assert!(fire((&mut bench, first), (2, 5), &[]), "what nothing is to come of is passed over");
     assert_eq!((come(&mut bench), jobs(&bench)), (Some(5), 2));
     // Settings of the stream leave it as it is.
     let (stream, settings) = ("s".to_owned(), super::super::StreamSettings::default());
@@ -95,9 +103,22 @@ fn events_become_jobs_once_and_a_trigger_stays_where_it_is() {
     let deleted = bench.ask(StreamCommand::Trigger(delete)).unwrap();
     assert!(matches!(deleted, StreamAnswer::TriggerDeleted(true)));
     assert_eq!(come(&mut bench), None);
-    assert!(!fire(&mut bench, (5, 5), &[]));
+    assert!(!fire((&mut bench, first), (5, 5), &[]));
     put(&mut bench, trigger(), true).unwrap();
     assert_eq!(come(&mut bench), Some(5), "a new one begins behind what is there");
+}
+
+#[test]
+fn events_of_a_stream_that_was_made_again_are_its_own() {
+    let (mut bench, first) = bench();
+    bench.append_some(first, 2);
+    bench.ask(StreamCommand::Delete { stream: "s".to_owned() }).unwrap();
+    let again = bench.create(2).unwrap()[0];
+    bench.append_some(again, 2);
+    put(&mut bench, trigger(), false).unwrap();
+    assert!(!fire((&mut bench, first), (0, 2), &["1", "2"]), "they were read of the one before");
+    assert!(fire((&mut bench, again), (0, 2), &["3", "4"]));
+    assert_eq!(jobs(&bench), 2);
 }
 
 #[test]

@@ -157,7 +157,10 @@ pub(super) fn get(call: &Call<'_>) -> Result<Reply, Refusal> {
 /// Creates a stream, or changes the one that is there. Both are one commit each.
 pub(super) async fn put(call: Call<'_>) -> Result<Reply, Refusal> {
     check_path_name("stream", call.name)?;
-    let body: StreamBody = read_or_default(&call.body)?;
+    let mut body: StreamBody = read_or_default(&call.body)?;
+    // Who has never heard of it does not mean that the newest events of keys go with the rest.
+    let known = log(&call)?.stream(call.namespace, call.name);
+    body.compact = body.compact.or_else(|| known.map(|known| known.settings.compact));
     let settings = settings_of(&body);
     let stream = || call.name.to_owned();
     let create = StreamCommand::Create {
