@@ -94,13 +94,13 @@ fn all_digits(text: &str) -> bool {
 fn check_origin(headers: &HeaderMap, host: &str) -> Result<(), Refusal> {
     let own = |origin: &HeaderValue| {
         let text = origin.to_str().unwrap_or_default();
-        let origin = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
+        let origin = text.strip_prefix("http://");
         origin.is_some_and(|origin| origin.eq_ignore_ascii_case(host))
     };
     if let Some(origin) = headers.get_all(ORIGIN).iter().find(|origin| !own(origin)) {
         let shown = quoted(&String::from_utf8_lossy(origin.as_bytes()));
         let allowed = format!("no Origin, or http://{host}");
-        let detail = format!("the origin is {shown}; no other page may ask");
+        let detail = format!("the origin is {shown}; without credentials no other page may ask");
         return Err(Refusal::new(Code::OriginRefused, detail).about("Origin", shown, allowed));
     }
     // What is not known is foreign: a list of what is refused would miss what browsers say next.
