@@ -135,10 +135,11 @@ fn refused(address: &str, more: &[&str]) -> Result<String> {
 fn what_would_let_anybody_in_does_not_start() {
     let said = refused("0.0.0.0:0", &[]).unwrap();
     assert!(said.contains("--access required"), "{said}");
-    for face in ["--amqp", "--kafka"] {
-        let said = refused("127.0.0.1:0", &["--access", "required", face, "127.0.0.1:0"]).unwrap();
-        assert!(said.contains(face), "{said}");
-    }
+    let token = "serve.admin_token=the-token-of-the-operator-1";
+    let said = refused("127.0.0.1:0", &["--set", token]).unwrap();
+    assert!(said.contains("--access required") && !said.contains("operator-1"), "{said}");
+    let said = refused("127.0.0.1:0", &["--set", "serve.accounts_file=none.toml"]).unwrap();
+    assert!(said.contains("--access required"), "{said}");
     let said = refused("127.0.0.1:0", &["--access", "perhaps"]).unwrap();
     assert!(said.contains("off or required"), "{said}");
     let said =

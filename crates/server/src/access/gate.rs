@@ -13,7 +13,7 @@ use tokio::sync::{Semaphore, watch};
 
 use super::bootstrap::AccessConfig;
 use super::password::{PASSWORD_BYTES_MAX, keys_of, matches, nobodys};
-use super::peers::Peers;
+use super::peers::{News, Peers};
 use super::principal::{Known, Principal, Proof};
 use super::rates::Rates;
 use super::scram::{ITERATIONS, ScramHash, hmac_sha_256};
@@ -77,6 +77,7 @@ pub(crate) struct Inner {
     secret: [u8; 32],
     verified: Mutex<VecDeque<[u8; 32]>>,
     peers: Mutex<Peers>,
+    denials: Mutex<News>,
     rates: Mutex<Rates>,
 }
 
@@ -114,6 +115,7 @@ impl Access {
             secret: random()?,
             verified: Mutex::default(),
             peers: Mutex::default(),
+            denials: Mutex::default(),
             rates: Mutex::default(),
         });
         tokio::spawn(super::bootstrap::load(Arc::clone(&inner), bootstrap));
@@ -149,7 +151,12 @@ impl Access {
 
     /// Failures to come in so far.
     pub(crate) fn failures_total(&self) -> u64 {
-        self.0.as_ref().map_or(0, |inner| lock(&inner.peers).total)
+        self.0.as_ref().map_or(0, |inner| lock(&inner.peers).news.total)
+    }
+
+    /// How often accounts were refused what they may not do.
+    pub(crate) fn denials_total(&self) -> u64 {
+        self.0.as_ref().map_or(0, |inner| lock(&inner.denials).total)
     }
 
     /// Lets somebody in, or says why not.
@@ -380,8 +387,15 @@ impl Inner {
         self.failed(peer);
     }
 
+    /// Notes that an account was refused what it may not do.
+    pub(super) fn denied(&self, account: &str, wanted: &str) {
+        if let Some(count) = lock(&self.denials).note(Instant::now()) {
+            tracing::warn!(account, wanted, count, "refused; as often since this was said");
+        }
+    }
+
     fn failed(&self, peer: Option<IpAddr>) -> Refusal {
-        if let Some(count) = lock(&self.peers).note(Instant::now()) {
+        if let Some(count) = lock(&self.peers).news.note(Instant::now()) {
             let peer = peer.map_or_else(|| "somewhere".to_owned(), |peer| peer.to_string());
             tracing::warn!(peer, count, "somebody was not let in; as often since this was said");
         }

@@ -33,9 +33,29 @@ type Of = (IpAddr, Option<u64>);
 pub(super) struct Peers {
     failed: HashMap<Of, Failed>,
     names: RandomState,
+    pub(super) news: News,
+}
+
+/// How often something happened, and when the log heard of it.
+#[derive(Debug, Default)]
+pub(super) struct News {
     told: Option<Instant>,
     untold: u64,
     pub(super) total: u64,
+}
+
+impl News {
+    /// Notes that it happened. How often it did since the log heard of it, where it shall hear of
+    /// it now.
+    pub(super) fn note(&mut self, now: Instant) -> Option<u64> {
+        self.total += 1;
+        self.untold += 1;
+        if self.told.is_some_and(|told| now.saturating_duration_since(told) < TOLD_EVERY) {
+            return None;
+        }
+        self.told = Some(now);
+        Some(std::mem::take(&mut self.untold))
+    }
 }
 
 /// What stands for an address: of IPv6, the part that one network has.
@@ -62,18 +82,6 @@ impl Peers {
         let of_all = || left((peer, None), OF_ADDRESS_MAX).filter(|_| !peer.is_loopback());
         let waits = left((peer, Some(self.names.hash_one(name))), OF_NAME_MAX).or_else(of_all);
         waits.map(|left| left.as_secs() + 1)
-    }
-
-    /// Notes a failure of any kind. How many there were since the log heard of one, where it shall
-    /// hear of this one.
-    pub(super) fn note(&mut self, now: Instant) -> Option<u64> {
-        self.total += 1;
-        self.untold += 1;
-        if self.told.is_some_and(|told| now.saturating_duration_since(told) < TOLD_EVERY) {
-            return None;
-        }
-        self.told = Some(now);
-        Some(std::mem::take(&mut self.untold))
     }
 
     /// Remembers a wrong password.
@@ -107,7 +115,7 @@ mod tests {
 
     fn guess(peers: &mut Peers, peer: [u8; 4], name: &str, now: Instant) -> Option<u64> {
         peers.guessed_wrong(Some(IpAddr::from(peer)), name, now);
-        peers.note(now)
+        peers.news.note(now)
     }
 
     #[test]

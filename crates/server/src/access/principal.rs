@@ -46,7 +46,7 @@ pub(crate) enum Principal {
 /// Somebody lacks a role.
 #[derive(Clone, Debug)]
 pub(crate) struct Denied {
-    account: String,
+    who: Principal,
     roles: &'static [Role],
     namespace: String,
     of: String,
@@ -54,14 +54,17 @@ pub(crate) struct Denied {
 
 impl From<Denied> for Refusal {
     fn from(denied: Denied) -> Self {
-        let Denied { account, roles, namespace, of } = denied;
+        let Denied { who, roles, namespace, of } = denied;
         let roles: Vec<&str> = roles.iter().map(|role| role.as_str()).collect();
         let roles = roles.join(" or ");
         let detail = format!(
             "account {} needs the role {roles} for {of} in namespace {}",
-            quoted(&account),
+            quoted(who.name()),
             quoted(&namespace)
         );
+        if let Principal::Account(known) = &who {
+            known.inner.denied(who.name(), &detail);
+        }
         Self::new(Code::AccessDenied, detail).allowed(format!("{roles} for {of}"))
     }
 }
@@ -137,12 +140,12 @@ impl Principal {
         roles: &'static [Role],
         of: &Wanted<'_>,
     ) -> Denied {
-        let account = self.name().to_owned();
+        let who = self.clone();
         let namespace = match namespace {
             EVERYWHERE => "every namespace",
             one => one,
         };
-        Denied { account, roles, namespace: namespace.to_owned(), of: of.to_string() }
+        Denied { who, roles, namespace: namespace.to_owned(), of: of.to_string() }
     }
 
     /// Counts a request with those of its account, or refuses it.

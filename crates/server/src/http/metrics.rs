@@ -156,6 +156,11 @@ fn http(page: &mut Page, app: &App) {
         "Attempts to come in that failed.",
         app.access.failures_total(),
     );
+    page.counter(
+        "longshore_access_denied_total",
+        "Requests of accounts that may not do what they asked for.",
+        app.access.denials_total(),
+    );
     page.head("longshore_http_answers_total", "counter", "Answers by the class of their status.");
     for (class, count) in counts.answers_total.iter().enumerate().skip(1) {
         let label = format!("{class}xx");

@@ -41,7 +41,7 @@ fn rows() -> Vec<Row> {
             roles.retain(|role| ROLES.contains(&role.as_str()));
             roles
         });
-        let is_named = !asks.contains("for what it is about");
+        let is_named = !asks.contains("for what it is about") && !asks.contains("for anything");
         (method.to_owned(), path.replace("{name}", "x"), roles, is_named)
     };
     rows.map(row).collect()

@@ -90,7 +90,7 @@ fn the_trail_tells_who_changed_what_and_no_secret() {
         .iter()
         .map(|it| (it.number, it.by.as_str(), it.action.as_str(), it.after.as_deref()))
         .collect();
-    let full = Some("a password; token ci; work on mail* in shop");
+    let full = Some("work on mail* in shop; a password; token ci");
     assert_eq!(
         told,
         [
