@@ -127,8 +127,8 @@ impl Runner {
         (waiting, rests)
     }
 
-    /// Brings what a partition has, so many commits at most. How far its trigger has come then; `None`
-    /// where that is not known or is to be tried again later.
+    /// Brings what a partition has, so many commits at most. How far its trigger has come then;
+    /// `None` where that is not known or is to be tried again later.
     async fn bring(
         &mut self,
         of: &Of,

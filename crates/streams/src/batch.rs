@@ -5,7 +5,7 @@
 //! | --- | --- | --- |
 //! | 0 | 8 | base offset: written by the broker |
 //! | 8 | 4 | length of what follows |
-//! | 12 | 4 | epoch of the partition's leader: written by the broker; on disk a seal after compaction |
+//! | 12 | 4 | epoch of the partition's leader: the broker's; on disk a seal after compaction |
 //! | 16 | 1 | magic: 2 |
 //! | 17 | 4 | CRC32C of all from byte 21 on |
 //! | 21 | 2 | bits: codec (0 to 2), time of append (3), transaction (4), control (5), horizon (6) |

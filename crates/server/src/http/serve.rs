@@ -134,7 +134,7 @@ pub async fn serve(
         Entrance::new(Spoken::Amqp, amqps, tls),
     ];
     let entrances: Vec<_> = entrances.into_iter().flatten().collect();
-    let compaction = tokio::spawn(crate::stream_compaction::keep(node.clone(), &config));
+    let compaction = tokio::spawn(crate::stream_compaction::keep(node.clone(), config));
     let triggers = tokio::spawn(crate::triggers::run(node.clone()));
     let (mut connections, mut told, mut next) = (JoinSet::new(), None, 0);
     tokio::pin!(shutdown);
