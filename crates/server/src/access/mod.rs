@@ -19,7 +19,7 @@ mod token;
 pub(crate) use base64::{decode as decode_base64, encode_padded as encode_base64};
 pub use bootstrap::AccessConfig;
 pub use gate::Access;
-pub(crate) use gate::{Credentials, Peer, unauthenticated};
+pub(crate) use gate::{Credentials, Peer, Shown, unauthenticated};
 pub(crate) use needs::{
     ADMIN, CONSUME, ENQUEUE, FOLLOW, LOOK, Need, PROGRESS, PUBLISH, READ, WORK, Wanted, needs_of,
     of_operation,
