@@ -1,5 +1,5 @@
-//! Who comes in where TLS, certificates and logins meet, byte by byte: what a certificate without an
-//! account costs, what a login by SASL may cost, and whose pages may ask.
+//! Who comes in where TLS, certificates and logins meet, byte by byte: what a certificate without
+//! an account costs, what a login by SASL may cost, and whose pages may ask.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
