@@ -189,7 +189,7 @@ impl Access {
         };
         match found {
             Some((account, proof)) => Ok(inner.known(account, proof)),
-            // Only who has one of an authority that is trusted gets here, so nothing is guessed, and
+            // Only who has one of an authority that is trusted gets here: nothing is guessed, and
             // many show theirs for TLS alone and say by other means who they are.
             None if is_certificate => Err(unauthenticated()),
             None => Err(inner.failed(peer)),
