@@ -196,9 +196,9 @@ fn hundreds_that_never_finish_their_handshake_hold_up_nobody() -> Result<()> {
     let said = answer(&mut connect(&https, None, &[])?, ASK)?;
     ensure!(said.starts_with("HTTP/1.1 200 "), "{said}");
     // They are there still: nobody had to go first.
-    let last = slow.last_mut().context("they are there")?;
-    last.set_nonblocking(true)?;
-    let read = last.read(&mut [0]);
+    let first = slow.first_mut().context("they are there")?;
+    first.set_nonblocking(true)?;
+    let read = first.read(&mut [0]);
     ensure!(read.is_err_and(|error| error.kind() == ErrorKind::WouldBlock));
     Ok(())
 }
@@ -208,6 +208,8 @@ fn a_browser_that_is_sent_to_another_face_is_not_let_in() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let more = ["--amqps", "127.0.0.1:0", "--kafka-tls", "127.0.0.1:0"];
     let server = start(&folder.path().join("data"), &more)?;
+    // They are told one after the other.
+    server.next_address("https")?;
     for face in ["amqps", "kafka+tls"] {
         let address = server.next_address(face)?;
         ensure!(connect(&address, None, &["h2", "http/1.1"]).is_err(), "{face}");
@@ -220,6 +222,7 @@ fn a_browser_that_is_sent_to_another_face_is_not_let_in() -> Result<()> {
 fn the_end_of_a_connection_of_amqp_is_told_within_tls() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let server = start(&folder.path().join("data"), &["--amqps", "127.0.0.1:0"])?;
+    server.next_address("https")?;
     let mut amqp = connect(&server.next_address("amqps")?, None, &[])?;
     // What is not AMQP is told the version, and then the end: an end without notice is an error.
     amqp.write_all(b"AMQP\x00\x01\x00\x00")?;

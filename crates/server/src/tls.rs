@@ -23,8 +23,8 @@ pub struct TlsConfig {
     pub key: Option<PathBuf>,
     /// The file with the authorities of clients' certificates; without one none is asked for.
     pub client_ca: Option<PathBuf>,
-    /// Whether a client has to show a certificate, where there are authorities for them. Where it is
-    /// not set it has to; setting it without authorities is an error.
+    /// Whether a client has to show a certificate, where there are authorities for them. Where it
+    /// is not set it has to; setting it without authorities is an error.
     pub client_certificates: Option<ClientCertificates>,
     /// Whether plain text is spoken on loopback addresses only.
     pub required: bool,

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;
 
-use longshore_engine::{Account, PasswordKeys, ScramKeys};
+use longshore_engine::{Account, PasswordKeys, ScramKeys, TimeMs};
 use longshore_node::{Node, wall_now};
 use tokio::sync::{Semaphore, watch};
 
@@ -45,8 +45,24 @@ pub(crate) enum Credentials<'a> {
         /// Its password.
         password: &'a str,
     },
-    /// The subject of a certificate that TLS has verified.
-    Certificate(&'a str),
+    /// A certificate that TLS has verified.
+    Certificate(&'a Shown),
+}
+
+/// A certificate that TLS has verified.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Shown {
+    /// Whose it is.
+    pub(crate) subject: Arc<str>,
+    /// When it ends, in milliseconds since 1970.
+    pub(crate) ends: Option<TimeMs>,
+}
+
+impl Shown {
+    /// Whether it has not ended: connections are open for longer than a handshake takes.
+    pub(super) fn holds(&self) -> bool {
+        self.ends.is_none_or(|at| at > wall_now())
+    }
 }
 
 /// Where a connection comes from, and what TLS knows of it.
@@ -54,8 +70,8 @@ pub(crate) enum Credentials<'a> {
 pub(crate) struct Peer {
     /// Its address.
     pub(crate) address: Option<IpAddr>,
-    /// The subject of its certificate, once TLS has verified it.
-    pub(crate) certificate: Option<Arc<str>>,
+    /// Its certificate, once TLS has verified it.
+    pub(crate) certificate: Option<Shown>,
     /// Whether it is encrypted.
     pub(crate) is_tls: bool,
 }
@@ -170,9 +186,10 @@ impl Access {
         let is_certificate = matches!(with, Credentials::Certificate(_));
         let found = match with {
             Credentials::Bearer(token) => by_token(&snapshot, token),
-            Credentials::Certificate(subject) => snapshot
-                .of_certificate(subject)
-                .map(|account| (Arc::clone(account), Proof::Certificate(subject.to_owned()))),
+            Credentials::Certificate(shown) => {
+                let account = snapshot.of_certificate(&shown.subject).filter(|_| shown.holds());
+                account.map(|account| (Arc::clone(account), Proof::Certificate(shown.clone())))
+            }
             Credentials::Password { name, password } => {
                 let found = inner.by_password(&snapshot, (name, password), peer).await?;
                 // A wrong one is counted where it was found to be wrong.
@@ -182,7 +199,7 @@ impl Access {
         };
         match found {
             Some((account, proof)) => Ok(inner.known(account, proof)),
-            // Only who has one of an authority that is trusted gets here, so nothing is guessed, and
+            // Only who has one of an authority that is trusted gets here: nothing is guessed, and
             // many show theirs for TLS alone and say by other means who they are.
             None if is_certificate => Err(unauthenticated()),
             None => Err(inner.failed(peer)),
@@ -411,5 +428,17 @@ impl Inner {
             stored_key: bytes::Bytes::copy_from_slice(&part(b"stored")),
             server_key: bytes::Bytes::copy_from_slice(&part(b"server")),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_holds_until_it_ends() {
+        let holds = |ends| Shown { subject: "CN=app".into(), ends }.holds();
+        assert!(holds(None) && holds(Some(wall_now().plus(60_000))));
+        assert!(!holds(Some(wall_now())) && !holds(Some(TimeMs(0))));
     }
 }

@@ -20,7 +20,7 @@ pub(crate) use base64::{decode as decode_base64, encode_padded as encode_base64}
 pub use bootstrap::AccessConfig;
 pub(crate) use file::is_reserved;
 pub use gate::Access;
-pub(crate) use gate::{Credentials, Peer, new_password, unauthenticated};
+pub(crate) use gate::{Credentials, Peer, Shown, new_password, unauthenticated};
 pub(crate) use needs::{
     ADMIN, CONSUME, ENQUEUE, FOLLOW, LOOK, Need, PROGRESS, PUBLISH, READ, WORK, Wanted, needs_of,
     of_operation, of_pattern,

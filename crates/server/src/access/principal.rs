@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use longshore_engine::{Account, JobId, Role, TimeMs, matches_pattern};
 use longshore_node::wall_now;
 
-use super::gate::Inner;
+use super::gate::{Inner, Shown};
 use super::needs::{Need, Wanted};
 use crate::http::code::Code;
 use crate::http::refusal::Refusal;
@@ -19,8 +19,8 @@ pub(super) enum Proof {
     Token(String, bytes::Bytes),
     /// The password with this hash.
     Password(String),
-    /// The certificate of this subject.
-    Certificate(String),
+    /// This certificate.
+    Certificate(Shown),
 }
 
 /// An account that has come in.
@@ -213,8 +213,13 @@ const LOOK_AGAIN: Duration = Duration::from_secs(3600);
 
 impl Known {
     fn expires_at(&self) -> Option<TimeMs> {
-        let Proof::Token(id, _) = &self.proof else { return None };
-        self.account.tokens.iter().find(|token| token.id == *id)?.expires_at
+        match &self.proof {
+            Proof::Token(id, _) => {
+                self.account.tokens.iter().find(|token| token.id == *id)?.expires_at
+            }
+            Proof::Password(_) => None,
+            Proof::Certificate(shown) => shown.ends,
+        }
     }
 
     /// Whether the account is as it was, as far as that decides what it may do.
@@ -232,7 +237,9 @@ impl Known {
                 token.id == *id && token.hash == *hash && valid
             }),
             Proof::Password(hash) => now.password.as_ref().is_some_and(|it| it.hash == *hash),
-            Proof::Certificate(subject) => now.certificates.contains(subject),
+            Proof::Certificate(shown) => {
+                shown.holds() && now.certificates.iter().any(|it| **it == *shown.subject)
+            }
         }
     }
 }

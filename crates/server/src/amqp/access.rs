@@ -44,12 +44,13 @@ fn log_in(app: &Arc<App>, credentials: Credentials) -> Login {
     Box::pin(async move {
         // Just after a start; who has waited for too long is ended by the watch.
         app.access.ready().await;
-        let certificate = app.peer.certificate.clone().unwrap_or_default();
-        let with = match &credentials {
-            Credentials::Password { user, password } => {
+        let with = match (&credentials, &app.peer.certificate) {
+            (Credentials::Password { user, password }, _) => {
                 access::Credentials::Password { name: user, password }
             }
-            Credentials::Certificate => access::Credentials::Certificate(&certificate),
+            (Credentials::Certificate, Some(shown)) => access::Credentials::Certificate(shown),
+            // It is not offered to who has none.
+            (Credentials::Certificate, None) => return None,
         };
         match app.access.authenticate(with, app.peer.address).await {
             Ok(who) => {

@@ -177,8 +177,8 @@ async fn authenticate(app: &App, headers: &HeaderMap) -> Result<Principal, Refus
     let (first, more) = (given.next(), given.next());
     let peer = app.peer.address;
     let Some(header) = first else {
-        let subject = app.peer.certificate.as_deref().ok_or_else(unauthenticated)?;
-        return app.access.authenticate(Credentials::Certificate(subject), peer).await;
+        let shown = app.peer.certificate.as_ref().ok_or_else(unauthenticated)?;
+        return app.access.authenticate(Credentials::Certificate(shown), peer).await;
     };
     let text = header.to_str().ok().filter(|_| more.is_none());
     let (scheme, value) = text.and_then(|text| text.split_once(' ')).unwrap_or_default();

@@ -86,8 +86,8 @@ impl Faces {
         // Just after a start; what is not there by then is told with the login.
         let _ = timeout(READY_TIME_MAX, self.access.ready()).await;
         let address = peer.address.ip();
-        if let Some(shown) = &peer.certificate {
-            let with = Credentials::Certificate(&shown.subject);
+        if let Some(shown) = &peer.of_access().certificate {
+            let with = Credentials::Certificate(shown);
             let who = self.access.authenticate(with, Some(address)).await.ok();
             return Stage::Before(Login::new(self.access.clone(), address, who));
         }

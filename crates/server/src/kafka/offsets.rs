@@ -15,7 +15,7 @@ use longshore_kafka::message::offsets::{
 use longshore_kafka::{Reply, codes};
 use longshore_streams::{Partition, ReadError};
 
-use crate::access::LOOK;
+use crate::access::{CONSUME, LOOK};
 
 use super::codes_of::{of_coordinator, of_offset, of_read};
 use super::face::{Face, check_epoch, partition};
@@ -81,7 +81,12 @@ impl Face {
         request: CommitRequest,
     ) {
         let member = (request.member.as_str(), request.instance.as_deref());
-        let allowed = self.groups.may_commit(&request.group, request.generation, member);
+        // Strangers are not told of generations.
+        let allowed = if self.has(CONSUME, &request.group) {
+            self.groups.may_commit(&request.group, request.generation, member)
+        } else {
+            codes::GROUP_AUTHORIZATION_FAILED
+        };
         let results =
             if allowed == codes::NONE { self.commit(&request).await } else { Err(allowed) };
         let mut results = results.map(Vec::into_iter);

@@ -1,5 +1,5 @@
-//! A socket that gives up on a peer that takes nothing of what it is sent. TLS keeps back what it was
-//! given, so a peer is met when that is flushed, or when the end is told, as well.
+//! A socket that gives up on a peer that takes nothing of what it is sent. TLS keeps back what it
+//! was given, so a peer is met when that is flushed, or when the end is told, as well.
 
 use std::io;
 use std::pin::Pin;

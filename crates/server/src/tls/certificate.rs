@@ -70,6 +70,9 @@ fn subject(mut names: Elements<'_>) -> Option<String> {
             put_kind(&mut part, kind)?;
             part.push('=');
             put_value(&mut part, value.tag, value.content)?;
+            if part.len() > SUBJECT_BYTES_MAX {
+                return None;
+            }
         }
         length += part.len() + 1;
         if length > SUBJECT_BYTES_MAX {
@@ -102,10 +105,11 @@ fn put_kind(text: &mut String, kind: &[u8]) -> Option<()> {
 }
 
 fn put_object(text: &mut String, object: &[u8]) -> Option<()> {
-    let (mut number, mut is_first) = (0_u64, true);
+    let (mut number, mut is_first, mut is_whole) = (0_u64, true, false);
     for byte in object {
         number = number.checked_mul(128)? + u64::from(byte & 0x7f);
-        if byte & 0x80 != 0 {
+        is_whole = byte & 0x80 == 0;
+        if !is_whole {
             continue;
         }
         if is_first {
@@ -116,7 +120,7 @@ fn put_object(text: &mut String, object: &[u8]) -> Option<()> {
         }
         (number, is_first) = (0, false);
     }
-    (!is_first && number == 0).then_some(())
+    is_whole.then_some(())
 }
 
 /// Nothing that a value holds can be taken for the end of it.
@@ -186,6 +190,18 @@ mod tests {
                     assert_ne!(read.fingerprint, Certificate::read(&whole).unwrap().fingerprint);
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_number_of_a_kind_is_whole_or_none() {
+        let text = |kind: &[u8]| {
+            let mut text = String::new();
+            put_kind(&mut text, kind).map(|()| text)
+        };
+        assert_eq!(text(&[0x2a, 0x86, 0x48]).unwrap(), "1.2.840");
+        for odd in [&[][..], &[0x2a, 0x80], &[0x86], &[0xff; 12]] {
+            assert_eq!(text(odd), None, "{odd:?}");
         }
     }
 

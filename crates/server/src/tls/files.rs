@@ -281,8 +281,8 @@ impl Files {
             odd(CERTIFICATE, &self.certificate, why)
         })?;
         if self.client_ca.is_some() {
-            // A connection that goes on with an earlier one shows no certificate: it would be let in
-            // after the end of the one that was shown then.
+            // A connection that goes on with an earlier one shows no certificate: it would be let
+            // in after the end of the one that was shown then.
             config.session_storage = Arc::new(NoServerSessionStorage {});
             config.send_tls13_tickets = 0;
         } else if let Ok(ticketer) = ring::Ticketer::new() {

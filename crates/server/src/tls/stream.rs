@@ -8,11 +8,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{BufMut, BytesMut};
+use longshore_engine::TimeMs;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
 use super::certificate::Certificate;
+use crate::access::Shown;
 
 /// What is read at once where it is not known whether there is anything: no connection keeps room
 /// for what does not come.
@@ -32,7 +34,10 @@ pub(crate) struct Peer {
 impl Peer {
     /// What decides who it is.
     pub(crate) fn of_access(&self) -> crate::access::Peer {
-        let certificate = self.certificate.as_ref().map(|shown| shown.subject.as_str().into());
+        let certificate = self.certificate.as_ref().map(|Certificate { subject, ends, .. }| {
+            let ends = ends.map(|at| TimeMs(at.as_millisecond().try_into().unwrap_or_default()));
+            Shown { subject: subject.as_str().into(), ends }
+        });
         crate::access::Peer { address: Some(self.address.ip()), certificate, is_tls: self.is_tls }
     }
 }
