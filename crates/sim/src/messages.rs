@@ -179,7 +179,7 @@ impl Simulation {
             for queue in QUEUES {
                 while self.take_some(queue)? {}
             }
-            quiet = if self.has_messages() { 0 } else { quiet + 1 };
+            quiet = if self.left().is_empty() { quiet + 1 } else { 0 };
             if quiet > QUIET_ROUNDS {
                 return self.check_all_came();
             }
@@ -187,7 +187,8 @@ impl Simulation {
             self.clock.pass(if round < ROUNDS_MAX / 2 { LEASE_MS / 2 } else { HOUR_MS });
             self.settle_down()?;
         }
-        Err(format!("messages are left after {ROUNDS_MAX} rounds"))
+        let left = self.left();
+        Err(format!("messages are left after {ROUNDS_MAX} rounds: {left:?}"))
     }
 
     /// Takes and acks some of a queue. Whether there were any.
@@ -239,13 +240,18 @@ impl Simulation {
         }
     }
 
-    fn has_messages(&mut self) -> bool {
+    /// How many messages each queue holds that is not empty: those that wait, and those that
+    /// somebody has.
+    fn left(&mut self) -> Vec<(String, u64, u64)> {
         let clock = self.now();
-        let Some(node) = &self.node else { return false };
+        let Some(node) = &self.node else { return Vec::new() };
         let queues = node.turn().stats(clock, None, usize::MAX).queues;
         let own = queues.iter().filter(|stats| stats.namespace == NAMESPACES[0]);
-        let mut all = own.filter_map(|stats| stats.queue.messages.as_ref());
-        all.any(|view| view.ready + view.unsettled > 0)
+        let held = own.filter_map(|stats| {
+            let view = stats.queue.messages.as_ref()?;
+            Some((stats.queue.name.clone(), view.ready, view.unsettled))
+        });
+        held.filter(|(_, ready, unsettled)| ready + unsettled > 0).collect()
     }
 }
 

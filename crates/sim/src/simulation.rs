@@ -123,7 +123,12 @@ impl Simulation {
         let mut random = Random::new(seed);
         let store = Store::new(random.next());
         store.disk.ignore_syncs(config.canary == Some(Canary::NoFsync));
-        let clients = crowd(&mut random);
+        let mut clients = crowd(&mut random);
+        if seed % 10 == 7 {
+            for client in &mut clients {
+                client.change_accounts(seed);
+            }
+        }
         // Nothing that the verdict needs is forgotten before it is given.
         let limits = Limits {
             retain_ms_default: 30 * DAY_MS,
@@ -150,7 +155,7 @@ impl Simulation {
             network: Network::default(),
             clients,
             shadow: Shadow::default(),
-            events: Events::new(config.canary),
+            events: Events::new(seed, config.canary),
             peers: Peers::of(seed),
             relay: Relay::of(seed),
             canary: config.canary,
@@ -246,10 +251,12 @@ impl Simulation {
     /// Somebody appends to a stream, or wants that something of it is kept no longer.
     fn send_events(&mut self) {
         let Some(node) = &mut self.node else { return };
-        let Some((reply_to, command)) = self.events.next(&mut self.random) else { return };
-        self.trace.note(format_args!("events send {}: {command:?}", reply_to.0));
-        if node.call(reply_to, 0, command).is_err() {
-            self.events.dismissed(reply_to);
+        let one = self.events.next(&mut self.random);
+        for (reply_to, command) in one.into_iter().chain(self.events.next_of_newest()) {
+            self.trace.note(format_args!("events send {}: {command:?}", reply_to.0));
+            if node.call(reply_to, 0, command).is_err() {
+                self.events.dismissed(reply_to);
+            }
         }
     }
 

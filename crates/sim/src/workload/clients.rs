@@ -8,9 +8,9 @@ use longshore_engine::{
     LeaseJobs, ReplyTo, SessionView, Settlement, Subscribe, Token,
 };
 
-use super::ops;
 use super::ops::checkpoint::Headway;
 use super::shadow::Shadow;
+use super::{accounts, ops};
 use crate::random::Random;
 
 /// Settlements that a worker goes on telling.
@@ -22,6 +22,8 @@ pub(crate) struct Client {
     pub(crate) waiting: Option<ReplyTo>,
     sent: Option<Command>,
     role: Role,
+    /// The chance by which an administrator changes accounts, where it does.
+    accounts: Option<Random>,
 }
 
 #[derive(Debug)]
@@ -79,7 +81,7 @@ pub(crate) fn crowd(random: &mut Random) -> Vec<Client> {
     let mut clients = Vec::new();
     let mut add = |random: &mut Random, role| {
         let namespace = usize::from(random.percent(20));
-        clients.push(Client { namespace, waiting: None, sent: None, role });
+        clients.push(Client { namespace, waiting: None, sent: None, role, accounts: None });
     };
     for _ in 0..=1 + random.below(2) {
         add(random, Role::Producer { again: None });
@@ -106,6 +108,12 @@ pub(crate) fn crowd(random: &mut Random) -> Vec<Client> {
 }
 
 impl Client {
+    /// From now on it changes accounts as well, if it is an administrator. The draws of others stay
+    /// as they are.
+    pub(crate) fn change_accounts(&mut self, seed: u64) {
+        self.accounts = Some(Random::new(seed.rotate_left(48) ^ 0x0061_6363_6f75_6e74));
+    }
+
     /// What it sends next.
     pub(crate) fn next(
         &mut self,
@@ -113,7 +121,10 @@ impl Client {
         shadow: &Shadow,
         next_id: &mut u64,
     ) -> Command {
+        let mut accounts = self.accounts.as_mut();
+        let accounts = accounts.take_if(|chance| chance.percent(10));
         let command = match &mut self.role {
+            Role::Admin { .. } if let Some(chance) = accounts => accounts::sample(chance),
             Role::Producer { again } => match again.take().filter(|_| random.percent(75)) {
                 Some(again) => Command::EnqueueJobs(again),
                 None => Command::EnqueueJobs(ops::enqueue::sample(random, next_id)),

@@ -24,7 +24,7 @@ const PARTITIONS: u32 = 3;
 const PRODUCER: u64 = 7;
 
 /// The streams of a run, as whoever uses them knows them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Events {
     next_reply: u64,
     asked: BTreeMap<ReplyTo, Asked>,
@@ -33,6 +33,9 @@ pub(crate) struct Events {
     transactions: Transactions,
     /// Whoever writes the stream that keeps the newest event of each key.
     newest: Newest,
+    /// The chance of that one, in a third of all runs; apart, so that the draws of others stay as
+    /// they were.
+    chance: Option<Random>,
 }
 
 #[derive(Debug)]
@@ -60,18 +63,28 @@ struct Producer {
 }
 
 impl Events {
-    pub(crate) fn new(canary: Option<Canary>) -> Self {
+    pub(crate) fn new(seed: u64, canary: Option<Canary>) -> Self {
         let forgets_early = canary == Some(Canary::AbortedForgottenEarly);
-        Self { newest: Newest::new(forgets_early), ..Self::default() }
+        Self {
+            next_reply: 0,
+            asked: BTreeMap::new(),
+            partitions: Vec::new(),
+            transactions: Transactions::default(),
+            newest: Newest::new(forgets_early),
+            chance: (seed % 3 == 1).then(|| Random::new(seed.rotate_left(16) ^ 0x6e65_7765_7374)),
+        }
+    }
+
+    /// Something to ask about the stream that keeps the newest event of each key.
+    pub(crate) fn next_of_newest(&mut self) -> Option<(ReplyTo, Command)> {
+        let chance = self.chance.as_mut()?;
+        if chance.percent(80) { None } else { self.newest.next(chance) }
     }
 
     /// Something to ask of the first namespace, if there is something.
     pub(crate) fn next(&mut self, random: &mut Random) -> Option<(ReplyTo, Command)> {
         if random.percent(25) {
             return self.transactions.next(random);
-        }
-        if random.percent(25) {
-            return self.newest.next(random);
         }
         if random.percent(67) {
             return None;

@@ -421,7 +421,10 @@ impl Account {
                     *holder = None;
                 }
             }
-            known.waits = known.confirmed && known.is_lasting(*of) && known.holder.is_none();
+            // One that had come back often enough may have died when its connection ended.
+            let comes_back = of.queue != LIMITED || known.returns < DELIVERY_LIMIT;
+            let lasts = known.is_lasting(*of) && known.holder.is_none();
+            known.waits = known.confirmed && comes_back && lasts;
         }
     }
 }

@@ -8,7 +8,7 @@ use longshore_engine::{
 use super::lease;
 use crate::random::Random;
 use crate::workload::shadow::{JobKey, Shadow};
-use crate::workload::{Check, LIMIT, QUEUES, accounts, gates, holds, slas, tenants};
+use crate::workload::{Check, LIMIT, QUEUES, gates, holds, slas, tenants};
 
 pub(crate) fn sample(random: &mut Random, shadow: &Shadow, namespace: usize) -> Command {
     let ids: Vec<JobId> =
@@ -30,7 +30,6 @@ pub(crate) fn sample(random: &mut Random, shadow: &Shadow, namespace: usize) -> 
         21 => Command::ListQueues { after: None, limit: 3 },
         22 => Command::ListOperations,
         23 => Command::RemoveJob { id },
-        26 => accounts::sample(random),
         27 | 28 => limit(random),
         29..32 => gates::sample(random),
         32 | 33 => holds::sample(random),
