@@ -130,7 +130,8 @@ def by_confluent(mechanism):
     assert message.error().code() == KafkaError.GROUP_AUTHORIZATION_FAILED, message.error()
     consumer.close()
     errors = []
-    wrong = AdminClient(settings(mechanism, "app", "wrong", error_cb=errors.append))
+    # It tries again and again, after which its name has to wait.
+    wrong = AdminClient(settings(mechanism, "other", "wrong", error_cb=errors.append))
     refused(KafkaException, "", lambda: wrong.list_topics(timeout=3))
     wrong.poll(1)
     assert any(error.code() == KafkaError._AUTHENTICATION for error in errors), errors
