@@ -189,11 +189,15 @@ impl<M: Tree, C, F: Faults> Driver<M, C, F> {
     }
 
     fn take_up(&mut self, call: Call<C>, clock: Clock, out: &mut Vec<Action<C>>) {
+        let Call { mut request, caller, .. } = call;
         if self.shortage.refusing {
-            return out.push(Action::Dismiss { caller: call.caller });
+            // A connection ends once, and gives back what it has.
+            if let Command::Messages(MessageCommand::CloseConnection { .. }) = request.command {
+                self.give_backs.add(request.namespace, request.command);
+            }
+            return out.push(Action::Dismiss { caller });
         }
         self.submit_give_backs(clock);
-        let Call { mut request, caller, .. } = call;
         let namespace = &request.namespace;
         let mut give_back_in = None;
         match &mut request.command {

@@ -483,3 +483,23 @@ fn messages_that_were_taken_for_a_time_by_a_caller_that_has_gone_go_back_uncount
     shard.call(consume(50));
     assert_eq!(handed(&shard.step(Input::EndTurn)), [(50, vec![0])]);
 }
+
+/// What a connection had that ended while there was no space stayed with it until a restart.
+#[test]
+fn a_connection_that_ends_while_there_is_no_space_lets_go_of_what_it_has() {
+    let mut shard = Shard::new();
+    shard.call(declare_messages());
+    shard.call(consume(50));
+    shard.call(publish());
+    assert_eq!(handed(&shard.commit()), [(50, vec![0])]);
+    shard.call(bulk(0..1, 10));
+    let last = shard.seal();
+    shard.step(Input::Starved);
+    let close = MessageCommand::CloseConnection { connection: ConnectionId(50) };
+    let out = shard.call(Command::Messages(close));
+    assert!(matches!(out[..], [Action::Dismiss { .. }]), "{out:?}");
+    shard.step(Input::Committed(last));
+    assert_eq!(shard.driver.rest(shard.clock).wake_ms, Some(0), "there is something to do");
+    shard.call(consume(51));
+    assert_eq!(handed(&shard.step(Input::EndTurn)), [(51, vec![0])]);
+}
