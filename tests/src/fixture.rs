@@ -66,7 +66,7 @@ pub fn contents(data: &Path) -> Result<String> {
             recovery.replay(position, &entry)?;
             at = Entry::from_bytes(&entry)?.at;
         }
-        let map: &Lsm = recovery.complete_map();
+        let map = recovery.complete_map();
         let filter = ListFilter::default();
         let page = list_jobs(map, "default", &filter, None, (1000, 100_000), at);
         for view in page.context("the namespace is there")?.jobs {

@@ -3,14 +3,13 @@
 
 use crate::Position;
 use crate::ids::{KindId, NamespaceId, QueueId, TimeMs};
-use crate::map::OrderedMap;
 use crate::message::Destination;
 use crate::queue::{Queue, QueueCounts};
 use crate::record::Record;
 use crate::state::{Kept, Kind, Namespace, State, keys};
 use crate::wire::Wire;
 
-impl<M: OrderedMap> State<M> {
+impl State {
     /// Begins the entry at `position`: engine time moves on.
     pub(crate) fn begin_entry(&mut self, position: Position, at: TimeMs) {
         self.position = position;

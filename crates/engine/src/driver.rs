@@ -19,6 +19,7 @@ mod tree;
 mod waiting;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::marker::PhantomData;
 
 pub use act::{Action, Ending, Input};
 pub use class::{Class, bytes_of, enqueues};
@@ -29,6 +30,7 @@ use give_back::GiveBacks;
 use space::Shortage;
 pub use start::{Start, StartFault};
 pub use tree::Tree;
+use tree::{tree, tree_mut};
 pub use waiting::{Admit, Call, InboxLimits, Refused, Waiting};
 
 use crate::Position;
@@ -109,7 +111,9 @@ impl Consumer {
 /// A shard at work, with all that is under way around its turn. `C` is whoever waits for an answer.
 #[derive(Debug)]
 pub struct Driver<M, C, F = NoFaults> {
-    turn: Turn<M>,
+    turn: Turn,
+    /// What the turn's map is.
+    tree: PhantomData<M>,
     faults: F,
     policy: Policy,
     unanswered: BTreeMap<ReplyTo, Unanswered<C>>,
@@ -133,8 +137,9 @@ pub struct Driver<M, C, F = NoFaults> {
 
 impl<M: Tree, C, F: Faults> Driver<M, C, F> {
     /// A driver of a shard whose first group is in flight.
-    fn new(turn: Turn<M>, policy: Policy, faults: F, clock: Clock, journal_bytes: u64) -> Self {
+    fn new(turn: Turn, policy: Policy, faults: F, clock: Clock, journal_bytes: u64) -> Self {
         Self {
+            tree: PhantomData,
             faults,
             unanswered: BTreeMap::new(),
             consumers: BTreeMap::new(),
@@ -388,8 +393,13 @@ impl<M: Tree, C, F: Faults> Driver<M, C, F> {
     }
 
     /// The shard's turn, to look at.
-    pub fn turn(&self) -> &Turn<M> {
+    pub fn turn(&self) -> &Turn {
         &self.turn
+    }
+
+    /// The map of the state, without what [`Turn::complete_map`] adds.
+    pub fn tree(&self) -> &M {
+        tree(self.turn.map())
     }
 
     fn submit_give_backs(&mut self, clock: Clock) {

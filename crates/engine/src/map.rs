@@ -1,7 +1,9 @@
 //! The small ordered map through which the engine sees its state. Tests and the simulator give it
 //! a `BTreeMap`, the server an LSM tree. It knows nothing of what the keys mean.
 
+use std::any::Any;
 use std::collections::BTreeMap;
+use std::fmt::Debug;
 use std::ops::{Bound, ControlFlow};
 
 use bytes::Bytes;
@@ -19,8 +21,10 @@ pub trait Reader {
     fn scan(&self, from: &[u8], to: &[u8], visit: &mut dyn FnMut(&[u8], &Bytes) -> ControlFlow<()>);
 }
 
-/// The durable state of a shard as the engine changes it.
-pub trait OrderedMap: Reader {
+/// The durable state of a shard as the engine changes it. The engine knows it as a trait object: one
+/// call through a table costs nothing beside what a map does, and the engine is compiled once
+/// instead of once for each kind of map.
+pub trait OrderedMap: Reader + Any + Debug + Send {
     /// Gives `key` a value, or removes it, as a part of the entry at `position`. Positions never
     /// fall; of what one entry gives a key, the last holds. This map's own reads see it at once.
     fn put(&mut self, position: Position, key: &[u8], value: Option<&[u8]>);
@@ -39,6 +43,25 @@ pub trait OrderedMap: Reader {
     /// A group of entries ends: the map holds all of the entries up to `position`, which never
     /// falls, and nothing of later ones.
     fn seal(&mut self, position: Position);
+}
+
+impl dyn OrderedMap {
+    /// The map as what it is, where it is an `M`.
+    #[must_use]
+    pub fn downcast_ref<M: OrderedMap>(&self) -> Option<&M> {
+        (self as &dyn Any).downcast_ref()
+    }
+
+    /// The map as the one that tests use.
+    #[cfg(test)]
+    pub(crate) fn entries(&self) -> &BTreeMap<Vec<u8>, Bytes> {
+        self.downcast_ref().expect("a test's map")
+    }
+
+    /// As [`downcast_ref`](Self::downcast_ref).
+    pub fn downcast_mut<M: OrderedMap>(&mut self) -> Option<&mut M> {
+        (self as &mut dyn Any).downcast_mut()
+    }
 }
 
 impl Reader for BTreeMap<Vec<u8>, Bytes> {

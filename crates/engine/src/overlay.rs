@@ -7,7 +7,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::ids::{JobId, KindId, NamespaceId, Place, QueueId, TimeMs};
 use crate::job::Job;
-use crate::map::OrderedMap;
 use crate::moment::Moment;
 use crate::queue::QueueSettings;
 use crate::record::Record;
@@ -30,8 +29,8 @@ struct Flow {
 
 /// The state as it will be once the records of a command are applied, as far as its other parts
 /// depend on that.
-pub(crate) struct Overlay<'a, M> {
-    pub(crate) state: &'a State<M>,
+pub(crate) struct Overlay<'a> {
+    pub(crate) state: &'a State,
     pub(crate) ns: NamespaceId,
     pub(crate) moment: Moment,
     records: Vec<Record>,
@@ -50,8 +49,8 @@ pub(crate) struct Overlay<'a, M> {
     unbounded: bool,
 }
 
-impl<'a, M: OrderedMap> Overlay<'a, M> {
-    pub(crate) fn new(state: &'a State<M>, ns: NamespaceId, moment: Moment) -> Self {
+impl<'a> Overlay<'a> {
+    pub(crate) fn new(state: &'a State, ns: NamespaceId, moment: Moment) -> Self {
         Self {
             state,
             ns,
@@ -238,7 +237,7 @@ impl<'a, M: OrderedMap> Overlay<'a, M> {
     }
 }
 
-impl<M: OrderedMap> State<M> {
+impl State {
     fn earlier(&self, ns: NamespaceId, id: JobId, now: TimeMs) -> Option<Earlier> {
         if let Some(job) = self.job(ns, id) {
             return Some(Earlier { fingerprint: job.fingerprint });

@@ -229,8 +229,8 @@ impl AtHand {
 /// The state of a shard.
 #[derive(Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each says that one sort of key was never used")]
-pub(crate) struct State<M> {
-    map: M,
+pub(crate) struct State {
+    map: Box<dyn OrderedMap>,
     /// The entry that is being applied.
     pub(crate) position: Position,
     /// Outcomes of that entry that are to be filed together, by when they are forgotten.
@@ -290,7 +290,7 @@ pub(crate) struct State<M> {
     pub(crate) mono: MonoMs,
 }
 
-impl<M: OrderedMap> State<M> {
+impl State {
     pub(crate) fn get(&self, key: &[u8]) -> Option<Bytes> {
         self.map.get(key)
     }
@@ -436,11 +436,11 @@ impl<M: OrderedMap> State<M> {
 
     /// The map, to be kept as the state at the last group's end: what memory holds because nearly
     /// every entry changes it (counters, sessions) is written to it only here.
-    pub(crate) fn complete_map(&mut self) -> &mut M {
+    pub(crate) fn complete_map(&mut self) -> &mut dyn OrderedMap {
         self.put_counters();
         self.put_sessions();
         self.map.seal(self.position);
-        &mut self.map
+        &mut *self.map
     }
 
     fn put_counters(&mut self) {
@@ -502,13 +502,13 @@ impl<M: OrderedMap> State<M> {
         }
     }
 
-    pub(crate) fn map(&self) -> &M {
-        &self.map
+    pub(crate) fn map(&self) -> &dyn OrderedMap {
+        &*self.map
     }
 }
 
 /// The state as of now, for queries inside a turn.
-impl<M: OrderedMap> Reader for State<M> {
+impl Reader for State {
     fn get(&self, key: &[u8]) -> Option<Bytes> {
         Self::get(self, key)
     }

@@ -35,7 +35,6 @@ pub use transaction::{
 pub use trigger::{FireTrigger, Trigger, TriggerCommand, TriggerEvent};
 
 use crate::ids::{NamespaceId, PartitionId, StreamId, TimeMs};
-use crate::map::OrderedMap;
 use crate::state::{State, Unwritten, keys};
 use crate::wire::wire_struct;
 
@@ -220,7 +219,7 @@ impl Streams {
     }
 }
 
-impl<M: OrderedMap> State<M> {
+impl State {
     /// Reads streams and partitions out of the map.
     pub(crate) fn load_streams(&mut self) {
         let mut ends: BTreeMap<PartitionId, PartitionEnds> = BTreeMap::new();

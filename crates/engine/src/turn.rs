@@ -75,8 +75,8 @@ impl SealedGroup {
 
 /// A shard at work.
 #[derive(Debug)]
-pub struct Turn<M> {
-    state: State<M>,
+pub struct Turn {
+    state: State,
     /// The last entry that was decided.
     position: Position,
     /// The last entry that is known to be durable.
@@ -119,8 +119,8 @@ pub struct Turn<M> {
     stopping: bool,
 }
 
-impl<M: OrderedMap> Turn<M> {
-    fn new(state: State<M>, position: Position, clock: Clock) -> Self {
+impl Turn {
+    fn new(state: State, position: Position, clock: Clock) -> Self {
         let time = EngineTime::new(state.now(), clock.mono);
         Self {
             time,
@@ -367,13 +367,13 @@ impl<M: OrderedMap> Turn<M> {
     }
 
     /// The map of the state, without what [`Turn::complete_map`] adds.
-    pub fn map(&self) -> &M {
+    pub fn map(&self) -> &dyn OrderedMap {
         self.state.map()
     }
 
     /// The map with the whole state at the last group's end in it, to be kept as it is. To be
     /// called between two groups only; at other times the map lacks counters and sessions.
-    pub fn complete_map(&mut self) -> &mut M {
+    pub fn complete_map(&mut self) -> &mut dyn OrderedMap {
         assert!(self.group_count == 0, "the map is not the state at one position");
         self.state.complete_map()
     }

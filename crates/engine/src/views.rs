@@ -3,7 +3,6 @@
 use crate::answer::{JobState, JobView, NamespaceView, QueueView};
 use crate::ids::{JobId, NamespaceId, TimeMs};
 use crate::job::{Job, Phase};
-use crate::map::OrderedMap;
 use crate::queue::Queue;
 use crate::queueing::{DUE_SECONDS_TOLD_MAX, blockers_of};
 use crate::state::{NamespaceSlot, State};
@@ -50,7 +49,7 @@ impl JobState {
     ];
 }
 
-impl<M: OrderedMap> State<M> {
+impl State {
     pub(crate) fn job_view(&self, ns: NamespaceId, id: JobId, now: TimeMs) -> Option<JobView> {
         let job = (*self.job(ns, id)?).clone();
         let lease = self.leases.get(&(ns, id)).map(|live| live.lease.clone());

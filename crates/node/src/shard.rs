@@ -119,7 +119,7 @@ impl Shard {
     pub(crate) fn finish(self) {
         let Self { shared, mut driver, committer, flush, mut clocks, .. } = self;
         drop(flush);
-        let (flusher, durable) = (driver.turn().map().flusher(), driver.turn().durable());
+        let (flusher, durable) = (driver.tree().flusher(), driver.turn().durable());
         // What is sealed already may leave no room for what is not.
         let persisted = flusher.flush_sealed(durable).and_then(|_| {
             driver.seal_tree();
@@ -129,7 +129,7 @@ impl Shard {
             let shard = shared.index;
             tracing::error!(shard, %error, "not flushed: the next start will replay");
         }
-        let (persisted, mut last) = (driver.turn().map().persisted_position(), Vec::new());
+        let (persisted, mut last) = (driver.tree().persisted_position(), Vec::new());
         match shared.streams.sync() {
             Ok(events) => {
                 let flushed = Input::Flushed { persisted, events };

@@ -58,7 +58,7 @@ impl ShardSetup {
         if let Some(room) = room {
             drop(shared.room.set(room));
         }
-        let map = driver.turn().map();
+        let map = driver.tree();
         drop(shared.snapshots.set(map.snapshots()));
         shared.streams.set(streams);
         let committer = Committer::start(Arc::clone(shared), journal)?;

@@ -1,10 +1,9 @@
 //! The tree under the engine: memtables in memory, set aside at one position each, so that a flush
 //! can leave an image of the state there.
 
-use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::ControlFlow;
-use std::rc::Rc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use longshore_engine::driver::Tree;
@@ -25,8 +24,16 @@ pub(crate) struct Image {
     pub(crate) entries: Entries,
 }
 
-/// States that were set aside and wait for their flush, the oldest first.
-pub(crate) type Sealed = Rc<RefCell<VecDeque<Image>>>;
+/// States that were set aside and wait for their flush, the oldest first. The lock is there because
+/// a map can be sent to another thread; here there is one.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Sealed(Arc<Mutex<VecDeque<Image>>>);
+
+impl Sealed {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, VecDeque<Image>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// The state as the shard has it.
 #[derive(Debug)]
@@ -94,7 +101,7 @@ impl Tree for SimTree {
     }
 
     fn can_rotate(&self) -> bool {
-        self.sealed.borrow().len() < SEALED_MAX
+        self.sealed.lock().len() < SEALED_MAX
     }
 
     fn rotate(&mut self) -> Option<Position> {
@@ -103,7 +110,7 @@ impl Tree for SimTree {
             return None;
         }
         let image = Image { position: self.position, entries: self.entries.clone() };
-        self.sealed.borrow_mut().push_back(image);
+        self.sealed.lock().push_back(image);
         (self.sealed_at, self.active_bytes) = (self.position, 0);
         Some(self.position)
     }

@@ -125,7 +125,7 @@ impl Simulation {
     pub(crate) fn check_messages_unreached(&self, all: &[(String, MessageTag)]) -> Check {
         let (Some(node), Some(peers)) = (&self.node, &self.peers) else { return Ok(()) };
         for (queue, tag) in all {
-            let page = peek_messages(node.turn().map(), NAMESPACES[0], queue, None, check::ALL);
+            let page = peek_messages(node.tree(), NAMESPACES[0], queue, None, check::ALL);
             let found =
                 page.ok().and_then(|page| page.messages.into_iter().find(|it| it.tag == *tag));
             let Some(found) = found.filter(|found| found.leased && !peers.is_leasing()) else {

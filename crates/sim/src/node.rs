@@ -126,7 +126,7 @@ impl Node {
         for entry in entries {
             let (position, entry) = entry.map_err(violation)?;
             if start.replay(position, &entry).map_err(violation)? {
-                store.image = sealed.borrow_mut().pop_front().expect("it was sealed just now");
+                store.image = sealed.lock().pop_front().expect("it was sealed just now");
             }
             let replayed = streams.replay(position, start.take_stream_changes());
             replayed.map_err(|error| events_error(&error))?;
@@ -163,14 +163,19 @@ impl Node {
         }
     }
 
-    pub(crate) fn turn(&self) -> &Turn<SimTree> {
+    pub(crate) fn turn(&self) -> &Turn {
         self.driver.turn()
+    }
+
+    /// The map of the state, without what is written to it only when it is sealed.
+    pub(crate) fn tree(&self) -> &SimTree {
+        self.driver.tree()
     }
 
     /// The map with the whole state in it, of a shard that is at rest.
     pub(crate) fn complete_entries(&mut self) -> crate::map::Entries {
         self.driver.seal_tree();
-        self.turn().map().entries.clone()
+        self.driver.tree().entries.clone()
     }
 
     /// Takes in a call, unless the disk or the inbox has no room for it.
@@ -210,7 +215,7 @@ impl Node {
         }
         let mut actions = Vec::new();
         if let (Some(Canary::LostPlace), Input::Call(call)) = (self.canary, &mut input)
-            && let Some(command) = faults::requeue_at_end(self.turn().map(), &mut call.request)
+            && let Some(command) = faults::requeue_at_end(self.tree(), &mut call.request)
         {
             let namespace = NAMESPACES[0].to_owned();
             let again = Input::GiveBack { namespace, command };
@@ -265,7 +270,7 @@ impl Node {
     /// What canaries of the engine do to a request; the answer, where that never hears of it.
     fn tamper(&self, request: &mut Request, clock: Clock) -> Option<Action<ReplyTo>> {
         match (self.canary?, &mut request.command) {
-            (Canary::StaleToken, _) => faults::honour_stale(self.turn().map(), request, clock),
+            (Canary::StaleToken, _) => faults::honour_stale(self.tree(), request, clock),
             (Canary::StartUnheard, Command::StartJobs(jobs)) => {
                 let heard = jobs.iter().map(|_| Ok(Instruction::Continue)).collect();
                 let (reply_to, answer) = (request.reply_to, Answer::Extended(heard));
@@ -407,7 +412,7 @@ impl Node {
         let Some(durable) = self.flush.take() else { return Ok(Vec::new()) };
         let mut flushed = None;
         while let Some(mut image) = {
-            let mut sealed = self.sealed.borrow_mut();
+            let mut sealed = self.sealed.lock();
             let next = sealed.front().is_some_and(|it| it.position <= durable);
             next.then(|| sealed.pop_front()).flatten()
         } {

@@ -54,7 +54,7 @@ impl Simulation {
             self.events.check(&node.streams)?;
         }
         if let (Some(node), Some(relay)) = (&self.node, &self.relay) {
-            relay.check(node.turn().map(), clock, true)?;
+            relay.check(node.tree(), clock, true)?;
         }
         self.drain_messages()?;
         let verdict = self.judge()?;
@@ -128,7 +128,7 @@ impl Simulation {
         let clock = self.now();
         for (namespace, name) in NAMESPACES.iter().enumerate() {
             let Some(node) = &self.node else { return Err("the shard ended".to_owned()) };
-            let jobs = invariants::jobs_of(node.turn().map(), name, None, clock);
+            let jobs = invariants::jobs_of(node.tree(), name, None, clock);
             for view in jobs.iter().filter(|view| view.paused) {
                 self.ask(namespace, Command::ResumeJob { id: view.job.id })?;
             }
@@ -139,7 +139,7 @@ impl Simulation {
     fn has_unfinished(&mut self) -> Result<bool, String> {
         let clock = self.now();
         let Some(node) = &self.node else { return Err("the shard ended".to_owned()) };
-        let map = node.turn().map();
+        let map = node.tree();
         let all = NAMESPACES.iter().flat_map(|name| invariants::jobs_of(map, name, None, clock));
         // Schedules go on, and their jobs end by their time.
         let mut all = all.into_iter().filter(|view| view.job.tick.is_none());
@@ -198,8 +198,8 @@ impl Simulation {
     fn judge(&mut self) -> Result<oracle::Verdict, String> {
         let clock = self.now();
         let Some(node) = &self.node else { return Err("the shard ended".to_owned()) };
-        invariants::check(node.turn(), &self.shadow, clock)?;
-        oracle::judge(node.turn().map(), &self.shadow, clock)
+        invariants::check((node.turn(), node.tree()), &self.shadow, clock)?;
+        oracle::judge(node.tree(), &self.shadow, clock)
     }
 
     /// A new life finds the very state that the old one had, but for its own beginning.

@@ -349,7 +349,7 @@ impl Simulation {
         let clock = self.now();
         let Some(node) = &self.node else { return Ok(()) };
         for (namespace, id, token) in unreached {
-            let found = find_job(node.turn().map(), NAMESPACES[*namespace], *id, clock.wall);
+            let found = find_job(node.tree(), NAMESPACES[*namespace], *id, clock.wall);
             if let Lookup::Found(view) = found
                 && view.lease.is_some_and(|lease| lease.token == *token)
             {
@@ -490,9 +490,9 @@ impl Simulation {
         let clock = self.now();
         match self.node.as_ref().filter(|node| node.turn().group_bytes() == 0) {
             Some(node) => {
-                invariants::check(node.turn(), &self.shadow, clock)?;
+                invariants::check((node.turn(), node.tree()), &self.shadow, clock)?;
                 if let Some(relay) = &self.relay {
-                    relay.check(node.turn().map(), clock, false)?;
+                    relay.check(node.tree(), clock, false)?;
                 }
                 self.check_messages(node, clock)
             }
@@ -749,7 +749,7 @@ impl Simulation {
 /// The tokens of all leases.
 fn leases(node: &Node, clock: Clock) -> BTreeSet<Token> {
     let running = Some(JobState::Running);
-    let of = |name: &&str| invariants::jobs_of(node.turn().map(), name, running, clock);
+    let of = |name: &&str| invariants::jobs_of(node.tree(), name, running, clock);
     let jobs = NAMESPACES.iter().flat_map(of);
     jobs.filter_map(|view| view.lease).map(|lease| lease.token).collect()
 }

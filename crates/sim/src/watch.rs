@@ -43,7 +43,7 @@ impl Watch {
 
     /// Calls are about to be taken up.
     pub(crate) fn taking_up(&mut self, driver: &Driver<SimTree, ReplyTo, Injected>) {
-        let (group, map) = (driver.turn().group_bytes(), driver.turn().map());
+        let (group, map) = (driver.turn().group_bytes(), driver.tree());
         let memory = map.active_bytes();
         if self.refusing {
             // They hear that there is no space.
@@ -67,13 +67,13 @@ impl Watch {
         driver: &Driver<SimTree, ReplyTo, Injected>,
         clock: Clock,
     ) -> Check {
-        let (turn, map) = (driver.turn(), driver.turn().map());
+        let (turn, map) = (driver.turn(), driver.tree());
         if map.sealed_at() > self.sealed_at {
             self.sealed_at = map.sealed_at();
             (self.unsealed_since, self.unsealed_bytes) = (None, 0);
         }
         let durable = |image: &&crate::map::Image| image.position <= turn.durable();
-        if let Some(kept) = map.sealed.borrow().iter().rfind(durable)
+        if let Some(kept) = map.sealed.lock().iter().rfind(durable)
             && kept.position > self.flush_ordered
         {
             return Err(format!("the state at {} is durable, and not flushed", kept.position));

@@ -33,7 +33,7 @@ fn cpu() -> [Duration; 2] {
 }
 
 struct Shard<'a> {
-    turn: Turn<Lsm>,
+    turn: Turn,
     durable: &'a AtomicU64,
     began: Instant,
     journal_bytes: usize,
@@ -43,6 +43,10 @@ struct Shard<'a> {
 }
 
 impl Shard<'_> {
+    fn lsm(&self) -> &Lsm {
+        self.turn.map().downcast_ref().unwrap()
+    }
+
     fn submit(&mut self, command: Command) -> Option<Answer> {
         self.calls += 1;
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64;
@@ -53,11 +57,11 @@ impl Shard<'_> {
         self.journal_bytes += self.turn.seal().map_or(0, |group| group.bytes.len());
         let position = self.turn.position();
         self.durable.store(position.0, Ordering::Release);
-        while self.turn.map().is_full() {
+        while self.lsm().is_full() {
             thread::sleep(Duration::from_micros(200));
         }
-        if self.turn.map().should_rotate() {
-            self.turn.complete_map().rotate();
+        if self.lsm().should_rotate() {
+            self.turn.complete_map().downcast_mut::<Lsm>().unwrap().rotate();
             self.rotations += 1;
         }
         let replies = self.turn.committed(position).into_iter().filter_map(|effect| match effect {

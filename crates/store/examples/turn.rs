@@ -58,7 +58,7 @@ impl Phase {
 }
 
 struct Shard<'a> {
-    turn: Turn<Lsm>,
+    turn: Turn,
     start: Instant,
     durable: &'a AtomicU64,
     /// Turns that the workers have taken.
@@ -66,6 +66,10 @@ struct Shard<'a> {
 }
 
 impl Shard<'_> {
+    fn lsm(&self) -> &Lsm {
+        self.turn.map().downcast_ref().unwrap()
+    }
+
     fn clock(&self) -> Clock {
         let ms = self.start.elapsed().as_millis() as u64;
         Clock { wall: TimeMs(1_700_000_000_000 + ms), mono: MonoMs(ms), random: ms }
@@ -79,11 +83,11 @@ impl Shard<'_> {
             None => self.turn.ready_effects(),
         };
         self.durable.store(self.turn.durable().0, Ordering::Release);
-        while self.turn.map().is_full() {
+        while self.lsm().is_full() {
             thread::sleep(Duration::from_micros(200));
         }
-        if self.turn.map().should_rotate() {
-            self.turn.complete_map().rotate();
+        if self.lsm().should_rotate() {
+            self.turn.complete_map().downcast_mut::<Lsm>().unwrap().rotate();
         }
         let Some(Effect::Reply { answer, .. }) = effects.into_iter().next() else {
             panic!("a call is answered")

@@ -2,7 +2,6 @@
 
 use super::{Account, AuditEntry};
 use crate::ids::TimeMs;
-use crate::map::OrderedMap;
 use crate::record::Record;
 use crate::state::{State, keys};
 
@@ -15,7 +14,7 @@ pub(crate) struct Accounts {
     pub(super) oldest_entry: Option<TimeMs>,
 }
 
-impl<M: OrderedMap> State<M> {
+impl State {
     pub(crate) fn account(&self, name: &str) -> Option<Account> {
         self.value(&keys::account(name))
     }

@@ -8,7 +8,6 @@ use super::{
 };
 use crate::bounds::cut;
 use crate::ids::TimeMs;
-use crate::map::OrderedMap;
 use crate::moment::Moment;
 use crate::record::Record;
 use crate::state::{State, keys};
@@ -27,7 +26,7 @@ pub(crate) struct AuditNote<'a> {
     pub(crate) after: Option<String>,
 }
 
-impl<M: OrderedMap> State<M> {
+impl State {
     /// The record that notes a change.
     pub(crate) fn decide_audit(&self, by: &str, note: AuditNote<'_>, moment: Moment) -> Record {
         let name = |text: &str| cut(text, self.limits.name_bytes_max);

@@ -10,7 +10,6 @@ use super::{
 };
 use crate::bounds::{check_name, check_size};
 use crate::ids::TimeMs;
-use crate::map::OrderedMap;
 use crate::moment::Moment;
 use crate::record::Record;
 use crate::rejection::Rejection;
@@ -40,7 +39,7 @@ fn check_password(keys: &PasswordKeys) -> Result<(), Rejection> {
     Ok(())
 }
 
-impl<M: OrderedMap> State<M> {
+impl State {
     fn check_grants(&self, grants: &[AccountGrant]) -> Result<(), Rejection> {
         check_count("grants", grants.len(), GRANTS_MAX)?;
         for grant in grants {

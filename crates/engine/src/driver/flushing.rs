@@ -1,7 +1,7 @@
 //! When the state is set aside, flushed, and the journal before it given back.
 
 use super::act::Action;
-use super::{Driver, Fault, Faults, Tree};
+use super::{Driver, Fault, Faults, Tree, tree_mut};
 use crate::Position;
 use crate::ids::MonoMs;
 use crate::moment::Clock;
@@ -38,10 +38,10 @@ impl<M: Tree, C, F: Faults> Driver<M, C, F> {
     pub(super) fn rotate_if_due(&mut self, clock: Clock, out: &mut Vec<Action<C>>) {
         // Only between groups is the memtable the state at one position.
         let between = self.turn.group_bytes() == 0 || self.faults.has(Fault::RotatedInGroup);
-        if !between || !self.turn.map().can_rotate() {
+        if !between || !self.tree().can_rotate() {
             return;
         }
-        let large = self.turn.map().is_due() && !self.faults.has(Fault::OverfullMemtable);
+        let large = self.tree().is_due() && !self.faults.has(Fault::OverfullMemtable);
         let long = self.flushing.unsealed_bytes >= self.policy.journal_bytes_max
             && !self.faults.has(Fault::LongReplay);
         let old = self.is_old_at().is_some_and(|at| at <= clock.mono);
@@ -52,7 +52,7 @@ impl<M: Tree, C, F: Faults> Driver<M, C, F> {
 
     fn rotate(&mut self, out: &mut Vec<Action<C>>) {
         (self.flushing.unsealed_since, self.flushing.unsealed_bytes) = (None, 0);
-        let Some(position) = self.turn.complete_map().rotate() else { return };
+        let Some(position) = tree_mut::<M>(self.turn.complete_map()).rotate() else { return };
         let durable = self.turn.durable();
         if position <= durable {
             out.push(Action::Flush { durable });
@@ -70,7 +70,7 @@ impl<M: Tree, C, F: Faults> Driver<M, C, F> {
 
     /// When the memtable is to be sealed for its age, where that is possible.
     pub(super) fn rotate_at(&self) -> Option<MonoMs> {
-        let possible = self.turn.group_bytes() == 0 && self.turn.map().can_rotate();
+        let possible = self.turn.group_bytes() == 0 && self.tree().can_rotate();
         self.is_old_at().filter(|_| possible)
     }
 
@@ -98,6 +98,6 @@ impl<M: Tree, C, F: Faults> Driver<M, C, F> {
     /// Sets the whole state aside where there is room for it, so that the next start replays
     /// nothing. For a driver that is finished.
     pub fn seal_tree(&mut self) {
-        self.turn.complete_map().rotate();
+        tree_mut::<M>(self.turn.complete_map()).rotate();
     }
 }

@@ -27,7 +27,7 @@ impl<M: Tree, C, F: Faults> Driver<M, C, F> {
         if is_huge && !self.faults.has(Fault::HugeGroup) {
             return Admit::Nothing;
         }
-        let map = self.turn.map();
+        let map = self.tree();
         if !map.is_due() || map.can_rotate() {
             // What was taken in is published first.
             if self.turn.is_publishing() { Admit::NoJobs } else { Admit::All }
@@ -40,7 +40,7 @@ impl<M: Tree, C, F: Faults> Driver<M, C, F> {
 
     /// Whether memory holds as much of the state as it may before a flush ends.
     fn is_crammed(&self) -> bool {
-        let map = self.turn.map();
+        let map = self.tree();
         map.is_due()
             && !map.can_rotate()
             && map.active_bytes() >= self.policy.crammed_bytes

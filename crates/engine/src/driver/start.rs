@@ -1,9 +1,11 @@
 //! From a state on disk and the journal after it to a shard that can serve. What is wrong is
 //! named; nothing is repaired here.
 
+use std::marker::PhantomData;
+
 use bytes::Bytes;
 
-use super::{Driver, Fault, Faults, Policy, Tree};
+use super::{Driver, Fault, Faults, Policy, Tree, tree, tree_mut};
 use crate::Position;
 use crate::limits::Limits;
 use crate::moment::Clock;
@@ -36,7 +38,9 @@ pub enum StartFault {
 /// A shard that starts: its state, to which the journal's entries are added one by one.
 #[derive(Debug)]
 pub struct Start<M, F> {
-    recovery: Recovery<M>,
+    recovery: Recovery,
+    /// What its map is.
+    tree: PhantomData<M>,
     /// The position of the state.
     persisted: Position,
     faults: F,
@@ -63,7 +67,8 @@ impl<M: Tree, F: Faults> Start<M, F> {
             return Err(StartFault::Emptied);
         }
         let recovery = Recovery::begin(map, persisted, limits)?;
-        Ok(Self { recovery, persisted, faults, events: Vec::new(), journal_bytes: 0 })
+        let (tree, events) = (PhantomData, Vec::new());
+        Ok(Self { recovery, tree, persisted, faults, events, journal_bytes: 0 })
     }
 
     /// The position after which the journal is to be read, entry by entry: that of the state, or
@@ -103,8 +108,9 @@ impl<M: Tree, F: Faults> Start<M, F> {
             self.recovery.replay(position, entry)?;
         }
         self.journal_bytes += entry.len() as u64;
-        let map = self.recovery.map();
-        if !map.is_due() || !map.can_rotate() || self.recovery.complete_map().rotate().is_none() {
+        let map: &M = tree(self.recovery.map());
+        let may_rotate = map.is_due() && map.can_rotate();
+        if !may_rotate || tree_mut::<M>(self.recovery.complete_map()).rotate().is_none() {
             return Ok(false);
         }
         self.journal_bytes = 0;

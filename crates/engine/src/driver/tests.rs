@@ -167,7 +167,7 @@ fn what_costs_much_to_replay_is_flushed_once_it_is_durable_and_then_given_back()
     let mut shard = Shard::new();
     shard.call(bulk(0..3, 1000));
     let last = shard.seal();
-    assert!(shard.driver.turn().map().is_sealed);
+    assert!(shard.driver.tree().is_sealed);
     let out = shard.step(Input::Committed(last));
     assert!(matches!(out[0], Action::Flush { durable } if durable == last), "{out:?}");
     let out = shard.step(Input::Flushed { persisted: last, events: None });
@@ -283,7 +283,7 @@ fn a_shard_without_space_ends_whatever_is_due() {
     let mut shard = Shard::new();
     shard.call(bulk(0..3, 1000));
     shard.commit();
-    assert!(shard.driver.turn().map().is_sealed, "and no flush ends");
+    assert!(shard.driver.tree().is_sealed, "and no flush ends");
     shard.call(lease(1));
     shard.commit();
     shard.call(bulk(3..8, 100_000));

@@ -20,3 +20,13 @@ pub trait Tree: OrderedMap {
     /// since the last time or no more may be sealed.
     fn rotate(&mut self) -> Option<Position>;
 }
+
+/// The map that a shard began with.
+pub(super) fn tree<M: Tree>(map: &dyn OrderedMap) -> &M {
+    map.downcast_ref().expect("a shard's map stays the same")
+}
+
+/// As [`tree`].
+pub(super) fn tree_mut<M: Tree>(map: &mut dyn OrderedMap) -> &mut M {
+    map.downcast_mut().expect("a shard's map stays the same")
+}

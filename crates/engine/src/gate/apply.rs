@@ -9,7 +9,7 @@ use super::{GATE_SETS_MAX, Gate};
 use crate::answer::{BlockedBy, Instruction};
 use crate::ids::{GateId, JobId, KindId, NamespaceId, QueueId};
 use crate::job::Job;
-use crate::map::{OrderedMap, Reader};
+use crate::map::Reader;
 use crate::record::Record;
 use crate::rejection::Rejection;
 use crate::state::{LiveLease, State, keys};
@@ -132,7 +132,7 @@ pub(crate) fn gates_told(reader: &dyn Reader, ns: NamespaceId, job: &Job) -> Vec
     told
 }
 
-impl<M: OrderedMap> State<M> {
+impl State {
     /// The number of the set of gates that jobs under decision name, of which `earlier` ones of
     /// the same command have numbers that are not applied yet.
     pub(crate) fn decide_gate_set(

@@ -9,7 +9,6 @@ use crate::bounds::{check_name, check_size, resolve_start};
 use crate::ids::{GateId, JobId, NamespaceId, TimeMs};
 use crate::job::Job;
 use crate::limits::Limits;
-use crate::map::OrderedMap;
 use crate::moment::Moment;
 use crate::record::Record;
 use crate::rejection::Rejection;
@@ -46,7 +45,7 @@ impl Gate {
     }
 }
 
-impl<M: OrderedMap> State<M> {
+impl State {
     /// The record that changes a gate; none where it is so already.
     pub(crate) fn decide_gate_change(
         &self,

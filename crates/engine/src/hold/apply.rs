@@ -7,7 +7,7 @@ use super::{Hold, LostRun};
 use crate::answer::BlockedBy;
 use crate::ids::{JobId, NamespaceId};
 use crate::job::{Job, Lease};
-use crate::map::{OrderedMap, Reader};
+use crate::map::Reader;
 use crate::state::{State, keys};
 use crate::wire::Wire;
 
@@ -97,7 +97,7 @@ pub(crate) fn holds_told(reader: &dyn Reader, ns: NamespaceId, job: &Job) -> Vec
     told.collect()
 }
 
-impl<M: OrderedMap> State<M> {
+impl State {
     /// Whether the job stands aside for a tag.
     pub(crate) fn is_held_back(&self, ns: NamespaceId, id: JobId) -> bool {
         self.holding.has_held_back && self.get(&keys::held_back_job(ns, id)).is_some()

@@ -5,14 +5,13 @@ use std::ops::ControlFlow;
 use super::{HOLDS_MAX, Hold, HoldAnswer, HoldView, LostRun, RUNS_TOLD_MAX};
 use crate::bounds::{check_name, check_size};
 use crate::ids::{JobId, NamespaceId};
-use crate::map::OrderedMap;
 use crate::moment::Moment;
 use crate::record::Record;
 use crate::rejection::Rejection;
 use crate::state::{State, keys};
 use crate::wire::Wire;
 
-impl<M: OrderedMap> State<M> {
+impl State {
     /// The record that holds a tag; none where it is held.
     pub(crate) fn decide_hold_put(
         &self,

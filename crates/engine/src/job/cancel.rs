@@ -3,13 +3,12 @@
 
 use crate::ids::{JobId, NamespaceId};
 use crate::job::{CancelReason, EndKind, FinalRun, Job, JobError, Phase};
-use crate::map::OrderedMap;
 use crate::record::Record;
 use crate::rejection::Rejection;
 use crate::state::{State, keys};
 use crate::wire::Wire;
 
-impl<M: OrderedMap> State<M> {
+impl State {
     /// The record that calls a job off; none where that was asked before.
     pub(crate) fn decide_cancel(
         &self,

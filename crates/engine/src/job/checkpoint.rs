@@ -9,7 +9,6 @@ use crate::command::CheckpointJob;
 use crate::ids::{JobId, NamespaceId, TimeMs, Token};
 use crate::job::enqueue::check_lease;
 use crate::job::{Job, JobError};
-use crate::map::OrderedMap;
 use crate::moment::Moment;
 use crate::record::Record;
 use crate::rejection::Rejection;
@@ -93,7 +92,7 @@ impl Checkpoint {
     }
 }
 
-impl<M: OrderedMap> State<M> {
+impl State {
     /// What is kept of how far a job has come.
     pub(crate) fn checkpoint(&self, ns: NamespaceId, id: JobId) -> Option<Checkpoint> {
         if self.has_checkpoints { self.value(&keys::checkpoint(ns, id)) } else { None }

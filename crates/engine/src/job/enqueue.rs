@@ -8,7 +8,6 @@ use crate::ids::{NamespaceId, Place, QueueId, TimeMs};
 use crate::job::{Body, Job, JobOptions, Phase, RetryPolicy};
 use crate::limit::JobLimit;
 use crate::limits::Limits;
-use crate::map::OrderedMap;
 use crate::moment::Moment;
 use crate::overlay::Overlay;
 use crate::queue::{JobDefaults, QueueSettings};
@@ -26,15 +25,15 @@ const HEAD_BYTES: usize = 2048;
 pub(crate) type Decision = Result<(Vec<Record>, Answer), Rejection>;
 
 /// Jobs under decision that enter together.
-struct Bulk<'a, M> {
-    overlay: Overlay<'a, M>,
+struct Bulk<'a> {
+    overlay: Overlay<'a>,
     /// Where jobs are added.
     queue: &'a str,
     defaults: &'a JobDefaults,
     answers: Vec<Enqueued>,
 }
 
-impl<M: OrderedMap> State<M> {
+impl State {
     pub(crate) fn decide_enqueue(
         &self,
         ns: NamespaceId,
@@ -69,7 +68,7 @@ impl<M: OrderedMap> State<M> {
     /// the overlay knows of; and what became of each.
     pub(crate) fn decide_follow_ups<'a>(
         &'a self,
-        overlay: Overlay<'a, M>,
+        overlay: Overlay<'a>,
         follow_ups: &'a [FollowUp],
     ) -> Result<(Vec<Record>, Vec<Enqueued>), Rejection> {
         let bytes = follow_ups.iter().map(|one| bytes_of(&one.job)).sum();
@@ -94,7 +93,7 @@ impl<M: OrderedMap> State<M> {
     /// queue that is full takes none.
     pub(crate) fn decide_fitting<'a>(
         &'a self,
-        overlay: Overlay<'a, M>,
+        overlay: Overlay<'a>,
         jobs: &'a [FollowUp],
         (room, bounded): (usize, bool),
     ) -> (Vec<Record>, u64) {
@@ -155,8 +154,8 @@ fn bytes_of(job: &NewJob) -> usize {
     job.args.len() + cursor + tags + job.metadata.as_ref().map_or(0, bytes::Bytes::len)
 }
 
-impl<'a, M: OrderedMap> Bulk<'a, M> {
-    fn of(overlay: Overlay<'a, M>) -> Self {
+impl<'a> Bulk<'a> {
+    fn of(overlay: Overlay<'a>) -> Self {
         let defaults = &QueueSettings::of_none().defaults;
         Self { overlay, queue: "", defaults, answers: Vec::new() }
     }
@@ -289,10 +288,7 @@ fn expiry_of(
     }
 }
 
-pub(crate) fn check_new_job<M: OrderedMap>(
-    state: &State<M>,
-    new: &NewJob,
-) -> Result<(), Rejection> {
+pub(crate) fn check_new_job(state: &State, new: &NewJob) -> Result<(), Rejection> {
     let limits = &state.limits;
     check_name(limits, "kind", &new.kind)?;
     check_size("args", new.args.len(), limits.args_bytes_max)?;
@@ -337,10 +333,7 @@ pub(crate) fn check_new_job<M: OrderedMap>(
 }
 
 /// A lease within the limits.
-pub(crate) fn check_lease<M: OrderedMap>(
-    state: &State<M>,
-    lease_ms: Option<u64>,
-) -> Result<(), Rejection> {
+pub(crate) fn check_lease(state: &State, lease_ms: Option<u64>) -> Result<(), Rejection> {
     let range = &state.limits.lease_ms;
     match lease_ms {
         Some(lease_ms) if !range.contains(&lease_ms) => Err(Rejection::ValueRefused {
@@ -352,7 +345,7 @@ pub(crate) fn check_lease<M: OrderedMap>(
     }
 }
 
-impl<M: OrderedMap> State<M> {
+impl State {
     /// The record that creates a queue on its first use, after `earlier` ones of the same command.
     pub(crate) fn decide_queue_created(
         &self,

@@ -2,14 +2,13 @@
 
 use crate::ids::{JobId, NamespaceId, TimeMs};
 use crate::job::{DeadReason, Job, Phase};
-use crate::map::OrderedMap;
 use crate::moment::Moment;
 use crate::record::Record;
 use crate::sla::SlaEvent;
 use crate::state::{State, keys};
 use crate::timer::Subject;
 
-impl<M: OrderedMap> State<M> {
+impl State {
     /// The timers that are due, at most a slice of them, in their order.
     pub(crate) fn timers_due(&self, moment: Moment) -> Vec<(TimeMs, Subject)> {
         let mut due = Vec::new();

@@ -5,7 +5,6 @@ use crate::bounds::cut;
 use crate::command::Extension;
 use crate::ids::{JobId, NamespaceId, Token};
 use crate::job::enqueue::check_lease;
-use crate::map::OrderedMap;
 use crate::record::Record;
 use crate::rejection::Rejection;
 use crate::state::{LiveLease, State, keys};
@@ -25,7 +24,7 @@ impl LiveLease {
     }
 }
 
-impl<M: OrderedMap> State<M> {
+impl State {
     /// What the worker is told, and the record of its progress where it tells any.
     pub(crate) fn decide_extension(
         &self,

@@ -3,13 +3,12 @@
 use crate::bounds::{check_duration, cut_name};
 use crate::ids::{JobId, NamespaceId, TimeMs, Token};
 use crate::job::{EndKind, Job, Phase};
-use crate::map::OrderedMap;
 use crate::moment::Moment;
 use crate::record::Record;
 use crate::rejection::Rejection;
 use crate::state::State;
 
-impl<M: OrderedMap> State<M> {
+impl State {
     pub(crate) fn decide_interrupt(
         &self,
         (namespace, id, token): (NamespaceId, JobId, Token),

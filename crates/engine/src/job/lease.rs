@@ -7,7 +7,6 @@ use crate::command::LeaseJobs;
 use crate::ids::{JobId, NamespaceId, Token};
 use crate::job::{Body, Checkpoint, DeadReason, Job, Lease};
 use crate::limit::Taken;
-use crate::map::OrderedMap;
 use crate::moment::Moment;
 use crate::queueing::Offer;
 use crate::record::{Grant, Record};
@@ -27,7 +26,7 @@ pub(crate) struct LeaseStep {
     pub(crate) exhausted: bool,
 }
 
-impl<M: OrderedMap> State<M> {
+impl State {
     /// Picks up to `want` jobs from the first queue of the request that has any that are due, and
     /// about `bytes_max` of args, but one job at least.
     /// Jobs whose time has run out are ended instead of granted. The caller applies the step and

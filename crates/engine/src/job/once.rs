@@ -4,12 +4,11 @@
 use crate::command::Verdict;
 use crate::ids::{JobId, NamespaceId};
 use crate::job::{Cause, JobError};
-use crate::map::OrderedMap;
 use crate::moment::Moment;
 use crate::record::Record;
 use crate::state::{LiveLease, State};
 
-impl<M: OrderedMap> State<M> {
+impl State {
     /// Whether the run is the last one of its job, although its worker would have it run again.
     /// What it says then counts as its word that nothing ran, unless it had said otherwise.
     pub(crate) fn is_spent(&self, ns: NamespaceId, live: &LiveLease, verdict: &Verdict) -> bool {

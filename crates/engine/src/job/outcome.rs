@@ -4,7 +4,6 @@ use std::ops::ControlFlow;
 
 use crate::ids::{JobId, NamespaceId, TimeMs};
 use crate::job::Phase;
-use crate::map::OrderedMap;
 use crate::moment::Moment;
 use crate::record::Record;
 use crate::state::{Frontier, State, count, keys};
@@ -24,7 +23,7 @@ impl Phase {
     }
 }
 
-impl<M: OrderedMap> State<M> {
+impl State {
     /// Records that forget outcomes and tombstones past their time or beyond their cap, at most a
     /// slice of each.
     pub(crate) fn decide_forgetting(&self, moment: Moment) -> Vec<Record> {

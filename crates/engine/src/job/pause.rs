@@ -2,12 +2,11 @@
 //! `queueing/job_pause.rs`.
 
 use crate::ids::{JobId, NamespaceId};
-use crate::map::OrderedMap;
 use crate::record::Record;
 use crate::rejection::Rejection;
 use crate::state::State;
 
-impl<M: OrderedMap> State<M> {
+impl State {
     /// The record that pauses or resumes a job; none where it is so already.
     pub(crate) fn decide_pause(
         &self,

@@ -3,13 +3,12 @@
 use crate::bounds::resolve_start;
 use crate::command::Start;
 use crate::ids::{JobId, NamespaceId, TimeMs};
-use crate::map::OrderedMap;
 use crate::moment::Moment;
 use crate::record::Record;
 use crate::rejection::Rejection;
 use crate::state::State;
 
-impl<M: OrderedMap> State<M> {
+impl State {
     /// The record that moves a job to another time. One at which it could not start any more is
     /// refused: the job would end without a run.
     pub(crate) fn decide_reschedule(

@@ -4,12 +4,11 @@ use crate::bounds::check_size;
 use crate::command::RetryFrom;
 use crate::ids::{JobId, NamespaceId, Place};
 use crate::job::Phase;
-use crate::map::OrderedMap;
 use crate::record::Record;
 use crate::rejection::Rejection;
 use crate::state::State;
 
-impl<M: OrderedMap> State<M> {
+impl State {
     /// The records that let the job start again, and say where.
     pub(crate) fn decide_retry(
         &self,

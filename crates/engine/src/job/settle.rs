@@ -9,7 +9,6 @@ use crate::job::{
     AttemptNote, CancelReason, Cause, DeadReason, EndKind, FinalRun, Job, JobError, LOSSES_MAX,
     Lease, Phase,
 };
-use crate::map::OrderedMap;
 use crate::moment::Moment;
 use crate::overlay::Overlay;
 use crate::record::{Next, Record};
@@ -29,7 +28,7 @@ pub(crate) struct Settled {
     pub(crate) kind: EndKind,
 }
 
-impl<M: OrderedMap> State<M> {
+impl State {
     /// The records that a settlement justifies, and what the worker is told.
     pub(crate) fn decide_settlement(
         &self,

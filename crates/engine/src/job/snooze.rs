@@ -4,13 +4,12 @@
 use crate::bounds::check_duration;
 use crate::ids::{JobId, NamespaceId};
 use crate::job::{Cause, DeadReason, EndKind, JobError};
-use crate::map::OrderedMap;
 use crate::moment::Moment;
 use crate::record::Record;
 use crate::rejection::Rejection;
 use crate::state::{LiveLease, State};
 
-impl<M: OrderedMap> State<M> {
+impl State {
     /// What putting a run off comes to: its job waits, or it failed for good where the job was
     /// snoozed as often as it may be.
     pub(crate) fn decide_snooze(

@@ -7,7 +7,7 @@ use crate::bounds::{check_duration, check_name};
 use crate::ids::NamespaceId;
 use crate::job::Job;
 use crate::limits::Limits;
-use crate::map::{OrderedMap, Reader};
+use crate::map::Reader;
 use crate::record::Record;
 use crate::rejection::Rejection;
 use crate::state::{State, keys};
@@ -67,7 +67,7 @@ pub(crate) fn limits_told(reader: &dyn Reader, ns: NamespaceId, job: &Job) -> Ve
     told
 }
 
-impl<M: OrderedMap> State<M> {
+impl State {
     /// The record that puts a limit; none where it is so already.
     pub(crate) fn decide_limit_put(
         &self,

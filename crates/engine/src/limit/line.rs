@@ -5,7 +5,6 @@ use std::ops::ControlFlow;
 
 use super::{JobLimit, LimitKey, LimitScope};
 use crate::ids::{JobId, KindId, NamespaceId, QueueId};
-use crate::map::OrderedMap;
 use crate::queueing::{LaneId, PartId, Slot};
 use crate::state::{State, keys};
 
@@ -39,7 +38,7 @@ impl Line {
     }
 }
 
-impl<M: OrderedMap> State<M> {
+impl State {
     /// A job comes into its line.
     pub(crate) fn enter_line(&mut self, line: &Line, slot: Slot, id: JobId) {
         self.put(&line.entry(slot), &id);

@@ -10,7 +10,6 @@ use super::{LimitKey, LimitRefill, LimitRule, LimitScope, LimitSettings};
 use crate::command::QueuePattern;
 use crate::ids::{KindId, NamespaceId, QueueId, TimeMs};
 use crate::job::Job;
-use crate::map::OrderedMap;
 use crate::moment::Moment;
 use crate::record::Record;
 use crate::state::{Frontier, State, keys};
@@ -90,7 +89,7 @@ impl Limiting {
     }
 }
 
-impl<M: OrderedMap> State<M> {
+impl State {
     fn budget(&self, of: &LimitKey) -> Option<LimitBudget> {
         self.value(&keys::limit_budget(of.ns, &of.name, &of.key))
     }

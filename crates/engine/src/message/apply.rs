@@ -8,14 +8,13 @@ use super::shelf::{BodyRef, MessageLease, Stored};
 use super::{Binding, Destination, Exchange, Message, MessageEnd, MessageTag, NewEntry, Slot};
 use crate::ids::{BodyId, ExchangeId, NamespaceId, Place, QueueId, Token};
 use crate::job::Body;
-use crate::map::OrderedMap;
 use crate::record::Record;
 use crate::state::{State, count, keys};
 
 /// Smaller bodies stand in each message that has them: a key of their own would cost more.
 const APART_BYTES_MIN: usize = 256;
 
-impl<M: OrderedMap> State<M> {
+impl State {
     /// Applies a record of exchanges or messages.
     pub(crate) fn apply_to_messages(&mut self, record: Record) {
         match record {

@@ -9,7 +9,6 @@ use super::{
     PublishMessage,
 };
 use crate::ids::{NamespaceId, QueueId, TimeMs};
-use crate::map::OrderedMap;
 use crate::moment::Moment;
 use crate::overlay::Overlay;
 use crate::record::Record;
@@ -37,7 +36,7 @@ impl From<Option<Record>> for Entering {
     }
 }
 
-impl<M: OrderedMap> State<M> {
+impl State {
     /// The end of a message with the letter that it leaves, where its queue has an exchange for
     /// these. They hold together.
     pub(crate) fn decide_death(

@@ -14,7 +14,6 @@ use super::{
 };
 use crate::bounds::{check_duration, check_name};
 use crate::ids::NamespaceId;
-use crate::map::OrderedMap;
 use crate::queue::{Queue, QueueSettings};
 use crate::record::Record;
 use crate::rejection::Rejection;
@@ -47,7 +46,7 @@ fn check_arguments(bytes: usize) -> Result<(), Rejection> {
     Ok(())
 }
 
-impl<M: OrderedMap> State<M> {
+impl State {
     /// Refuses a queue that holds messages; one that is not there may hold jobs.
     pub(crate) fn check_holds_jobs(&self, ns: NamespaceId, name: &str) -> Result<(), Rejection> {
         match self.queues.named(ns, name) {

@@ -7,7 +7,6 @@ use super::shelf::Stored;
 use super::{Entering, HeaderValue, Message, PublishMessage};
 use crate::bounds::check_duration;
 use crate::ids::{BodyId, NamespaceId, Place, TimeMs};
-use crate::map::OrderedMap;
 use crate::moment::Moment;
 use crate::record::Record;
 use crate::rejection::Rejection;
@@ -26,7 +25,7 @@ wire_struct! {
     }
 }
 
-impl<M: OrderedMap> State<M> {
+impl State {
     /// The record of a message that is to be published later; none where it is not.
     pub(super) fn decide_delayed(
         &self,

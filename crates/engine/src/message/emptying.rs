@@ -8,7 +8,6 @@ use bytes::Bytes;
 use super::state::{binding_of, slot_at, stored_of};
 use super::{Destination, Ends, MessageEnd, MessageTag};
 use crate::ids::{BodyId, NamespaceId, Place, QueueId};
-use crate::map::OrderedMap;
 use crate::record::Record;
 use crate::state::{State, keys};
 
@@ -23,7 +22,7 @@ pub(crate) struct PurgeSlice {
     pub(crate) next: Option<Vec<u8>>,
 }
 
-impl<M: OrderedMap> State<M> {
+impl State {
     /// The next slice of something that empties.
     pub(crate) fn decide_emptying(&self) -> Vec<Record> {
         match self.messages.emptying.first() {

@@ -10,7 +10,6 @@ use crate::bounds::{check_duration, check_name, cut};
 use crate::command::{FollowUp, NewJob, Start};
 use crate::ids::{JobId, KindId, NamespaceId, Place, QueueId, ScheduleId};
 use crate::job::{Job, JobError};
-use crate::map::OrderedMap;
 use crate::moment::Moment;
 use crate::overlay::Overlay;
 use crate::record::{Next, Record};
@@ -38,7 +37,7 @@ pub(crate) struct Publication {
     pub(crate) came: Published,
 }
 
-impl<M: OrderedMap> State<M> {
+impl State {
     /// Where a binding leads that ends in a queue of jobs.
     pub(super) fn resolve_job_binding(
         &self,
@@ -153,7 +152,7 @@ impl<M: OrderedMap> State<M> {
     /// The record of a message and those of the jobs that it becomes.
     pub(super) fn decide_with_jobs<'a>(
         &'a self,
-        mut overlay: Overlay<'a, M>,
+        mut overlay: Overlay<'a>,
         record: Option<Record>,
         jobs: &'a [FollowUp],
     ) -> Result<Vec<Record>, Rejection> {

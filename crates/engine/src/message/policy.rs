@@ -11,7 +11,6 @@ use super::pattern::Pattern;
 use super::{DELIVERY_LIMIT_DEFAULT, Exchange, MessageSettings, Overflow};
 use crate::bounds::{check_duration, check_name};
 use crate::ids::{ExchangeId, NamespaceId, QueueId};
-use crate::map::OrderedMap;
 use crate::queue::Queue;
 use crate::record::Record;
 use crate::rejection::Rejection;
@@ -239,7 +238,7 @@ impl Policy {
     }
 }
 
-impl<M: OrderedMap> State<M> {
+impl State {
     /// What holds for a queue of messages; none for one of jobs.
     pub(crate) fn message_settings(&self, id: QueueId) -> Option<Effective<'_>> {
         let queue = self.queues.get(id)?;

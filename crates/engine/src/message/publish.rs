@@ -15,7 +15,6 @@ use super::{
 use crate::bounds::check_size;
 use crate::command::FollowUp;
 use crate::ids::{NamespaceId, QueueId, StreamId};
-use crate::map::OrderedMap;
 use crate::moment::Moment;
 use crate::record::Record;
 use crate::rejection::Rejection;
@@ -73,7 +72,7 @@ impl Message {
     }
 }
 
-impl<M: OrderedMap> State<M> {
+impl State {
     /// What publishing a message comes to.
     pub(crate) fn decide_publish(
         &self,

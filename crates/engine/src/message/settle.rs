@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use super::{BodyRef, MessageEnd, MessageTag, Slot};
 use crate::ids::{NamespaceId, QueueId};
-use crate::map::OrderedMap;
 use crate::record::Record;
 use crate::state::State;
 
@@ -72,7 +71,7 @@ impl Ends {
     }
 }
 
-impl<M: OrderedMap> State<M> {
+impl State {
     /// Whether a message that its consumer does not keep may go back once more.
     pub(crate) fn may_return(&self, ns: NamespaceId, tag: MessageTag) -> bool {
         let settings = self.message_settings(tag.queue);

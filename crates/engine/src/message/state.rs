@@ -14,7 +14,6 @@ use super::shelf::{
 };
 use super::{Binding, Destination, Exchange, MessageTag, Policy, Slot};
 use crate::ids::{ExchangeId, MonoMs, NamespaceId, Place, QueueId, StreamId, TimeMs};
-use crate::map::OrderedMap;
 use crate::state::{Frontier, State, keys};
 use crate::wire::Wire;
 
@@ -128,7 +127,7 @@ impl Messages {
     }
 }
 
-impl<M: OrderedMap> State<M> {
+impl State {
     /// Messages of a queue that wait.
     pub(crate) fn ready_messages(&self, queue: QueueId) -> u64 {
         let held = self.messages.unsettled(queue);

@@ -7,7 +7,6 @@ use super::{
 use crate::answer::Enqueued;
 use crate::command::FollowUp;
 use crate::ids::{NamespaceId, Place};
-use crate::map::OrderedMap;
 use crate::moment::Moment;
 use crate::overlay::Overlay;
 use crate::record::Record;
@@ -77,7 +76,7 @@ pub(crate) struct Transacted {
     pub(crate) jobs_dropped: u64,
 }
 
-impl<M: OrderedMap> State<M> {
+impl State {
     /// Decides a transaction, or refuses it for its first part that cannot be.
     pub(crate) fn decide_transaction(
         &self,
@@ -137,7 +136,7 @@ impl<M: OrderedMap> State<M> {
     fn decide_published(
         &self,
         message: &PublishMessage,
-        overlay: &mut Overlay<'_, M>,
+        overlay: &mut Overlay<'_>,
         (steps, jobs): (&mut usize, &mut Vec<FollowUp>),
     ) -> Result<Published, Rejection> {
         let (ns, moment) = (overlay.ns, overlay.moment);

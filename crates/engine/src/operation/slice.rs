@@ -8,7 +8,6 @@ use bytes::Bytes;
 use super::{Operation, OperationKind, OperationState};
 use crate::ids::{JobId, Place, TimeMs};
 use crate::job::{Job, Phase};
-use crate::map::OrderedMap;
 use crate::moment::Moment;
 use crate::queueing::PartId;
 use crate::record::Record;
@@ -18,7 +17,7 @@ use crate::wire::Wire;
 /// A range of an index whose entries name jobs.
 type Range = (Vec<u8>, Vec<u8>);
 
-impl<M: OrderedMap> State<M> {
+impl State {
     /// The records of the next slice of some operation, empty where none is under way.
     pub(crate) fn decide_slice(&self, moment: Moment) -> Vec<Record> {
         let running = |operation: &&Operation| operation.state == OperationState::Running;

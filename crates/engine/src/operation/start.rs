@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::{Operation, OperationKind, OperationState};
 use crate::ids::{NamespaceId, OperationId};
-use crate::map::OrderedMap;
 use crate::moment::Moment;
 use crate::record::Record;
 use crate::rejection::Rejection;
@@ -29,7 +28,7 @@ impl OperationKind {
     }
 }
 
-impl<M: OrderedMap> State<M> {
+impl State {
     pub(crate) fn decide_operation_started(
         &self,
         ns: NamespaceId,

@@ -16,7 +16,7 @@ use crate::hold::holds_told;
 use crate::ids::{NamespaceId, QueueId};
 use crate::job::Job;
 use crate::limit::limits_told;
-use crate::map::{OrderedMap, Reader};
+use crate::map::Reader;
 use crate::queueing::{job_pause, ordering_key};
 use crate::state::{State, count, keys};
 
@@ -35,7 +35,7 @@ pub(crate) fn blockers_of(
     keys.into_iter().flatten().chain(queue).chain(limits).chain(gates).chain(holds).collect()
 }
 
-impl<M: OrderedMap> State<M> {
+impl State {
     /// Whether a key blocks the entry.
     fn is_blocked(&self, ns: NamespaceId, job: &Job) -> bool {
         self.is_behind_another(ns, job)

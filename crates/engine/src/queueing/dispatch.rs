@@ -9,7 +9,6 @@ use super::lanes::{LaneId, Next, Slot};
 use crate::command::QueuePattern;
 use crate::ids::{JobId, KindId, NamespaceId, QueueId, TimeMs};
 use crate::kind::KindRange;
-use crate::map::OrderedMap;
 use crate::state::State;
 
 /// Jobs in the order in which they are to be handed out.
@@ -31,15 +30,15 @@ enum Source {
 }
 
 /// A merge of lanes.
-struct Merge<'a, M> {
-    state: &'a State<M>,
+struct Merge<'a> {
+    state: &'a State,
     ns: NamespaceId,
     now: TimeMs,
     open: BinaryHeap<Reverse<(Rank, Source)>>,
     looked: usize,
 }
 
-impl<M: OrderedMap> State<M> {
+impl State {
     /// Up to `want` jobs that are due at `now`, of the queues that are meant and hand out, the
     /// most urgent first. Of reserved kinds none, of `kinds` only those where it is given.
     pub(crate) fn offer(
@@ -124,7 +123,7 @@ impl<M: OrderedMap> State<M> {
     }
 }
 
-impl<M: OrderedMap> Merge<'_, M> {
+impl Merge<'_> {
     fn next(&mut self) -> Option<(LaneId, JobId)> {
         loop {
             let Reverse((_, source)) = self.open.pop()?;

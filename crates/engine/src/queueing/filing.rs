@@ -10,7 +10,6 @@ use crate::gate::Gating;
 use crate::ids::{JobId, KindId, NamespaceId, Place, QueueId, TimeMs};
 use crate::job::{Job, Phase};
 use crate::limit::{Limiting, Line};
-use crate::map::OrderedMap;
 use crate::queue::Queue;
 use crate::sla::Slas;
 use crate::state::{Kinds, Queues, State, count, keys};
@@ -39,7 +38,7 @@ wire_struct! {
     }
 }
 
-impl<M: OrderedMap> State<M> {
+impl State {
     /// The queue and kind that a job names. Both outlive their jobs.
     pub(crate) fn queue_of(&self, ns: NamespaceId, job: &Job) -> QueueId {
         self.queues.named(ns, &job.queue).expect("a queue outlives its jobs").id
@@ -279,7 +278,7 @@ impl Loading {
         self.passed = 0;
     }
 
-    fn end<M>(&mut self, state: &State<M>, lanes: &mut Lanes) {
+    fn end(&mut self, state: &State, lanes: &mut Lanes) {
         if self.prefix.is_empty() {
             return;
         }

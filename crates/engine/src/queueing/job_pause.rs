@@ -3,7 +3,7 @@
 use crate::answer::BlockedBy;
 use crate::ids::{JobId, NamespaceId};
 use crate::job::Job;
-use crate::map::{OrderedMap, Reader};
+use crate::map::Reader;
 use crate::state::{State, keys};
 
 /// Whether the job is paused.
@@ -11,7 +11,7 @@ pub(super) fn told(reader: &dyn Reader, ns: NamespaceId, job: &Job) -> Option<Bl
     reader.get(&keys::paused(ns, job.id)).map(|_| BlockedBy::JobPause)
 }
 
-impl<M: OrderedMap> State<M> {
+impl State {
     pub(crate) fn is_paused(&self, ns: NamespaceId, id: JobId) -> bool {
         self.has_paused && self.get(&keys::paused(ns, id)).is_some()
     }

@@ -4,7 +4,7 @@
 use crate::answer::BlockedBy;
 use crate::ids::{JobId, NamespaceId, Place};
 use crate::job::Job;
-use crate::map::{OrderedMap, Reader};
+use crate::map::Reader;
 use crate::state::{State, keys};
 use crate::wire::Wire;
 
@@ -23,7 +23,7 @@ pub(super) fn told(reader: &dyn Reader, ns: NamespaceId, job: &Job) -> Option<Bl
     Some(BlockedBy::OrderingKey { ordering_key, job })
 }
 
-impl<M: OrderedMap> State<M> {
+impl State {
     /// Whether the job waits behind another one of its key.
     pub(super) fn is_behind_another(&self, ns: NamespaceId, job: &Job) -> bool {
         let Some(ordering_key) = &job.options.ordering_key else { return false };

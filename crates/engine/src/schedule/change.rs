@@ -6,7 +6,6 @@ use crate::bounds::{check_duration, check_name, check_size, resolve_start};
 use crate::command::Start;
 use crate::ids::{JobId, NamespaceId, ScheduleId, TimeMs};
 use crate::job::check_new_job;
-use crate::map::OrderedMap;
 use crate::moment::Moment;
 use crate::record::Record;
 use crate::rejection::Rejection;
@@ -30,7 +29,7 @@ pub(super) fn ordering_key(name: &str) -> String {
     format!("schedule:{name}")
 }
 
-impl<M: OrderedMap> State<M> {
+impl State {
     fn schedule_id(&self, ns: NamespaceId, name: &str) -> Option<ScheduleId> {
         self.value(&keys::schedule_name(ns, name))
     }

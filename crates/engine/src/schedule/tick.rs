@@ -6,7 +6,6 @@ use super::plan::{Plan, slot_job_id};
 use super::{LastTick, Missed, Overlap, ScheduleState, ScheduleView, Slot, Tick, TickOutcome};
 use crate::command::FollowUp;
 use crate::ids::{JobId, NamespaceId, ScheduleId, TimeMs};
-use crate::map::OrderedMap;
 use crate::moment::Moment;
 use crate::overlay::Overlay;
 use crate::record::Record;
@@ -55,7 +54,7 @@ struct Due {
     next: Option<Slot>,
 }
 
-impl<M: OrderedMap> State<M> {
+impl State {
     /// What the timer of a schedule brings about. `room` tells whether jobs may enter.
     pub(crate) fn decide_tick(
         &self,

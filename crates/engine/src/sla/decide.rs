@@ -11,7 +11,6 @@ use super::{
 use crate::bounds::{check_duration, check_name, check_size};
 use crate::command::{FollowUp, NewJob};
 use crate::ids::{JobId, NamespaceId, ScheduleId, TimeMs};
-use crate::map::OrderedMap;
 use crate::moment::Moment;
 use crate::overlay::Overlay;
 use crate::queueing::LaneId;
@@ -47,7 +46,7 @@ fn breach_job(template: &JobTemplate, name: &str, id: JobId) -> NewJob {
     job
 }
 
-impl<M: OrderedMap> State<M> {
+impl State {
     fn check_sla(&self, level: &str, settings: &SlaSettings) -> Result<(), Rejection> {
         let limits = &self.limits;
         let refused = |field, value: String, allowed: &str| {

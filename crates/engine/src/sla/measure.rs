@@ -6,7 +6,6 @@ use std::collections::{BTreeMap, VecDeque};
 use super::{DEADLINE_MS_OF_NONE, MINUTES_KEPT, Sla, SlaCount, SlaGoal, SlaSettings, SlaTarget};
 use crate::ids::{NamespaceId, TimeMs};
 use crate::job::Job;
-use crate::map::OrderedMap;
 use crate::state::{State, keys};
 
 const MINUTE_MS: u64 = 60_000;
@@ -159,7 +158,7 @@ fn counted(sla: &Sla, job: &Job, event: SlaEvent, now: TimeMs) -> (SlaCount, Opt
     (count, last)
 }
 
-impl<M: OrderedMap> State<M> {
+impl State {
     /// Something happened to a job that a level may be about.
     pub(crate) fn note_sla(&mut self, ns: NamespaceId, job: &Job, event: SlaEvent) {
         let now = self.now();

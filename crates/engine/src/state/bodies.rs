@@ -23,13 +23,12 @@ use bytes::Bytes;
 use super::{State, keys};
 use crate::ids::BodyId;
 use crate::job::{Body, INLINE_BODY_BYTES_MAX};
-use crate::map::OrderedMap;
 
 /// Bytes that copies of one body may take beside the first: below that a key and a count of its own
 /// cost more than they save.
 const COPIES_BYTES_MAX: usize = 1024;
 
-impl<M: OrderedMap> State<M> {
+impl State {
     /// The bytes of a body. One that is not there is damage: nothing is handed out with other bytes
     /// than its own.
     pub(crate) fn body(&self, body: &Body) -> Bytes {
@@ -95,13 +94,13 @@ mod tests {
 
     type Map = BTreeMap<Vec<u8>, Bytes>;
 
-    fn state(map: Map) -> State<Map> {
-        State::load(map, Position::START, Limits::default()).unwrap()
+    fn state(map: Map) -> State {
+        State::load(Box::new(map), Position::START, Limits::default()).unwrap()
     }
 
     /// The keys of bodies and of their counts.
-    fn kept(state: &State<Map>) -> Vec<u8> {
-        let first = state.map().keys().filter_map(|key| key.first().copied());
+    fn kept(state: &State) -> Vec<u8> {
+        let first = state.map().entries().keys().filter_map(|key| key.first().copied());
         first.filter(|first| [keys::BODY, keys::BODY_HOLDERS].contains(first)).collect()
     }
 
@@ -113,7 +112,7 @@ mod tests {
         assert_eq!(kept(&state), [keys::BODY, keys::BODY_HOLDERS]);
         state.release_body(&body);
         // Counts outlast a start.
-        let mut state = self::state(state.map().clone());
+        let mut state = self::state(state.map().entries().clone());
         for _ in 0..2 {
             assert_eq!(state.body(&body), bytes);
             state.release_body(&body);

@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{NamespaceSlot, State};
 use crate::ids::{NamespaceId, TimeMs};
-use crate::map::OrderedMap;
 
 /// Namespaces by the instant from which on they have something to forget.
 #[derive(Debug, Default)]
@@ -42,7 +41,7 @@ impl Forgetting {
     }
 }
 
-impl<M: OrderedMap> State<M> {
+impl State {
     /// The instant at which outcomes or tombstones are to be forgotten next.
     pub(crate) fn next_forgetting(&self) -> Option<TimeMs> {
         self.look_at_changed();

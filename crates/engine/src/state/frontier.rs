@@ -4,7 +4,6 @@
 use std::cell::Cell;
 
 use super::{State, keys};
-use crate::map::OrderedMap;
 
 /// The instant of the first entry, as far as it is known.
 #[derive(Clone, Copy, Debug)]
@@ -60,7 +59,7 @@ impl Frontier {
     }
 
     /// The instant of the first entry.
-    pub(crate) fn first<M: OrderedMap>(&self, state: &State<M>) -> Option<u64> {
+    pub(crate) fn first(&self, state: &State) -> Option<u64> {
         if let First::Known(first) = self.first.get() {
             return first;
         }

@@ -9,7 +9,6 @@ use super::{LiveLease, State};
 use crate::answer::Instruction;
 use crate::command::Holder;
 use crate::ids::{JobId, MonoMs, NamespaceId, QueueId, Token};
-use crate::map::OrderedMap;
 
 /// Where a lease stands in its worker's session.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -176,7 +175,7 @@ impl HeldIndex {
     }
 }
 
-impl<M: OrderedMap> State<M> {
+impl State {
     /// Changes how a lease is held, and counts it anew.
     fn change_held(&mut self, ns: NamespaceId, id: JobId, change: impl FnOnce(&mut LiveLease)) {
         let Some(live) = self.leases.get(&(ns, id)) else { return };

@@ -18,9 +18,13 @@ use crate::operation::Operation;
 use crate::queue::{Queue, QueueCounts};
 use crate::wire::{Input, Wire};
 
-impl<M: OrderedMap> State<M> {
+impl State {
     /// The state that a map holds, which is that at `position`, unless it is of another level.
-    pub(crate) fn load(map: M, position: Position, limits: Limits) -> Result<Self, OtherLevel> {
+    pub(crate) fn load(
+        map: Box<dyn OrderedMap>,
+        position: Position,
+        limits: Limits,
+    ) -> Result<Self, OtherLevel> {
         if let Some(meta) = map.get(&keys::meta()) {
             // Of the rest nothing is known where the level is another one.
             let level = u32::take(&mut Input::new(&meta));

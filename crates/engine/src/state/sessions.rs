@@ -2,7 +2,6 @@
 
 use super::{State, keys};
 use crate::ids::{JobId, MonoMs, NamespaceId, Token};
-use crate::map::OrderedMap;
 use crate::wire::{Wire, wire_struct};
 
 /// Turns whose grants a session remembers as possibly not arrived.
@@ -33,7 +32,7 @@ wire_struct! {
     }
 }
 
-impl<M: OrderedMap> State<M> {
+impl State {
     /// A turn of the session granted these.
     pub(crate) fn remember_turn(
         &mut self,

@@ -4,7 +4,6 @@
 use super::{State, count, keys};
 use crate::ids::{JobId, NamespaceId, TimeMs};
 use crate::job::{ATTEMPT_NOTES_MAX, Body, Job, Phase};
-use crate::map::OrderedMap;
 use crate::timer::Subject;
 use crate::wire::wire_struct;
 
@@ -21,7 +20,7 @@ wire_struct! {
 /// Outcomes that are filed under one key; they are forgotten together.
 const OUTCOMES_PER_KEY_MAX: usize = 100;
 
-impl<M: OrderedMap> State<M> {
+impl State {
     /// Keeps a job that ended other than dead, without its args.
     pub(crate) fn keep_outcome(&mut self, ns: NamespaceId, mut job: Job) {
         if let Some(args) = job.args.take() {

@@ -6,7 +6,6 @@ use super::{
     AppendBatch, AppendRefusal, Appended, ProducerMark, ProducerStamp, RecentBatch, StreamChange,
 };
 use crate::ids::{NamespaceId, PartitionId, TimeMs};
-use crate::map::OrderedMap;
 use crate::record::Record;
 use crate::state::{State, keys};
 
@@ -32,7 +31,7 @@ fn sequence_after(sequence: u32, count: u32) -> u32 {
     ((u64::from(sequence) + u64::from(count)) % period) as u32
 }
 
-impl<M: OrderedMap> State<M> {
+impl State {
     pub(crate) fn decide_append(
         &self,
         ns: NamespaceId,

@@ -1,11 +1,10 @@
 //! Which record of streams is applied where.
 
 use super::ProducerStamp;
-use crate::map::OrderedMap;
 use crate::record::Record;
 use crate::state::State;
 
-impl<M: OrderedMap> State<M> {
+impl State {
     pub(crate) fn apply_to_streams(&mut self, record: Record) {
         match record {
             Record::StreamCreated { namespace, id, name, first, partitions, settings } => {

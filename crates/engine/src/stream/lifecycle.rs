@@ -3,7 +3,6 @@
 use super::{Partition, PartitionEnds, Stream, StreamChange, StreamSettings};
 use crate::bounds::check_name;
 use crate::ids::{NamespaceId, PartitionId, StreamId};
-use crate::map::OrderedMap;
 use crate::message::Destination;
 use crate::record::Record;
 use crate::rejection::Rejection;
@@ -12,7 +11,7 @@ use crate::state::{State, keys};
 /// The smallest file of a partition, and the smallest bound of a batch.
 const FILE_BYTES_MIN: u64 = 14;
 
-impl<M: OrderedMap> State<M> {
+impl State {
     pub(crate) fn decide_stream_created(
         &self,
         ns: NamespaceId,

@@ -9,7 +9,6 @@ use std::ops::ControlFlow;
 
 use super::offsets::KeptOffset;
 use crate::ids::{MonoMs, NamespaceId, StreamId, TimeMs};
-use crate::map::OrderedMap;
 use crate::record::Record;
 use crate::state::{State, keys};
 use crate::wire::Wire;
@@ -42,7 +41,7 @@ impl OffsetRound {
     }
 }
 
-impl<M: OrderedMap> State<M> {
+impl State {
     /// When the next look at offsets is due, if there are some.
     pub(crate) fn next_look_at_offsets(&self) -> Option<MonoMs> {
         self.streams.has_offsets.then_some(self.streams.offset_round.at)

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use super::{GroupOffset, OffsetRefusal, OffsetToCommit};
 use crate::bounds::check_name;
 use crate::ids::{NamespaceId, StreamId, TimeMs};
-use crate::map::OrderedMap;
 use crate::record::Record;
 use crate::rejection::Rejection;
 use crate::state::{State, keys};
@@ -57,7 +56,7 @@ const FORGETS: usize = 16;
 /// What became of each offset, and the record of those that are remembered.
 type CommitDecision = (Vec<Result<(), OffsetRefusal>>, Option<Record>);
 
-impl<M: OrderedMap> State<M> {
+impl State {
     pub(crate) fn decide_offsets_committed(
         &self,
         ns: NamespaceId,

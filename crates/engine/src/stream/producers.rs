@@ -5,7 +5,6 @@ use std::ops::ControlFlow;
 
 use super::ProducerMark;
 use crate::ids::{MonoMs, PartitionId, TimeMs};
-use crate::map::OrderedMap;
 use crate::record::Record;
 use crate::state::{State, keys};
 use crate::wire::Wire;
@@ -22,7 +21,7 @@ pub(crate) struct ProducerRound {
     after: Option<Vec<u8>>,
 }
 
-impl<M: OrderedMap> State<M> {
+impl State {
     /// When the next look at producers is due, if there are some.
     pub(crate) fn next_look_at_producers(&self) -> Option<MonoMs> {
         self.streams.has_producers.then_some(self.streams.round.at)

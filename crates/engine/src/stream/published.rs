@@ -9,7 +9,6 @@ use bytes::Bytes;
 use super::StreamChange;
 use crate::bounds::check_size;
 use crate::ids::{PartitionId, Place, StreamId};
-use crate::map::OrderedMap;
 use crate::message::Message;
 use crate::record::Record;
 use crate::rejection::Rejection;
@@ -76,7 +75,7 @@ pub(super) fn published(place: &EventPlace, message: &Message) -> StreamChange {
     }
 }
 
-impl<M: OrderedMap> State<M> {
+impl State {
     /// Refuses a message that is more than one of its streams takes as a batch, or has no routing
     /// key where only the newest event of each key is kept.
     pub(crate) fn check_events(

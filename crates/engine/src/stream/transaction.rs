@@ -23,7 +23,6 @@ pub use command::{
 
 use super::CommittedOffset;
 use crate::ids::{MonoMs, NamespaceId, PartitionId, StreamId, TimeMs};
-use crate::map::OrderedMap;
 use crate::state::{State, keys};
 use crate::wire::wire_struct;
 
@@ -155,7 +154,7 @@ fn pending_at(key: &[u8]) -> Option<(String, StreamId, u32)> {
     Some((group, StreamId(keys::u32_at(key, end)?), keys::u32_at(key, end + 4)?))
 }
 
-impl<M: OrderedMap> State<M> {
+impl State {
     /// Reads transactions out of the map.
     pub(super) fn load_transactions(&mut self) {
         let mut transactions = Transactions::default();

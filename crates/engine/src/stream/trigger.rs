@@ -12,7 +12,6 @@ use super::{CommittedOffset, OffsetNote, Stream};
 use crate::bounds::check_name;
 use crate::command::{FollowUp, NewJob};
 use crate::ids::{NamespaceId, PartitionId, Place};
-use crate::map::OrderedMap;
 use crate::message::{args_of, quoted};
 use crate::moment::Moment;
 use crate::overlay::Overlay;
@@ -108,7 +107,7 @@ pub enum TriggerCommand {
     Fire(FireTrigger),
 }
 
-impl<M: OrderedMap> State<M> {
+impl State {
     /// The records that create a trigger or change it. A new one begins where each partition
     /// begins, or behind what is there.
     pub(crate) fn decide_trigger_put(

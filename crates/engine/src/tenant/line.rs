@@ -6,7 +6,6 @@ use super::TenantTurn;
 use super::weight::weight_of;
 use crate::ids::{JobId, KindId, NamespaceId, QueueId, TimeMs, Token};
 use crate::job::Job;
-use crate::map::OrderedMap;
 use crate::queueing::{LaneId, PartId, Slot};
 use crate::state::{State, count, keys};
 
@@ -17,7 +16,7 @@ const LINES_MOVED_MAX: usize = 64;
 /// The own slot of a line's first job, and the one at which it stands in the lane.
 type Head = (Slot, Slot);
 
-impl<M: OrderedMap> State<M> {
+impl State {
     /// What may be handed out next, where no limit has a say: of a tenant's jobs the first.
     pub(crate) fn stand(
         &mut self,

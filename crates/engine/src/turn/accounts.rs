@@ -3,11 +3,10 @@
 use super::Turn;
 use crate::account::{AccountAnswer, AccountCommand};
 use crate::answer::Answer;
-use crate::map::OrderedMap;
 use crate::moment::Moment;
 use crate::rejection::Rejection;
 
-impl<M: OrderedMap> Turn<M> {
+impl Turn {
     pub(super) fn handle_accounts(
         &mut self,
         command: AccountCommand,

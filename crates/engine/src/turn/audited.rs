@@ -9,7 +9,6 @@ use crate::command::{Command, ReplyTo, Request};
 use crate::gate::GateCommand;
 use crate::hold::{Hold, HoldCommand};
 use crate::ids::{NamespaceId, ScheduleId};
-use crate::map::OrderedMap;
 use crate::message::MessageCommand;
 use crate::moment::Moment;
 use crate::schedule::{JobTemplate, Schedule, ScheduleCommand, ScheduleState};
@@ -125,7 +124,7 @@ impl Command {
     }
 }
 
-impl<M: OrderedMap> Turn<M> {
+impl Turn {
     pub(super) fn handle_audited(
         &mut self,
         (namespace, reply_to): (String, ReplyTo),

@@ -2,7 +2,6 @@
 //! entry may be, and nothing of what a record means.
 
 use super::Turn;
-use crate::map::OrderedMap;
 use crate::record::{Entry, Record};
 use crate::rejection::Rejection;
 use crate::wire::Wire;
@@ -10,7 +9,7 @@ use crate::wire::Wire;
 /// Bytes that an entry's length takes before it.
 const LENGTH_BYTES: usize = 4;
 
-impl<M: OrderedMap> Turn<M> {
+impl Turn {
     /// Records a fact of bounded size: it holds from now on for whatever is decided next.
     pub(super) fn record(&mut self, record: Record) {
         self.record_all([record]);

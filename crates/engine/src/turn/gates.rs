@@ -4,13 +4,12 @@ use super::Turn;
 use crate::answer::Answer;
 use crate::gate::{GateAnswer, GateCommand};
 use crate::ids::{GateId, NamespaceId, TimeMs};
-use crate::map::OrderedMap;
 use crate::moment::Moment;
 use crate::record::Record;
 use crate::rejection::Rejection;
 use crate::timer::Subject;
 
-impl<M: OrderedMap> Turn<M> {
+impl Turn {
     pub(super) fn handle_gates(
         &mut self,
         ns: NamespaceId,

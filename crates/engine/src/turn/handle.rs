@@ -12,7 +12,6 @@ use crate::gate::GateCommand;
 use crate::hold::HoldCommand;
 use crate::ids::{JobId, NamespaceId, TimeMs};
 use crate::job::Decision;
-use crate::map::OrderedMap;
 use crate::message::MessageCommand;
 use crate::moment::Moment;
 use crate::queue::{Queue, QueueSettings};
@@ -39,7 +38,7 @@ const LANES_TOLD_MAX: usize = 1024;
 pub(super) const LOOKS_MAX: usize = 20_000;
 pub(super) const KINDS_TOLD_MAX: usize = 100;
 
-impl<M: OrderedMap> Turn<M> {
+impl Turn {
     pub(super) fn handle(&mut self, request: Request, moment: Moment) {
         let Request { namespace, reply_to, command } = request;
         let answer = match command {

@@ -7,12 +7,11 @@ use crate::bounds::check_name;
 use crate::command::{HeldLease, Holder, Settlement, Verdict};
 use crate::ids::{JobId, NamespaceId, Token};
 use crate::job::EndKind;
-use crate::map::OrderedMap;
 use crate::moment::Moment;
 use crate::rejection::Rejection;
 use crate::state::{HolderKey, LiveLease};
 
-impl<M: OrderedMap> Turn<M> {
+impl Turn {
     pub(super) fn check_holder(&self, holder: &Holder) -> Result<(), Rejection> {
         check_name(&self.state.limits, "worker", &holder.worker)?;
         check_name(&self.state.limits, "session", &holder.session)

@@ -6,12 +6,11 @@ use crate::answer::Answer;
 use crate::command::ReplyTo;
 use crate::hold::{HoldAnswer, HoldCommand};
 use crate::ids::NamespaceId;
-use crate::map::OrderedMap;
 use crate::moment::Moment;
 use crate::record::Record;
 use crate::rejection::Rejection;
 
-impl<M: OrderedMap> Turn<M> {
+impl Turn {
     /// `None` where the answer comes later.
     pub(super) fn handle_holds(
         &mut self,

@@ -4,7 +4,6 @@
 
 use super::Turn;
 use crate::ids::{MonoMs, QueueId};
-use crate::map::OrderedMap;
 use crate::message::Destination;
 use crate::moment::Moment;
 use crate::queue::{Queue, QueueSettings};
@@ -29,7 +28,7 @@ fn is_empty(queue: &Queue) -> bool {
     counts.backlog() + counts.dead == 0 && queue.settings == QueueSettings::DEFAULT
 }
 
-impl<M: OrderedMap> Turn<M> {
+impl Turn {
     /// When queues are to be looked at next, where that is wanted and there are any.
     pub(super) fn next_look_at_queues(&self) -> Option<MonoMs> {
         let wanted = self.state.limits.queue_idle_ms.is_some() && !self.stopping;

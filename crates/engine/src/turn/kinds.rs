@@ -6,12 +6,11 @@ use crate::answer::Answer;
 use crate::ids::NamespaceId;
 use crate::job::RESERVED_KIND_PREFIX;
 use crate::kind::{KindAnswer, KindCommand, KindInQueue, KindView};
-use crate::map::OrderedMap;
 
 /// Kinds in one answer at most.
 const KINDS_PER_PAGE_MAX: usize = 1000;
 
-impl<M: OrderedMap> Turn<M> {
+impl Turn {
     pub(super) fn handle_kinds(&self, ns: NamespaceId, command: KindCommand) -> Answer {
         let answer = match command {
             KindCommand::List { after, limit } => {

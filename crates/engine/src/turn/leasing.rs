@@ -13,7 +13,6 @@ use crate::effect::{CloseReason, Effect};
 use crate::ids::{NamespaceId, QueueId};
 use crate::job::EndKind;
 use crate::kind::KindRange;
-use crate::map::OrderedMap;
 use crate::moment::Moment;
 use crate::record::Record;
 use crate::rejection::Rejection;
@@ -84,7 +83,7 @@ fn check_ranges(ranges: &[KindRange]) -> Result<(), Rejection> {
     Ok(())
 }
 
-impl<M: OrderedMap> Turn<M> {
+impl Turn {
     /// Carries out a request that [`Turn::check_lease_request`] let pass.
     pub(super) fn handle_lease(
         &mut self,

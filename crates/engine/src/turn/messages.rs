@@ -19,7 +19,6 @@ use crate::answer::Answer;
 use crate::command::{ConsumerId, ReplyTo};
 use crate::effect::CloseReason;
 use crate::ids::{ConnectionId, NamespaceId, QueueId};
-use crate::map::OrderedMap;
 use crate::message::{
     ConsumeMessages, DeclareExchange, DeclareQueue, Declared, Destination, LeaseMessages,
     MessageAnswer, MessageCommand, MessageQueueView,
@@ -33,7 +32,7 @@ use crate::state::keys;
 /// Exchanges in one answer at most.
 const EXCHANGES_PER_PAGE_MAX: usize = 1000;
 
-impl<M: OrderedMap> Turn<M> {
+impl Turn {
     /// Carries out a command about messages.
     pub(super) fn handle_messages(
         &mut self,

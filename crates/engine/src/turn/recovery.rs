@@ -56,17 +56,21 @@ pub enum ReplayFault {
 
 /// A shard that is being recovered.
 #[derive(Debug)]
-pub struct Recovery<M> {
-    state: State<M>,
+pub struct Recovery {
+    state: State,
     position: Position,
     sealed: Position,
 }
 
-impl<M: OrderedMap> Recovery<M> {
+impl Recovery {
     /// Begins with the state that the map holds, which is that at `persisted`, if it is of the
     /// level that this program knows.
-    pub fn begin(map: M, persisted: Position, limits: Limits) -> Result<Self, ReplayFault> {
-        let state = State::load(map, persisted, limits)
+    pub fn begin(
+        map: impl OrderedMap,
+        persisted: Position,
+        limits: Limits,
+    ) -> Result<Self, ReplayFault> {
+        let state = State::load(Box::new(map), persisted, limits)
             .map_err(|error| ReplayFault::StateLevel { position: persisted, error })?;
         Ok(Self { state, position: persisted, sealed: persisted })
     }
@@ -127,19 +131,19 @@ impl<M: OrderedMap> Recovery<M> {
     }
 
     /// The map of the state, without what [`Recovery::complete_map`] adds.
-    pub fn map(&self) -> &M {
+    pub fn map(&self) -> &dyn OrderedMap {
         self.state.map()
     }
 
     /// The map with the whole state at the last position in it, to be kept as it is.
-    pub fn complete_map(&mut self) -> &mut M {
+    pub fn complete_map(&mut self) -> &mut dyn OrderedMap {
         self.seal();
         self.state.complete_map()
     }
 
     /// Begins a new life of the shard, as its first entry. `namespaces` are created where they do
     /// not exist. Leases stand for one more of their lengths from now on.
-    pub fn start(mut self, clock: Clock, namespaces: &[&str]) -> Turn<M> {
+    pub fn start(mut self, clock: Clock, namespaces: &[&str]) -> Turn {
         self.seal();
         let Self { mut state, position, .. } = self;
         state.mono = clock.mono;

@@ -4,7 +4,6 @@
 use super::Turn;
 use crate::answer::Answer;
 use crate::ids::NamespaceId;
-use crate::map::OrderedMap;
 use crate::moment::Moment;
 use crate::record::Record;
 use crate::rejection::Rejection;
@@ -18,7 +17,7 @@ const SLOTS_COST_PER_ITEM: usize = 2;
 /// What looking for the first timers once more weighs.
 const LOOK_COST: usize = 8;
 
-impl<M: OrderedMap> Turn<M> {
+impl Turn {
     /// Does what timers that are due ask for: a slice of them, in their order, since the index
     /// forgets what lies before what was taken last.
     pub(super) fn pass_timers(&mut self, moment: Moment) {

@@ -3,7 +3,6 @@
 use super::Turn;
 use crate::answer::Answer;
 use crate::ids::{MonoMs, NamespaceId};
-use crate::map::OrderedMap;
 use crate::moment::Moment;
 use crate::record::Record;
 use crate::rejection::Rejection;
@@ -15,7 +14,7 @@ const LOOK_MS: u64 = 1000;
 /// Namespaces whose levels one turn looks at.
 const NAMESPACES_LOOKED_AT: usize = 4;
 
-impl<M: OrderedMap> Turn<M> {
+impl Turn {
     pub(super) fn handle_sla(
         &mut self,
         ns: NamespaceId,

@@ -8,7 +8,6 @@ use crate::answer::{Answer, SessionView};
 use crate::command::{HeldLease, Holder, ReplyTo};
 use crate::effect::CloseReason;
 use crate::ids::{JobId, MonoMs, NamespaceId, Token};
-use crate::map::OrderedMap;
 use crate::moment::Moment;
 use crate::state::{Held, HeldIndex, HolderKey};
 
@@ -68,7 +67,7 @@ impl Slices {
     }
 }
 
-impl<M: OrderedMap> Turn<M> {
+impl Turn {
     /// The session is there, maybe again: what it has is what its worker names. All of it holds
     /// anew at once.
     pub(super) fn resume_session(

@@ -7,7 +7,6 @@ use crate::Position;
 use crate::answer::{NamespaceView, QueueView};
 use crate::ids::{NamespaceId, QueueId, TimeMs};
 use crate::limit::LimitView;
-use crate::map::OrderedMap;
 use crate::moment::Clock;
 use crate::queue::GoneTotals;
 use crate::schedule::ScheduleTotals;
@@ -79,7 +78,7 @@ pub enum StatsCursor {
     Queue(Option<QueueId>),
 }
 
-impl<M: OrderedMap> Turn<M> {
+impl Turn {
     /// Figures now, with at most `limit` namespaces or as many queues. What is summed up has to be
     /// complete: ask again with what `more_after` says until it says nothing.
     pub fn stats(&self, clock: Clock, after: Option<StatsCursor>, limit: usize) -> ShardStats {

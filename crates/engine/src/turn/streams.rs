@@ -3,14 +3,13 @@
 use super::Turn;
 use crate::answer::Answer;
 use crate::ids::NamespaceId;
-use crate::map::OrderedMap;
 use crate::moment::Moment;
 use crate::record::Record;
 use crate::rejection::Rejection;
 use crate::stream::{AppendBatch, AppendDecision, AppendRefusal, Appended};
 use crate::stream::{StreamAnswer, StreamCommand, TransactionCommand, TriggerCommand};
 
-impl<M: OrderedMap> Turn<M> {
+impl Turn {
     /// `created` creates the namespace, where the command does that.
     pub(super) fn handle_stream(
         &mut self,

@@ -48,7 +48,7 @@ type Map = BTreeMap<Vec<u8>, Bytes>;
 
 /// A shard whose journal is a list and whose disk is instant.
 struct Shard {
-    turn: Turn<Map>,
+    turn: Turn,
     journal: Vec<Bytes>,
     answers: BTreeMap<u64, Answer>,
     /// To which consumer, in order.

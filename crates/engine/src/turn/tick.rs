@@ -8,7 +8,6 @@ use super::consumers::Taker;
 use super::waiters::Target;
 use crate::answer::Answer;
 use crate::ids::{MonoMs, TimeMs};
-use crate::map::OrderedMap;
 use crate::moment::{Clock, Moment};
 use crate::operation::OperationState;
 use crate::record::Record;
@@ -19,7 +18,7 @@ const SWEEP_MS: u64 = 10_000;
 /// Transactions that are aborted in one tick because they took too long.
 const TRANSACTION_ENDS_MAX: usize = 4;
 
-impl<M: OrderedMap> Turn<M> {
+impl Turn {
     /// Does a bounded part of what is due; true where more is due now.
     pub fn tick(&mut self, clock: Clock) -> bool {
         let moment = self.begin(clock);

@@ -3,11 +3,10 @@
 use super::{UniqueHolder, UniqueUntil};
 use crate::ids::{JobId, NamespaceId};
 use crate::job::Job;
-use crate::map::OrderedMap;
 use crate::rejection::Rejection;
 use crate::state::State;
 
-impl<M: OrderedMap> State<M> {
+impl State {
     /// The job that has the lock which stands there.
     pub(crate) fn unique_holder(&self, ns: NamespaceId, place: &[u8]) -> Option<UniqueHolder> {
         let id: JobId = self.value(place)?;

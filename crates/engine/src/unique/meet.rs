@@ -7,7 +7,6 @@ use crate::bounds::check_duration;
 use crate::ids::{JobId, NamespaceId, TimeMs};
 use crate::job::Job;
 use crate::limits::Limits;
-use crate::map::OrderedMap;
 use crate::record::Record;
 use crate::rejection::Rejection;
 use crate::state::State;
@@ -76,7 +75,7 @@ impl NewUnique {
     }
 }
 
-impl<M: OrderedMap> State<M> {
+impl State {
     pub(crate) fn apply_job_replaced(
         &mut self,
         ns: NamespaceId,

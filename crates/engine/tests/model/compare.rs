@@ -8,7 +8,7 @@ use longshore_engine::{
 };
 
 use crate::reference::{RefJob, Reference};
-use crate::shard::Shard;
+use crate::shard::{Shard, entries};
 
 /// The answer in words; of refusals only what is promised.
 pub(crate) fn plain(answer: &Answer) -> String {
@@ -111,7 +111,7 @@ fn schedules(expected: &Reference, shard: &Shard) {
     }
     // Bytes 130 to 132 begin the keys of schedules, of their names and of how far they have come.
     for first in 130..=132 {
-        let count = map.keys().filter(|key| key.first() == Some(&first)).count();
+        let count = entries(map).keys().filter(|key| key.first() == Some(&first)).count();
         assert_eq!(count, expected.schedules.len(), "keys {first} in the map");
     }
 }
@@ -136,7 +136,7 @@ fn jobs(expected: &Reference, shard: &Shard) {
     // 150 those of the locks of unique keys.
     let removed = expected.removed_namespaces();
     let count = |first: u8| {
-        let of = map.keys().filter(|key| key.first() == Some(&first));
+        let of = entries(map).keys().filter(|key| key.first() == Some(&first));
         of.filter(|key| !removed.iter().any(|ns| key[1..].starts_with(ns))).count()
     };
     let of_all = |of: fn(&RefJob) -> usize| expected.jobs.iter().map(of).sum::<usize>();

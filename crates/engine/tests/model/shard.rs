@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use longshore_engine::wire::Wire;
 use longshore_engine::{
-    Answer, Clock, ConsumerId, Delivery, Effect, Entry, Limits, Position, Recovery, ReplyTo,
-    Request, StreamChange, TimeMs, Turn, appends_of,
+    Answer, Clock, ConsumerId, Delivery, Effect, Entry, Limits, OrderedMap, Position, Recovery,
+    ReplyTo, Request, StreamChange, TimeMs, Turn, appends_of,
 };
 
 /// Who was answered what, and which consumer was handed what.
@@ -15,9 +15,14 @@ pub(crate) type Delivered = Vec<(ConsumerId, Vec<Delivery>)>;
 
 pub(crate) type Map = BTreeMap<Vec<u8>, Bytes>;
 
+/// The entries of the map that a shard has here.
+pub(crate) fn entries(map: &dyn OrderedMap) -> &Map {
+    map.downcast_ref().expect("the map that it began with")
+}
+
 #[derive(Debug)]
 pub(crate) struct Shard {
-    pub(crate) turn: Turn<Map>,
+    pub(crate) turn: Turn,
     journal: Vec<Bytes>,
     /// What the entries changed of streams, with the position of the last entry of their group.
     changes: Vec<(Position, StreamChange)>,
@@ -84,10 +89,10 @@ impl Shard {
 
     /// Leaves an image of the state as it is now.
     pub(crate) fn flush(&mut self) {
-        self.image = (self.turn.position(), self.turn.complete_map().clone());
+        self.image = (self.turn.position(), entries(self.turn.complete_map()).clone());
     }
 
-    fn replay(&self, map: Map, from: Position) -> Recovery<Map> {
+    fn replay(&self, map: Map, from: Position) -> Recovery {
         let mut recovery =
             Recovery::begin(map, from, self.limits.clone()).expect("the engine wrote it");
         for (index, entry) in self.journal.iter().enumerate().skip(from.0 as usize) {
@@ -110,11 +115,12 @@ impl Shard {
         let appends = self.changes.iter().map(|(_, change)| change);
         let appends: Vec<_> =
             appends.filter(|it| matches!(it, StreamChange::Appended { .. })).collect();
-        let entries = self.journal.iter();
-        let found: Vec<_> = entries.flat_map(|it| appends_of(it).expect("it decodes")).collect();
+        let journal = self.journal.iter();
+        let found: Vec<_> = journal.flat_map(|it| appends_of(it).expect("it decodes")).collect();
         assert_eq!(format!("{found:?}"), format!("{appends:?}"), "batches in the journal");
         let (alive, replayed) = (self.turn.complete_map(), recovery.complete_map());
-        for (key, value) in &*alive {
+        let (alive, replayed) = (entries(alive), entries(replayed));
+        for (key, value) in alive {
             assert_eq!(replayed.get(key), Some(value), "key {key:02x?} after replay");
         }
         assert_eq!(replayed.len(), alive.len(), "replay gives the same state");

@@ -31,8 +31,7 @@ pub(crate) fn jobs_of(
 }
 
 /// Checks a state to which nothing was added since its last group.
-pub(crate) fn check(turn: &Turn<SimTree>, shadow: &Shadow, clock: Clock) -> Check {
-    let map = turn.map();
+pub(crate) fn check((turn, map): (&Turn, &SimTree), shadow: &Shadow, clock: Clock) -> Check {
     let (mut counted, mut all) = (BTreeMap::new(), Vec::new());
     let held_back = holds::held_back(map);
     for (namespace, name) in NAMESPACES.iter().enumerate() {
@@ -90,7 +89,7 @@ fn by_number(map: &SimTree, all: Vec<JobView>) -> Vec<(u32, Vec<JobView>)> {
 }
 
 /// A queue with settings of its own stays, however long nobody uses it.
-fn check_settings(turn: &Turn<SimTree>, shadow: &Shadow, clock: Clock) -> Check {
+fn check_settings(turn: &Turn, shadow: &Shadow, clock: Clock) -> Check {
     let queues = turn.stats(clock, None, usize::MAX).queues;
     for (namespace, name, settings) in shadow.set.known() {
         let is_it = |namespace_name: &str, queue: &str| {
@@ -228,7 +227,7 @@ fn count(
     counts[index] += 1;
 }
 
-fn check_counts(turn: &Turn<SimTree>, clock: Clock, counted: &Counted) -> Check {
+fn check_counts(turn: &Turn, clock: Clock, counted: &Counted) -> Check {
     let mut known = BTreeSet::new();
     for stats in turn.stats(clock, None, usize::MAX).queues {
         let queue = stats.queue;

@@ -4,12 +4,11 @@ use std::collections::BTreeMap;
 
 use super::{Aborted, Known, OpenPartition, Transactional, offset_bytes};
 use crate::ids::{NamespaceId, PartitionId};
-use crate::map::OrderedMap;
 use crate::state::{State, keys};
 use crate::stream::offsets::KeptOffset;
 use crate::stream::{OffsetNote, StreamChange};
 
-impl<M: OrderedMap> State<M> {
+impl State {
     pub(crate) fn apply_transactional_id_taken(
         &mut self,
         (namespace, id): (NamespaceId, String),

@@ -8,7 +8,6 @@ use super::{
 };
 use crate::bounds::check_name;
 use crate::ids::{NamespaceId, PartitionId, TimeMs};
-use crate::map::OrderedMap;
 use crate::record::Record;
 use crate::rejection::Rejection;
 use crate::state::{State, keys};
@@ -17,7 +16,7 @@ use crate::stream::{AppendRefusal, OffsetToCommit, ProducerStamp};
 /// Records that hold together, and what is answered.
 type Decided = Result<(Vec<Record>, TransactionAnswer), TransactionRefusal>;
 
-impl<M: OrderedMap> State<M> {
+impl State {
     pub(crate) fn decide_transact(
         &self,
         ns: NamespaceId,

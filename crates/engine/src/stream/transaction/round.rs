@@ -4,7 +4,6 @@
 use std::ops::ControlFlow;
 
 use crate::ids::{MonoMs, PartitionId, TimeMs};
-use crate::map::OrderedMap;
 use crate::record::Record;
 use crate::state::{State, keys};
 
@@ -22,7 +21,7 @@ pub(super) struct TransactionRound {
     after: Option<Vec<u8>>,
 }
 
-impl<M: OrderedMap> State<M> {
+impl State {
     /// When the next look at transactions is due, if there are some.
     pub(crate) fn next_look_at_transactions(&self) -> Option<MonoMs> {
         let transactions = &self.streams.transactions;

@@ -8,7 +8,6 @@ use crate::answer::Answer;
 use crate::command::{ConsumerId, ReplyTo};
 use crate::effect::Effect;
 use crate::ids::{ConnectionId, NamespaceId, QueueId, Token};
-use crate::map::OrderedMap;
 use crate::message::{
     Ends, Held, Holder, LeaseMessages, MessageAnswer, MessageDelivery, MessageEnd, MessageTag,
     Stored,
@@ -47,7 +46,7 @@ impl Room {
     }
 }
 
-impl<M: OrderedMap> Turn<M> {
+impl Turn {
     /// Hands out what there is for those who stand in line.
     pub(in crate::turn) fn dispatch_messages(&mut self, moment: Moment) {
         let mut room = Room::FULL;

@@ -4,7 +4,6 @@
 use std::collections::BTreeSet;
 
 use crate::ids::{NamespaceId, QueueId};
-use crate::map::OrderedMap;
 use crate::message::{Entering, MessageAnswer, PublishMessage};
 use crate::moment::Moment;
 use crate::record::Record;
@@ -14,7 +13,7 @@ use crate::turn::messages::takers::PolicyRound;
 /// Policies that a queue's name is compared with at the cost of an item of a slice.
 const POLICIES_PER_ITEM: usize = 2;
 
-impl<M: OrderedMap> Turn<M> {
+impl Turn {
     /// Routes some of the messages whose time has come.
     pub(super) fn publish_delayed(&mut self, moment: Moment) {
         for _ in 0..self.state.limits.slice_items_max {

@@ -5,7 +5,6 @@ use super::takers::Publishing;
 use crate::answer::Answer;
 use crate::command::ReplyTo;
 use crate::ids::NamespaceId;
-use crate::map::OrderedMap;
 use crate::message::{MessageAnswer, PublishMessage};
 use crate::moment::Moment;
 use crate::rejection::Rejection;
@@ -14,7 +13,7 @@ use crate::turn::Turn;
 /// Bindings that are compared at the cost of an entry, where an exchange compares all.
 const BINDINGS_PER_ENTRY: usize = 64;
 
-impl<M: OrderedMap> Turn<M> {
+impl Turn {
     pub(super) fn start_publishing(
         &mut self,
         ns: NamespaceId,

@@ -10,7 +10,6 @@ use super::takers::{Belonging, Closing};
 use crate::answer::Answer;
 use crate::command::{ConsumerId, ReplyTo};
 use crate::ids::{ConnectionId, NamespaceId, QueueId, Token};
-use crate::map::OrderedMap;
 use crate::message::{
     BodyRef, Ends, Entering, Holder, Holding, MessageAnswer, MessageCommand, MessageEnd,
     MessageSettlement, MessageTag, MessageVerdict, Stored,
@@ -21,7 +20,7 @@ use crate::rejection::Rejection;
 use crate::state::keys;
 use crate::turn::Turn;
 
-impl<M: OrderedMap> Turn<M> {
+impl Turn {
     pub(super) fn handle_settling(
         &mut self,
         ns: NamespaceId,

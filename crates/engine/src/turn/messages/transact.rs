@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 
 use super::settle::entered;
 use crate::ids::NamespaceId;
-use crate::map::OrderedMap;
 use crate::message::{
     BodyRef, Holder, MessageAnswer, MessageSettlement, MessageTag, MessageTransaction, Published,
     Refused, Settling,
@@ -13,7 +12,7 @@ use crate::moment::Moment;
 use crate::rejection::Rejection;
 use crate::turn::Turn;
 
-impl<M: OrderedMap> Turn<M> {
+impl Turn {
     /// Carries out a transaction, or refuses it whole.
     pub(super) fn transact(
         &mut self,

@@ -46,7 +46,7 @@ impl Shard {
 
     /// Keys of how far jobs have come, and of their skipped items.
     fn kept(&self) -> usize {
-        self.turn.map().keys().filter(|key| matches!(key.first(), Some(21 | 22))).count()
+        self.turn.map().entries().keys().filter(|key| matches!(key.first(), Some(21 | 22))).count()
     }
 }
 

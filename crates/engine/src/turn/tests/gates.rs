@@ -161,7 +161,7 @@ fn closing_and_opening_a_gate_moves_no_job_and_looks_at_none() {
     };
     shard.call(Command::EnqueueJobs(command));
     let keys = |shard: &Shard| {
-        let map = shard.turn.state.map();
+        let map = shard.turn.state.map().entries();
         map.keys().filter(|key| key[0] != crate::state::keys::GATE).cloned().collect::<Vec<_>>()
     };
     close(&mut shard, "g");

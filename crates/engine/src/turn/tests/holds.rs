@@ -144,6 +144,6 @@ fn a_job_that_stands_aside_can_end_and_leaves_nothing_behind() {
     shard.advance(0);
     assert_eq!(ids(&shard.lease(9)), [1]);
     let keys = [crate::state::keys::HELD_BACK, crate::state::keys::HELD_BACK_JOB];
-    let left = shard.turn.state.map().keys().filter(|key| keys.contains(&key[0])).count();
+    let left = shard.turn.state.map().entries().keys().filter(|key| keys.contains(&key[0])).count();
     assert_eq!(left, 0);
 }

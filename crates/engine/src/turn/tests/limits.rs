@@ -128,7 +128,8 @@ fn windows_and_buckets_are_filled_by_time() {
     shard.advance(60_000);
     assert_eq!(ids(&shard.lease(9)), [4, 5], "no more than the burst");
     shard.advance(60_000);
-    let left = shard.turn.map().keys().filter(|key| matches!(key.first(), Some(154..=156)));
+    let left =
+        shard.turn.map().entries().keys().filter(|key| matches!(key.first(), Some(154..=156)));
     assert_eq!(left.count(), 0, "a full bucket is not kept");
 }
 
@@ -226,7 +227,8 @@ fn what_is_held_back_is_purged_rescheduled_and_ordered_like_any_other() {
     shard.settle(&jobs[0], ack()).unwrap();
     shard.advance(100_000);
     assert!(shard.lease(9).is_empty());
-    let lines = shard.turn.map().keys().filter(|key| matches!(key.first(), Some(6 | 151 | 152)));
+    let lines =
+        shard.turn.map().entries().keys().filter(|key| matches!(key.first(), Some(6 | 151 | 152)));
     assert_eq!(lines.count(), 0);
 }
 

@@ -497,7 +497,7 @@ fn nothing_is_left_of_what_was_deleted() {
     let mut shard = Shard::recover(&[], Limits { slice_items_max: 4, ..Limits::default() });
     let keys = |shard: &Shard| {
         let first = |key: &Vec<u8>| (100..=106).contains(&key[0]);
-        shard.turn.map().keys().filter(|key| first(key)).count()
+        shard.turn.map().entries().keys().filter(|key| first(key)).count()
     };
     shard.exchange("x", ExchangeKind::Topic);
     let gone = DeclareExchange { auto_delete: true, ..an_exchange("gone", ExchangeKind::Fanout) };
@@ -584,7 +584,8 @@ fn a_namespace_takes_its_exchanges_and_bindings_with_it() {
     shard.carry_out(MessageCommand::Bind(Box::new(binding))).unwrap();
     assert!(matches!(shard.call(Command::DeleteNamespace), Answer::NamespaceDeleted));
     shard.advance(1);
-    let left = shard.turn.map().keys().filter(|key| (100..=106).contains(&key[0])).count();
+    let left =
+        shard.turn.map().entries().keys().filter(|key| (100..=106).contains(&key[0])).count();
     assert_eq!(left, 0);
     shard.declare("q", durable()).unwrap();
     assert_eq!(shard.publish("amq.topic", "k", "m"), Ok(Published::Unroutable));

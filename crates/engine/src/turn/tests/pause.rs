@@ -84,7 +84,10 @@ fn a_running_job_is_interrupted_and_stays_paused() {
     shard.pause(1);
     shard.settle(&jobs[0], ack()).unwrap();
     assert!(matches!(shard.call(Command::ResumeJob { id: id(1) }), Answer::Rejected(_)));
-    assert!(!shard.turn.map().keys().any(|key| key.first() == Some(&23)), "nothing is left of it");
+    assert!(
+        !shard.turn.map().entries().keys().any(|key| key.first() == Some(&23)),
+        "nothing is left of it"
+    );
 }
 
 #[test]

@@ -54,7 +54,7 @@ impl OrderedMap for Grave {
 
 /// A shard of which only the turn matters.
 struct Bench {
-    turn: Turn<Grave>,
+    turn: Turn,
     clock: Clock,
     next: u64,
 }
@@ -72,11 +72,15 @@ impl Bench {
         bench
     }
 
+    fn map(&self) -> &Grave {
+        self.turn.state.map().downcast_ref().unwrap()
+    }
+
     /// The next life of the shard. Ids go on: the jobs of this one are still there.
     fn restart(mut self) -> Self {
         self.turn.seal();
         let position = self.turn.position();
-        let map = std::mem::take(self.turn.state.complete_map());
+        let map = std::mem::take(self.turn.state.complete_map().downcast_mut::<Grave>().unwrap());
         Self { next: self.next, ..Self::start(map, position, self.clock.wall) }
     }
 
@@ -283,7 +287,7 @@ fn what_was_removed_is_not_read_again_and_again() {
         bench.fill("q", 2_000);
     }
     let mut bench = bench.restart();
-    let before = bench.turn.state.map().passed.get();
+    let before = bench.map().passed.get();
     let mut jobs = 0;
     loop {
         let some = bench.lease(LeaseJobs { max: 7, ..wish() });
@@ -292,7 +296,7 @@ fn what_was_removed_is_not_read_again_and_again() {
             break;
         }
     }
-    let passed = bench.turn.state.map().passed.get() - before;
+    let passed = bench.map().passed.get() - before;
     assert_eq!(jobs, 20_000);
     assert!(passed < 2 * jobs, "{passed} entries of the tree for {jobs} jobs");
 }
@@ -308,7 +312,7 @@ fn pausing_a_queue_moves_no_entry() {
     let later = jobs.into_iter().map(|job| NewJob { start: Some(Start::After(50)), ..job });
     let command = EnqueueJobs { queue: "q".to_owned(), jobs: later.collect() };
     bench.call(Command::EnqueueJobs(command));
-    let before = bench.turn.state.map().puts;
+    let before = bench.map().puts;
     bench.call(Command::PauseQueue { queue: "q".to_owned(), paused: true });
     let all_queues = || LeaseJobs { max: 9, queues: vec![all("")], ..wish() };
     let jobs = bench.lease(all_queues());
@@ -316,7 +320,7 @@ fn pausing_a_queue_moves_no_entry() {
     bench.tick(60);
     assert!(bench.lease(LeaseJobs { max: 9, ..wish() }).is_empty());
     bench.call(Command::PauseQueue { queue: "q".to_owned(), paused: false });
-    let puts = bench.turn.state.map().puts - before;
+    let puts = bench.map().puts - before;
     assert!(puts < 20, "{puts} keys changed");
     let jobs = bench.lease(LeaseJobs { kinds: Some(vec!["other".into()]), max: 9, ..wish() });
     assert_eq!(jobs.len(), 5, "what became due meanwhile");

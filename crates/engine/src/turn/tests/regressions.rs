@@ -282,7 +282,7 @@ fn nothing_stays_of_a_namespace_that_was_deleted() {
     for _ in 0..4 {
         shard.advance(1);
     }
-    let map = shard.turn.complete_map();
+    let map = shard.turn.complete_map().entries();
     let of_jobs = [5, 12, 13, 14, 15, 16, 17, 21];
     let left: Vec<_> = map.keys().filter(|key| of_jobs.contains(&key[0])).collect();
     assert!(left.is_empty(), "{left:02x?}");
@@ -445,7 +445,7 @@ fn a_state_and_an_entry_of_another_level_are_refused_and_both_levels_named() {
     };
 
     let position = shard.turn.position();
-    let mut map = shard.turn.complete_map().clone();
+    let mut map = shard.turn.complete_map().entries().clone();
     let begin = |map: &Map| Recovery::begin(map.clone(), position, Limits::default()).map(drop);
     begin(&map).unwrap();
     // What stands behind the level may be anything then.
@@ -466,7 +466,7 @@ fn start_without(first: u8) {
     shard.enqueue(job(1));
     shard.lease(1);
     let position = shard.turn.position();
-    let mut map = shard.turn.complete_map().clone();
+    let mut map = shard.turn.complete_map().entries().clone();
     map.retain(|key, _| key.first() != Some(&first));
     drop(Recovery::begin(map, position, Limits::default()).unwrap());
 }

@@ -70,7 +70,7 @@ fn what_started_late_is_counted_in_every_window_and_survives_a_restart() {
     shard.advance(25 * 3_600_000);
     shard.enqueue(job(5));
     shard.lease(1);
-    let minutes = || shard.turn.map().range(vec![195]..vec![196]).count();
+    let minutes = || shard.turn.map().entries().range(vec![195]..vec![196]).count();
     assert!(minutes() <= 2, "what is older than a day is gone: {}", minutes());
 }
 

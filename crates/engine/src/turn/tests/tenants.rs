@@ -126,7 +126,7 @@ fn a_retry_keeps_its_tenant_and_waits_for_its_turn() {
 #[test]
 fn nothing_is_kept_of_tenants_that_have_no_jobs() {
     let mut shard = Shard::new();
-    let size = |shard: &Shard| shard.turn.map().range(vec![190]..vec![194]).count();
+    let size = |shard: &Shard| shard.turn.map().entries().range(vec![190]..vec![194]).count();
     enqueue_all(&mut shard, &[(1, "a"), (2, "a"), (3, "b"), (4, "b")]);
     shard.enqueue(NewJob { ordering_key: Some("k".to_owned()), ..of(5, "c") });
     shard.enqueue(NewJob { ordering_key: Some("k".to_owned()), ..of(6, "c") });

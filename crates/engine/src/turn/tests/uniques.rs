@@ -15,7 +15,13 @@ fn plain(n: u8) -> NewJob {
 }
 
 fn locks(shard: &Shard) -> usize {
-    shard.turn.map().keys().filter(|key| key.first() == Some(&crate::state::keys::UNIQUE)).count()
+    shard
+        .turn
+        .map()
+        .entries()
+        .keys()
+        .filter(|key| key.first() == Some(&crate::state::keys::UNIQUE))
+        .count()
 }
 
 /// What the answer says of one job.

@@ -9,7 +9,6 @@ use longshore_engine::{Clock, PeekedMessage, Rejection, Turn};
 
 use super::account::{Account, Of};
 use super::{QUEUES, leaves_letters};
-use crate::map::SimTree;
 use crate::node::NAMESPACES;
 use crate::workload::Check;
 
@@ -18,12 +17,7 @@ pub(crate) const ALL: (usize, usize) = (100_000, 100_000_000);
 
 /// Checks a state to which nothing was added since its last group.
 /// `all_came` where what was published with a delay has been routed, too.
-pub(crate) fn check(
-    turn: &Turn<SimTree>,
-    account: &Account,
-    clock: Clock,
-    all_came: bool,
-) -> Check {
+pub(crate) fn check(turn: &Turn, account: &Account, clock: Clock, all_came: bool) -> Check {
     let mut there = BTreeMap::new();
     for queue in QUEUES {
         let messages = match peek_messages(turn.map(), NAMESPACES[0], queue, None, ALL) {
@@ -69,12 +63,7 @@ pub(crate) fn check(
 }
 
 /// A queue counts what stands in it.
-fn check_counts(
-    turn: &Turn<SimTree>,
-    name: &str,
-    messages: &[PeekedMessage],
-    clock: Clock,
-) -> Check {
+fn check_counts(turn: &Turn, name: &str, messages: &[PeekedMessage], clock: Clock) -> Check {
     let stats = turn.stats(clock, None, usize::MAX).queues;
     let of = |namespace: &str, queue: &str| namespace == NAMESPACES[0] && queue == name;
     let found = stats.iter().find(|it| of(&it.namespace, &it.queue.name));

@@ -6,7 +6,7 @@ use crate::message::Overflow;
 
 /// Keys of messages that are there.
 fn there(shard: &Shard) -> usize {
-    shard.turn.map().keys().filter(|key| key.first() == Some(&100)).count()
+    shard.turn.map().entries().keys().filter(|key| key.first() == Some(&100)).count()
 }
 
 /// A queue whose letters go to five hundred others.
@@ -59,7 +59,8 @@ fn a_message_whose_time_runs_out_while_somebody_has_it_ends_once_it_is_back() {
         ..durable()
     };
     shard.declare("in", settings).unwrap();
-    let index = |shard: &Shard| shard.turn.map().keys().filter(|key| key[0] == 108).count();
+    let index =
+        |shard: &Shard| shard.turn.map().entries().keys().filter(|key| key[0] == 108).count();
     for again in ["requeued", "left", "acked"] {
         shard.publish("", "in", again).unwrap();
     }

@@ -129,7 +129,8 @@ fn bindings_to_a_queue_of_jobs_go_with_it() {
     shard.advance(1);
     shard.job_queue("q", QueueSettings::DEFAULT);
     assert_eq!(shard.publish("amq.topic", "a", "1"), Ok(Published::Unroutable), "another one");
-    let left = shard.turn.map().keys().filter(|key| (104..=106).contains(&key[0])).count();
+    let left =
+        shard.turn.map().entries().keys().filter(|key| (104..=106).contains(&key[0])).count();
     assert_eq!(left, 0);
     // The opposite of binding.
     shard.bind_job("#", "q", of_kind("k")).unwrap();

@@ -38,7 +38,7 @@ fn a_delayed_message_is_routed_when_its_time_comes_across_a_restart() {
     assert_eq!(texts(&taken)[..2], ["second", "meanwhile"]);
     assert_eq!(text(&taken[2]), large);
     let left = |shard: &Shard, firsts: [u8; 3]| {
-        shard.turn.map().keys().filter(|key| firsts.contains(&key[0])).count()
+        shard.turn.map().entries().keys().filter(|key| firsts.contains(&key[0])).count()
     };
     shard.settle_taken(&taken, MessageVerdict::Ack);
     shard.advance(40_000);
@@ -97,7 +97,7 @@ fn a_queue_that_nobody_uses_ends_and_one_that_is_used_stays() {
     shard.advance(2_000);
     assert!(!is_there(&mut shard, "consumed"));
     shard.advance(1);
-    let left = shard.turn.map().keys().filter(|key| key[0] == 100 && key[8] == 3).count();
+    let left = shard.turn.map().entries().keys().filter(|key| key[0] == 100 && key[8] == 3).count();
     assert_eq!(left, 0, "with its messages");
 }
 

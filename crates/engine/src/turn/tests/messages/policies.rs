@@ -61,7 +61,7 @@ fn a_policy_changes_queues_that_are_there_and_its_end_changes_them_back() {
     }
     shard.publish("", "mail.a", "5").unwrap();
     assert_eq!((shard.stand_of("mail.a").ready, shard.stand_of("mail.a").policy), (2, None));
-    let left = shard.turn.map().keys().filter(|key| key[0] == 109).count();
+    let left = shard.turn.map().entries().keys().filter(|key| key[0] == 109).count();
     assert_eq!(left, 0);
 }
 

@@ -23,7 +23,7 @@ fn long() -> Shard {
 
 /// Keys of messages that are there.
 fn there(shard: &Shard) -> usize {
-    shard.turn.map().keys().filter(|key| key.first() == Some(&100)).count()
+    shard.turn.map().entries().keys().filter(|key| key.first() == Some(&100)).count()
 }
 
 /// Ticks until nothing is left; each takes a bounded part.
