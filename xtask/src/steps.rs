@@ -71,6 +71,14 @@ pub(crate) fn cargo(args: &[&str]) -> Command {
     let mut command = program("env");
     command.arg("--default-signal=HUP");
     command.arg(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())).args(args);
+    // What the cargo that runs this program says of it: ring's build script looks at that, so ring
+    // and all that needs it would be built anew whenever one goes from `cargo` to `cargo xtask`.
+    for (name, _) in std::env::vars_os() {
+        let told = name.to_string_lossy();
+        if told.starts_with("CARGO_PKG_") || told.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(name);
+        }
+    }
     command
 }
 
