@@ -140,6 +140,14 @@ impl Server {
         })
     }
 
+    /// Waits until it has logged something with that in it: a line is written after what it tells
+    /// of is answered.
+    pub fn wait_logged(&self, part: &str) -> Result<()> {
+        let logged = || Ok(self.log_text().contains(part).then_some(()));
+        wait::until("a line of the log", logged)
+            .with_context(|| format!("nothing says {part:?}\n{}", self.log_text()))
+    }
+
     /// The next line that it says on standard output.
     pub fn next_line(&self) -> Result<String> {
         let line = self.lines.recv_timeout(wait::PATIENCE);

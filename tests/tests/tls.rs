@@ -88,9 +88,8 @@ fn plain_text_at_a_port_for_tls_is_told_so_and_the_other_way_round() -> Result<(
     // A ClientHello, as far as anybody looks.
     let said = plain(&server.address, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03")?;
     ensure!(said.starts_with("HTTP/1.1 400 ") && said.contains("tls_unexpected"), "{said}");
-    let log = server.log_text();
-    ensure!(log.contains("a client speaks plain text at a port for TLS"), "{log}");
-    ensure!(log.contains("a client speaks TLS at a port for plain text"), "{log}");
+    server.wait_logged("a client speaks plain text at a port for TLS")?;
+    server.wait_logged("a client speaks TLS at a port for plain text")?;
     let said = answer(&mut connect(&https, None, &[])?, ASK)?;
     ensure!(said.starts_with("HTTP/1.1 200 "), "{said}");
     Ok(())

@@ -21,7 +21,7 @@ pub trait Reader {
     fn scan(&self, from: &[u8], to: &[u8], visit: &mut dyn FnMut(&[u8], &Bytes) -> ControlFlow<()>);
 }
 
-/// The durable state of a shard as the engine changes it. The engine knows it as a trait object: one
+/// The durable state of a shard as the engine changes it. The engine knows it as a trait object: a
 /// call through a table costs nothing beside what a map does, and the engine is compiled once
 /// instead of once for each kind of map.
 pub trait OrderedMap: Reader + Any + Debug + Send {
