@@ -85,6 +85,8 @@ impl StreamLog {
     ) -> Result<Partition, OpenError> {
         found.retain(|file| file.base <= end.base);
         let (counting, replaced) = sort_out(found);
+        // What they are replaced by has to be whole before they go: nothing else has their events.
+        let files = self.files_of(id, &counting, end, cut)?;
         for file in replaced.iter().filter(|_| cut) {
             self.remove(&file.name(id))?;
         }
@@ -94,7 +96,6 @@ impl StreamLog {
             let io = |source| OpenError::Io { operation: "sync", path: path(), source };
             self.disk.sync().map_err(io)?;
         }
-        let files = self.files_of(id, &counting, end, cut)?;
         let start = files.front().map_or(end.end, |file| file.id.base);
         let start = if cut { 0 } else { start };
         let files = Files { start, end: end.end, files, ..Files::default() };

@@ -163,6 +163,30 @@ fn a_compacted_file_that_lost_its_end_is_refused() {
 }
 
 #[test]
+fn sources_stay_where_what_stands_for_them_is_not_whole() {
+    let (sim, mut bench) = sim();
+    bench.append(&[("a", Some("1"))], None);
+    bench.append(&[("a", Some("2"))], None);
+    bench.append(&[("b", Some("2"))], None);
+    bench.close_file();
+    let source = FileId::raw(0).name(P);
+    let bytes = sim.bytes(&source).unwrap();
+    bench.compact_at(0).unwrap();
+    // As a crash leaves them that comes before the sources go.
+    sim.create(&source).unwrap().write_at(&bytes, 0).unwrap();
+    let whole = compacted_name(&bench);
+    let compacted = sim.bytes(&whole).unwrap();
+    sim.edit(&whole, |bytes| bytes.truncate(bytes.len() - 1));
+    let log = StreamLog::open(Arc::clone(&bench.disk), (Position::START, true)).unwrap();
+    let error = log.cut(Position(bench.journal.len() as u64)).unwrap_err();
+    assert!(error.to_string().contains("events are lost"), "{error}");
+    assert_eq!(sim.bytes(&source), Some(bytes), "nothing else has them");
+    sim.create(&whole).unwrap().write_at(&compacted, 0).unwrap();
+    bench.reopen(Arc::clone(&bench.disk));
+    assert_eq!(sim.bytes(&source), None, "now it is certain that they are not needed");
+}
+
+#[test]
 fn a_compacted_file_that_is_missing_is_noticed_by_its_neighbour() {
     let (_, mut bench) = sim();
     for value in ["1", "2", "3"] {
