@@ -173,7 +173,7 @@ impl Partition {
         if file.len_bytes == 0 {
             return false;
         }
-        let begun = file.walk.marks().first().map(|mark| mark.newest_time);
+        let begun = file.walk.begun();
         let time = BatchHeader::parse(batch).map(|header| header.newest_time);
         let old = begun.zip(time.ok()).is_some_and(|(begun, time)| {
             let file_ms = self.file_ms.load(Ordering::Relaxed);

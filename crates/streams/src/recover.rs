@@ -119,6 +119,7 @@ impl StreamLog {
             };
             let file = self.open.get(&name).map_err(io("open"))?;
             let mut len_bytes = file.len_bytes().map_err(io("look at"))?;
+            let mut walk = Walk::new(*file_id);
             if let Some(expected) = file_id.compacted.map(|it| it.len_bytes)
                 && expected != len_bytes
             {
@@ -144,8 +145,10 @@ impl StreamLog {
                     }
                     continue;
                 }
+                // It is written on, and closed by the times of its events.
+                walk.look(&*file);
             }
-            files.push_back(EventFile { id: *file_id, len_bytes, walk: Walk::new(*file_id) });
+            files.push_back(EventFile { id: *file_id, len_bytes, walk });
         }
         let has_last = files.back().is_some_and(|file: &EventFile| file.id.base == end.base);
         if end.len_bytes > 0 && !has_last {
