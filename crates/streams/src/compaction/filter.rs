@@ -65,7 +65,7 @@ pub(super) struct Filter {
     pub(super) tombstone_ms: i64,
     /// Producers of transactions of which something was seen, and no marker since.
     pub(super) within: BTreeSet<i64>,
-    /// Something before this was kept unopened.
+    /// Something before this was kept as it is, unopened or because it would have grown.
     pub(super) unopened: bool,
 }
 
@@ -108,8 +108,8 @@ impl Filter {
             gone_keys |= stay && !record.has_value;
         }
         // Older events of a key go before what says that it is gone: not yet where they are not
-        // looked for yet.
-        let all_known = header.end_offset() <= self.known_to;
+        // looked for yet, or where one may be in what was kept unopened.
+        let all_known = header.end_offset() <= self.known_to && !self.unopened;
         let new_horizon = horizon.is_none() && gone_keys && all_known;
         if !stays.contains(&true) {
             return Ok(self.emptied(header));

@@ -259,3 +259,26 @@ fn what_says_that_a_key_is_gone_stays_behind_a_batch_that_cannot_be_opened() {
     let left = bench.partition().read(1, 1).unwrap();
     assert_eq!(BatchHeader::parse(&left.batches).unwrap().first_offset(), 1);
 }
+
+#[test]
+fn the_time_of_what_says_that_a_key_is_gone_does_not_begin_behind_what_is_kept_unopened() {
+    let (sim, mut bench) = sim();
+    let plain = batch_of(&[Event { time: 1, ..Event::default() }]);
+    let header = BatchHeader { attributes: 1, ..BatchHeader::parse(&plain).unwrap() };
+    let mut batch = header.with((None, 1, 1), b"no gzip at all");
+    place(&mut batch, 0);
+    let (partition, transaction, batch) = (P, None, batch.into());
+    let appended =
+        StreamChange::Appended { partition, base_offset: 0, events: 1, transaction, batch };
+    bench.write(appended);
+    bench.next += 1;
+    bench.append(&[("k", None)], None);
+    bench.append(&[("a", Some("1"))], None);
+    bench.append(&[("a", Some("2"))], None);
+    bench.close_file();
+    assert_eq!(bench.compact_at(0).unwrap().unopened, 1);
+    let left = sim.bytes(&compacted_name(&bench)).unwrap();
+    let first = BatchHeader::parse(&left).unwrap();
+    let second = BatchHeader::parse(&left[first.len_bytes..]).unwrap();
+    assert_eq!((second.first_offset(), second.delete_horizon()), (1, None));
+}
