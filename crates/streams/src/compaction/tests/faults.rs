@@ -145,6 +145,24 @@ fn readers_do_not_pass_over_a_file_that_is_missing() {
 }
 
 #[test]
+fn a_file_that_goes_while_it_is_looked_for_work_does_not_end_compaction() {
+    let (sim, mut bench) = sim();
+    let settings = StreamSettings { compaction_lag_ms_max: Some(1), ..settings() };
+    bench.write(StreamChange::Changed { stream: StreamId(1), settings });
+    bench.append(&[("a", Some("1"))], None);
+    bench.append(&[("a", Some("2"))], None);
+    bench.close_file();
+    // As somebody sees it who learned of the file before it was trimmed.
+    let name = FileId::raw(0).name(P);
+    let bytes = sim.bytes(&name).unwrap();
+    bench.disk.remove(&name).unwrap();
+    bench.log.open.forget(&name);
+    assert_eq!(bench.compact_at(9000), None);
+    sim.create(&name).unwrap().write_at(&bytes, 0).unwrap();
+    assert!(bench.compact_at(9000).is_some());
+}
+
+#[test]
 fn a_compacted_file_that_lost_its_end_is_refused() {
     let (sim, mut bench) = sim();
     bench.append(&[("a", Some("1"))], None);
