@@ -184,6 +184,12 @@ impl<M: OrderedMap> State<M> {
         streams.find(|stream| stream.settings.triggers.iter().any(|it| it.name == name))
     }
 
+    /// Whether a group is that of a trigger of any stream of a namespace.
+    pub(super) fn is_group_of_trigger(&self, ns: NamespaceId, group: &str) -> bool {
+        let name = group.strip_prefix(GROUP_PREFIX);
+        name.is_some_and(|name| self.stream_of_trigger(ns, name).is_some())
+    }
+
     /// Whether a group is that of a trigger of a stream: its offsets are not forgotten by age.
     pub(super) fn is_of_trigger(&self, stream: crate::ids::StreamId, group: &str) -> bool {
         let Some(name) = group.strip_prefix(GROUP_PREFIX) else { return false };
