@@ -75,6 +75,8 @@ pub(crate) struct Transacted {
     pub(crate) uncounted: Vec<MessageTag>,
     /// Jobs that letters were to become and cannot.
     pub(crate) jobs_dropped: u64,
+    /// Events that letters were to become and that their streams do not take.
+    pub(crate) events_dropped: u64,
 }
 
 impl<M: OrderedMap> State<M> {
@@ -89,7 +91,7 @@ impl<M: OrderedMap> State<M> {
         let mut jobs = Vec::new();
         let mut overlay = Overlay::new(self, ns, moment);
         let mut published = Vec::with_capacity(publishes.len());
-        let (mut steps, mut jobs_dropped) = (0, 0);
+        let (mut steps, mut jobs_dropped, mut events_dropped) = (0, 0, 0);
         for (index, message) in publishes.iter().enumerate() {
             let came = self.decide_published(message, &mut overlay, (&mut steps, &mut jobs));
             let refused = |rejection| Refused { at: Some(index), rejection };
@@ -106,6 +108,7 @@ impl<M: OrderedMap> State<M> {
                     match death.flatten() {
                         Some(death) => {
                             jobs_dropped += death.jobs_dropped;
+                            events_dropped += death.events_dropped;
                             for it in death.records {
                                 steps += it.entries();
                                 check_steps(steps)?;
@@ -122,15 +125,22 @@ impl<M: OrderedMap> State<M> {
             }
         }
         ends.into_records(ns).into_iter().for_each(|record| overlay.record(record));
+        let done = |records, enqueued| Transacted {
+            records,
+            published,
+            enqueued,
+            uncounted,
+            jobs_dropped,
+            events_dropped,
+        };
         let from = jobs.len();
         jobs.extend_from_slice(enqueues);
         if jobs.is_empty() {
-            let (records, enqueued) = (overlay.into_records()?, Vec::new());
-            return Ok(Transacted { records, published, enqueued, uncounted, jobs_dropped });
+            return Ok(done(overlay.into_records()?, Vec::new()));
         }
         let (records, mut enqueued) = self.decide_follow_ups(overlay, &jobs)?;
         enqueued.drain(..from);
-        Ok(Transacted { records, published, enqueued, uncounted, jobs_dropped })
+        Ok(done(records, enqueued))
     }
 
     /// One message of a transaction.

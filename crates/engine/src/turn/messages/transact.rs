@@ -51,6 +51,7 @@ impl<M: OrderedMap> Turn<M> {
         let queues = entered(&decided.records);
         self.try_record(decided.records)?;
         self.state.messages.jobs_dropped += decided.jobs_dropped;
+        self.state.messages.events_dropped += decided.events_dropped;
         // Those of queues that were deleted since as well: the connection names them no more.
         if let Some(connection) = transaction.connection {
             for (tag, _) in &transaction.settlements {
