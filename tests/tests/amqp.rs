@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
+use longshore_amqp::codec::Method;
+use longshore_amqp::codec::methods::ConnectionClose;
+use longshore_tests::amqp::Connection;
 use longshore_tests::python::{Missing, python, succeeds};
 use longshore_tests::server::Server;
 use longshore_tests::skip::skip;
@@ -86,5 +89,22 @@ fn pika_gets_what_it_relies_on() -> Result<()> {
         step(&python, &address, name)?;
     }
     ensure!(server.terminate()?.success(), "{}", server.log_text());
+    Ok(())
+}
+
+/// A client that closes twice, as one with several threads does, must find its answer: a socket
+/// that the server closes with something unread in it is reset.
+#[test]
+fn who_asks_for_the_end_closes_the_socket() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let server = start(&folder.path().join("data"))?;
+    let mut client = Connection::open(&server.next_address("amqp")?)?;
+    client.say(0, ConnectionClose { reply_code: 200, ..ConnectionClose::default() })?;
+    client.wait_for(|method| matches!(method, Method::ConnectionCloseOk(_)))?;
+    for _ in 0..10_000 {
+        client.say(0, ConnectionClose { reply_code: 200, ..ConnectionClose::default() })?;
+    }
+    client.say_no_more()?;
+    ensure!(client.frame()?.is_none(), "nothing follows the answer");
     Ok(())
 }

@@ -4,6 +4,7 @@
 
 mod ci;
 mod deny;
+mod harness;
 mod metadata;
 mod steps;
 mod test;

@@ -1,12 +1,13 @@
 //! The tests, as a table of steps: what runs in which tier and what it needs on the machine.
 //! To add a kind of test, add a line to `TABLE`.
 
+use std::ffi::OsStr;
 use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::metadata;
 use crate::steps::{Outcome, Steps, cargo, program, run as run_command, succeeds_within};
+use crate::{harness, metadata};
 
 /// How much is run.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -29,55 +30,69 @@ enum Need {
     Postgres,
 }
 
+/// What a step does.
+#[derive(Debug)]
+enum Work {
+    /// Runs cargo with these arguments.
+    Cargo(&'static [&'static str]),
+    /// Runs the test programs that were built.
+    Programs,
+}
+
 struct Test {
     name: &'static str,
     /// The lowest tier that runs it.
     tier: Tier,
     need: Need,
-    /// The arguments of cargo.
-    cargo: &'static [&'static str],
+    work: Work,
 }
 
+/// Tests start the real binaries, which `cargo test` alone does not build. All is built at once,
+/// with the same features: for a package alone cargo would build most of the others once more. The
+/// test programs that are named here are those that `--tests` leaves out, see `NEEDY`.
+const BUILD: &[&str] = &[
+    "build",
+    "--workspace",
+    "--lib",
+    "--bins",
+    "--tests",
+    "--test",
+    "enumeration",
+    "--test",
+    "syscalls",
+    "--test",
+    "storm",
+];
+
+/// Test programs that need something of the machine.
+const NEEDY: &[(&str, Need)] = &[
+    ("enumeration", Need::Program("strace")),
+    ("syscalls", Need::Program("strace")),
+    ("storm", Need::Postgres),
+];
+
 const TABLE: &[Test] = &[
-    // Tests start the real binaries, which `cargo test` alone does not build. The rest is what the
-    // next step needs, with the same features, so that nothing is compiled twice.
+    Test { name: "build", tier: Tier::Quick, need: Need::Nothing, work: Work::Cargo(BUILD) },
+    Test { name: "tests", tier: Tier::Quick, need: Need::Nothing, work: Work::Programs },
     Test {
-        name: "build",
+        name: "examples in the documentation of the code",
         tier: Tier::Quick,
         need: Need::Nothing,
-        cargo: &["build", "--workspace", "--lib", "--bins", "--tests"],
-    },
-    Test {
-        name: "tests",
-        tier: Tier::Quick,
-        need: Need::Nothing,
-        cargo: &["test", "--workspace", "--no-fail-fast"],
-    },
-    // Test targets that `cargo test --workspace` leaves out. For a package alone cargo would build
-    // most of the others once more, with the features that this one needs.
-    Test {
-        name: "crash enumeration",
-        tier: Tier::Quick,
-        need: Need::Program("strace"),
-        cargo: &["test", "--workspace", "--test", "enumeration"],
-    },
-    Test {
-        name: "failing system calls",
-        tier: Tier::Quick,
-        need: Need::Program("strace"),
-        cargo: &["test", "--workspace", "--test", "syscalls"],
-    },
-    Test {
-        name: "storm over PostgreSQL",
-        tier: Tier::Quick,
-        need: Need::Postgres,
-        cargo: &["test", "--workspace", "--test", "storm"],
+        work: Work::Cargo(&["test", "--workspace", "--doc"]),
     },
     Test {
         name: "simulator",
         tier: Tier::Full,
         need: Need::Binary("longshore-sim"),
-        cargo: &["run", "--release", "--package", "longshore-sim", "--", "--seeds", "5000"],
+        work: Work::Cargo(&[
+            "run",
+            "--release",
+            "--package",
+            "longshore-sim",
+            "--",
+            "--seeds",
+            "5000",
+        ]),
     },
 ];
 
@@ -94,16 +109,29 @@ pub(crate) fn steps(steps: &mut Steps, tier: Tier) -> Result<()> {
     // Single tests that skip themselves leave a line there.
     let list = std::env::temp_dir().join(format!("longshore-skipped-{}", std::process::id()));
     for test in TABLE.iter().filter(|test| test.tier <= tier) {
+        let mut left_out = Vec::new();
         let outcome = steps.step(test.name, || {
             if let Some(missing) = missing(&test.need)? {
                 return Ok(Outcome::Skipped(missing));
             }
-            let mut command = cargo(test.cargo);
-            command.env("LONGSHORE_SKIPPED", &list);
+            let mut set = vec![("LONGSHORE_SKIPPED", list.as_os_str())];
             if tier == Tier::Full {
-                command.env("LONGSHORE_FULL", "1");
+                set.push(("LONGSHORE_FULL", OsStr::new("1")));
             }
-            run_command(command)?;
+            match test.work {
+                Work::Cargo(arguments) => {
+                    let mut command = cargo(arguments);
+                    command.envs(set);
+                    run_command(command)?;
+                }
+                Work::Programs => {
+                    for (name, need) in NEEDY {
+                        left_out.extend(missing(need)?.map(|why| (*name, why)));
+                    }
+                    let is_left_out = |name: &str| left_out.iter().any(|(it, _)| *it == name);
+                    harness::run(BUILD, is_left_out, &set)?;
+                }
+            }
             Ok(Outcome::Passed)
         });
         let skipped = std::fs::read_to_string(&list).unwrap_or_default();
@@ -111,6 +139,9 @@ pub(crate) fn steps(steps: &mut Steps, tier: Tier) -> Result<()> {
         outcome?;
         for reason in skipped.lines() {
             steps.skipped(&format!("a part of {}", test.name), reason);
+        }
+        for (name, why) in left_out {
+            steps.skipped(name, &why);
         }
     }
     Ok(())
@@ -155,10 +186,15 @@ mod tests {
     }
 
     #[test]
-    fn the_quick_tier_runs_cargo_test_and_no_release_build() {
-        let quick: Vec<_> = TABLE.iter().filter(|test| test.tier == Tier::Quick).collect();
-        assert!(quick.iter().any(|test| test.cargo.first() == Some(&"test")));
-        assert!(quick.iter().all(|test| !test.cargo.contains(&"--release")));
-        assert!(quick.iter().all(|test| test.cargo.contains(&"--workspace")), "built once");
+    fn the_quick_tier_runs_the_tests_and_builds_once() {
+        let quick = || TABLE.iter().filter(|test| test.tier == Tier::Quick);
+        assert!(quick().any(|test| matches!(test.work, Work::Programs)));
+        for test in quick() {
+            let Work::Cargo(arguments) = test.work else { continue };
+            assert!(!arguments.contains(&"--release"), "{}", test.name);
+            assert!(arguments.contains(&"--workspace"), "{}: built once", test.name);
+        }
+        let is_built = |name: &str| BUILD.windows(2).any(|it| it == ["--test", name]);
+        assert!(NEEDY.iter().all(|(name, _)| is_built(name)));
     }
 }

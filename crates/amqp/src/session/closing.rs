@@ -122,7 +122,7 @@ impl Session {
     pub(super) fn left(&mut self) {
         if self.phase == Phase::Leaving {
             self.out.method(0, &ConnectionCloseOk {}.into());
-            self.phase = Phase::Closed(End::Closed);
+            self.phase = Phase::Closed(End::Answered);
         }
     }
 

@@ -66,7 +66,7 @@ impl Session {
             (Phase::Opening, Method::ConnectionOpen(told)) => self.open(&told),
             (_, Method::ConnectionClose(_)) => {
                 self.out.method(0, &crate::codec::methods::ConnectionCloseOk {}.into());
-                self.phase = Phase::Closed(End::Closed);
+                self.phase = Phase::Closed(End::Answered);
                 Ok(())
             }
             (phase, method) => {

@@ -102,6 +102,9 @@ pub enum Unanswered {
 pub enum End {
     /// The socket is to be closed once all is written.
     Closed,
+    /// The peer asked for the end and its answer is the last that is written. Then the peer closes
+    /// the socket: it may take an end that it sees before it has handled the answer for a failure.
+    Answered,
     /// The peer is silent, so nothing more is to be written.
     Silent,
 }

@@ -110,7 +110,7 @@ fn the_end_is_told_once_what_was_the_connections_has_ended() {
     assert!(matches!(command, MessageCommand::CloseConnection { .. }));
     client.answer(number, MessageAnswer::ConnectionClosed);
     assert!(matches!(client.method(0), Method::ConnectionCloseOk(_)));
-    assert_eq!(client.session.end(), Some(End::Closed));
+    assert_eq!(client.session.end(), Some(End::Answered));
     client.session.lost();
     assert!(client.asks_nothing(), "it is told once");
 }

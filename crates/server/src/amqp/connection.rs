@@ -34,10 +34,19 @@ const NEWS_MAX: usize = 256;
 const RETRY_EVERY: Duration = Duration::from_millis(50);
 /// How long a peer has to answer that the connection is closed.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a peer that asked for the end has to close its socket. `RabbitMQ` waits as long as the
+/// heartbeat, at most 30 s.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long it may take to tell the peer that nothing more comes.
 const ENDING_TIME_MAX: Duration = Duration::from_secs(1);
 /// How often the end of a connection is told again to a shard that has no room for it.
 const TELL_AGAIN: Duration = Duration::from_millis(100);
+
+/// Who closes the socket first.
+enum Ended {
+    Here,
+    ByPeer,
+}
 
 /// A connection and what it is served with.
 struct Connection {
@@ -104,12 +113,34 @@ pub(crate) async fn speak(
         ticks,
         app,
     };
-    if let Err(error) = connection.serve(&mut stream, &mut news, &mut stopping).await {
-        tracing::debug!(%error, "a connection of AMQP ended early");
-    }
+    let ended = connection.serve(&mut stream, &mut news, &mut stopping).await;
+    let progress = Arc::clone(&connection.progress);
     drop(connection);
+    match ended {
+        Ok(Ended::Here) => {}
+        Ok(Ended::ByPeer) => {
+            tokio::select! {
+                () = told(&mut stopping, &progress) => {}
+                _ = timeout(LEAVE_TIMEOUT, until_closed(&mut stream)) => {}
+            }
+        }
+        Err(error) => tracing::debug!(%error, "a connection of AMQP ended early"),
+    }
     // TLS tells that this is the end, and not somebody who cuts the line.
     let _ = timeout(ENDING_TIME_MAX, stream.shutdown()).await;
+}
+
+/// Passes over what the peer still sends, until it closes its socket. Closing while there is
+/// something unread would reset the connection, and the peer might lose the answer to that.
+async fn until_closed(stream: &mut Stream) {
+    let mut bytes = BytesMut::new();
+    loop {
+        bytes.clear();
+        let read = poll_fn(|context| stream.poll_read_into(context, &mut bytes, READ_BYTES_MIN));
+        if !matches!(read.await, Ok(1..)) {
+            return;
+        }
+    }
 }
 
 fn settings(app: &App, stream: &Stream, number: u64) -> Settings {
@@ -148,7 +179,7 @@ impl Connection {
         stream: &mut Stream,
         news: &mut mpsc::UnboundedReceiver<News>,
         stopping: &mut watch::Receiver<bool>,
-    ) -> io::Result<()> {
+    ) -> io::Result<Ended> {
         let (mut is_stopping, mut was_open) = (false, false);
         let (mut closing_at, progress) = (None, Arc::clone(&self.progress));
         let mut account = Awaited::of(&self.app.who);
@@ -166,8 +197,9 @@ impl Connection {
             let is_written = poll_fn(|context| Poll::Ready(self.write(stream, context))).await?;
             let (session, gate) = self.parts();
             match session.end() {
-                Some(End::Silent) => return Ok(()),
-                Some(End::Closed) if is_written => return Ok(()),
+                Some(End::Silent) => return Ok(Ended::Here),
+                Some(End::Closed) if is_written => return Ok(Ended::Here),
+                Some(End::Answered) if is_written => return Ok(Ended::ByPeer),
                 _ => {}
             }
             if session.is_closing() {
@@ -184,13 +216,13 @@ impl Connection {
                     is_stopping = true;
                     self.parts().0.stop();
                 }
-                () = at(closing_at) => return Ok(()),
+                () = at(closing_at) => return Ok(Ended::Here),
                 told = account.news() => self.hear_of_account(told, &mut account),
                 one = news.recv() => {
                     self.hear(one, news);
                     // Who hears much is heard all the same.
                     if reads && !poll_fn(|context| self.read_now(stream, context)).await? {
-                        return Ok(());
+                        return Ok(Ended::Here);
                     }
                 }
                 goes_on = poll_fn(|context| {
@@ -200,7 +232,7 @@ impl Connection {
                     if is_written { Poll::Pending } else { self.write_more(stream, context) }
                 }), if reads || !is_written => {
                     if !goes_on? {
-                        return Ok(());
+                        return Ok(Ended::Here);
                     }
                 }
                 () = at(tick_at) => {
