@@ -309,7 +309,7 @@ fn bytes_of(sources: &[Source]) -> u64 {
     sources.iter().map(|source| source.len_bytes).sum()
 }
 
-/// Notes that a partition cannot be read, where that is so: whoever is told does so once.
+/// Marks the partition as unreadable after a failed read, so that this is logged only once.
 fn noted<T>(partition: &Partition, read: Result<T, ReadError>) -> Result<T, CompactError> {
     if read.is_err() {
         partition.unreadable.store(true, Ordering::Relaxed);

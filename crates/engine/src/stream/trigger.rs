@@ -32,7 +32,7 @@ const TRIGGERS_MAX: usize = 16;
 const PRIORITY_MAX: u8 = 9;
 
 wire_struct! {
-    /// What becomes of the events of a stream by themselves.
+    /// Makes a job of each event of a stream.
     #[derive(Eq)]
     pub struct Trigger {
         /// Its name, of which there is one in a namespace.
