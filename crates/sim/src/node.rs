@@ -420,6 +420,12 @@ impl Node {
                 Some(Canary::ScheduleBack) => {
                     faults::keep_schedules(&mut image.entries, &store.image.entries);
                 }
+                Some(Canary::TriggerBack) => {
+                    faults::keep_offsets(&mut image.entries, &store.image.entries);
+                }
+                Some(Canary::EventAlone) => {
+                    faults::lose_messages_of_events(&mut image.entries, &store.image.entries);
+                }
                 Some(Canary::LeakedLock) => {
                     faults::keep(UNIQUE_KEY_FIRST, &mut image.entries, &store.image.entries);
                 }

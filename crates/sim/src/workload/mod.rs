@@ -3,6 +3,7 @@
 pub(crate) mod accounts;
 pub(crate) mod clients;
 pub(crate) mod events;
+pub(crate) mod fired;
 pub(crate) mod gates;
 pub(crate) mod holds;
 pub(crate) mod invariants;
