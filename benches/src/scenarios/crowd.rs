@@ -1,10 +1,13 @@
 //! Many connections on one thread.
 
 use std::future::Future;
+use std::net::SocketAddr;
 
 use anyhow::Result;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::LocalSet;
+
+use crate::jobs::Worker;
 
 /// A runtime on this thread alone.
 pub(super) fn runtime() -> Result<Runtime> {
@@ -27,4 +30,26 @@ where
             Ok(total)
         })
         .await
+}
+
+/// Leases and acknowledges batches of what a queue hands out, over so many connections, until there
+/// is nothing left; how many jobs.
+pub(super) async fn drain(
+    connections: usize,
+    address: SocketAddr,
+    queue: &'static str,
+    batch: usize,
+) -> Result<u64> {
+    sum(connections, |_| async move {
+        let mut worker = Worker::of_queue(address, queue, batch).await?;
+        let mut settled = 0;
+        loop {
+            let turn = worker.turn().await?;
+            settled += turn.settled;
+            if turn.leased == 0 {
+                return Ok(settled);
+            }
+        }
+    })
+    .await
 }

@@ -8,7 +8,7 @@ use anyhow::{Result, ensure};
 use super::crowd;
 use crate::bench::{Bench, begin};
 use crate::host::Meter;
-use crate::jobs::{Worker, fill};
+use crate::jobs::fill;
 use crate::longshore::Server;
 use crate::peers::{Peer, Redis, Workers};
 use crate::report::{Figure, Measure, Target};
@@ -48,20 +48,9 @@ fn longshore(bench: &Bench) -> Result<Vec<Figure>> {
     runtime.block_on(fill(server.address, bench.args.jobs))?;
     // Sidekiq's processes boot for as long, while Redis rests.
     std::thread::sleep(Duration::from_secs(1));
-    let address = server.address;
     let meter = Meter::start(&[server.process.pid()]);
     let start = Instant::now();
-    let settled = runtime.block_on(crowd::sum(CONNECTIONS, |_| async move {
-        let mut worker = Worker::open(address, BATCH).await?;
-        let mut settled = 0;
-        loop {
-            let turn = worker.turn().await?;
-            settled += turn.settled;
-            if turn.leased == 0 {
-                return Ok(settled);
-            }
-        }
-    }))?;
+    let settled = runtime.block_on(crowd::drain(CONNECTIONS, server.address, "bench", BATCH))?;
     let elapsed_s = start.elapsed().as_secs_f64();
     ensure!(settled == bench.args.jobs, "{settled} of {} jobs were drained", bench.args.jobs);
     Ok(figures(settled as f64 / elapsed_s, meter.stop(settled)))

@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::crowd;
 use crate::bench::{Bench, begin};
 use crate::http::{BlockingConnection, get, post, put};
-use crate::jobs::{BULK_JOBS, Worker, enqueue_one, fill};
+use crate::jobs::{BULK_JOBS, enqueue_one, fill};
 use crate::longshore::Server;
 use crate::report::{Figure, Measure, Target};
 
@@ -97,19 +97,8 @@ fn bulks(
 
 /// Leases and acknowledges all that a queue hands out; jobs per second, and how many.
 fn drain(server: &Server, queue: &'static str) -> Result<(f64, u64)> {
-    let address = server.address;
-    let start = Instant::now();
-    let settled = crowd::runtime()?.block_on(crowd::sum(CONNECTIONS, |_| async move {
-        let mut worker = Worker::of_queue(address, queue, BATCH).await?;
-        let mut settled = 0;
-        loop {
-            let turn = worker.turn().await?;
-            settled += turn.settled;
-            if turn.leased == 0 {
-                return Ok(settled);
-            }
-        }
-    }))?;
+    let (runtime, start) = (crowd::runtime()?, Instant::now());
+    let settled = runtime.block_on(crowd::drain(CONNECTIONS, server.address, queue, BATCH))?;
     Ok((settled as f64 / start.elapsed().as_secs_f64(), settled))
 }
 

@@ -179,6 +179,7 @@ pub(crate) fn of_rejection(rejection: &Rejection, vhost: &str) -> Failure {
         | Rejection::UniqueTaken { .. }
         | Rejection::NamespaceHasSchedules { .. }
         | Rejection::NamespaceHasStreams { .. }
+        | Rejection::GroupInUse { .. }
         | Rejection::StreamUnknown { .. }
         | Rejection::StreamExists { .. }
         | Rejection::TooManyPartitions { .. }

@@ -422,6 +422,12 @@ pub enum Rejection {
         /// How many.
         streams: u64,
     },
+    /// The group is that of a trigger.
+    #[error("group \"{group}\" says how far a trigger has come that is there")]
+    GroupInUse {
+        /// Its name.
+        group: String,
+    },
 }
 
 impl Rejection {
@@ -487,6 +493,7 @@ impl Rejection {
             Self::StreamExists { .. } => "stream_exists",
             Self::TooManyPartitions { .. } => "too_many_partitions",
             Self::NamespaceHasStreams { .. } => "namespace_has_streams",
+            Self::GroupInUse { .. } => "group_in_use",
         }
     }
 }

@@ -31,9 +31,9 @@ const EVENTS_MAX: usize = 256;
 const BYTES_MAX: usize = 1 << 20;
 /// Commits of one partition before another one has its turn.
 const SLICES_MAX: usize = 64;
-/// How long a partition rests that cannot be read.
+/// How long a partition that cannot be read is left alone.
 const UNREADABLE_REST: Duration = Duration::from_secs(30);
-/// How long one rests that a bug cannot be looked through for.
+/// How long a partition is left alone of which the events made this code panic.
 const PANICKED_REST: Duration = Duration::from_secs(3600);
 
 /// Namespace, stream, trigger and partition.

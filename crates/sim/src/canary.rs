@@ -60,10 +60,14 @@ pub enum Canary {
     LostPlace,
     /// Of a message that comes again it is not told that it does.
     UntoldRedelivery,
+    /// A flush keeps how far triggers have come as the flush before it did.
+    TriggerBack,
+    /// A flush leaves out messages that are events as well, in the namespace of those.
+    EventAlone,
 }
 
 /// Every canary with its name on the command line.
-pub const CANARIES: [(&str, Canary); 48] = [
+pub const CANARIES: [(&str, Canary); 50] = [
     ("no-fsync", Canary::NoFsync),
     ("token-reuse", Canary::TokenReuse),
     ("lost-dead-set", Canary::LostDeadSet),
@@ -112,6 +116,8 @@ pub const CANARIES: [(&str, Canary); 48] = [
     ("aborted-forgotten-early", Canary::AbortedForgottenEarly),
     ("events-let-go", Canary::Driver(Fault::EventsLetGo)),
     ("events-unread", Canary::Driver(Fault::EventsUnread)),
+    ("trigger-back", Canary::TriggerBack),
+    ("event-alone", Canary::EventAlone),
 ];
 
 impl Canary {

@@ -28,6 +28,12 @@ const PLACE_AT: usize = 10;
 /// How keys of messages begin whose time has not come.
 const DELAYED_KEY_FIRST: u8 = 108;
 
+/// How keys of what groups have read begin.
+const GROUP_OFFSET_KEY_FIRST: u8 = 203;
+
+/// The number of the namespace in which messages are events, the third one.
+const EVENTS_NAMESPACE: u32 = 3;
+
 /// Which of those numbers are the epoch and the counter of tokens, of how many.
 const EPOCH_AT: usize = 1;
 const NEXT_TOKEN_AT: usize = 7;
@@ -109,6 +115,16 @@ pub(crate) fn keep_schedules(entries: &mut Entries, earlier: &Entries) {
     }
 }
 
+/// Makes a state in which groups have read as far as in an earlier one, where that had them.
+pub(crate) fn keep_offsets(entries: &mut Entries, earlier: &Entries) {
+    for (key, value) in entries {
+        let older = earlier.get(key).filter(|_| key.first() == Some(&GROUP_OFFSET_KEY_FIRST));
+        if let Some(older) = older {
+            value.clone_from(older);
+        }
+    }
+}
+
 /// Makes a state whose checkpoints do not say that their runs came farther.
 pub(crate) fn forget_headway(entries: &mut Entries) {
     for (key, value) in entries {
@@ -140,6 +156,13 @@ pub(crate) fn halve_fanouts(entries: &mut Entries, earlier: &Entries) {
             || earlier.contains_key(key)
             || seen.insert(key.get(PLACE_AT..).unwrap_or_default().to_vec())
     });
+}
+
+/// Makes a state without what was published since an earlier one to the namespace in which messages
+/// are events as well.
+pub(crate) fn lose_messages_of_events(entries: &mut Entries, earlier: &Entries) {
+    let of = [&[MESSAGE_KEY_FIRST][..], &EVENTS_NAMESPACE.to_be_bytes()].concat();
+    entries.retain(|key, _| !key.starts_with(&of) || earlier.contains_key(key));
 }
 
 /// Makes a state without the messages whose time has not come.

@@ -56,6 +56,9 @@ impl Simulation {
         if let (Some(node), Some(relay)) = (&self.node, &self.relay) {
             relay.check(node.tree(), clock, true)?;
         }
+        if let (Some(node), Some(fired)) = (&self.node, &self.fired) {
+            fired.check(node.turn().map(), clock, (&node.streams, true))?;
+        }
         self.drain_messages()?;
         let verdict = self.judge()?;
         self.check_replay()?;

@@ -23,6 +23,7 @@ use crate::store::Store;
 use crate::trace::Trace;
 use crate::workload::clients::{Client, crowd};
 use crate::workload::events::Events;
+use crate::workload::fired::Fired;
 use crate::workload::messages::peers::{self, Peers};
 use crate::workload::relay::{self, Relay};
 use crate::workload::shadow::Shadow;
@@ -100,6 +101,8 @@ pub(crate) struct Simulation {
     pub(crate) peers: Option<Peers>,
     /// Whose messages become jobs, in the runs that have some.
     pub(crate) relay: Option<Relay>,
+    /// Whose messages are events and become jobs, in other runs.
+    pub(crate) fired: Option<Fired>,
     canary: Option<Canary>,
     limits: Limits,
     next_id: u64,
@@ -129,6 +132,8 @@ impl Simulation {
                 client.change_accounts(seed);
             }
         }
+        let relay = Relay::of(seed);
+        let fired = if relay.is_none() { Fired::of(seed) } else { None };
         // Nothing that the verdict needs is forgotten before it is given.
         let limits = Limits {
             retain_ms_default: 30 * DAY_MS,
@@ -157,7 +162,8 @@ impl Simulation {
             shadow: Shadow::default(),
             events: Events::new(seed, config.canary),
             peers: Peers::of(seed),
-            relay: Relay::of(seed),
+            relay,
+            fired,
             canary: config.canary,
             limits,
             next_id: 0,
@@ -244,6 +250,7 @@ impl Simulation {
         }
         self.send_events();
         self.send_relayed();
+        self.send_fired();
         let rounds = self.random.below(3);
         self.turn(rounds)
     }
@@ -267,6 +274,16 @@ impl Simulation {
         self.trace.note(format_args!("relay sends {}: {command:?}", reply_to.0));
         if node.call_in(relay::NAMESPACE, reply_to, command).is_err() {
             relay.dismissed(reply_to);
+        }
+    }
+
+    /// Somebody publishes what becomes an event and then a job, brings it there, or runs the job.
+    fn send_fired(&mut self) {
+        let (Some(node), Some(fired)) = (&mut self.node, &mut self.fired) else { return };
+        let Some((reply_to, command)) = fired.next(&node.streams) else { return };
+        self.trace.note(format_args!("fired sends {}: {command:?}", reply_to.0));
+        if node.call_in(relay::NAMESPACE, reply_to, command).is_err() {
+            fired.dismissed(reply_to);
         }
     }
 
@@ -377,7 +394,11 @@ impl Simulation {
     fn dismiss(&mut self, reply_to: ReplyTo) {
         self.trace.note(format_args!("dismiss {}", reply_to.0));
         let is_relay = |relay: &mut Relay| relay.dismissed(reply_to);
-        if self.events.dismissed(reply_to) || self.relay.as_mut().is_some_and(is_relay) {
+        let is_fired = |fired: &mut Fired| fired.dismissed(reply_to);
+        if self.events.dismissed(reply_to)
+            || self.relay.as_mut().is_some_and(is_relay)
+            || self.fired.as_mut().is_some_and(is_fired)
+        {
             return;
         }
         let client = self.network.listener(reply_to);
@@ -442,7 +463,8 @@ impl Simulation {
             return checked;
         }
         let relayed = self.relay.as_mut().and_then(|relay| relay.told(reply_to, &answer));
-        if let Some(checked) = relayed {
+        let fired = || self.fired.as_mut().and_then(|fired| fired.told(reply_to, &answer));
+        if let Some(checked) = relayed.or_else(fired) {
             return checked;
         }
         let answered = self.network.answered(reply_to, answer.clone());
@@ -493,6 +515,9 @@ impl Simulation {
                 invariants::check((node.turn(), node.tree()), &self.shadow, clock)?;
                 if let Some(relay) = &self.relay {
                     relay.check(node.tree(), clock, false)?;
+                }
+                if let Some(fired) = &self.fired {
+                    fired.check(node.turn().map(), clock, (&node.streams, false))?;
                 }
                 self.check_messages(node, clock)
             }
@@ -646,6 +671,9 @@ impl Simulation {
         self.events.lost();
         if let Some(relay) = &mut self.relay {
             relay.lost();
+        }
+        if let Some(fired) = &mut self.fired {
+            fired.lost();
         }
         self.give_back.clear();
         self.unreached.clear();

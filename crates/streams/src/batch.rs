@@ -120,6 +120,12 @@ impl BatchHeader {
         self.base_offset.cast_unsigned() + u64::from(self.last_offset_delta.cast_unsigned()) + 1
     }
 
+    /// The events of its batch, compressed or not; those that are there, where it was cut short.
+    pub(crate) fn payload<'a>(&self, batch: &'a [u8]) -> &'a [u8] {
+        let (from, to) = (HEADER_BYTES.min(batch.len()), self.len_bytes.min(batch.len()));
+        batch.get(from..to).unwrap_or_default()
+    }
+
     /// The offset of its first event.
     pub fn first_offset(&self) -> u64 {
         self.base_offset.cast_unsigned()
@@ -131,7 +137,7 @@ impl BatchHeader {
         self.leader_epoch.cast_unsigned() == seal
     }
 
-    /// Whether its events are compressed, so that nobody can look into it here.
+    /// Whether its events are compressed.
     pub fn is_compressed(&self) -> bool {
         self.attributes & 0b111 != 0
     }

@@ -136,8 +136,7 @@ impl StreamLog {
             partition.aside_until_ms.store(aside, Ordering::Relaxed);
             match done {
                 // It was trimmed, or its stream removed: another one has its turn.
-                Err(CompactError::Read(ReadError::Io { source, .. }))
-                    if source.kind() == std::io::ErrorKind::NotFound => {}
+                Err(CompactError::Read(error)) if error.is_missing() => {}
                 Err(CompactError::Read(error)) => return noted(&partition, Err(error)),
                 Err(error) => return Err(error),
                 Ok(round) => {
@@ -162,7 +161,11 @@ impl StreamLog {
                 {
                     continue;
                 }
-                let plan = noted(partition, plan(partition, settings, now_ms))?;
+                let plan = match plan(partition, settings, now_ms) {
+                    // It was trimmed meanwhile.
+                    Err(error) if error.is_missing() => continue,
+                    plan => noted(partition, plan)?,
+                };
                 let Some(plan) = plan else { continue };
                 let worth = plan.is_late || plan.dirty_ppm > settings.compaction_dirty_ppm;
                 let rank = |plan: &Plan| (plan.is_late, plan.dirty_ppm);
@@ -306,7 +309,7 @@ fn bytes_of(sources: &[Source]) -> u64 {
     sources.iter().map(|source| source.len_bytes).sum()
 }
 
-/// Notes that a partition cannot be read, where that is so: whoever is told does so once.
+/// Marks the partition as unreadable after a failed read, so that this is logged only once.
 fn noted<T>(partition: &Partition, read: Result<T, ReadError>) -> Result<T, CompactError> {
     if read.is_err() {
         partition.unreadable.store(true, Ordering::Relaxed);

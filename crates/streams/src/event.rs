@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 
-use crate::batch::{BatchHeader, HEADER_BYTES};
+use crate::batch::BatchHeader;
 use crate::codec::{self, CodecError};
 
 pub use longshore_engine::partition_of;
@@ -106,7 +106,7 @@ impl Iterator for Events {
 
 /// The events of a batch, compressed or not. It is opened, so it may take a while.
 pub fn open_events(header: &BatchHeader, batch: &Bytes) -> Result<Events, CodecError> {
-    let payload = payload(header, batch);
+    let payload = batch.slice_ref(header.payload(batch));
     let rest = if header.is_compressed() {
         codec::open(header.attributes, &payload)?.into_owned().into()
     } else {
@@ -117,13 +117,8 @@ pub fn open_events(header: &BatchHeader, batch: &Bytes) -> Result<Events, CodecE
 
 /// The events of a batch that is not compressed; as many as are well formed.
 pub fn events_of(header: &BatchHeader, batch: &Bytes) -> Vec<Event> {
-    let (left, rest) = (header.events, payload(header, batch));
+    let (left, rest) = (header.events, batch.slice_ref(header.payload(batch)));
     Events { header: *header, left, rest }.map_while(Result::ok).collect()
-}
-
-fn payload(header: &BatchHeader, batch: &Bytes) -> Bytes {
-    let (from, to) = (HEADER_BYTES.min(batch.len()), header.len_bytes.min(batch.len()));
-    batch.slice(from..to)
 }
 
 fn event_of(header: &BatchHeader, mut rest: Bytes) -> Option<Event> {
@@ -200,7 +195,7 @@ pub(crate) fn put_varint(value: i64, out: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::batch::place;
+    use crate::batch::{HEADER_BYTES, place};
 
     fn events() -> Vec<Event> {
         let bytes = |text: &'static str| Some(Bytes::from_static(text.as_bytes()));

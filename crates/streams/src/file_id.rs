@@ -82,13 +82,14 @@ pub(crate) const UNFINISHED_NAME: &str = "compacting";
 /// Those of a partition's files that count, in order, and those that others stand in place of. What
 /// compaction makes stands for whole files that it found, so of two that overlap one holds what the
 /// other does, and is of a later generation; of the same one, the one that reaches further does.
+/// One that reaches beyond what begins before it has events that nothing else has, and counts.
 pub(crate) fn sort_out(mut files: Vec<FileId>) -> (Vec<FileId>, Vec<FileId>) {
     let end = |file: &FileId| file.compacted.map_or(file.base, |it| it.end);
     files.sort_unstable_by_key(|file| (file.base, Reverse(file.generation()), Reverse(end(file))));
     let (mut counting, mut replaced) = (Vec::new(), Vec::new());
     let (mut covered, mut generation) = (0, 0);
     for file in files {
-        if file.base < covered && file.generation() <= generation {
+        if file.base < covered && file.generation() <= generation && end(&file) <= covered {
             replaced.push(file);
             continue;
         }
@@ -131,5 +132,13 @@ mod tests {
         // A sync that failed left the first one, and a later life went on from its sources.
         let all = vec![of(0, 9, 1), of(0, 14, 1), raw(9), raw(14)];
         assert_eq!(sort_out(all), (vec![of(0, 14, 1), raw(14)], vec![of(0, 9, 1), raw(9)]));
+    }
+
+    #[test]
+    fn what_reaches_beyond_what_covers_it_is_not_replaced() {
+        let of = compacted;
+        // Its sources were trimmed while it was made, and it could not be removed.
+        let all = vec![of(0, 9, 1), of(5, 14, 1), FileId::raw(14)];
+        assert_eq!(sort_out(all.clone()), (all, Vec::new()));
     }
 }

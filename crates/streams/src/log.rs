@@ -232,17 +232,17 @@ impl StreamLog {
         let partition = self.partition(id).unwrap_or_else(|| self.add_partition(id));
         let (end, last) = {
             let files = partition.files();
-            (files.end, files.files.back().cloned())
+            let last = files
+                .files
+                .back()
+                .filter(|last| last.id.compacted.is_none() && !partition.is_full(last, batch));
+            (files.end, last.map(|last| (last.id.base, last.len_bytes)))
         };
         if end != base_offset {
             return Err(WriteError::Gap { partition: id, found: base_offset, end });
         }
-        let (base, len_bytes, made) = match last {
-            Some(last) if last.id.compacted.is_none() && !partition.is_full(&last, batch) => {
-                (last.id.base, last.len_bytes, false)
-            }
-            _ => (base_offset, 0, true),
-        };
+        let made = last.is_none();
+        let (base, len_bytes) = last.unwrap_or((base_offset, 0));
         let name = FileId::raw(base).name(id);
         let io = |source| WriteError::Io { path: self.disk.path(&name), source };
         let file = if made { self.open.create(&name) } else { self.open.get(&name) };

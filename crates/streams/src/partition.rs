@@ -173,7 +173,7 @@ impl Partition {
         if file.len_bytes == 0 {
             return false;
         }
-        let begun = file.walk.marks().first().map(|mark| mark.newest_time);
+        let begun = file.walk.begun();
         let time = BatchHeader::parse(batch).map(|header| header.newest_time);
         let old = begun.zip(time.ok()).is_some_and(|(begun, time)| {
             let file_ms = self.file_ms.load(Ordering::Relaxed);
@@ -313,11 +313,9 @@ impl Partition {
 
     /// Whether a file is not there because another one stands in its place now.
     fn was_replaced(&self, file: FileId, error: &ReadError) -> bool {
-        let missing = matches!(error, ReadError::Io { source, .. }
-            if source.kind() == std::io::ErrorKind::NotFound);
         let files = self.files();
         let within = files.files.front().is_some_and(|first| first.id.base <= file.base);
-        missing && within && files.files.iter().all(|it| it.id != file)
+        error.is_missing() && within && files.files.iter().all(|it| it.id != file)
     }
 
     /// What a file has from an offset on; `None` where it has no batch that reaches so far.

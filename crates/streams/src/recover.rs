@@ -85,6 +85,8 @@ impl StreamLog {
     ) -> Result<Partition, OpenError> {
         found.retain(|file| file.base <= end.base);
         let (counting, replaced) = sort_out(found);
+        // What they are replaced by has to be whole before they go: nothing else has their events.
+        let files = self.files_of(id, &counting, end, cut)?;
         for file in replaced.iter().filter(|_| cut) {
             self.remove(&file.name(id))?;
         }
@@ -94,7 +96,6 @@ impl StreamLog {
             let io = |source| OpenError::Io { operation: "sync", path: path(), source };
             self.disk.sync().map_err(io)?;
         }
-        let files = self.files_of(id, &counting, end, cut)?;
         let start = files.front().map_or(end.end, |file| file.id.base);
         let start = if cut { 0 } else { start };
         let files = Files { start, end: end.end, files, ..Files::default() };
@@ -118,6 +119,7 @@ impl StreamLog {
             };
             let file = self.open.get(&name).map_err(io("open"))?;
             let mut len_bytes = file.len_bytes().map_err(io("look at"))?;
+            let mut walk = Walk::new(*file_id);
             if let Some(expected) = file_id.compacted.map(|it| it.len_bytes)
                 && expected != len_bytes
             {
@@ -143,8 +145,10 @@ impl StreamLog {
                     }
                     continue;
                 }
+                // It is written on, and closed by the times of its events.
+                walk.look(&*file);
             }
-            files.push_back(EventFile { id: *file_id, len_bytes, walk: Walk::new(*file_id) });
+            files.push_back(EventFile { id: *file_id, len_bytes, walk });
         }
         let has_last = files.back().is_some_and(|file: &EventFile| file.id.base == end.base);
         if end.len_bytes > 0 && !has_last {

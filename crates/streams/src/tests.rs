@@ -420,6 +420,33 @@ fn events_without_a_time_do_not_grow_old() {
 }
 
 #[test]
+fn a_file_begins_once_the_first_events_of_the_one_before_are_old() {
+    for reopened in [false, true] {
+        let (_dir, disk) = folder();
+        let mut bench = Bench::new(Arc::clone(&disk));
+        let file_bytes = 1 << 20;
+        let by_time = StreamSettings { file_bytes, file_ms: 5, ..StreamSettings::default() };
+        let set = |bench: &mut Bench| {
+            let settings = by_time.clone();
+            bench.write(StreamChange::Changed { stream: StreamId(1), settings });
+        };
+        set(&mut bench);
+        for time in 0..30 {
+            // The last sync of the life before leaves what the next one looks into first.
+            if reopened && time % 4 == 3 {
+                bench.log.sync().unwrap();
+                bench.reopen(Arc::clone(&disk)).unwrap();
+                set(&mut bench);
+            }
+            bench.append(1, 1000 + time, 0);
+        }
+        let bases: Vec<u64> =
+            bench.partition().files().files.iter().map(|file| file.id.base).collect();
+        assert_eq!(bases, [0, 6, 12, 18, 24], "{reopened}");
+    }
+}
+
+#[test]
 fn what_is_trimmed_while_it_is_read_is_out_of_range_and_no_fault() {
     let (_dir, disk) = folder();
     let mut bench = Bench::new(Arc::clone(&disk));

@@ -46,6 +46,8 @@ pub(crate) struct Walk {
     /// The offset of the batch at `at`.
     next: u64,
     marks: Vec<Mark>,
+    /// The newest time of an event of its first batch, where that was looked at.
+    begun: Option<i64>,
 }
 
 /// What ends a walk.
@@ -58,7 +60,7 @@ pub(crate) enum Stumble {
 impl Walk {
     /// At the beginning of a file.
     pub(crate) fn new(id: FileId) -> Self {
-        Self { file: id, at: 0, next: id.base, marks: Vec::new() }
+        Self { file: id, at: 0, next: id.base, marks: Vec::new(), begun: None }
     }
 
     /// The same of a file that has its name now.
@@ -69,6 +71,20 @@ impl Walk {
     /// The place up to which it was looked at.
     pub(crate) fn at(&self) -> u64 {
         self.at
+    }
+
+    /// The newest time of an event of its first batch; `None` where nobody has looked at that yet.
+    pub(crate) fn begun(&self) -> Option<i64> {
+        self.begun
+    }
+
+    /// Looks at the first batch, and walks no further. What is wrong with it, whoever reads it is
+    /// told.
+    pub(crate) fn look(&mut self, file: &dyn DiskFile) {
+        let mut head = [0; HEADER_BYTES];
+        let read = file.read_at(&mut head, 0).unwrap_or_default();
+        let header = BatchHeader::parse(head.get(..read).unwrap_or_default());
+        self.begun = header.ok().map(|header| header.newest_time);
     }
 
     pub(crate) fn marks(&self) -> &[Mark] {
@@ -96,6 +112,9 @@ impl Walk {
     pub(crate) fn step(&mut self, header: &BatchHeader) -> Result<(), BatchFault> {
         if !follows(header, self.next, self.file) {
             return Err(BatchFault::Order);
+        }
+        if self.marks.is_empty() {
+            self.begun = Some(header.newest_time);
         }
         match self.marks.last_mut() {
             Some(mark) if self.at - mark.at < INDEX_EVERY_BYTES as u64 => {

@@ -28,11 +28,13 @@ pub(crate) struct Entering {
     pub(crate) records: Vec<Record>,
     /// Jobs that it was to become and cannot.
     pub(crate) jobs_dropped: u64,
+    /// Events that it was to become and that their streams do not take.
+    pub(crate) events_dropped: u64,
 }
 
 impl From<Option<Record>> for Entering {
     fn from(record: Option<Record>) -> Self {
-        Self { records: Vec::from_iter(record), jobs_dropped: 0 }
+        Self { records: Vec::from_iter(record), ..Self::default() }
     }
 }
 
@@ -56,7 +58,7 @@ impl State {
         let dead = (&*stored.message, end);
         let letter = self.decide_letter_of(ns, (queue.name.as_str(), settings), dead, moment);
         records.extend(letter.records);
-        Some(Entering { records, jobs_dropped: letter.jobs_dropped })
+        Some(Entering { records, ..letter })
     }
 
     /// The letter that a message leaves which a queue refuses that is full.
@@ -121,11 +123,13 @@ impl State {
         };
         routed.queues.retain(|id| !goes_round(id));
         // Nobody is there to be told that a stream takes no such event.
+        let streams = routed.streams.len();
         routed.streams.retain(|id| self.check_event(*id, &message).is_ok());
+        let events_dropped = (streams - routed.streams.len()) as u64;
         let is_outcome = message.hops > 0;
         let (record, jobs) = self.enter(namespace, routed, (message, headers), moment);
         if jobs.is_empty() {
-            return record.into();
+            return Entering { events_dropped, ..record.into() };
         }
         let mut overlay = Overlay::new(self, namespace, moment);
         let mut taken = Vec::new();
@@ -136,7 +140,7 @@ impl State {
         // What cannot be a job, such as args that are too large, is a message elsewhere still.
         let room = self.limits.entry_bytes_max.saturating_sub(taken.len() + BESIDE_BYTES);
         let (records, jobs_dropped) = self.decide_fitting(overlay, &jobs, (room, is_outcome));
-        Entering { records, jobs_dropped }
+        Entering { records, jobs_dropped, events_dropped }
     }
 
     /// Messages whose time has run out, and when: a bounded number.

@@ -55,6 +55,8 @@ pub(crate) struct Messages {
     pub(crate) outcomes_lost: u64,
     /// Volatile: jobs that letters, delayed messages and ends of jobs were to become and did not.
     pub(crate) jobs_dropped: u64,
+    /// Volatile: events that letters and delayed messages were to become and did not.
+    pub(crate) events_dropped: u64,
 }
 
 impl Default for Messages {
@@ -76,6 +78,7 @@ impl Default for Messages {
             policies: Policies::default(),
             outcomes_lost: 0,
             jobs_dropped: 0,
+            events_dropped: 0,
         }
     }
 }

@@ -74,6 +74,8 @@ pub(crate) struct Transacted {
     pub(crate) uncounted: Vec<MessageTag>,
     /// Jobs that letters were to become and cannot.
     pub(crate) jobs_dropped: u64,
+    /// Events that letters were to become and that their streams do not take.
+    pub(crate) events_dropped: u64,
 }
 
 impl State {
@@ -88,7 +90,7 @@ impl State {
         let mut jobs = Vec::new();
         let mut overlay = Overlay::new(self, ns, moment);
         let mut published = Vec::with_capacity(publishes.len());
-        let (mut steps, mut jobs_dropped) = (0, 0);
+        let (mut steps, mut jobs_dropped, mut events_dropped) = (0, 0, 0);
         for (index, message) in publishes.iter().enumerate() {
             let came = self.decide_published(message, &mut overlay, (&mut steps, &mut jobs));
             let refused = |rejection| Refused { at: Some(index), rejection };
@@ -105,6 +107,7 @@ impl State {
                     match death.flatten() {
                         Some(death) => {
                             jobs_dropped += death.jobs_dropped;
+                            events_dropped += death.events_dropped;
                             for it in death.records {
                                 steps += it.entries();
                                 check_steps(steps)?;
@@ -121,15 +124,22 @@ impl State {
             }
         }
         ends.into_records(ns).into_iter().for_each(|record| overlay.record(record));
+        let done = |records, enqueued| Transacted {
+            records,
+            published,
+            enqueued,
+            uncounted,
+            jobs_dropped,
+            events_dropped,
+        };
         let from = jobs.len();
         jobs.extend_from_slice(enqueues);
         if jobs.is_empty() {
-            let (records, enqueued) = (overlay.into_records()?, Vec::new());
-            return Ok(Transacted { records, published, enqueued, uncounted, jobs_dropped });
+            return Ok(done(overlay.into_records()?, Vec::new()));
         }
         let (records, mut enqueued) = self.decide_follow_ups(overlay, &jobs)?;
         enqueued.drain(..from);
-        Ok(Transacted { records, published, enqueued, uncounted, jobs_dropped })
+        Ok(done(records, enqueued))
     }
 
     /// One message of a transaction.

@@ -171,13 +171,17 @@ impl State {
         found
     }
 
-    /// The record that forgets some of a group's offsets, and whether more are left.
+    /// The record that forgets some of a group's offsets, and whether more are left. Those of a
+    /// trigger stay while it is there: without them all its events would become jobs again.
     pub(crate) fn decide_group_forgotten(
         &self,
         ns: NamespaceId,
         group: &str,
     ) -> Result<(Option<Record>, usize, bool), Rejection> {
         check_name(&self.limits, "group", group)?;
+        if self.is_group_of_trigger(ns, group) {
+            return Err(Rejection::GroupInUse { group: group.to_owned() });
+        }
         let prefix = keys::group_prefix(ns, group);
         let limit = self.limits.slice_items_max;
         let (mut offsets, mut count, mut more) = (Vec::new(), 0, false);

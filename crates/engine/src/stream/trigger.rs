@@ -31,7 +31,7 @@ const TRIGGERS_MAX: usize = 16;
 const PRIORITY_MAX: u8 = 9;
 
 wire_struct! {
-    /// What becomes of the events of a stream by themselves.
+    /// Makes a job of each event of a stream.
     #[derive(Eq)]
     pub struct Trigger {
         /// Its name, of which there is one in a namespace.
@@ -181,6 +181,12 @@ impl State {
     fn stream_of_trigger(&self, ns: NamespaceId, name: &str) -> Option<&Stream> {
         let mut streams = self.streams.all().filter(|stream| stream.namespace == ns);
         streams.find(|stream| stream.settings.triggers.iter().any(|it| it.name == name))
+    }
+
+    /// Whether a group is that of a trigger of any stream of a namespace.
+    pub(super) fn is_group_of_trigger(&self, ns: NamespaceId, group: &str) -> bool {
+        let name = group.strip_prefix(GROUP_PREFIX);
+        name.is_some_and(|name| self.stream_of_trigger(ns, name).is_some())
     }
 
     /// Whether a group is that of a trigger of a stream: its offsets are not forgotten by age.

@@ -61,6 +61,8 @@ pub struct ShardStats {
     pub outcomes_lost: u64,
     /// Jobs that messages were to become which nobody waited for, and that could not be.
     pub jobs_dropped: u64,
+    /// Events that such messages were to become, and that their streams did not take.
+    pub events_dropped: u64,
     /// Namespaces, in the order of their ids.
     pub namespaces: Vec<NamespaceView>,
     /// Queues, in the order of their ids: none before all namespaces were told.
@@ -100,6 +102,7 @@ impl Turn {
             delayed_lost: self.state.messages.delayed_lost,
             outcomes_lost: self.state.messages.outcomes_lost,
             jobs_dropped: self.state.messages.jobs_dropped,
+            events_dropped: self.state.messages.events_dropped,
             namespaces: Vec::new(),
             queues: Vec::new(),
             more_after: None,

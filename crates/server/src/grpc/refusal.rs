@@ -155,6 +155,7 @@ fn grpc_code(code: Code) -> Grpc {
         Code::ConsumerExclusive
         | Code::DeclaredOtherwise
         | Code::ExchangeInUse
+        | Code::GroupInUse
         | Code::JobStateRefused
         | Code::LeaseLost
         | Code::MessageUnknown

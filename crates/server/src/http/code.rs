@@ -61,6 +61,7 @@ codes! {
     SlaUnknown = "sla_unknown", NOT_FOUND, "The service level does not exist";
     TooManySlas = "too_many_slas", TOO_MANY_REQUESTS, "There are too many service levels";
     GateUnknown = "gate_unknown", NOT_FOUND, "The gate does not exist";
+    GroupInUse = "group_in_use", CONFLICT, "The group is that of a trigger";
     GroupUnknown = "group_unknown", NOT_FOUND, "The group has read nothing";
     HeadMalformed = "head_malformed", BAD_REQUEST, "The request is not HTTP";
     HeadTooLarge = "head_too_large", REQUEST_HEADER_FIELDS_TOO_LARGE, "The head is too large";

@@ -308,11 +308,16 @@ fn engine(page: &mut Page, stats: &[Result<ShardStats, Unavailable>]) {
 
 /// Of schedules, and of what messages could not become.
 fn engine_counters(page: &mut Page, stats: &[Result<ShardStats, Unavailable>]) {
-    let counters: [EngineMetric; 7] = [
+    let counters: [EngineMetric; 8] = [
         (
             "longshore_messages_jobs_dropped_total",
             "Jobs that dead letters, delayed messages and ends of jobs could not become, since the start.",
             |it| it.jobs_dropped,
+        ),
+        (
+            "longshore_messages_events_dropped_total",
+            "Events that dead letters and delayed messages could not become, since the start.",
+            |it| it.events_dropped,
         ),
         (
             "longshore_outcomes_lost_total",

@@ -467,6 +467,11 @@ impl From<Rejection> for Refusal {
                 quoted(&exchange),
                 "the name of an exchange that is there".to_owned(),
             ),
+            Rejection::GroupInUse { group } => say(Code::GroupInUse).about(
+                "group",
+                quoted(&group),
+                "a group of no trigger, or one whose trigger was deleted".to_owned(),
+            ),
             Rejection::ExchangeInUse { .. } => say(Code::ExchangeInUse).field("exchange"),
             Rejection::ExchangeInternal { .. } => say(Code::ExchangeInternal).field("exchange"),
             Rejection::TooManyExchanges { .. } => say(Code::TooManyExchanges),

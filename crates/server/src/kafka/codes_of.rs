@@ -36,6 +36,7 @@ pub(super) fn of_rejection(rejection: &Rejection) -> Refused {
             codes::INVALID_CONFIG
         }
         Rejection::ValueRefused { .. } | Rejection::EntryTooLarge { .. } => codes::INVALID_REQUEST,
+        Rejection::GroupInUse { .. } => codes::NON_EMPTY_GROUP,
         Rejection::Stopping => NOT_NOW,
         Rejection::NamespaceNotEmpty { .. }
         | Rejection::NamespaceHasStreams { .. }

@@ -11,9 +11,9 @@ use longshore_engine::{
 use longshore_streams::batch::{BatchHeader, sample};
 use longshore_streams::{Partition, ReadError, StreamLog};
 
-use super::Check;
 use super::newest::Newest;
 use super::transactions::Transactions;
+use super::{Check, known_stream};
 use crate::canary::Canary;
 use crate::random::Random;
 
@@ -132,12 +132,7 @@ impl Events {
             }
             // It was there: the answer of an earlier life never came.
             (Asked::Create, Answer::Rejected(_)) => {
-                let entry = log.stream("default", STREAM);
-                if entry.is_none() && log.waits_for_space() {
-                    // It is in the journal, and shown once there is space.
-                    return Ok(());
-                }
-                let entry = entry.ok_or("the stream is not there")?;
+                let Some(entry) = known_stream(log, STREAM)? else { return Ok(()) };
                 self.learn(entry.partitions.iter().map(|partition| partition.id()));
                 Ok(())
             }

@@ -3,6 +3,7 @@
 pub(crate) mod accounts;
 pub(crate) mod clients;
 pub(crate) mod events;
+pub(crate) mod fired;
 pub(crate) mod gates;
 pub(crate) mod holds;
 pub(crate) mod invariants;
@@ -19,8 +20,25 @@ pub(crate) mod tenants;
 pub(crate) mod transactions;
 pub(crate) mod uniques;
 
+use std::sync::Arc;
+
+use longshore_streams::{StreamEntry, StreamLog};
+
 /// What must not be, in words.
 pub(crate) type Check = Result<(), String>;
+
+/// The stream of that name, which was created: a full disk may keep it from being shown for a while,
+/// since it is in the journal only.
+pub(crate) fn known_stream(
+    log: &StreamLog,
+    name: &str,
+) -> Result<Option<Arc<StreamEntry>>, String> {
+    match log.stream("default", name) {
+        None if log.waits_for_space() => Ok(None),
+        None => Err(format!("the stream {name} is not there")),
+        entry => Ok(entry),
+    }
+}
 
 /// The names of things are few, so that clients meet.
 pub(crate) const QUEUES: [&str; 4] = ["mail", "mail.slow", "reports", "ping"];

@@ -14,7 +14,7 @@ use longshore_streams::batch::{BatchHeader, sample};
 use longshore_streams::event::{Event, events_of};
 use longshore_streams::{Hidden, Read, StreamLog};
 
-use super::Check;
+use super::{Check, known_stream};
 use crate::random::Random;
 
 /// Numbers of its requests begin here.
@@ -161,10 +161,9 @@ impl Newest {
                 self.partition = view.partitions.first().map(|(id, _)| *id);
                 self.step = Step::Take;
             }
-            // It was there: the answer of an earlier life never came. On a full disk it may not be
-            // shown yet.
+            // It was there: the answer of an earlier life never came.
             (Step::Create, Answer::Rejected(_)) => {
-                let Some(entry) = log.stream("default", STREAM) else { return Ok(()) };
+                let Some(entry) = known_stream(log, STREAM)? else { return Ok(()) };
                 self.partition = entry.partitions.first().map(|it| it.id());
                 self.step = Step::Take;
             }

@@ -13,7 +13,7 @@ use longshore_engine::{
 use longshore_streams::batch::{BatchHeader, sample};
 use longshore_streams::{Hidden, Partition, Read, StreamLog};
 
-use super::Check;
+use super::{Check, known_stream};
 use crate::random::Random;
 
 /// Numbers of its requests begin here.
@@ -140,12 +140,7 @@ impl Transactions {
         };
         match (step, answer) {
             (Step::Create, Answer::Stream(StreamAnswer::Stream(_)) | Answer::Rejected(_)) => {
-                let entry = log.stream("default", STREAM);
-                if entry.is_none() && log.waits_for_space() {
-                    // It is in the journal, and shown once there is space.
-                    return Ok(());
-                }
-                let entry = entry.ok_or("the stream is not there")?;
+                let Some(entry) = known_stream(log, STREAM)? else { return Ok(()) };
                 self.partitions = entry.partitions.iter().map(|it| it.id()).collect();
                 self.step = Step::Take;
                 Ok(())

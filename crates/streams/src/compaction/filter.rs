@@ -3,16 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::keys::NewestOffsets;
-use crate::batch::{BatchFault, BatchHeader, HEADER_BYTES};
+use crate::batch::{BatchFault, BatchHeader};
 use crate::codec::{self, CodecError};
 use crate::records::records;
 use crate::transactions::AbortedTransaction;
 
-/// What a batch may grow to where that is more than twice what it was.
+/// A batch that is written again may have so many bytes, or twice as many as it had.
 const GROWN_BYTES: usize = 4 << 10;
-
-/// A marker is one event.
-const EVENTS_OF_MARKER: u32 = 1;
 
 /// What is left of a batch.
 #[derive(Debug, Eq, PartialEq)]
@@ -65,7 +62,7 @@ pub(super) struct Filter {
     pub(super) tombstone_ms: i64,
     /// Producers of transactions of which something was seen, and no marker since.
     pub(super) within: BTreeSet<i64>,
-    /// Something before this was kept unopened.
+    /// Something before this was kept as it is, unopened or because it would have grown.
     pub(super) unopened: bool,
 }
 
@@ -91,7 +88,7 @@ impl Filter {
         if header.first_offset() >= self.known_to {
             return Ok(Left::Whole);
         }
-        let closed = batch.get(HEADER_BYTES..header.len_bytes).unwrap_or_default();
+        let closed = header.payload(batch);
         let opened = codec::open(header.attributes, closed)?;
         let horizon = header.delete_horizon();
         // What was kept unopened may hold an older value of any key.
@@ -108,8 +105,8 @@ impl Filter {
             gone_keys |= stay && !record.has_value;
         }
         // Older events of a key go before what says that it is gone: not yet where they are not
-        // looked for yet.
-        let all_known = header.end_offset() <= self.known_to;
+        // looked for yet, or where one may be in what was kept unopened.
+        let all_known = header.end_offset() <= self.known_to && !self.unopened;
         let new_horizon = horizon.is_none() && gone_keys && all_known;
         if !stays.contains(&true) {
             return Ok(self.emptied(header));
@@ -140,9 +137,13 @@ impl Filter {
             Some(horizon) if horizon <= self.now_ms && !told => Ok(self.emptied(header)),
             Some(_) => Ok(Left::Whole),
             None => {
-                let payload = batch.get(HEADER_BYTES..header.len_bytes).unwrap_or_default();
-                let all = vec![true; header.events.cast_unsigned().min(EVENTS_OF_MARKER) as usize];
-                Ok(Left::Part(rewritten(header, payload, &all, Some(self.horizon()))?))
+                // A marker is one event.
+                Ok(Left::Part(rewritten(
+                    header,
+                    header.payload(batch),
+                    &[true],
+                    Some(self.horizon()),
+                )?))
             }
         }
     }

@@ -131,3 +131,18 @@ fn a_trigger_that_leads_nowhere_is_refused() {
     let unnamed = put(&mut bench, Trigger { name: String::new(), ..trigger() }, true);
     assert!(matches!(unnamed, Err(Rejection::ValueRefused { field: "trigger", .. })));
 }
+
+#[test]
+fn how_far_a_trigger_has_come_is_not_deleted_while_it_is_there() {
+    let (mut bench, first) = bench();
+    bench.append_some(first, 2);
+    put(&mut bench, trigger(), false).unwrap();
+    assert!(fire((&mut bench, first), (0, 2), &["1", "2"]));
+    let forget = || StreamCommand::ForgetGroup { group: trigger().group() };
+    let refused = bench.ask(forget());
+    assert!(matches!(refused, Err(Rejection::GroupInUse { .. })), "{refused:?}");
+    assert_eq!(come(&mut bench), Some(2), "or all would become jobs again");
+    let delete = TriggerCommand::Delete { trigger: "t".to_owned() };
+    bench.ask(StreamCommand::Trigger(delete)).unwrap();
+    assert!(bench.ask(forget()).is_ok());
+}

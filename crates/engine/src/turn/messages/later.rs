@@ -18,7 +18,7 @@ impl Turn {
     pub(super) fn publish_delayed(&mut self, moment: Moment) {
         for _ in 0..self.state.limits.slice_items_max {
             let Some((entering, is_outcome)) = self.state.decide_due_message(moment) else { break };
-            let Entering { records, jobs_dropped } = entering;
+            let Entering { records, jobs_dropped, events_dropped } = entering;
             let passed = records.first().cloned();
             let mut entered = super::settle::entered(&records);
             let mut lost = records.len() == 1;
@@ -29,6 +29,7 @@ impl Turn {
                 lost = true;
             } else {
                 self.state.messages.jobs_dropped += jobs_dropped;
+                self.state.messages.events_dropped += events_dropped;
             }
             if is_outcome {
                 self.state.messages.outcomes_lost += u64::from(lost);
@@ -57,6 +58,7 @@ impl Turn {
             // Its publisher knows that it was refused, letter or not.
             if self.try_record(letter.records).is_ok() {
                 self.state.messages.jobs_dropped += letter.jobs_dropped;
+                self.state.messages.events_dropped += letter.events_dropped;
                 self.note_lengths(&entered);
             }
         }

@@ -121,13 +121,14 @@ impl Turn {
     /// A letter fits where its message did, but for what it remembers of its ends: where it does
     /// not, the message ends without one.
     fn record_death(&mut self, death: Entering) {
-        let Entering { records, jobs_dropped } = death;
+        let Entering { records, jobs_dropped, events_dropped } = death;
         let ended = records.first().cloned();
         let entered = entered(&records);
         if self.try_record(records).is_err() {
             self.record_all(Vec::from_iter(ended));
         } else {
             self.state.messages.jobs_dropped += jobs_dropped;
+            self.state.messages.events_dropped += events_dropped;
         }
         self.note_lengths(&entered);
     }

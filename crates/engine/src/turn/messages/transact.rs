@@ -50,6 +50,7 @@ impl Turn {
         let queues = entered(&decided.records);
         self.try_record(decided.records)?;
         self.state.messages.jobs_dropped += decided.jobs_dropped;
+        self.state.messages.events_dropped += decided.events_dropped;
         // Those of queues that were deleted since as well: the connection names them no more.
         if let Some(connection) = transaction.connection {
             for (tag, _) in &transaction.settlements {

@@ -145,6 +145,24 @@ fn readers_do_not_pass_over_a_file_that_is_missing() {
 }
 
 #[test]
+fn a_file_that_goes_while_it_is_looked_for_work_does_not_end_compaction() {
+    let (sim, mut bench) = sim();
+    let settings = StreamSettings { compaction_lag_ms_max: Some(1), ..settings() };
+    bench.write(StreamChange::Changed { stream: StreamId(1), settings });
+    bench.append(&[("a", Some("1"))], None);
+    bench.append(&[("a", Some("2"))], None);
+    bench.close_file();
+    // As somebody sees it who learned of the file before it was trimmed.
+    let name = FileId::raw(0).name(P);
+    let bytes = sim.bytes(&name).unwrap();
+    bench.disk.remove(&name).unwrap();
+    bench.log.open.forget(&name);
+    assert_eq!(bench.compact_at(9000), None);
+    sim.create(&name).unwrap().write_at(&bytes, 0).unwrap();
+    assert!(bench.compact_at(9000).is_some());
+}
+
+#[test]
 fn a_compacted_file_that_lost_its_end_is_refused() {
     let (sim, mut bench) = sim();
     bench.append(&[("a", Some("1"))], None);
@@ -160,6 +178,30 @@ fn a_compacted_file_that_lost_its_end_is_refused() {
     let log = StreamLog::open(Arc::clone(&bench.disk), (Position::START, true)).unwrap();
     let error = log.cut(Position(bench.journal.len() as u64)).unwrap_err();
     assert!(error.to_string().contains("events are lost"), "{error}");
+}
+
+#[test]
+fn sources_stay_where_what_stands_for_them_is_not_whole() {
+    let (sim, mut bench) = sim();
+    bench.append(&[("a", Some("1"))], None);
+    bench.append(&[("a", Some("2"))], None);
+    bench.append(&[("b", Some("2"))], None);
+    bench.close_file();
+    let source = FileId::raw(0).name(P);
+    let bytes = sim.bytes(&source).unwrap();
+    bench.compact_at(0).unwrap();
+    // As a crash leaves them that comes before the sources go.
+    sim.create(&source).unwrap().write_at(&bytes, 0).unwrap();
+    let whole = compacted_name(&bench);
+    let compacted = sim.bytes(&whole).unwrap();
+    sim.edit(&whole, |bytes| bytes.truncate(bytes.len() - 1));
+    let log = StreamLog::open(Arc::clone(&bench.disk), (Position::START, true)).unwrap();
+    let error = log.cut(Position(bench.journal.len() as u64)).unwrap_err();
+    assert!(error.to_string().contains("events are lost"), "{error}");
+    assert_eq!(sim.bytes(&source), Some(bytes), "nothing else has them");
+    sim.create(&whole).unwrap().write_at(&compacted, 0).unwrap();
+    bench.reopen(Arc::clone(&bench.disk));
+    assert_eq!(sim.bytes(&source), None, "now it is certain that they are not needed");
 }
 
 #[test]
@@ -234,4 +276,27 @@ fn what_says_that_a_key_is_gone_stays_behind_a_batch_that_cannot_be_opened() {
     }
     let left = bench.partition().read(1, 1).unwrap();
     assert_eq!(BatchHeader::parse(&left.batches).unwrap().first_offset(), 1);
+}
+
+#[test]
+fn the_time_of_what_says_that_a_key_is_gone_does_not_begin_behind_what_is_kept_unopened() {
+    let (sim, mut bench) = sim();
+    let plain = batch_of(&[Event { time: 1, ..Event::default() }]);
+    let header = BatchHeader { attributes: 1, ..BatchHeader::parse(&plain).unwrap() };
+    let mut batch = header.with((None, 1, 1), b"no gzip at all");
+    place(&mut batch, 0);
+    let (partition, transaction, batch) = (P, None, batch.into());
+    let appended =
+        StreamChange::Appended { partition, base_offset: 0, events: 1, transaction, batch };
+    bench.write(appended);
+    bench.next += 1;
+    bench.append(&[("k", None)], None);
+    bench.append(&[("a", Some("1"))], None);
+    bench.append(&[("a", Some("2"))], None);
+    bench.close_file();
+    assert_eq!(bench.compact_at(0).unwrap().unopened, 1);
+    let left = sim.bytes(&compacted_name(&bench)).unwrap();
+    let first = BatchHeader::parse(&left).unwrap();
+    let second = BatchHeader::parse(&left[first.len_bytes..]).unwrap();
+    assert_eq!((second.first_offset(), second.delete_horizon()), (1, None));
 }

@@ -3,6 +3,7 @@
 use super::*;
 use crate::command::FollowUp;
 use crate::message::JobBinding;
+use crate::stream::{StreamCommand, StreamSettings};
 
 fn of_kind(kind: &str) -> JobBinding {
     JobBinding { kind: kind.into(), ..JobBinding::default() }
@@ -269,6 +270,36 @@ fn a_body_times_the_job_bindings_that_it_reaches_is_bounded() {
     let jobs = shard.lease(20).len() as u64;
     let dropped = shard.turn.stats(shard.clock, None, 10).jobs_dropped;
     assert!(jobs > 0 && dropped > 0 && jobs + dropped == 9, "{jobs} and {dropped}");
+}
+
+#[test]
+fn events_that_a_stream_does_not_take_are_counted_where_nobody_is_told() {
+    let mut shard = Shard::new();
+    shard.exchange("x", ExchangeKind::Fanout);
+    let settings = StreamSettings { compact: true, ..StreamSettings::default() };
+    let create = StreamCommand::Create { stream: "s".to_owned(), partitions: 1, settings };
+    assert!(matches!(shard.call(Command::Stream(create)), Answer::Stream(_)));
+    let spec = BindingSpec { to_stream: true, ..a_binding("x", "", "s") };
+    shard.carry_out(MessageCommand::Bind(Box::new(spec))).unwrap();
+    let settings = MessageSettings { dead_letter_exchange: Some("x".into()), ..durable() };
+    shard.declare("in", settings).unwrap();
+    shard.exchange("y", ExchangeKind::Fanout);
+    shard.bind("y", "", "in");
+    for (key, dropped) in [("a", 0), ("", 1)] {
+        shard.publish("y", key, "m").unwrap();
+        let taken = shard.take("in", 1);
+        shard.settle_taken(&taken, MessageVerdict::Reject);
+        assert_eq!(shard.turn.stats(shard.clock, None, 10).events_dropped, dropped, "{key:?}");
+    }
+    let late = PublishMessage {
+        exchange: "x".into(),
+        body: Bytes::from_static(b"m"),
+        delay_ms: Some(10),
+        ..PublishMessage::default()
+    };
+    shard.publish_one(late).unwrap();
+    shard.advance(20);
+    assert_eq!(shard.turn.stats(shard.clock, None, 10).events_dropped, 2);
 }
 
 #[test]

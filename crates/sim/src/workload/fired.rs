@@ -1,0 +1,407 @@
+//! Messages that are events, and events that become jobs. What is published once is one message, one
+//! event and one job, in the order of its key, whatever happens to the server. They have the namespace
+//! of the relay, in runs without one, since nobody chose the ids of these jobs.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use longshore_engine::query::{body_of, group_offsets, peek_messages};
+use longshore_engine::{
+    Answer, BindingSpec, Clock, Command, DeclareExchange, DeclareQueue, Delivery, EndKind,
+    ExchangeKind, FireTrigger, JobId, JobView, LeaseJobs, MessageAnswer, MessageCommand,
+    MessageSettings, PublishMessage, QueuePattern, QueueSettings, Rejection, ReplyTo, Settlement,
+    StreamAnswer, StreamCommand, StreamSettings, Token, Trigger, TriggerCommand, TriggerEvent,
+    Verdict,
+};
+use longshore_streams::batch::BatchHeader;
+use longshore_streams::event::{Event, events_of};
+use longshore_streams::{Partition, StreamLog};
+
+use super::messages::check::ALL;
+use super::relay::NAMESPACE;
+use super::{Check, invariants};
+use crate::map::SimTree;
+use crate::random::Random;
+
+/// Numbers of its requests begin here.
+const FIRST_REPLY: u64 = 13 << 36;
+
+const IN: &str = "f.in";
+const LOG: &str = "f.log";
+const WORK: &str = "f.work";
+const STREAM: &str = "fired";
+const TRIGGER: &str = "t";
+const KEYS: [&str; 3] = ["a", "b", "c"];
+const PARTITIONS: u32 = 2;
+
+/// Jobs that run at a time.
+const RUNNING_MAX: usize = 3;
+/// Events that become jobs at a time.
+const EVENTS_MAX: u64 = 3;
+
+#[derive(Debug)]
+enum Asked {
+    SetUp,
+    Publish(u64),
+    /// How far the trigger has come in a partition.
+    Come(usize),
+    /// That events of a partition become jobs, up to an offset.
+    Fire(usize, u64),
+    Lease,
+    Settle(JobId),
+}
+
+/// Who publishes, who brings events to their trigger, and who runs what comes of them.
+#[derive(Debug)]
+pub(crate) struct Fired {
+    random: Random,
+    next_reply: u64,
+    waits: Option<(ReplyTo, Asked)>,
+    /// How much of what has to be declared was.
+    set_up: usize,
+    /// What was sent, and whether its publisher was told that it is there.
+    published: BTreeMap<u64, bool>,
+    /// How far the trigger has come in each partition, as whoever brings the events thinks.
+    come: [Option<u64>; PARTITIONS as usize],
+    running: Vec<(JobId, Token)>,
+    /// What jobs were handed out, and what they say: ended, they say nothing any more.
+    seen: BTreeMap<JobId, u64>,
+    /// The newest message of each key of which a job was handed out.
+    newest: BTreeMap<String, u64>,
+    /// Jobs of which somebody was told that they ended.
+    ended: BTreeSet<JobId>,
+}
+
+impl Fired {
+    /// That of a run; one of three runs has some.
+    pub(crate) fn of(seed: u64) -> Option<Self> {
+        let mut random = Random::new(seed.rotate_left(24) ^ 0x6669_7265_6421);
+        random.percent(33).then(|| Self {
+            random,
+            next_reply: 0,
+            waits: None,
+            set_up: 0,
+            published: BTreeMap::new(),
+            come: [None; PARTITIONS as usize],
+            running: Vec::new(),
+            seen: BTreeMap::new(),
+            newest: BTreeMap::new(),
+            ended: BTreeSet::new(),
+        })
+    }
+
+    /// Something to ask, if there is something.
+    pub(crate) fn next(&mut self, log: &StreamLog) -> Option<(ReplyTo, Command)> {
+        if self.waits.is_some() || self.random.percent(50) {
+            return None;
+        }
+        let (asked, command) = match setup().into_iter().nth(self.set_up) {
+            Some(command) => (Asked::SetUp, command),
+            None => self.work(log)?,
+        };
+        self.next_reply += 1;
+        let reply_to = ReplyTo(FIRST_REPLY + self.next_reply);
+        self.waits = Some((reply_to, asked));
+        Some((reply_to, command))
+    }
+
+    fn work(&mut self, log: &StreamLog) -> Option<(Asked, Command)> {
+        if self.random.percent(50) {
+            return self.bring(log);
+        }
+        if !self.running.is_empty() && self.random.percent(50) {
+            let (id, token) = self.running.swap_remove(self.random.index(self.running.len()));
+            let (result, location, follow_ups) = (None, None, Vec::new());
+            let verdict = Verdict::Ack { result, location, follow_ups, next_tick: None };
+            let settlements = vec![Settlement { id, token, verdict }];
+            return Some((Asked::Settle(id), Command::SettleJobs(settlements)));
+        }
+        if self.running.len() < RUNNING_MAX && self.random.percent(40) {
+            return Some((Asked::Lease, Command::LeaseJobs(Box::new(lease()))));
+        }
+        let number = self.published.len() as u64;
+        self.published.insert(number, false);
+        let message = PublishMessage {
+            exchange: IN.to_owned(),
+            routing_key: (*self.random.pick(&KEYS)).to_owned(),
+            persistent: true,
+            body: number.to_string().into(),
+            ..PublishMessage::default()
+        };
+        let publish = MessageCommand::Publish(vec![message]);
+        Some((Asked::Publish(number), Command::Messages(publish)))
+    }
+
+    /// What whoever brings events to their trigger asks next.
+    fn bring(&mut self, log: &StreamLog) -> Option<(Asked, Command)> {
+        let index = self.random.index(PARTITIONS as usize);
+        // On a full disk it may not be shown yet.
+        let entry = log.stream(NAMESPACE, STREAM)?;
+        let partition = entry.partitions.get(index)?;
+        let Some(mut come) = self.come.get(index).copied().flatten() else {
+            let of = Some(vec![(STREAM.to_owned(), vec![index as u32])]);
+            let command = StreamCommand::GetOffsets { group: trigger().group(), of };
+            return Some((Asked::Come(index), Command::Stream(command)));
+        };
+        // Somebody who is behind the times.
+        if come > 0 && self.random.percent(15) {
+            come = self.random.below(come);
+        }
+        let next = partition.ends().1.min(come + 1 + self.random.below(EVENTS_MAX));
+        let events: Vec<_> = shown(partition, come).ok()?.into_iter().collect();
+        let events = events.into_iter().filter(|event| event.offset < next);
+        let event = |Event { offset, key, value, .. }| TriggerEvent {
+            offset,
+            key,
+            value,
+            traceparent: None,
+        };
+        let fire = FireTrigger {
+            stream: STREAM.to_owned(),
+            trigger: TRIGGER.to_owned(),
+            partition: index as u32,
+            id: partition.id(),
+            expected: Some(come),
+            next,
+            events: events.map(event).collect(),
+        };
+        if fire.events.is_empty() {
+            return None;
+        }
+        let command = StreamCommand::Trigger(TriggerCommand::Fire(fire));
+        Some((Asked::Fire(index, next), Command::Stream(command)))
+    }
+
+    /// An answer that is one of its requests'; it is a promise from here on.
+    pub(crate) fn told(&mut self, to: ReplyTo, answer: &Answer) -> Option<Check> {
+        let (_, asked) = self.waits.take_if(|(reply_to, _)| *reply_to == to)?;
+        Some(self.hear(&asked, answer))
+    }
+
+    fn hear(&mut self, asked: &Asked, answer: &Answer) -> Check {
+        match (asked, answer) {
+            // Nobody used the queue for so long that it has gone.
+            (Asked::SetUp, Answer::Rejected(Rejection::QueueUnknown { .. })) => {
+                self.set_up = PUTS_QUEUE;
+            }
+            // The stream was there: the answer of an earlier life never came.
+            (Asked::SetUp, Answer::Rejected(_)) if self.set_up != CREATES_STREAM => {
+                return Err(format!("declaring number {} was refused: {answer:?}", self.set_up));
+            }
+            (Asked::SetUp, _) => self.set_up += 1,
+            (Asked::Publish(number), Answer::Messages(MessageAnswer::Published(came))) => {
+                if came.iter().any(Result::is_err) {
+                    return Err(format!("message {number} was refused: {came:?}"));
+                }
+                self.published.insert(*number, true);
+            }
+            (Asked::Come(index), Answer::Stream(StreamAnswer::Offsets(offsets))) => {
+                let committed = offsets.first().and_then(|it| it.committed.as_ref());
+                let offset = committed.map(|it| it.offset);
+                if let (Some(come), Some(_)) = (self.come.get_mut(*index), offset) {
+                    *come = offset;
+                }
+            }
+            (Asked::Fire(index, next), Answer::Stream(StreamAnswer::Fired(fired))) => {
+                if let Some(come) = self.come.get_mut(*index) {
+                    *come = fired.then_some(*next);
+                }
+            }
+            (Asked::Lease, Answer::Leased { jobs, .. }) => {
+                self.running.extend(jobs.iter().map(|job| (job.id, job.token)));
+                return jobs.iter().try_for_each(|job| self.handed_out(job));
+            }
+            (Asked::Settle(id), Answer::Settled(ends)) => {
+                // Where it took too long it runs elsewhere.
+                if let [Ok(EndKind::Acked)] = ends[..] {
+                    self.ended.insert(*id);
+                }
+            }
+            _ => return Err(format!("{asked:?} was answered {answer:?}")),
+        }
+        Ok(())
+    }
+
+    /// Jobs of events with the same key come one after the other, in the order of the events.
+    fn handed_out(&mut self, job: &Delivery) -> Check {
+        let number = number(&job.args)?;
+        self.seen.insert(job.id, number);
+        let key = job.ordering_key.clone().ok_or("a job without the key of its event")?;
+        if self.ended.contains(&job.id) {
+            return Err(format!("job {number} has ended, and comes again"));
+        }
+        if let Some(before) = self.newest.insert(key, number).filter(|before| *before > number) {
+            return Err(format!("job {number} comes behind job {before} of its key"));
+        }
+        Ok(())
+    }
+
+    /// The process has ended: what was not answered is in doubt.
+    pub(crate) fn lost(&mut self) {
+        self.waits = None;
+    }
+
+    /// Whoever sent this gets no answer; whether it is one of these.
+    pub(crate) fn dismissed(&mut self, to: ReplyTo) -> bool {
+        self.waits.take_if(|(reply_to, _)| *reply_to == to).is_some()
+    }
+
+    /// Checks a state to which nothing was added since its last group. `all_shown` where all of its
+    /// events are in their files.
+    pub(crate) fn check(
+        &self,
+        map: &SimTree,
+        clock: Clock,
+        (log, all_shown): (&StreamLog, bool),
+    ) -> Check {
+        if self.set_up < setup().len() || log.waits_for_space() {
+            return Ok(());
+        }
+        let logged = self.messages(map)?;
+        let entry = log.stream(NAMESPACE, STREAM).ok_or("the stream of a trigger is not there")?;
+        let come = group_offsets(map, NAMESPACE, &trigger().group(), PARTITIONS as usize);
+        let (mut events, mut due) = (BTreeSet::new(), BTreeSet::new());
+        for (index, partition) in (0..).zip(&entry.partitions) {
+            let come =
+                come.iter().find(|it| it.partition == index).map_or(0, |it| it.committed.offset);
+            for event in shown(partition, 0)? {
+                let number = number(&event.value.unwrap_or_default())?;
+                if !events.insert(number) {
+                    return Err(format!("message {number} is two events"));
+                }
+                if event.offset < come {
+                    due.insert(number);
+                }
+            }
+        }
+        if let Some(odd) = events.difference(&logged).next() {
+            return Err(format!("message {odd} is an event and no message"));
+        }
+        if let Some(odd) = logged.difference(&events).next().filter(|_| all_shown) {
+            return Err(format!("message {odd} is no event"));
+        }
+        let mut confirmed = self.published.iter().filter(|(_, confirmed)| **confirmed);
+        if let Some((lost, _)) = confirmed.find(|(number, _)| !logged.contains(number)) {
+            return Err(format!("message {lost} was confirmed, and is not there"));
+        }
+        self.check_jobs(map, clock, &due)
+    }
+
+    /// Each event that the trigger has come past is one job, and no other one is.
+    fn check_jobs(&self, map: &SimTree, clock: Clock, due: &BTreeSet<u64>) -> Check {
+        let says = |view: &JobView| match &view.job.args {
+            Some(args) => number(&body_of(map, args)),
+            None => self.seen.get(&view.job.id).copied().ok_or_else(|| "an odd job".to_owned()),
+        };
+        let mut made = BTreeSet::new();
+        for view in invariants::jobs_of(map, NAMESPACE, None, clock) {
+            let number = says(&view)?;
+            if !made.insert(number) {
+                return Err(format!("event {number} is two jobs"));
+            }
+            if self.ended.contains(&view.job.id) && view.job.phase.is_unfinished() {
+                return Err(format!("job {number} has ended, and is {}", view.state().name()));
+            }
+        }
+        match due.symmetric_difference(&made).next() {
+            Some(odd) => Err(format!("event {odd} is a job or was passed, not both")),
+            None => Ok(()),
+        }
+    }
+
+    /// The numbers of all messages.
+    fn messages(&self, map: &SimTree) -> Result<BTreeSet<u64>, String> {
+        let page = peek_messages(map, NAMESPACE, LOG, None, ALL);
+        let page = page.map_err(|error| format!("looking at queue {LOG}: {error}"))?;
+        let mut found = BTreeSet::new();
+        for it in page.messages {
+            let number = number(&it.message.body)?;
+            if !found.insert(number) || !self.published.contains_key(&number) {
+                return Err(format!("message {number} is there twice, or nobody published it"));
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// The number that a message, an event or a job says.
+fn number(bytes: &Bytes) -> Result<u64, String> {
+    let text = String::from_utf8_lossy(bytes);
+    text.parse().map_err(|_| format!("{text:?} is no number of a message"))
+}
+
+/// The events of a partition that are shown, from an offset on.
+fn shown(partition: &Partition, mut offset: u64) -> Result<Vec<Event>, String> {
+    let (mut found, end) = (Vec::new(), partition.ends().1);
+    while offset < end {
+        let chunk = partition.read(offset, 1).map_err(|error| error.to_string())?;
+        let header = BatchHeader::parse(&chunk.batches).map_err(|error| error.to_string())?;
+        found.extend(events_of(&header, &chunk.batches));
+        if header.end_offset() <= offset {
+            return Err(format!("reading from {offset} finds nothing of it"));
+        }
+        offset = header.end_offset();
+    }
+    Ok(found)
+}
+
+/// Which of what has to be declared are the queue of the jobs and the stream.
+const PUTS_QUEUE: usize = 2;
+const CREATES_STREAM: usize = 3;
+
+fn trigger() -> Trigger {
+    let (name, queue) = (TRIGGER.to_owned(), WORK.to_owned());
+    Trigger { name, queue, kind: "made".to_owned(), ordered: true, priority: None }
+}
+
+/// What has to be declared, once for all lives.
+fn setup() -> Vec<Command> {
+    let exchange = DeclareExchange {
+        exchange: IN.to_owned(),
+        kind: ExchangeKind::Fanout,
+        durable: true,
+        auto_delete: false,
+        internal: false,
+        alternate: None,
+        arguments: Bytes::new(),
+    };
+    let settings = MessageSettings { durable: true, ..MessageSettings::default() };
+    let queue = DeclareQueue { queue: LOG.to_owned(), settings, connection: None };
+    let bind = |destination: &str, to_stream: bool| {
+        Command::Messages(MessageCommand::Bind(Box::new(BindingSpec {
+            source: IN.to_owned(),
+            destination: destination.to_owned(),
+            to_stream,
+            ..BindingSpec::default()
+        })))
+    };
+    let settings = StreamSettings { file_bytes: 500, ..StreamSettings::default() };
+    let stream = STREAM.to_owned();
+    let create = StreamCommand::Create { stream: stream.clone(), partitions: PARTITIONS, settings };
+    let put = TriggerCommand::Put { stream, trigger: trigger(), from_end: false };
+    vec![
+        Command::Messages(MessageCommand::DeclareExchange(Box::new(exchange))),
+        Command::Messages(MessageCommand::DeclareQueue(Box::new(queue))),
+        Command::PutQueue { queue: WORK.to_owned(), settings: QueueSettings::DEFAULT },
+        Command::Stream(create),
+        Command::Stream(StreamCommand::Trigger(put)),
+        bind(STREAM, true),
+        bind(LOG, false),
+    ]
+}
+
+fn lease() -> LeaseJobs {
+    LeaseJobs {
+        queues: vec![QueuePattern::Exactly(WORK.to_owned())],
+        kinds: None,
+        max: 1,
+        wait_ms: 0,
+        lease_ms: None,
+        worker: "fired".to_owned(),
+        session: String::new(),
+        turn: None,
+        seen: None,
+        settle: Vec::new(),
+        prefetch: false,
+    }
+}
