@@ -71,7 +71,9 @@ pub use job::{
     AttemptNote, Body, CancelReason, Cause, Checkpoint, DeadReason, End, EndKind, FinalRun, Job,
     JobError, JobOptions, Lease, Phase, RESERVED_KIND_PREFIX, RetryPolicy, Saved, SkippedItem,
 };
-pub use kind::{KindAnswer, KindCommand, KindInQueue, KindRange, KindView};
+pub use kind::{
+    KindAnswer, KindCommand, KindDetail, KindInQueue, KindRange, KindSettings, KindView,
+};
 pub use level::{LEVEL, OtherLevel};
 pub use limit::{JobLimit, LimitRefill, LimitRule, LimitScope, LimitSettings, LimitView};
 pub use limits::{Cap, ENTRY_BYTES_MAX, Limits, Scope};

@@ -60,6 +60,7 @@ fn is_own(sla: &SlaRecord<'_>, settings: &Settings) -> bool {
         SlaTargetText::Queue(name) => settings.queues.iter().any(|it| is_meant(it, name)),
         SlaTargetText::Kind(name) => {
             settings.kinds.as_ref().is_some_and(|kinds| kinds.contains(name))
+                || settings.versions.iter().any(|of| of.kind == *name)
         }
         SlaTargetText::Schedule(_) => false,
     }
@@ -169,6 +170,7 @@ mod tests {
             queues: vec!["mail".to_owned(), "calls.*".to_owned()],
             weights: BTreeMap::new(),
             kinds: None,
+            versions: Vec::new(),
             concurrency: 1,
             scale: None,
             lease: None,

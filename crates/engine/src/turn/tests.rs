@@ -10,6 +10,7 @@ mod follow_ups;
 mod gates;
 mod holds;
 mod idle_queues;
+mod kinds;
 mod limits;
 mod messages;
 mod once;

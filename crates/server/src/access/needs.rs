@@ -4,9 +4,9 @@
 use std::fmt;
 
 use longshore_engine::{
-    Command, FollowUp, GateCommand, HoldCommand, JobId, MessageCommand, MessageSettings, NewJob,
-    OperationKind, PublishMessage, QueuePattern, Role, SYSTEM_NAMESPACE, ScheduleCommand,
-    Settlement, SlaCommand, StreamCommand, TransactionAsk, Verdict,
+    Command, FollowUp, GateCommand, HoldCommand, JobId, KindCommand, MessageCommand,
+    MessageSettings, NewJob, OperationKind, PublishMessage, QueuePattern, Role, SYSTEM_NAMESPACE,
+    ScheduleCommand, Settlement, SlaCommand, StreamCommand, TransactionAsk, Verdict,
 };
 
 use super::principal::EVERYWHERE;
@@ -212,7 +212,6 @@ pub(crate) fn needs_of(command: &Command) -> Vec<Need<'_>> {
         Command::GetLimit { name } => needs.push(Need::named(READ, name)),
         Command::ListQueues { .. }
         | Command::ListLimits
-        | Command::Kinds(_)
         | Command::GetOperation { .. }
         | Command::ListOperations => needs.push(Need::all(READ)),
         Command::StartOperation(kind) => needs.push(of_operation(kind)),
@@ -223,6 +222,12 @@ pub(crate) fn needs_of(command: &Command) -> Vec<Need<'_>> {
         Command::ListNamespaces { .. } => needs.push(Need::everywhere(READ)),
         Command::OfSchedule { name, command } => of_schedule(name, command, &mut needs),
         Command::Messages(command) => of_messages(command, &mut needs),
+        Command::Kinds(command) => needs.push(match command {
+            KindCommand::Put { name, .. } => Need::named(ADMIN, name),
+            KindCommand::List { .. } | KindCommand::Get { .. } | KindCommand::Unserved { .. } => {
+                Need::all(READ)
+            }
+        }),
         Command::Sla(command) => of_sla(command, &mut needs),
         Command::Gates(command) => needs.push(match command {
             GateCommand::Change { name, .. } | GateCommand::Delete { name } => {
