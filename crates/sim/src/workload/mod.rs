@@ -18,6 +18,7 @@ pub(crate) mod slas;
 pub(crate) mod tenants;
 pub(crate) mod transactions;
 pub(crate) mod uniques;
+pub(crate) mod versions;
 
 /// What must not be, in words.
 pub(crate) type Check = Result<(), String>;
