@@ -83,6 +83,12 @@ impl Limiting {
         self.settings.get(&ns)?.get(name)
     }
 
+    /// Whether no limit counts a lease.
+    #[cfg(test)]
+    pub(crate) fn counts_nothing(&self) -> bool {
+        self.leases.is_empty()
+    }
+
     /// The limits that count a job, and under which key each does.
     fn counting(&self, ns: NamespaceId, job: &Job) -> Vec<(LimitKey, LimitRule)> {
         let Some(all) = self.settings.get(&ns) else { return Vec::new() };

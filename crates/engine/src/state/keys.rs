@@ -498,6 +498,11 @@ pub(crate) fn tenanted_prefix(ns: NamespaceId, lane: LaneId, tenant: &str) -> Ve
     lane_of(Key::new(TENANTED).namespace(ns), lane).text(tenant).done()
 }
 
+/// All that waits in the lines of the tenants of a lane.
+pub(crate) fn tenanted_of_lane(ns: NamespaceId, lane: LaneId) -> Vec<u8> {
+    lane_of(Key::new(TENANTED).namespace(ns), lane).done()
+}
+
 pub(crate) fn tenanted(
     ns: NamespaceId,
     lane: LaneId,

@@ -4,7 +4,7 @@
 use std::fmt;
 
 use longshore_engine::{
-    Command, FollowUp, GateCommand, HoldCommand, JobId, KindCommand, MessageCommand,
+    Command, FollowUp, GateCommand, HoldCommand, JobId, JobTemplate, KindCommand, MessageCommand,
     MessageSettings, NewJob, OperationKind, PublishMessage, QueuePattern, Role, SYSTEM_NAMESPACE,
     ScheduleCommand, Settlement, SlaCommand, StreamCommand, TransactionAsk, Verdict,
 };
@@ -119,6 +119,11 @@ fn enqueuing<'a>(jobs: &'a [FollowUp], needs: &mut Vec<Need<'a>>) {
 
 /// A job that is unique among those of all queues meets jobs of any, and may change them.
 fn spanning(job: &NewJob) -> Option<Need<'static>> {
+    let spans = job.unique.as_ref().is_some_and(|unique| unique.spans_queues);
+    spans.then_some(Need::all(ENQUEUE))
+}
+
+fn spanning_template(job: &JobTemplate) -> Option<Need<'static>> {
     let spans = job.unique.as_ref().is_some_and(|unique| unique.spans_queues);
     spans.then_some(Need::all(ENQUEUE))
 }
@@ -261,6 +266,7 @@ fn of_schedule<'a>(name: &'a str, command: &'a ScheduleCommand, needs: &mut Vec<
         ScheduleCommand::Put { settings, .. } => {
             needs.push(Need::named(ADMIN, name));
             needs.push(Need::named(ENQUEUE, &settings.job.queue));
+            needs.extend(spanning_template(&settings.job));
         }
         ScheduleCommand::Delete
         | ScheduleCommand::Pause
@@ -276,6 +282,7 @@ fn of_sla<'a>(command: &'a SlaCommand, needs: &mut Vec<Need<'a>>) {
         SlaCommand::Put { name, settings } => {
             needs.push(Need::named(ADMIN, name));
             needs.extend(settings.breach.iter().map(|job| Need::named(ENQUEUE, &job.queue)));
+            needs.extend(settings.breach.as_deref().and_then(spanning_template));
         }
         SlaCommand::Delete { name } => needs.push(Need::named(ADMIN, name)),
         SlaCommand::Get { name } => needs.push(Need::named(READ, name)),

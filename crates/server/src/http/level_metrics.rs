@@ -88,6 +88,7 @@ pub(super) fn write(page: &mut Page, stats: Stats<'_>) {
     let slas = || stats.iter().flatten().flat_map(|shard| &shard.slas);
     let limits = || stats.iter().flatten().flat_map(|shard| &shard.limits);
     if slas().next().is_some() {
+        breaches(page, slas());
         gauges(page, &SLA_METRICS, "sla", || slas().map(|(ns, it)| (ns, &it.name, it)));
         shares(page, slas());
     }
@@ -114,6 +115,15 @@ fn gauges<'v, V: 'v, N: Display, I: Iterator<Item = (&'v String, &'v String, &'v
                 page.sample(name, &[("namespace", namespace), (label, own)], value);
             }
         }
+    }
+}
+
+/// How often levels were breached: what began and ended between two looks is told, too.
+fn breaches<'v>(page: &mut Page, slas: impl Iterator<Item = &'v (String, SlaView)>) {
+    let name = "longshore_sla_breaches_total";
+    page.head(name, "counter", "How often a service level was breached, since it is as it is.");
+    for (namespace, it) in slas {
+        page.sample(name, &[("namespace", namespace), ("sla", &it.name)], it.sla.breaches);
     }
 }
 

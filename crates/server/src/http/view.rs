@@ -687,6 +687,7 @@ pub(crate) fn template(of: &JobTemplate) -> NewJob<'static> {
         gates: (!of.gates.is_empty()).then(|| of.gates.clone()),
         tenant: of.tenant.clone(),
         version: version_told(of.version),
+        unique: of.unique.as_ref().and_then(|unique| serde_json::from_str(&unique.text).ok()),
         limit: of.limit.as_ref().map(|JobLimit { name, key }| JobLimitText {
             name: name.clone(),
             key: Some(key.clone()),
