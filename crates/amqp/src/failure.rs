@@ -165,6 +165,7 @@ pub(crate) fn of_rejection(rejection: &Rejection, vhost: &str) -> Failure {
         | Rejection::NamespaceNotEmpty { .. }
         | Rejection::TooManyNamespaces { .. }
         | Rejection::TooManyKinds { .. }
+        | Rejection::TooManyVersions { .. }
         | Rejection::JobsRefused { .. }
         | Rejection::JobIdTaken { .. }
         | Rejection::JobUnknown { .. }

@@ -129,6 +129,7 @@ async fn work(client: Client, stop: watch::Receiver<bool>) {
     let settings = Settings {
         queues: vec!["*".to_owned()],
         kinds: Some(vec![SHELL_KIND.to_owned()]),
+        versions: Vec::new(),
         concurrency: CONCURRENCY,
         scale: None,
         weights: std::collections::BTreeMap::new(),

@@ -3,24 +3,35 @@
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use longshore_server::api::{KindList, KindRecord};
+use longshore_server::api::{KindList, KindRecord, KindSettingsBody, KindWholeRecord};
 
 use crate::cli::Context;
-use crate::client::{query, read, segment};
-use crate::output::{self, Format, Table, grouped, note};
+use crate::client::{Client, query, read, segment};
+use crate::failure::Failure;
+use crate::output::{self, Format, Table, facts, grouped, note};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum KindsCommand {
     /// List kinds and their versions
     List,
-    /// Show the versions of a kind, and the workers that run each
+    /// Show a kind: its settings, what is over it, its versions and the workers that run each
     Show(KindArgs),
+    /// Set defaults of a kind, in all of its versions; what is not named is reset
+    Set(SetArgs),
 }
 
 #[derive(Args, Debug)]
 pub(crate) struct KindArgs {
     /// The name of the kind
     kind: String,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct SetArgs {
+    /// The name of the kind
+    kind: String,
+    #[arg(help = r#"As JSON, such as '{"defaults":{"timeout":"5m","max_attempts":3}}'"#)]
+    settings: String,
 }
 
 fn table(kinds: &[KindRecord], with_workers: bool) -> anyhow::Result<()> {
@@ -41,21 +52,44 @@ fn table(kinds: &[KindRecord], with_workers: bool) -> anyhow::Result<()> {
     Ok(table.print()?)
 }
 
+fn path(client: &Client, kind: &str) -> String {
+    client.path(&format!("/kinds/{}", segment(kind)))
+}
+
+fn show(body: &[u8], format: Format) -> anyhow::Result<()> {
+    if format == Format::Json {
+        return Ok(output::json_text(body)?);
+    }
+    let whole = read::<KindWholeRecord>(body)?;
+    let defaults = serde_json::to_string(&whole.settings.defaults)?;
+    let names = |of: &[String]| (!of.is_empty()).then(|| of.join(", "));
+    output::line(&facts(&[
+        ("kind", Some(whole.kind.clone())),
+        ("defaults", Some(defaults).filter(|text| text != "{}")),
+        ("gates", names(&whole.gates)),
+        ("limits", names(&whole.limits)),
+        ("levels", names(&whole.sla)),
+    ]))?;
+    if whole.kinds.is_empty() {
+        note(&format!("no job of the kind {} was enqueued yet", whole.kind));
+        return Ok(());
+    }
+    table(&whole.kinds, true)
+}
+
 pub(crate) async fn execute(command: KindsCommand, context: &Context) -> anyhow::Result<ExitCode> {
     let client = context.client()?;
-    if let KindsCommand::Show(args) = &command {
-        let body = client.get(&client.path(&format!("/kinds/{}", segment(&args.kind)))).await?;
-        match context.format {
-            Format::Json => output::json_text(&body)?,
-            Format::Table => {
-                let kinds = read::<KindList>(&body)?.kinds;
-                if kinds.is_empty() {
-                    note(&format!("no job of the kind {} was enqueued yet", args.kind));
-                } else {
-                    table(&kinds, true)?;
-                }
-            }
+    let shown = match &command {
+        KindsCommand::Show(args) => Some(client.get(&path(&client, &args.kind)).await?),
+        KindsCommand::Set(args) => {
+            let settings: KindSettingsBody = serde_json::from_str(&args.settings)
+                .map_err(|error| Failure::usage(format!("settings: {error}")))?;
+            Some(client.put(&path(&client, &args.kind), &settings).await?)
         }
+        KindsCommand::List => None,
+    };
+    if let Some(body) = shown {
+        show(&body, context.format)?;
         return Ok(ExitCode::SUCCESS);
     }
     let (mut kinds, mut cursor) = (Vec::new(), None::<String>);

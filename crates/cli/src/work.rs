@@ -5,6 +5,7 @@ mod backoff;
 mod child;
 mod exec;
 mod job;
+mod kinds;
 mod shell;
 mod shortage;
 mod worker;
@@ -57,9 +58,10 @@ pub(crate) struct WorkArgs {
     /// The command to run for each job, for sh
     #[arg(long, short, value_name = "CMD", env = "LONGSHORE_EXEC")]
     exec: Option<String>,
-    /// Only jobs of these kinds, and of those only jobs without a version; may be repeated
-    #[arg(long = "kind", short, value_name = "KIND", requires = "exec")]
-    kinds: Vec<String>,
+    /// Only jobs of these kinds, and of those only jobs without a version, or those of the
+    /// versions that are named, as in invoice@2..3 or invoice@4 (0 for none); may be repeated
+    #[arg(long = "kind", short, value_name = "KIND[@VERSIONS]", requires = "exec")]
+    kinds: Vec<kinds::Named>,
     /// Run what jobs of the kind longshore.shell say
     #[arg(long)]
     allow_shell: bool,
@@ -130,7 +132,8 @@ pub(crate) async fn execute(args: WorkArgs, context: &Context) -> anyhow::Result
     let settings = Settings {
         queues: queues_of(args.queues, &weights, config.queues.clone()),
         weights,
-        kinds: Some(args.kinds).filter(|kinds| !kinds.is_empty()),
+        kinds: kinds::without_version(&args.kinds),
+        versions: kinds::with_versions(&args.kinds),
         concurrency: match args.autoscale {
             Some(range) => range.max,
             None => args.concurrency.or(config.concurrency).unwrap_or(1),
@@ -155,7 +158,12 @@ pub(crate) async fn execute(args: WorkArgs, context: &Context) -> anyhow::Result
     let shell = args.allow_shell.then(|| {
         let kinds = Some(vec![SHELL_KIND.to_owned()]);
         let runner = Arc::new(Shell { way: way.clone(), quiet: args.quiet });
-        run(&client, Settings { kinds, ..settings.clone() }, runner, stop.clone())
+        run(
+            &client,
+            Settings { kinds, versions: Vec::new(), ..settings.clone() },
+            runner,
+            stop.clone(),
+        )
     });
     let exec = exec.map(|command| {
         let runner = Arc::new(Exec { command, way: way.clone(), quiet: args.quiet });

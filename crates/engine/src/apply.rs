@@ -40,6 +40,7 @@ impl State {
             | Record::QueueChanged { .. }
             | Record::QueueDeleted { .. }
             | Record::KindNamed { .. }
+            | Record::KindPut { .. }
             | Record::SessionForgotten { .. }
             | Record::TimersPassed { .. }
             | Record::OperationChanged { .. }
@@ -159,6 +160,9 @@ impl State {
                 self.limit_new_kind((namespace, &name), id);
                 self.shut_new_kind((namespace, &name), id);
                 self.kinds.insert(id, kind);
+            }
+            Record::KindPut { namespace, name, settings } => {
+                self.apply_kind_put(namespace, name, *settings);
             }
             Record::SessionForgotten { namespace, worker, session } => {
                 self.forget_session(&(namespace, worker, session));
@@ -299,6 +303,7 @@ impl State {
         self.drop_gates(id);
         self.drop_holds(id);
         self.drop_slas(id);
+        self.drop_kind_settings(id);
         self.drop_policies(id);
         for id in self.messages.exchanges.numbers_of(id) {
             self.apply_exchange_deleted(ns, id);

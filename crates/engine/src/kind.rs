@@ -1,5 +1,13 @@
 //! Versions of kinds: what a worker runs of one, and what is told of each.
 
+mod settings;
+
+pub use settings::KindSettings;
+pub(crate) use settings::KindsSet;
+
+/// Versions that are known of one kind, at most: a worker that names a range looks for each.
+pub(crate) const VERSIONS_PER_KIND_MAX: usize = 1000;
+
 /// Versions of one kind that a worker runs.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct KindRange {
@@ -30,7 +38,7 @@ impl From<&str> for KindRange {
 }
 
 /// What is asked of kinds.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum KindCommand {
     /// Each version of each kind, in the order of names and versions.
     List {
@@ -48,6 +56,13 @@ pub enum KindCommand {
     Unserved {
         /// What is asked for.
         of: Vec<KindInQueue>,
+    },
+    /// Set something of a kind, in all of its versions. What the settings leave out is reset.
+    Put {
+        /// Its name.
+        name: String,
+        /// What holds from now on.
+        settings: Box<KindSettings>,
     },
 }
 
@@ -80,11 +95,30 @@ pub struct KindView {
     pub workers: Vec<String>,
 }
 
+/// A kind as a whole.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KindDetail {
+    /// Its name.
+    pub name: String,
+    /// What is set of it.
+    pub settings: KindSettings,
+    /// Gates on which it depends.
+    pub gates: Vec<String>,
+    /// Limits that count its jobs by themselves.
+    pub limits: Vec<String>,
+    /// Service levels that are about it.
+    pub slas: Vec<String>,
+    /// Its versions that are known, in their order.
+    pub versions: Vec<KindView>,
+}
+
 /// The answer to a [`KindCommand`].
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum KindAnswer {
-    /// To `List`, and whether more follow; to `Get`.
+    /// To `List`, and whether more follow.
     Kinds(Vec<KindView>, bool),
     /// To `Unserved`, one for each.
     Unserved(Vec<bool>),
+    /// To `Get` and `Put`.
+    Kind(Box<KindDetail>),
 }

@@ -71,7 +71,9 @@ pub use job::{
     AttemptNote, Body, CancelReason, Cause, Checkpoint, DeadReason, End, EndKind, FinalRun, Job,
     JobError, JobOptions, Lease, Phase, RESERVED_KIND_PREFIX, RetryPolicy, Saved, SkippedItem,
 };
-pub use kind::{KindAnswer, KindCommand, KindInQueue, KindRange, KindView};
+pub use kind::{
+    KindAnswer, KindCommand, KindDetail, KindInQueue, KindRange, KindSettings, KindView,
+};
 pub use level::{LEVEL, OtherLevel};
 pub use limit::{JobLimit, LimitRefill, LimitRule, LimitScope, LimitSettings, LimitView};
 pub use limits::{Cap, ENTRY_BYTES_MAX, Limits, Scope};
@@ -96,7 +98,8 @@ pub use schedule::{
     next_slots, slot_job_id,
 };
 pub use sla::{
-    Sla, SlaAnswer, SlaCommand, SlaCount, SlaGoal, SlaSettings, SlaTarget, SlaView, workers_needed,
+    Sla, SlaAnswer, SlaCommand, SlaCount, SlaGoal, SlaSettings, SlaTarget, SlaView, WorkerPatience,
+    workers_needed,
 };
 pub use stream::{
     AppendBatch, AppendRefusal, Appended, BATCH_BYTES_MAX_DEFAULT, CommittedOffset, EventPlace,
@@ -109,4 +112,4 @@ pub use stream::{
 pub use tenant::TenantWeight;
 pub use timer::Subject;
 pub use turn::{QueueStats, Recovery, ReplayFault, SealedGroup, ShardStats, StatsCursor, Turn};
-pub use unique::{NewUnique, OnConflict, UniqueLock, UniqueMet, UniqueUntil};
+pub use unique::{NewUnique, OnConflict, TemplateUnique, UniqueLock, UniqueMet, UniqueUntil};

@@ -108,6 +108,8 @@ impl<'a> Overlay<'a> {
         {
             return Ok(());
         }
+        let of_name = self.new_kinds.range((name, 0)..=(name, u32::MAX)).count();
+        known.check_versions(self.ns, name, of_name)?;
         let earlier = self.new_kinds.len();
         let (of_namespace, of_shard) = (known.len_of(self.ns) + earlier, known.len() + earlier);
         let room = self.state.limits.kinds_max.check(of_namespace, of_shard);

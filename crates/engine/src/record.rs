@@ -19,6 +19,7 @@ use crate::ids::{
     QueueId, ScheduleId, StreamId, TimeMs, Token,
 };
 use crate::job::{CancelReason, Cause, DeadReason, Job, JobError, Saved};
+use crate::kind::KindSettings;
 use crate::limit::{LimitRefill, LimitSettings};
 use crate::message::{
     Binding, Destination, Exchange, HeaderValue, Message, MessageEnd, NewEntry, Policy,
@@ -794,6 +795,15 @@ wire_enum! {
         213 => AuditForgotten {
             /// The last of them.
             through: u64,
+        },
+        /// Something of a kind was set.
+        180 => KindPut {
+            /// Its namespace.
+            namespace: NamespaceId,
+            /// Its name.
+            name: String,
+            /// What holds from now on.
+            settings: Box<KindSettings>,
         },
     }
 }

@@ -68,6 +68,14 @@ pub enum Rejection {
         /// How many there may be.
         limit: usize,
     },
+    /// Too many versions of a kind.
+    #[error("{limit} versions of {kind} are known, as many as there may be")]
+    TooManyVersions {
+        /// The kind.
+        kind: String,
+        /// How many there may be.
+        limit: usize,
+    },
     /// Jobs of a bulk are at fault.
     #[error("{} of the jobs are at fault, so none was enqueued", .faults.len())]
     JobsRefused {
@@ -444,6 +452,7 @@ impl Rejection {
             Self::QueueNotEmpty { .. } => "queue_not_empty",
             Self::TooManyQueues { .. } => "too_many_queues",
             Self::TooManyKinds { .. } => "too_many_kinds",
+            Self::TooManyVersions { .. } => "too_many_versions",
             Self::JobsRefused { .. } => "jobs_refused",
             Self::EntryTooLarge { .. } => "entry_too_large",
             Self::JobIdTaken { .. } => "job_id_taken",

@@ -127,8 +127,8 @@ mod worker;
 pub use client::{
     BatchOutcome, Change, Client, ClientBuilder, ClientError, Ended, Enqueue, EnqueueAll,
     EnqueueCall, EnqueueService, Enqueued, Gate, Hold, JobHandle, JobRecord, JobState, Jobs,
-    Missed, Overlap, Refusal, Resume, Schedule, ScheduleRecord, SkippedItem, Sla, Start,
-    StreamedBatch, UnansweredBatch,
+    KindVersion, Limit, LimitSettings, Missed, Overlap, Refusal, Resume, Schedule, ScheduleRecord,
+    SkippedItem, Sla, SlaSettings, Start, StreamedBatch, UnansweredBatch,
 };
 pub use context::Context;
 pub use delivery::Delivery;

@@ -21,6 +21,7 @@ mod workers;
 pub use access::{Access, AccessConfig};
 pub use http::preview_schedule;
 pub use listener::{ListenError, Listener};
+pub use longshore_engine::WorkerPatience;
 pub use longshore_node::{
     Cause, DiskLevel, DiskMarks, DiskProbe, EXIT_JOURNAL_FAILED, EXIT_STORE_LOST, FileSystem,
     HistogramView, InFlight, InboxLimits, Manifest, ManifestError, Node, NodeConfig, NodeStats,

@@ -42,6 +42,10 @@ pub enum Canary {
     LeakedTenant,
     /// A flush leaves out gates.
     LostGates,
+    /// A worker that names versions is taken for one that runs them all.
+    VersionsUnheard,
+    /// A flush keeps what was measured of levels as the flush before it did.
+    LevelBack,
     /// A flush keeps jobs aside for tags that were let go since the flush before.
     LeakedHold,
     /// Events are shown before the journal has them.
@@ -83,6 +87,8 @@ pub const CANARIES: [(&str, Canary); 50] = [
     ("leaked-tenant", Canary::LeakedTenant),
     ("lost-gates", Canary::LostGates),
     ("leaked-hold", Canary::LeakedHold),
+    ("versions-unheard", Canary::VersionsUnheard),
+    ("level-back", Canary::LevelBack),
     ("schedule-back", Canary::ScheduleBack),
     ("forgotten-ack", Canary::ForgottenAck),
     ("half-fanout", Canary::HalfFanout),

@@ -56,6 +56,18 @@ pub(crate) fn release_interrupted(request: &mut Request) {
     }
 }
 
+/// Has workers ask for every version of the kinds that they name.
+pub(crate) fn widen_versions(request: &mut Request) {
+    let kinds = match &mut request.command {
+        Command::LeaseJobs(lease) => &mut lease.kinds,
+        Command::Subscribe(command) => &mut command.kinds,
+        _ => return,
+    };
+    for range in kinds.iter_mut().flatten() {
+        (range.from, range.to) = (0, u32::MAX);
+    }
+}
+
 /// Takes out of heartbeats what they tell of their runs.
 pub(crate) fn drop_progress(request: &mut Request) {
     let Command::ExtendLeases(extensions) = &mut request.command else { return };
@@ -89,9 +101,14 @@ pub(crate) fn lose_dead(entries: &mut Entries) {
 
 /// Makes a state whose checkpoints are those of an earlier one, where that had them.
 pub(crate) fn keep_checkpoints(entries: &mut Entries, earlier: &Entries) {
+    keep_values(CHECKPOINT_KEY_FIRST, entries, earlier);
+}
+
+/// Makes a state whose values under keys of one sort are those of an earlier one, where that had
+/// them.
+pub(crate) fn keep_values(first: u8, entries: &mut Entries, earlier: &Entries) {
     for (key, value) in entries {
-        let older = earlier.get(key).filter(|_| key.first() == Some(&CHECKPOINT_KEY_FIRST));
-        if let Some(older) = older {
+        if let Some(older) = earlier.get(key).filter(|_| key.first() == Some(&first)) {
             value.clone_from(older);
         }
     }

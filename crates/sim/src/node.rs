@@ -25,6 +25,7 @@ use crate::workload::gates::GATE_KEY_FIRST;
 use crate::workload::holds::HELD_BACK_JOB_KEY_FIRST;
 use crate::workload::limits::SPENT_KEY_FIRST;
 use crate::workload::relay;
+use crate::workload::slas::MINUTE_KEY_FIRST;
 use crate::workload::tenants::TENANT_KEY_FIRST;
 use crate::workload::uniques::UNIQUE_KEY_FIRST;
 
@@ -283,6 +284,7 @@ impl Node {
                 }
             }
             (Canary::InterruptUnheard, _) => faults::release_interrupted(request),
+            (Canary::VersionsUnheard, _) => faults::widen_versions(request),
             (Canary::ProgressUnheard, _) => faults::drop_progress(request),
             _ => {}
         }
@@ -447,6 +449,9 @@ impl Node {
                 Some(Canary::LostDelayed) => faults::lose_delayed(&mut image.entries),
                 Some(Canary::LeakedTenant) => {
                     faults::keep(TENANT_KEY_FIRST, &mut image.entries, &store.image.entries);
+                }
+                Some(Canary::LevelBack) => {
+                    faults::keep_values(MINUTE_KEY_FIRST, &mut image.entries, &store.image.entries);
                 }
                 Some(Canary::LeakedHold) => {
                     let (earlier, first) = (&store.image.entries, HELD_BACK_JOB_KEY_FIRST);

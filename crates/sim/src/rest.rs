@@ -1,9 +1,11 @@
 //! Coming to rest: everything is healed, what is left is run to its end, and then judged. That it
 //! ends at all is the promise of liveness; it is checked here and nowhere else.
 
+use std::collections::BTreeSet;
+
 use longshore_engine::{
-    Answer, Command, EndKind, GateCommand, HoldCommand, LeaseJobs, QueuePattern, Settlement,
-    Verdict,
+    Answer, Command, EndKind, GateCommand, HoldCommand, KindRange, LeaseJobs, QueuePattern,
+    RESERVED_KIND_PREFIX, Settlement, Verdict,
 };
 
 use crate::network::Call;
@@ -11,7 +13,7 @@ use crate::node::{NAMESPACES, Node};
 use crate::simulation::Simulation;
 use crate::workload::gates::GATES;
 use crate::workload::holds::TAGS;
-use crate::workload::{Check, QUEUES, invariants, oracle};
+use crate::workload::{Check, QUEUES, invariants, oracle, versions};
 
 /// Who asks here is no client of the run.
 const JUDGE: usize = usize::MAX;
@@ -149,13 +151,35 @@ impl Simulation {
         Ok(all.any(|view| view.job.phase.is_unfinished()))
     }
 
+    /// Who drains each namespace, by the versions that it runs: where jobs have some, no worker runs
+    /// all of them, and none waits for ever all the same.
+    fn drainers(&mut self) -> Result<Vec<(usize, Option<Vec<KindRange>>)>, String> {
+        if !self.has_versions {
+            return Ok((0..NAMESPACES.len()).map(|namespace| (namespace, None)).collect());
+        }
+        let clock = self.now();
+        let Some(node) = &self.node else { return Err("the shard ended".to_owned()) };
+        let mut drainers = Vec::new();
+        for (namespace, name) in NAMESPACES.iter().enumerate() {
+            let jobs = invariants::jobs_of(node.turn().map(), name, None, clock);
+            let kinds = jobs.iter().filter(|view| view.job.phase.is_unfinished());
+            let kinds = kinds.map(|view| view.job.kind.clone());
+            let kinds: BTreeSet<_> =
+                kinds.filter(|kind| !kind.starts_with(RESERVED_KIND_PREFIX)).collect();
+            let kinds: Vec<_> = kinds.into_iter().collect();
+            let halves = versions::halves(&kinds).into_iter().filter(|half| !half.is_empty());
+            drainers.extend(halves.map(|half| (namespace, Some(half))));
+        }
+        Ok(drainers)
+    }
+
     /// Runs what can be run now, then lets time pass until something else may be.
     fn drain_round(&mut self) -> Check {
-        for namespace in 0..NAMESPACES.len() {
+        for (namespace, kinds) in self.drainers()? {
             loop {
                 let request = LeaseJobs {
                     queues: vec![QueuePattern::Prefix(String::new())],
-                    kinds: None,
+                    kinds: kinds.clone(),
                     max: 8,
                     wait_ms: 0,
                     lease_ms: None,

@@ -27,7 +27,7 @@ use crate::workload::fired::Fired;
 use crate::workload::messages::peers::{self, Peers};
 use crate::workload::relay::{self, Relay};
 use crate::workload::shadow::Shadow;
-use crate::workload::{Check, invariants, ops, oracle};
+use crate::workload::{Check, invariants, ops, oracle, versions};
 
 const DAY_MS: u64 = 24 * 3600 * 1000;
 
@@ -96,6 +96,8 @@ pub(crate) struct Simulation {
     pub(crate) network: Network,
     clients: Vec<Client>,
     pub(crate) shadow: Shadow,
+    /// Jobs have versions, and workers name those that they run.
+    pub(crate) has_versions: bool,
     pub(crate) events: Events,
     /// Who publishes and consumes messages, in the runs that have them.
     pub(crate) peers: Option<Peers>,
@@ -134,6 +136,10 @@ impl Simulation {
         }
         let relay = Relay::of(seed);
         let fired = if relay.is_none() { Fired::of(seed) } else { None };
+        if versions::has_some(seed) {
+            clients.iter_mut().for_each(Client::know_versions);
+        }
+        let kinds_max = if versions::has_some(seed) { 24 } else { 12 };
         // Nothing that the verdict needs is forgotten before it is given.
         let limits = Limits {
             retain_ms_default: 30 * DAY_MS,
@@ -144,7 +150,7 @@ impl Simulation {
             sessions_max: Cap { shard: 100, namespace: 100 },
             // Its workloads expect no refusal for these.
             queues_max: Cap { shard: 24, namespace: 24 },
-            kinds_max: Cap { shard: 12, namespace: 12 },
+            kinds_max: Cap { shard: kinds_max, namespace: kinds_max },
             schedules_max: Cap { shard: 12, namespace: 12 },
             operations_max: Cap { shard: 4, namespace: 4 },
             waiters_max: Cap { shard: 16, namespace: 16 },
@@ -160,6 +166,7 @@ impl Simulation {
             network: Network::default(),
             clients,
             shadow: Shadow::default(),
+            has_versions: versions::has_some(seed),
             events: Events::new(seed, config.canary),
             peers: Peers::of(seed),
             relay,

@@ -6,12 +6,12 @@ use longshore_engine::{
     AttemptNote, Binding, Body, BodyId, CancelReason, Cause, Checkpoint, CommittedOffset,
     DeadReason, Death, Destination, End, EndKind, Epoch, EventPlace, Exchange, ExchangeId,
     ExchangeKind, FinalRun, Gate, GateId, Grant, HeaderValue, Hold, Job, JobDefaults, JobError,
-    JobId, JobLimit, JobOptions, JobTemplate, KindId, LEVEL, Lease, LimitRefill, LimitRule,
-    LimitScope, LimitSettings, Matching, Message, MessageEnd, Missed, NamespaceId, NewEntry,
-    NewJob, NewSchedule, Next, OffsetNote, Operation, OperationId, OperationKind, OperationState,
-    Overflow, Overlap, PartitionId, Phase, Place, Policy, Queue, QueueCounts, QueueId,
-    QueueSettings, Record, RetryPolicy, Saved, Schedule, ScheduleId, SkippedItem, Slot, Spec,
-    StreamId, StreamSettings, Subject, TenantWeight, TickOutcome, TimeMs, Token, UniqueLock,
+    JobId, JobLimit, JobOptions, JobTemplate, KindId, KindSettings, LEVEL, Lease, LimitRefill,
+    LimitRule, LimitScope, LimitSettings, Matching, Message, MessageEnd, Missed, NamespaceId,
+    NewEntry, NewJob, NewSchedule, Next, OffsetNote, Operation, OperationId, OperationKind,
+    OperationState, Overflow, Overlap, PartitionId, Phase, Place, Policy, Queue, QueueCounts,
+    QueueId, QueueSettings, Record, RetryPolicy, Saved, Schedule, ScheduleId, SkippedItem, Slot,
+    Spec, StreamId, StreamSettings, Subject, TenantWeight, TickOutcome, TimeMs, Token, UniqueLock,
     UniqueUntil,
 };
 use longshore_engine::{Sla, SlaGoal, SlaSettings, SlaTarget, Trigger};
@@ -379,6 +379,16 @@ fn records_of_gates() -> Vec<(&'static str, Record)> {
                     breached_at: Some(AT),
                     breaches: 2,
                     last_at: Some(AT),
+                }),
+            },
+        ),
+        (
+            "kind-put",
+            Record::KindPut {
+                namespace,
+                name: name.clone(),
+                settings: Box::new(KindSettings {
+                    defaults: JobDefaults { priority: Some(7), ..JobDefaults::default() },
                 }),
             },
         ),

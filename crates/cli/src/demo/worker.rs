@@ -49,6 +49,7 @@ pub(crate) async fn execute_worker(args: DemoWorkerArgs) -> anyhow::Result<ExitC
     let settings = Settings {
         queues: vec![QUEUE.to_owned()],
         kinds: Some(vec![KIND.to_owned()]),
+        versions: Vec::new(),
         concurrency: CONCURRENCY,
         scale: None,
         weights: std::collections::BTreeMap::new(),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use longshore_server::WorkerPatience;
 use longshore_server::api::{QueueRecord, SlaList, SlaRecord, SlaTargetText};
 use tokio::time::sleep;
 
@@ -16,9 +17,6 @@ use crate::output::note;
 
 /// How often it is looked how many are needed.
 const EVERY: Duration = Duration::from_secs(10);
-
-/// Looks that have to ask for fewer before it is fewer.
-const PATIENCE: usize = 6;
 
 /// From so many jobs at a time to so many.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -60,6 +58,7 @@ fn is_own(sla: &SlaRecord<'_>, settings: &Settings) -> bool {
         SlaTargetText::Queue(name) => settings.queues.iter().any(|it| is_meant(it, name)),
         SlaTargetText::Kind(name) => {
             settings.kinds.as_ref().is_some_and(|kinds| kinds.contains(name))
+                || settings.versions.iter().any(|of| of.kind == *name)
         }
         SlaTargetText::Schedule(_) => false,
     }
@@ -88,26 +87,6 @@ fn needed(
     by_target.values().copied().reduce(u64::saturating_add)
 }
 
-/// Looks in a row that asked for fewer.
-#[derive(Default)]
-struct Patience(Vec<usize>);
-
-impl Patience {
-    /// How many are to run from now on, where these are others: more at once, fewer once every look
-    /// of a while asked for fewer, and then as many as the one of these that asked for the most.
-    fn next(&mut self, before: usize, wanted: usize) -> Option<usize> {
-        if wanted >= before {
-            self.0.clear();
-            return Some(wanted).filter(|wanted| *wanted > before);
-        }
-        self.0.push(wanted);
-        if self.0.len() < PATIENCE {
-            return None;
-        }
-        std::mem::take(&mut self.0).into_iter().max()
-    }
-}
-
 /// Follows the levels until it is dropped. More is taken at once, fewer only once that was so for a
 /// minute.
 pub(super) async fn follow(
@@ -116,7 +95,7 @@ pub(super) async fn follow(
     (range, scale): (Range, Scale),
     quiet: bool,
 ) {
-    let mut patience = Patience::default();
+    let mut patience = WorkerPatience::default();
     loop {
         if let Some(wanted) = look(&client, &settings).await {
             let wanted = usize::try_from(wanted).unwrap_or(range.max);
@@ -169,6 +148,7 @@ mod tests {
             queues: vec!["mail".to_owned(), "calls.*".to_owned()],
             weights: BTreeMap::new(),
             kinds: None,
+            versions: Vec::new(),
             concurrency: 1,
             scale: None,
             lease: None,
@@ -206,7 +186,7 @@ mod tests {
 
     #[test]
     fn fewer_are_run_only_as_the_largest_look_of_a_while_says() {
-        let mut patience = Patience::default();
+        let mut patience = WorkerPatience::default();
         assert_eq!(patience.next(4, 9), Some(9), "more at once");
         assert_eq!(patience.next(9, 9), None);
         for wanted in [2, 7, 1, 1, 1] {

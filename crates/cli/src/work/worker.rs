@@ -8,8 +8,9 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use longshore_server::api::{
-    DurationText, HeartbeatAnswer, HeartbeatRequest, InstructionText, JobIdText, LeaseAnswer,
-    LeaseRequest, SettleAnswer, SettleRequest, SettledText, SettlementText, TokenText, VerdictText,
+    DurationText, HeartbeatAnswer, HeartbeatRequest, InstructionText, JobIdText, KindVersions,
+    LeaseAnswer, LeaseRequest, SettleAnswer, SettleRequest, SettledText, SettlementText, TokenText,
+    VerdictText,
 };
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
@@ -45,8 +46,10 @@ pub(crate) struct Settings {
     pub(crate) queues: Vec<String>,
     /// In place of these: drawn anew for each request.
     pub(crate) weights: BTreeMap<String, u32>,
-    /// Only these kinds.
+    /// Only these kinds, and of these only jobs without a version.
     pub(crate) kinds: Option<Vec<String>>,
+    /// Kinds in the versions that are run, besides these.
+    pub(crate) versions: Vec<KindVersions>,
     /// How many jobs at a time.
     pub(crate) concurrency: usize,
     /// The same, where that changes.
@@ -208,7 +211,7 @@ impl<R: Runner> Worker<R> {
             },
             weights: self.settings.weights.clone(),
             kinds: self.settings.kinds.clone(),
-            versions: Vec::new(),
+            versions: self.settings.versions.clone(),
             max: Some(free.min(1000)),
             wait: Some(WAIT),
             lease: self.settings.lease,
@@ -511,6 +514,7 @@ impl<R: Runner> Worker<R> {
                 let request = LeaseRequest {
                     queues: self.settings.queues.clone(),
                     kinds: self.settings.kinds.clone(),
+                    versions: self.settings.versions.clone(),
                     max: Some(0),
                     worker: Some(self.settings.name.clone()),
                     session: Some(self.session.clone()),

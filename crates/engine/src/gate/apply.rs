@@ -64,6 +64,12 @@ impl Gating {
         self.gates.get(&ns).into_iter().flatten()
     }
 
+    /// The names of the gates on which a kind depends.
+    pub(crate) fn over_kind(&self, ns: NamespaceId, kind: &str) -> Vec<String> {
+        let over = |gate: &Gate| gate.kinds.iter().any(|name| name == kind);
+        self.all(ns).filter(|(_, gate)| over(gate)).map(|(name, _)| name.clone()).collect()
+    }
+
     /// How many gates a namespace has.
     pub(super) fn count(&self, ns: NamespaceId) -> usize {
         self.gates.get(&ns).map_or(0, BTreeMap::len)

@@ -207,7 +207,9 @@ impl<'a> Bulk<'a> {
         check_new_job(state, new)?;
         let limits = &state.limits;
         let now = self.overlay.moment.at;
-        let defaults = self.defaults;
+        let of_kind = state.kinds.set.of(self.overlay.ns, &new.kind);
+        let joined = of_kind.map(|of_kind| of_kind.defaults.before(self.defaults));
+        let defaults = joined.as_ref().unwrap_or(self.defaults);
         let available_at = match new.start {
             Some(start) => resolve_start(limits, "run_at", start, now)?.max(now),
             None => now,
@@ -328,6 +330,21 @@ pub(crate) fn check_new_job(state: &State, new: &NewJob) -> Result<(), Rejection
             value: "0".to_owned(),
             allowed: "at least 1".to_owned(),
         });
+    }
+    Ok(())
+}
+
+/// Options that jobs may have.
+pub(crate) fn check_defaults(state: &State, defaults: &JobDefaults) -> Result<(), Rejection> {
+    let limits = &state.limits;
+    check_lease(state, defaults.lease_ms)?;
+    check_duration(limits, "timeout", defaults.timeout_ms, 1)?;
+    check_duration(limits, "max_age", defaults.max_age_ms, 1)?;
+    check_duration(limits, "ttl", defaults.ttl_ms, 1)?;
+    check_duration(limits, "retain", defaults.retain_ms, 0)?;
+    if defaults.max_attempts == Some(0) {
+        let (value, allowed) = ("0".to_owned(), "at least 1".to_owned());
+        return Err(Rejection::ValueRefused { field: "max_attempts", value, allowed });
     }
     Ok(())
 }

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 pub use checkpoint::{Checkpoint, Saved, SkippedItem};
-pub(crate) use enqueue::{Decision, check_lease, check_new_job};
+pub(crate) use enqueue::{Decision, check_defaults, check_lease, check_new_job};
 pub use retry_policy::RetryPolicy;
 
 use crate::ids::{BodyId, Epoch, JobId, Place, TimeMs, Token};

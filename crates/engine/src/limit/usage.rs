@@ -73,8 +73,19 @@ impl Limiting {
         self.kinds.contains_key(&kind)
     }
 
+    /// The limits of a namespace, in the order of their names.
+    pub(crate) fn all(&self, ns: NamespaceId) -> impl Iterator<Item = (&String, &LimitSettings)> {
+        self.settings.get(&ns).into_iter().flatten()
+    }
+
     pub(super) fn of(&self, ns: NamespaceId, name: &str) -> Option<&LimitSettings> {
         self.settings.get(&ns)?.get(name)
+    }
+
+    /// Whether no limit counts a lease.
+    #[cfg(test)]
+    pub(crate) fn counts_nothing(&self) -> bool {
+        self.leases.is_empty()
     }
 
     /// The limits that count a job, and under which key each does.

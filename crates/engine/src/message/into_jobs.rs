@@ -70,6 +70,7 @@ impl State {
         if self.kinds.named(namespace, name, version).is_some() {
             return Ok(None);
         }
+        self.kinds.check_versions(namespace, name, 0)?;
         let room = self.limits.kinds_max.check(self.kinds.len_of(namespace), self.kinds.len());
         room.map_err(|(scope, limit)| Rejection::TooManyKinds { scope, limit })?;
         Ok(Some(Record::KindNamed { namespace, id, name: name.to_owned(), version }))

@@ -7,6 +7,7 @@ use crate::wire::wire_struct;
 
 wire_struct! {
     /// Options for jobs that do not say otherwise.
+    #[derive(Default)]
     pub struct JobDefaults {
         /// 0 to 255, the highest first.
         pub priority: Option<u8> = 1,

@@ -108,9 +108,9 @@ impl State {
     /// The kinds in the versions that a request names, as far as there is anything due of them:
     /// each is looked for in each of its queues.
     pub(crate) fn kinds_due(&self, ns: NamespaceId, ranges: &[KindRange]) -> Vec<KindId> {
+        let ranges = merged(ranges);
         let known = ranges.iter().flat_map(|range| self.kinds.within(ns, range));
-        let known = known.filter(|kind| self.lanes.is_kind_due(*kind));
-        known.collect::<BTreeSet<_>>().into_iter().collect()
+        known.filter(|kind| self.lanes.is_kind_due(*kind)).collect()
     }
 
     /// Reads entries of a lane that memory does not hold.
@@ -121,6 +121,23 @@ impl State {
         self.lanes.append(lane, entries, more);
         count
     }
+}
+
+/// The same versions, each named once: what it costs to look for them follows from how many are
+/// known, not from how often a request names them.
+fn merged(ranges: &[KindRange]) -> Vec<KindRange> {
+    let mut sorted: Vec<&KindRange> = ranges.iter().collect();
+    sorted.sort_unstable();
+    let mut merged: Vec<KindRange> = Vec::with_capacity(sorted.len());
+    for range in sorted {
+        match merged.last_mut() {
+            Some(last) if last.kind == range.kind && range.from <= last.to => {
+                last.to = last.to.max(range.to);
+            }
+            _ => merged.push(range.clone()),
+        }
+    }
+    merged
 }
 
 impl Merge<'_> {

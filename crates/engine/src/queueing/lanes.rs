@@ -662,6 +662,11 @@ impl Lanes {
         self.lanes_of(queue).take(most).map(|(id, _)| *id).collect()
     }
 
+    /// Whether entries of the lane may be handed out as far as gates go, and switches over its kind.
+    pub(crate) fn is_open(&self, ns: NamespaceId, id: LaneId) -> bool {
+        !self.shut_sets.contains(&(ns, id.part.set())) && !self.shut_kinds.contains(&id.kind)
+    }
+
     /// The lanes of a kind, found among all.
     pub(crate) fn ids_of_kind(&self, kind: KindId) -> Vec<LaneId> {
         self.by_id.keys().filter(|id| id.kind == kind).copied().collect()

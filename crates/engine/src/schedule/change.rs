@@ -11,6 +11,7 @@ use crate::record::Record;
 use crate::rejection::Rejection;
 use crate::state::{State, keys};
 use crate::timer::Subject;
+use crate::unique::check_template_unique;
 
 /// Bytes of a schedule's name: an ordering key is made of it.
 const NAME_BYTES_MAX: usize = 200;
@@ -112,6 +113,7 @@ impl State {
         let job = &settings.job;
         check_name(limits, "queue", &job.queue)?;
         check_new_job(self, &job.job(JobId::default(), None))?;
+        check_template_unique(job.unique.as_deref())?;
         check_duration(limits, "ttl", job.ttl_ms, 1)?;
         check_size("args", job.args.len(), TEMPLATE_BYTES_MAX)?;
         if let Spec::Every { period_ms } = settings.spec {

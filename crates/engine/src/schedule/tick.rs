@@ -192,7 +192,13 @@ impl State {
             }
             records.push(record);
         }
-        records.extend(self.decide_follow_ups(overlay, &follow_ups)?.0);
+        let (of_job, enqueued) = self.decide_follow_ups(overlay, &follow_ups)?;
+        records.extend(of_job);
+        // Another job has its unique key, and stands for it.
+        if let Some(other) = enqueued.first().filter(|job| job.met.is_some()) {
+            records.push(ticked(view, due, (TickOutcome::Skipped, None, live), by_hand));
+            return Ok((records, other.id));
+        }
         if settings.overlap != Overlap::Allow {
             live.push(id);
             live.drain(..live.len().saturating_sub(LIVE_MAX));

@@ -6,6 +6,7 @@ use crate::command::{NewJob, Start};
 use crate::ids::{JobId, NamespaceId, ScheduleId, TimeMs};
 use crate::job::RetryPolicy;
 use crate::limit::JobLimit;
+use crate::unique::TemplateUnique;
 use crate::wire::{wire_enum, wire_struct};
 
 wire_enum! {
@@ -100,12 +101,14 @@ wire_struct! {
         pub tenant: Option<String> = 70,
         /// The version of its kind; 0 for none.
         pub version: u32 = 71,
+        /// How its jobs are to be unique.
+        pub unique: Option<Box<TemplateUnique>> = 72,
     }
 }
 
 impl JobTemplate {
     /// The template of a job that a producer described. What only one job can have (an id, a time,
-    /// a trace) is left out.
+    /// a trace) is left out, and how it is unique, which is said apart.
     pub fn of(queue: String, job: NewJob) -> Self {
         let ttl_ms = match job.expiry {
             Some(Start::After(ttl_ms)) => Some(ttl_ms),
@@ -131,6 +134,7 @@ impl JobTemplate {
             limit: job.limit,
             tenant: job.tenant,
             version: job.version,
+            unique: None,
         }
     }
 
@@ -153,6 +157,7 @@ impl JobTemplate {
         job.limit.clone_from(&self.limit);
         job.tenant.clone_from(&self.tenant);
         job.version = self.version;
+        job.unique = self.unique.as_ref().map(|unique| unique.of_job());
         job.tick = tick;
         job
     }
@@ -245,7 +250,7 @@ wire_enum! {
     pub enum TickOutcome {
         /// Its job.
         1 => Enqueued,
-        /// Nothing, since jobs of earlier slots had not ended.
+        /// Nothing, since jobs of earlier slots had not ended, or another job has its unique key.
         2 => Skipped,
         /// Nothing, since it was missed.
         3 => Missed,

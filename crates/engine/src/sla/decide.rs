@@ -5,8 +5,8 @@ use std::ops::ControlFlow;
 
 use super::measure::Measured;
 use super::{
-    BACKLOG_TOLD_MAX, LATE_TOLD_MAX, SLAS_MAX, Sla, SlaAnswer, SlaGoal, SlaSettings, SlaTarget,
-    SlaView, workers_needed,
+    LATE_TOLD_MAX, SLAS_MAX, Sla, SlaAnswer, SlaGoal, SlaSettings, SlaTarget, SlaView,
+    workers_needed,
 };
 use crate::bounds::{check_duration, check_name, check_size};
 use crate::command::{FollowUp, NewJob};
@@ -76,6 +76,7 @@ impl State {
             check_size("breach", breach.args.len(), BREACH_ARGS_MAX)?;
             // As it will be enqueued: what is refused then would never come.
             crate::job::check_new_job(self, &breach_job(breach, level, JobId([0; 16])))?;
+            crate::unique::check_template_unique(breach.unique.as_deref())?;
         }
         Ok(())
     }
@@ -202,13 +203,13 @@ impl State {
             _ => within_s,
         };
         let missed = 1.0 - f64::from(settings.share) / WHOLE as f64;
-        let backlog = match &settings.target {
-            SlaTarget::Queue { name } => self.ready_in(ns, name, now),
-            _ => self.waiting_since(ns, lanes, now, BACKLOG_TOLD_MAX).0,
-        };
+        let backlog = self.startable(ns, (&settings.target, lanes), now);
         let arrivals = per_second * runs_of_a_job;
+        let needed = workers_needed(arrivals, run_s, wait_s, missed, backlog);
         view.run_ms = Some(run_ms);
-        view.workers_needed = Some(workers_needed(arrivals, run_s, wait_s, missed, backlog));
+        // More of them than limits let run would look on.
+        let most = self.let_run_by_limits(ns, &settings.target, run_ms);
+        view.workers_needed = Some(needed.min(most));
     }
 
     /// The levels of the namespace.
@@ -266,16 +267,6 @@ impl State {
             }
         }
         (count as u64, oldest)
-    }
-
-    /// Jobs of a queue that could start: none while it hands out nothing.
-    fn ready_in(&self, ns: NamespaceId, name: &str, now: TimeMs) -> u64 {
-        let Some(queue) = self.queues.named(ns, name) else { return 0 };
-        if self.is_shut(queue.id, queue.settings.paused) {
-            return 0;
-        }
-        let (scheduled, retrying) = self.not_yet_due(queue, now);
-        queue.counts.waiting.saturating_sub(scheduled + retrying)
     }
 
     fn running<'a>(

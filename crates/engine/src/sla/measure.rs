@@ -98,6 +98,14 @@ impl Slas {
         self.0.get(&ns).into_iter().flatten()
     }
 
+    /// What is set of each level of a namespace.
+    pub(crate) fn settings_of(
+        &self,
+        ns: NamespaceId,
+    ) -> impl Iterator<Item = (&String, &SlaSettings)> {
+        self.all(ns).map(|(name, it)| (name, &it.sla.settings))
+    }
+
     pub(crate) fn count(&self, ns: NamespaceId) -> usize {
         self.0.get(&ns).map_or(0, BTreeMap::len)
     }

@@ -3,12 +3,13 @@
 //! records of jobs; a breach, and its end, are records of their own. Where a level is set, lanes
 //! are merged by deadline.
 
+mod backlog;
 mod decide;
 mod measure;
 mod need;
 
 pub(crate) use measure::{SlaEvent, Slas};
-pub use need::workers_needed;
+pub use need::{WorkerPatience, workers_needed};
 
 use crate::ids::TimeMs;
 use crate::schedule::JobTemplate;

@@ -40,6 +40,29 @@ fn for_arrivals(busy: f64, run_s: f64, wait_s: f64, missed: f64) -> u64 {
     WORKERS_MAX
 }
 
+/// How many looks in a row have to ask for fewer workers before there are fewer.
+const PATIENCE: usize = 6;
+
+/// How many workers there are to be, as looks at what a level needs follow each other.
+#[derive(Debug, Default)]
+pub struct WorkerPatience(Vec<usize>);
+
+impl WorkerPatience {
+    /// How many are to run from now on, where these are others: more at once, fewer once every look
+    /// of a while asked for fewer, and then as many as the one of these that asked for the most.
+    pub fn next(&mut self, before: usize, wanted: usize) -> Option<usize> {
+        if wanted >= before {
+            self.0.clear();
+            return Some(wanted).filter(|wanted| *wanted > before);
+        }
+        self.0.push(wanted);
+        if self.0.len() < PATIENCE {
+            return None;
+        }
+        std::mem::take(&mut self.0).into_iter().max()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

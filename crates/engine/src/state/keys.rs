@@ -68,6 +68,7 @@
 //! | 174  | namespace u32, counted tag, id 16                      | -: waits aside for it    |
 //! | 175  | namespace u32, id 16                                   | that tag                 |
 //! | 176  | namespace u32, counted tag, id 16                      | `LostRun`                |
+//! | 180  | namespace u32, counted name                            | `KindSettings`           |
 //! | 190  | namespace u32, queue u32, 255 - priority u8, counted   | `TenantTurn`             |
 //! |      | tenant                                                 |                          |
 //! | 191  | namespace u32, queue u32, 255 - priority u8, counted   | slot of a line's first,  |
@@ -150,6 +151,7 @@ pub(crate) const HOLD: u8 = 173;
 pub(crate) const HELD_BACK: u8 = 174;
 pub(crate) const HELD_BACK_JOB: u8 = 175;
 pub(crate) const LOST_RUN: u8 = 176;
+pub(crate) const KIND_SET: u8 = 180;
 pub(crate) const TENANT: u8 = 190;
 pub(crate) const TENANT_LINE: u8 = 191;
 pub(crate) const TENANTED: u8 = 192;
@@ -496,6 +498,11 @@ pub(crate) fn tenanted_prefix(ns: NamespaceId, lane: LaneId, tenant: &str) -> Ve
     lane_of(Key::new(TENANTED).namespace(ns), lane).text(tenant).done()
 }
 
+/// All that waits in the lines of the tenants of a lane.
+pub(crate) fn tenanted_of_lane(ns: NamespaceId, lane: LaneId) -> Vec<u8> {
+    lane_of(Key::new(TENANTED).namespace(ns), lane).done()
+}
+
 pub(crate) fn tenanted(
     ns: NamespaceId,
     lane: LaneId,
@@ -524,6 +531,10 @@ pub(crate) fn audit(number: u64) -> Vec<u8> {
 
 pub(crate) fn sla(ns: NamespaceId, name: &str) -> Vec<u8> {
     Key::new(SLA).namespace(ns).text(name).done()
+}
+
+pub(crate) fn kind_set(ns: NamespaceId, name: &str) -> Vec<u8> {
+    Key::new(KIND_SET).namespace(ns).text(name).done()
 }
 
 pub(crate) fn sla_minute(ns: NamespaceId, name: &str, minute: u64) -> Vec<u8> {
@@ -746,6 +757,7 @@ mod tests {
             HELD_BACK,
             HELD_BACK_JOB,
             LOST_RUN,
+            KIND_SET,
             TENANT,
             TENANT_LINE,
             TENANTED,

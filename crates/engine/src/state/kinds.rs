@@ -8,7 +8,8 @@ use std::sync::Arc;
 use super::{Unwritten, count};
 use crate::ids::{KindId, NamespaceId};
 use crate::job::RESERVED_KIND_PREFIX;
-use crate::kind::KindRange;
+use crate::kind::{KindRange, KindsSet, VERSIONS_PER_KIND_MAX};
+use crate::rejection::Rejection;
 use crate::wire::wire_struct;
 
 wire_struct! {
@@ -44,6 +45,8 @@ pub(crate) struct Kinds {
     /// How many each namespace has.
     lens: BTreeMap<NamespaceId, usize>,
     reserved: BTreeSet<KindId>,
+    /// What is set of them, by their names.
+    pub(crate) set: KindsSet,
     changed: Unwritten<KindId>,
 }
 
@@ -102,6 +105,22 @@ impl Kinds {
         let versions = self.ids.get(&ns).and_then(|names| names.get(name));
         let last = versions.and_then(BTreeMap::last_key_value);
         last.is_some_and(|(version, _)| *version > 0)
+    }
+
+    /// Whether there is room for one more version of a kind, beside `earlier` ones that are named
+    /// in the same command.
+    pub(crate) fn check_versions(
+        &self,
+        ns: NamespaceId,
+        name: &str,
+        earlier: usize,
+    ) -> Result<(), Rejection> {
+        let known = self.ids.get(&ns).and_then(|names| names.get(name)).map_or(0, BTreeMap::len);
+        if known + earlier >= VERSIONS_PER_KIND_MAX {
+            let (kind, limit) = (name.to_owned(), VERSIONS_PER_KIND_MAX);
+            return Err(Rejection::TooManyVersions { kind, limit });
+        }
+        Ok(())
     }
 
     /// The numbers of what a worker runs of a kind.

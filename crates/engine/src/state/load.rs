@@ -124,6 +124,7 @@ impl State {
             self.dead_of.add_many(queue.namespace, queue.counts.dead as usize);
             self.queues.insert(queue, None);
         }
+        self.load_kind_settings();
         self.load_next_due();
         for (key, kind) in self.each::<Kind>(keys::KIND) {
             if let Some(id) = keys::u32_at(&key, 1) {

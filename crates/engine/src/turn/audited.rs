@@ -9,6 +9,7 @@ use crate::command::{Command, ReplyTo, Request};
 use crate::gate::GateCommand;
 use crate::hold::{Hold, HoldCommand};
 use crate::ids::{NamespaceId, ScheduleId};
+use crate::kind::KindCommand;
 use crate::message::MessageCommand;
 use crate::moment::Moment;
 use crate::schedule::{JobTemplate, Schedule, ScheduleCommand, ScheduleState};
@@ -29,6 +30,7 @@ enum What {
     Stream,
     Namespace,
     Operation,
+    Kind,
 }
 
 impl What {
@@ -54,6 +56,7 @@ impl What {
             (Self::Namespace, false) => "namespace.put",
             (Self::Namespace, true) => "namespace.delete",
             (Self::Operation, _) => "operation.start",
+            (Self::Kind, _) => "kind.put",
         }
     }
 }
@@ -88,6 +91,7 @@ fn subject(command: &Command) -> Option<(What, String)> {
         Command::Sla(SlaCommand::Put { name, .. } | SlaCommand::Delete { name }) => {
             (What::Sla, name)
         }
+        Command::Kinds(KindCommand::Put { name, .. }) => (What::Kind, name),
         Command::Gates(GateCommand::Change { name, .. } | GateCommand::Delete { name }) => {
             (What::Gate, name)
         }
@@ -201,6 +205,7 @@ impl Turn {
             }
             // Told with what is not told of them.
             What::Sla | What::Schedule => None,
+            What::Kind => self.state.kinds.set.of(ns, name).map(|set| format!("{set:?}")),
             What::Operation => {
                 Some(format!("{} operations so far", self.state.meta.next_operation.0 - 1))
             }

@@ -5,13 +5,14 @@ use std::ops::Bound::{Excluded, Unbounded};
 use super::Turn;
 use super::waiters::Target;
 use crate::answer::{Answer, Instruction, QueueView};
-use crate::bounds::{check_duration, check_name};
+use crate::bounds::check_name;
 use crate::command::{CheckpointJob, Command, Extension, ReplyTo, Request};
 use crate::effect::CloseReason;
 use crate::gate::GateCommand;
 use crate::hold::HoldCommand;
 use crate::ids::{JobId, NamespaceId, TimeMs};
 use crate::job::Decision;
+use crate::kind::KindCommand;
 use crate::message::MessageCommand;
 use crate::moment::Moment;
 use crate::queue::{Queue, QueueSettings};
@@ -81,6 +82,7 @@ impl Turn {
                 | Command::PutLimit { .. }
                 | Command::Gates(GateCommand::Change { .. })
                 | Command::Sla(SlaCommand::Put { .. })
+                | Command::Kinds(KindCommand::Put { .. })
                 | Command::Holds(HoldCommand::Put { .. })
                 | Command::Messages(
                     MessageCommand::DeclareQueue(_) | MessageCommand::DeclareExchange(_)
@@ -162,7 +164,7 @@ impl Turn {
             Command::Messages(command) => {
                 return self.handle_messages(ns, created, reply_to, command, moment);
             }
-            Command::Kinds(command) => Ok(self.handle_kinds(ns, command)),
+            Command::Kinds(command) => self.handle_kinds(ns, created, command),
             Command::Sla(command) => self.handle_sla(ns, created, command, moment),
             Command::Gates(command) => self.handle_gates(ns, created, command, moment),
             Command::Holds(command) => {
@@ -400,18 +402,10 @@ impl Turn {
         settings: QueueSettings,
     ) -> Result<Vec<Record>, Rejection> {
         check_name(&self.state.limits, "queue", name)?;
-        let (limits, defaults) = (&self.state.limits, &settings.defaults);
-        crate::job::check_lease(&self.state, defaults.lease_ms)?;
-        check_duration(limits, "timeout", defaults.timeout_ms, 1)?;
-        check_duration(limits, "max_age", defaults.max_age_ms, 1)?;
-        check_duration(limits, "ttl", defaults.ttl_ms, 1)?;
-        check_duration(limits, "retain", defaults.retain_ms, 0)?;
+        let limits = &self.state.limits;
+        crate::job::check_defaults(&self.state, &settings.defaults)?;
         if let Some(exchange) = &settings.outcomes {
             check_name(limits, "outcomes", exchange)?;
-        }
-        if settings.defaults.max_attempts == Some(0) {
-            let (value, allowed) = ("0".to_owned(), "at least 1".to_owned());
-            return Err(Rejection::ValueRefused { field: "max_attempts", value, allowed });
         }
         crate::tenant::check_weights(limits, &settings.tenants)?;
         self.state.check_holds_jobs(ns, name)?;

@@ -6,6 +6,7 @@ use super::Turn;
 use crate::Position;
 use crate::answer::{NamespaceView, QueueView};
 use crate::ids::{NamespaceId, QueueId, TimeMs};
+use crate::kind::KindView;
 use crate::limit::LimitView;
 use crate::moment::Clock;
 use crate::queue::GoneTotals;
@@ -67,6 +68,9 @@ pub struct ShardStats {
     pub namespaces: Vec<NamespaceView>,
     /// Queues, in the order of their ids: none before all namespaces were told.
     pub queues: Vec<QueueStats>,
+    /// Versions of kinds of which something waits or runs, some of very many, with their
+    /// namespaces; none where a part is told that follows.
+    pub kinds: Vec<(String, KindView)>,
     /// What was told last, where there is more.
     pub more_after: Option<StatsCursor>,
 }
@@ -105,6 +109,7 @@ impl Turn {
             events_dropped: self.state.messages.events_dropped,
             namespaces: Vec::new(),
             queues: Vec::new(),
+            kinds: Vec::new(),
             more_after: None,
         };
         let after = match after {
@@ -115,6 +120,7 @@ impl Turn {
             }
             None => {
                 self.tell_named(&mut stats, now);
+                stats.kinds = self.kinds_at_work();
                 self.tell_namespaces(&mut stats, Unbounded, limit);
                 None
             }

@@ -1,6 +1,7 @@
 //! Whole lives of jobs, on plain values: no disk, no clock but the test's.
 
 mod accounts;
+mod autoscale;
 mod caps;
 mod checkpoints;
 mod consumers;
@@ -10,6 +11,8 @@ mod follow_ups;
 mod gates;
 mod holds;
 mod idle_queues;
+mod kinds;
+mod leaks;
 mod limits;
 mod messages;
 mod once;

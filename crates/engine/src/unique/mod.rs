@@ -7,7 +7,9 @@ mod meet;
 
 pub(crate) use meet::check_unique;
 
+use crate::bounds::check_size;
 use crate::ids::{JobId, NamespaceId, TimeMs};
+use crate::rejection::Rejection;
 use crate::state::keys;
 use crate::wire::{wire_enum, wire_struct};
 
@@ -59,26 +61,62 @@ pub struct NewUnique {
     pub spans_queues: bool,
 }
 
-/// What becomes of a job whose key another one has.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum OnConflict {
-    /// It is refused.
-    Reject,
-    /// It is not enqueued; the answer names the job that is there.
-    Existing,
-    /// It is not enqueued; the job that waits gets its args, or its time, or both. Where that job
-    /// does not wait, the new one is refused.
-    Replace {
-        /// The args.
-        args: bool,
-        /// The time at which it may start.
-        time: bool,
-    },
-    /// It is not enqueued; the job that waits gets its time. Where that job does not wait, the new
-    /// one is refused.
-    Debounce,
-    /// It is dropped, and the answer says so.
-    Throttle,
+wire_enum! {
+    /// What becomes of a job whose key another one has.
+    #[derive(Copy, Eq)]
+    pub enum OnConflict {
+        /// It is refused.
+        1 => Reject,
+        /// It is not enqueued; the answer names the job that is there.
+        2 => Existing,
+        /// It is not enqueued; the job that waits gets its args, or its time, or both. Where that
+        /// job does not wait, the new one is refused.
+        3 => Replace {
+            /// The args.
+            args: bool,
+            /// The time at which it may start.
+            time: bool,
+        },
+        /// It is not enqueued; the job that waits gets its time. Where that job does not wait, the
+        /// new one is refused.
+        4 => Debounce,
+        /// It is dropped, and the answer says so.
+        5 => Throttle,
+    }
+}
+
+wire_struct! {
+    /// How jobs of a template are to be unique.
+    pub struct TemplateUnique {
+        /// As in [`NewUnique`], like all that follows.
+        pub key: [u8; 16],
+        /// How long a job keeps the lock.
+        pub until: UniqueUntil,
+        /// What happens where another job has it.
+        pub on_conflict: OnConflict,
+        /// As its owner said it: the engine does not read it.
+        pub text: String,
+        /// The length of the periods in which the key counts.
+        pub period_ms: Option<u64> = 1,
+        /// Whether jobs of other queues may have the same key.
+        pub spans_queues: bool = 2,
+    }
+}
+
+impl TemplateUnique {
+    /// As a job says it.
+    pub(crate) fn of_job(&self) -> NewUnique {
+        let Self { key, until, on_conflict, period_ms, spans_queues, .. } = *self;
+        NewUnique { key, period_ms, until, on_conflict, spans_queues }
+    }
+}
+
+/// Bytes of how uniqueness was said.
+const TEXT_BYTES_MAX: u64 = 4096;
+
+/// Refuses what is too long to be kept with a template.
+pub(crate) fn check_template_unique(unique: Option<&TemplateUnique>) -> Result<(), Rejection> {
+    check_size("unique", unique.map_or(0, |unique| unique.text.len()), TEXT_BYTES_MAX)
 }
 
 /// What became of a job whose key another one had.

@@ -5,10 +5,10 @@ use longshore_engine::{AccountChange, AccountCommand, NewToken};
 use longshore_engine::{
     CheckpointJob, Command, ConsumerId, Credit, Delivery, EnqueueJobs, Epoch, Extension, FollowUp,
     GateChange, GateClosed, GateCommand, HoldCommand, Holder, JobDefaults, JobError, JobId,
-    JobLimit, JobTemplate, KindCommand, KindInQueue, KindRange, LeaseJobs, LimitRule, LimitScope,
-    LimitSettings, Missed, NewJob, NewSchedule, NewUnique, OnConflict, OperationId, OperationKind,
-    Overlap, QueuePattern, QueueSettings, RetryFrom, RetryPolicy, ScheduleCommand, Settlement,
-    Spec, Start, Subscribe, TimeMs, Token, UniqueUntil, Verdict,
+    JobLimit, JobTemplate, KindCommand, KindInQueue, KindRange, KindSettings, LeaseJobs, LimitRule,
+    LimitScope, LimitSettings, Missed, NewJob, NewSchedule, NewUnique, OnConflict, OperationId,
+    OperationKind, Overlap, QueuePattern, QueueSettings, RetryFrom, RetryPolicy, ScheduleCommand,
+    Settlement, Spec, Start, Subscribe, TimeMs, Token, UniqueUntil, Verdict,
 };
 use longshore_engine::{SlaCommand, SlaGoal, SlaSettings, SlaTarget, TenantWeight};
 
@@ -451,22 +451,11 @@ impl Generator {
         match self.random.below(6) {
             0 => Command::DeleteQueue { queue },
             1 if self.random.percent(40) => Command::Kinds(kind_command(&mut self.random, &queue)),
+            1 if self.random.percent(40) => Command::Kinds(self.put_kind(now)),
             1 => Command::GetQueue { queue },
             2 | 3 => Command::PauseQueue { queue, paused: self.random.percent(40) },
             _ => {
-                let policy = self.policy();
-                let template = self.new_job(now);
-                let ttl_ms = self.random.percent(20).then(|| self.span());
-                let defaults = JobDefaults {
-                    priority: template.priority,
-                    lease_ms: template.lease_ms,
-                    timeout_ms: template.timeout_ms.filter(|ms| *ms > 0),
-                    retry: Some(policy),
-                    max_attempts: template.max_attempts,
-                    max_age_ms: template.max_age_ms.filter(|ms| *ms > 0),
-                    ttl_ms: ttl_ms.filter(|ms| *ms > 0),
-                    retain_ms: template.retain_ms,
-                };
+                let defaults = self.job_defaults(now);
                 let max_length = self.random.maybe(30, |random| random.below(12));
                 let paused = self.random.percent(10);
                 let weights = self.random.below(4) as usize;
@@ -486,6 +475,29 @@ impl Generator {
                 Command::PutQueue { queue, settings }
             }
         }
+    }
+
+    fn job_defaults(&mut self, now: TimeMs) -> JobDefaults {
+        let policy = self.policy();
+        let template = self.new_job(now);
+        let ttl_ms = self.random.percent(20).then(|| self.span());
+        JobDefaults {
+            priority: template.priority,
+            lease_ms: template.lease_ms,
+            timeout_ms: template.timeout_ms.filter(|ms| *ms > 0),
+            retry: Some(policy),
+            max_attempts: template.max_attempts,
+            max_age_ms: template.max_age_ms.filter(|ms| *ms > 0),
+            ttl_ms: ttl_ms.filter(|ms| *ms > 0),
+            retain_ms: template.retain_ms,
+        }
+    }
+
+    fn put_kind(&mut self, now: TimeMs) -> KindCommand {
+        let name = (*self.random.pick(&KINDS)).to_owned();
+        let reset = self.random.percent(30);
+        let defaults = if reset { JobDefaults::default() } else { self.job_defaults(now) };
+        KindCommand::Put { name, settings: Box::new(KindSettings { defaults }) }
     }
 
     fn sla_command(&mut self) -> Command {

@@ -22,13 +22,15 @@ mod time;
 mod unique;
 mod view;
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use longshore_engine::{
     Answer, AttemptNote, Body, BodyId, Cap, Checkpoint, Clock, Command, ConsumerId, Delivery,
-    EndKind, GateCommand, HoldCommand, Job, JobId, KindId, KindRange, Lease, LeaseJobs, Limits,
-    NamespaceId, Operation, Phase, Place, QueueId, QueuePattern, QueueSettings, Rejection, ReplyTo,
-    Request, ScheduleCommand, ScheduleTotals, ScheduleView, Scope, SkippedItem, StreamCommand,
-    TimeMs, Token,
+    EndKind, GateCommand, HoldCommand, Job, JobDefaults, JobId, KindId, KindRange, Lease,
+    LeaseJobs, Limits, NamespaceId, Operation, Phase, Place, QueueId, QueuePattern, QueueSettings,
+    Rejection, ReplyTo, Request, ScheduleCommand, ScheduleTotals, ScheduleView, Scope, SkippedItem,
+    StreamCommand, TimeMs, Token,
 };
 pub(crate) use schedule::KNOWN;
 
@@ -219,6 +221,8 @@ pub(crate) struct Reference {
     /// Where tenants stand.
     turns: Vec<tenant::RefTurn>,
     slas: Vec<sla::RefSla>,
+    /// What is set of kinds, by their names.
+    kinds_set: BTreeMap<(NamespaceId, String), JobDefaults>,
     pub(crate) gates: Vec<gate::RefGate>,
     /// Sets of gates that jobs ever named.
     pub(crate) gate_sets: Vec<(NamespaceId, Vec<String>)>,
@@ -277,6 +281,7 @@ impl Reference {
             budgets: Vec::new(),
             turns: Vec::new(),
             slas: Vec::new(),
+            kinds_set: BTreeMap::new(),
             gates: Vec::new(),
             gate_sets: Vec::new(),
             last_gate: 0,
@@ -425,6 +430,7 @@ impl Reference {
                 | Command::PutLimit { .. }
                 | Command::Gates(GateCommand::Change { .. })
                 | Command::Sla(longshore_engine::SlaCommand::Put { .. })
+                | Command::Kinds(longshore_engine::KindCommand::Put { .. })
                 | Command::Holds(HoldCommand::Put { .. })
                 | Command::Stream(StreamCommand::Create { .. })
         );

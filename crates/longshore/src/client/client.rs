@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use longshore_proto::v1::admin_client::AdminClient;
 use longshore_proto::v1::blockers_client::BlockersClient;
 use longshore_proto::v1::jobs_client::JobsClient;
 use longshore_proto::v1::levels_client::LevelsClient;
@@ -282,6 +283,11 @@ impl Client {
 
     pub(super) fn control(&self) -> Result<BlockersClient<Way>, ClientError> {
         let client = BlockersClient::new(self.connected()?);
+        Ok(client.max_decoding_message_size(usize::MAX))
+    }
+
+    pub(super) fn admin(&self) -> Result<AdminClient<Way>, ClientError> {
+        let client = AdminClient::new(self.connected()?);
         Ok(client.max_decoding_message_size(usize::MAX))
     }
 

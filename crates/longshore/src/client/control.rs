@@ -86,6 +86,45 @@ impl Client {
         Ok(Gate::from_wire(ask!(self, close_gate, message)))
     }
 
+    /// Lets all jobs of these queues and kinds depend on a gate, besides those that name it, which
+    /// is created open where it is not there. It can be repeated.
+    pub async fn put_gate(
+        &self,
+        name: &str,
+        queues: &[&str],
+        kinds: &[&str],
+    ) -> Result<Gate, ClientError> {
+        let all = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        let message = v1::PutGateRequest {
+            namespace: self.namespace().into(),
+            name: name.into(),
+            queues: all(queues),
+            kinds: all(kinds),
+            ..v1::PutGateRequest::default()
+        };
+        Ok(Gate::from_wire(ask!(self, put_gate, message)))
+    }
+
+    /// One gate.
+    pub async fn gate(&self, name: &str) -> Result<Gate, ClientError> {
+        let message = self.named(name);
+        Ok(Gate::from_wire(ask!(self, get_gate, message)))
+    }
+
+    /// The gates of the namespace, in the order of their names.
+    pub async fn gates(&self) -> Result<Vec<Gate>, ClientError> {
+        let message = v1::ListControlRequest { namespace: self.namespace().into() };
+        let list = ask!(self, list_gates, message);
+        Ok(list.gates.into_iter().map(Gate::from_wire).collect())
+    }
+
+    /// Removes a gate: it holds nothing back any more.
+    pub async fn delete_gate(&self, name: &str) -> Result<(), ClientError> {
+        let message = self.named(name);
+        ask!(self, delete_gate, message);
+        Ok(())
+    }
+
     /// Opens a gate.
     pub async fn open_gate(&self, name: &str) -> Result<Gate, ClientError> {
         let message = self.named(name);
@@ -97,6 +136,13 @@ impl Client {
         let (namespace, tag) = (self.namespace().into(), tag.into());
         let message = v1::PutHoldRequest { namespace, tag, reason: reason.into(), wait_ms: 0 };
         Ok(Hold::from_wire(ask!(self, put_hold, message)))
+    }
+
+    /// The tags that are held.
+    pub async fn holds(&self) -> Result<Vec<Hold>, ClientError> {
+        let message = v1::ListControlRequest { namespace: self.namespace().into() };
+        let list = ask!(self, list_holds, message);
+        Ok(list.holds.into_iter().map(Hold::from_wire).collect())
     }
 
     /// Waits until nothing runs with a tag that is held, however long that takes. What is

@@ -17,20 +17,21 @@ use crate::{Job, JobError, JobOptions};
 #[must_use = "it is nothing before it is put"]
 pub struct Schedule(v1::ScheduleSettings);
 
+/// A job that the server is to enqueue by itself, each time with an id that it makes.
+pub(super) fn template<J: Job>(job: &J, options: JobOptions) -> Result<v1::NewJob, JobError> {
+    let mut options = options.over(job.options());
+    options.queue.get_or_insert_with(|| J::QUEUE.to_owned());
+    let args = serde_json::to_vec(job).map_err(|error| {
+        JobError::new("args_not_json", format!("a {} is no JSON: {error}", J::KIND))
+    })?;
+    let job = options.into_wire::<J>(args.into());
+    Ok(v1::NewJob { id: String::new(), ..job })
+}
+
 impl Schedule {
     fn new<J: Job>(when: When, job: &J, options: JobOptions) -> Result<Self, JobError> {
-        let mut options = options.over(job.options());
-        options.queue.get_or_insert_with(|| J::QUEUE.to_owned());
-        let args = serde_json::to_vec(job).map_err(|error| {
-            JobError::new("args_not_json", format!("a {} is no JSON: {error}", J::KIND))
-        })?;
-        let job = options.into_wire::<J>(args.into());
-        Ok(Self(v1::ScheduleSettings {
-            when: Some(when),
-            // The server makes the ids: one for each slot.
-            job: Some(v1::NewJob { id: String::new(), ..job }),
-            ..v1::ScheduleSettings::default()
-        }))
+        let job = Some(template(job, options)?);
+        Ok(Self(v1::ScheduleSettings { when: Some(when), job, ..v1::ScheduleSettings::default() }))
     }
 
     /// At the wall times of a cron expression: five fields, six with seconds first, or `@daily`. In

@@ -104,7 +104,7 @@ impl Settling {
     fn refused(&mut self, lease: v1::LeaseRef, verdict: Verdict, problem: v1::Problem) {
         let gone = is_gone(&problem);
         let passes_in = passes_in(&problem);
-        let v1::Problem { code, detail, .. } = problem;
+        let v1::Problem { code, detail, field, .. } = problem;
         if let Some(wait) = passes_in
             && !gone
         {
@@ -115,6 +115,18 @@ impl Settling {
         }
         if gone {
             tracing::warn!(job = %lease.id, %code, "the end of a run was refused: {detail}");
+            return;
+        }
+        // Its work is done whether it may name a next slot or not: a job that somebody enqueued by
+        // hand has no schedule.
+        if let Verdict::Ack(ack) = &verdict
+            && field.starts_with("next_")
+            && (ack.next_in_ms.is_some() || ack.next_at_unix_ms.is_some())
+        {
+            tracing::warn!(job = %lease.id, %code, "it moves no schedule: {detail}");
+            let ack = v1::Ack { next_in_ms: None, next_at_unix_ms: None, ..ack.clone() };
+            self.later.push((Instant::now(), lease.clone()));
+            self.unanswered.insert(lease, Verdict::Ack(ack));
             return;
         }
         // It keeps its lease, so it has to end in another way: as a failure that says why, and a

@@ -22,3 +22,4 @@ mod retries;
 mod streams;
 mod web;
 mod web_real;
+mod when;

@@ -1779,6 +1779,94 @@ pub struct ListNamespacesResponse {
     #[prost(string, repeated, tag = "3")]
     pub unavailable: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
+/// One version of a kind at one moment.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct KindVersion {
+    /// The name of the kind.
+    #[prost(string, tag = "1")]
+    pub kind: ::prost::alloc::string::String,
+    /// Its version; 0 for jobs without one.
+    #[prost(uint32, tag = "2")]
+    pub version: u32,
+    /// Jobs that wait, whatever for.
+    #[prost(uint64, tag = "3")]
+    pub waiting: u64,
+    /// Jobs that a worker has.
+    #[prost(uint64, tag = "4")]
+    pub running: u64,
+    /// Sessions of workers that run it, or did a moment ago; absent where nobody can say cheaply.
+    #[prost(uint64, optional, tag = "5")]
+    pub consumers: ::core::option::Option<u64>,
+    /// Names of such workers, up to 100. Not in lists.
+    #[prost(string, repeated, tag = "6")]
+    pub workers: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// What is set of a kind, in all of its versions.
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct KindSettings {
+    /// Options for jobs that do not say otherwise. They come before those of the queue.
+    #[prost(message, optional, tag = "1")]
+    pub defaults: ::core::option::Option<JobDefaults>,
+}
+/// A kind as a whole.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Kind {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Its versions, in their order.
+    #[prost(message, repeated, tag = "2")]
+    pub versions: ::prost::alloc::vec::Vec<KindVersion>,
+    /// Gates on which it depends.
+    #[prost(string, repeated, tag = "3")]
+    pub gates: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Limits that count its jobs by themselves.
+    #[prost(string, repeated, tag = "4")]
+    pub limits: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Service levels that are about it.
+    #[prost(string, repeated, tag = "5")]
+    pub slas: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// The whole record as the HTTP API tells it, with the settings: JSON.
+    #[prost(bytes = "bytes", tag = "6")]
+    pub record: ::prost::bytes::Bytes,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct KindRequest {
+    /// `default` where empty.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub kind: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PutKindRequest {
+    /// `default` where empty.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub kind: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "3")]
+    pub settings: ::core::option::Option<KindSettings>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListKindsRequest {
+    /// `default` where empty.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Where the last page stopped.
+    #[prost(string, tag = "2")]
+    pub cursor: ::prost::alloc::string::String,
+    /// Versions per page; the server's usual number where 0.
+    #[prost(uint32, tag = "3")]
+    pub limit: u32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListKindsResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub kinds: ::prost::alloc::vec::Vec<KindVersion>,
+    /// Where to go on; empty where the list ends here.
+    #[prost(string, tag = "2")]
+    pub next: ::prost::alloc::string::String,
+}
 /// Generated client implementations.
 pub mod admin_client {
     #![allow(
@@ -2183,6 +2271,75 @@ pub mod admin_client {
                 .insert(GrpcMethod::new("longshore.v1.Admin", "DeleteNamespace"));
             self.inner.unary(req, path, codec).await
         }
+        /// Tells each version of each kind, in the order of names and versions, page by page.
+        pub async fn list_kinds(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListKindsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListKindsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::Codec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/longshore.v1.Admin/ListKinds",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("longshore.v1.Admin", "ListKinds"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Tells one kind: its settings, what is over it, and its versions with who runs them.
+        pub async fn get_kind(
+            &mut self,
+            request: impl tonic::IntoRequest<super::KindRequest>,
+        ) -> std::result::Result<tonic::Response<super::Kind>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::Codec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/longshore.v1.Admin/GetKind",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("longshore.v1.Admin", "GetKind"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Sets defaults of a kind, in all of its versions. What the settings leave out is reset.
+        pub async fn put_kind(
+            &mut self,
+            request: impl tonic::IntoRequest<super::PutKindRequest>,
+        ) -> std::result::Result<tonic::Response<super::Kind>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::Codec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/longshore.v1.Admin/PutKind",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("longshore.v1.Admin", "PutKind"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -2283,6 +2440,24 @@ pub mod admin_server {
             tonic::Response<super::DeleteNamespaceResponse>,
             tonic::Status,
         >;
+        /// Tells each version of each kind, in the order of names and versions, page by page.
+        async fn list_kinds(
+            &self,
+            request: tonic::Request<super::ListKindsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListKindsResponse>,
+            tonic::Status,
+        >;
+        /// Tells one kind: its settings, what is over it, and its versions with who runs them.
+        async fn get_kind(
+            &self,
+            request: tonic::Request<super::KindRequest>,
+        ) -> std::result::Result<tonic::Response<super::Kind>, tonic::Status>;
+        /// Sets defaults of a kind, in all of its versions. What the settings leave out is reset.
+        async fn put_kind(
+            &self,
+            request: tonic::Request<super::PutKindRequest>,
+        ) -> std::result::Result<tonic::Response<super::Kind>, tonic::Status>;
     }
     /// What operators ask for, beside what `Jobs` does with single jobs.
     #[derive(Debug)]
@@ -2954,6 +3129,135 @@ pub mod admin_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = DeleteNamespaceSvc(inner);
+                        let codec = crate::codec::Codec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/longshore.v1.Admin/ListKinds" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListKindsSvc<T: Admin>(pub Arc<T>);
+                    impl<T: Admin> tonic::server::UnaryService<super::ListKindsRequest>
+                    for ListKindsSvc<T> {
+                        type Response = super::ListKindsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListKindsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::list_kinds(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListKindsSvc(inner);
+                        let codec = crate::codec::Codec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/longshore.v1.Admin/GetKind" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetKindSvc<T: Admin>(pub Arc<T>);
+                    impl<T: Admin> tonic::server::UnaryService<super::KindRequest>
+                    for GetKindSvc<T> {
+                        type Response = super::Kind;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::KindRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::get_kind(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetKindSvc(inner);
+                        let codec = crate::codec::Codec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/longshore.v1.Admin/PutKind" => {
+                    #[allow(non_camel_case_types)]
+                    struct PutKindSvc<T: Admin>(pub Arc<T>);
+                    impl<T: Admin> tonic::server::UnaryService<super::PutKindRequest>
+                    for PutKindSvc<T> {
+                        type Response = super::Kind;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::PutKindRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::put_kind(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PutKindSvc(inner);
                         let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

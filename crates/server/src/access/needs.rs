@@ -4,9 +4,9 @@
 use std::fmt;
 
 use longshore_engine::{
-    Command, FollowUp, GateCommand, HoldCommand, JobId, MessageCommand, MessageSettings, NewJob,
-    OperationKind, PublishMessage, QueuePattern, Role, SYSTEM_NAMESPACE, ScheduleCommand,
-    Settlement, SlaCommand, StreamCommand, TransactionAsk, Verdict,
+    Command, FollowUp, GateCommand, HoldCommand, JobId, JobTemplate, KindCommand, MessageCommand,
+    MessageSettings, NewJob, OperationKind, PublishMessage, QueuePattern, Role, SYSTEM_NAMESPACE,
+    ScheduleCommand, Settlement, SlaCommand, StreamCommand, TransactionAsk, Verdict,
 };
 
 use super::principal::EVERYWHERE;
@@ -123,6 +123,11 @@ fn spanning(job: &NewJob) -> Option<Need<'static>> {
     spans.then_some(Need::all(ENQUEUE))
 }
 
+fn spanning_template(job: &JobTemplate) -> Option<Need<'static>> {
+    let spans = job.unique.as_ref().is_some_and(|unique| unique.spans_queues);
+    spans.then_some(Need::all(ENQUEUE))
+}
+
 /// What is published to the exchange without a name goes to the queues that the keys name.
 fn publishing<'a>(messages: &'a [PublishMessage], needs: &mut Vec<Need<'a>>) {
     for message in messages {
@@ -212,7 +217,6 @@ pub(crate) fn needs_of(command: &Command) -> Vec<Need<'_>> {
         Command::GetLimit { name } => needs.push(Need::named(READ, name)),
         Command::ListQueues { .. }
         | Command::ListLimits
-        | Command::Kinds(_)
         | Command::GetOperation { .. }
         | Command::ListOperations => needs.push(Need::all(READ)),
         Command::StartOperation(kind) => needs.push(of_operation(kind)),
@@ -223,6 +227,12 @@ pub(crate) fn needs_of(command: &Command) -> Vec<Need<'_>> {
         Command::ListNamespaces { .. } => needs.push(Need::everywhere(READ)),
         Command::OfSchedule { name, command } => of_schedule(name, command, &mut needs),
         Command::Messages(command) => of_messages(command, &mut needs),
+        Command::Kinds(command) => needs.push(match command {
+            KindCommand::Put { name, .. } => Need::named(ADMIN, name),
+            KindCommand::List { .. } | KindCommand::Get { .. } | KindCommand::Unserved { .. } => {
+                Need::all(READ)
+            }
+        }),
         Command::Sla(command) => of_sla(command, &mut needs),
         Command::Gates(command) => needs.push(match command {
             GateCommand::Change { name, .. } | GateCommand::Delete { name } => {
@@ -256,6 +266,7 @@ fn of_schedule<'a>(name: &'a str, command: &'a ScheduleCommand, needs: &mut Vec<
         ScheduleCommand::Put { settings, .. } => {
             needs.push(Need::named(ADMIN, name));
             needs.push(Need::named(ENQUEUE, &settings.job.queue));
+            needs.extend(spanning_template(&settings.job));
         }
         ScheduleCommand::Delete
         | ScheduleCommand::Pause
@@ -271,6 +282,7 @@ fn of_sla<'a>(command: &'a SlaCommand, needs: &mut Vec<Need<'a>>) {
         SlaCommand::Put { name, settings } => {
             needs.push(Need::named(ADMIN, name));
             needs.extend(settings.breach.iter().map(|job| Need::named(ENQUEUE, &job.queue)));
+            needs.extend(settings.breach.as_deref().and_then(spanning_template));
         }
         SlaCommand::Delete { name } => needs.push(Need::named(ADMIN, name)),
         SlaCommand::Get { name } => needs.push(Need::named(READ, name)),

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::JobDefaultsBody;
+
 /// Versions of a kind that a worker runs.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -44,4 +46,30 @@ pub struct KindList {
     /// What to hand in as `cursor` for the next page; left out at the end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
+}
+
+/// What is set of a kind, in all of its versions.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct KindSettingsBody {
+    /// Options for jobs that do not say otherwise. They come before those of the queue.
+    #[serde(deserialize_with = "super::object::required")]
+    pub defaults: JobDefaultsBody,
+}
+
+/// A kind as a whole.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+pub struct KindWholeRecord {
+    /// The name of the kind.
+    pub kind: String,
+    /// What is set of it.
+    pub settings: KindSettingsBody,
+    /// Gates on which it depends, by their names: `PUT /v1/gates/{name}` with `kinds`.
+    pub gates: Vec<String>,
+    /// Limits that count its jobs by themselves: `PUT /v1/limits/{name}` with `per` or `of`.
+    pub limits: Vec<String>,
+    /// Service levels that are about it: `PUT /v1/sla/{name}` with `on`.
+    pub sla: Vec<String>,
+    /// Its versions, in their order; none of a kind without jobs.
+    pub kinds: Vec<KindRecord>,
 }

@@ -47,7 +47,7 @@ pub use gate::{CloseGateRequest, GateBody, GateList, GateRecord};
 pub use hold::{HeldRunRecord, HoldList, HoldRecord, HoldRequest, UnaccountedRunRecord};
 pub use id::{JobIdText, TokenText};
 pub use instant::{INSTANT_EXPECTED, InstantText, write_instant};
-pub use kind::{KindList, KindRecord, KindVersions};
+pub use kind::{KindList, KindRecord, KindSettingsBody, KindVersions, KindWholeRecord};
 pub use limit::{
     BucketText, JobLimitRecord, JobLimitText, LimitList, LimitRecord, LimitScopeText,
     LimitSettingsBody, WindowText,

@@ -4,7 +4,10 @@
 use std::sync::Arc;
 
 use longshore_engine::driver::Class;
-use longshore_engine::{Answer, Command, OperationId, OperationKind, QueueSettings, TimeMs};
+use longshore_engine::{
+    Answer, Command, KindAnswer, KindCommand, KindDetail, OperationId, OperationKind,
+    QueueSettings, TimeMs,
+};
 use longshore_proto::v1;
 use longshore_proto::v1::admin_server::Admin;
 use longshore_proto::v1::start_operation_request::Action;
@@ -14,12 +17,13 @@ use tonic::{Request, Response, Status};
 use super::job_in::retry_text;
 use super::{Face, namespace_of};
 use crate::api::{
-    DurationText, JobDefaultsBody, NamespaceRecord, OperationRecord, OperationStateText,
-    QueueRecord, QueueSettingsBody,
+    DurationText, JobDefaultsBody, KindRecord, KindSettingsBody, NamespaceRecord, OperationRecord,
+    OperationStateText, QueueRecord, QueueSettingsBody,
 };
-use crate::http::handle::{check_no_limit, count, namespaces, queue_record, queues};
+use crate::http::handle::{check_no_limit, count, kinds, namespaces, queue_record, queues};
+use crate::http::kind_view::kind;
 use crate::http::look::{PAGE_DEFAULT, PAGE_MAX, ask, unexpected};
-use crate::http::parse::{Bounds, settings_of};
+use crate::http::parse::{Bounds, kind_settings_of, settings_of};
 use crate::http::refusal::Refusal;
 use crate::http::text::{check_name, check_path_name};
 use crate::http::view;
@@ -91,9 +95,8 @@ pub(super) fn some(text: &str) -> Option<&str> {
     (!text.is_empty()).then_some(text)
 }
 
-fn settings(of: Option<v1::QueueSettings>, bounds: &Bounds) -> Result<QueueSettings, Refusal> {
-    let of = of.unwrap_or_default();
-    let defaults = of.defaults.unwrap_or_default();
+fn defaults(of: Option<v1::JobDefaults>) -> Result<JobDefaultsBody, Refusal> {
+    let defaults = of.unwrap_or_default();
     let priority = |priority: u32| {
         let level = u8::try_from(priority).ok().filter(|level| *level <= 9);
         level.ok_or_else(|| Refusal::value("defaults.priority", priority, "0 to 9"))
@@ -102,24 +105,52 @@ fn settings(of: Option<v1::QueueSettings>, bounds: &Bounds) -> Result<QueueSetti
         return Err(Refusal::value("defaults.max_attempts", 0, "1 or more"));
     }
     let retry = defaults.retry.as_ref().and_then(|retry| retry.policy.as_ref());
+    Ok(JobDefaultsBody {
+        priority: defaults.priority.map(priority).transpose()?,
+        lease: defaults.lease_ms.map(DurationText),
+        timeout: defaults.timeout_ms.map(DurationText),
+        retry: retry.map(retry_text),
+        max_attempts: defaults.max_attempts,
+        max_age: defaults.max_age_ms.map(DurationText),
+        ttl: defaults.ttl_ms.map(DurationText),
+        retain: defaults.retain_ms.map(DurationText),
+    })
+}
+
+fn settings(of: Option<v1::QueueSettings>, bounds: &Bounds) -> Result<QueueSettings, Refusal> {
+    let of = of.unwrap_or_default();
     let body = QueueSettingsBody {
         paused: of.paused,
         max_length: of.max_length,
-        defaults: JobDefaultsBody {
-            priority: defaults.priority.map(priority).transpose()?,
-            lease: defaults.lease_ms.map(DurationText),
-            timeout: defaults.timeout_ms.map(DurationText),
-            retry: retry.map(retry_text),
-            max_attempts: defaults.max_attempts,
-            max_age: defaults.max_age_ms.map(DurationText),
-            ttl: defaults.ttl_ms.map(DurationText),
-            retain: defaults.retain_ms.map(DurationText),
-        },
+        defaults: defaults(of.defaults)?,
         messages: None,
         tenants: of.tenants.into_iter().collect(),
         outcomes: of.outcomes.clone(),
     };
     settings_of(body, bounds)
+}
+
+fn version_told(of: &KindRecord) -> v1::KindVersion {
+    v1::KindVersion {
+        kind: of.kind.clone(),
+        version: of.version.unwrap_or(0),
+        waiting: of.waiting,
+        running: of.running,
+        consumers: of.consumers,
+        workers: of.workers.clone(),
+    }
+}
+
+fn kind_told(of: KindDetail) -> v1::Kind {
+    let whole = kind(of);
+    v1::Kind {
+        name: whole.kind.clone(),
+        versions: whole.kinds.iter().map(version_told).collect(),
+        gates: whole.gates.clone(),
+        limits: whole.limits.clone(),
+        slas: whole.sla.clone(),
+        record: record(&whole),
+    }
 }
 
 /// What a request for an operation asks for.
@@ -183,6 +214,14 @@ impl AdminFace {
             Answer::Operation(of) => {
                 Ok(Response::new(operation_told(Some(of.id), &view::operation(&of))))
             }
+            other => Err(unexpected(&other).into()),
+        }
+    }
+
+    async fn kind(&self, namespace: &str, name: &str, command: KindCommand) -> Answered<v1::Kind> {
+        check_path_name("kind", name)?;
+        match self.ask(namespace_of(namespace)?, Command::Kinds(command)).await? {
+            Answer::Kinds(KindAnswer::Kind(detail)) => self.0.read(kind_told(*detail)),
             other => Err(unexpected(&other).into()),
         }
     }
@@ -332,5 +371,32 @@ impl Admin for AdminFace {
             Answer::NamespaceDeleted => Ok(Response::new(v1::DeleteNamespaceResponse {})),
             other => Err(unexpected(&other).into()),
         }
+    }
+
+    async fn list_kinds(
+        &self,
+        request: Request<v1::ListKindsRequest>,
+    ) -> Answered<v1::ListKindsResponse> {
+        let of = request.into_inner();
+        let limit = page_size(of.limit)?;
+        let namespace = namespace_of(&of.namespace)?;
+        let _admitted = self.0.app.enter(Class::Settle, self.0.earlier)?;
+        let page = kinds(&self.0.app, namespace, some(&of.cursor), limit).await?;
+        self.0.read(v1::ListKindsResponse {
+            kinds: page.kinds.iter().map(version_told).collect(),
+            next: page.next.unwrap_or_default(),
+        })
+    }
+
+    async fn get_kind(&self, request: Request<v1::KindRequest>) -> Answered<v1::Kind> {
+        let v1::KindRequest { namespace, kind } = request.into_inner();
+        self.kind(&namespace, &kind, KindCommand::Get { name: kind.clone() }).await
+    }
+
+    async fn put_kind(&self, request: Request<v1::PutKindRequest>) -> Answered<v1::Kind> {
+        let v1::PutKindRequest { namespace, kind, settings } = request.into_inner();
+        let body = KindSettingsBody { defaults: defaults(settings.and_then(|of| of.defaults))? };
+        let settings = Box::new(kind_settings_of(body, &self.0.app.bounds)?);
+        self.kind(&namespace, &kind, KindCommand::Put { name: kind.clone(), settings }).await
     }
 }

@@ -181,6 +181,7 @@ fn grpc_code(code: Code) -> Grpc {
         | Code::TooManySlas
         | Code::TooManyHolds
         | Code::TooManyKinds
+        | Code::TooManyVersions
         | Code::TooManyLimits
         | Code::TooManyNamespaces
         | Code::TooManyOperations

@@ -79,6 +79,7 @@ pub(super) const fn asks(op: Op) -> Asks {
         | Op::PutLimit
         | Op::DeleteLimit
         | Op::PutSla
+        | Op::PutKind
         | Op::DeleteSla
         | Op::PutGate
         | Op::CloseGate

@@ -21,6 +21,7 @@ mod work;
 mod workers;
 
 pub(crate) use admin::{namespaces, queue_record, queues};
+pub(crate) use kinds::kinds;
 pub(crate) use operations::{check_no_limit, count};
 pub(crate) use schedules::{schedule_after, schedules, slots};
 
@@ -68,6 +69,7 @@ pub(crate) async fn dispatch(op: Op, call: Call<'_>, held: Option<Held>) -> Resu
         Op::RetryDead => Box::pin(operations::retry_dead(call)).await,
         Op::ListKinds => Box::pin(kinds::list(call)).await,
         Op::GetKind => Box::pin(kinds::get(call)).await,
+        Op::PutKind => Box::pin(kinds::put(call)).await,
         Op::ListLimits => Box::pin(limits::list(call)).await,
         Op::GetLimit => Box::pin(limits::get(call)).await,
         Op::PutLimit => Box::pin(limits::put(call)).await,

@@ -1,9 +1,9 @@
-//! Metrics of service levels and of limits at dispatch, by their names: as many of each as a shard
-//! tells.
+//! Metrics of service levels, of limits at dispatch and of versions of kinds, by their names: as
+//! many of each as a shard tells.
 
 use std::fmt::Display;
 
-use longshore_engine::{LimitRule, LimitView, ShardStats, SlaView};
+use longshore_engine::{KindView, LimitRule, LimitView, ShardStats, SlaView};
 use longshore_node::Unavailable;
 
 use super::metrics::Page;
@@ -54,15 +54,50 @@ const LIMIT_METRICS: [Gauge<LimitView, u64>; 3] = [
     }),
 ];
 
+const KIND_METRICS: [Gauge<KindView, u64>; 3] = [
+    ("longshore_kind_waiting", "Jobs of a version of a kind that wait, whatever for.", |it| {
+        Some(it.waiting)
+    }),
+    ("longshore_kind_running", "Jobs of a version of a kind that a worker has.", |it| {
+        Some(it.running)
+    }),
+    ("longshore_kind_workers", "Sessions of workers that run a version of a kind.", |it| {
+        it.consumers
+    }),
+];
+
+/// Versions of kinds of which something waits or runs; 0 stands for none.
+fn kinds(page: &mut Page, all: &[&(String, KindView)]) {
+    for (name, about, value) in &KIND_METRICS {
+        page.head(name, "gauge", about);
+        for (namespace, view) in all {
+            let version = view.version.to_string();
+            let labels = [
+                ("namespace", namespace.as_str()),
+                ("kind", view.name.as_str()),
+                ("version", version.as_str()),
+            ];
+            if let Some(value) = value(view) {
+                page.sample(name, &labels, value);
+            }
+        }
+    }
+}
+
 pub(super) fn write(page: &mut Page, stats: Stats<'_>) {
     let slas = || stats.iter().flatten().flat_map(|shard| &shard.slas);
     let limits = || stats.iter().flatten().flat_map(|shard| &shard.limits);
     if slas().next().is_some() {
+        breaches(page, slas());
         gauges(page, &SLA_METRICS, "sla", || slas().map(|(ns, it)| (ns, &it.name, it)));
         shares(page, slas());
     }
     if limits().next().is_some() {
         gauges(page, &LIMIT_METRICS, "limit", || limits().map(|(ns, it)| (ns, &it.name, it)));
+    }
+    let all: Vec<_> = stats.iter().flatten().flat_map(|shard| &shard.kinds).collect();
+    if !all.is_empty() {
+        kinds(page, &all);
     }
 }
 
@@ -80,6 +115,15 @@ fn gauges<'v, V: 'v, N: Display, I: Iterator<Item = (&'v String, &'v String, &'v
                 page.sample(name, &[("namespace", namespace), (label, own)], value);
             }
         }
+    }
+}
+
+/// How often levels were breached: what began and ended between two looks is told, too.
+fn breaches<'v>(page: &mut Page, slas: impl Iterator<Item = &'v (String, SlaView)>) {
+    let name = "longshore_sla_breaches_total";
+    page.head(name, "counter", "How often a service level was breached, since it is as it is.");
+    for (namespace, it) in slas {
+        page.sample(name, &[("namespace", namespace), ("sla", &it.name)], it.sla.breaches);
     }
 }
 

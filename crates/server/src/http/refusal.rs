@@ -179,7 +179,8 @@ impl Refusal {
         let is_of_a_job = match &rejection {
             Rejection::JobIdTaken { .. }
             | Rejection::UniqueTaken { .. }
-            | Rejection::TooManyKinds { .. } => true,
+            | Rejection::TooManyKinds { .. }
+            | Rejection::TooManyVersions { .. } => true,
             Rejection::ValueRefused { field, .. } => !matches!(*field, "jobs" | "queue"),
             _ => false,
         };
@@ -341,6 +342,9 @@ impl From<Rejection> for Refusal {
             }
             Rejection::TooManyKinds { .. } => {
                 say(Code::TooManyKinds).field("kind").retry_after_s(60)
+            }
+            Rejection::TooManyVersions { .. } => {
+                say(Code::TooManyVersions).field("version").retry_after_s(60)
             }
             Rejection::JobsRefused { faults } => Self::of_rejections("jobs", faults),
             Rejection::EntryTooLarge { bytes, limit } => say(Code::EntryTooLarge).about(

@@ -59,6 +59,7 @@ pub(crate) enum Op {
     ListGates,
     ListHolds,
     GetKind,
+    PutKind,
     ListJobs,
     ListKinds,
     ListLimits,

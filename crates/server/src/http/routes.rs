@@ -22,7 +22,10 @@ use crate::api::{
     SnoozeRequest, StatusRecord, StreamBody, StreamList, StreamRecord, TransactionAnswer,
     TransactionRequest, WorkerList, WorkerRecord,
 };
-use crate::api::{KindList, SlaBody, SlaList, SlaRecord, TriggerBody, TriggerList, TriggerRecord};
+use crate::api::{
+    KindList, KindSettingsBody, KindWholeRecord, SlaBody, SlaList, SlaRecord, TriggerBody,
+    TriggerList, TriggerRecord,
+};
 
 /// A reference to the schema of `T`, which is added to the list with all that it refers to.
 fn of<T: ToSchema>(schemas: &mut Vec<(String, RefOr<Schema>)>) -> RefOr<Schema> {
@@ -105,6 +108,7 @@ const PUBLISHED: &[Outcome] = &[outcome(
 const EXCHANGE: &[Outcome] = &[outcome(200, "The exchange.", &[of::<ExchangeRecord>])];
 const QUEUE: &[Outcome] = &[outcome(200, "The queue.", &[of::<QueueRecord>])];
 const HOLD: &[Outcome] = &[outcome(200, "The hold as it is now.", &[of::<HoldRecord>])];
+const KIND: &[Outcome] = &[outcome(200, "The kind as it is now.", &[of::<KindWholeRecord>])];
 const SLA: &[Outcome] =
     &[outcome(200, "The service level as it is now.", &[of::<SlaRecord<'static>>])];
 const GATE: &[Outcome] = &[outcome(200, "The gate as it is now.", &[of::<GateRecord>])];
@@ -384,8 +388,18 @@ pub(crate) const ROUTES: &[Route] = &[
         ..route("GET", "/kinds", Op::ListKinds, "List kinds and their versions")
     },
     Route {
-        outcomes: &[outcome(200, "Its versions; none of a kind without jobs.", &[of::<KindList>])],
-        ..route("GET", "/kinds/{}", Op::GetKind, "Describe the versions of a kind")
+        outcomes: KIND,
+        ..route("GET", "/kinds/{}", Op::GetKind, "Describe a kind and its versions")
+    },
+    Route {
+        bodies: &[of::<KindSettingsBody>],
+        outcomes: KIND,
+        ..route(
+            "PUT",
+            "/kinds/{}",
+            Op::PutKind,
+            "Set defaults of a kind; what is left out is reset",
+        )
     },
     Route {
         outcomes: &[outcome(200, "In the order of their names.", &[of::<SlaList<'static>>])],

@@ -53,8 +53,10 @@ pub(crate) fn sla(view: &SlaView) -> SlaRecord<'static> {
 fn windows(view: &SlaView, share: f64) -> Vec<SlaWindowRecord> {
     let windows = SlaView::WINDOWS.into_iter().zip(&view.windows);
     let told = windows.map(|(minutes, count)| {
-        let known = count.measured > 0;
-        let missed = count.missed as f64 / count.measured.max(1) as f64;
+        // What waits for too long already has missed: with no worker at all, nothing is measured.
+        let (of, missed) = (count.measured + view.late, count.missed + view.late);
+        let known = of > 0;
+        let missed = missed as f64 / of.max(1) as f64;
         SlaWindowRecord {
             over: DurationText(minutes * MINUTE_MS),
             measured: count.measured,

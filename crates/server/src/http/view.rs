@@ -438,7 +438,8 @@ fn retry(policy: &RetryPolicy) -> RetryText {
     }
 }
 
-fn settings(settings: &QueueSettings) -> QueueSettingsBody {
+/// Options for jobs that do not say otherwise.
+pub(crate) fn defaults(of: &JobDefaults) -> JobDefaultsBody {
     let JobDefaults {
         priority,
         lease_ms,
@@ -448,20 +449,24 @@ fn settings(settings: &QueueSettings) -> QueueSettingsBody {
         max_age_ms,
         ttl_ms,
         retain_ms,
-    } = &settings.defaults;
+    } = of;
+    JobDefaultsBody {
+        priority: *priority,
+        lease: duration(*lease_ms),
+        timeout: duration(*timeout_ms),
+        retry: policy.as_ref().map(retry),
+        max_attempts: *max_attempts,
+        max_age: duration(*max_age_ms),
+        ttl: duration(*ttl_ms),
+        retain: duration(*retain_ms),
+    }
+}
+
+fn settings(settings: &QueueSettings) -> QueueSettingsBody {
     QueueSettingsBody {
         paused: settings.paused,
         max_length: settings.max_length,
-        defaults: JobDefaultsBody {
-            priority: *priority,
-            lease: duration(*lease_ms),
-            timeout: duration(*timeout_ms),
-            retry: policy.as_ref().map(retry),
-            max_attempts: *max_attempts,
-            max_age: duration(*max_age_ms),
-            ttl: duration(*ttl_ms),
-            retain: duration(*retain_ms),
-        },
+        defaults: defaults(&settings.defaults),
         messages: settings.messages.as_deref().map(content::settings_body),
         tenants: settings.tenants.iter().map(|it| (it.tenant.clone(), it.weight)).collect(),
         outcomes: settings.outcomes.clone(),
@@ -682,6 +687,7 @@ pub(crate) fn template(of: &JobTemplate) -> NewJob<'static> {
         gates: (!of.gates.is_empty()).then(|| of.gates.clone()),
         tenant: of.tenant.clone(),
         version: version_told(of.version),
+        unique: of.unique.as_ref().and_then(|unique| serde_json::from_str(&unique.text).ok()),
         limit: of.limit.as_ref().map(|JobLimit { name, key }| JobLimitText {
             name: name.clone(),
             key: Some(key.clone()),

@@ -46,6 +46,7 @@ pub(super) fn of_rejection(rejection: &Rejection) -> Refused {
         | Rejection::QueueNotEmpty { .. }
         | Rejection::TooManyQueues { .. }
         | Rejection::TooManyKinds { .. }
+        | Rejection::TooManyVersions { .. }
         | Rejection::JobsRefused { .. }
         | Rejection::JobIdTaken { .. }
         | Rejection::JobUnknown { .. }

@@ -108,3 +108,39 @@ async fn namespaces_come_and_go() {
     assert_eq!(admin.get_namespace(shop).await.unwrap_err().code(), Code::NotFound);
     server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kind_is_set_listed_and_told() {
+    let server = Server::start().await;
+    let mut admin = server.admin().await;
+    let defaults = v1::JobDefaults { max_attempts: Some(3), ..Default::default() };
+    let settings = Some(v1::KindSettings { defaults: Some(defaults) });
+    let put = v1::PutKindRequest { kind: "k".into(), settings, ..Default::default() };
+    let told = admin.put_kind(put.clone()).await.unwrap().into_inner();
+    let record: Value = serde_json::from_slice(&told.record).unwrap();
+    assert_eq!(record["settings"]["defaults"]["max_attempts"], 3);
+    assert!(told.versions.is_empty(), "no job of it came yet");
+    let jobs = vec![
+        v1::NewJob { kind: "k".into(), version: 2, ..job() },
+        v1::NewJob { kind: "k".into(), ..job() },
+    ];
+    let queue = "q".to_owned();
+    let enqueue = v1::EnqueueRequest { queue, jobs, ..Default::default() };
+    server.jobs().await.enqueue(enqueue).await.unwrap();
+    let named = v1::KindRequest { kind: "k".into(), ..Default::default() };
+    let told = admin.get_kind(named).await.unwrap().into_inner();
+    let versions: Vec<_> = told.versions.iter().map(|it| (it.version, it.waiting)).collect();
+    assert_eq!(versions, [(0, 1), (2, 1)]);
+    let page = v1::ListKindsRequest { limit: 1, ..Default::default() };
+    let first = admin.list_kinds(page.clone()).await.unwrap().into_inner();
+    assert_eq!((first.kinds[0].version, first.kinds.len()), (0, 1));
+    let second = v1::ListKindsRequest { cursor: first.next, ..page };
+    let second = admin.list_kinds(second).await.unwrap().into_inner();
+    assert_eq!((second.kinds[0].version, second.next.as_str()), (2, ""));
+    let settings = Some(v1::KindSettings {
+        defaults: Some(v1::JobDefaults { priority: Some(10), ..Default::default() }),
+    });
+    let refused = admin.put_kind(v1::PutKindRequest { settings, ..put }).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument);
+    server.stop().await;
+}

@@ -73,3 +73,34 @@ async fn versions_that_mean_nothing_are_refused() {
     assert_eq!(refused.refused(400, "value_refused")["field"], "job.version");
     server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kind_is_set_and_tells_what_is_over_it() {
+    let server = Server::start().await;
+    let client = &mut server.client().await;
+    let body = json!({"defaults": {"timeout": "5m", "max_attempts": 3}}).to_string();
+    let told = client.put("/v1/kinds/invoice", &body).await.expect(200);
+    assert_eq!(told["settings"]["defaults"], json!({"timeout": "5m", "max_attempts": 3}));
+    let gate = json!({"kinds": ["invoice"]}).to_string();
+    client.put("/v1/gates/bank", &gate).await.expect(200);
+    let id = enqueue(client, Some(2)).await;
+    let job = client.get(&format!("/v1/jobs/{id}")).await.expect(200);
+    assert_eq!((&job["timeout"], &job["max_attempts"]), (&json!("5m"), &json!(3)));
+    let told = client.get("/v1/kinds/invoice").await.expect(200);
+    assert_eq!(
+        (&told["gates"], &told["limits"], &told["sla"]),
+        (&json!(["bank"]), &json!([]), &json!([]))
+    );
+    assert_eq!(told["kinds"][0]["version"], 2);
+    let metrics = client.get("/metrics").await;
+    let metrics = String::from_utf8_lossy(&metrics.body).into_owned();
+    let sample = "longshore_kind_waiting{namespace=\"default\",kind=\"invoice\",version=\"2\"} 1";
+    assert!(metrics.contains(sample), "{metrics}");
+    let wrong = json!({"defaults": {"timeout": "0s"}}).to_string();
+    let refused = client.put("/v1/kinds/invoice", &wrong).await.expect(400);
+    assert_eq!(refused["field"], "defaults.timeout");
+    client.put("/v1/kinds/invoice", "{}").await.expect(200);
+    let told = client.get("/v1/kinds/invoice").await.expect(200);
+    assert_eq!(told["settings"]["defaults"], json!({}), "what is left out is reset");
+    server.stop().await;
+}

@@ -78,6 +78,7 @@ async fn a_service_level_is_set_measured_and_removed() {
     let text = String::from_utf8_lossy(&metrics.body).into_owned();
     for line in [
         "longshore_sla_breached{namespace=\"default\",sla=\"mail\"} 0",
+        "longshore_sla_breaches_total{namespace=\"default\",sla=\"mail\"} 0",
         "longshore_sla_attained{namespace=\"default\",sla=\"mail\",over=\"5m\"} 1",
         "longshore_limit_running{namespace=\"default\",limit=\"mails\"} 2",
         "longshore_limit_concurrency{namespace=\"default\",limit=\"mails\"} 1",

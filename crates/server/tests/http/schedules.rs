@@ -13,6 +13,7 @@ fn nightly() -> Value {
         "job": {
             "queue": "reports", "kind": "nightly", "args": {"days": 1}, "ttl": "2h",
             "limit": {"name": "api", "by": "/days"}, "gates": ["bank"],
+            "unique": {"by": ["kind", "/days"], "on_conflict": "existing"},
         },
     })
 }
@@ -25,6 +26,8 @@ async fn a_schedule_is_put_told_paused_and_removed() {
     assert_eq!(put["settings"]["job"]["args"], json!({"days": 1}));
     assert_eq!(put["settings"]["job"]["limit"], json!({"name": "api", "key": "1"}));
     assert_eq!(put["settings"]["job"]["gates"], json!(["bank"]));
+    let unique = json!({"by": ["kind", "/days"], "on_conflict": "existing"});
+    assert_eq!(put["settings"]["job"]["unique"], unique);
     assert_eq!((&put["settings"]["missed"], &put["paused"]), (&json!("within 1h"), &json!(false)));
     let local = put["next"]["local"].as_str().unwrap();
     assert!(local.contains("T02:30:00+0") || local.contains("T03:00:00+02"), "{local}");
@@ -127,7 +130,7 @@ async fn what_cannot_be_is_refused_with_its_place() {
         (with("missed", json!("often")), "missed", "within 1h"),
         (job("id", json!("018bcfe5-6800-7a00-8000-000000000000")), "job.id", "all jobs"),
         (job("delay", json!("5s")), "job.delay", "all jobs"),
-        (job("unique", json!({})), "job.unique", "all jobs"),
+        (job("unique", json!({"by": []})), "job.unique.by", "an empty list"),
         (json!({"every": "10ms", "job": {"queue": "q", "kind": "k"}}).to_string(), "every", "1s"),
         (json!({"cron": "@daily", "job": {"kind": "k"}}).to_string(), "job.queue", "queue"),
     ] {

@@ -10,7 +10,7 @@ use longshore_engine::{
 
 use super::ops::checkpoint::Headway;
 use super::shadow::Shadow;
-use super::{accounts, ops};
+use super::{accounts, ops, versions};
 use crate::random::Random;
 
 /// Settlements that a worker goes on telling.
@@ -24,6 +24,8 @@ pub(crate) struct Client {
     role: Role,
     /// The chance by which an administrator changes accounts, where it does.
     accounts: Option<Random>,
+    /// Whether its jobs have versions, or it names some.
+    versions: bool,
 }
 
 #[derive(Debug)]
@@ -81,7 +83,14 @@ pub(crate) fn crowd(random: &mut Random) -> Vec<Client> {
     let mut clients = Vec::new();
     let mut add = |random: &mut Random, role| {
         let namespace = usize::from(random.percent(20));
-        clients.push(Client { namespace, waiting: None, sent: None, role, accounts: None });
+        clients.push(Client {
+            namespace,
+            waiting: None,
+            sent: None,
+            role,
+            accounts: None,
+            versions: false,
+        });
     };
     for _ in 0..=1 + random.below(2) {
         add(random, Role::Producer { again: None });
@@ -114,6 +123,11 @@ impl Client {
         self.accounts = Some(Random::new(seed.rotate_left(48) ^ 0x0061_6363_6f75_6e74));
     }
 
+    /// From now on its jobs have versions, and it names those that it runs.
+    pub(crate) fn know_versions(&mut self) {
+        self.versions = true;
+    }
+
     /// What it sends next.
     pub(crate) fn next(
         &mut self,
@@ -123,7 +137,7 @@ impl Client {
     ) -> Command {
         let mut accounts = self.accounts.as_mut();
         let accounts = accounts.take_if(|chance| chance.percent(10));
-        let command = match &mut self.role {
+        let mut command = match &mut self.role {
             Role::Admin { .. } if let Some(chance) = accounts => accounts::sample(chance),
             Role::Producer { again } => match again.take().filter(|_| random.percent(75)) {
                 Some(again) => Command::EnqueueJobs(again),
@@ -134,6 +148,9 @@ impl Client {
             Role::Admin { .. } if random.percent(20) => ops::schedule::sample(random),
             Role::Admin { .. } => ops::admin::sample(random, shadow, self.namespace),
         };
+        if self.versions {
+            versions::amend(&mut command);
+        }
         self.sent = Some(command.clone());
         command
     }

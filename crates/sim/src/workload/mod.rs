@@ -19,6 +19,7 @@ pub(crate) mod slas;
 pub(crate) mod tenants;
 pub(crate) mod transactions;
 pub(crate) mod uniques;
+pub(crate) mod versions;
 
 use std::sync::Arc;
 

@@ -9,6 +9,7 @@ use super::accounts::KnownAccounts;
 use super::gates::KnownGates;
 use super::holds::KnownHolds;
 use super::queues::SetQueues;
+use super::slas::KnownSlas;
 use super::{Check, ops};
 
 /// A job: its namespace's number and its id.
@@ -109,6 +110,8 @@ pub(crate) struct Shadow {
     pub(crate) holds: KnownHolds,
     /// What is known of accounts.
     pub(crate) accounts: KnownAccounts,
+    /// What is known of service levels.
+    pub(crate) slas: KnownSlas,
 }
 
 impl Shadow {
@@ -164,6 +167,7 @@ impl Shadow {
             }
             Command::Holds(command) => self.holds.told(namespace, command, answer),
             Command::Accounts(command) => self.accounts.told(command, answer),
+            Command::Sla(_) => self.slas.told(namespace, answer, self.now),
             Command::Gates(command) => {
                 self.gates.told(namespace, command, answer);
                 Ok(())

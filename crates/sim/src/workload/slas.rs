@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 
 use longshore_engine::wire::Wire;
-use longshore_engine::{Command, SlaCommand, SlaCount, SlaGoal, SlaSettings, SlaTarget};
+use longshore_engine::{
+    Answer, Command, SlaAnswer, SlaCommand, SlaCount, SlaGoal, SlaSettings, SlaTarget, TimeMs,
+};
 
 use super::{Check, KINDS, QUEUES};
 use crate::map::SimTree;
@@ -12,7 +14,10 @@ use crate::random::Random;
 
 /// The first bytes of keys, as the engine's catalogue of keys has them.
 const SLA_KEY_FIRST: u8 = 194;
-const MINUTE_KEY_FIRST: u8 = 195;
+pub(crate) const MINUTE_KEY_FIRST: u8 = 195;
+
+/// How long what was measured is kept.
+const DAY_MS: u64 = 24 * 3_600_000;
 
 /// Minutes that are counted, and the present one.
 const MINUTES_MAX: usize = 24 * 60 + 1;
@@ -43,6 +48,36 @@ fn settings(random: &mut Random) -> SlaSettings {
         SlaGoal::DoneWithin { within_ms }
     };
     SlaSettings { target, goal, share: 5_000 + random.below(4_999) as u32, breach: None }
+}
+
+/// What was told of levels: what was measured of one since it is as it is does not become less.
+#[derive(Debug, Default)]
+pub(crate) struct KnownSlas(BTreeMap<(usize, String), (TimeMs, u64)>);
+
+impl KnownSlas {
+    /// An answer was released at an instant.
+    pub(crate) fn told(&mut self, namespace: usize, answer: &Answer, now: TimeMs) -> Check {
+        let views = match answer {
+            Answer::Sla(SlaAnswer::Sla(view)) => std::slice::from_ref(&**view),
+            Answer::Sla(SlaAnswer::Slas(views)) => views,
+            _ => return Ok(()),
+        };
+        for view in views {
+            let since = view.sla.since;
+            let [.., day] = &view.windows;
+            let known = self.0.entry((namespace, view.name.clone())).or_insert((since, 0));
+            if known.0 != since {
+                *known = (since, 0);
+            }
+            // What is older than a day is forgotten.
+            if now.since(since) < DAY_MS && day.measured + day.arrived < known.1 {
+                let (name, before, is) = (&view.name, known.1, day.measured + day.arrived);
+                return Err(format!("level {name} counted {before} and counts {is} since {since}"));
+            }
+            known.1 = day.measured + day.arrived;
+        }
+        Ok(())
+    }
 }
 
 pub(crate) fn check(map: &SimTree) -> Check {

@@ -337,3 +337,33 @@ fn slots_follow_the_wall_clock_of_their_zone() {
         ["2026-03-28T02:30:00+01:00", "2026-03-29T03:00:00+02:00", "2026-03-30T02:30:00+02:00"];
     assert_eq!(local, expected);
 }
+
+#[test]
+fn a_slot_whose_unique_key_another_job_has_enqueues_nothing() {
+    use crate::unique::{OnConflict, TemplateUnique, UniqueUntil};
+    let unique = |on_conflict| {
+        let (key, until, text) = ([7; 16], UniqueUntil::Ended, "{}".to_owned());
+        let (period_ms, spans_queues) = (None, false);
+        Some(Box::new(TemplateUnique { key, until, on_conflict, text, period_ms, spans_queues }))
+    };
+    for (on_conflict, outcome) in [
+        (OnConflict::Existing, TickOutcome::Skipped),
+        (OnConflict::Reject, TickOutcome::Refused { code: "unique_taken".to_owned() }),
+    ] {
+        let mut shard = Shard::new();
+        let job = JobTemplate { unique: unique(on_conflict), ..template() };
+        let settings = NewSchedule { job, ..every(10_000) };
+        let put = shard.put(settings.clone());
+        assert_eq!(put.schedule.settings, settings, "it is kept as it was put");
+        shard.step(10_000, 3);
+        let view = shard.schedule(ScheduleCommand::Get);
+        let (last, enqueued) = (view.state.last.unwrap(), view.state.enqueued_total);
+        assert_eq!((last.outcome, last.job, enqueued), (outcome, None, 1));
+        let mut shard = shard.restart();
+        let jobs = shard.lease(9);
+        assert_eq!(jobs.len(), 1, "the first one stands for all");
+        shard.settle(&jobs[0], ack()).unwrap();
+        shard.step(10_000, 1);
+        assert_eq!(shard.lease(9).len(), 1, "it has ended, and the next one comes");
+    }
+}

@@ -249,3 +249,61 @@ fn what_is_paused_or_scheduled_for_later_needs_no_workers_yet() {
     assert_eq!(shard.lease(99).len(), 61);
     assert_eq!(view(&mut shard, "mail").windows[0].arrived, 1, "it comes when it starts");
 }
+
+/// Sixty jobs of 5 s that could start: within 30 s each worker does six of them.
+fn with_a_backlog(of: NewJob) -> Shard {
+    let mut shard = Shard::new();
+    put(&mut shard, "mail", of_queue("q", started(30_000)));
+    shard.enqueue(job(1));
+    let first = shard.lease(1);
+    shard.advance(5_000);
+    shard.settle(&first[0], ack()).unwrap();
+    for n in 10..70 {
+        shard.enqueue(NewJob { id: JobId([n; 16]), ..of.clone() });
+    }
+    shard.advance(400_000);
+    shard
+}
+
+fn close_gate(shard: &mut Shard, kinds: Option<Vec<String>>) {
+    let closed = Some(crate::GateClosed { closed: true, ..crate::GateClosed::default() });
+    let change = crate::GateChange { closed, queues: None, kinds };
+    shard.call(Command::Gates(crate::GateCommand::Change { name: "g".to_owned(), change }));
+}
+
+fn limit(shard: &mut Shard, scope: crate::LimitScope, max: u64) {
+    let settings = crate::LimitSettings { scope, rule: crate::LimitRule::Concurrency { max } };
+    shard.call(Command::PutLimit { name: "l".to_owned(), settings });
+}
+
+#[test]
+fn what_a_closed_gate_holds_back_needs_no_workers() {
+    let mut shard = with_a_backlog(NewJob { gates: vec!["g".to_owned()], ..job(0) });
+    assert_eq!(view(&mut shard, "mail").workers_needed, Some(10));
+    close_gate(&mut shard, None);
+    assert_eq!(view(&mut shard, "mail").workers_needed, Some(0));
+    for n in 70..76 {
+        shard.enqueue(job(n));
+    }
+    shard.advance(400_000);
+    assert_eq!(view(&mut shard, "mail").workers_needed, Some(1), "those without the gate do");
+    let mut shard = with_a_backlog(NewJob { tenant: Some("acme".to_owned()), ..job(0) });
+    close_gate(&mut shard, Some(vec!["other".to_owned()]));
+    assert_eq!(view(&mut shard, "mail").workers_needed, Some(10), "another kind's");
+    close_gate(&mut shard, Some(vec!["k".to_owned()]));
+    assert_eq!(view(&mut shard, "mail").workers_needed, Some(0));
+}
+
+#[test]
+fn no_more_workers_are_needed_than_limits_let_run() {
+    let mut shard = with_a_backlog(job(0));
+    limit(&mut shard, crate::LimitScope::Queue { name: None }, 3);
+    assert_eq!(view(&mut shard, "mail").workers_needed, Some(3));
+    let key = crate::JobLimit { name: "l".to_owned(), key: "api".to_owned() };
+    let mut shard = with_a_backlog(NewJob { limit: Some(key), ..job(0) });
+    limit(&mut shard, crate::LimitScope::Key, 1);
+    assert_eq!(view(&mut shard, "mail").workers_needed, Some(1), "one of them can start");
+    shard.lease(1);
+    shard.advance(1000);
+    assert_eq!(view(&mut shard, "mail").workers_needed, Some(0), "and now none can");
+}

@@ -27,6 +27,7 @@ impl Shard {
     fn kinds(&mut self, command: KindCommand) -> Vec<KindView> {
         match self.call(Command::Kinds(command)) {
             Answer::Kinds(KindAnswer::Kinds(kinds, false)) => kinds,
+            Answer::Kinds(KindAnswer::Kind(kind)) => kind.versions,
             other => panic!("{other:?}"),
         }
     }
@@ -149,4 +150,31 @@ fn a_limit_of_a_kind_counts_all_its_versions() {
     assert!(shard.lease_of(None).is_empty() && shard.lease_of(Some(vec![range(2, 2)])).is_empty());
     shard.settle(&jobs[0], ack()).unwrap();
     assert_eq!(ids(&shard.lease_of(Some(vec![range(2, 2)]))), [2]);
+}
+
+#[test]
+fn a_kind_has_a_bounded_number_of_versions() {
+    let mut shard = Shard::new();
+    shard.turn.state.limits.kinds_max = crate::limits::Cap { shard: 5000, namespace: 5000 };
+    for version in 0..1000 {
+        let id = JobId([[1; 8], u64::from(version).to_be_bytes()].concat().try_into().unwrap());
+        let named = NewJob { id, ..versioned(0, version) };
+        shard.enqueue(named);
+    }
+    let jobs = vec![versioned(7, 1000)];
+    let queue = "q".to_owned();
+    match shard.call(Command::EnqueueJobs(EnqueueJobs { queue, jobs })) {
+        Answer::Rejected(Rejection::TooManyVersions { kind, limit: 1000 }) => assert_eq!(kind, "k"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn ranges_that_overlap_hand_out_each_version_once() {
+    let mut shard = Shard::new();
+    for version in 0..4 {
+        shard.enqueue(versioned(version as u8, version));
+    }
+    let jobs = shard.lease_of(Some(vec![range(2, 3), range(0, 2), "k".into(), range(1, 3)]));
+    assert_eq!(ids(&jobs), [0, 1, 2, 3]);
 }

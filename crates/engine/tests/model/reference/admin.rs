@@ -55,7 +55,7 @@ impl Reference {
             Command::ListLimits => Ok(self.list_limits(ns)),
             Command::Gates(command) => self.of_gates(ns, command),
             Command::Sla(command) => self.of_sla(ns, command),
-            Command::Kinds(command) => Ok(Answer::Kinds(self.of_kinds(ns, command))),
+            Command::Kinds(command) => Ok(Answer::Kinds(self.of_kinds(ns, command)?)),
             Command::StartOperation(kind) => self.start_operation(ns, kind),
             Command::CancelOperation { id } => self.operation(ns, id, true),
             Command::GetOperation { id } => self.operation(ns, id, false),
@@ -96,6 +96,7 @@ impl Reference {
         self.drop_gates(ns);
         self.drop_holds(ns);
         self.drop_slas(ns);
+        self.kinds_set.retain(|(of, _), _| *of != ns);
         Ok(Answer::NamespaceDeleted)
     }
 
@@ -111,10 +112,7 @@ impl Reference {
         settings: QueueSettings,
     ) -> Refusable<Answer> {
         self.check_name("queue", queue)?;
-        self.check_lease_ms(settings.defaults.lease_ms)?;
-        if settings.defaults.max_attempts == Some(0) {
-            return Err(refused("max_attempts"));
-        }
+        self.check_defaults(&settings.defaults)?;
         if self.queue_named(ns, queue).is_some() {
             self.queue_mut(ns, queue).settings = settings;
         } else {

@@ -154,7 +154,7 @@ impl Reference {
             self.forget_tenants();
             let place = self.take_place();
             let settings = self.queue_mut(ns, queue).settings.clone();
-            let mut job = self.describe(new, queue, &settings, place);
+            let mut job = self.describe(new, (ns, queue), &settings, place);
             job.args = Some(self.store_body(new.args.clone()));
             self.tombstones.retain(|t| t.ns != ns || t.id != new.id);
             self.queue_mut(ns, queue).enqueued += 1;
@@ -278,11 +278,11 @@ impl Reference {
     pub(super) fn describe(
         &self,
         new: &NewJob,
-        queue: &str,
+        (ns, queue): (NamespaceId, &str),
         settings: &QueueSettings,
         place: Place,
     ) -> Job {
-        let defaults = &settings.defaults;
+        let defaults = &self.defaults_of(ns, &new.kind, &settings.defaults);
         let now = self.now;
         let max_age_ms = new.max_age_ms.or(defaults.max_age_ms);
         let available_at = new.start.map_or(now, |start| self.instant(start).max(now));

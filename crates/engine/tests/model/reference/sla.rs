@@ -9,9 +9,9 @@ use super::{RefJob, Reference, Refusable, refused};
 
 #[derive(Clone, Debug)]
 pub(crate) struct RefSla {
-    ns: NamespaceId,
-    name: String,
-    settings: SlaSettings,
+    pub(super) ns: NamespaceId,
+    pub(super) name: String,
+    pub(super) settings: SlaSettings,
 }
 
 /// How long jobs without a level have.

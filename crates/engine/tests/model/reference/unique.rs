@@ -110,7 +110,7 @@ impl Reference {
     fn described(&self, ns: NamespaceId, queue: &str, new: &NewJob) -> Job {
         let settings = self.queue_named(ns, queue).map(|known| known.settings.clone());
         let settings = settings.unwrap_or_default();
-        self.describe(new, queue, &settings, longshore_engine::Place(0))
+        self.describe(new, (ns, queue), &settings, longshore_engine::Place(0))
     }
 
     pub(super) fn replace(

@@ -1,27 +1,17 @@
-//! Kinds and their versions: list, describe.
+//! Kinds and their versions: list, describe, set.
 
-use longshore_engine::{Answer, Command, KindAnswer, KindCommand, KindView};
+use longshore_engine::{Answer, Command, KindAnswer, KindCommand};
 
 use super::{ask, ok, unexpected};
 use crate::api::{KindList, KindRecord};
-use crate::http::app::Call;
+use crate::http::app::{App, Call};
 use crate::http::cursor;
-use crate::http::look::{PAGE_DEFAULT, PAGE_MAX};
+use crate::http::kind_view::{kind, kind_version};
+use crate::http::look::{PAGE_DEFAULT, PAGE_MAX, ask as ask_app};
+use crate::http::parse::parse_kind_settings;
 use crate::http::refusal::Refusal;
 use crate::http::reply::Reply;
-use crate::http::text::check_name;
-use crate::http::view::version_told;
-
-fn record(view: KindView) -> KindRecord {
-    KindRecord {
-        kind: view.name,
-        version: version_told(view.version),
-        waiting: view.waiting,
-        running: view.running,
-        consumers: view.consumers,
-        workers: view.workers,
-    }
-}
+use crate::http::text::check_path_name;
 
 /// Name and version of the last one of a page, as its cursor has them.
 fn key_of(record: &KindRecord) -> Vec<u8> {
@@ -34,29 +24,47 @@ fn last_of(key: &[u8]) -> Option<(String, u32)> {
     Some((String::from_utf8_lossy(name).into_owned(), u32::from_be_bytes(*version)))
 }
 
-pub(super) async fn list(call: Call<'_>) -> Result<Reply, Refusal> {
-    let limit = call.query.count("limit", PAGE_DEFAULT, PAGE_MAX)?;
-    let scope = cursor::scope("kinds", call.namespace, &[]);
-    let from = call.query.text("cursor").map(|text| cursor::decode(text, scope)).transpose()?;
+/// One page: versions of kinds, and where to go on.
+pub(crate) async fn kinds(
+    app: &App,
+    namespace: &str,
+    from: Option<&str>,
+    limit: usize,
+) -> Result<KindList, Refusal> {
+    let scope = cursor::scope("kinds", namespace, &[]);
+    let from = from.map(|text| cursor::decode(text, scope)).transpose()?;
     let after = from.and_then(|key| last_of(&key));
-    match ask(&call, Command::Kinds(KindCommand::List { after, limit })).await? {
+    match ask_app(app, namespace, Command::Kinds(KindCommand::List { after, limit })).await? {
         Answer::Kinds(KindAnswer::Kinds(views, more)) => {
-            let kinds: Vec<_> = views.into_iter().map(record).collect();
+            let kinds: Vec<_> = views.into_iter().map(kind_version).collect();
             let last = kinds.last().filter(|_| more);
             let next = last.map(|last| cursor::encode(&key_of(last), scope));
-            Ok(ok(&KindList { kinds, next }).not_cached())
+            Ok(KindList { kinds, next })
         }
         other => Err(unexpected(&other)),
     }
 }
 
-pub(super) async fn get(call: Call<'_>) -> Result<Reply, Refusal> {
-    check_name("kind", call.name)?;
-    match ask(&call, Command::Kinds(KindCommand::Get { name: call.name.to_owned() })).await? {
-        Answer::Kinds(KindAnswer::Kinds(views, _)) => {
-            let kinds = views.into_iter().map(record).collect();
-            Ok(ok(&KindList { kinds, next: None }).not_cached())
-        }
+pub(super) async fn list(call: Call<'_>) -> Result<Reply, Refusal> {
+    let limit = call.query.count("limit", PAGE_DEFAULT, PAGE_MAX)?;
+    let from = call.query.text("cursor");
+    Ok(ok(&kinds(call.app, call.namespace, from, limit).await?).not_cached())
+}
+
+async fn kind_reply(call: &Call<'_>, command: KindCommand) -> Result<Reply, Refusal> {
+    match ask(call, Command::Kinds(command)).await? {
+        Answer::Kinds(KindAnswer::Kind(detail)) => Ok(ok(&kind(*detail)).not_cached()),
         other => Err(unexpected(&other)),
     }
+}
+
+pub(super) async fn get(call: Call<'_>) -> Result<Reply, Refusal> {
+    check_path_name("kind", call.name)?;
+    kind_reply(&call, KindCommand::Get { name: call.name.to_owned() }).await
+}
+
+pub(super) async fn put(call: Call<'_>) -> Result<Reply, Refusal> {
+    check_path_name("kind", call.name)?;
+    let settings = Box::new(parse_kind_settings(&call.body, &call.app.bounds)?);
+    kind_reply(&call, KindCommand::Put { name: call.name.to_owned(), settings }).await
 }

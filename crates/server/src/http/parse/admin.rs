@@ -1,12 +1,13 @@
 //! Settings of queues, and which jobs an operation touches.
 
 use bytes::Bytes;
-use longshore_engine::{JobDefaults, QueueSettings, TenantWeight, TimeMs};
+use longshore_engine::{JobDefaults, KindSettings, QueueSettings, TenantWeight, TimeMs};
 
 use super::Bounds;
 use super::enqueue::retry_policy;
 use crate::api::{
-    DurationText, InstantText, JobDefaultsBody, PurgeRequest, QueueSettingsBody, RetryDeadRequest,
+    DurationText, InstantText, JobDefaultsBody, KindSettingsBody, PurgeRequest, QueueSettingsBody,
+    RetryDeadRequest,
 };
 use crate::http::json::{read, read_or_default, text_of};
 use crate::http::refusal::Refusal;
@@ -40,24 +41,10 @@ pub(crate) fn settings_of(
     if let Some(exchange) = &outcomes {
         check_name("outcomes", exchange)?;
     }
-    let JobDefaultsBody { priority, lease, timeout, retry, max_attempts, max_age, ttl, retain } =
-        defaults;
-    let ms = |name: &str, duration, min_ms| {
-        bounds.duration(&format!("defaults.{name}"), duration, min_ms)
-    };
     Ok(QueueSettings {
         paused,
         max_length,
-        defaults: JobDefaults {
-            priority,
-            lease_ms: bounds.lease("defaults.lease", lease)?,
-            timeout_ms: ms("timeout", timeout, 1)?,
-            retry: retry_policy("defaults.retry", retry.as_ref(), bounds)?,
-            max_attempts,
-            max_age_ms: ms("max_age", max_age, 1)?,
-            ttl_ms: ms("ttl", ttl, 1)?,
-            retain_ms: ms("retain", retain, 0)?,
-        },
+        defaults: defaults_of(defaults, bounds)?,
         messages: None,
         tenants: tenants
             .into_iter()
@@ -65,6 +52,38 @@ pub(crate) fn settings_of(
             .collect(),
         outcomes,
     })
+}
+
+/// Checks options for jobs that do not say otherwise.
+fn defaults_of(defaults: JobDefaultsBody, bounds: &Bounds) -> Result<JobDefaults, Refusal> {
+    let JobDefaultsBody { priority, lease, timeout, retry, max_attempts, max_age, ttl, retain } =
+        defaults;
+    let ms = |name: &str, duration, min_ms| {
+        bounds.duration(&format!("defaults.{name}"), duration, min_ms)
+    };
+    Ok(JobDefaults {
+        priority,
+        lease_ms: bounds.lease("defaults.lease", lease)?,
+        timeout_ms: ms("timeout", timeout, 1)?,
+        retry: retry_policy("defaults.retry", retry.as_ref(), bounds)?,
+        max_attempts,
+        max_age_ms: ms("max_age", max_age, 1)?,
+        ttl_ms: ms("ttl", ttl, 1)?,
+        retain_ms: ms("retain", retain, 0)?,
+    })
+}
+
+/// Reads what is set of a kind.
+pub(crate) fn parse_kind_settings(body: &Bytes, bounds: &Bounds) -> Result<KindSettings, Refusal> {
+    kind_settings_of(read(text_of(body)?)?, bounds)
+}
+
+/// Checks what is set of a kind.
+pub(crate) fn kind_settings_of(
+    settings: KindSettingsBody,
+    bounds: &Bounds,
+) -> Result<KindSettings, Refusal> {
+    Ok(KindSettings { defaults: defaults_of(settings.defaults, bounds)? })
 }
 
 /// Reads which jobs to purge; an empty body means all that wait.

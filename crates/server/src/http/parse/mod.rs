@@ -22,8 +22,8 @@ mod sla;
 mod tests;
 mod unique;
 
-pub(crate) use admin::settings_of;
-pub(super) use admin::{parse_purge, parse_retry_dead, parse_settings};
+pub(crate) use admin::{kind_settings_of, settings_of};
+pub(super) use admin::{parse_kind_settings, parse_purge, parse_retry_dead, parse_settings};
 pub(crate) use bounds::Bounds;
 pub(super) use enqueue::parse_enqueue;
 pub(crate) use enqueue::{follow_ups, job_of};

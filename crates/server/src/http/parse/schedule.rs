@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 use longshore_engine::{
-    JobId, JobTemplate, Limits, Missed, NamespaceId, NewSchedule, Overlap, Rejection, Schedule,
-    ScheduleCommand, ScheduleId, ScheduleState, ScheduleView, Spec, Start, TimeMs, local_time,
-    next_slots,
+    JobId, JobTemplate, Limits, Missed, NamespaceId, NewSchedule, NewUnique, Overlap, Rejection,
+    Schedule, ScheduleCommand, ScheduleId, ScheduleState, ScheduleView, Spec, Start,
+    TemplateUnique, TimeMs, local_time, next_slots,
 };
 use longshore_node::wall_now;
 
@@ -87,16 +87,22 @@ pub(super) fn template(
         ("expires_at", job.expires_at.is_some()),
         ("traceparent", job.traceparent.is_some()),
         ("cursor", job.cursor.is_some()),
-        ("unique", job.unique.is_some()),
     ] {
         if given {
             let allowed = "what all jobs of the schedule can have";
             return Err(Refusal::value(field, "given", allowed));
         }
     }
+    let text = job.unique.as_ref().map(|unique| {
+        serde_json::to_string(unique).expect("what was read as JSON can be written as JSON")
+    });
     let mut new = job_of(&queue, job, body, bounds)?;
     new.id = JobId::default();
-    Ok(JobTemplate::of(queue, new))
+    let unique = new.unique.take().zip(text).map(|(unique, text)| {
+        let NewUnique { key, period_ms, until, on_conflict, spans_queues } = unique;
+        Box::new(TemplateUnique { key, until, on_conflict, text, period_ms, spans_queues })
+    });
+    Ok(JobTemplate { unique, ..JobTemplate::of(queue, new) })
 }
 
 /// Reads when the next slot is to be.

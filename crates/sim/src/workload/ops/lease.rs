@@ -103,7 +103,8 @@ fn handed(shadow: &mut Shadow, namespace: usize, request: &LeaseJobs, job: &Deli
     if job.attempt > job.max_attempts {
         return Err(format!("job {}: attempt {} of {}", job.id, job.attempt, job.max_attempts));
     }
-    if job.args != told.new.args || job.queue != told.queue || job.kind != told.new.kind {
+    let same_kind = (&job.kind, job.version) == (&told.new.kind, told.new.version);
+    if job.args != told.new.args || job.queue != told.queue || !same_kind {
         return Err(format!("job {} was handed over as another: {job:?}", job.id));
     }
     checkpoint::handed(told, job)?;
