@@ -48,7 +48,7 @@ pub trait OrderedMap: Reader + Any + Debug + Send {
 impl dyn OrderedMap {
     /// The map as what it is, where it is an `M`.
     #[must_use]
-    pub fn downcast_ref(&self) -> Option<&M> {
+    pub fn downcast_ref<M: OrderedMap>(&self) -> Option<&M> {
         (self as &dyn Any).downcast_ref()
     }
 
@@ -59,7 +59,7 @@ impl dyn OrderedMap {
     }
 
     /// As [`downcast_ref`](Self::downcast_ref).
-    pub fn downcast_mut(&mut self) -> Option<&mut M> {
+    pub fn downcast_mut<M: OrderedMap>(&mut self) -> Option<&mut M> {
         (self as &mut dyn Any).downcast_mut()
     }
 }

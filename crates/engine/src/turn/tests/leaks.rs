@@ -126,7 +126,7 @@ impl Run {
 
 /// So many keys begin with each of these bytes.
 fn left(shard: &Shard, firsts: &[u8]) -> Vec<(u8, usize)> {
-    let count = |first: u8| shard.turn.map().range(vec![first]..vec![first + 1]).count();
+    let count = |first: u8| shard.turn.map().entries().range(vec![first]..vec![first + 1]).count();
     firsts.iter().map(|first| (*first, count(*first))).filter(|(_, count)| *count > 0).collect()
 }
 
