@@ -27,6 +27,9 @@ check overview "it[0]['rabbitmq_version'] and 'queue_totals' in it[0]" raw show 
 check nodes "len(it) == 1 and it[0]['running']" raw list nodes
 check vhosts "'/' in $(names)" raw list vhosts
 check users "'guest' in $(names)" raw list users
+check connections "isinstance(it, list)" raw list connections
+check channels "isinstance(it, list)" raw list channels
+check consumers "isinstance(it, list)" raw list consumers
 say -q declare exchange name=orders type=topic
 say -q declare exchange name=orders type=topic
 say -q declare queue name=mail durable=true 'arguments={"x-max-length":100,"x-queue-type":"quorum"}'

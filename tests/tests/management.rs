@@ -5,8 +5,12 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
+use longshore_amqp::codec::methods::{ConnectionCloseOk, QueueDeclare};
+use longshore_amqp::codec::{Method, Short};
+use longshore_tests::amqp::Connection;
 use longshore_tests::server::Server;
 use longshore_tests::skip::skip;
+use longshore_tests::wait;
 use serde_json::Value;
 
 /// A server, and where its management API is.
@@ -64,9 +68,56 @@ fn what_of_definitions_has_no_meaning_here_is_told_and_who_is_not_let_in() {
     }
     let elsewhere = [&login[..], &["-H", "host: example.com", "API/overview"]].concat();
     assert_eq!(ask(&management, &elsewhere).unwrap().0, 401);
-    let connections = [&login[..], &["API/connections"]].concat();
-    let (status, why) = ask(&management, &connections).unwrap();
+    let parameters = [&login[..], &["API/parameters"]].concat();
+    let (status, why) = ask(&management, &parameters).unwrap();
     assert_eq!((status, &why["error"]), (501, &"not_implemented".into()));
     let unknown = [&login[..], &["API/queues/%2F/nowhere"]].concat();
     assert_eq!(ask(&management, &unknown).unwrap().0, 404);
+}
+
+#[test]
+fn connections_are_shown_and_closed() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let more = ["--amqp", "127.0.0.1:0", "--management", "127.0.0.1:0"];
+    let server = Server::start_with(&folder.path().join("data"), &more)?;
+    let (amqp, management) = (server.next_address("amqp")?, server.next_address("management")?);
+    let get = |path: &str| ask(&management, &["-u", "guest:guest", &format!("API/{path}")]);
+    assert_eq!(get("connections")?, (200, Value::Array(Vec::new())));
+    let mut client = Connection::with_channel(&amqp)?;
+    client.open_channel(7)?;
+    client.declare(QueueDeclare { queue: Short::cut("mail"), ..QueueDeclare::default() })?;
+    client.consume("mail", false)?;
+    let (_, connections) = get("connections")?;
+    let shown = &connections[0];
+    assert_eq!((&shown["user"], &shown["vhost"]), (&"guest".into(), &"/".into()), "{shown}");
+    assert_eq!((&shown["state"], &shown["channels"]), (&"running".into(), &2.into()), "{shown}");
+    assert_eq!(amqp, format!("127.0.0.1:{}", shown["port"]));
+    assert!(shown["recv_oct"].as_u64() > Some(0) && shown["send_oct"].as_u64() > Some(0));
+    let (_, channels) = get("channels")?;
+    let numbers: Vec<_> =
+        channels.as_array().into_iter().flatten().map(|it| &it["number"]).collect();
+    assert_eq!(numbers, [1, 7], "{channels}");
+    assert_eq!(channels[0]["consumer_count"], 1, "{channels}");
+    let (_, consumers) = get("consumers/%2F")?;
+    assert_eq!(
+        (&consumers[0]["queue"]["name"], &consumers[0]["ack_required"]),
+        (&"mail".into(), &true.into())
+    );
+    assert_eq!(consumers[0]["channel_details"]["connection_name"], shown["name"]);
+    assert_eq!(get("consumers/elsewhere")?.1, Value::Array(Vec::new()));
+    let name =
+        shown["name"].as_str().context("it has a name")?.replace(' ', "%20").replace('>', "%3E");
+    let path = format!("API/connections/{name}");
+    let why = "X-Reason: moved to another machine";
+    let close = ["-u", "guest:guest", "-X", "DELETE", "-H", why, &path];
+    assert_eq!(ask(&management, &close)?.0, 204);
+    let closed = client.wait_for(|_| false).unwrap_err().to_string();
+    assert!(closed.contains("320") && closed.contains("moved to another machine"), "{closed}");
+    client.say(0, Method::from(ConnectionCloseOk {}))?;
+    wait::until(
+        "it is gone",
+        || Ok((get(&format!("connections/{name}"))?.0 == 404).then_some(())),
+    )?;
+    assert_eq!(ask(&management, &close)?.0, 404);
+    Ok(())
 }

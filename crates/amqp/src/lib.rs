@@ -12,4 +12,5 @@ pub use failure::{Code, Failure};
 pub use output::Output;
 pub use session::Unanswered;
 pub use session::{Ask, Credentials, End, Identity, Logins, Right, Rights, Session, Settings};
+pub use session::{ChannelView, ConsumerView, SessionView};
 pub use session::{binding_with_arguments, exchange_kind, header_of, queue_settings};

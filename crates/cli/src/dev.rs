@@ -11,7 +11,7 @@ use anyhow::Result;
 use clap::Args;
 use longshore_server::config::{DEFAULT_LISTEN, ServerConfig};
 use longshore_server::http::{self, Listeners};
-use longshore_server::{Access, Listener, Tls, kafka};
+use longshore_server::{Access, AmqpConnections, Listener, Tls, kafka};
 use longshore_server::{Node, ShardState};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -82,6 +82,7 @@ pub(crate) fn execute(args: &DevArgs, context: &Context) -> Result<ExitCode> {
             amqps: amqps.map(|(listener, _)| listener),
             tls,
             access: Access::off(),
+            amqp_connections: AmqpConnections::default(),
         };
         http::serve(&config, node, listeners, async {
             stop_asked.await;

@@ -11,7 +11,9 @@ use anyhow::Result;
 use clap::Args;
 use longshore_server::config::ServerConfig;
 use longshore_server::http::{self, Listeners, ServeError};
-use longshore_server::{Access, ListenError, Listener, Tls, check_exposure, kafka, management};
+use longshore_server::{
+    Access, AmqpConnections, ListenError, Listener, Tls, check_exposure, kafka, management,
+};
 use longshore_server::{Node, NodeConfig, OpenError, StoreDirError, StoreLost};
 use tokio::net::TcpListener;
 
@@ -130,7 +132,9 @@ pub(crate) fn execute(args: &ServeArgs, context: &Context) -> Result<ExitCode> {
             .map_err(|error| Failure::usage(error.to_string()))?;
         let shared = (&access, tls.as_ref());
         let kafka = listens(kafka::listen(&config.kafka, &node, shared).await, "--kafka")?;
-        let management = management::listen(&config.management, &node, shared).await;
+        let amqp_connections = AmqpConnections::default();
+        let management =
+            management::listen(&config.management, &node, shared, &amqp_connections).await;
         let management = listens(management, "--management")?;
         let at = |listening: &Option<(TcpListener, SocketAddr)>| listening.as_ref().map(|it| it.1);
         let listening = [
@@ -158,6 +162,7 @@ pub(crate) fn execute(args: &ServeArgs, context: &Context) -> Result<ExitCode> {
             amqps: amqps.map(|(listener, _)| listener),
             tls,
             access,
+            amqp_connections,
         };
         let stop = stop_signal()?;
         http::serve(&config, node, listeners, async {

@@ -19,6 +19,7 @@ mod triggers;
 mod workers;
 
 pub use access::{Access, AccessConfig};
+pub use amqp::AmqpConnections;
 pub use http::preview_schedule;
 pub use listener::{ListenError, Listener};
 pub use longshore_engine::WorkerPatience;

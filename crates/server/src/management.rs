@@ -3,6 +3,7 @@
 //! what every face may ask of the engine.
 
 mod arguments;
+mod clients;
 mod definitions;
 mod messages;
 mod objects;

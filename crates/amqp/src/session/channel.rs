@@ -60,6 +60,10 @@ pub(super) enum Operation {
 #[derive(Debug)]
 pub(super) struct Consumer {
     pub(super) id: ConsumerId,
+    /// The queue that it consumes.
+    pub(super) queue: String,
+    /// Nobody else may consume the queue.
+    pub(super) exclusive: bool,
     /// The engine has said so.
     pub(super) is_there: bool,
     pub(super) auto_ack: bool,

@@ -140,6 +140,8 @@ impl Session {
         let Some(channel) = self.channels.get_mut(&number) else { return Ok(()) };
         let consumer = Consumer {
             id,
+            queue: wish.queue.clone(),
+            exclusive: wish.exclusive,
             is_there: false,
             auto_ack: wish.auto_ack,
             prefetch: channel.prefetch,

@@ -1,5 +1,7 @@
 //! From the first byte to the open connection.
 
+use bytes::Bytes;
+
 use super::sasl::{self, Login};
 use super::{
     Ask, Capabilities, End, Identity, Logins, NAMESPACE_DEFAULT, Phase, Session, Unanswered,
@@ -92,6 +94,9 @@ impl Session {
             connection_blocked: can("connection.blocked"),
             authentication_failure_close: can("authentication_failure_close"),
         };
+        // A part of what was read would keep all of that in memory.
+        let properties = Bytes::copy_from_slice(told.client_properties.as_bytes());
+        self.client_properties = Table::checked(properties).unwrap_or_default();
         self.client_name = told
             .client_properties
             .get("connection_name")

@@ -26,6 +26,7 @@ mod settling;
 mod sharing;
 mod state;
 mod transacting;
+mod view;
 
 pub use declaring::{binding_with_arguments, exchange_kind};
 pub use publishing::header_of;
@@ -34,3 +35,4 @@ pub use sasl::Credentials;
 pub use settings::queue_settings;
 pub use state::{Ask, End, Logins, Session, Settings, Unanswered};
 use state::{Capabilities, NAMESPACE_DEFAULT, Phase, VHOST_DEFAULT};
+pub use view::{ChannelView, ConsumerView, SessionView};

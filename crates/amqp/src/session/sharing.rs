@@ -33,6 +33,11 @@ impl Share {
         (wanted.saturating_sub(self.credit), self.credit.saturating_sub(wanted))
     }
 
+    /// Messages that consumers may have together; 0 for any number.
+    pub(super) fn prefetch(&self) -> u64 {
+        if self.prefetch == UNLIMITED { 0 } else { self.prefetch }
+    }
+
     /// A message came to one of its consumers.
     pub(super) fn deliver(&mut self) {
         self.credit = self.credit.saturating_sub(1);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use longshore_engine::{ConnectionId, ConsumerId, MessageCommand, Rejection};
 
-use crate::codec::Short;
+use crate::codec::{Short, Table};
 use crate::failure::{Code, Failure};
 use crate::output::Output;
 
@@ -150,6 +150,8 @@ pub struct Session {
     pub(super) capabilities: Capabilities,
     /// What the client calls itself.
     pub(super) client_name: Option<String>,
+    /// What else it says of itself.
+    pub(super) client_properties: Table,
     pub(super) user: String,
     pub(super) vhost: String,
     pub(super) namespace: String,
@@ -204,6 +206,7 @@ impl Session {
             phase: Phase::Header,
             capabilities: Capabilities::default(),
             client_name: None,
+            client_properties: Table::default(),
             user: String::new(),
             vhost: String::new(),
             namespace: String::new(),

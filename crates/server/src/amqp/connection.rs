@@ -6,7 +6,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::{Buf, Bytes, BytesMut};
 use longshore_amqp::{End, Logins, Session, Settings};
@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, sleep_until};
 
 use super::access::{AccountNews, Awaited};
+use super::connections::{Ask, ConnectionView, Place};
 use super::gate::{Gate, is_passing};
 use crate::http::app::App;
 use crate::http::connection::{Progress, told};
@@ -53,6 +54,12 @@ struct Connection {
     session: Option<Session>,
     gate: Option<Gate>,
     begun: Instant,
+    /// When that was, by the clock of people.
+    since: SystemTime,
+    number: u64,
+    /// Bytes that have come and gone.
+    received: u64,
+    sent: u64,
     /// What has arrived and was not taken.
     bytes: BytesMut,
     read_bytes: usize,
@@ -106,6 +113,10 @@ pub(crate) async fn speak(
         session: Some(Session::new(settings, 0)),
         gate: Some(Gate::new(app.node.clone(), makes_namespaces, sender)),
         begun: Instant::now(),
+        since: SystemTime::now(),
+        number,
+        received: 0,
+        sent: 0,
         bytes: BytesMut::new(),
         read_bytes: READ_BYTES_MIN,
         writing: Bytes::new(),
@@ -113,9 +124,10 @@ pub(crate) async fn speak(
         ticks,
         app,
     };
-    let ended = connection.serve(&mut stream, &mut news, &mut stopping).await;
+    let mut place = connection.app.amqp_connections.enter(number);
+    let ended = connection.serve(&mut stream, (&mut news, &mut place), &mut stopping).await;
     let progress = Arc::clone(&connection.progress);
-    drop(connection);
+    drop((connection, place));
     match ended {
         Ok(Ended::Here) => {}
         Ok(Ended::ByPeer) => {
@@ -177,7 +189,7 @@ impl Connection {
     async fn serve(
         &mut self,
         stream: &mut Stream,
-        news: &mut mpsc::UnboundedReceiver<News>,
+        (news, place): (&mut mpsc::UnboundedReceiver<News>, &mut Place),
         stopping: &mut watch::Receiver<bool>,
     ) -> io::Result<Ended> {
         let (mut is_stopping, mut was_open) = (false, false);
@@ -217,6 +229,7 @@ impl Connection {
                     self.parts().0.stop();
                 }
                 () = at(closing_at) => return Ok(Ended::Here),
+                ask = place.asked() => self.tell(stream, ask),
                 told = account.news() => self.hear_of_account(told, &mut account),
                 one = news.recv() => {
                     self.hear(one, news);
@@ -244,6 +257,30 @@ impl Connection {
                     gate.retry(session);
                 }
             }
+        }
+    }
+
+    /// Does what somebody who looks after the connections asks for.
+    fn tell(&mut self, stream: &Stream, ask: Ask) {
+        match ask {
+            Ask::Look(tell) => {
+                let peer = stream.peer();
+                let (view, own) = (self.parts().0.view(), stream.own_address());
+                let (Some(session), Ok(own)) = (view, own) else { return };
+                let since = self.since.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+                // Whoever asked may have gone.
+                let _ = tell.send(ConnectionView {
+                    number: self.number,
+                    session,
+                    peer: peer.address,
+                    own,
+                    is_tls: peer.is_tls,
+                    since_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
+                    received: self.received,
+                    sent: self.sent,
+                });
+            }
+            Ask::Close(reason) => self.parts().0.close(&reason),
         }
     }
 
@@ -298,6 +335,7 @@ impl Connection {
         if count == 0 {
             return Poll::Ready(Ok(false));
         }
+        self.received += count as u64;
         if count >= self.read_bytes {
             self.read_bytes = (2 * self.read_bytes).min(READ_BYTES_MAX);
         }
@@ -339,6 +377,7 @@ impl Connection {
             }
             Poll::Ready(Ok(count)) => {
                 self.progress.take(count, self.ticks.now());
+                self.sent += count as u64;
                 self.writing.advance(count);
             }
             Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),

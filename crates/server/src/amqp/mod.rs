@@ -3,6 +3,9 @@
 
 mod access;
 mod connection;
+mod connections;
 mod gate;
 
 pub(crate) use connection::speak;
+pub use connections::AmqpConnections;
+pub(crate) use connections::ConnectionView;

@@ -29,6 +29,7 @@ use super::reply::{AnswerBody, Reply};
 use super::route::{Found, NotFound, Op, Route, find};
 use super::text::{check_path_name, percent_encode, quoted};
 use crate::access::{Access, Peer, Principal};
+use crate::amqp::AmqpConnections;
 use crate::config::{AmqpConfig, HttpConfig};
 use crate::workers::Registry;
 
@@ -48,6 +49,7 @@ pub(crate) struct App {
     /// Places for streams of events.
     pub(crate) streams: Arc<Places>,
     pub(crate) workers: Arc<Registry>,
+    pub(crate) amqp_connections: AmqpConnections,
     /// Who comes in.
     pub(crate) access: Access,
     /// Who asks, as far as it is known here.
@@ -140,7 +142,7 @@ impl Call<'_> {
 
 impl App {
     pub(crate) fn new(
-        (node, access): (Node, Access),
+        (node, access, amqp_connections): (Node, Access, AmqpConnections),
         config: HttpConfig,
         amqp: AmqpConfig,
         limits: Limits,
@@ -162,6 +164,7 @@ impl App {
             counts: Arc::default(),
             streams: Arc::default(),
             workers: Arc::default(),
+            amqp_connections,
             who: access.anybody(),
             access,
             peer: Arc::default(),

@@ -25,6 +25,7 @@ use super::refusal::Refusal;
 use super::reply::{closing_answer, going_away};
 use super::threads::{Place, Threads};
 use crate::access::Access;
+use crate::amqp::AmqpConnections;
 use crate::config::ServerConfig;
 use crate::running::{Ticks, timeout};
 use crate::tls::Tls;
@@ -115,9 +116,9 @@ pub async fn serve(
     listeners: impl Into<Listeners>,
     shutdown: impl Future<Output = ()>,
 ) -> std::io::Result<()> {
-    let Listeners { http, amqp, https, amqps, tls, access } = listeners.into();
+    let Listeners { http, amqp, https, amqps, tls, access, amqp_connections } = listeners.into();
     let bounds = fit(config.http.clone(), node.shards());
-    let of = (node.clone(), access);
+    let of = (node.clone(), access, amqp_connections);
     let app = Arc::new(App::new(of, bounds, config.amqp.clone(), config.node.limits.clone()));
     let server =
         Server { app, watched: Arc::default(), refusing: Arc::new(Semaphore::new(REFUSING_MAX)) };
@@ -191,12 +192,14 @@ pub struct Listeners {
     pub tls: Option<Arc<Tls>>,
     /// Who comes in.
     pub access: Access,
+    /// Where the connections of AMQP are shown.
+    pub amqp_connections: AmqpConnections,
 }
 
 impl From<TcpListener> for Listeners {
     fn from(http: TcpListener) -> Self {
-        let access = Access::off();
-        Self { http, amqp: None, https: None, amqps: None, tls: None, access }
+        let (access, amqp_connections) = (Access::off(), AmqpConnections::default());
+        Self { http, amqp: None, https: None, amqps: None, tls: None, access, amqp_connections }
     }
 }
 

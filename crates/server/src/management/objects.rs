@@ -25,7 +25,7 @@ const PAGE: usize = 200;
 /// The `RabbitMQ` whose ways these are.
 const VERSION: &str = "4.2.0";
 
-const NODE: &str = "longshore@localhost";
+pub(super) const NODE: &str = "longshore@localhost";
 
 fn too_many() -> Fault {
     let reason = format!("there are more than {ANSWER_MAX}: ask of a virtual host, or by name");

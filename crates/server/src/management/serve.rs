@@ -18,8 +18,10 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use super::ManagementConfig;
+use super::clients::Which;
 use super::patient::Patient;
 use crate::access::{Access, Credentials, Peer, Principal, decode_base64, needs_of};
+use crate::amqp::AmqpConnections;
 use crate::http::code::Code;
 use crate::http::guard::{Reached, check_authority};
 use crate::http::refusal::Refusal;
@@ -62,18 +64,19 @@ pub async fn listen(
     config: &ManagementConfig,
     node: &Node,
     (access, tls): (&Access, Option<&Arc<Tls>>),
+    connections: &AmqpConnections,
 ) -> Result<Option<Listener>, ListenError> {
     let (plain, with_tls) = (config.listen.as_deref(), config.listen_tls.as_deref());
     let places = Places { plain, tls: with_tls, shown: tls, anywhere: access.is_required() };
-    let access = access.clone();
-    let serve = move |node, accepting| serve(node, access, accepting);
+    let of = (access.clone(), connections.clone());
+    let serve = move |node, accepting| serve(node, of, accepting);
     let named = ("management", "management", Spoken::Management);
     Listener::start(named, places, node, serve).await
 }
 
-async fn serve(node: Node, access: Access, accepting: Accepting) {
+async fn serve(node: Node, (access, connections): (Access, AmqpConnections), accepting: Accepting) {
     let (who, bodies) = (access.anybody(), Arc::new(Semaphore::new(BODIES_MAX)));
-    let api = Arc::new(Api { node, access, who, bodies });
+    let api = Arc::new(Api { node, access, who, connections, bodies });
     let bounds = (CONNECTIONS_MAX, READ_TIME_MAX);
     accepting.serve_each(bounds, move |stream| speak(Arc::clone(&api), stream)).await;
 }
@@ -134,6 +137,8 @@ pub(super) struct Api {
     access: Access,
     /// Who asks.
     pub(super) who: Principal,
+    /// The connections of AMQP.
+    pub(super) connections: AmqpConnections,
     /// Requests with a body take turns.
     bodies: Arc<Semaphore>,
 }
@@ -294,7 +299,13 @@ async fn carry_out(api: &Api, request: Request<Incoming>) -> Result<Told, Fault>
     let segments = segments.map(|segment| percent_decode(segment, false).map(String::from));
     let segments: Vec<String> = segments.collect::<Option<_>>().ok_or_else(Fault::not_found)?;
     let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
-    route(api, &parts.method, &segments, &body).await
+    match (parts.method.as_str(), segments.as_slice()) {
+        ("DELETE", ["connections", name]) => {
+            let reason = parts.headers.get("x-reason").and_then(|it| it.to_str().ok());
+            api.close_connection(name, reason).await
+        }
+        (_, segments) => route(api, &parts.method, segments, &body).await,
+    }
 }
 
 /// The namespace of a virtual host.
@@ -376,6 +387,26 @@ async fn route(api: &Api, method: &Method, path: &[&str], body: &Value) -> Resul
         ("GET", ["definitions", vhost]) => value(api.export(Some(vhost)).await?),
         ("POST" | "PUT", ["definitions"]) => value(api.import(None, body).await?),
         ("POST" | "PUT", ["definitions", vhost]) => value(api.import(Some(vhost), body).await?),
+        ("GET", ["connections"]) => value(api.connections(Which::default()).await),
+        ("GET", ["connections", name]) => value(api.connection(name).await?),
+        ("GET", ["connections", name, "channels"]) => {
+            value(api.channels(Which { name: Some(name), ..Which::default() }).await)
+        }
+        ("GET", ["connections", "username", user]) => {
+            value(api.connections(Which { user: Some(user), ..Which::default() }).await)
+        }
+        ("GET", ["vhosts", vhost, "connections"]) => {
+            value(api.connections(Which { vhost: Some(vhost), ..Which::default() }).await)
+        }
+        ("GET", ["channels"]) => value(api.channels(Which::default()).await),
+        ("GET", ["channels", name]) => value(api.channel(name).await?),
+        ("GET", ["vhosts", vhost, "channels"]) => {
+            value(api.channels(Which { vhost: Some(vhost), ..Which::default() }).await)
+        }
+        ("GET", ["consumers"]) => value(api.consumers(Which::default()).await),
+        ("GET", ["consumers", vhost]) => {
+            value(api.consumers(Which { vhost: Some(vhost), ..Which::default() }).await)
+        }
         (
             _,
             [

@@ -77,6 +77,14 @@ impl Stream {
         &self.peer
     }
 
+    /// The address at this end.
+    pub(crate) fn own_address(&self) -> io::Result<SocketAddr> {
+        match &self.bytes {
+            Bytes::Plain(stream) => stream.local_addr(),
+            Bytes::Tls(stream) => stream.get_ref().0.local_addr(),
+        }
+    }
+
     /// Reads what has arrived into `bytes`, which gets `room` only once something is there; 0 where
     /// the peer sends no more.
     pub(crate) fn poll_read_into(
