@@ -59,7 +59,7 @@ impl Simulation {
             relay.check(node.tree(), clock, true)?;
         }
         if let (Some(node), Some(fired)) = (&self.node, &self.fired) {
-            fired.check(node.turn().map(), clock, (&node.streams, true))?;
+            fired.check(node.tree(), clock, (&node.streams, true))?;
         }
         self.drain_messages()?;
         let verdict = self.judge()?;
@@ -161,7 +161,7 @@ impl Simulation {
         let Some(node) = &self.node else { return Err("the shard ended".to_owned()) };
         let mut drainers = Vec::new();
         for (namespace, name) in NAMESPACES.iter().enumerate() {
-            let jobs = invariants::jobs_of(node.turn().map(), name, None, clock);
+            let jobs = invariants::jobs_of(node.tree(), name, None, clock);
             let kinds = jobs.iter().filter(|view| view.job.phase.is_unfinished());
             let kinds = kinds.map(|view| view.job.kind.clone());
             let kinds: BTreeSet<_> =

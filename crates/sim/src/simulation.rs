@@ -524,7 +524,7 @@ impl Simulation {
                     relay.check(node.tree(), clock, false)?;
                 }
                 if let Some(fired) = &self.fired {
-                    fired.check(node.turn().map(), clock, (&node.streams, false))?;
+                    fired.check(node.tree(), clock, (&node.streams, false))?;
                 }
                 self.check_messages(node, clock)
             }
