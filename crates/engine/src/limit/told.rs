@@ -1,5 +1,5 @@
-//! Limits as they are told: what runs, which keys hold back, and what waits behind them. Whoever asks
-//! has a bounded number of entries counted; of more only that many.
+//! Limits as they are told: what runs, which keys hold back, and what waits behind them. A bounded
+//! number of entries is counted for whoever asks.
 
 use std::ops::ControlFlow;
 
