@@ -90,7 +90,7 @@ fn rule(limit: &LimitSettingsBody) -> String {
 }
 
 fn print(limits: &[LimitRecord]) -> anyhow::Result<()> {
-    let mut table = Table::new(&["limit", "scope", "of", "rule", ">running", ">spent"]);
+    let mut table = Table::new(&["limit", "scope", "of", "rule", ">running", ">spent", ">waiting"]);
     for limit in limits {
         table.row(&[
             limit.name.clone(),
@@ -99,7 +99,17 @@ fn print(limits: &[LimitRecord]) -> anyhow::Result<()> {
             rule(&limit.settings),
             grouped(limit.running),
             grouped(limit.spent),
+            grouped(limit.waiting),
         ]);
+    }
+    table.print()?;
+    let keys: Vec<_> = limits.iter().flat_map(|limit| &limit.keys).collect();
+    if keys.is_empty() {
+        return Ok(());
+    }
+    let mut table = Table::new(&["key", ">running", ">waiting"]);
+    for of in keys {
+        table.row(&[of.key.clone(), grouped(of.running), grouped(of.waiting)]);
     }
     Ok(table.print()?)
 }

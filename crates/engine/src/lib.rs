@@ -75,7 +75,9 @@ pub use kind::{
     KindAnswer, KindCommand, KindDetail, KindInQueue, KindRange, KindSettings, KindView,
 };
 pub use level::{LEVEL, OtherLevel};
-pub use limit::{JobLimit, LimitRefill, LimitRule, LimitScope, LimitSettings, LimitView};
+pub use limit::{
+    JobLimit, LimitKeyView, LimitRefill, LimitRule, LimitScope, LimitSettings, LimitView,
+};
 pub use limits::{Cap, ENTRY_BYTES_MAX, Limits, Scope};
 pub use map::{OrderedMap, Reader};
 pub use message::{

@@ -23,6 +23,9 @@ const ROUNDS_MAX: u32 = 500;
 
 const HOUR_MS: u64 = 3_600_000;
 
+/// A namespace, and what a worker there runs; `None` for everything.
+type Drainer = (usize, Option<Vec<KindRange>>);
+
 impl Simulation {
     pub(crate) fn come_to_rest(&mut self) -> Result<oracle::Verdict, String> {
         self.heal()?;
@@ -151,9 +154,9 @@ impl Simulation {
         Ok(all.any(|view| view.job.phase.is_unfinished()))
     }
 
-    /// Who drains each namespace, by the versions that it runs: where jobs have some, no worker runs
-    /// all of them, and none waits for ever all the same.
-    fn drainers(&mut self) -> Result<Vec<(usize, Option<Vec<KindRange>>)>, String> {
+    /// Who drains each namespace, by the versions that it runs: where jobs have some, no worker
+    /// runs all of them, and none waits for ever all the same.
+    fn drainers(&mut self) -> Result<Vec<Drainer>, String> {
         if !self.has_versions {
             return Ok((0..NAMESPACES.len()).map(|namespace| (namespace, None)).collect());
         }

@@ -1,7 +1,7 @@
 //! Limits as a resource: put, described, removed. A change of the numbers holds at once; what a
 //! limit counts, and in which way, stays as long as it exists.
 
-use super::{LIMITS_MAX, LimitKey, LimitRule, LimitScope, LimitSettings, LimitView};
+use super::{LIMITS_MAX, LimitKey, LimitRule, LimitScope, LimitSettings};
 use crate::answer::BlockedBy;
 use crate::bounds::{check_duration, check_name};
 use crate::ids::NamespaceId;
@@ -15,9 +15,6 @@ use crate::wire::Wire;
 
 /// More than anybody limits to, and less than overflows where it is counted in parts.
 const NUMBER_MAX: u64 = 1_000_000;
-
-/// Keys that are counted for whoever asks.
-const SPENT_TOLD_MAX: usize = 1000;
 
 fn check_number(field: &'static str, number: u64) -> Result<(), Rejection> {
     if (1..=NUMBER_MAX).contains(&number) {
@@ -100,34 +97,8 @@ impl State {
         namespace: NamespaceId,
         name: &str,
     ) -> Result<Record, Rejection> {
-        self.limit_view(namespace, name)?;
+        self.known_limit(namespace, name)?;
         Ok(Record::LimitDeleted { namespace, name: name.to_owned() })
-    }
-
-    pub(crate) fn limit_view(&self, ns: NamespaceId, name: &str) -> Result<LimitView, Rejection> {
-        let settings = self.limiting.of(ns, name).cloned();
-        let unknown = || Rejection::LimitUnknown { name: name.to_owned() };
-        let settings = settings.ok_or_else(unknown)?;
-        let leases = self.limiting.leases.range(LimitKey::new(ns, name, "")..);
-        let leases = leases.take_while(|(of, _)| of.ns == ns && of.name == name);
-        let running = leases.map(|(_, count)| count).sum();
-        let prefix = keys::Key::new(keys::LIMIT_SPENT).namespace(ns).text(name).done();
-        let mut spent = 0;
-        self.scan(&prefix, &keys::after_prefix(&prefix), &mut |_, _| {
-            spent += 1;
-            if spent < SPENT_TOLD_MAX {
-                std::ops::ControlFlow::Continue(())
-            } else {
-                std::ops::ControlFlow::Break(())
-            }
-        });
-        Ok(LimitView { name: name.to_owned(), settings, running, spent: spent as u64 })
-    }
-
-    /// The limits of the namespace, up to so many.
-    pub(crate) fn limit_views(&self, ns: NamespaceId, most: usize) -> Vec<LimitView> {
-        let names = self.limiting.settings.get(&ns).into_iter().flat_map(|all| all.keys());
-        names.take(most).filter_map(|name| self.limit_view(ns, name).ok()).collect()
     }
 
     pub(crate) fn apply_limit_put(&mut self, ns: NamespaceId, name: &str, new: &LimitSettings) {
@@ -155,7 +126,7 @@ impl State {
         for (_, live) in self.leases.range((ns, first)..=(ns, last)) {
             let (job, own) = (&live.job, live.job.options.limit.as_ref());
             if let Some(key) = settings.key_of(name, (&job.queue, &job.kind), own) {
-                *self.limiting.leases.entry(LimitKey::new(ns, name, key)).or_default() += 1;
+                self.limiting.count(LimitKey::new(ns, name, key));
             }
         }
     }
@@ -167,7 +138,7 @@ impl State {
             if budget.is_some() {
                 self.keep_budget(&of, budget.as_ref(), None);
             }
-            self.limiting.leases.remove(&of);
+            self.limiting.forget(&of);
             self.mark(&of, &settings.scope, false);
         }
         self.remove(&keys::limit(ns, name));

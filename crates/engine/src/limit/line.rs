@@ -98,6 +98,11 @@ impl State {
         }
     }
 
+    /// The lanes in which a key has lines.
+    pub(super) fn lanes_of_lines(&self, of: &LimitKey) -> Vec<LaneId> {
+        self.lines(of).into_iter().map(|(line, _)| line.lane).collect()
+    }
+
     fn lines(&self, of: &LimitKey) -> Vec<(Line, Slot)> {
         let prefix = keys::limit_lines(of.ns, &of.name, &of.key);
         let mut lines = Vec::new();

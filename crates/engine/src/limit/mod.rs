@@ -6,6 +6,7 @@
 mod budget;
 mod decide;
 mod line;
+mod told;
 mod usage;
 
 pub(crate) use decide::limits_told;
@@ -111,6 +112,21 @@ pub struct LimitView {
     pub running: u64,
     /// Keys (the namespace, queues, kinds) that it holds back now; of very many only some.
     pub spent: u64,
+    /// Jobs that wait, their time has come or not, behind these keys; of very many only some.
+    pub waiting: u64,
+    /// Some of these keys, where one limit is asked for.
+    pub keys: Vec<LimitKeyView>,
+}
+
+/// A key of a limit that holds jobs back.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LimitKeyView {
+    /// The key; the name of a queue or kind where that is what the limit counts by itself.
+    pub key: String,
+    /// Leases that it counts.
+    pub running: u64,
+    /// Jobs that wait behind it; of very many only some.
+    pub waiting: u64,
 }
 
 /// One key of a limit.

@@ -23,6 +23,8 @@ pub(crate) struct Limiting {
     pub(super) settings: BTreeMap<NamespaceId, BTreeMap<String, LimitSettings>>,
     /// Live leases of each key, of limits that count those.
     pub(super) leases: BTreeMap<LimitKey, u64>,
+    /// The same for each limit, over all of its keys.
+    pub(super) running: BTreeMap<(NamespaceId, String), u64>,
     /// How many limits hold back each of these.
     namespaces: BTreeMap<NamespaceId, u32>,
     queues: BTreeMap<(NamespaceId, String), u32>,
@@ -35,6 +37,7 @@ impl Default for Limiting {
         Self {
             settings: BTreeMap::new(),
             leases: BTreeMap::new(),
+            running: BTreeMap::new(),
             namespaces: BTreeMap::new(),
             queues: BTreeMap::new(),
             kinds: BTreeMap::new(),
@@ -73,6 +76,36 @@ impl Limiting {
         self.kinds.contains_key(&kind)
     }
 
+    /// One more lease of a key.
+    pub(super) fn count(&mut self, of: LimitKey) {
+        *self.running.entry((of.ns, of.name.clone())).or_default() += 1;
+        *self.leases.entry(of).or_default() += 1;
+    }
+
+    fn give_back(&mut self, of: &LimitKey) {
+        let Some(count) = self.leases.get_mut(of) else { return };
+        *count = count.checked_sub(1).expect("a slot is given back once");
+        if *count == 0 {
+            self.leases.remove(of);
+        }
+        self.take_from_running(of, 1);
+    }
+
+    /// The leases of a key count no longer.
+    pub(super) fn forget(&mut self, of: &LimitKey) {
+        let count = self.leases.remove(of).unwrap_or_default();
+        self.take_from_running(of, count);
+    }
+
+    fn take_from_running(&mut self, of: &LimitKey, count: u64) {
+        let limit = (of.ns, of.name.clone());
+        let Some(running) = self.running.get_mut(&limit) else { return };
+        *running = running.checked_sub(count).expect("all keys have what each has");
+        if *running == 0 {
+            self.running.remove(&limit);
+        }
+    }
+
     /// The limits of a namespace, in the order of their names.
     pub(crate) fn all(&self, ns: NamespaceId) -> impl Iterator<Item = (&String, &LimitSettings)> {
         self.settings.get(&ns).into_iter().flatten()
@@ -85,7 +118,7 @@ impl Limiting {
     /// Whether no limit counts a lease.
     #[cfg(test)]
     pub(crate) fn counts_nothing(&self) -> bool {
-        self.leases.is_empty()
+        self.leases.is_empty() && self.running.is_empty()
     }
 
     /// The limits that count a job, and under which key each does.
@@ -136,7 +169,7 @@ impl State {
     pub(crate) fn count_lease(&mut self, ns: NamespaceId, job: &Job) {
         for (of, rule) in self.limiting.counting(ns, job) {
             if matches!(rule, LimitRule::Concurrency { .. }) {
-                *self.limiting.leases.entry(of).or_default() += 1;
+                self.limiting.count(of);
             }
         }
     }
@@ -160,12 +193,7 @@ impl State {
             if !matches!(rule, LimitRule::Concurrency { .. }) {
                 continue;
             }
-            if let Some(count) = self.limiting.leases.get_mut(&of) {
-                *count = count.checked_sub(1).expect("a slot is given back once");
-                if *count == 0 {
-                    self.limiting.leases.remove(&of);
-                }
-            }
+            self.limiting.give_back(&of);
             self.judge(&of);
         }
     }

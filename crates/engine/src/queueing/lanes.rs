@@ -662,7 +662,7 @@ impl Lanes {
         self.lanes_of(queue).take(most).map(|(id, _)| *id).collect()
     }
 
-    /// Whether entries of the lane may be handed out as far as gates go, and switches over its kind.
+    /// Whether entries of the lane may be handed out as far as gates go, those over its kind too.
     pub(crate) fn is_open(&self, ns: NamespaceId, id: LaneId) -> bool {
         !self.shut_sets.contains(&(ns, id.part.set())) && !self.shut_kinds.contains(&id.kind)
     }

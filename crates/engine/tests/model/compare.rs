@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use longshore_engine::query::{Lookup, attempts_of, body_of, find_job, find_schedule, skipped_of};
 use longshore_engine::{
-    Answer, Clock, ConsumerId, Delivery, JobView, Operation, Rejection, ReplyTo, SlaAnswer, SlaView,
+    Answer, Clock, ConsumerId, Delivery, JobView, LimitView, Operation, Rejection, ReplyTo,
+    SlaAnswer, SlaView,
 };
 
 use crate::reference::{RefJob, Reference};
@@ -21,6 +22,10 @@ pub(crate) fn plain(answer: &Answer) -> String {
     }
     let operation = |o: &Operation| format!("{:?}", Operation { cursor: None, ..o.clone() });
     let level = |view: &SlaView| format!("level {} {:?}", view.name, view.sla.settings);
+    // What waits behind limits is tested by itself.
+    let limit = |view: &LimitView| {
+        format!("{:#?}", LimitView { waiting: 0, keys: Vec::new(), ..view.clone() })
+    };
     match answer {
         Answer::Leased { jobs, settled } => format!("leased {jobs:#?}, settled {}", each(settled)),
         Answer::Settled(settled) => format!("settled {}", each(settled)),
@@ -28,6 +33,8 @@ pub(crate) fn plain(answer: &Answer) -> String {
         // What levels measured is tested by itself.
         Answer::Sla(SlaAnswer::Sla(view)) => level(view),
         Answer::Sla(SlaAnswer::Slas(all)) => all.iter().map(level).collect::<Vec<_>>().join("\n"),
+        Answer::Limit(view) => limit(view),
+        Answer::Limits(all) => all.iter().map(limit).collect::<Vec<_>>().join("\n"),
         Answer::Operation(o) => operation(o),
         Answer::Operations(all) => all.iter().map(operation).collect::<Vec<_>>().join("\n"),
         Answer::Rejected(rejection) => code(rejection),

@@ -78,11 +78,13 @@ pub struct Limit {
     pub running: u64,
     /// Keys, queues or kinds that it holds back now; counted up to 1000.
     pub spent: u64,
+    /// Jobs that wait behind these; counted up to 1000.
+    pub waiting: u64,
 }
 
 impl Limit {
     fn from_wire(of: v1::Limit) -> Self {
-        Self { name: of.name, running: of.running, spent: of.spent }
+        Self { name: of.name, running: of.running, spent: of.spent, waiting: of.waiting }
     }
 }
 

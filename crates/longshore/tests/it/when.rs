@@ -96,7 +96,7 @@ async fn a_deploy_drains_the_old_version_and_routes_the_new_one() {
 async fn a_job_without_a_schedule_succeeds_though_it_names_a_next_slot() {
     let server = EmbeddedServer::start().await.unwrap();
     let (client, app) = (server.client(), App::default());
-    let worker = Running::start_with(&client, &app, |worker| worker.register::<Poll>());
+    let worker = Running::start_with(&client, &app, Worker::register::<Poll>);
     let job = client.enqueue(Poll).await.unwrap();
     job.result(PATIENCE).await.unwrap();
     worker.stop().await;

@@ -3453,7 +3453,7 @@ pub struct PutHoldRequest {
     pub wait_ms: u64,
 }
 /// A limit at one moment.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Limit {
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
@@ -3465,6 +3465,25 @@ pub struct Limit {
     /// Keys, queues or kinds that it holds back now; counted up to 1000.
     #[prost(uint64, tag = "4")]
     pub spent: u64,
+    /// Jobs that wait behind these; counted up to 1000.
+    #[prost(uint64, tag = "70")]
+    pub waiting: u64,
+    /// Some of these, up to 20. Not in lists.
+    #[prost(message, repeated, tag = "71")]
+    pub keys: ::prost::alloc::vec::Vec<LimitKey>,
+}
+/// A key of a limit that holds jobs back.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LimitKey {
+    /// The name of the queue or kind with these scopes.
+    #[prost(string, tag = "1")]
+    pub key: ::prost::alloc::string::String,
+    /// With `concurrency`: jobs that run and that it counts.
+    #[prost(uint64, tag = "2")]
+    pub running: u64,
+    /// Jobs that wait behind it; counted up to 1000.
+    #[prost(uint64, tag = "3")]
+    pub waiting: u64,
 }
 /// A limit as its owner sets it.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

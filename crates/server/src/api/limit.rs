@@ -92,6 +92,23 @@ pub struct LimitRecord {
     pub running: u64,
     /// Keys, queues or kinds that it holds back now; counted up to 1000.
     pub spent: u64,
+    /// Jobs that wait behind these; counted up to 1000.
+    #[serde(default)]
+    pub waiting: u64,
+    /// Some of these, up to 20, in the order of their names. Not in lists.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub keys: Vec<LimitKeyRecord>,
+}
+
+/// A key of a limit that holds jobs back.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+pub struct LimitKeyRecord {
+    /// The key; the name of the queue or kind with these scopes.
+    pub key: String,
+    /// With `concurrency`: jobs that run and that it counts.
+    pub running: u64,
+    /// Jobs that wait behind it; counted up to 1000.
+    pub waiting: u64,
 }
 
 /// All limits of a namespace.

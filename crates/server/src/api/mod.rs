@@ -49,8 +49,8 @@ pub use id::{JobIdText, TokenText};
 pub use instant::{INSTANT_EXPECTED, InstantText, write_instant};
 pub use kind::{KindList, KindRecord, KindSettingsBody, KindVersions, KindWholeRecord};
 pub use limit::{
-    BucketText, JobLimitRecord, JobLimitText, LimitList, LimitRecord, LimitScopeText,
-    LimitSettingsBody, WindowText,
+    BucketText, JobLimitRecord, JobLimitText, LimitKeyRecord, LimitList, LimitRecord,
+    LimitScopeText, LimitSettingsBody, WindowText,
 };
 pub use messages::{
     BindingBody, BindingList, BindingRecord, ChangedAnswer, ConsumeAnswer, ConsumeRequest,

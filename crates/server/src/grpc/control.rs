@@ -17,8 +17,8 @@ use super::admin::{record, some};
 use super::job_in::word;
 use super::{Face, namespace_of};
 use crate::api::{
-    BucketText, CloseGateRequest, DurationText, GateBody, InstantText, LimitRecord, LimitScopeText,
-    LimitSettingsBody, WindowText,
+    BucketText, CloseGateRequest, DurationText, GateBody, InstantText, LimitKeyRecord, LimitRecord,
+    LimitScopeText, LimitSettingsBody, WindowText,
 };
 use crate::http::json::missing;
 use crate::http::look::{ask, unexpected};
@@ -56,7 +56,7 @@ fn hold_told(of: &HoldView) -> v1::Hold {
 }
 
 fn limit_told(of: &LimitView) -> v1::Limit {
-    let LimitRecord { name, settings, running, spent } = view::limit(of);
+    let LimitRecord { name, settings, running, spent, waiting, keys } = view::limit(of);
     let rule = match (settings.concurrency, settings.window, settings.bucket) {
         (Some(max), ..) => Some(Rule::Concurrency(max)),
         (_, Some(WindowText { max, per }), _) => {
@@ -69,7 +69,10 @@ fn limit_told(of: &LimitView) -> v1::Limit {
     };
     let (scope, of) = (settings.scope.to_string(), settings.of.unwrap_or_default());
     let settings = Some(v1::LimitSettings { scope, of, rule });
-    v1::Limit { name, settings, running, spent }
+    let key =
+        |of: LimitKeyRecord| v1::LimitKey { key: of.key, running: of.running, waiting: of.waiting };
+    let keys = keys.into_iter().map(key).collect();
+    v1::Limit { name, settings, running, spent, waiting, keys }
 }
 
 fn limit_body(of: Option<v1::LimitSettings>) -> Result<LimitSettingsBody, Refusal> {

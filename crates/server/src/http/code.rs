@@ -118,7 +118,7 @@ codes! {
     TooManyGates = "too_many_gates", TOO_MANY_REQUESTS, "There are too many gates";
     TooManyHolds = "too_many_holds", TOO_MANY_REQUESTS, "There are too many holds";
     TooManyKinds = "too_many_kinds", TOO_MANY_REQUESTS, "There are too many kinds";
-    TooManyVersions = "too_many_versions", TOO_MANY_REQUESTS, "There are too many versions of a kind";
+    TooManyVersions = "too_many_versions", TOO_MANY_REQUESTS, "A kind has too many versions";
     TooManyLimits = "too_many_limits", TOO_MANY_REQUESTS, "There are too many limits";
     TooManyNamespaces = "too_many_namespaces", TOO_MANY_REQUESTS, "There are too many namespaces";
     TooManyOperations = "too_many_operations", TOO_MANY_REQUESTS, "Too many operations go on";

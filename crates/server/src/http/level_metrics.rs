@@ -39,7 +39,7 @@ const SLA_METRICS: [Gauge<SlaView, f64>; 6] = [
     }),
 ];
 
-const LIMIT_METRICS: [Gauge<LimitView, u64>; 3] = [
+const LIMIT_METRICS: [Gauge<LimitView, u64>; 4] = [
     ("longshore_limit_running", "Jobs that run and that a limit counts.", |it| {
         matches!(it.settings.rule, LimitRule::Concurrency { .. }).then_some(it.running)
     }),
@@ -48,6 +48,9 @@ const LIMIT_METRICS: [Gauge<LimitView, u64>; 3] = [
             LimitRule::Concurrency { max } => Some(max),
             _ => None,
         }
+    }),
+    ("longshore_limit_waiting", "Jobs that wait behind a limit, up to 1000.", |it| {
+        Some(it.waiting)
     }),
     ("longshore_limit_spent_keys", "Keys that a limit holds back, up to 1000.", |it| {
         Some(it.spent)

@@ -3,9 +3,9 @@
 use bytes::Bytes;
 use longshore_engine::{
     AttemptNote, BlockedBy, CancelReason, Cause, Checkpoint, DeadReason, End, EndKind, GateView,
-    HoldView, Job, JobDefaults, JobError, JobState, JobView, LimitRule, LimitScope, LimitView,
-    NamespaceView, Operation, OperationKind, OperationState, Phase, QueueSettings, QueueView,
-    RetryPolicy, SkippedItem, TimeMs, UniqueLock, UniqueMet, UniqueUntil,
+    HoldView, Job, JobDefaults, JobError, JobState, JobView, LimitKeyView, LimitRule, LimitScope,
+    LimitView, NamespaceView, Operation, OperationKind, OperationState, Phase, QueueSettings,
+    QueueView, RetryPolicy, SkippedItem, TimeMs, UniqueLock, UniqueMet, UniqueUntil,
 };
 use longshore_engine::{
     JobId, JobLimit, JobTemplate, LastTick, Missed, Overlap, ScheduleView, Slot, Spec, TickOutcome,
@@ -16,7 +16,7 @@ use super::content;
 use crate::api::{
     AttemptOutcomeText, AttemptRecord, BlockedByRecord, BucketText, CheckpointRecord, Counters,
     DurationText, ErrorText, GateRecord, HeldRunRecord, HoldRecord, InstantText, JobDefaultsBody,
-    JobIdText, JobLimitRecord, JobRecord, LeaseRecord, LimitRecord, LimitScopeText,
+    JobIdText, JobLimitRecord, JobRecord, LeaseRecord, LimitKeyRecord, LimitRecord, LimitScopeText,
     LimitSettingsBody, NamespaceRecord, OperationRecord, OperationStateText, QueueRecord,
     QueueSettingsBody, RawJson, RetryText, SkippedRecord, StateText, StatusRecord, UniqueOutcome,
     UniqueRecord, UniqueUntilText, WindowText,
@@ -228,7 +228,7 @@ fn unique(lock: &UniqueLock) -> UniqueRecord {
 
 /// A limit as it is told.
 pub(crate) fn limit(limit: &LimitView) -> LimitRecord {
-    let LimitView { name, settings, running, spent } = limit;
+    let LimitView { name, settings, running, spent, waiting, keys } = limit;
     let (scope, of) = match &settings.scope {
         LimitScope::Namespace => (LimitScopeText::Namespace, None),
         LimitScope::Queue { name } => (LimitScopeText::Queue, name.clone()),
@@ -246,7 +246,19 @@ pub(crate) fn limit(limit: &LimitView) -> LimitRecord {
         }
     }
     let settings = LimitSettingsBody { scope, of, concurrency, window, bucket };
-    LimitRecord { name: name.clone(), settings, running: *running, spent: *spent }
+    let key = |of: &LimitKeyView| LimitKeyRecord {
+        key: of.key.clone(),
+        running: of.running,
+        waiting: of.waiting,
+    };
+    LimitRecord {
+        name: name.clone(),
+        settings,
+        running: *running,
+        spent: *spent,
+        waiting: *waiting,
+        keys: keys.iter().map(key).collect(),
+    }
 }
 
 /// A gate as it is told.

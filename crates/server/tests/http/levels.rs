@@ -83,6 +83,7 @@ async fn a_service_level_is_set_measured_and_removed() {
         "longshore_limit_running{namespace=\"default\",limit=\"mails\"} 2",
         "longshore_limit_concurrency{namespace=\"default\",limit=\"mails\"} 1",
         "longshore_limit_spent_keys{namespace=\"default\",limit=\"mails\"} 2",
+        "longshore_limit_waiting{namespace=\"default\",limit=\"mails\"} 0",
     ] {
         assert!(text.lines().any(|it| it == line), "{line} is missing");
     }

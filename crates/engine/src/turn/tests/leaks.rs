@@ -181,6 +181,7 @@ fn check_that_nothing_leaks(jobs: u64, restarts_every: u64) {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "it asks for the tier that it runs in")]
 fn nothing_is_left_of_many_jobs_with_random_deaths() {
     if std::env::var_os("LONGSHORE_FULL").is_some() {
         // As long as they are, a restart reads all of it.

@@ -261,3 +261,35 @@ fn a_limit_with_many_held_back_costs_others_nothing() {
     let offer = state.offer(ns, &all, None, (shard.clock.wall, 10));
     assert!(offer.jobs == [id(1)] && offer.looked <= 4, "{offer:?}");
 }
+
+#[test]
+fn a_limit_tells_what_runs_and_waits_over_all_keys_and_for_some() {
+    let mut shard = Shard::new();
+    let rule = LimitRule::Concurrency { max: 1 };
+    let settings = LimitSettings { scope: LimitScope::Key, rule };
+    shard.call(Command::PutLimit { name: "api".to_owned(), settings });
+    for n in 0..60 {
+        let key = format!("account-{}", n % 25);
+        let limit = Some(JobLimit { name: "api".to_owned(), key });
+        shard.enqueue(NewJob { limit, ..job(n) });
+    }
+    let jobs = shard.lease(100);
+    assert_eq!(jobs.len(), 25);
+    let told = |shard: &mut Shard| match shard.call(Command::GetLimit { name: "api".to_owned() }) {
+        Answer::Limit(view) => *view,
+        other => panic!("{other:?}"),
+    };
+    let view = told(&mut shard);
+    assert_eq!((view.running, view.spent, view.waiting, view.keys.len()), (25, 25, 35, 20));
+    let first = &view.keys[0];
+    assert_eq!((first.key.as_str(), first.running, first.waiting), ("account-0", 1, 2));
+    let Answer::Limits(all) = shard.call(Command::ListLimits) else { panic!("no list") };
+    assert_eq!((all[0].waiting, all[0].keys.len()), (35, 0));
+    let mut shard = shard.restart();
+    assert_eq!(told(&mut shard), view, "as before a restart");
+    for job in &jobs {
+        shard.settle(job, ack()).unwrap();
+    }
+    let view = told(&mut shard);
+    assert_eq!((view.running, view.spent, view.waiting), (0, 0, 0), "what waits can start");
+}

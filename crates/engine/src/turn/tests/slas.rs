@@ -251,7 +251,7 @@ fn what_is_paused_or_scheduled_for_later_needs_no_workers_yet() {
 }
 
 /// Sixty jobs of 5 s that could start: within 30 s each worker does six of them.
-fn with_a_backlog(of: NewJob) -> Shard {
+fn with_a_backlog(of: &NewJob) -> Shard {
     let mut shard = Shard::new();
     put(&mut shard, "mail", of_queue("q", started(30_000)));
     shard.enqueue(job(1));
@@ -278,7 +278,7 @@ fn limit(shard: &mut Shard, scope: crate::LimitScope, max: u64) {
 
 #[test]
 fn what_a_closed_gate_holds_back_needs_no_workers() {
-    let mut shard = with_a_backlog(NewJob { gates: vec!["g".to_owned()], ..job(0) });
+    let mut shard = with_a_backlog(&NewJob { gates: vec!["g".to_owned()], ..job(0) });
     assert_eq!(view(&mut shard, "mail").workers_needed, Some(10));
     close_gate(&mut shard, None);
     assert_eq!(view(&mut shard, "mail").workers_needed, Some(0));
@@ -287,7 +287,7 @@ fn what_a_closed_gate_holds_back_needs_no_workers() {
     }
     shard.advance(400_000);
     assert_eq!(view(&mut shard, "mail").workers_needed, Some(1), "those without the gate do");
-    let mut shard = with_a_backlog(NewJob { tenant: Some("acme".to_owned()), ..job(0) });
+    let mut shard = with_a_backlog(&NewJob { tenant: Some("acme".to_owned()), ..job(0) });
     close_gate(&mut shard, Some(vec!["other".to_owned()]));
     assert_eq!(view(&mut shard, "mail").workers_needed, Some(10), "another kind's");
     close_gate(&mut shard, Some(vec!["k".to_owned()]));
@@ -296,11 +296,11 @@ fn what_a_closed_gate_holds_back_needs_no_workers() {
 
 #[test]
 fn no_more_workers_are_needed_than_limits_let_run() {
-    let mut shard = with_a_backlog(job(0));
+    let mut shard = with_a_backlog(&job(0));
     limit(&mut shard, crate::LimitScope::Queue { name: None }, 3);
     assert_eq!(view(&mut shard, "mail").workers_needed, Some(3));
     let key = crate::JobLimit { name: "l".to_owned(), key: "api".to_owned() };
-    let mut shard = with_a_backlog(NewJob { limit: Some(key), ..job(0) });
+    let mut shard = with_a_backlog(&NewJob { limit: Some(key), ..job(0) });
     limit(&mut shard, crate::LimitScope::Key, 1);
     assert_eq!(view(&mut shard, "mail").workers_needed, Some(1), "one of them can start");
     shard.lease(1);

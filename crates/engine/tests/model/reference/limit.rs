@@ -252,6 +252,8 @@ impl Reference {
             settings: limit.settings.clone(),
             running: if counts { running } else { 0 },
             spent: self.keys_spent(limit) as u64,
+            waiting: 0,
+            keys: Vec::new(),
         }
     }
 
