@@ -11,7 +11,7 @@ import uuid
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka import TopicPartition as AioTopicPartition
 from confluent_kafka import (
-    OFFSET_BEGINNING, Consumer, KafkaException, Producer, TopicPartition,
+    OFFSET_BEGINNING, Consumer, ConsumerGroupType, KafkaException, Producer, TopicPartition,
 )
 from confluent_kafka.admin import (
     AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewPartitions, NewTopic,
@@ -184,6 +184,70 @@ def check_groups_share_partitions_and_go_on_from_what_was_committed(broker):
     asked = [TopicPartition(topic, partition) for partition in range(4)]
     assert sum(tp.offset for tp in third.committed(asked, PATIENCE)) >= 100
     third.close()
+
+
+def check_groups_whose_coordinator_assigns(broker):
+    topic, group = broker.topic(4), "g-" + uuid.uuid4().hex
+
+    def member(**config):
+        consumer = Consumer({
+            "bootstrap.servers": broker.bootstrap,
+            "group.id": group,
+            "group.protocol": "consumer",
+            "auto.offset.reset": "earliest",
+            "enable.auto.commit": False,
+            **config,
+        })
+        consumer.subscribe([topic])
+        return consumer
+
+    def until(consumers, counts, patience=60):
+        """Polls until each has so many partitions."""
+        found, end = [], time.monotonic() + patience
+        while [len(it.assignment()) for it in consumers] != counts:
+            assert time.monotonic() < end, [it.assignment() for it in consumers]
+            for consumer in consumers:
+                message = consumer.poll(0.2)
+                if message is not None and not message.error():
+                    found.append(message)
+        return found
+
+    one = member()
+    until([one], [4])
+    for partition in range(4):
+        produce(broker.producer(), topic, [b"%d" % n for n in range(10)], partition=partition)
+    found = take(one, 40)
+    assert len({(it.partition(), it.offset()) for it in found}) == 40
+    one.commit(asynchronous=False)
+    two = member()
+    until([one, two], [2, 2])
+    shared = {it.partition for consumer in (one, two) for it in consumer.assignment()}
+    assert shared == {0, 1, 2, 3}, shared
+    told = broker.admin.describe_consumer_groups([group])[group].result(PATIENCE)
+    assert len(told.members) == 2, told
+    listed = broker.admin.list_consumer_groups(types={ConsumerGroupType.CONSUMER})
+    assert group in [it.group_id for it in listed.result(PATIENCE).valid]
+    for partition in range(4):
+        produce(broker.producer(), topic, [b"later"], partition=partition)
+    rest = {}
+    end = time.monotonic() + PATIENCE
+    while len(rest) < 4:
+        assert time.monotonic() < end, rest
+        for consumer in (one, two):
+            message = consumer.poll(0.2)
+            if message is not None and not message.error():
+                assert message.value() == b"later", "what was committed is read again"
+                rest[message.partition()] = consumer
+    one.commit(asynchronous=False)
+    one.close()
+    until([two], [4])
+    two.commit(asynchronous=False)
+    two.close()
+    # The offsets are those of the group, whoever reads on.
+    consumer = broker.consumer(group)
+    committed = consumer.committed([TopicPartition(topic, n) for n in range(4)], PATIENCE)
+    assert [it.offset for it in committed] == [11] * 4, committed
+    consumer.close()
 
 
 def check_offsets_keep_their_metadata(broker):
@@ -447,6 +511,61 @@ def check_transactions_of_aiokafka(broker):
     consumer = broker.consumer(group)
     assert consumer.committed([TopicPartition(source, 0)], PATIENCE)[0].offset == 5
     consumer.close()
+
+
+def check_admins_see_transactions_and_producers(broker):
+    topic, id = broker.topic(2), "x-" + uuid.uuid4().hex
+    place = kafka.TopicPartition(topic, 1)
+    admin = kafka.KafkaAdminClient(bootstrap_servers=broker.bootstrap)
+    try:
+        producer = transactional(broker, id, **{"transaction.timeout.ms": 50_000})
+
+        def told():
+            return admin.describe_transactions([id])[id]
+
+        def states(**filters):
+            listed = [it for all in admin.list_transactions(**filters).values() for it in all]
+            return [(it.producer_id, it.state.value) for it in listed if it.transactional_id == id]
+
+        def at_partition():
+            producers = admin.describe_producers([place])[place].active_producers
+            return [it for it in producers if it.producer_id == told().producer_id]
+
+        empty = told()
+        assert empty.state.value == "Empty", empty
+        assert empty.transaction_timeout_ms == 50_000 and not empty.topic_partitions, empty
+        before = int(time.time() * 1000)
+        producer.begin_transaction()
+        for n in range(3):
+            producer.produce(topic, b"%d" % n, partition=1)
+        assert producer.flush(PATIENCE) == 0
+        open_one = told()
+        assert open_one.state.value == "Ongoing", open_one
+        assert open_one.topic_partitions == {place}, open_one
+        assert before - 1000 <= open_one.transaction_start_time_ms <= time.time() * 1000 + 1000
+        listed = [(open_one.producer_id, "Ongoing")]
+        assert states() == states(state_filters=["Ongoing"]) == listed, states()
+        assert states(producer_id_filters=[open_one.producer_id]) == listed
+        assert states(producer_id_filters=[open_one.producer_id + 1]) == []
+        assert states(state_filters=["Empty"]) == []
+        assert states(duration_filter_ms=3_600_000) == []
+        (one,) = at_partition()
+        assert one.last_sequence == 2 and one.current_transaction_start_offset == 0, one
+        assert one.producer_epoch == open_one.producer_epoch, one
+        producer.commit_transaction(PATIENCE)
+        ended = told()
+        while ended.state.value == "PrepareCommit":
+            ended = told()
+        assert ended.state.value == "CompleteCommit" and not ended.topic_partitions, ended
+        (one,) = at_partition()
+        assert one.current_transaction_start_offset == -1, one
+        try:
+            admin.describe_transactions(["nobody-" + id])
+            raise AssertionError("a transactional id that nobody has is described")
+        except kafka.errors.TransactionalIdNotFoundError:
+            pass
+    finally:
+        admin.close()
 
 
 def main():

@@ -106,10 +106,10 @@ pub use sla::{
 pub use stream::{
     AppendBatch, AppendRefusal, Appended, BATCH_BYTES_MAX_DEFAULT, CommittedOffset, EventPlace,
     FireTrigger, GroupOffset, OffsetNote, OffsetRefusal, OffsetToCommit, PartitionEnds,
-    ProducerStamp, RETENTION_MS_DEFAULT, ReadOffset, StreamAnswer, StreamChange, StreamCommand,
-    StreamSettings, StreamView, TransactionAnswer, TransactionAsk, TransactionCommand,
-    TransactionMark, TransactionRefusal, TransactionStamp, Trigger, TriggerCommand, TriggerEvent,
-    appends_of, partition_of,
+    ProducerStamp, ProducerView, RETENTION_MS_DEFAULT, ReadOffset, StreamAnswer, StreamChange,
+    StreamCommand, StreamSettings, StreamView, TransactionAnswer, TransactionAsk,
+    TransactionCommand, TransactionMark, TransactionRefusal, TransactionStamp, TransactionView,
+    Trigger, TriggerCommand, TriggerEvent, appends_of, partition_of,
 };
 pub use tenant::TenantWeight;
 pub use timer::Subject;

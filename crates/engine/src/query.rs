@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use bytes::Bytes;
 
 use crate::answer::{JobState, JobView};
-use crate::ids::{BodyId, JobId, NamespaceId, QueueId, ScheduleId, TimeMs};
+use crate::ids::{BodyId, JobId, NamespaceId, PartitionId, QueueId, ScheduleId, TimeMs};
 use crate::job::{AttemptNote, Body, Job, Lease, SkippedItem};
 use crate::map::Reader;
 use crate::message::{MessagePage, peek};
@@ -15,7 +15,7 @@ use crate::queueing::blockers_of;
 use crate::rejection::Rejection;
 use crate::schedule::{Schedule, ScheduleView};
 use crate::state::{Namespace, Tombstone, keys};
-use crate::stream::{ReadOffset, groups};
+use crate::stream::{ProducerView, ReadOffset, TransactionView, groups, told};
 use crate::wire::Wire;
 
 /// What became of a job.
@@ -218,6 +218,29 @@ pub fn group_offsets(
 ) -> Vec<ReadOffset> {
     let found = namespace(reader, name);
     found.map_or_else(Vec::new, |ns| groups::read_offsets(reader, ns, group, limit))
+}
+
+/// All transactional ids of a namespace, in the order of their names.
+pub fn transactions(reader: &dyn Reader, name: &str) -> Vec<TransactionView> {
+    namespace(reader, name).map_or_else(Vec::new, |ns| told::transactions(reader, ns))
+}
+
+/// One of them, with the partitions to which its open transaction may append.
+pub fn transaction(
+    reader: &dyn Reader,
+    name: &str,
+    id: &str,
+) -> Option<(TransactionView, Vec<PartitionId>)> {
+    told::transaction(reader, namespace(reader, name)?, id)
+}
+
+/// Producers that appended to a partition, `limit` at most, and whether there are more.
+pub fn producers(
+    reader: &dyn Reader,
+    partition: PartitionId,
+    limit: usize,
+) -> (Vec<ProducerView>, bool) {
+    told::producers(reader, partition, limit)
 }
 
 /// Up to `limit` jobs after `cursor`, looking at no more than `examine_max` entries. `None` where

@@ -14,6 +14,7 @@ mod producers;
 mod published;
 #[cfg(test)]
 mod tests;
+pub(crate) mod told;
 mod transaction;
 mod trigger;
 
@@ -28,6 +29,7 @@ pub use command::{
 pub use groups::ReadOffset;
 pub use offsets::{CommittedOffset, OffsetNote};
 pub use published::{EventPlace, partition_of};
+pub use told::{ProducerView, TransactionView};
 pub use transaction::{
     TransactionAnswer, TransactionAsk, TransactionCommand, TransactionMark, TransactionRefusal,
     TransactionStamp,

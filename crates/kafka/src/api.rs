@@ -44,6 +44,11 @@ pub const CREATE_PARTITIONS: i16 = 37;
 pub const DELETE_GROUPS: i16 = 42;
 pub const INCREMENTAL_ALTER_CONFIGS: i16 = 44;
 pub const DESCRIBE_CLUSTER: i16 = 60;
+pub const DESCRIBE_PRODUCERS: i16 = 61;
+pub const DESCRIBE_TRANSACTIONS: i16 = 65;
+pub const LIST_TRANSACTIONS: i16 = 66;
+pub const CONSUMER_GROUP_HEARTBEAT: i16 = 68;
+pub const CONSUMER_GROUP_DESCRIBE: i16 = 69;
 
 /// What has no flexible version.
 const NEVER: i16 = i16::MAX;
@@ -86,6 +91,12 @@ pub const APIS: &[Api] = &[
     api(DELETE_GROUPS, 0, 2, 2),
     api(INCREMENTAL_ALTER_CONFIGS, 0, 1, 1),
     api(DESCRIBE_CLUSTER, 0, 1, 0),
+    api(DESCRIBE_PRODUCERS, 0, 0, 0),
+    api(DESCRIBE_TRANSACTIONS, 0, 0, 0),
+    // Version 2 has a regular expression in the syntax of a Java library.
+    api(LIST_TRANSACTIONS, 0, 1, 0),
+    api(CONSUMER_GROUP_HEARTBEAT, 0, 1, 0),
+    api(CONSUMER_GROUP_DESCRIBE, 0, 1, 0),
 ];
 
 /// The request of that number.

@@ -306,6 +306,7 @@ impl Group {
         let members = self.members.iter().map(|(id, member)| member.view(id, &self.protocol));
         GroupView {
             group: name.to_owned(),
+            is_consumer: false,
             state,
             protocol_type: self.protocol_type.clone(),
             protocol: self.protocol.clone(),

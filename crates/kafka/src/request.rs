@@ -6,7 +6,8 @@ use thiserror::Error;
 use crate::api::{self, Api};
 use crate::input::{Input, Malformed};
 use crate::message::{
-    admin, commit, fetch, groups, metadata, offsets, produce, sasl, transactions,
+    admin, commit, consumer_groups, fetch, groups, inspect, metadata, offsets, produce, sasl,
+    transactions,
 };
 use crate::output::Reply;
 
@@ -103,6 +104,11 @@ bodies! {
     DeleteGroups(groups::DeleteRequest) = api::DELETE_GROUPS,
     IncrementalAlterConfigs(admin::AlterRequest) = api::INCREMENTAL_ALTER_CONFIGS,
     DescribeCluster(metadata::ClusterRequest) = api::DESCRIBE_CLUSTER,
+    DescribeProducers(inspect::ProducersRequest) = api::DESCRIBE_PRODUCERS,
+    DescribeTransactions(inspect::TransactionsRequest) = api::DESCRIBE_TRANSACTIONS,
+    ListTransactions(inspect::ListTransactionsRequest) = api::LIST_TRANSACTIONS,
+    ConsumerGroupHeartbeat(consumer_groups::HeartbeatRequest) = api::CONSUMER_GROUP_HEARTBEAT,
+    ConsumerGroupDescribe(consumer_groups::DescribeRequest) = api::CONSUMER_GROUP_DESCRIBE,
     SaslHandshake(sasl::HandshakeRequest) = api::SASL_HANDSHAKE,
     SaslAuthenticate(sasl::AuthenticateRequest) = api::SASL_AUTHENTICATE,
 }

@@ -280,6 +280,8 @@ impl DescribeRequest {
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct GroupView {
     pub group: String,
+    /// Whether the coordinator assigns, and not a member.
+    pub is_consumer: bool,
     pub state: &'static str,
     pub protocol_type: String,
     pub protocol: String,
@@ -354,7 +356,7 @@ pub fn put_list(reply: &mut Reply, version: i16, groups: &[GroupView]) {
             reply.string(group.state);
         }
         if version >= 5 {
-            reply.string("classic");
+            reply.string(if group.is_consumer { "consumer" } else { "classic" });
         }
         reply.tags();
     });

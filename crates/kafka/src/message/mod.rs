@@ -4,8 +4,10 @@
 
 pub mod admin;
 pub mod commit;
+pub mod consumer_groups;
 pub mod fetch;
 pub mod groups;
+pub mod inspect;
 pub mod metadata;
 pub mod offsets;
 pub mod produce;

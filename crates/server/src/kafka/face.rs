@@ -8,6 +8,7 @@ use longshore_engine::{
     Answer, AuditedCommand, Command, Role, StreamAnswer, StreamCommand, TransactionAsk,
 };
 use longshore_kafka::fetch_session::Sessions;
+use longshore_kafka::message::groups::put_find;
 use longshore_kafka::message::metadata::{Broker, put_versions};
 use longshore_kafka::{Body, Request, codes};
 use longshore_streams::{Partition, StreamEntry, StreamLog};
@@ -152,12 +153,7 @@ impl Face {
                 Body::OffsetCommit(request) => face.commit_offsets(out, version, request).await,
                 Body::OffsetFetch(request) => face.fetch_offsets(out, version, request).await,
                 Body::FindCoordinator(request) => {
-                    longshore_kafka::message::groups::put_find(
-                        out,
-                        version,
-                        &request,
-                        &face.broker,
-                    );
+                    put_find(out, version, &request, &face.broker);
                 }
                 Body::JoinGroup(request) => face.join(out, &header, request, host).await,
                 Body::Heartbeat(request) => face.heartbeat(out, version, &request),
@@ -186,6 +182,13 @@ impl Face {
                 Body::IncrementalAlterConfigs(request) => face.alter_configs(out, request).await,
                 Body::SaslHandshake(_) => super::sasl::no_handshake(out),
                 Body::SaslAuthenticate(_) => super::sasl::no_login(out, version),
+                Body::DescribeProducers(request) => face.describe_producers(out, request).await,
+                Body::DescribeTransactions(asked) => face.describe_transactions(out, asked).await,
+                Body::ListTransactions(request) => face.list_transactions(out, request).await,
+                Body::ConsumerGroupHeartbeat(asked) => face.hear_member(out, &header, asked, host),
+                Body::ConsumerGroupDescribe(asked) => {
+                    face.describe_consumer_groups(out, version, asked.groups).await;
+                }
                 Body::DescribeCluster(request) => {
                     let broker = (face.cluster_id.as_str(), &face.broker);
                     longshore_kafka::message::metadata::put_cluster(out, version, broker, &request);

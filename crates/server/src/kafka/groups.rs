@@ -11,7 +11,7 @@ use longshore_kafka::message::groups::{
     ListRequest, SyncRequest, Synced, put_delete, put_describe, put_heartbeat, put_join, put_leave,
     put_list, put_sync,
 };
-use longshore_kafka::{Header, Reply, codes};
+use longshore_kafka::{Header, Reply, codes, consumer_group};
 use tokio::sync::{Notify, oneshot};
 use uuid::Uuid;
 
@@ -36,13 +36,20 @@ pub(super) struct Groups {
 }
 
 #[derive(Debug, Default)]
-struct Inner {
-    coordinator: Coordinator,
+pub(super) struct Inner {
+    pub(super) coordinator: Coordinator,
+    /// Of groups by KIP-848. A group with members is of one kind.
+    pub(super) consumers: consumer_group::Coordinator,
     waiting: HashMap<u64, oneshot::Sender<Answer>>,
     next_ticket: u64,
 }
 
 impl Inner {
+    fn next_due_ms(&self) -> Option<u64> {
+        let due = [self.coordinator.next_due_ms(), self.consumers.next_due_ms()];
+        due.into_iter().flatten().min()
+    }
+
     fn ticket(&mut self) -> (Ticket, oneshot::Receiver<Answer>) {
         self.next_ticket += 1;
         let (sender, receiver) = oneshot::channel();
@@ -71,17 +78,17 @@ impl Groups {
     }
 
     /// No code between lock and unlock panics half-way through a change.
-    fn inner(&self) -> MutexGuard<'_, Inner> {
+    pub(super) fn inner(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Does something with the coordinator, and tells those whom it concerns.
-    fn with<T>(&self, act: impl FnOnce(&mut Inner, u64) -> T) -> T {
+    pub(super) fn with<T>(&self, act: impl FnOnce(&mut Inner, u64) -> T) -> T {
         let mut inner = self.inner();
-        let before = inner.coordinator.next_due_ms();
+        let before = inner.next_due_ms();
         let result = act(&mut inner, self.now_ms());
         inner.deliver();
-        let earlier = match (before, inner.coordinator.next_due_ms()) {
+        let earlier = match (before, inner.next_due_ms()) {
             (_, None) => false,
             (None, Some(_)) => true,
             (Some(before), Some(after)) => after < before,
@@ -96,7 +103,7 @@ impl Groups {
     /// Has done what time brings about, for as long as it is polled.
     pub(super) async fn keep_time(&self) {
         loop {
-            let due_ms = self.inner().coordinator.next_due_ms();
+            let due_ms = self.inner().next_due_ms();
             let Some(due_ms) = due_ms else {
                 self.changed.notified().await;
                 continue;
@@ -104,7 +111,10 @@ impl Groups {
             let at = self.start + Duration::from_millis(due_ms);
             tokio::select! {
                 () = tokio::time::sleep_until(at.into()) => {
-                    self.with(|inner, now_ms| inner.coordinator.tick(now_ms));
+                    self.with(|inner, now_ms| {
+                        inner.coordinator.tick(now_ms);
+                        inner.consumers.tick(now_ms);
+                    });
                 }
                 () = self.changed.notified() => {}
             }
@@ -113,7 +123,13 @@ impl Groups {
 
     /// The names of all groups with members.
     fn used(&self) -> Vec<String> {
-        self.inner().coordinator.names().cloned().collect()
+        let inner = self.inner();
+        inner.coordinator.names().chain(inner.consumers.names()).cloned().collect()
+    }
+
+    fn has_members(&self, group: &str) -> bool {
+        let inner = self.inner();
+        inner.coordinator.has_members(group) || inner.consumers.has_members(group)
     }
 
     pub(super) fn may_commit(
@@ -123,6 +139,9 @@ impl Groups {
         (member, instance): (&str, Option<&str>),
     ) -> i16 {
         self.with(|inner, now_ms| {
+            if let Some(code) = inner.consumers.may_commit(group, generation, member) {
+                return code;
+            }
             inner.coordinator.may_commit(now_ms, (group, generation), member, instance)
         })
     }
@@ -148,9 +167,16 @@ impl Face {
         let random = Uuid::now_v7().as_u128();
         let answer = self.groups.with(|inner, now_ms| {
             let (ticket, answer) = inner.ticket();
+            if inner.consumers.has_members(&request.group) {
+                return None;
+            }
             inner.coordinator.join(now_ms, random, ticket, request, client);
-            answer
+            Some(answer)
         });
+        let Some(answer) = answer else {
+            let error = codes::INCONSISTENT_GROUP_PROTOCOL;
+            return put_join(reply, header.version, &Joined { error, ..Joined::default() });
+        };
         let joined = match answer.await {
             Ok(Answer::Joined(joined)) => joined,
             _ => Joined { error: codes::COORDINATOR_NOT_AVAILABLE, ..Joined::default() },
@@ -219,7 +245,8 @@ impl Face {
                 continue;
             }
             // One without members exists for as long as something is remembered of it.
-            if view.state == "Dead" && self.has_offsets(&view.group).await {
+            let is_consumer = self.groups.inner().consumers.has_members(&view.group);
+            if view.state == "Dead" && !is_consumer && self.has_offsets(&view.group).await {
                 view.state = "Empty";
                 "consumer".clone_into(&mut view.protocol_type);
             }
@@ -250,12 +277,15 @@ impl Face {
 
     pub(super) fn list_groups(&self, reply: &mut Reply, version: i16, request: &ListRequest) {
         let mut views = self.groups.inner().coordinator.views(None);
+        views.extend(self.consumer_group_views());
         let among = |names: &[String], name: &str| {
             names.is_empty() || names.iter().any(|it| it.eq_ignore_ascii_case(name))
         };
         views.retain(|view| among(&request.states, view.state));
         views.retain(|view| self.has(PROGRESS, &view.group));
-        views.retain(|_| among(&request.types, "classic"));
+        views.retain(|view| {
+            among(&request.types, if view.is_consumer { "consumer" } else { "classic" })
+        });
         put_list(reply, version, &views);
     }
 
@@ -272,7 +302,7 @@ impl Face {
         if !self.has(ADMIN, group) {
             return codes::GROUP_AUTHORIZATION_FAILED;
         }
-        if self.groups.inner().coordinator.has_members(group) {
+        if self.groups.has_members(group) {
             return codes::NON_EMPTY_GROUP;
         }
         let mut any = false;

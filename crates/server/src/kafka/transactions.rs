@@ -172,6 +172,7 @@ impl Face {
             match self.groups.may_commit(&request.group, request.generation, member) {
                 // Unlike OffsetCommit, as Kafka has it: producers do not know that answer.
                 codes::REBALANCE_IN_PROGRESS => codes::NONE,
+                codes::STALE_MEMBER_EPOCH => codes::ILLEGAL_GENERATION,
                 code => code,
             }
         } else {

@@ -1,0 +1,96 @@
+//! Groups by KIP-848: their coordinator with a clock and the topics that there are.
+
+use std::collections::BTreeSet;
+
+use longshore_kafka::consumer_group::{Client, Topic};
+use longshore_kafka::message::consumer_groups::{
+    GroupView, Heartbeat, HeartbeatRequest, put_describe, put_heartbeat,
+};
+use longshore_kafka::message::groups::GroupView as Listed;
+use longshore_kafka::{Header, Reply, codes};
+use uuid::Uuid;
+
+use super::face::Face;
+use super::metadata::topic_id;
+use crate::access::{CONSUME, PROGRESS};
+
+impl Face {
+    /// A member of a group is there, comes or goes.
+    pub(super) fn hear_member(
+        &self,
+        reply: &mut Reply,
+        header: &Header,
+        request: HeartbeatRequest,
+        host: String,
+    ) {
+        let refused = |error, why: &str| {
+            let message = Some(why.to_owned());
+            Heartbeat { error, message, ..Heartbeat::default() }
+        };
+        if !self.has(CONSUME, &request.group) {
+            let why = "the account has no role for this group";
+            return put_heartbeat(reply, &refused(codes::GROUP_AUTHORIZATION_FAILED, why));
+        }
+        let log = match self.log() {
+            Ok(log) => log,
+            Err((_, why)) => {
+                return put_heartbeat(reply, &refused(codes::COORDINATOR_NOT_AVAILABLE, &why));
+            }
+        };
+        let find = |name: &str| {
+            let stream = log.stream(&self.config.namespace, name)?;
+            let id = topic_id(&self.cluster_id, stream.id);
+            Some(Topic { id, partitions: i32::try_from(stream.partitions.len()).ok()? })
+        };
+        let client = Client { id: header.client_id.clone(), host };
+        let random = Uuid::now_v7().as_u128();
+        let told = self.groups.with(|inner, now_ms| {
+            if inner.coordinator.has_members(&request.group) {
+                let why = "the group has members in which one of them assigns";
+                return refused(codes::GROUP_ID_NOT_FOUND, why);
+            }
+            inner.consumers.heartbeat(now_ms, random, request, client, &find)
+        });
+        put_heartbeat(reply, &told);
+    }
+
+    pub(super) async fn describe_consumer_groups(
+        &self,
+        reply: &mut Reply,
+        version: i16,
+        mut groups: Vec<String>,
+    ) {
+        // Each once: a group is told with all of its members.
+        let mut told = BTreeSet::new();
+        groups.retain(|group| told.insert(group.clone()));
+        let mut views = Vec::new();
+        for group in groups {
+            let may = self.has(PROGRESS, &group);
+            let known = may.then(|| self.groups.inner().consumers.view(&group)).flatten();
+            views.push(known.unwrap_or_else(|| GroupView {
+                error: if may {
+                    codes::GROUP_ID_NOT_FOUND
+                } else {
+                    codes::GROUP_AUTHORIZATION_FAILED
+                },
+                message: Some("there is no such group with members".to_owned()),
+                group,
+                state: "Dead",
+                ..GroupView::default()
+            }));
+        }
+        put_describe(reply, version, &views);
+    }
+
+    /// These groups as they are listed.
+    pub(super) fn consumer_group_views(&self) -> Vec<Listed> {
+        let inner = self.groups.inner();
+        let names = inner.consumers.names();
+        let listed = |name: &String| {
+            let state = inner.consumers.state(name)?;
+            let (group, protocol_type) = (name.clone(), "consumer".to_owned());
+            Some(Listed { group, state, protocol_type, is_consumer: true, ..Listed::default() })
+        };
+        names.filter_map(listed).collect()
+    }
+}
