@@ -179,7 +179,7 @@ impl<M: OrderedMap> State<M> {
         ]
     }
 
-    fn stream_of_trigger(&self, ns: NamespaceId, name: &str) -> Option<&Stream> {
+    pub(crate) fn stream_of_trigger(&self, ns: NamespaceId, name: &str) -> Option<&Stream> {
         let mut streams = self.streams.all().filter(|stream| stream.namespace == ns);
         streams.find(|stream| stream.settings.triggers.iter().any(|it| it.name == name))
     }

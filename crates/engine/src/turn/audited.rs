@@ -15,7 +15,7 @@ use crate::moment::Moment;
 use crate::schedule::{JobTemplate, Schedule, ScheduleCommand, ScheduleState};
 use crate::sla::{Sla, SlaCommand};
 use crate::state::keys;
-use crate::stream::StreamCommand;
+use crate::stream::{StreamCommand, TriggerCommand};
 
 /// What a command may change.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -30,6 +30,7 @@ enum What {
     Stream,
     Namespace,
     Operation,
+    Trigger,
 }
 
 impl What {
@@ -54,6 +55,8 @@ impl What {
             (Self::Stream, true) => "stream.delete",
             (Self::Namespace, false) => "namespace.put",
             (Self::Namespace, true) => "namespace.delete",
+            (Self::Trigger, false) => "trigger.put",
+            (Self::Trigger, true) => "trigger.delete",
             (Self::Operation, _) => "operation.start",
         }
     }
@@ -109,6 +112,11 @@ fn subject(command: &Command) -> Option<(What, String)> {
             | StreamCommand::AddPartitions { stream: name, .. }
             | StreamCommand::Delete { stream: name },
         ) => (What::Stream, name),
+        Command::Stream(StreamCommand::Trigger(command)) => match command {
+            TriggerCommand::Put { trigger, .. } => (What::Trigger, &trigger.name),
+            TriggerCommand::Delete { trigger } => (What::Trigger, trigger),
+            TriggerCommand::Fire(_) => return None,
+        },
         Command::CreateNamespace | Command::DeleteNamespace => {
             return Some((What::Namespace, String::new()));
         }
@@ -199,6 +207,11 @@ impl<M: OrderedMap> Turn<M> {
             What::Stream => {
                 let stream = self.state.streams.named(ns, name)?;
                 Some(format!("{} partitions, {:?}", stream.partitions.len(), stream.settings))
+            }
+            What::Trigger => {
+                let stream = self.state.stream_of_trigger(ns, name)?;
+                let trigger = stream.settings.triggers.iter().find(|it| it.name == name)?;
+                Some(format!("of stream {:?}, {trigger:?}", stream.name))
             }
             // Told with what is not told of them.
             What::Sla | What::Schedule => None,
