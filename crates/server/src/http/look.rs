@@ -108,7 +108,7 @@ async fn check_needs(app: &App, ns: &str, command: &Command) -> Result<(), Refus
         };
         let of = Wanted::Name(&queue);
         if !who.may(ns, roles, &of) {
-            return Err(who.denied(ns, roles, &Wanted::Anything).into());
+            return Err(who.denied(ns, roles, &Wanted::Job(*id)).into());
         }
     }
     Ok(())

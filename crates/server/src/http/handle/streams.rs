@@ -23,10 +23,10 @@ use crate::api::{
     INSTANT_EXPECTED, InstantText, PartitionRecord, RawJson, StreamBody, StreamList, StreamRecord,
     StreamSummary,
 };
+use crate::base64::decode_padded;
 use crate::http::app::Call;
 use crate::http::body::Held;
 use crate::http::code::Code;
-use crate::http::content::decode_base64;
 use crate::http::cursor;
 use crate::http::json::{members, read, read_or_default, repeated, text_of};
 use crate::http::look::{PAGE_DEFAULT, PAGE_MAX, unexpected};
@@ -202,7 +202,7 @@ fn bytes_of(
     match (text, base64) {
         (Some(_), Some(_)) => Err(repeated(&name, &format!("the {field}"))),
         (text, None) => Ok(text),
-        (None, Some(base64)) => match decode_base64(base64) {
+        (None, Some(base64)) => match decode_padded(base64) {
             Some(bytes) => Ok(Some(bytes.into())),
             None => Err(Refusal::value(&name, quoted(base64), "base64 with its padding")),
         },
