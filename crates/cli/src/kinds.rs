@@ -47,7 +47,14 @@ pub(crate) async fn execute(command: KindsCommand, context: &Context) -> anyhow:
         let body = client.get(&client.path(&format!("/kinds/{}", segment(&args.kind)))).await?;
         match context.format {
             Format::Json => output::json_text(&body)?,
-            Format::Table => table(&read::<KindList>(&body)?.kinds, true)?,
+            Format::Table => {
+                let kinds = read::<KindList>(&body)?.kinds;
+                if kinds.is_empty() {
+                    note(&format!("no job of the kind {} was enqueued yet", args.kind));
+                } else {
+                    table(&kinds, true)?;
+                }
+            }
         }
         return Ok(ExitCode::SUCCESS);
     }

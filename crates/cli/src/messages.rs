@@ -113,6 +113,9 @@ pub(crate) struct BindingArgs {
     /// The queue is one of jobs: the kind that each message becomes there
     #[arg(long, value_name = "KIND", conflicts_with = "to_exchange")]
     job_kind: Option<String>,
+    /// The version of that kind, from 1
+    #[arg(long, value_name = "N", requires = "job_kind")]
+    job_version: Option<u32>,
     /// The priority of these jobs, 0 to 9
     #[arg(long, value_name = "N", requires = "job_kind")]
     job_priority: Option<u8>,
@@ -324,7 +327,7 @@ fn binding_of(args: &BindingArgs) -> BindingBody {
         matching: if args.any { MatchText::Any } else { MatchText::All },
         headers: headers_of(&args.headers),
         job: args.job_kind.as_ref().map(|kind| JobBindingBody {
-            version: None,
+            version: args.job_version,
             kind: kind.clone(),
             priority: args.job_priority,
             delay: args.job_delay,
@@ -354,7 +357,10 @@ async fn list_bindings(
                 serde_json::to_string(&binding.headers)?
             };
             let what = match (&binding.job, &binding.queue) {
-                (Some(job), _) => &format!("jobs of kind {}", job.kind),
+                (Some(job), _) => &match job.version {
+                    None => format!("jobs of kind {}", job.kind),
+                    Some(version) => format!("jobs of kind {}, version {version}", job.kind),
+                },
                 (None, Some(_)) => "queue",
                 (None, None) if binding.to_stream.is_some() => "stream",
                 (None, None) => "exchange",

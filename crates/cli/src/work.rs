@@ -37,7 +37,8 @@ const CONCURRENCY_MAX: usize = 1000;
 #[derive(Args, Debug)]
 #[command(
     after_help = "The command gets the args on standard input, and LONGSHORE_JOB_ID, _KIND, \
-    _ATTEMPT, _MAX_ATTEMPTS, _TOKEN,\n_QUEUE, _SERVER and _NAMESPACE in its environment. Its exit \
+    _KIND_VERSION,\n_ATTEMPT, _MAX_ATTEMPTS, _LEASE_TOKEN, _QUEUE, _SERVER and _NAMESPACE in its \
+    environment. Its exit \
     code is the verdict:\n  0          done; standard output is the result\n  75         failed, \
     tried again later\n  65         discarded, never tried again\n  otherwise  failed; the end of \
     standard error is the message\nA cancelled job gets SIGTERM, then SIGKILL after 5 s; a job \
@@ -56,7 +57,7 @@ pub(crate) struct WorkArgs {
     /// The command to run for each job, for sh
     #[arg(long, short, value_name = "CMD", env = "LONGSHORE_EXEC")]
     exec: Option<String>,
-    /// Only jobs of these kinds; may be repeated
+    /// Only jobs of these kinds, and of those only jobs without a version; may be repeated
     #[arg(long = "kind", short, value_name = "KIND", requires = "exec")]
     kinds: Vec<String>,
     /// Run what jobs of the kind longshore.shell say

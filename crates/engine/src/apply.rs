@@ -158,8 +158,8 @@ impl<M: OrderedMap> State<M> {
                 let kind = Kind { namespace, name: name.clone(), version, waiting: 0 };
                 self.put(&keys::kind(id), &kind);
                 self.limit_new_kind((namespace, &name), id);
+                self.shut_new_kind((namespace, &name), id);
                 self.kinds.insert(id, kind);
-                self.shut_new_kind(namespace, &name);
             }
             Record::SessionForgotten { namespace, worker, session } => {
                 self.forget_session(&(namespace, worker, session));

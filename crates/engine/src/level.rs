@@ -11,7 +11,8 @@
 /// | 1, 2 | before, each place had a number of its own |
 /// | 3 | fields behind tags; one number everywhere |
 /// | 4 | schedules, unique keys, limits, gates, holds, messages, streams; bodies of several |
-pub const LEVEL: u8 = 4;
+/// | 5 | transactions, policies, triggers, compaction, accounts; versions of kinds |
+pub const LEVEL: u8 = 5;
 
 /// Says which levels are at odds, and what to do about it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

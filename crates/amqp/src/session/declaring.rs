@@ -287,7 +287,14 @@ fn job_of(arguments: &Table) -> Result<Option<JobBinding>, Failure> {
     let kind = value.as_text().ok_or_else(|| invalid("x-job-kind", &value, expected))?.to_owned();
     let priority = number("x-job-priority")?.map(|it| u8::try_from(it).unwrap_or(u8::MAX));
     let delay_ms = number("x-job-delay")?;
-    let version = number("x-job-version")?.map_or(0, |it| u32::try_from(it).unwrap_or(u32::MAX));
+    let version = match arguments.get("x-job-version") {
+        None => 0,
+        Some(value) => {
+            let number = value.as_int().and_then(|it| u32::try_from(it).ok());
+            let number = number.filter(|number| *number > 0);
+            number.ok_or_else(|| invalid("x-job-version", &value, "a whole number from 1 on"))?
+        }
+    };
     let ordered = match arguments.get("x-job-ordered") {
         None => false,
         Some(Value::Bool(ordered)) => ordered,

@@ -78,6 +78,8 @@ pub(super) fn environment(
     ];
     let mut environment: Vec<_> =
         texts.into_iter().map(|(name, value)| (name, OsString::from(value))).collect();
+    let version = job.version.map(|version| version.to_string());
+    environment.extend(version.map(|version| ("LONGSHORE_KIND_VERSION", version.into())));
     environment.extend(job.traceparent.clone().map(|parent| ("TRACEPARENT", parent.into())));
     environment.extend(ca.clone().map(|ca| ("LONGSHORE_CA", ca.into())));
     environment

@@ -18,6 +18,8 @@ pub(crate) struct Assignment {
     pub(crate) token: TokenText,
     pub(crate) queue: String,
     pub(crate) kind: String,
+    /// Of its kind, where it has one.
+    pub(crate) version: Option<u32>,
     /// JSON text.
     pub(crate) args: String,
     pub(crate) attempt: u32,
@@ -36,6 +38,7 @@ impl From<LeasedJob<'_>> for Assignment {
             token: job.token,
             queue: job.queue,
             kind: job.kind,
+            version: job.version,
             args: job.args.get().to_owned(),
             attempt: job.attempt,
             max_attempts: job.max_attempts,

@@ -155,6 +155,7 @@ mod tests {
             token: TokenText::default(),
             queue: "shell".into(),
             kind: SHELL_KIND.into(),
+            version: None,
             args: args.into(),
             attempt: 1,
             max_attempts: 1,

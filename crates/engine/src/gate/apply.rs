@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 
 use super::{GATE_SETS_MAX, Gate};
 use crate::answer::{BlockedBy, Instruction};
-use crate::ids::{GateId, JobId, NamespaceId, QueueId};
+use crate::ids::{GateId, JobId, KindId, NamespaceId, QueueId};
 use crate::job::Job;
 use crate::map::{OrderedMap, Reader};
 use crate::record::Record;
@@ -242,11 +242,9 @@ impl<M: OrderedMap> State<M> {
     }
 
     /// A version of a kind has a number from now on.
-    pub(crate) fn shut_new_kind(&mut self, ns: NamespaceId, kind: &str) {
-        if self.gating.holds_kind(ns, kind) {
-            for id in self.kinds.all_of(ns, kind) {
-                self.lanes.shut_kind(id, true);
-            }
+    pub(crate) fn shut_new_kind(&mut self, (ns, name): (NamespaceId, &str), id: KindId) {
+        if self.gating.holds_kind(ns, name) {
+            self.lanes.shut_kind(id, true);
         }
     }
 

@@ -642,6 +642,19 @@ pub(super) const KNOBS: &[Row] = &[
         "How often it is looked which events of streams are kept no longer.",
         kafka.retention_look
     ),
+    duration_row!(
+        "kafka.compaction_look",
+        "How often it is looked where older events of a key can go, in streams that keep the newest \
+         of each.",
+        kafka.compaction_look
+    ),
+    bounded_bytes_row!(
+        "kafka.compaction_memory",
+        "Memory for the keys of one round of compaction, of which each takes about 70 bytes. What \
+         finds no room is left to the next round.",
+        kafka.compaction_memory_bytes,
+        1 << 30
+    ),
     row!(
         "kafka.advertised_tls",
         "Host and port that Kafka clients with TLS are told; those listened at, where not set.",
@@ -679,18 +692,5 @@ pub(super) const KNOBS: &[Row] = &[
             _ => return Err("true or false".to_owned()),
         },
         config.tls.required.to_string()
-    ),
-    duration_row!(
-        "kafka.compaction_look",
-        "How often it is looked where older events of a key can go, in streams that keep the newest \
-         of each.",
-        kafka.compaction_look
-    ),
-    bounded_bytes_row!(
-        "kafka.compaction_memory",
-        "Memory for the keys of one round of compaction, of which each takes about 70 bytes. What \
-         finds no room is left to the next round.",
-        kafka.compaction_memory_bytes,
-        1 << 30
     ),
 ];

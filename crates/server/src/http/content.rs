@@ -171,10 +171,13 @@ pub(crate) fn binding_record(view: &BindingView) -> BindingRecord {
 }
 
 /// What each message becomes at the end of a binding.
-pub(crate) fn job_binding(body: JobBindingBody) -> JobBinding {
+pub(crate) fn job_binding(body: JobBindingBody) -> Result<JobBinding, Refusal> {
+    if body.version == Some(0) {
+        return Err(Refusal::value("job.version", 0, "1 or more, or no such field"));
+    }
     let JobBindingBody { kind, priority, delay, ordered, version } = body;
     let (delay_ms, version) = (delay.map(|delay| delay.0), version.unwrap_or(0));
-    JobBinding { kind, priority, delay_ms, ordered, version }
+    Ok(JobBinding { kind, priority, delay_ms, ordered, version })
 }
 
 fn header_json(value: &HeaderValue) -> serde_json::Value {

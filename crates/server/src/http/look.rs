@@ -237,18 +237,14 @@ pub(crate) async fn whole(app: &App, ns: &str, id: JobId) -> Result<WholeJob, Re
     let whole = app.node.read(ns, look).await?;
     let mut whole = whole.map_err(|lookup| missing(app, ns, id, &lookup))?;
     check_follows(app, ns, &whole.view)?;
-    mark_unserved(app, ns, std::slice::from_mut(&mut *whole.view)).await?;
+    mark_unserved(app, ns, std::slice::from_mut(&mut *whole.view)).await;
     Ok(whole)
 }
 
 /// Notes of jobs that are ready and that nothing else blocks where no worker runs their version.
 /// Who asks for what is known to the shard alone: it is asked once for all of them.
-async fn mark_unserved(app: &App, ns: &str, views: &mut [JobView]) -> Result<(), Refusal> {
-    let waits = |view: &&mut JobView| {
-        view.job.options.version != 0
-            && view.state() == JobState::Ready
-            && view.blocked_by.is_empty()
-    };
+async fn mark_unserved(app: &App, ns: &str, views: &mut [JobView]) {
+    let waits = |view: &&mut JobView| view.state() == JobState::Ready && view.blocked_by.is_empty();
     let of = |view: &JobView| KindInQueue {
         queue: view.job.queue.clone(),
         kind: view.job.kind.clone(),
@@ -257,14 +253,14 @@ async fn mark_unserved(app: &App, ns: &str, views: &mut [JobView]) -> Result<(),
     let mut ready: Vec<_> = views.iter_mut().filter(waits).collect();
     let asked: BTreeSet<_> = ready.iter().map(|view| of(view)).collect();
     if asked.is_empty() {
-        return Ok(());
+        return;
     }
     let asked: Vec<_> = asked.into_iter().collect();
     let command = Command::Kinds(KindCommand::Unserved { of: asked.clone() });
-    // Whoever may see a job may see what it waits for.
-    let unserved = match app.node.call(ns, command).await? {
-        Answer::Kinds(KindAnswer::Unserved(unserved)) => unserved,
-        other => return Err(unexpected(&other)),
+    // Whoever may see a job may see what it waits for. On a full disk the shard answers nothing,
+    // and jobs are read all the same.
+    let Ok(Answer::Kinds(KindAnswer::Unserved(unserved))) = app.node.call(ns, command).await else {
+        return;
     };
     let unserved = asked.into_iter().zip(unserved).filter(|(_, unserved)| *unserved);
     let unserved: BTreeSet<_> = unserved.map(|(of, _)| of).collect();
@@ -274,7 +270,6 @@ async fn mark_unserved(app: &App, ns: &str, views: &mut [JobView]) -> Result<(),
             view.blocked_by.push(BlockedBy::NoWorker { kind, version });
         }
     }
-    Ok(())
 }
 
 /// The one worker of that name or session.
@@ -320,6 +315,6 @@ pub(crate) async fn page(
     let page = app.node.read(ns, look).await?;
     let page = page.ok_or_else(|| missing(app, ns, JobId::default(), &Lookup::NamespaceUnknown));
     let mut page = page?;
-    mark_unserved(app, ns, &mut page.jobs).await?;
+    mark_unserved(app, ns, &mut page.jobs).await;
     Ok(page)
 }

@@ -293,7 +293,7 @@ pub(super) async fn bind(call: Call<'_>, bind: bool) -> Result<Reply, Refusal> {
         headers: content::headers_of(&body.headers)?,
         arguments: bytes::Bytes::new(),
         connection: None,
-        job: body.job.map(content::job_binding),
+        job: body.job.map(content::job_binding).transpose()?,
     };
     let spec = Box::new(spec);
     let command = if bind { MessageCommand::Bind(spec) } else { MessageCommand::Unbind(spec) };
