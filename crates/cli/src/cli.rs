@@ -292,7 +292,8 @@ mod tests {
     fn a_token_is_that_which_is_named_or_that_of_the_file() {
         let file = std::env::temp_dir().join(format!("longshore-token-{}", std::process::id()));
         std::fs::write(&file, "of-the-file\n").unwrap();
-        let of = |token: Option<&str>, file: Option<&Path>| token_of(token.map(str::to_owned), file);
+        let of =
+            |token: Option<&str>, file: Option<&Path>| token_of(token.map(str::to_owned), file);
         let found = |token, file| of(token, file).unwrap();
         assert_eq!(found(None, None), None);
         assert_eq!(found(None, Some(&file)).as_deref(), Some("of-the-file"));

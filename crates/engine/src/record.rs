@@ -19,6 +19,7 @@ use crate::ids::{
     QueueId, ScheduleId, StreamId, TimeMs, Token,
 };
 use crate::job::{CancelReason, Cause, DeadReason, Job, JobError, Saved};
+use crate::keyed::KeptAnswer;
 use crate::limit::{LimitRefill, LimitSettings};
 use crate::message::{
     Binding, Destination, Exchange, HeaderValue, Message, MessageEnd, NewEntry, Policy,
@@ -792,6 +793,16 @@ wire_enum! {
         },
         /// The oldest entries of the trail were forgotten.
         213 => AuditForgotten {
+            /// The last of them.
+            through: u64,
+        },
+        /// A command with a key was carried out: its answer is kept.
+        214 => AnswerKept {
+            /// The answer.
+            kept: Box<KeptAnswer>,
+        },
+        /// The oldest answers were forgotten.
+        215 => AnswersForgotten {
             /// The last of them.
             through: u64,
         },

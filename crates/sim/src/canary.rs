@@ -60,10 +60,12 @@ pub enum Canary {
     LostPlace,
     /// Of a message that comes again it is not told that it does.
     UntoldRedelivery,
+    /// A flush leaves out the answers that are kept for keys.
+    LostAnswers,
 }
 
 /// Every canary with its name on the command line.
-pub const CANARIES: [(&str, Canary); 48] = [
+pub const CANARIES: [(&str, Canary); 49] = [
     ("no-fsync", Canary::NoFsync),
     ("token-reuse", Canary::TokenReuse),
     ("lost-dead-set", Canary::LostDeadSet),
@@ -85,6 +87,7 @@ pub const CANARIES: [(&str, Canary); 48] = [
     ("lost-delayed", Canary::LostDelayed),
     ("lost-place", Canary::LostPlace),
     ("untold-redelivery", Canary::UntoldRedelivery),
+    ("lost-answers", Canary::LostAnswers),
     ("answer-before-commit", Canary::Driver(Fault::AnswerBeforeCommit)),
     ("starved-is-durable", Canary::Driver(Fault::StarvedIsDurable)),
     ("two-groups", Canary::Driver(Fault::TwoGroups)),

@@ -129,6 +129,11 @@ impl Simulation {
                 client.change_accounts(seed);
             }
         }
+        if seed % 10 == 8 {
+            for client in &mut clients {
+                client.send_keys(seed);
+            }
+        }
         // Nothing that the verdict needs is forgotten before it is given.
         let limits = Limits {
             retain_ms_default: 30 * DAY_MS,

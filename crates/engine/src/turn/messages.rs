@@ -55,7 +55,7 @@ impl<M: OrderedMap> Turn<M> {
                 }
             }
             MessageCommand::Publish(messages) => {
-                return self.start_publishing(ns, reply_to, messages, moment);
+                return self.start_publishing((ns, reply_to), messages, moment);
             }
             MessageCommand::CloseConnection { connection } => {
                 return self.close_connection(ns, connection, reply_to, moment);

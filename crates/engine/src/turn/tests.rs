@@ -10,6 +10,7 @@ mod follow_ups;
 mod gates;
 mod holds;
 mod idle_queues;
+mod keyed;
 mod limits;
 mod messages;
 mod once;

@@ -425,7 +425,12 @@ impl Inner {
     /// Notes that an account was refused what it may not do.
     pub(super) fn denied(&self, account: &str, wanted: &str) {
         if let Some(count) = self.denials.happens() {
-            tracing::warn!(account, wanted, count, "refused what accounts may not do; told once in 10 s");
+            tracing::warn!(
+                account,
+                wanted,
+                count,
+                "refused what accounts may not do; told once in 10 s"
+            );
         }
     }
 

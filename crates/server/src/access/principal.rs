@@ -62,10 +62,8 @@ impl From<Denied> for Refusal {
         let Denied { who, roles, place, of } = denied;
         let roles: Vec<&str> = roles.iter().map(|role| role.as_str()).collect();
         let roles = roles.join(" or ");
-        let detail = format!(
-            "account {} needs the role {roles} for {of} in {place}",
-            quoted(who.name())
-        );
+        let detail =
+            format!("account {} needs the role {roles} for {of} in {place}", quoted(who.name()));
         if let Principal::Account(known) = &who {
             known.inner.denied(who.name(), &detail);
         }

@@ -10,7 +10,7 @@ use longshore_engine::{
 
 use super::ops::checkpoint::Headway;
 use super::shadow::Shadow;
-use super::{accounts, ops};
+use super::{accounts, keyed, ops};
 use crate::random::Random;
 
 /// Settlements that a worker goes on telling.
@@ -24,6 +24,8 @@ pub(crate) struct Client {
     role: Role,
     /// The chance by which an administrator changes accounts, where it does.
     accounts: Option<Random>,
+    /// The chance by which an administrator sends commands with keys, where it does.
+    keys: Option<Random>,
 }
 
 #[derive(Debug)]
@@ -81,7 +83,14 @@ pub(crate) fn crowd(random: &mut Random) -> Vec<Client> {
     let mut clients = Vec::new();
     let mut add = |random: &mut Random, role| {
         let namespace = usize::from(random.percent(20));
-        clients.push(Client { namespace, waiting: None, sent: None, role, accounts: None });
+        clients.push(Client {
+            namespace,
+            waiting: None,
+            sent: None,
+            role,
+            accounts: None,
+            keys: None,
+        });
     };
     for _ in 0..=1 + random.below(2) {
         add(random, Role::Producer { again: None });
@@ -114,6 +123,11 @@ impl Client {
         self.accounts = Some(Random::new(seed.rotate_left(48) ^ 0x0061_6363_6f75_6e74));
     }
 
+    /// From now on it sends commands with keys as well, if it is an administrator.
+    pub(crate) fn send_keys(&mut self, seed: u64) {
+        self.keys = Some(Random::new(seed.rotate_left(40) ^ 0x006b_6579_7300_0000));
+    }
+
     /// What it sends next.
     pub(crate) fn next(
         &mut self,
@@ -123,7 +137,10 @@ impl Client {
     ) -> Command {
         let mut accounts = self.accounts.as_mut();
         let accounts = accounts.take_if(|chance| chance.percent(10));
+        let mut keys = self.keys.as_mut();
+        let keys = keys.take_if(|chance| chance.percent(30));
         let command = match &mut self.role {
+            Role::Admin { .. } if let Some(chance) = keys => keyed::sample(chance, shadow.now),
             Role::Admin { .. } if let Some(chance) = accounts => accounts::sample(chance),
             Role::Producer { again } => match again.take().filter(|_| random.percent(75)) {
                 Some(again) => Command::EnqueueJobs(again),

@@ -63,6 +63,7 @@ pub(crate) fn check(turn: &Turn<SimTree>, shadow: &Shadow, clock: Clock) -> Chec
     uniques::check(map, &all)?;
     holds::check(map, &all)?;
     shadow.accounts.check(map)?;
+    shadow.keys.check(map)?;
     let numbered = by_number(map, all);
     limits::check(map, &numbered)?;
     tenants::check(map, &numbered)?;

@@ -8,6 +8,7 @@ use longshore_engine::{Answer, Command, EndKind, JobId, JobState, JobView, NewJo
 use super::accounts::KnownAccounts;
 use super::gates::KnownGates;
 use super::holds::KnownHolds;
+use super::keyed::{self, KnownKeys};
 use super::queues::SetQueues;
 use super::{Check, ops};
 
@@ -109,6 +110,8 @@ pub(crate) struct Shadow {
     pub(crate) holds: KnownHolds,
     /// What is known of accounts.
     pub(crate) accounts: KnownAccounts,
+    /// What is known of keys.
+    pub(crate) keys: KnownKeys,
 }
 
 impl Shadow {
@@ -132,6 +135,7 @@ impl Shadow {
             Command::Gates(command) => self.gates.tried(namespace, command),
             Command::Holds(command) => self.holds.tried(namespace, command),
             Command::Accounts(command) => self.accounts.tried(command),
+            Command::Keyed(command) => keyed::tried(self, namespace, command),
             Command::StartOperation(kind) => ops::operation::tried(self, namespace, kind),
             _ => {}
         }
@@ -164,6 +168,7 @@ impl Shadow {
             }
             Command::Holds(command) => self.holds.told(namespace, command, answer),
             Command::Accounts(command) => self.accounts.told(command, answer),
+            Command::Keyed(command) => keyed::told(self, namespace, command, answer),
             Command::Gates(command) => {
                 self.gates.told(namespace, command, answer);
                 Ok(())

@@ -255,7 +255,8 @@ pub(super) async fn append(call: Call<'_>, held: Option<Held>) -> Result<Reply, 
         return Err(Refusal::value("events", value, format!("1 to {BULK_MAX} events")));
     }
     let count = stream.partitions.len() as u32;
-    let (now_ms, any) = (wall_now().0, any_partition(count));
+    let keyed = call.app.keyed.as_ref().map(|keyed| keyed.number() % count.max(1));
+    let (now_ms, any) = (wall_now().0, keyed.unwrap_or_else(|| any_partition(count)));
     let mut lots: BTreeMap<u32, Lot> = BTreeMap::new();
     for (index, body) in bodies.iter().enumerate() {
         let event = event_of(body, now_ms)?;
