@@ -97,8 +97,8 @@ pub enum Answer {
     Accounts(AccountAnswer),
     /// To `Kinds`.
     Kinds(KindAnswer),
-    /// To `Keyed` that came before: the answer of the first as its face wrote it, empty where it was
-    /// too large.
+    /// To `Keyed` that came before: the answer of the first as its face wrote it, empty where it
+    /// was too large.
     Kept(Bytes),
 }
 

@@ -14,7 +14,7 @@ wire_struct! {
     /// What a repeated command is known by: hashes that the face makes.
     #[derive(Eq)]
     pub struct CommandKey {
-        /// The same for all that who sends it asks in a namespace: what is kept is bounded for each.
+        /// Who sends it, and in which namespace: what is kept is bounded for each.
         pub owner: [u8; 16],
         /// Of what the client chose, of who it is and of where it asks.
         pub key: [u8; 32],

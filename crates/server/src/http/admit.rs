@@ -1,5 +1,6 @@
-//! Who asks over HTTP, gRPC and the management API, and what each route asks of who asks. Routes that send commands are
-//! asked for again by these; a route that is not in the table does not compile.
+//! Who asks over HTTP, gRPC and the management API, and what each route asks of who asks. Routes
+//! that send commands are asked for again by these; a route that is not in the table does not
+//! compile.
 
 use hyper::header::{AUTHORIZATION, HeaderMap};
 

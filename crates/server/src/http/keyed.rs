@@ -246,7 +246,7 @@ fn written(reply: Reply) -> Bytes {
     let mut text = format!("{}\n", head.status.as_u16());
     for name in HEADERS {
         if let Some(value) = head.headers.get(&name).and_then(|value| value.to_str().ok()) {
-            text.push_str(&format!("{name}: {value}\n"));
+            text.extend([name.as_str(), ": ", value, "\n"]);
         }
     }
     text.push('\n');
