@@ -4,6 +4,7 @@
 mod entry;
 mod grant;
 mod next;
+mod parts;
 
 use bytes::Bytes;
 
@@ -11,25 +12,14 @@ pub use entry::Entry;
 pub use grant::Grant;
 pub use next::Next;
 
-use crate::account::{Account, AuditEntry};
-use crate::gate::Gate;
-use crate::hold::Hold;
-use crate::ids::{
-    BodyId, Epoch, ExchangeId, JobId, KindId, NamespaceId, OperationId, PartitionId, Place,
-    QueueId, ScheduleId, StreamId, TimeMs, Token,
+use parts::{
+    Account, AuditEntry, Binding, BodyId, CancelReason, Cause, DeadReason, Destination, Epoch,
+    EventPlace, Exchange, ExchangeId, Gate, HeaderValue, Hold, Job, JobError, JobId, KeptAnswer,
+    KindId, LimitRefill, LimitSettings, Message, MessageEnd, NamespaceId, NewEntry, OffsetNote,
+    Operation, OperationId, PartitionId, Place, Policy, QueueId, QueueSettings, Saved, Schedule,
+    ScheduleId, Sla, Slot, StreamId, StreamSettings, Subject, TickOutcome, TimeMs, Token,
 };
-use crate::job::{CancelReason, Cause, DeadReason, Job, JobError, Saved};
-use crate::keyed::KeptAnswer;
-use crate::limit::{LimitRefill, LimitSettings};
-use crate::message::{
-    Binding, Destination, Exchange, HeaderValue, Message, MessageEnd, NewEntry, Policy,
-};
-use crate::operation::Operation;
-use crate::queue::QueueSettings;
-use crate::schedule::{Schedule, Slot, TickOutcome};
-use crate::sla::Sla;
-use crate::stream::{EventPlace, OffsetNote, StreamSettings};
-use crate::timer::Subject;
+
 use crate::wire::wire_enum;
 
 wire_enum! {
